@@ -1,0 +1,37 @@
+# make demo   a synthetic city from files to a report
+# make test   all tests
+# make check  lint, types and all tests: what continuous integration runs
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+
+.PHONY: demo test check lint types docs clean
+
+demo: $(VENV)/ready
+	$(BIN)/streetgauge demo --out streetgauge-demo --force
+
+test: $(VENV)/ready
+	$(BIN)/python -m pytest
+
+check: lint types test
+
+lint: $(VENV)/ready
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(VENV)/ready
+	$(BIN)/mypy
+
+docs: $(VENV)/ready
+	$(BIN)/python -m sphinx -q -W -b html docs docs/_build/html
+
+# Installed once; again only when what is to be installed has changed.
+$(VENV)/ready: requirements.lock pyproject.toml
+	@echo "Installing into $(VENV) (once; a few minutes on a fresh machine)"
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install -qq --disable-pip-version-check -r requirements.lock
+	@$(BIN)/python -m pip install -qq --disable-pip-version-check --no-deps --editable .
+	@touch $@
+
+clean:
+	rm -rf $(VENV) streetgauge-demo docs/_build

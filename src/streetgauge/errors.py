@@ -1,0 +1,60 @@
+"""The errors that a user can mend, each one sentence: the object, the reason, the next step."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+__all__ = ["InputError", "StreetgaugeError", "closest"]
+
+
+class StreetgaugeError(Exception):
+    """Base of every error that this package raises on purpose."""
+
+
+class InputError(StreetgaugeError):
+    """Something that the user gave cannot be used as it is.
+
+    Parameters
+    ----------
+    subject : object
+        What it is about: a file, a row, a column, a setting.
+    reason : str
+        What is wrong with it, with the value that was found.
+    next_step : str, optional
+        What to do about it.
+
+    Examples
+    --------
+    >>> print(InputError("income.csv", "there is no column 'Mean'", "the columns are Code, Median"))
+    income.csv: there is no column 'Mean'; the columns are Code, Median.
+    """
+
+    def __init__(self, subject: object, reason: str, next_step: str = "") -> None:
+        self.subject = str(subject)
+        self.reason = reason
+        self.next_step = next_step
+        sentence = f"{self.subject}: {reason}"
+        if next_step:
+            sentence += f"; {next_step}"
+        super().__init__(sentence if sentence.endswith(("?", ".")) else sentence + ".")
+
+
+def closest(word: str, known: Iterable[object], *, limit: int = 6) -> str:
+    """Name the closest known word, or the first few known ones: the next step of an error.
+
+    Examples
+    --------
+    >>> closest("opoch", ["epochs", "batch"])
+    "did you mean 'epochs'?"
+    >>> closest("zzz", ["epochs", "batch"])
+    'there are epochs, batch'
+    """
+    names = [str(name) for name in known]
+    match = difflib.get_close_matches(word, names, n=1, cutoff=0.6)
+    if match:
+        return f"did you mean {match[0]!r}?"
+    if not names:
+        return "there are none"
+    more = f" and {len(names) - limit} more" if len(names) > limit else ""
+    return f"there are {', '.join(names[:limit])}{more}"
