@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
+import geopandas as gpd
+import numpy as np
+import pandas as pd
 import pytest
+from shapely.geometry import box
 
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
 
@@ -15,3 +20,99 @@ def shared_data() -> Path:
     if not SHARED.is_dir():
         pytest.skip(f"the real files are not here: {SHARED} does not exist")
     return SHARED
+
+
+TABLE_STUDY = """
+name = "Grid"
+seed = 7
+
+[areas]
+file = "areas.geojson"
+code = "code"
+name = "name"
+
+[outcomes.income]
+label = "Household income"
+source = "table"
+file = "outcomes.csv"
+area = "code"
+value = "income"
+direction = "higher-is-better"
+
+[outcomes.illness]
+source = "table"
+file = "outcomes.csv"
+area = "code"
+value = "illness"
+direction = "higher-is-worse"
+
+[locations]
+source = "points"
+file = "places.csv"
+id = "place"
+
+[features]
+source = "table"
+name = "shares"
+file = "features.csv"
+columns = ["f0", "f1", "f2", "f3"]
+location_id = "place"
+view = "view"
+k = 2
+
+[folds]
+k = 3
+
+[train]
+epochs = 15
+"""
+
+
+def write_grid(directory: Path, *, side: int = 7, per_area: int = 8, seed: int = 0) -> Path:
+    """Write a small world with a known answer as a study: f0 shows income, f1 shows illness."""
+    rng = np.random.default_rng(seed)
+    codes = [f"E{i:08d}" for i in range(side * side)]
+    income = rng.permutation(len(codes)).astype(float)
+    illness = rng.permutation(len(codes)).astype(float)
+    x, y = np.arange(len(codes)) % side, np.arange(len(codes)) // side
+    boundaries = gpd.GeoDataFrame(
+        {"code": codes, "name": [f"Area {i}" for i in range(len(codes))]},
+        geometry=[
+            box(a * 500, b * 500, a * 500 + 500, b * 500 + 500) for a, b in zip(x, y, strict=True)
+        ],
+        crs="EPSG:27700",
+    )
+    directory.mkdir(parents=True, exist_ok=True)
+    boundaries.to_file(directory / "areas.geojson", driver="GeoJSON", engine="pyogrio")
+    pd.DataFrame({"code": codes, "income": income, "illness": illness}).to_csv(
+        directory / "outcomes.csv", index=False
+    )
+    of = np.repeat(np.arange(len(codes)), per_area)
+    spot = np.column_stack([x[of], y[of]]) * 500 + rng.uniform(20, 480, (len(of), 2))
+    points = gpd.GeoSeries.from_xy(spot[:, 0], spot[:, 1], crs="EPSG:27700").to_crs(4326)
+    places = [f"P{i:05d}" for i in range(len(of))]
+    pd.DataFrame({"place": places, "lat": points.y, "lon": points.x}).to_csv(
+        directory / "places.csv", index=False
+    )
+    views = []
+    for view in ("1", "2"):
+        features = rng.normal(size=(len(of), 4))
+        features[:, 0] += 4 * income[of] / len(codes)
+        features[:, 1] += 4 * illness[of] / len(codes)
+        frame = pd.DataFrame(features, columns=["f0", "f1", "f2", "f3"]).round(4)
+        views.append(frame.assign(place=places, view=view))
+    pd.concat(views).to_csv(directory / "features.csv", index=False)
+    (directory / "study.toml").write_text(TABLE_STUDY, encoding="utf-8")
+    return directory
+
+
+@pytest.fixture
+def grid(tmp_path: Path) -> Path:
+    """Give a fresh study of a small world."""
+    return write_grid(tmp_path / "grid")
+
+
+@pytest.fixture(scope="session")
+def grid_writer() -> Callable[..., Path]:
+    """Give the function that writes such a world."""
+    return write_grid

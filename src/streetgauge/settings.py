@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self, Union, get_args, get_origin
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
     BaseModel,
@@ -44,6 +44,9 @@ __all__ = [
     "read_settings",
 ]
 
+Device = Annotated[
+    Literal["auto", "cpu", "cuda", "mps"], Field(description="where it runs; auto takes a GPU")
+]
 Direction = Literal["higher-is-better", "higher-is-worse"]
 Text = Annotated[str, StringConstraints(min_length=1, max_length=10_000)]
 # Names become columns, file names and keys: keep them plain.
@@ -80,10 +83,10 @@ class TableOutcome(_Outcome):
     """``source = "table"``: any table with one row an area."""
 
     source: Literal["table"]
-    file: Path
+    file: Path = Field(description="CSV, Parquet, Excel or GeoPackage")
     area: Text = Field(description="column with the area's code")
     value: Text = Field(description="column with the value")
-    direction: Direction = Field(description="'higher-is-better' or 'higher-is-worse'")
+    direction: Direction = Field(description="whether higher values are better or worse off")
     decile: Text | None = Field(None, description="column with the published decile, 1 = worst off")
     sheet: Text | None = Field(None, description="sheet of a workbook; the first if unset")
     layer: Text | None = Field(None, description="layer of a GeoPackage; the first if unset")
@@ -102,12 +105,12 @@ class CensusOutcome(_Outcome):
     files: Annotated[tuple[Path, ...], Field(min_length=1)] = Field(
         description="the table, or the two tables with numerator and denominator"
     )
-    measure: (
-        Literal["bad-health", "overcrowding", "unemployment", "low-qualification"] | None
-    ) = Field(None, description="one of the paper's four shares")
+    measure: Literal["bad-health", "overcrowding", "unemployment", "low-qualification"] | None = (
+        Field(None, description="one of the paper's four shares")
+    )
     numerator: tuple[Text, ...] = Field((), description="columns added up, if no measure is named")
     denominator: tuple[Text, ...] = Field((), description="columns added up: the total")
-    direction: Direction | None = None
+    direction: Direction | None = Field(None, description="goes with numerator and denominator")
 
     @model_validator(mode="after")
     def _measure_or_columns(self) -> Self:
@@ -125,19 +128,19 @@ class DeprivationOutcome(_Outcome):
     """``source = "deprivation"``: English Indices of Deprivation, 2015 or 2019."""
 
     source: Literal["deprivation"]
-    file: Path
+    file: Path = Field(description="a file of the Indices as published, CSV or Excel")
     domain: Literal[
         "overall", "income", "employment", "education", "health", "crime", "housing", "environment"
-    ] = "overall"
+    ] = Field("overall", description="of the Indices")
 
 
 class IncomeOutcome(_Outcome):
     """``source = "income"``: GLA household income estimates."""
 
     source: Literal["income"]
-    file: Path
-    statistic: Literal["mean", "median"] = "mean"
-    year: Text = "2012/13"
+    file: Path = Field(description="the estimates as published, CSV")
+    statistic: Literal["mean", "median"] = Field("mean", description="of households")
+    year: Text = Field("2012/13", description="as in the header")
 
     @model_validator(mode="after")
     def _no_published_deciles(self) -> Self:
@@ -156,7 +159,7 @@ class DirectoryLocations(Settings):
     """``source = "directory"``: an ONS postcode directory, or a table laid out like one."""
 
     source: Literal["directory"]
-    file: Path
+    file: Path = Field(description="the directory, CSV or Parquet")
     area: Literal["oa11", "lsoa11", "msoa11", "oa21", "lsoa21", "msoa21"] = Field(
         "lsoa11", description="which of the directory's areas the study's areas are"
     )
@@ -167,7 +170,7 @@ class PointLocations(Settings):
     """``source = "points"``: coordinates; the boundaries say which area each lies in."""
 
     source: Literal["points"]
-    file: Path
+    file: Path = Field(description="CSV or Parquet, one row a location")
     id: Text = Field(description="column with the location's id")
     lat: Text = Field("lat", description="column with the latitude (or northing, with crs)")
     lon: Text = Field("lon", description="column with the longitude (or easting, with crs)")
@@ -175,22 +178,22 @@ class PointLocations(Settings):
     postcode: Text | None = Field(None, description="column with the postcode")
 
 
-LocationSettings = Annotated[
-    DirectoryLocations | PointLocations, Field(discriminator="source")
-]
+LocationSettings = Annotated[DirectoryLocations | PointLocations, Field(discriminator="source")]
 
 
 class ImagerySettings(Settings):
     """``[imagery]``: where the pictures are, and which belong to a location."""
 
-    folder: Path
+    folder: Path = Field(description="where the pictures are")
     pattern: Text = Field(
         "{location_id}_{view}.jpg", description="file names; {location_id} and {view} vary"
     )
     manifest: Path | None = Field(
         None, description="table with location_id, view, path (relative to folder), not a pattern"
     )
-    views: Annotated[tuple[Text, ...], Field(min_length=1)] = ("a", "b", "c", "d")
+    views: Annotated[tuple[Text, ...], Field(min_length=1)] = Field(
+        ("a", "b", "c", "d"), description="what {view} can be"
+    )
     require: Literal["all", "any"] = Field(
         "all", description="use a location only with all its views, or with any"
     )
@@ -209,8 +212,8 @@ class PictureFeatures(Settings):
     """``source = "pictures"``: a frozen pretrained network looks at every picture."""
 
     source: Literal["pictures"] = "pictures"
-    backbone: Text = "efficientnet-lite0"
-    device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
+    backbone: Text = Field("efficientnet-lite0", description="the frozen network")
+    device: Device = "auto"
     batch: Annotated[int, Strict(), Field(ge=1)] = Field(64, description="pictures at a time")
 
     @property
@@ -222,8 +225,8 @@ class PictureFeatures(Settings):
 class TableFeatures(Settings):
     """``source = "table"``: features that exist already, one row a picture.
 
-    With ``location_id`` (and ``view``) rows are joined to locations by key; with ``lat`` and ``lon``
-    a location takes the ``k`` nearest pictures within ``within`` metres.
+    With ``location_id`` (and ``view``) rows are joined to locations by key; with ``lat`` and
+    ``lon`` a location takes the ``k`` nearest pictures within ``within`` metres.
     """
 
     source: Literal["table"]
@@ -232,13 +235,15 @@ class TableFeatures(Settings):
     columns: Annotated[tuple[Text, ...], Field(min_length=1)] = Field(
         description="the features; of columns with one name the last is taken as it is numeric"
     )
-    location_id: Text | None = None
-    view: Text | None = None
-    lat: Text | None = None
-    lon: Text | None = None
-    k: Annotated[int, Strict(), Field(ge=1)] = 4
+    location_id: Text | None = Field(None, description="column with the location's id, to join by")
+    view: Text | None = Field(None, description="column with the view's name; row order if unset")
+    lat: Text | None = Field(None, description="column with the picture's latitude")
+    lon: Text | None = Field(None, description="column with the picture's longitude")
+    k: Annotated[int, Strict(), Field(ge=1)] = Field(4, description="views of a location")
     within: Positive = Field(40.0, description="metres")
-    require: Literal["all", "any"] = "all"
+    require: Literal["all", "any"] = Field(
+        "all", description="use a location only with k views, or with any"
+    )
 
     @property
     def store(self) -> str:
@@ -262,9 +267,9 @@ class SimulatedFeatures(Settings):
     """``source = "simulated"``: made up from the outcomes, to ask how many pictures are needed."""
 
     source: Literal["simulated"]
-    name: Name = "simulated"
-    dimension: Annotated[int, Strict(), Field(ge=1)] = 512
-    views: Annotated[int, Strict(), Field(ge=1)] = 4
+    name: Name = Field("simulated", description="how the store is called")
+    dimension: Annotated[int, Strict(), Field(ge=1)] = Field(512, description="features of a view")
+    views: Annotated[int, Strict(), Field(ge=1)] = Field(4, description="views of a location")
     signal: Annotated[float, Strict(), Field(ge=0, le=1)] = Field(
         0.5, description="share of a view's outcome-related variance that is signal, 0 to 1"
     )
@@ -286,7 +291,7 @@ FeatureSettings = Annotated[
 class FoldSettings(Settings):
     """``[folds]``: how locations are split; an area is never in two folds."""
 
-    k: Annotated[int, Strict(), Field(ge=2)] = 5
+    k: Annotated[int, Strict(), Field(ge=2)] = Field(5, description="number of folds")
     validation: Share = Field(
         0.15, description="share of the training areas that only early stopping sees"
     )
@@ -306,14 +311,18 @@ class TrainSettings(Settings):
     patience: Annotated[int, Strict(), Field(ge=1)] = Field(
         8, description="epochs without a lower validation loss before an outcome stops"
     )
-    device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
+    device: Device = "auto"
 
 
 class EvaluationSettings(Settings):
     """``[evaluation]``: from locations to areas, and how good that is."""
 
-    rule: Literal["mean-score"] = "mean-score"
-    coverage: Share = Field(0.9, description="of the areas' intervals and of the metrics' intervals")
+    rule: Literal["mean-score"] = Field(
+        "mean-score", description="mean score of an area's locations, cut into deciles"
+    )
+    coverage: Share = Field(
+        0.9, description="of the areas' intervals and of the metrics' intervals"
+    )
     draws: Annotated[int, Strict(), Field(ge=100)] = Field(1000, description="bootstrap draws")
     neighbours: Annotated[int, Strict(), Field(ge=1)] = Field(
         5, description="nearest labelled areas of the baseline that needs no picture"
@@ -326,9 +335,11 @@ class EvaluationSettings(Settings):
 class StudySettings(Settings):
     """The whole of study.toml."""
 
-    name: Text
+    name: Text = Field(description="what the study is called")
     note: Text | None = Field(None, description="shown in the report")
-    seed: Annotated[int, Strict(), Field(ge=0, lt=2**32)] = 2019
+    seed: Annotated[int, Strict(), Field(ge=0, lt=2**32)] = Field(
+        2019, description="of everything random: folds, training, bootstrap"
+    )
     areas: AreaSettings
     outcomes: Annotated[dict[Name, OutcomeSettings], Field(min_length=1)]
     locations: LocationSettings
@@ -342,7 +353,7 @@ class StudySettings(Settings):
     def _pictures_have_a_place(self) -> Self:
         if self.features.source == "pictures" and self.imagery is None:
             raise ValueError(
-                'features from pictures need an [imagery] section that says where they are'
+                "features from pictures need an [imagery] section that says where they are"
             )
         if self.features.source != "pictures" and self.imagery is not None:
             raise ValueError(
@@ -374,7 +385,9 @@ def read_settings(file: Path) -> StudySettings:
         with file.open("rb") as handle:
             content = tomllib.load(handle)
     except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
-        raise InputError(file, "there is no such file", "make one with `streetgauge init DIR`") from None
+        raise InputError(
+            file, "there is no such file", "make one with `streetgauge init DIR`"
+        ) from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise InputError(file, f"this is not TOML: {error}", "mend that line") from None
     try:
@@ -421,87 +434,71 @@ def _with_absolute_paths(settings: StudySettings, directory: Path) -> StudySetti
 
 
 def _as_input_error(file: Path, error: ValidationError) -> InputError:
-    """The first thing wrong, as one sentence; unknown keys first, for they explain missing ones."""
+    """Say the first thing wrong in one sentence; unknown keys come first, they explain others."""
     details = sorted(error.errors(), key=lambda detail: detail["type"] != "extra_forbidden")
     detail = details[0]
     more = f" (and {len(details) - 1} more)" if len(details) > 1 else ""
-    key, model = _locate([part for part in detail["loc"] if part != "[key]"])
-    subject = f"{file}: {key}" if key else str(file)
-    reason, step = _explain(detail, key, model)
+    parts, around, inner = _locate(detail["loc"])
+    subject = f"{file}: {'.'.join(parts)}" if parts else str(file)
+    reason, step = _explain(detail, parts[-1] if parts else "", around, inner)
     return InputError(subject, reason + more, step)
 
 
-def _explain(detail: ErrorDetails, key: str, model: Any) -> tuple[str, str]:
+def _explain(detail: ErrorDetails, key: str, around: _Schema, inner: _Schema) -> tuple[str, str]:
+    """Give the reason and the next step of one of pydantic's errors."""
     kind, given, context = detail["type"], detail["input"], detail.get("ctx", {})
-    last = key.rsplit(".", 1)[-1]
     if kind == "extra_forbidden":
-        return "this key is not known", closest(last, _keys(model))
+        return "this key is not known", closest(key, around.get("properties", {}))
     if kind == "missing":
-        return "this key is missing", f"add it: {_described(model, last)}"
+        what = inner.get("description") or " or ".join(map(repr, inner.get("enum", [])))
+        return "this key is missing", f"add it: {what or 'it has no default'}"
     if kind == "value_error":
         return str(context.get("error", detail["msg"])), ""
     if kind == "literal_error":
         return f"{given!r} is not possible", f"use {context['expected']}"
     if kind == "union_tag_invalid":
-        return f"source = {given.get('source')!r} is not possible", f"use {context['expected_tags']}"
+        tags = context["expected_tags"]
+        return f"source = {given.get('source')!r} is not possible", f"use one of {tags}"
     if kind == "union_tag_not_found":
-        tags = ", ".join(repr(tag) for m in _models(model) for tag in _sources(m))
-        return "the key 'source' is missing", f"it is one of {tags}"
+        tags = ", ".join(map(repr, inner.get("discriminator", {}).get("mapping", {})))
+        return "the key 'source' is missing", f"use one of {tags}"
     message = detail["msg"][0].lower() + detail["msg"][1:]
     return f"{given!r} does not fit: {message}", ""
 
 
-def _locate(loc: Iterable[int | str]) -> tuple[str, Any]:
-    """Turn pydantic's location into the key as written in TOML, and find the model around it."""
+_Schema = dict[str, Any]
+
+
+def _locate(loc: tuple[int | str, ...]) -> tuple[list[str], _Schema, _Schema]:
+    """Follow pydantic's location through the JSON schema of the settings.
+
+    Returns the key's parts as study.toml writes them (pydantic adds the tag of a union's member),
+    the schema of the section around the key, and the schema of the key itself.
+    """
+    root = StudySettings.model_json_schema()
     parts: list[str] = []
-    kind: Any = StudySettings
-    around: Any = StudySettings
+    around = inner = _resolved(root, root)
     for part in loc:
-        models = [m for m in _models(kind) if part in _sources(m)]
-        if models and not (isinstance(kind, type) and part in kind.model_fields):
-            kind = models[0]  # pydantic names the union's member: not a key of the file
-            around = kind
-            continue
-        parts.append(str(part))
-        around = kind
-        kind = _inside(kind, part)
-    return ".".join(parts), around
+        members = inner.get("discriminator", {}).get("mapping", {})
+        if part in members:
+            inner = _resolved(root, {"$ref": members[str(part)]})
+        elif part != "[key]":
+            parts.append(str(part))
+            around = inner
+            # Keys of a table like [outcomes] are the user's own, of one pattern.
+            own: _Schema = next(iter(inner.get("patternProperties", {}).values()), {})
+            inner = _resolved(root, inner.get("properties", {}).get(part, own))
+    return parts, around, inner
 
 
-def _models(kind: Any) -> list[type[BaseModel]]:
-    if isinstance(kind, type):
-        return [kind] if issubclass(kind, BaseModel) else []
-    return [m for part in get_args(kind) for m in _models(part)]
-
-
-def _sources(model: type[BaseModel]) -> tuple[Any, ...]:
-    field = model.model_fields.get("source")
-    return get_args(field.annotation) if field is not None else ()
-
-
-def _inside(kind: Any, part: int | str) -> Any:
-    models = _models(kind)
-    if get_origin(kind) is dict:
-        return get_args(kind)[1]
-    for model in models:
-        if part in model.model_fields:
-            field = model.model_fields[str(part)]
-            annotation = field.annotation
-            return Union[annotation, None]  # noqa: UP007 (built from a value)
-    # An optional dict or union around a dict.
-    for inner in get_args(kind):
-        if get_origin(inner) is dict:
-            return get_args(inner)[1]
-    return None
-
-
-def _keys(model: Any) -> list[str]:
-    return sorted({name for m in _models(model) for name in m.model_fields})
-
-
-def _described(model: Any, key: str) -> str:
-    for candidate in _models(model):
-        field = candidate.model_fields.get(key)
-        if field is not None and field.description:
-            return field.description
-    return f"a value for '{key}'"
+def _resolved(root: _Schema, schema: _Schema) -> _Schema:
+    """Follow references, and look through 'or null'."""
+    for option in schema.get("anyOf", ()):
+        if option.get("type") != "null":
+            schema = {**option, **{k: v for k, v in schema.items() if k != "anyOf"}}
+            break
+    reference = schema.get("$ref")
+    if reference is None:
+        return schema
+    target: _Schema = root["$defs"][reference.rsplit("/", 1)[-1]]
+    return target

@@ -1,0 +1,315 @@
+"""The command line: parse, call, print."""
+
+from __future__ import annotations
+
+import json
+import sys
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.table import Table
+
+from streetgauge import __version__
+from streetgauge.errors import InputError, StreetgaugeError
+from streetgauge.screen import Screen
+
+if TYPE_CHECKING:
+    from streetgauge.study import Study
+
+__all__ = ["app", "main"]
+
+app = typer.Typer(
+    name="streetgauge",
+    help="Measure social, environmental and health inequalities from street pictures.",
+    no_args_is_help=True,
+    rich_markup_mode="markdown",
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+
+StudyPath = Annotated[
+    Path, typer.Argument(metavar="STUDY", help="The study's directory, or its study.toml.")
+]
+Force = Annotated[bool, typer.Option("--force", help="Do it again, even if it is up to date.")]
+Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="Say nothing but errors and results.")]
+Verbose = Annotated[bool, typer.Option("-v", "--verbose", help="Say more.")]
+Machine = Annotated[bool, typer.Option("--json", help="One JSON object a line, for machines.")]
+
+
+def main() -> None:
+    """Run the command line; errors that a user can mend are one sentence and exit code 2."""
+    machine = "--json" in sys.argv
+    try:
+        app()
+    except StreetgaugeError as error:
+        Screen(machine=machine).error(str(error))
+        raise SystemExit(2) from None
+    except OSError as error:
+        subject = error.filename or "the system"
+        reason = error.strerror or str(error)
+        Screen(machine=machine).error(f"{subject}: {reason}.")
+        raise SystemExit(1) from None
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"streetgauge {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Say which one.")
+    ] = False,
+) -> None:
+    pass
+
+
+@app.command(epilog="Example: `streetgauge demo --out my-demo`")
+def demo(
+    out: Annotated[Path, typer.Option(help="Where the city and its study are made.")] = Path(
+        "streetgauge-demo"
+    ),
+    areas: Annotated[int, typer.Option(min=20, help="Areas of the city.")] = 150,
+    locations: Annotated[int, typer.Option(min=100, help="Postcodes of the city.")] = 1500,
+    seed: Annotated[int, typer.Option(min=0, help="Another seed, another city.")] = 2019,
+    force: Force = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+    machine: Machine = False,
+) -> None:
+    """Make a synthetic city and run the whole chain on it, from files to a report."""
+    screen = Screen(quiet=quiet, verbose=verbose, machine=machine)
+    from streetgauge.sample import make_city
+
+    if (out / "study.toml").exists() and not force:
+        screen.say(f"The city in {out} is there already; --force makes it anew.")
+    else:
+        screen.say(
+            f"Making a city of {areas:,} areas and {locations:,} postcodes in {out} ...",
+            event="sample",
+        )
+        make_city(out, seed=seed, n_areas=areas, n_locations=locations, progress=screen.progress)
+    _run_study(out, screen, force=force)
+
+
+@app.command(epilog="Example: `streetgauge init newport`")
+def init(
+    directory: Annotated[Path, typer.Argument(metavar="DIR", help="The new study's directory.")],
+    force: Annotated[bool, typer.Option("--force", help="Write over a study.toml.")] = False,
+) -> None:
+    """Write a commented study.toml to start from."""
+    from importlib.resources import files
+
+    from streetgauge.files import write_text
+
+    file = directory / "study.toml"
+    if file.exists() and not force:
+        raise InputError(file, "this file exists", "take another directory, or use --force")
+    template = files("streetgauge").joinpath("study.template.toml").read_text(encoding="utf-8")
+    write_text(template, file)
+    typer.echo(f"Wrote {file}. Edit it, then: streetgauge check {directory}")
+
+
+@app.command(epilog="Example: `streetgauge check examples/newport`")
+def check(
+    study: StudyPath, quiet: Quiet = False, verbose: Verbose = False, machine: Machine = False
+) -> None:
+    """Read every input before any long work, and say what is there."""
+    screen = Screen(quiet=quiet, verbose=verbose, machine=machine)
+    from streetgauge.stages import check as checks
+    from streetgauge.study import Study
+
+    opened = Study.open(study)
+    screen.say(f"{opened.file}: settings can be used")
+    for name, look in checks(opened).items():
+        screen.say(f"{name}: {look()}", event="checked", what=name)
+    screen.say(f"Ready: streetgauge run {study}")
+
+
+@app.command(epilog="Example: `streetgauge run examples/newport`")
+def run(
+    study: StudyPath,
+    force: Force = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+    machine: Machine = False,
+) -> None:
+    """Do all stages; those that are up to date are skipped."""
+    _run_study(study, Screen(quiet=quiet, verbose=verbose, machine=machine), force=force)
+
+
+def _stage_command(name: str, help_text: str) -> None:
+    def command(
+        study: StudyPath,
+        force: Force = False,
+        quiet: Quiet = False,
+        verbose: Verbose = False,
+        machine: Machine = False,
+    ) -> None:
+        screen = Screen(quiet=quiet, verbose=verbose, machine=machine)
+        from streetgauge.study import Study
+
+        opened = Study.open(study)
+        with opened.locked():
+            _do(opened, name, screen, force=force)
+
+    app.command(name, help=help_text, epilog=f"Example: `streetgauge {name} examples/newport`")(
+        command
+    )
+
+
+for _name, _help in {
+    "outcomes": "Read official statistics into values and deciles of each area.",
+    "locations": "Read a postcode directory or coordinates into locations with their areas.",
+    "features": "Turn every picture into a vector, or join features that exist already.",
+    "train": "Learn from the features, fold by fold, and predict every location out of fold.",
+    "areas": "Turn predictions of locations into deciles of areas, with metrics and baselines.",
+    "report": "Write the page to look at.",
+}.items():
+    _stage_command(_name, _help)
+
+
+@app.command(
+    epilog="Example: `streetgauge predict leeds-bundle --images pictures "
+    "--locations places.csv --out leeds`"
+)
+def predict(
+    bundle: Annotated[Path, typer.Argument(metavar="BUNDLE", help="A trained model.")],
+    images: Annotated[Path, typer.Option(help="Folder with the pictures.")],
+    locations: Annotated[
+        Path, typer.Option(help="Table with location_id, and area if you want areas (CSV, Parquet)")
+    ],
+    out: Annotated[Path, typer.Option(help="Directory for the predictions.")],
+    pattern: Annotated[
+        str, typer.Option(help="File names of the pictures.")
+    ] = "{location_id}_{view}.jpg",
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+    machine: Machine = False,
+) -> None:
+    """Use a trained model on the pictures of another city."""
+    screen = Screen(quiet=quiet, verbose=verbose, machine=machine)
+    from streetgauge.transfer import predict_city
+
+    for line in predict_city(
+        bundle, images, locations, out, pattern=pattern, progress=screen.progress
+    ):
+        screen.say(line)
+
+
+@app.command(epilog="Example: `streetgauge export examples/newport --out newport-bundle`")
+def export(
+    study: StudyPath,
+    out: Annotated[Path, typer.Option(help="The bundle's directory.")],
+    force: Annotated[bool, typer.Option("--force", help="Write over what is there.")] = False,
+) -> None:
+    """Copy the model that learned from all of a study's data, for use elsewhere."""
+    import shutil
+
+    from streetgauge.files import atomic_directory
+    from streetgauge.study import Study
+
+    opened = Study.open(study)
+    made = opened.model / "all"
+    if not (made / "bundle.json").exists():
+        raise InputError(made, "there is no trained model", f"run `streetgauge train {study}`")
+    if out.exists() and not force:
+        raise InputError(out, "this exists already", "take another name, or use --force")
+    with atomic_directory(out) as temporary:
+        shutil.copytree(made, temporary, dirs_exist_ok=True)
+    typer.echo(f"Wrote {out}. What it is: streetgauge info {out}")
+
+
+@app.command(epilog="Example: `streetgauge info streetgauge-demo/features/efficientnet-lite0.h5`")
+def info(
+    file: Annotated[Path, typer.Argument(help="A study, a store, a bundle, or a table of ours.")],
+    machine: Machine = False,
+) -> None:
+    """Say what a study, a feature store, a bundle or a table is."""
+    from streetgauge.describe import describe
+
+    facts = describe(file)
+    table = Table(show_header=False, box=None, pad_edge=False)
+    table.add_column(style="bold")
+    table.add_column(overflow="fold")
+    for name, value in facts.items():
+        text = value if isinstance(value, str) else json.dumps(value, default=str)
+        table.add_row(name, text)
+    Screen(machine=machine).result(table, facts)
+
+
+def _run_study(path: Path, screen: Screen, *, force: bool) -> None:
+    from streetgauge.stages import STAGES
+    from streetgauge.study import Study
+
+    study = Study.open(path)
+    study.require_files()
+    with study.locked():
+        for stage in STAGES:
+            _do(study, stage.name, screen, force=force)
+    _headline(study, screen)
+
+
+def _do(study: Study, name: str, screen: Screen, *, force: bool) -> None:
+    from streetgauge.stages import stage_named
+
+    stage = stage_named(name)
+    done = study.run(stage, screen.progress, force=force)
+    if done is None:
+        screen.say(f"{name}: up to date", event="up to date", stage=name)
+        return
+    seconds = study.record["stages"][name]["seconds"]
+    screen.say(f"{name}: {seconds:.1f} s", event="stage", stage=name, seconds=seconds)
+    for line in done.lines:
+        screen.say(f"  {line}", event="detail", stage=name)
+
+
+def _headline(study: Study, screen: Screen) -> None:
+    """Print the table that matters, and where the report is."""
+    metrics = json.loads(study.metrics.read_text(encoding="utf-8"))
+    table = Table(title=f"{study.settings.name}: areas' deciles, predicted while held out")
+    columns = ("outcome", "areas", "MAE", "within 1", "Spearman r", "best without pictures")
+    for column in (*columns, "pictures add (MAE)", "of the possible r"):
+        table.add_column(column, justify="left" if column == "outcome" else "right")
+    for name, about in metrics["outcomes"].items():
+        label = study.settings.outcomes[name].label or name
+        table.add_row(label, *_headline_cells(about))
+    screen.result(table, metrics)
+    screen.result(f"Report: {study.report}", {"report": str(study.report)})
+
+
+def _headline_cells(about: dict[str, Any]) -> list[str]:
+    values, add = about["metrics"], about.get("pictures_add")
+    best = possible = gain = "-"
+    if add is not None:
+        best = f"{_number(about['baselines'][add['over']]['mae'])} ({add['over']})"
+        gain = _interval(add["mae"], "+.2f")
+    with suppress(KeyError, TypeError):
+        possible = f"{about['oracle']['share_of_possible']['spearman']:.0%}"
+    return [
+        f"{about['n_areas']:,}",
+        _interval(values["mae"]),
+        f"{values['within_1']['value']:.0%}",
+        _interval(values["spearman"]),
+        best,
+        gain,
+        possible,
+    ]
+
+
+def _number(value: Any, form: str = ".2f") -> str:
+    value = value["value"] if isinstance(value, dict) else value
+    return "-" if value is None else f"{value:{form}}"
+
+
+def _interval(metric: dict[str, Any], form: str = ".2f") -> str:
+    low, high = _number(metric["low"], form), _number(metric["high"], form)
+    return f"{_number(metric, form)} [{low}, {high}]"
+
+
+if __name__ == "__main__":
+    main()

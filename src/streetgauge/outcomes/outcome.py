@@ -1,0 +1,160 @@
+"""One official statistic, and how rows of a file become one value an area."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import pandas as pd
+
+from streetgauge.errors import InputError
+from streetgauge.files import sha256_of
+from streetgauge.tables import Sheet
+
+__all__ = ["Outcome"]
+
+HEADER_WITHIN = 60  # rows: titles and metadata above a header are fewer
+Columns = dict[str, int]  # role -> position
+
+
+@dataclass(frozen=True, eq=False)
+class Outcome:
+    """One official statistic of small areas, as its file has it.
+
+    Parameters
+    ----------
+    name : str
+        Its key in the study.
+    label : str
+        How reports call it.
+    values : Series of float
+        By area code (sorted, unique): all areas of the file; NaN where the file has no number.
+    direction : "higher-is-better" or "higher-is-worse"
+        Which end of the values is worst off.
+    published : Series of Int64, optional
+        Deciles as published, 1 = worst off, by area code.
+    provenance : dict
+        source, file, sha256 (texts), files (list of both), publisher, licence, columns (role ->
+        header), rows_without_code.
+    missing : mapping of area code to str
+        Why an area that is in the file has no value.
+    """
+
+    name: str
+    label: str
+    values: pd.Series
+    direction: Literal["higher-is-better", "higher-is-worse"]
+    published: pd.Series | None = None
+    provenance: dict[str, Any] = field(default_factory=dict)
+    missing: Mapping[str, str] = field(default_factory=dict)
+
+
+def provenance(
+    source: str,
+    files: Sequence[Path],
+    columns: Mapping[str, str],
+    *,
+    publisher: str | None = None,
+    licence: str | None = None,
+    rows_without_code: int = 0,
+) -> dict[str, Any]:
+    """Say where an outcome comes from, in what JSON can hold; files by name and content."""
+    hashes = [{"file": path.name, "sha256": sha256_of(path)} for path in files]
+    return {
+        "source": source,
+        "file": " + ".join(each["file"] for each in hashes),
+        "sha256": " + ".join(each["sha256"] for each in hashes),
+        "files": hashes,
+        "publisher": publisher,
+        "licence": licence,
+        "columns": dict(columns),
+        "rows_without_code": rows_without_code,
+    }
+
+
+def find_header(
+    sheets: Sequence[Sheet], recognise: Callable[[tuple[str, ...]], Columns | None]
+) -> tuple[Sheet, int, Columns] | None:
+    """Find the first row that is recognised as the header, in any sheet.
+
+    Returns
+    -------
+    tuple of Sheet, int, dict; or None
+        The sheet, the header's position in its rows, and the columns by role that ``recognise``
+        saw in it.
+    """
+    for sheet in sheets:
+        for position, cells in enumerate(sheet.rows[:HEADER_WITHIN]):
+            found = recognise(cells)
+            if found is not None:
+                return sheet, position, found
+    return None
+
+
+def one_row_an_area(codes: pd.Series, numbers: pd.DataFrame, title: object) -> pd.DataFrame:
+    """Key numbers by area code; an area that stands twice must say the same twice.
+
+    Parameters
+    ----------
+    codes : Series of str
+        Area codes; the index holds row numbers. Rows with an empty code are left out.
+    numbers : DataFrame of float
+        The same rows; columns named as in the file.
+    title : object
+        The file, for errors.
+
+    Returns
+    -------
+    DataFrame
+        ``numbers`` by area code, sorted and unique.
+
+    Raises
+    ------
+    InputError
+        If an area has two rows with different numbers.
+    """
+    coded = codes != ""
+    codes, numbers = codes[coded], numbers[coded]
+    for code, rows in codes[codes.duplicated(keep=False)].groupby(codes):
+        first = numbers.loc[rows.index[0]]
+        for row in rows.index[1:]:
+            differs = ~np.isclose(first, numbers.loc[row], rtol=0, atol=0, equal_nan=True)
+            if differs.any():
+                column = numbers.columns[differs.argmax()]
+                raise InputError(
+                    f"{title}: rows {rows.index[0]} and {row}",
+                    f"area {code!r} stands there twice, with {first[column]:g} and "
+                    f"{numbers.loc[row, column]:g} in column {column!r}",
+                    "keep one of the rows",
+                )
+    by_area = numbers.set_axis(pd.Index(codes, dtype="str", name="area"))
+    return by_area[~by_area.index.duplicated()].sort_index()
+
+
+def empty_cells(codes: pd.Series, cells: pd.Series, numbers: pd.Series) -> dict[str, str]:
+    """Say for every area without a number what its cell holds instead."""
+    lost = numbers.isna() & (codes != "")
+    return {
+        code: f"column {cells.name!r} is empty" if cell == "" else f"the file says {cell!r}"
+        for code, cell in zip(codes[lost], cells[lost], strict=True)
+    }
+
+
+def refuse(wrong: pd.Series, numbers: pd.Series, title: object, what: str, step: str) -> None:
+    """Raise an error about the first number that is wrong, with its row, column and value."""
+    if wrong.any():
+        position = int(wrong.to_numpy().argmax())
+        raise InputError(
+            f"{title}: row {numbers.index[position]}, column {numbers.name!r}",
+            f"{numbers.iloc[position]:g} is {what}",
+            step,
+        )
+
+
+def refuse_no_decile(numbers: pd.Series, title: object) -> None:
+    """Refuse published deciles that are no whole numbers from 1 to 10."""
+    wrong = numbers.notna() & ~numbers.isin(range(1, 11))
+    refuse(wrong, numbers, title, "no decile from 1 to 10", "name the column with the deciles")

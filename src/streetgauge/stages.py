@@ -1,0 +1,422 @@
+"""The stages, one for each arrow of the flow: read a study's files, call a room, write its files.
+
+Rooms work on arrays and frames and know no study; this module is the only one that knows both.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from streetgauge.errors import InputError
+from streetgauge.files import read_metadata, write_json, write_table, write_text
+from streetgauge.progress import Progress
+from streetgauge.settings import PictureFeatures, SimulatedFeatures, TableFeatures
+from streetgauge.study import Done, Stage, Study
+
+__all__ = ["STAGES", "check", "stage_named"]
+
+
+def make_outcomes(study: Study, stamp: str, progress: Progress) -> Done:
+    """Official files -> outcomes.parquet."""
+    from streetgauge.locations import read_areas
+    from streetgauge.outcomes import build_outcomes
+
+    areas = read_areas(study.settings.areas)
+    frame, metadata, skips = build_outcomes(study.settings.outcomes, areas.index)
+    write_table(frame, study.outcomes, metadata)
+    lines = [f"{len(frame):,} areas, {len(metadata)} outcomes"]
+    for name, about in metadata.items():
+        if about["n_missing"]:
+            lines.append(f"{name}: {about['n_missing']:,} of {len(frame):,} areas have no value")
+    return Done(tuple(lines), skips)
+
+
+def make_locations(study: Study, stamp: str, progress: Progress) -> Done:
+    """Postcode directory or coordinates -> locations.parquet."""
+    from streetgauge.locations import read_areas, read_locations
+
+    areas = read_areas(study.settings.areas)
+    frame, skips = read_locations(study.settings.locations, areas)
+    write_table(frame, study.locations)
+    lines = [f"{len(frame):,} locations in {frame['area'].nunique():,} of {len(areas):,} areas"]
+    if outside := frame.attrs.get("outside"):
+        lines.append(f"{outside:,} rows of the directory lie outside the study's areas")
+    return Done((*lines, *_left_out(skips)), skips)
+
+
+def make_features(study: Study, stamp: str, progress: Progress) -> Done:
+    """Pictures, or a table of features, -> the feature store."""
+    from streetgauge.features import FeatureStore
+
+    settings = study.settings.features
+    locations = pd.read_parquet(study.locations)
+    # Pictures take hours: a store is resumed as long as inputs and settings are the same. What the
+    # code does to a picture is in the store's transform and weights, which are compared as well.
+    stamp = study.stamp(stage_named("features"), code=False)
+    if isinstance(settings, PictureFeatures):
+        skips = _look_at_pictures(study, settings, locations, stamp, progress)
+    elif isinstance(settings, TableFeatures):
+        from streetgauge.features import join_table
+
+        skips = join_table(settings, locations, study.features, stamp=stamp, progress=progress)
+    else:
+        skips = _simulate(study, settings, locations, stamp, progress)
+    store = FeatureStore.open(study.features)
+    done = int(store.done.sum())
+    if not done:
+        raise InputError(
+            study.features,
+            "no location has features",
+            f"see the reasons with `streetgauge info {study.skipped}`",
+        )
+    _, views, dimension = store.features.shape
+    line = f"{done:,} locations with {views} views of {dimension:,} features ({store.backbone})"
+    return Done((line, *_left_out(skips)), skips)
+
+
+def _look_at_pictures(
+    study: Study,
+    settings: PictureFeatures,
+    locations: pd.DataFrame,
+    stamp: str,
+    progress: Progress,
+) -> pd.DataFrame:
+    from streetgauge.features import extract_pictures
+    from streetgauge.imagery import find_views
+
+    imagery = study.settings.imagery
+    assert imagery is not None  # the settings see to it
+    views, missing = find_views(imagery, locations["location_id"].tolist())
+    unreadable = extract_pictures(
+        views,
+        sorted(views["location_id"].unique()),
+        study.features,
+        settings.backbone,
+        view_names=imagery.views,
+        require=imagery.require,
+        device=settings.device,
+        batch=settings.batch,
+        stamp=stamp,
+        progress=progress,
+    )
+    return pd.concat([missing, unreadable], ignore_index=True)
+
+
+def _simulate(
+    study: Study,
+    settings: SimulatedFeatures,
+    locations: pd.DataFrame,
+    stamp: str,
+    progress: Progress,
+) -> pd.DataFrame:
+    from streetgauge.features import FeatureStore
+    from streetgauge.sample import simulate_features
+
+    locations = locations.sort_values("location_id", ignore_index=True)
+    if settings.per_area is not None:
+        shuffled = locations.sample(frac=1, random_state=study.settings.seed)
+        kept = shuffled.groupby("area").head(settings.per_area)
+        locations = kept.sort_values("location_id", ignore_index=True)
+    deciles = _labels(study, locations)
+    ids = locations["location_id"].to_numpy(str)
+    store = FeatureStore.create(
+        study.features,
+        ids,
+        [str(view + 1) for view in range(settings.views)],
+        settings.dimension,
+        {"backbone": "simulated", "weights_sha256": "", "transform": "{}", "stamp": stamp},
+    )
+    block = 2048
+    with progress("simulated features", len(ids), "locations") as advance:
+        for start in range(0, len(ids), block):
+            slots = np.arange(start, min(start + block, len(ids)))
+            features = simulate_features(
+                deciles.iloc[slots],
+                dimension=settings.dimension,
+                views=settings.views,
+                signal=settings.signal,
+                seed=study.settings.seed,
+            )
+            store.write(slots, features, np.ones(features.shape[:2], dtype=bool))
+            advance(len(slots))
+    return pd.DataFrame()
+
+
+def train(study: Study, stamp: str, progress: Progress) -> Done:
+    """Features and deciles -> folds.parquet, predictions.parquet and the bundles in model/."""
+    from streetgauge.features import FeatureStore
+    from streetgauge.learn import area_folds, cross_validate
+
+    settings = study.settings
+    store = FeatureStore.open(study.features)
+    locations = pd.read_parquet(study.locations).sort_values("location_id", ignore_index=True)
+    rows = store.rows(locations["location_id"].to_numpy(str))
+    locations, rows = locations[rows >= 0].reset_index(drop=True), rows[rows >= 0]
+    labels = _labels(study, locations)
+    labelled = labels.notna().any(axis=1).to_numpy()
+    locations, rows, labels = locations[labelled], rows[labelled], labels[labelled]
+    ids, areas = locations["location_id"].to_numpy(str), locations["area"].to_numpy(str)
+    deciles = labels.to_numpy(np.float64)
+    fold = area_folds(areas, deciles, settings.folds.k, settings.seed)
+    folds = pd.DataFrame({"location_id": ids, "area": areas, "fold": fold})
+    predictions = cross_validate(
+        _rows_of(store.features, rows),
+        _rows_of(store.present, rows),
+        deciles,
+        areas,
+        ids,
+        fold,
+        outcomes=list(labels.columns),
+        settings=settings.train,
+        validation=settings.folds.validation,
+        seed=settings.seed,
+        directory=study.model,
+        stamp=stamp,
+        source={
+            "study": settings.name,
+            "backbone": store.backbone,
+            "weights_sha256": store.attributes["weights_sha256"],
+            "transform": store.attributes["transform"],
+            "views": list(store.views),
+            "outcomes": read_metadata(study.outcomes),
+        },
+        progress=progress,
+    )
+    write_table(folds, study.folds)
+    write_table(predictions, study.predictions)
+    counts = folds.groupby("fold")["area"].nunique().tolist()
+    return Done(
+        (
+            f"{len(folds):,} locations in {folds['area'].nunique():,} areas, "
+            f"{settings.folds.k} folds of {min(counts):,} to {max(counts):,} areas",
+        )
+    )
+
+
+def make_areas(study: Study, stamp: str, progress: Progress) -> Done:
+    """Predictions of locations -> areas.parquet, areas.gpkg and metrics.json."""
+    from streetgauge.areas import (
+        add_intervals,
+        aggregate,
+        coordinates_of,
+        evaluate,
+        write_geopackage,
+    )
+    from streetgauge.locations import read_areas
+
+    settings = study.settings.evaluation
+    predictions = pd.read_parquet(study.predictions)
+    boundaries = read_areas(study.settings.areas)
+    locations = pd.read_parquet(study.locations)
+    frame = aggregate(predictions, settings.rule)
+    frame = add_intervals(frame, coverage=settings.coverage)
+    oracle = None if settings.oracle is None else _read_oracle(settings.oracle)
+    metrics = evaluate(
+        frame,
+        predictions=predictions,
+        coordinates=coordinates_of(boundaries, locations),
+        settings=settings,
+        seed=study.settings.seed,
+        oracle=oracle,
+    )
+    write_table(frame, study.areas)
+    if "geometry" in boundaries:
+        write_geopackage(frame, boundaries, study.map)
+    write_json(metrics, study.metrics)
+    n_areas = frame["area"].nunique()
+    return Done((f"{n_areas:,} of {len(boundaries):,} areas have a predicted decile",))
+
+
+def make_report(study: Study, stamp: str, progress: Progress) -> Done:
+    """Everything -> report.html."""
+    from streetgauge.locations import read_areas
+    from streetgauge.report import ReportData, render
+
+    data = ReportData(
+        name=study.settings.name,
+        note=study.settings.note,
+        settings=study.settings.model_dump(mode="json", exclude_none=True),
+        areas=read_areas(study.settings.areas),
+        table=pd.read_parquet(study.areas),
+        metrics=json.loads(study.metrics.read_text(encoding="utf-8")),
+        provenance=read_metadata(study.outcomes),
+        skips=study.skips(),
+        run=_without_times(study.record),
+        locations=pd.read_parquet(study.locations),
+        simulated=isinstance(study.settings.features, SimulatedFeatures),
+    )
+    write_text(render(data), study.report)
+    return Done((f"{study.report} ({study.report.stat().st_size / 1e6:.1f} MB)",))
+
+
+def check(study: Study) -> dict[str, Callable[[], str]]:
+    """Name what can be checked before any long work; each entry reads one input and sums it up.
+
+    Parameters
+    ----------
+    study : Study
+        Nothing is written to it.
+
+    Returns
+    -------
+    dict of str to callable
+        By what is checked; each raises `InputError` if that input cannot be used.
+    """
+    from streetgauge.locations import read_areas, read_locations
+    from streetgauge.outcomes import build_outcomes
+
+    settings = study.settings
+    seen: dict[str, Any] = {}
+
+    def files() -> str:
+        study.require_files()
+        return "all there"
+
+    def areas() -> str:
+        seen["areas"] = read_areas(settings.areas)
+        if len(seen["areas"]) < settings.folds.k:
+            raise InputError(
+                f"{study.file}: folds.k",
+                f"{settings.folds.k} folds of only {len(seen['areas'])} areas",
+                "an area is never split over folds: take fewer folds",
+            )
+        kind = "with" if "geometry" in seen["areas"] else "without"
+        return f"{len(seen['areas']):,} areas {kind} boundaries"
+
+    def outcomes() -> str:
+        _, about, _ = build_outcomes(settings.outcomes, seen["areas"].index)
+        return ", ".join(f"{name} {a['n_areas']:,} areas" for name, a in about.items())
+
+    def locations() -> str:
+        seen["locations"], skips = read_locations(settings.locations, seen["areas"])
+        return f"{len(seen['locations']):,} locations, {len(skips):,} left out"
+
+    def features() -> str:
+        if isinstance(settings.features, PictureFeatures) and settings.imagery is not None:
+            from streetgauge.features import get_backbone
+            from streetgauge.imagery import find_views
+
+            backbone = get_backbone(settings.features.backbone)
+            views, missing = find_views(settings.imagery, seen["locations"]["location_id"].tolist())
+            return f"{len(views):,} pictures for {backbone.name}, {len(missing):,} left out"
+        return f"{settings.features.source} features"
+
+    return {
+        "files": files,
+        "areas": areas,
+        "outcomes": outcomes,
+        "locations": locations,
+        "features": features,
+    }
+
+
+def _labels(study: Study, locations: pd.DataFrame) -> pd.DataFrame:
+    """Deciles of each location's area: index location_id, a float column for each outcome."""
+    outcomes = pd.read_parquet(study.outcomes).set_index("area")
+    columns = {f"{name}_decile": name for name in study.settings.outcomes}
+    labels = outcomes[list(columns)].rename(columns=columns).astype("Float64").astype("float64")
+    labels = labels.reindex(locations["area"])
+    return labels.set_axis(pd.Index(locations["location_id"], name="location_id"))
+
+
+def _rows_of(array: np.ndarray[Any, Any], rows: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """Rows of a memory map; the map itself, not a copy, where that is all of them in order."""
+    if np.array_equal(rows, np.arange(len(array))):
+        return array
+    picked: np.ndarray[Any, Any] = array[rows]
+    return picked
+
+
+def _read_oracle(path: Path) -> pd.DataFrame:
+    frame = pd.read_parquet(path) if path.suffix == ".parquet" else pd.read_csv(path)
+    if "location_id" not in frame:
+        raise InputError(path, "there is no column 'location_id'", "it says which score is whose")
+    return frame.astype({"location_id": "str"}).set_index("location_id")
+
+
+def _without_times(record: dict[str, Any]) -> dict[str, Any]:
+    """Keep what made the results, without when and how fast: the same run gives the same page."""
+    stages = {
+        name: {key: value for key, value in kept.items() if key not in ("started", "seconds")}
+        for name, kept in record.get("stages", {}).items()
+        if name != "report"
+    }
+    return {key: value for key, value in record.items() if key != "files"} | {"stages": stages}
+
+
+def _left_out(skips: pd.DataFrame) -> tuple[str, ...]:
+    """Count what was left out by reason, for the screen."""
+    if not len(skips):
+        return ()
+    counts = skips["reason"].value_counts()
+    lines = [f"left out: {count:,} {reason}" for reason, count in counts.head(6).items()]
+    if len(counts) > 6:
+        lines.append(f"left out: {counts.iloc[6:].sum():,} for {len(counts) - 6} other reasons")
+    return tuple(lines)
+
+
+STAGES = (
+    Stage(
+        "outcomes",
+        ("areas", "outcomes"),
+        lambda s: (),
+        lambda s: (s.outcomes,),
+        ("outcomes", "locations"),
+        make_outcomes,
+    ),
+    Stage(
+        "locations",
+        ("areas", "locations"),
+        lambda s: (),
+        lambda s: (s.locations,),
+        ("locations",),
+        make_locations,
+    ),
+    Stage(
+        "features",
+        ("imagery", "features", "seed"),
+        lambda s: (
+            (s.locations, s.outcomes)
+            if isinstance(s.settings.features, SimulatedFeatures)
+            else (s.locations,)
+        ),
+        lambda s: (s.features,),
+        ("imagery", "features", "sample"),
+        make_features,
+    ),
+    Stage(
+        "train",
+        ("folds", "train", "seed"),
+        lambda s: (s.outcomes, s.locations, s.features),
+        lambda s: (s.folds, s.predictions, s.model),
+        ("learn",),
+        train,
+    ),
+    Stage(
+        "areas",
+        ("areas", "evaluation", "seed"),
+        lambda s: (s.predictions, s.locations),
+        lambda s: (s.areas, s.metrics),
+        ("areas",),
+        make_areas,
+    ),
+    Stage(
+        "report",
+        ("name", "note", "areas"),
+        lambda s: (s.areas, s.metrics, s.outcomes, s.locations, s.skipped),
+        lambda s: (s.report,),
+        ("report",),
+        make_report,
+    ),
+)
+
+
+def stage_named(name: str) -> Stage:
+    """Give the stage with this name."""
+    return next(stage for stage in STAGES if stage.name == name)

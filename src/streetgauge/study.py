@@ -1,0 +1,425 @@
+"""A study: one configured run, its directory, and which of its stages are up to date.
+
+A stage is up to date when its stamp (a hash over its settings, the content of every file that it
+reads, and the source code of the rooms that it uses) is the one that `run.json` recorded, and its
+outputs are still what they were.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import importlib.metadata
+import json
+import platform
+import shutil
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pydantic import BaseModel
+
+from streetgauge import __version__
+from streetgauge.errors import InputError, closest
+from streetgauge.files import digest, sha256_of, write_json, write_table
+from streetgauge.progress import Progress
+from streetgauge.settings import StudySettings, input_files, read_settings
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = ["SKIP_COLUMNS", "Done", "Stage", "Study"]
+
+SKIP_COLUMNS = ("location_id", "view", "area", "stage", "reason")
+# What a result depends on beside this package: recorded, not compared.
+_RECORDED = (
+    *("numpy", "pandas", "pyarrow", "geopandas", "shapely", "scikit-learn", "scipy"),
+    *("torch", "h5py", "pillow", "safetensors"),
+)
+
+
+@dataclass(frozen=True)
+class Done:
+    """What a stage gives back: lines for the screen and what it left out."""
+
+    lines: tuple[str, ...] = ()
+    skips: pd.DataFrame | None = None
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One arrow of the flow: what it depends on, what it writes, and the work itself.
+
+    Parameters
+    ----------
+    name : str
+        The verb on the command line.
+    settings : tuple of str
+        The sections of study.toml that it depends on.
+    reads : callable
+        The study's own files that it reads, by path.
+    writes : callable
+        The files and directories that it makes.
+    rooms : tuple of str
+        The subpackages whose source code its result depends on.
+    work : callable
+        ``work(study, stamp, progress) -> Done``.
+    """
+
+    name: str
+    settings: tuple[str, ...]
+    reads: Callable[[Study], tuple[Path, ...]]
+    writes: Callable[[Study], tuple[Path, ...]]
+    rooms: tuple[str, ...]
+    work: Callable[[Study, str, Progress], Done]
+
+
+@dataclass(frozen=True)
+class Study:
+    """A directory with ``study.toml`` and everything that was made from it.
+
+    Parameters
+    ----------
+    file : Path
+        The ``study.toml``.
+    settings : StudySettings
+        What it says.
+    """
+
+    file: Path
+    settings: StudySettings
+    _prints: dict[str, dict[str, Any]] = field(default_factory=dict, repr=False, compare=False)
+
+    @classmethod
+    def open(cls, path: Path) -> Study:
+        """Open a study by its directory or its study.toml.
+
+        Raises
+        ------
+        InputError
+            If there is none, or its settings cannot be used.
+        """
+        file = path if path.suffix == ".toml" else path / "study.toml"
+        study = cls(file.resolve(), read_settings(file))
+        study._prints.update(study.record.get("files", {}))
+        return study
+
+    @property
+    def directory(self) -> Path:
+        """Where everything of the study lies."""
+        return self.file.parent
+
+    def path(self, name: str) -> Path:
+        """Give the path of one of the study's files."""
+        return self.directory / name
+
+    @property
+    def outcomes(self) -> Path:
+        """Values and deciles of each area."""
+        return self.path("outcomes.parquet")
+
+    @property
+    def locations(self) -> Path:
+        """The locations with their areas."""
+        return self.path("locations.parquet")
+
+    @property
+    def features(self) -> Path:
+        """The feature store."""
+        return self.directory / "features" / f"{self.settings.features.store}.h5"
+
+    @property
+    def folds(self) -> Path:
+        """Which fold each location is in."""
+        return self.path("folds.parquet")
+
+    @property
+    def predictions(self) -> Path:
+        """Out-of-fold score, decile and probabilities of each location."""
+        return self.path("predictions.parquet")
+
+    @property
+    def model(self) -> Path:
+        """The bundles."""
+        return self.path("model")
+
+    @property
+    def areas(self) -> Path:
+        """Predicted and actual decile of each area."""
+        return self.path("areas.parquet")
+
+    @property
+    def map(self) -> Path:
+        """The same with boundaries, for a GIS."""
+        return self.path("areas.gpkg")
+
+    @property
+    def metrics(self) -> Path:
+        """How good the predictions are, and the baselines."""
+        return self.path("metrics.json")
+
+    @property
+    def report(self) -> Path:
+        """The page to look at."""
+        return self.path("report.html")
+
+    @property
+    def skipped(self) -> Path:
+        """Everything that was left out, and why."""
+        return self.path("skipped.parquet")
+
+    @property
+    def run_file(self) -> Path:
+        """What made all this."""
+        return self.path("run.json")
+
+    @cached_property
+    def record(self) -> dict[str, Any]:
+        """The content of run.json; what cannot be read is as if it were not there."""
+        try:
+            content = json.loads(self.run_file.read_text(encoding="utf-8"))
+        except (FileNotFoundError, json.JSONDecodeError, UnicodeDecodeError):
+            return {}
+        return content if isinstance(content, dict) else {}
+
+    def run(self, stage: Stage, progress: Progress, *, force: bool = False) -> Done | None:
+        """Do a stage, unless it is up to date.
+
+        Parameters
+        ----------
+        stage : Stage
+            Which.
+        progress : Progress
+            Told how far long work is.
+        force : bool
+            Do it even if it is up to date, from nothing.
+
+        Returns
+        -------
+        Done or None
+            What the stage says; None if it was up to date and nothing was done.
+
+        Raises
+        ------
+        InputError
+            If a file that the stage reads is missing or cannot be used.
+        """
+        self._require_inputs(stage)
+        stamp = self.stamp(stage)
+        if not force and self.is_up_to_date(stage, stamp):
+            return None
+        if force:
+            self._forget(stage)
+        started, clock = datetime.now(UTC), time.perf_counter()
+        done = stage.work(self, stamp, progress)
+        self._keep_skips(stage.name, done.skips)
+        self._remember(stage, stamp, done, started, time.perf_counter() - clock)
+        return done
+
+    def stamp(self, stage: Stage, *, code: bool = True) -> str:
+        """Hash of all that a stage's result depends on.
+
+        Paths count by the content that they lead to, so that a study can be moved. Without
+        ``code``, only inputs and settings count: what took hours is then kept by a newer version.
+        """
+        sections = {name: getattr(self.settings, name) for name in stage.settings}
+        return digest(
+            {
+                "settings": self._by_content(sections),
+                "reads": {path.name: self.fingerprint(path) for path in stage.reads(self)},
+                "code": _code_digest(stage.rooms) if code else None,
+            }
+        )
+
+    def is_up_to_date(self, stage: Stage, stamp: str) -> bool:
+        """Whether the stage was done with this very stamp and its outputs are still the same."""
+        kept = self.record.get("stages", {}).get(stage.name)
+        if kept is None or kept["stamp"] != stamp or not self.skipped.exists():
+            return False
+        return all(
+            path.exists() and kept["outputs"].get(path.name) == self.fingerprint(path)
+            for path in stage.writes(self)
+        )
+
+    def fingerprint(self, path: Path) -> str:
+        """Sha256 of a file, or of all files of a directory with their relative paths.
+
+        Sizes and modification times tell whether the content must be read again.
+        """
+        signature = _signature(path)
+        kept = self._prints.get(str(path))
+        if kept is not None and kept["signature"] == signature:
+            return str(kept["sha256"])
+        if path.is_dir():
+            sha256 = digest([(p.relative_to(path).as_posix(), sha256_of(p)) for p in _files(path)])
+        else:
+            sha256 = sha256_of(path)
+        self._prints[str(path)] = {"signature": signature, "sha256": sha256}
+        return sha256
+
+    def require_files(self, sections: tuple[str, ...] | None = None) -> None:
+        """Refuse a study whose settings name a file that is not there.
+
+        Parameters
+        ----------
+        sections : tuple of str, optional
+            Look at these sections only; at all of them if not given.
+
+        Raises
+        ------
+        InputError
+            Naming the setting, the file, and the closest name in that folder.
+        """
+        for key, path in input_files(self.settings):
+            if sections is not None and key.split(".")[0] not in sections:
+                continue
+            if path.exists():
+                continue
+            if not path.parent.is_dir():
+                step = f"there is no folder {path.parent} either; paths start at {self.directory}"
+            else:
+                names = sorted(p.name for p in path.parent.iterdir() if p.name[0] != ".")
+                step = f"in {path.parent}: {closest(path.name, names)}"
+            raise InputError(f"{self.file}: {key}", f"there is no file {path}", step)
+
+    def skips(self) -> pd.DataFrame:
+        """Everything that was left out so far: columns location_id, view, area, stage, reason."""
+        import pandas as pd
+
+        if not self.skipped.exists():
+            return pd.DataFrame({name: pd.Series(dtype="str") for name in SKIP_COLUMNS})
+        return pd.read_parquet(self.skipped)
+
+    @contextlib.contextmanager
+    def locked(self) -> Iterator[None]:
+        """Keep a second run away from the same study; the lock goes with the process.
+
+        Raises
+        ------
+        InputError
+            If another process is at work on it.
+        """
+        try:
+            import fcntl
+        except ImportError:  # Windows: no advisory locks of this kind
+            yield
+            return
+        with self.path(".lock").open("w") as handle:
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise InputError(
+                    self.directory, "another process is at work on this study", "wait for it to end"
+                ) from None
+            yield
+
+    def _require_inputs(self, stage: Stage) -> None:
+        self.require_files(stage.settings)
+        for path in stage.reads(self):
+            if not path.exists():
+                raise InputError(
+                    path,
+                    f"`{stage.name}` needs this file and it is not there",
+                    f"make it with `streetgauge run {self.directory}`",
+                )
+
+    def _by_content(self, value: Any) -> Any:
+        if isinstance(value, Path):
+            return self.fingerprint(value)
+        if isinstance(value, BaseModel):
+            return {key: self._by_content(item) for key, item in value}
+        if isinstance(value, Mapping):
+            return {key: self._by_content(item) for key, item in value.items()}
+        if isinstance(value, tuple):
+            return [self._by_content(item) for item in value]
+        return value
+
+    def _forget(self, stage: Stage) -> None:
+        for path in stage.writes(self):
+            if path.is_dir():
+                shutil.rmtree(path)
+            else:
+                path.unlink(missing_ok=True)
+
+    def _keep_skips(self, stage: str, skips: pd.DataFrame | None) -> None:
+        """Replace the stage's rows of skipped.parquet; their order depends on content alone."""
+        import pandas as pd
+
+        kept = self.skips()
+        parts = [kept[kept["stage"] != stage]]
+        if skips is not None and len(skips):
+            parts.append(skips.reindex(columns=list(SKIP_COLUMNS)).assign(stage=stage))
+        frame = pd.concat(parts, ignore_index=True).astype("str").where(lambda f: f != "None")
+        frame = frame.sort_values(list(SKIP_COLUMNS), kind="stable", ignore_index=True)
+        write_table(frame, self.skipped)
+
+    def _remember(
+        self, stage: Stage, stamp: str, done: Done, started: datetime, seconds: float
+    ) -> None:
+        stages = dict(self.record.get("stages", {}))
+        stages[stage.name] = {
+            "stamp": stamp,
+            "settings": json.loads(
+                json.dumps({n: _plain(getattr(self.settings, n)) for n in stage.settings})
+            ),
+            "outputs": {p.name: self.fingerprint(p) for p in stage.writes(self) if p.exists()},
+            "started": started.isoformat(timespec="seconds"),
+            "seconds": round(seconds, 2),
+            "says": list(done.lines),
+        }
+        self.record.update(
+            {
+                "format_version": 1,
+                "study": self.settings.name,
+                "seed": self.settings.seed,
+                "streetgauge": __version__,
+                "python": platform.python_version(),
+                "platform": platform.platform(),
+                "versions": {name: _version(name) for name in _RECORDED},
+                "stages": stages,
+                "files": dict(sorted(self._prints.items())),
+            }
+        )
+        write_json(self.record, self.run_file)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, BaseModel):
+        return value.model_dump(mode="json")
+    if isinstance(value, Mapping):
+        return {key: _plain(item) for key, item in value.items()}
+    return value
+
+
+def _version(package: str) -> str | None:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def _files(directory: Path) -> list[Path]:
+    return sorted(p for p in directory.rglob("*") if p.is_file())
+
+
+def _signature(path: Path) -> str:
+    """Cheap sign of a change: name, size and modification time of every file."""
+    files = _files(path) if path.is_dir() else [path]
+    parts = hashlib.sha256()
+    for file in files:
+        stat = file.stat()
+        parts.update(f"{file.relative_to(path)}\0{stat.st_size}\0{stat.st_mtime_ns}\n".encode())
+    return parts.hexdigest()
+
+
+def _code_digest(rooms: tuple[str, ...]) -> str:
+    """Hash of the source code that a stage's result depends on."""
+    package = Path(__file__).parent
+    sources = [package / "files.py", package / "settings.py", package / "stages.py"]
+    for room in rooms:
+        sources += [p for p in _files(package / room) if "__pycache__" not in p.parts]
+    return digest([(p.relative_to(package).as_posix(), sha256_of(p)) for p in sources])

@@ -1,0 +1,290 @@
+"""The small tables of official statistics, read whole, as text."""
+
+from __future__ import annotations
+
+import csv
+import io
+import warnings
+import zipfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from streetgauge.errors import InputError, closest
+from streetgauge.tables._bytes import PARQUET, decoded, opened
+
+__all__ = ["VECTOR_SUFFIXES", "Sheet", "as_table", "choose_sheet", "forget_sheets", "read_sheets"]
+
+VECTOR_SUFFIXES = (".geojson", ".json", ".shp", ".fgb")
+
+
+@dataclass(frozen=True)
+class Sheet:
+    """One sheet of a file: all its rows as text, blank ones left out.
+
+    Parameters
+    ----------
+    path : Path
+        The file.
+    name : str or None
+        The sheet of a workbook or the layer of a GeoPackage; None where the format has none.
+    rows : tuple of tuples of str
+        The cells without blanks at their ends; an empty cell is "".
+    numbers : tuple of int
+        Where each row stands in the file, from 1: the line of a text file, the row of a workbook,
+        the record of a Parquet file or a layer.
+    """
+
+    path: Path
+    name: str | None
+    rows: tuple[tuple[str, ...], ...]
+    numbers: tuple[int, ...]
+
+    @property
+    def title(self) -> str:
+        """The file's name, and the sheet's where there is one: the subject of an error."""
+        return f"{self.path}, sheet {self.name!r}" if self.name else str(self.path)
+
+
+def read_sheets(path: Path) -> tuple[Sheet, ...]:
+    """Read every sheet of a table as text.
+
+    Comma-separated text (also gzipped; UTF-8 with or without a byte order mark, UTF-16, Latin-1;
+    line ends LF, CRLF or bare CR), Excel (.xlsx), Parquet, GeoPackage and other vector files.
+    The format is seen from the content, not from the name. A file read before is not read again
+    until it changes or `forget_sheets` is called.
+
+    Raises
+    ------
+    InputError
+        If there is no such file, it is empty, or it is none of these formats.
+    """
+    try:
+        state = path.stat()
+        return _sheets(path, state.st_mtime_ns, state.st_size)
+    except (FileNotFoundError, NotADirectoryError):
+        raise InputError(path, "there is no such file", "mend the path in study.toml") from None
+    except IsADirectoryError:
+        raise InputError(path, "this is a folder", "name a file in it") from None
+
+
+def forget_sheets() -> None:
+    """Free what `read_sheets` remembers."""
+    _sheets.cache_clear()
+
+
+def choose_sheet(sheets: Sequence[Sheet], name: str | None, path: Path, setting: str) -> Sheet:
+    """Take the sheet that is named, or the first.
+
+    Raises
+    ------
+    InputError
+        If no sheet has that name.
+    """
+    if name is None:
+        return sheets[0]
+    for sheet in sheets:
+        if sheet.name == name:
+            return sheet
+    known = [sheet.name for sheet in sheets if sheet.name]
+    raise InputError(path, f"there is no {setting} {name!r}", closest(name, known))
+
+
+def as_table(sheet: Sheet, header: int = 0, *, ragged: bool = False) -> pd.DataFrame:
+    """Take one row as the header and the rows after it as text columns.
+
+    Parameters
+    ----------
+    sheet : Sheet
+        As read.
+    header : int
+        Position of the header among ``sheet.rows``.
+    ragged : bool
+        Fill rows that are too short with empty cells (notes below a table have few cells);
+        else refuse them, because a cut-off file looks like that.
+
+    Returns
+    -------
+    DataFrame
+        Columns of text named as in the file; the index holds the rows' numbers in the file. A name
+        that stands twice has its position added (``"road (column 19)"``) from the second one on.
+
+    Raises
+    ------
+    InputError
+        If a row has more cells than the header, or fewer and ``ragged`` is not set.
+    """
+    names = _unique(_without_trailing_blanks(sheet.rows[header]))
+    width = len(names)
+    rows = []
+    for number, cells in zip(sheet.numbers[header + 1 :], sheet.rows[header + 1 :], strict=True):
+        if len(cells) > width and any(cells[width:]):
+            raise InputError(
+                f"{sheet.title}: row {number}",
+                f"it has {len(_without_trailing_blanks(cells))} cells, the header {width}",
+                "quote cells that contain commas",
+            )
+        if len(cells) < width and not ragged:
+            raise InputError(
+                f"{sheet.title}: row {number}",
+                f"it has {len(cells)} cells, the header {width}",
+                "fetch the file again if it is cut off, or take out notes below the table",
+            )
+        rows.append(cells[:width] + ("",) * (width - len(cells)))
+    index = pd.Index(sheet.numbers[header + 1 :], name="row", dtype="int64")
+    return pd.DataFrame(rows, columns=pd.Index(names), index=index, dtype=str)
+
+
+@lru_cache(maxsize=4)
+def _sheets(path: Path, modified: int, size: int) -> tuple[Sheet, ...]:
+    """Several outcomes often stand in one file, which is read once for all of them."""
+    with path.open("rb") as handle:
+        start = handle.read(16)
+    if start.startswith(PARQUET):
+        sheets = [_typed_sheet(path, None, _read_parquet(path))]
+    elif start.startswith(b"SQLite format 3") or path.suffix.lower() in VECTOR_SUFFIXES:
+        sheets = _read_layers(path)
+    elif start.startswith(b"PK"):
+        sheets = _read_workbook(path)
+    elif start.startswith(b"\xd0\xcf\x11\xe0"):
+        raise InputError(path, "this is an old Excel workbook (.xls)", "save it as .xlsx or .csv")
+    else:
+        sheets = [_read_text(path)]
+    if not any(sheet.rows for sheet in sheets):
+        raise InputError(path, "the table is empty", "fetch the file again")
+    return tuple(sheet for sheet in sheets if sheet.rows)
+
+
+def _read_text(path: Path) -> Sheet:
+    try:
+        with opened(path) as handle:
+            text = decoded(handle.read())
+    except (OSError, EOFError) as error:
+        raise InputError(path, f"it cannot be unpacked ({error})", "fetch it again") from None
+    if "\0" in text:
+        raise InputError(
+            path, "this is not a table", "give CSV, Excel (.xlsx), Parquet or GeoPackage"
+        )
+    # Bare CR is a line end too (csv refuses it), and inside a quoted cell it is only a blank.
+    text = text.replace("\r\n", "\n").replace("\r", "\n")
+    reader = csv.reader(io.StringIO(text), strict=False)
+    rows, numbers, line = [], [], 1
+    try:
+        for cells in reader:
+            if any(cell.strip() for cell in cells):
+                rows.append(tuple(cell.strip() for cell in cells))
+                numbers.append(line)
+            line = reader.line_num + 1
+    except csv.Error as error:
+        raise InputError(
+            f"{path}: row {line}", f"this is not CSV: {error}", "mend that row"
+        ) from None
+    return Sheet(path, None, tuple(rows), tuple(numbers))
+
+
+def _read_workbook(path: Path) -> list[Sheet]:
+    import openpyxl
+    from openpyxl.utils.exceptions import InvalidFileException
+
+    try:
+        with path.open("rb") as handle, warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # Nomis writes no default style
+            book = openpyxl.load_workbook(handle, read_only=True, data_only=True)
+            sheets = [_page(path, page) for page in book.worksheets]
+    except (InvalidFileException, zipfile.BadZipFile, KeyError, ValueError, OSError) as error:
+        raise InputError(
+            path, f"this is not a workbook that can be read ({error})", "save it as .xlsx or .csv"
+        ) from None
+    return sheets
+
+
+def _page(path: Path, page: Any) -> Sheet:
+    page.reset_dimensions()  # Nomis declares A1:A1 for a whole table
+    rows = (tuple(map(_text, cells)) for cells in page.iter_rows(values_only=True))
+    kept = [(number, cells) for number, cells in enumerate(rows, start=1) if any(cells)]
+    numbers, texts = zip(*kept, strict=True) if kept else ((), ())
+    return Sheet(path, page.title, _padded(texts), numbers)
+
+
+def _padded(rows: Sequence[tuple[str, ...]]) -> tuple[tuple[str, ...], ...]:
+    """Give all rows of a workbook the same width: there, short rows are no sign of damage."""
+    width = max(map(len, rows), default=0)
+    return tuple(cells + ("",) * (width - len(cells)) for cells in rows)
+
+
+def _read_parquet(path: Path) -> pd.DataFrame:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        table = pq.read_table(path)
+    except pa.ArrowInvalid as error:
+        raise InputError(
+            path, f"this Parquet file is damaged ({error})", "fetch it again"
+        ) from None
+    plain = [
+        name
+        for name, field in zip(table.column_names, table.schema, strict=True)
+        if not (pa.types.is_nested(field.type) or pa.types.is_binary(field.type))
+    ]
+    frame: pd.DataFrame = table.select(plain).to_pandas(ignore_metadata=True)
+    return frame
+
+
+def _read_layers(path: Path) -> list[Sheet]:
+    import pyogrio
+    from pyogrio.errors import DataSourceError
+
+    try:
+        layers = [str(name) for name in pyogrio.list_layers(path)[:, 0]]
+        return [
+            _typed_sheet(
+                path, layer, pyogrio.read_dataframe(path, layer=layer, read_geometry=False)
+            )
+            for layer in layers
+        ]
+    except DataSourceError as error:
+        raise InputError(path, f"the file cannot be read ({error})", "fetch it again") from None
+
+
+def _typed_sheet(path: Path, name: str | None, frame: pd.DataFrame) -> Sheet:
+    """Write typed columns out as text: numbers in full, so that reading them back loses nothing."""
+    columns = [[_text(value) for value in frame[column].astype(object)] for column in frame]
+    header = tuple(str(column) for column in frame.columns)
+    rows = tuple(zip(*columns, strict=True)) if columns else ()
+    # The header is no record: the first record is number 1.
+    return Sheet(path, name, (header, *rows), tuple(range(len(rows) + 1)))
+
+
+def _text(value: object) -> str:
+    if value is None or value is pd.NA or value is pd.NaT:
+        return ""
+    if isinstance(value, bool):
+        return str(value).upper()
+    if hasattr(value, "item"):  # a numpy scalar
+        value = value.item()
+    if isinstance(value, float):
+        if value != value:
+            return ""
+        return str(int(value)) if value.is_integer() and abs(value) < 1e15 else repr(value)
+    return str(value).strip()
+
+
+def _without_trailing_blanks(cells: Sequence[str]) -> tuple[str, ...]:
+    end = len(cells)
+    while end and not cells[end - 1]:
+        end -= 1
+    return tuple(cells[:end])
+
+
+def _unique(names: Sequence[str]) -> list[str]:
+    seen: set[str] = set()
+    unique = []
+    for position, name in enumerate(names, start=1):
+        unique.append(f"{name} (column {position})" if name in seen or not name else name)
+        seen.add(name)
+    return unique

@@ -1,0 +1,205 @@
+from __future__ import annotations
+
+import gzip
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from hypothesis import HealthCheck, given
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
+
+from streetgauge.errors import InputError
+from streetgauge.locations import read_locations
+from streetgauge.settings import DirectoryLocations
+
+WORLD = pd.DataFrame(
+    {
+        "pcds": ["AB1 2CD", "AB1 2CE", "B1 1AA", "IM1 1AA", "ZZ9 9ZZ"],
+        "doterm": ["", "199912", "", "", ""],
+        "lat": ["51.5", "51.6", "99.999999", "99.999999", "53"],
+        "long": ["-0.1", "-0.2", "0.000000", "0.000000", "-2"],
+        "oa11": ["E00000001", "E00000002", "E99999999", "M99999999", "E00000009"],
+        "lsoa11": ["E01000001", "E01000002", "E01000002", "M99999999", "E01000009"],
+        "msoa11": ["E02000001", "E02000001", "E02000001", "M99999999", "E02000009"],
+    }
+)
+AREAS = pd.DataFrame(
+    {"name": None, "district": None},
+    index=pd.Index(["E01000001", "E01000002", "E01000003"], name="area"),
+)
+
+
+def directory(path: Path, **more: object) -> DirectoryLocations:
+    return DirectoryLocations.model_validate({"source": "directory", "file": path, **more})
+
+
+def written(path: Path, frame: pd.DataFrame = WORLD) -> Path:
+    frame.to_csv(path, index=False)
+    return path
+
+
+def areas_named(*codes: str) -> pd.DataFrame:
+    return pd.DataFrame({"name": None}, index=pd.Index(sorted(codes), name="area"))
+
+
+def test_postcodes_of_the_study_are_kept_and_the_others_counted(tmp_path: Path) -> None:
+    frame, skips = read_locations(directory(written(tmp_path / "d.csv")), AREAS)
+    assert frame["location_id"].tolist() == ["AB12CD", "AB12CE", "B11AA"]
+    assert frame["postcode"].tolist() == ["AB1 2CD", "AB1 2CE", "B1 1AA"]
+    assert frame["area"].tolist() == ["E01000001", "E01000002", "E01000002"]
+    assert list(frame.columns) == [
+        *("location_id", "postcode", "lat", "lon", "oa", "lsoa", "msoa", "area"),
+    ]
+    assert frame.attrs["outside"] == 2
+    assert skips["area"].tolist() == ["E01000003"]
+    assert skips["reason"].tolist() == ["no location lies in this area"]
+    assert skips["location_id"].tolist() == [None]
+    assert skips["stage"].tolist() == ["locations"]
+
+
+def test_null_coordinates_and_pseudo_codes_are_missing(tmp_path: Path) -> None:
+    frame, _ = read_locations(directory(written(tmp_path / "d.csv")), AREAS)
+    assert frame["lat"].tolist()[:2] == [51.5, 51.6]
+    assert frame["lon"].tolist()[:2] == [-0.1, -0.2]
+    assert frame.loc[2, ["lat", "lon", "oa"]].isna().all()
+    assert frame.loc[2, "msoa"] == "E02000001"
+
+
+def test_terminated_postcodes_are_left_out_and_listed_only_if_asked(tmp_path: Path) -> None:
+    path = written(tmp_path / "d.csv")
+    frame, skips = read_locations(directory(path, live_only=True), AREAS)
+    assert frame["location_id"].tolist() == ["AB12CD", "B11AA"]
+    assert skips["location_id"].tolist() == ["AB12CE", None]
+    assert skips["reason"].tolist()[0] == "the postcode was terminated in 199912"
+    written(path, WORLD.drop(columns="doterm"))
+    with pytest.raises(InputError, match="no column holds the date of termination"):
+        read_locations(directory(path, live_only=True), AREAS)
+
+
+@pytest.mark.parametrize(
+    ("file", "lsoa", "ids", "outside"),
+    [
+        ("onspd_may2018.csv", "E01023743", ["AL11AA"], 3),
+        ("onspd_aug2024.csv", "E01023743", ["AL11AA"], 3),
+        ("onspd_nov2025.csv", "S01006514", ["AB10AA", "AB10AB", "AB10AD"], 1),
+    ],
+)
+def test_the_real_layouts_of_2018_to_2025_are_recognised(
+    file: str, lsoa: str, ids: list[str], outside: int, shared_data: Path
+) -> None:
+    path = shared_data / "formats/postcode_samples" / file
+    frame, _ = read_locations(directory(path), areas_named(lsoa))
+    assert frame["location_id"].tolist() == ids
+    assert frame.attrs["outside"] == outside
+    assert frame[["lat", "lon", "oa", "lsoa", "msoa"]].notna().all().all()
+    assert (frame["lsoa"] == frame["area"]).all()
+
+
+def test_areas_of_2021_take_the_columns_of_2021(shared_data: Path) -> None:
+    path = shared_data / "formats/postcode_samples/onspd_nov2025.csv"
+    frame, _ = read_locations(directory(path, area="lsoa21"), areas_named("S01013490"))
+    assert len(frame) == 3
+    assert (frame["lsoa"] == "S01013490").all()
+    assert frame.loc[0, "oa"] == "S00137176"
+    assert frame.loc[0, "msoa"] == "S02002516"
+    old = shared_data / "formats/postcode_samples/onspd_may2018.csv"
+    with pytest.raises(InputError, match=r"no column holds the areas \(lsoa21\)"):
+        read_locations(directory(old, area="lsoa21"), areas_named("S01013490"))
+
+
+def test_output_areas_can_be_the_studys_areas(tmp_path: Path) -> None:
+    path = written(tmp_path / "d.csv")
+    frame, _ = read_locations(directory(path, area="oa11"), areas_named("E00000002"))
+    assert frame[["location_id", "area", "lsoa"]].values.tolist() == [
+        ["AB12CE", "E00000002", "E01000002"]
+    ]
+
+
+def test_an_early_layout_with_grid_references_only_gets_degrees(tmp_path: Path) -> None:
+    frame = pd.DataFrame(
+        {
+            # Greenwich's and Belfast's grid references.
+            "pcd": ["SE10", "BT1", "SE109"],
+            "oseast1m": ["538890", "333800", ""],
+            "osnrth1m": ["177320", "374000", ""],
+            "lsoa11": ["E01000001"] * 3,
+        }
+    )
+    frame["pcd"] = ["SE108XJ", "BT1 5GS", "SE1 9AA"]
+    areas = areas_named("E01000001")
+    found, _ = read_locations(directory(written(tmp_path / "d.csv", frame)), areas)
+    found = found.set_index("location_id")
+    assert found.loc["SE108XJ", "lat"] == pytest.approx(51.4779, abs=2e-3)
+    assert found.loc["SE108XJ", "lon"] == pytest.approx(0.0, abs=2e-3)
+    assert found.loc["BT15GS", "lat"] == pytest.approx(54.597, abs=5e-3)
+    assert found.loc["BT15GS", "lon"] == pytest.approx(-5.93, abs=5e-3)
+    assert found.loc["SE19AA", ["lat", "lon"]].isna().all()
+
+
+@hypothesis_settings(
+    suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=30
+)
+@given(
+    rows=st.permutations(range(len(WORLD))),
+    columns=st.permutations(list(WORLD.columns)),
+    encoding=st.sampled_from(["utf-8", "utf-8-sig", "latin-1"]),
+    end=st.sampled_from(["\n", "\r\n", "\r"]),
+    packed=st.booleans(),
+)
+def test_order_of_rows_and_columns_encoding_and_line_ends_change_nothing(
+    rows: list[int], columns: list[str], encoding: str, end: str, packed: bool, tmp_path: Path
+) -> None:
+    expected, skipped = read_locations(directory(written(tmp_path / "plain.csv")), AREAS)
+    shuffled = WORLD.iloc[rows][columns].assign(place="Café")
+    content = shuffled.to_csv(index=False, lineterminator=end).encode(encoding)
+    path = tmp_path / "moved.csv"
+    path.write_bytes(gzip.compress(content) if packed else content)
+    frame, skips = read_locations(directory(path), AREAS)
+    pd.testing.assert_frame_equal(frame, expected)
+    pd.testing.assert_frame_equal(skips, skipped)
+    assert frame.attrs == expected.attrs
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        (
+            {"pcds": ["AB1 2CD", "AB1 2CE", "ab12cd", "IM1 1AA", "ZZ9 9ZZ"]},
+            "rows 2 and 4: location_id 'AB12CD' stands there twice",
+        ),
+        (
+            {"pcds": ["AB1 2CD", "AB1 2CE", "B1 1AA", "IM1 1AA", "AB12CE"]},
+            "row 3: location_id 'AB12CE' stands there and in a row with another area",
+        ),
+        ({"pcds": ["AB1 2CD", " ", "B1 1AA", "IM1 1AA", "ZZ9 9ZZ"]}, "row 3: there is no postcode"),
+        ({"lat": ["51.5", "north", "1", "1", "1"]}, "row 3, column 'lat': 'north' is not a number"),
+        ({"long": ["-0.1", "1", "190", "1", "1"], "lat": "51"}, "row 4, column 'long': 190 is bey"),
+        (
+            {"lsoa11": "W01000001"},
+            "none of its areas is one of the study's: column 'lsoa11' has 'W01000001', "
+            "the study 'E01000001'; set 'locations.area'",
+        ),
+    ],
+)
+def test_what_is_wrong_in_a_directory_is_named(
+    change: dict[str, object], reason: str, tmp_path: Path
+) -> None:
+    path = written(tmp_path / "d.csv", WORLD.assign(**change))
+    with pytest.raises(InputError) as error:
+        read_locations(directory(path), AREAS)
+    assert reason in str(error.value)
+
+
+def test_a_header_that_is_none_of_the_layouts_is_refused_with_what_it_has(tmp_path: Path) -> None:
+    path = tmp_path / "d.csv"
+    path.write_text("zip,tract\n1,2\n")
+    with pytest.raises(InputError, match=r"no column holds postcodes: .* are zip, tract"):
+        read_locations(directory(path), AREAS)
+
+
+def test_a_directory_without_coordinates_has_missing_ones(tmp_path: Path) -> None:
+    path = written(tmp_path / "d.csv", WORLD[["pcds", "lsoa11"]])
+    frame, _ = read_locations(directory(path), AREAS)
+    assert len(frame) == 3
+    assert frame[["lat", "lon", "oa", "msoa"]].isna().all().all()

@@ -1,0 +1,236 @@
+"""The commands that users type: what they print, and how they refuse."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from streetgauge.cli import main
+
+Run = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Run:
+    """Give a function that runs the command line: exit code, standard output, standard error."""
+
+    def call(*words: object) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["streetgauge", *map(str, words)])
+        capfd.readouterr()
+        code = 0
+        try:
+            main()
+        except SystemExit as stop:
+            code = stop.code if isinstance(stop.code, int) else 0
+        out, err = capfd.readouterr()
+        return code, out, err
+
+    return call
+
+
+def refuse(run: Run, *words: object) -> str:
+    """Run something that must be refused; give its one sentence."""
+    code, out, err = run(*words)
+    assert code == 2, (out, err)
+    assert "Traceback" not in err
+    lines = [line for line in err.splitlines() if line.startswith("Error: ")]
+    assert len(lines) == 1, err
+    return lines[0]
+
+
+def edit(file: Path, old: str, new: str) -> None:
+    text = file.read_text(encoding="utf-8")
+    assert old in text
+    file.write_text(text.replace(old, new, 1), encoding="utf-8")
+
+
+def test_one_command_goes_from_files_to_a_report(run: Run, grid: Path) -> None:
+    code, out, err = run("run", grid)
+    assert code == 0, err
+    assert "Household income" in out
+    assert "Report: " in out
+    made = {p.name for p in grid.iterdir()}
+    assert made >= {
+        *("outcomes.parquet", "locations.parquet", "folds.parquet", "predictions.parquet"),
+        *("areas.parquet", "areas.gpkg", "metrics.json", "report.html", "run.json", "model"),
+        *("skipped.parquet", "features"),
+    }
+    metrics = json.loads((grid / "metrics.json").read_text())
+    # The pictures show both outcomes in this world, and the neighbours show neither.
+    assert set(metrics["outcomes"]) == {"income", "illness"}
+    for about in metrics["outcomes"].values():
+        assert about["metrics"]["spearman"]["value"] > 0.7
+        assert about["pictures_add"]["mae"]["low"] > 0
+    code, out, err = run("run", grid)
+    assert code == 0
+    assert err.count("up to date") == 6
+
+    areas = pd.read_parquet(grid / "areas.parquet")
+    assert list(areas.columns[:3]) == ["area", "outcome", "n_locations"]
+    assert {"score", "decile", "low", "high", "actual_decile"} <= set(areas.columns)
+    predictions = pd.read_parquet(grid / "predictions.parquet")
+    columns = ["location_id", "area", "fold", "outcome", "score", "decile", "actual_decile"]
+    assert list(predictions.columns) == columns + [f"p{k}" for k in range(1, 11)]
+    folds = pd.read_parquet(grid / "folds.parquet")
+    assert list(folds.columns) == ["location_id", "area", "fold"]
+    assert not folds.drop_duplicates(["area", "fold"])["area"].duplicated().any()
+
+    code, out, err = run("info", grid)
+    assert code == 0
+    assert "up to date" in out
+    code, out, err = run("export", grid, "--out", grid / "exported")
+    assert code == 0
+    assert {p.name for p in (grid / "exported").iterdir()} >= {"weights.safetensors", "bundle.json"}
+    for file in (grid / "exported", grid / "features" / "shares.h5", grid / "skipped.parquet"):
+        assert run("info", file)[0] == 0
+    code, out, err = run("info", grid / "features" / "shares.h5", "--json")
+    assert json.loads(out)["backbone"] == "table"
+
+
+def test_rows_in_another_order_change_nothing(
+    run: Run, grid_writer: Callable[..., Path], tmp_path: Path
+) -> None:
+    tables = []
+    for name in ("first", "second"):
+        place = grid_writer(tmp_path / name, side=5, per_area=4)
+        if name == "second":
+            for file in ("outcomes", "places", "features"):
+                frame = pd.read_csv(place / f"{file}.csv", dtype=str)
+                frame.sample(frac=1, random_state=3).to_csv(place / f"{file}.csv", index=False)
+        assert run("run", place, "-q")[0] == 0
+        tables.append(pd.read_parquet(place / "predictions.parquet"))
+    pd.testing.assert_frame_equal(*tables)
+
+
+def test_check_says_what_is_there_and_writes_nothing(run: Run, grid: Path) -> None:
+    before = sorted(grid.iterdir())
+    code, _, err = run("check", grid)
+    assert code == 0
+    assert "49 areas with boundaries" in err
+    assert "392 locations" in err
+    assert sorted(grid.iterdir()) == before
+
+
+def test_init_writes_a_study_and_does_not_write_over_one(run: Run, tmp_path: Path) -> None:
+    assert run("init", tmp_path / "new")[0] == 0
+    assert "exists" in refuse(run, "init", tmp_path / "new")
+    assert "data/boundaries.gpkg" in refuse(run, "check", tmp_path / "new")
+
+
+def test_machines_get_one_json_object_a_line(run: Run, grid: Path) -> None:
+    code, out, err = run("run", grid, "--json")
+    assert code == 0
+    events = [json.loads(line) for line in err.splitlines()]
+    assert {event["event"] for event in events} >= {"stage", "progress", "detail"}
+    assert all("time" in event for event in events)
+    assert [json.loads(line) for line in out.splitlines()][-1]["report"].endswith("report.html")
+
+
+def test_quiet_says_only_the_result(run: Run, grid: Path) -> None:
+    code, out, err = run("outcomes", grid, "-q")
+    assert (code, out, err) == (0, "", "")
+
+
+@pytest.mark.parametrize("command", [["--help"], ["check", "STUDY"], ["info", "STUDY"]])
+def test_torch_is_not_imported_for(command: list[str], grid: Path) -> None:
+    words = [str(grid) if word == "STUDY" else word for word in command]
+    code = (
+        "import sys; from streetgauge.cli import main; sys.argv = ['streetgauge', *sys.argv[1:]]\n"
+        "try: main()\n"
+        "except SystemExit as stop: assert not stop.code, stop.code\n"
+        "assert 'torch' not in sys.modules"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", code, *words], capture_output=True, text=True, check=False
+    )
+    assert result.returncode == 0, result.stderr
+
+
+# ---- bad input: one sentence, exit code 2 ----
+
+
+def test_no_study_file(run: Run, tmp_path: Path) -> None:
+    assert "streetgauge init" in refuse(run, "run", tmp_path)
+
+
+def test_a_misspelt_key(run: Run, grid: Path) -> None:
+    edit(grid / "study.toml", "epochs", "epoch")
+    sentence = refuse(run, "run", grid)
+    assert re.search(r"train\.epoch: .*did you mean 'epochs'\?", sentence)
+
+
+def test_a_missing_file(run: Run, grid: Path) -> None:
+    edit(grid / "study.toml", "places.csv", "place.csv")
+    assert "did you mean 'places.csv'?" in refuse(run, "run", grid)
+
+
+def test_a_table_without_the_named_column(run: Run, grid: Path) -> None:
+    edit(grid / "study.toml", 'value = "income"', 'value = "incomes"')
+    sentence = refuse(run, "run", grid)
+    assert "outcomes.csv" in sentence
+    assert "'incomes'" in sentence
+    assert "'income'" in sentence
+
+
+def test_two_rows_with_one_location_id(run: Run, grid: Path) -> None:
+    edit(grid / "places.csv", "P00001", "P00000")
+    sentence = refuse(run, "run", grid)
+    assert "P00000" in sentence
+    assert "places.csv" in sentence
+
+
+def test_a_constant_outcome(run: Run, grid: Path) -> None:
+    frame = pd.read_csv(grid / "outcomes.csv")
+    frame.assign(illness=3).to_csv(grid / "outcomes.csv", index=False)
+    assert "illness" in refuse(run, "run", grid)
+
+
+def test_fewer_areas_than_folds(run: Run, grid: Path) -> None:
+    edit(grid / "study.toml", "k = 3", "k = 50")
+    for command in ("check", "run"):
+        sentence = refuse(run, command, grid)
+        assert "50" in sentence
+        assert "49" in sentence
+
+
+def test_no_location_with_features(run: Run, grid: Path) -> None:
+    frame = pd.read_csv(grid / "features.csv")
+    frame.assign(place="X" + frame["place"]).to_csv(grid / "features.csv", index=False)
+    assert "no location has features" in refuse(run, "run", grid)
+
+
+def test_an_area_without_locations_is_counted_and_listed(run: Run, grid: Path) -> None:
+    frame = pd.read_csv(grid / "outcomes.csv")
+    empty = frame["code"].iloc[10]
+    places = pd.read_csv(grid / "places.csv")
+    places.drop(index=range(80, 88)).to_csv(grid / "places.csv", index=False)
+    code, _, err = run("run", grid)
+    assert code == 0
+    assert "48 of 49 areas" in err
+    skipped = pd.read_parquet(grid / "skipped.parquet")
+    assert empty in set(skipped.loc[skipped["stage"] == "locations", "area"])
+
+
+def test_a_location_without_one_of_its_views_is_left_out_and_listed(run: Run, grid: Path) -> None:
+    frame = pd.read_csv(grid / "features.csv", dtype=str)
+    gone = (frame["place"] == "P00007") & (frame["view"] == "2")
+    frame[~gone].to_csv(grid / "features.csv", index=False)
+    assert run("run", grid)[0] == 0
+    skipped = pd.read_parquet(grid / "skipped.parquet")
+    assert "P00007" in set(skipped["location_id"])
+    assert "P00007" not in set(pd.read_parquet(grid / "predictions.parquet")["location_id"])
+
+
+def test_an_unknown_file_is_refused_by_info(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "a.h5").write_bytes(b"no store")
+    assert "a.h5" in refuse(run, "info", tmp_path / "a.h5")
+    (tmp_path / "a.txt").write_text("text")
+    assert "a.txt" in refuse(run, "info", tmp_path / "a.txt")
+    assert "no such file" in refuse(run, "info", tmp_path / "nothing")

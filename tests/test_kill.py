@@ -1,0 +1,84 @@
+"""A run that is killed and run again ends with what it would have made undisturbed."""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+
+from streetgauge.sample import make_city
+
+RUN = [sys.executable, "-m", "streetgauge.cli", "run", "-q"]
+
+
+@pytest.fixture
+def city(tmp_path: Path) -> Path:
+    """Give a small city with pictures, and settings that make training last a while."""
+    place = tmp_path / "city"
+    make_city(place, seed=5, n_areas=24, n_locations=96)
+    file = place / "study.toml"
+    text = file.read_text(encoding="utf-8")
+    assert "[train]" not in text
+    file.write_text(text + "\n[train]\nepochs = 25\npatience = 25\n", encoding="utf-8")
+    return place
+
+
+def kill_when(study: Path, half_done: Callable[[], bool]) -> None:
+    """Start a run and kill it, without any warning, as soon as something is half done."""
+    process = subprocess.Popen([*RUN, str(study)], stdout=subprocess.DEVNULL)
+    deadline = time.monotonic() + 240
+    while not half_done():
+        assert process.poll() is None, "the run ended before it could be killed"
+        assert time.monotonic() < deadline, "the run never came so far"
+        time.sleep(0.02)
+    process.send_signal(signal.SIGKILL)
+    assert process.wait() == -signal.SIGKILL
+
+
+def contents(study: Path) -> dict[str, str]:
+    """Give the hash of every file that was made, but for logs and the record of the run itself."""
+    made = [p for p in study.rglob("*") if p.is_file() and p.relative_to(study).parts[0] != "data"]
+    return {
+        str(p.relative_to(study)): hashlib.sha256(p.read_bytes()).hexdigest()
+        for p in made
+        if "logs" not in p.relative_to(study).parts
+        and p.name not in ("run.json", ".lock", "areas.gpkg")
+    }
+
+
+@pytest.mark.slow
+def test_killed_in_features_and_in_training_ends_with_the_same_files(
+    city: Path, tmp_path: Path
+) -> None:
+    undisturbed = tmp_path / "undisturbed"
+    shutil.copytree(city, undisturbed)
+    subprocess.run([*RUN, str(undisturbed)], check=True, stdout=subprocess.DEVNULL)
+
+    store = city / "features" / "efficientnet-lite0.h5"
+
+    def features_are_half_done() -> bool:
+        if not store.exists():
+            return False
+        with h5py.File(store) as file:
+            done = np.asarray(file["done"])
+        return 0 < done.sum() < len(done) * 0.8
+
+    kill_when(city, features_are_half_done)
+    assert not (city / "predictions.parquet").exists()
+    kill_when(city, lambda: (city / "model" / "fold-2" / "bundle.json").exists())
+    assert not (city / "predictions.parquet").exists()
+    subprocess.run([*RUN, str(city)], check=True, stdout=subprocess.DEVNULL)
+
+    killed, whole = contents(city), contents(undisturbed)
+    assert killed.keys() == whole.keys()
+    assert [name for name in whole if killed[name] != whole[name]] == []
+    assert {"predictions.parquet", "metrics.json", "report.html"} <= whole.keys()

@@ -1,0 +1,141 @@
+"""study.toml becomes frozen settings, or one sentence."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from streetgauge.errors import InputError
+from streetgauge.settings import StudySettings, input_files, read_settings
+
+GOOD = """
+name = "Test"
+
+[areas]
+file = "areas.gpkg"
+code = "code"
+
+[outcomes.income]
+source = "table"
+file = "income.csv"
+area = "code"
+value = "income"
+direction = "higher-is-better"
+
+[locations]
+source = "points"
+file = "places.csv"
+id = "place"
+
+[features]
+source = "table"
+name = "shares"
+file = "shares.csv"
+columns = ["a", "b"]
+location_id = "place"
+"""
+
+
+@pytest.fixture
+def refused(tmp_path: Path):
+    """Write settings with one part replaced, and give the sentence that refuses them."""
+
+    def refuse(old: str, new: str) -> str:
+        assert old in GOOD
+        file = tmp_path / "study.toml"
+        file.write_text(GOOD.replace(old, new), encoding="utf-8")
+        with pytest.raises(InputError) as caught:
+            read_settings(file)
+        sentence = str(caught.value)
+        assert sentence.startswith(str(file))
+        assert "\n" not in sentence
+        return sentence
+
+    return refuse
+
+
+def test_paths_start_at_the_directory_of_study_toml(tmp_path: Path) -> None:
+    (tmp_path / "study.toml").write_text(GOOD, encoding="utf-8")
+    settings = read_settings(tmp_path / "study.toml")
+    assert dict(input_files(settings)) == {
+        "areas.file": tmp_path / "areas.gpkg",
+        "outcomes.income.file": tmp_path / "income.csv",
+        "locations.file": tmp_path / "places.csv",
+        "features.file": tmp_path / "shares.csv",
+    }
+
+
+def test_settings_are_frozen(tmp_path: Path) -> None:
+    (tmp_path / "study.toml").write_text(GOOD, encoding="utf-8")
+    settings = read_settings(tmp_path / "study.toml")
+    with pytest.raises(ValidationError, match="frozen"):
+        settings.folds.k = 3
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "parts"),
+    [
+        ("name = ", "nama = ", ["nama: this key is not known", "did you mean 'name'?"]),
+        ("direction =", "directon =", ["outcomes.income.directon", "did you mean 'direction'?"]),
+        ("[areas]", "[area]", ["area: this key is not known", "did you mean 'areas'?"]),
+        ('columns = ["a', 'colums = ["a', ["features.colums", "did you mean 'columns'?"]),
+        ('direction = "higher-is-better"', "", ["outcomes.income.direction: this key is missing"]),
+        ('"higher-is-better"', '"up"', ["'up' is not possible", "'higher-is-worse'"]),
+        ('source = "points"', 'source = "point"', ["locations: source = 'point'", "'points'"]),
+        ('source = "points"', "", ["locations: the key 'source' is missing", "'directory'"]),
+        ('name = "Test"', "name = 7", ["name: 7 does not fit", "string"]),
+        ('name = "Test"', 'name = "T"\nseed = "1"', ["seed: '1' does not fit", "integer"]),
+        ('name = "Test"', 'name = "T"\nseed = true', ["seed: True does not fit"]),
+        ('name = "Test"', "name = ", ["not TOML", "line 2"]),
+        ("[outcomes.income]", '[outcomes."a/b"]', ["outcomes.a/b"]),
+        ('location_id = "place"', "", ["features: give either 'location_id' or both"]),
+        ('["a", "b"]', '["a", "a"]', ["a column is named twice"]),
+        ("[features]", '[imagery]\nfolder = "x"\n[features]', ["[imagery] is not used"]),
+        ("[features]", "[folds]\nk = 1\n[features]", ["folds.k: 1", "greater than or equal to 2"]),
+        ("[features]", "[folds]\nvalidation = 1.5\n[features]", ["folds.validation: 1.5"]),
+    ],
+)
+def test_what_is_wrong_is_named_with_the_next_step(refused, old, new, parts) -> None:
+    sentence = refused(old, new)
+    for part in parts:
+        assert part in sentence
+
+
+def test_pictures_need_an_imagery_section(tmp_path: Path) -> None:
+    file = tmp_path / "study.toml"
+    file.write_text(GOOD.split("[features]")[0], encoding="utf-8")
+    with pytest.raises(InputError, match=r"need an \[imagery\] section"):
+        read_settings(file)
+
+
+def test_a_pattern_without_its_fields_is_refused(tmp_path: Path) -> None:
+    file = tmp_path / "study.toml"
+    imagery = '[imagery]\nfolder = "x"\npattern = "{location_id}.jpg"\n'
+    file.write_text(GOOD.split("[features]")[0] + imagery, encoding="utf-8")
+    with pytest.raises(InputError, match=r"lacks \{view\}"):
+        read_settings(file)
+
+
+def test_a_missing_study_says_how_to_make_one(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="streetgauge init"):
+        read_settings(tmp_path / "study.toml")
+
+
+def test_the_template_of_init_can_be_used() -> None:
+    import tomllib
+    from importlib.resources import files
+
+    text = files("streetgauge").joinpath("study.template.toml").read_text(encoding="utf-8")
+    assert StudySettings.model_validate(tomllib.loads(text)).name == "My city"
+
+
+@given(st.text(max_size=300))
+def test_no_text_makes_it_crash(tmp_path_factory: pytest.TempPathFactory, text: str) -> None:
+    file = tmp_path_factory.mktemp("study") / "study.toml"
+    file.write_text(text, encoding="utf-8", errors="surrogatepass")
+    with pytest.raises(InputError):
+        read_settings(file)

@@ -1,0 +1,195 @@
+"""Stages are done again when, and only when, something that they depend on has changed."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from streetgauge.errors import InputError
+from streetgauge.files import write_text
+from streetgauge.progress import silent
+from streetgauge.study import Done, Stage, Study
+
+STUDY = """
+name = "Test"
+seed = 1
+
+[areas]
+file = "areas.csv"
+code = "code"
+
+[outcomes.income]
+source = "table"
+file = "income.csv"
+area = "code"
+value = "income"
+direction = "higher-is-better"
+
+[locations]
+source = "points"
+file = "places.csv"
+id = "place"
+
+[features]
+source = "table"
+name = "shares"
+file = "shares.csv"
+columns = ["a"]
+location_id = "place"
+"""
+
+
+@pytest.fixture
+def directory(tmp_path: Path) -> Path:
+    place = tmp_path / "study"
+    place.mkdir()
+    for name in ("areas", "income", "places", "shares"):
+        (place / f"{name}.csv").write_text(f"{name}\n1\n")
+    (place / "study.toml").write_text(STUDY)
+    return place
+
+
+def copying(skips: pd.DataFrame | None = None) -> Stage:
+    """Make a stage that copies income.csv to outcomes.parquet."""
+
+    def work(study: Study, stamp: str, progress: object) -> Done:
+        write_text((study.path("income.csv")).read_text(), study.outcomes)
+        return Done(("copied",), skips)
+
+    return Stage("outcomes", ("outcomes",), lambda s: (), lambda s: (s.outcomes,), (), work)
+
+
+def was_done(directory: Path, **kwargs: bool) -> bool:
+    return Study.open(directory).run(copying(), silent, **kwargs) is not None
+
+
+def test_a_second_run_does_nothing(directory: Path) -> None:
+    assert was_done(directory)
+    assert not was_done(directory)
+
+
+def test_force_does_it_again(directory: Path) -> None:
+    assert was_done(directory)
+    assert was_done(directory, force=True)
+
+
+def test_a_changed_input_is_noticed_even_at_the_same_size(directory: Path) -> None:
+    assert was_done(directory)
+    (directory / "income.csv").write_text("income\n2\n")
+    assert was_done(directory)
+    assert (directory / "outcomes.parquet").read_text() == "income\n2\n"
+
+
+def test_a_touched_input_with_the_same_content_is_no_change(directory: Path) -> None:
+    assert was_done(directory)
+    (directory / "income.csv").write_text("income\n1\n")
+    assert not was_done(directory)
+
+
+def test_a_changed_setting_is_noticed(directory: Path) -> None:
+    assert was_done(directory)
+    (directory / "study.toml").write_text(STUDY.replace("-better", "-worse"))
+    assert was_done(directory)
+
+
+def test_a_setting_of_another_stage_is_no_change(directory: Path) -> None:
+    assert was_done(directory)
+    (directory / "study.toml").write_text(STUDY + "\n[folds]\nk = 3\n")
+    assert not was_done(directory)
+
+
+def test_a_damaged_or_deleted_output_is_made_again(directory: Path) -> None:
+    assert was_done(directory)
+    (directory / "outcomes.parquet").write_text("damaged")
+    assert was_done(directory)
+    (directory / "outcomes.parquet").unlink()
+    assert was_done(directory)
+    assert (directory / "outcomes.parquet").read_text() == "income\n1\n"
+
+
+def test_a_moved_study_is_still_up_to_date(directory: Path) -> None:
+    assert was_done(directory)
+    moved = directory.with_name("moved")
+    shutil.move(directory, moved)
+    assert not was_done(moved)
+
+
+def test_changed_code_of_the_room_is_noticed(
+    directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert was_done(directory)
+    monkeypatch.setattr("streetgauge.study._code_digest", lambda rooms: "another version")
+    assert was_done(directory)
+
+
+def test_a_broken_run_json_only_means_doing_it_again(directory: Path) -> None:
+    assert was_done(directory)
+    (directory / "run.json").write_text('{"stages": ')
+    assert was_done(directory)
+
+
+def test_run_json_says_what_made_it(directory: Path) -> None:
+    assert was_done(directory)
+    record = json.loads((directory / "run.json").read_text())
+    assert record["seed"] == 1
+    assert record["versions"]["numpy"]
+    assert record["stages"]["outcomes"]["says"] == ["copied"]
+    assert record["stages"]["outcomes"]["settings"]["outcomes"]["income"]["value"] == "income"
+
+
+def test_a_directory_counts_by_the_content_of_its_files(directory: Path) -> None:
+    study = Study.open(directory)
+    pictures = directory / "pictures"
+    (pictures / "deep").mkdir(parents=True)
+    (pictures / "deep" / "a.jpg").write_text("a")
+    before = study.fingerprint(pictures)
+    (pictures / "deep" / "a.jpg").write_text("b")
+    changed = study.fingerprint(pictures)
+    (pictures / "deep" / "a.jpg").rename(pictures / "a.jpg")
+    assert len({before, changed, study.fingerprint(pictures)}) == 3
+
+
+def test_each_stage_keeps_only_its_latest_skips(directory: Path) -> None:
+    study = Study.open(directory)
+    first = pd.DataFrame({"location_id": ["b", "a"], "reason": ["no picture", "no picture"]})
+    study.run(copying(first), silent)
+    study.run(copying(first.iloc[:1].assign(view="c")), silent, force=True)
+    kept = study.skips()
+    assert list(kept.columns) == ["location_id", "view", "area", "stage", "reason"]
+    assert kept.iloc[0].to_dict() | {"area": None} == {
+        "location_id": "b",
+        "view": "c",
+        "area": None,
+        "stage": "outcomes",
+        "reason": "no picture",
+    }
+    assert len(kept) == 1
+    assert kept["area"].isna().all()
+
+
+def test_a_missing_file_names_its_setting_and_the_closest_file(directory: Path) -> None:
+    (directory / "income.csv").rename(directory / "incomes.csv")
+    with pytest.raises(InputError, match=r"outcomes\.income\.file.*did you mean 'incomes\.csv'"):
+        Study.open(directory).require_files()
+
+
+def test_a_stage_without_its_input_says_what_to_run(directory: Path) -> None:
+    stage = Stage(
+        "train", (), lambda s: (s.outcomes,), lambda s: (), (), lambda study, stamp, p: Done()
+    )
+    with pytest.raises(InputError, match="streetgauge run"):
+        Study.open(directory).run(stage, silent)
+
+
+def test_two_runs_of_one_study_at_a_time_are_refused(directory: Path) -> None:
+    pytest.importorskip("fcntl", reason="advisory locks are a thing of Unix")
+    with (
+        Study.open(directory).locked(),
+        pytest.raises(InputError, match="another process"),
+        Study.open(directory).locked(),
+    ):
+        pass
