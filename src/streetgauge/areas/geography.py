@@ -1,0 +1,115 @@
+"""Where areas are, in metres, and the areas' predictions as a map layer."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from streetgauge.errors import InputError
+from streetgauge.files import atomic_path
+
+if TYPE_CHECKING:
+    import geopandas as gpd
+
+__all__ = ["area_coordinates", "location_coordinates", "metric_crs", "write_geopackage"]
+
+
+def metric_crs(areas: gpd.GeoDataFrame | gpd.GeoSeries) -> Any:
+    """Coordinate system in metres: the boundaries' own if it is one, else the UTM zone they lie in.
+
+    Raises
+    ------
+    InputError
+        If the boundaries do not say in which coordinate system they are.
+    """
+    if areas.crs is None:
+        raise InputError(
+            "boundaries",
+            "they do not say in which coordinate system they are",
+            "use a file that does, e.g. a GeoPackage",
+        )
+    metres = all(axis.unit_conversion_factor == 1 for axis in areas.crs.axis_info[:2])
+    if areas.crs.is_projected and metres:
+        return areas.crs
+    return areas.estimate_utm_crs()
+
+
+def area_coordinates(areas: gpd.GeoDataFrame) -> pd.DataFrame:
+    """Give the centroid of every area.
+
+    Parameters
+    ----------
+    areas : GeoDataFrame by area
+        Boundaries, in any coordinate system.
+
+    Returns
+    -------
+    DataFrame by area
+        ``x``, ``y`` in metres; NaN where the boundary is missing or empty.
+    """
+    geometry = areas.geometry
+    here = ~(geometry.isna() | geometry.is_empty)
+    result = pd.DataFrame(np.nan, index=areas.index, columns=["x", "y"])
+    if here.any():
+        centroid = geometry[here].to_crs(metric_crs(geometry[here])).centroid
+        result.loc[here, "x"], result.loc[here, "y"] = centroid.x, centroid.y
+    return result
+
+
+def location_coordinates(locations: pd.DataFrame) -> pd.DataFrame:
+    """Give the mean position of every area's locations: for studies without boundaries.
+
+    Parameters
+    ----------
+    locations : DataFrame
+        ``area``, ``lat``, ``lon`` (degrees, WGS 84); rows without any of them are not used.
+
+    Returns
+    -------
+    DataFrame by area
+        ``x``, ``y`` in metres (UTM zone of the locations), sorted by area; areas without a
+        position are not in it.
+    """
+    import geopandas as gpd
+
+    usable = locations.dropna(subset=["area", "lat", "lon"])
+    usable = usable.sort_values(["area", "lat", "lon"])  # float sums depend on the order
+    mean = usable.groupby("area", sort=True)[["lat", "lon"]].mean()
+    if mean.empty:
+        return pd.DataFrame({"x": [], "y": []}, index=mean.index, dtype=float)
+    points = gpd.GeoSeries(gpd.points_from_xy(mean["lon"], mean["lat"]), mean.index, "EPSG:4326")
+    points = points.to_crs(points.estimate_utm_crs())
+    return pd.DataFrame({"x": points.x, "y": points.y})
+
+
+def write_geopackage(frame: pd.DataFrame, areas: gpd.GeoDataFrame, path: Path) -> None:
+    """Write one row an area, with its boundary and its deciles, for a GIS.
+
+    Parameters
+    ----------
+    frame : DataFrame
+        From `aggregate` and `intervals`.
+    areas : GeoDataFrame by area
+        Boundaries; every area of it becomes a row, with or without a prediction.
+    path : Path
+        The ``.gpkg``; layer ``areas``. Columns ``area``, ``name``, ``district`` and for every
+        outcome ``<outcome>_decile``, ``_actual``, ``_difference`` (predicted less actual),
+        ``_low``, ``_high``, ``_n`` (locations).
+    """
+    names = {"decile": "decile", "actual_decile": "actual", "low": "low", "high": "high"}
+    names["n_locations"] = "n"
+    kept = [column for column in ("name", "district", "geometry") if column in areas.columns]
+    table = areas[kept].copy()
+    for outcome, rows in frame.groupby("outcome", sort=True):
+        rows = rows.set_index("area")
+        rows = rows.assign(difference=rows["decile"] - rows["actual_decile"])
+        for column, name in {**names, "difference": "difference"}.items():
+            if column in rows.columns:
+                table[f"{outcome}_{name}"] = rows[column].astype("Int64").reindex(table.index)
+    # Copied once: columns added one by one leave a frame in pieces.
+    table = table.copy().rename_axis("area").reset_index()
+    with atomic_path(path) as temporary:
+        table.to_file(temporary, driver="GPKG", layer="areas", engine="pyogrio")

@@ -1,0 +1,42 @@
+"""Pictures, or tables of numbers, as one vector a view; and the file that keeps them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from streetgauge.features.backbones import BACKBONES, Backbone, get_backbone
+from streetgauge.features.store import FeatureStore
+from streetgauge.features.transform import prepare
+
+if TYPE_CHECKING:
+    from streetgauge.features.extract import extract_pictures
+    from streetgauge.features.network import Network, load_network
+    from streetgauge.features.table import join_table
+
+__all__ = [
+    "BACKBONES",
+    "Backbone",
+    "FeatureStore",
+    "Network",
+    "extract_pictures",
+    "get_backbone",
+    "join_table",
+    "load_network",
+    "prepare",
+]
+
+# What needs torch or scipy is imported when first asked for.
+_LATE = {
+    "Network": "network",
+    "extract_pictures": "extract",
+    "join_table": "table",
+    "load_network": "network",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _LATE:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
+
+    return getattr(import_module(f"{__name__}.{_LATE[name]}"), name)

@@ -1,0 +1,110 @@
+"""EfficientNet-Lite0, with layers named as in the published PyTorch checkpoints.
+
+Tan and Le (2019), *EfficientNet: Rethinking Model Scaling for Convolutional Neural Networks*, ICML
+(https://arxiv.org/abs/1905.11946), table 1. The "lite" variant has ReLU6 in the place of swish and
+no squeeze-and-excitation.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+from torch.nn.utils.fusion import fuse_conv_bn_eval
+
+__all__ = ["EfficientNetLite0"]
+
+# repeats, kernel, stride of the first, expansion, channels out
+STAGES = (
+    (1, 3, 1, 1, 16),
+    (2, 3, 2, 6, 24),
+    (2, 5, 2, 6, 40),
+    (3, 3, 2, 6, 80),
+    (3, 5, 1, 6, 112),
+    (4, 5, 2, 6, 192),
+    (1, 3, 1, 6, 320),
+)
+STEM, HEAD, CLASSES = 32, 1280, 1000
+
+
+class _Conv(nn.Conv2d):
+    """Convolution padded like TensorFlow's "SAME": at stride 2 the odd pixel goes to the end."""
+
+    def __init__(self, inputs: int, outputs: int, kernel: int, stride: int = 1, groups: int = 1):
+        around = kernel // 2 if stride == 1 else 0
+        super().__init__(inputs, outputs, kernel, stride, around, groups=groups, bias=False)
+        spare = kernel - stride
+        self.ends = (spare // 2, spare - spare // 2) * 2
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x if self.stride == (1, 1) else functional.pad(x, self.ends))
+
+
+def _norm(channels: int) -> nn.Module:
+    return nn.BatchNorm2d(channels, eps=1e-3)
+
+
+class _Block(nn.Module):
+    """Inverted residual: expand, filter each channel, project; added to the input if shapes fit."""
+
+    def __init__(self, inputs: int, outputs: int, kernel: int, stride: int, expansion: int):
+        super().__init__()
+        wide = inputs * expansion
+        self.expands = expansion > 1
+        self.adds = stride == 1 and inputs == outputs
+        if self.expands:
+            self._expand_conv = _Conv(inputs, wide, 1)
+            self._bn0 = _norm(wide)
+        self._depthwise_conv = _Conv(wide, wide, kernel, stride, groups=wide)
+        self._bn1 = _norm(wide)
+        self._project_conv = _Conv(wide, outputs, 1)
+        self._bn2 = _norm(outputs)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = functional.relu6(self._bn0(self._expand_conv(x)), inplace=True) if self.expands else x
+        y = functional.relu6(self._bn1(self._depthwise_conv(y)), inplace=True)
+        projected: Tensor = self._bn2(self._project_conv(y))
+        return projected + x if self.adds else projected
+
+
+class EfficientNetLite0(nn.Module):
+    """Normalised pictures [n, 3, 224, 224] -> pooled features [n, 1280]."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._conv_stem = _Conv(3, STEM, 3, 2)
+        self._bn0 = _norm(STEM)
+        blocks, channels = [], STEM
+        for repeats, kernel, first_stride, expansion, outputs in STAGES:
+            for stride in (first_stride, *(1,) * (repeats - 1)):
+                blocks.append(_Block(channels, outputs, kernel, stride, expansion))
+                channels = outputs
+        self._blocks = nn.Sequential(*blocks)
+        self._conv_head = _Conv(channels, HEAD, 1)
+        self._bn1 = _norm(HEAD)
+        self._fc = nn.Linear(HEAD, CLASSES)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Features of normalised pictures."""
+        x = functional.relu6(self._bn0(self._conv_stem(x)), inplace=True)
+        x = self._blocks(x)
+        x = functional.relu6(self._bn1(self._conv_head(x)), inplace=True)
+        return x.mean(dim=(2, 3))
+
+    def logits(self, features: Tensor) -> Tensor:
+        """ImageNet's 1,000 classes from features."""
+        return self._fc(features)  # type: ignore[no-any-return]
+
+    def folded(self) -> EfficientNetLite0:
+        """Put every batch norm into the convolution before it: the same function, fewer passes."""
+        pairs = {"_conv_stem": "_bn0", "_expand_conv": "_bn0", "_depthwise_conv": "_bn1"}
+        pairs |= {"_project_conv": "_bn2", "_conv_head": "_bn1"}
+        self.eval()
+        with torch.no_grad():
+            for module in self.modules():
+                for conv, norm in pairs.items():
+                    if hasattr(module, conv):
+                        fused = fuse_conv_bn_eval(getattr(module, conv), getattr(module, norm))
+                        setattr(module, conv, fused)
+                        setattr(module, norm, nn.Identity())
+        return self

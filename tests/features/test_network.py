@@ -1,0 +1,174 @@
+"""The default backbone on photographs whose content is known."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from streetgauge.errors import InputError
+from streetgauge.features import Backbone, Network, get_backbone, load_network, prepare
+from streetgauge.features.backbones import weights_file
+from streetgauge.features.efficientnet import EfficientNetLite0
+from streetgauge.imagery import read_picture
+
+LITE0 = get_backbone("efficientnet-lite0")
+
+
+@pytest.fixture(scope="module")
+def network() -> Iterator[Network]:
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # tests run side by side
+    yield load_network(LITE0, "cpu")
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture(scope="module")
+def imagenet() -> tuple[np.ndarray, np.ndarray]:
+    """20 pictures of ImageNet, prepared, and their classes, which their names tell."""
+    foolbox = pytest.importorskip("foolbox")
+    files = sorted((Path(foolbox.__file__).parent / "data").glob("imagenet_*.jpg"))
+    pictures = np.stack([prepare(read_picture(file), LITE0) for file in files])
+    return pictures, np.array([int(file.stem.split("_")[-1]) for file in files])
+
+
+def probabilities(network: Network, pictures: np.ndarray) -> np.ndarray:
+    features = torch.from_numpy(network.features(pictures))
+    return network.module.logits(features).softmax(dim=1).numpy()
+
+
+def as_if(network: Network, **change: object) -> Network:
+    """The same network with another preprocessing."""
+    return Network(replace(LITE0, **change), network.module, network.device)
+
+
+def test_at_least_17_of_20_imagenet_pictures_are_recognised(
+    network: Network, imagenet: tuple[np.ndarray, np.ndarray]
+) -> None:
+    pictures, classes = imagenet
+    assert len(pictures) == 20
+    found = probabilities(network, pictures)
+    assert (found.argmax(axis=1) == classes).sum() >= 17
+    five = np.argsort(found, axis=1)[:, -5:]
+    assert (five == classes[:, None]).any(axis=1).all()
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"mean": (0.0, 0.0, 0.0)},
+        {"channels": "BGR"},
+        {"mean": (0.0, 0.0, 0.0), "std": (255.0, 255.0, 255.0)},
+        {"mean": (0.0, 0.0, 0.0), "std": (1.0, 1.0, 1.0)},
+    ],
+    ids=["no mean", "BGR", "0 to 1", "0 to 255"],
+)
+def test_with_the_wrong_preprocessing_the_right_class_is_less_likely(
+    network: Network, imagenet: tuple[np.ndarray, np.ndarray], wrong: dict[str, object]
+) -> None:
+    pictures, classes = imagenet
+    rows = np.arange(20)
+    right = probabilities(network, pictures)[rows, classes].mean()
+    other = probabilities(as_if(network, **wrong), pictures)[rows, classes].mean()
+    assert other < right - 0.05
+
+
+@pytest.mark.parametrize(
+    ("name", "classes", "least"),
+    [
+        ("coffee.png", {967}, 0.8),  # espresso
+        ("chelsea.png", {281, 282, 285}, 0.7),  # tabby, tiger cat, Egyptian cat
+        ("rocket.jpg", {657, 744}, 0.3),  # missile, projectile
+        ("motorcycle_left.png", {665, 670}, 0.6),  # moped, motor scooter
+        ("camera.png", {872}, 0.8),  # tripod
+    ],
+)
+def test_what_photographs_show_is_recognised(
+    network: Network, name: str, classes: set[int], least: float
+) -> None:
+    skimage = pytest.importorskip("skimage")
+    picture = prepare(read_picture(Path(skimage.__file__).parent / "data" / name), LITE0)
+    found = probabilities(network, picture[None])[0]
+    assert int(found.argmax()) in classes
+    assert found[sorted(classes)].sum() > least
+
+
+def test_folding_changes_no_feature_by_more_than_a_ten_thousandth(network: Network) -> None:
+    plain = EfficientNetLite0().eval()
+    plain.load_state_dict(torch.load(weights_file(LITE0), weights_only=True), strict=True)
+    pictures = np.random.default_rng(0).integers(0, 256, (2, 224, 224, 3), dtype=np.uint8)
+    with torch.inference_mode():
+        pixels = torch.from_numpy(pictures).permute(0, 3, 1, 2).float()
+        expected = plain((pixels - 127) / 128).numpy()
+    found = network.features(pictures)
+    error = np.linalg.norm(found - expected, axis=1) / np.linalg.norm(expected, axis=1)
+    assert error.max() < 1e-4
+
+
+def test_the_same_batch_gives_the_same_bits_and_the_order_only_moves_rows(network: Network) -> None:
+    pictures = np.random.default_rng(0).integers(0, 256, (11, 224, 224, 3), dtype=np.uint8)
+    once = network.features(pictures)
+    assert once.dtype == np.float32
+    assert once.shape == (11, 1280)
+    np.testing.assert_array_equal(once, network.features(pictures))
+    np.testing.assert_allclose(network.features(pictures[::-1]), once[::-1], rtol=1e-4, atol=1e-5)
+
+
+def test_normalisation_is_that_of_the_record() -> None:
+    class Look(torch.nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return x[:, :, 0, 0]
+
+    caffe = Backbone(
+        name="caffe", dimension=3, layer="", weights="file:", sha256="", licence="",
+        resize=2, crop=2, mean=(123.68, 116.779, 103.939), std=(1, 1, 1), scale=1, channels="BGR",
+    )  # fmt: skip
+    unit = replace(
+        caffe, mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225), scale=1 / 255, channels="RGB"
+    )
+    pictures = np.array([10, 20, 30], dtype=np.uint8) * np.ones((1, 2, 2, 1), dtype=np.uint8)
+    cpu = torch.device("cpu")
+    np.testing.assert_allclose(
+        Network(caffe, Look(), cpu).features(pictures),
+        [[30 - 103.939, 20 - 116.779, 10 - 123.68]],
+        rtol=1e-6,
+    )
+    expected = (np.array([10, 20, 30]) / 255 - unit.mean) / unit.std
+    np.testing.assert_allclose(
+        Network(unit, Look(), cpu).features(pictures)[0], expected, rtol=1e-5
+    )
+
+
+def test_other_weights_than_the_published_are_refused() -> None:
+    with pytest.raises(InputError, match="these are not the weights of efficientnet-lite0"):
+        load_network(replace(LITE0, sha256="0" * 64))
+
+
+def test_a_device_that_is_not_there_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(InputError, match="device 'cuda': this machine has none"):
+        load_network(LITE0, "cuda")
+
+
+def test_the_54_real_street_pictures_have_distinct_finite_features(
+    network: Network, shared_data: Path
+) -> None:
+    files = [*(shared_data / "images").glob("*/*.jpg")]
+    pictures = np.stack([prepare(read_picture(file), LITE0) for file in sorted(files)])
+    features = network.features(pictures)
+    assert features.shape == (54, 1280)
+    assert np.isfinite(features).all()
+    assert (features >= 0).all()  # means of ReLU6
+    assert (features <= 6).all()
+    assert 0.1 < features.mean() < 2
+    unit = features / np.linalg.norm(features, axis=1, keepdims=True)
+    likeness = unit @ unit.T
+    assert likeness[~np.eye(54, dtype=bool)].max() < 0.999
+    # 29 pictures of one place are more alike than the streets of 25.
+    lund = [path.parent.name == "lund" for path in sorted(files)]
+    streets = np.invert(lund)
+    assert np.median(likeness[np.ix_(lund, lund)]) > np.median(likeness[np.ix_(streets, streets)])

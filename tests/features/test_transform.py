@@ -1,0 +1,72 @@
+"""From a picture to the network's input."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from streetgauge.features import get_backbone, prepare
+from streetgauge.features.transform import transform_json
+from streetgauge.imagery import read_picture
+
+LITE0 = get_backbone("efficientnet-lite0")
+
+
+def test_a_picture_of_the_input_s_size_is_not_touched() -> None:
+    picture = np.random.default_rng(0).integers(0, 256, (224, 224, 3), dtype=np.uint8)
+    np.testing.assert_array_equal(prepare(picture, LITE0), picture)
+
+
+@pytest.mark.parametrize("tall", [False, True])
+def test_the_square_is_cut_from_the_centre(tall: bool) -> None:
+    picture = np.zeros((448, 1344, 3), dtype=np.uint8)
+    picture[:, 448:896] = (10, 200, 90)
+    if tall:
+        picture = picture.transpose(1, 0, 2).copy()
+    assert (prepare(picture, LITE0)[4:-4, 4:-4] == (10, 200, 90)).all()
+
+
+def test_a_larger_resize_looks_at_the_middle_only() -> None:
+    picture = np.zeros((256, 256, 3), dtype=np.uint8)
+    picture[16:240, 16:240] = np.random.default_rng(0).integers(0, 256, (224, 224, 3))
+    inner = prepare(picture, replace(LITE0, resize=256))
+    np.testing.assert_array_equal(inner, picture[16:240, 16:240])
+
+
+def test_real_panoramas_agree_with_resizing_first_and_cropping_then(shared_data: Path) -> None:
+    compared = 0
+    for path in sorted((shared_data / "images/streetscapes").glob("*.jpg")):
+        picture = read_picture(path)
+        if picture.shape[:2] != (512, 1024):  # 448 x 224: the crop has no fractions of pixels
+            continue
+        whole = Image.fromarray(picture).resize((448, 224), Image.Resampling.BICUBIC)
+        other = np.asarray(whole)[:, 112:336].astype(int)
+        assert np.abs(prepare(picture, LITE0) - other).max() <= 1
+        compared += 1
+    assert compared == 9
+
+
+@settings(max_examples=30, deadline=None)
+@given(height=st.integers(1, 400), width=st.integers(1, 400))
+def test_any_size_gives_the_input_s_size(height: int, width: int) -> None:
+    picture = np.full((height, width, 3), 77, dtype=np.uint8)
+    prepared = prepare(picture, LITE0)
+    assert prepared.shape == (224, 224, 3)
+    assert (prepared == 77).all()
+
+
+def test_the_rule_is_kept_as_json_and_differs_with_every_part_of_the_record() -> None:
+    rule = json.loads(transform_json(LITE0))
+    assert rule["mean"] == [127.0, 127.0, 127.0]
+    for change in (
+        {"resize": 256}, {"crop": 240}, {"mean": (0.0, 0.0, 0.0)}, {"std": (1.0, 1.0, 1.0)},
+        {"scale": 1 / 255}, {"channels": "BGR"}, {"interpolation": "bilinear"}, {"layer": "fc"},
+    ):  # fmt: skip
+        assert transform_json(replace(LITE0, **change)) != transform_json(LITE0), change

@@ -1,0 +1,209 @@
+"""Which picture is which view of which location."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from streetgauge.errors import InputError
+from streetgauge.imagery import find_views
+from streetgauge.imagery.views import _expression, _filled
+from streetgauge.settings import ImagerySettings
+
+
+def touched(folder: Path, names: Iterable[str]) -> None:
+    for name in names:
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+
+
+def keys(frame: pd.DataFrame) -> list[tuple[str, ...]]:
+    return list(frame[["location_id", "view"]].itertuples(index=False, name=None))
+
+
+def settings(folder: Path, **options: object) -> ImagerySettings:
+    return ImagerySettings(**{"folder": folder, "views": ("a", "b"), **options})
+
+
+def test_views_are_sorted_by_location_and_then_as_the_settings_name_them(tmp_path: Path) -> None:
+    touched(tmp_path, ["Y_a.jpg", "X_b.jpg", "Y_b.jpg", "X_a.jpg"])
+    views, skips = find_views(settings(tmp_path, views=("b", "a")), ["Y", "X"])
+    assert keys(views) == [("X", "b"), ("X", "a"), ("Y", "b"), ("Y", "a")]
+    assert views["path"].tolist()[0] == str(tmp_path / "X_b.jpg")
+    assert list(views.columns) == ["location_id", "view", "path"]
+    assert list(skips.columns) == ["location_id", "view", "area", "stage", "reason"]
+    assert skips.empty
+
+
+def test_the_order_of_locations_does_not_matter(tmp_path: Path) -> None:
+    ids = [f"L{i}" for i in range(30)]
+    touched(tmp_path, [f"{location}_{view}.jpg" for location in ids for view in "ab"])
+    shuffled = np.random.default_rng(0).permutation(ids).tolist()
+    one, _ = find_views(settings(tmp_path), ids)
+    other, _ = find_views(settings(tmp_path), shuffled)
+    pd.testing.assert_frame_equal(one, other)
+
+
+def test_missing_views_locations_and_strangers_are_told_with_their_reason(tmp_path: Path) -> None:
+    touched(tmp_path, ["X_a.jpg", "X_b.jpg", "Y_a.jpg", "Q_a.jpg", "X_c.jpg", "notes.txt"])
+    views, skips = find_views(settings(tmp_path), ["X", "Y", "Z"])
+    assert keys(views) == [("X", "a"), ("X", "b"), ("Y", "a")]
+    told = {(row.location_id, row.view): row.reason for row in skips.itertuples()}
+    assert told == {
+        ("Y", "b"): "there is no picture of this view and all are needed",
+        ("Z", None): "there is no picture of this location",
+        ("Q", "a"): "the location is not one of the study's",
+        ("X", "c"): "the view is none of a, b",
+    }
+    assert set(skips["stage"]) == {"features"}
+    assert skips["area"].isna().all()
+
+
+def test_ids_and_views_may_hold_the_pattern_s_own_signs(tmp_path: Path) -> None:
+    ids = ["a_b", "a", "x.y*", "[q]", "{view}", "p(1)+", "a b"]
+    touched(tmp_path, [f"{location}_v_1.jpg" for location in ids])
+    views, skips = find_views(settings(tmp_path, views=("v_1",)), ids)
+    assert sorted(views["location_id"]) == sorted(ids)
+    assert skips.empty
+    for row in views.itertuples():
+        assert row.path == str(tmp_path / f"{row.location_id}_v_1.jpg")
+
+
+def test_signs_of_the_pattern_are_literal(tmp_path: Path) -> None:
+    touched(tmp_path, ["X-a.jpg", "X.a+jpg"])
+    views, _ = find_views(settings(tmp_path, pattern="{location_id}.{view}+jpg"), ["X"])
+    assert views["path"].tolist() == [str(tmp_path / "X.a+jpg")]
+
+
+def test_a_name_that_fits_two_locations_is_refused(tmp_path: Path) -> None:
+    touched(tmp_path, ["x_1_a.jpg"])
+    with pytest.raises(InputError, match=r"x_1_a\.jpg.*'x'.*'x_1'|x_1_a\.jpg.*'x_1'.*'x'"):
+        find_views(settings(tmp_path, views=("a", "1_a")), ["x", "x_1"])
+
+
+@pytest.mark.parametrize(
+    ("pattern", "name"),
+    [
+        ("{location_id}/{view}.png", "X/a.png"),
+        ("2019/{view}/{location_id}.webp", "2019/a/X.webp"),
+        ("{location_id}/{location_id}_{view}.jpg", "X/X_a.jpg"),
+    ],
+)
+def test_folders_may_be_part_of_the_pattern(tmp_path: Path, pattern: str, name: str) -> None:
+    touched(tmp_path, [name, "elsewhere/X_a.jpg", "X_a.jpg"])
+    views, _ = find_views(settings(tmp_path, pattern=pattern), ["X"])
+    assert views["path"].tolist() == [str(tmp_path / name)]
+
+
+@pytest.mark.parametrize("pattern", ["../{location_id}_{view}.jpg", "/etc/{location_id}{view}"])
+def test_a_pattern_never_leaves_the_folder(tmp_path: Path, pattern: str) -> None:
+    folder = tmp_path / "inside"
+    touched(tmp_path, ["X_a.jpg", "inside/X_a.jpg"])
+    with pytest.raises(InputError, match="leaves the folder"):
+        find_views(settings(folder, pattern=pattern), ["X"])
+
+
+def test_an_id_that_climbs_out_of_the_folder_finds_nothing(tmp_path: Path) -> None:
+    touched(tmp_path, ["X_a.jpg", "inside/Y_a.jpg"])
+    views, skips = find_views(settings(tmp_path / "inside", views=("a",)), ["../X", "Y"])
+    assert keys(views) == [("Y", "a")]
+    assert skips["location_id"].tolist() == ["../X"]
+
+
+def test_a_folder_that_is_empty_or_not_there_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="there is no file in this folder"):
+        find_views(settings(tmp_path), ["X"])
+    with pytest.raises(InputError, match="there is no such folder"):
+        find_views(settings(tmp_path / "nowhere"), ["X"])
+
+
+def test_a_pattern_that_fits_nothing_shows_three_files_that_are_there(tmp_path: Path) -> None:
+    touched(tmp_path, [f"X_{view}.jpeg" for view in "abcd"])
+    with pytest.raises(InputError, match=r"X_a\.jpeg, X_b\.jpeg, X_c\.jpeg\.") as caught:
+        find_views(settings(tmp_path), ["X"])
+    assert "X_d" not in str(caught.value)
+
+
+def test_pictures_of_other_places_only_are_refused_with_an_example(tmp_path: Path) -> None:
+    touched(tmp_path, ["BR1 1AA_a.jpg", "BR1 1AA_b.jpg"])
+    with pytest.raises(InputError, match=r"BR1 1AA.*did you mean 'BR11AA'"):
+        find_views(settings(tmp_path), ["BR11AA", "ZE29ZZ"])
+
+
+def manifest(folder: Path, rows: list[tuple[str, str, str]], name: str = "views.csv") -> Path:
+    frame = pd.DataFrame(rows, columns=["location_id", "view", "path"])
+    path = folder / name
+    frame.to_parquet(path) if name.endswith("parquet") else frame.to_csv(path, index=False)
+    return path
+
+
+@pytest.mark.parametrize("name", ["views.csv", "views.parquet"])
+def test_a_manifest_names_the_pictures(tmp_path: Path, name: str) -> None:
+    touched(tmp_path, ["one.jpg", "sub/two.png"])
+    file = manifest(tmp_path, [("007", "b", "sub/two.png"), ("007", "a", "one.jpg")], name)
+    views, skips = find_views(settings(tmp_path, manifest=file), ["007"])
+    assert keys(views) == [("007", "a"), ("007", "b")]
+    assert views["path"].tolist() == [str(tmp_path / "one.jpg"), str(tmp_path / "sub/two.png")]
+    assert skips.empty
+
+
+def test_a_manifest_s_gaps_and_strangers_are_told(tmp_path: Path) -> None:
+    touched(tmp_path, ["one.jpg"])
+    rows = [("X", "a", "one.jpg"), ("X", "b", "gone.jpg"), ("Q", "a", "one.jpg")]
+    file = manifest(tmp_path, rows)
+    views, skips = find_views(settings(tmp_path, manifest=file, require="any"), ["X", "Z"])
+    assert keys(views) == [("X", "a")]
+    assert keys(skips) == [("Q", "a"), ("X", "b"), ("Z", None)]
+
+
+def test_a_view_named_twice_in_a_manifest_is_refused_with_its_row(tmp_path: Path) -> None:
+    touched(tmp_path, ["one.jpg", "two.jpg"])
+    file = manifest(tmp_path, [("X", "a", "one.jpg"), ("X", "a", "two.jpg")])
+    with pytest.raises(InputError, match=r"row 3: view 'a' of location 'X'.*first in row 2"):
+        find_views(settings(tmp_path, manifest=file), ["X"])
+
+
+@pytest.mark.parametrize("path", ["../one.jpg", "sub/../../one.jpg", "/etc/passwd"])
+def test_a_manifest_never_leaves_the_folder(tmp_path: Path, path: str) -> None:
+    touched(tmp_path, ["one.jpg", "inside/two.jpg"])
+    file = manifest(tmp_path, [("X", "a", path)])
+    with pytest.raises(InputError, match=r"row 2: .* leaves the folder"):
+        find_views(settings(tmp_path / "inside", manifest=file), ["X"])
+
+
+def test_a_manifest_without_a_column_or_a_value_is_refused(tmp_path: Path) -> None:
+    file = tmp_path / "views.csv"
+    file.write_text("location_id,view,file\nX,a,one.jpg\n")
+    with pytest.raises(InputError, match="there is no column 'path'"):
+        find_views(settings(tmp_path, manifest=file), ["X"])
+    file.write_text("location_id,view,path\nX,,one.jpg\n")
+    with pytest.raises(InputError, match="row 2: column 'view' is empty"):
+        find_views(settings(tmp_path, manifest=file), ["X"])
+
+
+def test_a_pattern_without_its_fields_is_refused_by_the_settings(tmp_path: Path) -> None:
+    with pytest.raises(ValidationError, match="lacks"):
+        settings(tmp_path, pattern="{location_id}.jpg")
+
+
+plain = st.text(st.characters(exclude_characters="/\0", exclude_categories=["Cs"]), min_size=1)
+
+
+@given(before=plain, between=plain, after=plain, location=plain, view=plain)
+def test_a_filled_pattern_always_fits_its_own_expression(
+    before: str, between: str, after: str, location: str, view: str
+) -> None:
+    pattern = f"{before}{{location_id}}{between}{{view}}{after}"
+    if pattern.count("{location_id}") == pattern.count("{view}") == 1:
+        name = _filled(pattern, location, view)
+        match = _expression(pattern).fullmatch(name)
+        assert match is not None
+        assert before + match["location_id"] + between + match["view"] + after == name
