@@ -25,10 +25,10 @@ import pandas as pd
 import torch
 from PIL import Image
 
+from streetgauge.devices import working_threads
 from streetgauge.features import extract_pictures, get_backbone, load_network, prepare
 from streetgauge.features.backbones import weights_file
 from streetgauge.features.efficientnet import EfficientNetLite0
-from streetgauge.features.network import working_threads
 from streetgauge.imagery import read_picture
 
 VIEWS = ("a", "b", "c", "d")

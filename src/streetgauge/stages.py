@@ -14,12 +14,16 @@ import numpy as np
 import pandas as pd
 
 from streetgauge.errors import InputError
-from streetgauge.files import read_metadata, write_json, write_table, write_text
+from streetgauge.files import read_metadata, require_columns, write_json, write_table, write_text
 from streetgauge.progress import Progress
 from streetgauge.settings import PictureFeatures, SimulatedFeatures, TableFeatures
 from streetgauge.study import Done, Stage, Study
 
 __all__ = ["STAGES", "check", "stage_named"]
+
+AREA_COLUMNS = [
+    *("area", "outcome", "n_locations", "score", "decile", "low", "high", "actual_decile", "fold"),
+]
 
 
 def make_outcomes(study: Study, stamp: str, progress: Progress) -> Done:
@@ -31,6 +35,8 @@ def make_outcomes(study: Study, stamp: str, progress: Progress) -> Done:
     frame, metadata, skips = build_outcomes(study.settings.outcomes, areas.index)
     write_table(frame, study.outcomes, metadata)
     lines = [f"{len(frame):,} areas, {len(metadata)} outcomes"]
+    if repaired := areas.attrs.get("repaired"):
+        lines.append(f"{repaired:,} invalid boundaries were repaired")
     for name, about in metadata.items():
         if about["n_missing"]:
             lines.append(f"{name}: {about['n_missing']:,} of {len(frame):,} areas have no value")
@@ -202,10 +208,11 @@ def train(study: Study, stamp: str, progress: Progress) -> Done:
 def make_areas(study: Study, stamp: str, progress: Progress) -> Done:
     """Predictions of locations -> areas.parquet, areas.gpkg and metrics.json."""
     from streetgauge.areas import (
-        add_intervals,
         aggregate,
-        coordinates_of,
+        area_coordinates,
         evaluate,
+        intervals,
+        location_coordinates,
         write_geopackage,
     )
     from streetgauge.locations import read_areas
@@ -214,23 +221,28 @@ def make_areas(study: Study, stamp: str, progress: Progress) -> Done:
     predictions = pd.read_parquet(study.predictions)
     boundaries = read_areas(study.settings.areas)
     locations = pd.read_parquet(study.locations)
-    frame = aggregate(predictions, settings.rule)
-    frame = add_intervals(frame, coverage=settings.coverage)
-    oracle = None if settings.oracle is None else _read_oracle(settings.oracle)
+    mapped = "geometry" in boundaries
+    coordinates = area_coordinates(boundaries) if mapped else location_coordinates(locations)
+    frame = intervals(aggregate(predictions, settings.rule), settings.coverage)
+    frame = frame[AREA_COLUMNS]
     metrics = evaluate(
         frame,
-        predictions=predictions,
-        coordinates=coordinates_of(boundaries, locations),
-        settings=settings,
+        coordinates,
+        settings,
         seed=study.settings.seed,
-        oracle=oracle,
+        oracle=None if settings.oracle is None else _read_oracle(settings.oracle),
+        predictions=predictions,
+        study_areas=boundaries.index,
     )
     write_table(frame, study.areas)
-    if "geometry" in boundaries:
+    if mapped:
         write_geopackage(frame, boundaries, study.map)
     write_json(metrics, study.metrics)
     n_areas = frame["area"].nunique()
-    return Done((f"{n_areas:,} of {len(boundaries):,} areas have a predicted decile",))
+    without = sorted(set(boundaries.index) - set(frame["area"]))
+    skips = pd.DataFrame({"area": without, "reason": "no location of this area has a prediction"})
+    line = f"{n_areas:,} of {len(boundaries):,} areas have a predicted decile"
+    return Done((line, *_left_out(skips)), skips)
 
 
 def make_report(study: Study, stamp: str, progress: Progress) -> Done:
@@ -335,9 +347,8 @@ def _rows_of(array: np.ndarray[Any, Any], rows: np.ndarray[Any, Any]) -> np.ndar
 
 def _read_oracle(path: Path) -> pd.DataFrame:
     frame = pd.read_parquet(path) if path.suffix == ".parquet" else pd.read_csv(path)
-    if "location_id" not in frame:
-        raise InputError(path, "there is no column 'location_id'", "it says which score is whose")
-    return frame.astype({"location_id": "str"}).set_index("location_id")
+    require_columns(frame, {"location_id": "location_id"}, path)
+    return frame.astype({"location_id": "str"})
 
 
 def _without_times(record: dict[str, Any]) -> dict[str, Any]:

@@ -91,7 +91,8 @@ def predict_city(
     write_table(skips, out / "skipped.parquet")
     lines = [f"{len(places):,} locations predicted, {len(skips):,} pictures left out: {out}"]
     if places["area"].notna().any():
-        areas = aggregate(predictions.assign(fold=0, actual_decile=pd.NA))
+        unknown = pd.array([pd.NA] * len(predictions), dtype="Int64")
+        areas = aggregate(predictions.assign(fold=0, actual_decile=unknown))
         write_table(areas, out / "areas.parquet")
         lines.append(f"{areas['area'].nunique():,} areas, deciles cut within this city")
     return lines

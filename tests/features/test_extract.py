@@ -17,6 +17,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
+from streetgauge.devices import working_threads
 from streetgauge.errors import InputError
 from streetgauge.features import (
     FeatureStore,
@@ -27,7 +28,6 @@ from streetgauge.features import (
     load_network,
     prepare,
 )
-from streetgauge.features.network import working_threads
 from streetgauge.imagery import find_views, read_picture
 from streetgauge.progress import Advance
 from streetgauge.settings import ImagerySettings
@@ -263,7 +263,7 @@ from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from streetgauge.features import extract_pictures
-from streetgauge.features.network import working_threads
+from streetgauge.devices import working_threads
 from streetgauge.imagery import find_views
 from streetgauge.settings import ImagerySettings
 

@@ -75,7 +75,8 @@ def evaluate(
         ``n_areas_without_prediction`` (None if the study's areas are not given), ``n_locations``,
         ``confusion`` (rows actual, columns predicted), ``metrics`` (each ``value``, ``low``,
         ``high``), ``baselines`` (plain values), ``pictures_add`` (positive = pictures are better;
-        each metric over the baseline that is best at it), ``interval_coverage``, ``oracle``.
+        each metric over the baseline that is best at it), ``spearman_within_folds`` (much above
+        ``spearman``: the folds' networks are not on one scale), ``interval_coverage``, ``oracle``.
 
     Raises
     ------
@@ -152,6 +153,7 @@ class _Account:
                 if name != PICTURES
             },
             "pictures_add": self._pictures_add(),
+            "spearman_within_folds": self._within_folds(),
             "interval_coverage": self._interval_coverage(),
         }
 
@@ -200,6 +202,18 @@ class _Account:
         value = sign * (self.values[PICTURES][metric] - self.values[over][metric])
         drawn = sign * (self.drawn[PICTURES][metric] - self.drawn[over][metric])
         return estimate(float(value), drawn, self.settings.coverage)
+
+    def _within_folds(self) -> float | None:
+        """Mean of the folds' own rho, by areas: free of how far the networks agree on a scale."""
+        fold = self.frame.loc[self.known, "fold"].to_numpy()
+        parts = [fold == part for part in np.unique(fold)]
+        deciles = self.methods[PICTURES]
+        tables = [confusion_matrix(self.actual[p], deciles[p], self.classes) for p in parts]
+        if not tables:
+            return None
+        rho, size = measure(tables)["spearman"], np.array([part.sum() for part in parts])
+        here = np.isfinite(rho)
+        return float(np.average(rho[here], weights=size[here])) if here.any() else None
 
     def _interval_coverage(self) -> dict[str, Any] | None:
         if not {"low", "high"} <= set(self.frame.columns):

@@ -14,9 +14,10 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from streetgauge.devices import working_threads
 from streetgauge.errors import InputError
 from streetgauge.features.backbones import Backbone, get_backbone
-from streetgauge.features.network import Network, load_network, working_threads
+from streetgauge.features.network import Network, load_network
 from streetgauge.features.store import FeatureStore, usable
 from streetgauge.features.transform import prepare, transform_json
 from streetgauge.imagery import PictureError, read_picture

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
-from os import cpu_count
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -13,12 +10,13 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from streetgauge.devices import choose_device
 from streetgauge.errors import InputError
 from streetgauge.features.backbones import Backbone, weights_file
 from streetgauge.features.efficientnet import EfficientNetLite0
 from streetgauge.files import sha256_of
 
-__all__ = ["Network", "load_network", "working_threads"]
+__all__ = ["Network", "load_network"]
 
 # Pictures at a time on a CPU. The largest activations of four take 19 MB: above 32 MB the C library
 # gives memory back after every layer, and a third of the time goes into getting it again.
@@ -100,7 +98,7 @@ def load_network(backbone: Backbone, device: str = "auto") -> Network:
     InputError
         If the device or the weights are not there, or the weights are not the published ones.
     """
-    place = _device(device)
+    place = choose_device(device)
     file = weights_file(backbone)
     found = sha256_of(file)
     if found != backbone.sha256:
@@ -113,43 +111,3 @@ def load_network(backbone: Backbone, device: str = "auto") -> Network:
     weights = torch.load(file, map_location="cpu", weights_only=True)
     module = BUILDERS[backbone.name](weights)
     return Network(backbone, module, place)
-
-
-def _device(name: str) -> torch.device:
-    there = {
-        "cpu": True,
-        "cuda": torch.cuda.is_available(),
-        "mps": torch.backends.mps.is_available(),
-    }
-    if name == "auto":
-        return torch.device(next(kind for kind in ("cuda", "mps", "cpu") if there[kind]))
-    if not there.get(name, False):
-        raise InputError(f"device {name!r}", "this machine has none", 'use device = "auto"')
-    return torch.device(name)
-
-
-@contextmanager
-def working_threads() -> Iterator[ThreadPoolExecutor]:
-    """Threads, one a core, that each read pictures and run the network on their own.
-
-    Torch would rather share every layer among the cores, which then wait for each other dozens of
-    times a picture, and the longer the busier the machine is; and sums would depend on the number
-    of cores. What is going on is finished when the block is left, what is waiting is not begun.
-    """
-    threads = torch.get_num_threads()
-    pool = ThreadPoolExecutor(
-        max_workers=cpu_count() or 1,
-        thread_name_prefix="features",
-        initializer=torch.set_num_threads,
-        initargs=(1,),
-    )
-    # TF32 would round to 10 bits on some GPUs, and cuDNN's fastest choices vary between runs.
-    exact = torch.backends.cudnn.flags(
-        enabled=True, benchmark=False, deterministic=True, allow_tf32=False
-    )
-    try:
-        with exact:
-            yield pool
-    finally:
-        pool.shutdown(cancel_futures=True)
-        torch.set_num_threads(threads)  # the last word on it counts for new threads

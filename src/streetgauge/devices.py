@@ -1,0 +1,75 @@
+"""Where the numbers are computed: the device of a setting, and how the CPU's cores are used."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+
+import torch
+
+from streetgauge.errors import InputError
+
+__all__ = ["choose_device", "working_threads"]
+
+
+def choose_device(name: str) -> torch.device:
+    """Find the device of a setting; ``auto`` takes CUDA, then MPS, then the CPU.
+
+    Raises
+    ------
+    InputError
+        If the machine has no such device.
+    """
+    there = {
+        "cuda": torch.cuda.is_available(),
+        "mps": torch.backends.mps.is_available(),
+        "cpu": True,
+    }
+    if name == "auto":
+        return torch.device(next(kind for kind, available in there.items() if available))
+    if not there.get(name, False):
+        raise InputError(
+            f"device {name!r}", "torch finds none on this machine", 'use device = "auto"'
+        )
+    return torch.device(name)
+
+
+@contextmanager
+def working_threads(count: int | None = None) -> Iterator[ThreadPoolExecutor]:
+    """Threads, one a core, that each compute on their own.
+
+    Torch would rather share every product among the cores, which then wait for each other, the
+    longer the busier the machine is; and sums would depend on the number of cores. What is going on
+    is finished when the block is left, what is waiting is not begun.
+
+    Parameters
+    ----------
+    count : int, optional
+        How many threads; as many as this process may use cores if not given.
+    """
+    threads = torch.get_num_threads()
+    pool = ThreadPoolExecutor(
+        max_workers=count or _cores(),
+        thread_name_prefix="streetgauge",
+        initializer=torch.set_num_threads,
+        initargs=(1,),
+    )
+    # TF32 would round to 10 bits on some GPUs, and cuDNN's fastest choices vary between runs.
+    exact = torch.backends.cudnn.flags(
+        enabled=True, benchmark=False, deterministic=True, allow_tf32=False
+    )
+    try:
+        with exact:
+            yield pool
+    finally:
+        pool.shutdown(cancel_futures=True)
+        torch.set_num_threads(threads)  # the last word on it counts for new threads
+
+
+def _cores() -> int:
+    """Cores that this process may use, which a container or a queue may have limited."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1

@@ -1,0 +1,256 @@
+"""Sentences of the page, made from the numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+if TYPE_CHECKING:
+    from streetgauge.report.page import ReportData
+
+__all__ = ["caveats", "finding", "number", "percent", "plural", "span", "summary", "verdict"]
+
+FEW_AREAS = 300
+MISSING = "–"
+
+
+def number(value: float | None, digits: int = 2, *, sign: bool = False) -> str:
+    """Write a number, with a real minus; a dash where it is not defined."""
+    if value is None:
+        return MISSING
+    text = f"{value:+.{digits}f}" if sign else f"{value:.{digits}f}"
+    if not float(text):
+        text = f"{0:.{digits}f}"
+    return text.replace("-", "−")
+
+
+def percent(value: float | None) -> str:
+    """Write a share as whole per cent."""
+    return MISSING if value is None else f"{100 * value:.0f} %".replace("-", "−")
+
+
+def span(estimate: Mapping[str, float | None], digits: int = 2) -> str:
+    """Write an interval: "0.61 to 0.72"; empty where it is not defined."""
+    if estimate["low"] is None or estimate["high"] is None:
+        return ""
+    return f"{number(estimate['low'], digits)} to {number(estimate['high'], digits)}"
+
+
+def plural(count: int, one: str, many: str = "") -> str:
+    """Write a count with its noun: "1 area", "4,835 areas"."""
+    return f"{count:,} {one if count == 1 else many or one + 's'}"
+
+
+def verdict(account: Mapping[str, Any]) -> str:
+    """Say if pictures beat the best baseline: "more", "unclear", "less", or "" without one."""
+    adds = account.get("pictures_add")
+    if not adds or adds["mae"]["low"] is None:
+        return ""
+    if adds["mae"]["low"] > 0:
+        return "more"
+    return "less" if adds["mae"]["high"] < 0 else "unclear"
+
+
+def baseline(name: str | None, neighbours: int | None = None) -> str:
+    """Say in words what a baseline does."""
+    if name == "nearest-areas":
+        many = "nearest areas" if neighbours is None else f"{neighbours} nearest areas"
+        return f"the {many}" if neighbours != 1 else "the nearest area"
+    if name == "constant":
+        return "the middle decile for every area"
+    return str(name)
+
+
+def finding(account: Mapping[str, Any], metrics: Mapping[str, Any]) -> str:
+    """One plain sentence or three on an outcome."""
+    measured, classes = account["metrics"], metrics.get("classes", 10)
+    if not account["n_areas"]:
+        return "No area has both a predicted and an actual decile, so nothing is measured."
+    within, mae = measured["within_1"], measured["mae"]
+    text = (
+        f"{percent(within['value'])} of {plural(account['n_areas'], 'area')} get the actual "
+        f"decile or the one beside it; on average the prediction is {number(mae['value'], 1)} of "
+        f"{classes} deciles off."
+    )
+    adds, judged = account["pictures_add"], verdict(account)
+    if adds is None or not judged:
+        return text
+    over = baseline(adds["over"], metrics.get("neighbours"))
+    gain = adds["mae"]
+    if judged == "unclear":
+        return (
+            f"{text} That is not clearly better or worse than {over}, which needs no picture "
+            f"({number(gain['value'], sign=True)} deciles closer, "
+            f"interval {number(gain['low'], sign=True)} to {number(gain['high'], sign=True)})."
+        )
+    better = "closer" if judged == "more" else "further off"
+    low, high = sorted((abs(gain["low"]), abs(gain["high"])))
+    return (
+        f"{text} That is {number(abs(gain['value']))} deciles {better} than {over}, which needs no "
+        f"picture (interval {number(low)} to {number(high)})."
+    )
+
+
+def summary(labels: Mapping[str, str], metrics: Mapping[str, Any]) -> str:
+    """Say over all outcomes what the pictures add."""
+    judged = {name: verdict(metrics["outcomes"][name]) for name in labels}
+    known = [name for name, word in judged.items() if word]
+    if not known:
+        return "There was no baseline to compare with, so what the pictures add is not known."
+
+    def named(word: str) -> list[str]:
+        return [labels[name] for name in known if judged[name] == word]
+
+    more, unclear, less = named("more"), named("unclear"), named("less")
+    if len(known) == 1:
+        what = {
+            "more": "come clearly closer than",
+            "unclear": "are neither clearly closer nor clearly further off than",
+            "less": "do not come as close as",
+        }[judged[known[0]]]
+        return f"For {labels[known[0]]}, the pictures {what} the best guess without a picture."
+    if len(more) == len(known):
+        return (
+            f"For all {len(known)} outcomes the pictures come clearly closer to the actual deciles "
+            "than the best guess without a picture."
+        )
+    if not more:
+        text = (
+            f"For none of the {len(known)} outcomes do the pictures come clearly closer to the "
+            "actual deciles than the best guess without a picture."
+        )
+    else:
+        text = (
+            f"For {len(more)} of {len(known)} outcomes ({_listed(more)}) the pictures come clearly "
+            "closer to the actual deciles than the best guess without a picture."
+        )
+    if unclear and more:
+        text += f" For {_listed(unclear)} there is no clear difference."
+    if less:
+        text += f" For {_listed(less)} guessing without pictures is clearly closer."
+    return text
+
+
+def caveats(data: ReportData, labels: Mapping[str, str]) -> list[str]:
+    """Say what to keep in mind, as far as the numbers call for it."""
+    metrics = data.metrics
+    accounts = metrics["outcomes"]
+    result = []
+    if data.simulated:
+        result.append(
+            "The features are simulated from the official outcomes: these figures say what a "
+            "network could learn from features of that strength, not what street pictures show."
+        )
+    if metrics.get("scheme") == "areas":
+        result.append(
+            f"Areas were held out at random ({plural(int(metrics['folds']), 'fold')}), so most of "
+            "an area's neighbours were learned from. Places near each other resemble each other: "
+            "this flatters every method, the nearest-areas baseline too. Expect less in a city "
+            "that the networks have not seen."
+        )
+    result += _few_areas(accounts, int(metrics.get("classes", 10)))
+    result += _missing_areas(accounts, labels)
+    result += _no_neighbours(accounts)
+    result += _interval_misses(accounts, labels)
+    result += _shifted_folds(data.table, accounts, labels)
+    result += _thin_areas(data.table)
+    if not data.skips.empty:
+        count = plural(len(data.skips), "record")
+        result.append(f"{count} of what was left out, and why, are counted under “Left out” below.")
+    return result
+
+
+def _few_areas(accounts: Mapping[str, Any], classes: int) -> Iterable[str]:
+    fewest = min((account["n_areas"] for account in accounts.values()), default=0)
+    if 0 < fewest < FEW_AREAS:
+        yield (
+            f"There are few areas to measure with: {fewest}, about {number(fewest / classes, 0)} "
+            "to a decile. Chance moves such figures much; the intervals say how much."
+        )
+
+
+def _missing_areas(accounts: Mapping[str, Any], labels: Mapping[str, str]) -> Iterable[str]:
+    unseen = max((a.get("n_areas_without_prediction") or 0 for a in accounts.values()), default=0)
+    if unseen:
+        have = "has" if unseen == 1 else "have"
+        yield (
+            f"{plural(unseen, 'area')} of the study {have} no prediction, for want of a usable "
+            "location. Deciles are cut among the areas that have one; nothing here speaks for the "
+            "rest."
+        )
+    gaps = {n: a.get("n_areas_without_actual") or 0 for n, a in accounts.items()}
+    named = [f"{labels[n]} ({count:,})" for n, count in gaps.items() if count]
+    if named:
+        yield (
+            f"Areas without an actual decile are predicted but not measured: {_listed(named)}. "
+            "If such areas are not like the others, the figures do not say how good they are."
+        )
+
+
+def _no_neighbours(accounts: Mapping[str, Any]) -> Iterable[str]:
+    if accounts and not any("nearest-areas" in a["baselines"] for a in accounts.values()):
+        yield (
+            "Without coordinates (or with one fold) there is no nearest-areas baseline, so the "
+            "pictures are compared with the middle decile only, which is easily beaten."
+        )
+
+
+def _interval_misses(accounts: Mapping[str, Any], labels: Mapping[str, str]) -> Iterable[str]:
+    short = []
+    for name, account in accounts.items():
+        held = account.get("interval_coverage")
+        if held and held["share"] is not None and account["n_areas"]:
+            chance = 2 * np.sqrt(held["aim"] * (1 - held["aim"]) / account["n_areas"])
+            if held["share"] < held["aim"] - chance:
+                short.append(f"{labels[name]} ({percent(held['share'])})")
+    if short:
+        yield (
+            "The areas' intervals hold the actual decile less often than they should: "
+            f"{_listed(short)}."
+        )
+
+
+def _shifted_folds(
+    table: pd.DataFrame, accounts: Mapping[str, Any], labels: Mapping[str, str]
+) -> Iterable[str]:
+    """Say where the folds' networks, pooled as if on one scale, visibly are not."""
+    shifted = []
+    for name, rows in table.groupby("outcome"):
+        rows = rows.dropna(subset="actual_decile")
+        # What a fold's areas score beyond what their actual deciles lead one to expect.
+        if len(rows) < 20 or rows["fold"].nunique() < 2:
+            continue
+        score, actual = rows["score"].to_numpy(float), rows["actual_decile"].to_numpy(float)
+        if not actual.std() or not score.std():
+            continue
+        rest = pd.Series(score - np.polyval(np.polyfit(actual, score, 1), actual), index=rows.index)
+        by_fold = rest.groupby(rows["fold"]).agg(["mean", "size"])
+        far = by_fold["mean"].abs() * np.sqrt(by_fold["size"]) > 4 * rest.std()
+        if (far & (by_fold["mean"].abs() > 0.25 * score.std())).any():
+            rho = accounts.get(str(name), {}).get("spearman_within_folds")
+            within = "" if rho is None else f" (rho within folds {number(rho)})"
+            shifted.append(labels.get(str(name), str(name)) + within)
+    if shifted:
+        yield (
+            f"For {_listed(shifted)} the networks of different folds do not agree on the level of "
+            "their scores; the areas of one fold then land too high or too low together."
+        )
+
+
+def _thin_areas(table: pd.DataFrame) -> Iterable[str]:
+    counts = table.groupby("area")["n_locations"].max()
+    thin = int((counts < 3).sum())
+    if thin:
+        rest = "rests" if thin == 1 else "rest"
+        yield f"{plural(thin, 'area')} of {len(counts):,} {rest} on one or two locations."
+
+
+def _listed(names: Sequence[str], most: int = 6) -> str:
+    if len(names) > most:
+        return f"{', '.join(names[:most])} and {len(names) - most} more"
+    if len(names) < 2:
+        return "".join(names)
+    return f"{', '.join(names[:-1])} and {names[-1]}"

@@ -1,0 +1,335 @@
+"""The report: one HTML file that needs nothing else, not even a network."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import itertools
+import json
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from importlib import resources
+from typing import Any
+
+import jinja2
+import numpy as np
+import pandas as pd
+from markupsafe import Markup
+
+from streetgauge.areas import METRICS
+from streetgauge.report import _words
+from streetgauge.report._geometry import outline
+
+__all__ = ["ReportData", "render"]
+
+TITLES = {
+    "mae": "Mean absolute error (deciles)",
+    "exact": "Same decile",
+    "within_1": "Within 1 decile",
+    "within_2": "Within 2 deciles",
+    "pearson": "Pearson's r",
+    "spearman": "Spearman's rho",
+    "kendall": "Kendall's tau-b",
+    "kappa": "Quadratic weighted kappa",
+}
+SHARES = ("exact", "within_1", "within_2")
+SHADES = 9
+MOST_REASONS = 40
+
+
+@dataclass(frozen=True)
+class ReportData:
+    """What the page shows, as plain data.
+
+    Parameters
+    ----------
+    name : str
+        The study's name.
+    areas : DataFrame or GeoDataFrame by area
+        ``name``, ``district`` and ``geometry``, each if known.
+    table : DataFrame
+        One row an area and outcome: ``area``, ``outcome``, ``fold``, ``n_locations``, ``score``,
+        ``decile``, ``low``, ``high``, ``actual_decile``.
+    metrics : dict
+        From `streetgauge.areas.evaluate`.
+    provenance : mapping of outcome to dict
+        ``label``, ``direction``, ``source``, ``file``, ``sha256``, ``publisher``, ``licence``,
+        ``n_areas``, ``n_missing``, ``outside``, each if known; its order is the page's.
+    skips : DataFrame
+        What was left out: ``location_id``, ``view``, ``area``, ``stage``, ``reason``.
+    locations : DataFrame
+        The locations of the study, for counts.
+    settings : mapping
+        The study's settings, nested.
+    run : mapping
+        ``versions`` (dict), ``seed``, ``seconds`` (dict by stage), ``stages`` (by name: ``says``,
+        lines of text, and ``seconds``, each if known), and further plain facts.
+    note : str, optional
+        The study's own words about itself.
+    simulated : bool
+        Whether the features were made up from the outcomes.
+    """
+
+    name: str
+    areas: pd.DataFrame
+    table: pd.DataFrame
+    metrics: Mapping[str, Any]
+    provenance: Mapping[str, Mapping[str, Any]]
+    skips: pd.DataFrame
+    locations: pd.DataFrame
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    run: Mapping[str, Any] = field(default_factory=dict)
+    note: str | None = None
+    simulated: bool = False
+
+
+def render(data: ReportData) -> str:
+    """Write the page.
+
+    It loads nothing: script and style are in it, and its Content-Security-Policy allows them by
+    their hash and forbids everything else. All text is escaped.
+
+    Parameters
+    ----------
+    data : ReportData
+        What to show. Without geometry the page has no map and says why.
+
+    Returns
+    -------
+    str
+        HTML.
+    """
+    script, style = _asset("script.js"), _asset("style.css")
+    environment = jinja2.Environment(
+        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    environment.filters |= {"number": _words.number, "percent": _words.percent, "span": _words.span}
+    environment.globals |= {"plural": _words.plural, "value_of": _value}
+    template = environment.from_string(_asset("template.html.jinja"))
+    policy = (
+        f"default-src 'none'; script-src {_hash(script)}; style-src {_hash(style)}; "
+        "img-src data:; base-uri 'none'; form-action 'none'"
+    )
+    return template.render(
+        **_context(data), policy=policy, script=Markup(script), style=Markup(style)
+    )
+
+
+def _context(data: ReportData) -> dict[str, Any]:
+    names = _ordered(data)
+    labels = {n: str(data.provenance.get(n, {}).get("label") or n) for n in names}
+    accounts = {n: data.metrics["outcomes"][n] for n in names}
+    geometry, without_map = _geometry(data)
+    return {
+        "data": data,
+        "labels": labels,
+        "accounts": accounts,
+        "metrics": data.metrics,
+        "summary": _words.summary(labels, data.metrics),
+        "findings": {n: _words.finding(a, data.metrics) for n, a in accounts.items()},
+        "verdicts": {n: _words.verdict(a) for n, a in accounts.items()},
+        "baseline_in_words": {
+            b: _words.baseline(b, data.metrics.get("neighbours"))
+            for a in accounts.values()
+            for b in a["baselines"]
+        },
+        "caveats": _words.caveats(data, labels),
+        "counts": _counts(data),
+        "has_oracle": any("oracle" in a for a in accounts.values()),
+        "titles": {m: TITLES[m] for m in METRICS},
+        "shares": SHARES,
+        "shade": {n: _shades(a["confusion"]) for n, a in accounts.items()},
+        "dots": {n: _dots(a) for n, a in accounts.items()},
+        "without_map": without_map,
+        "size": None if geometry is None else (geometry["width"], geometry["height"]),
+        "payload": _embedded(_payload(data, labels, geometry)),
+        "settings": list(_flat(data.settings)),
+        "reasons": _reasons(data.skips),
+        "facts": _facts(data.run),
+        "files": {n: _files(p) for n, p in data.provenance.items()},
+    }
+
+
+def _ordered(data: ReportData) -> list[str]:
+    """Outcomes in the study's order."""
+    known = list(data.metrics["outcomes"])
+    first = [name for name in data.provenance if name in known]
+    return first + [name for name in known if name not in first]
+
+
+def _counts(data: ReportData) -> list[tuple[str, str]]:
+    used = data.table.groupby("outcome")["n_locations"].sum().max() if len(data.table) else 0
+    return [
+        ("areas", f"{len(data.areas):,}"),
+        ("areas with a prediction", f"{data.table['area'].nunique():,}"),
+        ("locations", f"{len(data.locations):,}"),
+        ("locations used", f"{int(used):,}"),
+        ("outcomes", f"{len(data.metrics['outcomes'])}"),
+        ("folds", f"{data.metrics['folds']}"),
+    ]
+
+
+def _geometry(data: ReportData) -> tuple[dict[str, Any] | None, str]:
+    if "geometry" not in data.areas.columns:
+        return None, (
+            "There is no map: the study's areas come from a table without boundaries. With a "
+            "boundary file under [areas] this page draws them."
+        )
+    geometry = outline(data.areas)
+    if geometry is None:
+        return None, "There is no map: no area of the study's boundary file has a polygon."
+    return geometry, ""
+
+
+def _payload(
+    data: ReportData, labels: Mapping[str, str], geometry: dict[str, Any] | None
+) -> dict[str, Any]:
+    """Gather what the script needs, in one order of areas throughout: that of ``data.areas``."""
+    extra = sorted(set(data.table["area"]) - set(data.areas.index))
+    codes = [*data.areas.index.astype(str), *extra]
+    if geometry is not None:
+        geometry = {**geometry, "shapes": geometry["shapes"] + [None] * len(extra)}
+    outcomes = []
+    for name, label in labels.items():
+        rows = data.table[data.table["outcome"] == name].set_index("area").reindex(codes)
+        outcome: dict[str, Any] = {"name": name, "label": label}
+        for key, column in (
+            ("decile", "decile"),
+            ("low", "low"),
+            ("high", "high"),
+            ("actual", "actual_decile"),
+            ("n", "n_locations"),
+        ):
+            values = rows[column].astype("Float64").to_numpy(float, na_value=np.nan)
+            outcome[key] = [None if np.isnan(value) else int(value) for value in values]
+        outcomes.append(outcome)
+    return {
+        "classes": data.metrics["classes"],
+        "codes": codes,
+        "names": _column(data.areas, "name", len(extra)),
+        "districts": _column(data.areas, "district", len(extra)),
+        "outcomes": outcomes,
+        "geometry": geometry,
+    }
+
+
+def _column(areas: pd.DataFrame, column: str, extra: int) -> list[str | None] | None:
+    if column not in areas.columns or areas[column].isna().all():
+        return None
+    values = [None if pd.isna(value) else str(value) for value in areas[column]]
+    return values + [None] * extra
+
+
+def _embedded(content: object) -> Markup:
+    """JSON that cannot end its script element, whatever the names in it are."""
+    text = json.dumps(content, allow_nan=False, ensure_ascii=True, separators=(",", ":"))
+    return Markup(text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026"))
+
+
+def _shades(confusion: list[list[int]]) -> list[list[int]]:
+    """How dark each cell is, 0 to SHADES."""
+    table = np.asarray(confusion, dtype=float)
+    shade = np.ceil(SHADES * table / max(table.max(initial=0), 1))
+    result: list[list[int]] = shade.astype(int).tolist()
+    return result
+
+
+def _dots(account: Mapping[str, Any]) -> dict[str, float | None] | None:
+    """Place Spearman's rho, its interval and its yardsticks on a line, in per cent of 0 to 1."""
+    rho = account["metrics"]["spearman"]
+    if rho["value"] is None:
+        return None
+
+    def place(value: float | None) -> float | None:
+        return None if value is None else round(100 * min(max(value, 0.0), 1.0), 2)
+
+    others = [b["spearman"] for b in account["baselines"].values() if b["spearman"] is not None]
+    oracle = account.get("oracle", {}).get("spearman", {}).get("value")
+    return {
+        "value": place(rho["value"]),
+        "low": place(rho["low"]),
+        "high": place(rho["high"]),
+        "baseline": place(max(others, default=None)),
+        "oracle": place(oracle),
+    }
+
+
+def _value(metric: str, value: float | None) -> str:
+    return _words.percent(value) if metric in SHARES else _words.number(value)
+
+
+def _flat(settings: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
+    for key, value in settings.items():
+        name = f"{prefix}{key}"
+        if isinstance(value, Mapping):
+            yield from _flat(value, f"{name}.")
+        elif isinstance(value, (list, tuple)):
+            yield name, ", ".join(_plain(item) for item in value)
+        elif value is not None:
+            yield name, _plain(value)
+
+
+def _plain(value: object) -> str:
+    """Text of a value; of a path only the name, for the page is shown to others."""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    text = str(value)
+    if re.match(r"^(/|[A-Za-z]:[\\/])", text):
+        return re.split(r"[\\/]", text.rstrip("\\/"))[-1]
+    return text
+
+
+def _files(provenance: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Names of an outcome's files with their sha256: several are written "one + other"."""
+    files = str(provenance.get("file") or "").split(" + ")
+    sums = str(provenance.get("sha256") or "").split(" + ")
+    pairs = itertools.zip_longest(files, sums[: len(files)], fillvalue="")
+    return [(_plain(file), sha256) for file, sha256 in pairs if file]
+
+
+def _reasons(skips: pd.DataFrame) -> dict[str, Any]:
+    """How many rows were left out, by stage and reason; the most frequent first."""
+    counted = skips.groupby(["stage", "reason"], dropna=False).agg(
+        rows=("reason", "size"), locations=("location_id", "nunique"), areas=("area", "nunique")
+    )
+    counted = counted.reset_index().sort_values(
+        ["rows", "stage", "reason"], ascending=[False, True, True], kind="stable"
+    )
+    return {"rows": counted.head(MOST_REASONS).to_dict("records"), "n": len(counted)}
+
+
+def _facts(run: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Write what run.json says of the whole run, then what each stage said of itself."""
+    facts, stages = [], []
+    for key, value in run.items():
+        name = key.replace("_", " ").capitalize()
+        if key in ("format_version", "study", "files") or value is None:
+            continue  # for the program, not for the reader
+        if key == "stages":
+            stages = [
+                (f"Stage {stage}", _said(v)) for stage, v in value.items() if stage != "report"
+            ]
+        elif key == "seconds":
+            times = (f"{stage} {_words.number(float(each), 1)} s" for stage, each in value.items())
+            facts.append(("Time", ", ".join(times)))
+        elif isinstance(value, Mapping):
+            facts.append((name, ", ".join(f"{k} {_plain(v)}" for k, v in value.items())))
+        else:
+            facts.append((name, _plain(value)))
+    return facts + [(stage, text) for stage, text in stages if text]
+
+
+def _said(stage: Mapping[str, Any]) -> str:
+    text = "; ".join(str(line) for line in stage.get("says", ()))
+    seconds = stage.get("seconds")
+    return text if seconds is None else f"{text} ({_words.number(float(seconds), 1)} s)"
+
+
+def _asset(name: str) -> str:
+    return resources.files(__package__).joinpath(name).read_text(encoding="utf-8")
+
+
+def _hash(text: str) -> str:
+    digest = base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
+    return f"'sha256-{digest}'"

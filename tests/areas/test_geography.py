@@ -1,0 +1,101 @@
+"""Coordinates in metres, and the GeoPackage."""
+
+from __future__ import annotations
+
+import geopandas as gpd
+import numpy as np
+import pandas as pd
+import pytest
+from shapely.geometry import box
+
+from streetgauge.areas import area_coordinates, location_coordinates, write_geopackage
+from streetgauge.errors import InputError
+
+
+def squares(side=100.0, n=4, crs="EPSG:27700"):
+    corner = [(500_000 + side * i, 200_000) for i in range(n)]
+    shapes = [box(x, y, x + side, y + side) for x, y in corner]
+    index = pd.Index([f"A{i}" for i in range(n)], name="area")
+    columns = {"name": [f"Area {i}" for i in range(n)], "geometry": shapes}
+    return gpd.GeoDataFrame(columns, index=index, crs=crs)
+
+
+def test_the_centroid_is_in_the_metres_of_a_projected_file():
+    found = area_coordinates(squares())
+    assert found.loc["A1"].tolist() == [500_150.0, 200_050.0]
+
+
+@pytest.mark.parametrize("crs", ["EPSG:4326", "EPSG:2263"])  # degrees, feet
+def test_other_units_become_metres(crs):
+    if crs == "EPSG:2263":
+        source = squares(crs="EPSG:2263")  # 100 US survey feet
+        expected = 100 * 1200 / 3937
+    else:
+        source, expected = squares().to_crs(crs), 100.0
+    found = area_coordinates(source)
+    between = np.hypot(*(found.loc["A1"] - found.loc["A0"]))
+    assert between == pytest.approx(expected, rel=2e-3)
+
+
+def test_an_area_without_a_boundary_has_no_place():
+    frame = squares()
+    frame.loc["A2", "geometry"] = None
+    found = area_coordinates(frame)
+    assert found.loc["A2"].isna().all()
+    assert found.drop("A2").notna().all(axis=None)
+
+
+def test_boundaries_that_do_not_say_where_they_are_are_refused():
+    with pytest.raises(InputError, match="coordinate system"):
+        area_coordinates(squares(crs=None))
+
+
+def test_locations_give_the_mean_place_of_their_area_whatever_their_order():
+    frame = pd.DataFrame(
+        {
+            "area": ["A", "A", "B", None, "C"],
+            "lat": [51.5, 51.6, 51.55, 51.5, np.nan],
+            "lon": [0.0, 0.0, 0.1, 0.0, 0.2],
+        }
+    )
+    found = location_coordinates(frame)
+    assert found.index.tolist() == ["A", "B"]
+    # 0.1 degree of longitude at 51.55 degrees north is 6.93 km.
+    assert np.hypot(*(found.loc["B"] - found.loc["A"])) == pytest.approx(6935, rel=3e-3)
+    shuffled = location_coordinates(frame.iloc[::-1])
+    pd.testing.assert_frame_equal(found, shuffled, check_exact=True)
+
+
+def test_without_any_position_there_are_no_coordinates():
+    frame = pd.DataFrame({"area": ["A"], "lat": [np.nan], "lon": [np.nan]})
+    assert location_coordinates(frame).empty
+
+
+def test_the_geopackage_holds_every_area_with_its_deciles(tmp_path):
+    frame = pd.DataFrame(
+        {
+            "area": ["A3", "A0", "A1"],
+            "outcome": "income",
+            "fold": 1,
+            "n_locations": [2, 3, 4],
+            "score": 0.0,
+            "decile": [9, 1, 5],
+            "low": [7, 1, 3],
+            "high": [10, 3, 7],
+            "actual_decile": [7, 2, None],
+        }
+    ).astype(dict.fromkeys(("decile", "low", "high", "actual_decile"), "Int64"))
+    path = tmp_path / "areas.gpkg"
+    write_geopackage(frame, squares(), path)
+    found = gpd.read_file(path, layer="areas").set_index("area")
+    assert found.index.tolist() == ["A0", "A1", "A2", "A3"]
+    assert found.crs == "EPSG:27700"
+    assert found.loc["A3", "income_decile"] == 9
+    assert found.loc["A3", "income_difference"] == 2
+    assert found.loc["A0", ["income_low", "income_high", "income_n"]].tolist() == [1, 3, 3]
+    assert pd.isna(found.loc["A1", "income_actual"])
+    assert pd.isna(found.loc["A2", "income_decile"])
+    assert found.loc["A2", "name"] == "Area 2"
+    assert [p.name for p in tmp_path.iterdir()] == ["areas.gpkg"]
+    write_geopackage(frame, squares(n=2), path)  # in the old one's place
+    assert len(gpd.read_file(path)) == 2

@@ -1,0 +1,264 @@
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy.stats import spearmanr
+
+from streetgauge.errors import InputError
+from streetgauge.learn import Bundle, area_folds, cross_validate
+from streetgauge.settings import TrainSettings
+
+OUTCOMES = ["income", "health"]
+PARTS = ["fold-1", "fold-2", "fold-3", "all"]
+
+
+def run(world: Any, directory: Path, *, epochs: int = 4, **changes: Any) -> pd.DataFrame:
+    fold = area_folds(world.areas, world.deciles, 3, 0)
+    given: dict[str, Any] = {
+        "outcomes": OUTCOMES,
+        "settings": TrainSettings(epochs=epochs, batch=64, device="cpu"),
+        "validation": 0.2,
+        "seed": 5,
+        "directory": directory,
+        "stamp": "same",
+        "source": {"backbone": "table"},
+    } | changes
+    return cross_validate(
+        world.features, world.present, world.deciles, world.areas, world.ids, fold, **given
+    )
+
+
+def bytes_of(directory: Path) -> dict[str, bytes]:
+    files = [directory / "history.jsonl"]
+    files += [file for part in PARTS for file in sorted((directory / part).iterdir())]
+    return {str(file.relative_to(directory)): file.read_bytes() for file in files}
+
+
+@pytest.fixture(scope="module")
+def world(make_world: Any) -> Any:
+    return make_world()
+
+
+@pytest.fixture(scope="module")
+def done(world: Any, tmp_path_factory: Any) -> tuple[pd.DataFrame, Path]:
+    directory = tmp_path_factory.mktemp("model")
+    return run(world, directory), directory
+
+
+def test_predictions_fit_their_contract(done: tuple[pd.DataFrame, Path], world: Any) -> None:
+    frame, _ = done
+    columns = ["location_id", "area", "fold", "outcome", "score", "decile", "actual_decile"]
+    assert list(frame) == columns + [f"p{k}" for k in range(1, 11)]
+    assert frame.dtypes.astype(str).to_dict() == {
+        **dict.fromkeys(("location_id", "area", "outcome"), "str"),
+        **dict.fromkeys(("fold", "decile"), "int64"),
+        "score": "float64",
+        "actual_decile": "Int64",
+        **{f"p{k}": "float32" for k in range(1, 11)},
+    }
+    assert len(frame) == 2 * len(world.ids)
+    pd.testing.assert_frame_equal(
+        frame, frame.sort_values(["outcome", "location_id"], ignore_index=True)
+    )
+    probabilities = frame.filter(regex="^p").to_numpy()
+    np.testing.assert_allclose(probabilities.sum(1), 1, atol=1e-5)
+    np.testing.assert_array_equal(probabilities.argmax(1) + 1, frame["decile"])
+    truth = pd.DataFrame(world.deciles, index=world.ids, columns=OUTCOMES).stack()
+    keys = pd.MultiIndex.from_frame(frame[["location_id", "outcome"]])
+    np.testing.assert_array_equal(frame["actual_decile"], truth.loc[keys])
+
+
+def test_areas_that_were_held_out_are_put_in_order(done: tuple[pd.DataFrame, Path]) -> None:
+    frame, _ = done
+    for _, one in frame.groupby("outcome"):
+        by_area = one.groupby("area")[["score", "actual_decile"]].mean().astype(float)
+        assert spearmanr(by_area["score"], by_area["actual_decile"]).statistic > 0.8
+
+
+def test_a_location_is_predicted_by_the_model_that_has_not_seen_its_area(
+    done: tuple[pd.DataFrame, Path], world: Any
+) -> None:
+    frame, directory = done
+    for i in (1, 2, 3):
+        bundle = Bundle.load(directory / f"fold-{i}")
+        part = frame[(frame["fold"] == i) & (frame["outcome"] == "health")]
+        rows = np.searchsorted(world.ids, part["location_id"].to_numpy(str))
+        said = bundle.predict(world.features, rows=rows, device="cpu")
+        np.testing.assert_array_equal(said.score[:, 1], part["score"])
+        seen = bundle.training.training_areas + bundle.training.validation_areas
+        assert seen + part["area"].nunique() == 40
+
+
+def test_held_out_labels_and_features_do_not_reach_the_model(
+    done: tuple[pd.DataFrame, Path], world: Any, tmp_path: Path
+) -> None:
+    _, directory = done
+    fold = area_folds(world.areas, world.deciles, 3, 0)
+    changed = world.take(np.arange(len(world.ids)))
+    changed.deciles[fold == 1] = 11 - changed.deciles[fold == 1]
+    changed.features[fold == 1] += 100
+    cross_validate(
+        changed.features,
+        changed.present,
+        changed.deciles,
+        changed.areas,
+        changed.ids,
+        fold,
+        outcomes=OUTCOMES,
+        settings=TrainSettings(epochs=4, batch=64, device="cpu"),
+        validation=0.2,
+        seed=5,
+        directory=tmp_path,
+        stamp="same",
+    )
+    for file, same in (("fold-1", True), ("fold-2", False)):
+        ours, theirs = (
+            (d / file / "weights.safetensors").read_bytes() for d in (directory, tmp_path)
+        )
+        assert (ours == theirs) is same
+
+
+def test_the_order_of_the_rows_changes_nothing(
+    done: tuple[pd.DataFrame, Path], world: Any, tmp_path: Path
+) -> None:
+    frame, directory = done
+    shuffled = world.take(np.random.default_rng(0).permutation(len(world.ids)))
+    pd.testing.assert_frame_equal(run(shuffled, tmp_path), frame, check_exact=True)
+    assert bytes_of(tmp_path) == bytes_of(directory)
+
+
+def test_a_part_that_is_done_is_not_trained_again_unless_something_changed(
+    world: Any, tmp_path: Path
+) -> None:
+    def times() -> list[int]:
+        return [(tmp_path / part / "card.md").stat().st_mtime_ns for part in PARTS]
+
+    first = run(world, tmp_path, epochs=1)
+    before = times()
+    pd.testing.assert_frame_equal(run(world, tmp_path, epochs=1), first, check_exact=True)
+    assert times() == before
+
+    (tmp_path / "fold-2" / "weights.safetensors").write_bytes(b"half")
+    pd.testing.assert_frame_equal(run(world, tmp_path, epochs=1), first, check_exact=True)
+    assert [a == b for a, b in zip(times(), before, strict=True)] == [True, False, True, True]
+
+    run(world, tmp_path, epochs=1, stamp="other")
+    assert not set(times()) & set(before)
+
+
+KILLED = """
+import sys
+from pathlib import Path
+sys.path.insert(0, {tests!r})
+from conftest import build_world
+from test_crossvalidation import run
+if __name__ == "__main__":
+    run(build_world(), Path(sys.argv[1]))
+"""
+
+
+def test_a_run_that_was_killed_while_training_and_run_again_gives_the_same_bytes(
+    done: tuple[pd.DataFrame, Path], world: Any, tmp_path: Path
+) -> None:
+    frame, directory = done
+    script = tmp_path / "script.py"
+    script.write_text(KILLED.format(tests=str(Path(__file__).parent)))
+    target = tmp_path / "model"
+    with subprocess.Popen([sys.executable, str(script), str(target)]) as process:
+        second = target / "logs" / "fold-2" / "history.jsonl"
+        deadline = time.monotonic() + 120
+        while process.poll() is None and time.monotonic() < deadline:
+            if second.is_file() and second.stat().st_size:  # in the middle of fold 2
+                break
+            time.sleep(0.002)
+        os.kill(process.pid, signal.SIGKILL)
+    assert process.returncode == -signal.SIGKILL
+    assert (target / "fold-1" / "bundle.json").is_file()
+    assert not (target / "all").exists()
+    (target / ".fold-2.abc").mkdir()  # as if it had been killed while it wrote the bundle
+
+    pd.testing.assert_frame_equal(run(world, target), frame, check_exact=True)
+    assert bytes_of(target) == bytes_of(directory)
+    assert not list(target.glob(".*"))
+
+
+def test_history_and_tensorboard_tell_every_epoch(done: tuple[pd.DataFrame, Path]) -> None:
+    _, directory = done
+    lines = [json.loads(line) for line in (directory / "history.jsonl").read_text().splitlines()]
+    told = pd.DataFrame(lines)
+    assert list(told["part"].unique()) == PARTS
+    assert set(told["outcome"]) == set(OUTCOMES)
+    assert (told.groupby(["part", "outcome"])["epoch"].apply(list).map(len) <= 4).all()
+    assert told[["train_loss", "validation_loss", "validation_mae"]].notna().all(axis=None)
+    for part in PARTS:
+        assert list((directory / "logs" / part).glob("events.out.tfevents.*"))
+
+
+def test_progress_counts_the_epochs_of_all_parts(world: Any, tmp_path: Path) -> None:
+    told: list[Any] = []
+
+    @contextmanager
+    def progress(description: str, total: int, unit: str) -> Iterator[Any]:
+        told.append((description, total, unit))
+        yield told.append
+
+    for _ in range(2):  # trained, and then found trained already
+        told.clear()
+        run(world, tmp_path, epochs=2, progress=progress)
+        assert told[0] == ("train", 8, "epochs")
+        assert sum(told[1:]) == 8
+
+
+def test_a_missing_label_is_predicted_and_stays_missing(world: Any, tmp_path: Path) -> None:
+    partly = world.take(np.arange(len(world.ids)))
+    partly.deciles[partly.areas == "A007", 0] = np.nan
+    frame = run(partly, tmp_path, epochs=1)
+    missing = frame[frame["actual_decile"].isna()]
+    assert set(missing["area"]) == {"A007"}
+    assert set(missing["outcome"]) == {"income"}
+    assert missing["score"].notna().all()
+
+
+def test_what_does_not_fit_is_refused(world: Any, tmp_path: Path) -> None:
+    n = len(world.ids)
+
+    def refused(reason: str, **changes: Any) -> None:
+        given = {**vars(world), "fold": area_folds(world.areas, world.deciles, 3, 0)} | changes
+        with pytest.raises(InputError, match=reason):
+            cross_validate(
+                given["features"],
+                given["present"],
+                given["deciles"],
+                given["areas"],
+                given["ids"],
+                given["fold"],
+                outcomes=OUTCOMES,
+                settings=TrainSettings(epochs=1, device="cpu"),
+                validation=0.2,
+                seed=5,
+                directory=tmp_path,
+                stamp="same",
+            )
+        assert not any(tmp_path.glob("fold-*"))
+
+    refused("is there twice", ids=np.where(np.arange(n) == 3, "L00004", world.ids))
+    refused("has no view at all", present=world.present & (np.arange(n) != 3)[:, None])
+    refused("in two folds", fold=np.arange(n) % 2 + 1)
+    refused("there is but one", fold=np.ones(n, int))
+    refused("not one of 1 to 10", deciles=world.deciles + 1)
+    refused("does not fit the features", areas=world.areas[1:])
+    nothing = world.deciles.copy()
+    nothing[:, 1] = np.nan
+    refused("outcome 'health': no area of the training part has a label", deciles=nothing)

@@ -1,0 +1,254 @@
+"""What the page says, read as HTML."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import re
+from dataclasses import replace
+from html.parser import HTMLParser
+
+import numpy as np
+import pytest
+
+from streetgauge.report import render
+
+
+class Page(HTMLParser):
+    """Text, attributes and the content of scripts and styles."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.stack: list[str] = []
+        self.tags: list[tuple[str, dict]] = []
+        self.words: list[str] = []
+        self.raw: dict[str, list[str]] = {"script": [], "style": []}
+        self.feed(html)
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append((tag, dict(attrs)))
+        if tag in self.raw:
+            self.raw[tag].append("")
+        self.stack.append(tag)
+
+    def handle_endtag(self, tag):
+        while self.stack and self.stack.pop() != tag:
+            pass
+
+    def handle_data(self, data):
+        if self.stack and self.stack[-1] in self.raw:
+            self.raw[self.stack[-1]][-1] += data
+        else:
+            self.words.append(data)
+
+    @property
+    def text(self) -> str:
+        return re.sub(r"\s+", " ", " ".join(self.words))
+
+    def values(self, tag: str, name: str) -> list[str]:
+        return [attributes[name] for t, attributes in self.tags if t == tag and name in attributes]
+
+    @property
+    def data(self) -> dict:
+        return json.loads(self.raw["script"][0])
+
+
+def test_it_shows_the_numbers_of_the_metrics(make_study):
+    data = make_study(oracle=True)
+    page = Page(render(data))
+    for account in data.metrics["outcomes"].values():
+        assert f"{account['metrics']['mae']['value']:.2f}" in page.text
+        assert (
+            f"{account['baselines']['nearest-areas']['kappa']:.2f}".replace("-", "−") in page.text
+        )
+        assert f"{account['oracle']['spearman']['value']:.2f}" in page.text
+    assert "Share of the possible" in page.text
+
+
+def test_it_names_data_licence_run_and_what_was_left_out(make_study):
+    text = Page(render(make_study())).text
+    for words in (
+        "Gridtown",
+        "Two outcomes on a grid.",
+        "Greater Gridtown Authority, OGL v3",
+        "higher is better",
+        "c0ffeec0ffee",
+        "streetgauge 0.1.0",
+        "train 12.5 s",
+        "the picture ends early",
+        "no location lies in it",
+    ):
+        assert words in text
+
+
+def test_of_paths_it_shows_the_file_name_only(make_study):
+    html = render(make_study())
+    assert "income.csv" in html
+    assert "areas.gpkg" in html
+    assert "/home/someone" not in html
+
+
+def test_each_stage_says_what_it_did(make_study):
+    stages = {"train": {"stamp": "1f", "settings": {"k": 5}, "says": ["5 folds", "9 areas"]}}
+    text = Page(
+        render(make_study(run={"format_version": 1, "files": {"/home/x": {}}, "stages": stages}))
+    ).text
+    assert "Stage train 5 folds; 9 areas" in text
+    assert "1f" not in text
+    assert "Format version" not in text
+    assert "/home/x" not in text
+
+
+def test_each_file_of_an_outcome_is_shown_with_its_own_hash(make_study):
+    provenance = {
+        "income": {"file": "/data/one.csv + /data/two.csv", "sha256": "1" * 64 + " + " + "2" * 64}
+    }
+    page = Page(render(make_study(provenance=provenance)))
+    assert f"one.csv {'1' * 12} two.csv {'2' * 12}" in page.text
+    assert page.values("code", "title") == [f"sha256 {'1' * 64}", f"sha256 {'2' * 64}"]
+
+
+def test_the_data_in_the_page_are_those_of_the_table(make_study):
+    data = make_study()
+    payload = Page(render(data)).data
+    for outcome in payload["outcomes"]:
+        rows = data.table[data.table["outcome"] == outcome["name"]].set_index("area")
+        for key, column in (
+            ("decile", "decile"),
+            ("low", "low"),
+            ("high", "high"),
+            ("actual", "actual_decile"),
+            ("n", "n_locations"),
+        ):
+            found = dict(zip(payload["codes"], outcome[key], strict=True))
+            known = rows[column].dropna().astype(int).to_dict()
+            assert {area: value for area, value in found.items() if value is not None} == known
+
+
+def test_rows_in_another_order_give_the_same_page(make_study):
+    data = make_study()
+    shuffled = replace(
+        data,
+        table=data.table.sample(frac=1, random_state=1),
+        skips=data.skips.sample(frac=1, random_state=1),
+    )
+    assert render(shuffled) == render(data)
+
+
+def test_areas_in_another_order_keep_their_own_shape_and_numbers(make_study):
+    data = make_study()
+    turned = replace(data, areas=data.areas.iloc[::-1])
+    one, two = (Page(render(each)).data for each in (data, turned))
+    assert one["codes"] == two["codes"][::-1]
+    assert one["geometry"]["shapes"] == two["geometry"]["shapes"][::-1]
+    assert one["outcomes"][0]["decile"] == two["outcomes"][0]["decile"][::-1]
+
+
+def test_outcomes_stand_in_the_order_of_the_study(make_study):
+    payload = Page(render(make_study())).data
+    assert [outcome["label"] for outcome in payload["outcomes"]] == ["Household income", "Crime"]
+
+
+def test_nothing_in_it_points_anywhere_else(make_study):
+    html = render(make_study())
+    page = Page(html)
+    for tag, attributes in page.tags:
+        for name in ("src", "href", "srcset", "action", "data", "poster"):
+            target = attributes.get(name)
+            assert target is None or target.startswith(("#", "data:,")), (tag, target)
+        assert not [name for name in attributes if name.startswith("on")]
+        assert "style" not in attributes  # the policy would refuse it
+    assert not re.search(
+        r"url\(|@import|https?://", "".join(page.raw["style"] + page.raw["script"])
+    )
+
+
+def test_its_policy_allows_its_own_script_and_style_and_nothing_else(make_study):
+    page = Page(render(make_study()))
+    policy = next(a["content"] for t, a in page.tags if a.get("http-equiv"))
+    rules = dict(rule.strip().split(" ", 1) for rule in policy.split(";"))
+    assert rules["default-src"] == "'none'"
+    for rule, content in (
+        ("script-src", page.raw["script"][1]),
+        ("style-src", page.raw["style"][0]),
+    ):
+        digest = base64.b64encode(hashlib.sha256(content.encode()).digest()).decode()
+        assert rules[rule] == f"'sha256-{digest}'"
+
+
+def test_hostile_texts_stay_text(hostile):
+    html = render(hostile)
+    page = Page(html)
+    assert page.text.count("<script>alert(1)</script>") >= 4  # title, label, setting, reason
+    assert "onerror=alert(2)" in page.text
+    assert [tag for tag, _ in page.tags].count("script") == 2
+    assert "img" not in {tag for tag, _ in page.tags}
+    assert "<" not in page.raw["script"][0]  # nothing in the data can end their element
+    assert page.data["names"][0] == "<script>alert(1)</script>"
+    assert page.data["names"][1].startswith("</script ><!-- <script ><img")
+
+
+def test_without_boundaries_it_has_no_map_and_says_why(make_study):
+    data = make_study()
+    page = Page(render(replace(data, areas=data.areas.drop(columns="geometry"))))
+    assert "There is no map" in page.text
+    assert "canvas" not in {tag for tag, _ in page.tags}
+    assert page.data["geometry"] is None
+    assert len(page.data["codes"]) == len(data.areas)
+
+
+def test_what_is_not_defined_is_a_dash(make_study):
+    data = make_study()
+    table = data.table.assign(actual_decile=data.table["actual_decile"].where(lambda s: s.isna()))
+    from streetgauge.areas import evaluate
+    from streetgauge.settings import EvaluationSettings
+
+    metrics = evaluate(table, None, EvaluationSettings(draws=100), seed=1)
+    text = Page(render(make_study(table=table, metrics=metrics))).text
+    assert "nothing is measured" in text
+    assert "nan" not in text.lower().split()
+    assert "None" not in text
+
+
+def test_it_says_if_nothing_was_left_out(make_study):
+    data = make_study()
+    text = Page(render(make_study(skips=data.skips.iloc[:0]))).text
+    assert "Nothing was left out." in text
+
+
+def test_simulated_features_are_announced_at_the_top(make_study):
+    assert "Simulated features." not in render(make_study())
+    html = render(make_study(simulated=True))
+    assert html.index("Simulated features.") < html.index("<main>")
+
+
+def test_the_headings_descend_one_by_one_and_ids_are_unique(make_study):
+    page = Page(render(make_study()))
+    levels = [int(tag[1]) for tag, _ in page.tags if re.fullmatch(r"h[1-6]", tag)]
+    assert levels[0] == 1
+    assert levels.count(1) == 1
+    assert max(np.diff(levels)) <= 1
+    ids = [attributes["id"] for _, attributes in page.tags if "id" in attributes]
+    assert len(ids) == len(set(ids))
+    for target in page.values("a", "href"):
+        assert target[1:] in ids
+
+
+def test_every_header_cell_has_a_scope(make_study):
+    page = Page(render(make_study()))
+    assert all("scope" in attributes for tag, attributes in page.tags if tag == "th")
+
+
+@pytest.mark.parametrize("classes", [5, 10])
+def test_any_number_of_classes_has_its_own_confusion_table(make_study, classes):
+    data = make_study()
+    metrics = {**data.metrics, "classes": classes}
+    account = {
+        **data.metrics["outcomes"]["income"],
+        "confusion": np.eye(classes, dtype=int).tolist(),
+    }
+    metrics["outcomes"] = {"income": account}
+    page = Page(render(make_study(metrics=metrics)))
+    same = [a for t, a in page.tags if t == "td" and "same" in a.get("class", "")]
+    assert len(same) == classes

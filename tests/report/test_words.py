@@ -1,0 +1,145 @@
+"""Sentences and caveats follow the numbers."""
+
+from __future__ import annotations
+
+import pandas as pd
+import pytest
+
+from streetgauge.report import _words as words
+
+
+def account(low=0.5, high=0.9, value=0.7, n=500, over="nearest-areas", **more):
+    adds = {
+        "over": over,
+        "mae": {"value": value, "low": low, "high": high},
+        "over_spearman": over,
+        "spearman": {"value": 0.1, "low": 0.0, "high": 0.2},
+    }
+    return {
+        "n_areas": n,
+        "metrics": {
+            "mae": {"value": 1.34, "low": 1.2, "high": 1.5},
+            "within_1": {"value": 0.62, "low": 0.6, "high": 0.7},
+        },
+        "baselines": {"constant": {}, "nearest-areas": {}},
+        "pictures_add": adds,
+        **more,
+    }
+
+
+METRICS = {"classes": 10, "folds": 5, "neighbours": 5, "scheme": "areas"}
+LABELS = {"a": "Apples", "b": "Berries"}
+
+
+def summary(**accounts):
+    return words.summary({k: LABELS[k] for k in accounts}, {**METRICS, "outcomes": accounts})
+
+
+@pytest.mark.parametrize(
+    ("value", "digits", "sign", "text"),
+    [
+        (None, 2, False, "–"),
+        (-0.456, 2, False, "−0.46"),
+        (-0.001, 2, True, "0.00"),
+        (0.2, 1, True, "+0.2"),
+    ],
+)
+def test_numbers_have_a_real_minus_and_no_signed_zero(value, digits, sign, text):
+    assert words.number(value, digits, sign=sign) == text
+
+
+def test_a_clear_gain_is_called_one_and_others_are_not():
+    assert words.verdict(account()) == "more"
+    assert words.verdict(account(low=-0.1, value=0.1)) == "unclear"
+    assert words.verdict(account(low=-0.9, value=-0.7, high=-0.5)) == "less"
+    assert words.verdict(account() | {"pictures_add": None}) == ""
+
+
+def test_a_finding_says_how_far_off_and_against_what():
+    text = words.finding(account(), METRICS)
+    assert text.startswith("62 % of 500 areas")
+    assert "1.3 of 10 deciles off" in text
+    assert "0.70 deciles closer than the 5 nearest areas" in text
+    worse = words.finding(account(low=-0.9, value=-0.7, high=-0.5, over="constant"), METRICS)
+    assert "0.70 deciles further off than the middle decile for every area" in worse
+    assert "(interval 0.50 to 0.90)" in worse
+    unclear = words.finding(account(low=-0.1, value=0.1, high=0.3), METRICS)
+    assert "not clearly better or worse" in unclear
+    assert "interval −0.10 to +0.30" in unclear
+
+
+def test_the_summary_counts_the_outcomes():
+    less = account(low=-0.9, value=-0.7, high=-0.5)
+    assert summary(a=account(), b=account()).startswith("For all 2 outcomes")
+    mixed = summary(a=account(), b=less)
+    assert "For 1 of 2 outcomes (Apples)" in mixed
+    assert "For Berries guessing without pictures is clearly closer." in mixed
+    assert summary(a=less, b=less).startswith("For none of the 2 outcomes")
+    assert "clearly closer than" in summary(a=account())
+    assert "not known" in summary(a=account() | {"pictures_add": None})
+
+
+class Study:
+    """What caveats look at."""
+
+    def __init__(self, accounts, *, simulated=False, table=None, skips=0):
+        self.metrics = {**METRICS, "outcomes": accounts}
+        self.simulated = simulated
+        empty = pd.DataFrame(columns=["area", "outcome", "fold", "score", "actual_decile"])
+        self.table = empty.assign(n_locations=0) if table is None else table
+        self.skips = pd.DataFrame({"reason": ["x"] * skips})
+
+
+def caveats(*arguments, **more):
+    return " ".join(words.caveats(Study(*arguments, **more), LABELS))
+
+
+def test_random_area_folds_always_carry_their_caveat():
+    text = caveats({"a": account()})
+    assert "flatters every method" in text
+    assert "(5 folds)" in text
+    for other in ("few areas", "no prediction", "simulated", "locations", "left out"):
+        assert other not in text
+
+
+@pytest.mark.parametrize(
+    ("more", "text"),
+    [
+        ({"n": 85}, "few areas to measure with: 85"),
+        ({"n_areas_without_prediction": 1}, "1 area of the study has no prediction"),
+        ({"n_areas_without_prediction": 12}, "12 areas of the study have no prediction"),
+        ({"n_areas_without_actual": 1060}, "not measured: Apples (1,060)"),
+        ({"baselines": {"constant": {}}}, "no nearest-areas baseline"),
+        ({"interval_coverage": {"aim": 0.9, "share": 0.8}}, "less often than they should: Apples"),
+    ],
+)
+def test_each_number_calls_for_its_caveat(more, text):
+    assert text in caveats({"a": account(**more)})
+    assert text not in caveats({"a": account()})
+
+
+def test_simulated_features_and_skips_are_said():
+    assert "features are simulated" in caveats({"a": account()}, simulated=True)
+    assert "3 records" in caveats({"a": account()}, skips=3)
+
+
+def table(shift):
+    rows = [
+        {"area": f"A{i}", "outcome": "a", "fold": 1 + i % 5, "actual_decile": 1 + i // 10}
+        for i in range(100)
+    ]
+    frame = pd.DataFrame(rows).assign(n_locations=5)
+    noise = ((frame.index * 37) % 100 - 50) / 100
+    return frame.assign(score=frame["actual_decile"] + noise + shift * (frame["fold"] == 2))
+
+
+def test_folds_that_disagree_on_the_level_of_scores_are_reported():
+    text = caveats({"a": account(spearman_within_folds=0.834)}, table=table(4.0))
+    assert "For Apples (rho within folds 0.83) the networks" in text
+    assert "do not agree on the level" in text
+    assert "do not agree on the level" not in caveats({"a": account()}, table=table(0.0))
+
+
+def test_areas_with_few_locations_are_counted():
+    few = table(0.0).assign(n_locations=[1, 2] + [5] * 98)
+    assert "2 areas of 100 rest on one or two locations" in caveats({"a": account()}, table=few)
