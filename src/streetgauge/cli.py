@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from rich import box
 from rich.table import Table
 
 from streetgauge import __version__
@@ -74,7 +75,7 @@ def demo(
         "streetgauge-demo"
     ),
     areas: Annotated[int, typer.Option(min=20, help="Areas of the city.")] = 150,
-    locations: Annotated[int, typer.Option(min=100, help="Postcodes of the city.")] = 1500,
+    locations: Annotated[int, typer.Option(min=20, help="Postcodes of the city.")] = 1500,
     seed: Annotated[int, typer.Option(min=0, help="Another seed, another city.")] = 2019,
     force: Force = False,
     quiet: Quiet = False,
@@ -271,29 +272,34 @@ def _do(study: Study, name: str, screen: Screen, *, force: bool) -> None:
 def _headline(study: Study, screen: Screen) -> None:
     """Print the table that matters, and where the report is."""
     metrics = json.loads(study.metrics.read_text(encoding="utf-8"))
-    table = Table(title=f"{study.settings.name}: areas' deciles, predicted while held out")
-    columns = ("outcome", "areas", "MAE", "within 1", "Spearman r", "best without pictures")
-    for column in (*columns, "pictures add (MAE)", "of the possible r"):
-        table.add_column(column, justify="left" if column == "outcome" else "right")
+    table = Table(
+        title=f"{study.settings.name}: areas' deciles, each area predicted while held out",
+        caption=f"Below each figure its {metrics['coverage']:.0%} interval. MAE: mean absolute "
+        "error in deciles. Pictures add: how much less that is than the best guess without them.",
+        box=box.SIMPLE_HEAD,
+        padding=(0, 1, 0, 0),
+    )
+    table.add_column("outcome", min_width=12)
+    columns = ("MAE", "within\n1", "Spearman\nr", "without\npictures", "pictures\nadd")
+    for column in (*columns, "of the\npossible"):
+        table.add_column(column, justify="right", no_wrap=True)
     for name, about in metrics["outcomes"].items():
-        label = study.settings.outcomes[name].label or name
-        table.add_row(label, *_headline_cells(about))
+        table.add_row(study.settings.outcomes[name].label or name, *_headline_cells(about))
     screen.result(table, metrics)
     screen.result(f"Report: {study.report}", {"report": str(study.report)})
 
 
 def _headline_cells(about: dict[str, Any]) -> list[str]:
-    values, add = about["metrics"], about.get("pictures_add")
+    values, add = about["metrics"], about["pictures_add"]
     best = possible = gain = "-"
-    if add is not None:
-        best = f"{_number(about['baselines'][add['over']]['mae'])} ({add['over']})"
+    if add.get("over"):
+        best = f"{_number(about['baselines'][add['over']]['mae'])}\n{add['over']}"
         gain = _interval(add["mae"], "+.2f")
     with suppress(KeyError, TypeError):
         possible = f"{about['oracle']['share_of_possible']['spearman']:.0%}"
     return [
-        f"{about['n_areas']:,}",
         _interval(values["mae"]),
-        f"{values['within_1']['value']:.0%}",
+        _number(values["within_1"]["value"], ".0%"),
         _interval(values["spearman"]),
         best,
         gain,
@@ -301,14 +307,13 @@ def _headline_cells(about: dict[str, Any]) -> list[str]:
     ]
 
 
-def _number(value: Any, form: str = ".2f") -> str:
-    value = value["value"] if isinstance(value, dict) else value
+def _number(value: float | None, form: str = ".2f") -> str:
     return "-" if value is None else f"{value:{form}}"
 
 
 def _interval(metric: dict[str, Any], form: str = ".2f") -> str:
     low, high = _number(metric["low"], form), _number(metric["high"], form)
-    return f"{_number(metric, form)} [{low}, {high}]"
+    return f"{_number(metric['value'], form)}\n{low}\u2013{high}"
 
 
 if __name__ == "__main__":

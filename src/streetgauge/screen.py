@@ -48,7 +48,9 @@ class Screen:
     ) -> None:
         self.quiet, self.verbose, self.machine = quiet, verbose, machine
         self.console = Console(stderr=True, highlight=False, soft_wrap=True)
-        self.output = Console(highlight=False, soft_wrap=not sys.stdout.isatty())
+        self.output = Console(highlight=False)
+        if not self.output.is_terminal:
+            self.output.width = 100  # a file or a log: no terminal says how wide it is
         logging.basicConfig(
             level=logging.INFO if verbose else logging.ERROR if quiet else logging.WARNING,
             format="%(message)s",
@@ -82,7 +84,7 @@ class Screen:
         if self.machine:
             print(json.dumps(data, default=str, ensure_ascii=False))  # noqa: T201
         else:
-            self.output.print(table)
+            self.output.print(table, soft_wrap=isinstance(table, str))
 
     @contextmanager
     def progress(self, description: str, total: int, unit: str) -> Iterator[Advance]:
@@ -102,6 +104,7 @@ class Screen:
                 TimeRemainingColumn(),
                 console=self.console,
                 transient=True,
+                disable=not self.console.is_terminal,
             ) as bar:
                 task = bar.add_task(description, total=total, unit=unit)
                 yield lambda steps: bar.update(task, advance=steps)

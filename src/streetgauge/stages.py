@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -124,13 +123,8 @@ def _simulate(
     from streetgauge.features import FeatureStore
     from streetgauge.sample import simulate_features
 
-    locations = locations.sort_values("location_id", ignore_index=True)
-    if settings.per_area is not None:
-        shuffled = locations.sample(frac=1, random_state=study.settings.seed)
-        kept = shuffled.groupby("area").head(settings.per_area)
-        locations = kept.sort_values("location_id", ignore_index=True)
-    deciles = _labels(study, locations)
-    ids = locations["location_id"].to_numpy(str)
+    deciles, areas = _simulated(study, settings, locations)
+    ids = deciles.index.to_numpy(str)
     store = FeatureStore.create(
         study.features,
         ids,
@@ -144,6 +138,7 @@ def _simulate(
             slots = np.arange(start, min(start + block, len(ids)))
             features = simulate_features(
                 deciles.iloc[slots],
+                areas.iloc[slots],
                 dimension=settings.dimension,
                 views=settings.views,
                 signal=settings.signal,
@@ -152,6 +147,18 @@ def _simulate(
             store.write(slots, features, np.ones(features.shape[:2], dtype=bool))
             advance(len(slots))
     return pd.DataFrame()
+
+
+def _simulated(
+    study: Study, settings: SimulatedFeatures, locations: pd.DataFrame
+) -> tuple[pd.DataFrame, pd.Series[str]]:
+    """Give deciles (by location_id, sorted) and areas of the locations that get features."""
+    locations = locations.sort_values("location_id", ignore_index=True)
+    if settings.per_area is not None:
+        shuffled = locations.sample(frac=1, random_state=study.settings.seed)
+        kept = shuffled.groupby("area").head(settings.per_area)
+        locations = kept.sort_values("location_id", ignore_index=True)
+    return _labels(study, locations), locations["area"]
 
 
 def train(study: Study, stamp: str, progress: Progress) -> Done:
@@ -230,7 +237,7 @@ def make_areas(study: Study, stamp: str, progress: Progress) -> Done:
         coordinates,
         settings,
         seed=study.settings.seed,
-        oracle=None if settings.oracle is None else _read_oracle(settings.oracle),
+        oracle=_oracle(study),
         predictions=predictions,
         study_areas=boundaries.index,
     )
@@ -345,10 +352,21 @@ def _rows_of(array: np.ndarray[Any, Any], rows: np.ndarray[Any, Any]) -> np.ndar
     return picked
 
 
-def _read_oracle(path: Path) -> pd.DataFrame:
-    frame = pd.read_parquet(path) if path.suffix == ".parquet" else pd.read_csv(path)
-    require_columns(frame, {"location_id": "location_id"}, path)
-    return frame.astype({"location_id": "str"})
+def _oracle(study: Study) -> pd.DataFrame | None:
+    """Give the best scores possible, which only a simulation knows: location_id, outcomes."""
+    features, path = study.settings.features, study.settings.evaluation.oracle
+    if path is not None:
+        frame = pd.read_parquet(path) if path.suffix == ".parquet" else pd.read_csv(path)
+        require_columns(frame, {"location_id": "location_id"}, path)
+        return frame.astype({"location_id": "str"})
+    if not isinstance(features, SimulatedFeatures):
+        return None
+    from streetgauge.sample import simulated_oracle
+
+    deciles, areas = _simulated(study, features, pd.read_parquet(study.locations))
+    return simulated_oracle(
+        deciles, areas, views=features.views, signal=features.signal, seed=study.settings.seed
+    )
 
 
 def _without_times(record: dict[str, Any]) -> dict[str, Any]:
