@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,6 +11,8 @@ import numpy as np
 import pandas as pd
 import pytest
 from shapely.geometry import box
+
+from streetgauge.cli import main
 
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
 
@@ -20,6 +23,41 @@ def shared_data() -> Path:
     if not SHARED.is_dir():
         pytest.skip(f"the real files are not here: {SHARED} does not exist")
     return SHARED
+
+
+@pytest.fixture
+def run(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> Callable[..., tuple[int, str, str]]:
+    """Give a function that runs the command line: exit code, standard output, standard error."""
+
+    def call(*words: object) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["streetgauge", *map(str, words)])
+        capfd.readouterr()
+        code = 0
+        try:
+            main()
+        except SystemExit as stop:
+            code = stop.code if isinstance(stop.code, int) else 0
+        out, err = capfd.readouterr()
+        return code, out, err
+
+    return call
+
+
+@pytest.fixture
+def refuse(run: Callable[..., tuple[int, str, str]]) -> Callable[..., str]:
+    """Give a function that runs what must be refused: exit code 2 and one sentence, returned."""
+
+    def call(*words: object) -> str:
+        code, out, err = run(*words)
+        assert code == 2, (out, err)
+        assert "Traceback" not in err
+        lines = [line for line in err.splitlines() if line.startswith("Error: ")]
+        assert len(lines) == 1, err
+        return lines[0]
+
+    return call
 
 
 TABLE_STUDY = """
@@ -74,7 +112,7 @@ def write_grid(directory: Path, *, side: int = 7, per_area: int = 8, seed: int =
     codes = [f"E{i:08d}" for i in range(side * side)]
     income = rng.permutation(len(codes)).astype(float)
     illness = rng.permutation(len(codes)).astype(float)
-    x, y = np.arange(len(codes)) % side, np.arange(len(codes)) // side
+    x, y = 1060 + np.arange(len(codes)) % side, 360 + np.arange(len(codes)) // side
     boundaries = gpd.GeoDataFrame(
         {"code": codes, "name": [f"Area {i}" for i in range(len(codes))]},
         geometry=[

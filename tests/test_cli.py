@@ -12,37 +12,8 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from streetgauge.cli import main
-
 Run = Callable[..., tuple[int, str, str]]
-
-
-@pytest.fixture
-def run(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Run:
-    """Give a function that runs the command line: exit code, standard output, standard error."""
-
-    def call(*words: object) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["streetgauge", *map(str, words)])
-        capfd.readouterr()
-        code = 0
-        try:
-            main()
-        except SystemExit as stop:
-            code = stop.code if isinstance(stop.code, int) else 0
-        out, err = capfd.readouterr()
-        return code, out, err
-
-    return call
-
-
-def refuse(run: Run, *words: object) -> str:
-    """Run something that must be refused; give its one sentence."""
-    code, out, err = run(*words)
-    assert code == 2, (out, err)
-    assert "Traceback" not in err
-    lines = [line for line in err.splitlines() if line.startswith("Error: ")]
-    assert len(lines) == 1, err
-    return lines[0]
+Refuse = Callable[..., str]
 
 
 def edit(file: Path, old: str, new: str) -> None:
@@ -118,10 +89,12 @@ def test_check_says_what_is_there_and_writes_nothing(run: Run, grid: Path) -> No
     assert sorted(grid.iterdir()) == before
 
 
-def test_init_writes_a_study_and_does_not_write_over_one(run: Run, tmp_path: Path) -> None:
+def test_init_writes_a_study_and_does_not_write_over_one(
+    run: Run, refuse: Refuse, tmp_path: Path
+) -> None:
     assert run("init", tmp_path / "new")[0] == 0
-    assert "exists" in refuse(run, "init", tmp_path / "new")
-    assert "data/boundaries.gpkg" in refuse(run, "check", tmp_path / "new")
+    assert "exists" in refuse("init", tmp_path / "new")
+    assert "data/boundaries.gpkg" in refuse("check", tmp_path / "new")
 
 
 def test_machines_get_one_json_object_a_line(run: Run, grid: Path) -> None:
@@ -156,54 +129,54 @@ def test_torch_is_not_imported_for(command: list[str], grid: Path) -> None:
 # ---- bad input: one sentence, exit code 2 ----
 
 
-def test_no_study_file(run: Run, tmp_path: Path) -> None:
-    assert "streetgauge init" in refuse(run, "run", tmp_path)
+def test_no_study_file(refuse: Refuse, tmp_path: Path) -> None:
+    assert "streetgauge init" in refuse("run", tmp_path)
 
 
-def test_a_misspelt_key(run: Run, grid: Path) -> None:
+def test_a_misspelt_key(refuse: Refuse, grid: Path) -> None:
     edit(grid / "study.toml", "epochs", "epoch")
-    sentence = refuse(run, "run", grid)
+    sentence = refuse("run", grid)
     assert re.search(r"train\.epoch: .*did you mean 'epochs'\?", sentence)
 
 
-def test_a_missing_file(run: Run, grid: Path) -> None:
+def test_a_missing_file(refuse: Refuse, grid: Path) -> None:
     edit(grid / "study.toml", "places.csv", "place.csv")
-    assert "did you mean 'places.csv'?" in refuse(run, "run", grid)
+    assert "did you mean 'places.csv'?" in refuse("run", grid)
 
 
-def test_a_table_without_the_named_column(run: Run, grid: Path) -> None:
+def test_a_table_without_the_named_column(refuse: Refuse, grid: Path) -> None:
     edit(grid / "study.toml", 'value = "income"', 'value = "incomes"')
-    sentence = refuse(run, "run", grid)
+    sentence = refuse("run", grid)
     assert "outcomes.csv" in sentence
     assert "'incomes'" in sentence
     assert "'income'" in sentence
 
 
-def test_two_rows_with_one_location_id(run: Run, grid: Path) -> None:
+def test_two_rows_with_one_location_id(refuse: Refuse, grid: Path) -> None:
     edit(grid / "places.csv", "P00001", "P00000")
-    sentence = refuse(run, "run", grid)
+    sentence = refuse("run", grid)
     assert "P00000" in sentence
     assert "places.csv" in sentence
 
 
-def test_a_constant_outcome(run: Run, grid: Path) -> None:
+def test_a_constant_outcome(refuse: Refuse, grid: Path) -> None:
     frame = pd.read_csv(grid / "outcomes.csv")
     frame.assign(illness=3).to_csv(grid / "outcomes.csv", index=False)
-    assert "illness" in refuse(run, "run", grid)
+    assert "illness" in refuse("run", grid)
 
 
-def test_fewer_areas_than_folds(run: Run, grid: Path) -> None:
+def test_fewer_areas_than_folds(refuse: Refuse, grid: Path) -> None:
     edit(grid / "study.toml", "k = 3", "k = 50")
     for command in ("check", "run"):
-        sentence = refuse(run, command, grid)
+        sentence = refuse(command, grid)
         assert "50" in sentence
         assert "49" in sentence
 
 
-def test_no_location_with_features(run: Run, grid: Path) -> None:
+def test_no_location_with_features(refuse: Refuse, grid: Path) -> None:
     frame = pd.read_csv(grid / "features.csv")
     frame.assign(place="X" + frame["place"]).to_csv(grid / "features.csv", index=False)
-    assert "no location has features" in refuse(run, "run", grid)
+    assert "none of its rows belongs to a location" in refuse("run", grid)
 
 
 def test_an_area_without_locations_is_counted_and_listed(run: Run, grid: Path) -> None:
@@ -228,9 +201,9 @@ def test_a_location_without_one_of_its_views_is_left_out_and_listed(run: Run, gr
     assert "P00007" not in set(pd.read_parquet(grid / "predictions.parquet")["location_id"])
 
 
-def test_an_unknown_file_is_refused_by_info(run: Run, tmp_path: Path) -> None:
+def test_an_unknown_file_is_refused_by_info(refuse: Refuse, tmp_path: Path) -> None:
     (tmp_path / "a.h5").write_bytes(b"no store")
-    assert "a.h5" in refuse(run, "info", tmp_path / "a.h5")
+    assert "a.h5" in refuse("info", tmp_path / "a.h5")
     (tmp_path / "a.txt").write_text("text")
-    assert "a.txt" in refuse(run, "info", tmp_path / "a.txt")
-    assert "no such file" in refuse(run, "info", tmp_path / "nothing")
+    assert "a.txt" in refuse("info", tmp_path / "a.txt")
+    assert "no such file" in refuse("info", tmp_path / "nothing")

@@ -235,7 +235,7 @@ def test_faults_are_the_only_pictures_missing_or_broken(city: City) -> None:
 
 
 def test_too_small_a_city_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="at least 12 areas"):
+    with pytest.raises(InputError, match="at least 12 areas"):
         make_city(tmp_path, n_areas=5, n_locations=100)
-    with pytest.raises(ValueError, match="4 locations in each"):
+    with pytest.raises(InputError, match="4 locations for each"):
         make_city(tmp_path, n_areas=20, n_locations=50)

@@ -11,7 +11,7 @@ from random import Random
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, ImageChops
 
 from streetgauge.sample._canvas import Canvas, Colour, Light, mix, scale
 from streetgauge.sample._things import (
@@ -367,32 +367,33 @@ def _sky(weather: Weather, size: tuple[int, int], rng: Random) -> Image.Image:
     cover = np.clip((veil - 0.75 + 0.45 * weather.clouds) * 3.0, 0, 1) * (1 - 0.5 * share)
     white = np.array([246, 246, 248], np.float32) * (1 - 0.22 * weather.clouds)
     sky = sky * (1 - cover) + white * cover
-    return Image.fromarray(sky.clip(0, 255).astype(np.uint8)).resize(
-        size, Image.Resampling.BILINEAR
-    )
+    small = Image.fromarray(sky.clip(0, 255).astype(np.uint8))
+    smooth = small.resize((size[0] // 2, size[1] // 2), Image.Resampling.BILINEAR)
+    return smooth.resize(size, Image.Resampling.NEAREST)  # halved again when all is drawn
 
 
 @lru_cache(maxsize=4)
-def _grain(width: int, height: int) -> NDArray[np.float32]:
-    """Brightness noise at two scales, twice as large as the picture."""
+def _grain(width: int, height: int) -> Image.Image:
+    """Brightness noise at two scales around 128, twice as large as the picture."""
     rng = np.random.default_rng(11)
     fine = rng.standard_normal((2 * height, 2 * width), dtype=np.float32)
     coarse = np.repeat(np.repeat(fine[::3, ::3], 3, 0), 3, 1)[: 2 * height, : 2 * width]
-    both: NDArray[np.float32] = 1 + 0.016 * fine + 0.014 * coarse
-    return both
+    noise = (128.5 + 2.2 * fine + 1.8 * coarse).clip(0, 255).astype(np.uint8)
+    return Image.merge("RGB", [Image.fromarray(noise)] * 3)
 
 
 def _expose(image: Image.Image, rng: Random) -> Image.Image:
     """Take the photograph: exposure, white balance, contrast, grain."""
-    pixels = np.asarray(image, dtype=np.float32)
-    height, width = pixels.shape[:2]
+    width, height = image.size
     gain = math.exp(rng.gauss(0.02, 0.13))
     warm = rng.gauss(0, 0.035)
     contrast = rng.uniform(0.88, 1.12)
-    colour = np.array([gain * (1 + warm), gain, gain * (1 - warm)], np.float32) * contrast
-    dx, dy = rng.randrange(width), rng.randrange(height)
-    grain = _grain(width, height)[dy : dy + height, dx : dx + width, None]
-    pixels = pixels * colour
-    pixels *= grain
-    pixels += np.float32(128 * (1 - contrast))
-    return Image.fromarray(pixels.clip(0, 255).astype(np.uint8))
+    levels = np.arange(256)
+    table = [
+        (levels * gain * channel * contrast + 128 * (1 - contrast)).clip(0, 255).round()
+        for channel in (1 + warm, 1.0, 1 - warm)
+    ]
+    exposed = image.point(np.concatenate(table).astype(int).tolist())
+    left, top = rng.randrange(width), rng.randrange(height)
+    grain = _grain(width, height).crop((left, top, left + width, top + height))
+    return ImageChops.add(exposed, grain, 1, -128)

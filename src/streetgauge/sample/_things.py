@@ -245,10 +245,11 @@ def boundary(
     """Draw what stands between garden and pavement: hedge, wall, railings or fence."""
     rng = Random(seed)
     bright = canvas.light.right if side > 0 else canvas.light.left
+    near = canvas.pixels(1.0, max(canvas.depth(x, z0), canvas.depth(x, z1)))
     if kind == "hedge":
         leaf = mix(palette.leaf, (60, 76, 44), 0.4)
         canvas.box(_span(x, side, 0.7), (0, 1.0), (z0, z1), scale(leaf, 0.8))
-        for _ in range(max(2, int((z1 - z0) * 2.2))):
+        for _ in range(max(2, int((z1 - z0) * 2.2)) if near > 7 else 0):
             z = z0 + rng.random() * (z1 - z0)
             tone = scale(leaf, 0.72 + 0.5 * rng.random())
             canvas.blob(x, 0.4 + 0.7 * rng.random(), z, 0.28, tone, bright)
@@ -256,7 +257,7 @@ def boundary(
     if kind == "railings":
         canvas.wall(x, z0, z1, 0, 0.35, mix((150, 146, 140), _DIRT, 1 - upkeep), bright)
         post = z0
-        while post < z1:
+        while post < z1 and near > 5:
             canvas.line(((x, 0.3, post), (x, 1.2, post)), (34, 36, 40), 0.05)
             post += 0.45
         canvas.line(((x, 1.15, z0), (x, 1.15, z1)), (34, 36, 40), 0.06)
@@ -289,7 +290,8 @@ def tree(
     canvas.line(((x, 0, z), (x, stem, z)), bark, 0.1 + high * 0.022)
     crown = high * (0.24 + 0.12 * lush)
     middle = high - crown
-    small = canvas.pixels(crown, depth) < 14
+    pixels = canvas.pixels(crown, depth)
+    small = pixels < 14
     for _ in range(2 if small else 6):
         angle = rng.uniform(-1.1, 1.1)
         end = (x + crown * math.sin(angle), middle + crown * 0.8 * math.cos(angle), z)
@@ -301,13 +303,13 @@ def tree(
                 canvas.line((end, twig), bark, 0.04)
     if palette.bare > 0.75:
         return
-    tufts = int((7 if small else 30) * (1 - 0.6 * palette.bare))
+    tufts = int((6 if small else 14 if pixels < 40 else 30) * (1 - 0.6 * palette.bare))
     for i in range(tufts):
         angle, reach = rng.uniform(0, 2 * math.pi), crown * math.sqrt(rng.random()) * 0.85
         share = i / max(1, tufts)  # the last drawn are the lightest and the highest
         y = middle + reach * math.sin(angle) * 0.8 + crown * 0.35 * (share - 0.5)
         tone = scale(palette.leaf, 0.6 + 0.5 * share + 0.12 * rng.random())
-        size = crown * (0.24 + 0.2 * rng.random()) * (1.6 if small else 1.0)
+        size = crown * (0.24 + 0.2 * rng.random()) * (1.6 if small else 1.2 if pixels < 40 else 1.0)
         canvas.blob(x + reach * math.cos(angle), y, z, size, tone, flat=0.85)
 
 
