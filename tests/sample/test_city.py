@@ -13,6 +13,7 @@ import pytest
 import shapely
 from PIL import Image
 
+from streetgauge.errors import InputError
 from streetgauge.sample import LATENTS, OUTCOMES, City, Model, make_city
 from streetgauge.sample.official import NATIONAL_AREAS, deprivation_ranks
 from streetgauge.sample.plan import draw_plan
