@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 .PHONY: demo test check lint types docs clean
 
 demo: $(VENV)/ready
-	$(BIN)/streetgauge demo --out streetgauge-demo --force
+	$(BIN)/streetgauge demo --out streetgauge-demo
 
 test: $(VENV)/ready
 	$(BIN)/python -m pytest

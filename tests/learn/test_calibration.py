@@ -5,7 +5,7 @@ import pytest
 from scipy.special import expit
 from scipy.stats import spearmanr
 
-from streetgauge.learn.calibration import calibrate
+from streetgauge.learn.calibration import Scored, calibrate
 
 
 def sample(n: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
@@ -15,31 +15,53 @@ def sample(n: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
     return true, rng.binomial(9, expit(true)) + 1.0
 
 
-@pytest.mark.parametrize(("a", "b"), [(1.0, 1.0), (-0.7, 2.5), (0.0, 0.4)])
-def test_shift_and_stretch_are_undone(a: float, b: float) -> None:
+def scored(score: np.ndarray, target: np.ndarray, weight: np.ndarray | None = None) -> Scored:
+    return Scored(score, target, np.ones(len(score)) if weight is None else weight)
+
+
+@pytest.mark.parametrize(("shift", "stretch"), [(1.0, 1.0), (-0.7, 0.4), (0.0, 2.5)])
+def test_shift_and_stretch_are_undone(shift: float, stretch: float) -> None:
     true, classes = sample(4000)
-    found = calibrate((true - a) / b, classes, np.ones(4000), areas=4000)
-    assert found == pytest.approx((a, b), abs=0.06)
+    h = scored((true - shift) * stretch, classes)
+    a, b = calibrate(h, h, areas=4000)
+    assert a == pytest.approx(shift, abs=0.1)
+    assert b == pytest.approx(1 / stretch, rel=0.06)
 
 
-def test_scores_on_the_right_scale_are_left_alone_however_few_the_areas() -> None:
-    for seed in range(10):
-        true, classes = sample(12, seed)
-        a, b = calibrate(true, classes, np.ones(12), areas=12)
-        assert abs(a) < 0.12
-        assert abs(np.log(b)) < 0.25
+def test_a_network_that_is_too_sure_of_what_it_has_learnt_is_held_back() -> None:
+    true, classes = sample(2000)
+    known, new = scored(true, classes), scored(2 * true, classes)
+    assert calibrate(known, new, areas=2000)[1] == pytest.approx(0.5, abs=0.05)
+
+
+def test_scores_on_the_right_scale_are_left_alone_however_few_the_validation_areas() -> None:
+    learnt = scored(*sample(1000, 99))
+    for seed in range(20):
+        a, b = calibrate(learnt, scored(*sample(12, seed)), areas=12)
+        assert abs(a) < 0.1
+        assert abs(np.log(b)) < 0.45
+
+
+def test_the_shift_is_not_taken_from_the_validation_part() -> None:
+    learnt = scored(*sample(1000))
+    true, classes = sample(1000, 1)
+    lucky = classes > 5  # a validation part that happens to hold the better-off areas
+    a, b = calibrate(learnt, scored(true[lucky], classes[lucky]), areas=12)
+    assert abs(a / b) < 0.1
 
 
 def test_pooled_folds_are_in_the_right_order_though_their_networks_are_shifted() -> None:
     shifts, stretches = [1.5, -1, 0.5, -0.5, 0], [1, 0.5, 2, 1, 1]
     raw, pooled, truth = [], [], []
     for fold, (shift, stretch) in enumerate(zip(shifts, stretches, strict=True)):
-        true, classes = sample(400, fold)
+        true, classes = sample(900, fold)
         h = (true - shift) * stretch
-        a, b = calibrate(h[:200], classes[:200], np.ones(200), areas=40)
-        raw.append(h[200:])
-        pooled.append(a + b * h[200:])
-        truth.append(true[200:])
+        a, b = calibrate(
+            scored(h[:500], classes[:500]), scored(h[500:700], classes[500:700]), areas=40
+        )
+        raw.append(h[700:])
+        pooled.append(a + b * h[700:])
+        truth.append(true[700:])
     right = np.concatenate(truth)
     assert spearmanr(np.concatenate(raw), right).statistic < 0.87
     assert spearmanr(np.concatenate(pooled), right).statistic > 0.98
@@ -47,8 +69,7 @@ def test_pooled_folds_are_in_the_right_order_though_their_networks_are_shifted()
 
 def test_the_slope_stays_positive_when_scores_are_upside_down() -> None:
     true, classes = sample(500)
-    _, b = calibrate(-true, classes, np.ones(500), areas=500)
-    assert b > 0
+    assert calibrate(scored(true, classes), scored(-true, classes), areas=500)[1] > 0
 
 
 def test_missing_labels_and_weights_are_minded() -> None:
@@ -57,9 +78,12 @@ def test_missing_labels_and_weights_are_minded() -> None:
     spoilt[:200] = np.nan
     spoilt[200:400] = 10
     weight = np.where(np.arange(600) < 400, 0.0, 1.0)
-    expected = calibrate(true[400:], classes[400:], np.ones(200), areas=50)
-    assert calibrate(true, spoilt, weight, areas=50) == pytest.approx(expected, abs=1e-4)
+    clean = scored(true[400:], classes[400:])
+    expected = calibrate(clean, clean, areas=50)
+    dirty = scored(true, spoilt, weight)
+    assert calibrate(dirty, dirty, areas=50) == pytest.approx(expected, abs=1e-4)
 
 
 def test_without_labels_nothing_is_changed() -> None:
-    assert calibrate([1.0], [np.nan], [1.0], areas=1) == (0.0, 1.0)
+    nothing = scored(np.ones(1), np.array([np.nan]))
+    assert calibrate(nothing, nothing, areas=0) == (0.0, 1.0)

@@ -159,12 +159,15 @@ def test_a_part_that_is_done_is_not_trained_again_unless_something_changed(
 
 
 KILLED = """
+import os
 import sys
 from pathlib import Path
 sys.path.insert(0, {tests!r})
 from conftest import build_world
 from test_crossvalidation import run
 if __name__ == "__main__":
+    if hasattr(os, "sched_setaffinity"):  # one core: one part after the other
+        os.sched_setaffinity(0, {{min(os.sched_getaffinity(0))}})
     run(build_world(), Path(sys.argv[1]))
 """
 

@@ -189,7 +189,7 @@ class Bundle:
         except (KeyError, TypeError, ValueError) as error:
             raise InputError(
                 directory / DESCRIPTION,
-                f"this does not describe a bundle ({type(error).__name__}: {error})",
+                f"this does not describe a bundle ({type(error).__name__}: {_first_line(error)})",
                 "write the bundle again",
             ) from None
 
@@ -215,6 +215,10 @@ class Bundle:
             "weights": {"file": WEIGHTS, "sha256": sha256},
             "code_version": self.code_version,
         }
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).partition("\n")[0]
 
 
 def _tensors(model: Model) -> dict[str, torch.Tensor]:

@@ -8,12 +8,13 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import torch
 from numpy.typing import ArrayLike, NDArray
 
 from streetgauge.devices import choose_device
 from streetgauge.errors import InputError
 from streetgauge.learn import binomial
-from streetgauge.learn.calibration import calibrate
+from streetgauge.learn.calibration import Scored, calibrate
 from streetgauge.learn.folds import validation_part
 from streetgauge.learn.network import Network
 from streetgauge.learn.scoring import Standardisation, score_locations
@@ -190,8 +191,9 @@ def fit_model(
     _require_labels(target, stopping, outcomes, "validation")
     training = training[~np.isnan(target[training]).all(axis=1)]
     weight = balanced_weights(target, training, sample_weight)
+    samples = Samples(features, present, target, weight, classes)
     trained = train_network(
-        Samples(features, present, target, weight, classes),
+        samples,
         training,
         stopping,
         settings,
@@ -199,7 +201,8 @@ def fit_model(
         network_seeds=[derive_seed(seed, "network", outcome) for outcome in outcomes],
         on_epoch=on_epoch,
     )
-    calibration = _calibrated(trained, target, weight, areas, stopping, classes)
+    device = choose_device(settings.device)
+    calibration = _calibrated(trained, samples, areas, training, stopping, device)
     model = Model(trained.network, trained.standardisation, calibration, classes)
     h = trained.validation_score.astype(np.float64)
     loss, mae = _figures(calibration[:, 0] + calibration[:, 1] * h, target[stopping], classes)
@@ -223,22 +226,25 @@ def derive_seed(seed: int, *purpose: str) -> int:
 
 def _calibrated(
     trained: TrainedNetwork,
-    target: NDArray[np.float32],
-    weight: NDArray[np.float32],
+    samples: Samples,
     areas: NDArray[Any],
-    rows: Rows,
-    classes: int,
+    training: Rows,
+    validation: Rows,
+    device: torch.device,
 ) -> Floats:
+    network, scale = trained.network.to(device), trained.standardisation
+    seen = score_locations(network, scale, samples.features, samples.present, training, device)
+    network.cpu()
     found = []
     for m, score in enumerate(trained.validation_score.T):
-        known = rows[~np.isnan(target[rows, m])]
+        target, weight = samples.target[:, m], samples.weight[:, m]
+        labelled = validation[~np.isnan(target[validation])]
         found.append(
             calibrate(
-                score,
-                target[rows, m],
-                weight[rows, m],
-                areas=len(np.unique(areas[known])),
-                classes=classes,
+                Scored(seen[:, m], target[training], weight[training]),
+                Scored(score, target[validation], weight[validation]),
+                areas=len(np.unique(areas[labelled])),
+                classes=samples.classes,
             )
         )
     return np.array(found, np.float64)

@@ -95,7 +95,7 @@ def build_outcomes(
             values, cut = _within_study(outcome, chosen.deciles, codes)
             columns[f"{name}_value"], columns[f"{name}_decile"] = values, cut
             skips += [_skip(area, outcome, values) for area in codes[cut.isna()]]
-            metadata[name] = _describe(outcome, chosen.deciles, codes, int(cut.isna().sum()))
+            metadata[name] = _describe(outcome, chosen, codes, int(cut.isna().sum()))
     finally:
         forget_sheets()
     frame = pd.DataFrame(columns, index=codes).reset_index()
@@ -142,14 +142,18 @@ def _skip(area: str, outcome: Outcome, values: pd.Series) -> dict[str, str | Non
     }
 
 
-def _describe(outcome: Outcome, rule: str, codes: pd.Index, missing: int) -> dict[str, Any]:
+def _describe(
+    outcome: Outcome, chosen: OutcomeSettings, codes: pd.Index, missing: int
+) -> dict[str, Any]:
+    said = {"publisher": chosen.publisher, "licence": chosen.licence}
     kept = {k: v for k, v in outcome.provenance.items() if k != "rows_without_code"}
     strangers = int((~outcome.values.index.isin(codes)).sum())
     return {
         "label": outcome.label,
         "direction": outcome.direction,
-        "deciles": rule,
+        "deciles": chosen.deciles,
         **kept,
+        **{key: text for key, text in said.items() if text is not None},
         "n_areas": len(codes) - missing,
         "n_missing": missing,
         "outside": strangers + int(outcome.provenance.get("rows_without_code", 0)),
