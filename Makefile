@@ -1,6 +1,6 @@
 # make demo   a synthetic city from files to a report
 # make test   all tests
-# make check  lint, types and all tests: what continuous integration runs
+# make check  lint, types, documentation and all tests: what continuous integration runs
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -13,7 +13,7 @@ demo: $(VENV)/ready
 test: $(VENV)/ready
 	$(BIN)/python -m pytest
 
-check: lint types test
+check: lint types docs test
 
 lint: $(VENV)/ready
 	$(BIN)/ruff check .

@@ -29,16 +29,16 @@ def write_settings_table(file: Path) -> None:
     """Write one table of keys, defaults and meanings for each section of study.toml."""
     schema = StudySettings.model_json_schema()
     top = {key: about for key, about in schema["properties"].items() if _is_plain(about)}
-    parts = ["### The top of the file\n", *_table(top, schema.get("required", []))]
+    parts = ["# Keys\n\n## The top of the file\n", *_table(top, schema.get("required", []))]
     for name, title in SECTIONS.items():
         section = schema["$defs"][name]
-        parts += [f"\n### {title}\n", *_table(section["properties"], section.get("required", []))]
+        parts += [f"\n## {title}\n", *_table(section["properties"], section.get("required", []))]
     file.parent.mkdir(exist_ok=True)
     file.write_text("\n".join(parts) + "\n", encoding="utf-8")
 
 
 def _is_plain(about: dict[str, Any]) -> bool:
-    return "type" in about or "anyOf" in about and "$ref" not in str(about["anyOf"])
+    return "type" in about or ("anyOf" in about and "$ref" not in str(about["anyOf"]))
 
 
 def _table(properties: dict[str, Any], required: list[str]) -> list[str]:

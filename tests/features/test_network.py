@@ -150,7 +150,7 @@ def test_other_weights_than_the_published_are_refused() -> None:
 
 def test_a_device_that_is_not_there_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    with pytest.raises(InputError, match="device 'cuda': this machine has none"):
+    with pytest.raises(InputError, match="device 'cuda': torch finds none"):
         load_network(LITE0, "cuda")
 
 

@@ -12,6 +12,7 @@ import pandas as pd
 import shapely
 from scipy.special import expit
 
+from streetgauge.errors import InputError
 from streetgauge.files import write_table, write_text
 from streetgauge.progress import Progress, silent
 from streetgauge.sample import official
@@ -112,8 +113,10 @@ def make_city(
         If there are fewer than 12 areas, or fewer than four locations for each.
     """
     if n_areas < 12 or n_locations < 4 * n_areas:
-        raise ValueError(
-            f"a city has at least 12 areas and 4 locations in each, not {n_areas} and {n_locations}"
+        raise InputError(
+            "sample city",
+            f"{n_areas} areas with {n_locations} locations are too few",
+            "take at least 12 areas and 4 locations for each",
         )
     model = model or Model()
     directory, data = Path(directory), Path(directory) / "data"
