@@ -302,13 +302,15 @@ class FoldSettings(Settings):
 class TrainSettings(Settings):
     """``[train]``: the network and how it learns."""
 
-    # Batch norm (paper-2019) ranks the areas of small cities worse: .02 to .08 less in rank
+    # Batch norm (paper-2019) ranks the areas of small cities worse: .01 to .08 less in rank
     # correlation on four made-up cities of 85 to 300 areas, at its own best learning rate.
-    network: Literal["paper-2019", "port-2020"] = "port-2020"
+    network: Literal["paper-2019", "port-2020"] = Field(
+        "port-2020", description="the paper's layers with and without batch normalisation"
+    )
     epochs: Annotated[int, Strict(), Field(ge=1)] = Field(40, description="at most so many")
-    batch: Annotated[int, Strict(), Field(ge=2)] = 128
+    batch: Annotated[int, Strict(), Field(ge=2)] = Field(128, description="locations at a time")
     learning_rate: Positive = Field(1e-3, description="3e-3 suits paper-2019")
-    weight_decay: Annotated[float, Strict(), Field(ge=0)] = 1e-4
+    weight_decay: Annotated[float, Strict(), Field(ge=0)] = Field(1e-4, description="L2, Adam's")
     noise: Annotated[float, Strict(), Field(ge=0)] = Field(
         0.05, description="sd of Gaussian noise on standardised features, training only"
     )

@@ -49,7 +49,7 @@ def _how(bundle: Bundle) -> str:
         f"Trained on {part}: {training.training_locations:,} locations in "
         f"{training.training_areas:,} areas. Another {training.validation_areas:,} areas "
         f"({training.validation_locations:,} locations) were not learnt from; they said when to "
-        "stop and put the scores on the scale of the outcome.\n\n"
+        "stop and how far to spread the scores.\n\n"
         f"Network `{settings.network}` (Suel, Polak, Bennett and Ezzati 2019, "
         "doi:10.1038/s41598-019-42036-w) with a binomial head; Adam, learning rate "
         f"{settings.learning_rate:g}, batches of {settings.batch}, at most {settings.epochs} "
