@@ -207,3 +207,99 @@ def test_an_unknown_file_is_refused_by_info(refuse: Refuse, tmp_path: Path) -> N
     (tmp_path / "a.txt").write_text("text")
     assert "a.txt" in refuse("info", tmp_path / "a.txt")
     assert "no such file" in refuse("info", tmp_path / "nothing")
+
+
+# ---- what is there already is not trusted blindly, nor thrown away ----
+
+
+def test_export_writes_over_bundles_only(run: Run, refuse: Refuse, grid: Path) -> None:
+    assert run("run", grid)[0] == 0
+    assert "exists already" in refuse("export", grid, "--out", grid, "--force")
+    assert (grid / "study.toml").exists()
+    bundle = grid.with_name("bundle")
+    assert run("export", grid, "--out", bundle)[0] == 0
+    assert "--force" in refuse("export", grid, "--out", bundle)
+    assert run("export", grid, "--out", bundle, "--force")[0] == 0
+
+
+def test_a_demo_does_not_write_over_a_study_of_one_s_own(refuse: Refuse, grid: Path) -> None:
+    before = (grid / "study.toml").read_text()
+    assert "study of your own" in refuse("demo", "--out", grid, "--force")
+    assert (grid / "study.toml").read_text() == before
+
+
+def test_a_stage_does_not_go_on_from_what_is_out_of_date(
+    run: Run, refuse: Refuse, grid: Path
+) -> None:
+    assert run("run", grid)[0] == 0
+    edit(grid / "study.toml", "[outcomes.illness]", "[outcomes.ill]")
+    for command in ("train", "areas", "report"):
+        assert "`outcomes` is not done, or what it depends on" in refuse(command, grid)
+    assert "out of date" in run("info", grid)[1]
+    assert "has changed" in refuse("export", grid, "--out", grid.with_name("bundle"))
+
+
+def test_a_damaged_file_of_an_earlier_stage_is_refused_and_made_again(
+    run: Run, refuse: Refuse, grid: Path
+) -> None:
+    assert run("run", grid)[0] == 0
+    whole = pd.read_parquet(grid / "predictions.parquet")
+    for name in ("outcomes.parquet", "skipped.parquet", "metrics.json", "features/shares.h5"):
+        content = (grid / name).read_bytes()
+        (grid / name).write_bytes(content[: len(content) // 2])
+    refuse("train", grid)
+    assert run("run", grid)[0] == 0
+    pd.testing.assert_frame_equal(pd.read_parquet(grid / "predictions.parquet"), whole)
+    (grid / "run.json").write_text('{"stages": []}')
+    assert run("run", grid)[0] == 0
+
+
+def test_fewer_folds_leave_no_bundle_of_the_old_ones(run: Run, grid: Path) -> None:
+    assert run("run", grid)[0] == 0
+    edit(grid / "study.toml", "k = 3", "k = 2")
+    assert run("run", grid)[0] == 0
+    made = {p.name for p in (grid / "model").iterdir() if p.is_dir()}
+    assert made == {"fold-1", "fold-2", "all", "logs"}
+
+
+def test_a_deleted_map_is_made_again(run: Run, grid: Path) -> None:
+    assert run("run", grid)[0] == 0
+    (grid / "areas.gpkg").unlink()
+    assert run("run", grid)[0] == 0
+    assert (grid / "areas.gpkg").exists()
+
+
+def test_locations_of_areas_without_any_label_are_listed(run: Run, grid: Path) -> None:
+    frame = pd.read_csv(grid / "outcomes.csv")
+    frame.loc[:1, ["income", "illness"]] = None
+    frame.to_csv(grid / "outcomes.csv", index=False)
+    assert run("run", grid)[0] == 0
+    skipped = pd.read_parquet(grid / "skipped.parquet")
+    listed = skipped[skipped["stage"] == "train"]
+    assert len(listed) == 16
+    assert set(listed["area"]) == set(frame["code"].iloc[:2])
+
+
+def test_training_that_diverges_says_so(refuse: Refuse, grid: Path) -> None:
+    edit(grid / "study.toml", "epochs = 15", "epochs = 3\nlearning_rate = 1e30")
+    assert "diverge" in refuse("run", grid)
+
+
+def test_pictures_behind_a_link_count_and_the_study_s_own_folder_does_not(
+    refuse: Refuse, grid: Path, tmp_path: Path
+) -> None:
+    from streetgauge.study import Study
+
+    elsewhere, folder = tmp_path / "elsewhere", tmp_path / "folder"
+    elsewhere.mkdir()
+    folder.mkdir()
+    (elsewhere / "a.jpg").write_text("a")
+    (folder / "link").symlink_to(elsewhere)
+    (elsewhere / "back").symlink_to(folder)
+    study = Study.open(grid)
+    before = study.fingerprint(folder)
+    (elsewhere / "a.jpg").write_text("b")
+    assert study.fingerprint(folder) != before
+    text = (grid / "study.toml").read_text().split("[features]")[0]
+    (grid / "study.toml").write_text(text + '[imagery]\nfolder = "."\n')
+    assert "folder of their own" in refuse("check", grid)

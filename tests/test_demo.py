@@ -117,3 +117,38 @@ def test_a_second_demo_is_up_to_date(run: Run, tmp_path: Path) -> None:
     code, _, err = run(*words)
     assert code == 0
     assert err.count("up to date") == 6
+
+
+def test_predictions_follow_the_pictures_not_their_names(
+    run: Run, refuse: Callable[..., str], city: Path, tmp_path: Path
+) -> None:
+    assert run("run", city)[0] == 0
+    places, out = tmp_path / "places.csv", tmp_path / "out"
+    predictions = pd.read_parquet(city / "predictions.parquet")
+    first, second = sorted(predictions["location_id"].unique())[:2]
+    places.write_text(f"location_id,area\n{first},E1\n{second},\n", encoding="utf-16")
+    pictures = city / "data" / "pictures"
+    words = ("predict", city / "model" / "all", "--images", pictures)
+    words = (*words, "--locations", places, "--out", out)
+
+    def scores() -> dict[str, float]:
+        assert run(*words)[0] == 0
+        table = pd.read_parquet(out / "predictions.parquet")
+        chosen = table[table["outcome"] == "income"]
+        return dict(zip(chosen["location_id"], chosen["score"], strict=True))
+
+    before = scores()
+    assert pd.read_parquet(out / "areas.parquet")["area"].unique().tolist() == ["E1"]
+    for view in "abcd":
+        one, other = pictures / f"{first}_{view}.jpg", pictures / f"{second}_{view}.jpg"
+        content = one.read_bytes(), other.read_bytes()
+        one.write_bytes(content[1])
+        other.write_bytes(content[0])
+    places.write_text(f"location_id\n{first}\n{second}\n", encoding="utf-8")
+    after = scores()
+    assert after[first] == pytest.approx(before[second], abs=1e-4)
+    assert after[second] == pytest.approx(before[first], abs=1e-4)
+    assert not (out / "areas.parquet").exists()
+    assert "lacks {view}" in refuse(*words, "--pattern", "{location_id}.jpg")
+    places.write_text("")
+    assert "places.csv" in refuse(*words)

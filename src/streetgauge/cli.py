@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import sys
 from contextlib import suppress
@@ -50,8 +51,11 @@ def main() -> None:
     except OSError as error:
         subject = error.filename or "the system"
         reason = error.strerror or str(error)
-        Screen(machine=machine).error(f"{subject}: {reason}.")
-        raise SystemExit(1) from None
+        Screen(machine=machine).error(f"{subject}: {reason[0].lower() + reason[1:]}.")
+        # What the user can mend is bad input; a full disk or a broken one is not.
+        mendable = (PermissionError, IsADirectoryError, NotADirectoryError, FileNotFoundError)
+        named = isinstance(error, (*mendable, FileExistsError))
+        raise SystemExit(2 if named or error.errno == errno.ENAMETOOLONG else 1) from None
 
 
 def _version(wanted: bool) -> None:
@@ -86,7 +90,10 @@ def demo(
     screen = Screen(quiet=quiet, verbose=verbose, machine=machine)
     from streetgauge.sample import make_city
 
-    if (out / "study.toml").exists() and not force:
+    file = out / "study.toml"
+    if file.exists() and not _is_sample(file):
+        raise InputError(file, "this is a study of your own", "take another directory with --out")
+    if file.exists() and not force:
         screen.say(f"The city in {out} is there already; --force makes it anew.")
     else:
         screen.say(
@@ -152,10 +159,12 @@ def _stage_command(name: str, help_text: str) -> None:
         machine: Machine = False,
     ) -> None:
         screen = Screen(quiet=quiet, verbose=verbose, machine=machine)
+        from streetgauge.stages import require_upstream
         from streetgauge.study import Study
 
         opened = Study.open(study)
         with opened.locked():
+            require_upstream(opened, name)
             _do(opened, name, screen, force=force)
 
     app.command(name, help=help_text, epilog=f"Example: `streetgauge {name} examples/newport`")(
@@ -212,16 +221,16 @@ def export(
     import shutil
 
     from streetgauge.files import atomic_directory
+    from streetgauge.stages import require_fresh
     from streetgauge.study import Study
 
     opened = Study.open(study)
-    made = opened.model / "all"
-    if not (made / "bundle.json").exists():
-        raise InputError(made, "there is no trained model", f"run `streetgauge train {study}`")
-    if out.exists() and not force:
-        raise InputError(out, "this exists already", "take another name, or use --force")
+    require_fresh(opened, "train")
+    if out.exists() and not (force and (out / "bundle.json").is_file()):
+        step = "use --force" if (out / "bundle.json").is_file() else "it is no bundle"
+        raise InputError(out, "this exists already", f"take another name; {step}")
     with atomic_directory(out) as temporary:
-        shutil.copytree(made, temporary, dirs_exist_ok=True)
+        shutil.copytree(opened.model / "all", temporary, dirs_exist_ok=True)
     typer.echo(f"Wrote {out}. What it is: streetgauge info {out}")
 
 
@@ -241,6 +250,12 @@ def info(
         text = value if isinstance(value, str) else json.dumps(value, default=str)
         table.add_row(name, text)
     Screen(machine=machine).result(table, facts)
+
+
+def _is_sample(file: Path) -> bool:
+    """Whether a study.toml is that of a sample city, which may be made anew."""
+    with file.open(encoding="utf-8", errors="replace") as lines:
+        return lines.readline().startswith("# The sample city")
 
 
 def _run_study(path: Path, screen: Screen, *, force: bool) -> None:

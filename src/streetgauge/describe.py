@@ -86,6 +86,8 @@ def _bundle(file: Path) -> dict[str, Any]:
         content = json.loads(file.read_text(encoding="utf-8"))
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise InputError(file, f"this is not JSON: {error}", "export the bundle again") from None
+    if not isinstance(content, dict):
+        raise InputError(file, "this does not describe a bundle", "export the bundle again")
     return {"bundle": str(file.parent), **content}
 
 

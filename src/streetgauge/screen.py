@@ -67,11 +67,6 @@ class Screen:
         else:
             self.console.print(Text(message))
 
-    def detail(self, message: str) -> None:
-        """Tell what only a curious user wants to know."""
-        if self.verbose:
-            self.say(message, event="detail")
-
     def error(self, message: str) -> None:
         """Tell what went wrong, also when quiet."""
         if self.machine:

@@ -400,7 +400,10 @@ def read_settings(file: Path) -> StudySettings:
         settings = StudySettings.model_validate(content)
     except ValidationError as error:
         raise _as_input_error(file, error) from None
-    return _with_absolute_paths(settings, file.resolve().parent)
+    try:
+        return _with_absolute_paths(settings, file.resolve().parent)
+    except (ValueError, RuntimeError, OSError) as error:
+        raise InputError(file, f"a path in it cannot be used: {error}", "mend it") from None
 
 
 def input_files(settings: BaseModel) -> Iterator[tuple[str, Path]]:

@@ -7,18 +7,21 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 
 from streetgauge.errors import InputError
 from streetgauge.files import read_metadata, require_columns, write_json, write_table, write_text
 from streetgauge.progress import Progress
 from streetgauge.settings import PictureFeatures, SimulatedFeatures, TableFeatures
+from streetgauge.skips import left_out
 from streetgauge.study import Done, Stage, Study
 
-__all__ = ["STAGES", "check", "stage_named"]
+__all__ = ["STAGES", "check", "require_fresh", "require_upstream", "stage_named"]
 
 AREA_COLUMNS = [
     *("area", "outcome", "n_locations", "score", "decile", "low", "high", "actual_decile", "fold"),
@@ -52,7 +55,7 @@ def make_locations(study: Study, stamp: str, progress: Progress) -> Done:
     lines = [f"{len(frame):,} locations in {frame['area'].nunique():,} of {len(areas):,} areas"]
     if outside := frame.attrs.get("outside"):
         lines.append(f"{outside:,} rows of the directory lie outside the study's areas")
-    return Done((*lines, *_left_out(skips)), skips)
+    return Done((*lines, *left_out(skips)), skips)
 
 
 def make_features(study: Study, stamp: str, progress: Progress) -> Done:
@@ -82,7 +85,7 @@ def make_features(study: Study, stamp: str, progress: Progress) -> Done:
         )
     _, views, dimension = store.features.shape
     line = f"{done:,} locations with {views} views of {dimension:,} features ({store.backbone})"
-    return Done((line, *_left_out(skips)), skips)
+    return Done((line, *left_out(skips)), skips)
 
 
 def _look_at_pictures(
@@ -173,6 +176,8 @@ def train(study: Study, stamp: str, progress: Progress) -> Done:
     locations, rows = locations[rows >= 0].reset_index(drop=True), rows[rows >= 0]
     labels = _labels(study, locations)
     labelled = labels.notna().any(axis=1).to_numpy()
+    unlabelled = locations.loc[~labelled, ["location_id", "area"]]
+    skips = unlabelled.assign(reason="its area has no decile of any outcome")
     locations, rows, labels = locations[labelled], rows[labelled], labels[labelled]
     ids, areas = locations["location_id"].to_numpy(str), locations["area"].to_numpy(str)
     deciles = labels.to_numpy(np.float64)
@@ -208,7 +213,9 @@ def train(study: Study, stamp: str, progress: Progress) -> Done:
         (
             f"{len(folds):,} locations in {folds['area'].nunique():,} areas, "
             f"{settings.folds.k} folds of {min(counts):,} to {max(counts):,} areas",
-        )
+            *left_out(skips),
+        ),
+        skips,
     )
 
 
@@ -242,6 +249,7 @@ def make_areas(study: Study, stamp: str, progress: Progress) -> Done:
         study_areas=boundaries.index,
     )
     write_table(frame, study.areas)
+    study.map.unlink(missing_ok=True)
     if mapped:
         write_geopackage(frame, boundaries, study.map)
     write_json(metrics, study.metrics)
@@ -249,7 +257,7 @@ def make_areas(study: Study, stamp: str, progress: Progress) -> Done:
     without = sorted(set(boundaries.index) - set(frame["area"]))
     skips = pd.DataFrame({"area": without, "reason": "no location of this area has a prediction"})
     line = f"{n_areas:,} of {len(boundaries):,} areas have a predicted decile"
-    return Done((line, *_left_out(skips)), skips)
+    return Done((line, *left_out(skips)), skips)
 
 
 def make_report(study: Study, stamp: str, progress: Progress) -> Done:
@@ -287,6 +295,7 @@ def check(study: Study) -> dict[str, Callable[[], str]]:
     dict of str to callable
         By what is checked; each raises `InputError` if that input cannot be used.
     """
+    from streetgauge.features import read_columns
     from streetgauge.locations import read_areas, read_locations
     from streetgauge.outcomes import build_outcomes
 
@@ -317,6 +326,11 @@ def check(study: Study) -> dict[str, Callable[[], str]]:
         return f"{len(seen['locations']):,} locations, {len(skips):,} left out"
 
     def features() -> str:
+        if settings.evaluation.oracle is not None:
+            _read_oracle(settings.evaluation.oracle)
+        if isinstance(settings.features, TableFeatures):
+            table = read_columns(settings.features)
+            return f"{len(table.features):,} rows of {len(settings.features.columns):,} features"
         if isinstance(settings.features, PictureFeatures) and settings.imagery is not None:
             from streetgauge.features import get_backbone
             from streetgauge.imagery import find_views
@@ -356,9 +370,7 @@ def _oracle(study: Study) -> pd.DataFrame | None:
     """Give the best scores possible, which only a simulation knows: location_id, outcomes."""
     features, path = study.settings.features, study.settings.evaluation.oracle
     if path is not None:
-        frame = pd.read_parquet(path) if path.suffix == ".parquet" else pd.read_csv(path)
-        require_columns(frame, {"location_id": "location_id"}, path)
-        return frame.astype({"location_id": "str"})
+        return _read_oracle(path)
     if not isinstance(features, SimulatedFeatures):
         return None
     from streetgauge.sample import simulated_oracle
@@ -369,6 +381,16 @@ def _oracle(study: Study) -> pd.DataFrame | None:
     )
 
 
+def _read_oracle(path: Path) -> pd.DataFrame:
+    try:
+        frame = pd.read_parquet(path) if path.suffix == ".parquet" else pd.read_csv(path)
+    except (pa.ArrowException, ValueError) as error:
+        reason = str(error).splitlines()[0]
+        raise InputError(path, f"this is no table: {reason}", "give Parquet or CSV") from None
+    require_columns(frame, {"location_id": "location_id"}, path)
+    return frame.astype({"location_id": "str"})
+
+
 def _without_times(record: dict[str, Any]) -> dict[str, Any]:
     """Keep what made the results, without when and how fast: the same run gives the same page."""
     stages = {
@@ -377,17 +399,6 @@ def _without_times(record: dict[str, Any]) -> dict[str, Any]:
         if name != "report"
     }
     return {key: value for key, value in record.items() if key != "files"} | {"stages": stages}
-
-
-def _left_out(skips: pd.DataFrame) -> tuple[str, ...]:
-    """Count what was left out by reason, for the screen."""
-    if not len(skips):
-        return ()
-    counts = skips["reason"].value_counts()
-    lines = [f"left out: {count:,} {reason}" for reason, count in counts.head(6).items()]
-    if len(counts) > 6:
-        lines.append(f"left out: {counts.iloc[6:].sum():,} for {len(counts) - 6} other reasons")
-    return tuple(lines)
 
 
 STAGES = (
@@ -424,15 +435,15 @@ STAGES = (
         ("folds", "train", "seed"),
         lambda s: (s.outcomes, s.locations, s.features),
         lambda s: (s.folds, s.predictions, s.model),
-        ("learn",),
+        ("learn", "features"),
         train,
     ),
     Stage(
         "areas",
         ("areas", "evaluation", "seed"),
-        lambda s: (s.predictions, s.locations),
-        lambda s: (s.areas, s.metrics),
-        ("areas",),
+        lambda s: (s.predictions, s.locations, s.outcomes),
+        lambda s: (s.areas, s.map, s.metrics),
+        ("areas", "locations", "sample"),
         make_areas,
     ),
     Stage(
@@ -440,10 +451,43 @@ STAGES = (
         ("name", "note", "areas"),
         lambda s: (s.areas, s.metrics, s.outcomes, s.locations, s.skipped),
         lambda s: (s.report,),
-        ("report",),
+        ("report", "areas", "locations"),
         make_report,
     ),
 )
+
+
+def require_upstream(study: Study, name: str) -> None:
+    """Refuse to go on from files that are older than what they are made from.
+
+    Raises
+    ------
+    InputError
+        Naming the first stage before ``name`` that is not done or out of date.
+    """
+    reads = set(stage_named(name).reads(study))
+    for stage in STAGES:
+        if reads & set(stage.writes(study)):
+            require_fresh(study, stage.name)
+
+
+def require_fresh(study: Study, name: str) -> None:
+    """Refuse if a stage, or one before it, is not up to date.
+
+    Raises
+    ------
+    InputError
+        Naming the first stage that must be done.
+    """
+    require_upstream(study, name)
+    stage = stage_named(name)
+    study.require_inputs(stage)
+    if not study.is_up_to_date(stage, study.stamp(stage)):
+        raise InputError(
+            study.directory,
+            f"`{name}` is not done, or what it depends on has changed",
+            f"run `streetgauge run {study.directory}`",
+        )
 
 
 def stage_named(name: str) -> Stage:

@@ -11,6 +11,7 @@ import contextlib
 import hashlib
 import importlib.metadata
 import json
+import os
 import platform
 import shutil
 import time
@@ -28,13 +29,13 @@ from streetgauge.errors import InputError, closest
 from streetgauge.files import digest, sha256_of, write_json, write_table
 from streetgauge.progress import Progress
 from streetgauge.settings import StudySettings, input_files, read_settings
+from streetgauge.skips import SKIP_COLUMNS
 
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["SKIP_COLUMNS", "Done", "Stage", "Study"]
+__all__ = ["Done", "Stage", "Study"]
 
-SKIP_COLUMNS = ("location_id", "view", "area", "stage", "reason")
 # What a result depends on beside this package: recorded, not compared.
 _RECORDED = (
     *("numpy", "pandas", "pyarrow", "geopandas", "shapely", "scikit-learn", "scipy"),
@@ -103,7 +104,7 @@ class Study:
         InputError
             If there is none, or its settings cannot be used.
         """
-        file = path if path.suffix == ".toml" else path / "study.toml"
+        file = path / "study.toml" if path.is_dir() or path.suffix != ".toml" else path
         study = cls(file.resolve(), read_settings(file))
         study._prints.update(study.record.get("files", {}))
         return study
@@ -184,7 +185,7 @@ class Study:
             content = json.loads(self.run_file.read_text(encoding="utf-8"))
         except (FileNotFoundError, json.JSONDecodeError, UnicodeDecodeError):
             return {}
-        return content if isinstance(content, dict) else {}
+        return content if _is_record(content) else {}
 
     def run(self, stage: Stage, progress: Progress, *, force: bool = False) -> Done | None:
         """Do a stage, unless it is up to date.
@@ -208,7 +209,7 @@ class Study:
         InputError
             If a file that the stage reads is missing or cannot be used.
         """
-        self._require_inputs(stage)
+        self.require_inputs(stage)
         stamp = self.stamp(stage)
         if not force and self.is_up_to_date(stage, stamp):
             return None
@@ -238,10 +239,11 @@ class Study:
     def is_up_to_date(self, stage: Stage, stamp: str) -> bool:
         """Whether the stage was done with this very stamp and its outputs are still the same."""
         kept = self.record.get("stages", {}).get(stage.name)
-        if kept is None or kept["stamp"] != stamp or not self.skipped.exists():
+        if kept is None or kept["stamp"] != stamp or not self._skips_are_whole():
             return False
+        # A file that a stage makes only at times (a map needs boundaries) was not made then either.
         return all(
-            path.exists() and kept["outputs"].get(path.name) == self.fingerprint(path)
+            kept["outputs"].get(path.name) == (self.fingerprint(path) if path.exists() else None)
             for path in stage.writes(self)
         )
 
@@ -277,6 +279,12 @@ class Study:
         for key, path in input_files(self.settings):
             if sections is not None and key.split(".")[0] not in sections:
                 continue
+            if path.is_dir() and self.directory.is_relative_to(path):
+                raise InputError(
+                    f"{self.file}: {key}",
+                    f"the folder {path} is, or contains, the study's own",
+                    "put the files into a folder of their own",
+                )
             if path.exists():
                 continue
             if not path.parent.is_dir():
@@ -290,7 +298,7 @@ class Study:
         """Everything that was left out so far: columns location_id, view, area, stage, reason."""
         import pandas as pd
 
-        if not self.skipped.exists():
+        if not self._skips_are_whole():
             return pd.DataFrame({name: pd.Series(dtype="str") for name in SKIP_COLUMNS})
         return pd.read_parquet(self.skipped)
 
@@ -317,7 +325,23 @@ class Study:
                 ) from None
             yield
 
-    def _require_inputs(self, stage: Stage) -> None:
+    def _skips_are_whole(self) -> bool:
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        try:
+            return set(pq.read_schema(self.skipped).names) == set(SKIP_COLUMNS)
+        except (OSError, pa.ArrowException):
+            return False
+
+    def require_inputs(self, stage: Stage) -> None:
+        """Refuse a stage whose input files are not there.
+
+        Raises
+        ------
+        InputError
+            Naming the file and what makes it.
+        """
         self.require_files(stage.settings)
         for path in stage.reads(self):
             if not path.exists():
@@ -387,6 +411,12 @@ class Study:
         write_json(self.record, self.run_file)
 
 
+# What run.json keeps of a stage.
+_KEPT = {"stamp", "outputs", "started", "seconds", "says"}
+# Modules that every stage depends on.
+_LOW = ("devices", "errors", "files", "settings", "skips", "stages", "study")
+
+
 def _plain(value: Any) -> Any:
     if isinstance(value, BaseModel):
         return value.model_dump(mode="json")
@@ -403,7 +433,29 @@ def _version(package: str) -> str | None:
 
 
 def _files(directory: Path) -> list[Path]:
-    return sorted(p for p in directory.rglob("*") if p.is_file())
+    """Every file below a directory, also behind symbolic links, sorted."""
+    found, seen = [], set()
+    for place, folders, names in os.walk(directory, followlinks=True):
+        real = os.path.realpath(place)
+        if real in seen:  # a link that leads back up
+            folders.clear()
+            continue
+        seen.add(real)
+        found += [Path(place, name) for name in names]
+    return sorted(path for path in found if path.is_file())
+
+
+def _is_record(content: object) -> bool:
+    """Whether this is what `Study.run` writes, and not something that a person made of it."""
+    if not isinstance(content, dict):
+        return False
+    stages, files = content.get("stages", {}), content.get("files", {})
+    return (
+        isinstance(stages, dict)
+        and isinstance(files, dict)
+        and all(isinstance(s, dict) and s.keys() >= _KEPT for s in stages.values())
+        and all(isinstance(f, dict) and {"signature", "sha256"} <= f.keys() for f in files.values())
+    )
 
 
 def _signature(path: Path) -> str:
@@ -419,7 +471,7 @@ def _signature(path: Path) -> str:
 def _code_digest(rooms: tuple[str, ...]) -> str:
     """Hash of the source code that a stage's result depends on."""
     package = Path(__file__).parent
-    sources = [package / "files.py", package / "settings.py", package / "stages.py"]
-    for room in rooms:
+    sources = [package / f"{name}.py" for name in _LOW]
+    for room in ("tables", *rooms):
         sources += [p for p in _files(package / room) if "__pycache__" not in p.parts]
     return digest([(p.relative_to(package).as_posix(), sha256_of(p)) for p in sources])

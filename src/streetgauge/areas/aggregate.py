@@ -107,9 +107,11 @@ def intervals(areas: pd.DataFrame, coverage: float = 0.9, classes: int = 10) -> 
 
     Cross-conformal (Vovk 2015, Ann. Math. Artif. Intell. 74, 9-28, with the absolute error in
     deciles as the score): an area held out in fold f takes the error that at most 1 - ``coverage``
-    of the *other* folds' areas exceed, so its own fold's actual deciles play no part. With n such
-    areas that is the ceil((n + 1) coverage)-th smallest error; where this is more than n (too few
-    areas with an actual decile, or one fold only) the interval is everything, 1 to ``classes``.
+    of the *other* folds' areas exceed, so its own fold's errors play no part (its actual
+    deciles helped to train the networks behind the others, as always in cross-conformal
+    prediction). With n such areas that is the ceil((n + 1) coverage)-th smallest error; where
+    this is more than n (too few areas with an actual decile, or one fold only) the interval is
+    everything, 1 to ``classes``.
 
     Parameters
     ----------

@@ -9,6 +9,7 @@ from streetgauge.features.store import FeatureStore
 from streetgauge.features.transform import prepare
 
 if TYPE_CHECKING:
+    from streetgauge.features._columns import read_columns
     from streetgauge.features.extract import extract_pictures
     from streetgauge.features.network import Network, load_network
     from streetgauge.features.table import join_table
@@ -23,6 +24,7 @@ __all__ = [
     "join_table",
     "load_network",
     "prepare",
+    "read_columns",
 ]
 
 # What needs torch or scipy is imported when first asked for.
@@ -31,6 +33,7 @@ _LATE = {
     "extract_pictures": "extract",
     "join_table": "table",
     "load_network": "network",
+    "read_columns": "_columns",
 }
 
 

@@ -21,8 +21,8 @@ from streetgauge.features.network import Network, load_network
 from streetgauge.features.store import FeatureStore, usable
 from streetgauge.features.transform import prepare, transform_json
 from streetgauge.imagery import PictureError, read_picture
-from streetgauge.imagery._skips import skips_frame
 from streetgauge.progress import Progress, silent
+from streetgauge.skips import skips_frame
 
 __all__ = ["extract_pictures"]
 

@@ -15,9 +15,9 @@ from streetgauge.errors import InputError
 from streetgauge.features._columns import Columns, read_columns
 from streetgauge.features.store import FeatureStore, usable
 from streetgauge.files import atomic_path, sha256_of
-from streetgauge.imagery._skips import skips_frame
 from streetgauge.progress import Progress, silent
 from streetgauge.settings import TableFeatures
+from streetgauge.skips import skips_frame
 
 __all__ = ["join_table"]
 
@@ -93,6 +93,10 @@ def join_table(
     present = places >= 0
     done = usable(present, settings.require)
     if not present.any():
+        if not table.complete.any():
+            raise InputError(
+                settings.file, "every row lacks a number", "see the columns that study.toml names"
+            )
         raise InputError(settings.file, "none of its rows belongs to a location", _hint(settings))
     attributes = {
         "backbone": "table",

@@ -11,8 +11,8 @@ import pandas as pd
 
 from streetgauge.errors import InputError, closest
 from streetgauge.files import require_columns
-from streetgauge.imagery._skips import skips_frame
 from streetgauge.settings import ImagerySettings
+from streetgauge.skips import skips_frame
 from streetgauge.tables import as_table, read_sheets
 
 __all__ = ["find_views"]
@@ -174,7 +174,7 @@ def _from_manifest(
             )
         rows[location, view] = row
         inside = os.path.normpath(path)
-        if Path(inside).is_absolute() or Path(inside).parts[0] == "..":
+        if Path(inside).is_absolute() or Path(inside).parts[:1] in ((), ("..",)):
             raise InputError(subject, f"{path!r} leaves the folder", "name a path below the folder")
         if location not in wanted or view not in settings.views:
             skips.append(_unknown(settings, location, view))

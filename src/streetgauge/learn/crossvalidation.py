@@ -129,8 +129,8 @@ def cross_validate(
     data = _checked(features, present, deciles, areas, location_ids, fold, run)
     folds = [int(i) for i in np.unique(data.fold)]
     fold_in_order = data.fold[data.order]
-    _remove_leavings(directory)
     training = {f"fold-{i}": data.order[fold_in_order != i] for i in folds} | {"all": data.order}
+    _remove_leavings(directory, list(training))
     on_cpu = choose_device(settings.device).type == "cpu"
     total = settings.epochs * len(training)
     # Parts side by side, one core each: they need not wait for each other as the shares of one
@@ -252,11 +252,12 @@ def _gather_history(directory: Path, parts: Sequence[str]) -> None:
     write_text("".join(texts), directory / "history.jsonl")
 
 
-def _remove_leavings(directory: Path) -> None:
-    """Remove what a run that was killed while it wrote a bundle has left behind."""
-    for pattern in (".fold-*", ".all.*"):
-        for leaving in directory.glob(pattern):
-            shutil.rmtree(leaving, ignore_errors=True)
+def _remove_leavings(directory: Path, parts: Sequence[str]) -> None:
+    """Remove what a run that was killed, or one with more folds, has left behind."""
+    made = [*directory.glob("fold-*"), *directory.glob("logs/fold-*")]
+    half_made = [*directory.glob(".fold-*"), *directory.glob(".all.*")]
+    for leaving in [path for path in made if path.name not in parts] + half_made:
+        shutil.rmtree(leaving, ignore_errors=True)
 
 
 def _checked(

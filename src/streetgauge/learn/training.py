@@ -11,6 +11,7 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 
 from streetgauge.devices import choose_device
+from streetgauge.errors import InputError
 from streetgauge.learn import binomial
 from streetgauge.learn.network import Network
 from streetgauge.learn.scoring import Standardisation, score_locations
@@ -139,6 +140,12 @@ def train_network(
         if not learning.any():
             break
 
+    if not best.epoch.all():
+        raise InputError(
+            "train.learning_rate",
+            f"{settings.learning_rate:g} lets training diverge: no validation loss is a number",
+            "take a lower one",
+        )
     network.load_state_dict(best.weights)
     return TrainedNetwork(network.cpu().eval(), scale, best.epoch, best.score)
 

@@ -9,8 +9,9 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
+from streetgauge.skips import SKIP_COLUMNS
+
 COLUMNS = ["location_id", "postcode", "lat", "lon", "oa", "lsoa", "msoa", "area"]
-SKIP_COLUMNS = ["location_id", "view", "area", "stage", "reason"]
 
 
 def location_frame(columns: dict[str, Any]) -> pd.DataFrame:

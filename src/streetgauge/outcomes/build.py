@@ -20,11 +20,10 @@ from streetgauge.settings import (
     IncomeOutcome,
     OutcomeSettings,
 )
+from streetgauge.skips import SKIP_COLUMNS
 from streetgauge.tables import forget_sheets
 
 __all__ = ["build_outcomes", "read_outcome"]
-
-SKIP_COLUMNS = ["location_id", "view", "area", "stage", "reason"]
 
 
 def read_outcome(name: str, settings: OutcomeSettings) -> Outcome:

@@ -74,6 +74,10 @@ def scan_columns(path: Path, columns: Sequence[str]) -> Iterator[pa.RecordBatch]
     except pa.ArrowInvalid as error:
         reason = str(error).removeprefix("CSV parse error: ")[:200]
         raise InputError(path, f"a row is broken: {reason}", "fetch the file again") from None
+    except pa.ArrowKeyError:
+        raise InputError(
+            path, "its text is in an encoding that cannot be read in blocks", "save it as UTF-8"
+        ) from None
     except (OSError, EOFError) as error:
         raise InputError(path, f"it cannot be unpacked ({error})", "fetch it again") from None
 
