@@ -191,6 +191,7 @@ def test_of_two_numeric_columns_with_one_name_the_last_is_taken(tmp_path: Path) 
         ("id,view,f,g\nX,a,1,2\nX,b,1,2,3\n", "cannot be read as a table: .* line 3"),
         ("id,view,f,g\nNOPE,a,1,2\n", "none of its rows belongs to a location"),
         ("id,view,f,g\n", "none of its rows belongs to a location"),
+        ("id,view,f,g\nX,a,,2\nY,a,,3\n", "every row lacks a number"),
     ],
 )
 def test_broken_tables_are_refused_with_their_reason(

@@ -76,6 +76,7 @@ def join_table(
         ``k``, or no location has any row.
     """
     table = read_columns(settings)
+    nothing_whole = len(table.complete) > 0 and not table.complete.any()
     skips = [*_incomplete(settings, table)]
     ids = np.array(sorted({str(location) for location in locations["location_id"]}), dtype=str)
     if settings.location_id is None:
@@ -93,7 +94,7 @@ def join_table(
     present = places >= 0
     done = usable(present, settings.require)
     if not present.any():
-        if not table.complete.any():
+        if nothing_whole:
             raise InputError(
                 settings.file, "every row lacks a number", "see the columns that study.toml names"
             )
