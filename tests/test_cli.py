@@ -107,7 +107,7 @@ def test_machines_get_one_json_object_a_line(run: Run, grid: Path) -> None:
 
 
 def test_quiet_says_only_the_result(run: Run, grid: Path) -> None:
-    code, out, err = run("outcomes", grid, "-q")
+    code, out, err = run("locations", grid, "-q")
     assert (code, out, err) == (0, "", "")
 
 

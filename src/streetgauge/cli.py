@@ -15,7 +15,7 @@ from rich.table import Table
 
 from streetgauge import __version__
 from streetgauge.errors import InputError, StreetgaugeError
-from streetgauge.screen import Screen
+from streetgauge.screen import Screen, outcomes_table, sources_table
 
 if TYPE_CHECKING:
     from streetgauge.study import Study
@@ -172,8 +172,40 @@ def _stage_command(name: str, help_text: str) -> None:
     )
 
 
+@app.command(
+    epilog="Examples: `streetgauge outcomes list` shows what can be read; "
+    "`streetgauge outcomes examples/newport`"
+)
+def outcomes(
+    study: Annotated[
+        str,
+        typer.Argument(
+            metavar="STUDY", help="The study's directory, or its study.toml; or the word list."
+        ),
+    ],
+    force: Force = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+    machine: Machine = False,
+) -> None:
+    """Read official statistics into values and deciles of each area, and sum them up."""
+    screen = Screen(quiet=quiet, verbose=verbose, machine=machine)
+    if study == "list":
+        from streetgauge.outcomes import sources
+
+        screen.result(sources_table(sources()), [each.as_json() for each in sources()])
+        return
+    from streetgauge.describe import describe_outcomes
+    from streetgauge.study import Study
+
+    opened = Study.open(Path(study))
+    with opened.locked():
+        _do(opened, "outcomes", screen, force=force)
+    summary = describe_outcomes(opened.outcomes)
+    screen.result(outcomes_table(opened.settings.name, summary), summary)
+
+
 for _name, _help in {
-    "outcomes": "Read official statistics into values and deciles of each area.",
     "locations": "Read a postcode directory or coordinates into locations with their areas.",
     "features": "Turn every picture into a vector, or join features that exist already.",
     "train": "Learn from the features, fold by fold, and predict every location out of fold.",
@@ -188,12 +220,21 @@ for _name, _help in {
     "--locations places.csv --out leeds`"
 )
 def predict(
-    bundle: Annotated[Path, typer.Argument(metavar="BUNDLE", help="A trained model.")],
-    images: Annotated[Path, typer.Option(help="Folder with the pictures.")],
+    bundle: Annotated[
+        str,
+        typer.Argument(
+            metavar="BUNDLE",
+            help="A trained model: its directory, its study's, or hf://user/name@revision.",
+        ),
+    ],
     locations: Annotated[
         Path, typer.Option(help="Table with location_id, and area if you want areas (CSV, Parquet)")
     ],
     out: Annotated[Path, typer.Option(help="Directory for the predictions.")],
+    images: Annotated[Path | None, typer.Option(help="Folder with the pictures.")] = None,
+    features: Annotated[
+        Path | None, typer.Option(help="A feature store that exists already, not pictures.")
+    ] = None,
     pattern: Annotated[
         str, typer.Option(help="File names of the pictures.")
     ] = "{location_id}_{view}.jpg",
@@ -206,7 +247,10 @@ def predict(
     from streetgauge.transfer import predict_city
 
     for line in predict_city(
-        bundle, images, locations, out, pattern=pattern, progress=screen.progress
+        *(bundle, images, locations, out),
+        features=features,
+        pattern=pattern,
+        progress=screen.progress,
     ):
         screen.say(line)
 
@@ -215,23 +259,58 @@ def predict(
 def export(
     study: StudyPath,
     out: Annotated[Path, typer.Option(help="The bundle's directory.")],
+    licence: Annotated[
+        str | None, typer.Option(help="What allows its use, e.g. cc-by-4.0; written on its card.")
+    ] = None,
+    push: Annotated[
+        str | None,
+        typer.Option(
+            metavar="USER/NAME", help="Publish it on the Hugging Face Hub; needs HF_TOKEN."
+        ),
+    ] = None,
+    public: Annotated[bool, typer.Option("--public", help="For everyone, when published.")] = False,
     force: Annotated[bool, typer.Option("--force", help="Write over what is there.")] = False,
 ) -> None:
     """Copy the model that learned from all of a study's data, for use elsewhere."""
-    import shutil
-
-    from streetgauge.files import atomic_directory
-    from streetgauge.stages import require_fresh
     from streetgauge.study import Study
+    from streetgauge.transfer import export_bundle
 
-    opened = Study.open(study)
-    require_fresh(opened, "train")
-    if out.exists() and not (force and (out / "bundle.json").is_file()):
-        step = "use --force" if (out / "bundle.json").is_file() else "it is no bundle"
-        raise InputError(out, "this exists already", f"take another name; {step}")
-    with atomic_directory(out) as temporary:
-        shutil.copytree(opened.model / "all", temporary, dirs_exist_ok=True)
-    typer.echo(f"Wrote {out}. What it is: streetgauge info {out}")
+    for line in export_bundle(Study.open(study), out, licence=licence, force=force):
+        typer.echo(line)
+    if push is not None:
+        from streetgauge.learn.hub import push as publish
+
+        typer.echo(f"Published: {publish(out, push, public=public)}")
+    typer.echo(f"What it is: streetgauge info {out}")
+
+
+@app.command(
+    "import-weights",
+    epilog="Examples: `streetgauge import-weights london.pth --outcome income --out london`; "
+    "`streetgauge import-weights vgg16.npy --out vgg16-caffe.safetensors`",
+)
+def import_weights(
+    file: Annotated[
+        Path, typer.Argument(help="The authors' PyTorch weights (.pth), or VGG16 as .npy.")
+    ],
+    out: Annotated[
+        Path, typer.Option(help="The bundle's directory; of VGG16, a .safetensors file.")
+    ],
+    outcome: Annotated[
+        str | None, typer.Option(help="What the authors' network was trained for, as one word.")
+    ] = None,
+    label: Annotated[str | None, typer.Option(help="The same for people.")] = None,
+    place: Annotated[str | None, typer.Option(help="Where it was trained.")] = None,
+    licence: Annotated[str | None, typer.Option(help="What allows its use.")] = None,
+    force: Annotated[bool, typer.Option("--force", help="Write over what is there.")] = False,
+) -> None:
+    """Convert weights that others have published: safetensors come out, and no code is run."""
+    from streetgauge.transfer import import_file
+
+    for line in import_file(
+        *(file, out), outcome=outcome, label=label, place=place, licence=licence, force=force
+    ):
+        typer.echo(line)
 
 
 @app.command(epilog="Example: `streetgauge info streetgauge-demo/features/efficientnet-lite0.h5`")
@@ -287,25 +366,29 @@ def _do(study: Study, name: str, screen: Screen, *, force: bool) -> None:
 def _headline(study: Study, screen: Screen) -> None:
     """Print the table that matters, and where the report is."""
     metrics = json.loads(study.metrics.read_text(encoding="utf-8"))
+    classes = metrics["classes"]
+    many = "deciles" if classes == 10 else f"{classes} classes"
+    # With few classes the one beside is not close.
+    close, near = ("within_1", "within\n1") if classes >= 5 else ("exact", "same\nclass")
     table = Table(
-        title=f"{study.settings.name}: areas' deciles, each area predicted while held out",
+        title=f"{study.settings.name}: areas' {many}, each area predicted while held out",
         caption=f"Below each figure its {metrics['coverage']:.0%} interval. MAE: mean absolute "
-        "error in deciles. Pictures add: how much less that is than the best guess without them.",
+        f"error in {many}. Pictures add: how much less that is than the best guess without them.",
         box=box.SIMPLE_HEAD,
         padding=(0, 1, 0, 0),
     )
     table.add_column("outcome", min_width=12)
-    columns = ("MAE", "within\n1", "Spearman\nr", "without\npictures", "pictures\nadd")
+    columns = ("MAE", near, "Spearman\nr", "without\npictures", "pictures\nadd")
     for column in (*columns, "of the\npossible"):
         table.add_column(column, justify="right", no_wrap=True)
     for name, about in metrics["outcomes"].items():
-        table.add_row(study.settings.outcomes[name].label or name, *_headline_cells(about))
+        table.add_row(study.settings.outcomes[name].label or name, *_headline_cells(about, close))
     screen.result(table, metrics)
     screen.result(f"Report: {study.report}", {"report": str(study.report)})
 
 
-def _headline_cells(about: dict[str, Any]) -> list[str]:
-    values, add = about["metrics"], about["pictures_add"]
+def _headline_cells(about: dict[str, Any], close: str) -> list[str]:
+    values, add = about["metrics"], about["pictures_add"] or {}
     best = possible = gain = "-"
     if add.get("over"):
         best = f"{_number(about['baselines'][add['over']]['mae'])}\n{add['over']}"
@@ -314,7 +397,7 @@ def _headline_cells(about: dict[str, Any]) -> list[str]:
         possible = f"{about['oracle']['share_of_possible']['spearman']:.0%}"
     return [
         _interval(values["mae"]),
-        _number(values["within_1"]["value"], ".0%"),
+        _number(values[close]["value"], ".0%"),
         _interval(values["spearman"]),
         best,
         gain,

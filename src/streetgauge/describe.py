@@ -9,7 +9,7 @@ from typing import Any
 from streetgauge.errors import InputError
 from streetgauge.study import Study
 
-__all__ = ["describe"]
+__all__ = ["describe", "describe_outcomes"]
 
 
 def describe(path: Path) -> dict[str, Any]:
@@ -37,7 +37,7 @@ def describe(path: Path) -> dict[str, Any]:
     if path.suffix == ".toml" or (path / "study.toml").exists():
         return _study(path)
     if (path / "bundle.json").exists():
-        return _bundle(path / "bundle.json")
+        return _bundle(path)
     if path.suffix == ".h5":
         return _store(path)
     if path.suffix == ".parquet":
@@ -62,7 +62,89 @@ def _study(path: Path) -> dict[str, Any]:
     }
     for stage in STAGES:
         facts[f"stage {stage.name}"] = _state(study, stage.name)
+    if study.outcomes.exists():
+        for each in describe_outcomes(study.outcomes):
+            facts[f"outcome {each['outcome']}"] = _outcome_line(each)
     return facts
+
+
+def describe_outcomes(path: Path) -> list[dict[str, Any]]:
+    """Sum up the outcomes of an ``outcomes.parquet``.
+
+    Parameters
+    ----------
+    path : Path
+        The table.
+
+    Returns
+    -------
+    list of dict
+        For every outcome: outcome, label, areas (with value), missing, direction, min, median, max
+        (None without values), vintage, of (what the areas of its file are), lookup (how it came
+        from other areas, or None).
+
+    Raises
+    ------
+    InputError
+        If it is no table of outcomes.
+    """
+    import pandas as pd
+    import pyarrow as pa
+
+    from streetgauge.files import read_metadata
+
+    try:
+        frame, metadata = pd.read_parquet(path), read_metadata(path)
+        result = []
+        columns = [column for column in frame.columns if column.endswith("_value")]
+        for column in columns:  # metadata is in the order of names, columns in that of the study
+            name = column.removesuffix("_value")
+            about, values = metadata[name], frame[column]
+            known = values.dropna()
+            result.append(
+                {
+                    "outcome": name,
+                    "label": about.get("label") or name,
+                    "areas": len(known),
+                    "missing": len(values) - len(known),
+                    "direction": about.get("direction"),
+                    "min": float(known.min()) if len(known) else None,
+                    "median": float(known.median()) if len(known) else None,
+                    "max": float(known.max()) if len(known) else None,
+                    "vintage": about.get("vintage"),
+                    "of": about.get("areas"),
+                    "lookup": about.get("lookup"),
+                }
+            )
+    except (pa.ArrowException, json.JSONDecodeError, KeyError) as error:
+        raise InputError(
+            path, f"this is no table of outcomes: {error}", "make it again with --force"
+        ) from None
+    return result
+
+
+def plain_number(value: float) -> str:
+    """Write a value as people do: 12,324 and 0.04729.
+
+    Examples
+    --------
+    >>> [plain_number(value) for value in (12324.0, 0.047291, 35, -5.0834)]
+    ['12,324', '0.04729', '35', '-5.083']
+    """
+    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"
+
+
+def _outcome_line(about: dict[str, Any]) -> str:
+    """Write an outcome's summary as one line."""
+    numbers = [plain_number(about[key]) for key in ("min", "median", "max") if about["areas"]]
+    parts = [
+        f"{about['areas']:,} areas, {about['missing']:,} missing",
+        str(about["direction"] or "").replace("-", " "),
+        f"{' / '.join(numbers)} (min / median / max)" if numbers else "",
+        str(about["vintage"] or ""),
+        f"carried by {about['lookup']['file']}" if about["lookup"] else "",
+    ]
+    return "; ".join(part for part in parts if part)
 
 
 def _state(study: Study, name: str) -> str:
@@ -81,14 +163,75 @@ def _state(study: Study, name: str) -> str:
     return f"{'up to date' if fresh else 'out of date'} ({kept['started']}): {says}"
 
 
-def _bundle(file: Path) -> dict[str, Any]:
+def _bundle(directory: Path) -> dict[str, Any]:
+    """Say what a bundle is, from its description alone: weights are hashed, not read."""
+    from streetgauge.files import sha256_of
+
+    file = directory / "bundle.json"
     try:
-        content = json.loads(file.read_text(encoding="utf-8"))
+        said = json.loads(file.read_text(encoding="utf-8"))
+        weights = directory / said["weights"]["file"]
+        whole = weights.is_file() and sha256_of(weights) == said["weights"]["sha256"]
+        facts = _facts(said)
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise InputError(file, f"this is not JSON: {error}", "export the bundle again") from None
-    if not isinstance(content, dict):
-        raise InputError(file, "this does not describe a bundle", "export the bundle again")
-    return {"bundle": str(file.parent), **content}
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
+        raise InputError(
+            file,
+            f"this does not describe a bundle ({type(error).__name__}: {error})",
+            "export the bundle again",
+        ) from None
+    state = "as described" if whole else "missing, or not those that bundle.json describes"
+    return {"bundle": str(directory), **facts, "weights": f"{said['weights']['file']}, {state}"}
+
+
+def _facts(said: dict[str, Any]) -> dict[str, Any]:
+    source, training = said["source"], said["training"]
+    facts: dict[str, Any] = {
+        "format": f"{said['format']} {said['format_version']}",
+        "model": said["name"],
+        "study": source.get("study") or "not said",
+        "licence": said.get("licence") or "not said",
+        "backbone": source.get("backbone") or "not said",
+        "backbone weights": source.get("weights_sha256") or "not said",
+        "transform": source.get("transform") or "not said",
+        "features": said["dimension"],
+        "views": ", ".join(map(str, source.get("views") or ())) or "not said",
+        "classes": said["classes"],
+    }
+    if start := source.get("start"):
+        facts["started from"] = start
+    if imported := source.get("imported"):
+        facts["imported from"] = imported
+    facts["trained on"] = (
+        f"{training['training_locations']:,} locations in {training['training_areas']:,} areas"
+        if training
+        else "nothing here"
+    )
+    measured = (said.get("metrics") or {}).get("outcomes", {})
+    for outcome in said["outcomes"]:
+        facts[f"outcome {outcome}"] = _outcome(
+            source.get("outcomes", {}).get(outcome, {}), measured.get(outcome)
+        )
+    return facts | {
+        "calibration": said["calibration"],
+        "settings": said["settings"],
+        "seed": said["seed"],
+        "streetgauge": said["code_version"],
+    }
+
+
+def _outcome(about: dict[str, Any], measured: dict[str, Any] | None) -> str:
+    keys = ("label", "publisher", "vintage", "direction", "licence")
+    parts = [str(about[key]) for key in keys if about.get(key)]
+    for name, words in (("mae", "MAE"), ("spearman", "Spearman")):
+        figure = (measured or {}).get("metrics", {}).get(name, {})
+        if figure.get("value") is None:
+            continue
+        low, high = figure.get("low"), figure.get("high")
+        interval = "" if low is None or high is None else f" ({low:.2f} to {high:.2f})"
+        parts.append(f"{words} {figure['value']:.2f}{interval}")
+    return "; ".join(parts) or "nothing is said of it"
 
 
 def _store(path: Path) -> dict[str, Any]:

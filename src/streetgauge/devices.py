@@ -11,7 +11,7 @@ import torch
 
 from streetgauge.errors import InputError
 
-__all__ = ["choose_device", "working_threads"]
+__all__ = ["choose_device", "choose_precision", "working_threads"]
 
 
 def choose_device(name: str) -> torch.device:
@@ -34,6 +34,26 @@ def choose_device(name: str) -> torch.device:
             f"device {name!r}", "torch finds none on this machine", 'use device = "auto"'
         )
     return torch.device(name)
+
+
+def choose_precision(name: str, device: torch.device) -> torch.dtype:
+    """Find the precision of a setting; ``auto`` takes bfloat16 where products of it are fast.
+
+    Products are rounded to 8 bits and summed in float32; weights, sums and losses stay in float32.
+    """
+    if name == "auto":
+        fast = _has_fast_bfloat16(device)
+        return torch.bfloat16 if fast else torch.float32
+    return torch.bfloat16 if name == "bfloat16" else torch.float32
+
+
+def _has_fast_bfloat16(device: torch.device) -> bool:
+    if device.type == "cuda":
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    if device.type == "cpu":  # emulated, it is slower than float32
+        asks = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
+        return any(getattr(torch.cpu, ask, bool)() for ask in asks)
+    return False
 
 
 @contextmanager

@@ -6,11 +6,12 @@ import json
 import logging
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from rich import box
 from rich.console import Console
 from rich.progress import (
     BarColumn,
@@ -24,7 +25,10 @@ from rich.text import Text
 
 from streetgauge.progress import Advance
 
-__all__ = ["Screen"]
+if TYPE_CHECKING:
+    from streetgauge.outcomes import Source
+
+__all__ = ["Screen", "outcomes_table", "sources_table"]
 
 
 class Screen:
@@ -125,6 +129,60 @@ class Screen:
         stamp = datetime.now(UTC).isoformat(timespec="milliseconds")
         line = json.dumps({"time": stamp, **fields}, default=str, ensure_ascii=False)
         print(line, file=sys.stderr, flush=True)  # noqa: T201
+
+
+def sources_table(sources: Sequence[Source]) -> Table:
+    """Show what outcomes can be read from, each with the lines for study.toml."""
+    table = Table(
+        title="What outcomes can be read from, and the lines to write into study.toml",
+        show_header=False,
+        box=box.SIMPLE_HEAD,
+        padding=(0, 1, 0, 0),
+    )
+    table.add_column(style="bold", no_wrap=True)
+    table.add_column(no_wrap=True)
+    table.add_column(overflow="fold")
+    for source in sources:
+        rows = {
+            "reads": source.layouts,
+            "measures": source.measures,
+            "publisher": (source.publisher,),
+            "licence": (source.licence,),
+            "study.toml": source.lines.splitlines(),
+        }
+        for number, (what, lines) in enumerate(rows.items()):
+            table.add_row("" if number else source.name, what, Text("\n".join(lines)))
+        table.add_section()
+    return table
+
+
+def outcomes_table(study: str, summary: Sequence[Mapping[str, Any]]) -> Table:
+    """Show a study's outcomes: how many areas have a value, and which values."""
+    from streetgauge.describe import plain_number
+
+    table = Table(title=f"{study}: outcomes", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    table.add_column("outcome", overflow="fold")
+    for column in ("areas", "missing"):
+        table.add_column(column, justify="right", no_wrap=True)
+    table.add_column("higher is")
+    for column in ("min", "median", "max"):
+        table.add_column(column, justify="right", no_wrap=True)
+    table.add_column("vintage", overflow="fold")
+    for each in summary:
+        three = (each["min"], each["median"], each["max"])
+        numbers = ["-" if value is None else plain_number(value) for value in three]
+        vintage, areas = each["vintage"] or "-", each["of"]
+        named = vintage if areas in (None, vintage) else f"{vintage} ({areas})"
+        carried = each["lookup"]
+        table.add_row(
+            Text(str(each["outcome"])),
+            f"{each['areas']:,}",
+            Text(f"{each['missing']:,}", style="bold red" if each["missing"] else ""),
+            str(each["direction"] or "-").removeprefix("higher-is-"),
+            *numbers,
+            Text(f"{named}, carried to {carried['to']}" if carried else named),
+        )
+    return table
 
 
 class _Rate(TextColumn):

@@ -24,6 +24,7 @@ from streetgauge.errors import InputError, closest
 __all__ = [
     "AreaSettings",
     "CensusOutcome",
+    "DecileSettings",
     "DeprivationOutcome",
     "DirectoryLocations",
     "EvaluationSettings",
@@ -38,8 +39,11 @@ __all__ = [
     "SimulatedFeatures",
     "StudySettings",
     "TableFeatures",
+    "TableLocations",
     "TableOutcome",
     "TrainSettings",
+    "TransferSettings",
+    "WeightSettings",
     "input_files",
     "read_settings",
 ]
@@ -51,6 +55,8 @@ Direction = Literal["higher-is-better", "higher-is-worse"]
 Text = Annotated[str, StringConstraints(min_length=1, max_length=10_000)]
 # Names become columns, file names and keys: keep them plain.
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z][A-Za-z0-9_-]{0,63}$")]
+# A study says which version of a bundle it means.
+HubAddress = Annotated[str, StringConstraints(pattern=r"^hf://[\w.-]+/[\w.-]+@[\w./-]+$")]
 Positive = Annotated[float, Strict(), Field(gt=0)]
 Share = Annotated[float, Strict(), Field(gt=0, lt=1)]
 
@@ -64,21 +70,85 @@ class Settings(BaseModel):
 class AreaSettings(Settings):
     """``[areas]``: the small areas of the study, with boundaries where the file has them."""
 
-    file: Path = Field(description="boundaries (GeoPackage, GeoJSON, zip of a shapefile) or table")
-    code: Text = Field(description="column with the area's code")
+    file: Path | None = Field(
+        None,
+        description="boundaries (GeoPackage, GeoJSON, GeoParquet, zip of a shapefile), a table, or "
+        "a list of codes; if unset, the areas of 'place' as the postcode directory has them",
+    )
+    code: Text | None = Field(
+        None, description="column with the area's code; if unset, the file is a list, one a line"
+    )
     name: Text | None = Field(None, description="column with the area's name")
     district: Text | None = Field(None, description="column with the district that it lies in")
+    columns: tuple[Text, ...] = Field(
+        (), description="further columns to keep, for `folds.unit` and `folds.group`: the city, say"
+    )
     layer: Text | None = Field(None, description="layer of the boundary file; the first if unset")
+    crs: Text | None = Field(
+        None,
+        description="coordinate system of boundaries that state none, e.g. 'EPSG:27700'",
+    )
+    lookup: Path | None = Field(
+        None,
+        description="official lookup between the areas of two years (CSV): carries outcomes of "
+        "another year's areas to these",
+    )
     include: tuple[Text, ...] = Field((), description="keep only codes like these, e.g. 'E01*'")
+    place: tuple[Text, ...] = Field(
+        (),
+        description="keep only areas of these districts, wards, counties, regions or countries: "
+        "codes, patterns like 'E09*', or London, West Midlands, Greater Manchester, West Yorkshire",
+    )
+    bbox: tuple[float, float, float, float] | None = Field(
+        None, description="keep only areas in this box: west, south, east, north in degrees"
+    )
+    polygon: Path | None = Field(
+        None, description="keep only areas in the polygons of this boundary file"
+    )
+
+    @model_validator(mode="after")
+    def _columns_belong_to_a_file(self) -> Self:
+        given = {key: getattr(self, key) for key in ("code", "name", "district", "layer", "crs")}
+        named = [key for key, value in given.items() if value is not None]
+        named += ["columns"] if self.columns else []
+        own = ["area", "code", "district", "geometry", "location", "lsoa", "msoa", "name", "oa"]
+        if taken := [column for column in self.columns if column in own]:
+            raise ValueError(f"a further column cannot be called {taken[0]!r}; rename it")
+        if self.file is None and named:
+            raise ValueError(f"'{named[0]}' goes with 'file', and there is none")
+        if self.file is not None and self.code is None and named:
+            raise ValueError(f"'{named[0]}' needs 'code', the column with the area's code")
+        chosen = (self.place, self.bbox, self.polygon, self.include)
+        if self.file is None and not any(chosen):
+            raise ValueError(
+                "give 'file', or 'place' with a postcode directory, e.g. place = [\"London\"]"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _box_is_one(self) -> Self:
+        if self.bbox is not None:
+            west, south, east, north = self.bbox
+            if not (-180 <= west < east <= 180 and -90 <= south < north <= 90):
+                raise ValueError(
+                    f"bbox = {list(self.bbox)} is no box: give west, south, east, north in degrees"
+                )
+        return self
 
 
 class _Outcome(Settings):
     label: Text | None = Field(None, description="how reports call it; the outcome's key if unset")
     deciles: Literal["study", "published"] = Field(
-        "study", description="cut within the study's areas, or as the publisher cut them"
+        "study", description="cut as the study's [deciles] says, or as the publisher cut them"
     )
     publisher: Text | None = Field(None, description="who made it, if not the usual body")
     licence: Text | None = Field(None, description="what allows its use, if not the usual one")
+    vintage: Text | None = Field(
+        None, description="the year it is of; 'LSOA 2011' also says of which year its areas are"
+    )
+    lookup: Path | None = Field(
+        None, description="lookup between areas of two years, if another than that of [areas]"
+    )
 
 
 class TableOutcome(_Outcome):
@@ -86,10 +156,28 @@ class TableOutcome(_Outcome):
 
     source: Literal["table"]
     file: Path = Field(description="CSV, Parquet, Excel or GeoPackage")
-    area: Text = Field(description="column with the area's code")
-    value: Text = Field(description="column with the value")
+    area: Text | Annotated[tuple[Text, ...], Field(min_length=2)] = Field(
+        description="column with the area's code, or columns whose texts make it up in this order"
+    )
+    area_prefix: Text | None = Field(
+        None, description="text that stands before every code and is cut off, e.g. '1400000US'"
+    )
+    area_width: Annotated[int, Strict(), Field(ge=1, le=64)] | None = Field(
+        None, description="characters of a code; zeros that are lost at its start are put back"
+    )
+    value: Text | Annotated[tuple[Text, ...], Field(min_length=2)] = Field(
+        description="column with the value, or columns that 'combine' makes one value of"
+    )
+    combine: Literal["sum", "mean", "share"] | None = Field(
+        None, description="of several columns; share: all but the last added up, over the last"
+    )
+    missing: tuple[Text, ...] = Field(
+        (), description="what else stands for a missing value, e.g. '-9'"
+    )
     direction: Direction = Field(description="whether higher values are better or worse off")
-    decile: Text | None = Field(None, description="column with the published decile, 1 = worst off")
+    decile: Text | None = Field(
+        None, description="column with the published decile (or class of K), 1 = worst off"
+    )
     sheet: Text | None = Field(None, description="sheet of a workbook; the first if unset")
     layer: Text | None = Field(None, description="layer of a GeoPackage; the first if unset")
 
@@ -99,27 +187,51 @@ class TableOutcome(_Outcome):
             raise ValueError("deciles = \"published\" needs 'decile', the column that has them")
         return self
 
+    @model_validator(mode="after")
+    def _several_columns_are_combined(self) -> Self:
+        if (self.combine is None) != isinstance(self.value, str):
+            raise ValueError("'combine' goes with several columns in 'value', and they with it")
+        return self
+
 
 class CensusOutcome(_Outcome):
-    """``source = "census"``: a share of counts from Nomis tables of the Census 2011."""
+    """``source = "census"``: a measure from tables of the Census 2011 or 2021, Nomis or InFuse."""
 
     source: Literal["census"]
     files: Annotated[tuple[Path, ...], Field(min_length=1)] = Field(
         description="the table, or the two tables with numerator and denominator"
     )
-    measure: Literal["bad-health", "overcrowding", "unemployment", "low-qualification"] | None = (
-        Field(None, description="one of the paper's four shares")
+    measure: (
+        Literal[
+            "bad-health",
+            "overcrowding",
+            "overcrowding-bedrooms",
+            "unemployment",
+            "unemployment-rate",
+            "low-qualification",
+            "mean-age",
+            "median-age",
+        ]
+        | None
+    ) = Field(None, description="what is measured; columns and layout are recognised")
+    level: Literal["oa", "lsoa", "msoa", "district"] | None = Field(
+        None, description="areas to read where a file has several kinds; the study's if unset"
     )
     numerator: tuple[Text, ...] = Field((), description="columns added up, if no measure is named")
     denominator: tuple[Text, ...] = Field((), description="columns added up: the total")
-    direction: Direction | None = Field(None, description="goes with numerator and denominator")
+    direction: Direction | None = Field(
+        None, description="goes with numerator and denominator, and with an age"
+    )
 
     @model_validator(mode="after")
     def _measure_or_columns(self) -> Self:
         own = (bool(self.numerator), bool(self.denominator), self.direction is not None)
         if self.measure is None and not all(own):
             raise ValueError("give 'measure', or 'numerator', 'denominator' and 'direction'")
-        if self.measure is not None and any(own):
+        if self.measure in ("mean-age", "median-age"):
+            if own != (False, False, True):
+                raise ValueError(f"{self.measure!r} goes with 'direction': no age is worse as such")
+        elif self.measure is not None and any(own):
             raise ValueError("'measure' already says numerator, denominator and direction")
         if self.deciles == "published":
             raise ValueError('the census publishes no deciles; use deciles = "study"')
@@ -127,20 +239,31 @@ class CensusOutcome(_Outcome):
 
 
 class DeprivationOutcome(_Outcome):
-    """``source = "deprivation"``: English Indices of Deprivation, 2015 or 2019."""
+    """``source = "deprivation"``: the indices of deprivation of the four nations of the UK."""
 
     source: Literal["deprivation"]
-    file: Path = Field(description="a file of the Indices as published, CSV or Excel")
+    file: Path = Field(description="a file of the indices as published, CSV or Excel")
     domain: Literal[
-        "overall", "income", "employment", "education", "health", "crime", "housing", "environment"
-    ] = Field("overall", description="of the Indices")
+        "overall",
+        "income",
+        "employment",
+        "education",
+        "health",
+        "crime",
+        "housing",
+        "environment",
+        "access",
+    ] = Field("overall", description="of the index; not every nation has them all")
+    statistic: Literal["rank", "score"] = Field(
+        "rank", description="what is read: ranks, or the scores where they are published"
+    )
 
 
 class IncomeOutcome(_Outcome):
-    """``source = "income"``: GLA household income estimates."""
+    """``source = "income"``: household income estimates of the GLA (London)."""
 
     source: Literal["income"]
-    file: Path = Field(description="the estimates as published, CSV")
+    file: Path = Field(description="the estimates as published, CSV or Excel")
     statistic: Literal["mean", "median"] = Field("mean", description="of households")
     year: Text = Field("2012/13", description="as in the header")
 
@@ -157,14 +280,39 @@ OutcomeSettings = Annotated[
 ]
 
 
+class WeightSettings(Settings):
+    """``[deciles.weights]``: how many people live in each area."""
+
+    file: Path = Field(description="table with one row an area: CSV, Parquet, Excel or GeoPackage")
+    area: Text = Field(description="column with the area's code")
+    population: Text = Field(description="column with the number of people")
+    sheet: Text | None = Field(None, description="sheet of a workbook; the first if unset")
+
+
+class DecileSettings(Settings):
+    """``[deciles]``: how official statistics become classes, 1 = worst off."""
+
+    classes: Annotated[int, Strict(), Field(ge=2, le=20)] = Field(
+        10, description="how many classes: 10 makes deciles, 5 quintiles"
+    )
+    within: Literal["study", "nation"] | Annotated[tuple[Text, ...], Field(min_length=1)] = Field(
+        "study",
+        description="which areas are cut into classes of equal count: the study's, the nation's "
+        "(all of the outcome's file), or those of the file with codes like these, e.g. 'E01*'",
+    )
+    weights: WeightSettings | None = Field(
+        None, description="with it every class holds an equal share of people, not of areas"
+    )
+
+
 class DirectoryLocations(Settings):
     """``source = "directory"``: an ONS postcode directory, or a table laid out like one."""
 
     source: Literal["directory"]
-    file: Path = Field(description="the directory, CSV or Parquet")
-    area: Literal["oa11", "lsoa11", "msoa11", "oa21", "lsoa21", "msoa21"] = Field(
-        "lsoa11", description="which of the directory's areas the study's areas are"
-    )
+    file: Path = Field(description="the directory: CSV, Parquet, or the zip as it is published")
+    area: Literal[
+        "oa01", "lsoa01", "msoa01", "oa11", "lsoa11", "msoa11", "oa21", "lsoa21", "msoa21"
+    ] = Field("lsoa11", description="which of the directory's areas the study's areas are")
     live_only: StrictBool = Field(False, description="leave out terminated postcodes")
 
 
@@ -180,7 +328,22 @@ class PointLocations(Settings):
     postcode: Text | None = Field(None, description="column with the postcode")
 
 
-LocationSettings = Annotated[DirectoryLocations | PointLocations, Field(discriminator="source")]
+class TableLocations(Settings):
+    """``source = "table"``: coordinates, and the area that each lies in, as somebody knows it."""
+
+    source: Literal["table"]
+    file: Path = Field(description="CSV or Parquet, one row a location")
+    id: Text = Field("location_id", description="column with the location's id")
+    area: Text = Field("area", description="column with the code of the area that it lies in")
+    lat: Text = Field("lat", description="column with the latitude (or northing, with crs)")
+    lon: Text = Field("lon", description="column with the longitude (or easting, with crs)")
+    crs: Text = Field("EPSG:4326", description="coordinate system of the two columns")
+    postcode: Text | None = Field(None, description="column with the postcode")
+
+
+LocationSettings = Annotated[
+    DirectoryLocations | PointLocations | TableLocations, Field(discriminator="source")
+]
 
 
 class ImagerySettings(Settings):
@@ -291,25 +454,106 @@ FeatureSettings = Annotated[
 
 
 class FoldSettings(Settings):
-    """``[folds]``: how locations are split; an area is never in two folds."""
+    """``[folds]``: which areas the networks learn from, and on which they are tested."""
 
-    k: Annotated[int, Strict(), Field(ge=2)] = Field(5, description="number of folds")
+    scheme: Literal[
+        "k-fold",
+        "blocks",
+        "leave-one-group-out",
+        "train-validation-test",
+        "train-test",
+        "by-class",
+        "train-only",
+        "test-only",
+    ] = Field("k-fold", description="how locations are split")
+    k: Annotated[int, Strict(), Field(ge=2)] = Field(5, description="folds of k-fold and of blocks")
     validation: Share = Field(
         0.15, description="share of the training areas that only early stopping sees"
     )
+    test: Share = Field(
+        0.2, description="share of the areas that train-validation-test and train-test test on"
+    )
+    unit: Text = Field(
+        "area",
+        description="what is kept whole besides areas: `msoa`, `district` or a column of "
+        "`areas.columns`; `location` keeps nothing whole, and leaks",
+    )
+    buffer: Annotated[float, Strict(), Field(ge=0)] = Field(
+        0.0, description="metres around tested locations in which nothing is learned from"
+    )
+    block: Positive | None = Field(None, description="side of the square blocks in metres")
+    group: Text | None = Field(
+        None, description="column of leave-one-group-out, as for `unit`: `district`, say"
+    )
+    outcome: Name | None = Field(None, description="the outcome whose classes by-class tests on")
+    classes: tuple[Annotated[int, Strict(), Field(ge=1)], ...] = Field(
+        (), description="the classes that by-class tests on, e.g. [1, 10]"
+    )
+    train_size: Annotated[float, Strict(), Field(gt=0, le=1)] = Field(
+        1.0, description="share of what a network could learn from that it does learn from"
+    )
+    train_size_unit: Literal["areas", "locations"] = Field(
+        "areas", description="what that is a share of"
+    )
+    final: StrictBool = Field(
+        True, description="train one more network on all areas, for other cities"
+    )
+    file: Path | None = Field(
+        None, description="folds.parquet or splits.parquet of another study, used again"
+    )
+
+    @model_validator(mode="after")
+    def _keys_fit_the_scheme(self) -> Self:
+        belongs = {
+            "k": ("k-fold", "blocks"),
+            "test": ("train-validation-test", "train-test"),
+            "block": ("blocks",),
+            "group": ("leave-one-group-out",),
+            "outcome": ("by-class",),
+            "classes": ("by-class",),
+        }
+        fields = type(self).model_fields
+        for key, schemes in belongs.items():
+            given = getattr(self, key) != fields[key].default
+            if given and self.scheme not in schemes:
+                raise ValueError(f'{key!r} is not used with scheme = "{self.scheme}"; remove it')
+            if not given and self.scheme in schemes and fields[key].default in (None, ()):
+                raise ValueError(f'scheme = "{self.scheme}" needs {key!r}')
+        if self.unit == "location" and (
+            self.buffer or self.scheme in ("blocks", "leave-one-group-out", "by-class")
+        ):
+            raise ValueError('unit = "location" splits areas: it goes with no spatial scheme')
+        if self.buffer and self.scheme in ("train-only", "test-only"):
+            raise ValueError("'buffer' needs a scheme that both trains and tests")
+        if self.file is not None and self.scheme != "k-fold":
+            raise ValueError("'file' says how locations are split; remove 'scheme'")
+        return self
 
 
 class TrainSettings(Settings):
     """``[train]``: the network and how it learns."""
 
-    # Batch norm (paper-2019) ranks the areas of small cities worse: .01 to .08 less in rank
-    # correlation on four made-up cities of 85 to 300 areas, at its own best learning rate.
-    network: Literal["paper-2019", "port-2020"] = Field(
-        "port-2020", description="the paper's layers with and without batch normalisation"
+    network: Literal["paper-2019", "port-2020", "shared"] = Field(
+        "port-2020",
+        description="the paper's layers with and without batch normalisation, one network an "
+        "outcome; or one trunk that all outcomes share",
+    )
+    pooling: Literal["mean", "attention"] = Field(
+        "mean", description="how the views of a location are put together"
+    )
+    members: Annotated[int, Strict(), Field(ge=1, le=64)] = Field(
+        1, description="shared networks trained side by side, whose scores are averaged"
+    )
+    head: Text = Field("binomial", description="what makes classes of the network's output")
+    dropout: Annotated[float, Strict(), Field(ge=0, lt=1)] = Field(
+        0.0, description="share of a location's pooled values left out, training only"
     )
     epochs: Annotated[int, Strict(), Field(ge=1)] = Field(40, description="at most so many")
     batch: Annotated[int, Strict(), Field(ge=2)] = Field(128, description="locations at a time")
     learning_rate: Positive = Field(1e-3, description="3e-3 suits paper-2019")
+    schedule: Literal["constant", "cosine", "plateau"] = Field(
+        "constant", description="how the learning rate falls over the epochs"
+    )
     weight_decay: Annotated[float, Strict(), Field(ge=0)] = Field(1e-4, description="L2, Adam's")
     noise: Annotated[float, Strict(), Field(ge=0)] = Field(
         0.05, description="sd of Gaussian noise on standardised features, training only"
@@ -317,7 +561,43 @@ class TrainSettings(Settings):
     patience: Annotated[int, Strict(), Field(ge=1)] = Field(
         4, description="epochs without a lower validation loss before an outcome stops"
     )
+    components: Annotated[int, Strict(), Field(ge=1)] | None = Field(
+        None,
+        description="learn from so many principal components of the features, not from all: "
+        "several times as fast, a little less exact",
+    )
+    tune: Literal["all", "scaled", "head"] = Field(
+        "all",
+        description="what moves when a trained model is tuned further: all layers, those that "
+        "look at views at a tenth of the rate, or only those after the pooling",
+    )
+    precision: Literal["auto", "float32", "bfloat16"] = Field(
+        "auto", description="of the products; auto takes bfloat16 where the processor has it"
+    )
+    memory: Positive = Field(8.0, description="GiB that features may take while learning")
     device: Device = "auto"
+
+
+class TransferSettings(Settings):
+    """``[transfer]``: go on from a trained model, instead of learning from nothing."""
+
+    bundle: HubAddress | Path = Field(
+        alias="from",
+        description="a bundle's directory, or hf://user/name@revision; outcomes match by name",
+    )
+    share: Annotated[float, Strict(), Field(ge=0, le=1)] = Field(
+        1.0, description="of the areas that can be learned from; 0: the model as it is"
+    )
+    tune: Literal["all", "scaled", "head"] = Field(
+        "scaled",
+        description="what moves: all layers, those that look at views at a tenth of the rate, or "
+        "only those after the pooling",
+    )
+    curve: StrictBool = Field(
+        False,
+        description="also measure 0, 1, 2, 5, 10, 25 and 100 % of the areas, with the model and "
+        "from nothing",
+    )
 
 
 class EvaluationSettings(Settings):
@@ -348,12 +628,44 @@ class StudySettings(Settings):
     )
     areas: AreaSettings
     outcomes: Annotated[dict[Name, OutcomeSettings], Field(min_length=1)]
+    deciles: DecileSettings = DecileSettings()
     locations: LocationSettings
     imagery: ImagerySettings | None = None
     features: FeatureSettings = PictureFeatures()
     folds: FoldSettings = FoldSettings()
     train: TrainSettings = TrainSettings()
+    transfer: TransferSettings | None = None
     evaluation: EvaluationSettings = EvaluationSettings()
+
+    @model_validator(mode="after")
+    def _what_is_tuned_is_there(self) -> Self:
+        if self.train.tune != TrainSettings().tune:
+            raise ValueError("what is tuned is said in [transfer]; move 'tune' there")
+        if self.folds.scheme == "test-only" and self.transfer is None:
+            raise ValueError(
+                'folds.scheme = "test-only" tests a model that is there; name it: [transfer] from'
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _published_deciles_make_the_classes(self) -> Self:
+        for name, outcome in self.outcomes.items():
+            published = outcome.deciles == "published" and outcome.source == "deprivation"
+            if published and 10 % self.deciles.classes:
+                raise ValueError(
+                    f"deciles = \"published\" of outcome {name!r} cannot be put together to "
+                    f"{self.deciles.classes} classes; use 2, 5 or 10"
+                )
+        return self
+
+    @model_validator(mode="after")
+    def _areas_come_from_somewhere(self) -> Self:
+        if self.areas.file is None and not isinstance(self.locations, DirectoryLocations):
+            raise ValueError(
+                "[areas] names no file, which only a postcode directory can stand in for; add "
+                f"areas.file, or take a directory instead of source = {self.locations.source!r}"
+            )
+        return self
 
     @model_validator(mode="after")
     def _pictures_have_a_place(self) -> Self:
@@ -409,7 +721,12 @@ def read_settings(file: Path) -> StudySettings:
 def input_files(settings: BaseModel) -> Iterator[tuple[str, Path]]:
     """Every path of the settings with its key, e.g. ``("areas.file", Path(...))``."""
     for key, value in settings:
-        yield from _paths(key, value)
+        yield from _paths(_written(settings, key), value)
+
+
+def _written(settings: BaseModel, key: str) -> str:
+    """Give the key as study.toml has it."""
+    return type(settings).model_fields[key].alias or key
 
 
 def _paths(key: str, value: object) -> Iterator[tuple[str, Path]]:
@@ -417,7 +734,7 @@ def _paths(key: str, value: object) -> Iterator[tuple[str, Path]]:
         yield key, value
     elif isinstance(value, BaseModel):
         for inner, item in value:
-            yield from _paths(f"{key}.{inner}", item)
+            yield from _paths(f"{key}.{_written(value, inner)}", item)
     elif isinstance(value, dict):
         for inner, item in value.items():
             yield from _paths(f"{key}.{inner}", item)
@@ -491,6 +808,8 @@ def _locate(loc: tuple[int | str, ...]) -> tuple[list[str], _Schema, _Schema]:
         members = inner.get("discriminator", {}).get("mapping", {})
         if part in members:
             inner = _resolved(root, {"$ref": members[str(part)]})
+        elif parts and not inner.keys() & {"properties", "patternProperties", "items"}:
+            continue  # which of the types that a value may have was tried
         elif part != "[key]":
             parts.append(str(part))
             around = inner

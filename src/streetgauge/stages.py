@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -17,9 +17,18 @@ import pyarrow as pa
 from streetgauge.errors import InputError
 from streetgauge.files import read_metadata, require_columns, write_json, write_table, write_text
 from streetgauge.progress import Progress
-from streetgauge.settings import PictureFeatures, SimulatedFeatures, TableFeatures
+from streetgauge.settings import (
+    DirectoryLocations,
+    PictureFeatures,
+    SimulatedFeatures,
+    StudySettings,
+    TableFeatures,
+)
 from streetgauge.skips import left_out
 from streetgauge.study import Done, Stage, Study
+
+if TYPE_CHECKING:
+    from streetgauge.learn import Split
 
 __all__ = ["STAGES", "check", "require_fresh", "require_upstream", "stage_named"]
 
@@ -33,8 +42,15 @@ def make_outcomes(study: Study, stamp: str, progress: Progress) -> Done:
     from streetgauge.locations import read_areas
     from streetgauge.outcomes import build_outcomes
 
-    areas = read_areas(study.settings.areas)
-    frame, metadata, skips = build_outcomes(study.settings.outcomes, areas.index)
+    areas = read_areas(study.settings.areas, study.settings.locations)
+    settings = study.settings
+    frame, metadata, skips = build_outcomes(
+        settings.outcomes,
+        areas.index,
+        settings.deciles,
+        stated=_column_of_codes(settings),
+        lookup=settings.areas.lookup,
+    )
     write_table(frame, study.outcomes, metadata)
     lines = [f"{len(frame):,} areas, {len(metadata)} outcomes"]
     if repaired := areas.attrs.get("repaired"):
@@ -47,15 +63,13 @@ def make_outcomes(study: Study, stamp: str, progress: Progress) -> Done:
 
 def make_locations(study: Study, stamp: str, progress: Progress) -> Done:
     """Postcode directory or coordinates -> locations.parquet."""
-    from streetgauge.locations import read_areas, read_locations
+    from streetgauge.locations import counted, read_areas, read_locations
 
-    areas = read_areas(study.settings.areas)
+    areas = read_areas(study.settings.areas, study.settings.locations)
     frame, skips = read_locations(study.settings.locations, areas)
     write_table(frame, study.locations)
     lines = [f"{len(frame):,} locations in {frame['area'].nunique():,} of {len(areas):,} areas"]
-    if outside := frame.attrs.get("outside"):
-        lines.append(f"{outside:,} rows of the directory lie outside the study's areas")
-    return Done((*lines, *left_out(skips)), skips)
+    return Done((*lines, *counted(frame), *left_out(skips)), skips)
 
 
 def make_features(study: Study, stamp: str, progress: Progress) -> Done:
@@ -146,6 +160,7 @@ def _simulate(
                 views=settings.views,
                 signal=settings.signal,
                 seed=study.settings.seed,
+                classes=study.settings.deciles.classes,
             )
             store.write(slots, features, np.ones(features.shape[:2], dtype=bool))
             advance(len(slots))
@@ -167,9 +182,17 @@ def _simulated(
 def train(study: Study, stamp: str, progress: Progress) -> Done:
     """Features and deciles -> folds.parquet, predictions.parquet and the bundles in model/."""
     from streetgauge.features import FeatureStore
-    from streetgauge.learn import area_folds, cross_validate
+    from streetgauge.learn import (
+        cross_validate,
+        folds_frame,
+        never_used,
+        split_notes,
+        splits_frame,
+        take_share,
+    )
+    from streetgauge.tuning import City, draw_curve, find_start
 
-    settings = study.settings
+    settings, transfer = study.settings, study.settings.transfer
     store = FeatureStore.open(study.features)
     locations = pd.read_parquet(study.locations).sort_values("location_id", ignore_index=True)
     rows = store.rows(locations["location_id"].to_numpy(str))
@@ -181,38 +204,80 @@ def train(study: Study, stamp: str, progress: Progress) -> Done:
     locations, rows, labels = locations[labelled], rows[labelled], labels[labelled]
     ids, areas = locations["location_id"].to_numpy(str), locations["area"].to_numpy(str)
     deciles = labels.to_numpy(np.float64)
-    fold = area_folds(areas, deciles, settings.folds.k, settings.seed)
-    folds = pd.DataFrame({"location_id": ids, "area": areas, "fold": fold})
+    splits = _split(study, locations, labels)
+    skips = pd.concat([skips, never_used(splits, ids, areas)], ignore_index=True)
+    source: dict[str, Any] = {
+        "study": settings.name,
+        "backbone": store.backbone,
+        "weights_sha256": store.attributes["weights_sha256"],
+        "transform": store.attributes["transform"],
+        "licence": store.attributes.get("licence", ""),
+        "views": list(store.views),
+        "outcomes": read_metadata(study.outcomes),
+    }
+    start, learned, tuned = None, splits, settings.train
+    if transfer is not None:
+        start = find_start(
+            transfer, tuned, store, list(labels.columns), classes=settings.deciles.classes
+        )
+        source["start"], tuned = start.about, start.settings
+        learned = [
+            take_share(split, areas, deciles, transfer.share, settings.seed) for split in splits
+        ]
     predictions = cross_validate(
-        _rows_of(store.features, rows),
-        _rows_of(store.present, rows),
+        store.features,
+        store.present,
         deciles,
         areas,
         ids,
-        fold,
+        learned,
         outcomes=list(labels.columns),
-        settings=settings.train,
-        validation=settings.folds.validation,
+        settings=tuned,
+        classes=settings.deciles.classes,
         seed=settings.seed,
         directory=study.model,
         stamp=stamp,
-        source={
-            "study": settings.name,
-            "backbone": store.backbone,
-            "weights_sha256": store.attributes["weights_sha256"],
-            "transform": store.attributes["transform"],
-            "views": list(store.views),
-            "outcomes": read_metadata(study.outcomes),
-        },
+        rows=rows,
+        source=source,
+        start=None if start is None else start.model,
         progress=progress,
     )
+    folds = folds_frame(splits, ids, areas)
     write_table(folds, study.folds)
+    write_table(splits_frame(learned, ids, areas), study.splits)
     write_table(predictions, study.predictions)
-    counts = folds.groupby("fold")["area"].nunique().tolist()
+    notes = () if start is None else start.notes
+    _curve(study).unlink(missing_ok=True)
+    if start is not None and _has_curve(study):
+        city = City(
+            store.features,
+            store.present,
+            deciles,
+            areas,
+            ids,
+            rows,
+            tuple(labels.columns),
+            settings.deciles.classes,
+            _class_counts(study),
+        )
+        notes += draw_curve(
+            city,
+            splits,
+            start,
+            settings.train,
+            study.model,
+            seed=settings.seed,
+            stamp=stamp,
+            progress=progress,
+        )
+    tested = folds[folds["fold"] > 0].groupby("fold")["area"].nunique()
+    parts = f"{len(tested)} folds of {tested.min():,} to {tested.max():,}" if len(tested) else "no"
     return Done(
         (
             f"{len(folds):,} locations in {folds['area'].nunique():,} areas, "
-            f"{settings.folds.k} folds of {min(counts):,} to {max(counts):,} areas",
+            f"{parts} areas to test on ({settings.folds.scheme})",
+            *split_notes(splits, areas, deciles, list(labels.columns)),
+            *notes,
             *left_out(skips),
         ),
         skips,
@@ -231,23 +296,28 @@ def make_areas(study: Study, stamp: str, progress: Progress) -> Done:
     )
     from streetgauge.locations import read_areas
 
-    settings = study.settings.evaluation
+    settings, classes = study.settings.evaluation, study.settings.deciles.classes
     predictions = pd.read_parquet(study.predictions)
-    boundaries = read_areas(study.settings.areas)
+    boundaries = read_areas(study.settings.areas, study.settings.locations)
     locations = pd.read_parquet(study.locations)
     mapped = "geometry" in boundaries
     coordinates = area_coordinates(boundaries) if mapped else location_coordinates(locations)
-    frame = intervals(aggregate(predictions, settings.rule), settings.coverage)
-    frame = frame[AREA_COLUMNS]
+    counts = _class_counts(study)
+    areas = aggregate(predictions, settings.rule, classes, counts)
+    frame = intervals(areas, settings.coverage, classes)[AREA_COLUMNS]
     metrics = evaluate(
         frame,
         coordinates,
         settings,
         seed=study.settings.seed,
+        classes=classes,
+        counts=counts,
         oracle=_oracle(study),
         predictions=predictions,
         study_areas=boundaries.index,
     )
+    if _has_curve(study):
+        metrics["transfer"] = json.loads(_curve(study).read_text(encoding="utf-8"))
     write_table(frame, study.areas)
     study.map.unlink(missing_ok=True)
     if mapped:
@@ -256,7 +326,7 @@ def make_areas(study: Study, stamp: str, progress: Progress) -> Done:
     n_areas = frame["area"].nunique()
     without = sorted(set(boundaries.index) - set(frame["area"]))
     skips = pd.DataFrame({"area": without, "reason": "no location of this area has a prediction"})
-    line = f"{n_areas:,} of {len(boundaries):,} areas have a predicted decile"
+    line = f"{n_areas:,} of {len(boundaries):,} areas have a predicted {_unit(classes)}"
     return Done((line, *left_out(skips)), skips)
 
 
@@ -269,7 +339,7 @@ def make_report(study: Study, stamp: str, progress: Progress) -> Done:
         name=study.settings.name,
         note=study.settings.note,
         settings=study.settings.model_dump(mode="json", exclude_none=True),
-        areas=read_areas(study.settings.areas),
+        areas=read_areas(study.settings.areas, study.settings.locations),
         table=pd.read_parquet(study.areas),
         metrics=json.loads(study.metrics.read_text(encoding="utf-8")),
         provenance=read_metadata(study.outcomes),
@@ -307,8 +377,10 @@ def check(study: Study) -> dict[str, Callable[[], str]]:
         return "all there"
 
     def areas() -> str:
-        seen["areas"] = read_areas(settings.areas)
-        if len(seen["areas"]) < settings.folds.k:
+        seen["areas"] = read_areas(settings.areas, settings.locations)
+        folds = settings.folds
+        by_number = folds.scheme == "k-fold" and folds.file is None
+        if by_number and len(seen["areas"]) < folds.k:
             raise InputError(
                 f"{study.file}: folds.k",
                 f"{settings.folds.k} folds of only {len(seen['areas'])} areas",
@@ -318,12 +390,26 @@ def check(study: Study) -> dict[str, Callable[[], str]]:
         return f"{len(seen['areas']):,} areas {kind} boundaries"
 
     def outcomes() -> str:
-        _, about, _ = build_outcomes(settings.outcomes, seen["areas"].index)
+        seen["outcomes"], about, _ = build_outcomes(
+            settings.outcomes,
+            seen["areas"].index,
+            settings.deciles,
+            stated=_column_of_codes(settings),
+            lookup=settings.areas.lookup,
+        )
         return ", ".join(f"{name} {a['n_areas']:,} areas" for name, a in about.items())
 
     def locations() -> str:
         seen["locations"], skips = read_locations(settings.locations, seen["areas"])
         return f"{len(seen['locations']):,} locations, {len(skips):,} left out"
+
+    def folds() -> str:
+        labels = _labels_of(settings, seen["outcomes"], seen["locations"])
+        labelled = labels.notna().any(axis=1).to_numpy()
+        splits = _split(study, seen["locations"][labelled], labels[labelled])
+        largest = max(splits, key=lambda split: len(split.test))
+        tests = sum(1 for split in splits if len(split.test))
+        return f"{tests} parts to test on, of at most {len(largest.test):,} locations"
 
     def features() -> str:
         if settings.evaluation.oracle is not None:
@@ -345,25 +431,69 @@ def check(study: Study) -> dict[str, Callable[[], str]]:
         "areas": areas,
         "outcomes": outcomes,
         "locations": locations,
+        "folds": folds,
         "features": features,
     }
 
 
+def _column_of_codes(settings: StudySettings) -> str | None:
+    """Name the column that the areas' codes come from; it may say of which year they are."""
+    locations = settings.locations
+    if settings.areas.file is None and isinstance(locations, DirectoryLocations):
+        return locations.area
+    return settings.areas.code
+
+
+def _split(study: Study, locations: pd.DataFrame, labels: pd.DataFrame) -> list[Split]:
+    from streetgauge.learn import split_locations
+    from streetgauge.locations import read_areas
+
+    settings = study.settings
+
+    def areas() -> pd.DataFrame:
+        return read_areas(settings.areas, settings.locations)
+
+    return split_locations(settings.folds, locations, labels, areas, seed=settings.seed)
+
+
 def _labels(study: Study, locations: pd.DataFrame) -> pd.DataFrame:
     """Deciles of each location's area: index location_id, a float column for each outcome."""
-    outcomes = pd.read_parquet(study.outcomes).set_index("area")
-    columns = {f"{name}_decile": name for name in study.settings.outcomes}
+    return _labels_of(study.settings, pd.read_parquet(study.outcomes), locations)
+
+
+def _labels_of(
+    settings: StudySettings, outcomes: pd.DataFrame, locations: pd.DataFrame
+) -> pd.DataFrame:
+    outcomes = outcomes.set_index("area")
+    columns = {f"{name}_decile": name for name in settings.outcomes}
     labels = outcomes[list(columns)].rename(columns=columns).astype("Float64").astype("float64")
     labels = labels.reindex(locations["area"])
     return labels.set_axis(pd.Index(locations["location_id"], name="location_id"))
 
 
-def _rows_of(array: np.ndarray[Any, Any], rows: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-    """Rows of a memory map; the map itself, not a copy, where that is all of them in order."""
-    if np.array_equal(rows, np.arange(len(array))):
-        return array
-    picked: np.ndarray[Any, Any] = array[rows]
-    return picked
+def _unit(classes: int) -> str:
+    return "decile" if classes == 10 else f"class of {classes}"
+
+
+def _class_counts(study: Study) -> dict[str, list[int]]:
+    """Count the study's areas in each actual class, where classes were not cut to be equal."""
+    outcomes, about = pd.read_parquet(study.outcomes), read_metadata(study.outcomes)
+    counts = {}
+    for name, each in about.items():
+        equal = each["deciles"] == "study" and each["within"] == "study" and not each["weighted"]
+        if not equal:
+            known = outcomes[f"{name}_decile"].dropna().astype("int64")
+            counts[name] = np.bincount(known, minlength=each["classes"] + 1)[1:].tolist()
+    return counts
+
+
+def _curve(study: Study) -> Path:
+    return study.model / "transfer.json"
+
+
+def _has_curve(study: Study) -> bool:
+    """Whether `train` also measures what labels are worth with a model of another city."""
+    return study.settings.transfer is not None and study.settings.transfer.curve
 
 
 def _oracle(study: Study) -> pd.DataFrame | None:
@@ -377,7 +507,12 @@ def _oracle(study: Study) -> pd.DataFrame | None:
 
     deciles, areas = _simulated(study, features, pd.read_parquet(study.locations))
     return simulated_oracle(
-        deciles, areas, views=features.views, signal=features.signal, seed=study.settings.seed
+        deciles,
+        areas,
+        views=features.views,
+        signal=features.signal,
+        seed=study.settings.seed,
+        classes=study.settings.deciles.classes,
     )
 
 
@@ -404,7 +539,7 @@ def _without_times(record: dict[str, Any]) -> dict[str, Any]:
 STAGES = (
     Stage(
         "outcomes",
-        ("areas", "outcomes"),
+        ("areas", "locations", "outcomes", "deciles"),
         lambda s: (),
         lambda s: (s.outcomes,),
         ("outcomes", "locations"),
@@ -432,23 +567,26 @@ STAGES = (
     ),
     Stage(
         "train",
-        ("folds", "train", "seed"),
+        ("areas", "locations", "folds", "train", "deciles", "transfer", "seed"),
         lambda s: (s.outcomes, s.locations, s.features),
-        lambda s: (s.folds, s.predictions, s.model),
-        ("learn", "features"),
+        lambda s: (s.folds, s.splits, s.predictions, s.model),
+        ("learn", "features", "locations"),
         train,
     ),
     Stage(
         "areas",
-        ("areas", "evaluation", "seed"),
-        lambda s: (s.predictions, s.locations, s.outcomes),
+        ("areas", "locations", "evaluation", "deciles", "seed"),
+        lambda s: (
+            *(s.predictions, s.locations, s.outcomes),
+            *((_curve(s),) if _has_curve(s) else ()),
+        ),
         lambda s: (s.areas, s.map, s.metrics),
         ("areas", "locations", "sample"),
         make_areas,
     ),
     Stage(
         "report",
-        ("name", "note", "areas"),
+        ("name", "note", "areas", "locations"),
         lambda s: (s.areas, s.metrics, s.outcomes, s.locations, s.skipped),
         lambda s: (s.report,),
         ("report", "areas", "locations"),

@@ -139,6 +139,11 @@ class Study:
         return self.path("folds.parquet")
 
     @property
+    def splits(self) -> Path:
+        """Which part of which split each location is in."""
+        return self.path("splits.parquet")
+
+    @property
     def predictions(self) -> Path:
         """Out-of-fold score, decile and probabilities of each location."""
         return self.path("predictions.parquet")
@@ -414,7 +419,10 @@ class Study:
 # What run.json keeps of a stage.
 _KEPT = {"stamp", "outputs", "started", "seconds", "says"}
 # Modules that every stage depends on.
-_LOW = ("devices", "errors", "files", "settings", "skips", "stages", "study")
+_LOW = (
+    *("classes", "devices", "errors", "files", "settings", "skips", "stages", "study"),
+    *("transfer", "tuning"),
+)
 
 
 def _plain(value: Any) -> Any:

@@ -1,8 +1,13 @@
-"""A trained model on the pictures of another city."""
+"""A trained model elsewhere: found, exported, and used on the pictures of another city."""
 
 from __future__ import annotations
 
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 from pydantic import ValidationError
@@ -14,31 +19,217 @@ from streetgauge.settings import ImagerySettings
 from streetgauge.skips import SKIP_COLUMNS, left_out
 from streetgauge.tables import as_table, forget_sheets, read_sheets
 
-__all__ = ["predict_city"]
+if TYPE_CHECKING:
+    from streetgauge.features import FeatureStore
+    from streetgauge.learn import Bundle
+    from streetgauge.study import Study
+
+__all__ = ["compare_with", "export_bundle", "import_file", "open_bundle", "predict_city"]
+
+# Of metrics.json: what a reader of the bundle wants to know of each outcome.
+_OF_ALL = ("coverage", "draws", "folds", "scheme", "rule", "classes")
+_OF_EACH = ("n_areas", "n_locations", "metrics", "baselines", "pictures_add")
 
 
-def predict_city(
-    bundle: Path,
-    images: Path,
-    locations: Path,
-    out: Path,
-    *,
-    pattern: str = "{location_id}_{view}.jpg",
-    progress: Progress = silent,
-) -> list[str]:
-    """Predict every location of a city from its pictures with a bundle of another.
+def open_bundle(name: str | Path) -> tuple[Bundle, list[str]]:
+    """Open a bundle by its directory, by the study that made it, or by its address.
 
     Parameters
     ----------
-    bundle : Path
-        A bundle's directory.
-    images : Path
+    name : str or Path
+        A bundle's directory; a study's, whose bundle ``model/all`` is then taken; or
+        ``hf://user/name@revision``.
+
+    Returns
+    -------
+    Bundle
+    list of str
+        What was taken, if that is not plain from the name.
+
+    Raises
+    ------
+    InputError
+        If there is no bundle there, or it cannot be used.
+    """
+    from streetgauge.learn import Bundle
+
+    if str(name).startswith("hf://"):
+        from streetgauge.learn.hub import from_hub
+
+        place = from_hub(str(name))
+        return Bundle.load(place), [f"{name}: commit {place.name}"]
+    directory = Path(name)
+    if (directory / "bundle.json").exists():
+        return Bundle.load(directory), []
+    for inner in (directory / "model", directory):
+        if (inner / "all" / "bundle.json").exists():
+            return Bundle.load(inner / "all"), [f"{inner / 'all'}: the model of all areas"]
+        if parts := sorted(file.parent for file in inner.glob("*/bundle.json")):
+            raise InputError(
+                directory,
+                "it has no model that learned from all areas",
+                f"name the one you want: {', '.join(map(str, parts[:6]))}",
+            )
+    return Bundle.load(directory), []  # which says what is missing
+
+
+def export_bundle(
+    study: Study, out: Path, *, licence: str | None = None, force: bool = False
+) -> list[str]:
+    """Copy the model that learned from all of a study's data, for use elsewhere.
+
+    Parameters
+    ----------
+    study : Study
+        Trained.
+    out : Path
+        The bundle's directory.
+    licence : str, optional
+        What allows its use (SPDX).
+    force : bool
+        Write over a bundle that is there.
+
+    Returns
+    -------
+    list of str
+        What was done, for the screen.
+
+    Raises
+    ------
+    InputError
+        If the study is not trained, or is out of date, or `out` is there.
+    """
+    from streetgauge.learn import Bundle
+    from streetgauge.stages import require_fresh
+
+    require_fresh(study, "train")
+    if out.exists() and not (force and (out / "bundle.json").is_file()):
+        step = "use --force" if (out / "bundle.json").is_file() else "it is no bundle"
+        raise InputError(out, "this exists already", f"take another name; {step}")
+    if not (study.model / "all" / "bundle.json").is_file():
+        raise InputError(
+            study.directory, "no network learned from all areas", "set folds.final = true"
+        )
+    bundle, lines = Bundle.load(study.model / "all"), [f"Wrote {out}."]
+    try:
+        require_fresh(study, "areas")
+        metrics = headline(json.loads(study.metrics.read_text(encoding="utf-8")))
+    except InputError:
+        metrics = None
+        lines.append("Its card has no test figures, since `areas` has not been done.")
+    replace(bundle, metrics=metrics, licence=licence or bundle.licence).save(out)
+    if not licence:
+        lines.append("Its card names no licence: give one with --licence.")
+    return lines
+
+
+def compare_with(bundle: Bundle, store: FeatureStore) -> list[str]:
+    """Refuse a store that a bundle does not fit; say what is different but can be used."""
+    return bundle.compare(
+        store.path,
+        dimension=store.features.shape[2],
+        backbone=store.backbone,
+        weights_sha256=store.attributes.get("weights_sha256", ""),
+        transform=store.attributes.get("transform", ""),
+        views=store.views,
+    )
+
+
+def headline(metrics: Mapping[str, Any]) -> dict[str, Any]:
+    """Give what a bundle keeps of ``metrics.json``: figures with intervals, and the baselines."""
+    kept = {key: metrics[key] for key in _OF_ALL if key in metrics}
+    each = {
+        name: {key: about[key] for key in _OF_EACH if key in about}
+        for name, about in metrics["outcomes"].items()
+    }
+    return kept | {"outcomes": each}
+
+
+def import_file(
+    file: Path,
+    out: Path,
+    *,
+    outcome: str | None = None,
+    label: str | None = None,
+    place: str | None = None,
+    licence: str | None = None,
+    force: bool = False,
+) -> list[str]:
+    """Convert published weights: the authors' to a bundle, VGG16's to safetensors.
+
+    Parameters
+    ----------
+    file : Path
+        A state dict of PyTorch, or an array file; its first bytes say which.
+    out : Path
+        The bundle's directory, or the safetensors file.
+    outcome, label, place, licence : str, optional
+        Of the authors' network; `outcome` is needed.
+    force : bool
+        Write over what is there, if it is of the same kind.
+
+    Returns
+    -------
+    list of str
+        What was done, for the screen.
+
+    Raises
+    ------
+    InputError
+        If the file holds anything but numbers, or not those of these networks.
+    """
+    from streetgauge.features.caffe import import_caffe, is_array_file
+
+    backbone = is_array_file(file)
+    if backbone and out.suffix != ".safetensors":
+        raise InputError(out, "VGG16 becomes one file", "let its name end in .safetensors")
+    ours = out.is_file() if backbone else (out / "bundle.json").is_file()
+    if out.exists() and not (force and ours):
+        step = "use --force" if ours else "it is nothing that this command writes"
+        raise InputError(out, "this exists already", f"take another name; {step}")
+    if backbone:
+        return import_caffe(file, out)
+    if not outcome or not re.fullmatch(r"[A-Za-z][A-Za-z0-9_-]{0,63}", outcome):
+        raise InputError(
+            f"--outcome {outcome or ''}".strip(),
+            "the weights do not say what they were trained for",
+            "give it as one word of letters and digits, e.g. income",
+        )
+    from streetgauge.learn.authors import import_authors
+
+    bundle = import_authors(file, outcome=outcome, label=label, place=place, licence=licence)
+    bundle.save(out)
+    return [
+        f"Wrote {out}: {outcome} from features of {bundle.backbone} ({bundle.dimension} a view).",
+        f"What it is: streetgauge info {out}",
+    ]
+
+
+def predict_city(
+    bundle: str | Path,
+    images: Path | None,
+    locations: Path,
+    out: Path,
+    *,
+    features: Path | None = None,
+    pattern: str = "{location_id}_{view}.jpg",
+    progress: Progress = silent,
+) -> list[str]:
+    """Predict every location of a city with a bundle of another; no labels are needed.
+
+    Parameters
+    ----------
+    bundle : str or Path
+        See `open_bundle`.
+    images : Path, optional
         Folder with the pictures.
     locations : Path
         CSV or Parquet with ``location_id`` and, for areas, ``area``.
     out : Path
         Directory for ``predictions.parquet``, ``areas.parquet``, ``skipped.parquet`` and the
         feature store.
+    features : Path, optional
+        A feature store that exists already, in the place of pictures.
     pattern : str
         File names of the pictures, as in a study.
     progress : Progress
@@ -52,7 +243,7 @@ def predict_city(
     Raises
     ------
     InputError
-        If the bundle, the table or the pictures cannot be used.
+        If the bundle, the table, the pictures or the store cannot be used.
 
     Notes
     -----
@@ -60,17 +251,67 @@ def predict_city(
     model of another city knows where this one's borders lie.
     """
     from streetgauge.areas import aggregate
+    from streetgauge.features import FeatureStore
+
+    if (images is None) == (features is None):
+        raise InputError(
+            "predict", "it needs either pictures or features", "--images or --features"
+        )
+    model, lines = open_bundle(bundle)
+    places = _read_places(locations)
+    if features is not None:
+        store, skips = FeatureStore.open(features), pd.DataFrame()
+    else:
+        assert images is not None
+        store, skips = _look(model, bundle, images, places, out, pattern, progress)
+    lines += compare_with(model, store)
+    rows = store.rows(places["location_id"].to_numpy(str))
+    if features is not None:
+        without = places.loc[rows < 0, ["location_id", "area"]]
+        skips = without.assign(stage="features", reason="the store has no features of it")
+    skips = skips.reindex(columns=list(SKIP_COLUMNS))
+    write_table(skips, out / "skipped.parquet")
+    places, rows = places[rows >= 0].reset_index(drop=True), rows[rows >= 0]
+    if not len(places):
+        what = "all its pictures" if features is None else "features there"
+        raise InputError(
+            images or store.path, f"no location has {what}", f"see {out / 'skipped.parquet'}"
+        )
+    predictions = model.predict_frame(
+        store.features[rows], store.present[rows], places["location_id"].to_numpy(str)
+    )
+    predictions = predictions.merge(places[["location_id", "area"]], on="location_id", how="left")
+    (out / "areas.parquet").unlink(missing_ok=True)
+    write_table(predictions, out / "predictions.parquet")
+    lines += [f"{len(places):,} locations predicted: {out}", *left_out(skips)]
+    in_areas = predictions[predictions["area"].notna()]
+    if len(in_areas):
+        unknown = pd.array([pd.NA] * len(in_areas), dtype="Int64")
+        labelled = in_areas.assign(fold=0, actual_decile=unknown)
+        areas = aggregate(labelled, classes=model.model.classes)
+        write_table(areas, out / "areas.parquet")
+        lines.append(f"{areas['area'].nunique():,} areas, deciles cut within this city")
+    return lines
+
+
+def _look(
+    model: Bundle,
+    name: str | Path,
+    images: Path,
+    places: pd.DataFrame,
+    out: Path,
+    pattern: str,
+    progress: Progress,
+) -> tuple[FeatureStore, pd.DataFrame]:
+    """Extract features of the pictures as the bundle's backbone gives them."""
     from streetgauge.features import BACKBONES, FeatureStore, extract_pictures
     from streetgauge.imagery import find_views
-    from streetgauge.learn import Bundle
 
-    model = Bundle.load(bundle)
-    places = _read_places(locations)
     if model.backbone not in BACKBONES:
         raise InputError(
-            bundle,
+            name,
             f"its features come from {model.backbone!r}, not from pictures",
-            "only a bundle with a backbone can look at pictures",
+            "only a bundle with a backbone can look at pictures; give a store with --features",
         )
     imagery = _imagery(images, pattern, tuple(model.views))
     views, missing = find_views(imagery, places["location_id"].tolist())
@@ -85,29 +326,7 @@ def predict_city(
         stamp=digest([_by_content(views), model.backbone]),
         progress=progress,
     )
-    skips = pd.concat([missing, unreadable], ignore_index=True).reindex(columns=list(SKIP_COLUMNS))
-    write_table(skips, out / "skipped.parquet")
-    store = FeatureStore.open(store_path)
-    rows = store.rows(places["location_id"].to_numpy(str))
-    places, rows = places[rows >= 0].reset_index(drop=True), rows[rows >= 0]
-    if not len(places):
-        raise InputError(
-            images, "no location has all its pictures", f"see {out / 'skipped.parquet'}"
-        )
-    predictions = model.predict_frame(
-        store.features[rows], store.present[rows], places["location_id"].to_numpy(str)
-    )
-    predictions = predictions.merge(places[["location_id", "area"]], on="location_id", how="left")
-    (out / "areas.parquet").unlink(missing_ok=True)
-    write_table(predictions, out / "predictions.parquet")
-    lines = [f"{len(places):,} locations predicted: {out}", *left_out(skips)]
-    in_areas = predictions[predictions["area"].notna()]
-    if len(in_areas):
-        unknown = pd.array([pd.NA] * len(in_areas), dtype="Int64")
-        areas = aggregate(in_areas.assign(fold=0, actual_decile=unknown))
-        write_table(areas, out / "areas.parquet")
-        lines.append(f"{areas['area'].nunique():,} areas, deciles cut within this city")
-    return lines
+    return FeatureStore.open(store_path), pd.concat([missing, unreadable], ignore_index=True)
 
 
 def _by_content(views: pd.DataFrame) -> list[tuple[str, str, str]]:

@@ -1,13 +1,17 @@
 from __future__ import annotations
 
+import mpmath
 import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.special import expit
 from scipy.stats import binom
 
 from streetgauge.learn import binomial
+
+mpmath.mp.dps = 60  # digits enough for 1 - p where p is 1 - exp(-100)
 
 scores = st.floats(-30, 30)
 scales = st.integers(2, 60)
@@ -69,6 +73,53 @@ def test_the_gradient_is_expected_minus_observed_successes(
     assert score.grad is not None
     p = 1 / (1 + np.exp(-h))
     assert score.grad.item() == pytest.approx((classes - 1) * p - (k - 1), abs=1e-9)
+
+
+def exact_log_probability(h: float, k: int, classes: int) -> mpmath.mpf:
+    p, q = (1 / (1 + mpmath.exp(sign * mpmath.mpf(h))) for sign in (-1, 1))
+    ways = mpmath.binomial(classes - 1, k - 1)
+    return mpmath.log(ways) + (k - 1) * mpmath.log(p) + (classes - k) * mpmath.log(q)
+
+
+@given(st.floats(-1e4, 1e4, width=32), st.integers(2, 100), st.data())
+@settings(deadline=None)
+def test_log_probabilities_are_exact_for_any_scale_and_score(
+    h: float, classes: int, data: st.DataObject
+) -> None:
+    k = data.draw(st.integers(1, classes))
+    truth = exact_log_probability(h, k, classes)
+    for dtype, tolerance in ((torch.float64, 1e-13), (torch.float32, 1e-5)):
+        score = torch.tensor(h, dtype=dtype)
+        ours = binomial.log_probabilities(score, classes)[k - 1].item()
+        assert abs(ours - truth) <= tolerance * max(1, abs(truth))
+        alone = -binomial.negative_log_likelihood(score, torch.tensor(float(k)), classes).item()
+        assert abs(alone - truth) <= tolerance * max(1, abs(truth))
+    if truth > -700:
+        assert abs(binomial.probabilities(h, classes)[k - 1] / mpmath.exp(truth) - 1) < 1e-11
+
+
+@given(st.floats(-1e4, 1e4, width=32), st.integers(2, 100), st.data())
+@settings(deadline=None)
+def test_gradients_are_right_in_every_precision(
+    h: float, classes: int, data: st.DataObject
+) -> None:
+    k = data.draw(st.integers(1, classes))
+    for dtype, tolerance in ((torch.float32, 1e-6), (torch.bfloat16, 2**-8)):
+        score = torch.tensor([[h]], dtype=dtype, requires_grad=True)
+        binomial.loss(score, torch.tensor([[float(k)]]), classes=classes).sum().backward()
+        assert score.grad is not None
+        assert score.grad.dtype == dtype
+        p = expit(score.detach().double().item())
+        truth = (classes - 1) * p - (k - 1)
+        assert abs(score.grad.item() - truth) <= tolerance * (classes - 1)
+
+
+def test_constants_made_while_predicting_serve_training_too() -> None:
+    with torch.inference_mode():
+        binomial.log_probabilities(torch.zeros(2), 23)
+    h = torch.zeros(2, 1, requires_grad=True)
+    binomial.loss(h, torch.ones(2, 1), classes=23).sum().backward()
+    assert h.grad is not None
 
 
 def test_the_loss_of_one_class_is_its_log_probability() -> None:

@@ -1,18 +1,22 @@
 from __future__ import annotations
 
 import json
+import zipfile
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from safetensors.numpy import load_file, save_file
 
 from streetgauge.errors import InputError
 from streetgauge.files import sha256_of
-from streetgauge.learn import Bundle, fit_model
-from streetgauge.settings import TrainSettings
+from streetgauge.learn import Bundle, fit_model, make_splits
+from streetgauge.settings import FoldSettings, TrainSettings
 
+DATA = Path(__file__).parent / "data"
 SETTINGS = TrainSettings(epochs=2, device="cpu")
 SOURCE = {
     "backbone": "table",
@@ -30,18 +34,18 @@ def world(make_world: Any) -> Any:
 
 @pytest.fixture(scope="module")
 def bundle(world: Any) -> Bundle:
+    return trained(world, SETTINGS)
+
+
+def trained(world: Any, settings: TrainSettings) -> Bundle:
+    folds = FoldSettings(scheme="train-only", validation=0.2)
+    (split,) = make_splits(folds, world.areas, world.deciles, seed=3)
+    outcomes = ("income", "health", "crime")[: world.deciles.shape[1]]
     model, record = fit_model(
-        world.features,
-        world.present,
-        world.deciles,
-        world.areas,
-        np.arange(len(world.ids)),
-        ["income", "health"],
-        SETTINGS,
-        validation=0.2,
+        *(world.features, world.present, world.deciles, world.areas, split, outcomes, settings),
         seed=3,
     )
-    return Bundle(model, ("income", "health"), "fold-2", SETTINGS, 3, "abc", record, SOURCE)
+    return Bundle(model, outcomes, "fold-2", settings, 3, "abc", record, SOURCE)
 
 
 @pytest.fixture
@@ -63,8 +67,8 @@ def test_a_bundle_read_back_says_the_same(bundle: Bundle, saved: Path, world: An
         assert getattr(again, name) == getattr(bundle, name)
     assert again.source == SOURCE
     assert sorted(path.name for path in saved.iterdir()) == [
+        "README.md",
         "bundle.json",
-        "card.md",
         "weights.safetensors",
     ]
 
@@ -132,7 +136,7 @@ def test_an_empty_folder_is_no_bundle(tmp_path: Path) -> None:
     ("changes", "reason"),
     [
         ({"format": "a-picture"}, "this is not a streetgauge-bundle"),
-        ({"format_version": 2}, "format version is 2.*upgrade streetgauge"),
+        ({"format_version": 3}, "format version is 3.*upgrade streetgauge"),
         ({"format_version": "new"}, "format version is 'new'"),
         ({"dimension": 9}, r"network\.views\.0\.dense\.weight.*\(2, 8, 512\).*\(2, 9, 512\)"),
         ({"outcomes": ["income"]}, "has shape"),
@@ -182,10 +186,152 @@ def test_a_tensor_that_does_not_belong_is_refused(saved: Path) -> None:
         Bundle.load(saved)
 
 
+@pytest.mark.parametrize("variant", ["port-2020", "paper-2019"])
+def test_a_bundle_of_format_version_1_still_says_what_it_said(variant: str, tmp_path: Path) -> None:
+    # Written by the code of that version; thinned out, so that it is small when packed.
+    with zipfile.ZipFile(DATA / f"bundle-v1-{variant}.zip") as packed:
+        packed.extractall(tmp_path)
+    assert json.loads((tmp_path / "bundle.json").read_text())["format_version"] == 1
+    assert (tmp_path / "card.md").exists()
+    known = json.loads((tmp_path / "expected.json").read_text())
+    features = np.array(known["features"], np.float32)
+    bundle = Bundle.load(tmp_path)
+    said = bundle.predict(features, np.array(known["present"]), device="cpu")
+    np.testing.assert_allclose(said.score, known["score"], rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(said.probabilities, known["probabilities"], atol=1e-6)
+    assert np.std(known["score"]) > 0.05  # it tells locations apart
+    assert bundle.licence is bundle.metrics is None
+    assert bundle.settings.network == variant
+    bundle.save(tmp_path / "again")
+    again = Bundle.load(tmp_path / "again")
+    np.testing.assert_array_equal(
+        again.predict(features, np.array(known["present"]), device="cpu").score, said.score
+    )
+    assert json.loads((tmp_path / "again" / "bundle.json").read_text())["format_version"] == 2
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        TrainSettings(epochs=2, device="cpu", network="paper-2019"),
+        TrainSettings(epochs=2, device="cpu", network="shared", pooling="attention"),
+        TrainSettings(epochs=2, device="cpu", network="shared", members=3),
+        TrainSettings(epochs=2, device="cpu", head="triangular"),
+        TrainSettings(epochs=2, device="cpu", head="clm"),
+        TrainSettings(epochs=2, device="cpu", components=4),
+    ],
+    ids=["batch-norm", "shared", "members", "triangular", "clm", "components"],
+)
+def test_every_network_goes_through_a_file_and_can_be_picked_from(
+    settings: TrainSettings, make_world: Any, tmp_path: Path
+) -> None:
+    world = make_world(outcomes=3)
+    bundle = trained(world, settings)
+    bundle.save(tmp_path / "b")
+    again = Bundle.load(tmp_path / "b")
+    whole = bundle.predict(world.features)
+    np.testing.assert_array_equal(again.predict(world.features).score, whole.score)
+    some = again.pick(["crime", "income"])
+    said = some.predict(world.features)
+    np.testing.assert_allclose(said.score, whole.score[:, [2, 0]], atol=1e-5)
+    np.testing.assert_allclose(said.probabilities, whole.probabilities[:, [2, 0]], atol=1e-5)
+    assert some.training is not None
+    assert bundle.training is not None
+    assert some.training.validation_mae == [bundle.training.validation_mae[i] for i in (2, 0)]
+    head = some.model.network.head  # it can still be trained
+    assert head.loss(torch.zeros(1, 2, head.outputs), torch.ones(1, 2)).isfinite().all()
+    some.save(tmp_path / "some")
+    assert Bundle.load(tmp_path / "some").outcomes == ("crime", "income")
+
+
+def test_an_outcome_that_it_does_not_have_is_refused(bundle: Bundle) -> None:
+    with pytest.raises(InputError, match=r"'helth'.*did you mean 'health'\?"):
+        bundle.pick(["helth"])
+
+
+def test_features_of_another_backbone_are_refused_with_what_would_do(bundle: Bundle) -> None:
+    b = replace(bundle, source=SOURCE | {"backbone": "lite", "transform": '{"crop": 224}'})
+    same = {"dimension": 8, "backbone": "lite"}
+    assert b.compare("s.h5", **same, weights_sha256="0" * 64, views=("a", "b", "c")) == []
+    assert b.compare("s.h5", **same, transform='{"crop":  224}') == []
+    for given, reason in (
+        ({"backbone": "vgg16"}, "come from 'vgg16'.*extract them with 'lite', or take a bundle"),
+        ({"dimension": 9}, "9 features a view, and the bundle knows 8; extract them with 'lite'"),
+        ({"weights_sha256": "1" * 64}, "other weights here .sha256 111111111111"),
+        ({"views": ("1", "2")}, "views are 1, 2, and the bundle was trained on a, b, c"),
+    ):
+        with pytest.raises(InputError, match=f"s.h5: .*{reason}"):
+            b.compare("s.h5", **(same | given))
+    assert "views a, b, where the bundle" in b.compare("s.h5", **same, views=("a", "b"))[0]
+    assert "prepared otherwise" in b.compare("s.h5", **same, transform='{"crop": 200}')[0]
+
+
+def test_the_file_a_table_came_from_may_be_another(bundle: Bundle) -> None:
+    assert bundle.compare("s.h5", dimension=8, backbone="table", weights_sha256="1" * 64) == []
+
+
+METRICS = {
+    "coverage": 0.9,
+    "outcomes": {
+        "income": {
+            "n_areas": 40,
+            "metrics": {
+                "mae": {"value": 1.25, "low": 1.0, "high": 1.5},
+                "spearman": {"value": 0.8, "low": None, "high": None},
+            },
+            "baselines": {"constant": {"mae": 2.5}, "nearest-areas": {"mae": 2.0}},
+            "pictures_add": {"mae": {"value": 0.75, "low": 0.5, "high": 1.0}},
+        }
+    },
+}
+
+
 def test_the_card_says_whose_figures_and_whose_data(saved: Path, bundle: Bundle) -> None:
-    card = (saved / "card.md").read_text()
+    card = (saved / "README.md").read_text()
     assert "the figures flatter" in card
-    assert "Income: GLA; OGL v2" in card
+    assert "- Income: GLA; " in card
+    assert "OGL v2" in card
     assert "health: source not given" in card
     assert "held out for testing" in card
+    assert bundle.training is not None
     assert f"{bundle.training.validation_mae[0]:.2f}" in card
+    assert "How good it is" not in card
+
+
+def test_the_card_has_the_figures_of_the_test_and_what_needs_no_picture(
+    bundle: Bundle, tmp_path: Path
+) -> None:
+    replace(bundle, metrics=METRICS, licence="CC-BY-4.0").save(tmp_path / "b")
+    again = Bundle.load(tmp_path / "b")
+    assert again.metrics == METRICS
+    assert again.licence == "CC-BY-4.0"
+    card = (tmp_path / "b" / "README.md").read_text()
+    row = "| Income | 40 | 1.25 (1.00 to 1.50) | 0.80 | 2.00 (nearest-areas) | +0.75"
+    assert row in card
+
+
+@pytest.mark.parametrize(
+    ("licence", "expected"),
+    [
+        (None, {"license": "unknown"}),
+        ("CC-BY-4.0", {"license": "cc-by-4.0"}),
+        ("OGL 3: see page", {"license": "other", "license_name": "ogl-3-see-page"}),
+    ],
+)
+def test_the_hub_can_read_the_front_matter(
+    licence: str | None, expected: dict[str, str], bundle: Bundle, tmp_path: Path
+) -> None:
+    hub = pytest.importorskip("huggingface_hub")
+    source = SOURCE | {"study": 'A "city": north & south'}
+    replace(bundle, metrics=METRICS, licence=licence, source=source).save(tmp_path / "b")
+    data = hub.ModelCard.load(tmp_path / "b" / "README.md").data
+    said = data.to_dict()
+    assert {k: v for k, v in said.items() if k.startswith("license")} == expected
+    assert said["library_name"] == "streetgauge"
+    assert said["datasets"] == ["a-city-north-south"]
+    # One row for each metric of each outcome, values as numbers.
+    assert [(r.metric_type, r.metric_value) for r in data.eval_results] == [
+        ("mae", 1.25),
+        ("spearmanr", 0.8),
+    ]
+    assert data.eval_results[0].dataset_name == 'A "city": north & south: Income'

@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,26 +18,29 @@ import pytest
 from scipy.stats import spearmanr
 
 from streetgauge.errors import InputError
-from streetgauge.learn import Bundle, area_folds, cross_validate
-from streetgauge.settings import TrainSettings
+from streetgauge.learn import Bundle, Split, cross_validate, make_splits
+from streetgauge.settings import FoldSettings, TrainSettings
 
 OUTCOMES = ["income", "health"]
 PARTS = ["fold-1", "fold-2", "fold-3", "all"]
 
 
+def splits_of(world: Any) -> list[Split]:
+    return make_splits(FoldSettings(k=3, validation=0.2), world.areas, world.deciles, seed=0)
+
+
 def run(world: Any, directory: Path, *, epochs: int = 4, **changes: Any) -> pd.DataFrame:
-    fold = area_folds(world.areas, world.deciles, 3, 0)
     given: dict[str, Any] = {
         "outcomes": OUTCOMES,
         "settings": TrainSettings(epochs=epochs, batch=64, device="cpu"),
-        "validation": 0.2,
         "seed": 5,
         "directory": directory,
+        "splits": splits_of(world),
         "stamp": "same",
         "source": {"backbone": "table"},
     } | changes
     return cross_validate(
-        world.features, world.present, world.deciles, world.areas, world.ids, fold, **given
+        world.features, world.present, world.deciles, world.areas, world.ids, **given
     )
 
 
@@ -105,24 +109,11 @@ def test_held_out_labels_and_features_do_not_reach_the_model(
     done: tuple[pd.DataFrame, Path], world: Any, tmp_path: Path
 ) -> None:
     _, directory = done
-    fold = area_folds(world.areas, world.deciles, 3, 0)
+    splits = splits_of(world)
     changed = world.take(np.arange(len(world.ids)))
-    changed.deciles[fold == 1] = 11 - changed.deciles[fold == 1]
-    changed.features[fold == 1] += 100
-    cross_validate(
-        changed.features,
-        changed.present,
-        changed.deciles,
-        changed.areas,
-        changed.ids,
-        fold,
-        outcomes=OUTCOMES,
-        settings=TrainSettings(epochs=4, batch=64, device="cpu"),
-        validation=0.2,
-        seed=5,
-        directory=tmp_path,
-        stamp="same",
-    )
+    changed.deciles[splits[0].test] = 11 - changed.deciles[splits[0].test]
+    changed.features[splits[0].test] += 100
+    run(changed, tmp_path, splits=splits)
     for file, same in (("fold-1", True), ("fold-2", False)):
         ours, theirs = (
             (d / file / "weights.safetensors").read_bytes() for d in (directory, tmp_path)
@@ -139,11 +130,25 @@ def test_the_order_of_the_rows_changes_nothing(
     assert bytes_of(tmp_path) == bytes_of(directory)
 
 
+def test_locations_may_lie_anywhere_in_the_store(
+    done: tuple[pd.DataFrame, Path], world: Any, tmp_path: Path
+) -> None:
+    frame, directory = done
+    rows = np.random.default_rng(1).permutation(len(world.ids) + 50)[: len(world.ids)]
+    features = np.full((len(world.ids) + 50, 3, 8), np.nan, np.float32)
+    present = np.zeros(features.shape[:2], np.bool_)
+    features[rows], present[rows] = world.features, world.present
+    stored = replace(world, features=features, present=present)
+    found = run(stored, tmp_path, rows=rows, splits=splits_of(world))
+    pd.testing.assert_frame_equal(found, frame, check_exact=True)
+    assert bytes_of(tmp_path) == bytes_of(directory)
+
+
 def test_a_part_that_is_done_is_not_trained_again_unless_something_changed(
     world: Any, tmp_path: Path
 ) -> None:
     def times() -> list[int]:
-        return [(tmp_path / part / "card.md").stat().st_mtime_ns for part in PARTS]
+        return [(tmp_path / part / "README.md").stat().st_mtime_ns for part in PARTS]
 
     first = run(world, tmp_path, epochs=1)
     before = times()
@@ -237,31 +242,18 @@ def test_a_missing_label_is_predicted_and_stays_missing(world: Any, tmp_path: Pa
 def test_what_does_not_fit_is_refused(world: Any, tmp_path: Path) -> None:
     n = len(world.ids)
 
-    def refused(reason: str, **changes: Any) -> None:
-        given = {**vars(world), "fold": area_folds(world.areas, world.deciles, 3, 0)} | changes
+    def refused(reason: str, splits: Any = None, **changes: Any) -> None:
         with pytest.raises(InputError, match=reason):
-            cross_validate(
-                given["features"],
-                given["present"],
-                given["deciles"],
-                given["areas"],
-                given["ids"],
-                given["fold"],
-                outcomes=OUTCOMES,
-                settings=TrainSettings(epochs=1, device="cpu"),
-                validation=0.2,
-                seed=5,
-                directory=tmp_path,
-                stamp="same",
-            )
+            run(replace(world, **changes), tmp_path, splits=splits or splits_of(world), epochs=1)
         assert not any(tmp_path.glob("fold-*"))
 
     refused("is there twice", ids=np.where(np.arange(n) == 3, "L00004", world.ids))
     refused("has no view at all", present=world.present & (np.arange(n) != 3)[:, None])
-    refused("in two folds", fold=np.arange(n) % 2 + 1)
-    refused("there is but one", fold=np.ones(n, int))
+    halves = np.arange(0, n, 2), np.arange(1, n, 4), np.arange(3, n, 4)
+    refused("in two parts of fold-1", splits=[Split("fold-1", 1, *halves)])
     refused("not one of 1 to 10", deciles=world.deciles + 1)
-    refused("does not fit the features", areas=world.areas[1:])
+    splits = splits_of(world)
+    refused("does not fit the others", splits=splits, areas=world.areas[1:])
     nothing = world.deciles.copy()
     nothing[:, 1] = np.nan
     refused("outcome 'health': no area of the training part has a label", deciles=nothing)

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from streetgauge.errors import InputError
 from streetgauge.learn import area_folds, validation_part
+from streetgauge.learn.folds import deal_locations, deal_units, nested_share
 
 
 @st.composite
@@ -115,3 +116,70 @@ def test_the_validation_part_holds_every_decile_alike() -> None:
 def test_a_single_training_area_cannot_be_split() -> None:
     with pytest.raises(InputError, match="1 training area"):
         validation_part(["a", "a"], [[1], [1]], 0.15, 0)
+
+
+@given(cities(), st.integers(2, 6), st.integers(0, 99))
+@settings(deadline=None, max_examples=60)
+def test_units_are_dealt_within_the_largest_of_their_share(
+    city: tuple[np.ndarray, np.ndarray], k: int, seed: int
+) -> None:
+    areas, deciles = city
+    units = np.array([f"M{int(name[1:]) % 13}" for name in areas])
+    sizes = np.unique(units, return_counts=True)[1]
+    if len(sizes) < k:
+        with pytest.raises(InputError, match=f"{len(sizes)} units cannot be dealt to {k} parts"):
+            deal_units(units, areas, deciles, np.ones(k), seed)
+        return
+    part = deal_units(units, areas, deciles, np.ones(k), seed)
+    counts = np.bincount(part, minlength=k)
+    assert counts.min() > 0
+    assert np.ptp(counts) <= sizes.max()
+    assert all(len(set(part[units == unit])) == 1 for unit in set(units))
+    order = np.random.default_rng(seed).permutation(len(areas))
+    shuffled = deal_units(units[order], areas[order], deciles[order], np.ones(k), seed)
+    np.testing.assert_array_equal(shuffled, part[order])
+
+
+@given(cities(), st.floats(0.05, 0.95), st.integers(0, 99))
+@settings(deadline=None, max_examples=60)
+def test_two_parts_of_units_have_their_shares_give_or_take_the_largest(
+    city: tuple[np.ndarray, np.ndarray], share: float, seed: int
+) -> None:
+    areas, deciles = city
+    sizes = np.unique(areas, return_counts=True)[1]
+    counts = np.bincount(deal_units(areas, areas, deciles, [share, 1 - share], seed), minlength=2)
+    assert counts.min() > 0
+    assert abs(counts[0] - share * len(areas)) <= sizes.max()
+
+
+@given(cities(), st.integers(2, 6), st.integers(0, 99))
+@settings(deadline=None, max_examples=30)
+def test_locations_are_dealt_evenly_within_areas(
+    city: tuple[np.ndarray, np.ndarray], k: int, seed: int
+) -> None:
+    areas, _ = city
+    ids = np.array([f"P{i}" for i in np.random.default_rng(seed).permutation(len(areas))])
+    fold = deal_locations(ids, areas, k, seed)
+    for rows in (np.ones(len(areas), bool), *(areas == name for name in set(areas))):
+        assert np.ptp(np.bincount(fold[rows], minlength=k + 1)[1:]) <= 1
+    order = np.random.default_rng(seed + 1).permutation(len(areas))
+    np.testing.assert_array_equal(deal_locations(ids[order], areas[order], k, seed), fold[order])
+
+
+@given(st.integers(2, 500), st.integers(0, 99))
+@settings(deadline=None, max_examples=30)
+def test_every_nested_share_has_its_share_of_each_decile(n: int, seed: int) -> None:
+    decile = np.random.default_rng(seed).integers(1, 11, n)
+    keys = np.arange(n)
+    before = np.zeros(n, bool)
+    for share in np.linspace(0.01, 1, 25):
+        taken = nested_share(keys, decile[:, None], share, seed)
+        assert taken.sum() == max(round(share * n), 1)
+        assert not (before & ~taken).any()
+        before = taken
+        for one in set(decile):
+            expected = taken.sum() / n * (decile == one).sum()
+            assert abs(taken[decile == one].sum() - expected) <= np.log2(n) + 1
+    order = np.random.default_rng(seed).permutation(n)
+    shuffled = nested_share(keys[order], decile[order, None], 0.3, seed)
+    np.testing.assert_array_equal(shuffled, nested_share(keys, decile[:, None], 0.3, seed)[order])

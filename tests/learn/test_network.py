@@ -1,12 +1,18 @@
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
+from scipy.special import expit, softmax
 from torch import nn
 
 from streetgauge.learn.network import Network, StackedBatchNorm
 
 ALL = torch.ones(5, 3, dtype=torch.bool)
+
+
+def normal(*shape: int) -> torch.Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(0))
 
 
 def plain_network(network: Network, m: int) -> nn.Sequential:
@@ -29,18 +35,154 @@ def plain_network(network: Network, m: int) -> nn.Sequential:
     return nn.Sequential(view, nn.Sequential(*layers(network.location), last))
 
 
+def dense(block: nn.Module, x: np.ndarray, m: int) -> np.ndarray:
+    weight, bias = (p.detach().double().numpy()[m] for p in block.dense.parameters())
+    return np.maximum(x @ weight + bias, 0)
+
+
+def by_hand(network: Network, x: np.ndarray, m: int, trunk: int) -> np.ndarray:
+    """Compute one outcome's output by NumPy in float64: dense, ReLU, mean over views, dense."""
+    seen = x.astype(np.float64)
+    for block in network.views:
+        seen = dense(block, seen, trunk)
+    if network.attention is None:
+        pooled = seen.mean(1)
+    else:
+        weight, bias = (p.detach().double().numpy() for p in network.attention.inner.parameters())
+        outer = network.attention.outer.weight.detach().double().numpy()[trunk]
+        logits = np.tanh(seen @ weight[trunk] + bias[trunk]) @ outer
+        pooled = (seen * softmax(logits, axis=1)).sum(1)
+    last = dense(network.location, pooled, m)
+    weight, bias = (p.detach().double().numpy()[m] for p in network.score.parameters())
+    said = (last @ weight + bias)[:, 0]
+    if network.direct is not None:
+        weight, bias = (p.detach().double().numpy()[m] for p in network.direct.parameters())
+        said = said + (x.astype(np.float64).mean(1) @ weight + bias)[:, 0]
+    return said
+
+
+def shaken(network: Network) -> Network:
+    """Move every parameter off its first value: zeros hide mistakes."""
+    generator = torch.Generator().manual_seed(9)
+    for parameter in network.parameters():
+        parameter.data += 0.05 * torch.randn(parameter.shape, generator=generator)
+    return network.eval()
+
+
 @pytest.mark.parametrize("variant", ["paper-2019", "port-2020"])
 def test_a_stack_is_as_many_plain_networks_of_torch(variant: str) -> None:
     network = Network(7, [1, 2, 3], variant)
-    x = torch.randn(5, 3, 7, generator=torch.Generator().manual_seed(0))
+    x = normal(5, 3, 7)
     for mode in (True, False):
         network.train(mode)
-        stacked = network(x, ALL)
+        stacked = network(x, ALL).view(5, 3)
         for m in range(3):
             view, rest = plain_network(network, m).train(True)
             if mode or variant == "port-2020":
                 alone = rest(view(x.flatten(0, 1)).view(5, 3, 128).mean(1))[:, 0]
                 torch.testing.assert_close(stacked[:, m], alone, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("variant", ["port-2020", "shared"])
+@pytest.mark.parametrize("pooling", ["mean", "attention"])
+def test_scores_and_probabilities_equal_numpy_in_float64(variant: str, pooling: str) -> None:
+    network = shaken(Network(40, [1, 2], variant, pooling=pooling))
+    x = normal(6, 4, 40)
+    with torch.inference_mode():
+        outputs = network(x)
+        score = network.head.score(outputs)
+        probabilities = network.head.probabilities(outputs)
+    for m in range(2):
+        h = by_hand(network, x.numpy(), m, 0 if variant == "shared" else m)
+        np.testing.assert_allclose(score[:, m], h, atol=1e-5, rtol=1e-5)
+        p = expit(h)[:, None]
+        k = np.arange(10)
+        ways = np.array([1, 9, 36, 84, 126, 126, 84, 36, 9, 1])
+        expected = ways * p**k * (1 - p) ** (9 - k)
+        np.testing.assert_allclose(probabilities[:, m], expected, atol=1e-5)
+
+
+def test_batch_norm_of_the_papers_network_equals_numpy_in_float64() -> None:
+    network = Network(12, [4], "paper-2019")
+    x = normal(50, 4, 12)
+    network.train()
+    network(x)
+    shaken(network)
+
+    def block(layer: nn.Module, y: np.ndarray) -> np.ndarray:
+        weight, bias = (p.detach().double().numpy()[0] for p in layer.dense.parameters())
+        norm = {k: v.double().numpy() for k, v in layer.norm.state_dict().items()}
+        scaled = (y @ weight + bias - norm["running_mean"][0]) / np.sqrt(
+            norm["running_variance"][0] + 1e-5
+        )
+        return np.maximum(scaled * norm["weight"][0] + norm["bias"][0], 0)
+
+    y = x.double().numpy()
+    for layer in network.views:
+        y = block(layer, y)
+    y = block(network.location, y.mean(1))
+    weight, bias = (p.detach().double().numpy()[0] for p in network.score.parameters())
+    with torch.inference_mode():
+        np.testing.assert_allclose(network(x)[:, 0], y @ weight + bias, atol=1e-5, rtol=1e-4)
+
+
+def test_members_say_what_each_of_them_says_alone_and_their_mean_is_predicted() -> None:
+    network = shaken(Network(8, [1, 2], "shared", members=3))
+    x = normal(5, 3, 8)
+    with torch.inference_mode():
+        each = network.train()(x)
+        mean = network.eval()(x)
+    assert each.shape == (5, 3, 2, 1)
+    torch.testing.assert_close(each.mean(1), mean)
+    for e in range(3):
+        for m in range(2):
+            alone = by_hand(network, x.numpy(), e * 2 + m, e)
+            np.testing.assert_allclose(each[:, e, m, 0], alone, atol=1e-5, rtol=1e-5)
+    assert (each.std(1) > 1e-3).all()
+
+
+@pytest.mark.parametrize("variant", ["paper-2019", "port-2020", "shared"])
+@pytest.mark.parametrize("pooling", ["mean", "attention"])
+def test_picked_outcomes_say_what_they_said_among_all(variant: str, pooling: str) -> None:
+    network = Network(8, [1, 2, 3], variant, pooling=pooling, members=2)
+    network.train()(normal(20, 3, 8))  # batch norm has seen something
+    shaken(network)
+    x = normal(5, 3, 8)
+    with torch.inference_mode():
+        torch.testing.assert_close(network.pick([2, 0])(x), network(x)[:, [2, 0]])
+
+
+@pytest.mark.parametrize("variant", ["port-2020", "shared"])
+def test_a_calibrated_network_says_a_plus_b_times_what_it_said(variant: str) -> None:
+    network = shaken(Network(8, [1, 2], variant, members=2))
+    x, a, b = normal(5, 3, 8), torch.tensor([1.0, -2.0]), torch.tensor([0.5, 3.0])
+    with torch.inference_mode():
+        expected = a[:, None] + b[:, None] * network(x)
+        torch.testing.assert_close(network.calibrated(a, b)(x), expected)
+
+
+def test_attention_starts_as_the_mean_and_does_not_mind_the_order_of_views() -> None:
+    network = Network(8, [1, 2], "shared", pooling="attention").eval()
+    x = normal(5, 3, 8)
+    mean = Network(8, [1, 2], "shared").eval()
+    torch.testing.assert_close(network(x), mean(x))
+    shaken(network)
+    torch.testing.assert_close(network(x), network(x[:, [2, 0, 1]]))
+    assert not torch.allclose(network(x), shaken(mean)(x), atol=1e-3)
+
+
+def test_dropout_is_for_training_only_and_follows_its_own_generator() -> None:
+    network = Network(8, [1], "shared", dropout=0.5)
+    x = normal(5, 3, 8)
+    torch.testing.assert_close(network.eval()(x), network(x), rtol=0, atol=0)
+    network.train()
+
+    def drawn(seed: int) -> torch.Tensor:
+        network.dropout.generator = torch.Generator().manual_seed(seed)
+        return network(x)
+
+    torch.testing.assert_close(drawn(1), drawn(1), rtol=0, atol=0)
+    assert not torch.equal(drawn(1), drawn(2))
 
 
 def test_running_values_of_batch_norm_follow_the_data_from_the_first_batch() -> None:
@@ -54,9 +196,13 @@ def test_running_values_of_batch_norm_follow_the_data_from_the_first_batch() -> 
     assert norm(torch.full((1, 2, 3), 5.0)).abs().max() < 0.1
 
 
-def test_an_absent_view_is_not_looked_at() -> None:
-    network = Network(4, [1]).train()
-    x = torch.randn(5, 3, 4, generator=torch.Generator().manual_seed(0))
+@pytest.mark.parametrize("variant", ["paper-2019", "shared"])
+@pytest.mark.parametrize("pooling", ["mean", "attention"])
+def test_an_absent_view_is_not_looked_at(variant: str, pooling: str) -> None:
+    network = Network(4, [1], variant, pooling=pooling).train()
+    for parameter in network.parameters():
+        parameter.data += 0.1
+    x = normal(5, 3, 4)
     present = ALL.clone()
     present[0, 1] = present[3, 0] = present[3, 2] = False
     there = network(x, present)
@@ -66,12 +212,13 @@ def test_an_absent_view_is_not_looked_at() -> None:
     assert not torch.allclose(network(x, ALL), there)
 
 
-def test_the_mean_is_over_the_views_that_are_there() -> None:
-    network = Network(4, [1]).eval()
-    x = torch.randn(1, 4, 4, generator=torch.Generator().manual_seed(0))
+@pytest.mark.parametrize("variant", ["port-2020", "shared"])
+@pytest.mark.parametrize("pooling", ["mean", "attention"])
+def test_views_that_are_absent_are_as_if_the_location_had_fewer(variant: str, pooling: str) -> None:
+    network = shaken(Network(4, [1], variant, pooling=pooling))
+    x = normal(1, 4, 4)
     present = torch.tensor([[True, False, True, False]])
-    two = torch.ones(1, 2, dtype=torch.bool)
-    torch.testing.assert_close(network(x, present), network(x[:, [0, 2]], two))
+    torch.testing.assert_close(network(x, present), network(x[:, [0, 2]]))
 
 
 def test_first_weights_depend_on_the_networks_own_seed_alone() -> None:

@@ -1,21 +1,27 @@
 from __future__ import annotations
 
+import json
+from dataclasses import astuple
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from safetensors import safe_open
 
-from streetgauge.devices import choose_device
+from streetgauge.devices import choose_device, choose_precision
 from streetgauge.errors import InputError
-from streetgauge.learn.scoring import Standardisation, score_locations
+from streetgauge.learn.checkpoint import Checkpoint
+from streetgauge.learn.network import Network
+from streetgauge.learn.reading import Reader
+from streetgauge.learn.scoring import outputs_of, scores_of
 from streetgauge.learn.training import (
     Best,
     EpochFigures,
     Samples,
     TrainedNetwork,
     balanced_weights,
-    batches,
     train_network,
 )
 from streetgauge.settings import TrainSettings
@@ -23,49 +29,92 @@ from streetgauge.settings import TrainSettings
 CPU = torch.device("cpu")
 
 
-def train(
-    world: Any, outcomes: list[int] | None = None, **changes: Any
-) -> tuple[TrainedNetwork, list[EpochFigures], np.ndarray]:
+def parts(world: Any) -> tuple[np.ndarray, np.ndarray]:
     """Learn two thirds of the areas, stop on the rest."""
-    target = world.deciles[:, outcomes or [0, 1]].astype(np.float32)
-    rows = np.arange(len(world.ids))
     held = np.array([int(area[1:]) % 3 == 0 for area in world.areas])
-    weight = balanced_weights(target, rows[~held])
-    settings = TrainSettings(**{"epochs": 6, "batch": 32, "device": "cpu"} | changes)
+    return np.flatnonzero(~held), np.flatnonzero(held)
+
+
+def train(
+    world: Any,
+    outcomes: list[int] | None = None,
+    checkpoint: Checkpoint | None = None,
+    start: Any = None,
+    on_epoch: Any = None,
+    **changes: Any,
+) -> tuple[TrainedNetwork, list[EpochFigures], np.ndarray]:
+    target = world.deciles[:, outcomes or [0, 1]].astype(np.float32)
+    training, validation = parts(world)
+    settings = TrainSettings(
+        **{"network": "port-2020", "epochs": 6, "batch": 32, "device": "cpu", "noise": 0.05}
+        | {"precision": "float32", "dropout": 0.0}
+        | changes
+    )
     figures: list[EpochFigures] = []
+
+    def note(epoch: EpochFigures) -> None:
+        figures.append(epoch)
+        if on_epoch:
+            on_epoch(epoch)
+
     trained = train_network(
-        Samples(world.features, world.present, target, weight),
-        rows[~held],
-        rows[held],
+        Samples(world.features, world.present, target, balanced_weights(target, training)),
+        training,
+        validation,
         settings,
         seed=1,
         network_seeds=[10 + m for m in outcomes or [0, 1]],
-        on_epoch=figures.append,
+        start=start,
+        checkpoint=checkpoint,
+        on_epoch=note,
     )
-    return trained, figures, rows[held]
+    return trained, figures, validation
 
 
-@pytest.mark.parametrize("network", ["paper-2019", "port-2020"])
-def test_it_learns(make_world: Any, network: str) -> None:
-    _, figures, _ = train(make_world(), network=network)
+def scored(trained: TrainedNetwork, world: Any, rows: np.ndarray) -> np.ndarray:
+    reader = Reader(world.features, world.present, trained.standardisation, CPU)
+    return scores_of(trained.network, outputs_of(trained.network, reader, rows))
+
+
+def same_weights(one: TrainedNetwork, other: TrainedNetwork) -> bool:
+    theirs = other.network.state_dict()
+    return all(torch.equal(x, theirs[name]) for name, x in one.network.state_dict().items())
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"network": "paper-2019"},
+        {"network": "port-2020"},
+        {"network": "shared"},
+        {"network": "shared", "members": 2, "dropout": 0.3},
+        {"network": "shared", "pooling": "attention"},
+        {"network": "shared", "components": 4},
+        {"network": "shared", "precision": "bfloat16"},
+    ],
+)
+def test_it_learns(make_world: Any, changes: dict[str, Any]) -> None:
+    _, figures, _ = train(make_world(), **changes)
     assert min(f.validation_mae.max() for f in figures) < 1.6  # by chance it is above 3
     assert figures[-1].train_loss.max() < 0.7 * figures[0].train_loss.max()
+    assert max(f.validation_tau.min() for f in figures) > 0.6
 
 
-def test_an_outcome_is_trained_as_if_it_were_alone(make_world: Any) -> None:
-    together, _, _ = train(make_world(), [0, 1], epochs=2)
-    alone, _, _ = train(make_world(), [1], epochs=2)
+def test_an_outcome_without_a_shared_trunk_is_trained_as_if_it_were_alone(make_world: Any) -> None:
+    world = make_world()
+    together, _, held = train(world, [0, 1], epochs=2)
+    alone, _, _ = train(world, [1], epochs=2)
     np.testing.assert_allclose(
-        together.validation_score[:, 1], alone.validation_score[:, 0], rtol=0.02, atol=0.02
+        scored(together, world, held)[:, 1], scored(alone, world, held)[:, 0], rtol=0.02, atol=0.02
     )
 
 
 def test_the_same_seed_gives_the_same_weights_and_another_seed_does_not(make_world: Any) -> None:
-    first, again = (train(make_world(), epochs=2)[0] for _ in range(2))
-    for name, tensor in first.network.state_dict().items():
-        assert torch.equal(tensor, again.network.state_dict()[name])
-    other = train(make_world(), [1, 0], epochs=2)[0]
-    assert not torch.equal(first.network.score.weight, other.network.score.weight)
+    for changes in ({}, {"network": "shared", "dropout": 0.5, "members": 2}):
+        first, again = (train(make_world(), epochs=2, **changes)[0] for _ in range(2))
+        assert same_weights(first, again)
+        other = train(make_world(), [1, 0], epochs=2, **changes)[0]
+        assert not same_weights(first, other)
 
 
 def test_the_weights_kept_are_those_of_each_outcomes_best_epoch(make_world: Any) -> None:
@@ -74,47 +123,50 @@ def test_the_weights_kept_are_those_of_each_outcomes_best_epoch(make_world: Any)
     losses = np.array([f.validation_loss for f in figures])
     np.testing.assert_array_equal(trained.best_epoch, losses.argmin(axis=0) + 1)
     assert len(set(trained.best_epoch)) > 1, "choose a world in which the outcomes differ"
-    again = score_locations(
-        trained.network, trained.standardisation, world.features, world.present, held, CPU
-    )
-    np.testing.assert_array_equal(again, trained.validation_score)
+    for m, epoch in enumerate(trained.best_epoch):
+        stopped, _, _ = train(world, epochs=int(epoch), patience=12)
+        np.testing.assert_array_equal(
+            scored(trained, world, held)[:, m], scored(stopped, world, held)[:, m]
+        )
+
+
+def test_a_shared_network_is_kept_whole_at_the_least_mean_loss(make_world: Any) -> None:
+    world = make_world(noise=3.0, n_areas=24)
+    trained, figures, _ = train(world, epochs=12, patience=12, network="shared")
+    losses = np.array([f.validation_loss for f in figures])
+    best = losses.mean(1).argmin() + 1
+    assert 1 < best < 12
+    assert trained.best_epoch.tolist() == [best] * 2
+    stopped, _, _ = train(world, epochs=int(best), patience=12, network="shared")
+    assert same_weights(trained, stopped)
 
 
 def test_an_outcome_that_has_stopped_stays_stopped() -> None:
-    from streetgauge.learn.network import Network
-
     network = Network(2, [0, 1])
     best = Best(network, patience=2)
-    score = np.zeros((1, 2), np.float32)
     losses = [(1.0, 1.0), (2.0, 0.9), (2.0, 0.8), (2.0, 0.7), (0.1, 0.6)]
     for epoch, loss in enumerate(losses, 1):
-        learning = best.update(network, epoch, np.array(loss, np.float32), score + epoch)
+        learning = best.update(network, epoch, np.array(loss, np.float32))
     assert best.epoch.tolist() == [1, 5]
     assert learning.tolist() == [False, True]
-    assert best.score.tolist() == [[1, 5]]
 
 
 def test_training_ends_when_every_outcome_has_stopped(make_world: Any) -> None:
     rng = np.random.default_rng(0)
     world = make_world(n_areas=12)
     world.features[:] = rng.normal(size=world.features.shape)  # nothing to learn
-    _, figures, _ = train(world, epochs=40, patience=2)
-    assert len(figures) < 40
-    assert not figures[-1].learning.any()
+    for network in ("port-2020", "shared"):
+        _, figures, _ = train(world, epochs=40, patience=2, network=network)
+        assert len(figures) < 40
+        assert not figures[-1].learning.any()
 
 
 def test_noise_is_for_training_only(make_world: Any) -> None:
     world = make_world()
     trained, _, held = train(world, epochs=1, noise=5.0)
-    scores = [
-        score_locations(
-            trained.network, trained.standardisation, world.features, world.present, held, CPU
-        )
-        for _ in range(2)
-    ]
-    np.testing.assert_array_equal(*scores)
+    np.testing.assert_array_equal(*(scored(trained, world, held) for _ in range(2)))
     quiet, _, _ = train(world, epochs=1, noise=0.0)
-    assert not np.array_equal(quiet.validation_score, trained.validation_score)
+    assert not same_weights(quiet, trained)
 
 
 def test_rows_outside_the_two_parts_are_never_looked_at(make_world: Any) -> None:
@@ -122,24 +174,113 @@ def test_rows_outside_the_two_parts_are_never_looked_at(make_world: Any) -> None
     target = world.deciles.astype(np.float32)
     training, validation = np.arange(0, 120), np.arange(120, 180)
 
-    def scores() -> np.ndarray:
+    def learnt() -> TrainedNetwork:
         weight = balanced_weights(target, training)
         samples = Samples(world.features, world.present, target, weight)
-        settings = TrainSettings(epochs=2, device="cpu")
-        return train_network(
-            samples, training, validation, settings, seed=1, network_seeds=[1, 2]
-        ).validation_score
+        settings = TrainSettings(epochs=2, device="cpu", components=4)
+        return train_network(samples, training, validation, settings, seed=1, network_seeds=[1, 2])
 
-    before = scores()
+    before = learnt()
     world.features[180:] = 1e9
     target[180:] = 1
-    np.testing.assert_array_equal(scores(), before)
+    assert same_weights(learnt(), before)
 
 
-def test_batches_hold_every_row_once_and_are_nearly_of_one_size() -> None:
-    dealt = list(batches(np.arange(101), 10, np.random.default_rng(0)))
-    assert sorted(np.concatenate(dealt)) == list(range(101))
-    assert {len(rows) for rows in dealt} == {9, 10}
+def test_bfloat16_and_float32_learn_nearly_the_same(make_world: Any) -> None:
+    world = make_world(dimension=64)
+    exact, exact_figures, held = train(world)
+    rounded, figures, _ = train(world, precision="bfloat16")
+    assert (exact.precision, rounded.precision) == ("float32", "bfloat16")
+    assert not same_weights(exact, rounded)
+    assert figures[-1].validation_loss == pytest.approx(exact_figures[-1].validation_loss, rel=0.05)
+    one, other = scored(exact, world, held), scored(rounded, world, held)
+    assert np.corrcoef(one[:, 0], other[:, 0])[0, 1] > 0.98
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"network": "paper-2019"},
+        {"network": "shared", "dropout": 0.4, "members": 2, "schedule": "plateau"},
+        {"network": "shared", "components": 5, "head": "clm", "schedule": "cosine"},
+    ],
+)
+def test_a_training_that_was_killed_goes_on_bit_for_bit(
+    make_world: Any, tmp_path: Path, changes: dict[str, Any]
+) -> None:
+    world = make_world(noise=2.0)
+    whole, told, _ = train(world, **changes)
+
+    def checkpoint() -> Checkpoint:
+        return Checkpoint(tmp_path / "checkpoint.safetensors", "stamp", every=0)
+
+    def kill(figures: EpochFigures) -> None:
+        if figures.epoch == 4:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train(world, checkpoint=checkpoint(), on_epoch=kill, **changes)
+    with safe_open(tmp_path / "checkpoint.safetensors", "pt") as file:
+        assert json.loads(file.metadata()["training"])["epoch"] == 3
+    resumed, told_again, _ = train(world, checkpoint=checkpoint(), **changes)
+    assert same_weights(resumed, whole)
+    assert [f.epoch for f in told_again] == [f.epoch for f in told]
+    for one, other in zip(told, told_again, strict=True):
+        for mine, theirs in zip(astuple(one), astuple(other), strict=True):
+            np.testing.assert_array_equal(mine, theirs)
+
+
+def test_tuning_moves_only_what_it_should(make_world: Any) -> None:
+    world = make_world()
+    for network in ("paper-2019", "shared"):
+        first, _, _ = train(world, epochs=1, network=network, learning_rate=1e-4)
+        start = (first.network, first.standardisation)
+        before = {name: x.clone() for name, x in first.network.state_dict().items()}
+        for tune in ("head", "all", "scaled"):
+            tuned, _, _ = train(
+                world, epochs=4, network=network, tune=tune, start=start, learning_rate=1e-3
+            )
+            moved = {n for n, x in tuned.network.state_dict().items() if not x.equal(before[n])}
+            trunk = {name for name in moved if name.startswith("views")}
+            assert bool(trunk) is (tune != "head")
+            assert "score.weight" in moved
+        assert all(x.equal(before[n]) for n, x in first.network.state_dict().items())
+
+
+def test_the_rate_falls_as_scheduled(make_world: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    rates: list[float] = []
+    step = torch.optim.Adam.step
+
+    def noted(self: Any, *given: Any) -> Any:
+        rates.append(self.param_groups[0]["lr"])
+        return step(self, *given)
+
+    monkeypatch.setattr(torch.optim.Adam, "step", noted)
+    train(make_world(), schedule="cosine", epochs=4, learning_rate=0.01)
+    assert rates[0] == pytest.approx(0.01)
+    assert (np.diff(rates) < 0).all()
+    assert rates[len(rates) // 2] == pytest.approx(0.005, rel=0.01)
+    rates.clear()
+    world = make_world(n_areas=12)
+    world.features[:] = np.random.default_rng(0).normal(size=world.features.shape)
+    _, figures, _ = train(world, schedule="plateau", epochs=12, patience=6, learning_rate=0.01)
+    assert set(np.round(rates, 12)) >= {0.01, 0.003, 0.0009}
+    assert len(figures) > 3
+
+
+def test_a_rate_at_which_training_diverges_is_said(make_world: Any) -> None:
+    world = make_world()
+    world.features[0] = 3e38  # finite, but not for long
+    with pytest.raises(InputError, match="learning_rate"):
+        train(world, learning_rate=1e30)
+
+
+def test_precision_is_chosen_by_what_the_processor_has() -> None:
+    assert choose_precision("float32", CPU) == torch.float32
+    assert choose_precision("bfloat16", CPU) == torch.bfloat16
+    has = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+    assert choose_precision("auto", CPU) == (torch.bfloat16 if has else torch.float32)
+    assert choose_precision("auto", torch.device("mps")) == torch.float32
 
 
 def test_balanced_weights_let_every_class_count_the_same() -> None:
@@ -150,30 +291,6 @@ def test_balanced_weights_let_every_class_count_the_same() -> None:
     doubled = balanced_weights(target, rows, [2, 1, 1, 1, 1, 1, 1])[:, 0]
     assert doubled[0] == pytest.approx(2 * doubled[1])
     assert doubled[:3].sum() == pytest.approx(doubled[3])
-
-
-def test_features_are_standardised_by_the_views_that_are_there(make_world: Any) -> None:
-    rng = np.random.default_rng(0)
-    features = (1000 + 3 * rng.normal(size=(3000, 2, 4))).astype(np.float32)
-    features[:, :, 3] = 7  # never varies
-    present = rng.random((3000, 2)) < 0.8
-    features[~present] = np.nan
-    rows = rng.permutation(3000)[:2500]
-    scale = Standardisation.of(features, present, rows)
-    seen = features[rows][present[rows]].astype(np.float64)
-    np.testing.assert_allclose(scale.mean, seen.mean(0), rtol=1e-6)
-    np.testing.assert_allclose(scale.sd[:3], seen.std(0)[:3], rtol=1e-4)
-    assert scale.sd[3] == 1
-    batch = scale.batch(features, rows, CPU).numpy()[present[rows]]
-    assert np.abs(batch.mean(0)).max() < 1e-3
-    assert batch[:, 3].tolist() == [0] * len(batch)
-
-
-def test_features_that_are_no_numbers_are_refused() -> None:
-    features = np.zeros((5, 1, 2), np.float32)
-    features[2, 0, 1] = np.inf
-    with pytest.raises(InputError, match="no finite number"):
-        Standardisation.of(features, np.ones((5, 1), np.bool_), np.arange(5))
 
 
 def test_a_device_that_is_not_there_is_refused() -> None:

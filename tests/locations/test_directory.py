@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import gzip
+import zipfile
 from pathlib import Path
 
 import pandas as pd
@@ -10,7 +11,7 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from streetgauge.errors import InputError
-from streetgauge.locations import read_locations
+from streetgauge.locations import counted, read_locations
 from streetgauge.settings import DirectoryLocations
 
 WORLD = pd.DataFrame(
@@ -170,7 +171,8 @@ def test_order_of_rows_and_columns_encoding_and_line_ends_change_nothing(
         ),
         (
             {"pcds": ["AB1 2CD", "AB1 2CE", "B1 1AA", "IM1 1AA", "AB12CE"]},
-            "row 3: location_id 'AB12CE' stands there and in a row with another area",
+            "rows 3 and 6: location_id 'AB12CE' stands there twice, "
+            "in area 'E01000002' and in one that is none of the study's",
         ),
         ({"pcds": ["AB1 2CD", " ", "B1 1AA", "IM1 1AA", "ZZ9 9ZZ"]}, "row 3: there is no postcode"),
         ({"lat": ["51.5", "north", "1", "1", "1"]}, "row 3, column 'lat': 'north' is not a number"),
@@ -203,3 +205,146 @@ def test_a_directory_without_coordinates_has_missing_ones(tmp_path: Path) -> Non
     frame, _ = read_locations(directory(path), AREAS)
     assert len(frame) == 3
     assert frame[["lat", "lon", "oa", "msoa"]].isna().all().all()
+
+
+def test_null_coordinates_of_every_kind_are_missing_and_counted(tmp_path: Path) -> None:
+    nulls = WORLD.iloc[[0] * 5].assign(
+        pcds=["A1 1AA", "A1 1AB", "A1 1AC", "A1 1AD", "A1 1AE"],
+        lat=["51.5", "99.999999", "0", "", "0.000000"],
+        long=["-0.1", "0", "0.000000", "", "-0.1"],
+    )
+    frame, _ = read_locations(directory(written(tmp_path / "d.csv", nulls)), AREAS)
+    assert frame["lat"].isna().tolist() == [False, True, True, True, False]
+    assert frame["lon"].isna().tolist() == [False, True, True, True, False]
+    assert frame.attrs["no_coordinates"] == 3
+    assert "3 locations have an area but no coordinates" in counted(frame)
+
+
+def test_rows_without_an_area_are_counted_by_what_stands_there(tmp_path: Path) -> None:
+    codes = ["E01000001", "M99999999", "L99999999", "", " ", "W99999999", "N99999999", "M83000003"]
+    codes += ["E99999999", "L93000001", "S99999999", "M99999999", "E01099999"]
+    world = WORLD.iloc[[0] * len(codes)].assign(
+        pcds=[f"A{i} 1AA" for i in range(len(codes))], lsoa11=codes
+    )
+    frame, _ = read_locations(directory(written(tmp_path / "d.csv", world)), AREAS)
+    assert frame["location_id"].tolist() == ["A01AA"]
+    assert frame.attrs["rows"] == 13
+    assert frame.attrs["outside"] == 12
+    assert frame.attrs["no_area"] == 2
+    assert frame.attrs["pseudo_codes"] == {
+        **dict.fromkeys(["E99999999", "L93000001", "L99999999", "M83000003"], 1),
+        "M99999999": 2,
+        **dict.fromkeys(["N99999999", "S99999999", "W99999999"], 1),
+    }
+    lines = counted(frame)
+    assert lines[0] == "12 rows of the directory lie outside the study's areas"
+    assert "2 of them have the pseudo code M99999999 (the Isle of Man)" in lines
+    assert "1 of them have the pseudo code L93000001 (the Channel Islands)" in lines
+    assert "1 of them have the pseudo code W99999999 (Wales)" in lines
+    assert lines[-1] == "2 of them have no area"
+
+
+PARTS = {"AB": WORLD.iloc[:2], "B": WORLD.iloc[2:3], "IM": WORLD.iloc[3:]}
+LOOKUP = "LSOA11CD,LSOA11NM\nE01000001,City 1\n"
+
+
+def zipped(path: Path, tables: dict[str, str], *, how: int = zipfile.ZIP_DEFLATED) -> Path:
+    with zipfile.ZipFile(path, "w", how) as archive:
+        for name, content in tables.items():
+            archive.writestr(name, content)
+    return path
+
+
+def csv_of(frame: pd.DataFrame) -> str:
+    return frame.to_csv(index=False)
+
+
+PUBLISHED = {
+    "Documents/LSOA (2011) names and codes UK as at 12_12.csv": LOOKUP,
+    "User Guide/ONSPD User Guide.pdf": "%PDF",
+    **{f"Data/multi_csv/ONSPD_AUG_2024_UK_{k}.csv": csv_of(v) for k, v in PARTS.items()},
+}
+
+
+def test_a_published_zip_is_read_in_place_whole_or_in_parts(tmp_path: Path) -> None:
+    expected, skipped = read_locations(directory(written(tmp_path / "d.csv")), AREAS)
+    whole = {**PUBLISHED, "Data/ONSPD_AUG_2024_UK.csv": csv_of(WORLD)}
+    for name, tables in {"parts.zip": PUBLISHED, "whole.zip": whole}.items():
+        before = sorted(tmp_path.iterdir())
+        path = zipped(tmp_path / name, tables)
+        frame, skips = read_locations(directory(path), AREAS)
+        pd.testing.assert_frame_equal(frame, expected)
+        pd.testing.assert_frame_equal(skips, skipped)
+        assert frame.attrs == expected.attrs
+        assert sorted(tmp_path.iterdir()) == sorted([*before, path])
+
+
+def test_what_is_wrong_in_a_zip_is_named_with_its_file_and_row(tmp_path: Path) -> None:
+    parts = {**PUBLISHED, "Data/multi_csv/ONSPD_AUG_2024_UK_ZZ.csv": csv_of(WORLD.iloc[1:2])}
+    with pytest.raises(InputError) as error:
+        read_locations(directory(zipped(tmp_path / "d.zip", parts)), AREAS)
+    assert (
+        "Data/multi_csv/ONSPD_AUG_2024_UK_AB.csv, row 3 and "
+        "Data/multi_csv/ONSPD_AUG_2024_UK_ZZ.csv, row 2: location_id 'AB12CE' stands there twice"
+    ) in str(error.value)
+    two = {"a.csv": csv_of(WORLD), "b.csv": csv_of(WORLD)}
+    with pytest.raises(InputError, match=r"2 of its CSV files have postcodes: a\.csv, b\.csv"):
+        read_locations(directory(zipped(tmp_path / "two.zip", two)), AREAS)
+    with pytest.raises(InputError, match="none of its 1 CSV files has postcodes"):
+        read_locations(directory(zipped(tmp_path / "no.zip", {"l.csv": LOOKUP})), AREAS)
+    with pytest.raises(InputError, match="no CSV file in the zip"):
+        read_locations(directory(zipped(tmp_path / "pdf.zip", {"a.pdf": "%PDF"})), AREAS)
+    mixed = {**PUBLISHED, "Data/multi_csv/X.csv": csv_of(WORLD.rename(columns={"lat": "latitude"}))}
+    with pytest.raises(InputError, match="its CSV files have different columns"):
+        read_locations(directory(zipped(tmp_path / "mixed.zip", mixed)), AREAS)
+
+
+def test_a_damaged_zip_is_one_sentence(tmp_path: Path) -> None:
+    path = zipped(tmp_path / "d.zip", {"d.csv": csv_of(WORLD)}, how=zipfile.ZIP_STORED)
+    content = path.read_bytes()
+    (tmp_path / "cut.zip").write_bytes(content[:200])
+    with pytest.raises(InputError, match=r"cut\.zip: it cannot be unpacked"):
+        read_locations(directory(tmp_path / "cut.zip"), AREAS)
+    (tmp_path / "bad.zip").write_bytes(content.replace(b"E01000002", b"E01000003"))
+    with pytest.raises(InputError, match=r"it cannot be unpacked \(Bad CRC"):
+        read_locations(directory(tmp_path / "bad.zip"), AREAS)
+
+
+def test_parquet_and_odd_blanks_give_the_same_postcodes(tmp_path: Path) -> None:
+    expected, _ = read_locations(directory(written(tmp_path / "d.csv")), AREAS)
+    typed = WORLD.assign(lat=WORLD["lat"].astype(float), long=WORLD["long"].astype(float))
+    typed.to_parquet(tmp_path / "d.parquet")
+    pd.testing.assert_frame_equal(
+        read_locations(directory(tmp_path / "d.parquet"), AREAS)[0], expected
+    )
+    odd = WORLD.assign(pcds=["ab1 2cd", "AB1\t2CE", "B1\u00a01AA", "IM1  1AA", " ZZ9 9ZZ "])
+    odd["lsoa11"] = [" E01000001", "E01000002 ", *WORLD["lsoa11"][2:]]
+    frame, _ = read_locations(directory(written(tmp_path / "odd.csv", odd)), AREAS)
+    pd.testing.assert_frame_equal(
+        frame[["location_id", "postcode", "area"]], expected[["location_id", "postcode", "area"]]
+    )
+    assert frame["oa"].equals(expected["oa"])
+
+
+def test_a_postcode_in_two_areas_of_the_study_is_refused_with_both(tmp_path: Path) -> None:
+    twice = WORLD.assign(pcds=["AB1 2CD", "AB12CD", "B1 1AA", "IM1 1AA", "ZZ9 9ZZ"])
+    with pytest.raises(InputError) as error:
+        read_locations(directory(written(tmp_path / "d.csv", twice)), AREAS)
+    assert (
+        "rows 2 and 3: location_id 'AB12CD' stands there twice, in area 'E01000001' and in "
+        "'E01000002'; keep one of the rows"
+    ) in str(error.value)
+
+
+def test_a_row_far_down_is_named_by_its_number(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("streetgauge.locations.directory._AT_ONCE", 1)
+    world = pd.concat([WORLD.iloc[[0]]] * 60_000).assign(
+        pcds=[f"A{i:05d} 1AA" for i in range(60_000)]
+    )
+    world.iloc[55_554, world.columns.get_loc("lat")] = "north"
+    path = written(tmp_path / "d.csv", world)
+    assert path.stat().st_size > 2 << 20  # several blocks
+    with pytest.raises(InputError, match="row 55556, column 'lat': 'north' is not a number"):
+        read_locations(directory(path), AREAS)

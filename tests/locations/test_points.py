@@ -12,7 +12,7 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from streetgauge.errors import InputError
-from streetgauge.locations import read_locations
+from streetgauge.locations import counted, read_locations
 from streetgauge.settings import PointLocations
 
 # Two squares of 10 km that share a border, and one that no point lies in.
@@ -134,3 +134,26 @@ def test_what_is_wrong_with_points_is_named(
 def test_points_need_boundaries(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="the areas have no boundaries"):
         read_locations(points(written(tmp_path / "p.csv")), pd.DataFrame(AREAS[["name"]]))
+
+
+def test_a_point_on_a_border_goes_to_the_first_code_whatever_the_order(tmp_path: Path) -> None:
+    settings = points(written(tmp_path / "p.csv"))
+    for order in ([0, 1, 2], [1, 0, 2], [2, 1, 0]):
+        frame, _ = read_locations(settings, AREAS.iloc[order])
+        assert frame.set_index("location_id").loc["p3", "area"] == "A1"
+        assert frame.attrs["overlaps"] == {}
+
+
+def test_points_inside_of_two_areas_are_reported(tmp_path: Path) -> None:
+    shapes = list(AREAS.geometry)
+    shapes[0] = shapely.box(510_000, 170_000, 526_000, 180_000)  # 6 km into B1
+    overlapping = AREAS.set_geometry(shapes)
+    frame, skips = read_locations(points(written(tmp_path / "p.csv")), overlapping)
+    # p2 lies in both; p3 lies inside of A1 and on the border of B1, which is no overlap.
+    assert frame["area"].tolist() == ["A1", "A1", "A1"]
+    assert frame.attrs["overlaps"] == {"A1 and B1": 1}
+    assert counted(frame) == (
+        "1 locations lie in two areas that overlap (A1 and B1); each was given to the one whose "
+        "code sorts first",
+    )
+    assert "B1" in skips["area"].tolist()

@@ -111,7 +111,7 @@ def test_an_invalid_polygon_is_made_valid_and_counted(tmp_path: Path) -> None:
 def test_boundaries_without_a_coordinate_system_are_refused(tmp_path: Path) -> None:
     path = written(tmp_path / "t.shp")
     path.with_suffix(".prj").unlink()
-    with pytest.raises(InputError, match=r"no coordinate system; add it .*\.prj"):
+    with pytest.raises(InputError, match=r"no coordinate system; set 'areas.crs' to the system"):
         read_areas(settings(path))
 
 
@@ -160,3 +160,54 @@ def test_a_zip_with_two_shapefiles_asks_which(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"2 boundary files; .* one of lsoa, msoa"):
         read_areas(settings(path))
     assert len(read_areas(settings(path, layer="lsoa"))) == 3
+
+
+def test_the_system_of_boundaries_that_state_none_can_be_set(tmp_path: Path) -> None:
+    path = written(tmp_path / "t.shp")
+    stated = read_areas(settings(path))
+    path.with_suffix(".prj").unlink()
+    areas = read_areas(settings(path, crs="EPSG:27700"))
+    assert areas.crs == "EPSG:27700"
+    assert areas.geometry.equals(stated.geometry)
+    with pytest.raises(InputError, match=r"areas\.crs = 'EPSG:277000': this is no coordinate syst"):
+        read_areas(settings(path, crs="EPSG:277000"))
+    SQUARES.set_crs(None, allow_override=True).to_parquet(tmp_path / "p.parquet")
+    assert read_areas(settings(tmp_path / "p.parquet", crs="EPSG:27700")).crs == "EPSG:27700"
+
+
+def test_a_system_that_contradicts_the_file_is_refused(tmp_path: Path) -> None:
+    path = written(tmp_path / "t.gpkg")
+    assert read_areas(settings(path, crs="EPSG:27700")).crs == "EPSG:27700"
+    with pytest.raises(InputError, match="says itself that its system is EPSG:27700; remove"):
+        read_areas(settings(path, crs="EPSG:3857"))
+
+
+def test_geojson_in_metres_counts_as_degrees_only_where_it_can_be(tmp_path: Path) -> None:
+    shifted = SQUARES.set_geometry(SQUARES.translate(530_000, 180_000))
+    path = tmp_path / "t.geojson"
+    # GeoJSON without a word on its system is in degrees by its standard (RFC 7946).
+    shifted.set_crs(None, allow_override=True).to_file(path, engine="pyogrio")
+    with pytest.raises(InputError) as error:
+        read_areas(settings(path))
+    assert "count as EPSG:4326, but their coordinates (530000, 180000) are no degrees" in str(
+        error.value
+    )
+    assert "set 'areas.crs'" in str(error.value)
+    assert read_areas(settings(path, crs="EPSG:27700")).crs == "EPSG:27700"
+    with pytest.raises(InputError, match="are no degrees; write the system they are in"):
+        read_areas(settings(path, crs="EPSG:4258"))
+
+
+def test_a_polygon_that_encloses_nothing_is_refused(tmp_path: Path) -> None:
+    flat = shapely.Polygon([(0, 0), (10, 10), (0, 0), (10, 10), (0, 0)])
+    frame = SQUARES.set_geometry([SQUARES.geometry[0], flat, SQUARES.geometry[2]])
+    with pytest.raises(InputError, match="area 'A1': its polygon is invalid and encloses nothing"):
+        read_areas(settings(written(tmp_path / "t.gpkg", frame)))
+
+
+def test_boundaries_without_a_code_column_are_refused_with_their_columns(tmp_path: Path) -> None:
+    path = written(tmp_path / "t.gpkg")
+    with pytest.raises(
+        InputError, match=r"set 'areas\.code' to one of its columns: code, name, town"
+    ):
+        read_areas(AreaSettings(file=path))

@@ -9,7 +9,13 @@ import pandas as pd
 import pytest
 
 from streetgauge.locations import read_areas, read_locations
-from streetgauge.settings import PointLocations, StudySettings, read_settings
+from streetgauge.settings import (
+    AreaSettings,
+    DirectoryLocations,
+    PointLocations,
+    StudySettings,
+    read_settings,
+)
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 
@@ -85,3 +91,48 @@ def test_newports_file_is_a_directory_too(shared_data: Path) -> None:
     listed = listed.set_index(listed["Postcode"].str.replace(" ", ""))["LSOA11CD"].sort_index()
     assert frame["location_id"].tolist() == listed.index.tolist()
     assert frame["area"].tolist() == listed.tolist()
+
+
+def test_the_papers_places_have_as_many_areas_as_they_should(shared_data: Path) -> None:
+    path = shared_data / "london/File_1_ID_2015_Index_of_Multiple_Deprivation.xlsx"
+    code, district = "LSOA code (2011)", "Local Authority District code (2013)"
+    counts = {}
+    for place in ("London", "Greater Manchester", "West Midlands", "West Yorkshire"):
+        areas = AreaSettings(file=path, code=code, district=district, place=[place])
+        counts[place] = len(read_areas(areas))
+    assert counts["London"] == 4835
+    assert counts["Greater Manchester"] == 1673
+    assert counts == {**counts, "West Midlands": 1680, "West Yorkshire": 1388}
+
+
+def test_london_is_picked_out_of_boundaries_by_name_and_by_box(
+    london: StudySettings, areas: pd.DataFrame
+) -> None:
+    by_code = london.areas.model_copy(update={"district": "LAD11CD"})
+    whole = read_areas(by_code.model_copy(update={"place": ("London",)}))
+    assert whole.index.equals(areas.index)
+    assert whole.attrs["left_out"] == 0
+    two = read_areas(by_code.model_copy(update={"place": ("E09000001", "E09000030")}))
+    expected = areas["district"].isin(["City of London", "Tower Hamlets"])
+    assert two.index.equals(areas.index[expected])
+    box = read_areas(london.areas.model_copy(update={"bbox": (-0.2, 51.45, 0.0, 51.55)}))
+    assert 500 < len(box) < 1500
+    assert box.attrs["left_out"] == 4835 - len(box)
+
+
+def test_a_directory_of_london_gives_its_4835_areas_and_their_boroughs(
+    london: StudySettings, areas: pd.DataFrame, tmp_path: Path
+) -> None:
+    """Real postcodes with the borough of their area, and a tenth of them wrongly in another."""
+    boroughs = read_areas(london.areas.model_copy(update={"district": "LAD11CD"}))["district"]
+    postcodes = pd.read_csv(london.locations.file)
+    postcodes["oslaua"] = postcodes["lsoa11"].map(boroughs)
+    postcodes.loc[postcodes.groupby("lsoa11").cumcount() % 10 == 9, "oslaua"] = "E07000240"
+    postcodes.to_csv(tmp_path / "d.csv", index=False)
+    directory = DirectoryLocations(source="directory", file=tmp_path / "d.csv", area="lsoa11")
+    found = read_areas(AreaSettings(place=["London"]), directory)
+    assert found.index.equals(areas.index)
+    assert (found["district"] == boroughs).all()
+    frame, skips = read_locations(directory, found)
+    assert len(frame) == 331_264
+    assert skips.empty

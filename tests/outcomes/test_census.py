@@ -4,6 +4,7 @@ from pathlib import Path
 
 import openpyxl
 import pytest
+from pydantic import ValidationError
 
 from streetgauge.errors import InputError
 from streetgauge.outcomes import read_outcome
@@ -137,14 +138,63 @@ QS601 = "Economically active: Unemployed", "All categories: Economic activity"
         ),
     ],
 )
-def test_unemployment_is_a_share_of_the_active_in_every_layout(
+def test_the_unemployment_rate_is_a_share_of_the_active_in_every_layout(
     headers: list[str], counts: list[int], tmp_path: Path
 ) -> None:
     quoted = ",".join(f'"{header}"' for header in headers)
     row = ",".join(map(str, counts))
     path = written(tmp_path / "u.csv", f"area,mnemonic,{quoted}\nx,E01000001,{row}\n")
-    settings = CensusOutcome(source="census", measure="unemployment", files=(path,))
-    assert read_outcome("u", settings).values.to_dict() == {"E01000001": 0.1}
+    rate = CensusOutcome(source="census", measure="unemployment-rate", files=(path,))
+    assert read_outcome("u", rate).values.to_dict() == {"E01000001": 0.1}
+    # The paper's share is of all of working age, not of the active.
+    share = CensusOutcome(source="census", measure="unemployment", files=(path,))
+    assert read_outcome("u", share).values.to_dict() == {"E01000001": 0.05}
+
+
+def test_rows_for_town_and_country_apart_are_not_read_beside_the_total(tmp_path: Path) -> None:
+    path = written(
+        tmp_path / "bulk.csv",
+        "date,geography,geography code,Rural Urban,General Health: All categories: General health;"
+        " measures: Value,General Health: Bad health; measures: Value,General Health: Very bad"
+        " health; measures: Value,General Health: Bad health; measures: Percent\n"
+        "2011,Town,E01000001,Urban (total),90,5,4,6\n2011,Town,E01000001,Total,100,6,4,6\n"
+        "2011,Town,E01000001,Rural (total),10,1,0,6\n",
+    )
+    outcome = read_outcome("h", bad_health(path))
+    assert outcome.values.to_dict() == {"E01000001": 0.1}
+    assert outcome.provenance["vintage"] == "2011"
+
+
+def test_where_it_comes_from_is_said_to_the_column(tmp_path: Path) -> None:
+    about = read_outcome("h", bad_health(written(tmp_path / "q.csv", TITLE + ROWS))).provenance
+    assert about["vintage"] == "2011"
+    assert about["cells"] == [
+        "QS302EW: Bad health",
+        "QS302EW: Very bad health",
+        "QS302EW: All categories: General health",
+    ]
+    assert about["publisher"] == "Office for National Statistics (Census 2011, Nomis)"
+    assert about["licence"] == "Open Government Licence v3.0"
+    assert len(about["sha256"]) == 64
+
+
+def test_an_age_is_read_as_it_is_and_has_no_direction_of_its_own(tmp_path: Path) -> None:
+    path = written(
+        tmp_path / "ks102ew.csv",
+        "date,geography,geography code,Rural Urban,Age: All usual residents; measures: Value,"
+        "Age: Mean Age; measures: Value,Age: Median Age; measures: Value\n"
+        "2011,Town,E01000001,Total,100,39.5,38\n2011,Town,E01000002,Total,100,..,41\n",
+    )
+    with pytest.raises(ValidationError, match="goes with 'direction'"):
+        CensusOutcome(source="census", measure="mean-age", files=(path,))
+    settings = CensusOutcome(
+        source="census", measure="mean-age", files=(path,), direction="higher-is-better"
+    )
+    outcome = read_outcome("age", settings)
+    assert outcome.values.dropna().to_dict() == {"E01000001": 39.5}
+    assert outcome.direction == "higher-is-better"
+    assert outcome.missing == {"E01000002": "ks102ew.csv has no 'Mean Age' for it"}
+    assert outcome.provenance["cells"] == ["KS102EW: Mean Age"]
 
 
 def test_columns_of_ones_own_choice_are_added_up_with_ones_own_direction(tmp_path: Path) -> None:

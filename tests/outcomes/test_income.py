@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 from streetgauge.errors import InputError
@@ -25,6 +26,53 @@ def test_the_pound_sign_is_read_in_every_encoding(encoding: str, tmp_path: Path)
     assert read_outcome("i", income(path)).values.to_dict() == {"E01": 105400.0, "E02": 70480.0}
 
 
+@pytest.mark.parametrize("sign", ["", "?", "\ufffd", "ï¿½", "Â£", "\u0153", "£ "])
+def test_a_pound_sign_that_is_broken_or_absent_is_no_part_of_the_number(
+    sign: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "income.csv"
+    path.write_text((HEADER + ROWS).replace("£", sign), encoding="utf-8")
+    assert read_outcome("i", income(path)).values.to_dict() == {"E01": 105400.0, "E02": 70480.0}
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".xlsx"])
+def test_numbers_without_a_sign_are_read_from_text_and_workbook(
+    suffix: str, tmp_path: Path
+) -> None:
+    path = tmp_path / f"income{suffix}"
+    frame = pd.DataFrame({"Code": ["E01", "E02"], "Mean 2012/13": [105400, 70480.5]})
+    if suffix == ".csv":
+        frame.to_csv(path, index=False)
+    else:
+        with pd.ExcelWriter(path) as book:
+            pd.DataFrame({"About": ["Estimates"]}).to_excel(book, sheet_name="Notes")
+            frame.to_excel(book, sheet_name="LSOA", index=False, startrow=2)
+    outcome = read_outcome("i", income(path))
+    assert outcome.values.to_dict() == {"E01": 105400.0, "E02": 70480.5}
+
+
+@pytest.mark.parametrize(
+    "header", ["Mean 2012_13", "Mean 2012-13", "mean  2012/2013", "Mean_2012/13"]
+)
+@pytest.mark.parametrize("year", ["2012/13", "2012-13"])
+def test_a_year_is_the_same_however_it_is_written(header: str, year: str, tmp_path: Path) -> None:
+    path = tmp_path / "income.csv"
+    path.write_text((HEADER + ROWS).replace("Mean 2012/13", header))
+    outcome = read_outcome("i", income(path, year=year))
+    assert outcome.values.to_dict() == {"E01": 105400.0, "E02": 70480.0}
+    assert outcome.provenance["vintage"] == year
+    assert outcome.provenance["cells"] == [header]
+
+
+def test_an_area_twice_with_one_income_is_kept_once_and_with_two_refused(tmp_path: Path) -> None:
+    path = tmp_path / "income.csv"
+    path.write_text(HEADER + ROWS + ROWS)
+    assert len(read_outcome("i", income(path)).values) == 2
+    path.write_text(HEADER + ROWS + ROWS.replace("70,480", "70,490"))
+    with pytest.raises(InputError, match=r"rows 2 and 4: area 'E02' .* 70480 and 70490"):
+        read_outcome("i", income(path))
+
+
 def test_a_pound_sign_lost_to_a_question_mark_is_no_part_of_the_number(tmp_path: Path) -> None:
     path = tmp_path / "income.csv"
     path.write_text((HEADER + ROWS).replace("£", "?"))
@@ -45,7 +93,7 @@ def test_a_year_or_a_code_column_that_is_not_there_is_refused(tmp_path: Path) ->
     with pytest.raises(InputError, match="no column 'Mean 2013/14'; did you mean 'Mean 2012/13'"):
         read_outcome("i", income(path, year="2013/14"))
     path.write_text((HEADER + ROWS).replace("Code", "Area"))
-    with pytest.raises(InputError, match="no column 'Code'"):
+    with pytest.raises(InputError, match=r"no column .Code."):
         read_outcome("i", income(path))
 
 

@@ -88,6 +88,7 @@ class Study:
         empty = pd.DataFrame(columns=["area", "outcome", "fold", "score", "actual_decile"])
         self.table = empty.assign(n_locations=0) if table is None else table
         self.skips = pd.DataFrame({"reason": ["x"] * skips})
+        self.provenance = {}
 
 
 def caveats(*arguments, **more):

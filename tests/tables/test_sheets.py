@@ -130,10 +130,10 @@ def test_a_sheet_that_is_not_there_is_refused_with_the_closest(tmp_path: Path) -
         (b"", "the table is empty"),
         (b"\n\n,,\n", "the table is empty"),
         (b"\x1f\x8b\x08\x00broken", "it cannot be unpacked"),
-        (b"PK\x03\x04broken", "this is not a workbook that can be read"),
+        (b"PK\x03\x04broken", "it cannot be unpacked"),
         (b"PAR1broken", "this Parquet file is damaged"),
         (b"SQLite format 3\0broken", "the file cannot be read"),
-        (b"\xd0\xcf\x11\xe0old", "old Excel workbook"),
+        (b"\xd0\xcf\x11\xe0old", "this is not a workbook that can be read"),
         (b"\x89PNG\r\n\0\0\0", "this is not a table"),
     ],
 )

@@ -1,6 +1,6 @@
 """From locations to areas: deciles with intervals, how good they are, and what needs no picture."""
 
-from streetgauge.areas.aggregate import aggregate, equal_count, intervals
+from streetgauge.areas.aggregate import aggregate, intervals
 from streetgauge.areas.evaluate import evaluate
 from streetgauge.areas.geography import (
     area_coordinates,
@@ -9,6 +9,7 @@ from streetgauge.areas.geography import (
     write_geopackage,
 )
 from streetgauge.areas.metrics import METRICS, confusion_matrix, measure
+from streetgauge.classes import equal_count
 
 __all__ = [
     "METRICS",

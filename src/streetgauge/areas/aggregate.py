@@ -3,26 +3,33 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from streetgauge.classes import equal_count, like_counts
 from streetgauge.errors import InputError
 
-__all__ = ["aggregate", "equal_count", "intervals"]
+__all__ = ["aggregate", "cut", "intervals"]
 
 RULES = ("mean-score",)
 
 
 def aggregate(
-    predictions: pd.DataFrame, rule: str = "mean-score", classes: int = 10
+    predictions: pd.DataFrame,
+    rule: str = "mean-score",
+    classes: int = 10,
+    counts: Mapping[str, Sequence[int]] | None = None,
 ) -> pd.DataFrame:
     """Give every area the decile of the mean score of its locations.
 
     The mean scores of an outcome are cut into ``classes`` parts of equal count over all the areas
-    that have a prediction (`equal_count`): the rule "mean score" of the reference's README. The
-    order of the rows does not matter.
+    that have a prediction (`streetgauge.classes.equal_count`): the rule "mean score" of the
+    reference's README. Where the actual classes are not of equal count within the study (they were
+    cut within a nation, say) ``counts`` says so, and the parts' sizes are to each other as the
+    actual classes' (`streetgauge.classes.like_counts`). The order of the rows does not matter.
 
     Parameters
     ----------
@@ -33,6 +40,9 @@ def aggregate(
         How locations become an area; there is one rule.
     classes : int, default 10
         How many parts; 1 is worst off.
+    counts : mapping of outcome to sequence of int, optional
+        How many of the study's areas are in each actual class, 1 to ``classes``; outcomes that are
+        not in it are cut into equal counts.
 
     Returns
     -------
@@ -59,8 +69,9 @@ def aggregate(
         score=("score", "mean"),
         actual_decile=("actual_decile", "first"),
     ).reset_index()
+    sizes = counts or {}
     frame["decile"] = frame.groupby("outcome")["score"].transform(
-        lambda score: equal_count(score.to_numpy(float), classes)
+        lambda score: cut(score.to_numpy(float), classes, sizes.get(str(score.name)))
     )
     integers = ["fold", "n_locations"]
     frame[integers] = frame[integers].astype("int64")
@@ -70,36 +81,11 @@ def aggregate(
     return frame[columns]
 
 
-def equal_count(values: npt.ArrayLike, classes: int = 10) -> npt.NDArray[np.int64]:
-    """Cut values into ``classes`` parts of equal count, the lowest values in part 1.
-
-    Without ties this is ``pandas.qcut(values, classes)`` in exact integer arithmetic. Equal values
-    always share a part: the one at the middle of the positions that they take up, so that ties are
-    biased neither up nor down, and values that are all equal land in the middle part.
-
-    Parameters
-    ----------
-    values : array_like of float, shape (n,)
-        Finite values.
-    classes : int, default 10
-        How many parts.
-
-    Returns
-    -------
-    ndarray of int64, shape (n,)
-        1 to ``classes``.
-    """
-    values = np.asarray(values, dtype=float)
-    if not np.isfinite(values).all():
-        raise ValueError("values to cut must be finite")
-    ordered, inverse, counts = np.unique(values, return_inverse=True, return_counts=True)
-    first = np.cumsum(counts) - counts
-    twice_position = 2 * first + counts - 1  # twice the mean position, 0 .. 2(n - 1): an integer
-    span = 2 * (values.size - 1)
-    if span <= 0 or ordered.size == 1:
-        return np.full(values.size, math.ceil(classes / 2), dtype=np.int64)
-    part = -(-twice_position * classes // span)  # ceil
-    return np.asarray(np.maximum(part, 1)[inverse], dtype=np.int64)
+def cut(
+    values: npt.ArrayLike, classes: int = 10, counts: Sequence[int] | None = None
+) -> npt.NDArray[np.int64]:
+    """Cut values into classes of equal count, or of sizes like ``counts`` where they are given."""
+    return equal_count(values, classes) if counts is None else like_counts(values, counts)
 
 
 def intervals(areas: pd.DataFrame, coverage: float = 0.9, classes: int = 10) -> pd.DataFrame:

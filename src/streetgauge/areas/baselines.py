@@ -5,11 +5,13 @@ Both know the actual deciles of the *other* folds' areas only, exactly like the 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from streetgauge.areas.aggregate import equal_count
+from streetgauge.areas.aggregate import cut
 
 __all__ = ["constant", "nearest_areas", "nearest_scores"]
 
@@ -86,8 +88,9 @@ def nearest_areas(
     coordinates: pd.DataFrame,
     neighbours: int = 5,
     classes: int = 10,
+    counts: Sequence[int] | None = None,
 ) -> pd.Series:
-    """Give deciles to `nearest_scores` as the predictions get theirs: equal-count over all areas.
+    """Give deciles to `nearest_scores` as the predictions get theirs, cut over all areas.
 
     Rounding the mean instead would lower the MAE of *any* method by crowding its guesses into the
     middle deciles, where no tenth of the areas is at either end any more; predictions are not
@@ -101,7 +104,7 @@ def nearest_areas(
     score = nearest_scores(actual, fold, coordinates, neighbours).loc[actual.index]
     if score.isna().any() or score.empty:
         return pd.Series(pd.NA, index=actual.index, dtype="Int64")
-    return pd.Series(equal_count(score.to_numpy(), classes), index=actual.index, dtype="Int64")
+    return pd.Series(cut(score.to_numpy(), classes, counts), index=actual.index, dtype="Int64")
 
 
 def _parts(

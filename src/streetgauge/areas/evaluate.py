@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -37,6 +37,7 @@ def evaluate(
     *,
     seed: int,
     classes: int = 10,
+    counts: Mapping[str, Sequence[int]] | None = None,
     oracle: pd.DataFrame | None = None,
     predictions: pd.DataFrame | None = None,
     study_areas: Collection[str] | None = None,
@@ -59,6 +60,8 @@ def evaluate(
         Seed of the bootstrap.
     classes : int, default 10
         The highest decile.
+    counts : mapping of outcome to sequence of int, optional
+        As for `aggregate`: the baselines and the oracle are cut as the predictions are.
     oracle : DataFrame, optional
         ``location_id`` and for outcomes a column with the best possible score of each location. It
         goes through the same aggregation as the predictions; needs ``predictions``.
@@ -90,11 +93,12 @@ def evaluate(
         # One stream of chance per outcome, so that adding an outcome changes no other.
         rng = np.random.default_rng([seed, zlib.crc32(str(name).encode())])
         frame = frame.set_index("area").sort_index()
-        account = _Account(frame, coordinates, settings, classes, rng).account()
+        sizes = None if counts is None else counts.get(str(name))
+        account = _Account(frame, coordinates, settings, classes, sizes, rng).account()
         missing = None if study_areas is None else len(set(study_areas) - set(frame.index))
         account["n_areas_without_prediction"] = missing
         if oracle is not None and predictions is not None and name in oracle.columns:
-            best = _oracle_areas(str(name), oracle, predictions, settings.rule, classes)
+            best = _oracle_areas(str(name), oracle, predictions, settings.rule, classes, sizes)
             account["oracle"] = _oracle_account(frame, best, account, settings, classes, rng)
         outcomes[str(name)] = account
     return {
@@ -119,9 +123,10 @@ class _Account:
         coordinates: pd.DataFrame | None,
         settings: EvaluationSettings,
         classes: int,
+        sizes: Sequence[int] | None,
         rng: np.random.Generator,
     ) -> None:
-        self.settings, self.classes = settings, classes
+        self.settings, self.classes, self.sizes = settings, classes, sizes
         self.frame = frame
         self.known = frame["actual_decile"].notna()
         self.actual = frame.loc[self.known, "actual_decile"].to_numpy(int)
@@ -165,7 +170,7 @@ class _Account:
         guesses = {"constant": baselines.constant(actual, fold)}
         if coordinates is not None:
             guesses["nearest-areas"] = baselines.nearest_areas(
-                actual, fold, coordinates, self.settings.neighbours, self.classes
+                actual, fold, coordinates, self.settings.neighbours, self.classes, self.sizes
             )
         # With a fold that leaves nothing to train on, a baseline has no say on the same areas.
         return {
@@ -229,13 +234,19 @@ class _Account:
 
 
 def _oracle_areas(
-    outcome: str, oracle: pd.DataFrame, predictions: pd.DataFrame, rule: str, classes: int
+    outcome: str,
+    oracle: pd.DataFrame,
+    predictions: pd.DataFrame,
+    rule: str,
+    classes: int,
+    sizes: Sequence[int] | None,
 ) -> pd.Series:
     """Deciles by area if the best possible scores were predicted, from the same locations."""
     rows = predictions[predictions["outcome"] == outcome]
     best = oracle.set_index("location_id")[outcome]
     rows = rows.assign(score=rows["location_id"].map(best)).dropna(subset="score")
-    return aggregate(rows, rule, classes).set_index("area")["decile"]
+    counts = None if sizes is None else {outcome: sizes}
+    return aggregate(rows, rule, classes, counts).set_index("area")["decile"]
 
 
 def _oracle_account(

@@ -13,8 +13,21 @@ if TYPE_CHECKING:
     from streetgauge.learn.classifier import BinomialOrdinalClassifier
     from streetgauge.learn.crossvalidation import cross_validate
     from streetgauge.learn.folds import area_folds, validation_part
+    from streetgauge.learn.membership import (
+        areas_in_two_parts,
+        folds_frame,
+        never_used,
+        read_splits,
+        split_locations,
+        split_notes,
+        splits_frame,
+        stored_folds,
+    )
     from streetgauge.learn.model import Model, Predictions, fit_model
     from streetgauge.learn.network import Network
+    from streetgauge.learn.shares import take_share
+    from streetgauge.learn.splits import Split, make_splits
+    from streetgauge.learn.splitter import AreaSplit
     from streetgauge.learn.training import train_network
 
 _MODULES = {
@@ -22,23 +35,47 @@ _MODULES = {
     "validation_part": "folds",
     "cross_validate": "crossvalidation",
     "Bundle": "bundle",
+    "areas_in_two_parts": "membership",
+    "folds_frame": "membership",
+    "never_used": "membership",
+    "read_splits": "membership",
+    "split_locations": "membership",
+    "split_notes": "membership",
+    "splits_frame": "membership",
+    "stored_folds": "membership",
     "Model": "model",
     "Predictions": "model",
     "fit_model": "model",
     "Network": "network",
+    "Split": "splits",
+    "make_splits": "splits",
+    "AreaSplit": "splitter",
+    "take_share": "shares",
     "train_network": "training",
     "BinomialOrdinalClassifier": "classifier",
 }
 
 __all__ = [
+    "AreaSplit",
     "BinomialOrdinalClassifier",
     "Bundle",
     "Model",
     "Network",
     "Predictions",
+    "Split",
     "area_folds",
+    "areas_in_two_parts",
     "cross_validate",
     "fit_model",
+    "folds_frame",
+    "make_splits",
+    "never_used",
+    "read_splits",
+    "split_locations",
+    "split_notes",
+    "splits_frame",
+    "stored_folds",
+    "take_share",
     "train_network",
     "validation_part",
 ]

@@ -13,14 +13,13 @@ is computed from log p and log(1 - p), which stay finite where p itself rounds t
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import TYPE_CHECKING
 
 import numpy as np
+import torch
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import gammaln, log_expit
-
-if TYPE_CHECKING:
-    from torch import Tensor
+from torch import Tensor
+from torch.nn.functional import logsigmoid
 
 __all__ = ["log_probabilities", "loss", "negative_log_likelihood", "probabilities"]
 
@@ -39,13 +38,12 @@ def log_probabilities(h: Tensor, classes: int = 10) -> Tensor:
     -------
     Tensor, shape [..., K]
         ``log P(k)`` for k = 1..K; finite, with finite gradients, for any |h| up to 1e4 and beyond.
+        In float32 they are off by less than 1e-6 (K of 10) or 1e-5 (K of 100), as a share of
+        those that are larger than 1.
     """
-    import torch
-
-    h = _at_least_float32(h)
+    h = at_least_float32(h)
     successes = torch.arange(classes, dtype=h.dtype, device=h.device)
-    constants = torch.tensor(_log_binomials(classes), dtype=h.dtype, device=h.device)
-    return constants + _log_power(h.unsqueeze(-1), successes, classes)
+    return _constants(classes, h.dtype, h.device) + _log_power(h.unsqueeze(-1), successes, classes)
 
 
 def negative_log_likelihood(h: Tensor, target: Tensor, classes: int = 10) -> Tensor:
@@ -64,13 +62,10 @@ def negative_log_likelihood(h: Tensor, target: Tensor, classes: int = 10) -> Ten
     -------
     Tensor, shape of `h`
     """
-    import torch
-
-    h = _at_least_float32(h)
+    h = at_least_float32(h)
     known = ~target.isnan()
     successes = torch.where(known, target - 1, 0).to(h)
-    constants = torch.tensor(_log_binomials(classes), dtype=h.dtype, device=h.device)
-    chosen = constants[successes.long()]
+    chosen = _constants(classes, h.dtype, h.device)[successes.long()]
     return torch.where(known, -chosen - _log_power(h, successes, classes), 0)
 
 
@@ -93,13 +88,15 @@ def loss(h: Tensor, target: Tensor, weight: Tensor | None = None, classes: int =
     Tensor, shape [M]
         0 for an outcome without any weight.
     """
-    import torch
+    return weighted_mean(negative_log_likelihood(h, target, classes), target, weight)
 
-    each = negative_log_likelihood(h, target, classes)
-    known = (~target.isnan()).to(each)
-    weight = known if weight is None else torch.where(known > 0, weight, 0).to(each)
+
+def weighted_mean(each: Tensor, target: Tensor, weight: Tensor | None = None) -> Tensor:
+    """Average losses [N, M] over the labels of each outcome, weighted: [M]; 0 without weight."""
+    known = ~target.isnan()
+    weight = known.to(each) if weight is None else torch.where(known, weight, 0).to(each)
     total = weight.sum(0)
-    return (weight * each).sum(0) / torch.where(total > 0, total, 1)
+    return (weight * torch.where(known, each, 0)).sum(0) / torch.where(total > 0, total, 1)
 
 
 def probabilities(h: ArrayLike, classes: int = 10) -> NDArray[np.float64]:
@@ -126,8 +123,6 @@ def probabilities(h: ArrayLike, classes: int = 10) -> NDArray[np.float64]:
 
 def _log_power(h: Tensor, successes: Tensor, classes: int) -> Tensor:
     """Log of p^s (1 - p)^(K - 1 - s); both logarithms apart, for each is exact at its own end."""
-    from torch.nn.functional import logsigmoid
-
     return successes * logsigmoid(h) + (classes - 1 - successes) * logsigmoid(-h)
 
 
@@ -142,5 +137,13 @@ def _log_binomials(classes: int) -> NDArray[np.float64]:
     return result
 
 
-def _at_least_float32(h: Tensor) -> Tensor:
+@lru_cache
+def _constants(classes: int, dtype: torch.dtype, device: torch.device) -> Tensor:
+    """Put `_log_binomials` where the scores are; once, for it would hold up every step."""
+    with torch.inference_mode(False):  # whoever asks first, training can use it
+        return torch.tensor(_log_binomials(classes), dtype=dtype, device=device)
+
+
+def at_least_float32(h: Tensor) -> Tensor:
+    """Lift half precision to float32, and leave the rest."""
     return h.float() if h.dtype.itemsize < 4 else h

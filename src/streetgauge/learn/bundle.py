@@ -1,14 +1,15 @@
 """A bundle: the directory with a trained model and all that is needed to use it elsewhere.
 
 ``weights.safetensors`` holds the networks, the standardisation and the calibration; ``bundle.json``
-says what they are; ``card.md`` says it to a person. Nothing in it is code, and reading runs none.
+says what they are; ``README.md`` says it to a person, and to the Hugging Face Hub. Nothing in it is
+code, and reading runs none.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -20,19 +21,22 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 import streetgauge
-from streetgauge.errors import InputError
+from streetgauge.errors import InputError, closest
 from streetgauge.files import atomic_directory, sha256_of, write_json, write_text
 from streetgauge.learn._card import write_card
 from streetgauge.learn.model import Model, Predictions, TrainingRecord
 from streetgauge.learn.network import Network
-from streetgauge.learn.scoring import Standardisation
+from streetgauge.learn.reading import Standardisation
 from streetgauge.settings import Device, TrainSettings
 
-__all__ = ["Bundle"]
+__all__ = ["CARD", "DESCRIPTION", "FILES", "WEIGHTS", "Bundle"]
 
 FORMAT = "streetgauge-bundle"
-FORMAT_VERSION = 1
-WEIGHTS, DESCRIPTION, CARD = "weights.safetensors", "bundle.json", "card.md"
+# 1: a card.md, no metrics, no licence, only networks of the paper's two kinds. 2: as here.
+FORMAT_VERSION = 2
+WEIGHTS, DESCRIPTION, CARD = FILES = ("weights.safetensors", "bundle.json", "README.md")
+# What the settings of version 1 did not have to say.
+_SETTINGS_OF_1 = {"pooling": "mean", "members": 1, "head": "binomial", "dropout": 0.0}
 
 
 @dataclass(frozen=True)
@@ -53,12 +57,16 @@ class Bundle:
         With which seed.
     stamp : str
         Hash of all that it was made from.
-    training : TrainingRecord
-        On how much, and the figures on the validation part.
+    training : TrainingRecord or None
+        On how much, and the figures on the validation part; None if it was not trained here.
     source : mapping
-        Where features and labels come from, as JSON: ``backbone``, ``weights_sha256``,
-        ``transform``, ``views`` (names), ``licence``, and ``outcomes`` (per outcome its label,
-        direction, publisher, licence ...). Whatever is given is kept.
+        Where features and labels come from, as JSON: ``study``; of the backbone ``backbone``,
+        ``weights_sha256``, ``transform``, ``licence`` and ``views`` (names); and ``outcomes`` (per
+        outcome its label, direction, publisher, licence, vintage ...). Whatever is given is kept.
+    metrics : mapping, optional
+        How good the study's predictions of held-out areas were, as in ``metrics.json``.
+    licence : str, optional
+        What allows the use of the bundle itself (SPDX).
     code_version : str
         Version of this package that trained it.
     """
@@ -69,8 +77,10 @@ class Bundle:
     settings: TrainSettings
     seed: int
     stamp: str
-    training: TrainingRecord
+    training: TrainingRecord | None
     source: Mapping[str, Any] = field(default_factory=dict)
+    metrics: Mapping[str, Any] | None = None
+    licence: str | None = None
     code_version: str = streetgauge.__version__
 
     @property
@@ -87,6 +97,93 @@ class Bundle:
     def views(self) -> tuple[str, ...]:
         """Names of the views that it was trained on; empty if they are not known."""
         return tuple(map(str, self.source.get("views") or ()))
+
+    def pick(self, outcomes: Sequence[str]) -> Self:
+        """Give the same bundle with these outcomes only, in this order.
+
+        Raises
+        ------
+        InputError
+            If it has no outcome of a name.
+        """
+        for outcome in outcomes:
+            if outcome not in self.outcomes:
+                step = closest(outcome, self.outcomes)
+                raise InputError(f"outcome {outcome!r}", "the bundle does not have it", step)
+        places = [self.outcomes.index(outcome) for outcome in outcomes]
+        if places == list(range(len(self.outcomes))):
+            return self
+        training = self.training and self.training.pick(places)
+        return replace(
+            self, model=self.model.pick(places), outcomes=tuple(outcomes), training=training
+        )
+
+    def compare(
+        self,
+        subject: object,
+        *,
+        dimension: int,
+        backbone: str,
+        weights_sha256: str = "",
+        transform: str = "",
+        views: Sequence[str] = (),
+    ) -> list[str]:
+        """Refuse features that the bundle does not know; say what is different but can be used.
+
+        Parameters
+        ----------
+        subject : object
+            Named in errors: where the features are.
+        dimension, backbone, weights_sha256, transform, views
+            Of these features; what is empty, there or in the bundle, is not compared.
+
+        Returns
+        -------
+        list of str
+            Sentences about views that are not those that the bundle was trained on.
+
+        Raises
+        ------
+        InputError
+            If backbone, its weights or the dimension differ, or no view has a name in common.
+        """
+        said = self.source
+        if self.backbone and backbone and backbone != self.backbone:
+            raise InputError(
+                subject,
+                f"its features come from {backbone!r}, and the bundle knows those of "
+                f"{self.backbone!r}",
+                f"extract them with {self.backbone!r}, or take a bundle made with {backbone!r}",
+            )
+        if dimension != self.dimension:
+            raise InputError(
+                subject,
+                f"it has {dimension} features a view, and the bundle knows {self.dimension}",
+                f"extract them with {self.backbone!r}" if self.backbone else "",
+            )
+        known = str(said.get("weights_sha256") or "")
+        made = backbone not in ("table", "simulated")  # else the hash is of this city's own file
+        if made and known and weights_sha256 and known != weights_sha256:
+            raise InputError(
+                subject,
+                f"{backbone!r} had other weights here (sha256 {weights_sha256[:12]}..) than for "
+                f"the bundle ({known[:12]}..)",
+                "extract the features again with the bundle's weights",
+            )
+        notes = []
+        rule = str(said.get("transform") or "")
+        if made and rule and transform and _same_json(rule) != _same_json(transform):
+            notes.append("pictures were prepared otherwise than for the bundle: see `transform`")
+        if views and self.views and tuple(views) != self.views:
+            theirs, ours = ", ".join(self.views), ", ".join(views)
+            if not set(views) & set(self.views):
+                raise InputError(
+                    subject,
+                    f"its views are {ours}, and the bundle was trained on {theirs}",
+                    "name the views as the bundle does",
+                )
+            notes.append(f"views {ours}, where the bundle was trained on {theirs}")
+        return notes
 
     def predict(
         self,
@@ -182,8 +279,10 @@ class Bundle:
                 settings=TrainSettings.model_validate(said["settings"]),
                 seed=said["seed"],
                 stamp=said["stamp"],
-                training=TrainingRecord(**said["training"]),
+                training=_record(said["training"]),
                 source=said["source"],
+                metrics=said.get("metrics"),
+                licence=said.get("licence"),
                 code_version=said["code_version"],
             )
         except (KeyError, TypeError, ValueError) as error:
@@ -204,8 +303,10 @@ class Bundle:
             "settings": self.settings.model_dump(mode="json"),
             "seed": self.seed,
             "stamp": self.stamp,
-            "training": asdict(self.training),
+            "training": None if self.training is None else asdict(self.training),
             "source": dict(self.source),
+            "metrics": None if self.metrics is None else dict(self.metrics),
+            "licence": self.licence,
             "calibration": {
                 outcome: {"a": a, "b": b}
                 for outcome, (a, b) in zip(
@@ -215,6 +316,18 @@ class Bundle:
             "weights": {"file": WEIGHTS, "sha256": sha256},
             "code_version": self.code_version,
         }
+
+
+def _record(said: Mapping[str, Any] | None) -> TrainingRecord | None:
+    return None if said is None else TrainingRecord(**said)
+
+
+def _same_json(text: str) -> object:
+    """Read what a rule says, whatever the order and the spaces in which it was written."""
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError:
+        return text
 
 
 def _first_line(error: Exception) -> str:
@@ -249,6 +362,8 @@ def _read_description(file: Path) -> dict[str, Any]:
             f"its format version is {version!r}, and this version reads up to {FORMAT_VERSION}",
             "upgrade streetgauge",
         )
+    if version == 1 and isinstance(said.get("settings"), dict):
+        said["settings"] = _SETTINGS_OF_1 | said["settings"]
     return said
 
 
@@ -266,7 +381,8 @@ def _read_model(file: Path, said: Mapping[str, Any]) -> Model:
     except SafetensorError as error:
         raise InputError(file, f"this is no safetensors file: {error}") from None
     networks, dimension = len(said["outcomes"]), said["dimension"]
-    network = Network(dimension, range(networks), said["settings"]["network"])
+    settings = TrainSettings.model_validate(said["settings"])
+    network = Network.of(settings, dimension, range(networks), said["classes"])
     shapes = {f"network.{name}": tuple(x.shape) for name, x in network.state_dict().items()}
     shapes |= {f"standardisation.{name}": (dimension,) for name in ("mean", "sd")}
     shapes["calibration"] = (networks, 2)

@@ -13,6 +13,10 @@ itself, h' = a + b h, in two steps:
    always too sure of what it has learnt from (Platt 1999, with the binomial likelihood). A slope
    near 1 is more likely chance than scale, a far one is not: hence a penalty with the logarithm of
    a heavy-tailed (Student) density.
+
+Where areas are few, an offset seen in them is chance as well: it has a penalty that weighs as `RIDGE`
+areas do. A network that was tuned from a trained one is first put on that one's scale, by the mean
+and the spread of both on locations that need no label (`_anchor`); the two steps then correct it.
 """
 
 from __future__ import annotations
@@ -48,7 +52,12 @@ class Scored:
 
 
 def calibrate(
-    training: Scored, validation: Scored, *, areas: int, classes: int = 10
+    training: Scored,
+    validation: Scored,
+    *,
+    areas: int,
+    training_areas: int | None = None,
+    classes: int = 10,
 ) -> tuple[float, float]:
     """Find a and b > 0 that put ``a + b * score`` on the scale of the outcome.
 
@@ -59,6 +68,9 @@ def calibrate(
     areas : int
         In how many areas the validation locations lie. Locations of one area tell the same
         story, so the data weigh against the penalty with the number of areas.
+    training_areas : int, optional
+        In how many areas the training locations lie: few say little of the offset, too. Without
+        it the offset has no penalty.
     classes : int
         K.
 
@@ -67,7 +79,14 @@ def calibrate(
     a, b : float
         0 and 1 where there are no labels.
     """
-    shift = _most_likely(_Likelihood(training, classes).of_shift)
+    seen = _Likelihood(training, classes)
+    held = 0.0 if training_areas is None else RIDGE / max(training_areas, 1)
+
+    def of_shift(shift: Floats) -> tuple[float, Floats]:
+        value, gradient = seen.of_shift(shift)
+        return value + held * float(shift @ shift), gradient + 2 * held * shift
+
+    shift = _most_likely(of_shift)
     likelihood = _Likelihood(validation, classes)
     share = RIDGE / max(areas, 1)
 

@@ -2,25 +2,42 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal, Self
+import warnings
+from pathlib import Path
+from typing import Any, Self
 
 import numpy as np
+import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.utils import Tags, check_random_state
 from sklearn.utils.multiclass import check_classification_targets
-from sklearn.utils.validation import (
-    _check_sample_weight,
-    check_consistent_length,
-    check_is_fitted,
-    validate_data,
-)
+from sklearn.utils.validation import check_is_fitted, validate_data
 
+from streetgauge.learn._inputs import (
+    codes_of,
+    plain,
+    present_views,
+    scale_of,
+    value_errors,
+    weights_of,
+)
+from streetgauge.learn._seeds import derive_seed
+from streetgauge.learn.bundle import Bundle
+from streetgauge.learn.folds import validation_part
 from streetgauge.learn.model import Predictions, fit_model
-from streetgauge.settings import Device, TrainSettings
+from streetgauge.learn.scoring import LOCATIONS_AT_A_TIME
+from streetgauge.learn.splits import Split
+from streetgauge.settings import TrainSettings
 
 __all__ = ["BinomialOrdinalClassifier"]
 
 _DEFAULTS = TrainSettings()
+# The parameters that are settings of a study's [train] too.
+_SETTINGS = (
+    "network", "pooling", "head", "dropout", "epochs", "batch", "learning_rate", "schedule",
+    "weight_decay", "noise", "patience", "components", "precision", "memory", "device",
+)  # fmt: skip
 
 
 class BinomialOrdinalClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
@@ -34,10 +51,16 @@ class BinomialOrdinalClassifier(ClassifierMixin, BaseEstimator):  # type: ignore
     n_views : int
         Views of a sample in a flat `X` of shape [n, n_views * features]; not looked at where `X`
         has three dimensions.
-    network : {"paper-2019", "port-2020"}
-        With or without batch norm.
-    epochs, batch, learning_rate, weight_decay, noise, patience, device
-        As in the settings of a study, with the same defaults.
+    classes : sequence, optional
+        The whole scale in its order, worst first. Without it the scale is what `fit` finds in
+        ``y``: the categories of an ordered pandas Categorical in their order, else the sorted
+        labels. Give it where a part of the data may lack a class, as a fold may.
+    head : str
+        What makes classes of the network's output: "binomial", or another of
+        `streetgauge.learn.heads`.
+    network, pooling, dropout, epochs, batch, learning_rate, schedule, weight_decay, noise, \
+patience, components, precision, memory, device
+        As in the ``[train]`` settings of a study, with the same defaults.
     validation : float
         Share of the groups (samples, if there are none) that only say when to stop, and on which
         the score is calibrated.
@@ -47,13 +70,25 @@ class BinomialOrdinalClassifier(ClassifierMixin, BaseEstimator):  # type: ignore
     Attributes
     ----------
     classes_ : array, shape [K]
-        The classes in their (sorted) order, which is taken to be the order of the scale.
+        The classes in the order of the scale.
     n_features_in_ : int
         Columns of a flat `X`; features of a view where `X` has three dimensions.
+    feature_names_in_ : array of str
+        Names of the columns, where `X` is a frame.
     model_ : Model
         What was trained.
     record_ : TrainingRecord
         On how much, with figures on the validation part.
+
+    Notes
+    -----
+    A view whose features are all NaN is absent, and nothing is put in its place; any other NaN is
+    refused. An `X` of float32 or float16 is used where it lies: a memory map is read batch by
+    batch. Other types are copied to float32.
+
+    Samples are predicted in blocks of fixed size, for how a product is blocked shows in its last
+    bits: so a sample with all its views gets the same score whatever it is predicted together
+    with, and one sample takes as long as a block.
 
     Examples
     --------
@@ -70,25 +105,41 @@ class BinomialOrdinalClassifier(ClassifierMixin, BaseEstimator):  # type: ignore
         self,
         n_views: int = 1,
         *,
-        network: Literal["paper-2019", "port-2020"] = _DEFAULTS.network,
+        classes: Any = None,
+        head: str = _DEFAULTS.head,
+        network: str = _DEFAULTS.network,
+        pooling: str = _DEFAULTS.pooling,
+        dropout: float = _DEFAULTS.dropout,
         epochs: int = _DEFAULTS.epochs,
         batch: int = _DEFAULTS.batch,
         learning_rate: float = _DEFAULTS.learning_rate,
+        schedule: str = _DEFAULTS.schedule,
         weight_decay: float = _DEFAULTS.weight_decay,
         noise: float = _DEFAULTS.noise,
         patience: int = _DEFAULTS.patience,
+        components: int | None = _DEFAULTS.components,
+        precision: str = _DEFAULTS.precision,
+        memory: float = _DEFAULTS.memory,
         validation: float = 0.15,
-        device: Device = "auto",
+        device: str = _DEFAULTS.device,
         random_state: Any = None,
     ) -> None:
         self.n_views = n_views
+        self.classes = classes
+        self.head = head
         self.network = network
+        self.pooling = pooling
+        self.dropout = dropout
         self.epochs = epochs
         self.batch = batch
         self.learning_rate = learning_rate
+        self.schedule = schedule
         self.weight_decay = weight_decay
         self.noise = noise
         self.patience = patience
+        self.components = components
+        self.precision = precision
+        self.memory = memory
         self.validation = validation
         self.device = device
         self.random_state = random_state
@@ -105,13 +156,14 @@ class BinomialOrdinalClassifier(ClassifierMixin, BaseEstimator):  # type: ignore
         Parameters
         ----------
         X : array, shape [n, views, features] or [n, n_views * features]
-            Features; standardised here.
+            Features; standardised here. A view that is all NaN is absent.
         y : array, shape [n]
-            Classes whose sorted order is the order of the scale; at least two.
+            Classes, at least two.
         groups : array, shape [n], optional
             Areas: none is both learnt from and used to stop.
         sample_weight : array, shape [n], optional
-            On top of the weights that let every class count the same.
+            On top of the weights that let every class count the same. A sample of weight 0 is as
+            good as absent.
 
         Returns
         -------
@@ -120,35 +172,30 @@ class BinomialOrdinalClassifier(ClassifierMixin, BaseEstimator):  # type: ignore
         Raises
         ------
         ValueError
-            If `X` or `y` cannot be used.
+            If `X`, `y`, `groups`, `sample_weight` or a parameter cannot be used.
         """
-        features, y = validate_data(
-            self, X, y, dtype=np.float32, allow_nd=True, ensure_min_samples=2, order="C"
-        )
-        check_classification_targets(y)
-        self.classes_, codes = np.unique(y, return_inverse=True)
-        if len(self.classes_) < 2:
-            raise ValueError("y has one class only; a scale needs at least two classes")
-        if groups is None:
-            areas = np.arange(len(codes))
-        else:
-            check_consistent_length(features, groups)
-            areas = np.asarray(groups)
-        weight = None if sample_weight is None else _check_sample_weight(sample_weight, features)
-        views = self._views(features)
-        self.model_, self.record_ = fit_model(
-            views,
-            np.ones(views.shape[:2], np.bool_),
-            (codes + 1).astype(np.float32)[:, np.newaxis],
-            areas,
-            np.arange(len(codes)),
-            ["y"],
-            self._settings(),
-            validation=self.validation,
-            seed=self._seed(),
-            classes=len(self.classes_),
-            sample_weight=weight,
-        )
+        scale = scale_of(y) if self.classes is None else list(self.classes)
+        views, labels = self._read(X, y=y, reset=True)
+        present = present_views(views)
+        code = self._encode(labels, scale)
+        areas = codes_of(groups, views)
+        weight = weights_of(sample_weight, views)
+        target = (code + 1).astype(np.float32)[:, np.newaxis]
+        seed = self._seed_of_fit = self._seed()
+        with value_errors():
+            settings = self._settings()
+            self.model_, self.record_ = fit_model(
+                views,
+                present,
+                target,
+                areas,
+                self._split(areas, target, weight, seed),
+                ["y"],
+                settings,
+                seed=seed,
+                classes=len(self.classes_),
+                sample_weight=weight,
+            )
         return self
 
     def predict(self, X: ArrayLike) -> NDArray[Any]:
@@ -162,40 +209,192 @@ class BinomialOrdinalClassifier(ClassifierMixin, BaseEstimator):  # type: ignore
         return self._said(X).probabilities[:, 0]
 
     def decision_function(self, X: ArrayLike) -> NDArray[np.float64]:
-        """Score samples: one number, higher for higher classes, however many classes: [n]."""
+        """Give the log-probability of every class, [n, K]; of two classes the log-odds, [n].
+
+        The one score that orders all samples is what `score_samples` gives.
+        """
+        p = self._said(X).probabilities[:, 0]
+        logs: NDArray[np.float64] = np.log(np.maximum(p, np.finfo(np.float64).tiny))
+        return logs[:, 1] - logs[:, 0] if p.shape[1] == 2 else logs
+
+    def score_samples(self, X: ArrayLike) -> NDArray[np.float64]:
+        """Score samples: one number, higher for higher classes, however many classes: [n].
+
+        With the binomial head it is the logit of the expected share of the scale.
+        """
         return self._said(X).score[:, 0]
+
+    def save(self, directory: Path | str) -> None:
+        """Write the fitted classifier to a new directory, as a bundle: no pickle, and no code.
+
+        Raises
+        ------
+        ValueError
+            If its classes are of a type that JSON does not have.
+        """
+        check_is_fitted(self)
+        about = {
+            "classes": self.classes_.tolist(),
+            "dtype": self.classes_.dtype.str,
+            "n_views": int(self.n_views),
+            "n_features_in": int(self.n_features_in_),
+            "feature_names_in": getattr(self, "feature_names_in_", np.empty(0)).tolist(),
+            "validation": float(self.validation),
+        }
+        kinds = {type(label) for label in about["classes"]}
+        if not kinds <= {str, int, float, bool}:
+            raise ValueError(f"classes of type {kinds.pop().__name__} cannot be written to a file")
+        bundle = Bundle(
+            self.model_, ("y",), "all", self._settings(), self._seed_of_fit, "", self.record_,
+            {"classifier": about},
+        )  # fmt: skip
+        with value_errors():
+            bundle.save(Path(directory))
+
+    @classmethod
+    def load(cls, directory: Path | str) -> Self:
+        """Read what `save` has written.
+
+        Raises
+        ------
+        ValueError
+            If the directory holds no such bundle.
+        """
+        with value_errors():
+            bundle = Bundle.load(Path(directory))
+        about = bundle.source.get("classifier")
+        if not isinstance(about, dict):
+            raise ValueError(f"{directory}: this bundle was not written by {cls.__name__}.save")
+        scale = np.asarray(about["classes"], np.dtype(about["dtype"]))
+        settings = {name: getattr(bundle.settings, name) for name in _SETTINGS}
+        made = cls(
+            about["n_views"],
+            classes=about["classes"],
+            validation=about["validation"],
+            random_state=bundle.seed,
+            **settings,
+        )
+        made.classes_, made.n_features_in_ = scale, about["n_features_in"]
+        if about["feature_names_in"]:
+            made.feature_names_in_ = np.asarray(about["feature_names_in"], object)
+        made.model_, made.record_, made._seed_of_fit = bundle.model, bundle.training, bundle.seed  # type: ignore[assignment]
+        return made
+
+    def __sklearn_tags__(self) -> Tags:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.three_d_array = True
+        # Of one view only, an absent one leaves nothing to predict from.
+        tags.input_tags.allow_nan = self.n_views != 1
+        return tags
 
     def _said(self, X: ArrayLike) -> Predictions:
         check_is_fitted(self)
-        features = validate_data(self, X, dtype=np.float32, allow_nd=True, order="C", reset=False)
-        views = self._views(features)
-        return self.model_.predict(views, np.ones(views.shape[:2], np.bool_), device=self.device)
+        views, _ = self._read(X, reset=False)
+        rows = np.zeros(-(-len(views) // LOCATIONS_AT_A_TIME) * LOCATIONS_AT_A_TIME, np.int64)
+        rows[: len(views)] = np.arange(len(views))  # the last block is filled up with the first row
+        with value_errors():
+            device = self._settings().device
+            said = self.model_.predict(views, present_views(views), rows, device)
+        return Predictions(said.score[: len(views)], said.probabilities[: len(views)])
 
-    def _views(self, X: NDArray[np.float32]) -> NDArray[np.float32]:
-        if X.ndim == 3:
-            return X
-        if X.ndim != 2 or X.shape[1] % self.n_views:
+    def _read(
+        self, X: ArrayLike, *, y: ArrayLike | str = "no_validation", reset: bool
+    ) -> tuple[NDArray[Any], NDArray[Any]]:
+        """Give views [n, V, D], where it is possible without a copy, and labels [n]."""
+        apart = np.ndim(X) == 3 if isinstance(X, np.ndarray | list) else False
+        checked = validate_data(
+            self,
+            X,
+            y,
+            reset=reset,
+            dtype=[np.float32, np.float16],
+            order="C",
+            ensure_all_finite=False,
+            ensure_2d=not apart,
+            allow_nd=apart,
+            ensure_min_samples=2 if reset else 1,
+        )
+        array, labels = checked if reset else (checked, np.empty(0))
+        if not apart:
+            if not isinstance(self.n_views, int | np.integer) or self.n_views < 1:
+                raise ValueError(f"n_views={self.n_views!r} is no number of views")
+            if array.shape[1] % self.n_views:
+                raise ValueError(
+                    f"X has {array.shape[1]} columns, which are not the features of "
+                    f"n_views={self.n_views!r} views"
+                )
+            return array.reshape(len(array), self.n_views, -1), labels
+        if reset:
+            self.n_features_in_ = array.shape[2]
+        elif array.shape[2] != self.n_features_in_:
             raise ValueError(
-                f"X of shape {X.shape} is neither [n, views, features] nor flat with "
-                f"n_views={self.n_views}"
+                f"X has {array.shape[2]} features a view, but "
+                f"{type(self).__name__} is expecting {self.n_features_in_} features a view"
             )
-        return X.reshape(len(X), self.n_views, -1)
+        return array, labels
+
+    def _encode(self, labels: NDArray[Any], scale: list[Any] | None) -> NDArray[np.int64]:
+        """Set ``classes_``; give the place of every label on the scale, 0..K - 1."""
+        check_classification_targets(labels)
+        if scale is None:
+            self.classes_, code = np.unique(labels, return_inverse=True)
+        else:
+            index = pd.Index(scale)
+            if not index.is_unique:
+                twice = plain(index[index.duplicated()][0])
+                raise ValueError(f"classes names {twice!r} more than once")
+            code = index.get_indexer(labels)
+            if (code < 0).any():
+                row = int(np.argmax(code < 0))
+                raise ValueError(
+                    f"y[{row}] is {plain(labels[row])!r}, which is none of classes={list(scale)!r}"
+                )
+            self.classes_ = np.asarray(scale)
+        if len(self.classes_) < 2 or len(np.unique(code)) < 2:
+            raise ValueError("y has one class only; at least two classes are needed")
+        return np.asarray(code, np.int64)
+
+    def _split(
+        self, areas: NDArray[np.int64], target: NDArray[np.float32], weight: Any, seed: int
+    ) -> Split:
+        """Part the samples that weigh anything: what is learnt from, and what says when to stop."""
+        if not 0 < self.validation < 1:
+            raise ValueError(f"validation={self.validation!r} is no share between 0 and 1")
+        rows = np.arange(len(areas)) if weight is None else np.flatnonzero(weight > 0)
+        if len(np.unique(areas[rows])) < 2:
+            raise ValueError(
+                "all samples that weigh anything are of one group; at least two are needed, to "
+                "learn from one and to know from the other when to stop"
+            )
+        held = validation_part(
+            areas[rows], target[rows], self.validation, derive_seed(seed, "validation")
+        )
+        learnt = np.unique(target[rows[~held]])
+        if len(learnt) < 2:
+            raise ValueError(
+                "the groups that are learnt from are all of one class; give more groups, or take a "
+                f"smaller share than validation={self.validation}"
+            )
+        lost = np.setdiff1d(np.unique(target[rows]), learnt)
+        if len(lost):
+            names = ", ".join(repr(plain(self.classes_[int(k) - 1])) for k in lost)
+            warnings.warn(
+                f"class {names} is only in groups that say when to stop, and is not learnt from; "
+                f"give more groups, or take a smaller share than validation={self.validation}",
+                UserWarning,
+                stacklevel=3,
+            )
+        return Split("all", 0, rows[~held], rows[held], rows[:0])
 
     def _settings(self) -> TrainSettings:
-        return TrainSettings(
-            network=self.network,
-            epochs=self.epochs,
-            batch=self.batch,
-            learning_rate=float(self.learning_rate),
-            weight_decay=float(self.weight_decay),
-            noise=float(self.noise),
-            patience=self.patience,
-            device=self.device,
-        )
+        given = {}
+        for name in _SETTINGS:
+            value = plain(getattr(self, name))
+            whole_float = isinstance(getattr(_DEFAULTS, name), float) and type(value) is int
+            given[name] = float(value) if whole_float else value
+        return TrainSettings(**given)
 
     def _seed(self) -> int:
-        from sklearn.utils import check_random_state
-
         if isinstance(self.random_state, int | np.integer):
             return int(self.random_state)
         return int(check_random_state(self.random_state).randint(2**31 - 1))

@@ -1,4 +1,4 @@
-"""Out-of-fold predictions for every location, a bundle per fold, and one on everything."""
+"""Predictions of every split's test part, and a bundle of each."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import json
 import logging
 import shutil
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -18,8 +18,11 @@ from torch.utils.tensorboard import SummaryWriter
 from streetgauge.devices import choose_device, working_threads
 from streetgauge.errors import InputError
 from streetgauge.files import digest, write_text
-from streetgauge.learn.bundle import Bundle
-from streetgauge.learn.model import derive_seed, fit_model
+from streetgauge.learn._seeds import derive_seed
+from streetgauge.learn.bundle import DESCRIPTION, Bundle
+from streetgauge.learn.checkpoint import Checkpoint
+from streetgauge.learn.model import Model, fit_model
+from streetgauge.learn.splits import Split
 from streetgauge.learn.training import EpochFigures
 from streetgauge.progress import Advance, Progress, silent
 from streetgauge.settings import TrainSettings
@@ -29,18 +32,18 @@ __all__ = ["cross_validate"]
 log = logging.getLogger(__name__)
 Rows = NDArray[np.int64]
 
+CHECKPOINTS = "checkpoints"
+
 
 @dataclass(frozen=True)
 class _Locations:
-    """All arrays by location, in the order given; `order` is that of the sorted location_ids."""
+    """All arrays by row of the feature store; rows that are no location of the study are empty."""
 
     features: NDArray[np.float32]
     present: NDArray[np.bool_]
     deciles: NDArray[np.float32]
     areas: NDArray[Any]
     ids: NDArray[Any]
-    fold: Rows
-    order: Rows
 
 
 @dataclass(frozen=True)
@@ -49,12 +52,12 @@ class _Run:
 
     outcomes: tuple[str, ...]
     settings: TrainSettings
-    validation: float
     seed: int
     directory: Path
     stamp: str
     source: dict[str, Any]
     classes: int
+    start: Model | None
 
 
 def cross_validate(
@@ -63,50 +66,54 @@ def cross_validate(
     deciles: ArrayLike,
     areas: ArrayLike,
     location_ids: ArrayLike,
-    fold: ArrayLike,
+    splits: Sequence[Split],
     *,
     outcomes: Sequence[str],
     settings: TrainSettings,
-    validation: float,
     seed: int,
     directory: Path,
     stamp: str,
+    rows: ArrayLike | None = None,
     source: dict[str, Any] | None = None,
+    start: Model | None = None,
     progress: Progress = silent,
     classes: int = 10,
 ) -> pd.DataFrame:
-    """Train on all folds but one, predict that one, for each fold; then train on everything.
+    """Train on the training part of every split, and predict its test part.
 
-    Each part has its own seed and its own bundle, written at once when it is trained. A part whose
-    bundle is there with the same stamp is not trained again; predictions always come from the
-    bundle, so that a run that was killed and goes on gives the same bytes as one that was not.
+    Each split has its own seed and its own bundle, written at once when it is trained. A split
+    whose bundle is there with the same stamp is not trained again, one that was interrupted goes
+    on from its checkpoint, and predictions always come from the bundle: a run that was killed and
+    goes on gives the same bytes as one that was not.
 
     Parameters
     ----------
-    features : array of float32, shape [N, V, D]
-        May be a memory map; rows in any order.
-    present : array of bool, shape [N, V]
+    features : array of float32, shape [R, V, D]
+        May be a memory map.
+    present : array of bool, shape [R, V]
         Which views are there, at least one of every location.
     deciles : array, shape [N, M]
         Classes 1..K of the location's area, NaN where missing.
     areas, location_ids : array of str, shape [N]
-        Keys of the rows.
-    fold : array of int, shape [N]
-        Folds 1..k, see `area_folds`.
+        Keys of the locations.
+    splits : sequence of Split
+        Positions among the N locations; see `make_splits`.
     outcomes : sequence of str, length M
         Names of the columns of `deciles`.
     settings : TrainSettings
         How to train.
-    validation : float
-        Share of the training areas that only early stopping and calibration see.
     seed : int
         Same inputs and seed, same predictions, whatever the order of the rows.
     directory : Path
-        Where ``fold-1``.., ``all``, ``history.jsonl`` and ``logs`` go.
+        Where the bundles, ``history.jsonl`` and ``logs`` go.
     stamp : str
         Hash of all inputs, as the caller knows them.
+    rows : array of int, shape [N], optional
+        Each location's row in `features`; the same position if not given.
     source : dict, optional
         Where features and labels come from: see `Bundle`.
+    start : Model, optional
+        A trained model that every training goes on from.
     progress : Progress
         Told epochs.
     classes : int
@@ -115,73 +122,75 @@ def cross_validate(
     Returns
     -------
     DataFrame
-        One row per outcome and location, sorted by them: ``location_id, area, fold (int64),
-        outcome, score (float64), decile (int64), actual_decile (Int64), p1.. (float32)``.
-        Every row is predicted by the model that has not seen its fold.
+        One row per outcome and tested location, sorted by them: ``location_id, area,
+        fold (int64), outcome, score (float64), decile (int64), actual_decile (Int64),
+        p1.. (float32)``. Every row is predicted by the model that has not seen its area.
 
     Raises
     ------
     InputError
-        If rows do not fit each other, a location is there twice or without a view, an area is in
-        two folds, there is but one fold, or an outcome lacks labels.
+        If rows do not fit each other, a location is there twice or without a view, a split has an
+        area in two parts, or an outcome lacks labels.
     """
-    run = _Run(tuple(outcomes), settings, validation, seed, directory, stamp, source or {}, classes)
-    data = _checked(features, present, deciles, areas, location_ids, fold, run)
-    folds = [int(i) for i in np.unique(data.fold)]
-    fold_in_order = data.fold[data.order]
-    training = {f"fold-{i}": data.order[fold_in_order != i] for i in folds} | {"all": data.order}
-    _remove_leavings(directory, list(training))
+    run = _Run(tuple(outcomes), settings, seed, directory, stamp, source or {}, classes, start)
+    data, parts = _checked(features, present, deciles, areas, location_ids, rows, splits, run)
+    _remove_leavings(directory, [split.name for split in parts])
     on_cpu = choose_device(settings.device).type == "cpu"
-    total = settings.epochs * len(training)
     # Parts side by side, one core each: they need not wait for each other as the shares of one
     # product must, and what comes out does not depend on the number of cores. A GPU takes turns.
     with (
-        progress("train", total, "epochs") as advance,
+        progress("train", settings.epochs * len(parts), "epochs") as advance,
         working_threads(None if on_cpu else 1) as pool,
     ):
-        bundles = {
-            part: pool.submit(_trained, part, rows, data, run, advance)
-            for part, rows in training.items()
-        }
+        bundles = [pool.submit(_trained, split, data, run, advance) for split in parts]
         tables = [
-            _held_out(bundles[f"fold-{i}"].result(), data.order[fold_in_order == i], data, run)
-            for i in folds
+            _held_out(bundle.result(), split, data, run)
+            for split, bundle in zip(parts, bundles, strict=True)
         ]
-        bundles["all"].result()
-        predictions = pd.concat(tables)
-    _gather_history(directory, list(training))
+        predictions = pd.concat([table for table in tables if len(table)])
+    _gather_history(directory, [split.name for split in parts])
+    shutil.rmtree(directory / CHECKPOINTS, ignore_errors=True)
     return predictions.sort_values(["outcome", "location_id"], ignore_index=True)
 
 
-def _trained(part: str, rows: Rows, data: _Locations, run: _Run, advance: Advance) -> Bundle:
-    """Give the bundle of a part, trained now unless it is there; always as read from disk."""
-    target = run.directory / part
-    seed = derive_seed(run.seed, part)
+def _trained(split: Split, data: _Locations, run: _Run, advance: Advance) -> Bundle:
+    """Give the bundle of a split, trained now unless it is there; always as read from disk."""
+    target = run.directory / split.name
+    seed = derive_seed(run.seed, split.name)
     settings = run.settings.model_dump(mode="json")
-    stamp = digest([run.stamp, part, seed, settings, run.validation, run.outcomes, run.classes])
+    parts = [digest(data.ids[part].tolist()) for part in (split.training, split.validation)]
+    stamp = digest([run.stamp, split.name, seed, settings, parts, run.outcomes, run.classes])
     kept = _kept(target, stamp)
     if kept is not None:
-        log.info("%s is trained already", part)
+        log.info("%s is trained already", split.name)
         advance(run.settings.epochs)
         return kept
-    with _Diary(run.directory / "logs" / part, part, run.outcomes, advance) as diary:
+    if not len(split.training) and run.start is not None:  # the model as it is
+        advance(run.settings.epochs)
+        own = (split.name, run.settings, seed, stamp, None, run.source)
+        Bundle(run.start, run.outcomes, *own).save(target)
+        return Bundle.load(target)
+    checkpoint = Checkpoint(run.directory / CHECKPOINTS / f"{split.name}.safetensors", stamp)
+    with _Diary(run.directory / "logs" / split.name, split.name, run.outcomes, advance) as diary:
         model, record = fit_model(
             data.features,
             data.present,
             data.deciles,
             data.areas,
-            rows,
+            split,
             run.outcomes,
             run.settings,
-            validation=run.validation,
             seed=seed,
             classes=run.classes,
+            start=run.start,
+            checkpoint=checkpoint,
             on_epoch=diary.note,
         )
     advance(run.settings.epochs - diary.epochs)
-    bundle = Bundle(model, run.outcomes, part, run.settings, seed, stamp, record, run.source)
+    bundle = Bundle(model, run.outcomes, split.name, run.settings, seed, stamp, record, run.source)
     bundle.save(target)
-    log.info("%s is trained on %d areas", part, record.training_areas)
+    checkpoint.remove()
+    log.info("%s is trained on %d areas", split.name, record.training_areas)
     return Bundle.load(target)
 
 
@@ -194,14 +203,16 @@ def _kept(directory: Path, stamp: str) -> Bundle | None:
     return bundle if bundle.stamp == stamp else None
 
 
-def _held_out(bundle: Bundle, rows: Rows, data: _Locations, run: _Run) -> pd.DataFrame:
+def _held_out(bundle: Bundle, split: Split, data: _Locations, run: _Run) -> pd.DataFrame:
     """Predict the rows that were held out, beside what is known of them."""
+    if not len(split.test):
+        return pd.DataFrame()
+    rows = split.test
     said = bundle.predict(data.features, data.present, rows=rows, device=run.settings.device)
     frame = said.to_frame(data.ids[rows], run.outcomes)
-    outcomes = len(run.outcomes)
     actual = pd.Series(data.deciles[rows].T.ravel()).astype("Int64")
-    frame.insert(1, "area", np.tile(data.areas[rows], outcomes))
-    frame.insert(2, "fold", np.tile(data.fold[rows], outcomes))
+    frame.insert(1, "area", np.tile(data.areas[rows], len(run.outcomes)))
+    frame.insert(2, "fold", np.int64(split.fold))
     frame.insert(6, "actual_decile", actual)
     return frame.astype({"area": "str"})
 
@@ -235,6 +246,7 @@ class _Diary:
             "train_loss": figures.train_loss,
             "validation_loss": figures.validation_loss,
             "validation_mae": figures.validation_mae,
+            "validation_tau": figures.validation_tau,
         }
         for m, outcome in enumerate(self.outcomes):
             values = {name: float(column[m]) for name, column in columns.items()}
@@ -253,10 +265,11 @@ def _gather_history(directory: Path, parts: Sequence[str]) -> None:
 
 
 def _remove_leavings(directory: Path, parts: Sequence[str]) -> None:
-    """Remove what a run that was killed, or one with more folds, has left behind."""
-    made = [*directory.glob("fold-*"), *directory.glob("logs/fold-*")]
-    half_made = [*directory.glob(".fold-*"), *directory.glob(".all.*")]
-    for leaving in [path for path in made if path.name not in parts] + half_made:
+    """Remove what a run that was killed, or one of other splits, has left behind."""
+    half_made = [path for path in directory.glob(".*") if path.is_dir()]
+    bundles = [path.parent for path in directory.glob(f"*/{DESCRIPTION}")]
+    made = [path for path in [*bundles, *directory.glob("logs/*")] if path.name not in parts]
+    for leaving in half_made + made:
         shutil.rmtree(leaving, ignore_errors=True)
 
 
@@ -266,39 +279,80 @@ def _checked(
     deciles: ArrayLike,
     areas: ArrayLike,
     location_ids: ArrayLike,
-    fold: ArrayLike,
+    rows: ArrayLike | None,
+    splits: Sequence[Split],
     run: _Run,
-) -> _Locations:
-    n = len(features)
+) -> tuple[_Locations, list[Split]]:
+    """Put what is known of locations beside their features, and splits in the order of the ids."""
     ids, area = np.asarray(location_ids, object), np.asarray(areas, object)
-    there, folds = np.asarray(present, np.bool_), np.asarray(fold, np.int64)
-    target = np.asarray(deciles, np.float32)
+    there, target = np.asarray(present, np.bool_), np.asarray(deciles, np.float32)
+    n = len(ids)
+    place = np.arange(n) if rows is None else np.asarray(rows, np.int64)
     shapes = {
         "present": (there.shape, features.shape[:2]),
         "deciles": (target.shape, (n, len(run.outcomes))),
         "areas": (area.shape, (n,)),
-        "location_ids": (ids.shape, (n,)),
-        "fold": (folds.shape, (n,)),
+        "rows": (place.shape, (n,)),
     }
     for name, (found, expected) in shapes.items():
         if found != expected:
-            raise InputError(name, f"shape {found} does not fit the features: {expected}")
+            raise InputError(name, f"shape {found} does not fit the others: {expected}")
+    if n and (place.min() < 0 or place.max() >= len(features)):
+        raise InputError("rows", f"a row is not one of the {len(features):,} of the features")
     order = np.argsort(ids, kind="stable")
     twice = ids[order][1:][ids[order][1:] == ids[order][:-1]]
     if len(twice):
         raise InputError(f"location '{twice[0]}'", "it is there twice", "keep one row of it")
-    blind = np.flatnonzero(~there.any(axis=1))
+    blind = np.flatnonzero(~there[place].any(axis=1))
     if len(blind):
         raise InputError(f"location '{ids[blind[0]]}'", "it has no view at all", "leave it out")
     known = target[~np.isnan(target)]
     if ((known < 1) | (known > run.classes) | (known % 1 != 0)).any():
         raise InputError("deciles", f"a class is not one of 1 to {run.classes}")
-    pairs = pd.DataFrame({"area": area, "fold": folds}).drop_duplicates()
-    split = pairs[pairs.duplicated("area")]
-    if len(split):
-        raise InputError(
-            f"area '{split['area'].iloc[0]}'", "it is in two folds", "make the folds by area"
+    rank = np.empty(n, np.int64)
+    rank[order] = np.arange(n)
+
+    def by_id(part: Rows) -> Rows:
+        sorted_part: Rows = place[part[np.argsort(rank[part])]]
+        return sorted_part
+
+    for split in splits:
+        _require_whole_areas(split, area)
+    parts = [
+        replace(
+            split,
+            training=by_id(split.training),
+            validation=by_id(split.validation),
+            test=by_id(split.test),
+            left_out={reason: by_id(part) for reason, part in split.left_out.items()},
         )
-    if pairs["fold"].nunique() < 2:
-        raise InputError("folds", "there is but one", "use 2 or more")
-    return _Locations(features, there, target, area, ids, folds, order)
+        for split in splits
+    ]
+    beside = _Locations(
+        features,
+        there,
+        _scattered(target, place, len(features), np.nan),
+        _scattered(area, place, len(features), None),
+        _scattered(ids, place, len(features), None),
+    )
+    return beside, parts
+
+
+def _require_whole_areas(split: Split, areas: NDArray[Any]) -> None:
+    """Refuse a split that has an area in two of its parts."""
+    parts = [split.training, split.validation, split.test]
+    held = [pd.unique(areas[part]) for part in parts]
+    count = pd.Series(np.concatenate(held)).value_counts()
+    if len(count) and count.iloc[0] > 1:
+        raise InputError(
+            f"area '{count.index[0]}'", f"it is in two parts of {split.name}", "split by area"
+        )
+
+
+def _scattered(values: NDArray[Any], rows: Rows, length: int, empty: Any) -> NDArray[Any]:
+    """Put values to their rows of a longer array; the array itself where they fill it in order."""
+    if len(values) == length and np.array_equal(rows, np.arange(length)):
+        return values
+    whole = np.full((length, *values.shape[1:]), empty, values.dtype)
+    whole[rows] = values
+    return whole

@@ -1,4 +1,8 @@
-"""Parts of the data that never share an area: folds to test on, and a part to stop early on."""
+"""Dealing areas to parts of the data: folds to test on, a part to stop early on, shares.
+
+All of it works on whole areas, gives every part its share of every decile, does not depend on the
+order of the rows, and takes time linear in the areas, apart from sorting.
+"""
 
 from __future__ import annotations
 
@@ -8,9 +12,10 @@ from scipy.optimize import linear_sum_assignment
 
 from streetgauge.errors import InputError
 
-__all__ = ["area_folds", "validation_part"]
+__all__ = ["area_folds", "deal_locations", "deal_units", "nested_share", "validation_part"]
 
 Integers = NDArray[np.int64]
+Floats = NDArray[np.float64]
 
 
 def area_folds(areas: ArrayLike, deciles: ArrayLike, k: int, seed: int) -> Integers:
@@ -118,23 +123,200 @@ def validation_part(
     return chosen[member]
 
 
-def _by_area(
-    areas: ArrayLike, deciles: ArrayLike
-) -> tuple[Integers, NDArray[np.float64], Integers]:
+def deal_units(
+    units: ArrayLike, areas: ArrayLike, deciles: ArrayLike, shares: ArrayLike, seed: int
+) -> Integers:
+    """Deal units of many areas (blocks, districts) to parts of given shares.
+
+    By and large the larger ones first, each goes where it adds least to the unevenness of deciles
+    and of locations, but never where it would take a part far over its share; then pairs are
+    swapped where that evens out more. Hence, with S the locations of the largest unit:
+
+    - no unit is in two parts;
+    - parts of equal shares differ by at most S locations;
+    - each of two parts of any shares has its share of the locations give or take S;
+    - no part is empty.
+
+    Parameters
+    ----------
+    units, areas : array, shape [N]
+        The unit and the area of every location; an area lies in one unit.
+    deciles : array, shape [N, M]
+        Classes of the area per outcome, NaN where missing.
+    shares : array of float, shape [P]
+        Of the locations, for each part; they are scaled to add up to 1.
+    seed : int
+        Decides in which order; same seed and units, same parts.
+
+    Returns
+    -------
+    array of int64, shape [N]
+        The part of every location, 0..P-1.
+
+    Raises
+    ------
+    InputError
+        If there are fewer units than parts.
+    """
+    share = np.asarray(shares, np.float64)
+    share = share / share.sum()
+    _, unit = np.unique(np.asarray(units), return_inverse=True)
+    size = np.bincount(unit)
+    if len(size) < len(share):
+        raise InputError(
+            "folds", f"{len(size)} units cannot be dealt to {len(share)} parts", "use smaller ones"
+        )
+    rng = np.random.default_rng(seed)
+    weight = size / size.mean()
+    traits = np.column_stack([_mixes(unit, areas, deciles), weight])
+    held = np.zeros((len(share), traits.shape[1]))
+    limit = weight.max() * (1 + 1e-9)
+    part = np.zeros(len(size), np.int64)
+    for one in np.argsort(-size * rng.uniform(0.5, 1, len(size))):
+        # What it would add to the sum of squares of what the parts hold, each over its share.
+        uneven = ((2 * held + traits[one]) @ traits[one]) / share
+        load = held[:, -1]
+        room = load + weight[one] <= share * (load / share).min() + limit
+        part[one] = np.where(room, uneven, np.inf).argmin()
+        held[part[one]] += traits[one]
+    _swap(part, traits, held, share, limit, rng)
+    dealt: Integers = part[unit]
+    return dealt
+
+
+def _swap(
+    part: Integers,
+    traits: Floats,
+    held: Floats,
+    share: Floats,
+    limit: float,
+    rng: np.random.Generator,
+) -> None:
+    """Swap units between parts where that makes them more alike; changes `part` and `held`.
+
+    Few units are dealt unevenly by going through them once. Many are not, so the number of tries
+    is bounded, and with it the time.
+    """
+    n = len(part)
+    for one in rng.permutation(4 * n)[:500] % n:
+        others = rng.permutation(n)[:100]
+        others = others[part[others] != part[one]]
+        if not len(others):
+            continue
+        own, theirs = part[one], part[others]
+        change = traits[others] - traits[one]
+        square = (change**2).sum(axis=1)
+        uneven = (2 * change @ held[own] + square) / share[own]
+        uneven += (square - 2 * (change * held[theirs]).sum(axis=1)) / share[theirs]
+        loads = np.tile(held[:, -1], (len(others), 1))
+        loads[:, own] += change[:, -1]
+        loads[np.arange(len(others)), theirs] -= change[:, -1]
+        room = (loads <= share * (loads / share).min(axis=1, keepdims=True) + limit).all(axis=1)
+        best = int(np.where(room, uneven, np.inf).argmin())
+        if room[best] and uneven[best] < -1e-9:
+            held[own] += change[best]
+            held[theirs[best]] -= change[best]
+            part[one], part[others[best]] = theirs[best], own
+
+
+def deal_locations(location_ids: ArrayLike, areas: ArrayLike, k: int, seed: int) -> Integers:
+    """Deal the locations of every area to folds as evenly as can be: areas are split, on purpose.
+
+    Folds differ by at most 1 location, and so does what they have of any one area.
+
+    Parameters
+    ----------
+    location_ids, areas : array, shape [N]
+        Keys of the locations, each there once, and their areas.
+    k : int
+        Number of folds.
+    seed : int
+        Same seed and keys, same folds, in whatever order the rows are.
+
+    Returns
+    -------
+    array of int64, shape [N]
+        The fold of every location, 1..k.
+    """
+    _, area = np.unique(np.asarray(areas), return_inverse=True)
+    by_id = np.argsort(np.asarray(location_ids), kind="stable")
+    rng = np.random.default_rng(seed)
+    n_areas = int(area.max(initial=0)) + 1
+    chance = np.empty(len(by_id))
+    chance[by_id] = rng.random(len(by_id))
+    order = np.lexsort((chance, rng.permutation(n_areas)[area]))
+    fold = np.empty(len(order), np.int64)
+    fold[order] = np.arange(len(order)) % k + 1
+    return fold
+
+
+def nested_share(keys: ArrayLike, deciles: ArrayLike, share: float, seed: int) -> NDArray[np.bool_]:
+    """Take a share of areas or locations that is a small picture of all, and lies in larger shares.
+
+    Keys are sorted by their mean decile, equals shuffled, and taken in bit-reversed order of their
+    positions (van der Corput 1935). So the first 5 % are among the first 10 %, and any share holds
+    as many keys of a decile as it should, give or take log2 of their number at most, mostly 2 or 3.
+
+    Parameters
+    ----------
+    keys : array, shape [N]
+        What there is a share of: the area or the location_id of every location.
+    deciles : array, shape [N, M]
+        Classes per outcome, NaN where missing.
+    share : float
+        Of the keys, above 0; at least one is taken.
+    seed : int
+        Same seed and keys, same share, in whatever order the rows are.
+
+    Returns
+    -------
+    array of bool, shape [N]
+        True for what is taken.
+    """
+    member, levels, _ = _by_area(keys, deciles)
+    rng = np.random.default_rng(seed)
+    order = _by_level(levels, rng)
+    position = np.arange(len(order))
+    bits = max(len(order) - 1, 1).bit_length()
+    reverse = np.zeros_like(position)
+    for bit in range(bits):
+        reverse |= ((position >> bit) & 1) << (bits - 1 - bit)
+    # Flipping the same bits of all keeps the evenness and starts elsewhere.
+    visited = order[np.argsort(reverse ^ rng.integers(1 << bits))]
+    taken = np.zeros(len(order), np.bool_)
+    taken[visited[: max(round(share * len(order)), 1)]] = True
+    chosen: NDArray[np.bool_] = taken[member]
+    return chosen
+
+
+def _mixes(unit: Integers, areas: ArrayLike, deciles: ArrayLike) -> Floats:
+    """Areas of each outcome's each decile in every unit, in mean units, over the outcomes."""
+    member, levels, sizes = _by_area(areas, deciles)
+    first = np.zeros(len(sizes), np.int64)
+    first[member] = unit
+    code, n_codes = _decile_codes(levels)
+    mix = np.zeros((int(unit.max(initial=0)) + 1, n_codes))
+    np.add.at(mix, (first[:, np.newaxis], code), 1)
+    scaled: Floats = mix * (len(mix) / len(sizes) / np.sqrt(levels.shape[1]))
+    return scaled
+
+
+def _by_area(areas: ArrayLike, deciles: ArrayLike) -> tuple[Integers, Floats, Integers]:
     """Position of every location's area, and per sorted area its mean deciles and its size."""
     classes = np.asarray(deciles, np.float64)
     classes = classes.reshape(len(classes), -1)
     _, member, sizes = np.unique(np.asarray(areas), return_inverse=True, return_counts=True)
-    known = ~np.isnan(classes)
-    total = np.zeros((len(sizes), classes.shape[1]))
-    count = np.zeros_like(total)
-    np.add.at(total, member, np.where(known, classes, 0.0))
-    np.add.at(count, member, known)
-    levels = np.divide(total, count, out=np.full_like(total, np.nan), where=count > 0)
+    levels = np.empty((len(sizes), classes.shape[1]))
+    for column, level in zip(classes.T, levels.T, strict=True):
+        known = ~np.isnan(column)
+        # Sums of whole numbers are exact, so the order of the rows plays no part.
+        total = np.bincount(member[known], column[known], len(sizes))
+        count = np.bincount(member[known], minlength=len(sizes))
+        level[:] = np.divide(total, count, out=np.full(len(sizes), np.nan), where=count > 0)
     return member.astype(np.int64), levels, sizes.astype(np.int64)
 
 
-def _by_level(levels: NDArray[np.float64], rng: np.random.Generator) -> Integers:
+def _by_level(levels: Floats, rng: np.random.Generator) -> Integers:
     """Areas by their mean decile, equals shuffled; areas without any decile come last."""
     known = ~np.isnan(levels)
     count = known.sum(axis=1)
@@ -145,7 +327,7 @@ def _by_level(levels: NDArray[np.float64], rng: np.random.Generator) -> Integers
     return order
 
 
-def _decile_codes(levels: NDArray[np.float64]) -> tuple[Integers, int]:
+def _decile_codes(levels: Floats) -> tuple[Integers, int]:
     """Columns of a table with one column for each decile of each outcome, and one for missing."""
     rounded = np.nan_to_num(levels, nan=0).round().astype(np.int64)
     rounded -= rounded.min(initial=0)

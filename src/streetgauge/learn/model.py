@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, Self
 
 import numpy as np
 import pandas as pd
@@ -14,10 +14,14 @@ from numpy.typing import ArrayLike, NDArray
 from streetgauge.devices import choose_device
 from streetgauge.errors import InputError
 from streetgauge.learn import binomial
+from streetgauge.learn._anchor import anchor, pool
+from streetgauge.learn._seeds import derive_seed
 from streetgauge.learn.calibration import Scored, calibrate
-from streetgauge.learn.folds import validation_part
+from streetgauge.learn.checkpoint import Checkpoint
 from streetgauge.learn.network import Network
-from streetgauge.learn.scoring import Standardisation, score_locations
+from streetgauge.learn.reading import Reader, Standardisation
+from streetgauge.learn.scoring import outputs_of, scores_of
+from streetgauge.learn.splits import Split
 from streetgauge.learn.training import (
     EpochFigures,
     Samples,
@@ -27,7 +31,7 @@ from streetgauge.learn.training import (
 )
 from streetgauge.settings import Device, TrainSettings
 
-__all__ = ["Model", "Predictions", "TrainingRecord", "derive_seed", "fit_model"]
+__all__ = ["Model", "Predictions", "TrainingRecord", "fit_model"]
 
 Floats = NDArray[np.float64]
 Rows = NDArray[np.int64]
@@ -107,11 +111,31 @@ class Model:
         chosen = choose_device(device)
         if rows is None:
             rows = np.arange(len(features))
-        h = score_locations(
-            self.network.to(chosen), self.standardisation, features, present, rows, chosen
-        )
+        reader = Reader(features, present, self.standardisation, chosen)
+        outputs = outputs_of(self.network.to(chosen), reader, rows)
+        h = scores_of(self.network, outputs)
         score = self.calibration[:, 0] + self.calibration[:, 1] * h.astype(np.float64)
-        return Predictions(score, binomial.probabilities(score, self.classes))
+        head = self.network.head
+        if head.name == "binomial":  # its probabilities follow from the calibrated score
+            return Predictions(score, binomial.probabilities(score, self.classes))
+        with torch.inference_mode():
+            return Predictions(score, head.probabilities(outputs.double()).numpy())
+
+    def absorbed(self) -> Self:
+        """Give the same model with its calibration inside the network, where the head allows it.
+
+        What is tuned from there starts on the scale of the outcome, and stays near it.
+        """
+        if self.network.head.name != "binomial":
+            return self
+        a, b = torch.from_numpy(self.calibration.T).float()
+        network = self.network.cpu().calibrated(a, b)
+        return replace(self, network=network, calibration=np.tile([0.0, 1.0], (len(a), 1)))
+
+    def pick(self, outcomes: Sequence[int]) -> Self:
+        """Give the model of these outcomes only, by position, in this order."""
+        picked = self.calibration[list(outcomes)]
+        return replace(self, network=self.network.cpu().pick(outcomes), calibration=picked)
 
 
 @dataclass(frozen=True)
@@ -129,6 +153,16 @@ class TrainingRecord:
     best_epoch: list[int]
     validation_loss: list[float]
     validation_mae: list[float]
+    precision: str = "float32"
+
+    def pick(self, outcomes: Sequence[int]) -> Self:
+        """Give the record of these outcomes only, by position, in this order."""
+        return replace(
+            self,
+            best_epoch=[self.best_epoch[i] for i in outcomes],
+            validation_loss=[self.validation_loss[i] for i in outcomes],
+            validation_mae=[self.validation_mae[i] for i in outcomes],
+        )
 
 
 def fit_model(
@@ -136,17 +170,18 @@ def fit_model(
     present: NDArray[np.bool_],
     target: ArrayLike,
     areas: NDArray[Any],
-    rows: Rows,
+    split: Split,
     outcomes: Sequence[str],
     settings: TrainSettings,
     *,
-    validation: float,
     seed: int,
     classes: int = 10,
     sample_weight: ArrayLike | None = None,
+    start: Model | None = None,
+    checkpoint: Checkpoint | None = None,
     on_epoch: Callable[[EpochFigures], Any] = lambda figures: None,
 ) -> tuple[Model, TrainingRecord]:
-    """Train on some of the locations: part them by area, balance, train, calibrate.
+    """Train on the training part of a split: balance, train, calibrate on the validation part.
 
     Parameters
     ----------
@@ -157,21 +192,25 @@ def fit_model(
     target : array, shape [N, M]
         Classes 1..K, NaN where missing.
     areas : array of str, shape [N]
-        Areas, never split between training and validation.
-    rows : array of int64
-        The locations to use, in an order that does not depend on how they are stored.
+        Areas, which the split keeps whole.
+    split : Split
+        Its training and validation parts are looked at, in an order that does not depend on how
+        they are stored; its test part is not.
     outcomes : sequence of str, length M
         Names; each outcome's first weights follow from its name and the seed alone.
     settings : TrainSettings
         How.
-    validation : float
-        Share of the areas that only early stopping and calibration see.
     seed : int
         Same inputs and seed, same model.
     classes : int
         K.
     sample_weight : array, shape [N], optional
         Weights of the locations.
+    start : Model, optional
+        A model of the same outcomes to go on from: ``settings.tune`` says what moves. Its
+        standardisation is kept.
+    checkpoint : Checkpoint, optional
+        Where the training is kept between epochs.
     on_epoch : callable, optional
         Told the figures of every epoch.
 
@@ -185,13 +224,13 @@ def fit_model(
         If an outcome has no label in the training or in the validation part.
     """
     target = np.asarray(target, np.float32)
-    held = validation_part(areas[rows], target[rows], validation, derive_seed(seed, "validation"))
-    training, stopping = rows[~held], rows[held]
+    training, stopping = split.training, split.validation
     _require_labels(target, training, outcomes, "training")
     _require_labels(target, stopping, outcomes, "validation")
     training = training[~np.isnan(target[training]).all(axis=1)]
     weight = balanced_weights(target, training, sample_weight)
     samples = Samples(features, present, target, weight, classes)
+    start = start and start.absorbed()
     trained = train_network(
         samples,
         training,
@@ -199,12 +238,13 @@ def fit_model(
         settings,
         seed=derive_seed(seed, "training"),
         network_seeds=[derive_seed(seed, "network", outcome) for outcome in outcomes],
+        start=None if start is None else (start.network, start.standardisation),
+        checkpoint=checkpoint,
         on_epoch=on_epoch,
     )
     device = choose_device(settings.device)
-    calibration = _calibrated(trained, samples, areas, training, stopping, device)
+    calibration, h = _calibrated(trained, samples, areas, training, stopping, device, start, split)
     model = Model(trained.network, trained.standardisation, calibration, classes)
-    h = trained.validation_score.astype(np.float64)
     loss, mae = _figures(calibration[:, 0] + calibration[:, 1] * h, target[stopping], classes)
     record = TrainingRecord(
         training_locations=len(training),
@@ -214,14 +254,9 @@ def fit_model(
         best_epoch=trained.best_epoch.tolist(),
         validation_loss=loss,
         validation_mae=mae,
+        precision=trained.precision,
     )
     return model, record
-
-
-def derive_seed(seed: int, *purpose: str) -> int:
-    """Make a seed of its own for each purpose from the study's one seed."""
-    words = [byte for word in purpose for byte in (*word.encode(), 0)]
-    return int(np.random.SeedSequence([seed, *words]).generate_state(1, np.uint64)[0] >> 1)
 
 
 def _calibrated(
@@ -231,23 +266,33 @@ def _calibrated(
     training: Rows,
     validation: Rows,
     device: torch.device,
-) -> Floats:
-    network, scale = trained.network.to(device), trained.standardisation
-    seen = score_locations(network, scale, samples.features, samples.present, training, device)
+    start: Model | None,
+    split: Split,
+) -> tuple[Floats, Floats]:
+    """Give each outcome's a and b, and the scores [len(validation), M] before them."""
+    network = trained.network.to(device)
+    reader = Reader(samples.features, samples.present, trained.standardisation, device)
+    seen, held = (
+        scores_of(network, outputs_of(network, reader, r)) for r in (training, validation)
+    )
+    first = np.tile([0.0, 1.0], (held.shape[1], 1))
+    if start is not None:  # what labels say of the scale is then said of this one
+        first = anchor(start.network, start.calibration, network, reader, pool(split))
+        start.network.cpu()
     network.cpu()
     found = []
-    for m, score in enumerate(trained.validation_score.T):
+    for m, (a, b) in enumerate(first):
         target, weight = samples.target[:, m], samples.weight[:, m]
         labelled = validation[~np.isnan(target[validation])]
-        found.append(
-            calibrate(
-                Scored(seen[:, m], target[training], weight[training]),
-                Scored(score, target[validation], weight[validation]),
-                areas=len(np.unique(areas[labelled])),
-                classes=samples.classes,
-            )
+        shift, slope = calibrate(
+            Scored(a + b * seen[:, m], target[training], weight[training]),
+            Scored(a + b * held[:, m], target[validation], weight[validation]),
+            areas=len(np.unique(areas[labelled])),
+            training_areas=len(np.unique(areas[training])),
+            classes=samples.classes,
         )
-    return np.array(found, np.float64)
+        found.append((shift + slope * a, slope * b))
+    return np.array(found, np.float64), held.astype(np.float64)
 
 
 def _figures(

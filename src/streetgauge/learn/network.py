@@ -1,26 +1,48 @@
-"""The paper's network, many at once: one independent network per outcome, reading features once.
+"""The networks: the same layers for every view, pooled over a location's views, heads for outcomes.
 
-Every view goes through the same dense blocks, D -> 512 -> 256 -> 128; the mean over the views that
-are there goes through one more block of 64 to a single linear output, the score. ``paper-2019`` has
-batch norm in its blocks, ``port-2020`` has none. Every parameter and buffer has the outcomes as its
-first axis, so ``tensor[m]`` of each is the whole network of outcome m.
+Every view goes through dense blocks, D -> 512 -> 256 -> 128 (the trunk); what the views that are
+there say is pooled; one block of 64 and a linear layer give what the head needs: for the binomial
+head one number, the score.
+
+=============  ==========  ==========  =========================================================
+variant        trunk       batch norm  what it is
+=============  ==========  ==========  =========================================================
+paper-2019     one each    yes         the network of Suel et al. (2019)
+port-2020      one each    no          its authors' port of 2020
+shared         one for all no          one trunk for all outcomes: a city's outcomes hang
+                                       together, and twelve cost little more than one; and a
+                                       linear path from the mean features to the output beside
+                                       it, for what needs no depth
+=============  ==========  ==========  =========================================================
+
+A shared network may have several members, which differ in their first weights and in what dropout
+and noise do to them; what they say is averaged.
+
+Parameters have the networks that they belong to as their first axis: ``tensor[m]`` is outcome m's,
+``tensor[e]`` of a shared trunk is member e's, and ``tensor[e * M + m]`` is outcome m's in member e.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from copy import deepcopy
 from itertools import pairwise
-from typing import Literal
+from typing import Literal, Self
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import batch_norm, relu
 
+from streetgauge.learn.heads import make_head
+from streetgauge.settings import TrainSettings
+
 __all__ = ["Network", "StackedBatchNorm", "StackedLinear"]
 
 VIEW_WIDTHS = (512, 256, 128)
 LOCATION_WIDTH = 64
-Variant = Literal["paper-2019", "port-2020"]
+ATTENTION_WIDTH = 32
+Variant = Literal["paper-2019", "port-2020", "shared"]
+Pooling = Literal["mean", "attention"]
 
 
 class StackedLinear(nn.Module):
@@ -42,11 +64,12 @@ class StackedLinear(nn.Module):
         self.bias = nn.Parameter(torch.zeros(len(weights), outputs))
 
     def forward(self, x: Tensor) -> Tensor:
-        """Map [R, M, inputs], or [R, inputs] that all networks share, to [R, M, outputs]."""
-        if x.ndim == 2:  # one product for all networks: twice as fast as one for each
+        """Map [R, M, inputs], or [R, 1, inputs] that all networks share, to [R, M, outputs]."""
+        if x.shape[1] == 1:  # one product for all networks: twice as fast as one for each
             together = self.weight.transpose(0, 1).flatten(1)
-            return (x @ together).view(len(x), *self.bias.shape) + self.bias
-        return torch.bmm(x.transpose(0, 1), self.weight).transpose(0, 1) + self.bias
+            return torch.addmm(self.bias.flatten(), x[:, 0], together).view(-1, *self.bias.shape)
+        each = torch.baddbmm(self.bias.unsqueeze(1), x.transpose(0, 1), self.weight)
+        return each.transpose(0, 1)
 
 
 class StackedBatchNorm(nn.Module):
@@ -103,50 +126,195 @@ class Block(nn.Module):
         return relu(x if self.norm is None else self.norm(x))
 
 
+class Attention(nn.Module):
+    """How much each view counts, by what it says and not by its place among the views.
+
+    The gate-free attention of Ilse, Tomczak and Welling (2018, equation 8): the softmax over a
+    location's views of ``w . tanh(V x)``. It starts as the plain mean.
+    """
+
+    def __init__(self, generators: Sequence[torch.Generator], width: int) -> None:
+        super().__init__()
+        self.inner = StackedLinear(generators, width, ATTENTION_WIDTH)
+        self.outer = StackedLinear(generators, ATTENTION_WIDTH, 1)
+        nn.init.zeros_(self.outer.weight)
+
+    def forward(self, views: Tensor) -> Tensor:
+        """Map [R, M, width] to [R, M, 1], before the softmax."""
+        weights: Tensor = self.outer(torch.tanh(self.inner(views)))
+        return weights
+
+
+class Dropout(nn.Module):
+    """Dropout with a generator of its own: trainings that run side by side do not mix."""
+
+    def __init__(self, share: float) -> None:
+        super().__init__()
+        self.share = share
+        self.generator: torch.Generator | None = None  # given by the training loop
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Set a share of x to 0 in training, and scale the rest up."""
+        if not self.training or not self.share:
+            return x
+        kept = torch.empty_like(x).bernoulli_(1 - self.share, generator=self.generator)
+        return x * kept / (1 - self.share)
+
+
 class Network(nn.Module):
-    """M independent networks, one per outcome.
+    """M outcomes' networks, with a trunk each or one trunk for all.
 
     Parameters
     ----------
     dimension : int
         D, features of a view.
     seeds : sequence of int
-        One per network; the network of a seed is the same whatever its neighbours.
-    variant : {"paper-2019", "port-2020"}
-        With or without batch norm.
+        One per outcome. What belongs to an outcome's seed is the same whatever its neighbours;
+        a shared trunk follows the first.
+    variant : {"paper-2019", "port-2020", "shared"}
+        See the module.
+    pooling : {"mean", "attention"}
+        Over the views of a location.
+    dropout : float
+        Share of the pooled values left out in training.
+    head : str
+        See `heads`.
+    classes : int
+        K.
+    members : int
+        E, of a shared network.
     """
 
     def __init__(
-        self, dimension: int, seeds: Sequence[int], variant: Variant = "paper-2019"
+        self,
+        dimension: int,
+        seeds: Sequence[int],
+        variant: Variant = "paper-2019",
+        *,
+        pooling: Pooling = "mean",
+        dropout: float = 0.0,
+        head: str = "binomial",
+        classes: int = 10,
+        members: int = 1,
     ) -> None:
         super().__init__()
-        own = [torch.Generator().manual_seed(seed) for seed in seeds]
+        self.shared = variant == "shared"
+        self.members = members if self.shared else 1
+        own = [_generator(seed, e) for e in range(self.members) for seed in seeds]
+        trunk = [_generator(seeds[0] ^ 1, e) for e in range(self.members)] if self.shared else own
         norm = variant == "paper-2019"
         widths = (dimension, *VIEW_WIDTHS)
-        self.views = nn.Sequential(*(Block(own, *pair, norm) for pair in pairwise(widths)))
+        self.head = make_head(head, classes, len(seeds))
+        self.views = nn.Sequential(*(Block(trunk, *pair, norm) for pair in pairwise(widths)))
         self.location = Block(own, VIEW_WIDTHS[-1], LOCATION_WIDTH, norm)
-        self.score = StackedLinear(own, LOCATION_WIDTH, 1)
+        self.score = StackedLinear(own, LOCATION_WIDTH, self.head.outputs)
+        # Made last, so that the other first weights do not depend on them.
+        self.attention = Attention(trunk, VIEW_WIDTHS[-1]) if pooling == "attention" else None
+        self.direct = StackedLinear(own, dimension, self.head.outputs) if self.shared else None
+        if self.direct is not None:
+            nn.init.zeros_(self.direct.weight)
+        self.dropout = Dropout(dropout)
 
-    def forward(self, features: Tensor, present: Tensor) -> Tensor:
-        """Score locations.
+    @classmethod
+    def of(
+        cls, settings: TrainSettings, dimension: int, seeds: Sequence[int], classes: int = 10
+    ) -> Self:
+        """Make the network that settings describe."""
+        return cls(
+            dimension,
+            seeds,
+            settings.network,
+            pooling=settings.pooling,
+            dropout=settings.dropout,
+            head=settings.head,
+            classes=classes,
+            members=settings.members,
+        )
+
+    def pick(self, outcomes: Sequence[int]) -> Self:
+        """Give the network of these outcomes only, by position, in this order."""
+        picked = deepcopy(self)
+        count = len(self.score.bias) // self.members
+        rows = torch.tensor([e * count + m for e in range(self.members) for m in outcomes])
+        trunk = set(picked.trunk()) | set(picked.views.buffers())
+        for tensor in picked.state_dict(keep_vars=True).values():
+            if not self.shared or tensor not in trunk:
+                own = rows if len(tensor) == len(self.score.bias) else torch.tensor(outcomes)
+                tensor.data = tensor.data[own]
+        return picked
+
+    def calibrated(self, a: Tensor, b: Tensor) -> Self:
+        """Give the network whose outputs are ``a + b * outputs``, per outcome."""
+        moved = deepcopy(self)
+        a, b = a.repeat(self.members), b.repeat(self.members)
+        with torch.no_grad():
+            moved.score.weight.mul_(b[:, None, None])
+            moved.score.bias.mul_(b[:, None]).add_(a[:, None])
+            if moved.direct is not None:
+                moved.direct.weight.mul_(b[:, None, None])
+                moved.direct.bias.mul_(b[:, None])
+        return moved
+
+    def trunk(self) -> Iterator[nn.Parameter]:
+        """Give the parameters that look at views; the others look at whole locations."""
+        yield from self.views.parameters()
+        if self.attention is not None:
+            yield from self.attention.parameters()
+
+    def forward(self, features: Tensor, present: Tensor | None = None) -> Tensor:
+        """Look at locations.
 
         Parameters
         ----------
         features : Tensor, shape [B, V, D]
             Standardised features; what stands in the place of an absent view is not looked at.
-        present : Tensor of bool, shape [B, V]
-            Which views are there, at least one of each location.
+        present : Tensor of bool, shape [B, V], optional
+            Which views are there, at least one of each location; all if not given.
 
         Returns
         -------
-        Tensor, shape [B, M]
+        Tensor of float32, shape [B, M, outputs]
+            What the head needs; in training [B, E, M, outputs], what every member says.
         """
-        seen = self.views(features[present])  # [R, M, 128], R views that are there
-        # The mean over a location's views as a product: exact for any number of views, and
-        # summed in the same order on every device.
-        rows = torch.arange(len(present), device=present.device)
-        owner = rows.repeat_interleave(present.sum(1))
-        share = (owner == rows[:, None]).to(seen) / present.sum(1, keepdim=True)
-        pooled = (share @ seen.flatten(1)).view(len(present), *seen.shape[1:])
-        scores: Tensor = self.score(self.location(pooled)).squeeze(-1)
-        return scores
+        there = features.flatten(0, 1) if present is None else features[present]
+        seen = self.views(there.unsqueeze(1))  # [R, T, 128], R views that are there, T trunks
+        pooled = self._pooled(seen, features.shape[:2], present)
+        # From here on it is little work, and worth full precision.
+        with torch.autocast(features.device.type, enabled=False):
+            if self.members > 1:  # each member's outcomes look at its own trunk
+                pooled = pooled.repeat_interleave(len(self.score.bias) // self.members, 1)
+            outputs: Tensor = self.score(self.location(self.dropout(pooled.float())))
+            if self.direct is not None:
+                outputs = outputs + self.direct(_mean(features, present).unsqueeze(1))
+        each = outputs.unflatten(1, (self.members, -1))  # type: ignore[no-untyped-call]
+        said: Tensor = each if self.training else each.mean(1)
+        return said
+
+    def _pooled(self, seen: Tensor, shape: torch.Size, present: Tensor | None) -> Tensor:
+        """Pool [R, T, W] over each location's views: [B, T, W]."""
+        weight = None if self.attention is None else self.attention(seen).float()
+        if present is None:
+            seen = seen.view(*shape, *seen.shape[1:])
+            if weight is None:
+                return seen.mean(1)
+            return (seen * weight.view(*shape, *weight.shape[1:]).softmax(1)).sum(1)
+        # Absent views count as zeros: exact for any number of views, and summed in one order.
+        padded = seen.new_zeros(*shape, *seen.shape[1:])
+        padded[present] = seen
+        if weight is None:
+            return padded.sum(1) / present.sum(1)[:, None, None]
+        logits = weight.new_full((*shape, *weight.shape[1:]), -torch.inf)
+        logits[present] = weight
+        return (padded * logits.softmax(1)).sum(1)
+
+
+def _mean(features: Tensor, present: Tensor | None) -> Tensor:
+    """Mean features of the views that are there: [B, D]."""
+    if present is None:
+        return features.mean(1).float()
+    there = features.float().where(present.unsqueeze(-1), 0)
+    return there.sum(1) / present.sum(1, keepdim=True)
+
+
+def _generator(seed: int, member: int) -> torch.Generator:
+    return torch.Generator().manual_seed((seed + member * 0x9E3779B97F4A7C15) % 2**63)

@@ -1,26 +1,32 @@
-"""The training loop: all outcomes in one pass, each stopped by its own validation loss."""
+"""The training loop: all outcomes in one pass, stopped by the validation part."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
+from scipy.stats import kendalltau
 
-from streetgauge.devices import choose_device
+from streetgauge.devices import choose_device, choose_precision
 from streetgauge.errors import InputError
-from streetgauge.learn import binomial
+from streetgauge.learn.checkpoint import Checkpoint
+from streetgauge.learn.compression import composed, principal_components
 from streetgauge.learn.network import Network
-from streetgauge.learn.scoring import Standardisation, score_locations
+from streetgauge.learn.reading import Reader, Standardisation
+from streetgauge.learn.scoring import outputs_of, scores_of
 from streetgauge.settings import TrainSettings
 
 __all__ = ["EpochFigures", "Samples", "TrainedNetwork", "balanced_weights", "train_network"]
 
 Floats = NDArray[np.float32]
 Rows = NDArray[np.int64]
+
+FIGURES = ("train_loss", "validation_loss", "validation_mae", "validation_tau")
 
 
 @dataclass(frozen=True)
@@ -56,17 +62,18 @@ class EpochFigures:
     train_loss: Floats
     validation_loss: Floats
     validation_mae: Floats
+    validation_tau: Floats  # Kendall's, of scores and classes; NaN where all are equal
     learning: NDArray[np.bool_]  # which outcomes have not stopped
 
 
 @dataclass(frozen=True)
 class TrainedNetwork:
-    """The best weights of each outcome, and how they scored the validation part."""
+    """The weights of the best epoch, and how they scored the validation part."""
 
     network: Network
     standardisation: Standardisation
     best_epoch: NDArray[np.int64]
-    validation_score: Floats  # [len(validation), M], by the best weights
+    precision: str
 
 
 def train_network(
@@ -77,9 +84,11 @@ def train_network(
     *,
     seed: int,
     network_seeds: Sequence[int],
+    start: tuple[Network, Standardisation] | None = None,
+    checkpoint: Checkpoint | None = None,
     on_epoch: Callable[[EpochFigures], Any] = lambda figures: None,
 ) -> TrainedNetwork:
-    """Train one network per outcome, all in one pass over the features.
+    """Train the networks of all outcomes in one pass over the features.
 
     Parameters
     ----------
@@ -90,95 +99,210 @@ def train_network(
     settings : TrainSettings
         How.
     seed : int
-        Of the order of samples and of the noise.
+        Of the order of samples, of noise and dropout.
     network_seeds : sequence of int, length M
         Of each outcome's first weights.
+    start : Network and Standardisation, optional
+        A trained network to go on from; ``settings.tune`` says which of its layers move.
+    checkpoint : Checkpoint, optional
+        Where the training is kept between epochs, and taken up again.
     on_epoch : callable, optional
-        Told the figures of every epoch.
+        Told the figures of every epoch, also of those before it was taken up again.
 
     Returns
     -------
     TrainedNetwork
-        On the CPU, with each outcome's weights of least validation loss.
+        On the CPU, with the weights of least validation loss: each outcome's own, but where one
+        trunk is shared, of the least mean over the outcomes.
+
+    Raises
+    ------
+    InputError
+        If features are no finite numbers, memory does not suffice, or training diverges.
     """
     device = choose_device(settings.device)
+    dtype = choose_precision(settings.precision, device)
     features, present, classes = samples.features, samples.present, samples.classes
-    scale = Standardisation.of(features, present, training)
-    network = Network(features.shape[2], network_seeds, settings.network).to(device)
+    scale = start[1] if start else Standardisation.of(features, present, training)
+    reader = Reader(features, present, scale, device, dtype, settings.memory)
+    basis = None
+    if settings.components is not None and start is None:
+        basis = principal_components(reader, training, settings.components, seed)
+        reader = reader.projected(np.concatenate([training, validation]), basis)
+    network = Network.of(settings, reader.features.shape[2], network_seeds, classes)
+    if start is not None:
+        network.load_state_dict(start[0].state_dict())
+    network.to(device)
     optimizer = torch.optim.Adam(
-        network.parameters(),
-        lr=settings.learning_rate,
+        _groups(network, settings),
         weight_decay=settings.weight_decay,
         fused=True,  # one pass over the weights instead of a dozen
     )
     best = Best(network, settings.patience)
     order = np.random.default_rng(seed)
     noise = torch.Generator(device).manual_seed(seed)
+    network.dropout.generator = noise
+    state = _State(network, optimizer, best, order, noise, checkpoint or Checkpoint())
+    for figures in state.taken_up():
+        on_epoch(figures)
+    if start is not None and not state.epoch:  # no tuning may turn out to be the best
+        outputs = outputs_of(network, reader, validation)
+        best.update(network.cpu(), 0, _judge(network, outputs, samples, validation)[0])
+        network.to(device)
+    steps = -(-len(training) // settings.batch)
 
-    for epoch in range(1, settings.epochs + 1):
+    for epoch in range(state.epoch + 1, settings.epochs + 1):
+        if not best.learning:
+            break
         network.train()
+        if settings.tune == "head":
+            network.views.eval()  # not even running means move
         batch_losses = []
-        for rows in batches(training, settings.batch, order):
-            views = scale.batch(features, rows, device)
-            views += settings.noise * torch.randn(views.shape, generator=noise, device=device)
-            there, target, weight = (
-                torch.from_numpy(array[rows]).to(device)
-                for array in (present, samples.target, samples.weight)
+        for step, batch in enumerate(reader.epoch(training, settings.batch, order)):
+            _set_rate(optimizer, settings, (epoch - 1 + step / steps) / settings.epochs, best.drops)
+            target, weight = (
+                torch.from_numpy(array[batch.rows]).to(device)
+                for array in (samples.target, samples.weight)
             )
-            # The outcomes' networks share no weight, so the sum trains each as if it were alone.
-            losses = binomial.loss(network(views, there), target, weight, classes)
+            views = batch.views
+            if settings.noise:
+                views += settings.noise * torch.empty_like(views).normal_(generator=noise)
+            with torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
+                outputs = network(views, batch.present)
+            # Outcomes that share no weight are each trained by this sum as if they were alone.
+            losses = torch.stack(
+                [network.head.loss(said, target, weight) for said in outputs.unbind(1)]
+            )
             optimizer.zero_grad()
             losses.sum().backward()  # type: ignore[no-untyped-call]
             optimizer.step()
-            batch_losses.append(losses.detach())
+            batch_losses.append(losses.detach().mean(0))
 
-        score = score_locations(network, scale, features, present, validation, device)
-        validation_loss, mae = _judge(score, samples, validation)
-        learning = best.update(network, epoch, validation_loss, score)
+        outputs = outputs_of(network, reader, validation)
+        loss, mae, tau = _judge(network, outputs, samples, validation)
+        network.to(device)
+        learning = best.update(network, epoch, loss)
         train_loss = torch.stack(batch_losses).mean(0).cpu().numpy()
-        on_epoch(EpochFigures(epoch, train_loss, validation_loss, mae, learning))
-        if not learning.any():
-            break
+        figures = EpochFigures(epoch, train_loss, loss, mae, tau, learning)
+        on_epoch(figures)
+        state.keep(figures)
 
-    if not best.epoch.all():
+    if not np.isfinite(best.loss).all():
         raise InputError(
             "train.learning_rate",
             f"{settings.learning_rate:g} lets training diverge: no validation loss is a number",
             "take a lower one",
         )
     network.load_state_dict(best.weights)
-    return TrainedNetwork(network.cpu().eval(), scale, best.epoch, best.score)
+    network.cpu().eval()
+    network.dropout.generator = None
+    if basis is not None:
+        whole = Network.of(settings, features.shape[2], network_seeds, classes)
+        network = composed(network, basis, whole).eval()
+    return TrainedNetwork(network, scale, best.epoch, str(dtype).removeprefix("torch."))
 
 
 class Best:
-    """The best weights so far of each outcome: ``tensor[m]`` is its slice of every tensor."""
+    """The best weights so far: ``tensor[m]`` is outcome m's slice of every tensor.
+
+    Outcomes that share a trunk stop together, by the mean of their losses.
+    """
 
     def __init__(self, network: Network, patience: int) -> None:
-        self.weights = {name: x.clone() for name, x in network.state_dict().items()}
-        self.patience = patience
-        outcomes = len(network.score.bias)
+        self.weights = {name: x.detach().clone() for name, x in network.state_dict().items()}
+        self.patience, self.shared = patience, network.shared
+        outcomes = len(network.score.bias) // network.members
         self.loss = np.full(outcomes, np.inf)
         self.epoch = np.zeros(outcomes, np.int64)
-        self.score: Floats = np.empty((0, outcomes), np.float32)
+        self.last = 0
+        self.drops = 0  # epochs in which no outcome became better
 
-    def update(
-        self, network: Network, epoch: int, loss: Floats, score: Floats
-    ) -> NDArray[np.bool_]:
+    @property
+    def learning(self) -> bool:
+        """Whether any outcome may still become better."""
+        return bool((self.last - self.epoch < self.patience).any())
+
+    def update(self, network: Network, epoch: int, loss: Floats) -> NDArray[np.bool_]:
         """Keep the slices that improved; say which outcomes still learn."""
+        if self.shared:
+            loss = np.full_like(loss, loss.mean())
         # One that has stopped stays stopped, as it would alone.
         better = (loss < self.loss) & (epoch - self.epoch <= self.patience)
         self.loss[better] = loss[better]
         self.epoch[better] = epoch
-        self.score = np.where(better, score, self.score) if epoch > 1 else score.copy()
+        self.last = epoch
+        self.drops += not better.any()
         slices = torch.from_numpy(np.flatnonzero(better))
         for name, tensor in network.state_dict().items():
-            self.weights[name][slices] = tensor[slices]
+            if self.shared and len(slices):
+                self.weights[name].copy_(tensor)
+            elif len(slices):
+                self.weights[name][slices] = tensor[slices]
         return epoch - self.epoch < self.patience
 
 
-def batches(training: Rows, size: int, order: np.random.Generator) -> Iterator[Rows]:
-    """Deal the rows, in an order by chance, to batches of nearly equal size, none above `size`."""
-    yield from np.array_split(order.permutation(training), -(-len(training) // size))
+@dataclass
+class _State:
+    """All that changes while training, as it goes into a checkpoint."""
+
+    network: Network
+    optimizer: torch.optim.Adam
+    best: Best
+    order: np.random.Generator
+    noise: torch.Generator
+    checkpoint: Checkpoint
+
+    def __post_init__(self) -> None:
+        self.epoch = 0
+        self.history: list[EpochFigures] = []
+
+    def keep(self, figures: EpochFigures) -> None:
+        """Note an epoch, and write everything down if it is time."""
+        self.epoch = figures.epoch
+        self.history.append(figures)
+        moments = {
+            f"optimizer.{i}.{name}": value
+            for i, kept in self.optimizer.state_dict()["state"].items()
+            for name, value in kept.items()
+        }
+        tensors = {
+            **{f"network.{name}": x for name, x in self.network.state_dict().items()},
+            **{f"best.{name}": x for name, x in self.best.weights.items()},
+            **moments,
+            "noise": self.noise.get_state(),
+        }
+        said = {
+            "epoch": self.epoch,
+            "order": self.order.bit_generator.state,
+            "loss": self.best.loss.tolist(),
+            "best_epoch": self.best.epoch.tolist(),
+            "drops": self.best.drops,
+            "history": [_as_lists(figures) for figures in self.history],
+        }
+        self.checkpoint.save(tensors, said)
+
+    def taken_up(self) -> list[EpochFigures]:
+        """Go back to the checkpoint, if there is one; give the epochs before it."""
+        kept = self.checkpoint.load()
+        if kept is None:
+            return []
+        tensors, said = kept
+        self.network.load_state_dict(_under("network.", tensors))
+        self.best.weights = _under("best.", tensors)
+        self.best.loss = np.array(said["loss"])
+        self.best.epoch = np.array(said["best_epoch"])
+        self.best.last = self.epoch = said["epoch"]
+        self.best.drops = said["drops"]
+        moments: dict[int, dict[str, torch.Tensor]] = {}
+        for name, tensor in _under("optimizer.", tensors).items():
+            place, _, key = name.partition(".")
+            moments.setdefault(int(place), {})[key] = tensor
+        groups = self.optimizer.state_dict()["param_groups"]
+        self.optimizer.load_state_dict({"state": moments, "param_groups": groups})
+        self.noise.set_state(tensors["noise"])
+        self.order.bit_generator.state = said["order"]
+        self.history = [_from_lists(line) for line in said["history"]]
+        return self.history
 
 
 def balanced_weights(target: Floats, rows: Rows, sample_weight: ArrayLike | None = None) -> Floats:
@@ -213,13 +337,66 @@ def balanced_weights(target: Floats, rows: Rows, sample_weight: ArrayLike | None
     return weight
 
 
-def _judge(score: Floats, samples: Samples, rows: Rows) -> tuple[Floats, Floats]:
-    """Loss and mean absolute error (in classes) of each outcome."""
-    h, target, weight = (
-        torch.from_numpy(x) for x in (score, samples.target[rows], samples.weight[rows])
-    )
-    loss = binomial.loss(h, target, weight, samples.classes)
-    # The most probable class of a binomial, floor(K p) + 1.
-    decile = (h.sigmoid() * samples.classes).floor().clamp(max=samples.classes - 1) + 1
-    mae = (decile - target).abs().nanmean(0)
-    return loss.numpy(), mae.numpy()
+def _groups(network: Network, settings: TrainSettings) -> list[dict[str, Any]]:
+    """Parameters with the factor of their learning rate; those that do not move are left out."""
+    trunk = set(network.trunk())
+    moving = [(p, settings.tune == "scaled" and p in trunk) for p in network.parameters()]
+    if settings.tune == "head":
+        moving = [(p, False) for p in network.parameters() if p not in trunk]
+        for parameter in trunk:
+            parameter.requires_grad_(False)
+    fast = [p for p, slow in moving if not slow]
+    slow = [p for p, slow in moving if slow]
+    return [
+        {"params": group, "factor": factor, "lr": settings.learning_rate * factor}
+        for group, factor in ((fast, 1.0), (slow, 0.1))
+        if group
+    ]
+
+
+def _set_rate(
+    optimizer: torch.optim.Adam, settings: TrainSettings, passed: float, drops: int
+) -> None:
+    """Set the learning rate where `passed` (0 to 1) of the longest training is over."""
+    rate = settings.learning_rate
+    if settings.schedule == "cosine":
+        rate *= 0.5 * (1 + math.cos(math.pi * passed))
+    elif settings.schedule == "plateau":
+        rate *= 0.3**drops
+    for group in optimizer.param_groups:
+        group["lr"] = rate * group["factor"]
+
+
+def _judge(
+    network: Network, outputs: torch.Tensor, samples: Samples, rows: Rows
+) -> tuple[Floats, Floats, Floats]:
+    """Loss, mean absolute error (in classes) and Kendall's tau of each outcome."""
+    target, weight = (torch.from_numpy(x[rows]) for x in (samples.target, samples.weight))
+    score = scores_of(network, outputs)
+    with torch.inference_mode():
+        loss = network.head.loss(outputs, target, weight).numpy()
+        likeliest = network.head.probabilities(outputs).argmax(-1) + 1
+    mae = (likeliest - target).abs().nanmean(0).numpy()
+    tau = [_tau(h, truth) for h, truth in zip(score.T, target.numpy().T, strict=True)]
+    return loss, mae, np.array(tau, np.float32)
+
+
+def _tau(score: Floats, truth: Floats) -> float:
+    known = ~np.isnan(truth)
+    if not np.isfinite(score[known]).all() or len(np.unique(truth[known])) < 2:
+        return math.nan
+    return float(kendalltau(score[known], truth[known]).statistic)
+
+
+def _as_lists(figures: EpochFigures) -> dict[str, Any]:
+    return {k: v.tolist() if isinstance(v, np.ndarray) else v for k, v in vars(figures).items()}
+
+
+def _from_lists(line: dict[str, Any]) -> EpochFigures:
+    train, validation, mae, tau = (np.array(line[name], np.float32) for name in FIGURES)
+    learning = np.array(line["learning"], np.bool_)
+    return EpochFigures(line["epoch"], train, validation, mae, tau, learning)
+
+
+def _under(prefix: str, tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}

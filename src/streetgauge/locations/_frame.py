@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from streetgauge.skips import SKIP_COLUMNS
 
@@ -20,6 +21,16 @@ def location_frame(columns: dict[str, Any]) -> pd.DataFrame:
     for column in COLUMNS:
         frame[column] = frame[column].astype("float64" if column in ("lat", "lon") else "str")
     return frame.sort_values("location_id", ignore_index=True)
+
+
+def sorted_frame(columns: dict[str, Any]) -> pd.DataFrame:
+    """Do as `location_frame`, for arrow columns, of which there may be millions of rows."""
+    table = pa.table({name: columns[name] for name in COLUMNS})
+    frame = table.take(pc.sort_indices(table["location_id"])).to_pandas()
+    for column in ("lat", "lon"):
+        frame[column] = frame[column].astype("float64")
+    texts: pd.DataFrame = frame.astype({n: "str" for n in COLUMNS if n not in ("lat", "lon")})
+    return texts
 
 
 def skip_frame(
@@ -55,8 +66,3 @@ def concat_skips(parts: Sequence[pd.DataFrame]) -> pd.DataFrame:
     """One table of the parts that have rows; an empty one with the columns if none has."""
     filled = [part for part in parts if len(part)]
     return pd.concat(filled, ignore_index=True) if filled else skip_frame("")
-
-
-def texts(column: pa.ChunkedArray) -> np.ndarray[Any, Any]:
-    """Python strings of an arrow column, "" as None."""
-    return np.array([text or None for text in column.to_pylist()], dtype=object)

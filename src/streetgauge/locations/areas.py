@@ -2,37 +2,47 @@
 
 from __future__ import annotations
 
-import zipfile
+import re
 from collections.abc import Sequence
-from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
-from streetgauge.errors import InputError, closest
+from streetgauge.errors import InputError
 from streetgauge.files import require_columns
-from streetgauge.settings import AreaSettings
-from streetgauge.tables import VECTOR_SUFFIXES, as_table, choose_sheet, read_sheets
+from streetgauge.locations._boundaries import checked_boundaries, is_boundaries, read_boundaries
+from streetgauge.locations.directory import survey_directory
+from streetgauge.locations.place import (
+    fits,
+    in_box,
+    in_place,
+    in_polygon,
+    representative_points,
+)
+from streetgauge.settings import AreaSettings, DirectoryLocations, LocationSettings
+from streetgauge.tables import as_table, choose_sheet, read_sheets
 
 if TYPE_CHECKING:
     import geopandas as gpd
 
 __all__ = ["read_areas"]
 
-_VECTOR_MEMBERS = (".shp", ".gpkg", ".geojson", ".fgb")
 
-
-def read_areas(settings: AreaSettings) -> pd.DataFrame:
+def read_areas(settings: AreaSettings, locations: LocationSettings | None = None) -> pd.DataFrame:
     """Read the study's areas.
 
     Parameters
     ----------
     settings : AreaSettings
         A boundary file (GeoPackage, GeoJSON, shapefile, FlatGeobuf, GeoParquet, or a zip with one
-        of these in any folder, which is not unpacked) or a table (CSV, Parquet, Excel) without
-        boundaries.
+        of these in any folder, which is not unpacked), a table (CSV, Parquet, Excel) without
+        boundaries, a list of codes, or no file: then the areas are those of the postcode directory.
+        ``include``, ``place``, ``bbox`` and ``polygon`` each keep some of them.
+    locations : LocationSettings, optional
+        The study's. A postcode directory says which district an area lies in (the one with most
+        of its postcodes; of equals the first code) where the areas' file does not.
 
     Returns
     -------
@@ -40,36 +50,91 @@ def read_areas(settings: AreaSettings) -> pd.DataFrame:
         Indexed by ``area`` (str, sorted, unique) with columns ``name`` and ``district`` (str or
         None) and, from a boundary file, ``geometry`` in the file's own coordinate system.
         ``attrs`` count what was done: ``repaired`` (invalid polygons made valid) and ``left_out``
-        (areas that ``include`` leaves out).
+        (areas that are not of the study's place).
 
     Raises
     ------
     InputError
         If the file, its layer or a column is not there, a code is empty or stands twice, a pattern
-        of ``include`` keeps nothing, boundaries have no coordinate system, or an area has no
-        polygon.
+        or the place keeps nothing, boundaries have no coordinate system, or an area has no polygon.
     """
-    path = settings.file
+    directory = locations if isinstance(locations, DirectoryLocations) else None
+    survey = None if directory is None else lambda: survey_directory(directory)
+    if settings.file is not None:
+        path = settings.file
+        areas = _read_file(path, settings)
+    elif directory is not None:
+        path = directory.file
+        areas = survey_directory(directory)[["district"]].astype("object")
+        areas.insert(0, "name", None)
+        areas = areas.where(areas.notna(), None)
+    else:
+        raise InputError(
+            "[areas]", "it names no file", "add 'file', or take a postcode directory in [locations]"
+        )
+    before = len(areas)
+    if settings.include:
+        areas = areas[_included(areas.index, settings.include, path)]
+    if settings.place:
+        areas = areas[in_place(areas, settings.place, path, survey)]
+    repaired = 0
+    if "geometry" in areas:
+        areas, repaired = checked_boundaries(areas, path, settings.crs)
+    if settings.bbox is not None or settings.polygon is not None:
+        points = representative_points(areas, survey)
+        inside = np.ones(len(areas), dtype=bool)
+        if settings.bbox is not None:
+            inside &= in_box(points, settings.bbox, path)
+        if settings.polygon is not None:
+            inside &= in_polygon(points, settings.polygon, path)
+        if not inside.any():
+            raise InputError(
+                "areas.bbox, areas.polygon", "no area's middle lies in both", "use one of them"
+            )
+        areas = areas[inside]
+    areas.attrs = {"repaired": repaired, "left_out": before - len(areas)}
+    return areas
+
+
+def _read_file(path: Path, settings: AreaSettings) -> pd.DataFrame:
     if not path.exists():
         raise InputError(path, "there is no such file", "mend 'areas.file' in study.toml")
     columns = {"code": settings.code, "name": settings.name, "district": settings.district}
-    if _is_geoparquet(path):
-        raw: pd.DataFrame = _read_geoparquet(path)
-    elif _is_vector(path):
-        raw = _read_boundaries(_dataset(path, settings.layer), settings, columns)
+    columns |= {column: column for column in settings.columns}
+    if settings.code is None:
+        return _keyed(_read_list(path), {**columns, "code": "area"}, path)
+    if is_boundaries(path):
+        raw = read_boundaries(path, settings.layer, columns)
     else:
         sheets = read_sheets(path)
         raw = as_table(choose_sheet(sheets, settings.layer, path, "layer"))
-    require_columns(raw, columns, path)
-    areas = _keyed(raw, columns, path)
-    kept = _included(areas.index, settings.include, path)
-    left_out = int((~kept).sum())
-    areas = areas[kept]
-    repaired = 0
-    if "geometry" in areas:
-        areas, repaired = _checked_boundaries(areas, path)
-    areas.attrs = {"repaired": repaired, "left_out": left_out}
-    return areas
+        require_columns(raw, columns, path)
+    return _keyed(raw, columns, path)
+
+
+def _read_list(path: Path) -> pd.DataFrame:
+    """Read codes, one a line; a first line that has another form than all others is a header."""
+    if is_boundaries(path):
+        fields = [name for name in read_boundaries(path).columns if name != "geometry"]
+        raise InputError(
+            path, "nothing says which column holds the areas' codes", _set_code(fields)
+        )
+    sheet = read_sheets(path)[0]
+    wide = next((row for row in sheet.rows if len(row) > 1 and any(row[1:])), None)
+    if wide is not None:
+        raise InputError(
+            path, "it has several columns, so it is no list of codes", _set_code(sheet.rows[0])
+        )
+    cells = [row[0] for row in sheet.rows]
+    forms = [re.sub(r"\d", "0", re.sub(r"[A-Za-z]", "A", cell)) for cell in cells]
+    skip = int(len(forms) > 1 and forms[0] not in forms[1:])
+    index = pd.Index(sheet.numbers[skip:], name="row")
+    return pd.DataFrame({"area": cells[skip:]}, index=index, dtype="str")
+
+
+def _set_code(columns: Sequence[str]) -> str:
+    named = ", ".join(columns[:12]) + (" ..." if len(columns) > 12 else "")
+    return f"set 'areas.code' to one of its columns: {named}"
 
 
 def _keyed(raw: pd.DataFrame, columns: dict[str, str | None], path: Path) -> pd.DataFrame:
@@ -92,8 +157,9 @@ def _keyed(raw: pd.DataFrame, columns: dict[str, str | None], path: Path) -> pd.
         )
     index = pd.Index(codes, dtype="str", name="area")
     kept: dict[str, Any] = {}
-    for role in ("name", "district"):
-        column = columns[role]
+    for role, column in columns.items():
+        if role == "code":
+            continue
         texts = _texts(raw[column]) if column is not None else [""] * len(raw)
         kept[role] = pd.Series([text or None for text in texts], index=index, dtype="object")
     if "geometry" not in raw:
@@ -103,8 +169,9 @@ def _keyed(raw: pd.DataFrame, columns: dict[str, str | None], path: Path) -> pd.
 
     crs = raw.crs if isinstance(raw, gpd.GeoDataFrame) else None
     boundaries = raw["geometry"].to_numpy()
-    keyed: pd.DataFrame = gpd.GeoDataFrame(kept, geometry=boundaries, index=index, crs=crs)
-    return keyed.sort_index()
+    keyed: gpd.GeoDataFrame = gpd.GeoDataFrame(kept, geometry=boundaries, index=index, crs=crs)
+    in_order: pd.DataFrame = keyed.sort_index()
+    return in_order
 
 
 def _texts(cells: pd.Series) -> np.ndarray[Any, Any]:
@@ -113,139 +180,11 @@ def _texts(cells: pd.Series) -> np.ndarray[Any, Any]:
 
 
 def _included(codes: pd.Index, patterns: Sequence[str], path: Path) -> np.ndarray[Any, Any]:
-    if not patterns:
-        return np.ones(len(codes), dtype=bool)
-    kept = np.zeros(len(codes), dtype=bool)
     for pattern in patterns:
-        fits = np.array([fnmatchcase(code, pattern) for code in codes], dtype=bool)
-        if not fits.any():
+        if not fits(codes, [pattern]).any():
             raise InputError(
                 path,
                 f"no code is like {pattern!r} (setting 'areas.include')",
                 f"codes are like {codes[0]!r}" if len(codes) else "the file has no areas",
             )
-        kept |= fits
-    return kept
-
-
-# --- boundary files -------------------------------------------------------------------------------
-
-
-def _is_vector(path: Path) -> bool:
-    if path.suffix.lower() in VECTOR_SUFFIXES:
-        return True
-    with path.open("rb") as handle:
-        start = handle.read(16)
-    if start.startswith(b"PK"):  # a zip: of boundaries, or a workbook
-        try:
-            with zipfile.ZipFile(path) as archive:
-                return "[Content_Types].xml" not in archive.namelist()
-        except zipfile.BadZipFile as error:
-            raise InputError(path, f"the zip is damaged ({error})", "fetch it again") from None
-    return start.startswith(b"SQLite format 3")
-
-
-def _is_geoparquet(path: Path) -> bool:
-    with path.open("rb") as handle:
-        if handle.read(4) != b"PAR1":
-            return False
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    try:
-        return b"geo" in (pq.read_schema(path).metadata or {})
-    except pa.ArrowInvalid as error:
-        raise InputError(
-            path, f"this Parquet file is damaged ({error})", "fetch it again"
-        ) from None
-
-
-def _read_geoparquet(path: Path) -> gpd.GeoDataFrame:
-    import geopandas as gpd
-
-    frame = gpd.read_parquet(path)
-    if frame.geometry.name != "geometry":
-        frame = frame.rename_geometry("geometry")
-    return frame.set_axis(pd.RangeIndex(1, len(frame) + 1))
-
-
-def _dataset(path: Path, layer: str | None) -> str:
-    """Name the dataset for GDAL; a zip is looked into, for it finds no shapefile in a folder."""
-    with path.open("rb") as handle:
-        if handle.read(2) != b"PK":
-            return str(path)
-    with zipfile.ZipFile(path) as archive:
-        members = sorted(
-            name
-            for name in archive.namelist()
-            if name.lower().endswith(_VECTOR_MEMBERS) and not name.startswith("__MACOSX")
-        )
-    if not members:
-        raise InputError(path, "there is no boundary file in the zip", "give a zip of a shapefile")
-    named = [name for name in members if Path(name).stem == layer]
-    if len(members) > 1 and not named:
-        stems = [Path(name).stem for name in members]
-        step = closest(layer, stems) if layer else f"set 'areas.layer' to one of {', '.join(stems)}"
-        raise InputError(path, f"the zip has {len(members)} boundary files", step)
-    return f"/vsizip/{{{path}}}/{(named or members)[0]}"
-
-
-def _read_boundaries(
-    dataset: str, settings: AreaSettings, columns: dict[str, str | None]
-) -> gpd.GeoDataFrame:
-    import pyogrio
-    from pyogrio.errors import DataSourceError
-
-    path = settings.file
-    try:
-        layers = [str(name) for name in pyogrio.list_layers(dataset)[:, 0]]
-        layer = settings.layer
-        if layer is None:
-            layer = layers[0]
-        elif layer not in layers:
-            raise InputError(path, f"there is no layer {layer!r}", closest(layer, layers))
-        fields = list(pyogrio.read_info(dataset, layer=layer)["fields"])
-        require_columns(pd.DataFrame(columns=pd.Index(fields)), columns, path)
-        wanted = sorted({column for column in columns.values() if column is not None})
-        frame = pyogrio.read_dataframe(dataset, layer=layer, columns=wanted)
-    except DataSourceError as error:
-        raise InputError(
-            path, f"the boundaries cannot be read ({error})", "fetch them again"
-        ) from None
-    if "geometry" not in frame:
-        return frame  # a layer without geometry is a table
-    return frame.set_axis(pd.RangeIndex(1, len(frame) + 1))
-
-
-def _checked_boundaries(areas: Any, path: Path) -> tuple[gpd.GeoDataFrame, int]:
-    import shapely
-
-    if areas.crs is None:
-        raise InputError(
-            path,
-            "the boundaries have no coordinate system",
-            "add it (a shapefile needs its .prj), e.g. save as GeoPackage in EPSG:27700",
-        )
-    shapes = areas.geometry.to_numpy()
-    empty = shapely.is_missing(shapes) | shapely.is_empty(shapes)
-    polygons = np.isin(shapely.get_type_id(shapes), (3, 6))
-    for wrong, what in ((empty, "has no boundary"), (~polygons, "is no polygon")):
-        if wrong.any():
-            code = areas.index[int(wrong.argmax())]
-            raise InputError(f"{path}: area {code!r}", f"it {what}", "give every area a polygon")
-    invalid = ~shapely.is_valid(shapes)
-    if invalid.any():
-        shapes = shapes.copy()
-        shapes[invalid] = [_mended(shape) for shape in shapes[invalid]]
-        areas = areas.set_geometry(shapes, crs=areas.crs)
-        areas = areas.rename_geometry("geometry") if areas.geometry.name != "geometry" else areas
-    return areas, int(invalid.sum())
-
-
-def _mended(shape: Any) -> Any:
-    """Make a polygon valid; of what that leaves only the polygons are an area."""
-    import shapely
-
-    parts = shapely.get_parts(shapely.make_valid(shape))
-    flat = [part for whole in parts for part in shapely.get_parts(whole)]
-    return shapely.unary_union([part for part in flat if part.geom_type == "Polygon"])
+    return fits(codes, patterns)

@@ -1,10 +1,13 @@
-"""Postcode directories of the Office for National Statistics, recognised by their header."""
+"""Postcode directories of the Office for National Statistics: postcodes, and areas by postcodes."""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Sequence
-from pathlib import Path
+from collections import Counter
+from collections.abc import Hashable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from itertools import islice
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
@@ -13,28 +16,19 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from streetgauge.errors import InputError
-from streetgauge.locations._frame import concat_skips, location_frame, skip_frame, texts
+from streetgauge.locations._codes import any_pseudo, is_pseudo, without_pseudo
+from streetgauge.locations._coordinates import degrees
+from streetgauge.locations._frame import concat_skips, skip_frame, sorted_frame
+from streetgauge.locations.layouts import ROLES, Layout, recognise
+from streetgauge.locations.place import LABELS
 from streetgauge.settings import DirectoryLocations
-from streetgauge.tables import read_header, scan_columns
+from streetgauge.tables import read_header, scan_columns, zipped_tables
 
-__all__ = ["HEADERS", "NULL_LATITUDE", "read_directory"]
+__all__ = ["read_directory", "survey_directory"]
 
-# What a column holds -> how the layouts of 2011 to 2025 call it, in lower case, the best first.
-# {} stands for the year of the census: 11 or 21.
-HEADERS: dict[str, tuple[str, ...]] = {
-    "postcode": ("pcds", "pcd7", "pcd", "pcd8", "pcd2", "postcode"),
-    "terminated": ("doterm",),
-    "lat": ("lat", "latitude"),
-    "lon": ("long", "lon", "longitude"),
-    "east": ("oseast1m", "east1m"),
-    "north": ("osnrth1m", "north1m"),
-    "oa": ("oa{}", "oa{}cd"),
-    "lsoa": ("lsoa{}", "lsoa{}cd"),
-    "msoa": ("msoa{}", "msoa{}cd"),
-}
-NULL_LATITUDE = 99.999999  # the ONS's mark of a postcode without coordinates
-BRITISH_GRID, IRISH_GRID = "EPSG:27700", "EPSG:29902"
-_PSEUDO_CODE = re.compile(r"[A-Z]9{8}")  # e.g. M99999999: the Isle of Man has no such areas
+_AT_ONCE = 16  # blocks of the file; more take memory, fewer time
+_PLACED_BY = ("lat", "lon", "east", "north")
+_IN_PARTS = "multi_csv"  # the folder of a published zip with the directory cut into many files
 
 
 def read_directory(
@@ -48,16 +42,18 @@ def read_directory(
     Parameters
     ----------
     settings : DirectoryLocations
-        The directory (CSV, also gzipped, or Parquet), which of its areas are the study's, and
-        whether terminated postcodes count.
+        The directory (CSV, also gzipped, Parquet, or the published zip, whole or cut into many
+        files), which of its areas are the study's, and whether terminated postcodes count.
     areas : DataFrame
         Indexed by area code.
 
     Returns
     -------
     frame : DataFrame
-        As `read_locations` describes it; ``attrs["outside"]`` counts the rows left out because
-        their area is none of the study's.
+        As `read_locations` describes it. ``attrs`` count rows: ``rows`` of the file, ``outside``
+        (their area is none of the study's), of these ``no_area`` (no code at all) and
+        ``pseudo_codes`` (code -> rows); ``terminated`` (left out), ``no_coordinates`` (kept
+        without); ``layout`` names the published layout or is None.
     skips : DataFrame
         Terminated postcodes, if ``live_only``.
 
@@ -67,18 +63,10 @@ def read_directory(
         If the header is not recognised, no row lies in the study's areas, a postcode is empty or
         stands twice, or a coordinate is no number.
     """
-    path = settings.file
-    columns = _recognise(read_header(path), settings)
-    kept, outside_ids, example = _scan(path, columns, settings.area[:-2], areas.index)
-    if kept.num_rows == 0:
-        raise InputError(
-            path,
-            f"none of its areas is one of the study's: column {columns[settings.area[:-2]]!r} has "
-            f"{example!r}, the study {areas.index[0]!r}",
-            "set 'locations.area' to the kind and year of the study's areas, or give the "
-            "directory of the same country",
-        )
-    _refuse_duplicates(kept, outside_ids, path)
+    directory = _Directory.open(settings)
+    kind = settings.area[:-2]
+    kept, outside, counts = _scan(directory, kind, areas.index, settings.live_only)
+    _refuse_duplicates(directory, kept, outside)
     skips = []
     if settings.live_only:
         ended = pc.not_equal(kept["terminated"], "")
@@ -91,168 +79,267 @@ def read_directory(
             )
         )
         kept = kept.filter(pc.invert(ended))
-    ids = texts(kept["location_id"])
-    lat, lon = _coordinates(kept, columns, path)
-    frame = location_frame(
+    lat, lon = degrees(kept, directory.layout.columns, directory.where)
+    ids = kept["location_id"]
+    first, last = (pc.utf8_slice_codeunits(ids, *part) for part in ((0, -3), (-3, None)))
+    frame = sorted_frame(
         {
             "location_id": ids,
-            "postcode": [f"{key[:-3]} {key[-3:]}" for key in ids],
+            "postcode": pc.binary_join_element_wise(first, last, " "),
             "lat": lat,
             "lon": lon,
-            **{role: _codes(kept[role]) for role in ("oa", "lsoa", "msoa")},
-            "area": texts(kept["area"]),
+            **{role: without_pseudo(kept[role]) for role in ("oa", "lsoa", "msoa")},
+            "area": kept["area"],
         }
     )
-    frame.attrs["outside"] = len(outside_ids)
+    frame.attrs = {
+        **counts,
+        "terminated": sum(map(len, skips)),
+        "no_coordinates": int(np.isnan(lat).sum()),
+        "layout": directory.layout.name,
+    }
     return frame, concat_skips(skips)
 
 
-def _recognise(header: Sequence[str], settings: DirectoryLocations) -> dict[str, str]:
-    """Find which column holds what: role -> name as in the file."""
-    kind, year = settings.area[:-2], settings.area[-2:]
-    plain = {name.strip().lower(): name for name in reversed(header)}
-    found = {}
-    for role, names in HEADERS.items():
-        for name in names:
-            if name.format(year) in plain:
-                found[role] = plain[name.format(year)]
-                break
-    needed = {"postcode": "postcodes", kind: f"the areas ({settings.area})"}
-    if settings.live_only:
-        needed["terminated"] = "the date of termination"
-    for role, what in needed.items():
-        if role not in found:
-            known = ", ".join(name.format(year) for name in HEADERS[role])
+def survey_directory(settings: DirectoryLocations) -> pd.DataFrame:
+    """Say of each area of a directory what it lies in and where, by its postcodes.
+
+    The answer is kept: several stages ask for it in one run.
+
+    Returns
+    -------
+    DataFrame
+        Indexed by area code, sorted, pseudo codes left out: ``district``, ``ward``, ``county``,
+        ``region``, ``country`` (the one with most of the area's postcodes, of equals the first
+        code; None where the directory does not say), ``lat``, ``lon`` (means, degrees, NaN where
+        no postcode has coordinates).
+
+    Raises
+    ------
+    InputError
+        As `read_directory`.
+    """
+    directory = _Directory.open(settings)
+    state = settings.file.stat()
+    return _survey(directory, settings.area[:-2], state.st_mtime_ns, state.st_size).copy()
+
+
+@dataclass(frozen=True)
+class _Directory:
+    """A directory's file: the tables in it (members of a zip, or None) and what they hold."""
+
+    path: Path
+    members: tuple[str | None, ...]
+    headers: tuple[tuple[str, ...], ...]
+    area: str
+    live_only: bool
+
+    @classmethod
+    def open(cls, settings: DirectoryLocations) -> _Directory:
+        path = settings.file
+        members = _members(path)
+        headers = tuple(tuple(read_header(path, member)) for member in members)
+        return cls(path, members, headers, settings.area, settings.live_only)
+
+    @property
+    def layout(self) -> Layout:
+        """What the columns hold, the same in all its tables."""
+        layouts = [
+            recognise(header, self.area, self.path, live_only=self.live_only)
+            for header in dict.fromkeys(self.headers)
+        ]
+        if any(layout.columns != layouts[0].columns for layout in layouts):
             raise InputError(
-                settings.file,
-                f"no column holds {what}: none is called {known}",
-                f"the columns are {', '.join(header[:60])}",
+                self.path, "its CSV files have different columns", "fetch the zip again"
             )
-    return found
+        return layouts[0]
+
+    def where(self, *positions: tuple[int, int]) -> str:
+        """Name rows of the directory, (table, row), for an error."""
+        tables = dict.fromkeys(table for table, _ in positions)
+        parts = []
+        for table in tables:
+            rows = [str(row) for t, row in positions if t == table]
+            member = self.members[table]
+            said = f"{'rows' if len(rows) > 1 else 'row'} {' and '.join(rows)}"
+            parts.append(f"{member}, {said}" if member else said)
+        return f"{self.path}: {' and '.join(parts)}"
+
+    def blocks(self, roles: Sequence[str]) -> Iterator[pa.Table]:
+        """Run through the roles that it has, with the columns ``table`` and ``row``."""
+        columns = {r: c for r, c in self.layout.columns.items() if r in roles}
+        found = False
+        for table, member in enumerate(self.members):
+            start = 2  # the header is row 1
+            names = list(dict.fromkeys(columns.values()))
+            batches = scan_columns(self.path, names, member=member, codes=True)
+            while some := list(islice(batches, _AT_ONCE)):
+                block = pa.Table.from_batches(some)
+                found = found or block.num_rows > 0
+                own = {role: block[name] for role, name in columns.items()}
+                own["table"] = pa.array(np.full(block.num_rows, table, dtype=np.int16))
+                own["row"] = pa.array(np.arange(start, start + block.num_rows))
+                start += block.num_rows
+                yield pa.table(own)
+        if not found:
+            raise InputError(self.path, "the table has no rows", "fetch it again")
+
+
+def _members(path: Path) -> tuple[str | None, ...]:
+    """Find the tables with postcodes: in a zip one that is whole, or many that are its parts."""
+    zipped = zipped_tables(path)
+    if zipped is None:
+        return (None,)
+    known = set(ROLES["postcode"])
+    tables = [m for m in zipped if known & {c.strip().lower() for c in read_header(path, m)}]
+    if not tables:
+        raise InputError(
+            path,
+            f"none of its {len(zipped)} CSV files has postcodes, a column called "
+            f"{', '.join(ROLES['postcode'])}",
+            "give the zip of an ONS Postcode Directory as it is published",
+        )
+    whole = [name for name in tables if _IN_PARTS not in PurePosixPath(name).parts]
+    if len(whole) > 1:
+        raise InputError(
+            path,
+            f"{len(whole)} of its CSV files have postcodes: {', '.join(whole[:4])}",
+            "unpack the one that is meant and name it",
+        )
+    return tuple(whole or tables)
 
 
 def _scan(
-    path: Path, columns: dict[str, str], kind: str, areas: pd.Index
-) -> tuple[pa.Table, pa.ChunkedArray, str]:
-    """Rows of the study's areas, the ids of all others, and one area code of the file."""
+    directory: _Directory, kind: str, areas: pd.Index, live_only: bool
+) -> tuple[pa.Table, pa.Table, dict[Hashable, Any]]:
+    """Rows of the study's areas, keys and rows of all others, and how many of them are what."""
     wanted = pa.array(areas.to_numpy(dtype=object), pa.string())
-    kept, outside, example, start = [], [], "", 2  # the header is row 1
-    for batch in scan_columns(path, list(dict.fromkeys(columns.values()))):
-        codes = pc.utf8_trim_whitespace(batch.column(columns[kind]))
-        ids = pc.utf8_upper(
-            pc.replace_substring_regex(batch.column(columns["postcode"]), r"\s+", "")
-        )
+    roles = ("postcode", "oa", "lsoa", "msoa", *_PLACED_BY, *(["terminated"] * live_only))
+    kept, outside = [], []
+    counts: dict[Hashable, Any] = {"rows": 0, "outside": 0, "no_area": 0}
+    pseudo: Counter[str] = Counter()
+    example = ""
+    for block in directory.blocks(roles):
+        codes = pc.utf8_trim_whitespace(block[kind])
+        block = block.append_column("location_id", _ids(block["postcode"]))
+        block = block.append_column("area", codes)
         inside = pc.is_in(codes, value_set=wanted)
-        rows = pa.array(np.arange(start, start + batch.num_rows))
-        start += batch.num_rows
-        blank = pa.array([""] * batch.num_rows, pa.string())
-        own = {"row": rows, "location_id": ids, "area": codes}
-        for role in HEADERS:
-            own[role] = batch.column(columns[role]) if role in columns else blank
-        kept.append(pa.table(own).filter(inside))
-        outside.append(ids.filter(pc.invert(inside)))
-        if not example:
-            known = (code for code in codes.to_pylist() if code and not _PSEUDO_CODE.match(code))
-            example = next(known, "")
-    if not kept:
-        raise InputError(path, "the table has no rows", "fetch it again")
-    return pa.concat_tables(kept), pa.chunked_array(outside, pa.string()), example
+        others = pc.invert(inside)
+        kept.append(block.filter(inside))
+        outside.append(block.select(["table", "row", "location_id"]).filter(others))
+        strange = codes.filter(others)
+        counts["rows"] += block.num_rows
+        counts["outside"] += len(strange)
+        counts["no_area"] += pc.sum(pc.equal(strange, "")).as_py() or 0
+        if any_pseudo(strange):
+            found = pc.value_counts(strange.filter(is_pseudo(strange)))
+            pseudo.update({pair["values"]: pair["counts"] for pair in found.to_pylist()})
+        if not example and len(strange):
+            plain = strange.filter(pc.invert(pc.or_(is_pseudo(strange), pc.equal(strange, ""))))
+            example = plain[0].as_py() if len(plain) else ""
+    if counts["outside"] == counts["rows"]:
+        raise _none_of_the_study(directory, kind, areas, example)
+    table = pa.concat_tables(kept)
+    blank = pa.nulls(table.num_rows, pa.string())
+    for role in ("oa", "lsoa", "msoa"):
+        if role not in table.column_names:
+            table = table.append_column(role, blank)
+    counts["pseudo_codes"] = dict(sorted(pseudo.items()))
+    return table, pa.concat_tables(outside), counts
 
 
-def _refuse_duplicates(kept: pa.Table, outside: pa.ChunkedArray, path: Path) -> None:
-    ids = pd.Series(kept["location_id"].to_numpy(zero_copy_only=False), dtype="object")
-    rows = kept["row"].to_numpy()
-    if (ids == "").any():
-        row = rows[int((ids == "").argmax())]
-        raise InputError(f"{path}: row {row}", "there is no postcode", "mend or remove the row")
-    twice = ids.duplicated(keep=False)
-    if twice.any():
-        key = ids[twice].iloc[0]
-        first, second = rows[(ids == key).to_numpy()][:2]
+def _ids(postcodes: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Postcodes in capitals without blanks."""
+    ids = pc.replace_substring(pc.ascii_upper(postcodes), " ", "")
+    if not pc.all(pc.ascii_is_alnum(ids)).as_py():  # other kinds of blanks, which take longer
+        ids = pc.replace_substring_regex(ids, r"[\s\x{a0}]+", "")
+    return ids
+
+
+def _none_of_the_study(
+    directory: _Directory, kind: str, areas: pd.Index, example: str
+) -> InputError:
+    column = directory.layout.columns[kind]
+    study = repr(areas[0]) if len(areas) else "none"
+    return InputError(
+        directory.path,
+        f"none of its areas is one of the study's: column {column!r} has {example!r}, the study "
+        f"{study}",
+        "set 'locations.area' to the kind and year of the study's areas, or give the directory of "
+        "the same country",
+    )
+
+
+def _refuse_duplicates(directory: _Directory, kept: pa.Table, outside: pa.Table) -> None:
+    ids = kept["location_id"]
+    blank = pc.index(ids, "").as_py()
+    if blank >= 0:
+        row = kept.slice(blank, 1).select(["table", "row"]).to_pylist()[0]
         raise InputError(
-            f"{path}: rows {first} and {second}",
-            f"location_id {key!r} stands there twice",
+            directory.where((row["table"], row["row"])),
+            "there is no postcode",
+            "mend or remove the row",
+        )
+    if pc.count_distinct(ids).as_py() < len(ids):
+        counts = pc.value_counts(ids)
+        key = counts.filter(pc.greater(counts.field("counts"), 1))[0]["values"].as_py()
+        twice = kept.filter(pc.equal(ids, key)).slice(0, 2).to_pylist()
+        first, second = twice
+        areas = [row["area"] for row in twice]
+        reason = f"location_id {key!r} stands there twice"
+        if areas[0] != areas[1]:
+            reason += f", in area {areas[0]!r} and in {areas[1]!r}"
+        raise InputError(
+            directory.where((first["table"], first["row"]), (second["table"], second["row"])),
+            reason,
             "keep one of the rows",
         )
-    strangers = pc.is_in(pa.array(ids, pa.string()), value_set=pc.unique(outside))
+    strangers = pc.is_in(outside["location_id"], value_set=ids.combine_chunks())
     if pc.any(strangers).as_py():
-        position = strangers.index(pa.scalar(True)).as_py()
+        other = outside.filter(strangers).slice(0, 1).to_pylist()[0]
+        own = kept.filter(pc.equal(ids, other["location_id"])).to_pylist()[0]
         raise InputError(
-            f"{path}: row {rows[position]}",
-            f"location_id {ids[position]!r} stands there and in a row with another area, "
-            "which is none of the study's",
+            directory.where((own["table"], own["row"]), (other["table"], other["row"])),
+            f"location_id {own['location_id']!r} stands there twice, in area {own['area']!r} and "
+            "in one that is none of the study's",
             "keep one of the rows",
         )
 
 
-def _coordinates(
-    kept: pa.Table, columns: dict[str, str], path: Path
-) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
-    """Latitude and longitude in degrees; both NaN where the directory has none."""
-    if "lat" not in columns and "east" in columns:
-        return _from_grid(kept, columns, path)  # early layouts have no degrees
-    lat, lon = (_numbers(kept, role, columns, path) for role in ("lat", "lon"))
-    none = np.isnan(lat) | np.isnan(lon) | np.isclose(lat, NULL_LATITUDE, atol=1e-5)
-    lat[none] = lon[none] = np.nan
-    for role, degrees, limit in (("lat", lat, 90), ("lon", lon, 180)):
-        wrong = np.abs(degrees) > limit
-        if wrong.any():
-            row = kept["row"][int(wrong.argmax())]
-            raise InputError(
-                f"{path}: row {row}, column {columns[role]!r}",
-                f"{degrees[wrong.argmax()]:g} is beyond {limit} degrees",
-                "mend the coordinates",
-            )
-    return lat, lon
+@lru_cache(maxsize=2)
+def _survey(directory: _Directory, kind: str, modified: int, size: int) -> pd.DataFrame:
+    columns = directory.layout.columns
+    labels = [label for label in LABELS if label in columns]
+    parts = []
+    for block in directory.blocks(("postcode", kind, *labels, *_PLACED_BY)):
+        block = block.append_column("area", pc.utf8_trim_whitespace(block[kind]))
+        block = block.append_column("location_id", _ids(block["postcode"]))
+        block = block.filter(
+            pc.invert(pc.or_(is_pseudo(block["area"]), pc.equal(block["area"], "")))
+        )
+        lat, lon = degrees(block, columns, directory.where)
+        block = block.select(["area", *labels]).append_column("one", pa.array(np.ones(len(block))))
+        for name, values in (("lat", lat), ("lon", lon)):
+            block = block.append_column(name, pa.array(values, from_pandas=True))
+        sums = [("one", "sum"), ("lat", "sum"), ("lat", "count"), ("lon", "sum")]
+        parts.append(block.group_by(["area", *labels]).aggregate(sums))
+    rows = pa.concat_tables(parts).to_pandas()
+    areas = rows.groupby("area")[["lat_sum", "lat_count", "lon_sum"]].sum()
+    found = pd.DataFrame(index=areas.index)
+    for label in LABELS:
+        found[label] = _majority(rows, label) if label in labels else None
+    count = areas["lat_count"].where(areas["lat_count"] > 0)
+    found["lat"], found["lon"] = areas["lat_sum"] / count, areas["lon_sum"] / count
+    return found
 
 
-def _from_grid(
-    kept: pa.Table, columns: dict[str, str], path: Path
-) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
-    """Turn grid references into degrees: British, and Irish for Northern Ireland's postcodes."""
-    from pyproj import Transformer
-
-    x, y = (_numbers(kept, role, columns, path) for role in ("east", "north"))
-    irish = pc.starts_with(kept["location_id"], "BT").to_numpy()
-    lat, lon = np.full_like(x, np.nan), np.full_like(x, np.nan)
-    known = ~(np.isnan(x) | np.isnan(y)) & ~((x == 0) & (y == 0))
-    for grid, rows in ((BRITISH_GRID, known & ~irish), (IRISH_GRID, known & irish)):
-        to_degrees = Transformer.from_crs(grid, "EPSG:4326", always_xy=True)
-        lon[rows], lat[rows] = to_degrees.transform(x[rows], y[rows])
-    return lat, lon
-
-
-def _numbers(
-    kept: pa.Table, role: str, columns: dict[str, str], path: Path
-) -> np.ndarray[Any, Any]:
-    cells = pc.utf8_trim_whitespace(kept[role])
-    cells = pc.if_else(pc.equal(cells, ""), pa.scalar(None, pa.string()), cells)
-    try:
-        numbers = pc.cast(cells, pa.float64())
-    except pa.ArrowInvalid:
-        for row, cell in zip(kept["row"].to_pylist(), cells.to_pylist(), strict=True):
-            if cell is not None and not _is_number(cell):
-                raise InputError(
-                    f"{path}: row {row}, column {columns[role]!r}",
-                    f"{cell!r} is not a number",
-                    "mend the cell, or leave it empty",
-                ) from None
-        raise
-    array: np.ndarray[Any, Any] = numbers.to_numpy().copy()
-    return array
-
-
-def _is_number(cell: str) -> bool:
-    try:
-        float(cell)
-    except ValueError:
-        return False
-    return True
-
-
-def _codes(column: pa.ChunkedArray) -> np.ndarray[Any, Any]:
-    codes = texts(pc.utf8_trim_whitespace(column))
-    pseudo = {code for code in set(codes) if code and _PSEUDO_CODE.fullmatch(code)}
-    if pseudo:
-        codes[np.isin(codes.astype(str), list(pseudo))] = None
-    return codes
+def _majority(rows: pd.DataFrame, label: str) -> pd.Series:
+    """Give the value with most postcodes for each area; pseudo codes and blanks do not count."""
+    said = rows[["area", label, "one_sum"]]
+    said = said.assign(**{label: said[label].str.strip()})
+    pseudo = is_pseudo(pa.array(said[label].to_numpy(object), pa.string()))
+    said = said[~pseudo.to_numpy(zero_copy_only=False) & (said[label] != "").to_numpy()]
+    totals = said.groupby(["area", label])["one_sum"].sum().reset_index()
+    totals = totals.sort_values(["area", "one_sum", label], ascending=[True, False, True])
+    most: pd.Series = totals.drop_duplicates("area").set_index("area")[label]
+    return most

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable
+from typing import Any
+
 import pandas as pd
 
+from streetgauge.locations._codes import meaning
 from streetgauge.locations._frame import concat_skips, skip_frame
 from streetgauge.locations.directory import read_directory
 from streetgauge.locations.points import read_points
-from streetgauge.settings import DirectoryLocations, LocationSettings
+from streetgauge.locations.table import read_table_locations
+from streetgauge.settings import DirectoryLocations, LocationSettings, PointLocations
 
-__all__ = ["read_locations"]
+__all__ = ["counted", "read_locations"]
+
+_COUNTS = ("rows", "outside", "no_area", "terminated", "no_coordinates")
 
 
 def read_locations(
@@ -20,7 +27,7 @@ def read_locations(
     Parameters
     ----------
     settings : LocationSettings
-        A postcode directory, or points.
+        A postcode directory, points, or a table that says the areas.
     areas : DataFrame
         As `read_areas` gives them; points need their boundaries.
 
@@ -29,7 +36,10 @@ def read_locations(
     frame : DataFrame
         location_id, postcode, lat, lon (degrees, WGS 84), oa, lsoa, msoa, area; missing texts are
         missing values, missing coordinates NaN; sorted by location_id, which is unique.
-        ``attrs["outside"]`` counts rows of a directory that lie outside the study's areas.
+        ``attrs`` count what was met: ``rows`` of a directory, ``outside`` (rows of areas that are
+        none of the study's), of these ``no_area`` and ``pseudo_codes`` (code -> rows),
+        ``terminated`` (left out), ``no_coordinates`` (locations without), ``overlaps`` (two areas
+        -> locations inside of both); ``layout`` is the directory's, or None. See `counted`.
     skips : DataFrame
         location_id, view, area, stage ("locations"), reason: locations left out, and areas in
         which no location lies.
@@ -42,10 +52,47 @@ def read_locations(
     """
     if isinstance(settings, DirectoryLocations):
         frame, skips = read_directory(settings, areas)
-    else:
+    elif isinstance(settings, PointLocations):
         frame, skips = read_points(settings, areas)
-    outside = frame.attrs.get("outside", 0)
+    else:
+        frame, skips = read_table_locations(settings, areas)
     empty = areas.index[~areas.index.isin(frame["area"].unique())]
     none = skip_frame("no location lies in this area", area=list(empty))
-    frame.attrs = {"outside": outside}
+    counts: dict[Hashable, Any] = {
+        **dict.fromkeys(_COUNTS, 0),
+        "pseudo_codes": {},
+        "overlaps": {},
+        "layout": None,
+        **frame.attrs,
+    }
+    frame.attrs = counts
     return frame, concat_skips([skips, none])
+
+
+def counted(frame: pd.DataFrame) -> tuple[str, ...]:
+    """Say in lines what `read_locations` counted; nothing of what was not met.
+
+    Parameters
+    ----------
+    frame : DataFrame
+        As `read_locations` gives it, with its ``attrs``.
+    """
+    counts = frame.attrs
+    lines = []
+    if counts["layout"]:
+        lines.append(f"the directory has the columns of {counts['layout']}")
+    if counts["outside"]:
+        lines.append(f"{counts['outside']:,} rows of the directory lie outside the study's areas")
+    for code, rows in counts["pseudo_codes"].items():
+        lines.append(f"{rows:,} of them have the pseudo code {code} ({meaning(code)})")
+    if counts["no_area"]:
+        lines.append(f"{counts['no_area']:,} of them have no area")
+    if counts["no_coordinates"]:
+        lines.append(f"{counts['no_coordinates']:,} locations have an area but no coordinates")
+    if counts["overlaps"]:
+        total, pair = sum(counts["overlaps"].values()), next(iter(counts["overlaps"]))
+        lines.append(
+            f"{total:,} locations lie in two areas that overlap ({pair}); each was given to the "
+            "one whose code sorts first"
+        )
+    return tuple(lines)

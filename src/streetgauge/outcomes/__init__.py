@@ -10,13 +10,16 @@ from streetgauge.outcomes.build import build_outcomes, read_outcome
 from streetgauge.outcomes.deciles import deciles
 from streetgauge.outcomes.measures import MEASURES, Measure, Sum
 from streetgauge.outcomes.outcome import Outcome
+from streetgauge.outcomes.sources import Source, sources
 
 __all__ = [
     "MEASURES",
     "Measure",
     "Outcome",
+    "Source",
     "Sum",
     "build_outcomes",
     "deciles",
     "read_outcome",
+    "sources",
 ]

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from streetgauge.errors import InputError
 from streetgauge.outcomes.census import read_census
-from streetgauge.outcomes.deciles import deciles
+from streetgauge.outcomes.deciles import cut_outcome, read_weights
 from streetgauge.outcomes.deprivation import read_deprivation
 from streetgauge.outcomes.income import read_income
+from streetgauge.outcomes.lookup import onto_areas
+from streetgauge.outcomes.missing import describe_missing
 from streetgauge.outcomes.outcome import Outcome
 from streetgauge.outcomes.table import read_table
 from streetgauge.settings import (
     CensusOutcome,
+    DecileSettings,
     DeprivationOutcome,
     IncomeOutcome,
     OutcomeSettings,
@@ -26,7 +31,13 @@ from streetgauge.tables import forget_sheets
 __all__ = ["build_outcomes", "read_outcome"]
 
 
-def read_outcome(name: str, settings: OutcomeSettings) -> Outcome:
+def read_outcome(
+    name: str,
+    settings: OutcomeSettings,
+    *,
+    classes: int = 10,
+    areas: Sequence[str] | pd.Index = (),
+) -> Outcome:
     """Read one outcome with the reader that its ``source`` names.
 
     Parameters
@@ -35,6 +46,10 @@ def read_outcome(name: str, settings: OutcomeSettings) -> Outcome:
         The outcome's key in the study.
     settings : OutcomeSettings
         One entry of ``[outcomes]``.
+    classes : int, default 10
+        The highest published class that a table of the study's own may have.
+    areas : sequence of str
+        Codes of the study's areas: which kind of areas is read from files with several.
 
     Returns
     -------
@@ -47,18 +62,23 @@ def read_outcome(name: str, settings: OutcomeSettings) -> Outcome:
         If the file cannot be used as it is; see the readers.
     """
     if isinstance(settings, CensusOutcome):
-        return read_census(name, settings)
+        return read_census(name, settings, areas)
     if isinstance(settings, DeprivationOutcome):
         return read_deprivation(name, settings)
     if isinstance(settings, IncomeOutcome):
         return read_income(name, settings)
-    return read_table(name, settings)
+    return read_table(name, settings, classes=classes)
 
 
 def build_outcomes(
-    settings: Mapping[str, OutcomeSettings], areas: pd.Index
+    settings: Mapping[str, OutcomeSettings],
+    areas: pd.Index,
+    classes: DecileSettings | None = None,
+    *,
+    stated: str | None = None,
+    lookup: Path | None = None,
 ) -> tuple[pd.DataFrame, dict[str, dict[str, Any]], pd.DataFrame]:
-    """Read all outcomes and cut them into deciles within the study's areas.
+    """Read all outcomes and cut them into deciles, within the study's areas or a wider set.
 
     Parameters
     ----------
@@ -66,16 +86,28 @@ def build_outcomes(
         ``[outcomes]`` of the study.
     areas : Index of str
         Codes of the study's areas, in any order.
+    classes : DecileSettings, optional
+        ``[deciles]`` of the study: how many classes, and among which areas they are cut; ten within
+        the study's areas without it.
+    stated : str, optional
+        The name of the column that the areas' codes come from, which may hold their year.
+    lookup : Path, optional
+        A lookup between the areas of two years, for outcomes of another year's areas.
 
     Returns
     -------
     frame : DataFrame
         ``area``, then for every outcome ``<outcome>_value`` (float) and ``<outcome>_decile``
-        (Int64, 1 = worst off, NA if missing); a row for every area, sorted by area.
+        (Int64, 1 = worst off, NA if missing; so called however many classes there are); a row for
+        every area, sorted by area.
     metadata : dict
-        For every outcome: label, direction, deciles, source, file, sha256, files, publisher,
-        licence, columns, n_areas (with a decile), n_missing (of the study, without one), outside
-        (rows of the file that are no areas of the study).
+        For every outcome: label, direction, deciles, classes, within, weighted, source, file,
+        sha256, files, publisher, licence, columns, vintage (the year it is of), areas (what the
+        file's areas are), cells (the publisher's cells or columns), lookup (how it came from
+        other areas: file, sha256, from, to, how many areas of the study are unchanged, split,
+        merged, irregular, absent, and weights), n_areas (with a decile), n_missing (of the study,
+        without one), outside (rows of the file that are no areas of the study),
+        missing_unlike (how areas without a decile differ, where they clearly do).
     skips : DataFrame
         location_id, view, area, stage ("outcomes"), reason: every missing decile.
 
@@ -84,25 +116,34 @@ def build_outcomes(
     InputError
         If a file cannot be used, has none of the study's areas, or an outcome is constant in them.
     """
+    cuts = classes or DecileSettings()
     codes = pd.Index(areas, dtype="str", name="area").sort_values()
     columns: dict[str, pd.Series] = {}
     metadata: dict[str, dict[str, Any]] = {}
     skips: list[dict[str, str | None]] = []
     try:
+        people = None if cuts.weights is None else read_weights(cuts.weights)
         for name, chosen in settings.items():
-            outcome = read_outcome(name, chosen)
-            values, cut = _within_study(outcome, chosen.deciles, codes)
+            outcome = read_outcome(name, chosen, classes=cuts.classes, areas=codes)
+            if chosen.vintage is not None:
+                said = {**outcome.provenance, "vintage": chosen.vintage}
+                outcome = replace(outcome, provenance=said)
+            outcome = onto_areas(outcome, codes, stated, chosen.lookup or lookup)
+            _refuse_strangers(outcome, codes)
+            values = outcome.values.reindex(codes).rename(outcome.name)
+            cut = cut_outcome(outcome, chosen.deciles, cuts, codes, people)
             columns[f"{name}_value"], columns[f"{name}_decile"] = values, cut
-            skips += [_skip(area, outcome, values) for area in codes[cut.isna()]]
-            metadata[name] = _describe(outcome, chosen, codes, int(cut.isna().sum()))
+            skips += [_skip(area, outcome, values, chosen.deciles) for area in codes[cut.isna()]]
+            metadata[name] = _describe(outcome, chosen, cuts, codes, int(cut.isna().sum()))
     finally:
         forget_sheets()
     frame = pd.DataFrame(columns, index=codes).reset_index()
+    for name, unlike in describe_missing(frame, list(settings)).items():
+        metadata[name]["missing_unlike"] = unlike
     return frame, metadata, pd.DataFrame(skips, columns=pd.Index(SKIP_COLUMNS))
 
 
-def _within_study(outcome: Outcome, rule: str, codes: pd.Index) -> tuple[pd.Series, pd.Series]:
-    """Values and deciles of the study's areas; an area of the study counts, no other does."""
+def _refuse_strangers(outcome: Outcome, codes: pd.Index) -> None:
     if not outcome.values.index.isin(codes).any():
         theirs = outcome.values.index[0] if len(outcome.values) else "nothing"
         raise InputError(
@@ -111,27 +152,17 @@ def _within_study(outcome: Outcome, rule: str, codes: pd.Index) -> tuple[pd.Seri
             f"it has {theirs!r}, the study {codes[0]!r}",
             "use a file of the same kind and year of areas",
         )
-    values = outcome.values.reindex(codes).rename(outcome.name)
-    if rule == "study":
-        return values, deciles(values, outcome.direction)
-    assert outcome.published is not None  # the readers see to it
-    published = outcome.published.reindex(codes).rename(outcome.name)
-    if published.nunique() < 2:
-        raise InputError(
-            f"outcome {outcome.name!r}",
-            f"it is constant: all areas of the study have the published decile {published.max()}",
-            'use deciles = "study", or leave it out of study.toml',
-        )
-    return values, published
 
 
-def _skip(area: str, outcome: Outcome, values: pd.Series) -> dict[str, str | None]:
+def _skip(area: str, outcome: Outcome, values: pd.Series, rule: str) -> dict[str, str | None]:
     if area not in outcome.values.index:
         reason = f"{outcome.provenance.get('file')} has no row for it"
     elif pd.isna(values[area]):
         reason = outcome.missing.get(area, "no value")
-    else:
+    elif rule == "published":
         reason = "no published decile"
+    else:
+        reason = "[deciles] leaves it out: no people are known for it, or it is not in 'within'"
     return {
         "location_id": None,
         "view": None,
@@ -142,15 +173,25 @@ def _skip(area: str, outcome: Outcome, values: pd.Series) -> dict[str, str | Non
 
 
 def _describe(
-    outcome: Outcome, chosen: OutcomeSettings, codes: pd.Index, missing: int
+    outcome: Outcome,
+    chosen: OutcomeSettings,
+    cuts: DecileSettings,
+    codes: pd.Index,
+    missing: int,
 ) -> dict[str, Any]:
     said = {"publisher": chosen.publisher, "licence": chosen.licence}
     kept = {k: v for k, v in outcome.provenance.items() if k != "rows_without_code"}
+    # A table without codes for its cells has its column headers.
+    columns = {k: v for k, v in kept.get("columns", {}).items() if k != "area"}
+    kept["cells"] = kept.get("cells") or list(dict.fromkeys(columns.values()))
     strangers = int((~outcome.values.index.isin(codes)).sum())
     return {
         "label": outcome.label,
         "direction": outcome.direction,
         "deciles": chosen.deciles,
+        "classes": cuts.classes,
+        "within": cuts.within if isinstance(cuts.within, str) else list(cuts.within),
+        "weighted": cuts.weights is not None,
         **kept,
         **{key: text for key, text in said.items() if text is not None},
         "n_areas": len(codes) - missing,

@@ -1,60 +1,31 @@
-"""Shares of counts from census tables in the layouts of Nomis."""
+"""Shares of counts from census tables, whoever published them and in whatever layout."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import pandas as pd
 
 from streetgauge.errors import InputError, closest
-from streetgauge.outcomes.measures import MEASURES, Sum
-from streetgauge.outcomes.outcome import (
-    Columns,
-    Outcome,
-    find_header,
-    one_row_an_area,
-    provenance,
-    refuse,
-)
+from streetgauge.outcomes.counts import CensusTable, level_of, plain, table_of_level
+from streetgauge.outcomes.infuse import nearest_cells, read_infuse
+from streetgauge.outcomes.measures import INFUSE, MEASURES, Measure, Sum
+from streetgauge.outcomes.nomis import read_nomis
+from streetgauge.outcomes.outcome import Outcome, one_row_an_area, provenance, refuse
 from streetgauge.settings import CensusOutcome
-from streetgauge.tables import as_table, read_sheets, to_numbers
+from streetgauge.tables import read_sheets, to_numbers
 
 __all__ = ["CensusTable", "read_census", "read_counts"]
 
-_CODE_HEADERS = ("mnemonic", "geography code", "geographycode")
-_CODE = re.compile(r"[A-Z]\d{8}")  # the ONS's nine-character codes
-_CODE_AND_NAME = re.compile(r"(\S+) : .*")
-_WORD = re.compile(r"\S+")
-_MEASURE_SUFFIX = re.compile(r"\s*; measures: value$")
 
-
-@dataclass(frozen=True, eq=False)
-class CensusTable:
-    """One census table: counts as text, by row number.
-
-    Parameters
-    ----------
-    path : Path
-        The file.
-    codes : Series of str
-        Area codes by row number; "" for notes below the table.
-    counts : DataFrame of str
-        The cells, columns named as in the file.
-    headers : mapping of str to str
-        Header in plain writing -> header as in the file.
-    """
-
-    path: Path
-    codes: pd.Series
-    counts: pd.DataFrame
-    headers: Mapping[str, str]
-
-
-def read_census(name: str, settings: CensusOutcome) -> Outcome:
-    """Read a share of counts: one of the paper's measures, or columns that the settings name.
+def read_census(
+    name: str, settings: CensusOutcome, areas: Sequence[str] | pd.Index = ()
+) -> Outcome:
+    """Read a measure of the census, or a share of columns that the settings name.
 
     Parameters
     ----------
@@ -62,111 +33,168 @@ def read_census(name: str, settings: CensusOutcome) -> Outcome:
         The outcome's key.
     settings : CensusOutcome
         Files and measure, or files and columns.
+    areas : sequence of str
+        Codes of the study's areas: which kind of areas is read from files with several.
 
     Returns
     -------
     Outcome
-        Shares from 0 to 1. Missing, with the reason, where a count is missing or the total is 0.
+        Shares from 0 to 1 (or years of age). Missing, with the reason, where a count is missing or
+        the total is 0.
 
     Raises
     ------
     InputError
-        If no file has the columns, a count is negative or no number, an area stands twice with
-        different counts, or a share is greater than 1.
+        If no file has the columns, the files are of two censuses, a count is negative or no
+        number, an area stands twice with different counts, or a share is greater than 1.
     """
-    tables = [read_counts(path) for path in settings.files]
-    if settings.measure is not None:
-        measure = MEASURES[settings.measure]
-        tops, bottoms, direction = measure.numerator, measure.denominator, "higher-is-worse"
-        what = f"measure {settings.measure!r} (census table {measure.tables})"
-    else:
-        assert settings.direction is not None  # the settings see to it
-        tops, bottoms = (Sum(settings.numerator),), (Sum(settings.denominator),)
-        direction, what = settings.direction, f"outcome {name!r}"
-    top = _add_up(tables, tops, "numerator", what)
-    bottom = _add_up(tables, bottoms, "denominator", what)
-    values, missing = _divide(top, bottom)
+    level = settings.level or level_of(areas)
+    tables = [read_counts(path, level) for path in settings.files]
+    vintages = sorted({table.vintage for table in tables if table.vintage})
+    if len(vintages) > 1:
+        raise InputError(
+            _named(tables),
+            f"the files are of the censuses of {' and '.join(vintages)}",
+            "give files of one census",
+        )
+    measure, what = _measure(name, settings)
+    top_way, bottom_way = _choose(tables, measure, what)
+    top = _count(*top_way)
+    bottom = None if bottom_way is None else _count(*bottom_way)
+    values, missing = _as_it_is(top) if bottom is None else _divide(top, bottom)
+    counts = [top] if bottom is None else [top, bottom]
+    roles = ("value",) if bottom is None else ("numerator", "denominator")
+    vintage = next((each for count in counts if (each := count.vintage)), None)
+    year = f"Census {vintage}" if vintage else "Census"
+    by_infuse = any(table.infuse for table in tables)
     return Outcome(
         name=name,
         label=settings.label or name,
         values=values,
-        direction="higher-is-better" if direction == "higher-is-better" else "higher-is-worse",
+        direction=_direction(settings.direction or measure.direction),
         provenance=provenance(
             "census",
             settings.files,
-            {"numerator": top.columns, "denominator": bottom.columns},
-            publisher="Office for National Statistics (Census 2011, Nomis)",
+            {role: str(count.way) for role, count in zip(roles, counts, strict=True)},
+            publisher=f"Office for National Statistics ({year}, {INFUSE})"
+            if by_infuse
+            else f"Office for National Statistics ({year}, Nomis)",
             licence="Open Government Licence v3.0",
+            vintage=vintage,
+            cells=list(dict.fromkeys(cell for count in counts for cell in count.cells)),
         ),
         missing=missing,
+        weights=None if bottom is None else bottom.by_area,
     )
 
 
-def read_counts(path: Path) -> CensusTable:
-    """Read a Nomis table: its header is found, whatever stands above it and below.
+def read_counts(path: Path, level: str = "lsoa") -> CensusTable:
+    """Read a census table of InFuse or Nomis; the layout is recognised by its header.
 
-    Known layouts: text or workbook with title and metadata above the header and a note on
-    disclosure below; area codes in a column ``mnemonic`` or ``geography code``, or in the first
-    column as ``E01000907 : Camden 001A``; headers with or without ``; measures: Value``.
+    Parameters
+    ----------
+    path : Path
+        Text, workbook, or a zip as published (with a table for every kind of area).
+    level : {"oa", "lsoa", "msoa", "district"}
+        Which kind of areas is read from files that have several.
 
     Raises
     ------
     InputError
-        If there is no table with area codes, or a row with counts has no area code.
+        If there is no table with area codes, or it has none of that kind.
     """
-    sheets = read_sheets(path)
-    by_header = find_header(sheets, _code_column)
-    by_content = None if by_header else find_header(sheets, _coded_cell)
-    if by_header:
-        sheet, position, column = by_header[0], by_header[1], by_header[2]["area"]
-    elif by_content and by_content[1] > 0:
-        # The header is the row above the first row of data.
-        sheet, position, column = by_content[0], by_content[1] - 1, by_content[2]["area"]
-    else:
-        raise InputError(
-            path,
-            "there is no column with area codes ('mnemonic', or codes like 'E01000907 : Camden')",
-            "download the table from Nomis with area codes",
-        )
-    counts = as_table(sheet, position, ragged=True)
-    codes = counts.iloc[:, column].str.replace(_CODE_AND_NAME, r"\1", regex=True)
-    codes = codes.where(codes.str.fullmatch(_WORD), "")
-    return CensusTable(path, codes, counts, _plain_headers(list(counts.columns), column))
+    sheets = read_sheets(path, table_of_level(path, level))
+    return read_infuse(sheets, path, level) or read_nomis(sheets, path)
 
 
-def _code_column(cells: tuple[str, ...]) -> Columns | None:
-    plain = [_plain(cell) for cell in cells]
-    for header in _CODE_HEADERS:
-        if header in plain:
-            return {"area": plain.index(header)}
-    return None
+def _measure(name: str, settings: CensusOutcome) -> tuple[Measure, str]:
+    if settings.measure is None:
+        own = Measure("", (Sum(settings.numerator),), (Sum(settings.denominator),))
+        return own, f"outcome {name!r}"
+    measure = MEASURES[settings.measure]
+    return measure, f"measure {settings.measure!r} (census table {measure.tables})"
 
 
-def _coded_cell(cells: tuple[str, ...]) -> Columns | None:
-    """Find the code in a row of data; without a known header the table's content must do."""
-    for column, cell in enumerate(cells[:3]):
-        code = _CODE_AND_NAME.sub(r"\1", cell)
-        counts = any(other.replace(",", "").isdigit() for other in cells[column + 1 :])
-        if counts and (_CODE.fullmatch(code) or (code != cell and code.isalnum())):
-            return {"area": column}
-    return None
+def _direction(stated: str | None) -> Literal["higher-is-better", "higher-is-worse"]:
+    return "higher-is-better" if stated == "higher-is-better" else "higher-is-worse"
 
 
-def _plain(header: str) -> str:
-    return _MEASURE_SUFFIX.sub("", " ".join(header.lower().split()))
+_Way = tuple[Sum, CensusTable]
 
 
-def _plain_headers(headers: Sequence[str], code_column: int) -> dict[str, str]:
-    """Headers in plain writing; bulk downloads put the table's subject before each of them."""
-    found = {_plain(header): header for header in headers}
-    prefixed = [
-        header
-        for position, header in enumerate(headers)
-        if position > code_column and "; measures:" in header.lower() and ": " in header
+def _choose(tables: Sequence[CensusTable], measure: Measure, what: str) -> tuple[_Way, _Way | None]:
+    """Take the first way to the numerator and the first to the denominator of the same census."""
+    tops = _ways(tables, measure.numerator)
+    if not tops:
+        raise _nothing_found(tables, measure.numerator, "numerator", what)
+    if not measure.denominator:
+        return tops[0], None
+    bottoms = _ways(tables, measure.denominator)
+    for top in tops:
+        for bottom in bottoms:
+            if top[0].vintage == bottom[0].vintage:
+                return top, bottom
+    # Of the census that the numerator is of, if the file says which.
+    years = {way.vintage for way, _ in tops}
+    left = [way for way in measure.denominator if way.vintage in years]
+    raise _nothing_found(tables, left or measure.denominator, "denominator", what)
+
+
+def _ways(tables: Sequence[CensusTable], ways: Sequence[Sum]) -> list[_Way]:
+    return [
+        (way, table)
+        for way in ways
+        for table in tables
+        if _of_its_census(way, table)
+        and all(plain(column) in table.headers for column in way.columns)
     ]
-    for header in prefixed:
-        found.setdefault(_plain(header).split(": ", 1)[1], header)
-    return found
+
+
+def _of_its_census(way: Sum, table: CensusTable) -> bool:
+    return way.vintage is None or table.vintage in (None, way.vintage)
+
+
+def _nothing_found(
+    tables: Sequence[CensusTable], ways: Sequence[Sum], role: str, what: str
+) -> InputError:
+    """Name the columns that were looked for in files of this kind, and the closest there."""
+    infuse = next((table for table in tables if table.infuse), None)
+    fitting = [
+        way
+        for way in ways
+        if way.vintage is None
+        or (
+            (way.table == INFUSE) == (infuse is not None)
+            and any(_of_its_census(way, table) for table in tables)
+        )
+    ]
+    if not fitting:
+        return InputError(
+            _named(tables),
+            f"no file of this kind has the {role} of {what}",
+            "give a table of Nomis that has it",
+        )
+    known = {written: header for table in tables for written, header in table.headers.items()}
+    absent = [column for column in fitting[0].columns if plain(column) not in known]
+    if not absent:
+        return InputError(
+            _named(tables),
+            f"the columns {str(fitting[0])!r}, which the {role} of {what} needs, are in no one "
+            "file",
+            "give the table that has them all",
+        )
+    others = [str(way) for way in fitting[1:]]
+    instead = f" (or else {', or '.join(map(repr, others))})" if others else ""
+    cell = infuse is not None and re.fullmatch(r"F\d+", absent[0])
+    return InputError(
+        _named(tables),
+        f"there is no column {absent[0]!r}{instead}, which the {role} of {what} needs",
+        nearest_cells(absent[0], infuse) if cell and infuse else closest(absent[0], known.values()),
+    )
+
+
+def _named(tables: Sequence[CensusTable]) -> str:
+    return " and ".join(str(table.path) for table in tables)
 
 
 @dataclass(frozen=True, eq=False)
@@ -174,33 +202,14 @@ class _Count:
     """A count by area, and where it was found."""
 
     path: Path
-    columns: str
+    way: Sum
     by_area: pd.Series
+    vintage: str | None
+    cells: tuple[str, ...]
 
 
-def _add_up(tables: Sequence[CensusTable], ways: Sequence[Sum], role: str, what: str) -> _Count:
-    for way in ways:
-        for table in tables:
-            if all(_plain(column) in table.headers for column in way.columns):
-                return _count(table, way)
-    files = " and ".join(str(table.path) for table in tables)
-    known = {plain: header for table in tables for plain, header in table.headers.items()}
-    absent = [column for column in ways[0].columns if _plain(column) not in known]
-    if not absent:
-        raise InputError(
-            files,
-            f"the columns {str(ways[0])!r}, which the {role} of {what} needs, are in no one file",
-            "give the table that has them all",
-        )
-    raise InputError(
-        files,
-        f"there is no column {absent[0]!r}, which the {role} of {what} needs",
-        closest(absent[0], known.values()),
-    )
-
-
-def _count(table: CensusTable, way: Sum) -> _Count:
-    headers = [table.headers[_plain(column)] for column in way.columns]
+def _count(way: Sum, table: CensusTable) -> _Count:
+    headers = [table.headers[plain(column)] for column in way.columns]
     noted = table.codes == ""
     _refuse_counts_without_code(table.counts.loc[noted, headers], table.path)
     cells = table.counts.loc[~noted, headers]
@@ -211,7 +220,15 @@ def _count(table: CensusTable, way: Sum) -> _Count:
     by_area = one_row_an_area(table.codes[~noted], numbers, table.path)
     added = by_area[headers[: len(way.add)]].sum(axis=1, skipna=False)
     taken = by_area[headers[len(way.add) :]].sum(axis=1, skipna=False)
-    return _Count(table.path, str(way), added - taken)
+    number = table.name or way.table
+    prefix = "" if table.infuse or not number else f"{number}: "
+    return _Count(
+        path=table.path,
+        way=way,
+        by_area=added - taken,
+        vintage=table.vintage or way.vintage,
+        cells=tuple(f"{prefix}{column}" for column in way.columns),
+    )
 
 
 def _refuse_counts_without_code(notes: pd.DataFrame, path: Path) -> None:
@@ -225,24 +242,32 @@ def _refuse_counts_without_code(notes: pd.DataFrame, path: Path) -> None:
         )
 
 
+def _as_it_is(count: _Count) -> tuple[pd.Series, dict[str, str]]:
+    gaps = count.by_area.index[count.by_area.isna()]
+    return count.by_area.rename("value"), {area: _gap(count, area) for area in gaps}
+
+
 def _divide(top: _Count, bottom: _Count) -> tuple[pd.Series, dict[str, str]]:
     areas = top.by_area.index.union(bottom.by_area.index).sort_values()
     upper, lower = top.by_area.reindex(areas), bottom.by_area.reindex(areas)
     missing: dict[str, str] = {}
     for count, numbers in ((bottom, lower), (top, upper)):
-        for area in areas[numbers.isna()]:
-            absent = "no row" if area not in count.by_area.index else f"no {count.columns!r}"
-            missing[area] = f"{count.path.name} has {absent} for it"
+        missing |= {area: _gap(count, area) for area in areas[numbers.isna()]}
     for area in areas[lower == 0]:
-        missing[area] = f"the total {bottom.columns!r} is 0"
+        missing[area] = f"the total {str(bottom.way)!r} is 0"
     values = (upper / lower.where(lower != 0)).rename("share")
     wrong = areas[(values > 1) | (lower < 0)]
     if len(wrong):
         area = wrong[0]
         raise InputError(
             f"{top.path}: area {area!r}",
-            f"{upper[area]:g} ({top.columns}) of {lower[area]:g} ({bottom.columns}) is no share "
-            "from 0 to 1",
+            f"{upper[area]:g} ({top.way}) of {lower[area]:g} ({bottom.way}) is no share from 0 to "
+            "1",
             "the tables do not belong together, or a column is not a count",
         )
     return values, missing
+
+
+def _gap(count: _Count, area: str) -> str:
+    absent = "no row" if area not in count.by_area.index else f"no {str(count.way)!r}"
+    return f"{count.path.name} has {absent} for it"

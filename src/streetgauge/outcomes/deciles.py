@@ -1,27 +1,39 @@
-"""Equal-count classes of areas, 1 = worst off."""
+"""Classes of areas, 1 = worst off: which areas are cut, by what weight, and as published."""
 
 from __future__ import annotations
 
+from fnmatch import fnmatchcase
 from typing import Literal
 
+import numpy as np
 import pandas as pd
 
+from streetgauge.classes import crowded, equal_count
 from streetgauge.errors import InputError
+from streetgauge.files import require_columns
+from streetgauge.outcomes.outcome import Outcome, find_header, one_row_an_area, refuse
+from streetgauge.settings import DecileSettings, WeightSettings
+from streetgauge.tables import as_table, choose_sheet, read_sheets, to_numbers
 
-__all__ = ["deciles"]
+__all__ = ["cut_outcome", "deciles", "read_weights"]
 
 
 def deciles(
     values: pd.Series,
     direction: Literal["higher-is-better", "higher-is-worse"],
     classes: int = 10,
+    weights: pd.Series | None = None,
 ) -> pd.Series:
     """Cut values into classes of equal count, 1 = worst off.
 
-    The rule is that of `pandas.qcut` on the values as they are: class borders are linearly
-    interpolated quantiles, and a value on a border belongs to the class below it. Equal values
-    therefore always share a class, which makes classes unequal where ties lie on a border. Where
-    higher is worse the classes are numbered from the other end, the cut itself stays the same.
+    The rule is that of `pandas.qcut` on the values as they are (`streetgauge.classes.equal_count`
+    with ties at the lowest position): class borders are linearly interpolated quantiles, and a
+    value on a border belongs to the class below it. Equal values therefore always share a class,
+    which makes classes unequal where ties lie on a border. Where higher is worse the classes are
+    numbered from the other end, the cut itself stays the same.
+
+    With few areas classes differ by one area: of 95 areas deciles hold 9 or 10. There must be at
+    least as many distinct values as classes, and no value may fill more than a class.
 
     Parameters
     ----------
@@ -31,6 +43,9 @@ def deciles(
         Which end is worst off.
     classes : int
         Number of classes, 10 for deciles.
+    weights : Series of float, optional
+        People by area, with the index of ``values`` or more: every class then holds an equal share
+        of the people, as nearly as whole areas allow. An area without a weight gets no class.
 
     Returns
     -------
@@ -54,6 +69,28 @@ def deciles(
     """
     subject = f"outcome {values.name!r}" if values.name is not None else "the outcome"
     known = values.dropna()
+    people = None if weights is None else weights.reindex(known.index)
+    if people is not None:
+        known, people = known[people.notna()], people.dropna()
+        if not len(known) or not people.sum() > 0:
+            raise InputError(subject, "no area with a value has people", "look at deciles.weights")
+    _refuse_too_few(known, classes, subject)
+    numbers, by = known.to_numpy(), None if people is None else people.to_numpy()
+    full = crowded(numbers, classes, weights=by)
+    if full is not None:
+        value, count = full
+        raise InputError(
+            subject,
+            f"{count:,} of {len(known):,} areas share the value {value:g}, "
+            f"more than one of {classes} classes of equal count",
+            "leave it out of study.toml, or use published deciles",
+        )
+    cut = equal_count(numbers, classes, ties="lowest", weights=by)
+    ranked = cut if direction == "higher-is-better" else classes + 1 - cut
+    return pd.Series(ranked, known.index, dtype="Int64", name=values.name).reindex(values.index)
+
+
+def _refuse_too_few(known: pd.Series, classes: int, subject: str) -> None:
     distinct = known.nunique()
     if known.empty:
         raise InputError(subject, "no area of the study has a value", "look at its file and column")
@@ -69,15 +106,104 @@ def deciles(
             f"{distinct} distinct values cannot be cut into {classes} classes",
             "leave it out of study.toml, or take in more areas",
         )
-    try:
-        cut = pd.qcut(known, classes, labels=False)
-    except ValueError:  # two borders fall on one value
-        counts = known.value_counts()
+
+
+def cut_outcome(
+    outcome: Outcome,
+    rule: Literal["study", "published"],
+    settings: DecileSettings,
+    areas: pd.Index,
+    weights: pd.Series | None = None,
+) -> pd.Series:
+    """Give every area of the study its class of an outcome.
+
+    Parameters
+    ----------
+    outcome : Outcome
+        As read: all areas of its file.
+    rule : "study" or "published"
+        As ``settings`` says, or as the publisher cut them. Published deciles of an index become
+        fewer classes by putting neighbours together (two deciles make a quintile).
+    settings : DecileSettings
+        Number of classes, and the areas among which they are cut.
+    areas : Index of str
+        The study's areas.
+    weights : Series of float, optional
+        People by area, from `read_weights`.
+
+    Returns
+    -------
+    Series of Int64
+        By area of the study, in its order; NA where there is no class.
+
+    Raises
+    ------
+    InputError
+        If the outcome cannot be cut (see `deciles`), no area of the file is in the wider set, or
+        all of the study's areas are in one class.
+    """
+    if rule == "published":
+        assert outcome.published is not None  # the readers see to it
+        together = 10 // settings.classes if outcome.provenance.get("source") != "table" else 1
+        cut = (outcome.published + together - 1) // together
+    elif settings.within == "study":
+        values = outcome.values.reindex(areas).rename(outcome.name)
+        return deciles(values, outcome.direction, settings.classes, weights)
+    else:
+        cut = deciles(
+            _wider(outcome, settings.within), outcome.direction, settings.classes, weights
+        )
+    cut = cut.reindex(areas).rename(outcome.name)
+    if cut.nunique() < 2:
+        kind = "published" if rule == "published" else "wider"
         raise InputError(
-            subject,
-            f"{counts.iloc[0]:,} of {len(known):,} areas share the value {counts.index[0]:g}, "
-            f"more than one of {classes} classes of equal count",
-            "leave it out of study.toml, or use published deciles",
-        ) from None
-    ranked = cut + 1 if direction == "higher-is-better" else classes - cut
-    return ranked.astype("Int64").reindex(values.index)
+            f"outcome {outcome.name!r}",
+            f"it is constant: all areas of the study have the {kind} decile {cut.max()}",
+            'use deciles = "study", or leave it out of study.toml'
+            if rule == "published"
+            else 'use within = "study" under [deciles]',
+        )
+    return cut
+
+
+def _wider(outcome: Outcome, within: str | tuple[str, ...]) -> pd.Series:
+    """Values of the wider set: the file's areas, or those with codes like the patterns."""
+    values = outcome.values.rename(outcome.name)
+    if isinstance(within, str):
+        return values
+    inside = np.array([any(fnmatchcase(code, like) for like in within) for code in values.index])
+    if not inside.any():
+        raise InputError(
+            f"deciles.within for outcome {outcome.name!r}",
+            f"no area of its file has a code like {' or '.join(map(repr, within))}",
+            f"its codes look like {values.index[0]!r}" if len(values) else "",
+        )
+    return values[inside]
+
+
+def read_weights(settings: WeightSettings) -> pd.Series:
+    """Read how many people live in each area.
+
+    Returns
+    -------
+    Series of float
+        By area code; NaN where the file has no number.
+
+    Raises
+    ------
+    InputError
+        If a column is absent, a number is negative, or an area stands twice with two numbers.
+    """
+    sheets = read_sheets(settings.file)
+    sheet = choose_sheet(sheets, settings.sheet, settings.file, "sheet")
+    named = {
+        "deciles.weights.area": settings.area,
+        "deciles.weights.population": settings.population,
+    }
+    found = find_header([sheet], lambda cells: {} if set(named.values()) <= set(cells) else None)
+    header = found[1] if found else 0
+    require_columns(pd.DataFrame(columns=pd.Index(sheet.rows[header])), named, sheet.title)
+    table = as_table(sheet, header)
+    people = to_numbers(table[settings.population], sheet.title)
+    refuse(people < 0, people, sheet.title, "a negative number of people", "mend the cell")
+    return one_row_an_area(table[settings.area], people.to_frame(), sheet.title).iloc[:, 0]

@@ -1,14 +1,17 @@
-"""English Indices of Deprivation: ranks of LSOAs, 1 = most deprived."""
+"""Indices of deprivation of England, Wales, Scotland and Northern Ireland, as published."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
-from types import MappingProxyType
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from streetgauge.errors import InputError
+from streetgauge.outcomes.indices import INDICES, Index
 from streetgauge.outcomes.outcome import (
     Columns,
     Outcome,
@@ -20,116 +23,213 @@ from streetgauge.outcomes.outcome import (
     refuse_no_decile,
 )
 from streetgauge.settings import DeprivationOutcome
-from streetgauge.tables import as_table, read_sheets, to_numbers
+from streetgauge.tables import Sheet, as_table, read_sheets, to_numbers
 
-__all__ = ["DOMAIN_HEADERS", "read_deprivation"]
+__all__ = ["read_deprivation"]
 
-# How headers name an area's code and a domain, in plain writing (lower case, blanks for
-# underscores, without remarks in parentheses): the releases of 2015 and 2019, and common renamings.
-AREA_HEADER = r"lsoa code|lsoa(?:20)?\d\d(?: ?(?:cd|code))?|(?:area|geography|feature) ?code"
-DOMAIN_HEADERS: Mapping[str, str] = MappingProxyType(
-    {
-        "overall": r"(?:index of )?multiple deprivation|imd",
-        "income": r"income(?: deprivation)?(?: domain)?",
-        "employment": r"employment(?: deprivation)?(?: domain)?",
-        "education": r"education(?:,? skills(?:,? and|,) training)?(?: domain)?",
-        "health": r"health(?: deprivation)?(?: and disability)?(?: domain)?",
-        "crime": r"crime(?: domain)?",
-        "housing": r"barriers to housing and services|housing(?: and (?:access|services))?",
-        "environment": r"(?:living )?environment(?: domain)?",
-    }
-)
+
+@dataclass(frozen=True, eq=False)
+class _Found:
+    """A statistic of a domain in one sheet of a file."""
+
+    index: Index
+    sheet: Sheet
+    header: str
+    codes: pd.Series
+    cells: pd.Series
 
 
 def read_deprivation(name: str, settings: DeprivationOutcome) -> Outcome:
-    """Read a domain's rank, and its published decile where the file has it.
+    """Read a domain's rank or score, and its published decile where the file has it.
+
+    Which index it is, is seen from the headers and the codes; `streetgauge.outcomes.indices` has
+    the columns of all of them.
 
     Parameters
     ----------
     name : str
         The outcome's key.
     settings : DeprivationOutcome
-        The file (text or workbook, any sheet of it) and the domain.
+        The file (text or workbook, any sheet of it), the domain and the statistic.
 
     Returns
     -------
     Outcome
-        Ranks within England, higher is better.
+        Ranks within the nation, 1 = most deprived (higher is better), or scores (higher is worse).
 
     Raises
     ------
     InputError
-        If no sheet has LSOA codes and the domain's rank, a rank is below 1, or published deciles
-        are asked for and absent.
+        If no sheet has codes and the statistic of the domain, ranks could not come from one ranking
+        of the nation's areas, or published deciles are asked for and absent.
     """
-    path, domain = settings.file, settings.domain
+    path, domain, statistic = settings.file, settings.domain, settings.statistic
     sheets = read_sheets(path)
-    found = find_header(sheets, _recognise(domain))
+    found = next(_find(sheets, domain, statistic), None)
     if found is None:
-        known = [each for each in DOMAIN_HEADERS if find_header(sheets, _recognise(each))]
+        raise _nothing_found(path, sheets, domain, statistic)
+    numbers = to_numbers(found.cells, found.sheet.title)
+    if statistic == "rank":
+        _refuse_no_ranking(numbers[found.codes != ""], found)
+    else:
+        _refuse_ranks(numbers[found.codes != ""], found)
+    values = one_row_an_area(found.codes, numbers.to_frame(), found.sheet.title).iloc[:, 0]
+    decile, published = _published(sheets, found, domain, values.index)
+    if settings.deciles == "published" and published is None:
         raise InputError(
-            path,
-            f"no sheet has LSOA codes and a rank of the domain {domain!r}",
-            f"it has {', '.join(known)}" if known else "give a file of the indices with ranks",
-        )
-    sheet, position, columns = found
-    if settings.deciles == "published" and "decile" not in columns:
-        raise InputError(
-            sheet.title,
+            found.sheet.title,
             f"there is no published decile of the domain {domain!r}",
             'use deciles = "study"',
         )
-    table = as_table(sheet, position)
-    headers = {role: str(table.columns[column]) for role, column in columns.items()}
-    codes = table[headers["area"]]
-    numbers = pd.DataFrame(
-        {header: to_numbers(table[header], path) for r, header in headers.items() if r != "area"}
-    )
-    ranks = numbers[headers["rank"]]
-    refuse(ranks < 1, ranks, path, "no rank", "ranks start at 1, the most deprived")
-    if "decile" in headers:
-        refuse_no_decile(numbers[headers["decile"]], path)
-    by_area = one_row_an_area(codes, numbers, path)
-    cells = table[headers["rank"]]
     return Outcome(
         name=name,
         label=settings.label or name,
-        values=by_area[headers["rank"]],
-        direction="higher-is-better",
-        published=by_area[headers["decile"]].astype("Int64") if "decile" in headers else None,
+        values=values,
+        direction="higher-is-better" if statistic == "rank" else "higher-is-worse",
+        published=published,
         provenance=provenance(
             "deprivation",
             [path],
-            headers,
-            publisher="Ministry of Housing, Communities and Local Government "
-            "(English Indices of Deprivation)",
-            licence="Open Government Licence v3.0",
-            rows_without_code=int((codes == "").sum()),
-        ),
-        missing=empty_cells(codes, cells, numbers[headers["rank"]]),
+            {"area": str(found.codes.name), statistic: found.header, **decile},
+            publisher=f"{found.index.publisher} ({found.index.title})",
+            licence=found.index.licence,
+            rows_without_code=int((found.codes == "").sum()),
+        )
+        | {
+            "index": found.index.title,
+            "vintage": found.index.vintage,
+            "nation_areas": found.index.areas,
+            "file_areas": int(values.notna().sum()),
+        },
+        missing=empty_cells(found.codes, found.cells, numbers),
     )
 
 
-def _recognise(domain: str) -> Callable[[tuple[str, ...]], Columns | None]:
-    return lambda cells: _columns(cells, domain)
+def _find(sheets: Sequence[Sheet], domain: str, statistic: str) -> Iterator[_Found]:
+    for index in INDICES:
+        if domain not in index.domains:
+            continue
+        for pattern in index.columns.get(statistic, ()):
+            header = pattern.format(f"(?:{index.domains[domain]})")
+            for sheet in sheets:
+                found = _in_sheet(sheet, index, header)
+                if found is not None:
+                    yield found
 
 
-def _columns(cells: tuple[str, ...], domain: str) -> Columns | None:
-    """Where area, rank and (if there) decile stand; None if this row is not the header."""
-    patterns = {
-        "area": AREA_HEADER,
-        "rank": f"(?:{DOMAIN_HEADERS[domain]}) rank",
-        "decile": f"(?:{DOMAIN_HEADERS[domain]}) decile",
-    }
-    headers = [_plain(cell) for cell in cells]
-    found = {}
-    for role, pattern in patterns.items():
-        fits = [n for n, header in enumerate(headers) if re.fullmatch(pattern, header)]
-        if fits:
-            found[role] = fits[0]
-    return found if {"area", "rank"} <= found.keys() else None
+def _in_sheet(sheet: Sheet, index: Index, header: str) -> _Found | None:
+    hit = find_header([sheet], lambda cells: _columns(cells, index, header))
+    if hit is None:
+        return None
+    table = as_table(sheet, hit[1])
+    codes = table.iloc[:, hit[2]["area"]]
+    fits = codes.str.fullmatch(index.code)
+    # Notes may stand under a table, and their cells are no codes; codes of another nation are.
+    if not fits.any() or (codes.str.fullmatch(r"\w{6,}") & ~fits).sum() > fits.sum():
+        return None
+    cells = table.iloc[:, hit[2]["value"]]
+    codes = codes.where(fits | (cells != ""), "")
+    return _Found(index, sheet, str(cells.name), codes, cells)
+
+
+def _columns(cells: tuple[str, ...], index: Index, header: str) -> Columns | None:
+    """Where codes and values stand; None if this row is not the header of that index."""
+    dated = [_plain(cell) for cell in cells]
+    headers = [_plain(re.sub(r"\([^()]*\)", " ", cell)) for cell in cells]
+    area = [n for n, each in enumerate(dated) if re.fullmatch(index.area, each)]
+    value = [n for n, each in enumerate(headers) if re.fullmatch(header, each)]
+    marked = not index.mark or any(re.fullmatch(index.mark, each) for each in dated)
+    return {"area": area[0], "value": value[0]} if area and value and marked else None
 
 
 def _plain(header: str) -> str:
-    without_remarks = re.sub(r"\([^()]*\)", " ", header.lower().replace("_", " "))
-    return " ".join(without_remarks.split())
+    return " ".join(header.lower().replace("_", " ").split())
+
+
+def _published(
+    sheets: Sequence[Sheet], found: _Found, domain: str, areas: pd.Index
+) -> tuple[dict[str, str], pd.Series | None]:
+    """Deciles of the same areas, from the same sheet or another of the same file."""
+    for decile in _find([found.sheet, *sheets], domain, "decile"):
+        numbers = to_numbers(decile.cells, decile.sheet.title)
+        refuse_no_decile(numbers, decile.sheet.title)
+        by_area = one_row_an_area(decile.codes, numbers.to_frame(), decile.sheet.title)
+        return {"decile": decile.header}, by_area.iloc[:, 0].reindex(areas).astype("Int64")
+    return {}, None
+
+
+def _refuse_no_ranking(ranks: pd.Series, found: _Found) -> None:
+    """Refuse numbers that no ranking of the nation's areas can have.
+
+    Areas that tie share the lowest of the ranks that they take up (so do England's), the middle or
+    the highest; whichever it is, it must hold for all of them. Where areas are left out of a file
+    the ranks of the others stay, so that a part of a ranking is one too.
+    """
+    title, most = found.sheet.title, found.index.areas
+    step = 'name a file with ranks, or use statistic = "score" for scores'
+    refuse(ranks < 1, ranks, title, "no rank: ranks start at 1, the most deprived", step)
+    refuse(ranks % 0.5 != 0, ranks, title, "no rank: ranks are whole numbers", step)
+    beyond = f"no rank: the {found.index.title} has {most:,} areas"
+    refuse(ranks > most, ranks, title, beyond, "give the file of one nation, as published")
+    # An area that stands twice is looked at later, and is no tie.
+    by_area = ranks.groupby(found.codes[ranks.index]).first().dropna()
+    rank, count = np.unique(by_area.to_numpy(), return_counts=True)
+    ways = {"lowest": (rank, rank + count - 1), "highest": (rank - count + 1, rank)}
+    ways["middle"] = (rank - (count - 1) / 2, rank + (count - 1) / 2)
+    wrong = {}
+    for way, (first, last) in ways.items():
+        overlap = (first < np.append(1, last[:-1] + 1)) | (last > np.append(first[1:] - 1, most))
+        wrong[way] = overlap & (count > 1)
+    if all(each.any() for each in wrong.values()):
+        worst = int(np.argmax(np.where(wrong["lowest"], count, 0)))
+        raise InputError(
+            f"{title}, column {found.header!r}",
+            f"rank {rank[worst]:g} stands there for {count[worst]:,} areas, and ranks that they "
+            "would share as ties are taken by others",
+            step,
+        )
+
+
+def _refuse_ranks(scores: pd.Series, found: _Found) -> None:
+    """Refuse ranks where scores are asked for: in Wales both stand under the same header."""
+    known = scores.dropna()
+    named = "score" in _plain(found.header)
+    if not named and len(known) and (known % 1 == 0).all() and known.min() >= 1:
+        raise InputError(
+            f"{found.sheet.title}, column {found.header!r}",
+            "all numbers are whole, so these are ranks and no scores",
+            'give the file with scores, or use statistic = "rank"',
+        )
+
+
+def _nothing_found(path: Path, sheets: Sequence[Sheet], domain: str, statistic: str) -> InputError:
+    """Say what of the wanted is there: the index without the domain, or the domain's others."""
+    there = {
+        (found.index.title, each, kind): None
+        for kind in ("rank", "score")
+        for each in dict.fromkeys(d for index in INDICES for d in index.domains)
+        for found in _find(sheets, each, kind)
+    }
+    if not there:
+        return InputError(
+            path,
+            f"no sheet has area codes and a {statistic} of the domain {domain!r} of an index of "
+            "deprivation that is known",
+            'give a file of the indices as published, or read it with source = "table"',
+        )
+    title = next(iter(there))[0]
+    domains = list(dict.fromkeys(each for _, each, kind in there if kind == statistic))
+    others = list(dict.fromkeys(kind for _, each, kind in there if each == domain))
+    index = next(each for each in INDICES if each.title == title)
+    if domain not in index.domains:
+        reason = f"the {title} has no domain {domain!r}"
+        return InputError(path, reason, f"it has {', '.join(index.domains)}")
+    if statistic not in index.columns:
+        return InputError(path, f"the {title} has no scores", 'use statistic = "rank"')
+    if others and not domains:
+        return InputError(path, f"it has no {statistic}s", f'use statistic = "{others[0]}"')
+    return InputError(
+        path,
+        f"no sheet has area codes and a {statistic} of the domain {domain!r}",
+        f"it has {', '.join(domains)}",
+    )

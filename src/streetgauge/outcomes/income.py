@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import re
+
 from streetgauge.errors import InputError, closest
 from streetgauge.outcomes.outcome import (
+    Columns,
     Outcome,
     empty_cells,
     find_header,
@@ -16,8 +19,10 @@ from streetgauge.tables import as_table, read_sheets, to_numbers
 
 __all__ = ["read_income"]
 
-# The pound sign, and what is left of it where an encoding lost it.
-POUND = "£?\ufffd"
+# The pound sign, and what is left of it where an encoding lost it: a question mark, the sign for
+# an unknown character (also when its own bytes were read as Latin-1), DOS's pound read as Windows'.
+POUND = "£?\ufffdï¿½Â\u0153"
+_CODES = ("code", "lsoa code", "msoa code", "ward code", "area code", "lsoa11cd", "lsoa21cd")
 
 
 def read_income(name: str, settings: IncomeOutcome) -> Outcome:
@@ -28,7 +33,8 @@ def read_income(name: str, settings: IncomeOutcome) -> Outcome:
     name : str
         The outcome's key.
     settings : IncomeOutcome
-        File, statistic and year; the column is ``Mean 2012/13`` or the like.
+        File (text or workbook, any sheet of it), statistic and year; the column is
+        ``Mean 2012/13`` or the like.
 
     Returns
     -------
@@ -41,18 +47,19 @@ def read_income(name: str, settings: IncomeOutcome) -> Outcome:
         If there are no columns ``Code`` and the statistic's, or an income is negative.
     """
     path = settings.file
-    column = f"{settings.statistic} {settings.year}".lower()
+    wanted = f"{settings.statistic.title()} {settings.year}"
     sheets = read_sheets(path)
-    found = find_header(
-        sheets, lambda cells: _columns(cells) if column in _columns(cells) else None
-    )
-    if found is None or "code" not in found[2]:
-        known = [cell for sheet in sheets for cell in sheet.rows[0] if cell]
-        wanted = f"{settings.statistic.title()} {settings.year}" if found is None else "Code"
-        raise InputError(path, f"there is no column {wanted!r}", closest(wanted, known))
+    found = find_header(sheets, lambda cells: _columns(cells, wanted))
+    if found is None:
+        known = [cell for sheet in sheets for row in sheet.rows[:1] for cell in row if cell]
+        years = find_header(sheets, lambda cells: _columns(cells, None))
+        if years is not None:
+            known = [cell for cell in years[0].rows[years[1]] if cell]
+        there = wanted if years is not None else "Code"
+        raise InputError(path, f"there is no column {there!r}", closest(there, known))
     sheet, position, columns = found
     table = as_table(sheet, position)
-    codes, cells = table.iloc[:, columns["code"]], table.iloc[:, columns[column]]
+    codes, cells = table.iloc[:, columns["area"]], table.iloc[:, columns["value"]]
     numbers = to_numbers(cells, path, currency=POUND)
     refuse(numbers < 0, numbers, path, "no income", "mend the cell")
     return Outcome(
@@ -67,10 +74,23 @@ def read_income(name: str, settings: IncomeOutcome) -> Outcome:
             publisher="Greater London Authority",
             licence="Open Government Licence v2.0",
             rows_without_code=int((codes == "").sum()),
+            vintage=settings.year,
+            cells=[str(cells.name)],
         ),
         missing=empty_cells(codes, cells, numbers),
     )
 
 
-def _columns(cells: tuple[str, ...]) -> dict[str, int]:
-    return {" ".join(cell.lower().split()): n for n, cell in reversed(list(enumerate(cells)))}
+def _columns(cells: tuple[str, ...], wanted: str | None) -> Columns | None:
+    """Where code and statistic stand; with no statistic wanted, where only the code does."""
+    written = [_plain(cell) for cell in cells]
+    codes = [written.index(code) for code in _CODES if code in written]
+    if not codes or (wanted is not None and _plain(wanted) not in written):
+        return None
+    return {"area": codes[0]} | ({} if wanted is None else {"value": written.index(_plain(wanted))})
+
+
+def _plain(header: str) -> str:
+    """Write a header without what differs between releases: 2012_13, 2012-13, 2012/2013."""
+    words = " ".join(header.lower().replace("_", " ").split())
+    return re.sub(r"\b((?:19|20)\d\d)[ /\-–](?:19|20)?(\d\d)\b", r"\1/\2", words)

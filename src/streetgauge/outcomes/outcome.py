@@ -38,9 +38,14 @@ class Outcome:
         Deciles as published, 1 = worst off, by area code.
     provenance : dict
         source, file, sha256 (texts), files (list of both), publisher, licence, columns (role ->
-        header), rows_without_code.
+        header), rows_without_code, vintage (the year it is of), cells (the publisher's tables and
+        columns, as texts); and what else its reader knows (an index of deprivation: index,
+        vintage, nation_areas, file_areas).
     missing : mapping of area code to str
         Why an area that is in the file has no value.
+    weights : Series of float, optional
+        By area code, what each value is a share or a mean of, e.g. the total of a census table:
+        the mean of two areas' shares with these weights is the share of their added counts.
     """
 
     name: str
@@ -50,6 +55,7 @@ class Outcome:
     published: pd.Series | None = None
     provenance: dict[str, Any] = field(default_factory=dict)
     missing: Mapping[str, str] = field(default_factory=dict)
+    weights: pd.Series | None = None
 
 
 def provenance(
@@ -60,6 +66,8 @@ def provenance(
     publisher: str | None = None,
     licence: str | None = None,
     rows_without_code: int = 0,
+    vintage: str | None = None,
+    cells: Sequence[str] = (),
 ) -> dict[str, Any]:
     """Say where an outcome comes from, in what JSON can hold; files by name and content."""
     hashes = [{"file": path.name, "sha256": sha256_of(path)} for path in files]
@@ -72,6 +80,8 @@ def provenance(
         "licence": licence,
         "columns": dict(columns),
         "rows_without_code": rows_without_code,
+        "vintage": vintage,
+        "cells": list(cells),
     }
 
 
@@ -154,7 +164,9 @@ def refuse(wrong: pd.Series, numbers: pd.Series, title: object, what: str, step:
         )
 
 
-def refuse_no_decile(numbers: pd.Series, title: object) -> None:
-    """Refuse published deciles that are no whole numbers from 1 to 10."""
-    wrong = numbers.notna() & ~numbers.isin(range(1, 11))
-    refuse(wrong, numbers, title, "no decile from 1 to 10", "name the column with the deciles")
+def refuse_no_decile(numbers: pd.Series, title: object, classes: int = 10) -> None:
+    """Refuse published deciles (or classes) that are no whole numbers from 1 to ``classes``."""
+    word = "decile" if classes == 10 else "class"
+    wrong = numbers.notna() & ~numbers.isin(range(1, classes + 1))
+    step = f"name the column with the {'deciles' if classes == 10 else 'classes'}"
+    refuse(wrong, numbers, title, f"no {word} from 1 to {classes}", step)

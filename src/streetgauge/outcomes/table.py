@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
+
 import pandas as pd
 
 from streetgauge.errors import InputError
@@ -12,16 +15,25 @@ from streetgauge.outcomes.outcome import (
     find_header,
     one_row_an_area,
     provenance,
+    refuse,
     refuse_no_decile,
 )
 from streetgauge.settings import TableOutcome
-from streetgauge.tables import as_table, choose_sheet, read_sheets, to_numbers
+from streetgauge.tables import Sheet, as_table, choose_sheet, read_sheets, to_numbers
 
 __all__ = ["read_table"]
 
+# A variable of the American Community Survey, estimate or margin of error: 'B19013_001E'. Its
+# tables have what no other does: a second header, numbers that stand for missing ones (U.S. Census
+# Bureau, "Notes on ACS Estimate and Annotation Values"), and medians cut off at "250,000+".
+_ACS = re.compile(r"(?:B|C|S|DP|CP)\d{2,5}[A-Z]*(?:PR)?(?:_C\d{2})?_\d{3,4}(?:PE|PM|E|M)")
+_ACS_MISSING = frozenset([*(f"-{digit * 9}" for digit in "235689"), "N", "(X)", "***", "*****"])
+_ACS_LABEL = "!!"
+_ACS_OPEN = re.compile(r"^([\d,]+(?:\.\d+)?)[+-]$")
 
-def read_table(name: str, settings: TableOutcome) -> Outcome:
-    """Read a column of values, and of published deciles if one is named.
+
+def read_table(name: str, settings: TableOutcome, *, classes: int = 10) -> Outcome:
+    """Read a column of values (or several, as one), and of published deciles if one is named.
 
     Parameters
     ----------
@@ -29,47 +41,140 @@ def read_table(name: str, settings: TableOutcome) -> Outcome:
         The outcome's key.
     settings : TableOutcome
         File, columns and direction. Titles above the header are passed over.
+    classes : int, default 10
+        The highest published decile that can be.
 
     Returns
     -------
     Outcome
-        Values as in the file.
+        Values as in the file; missing where any of several columns is.
 
     Raises
     ------
     InputError
         If a column is absent, a cell is text that is no known missing mark, a decile is not 1 to
-        10, or an area stands twice with different values.
+        ``classes``, a share is not 0 to 1, a code lacks its prefix or is too long, or an area
+        stands twice with different values.
     """
     path = settings.file
-    sheets = read_sheets(path)
     key = "layer" if settings.layer is not None else "sheet"
-    sheet = choose_sheet(sheets, settings.layer or settings.sheet, path, key)
-    named = {"area": settings.area, "value": settings.value}
+    sheet = choose_sheet(read_sheets(path), settings.layer or settings.sheet, path, key)
+    table = _columns(sheet, settings)
+    names = _listed(settings.value)
+    cells = table[list(names)].apply(lambda column: _without_marks(column, settings.missing))
+    codes = _codes(table[list(_listed(settings.area))], settings, sheet.title)
+    numbers = pd.DataFrame({each: to_numbers(cells[each], sheet.title) for each in names})
+    value = _combined(numbers, settings.combine, sheet.title)
+    columns = value.to_frame()
     if settings.decile is not None:
-        named["decile"] = settings.decile
-    found = find_header([sheet], lambda cells: {} if set(named.values()) <= set(cells) else None)
+        decile = to_numbers(table[settings.decile], sheet.title)
+        refuse_no_decile(decile, sheet.title, classes)
+        columns = columns.assign(**{settings.decile: decile})  # it may be the value itself
+    by_area = one_row_an_area(codes, columns, sheet.title)
+    return Outcome(
+        name=name,
+        label=settings.label or name,
+        values=by_area.iloc[:, 0],
+        direction=settings.direction,
+        published=by_area[settings.decile].astype("Int64") if settings.decile else None,
+        provenance=provenance(
+            "table",
+            [path],
+            {
+                "area": " + ".join(_listed(settings.area)),
+                "value": str(value.name),
+                **({"decile": settings.decile} if settings.decile is not None else {}),
+            },
+            rows_without_code=int((codes == "").sum()),
+        ),
+        missing=_reasons(codes, table[list(names)], numbers, settings.combine),
+    )
+
+
+def _listed(columns: str | Sequence[str]) -> tuple[str, ...]:
+    return (columns,) if isinstance(columns, str) else tuple(columns)
+
+
+def _columns(sheet: Sheet, settings: TableOutcome) -> pd.DataFrame:
+    """Text of the columns that the settings name, below the header that has them all."""
+    named = {"decile": settings.decile} if settings.decile is not None else {}
+    for key, columns in (("area", settings.area), ("value", settings.value)):
+        each = _listed(columns)
+        named |= {key if len(each) == 1 else f"{key} {n}": c for n, c in enumerate(each, start=1)}
+    wanted = set(named.values())
+    found = find_header([sheet], lambda cells: {} if wanted <= set(cells) else None)
     header = found[1] if found else 0
     require_columns(pd.DataFrame(columns=pd.Index(sheet.rows[header])), named, sheet.title)
-    for column in named.values():
+    for column in sorted(wanted):
         if sheet.rows[header].count(column) > 1:
             raise InputError(
                 sheet.title, f"there are two columns {column!r}", "rename one of them in the file"
             )
-    table = as_table(sheet, header)
-    codes, cells = table[settings.area], table[settings.value]
-    roles = [settings.value] + ([settings.decile] if settings.decile else [])
-    numbers = pd.DataFrame({c: to_numbers(table[c], sheet.title) for c in dict.fromkeys(roles)})
-    if settings.decile is not None:
-        refuse_no_decile(numbers[settings.decile], sheet.title)
-    by_area = one_row_an_area(codes, numbers, sheet.title)
-    published = by_area[settings.decile].astype("Int64") if settings.decile else None
-    return Outcome(
-        name=name,
-        label=settings.label or name,
-        values=by_area[settings.value],
-        direction=settings.direction,
-        published=published,
-        provenance=provenance("table", [path], named, rows_without_code=int((codes == "").sum())),
-        missing=empty_cells(codes, cells, numbers[settings.value]),
-    )
+    table = as_table(sheet, header)[sorted(wanted)]
+    if len(table) and any(_ACS_LABEL in cell for cell in table.iloc[0]):
+        return table.iloc[1:]  # the second header: what the first one's codes mean
+    return table
+
+
+def _without_marks(cells: pd.Series, missing: Sequence[str]) -> pd.Series:
+    """Empty the cells that hold a mark of a missing value, and no number."""
+    survey = _ACS.fullmatch(str(cells.name)) is not None
+    marks = {*missing, *(_ACS_MISSING if survey else ())}
+    plain = cells.str.removesuffix(".0") if survey else cells
+    emptied = cells.mask(plain.isin(marks), "")
+    return emptied.str.replace(_ACS_OPEN, r"\1", regex=True) if survey else emptied
+
+
+def _codes(parts: pd.DataFrame, settings: TableOutcome, title: str) -> pd.Series:
+    """Area codes as text; a row without any part has none."""
+    codes = parts.iloc[:, 0]
+    for column in parts.columns[1:]:
+        codes = codes + parts[column]
+    codes = codes.where((parts != "").all(axis=1), "")
+    if settings.area_prefix is not None:
+        lost = (codes != "") & ~codes.str.startswith(settings.area_prefix)
+        _refuse_code(codes, lost, title, f"does not start with {settings.area_prefix!r}")
+        codes = codes.str.removeprefix(settings.area_prefix)
+    if settings.area_width is not None:
+        long = codes.str.len() > settings.area_width
+        _refuse_code(codes, long, title, f"has more than {settings.area_width} characters")
+        codes = codes.where(codes == "", codes.str.zfill(settings.area_width))
+    return codes
+
+
+def _refuse_code(codes: pd.Series, wrong: pd.Series, title: str, reason: str) -> None:
+    if wrong.any():
+        row = codes.index[wrong][0]
+        step = "mend area_prefix or area_width, or the column named in 'area'"
+        raise InputError(f"{title}: row {row}", f"area {codes[row]!r} {reason}", step)
+
+
+def _combined(numbers: pd.DataFrame, combine: str | None, title: str) -> pd.Series:
+    """Make one value of several columns; one of them missing makes it missing."""
+    names = list(numbers.columns)
+    if combine is None:
+        return numbers[names[0]]
+    if combine == "mean":
+        return numbers.mean(axis=1, skipna=False).rename(f"mean of {' and '.join(names)}")
+    if combine == "sum":
+        return numbers.sum(axis=1, skipna=False).rename(" + ".join(names))
+    for column in names:
+        refuse(numbers[column] < 0, numbers[column], title, "a negative count", "mend the cell")
+    total = numbers[names[-1]]
+    share = numbers[names[:-1]].sum(axis=1, skipna=False) / total.where(total > 0)
+    share = share.rename(f"({' + '.join(names[:-1])}) / {names[-1]}")
+    refuse(share > 1, share, title, "no share: it is over 1", "name the total last in 'value'")
+    return share
+
+
+def _reasons(
+    codes: pd.Series, cells: pd.DataFrame, numbers: pd.DataFrame, combine: str | None
+) -> dict[str, str]:
+    """Say for every area without a value which cell is to blame, the first of several."""
+    reasons: dict[str, str] = {}
+    for column in cells:
+        reasons = empty_cells(codes, cells[column], numbers[column]) | reasons
+    if combine == "share":
+        zero = codes[(numbers.iloc[:, -1] == 0) & (codes != "")]
+        reasons = dict.fromkeys(zero, f"column {cells.columns[-1]!r} is 0") | reasons
+    return reasons

@@ -11,10 +11,25 @@ import pandas as pd
 if TYPE_CHECKING:
     from streetgauge.report.page import ReportData
 
-__all__ = ["caveats", "finding", "number", "percent", "plural", "span", "summary", "verdict"]
+__all__ = [
+    "carried",
+    "caveats",
+    "finding",
+    "incomplete",
+    "nearby",
+    "number",
+    "percent",
+    "plural",
+    "scale",
+    "span",
+    "summary",
+    "unit",
+    "verdict",
+]
 
 FEW_AREAS = 300
 MISSING = "–"
+PARTS = {2: "half", 3: "third", 4: "quarter", 5: "fifth", 10: "tenth"}
 
 
 def number(value: float | None, digits: int = 2, *, sign: bool = False) -> str:
@@ -44,6 +59,90 @@ def plural(count: int, one: str, many: str = "") -> str:
     return f"{count:,} {one if count == 1 else many or one + 's'}"
 
 
+def unit(classes: int) -> tuple[str, str]:
+    """Name what areas are put into, one and many: only tenths are deciles."""
+    return ("decile", "deciles") if classes == 10 else ("class", "classes")
+
+
+def nearby(classes: int) -> str:
+    """Choose the metric of coming close: with few classes the one beside is not close."""
+    return "within_1" if classes >= 5 else "exact"
+
+
+def scale(provenance: Mapping[str, Mapping[str, Any]], classes: int) -> str:
+    """Say what a class means: among which areas, and cut by what."""
+    one, many = unit(classes)
+    said = list(provenance.values())
+    part = PARTS.get(classes, f"{classes}th part")
+    own = [each for each in said if each.get("deciles", "study") == "study"]
+    within = own[0].get("within", "study") if own else "study"
+    if within == "study":
+        who = "the areas of this study"
+    elif within == "nation":
+        who = "all areas of each statistic’s file"
+    else:
+        who = f"the areas with codes like {_listed([str(each) for each in within])}"
+    text = (
+        f"A {one} says where an area stands among {who}: 1 is the worst-off {part}, {classes} the "
+        "best-off."
+    )
+    if any(each.get("weighted") for each in own):
+        text += f" Each of these {many} holds an equal share of the people, not of the areas."
+    published = [str(p.get("label") or n) for n, p in provenance.items() if p not in own]
+    if published:
+        text += f" The {many} of {_listed(published)} are the publisher’s."
+    if published or within != "study" or any(each.get("weighted") for each in own):
+        text += (
+            f" As many areas are predicted in each {one} as are in it, so this study’s own share "
+            f"of every {one} is taken as known."
+        )
+    return text
+
+
+def incomplete(provenance: Mapping[str, Any], labels: Mapping[str, str], classes: int) -> str:
+    """Refuse to call an outcome complete: how much is missing, and is it like the rest; or ""."""
+    missing, n = provenance.get("n_missing") or 0, provenance.get("n_areas") or 0
+    if not missing:
+        return ""
+    text = (
+        f"This outcome is not complete: {missing:,} of {plural(missing + n, 'area')} of the study "
+        f"({percent(missing / (missing + n))}) {'has' if missing == 1 else 'have'} no value, and "
+        f"its figures speak for the other {n:,} only."
+    )
+    whole, part = provenance.get("nation_areas"), provenance.get("file_areas")
+    if whole and part and part < whole:
+        text += f" Its file holds {part:,} of the {whole:,} areas that the index ranks."
+    unlike = provenance.get("missing_unlike")
+    if unlike:
+        by = labels.get(unlike["by"], unlike["by"])
+        return (
+            f"{text} They are no random sample: by {by} the mean {unit(classes)[0]} of the areas "
+            f"without a value is {number(unlike['without'], 1)}, of the others "
+            f"{number(unlike['having'], 1)}."
+        )
+    return f"{text} Whether the others are a fair sample is not known."
+
+
+def carried(provenance: Mapping[str, Any]) -> str:
+    """Say how values of one year's areas came to those of another; "" if they did not have to."""
+    lookup = provenance.get("lookup")
+    if not lookup:
+        return ""
+    without = "" if lookup["weights"].startswith("the lookup") else ", without a value"
+    kinds = {
+        "unchanged": "unchanged",
+        "split": "parts of a split area, with the whole’s value",
+        "merged": f"merged, with the mean ({lookup['weights']})",
+        "irregular": f"redrawn irregularly{without}",
+        "absent": "not in the lookup, without a value",
+    }
+    counts = "; ".join(f"{lookup[kind]:,} {text}" for kind, text in kinds.items() if lookup[kind])
+    return (
+        f"values of {lookup['from']} areas were carried to {lookup['to']} areas by "
+        f"{lookup['file']} (sha256 {lookup['sha256'][:12]}). Of the study’s areas: {counts}."
+    )
+
+
 def verdict(account: Mapping[str, Any]) -> str:
     """Say if pictures beat the best baseline: "more", "unclear", "less", or "" without one."""
     adds = account.get("pictures_add")
@@ -54,48 +153,51 @@ def verdict(account: Mapping[str, Any]) -> str:
     return "less" if adds["mae"]["high"] < 0 else "unclear"
 
 
-def baseline(name: str | None, neighbours: int | None = None) -> str:
+def baseline(name: str | None, neighbours: int | None = None, classes: int = 10) -> str:
     """Say in words what a baseline does."""
     if name == "nearest-areas":
         many = "nearest areas" if neighbours is None else f"{neighbours} nearest areas"
         return f"the {many}" if neighbours != 1 else "the nearest area"
     if name == "constant":
-        return "the middle decile for every area"
+        return f"the middle {unit(classes)[0]} for every area"
     return str(name)
 
 
 def finding(account: Mapping[str, Any], metrics: Mapping[str, Any]) -> str:
     """One plain sentence or three on an outcome."""
-    measured, classes = account["metrics"], metrics.get("classes", 10)
+    measured, classes = account["metrics"], int(metrics.get("classes", 10))
+    one, many = unit(classes)
     if not account["n_areas"]:
-        return "No area has both a predicted and an actual decile, so nothing is measured."
-    within, mae = measured["within_1"], measured["mae"]
+        return f"No area has both a predicted and an actual {one}, so nothing is measured."
+    within, mae = measured[nearby(classes)], measured["mae"]
+    beside = " or the one beside it" if nearby(classes) == "within_1" else ""
     text = (
         f"{percent(within['value'])} of {plural(account['n_areas'], 'area')} get the actual "
-        f"decile or the one beside it; on average the prediction is {number(mae['value'], 1)} of "
-        f"{classes} deciles off."
+        f"{one}{beside}; on average the prediction is {number(mae['value'], 1)} of "
+        f"{classes} {many} off."
     )
     adds, judged = account["pictures_add"], verdict(account)
     if adds is None or not judged:
         return text
-    over = baseline(adds["over"], metrics.get("neighbours"))
+    over = baseline(adds["over"], metrics.get("neighbours"), classes)
     gain = adds["mae"]
     if judged == "unclear":
         return (
             f"{text} That is not clearly better or worse than {over}, which needs no picture "
-            f"({number(gain['value'], sign=True)} deciles closer, "
+            f"({number(gain['value'], sign=True)} {many} closer, "
             f"interval {number(gain['low'], sign=True)} to {number(gain['high'], sign=True)})."
         )
     better = "closer" if judged == "more" else "further off"
     low, high = sorted((abs(gain["low"]), abs(gain["high"])))
     return (
-        f"{text} That is {number(abs(gain['value']))} deciles {better} than {over}, which needs no "
+        f"{text} That is {number(abs(gain['value']))} {many} {better} than {over}, which needs no "
         f"picture (interval {number(low)} to {number(high)})."
     )
 
 
 def summary(labels: Mapping[str, str], metrics: Mapping[str, Any]) -> str:
     """Say over all outcomes what the pictures add."""
+    many = unit(int(metrics.get("classes", 10)))[1]
     judged = {name: verdict(metrics["outcomes"][name]) for name in labels}
     known = [name for name, word in judged.items() if word]
     if not known:
@@ -114,18 +216,18 @@ def summary(labels: Mapping[str, str], metrics: Mapping[str, Any]) -> str:
         return f"For {labels[known[0]]}, the pictures {what} the best guess without a picture."
     if len(more) == len(known):
         return (
-            f"For all {len(known)} outcomes the pictures come clearly closer to the actual deciles "
+            f"For all {len(known)} outcomes the pictures come clearly closer to the actual {many} "
             "than the best guess without a picture."
         )
     if not more:
         text = (
             f"For none of the {len(known)} outcomes do the pictures come clearly closer to the "
-            "actual deciles than the best guess without a picture."
+            f"actual {many} than the best guess without a picture."
         )
     else:
         text = (
             f"For {len(more)} of {len(known)} outcomes ({_listed(more)}) the pictures come clearly "
-            "closer to the actual deciles than the best guess without a picture."
+            f"closer to the actual {many} than the best guess without a picture."
         )
     if unclear and more:
         text += f" For {_listed(unclear)} there is no clear difference."
@@ -151,10 +253,13 @@ def caveats(data: ReportData, labels: Mapping[str, str]) -> list[str]:
             "this flatters every method, the nearest-areas baseline too. Expect less in a city "
             "that the networks have not seen."
         )
-    result += _few_areas(accounts, int(metrics.get("classes", 10)))
-    result += _missing_areas(accounts, labels)
-    result += _no_neighbours(accounts)
-    result += _interval_misses(accounts, labels)
+    classes = int(metrics.get("classes", 10))
+    result += _other_areas(data.provenance, labels)
+    result += _few_areas(accounts, classes)
+    result += _incomplete_outcomes(data.provenance, labels)
+    result += _missing_areas(accounts, labels, classes)
+    result += _no_neighbours(accounts, classes)
+    result += _interval_misses(accounts, labels, classes)
     result += _shifted_folds(data.table, accounts, labels)
     result += _thin_areas(data.table)
     if not data.skips.empty:
@@ -163,42 +268,80 @@ def caveats(data: ReportData, labels: Mapping[str, str]) -> list[str]:
     return result
 
 
+def _other_areas(
+    provenance: Mapping[str, Mapping[str, Any]], labels: Mapping[str, str]
+) -> Iterable[str]:
+    by_years: dict[tuple[str, str], list[str]] = {}
+    for name, about in provenance.items():
+        if lookup := about.get("lookup"):
+            by_years.setdefault((lookup["from"], lookup["to"]), []).append(labels.get(name, name))
+    for (source, to), names in by_years.items():
+        yield (
+            f"Values of {source} areas were carried to {to} areas for {_listed(names)}; how many "
+            "areas that touches is said under “Official statistics” below."
+        )
+
+
 def _few_areas(accounts: Mapping[str, Any], classes: int) -> Iterable[str]:
     fewest = min((account["n_areas"] for account in accounts.values()), default=0)
     if 0 < fewest < FEW_AREAS:
         yield (
             f"There are few areas to measure with: {fewest}, about {number(fewest / classes, 0)} "
-            "to a decile. Chance moves such figures much; the intervals say how much."
+            f"to a {unit(classes)[0]}. Chance moves such figures much; the intervals say how much."
         )
 
 
-def _missing_areas(accounts: Mapping[str, Any], labels: Mapping[str, str]) -> Iterable[str]:
+def _incomplete_outcomes(
+    provenance: Mapping[str, Mapping[str, Any]], labels: Mapping[str, str]
+) -> Iterable[str]:
+    named = [
+        f"{labels[n]} ({p['n_missing']:,} of {p['n_missing'] + p['n_areas']:,} areas missing, "
+        f"{percent(p['n_missing'] / (p['n_missing'] + p['n_areas']))}"
+        f"{', not at random' if p.get('missing_unlike') else ''})"
+        for n, p in provenance.items()
+        if n in labels and p.get("n_missing") and p.get("n_areas") is not None
+    ]
+    if named:
+        are, their = ("are", "their") if len(named) > 1 else ("is", "its")
+        yield (
+            f"{_listed(named)} {are} not complete, and {their} figures must not be quoted as if "
+            "they were of the whole study."
+        )
+
+
+def _missing_areas(
+    accounts: Mapping[str, Any], labels: Mapping[str, str], classes: int
+) -> Iterable[str]:
+    one, many = unit(classes)
     unseen = max((a.get("n_areas_without_prediction") or 0 for a in accounts.values()), default=0)
     if unseen:
         have = "has" if unseen == 1 else "have"
         yield (
             f"{plural(unseen, 'area')} of the study {have} no prediction, for want of a usable "
-            "location. Deciles are cut among the areas that have one; nothing here speaks for the "
-            "rest."
+            f"location. {many.capitalize()} are cut among the areas that have one; nothing here "
+            "speaks for the rest."
         )
     gaps = {n: a.get("n_areas_without_actual") or 0 for n, a in accounts.items()}
     named = [f"{labels[n]} ({count:,})" for n, count in gaps.items() if count]
     if named:
         yield (
-            f"Areas without an actual decile are predicted but not measured: {_listed(named)}. "
+            f"Areas without an actual {one} are predicted but not measured: {_listed(named)}. "
             "If such areas are not like the others, the figures do not say how good they are."
         )
 
 
-def _no_neighbours(accounts: Mapping[str, Any]) -> Iterable[str]:
+def _no_neighbours(accounts: Mapping[str, Any], classes: int) -> Iterable[str]:
     if accounts and not any("nearest-areas" in a["baselines"] for a in accounts.values()):
         yield (
             "Without coordinates (or with one fold) there is no nearest-areas baseline, so the "
-            "pictures are compared with the middle decile only, which is easily beaten."
+            f"pictures are compared with the middle {unit(classes)[0]} only, which is easily "
+            "beaten."
         )
 
 
-def _interval_misses(accounts: Mapping[str, Any], labels: Mapping[str, str]) -> Iterable[str]:
+def _interval_misses(
+    accounts: Mapping[str, Any], labels: Mapping[str, str], classes: int
+) -> Iterable[str]:
     short = []
     for name, account in accounts.items():
         held = account.get("interval_coverage")
@@ -208,7 +351,7 @@ def _interval_misses(accounts: Mapping[str, Any], labels: Mapping[str, str]) -> 
                 short.append(f"{labels[name]} ({percent(held['share'])})")
     if short:
         yield (
-            "The areas' intervals hold the actual decile less often than they should: "
+            f"The areas' intervals hold the actual {unit(classes)[0]} less often than they should: "
             f"{_listed(short)}."
         )
 

@@ -24,10 +24,10 @@ from streetgauge.report._geometry import outline
 __all__ = ["ReportData", "render"]
 
 TITLES = {
-    "mae": "Mean absolute error (deciles)",
-    "exact": "Same decile",
-    "within_1": "Within 1 decile",
-    "within_2": "Within 2 deciles",
+    "mae": "Mean absolute error ({many})",
+    "exact": "Same {one}",
+    "within_1": "Within 1 {one}",
+    "within_2": "Within 2 {many}",
     "pearson": "Pearson's r",
     "spearman": "Spearman's rho",
     "kendall": "Kendall's tau-b",
@@ -35,6 +35,7 @@ TITLES = {
 }
 SHARES = ("exact", "within_1", "within_2")
 SHADES = 9
+MOST_APART = 4  # the difference beyond which the map's colours do not change
 MOST_REASONS = 40
 
 
@@ -55,6 +56,7 @@ class ReportData:
         From `streetgauge.areas.evaluate`.
     provenance : mapping of outcome to dict
         ``label``, ``direction``, ``source``, ``file``, ``sha256``, ``publisher``, ``licence``,
+        ``vintage``, ``areas``, ``cells``, ``lookup``,
         ``n_areas``, ``n_missing``, ``outside``, each if known; its order is the page's.
     skips : DataFrame
         What was left out: ``location_id``, ``view``, ``area``, ``stage``, ``reason``.
@@ -120,6 +122,8 @@ def _context(data: ReportData) -> dict[str, Any]:
     names = _ordered(data)
     labels = {n: str(data.provenance.get(n, {}).get("label") or n) for n in names}
     accounts = {n: data.metrics["outcomes"][n] for n in names}
+    classes = int(data.metrics["classes"])
+    one, many = _words.unit(classes)
     geometry, without_map = _geometry(data)
     return {
         "data": data,
@@ -130,15 +134,23 @@ def _context(data: ReportData) -> dict[str, Any]:
         "findings": {n: _words.finding(a, data.metrics) for n, a in accounts.items()},
         "verdicts": {n: _words.verdict(a) for n, a in accounts.items()},
         "baseline_in_words": {
-            b: _words.baseline(b, data.metrics.get("neighbours"))
+            b: _words.baseline(b, data.metrics.get("neighbours"), classes)
             for a in accounts.values()
             for b in a["baselines"]
         },
         "caveats": _words.caveats(data, labels),
+        "scale": _words.scale(data.provenance, classes),
+        "one": one,
+        "many": many,
+        "nearby": _words.nearby(classes),
+        "incomplete": {
+            n: _words.incomplete(data.provenance.get(n, {}), labels, classes) for n in names
+        },
         "counts": _counts(data),
         "has_oracle": any("oracle" in a for a in accounts.values()),
-        "titles": {m: TITLES[m] for m in METRICS},
+        "titles": _titles(classes),
         "shares": SHARES,
+        "apart": min(MOST_APART, classes - 1),
         "shade": {n: _shades(a["confusion"]) for n, a in accounts.items()},
         "dots": {n: _dots(a) for n, a in accounts.items()},
         "without_map": without_map,
@@ -147,8 +159,16 @@ def _context(data: ReportData) -> dict[str, Any]:
         "settings": list(_flat(data.settings)),
         "reasons": _reasons(data.skips),
         "facts": _facts(data.run),
+        "carried": {n: t for n, p in data.provenance.items() if (t := _words.carried(p))},
         "files": {n: _files(p) for n, p in data.provenance.items()},
     }
+
+
+def _titles(classes: int) -> dict[str, str]:
+    """Name the metrics, without those that nothing can fail: all are within K - 1 classes."""
+    one, many = _words.unit(classes)
+    idle = {f"within_{k}" for k in (1, 2) if k >= classes - 1}
+    return {m: TITLES[m].format(one=one, many=many) for m in METRICS if m not in idle}
 
 
 def _ordered(data: ReportData) -> list[str]:
@@ -206,6 +226,8 @@ def _payload(
         outcomes.append(outcome)
     return {
         "classes": data.metrics["classes"],
+        "unit": _words.unit(data.metrics["classes"])[0],
+        "apart": min(MOST_APART, data.metrics["classes"] - 1),
         "codes": codes,
         "names": _column(data.areas, "name", len(extra)),
         "districts": _column(data.areas, "district", len(extra)),
@@ -265,7 +287,8 @@ def _flat(settings: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, 
         if isinstance(value, Mapping):
             yield from _flat(value, f"{name}.")
         elif isinstance(value, (list, tuple)):
-            yield name, ", ".join(_plain(item) for item in value)
+            if value:
+                yield name, ", ".join(_plain(item) for item in value)
         elif value is not None:
             yield name, _plain(value)
 

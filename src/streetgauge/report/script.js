@@ -3,7 +3,7 @@
 (() => {
   const data = JSON.parse(document.getElementById("data").textContent);
   const byId = (id) => document.getElementById(id);
-  const MINUS = "\u2212", DASH = "\u2013", SPREAD = 4, CLOSEST = 12;
+  const MINUS = "\u2212", DASH = "\u2013", SPREAD = data.apart, CLOSEST = 12;
   const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
   const signed = (value) => (value > 0 ? "+" : value < 0 ? MINUS : "") + Math.abs(value);
   const count = data.codes.length;
@@ -22,8 +22,9 @@
   // Ten colours for any number of classes.
   const decileColour = (decile) =>
     `--d${data.classes < 2 ? 5 : Math.round(1 + (9 * (decile - 1)) / (data.classes - 1))}`;
+  // Nine colours, the strongest for the greatest difference that is told apart.
   const differenceColour = (value) =>
-    `--x${SPREAD + 1 + Math.max(-SPREAD, Math.min(SPREAD, value))}`;
+    `--x${5 + Math.round((4 * Math.max(-SPREAD, Math.min(SPREAD, value))) / SPREAD)}`;
   const swatchOf = (layer, value) =>
     value === null ? "--nothing" : layer === "difference" ? differenceColour(value) : decileColour(value);
 
@@ -62,7 +63,7 @@
     row("Locations", of.n[i] === null ? "0" : of.n[i].toLocaleString("en"));
     const head = element("h3", nameOf(i));
     const under = element("p", where.filter(Boolean).join(" \u00b7 "));
-    const about = element("p", `${of.label}, decile 1 to ${data.classes}`);
+    const about = element("p", `${of.label}, ${data.unit} 1 to ${data.classes}`);
     card.replaceChildren(head, ...(under.textContent ? [under] : []), about, strip, list);
     card.dataset.code = data.codes[i];
     card.hidden = false;
@@ -346,7 +347,7 @@
     swatches(byId("decile-scale"), Array.from({ length: data.classes }, (_, k) => [decileColour(k + 1), String(k + 1)]));
     swatches(byId("difference-scale"), Array.from({ length: 2 * SPREAD + 1 }, (_, k) => {
       const value = k - SPREAD;
-      return [differenceColour(value), (Math.abs(value) === SPREAD ? (value < 0 ? "\u2264" : "\u2265") : "") + signed(value)];
+      return [differenceColour(value), (Math.abs(value) === SPREAD && SPREAD < data.classes - 1 ? (value < 0 ? "\u2264" : "\u2265") : "") + signed(value)];
     }));
     maps.hidden = byId("legends").hidden = false;
     figures.forEach(listen);

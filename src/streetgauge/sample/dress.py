@@ -28,6 +28,7 @@ def dress_pictures(
     seed: int = 2019,
     size: tuple[int, int] = (256, 192),
     workers: int = 2,
+    classes: int = 10,
     progress: Progress = silent,
 ) -> pd.DataFrame:
     """Draw four street pictures for each location, such as the deciles of its area suggest.
@@ -55,6 +56,8 @@ def dress_pictures(
         Width and height in pixels.
     workers : int
         Processes; see `streetgauge.sample.pictures.write_pictures`.
+    classes : int, default 10
+        The highest decile.
     progress : Progress
         Told of every picture.
 
@@ -78,7 +81,7 @@ def dress_pictures(
         raise InputError("deciles", f"location {absent[0]!r} has no row", "add it")
     rows = _rows(deciles.columns, kinds or {})
     areas = locations["area"].astype(str).tolist() if "area" in locations else ids
-    latents = latents_of_deciles(deciles.loc[ids], areas, rows, model, seed)
+    latents = latents_of_deciles(deciles.loc[ids], areas, rows, model, seed, classes)
     root = np.linalg.cholesky(model.correlation)
     words = words_of(seed, ids)
     within = normals(words, "dress within", len(LATENTS)) @ root.T
@@ -108,14 +111,19 @@ def _rows(columns: pd.Index, kinds: Mapping[str, str]) -> list[int]:
 
 
 def latents_of_deciles(
-    deciles: pd.DataFrame, areas: list[str], rows: list[int], model: Model, seed: int
+    deciles: pd.DataFrame,
+    areas: list[str],
+    rows: list[int],
+    model: Model,
+    seed: int,
+    classes: int = 10,
 ) -> Array:
     """Draw areas' latents given their deciles: [N, L], equal for equal area and deciles.
 
     Parameters
     ----------
     deciles : DataFrame [N, M]
-        1 to 10, NaN = missing: then the others speak.
+        1 to ``classes``, NaN = missing: then the others speak.
     areas : list of N str
         What each location's draw belongs to.
     rows : list of M int
@@ -124,10 +132,12 @@ def latents_of_deciles(
         Gives the joint distribution.
     seed : int
         Of the draws.
+    classes : int, default 10
+        The highest decile.
     """
     effects, prior = model.effects[rows], model.correlation
     noise = np.diag(1 - model.explained[rows])
-    scores: Array = ndtri((deciles.to_numpy(np.float64) - 0.5) / 10)
+    scores: Array = ndtri((deciles.to_numpy(np.float64) - 0.5) / classes)
     known = ~np.isnan(scores)
     kept, place = np.unique(areas, return_inverse=True)
     draws = normals(words_of(seed, kept.tolist()), "dress area", len(LATENTS))[place]

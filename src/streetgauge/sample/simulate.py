@@ -2,8 +2,8 @@
 
 How a view's feature vector is made, so that a result on it can be read:
 
-1. Each outcome ``o`` has a channel. Its signal is the location's decile on a scale of mean 0 and
-   variance 1: ``z = (decile - 5.5) / 2.87``; a missing decile gives ``z = 0``.
+1. Each outcome ``o`` has a channel. Its signal is the location's class on a scale of mean 0 and
+   variance 1: ``z = (decile - 5.5) / 2.87`` for ten; a missing class gives ``z = 0``.
 2. Channel of a view: ``c = sqrt(signal) z + sqrt(1 - signal) n``. So ``signal`` is the share of a
    view's outcome-related variance that is signal. The noise ``n`` has variance 1 and three parts:
    the area's (`AREA_NOISE`: no number of pictures in the area averages it away), the location's
@@ -37,7 +37,6 @@ LOCATION_NOISE = 0.35
 STRENGTH = 3.0
 _BLOCK = 512
 _VIEW_NOISE = 1 - AREA_NOISE - LOCATION_NOISE
-_MIDDLE, _SPREAD = 5.5, np.sqrt(8.25)  # mean and standard deviation of 1..10
 
 
 def simulate_features(
@@ -48,13 +47,14 @@ def simulate_features(
     views: int,
     signal: float,
     seed: int,
+    classes: int = 10,
 ) -> NDArray[np.float32]:
     """Make features of given strength for locations whose deciles are known.
 
     Parameters
     ----------
     deciles : DataFrame [N, M]
-        Indexed by location_id; a column of deciles 1 to 10 (NaN = missing) for each outcome.
+        Indexed by location_id; a column of deciles (NaN = missing) for each outcome.
     areas : sequence of N str, optional
         Each location's area, in the order of ``deciles``. Without it, noise that the locations of
         an area would share is each location's own, and averages away.
@@ -66,6 +66,8 @@ def simulate_features(
         0 (nothing to be learned) to 1 (the outcome itself).
     seed : int
         Another seed, other features.
+    classes : int, default 10
+        The highest decile.
 
     Returns
     -------
@@ -78,7 +80,7 @@ def simulate_features(
         If ``signal`` is outside 0 to 1, or ``areas`` has another length than ``deciles``.
     """
     count = deciles.shape[1]
-    channels = _channels(deciles, areas, views=views, signal=signal, seed=seed)
+    channels = _channels(deciles, areas, views=views, signal=signal, seed=seed, classes=classes)
     basis = _directions(list(deciles.columns), dimension, seed)
     strong = (STRENGTH * channels).astype(np.float32)
     if dimension <= count:
@@ -100,6 +102,7 @@ def simulated_oracle(
     views: int,
     signal: float,
     seed: int,
+    classes: int = 10,
 ) -> pd.DataFrame:
     """Give the best linear scores that the features of `simulate_features` allow.
 
@@ -109,7 +112,7 @@ def simulated_oracle(
 
     Parameters
     ----------
-    deciles, areas, views, signal, seed
+    deciles, areas, views, signal, seed, classes
         As for `simulate_features`, all rows at once.
 
     Returns
@@ -117,8 +120,10 @@ def simulated_oracle(
     DataFrame
         location_id, then a score for each outcome, higher = better off.
     """
-    channels = _channels(deciles, areas, views=views, signal=signal, seed=seed).mean(axis=1)
-    truth = _standard(deciles)
+    channels = _channels(
+        deciles, areas, views=views, signal=signal, seed=seed, classes=classes
+    ).mean(axis=1)
+    truth = _standard(deciles, classes)
     whole = truth[~np.isnan(truth).any(axis=1)]
     related = whole.T @ whole / max(1, len(whole))
     noise = AREA_NOISE + LOCATION_NOISE + _VIEW_NOISE / views
@@ -130,8 +135,10 @@ def simulated_oracle(
     return frame
 
 
-def _standard(deciles: pd.DataFrame) -> Array:
-    scaled: Array = (deciles.to_numpy(np.float64) - _MIDDLE) / _SPREAD
+def _standard(deciles: pd.DataFrame, classes: int) -> Array:
+    """Classes less the mean of 1..K, over their standard deviation."""
+    spread = np.sqrt((classes**2 - 1) / 12)
+    scaled: Array = (deciles.to_numpy(np.float64) - (classes + 1) / 2) / spread
     return scaled
 
 
@@ -142,6 +149,7 @@ def _channels(
     views: int,
     signal: float,
     seed: int,
+    classes: int = 10,
 ) -> Array:
     """Channels [N, V, M]; see the module's text."""
     if not 0 <= signal <= 1:
@@ -163,7 +171,7 @@ def _channels(
         + np.sqrt(LOCATION_NOISE) * drawn[:, :1]
         + np.sqrt(_VIEW_NOISE) * drawn[:, 1:]
     )
-    truth = np.nan_to_num(_standard(deciles))
+    truth = np.nan_to_num(_standard(deciles, classes))
     channels: Array = np.sqrt(signal) * truth[:, None, :] + np.sqrt(1 - signal) * noise
     return channels
 

@@ -8,6 +8,7 @@ tells numbers from known missing marks, and both from text that is neither.
 
 from __future__ import annotations
 
+from streetgauge.tables._bytes import zipped_tables
 from streetgauge.tables.columns import read_header, scan_columns
 from streetgauge.tables.numbers import MISSING_MARKS, to_numbers
 from streetgauge.tables.sheets import (
@@ -30,4 +31,5 @@ __all__ = [
     "read_sheets",
     "scan_columns",
     "to_numbers",
+    "zipped_tables",
 ]

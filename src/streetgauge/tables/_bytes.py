@@ -1,28 +1,26 @@
-"""Files as bytes: what they are, unpacked, and as text."""
+"""Files as bytes: what they are, and unpacked."""
 
 from __future__ import annotations
 
-import codecs
 import gzip
-from contextlib import suppress
-from pathlib import Path
+import zipfile
+import zlib
+from pathlib import Path, PurePosixPath
 from typing import Any
 
-from streetgauge.errors import InputError
+from streetgauge.errors import InputError, closest
 
 GZIP = b"\x1f\x8b"
 PARQUET = b"PAR1"
-
-
-def opened(path: Path) -> Any:
-    """Open a file for reading bytes, unpacked if it is gzipped, whatever its name."""
-    try:
-        return gzip.open(path, "rb") if starts(path, GZIP) else path.open("rb")
-    except IsADirectoryError:
-        raise InputError(path, "this is a folder", "name a file in it") from None
+ZIP = b"PK\x03\x04"
+TEXT_SUFFIXES = (".csv", ".tsv", ".tab", ".txt")
+# What describes a table and is none: InFuse packs Meta_*.csv and a citation beside Data_*.csv.
+_BESIDE = ("meta", "citation", "readme", "licence", "license", "copyright", "__macosx", ".")
+UNPACKING = (OSError, EOFError, zlib.error, zipfile.BadZipFile, NotImplementedError, RuntimeError)
 
 
 def starts(path: Path, magic: bytes) -> bool:
+    """Whether a file starts with these bytes."""
     try:
         with path.open("rb") as handle:
             return handle.read(len(magic)) == magic
@@ -32,11 +30,76 @@ def starts(path: Path, magic: bytes) -> bool:
         raise InputError(path, "this is a folder", "name a file in it") from None
 
 
-def decoded(content: bytes) -> str:
-    """Text of bytes: a byte order mark decides, then UTF-8 if it fits, else Windows' Latin-1."""
-    if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
-        return content.decode("utf-16", errors="replace")
-    for encoding in ("utf-8-sig", "cp1252"):
-        with suppress(UnicodeDecodeError):
-            return content.decode(encoding)
-    return content.decode("latin-1")
+def is_workbook(path: Path) -> bool:
+    """Whether a file that starts like a zip is a workbook (Excel or OpenDocument) inside."""
+    return not {"[Content_Types].xml", "mimetype"}.isdisjoint(_names(path))
+
+
+def zipped_tables(path: Path) -> tuple[str, ...] | None:
+    """Name the tables of text in a zip, in any folder of it, sorted; None if the file is no zip.
+
+    What only describes a table (InFuse packs ``Meta_*.csv`` beside its data) is not named.
+
+    Raises
+    ------
+    InputError
+        If there is no such file, or it is a zip that is damaged or without any table.
+    """
+    return tuple(sorted(_sizes(path))) if is_zip(path) else None
+
+
+def is_zip(path: Path) -> bool:
+    """Whether a file is a zip, and no workbook, which is a zip too."""
+    return starts(path, ZIP) and not is_workbook(path)
+
+
+def opened(path: Path, member: str | None = None) -> Any:
+    """Open a file for reading bytes, unpacked if it is gzipped or zipped, whatever its name.
+
+    Nothing is written to disk. Of a zip it is the table named, or the largest.
+    """
+    if starts(path, GZIP):
+        return gzip.open(path, "rb")
+    if not is_zip(path):
+        return path.open("rb")
+    sizes = _sizes(path)
+    if member is not None and member not in sizes:
+        raise InputError(path, f"there is no table {member!r} in it", closest(member, sizes))
+    # The archive is closed with the last member that is open.
+    return zipfile.ZipFile(path).open(member or max(sizes, key=lambda name: (sizes[name], name)))
+
+
+def _sizes(path: Path) -> dict[str, int]:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            sizes = {each.filename: each.file_size for each in archive.infolist()}
+    except (zipfile.BadZipFile, OSError) as error:
+        raise _broken(path, error) from None
+    tables = {name: size for name, size in sizes.items() if _is_table(name)}
+    if not tables:
+        raise InputError(path, "there is no CSV file in the zip", "give CSV or Parquet")
+    return tables
+
+
+def _is_table(name: str) -> bool:
+    path = PurePosixPath(name)
+    beside = any(part.lower().startswith(_BESIDE) for part in path.parts)
+    return path.suffix.lower() in TEXT_SUFFIXES and not beside
+
+
+def _names(path: Path) -> frozenset[str]:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return frozenset(archive.namelist())
+    except (zipfile.BadZipFile, OSError) as error:
+        raise _broken(path, error) from None
+
+
+def _broken(path: Path, error: Exception) -> InputError:
+    return InputError(path, f"it cannot be unpacked ({error})", "fetch it again")
+
+
+def damaged(path: Path, error: Exception) -> InputError:
+    """Say that a Parquet file cannot be read; the library's remarks take several lines."""
+    reason = " ".join(str(error).split())[:200]
+    return InputError(path, f"this Parquet file is damaged ({reason})", "fetch it again")

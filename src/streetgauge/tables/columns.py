@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import codecs
 import csv
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from streetgauge.errors import InputError
-from streetgauge.tables._bytes import GZIP, PARQUET, decoded, opened, starts
+from streetgauge.tables._bytes import GZIP, PARQUET, UNPACKING, damaged, is_zip, opened, starts
+from streetgauge.tables._text import decoded, delimiter_of, encoding_of
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -17,24 +17,27 @@ if TYPE_CHECKING:
 __all__ = ["read_header", "scan_columns"]
 
 
-def read_header(path: Path) -> list[str]:
+def read_header(path: Path, member: str | None = None) -> list[str]:
     """Read the column names of a table for `scan_columns`, as they stand in the file."""
     if starts(path, PARQUET):
+        import pyarrow as pa
         import pyarrow.parquet as pq
 
-        return list(pq.read_schema(path).names)
-    with opened(path) as handle:
-        start = handle.read(1 << 16)
-    # Only the first line counts: the block may end inside a character.
-    first = next((line for line in start.splitlines() if line.strip()), b"")
-    line = decoded(first)
-    if not line or "\0" in line:
+        try:
+            return list(pq.read_schema(path).names)
+        except (pa.ArrowException, OSError) as error:
+            raise damaged(path, error) from None
+    text = _start(path, member)
+    first = next((line for line in text.splitlines() if line.strip()), "")
+    if not first or "\0" in first:
         raise InputError(path, "there is no header", "give a CSV or Parquet file with column names")
-    return next(csv.reader([line]))
+    return next(csv.reader([first], delimiter=delimiter_of(text)))
 
 
-def scan_columns(path: Path, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
-    """Run through some text columns of a large CSV (also gzipped) or Parquet file.
+def scan_columns(
+    path: Path, columns: Sequence[str], *, member: str | None = None, codes: bool = False
+) -> Iterator[pa.RecordBatch]:
+    """Run through some text columns of a large CSV (also gzipped or zipped) or Parquet file.
 
     Only these columns are ever converted, and only one block of the file is held at a time.
 
@@ -44,6 +47,11 @@ def scan_columns(path: Path, columns: Sequence[str]) -> Iterator[pa.RecordBatch]
         The table, with its header in the first row.
     columns : sequence of str
         Names as `read_header` gives them.
+    member : str, optional
+        Which file of a zip, as `zipped_tables` names it; it is not unpacked to disk.
+    codes : bool
+        The columns hold codes and numbers: no accents, no line ends within a cell. The file is
+        then read once, and not a first time to find its encoding.
 
     Yields
     ------
@@ -55,31 +63,34 @@ def scan_columns(path: Path, columns: Sequence[str]) -> Iterator[pa.RecordBatch]
     InputError
         If a row has more or fewer cells than the header.
     """
-    if starts(path, PARQUET):
+    if member is None and starts(path, PARQUET):
         yield from _scan_parquet(path, columns)
         return
     import pyarrow as pa
     import pyarrow.csv as pacsv
 
+    title = f"{path}: {member}" if member else path
     texts = dict.fromkeys(columns, pa.string())
     try:
+        delimiter = delimiter_of(_start(path, member))
+        encoding = "utf-8" if codes else _encoding(path, member)
         yield from pacsv.open_csv(
-            _stream(path),
-            read_options=pacsv.ReadOptions(block_size=1 << 22, encoding=_encoding(path)),
-            parse_options=pacsv.ParseOptions(newlines_in_values=True),
+            _stream(path, member),
+            read_options=pacsv.ReadOptions(block_size=1 << 20, encoding=encoding),
+            parse_options=pacsv.ParseOptions(delimiter=delimiter, newlines_in_values=not codes),
             convert_options=pacsv.ConvertOptions(
                 include_columns=list(columns), column_types=texts, strings_can_be_null=False
             ),
         )
     except pa.ArrowInvalid as error:
         reason = str(error).removeprefix("CSV parse error: ")[:200]
-        raise InputError(path, f"a row is broken: {reason}", "fetch the file again") from None
+        raise InputError(title, f"a row is broken: {reason}", "fetch the file again") from None
     except pa.ArrowKeyError:
         raise InputError(
-            path, "its text is in an encoding that cannot be read in blocks", "save it as UTF-8"
+            title, "its text is in an encoding that cannot be read in blocks", "save it as UTF-8"
         ) from None
-    except (OSError, EOFError) as error:
-        raise InputError(path, f"it cannot be unpacked ({error})", "fetch it again") from None
+    except UNPACKING as error:
+        raise InputError(title, f"it cannot be unpacked ({error})", "fetch it again") from None
 
 
 def _scan_parquet(path: Path, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
@@ -87,27 +98,38 @@ def _scan_parquet(path: Path, columns: Sequence[str]) -> Iterator[pa.RecordBatch
     import pyarrow.compute as pc
     import pyarrow.parquet as pq
 
-    for batch in pq.ParquetFile(path).iter_batches(columns=list(columns)):
-        texts = [pc.fill_null(batch.column(name).cast(pa.string()), "") for name in columns]
-        yield pa.RecordBatch.from_arrays(texts, names=list(columns))
+    try:
+        for batch in pq.ParquetFile(path).iter_batches(columns=list(columns)):
+            texts = [pc.fill_null(batch.column(name).cast(pa.string()), "") for name in columns]
+            yield pa.RecordBatch.from_arrays(texts, names=list(columns))
+    except (pa.ArrowException, OSError) as error:
+        raise damaged(path, error) from None
 
 
-def _encoding(path: Path) -> str:
-    """Look through the whole file, a block at a time: the only accent may stand at its end."""
-    decoder = codecs.getincrementaldecoder("utf-8")()
-    with opened(path) as handle:
-        try:
-            while block := handle.read(1 << 22):
-                if not block.isascii() or decoder.getstate()[0]:
-                    decoder.decode(block)
-            decoder.decode(b"", final=True)
-        except UnicodeDecodeError:
-            return "latin-1"
-    return "utf-8"
+def _start(path: Path, member: str | None) -> str:
+    """Text of a file's first lines."""
+    try:
+        with opened(path, member) as handle:
+            block = handle.read(1 << 16)
+    except UNPACKING as error:
+        raise InputError(path, f"it cannot be unpacked ({error})", "fetch it again") from None
+    if len(block) == 1 << 16 and not block.startswith((b"\xff\xfe", b"\xfe\xff")):
+        # The block may end inside a character: whole lines are whole.
+        block = block[: max(block.rfind(b"\n"), block.rfind(b"\r")) + 1] or block
+    return decoded(block)
 
 
-def _stream(path: Path) -> Any:
+def _encoding(path: Path, member: str | None) -> str:
+    """Look through the whole file, a block at a time."""
+    with opened(path, member) as handle:
+        return encoding_of(iter(lambda: handle.read(1 << 22), b""))
+
+
+def _stream(path: Path, member: str | None) -> Any:
     import pyarrow as pa
 
-    plain = pa.OSFile(str(path))
-    return pa.CompressedInputStream(plain, "gzip") if starts(path, GZIP) else plain
+    if starts(path, GZIP):
+        return pa.CompressedInputStream(pa.OSFile(str(path)), "gzip")
+    if is_zip(path):
+        return pa.PythonFile(opened(path, member), mode="r")
+    return pa.OSFile(str(path))

@@ -6,9 +6,11 @@ import math
 import re
 from contextlib import suppress
 
+import numpy as np
 import pandas as pd
 
 from streetgauge.errors import InputError
+from streetgauge.tables._workbook import UNKNOWN_FORMULA
 
 __all__ = ["MISSING_MARKS", "to_numbers"]
 
@@ -16,7 +18,8 @@ __all__ = ["MISSING_MARKS", "to_numbers"]
 _MARKS = (
     "na n/a #n/a nan null none missing - -- \u2013 \u2014 . .. ... : * ** c x z u [c] [x] [z] [u]"
 )
-MISSING_MARKS = frozenset(["", *_MARKS.split()])
+MISSING_MARKS = frozenset(["", UNKNOWN_FORMULA, *_MARKS.split()])
+_USUAL = r"^-?(?:[0-9]+|[0-9]{1,3}(?:,[0-9]{3})+)(?:\.[0-9]+)?$"
 _NUMBER = re.compile(r"[+-]?(?:\d+|\d{1,3}(?:,\d{3})+)?(?:\.\d*)?(?:[eE][+-]?\d+)?")
 
 
@@ -43,15 +46,19 @@ def to_numbers(texts: pd.Series, subject: object, *, currency: str = "£$€") -
     InputError
         If a cell holds any other text, with its row, column and value.
     """
-    return pd.Series(
-        [
-            _number(cell, row, texts.name, subject, currency)
-            for row, cell in zip(texts.index, texts, strict=True)
-        ],
-        index=texts.index,
-        name=texts.name,
-        dtype="float64",
-    )
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    # Nearly all cells are digits, with commas or without: those are read together.
+    cells = pa.array(texts.to_numpy(dtype=object), pa.string())
+    usual = pc.match_substring_regex(cells, _USUAL)
+    digits = pc.replace_substring(pc.if_else(usual, cells, pa.scalar(None, pa.string())), ",", "")
+    # A copy: pyarrow's own memory cannot be written to.
+    values = np.array(pc.cast(digits, pa.float64()).to_numpy(zero_copy_only=False))
+    for position in np.flatnonzero(~usual.to_numpy(zero_copy_only=False)).tolist():
+        cell, row = texts.iloc[position], texts.index[position]
+        values[position] = _number(cell, row, texts.name, subject, currency)
+    return pd.Series(values, index=texts.index, name=texts.name, dtype="float64")
 
 
 def _number(cell: str, row: object, column: object, subject: object, currency: str) -> float:

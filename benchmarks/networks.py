@@ -1,0 +1,159 @@
+"""Which network, and which settings of it, rank areas best: on the same folds of given studies.
+
+    .venv/bin/python benchmarks/networks.py STUDY... [--seeds 3] [--only TEXT] [--scheme blocks]
+
+Every study must have its outcomes, locations and features (`streetgauge features STUDY`). Nothing
+is written to it. Of each variant the table has, out of fold: the Spearman correlation of the areas
+with the truth (mean over the outcomes), the mean absolute error in deciles of the areas, the mean
+negative log-likelihood of the locations, each with the spread over the seeds, and the seconds of
+one seed. A ridge regression on the areas' mean features stands beside them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from sklearn.linear_model import RidgeCV
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from streetgauge.areas import aggregate
+from streetgauge.features import FeatureStore
+from streetgauge.learn import cross_validate, make_splits
+from streetgauge.settings import TrainSettings
+from streetgauge.study import Study
+
+VARIANTS: dict[str, dict[str, object]] = {
+    "paper-2019": {"network": "paper-2019", "learning_rate": 3e-3, "noise": 0.05},
+    "port-2020": {"network": "port-2020", "noise": 0.05},
+    "port-2020, no noise": {"network": "port-2020", "noise": 0.0},
+    "port-2020, float32": {"network": "port-2020", "noise": 0.05, "precision": "float32"},
+    "shared": {"network": "shared", "noise": 0.0},
+    "shared, noise .05": {"network": "shared", "noise": 0.05},
+    "shared, float32": {"network": "shared", "noise": 0.0, "precision": "float32"},
+    "shared, dropout .2": {"network": "shared", "noise": 0.0, "dropout": 0.2},
+    "shared, dropout .5": {"network": "shared", "noise": 0.0, "dropout": 0.5},
+    "shared, attention": {"network": "shared", "noise": 0.0, "pooling": "attention"},
+    "shared, cosine": {"network": "shared", "noise": 0.0, "schedule": "cosine", "epochs": 15},
+    "shared, plateau": {"network": "shared", "noise": 0.0, "schedule": "plateau", "patience": 6},
+    "shared, rate 3e-4": {"network": "shared", "noise": 0.0, "learning_rate": 3e-4},
+    "shared, batch 512": {"network": "shared", "noise": 0.0, "batch": 512},
+    "shared, decay 1e-2": {"network": "shared", "noise": 0.0, "weight_decay": 1e-2},
+    "shared, 64 components": {"network": "shared", "noise": 0.0, "components": 64},
+}
+
+
+def main() -> None:
+    arguments = argparse.ArgumentParser(description=__doc__)
+    arguments.add_argument("studies", nargs="+", type=Path)
+    arguments.add_argument("--seeds", type=int, default=3)
+    arguments.add_argument("--only", nargs="*", default=[], help="variants with such a text")
+    given = arguments.parse_args()
+    for directory in given.studies:
+        data = _Data(directory)
+        outcomes = data.labels.shape[1]
+        print(f"{directory}: {len(data.labels):,} locations, {outcomes} outcomes", flush=True)
+        print(f"{'':22}  area rho         area MAE        log-likelihood   seconds")
+        rho, mae = zip(*(data.ridge(seed) for seed in range(given.seeds)), strict=True)
+        print(f"{'ridge, mean features':22}  {_spread(rho)}    {_spread(mae)}", flush=True)
+        for name, changes in VARIANTS.items():
+            if given.only and not any(text == name for text in given.only):
+                continue
+            settings = TrainSettings.model_validate(changes)
+            start = time.perf_counter()
+            found = [data.judge(settings, seed) for seed in range(given.seeds)]
+            seconds = (time.perf_counter() - start) / given.seeds
+            columns = "    ".join(_spread(column) for column in zip(*found, strict=True))
+            print(f"{name:22}  {columns}    {seconds:6.1f}", flush=True)
+
+
+class _Data:
+    def __init__(self, directory: Path) -> None:
+        study = Study.open(directory)
+        self.study = study
+        self.store = FeatureStore.open(study.features)
+        places = pd.read_parquet(study.locations).sort_values("location_id", ignore_index=True)
+        rows = self.store.rows(places["location_id"].to_numpy(str))
+        places, rows = places[rows >= 0], rows[rows >= 0]
+        table = pd.read_parquet(study.outcomes).set_index("area")
+        self.outcomes = list(study.settings.outcomes)
+        labels = table[[f"{o}_decile" for o in self.outcomes]].astype("Float64").astype("float64")
+        labels = labels.reindex(places["area"])
+        known = labels.notna().any(axis=1).to_numpy()
+        self.places, self.rows = places[known].reset_index(drop=True), rows[known]
+        self.labels = labels[known].to_numpy()
+        self.areas = self.places["area"].to_numpy(str)
+
+    def splits(self, seed: int) -> list:
+        settings = self.study.settings.folds
+        splits = make_splits(settings, self.areas, self.labels, seed=seed)
+        return [split for split in splits if len(split.test)]
+
+    def judge(self, settings: TrainSettings, seed: int) -> tuple[float, float, float]:
+        with tempfile.TemporaryDirectory() as scratch:
+            predictions = cross_validate(
+                self.store.features,
+                self.store.present,
+                self.labels,
+                self.areas,
+                self.places["location_id"].to_numpy(str),
+                self.splits(seed),
+                outcomes=self.outcomes,
+                settings=settings,
+                seed=seed,
+                directory=Path(scratch),
+                stamp="",
+                rows=self.rows,
+            )
+        areas = aggregate(predictions, "mean-score")
+        known = predictions[predictions["actual_decile"].notna()]
+        columns = known[[f"p{k}" for k in range(1, 11)]].to_numpy()
+        taken = columns[np.arange(len(known)), known["actual_decile"].to_numpy(int) - 1]
+        return (*_agreement(areas), float(-np.log(np.maximum(taken, 1e-30)).mean()))
+
+    def ridge(self, seed: int) -> tuple[float, float]:
+        views = np.asarray(self.store.features[self.rows], np.float32)
+        there = self.store.present[self.rows][..., np.newaxis]
+        means = np.where(there, views, 0).sum(1) / there.sum(1)
+        area, member = np.unique(self.areas, return_inverse=True)
+        mean = np.stack([np.bincount(member, column) for column in means.T], 1)
+        mean /= np.bincount(member)[:, np.newaxis]
+        first = pd.DataFrame(self.labels).groupby(self.areas).first().reindex(area).to_numpy()
+        said = np.full(first.shape, np.nan)
+        for split in self.splits(seed):
+            train = np.isin(area, self.areas[np.r_[split.training, split.validation]])
+            for m in range(first.shape[1]):
+                known = train & ~np.isnan(first[:, m])
+                model = make_pipeline(StandardScaler(), RidgeCV(np.logspace(-1, 6, 15)))
+                model.fit(mean[known], first[known, m])
+                said[~train, m] = model.predict(mean[~train])
+        frames = [
+            pd.DataFrame({"area": area, "outcome": o, "score": s, "actual_decile": a})
+            for o, s, a in zip(self.outcomes, said.T, first.T, strict=True)
+        ]
+        table = pd.concat(frames, ignore_index=True)
+        ranks = table.groupby("outcome")["score"].rank(pct=True, method="first")
+        table["decile"] = np.ceil(ranks * 10)
+        return _agreement(table)
+
+
+def _agreement(areas: pd.DataFrame) -> tuple[float, float]:
+    known = areas.dropna(subset=["actual_decile"]).astype({"actual_decile": "float64"})
+    rho = [
+        own["score"].corr(own["actual_decile"], method="spearman")
+        for _, own in known.groupby("outcome")
+    ]
+    return float(np.mean(rho)), float((known["decile"] - known["actual_decile"]).abs().mean())
+
+
+def _spread(values: tuple[float, ...]) -> str:
+    return f"{np.mean(values):.3f} +- {np.std(values):.3f}"
+
+
+if __name__ == "__main__":
+    main()

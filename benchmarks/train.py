@@ -1,0 +1,297 @@
+"""How fast a city is learnt, beside the plain loop that the published code runs.
+
+    .venv/bin/python benchmarks/train.py [--locations 20000] [--folder DIR] [--seconds 60]
+
+On simulated features [N, 4, 4096] of the real London deciles (examples/london must have its
+outcomes and locations), in a feature store on disk, each way in a process of its own:
+
+plain       one outcome: batch 20, classes balanced by scanning the labels for each of them, four
+            reads of the HDF5 file a location, float32, Adam at 1e-4
+one         this package, one outcome, one fold, from the store
+all         this package, 12 outcomes x 5 folds
+compressed  the same, on 64 principal components of the features
+streamed    "one" with a memory budget of a quarter of the features
+
+The rate counts locations learnt from, once for each outcome and fold that learns from them. The
+validation loss of "plain" after its seconds is what "one" has to reach. Everything that a way needs
+is within its time: reading, standardisation, projection, validation, calibration.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pandas as pd
+import torch
+from torch import nn
+
+from streetgauge.devices import choose_precision
+from streetgauge.features import FeatureStore
+from streetgauge.learn import binomial, cross_validate, make_splits
+from streetgauge.learn.training import EpochFigures, Samples, balanced_weights, train_network
+from streetgauge.sample import simulate_features
+from streetgauge.settings import FoldSettings, TrainSettings
+
+LONDON = Path(__file__).parents[1] / "examples" / "london"
+VIEWS, DIMENSION, SEED = 4, 4096, 2019
+SETTINGS = {"network": "shared", "dropout": 0.5, "noise": 0.0, "patience": 2}
+COMPONENTS = 64
+
+
+def main() -> None:
+    arguments = argparse.ArgumentParser(description=__doc__)
+    arguments.add_argument("--locations", type=int, default=20_000)
+    arguments.add_argument("--folder", type=Path, help="where the store is kept between runs")
+    arguments.add_argument("--seconds", type=float, default=60.0, help="of the plain loop")
+    arguments.add_argument("--epochs", type=int, default=40, help="at most")
+    arguments.add_argument("--ways", default="plain,one,all,compressed,streamed")
+    arguments.add_argument("--way", help=argparse.SUPPRESS)
+    arguments.add_argument("--target", type=float, default=0.0, help=argparse.SUPPRESS)
+    given = arguments.parse_args()
+    if given.way:
+        print(json.dumps(WAYS[given.way](given)))
+        return
+    with tempfile.TemporaryDirectory() as scratch:
+        given.folder = given.folder or Path(scratch)
+        given.folder.mkdir(parents=True, exist_ok=True)
+        _compare(given)
+
+
+def _compare(given: argparse.Namespace) -> None:
+    _make_store(given)
+    size = given.locations * VIEWS * DIMENSION * 4 / 2**30
+    print(f"{given.locations:,} locations x {VIEWS} x {DIMENSION:,} float32, {size:.1f} GiB")
+    found: dict[str, dict[str, float]] = {}
+    for way in given.ways.split(","):
+        target = found.get("plain", {}).get("loss", 0.0)
+        command = [sys.executable, __file__, "--way", way, "--folder", str(given.folder)]
+        command += ["--locations", str(given.locations), "--seconds", str(given.seconds)]
+        command += ["--epochs", str(given.epochs), "--target", str(target)]
+        done = subprocess.run(command, check=True, capture_output=True, text=True)
+        found[way] = json.loads(done.stdout.splitlines()[-1])
+        plain = found.get("plain", found[way])
+        own = found[way]
+        print(
+            f"{way:11} {own['rate']:11,.0f} locations/s  x{own['rate'] / plain['rate']:7.1f}"
+            f"   validation loss {own['loss']:.4f}   {own['seconds']:7.1f} s"
+            f"   peak {own['memory']:.1f} GiB",
+            flush=True,
+        )
+        if "reached" in own:
+            ratio = plain["seconds"] / own["reached"]
+            print(f"{'':11} loss {target:.4f} reached in {own['reached']:.2f} s, x{ratio:.0f}")
+    if "all" in found:
+        flops = 6 * VIEWS * (DIMENSION * 512 * 2 / 3 + 512 * 256 + 256 * 128)
+        peak, name = _peak()
+        share = found["all"]["passes"] * flops / peak
+        print(f"all: {share:.0%} of the {peak / 1e9:,.0f} GFLOP/s that products of {name} reach")
+
+
+def plain(given: argparse.Namespace) -> dict[str, float]:
+    """Train one network as the published port does, for so many seconds."""
+    data = _Data(given)
+    split = data.splits()[0]
+    labels = data.deciles[:, 0]
+    views = nn.Sequential(
+        *(nn.Linear(4096, 512), nn.ReLU(), nn.Linear(512, 256), nn.ReLU()),
+        *(nn.Linear(256, 128), nn.ReLU()),
+    )
+    rest = nn.Sequential(nn.Linear(128, 64), nn.ReLU(), nn.Linear(64, 1))
+    parameters = [*views.parameters(), *rest.parameters()]
+    optimizer = torch.optim.Adam(parameters, lr=1e-4, weight_decay=1e-4)
+    chance = np.random.default_rng(SEED)
+
+    def score(file: h5py.File, rows: np.ndarray) -> torch.Tensor:
+        each = [[file["features"][row, view] for row in rows] for view in range(VIEWS)]
+        x = torch.from_numpy(np.array(each)) / 8  # the port scales features by 8
+        return rest(views(x).mean(0))
+
+    steps, start, away = 0, time.perf_counter(), 0.0
+    best, best_at = np.inf, 0.0
+    with h5py.File(data.store.path) as file:
+        while time.perf_counter() - start - away < given.seconds:
+            batch = []
+            for k in range(1, 11):
+                members = [row for row in split.training if labels[row] == k]
+                batch.extend(chance.choice(members, 2))
+            target = torch.from_numpy(labels[batch]).float()[:, None]
+            loss = binomial.loss(score(file, np.array(batch)), target)
+            optimizer.zero_grad()
+            loss.sum().backward()
+            optimizer.step()
+            steps += 1
+            if steps % 100 == 0:  # what it has reached is not on its clock
+                pause = time.perf_counter()
+                with torch.inference_mode():
+                    held = split.validation[:1000]
+                    known = torch.from_numpy(labels[held]).float()[:, None]
+                    weight = torch.from_numpy(data.weight(split)[held, :1])
+                    now = float(binomial.loss(score(file, held), known, weight)[0])
+                if now < best:
+                    best, best_at = now, time.perf_counter() - start - away
+                away += time.perf_counter() - pause
+    seconds = time.perf_counter() - start - away
+    return _said(steps * 20 / seconds, best, best_at or seconds)
+
+
+def one(given: argparse.Namespace, **changes: object) -> dict[str, float]:
+    """Train one outcome of one fold."""
+    data = _Data(given)
+    split = data.splits()[0]
+    weight = data.weight(split)
+    held = split.validation[:1000]
+    samples = Samples(data.store.features, data.store.present, data.deciles[:, :1], weight[:, :1])
+    figures: list[tuple[float, EpochFigures]] = []
+    settings = TrainSettings.model_validate(SETTINGS | {"epochs": given.epochs} | changes)
+    start = time.perf_counter()
+    train_network(
+        samples,
+        split.training,
+        held,
+        settings,
+        seed=SEED,
+        network_seeds=[SEED],
+        on_epoch=lambda said: figures.append((time.perf_counter() - start, said)),
+    )
+    seconds = time.perf_counter() - start
+    losses = [float(said.validation_loss[0]) for _, said in figures]
+    rate = len(split.training) * len(figures) / seconds
+    found = _said(rate, min(losses), seconds)
+    reached = [at for (at, _), loss in zip(figures, losses, strict=True) if loss <= given.target]
+    return found | ({"reached": reached[0]} if reached else {})
+
+
+def streamed(given: argparse.Namespace) -> dict[str, float]:
+    """Train one outcome within a quarter of the memory that its features take."""
+    return one(given, memory=given.locations * VIEWS * DIMENSION * 4 / 2**30 / 4)
+
+
+def everything(given: argparse.Namespace, **changes: object) -> dict[str, float]:
+    """Train all outcomes of all folds."""
+    data = _Data(given)
+    splits = [split for split in data.splits() if len(split.test)]
+    settings = TrainSettings.model_validate(SETTINGS | {"epochs": given.epochs} | changes)
+    with tempfile.TemporaryDirectory() as scratch:
+        start = time.perf_counter()
+        cross_validate(
+            data.store.features,
+            data.store.present,
+            data.deciles,
+            data.areas,
+            data.ids,
+            splits,
+            outcomes=data.outcomes,
+            settings=settings,
+            seed=SEED,
+            directory=Path(scratch),
+            stamp="",
+        )
+        seconds = time.perf_counter() - start
+        lines = (Path(scratch) / "history.jsonl").read_text().splitlines()
+    history = pd.DataFrame([json.loads(line) for line in lines])
+    epochs = history.groupby("part")["epoch"].max()
+    passes = sum(len(split.training) * epochs[split.name] for split in splits)
+    own = history[history["outcome"] == data.outcomes[0]]
+    loss = own.groupby("part")["validation_loss"].min()["fold-1"]
+    rate = passes * len(data.outcomes) / seconds
+    return _said(rate, float(loss), seconds) | {"passes": passes / seconds}
+
+
+def compressed(given: argparse.Namespace) -> dict[str, float]:
+    """Train all outcomes of all folds on principal components."""
+    return everything(given, components=COMPONENTS)
+
+
+class _Data:
+    """The store, and labels in the order of its rows."""
+
+    def __init__(self, given: argparse.Namespace) -> None:
+        self.store = FeatureStore.open(_path(given))
+        places, labels = _london(given)
+        self.ids, self.areas = places["location_id"].to_numpy(str), places["area"].to_numpy(str)
+        self.deciles = labels.to_numpy(np.float32)
+        self.outcomes = list(labels.columns)
+        assert (self.store.location_ids == self.ids).all()
+
+    def splits(self) -> list:
+        return make_splits(FoldSettings(), self.areas, self.deciles, seed=SEED)
+
+    def weight(self, split: object) -> np.ndarray:
+        return balanced_weights(self.deciles, split.training)
+
+
+def _london(given: argparse.Namespace) -> tuple[pd.DataFrame, pd.DataFrame]:
+    table = pd.read_parquet(LONDON / "outcomes.parquet").set_index("area")
+    labels = table[[name for name in table if name.endswith("_decile")]]
+    places = pd.read_parquet(LONDON / "locations.parquet")
+    places = places[places["area"].isin(labels.index)].sample(given.locations, random_state=SEED)
+    places = places.sort_values("location_id", ignore_index=True)
+    own = labels.reindex(places["area"]).astype("Float64").astype("float64")
+    return places, own.set_index(pd.Index(places["location_id"])).rename(columns=_outcome)
+
+
+def _outcome(column: str) -> str:
+    return column.removesuffix("_decile")
+
+
+def _path(given: argparse.Namespace) -> Path:
+    return given.folder / f"london-{given.locations}.h5"
+
+
+def _make_store(given: argparse.Namespace) -> None:
+    if _path(given).is_file():
+        return
+    places, labels = _london(given)
+    store = FeatureStore.create(
+        _path(given), places["location_id"], list("abcd"), DIMENSION, {"backbone": "simulated"}
+    )
+    for start in range(0, len(places), 2048):
+        slots = np.arange(start, min(start + 2048, len(places)))
+        features = simulate_features(
+            labels.iloc[slots],
+            places["area"].iloc[slots],
+            dimension=DIMENSION,
+            views=VIEWS,
+            signal=0.5,
+            seed=SEED,
+        )
+        store.write(slots, features, np.ones(features.shape[:2], np.bool_))
+
+
+def _said(rate: float, loss: float, seconds: float) -> dict[str, float]:
+    used = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+    return {"rate": rate, "loss": loss, "seconds": seconds, "memory": used}
+
+
+def _peak() -> tuple[float, str]:
+    """Measure the operations a second of large matrix products at the precision of training."""
+    dtype = choose_precision("auto", torch.device("cpu"))
+    a, b = (torch.randn(2048, 2048).to(dtype) for _ in range(2))
+    best = np.inf
+    for _ in range(20):
+        start = time.perf_counter()
+        a @ b
+        best = min(best, time.perf_counter() - start)
+    return 2 * 2048**3 / best, str(dtype).removeprefix("torch.")
+
+
+WAYS = {
+    "plain": plain,
+    "one": one,
+    "streamed": streamed,
+    "all": everything,
+    "compressed": compressed,
+}
+
+
+if __name__ == "__main__":
+    main()

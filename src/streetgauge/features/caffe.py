@@ -1,0 +1,309 @@
+"""The original VGG16, from the array file that was made of it for TensorFlow, as safetensors.
+
+Simonyan and Zisserman (2015), *Very deep convolutional networks for large-scale image recognition*,
+published their weights for Caffe; ``vgg16.npy`` has the same numbers as ``{layer: [weights,
+biases]}``. That file is a pickle, and a pickle can run code. Here it is read by a reader that knows
+four names, which build plain arrays; a file that asks for any other name is refused, unread.
+
+What is written, all float32:
+
+- ``conv1_1.weight`` [out, in, 3, 3], ``conv1_1.bias`` [out] .. ``conv5_3``: in the file [3, 3, in,
+  out]. The input of ``conv1_1`` is blue, green, red, as it is there;
+- ``fc6.weight`` [4096, 512 * 7 * 7], ``fc6.bias`` [4096]: the columns are the last pooled picture
+  as [channel, row, column], which in the file is [row, column, channel].
+
+``fc7`` and ``fc8`` are left out: features are the values of ``fc6``.
+"""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Mapping
+from math import prod
+from pathlib import Path
+from tokenize import TokenError
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from streetgauge.errors import InputError
+from streetgauge.files import atomic_path, sha256_of
+
+__all__ = ["VGG16", "convert_layers", "import_caffe", "is_array_file", "read_layers"]
+
+Floats = NDArray[np.float32]
+Layers = dict[str, tuple[Floats, Floats]]
+
+SIDE = 7  # of the last pooled picture
+_BLOCKS = ((64, 2), (128, 2), (256, 3), (512, 3), (512, 3))
+_MAGIC = b"\x93NUMPY"
+
+
+def _shapes() -> dict[str, tuple[int, ...]]:
+    shapes: dict[str, tuple[int, ...]] = {}
+    inputs = 3
+    for block, (width, layers) in enumerate(_BLOCKS, 1):
+        for layer in range(1, layers + 1):
+            shapes[f"conv{block}_{layer}"] = (3, 3, inputs, width)
+            inputs = width
+    return shapes | {"fc6": (SIDE * SIDE * inputs, 4096)}
+
+
+# Shapes of the weights as they are in the file.
+VGG16 = _shapes()
+
+
+def is_array_file(file: Path) -> bool:
+    """Whether a file starts like one of NumPy's."""
+    with file.open("rb") as handle:
+        return handle.read(len(_MAGIC)) == _MAGIC
+
+
+def import_caffe(file: Path, out: Path) -> list[str]:
+    """Convert ``vgg16.npy`` to safetensors.
+
+    Parameters
+    ----------
+    file : Path
+        The array file.
+    out : Path
+        The safetensors file to write.
+
+    Returns
+    -------
+    list of str
+        What was done, for the screen.
+
+    Raises
+    ------
+    InputError
+        If the file is not of that kind, holds anything but numbers, or lacks a layer.
+    """
+    from safetensors.numpy import save_file
+
+    layers = read_layers(file)
+    tensors = convert_layers(layers, subject=file)
+    about = {"format": "streetgauge-vgg16-caffe", "channels": "BGR", "source": sha256_of(file)}
+    with atomic_path(out) as temporary:
+        save_file(tensors, temporary, about)
+    unused = sorted(layers.keys() - VGG16.keys())
+    lines = [f"{len(tensors)} tensors of {len(VGG16)} layers: {out}"]
+    return [*lines, f"left out: {', '.join(unused)}"] if unused else lines
+
+
+def convert_layers(
+    layers: Mapping[str, tuple[NDArray[Any], NDArray[Any]]],
+    shapes: Mapping[str, tuple[int, ...]] | None = None,
+    *,
+    subject: object = "weights",
+) -> dict[str, Floats]:
+    """Put weights into the order of PyTorch.
+
+    Parameters
+    ----------
+    layers : mapping of str to pair of arrays
+        Weights and biases; convolutions [height, width, in, out], ``fc6`` [height * width * in,
+        out].
+    shapes : mapping of str to tuple of int, optional
+        The layers to convert and the shapes that their weights must have; those of VGG16 if not
+        given.
+    subject : object, optional
+        Named in errors.
+
+    Returns
+    -------
+    dict of array of float32
+        ``<layer>.weight`` and ``<layer>.bias``; convolutions [out, in, height, width], ``fc6``
+        [out, in * height * width].
+
+    Raises
+    ------
+    InputError
+        Naming the first layer that is missing, or has another shape.
+    """
+    tensors: dict[str, Floats] = {}
+    for name, shape in (shapes or VGG16).items():
+        if name not in layers:
+            raise InputError(subject, f"layer {name!r} is missing", "take the weights of VGG16")
+        weight, bias = layers[name]
+        if weight.shape != shape or bias.shape != shape[-1:]:
+            raise InputError(
+                subject,
+                f"layer {name!r} has shapes {weight.shape} and {bias.shape}, "
+                f"not {shape} and {shape[-1:]}",
+                "take the weights of VGG16",
+            )
+        if not (np.isfinite(weight).all() and np.isfinite(bias).all()):
+            raise InputError(
+                subject, f"layer {name!r} has a number that is not finite", "get the file again"
+            )
+        if weight.ndim == 2:
+            weight = weight.reshape(SIDE, SIDE, -1, shape[-1])
+        moved = weight.transpose(3, 2, 0, 1)
+        turned = moved if len(shape) == 4 else moved.reshape(shape[-1], -1)
+        tensors[f"{name}.weight"] = np.ascontiguousarray(turned, np.float32)
+        tensors[f"{name}.bias"] = np.ascontiguousarray(bias, np.float32)
+    return tensors
+
+
+def read_layers(file: Path) -> Layers:
+    """Read ``{layer: [weights, biases]}`` from an array file, without running what it may ask for.
+
+    Parameters
+    ----------
+    file : Path
+        As NumPy writes a dictionary: an array of one object.
+
+    Returns
+    -------
+    dict of str to pair of arrays of float
+        Weights and biases as they are in the file, read-only.
+
+    Raises
+    ------
+    InputError
+        If it is not of that kind, or asks for anything but numbers.
+    """
+    content = _unpickled(file)
+    try:
+        (layers,) = content.objects()
+        return {
+            _text(name): (pair[0].numbers(), pair[1].numbers()) for name, pair in layers.items()
+        }
+    except (AttributeError, TypeError, ValueError, LookupError):
+        raise InputError(
+            file,
+            "this is not a dictionary of layers, each with weights and biases",
+            "give vgg16.npy",
+        ) from None
+
+
+def _unpickled(file: Path) -> Any:
+    with file.open("rb") as handle:
+        try:
+            version = np.lib.format.read_magic(handle)
+            header = (
+                np.lib.format.read_array_header_1_0
+                if version == (1, 0)
+                else np.lib.format.read_array_header_2_0
+            )
+            _, _, kind = header(handle)
+        except (ValueError, EOFError, SyntaxError, TokenError, RecursionError) as error:
+            reason = str(error).partition("\n")[0]
+            raise InputError(file, f"this is no array file: {reason}", "give vgg16.npy") from None
+        if not kind.hasobject:
+            raise InputError(file, f"this holds one array of {kind}, no layers", "give vgg16.npy")
+        try:
+            return _Reader(handle, encoding="bytes").load()
+        except _ForeignNameError as error:
+            raise InputError(
+                file,
+                f"it asks for {error}, which is more than numbers, and was not read on",
+                "get the file from a place that you trust",
+            ) from None
+        # Whatever a damaged or a hostile pickle can make the reader stumble over.
+        except (
+            *(pickle.UnpicklingError, EOFError, ValueError, TypeError, AttributeError),
+            *(LookupError, MemoryError, OverflowError, RecursionError, ImportError),
+        ):
+            raise InputError(file, "it is damaged, or no array file", "get it again") from None
+
+
+class _ForeignNameError(Exception):
+    """A pickle names something that is not needed to build arrays of numbers."""
+
+
+class _Reader(pickle.Unpickler):
+    """Unpickler for which four names exist, and what they stand for is defined here."""
+
+    def find_class(self, module: str, name: str) -> Any:
+        found = _KNOWN.get((module, name))
+        if found is None:
+            raise _ForeignNameError(f"{module}.{name}".encode("ascii", "replace").decode())
+        return found
+
+    def persistent_load(self, pid: Any) -> Any:
+        raise _ForeignNameError("something outside the file")
+
+
+# Each is a class with its own __setstate__, so that no pickle can set an attribute of it.
+class _Kind:
+    """Stands for numpy.dtype: what numbers are, checked when they are looked at."""
+
+    __slots__ = ("code", "order")
+
+    def __init__(self, code: Any, *flags: Any) -> None:
+        self.code, self.order = code, "="
+
+    def __setstate__(self, state: Any) -> None:
+        self.order = _text(state[1])
+
+    def dtype(self) -> np.dtype[Any]:
+        code = _text(self.code)
+        if code not in ("f2", "f4", "f8") or self.order not in "<>=|":
+            raise ValueError("weights are floating-point numbers")
+        return np.dtype(self.order.replace("|", "=") + code)
+
+
+class _Array:
+    """Stands for numpy.ndarray: shape, kind and content as the file gives them."""
+
+    __slots__ = ("state",)
+
+    def __setstate__(self, state: Any) -> None:
+        self.state = state
+
+    def objects(self) -> list[Any]:
+        """Give the content of an array of objects."""
+        content = self.state[4]
+        if not isinstance(content, list):
+            raise TypeError("no objects")
+        return content
+
+    def numbers(self) -> NDArray[Any]:
+        """Give an array of numbers; its size must be that of its content."""
+        _, shape, kind, by_column, content = self.state
+        sizes = tuple(int(n) for n in shape)
+        if not (isinstance(kind, _Kind) and isinstance(content, bytes)):
+            raise TypeError("no numbers")
+        values = np.frombuffer(content, kind.dtype())
+        if prod(sizes) != values.size or min(sizes, default=0) < 0:
+            raise ValueError("content of another size")
+        return values.reshape(sizes, order="F" if by_column else "C")
+
+
+class _NewArray:
+    """Stands for the function that makes an empty array, which its state then fills."""
+
+    def __new__(cls, *arguments: Any) -> Any:
+        return _Array()
+
+    def __setstate__(self, state: Any) -> None:
+        raise TypeError("this has no state")
+
+
+class _Bytes:
+    """Stands for codecs.encode, by which Python 3 writes bytes for Python 2."""
+
+    def __new__(cls, text: Any, *encoding: Any) -> Any:
+        return str(text).encode("latin-1")
+
+    def __setstate__(self, state: Any) -> None:
+        raise TypeError("this has no state")
+
+
+_KNOWN = {
+    ("numpy", "ndarray"): _Array,
+    ("numpy", "dtype"): _Kind,
+    ("numpy.core.multiarray", "_reconstruct"): _NewArray,
+    ("numpy._core.multiarray", "_reconstruct"): _NewArray,
+    ("_codecs", "encode"): _Bytes,
+}
+
+
+def _text(value: Any) -> str:
+    """Text as Python 2 (bytes) or Python 3 wrote it."""
+    if not isinstance(value, str | bytes):
+        raise TypeError("no text")
+    return value.decode("latin-1") if isinstance(value, bytes) else value

@@ -1,0 +1,231 @@
+"""Batches of standardised features, from a memory-mapped store to where the network is.
+
+Rows are picked by torch straight from the map into one buffer that every batch uses again, and
+standardised and rounded in one pass: a batch costs a tenth of what the network makes of it. What
+does not fit the memory budget is read window by window, each a handful of large sequential blocks
+that are shuffled together in memory.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Self
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from streetgauge.errors import InputError
+
+__all__ = ["Batch", "Reader", "Standardisation", "batches"]
+
+Floats = NDArray[np.float32]
+Flags = NDArray[np.bool_]
+Rows = NDArray[np.int64]
+
+BLOCKS = 8  # sequential blocks in a window: more shuffle better, fewer read faster
+GIB = 2**30
+
+
+@dataclass(frozen=True)
+class Standardisation:
+    """Mean and standard deviation of every feature over the views of the training part.
+
+    Parameters
+    ----------
+    mean, sd : array of float32, shape [D]
+        A feature that never varies has sd 1.
+    """
+
+    mean: Floats
+    sd: Floats
+
+    @classmethod
+    def of(cls, features: Floats, present: Flags, rows: Rows) -> Self:
+        """Measure the views that are there, of the given rows.
+
+        Raises
+        ------
+        InputError
+            Naming a row, if a view that is there has a feature that is no finite number.
+        """
+        dimension = features.shape[2]
+        count, mean, square = 0, np.zeros(dimension), np.zeros(dimension)
+        rows = np.sort(rows)
+        for part in (rows[start : start + 1024] for start in range(0, len(rows), 1024)):
+            read, there = np.asarray(features[part], np.float32), present[part]
+            seen = torch.from_numpy(read.reshape(-1, dimension) if there.all() else read[there])
+            # Sums of deviations from a value nearby are exact enough in float32.
+            near = torch.from_numpy(mean.astype(np.float32)) if count else seen.mean(0)
+            variance, average = torch.var_mean(seen - near, 0, correction=0)
+            average = average.double() + near
+            if not bool(torch.isfinite(variance).all()):
+                _refuse_no_numbers(read, there, part)
+            # Moments of two parts put together (Chan, Golub and LeVeque 1983).
+            total = count + len(seen)
+            step = average.numpy() - mean
+            mean = mean + step * (len(seen) / total)
+            own = len(seen) * variance.double().numpy()
+            square = square + own + step**2 * (count * len(seen) / total)
+            count = total
+        forget_pages(features)
+        sd = np.sqrt(square / count)
+        sd[sd <= 1e-6 * np.abs(mean) + 1e-30] = 1.0  # constant, but for rounding
+        return cls(mean.astype(np.float32), sd.astype(np.float32))
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Locations of one step: ``views`` [B, V, D], and which are ``present`` [B, V] (None: all)."""
+
+    rows: Rows
+    views: Tensor
+    present: Tensor | None
+
+
+class Reader:
+    """Standardised features of the rows of a store.
+
+    Parameters
+    ----------
+    features : array of float16 or float32, shape [N, V, D]
+        May be a memory map.
+    present : array of bool, shape [N, V]
+        Which views are there.
+    scale : Standardisation, optional
+        What the network expects; None if the features are standardised already.
+    device : torch.device
+        Where batches go.
+    dtype : torch.dtype
+        What batches are rounded to.
+    memory : float
+        GiB that features may take: more are read window by window.
+    keys : array of int64, optional
+        Sorted rows that `features` holds, if it does not hold all.
+    """
+
+    def __init__(
+        self,
+        features: NDArray[Any],
+        present: Flags,
+        scale: Standardisation | None,
+        device: torch.device,
+        dtype: torch.dtype = torch.float32,
+        memory: float = np.inf,
+        keys: Rows | None = None,
+    ) -> None:
+        self.source, self.present, self.keys = features, present, keys
+        self.scale, self.device, self.dtype, self.memory = scale, device, dtype, memory
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # a map for reading: it is never written
+            self.features = torch.from_numpy(features)
+        if scale is not None:
+            inverse = 1 / torch.from_numpy(scale.sd)
+            self.shift = (-torch.from_numpy(scale.mean) * inverse).to(device)
+            self.inverse = inverse.to(device)
+        self._buffers: dict[str, Tensor] = {}
+
+    def batch(self, rows: Rows) -> Batch:
+        """Give these rows, in this order; the tensors are valid until the next batch."""
+        places = torch.from_numpy(rows if self.keys is None else np.searchsorted(self.keys, rows))
+        shape = (len(rows), *self.features.shape[1:])
+        read = self._buffer("read", shape, self.features.dtype, torch.device("cpu"))
+        torch.index_select(self.features, 0, places, out=read)
+        moved = read.to(self.device, non_blocking=True)
+        views = self._buffer("views", shape, self.dtype, self.device)
+        if self.scale is None:
+            views.copy_(moved)
+        else:
+            torch.addcmul(self.shift, moved.float(), self.inverse, out=views)
+        there = self.present[rows]
+        return Batch(rows, views, None if there.all() else torch.from_numpy(there).to(self.device))
+
+    def epoch(self, rows: Rows, size: int, order: np.random.Generator) -> Iterator[Batch]:
+        """Give every row once, in an order by chance, in batches of nearly equal size."""
+        windows = self._windows(rows)
+        if windows == 1:
+            for part in batches(rows, size, order):
+                yield self.batch(part)
+            return
+        blocks = np.array_split(np.sort(rows), BLOCKS * windows)
+        shuffled = order.permutation(len(blocks))
+        for first in range(0, len(blocks), BLOCKS):
+            picked = [blocks[i] for i in np.sort(shuffled[first : first + BLOCKS])]
+            window = self._held(np.concatenate(picked))
+            for part in batches(np.concatenate(picked), size, order):
+                yield window.batch(part)
+
+    def parts(self, rows: Rows, size: int) -> Iterator[Batch]:
+        """Give the rows in their order, so many at a time."""
+        for start in range(0, len(rows), size):
+            yield self.batch(rows[start : start + size])
+        if self._windows(rows) > 1:
+            forget_pages(self.source)
+
+    def projected(self, rows: Rows, basis: Tensor) -> Reader:
+        """Hold these rows in memory, projected on a basis [D, C]; see `compression`."""
+        rows = np.sort(rows)
+        basis = basis.to(self.device, self.dtype)
+        held = np.empty((len(rows), self.features.shape[1], basis.shape[1]), np.float32)
+        start = 0
+        with torch.inference_mode():
+            for part in self.parts(rows, 256):
+                product = part.views.flatten(0, 1) @ basis
+                held[start : start + len(part.rows)] = (
+                    product.float().cpu().numpy().reshape(len(part.rows), -1, basis.shape[1])
+                )
+                start += len(part.rows)
+        return Reader(held, self.present, None, self.device, self.dtype, self.memory, rows)
+
+    def _windows(self, rows: Rows) -> int:
+        """In how many windows these rows fit the memory."""
+        each = self.features[0].numel() * self.features.element_size()
+        return int(np.ceil(max(len(rows), 1) * each / (self.memory * GIB))) or 1
+
+    def _held(self, rows: Rows) -> Reader:
+        """Read sorted rows at once, in the order of the file, and let go of the file's pages."""
+        read = np.asarray(self.source[rows])
+        forget_pages(self.source)
+        return Reader(read, self.present, self.scale, self.device, self.dtype, keys=rows)
+
+    def _buffer(
+        self, name: str, shape: tuple[int, ...], dtype: torch.dtype, device: torch.device
+    ) -> Tensor:
+        kept = self._buffers.get(name)
+        if kept is None or len(kept) < shape[0]:
+            pinned = device.type == "cpu" and self.device.type == "cuda"
+            with torch.inference_mode(False):  # it is used for training as well
+                kept = torch.empty(shape, dtype=dtype, device=device, pin_memory=pinned)
+            self._buffers[name] = kept
+        return kept[: shape[0]]
+
+
+def batches(rows: Rows, size: int, order: np.random.Generator) -> Iterator[Rows]:
+    """Deal the rows, in an order by chance, to batches of nearly equal size, none above `size`."""
+    yield from np.array_split(order.permutation(rows), -(-len(rows) // size))
+
+
+def forget_pages(array: NDArray[Any]) -> None:
+    """Tell the system that the pages of a memory map that were read need not be kept."""
+    kept: Any = array
+    while kept is not None:
+        mapped = getattr(kept, "_mmap", None)
+        if mapped is not None and hasattr(mapped, "madvise"):
+            import mmap
+
+            mapped.madvise(mmap.MADV_DONTNEED)
+            return
+        kept = getattr(kept, "base", None)
+
+
+def _refuse_no_numbers(read: Floats, there: Flags, rows: Rows) -> None:
+    wrong = ~np.isfinite(read) & there[:, :, np.newaxis]
+    at, view, feature = (int(i[0]) for i in np.nonzero(wrong))
+    raise InputError(
+        f"features, row {rows[at]}, view {view + 1}, feature {feature + 1}",
+        f"{read[at, view, feature]} is no finite number",
+        "extract the features again, or mark the view as absent",
+    )

@@ -1,0 +1,78 @@
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from streetgauge.errors import InputError
+from streetgauge.learn.compression import composed, principal_components
+from streetgauge.learn.network import Network
+from streetgauge.learn.reading import Reader, Standardisation
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(scope="module")
+def reader() -> Reader:
+    """Features of rank 5 in 40 dimensions, but for a little noise; a fifth of the views absent."""
+    rng = np.random.default_rng(0)
+    spread = rng.normal(size=(600, 3, 5)) * [5, 4, 3, 2, 1]
+    features = spread @ rng.normal(size=(5, 40)) + 0.01 * rng.normal(size=(600, 3, 40))
+    present = rng.random((600, 3)) < 0.8
+    present[:, 0] = True
+    features = features.astype(np.float32)
+    features[~present] = np.nan
+    scale = Standardisation.of(features, present, np.arange(400))
+    return Reader(features, present, scale, CPU)
+
+
+def seen_by(reader: Reader, rows: np.ndarray) -> np.ndarray:
+    batch = reader.batch(rows)
+    views = batch.views if batch.present is None else batch.views[batch.present]
+    return views.reshape(-1, views.shape[-1]).double().numpy()
+
+
+def test_components_are_those_of_the_singular_value_decomposition(reader: Reader) -> None:
+    training = np.arange(400)
+    basis = principal_components(reader, training, 4, 1).double().numpy()
+    _, _, directions = np.linalg.svd(seen_by(reader, training), full_matrices=False)
+    unit = basis / np.linalg.norm(basis, axis=0)
+    np.testing.assert_allclose(np.abs((unit * directions[:4].T).sum(0)), 1, atol=1e-3)
+    projected = seen_by(reader, training) @ basis
+    assert np.mean(projected**2) == pytest.approx(1, rel=1e-4)
+
+
+def test_components_come_from_the_training_part_alone(reader: Reader) -> None:
+    spoilt = Reader(reader.source.copy(), reader.present, reader.scale, CPU)
+    spoilt.features[400:] = 1e6
+    one, other = (principal_components(r, np.arange(400), 3, 1) for r in (reader, spoilt))
+    assert torch.equal(one, other)
+
+
+def test_a_composed_network_says_of_features_what_it_said_of_components(reader: Reader) -> None:
+    rows = np.arange(500)
+    basis = principal_components(reader, rows[:400], 5, 1)
+    projected = reader.projected(rows, basis)
+    small, whole = (Network(d, [1, 2], "shared").eval() for d in (5, 40))
+    small.direct.weight.data += 0.1
+    asked = np.array([7, 450, 3])
+    first = projected.batch(asked)
+    with torch.inference_mode():
+        expected = small(first.views, first.present)
+        batch = reader.batch(asked)
+        found = composed(small, basis, whole)(batch.views, batch.present)
+    torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-4)
+
+
+def test_more_components_than_features_are_refused(reader: Reader) -> None:
+    with pytest.raises(InputError, match="40 components of 40 features compress nothing"):
+        principal_components(reader, np.arange(400), 40, 1)
+
+
+def test_the_seed_decides(reader: Reader) -> None:
+    def found(seed: int) -> Any:
+        return principal_components(reader, np.arange(400), 3, seed)
+
+    assert torch.equal(found(1), found(1))

@@ -1,0 +1,119 @@
+"""The splitter works wherever scikit-learn takes a ``cv``."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn import config_context
+from sklearn.linear_model import Ridge
+from sklearn.model_selection import GridSearchCV, cross_validate, permutation_test_score
+
+from streetgauge.errors import InputError
+from streetgauge.learn import AreaSplit, BinomialOrdinalClassifier
+
+rng = np.random.default_rng(0)
+SIDE = 8
+NAMES = np.array([f"E{i:02d}" for i in rng.permutation(SIDE * SIDE)])
+OF = rng.integers(0, SIDE * SIDE, 400)
+GROUPS = NAMES[OF]
+Y = OF % 10 + 1
+X = rng.normal(size=(400, 3)) + Y[:, None]
+PLACES = pd.DataFrame(
+    {"x": np.arange(SIDE * SIDE) % SIDE * 500.0, "y": np.arange(SIDE * SIDE) // SIDE * 500.0},
+    index=NAMES,
+)
+DISTRICTS = pd.Series(["north" if y > 1500 else "south" for y in PLACES["y"]], index=NAMES)
+SPLITTERS = {
+    "k-fold": AreaSplit(k=3),
+    "blocks": AreaSplit("blocks", block=1000.0, k=3, coordinates=PLACES),
+    "buffered": AreaSplit(k=3, buffer=400.0, coordinates=PLACES),
+    "districts": AreaSplit("leave-one-group-out", districts=DISTRICTS),
+    "train-test": AreaSplit("train-test", test=0.3),
+    "units": AreaSplit(k=2, units=DISTRICTS),
+}
+
+
+@pytest.mark.parametrize("name", SPLITTERS)
+def test_it_is_a_cv_of_scikit_learn(name: str) -> None:
+    cv = SPLITTERS[name]
+    found = cross_validate(Ridge(), X, Y, groups=GROUPS, cv=cv, return_indices=True)
+    assert len(found["test_score"]) == cv.get_n_splits(X, Y, GROUPS)
+    assert np.isfinite(found["test_score"]).all()
+    for train, test in zip(found["indices"]["train"], found["indices"]["test"], strict=True):
+        assert not set(GROUPS[train]) & set(GROUPS[test])
+    search = GridSearchCV(Ridge(), {"alpha": [0.1, 1.0]}, cv=cv).fit(X, Y, groups=GROUPS)
+    assert search.best_params_["alpha"] in (0.1, 1.0)
+    assert repr(cv).startswith("AreaSplit(")
+
+
+def test_it_cross_validates_this_packages_classifier() -> None:
+    model = BinomialOrdinalClassifier(epochs=2, random_state=0)
+    found = cross_validate(model, X, Y, groups=GROUPS, cv=AreaSplit(k=2), params={"groups": GROUPS})
+    assert np.isfinite(found["test_score"]).all()
+
+
+def test_a_router_of_metadata_passes_the_groups_on() -> None:
+    with config_context(enable_metadata_routing=True):
+        search = GridSearchCV(Ridge(), {"alpha": [1.0]}, cv=AreaSplit(k=3))
+        search.fit(X, Y, groups=GROUPS)
+    assert search.n_splits_ == 3
+
+
+def test_places_and_districts_are_looked_up_by_area_so_parts_of_the_rows_can_be_split() -> None:
+    inner = np.flatnonzero(Y > 3)
+    cv = SPLITTERS["buffered"]
+    place = PLACES.loc[GROUPS[inner]].to_numpy()
+    for train, test in cv.split(X[inner], Y[inner], GROUPS[inner]):
+        away = np.linalg.norm(place[train][:, None] - place[test], axis=2)
+        assert away.min() > 400
+    by_row = AreaSplit(k=3, buffer=400.0, coordinates=place)
+    for one, other in zip(
+        by_row.split(X[inner], Y[inner], GROUPS[inner]),
+        cv.split(X[inner], Y[inner], GROUPS[inner]),
+        strict=True,
+    ):
+        np.testing.assert_array_equal(one[0], other[0])
+
+
+def test_districts_are_tested_one_after_the_other() -> None:
+    tested = [
+        set(DISTRICTS[GROUPS[test]])
+        for _, test in SPLITTERS["districts"].split(X, Y, groups=GROUPS)
+    ]
+    assert tested == [{"north"}, {"south"}]
+
+
+def test_classes_can_be_names_or_missing_and_there_need_be_none() -> None:
+    names = np.array([f"class {y}" for y in Y])
+    for y in (names, np.where(rng.random(400) < 0.2, np.nan, Y), None, np.column_stack([Y, Y])):
+        parts = list(AreaSplit(k=4).split(X, y, GROUPS))
+        assert sorted(np.concatenate([test for _, test in parts])) == list(range(400))
+
+
+def test_it_does_not_touch_the_state_of_chance() -> None:
+    np.random.seed(1)  # noqa: NPY002
+    permutation_test_score(Ridge(), X, Y, groups=GROUPS, cv=AreaSplit(k=2), n_permutations=2)
+    once = [test.tolist() for _, test in AreaSplit(k=2).split(X, Y, GROUPS)]
+    assert once == [test.tolist() for _, test in AreaSplit(k=2).split(X, Y, GROUPS)]
+    other = [test.tolist() for _, test in AreaSplit(k=2, random_state=1).split(X, Y, GROUPS)]
+    assert once != other
+
+
+@pytest.mark.parametrize(
+    ("splitter", "groups", "says"),
+    [
+        (AreaSplit(), None, "groups: there are none; give the area of every row"),
+        (AreaSplit(k=1), GROUPS, r"AreaSplit.k: .*greater than or equal to 2"),
+        (AreaSplit("blocks"), GROUPS, "needs 'block'"),
+        (AreaSplit("blocks", block=1.0), GROUPS, "have no coordinates"),
+        (AreaSplit("k-fould"), GROUPS, r"AreaSplit.scheme: .*'k-fold'"),
+        (AreaSplit("leave-one-group-out"), GROUPS, "not known which district"),
+        (AreaSplit(buffer=9.0, coordinates=PLACES.iloc[1:]), GROUPS, "none of its locations has"),
+    ],
+)
+def test_what_cannot_be_split_is_refused(
+    splitter: AreaSplit, groups: np.ndarray | None, says: str
+) -> None:
+    with pytest.raises(InputError, match=says):
+        list(splitter.split(X, Y, groups))

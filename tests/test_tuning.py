@@ -1,0 +1,354 @@
+"""Two cities whose pictures show the outcomes in the same way: one lends the other its model."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from streetgauge.errors import InputError
+from streetgauge.learn import Bundle, cross_validate, fit_model, make_splits, take_share
+from streetgauge.sample import simulate_features
+from streetgauge.settings import (
+    EvaluationSettings,
+    FoldSettings,
+    TrainSettings,
+    TransferSettings,
+    read_settings,
+)
+from streetgauge.tuning import City, Start, draw_curve
+
+Run = Callable[..., tuple[int, str, str]]
+Refuse = Callable[..., str]
+
+OUTCOMES = ("income", "health")
+TRAIN = TrainSettings(device="cpu", epochs=12)
+FOLDS = FoldSettings(k=3)
+
+
+def city(name: str, n_areas: int, per_area: int, moved: float = 0.0) -> City:
+    """Deciles by chance, features that show them; `moved` is another city's light, say."""
+    rng = np.random.default_rng([n_areas, len(name)])
+    deciles = rng.normal(size=(n_areas, 2)).argsort(0).argsort(0) * 10 // n_areas + 1.0
+    area = np.repeat(np.arange(n_areas), per_area)
+    ids = np.array([f"{name}{i:05d}" for i in range(len(area))])
+    areas = np.array([f"{name}-{i:04d}" for i in area])
+    labels = pd.DataFrame(deciles[area], columns=OUTCOMES, index=pd.Index(ids, name="location_id"))
+    shown = {"dimension": 24, "views": 3, "signal": 0.4, "seed": 1}
+    features = 5 + 3 * simulate_features(labels, areas, **shown)
+    features += moved * np.random.default_rng(9).normal(size=24).astype(np.float32)
+    return City(
+        features.astype(np.float32),
+        np.ones(features.shape[:2], np.bool_),
+        deciles[area],
+        areas,
+        ids,
+        np.arange(len(ids)),
+        OUTCOMES,
+    )
+
+
+@pytest.fixture(scope="module")
+def lender() -> Bundle:
+    there = city("there", 120, 8)
+    (split,) = make_splits(FoldSettings(scheme="train-only"), there.areas, there.deciles, seed=3)
+    model, record = fit_model(
+        *(there.features, there.present, there.deciles, there.areas, split, OUTCOMES, TRAIN),
+        seed=3,
+    )
+    source = {"study": "There", "backbone": "table", "views": ["1", "2", "3"]}
+    return Bundle(model, OUTCOMES, "all", TRAIN, 3, "x", record, source)
+
+
+@pytest.fixture(scope="module")
+def here() -> City:
+    return city("here", 120, 6, moved=1.0)
+
+
+def start(lender: Bundle, tune: str = "all") -> Start:
+    return Start(lender.model, TRAIN.model_copy(update={"tune": tune}), {"study": "There"}, ())
+
+
+@pytest.fixture(scope="module")
+def curve(lender: Bundle, here: City, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    place = tmp_path_factory.mktemp("curve")
+    draw_curve(
+        here,
+        make_splits(FOLDS, here.areas, here.deciles, seed=5),
+        start(lender),
+        TRAIN,
+        place,
+        seed=5,
+        stamp="s",
+        shares=(0.0, 0.01, 1.0),
+        evaluation=EvaluationSettings(draws=100),
+    )
+    assert [p.name for p in place.iterdir()] == ["transfer.json"]
+    found: dict[str, Any] = json.loads((place / "transfer.json").read_text())
+    return found
+
+
+def point(curve: dict[str, Any], outcome: str, share: float, kind: str) -> dict[str, Any]:
+    (found,) = [
+        p
+        for p in curve["points"]
+        if (p["outcome"], p["share"], p["start"]) == (outcome, share, kind)
+    ]
+    return found
+
+
+@pytest.mark.parametrize("outcome", OUTCOMES)
+def test_with_labels_of_a_hundredth_of_the_areas_the_tuned_model_wins(
+    curve: dict[str, Any], outcome: str
+) -> None:
+    tuned, scratch = (point(curve, outcome, 0.01, kind) for kind in ("tuned", "scratch"))
+    assert tuned["spearman"]["low"] > max(scratch["spearman"]["high"], 0.5)
+    assert tuned["mae"]["high"] < scratch["mae"]["low"]
+    assert tuned["areas"] == scratch["areas"] == 120  # every area, each held out
+
+
+@pytest.mark.parametrize("outcome", OUTCOMES)
+def test_few_labels_do_not_spoil_the_scale_of_the_pooled_scores(
+    curve: dict[str, Any], outcome: str
+) -> None:
+    plain, tuned = (point(curve, outcome, share, "tuned")["spearman"] for share in (0.0, 0.01))
+    assert tuned["value"] > plain["value"] - 0.05
+    assert tuned["value"] > tuned["folds_mean"] - 0.06
+
+
+def test_a_point_has_its_spread(curve: dict[str, Any]) -> None:
+    for found in curve["points"]:
+        for metric in ("mae", "spearman"):
+            value = found[metric]
+            assert value["low"] <= value["value"] <= value["high"]
+            assert value["folds_sd"] >= 0
+    assert len(curve["points"]) == 2 * (1 + 2 + 2)  # nothing can start from nothing with nothing
+
+
+def learned(
+    here: City, lender: Bundle, share: float, place: Path, tune: str = "all"
+) -> pd.DataFrame:
+    splits = make_splits(FOLDS, here.areas, here.deciles, seed=5)
+    splits = [take_share(split, here.areas, here.deciles, share, 5) for split in splits]
+    begun = start(lender, tune)
+    return cross_validate(
+        *(here.features, here.present, here.deciles, here.areas, here.ids, splits),
+        outcomes=OUTCOMES,
+        settings=begun.settings,
+        seed=5,
+        directory=place,
+        stamp="s",
+        start=begun.model,
+    )
+
+
+def test_without_labels_it_is_the_bundle_s_own_prediction_to_the_bit(
+    here: City, lender: Bundle, tmp_path: Path
+) -> None:
+    predictions = learned(here, lender, 0.0, tmp_path)
+    for fold, rows in predictions.groupby("fold"):
+        # In the same blocks of locations, since how a product is blocked shows in the last bits.
+        one = rows[rows["outcome"] == "income"]
+        places = np.flatnonzero(np.isin(here.ids, one["location_id"]))
+        said = lender.predict(here.features, here.present, rows=places, device="cpu")
+        np.testing.assert_array_equal(one["score"], said.score[:, 0])
+        np.testing.assert_array_equal(one["p3"], said.probabilities[:, 0, 2].astype(np.float32))
+        assert Bundle.load(tmp_path / f"fold-{fold}").training is None
+
+
+def test_what_is_tuned_moves_and_what_is_not_stays(
+    here: City, lender: Bundle, tmp_path: Path
+) -> None:
+    before = lender.model.network.state_dict()
+    for tune in ("head", "scaled", "all"):
+        learned(here, lender, 0.3, tmp_path / tune, tune)
+    moved = {}
+    for tune in ("head", "scaled", "all"):
+        after = Bundle.load(tmp_path / tune / "fold-1").model.network.state_dict()
+        moved[tune] = float((after["views.0.dense.weight"] - before["views.0.dense.weight"]).std())
+        assert (after["location.dense.weight"] != before["location.dense.weight"]).any()
+    assert moved["head"] == 0
+    assert 0 < moved["scaled"] < moved["all"] / 3
+
+
+def test_the_standardisation_is_the_lender_s(here: City, lender: Bundle, tmp_path: Path) -> None:
+    learned(here, lender, 0.1, tmp_path)
+    tuned = Bundle.load(tmp_path / "fold-2").model
+    np.testing.assert_array_equal(tuned.standardisation.mean, lender.model.standardisation.mean)
+
+
+def test_a_killed_curve_goes_on(here: City, lender: Bundle, tmp_path: Path) -> None:
+    splits = make_splits(FOLDS, here.areas, here.deciles, seed=5)
+    few = EvaluationSettings(draws=100)
+    asked: list[str] = []
+
+    def draw(fail_at: int) -> None:
+        def progress(name: str, *words: Any) -> Any:
+            asked.append(name)
+            if len(asked) == fail_at:
+                raise KeyboardInterrupt
+            from streetgauge.progress import silent
+
+            return silent(name, *words)
+
+        draw_curve(
+            *(here, splits, start(lender), TRAIN, tmp_path),
+            seed=5,
+            stamp="s",
+            shares=(0.0, 0.02),
+            evaluation=few,
+            progress=progress,
+        )
+
+    with pytest.raises(KeyboardInterrupt):
+        draw(3)
+    assert not (tmp_path / "transfer.json").exists()
+    asked.clear()
+    draw(-1)
+    assert len(asked) == 1  # only the third of three was left
+    assert not (tmp_path / "curve").exists()
+
+
+def test_a_share_without_labels_is_left_out_and_said(
+    here: City, lender: Bundle, tmp_path: Path
+) -> None:
+    deciles = here.deciles.copy()
+    deciles[here.areas != here.areas[0], 1] = np.nan  # health is known in one area
+    sparse = replace(here, deciles=deciles)
+    splits = make_splits(FOLDS, here.areas, here.deciles, seed=5)
+    lines = draw_curve(
+        *(sparse, splits, start(lender), TRAIN, tmp_path),
+        seed=5,
+        stamp="s",
+        shares=(0.0, 0.01),
+        evaluation=EvaluationSettings(draws=100),
+    )
+    said = json.loads((tmp_path / "transfer.json").read_text())
+    assert [w["start"] for w in said["left_out"]] == ["tuned", "scratch"]
+    assert "no area of the training part has a label" in lines[-1]
+
+
+# ---- in a study ----
+
+
+@pytest.fixture(scope="module")
+def cities(grid_writer: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two studies of small worlds alike; the first has run."""
+    from streetgauge.progress import silent
+    from streetgauge.stages import STAGES
+    from streetgauge.study import Study
+
+    place = tmp_path_factory.mktemp("cities")
+    grid_writer(place / "first", side=6, per_area=6)
+    grid_writer(place / "second", side=6, per_area=4, seed=1)
+    first = Study.open(place / "first")
+    for stage in STAGES:
+        first.run(stage, silent)
+    return place
+
+
+def tune(study: Path, section: str) -> None:
+    file = study / "study.toml"
+    text = file.read_text().partition("\n[transfer]")[0]
+    file.write_text(text + "\n[transfer]\n" + section)
+
+
+def test_a_study_starts_from_the_bundle_of_another(cities: Path, run: Run) -> None:
+    second = cities / "second"
+    bundle = cities / "first-bundle"
+    assert run("export", cities / "first", "--out", bundle, "--licence", "cc-by-4.0")[0] == 0
+    tune(second, 'from = "../first-bundle"\nshare = 0.1\ntune = "head"\ncurve = true\n')
+    code, _, err = run("run", second)
+    assert code == 0, err
+    assert "Spearman by share of areas: 0% " in err
+    kept = Bundle.load(second / "model" / "all")
+    assert kept.source["start"]["study"] == "Grid"
+    assert kept.settings.tune == "head"
+    assert "did not start from nothing" in (second / "model" / "all" / "README.md").read_text()
+    metrics = json.loads((second / "metrics.json").read_text())
+    shares = sorted({p["share"] for p in metrics["transfer"]["points"]})
+    assert shares == [0, 0.01, 0.02, 0.05, 0.1, 0.25, 1]
+    assert run("run", second)[2].count("up to date") == 6
+    # Another bundle in its place, and everything from `train` on is done again.
+    assert run("export", cities / "first", "--out", bundle, "--force")[0] == 0
+    assert run("run", second)[2].count("up to date") == 3
+
+
+def test_the_model_as_it_is_tests_another_city(cities: Path, run: Run, refuse: Refuse) -> None:
+    second = cities / "second"
+    text = (second / "study.toml").read_text().partition("\n[transfer]")[0]
+    only = text.replace("[folds]\nk = 3", '[folds]\nscheme = "test-only"')
+    assert only != text
+    (second / "study.toml").write_text(only)
+    try:
+        assert "name it: [transfer] from" in refuse("check", second)
+        tune(second, 'from = "../first/model/all"\n')
+        assert run("run", second)[0] == 0
+        predictions = pd.read_parquet(second / "predictions.parquet")
+        assert predictions["location_id"].nunique() == 144
+        metrics = json.loads((second / "metrics.json").read_text())
+        assert metrics["outcomes"]["income"]["metrics"]["spearman"]["value"] > 0.7
+    finally:
+        (second / "study.toml").write_text(text)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "section", "reason"),
+    [
+        ("[outcomes.illness]", "[outcomes.ill]", "", "outcome 'ill': .*it has income, illness"),
+        ('"f3"]', '"f3", "f4"]', "", "5 features a view, and the bundle knows 4"),
+        ("", "", 'from = "../nowhere"', "transfer.from: there is no file"),
+        ("", "", 'from = "../first"', "transfer.from = .*no bundle; .*model/all"),
+        ("", "", 'from = "hf://me/city"', "transfer.from: there is no file"),
+        ("", "", "share = 0.5", "transfer.from: this key is missing"),
+        ("[train]", '[train]\ntune = "head"', "", "what is tuned is said in .transfer."),
+        ("[folds]", "[deciles]\nclasses = 5\n[folds]", "", "10 classes, and the study has 5"),
+    ],
+)
+def test_a_model_that_does_not_fit_is_refused(
+    *, old: str, new: str, section: str, reason: str, cities: Path, refuse: Refuse, tmp_path: Path
+) -> None:
+    import re
+    import shutil
+
+    study = tmp_path / "study"
+    shutil.copytree(cities / "second", study)
+    frame = pd.read_csv(study / "features.csv")
+    frame.assign(f4=frame["f3"]).to_csv(study / "features.csv", index=False)
+    (tmp_path / "first").symlink_to(cities / "first")
+    tune(study, section or 'from = "../first/model/all"\n')
+    file = study / "study.toml"
+    text = file.read_text()
+    assert old in text
+    file.write_text(text.replace(old, new, 1))
+    assert re.search(reason, refuse("run", study))
+
+
+def test_an_address_is_kept_as_it_is_and_needs_a_revision(tmp_path: Path) -> None:
+    address = "hf://me/city@0123abc"
+    assert TransferSettings.model_validate({"from": address}).bundle == address
+    assert isinstance(TransferSettings.model_validate({"from": "hf://me/city"}).bundle, Path)
+    assert read_settings  # paths are made absolute by it, see test_a_study_starts
+
+
+def test_find_start_takes_the_network_of_the_bundle(cities: Path) -> None:
+    from streetgauge.features import FeatureStore
+    from streetgauge.tuning import find_start
+
+    store = FeatureStore.open(cities / "first" / "features" / "shares.h5")
+    transfer = TransferSettings.model_validate({"from": cities / "first" / "model" / "all"})
+    train = TrainSettings(network="paper-2019", components=2)
+    begun = find_start(transfer, train, store, ["illness"])
+    lent = Bundle.load(cities / "first" / "model" / "all").settings.network
+    assert begun.settings.network == lent != "paper-2019"
+    assert begun.settings.components is None
+    assert begun.notes == (f"network {lent}, as the bundle's",)
+    assert len(begun.model.calibration) == 1
+    with pytest.raises(InputError, match="no bundle"):
+        find_start(transfer.model_copy(update={"bundle": cities}), train, store, ["illness"])
