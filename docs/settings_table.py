@@ -24,6 +24,7 @@ SECTIONS = {
     "SimulatedFeatures": '[features] with source = "simulated"',
     "FoldSettings": "[folds]",
     "TrainSettings": "[train]",
+    "TransferSettings": "[transfer]",
     "EvaluationSettings": "[evaluation]",
 }
 

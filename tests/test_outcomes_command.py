@@ -59,7 +59,7 @@ def test_a_study_s_outcomes_are_summed_up_also_when_up_to_date(run: Run, grid: P
     assert code == 0
     shown = rows(out)
     # 49 areas with 0, 1000, .. 48,000, in the order of study.toml.
-    assert shown["income"] == "income 49 0 better 0 24,000 48,000 OA 2011".split()
+    assert shown["income"] == ["income", "49", "0", "better", "0", "24,000", "48,000", "OA", "2011"]
     assert shown["illness"][1:4] == ["44", "5", "worse"]
     assert list(shown).index("income") < list(shown).index("illness")
     code, again, err = run("outcomes", grid)

@@ -74,7 +74,7 @@ def test_a_city_is_predicted_from_features_that_are_there(
     assert sorted(areas.loc[areas["outcome"] == "income", "decile"].unique()) == list(range(1, 11))
     skipped = pd.read_parquet(city.with_name("out") / "skipped.parquet")
     assert skipped["location_id"].tolist() == ["elsewhere"]
-    assert "1 location" in err
+    assert "left out: 1 the store has no features of it" in err
 
 
 def test_a_study_lends_the_model_of_all_its_areas(
@@ -244,7 +244,7 @@ def test_vgg16_becomes_one_file(
     np.save(tmp_path / "vgg16.npy", np.array(layers, dtype=object), allow_pickle=True)
     words = ("import-weights", tmp_path / "vgg16.npy", "--out")
     assert ".safetensors" in refuse(*words, tmp_path / "vgg16")
-    code, out, err = run(*words, tmp_path / "vgg16.safetensors")
+    code, _, err = run(*words, tmp_path / "vgg16.safetensors")
     assert code == 0, err
     assert load_file(tmp_path / "vgg16.safetensors")["fc6.weight"].shape == (3, 98)
     assert "--force" in refuse(*words, tmp_path / "vgg16.safetensors")

@@ -55,6 +55,8 @@ def make_outcomes(study: Study, stamp: str, progress: Progress) -> Done:
     lines = [f"{len(frame):,} areas, {len(metadata)} outcomes"]
     if repaired := areas.attrs.get("repaired"):
         lines.append(f"{repaired:,} invalid boundaries were repaired")
+    if others := areas.attrs.get("left_out"):
+        lines.append(f"{others:,} other areas are none of the study's place")
     for name, about in metadata.items():
         if about["n_missing"]:
             lines.append(f"{name}: {about['n_missing']:,} of {len(frame):,} areas have no value")

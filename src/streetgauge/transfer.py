@@ -254,9 +254,7 @@ def predict_city(
     from streetgauge.features import FeatureStore
 
     if (images is None) == (features is None):
-        raise InputError(
-            "predict", "it needs either pictures or features", "--images or --features"
-        )
+        raise InputError("predict", "it looks at one thing", "give --images or --features")
     model, lines = open_bundle(bundle)
     places = _read_places(locations)
     if features is not None:

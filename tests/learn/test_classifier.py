@@ -296,6 +296,7 @@ def test_a_memory_map_is_read_where_it_lies(
     for shape in ((n, views, dimension), (n, views * dimension)):
         X = np.load(tmp_path / "X.npy", mmap_mode="r").reshape(shape)
         model = BinomialOrdinalClassifier(n_views=views, **settings)
+        model.fit(X[:200], y[:200])  # modules are loaded before memory is watched
         tracemalloc.start()
         model.fit(X, y)
         model.predict(X)

@@ -35,10 +35,10 @@ def run(world: Any, directory: Path, *, epochs: int = 4, **changes: Any) -> pd.D
         "settings": TrainSettings(epochs=epochs, batch=64, device="cpu"),
         "seed": 5,
         "directory": directory,
-        "splits": splits_of(world),
         "stamp": "same",
         "source": {"backbone": "table"},
     } | changes
+    given["splits"] = given.get("splits") or splits_of(world)
     return cross_validate(
         world.features, world.present, world.deciles, world.areas, world.ids, **given
     )
@@ -202,6 +202,24 @@ def test_a_run_that_was_killed_while_training_and_run_again_gives_the_same_bytes
     assert not list(target.glob(".*"))
 
 
+def test_members_learn_from_all_areas_between_them_and_are_averaged(
+    world: Any, tmp_path: Path
+) -> None:
+    settings = TrainSettings(network="shared", members=3, epochs=4, batch=64, device="cpu")
+    frame = run(world, tmp_path / "one", settings=settings)
+    pd.testing.assert_frame_equal(run(world, tmp_path / "two", settings=settings), frame)
+    bundle = Bundle.load(tmp_path / "one" / "fold-1")
+    assert bundle.model.network.members == 3
+    split = splits_of(world)[0]
+    others = len(np.unique(world.areas)) - len(np.unique(world.areas[split.test]))
+    assert bundle.training.training_areas == bundle.training.validation_areas == others
+    lines = (tmp_path / "one" / "history.jsonl").read_text().splitlines()
+    assert {json.loads(line)["member"] for line in lines} == {1, 2, 3}
+    for _, own in frame.groupby("outcome"):
+        by_area = own.groupby("area")[["score", "actual_decile"]].mean().astype(float)
+        assert spearmanr(by_area["score"], by_area["actual_decile"]).statistic > 0.8
+
+
 def test_history_and_tensorboard_tell_every_epoch(done: tuple[pd.DataFrame, Path]) -> None:
     _, directory = done
     lines = [json.loads(line) for line in (directory / "history.jsonl").read_text().splitlines()]
@@ -244,7 +262,7 @@ def test_what_does_not_fit_is_refused(world: Any, tmp_path: Path) -> None:
 
     def refused(reason: str, splits: Any = None, **changes: Any) -> None:
         with pytest.raises(InputError, match=reason):
-            run(replace(world, **changes), tmp_path, splits=splits or splits_of(world), epochs=1)
+            run(replace(world, **changes), tmp_path, splits=splits, epochs=1)
         assert not any(tmp_path.glob("fold-*"))
 
     refused("is there twice", ids=np.where(np.arange(n) == 3, "L00004", world.ids))
@@ -256,4 +274,8 @@ def test_what_does_not_fit_is_refused(world: Any, tmp_path: Path) -> None:
     refused("does not fit the others", splits=splits, areas=world.areas[1:])
     nothing = world.deciles.copy()
     nothing[:, 1] = np.nan
-    refused("outcome 'health': no area of the training part has a label", deciles=nothing)
+    refused(
+        "outcome 'health': no area of the training part has a label",
+        splits=splits,
+        deciles=nothing,
+    )

@@ -126,19 +126,23 @@ def test_batch_norm_of_the_papers_network_equals_numpy_in_float64() -> None:
         np.testing.assert_allclose(network(x)[:, 0], y @ weight + bias, atol=1e-5, rtol=1e-4)
 
 
-def test_members_say_what_each_of_them_says_alone_and_their_mean_is_predicted() -> None:
-    network = shaken(Network(8, [1, 2], "shared", members=3))
+def test_joined_networks_say_the_mean_of_what_each_says_alone() -> None:
+    alone = [shaken(Network(8, [seed, seed + 1], "shared")) for seed in (1, 11, 21)]
+    for network, factor in zip(alone, (1.0, 0.5, 2.0), strict=True):
+        network.score.weight.data *= factor
     x = normal(5, 3, 8)
     with torch.inference_mode():
-        each = network.train()(x)
-        mean = network.eval()(x)
-    assert each.shape == (5, 3, 2, 1)
-    torch.testing.assert_close(each.mean(1), mean)
+        each = torch.stack([network(x) for network in alone])
+        joined = Network.joined(alone)
+        torch.testing.assert_close(joined(x), each.mean(0))
+        assert each.std(0).min() > 1e-3
+        rest = Network(8, [1, 2], "shared", members=3)
+        rest.load_state_dict(joined.state_dict())
+        torch.testing.assert_close(rest.eval()(x), joined(x))
     for e in range(3):
         for m in range(2):
-            alone = by_hand(network, x.numpy(), e * 2 + m, e)
-            np.testing.assert_allclose(each[:, e, m, 0], alone, atol=1e-5, rtol=1e-5)
-    assert (each.std(1) > 1e-3).all()
+            said = by_hand(joined, x.numpy(), e * 2 + m, e)
+            np.testing.assert_allclose(each[e, :, m, 0], said, atol=1e-5, rtol=1e-5)
 
 
 @pytest.mark.parametrize("variant", ["paper-2019", "port-2020", "shared"])

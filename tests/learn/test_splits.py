@@ -432,7 +432,11 @@ def one_area(city: City) -> City:
             {},
             "location 'P00002': it is there twice",
         ),
-        (lambda c: replace(c, places=c.places[:5]), {"buffer": 9.0}, "coordinates: 5 rows do not"),
+        (
+            lambda c: replace(c, places=c.places[:5]),
+            {"buffer": 9.0},
+            "coordinates: its length 5 does not fit",
+        ),
     ],
 )
 def test_what_cannot_be_split_is_refused_in_a_sentence(

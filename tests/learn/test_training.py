@@ -40,6 +40,7 @@ def train(
     outcomes: list[int] | None = None,
     checkpoint: Checkpoint | None = None,
     start: Any = None,
+    scale: Any = None,
     on_epoch: Any = None,
     **changes: Any,
 ) -> tuple[TrainedNetwork, list[EpochFigures], np.ndarray]:
@@ -65,6 +66,7 @@ def train(
         seed=1,
         network_seeds=[10 + m for m in outcomes or [0, 1]],
         start=start,
+        scale=scale,
         checkpoint=checkpoint,
         on_epoch=note,
     )
@@ -87,7 +89,7 @@ def same_weights(one: TrainedNetwork, other: TrainedNetwork) -> bool:
         {"network": "paper-2019"},
         {"network": "port-2020"},
         {"network": "shared"},
-        {"network": "shared", "members": 2, "dropout": 0.3},
+        {"network": "shared", "dropout": 0.3},
         {"network": "shared", "pooling": "attention"},
         {"network": "shared", "components": 4},
         {"network": "shared", "precision": "bfloat16"},
@@ -110,7 +112,7 @@ def test_an_outcome_without_a_shared_trunk_is_trained_as_if_it_were_alone(make_w
 
 
 def test_the_same_seed_gives_the_same_weights_and_another_seed_does_not(make_world: Any) -> None:
-    for changes in ({}, {"network": "shared", "dropout": 0.5, "members": 2}):
+    for changes in ({}, {"network": "shared", "dropout": 0.5}):
         first, again = (train(make_world(), epochs=2, **changes)[0] for _ in range(2))
         assert same_weights(first, again)
         other = train(make_world(), [1, 0], epochs=2, **changes)[0]
@@ -201,7 +203,7 @@ def test_bfloat16_and_float32_learn_nearly_the_same(make_world: Any) -> None:
     "changes",
     [
         {"network": "paper-2019"},
-        {"network": "shared", "dropout": 0.4, "members": 2, "schedule": "plateau"},
+        {"network": "shared", "dropout": 0.4, "schedule": "plateau"},
         {"network": "shared", "components": 5, "head": "clm", "schedule": "cosine"},
     ],
 )
@@ -234,11 +236,11 @@ def test_tuning_moves_only_what_it_should(make_world: Any) -> None:
     world = make_world()
     for network in ("paper-2019", "shared"):
         first, _, _ = train(world, epochs=1, network=network, learning_rate=1e-4)
-        start = (first.network, first.standardisation)
+        start = {"start": first.network, "scale": first.standardisation}
         before = {name: x.clone() for name, x in first.network.state_dict().items()}
         for tune in ("head", "all", "scaled"):
             tuned, _, _ = train(
-                world, epochs=4, network=network, tune=tune, start=start, learning_rate=1e-3
+                world, epochs=4, network=network, tune=tune, learning_rate=1e-3, **start
             )
             moved = {n for n, x in tuned.network.state_dict().items() if not x.equal(before[n])}
             trunk = {name for name in moved if name.startswith("views")}

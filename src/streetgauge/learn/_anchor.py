@@ -10,14 +10,14 @@ from streetgauge.learn.reading import Reader, Rows
 from streetgauge.learn.scoring import outputs_of, scores_of
 from streetgauge.learn.splits import Split
 
-__all__ = ["anchor", "pool"]
+__all__ = ["anchor", "untested"]
 
 Floats = NDArray[np.float64]
 ENOUGH = 2048  # locations that tell a mean and a spread
 SMALL = 1e-6
 
 
-def pool(split: Split) -> Rows:
+def untested(split: Split) -> Rows:
     """Give locations that a split does not test, labelled or not: all, or evenly some of them."""
     rows = np.sort(np.concatenate([split.training, split.validation, *split.left_out.values()]))
     if len(rows) <= ENOUGH:

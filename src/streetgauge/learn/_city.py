@@ -101,7 +101,7 @@ def describe_city(
     rows = {"deciles": classes, "location_ids": ids, "units": unit, "groups": group}
     for name, array in {**rows, "coordinates": place}.items():
         if array is not None and len(array) != n:
-            raise InputError(name, f"{len(array)} rows do not fit the {n} rows of the areas")
+            raise InputError(name, f"its length {len(array)} does not fit the others: {n}")
     location, known = pd.factorize(ids.astype(object), sort=True)
     if len(known) < n:
         twice = known[np.bincount(location).argmax()]
@@ -143,13 +143,12 @@ def _joined(area: Numbers, units: NDArray[Any]) -> Numbers:
 
     An area that lies in two units joins them; an area without any stands for itself.
     """
-    known = pd.notna(units)
+    known = np.asarray(pd.notna(units), np.bool_)
     unit, _ = pd.factorize(units[known].astype(str).astype(object), sort=True)
     n_areas = int(area.max()) + 1
     n = n_areas + int(unit.max(initial=-1)) + 1
     ends = (area[known], n_areas + unit)
     links = coo_array((np.ones(len(unit), np.int32), ends), shape=(n, n))
     _, component = connected_components(links, directed=False)
-    _, first, number = np.unique(component[:n_areas], return_index=True, return_inverse=True)
-    joined: Numbers = first.argsort().argsort()[number][area]
+    joined: Numbers = np.unique(component[:n_areas], return_inverse=True)[1][area]
     return joined

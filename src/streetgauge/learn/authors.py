@@ -42,7 +42,7 @@ LAYERS = {
 
 
 def import_authors(
-    file: Path,
+    file: str | Path,
     *,
     outcome: str,
     label: str | None = None,
@@ -53,7 +53,7 @@ def import_authors(
 
     Parameters
     ----------
-    file : Path
+    file : str or Path
         State dict, as ``torch.save`` writes it, or safetensors.
     outcome : str
         What the network was trained for: the file does not say it.
@@ -74,6 +74,7 @@ def import_authors(
     InputError
         If the file holds anything but tensors, or a layer is missing or has another shape.
     """
+    file = Path(file)
     state = read_state(file)
     settings = TrainSettings(
         network="port-2020", pooling="mean", members=1, head="binomial", dropout=0.0

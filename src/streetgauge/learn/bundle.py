@@ -251,15 +251,15 @@ class Bundle:
         frame = self.predict(features, present, device=device).to_frame(location_ids, self.outcomes)
         return frame.sort_values(["outcome", "location_id"], ignore_index=True)
 
-    def save(self, directory: Path) -> None:
+    def save(self, directory: str | Path) -> None:
         """Write the bundle; a bundle that is there is replaced at once, never half."""
-        with atomic_directory(directory) as temporary:
+        with atomic_directory(Path(directory)) as temporary:
             save_file(_tensors(self.model), temporary / WEIGHTS)
             write_json(self._description(sha256_of(temporary / WEIGHTS)), temporary / DESCRIPTION)
             write_text(write_card(self), temporary / CARD)
 
     @classmethod
-    def load(cls, directory: Path) -> Self:
+    def load(cls, directory: str | Path) -> Self:
         """Read a bundle.
 
         Raises
@@ -268,6 +268,7 @@ class Bundle:
             If it is no bundle, a newer version wrote it, a file is missing or was changed, or the
             weights do not fit the description.
         """
+        directory = Path(directory)
         said = _read_description(directory / DESCRIPTION)
         weights = directory / WEIGHTS
         try:

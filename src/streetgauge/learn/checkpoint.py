@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +44,11 @@ class Checkpoint:
     stamp: str = ""
     every: float = SECONDS
     written: float = field(default_factory=time.monotonic)
+
+    def of(self, member: int) -> Checkpoint:
+        """Give the checkpoint of one of several trainings that belong together."""
+        path = self.path and self.path.with_name(f"{self.path.stem}.{member}{self.path.suffix}")
+        return replace(self, path=path, stamp=f"{self.stamp}.{member}")
 
     def save(self, tensors: Mapping[str, torch.Tensor], said: Mapping[str, Any]) -> None:
         """Write, if it is time; what was there stays until the new file is whole.

@@ -59,6 +59,11 @@ class _Run:
     classes: int
     start: Model | None
 
+    @property
+    def epochs(self) -> int:
+        """How many a part has at most."""
+        return self.settings.epochs * (1 if self.start else self.settings.members)
+
 
 def cross_validate(
     features: NDArray[np.float32],
@@ -139,7 +144,7 @@ def cross_validate(
     # Parts side by side, one core each: they need not wait for each other as the shares of one
     # product must, and what comes out does not depend on the number of cores. A GPU takes turns.
     with (
-        progress("train", settings.epochs * len(parts), "epochs") as advance,
+        progress("train", run.epochs * len(parts), "epochs") as advance,
         working_threads(None if on_cpu else 1) as pool,
     ):
         bundles = [pool.submit(_trained, split, data, run, advance) for split in parts]
@@ -163,7 +168,7 @@ def _trained(split: Split, data: _Locations, run: _Run, advance: Advance) -> Bun
     kept = _kept(target, stamp)
     if kept is not None:
         log.info("%s is trained already", split.name)
-        advance(run.settings.epochs)
+        advance(run.epochs)
         return kept
     if not len(split.training) and run.start is not None:  # the model as it is
         advance(run.settings.epochs)
@@ -181,15 +186,15 @@ def _trained(split: Split, data: _Locations, run: _Run, advance: Advance) -> Bun
             run.outcomes,
             run.settings,
             seed=seed,
+            location_ids=data.ids,
             classes=run.classes,
             start=run.start,
             checkpoint=checkpoint,
             on_epoch=diary.note,
         )
-    advance(run.settings.epochs - diary.epochs)
+    advance(run.epochs - diary.epochs)
     bundle = Bundle(model, run.outcomes, split.name, run.settings, seed, stamp, record, run.source)
     bundle.save(target)
-    checkpoint.remove()
     log.info("%s is trained on %d areas", split.name, record.training_areas)
     return Bundle.load(target)
 
@@ -239,9 +244,10 @@ class _Diary:
         self.writer.close()
         self.file.close()
 
-    def note(self, figures: EpochFigures) -> None:
-        """Write down one epoch."""
-        self.epochs = figures.epoch
+    def note(self, member: int, figures: EpochFigures) -> None:
+        """Write down one epoch of one member."""
+        self.epochs += 1
+        of = f"/member-{member}" if member > 1 else ""
         columns = {
             "train_loss": figures.train_loss,
             "validation_loss": figures.validation_loss,
@@ -251,8 +257,14 @@ class _Diary:
         for m, outcome in enumerate(self.outcomes):
             values = {name: float(column[m]) for name, column in columns.items()}
             for name, value in values.items():
-                self.writer.add_scalar(f"{outcome}/{name}", value, figures.epoch)
-            line = {"part": self.part, "epoch": figures.epoch, "outcome": outcome, **values}
+                self.writer.add_scalar(f"{outcome}/{name}{of}", value, figures.epoch)
+            line = {
+                "part": self.part,
+                "member": member,
+                "epoch": figures.epoch,
+                "outcome": outcome,
+                **values,
+            }
             self.file.write(json.dumps(line | {"learning": bool(figures.learning[m])}) + "\n")
         self.file.flush()
         self.advance(1)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, Self
 
 import numpy as np
@@ -14,10 +15,11 @@ from numpy.typing import ArrayLike, NDArray
 from streetgauge.devices import choose_device
 from streetgauge.errors import InputError
 from streetgauge.learn import binomial
-from streetgauge.learn._anchor import anchor, pool
+from streetgauge.learn._anchor import anchor, untested
 from streetgauge.learn._seeds import derive_seed
 from streetgauge.learn.calibration import Scored, calibrate
 from streetgauge.learn.checkpoint import Checkpoint
+from streetgauge.learn.folds import area_folds
 from streetgauge.learn.network import Network
 from streetgauge.learn.reading import Reader, Standardisation
 from streetgauge.learn.scoring import outputs_of, scores_of
@@ -25,7 +27,6 @@ from streetgauge.learn.splits import Split
 from streetgauge.learn.training import (
     EpochFigures,
     Samples,
-    TrainedNetwork,
     balanced_weights,
     train_network,
 )
@@ -175,11 +176,12 @@ def fit_model(
     settings: TrainSettings,
     *,
     seed: int,
+    location_ids: NDArray[Any] | None = None,
     classes: int = 10,
     sample_weight: ArrayLike | None = None,
     start: Model | None = None,
     checkpoint: Checkpoint | None = None,
-    on_epoch: Callable[[EpochFigures], Any] = lambda figures: None,
+    on_epoch: Callable[[int, EpochFigures], Any] = lambda member, figures: None,
 ) -> tuple[Model, TrainingRecord]:
     """Train on the training part of a split: balance, train, calibrate on the validation part.
 
@@ -202,6 +204,8 @@ def fit_model(
         How.
     seed : int
         Same inputs and seed, same model.
+    location_ids : array of str, shape [N], optional
+        Keys of the rows, whose order counts then, not that of the rows.
     classes : int
         K.
     sample_weight : array, shape [N], optional
@@ -212,7 +216,7 @@ def fit_model(
     checkpoint : Checkpoint, optional
         Where the training is kept between epochs.
     on_epoch : callable, optional
-        Told the figures of every epoch.
+        Told the member (1..) and the figures of every epoch.
 
     Returns
     -------
@@ -224,62 +228,110 @@ def fit_model(
         If an outcome has no label in the training or in the validation part.
     """
     target = np.asarray(target, np.float32)
-    training, stopping = split.training, split.validation
-    _require_labels(target, training, outcomes, "training")
-    _require_labels(target, stopping, outcomes, "validation")
-    training = training[~np.isnan(target[training]).all(axis=1)]
-    weight = balanced_weights(target, training, sample_weight)
-    samples = Samples(features, present, target, weight, classes)
+    _require_labels(target, split.training, outcomes, "training")
+    _require_labels(target, split.validation, outcomes, "validation")
     start = start and start.absorbed()
-    trained = train_network(
-        samples,
-        training,
-        stopping,
-        settings,
-        seed=derive_seed(seed, "training"),
-        network_seeds=[derive_seed(seed, "network", outcome) for outcome in outcomes],
-        start=None if start is None else (start.network, start.standardisation),
-        checkpoint=checkpoint,
-        on_epoch=on_epoch,
-    )
-    device = choose_device(settings.device)
-    calibration, h = _calibrated(trained, samples, areas, training, stopping, device, start, split)
-    model = Model(trained.network, trained.standardisation, calibration, classes)
-    loss, mae = _figures(calibration[:, 0] + calibration[:, 1] * h, target[stopping], classes)
+    members = 1 if start else settings.members
+    pool = np.concatenate([split.training, split.validation])
+    pool = pool[np.argsort(pool if location_ids is None else location_ids[pool], kind="stable")]
+    parts = _parts(split, pool, areas, target, members, seed)
+    learnt = split.training if members == 1 else pool
+    learnt = learnt[~np.isnan(target[learnt]).all(axis=1)]
+    scale = start.standardisation if start else Standardisation.of(features, present, learnt)
+    trained = []
+    for member, (training, stopping) in enumerate(parts, 1):
+        purpose = ("member", str(member)) if members > 1 else ()
+        trained.append(
+            train_network(
+                Samples(
+                    features,
+                    present,
+                    target,
+                    balanced_weights(target, training, sample_weight),
+                    classes,
+                ),
+                training[~np.isnan(target[training]).all(axis=1)],
+                stopping,
+                settings,
+                seed=derive_seed(seed, "training", *purpose),
+                network_seeds=[derive_seed(seed, "network", o, *purpose) for o in outcomes],
+                scale=scale,
+                start=start.network if start else None,
+                checkpoint=checkpoint and checkpoint.of(member),
+                on_epoch=partial(on_epoch, member),
+            )
+        )
+    weight = balanced_weights(target, learnt, sample_weight)
+    samples = Samples(features, present, target, weight, classes)
+    held = np.concatenate([stopping for _, stopping in parts])
+    network = trained[0].network if members == 1 else Network.joined([t.network for t in trained])
+    reader = Reader(features, present, scale, choose_device(settings.device))
+    said = [
+        _scores(one.network, reader, stopping)
+        for one, (_, stopping) in zip(trained, parts, strict=True)
+    ]
+    h = np.concatenate(said)
+    calibration = _calibrated(network, reader, samples, areas, learnt, held, h, start, split)
+    model = Model(network, scale, calibration, classes)
+    loss, mae = _figures(calibration[:, 0] + calibration[:, 1] * h, target[held], classes)
     record = TrainingRecord(
-        training_locations=len(training),
-        training_areas=len(np.unique(areas[training])),
-        validation_locations=len(stopping),
-        validation_areas=len(np.unique(areas[stopping])),
-        best_epoch=trained.best_epoch.tolist(),
+        training_locations=len(learnt),
+        training_areas=len(np.unique(areas[learnt])),
+        validation_locations=len(held),
+        validation_areas=len(np.unique(areas[held])),
+        best_epoch=np.max([one.best_epoch for one in trained], axis=0).tolist(),
         validation_loss=loss,
         validation_mae=mae,
-        precision=trained.precision,
+        precision=trained[0].precision,
     )
     return model, record
 
 
+def _parts(
+    split: Split,
+    pool: Rows,
+    areas: NDArray[Any],
+    target: NDArray[np.float32],
+    members: int,
+    seed: int,
+) -> list[tuple[Rows, Rows]]:
+    """Training and validation rows of every member.
+
+    One member learns from the training part and is stopped by the validation part. Several learn
+    from all areas between them: each is stopped by a share of its own, which the others learn from.
+    """
+    if members == 1:
+        return [(split.training, split.validation)]
+    fold = area_folds(areas[pool], target[pool], members, derive_seed(seed, "members"))
+    return [(pool[fold != e], pool[fold == e]) for e in range(1, members + 1)]
+
+
+def _scores(network: Network, reader: Reader, rows: Rows) -> Floats:
+    """Scores [len(rows), M] before calibration."""
+    said = scores_of(network, outputs_of(network.to(reader.device), reader, rows))
+    network.cpu()
+    return said.astype(np.float64)
+
+
 def _calibrated(
-    trained: TrainedNetwork,
+    network: Network,
+    reader: Reader,
     samples: Samples,
     areas: NDArray[Any],
     training: Rows,
     validation: Rows,
-    device: torch.device,
+    held: Floats,
     start: Model | None,
     split: Split,
-) -> tuple[Floats, Floats]:
-    """Give each outcome's a and b, and the scores [len(validation), M] before them."""
-    network = trained.network.to(device)
-    reader = Reader(samples.features, samples.present, trained.standardisation, device)
-    seen, held = (
-        scores_of(network, outputs_of(network, reader, r)) for r in (training, validation)
-    )
+) -> Floats:
+    """Give each outcome's a and b, from scores of `training`, and from `held` of `validation`."""
+    seen = _scores(network, reader, training)
     first = np.tile([0.0, 1.0], (held.shape[1], 1))
     if start is not None:  # what labels say of the scale is then said of this one
-        first = anchor(start.network, start.calibration, network, reader, pool(split))
+        network.to(reader.device)
+        first = anchor(start.network, start.calibration, network, reader, untested(split))
         start.network.cpu()
-    network.cpu()
+        network.cpu()
     found = []
     for m, (a, b) in enumerate(first):
         target, weight = samples.target[:, m], samples.weight[:, m]
@@ -292,7 +344,7 @@ def _calibrated(
             classes=samples.classes,
         )
         found.append((shift + slope * a, slope * b))
-    return np.array(found, np.float64), held.astype(np.float64)
+    return np.array(found, np.float64)
 
 
 def _figures(

@@ -15,8 +15,8 @@ shared         one for all no          one trunk for all outcomes: a city's outc
                                        it, for what needs no depth
 =============  ==========  ==========  =========================================================
 
-A shared network may have several members, which differ in their first weights and in what dropout
-and noise do to them; what they say is averaged.
+A shared network may have several members, each trained by itself on other areas; what they say is
+averaged.
 
 Parameters have the networks that they belong to as their first axis: ``tensor[m]`` is outcome m's,
 ``tensor[e]`` of a shared trunk is member e's, and ``tensor[e * M + m]`` is outcome m's in member e.
@@ -231,6 +231,19 @@ class Network(nn.Module):
             members=settings.members,
         )
 
+    @classmethod
+    def joined(cls, networks: Sequence[Self]) -> Self:
+        """Make one network of several shared ones: they become its members."""
+        whole = deepcopy(networks[0])
+        whole.members = sum(network.members for network in networks)
+        states = [network.state_dict() for network in networks]
+        for name, parameter in whole.named_parameters():
+            same = [state[name] for state in states]
+            # Heads with parameters, such as thresholds, have one set for all members: their mean.
+            together = torch.stack(same).mean(0) if name.startswith("head.") else torch.cat(same)
+            parameter.data = together
+        return whole
+
     def pick(self, outcomes: Sequence[int]) -> Self:
         """Give the network of these outcomes only, by position, in this order."""
         picked = deepcopy(self)
@@ -274,7 +287,7 @@ class Network(nn.Module):
         Returns
         -------
         Tensor of float32, shape [B, M, outputs]
-            What the head needs; in training [B, E, M, outputs], what every member says.
+            What the head needs, averaged over the members.
         """
         there = features.flatten(0, 1) if present is None else features[present]
         seen = self.views(there.unsqueeze(1))  # [R, T, 128], R views that are there, T trunks
@@ -286,9 +299,7 @@ class Network(nn.Module):
             outputs: Tensor = self.score(self.location(self.dropout(pooled.float())))
             if self.direct is not None:
                 outputs = outputs + self.direct(_mean(features, present).unsqueeze(1))
-        each = outputs.unflatten(1, (self.members, -1))  # type: ignore[no-untyped-call]
-        said: Tensor = each if self.training else each.mean(1)
-        return said
+        return outputs.view(len(features), self.members, -1, self.head.outputs).mean(1)
 
     def _pooled(self, seen: Tensor, shape: torch.Size, present: Tensor | None) -> Tensor:
         """Pool [R, T, W] over each location's views: [B, T, W]."""
@@ -297,7 +308,8 @@ class Network(nn.Module):
             seen = seen.view(*shape, *seen.shape[1:])
             if weight is None:
                 return seen.mean(1)
-            return (seen * weight.view(*shape, *weight.shape[1:]).softmax(1)).sum(1)
+            share = weight.view(*shape, *weight.shape[1:]).softmax(1)
+            return torch.sum(seen * share, 1)
         # Absent views count as zeros: exact for any number of views, and summed in one order.
         padded = seen.new_zeros(*shape, *seen.shape[1:])
         padded[present] = seen
@@ -305,7 +317,7 @@ class Network(nn.Module):
             return padded.sum(1) / present.sum(1)[:, None, None]
         logits = weight.new_full((*shape, *weight.shape[1:]), -torch.inf)
         logits[present] = weight
-        return (padded * logits.softmax(1)).sum(1)
+        return torch.sum(padded * logits.softmax(1), 1)
 
 
 def _mean(features: Tensor, present: Tensor | None) -> Tensor:

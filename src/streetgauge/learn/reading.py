@@ -45,7 +45,7 @@ class Standardisation:
 
     @classmethod
     def of(cls, features: Floats, present: Flags, rows: Rows) -> Self:
-        """Measure the views that are there, of the given rows.
+        """Measure the views that are there, of the given rows, in the order given.
 
         Raises
         ------
@@ -54,7 +54,6 @@ class Standardisation:
         """
         dimension = features.shape[2]
         count, mean, square = 0, np.zeros(dimension), np.zeros(dimension)
-        rows = np.sort(rows)
         for part in (rows[start : start + 1024] for start in range(0, len(rows), 1024)):
             read, there = np.asarray(features[part], np.float32), present[part]
             seen = torch.from_numpy(read.reshape(-1, dimension) if there.all() else read[there])

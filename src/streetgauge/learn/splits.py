@@ -89,7 +89,8 @@ def make_splits(
         Keys of the rows; without them, locations that are not kept together by area are told
         apart by their position.
     outcomes : sequence of str, length M, optional
-        Names of the columns of `deciles`; ``by-class`` needs them.
+        Names of the columns of `deciles`; ``by-class`` needs them, and with them it is looked at
+        whether all have labels to learn from.
     coordinates : array of float, shape [N, 2], optional
         Where the locations are, in metres; NaN takes the mean of the area's others. ``blocks`` and
         `buffer` need them.
@@ -114,7 +115,7 @@ def make_splits(
     InputError
         If there are fewer areas, blocks or groups than needed, an area lies in two groups, a
         coordinate or a column that the scheme needs is missing, no area has the classes asked for,
-        or nothing is left to learn from.
+        nothing is left to learn from, or no area of a part has a label of an outcome.
     """
     city = describe_city(
         settings.unit, areas, deciles, location_ids, coordinates, units, groups, outcomes
@@ -132,7 +133,7 @@ def make_splits(
         _split(test, settings, city, derive_seed(seed, test.name), validation) for test in tests
     ]
     labelled = ~np.isnan(city.deciles)
-    for split in splits:
+    for split in splits if city.outcomes else ():
         _require_labels(split, labelled, city)
     return splits
 
@@ -240,7 +241,7 @@ def _leave_one_group_out(settings: FoldSettings, city: City, seed: int) -> list[
     what = settings.group or "group"
     if city.groups is None:
         raise InputError("folds.group", f"it is not known which {what} a location lies in")
-    known = pd.notna(city.groups)
+    known = np.asarray(pd.notna(city.groups), np.bool_)
     code, names = pd.factorize(city.groups[known].astype(str).astype(object), sort=True)
     pairs = np.unique(np.column_stack([city.area[known], code]), axis=0)
     torn = np.flatnonzero(pairs[1:, 0] == pairs[:-1, 0])
@@ -370,11 +371,10 @@ def _too_few(n_units: int, test: _Test, settings: FoldSettings, city: City) -> I
 
 
 def _require_labels(split: Split, labelled: Flags, city: City) -> None:
-    names = city.outcomes or [str(m + 1) for m in range(city.deciles.shape[1])]
     for part, rows in {"training": split.training, "validation": split.validation}.items():
         for m in np.flatnonzero(~labelled[rows].any(axis=0) & (len(rows) > 0))[:1]:
             raise InputError(
-                f"outcome '{names[m]}'",
+                f"outcome '{city.outcomes[m]}'",
                 f"no area of the {part} part of {split.name} has a label",
                 "leave the outcome out, use fewer folds or a larger share",
             )

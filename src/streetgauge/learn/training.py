@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from copy import deepcopy
 from dataclasses import dataclass
 from typing import Any
 
@@ -84,7 +85,8 @@ def train_network(
     *,
     seed: int,
     network_seeds: Sequence[int],
-    start: tuple[Network, Standardisation] | None = None,
+    scale: Standardisation | None = None,
+    start: Network | None = None,
     checkpoint: Checkpoint | None = None,
     on_epoch: Callable[[EpochFigures], Any] = lambda figures: None,
 ) -> TrainedNetwork:
@@ -102,8 +104,11 @@ def train_network(
         Of the order of samples, of noise and dropout.
     network_seeds : sequence of int, length M
         Of each outcome's first weights.
-    start : Network and Standardisation, optional
-        A trained network to go on from; ``settings.tune`` says which of its layers move.
+    scale : Standardisation, optional
+        Of the features; measured on the training part if not given.
+    start : Network, optional
+        A trained network to go on from; ``settings.tune`` says which of its layers move. `scale`
+        is then the one that it was trained with.
     checkpoint : Checkpoint, optional
         Where the training is kept between epochs, and taken up again.
     on_epoch : callable, optional
@@ -123,16 +128,15 @@ def train_network(
     device = choose_device(settings.device)
     dtype = choose_precision(settings.precision, device)
     features, present, classes = samples.features, samples.present, samples.classes
-    scale = start[1] if start else Standardisation.of(features, present, training)
+    scale = scale or Standardisation.of(features, present, training)
     reader = Reader(features, present, scale, device, dtype, settings.memory)
     basis = None
     if settings.components is not None and start is None:
         basis = principal_components(reader, training, settings.components, seed)
         reader = reader.projected(np.concatenate([training, validation]), basis)
-    network = Network.of(settings, reader.features.shape[2], network_seeds, classes)
-    if start is not None:
-        network.load_state_dict(start[0].state_dict())
-    network.to(device)
+    alone = settings.model_copy(update={"members": 1})
+    network = Network.of(alone, reader.features.shape[2], network_seeds, classes)
+    network = (deepcopy(start) if start is not None else network).to(device)
     optimizer = torch.optim.Adam(
         _groups(network, settings),
         weight_decay=settings.weight_decay,
@@ -170,13 +174,11 @@ def train_network(
             with torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
                 outputs = network(views, batch.present)
             # Outcomes that share no weight are each trained by this sum as if they were alone.
-            losses = torch.stack(
-                [network.head.loss(said, target, weight) for said in outputs.unbind(1)]
-            )
+            losses = network.head.loss(outputs, target, weight)
             optimizer.zero_grad()
             losses.sum().backward()  # type: ignore[no-untyped-call]
             optimizer.step()
-            batch_losses.append(losses.detach().mean(0))
+            batch_losses.append(losses.detach())
 
         outputs = outputs_of(network, reader, validation)
         loss, mae, tau = _judge(network, outputs, samples, validation)
@@ -197,7 +199,7 @@ def train_network(
     network.cpu().eval()
     network.dropout.generator = None
     if basis is not None:
-        whole = Network.of(settings, features.shape[2], network_seeds, classes)
+        whole = Network.of(alone, features.shape[2], network_seeds, classes)
         network = composed(network, basis, whole).eval()
     return TrainedNetwork(network, scale, best.epoch, str(dtype).removeprefix("torch."))
 
