@@ -29,22 +29,24 @@ from streetgauge.settings import TrainSettings
 from streetgauge.study import Study
 
 VARIANTS: dict[str, dict[str, object]] = {
-    "paper-2019": {"network": "paper-2019", "learning_rate": 3e-3, "noise": 0.05},
-    "port-2020": {"network": "port-2020", "noise": 0.05},
-    "port-2020, no noise": {"network": "port-2020", "noise": 0.0},
-    "port-2020, float32": {"network": "port-2020", "noise": 0.05, "precision": "float32"},
-    "shared": {"network": "shared", "noise": 0.0},
-    "shared, noise .05": {"network": "shared", "noise": 0.05},
-    "shared, float32": {"network": "shared", "noise": 0.0, "precision": "float32"},
-    "shared, dropout .2": {"network": "shared", "noise": 0.0, "dropout": 0.2},
-    "shared, dropout .5": {"network": "shared", "noise": 0.0, "dropout": 0.5},
-    "shared, attention": {"network": "shared", "noise": 0.0, "pooling": "attention"},
-    "shared, cosine": {"network": "shared", "noise": 0.0, "schedule": "cosine", "epochs": 15},
-    "shared, plateau": {"network": "shared", "noise": 0.0, "schedule": "plateau", "patience": 6},
-    "shared, rate 3e-4": {"network": "shared", "noise": 0.0, "learning_rate": 3e-4},
-    "shared, batch 512": {"network": "shared", "noise": 0.0, "batch": 512},
-    "shared, decay 1e-2": {"network": "shared", "noise": 0.0, "weight_decay": 1e-2},
-    "shared, 64 components": {"network": "shared", "noise": 0.0, "components": 64},
+    "default": {},
+    "float32": {"precision": "float32"},
+    "1 member": {"members": 1},
+    "10 members": {"members": 10},
+    "no dropout": {"dropout": 0.0},
+    "noise .05": {"noise": 0.05},
+    "attention": {"pooling": "attention"},
+    "cosine, 15 epochs": {"schedule": "cosine", "epochs": 15},
+    "plateau": {"schedule": "plateau", "patience": 6},
+    "rate 3e-4": {"learning_rate": 3e-4},
+    "batch 512": {"batch": 512},
+    "decay 1e-2": {"weight_decay": 1e-2},
+    "64 components": {"components": 64},
+    "port-2020": {"network": "port-2020", "members": 1, "dropout": 0.0, "noise": 0.05},
+    "paper-2019": {
+        **{"network": "paper-2019", "members": 1, "dropout": 0.0, "noise": 0.05},
+        "learning_rate": 3e-3,
+    },
 }
 
 

@@ -43,7 +43,7 @@ from streetgauge.settings import FoldSettings, TrainSettings
 
 LONDON = Path(__file__).parents[1] / "examples" / "london"
 VIEWS, DIMENSION, SEED = 4, 4096, 2019
-SETTINGS = {"network": "shared", "dropout": 0.5, "noise": 0.0, "patience": 2}
+SETTINGS = {"members": 1, "patience": 2, "batch": 256}
 COMPONENTS = 64
 
 
@@ -121,7 +121,7 @@ def plain(given: argparse.Namespace) -> dict[str, float]:
         while time.perf_counter() - start - away < given.seconds:
             batch = []
             for k in range(1, 11):
-                members = [row for row in split.training if labels[row] == k]
+                members = split.training[labels[split.training] == k]
                 batch.extend(chance.choice(members, 2))
             target = torch.from_numpy(labels[batch]).float()[:, None]
             loss = binomial.loss(score(file, np.array(batch)), target)
@@ -129,7 +129,7 @@ def plain(given: argparse.Namespace) -> dict[str, float]:
             loss.sum().backward()
             optimizer.step()
             steps += 1
-            if steps % 100 == 0:  # what it has reached is not on its clock
+            if steps % 25 == 0:  # what it has reached is not on its clock
                 pause = time.perf_counter()
                 with torch.inference_mode():
                     held = split.validation[:1000]

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import geopandas as gpd
+import hypothesis
 import numpy as np
 import pandas as pd
 import pytest
@@ -17,6 +18,10 @@ from streetgauge.cli import main
 
 # Tests run side by side, one core each; set before torch is imported, and for what tests start.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+# How long an example takes says how busy the machine is, not whether the code is right.
+hypothesis.settings.register_profile("streetgauge", deadline=None)
+hypothesis.settings.load_profile("streetgauge")
 
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
 

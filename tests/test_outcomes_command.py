@@ -143,3 +143,16 @@ def test_a_file_with_codes_of_two_vintages_is_refused(refuse: Refuse, grid: Path
     sentence = refuse("outcomes", grid)
     assert "codes of two vintages stand in one file: 'S01000001'" in sentence
     assert "outcomes.csv" in sentence
+
+
+def test_a_table_without_rows_and_a_box_of_three_numbers_are_one_sentence(
+    refuse: Refuse, grid: Path
+) -> None:
+    (grid / "outcomes.csv").write_text("code,income,illness\n", encoding="utf-8")
+    sentence = refuse("outcomes", grid)
+    assert "has none of the study's areas: it has no area at all, the study 'E0" in sentence
+    text = (grid / "study.toml").read_text(encoding="utf-8")
+    toml = text.replace("[areas]\n", "[areas]\nbbox = [1.0, 2.0, 3.0]\n")
+    (grid / "study.toml").write_text(toml, encoding="utf-8")
+    sentence = refuse("outcomes", grid)
+    assert "areas.bbox: [1.0, 2.0, 3.0] has too few values; give all of it: keep only" in sentence

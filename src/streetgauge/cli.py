@@ -366,12 +366,25 @@ def _do(study: Study, name: str, screen: Screen, *, force: bool) -> None:
 def _headline(study: Study, screen: Screen) -> None:
     """Print the table that matters, and where the report is."""
     metrics = json.loads(study.metrics.read_text(encoding="utf-8"))
+    if metrics["outcomes"]:
+        _figures(study, metrics, screen)
+    else:
+        text = (
+            f"{study.settings.name}: nothing was tested, so there are no figures. To use the "
+            f"model: streetgauge export {study.directory} --out BUNDLE, then streetgauge predict "
+            "BUNDLE --images PICTURES --locations PLACES --out CITY"
+        )
+        screen.result(text, metrics)
+    screen.result(f"Report: {study.report}", {"report": str(study.report)})
+
+
+def _figures(study: Study, metrics: dict[str, Any], screen: Screen) -> None:
     classes = metrics["classes"]
     many = "deciles" if classes == 10 else f"{classes} classes"
     # With few classes the one beside is not close.
     close, near = ("within_1", "within\n1") if classes >= 5 else ("exact", "same\nclass")
     table = Table(
-        title=f"{study.settings.name}: areas' {many}, each area predicted while held out",
+        title=f"{study.settings.name}: areas' {many}; {metrics['scheme']['in_words']}",
         caption=f"Below each figure its {metrics['coverage']:.0%} interval. MAE: mean absolute "
         f"error in {many}. Pictures add: how much less that is than the best guess without them.",
         box=box.SIMPLE_HEAD,
@@ -384,7 +397,8 @@ def _headline(study: Study, screen: Screen) -> None:
     for name, about in metrics["outcomes"].items():
         table.add_row(study.settings.outcomes[name].label or name, *_headline_cells(about, close))
     screen.result(table, metrics)
-    screen.result(f"Report: {study.report}", {"report": str(study.report)})
+    if caution := metrics["scheme"]["caution"]:
+        screen.result(f"CAUTION: {caution}", {"caution": caution})
 
 
 def _headline_cells(about: dict[str, Any], close: str) -> list[str]:

@@ -7,6 +7,8 @@ from collections.abc import Iterable
 
 __all__ = ["InputError", "StreetgaugeError", "closest"]
 
+_MOST = 600  # characters of what a file says that an error repeats
+
 
 class StreetgaugeError(Exception):
     """Base of every error that this package raises on purpose."""
@@ -14,6 +16,9 @@ class StreetgaugeError(Exception):
 
 class InputError(StreetgaugeError):
     """Something that the user gave cannot be used as it is.
+
+    What it repeats from a file stays one line: signs that move a terminal's cursor become blanks,
+    and what is longer than a few lines is cut off.
 
     Parameters
     ----------
@@ -31,13 +36,18 @@ class InputError(StreetgaugeError):
     """
 
     def __init__(self, subject: object, reason: str, next_step: str = "") -> None:
-        self.subject = str(subject)
-        self.reason = reason
-        self.next_step = next_step
+        self.subject = _one_line(str(subject))
+        self.reason = reason = _one_line(reason)
+        self.next_step = next_step = _one_line(next_step)
         sentence = f"{self.subject}: {reason}"
         if next_step:
             sentence += f"; {next_step}"
         super().__init__(sentence if sentence.endswith(("?", ".")) else sentence + ".")
+
+
+def _one_line(text: str) -> str:
+    plain = text if text.isprintable() else "".join(c if c.isprintable() else " " for c in text)
+    return plain if len(plain) <= _MOST else f"{plain[:_MOST]} ..."
 
 
 def closest(word: str, known: Iterable[object], *, limit: int = 6) -> str:

@@ -400,6 +400,9 @@ class TableFeatures(Settings):
     columns: Annotated[tuple[Text, ...], Field(min_length=1)] = Field(
         description="the features; of columns with one name the last is taken as it is numeric"
     )
+    transform: Literal["none", "sqrt"] = Field(
+        "none", description="sqrt suits shares of a whole, of which many are near 0 (Hellinger)"
+    )
     location_id: Text | None = Field(None, description="column with the location's id, to join by")
     view: Text | None = Field(None, description="column with the view's name; row order if unset")
     lat: Text | None = Field(None, description="column with the picture's latitude")
@@ -451,6 +454,9 @@ class SimulatedFeatures(Settings):
 FeatureSettings = Annotated[
     PictureFeatures | TableFeatures | SimulatedFeatures, Field(discriminator="source")
 ]
+
+
+_NOT_BOTH = ("train-only", "test-only")  # schemes that do not both train and test
 
 
 class FoldSettings(Settings):
@@ -523,7 +529,7 @@ class FoldSettings(Settings):
             self.buffer or self.scheme in ("blocks", "leave-one-group-out", "by-class")
         ):
             raise ValueError('unit = "location" splits areas: it goes with no spatial scheme')
-        if self.buffer and self.scheme in ("train-only", "test-only"):
+        if self.buffer and self.scheme in _NOT_BOTH:
             raise ValueError("'buffer' needs a scheme that both trains and tests")
         if self.file is not None and self.scheme != "k-fold":
             raise ValueError("'file' says how locations are split; remove 'scheme'")
@@ -533,20 +539,23 @@ class FoldSettings(Settings):
 class TrainSettings(Settings):
     """``[train]``: the network and how it learns."""
 
-    network: Literal["paper-2019", "port-2020", "shared"] = Field(
-        "port-2020",
-        description="the paper's layers with and without batch normalisation, one network an "
-        "outcome; or one trunk that all outcomes share",
+    network: Literal["shared", "port-2020", "paper-2019"] = Field(
+        "shared",
+        description="one trunk that all outcomes share; or one network an outcome, with the "
+        "paper's layers without and with batch normalisation",
     )
     pooling: Literal["mean", "attention"] = Field(
         "mean", description="how the views of a location are put together"
     )
     members: Annotated[int, Strict(), Field(ge=1, le=64)] = Field(
-        1, description="shared networks trained side by side, whose scores are averaged"
+        5,
+        description="networks whose scores are averaged, each stopped early by other areas",
     )
-    head: Text = Field("binomial", description="what makes classes of the network's output")
+    head: Literal[
+        "binomial", "clm", "corn", "softmax", "emd", "triangular", "beta", "exponential"
+    ] = Field("binomial", description="what makes classes of the network's output")
     dropout: Annotated[float, Strict(), Field(ge=0, lt=1)] = Field(
-        0.0, description="share of a location's pooled values left out, training only"
+        0.5, description="share of a location's pooled values left out, training only"
     )
     epochs: Annotated[int, Strict(), Field(ge=1)] = Field(40, description="at most so many")
     batch: Annotated[int, Strict(), Field(ge=2)] = Field(128, description="locations at a time")
@@ -556,7 +565,7 @@ class TrainSettings(Settings):
     )
     weight_decay: Annotated[float, Strict(), Field(ge=0)] = Field(1e-4, description="L2, Adam's")
     noise: Annotated[float, Strict(), Field(ge=0)] = Field(
-        0.05, description="sd of Gaussian noise on standardised features, training only"
+        0.0, description="sd of Gaussian noise on standardised features, training only"
     )
     patience: Annotated[int, Strict(), Field(ge=1)] = Field(
         4, description="epochs without a lower validation loss before an outcome stops"
@@ -644,6 +653,11 @@ class StudySettings(Settings):
         if self.folds.scheme == "test-only" and self.transfer is None:
             raise ValueError(
                 'folds.scheme = "test-only" tests a model that is there; name it: [transfer] from'
+            )
+        if self.transfer and self.transfer.curve and self.folds.scheme in _NOT_BOTH:
+            raise ValueError(
+                "'curve' under [transfer] needs areas to learn from and others to test on, which "
+                f'folds.scheme = "{self.folds.scheme}" does not have; take another scheme'
             )
         return self
 
@@ -775,6 +789,8 @@ def _explain(detail: ErrorDetails, key: str, around: _Schema, inner: _Schema) ->
     kind, given, context = detail["type"], detail["input"], detail.get("ctx", {})
     if kind == "extra_forbidden":
         return "this key is not known", closest(key, around.get("properties", {}))
+    if kind == "missing" and isinstance(detail["loc"][-1], int):
+        return f"{given!r} has too few values", f"give all of it: {inner.get('description', '')}"
     if kind == "missing":
         what = inner.get("description") or " or ".join(map(repr, inner.get("enum", [])))
         return "this key is missing", f"add it: {what or 'it has no default'}"

@@ -28,7 +28,9 @@ from streetgauge.skips import left_out
 from streetgauge.study import Done, Stage, Study
 
 if TYPE_CHECKING:
+    from streetgauge.features import FeatureStore
     from streetgauge.learn import Split
+    from streetgauge.tuning import City
 
 __all__ = ["STAGES", "check", "require_fresh", "require_upstream", "stage_named"]
 
@@ -192,93 +194,59 @@ def train(study: Study, stamp: str, progress: Progress) -> Done:
         splits_frame,
         take_share,
     )
-    from streetgauge.tuning import City, draw_curve, find_start
+    from streetgauge.tuning import draw_curve, find_start
 
     settings, transfer = study.settings, study.settings.transfer
     store = FeatureStore.open(study.features)
-    locations = pd.read_parquet(study.locations).sort_values("location_id", ignore_index=True)
-    rows = store.rows(locations["location_id"].to_numpy(str))
-    locations, rows = locations[rows >= 0].reset_index(drop=True), rows[rows >= 0]
-    labels = _labels(study, locations)
-    labelled = labels.notna().any(axis=1).to_numpy()
-    unlabelled = locations.loc[~labelled, ["location_id", "area"]]
-    skips = unlabelled.assign(reason="its area has no decile of any outcome")
-    locations, rows, labels = locations[labelled], rows[labelled], labels[labelled]
-    ids, areas = locations["location_id"].to_numpy(str), locations["area"].to_numpy(str)
-    deciles = labels.to_numpy(np.float64)
+    locations, labels, skips = _labelled(study, store)
+    city = _city(study, store, locations, labels)
     splits = _split(study, locations, labels)
-    skips = pd.concat([skips, never_used(splits, ids, areas)], ignore_index=True)
-    source: dict[str, Any] = {
-        "study": settings.name,
-        "backbone": store.backbone,
-        "weights_sha256": store.attributes["weights_sha256"],
-        "transform": store.attributes["transform"],
-        "licence": store.attributes.get("licence", ""),
-        "views": list(store.views),
-        "outcomes": read_metadata(study.outcomes),
-    }
+    skips = pd.concat([skips, never_used(splits, city.ids, city.areas)], ignore_index=True)
+    source = _source(study, store)
     start, learned, tuned = None, splits, settings.train
     if transfer is not None:
-        start = find_start(
-            transfer, tuned, store, list(labels.columns), classes=settings.deciles.classes
-        )
+        start = find_start(transfer, tuned, store, city.outcomes, classes=city.classes)
         source["start"], tuned = start.about, start.settings
         learned = [
-            take_share(split, areas, deciles, transfer.share, settings.seed) for split in splits
+            take_share(split, city.areas, city.deciles, transfer.share, settings.seed)
+            for split in splits
         ]
     predictions = cross_validate(
-        store.features,
-        store.present,
-        deciles,
-        areas,
-        ids,
+        city.features,
+        city.present,
+        city.deciles,
+        city.areas,
+        city.ids,
         learned,
-        outcomes=list(labels.columns),
+        outcomes=city.outcomes,
         settings=tuned,
-        classes=settings.deciles.classes,
+        classes=city.classes,
         seed=settings.seed,
         directory=study.model,
         stamp=stamp,
-        rows=rows,
+        rows=city.rows,
         source=source,
         start=None if start is None else start.model,
         progress=progress,
     )
-    folds = folds_frame(splits, ids, areas)
+    folds = folds_frame(splits, city.ids, city.areas)
     write_table(folds, study.folds)
-    write_table(splits_frame(learned, ids, areas), study.splits)
+    write_table(splits_frame(learned, city.ids, city.areas), study.splits)
     write_table(predictions, study.predictions)
     notes = () if start is None else start.notes
     _curve(study).unlink(missing_ok=True)
     if start is not None and _has_curve(study):
-        city = City(
-            store.features,
-            store.present,
-            deciles,
-            areas,
-            ids,
-            rows,
-            tuple(labels.columns),
-            settings.deciles.classes,
-            _class_counts(study),
-        )
         notes += draw_curve(
-            city,
-            splits,
-            start,
-            settings.train,
-            study.model,
+            *(city, splits, start, settings.train, study.model),
             seed=settings.seed,
             stamp=stamp,
             progress=progress,
         )
-    tested = folds[folds["fold"] > 0].groupby("fold")["area"].nunique()
-    parts = f"{len(tested)} folds of {tested.min():,} to {tested.max():,}" if len(tested) else "no"
     return Done(
         (
             f"{len(folds):,} locations in {folds['area'].nunique():,} areas, "
-            f"{parts} areas to test on ({settings.folds.scheme})",
-            *split_notes(splits, areas, deciles, list(labels.columns)),
+            f"{_tested(folds)} ({settings.folds.scheme})",
+            *split_notes(splits, city.areas, city.deciles, city.outcomes),
             *notes,
             *left_out(skips),
         ),
@@ -286,26 +254,85 @@ def train(study: Study, stamp: str, progress: Progress) -> Done:
     )
 
 
+def _labelled(study: Study, store: FeatureStore) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
+    """Give the locations that have features and a decile, their deciles, and the others."""
+    locations = pd.read_parquet(study.locations).sort_values("location_id", ignore_index=True)
+    here = store.rows(locations["location_id"].to_numpy(str)) >= 0
+    locations = locations[here].reset_index(drop=True)
+    labels = _labels(study, locations)
+    known = labels.notna().any(axis=1).to_numpy()
+    without = locations.loc[~known, ["location_id", "area"]]
+    skips = without.assign(reason="its area has no decile of any outcome")
+    return locations[known], labels[known], skips
+
+
+def _city(study: Study, store: FeatureStore, locations: pd.DataFrame, labels: pd.DataFrame) -> City:
+    from streetgauge.tuning import City
+
+    ids = locations["location_id"].to_numpy(str)
+    return City(
+        store.features,
+        store.present,
+        labels.to_numpy(np.float64),
+        locations["area"].to_numpy(str),
+        ids,
+        store.rows(ids),
+        tuple(labels.columns),
+        study.settings.deciles.classes,
+        _class_counts(study),
+    )
+
+
+def _source(study: Study, store: FeatureStore) -> dict[str, Any]:
+    """Say where features and labels come from, as bundles keep it."""
+    return {
+        "study": study.settings.name,
+        "backbone": store.backbone,
+        "weights_sha256": store.attributes["weights_sha256"],
+        "transform": store.attributes["transform"],
+        "licence": store.attributes.get("licence", ""),
+        "views": list(store.views),
+        "outcomes": read_metadata(study.outcomes),
+    }
+
+
+def _tested(folds: pd.DataFrame) -> str:
+    """Say how many areas are tested in how many parts."""
+    sizes = folds[folds["fold"] > 0].groupby("fold")["area"].nunique()
+    if sizes.empty:
+        return "nothing to test on"
+    if len(sizes) == 1:
+        return f"{sizes.max():,} areas to test on"
+    return f"{len(sizes)} folds of {sizes.min():,} to {sizes.max():,} areas to test on"
+
+
 def make_areas(study: Study, stamp: str, progress: Progress) -> Done:
     """Predictions of locations -> areas.parquet, areas.gpkg and metrics.json."""
     from streetgauge.areas import (
         aggregate,
         area_coordinates,
+        class_counts,
+        describe_scheme,
         evaluate,
         intervals,
+        learned_areas,
         location_coordinates,
+        torn_areas,
         write_geopackage,
     )
     from streetgauge.locations import read_areas
 
     settings, classes = study.settings.evaluation, study.settings.deciles.classes
-    predictions = pd.read_parquet(study.predictions)
+    folds, predictions = study.settings.folds, pd.read_parquet(study.predictions)
+    splits = pd.read_parquet(study.splits)
     boundaries = read_areas(study.settings.areas, study.settings.locations)
     locations = pd.read_parquet(study.locations)
     mapped = "geometry" in boundaries
     coordinates = area_coordinates(boundaries) if mapped else location_coordinates(locations)
-    counts = _class_counts(study)
-    areas = aggregate(predictions, settings.rule, classes, counts)
+    by_class = folds.scheme == "by-class"
+    counts = class_counts(predictions, classes) if by_class else _class_counts(study)
+    torn = torn_areas(splits)
+    areas = aggregate(predictions, settings.rule, classes, counts, torn)
     frame = intervals(areas, settings.coverage, classes)[AREA_COLUMNS]
     metrics = evaluate(
         frame,
@@ -317,19 +344,25 @@ def make_areas(study: Study, stamp: str, progress: Progress) -> Done:
         oracle=_oracle(study),
         predictions=predictions,
         study_areas=boundaries.index,
+        learned=learned_areas(splits, _deciles(study.settings, pd.read_parquet(study.outcomes))),
+        scheme=describe_scheme(folds, int(predictions["fold"].nunique()), len(torn)),
     )
     if _has_curve(study):
         metrics["transfer"] = json.loads(_curve(study).read_text(encoding="utf-8"))
     write_table(frame, study.areas)
     study.map.unlink(missing_ok=True)
-    if mapped:
+    if mapped and len(frame):
         write_geopackage(frame, boundaries, study.map)
     write_json(metrics, study.metrics)
     n_areas = frame["area"].nunique()
-    without = sorted(set(boundaries.index) - set(frame["area"]))
-    skips = pd.DataFrame({"area": without, "reason": "no location of this area has a prediction"})
-    line = f"{n_areas:,} of {len(boundaries):,} areas have a predicted {_unit(classes)}"
-    return Done((line, *left_out(skips)), skips)
+    learned = set(splits.loc[splits["part"].isin(["training", "validation"]), "area"])
+    without = set(boundaries.index) - set(frame["area"])
+    unused = sorted(without - learned)
+    skips = pd.DataFrame({"area": unused, "reason": "no location of this area has a prediction"})
+    lines = [f"{n_areas:,} of {len(boundaries):,} areas have a predicted {_unit(classes)}"]
+    if without & learned:
+        lines.append(f"{len(without & learned):,} areas are learned from and never tested")
+    return Done((*lines, *left_out(skips)), skips)
 
 
 def make_report(study: Study, stamp: str, progress: Progress) -> Done:
@@ -466,11 +499,15 @@ def _labels(study: Study, locations: pd.DataFrame) -> pd.DataFrame:
 def _labels_of(
     settings: StudySettings, outcomes: pd.DataFrame, locations: pd.DataFrame
 ) -> pd.DataFrame:
-    outcomes = outcomes.set_index("area")
-    columns = {f"{name}_decile": name for name in settings.outcomes}
-    labels = outcomes[list(columns)].rename(columns=columns).astype("Float64").astype("float64")
-    labels = labels.reindex(locations["area"])
+    labels = _deciles(settings, outcomes).reindex(locations["area"])
     return labels.set_axis(pd.Index(locations["location_id"], name="location_id"))
+
+
+def _deciles(settings: StudySettings, outcomes: pd.DataFrame) -> pd.DataFrame:
+    """Deciles by area: a float column for each outcome."""
+    columns = {f"{name}_decile": name for name in settings.outcomes}
+    deciles = outcomes.set_index("area")[list(columns)].rename(columns=columns)
+    return deciles.astype("Float64").astype("float64")
 
 
 def _unit(classes: int) -> str:
@@ -579,7 +616,7 @@ STAGES = (
         "areas",
         ("areas", "locations", "evaluation", "deciles", "seed"),
         lambda s: (
-            *(s.predictions, s.locations, s.outcomes),
+            *(s.predictions, s.splits, s.locations, s.outcomes),
             *((_curve(s),) if _has_curve(s) else ()),
         ),
         lambda s: (s.areas, s.map, s.metrics),

@@ -117,6 +117,9 @@ def export_bundle(
     except InputError:
         metrics = None
         lines.append("Its card has no test figures, since `areas` has not been done.")
+    if metrics is not None and not metrics["outcomes"]:
+        metrics = None
+        lines.append("Its card has no test figures, since nothing was tested.")
     replace(bundle, metrics=metrics, licence=licence or bundle.licence).save(out)
     if not licence:
         lines.append("Its card names no licence: give one with --licence.")

@@ -156,6 +156,31 @@ def test_with_one_fold_the_interval_is_everything():
     assert set(result["high"]) == {10}
 
 
+def test_a_torn_area_has_no_fold_lends_no_error_and_spans_the_scale():
+    rows = pd.DataFrame(
+        {
+            "location_id": [f"L{i:03d}" for i in range(200)],
+            "area": [f"A{i // 2:03d}" for i in range(200)],
+            "fold": [1 + i // 2 % 4 for i in range(200)],
+            "outcome": "income",
+            "score": [float(i // 2) for i in range(200)],
+            "actual_decile": pd.array([1 + i // 20 for i in range(200)], dtype="Int64"),
+        }
+    )
+    torn = [f"A{i:03d}" for i in range(90, 100)]
+    rows.loc[rows["area"].isin(torn), "fold"] = [1, 2] * 10
+    with pytest.raises(InputError, match="two folds"):
+        aggregate(rows)
+    frame = intervals(aggregate(rows, torn=torn)).set_index("area")
+    assert frame.loc[torn, "fold"].eq(0).all()
+    assert frame.loc[torn, ["low", "high"]].drop_duplicates().to_numpy().tolist() == [[1, 10]]
+    rest = frame.drop(torn)
+    assert (rest["low"] == rest["high"]).all()  # all others are right
+    wrong = rows.assign(actual_decile=rows["actual_decile"].where(~rows["area"].isin(torn), 1))
+    again = intervals(aggregate(wrong, torn=torn)).set_index("area").drop(torn)
+    pd.testing.assert_frame_equal(again, rest)
+
+
 def test_an_area_without_an_actual_decile_is_predicted_with_an_interval():
     scores = {f"A{i:02d}": [float(i)] for i in range(30)}
     frame = intervals(aggregate(predictions_of(scores, {a: 5 for a in scores if a != "A07"})))

@@ -81,6 +81,49 @@ def test_the_order_of_rows_and_of_coordinates_does_not_matter():
     pd.testing.assert_series_equal(one, two.sort_index(), check_names=False)
 
 
+def others(actual, fold):
+    """What networks of folds learn from, as a table."""
+    rows = [
+        pd.DataFrame(
+            {"fold": part, "area": actual.index[fold != part], "decile": actual[fold != part]}
+        )
+        for part in fold.unique()
+    ]
+    return pd.concat(rows, ignore_index=True).sample(frac=1, random_state=0)
+
+
+def test_told_that_the_other_folds_were_learned_from_nothing_changes():
+    actual, fold, place = world()
+    learned = others(actual, fold)
+    for neighbours in (1, 5):
+        before = nearest_scores(actual, fold, place, neighbours)
+        after = nearest_scores(actual, fold, place, neighbours, learned)
+        pd.testing.assert_series_equal(before, after, check_exact=True)
+    pd.testing.assert_series_equal(constant(actual, fold), constant(actual, fold, learned))
+
+
+def test_an_area_that_the_network_did_not_learn_from_is_nobodys_neighbour():
+    # Place tells all, but what lies within 1 km of a tested area was left out.
+    _, fold, place = world(n=1500)
+    actual = pd.qcut(place["x"], 10, labels=False).add(1).astype("Int64")
+    distance = (place["x"].to_numpy()[:, None] - place["x"].to_numpy()).__abs__()
+    tested = (fold == 1).to_numpy() & (place["x"] < 500).to_numpy()
+    far = (distance[:, tested] > 1000).all(axis=1)
+    learned = pd.DataFrame({"fold": 1, "area": actual.index[far], "decile": actual[far]})
+    score = nearest_scores(actual[tested], fold[tested], place, 1, learned)
+    assert score.min() == actual[far].min() > actual[tested].max()
+
+
+def test_areas_that_are_never_tested_are_learned_from():
+    actual = pd.Series([5, 1], list("ab"), dtype="Int64")
+    fold = pd.Series([1, 1], list("ab"))
+    place = pd.DataFrame({"x": [0.0, 10, 1, 9], "y": 0.0}, list("abcd"))
+    learned = pd.DataFrame({"fold": 1, "area": ["c", "d"], "decile": [4, 8]})
+    assert nearest_scores(actual, fold, place, 1, learned).tolist() == [4, 8]
+    assert constant(actual, fold, learned).tolist() == [4, 4]
+    assert constant(actual, fold, learned.assign(fold=2)).isna().all()
+
+
 def test_with_one_fold_there_is_nothing_to_learn_from():
     actual, fold, place = world(folds=1)
     assert constant(actual, fold).isna().all()

@@ -314,6 +314,17 @@ def test_newport_gives_7928_postcodes_in_85_areas(shared_data: Path, tmp_path: P
     assert store.done.sum() == 7_928
     areas = where.set_index("location_id")["LSOA11CD"]
     assert areas[store.location_ids[store.done]].nunique() == 85
-    # The numeric `road` was taken, not the street's name: shares add up.
-    np.testing.assert_allclose(store.features[store.done].sum(axis=2), 1, atol=1e-3)
+    # The numeric `road` was taken, not the street's name: shares, whose roots these are, add up.
+    np.testing.assert_allclose((store.features[store.done] ** 2).sum(axis=2), 1, atol=1e-3)
     assert len(skips) == 10_570 - 7_928
+
+
+def test_square_roots_are_taken_where_asked_and_of_a_negative_are_refused(tmp_path: Path) -> None:
+    how = by_key(written(tmp_path, KEYED), transform="sqrt")
+    store, _ = joined(how, ids("X", "007"), tmp_path)
+    expected = np.sqrt(np.array([[[1, 2], [3, 4]], [[5, 6], [7, 8]]], np.float32))
+    np.testing.assert_array_equal(store.features, expected)
+    assert json.loads(store.attributes["transform"])["transform"] == "sqrt"
+    negative = by_key(written(tmp_path, KEYED.replace("a,1,2", "a,1,-2")), transform="sqrt")
+    with pytest.raises(InputError, match="row 3, column 'g': -2 is negative"):
+        joined(negative, ids("X"), tmp_path)

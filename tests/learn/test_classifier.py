@@ -226,7 +226,7 @@ def test_features_that_are_no_numbers_are_named(
         ({"validation": 1.5}, {}, "validation=1.5 is no share"),
         ({"epochs": 0}, {}, "epochs=0 cannot be used: .*greater than or equal to 1"),
         ({"network": "resnet"}, {}, "network='resnet' cannot be used"),
-        ({"head": "binomal"}, {}, "did you mean 'binomial'"),
+        ({"head": "binomal"}, {}, "head='binomal' cannot be used"),
         ({"device": "abacus"}, {}, "device='abacus' cannot be used"),
     ],
 )

@@ -269,7 +269,7 @@ def test_what_does_not_fit_is_refused(world: Any, tmp_path: Path) -> None:
     refused("has no view at all", present=world.present & (np.arange(n) != 3)[:, None])
     halves = np.arange(0, n, 2), np.arange(1, n, 4), np.arange(3, n, 4)
     refused("in two parts of fold-1", splits=[Split("fold-1", 1, *halves)])
-    refused("not one of 1 to 10", deciles=world.deciles + 1)
+    refused("none of the classes 1 to 10", deciles=world.deciles + 1)
     splits = splits_of(world)
     refused("does not fit the others", splits=splits, areas=world.areas[1:])
     nothing = world.deciles.copy()

@@ -126,8 +126,9 @@ def test_batch_norm_of_the_papers_network_equals_numpy_in_float64() -> None:
         np.testing.assert_allclose(network(x)[:, 0], y @ weight + bias, atol=1e-5, rtol=1e-4)
 
 
-def test_joined_networks_say_the_mean_of_what_each_says_alone() -> None:
-    alone = [shaken(Network(8, [seed, seed + 1], "shared")) for seed in (1, 11, 21)]
+@pytest.mark.parametrize("variant", ["shared", "port-2020", "paper-2019"])
+def test_joined_networks_say_the_mean_of_what_each_says_alone(variant: str) -> None:
+    alone = [shaken(Network(8, [seed, seed + 1], variant)) for seed in (1, 11, 21)]
     for network, factor in zip(alone, (1.0, 0.5, 2.0), strict=True):
         network.score.weight.data *= factor
     x = normal(5, 3, 8)
@@ -136,11 +137,11 @@ def test_joined_networks_say_the_mean_of_what_each_says_alone() -> None:
         joined = Network.joined(alone)
         torch.testing.assert_close(joined(x), each.mean(0))
         assert each.std(0).min() > 1e-3
-        rest = Network(8, [1, 2], "shared", members=3)
+        rest = Network(8, [1, 2], variant, members=3)
         rest.load_state_dict(joined.state_dict())
         torch.testing.assert_close(rest.eval()(x), joined(x))
     for e in range(3):
-        for m in range(2):
+        for m in range(2 if variant == "shared" else 0):
             said = by_hand(joined, x.numpy(), e * 2 + m, e)
             np.testing.assert_allclose(each[e, :, m, 0], said, atol=1e-5, rtol=1e-5)
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from streetgauge.errors import InputError
-from streetgauge.learn.reading import GIB, Reader, Standardisation, batches
+from streetgauge.learn.reading import GIB, Reader, Standardisation, batches, forget_pages
 
 CPU = torch.device("cpu")
 
@@ -67,6 +67,14 @@ def test_an_epoch_has_every_row_once_and_its_own_features(stored: Any, windows: 
     assert not np.array_equal(*seen)
     again = reader.epoch(rows, 10, np.random.default_rng(0))
     np.testing.assert_array_equal(np.concatenate([b.rows for b in again]), seen[0])
+
+
+def test_letting_go_of_pages_loses_no_change_of_the_users(tmp_path: Path) -> None:
+    np.save(tmp_path / "features.npy", np.zeros((1000, 2, 8), np.float32))
+    features = np.load(tmp_path / "features.npy", mmap_mode="c")
+    features[:] = 7  # in memory only
+    forget_pages(features[3:])
+    assert (features == 7).all()
 
 
 def test_windows_hold_no_more_than_the_memory_allows(

@@ -49,6 +49,14 @@ def test_nothing_is_learned_from_at_share_0(world: Any) -> None:
     assert take_share(split, world.areas, world.deciles, 1, 1) is split
 
 
+def test_a_share_of_a_share_forgets_nothing_that_was_left_out(world: Any) -> None:
+    split = make_splits(FoldSettings(train_size=0.5), world.areas, world.deciles, seed=1)[0]
+    part = take_share(split, world.areas, world.deciles, 0.5, 1)
+    assert 0 < len(part.training) < len(split.training)
+    rows = [part.training, part.validation, part.test, *part.left_out.values()]
+    np.testing.assert_array_equal(np.sort(np.concatenate(rows)), np.arange(len(world.ids)))
+
+
 def test_the_areas_are_those_of_train_size(world: Any) -> None:
     split = make_splits(FoldSettings(), world.areas, world.deciles, seed=1)[2]
     same = make_splits(FoldSettings(train_size=0.2), world.areas, world.deciles, seed=1)[2]

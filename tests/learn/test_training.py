@@ -42,6 +42,7 @@ def train(
     start: Any = None,
     scale: Any = None,
     on_epoch: Any = None,
+    stopping: bool = True,
     **changes: Any,
 ) -> tuple[TrainedNetwork, list[EpochFigures], np.ndarray]:
     target = world.deciles[:, outcomes or [0, 1]].astype(np.float32)
@@ -61,7 +62,7 @@ def train(
     trained = train_network(
         Samples(world.features, world.present, target, balanced_weights(target, training)),
         training,
-        validation,
+        validation if stopping else validation[:0],
         settings,
         seed=1,
         network_seeds=[10 + m for m in outcomes or [0, 1]],
@@ -143,6 +144,26 @@ def test_a_shared_network_is_kept_whole_at_the_least_mean_loss(make_world: Any) 
     assert same_weights(trained, stopped)
 
 
+def test_with_nothing_to_stop_it_training_goes_on_to_its_end_and_keeps_the_last_weights(
+    make_world: Any,
+) -> None:
+    world = make_world()
+    stopped, _, held = train(world, epochs=3, patience=9, learning_rate=1e-4)
+    assert stopped.best_epoch.tolist() == [3, 3]  # each epoch was better
+    slow = {"epochs": 3, "patience": 1, "learning_rate": 1e-4, "stopping": False}
+    blind, figures, _ = train(world, **slow)
+    assert same_weights(stopped, blind)
+    assert [each.epoch for each in figures] == [1, 2, 3]
+    assert np.isnan(figures[-1].validation_loss).all()
+    world.deciles[held] = 11 - world.deciles[held]  # of no account, even where all gets worse
+    assert same_weights(train(world, **slow)[0], blind)
+    tuned, _, _ = train(world, epochs=2, stopping=False, start=blind.network)
+    assert tuned.best_epoch.tolist() == [2, 2]
+    assert not same_weights(tuned, blind)
+    with pytest.raises(InputError, match="diverge"):
+        train(world, epochs=2, learning_rate=1e30, stopping=False)
+
+
 def test_an_outcome_that_has_stopped_stays_stopped() -> None:
     network = Network(2, [0, 1])
     best = Best(network, patience=2)
@@ -205,6 +226,7 @@ def test_bfloat16_and_float32_learn_nearly_the_same(make_world: Any) -> None:
         {"network": "paper-2019"},
         {"network": "shared", "dropout": 0.4, "schedule": "plateau"},
         {"network": "shared", "components": 5, "head": "clm", "schedule": "cosine"},
+        {"network": "shared", "stopping": False},
     ],
 )
 def test_a_training_that_was_killed_goes_on_bit_for_bit(

@@ -20,7 +20,7 @@ WORLD = pd.DataFrame(
         "code": [f"A{n:02d}" for n in range(30)],
         "name": [f"Café {n}" for n in range(30)],
         "score": np.arange(30) / 7,
-        "tenth": np.arange(30) // 3 + 1,
+        "tenth": 10 - np.arange(30) // 3,
     }
 )
 
@@ -133,3 +133,15 @@ def test_a_published_decile_that_is_none_is_refused(wrong: str, tmp_path: Path) 
     path.write_text(f"code,score,tenth\nA01,1,{wrong}\n")
     with pytest.raises(InputError, match=f"row 2, column 'tenth': {wrong} is no decile"):
         read_outcome("o", table(path))
+
+
+@pytest.mark.parametrize("value", ["score", "tenth"])
+def test_published_deciles_that_run_against_the_direction_are_refused(
+    value: str, tmp_path: Path
+) -> None:
+    path = write(WORLD.assign(tenth=np.arange(30) // 3 + 1), tmp_path / "t.csv")
+    with pytest.raises(InputError, match=r"column 'tenth': decile 1 stands beside the lowest valu"):
+        read_outcome("o", table(path, value=value))
+    assert read_outcome("o", table(path, direction="higher-is-better")).published is not None
+    with pytest.raises(InputError, match="decile 1 stands beside the highest values of 'score'"):
+        read_outcome("o", table(write(WORLD, path), direction="higher-is-better"))

@@ -74,7 +74,7 @@ def test_deciles_are_cut_within_the_study_and_not_over_the_whole_file(tmp_path: 
 
 
 def test_published_deciles_are_taken_as_they_are(tmp_path: Path) -> None:
-    settings = {"o": outcome(tmp_path / "a.csv", -np.arange(20.0), deciles="published")}
+    settings = {"o": outcome(tmp_path / "a.csv", np.roll(np.arange(20.0), 3), deciles="published")}
     frame, metadata, skips = build_outcomes(settings, AREAS)
     assert frame["o_decile"].tolist() == (1 + np.arange(20) // 2).tolist()
     assert metadata["o"]["deciles"] == "published"

@@ -128,7 +128,8 @@ def test_every_english_domain_is_recognised_among_the_subdomains_in_every_releas
         assert ranks.published is not None
         assert ranks.published.to_dict() == {"E01000001": 1, "E01000002": 2}
         assert ranks.provenance["index"] == release
-        assert ranks.provenance["vintage"] == f"LSOA {RELEASES[release][0]}"
+        assert ranks.provenance["vintage"] == release[-4:]
+        assert ranks.provenance["areas"] == f"LSOA {RELEASES[release][0]}"
         scores = read_outcome("o", settings(tmp_path / name, domain, statistic="score"))
         expected = {f"E0100000{i}": number(n, i) / 1000 for i in (1, 2)}
         assert scores.values.to_dict() == pytest.approx(expected)
@@ -244,7 +245,8 @@ def test_every_domain_of_northern_ireland_is_recognised_past_its_line_breaks(
     outcome = read_outcome("o", settings(tmp_path / "nimdm.xlsx", domain))
     assert outcome.values.to_dict() == {"95AA01S1": 100 * n + 1, "95AA01S2": 100 * n + 2}
     assert outcome.published is None
-    assert outcome.provenance["vintage"] == "SOA 2001"
+    assert outcome.provenance["vintage"] == "2017"
+    assert outcome.provenance["areas"] == "SOA 2001"
 
 
 def test_the_same_short_headers_are_welsh_over_welsh_codes(tmp_path: Path) -> None:

@@ -102,3 +102,18 @@ def test_a_negative_income_is_refused(tmp_path: Path) -> None:
     path.write_text(HEADER + "E01,A,1,-5,3\n")
     with pytest.raises(InputError, match="row 2, column 'Mean 2012/13': -5 is no income"):
         read_outcome("i", income(path))
+
+
+@pytest.mark.parametrize("sheets", [["Ward", "LSOA"], ["LSOA", "Ward"]])
+def test_of_a_workbook_with_a_sheet_for_every_kind_of_area_the_study_s_is_read(
+    sheets: list[str], tmp_path: Path
+) -> None:
+    codes = {"Ward": ["E05000001", "E05000002"], "LSOA": ["E01000001", "E01000002"]}
+    path = tmp_path / "income.xlsx"
+    with pd.ExcelWriter(path) as book:
+        for sheet in sheets:
+            frame = pd.DataFrame({"Code": codes[sheet], "Mean 2012/13": [1, 2]})
+            frame.to_excel(book, sheet_name=sheet, index=False)
+    for kind in sheets:
+        outcome = read_outcome("i", income(path), areas=codes[kind])
+        assert outcome.values.to_dict() == dict(zip(codes[kind], [1.0, 2.0], strict=True))

@@ -5,7 +5,9 @@ from __future__ import annotations
 import pandas as pd
 import pytest
 
+from streetgauge.areas import describe_scheme
 from streetgauge.report import _words as words
+from streetgauge.settings import FoldSettings
 
 
 def account(low=0.5, high=0.9, value=0.7, n=500, over="nearest-areas", **more):
@@ -27,7 +29,8 @@ def account(low=0.5, high=0.9, value=0.7, n=500, over="nearest-areas", **more):
     }
 
 
-METRICS = {"classes": 10, "folds": 5, "neighbours": 5, "scheme": "areas"}
+SCHEME = describe_scheme(FoldSettings(), 5)
+METRICS = {"classes": 10, "folds": 5, "neighbours": 5, "scheme": SCHEME}
 LABELS = {"a": "Apples", "b": "Berries"}
 
 
@@ -98,7 +101,7 @@ def caveats(*arguments, **more):
 def test_random_area_folds_always_carry_their_caveat():
     text = caveats({"a": account()})
     assert "flatters every method" in text
-    assert "(5 folds)" in text
+    assert "Areas held out at random in 5 folds, so most of an area's neighbours" in text
     for other in ("few areas", "no prediction", "simulated", "locations", "left out"):
         assert other not in text
 

@@ -9,18 +9,23 @@ from streetgauge.areas.geography import (
     write_geopackage,
 )
 from streetgauge.areas.metrics import METRICS, confusion_matrix, measure
+from streetgauge.areas.scheme import class_counts, describe_scheme, learned_areas, torn_areas
 from streetgauge.classes import equal_count
 
 __all__ = [
     "METRICS",
     "aggregate",
     "area_coordinates",
+    "class_counts",
     "confusion_matrix",
+    "describe_scheme",
     "equal_count",
     "evaluate",
     "intervals",
+    "learned_areas",
     "location_coordinates",
     "measure",
     "metric_crs",
+    "torn_areas",
     "write_geopackage",
 ]

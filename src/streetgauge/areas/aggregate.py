@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -22,6 +22,7 @@ def aggregate(
     rule: str = "mean-score",
     classes: int = 10,
     counts: Mapping[str, Sequence[int]] | None = None,
+    torn: Collection[str] = (),
 ) -> pd.DataFrame:
     """Give every area the decile of the mean score of its locations.
 
@@ -43,22 +44,28 @@ def aggregate(
     counts : mapping of outcome to sequence of int, optional
         How many of the study's areas are in each actual class, 1 to ``classes``; outcomes that are
         not in it are cut into equal counts.
+    torn : collection of str, optional
+        Areas that were not held out as a whole, in splits that are made to leak: their fold is 0.
 
     Returns
     -------
     DataFrame
         One row an area and outcome, sorted by both: ``area``, ``outcome``, ``fold`` (the fold that
-        the area was held out in), ``n_locations``, ``score`` (float), ``decile`` (Int64, 1 to
-        ``classes``), ``actual_decile`` (Int64, missing where the area has none).
+        the area was held out in, 0 if it is torn), ``n_locations``, ``score`` (float), ``decile``
+        (Int64, 1 to ``classes``), ``actual_decile`` (Int64, missing where the area has none).
 
     Raises
     ------
     InputError
         If the rule is not known, a key or a score is missing, a location is twice under one
-        outcome, or an area has locations in two folds or with two actual deciles.
+        outcome, or an area has locations in two folds without being torn, or with two actual
+        deciles.
     """
     if rule not in RULES:
         raise InputError("evaluation.rule", f"{rule!r} is not known", f"use one of {RULES}")
+    if torn:
+        whole = ~predictions["area"].isin(list(torn))
+        predictions = predictions.assign(fold=predictions["fold"].where(whole, 0))
     _refuse_unusable(predictions)
     # A fixed order of summation: float sums depend on it.
     ordered = predictions.sort_values(["outcome", "area", "location_id"], kind="stable")
@@ -97,7 +104,8 @@ def intervals(areas: pd.DataFrame, coverage: float = 0.9, classes: int = 10) -> 
     deciles helped to train the networks behind the others, as always in cross-conformal
     prediction). With n such areas that is the ceil((n + 1) coverage)-th smallest error; where
     this is more than n (too few areas with an actual decile, or one fold only) the interval is
-    everything, 1 to ``classes``.
+    everything, 1 to ``classes``. Areas that were not held out as a whole (fold 0) say nothing of
+    how large errors are: they lend none to others, and their own interval is everything.
 
     Parameters
     ----------
@@ -117,8 +125,8 @@ def intervals(areas: pd.DataFrame, coverage: float = 0.9, classes: int = 10) -> 
     radius = pd.Series(classes - 1, index=areas.index, dtype="int64")
     error = (areas["decile"] - areas["actual_decile"]).abs()
     for _, rows in areas.groupby("outcome"):
-        for fold, held_out in rows.groupby("fold"):
-            others = error.loc[rows.index[rows["fold"] != fold]].dropna()
+        for fold, held_out in rows[rows["fold"] != 0].groupby("fold"):
+            others = error.loc[rows.index[~rows["fold"].isin([0, fold])]].dropna()
             radius.loc[held_out.index] = _conformal(others.to_numpy(int), coverage, classes)
     low = (areas["decile"] - radius).clip(lower=1).astype("Int64")
     high = (areas["decile"] + radius).clip(upper=classes).astype("Int64")

@@ -20,8 +20,9 @@ from streetgauge.areas.metrics import (
     redraw,
     to_json,
 )
+from streetgauge.areas.scheme import describe_scheme
 from streetgauge.errors import InputError, closest
-from streetgauge.settings import EvaluationSettings
+from streetgauge.settings import EvaluationSettings, FoldSettings
 
 __all__ = ["evaluate"]
 
@@ -41,6 +42,8 @@ def evaluate(
     oracle: pd.DataFrame | None = None,
     predictions: pd.DataFrame | None = None,
     study_areas: Collection[str] | None = None,
+    learned: pd.DataFrame | None = None,
+    scheme: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Compare predicted with actual deciles, and with what needs no picture.
 
@@ -69,24 +72,33 @@ def evaluate(
         The locations' predictions that ``areas`` were made from.
     study_areas : collection of str, optional
         All areas of the study, to count those without a prediction.
+    learned : DataFrame, optional
+        From `learned_areas`: the areas that the network of each fold could learn from, which are
+        then all that the baselines know. Without it, those of the other folds.
+    scheme : mapping, optional
+        From `describe_scheme`; folds of areas at random if not given.
 
     Returns
     -------
     dict
-        JSON-clean: what is not defined is None. Under ``outcomes`` for each outcome: ``n_areas``
+        JSON-clean: what is not defined is None. ``scheme`` says how areas were held out,
+        ``areas_tested`` how many. Under ``outcomes``, for each that was tested: ``n_areas``
         (with a prediction and an actual decile: what is measured), ``n_areas_without_actual``,
-        ``n_areas_without_prediction`` (None if the study's areas are not given), ``n_locations``,
+        ``n_areas_without_prediction`` (None if the study's areas are not given), of these
+        ``n_areas_learned_only`` (learned from and never tested), ``n_locations``,
         ``confusion`` (rows actual, columns predicted), ``metrics`` (each ``value``, ``low``,
         ``high``), ``baselines`` (plain values), ``pictures_add`` (positive = pictures are better;
         each metric over the baseline that is best at it), ``spearman_within_folds`` (much above
         ``spearman``: the folds' networks are not on one scale), ``interval_coverage``, ``oracle``.
+        Where areas were not held out as a whole there is no baseline: one that knew what the
+        networks knew would know the area's own decile.
 
     Raises
     ------
     InputError
         If the oracle lacks ``location_id``, has a location twice, or knows no outcome.
     """
-    if oracle is not None:
+    if oracle is not None and len(areas):
         _refuse_unusable(oracle, predictions, areas)
     outcomes = {}
     for name, frame in areas.groupby("outcome", sort=True):
@@ -94,18 +106,24 @@ def evaluate(
         rng = np.random.default_rng([seed, zlib.crc32(str(name).encode())])
         frame = frame.set_index("area").sort_index()
         sizes = None if counts is None else counts.get(str(name))
-        account = _Account(frame, coordinates, settings, classes, sizes, rng).account()
-        missing = None if study_areas is None else len(set(study_areas) - set(frame.index))
-        account["n_areas_without_prediction"] = missing
+        known = None if learned is None else learned[learned["outcome"] == name]
+        account = _Account(frame, coordinates, settings, classes, sizes, rng, known).account()
+        missing = None if study_areas is None else set(study_areas) - set(frame.index)
+        account["n_areas_without_prediction"] = None if missing is None else len(missing)
+        told = set() if learned is None else set(learned["area"])
+        account["n_areas_learned_only"] = len(told - set(frame.index))
         if oracle is not None and predictions is not None and name in oracle.columns:
             best = _oracle_areas(str(name), oracle, predictions, settings.rule, classes, sizes)
             account["oracle"] = _oracle_account(frame, best, account, settings, classes, rng)
         outcomes[str(name)] = account
+    tested = areas.loc[areas["fold"] > 0, "fold"] if predictions is None else predictions["fold"]
+    folds = int(tested.nunique())
     return {
         "format_version": FORMAT_VERSION,
         "classes": classes,
-        "folds": int(areas["fold"].nunique()),
-        "scheme": "areas",
+        "folds": folds,
+        "scheme": dict(scheme or describe_scheme(FoldSettings(k=max(folds, 2)), folds)),
+        "areas_tested": int(areas["area"].nunique()),
         "rule": settings.rule,
         "coverage": settings.coverage,
         "draws": settings.draws,
@@ -125,7 +143,9 @@ class _Account:
         classes: int,
         sizes: Sequence[int] | None,
         rng: np.random.Generator,
+        learned: pd.DataFrame | None,
     ) -> None:
+        self.learned = learned
         self.settings, self.classes, self.sizes = settings, classes, sizes
         self.frame = frame
         self.known = frame["actual_decile"].notna()
@@ -166,12 +186,13 @@ class _Account:
         return deciles[self.known].to_numpy(np.int64)
 
     def _baselines(self, coordinates: pd.DataFrame | None) -> dict[str, npt.NDArray[np.int64]]:
-        actual, fold = self.frame["actual_decile"], self.frame["fold"]
-        guesses = {"constant": baselines.constant(actual, fold)}
+        actual, fold, learned = self.frame["actual_decile"], self.frame["fold"], self.learned
+        if (fold == 0).any():  # the networks knew areas that they were tested on
+            return {}
+        guesses = {"constant": baselines.constant(actual, fold, learned)}
         if coordinates is not None:
-            guesses["nearest-areas"] = baselines.nearest_areas(
-                actual, fold, coordinates, self.settings.neighbours, self.classes, self.sizes
-            )
+            own = (self.settings.neighbours, self.classes, self.sizes, learned)
+            guesses["nearest-areas"] = baselines.nearest_areas(actual, fold, coordinates, *own)
         # With a fold that leaves nothing to train on, a baseline has no say on the same areas.
         return {
             name: self._known(guess)
@@ -211,7 +232,7 @@ class _Account:
     def _within_folds(self) -> float | None:
         """Mean of the folds' own rho, by areas: free of how far the networks agree on a scale."""
         fold = self.frame.loc[self.known, "fold"].to_numpy()
-        parts = [fold == part for part in np.unique(fold)]
+        parts = [fold == part for part in np.unique(fold) if part != 0]
         deciles = self.methods[PICTURES]
         tables = [confusion_matrix(self.actual[p], deciles[p], self.classes) for p in parts]
         if not tables:

@@ -81,6 +81,8 @@ def read_columns(settings: TableFeatures) -> Columns:
     points = _stacked([columns[name] for name in degrees], n, np.dtype(np.float64))
     with np.errstate(over="ignore"):  # beyond float32: infinite, hence reported as incomplete
         features = _stacked([columns[name] for name in settings.columns], n, np.dtype(np.float32))
+    if settings.transform == "sqrt":
+        features = _roots(settings, features)
     _check_degrees(settings, points)
     complete = np.isfinite(points).all(axis=1) & np.isfinite(features).all(axis=1)
     for values in texts.values():
@@ -94,6 +96,19 @@ def read_columns(settings: TableFeatures) -> Columns:
         features,
         complete,
     )
+
+
+def _roots(settings: TableFeatures, features: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """Take square roots; rows are counted from 1."""
+    if (features < 0).any():
+        row, column = (int(i[0]) for i in np.nonzero(features < 0))
+        raise InputError(
+            f"{settings.file}: row {row + 1}, column {settings.columns[column]!r}",
+            f"{features[row, column]:g} is negative and has no square root",
+            'mend it, or remove transform = "sqrt"',
+        )
+    roots: npt.NDArray[Any] = np.sqrt(features)
+    return roots
 
 
 def _stacked(columns: list[Any], n: int, kind: np.dtype[Any]) -> npt.NDArray[Any]:

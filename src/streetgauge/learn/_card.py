@@ -39,9 +39,9 @@ def write_card(bundle: Bundle) -> str:
         _what(bundle),
         "## How it was trained\n\n" + _how(bundle),
     ]
-    if bundle.metrics:
+    if bundle.metrics and bundle.metrics.get("outcomes"):
         parts.append("## How good it is\n\n" + _test(bundle, bundle.metrics))
-    if bundle.training:
+    if bundle.training and bundle.training.validation_areas:
         parts.append("## Figures on the validation part\n\n" + _figures(bundle, bundle.training))
     parts += ["## Use\n\n" + _use(bundle), "## Limits\n\n" + _limits()]
     parts.append("## Sources\n\n" + _sources(bundle))
@@ -117,8 +117,18 @@ def _how(bundle: Bundle) -> str:
     part = (
         "all areas"
         if bundle.name == "all"
+        else "areas of which none was tested"
+        if bundle.name == "train"
         else f"all areas but those of {bundle.name}, which were held out for testing"
     )
+    apart, length = (
+        f"Another {training.validation_areas:,} areas ({training.validation_locations:,} "
+        "locations) were not learnt from; they said when to stop and how far to spread the scores.",
+        f"at most {settings.epochs} epochs, patience {settings.patience}",
+    )
+    if not training.validation_areas:
+        apart = "Nothing was set apart to say when to stop or how far to spread the scores."
+        length = f"{settings.epochs} epochs"
     begun = (
         f"It did not start from nothing, but from the model of {_start(bundle)} "
         f"(tuned: {settings.tune}).\n\n"
@@ -127,12 +137,10 @@ def _how(bundle: Bundle) -> str:
     )
     return (
         f"Trained on {part}: {training.training_locations:,} locations in "
-        f"{training.training_areas:,} areas. Another {training.validation_areas:,} areas "
-        f"({training.validation_locations:,} locations) were not learnt from; they said when to "
-        f"stop and how far to spread the scores.\n\n{begun}"
+        f"{training.training_areas:,} areas. {apart}\n\n{begun}"
         f"Network `{settings.network}` ({paper}), head `{settings.head}`; Adam, learning rate "
-        f"{settings.learning_rate:g}, batches of {settings.batch}, at most {settings.epochs} "
-        f"epochs, patience {settings.patience}; classes weighted to count the same; seed "
+        f"{settings.learning_rate:g}, batches of {settings.batch}, {length}; classes weighted to "
+        "count the same; seed "
         f"{bundle.seed}; streetgauge {bundle.code_version}."
     )
 
@@ -142,7 +150,14 @@ def _start(bundle: Bundle) -> str:
 
 
 def _test(bundle: Bundle, metrics: Mapping[str, Any]) -> str:
-    coverage = metrics.get("coverage")
+    coverage, scheme = metrics.get("coverage"), metrics.get("scheme")
+    said = scheme if isinstance(scheme, Mapping) else {}
+    how = f" ({said['in_words']})" if said.get("in_words") else ""
+    who = said.get("caution") or (
+        "Every area was predicted by a network that had not seen it, trained like this one on the "
+        "rest"
+    )
+    who = f"{who.rstrip('.')}{how}."
     rows = []
     for outcome, label in zip(bundle.outcomes, _labels(bundle), strict=True):
         about = metrics.get("outcomes", {}).get(outcome)
@@ -161,10 +176,9 @@ def _test(bundle: Bundle, metrics: Mapping[str, Any]) -> str:
             f"| {label} | {about['n_areas']:,} | {_interval(values.get('mae'))} | "
             f"{_interval(values.get('spearman'))} | {without} | {add} |"
         )
-    intervals = f" with {coverage:.0%} intervals" if coverage else ""
+    intervals = f" Intervals are {coverage:.0%} ones." if coverage else ""
     return (
-        "Every area was predicted by a network that had not seen it, trained like this one on the "
-        f"rest{intervals}. Beside it is the best guess that needs no picture, and how much less "
+        f"{who}{intervals} Beside it is the best guess that needs no picture, and how much less "
         "error the pictures make than it.\n\n"
         "| outcome | areas | mean absolute error | rank correlation | without pictures | pictures "
         "add |\n| --- | --- | --- | --- | --- | --- |\n" + "\n".join(rows)

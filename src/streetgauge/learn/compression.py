@@ -17,7 +17,7 @@ from streetgauge.learn.reading import Reader, Rows
 
 __all__ = ["composed", "principal_components"]
 
-SAMPLE = 8192  # locations whose views say which directions matter
+SAMPLE = 2048  # locations whose views say which directions matter
 OVERSAMPLING = 16
 
 

@@ -21,6 +21,7 @@ from streetgauge.files import digest, write_text
 from streetgauge.learn._seeds import derive_seed
 from streetgauge.learn.bundle import DESCRIPTION, Bundle
 from streetgauge.learn.checkpoint import Checkpoint
+from streetgauge.learn.heads import check_labels
 from streetgauge.learn.model import Model, fit_model
 from streetgauge.learn.splits import Split
 from streetgauge.learn.training import EpochFigures
@@ -129,13 +130,14 @@ def cross_validate(
     DataFrame
         One row per outcome and tested location, sorted by them: ``location_id, area,
         fold (int64), outcome, score (float64), decile (int64), actual_decile (Int64),
-        p1.. (float32)``. Every row is predicted by the model that has not seen its area.
+        p1.. (float32)``. Every row is predicted by the model that has not seen its area (nor its
+        location, if the split does not keep areas whole). No row if nothing is tested.
 
     Raises
     ------
     InputError
         If rows do not fit each other, a location is there twice or without a view, a split has an
-        area in two parts, or an outcome lacks labels.
+        area in two parts though it keeps them whole, or an outcome lacks labels.
     """
     run = _Run(tuple(outcomes), settings, seed, directory, stamp, source or {}, classes, start)
     data, parts = _checked(features, present, deciles, areas, location_ids, rows, splits, run)
@@ -152,7 +154,8 @@ def cross_validate(
             _held_out(bundle.result(), split, data, run)
             for split, bundle in zip(parts, bundles, strict=True)
         ]
-        predictions = pd.concat([table for table in tables if len(table)])
+        # Of no row, too: a table without any still has its columns.
+        predictions = pd.concat([t for t in tables if len(t)] or [tables[0]])
     _gather_history(directory, [split.name for split in parts])
     shutil.rmtree(directory / CHECKPOINTS, ignore_errors=True)
     return predictions.sort_values(["outcome", "location_id"], ignore_index=True)
@@ -210,8 +213,6 @@ def _kept(directory: Path, stamp: str) -> Bundle | None:
 
 def _held_out(bundle: Bundle, split: Split, data: _Locations, run: _Run) -> pd.DataFrame:
     """Predict the rows that were held out, beside what is known of them."""
-    if not len(split.test):
-        return pd.DataFrame()
     rows = split.test
     said = bundle.predict(data.features, data.present, rows=rows, device=run.settings.device)
     frame = said.to_frame(data.ids[rows], run.outcomes)
@@ -318,9 +319,7 @@ def _checked(
     blind = np.flatnonzero(~there[place].any(axis=1))
     if len(blind):
         raise InputError(f"location '{ids[blind[0]]}'", "it has no view at all", "leave it out")
-    known = target[~np.isnan(target)]
-    if ((known < 1) | (known > run.classes) | (known % 1 != 0)).any():
-        raise InputError("deciles", f"a class is not one of 1 to {run.classes}")
+    check_labels(target, run.classes, run.outcomes)
     rank = np.empty(n, np.int64)
     rank[order] = np.arange(n)
 
@@ -351,7 +350,9 @@ def _checked(
 
 
 def _require_whole_areas(split: Split, areas: NDArray[Any]) -> None:
-    """Refuse a split that has an area in two of its parts."""
+    """Refuse a split that has an area in two of its parts, unless it is meant to."""
+    if not split.whole_areas:
+        return
     parts = [split.training, split.validation, split.test]
     held = [pd.unique(areas[part]) for part in parts]
     count = pd.Series(np.concatenate(held)).value_counts()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -238,7 +239,9 @@ def split_locations(
     if settings.file is not None:
         stored = _read(settings.file)
         if "part" in stored:
-            return read_splits(stored, ids, area)
+            if settings.unit != "location":
+                return read_splits(stored, ids, area)
+            return [replace(split, whole_areas=False) for split in read_splits(stored, ids)]
         fold = stored_folds(stored, ids)
 
     def column(name: str | None) -> NDArray[np.object_] | None:

@@ -20,6 +20,7 @@ from streetgauge.learn._seeds import derive_seed
 from streetgauge.learn.calibration import Scored, calibrate
 from streetgauge.learn.checkpoint import Checkpoint
 from streetgauge.learn.folds import area_folds
+from streetgauge.learn.heads import check_labels
 from streetgauge.learn.network import Network
 from streetgauge.learn.reading import Reader, Standardisation
 from streetgauge.learn.scoring import outputs_of, scores_of
@@ -68,7 +69,7 @@ class Predictions:
         flat = (
             self.probabilities.astype(np.float32)
             .swapaxes(0, 1)
-            .reshape(ids.size * len(outcomes), -1)
+            .reshape(ids.size * len(outcomes), self.probabilities.shape[2])
         )
         columns = {
             "location_id": np.tile(ids, len(outcomes)),
@@ -112,6 +113,9 @@ class Model:
         chosen = choose_device(device)
         if rows is None:
             rows = np.arange(len(features))
+        if not len(rows):
+            outcomes = len(self.calibration)
+            return Predictions(np.empty((0, outcomes)), np.empty((0, outcomes, self.classes)))
         reader = Reader(features, present, self.standardisation, chosen)
         outputs = outputs_of(self.network.to(chosen), reader, rows)
         h = scores_of(self.network, outputs)
@@ -144,7 +148,8 @@ class TrainingRecord:
     """On what a model was trained; lists have one entry per outcome.
 
     The validation figures are of the model as calibrated, on the areas that also said when to stop
-    and how to calibrate: they flatter, and are no estimate of how good the model is elsewhere.
+    and how to calibrate: they flatter, and are no estimate of how good the model is elsewhere. They
+    are None where there was no validation part.
     """
 
     training_locations: int
@@ -152,8 +157,8 @@ class TrainingRecord:
     validation_locations: int
     validation_areas: int
     best_epoch: list[int]
-    validation_loss: list[float]
-    validation_mae: list[float]
+    validation_loss: list[float | None]
+    validation_mae: list[float | None]
     precision: str = "float32"
 
     def pick(self, outcomes: Sequence[int]) -> Self:
@@ -197,7 +202,9 @@ def fit_model(
         Areas, which the split keeps whole.
     split : Split
         Its training and validation parts are looked at, in an order that does not depend on how
-        they are stored; its test part is not.
+        they are stored; its test part is not. Without a validation part one network is trained for
+        exactly ``settings.epochs`` epochs, and its scores are shifted but not stretched; several
+        set their own parts apart.
     outcomes : sequence of str, length M
         Names; each outcome's first weights follow from its name and the seed alone.
     settings : TrainSettings
@@ -225,11 +232,13 @@ def fit_model(
     Raises
     ------
     InputError
-        If an outcome has no label in the training or in the validation part.
+        If an outcome has no label in the training part, or in a validation part that is there.
     """
     target = np.asarray(target, np.float32)
+    check_labels(target, classes, outcomes)
     _require_labels(target, split.training, outcomes, "training")
-    _require_labels(target, split.validation, outcomes, "validation")
+    if len(split.validation):
+        _require_labels(target, split.validation, outcomes, "validation")
     start = start and start.absorbed()
     members = 1 if start else settings.members
     pool = np.concatenate([split.training, split.validation])
@@ -308,6 +317,8 @@ def _parts(
 
 def _scores(network: Network, reader: Reader, rows: Rows) -> Floats:
     """Scores [len(rows), M] before calibration."""
+    if not len(rows):
+        return np.empty((0, len(network.score.bias) // network.members))
     said = scores_of(network, outputs_of(network.to(reader.device), reader, rows))
     network.cpu()
     return said.astype(np.float64)
@@ -349,9 +360,13 @@ def _calibrated(
 
 def _figures(
     score: Floats, target: NDArray[np.float32], classes: int
-) -> tuple[list[float], list[float]]:
+) -> tuple[list[float | None], list[float | None]]:
     """Mean negative log-likelihood and mean absolute error of each outcome, not weighted."""
-    losses, errors = [], []
+    if not len(target):
+        nothing: list[float | None] = [None] * target.shape[1]
+        return nothing, nothing
+    losses: list[float | None] = []
+    errors: list[float | None] = []
     for h, truth in zip(score.T, target.T, strict=True):
         known = ~np.isnan(truth)
         probability = binomial.probabilities(h[known], classes)

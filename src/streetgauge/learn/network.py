@@ -15,7 +15,7 @@ shared         one for all no          one trunk for all outcomes: a city's outc
                                        it, for what needs no depth
 =============  ==========  ==========  =========================================================
 
-A shared network may have several members, each trained by itself on other areas; what they say is
+A network may have several members, each trained by itself on other areas; what they say is
 averaged.
 
 Parameters have the networks that they belong to as their first axis: ``tensor[m]`` is outcome m's,
@@ -182,7 +182,7 @@ class Network(nn.Module):
     classes : int
         K.
     members : int
-        E, of a shared network.
+        E.
     """
 
     def __init__(
@@ -199,7 +199,7 @@ class Network(nn.Module):
     ) -> None:
         super().__init__()
         self.shared = variant == "shared"
-        self.members = members if self.shared else 1
+        self.members = members
         own = [_generator(seed, e) for e in range(self.members) for seed in seeds]
         trunk = [_generator(seeds[0] ^ 1, e) for e in range(self.members)] if self.shared else own
         norm = variant == "paper-2019"
@@ -233,15 +233,14 @@ class Network(nn.Module):
 
     @classmethod
     def joined(cls, networks: Sequence[Self]) -> Self:
-        """Make one network of several shared ones: they become its members."""
+        """Make one network of several: they become its members."""
         whole = deepcopy(networks[0])
         whole.members = sum(network.members for network in networks)
         states = [network.state_dict() for network in networks]
-        for name, parameter in whole.named_parameters():
+        for name, tensor in whole.state_dict(keep_vars=True).items():
             same = [state[name] for state in states]
             # Heads with parameters, such as thresholds, have one set for all members: their mean.
-            together = torch.stack(same).mean(0) if name.startswith("head.") else torch.cat(same)
-            parameter.data = together
+            tensor.data = torch.stack(same).mean(0) if name.startswith("head.") else torch.cat(same)
         return whole
 
     def pick(self, outcomes: Sequence[int]) -> Self:
@@ -294,9 +293,10 @@ class Network(nn.Module):
         pooled = self._pooled(seen, features.shape[:2], present)
         # From here on it is little work, and worth full precision.
         with torch.autocast(features.device.type, enabled=False):
-            if self.members > 1:  # each member's outcomes look at its own trunk
-                pooled = pooled.repeat_interleave(len(self.score.bias) // self.members, 1)
-            outputs: Tensor = self.score(self.location(self.dropout(pooled.float())))
+            pooled = self.dropout(pooled.float())
+            # Each member's outcomes look at its own trunk, where they share one.
+            pooled = pooled.repeat_interleave(len(self.score.bias) // pooled.shape[1], 1)
+            outputs: Tensor = self.score(self.location(pooled))
             if self.direct is not None:
                 outputs = outputs + self.direct(_mean(features, present).unsqueeze(1))
         return outputs.view(len(features), self.members, -1, self.head.outputs).mean(1)

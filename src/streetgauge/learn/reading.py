@@ -8,6 +8,7 @@ that are shuffled together in memory.
 
 from __future__ import annotations
 
+import mmap
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -70,7 +71,6 @@ class Standardisation:
             own = len(seen) * variance.double().numpy()
             square = square + own + step**2 * (count * len(seen) / total)
             count = total
-        forget_pages(features)
         sd = np.sqrt(square / count)
         sd[sd <= 1e-6 * np.abs(mean) + 1e-30] = 1.0  # constant, but for rounding
         return cls(mean.astype(np.float32), sd.astype(np.float32))
@@ -144,7 +144,7 @@ class Reader:
 
     def epoch(self, rows: Rows, size: int, order: np.random.Generator) -> Iterator[Batch]:
         """Give every row once, in an order by chance, in batches of nearly equal size."""
-        windows = self._windows(rows)
+        windows = self.windows(rows)
         if windows == 1:
             for part in batches(rows, size, order):
                 yield self.batch(part)
@@ -161,7 +161,7 @@ class Reader:
         """Give the rows in their order, so many at a time."""
         for start in range(0, len(rows), size):
             yield self.batch(rows[start : start + size])
-        if self._windows(rows) > 1:
+        if self.windows(rows) > 1:
             forget_pages(self.source)
 
     def projected(self, rows: Rows, basis: Tensor) -> Reader:
@@ -179,7 +179,7 @@ class Reader:
                 start += len(part.rows)
         return Reader(held, self.present, None, self.device, self.dtype, self.memory, rows)
 
-    def _windows(self, rows: Rows) -> int:
+    def windows(self, rows: Rows) -> int:
         """In how many windows these rows fit the memory."""
         each = self.features[0].numel() * self.features.element_size()
         return int(np.ceil(max(len(rows), 1) * each / (self.memory * GIB))) or 1
@@ -212,10 +212,10 @@ def forget_pages(array: NDArray[Any]) -> None:
     kept: Any = array
     while kept is not None:
         mapped = getattr(kept, "_mmap", None)
-        if mapped is not None and hasattr(mapped, "madvise"):
-            import mmap
-
-            mapped.madvise(mmap.MADV_DONTNEED)
+        if mapped is not None:
+            # What a copy-on-write map was changed to is in its pages alone.
+            if getattr(kept, "mode", "c") == "r" and hasattr(mmap, "MADV_DONTNEED"):
+                mapped.madvise(mmap.MADV_DONTNEED)
             return
         kept = getattr(kept, "base", None)
 

@@ -13,47 +13,20 @@ from scipy.spatial import KDTree
 from streetgauge.errors import InputError, closest
 from streetgauge.learn._city import City, describe_city, mean_places
 from streetgauge.learn._seeds import derive_seed
+from streetgauge.learn._split import Rows, Split
 from streetgauge.learn.folds import (
     area_folds,
     deal_locations,
     deal_units,
-    nested_share,
     validation_part,
 )
+from streetgauge.learn.shares import take_share
 from streetgauge.settings import FoldSettings
 
 __all__ = ["Split", "make_splits"]
 
-Rows = NDArray[np.int64]
 Flags = NDArray[np.bool_]
 Floats = NDArray[np.float64]
-
-
-@dataclass(frozen=True)
-class Split:
-    """One training: rows of three parts that share no area.
-
-    Parameters
-    ----------
-    name : str
-        A plain name, for it becomes a directory: ``fold-1``.., ``all``, ``train``, ``test``.
-    fold : int
-        Number that predictions of `test` carry, 1..; 0 where there is no test part.
-    training, validation, test : array of int64
-        Positions in the arrays that the split was made from, sorted. Each may be empty.
-    left_out : mapping of str to array of int64
-        Rows in none of the three parts, by the reason for it.
-    label : str
-        What is tested, where it has a name: a district, say.
-    """
-
-    name: str
-    fold: int
-    training: Rows
-    validation: Rows
-    test: Rows
-    left_out: Mapping[str, Rows] = field(default_factory=dict)
-    label: str = ""
 
 
 def make_splits(
@@ -129,8 +102,13 @@ def make_splits(
     if settings.final and settings.scheme not in ("train-only", "test-only"):
         tests.append(_nothing(city, "all"))
     validation = validation and settings.scheme not in ("train-test", "test-only")
+    keys = city.area if settings.train_size_unit == "areas" else city.location
     splits = [
-        _split(test, settings, city, derive_seed(seed, test.name), validation) for test in tests
+        take_share(
+            _split(test, settings, city, derive_seed(seed, test.name), validation),
+            *(keys, city.deciles, settings.train_size, seed),
+        )
+        for test in tests
     ]
     labelled = ~np.isnan(city.deciles)
     for split in splits if city.outcomes else ():
@@ -171,12 +149,6 @@ def _split(test: _Test, settings: FoldSettings, city: City, seed: int, validatio
         stopping[pool] = _validation(pool, test, settings, city, derive_seed(seed, "validation"))
     elif settings.scheme != "test-only" and not pool.any():
         raise _too_few(0, test, settings, city)
-    if settings.train_size < 1:
-        kept = np.zeros(len(pool), np.bool_)
-        for name, rows in {"training": pool & ~stopping, "validation": stopping}.items():
-            kept[rows] = _share(rows, settings, city, derive_seed(seed, "share", name))
-        left_out[f"it is not in the {settings.train_size:.3g} that is learned from"] = pool & ~kept
-        pool, stopping = pool & kept, stopping & kept
     return Split(
         name=test.name,
         fold=test.fold,
@@ -185,6 +157,7 @@ def _split(test: _Test, settings: FoldSettings, city: City, seed: int, validatio
         test=np.flatnonzero(test.rows),
         left_out={why: np.flatnonzero(rows) for why, rows in left_out.items() if rows.any()},
         label=test.label,
+        whole_areas=settings.unit != "location",
     )
 
 
@@ -199,13 +172,6 @@ def _validation(rows: Flags, test: _Test, settings: FoldSettings, city: City, se
         part: Flags = deal_units(unit, area, deciles, shares, seed) == 0
         return part
     return validation_part(unit, deciles, settings.validation, seed)
-
-
-def _share(rows: Flags, settings: FoldSettings, city: City, seed: int) -> Flags:
-    if not rows.any():
-        return np.ones(0, np.bool_)
-    keys = city.area if settings.train_size_unit == "areas" else city.location
-    return nested_share(keys[rows], city.deciles[rows], settings.train_size, seed)
 
 
 def _within(metres: float, places: Floats, of: Floats) -> Flags:

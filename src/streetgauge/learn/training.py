@@ -12,13 +12,14 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 from scipy.stats import kendalltau
+from torch import Tensor
 
 from streetgauge.devices import choose_device, choose_precision
 from streetgauge.errors import InputError
 from streetgauge.learn.checkpoint import Checkpoint
 from streetgauge.learn.compression import composed, principal_components
 from streetgauge.learn.network import Network
-from streetgauge.learn.reading import Reader, Standardisation
+from streetgauge.learn.reading import Reader, Standardisation, forget_pages
 from streetgauge.learn.scoring import outputs_of, scores_of
 from streetgauge.settings import TrainSettings
 
@@ -27,6 +28,7 @@ __all__ = ["EpochFigures", "Samples", "TrainedNetwork", "balanced_weights", "tra
 Floats = NDArray[np.float32]
 Rows = NDArray[np.int64]
 
+USUAL_WIDTH = 1024.0
 FIGURES = ("train_loss", "validation_loss", "validation_mae", "validation_tau")
 
 
@@ -97,7 +99,8 @@ def train_network(
     samples : Samples
         N locations, of which only the named rows are looked at.
     training, validation : array of int64
-        Rows to learn from, and rows that only tell when to stop.
+        Rows to learn from, and rows that only tell when to stop. Without any of these every epoch
+        counts as better than the one before: all are gone through, and the last weights kept.
     settings : TrainSettings
         How.
     seed : int
@@ -130,6 +133,8 @@ def train_network(
     features, present, classes = samples.features, samples.present, samples.classes
     scale = scale or Standardisation.of(features, present, training)
     reader = Reader(features, present, scale, device, dtype, settings.memory)
+    if reader.windows(training) > 1:
+        forget_pages(features)
     basis = None
     if settings.components is not None and start is None:
         basis = principal_components(reader, training, settings.components, seed)
@@ -149,7 +154,8 @@ def train_network(
     state = _State(network, optimizer, best, order, noise, checkpoint or Checkpoint())
     for figures in state.taken_up():
         on_epoch(figures)
-    if start is not None and not state.epoch:  # no tuning may turn out to be the best
+    if start is not None and not state.epoch and len(validation):
+        # No tuning may turn out to be the best.
         outputs = outputs_of(network, reader, validation)
         best.update(network.cpu(), 0, _judge(network, outputs, samples, validation)[0])
         network.to(device)
@@ -180,11 +186,14 @@ def train_network(
             optimizer.step()
             batch_losses.append(losses.detach())
 
-        outputs = outputs_of(network, reader, validation)
-        loss, mae, tau = _judge(network, outputs, samples, validation)
-        network.to(device)
-        learning = best.update(network, epoch, loss)
         train_loss = torch.stack(batch_losses).mean(0).cpu().numpy()
+        if len(validation):
+            outputs = outputs_of(network, reader, validation)
+            loss, mae, tau = _judge(network, outputs, samples, validation)
+            learning = best.update(network.to(device), epoch, loss)
+        else:
+            loss = mae = tau = np.full_like(train_loss, np.nan)
+            learning = best.keep_last(network, epoch, train_loss)
         figures = EpochFigures(epoch, train_loss, loss, mae, tau, learning)
         on_epoch(figures)
         state.keep(figures)
@@ -192,7 +201,7 @@ def train_network(
     if not np.isfinite(best.loss).all():
         raise InputError(
             "train.learning_rate",
-            f"{settings.learning_rate:g} lets training diverge: no validation loss is a number",
+            f"{settings.learning_rate:g} lets training diverge: the loss is no number",
             "take a lower one",
         )
     network.load_state_dict(best.weights)
@@ -241,6 +250,13 @@ class Best:
             elif len(slices):
                 self.weights[name][slices] = tensor[slices]
         return epoch - self.epoch < self.patience
+
+    def keep_last(self, network: Network, epoch: int, loss: Floats) -> NDArray[np.bool_]:
+        """Keep the weights as they are now, for want of anything that tells better ones."""
+        self.weights = {name: x.detach().clone() for name, x in network.state_dict().items()}
+        self.loss, self.last = loss, epoch
+        self.epoch[:] = epoch
+        return np.ones(len(loss), np.bool_)
 
 
 @dataclass
@@ -340,19 +356,27 @@ def balanced_weights(target: Floats, rows: Rows, sample_weight: ArrayLike | None
 
 
 def _groups(network: Network, settings: TrainSettings) -> list[dict[str, Any]]:
-    """Parameters with the factor of their learning rate; those that do not move are left out."""
+    """Parameters by the factor of their learning rate; those that do not move are left out.
+
+    A step of Adam moves every weight as far, and so an output the more the more inputs it has. The
+    layers that look at features take steps of 1 / inputs beyond `USUAL_WIDTH` (the rule of maximal
+    update parametrisation, Yang et al. 2021): one learning rate then does for 20 and for 4,096.
+    """
     trunk = set(network.trunk())
-    moving = [(p, settings.tune == "scaled" and p in trunk) for p in network.parameters()]
-    if settings.tune == "head":
-        moving = [(p, False) for p in network.parameters() if p not in trunk]
-        for parameter in trunk:
+    looking = {network.views[0].dense.weight}
+    looking |= set() if network.direct is None else {network.direct.weight}
+    by_factor: dict[float, list[Tensor]] = {}
+    for parameter in network.parameters():
+        if settings.tune == "head" and parameter in trunk:
             parameter.requires_grad_(False)
-    fast = [p for p, slow in moving if not slow]
-    slow = [p for p, slow in moving if slow]
+            continue
+        factor = 0.1 if settings.tune == "scaled" and parameter in trunk else 1.0
+        if parameter in looking:
+            factor *= min(1.0, USUAL_WIDTH / parameter.shape[1])
+        by_factor.setdefault(factor, []).append(parameter)
     return [
         {"params": group, "factor": factor, "lr": settings.learning_rate * factor}
-        for group, factor in ((fast, 1.0), (slow, 0.1))
-        if group
+        for factor, group in by_factor.items()
     ]
 
 

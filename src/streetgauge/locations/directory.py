@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Hashable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import islice
@@ -173,8 +174,7 @@ class _Directory:
             start = 2  # the header is row 1
             names = list(dict.fromkeys(columns.values()))
             batches = scan_columns(self.path, names, member=member, codes=True)
-            while some := list(islice(batches, _AT_ONCE)):
-                block = pa.Table.from_batches(some)
+            for block in _read_ahead(batches):
                 found = found or block.num_rows > 0
                 own = {role: block[name] for role, name in columns.items()}
                 own["table"] = pa.array(np.full(block.num_rows, table, dtype=np.int16))
@@ -183,6 +183,19 @@ class _Directory:
                 yield pa.table(own)
         if not found:
             raise InputError(self.path, "the table has no rows", "fetch it again")
+
+
+def _read_ahead(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.Table]:
+    """Give some batches as one table while the next are read: reading and filtering overlap."""
+
+    def some() -> list[pa.RecordBatch]:
+        return list(islice(batches, _AT_ONCE))
+
+    with ThreadPoolExecutor(max_workers=1) as reader:
+        coming = reader.submit(some)
+        while ready := coming.result():
+            coming = reader.submit(some)
+            yield pa.Table.from_batches(ready)
 
 
 def _members(path: Path) -> tuple[str | None, ...]:

@@ -66,7 +66,7 @@ def read_outcome(
     if isinstance(settings, DeprivationOutcome):
         return read_deprivation(name, settings)
     if isinstance(settings, IncomeOutcome):
-        return read_income(name, settings)
+        return read_income(name, settings, areas)
     return read_table(name, settings, classes=classes)
 
 
@@ -145,11 +145,11 @@ def build_outcomes(
 
 def _refuse_strangers(outcome: Outcome, codes: pd.Index) -> None:
     if not outcome.values.index.isin(codes).any():
-        theirs = outcome.values.index[0] if len(outcome.values) else "nothing"
+        theirs = f"{outcome.values.index[0]!r}" if len(outcome.values) else "no area at all"
         raise InputError(
             f"outcome {outcome.name!r}",
             f"its file {outcome.provenance.get('file')} has none of the study's areas: "
-            f"it has {theirs!r}, the study {codes[0]!r}",
+            f"it has {theirs}, the study {codes[0]!r}",
             "use a file of the same kind and year of areas",
         )
 
@@ -181,8 +181,9 @@ def _describe(
 ) -> dict[str, Any]:
     said = {"publisher": chosen.publisher, "licence": chosen.licence}
     kept = {k: v for k, v in outcome.provenance.items() if k != "rows_without_code"}
-    # A table without codes for its cells has its column headers.
-    columns = {k: v for k, v in kept.get("columns", {}).items() if k != "area"}
+    # A table without codes for its cells has its column headers: those that classes are made of.
+    unused = {"area"} if chosen.deciles == "published" else {"area", "decile"}
+    columns = {k: v for k, v in kept.get("columns", {}).items() if k not in unused}
     kept["cells"] = kept.get("cells") or list(dict.fromkeys(columns.values()))
     strangers = int((~outcome.values.index.isin(codes)).sum())
     return {

@@ -94,10 +94,11 @@ def read_deprivation(name: str, settings: DeprivationOutcome) -> Outcome:
             publisher=f"{found.index.publisher} ({found.index.title})",
             licence=found.index.licence,
             rows_without_code=int((found.codes == "").sum()),
+            vintage=found.index.year,
         )
         | {
             "index": found.index.title,
-            "vintage": found.index.vintage,
+            "areas": found.index.vintage,
             "nation_areas": found.index.areas,
             "file_areas": int(values.notna().sum()),
         },

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
+
+import pandas as pd
 
 from streetgauge.errors import InputError, closest
 from streetgauge.outcomes.outcome import (
@@ -15,7 +18,7 @@ from streetgauge.outcomes.outcome import (
     refuse,
 )
 from streetgauge.settings import IncomeOutcome
-from streetgauge.tables import as_table, read_sheets, to_numbers
+from streetgauge.tables import Sheet, as_table, read_sheets, to_numbers
 
 __all__ = ["read_income"]
 
@@ -25,7 +28,9 @@ POUND = "£?\ufffdï¿½Â\u0153"
 _CODES = ("code", "lsoa code", "msoa code", "ward code", "area code", "lsoa11cd", "lsoa21cd")
 
 
-def read_income(name: str, settings: IncomeOutcome) -> Outcome:
+def read_income(
+    name: str, settings: IncomeOutcome, areas: Sequence[str] | pd.Index = ()
+) -> Outcome:
     """Read mean or median household income of a year.
 
     Parameters
@@ -35,6 +40,8 @@ def read_income(name: str, settings: IncomeOutcome) -> Outcome:
     settings : IncomeOutcome
         File (text or workbook, any sheet of it), statistic and year; the column is
         ``Mean 2012/13`` or the like.
+    areas : sequence of str
+        Codes of the study's areas: which sheet is read of a workbook with one for every kind.
 
     Returns
     -------
@@ -49,7 +56,7 @@ def read_income(name: str, settings: IncomeOutcome) -> Outcome:
     path = settings.file
     wanted = f"{settings.statistic.title()} {settings.year}"
     sheets = read_sheets(path)
-    found = find_header(sheets, lambda cells: _columns(cells, wanted))
+    found = _sheet_of(sheets, wanted, areas)
     if found is None:
         known = [cell for sheet in sheets for row in sheet.rows[:1] for cell in row if cell]
         years = find_header(sheets, lambda cells: _columns(cells, None))
@@ -79,6 +86,20 @@ def read_income(name: str, settings: IncomeOutcome) -> Outcome:
         ),
         missing=empty_cells(codes, cells, numbers),
     )
+
+
+def _sheet_of(
+    sheets: Sequence[Sheet], wanted: str, areas: Sequence[str] | pd.Index
+) -> tuple[Sheet, int, Columns] | None:
+    """Find the sheet with the statistic that has most of the study's areas, the first of equals."""
+    hits = [find_header([sheet], lambda cells: _columns(cells, wanted)) for sheet in sheets]
+
+    def shared(hit: tuple[Sheet, int, Columns]) -> int:
+        sheet, position, columns = hit
+        return int(as_table(sheet, position).iloc[:, columns["area"]].isin(areas).sum())
+
+    found = [hit for hit in hits if hit is not None]
+    return max(found, key=shared) if len(found) > 1 else next(iter(found), None)
 
 
 def _columns(cells: tuple[str, ...], wanted: str | None) -> Columns | None:

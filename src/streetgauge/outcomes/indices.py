@@ -37,6 +37,8 @@ class Index:
         Who made it, and what allows its use.
     areas : int
         How many areas it ranks: ranks run from 1, the most deprived, to this.
+    year : str or None
+        Of the release; None where headers cannot tell.
     vintage : str or None
         What the areas are, e.g. "LSOA 2011"; None where headers cannot tell.
     code : str
@@ -57,6 +59,7 @@ class Index:
     publisher: str
     licence: str
     areas: int
+    year: str | None
     vintage: str | None
     code: str
     area: str
@@ -73,6 +76,7 @@ _ENGLAND = Index(
     publisher="Ministry of Housing, Communities and Local Government",
     licence=_OGL,
     areas=32_844,
+    year=None,
     vintage="LSOA 2011",
     code=r"E01\d{6}",
     area=r"lsoa code \(2011\)|lsoa(?:20)?11(?: ?(?:cd|code))?",
@@ -93,6 +97,7 @@ _WALES = Index(
     publisher="Welsh Government",
     licence=_OGL,
     areas=1_909,
+    year="2019",
     vintage="LSOA 2011",
     code=r"W01\d{6}",
     area=r"lsoa code(?: \(2011\))?|lsoa(?:20)?11(?: ?(?:cd|code))?",
@@ -115,6 +120,7 @@ _SCOTLAND = Index(
     publisher="Scottish Government",
     licence=_OGL,
     areas=6_976,
+    year="2020",
     vintage="data zone 2011",
     code=r"S01\d{6}",
     area=r"data ?zone(?: ?2011)?(?: ?(?:cd|code))?|dz(?: ?11)?(?: ?(?:cd|code))?",
@@ -136,6 +142,7 @@ _NORTHERN_IRELAND = Index(
     publisher="Northern Ireland Statistics and Research Agency",
     licence=_OGL,
     areas=890,
+    year="2017",
     vintage="SOA 2001",
     code=r"95[A-Z]{2}\d{2}[A-Z]\d",
     area=r"soa(?:2001|2011)?(?: ?(?:cd|code))?",
@@ -160,13 +167,20 @@ INDICES: tuple[Index, ...] = (
         _ENGLAND,
         title="English Indices of Deprivation 2015",
         publisher="Department for Communities and Local Government",
+        year="2015",
         mark=_DISTRICT.format(2013),
     ),
-    replace(_ENGLAND, title="English Indices of Deprivation 2019", mark=_DISTRICT.format(2019)),
+    replace(
+        _ENGLAND,
+        title="English Indices of Deprivation 2019",
+        year="2019",
+        mark=_DISTRICT.format(2019),
+    ),
     replace(
         _ENGLAND,
         title="English Indices of Deprivation 2025",
         areas=33_755,
+        year="2025",
         vintage="LSOA 2021",
         area=r"lsoa code \(2021\)|lsoa(?:20)?21(?: ?(?:cd|code))?",
     ),

@@ -157,7 +157,8 @@ def onto_areas(
     theirs = vintages(outcome.values.index, _words_on_areas(outcome), title)
     ours = vintages(codes, stated, "the study's areas")
     names = " and ".join(sorted({str(each) for each in theirs.values()})) or None
-    said = {"areas": names, "vintage": outcome.provenance.get("vintage") or names}
+    areas = names or outcome.provenance.get("areas")
+    said = {"areas": areas, "vintage": outcome.provenance.get("vintage") or areas}
     outcome = replace(outcome, provenance={**outcome.provenance, **said})
     absent = codes[~_among(codes, outcome.values.index)]
     if absent.empty:
@@ -179,11 +180,11 @@ def onto_areas(
 
 def _words_on_areas(outcome: Outcome) -> str | None:
     """Give what may hold the year of an outcome's areas: not the year that its figures are of."""
-    vintage, source = outcome.provenance.get("vintage"), outcome.provenance.get("source")
-    if vintage and (source == "census" or _KIND_AND_YEAR.fullmatch(vintage)):
+    said = outcome.provenance
+    vintage, column = said.get("vintage"), said.get("columns", {}).get("area")
+    if vintage and (said.get("source") == "census" or _KIND_AND_YEAR.fullmatch(vintage)):
         return str(vintage)
-    column: str | None = outcome.provenance.get("columns", {}).get("area")
-    return column
+    return None if column is None else str(column)
 
 
 def _next_step(ours: Vintage, theirs: Vintage) -> str:

@@ -62,7 +62,7 @@ def read_nomis(sheets: Sequence[Sheet], path: Path) -> CensusTable:
         path,
         codes,
         counts,
-        _headers(list(counts.columns), column, bulk=bulk),
+        _headers(list(counts.columns), bulk=bulk),
         name=name,
         vintage=vintage,
     )
@@ -93,14 +93,14 @@ def _both_together(table: pd.DataFrame) -> pd.DataFrame:
     return table
 
 
-def _headers(headers: Sequence[str], code_column: int, *, bulk: bool) -> dict[str, str]:
+def _headers(headers: Sequence[str], *, bulk: bool) -> dict[str, str]:
     """Headers in plain writing; those of bulk downloads also without the table's subject."""
     found: dict[str, str] = {}
-    for position, header in enumerate(headers):
+    for header in headers:
         written = plain(header)
         found.setdefault(written, header)
         percent = "; measures:" in written  # what is left of another measure than the value
-        if bulk and position > code_column and ": " in written and not percent:
+        if bulk and ": " in written and not percent:
             found.setdefault(written.split(": ", 1)[1], header)
     return found
 

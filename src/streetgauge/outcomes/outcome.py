@@ -40,7 +40,7 @@ class Outcome:
         source, file, sha256 (texts), files (list of both), publisher, licence, columns (role ->
         header), rows_without_code, vintage (the year it is of), cells (the publisher's tables and
         columns, as texts); and what else its reader knows (an index of deprivation: index,
-        vintage, nation_areas, file_areas).
+        areas, nation_areas, file_areas).
     missing : mapping of area code to str
         Why an area that is in the file has no value.
     weights : Series of float, optional

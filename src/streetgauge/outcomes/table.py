@@ -53,8 +53,8 @@ def read_table(name: str, settings: TableOutcome, *, classes: int = 10) -> Outco
     ------
     InputError
         If a column is absent, a cell is text that is no known missing mark, a decile is not 1 to
-        ``classes``, a share is not 0 to 1, a code lacks its prefix or is too long, or an area
-        stands twice with different values.
+        ``classes`` or runs against the direction, a share is not 0 to 1, a code lacks its prefix or
+        is too long, or an area stands twice with different values.
     """
     path = settings.file
     key = "layer" if settings.layer is not None else "sheet"
@@ -71,6 +71,8 @@ def read_table(name: str, settings: TableOutcome, *, classes: int = 10) -> Outco
         refuse_no_decile(decile, sheet.title, classes)
         columns = columns.assign(**{settings.decile: decile})  # it may be the value itself
     by_area = one_row_an_area(codes, columns, sheet.title)
+    if settings.decile is not None:
+        _refuse_contrary(by_area.iloc[:, 0], by_area[settings.decile], settings, sheet.title)
     return Outcome(
         name=name,
         label=settings.label or name,
@@ -165,6 +167,21 @@ def _combined(numbers: pd.DataFrame, combine: str | None, title: str) -> pd.Seri
     share = share.rename(f"({' + '.join(names[:-1])}) / {names[-1]}")
     refuse(share > 1, share, title, "no share: it is over 1", "name the total last in 'value'")
     return share
+
+
+def _refuse_contrary(
+    values: pd.Series, deciles: pd.Series, settings: TableOutcome, title: str
+) -> None:
+    """Refuse published deciles whose 1 is the better end, or a direction that is the wrong one."""
+    along = values.rank().corr(deciles.rank(), min_periods=10)  # NaN: nothing is known
+    sign = 1 if settings.direction == "higher-is-better" else -1
+    if along * sign < -0.5:
+        raise InputError(
+            f"{title}, column {settings.decile!r}",
+            f"decile 1 stands beside the {'highest' if sign > 0 else 'lowest'} values of "
+            f"{values.name!r}, and with direction = {settings.direction!r} those are the best off",
+            "mend the direction, or leave out deciles that are numbered the other way",
+        )
 
 
 def _reasons(

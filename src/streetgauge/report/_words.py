@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from streetgauge.report._schemes import held_out, no_intervals
+
 if TYPE_CHECKING:
     from streetgauge.report.page import ReportData
 
@@ -198,6 +200,12 @@ def finding(account: Mapping[str, Any], metrics: Mapping[str, Any]) -> str:
 def summary(labels: Mapping[str, str], metrics: Mapping[str, Any]) -> str:
     """Say over all outcomes what the pictures add."""
     many = unit(int(metrics.get("classes", 10)))[1]
+    if not labels:
+        return (
+            "Nothing was tested: the networks learned from all areas, so nothing here says how "
+            "good they are. `streetgauge export` makes a bundle of what was learned, and "
+            "`streetgauge predict` uses it on the pictures of another city."
+        )
     judged = {name: verdict(metrics["outcomes"][name]) for name in labels}
     known = [name for name, word in judged.items() if word]
     if not known:
@@ -246,19 +254,15 @@ def caveats(data: ReportData, labels: Mapping[str, str]) -> list[str]:
             "The features are simulated from the official outcomes: these figures say what a "
             "network could learn from features of that strength, not what street pictures show."
         )
-    if metrics.get("scheme") == "areas":
-        result.append(
-            f"Areas were held out at random ({plural(int(metrics['folds']), 'fold')}), so most of "
-            "an area's neighbours were learned from. Places near each other resemble each other: "
-            "this flatters every method, the nearest-areas baseline too. Expect less in a city "
-            "that the networks have not seen."
-        )
+    if accounts:
+        result += held_out(metrics["scheme"])
     classes = int(metrics.get("classes", 10))
     result += _other_areas(data.provenance, labels)
     result += _few_areas(accounts, classes)
     result += _incomplete_outcomes(data.provenance, labels)
     result += _missing_areas(accounts, labels, classes)
     result += _no_neighbours(accounts, classes)
+    result += no_intervals(accounts, metrics["scheme"])
     result += _interval_misses(accounts, labels, classes)
     result += _shifted_folds(data.table, accounts, labels)
     result += _thin_areas(data.table)
@@ -313,7 +317,14 @@ def _missing_areas(
     accounts: Mapping[str, Any], labels: Mapping[str, str], classes: int
 ) -> Iterable[str]:
     one, many = unit(classes)
-    unseen = max((a.get("n_areas_without_prediction") or 0 for a in accounts.values()), default=0)
+    unseen = max((_unseen(account) for account in accounts.values()), default=0)
+    learned = max((a.get("n_areas_learned_only") or 0 for a in accounts.values()), default=0)
+    if learned:
+        yield (
+            f"{plural(learned, 'area')} of the study {'was' if learned == 1 else 'were'} learned "
+            f"from and never tested. {many.capitalize()} are cut among those that were, and the "
+            "figures are theirs alone."
+        )
     if unseen:
         have = "has" if unseen == 1 else "have"
         yield (
@@ -330,10 +341,17 @@ def _missing_areas(
         )
 
 
+def _unseen(account: Mapping[str, Any]) -> int:
+    """How many areas were neither tested nor learned from."""
+    without = account.get("n_areas_without_prediction") or 0
+    return int(without - (account.get("n_areas_learned_only") or 0))
+
+
 def _no_neighbours(accounts: Mapping[str, Any], classes: int) -> Iterable[str]:
-    if accounts and not any("nearest-areas" in a["baselines"] for a in accounts.values()):
+    known = {name for account in accounts.values() for name in account["baselines"]}
+    if known and "nearest-areas" not in known:
         yield (
-            "Without coordinates (or with one fold) there is no nearest-areas baseline, so the "
+            "Without coordinates there is no nearest-areas baseline, so the "
             f"pictures are compared with the middle {unit(classes)[0]} only, which is easily "
             "beaten."
         )
@@ -362,7 +380,7 @@ def _shifted_folds(
     """Say where the folds' networks, pooled as if on one scale, visibly are not."""
     shifted = []
     for name, rows in table.groupby("outcome"):
-        rows = rows.dropna(subset="actual_decile")
+        rows = rows[rows["fold"] > 0].dropna(subset="actual_decile")
         # What a fold's areas score beyond what their actual deciles lead one to expect.
         if len(rows) < 20 or rows["fold"].nunique() < 2:
             continue

@@ -18,7 +18,7 @@ import pandas as pd
 from markupsafe import Markup
 
 from streetgauge.areas import METRICS
-from streetgauge.report import _words
+from streetgauge.report import _schemes, _words
 from streetgauge.report._geometry import outline
 
 __all__ = ["ReportData", "render"]
@@ -139,6 +139,8 @@ def _context(data: ReportData) -> dict[str, Any]:
             for b in a["baselines"]
         },
         "caveats": _words.caveats(data, labels),
+        "tested": _schemes.tested(data.metrics["scheme"]),
+        "caution": data.metrics["scheme"]["caution"],
         "scale": _words.scale(data.provenance, classes),
         "one": one,
         "many": many,

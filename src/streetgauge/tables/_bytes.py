@@ -16,7 +16,13 @@ ZIP = b"PK\x03\x04"
 TEXT_SUFFIXES = (".csv", ".tsv", ".tab", ".txt")
 # What describes a table and is none: InFuse packs Meta_*.csv and a citation beside Data_*.csv.
 _BESIDE = ("meta", "citation", "readme", "licence", "license", "copyright", "__macosx", ".")
-UNPACKING = (OSError, EOFError, zlib.error, zipfile.BadZipFile, NotImplementedError, RuntimeError)
+UNPACKING = (
+    *(OSError, EOFError, zlib.error, zipfile.BadZipFile, NotImplementedError, RuntimeError),
+    ValueError,  # names in a zip that are no text
+)
+# What a Parquet file with wrong bytes raises beside pyarrow's own errors: names and texts that are
+# no UTF-8 and metadata that is no JSON are found by Python.
+DAMAGED = (OSError, ValueError, KeyError, TypeError)
 
 
 def starts(path: Path, magic: bytes) -> bool:
@@ -73,7 +79,7 @@ def _sizes(path: Path) -> dict[str, int]:
     try:
         with zipfile.ZipFile(path) as archive:
             sizes = {each.filename: each.file_size for each in archive.infolist()}
-    except (zipfile.BadZipFile, OSError) as error:
+    except UNPACKING as error:
         raise _broken(path, error) from None
     tables = {name: size for name, size in sizes.items() if _is_table(name)}
     if not tables:
@@ -91,7 +97,7 @@ def _names(path: Path) -> frozenset[str]:
     try:
         with zipfile.ZipFile(path) as archive:
             return frozenset(archive.namelist())
-    except (zipfile.BadZipFile, OSError) as error:
+    except UNPACKING as error:
         raise _broken(path, error) from None
 
 

@@ -10,7 +10,7 @@ from typing import Any
 from xml.etree import ElementTree
 
 from streetgauge.errors import InputError
-from streetgauge.tables._bytes import ZIP, starts
+from streetgauge.tables._bytes import UNPACKING, ZIP, starts
 
 # What stands in a cell whose formula was never worked out, as programs write that only compute.
 UNKNOWN_FORMULA = "(formula without a stored value)"
@@ -68,7 +68,7 @@ def _looked_through(path: Path) -> dict[str, list[tuple[int, int]]]:
                 xml = book.read(part)
                 _refuse_far_cells(xml, f"{path}, sheet {name!r}")
                 found[name] = list(_without_value(xml))
-    except (zipfile.BadZipFile, ElementTree.ParseError, KeyError, OSError, RuntimeError) as error:
+    except (*UNPACKING, ElementTree.ParseError, KeyError) as error:
         raise _unreadable(path, error) from None
     return found
 

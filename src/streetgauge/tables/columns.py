@@ -8,7 +8,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from streetgauge.errors import InputError
-from streetgauge.tables._bytes import GZIP, PARQUET, UNPACKING, damaged, is_zip, opened, starts
+from streetgauge.tables._bytes import (
+    DAMAGED,
+    GZIP,
+    PARQUET,
+    UNPACKING,
+    damaged,
+    is_zip,
+    opened,
+    starts,
+)
 from streetgauge.tables._text import decoded, delimiter_of, encoding_of
 
 if TYPE_CHECKING:
@@ -25,7 +34,7 @@ def read_header(path: Path, member: str | None = None) -> list[str]:
 
         try:
             return list(pq.read_schema(path).names)
-        except (pa.ArrowException, OSError) as error:
+        except (pa.ArrowException, *DAMAGED) as error:
             raise damaged(path, error) from None
     text = _start(path, member)
     first = next((line for line in text.splitlines() if line.strip()), "")
@@ -101,8 +110,10 @@ def _scan_parquet(path: Path, columns: Sequence[str]) -> Iterator[pa.RecordBatch
     try:
         for batch in pq.ParquetFile(path).iter_batches(columns=list(columns)):
             texts = [pc.fill_null(batch.column(name).cast(pa.string()), "") for name in columns]
-            yield pa.RecordBatch.from_arrays(texts, names=list(columns))
-    except (pa.ArrowException, OSError) as error:
+            block = pa.RecordBatch.from_arrays(texts, names=list(columns))
+            block.validate(full=True)  # texts that are no UTF-8
+            yield block
+    except (pa.ArrowException, *DAMAGED) as error:
         raise damaged(path, error) from None
 
 

@@ -12,7 +12,15 @@ from pathlib import Path
 import pandas as pd
 
 from streetgauge.errors import InputError, closest
-from streetgauge.tables._bytes import PARQUET, UNPACKING, ZIP, damaged, is_workbook, opened
+from streetgauge.tables._bytes import (
+    DAMAGED,
+    PARQUET,
+    UNPACKING,
+    ZIP,
+    damaged,
+    is_workbook,
+    opened,
+)
 from streetgauge.tables._text import decoded, delimiter_of
 from streetgauge.tables._workbook import read_pages
 
@@ -231,20 +239,21 @@ def _read_parquet(path: Path) -> pd.DataFrame:
 
     try:
         table = pq.read_table(path)
-    except (pa.ArrowException, OSError) as error:
+        table.validate(full=True)  # texts that are no UTF-8
+        plain = [
+            name
+            for name, field in zip(table.column_names, table.schema, strict=True)
+            if not (pa.types.is_nested(field.type) or pa.types.is_binary(field.type))
+        ]
+        frame: pd.DataFrame = table.select(plain).to_pandas(ignore_metadata=True)
+    except (pa.ArrowException, *DAMAGED) as error:
         raise damaged(path, error) from None
-    plain = [
-        name
-        for name, field in zip(table.column_names, table.schema, strict=True)
-        if not (pa.types.is_nested(field.type) or pa.types.is_binary(field.type))
-    ]
-    frame: pd.DataFrame = table.select(plain).to_pandas(ignore_metadata=True)
     return frame
 
 
 def _read_layers(path: Path) -> list[Sheet]:
     import pyogrio
-    from pyogrio.errors import DataSourceError
+    from pyogrio.errors import DataLayerError, DataSourceError
 
     try:
         layers = [str(name) for name in pyogrio.list_layers(path)[:, 0]]
@@ -254,7 +263,7 @@ def _read_layers(path: Path) -> list[Sheet]:
             )
             for layer in layers
         ]
-    except DataSourceError as error:
+    except (DataSourceError, DataLayerError, ValueError) as error:  # ValueError: no UTF-8
         raise InputError(path, f"the file cannot be read ({error})", "fetch it again") from None
 
 

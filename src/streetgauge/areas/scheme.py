@@ -1,0 +1,167 @@
+"""How areas came to be tested: by which scheme, and by networks that had learned from which."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from streetgauge.settings import FoldSettings
+
+__all__ = ["class_counts", "describe_scheme", "learned_areas", "torn_areas"]
+
+LEARNED = ("training", "validation")
+CAUTION = (
+    "The networks had learned from other locations of the very areas that they were tested on: "
+    "these figures leak. They are better than any for areas that are not known, and are no result."
+)
+# What of the settings belongs to a scheme.
+_OWN = {
+    "k-fold": ("k",),
+    "blocks": ("k", "block"),
+    "leave-one-group-out": ("group",),
+    "train-validation-test": ("test",),
+    "train-test": ("test",),
+    "by-class": ("outcome", "classes"),
+}
+
+
+def describe_scheme(settings: FoldSettings, parts: int, torn: int = 0) -> dict[str, Any]:
+    """Say how areas were held out, for `evaluate` and for all who quote its figures.
+
+    Parameters
+    ----------
+    settings : FoldSettings
+        The study's.
+    parts : int
+        How many parts were tested: folds, groups, or 1; 0 if nothing was.
+    torn : int
+        How many areas were tested by networks that knew some of their locations.
+
+    Returns
+    -------
+    dict
+        JSON-clean. ``name`` (of the scheme; ``stored`` if a file said how), what belongs to it (as
+        ``block``), ``unit``, ``buffer`` (metres), ``train_size``, ``parts``, ``torn_areas``,
+        ``whole_areas`` (whether there is none), ``in_words``, and ``caution``, a sentence that must
+        stand beside the figures, or None.
+    """
+    name = "stored" if settings.file is not None else settings.scheme
+    own = settings.model_dump(mode="json", include=set(_OWN.get(name, ())))
+    if settings.file is not None:
+        own["file"] = settings.file.name
+    words = _in_words(name, settings, parts)
+    if settings.buffer and parts:
+        words += f", and nothing learned from within {settings.buffer:,g} m of them"
+    if settings.train_size < 1 and parts:
+        words += f"; learned from {settings.train_size:.3g} of the other {settings.train_size_unit}"
+    return {
+        "name": name,
+        **own,
+        "unit": settings.unit,
+        "buffer": settings.buffer,
+        "train_size": settings.train_size,
+        "train_size_unit": settings.train_size_unit,
+        "parts": parts,
+        "torn_areas": torn,
+        "whole_areas": not torn,
+        "in_words": words,
+        "caution": CAUTION if torn else None,
+    }
+
+
+def _in_words(name: str, settings: FoldSettings, parts: int) -> str:
+    if not parts:
+        return "nothing tested"
+    whole = {"area": "areas", "location": "single locations"}.get(
+        settings.unit, f"whole units ({settings.unit})"
+    )
+    folds = f"in {parts} folds" if parts > 1 else "once"
+    if name == "blocks":
+        also = "" if settings.unit == "area" else f", which split no {settings.unit},"
+        return f"square blocks of {settings.block:,g} m{also} held out at random {folds}"
+    if name == "leave-one-group-out":
+        return f"each {settings.group} held out in turn ({parts} of them)"
+    if name in ("train-validation-test", "train-test"):
+        return f"{100 * settings.test:.3g} % of the {whole} held out at random, once"
+    if name == "by-class":
+        of = " and ".join(map(str, settings.classes))
+        return f"areas in class {of} of {settings.outcome} held out, once"
+    if name == "test-only":
+        return "all areas tested with a model that learned from none of them"
+    if name == "stored" and settings.file is not None:
+        return f"{whole} held out as {settings.file.name} has it, {folds}"
+    return f"{whole} held out at random {folds}"
+
+
+def learned_areas(splits: pd.DataFrame, deciles: pd.DataFrame) -> pd.DataFrame:
+    """List the areas that each fold's network could learn from, with what it was told of them.
+
+    Parameters
+    ----------
+    splits : DataFrame
+        ``area, fold, part`` of every location; parts ``training`` and ``validation`` are looked at,
+        of the splits that test anything (fold 1..).
+    deciles : DataFrame by area
+        A column for every outcome; missing where an area has no decile.
+
+    Returns
+    -------
+    DataFrame
+        ``fold, area, outcome, decile`` (int64), without areas that have none.
+    """
+    used = splits[(splits["fold"] > 0) & splits["part"].isin(LEARNED)]
+    pairs = used[["fold", "area"]].drop_duplicates()
+    told = deciles.rename_axis("area").reset_index()
+    told = told.melt("area", var_name="outcome", value_name="decile").dropna(subset="decile")
+    found = pairs.merge(told.astype({"decile": "int64"}), on="area")
+    return found.sort_values(["fold", "outcome", "area"], ignore_index=True)
+
+
+def torn_areas(splits: pd.DataFrame) -> list[str]:
+    """Name the areas that no network was tested on as a whole without having learned from them.
+
+    Parameters
+    ----------
+    splits : DataFrame
+        ``area, split, part`` of every location.
+
+    Returns
+    -------
+    list of str
+        Areas with locations in the test parts of several splits, or in a test part and in what the
+        same network learned from; sorted. None, unless splits are made to leak.
+    """
+    tested = splits.loc[splits["part"] == "test", ["split", "area"]].drop_duplicates()
+    learned = splits.loc[splits["part"].isin(LEARNED), ["split", "area"]].drop_duplicates()
+    several = tested["area"][tested["area"].duplicated()]
+    known = tested.merge(learned, on=["split", "area"])["area"]
+    return sorted({*several, *known})
+
+
+def class_counts(predictions: pd.DataFrame, classes: int = 10) -> dict[str, Sequence[int]]:
+    """Count the tested areas in each actual class: `aggregate` takes it as ``counts``.
+
+    Where only areas of some classes are tested, as ``by-class`` does, cutting them into classes of
+    equal count would put most of them where none belongs.
+
+    Parameters
+    ----------
+    predictions : DataFrame
+        ``area, outcome, actual_decile`` of every location.
+    classes : int, default 10
+        The highest class.
+
+    Returns
+    -------
+    dict of outcome to list of int
+        For outcomes with an actual class.
+    """
+    known = predictions.dropna(subset="actual_decile").drop_duplicates(["outcome", "area"])
+    counts: Mapping[Any, pd.Series] = dict(iter(known.groupby("outcome")["actual_decile"]))
+    return {
+        str(outcome): np.bincount(actual.to_numpy(np.int64), minlength=classes + 1)[1:].tolist()
+        for outcome, actual in counts.items()
+    }

@@ -1,0 +1,266 @@
+"""Every way to split locations goes from settings to a report that says how areas were held out."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import geopandas as gpd
+import numpy as np
+import pandas as pd
+import pytest
+
+from streetgauge.areas import evaluate
+from streetgauge.features import FeatureStore
+from streetgauge.learn import Bundle
+from streetgauge.settings import EvaluationSettings
+
+Run = Callable[..., tuple[int, str, str]]
+Refuse = Callable[..., str]
+
+SIDE = 6  # areas, squares of 500 m; wards are two columns of them
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory, grid_writer: Callable[..., Path]) -> Path:
+    """Give a study of 36 areas in 3 wards, not run."""
+    place = grid_writer(tmp_path_factory.mktemp("schemes") / "world", side=SIDE, per_area=4)
+    areas = gpd.read_file(place / "areas.geojson")
+    areas["ward"] = [f"W{i % SIDE // 2}" for i in range(len(areas))]
+    areas.to_file(place / "areas.geojson", driver="GeoJSON", engine="pyogrio")
+    return place
+
+
+@pytest.fixture
+def study(world: Path, tmp_path: Path) -> Callable[..., Path]:
+    """Give a function that makes a study of that world with other folds."""
+
+    def make(folds: str, *, name: str = "study", epochs: int = 3, more: str = "") -> Path:
+        place = tmp_path / name
+        shutil.copytree(world, place)
+        file = place / "study.toml"
+        text = file.read_text(encoding="utf-8")
+        text = text.replace('name = "name"\n', 'name = "name"\ncolumns = ["ward"]\n')
+        text = text.replace("[folds]\nk = 3\n", f"[folds]\n{folds}\n")
+        text = text.replace("epochs = 15", f"epochs = {epochs}") + more
+        file.write_text(text, encoding="utf-8")
+        return place
+
+    return make
+
+
+def figures(place: Path) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((place / "metrics.json").read_text(encoding="utf-8"))
+    return found
+
+
+def test_a_network_is_tested_by_every_scheme_and_the_report_says_how(
+    run: Run, study: Callable[..., Path]
+) -> None:
+    for name, folds, words, areas in (
+        ("k", "k = 3", "areas held out at random in 3 folds", 36),
+        ("blocks", 'scheme = "blocks"\nblock = 1000.0\nk = 3', "square blocks of 1,000 m", 36),
+        ("ward", 'k = 3\nunit = "ward"', "whole units (ward) held out at random in 3 folds", 36),
+        ("group", 'scheme = "leave-one-group-out"\ngroup = "ward"', "each ward held out in", 36),
+        ("buffer", "k = 3\nbuffer = 100.0", "nothing learned from within 100 m of them", 36),
+        ("size", "k = 3\ntrain_size = 0.5", "learned from 0.5 of the other areas", 36),
+        ("tvt", 'scheme = "train-validation-test"', "20 % of the areas held out at random", 7),
+        ("class", 'scheme = "by-class"\noutcome = "income"\nclasses = [1, 10]', "1 and 10 of", 8),
+    ):
+        place = study(folds + "\nfinal = false", name=name, epochs=1)
+        code, out, err = run("run", place)
+        assert code == 0, err
+        metrics = figures(place)
+        assert words in metrics["scheme"]["in_words"]
+        assert metrics["scheme"]["in_words"][:20] in out
+        assert "CAUTION" not in out
+        report = (place / "report.html").read_text(encoding="utf-8")
+        assert metrics["scheme"]["in_words"][1:] in report
+        assert "each area predicted by a network that never saw it" in report
+        assert metrics["areas_tested"] == areas
+        for account in metrics["outcomes"].values():
+            assert account["n_areas"] == areas
+            assert account["n_areas_learned_only"] == (36 - areas)
+            assert set(account["baselines"]) == {"constant", "nearest-areas"}
+            assert account["pictures_add"]["mae"]["value"] is not None
+        skipped = pd.read_parquet(place / "skipped.parquet")
+        assert skipped.empty  # what was learned from was not left out
+        assert ("never tested" in report) == (areas < 36)
+
+
+def test_of_classes_that_are_tested_alone_as_many_are_predicted_as_there_are(
+    run: Run, study: Callable[..., Path]
+) -> None:
+    place = study('scheme = "by-class"\noutcome = "income"\nclasses = [1, 10]', epochs=6)
+    assert run("run", place)[0] == 0
+    areas = pd.read_parquet(place / "areas.parquet")
+    income = areas[areas["outcome"] == "income"]
+    assert income["decile"].value_counts().to_dict() == {1: 4, 10: 4}
+    middle = figures(place)["outcomes"]["income"]["baselines"]["constant"]["mae"]
+    assert middle == 4.5  # it knows classes 2 to 9 only
+
+
+def test_baselines_in_k_folds_know_the_other_folds_and_nothing_else(
+    run: Run, study: Callable[..., Path]
+) -> None:
+    from streetgauge.areas import area_coordinates
+    from streetgauge.locations import read_areas
+    from streetgauge.study import Study
+
+    place = study("k = 3", epochs=1)
+    assert run("run", place)[0] == 0
+    settings = Study.open(place).settings
+    alone = evaluate(  # without being told what the networks learned from
+        pd.read_parquet(place / "areas.parquet"),
+        area_coordinates(read_areas(settings.areas, settings.locations)),
+        EvaluationSettings(),
+        seed=settings.seed,
+    )
+    for name, account in figures(place)["outcomes"].items():
+        for key in ("metrics", "baselines", "pictures_add", "interval_coverage"):
+            assert account[key] == alone["outcomes"][name][key]
+
+
+def test_where_nothing_is_tested_the_tables_are_empty_and_the_report_says_so(
+    run: Run, study: Callable[..., Path], tmp_path: Path
+) -> None:
+    tested, place = study("k = 3", name="tested", epochs=1), study('scheme = "train-only"')
+    assert run("run", tested)[0] == 0
+    code, out, err = run("run", place)
+    assert code == 0, err
+    assert "nothing was tested" in out
+    assert "streetgauge export" in out
+    assert "streetgauge predict" in out
+    for name in ("predictions.parquet", "areas.parquet"):
+        frame = pd.read_parquet(place / name)
+        assert frame.empty
+        expected = pd.read_parquet(tested / name).dtypes
+        pd.testing.assert_series_equal(frame.dtypes, expected)
+    metrics = figures(place)
+    assert (metrics["outcomes"], metrics["areas_tested"], metrics["folds"]) == ({}, 0, 0)
+    assert metrics["scheme"]["in_words"] == "nothing tested"
+    report = (place / "report.html").read_text(encoding="utf-8")
+    assert "Nothing was tested" in report
+    assert "<canvas" not in report
+    assert "<script" not in report
+    assert not (place / "areas.gpkg").exists()
+    assert pd.read_parquet(place / "skipped.parquet").empty
+    assert "up to date" in run("run", place)[2]
+
+    code, out, err = run("export", place, "--out", tmp_path / "bundle")
+    assert code == 0, err
+    assert "nothing was tested" in out
+    assert Bundle.load(tmp_path / "bundle").training is not None
+
+
+def test_without_a_validation_part_all_epochs_are_gone_through(
+    run: Run, study: Callable[..., Path]
+) -> None:
+    more = 'network = "port-2020"\nmembers = 1\npatience = 1\nlearning_rate = 0.01\n'
+    place = study('scheme = "train-test"', epochs=12, more=more)
+    assert run("run", place)[0] == 0
+    history = pd.read_json(place / "model" / "history.jsonl", lines=True)
+    assert history.groupby(["part", "outcome"])["epoch"].max().eq(12).all()
+    for part in ("train", "all"):
+        bundle = Bundle.load(place / "model" / part)
+        assert bundle.training is not None
+        assert bundle.training.best_epoch == [12, 12]
+        assert bundle.training.validation_areas == 0
+        assert bundle.training.validation_loss == [None, None]
+        assert bundle.model.calibration[:, 1].tolist() == [1, 1]
+        card = (place / "model" / part / "README.md").read_text(encoding="utf-8")
+        assert "Nothing was set apart" in card
+        assert "patience" not in card
+    rho = [each["metrics"]["spearman"]["value"] for each in figures(place)["outcomes"].values()]
+    assert min(rho) > 0.5
+
+
+def test_members_set_their_own_parts_apart_where_there_is_none(
+    run: Run, study: Callable[..., Path]
+) -> None:
+    more = 'network = "shared"\nmembers = 2\n'
+    place = study('scheme = "train-test"\nfinal = false', epochs=2, more=more)
+    assert run("run", place)[0] == 0
+    training = Bundle.load(place / "model" / "train").training
+    assert training is not None
+    assert training.training_areas == training.validation_areas == 29
+    assert None not in training.validation_mae
+
+
+def test_a_model_from_elsewhere_is_tested_as_it_is(
+    run: Run, refuse: Refuse, study: Callable[..., Path]
+) -> None:
+    first = study('scheme = "train-only"', name="first", epochs=4)
+    assert run("run", first)[0] == 0
+    transfer = '\n[transfer]\nfrom = "../first/model/all"\n'
+    place = study('scheme = "test-only"', more=transfer)
+    code, _, err = run("run", place)
+    assert code == 0, err
+    metrics = figures(place)
+    assert metrics["areas_tested"] == 36
+    assert metrics["scheme"]["in_words"].startswith("all areas tested with a model that learned")
+    assert metrics["outcomes"]["income"]["baselines"] == {}  # nothing was learned here
+    store = FeatureStore.open(place / "features" / "shares.h5")
+    bundle = Bundle.load(first / "model" / "all")
+    ids = sorted(pd.read_parquet(place / "locations.parquet")["location_id"])
+    rows = store.rows(np.array(ids))
+    expected = bundle.predict(store.features, store.present, rows=rows)
+    found = pd.read_parquet(place / "predictions.parquet").set_index("outcome")
+    for m, outcome in enumerate(bundle.outcomes):
+        assert found.loc[outcome, "location_id"].tolist() == ids
+        np.testing.assert_array_equal(found.loc[outcome, "score"], expected.score[:, m])
+    report = (place / "report.html").read_text(encoding="utf-8")
+    assert "All areas tested with a model that learned from none of them" in report
+    tuned = study('scheme = "train-test"', name="tuned", more=transfer)
+    assert run("run", tuned)[0] == 0
+    training = Bundle.load(tuned / "model" / "train").training
+    assert training is not None
+    assert training.best_epoch == [3, 3]
+    curve = study('scheme = "test-only"', name="curve", more=transfer + "curve = true\n")
+    assert "needs areas to learn from and others to test on" in refuse("run", curve)
+
+
+@pytest.mark.parametrize("folds", ["k = 3", 'scheme = "train-validation-test"'])
+def test_splits_of_single_locations_run_and_are_called_leaking_everywhere(
+    run: Run, study: Callable[..., Path], folds: str
+) -> None:
+    place = study(f'{folds}\nunit = "location"\nfinal = false', epochs=2)
+    code, out, err = run("run", place)
+    assert code == 0, err
+    assert "CAUTION: " in out
+    assert "these figures leak" in out
+    metrics = figures(place)
+    assert metrics["scheme"]["caution"]
+    assert not metrics["scheme"]["whole_areas"]
+    assert metrics["scheme"]["torn_areas"] == metrics["areas_tested"]
+    areas = pd.read_parquet(place / "areas.parquet")
+    assert areas["fold"].eq(0).all()
+    assert areas["low"].eq(1).all()
+    assert areas["high"].eq(10).all()
+    for account in metrics["outcomes"].values():
+        assert account["baselines"] == {}
+        assert account["pictures_add"] is None
+        assert account["spearman_within_folds"] is None
+    report = (place / "report.html").read_text(encoding="utf-8")
+    assert "These figures leak." in report
+    assert "never saw it" not in report
+    again = study(f'file = "{place / "splits.parquet"}"', name="again")
+    assert "two parts" in run("check", again)[2]
+
+
+def test_stored_splits_that_leak_are_used_again_where_leaking_is_asked_for(
+    run: Run, study: Callable[..., Path]
+) -> None:
+    place = study('k = 3\nunit = "location"\nfinal = false', epochs=1)
+    assert run("run", place)[0] == 0
+    stored = f'file = "{place / "splits.parquet"}"\nunit = "location"'
+    again = study(stored, name="again", epochs=1)
+    code, out, err = run("run", again)
+    assert code == 0, err
+    assert "CAUTION: " in out
+    assert figures(again)["scheme"]["name"] == "stored"
+    frames = [pd.read_parquet(each / "predictions.parquet") for each in (place, again)]
+    pd.testing.assert_frame_equal(*frames)
