@@ -1,6 +1,6 @@
 """Which network, and which settings of it, rank areas best: on the same folds of given studies.
 
-    .venv/bin/python benchmarks/networks.py STUDY... [--seeds 3] [--only TEXT] [--scheme blocks]
+    .venv/bin/python benchmarks/networks.py STUDY... [--seeds 3] [--only NAME...] [--block METRES]
 
 Every study must have its outcomes, locations and features (`streetgauge features STUDY`). Nothing
 is written to it. Of each variant the table has, out of fold: the Spearman correlation of the areas
@@ -25,7 +25,8 @@ from sklearn.preprocessing import StandardScaler
 from streetgauge.areas import aggregate
 from streetgauge.features import FeatureStore
 from streetgauge.learn import cross_validate, make_splits
-from streetgauge.settings import TrainSettings
+from streetgauge.learn.places import to_metres
+from streetgauge.settings import FoldSettings, TrainSettings
 from streetgauge.study import Study
 
 VARIANTS: dict[str, dict[str, object]] = {
@@ -54,17 +55,19 @@ def main() -> None:
     arguments = argparse.ArgumentParser(description=__doc__)
     arguments.add_argument("studies", nargs="+", type=Path)
     arguments.add_argument("--seeds", type=int, default=3)
-    arguments.add_argument("--only", nargs="*", default=[], help="variants with such a text")
+    arguments.add_argument("--only", nargs="*", default=[], help="variants of these names")
+    arguments.add_argument("--block", type=float, help="fold by square blocks of so many metres")
+    arguments.add_argument("--each", action="store_true", help="print every outcome's rho")
     given = arguments.parse_args()
     for directory in given.studies:
-        data = _Data(directory)
+        data = _Data(directory, given.block, given.each)
         outcomes = data.labels.shape[1]
         print(f"{directory}: {len(data.labels):,} locations, {outcomes} outcomes", flush=True)
         print(f"{'':22}  area rho         area MAE        log-likelihood   seconds")
         rho, mae = zip(*(data.ridge(seed) for seed in range(given.seeds)), strict=True)
         print(f"{'ridge, mean features':22}  {_spread(rho)}    {_spread(mae)}", flush=True)
         for name, changes in VARIANTS.items():
-            if given.only and not any(text == name for text in given.only):
+            if given.only and name not in given.only:
                 continue
             settings = TrainSettings.model_validate(changes)
             start = time.perf_counter()
@@ -75,8 +78,11 @@ def main() -> None:
 
 
 class _Data:
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, block: float | None, each: bool) -> None:
         study = Study.open(directory)
+        self.each = each
+        spatial = None if block is None else FoldSettings(scheme="blocks", block=block)
+        self.folds = spatial or study.settings.folds
         self.study = study
         self.store = FeatureStore.open(study.features)
         places = pd.read_parquet(study.locations).sort_values("location_id", ignore_index=True)
@@ -92,8 +98,8 @@ class _Data:
         self.areas = self.places["area"].to_numpy(str)
 
     def splits(self, seed: int) -> list:
-        settings = self.study.settings.folds
-        splits = make_splits(settings, self.areas, self.labels, seed=seed)
+        places = to_metres(self.places["lat"], self.places["lon"])
+        splits = make_splits(self.folds, self.areas, self.labels, seed=seed, coordinates=places)
         return [split for split in splits if len(split.test)]
 
     def judge(self, settings: TrainSettings, seed: int) -> tuple[float, float, float]:
@@ -116,6 +122,8 @@ class _Data:
         known = predictions[predictions["actual_decile"].notna()]
         columns = known[[f"p{k}" for k in range(1, 11)]].to_numpy()
         taken = columns[np.arange(len(known)), known["actual_decile"].to_numpy(int) - 1]
+        if self.each:
+            print(seed, _rho(areas).round(3).to_dict(), flush=True)
         return (*_agreement(areas), float(-np.log(np.maximum(taken, 1e-30)).mean()))
 
     def ridge(self, seed: int) -> tuple[float, float]:
@@ -146,11 +154,16 @@ class _Data:
 
 def _agreement(areas: pd.DataFrame) -> tuple[float, float]:
     known = areas.dropna(subset=["actual_decile"]).astype({"actual_decile": "float64"})
-    rho = [
-        own["score"].corr(own["actual_decile"], method="spearman")
-        for _, own in known.groupby("outcome")
-    ]
-    return float(np.mean(rho)), float((known["decile"] - known["actual_decile"]).abs().mean())
+    return float(_rho(areas).mean()), float((known["decile"] - known["actual_decile"]).abs().mean())
+
+
+def _rho(areas: pd.DataFrame) -> pd.Series:
+    known = areas.dropna(subset=["actual_decile"]).astype({"actual_decile": "float64"})
+    found = {
+        name: own["score"].corr(own["actual_decile"], method="spearman")
+        for name, own in known.groupby("outcome")
+    }
+    return pd.Series(found)
 
 
 def _spread(values: tuple[float, ...]) -> str:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich import box
 from rich.table import Table
+from rich.text import Text
 
 from streetgauge import __version__
 from streetgauge.errors import InputError, StreetgaugeError
@@ -379,6 +380,9 @@ def _headline(study: Study, screen: Screen) -> None:
 
 
 def _figures(study: Study, metrics: dict[str, Any], screen: Screen) -> None:
+    from streetgauge.files import read_metadata
+    from streetgauge.skips import without_value
+
     classes = metrics["classes"]
     many = "deciles" if classes == 10 else f"{classes} classes"
     # With few classes the one beside is not close.
@@ -394,9 +398,13 @@ def _figures(study: Study, metrics: dict[str, Any], screen: Screen) -> None:
     columns = ("MAE", near, "Spearman\nr", "without\npictures", "pictures\nadd")
     for column in (*columns, "of the\npossible"):
         table.add_column(column, justify="right", no_wrap=True)
+    kept = read_metadata(study.outcomes)
+    incomplete = {n: said for n in metrics["outcomes"] if (said := without_value(kept.get(n, {})))}
     for name, about in metrics["outcomes"].items():
-        table.add_row(study.settings.outcomes[name].label or name, *_headline_cells(about, close))
-    screen.result(table, metrics)
+        label = study.settings.outcomes[name].label or name
+        named = f"{label}\n({incomplete[name]})" if name in incomplete else label
+        table.add_row(Text(named), *_headline_cells(about, close))
+    screen.result(table, {**metrics, "incomplete": incomplete})
     if caution := metrics["scheme"]["caution"]:
         screen.result(f"CAUTION: {caution}", {"caution": caution})
 

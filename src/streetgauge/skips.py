@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from typing import Any
 
 import pandas as pd
 
-__all__ = ["SKIP_COLUMNS", "left_out", "skips_frame"]
+__all__ = ["SKIP_COLUMNS", "left_out", "skips_frame", "without_value"]
 
 SKIP_COLUMNS = ("location_id", "view", "area", "stage", "reason")
 
@@ -29,3 +30,23 @@ def left_out(skips: pd.DataFrame) -> tuple[str, ...]:
     if len(counts) > 6:
         lines.append(f"left out: {counts.iloc[6:].sum():,} for {len(counts) - 6} other reasons")
     return tuple(lines)
+
+
+def without_value(about: Mapping[str, Any]) -> str:
+    """Say which share of the study's areas an outcome says nothing of; "" if of none.
+
+    Parameters
+    ----------
+    about : mapping
+        What is kept of the outcome; ``n_areas`` have a value, ``n_missing`` have none.
+
+    Examples
+    --------
+    >>> without_value({"n_areas": 96, "n_missing": 4})
+    '4 % of areas have no value'
+    """
+    missing, having = about.get("n_missing") or 0, about.get("n_areas") or 0
+    if not missing:
+        return ""
+    share = 100 * missing / (missing + having)
+    return f"{'under 1' if share < 1 else f'{share:.0f}'} % of areas have no value"

@@ -55,8 +55,7 @@ def make_outcomes(study: Study, stamp: str, progress: Progress) -> Done:
     )
     write_table(frame, study.outcomes, metadata)
     lines = [f"{len(frame):,} areas, {len(metadata)} outcomes"]
-    if repaired := areas.attrs.get("repaired"):
-        lines.append(f"{repaired:,} invalid boundaries were repaired")
+    lines += _repaired(areas)
     if others := areas.attrs.get("left_out"):
         lines.append(f"{others:,} other areas are none of the study's place")
     for name, about in metadata.items():
@@ -73,7 +72,13 @@ def make_locations(study: Study, stamp: str, progress: Progress) -> Done:
     frame, skips = read_locations(study.settings.locations, areas)
     write_table(frame, study.locations)
     lines = [f"{len(frame):,} locations in {frame['area'].nunique():,} of {len(areas):,} areas"]
-    return Done((*lines, *counted(frame), *left_out(skips)), skips)
+    return Done((*lines, *_repaired(areas), *counted(frame), *left_out(skips)), skips)
+
+
+def _repaired(areas: pd.DataFrame) -> tuple[str, ...]:
+    """Say how many boundaries were mended, if any."""
+    count = areas.attrs.get("repaired")
+    return (f"{count:,} invalid boundaries were repaired",) if count else ()
 
 
 def make_features(study: Study, stamp: str, progress: Progress) -> Done:

@@ -348,3 +348,28 @@ def test_a_row_far_down_is_named_by_its_number(
     assert path.stat().st_size > 2 << 20  # several blocks
     with pytest.raises(InputError, match="row 55556, column 'lat': 'north' is not a number"):
         read_locations(directory(path), AREAS)
+
+
+def test_a_row_that_repeats_another_counts_once_and_is_counted(tmp_path: Path) -> None:
+    expected, skipped = read_locations(directory(written(tmp_path / "d.csv")), AREAS)
+    again = WORLD.iloc[[0]].assign(pcds="ab12cd", lsoa11=" E01000001")
+    for number, rows in enumerate(([again, WORLD], [WORLD, again, WORLD.iloc[[1, 4]]])):
+        path = written(tmp_path / f"{number}.csv", pd.concat(rows))
+        frame, skips = read_locations(directory(path), AREAS)
+        pd.testing.assert_frame_equal(frame, expected)
+        pd.testing.assert_frame_equal(skips, skipped)
+        assert frame.attrs["repeated"] == number + 1
+        assert f"{number + 1} rows of the directory repeat another one and count once" in counted(
+            frame
+        )
+    assert expected.attrs["repeated"] == 0
+
+
+def test_a_repeated_postcode_with_another_place_is_refused(tmp_path: Path) -> None:
+    moved = pd.concat([WORLD, WORLD.iloc[[0]].assign(lat="51.7")])
+    with pytest.raises(InputError) as error:
+        read_locations(directory(written(tmp_path / "d.csv", moved)), AREAS)
+    assert (
+        "rows 2 and 7: location_id 'AB12CD' stands there twice, "
+        "with '51.5' and '51.7' in column 'lat'; keep one of the rows"
+    ) in str(error.value)

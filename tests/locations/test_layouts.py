@@ -147,12 +147,29 @@ def test_areas_that_a_layout_does_not_have_are_named_with_those_it_has() -> None
     )
 
 
-def test_an_unknown_header_is_refused_with_the_closest_column_and_the_layouts_known() -> None:
+def test_an_unknown_header_is_refused_with_its_closest_columns_and_layout_only() -> None:
     header = ["pcdss" if c == "pcds" else c.replace("pcd", "x") for c in LAYOUTS["ONSPD 2011"]]
     with pytest.raises(InputError) as error:
         recognise(header, "lsoa01", HERE)
-    sentence = str(error.value)
-    assert "no column holds postcodes: none is called pcds, pcd7" in sentence
-    assert "did you mean 'pcdss'; the columns are x, x2, pcdss" in sentence
-    assert "known layouts are ONSPD 2011, " in sentence
-    assert "the closest to this header is ONSPD 2011: pcd, pcd2, pcds" in sentence
+    assert str(error.value) == (
+        "d.csv: no column holds postcodes: none is called pcds, pcd7, pcd, pcd8, pcd2, postcode; "
+        "its closest columns are pcdss, its closest layout is ONSPD 2011."
+    )
+
+
+def test_a_table_of_other_areas_is_told_which_it_has() -> None:
+    with pytest.raises(InputError) as error:
+        recognise(["pcds", "lat", "long", "lsoa21"], "lsoa11", HERE)
+    assert str(error.value) == (
+        "d.csv: no column holds the areas (lsoa11): none is called lsoa11, lsoa11cd; "
+        "set 'locations.area' to one of lsoa21."
+    )
+
+
+def test_a_missing_area_column_names_few_of_many_columns() -> None:
+    header = ["Postcode", "LSOA 11 Code", *(f"column {number}" for number in range(60))]
+    with pytest.raises(InputError) as error:
+        recognise(header, "lsoa11", HERE)
+    assert "its closest columns are LSOA 11 Code" in str(error.value)
+    assert "column 5" not in str(error.value)
+    assert len(str(error.value)) < 250

@@ -11,6 +11,8 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
+from streetgauge.skips import without_value
+
 if TYPE_CHECKING:
     from streetgauge.learn.bundle import Bundle
     from streetgauge.learn.model import TrainingRecord
@@ -81,7 +83,10 @@ def _results(bundle: Bundle, study: str) -> Iterator[dict[str, Any]]:
         if found:
             yield {
                 "task": {"type": "tabular-classification", "name": "deciles of areas"},
-                "dataset": {"type": _slug(study or "study"), "name": f"{study}: {label}"},
+                "dataset": {
+                    "type": _slug(study or "study"),
+                    "name": f"{study}: {label}{_incomplete(bundle, outcome)}",
+                },
                 "metrics": found,
             }
 
@@ -173,7 +178,7 @@ def _test(bundle: Bundle, metrics: Mapping[str, Any]) -> str:
         without = f"{baselines[best]:.2f} ({best})" if best else "-"
         add = _interval((about.get("pictures_add") or {}).get("mae"), "+.2f")
         rows.append(
-            f"| {label} | {about['n_areas']:,} | {_interval(values.get('mae'))} | "
+            f"| {label}{_incomplete(bundle, outcome)} | {about['n_areas']:,} | {_interval(values.get('mae'))} | "
             f"{_interval(values.get('spearman'))} | {without} | {add} |"
         )
     intervals = f" Intervals are {coverage:.0%} ones." if coverage else ""
@@ -183,6 +188,12 @@ def _test(bundle: Bundle, metrics: Mapping[str, Any]) -> str:
         "| outcome | areas | mean absolute error | rank correlation | without pictures | pictures "
         "add |\n| --- | --- | --- | --- | --- | --- |\n" + "\n".join(rows)
     )
+
+
+def _incomplete(bundle: Bundle, outcome: str) -> str:
+    """Mark an outcome that lacks areas: its figures speak for the others only."""
+    said = without_value(_about(bundle, outcome))
+    return f" ({said})" if said else ""
 
 
 def _interval(estimate: Mapping[str, Any] | None, form: str = ".2f") -> str:

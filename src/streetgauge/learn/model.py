@@ -38,6 +38,8 @@ __all__ = ["Model", "Predictions", "TrainingRecord", "fit_model"]
 Floats = NDArray[np.float64]
 Rows = NDArray[np.int64]
 
+ENOUGH = 4096  # locations that show the offset of a network's scores
+
 
 @dataclass(frozen=True)
 class Predictions:
@@ -336,6 +338,9 @@ def _calibrated(
     split: Split,
 ) -> Floats:
     """Give each outcome's a and b, from scores of `training`, and from `held` of `validation`."""
+    learnt_areas = len(np.unique(areas[training]))
+    shown = np.linspace(0, len(training) - 1, min(len(training), ENOUGH)).astype(np.int64)
+    training = training[shown]
     seen = _scores(network, reader, training)
     first = np.tile([0.0, 1.0], (held.shape[1], 1))
     if start is not None:  # what labels say of the scale is then said of this one
@@ -351,7 +356,7 @@ def _calibrated(
             Scored(a + b * seen[:, m], target[training], weight[training]),
             Scored(a + b * held[:, m], target[validation], weight[validation]),
             areas=len(np.unique(areas[labelled])),
-            training_areas=len(np.unique(areas[training])),
+            training_areas=learnt_areas,
             classes=samples.classes,
         )
         found.append((shift + slope * a, slope * b))

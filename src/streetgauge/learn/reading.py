@@ -29,6 +29,7 @@ Rows = NDArray[np.int64]
 
 BLOCKS = 8  # sequential blocks in a window: more shuffle better, fewer read faster
 GIB = 2**30
+CACHED = 2**20  # bytes of features that are summed at a time: what a core's cache holds
 
 
 @dataclass(frozen=True)
@@ -54,23 +55,23 @@ class Standardisation:
             Naming a row, if a view that is there has a feature that is no finite number.
         """
         dimension = features.shape[2]
-        count, mean, square = 0, np.zeros(dimension), np.zeros(dimension)
-        for part in (rows[start : start + 1024] for start in range(0, len(rows), 1024)):
+        count, total, square = 0, np.zeros(dimension), np.zeros(dimension)
+        near = torch.zeros(dimension)
+        step = max(1, CACHED // features[0].nbytes)
+        for part in (rows[start : start + step] for start in range(0, len(rows), step)):
             read, there = np.asarray(features[part], np.float32), present[part]
             seen = torch.from_numpy(read.reshape(-1, dimension) if there.all() else read[there])
-            # Sums of deviations from a value nearby are exact enough in float32.
-            near = torch.from_numpy(mean.astype(np.float32)) if count else seen.mean(0)
-            variance, average = torch.var_mean(seen - near, 0, correction=0)
-            average = average.double() + near
-            if not bool(torch.isfinite(variance).all()):
+            # Sums of deviations from the first block's mean are exact enough in float32.
+            near = near if count else seen.mean(0)
+            away = seen - near
+            total += away.sum(0).double().numpy()
+            square += (away * away).sum(0).double().numpy()
+            if not np.isfinite(square).all():
                 _refuse_no_numbers(read, there, part)
-            # Moments of two parts put together (Chan, Golub and LeVeque 1983).
-            total = count + len(seen)
-            step = average.numpy() - mean
-            mean = mean + step * (len(seen) / total)
-            own = len(seen) * variance.double().numpy()
-            square = square + own + step**2 * (count * len(seen) / total)
-            count = total
+            count += len(seen)
+        mean = total / count
+        square = np.maximum(square - count * mean**2, 0)
+        mean += near.double().numpy()
         sd = np.sqrt(square / count)
         sd[sd <= 1e-6 * np.abs(mean) + 1e-30] = 1.0  # constant, but for rounding
         return cls(mean.astype(np.float32), sd.astype(np.float32))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,6 +14,7 @@ import pandas as pd
 from streetgauge.errors import InputError, closest
 from streetgauge.files import require_columns
 from streetgauge.tables import VECTOR_SUFFIXES
+from streetgauge.tables._bytes import DAMAGED, UNPACKING, damaged
 
 if TYPE_CHECKING:
     import geopandas as gpd
@@ -47,19 +49,24 @@ def read_boundaries(
     -------
     GeoDataFrame
         Rows numbered from 1, with ``geometry`` in the file's own coordinate system; a plain frame
-        if the layer has no geometry.
+        if the layer has no geometry. ``attrs["closed"]`` lists the rows whose rings did not end
+        where they began and were closed.
 
     Raises
     ------
     InputError
-        If the file or its layer cannot be read, or a column is not there.
+        If the file or its layer cannot be read or has no areas, or a column is not there.
     """
     if _is_geoparquet(path):
         frame = _read_geoparquet(path)
         require_columns(frame, columns or {}, path)
     else:
         frame = _read_layer(path, layer, columns)
+    if not len(frame):
+        raise _no_areas(path)
+    closed = [position + 1 for position in frame.attrs.get("closed", ())]
     numbered: pd.DataFrame = frame.set_axis(pd.RangeIndex(1, len(frame) + 1))
+    numbered.attrs = {"closed": closed}
     return numbered
 
 
@@ -71,7 +78,8 @@ def checked_boundaries(
     Parameters
     ----------
     areas : GeoDataFrame
-        Indexed by what errors call an area.
+        Indexed by what errors call an area; ``attrs["closed"]`` lists those whose rings were closed
+        when they were read.
     path : Path
         The file, named in errors.
     crs : str, optional
@@ -84,16 +92,26 @@ def checked_boundaries(
     areas : GeoDataFrame
         With a coordinate system; every geometry a valid polygon or multipolygon.
     repaired : int
-        How many were not valid.
+        How many were not valid, or had to be closed.
 
     Raises
     ------
     InputError
-        If no coordinate system is known or two disagree, or an area has no polygon, or one that
-        encloses nothing.
+        If no coordinate system is known or two disagree, or an area has no polygon, one that
+        encloses nothing, or one with coordinates that are no numbers.
     """
     import shapely
 
+    closed = areas.index.isin(areas.attrs.get("closed", ()))
+    shapes = areas.geometry.to_numpy()
+    strange = ~np.isfinite(shapely.get_coordinates(shapes)).all(axis=1)
+    if strange.any():
+        owner = shapely.get_coordinates(shapes, return_index=True)[1][strange][0]
+        raise InputError(
+            f"{path}: area {areas.index[owner]!r}",
+            "a coordinate of its boundary is no number",
+            "fetch the file again",
+        )
     areas = _with_crs(areas, path, crs, setting)
     shapes = areas.geometry.to_numpy()
     empty = shapely.is_missing(shapes) | shapely.is_empty(shapes)
@@ -116,7 +134,7 @@ def checked_boundaries(
             )
         areas = areas.set_geometry(shapes, crs=areas.crs)
         areas = areas.rename_geometry("geometry") if areas.geometry.name != "geometry" else areas
-    return areas, int(invalid.sum())
+    return areas, int((invalid | closed).sum())
 
 
 def parse_crs(text: str, setting: str) -> CRS:
@@ -193,7 +211,10 @@ def _mended(shape: Any) -> Any:
     """Make a polygon valid; of what that leaves only the polygons are an area."""
     import shapely
 
-    parts = shapely.get_parts(shapely.make_valid(shape))
+    try:
+        parts = shapely.get_parts(shapely.make_valid(shape))
+    except shapely.errors.ShapelyError:  # e.g. numbers too large to be multiplied
+        return shapely.Polygon()
     flat = [part for whole in parts for part in shapely.get_parts(whole)]
     return shapely.unary_union([part for part in flat if part.geom_type == "Polygon"])
 
@@ -207,12 +228,16 @@ def _is_vector(path: Path) -> bool:
     with path.open("rb") as handle:
         start = handle.read(16)
     if start.startswith(b"PK"):  # a zip: of boundaries, or a workbook
-        try:
-            with zipfile.ZipFile(path) as archive:
-                return "[Content_Types].xml" not in archive.namelist()
-        except zipfile.BadZipFile as error:
-            raise InputError(path, f"the zip is damaged ({error})", "fetch it again") from None
+        return "[Content_Types].xml" not in _zipped(path)
     return start.startswith(b"SQLite format 3")
+
+
+def _zipped(path: Path) -> list[str]:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return archive.namelist()
+    except UNPACKING as error:
+        raise InputError(path, f"the zip is damaged ({error})", "fetch it again") from None
 
 
 def _is_geoparquet(path: Path) -> bool:
@@ -224,48 +249,85 @@ def _is_geoparquet(path: Path) -> bool:
 
     try:
         return b"geo" in (pq.read_schema(path).metadata or {})
-    except pa.ArrowInvalid as error:
-        raise InputError(
-            path, f"this Parquet file is damaged ({error})", "fetch it again"
-        ) from None
+    except (pa.ArrowException, *DAMAGED) as error:
+        raise damaged(path, error) from None
 
 
 def _read_geoparquet(path: Path) -> gpd.GeoDataFrame:
     import geopandas as gpd
+    import pyarrow as pa
+    from pyproj.exceptions import CRSError
+    from shapely.errors import ShapelyError
 
     try:
         frame = gpd.read_parquet(path)
-    except (ValueError, OSError) as error:
-        raise InputError(
-            path, f"this GeoParquet file cannot be read ({error})", "fetch it again"
-        ) from None
-    return frame.rename_geometry("geometry") if frame.geometry.name != "geometry" else frame
+        return frame.rename_geometry("geometry") if frame.geometry.name != "geometry" else frame
+    # AttributeError: what it calls its boundaries is none of its columns, or no text.
+    except (pa.ArrowException, *DAMAGED, ShapelyError, CRSError, AttributeError) as error:
+        raise damaged(path, error) from None
 
 
 def _read_layer(
     path: Path, layer: str | None, columns: Mapping[str, str | None] | None
 ) -> pd.DataFrame:
     import pyogrio
-    from pyogrio.errors import DataSourceError
+    from pyogrio.errors import DataLayerError, DataSourceError
+    from pyproj.exceptions import CRSError
+    from shapely.errors import ShapelyError
 
     dataset = _dataset(path, layer)
     try:
-        layers = [str(name) for name in pyogrio.list_layers(dataset)[:, 0]]
+        layers = [str(row[0]) for row in pyogrio.list_layers(dataset)]
+        if not layers:
+            raise InputError(path, "there is no layer in it", "give a file with the areas' shapes")
         if layer is None:
             layer = layers[0]
         elif layer not in layers:
             raise InputError(path, f"there is no layer {layer!r}", closest(layer, layers))
-        fields = list(pyogrio.read_info(dataset, layer=layer)["fields"])
+        info = pyogrio.read_info(dataset, layer=layer)
+        if info["features"] == 0:  # an empty GeoJSON has no columns either
+            raise _no_areas(path, layer if len(layers) > 1 else None)
         wanted = None
         if columns is not None:
-            require_columns(pd.DataFrame(columns=pd.Index(fields)), columns, path)
+            require_columns(pd.DataFrame(columns=pd.Index(list(info["fields"]))), columns, path)
             wanted = sorted({column for column in columns.values() if column is not None})
-        frame: pd.DataFrame = pyogrio.read_dataframe(dataset, layer=layer, columns=wanted)
-    except DataSourceError as error:
+        return _shapes(dataset, layer, wanted)
+    except (
+        *(DataSourceError, DataLayerError, CRSError, ShapelyError),
+        *DAMAGED,  # names and texts that are no UTF-8
+        UnboundLocalError,  # of pyogrio, where GDAL opens a file and then cannot read its fields
+    ) as error:
+        reason = " ".join(str(error).split())[:200]
         raise InputError(
-            path, f"the boundaries cannot be read ({error})", "fetch them again"
+            path, f"the boundaries cannot be read ({reason})", "fetch them again"
         ) from None
-    return frame
+
+
+def _shapes(dataset: str, layer: str, columns: list[str] | None) -> pd.DataFrame:
+    """Read a layer; rings that do not end where they began are closed, and their rows noted."""
+    import pyogrio
+    from shapely.errors import ShapelyError
+
+    def read(on_invalid: str) -> pd.DataFrame:
+        frame: pd.DataFrame = pyogrio.read_dataframe(
+            dataset, layer=layer, columns=columns, on_invalid=on_invalid
+        )
+        return frame
+
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Non closed ring", RuntimeWarning)  # it is mended here
+        try:
+            return read("raise")
+        except ShapelyError:
+            without, closed = read("ignore"), read("fix")
+        opened = without["geometry"].isna() & closed["geometry"].notna()
+        closed.attrs["closed"] = np.flatnonzero(opened).tolist()
+        return closed
+
+
+def _no_areas(path: Path, layer: str | None = None) -> InputError:
+    where = f"layer {layer!r}" if layer else "it"
+    return InputError(path, f"{where} has no areas", "give a file with the areas' shapes")
 
 
 def _dataset(path: Path, layer: str | None) -> str:
@@ -273,12 +335,11 @@ def _dataset(path: Path, layer: str | None) -> str:
     with path.open("rb") as handle:
         if handle.read(2) != b"PK":
             return str(path)
-    with zipfile.ZipFile(path) as archive:
-        members = sorted(
-            name
-            for name in archive.namelist()
-            if name.lower().endswith(_VECTOR_MEMBERS) and not name.startswith("__MACOSX")
-        )
+    members = sorted(
+        name
+        for name in _zipped(path)
+        if name.lower().endswith(_VECTOR_MEMBERS) and not name.startswith("__MACOSX")
+    )
     if not members:
         raise InputError(path, "there is no boundary file in the zip", "give a zip of a shapefile")
     named = [name for name in members if Path(name).stem == layer]

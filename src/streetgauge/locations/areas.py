@@ -49,7 +49,8 @@ def read_areas(settings: AreaSettings, locations: LocationSettings | None = None
     DataFrame or GeoDataFrame
         Indexed by ``area`` (str, sorted, unique) with columns ``name`` and ``district`` (str or
         None) and, from a boundary file, ``geometry`` in the file's own coordinate system.
-        ``attrs`` count what was done: ``repaired`` (invalid polygons made valid) and ``left_out``
+        ``attrs`` count what was done: ``repaired`` (invalid polygons made valid, and open rings
+        closed) and ``left_out``
         (areas that are not of the study's place).
 
     Raises
@@ -170,6 +171,7 @@ def _keyed(raw: pd.DataFrame, columns: dict[str, str | None], path: Path) -> pd.
     crs = raw.crs if isinstance(raw, gpd.GeoDataFrame) else None
     boundaries = raw["geometry"].to_numpy()
     keyed: gpd.GeoDataFrame = gpd.GeoDataFrame(kept, geometry=boundaries, index=index, crs=crs)
+    keyed.attrs["closed"] = codes[raw.index.isin(raw.attrs.get("closed", ()))].tolist()
     in_order: pd.DataFrame = keyed.sort_index()
     return in_order
 

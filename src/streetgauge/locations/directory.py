@@ -53,8 +53,9 @@ def read_directory(
     frame : DataFrame
         As `read_locations` describes it. ``attrs`` count rows: ``rows`` of the file, ``outside``
         (their area is none of the study's), of these ``no_area`` (no code at all) and
-        ``pseudo_codes`` (code -> rows); ``terminated`` (left out), ``no_coordinates`` (kept
-        without); ``layout`` names the published layout or is None.
+        ``pseudo_codes`` (code -> rows); ``repeated`` (say the same as another row, and do not
+        count), ``terminated`` (left out), ``no_coordinates`` (kept without); ``layout`` names the
+        published layout or is None.
     skips : DataFrame
         Terminated postcodes, if ``live_only``.
 
@@ -62,12 +63,15 @@ def read_directory(
     ------
     InputError
         If the header is not recognised, no row lies in the study's areas, a postcode is empty or
-        stands twice, or a coordinate is no number.
+        stands twice with another area or place, or a coordinate is no number.
     """
     directory = _Directory.open(settings)
     kind = settings.area[:-2]
     kept, outside, counts = _scan(directory, kind, areas.index, settings.live_only)
-    _refuse_duplicates(directory, kept, outside)
+    rows = len(kept)
+    kept = _once(directory, kept)
+    counts["repeated"] = rows - len(kept)
+    _refuse_strangers(directory, kept, outside)
     skips = []
     if settings.live_only:
         ended = pc.not_equal(kept["terminated"], "")
@@ -283,7 +287,8 @@ def _none_of_the_study(
     )
 
 
-def _refuse_duplicates(directory: _Directory, kept: pa.Table, outside: pa.Table) -> None:
+def _once(directory: _Directory, kept: pa.Table) -> pa.Table:
+    """Keep one of rows that say the same of a postcode; refuse those that do not."""
     ids = kept["location_id"]
     blank = pc.index(ids, "").as_py()
     if blank >= 0:
@@ -293,20 +298,38 @@ def _refuse_duplicates(directory: _Directory, kept: pa.Table, outside: pa.Table)
             "there is no postcode",
             "mend or remove the row",
         )
-    if pc.count_distinct(ids).as_py() < len(ids):
-        counts = pc.value_counts(ids)
-        key = counts.filter(pc.greater(counts.field("counts"), 1))[0]["values"].as_py()
-        twice = kept.filter(pc.equal(ids, key)).slice(0, 2).to_pylist()
-        first, second = twice
-        areas = [row["area"] for row in twice]
-        reason = f"location_id {key!r} stands there twice"
-        if areas[0] != areas[1]:
-            reason += f", in area {areas[0]!r} and in {areas[1]!r}"
-        raise InputError(
-            directory.where((first["table"], first["row"]), (second["table"], second["row"])),
-            reason,
-            "keep one of the rows",
-        )
+    if pc.count_distinct(ids).as_py() == len(ids):
+        return kept
+    keys = ids.to_pandas()
+    several = kept.filter(pa.array(keys.duplicated(keep=False))).to_pandas()
+    for column in [c for c in several if c not in ("postcode", "table", "row", "location_id")]:
+        said = several[column].astype("str").str.strip()
+        firsts = said.groupby(several["location_id"]).transform("first")
+        unlike = (said != firsts) & ~(said.isna() & firsts.isna())
+        if unlike.any():
+            raise _contradicted(directory, several, int(unlike.to_numpy().argmax()), column)
+    return kept.filter(pa.array(~keys.duplicated()))
+
+
+def _contradicted(
+    directory: _Directory, several: pd.DataFrame, position: int, column: str
+) -> InputError:
+    second = several.iloc[position]
+    first = several[several["location_id"] == second["location_id"]].iloc[0]
+    where = directory.layout.columns.get(column, column)
+    unlike = f"with {first[column]!r} and {second[column]!r} in column {where!r}"
+    if first["area"] != second["area"]:
+        unlike = f"in area {first['area']!r} and in {second['area']!r}"
+    return InputError(
+        directory.where((first["table"], first["row"]), (second["table"], second["row"])),
+        f"location_id {second['location_id']!r} stands there twice, {unlike}",
+        "keep one of the rows",
+    )
+
+
+def _refuse_strangers(directory: _Directory, kept: pa.Table, outside: pa.Table) -> None:
+    """Refuse a postcode of the study that stands also in an area that is none of it."""
+    ids = kept["location_id"]
     strangers = pc.is_in(outside["location_id"], value_set=ids.combine_chunks())
     if pc.any(strangers).as_py():
         other = outside.filter(strangers).slice(0, 1).to_pylist()[0]

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import difflib
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from streetgauge.errors import InputError, closest
+from streetgauge.errors import InputError
 
 __all__ = ["LAYOUTS", "ROLES", "Layout", "closest_layout", "recognise"]
 
@@ -195,7 +196,6 @@ def _without_release(name: str) -> str:
 def _unknown(header: Sequence[str], role: str, what: str, year: str, path: Path) -> InputError:
     known = ", ".join(name.format(year).replace("##", "25") for name in ROLES[role])
     layout, common = closest_layout(header)
-    plain = [name.strip().lower() for name in header]
     kinds = [
         f"{kind}{census}"
         for census in ("01", "11", "21")
@@ -203,14 +203,18 @@ def _unknown(header: Sequence[str], role: str, what: str, year: str, path: Path)
         if _column(header, kind, census)
     ]
     reason = f"no column holds {what}: none is called {known}"
-    if common >= _LIKE and role in ("oa", "lsoa", "msoa") and kinds:
-        step = f"this is {layout}: set 'locations.area' to one of {', '.join(kinds)}"
-    else:
-        guesses = [closest(name.format(year), plain) for name in ROLES[role]]
-        guess = next((g for g in guesses if g.startswith("did")), "").removesuffix("?")
-        has = f"the columns are {', '.join(header[:12])}" + (" ..." if len(header) > 12 else "")
-        step = (
-            f"{guess + '; ' if guess else ''}{has}; known layouts are {', '.join(LAYOUTS)}, and "
-            f"the closest to this header is {layout}: {', '.join(LAYOUTS[layout][:6])} ..."
-        )
-    return InputError(path, reason, step)
+    if role in ("oa", "lsoa", "msoa") and kinds:
+        step = f"set 'locations.area' to one of {', '.join(kinds)}"
+        return InputError(path, reason, f"this is {layout}: {step}" if common >= _LIKE else step)
+    step = _closest_columns(header, [name.format(year) for name in ROLES[role]])
+    return InputError(path, reason, step + (f", its closest layout is {layout}" if common else ""))
+
+
+def _closest_columns(header: Sequence[str], names: Sequence[str]) -> str:
+    """Name the few columns that are most like one of the names, or else the first few."""
+    plain = {name.strip().lower(): name.strip() for name in reversed(header)}
+    like = [match for name in names for match in difflib.get_close_matches(name, plain, n=2)]
+    if like:
+        return f"its closest columns are {', '.join(plain[c] for c in dict.fromkeys(like[:4]))}"
+    more = " ..." if len(header) > 4 else ""
+    return f"its columns are {', '.join(name.strip() for name in header[:4])}{more}"

@@ -16,7 +16,7 @@ from streetgauge.settings import DirectoryLocations, LocationSettings, PointLoca
 
 __all__ = ["counted", "read_locations"]
 
-_COUNTS = ("rows", "outside", "no_area", "terminated", "no_coordinates")
+_COUNTS = ("rows", "outside", "no_area", "repeated", "terminated", "no_coordinates")
 
 
 def read_locations(
@@ -38,7 +38,7 @@ def read_locations(
         missing values, missing coordinates NaN; sorted by location_id, which is unique.
         ``attrs`` count what was met: ``rows`` of a directory, ``outside`` (rows of areas that are
         none of the study's), of these ``no_area`` and ``pseudo_codes`` (code -> rows),
-        ``terminated`` (left out), ``no_coordinates`` (locations without), ``overlaps`` (two areas
+        ``repeated`` (rows that say the same as another), ``terminated`` (left out), ``no_coordinates`` (locations without), ``overlaps`` (two areas
         -> locations inside of both); ``layout`` is the directory's, or None. See `counted`.
     skips : DataFrame
         location_id, view, area, stage ("locations"), reason: locations left out, and areas in
@@ -87,6 +87,10 @@ def counted(frame: pd.DataFrame) -> tuple[str, ...]:
         lines.append(f"{rows:,} of them have the pseudo code {code} ({meaning(code)})")
     if counts["no_area"]:
         lines.append(f"{counts['no_area']:,} of them have no area")
+    if counts["repeated"]:
+        lines.append(
+            f"{counts['repeated']:,} rows of the directory repeat another one and count once"
+        )
     if counts["no_coordinates"]:
         lines.append(f"{counts['no_coordinates']:,} locations have an area but no coordinates")
     if counts["overlaps"]:
