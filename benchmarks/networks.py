@@ -35,6 +35,8 @@ VARIANTS: dict[str, dict[str, object]] = {
     "1 member": {"members": 1},
     "10 members": {"members": 10},
     "no dropout": {"dropout": 0.0},
+    "dropout .2": {"dropout": 0.2},
+    "dropout .2, patience 8": {"dropout": 0.2, "patience": 8},
     "noise .05": {"noise": 0.05},
     "attention": {"pooling": "attention"},
     "cosine, 15 epochs": {"schedule": "cosine", "epochs": 15},

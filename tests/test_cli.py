@@ -65,6 +65,34 @@ def test_one_command_goes_from_files_to_a_report(run: Run, grid: Path) -> None:
     assert json.loads(out)["backbone"] == "table"
 
 
+def test_figures_of_an_outcome_that_lacks_areas_are_marked(
+    run: Run, grid_writer: Callable[..., Path], tmp_path: Path
+) -> None:
+    place = grid_writer(tmp_path / "grid", side=5, per_area=4)
+    frame = pd.read_csv(place / "outcomes.csv")
+    frame.loc[3, "income"] = None
+    frame.to_csv(place / "outcomes.csv", index=False)
+    code, out, err = run("run", place)
+    assert code == 0, err
+    assert "* Household income: 4 % of areas have no value" in out
+    assert out.count("% of areas have no value") == 1
+    code, out, err = run("run", place, "--json")
+    said = [json.loads(line) for line in out.splitlines()]
+    assert {"incomplete": "income", "says": "4 % of areas have no value"} in said
+
+
+def test_locations_tells_of_boundaries_that_were_repaired(run: Run, grid: Path) -> None:
+    file = grid / "areas.geojson"
+    boundaries = json.loads(file.read_text())
+    ring = boundaries["features"][0]["geometry"]["coordinates"][0]
+    ring.pop()  # it no longer ends where it began
+    file.write_text(json.dumps(boundaries))
+    for stage in ("outcomes", "locations"):
+        code, _, err = run(stage, grid)
+        assert code == 0, err
+        assert "1 invalid boundaries were repaired" in err
+
+
 def test_rows_in_another_order_change_nothing(
     run: Run, grid_writer: Callable[..., Path], tmp_path: Path
 ) -> None:

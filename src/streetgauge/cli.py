@@ -402,9 +402,12 @@ def _figures(study: Study, metrics: dict[str, Any], screen: Screen) -> None:
     incomplete = {n: said for n in metrics["outcomes"] if (said := without_value(kept.get(n, {})))}
     for name, about in metrics["outcomes"].items():
         label = study.settings.outcomes[name].label or name
-        named = f"{label}\n({incomplete[name]})" if name in incomplete else label
+        named = f"{label} *" if name in incomplete else label
         table.add_row(Text(named), *_headline_cells(about, close))
-    screen.result(table, {**metrics, "incomplete": incomplete})
+    screen.result(table, metrics)
+    for name, said in incomplete.items():
+        label = study.settings.outcomes[name].label or name
+        screen.result(Text(f"* {label}: {said}"), {"incomplete": name, "says": said})
     if caution := metrics["scheme"]["caution"]:
         screen.result(f"CAUTION: {caution}", {"caution": caution})
 

@@ -138,9 +138,10 @@ def test_an_empty_folder_is_no_bundle(tmp_path: Path) -> None:
         ({"format": "a-picture"}, "this is not a streetgauge-bundle"),
         ({"format_version": 3}, "format version is 3.*upgrade streetgauge"),
         ({"format_version": "new"}, "format version is 'new'"),
-        ({"dimension": 9}, r"network\.views\.0\.dense\.weight.*\(2, 8, 512\).*\(2, 9, 512\)"),
+        ({"dimension": 9}, r"network\.direct\.weight.*\(10, 8, 1\).*\(10, 9, 1\)"),
         ({"outcomes": ["income"]}, "has shape"),
-        ({"settings": {"network": "paper-2019"}}, "norm.* has shape None"),
+        ({"settings": {"network": "port-2020"}}, r"network\.direct.* needs None"),
+        ({"settings": {"network": "paper-2019", "members": 1}}, "network.* has shape"),
         ({"settings": {"network": "port-2020", "epochs": "many"}}, "does not describe a bundle"),
         ({"training": {}}, "does not describe a bundle"),
         ({"weights": {}}, "does not describe a bundle"),
@@ -308,6 +309,17 @@ def test_the_card_has_the_figures_of_the_test_and_what_needs_no_picture(
     card = (tmp_path / "b" / "README.md").read_text()
     row = "| Income | 40 | 1.25 (1.00 to 1.50) | 0.80 | 2.00 (nearest-areas) | +0.75"
     assert row in card
+
+
+def test_the_card_marks_the_figures_of_an_outcome_that_lacks_areas(
+    bundle: Bundle, tmp_path: Path
+) -> None:
+    lacking = {**SOURCE["outcomes"]["income"], "n_areas": 45, "n_missing": 5}
+    source = SOURCE | {"outcomes": {"income": lacking}}
+    replace(bundle, metrics=METRICS, source=source).save(tmp_path / "b")
+    card = (tmp_path / "b" / "README.md").read_text()
+    assert "| Income (10 % of areas have no value) | 40 | 1.25" in card
+    assert ': Income (10 % of areas have no value)"' in card.split("---")[1]
 
 
 @pytest.mark.parametrize(

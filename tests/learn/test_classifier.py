@@ -3,6 +3,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import tracemalloc
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 from streetgauge.learn import BinomialOrdinalClassifier
 from streetgauge.learn import classifier as classifier_module
 from streetgauge.learn import model as model_module
+from streetgauge.settings import TrainSettings
 
 QUICK = {"epochs": 8, "batch": 32, "device": "cpu", "random_state": 0}
 
@@ -70,12 +72,45 @@ def test_it_works_in_a_pipeline_under_cross_validation_by_area(make_world: Any) 
 
 def test_no_area_is_learnt_from_and_stopped_on(make_world: Any) -> None:
     world = make_world()
-    model = BinomialOrdinalClassifier(**QUICK).fit(
-        world.features, world.deciles[:, 0], groups=world.areas
-    )
+    model = BinomialOrdinalClassifier(members=1, **QUICK)
+    model.fit(world.features, world.deciles[:, 0], groups=world.areas)
     assert model.record_.training_areas == 34
     assert model.record_.validation_areas == 6
     assert model.record_.validation_locations == 36
+
+
+def test_its_defaults_are_those_of_a_study() -> None:
+    given = BinomialOrdinalClassifier().get_params()
+    study = TrainSettings().model_dump()
+    own = {"n_views", "classes", "validation", "random_state"}
+    assert given.keys() - own == study.keys() - {"tune"}  # nothing is tuned here
+    assert {name: study[name] for name in given.keys() - own} == {
+        name: given[name] for name in given.keys() - own
+    }
+
+
+def test_members_learn_from_all_groups_between_them(
+    make_world: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world = make_world()
+    areas = pd.factorize(world.areas)[0]
+    parts = []
+
+    def train_network(samples: Any, training: Any, stopping: Any, *rest: Any, **more: Any) -> Any:
+        parts.append((set(areas[training]), set(areas[stopping])))
+        return whole(samples, training, stopping, *rest, **more)
+
+    whole = model_module.train_network
+    monkeypatch.setattr(model_module, "train_network", train_network)
+    model = BinomialOrdinalClassifier(**QUICK | {"members": 3, "epochs": 1})
+    model.fit(world.features, world.deciles[:, 0], groups=world.areas)
+    assert model.record_.training_areas == model.record_.validation_areas == 40
+    assert len(parts) == 3
+    for learnt, stopping in parts:
+        assert learnt == set(range(40)) - stopping
+    assert sorted(area for _, stopping in parts for area in stopping) == list(range(40))
+    with pytest.raises(ValueError, match=r"members=3 need a group each .* are of 2; take members=2"):
+        model.fit(world.features[:12], world.deciles[:12, 0], groups=world.areas[:12])
 
 
 def three_classes(world: Any) -> np.ndarray:
@@ -243,10 +278,12 @@ def test_what_cannot_be_used_is_a_value_error_of_one_sentence(
 
 def test_a_class_that_only_the_validation_part_has_is_told(make_world: Any) -> None:
     world = make_world(n_areas=10)  # an area of each class
+    alone = BinomialOrdinalClassifier(members=1, **QUICK)
     with pytest.warns(UserWarning, match="is only in groups that say when to stop"):
-        BinomialOrdinalClassifier(**QUICK).fit(
-            world.features, world.deciles[:, 0], groups=world.areas
-        )
+        alone.fit(world.features, world.deciles[:, 0], groups=world.areas)
+    together = BinomialOrdinalClassifier(members=2, **QUICK)  # what stops one, the other learns
+    with warnings.catch_warnings(action="error", category=UserWarning):
+        together.fit(world.features, world.deciles[:, 0], groups=world.areas)
 
 
 def test_a_sample_of_weight_0_is_as_good_as_absent(make_world: Any) -> None:

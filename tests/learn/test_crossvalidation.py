@@ -32,7 +32,7 @@ def splits_of(world: Any) -> list[Split]:
 def run(world: Any, directory: Path, *, epochs: int = 4, **changes: Any) -> pd.DataFrame:
     given: dict[str, Any] = {
         "outcomes": OUTCOMES,
-        "settings": TrainSettings(epochs=epochs, batch=64, device="cpu"),
+        "settings": TrainSettings(epochs=epochs, batch=64, members=2, device="cpu"),
         "seed": 5,
         "directory": directory,
         "stamp": "same",
@@ -101,8 +101,20 @@ def test_a_location_is_predicted_by_the_model_that_has_not_seen_its_area(
         rows = np.searchsorted(world.ids, part["location_id"].to_numpy(str))
         said = bundle.predict(world.features, rows=rows, device="cpu")
         np.testing.assert_array_equal(said.score[:, 1], part["score"])
-        seen = bundle.training.training_areas + bundle.training.validation_areas
-        assert seen + part["area"].nunique() == 40
+        others = 40 - part["area"].nunique()  # each member stops by areas that the other learns from
+        assert bundle.training.training_areas == bundle.training.validation_areas == others
+
+
+def test_a_network_alone_does_not_learn_from_the_areas_that_stop_it(
+    world: Any, tmp_path: Path
+) -> None:
+    settings = TrainSettings(epochs=1, batch=64, members=1, device="cpu")
+    frame = run(world, tmp_path, settings=settings)
+    for i, one in frame.groupby("fold"):
+        record = Bundle.load(tmp_path / f"fold-{i}").training
+        assert record is not None
+        assert record.validation_areas == round(0.2 * (40 - one["area"].nunique()))
+        assert record.training_areas + record.validation_areas + one["area"].nunique() == 40
 
 
 def test_held_out_labels_and_features_do_not_reach_the_model(
@@ -226,7 +238,9 @@ def test_history_and_tensorboard_tell_every_epoch(done: tuple[pd.DataFrame, Path
     told = pd.DataFrame(lines)
     assert list(told["part"].unique()) == PARTS
     assert set(told["outcome"]) == set(OUTCOMES)
-    assert (told.groupby(["part", "outcome"])["epoch"].apply(list).map(len) <= 4).all()
+    for _, epochs in told.groupby(["part", "outcome", "member"])["epoch"]:
+        assert epochs.tolist() == list(range(1, len(epochs) + 1))
+    assert told["epoch"].max() <= 4
     assert told[["train_loss", "validation_loss", "validation_mae"]].notna().all(axis=None)
     for part in PARTS:
         assert list((directory / "logs" / part).glob("events.out.tfevents.*"))
@@ -243,8 +257,8 @@ def test_progress_counts_the_epochs_of_all_parts(world: Any, tmp_path: Path) -> 
     for _ in range(2):  # trained, and then found trained already
         told.clear()
         run(world, tmp_path, epochs=2, progress=progress)
-        assert told[0] == ("train", 8, "epochs")
-        assert sum(told[1:]) == 8
+        assert told[0] == ("train", 16, "epochs")  # 2 of 2 members of 4 parts
+        assert sum(told[1:]) == 16
 
 
 def test_a_missing_label_is_predicted_and_stays_missing(world: Any, tmp_path: Path) -> None:

@@ -280,7 +280,8 @@ def test_a_published_zip_is_read_in_place_whole_or_in_parts(tmp_path: Path) -> N
 
 
 def test_what_is_wrong_in_a_zip_is_named_with_its_file_and_row(tmp_path: Path) -> None:
-    parts = {**PUBLISHED, "Data/multi_csv/ONSPD_AUG_2024_UK_ZZ.csv": csv_of(WORLD.iloc[1:2])}
+    other = csv_of(WORLD.iloc[1:2].assign(lsoa11="E01000001"))
+    parts = {**PUBLISHED, "Data/multi_csv/ONSPD_AUG_2024_UK_ZZ.csv": other}
     with pytest.raises(InputError) as error:
         read_locations(directory(zipped(tmp_path / "d.zip", parts)), AREAS)
     assert (

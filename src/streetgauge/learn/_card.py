@@ -178,8 +178,9 @@ def _test(bundle: Bundle, metrics: Mapping[str, Any]) -> str:
         without = f"{baselines[best]:.2f} ({best})" if best else "-"
         add = _interval((about.get("pictures_add") or {}).get("mae"), "+.2f")
         rows.append(
-            f"| {label}{_incomplete(bundle, outcome)} | {about['n_areas']:,} | {_interval(values.get('mae'))} | "
-            f"{_interval(values.get('spearman'))} | {without} | {add} |"
+            f"| {label}{_incomplete(bundle, outcome)} | {about['n_areas']:,} | "
+            f"{_interval(values.get('mae'))} | {_interval(values.get('spearman'))} | {without} | "
+            f"{add} |"
         )
     intervals = f" Intervals are {coverage:.0%} ones." if coverage else ""
     return (

@@ -134,8 +134,8 @@ def mean_places(places: Floats, keys: Numbers) -> Floats:
 
 def _filled(places: Floats, area: Numbers) -> Floats:
     """Put locations without coordinates where the mean of their area's others is."""
-    missing = np.isnan(places).any(axis=1)
-    return np.where(missing[:, np.newaxis], mean_places(places, area)[area], places)
+    missing = np.isnan(places).any(axis=1, keepdims=True)
+    return np.where(missing, mean_places(places, area)[area], places)
 
 
 def _joined(area: Numbers, units: NDArray[Any]) -> Numbers:

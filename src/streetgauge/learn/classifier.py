@@ -35,7 +35,7 @@ __all__ = ["BinomialOrdinalClassifier"]
 _DEFAULTS = TrainSettings()
 # The parameters that are settings of a study's [train] too.
 _SETTINGS = (
-    "network", "pooling", "head", "dropout", "epochs", "batch", "learning_rate", "schedule",
+    "network", "pooling", "members", "head", "dropout", "epochs", "batch", "learning_rate", "schedule",
     "weight_decay", "noise", "patience", "components", "precision", "memory", "device",
 )  # fmt: skip
 
@@ -58,12 +58,13 @@ class BinomialOrdinalClassifier(ClassifierMixin, BaseEstimator):  # type: ignore
     head : str
         What makes classes of the network's output: "binomial", or another of
         `streetgauge.learn.heads`.
-    network, pooling, dropout, epochs, batch, learning_rate, schedule, weight_decay, noise, \
-patience, components, precision, memory, device
+    network, pooling, members, dropout, epochs, batch, learning_rate, schedule, weight_decay, \
+noise, patience, components, precision, memory, device
         As in the ``[train]`` settings of a study, with the same defaults.
     validation : float
         Share of the groups (samples, if there are none) that only say when to stop, and on which
-        the score is calibrated.
+        the score is calibrated, where ``members=1``. Several members share all groups out: each is
+        stopped by a part of its own, from which the others learn.
     random_state : int, RandomState or None
         An integer makes fits repeatable.
 
@@ -109,6 +110,7 @@ patience, components, precision, memory, device
         head: str = _DEFAULTS.head,
         network: str = _DEFAULTS.network,
         pooling: str = _DEFAULTS.pooling,
+        members: int = _DEFAULTS.members,
         dropout: float = _DEFAULTS.dropout,
         epochs: int = _DEFAULTS.epochs,
         batch: int = _DEFAULTS.batch,
@@ -129,6 +131,7 @@ patience, components, precision, memory, device
         self.head = head
         self.network = network
         self.pooling = pooling
+        self.members = members
         self.dropout = dropout
         self.epochs = epochs
         self.batch = batch
@@ -189,7 +192,7 @@ patience, components, precision, memory, device
                 present,
                 target,
                 areas,
-                self._split(areas, target, weight, seed),
+                self._split(areas, target, weight, settings.members, seed),
                 ["y"],
                 settings,
                 seed=seed,
@@ -355,17 +358,33 @@ patience, components, precision, memory, device
         return np.asarray(code, np.int64)
 
     def _split(
-        self, areas: NDArray[np.int64], target: NDArray[np.float32], weight: Any, seed: int
+        self,
+        areas: NDArray[np.int64],
+        target: NDArray[np.float32],
+        weight: Any,
+        members: int,
+        seed: int,
     ) -> Split:
-        """Part the samples that weigh anything: what is learnt from, and what says when to stop."""
+        """Part the samples that weigh anything: what is learnt from, and what says when to stop.
+
+        Several members set their own parts apart.
+        """
         if not 0 < self.validation < 1:
             raise ValueError(f"validation={self.validation!r} is no share between 0 and 1")
         rows = np.arange(len(areas)) if weight is None else np.flatnonzero(weight > 0)
-        if len(np.unique(areas[rows])) < 2:
+        groups = len(np.unique(areas[rows]))
+        if groups < 2:
             raise ValueError(
                 "all samples that weigh anything are of one group; at least two are needed, to "
                 "learn from one and to know from the other when to stop"
             )
+        if members > 1:
+            if groups < members:
+                raise ValueError(
+                    f"members={members} need a group each to know when to stop, and the samples "
+                    f"that weigh anything are of {groups}; take members={groups} or fewer"
+                )
+            return Split("all", 0, rows, rows[:0], rows[:0])
         held = validation_part(
             areas[rows], target[rows], self.validation, derive_seed(seed, "validation")
         )

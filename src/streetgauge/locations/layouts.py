@@ -213,7 +213,7 @@ def _unknown(header: Sequence[str], role: str, what: str, year: str, path: Path)
 def _closest_columns(header: Sequence[str], names: Sequence[str]) -> str:
     """Name the few columns that are most like one of the names, or else the first few."""
     plain = {name.strip().lower(): name.strip() for name in reversed(header)}
-    like = [match for name in names for match in difflib.get_close_matches(name, plain, n=2)]
+    like = [c for name in names for c in difflib.get_close_matches(name, plain, n=1, cutoff=0.75)]
     if like:
         return f"its closest columns are {', '.join(plain[c] for c in dict.fromkeys(like[:4]))}"
     more = " ..." if len(header) > 4 else ""

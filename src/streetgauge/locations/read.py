@@ -38,8 +38,9 @@ def read_locations(
         missing values, missing coordinates NaN; sorted by location_id, which is unique.
         ``attrs`` count what was met: ``rows`` of a directory, ``outside`` (rows of areas that are
         none of the study's), of these ``no_area`` and ``pseudo_codes`` (code -> rows),
-        ``repeated`` (rows that say the same as another), ``terminated`` (left out), ``no_coordinates`` (locations without), ``overlaps`` (two areas
-        -> locations inside of both); ``layout`` is the directory's, or None. See `counted`.
+        ``repeated`` (rows that say the same as another), ``terminated`` (left out),
+        ``no_coordinates`` (locations without), ``overlaps`` (two areas -> locations inside of
+        both); ``layout`` is the directory's, or None. See `counted`.
     skips : DataFrame
         location_id, view, area, stage ("locations"), reason: locations left out, and areas in
         which no location lies.
