@@ -667,7 +667,7 @@ class StudySettings(Settings):
             published = outcome.deciles == "published" and outcome.source == "deprivation"
             if published and 10 % self.deciles.classes:
                 raise ValueError(
-                    f"deciles = \"published\" of outcome {name!r} cannot be put together to "
+                    f'deciles = "published" of outcome {name!r} cannot be put together to '
                     f"{self.deciles.classes} classes; use 2, 5 or 10"
                 )
         return self

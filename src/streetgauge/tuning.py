@@ -255,13 +255,18 @@ def _predict_share(
 ) -> pd.DataFrame:
     from streetgauge.learn import cross_validate, take_share
 
+    shared = [take_share(split, city.areas, city.deciles, share, seed) for split in splits]
+    if model is None:  # each member needs an area of its own to be stopped by
+        learnt = [city.areas[np.concatenate([s.training, s.validation])] for s in shared]
+        fewest = max(min(len(pd.unique(areas)) for areas in learnt), 1)
+        settings = settings.model_copy(update={"members": min(settings.members, fewest)})
     return cross_validate(
         city.features,
         city.present,
         city.deciles,
         city.areas,
         city.ids,
-        [take_share(split, city.areas, city.deciles, share, seed) for split in splits],
+        shared,
         outcomes=city.outcomes,
         settings=settings,
         seed=seed,

@@ -101,7 +101,7 @@ def test_a_location_is_predicted_by_the_model_that_has_not_seen_its_area(
         rows = np.searchsorted(world.ids, part["location_id"].to_numpy(str))
         said = bundle.predict(world.features, rows=rows, device="cpu")
         np.testing.assert_array_equal(said.score[:, 1], part["score"])
-        others = 40 - part["area"].nunique()  # each member stops by areas that the other learns from
+        others = 40 - part["area"].nunique()  # what stops one member, the other learns
         assert bundle.training.training_areas == bundle.training.validation_areas == others
 
 

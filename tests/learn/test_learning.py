@@ -74,4 +74,5 @@ def test_of_labels_dealt_to_areas_by_chance_nothing_is_learnt(
     dealt = truth.sample(frac=1, random_state=5).set_axis(truth.index).loc[city["areas"]]
     labels = dealt.set_axis(city["labels"].index)
     for r in agreement(areas_of(city, labels, tmp_path)).values():
-        assert abs(r) < 1.96 * 1.5 / np.sqrt(AREAS)  # folds take turns, so a little wider than chance
+        # Folds take turns to be learnt from, hence a little wider than chance.
+        assert abs(r) < 1.96 * 1.5 / np.sqrt(AREAS)

@@ -14,9 +14,10 @@ itself, h' = a + b h, in two steps:
    near 1 is more likely chance than scale, a far one is not: hence a penalty with the logarithm of
    a heavy-tailed (Student) density.
 
-Where areas are few, an offset seen in them is chance as well: it has a penalty that weighs as `RIDGE`
-areas do. A network that was tuned from a trained one is first put on that one's scale, by the mean
-and the spread of both on locations that need no label (`_anchor`); the two steps then correct it.
+Where areas are few, an offset seen in them is chance as well: it has a penalty that weighs as
+`RIDGE` areas do. A network that was tuned from a trained one is first put on that one's scale, by
+the mean and the spread of both on locations that need no label (`_anchor`); the two steps then
+correct it.
 """
 
 from __future__ import annotations

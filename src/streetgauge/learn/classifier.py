@@ -35,8 +35,8 @@ __all__ = ["BinomialOrdinalClassifier"]
 _DEFAULTS = TrainSettings()
 # The parameters that are settings of a study's [train] too.
 _SETTINGS = (
-    "network", "pooling", "members", "head", "dropout", "epochs", "batch", "learning_rate", "schedule",
-    "weight_decay", "noise", "patience", "components", "precision", "memory", "device",
+    "network", "pooling", "members", "head", "dropout", "epochs", "batch", "learning_rate",
+    "schedule", "weight_decay", "noise", "patience", "components", "precision", "memory", "device",
 )  # fmt: skip
 
 

@@ -313,6 +313,13 @@ def _parts(
     """
     if members == 1:
         return [(split.training, split.validation)]
+    count = len(np.unique(areas[pool]))
+    if count < members:
+        raise InputError(
+            "train.members",
+            f"{members} members are each stopped by other areas, and there are but {count}",
+            f"take members = {max(count, 1)} or less, or add areas",
+        )
     fold = area_folds(areas[pool], target[pool], members, derive_seed(seed, "members"))
     return [(pool[fold != e], pool[fold == e]) for e in range(1, members + 1)]
 

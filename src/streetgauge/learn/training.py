@@ -363,7 +363,7 @@ def _groups(network: Network, settings: TrainSettings) -> list[dict[str, Any]]:
     update parametrisation, Yang et al. 2021): one learning rate then does for 20 and for 4,096.
     """
     trunk = set(network.trunk())
-    looking = {network.views[0].dense.weight}
+    looking = {next(network.views.parameters())}
     looking |= set() if network.direct is None else {network.direct.weight}
     by_factor: dict[float, list[Tensor]] = {}
     for parameter in network.parameters():
