@@ -21,6 +21,7 @@ from streetgauge.learn.training import (
     EpochFigures,
     Samples,
     TrainedNetwork,
+    _groups,
     balanced_weights,
     train_network,
 )
@@ -269,6 +270,29 @@ def test_tuning_moves_only_what_it_should(make_world: Any) -> None:
             assert bool(trunk) is (tune != "head")
             assert "score.weight" in moved
         assert all(x.equal(before[n]) for n, x in first.network.state_dict().items())
+
+
+def test_layers_that_look_at_many_features_and_tuned_trunks_take_smaller_steps() -> None:
+    def factors(dimension: int, **changes: Any) -> dict[str, float]:
+        network = Network(dimension, [1, 2], "shared")
+        groups = _groups(network, TrainSettings(learning_rate=0.01, **changes))
+        assert all(group["lr"] == pytest.approx(0.01 * group["factor"]) for group in groups)
+        return {
+            name: group["factor"]
+            for group in groups
+            for name, parameter in network.named_parameters()
+            if any(parameter is moved for moved in group["params"])
+        }
+
+    assert set(factors(1024).values()) == {1.0}
+    wide = factors(4096)
+    slower = {name for name, factor in wide.items() if factor == 0.25}
+    assert slower == {"views.0.dense.weight", "direct.weight"}
+    tuned = factors(20, tune="scaled")
+    assert {name for name, factor in tuned.items() if factor == 0.1} == {
+        name for name in tuned if name.startswith("views.")
+    }
+    assert not any(name.startswith("views.") for name in factors(20, tune="head"))
 
 
 def test_the_rate_falls_as_scheduled(make_world: Any, monkeypatch: pytest.MonkeyPatch) -> None:
