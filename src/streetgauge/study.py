@@ -419,10 +419,7 @@ class Study:
 # What run.json keeps of a stage.
 _KEPT = {"stamp", "outputs", "started", "seconds", "says"}
 # Modules that every stage depends on.
-_LOW = (
-    *("classes", "devices", "errors", "files", "settings", "skips", "stages", "study"),
-    *("transfer", "tuning"),
-)
+_LOW = (*("classes", "devices", "errors", "files", "skips", "study", "transfer", "tuning"),)
 
 
 def _plain(value: Any) -> Any:
@@ -480,6 +477,6 @@ def _code_digest(rooms: tuple[str, ...]) -> str:
     """Hash of the source code that a stage's result depends on."""
     package = Path(__file__).parent
     sources = [package / f"{name}.py" for name in _LOW]
-    for room in ("tables", *rooms):
+    for room in ("settings", "stages", "tables", *rooms):
         sources += [p for p in _files(package / room) if "__pycache__" not in p.parts]
     return digest([(p.relative_to(package).as_posix(), sha256_of(p)) for p in sources])

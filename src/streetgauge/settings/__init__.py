@@ -1,0 +1,59 @@
+"""study.toml as frozen, typed settings: a module for each section, and one that reads them all."""
+
+from streetgauge.settings.areas import AreaSettings
+from streetgauge.settings.base import Device
+from streetgauge.settings.evaluation import EvaluationSettings
+from streetgauge.settings.features import (
+    FeatureSettings,
+    PictureFeatures,
+    SimulatedFeatures,
+    TableFeatures,
+)
+from streetgauge.settings.folds import FoldSettings
+from streetgauge.settings.imagery import ImagerySettings
+from streetgauge.settings.locations import (
+    DirectoryLocations,
+    LocationSettings,
+    PointLocations,
+    TableLocations,
+)
+from streetgauge.settings.outcomes import (
+    CensusOutcome,
+    DecileSettings,
+    DeprivationOutcome,
+    IncomeOutcome,
+    OutcomeSettings,
+    TableOutcome,
+    WeightSettings,
+)
+from streetgauge.settings.read import input_files, read_settings
+from streetgauge.settings.study import StudySettings
+from streetgauge.settings.train import TrainSettings, TransferSettings
+
+__all__ = [
+    "AreaSettings",
+    "CensusOutcome",
+    "DecileSettings",
+    "DeprivationOutcome",
+    "DirectoryLocations",
+    "EvaluationSettings",
+    "FeatureSettings",
+    "FoldSettings",
+    "ImagerySettings",
+    "IncomeOutcome",
+    "LocationSettings",
+    "OutcomeSettings",
+    "PictureFeatures",
+    "PointLocations",
+    "SimulatedFeatures",
+    "StudySettings",
+    "TableFeatures",
+    "TableLocations",
+    "TableOutcome",
+    "TrainSettings",
+    "TransferSettings",
+    "WeightSettings",
+    "Device",
+    "input_files",
+    "read_settings",
+]

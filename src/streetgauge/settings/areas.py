@@ -1,0 +1,81 @@
+"""``[areas]``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Self
+
+from pydantic import Field, model_validator
+
+from streetgauge.settings.base import Settings, Text
+
+__all__ = ["AreaSettings"]
+
+
+class AreaSettings(Settings):
+    """``[areas]``: the small areas of the study, with boundaries where the file has them."""
+
+    file: Path | None = Field(
+        None,
+        description="boundaries (GeoPackage, GeoJSON, GeoParquet, zip of a shapefile), a table, or "
+        "a list of codes; if unset, the areas of 'place' as the postcode directory has them",
+    )
+    code: Text | None = Field(
+        None, description="column with the area's code; if unset, the file is a list, one a line"
+    )
+    name: Text | None = Field(None, description="column with the area's name")
+    district: Text | None = Field(None, description="column with the district that it lies in")
+    columns: tuple[Text, ...] = Field(
+        (), description="further columns to keep, for `folds.unit` and `folds.group`: the city, say"
+    )
+    layer: Text | None = Field(None, description="layer of the boundary file; the first if unset")
+    crs: Text | None = Field(
+        None,
+        description="coordinate system of boundaries that state none, e.g. 'EPSG:27700'",
+    )
+    lookup: Path | None = Field(
+        None,
+        description="official lookup between the areas of two years (CSV): carries outcomes of "
+        "another year's areas to these",
+    )
+    include: tuple[Text, ...] = Field((), description="keep only codes like these, e.g. 'E01*'")
+    place: tuple[Text, ...] = Field(
+        (),
+        description="keep only areas of these districts, wards, counties, regions or countries: "
+        "codes, patterns like 'E09*', or London, West Midlands, Greater Manchester, West Yorkshire",
+    )
+    bbox: tuple[float, float, float, float] | None = Field(
+        None, description="keep only areas in this box: west, south, east, north in degrees"
+    )
+    polygon: Path | None = Field(
+        None, description="keep only areas in the polygons of this boundary file"
+    )
+
+    @model_validator(mode="after")
+    def _columns_belong_to_a_file(self) -> Self:
+        given = {key: getattr(self, key) for key in ("code", "name", "district", "layer", "crs")}
+        named = [key for key, value in given.items() if value is not None]
+        named += ["columns"] if self.columns else []
+        own = ["area", "code", "district", "geometry", "location", "lsoa", "msoa", "name", "oa"]
+        if taken := [column for column in self.columns if column in own]:
+            raise ValueError(f"a further column cannot be called {taken[0]!r}; rename it")
+        if self.file is None and named:
+            raise ValueError(f"'{named[0]}' goes with 'file', and there is none")
+        if self.file is not None and self.code is None and named:
+            raise ValueError(f"'{named[0]}' needs 'code', the column with the area's code")
+        chosen = (self.place, self.bbox, self.polygon, self.include)
+        if self.file is None and not any(chosen):
+            raise ValueError(
+                "give 'file', or 'place' with a postcode directory, e.g. place = [\"London\"]"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _box_is_one(self) -> Self:
+        if self.bbox is not None:
+            west, south, east, north = self.bbox
+            if not (-180 <= west < east <= 180 and -90 <= south < north <= 90):
+                raise ValueError(
+                    f"bbox = {list(self.bbox)} is no box: give west, south, east, north in degrees"
+                )
+        return self

@@ -1,0 +1,95 @@
+"""``[features]``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, Strict, model_validator
+
+from streetgauge.settings.base import Device, Name, Positive, Settings, Text
+
+__all__ = ["FeatureSettings", "PictureFeatures", "SimulatedFeatures", "TableFeatures"]
+
+
+class PictureFeatures(Settings):
+    """``source = "pictures"``: a frozen pretrained network looks at every picture."""
+
+    source: Literal["pictures"] = "pictures"
+    backbone: Text = Field("efficientnet-lite0", description="the frozen network")
+    device: Device = "auto"
+    batch: Annotated[int, Strict(), Field(ge=1)] = Field(64, description="pictures at a time")
+
+    @property
+    def store(self) -> str:
+        """Name of the feature store's file, without its suffix."""
+        return self.backbone.replace(":", "-").replace("/", "-")
+
+
+class TableFeatures(Settings):
+    """``source = "table"``: features that exist already, one row a picture.
+
+    With ``location_id`` (and ``view``) rows are joined to locations by key; with ``lat`` and
+    ``lon`` a location takes the ``k`` nearest pictures within ``within`` metres.
+    """
+
+    source: Literal["table"]
+    name: Name = Field(description="how the store is called")
+    file: Path = Field(description="CSV, Parquet, or a zip with one CSV")
+    columns: Annotated[tuple[Text, ...], Field(min_length=1)] = Field(
+        description="the features; of columns with one name the last is taken as it is numeric"
+    )
+    transform: Literal["none", "sqrt"] = Field(
+        "none", description="sqrt suits shares of a whole, of which many are near 0 (Hellinger)"
+    )
+    location_id: Text | None = Field(None, description="column with the location's id, to join by")
+    view: Text | None = Field(None, description="column with the view's name; row order if unset")
+    lat: Text | None = Field(None, description="column with the picture's latitude")
+    lon: Text | None = Field(None, description="column with the picture's longitude")
+    k: Annotated[int, Strict(), Field(ge=1)] = Field(4, description="views of a location")
+    within: Positive = Field(40.0, description="metres")
+    require: Literal["all", "any"] = Field(
+        "all", description="use a location only with k views, or with any"
+    )
+
+    @property
+    def store(self) -> str:
+        """Name of the feature store's file, without its suffix."""
+        return self.name
+
+    @model_validator(mode="after")
+    def _one_way_to_join(self) -> Self:
+        by_key = self.location_id is not None
+        by_place = self.lat is not None and self.lon is not None
+        if by_key == by_place:
+            raise ValueError("give either 'location_id' or both 'lat' and 'lon'")
+        if self.view is not None and not by_key:
+            raise ValueError("'view' goes with 'location_id'")
+        if len(set(self.columns)) < len(self.columns):
+            raise ValueError("a column is named twice")
+        return self
+
+
+class SimulatedFeatures(Settings):
+    """``source = "simulated"``: made up from the outcomes, to ask how many pictures are needed."""
+
+    source: Literal["simulated"]
+    name: Name = Field("simulated", description="how the store is called")
+    dimension: Annotated[int, Strict(), Field(ge=1)] = Field(512, description="features of a view")
+    views: Annotated[int, Strict(), Field(ge=1)] = Field(4, description="views of a location")
+    signal: Annotated[float, Strict(), Field(ge=0, le=1)] = Field(
+        0.5, description="share of a view's outcome-related variance that is signal, 0 to 1"
+    )
+    per_area: Annotated[int, Strict(), Field(ge=1)] | None = Field(
+        None, description="at most so many locations of an area; all if unset"
+    )
+
+    @property
+    def store(self) -> str:
+        """Name of the feature store's file, without its suffix."""
+        return self.name
+
+
+FeatureSettings = Annotated[
+    PictureFeatures | TableFeatures | SimulatedFeatures, Field(discriminator="source")
+]

@@ -1,0 +1,120 @@
+"""What several stages read of a study."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+
+from streetgauge.errors import InputError
+from streetgauge.files import read_metadata, require_columns
+from streetgauge.settings import DirectoryLocations, SimulatedFeatures, StudySettings
+from streetgauge.study import Study
+
+if TYPE_CHECKING:
+    from streetgauge.learn import Split
+
+__all__ = [
+    "study_class_counts",
+    "column_of_codes",
+    "curve_file",
+    "deciles",
+    "has_curve",
+    "location_labels",
+    "labels_of",
+    "read_oracle",
+    "repaired",
+    "simulated",
+    "split",
+]
+
+
+def repaired(areas: pd.DataFrame) -> tuple[str, ...]:
+    """Say how many boundaries were mended, if any."""
+    count = areas.attrs.get("repaired")
+    return (f"{count:,} invalid boundaries were repaired",) if count else ()
+
+
+def simulated(
+    study: Study, settings: SimulatedFeatures, locations: pd.DataFrame
+) -> tuple[pd.DataFrame, pd.Series[str]]:
+    """Give deciles (by location_id, sorted) and areas of the locations that get features."""
+    locations = locations.sort_values("location_id", ignore_index=True)
+    if settings.per_area is not None:
+        shuffled = locations.sample(frac=1, random_state=study.settings.seed)
+        kept = shuffled.groupby("area").head(settings.per_area)
+        locations = kept.sort_values("location_id", ignore_index=True)
+    return location_labels(study, locations), locations["area"]
+
+
+def column_of_codes(settings: StudySettings) -> str | None:
+    """Name the column that the areas' codes come from; it may say of which year they are."""
+    locations = settings.locations
+    if settings.areas.file is None and isinstance(locations, DirectoryLocations):
+        return locations.area
+    return settings.areas.code
+
+
+def split(study: Study, locations: pd.DataFrame, labels: pd.DataFrame) -> list[Split]:
+    from streetgauge.learn import split_locations
+    from streetgauge.locations import read_areas
+
+    settings = study.settings
+
+    def areas() -> pd.DataFrame:
+        return read_areas(settings.areas, settings.locations)
+
+    return split_locations(settings.folds, locations, labels, areas, seed=settings.seed)
+
+
+def location_labels(study: Study, locations: pd.DataFrame) -> pd.DataFrame:
+    """Deciles of each location's area: index location_id, a float column for each outcome."""
+    return labels_of(study.settings, pd.read_parquet(study.outcomes), locations)
+
+
+def labels_of(
+    settings: StudySettings, outcomes: pd.DataFrame, locations: pd.DataFrame
+) -> pd.DataFrame:
+    labels = deciles(settings, outcomes).reindex(locations["area"])
+    return labels.set_axis(pd.Index(locations["location_id"], name="location_id"))
+
+
+def deciles(settings: StudySettings, outcomes: pd.DataFrame) -> pd.DataFrame:
+    """Deciles by area: a float column for each outcome."""
+    columns = {f"{name}_decile": name for name in settings.outcomes}
+    deciles = outcomes.set_index("area")[list(columns)].rename(columns=columns)
+    return deciles.astype("Float64").astype("float64")
+
+
+def study_class_counts(study: Study) -> dict[str, list[int]]:
+    """Count the study's areas in each actual class, where classes were not cut to be equal."""
+    outcomes, about = pd.read_parquet(study.outcomes), read_metadata(study.outcomes)
+    counts = {}
+    for name, each in about.items():
+        equal = each["deciles"] == "study" and each["within"] == "study" and not each["weighted"]
+        if not equal:
+            known = outcomes[f"{name}_decile"].dropna().astype("int64")
+            counts[name] = np.bincount(known, minlength=each["classes"] + 1)[1:].tolist()
+    return counts
+
+
+def curve_file(study: Study) -> Path:
+    return study.model / "transfer.json"
+
+
+def has_curve(study: Study) -> bool:
+    """Whether `train` also measures what labels are worth with a model of another city."""
+    return study.settings.transfer is not None and study.settings.transfer.curve
+
+
+def read_oracle(path: Path) -> pd.DataFrame:
+    try:
+        frame = pd.read_parquet(path) if path.suffix == ".parquet" else pd.read_csv(path)
+    except (pa.ArrowException, ValueError) as error:
+        reason = str(error).splitlines()[0]
+        raise InputError(path, f"this is no table: {reason}", "give Parquet or CSV") from None
+    require_columns(frame, {"location_id": "location_id"}, path)
+    return frame.astype({"location_id": "str"})

@@ -1,0 +1,112 @@
+"""The stages in their order, and what each reads and writes."""
+
+from __future__ import annotations
+
+from streetgauge.errors import InputError
+from streetgauge.settings import SimulatedFeatures
+from streetgauge.stages._common import curve_file, has_curve
+from streetgauge.stages.areas import make_areas
+from streetgauge.stages.features import make_features
+from streetgauge.stages.locations import make_locations
+from streetgauge.stages.outcomes import make_outcomes
+from streetgauge.stages.report import make_report
+from streetgauge.stages.train import train
+from streetgauge.study import Stage, Study
+
+__all__ = ["STAGES", "require_fresh", "require_upstream", "stage_named"]
+
+STAGES = (
+    Stage(
+        "outcomes",
+        ("areas", "locations", "outcomes", "deciles"),
+        lambda s: (),
+        lambda s: (s.outcomes,),
+        ("outcomes", "locations"),
+        make_outcomes,
+    ),
+    Stage(
+        "locations",
+        ("areas", "locations"),
+        lambda s: (),
+        lambda s: (s.locations,),
+        ("locations",),
+        make_locations,
+    ),
+    Stage(
+        "features",
+        ("imagery", "features", "seed"),
+        lambda s: (
+            (s.locations, s.outcomes)
+            if isinstance(s.settings.features, SimulatedFeatures)
+            else (s.locations,)
+        ),
+        lambda s: (s.features,),
+        ("imagery", "features", "sample"),
+        make_features,
+    ),
+    Stage(
+        "train",
+        ("areas", "locations", "folds", "train", "deciles", "transfer", "seed"),
+        lambda s: (s.outcomes, s.locations, s.features),
+        lambda s: (s.folds, s.splits, s.predictions, s.model),
+        ("learn", "features", "locations"),
+        train,
+    ),
+    Stage(
+        "areas",
+        ("areas", "locations", "evaluation", "deciles", "seed"),
+        lambda s: (
+            *(s.predictions, s.splits, s.locations, s.outcomes),
+            *((curve_file(s),) if has_curve(s) else ()),
+        ),
+        lambda s: (s.areas, s.map, s.metrics),
+        ("areas", "locations", "sample"),
+        make_areas,
+    ),
+    Stage(
+        "report",
+        ("name", "note", "areas", "locations"),
+        lambda s: (s.areas, s.metrics, s.outcomes, s.locations, s.skipped),
+        lambda s: (s.report,),
+        ("report", "areas", "locations"),
+        make_report,
+    ),
+)
+
+
+def require_upstream(study: Study, name: str) -> None:
+    """Refuse to go on from files that are older than what they are made from.
+
+    Raises
+    ------
+    InputError
+        Naming the first stage before ``name`` that is not done or out of date.
+    """
+    reads = set(stage_named(name).reads(study))
+    for stage in STAGES:
+        if reads & set(stage.writes(study)):
+            require_fresh(study, stage.name)
+
+
+def require_fresh(study: Study, name: str) -> None:
+    """Refuse if a stage, or one before it, is not up to date.
+
+    Raises
+    ------
+    InputError
+        Naming the first stage that must be done.
+    """
+    require_upstream(study, name)
+    stage = stage_named(name)
+    study.require_inputs(stage)
+    if not study.is_up_to_date(stage, study.stamp(stage)):
+        raise InputError(
+            study.directory,
+            f"`{name}` is not done, or what it depends on has changed",
+            f"run `streetgauge run {study.directory}`",
+        )
+
+
+def stage_named(name: str) -> Stage:
+    """Give the stage with this name."""
+    return next(stage for stage in STAGES if stage.name == name)
