@@ -164,7 +164,7 @@ def one(given: argparse.Namespace, **changes: object) -> dict[str, float]:
     )
     seconds = time.perf_counter() - start
     losses = [float(said.validation_loss[0]) for _, said in figures]
-    rate = len(split.training) * len(figures) / seconds
+    rate = len(split.training) * figures[-1][1].epoch / seconds
     found = _said(rate, min(losses), seconds)
     reached = [at for (at, _), loss in zip(figures, losses, strict=True) if loss <= given.target]
     return found | ({"reached": reached[0]} if reached else {})

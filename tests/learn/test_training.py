@@ -12,6 +12,7 @@ from safetensors import safe_open
 
 from streetgauge.devices import choose_device, choose_precision
 from streetgauge.errors import InputError
+from streetgauge.learn import training
 from streetgauge.learn.checkpoint import Checkpoint
 from streetgauge.learn.network import Network
 from streetgauge.learn.reading import Reader
@@ -47,7 +48,7 @@ def train(
     **changes: Any,
 ) -> tuple[TrainedNetwork, list[EpochFigures], np.ndarray]:
     target = world.deciles[:, outcomes or [0, 1]].astype(np.float32)
-    training, validation = parts(world)
+    rows, validation = parts(world)
     settings = TrainSettings(
         **{"network": "port-2020", "epochs": 6, "batch": 32, "device": "cpu", "noise": 0.05}
         | {"precision": "float32", "dropout": 0.0}
@@ -61,8 +62,8 @@ def train(
             on_epoch(epoch)
 
     trained = train_network(
-        Samples(world.features, world.present, target, balanced_weights(target, training)),
-        training,
+        Samples(world.features, world.present, target, balanced_weights(target, rows)),
+        rows,
         validation if stopping else validation[:0],
         settings,
         seed=1,
@@ -171,7 +172,7 @@ def test_an_outcome_that_has_stopped_stays_stopped() -> None:
     losses = [(1.0, 1.0), (2.0, 0.9), (2.0, 0.8), (2.0, 0.7), (0.1, 0.6)]
     for epoch, loss in enumerate(losses, 1):
         learning = best.update(network, epoch, np.array(loss, np.float32))
-    assert best.epoch.tolist() == [1, 5]
+    assert best.look.tolist() == [1, 5]
     assert learning.tolist() == [False, True]
 
 
@@ -228,31 +229,84 @@ def test_bfloat16_and_float32_learn_nearly_the_same(make_world: Any) -> None:
         {"network": "shared", "dropout": 0.4, "schedule": "plateau"},
         {"network": "shared", "components": 5, "head": "clm", "schedule": "cosine"},
         {"network": "shared", "stopping": False},
+        {"network": "shared", "look": 50},
     ],
 )
 def test_a_training_that_was_killed_goes_on_bit_for_bit(
-    make_world: Any, tmp_path: Path, changes: dict[str, Any]
+    make_world: Any, tmp_path: Path, changes: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     world = make_world(noise=2.0)
+    changes = dict(changes)
+    monkeypatch.setattr(training, "LOOK", changes.pop("look", training.LOOK))
     whole, told, _ = train(world, **changes)
 
     def checkpoint() -> Checkpoint:
         return Checkpoint(tmp_path / "checkpoint.safetensors", "stamp", every=0)
 
     def kill(figures: EpochFigures) -> None:
-        if figures.epoch == 4:
+        if figures.look == 4:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
         train(world, checkpoint=checkpoint(), on_epoch=kill, **changes)
     with safe_open(tmp_path / "checkpoint.safetensors", "pt") as file:
-        assert json.loads(file.metadata()["training"])["epoch"] == 3
+        assert json.loads(file.metadata()["training"])["look"] == 3
     resumed, told_again, _ = train(world, checkpoint=checkpoint(), **changes)
     assert same_weights(resumed, whole)
     assert [f.epoch for f in told_again] == [f.epoch for f in told]
     for one, other in zip(told, told_again, strict=True):
         for mine, theirs in zip(astuple(one), astuple(other), strict=True):
             np.testing.assert_array_equal(mine, theirs)
+
+
+def test_a_long_epoch_is_looked_at_several_times_and_can_be_stopped_within(
+    make_world: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world = make_world(noise=2.0)
+    _, epochs, _ = train(world, epochs=2)
+    monkeypatch.setattr(training, "LOOK", -(-len(parts(world)[0]) // 4))
+    trained, looks, _ = train(world, epochs=2)
+    assert [figures.epoch for figures in epochs] == [1, 2]
+    assert [figures.epoch for figures in looks] == [0.25, 0.5, 0.75, 1, 1.25, 1.5, 1.75, 2]
+    assert [figures.look for figures in looks] == [1, 2, 3, 4, 5, 6, 7, 8]
+    losses = np.array([figures.validation_loss for figures in looks])
+    np.testing.assert_array_equal(trained.best_epoch, (losses.argmin(axis=0) + 1) / 4)
+
+
+def test_the_parts_of_an_epoch_hold_every_row_once_and_the_next_epoch_is_dealt_anew(
+    make_world: Any,
+) -> None:
+    world = make_world()
+    rows = parts(world)[0]
+    each = len(world.features[0].tobytes()) / 2**30
+    for memory in (np.inf, each * len(rows) / 3):  # held at once, and in windows
+        reader = Reader(
+            *(world.features, world.present, None),
+            *(torch.device("cpu"), torch.float32, memory),
+        )
+        course = training.Course(reader, rows, 3, np.random.default_rng(0))
+        dealt = [
+            np.concatenate([batch.rows for batch in course.part(look, 16)]) for look in range(1, 7)
+        ]
+        for epoch in (dealt[:3], dealt[3:]):
+            assert sorted(np.concatenate(epoch)) == sorted(rows)
+        assert set(dealt[0]) != set(dealt[3])
+
+
+def test_only_a_spread_of_a_large_validation_part_is_looked_at(
+    make_world: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world, seen = make_world(), []
+
+    def noted(network: Any, reader: Any, rows: np.ndarray) -> Any:
+        seen.append(rows)
+        return outputs_of(network, reader, rows)
+
+    monkeypatch.setattr(training, "outputs_of", noted)
+    monkeypatch.setattr(training, "SHOWN", 10)
+    _, _, validation = train(world, epochs=2)
+    assert [len(rows) for rows in seen] == [10, 10]
+    assert {validation[0], validation[-1]} <= set(seen[0]) <= set(validation)
 
 
 def test_tuning_moves_only_what_it_should(make_world: Any) -> None:

@@ -216,7 +216,7 @@ def _figures(bundle: Bundle, training: TrainingRecord) -> str:
         strict=True,
     )
     table = "\n".join(
-        f"| {label} | {epoch} | {loss:.3f} | {mae:.2f} | {a:+.3f} | {b:.3f} |"
+        f"| {label} | {epoch:.3g} | {loss:.3f} | {mae:.2f} | {a:+.3f} | {b:.3f} |"
         for label, epoch, loss, mae, (a, b) in rows
     )
     test = "the table above" if bundle.metrics else "the study's report"

@@ -224,7 +224,7 @@ def _held_out(bundle: Bundle, split: Split, data: _Locations, run: _Run) -> pd.D
 
 
 class _Diary:
-    """Writes every epoch to TensorBoard and to a file, afresh for each training."""
+    """Writes every look at the validation part to TensorBoard and to a file, afresh each time."""
 
     def __init__(
         self, directory: Path, part: str, outcomes: Sequence[str], advance: Advance
@@ -246,8 +246,9 @@ class _Diary:
         self.file.close()
 
     def note(self, member: int, figures: EpochFigures) -> None:
-        """Write down one epoch of one member."""
-        self.epochs += 1
+        """Write down one look of one member."""
+        whole = int(figures.epoch == int(figures.epoch))
+        self.epochs += whole
         of = f"/member-{member}" if member > 1 else ""
         columns = {
             "train_loss": figures.train_loss,
@@ -258,17 +259,18 @@ class _Diary:
         for m, outcome in enumerate(self.outcomes):
             values = {name: float(column[m]) for name, column in columns.items()}
             for name, value in values.items():
-                self.writer.add_scalar(f"{outcome}/{name}{of}", value, figures.epoch)
+                self.writer.add_scalar(f"{outcome}/{name}{of}", value, figures.look)
             line = {
                 "part": self.part,
                 "member": member,
+                "look": figures.look,
                 "epoch": figures.epoch,
                 "outcome": outcome,
                 **values,
             }
             self.file.write(json.dumps(line | {"learning": bool(figures.learning[m])}) + "\n")
         self.file.flush()
-        self.advance(1)
+        self.advance(whole)
 
 
 def _gather_history(directory: Path, parts: Sequence[str]) -> None:

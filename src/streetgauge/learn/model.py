@@ -158,7 +158,7 @@ class TrainingRecord:
     training_areas: int
     validation_locations: int
     validation_areas: int
-    best_epoch: list[int]
+    best_epoch: list[float]
     validation_loss: list[float | None]
     validation_mae: list[float | None]
     precision: str = "float32"

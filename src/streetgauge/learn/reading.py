@@ -143,10 +143,15 @@ class Reader:
         there = self.present[rows]
         return Batch(rows, views, None if there.all() else torch.from_numpy(there).to(self.device))
 
-    def epoch(self, rows: Rows, size: int, order: np.random.Generator) -> Iterator[Batch]:
-        """Give every row once, in an order by chance, in batches of nearly equal size."""
+    def epoch(
+        self, rows: Rows, size: int, order: np.random.Generator, *, held: bool = False
+    ) -> Iterator[Batch]:
+        """Give every row once, in an order by chance, in batches of nearly equal size.
+
+        ``held``: the rows are a part of what does not fit the memory, and leave no pages behind.
+        """
         windows = self.windows(rows)
-        if windows == 1:
+        if windows == 1 and not held:
             for part in batches(rows, size, order):
                 yield self.batch(part)
             return
@@ -157,6 +162,17 @@ class Reader:
             window = self._held(np.concatenate(picked))
             for part in batches(np.concatenate(picked), size, order):
                 yield window.batch(part)
+
+    def dealt(self, rows: Rows, parts: int, order: np.random.Generator) -> list[Rows]:
+        """Deal the rows by chance to so many parts: one by one, or in blocks if read in windows."""
+        windows = self.windows(rows)
+        if parts == 1:
+            return [rows]
+        if windows == 1:
+            return np.array_split(order.permutation(rows), parts)
+        blocks = np.array_split(np.sort(rows), BLOCKS * max(windows, parts))
+        shuffled = np.array_split(order.permutation(len(blocks)), parts)
+        return [np.concatenate([blocks[i] for i in np.sort(part)]) for part in shuffled]
 
     def parts(self, rows: Rows, size: int) -> Iterator[Batch]:
         """Give the rows in their order, so many at a time."""

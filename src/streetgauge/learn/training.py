@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
 from typing import Any
@@ -19,7 +19,7 @@ from streetgauge.errors import InputError
 from streetgauge.learn.checkpoint import Checkpoint
 from streetgauge.learn.compression import composed, principal_components
 from streetgauge.learn.network import Network
-from streetgauge.learn.reading import Reader, Standardisation, forget_pages
+from streetgauge.learn.reading import Batch, Reader, Standardisation, forget_pages
 from streetgauge.learn.scoring import outputs_of, scores_of
 from streetgauge.settings import TrainSettings
 
@@ -29,6 +29,11 @@ Floats = NDArray[np.float32]
 Rows = NDArray[np.int64]
 
 USUAL_WIDTH = 1024.0
+# Locations learnt from between two looks at the validation part. A network learns the areas of a
+# large city by heart before its first epoch ends: it must be possible to stop it before that.
+LOOK = 16_384
+# Locations of the validation part that are looked at, evenly spread over it.
+SHOWN = 8_192
 FIGURES = ("train_loss", "validation_loss", "validation_mae", "validation_tau")
 
 
@@ -59,9 +64,10 @@ class Samples:
 
 @dataclass(frozen=True)
 class EpochFigures:
-    """One epoch; arrays have one entry per outcome."""
+    """An epoch, or the part of a long one between two looks; arrays have one entry per outcome."""
 
-    epoch: int
+    look: int  # at the validation part: 1..
+    epoch: float  # how often the training part has been gone through
     train_loss: Floats
     validation_loss: Floats
     validation_mae: Floats
@@ -75,7 +81,7 @@ class TrainedNetwork:
 
     network: Network
     standardisation: Standardisation
-    best_epoch: NDArray[np.int64]
+    best_epoch: NDArray[np.float64]
     precision: str
 
 
@@ -99,8 +105,9 @@ def train_network(
     samples : Samples
         N locations, of which only the named rows are looked at.
     training, validation : array of int64
-        Rows to learn from, and rows that only tell when to stop. Without any of these every epoch
-        counts as better than the one before: all are gone through, and the last weights kept.
+        Rows to learn from, and rows that only tell when to stop: looked at after every epoch, or
+        after every `LOOK` locations of a longer one. Without any of these every epoch counts as
+        better than the one before: all are gone through, and the last weights kept.
     settings : TrainSettings
         How.
     seed : int
@@ -113,15 +120,15 @@ def train_network(
         A trained network to go on from; ``settings.tune`` says which of its layers move. `scale`
         is then the one that it was trained with.
     checkpoint : Checkpoint, optional
-        Where the training is kept between epochs, and taken up again.
+        Where the training is kept between looks, and taken up again.
     on_epoch : callable, optional
-        Told the figures of every epoch, also of those before it was taken up again.
+        Told the figures of every look, also of those before it was taken up again.
 
     Returns
     -------
     TrainedNetwork
-        On the CPU, with the weights of least validation loss: each outcome's own, but where one
-        trunk is shared, of the least mean over the outcomes.
+        On the CPU, with the weights of least validation loss at any look: each outcome's own, but
+        where one trunk is shared, of the least mean over the outcomes.
 
     Raises
     ------
@@ -151,25 +158,30 @@ def train_network(
     order = np.random.default_rng(seed)
     noise = torch.Generator(device).manual_seed(seed)
     network.dropout.generator = noise
-    state = _State(network, optimizer, best, order, noise, checkpoint or Checkpoint())
+    shown = np.linspace(0, len(validation) - 1, min(len(validation), SHOWN)).astype(np.int64)
+    validation = validation[shown]
+    parts = -(-len(training) // LOOK)
+    course = Course(reader, training, parts, order)
+    state = _State(network, optimizer, best, course, noise, checkpoint or Checkpoint())
     for figures in state.taken_up():
         on_epoch(figures)
-    if start is not None and not state.epoch and len(validation):
+    if start is not None and not state.look and len(validation):
         # No tuning may turn out to be the best.
         outputs = outputs_of(network, reader, validation)
         best.update(network.cpu(), 0, _judge(network, outputs, samples, validation)[0])
         network.to(device)
-    steps = -(-len(training) // settings.batch)
+    looks = parts * settings.epochs
+    steps = -(-len(training) // (parts * settings.batch))
 
-    for epoch in range(state.epoch + 1, settings.epochs + 1):
+    for look in range(state.look + 1, looks + 1):
         if not best.learning:
             break
         network.train()
         if settings.tune == "head":
             network.views.eval()  # not even running means move
         batch_losses = []
-        for step, batch in enumerate(reader.epoch(training, settings.batch, order)):
-            _set_rate(optimizer, settings, (epoch - 1 + step / steps) / settings.epochs, best.drops)
+        for step, batch in enumerate(course.part(look, settings.batch)):
+            _set_rate(optimizer, settings, (look - 1 + step / steps) / looks, best.drops)
             target, weight = (
                 torch.from_numpy(array[batch.rows]).to(device)
                 for array in (samples.target, samples.weight)
@@ -190,11 +202,11 @@ def train_network(
         if len(validation):
             outputs = outputs_of(network, reader, validation)
             loss, mae, tau = _judge(network, outputs, samples, validation)
-            learning = best.update(network.to(device), epoch, loss)
+            learning = best.update(network.to(device), look, loss)
         else:
             loss = mae = tau = np.full_like(train_loss, np.nan)
-            learning = best.keep_last(network, epoch, train_loss)
-        figures = EpochFigures(epoch, train_loss, loss, mae, tau, learning)
+            learning = best.keep_last(network, look, train_loss)
+        figures = EpochFigures(look, look / parts, train_loss, loss, mae, tau, learning)
         on_epoch(figures)
         state.keep(figures)
 
@@ -210,7 +222,51 @@ def train_network(
     if basis is not None:
         whole = Network.of(alone, features.shape[2], network_seeds, classes)
         network = composed(network, basis, whole).eval()
-    return TrainedNetwork(network, scale, best.epoch, str(dtype).removeprefix("torch."))
+    epochs = best.look / parts
+    return TrainedNetwork(network, scale, epochs, str(dtype).removeprefix("torch."))
+
+
+class Course:
+    """The order in which the training part is gone through: every row once an epoch.
+
+    Parameters
+    ----------
+    reader : Reader
+        Of the features.
+    training : array of int64
+        Rows to learn from.
+    parts : int
+        In how many parts an epoch is gone through, each of which is a sample of the whole.
+    order : Generator
+        Chance.
+    """
+
+    def __init__(self, reader: Reader, training: Rows, parts: int, order: np.random.Generator):
+        self.reader, self.training, self.parts, self.order = reader, training, parts, order
+        self._dealt: list[Rows] = []
+        self._dealt_from: dict[str, Any] = {}
+
+    def part(self, look: int, batch: int) -> Iterator[Batch]:
+        """Give the batches before one look; looks are numbered from 1."""
+        place = (look - 1) % self.parts
+        if place == 0:
+            self._deal()
+        held = self.reader.windows(self.training) > 1
+        return self.reader.epoch(self._dealt[place], batch, self.order, held=held)
+
+    def _deal(self) -> None:
+        self._dealt_from = dict(self.order.bit_generator.state)
+        self._dealt = self.reader.dealt(self.training, self.parts, self.order)
+
+    def state(self) -> dict[str, Any]:
+        """Say where chance stands, and where it stood when the epoch was dealt."""
+        return {"order": self.order.bit_generator.state, "dealt_from": self._dealt_from}
+
+    def restore(self, said: dict[str, Any]) -> None:
+        """Go back to where `state` was."""
+        self.order.bit_generator.state = said["dealt_from"]
+        self._deal()
+        self.order.bit_generator.state = said["order"]
 
 
 class Best:
@@ -224,24 +280,24 @@ class Best:
         self.patience, self.shared = patience, network.shared
         outcomes = len(network.score.bias) // network.members
         self.loss = np.full(outcomes, np.inf)
-        self.epoch = np.zeros(outcomes, np.int64)
+        self.look = np.zeros(outcomes, np.int64)
         self.last = 0
-        self.drops = 0  # epochs in which no outcome became better
+        self.drops = 0  # looks at which no outcome had become better
 
     @property
     def learning(self) -> bool:
         """Whether any outcome may still become better."""
-        return bool((self.last - self.epoch < self.patience).any())
+        return bool((self.last - self.look < self.patience).any())
 
-    def update(self, network: Network, epoch: int, loss: Floats) -> NDArray[np.bool_]:
+    def update(self, network: Network, look: int, loss: Floats) -> NDArray[np.bool_]:
         """Keep the slices that improved; say which outcomes still learn."""
         if self.shared:
             loss = np.full_like(loss, loss.mean())
         # One that has stopped stays stopped, as it would alone.
-        better = (loss < self.loss) & (epoch - self.epoch <= self.patience)
+        better = (loss < self.loss) & (look - self.look <= self.patience)
         self.loss[better] = loss[better]
-        self.epoch[better] = epoch
-        self.last = epoch
+        self.look[better] = look
+        self.last = look
         self.drops += not better.any()
         slices = torch.from_numpy(np.flatnonzero(better))
         for name, tensor in network.state_dict().items():
@@ -249,13 +305,13 @@ class Best:
                 self.weights[name].copy_(tensor)
             elif len(slices):
                 self.weights[name][slices] = tensor[slices]
-        return epoch - self.epoch < self.patience
+        return look - self.look < self.patience
 
-    def keep_last(self, network: Network, epoch: int, loss: Floats) -> NDArray[np.bool_]:
+    def keep_last(self, network: Network, look: int, loss: Floats) -> NDArray[np.bool_]:
         """Keep the weights as they are now, for want of anything that tells better ones."""
         self.weights = {name: x.detach().clone() for name, x in network.state_dict().items()}
-        self.loss, self.last = loss, epoch
-        self.epoch[:] = epoch
+        self.loss, self.last = loss, look
+        self.look[:] = look
         return np.ones(len(loss), np.bool_)
 
 
@@ -266,17 +322,17 @@ class _State:
     network: Network
     optimizer: torch.optim.Adam
     best: Best
-    order: np.random.Generator
+    course: Course
     noise: torch.Generator
     checkpoint: Checkpoint
 
     def __post_init__(self) -> None:
-        self.epoch = 0
+        self.look = 0
         self.history: list[EpochFigures] = []
 
     def keep(self, figures: EpochFigures) -> None:
-        """Note an epoch, and write everything down if it is time."""
-        self.epoch = figures.epoch
+        """Note a look, and write everything down if it is time."""
+        self.look = figures.look
         self.history.append(figures)
         moments = {
             f"optimizer.{i}.{name}": value
@@ -290,17 +346,17 @@ class _State:
             "noise": self.noise.get_state(),
         }
         said = {
-            "epoch": self.epoch,
-            "order": self.order.bit_generator.state,
+            "look": self.look,
+            **self.course.state(),
             "loss": self.best.loss.tolist(),
-            "best_epoch": self.best.epoch.tolist(),
+            "best_look": self.best.look.tolist(),
             "drops": self.best.drops,
             "history": [_as_lists(figures) for figures in self.history],
         }
         self.checkpoint.save(tensors, said)
 
     def taken_up(self) -> list[EpochFigures]:
-        """Go back to the checkpoint, if there is one; give the epochs before it."""
+        """Go back to the checkpoint, if there is one; give the looks before it."""
         kept = self.checkpoint.load()
         if kept is None:
             return []
@@ -308,8 +364,8 @@ class _State:
         self.network.load_state_dict(_under("network.", tensors))
         self.best.weights = _under("best.", tensors)
         self.best.loss = np.array(said["loss"])
-        self.best.epoch = np.array(said["best_epoch"])
-        self.best.last = self.epoch = said["epoch"]
+        self.best.look = np.array(said["best_look"])
+        self.best.last = self.look = said["look"]
         self.best.drops = said["drops"]
         moments: dict[int, dict[str, torch.Tensor]] = {}
         for name, tensor in _under("optimizer.", tensors).items():
@@ -318,7 +374,7 @@ class _State:
         groups = self.optimizer.state_dict()["param_groups"]
         self.optimizer.load_state_dict({"state": moments, "param_groups": groups})
         self.noise.set_state(tensors["noise"])
-        self.order.bit_generator.state = said["order"]
+        self.course.restore(said)
         self.history = [_from_lists(line) for line in said["history"]]
         return self.history
 
@@ -421,7 +477,7 @@ def _as_lists(figures: EpochFigures) -> dict[str, Any]:
 def _from_lists(line: dict[str, Any]) -> EpochFigures:
     train, validation, mae, tau = (np.array(line[name], np.float32) for name in FIGURES)
     learning = np.array(line["learning"], np.bool_)
-    return EpochFigures(line["epoch"], train, validation, mae, tau, learning)
+    return EpochFigures(line["look"], line["epoch"], train, validation, mae, tau, learning)
 
 
 def _under(prefix: str, tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:

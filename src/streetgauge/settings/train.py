@@ -44,7 +44,9 @@ class TrainSettings(Settings):
         0.0, description="sd of Gaussian noise on standardised features, training only"
     )
     patience: Annotated[int, Strict(), Field(ge=1)] = Field(
-        4, description="epochs without a lower validation loss before an outcome stops"
+        4,
+        description="looks at the validation part (after every epoch, and within one after every "
+        "16,384 locations) without a lower loss before an outcome stops",
     )
     components: Annotated[int, Strict(), Field(ge=1)] | None = Field(
         None,
