@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from streetgauge.errors import InputError
+from streetgauge.learn import reading
 from streetgauge.learn.reading import GIB, Reader, Standardisation, batches, forget_pages
 
 CPU = torch.device("cpu")
@@ -133,3 +134,32 @@ def test_a_feature_that_is_no_number_is_named() -> None:
     with pytest.raises(InputError, match="row 4, view 2, feature 1: nan is no finite number"):
         Standardisation.of(features, present, np.arange(5))
     Standardisation.of(features, present, np.arange(4))
+
+
+def test_mean_and_sd_of_many_rows_are_told_by_rows_spread_over_them(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    rng = np.random.default_rng(0)
+    features = rng.normal(np.linspace(0, 9, 900)[:, None, None], size=(900, 2, 3))
+    features, present = features.astype(np.float32), np.ones((900, 2), bool)
+    rows = np.arange(900)
+    whole = Standardisation.of(features, present, rows)
+    monkeypatch.setattr(reading, "ENOUGH", 300)
+    some = Standardisation.of(features, present, rows)
+    assert not np.array_equal(whole.mean, some.mean)
+    np.testing.assert_allclose(some.mean, whole.mean, atol=0.3)
+    np.testing.assert_allclose(some.sd, whole.sd, rtol=0.1)
+    few = Standardisation.of(features, present, reading.spread(rows, 300))
+    np.testing.assert_array_equal(some.mean, few.mean)
+
+
+def test_a_row_with_no_number_is_named_wherever_it_was_met(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    features = np.zeros((900, 2, 3), np.float32)
+    present = np.ones((900, 2), bool)
+    features[700, 1, 2] = np.nan
+    reader = Reader(features, present, None, CPU)
+    reader.refuse_no_numbers(np.arange(700))
+    with pytest.raises(InputError, match="row 700, view 2, feature 3: nan is no finite number"):
+        reader.refuse_no_numbers(np.arange(900))

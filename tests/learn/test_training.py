@@ -12,7 +12,7 @@ from safetensors import safe_open
 
 from streetgauge.devices import choose_device, choose_precision
 from streetgauge.errors import InputError
-from streetgauge.learn import training
+from streetgauge.learn import reading, training
 from streetgauge.learn.checkpoint import Checkpoint
 from streetgauge.learn.network import Network
 from streetgauge.learn.reading import Reader
@@ -401,3 +401,15 @@ def test_a_device_that_is_not_there_is_refused() -> None:
     assert choose_device("cpu") == CPU
     with pytest.raises(InputError, match="device 'cuda': torch finds none"):
         choose_device("cuda")
+
+
+@pytest.mark.parametrize("part", [0, 1], ids=["training", "validation"])
+def test_a_feature_that_is_no_number_is_named_by_its_row_though_others_told_the_scale(
+    make_world: Any, monkeypatch: pytest.MonkeyPatch, part: int
+) -> None:
+    monkeypatch.setattr(reading, "ENOUGH", 10)
+    world = make_world()
+    row = int(parts(world)[part][1])
+    world.features[row, 0, 1] = np.nan
+    with pytest.raises(InputError, match=f"features, row {row}, view 1, feature 2: nan"):
+        train(world)

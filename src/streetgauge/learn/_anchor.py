@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streetgauge.learn.network import Network
-from streetgauge.learn.reading import Reader, Rows
+from streetgauge.learn.reading import Reader, Rows, spread
 from streetgauge.learn.scoring import outputs_of, scores_of
 from streetgauge.learn.splits import Split
 
@@ -20,9 +20,7 @@ SMALL = 1e-6
 def untested(split: Split) -> Rows:
     """Give locations that a split does not test, labelled or not: all, or evenly some of them."""
     rows = np.sort(np.concatenate([split.training, split.validation, *split.left_out.values()]))
-    if len(rows) <= ENOUGH:
-        return rows
-    return rows[np.linspace(0, len(rows) - 1, ENOUGH).astype(np.int64)]
+    return spread(rows, ENOUGH)
 
 
 def anchor(

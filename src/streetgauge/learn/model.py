@@ -22,7 +22,7 @@ from streetgauge.learn.checkpoint import Checkpoint
 from streetgauge.learn.folds import area_folds
 from streetgauge.learn.heads import check_labels
 from streetgauge.learn.network import Network
-from streetgauge.learn.reading import Reader, Standardisation
+from streetgauge.learn.reading import Reader, Standardisation, spread
 from streetgauge.learn.scoring import outputs_of, scores_of
 from streetgauge.learn.splits import Split
 from streetgauge.learn.training import (
@@ -39,6 +39,7 @@ Floats = NDArray[np.float64]
 Rows = NDArray[np.int64]
 
 ENOUGH = 4096  # locations that show the offset of a network's scores
+HELD = 20_480  # locations held out from the networks that show the spread of their scores
 
 
 @dataclass(frozen=True)
@@ -274,6 +275,8 @@ def fit_model(
         )
     weight = balanced_weights(target, learnt, sample_weight)
     samples = Samples(features, present, target, weight, classes)
+    stopped = np.concatenate([stopping for _, stopping in parts])
+    parts = [(training, spread(stopping, HELD // len(parts))) for training, stopping in parts]
     held = np.concatenate([stopping for _, stopping in parts])
     network = trained[0].network if members == 1 else Network.joined([t.network for t in trained])
     reader = Reader(features, present, scale, choose_device(settings.device))
@@ -288,8 +291,8 @@ def fit_model(
     record = TrainingRecord(
         training_locations=len(learnt),
         training_areas=len(np.unique(areas[learnt])),
-        validation_locations=len(held),
-        validation_areas=len(np.unique(areas[held])),
+        validation_locations=len(stopped),
+        validation_areas=len(np.unique(areas[stopped])),
         best_epoch=np.max([one.best_epoch for one in trained], axis=0).tolist(),
         validation_loss=loss,
         validation_mae=mae,
@@ -346,8 +349,7 @@ def _calibrated(
 ) -> Floats:
     """Give each outcome's a and b, from scores of `training`, and from `held` of `validation`."""
     learnt_areas = len(np.unique(areas[training]))
-    shown = np.linspace(0, len(training) - 1, min(len(training), ENOUGH)).astype(np.int64)
-    training = training[shown]
+    training = spread(training, ENOUGH)
     seen = _scores(network, reader, training)
     first = np.tile([0.0, 1.0], (held.shape[1], 1))
     if start is not None:  # what labels say of the scale is then said of this one

@@ -329,7 +329,12 @@ class Network(nn.Module):
 def _mean(features: Tensor, present: Tensor | None) -> Tensor:
     """Mean features of the views that are there: [B, D]."""
     if present is None:
-        return features.mean(1).float()
+        # View by view: summed at once, all would be turned to float32 first.
+        first, *others = features.unbind(1)
+        total = first.float() if first.dtype != torch.float32 else first.clone()
+        for view in others:
+            total += view
+        return total / features.shape[1]
     there = features.float().where(present.unsqueeze(-1), 0)
     return there.sum(1) / present.sum(1, keepdim=True)
 

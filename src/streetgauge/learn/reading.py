@@ -1,9 +1,9 @@
 """Batches of standardised features, from a memory-mapped store to where the network is.
 
-Rows are picked by torch straight from the map into one buffer that every batch uses again, and
-standardised and rounded in one pass: a batch costs a tenth of what the network makes of it. What
-does not fit the memory budget is read window by window, each a handful of large sequential blocks
-that are shuffled together in memory.
+Rows are picked by torch straight from the map into a buffer that fits the cache, standardised
+there and rounded into one that every batch uses again: a batch costs a tenth of what the network
+makes of it. What does not fit the memory budget is read window by window, each a handful of large
+sequential blocks that are shuffled together in memory.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from torch import Tensor
 
 from streetgauge.errors import InputError
 
-__all__ = ["Batch", "Reader", "Standardisation", "batches"]
+__all__ = ["Batch", "Reader", "Standardisation", "batches", "spread"]
 
 Floats = NDArray[np.float32]
 Flags = NDArray[np.bool_]
@@ -29,7 +29,8 @@ Rows = NDArray[np.int64]
 
 BLOCKS = 8  # sequential blocks in a window: more shuffle better, fewer read faster
 GIB = 2**30
-CACHED = 2**20  # bytes of features that are summed at a time: what a core's cache holds
+CACHED = 2**20  # bytes of features that are worked on at a time: what a core's cache holds
+ENOUGH = 16_384  # locations that tell mean and sd: four views of each, to half a percent of an sd
 
 
 @dataclass(frozen=True)
@@ -49,11 +50,14 @@ class Standardisation:
     def of(cls, features: Floats, present: Flags, rows: Rows) -> Self:
         """Measure the views that are there, of the given rows, in the order given.
 
+        Of more than `ENOUGH` rows as many, evenly spread, are looked at.
+
         Raises
         ------
         InputError
             Naming a row, if a view that is there has a feature that is no finite number.
         """
+        rows = spread(rows, ENOUGH)
         dimension = features.shape[2]
         count, total, square = 0, np.zeros(dimension), np.zeros(dimension)
         near = torch.zeros(dimension)
@@ -131,15 +135,11 @@ class Reader:
     def batch(self, rows: Rows) -> Batch:
         """Give these rows, in this order; the tensors are valid until the next batch."""
         places = torch.from_numpy(rows if self.keys is None else np.searchsorted(self.keys, rows))
-        shape = (len(rows), *self.features.shape[1:])
-        read = self._buffer("read", shape, self.features.dtype, torch.device("cpu"))
-        torch.index_select(self.features, 0, places, out=read)
-        moved = read.to(self.device, non_blocking=True)
-        views = self._buffer("views", shape, self.dtype, self.device)
-        if self.scale is None:
-            views.copy_(moved)
-        else:
-            torch.addcmul(self.shift, moved.float(), self.inverse, out=views)
+        views = self._buffer("views", (len(rows), *self.features.shape[1:]), self.dtype)
+        each = self.features[0].numel() * self.features.element_size()
+        step = len(rows) if self.device.type != "cpu" else max(1, CACHED // each)
+        for start in range(0, len(rows), step):
+            self._read(places[start : start + step], views[start : start + step])
         there = self.present[rows]
         return Batch(rows, views, None if there.all() else torch.from_numpy(there).to(self.device))
 
@@ -207,9 +207,37 @@ class Reader:
         forget_pages(self.source)
         return Reader(read, self.present, self.scale, self.device, self.dtype, keys=rows)
 
+    def _read(self, places: Tensor, views: Tensor) -> None:
+        """Standardise these rows of the features into `views`."""
+        shape = (len(places), *self.features.shape[1:])
+        read = self._buffer("read", shape, self.features.dtype, torch.device("cpu"))
+        torch.index_select(self.features, 0, places, out=read)
+        moved = read.to(self.device, non_blocking=True).float()
+        if self.scale is not None:
+            torch.addcmul(self.shift, moved, self.inverse, out=moved)
+        views.copy_(moved)
+
+    def refuse_no_numbers(self, rows: Rows) -> None:
+        """Look for what makes a network's numbers none.
+
+        Raises
+        ------
+        InputError
+            Naming the first row with a feature that is no finite number, if there is one.
+        """
+        for start in range(0, len(rows), 256):
+            part = rows[start : start + 256]
+            places = part if self.keys is None else np.searchsorted(self.keys, part)
+            _refuse_no_numbers(np.asarray(self.source[places]), self.present[part], part)
+
     def _buffer(
-        self, name: str, shape: tuple[int, ...], dtype: torch.dtype, device: torch.device
+        self,
+        name: str,
+        shape: tuple[int, ...],
+        dtype: torch.dtype,
+        device: torch.device | None = None,
     ) -> Tensor:
+        device = device or self.device
         kept = self._buffers.get(name)
         if kept is None or len(kept) < shape[0]:
             pinned = device.type == "cpu" and self.device.type == "cuda"
@@ -217,6 +245,13 @@ class Reader:
                 kept = torch.empty(shape, dtype=dtype, device=device, pin_memory=pinned)
             self._buffers[name] = kept
         return kept[: shape[0]]
+
+
+def spread(rows: Rows, most: int) -> Rows:
+    """Give at most so many of the rows, evenly spread over them."""
+    if len(rows) <= most:
+        return rows
+    return rows[np.linspace(0, len(rows) - 1, most).astype(np.int64)]
 
 
 def batches(rows: Rows, size: int, order: np.random.Generator) -> Iterator[Rows]:
@@ -239,6 +274,8 @@ def forget_pages(array: NDArray[Any]) -> None:
 
 def _refuse_no_numbers(read: Floats, there: Flags, rows: Rows) -> None:
     wrong = ~np.isfinite(read) & there[:, :, np.newaxis]
+    if not wrong.any():
+        return
     at, view, feature = (int(i[0]) for i in np.nonzero(wrong))
     raise InputError(
         f"features, row {rows[at]}, view {view + 1}, feature {feature + 1}",

@@ -23,6 +23,11 @@ def outputs_of(network: Network, reader: Reader, rows: Rows) -> Tensor:
     -------
     Tensor of float32, shape [len(rows), M, outputs], on the CPU
         What the network's head turns into scores and probabilities.
+
+    Raises
+    ------
+    InputError
+        If they are no numbers because a feature is none: names its row.
     """
     network.eval()
     mixed = reader.dtype != torch.float32
@@ -31,7 +36,10 @@ def outputs_of(network: Network, reader: Reader, rows: Rows) -> Tensor:
             network(batch.views, batch.present).cpu()
             for batch in reader.parts(rows, LOCATIONS_AT_A_TIME)
         ]
-    return torch.cat(said)
+    outputs = torch.cat(said)
+    if not outputs.isfinite().all():
+        reader.refuse_no_numbers(rows)
+    return outputs
 
 
 def scores_of(network: Network, outputs: Tensor) -> NDArray[np.float32]:

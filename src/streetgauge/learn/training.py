@@ -19,7 +19,7 @@ from streetgauge.errors import InputError
 from streetgauge.learn.checkpoint import Checkpoint
 from streetgauge.learn.compression import composed, principal_components
 from streetgauge.learn.network import Network
-from streetgauge.learn.reading import Batch, Reader, Standardisation, forget_pages
+from streetgauge.learn.reading import Batch, Reader, Standardisation, forget_pages, spread
 from streetgauge.learn.scoring import outputs_of, scores_of
 from streetgauge.settings import TrainSettings
 
@@ -33,7 +33,7 @@ USUAL_WIDTH = 1024.0
 # large city by heart before its first epoch ends: it must be possible to stop it before that.
 LOOK = 16_384
 # Locations of the validation part that are looked at, evenly spread over it.
-SHOWN = 8_192
+SHOWN = 4_096
 FIGURES = ("train_loss", "validation_loss", "validation_mae", "validation_tau")
 
 
@@ -158,8 +158,7 @@ def train_network(
     order = np.random.default_rng(seed)
     noise = torch.Generator(device).manual_seed(seed)
     network.dropout.generator = noise
-    shown = np.linspace(0, len(validation) - 1, min(len(validation), SHOWN)).astype(np.int64)
-    validation = validation[shown]
+    validation = spread(validation, SHOWN)
     parts = -(-len(training) // LOOK)
     course = Course(reader, training, parts, order)
     state = _State(network, optimizer, best, course, noise, checkpoint or Checkpoint())
@@ -199,6 +198,8 @@ def train_network(
             batch_losses.append(losses.detach())
 
         train_loss = torch.stack(batch_losses).mean(0).cpu().numpy()
+        if not np.isfinite(train_loss).all():
+            reader.refuse_no_numbers(training)
         if len(validation):
             outputs = outputs_of(network, reader, validation)
             loss, mae, tau = _judge(network, outputs, samples, validation)
