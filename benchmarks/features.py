@@ -1,13 +1,22 @@
 """Pictures a second of a backbone: from JPEG files to the store, and what bounds it.
 
-    python benchmarks/features.py [--pictures 400] [--size 640] [--repeats 2]
+    python benchmarks/features.py [--backbones efficientnet-lite0 vgg16] [--precisions float32 ...]
+        [--engines torch openvino] [--pictures 400] [--size 640] [--repeats 3] [--parts]
 
-Three figures, each the best of some repeats, all in one run on one machine:
+For every engine and precision that is there, in turns and each the best of the repeats, in one run
+on one machine:
 
-- bare model: prepared pictures that are in memory already, on all cores; no disk, no decoding;
-- store: `extract_pictures`, from JPEG files to a finished feature store, all included;
+- bare: prepared pictures that are in memory already, on all cores; no disk, no decoding;
+- store: `extract_pictures`, from JPEG files to a finished feature store, all included but the
+  loading of the network;
+
+and once for every backbone:
+
 - plain loop: one picture after the other with Pillow, then batches of 32 through the unchanged
   torch module in float32, as it is usually written; nothing is stored.
+
+VGG16 has random weights of the right shape: its speed does not depend on them. ``--parts`` adds
+what reading, decoding, resizing and measuring of a picture take on one core.
 """
 
 from __future__ import annotations
@@ -18,45 +27,97 @@ import platform
 import tempfile
 import time
 from collections.abc import Callable
+from dataclasses import replace
+from itertools import product
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import torch
 from PIL import Image
+from safetensors.torch import save_file
 
-from streetgauge.devices import working_threads
-from streetgauge.features import extract_pictures, get_backbone, load_network, prepare
-from streetgauge.features.backbones import weights_file
-from streetgauge.features.efficientnet import EfficientNetLite0
-from streetgauge.imagery import read_picture
+from streetgauge.devices import choose_device, working_threads
+from streetgauge.errors import InputError
+from streetgauge.features import (
+    Backbone,
+    FeatureStore,
+    Network,
+    extract,
+    extract_pictures,
+    get_backbone,
+    load_network,
+    prepare,
+)
+from streetgauge.features.efficientnet import EfficientNetLite
+from streetgauge.features.look import features_of, signatures_of
+from streetgauge.features.vgg import VGG16
+from streetgauge.imagery import PictureAt, decode, quality_of, raw_pictures
 
 VIEWS = ("a", "b", "c", "d")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--backbones", nargs="+", default=["efficientnet-lite0", "vgg16"])
+    parser.add_argument("--engines", nargs="+", default=["torch", "openvino"])
+    parser.add_argument("--precisions", nargs="+", default=["float32", "bfloat16", "int8"])
+    parser.add_argument("--device", default="cpu")
     parser.add_argument("--pictures", type=int, default=400, help="rounded down to locations of 4")
+    parser.add_argument("--vgg-pictures", type=int, default=128, help="the same for VGG16")
     parser.add_argument("--size", type=int, default=640, help="side of the JPEG files in pixels")
-    parser.add_argument("--repeats", type=int, default=2)
+    parser.add_argument("--batch", type=int, help="pictures at a time; else the engine's")
+    parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--parts", action="store_true")
+    parser.add_argument("--no-plain", action="store_true")
     args = parser.parse_args()
-    with tempfile.TemporaryDirectory() as folder:
-        views = paint(Path(folder), max(1, args.pictures // 4), args.size, args.seed)
-        jobs: dict[str, Callable[[], None]] = {
-            "bare model": bare(views),
-            "store": lambda: to_store(views, Path(folder)),
-            "plain loop": plain(views),
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    print(f"{cores} cores ({platform.machine()}), torch {torch.__version__}, device {args.device}")
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        views = paint(folder, max(1, args.pictures // 4), args.size, args.seed)
+        if args.parts:
+            parts(views, get_backbone("efficientnet-lite0"))
+        for backbone in args.backbones:
+            record = vgg(folder) if backbone == "vgg16" else get_backbone(backbone)
+            some = views.head(args.vgg_pictures // 4 * 4) if backbone == "vgg16" else views
+            print(f"\n{backbone}, {len(some)} JPEG files of {args.size} px; pictures a second")
+            compare(record, some, folder, args)
+
+
+def compare(record: Backbone, views: pd.DataFrame, folder: Path, args: argparse.Namespace) -> None:
+    """Measure one backbone with all engines; print a line for each."""
+    slow = 0.0
+    if not args.no_plain:
+        job = plain(record, views.head(max(32, len(views) // 4)))
+        job()
+        slow = max(32, len(views) // 4) / min(timed(job) for _ in range(args.repeats))
+        print(f"plain loop {slow:36.1f}")
+    print(f"{'':22} {'bare':>8} {'store':>8} {'store/bare':>11} {'store/plain':>12}   cosine")
+    for engine, precision in product(args.engines, args.precisions):
+        try:
+            network = load_network(record, args.device, engine, precision)
+        except InputError as error:
+            print(f"{engine:11}{precision:11} - {str(error)[:90]}")
+            continue
+        jobs = {
+            "bare": bare(network, views, args.batch),
+            "store": lambda n=network: to_store(n, views, folder / "f.h5", args.batch),
         }
-        rates = {}
-        for name, job in jobs.items():
+        best = {}
+        for job in jobs.values():
             job()  # warm: files in the page cache, libraries loaded
-            rates[name] = len(views) / min(timed(job) for _ in range(args.repeats))
-    print(f"{len(views)} JPEG files of {args.size} px, efficientnet-lite0, float32")
-    print(f"{os.cpu_count()} cores ({platform.machine()}), torch {torch.__version__}")
-    for name, rate in rates.items():
-        print(f"{name:12} {rate:8.1f} pictures/s   {rate / rates['plain loop']:5.2f} x plain loop")
-    print(f"store / bare model: {rates['store'] / rates['bare model']:.2f}")
+        for _ in range(args.repeats):
+            for name, job in jobs.items():
+                best[name] = min(best.get(name, np.inf), timed(job))
+        fast, store = (len(views) / best[name] for name in ("bare", "store"))
+        ratio = f"{store / slow:12.2f}" if slow else f"{'':12}"
+        print(
+            f"{engine:11}{precision:11} {fast:8.1f} {store:8.1f} {store / fast:11.2f} {ratio}   "
+            f"{network.cosine:.5f}"
+        )
 
 
 def paint(folder: Path, locations: int, size: int, seed: int) -> pd.DataFrame:
@@ -67,44 +128,79 @@ def paint(folder: Path, locations: int, size: int, seed: int) -> pd.DataFrame:
         for view in VIEWS:
             coarse = Image.fromarray(rng.integers(0, 256, (24, 24, 3), dtype=np.uint8))
             picture = np.asarray(coarse.resize((size, size), Image.Resampling.BICUBIC)).astype(int)
-            grain = rng.normal(0, 8, (size, size, 1))
+            grain = rng.normal(0, 4, (size, size, 1))
             path = folder / f"L{i:05}_{view}.jpg"
             pixels = np.clip(picture + grain, 0, 255).astype(np.uint8)
             Image.fromarray(pixels).save(path, quality=85)
             rows.append((f"L{i:05}", view, str(path)))
+    sizes = [Path(path).stat().st_size for *_, path in rows]
+    print(f"{len(rows)} pictures of {np.mean(sizes) / 1000:.0f} kB")
     return pd.DataFrame(rows, columns=["location_id", "view", "path"])
 
 
-def to_store(views: pd.DataFrame, folder: Path) -> None:
-    store = folder / "features.h5"
-    store.unlink(missing_ok=True)
-    ids = views["location_id"].unique().tolist()
-    extract_pictures(views, ids, store, view_names=VIEWS, device="cpu")
+def vgg(folder: Path) -> Backbone:
+    """Give VGG16 with random weights, scaled so that activations neither vanish nor explode."""
+    torch.manual_seed(0)
+    module = VGG16()
+    for parameter in module.parameters():
+        if parameter.dim() > 1:
+            torch.nn.init.kaiming_normal_(parameter)
+        else:
+            torch.nn.init.zeros_(parameter)
+    file = folder / "vgg16.safetensors"
+    save_file(module.state_dict(), file)
+    record = get_backbone("vgg16-caffe-fc6")
+    return replace(record, weights=f"file:{file}", sha256="")
 
 
-def bare(views: pd.DataFrame) -> Callable[[], None]:
-    backbone = get_backbone("efficientnet-lite0")
-    network = load_network(backbone, "cpu")
-    some = np.stack([prepare(read_picture(path), backbone) for path in views["path"][:64]])
-    batches = [some[: min(64, len(views) - i)] for i in range(0, len(views), 64)]
+def to_store(network: Network, views: pd.DataFrame, path: Path, batch: int | None) -> None:
+    """Extract with a network that is loaded already: loading is no part of a long run's rate."""
+    path.unlink(missing_ok=True)
+    load, extract.load_network = extract.load_network, lambda *_, **__: network
+    settle, extract.settled = extract.settled, lambda record, *_: record
+    try:
+        ids = views["location_id"].unique().tolist()
+        skips = extract_pictures(
+            *(views, ids, path, network.backbone),
+            view_names=VIEWS,
+            precision=network.precision,
+            batch=batch,
+        )
+    finally:
+        extract.load_network, extract.settled = load, settle
+    assert skips.empty
+    assert FeatureStore.open(path).done.all()
+
+
+def bare(network: Network, views: pd.DataFrame, batch: int | None) -> Callable[[], None]:
+    size = batch or network.batch
+    some = np.stack(
+        [prepare(decode(Path(p).read_bytes()), network.backbone) for p in views["path"][:size]]
+    )
+    batches = [some[: min(size, len(views) - i)] for i in range(0, len(views), size)]
 
     def job() -> None:
+        if network.device != "cpu":
+            for pixels in batches:
+                features_of(network, pixels)
+            return
         with working_threads() as pool:
-            list(pool.map(network.features, batches))
+            list(pool.map(lambda pixels: features_of(network, pixels), batches))
 
     return job
 
 
-def plain(views: pd.DataFrame) -> Callable[[], None]:
-    module = EfficientNetLite0().eval()
-    weights = torch.load(weights_file(get_backbone("efficientnet-lite0")), weights_only=True)
-    module.load_state_dict(weights)
+def plain(record: Backbone, views: pd.DataFrame) -> Callable[[], None]:
+    lite = record.architecture.startswith("efficientnet")
+    module: Any = EfficientNetLite(int(record.architecture[-1])) if lite else VGG16()
+    module.eval()
+    place = choose_device("cpu")
 
     def job() -> None:
         paths = views["path"].tolist()
         with torch.inference_mode():
             for i in range(0, len(paths), 32):
-                module(torch.stack([plainly_read(path) for path in paths[i : i + 32]]))
+                module(torch.stack([plainly_read(p) for p in paths[i : i + 32]]).to(place))
 
     return job
 
@@ -115,7 +211,30 @@ def plainly_read(path: str) -> torch.Tensor:
     return (torch.from_numpy(np.array(small)).permute(2, 0, 1).float() - 127) / 128
 
 
-def timed(job: Callable[[], None]) -> float:
+def parts(views: pd.DataFrame, record: Backbone) -> None:
+    """Print milliseconds of each step for one picture on one core."""
+    with working_threads(1) as pool:
+        pool.submit(_parts, views, record).result()
+
+
+def _parts(views: pd.DataFrame, record: Backbone) -> None:
+    rows = [PictureAt(path) for path in views["path"][:64]]
+    raws = [raw for raw in raw_pictures(rows) if isinstance(raw, bytes)]
+    pixels = [decode(raw) for raw in raws]
+    inputs = [prepare(picture, record) for picture in pixels]
+    steps: dict[str, Callable[[], object]] = {
+        "read": lambda: list(raw_pictures(rows)),
+        "fingerprint": lambda: signatures_of(rows, raws),
+        "decode": lambda: [decode(raw) for raw in raws],
+        "prepare": lambda: [prepare(picture, record) for picture in pixels],
+        "quality": lambda: [quality_of(picture) for picture in inputs],
+    }
+    for name, step in steps.items():
+        step()
+        print(f"{name:12} {min(timed(step) for _ in range(3)) / len(rows) * 1000:6.3f} ms")
+
+
+def timed(job: Callable[[], object]) -> float:
     start = time.perf_counter()
     job()
     return time.perf_counter() - start

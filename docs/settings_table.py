@@ -19,13 +19,17 @@ SECTIONS = {
     "PointLocations": '[locations] with source = "points"',
     "TableLocations": '[locations] with source = "table"',
     "ImagerySettings": "[imagery]",
+    "MapillaryImagery": '[imagery] with source = "mapillary"',
+    "PanoramaxImagery": '[imagery] with source = "panoramax"',
     "PictureFeatures": '[features] with source = "pictures"',
+    "ClusterSettings": "[features.cluster]",
     "TableFeatures": '[features] with source = "table"',
     "SimulatedFeatures": '[features] with source = "simulated"',
     "FoldSettings": "[folds]",
     "TrainSettings": "[train]",
     "TransferSettings": "[transfer]",
     "EvaluationSettings": "[evaluation]",
+    "PopulationSettings": "[evaluation.population]",
 }
 
 

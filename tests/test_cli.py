@@ -31,7 +31,7 @@ def test_one_command_goes_from_files_to_a_report(run: Run, grid: Path) -> None:
     assert made >= {
         *("outcomes.parquet", "locations.parquet", "folds.parquet", "predictions.parquet"),
         *("areas.parquet", "areas.gpkg", "metrics.json", "report.html", "run.json", "model"),
-        *("skipped.parquet", "features"),
+        *("skipped.parquet", "features", "area_features.parquet", "spatial"),
     }
     metrics = json.loads((grid / "metrics.json").read_text())
     # The pictures show both outcomes in this world, and the neighbours show neither.
@@ -50,7 +50,7 @@ def test_one_command_goes_from_files_to_a_report(run: Run, grid: Path) -> None:
     columns = ["location_id", "area", "fold", "outcome", "score", "decile", "actual_decile"]
     assert list(predictions.columns) == columns + [f"p{k}" for k in range(1, 11)]
     folds = pd.read_parquet(grid / "folds.parquet")
-    assert list(folds.columns) == ["location_id", "area", "fold"]
+    assert list(folds.columns) == ["location_id", "area", "fold", "n_views"]
     assert not folds.drop_duplicates(["area", "fold"])["area"].duplicated().any()
 
     code, out, err = run("info", grid)

@@ -84,11 +84,27 @@ def test_a_network_is_tested_by_every_scheme_and_the_report_says_how(
         for account in metrics["outcomes"].values():
             assert account["n_areas"] == areas
             assert account["n_areas_learned_only"] == (36 - areas)
-            assert set(account["baselines"]) == {"constant", "nearest-areas"}
+            assert set(account["baselines"]) == {"constant", "random", "nearest-areas", "kriging"}
             assert account["pictures_add"]["mae"]["value"] is not None
         skipped = pd.read_parquet(place / "skipped.parquet")
         assert skipped.empty  # what was learned from was not left out
         assert ("never tested" in report) == (areas < 36)
+
+
+def test_one_part_alone_takes_its_intervals_from_what_was_held_aside(
+    run: Run, study: Callable[..., Path]
+) -> None:
+    place = study('scheme = "train-validation-test"\ntest = 0.3\nfinal = false', epochs=3)
+    assert run("run", place)[0] == 0
+    aside = pd.read_parquet(place / "model" / "held-aside.parquet")
+    areas = pd.read_parquet(place / "areas.parquet")
+    assert not set(aside["area"]) & set(areas["area"])
+    assert list(aside) == ["location_id", "area", "outcome", "score", "actual_decile"]
+    assert ((areas["low"] > 1) | (areas["high"] < 10)).any()
+    assert (areas["low"] <= areas["decile"]).all()
+    assert (areas["decile"] <= areas["high"]).all()
+    report = (place / "report.html").read_text(encoding="utf-8")
+    assert "as wide as the scale" not in report
 
 
 def test_of_classes_that_are_tested_alone_as_many_are_predicted_as_there_are(

@@ -7,12 +7,14 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pandas as pd
 import pytest
 import torch
 from safetensors.numpy import load_file
 
+from streetgauge.errors import InputError
 from streetgauge.features import FeatureStore, caffe
 from streetgauge.learn import Bundle
 from streetgauge.learn.authors import LAYERS
@@ -75,6 +77,41 @@ def test_a_city_is_predicted_from_features_that_are_there(
     skipped = pd.read_parquet(city.with_name("out") / "skipped.parquet")
     assert skipped["location_id"].tolist() == ["elsewhere"]
     assert "left out: 1 the store has no features of it" in err
+
+
+def test_areas_unlike_those_that_a_bundle_learned_from_are_marked(
+    run: Run, bundle: Path, study: Path, city: Path, tmp_path: Path
+) -> None:
+    assert set(Bundle.load(bundle).familiar or ()) >= {"mean", "components", "points"}
+    _, err = predicted(run, bundle, study, city)
+    areas = pd.read_parquet(city.with_name("out") / "areas.parquet")
+    assert areas["unlike"].mean() < 0.3
+    assert areas["disagreement"].notna().all()
+    shutil.copy(study / "features" / "shares.h5", tmp_path / "other.h5")
+    with h5py.File(tmp_path / "other.h5", "r+") as store:
+        store["features"][:] += 50
+    out = tmp_path / "elsewhere"
+    code, _, err = run(
+        *("predict", bundle, "--features", tmp_path / "other.h5", "--locations", city),
+        *("--out", out),
+    )
+    assert code == 0, err
+    assert "30 of 30 areas (100%) are unlike those that the bundle learned from" in err
+    assert pd.read_parquet(out / "areas.parquet")["unlike"].all()
+
+
+def test_a_bundle_with_half_of_what_areas_look_like_is_refused(
+    bundle: Path, tmp_path: Path
+) -> None:
+    from dataclasses import replace
+
+    known = Bundle.load(bundle)
+    parts = {k: v for k, v in (known.familiar or {}).items() if k != "spread"}
+    replace(known, familiar=parts).save(tmp_path / "half")
+    with pytest.raises(InputError, match=r"familiar\.\* do not fit"):
+        Bundle.load(tmp_path / "half")
+    replace(known, familiar=None).save(tmp_path / "none")
+    assert Bundle.load(tmp_path / "none").familiar is None
 
 
 def test_a_study_lends_the_model_of_all_its_areas(
@@ -186,7 +223,7 @@ def test_info_says_what_a_bundle_is(run: Run, refuse: Refuse, bundle: Path, tmp_
     code, out, _ = run("info", bundle, "--json")
     assert code == 0
     said = json.loads(out)
-    assert said["format"] == "streetgauge-bundle 2"
+    assert said["format"] == "streetgauge-bundle 3"
     assert said["licence"] == "CC-BY-4.0"
     assert said["backbone"] == "table"
     assert said["views"] == "1, 2"

@@ -32,6 +32,9 @@ app = typer.Typer(
     add_completion=False,
 )
 
+# How kinds of folds are called in the headline.
+KINDS = {"random": "random folds", "spatial": "spatial folds"}
+
 StudyPath = Annotated[
     Path, typer.Argument(metavar="STUDY", help="The study's directory, or its study.toml.")
 ]
@@ -160,10 +163,16 @@ def _stage_command(name: str, help_text: str) -> None:
         machine: Machine = False,
     ) -> None:
         screen = Screen(quiet=quiet, verbose=verbose, machine=machine)
-        from streetgauge.stages import require_upstream
+        from streetgauge.stages import require_upstream, stages_of
         from streetgauge.study import Study
 
         opened = Study.open(study)
+        if name not in {stage.name for stage in stages_of(opened)}:
+            raise InputError(
+                opened.file,
+                f"`{name}` makes nothing in this study, which has pictures or features of its own",
+                'for open street imagery set imagery.source = "mapillary" or "panoramax"',
+            )
         with opened.locked():
             require_upstream(opened, name)
             _do(opened, name, screen, force=force)
@@ -208,6 +217,7 @@ def outcomes(
 
 for _name, _help in {
     "locations": "Read a postcode directory or coordinates into locations with their areas.",
+    "pictures": "Collect pictures of open street imagery (Mapillary, Panoramax).",
     "features": "Turn every picture into a vector, or join features that exist already.",
     "train": "Learn from the features, fold by fold, and predict every location out of fold.",
     "areas": "Turn predictions of locations into deciles of areas, with metrics and baselines.",
@@ -239,6 +249,12 @@ def predict(
     pattern: Annotated[
         str, typer.Option(help="File names of the pictures.")
     ] = "{location_id}_{view}.jpg",
+    weights: Annotated[
+        Path | None, typer.Option(help="The backbone's weights, if they are not published ones.")
+    ] = None,
+    engine: Annotated[
+        str, typer.Option(help="What computes it: auto, torch, openvino or onnxruntime.")
+    ] = "auto",
     quiet: Quiet = False,
     verbose: Verbose = False,
     machine: Machine = False,
@@ -251,15 +267,27 @@ def predict(
         *(bundle, images, locations, out),
         features=features,
         pattern=pattern,
+        weights=weights,
+        engine=engine,
         progress=screen.progress,
     ):
         screen.say(line)
 
 
-@app.command(epilog="Example: `streetgauge export examples/newport --out newport-bundle`")
+@app.command(
+    epilog="Examples: `streetgauge export examples/newport --out newport-bundle`; "
+    "`streetgauge export streetgauge-demo --features parquet --out features.parquet`"
+)
 def export(
     study: StudyPath,
-    out: Annotated[Path, typer.Option(help="The bundle's directory.")],
+    out: Annotated[Path, typer.Option(help="The bundle's directory; of features, a file.")],
+    features: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FORMAT", help="Not the model but the features: zarr or parquet. STUDY may be "
+            "a feature store (.h5).",
+        ),
+    ] = None,
     licence: Annotated[
         str | None, typer.Option(help="What allows its use, e.g. cc-by-4.0; written on its card.")
     ] = None,
@@ -272,8 +300,18 @@ def export(
     public: Annotated[bool, typer.Option("--public", help="For everyone, when published.")] = False,
     force: Annotated[bool, typer.Option("--force", help="Write over what is there.")] = False,
 ) -> None:
-    """Copy the model that learned from all of a study's data, for use elsewhere."""
+    """Copy the model that learned from all of a study's data, or its features, for use elsewhere."""
     from streetgauge.study import Study
+
+    if features is not None:
+        from streetgauge.transfer import export_features
+
+        screen = Screen()
+        for line in export_features(
+            *(study, out, features), force=force, progress=screen.progress
+        ):
+            screen.say(line)
+        return
     from streetgauge.transfer import export_bundle
 
     for line in export_bundle(Study.open(study), out, licence=licence, force=force):
@@ -332,6 +370,28 @@ def info(
     Screen(machine=machine).result(table, facts)
 
 
+@app.command(epilog="Example: `streetgauge view examples/newport`")
+def view(
+    study: StudyPath,
+    port: Annotated[
+        int, typer.Option(min=0, max=65535, help="Of this machine; 0 takes any free one.")
+    ] = 0,
+    browser: Annotated[bool, typer.Option(help="Open the browser.")] = True,
+    machine: Machine = False,
+) -> None:
+    """Show the report in the browser, live during a run, to this machine only; Ctrl-C ends it."""
+    screen = Screen(machine=machine)
+    from streetgauge.study import Study
+    from streetgauge.view import view as serve
+
+    def tell(address: str) -> None:
+        screen.result(address, {"address": address})
+        sys.stdout.flush()  # whoever reads it through a pipe waits for it
+        screen.say("For this machine only, until Ctrl-C. Who has the address can read the study.")
+
+    serve(Study.open(study), port=port, browser=browser, tell=tell)
+
+
 def _is_sample(file: Path) -> bool:
     """Whether a study.toml is that of a sample city, which may be made anew."""
     with file.open(encoding="utf-8", errors="replace") as lines:
@@ -339,13 +399,13 @@ def _is_sample(file: Path) -> bool:
 
 
 def _run_study(path: Path, screen: Screen, *, force: bool) -> None:
-    from streetgauge.stages import STAGES
+    from streetgauge.stages import stages_of
     from streetgauge.study import Study
 
     study = Study.open(path)
     study.require_files()
     with study.locked():
-        for stage in STAGES:
+        for stage in stages_of(study):
             _do(study, stage.name, screen, force=force)
     _headline(study, screen)
 
@@ -390,20 +450,22 @@ def _figures(study: Study, metrics: dict[str, Any], screen: Screen) -> None:
     table = Table(
         title=f"{study.settings.name}: areas' {many}; {metrics['scheme']['in_words']}",
         caption=f"Below each figure its {metrics['coverage']:.0%} interval. MAE: mean absolute "
-        f"error in {many}. Pictures add: how much less that is than the best guess without them.",
+        f"error in {many}. Pictures add: how much less that is than by the best guess without "
+        f"them, which is named; {_in_which_folds(metrics)}.",
         box=box.SIMPLE_HEAD,
         padding=(0, 1, 0, 0),
     )
     table.add_column("outcome", min_width=12)
-    columns = ("MAE", near, "Spearman\nr", "without\npictures", "pictures\nadd")
-    for column in (*columns, "of the\npossible"):
+    kinds = list(next(iter(metrics["headline"].values())))
+    added = [f"pictures add\n{KINDS.get(kind, kind)}" for kind in kinds]
+    for column in ("MAE", near, "Spearman\nr", *added, "of the\npossible"):
         table.add_column(column, justify="right", no_wrap=True)
     kept = read_metadata(study.outcomes)
     incomplete = {n: said for n in metrics["outcomes"] if (said := without_value(kept.get(n, {})))}
     for name, about in metrics["outcomes"].items():
         label = study.settings.outcomes[name].label or name
         named = f"{label} *" if name in incomplete else label
-        table.add_row(Text(named), *_headline_cells(about, close))
+        table.add_row(Text(named), *_headline_cells(about, metrics["headline"][name], close))
     screen.result(table, metrics)
     for name, said in incomplete.items():
         label = study.settings.outcomes[name].label or name
@@ -412,20 +474,29 @@ def _figures(study: Study, metrics: dict[str, Any], screen: Screen) -> None:
         screen.result(f"CAUTION: {caution}", {"caution": caution})
 
 
-def _headline_cells(about: dict[str, Any], close: str) -> list[str]:
-    values, add = about["metrics"], about["pictures_add"] or {}
-    best = possible = gain = "-"
-    if add.get("over"):
-        best = f"{_number(about['baselines'][add['over']]['mae'])}\n{add['over']}"
-        gain = _interval(add["mae"], "+.2f")
+def _in_which_folds(metrics: dict[str, Any]) -> str:
+    """Say how areas were held out, of each kind of folds."""
+    own, second = metrics["kind"], next((k for k in KINDS if k in metrics), None)
+    said = {own: metrics["scheme"]["in_words"]}
+    if second is not None:
+        said[second] = metrics[second]["scheme"]["in_words"]
+    return "; ".join(f"{KINDS.get(kind, kind)}: {said[kind]}" for kind in sorted(said))
+
+
+def _headline_cells(
+    about: dict[str, Any], headline: dict[str, dict[str, Any] | None], close: str
+) -> list[str]:
+    values, possible = about["metrics"], "-"
     with suppress(KeyError, TypeError):
         possible = f"{about['oracle']['share_of_possible']['spearman']:.0%}"
     return [
         _interval(values["mae"]),
         _number(values[close]["value"], ".0%"),
         _interval(values["spearman"]),
-        best,
-        gain,
+        *(
+            "-" if cell is None else f"{_interval(cell['mae'], '+.2f')}\n{cell['mae']['over']}"
+            for cell in headline.values()
+        ),
         possible,
     ]
 

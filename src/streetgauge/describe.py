@@ -50,7 +50,7 @@ def describe(path: Path) -> dict[str, Any]:
 
 
 def _study(path: Path) -> dict[str, Any]:
-    from streetgauge.stages import STAGES
+    from streetgauge.stages import stages_of
 
     study = Study.open(path)
     facts: dict[str, Any] = {
@@ -60,7 +60,7 @@ def _study(path: Path) -> dict[str, Any]:
         "locations": study.settings.locations.source,
         "features": f"{study.settings.features.source}: {study.settings.features.store}",
     }
-    for stage in STAGES:
+    for stage in stages_of(study):
         facts[f"stage {stage.name}"] = _state(study, stage.name)
     if study.outcomes.exists():
         for each in describe_outcomes(study.outcomes):
@@ -239,13 +239,18 @@ def _store(path: Path) -> dict[str, Any]:
 
     store = FeatureStore.open(path)
     n, views, dimension = store.features.shape
+    done, tried = int(store.done.sum()), int(store.tried.sum())
     return {
         "feature store": str(path),
-        "locations": f"{n:,}, of which {int(store.done.sum()):,} are done",
-        "views": f"{views}: {', '.join(store.views)}",
-        "features": f"{dimension:,} {store.features.dtype}",
-        **{name: value for name, value in store.attributes.items() if name != "views"},
+        "locations": f"{n:,}: {done:,} done, {tried - done:,} left out, {n - tried:,} not looked at",
+        "views": f"{views}: {', '.join(store.views)}; {int(store.present.sum()):,} are present",
+        "features": f"{dimension:,} {store.features.dtype} a view, {store.features.nbytes:,} bytes",
+        **{name: value for name, value in store.attributes.items() if name not in _SAID},
     }
+
+
+# Of a store's attributes, what is said in other words.
+_SAID = ("views", "dtype")
 
 
 def _table(path: Path) -> dict[str, Any]:

@@ -28,7 +28,9 @@ from streetgauge import __version__
 from streetgauge.errors import InputError, closest
 from streetgauge.files import digest, sha256_of, write_json, write_table
 from streetgauge.progress import Progress
-from streetgauge.settings import StudySettings, input_files, read_settings
+from streetgauge.remote import signature
+from streetgauge.running import Running
+from streetgauge.settings import StudySettings, Url, input_files, read_settings
 from streetgauge.skips import SKIP_COLUMNS
 
 if TYPE_CHECKING:
@@ -118,6 +120,11 @@ class Study:
         """Give the path of one of the study's files."""
         return self.directory / name
 
+    def key(self, path: Path) -> str:
+        """Name a file as run.json does: below the study's directory by its relative path."""
+        inside = path.is_relative_to(self.directory)
+        return path.relative_to(self.directory).as_posix() if inside else path.name
+
     @property
     def outcomes(self) -> Path:
         """Values and deciles of each area."""
@@ -129,9 +136,25 @@ class Study:
         return self.path("locations.parquet")
 
     @property
+    def pictures(self) -> Path:
+        """Which picture of open street imagery is which view, and whose it is."""
+        return self.path("pictures.parquet")
+
+    @property
+    def picture_folder(self) -> Path:
+        """Pictures of open street imagery; a folder of its own beside a user's pictures."""
+        imagery = self.settings.imagery
+        return self.directory / "pictures" / (imagery.source if imagery else "files")
+
+    @property
     def features(self) -> Path:
         """The feature store."""
         return self.directory / "features" / f"{self.settings.features.store}.h5"
+
+    @property
+    def quality(self) -> Path:
+        """What was measured of each picture that was looked at, and what is wrong with it."""
+        return self.path("quality.parquet")
 
     @property
     def folds(self) -> Path:
@@ -154,9 +177,18 @@ class Study:
         return self.path("model")
 
     @property
+    def area_features(self) -> Path:
+        """Mean features of each area's locations."""
+        return self.path("area_features.parquet")
+
+    @property
     def areas(self) -> Path:
         """Predicted and actual decile of each area."""
         return self.path("areas.parquet")
+
+    def level(self, name: str) -> Path:
+        """The same of the units of a level above the areas."""
+        return self.path(f"areas-{name}.parquet")
 
     @property
     def map(self) -> Path:
@@ -184,6 +216,11 @@ class Study:
         return self.path("run.json")
 
     @cached_property
+    def running(self) -> Running:
+        """Tells those who look on which stage runs, while the study is locked."""
+        return Running(self.path(".running.json"))
+
+    @cached_property
     def record(self) -> dict[str, Any]:
         """The content of run.json; what cannot be read is as if it were not there."""
         try:
@@ -207,7 +244,8 @@ class Study:
         Returns
         -------
         Done or None
-            What the stage says; None if it was up to date and nothing was done.
+            What the stage says; None if it was up to date and nothing was done, or if it makes
+            nothing in this study.
 
         Raises
         ------
@@ -215,13 +253,16 @@ class Study:
             If a file that the stage reads is missing or cannot be used.
         """
         self.require_inputs(stage)
+        if not stage.writes(self):
+            return None
         stamp = self.stamp(stage)
         if not force and self.is_up_to_date(stage, stamp):
             return None
         if force:
             self._forget(stage)
         started, clock = datetime.now(UTC), time.perf_counter()
-        done = stage.work(self, stamp, progress)
+        with self.running.stage(stage.name, progress) as told:
+            done = stage.work(self, stamp, told)
         self._keep_skips(stage.name, done.skips)
         self._remember(stage, stamp, done, started, time.perf_counter() - clock)
         return done
@@ -236,7 +277,7 @@ class Study:
         return digest(
             {
                 "settings": self._by_content(sections),
-                "reads": {path.name: self.fingerprint(path) for path in stage.reads(self)},
+                "reads": {self.key(path): self.fingerprint(path) for path in stage.reads(self)},
                 "code": _code_digest(stage.rooms) if code else None,
             }
         )
@@ -248,7 +289,8 @@ class Study:
             return False
         # A file that a stage makes only at times (a map needs boundaries) was not made then either.
         return all(
-            kept["outputs"].get(path.name) == (self.fingerprint(path) if path.exists() else None)
+            kept["outputs"].get(self.key(path))
+            == (self.fingerprint(path) if path.exists() else None)
             for path in stage.writes(self)
         )
 
@@ -319,7 +361,8 @@ class Study:
         try:
             import fcntl
         except ImportError:  # Windows: no advisory locks of this kind
-            yield
+            with self.running.told():
+                yield
             return
         with self.path(".lock").open("w") as handle:
             try:
@@ -328,7 +371,8 @@ class Study:
                 raise InputError(
                     self.directory, "another process is at work on this study", "wait for it to end"
                 ) from None
-            yield
+            with self.running.told():
+                yield
 
     def _skips_are_whole(self) -> bool:
         import pyarrow as pa
@@ -359,8 +403,12 @@ class Study:
     def _by_content(self, value: Any) -> Any:
         if isinstance(value, Path):
             return self.fingerprint(value)
+        if isinstance(value, Url):
+            return signature(value)
         if isinstance(value, BaseModel):
-            return {key: self._by_content(item) for key, item in value}
+            # What is excluded says how a thing is done, and makes no difference to the result.
+            kept = type(value).model_fields
+            return {key: self._by_content(v) for key, v in value if not kept[key].exclude}
         if isinstance(value, Mapping):
             return {key: self._by_content(item) for key, item in value.items()}
         if isinstance(value, tuple):
@@ -373,6 +421,8 @@ class Study:
                 shutil.rmtree(path)
             else:
                 path.unlink(missing_ok=True)
+                # Of a run on a cluster that did not end.
+                shutil.rmtree(path.with_suffix(".shards"), ignore_errors=True)
 
     def _keep_skips(self, stage: str, skips: pd.DataFrame | None) -> None:
         """Replace the stage's rows of skipped.parquet; their order depends on content alone."""
@@ -395,7 +445,9 @@ class Study:
             "settings": json.loads(
                 json.dumps({n: _plain(getattr(self.settings, n)) for n in stage.settings})
             ),
-            "outputs": {p.name: self.fingerprint(p) for p in stage.writes(self) if p.exists()},
+            "outputs": {
+                self.key(p): self.fingerprint(p) for p in stage.writes(self) if p.exists()
+            },
             "started": started.isoformat(timespec="seconds"),
             "seconds": round(seconds, 2),
             "says": list(done.lines),
@@ -419,7 +471,9 @@ class Study:
 # What run.json keeps of a stage.
 _KEPT = {"stamp", "outputs", "started", "seconds", "says"}
 # Modules that every stage depends on.
-_LOW = (*("classes", "devices", "errors", "files", "skips", "study", "transfer", "tuning"),)
+_LOW = (
+    *("classes", "devices", "errors", "files", "remote", "skips", "study", "transfer", "tuning"),
+)
 
 
 def _plain(value: Any) -> Any:

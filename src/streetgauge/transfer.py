@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 __all__ = ["compare_with", "export_bundle", "import_file", "open_bundle", "predict_city"]
 
+LEARNED = ("training", "validation")
+FEWEST = 10  # areas, to say what areas look like
 # Of metrics.json: what a reader of the bundle wants to know of each outcome.
 _OF_ALL = ("coverage", "draws", "folds", "scheme", "rule", "classes")
 _OF_EACH = ("n_areas", "n_locations", "metrics", "baselines", "pictures_add")
@@ -120,15 +122,55 @@ def export_bundle(
     if metrics is not None and not metrics["outcomes"]:
         metrics = None
         lines.append("Its card has no test figures, since nothing was tested.")
-    replace(bundle, metrics=metrics, licence=licence or bundle.licence).save(out)
+    licence_of_it = licence or bundle.licence
+    looks = _familiar(study)
+    replace(bundle, metrics=metrics, licence=licence_of_it, familiar=looks).save(out)
     if not licence:
         lines.append("Its card names no licence: give one with --licence.")
     return lines
 
 
+def export_features(
+    source: Path, out: Path, form: str, *, force: bool = False, progress: Progress = silent
+) -> list[str]:
+    """Copy a study's features, or a feature store, as Zarr or Parquet; see `export_store`.
+
+    Raises
+    ------
+    InputError
+        If there are no features, the format is not known, or something is at ``out``.
+    """
+    from streetgauge.features import FeatureStore, export_store
+    from streetgauge.study import Study
+
+    if form not in ("zarr", "parquet"):
+        raise InputError(f"--features {form}", "it is no format", "there are zarr, parquet")
+    path = source if source.suffix == ".h5" else Study.open(source).features
+    store = FeatureStore.open(path)
+    kind: Any = form
+    return export_store(store, out, kind, force=force, progress=progress)
+
+
+def _familiar(study: Study) -> dict[str, Any] | None:
+    """Say what the areas look like that the exported model learned from."""
+    from streetgauge.areas import Familiar
+    from streetgauge.stages.area_features import feature_table
+
+    if not study.area_features.is_file():
+        return None
+    splits = pd.read_parquet(study.splits, columns=["area", "split", "part"])
+    learned = splits.loc[(splits["split"] == "all") & splits["part"].isin(LEARNED), "area"]
+    features = feature_table(pd.read_parquet(study.area_features)).sort_index()
+    known = features[features.index.isin(learned)]
+    return Familiar.of(known.to_numpy()).arrays() if len(known) >= FEWEST else None
+
+
 def compare_with(bundle: Bundle, store: FeatureStore) -> list[str]:
-    """Refuse a store that a bundle does not fit; say what is different but can be used."""
-    return bundle.compare(
+    """Refuse a store that a bundle does not fit; say what is different but can be used.
+
+    Engines in float32 agree to six digits. Other precisions are rounded, so they are said.
+    """
+    notes = bundle.compare(
         store.path,
         dimension=store.features.shape[2],
         backbone=store.backbone,
@@ -136,6 +178,15 @@ def compare_with(bundle: Bundle, store: FeatureStore) -> list[str]:
         transform=store.attributes.get("transform", ""),
         views=store.views,
     )
+    here = store.attributes.get("precision") or "float32"
+    there = str(bundle.source.get("precision") or "float32")
+    if here != there:
+        cosines = (about.get("cosine") or 1 for about in (store.attributes, bundle.source))
+        notes.append(
+            f"features in {here} here, in {there} where the bundle learned: "
+            f"cosine to float32 {min(map(float, cosines)):.4f}"
+        )
+    return notes
 
 
 def headline(metrics: Mapping[str, Any]) -> dict[str, Any]:
@@ -216,6 +267,8 @@ def predict_city(
     *,
     features: Path | None = None,
     pattern: str = "{location_id}_{view}.jpg",
+    weights: Path | None = None,
+    engine: str = "auto",
     progress: Progress = silent,
 ) -> list[str]:
     """Predict every location of a city with a bundle of another; no labels are needed.
@@ -235,6 +288,10 @@ def predict_city(
         A feature store that exists already, in the place of pictures.
     pattern : str
         File names of the pictures, as in a study.
+    weights : Path, optional
+        The backbone's, where the bundle's are not the published ones; of ``onnx``, the network.
+    engine : {"auto", "torch", "openvino", "onnxruntime"}
+        What computes it, in the precision in which the bundle's features were computed.
     progress : Progress
         Told how far the pictures are.
 
@@ -253,7 +310,7 @@ def predict_city(
     Deciles of areas are cut within *this* city (its own lowest tenth is decile 1), because no
     model of another city knows where this one's borders lie.
     """
-    from streetgauge.areas import aggregate
+    from streetgauge.areas import add_disagreement, aggregate
     from streetgauge.features import FeatureStore
 
     if (images is None) == (features is None):
@@ -264,7 +321,9 @@ def predict_city(
         store, skips = FeatureStore.open(features), pd.DataFrame()
     else:
         assert images is not None
-        store, skips = _look(model, bundle, images, places, out, pattern, progress)
+        store, skips = _look(
+            *(model, bundle, images, places, out, pattern, weights, engine, progress)
+        )
     lines += compare_with(model, store)
     rows = store.rows(places["location_id"].to_numpy(str))
     if features is not None:
@@ -290,9 +349,36 @@ def predict_city(
         unknown = pd.array([pd.NA] * len(in_areas), dtype="Int64")
         labelled = in_areas.assign(fold=0, actual_decile=unknown)
         areas = aggregate(labelled, classes=model.model.classes)
+        areas = add_disagreement(areas, labelled, model.model.classes)
+        areas, told = _unlike(areas, model, store, places)
         write_table(areas, out / "areas.parquet")
         lines.append(f"{areas['area'].nunique():,} areas, deciles cut within this city")
+        lines += told
     return lines
+
+
+def _unlike(
+    areas: pd.DataFrame, model: Bundle, store: FeatureStore, places: pd.DataFrame
+) -> tuple[pd.DataFrame, list[str]]:
+    """Add ``strangeness`` and ``unlike``, if the bundle knows what its own areas look like."""
+    if model.familiar is None:
+        return areas, []
+    from streetgauge.areas import Familiar, is_unlike
+    from streetgauge.stages.area_features import feature_table, mean_features
+
+    here = places[places["area"].notna()]
+    features = feature_table(mean_features(store, here))
+    strange = Familiar.from_arrays(model.familiar).strangeness(features.to_numpy())
+    far = pd.Series(is_unlike(strange), index=features.index)
+    frame = areas.assign(
+        strangeness=areas["area"].map(pd.Series(strange, index=features.index)),
+        unlike=areas["area"].map(far).astype("boolean"),
+    )
+    line = (
+        f"{int(far.sum()):,} of {len(far):,} areas ({far.mean():.0%}) are unlike those that the "
+        "bundle learned from; at most about 5 % if all were alike"
+    )
+    return frame, [line]
 
 
 def _look(
@@ -302,38 +388,62 @@ def _look(
     places: pd.DataFrame,
     out: Path,
     pattern: str,
+    weights: Path | None,
+    engine: str,
     progress: Progress,
 ) -> tuple[FeatureStore, pd.DataFrame]:
     """Extract features of the pictures as the bundle's backbone gives them."""
-    from streetgauge.features import BACKBONES, FeatureStore, extract_pictures
+    from streetgauge.features import (
+        BACKBONES,
+        FeatureStore,
+        extract_pictures,
+        get_backbone,
+        settled,
+    )
     from streetgauge.imagery import find_views
 
-    if model.backbone not in BACKBONES:
+    family = model.backbone.partition(":")[0]
+    if model.backbone not in BACKBONES and family not in ("timm", "open_clip", "onnx"):
         raise InputError(
             name,
             f"its features come from {model.backbone!r}, not from pictures",
             "only a bundle with a backbone can look at pictures; give a store with --features",
         )
+    if family == "onnx" and weights is None:
+        raise InputError(name, f"it needs the file of {model.backbone}", "give it as --weights")
+    backbone = get_backbone("onnx" if family == "onnx" else model.backbone, weights=weights)
+    backbone = settled(backbone, progress)
+    known = str(model.source.get("weights_sha256") or "")
+    if known and known != backbone.sha256:  # said before the pictures are looked at
+        raise InputError(
+            name,
+            f"its features need weights of {model.backbone} with sha256 {known[:12]}, and these "
+            f"have {backbone.sha256[:12]}",
+            "give the file as --weights",
+        )
     imagery = _imagery(images, pattern, tuple(model.views))
     views, missing = find_views(imagery, places["location_id"].tolist())
-    store_path = out / "features" / f"{model.backbone}.h5"
+    store_path = out / "features" / f"{re.sub(r'[:/]', '-', model.backbone)}.h5"
     unreadable = extract_pictures(
         views,
         sorted(views["location_id"].unique()),
         store_path,
-        model.backbone,
+        backbone,
         view_names=imagery.views,
         require=imagery.require,
+        engine=engine,
+        precision=str(model.source.get("precision") or "float32"),  # type: ignore[arg-type]
         stamp=digest([_by_content(views), model.backbone]),
         progress=progress,
     )
     return FeatureStore.open(store_path), pd.concat([missing, unreadable], ignore_index=True)
 
 
-def _by_content(views: pd.DataFrame) -> list[tuple[str, str, str]]:
+def _by_content(views: pd.DataFrame) -> list[tuple[str, ...]]:
     """Give location, view and content of every picture: a file of the same name may be another."""
-    columns = views[["location_id", "view", "path"]].itertuples(index=False)
-    return [(location, view, sha256_of(Path(path))) for location, view, path in columns]
+    contents = {path: sha256_of(Path(path)) for path in views["path"].unique()}
+    columns = views[["location_id", "view", "path", "member"]].itertuples(index=False)
+    return [(location, view, contents[path], member) for location, view, path, member in columns]
 
 
 def _read_places(path: Path) -> pd.DataFrame:

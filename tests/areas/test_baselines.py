@@ -60,14 +60,16 @@ def test_the_nearest_areas_are_those_with_an_actual_decile():
     fold = pd.Series([1, 2, 2, 2], list("abcd"))
     actual = pd.Series([5, None, 7, 9], list("abcd"), dtype="Int64")
     assert nearest_scores(actual, fold, place, 1)["a"] == 7
-    assert nearest_scores(actual, fold, place, 5)["a"] == 8
+    assert nearest_scores(actual, fold, place, 5, weighted=False)["a"] == 8
+    weighted = (7 / 2 + 9 / 9) / (1 / 2 + 1 / 9)  # by one over the distance
+    assert nearest_scores(actual, fold, place, 5)["a"] == pytest.approx(weighted)
 
 
 def test_an_area_without_a_place_gets_the_mean_and_is_no_neighbour():
     place = pd.DataFrame({"x": [0.0, 1, 2], "y": 0.0}, list("abc"))
     fold = pd.Series([1, 2, 2, 2, 1], list("abcde"))
     actual = pd.Series([5, 2, 4, 9, 1], list("abcde"), dtype="Int64")
-    score = nearest_scores(actual, fold, place, 5)  # d and e have no place
+    score = nearest_scores(actual, fold, place, 5, weighted=False)  # d and e have no place
     assert score["a"] == 3
     assert score["e"] == 5
 

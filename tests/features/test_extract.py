@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import tarfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
@@ -26,14 +27,47 @@ from streetgauge.features import (
     extract_pictures,
     get_backbone,
     load_network,
+    look,
     prepare,
 )
+from streetgauge.features._lock import WriteLock
+from streetgauge.features.look import features_of
 from streetgauge.imagery import find_views, read_picture
 from streetgauge.progress import Advance
 from streetgauge.settings import ImagerySettings
 
 VIEWS = ("a", "b")
 LITE0 = get_backbone("efficientnet-lite0")
+IDS = [f"L{i:02}" for i in range(12)]
+
+
+class Tiles:
+    """A network whose features are means of tiles: cheap, and other for every picture."""
+
+    engine, precision, device, cosine, batch = "torch", "float32", "cpu", 1.0, 4
+
+    def __init__(self) -> None:
+        self.backbone, self.seen = LITE0, 0
+
+    def features(self, pictures: np.ndarray) -> np.ndarray:
+        assert len(pictures) % 4 == 0  # every pass is a whole one
+        self.seen += int(pictures.any(axis=(1, 2, 3)).sum())
+        tiles = pictures.reshape(len(pictures), -1)[:, : 1280 * 117].reshape(-1, 1280, 117)
+        return tiles.mean(axis=2, dtype=np.float32)
+
+
+@pytest.fixture(autouse=True)
+def tiles(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Tiles:
+    """Stand in for the network, but in tests that ask for the real one."""
+    network = Tiles()
+    if "real" not in request.fixturenames:
+        monkeypatch.setattr(extract, "load_network", lambda *_: network)
+    return network
+
+
+@pytest.fixture
+def real() -> None:
+    """Ask for the real network."""
 
 
 def painted(path: Path, seed: int) -> None:
@@ -65,11 +99,23 @@ def broken_copy(folder: Path, target: Path) -> Path:
     return target
 
 
+def pictures_of(
+    folder: Path, ids: list[str] = IDS, pattern: str = "{location_id}_{view}.jpg"
+) -> pd.DataFrame:
+    return find_views(ImagerySettings(folder=folder, views=VIEWS, pattern=pattern), ids)[0]
+
+
 def run(folder: Path, path: Path, **options: Any) -> pd.DataFrame:
-    ids = [f"L{i:02}" for i in range(12)]
-    views, _ = find_views(ImagerySettings(folder=folder, views=VIEWS), ids)
-    views, ids = options.pop("views", views), options.pop("locations", ids)
-    arguments = {"view_names": VIEWS, "batch": 5, "stamp": "s", "device": "cpu", **options}
+    ids = options.pop("locations", IDS)
+    views = options.pop("views") if "views" in options else pictures_of(folder, ids)
+    arguments = {
+        "view_names": VIEWS,
+        "batch": 5,
+        "stamp": "s",
+        "device": "cpu",
+        "engine": "torch",
+        **options,
+    }
     return extract_pictures(views, ids, path, **arguments)
 
 
@@ -83,7 +129,7 @@ def alone(file: Path) -> np.ndarray:
 
 @cache
 def network() -> Network:
-    return load_network(LITE0, "cpu")
+    return load_network(LITE0, "cpu", "torch")
 
 
 class StopError(Exception):
@@ -106,6 +152,7 @@ def stopping_after(chunks: int) -> Any:
     return progress
 
 
+@pytest.mark.usefixtures("real")
 def test_every_location_has_its_own_pictures_features(folder: Path, tmp_path: Path) -> None:
     skips = run(folder, tmp_path / "a.h5")
     store = FeatureStore.open(tmp_path / "a.h5")
@@ -127,6 +174,10 @@ def test_the_store_says_what_made_it(folder: Path, tmp_path: Path) -> None:
     assert attributes["weights_sha256"] == LITE0.sha256
     assert attributes["licence"] == "Apache-2.0"
     assert attributes["stamp"] == "s"
+    assert attributes["engine"] == "torch"
+    assert attributes["device"] == "cpu"
+    assert attributes["precision"] == "float32"
+    assert attributes["cosine"] == "1.000000"
 
 
 def test_shuffled_inputs_give_the_same_bytes(folder: Path, tmp_path: Path) -> None:
@@ -148,7 +199,7 @@ def test_a_broken_picture_leaves_its_location_out_and_shifts_no_other(
     assert skips["location_id"].tolist() == out
     assert skips["view"].tolist() == ["b", "a", "a", "b"]
     for reason, word in zip(
-        skips["reason"], ("truncated", "empty", "not a picture", "more"), strict=True
+        skips["reason"], ("damaged", "empty", "not a picture", "more"), strict=True
     ):
         assert word in reason
         assert reason.endswith("all views are needed")
@@ -160,6 +211,7 @@ def test_a_broken_picture_leaves_its_location_out_and_shifts_no_other(
     np.testing.assert_allclose(store.features[kept], whole.features[kept], rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.usefixtures("real")
 def test_no_features_are_saved_under_a_broken_picture_s_name(folder: Path, tmp_path: Path) -> None:
     skips = run(broken_copy(folder, tmp_path / "broken"), tmp_path / "a.h5", require="any")
     store = FeatureStore.open(tmp_path / "a.h5")
@@ -198,6 +250,7 @@ def test_locations_that_lack_a_view_are_not_looked_at_when_all_are_needed(
     assert "L01" not in skips["location_id"].tolist()
 
 
+@pytest.mark.usefixtures("real")
 @pytest.mark.parametrize("require", ["all", "any"])
 def test_a_run_that_was_stopped_and_resumed_is_the_run_that_was_not(
     folder: Path, tmp_path: Path, require: str
@@ -262,11 +315,11 @@ import sys
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
-from streetgauge.features import extract_pictures
-from streetgauge.devices import working_threads
+from streetgauge.features import extract, extract_pictures
 from streetgauge.imagery import find_views
 from streetgauge.settings import ImagerySettings
 
+extract.SETTLE = 0
 folder, path = Path(sys.argv[1]), Path(sys.argv[2])
 ids = [f"L{i:02}" for i in range(12)]
 views, _ = find_views(ImagerySettings(folder=folder, views=("a", "b")), ids)
@@ -276,10 +329,11 @@ def progress(description, total, unit):
     yield lambda steps: print("chunk", flush=True)
 
 extract_pictures(views, ids, path, view_names=("a", "b"), batch=5, stamp="s", device="cpu",
-                 progress=progress)
+                 engine="torch", progress=progress)
 """
 
 
+@pytest.mark.usefixtures("real")
 def test_kill_9_in_the_middle_loses_nothing(folder: Path, tmp_path: Path) -> None:
     copy, path = broken_copy(folder, tmp_path / "broken"), tmp_path / "killed.h5"
     expected = run(copy, tmp_path / "a.h5")
@@ -294,3 +348,240 @@ def test_kill_9_in_the_middle_loses_nothing(folder: Path, tmp_path: Path) -> Non
     assert 4 <= tried < 12
     pd.testing.assert_frame_equal(run(copy, path), expected)
     assert path.read_bytes() == (tmp_path / "a.h5").read_bytes()
+
+
+def test_only_the_location_whose_picture_changed_is_computed_again(
+    folder: Path, tmp_path: Path, tiles: Tiles
+) -> None:
+    copy = broken_copy(folder, tmp_path / "copy")
+    run(copy, tmp_path / "a.h5")
+    painted(copy / "L06_b.jpg", 999)
+    seen = tiles.seen
+    skips = run(copy, tmp_path / "a.h5", stamp="other")
+    assert tiles.seen - seen == 2
+    fresh = run(copy, tmp_path / "b.h5", stamp="other")
+    assert (tmp_path / "a.h5").read_bytes() == (tmp_path / "b.h5").read_bytes()
+    pd.testing.assert_frame_equal(skips, fresh)
+
+
+def test_locations_that_come_and_go_leave_the_others_as_they_are(
+    folder: Path, tmp_path: Path, tiles: Tiles
+) -> None:
+    some = ["L02", "L03", "L05", "L08", "L09", "L10", "L11"]
+    run(folder, tmp_path / "a.h5", locations=some)
+    seen = tiles.seen
+    others = [location for location in IDS if location != "L05"]
+    run(folder, tmp_path / "a.h5", locations=others, stamp="other")
+    assert tiles.seen - seen == 2 * 5
+    run(folder, tmp_path / "b.h5", locations=others, stamp="other")
+    assert (tmp_path / "a.h5").read_bytes() == (tmp_path / "b.h5").read_bytes()
+
+
+def test_pictures_that_are_only_moved_or_touched_are_not_computed_again(
+    folder: Path, tmp_path: Path, tiles: Tiles
+) -> None:
+    run(folder, tmp_path / "a.h5")
+    seen = tiles.seen
+    moved = tmp_path / "moved"
+    moved.mkdir()
+    for file in folder.iterdir():
+        (moved / file.name).write_bytes(file.read_bytes())
+    run(moved, tmp_path / "a.h5", stamp="other")
+    assert tiles.seen == seen
+    assert FeatureStore.open(tmp_path / "a.h5").attributes["stamp"] == "other"
+
+
+def test_pictures_that_changed_places_are_computed_again(
+    folder: Path, tmp_path: Path, tiles: Tiles
+) -> None:
+    copy = broken_copy(folder, tmp_path / "copy")
+    run(copy, tmp_path / "a.h5")
+    one, other = copy / "L00_a.jpg", copy / "L05_b.jpg"
+    first, second = one.read_bytes(), other.read_bytes()
+    one.write_bytes(second)
+    other.write_bytes(first)
+    seen = tiles.seen
+    run(copy, tmp_path / "a.h5", stamp="other")
+    assert tiles.seen - seen == 4
+    run(copy, tmp_path / "b.h5", stamp="other")
+    assert (tmp_path / "a.h5").read_bytes() == (tmp_path / "b.h5").read_bytes()
+
+
+def test_when_a_view_goes_missing_its_location_is_looked_at_again(
+    folder: Path, tmp_path: Path, tiles: Tiles
+) -> None:
+    copy = broken_copy(folder, tmp_path / "copy")
+    run(copy, tmp_path / "a.h5", require="any")
+    (copy / "L09_a.jpg").unlink()
+    seen = tiles.seen
+    run(copy, tmp_path / "a.h5", require="any", stamp="other")
+    assert tiles.seen - seen == 1
+    run(copy, tmp_path / "b.h5", require="any", stamp="other")
+    assert (tmp_path / "a.h5").read_bytes() == (tmp_path / "b.h5").read_bytes()
+
+
+def test_what_is_left_out_follows_the_policy_without_computing_again(
+    folder: Path, tmp_path: Path, tiles: Tiles
+) -> None:
+    copy = broken_copy(folder, tmp_path / "copy")
+    run(copy, tmp_path / "a.h5")
+    seen = tiles.seen
+    skips = run(copy, tmp_path / "a.h5", require="any", stamp="other")
+    assert tiles.seen == seen
+    assert not skips["reason"].str.contains("needed").any()
+    run(copy, tmp_path / "b.h5", require="any", stamp="other")
+    assert (tmp_path / "a.h5").read_bytes() == (tmp_path / "b.h5").read_bytes()
+
+
+def test_other_numbers_are_not_mixed_with_those_that_are_there(
+    folder: Path, tmp_path: Path, tiles: Tiles
+) -> None:
+    run(folder, tmp_path / "a.h5")
+    for change in ({"precision": "bfloat16"}, {"dtype": "float16"}, {"engine": "openvino"}):
+        seen = tiles.seen
+        tiles.engine, tiles.precision = "torch", "float32"
+        vars(tiles).update({k: v for k, v in change.items() if k != "dtype"})
+        run(folder, tmp_path / "a.h5", **change)
+        assert tiles.seen - seen == 24, change
+
+
+def test_a_store_that_is_gone_on_with_keeps_its_engine(
+    folder: Path, tmp_path: Path, tiles: Tiles, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+    monkeypatch.setattr(extract, "load_network", lambda *a: asked.append(a[2]) or tiles)
+    tiles.engine = "openvino"
+    with pytest.raises(StopError):
+        run(folder, tmp_path / "a.h5", engine="auto", progress=stopping_after(1))
+    tiles.engine = "torch"  # what "auto" would take today
+    run(folder, tmp_path / "a.h5", engine="auto")
+    run(folder, tmp_path / "a.h5", engine="auto", locations=IDS[:5], stamp="other")
+    assert asked == ["auto", "openvino"]
+    assert FeatureStore.open(tmp_path / "a.h5").attributes["engine"] == "openvino"
+
+
+def test_float16_keeps_the_same_features_rounded(folder: Path, tmp_path: Path) -> None:
+    run(folder, tmp_path / "a.h5")
+    run(folder, tmp_path / "b.h5", dtype="float16")
+    full, half = (FeatureStore.open(tmp_path / name).features for name in ("a.h5", "b.h5"))
+    assert half.dtype == np.float16
+    np.testing.assert_array_equal(half, full.astype(np.float16))
+
+
+def test_a_row_that_is_torn_is_never_read_and_is_done_again(folder: Path, tmp_path: Path) -> None:
+    path = tmp_path / "a.h5"
+    run(folder, path)
+    whole = path.read_bytes()
+    with FeatureStore.open(path, writable=True) as store:
+        nothing = np.full((1, 1280), 7, dtype=np.float32)
+        store.put(np.array([3]), np.array([1]), nothing, np.ones(1, dtype=bool))
+        assert store.rows(["L03"]).tolist() == [-1]
+    run(folder, path)
+    assert path.read_bytes() == whole
+
+
+def test_a_power_cut_between_two_marks_loses_no_location(folder: Path, tmp_path: Path) -> None:
+    path = tmp_path / "a.h5"
+    run(folder, path)
+    whole = path.read_bytes()
+    with FeatureStore.open(path, writable=True) as store:
+        store._write("done", np.array([3, 4]), np.zeros(2, dtype=bool))  # tried came through
+    run(folder, path)
+    assert path.read_bytes() == whole
+
+
+def test_a_second_run_on_the_same_store_is_refused(folder: Path, tmp_path: Path) -> None:
+    with (
+        WriteLock(tmp_path / "a.h5"),
+        pytest.raises(InputError, match=r"a\.h5: process \d+ on .* is writing to it; wait"),
+    ):
+        run(folder, tmp_path / "a.h5")
+    run(folder, tmp_path / "a.h5")
+
+
+def test_what_a_killed_run_left_half_made_is_removed(folder: Path, tmp_path: Path) -> None:
+    left = tmp_path / ".a.4711.tmp.h5"
+    left.write_bytes(b"half")
+    run(folder, tmp_path / "a.h5")
+    assert [file.name for file in tmp_path.iterdir()] == ["a.h5"]
+
+
+def test_archives_give_the_same_features_as_folders_however_they_are_packed(
+    folder: Path, tmp_path: Path
+) -> None:
+    copy = broken_copy(folder, tmp_path / "copy")
+    expected = run(copy, tmp_path / "a.h5", require="any")
+    packed = tmp_path / "packed"
+    packed.mkdir()
+    for view in VIEWS:  # so that the views of one location lie far apart
+        with tarfile.open(packed / f"{view}.tgz", "w:gz") as archive:
+            for file in sorted(copy.glob(f"*_{view}.jpg"), reverse=True):
+                archive.add(file, file.name)
+    views = pictures_of(packed, pattern="**/{location_id}_{view}.jpg")
+    assert (views["member"] != "").all()
+    skips = run(packed, tmp_path / "b.h5", views=views, require="any")
+    assert (tmp_path / "a.h5").read_bytes() == (tmp_path / "b.h5").read_bytes()
+    pd.testing.assert_frame_equal(skips, expected)
+    with pytest.raises(StopError):
+        run(packed, tmp_path / "c.h5", views=views, require="any", progress=stopping_after(3))
+    run(packed, tmp_path / "c.h5", views=views, require="any")
+    assert (tmp_path / "a.h5").read_bytes() == (tmp_path / "c.h5").read_bytes()
+
+
+def test_a_panorama_is_decoded_once_for_all_of_its_views(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (64, 128, 3), dtype=np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "pano.png")
+    views = pd.DataFrame(
+        {
+            "location_id": "L00",
+            "view": list("abcd"),
+            "path": str(tmp_path / "pano.png"),
+            "member": "",
+            "heading": [0.0, 90.0, 180.0, 270.0],
+            "panorama_heading": 0.0,
+            "pitch": 0.0,
+            "fov": 90.0,
+            "size": 64.0,
+        }
+    )
+    cut = []
+    several = look.decode_cuts
+    monkeypatch.setattr(look, "decode_cuts", lambda r, c: cut.append(len(c)) or several(r, c))
+    monkeypatch.setattr(look, "decode", lambda *_: pytest.fail("decoded a single view"))
+    run(tmp_path, tmp_path / "a.h5", views=views, view_names="abcd", locations=["L00"], batch=8)
+    store = FeatureStore.open(tmp_path / "a.h5")
+    assert cut == [4]
+    assert store.done.all()
+    assert len(np.unique(store.features[0], axis=0)) == 4
+    assert len(np.unique(store.signature[0], axis=0)) == 4
+
+
+def test_the_quality_of_every_picture_that_could_be_read_is_kept(
+    folder: Path, tmp_path: Path
+) -> None:
+    copy = broken_copy(folder, tmp_path / "copy")
+    run(copy, tmp_path / "a.h5", require="any")
+    store = FeatureStore.open(tmp_path / "a.h5")
+    np.testing.assert_array_equal(store.quality["fingerprint"] != 0, store.present)
+    assert (store.quality["contrast"][store.present] > 0).all()
+
+
+@pytest.mark.usefixtures("real")
+@pytest.mark.parametrize("engine", ["torch", "openvino"])
+def test_a_picture_s_features_depend_neither_on_its_company_nor_on_its_place(engine: str) -> None:
+    if engine == "openvino":
+        pytest.importorskip("openvino")
+    network = load_network(LITE0, "cpu", engine)
+    pixels = np.random.default_rng(0).integers(0, 256, (19, 224, 224, 3), dtype=np.uint8)
+    with working_threads() as pool:
+
+        def look_at(some: np.ndarray) -> np.ndarray:
+            return pool.submit(features_of, network, some).result()
+
+        together = look_at(pixels)
+        order = np.random.default_rng(1).permutation(19)
+        np.testing.assert_array_equal(look_at(pixels[order]), together[order])
+        np.testing.assert_array_equal(look_at(pixels[4:9]), together[4:9])
+        np.testing.assert_array_equal(look_at(pixels[18:]), together[18:])

@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
+import signal
+import subprocess
+import sys
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
 import pytest
 
 from streetgauge.errors import InputError
-from streetgauge.features import FeatureStore
+from streetgauge.features import FeatureStore, get_backbone
+from streetgauge.features.transform import transform_json
 
 IDS = ["BR11AA", "Zürich-1", "x"]
 TEXTS = {"backbone": "test", "weights_sha256": "00", "transform": "{}", "stamp": "s1"}
@@ -78,7 +86,7 @@ def test_h5py_alone_reads_it(path: Path) -> None:
         assert file["done"][:].all()
         assert file["present"].shape == (3, 2)
         assert file.attrs["format"] == "streetgauge-features"
-        assert file.attrs["format_version"] == 1
+        assert file.attrs["format_version"] == 2
         assert json.loads(file.attrs["views"]) == ["a", "b"]
         named = {"backbone", "weights_sha256", "transform", "dtype", "code_version", "stamp"}
         assert named | {"licence"} <= set(file.attrs)
@@ -86,8 +94,8 @@ def test_h5py_alone_reads_it(path: Path) -> None:
 
 def test_maps_are_aligned_for_any_length_of_ids(tmp_path: Path) -> None:
     for n in range(1, 9):
-        store = FeatureStore.create(tmp_path / "a.h5", ["x" * n, "y"], ["a"], 3, TEXTS)
-        assert store.features.ctypes.data % 64 == 0
+        with FeatureStore.create(tmp_path / "a.h5", ["x" * n, "y"], ["a"], 3, TEXTS) as store:
+            assert store.features.ctypes.data % 64 == 0
 
 
 def test_the_same_content_is_the_same_bytes(tmp_path: Path) -> None:
@@ -114,15 +122,51 @@ def test_features_are_on_disk_before_done_is_set(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store = made(path)
-    seen: list[tuple[str, bool]] = []
-    names = {id(getattr(store, name)): name for name in ("features", "present", "done", "tried")}
+    seen: list[tuple[bool, bool, bool]] = []
+    sync = os.fsync
 
-    def flush(mapped: np.memmap) -> None:
-        seen.append((names[id(mapped)], bool(store.done[0])))
+    def watched(file: int) -> None:
+        seen.append((bool(store.features[0].any()), bool(store.done[0]), bool(store.tried[0])))
+        sync(file)
 
-    monkeypatch.setattr(np.memmap, "flush", flush)
+    monkeypatch.setattr(os, "fsync", watched)
     store.write([0], some(1), np.ones((1, 2), dtype=bool))
-    assert seen == [("features", False), ("present", False), ("done", True), ("tried", True)]
+    assert seen == [(True, False, False), (True, True, True)]
+
+
+def test_a_row_is_marked_as_not_done_before_it_is_written_over(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = made(path)
+    store.write([0], some(1), np.ones((1, 2), dtype=bool))
+    before = store.features[0].copy()
+    seen: list[tuple[bool, bool]] = []
+    sync = os.fsync
+
+    def watched(file: int) -> None:
+        seen.append((bool((store.features[0] == before).all()), bool(store.done[0])))
+        sync(file)
+
+    monkeypatch.setattr(os, "fsync", watched)
+    store.write([0], some(1, seed=1), np.ones((1, 2), dtype=bool))
+    assert seen == [(True, False), (False, False), (False, True)]
+
+
+def test_views_that_were_put_are_not_read_before_their_row_is_settled(path: Path) -> None:
+    store, features = made(path), some(1)
+    for place in (1, 0):
+        store.put(np.array([2]), np.array([place]), features[:, place], np.ones(1, dtype=bool))
+        assert store.rows(["x"]).tolist() == [-1]
+    store.settle(np.array([2]), np.array([True]))
+    np.testing.assert_array_equal(FeatureStore.open(path).features[store.rows(["x"])], features)
+
+
+def test_rows_in_any_order_are_written_where_they_belong(path: Path) -> None:
+    with FeatureStore.create(path, [f"L{i}" for i in range(20)], ["a", "b"], 5, TEXTS) as store:
+        features = some(20)
+        order = np.random.default_rng(1).permutation(20)
+        store.write(order, features[order], np.ones((20, 2), dtype=bool))
+        np.testing.assert_array_equal(store.features, features)
 
 
 def test_an_open_store_cannot_be_written_unless_asked(path: Path) -> None:
@@ -141,9 +185,9 @@ def altered(path: Path, **attributes: object) -> None:
 
 def test_a_newer_version_is_refused_with_one_sentence(path: Path) -> None:
     made(path)
-    altered(path, format_version=2)
+    altered(path, format_version=3)
     with pytest.raises(
-        InputError, match=r"format version is 2.*reads up to 1.*newer streetgauge\."
+        InputError, match=r"format version is 3.*reads up to 2.*newer streetgauge\."
     ):
         FeatureStore.open(path)
 
@@ -203,3 +247,177 @@ def test_making_a_store_again_replaces_the_old_one_whole(path: Path) -> None:
     store = FeatureStore.open(path)
     assert store.location_ids.tolist() == ["new"]
     assert not store.done.any()
+
+
+def test_float16_takes_half_the_space_and_keeps_three_digits(path: Path) -> None:
+    features = some(3)
+    with FeatureStore.create(path, IDS, ["a", "b"], 5, TEXTS, dtype="float16") as store:
+        store.write([0, 1, 2], features, np.ones((3, 2), dtype=bool))
+    store = FeatureStore.open(path)
+    assert store.features.dtype == np.float16
+    assert store.attributes["dtype"] == "float16"
+    np.testing.assert_array_equal(store.features, features.astype(np.float16))
+    np.testing.assert_allclose(store.features, features, rtol=2**-11)
+    with h5py.File(path) as file:
+        assert file["features"].dtype == np.float16
+
+
+def test_a_number_too_large_for_float16_is_refused_and_not_kept_as_infinity(path: Path) -> None:
+    features = some(3)
+    features[1, 1, 3] = -70_000
+    with FeatureStore.create(path, IDS, ["a", "b"], 5, TEXTS, dtype="float16") as store:
+        with pytest.raises(InputError, match=r"'Zürich-1'.*70000 is too large.*float32"):
+            store.write([0, 1, 2], features, np.ones((3, 2), dtype=bool))
+        assert not store.done.any()
+
+
+def test_the_reference_s_reader_reads_it(tmp_path: Path) -> None:
+    """It opens the file with h5py, takes the dataset `features`, and reads row after row."""
+    ids, views = [f"L{i}" for i in range(7)], ["a", "b", "c", "d"]
+    features = np.random.default_rng(0).normal(size=(7, 4, 4096)).astype(np.float32)
+    with FeatureStore.create(tmp_path / "f.h5", ids, views, 4096, TEXTS) as store:
+        store.write(np.arange(7), features, np.ones((7, 4), dtype=bool))
+    file = h5py.File(tmp_path / "f.h5", "r")
+    codes = file["features"]
+    assert codes.shape == (7, 4, 4096)
+    for i in np.random.default_rng(1).permutation(7):
+        for view in range(4):
+            np.testing.assert_array_equal(codes[i, view, :], features[i, view])
+    np.testing.assert_array_equal(codes[[0, 3, 5]], features[[0, 3, 5]])
+    file.close()
+
+
+def version_1(path: Path, features: np.ndarray) -> None:
+    """A store as it was before signatures, quality and engines."""
+    with h5py.File(path, "w", libver=("earliest", "v110")) as file:
+        for name, array in {
+            "features": features,
+            "present": np.ones(features.shape[:2], dtype=bool),
+            "done": np.ones(len(features), dtype=bool),
+            "tried": np.ones(len(features), dtype=bool),
+        }.items():
+            file[name] = array
+        file["location_id"] = np.array([i.encode() for i in IDS], h5py.string_dtype("utf-8", 10))
+        texts = {**TEXTS, "licence": "", "format": "streetgauge-features", "code_version": "0"}
+        for name, text in {**texts, "dtype": "float32", "views": '["a", "b"]'}.items():
+            file.attrs[name] = text
+        file.attrs["format_version"] = 1
+
+
+def test_a_store_of_version_1_is_read_and_not_written(tmp_path: Path) -> None:
+    features = some(3)
+    version_1(tmp_path / "old.h5", features)
+    store = FeatureStore.open(tmp_path / "old.h5")
+    assert store.version == 1
+    np.testing.assert_array_equal(store.features[store.rows(["x"])[0]], features[2])
+    assert store.signature.shape == (3, 2, 16)
+    assert not store.signature.any()
+    assert store.quality.shape == (3, 2)
+    with pytest.raises(InputError, match="version 1 is for reading only"):
+        FeatureStore.open(tmp_path / "old.h5", writable=True)
+
+
+WRITER = """
+import sys
+from pathlib import Path
+from streetgauge.features import FeatureStore
+with FeatureStore.open(Path(sys.argv[1]), writable=True):
+    print("open", flush=True)
+    sys.stdin.readline()
+"""
+
+
+def test_a_second_writer_is_refused_until_the_first_has_ended_or_is_killed(path: Path) -> None:
+    made(path).close()
+    for way in ("ends", "killed"):
+        command = [sys.executable, "-c", WRITER, str(path)]
+        with subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        ) as process:
+            assert process.stdout is not None
+            assert process.stdin is not None
+            assert process.stdout.readline() == "open\n"
+            for attempt in (
+                lambda: FeatureStore.open(path, writable=True),
+                lambda: made(path),
+            ):
+                with pytest.raises(InputError, match=rf"process {process.pid} on .* is writing"):
+                    attempt()
+            assert FeatureStore.open(path).location_ids.tolist() == IDS  # readers are let in
+            if way == "killed":
+                os.kill(process.pid, signal.SIGKILL)
+            else:
+                process.stdin.write("\n")
+                process.stdin.flush()
+            process.wait()
+        FeatureStore.open(path, writable=True).close()
+        assert [file.name for file in path.parent.iterdir()] == [path.name]
+
+
+def test_a_second_writer_in_the_same_process_is_refused(path: Path) -> None:
+    store = made(path)
+    with pytest.raises(InputError, match="is writing to it"):
+        FeatureStore.open(path, writable=True)
+    store.close()
+    FeatureStore.open(path, writable=True).close()
+
+
+def test_a_full_disk_is_told_before_any_work_and_leaves_the_old_store_whole(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made(path).write([0], some(1), np.ones((1, 2), dtype=bool))
+    before = path.read_bytes()
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "posix_fallocate", full, raising=False)
+    with pytest.raises(OSError, match=r"No space left.*MB are free; make room") as caught:
+        FeatureStore.create(path, ["new"], ["a"], 2, TEXTS)
+    assert caught.value.errno == errno.ENOSPC
+    assert caught.value.filename == str(path)
+    monkeypatch.undo()
+    assert path.read_bytes() == before
+    assert [file.name for file in path.parent.iterdir()] == [path.name]
+    FeatureStore.open(path, writable=True).close()
+
+
+def test_a_store_larger_than_the_disk_is_refused_before_a_byte_is_written(path: Path) -> None:
+    made(path).close()
+    with pytest.raises(OSError, match=r"No space left on device: it takes 80,000,000"):
+        FeatureStore.create(path, ["a", "b"], ["a"], 10**13, TEXTS)
+    assert [file.name for file in path.parent.iterdir()] == [path.name]
+
+
+@pytest.mark.skipif(not hasattr(os, "posix_fallocate"), reason="this system reserves no space")
+def test_the_space_of_a_store_is_taken_when_it_is_made(tmp_path: Path) -> None:
+    ids = [str(i) for i in range(2000)]
+    with FeatureStore.create(tmp_path / "a.h5", ids, ["a"], 512, TEXTS) as store:
+        status = store.path.stat()
+        assert status.st_blocks * 512 >= 0.99 * status.st_size
+
+
+LITE0 = get_backbone("efficientnet-lite0")
+
+
+@pytest.mark.parametrize(
+    ("other", "says"),
+    [
+        ({"name": "vgg"}, "features are of 'efficientnet-lite0', not of 'vgg'"),
+        ({"sha256": "ab" * 32}, "made with other weights: sha256 579344248a93, not abababababab"),
+        ({"dimension": 4096}, "has 1,280 features a view, not 4,096"),
+        ({"crop": 200}, "pictures were prepared in another way"),
+    ],
+)
+def test_a_store_of_another_backbone_is_refused(
+    path: Path, other: dict[str, Any], says: str
+) -> None:
+    texts = {
+        "backbone": LITE0.name,
+        "weights_sha256": LITE0.sha256,
+        "transform": transform_json(LITE0),
+    }
+    FeatureStore.create(path, IDS, ["a", "b"], 1280, texts).close()
+    assert FeatureStore.open(path, backbone=LITE0).backbone == LITE0.name
+    with pytest.raises(InputError, match=says):
+        FeatureStore.open(path, backbone=replace(LITE0, **other))

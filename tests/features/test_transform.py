@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from streetgauge.features import get_backbone, prepare
+from streetgauge.features import get_backbone, prepare, transform
 from streetgauge.features.transform import transform_json
 from streetgauge.imagery import read_picture
 
@@ -70,3 +70,52 @@ def test_the_rule_is_kept_as_json_and_differs_with_every_part_of_the_record() ->
         {"scale": 1 / 255}, {"channels": "BGR"}, {"interpolation": "bilinear"}, {"layer": "fc"},
     ):  # fmt: skip
         assert transform_json(replace(LITE0, **change)) != transform_json(LITE0), change
+
+
+def real_pictures(shared_data: Path) -> list[np.ndarray]:
+    files = sorted((shared_data / "images").glob("*/*.jpg"))[::4]
+    assert len(files) >= 10
+    return [read_picture(path) for path in files]
+
+
+@pytest.mark.parametrize(
+    "rule", [(224, 224, "bicubic"), (256, 224, "bicubic"), (224, 224, "bilinear")]
+)
+@pytest.mark.parametrize("size", [None, (640, 640), (640, 480), (480, 640), (2048, 1024)])
+def test_the_fast_resampler_stays_within_two_grey_levels_of_pillow_s(
+    shared_data: Path, size: tuple[int, int] | None, rule: tuple[int, int, str]
+) -> None:
+    resize, crop, interpolation = rule
+    record = replace(LITE0, resize=resize, crop=crop, interpolation=interpolation)  # type: ignore[arg-type]
+    for picture in real_pictures(shared_data):
+        if size is not None:
+            scaled = Image.fromarray(picture).resize(size, Image.Resampling.BICUBIC)
+            picture = np.asarray(scaled)
+        assert transform._grid(*picture.shape[:2], resize, crop) is not None, picture.shape
+        away = np.abs(prepare(picture, record) - transform._by_pillow(picture, record).astype(int))
+        assert away.max() <= 2
+        assert (away > 0).mean() < 0.025
+        assert (away > 1).mean() < 0.0001
+
+
+@pytest.mark.parametrize(
+    ("height", "width"),
+    [
+        (480, 641),  # the crop begins at half a pixel
+        (480, 488),  # too little beside the crop
+        (481, 900),  # no small margin is whole on both sides
+        (100, 100),  # enlarged
+    ],
+)
+def test_where_the_grid_does_not_allow_pillow_itself_is_used(height: int, width: int) -> None:
+    picture = np.random.default_rng(0).integers(0, 256, (height, width, 3), dtype=np.uint8)
+    assert transform._grid(height, width, 224, 224) is None
+    np.testing.assert_array_equal(prepare(picture, LITE0), transform._by_pillow(picture, LITE0))
+
+
+def test_the_crop_s_borders_see_beyond_the_crop_as_with_pillow() -> None:
+    picture = np.zeros((448, 1344, 3), dtype=np.uint8)
+    picture[:, 448:896] = 200  # black begins where the crop ends
+    prepared, expected = prepare(picture, LITE0), transform._by_pillow(picture, LITE0)
+    assert expected[:, 0].max() < 200
+    assert np.abs(prepared.astype(int) - expected).max() <= 1

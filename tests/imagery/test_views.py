@@ -8,13 +8,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from streetgauge.errors import InputError
 from streetgauge.imagery import find_views
-from streetgauge.imagery.views import _expression, _filled
 from streetgauge.settings import ImagerySettings
 
 
@@ -38,7 +35,11 @@ def test_views_are_sorted_by_location_and_then_as_the_settings_name_them(tmp_pat
     views, skips = find_views(settings(tmp_path, views=("b", "a")), ["Y", "X"])
     assert keys(views) == [("X", "b"), ("X", "a"), ("Y", "b"), ("Y", "a")]
     assert views["path"].tolist()[0] == str(tmp_path / "X_b.jpg")
-    assert list(views.columns) == ["location_id", "view", "path"]
+    columns = ["location_id", "view", "path", "member"]
+    cut = ["heading", "panorama_heading", "pitch", "fov", "size"]
+    assert list(views.columns) == [*columns, *cut]
+    assert (views["member"] == "").all()
+    assert views[cut].isna().all(axis=None)
     assert list(skips.columns) == ["location_id", "view", "area", "stage", "reason"]
     assert skips.empty
 
@@ -192,18 +193,3 @@ def test_a_manifest_without_a_column_or_a_value_is_refused(tmp_path: Path) -> No
 def test_a_pattern_without_its_fields_is_refused_by_the_settings(tmp_path: Path) -> None:
     with pytest.raises(ValidationError, match="lacks"):
         settings(tmp_path, pattern="{location_id}.jpg")
-
-
-plain = st.text(st.characters(exclude_characters="/\0", exclude_categories=["Cs"]), min_size=1)
-
-
-@given(before=plain, between=plain, after=plain, location=plain, view=plain)
-def test_a_filled_pattern_always_fits_its_own_expression(
-    before: str, between: str, after: str, location: str, view: str
-) -> None:
-    pattern = f"{before}{{location_id}}{between}{{view}}{after}"
-    if pattern.count("{location_id}") == pattern.count("{view}") == 1:
-        name = _filled(pattern, location, view)
-        match = _expression(pattern).fullmatch(name)
-        assert match is not None
-        assert before + match["location_id"] + between + match["view"] + after == name

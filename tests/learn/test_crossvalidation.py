@@ -18,7 +18,7 @@ import pytest
 from scipy.stats import spearmanr
 
 from streetgauge.errors import InputError
-from streetgauge.learn import Bundle, Split, cross_validate, make_splits
+from streetgauge.learn import Bundle, Split, binomial, cross_validate, make_splits
 from streetgauge.settings import FoldSettings, TrainSettings
 
 OUTCOMES = ["income", "health"]
@@ -64,21 +64,23 @@ def done(world: Any, tmp_path_factory: Any) -> tuple[pd.DataFrame, Path]:
 def test_predictions_fit_their_contract(done: tuple[pd.DataFrame, Path], world: Any) -> None:
     frame, _ = done
     columns = ["location_id", "area", "fold", "outcome", "score", "decile", "actual_decile"]
-    assert list(frame) == columns + [f"p{k}" for k in range(1, 11)]
+    assert list(frame) == [*columns, *(f"p{k}" for k in range(1, 11)), "score_sd"]
     assert frame.dtypes.astype(str).to_dict() == {
         **dict.fromkeys(("location_id", "area", "outcome"), "str"),
         **dict.fromkeys(("fold", "decile"), "int64"),
         "score": "float64",
         "actual_decile": "Int64",
         **{f"p{k}": "float32" for k in range(1, 11)},
+        "score_sd": "float64",
     }
     assert len(frame) == 2 * len(world.ids)
     pd.testing.assert_frame_equal(
         frame, frame.sort_values(["outcome", "location_id"], ignore_index=True)
     )
-    probabilities = frame.filter(regex="^p").to_numpy()
+    probabilities = frame.filter(regex=r"^p\d").to_numpy()
     np.testing.assert_allclose(probabilities.sum(1), 1, atol=1e-5)
-    np.testing.assert_array_equal(probabilities.argmax(1) + 1, frame["decile"])
+    own = binomial.probabilities(frame["score"].to_numpy(), 10)
+    np.testing.assert_array_equal(own.argmax(1) + 1, frame["decile"])
     truth = pd.DataFrame(world.deciles, index=world.ids, columns=OUTCOMES).stack()
     keys = pd.MultiIndex.from_frame(frame[["location_id", "outcome"]])
     np.testing.assert_array_equal(frame["actual_decile"], truth.loc[keys])

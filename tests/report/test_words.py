@@ -147,3 +147,23 @@ def test_folds_that_disagree_on_the_level_of_scores_are_reported():
 def test_areas_with_few_locations_are_counted():
     few = table(0.0).assign(n_locations=[1, 2] + [5] * 98)
     assert "2 areas of 100 rest on one or two locations" in caveats({"a": account()}, table=few)
+
+
+def both(**accounts):
+    own = {"outcomes": accounts, "classes": 10, "neighbours": 5, "kind": "random"}
+    held = {"in_words": "square blocks of 500 m held out at random in 5 folds"}
+    return own | {"spatial": {"outcomes": accounts, "scheme": held}}
+
+
+def test_it_says_for_how_many_outcomes_the_other_folds_agree():
+    labels = {"a": "Income", "b": "Crime"}
+    clear, unclear = account(), account(low=-0.2)
+    found = words.beside(labels, both(a=clear, b=unclear))
+    assert found.startswith("With square blocks of 500 m held out at random in 5 folds, they do so")
+    assert "for 1 of 2 (Income)" in found
+    assert "neighbours are mostly held out" in found
+    assert "for none of 2;" in words.beside(labels, both(a=unclear, b=unclear))
+    assert "for 2 of 2;" in words.beside(labels, both(a=clear, b=clear))
+    assert "they do so;" in words.beside({"a": "Income"}, both(a=clear))
+    assert words.beside(labels, {"outcomes": {"a": clear}}) == ""
+    assert words.beside(labels, both(a=account() | {"pictures_add": None})) == ""

@@ -1,6 +1,8 @@
 """From locations to areas: deciles with intervals, how good they are, and what needs no picture."""
 
-from streetgauge.areas.aggregate import aggregate, intervals
+from streetgauge.areas.aggregate import RULES, aggregate
+from streetgauge.areas.coverage import FEW_LOCATIONS, add_coverage, mark
+from streetgauge.areas.disagreement import add_disagreement, disagreement_account
 from streetgauge.areas.evaluate import evaluate
 from streetgauge.areas.geography import (
     area_coordinates,
@@ -8,24 +10,55 @@ from streetgauge.areas.geography import (
     metric_crs,
     write_geopackage,
 )
+from streetgauge.areas.headline import headline, shuffled_account
+from streetgauge.areas.intervals import interval_account, intervals
+from streetgauge.areas.levels import Level, raise_level, units_of_areas
 from streetgauge.areas.metrics import METRICS, confusion_matrix, measure
+from streetgauge.areas.population import area_people, location_people, read_population
+from streetgauge.areas.probabilities import probability_account
 from streetgauge.areas.scheme import class_counts, describe_scheme, learned_areas, torn_areas
+from streetgauge.areas.structure import Neighbours, error_clusters, moran, structure
+from streetgauge.areas.unlike import Familiar, is_unlike, unlike_account, unlike_areas
 from streetgauge.classes import equal_count
 
 __all__ = [
+    "FEW_LOCATIONS",
+    "Level",
     "METRICS",
+    "RULES",
+    "Familiar",
+    "Neighbours",
+    "add_coverage",
+    "add_disagreement",
     "aggregate",
     "area_coordinates",
+    "area_people",
     "class_counts",
     "confusion_matrix",
     "describe_scheme",
+    "disagreement_account",
     "equal_count",
+    "error_clusters",
     "evaluate",
+    "headline",
+    "interval_account",
     "intervals",
+    "is_unlike",
     "learned_areas",
     "location_coordinates",
+    "location_people",
+    "mark",
     "measure",
     "metric_crs",
+    "moran",
+    "probability_account",
+    "raise_level",
+    "read_population",
+    "shuffled_account",
+    "structure",
     "torn_areas",
+    "unlike_account",
+    "unlike_areas",
+    "units_of_areas",
     "write_geopackage",
 ]

@@ -1,23 +1,39 @@
-"""How close predicted deciles are to the actual ones, all from the confusion matrix.
+"""How close predicted deciles are to the actual ones.
 
-Every metric here is a function of the table of counts (actual decile x predicted decile). Drawing
-areas again with replacement is drawing that table from a multinomial, so that a bootstrap of
-thousands of draws needs no loop: all functions take tables of shape [..., K, K].
+All metrics of deciles are functions of the table of counts (actual decile x predicted decile), and
+take tables of shape [..., K, K]: those of a thousand bootstrap draws are measured at once. Tables
+may be weighted, so counts need not be whole.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["METRICS", "confusion_matrix", "estimate", "measure", "redraw", "to_json"]
+from streetgauge.areas.resample import Sums
+
+__all__ = [
+    "CORRELATIONS",
+    "METRICS",
+    "cells",
+    "confusion_matrix",
+    "estimate",
+    "measure",
+    "ranked_probability_scores",
+    "redraw",
+    "shrinkage",
+    "to_json",
+    "why_undefined",
+]
 
 Floats = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int64]
 
-METRICS = ("mae", "exact", "within_1", "within_2", "pearson", "spearman", "kendall", "kappa")
+CORRELATIONS = ("pearson", "spearman", "kendall")
+METRICS = ("mae", "exact", "within_1", "within_2", *CORRELATIONS, "kappa")
 
 
 def confusion_matrix(actual: npt.ArrayLike, predicted: npt.ArrayLike, classes: int) -> Integers:
@@ -35,17 +51,34 @@ def confusion_matrix(actual: npt.ArrayLike, predicted: npt.ArrayLike, classes: i
     ndarray of int64, shape (K, K)
         Row and column 0 are decile 1.
     """
-    cells = _cells(actual, predicted, classes)
-    return np.bincount(cells, minlength=classes**2).reshape(classes, classes).astype(np.int64)
+    flat = cells(actual, predicted, classes)
+    return np.bincount(flat, minlength=classes**2).reshape(classes, classes).astype(np.int64)
 
 
-def measure(tables: npt.ArrayLike) -> dict[str, Floats]:
-    """Compute every metric of every table.
+def cells(actual: npt.ArrayLike, predicted: npt.ArrayLike, classes: int) -> Integers:
+    """Give the place of each area in the flattened confusion matrix, 0 to K * K - 1.
+
+    Raises
+    ------
+    ValueError
+        If a decile is not 1 to ``classes``.
+    """
+    row, column = np.asarray(actual, dtype=np.int64), np.asarray(predicted, dtype=np.int64)
+    for deciles in (row, column):
+        if deciles.size and not (deciles.min() >= 1 and deciles.max() <= classes):
+            raise ValueError(f"deciles must lie between 1 and {classes}")
+    return (row - 1) * classes + (column - 1)
+
+
+def measure(tables: npt.ArrayLike, metrics: Collection[str] = METRICS) -> dict[str, Floats]:
+    """Compute metrics of every table.
 
     Parameters
     ----------
     tables : array_like, shape (..., K, K)
-        Counts by actual (row) and predicted decile (column).
+        Counts by actual (row) and predicted decile (column), or sums of weights.
+    metrics : collection of str, optional
+        Which; all if not given.
 
     Returns
     -------
@@ -62,21 +95,102 @@ def measure(tables: npt.ArrayLike) -> dict[str, Floats]:
     actual, predicted = table.sum(-1), table.sum(-2)
 
     def share(largest: int) -> Floats:
-        return _ratio((table * (distance <= largest)).sum((-2, -1)), total)
+        return _ratio(_total(table, (distance <= largest).astype(float)), total)
 
-    squared = distance**2
-    expected = np.einsum("...i,ij,...j->...", actual, squared, predicted)
-    observed = (table * squared).sum((-2, -1)) * total
-    return {
-        "mae": _ratio((table * distance).sum((-2, -1)), total),
-        "exact": share(0),
-        "within_1": share(1),
-        "within_2": share(2),
-        "pearson": _correlation(table, _centred(step, actual), _centred(step, predicted)),
-        "spearman": _correlation(table, _midranks(actual), _midranks(predicted)),
-        "kendall": _kendall(table, actual, predicted),
-        "kappa": 1 - _ratio(observed, expected),
+    def kappa() -> Floats:
+        squared = distance**2
+        expected = ((actual @ squared) * predicted).sum(-1)
+        return 1 - _ratio(_total(table, squared) * total, expected)
+
+    ways = {
+        "mae": lambda: _ratio(_total(table, distance), total),
+        "exact": lambda: share(0),
+        "within_1": lambda: share(1),
+        "within_2": lambda: share(2),
+        "pearson": lambda: _correlation(table, _centred(step, actual), _centred(step, predicted)),
+        "spearman": lambda: _correlation(table, _midranks(actual), _midranks(predicted)),
+        "kendall": lambda: _kendall(table, actual, predicted),
+        "kappa": kappa,
     }
+    return {name: np.asarray(ways[name]()) for name in METRICS if name in metrics}
+
+
+def why_undefined(table: npt.ArrayLike) -> dict[str, str]:
+    """Say of one table which metrics are not defined, and why.
+
+    Parameters
+    ----------
+    table : array_like, shape (K, K)
+        Counts, or sums of weights.
+
+    Returns
+    -------
+    dict of metric to reason
+        Empty where all are defined.
+    """
+    counts = np.asarray(table, dtype=float)
+    undefined = [name for name, value in measure(counts).items() if not np.isfinite(value)]
+    actual, predicted = np.count_nonzero(counts.sum(1)), np.count_nonzero(counts.sum(0))
+    if not counts.any():
+        reason = "no area is measured"
+    elif actual == 1 and predicted == 1:
+        reason = "neither actual nor predicted classes vary"
+    elif actual == 1:
+        reason = "all areas have the same actual class"
+    else:
+        reason = "all areas have the same predicted class"
+    return dict.fromkeys(undefined, reason)
+
+
+def shrinkage(tables: npt.ArrayLike) -> dict[str, Floats]:
+    """Compute how far predictions are drawn to the middle.
+
+    Parameters
+    ----------
+    tables : array_like, shape (..., K, K)
+        As for `measure`.
+
+    Returns
+    -------
+    dict of ndarray, each of shape (...)
+        ``slope`` of predicted on actual decile (least squares: 1 if extremes are as far out as they
+        are; NaN if actual deciles do not vary), and the shares of the areas that are predicted in
+        the ``lowest`` and the ``highest`` class.
+    """
+    table = np.asarray(tables, dtype=float)
+    step = np.arange(table.shape[-1], dtype=float)
+    total, actual, predicted = table.sum((-2, -1)), table.sum(-1), table.sum(-2)
+    row = _centred(step, actual)
+    together = ((table @ step) * row).sum(-1)
+    return {
+        "slope": _ratio(together, (actual * row**2).sum(-1)),
+        "lowest": _ratio(predicted[..., 0], total),
+        "highest": _ratio(predicted[..., -1], total),
+    }
+
+
+def ranked_probability_scores(probabilities: npt.ArrayLike, actual: npt.ArrayLike) -> Floats:
+    """Compute the ranked probability score of every area (Epstein 1969, J. Appl. Meteor. 8, 985).
+
+    Parameters
+    ----------
+    probabilities : array_like of float, shape (n, K)
+        Of class 1 to K; each row sums to 1.
+    actual : array_like of int, shape (n,)
+        1 to K.
+
+    Returns
+    -------
+    ndarray of float, shape (n,)
+        The sum over the K - 1 borders between classes of the squared difference between the
+        predicted probability of lying below and whether the area does: 0 (sure and right) to K - 1
+        (sure and at the wrong end). With all probability on one class it is the absolute error in
+        classes, so it is on the scale of the MAE. 0 is best.
+    """
+    below = np.cumsum(np.asarray(probabilities, dtype=float), axis=1)[:, :-1]
+    border = np.arange(1, below.shape[1] + 1)
+    truth = np.asarray(actual)[:, None] <= border
+    return np.asarray(((below - truth) ** 2).sum(1))
 
 
 def redraw(
@@ -106,21 +220,19 @@ def redraw(
     -------
     dict of ndarray of int64, each of shape (draws, K, K)
     """
-    cells = np.stack([_cells(actual, values, classes) for values in predicted.values()], axis=1)
-    # Areas with the same deciles throughout are one kind; sorted, so that rows may be in any order.
-    kinds, counts = np.unique(cells, axis=0, return_counts=True)
-    if not counts.size:
-        return {name: np.zeros((draws, classes, classes), np.int64) for name in predicted}
-    drawn = rng.multinomial(counts.sum(), counts / counts.sum(), size=draws)
-    tables = {}
-    for column, name in enumerate(predicted):
-        member = np.zeros((len(kinds), classes**2))
-        member[np.arange(len(kinds)), kinds[:, column]] = 1
-        tables[name] = (drawn @ member).astype(np.int64).reshape(draws, classes, classes)
-    return tables
+    flat = np.stack([cells(actual, each, classes) for each in predicted.values()])
+    # Sorted, so that the areas may be in any order.
+    flat = flat[:, np.lexsort(flat[::-1])]
+    sums = Sums(np.arange(flat.shape[1]))
+    for name, each in zip(predicted, flat, strict=True):
+        sums.add(name, each, classes**2)
+    return {
+        name: tables.round().astype(np.int64).reshape(draws, classes, classes)
+        for name, tables in sums.drawn(draws, rng).items()
+    }
 
 
-def estimate(value: float, drawn: npt.ArrayLike, coverage: float) -> dict[str, float | None]:
+def estimate(value: float, drawn: npt.ArrayLike, coverage: float) -> dict[str, Any]:
     """Put a value and the percentile interval of its draws into JSON's terms.
 
     Parameters
@@ -150,12 +262,10 @@ def to_json(value: float) -> float | None:
     return float(value) if np.isfinite(value) else None
 
 
-def _cells(actual: npt.ArrayLike, predicted: npt.ArrayLike, classes: int) -> Integers:
-    row, column = np.asarray(actual, dtype=np.int64), np.asarray(predicted, dtype=np.int64)
-    for deciles in (row, column):
-        if deciles.size and not (deciles.min() >= 1 and deciles.max() <= classes):
-            raise ValueError(f"deciles must lie between 1 and {classes}")
-    return (row - 1) * classes + (column - 1)
+def _total(tables: Floats, each: Floats) -> Floats:
+    """Sum over the table of counts times ``each`` [K, K]."""
+    size = each.size
+    return np.asarray(tables.reshape(*tables.shape[:-2], size) @ each.ravel())
 
 
 def _ratio(above: Floats, below: Floats) -> Floats:
@@ -174,13 +284,13 @@ def _centred(step: Floats, margin: Floats) -> Floats:
 def _midranks(margin: Floats) -> Floats:
     """Ranks less their mean, by class [..., K], ties sharing the mean of theirs."""
     total = margin.sum(-1, keepdims=True)
-    rank: Floats = np.cumsum(margin, -1) - margin + (margin + 1) / 2 - (total + 1) / 2
+    rank: Floats = np.cumsum(margin, -1) - margin / 2 - total / 2
     return rank
 
 
 def _correlation(table: Floats, row: Floats, column: Floats) -> Floats:
     """Pearson's r of values that are given by class [..., K] and centred."""
-    together = np.einsum("...ij,...i,...j->...", table, row, column)
+    together = ((table @ column[..., None])[..., 0] * row).sum(-1)
     spread = (table.sum(-1) * row**2).sum(-1) * (table.sum(-2) * column**2).sum(-1)
     return np.clip(_ratio(together, np.sqrt(spread)), -1, 1)
 
@@ -189,7 +299,8 @@ def _kendall(table: Floats, actual: Floats, predicted: Floats) -> Floats:
     """Tau-b: pairs in the same order less pairs in opposite order, corrected for ties."""
 
     def pairs(counts: Floats) -> Floats:
-        result: Floats = (counts * (counts - 1) / 2).sum(-1)
+        # Of an area with itself as well: those cancel in the differences below.
+        result: Floats = (counts**2 / 2).sum(-1)
         return result
 
     def ordered_pairs(counts: Floats) -> Floats:

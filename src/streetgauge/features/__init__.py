@@ -10,30 +10,41 @@ from streetgauge.features.transform import prepare
 
 if TYPE_CHECKING:
     from streetgauge.features._columns import read_columns
+    from streetgauge.features.cluster import extract_on_cluster, take_in_shards
+    from streetgauge.features.export import export_store
     from streetgauge.features.extract import extract_pictures
     from streetgauge.features.network import Network, load_network
     from streetgauge.features.table import join_table
+    from streetgauge.features.weights import settled
 
 __all__ = [
     "BACKBONES",
     "Backbone",
     "FeatureStore",
     "Network",
+    "export_store",
+    "extract_on_cluster",
     "extract_pictures",
     "get_backbone",
     "join_table",
     "load_network",
     "prepare",
     "read_columns",
+    "settled",
+    "take_in_shards",
 ]
 
 # What needs torch or scipy is imported when first asked for.
 _LATE = {
     "Network": "network",
+    "export_store": "export",
+    "extract_on_cluster": "cluster",
     "extract_pictures": "extract",
     "join_table": "table",
     "load_network": "network",
     "read_columns": "_columns",
+    "settled": "weights",
+    "take_in_shards": "cluster",
 }
 
 

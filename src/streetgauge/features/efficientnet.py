@@ -1,18 +1,22 @@
-"""EfficientNet-Lite0, with layers named as in the published PyTorch checkpoints.
+"""EfficientNet-Lite, with layers named as in the published PyTorch checkpoints.
 
 Tan and Le (2019), *EfficientNet: Rethinking Model Scaling for Convolutional Neural Networks*, ICML
-(https://arxiv.org/abs/1905.11946), table 1. The "lite" variant has ReLU6 in the place of swish and
-no squeeze-and-excitation.
+(https://arxiv.org/abs/1905.11946), table 1. The "lite" variants have ReLU6 in the place of swish,
+no squeeze-and-excitation, and a stem and a head that are not scaled
+(https://github.com/tensorflow/tpu/tree/master/models/official/efficientnet/lite).
 """
 
 from __future__ import annotations
+
+from math import ceil
+from typing import Self
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-__all__ = ["EfficientNetLite0"]
+__all__ = ["EfficientNetLite"]
 
 # repeats, kernel, stride of the first, expansion, channels out
 STAGES = (
@@ -25,15 +29,22 @@ STAGES = (
     (1, 3, 1, 6, 320),
 )
 STEM, HEAD, CLASSES = 32, 1280, 1000
+# Channels by how many, layers by how many, side of the input in pixels.
+VARIANTS = ((1.0, 1.0, 224), (1.0, 1.1, 240), (1.1, 1.2, 260), (1.2, 1.4, 280), (1.4, 1.8, 300))
 
 
 class _Conv(nn.Conv2d):
-    """Convolution padded like TensorFlow's "SAME": at stride 2 the odd pixel goes to the end."""
+    """Convolution padded like TensorFlow's "SAME": at stride 2 the odd pixel goes to the end.
 
-    def __init__(self, inputs: int, outputs: int, kernel: int, stride: int = 1, groups: int = 1):
+    How much it pads depends on ``side``, the rows and columns of what comes in.
+    """
+
+    def __init__(
+        self, inputs: int, outputs: int, kernel: int, side: int, stride: int = 1, groups: int = 1
+    ):
         around = kernel // 2 if stride == 1 else 0
         super().__init__(inputs, outputs, kernel, stride, around, groups=groups, bias=False)
-        spare = kernel - stride
+        spare = max((ceil(side / stride) - 1) * stride + kernel - side, 0)
         self.ends = (spare // 2, spare - spare // 2) * 2
 
     def forward(self, x: Tensor) -> Tensor:
@@ -47,17 +58,19 @@ def _norm(channels: int) -> nn.Module:
 class _Block(nn.Module):
     """Inverted residual: expand, filter each channel, project; added to the input if shapes fit."""
 
-    def __init__(self, inputs: int, outputs: int, kernel: int, stride: int, expansion: int):
+    def __init__(
+        self, inputs: int, outputs: int, kernel: int, side: int, stride: int, expansion: int
+    ):
         super().__init__()
         wide = inputs * expansion
         self.expands = expansion > 1
         self.adds = stride == 1 and inputs == outputs
         if self.expands:
-            self._expand_conv = _Conv(inputs, wide, 1)
+            self._expand_conv = _Conv(inputs, wide, 1, side)
             self._bn0 = _norm(wide)
-        self._depthwise_conv = _Conv(wide, wide, kernel, stride, groups=wide)
+        self._depthwise_conv = _Conv(wide, wide, kernel, side, stride, groups=wide)
         self._bn1 = _norm(wide)
-        self._project_conv = _Conv(wide, outputs, 1)
+        self._project_conv = _Conv(wide, outputs, 1, ceil(side / stride))
         self._bn2 = _norm(outputs)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -67,20 +80,31 @@ class _Block(nn.Module):
         return projected + x if self.adds else projected
 
 
-class EfficientNetLite0(nn.Module):
-    """Normalised pictures [n, 3, 224, 224] -> pooled features [n, 1280]."""
+class EfficientNetLite(nn.Module):
+    """Normalised pictures [n, 3, side, side] -> pooled features [n, 1280].
 
-    def __init__(self) -> None:
+    Parameters
+    ----------
+    variant : {0, 1, 2, 3, 4}
+        Which of `VARIANTS`: how wide and deep, and the side of its input.
+    """
+
+    def __init__(self, variant: int = 0) -> None:
         super().__init__()
-        self._conv_stem = _Conv(3, STEM, 3, 2)
+        wider, deeper, side = VARIANTS[variant]
+        self._conv_stem = _Conv(3, STEM, 3, side, 2)
         self._bn0 = _norm(STEM)
+        side = ceil(side / 2)
         blocks, channels = [], STEM
-        for repeats, kernel, first_stride, expansion, outputs in STAGES:
-            for stride in (first_stride, *(1,) * (repeats - 1)):
-                blocks.append(_Block(channels, outputs, kernel, stride, expansion))
-                channels = outputs
+        for stage, (repeats, kernel, first, expansion, outputs) in enumerate(STAGES):
+            scaled = stage not in (0, len(STAGES) - 1)
+            times = ceil(repeats * deeper) if scaled else repeats
+            outputs = _eighths(outputs * wider)
+            for stride in (first, *(1,) * (times - 1)):
+                blocks.append(_Block(channels, outputs, kernel, side, stride, expansion))
+                channels, side = outputs, ceil(side / stride)
         self._blocks = nn.Sequential(*blocks)
-        self._conv_head = _Conv(channels, HEAD, 1)
+        self._conv_head = _Conv(channels, HEAD, 1, side)
         self._bn1 = _norm(HEAD)
         self._fc = nn.Linear(HEAD, CLASSES)
 
@@ -95,7 +119,7 @@ class EfficientNetLite0(nn.Module):
         """ImageNet's 1,000 classes from features."""
         return self._fc(features)  # type: ignore[no-any-return]
 
-    def folded(self) -> EfficientNetLite0:
+    def folded(self) -> Self:
         """Put every batch norm into the convolution before it: the same function, fewer passes."""
         pairs = {"_conv_stem": "_bn0", "_expand_conv": "_bn0", "_depthwise_conv": "_bn1"}
         pairs |= {"_project_conv": "_bn2", "_conv_head": "_bn1"}
@@ -108,3 +132,9 @@ class EfficientNetLite0(nn.Module):
                         setattr(module, conv, fused)
                         setattr(module, norm, nn.Identity())
         return self
+
+
+def _eighths(channels: float) -> int:
+    """Round to a multiple of 8, never down by more than a tenth."""
+    rounded = max(8, int(channels + 4) // 8 * 8)
+    return rounded if rounded >= 0.9 * channels else rounded + 8

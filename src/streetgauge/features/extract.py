@@ -2,51 +2,40 @@
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Iterator, Sequence
-from concurrent.futures import Executor, Future
-from dataclasses import dataclass
-from os import cpu_count
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 
 from streetgauge.devices import working_threads
-from streetgauge.errors import InputError
+from streetgauge.features._lock import WriteLock
+from streetgauge.features._plan import Plan, Positions
+from streetgauge.features._work import computing, in_chunks, looked_at, signed
 from streetgauge.features.backbones import Backbone, get_backbone
 from streetgauge.features.network import Network, load_network
-from streetgauge.features.store import FeatureStore, usable
-from streetgauge.features.transform import prepare, transform_json
-from streetgauge.imagery import PictureError, read_picture
+from streetgauge.features.store import SIGNATURE, FeatureStore, usable
+from streetgauge.features.transform import transform_json
+from streetgauge.features.weights import settled
+from streetgauge.files import atomic_path
 from streetgauge.progress import Progress, silent
 from streetgauge.skips import skips_frame
 
 __all__ = ["extract_pictures"]
 
-Pixels = npt.NDArray[np.uint8]
-# Of a picture: its features, or why it could not be read.
-Looked = npt.NDArray[np.float32] | PictureError
-
-# Chunks a core that may be under way or waiting to be written: bounds the memory.
-AHEAD = 2
-
-
-@dataclass(frozen=True)
-class _Picture:
-    """One picture, with its place in the store."""
-
-    slot: int
-    place: int  # of the view
-    location: str
-    view: str
-    path: str
-
-
-Chunk = list[_Picture]
 Skip = dict[str, str | None]
+
+# Seconds of work that a kill may cost: so often are features brought to the disk.
+SETTLE = 1.0
+# Pictures that are read, locations that are copied at a time.
+CHUNK = 256
+# What must be equal for features to be the same numbers.
+_SAME = ("backbone", "weights_sha256", "transform", "licence", "precision")
+# How features were computed: a store that is gone on with keeps it.
+_KEPT = ("engine", "device", "cosine")
 
 
 def extract_pictures(
@@ -58,20 +47,25 @@ def extract_pictures(
     view_names: Sequence[str],
     require: Literal["all", "any"] = "all",
     device: str = "auto",
-    batch: int = 64,
+    engine: str = "auto",
+    precision: Literal["float32", "bfloat16", "int8"] = "float32",
+    dtype: Literal["float32", "float16"] = "float32",
+    batch: int | None = None,
     stamp: str = "",
     progress: Progress = silent,
 ) -> pd.DataFrame:
     """Compute the features of pictures into a store.
 
-    Locations go through the network in chunks that depend on the input alone, so that a run that
-    was stopped and resumed writes the same bytes as one that was not. A store at ``path`` with the
-    same stamp, locations, views and backbone is resumed; any other store is replaced.
+    A store at ``path`` with the same stamp and locations is resumed. From one whose features were
+    computed in the same way, locations whose pictures have the same content are taken over, by
+    their id; only the others are computed. Any other store is replaced. In all cases the result is
+    the same bytes as that of a run that was never stopped and began with nothing.
 
     Parameters
     ----------
     views : DataFrame
-        ``location_id``, ``view``, ``path``, as `streetgauge.imagery.find_views` gives them.
+        ``location_id``, ``view``, ``path`` and so on, as `streetgauge.imagery.find_views` gives
+        them.
     locations : sequence of str
         The locations that the store has a slot for. With ``require="all"`` those of them that
         lack a view in ``views`` are not looked at.
@@ -85,10 +79,17 @@ def extract_pictures(
         Whether a location with a broken picture is left out, or kept without that view.
     device : {"auto", "cpu", "cuda", "mps"}
         Where the network runs.
-    batch : int
-        Pictures at a time, rounded down to whole locations, at least one.
+    engine : {"auto", "torch", "openvino", "onnxruntime"}
+        What computes it; with "auto" a store that is gone on with keeps its own.
+    precision : {"float32", "bfloat16", "int8"}
+        What it is computed in.
+    dtype : {"float32", "float16"}
+        How features are kept.
+    batch : int, optional
+        Pictures at a time; what suits the engine if not given. The features are the same.
     stamp : str
-        Hash of all inputs and settings: what must be equal to resume.
+        Hash of all inputs and settings: what must be equal to resume without a look at the
+        pictures.
     progress : Progress
         Told of every picture.
 
@@ -101,136 +102,189 @@ def extract_pictures(
     Raises
     ------
     InputError
-        If the backbone or the device is not there, ``views`` has a picture twice, or the file at
-        ``path`` is something else than a store.
+        If the backbone, the engine or the device is not there, ``views`` has a picture twice, the
+        file at ``path`` is something else than a store, or another process is writing to it.
+    OSError
+        If the disk is full; what was at ``path`` is untouched.
     """
-    record = get_backbone(backbone) if isinstance(backbone, str) else backbone
-    ids = sorted({str(location) for location in locations})
-    names = [str(view) for view in view_names]
-    store = _store(path, ids, names, record, stamp)
-    chunks = _chunks(views, ids, names, require, max(1, batch // len(names)))
-    skips: list[Skip] = []
-    pending = [chunk for chunk in chunks if not _is_settled(store, chunk, record, skips)]
-    if pending:
-        network = load_network(record, device)
-        total = sum(map(len, pending))
-        with working_threads() as pool, progress("features", total, "pictures") as advance:
-            for chunk, looked in _look_ahead(pending, network, pool):
-                skips += _keep(store, chunk, looked, require)
-                advance(len(chunk))
+    record = settled(get_backbone(backbone) if isinstance(backbone, str) else backbone, progress)
+    plan = Plan(views, locations, view_names, require)
+    loader = _Loader(record, device, engine, precision)
+    with WriteLock(path) as lock, working_threads() as pool:
+        for leftover in path.parent.glob(f".{path.stem}.*.tmp{path.suffix}"):
+            leftover.unlink()  # of a run that was killed: nobody else may write it
+        with _store(path, plan, loader, dtype, stamp, lock, pool) as store:
+            pending, skips = _pending(store, plan, record, pool)
+            if len(pending):
+                network = loader.load(store.attributes["engine"])
+                size = batch or network.batch
+                skips += _compute(store, plan, pending, network, size, pool, progress)
     suffix = ", and all views are needed" if require == "all" else ""
     for skip in skips:
         skip["reason"] = f"{skip['reason']}{suffix}"
     return skips_frame(skips)
 
 
+class _Loader:
+    """The network, loaded when it is first needed."""
+
+    def __init__(self, backbone: Backbone, device: str, engine: str, precision: str) -> None:
+        self.backbone, self.device = backbone, device
+        self.engine, self.precision = engine, precision
+        self._network: Network | None = None
+
+    def load(self, engine: str) -> Network:
+        if self._network is None:
+            self._network = load_network(
+                *(self.backbone, self.device, engine, self.precision)  # type: ignore[arg-type]
+            )
+        return self._network
+
+
 def _store(
-    path: Path, ids: list[str], views: list[str], backbone: Backbone, stamp: str
+    path: Path,
+    plan: Plan,
+    loader: _Loader,
+    dtype: str,
+    stamp: str,
+    lock: WriteLock,
+    pool: ThreadPoolExecutor,
 ) -> FeatureStore:
-    """Open the store to go on with, or make a new one."""
+    """Open the store to go on with, or make a new one with what can be taken over."""
+    backbone = loader.backbone
     attributes = {
         "backbone": backbone.name,
         "weights_sha256": backbone.sha256,
         "transform": transform_json(backbone),
-        "stamp": stamp,
         "licence": backbone.licence,
+        "precision": loader.precision,
+        "stamp": stamp,
     }
-    if path.exists():
-        store = FeatureStore.open(path, writable=True)
-        same = (
-            attributes.items() <= store.attributes.items()
-            and list(store.views) == views
-            and store.location_ids.tolist() == ids
-        )
-        if same:
-            return store
-    return FeatureStore.create(path, ids, views, backbone.dimension, attributes)
+    old = FeatureStore.open(path) if path.exists() else None
+    if old is not None and not _is_alike(old, attributes, plan, loader.engine, dtype):
+        old = None
+    if old is None:
+        network = loader.load(loader.engine)
+        attributes |= {"engine": network.engine, "device": network.device}
+        attributes["cosine"] = f"{network.cosine:.6f}"
+    else:
+        attributes |= {name: old.attributes[name] for name in _KEPT}
+        if old.attributes["stamp"] == stamp and old.location_ids.tolist() == plan.ids:
+            return FeatureStore(path, lock)
+    what = (plan.ids, plan.view_names, backbone.dimension, attributes)
+    with (
+        atomic_path(path) as temporary,
+        FeatureStore.create(temporary, *what, dtype=dtype, lock=lock) as new,  # type: ignore[arg-type]
+    ):
+        if old is not None:
+            _take_over(old, new, plan, pool)
+    return FeatureStore(path, lock)
 
 
-def _chunks(
-    views: pd.DataFrame, ids: list[str], names: list[str], require: str, size: int
-) -> list[Chunk]:
-    """Pictures in the order of the store, a fixed number of locations at a time."""
-    slot_of = {location: slot for slot, location in enumerate(ids)}
-    place_of = {view: place for place, view in enumerate(names)}
-    found: dict[int, dict[int, _Picture]] = {}
-    columns = (views[name].tolist() for name in ("location_id", "view", "path"))
-    for location, view, path in zip(*columns, strict=True):
-        if location not in slot_of or view not in place_of:
-            continue  # find_views has said so, or the caller wants only some locations
-        picture = _Picture(slot_of[location], place_of[view], location, view, path)
-        if found.setdefault(picture.slot, {}).setdefault(picture.place, picture) is not picture:
-            raise InputError(f"location {location!r}", f"view {view!r} has two pictures")
-    needed = len(names) if require == "all" else 1
-    slots = [slot for slot in sorted(found) if len(found[slot]) >= needed]
-    return [
-        [found[slot][place] for slot in slots[i : i + size] for place in sorted(found[slot])]
-        for i in range(0, len(slots), size)
-    ]
+def _is_alike(
+    old: FeatureStore, wanted: dict[str, str], plan: Plan, engine: str, dtype: str
+) -> bool:
+    """Whether a store's features are what this run would compute of the same pictures."""
+    return (
+        old.version > 1
+        and all(old.attributes[name] == wanted[name] for name in _SAME)
+        and old.attributes["dtype"] == dtype
+        and list(old.views) == plan.view_names
+        and engine in ("auto", old.attributes["engine"])
+    )
 
 
-def _is_settled(store: FeatureStore, chunk: Chunk, backbone: Backbone, skips: list[Skip]) -> bool:
-    """Whether a run before this one has finished the chunk; its broken pictures go to ``skips``.
+def _take_over(old: FeatureStore, new: FeatureStore, plan: Plan, pool: ThreadPoolExecutor) -> None:
+    """Copy the rows of locations whose pictures have the same content."""
+    source = old.slots(plan.ids)
+    known = (source >= 0) & old.tried[source] & (plan.counts() > 0)
+    wanted = np.zeros((len(plan.ids), len(plan.view_names), SIGNATURE), dtype=np.uint8)
+    positions = np.flatnonzero(known[plan.slots])
+    for part, found in in_chunks(plan, positions, CHUNK, _cores(pool), signed(pool)):
+        wanted[plan.slots[part], plan.places[part]] = found
+    candidates = np.flatnonzero(known)
+    for start in range(0, len(candidates), CHUNK):
+        slots = candidates[start : start + CHUNK]
+        same = (old.signature[source[slots]] == wanted[slots]).all(axis=(1, 2))
+        slots, rows = slots[same], source[slots[same]]
+        if len(slots):
+            present = old.present[rows]
+            new.write(
+                *(slots, old.features[rows], present, usable(present, plan.require)),
+                signatures=wanted[slots],
+                quality=old.quality[rows],
+            )
 
-    Why a picture was broken is found by reading it again. If it is whole now, the chunk is redone.
+
+def _pending(
+    store: FeatureStore, plan: Plan, backbone: Backbone, pool: ThreadPoolExecutor
+) -> tuple[Positions, list[Skip]]:
+    """Pictures that are still to be computed, and what could not be read of the others.
+
+    Why a picture was broken is found by reading it again. If it is whole now, its location is
+    looked at again.
     """
-    if not all(store.tried[picture.slot] for picture in chunk):
-        return False
-    broken = [picture for picture in chunk if not store.present[picture.slot, picture.place]]
-    reasons = [_read(picture.path, backbone) for picture in broken]
-    if not all(isinstance(reason, PictureError) for reason in reasons):
-        return False
-    skips += [_skip(p, r) for p, r in zip(broken, reasons, strict=True)]  # type: ignore[arg-type]
-    return True
+    settled = store.tried & (store.done == usable(store.present, plan.require))
+    there = store.present[plan.slots, plan.places]
+    broken = np.flatnonzero(settled[plan.slots] & ~there)
+    skips: list[Skip] = []
+    for part, looked in in_chunks(plan, broken, CHUNK, _cores(pool), looked_at(pool, backbone)):
+        settled[plan.slots[part[looked.whole]]] = False
+        skips += _skips(plan, part, looked.reasons)
+    mended = {plan.ids[slot] for slot in np.unique(plan.slots[broken]) if not settled[slot]}
+    skips = [skip for skip in skips if skip["location_id"] not in mended]
+    return np.flatnonzero(~settled[plan.slots]), skips
 
 
-def _look_ahead(
-    chunks: list[Chunk], network: Network, pool: Executor
-) -> Iterator[tuple[Chunk, list[Looked]]]:
-    """Chunks with their features, in order; the next few are worked on meanwhile."""
-    waiting: deque[tuple[Chunk, Future[list[Looked]]]] = deque()
-    for chunk in chunks:
-        waiting.append((chunk, pool.submit(_look, chunk, network)))
-        if len(waiting) > AHEAD * (cpu_count() or 1):
-            first, future = waiting.popleft()
-            yield first, future.result()
-    for first, future in waiting:
-        yield first, future.result()
-
-
-def _look(chunk: Chunk, network: Network) -> list[Looked]:
-    """Read the pictures of a chunk and compute the features of those that are whole."""
-    pictures = [_read(picture.path, network.backbone) for picture in chunk]
-    whole = [pixels for pixels in pictures if not isinstance(pixels, PictureError)]
-    features = iter(network.features(np.stack(whole)) if whole else ())
-    return [one if isinstance(one, PictureError) else next(features) for one in pictures]
-
-
-def _keep(store: FeatureStore, chunk: Chunk, looked: list[Looked], require: str) -> list[Skip]:
-    """Write one chunk to the store; say which pictures were broken."""
-    slots = sorted({picture.slot for picture in chunk})
-    row_of = {slot: row for row, slot in enumerate(slots)}
-    _, n_views, dimension = store.features.shape
-    features = np.zeros((len(slots), n_views, dimension), dtype=np.float32)
-    present = np.zeros((len(slots), n_views), dtype=bool)
-    skips = []
-    for picture, one in zip(chunk, looked, strict=True):
-        if isinstance(one, PictureError):
-            skips.append(_skip(picture, one))
-        else:
-            features[row_of[picture.slot], picture.place] = one
-            present[row_of[picture.slot], picture.place] = True
-    store.write(slots, features, present, usable(present, require))
+def _compute(
+    store: FeatureStore,
+    plan: Plan,
+    pending: Positions,
+    network: Network,
+    size: int,
+    pool: ThreadPoolExecutor,
+    progress: Progress,
+) -> list[Skip]:
+    """Compute features into the store; say which pictures were broken."""
+    skips: list[Skip] = []
+    left = plan.counts(pending)
+    ready: list[Positions] = []
+    last = time.monotonic()
+    with computing(pool, network) as job, progress("features", len(pending), "pictures") as advance:
+        try:
+            for part, found in in_chunks(plan, pending, size, _cores(pool), job):
+                slots, places = plan.slots[part], plan.places[part]
+                whole = np.array([reason is None for reason in found.reasons], dtype=bool)
+                store.put(slots, places, found.features, whole, found.signatures, found.quality)
+                np.subtract.at(left, slots, 1)
+                touched = np.unique(slots)
+                ready.append(touched[left[touched] == 0])
+                skips += _skips(plan, part, found.reasons)
+                if time.monotonic() - last > SETTLE:
+                    _settle(store, ready, plan.require)
+                    last = time.monotonic()
+                advance(len(part))
+        finally:
+            _settle(store, ready, plan.require)
     return skips
 
 
-def _read(path: str, backbone: Backbone) -> Pixels | PictureError:
-    """One picture, ready for the network, or why not."""
-    try:
-        return prepare(read_picture(path), backbone)
-    except PictureError as error:
-        return error
+def _settle(store: FeatureStore, ready: list[Positions], require: str) -> None:
+    slots = np.concatenate(ready) if ready else np.zeros(0, dtype=np.intp)
+    if len(slots):
+        store.settle(slots, usable(store.present[slots], require))
+    ready.clear()
 
 
-def _skip(picture: _Picture, error: PictureError) -> Skip:
-    return {"location_id": picture.location, "view": picture.view, "reason": error.reason}
+def _skips(plan: Plan, part: Positions, reasons: list[str | None]) -> list[Skip]:
+    names = plan.names(part)
+    return [
+        {"location_id": location, "view": view, "reason": reason}
+        for (location, view), reason in zip(names, reasons, strict=True)
+        if reason is not None
+    ]
+
+
+def _cores(pool: ThreadPoolExecutor) -> int:
+    cores: int = pool._max_workers
+    return cores

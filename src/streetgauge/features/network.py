@@ -2,61 +2,91 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
+from functools import partial
+from importlib import import_module
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import torch
-from torch import Tensor
+from torch import nn
 
-from streetgauge.devices import choose_device
+from streetgauge.devices import choose_device, working_threads
 from streetgauge.errors import InputError
-from streetgauge.features.backbones import Backbone, weights_file
-from streetgauge.features.efficientnet import EfficientNetLite0
-from streetgauge.files import sha256_of
+from streetgauge.features._looks import known_pictures
+from streetgauge.features.backbones import FAMILIES, Backbone
+from streetgauge.features.efficientnet import EfficientNetLite
+from streetgauge.features.engines import (
+    Engine,
+    OnnxEngine,
+    OpenvinoEngine,
+    Precision,
+    TorchEngine,
+    has_openvino,
+)
+from streetgauge.features.vgg import VGG16, named_by_layer
+from streetgauge.features.weights import load_into, read_tensors, settled, weights_file
+from streetgauge.progress import Progress, silent
 
-__all__ = ["Network", "load_network"]
+__all__ = ["LEAST_COSINE", "Network", "build_module", "load_network"]
 
-# Pictures at a time on a CPU. The largest activations of four take 19 MB: above 32 MB the C library
-# gives memory back after every layer, and a third of the time goes into getting it again.
-CPU_SLICE = 4
-
-
-def _efficientnet_lite0(weights: dict[str, Tensor]) -> EfficientNetLite0:
-    module = EfficientNetLite0()
-    module.load_state_dict(weights, strict=True)
-    return module.folded()
-
-
-BUILDERS: dict[str, Callable[[dict[str, Tensor]], Any]] = {
-    "efficientnet-lite0": _efficientnet_lite0,
-}
+# What bfloat16 has to keep of float32; less means that something is wrong with the engine.
+LEAST_COSINE = 0.9995
+# PyTorch has to be so many times as fast to be preferred: near a tie the same one is taken always.
+_CLEARLY = 1.25
+_LOOKS = 8  # pictures that engines are compared on
 
 
 class Network:
-    """A frozen network with its backbone's normalisation.
+    """A frozen network at work.
 
     Parameters
     ----------
     backbone : Backbone
-        Says how pixels are normalised.
-    module : torch.nn.Module
-        [n, 3, crop, crop] -> [n, dimension].
-    device : torch.device
-        Where it runs.
+        Which, with the whole sha256 of its weights.
+    engine : Engine
+        What computes it.
+    cosine : float
+        Least cosine, over some pictures, between its features and those in float32.
     """
 
-    def __init__(self, backbone: Backbone, module: Any, device: torch.device) -> None:
+    def __init__(self, backbone: Backbone, engine: Engine, cosine: float = 1.0) -> None:
         self.backbone = backbone
-        self.device = device
-        self.module = module.eval().requires_grad_(False)
-        self.module.to(device, memory_format=torch.channels_last)
-        self._mean = torch.tensor(backbone.mean, device=device).view(3, 1, 1)
-        self._std = torch.tensor(backbone.std, device=device).view(3, 1, 1)
+        self.cosine = cosine
+        self._engine = engine
+
+    @property
+    def engine(self) -> str:
+        """What computes it: "torch", "openvino" or "onnxruntime"."""
+        return self._engine.name
+
+    @property
+    def precision(self) -> Precision:
+        """What it is computed in: "float32", "bfloat16" or "int8"."""
+        return self._engine.precision
+
+    @property
+    def device(self) -> str:
+        """Where it runs: "cpu", "cuda" or "mps"."""
+        return self._engine.device.type
+
+    @property
+    def batch(self) -> int:
+        """Pictures at a time that suit the engine."""
+        return self._engine.batch
+
+    @property
+    def attributes(self) -> dict[str, str | float]:
+        """What a store keeps of how its features were computed."""
+        return {
+            "engine": self.engine,
+            "precision": self.precision,
+            "cosine": round(self.cosine, 6),
+        }
 
     def features(self, pictures: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
-        """Features of prepared pictures.
+        """Features of prepared pictures; may be called from several threads at once.
 
         Parameters
         ----------
@@ -68,23 +98,20 @@ class Network:
         array of float32, [n, dimension]
             The same bits for the same batch on the same machine.
         """
-        step = CPU_SLICE if self.device.type == "cpu" else len(pictures)
-        with torch.inference_mode():
-            parts = [self._look(pictures[i : i + step]) for i in range(0, len(pictures), step)]
-        return np.concatenate(parts)
-
-    def _look(self, pictures: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
-        # [n, h, w, 3] seen as [n, 3, h, w] is already channels-last.
-        pixels = torch.from_numpy(np.array(pictures)).to(self.device).permute(0, 3, 1, 2).float()
-        x = (pixels * self.backbone.scale - self._mean) / self._std
-        if self.backbone.channels == "BGR":
-            x = x.flip(1).contiguous(memory_format=torch.channels_last)
-        features: npt.NDArray[np.float32] = self.module(x).float().cpu().numpy()
-        return features
+        if not len(pictures):
+            return np.zeros((0, self.backbone.dimension), dtype=np.float32)
+        return self._engine(pictures)
 
 
-def load_network(backbone: Backbone, device: str = "auto") -> Network:
-    """Load a backbone's weights, after a look at their sha256.
+def load_network(
+    backbone: Backbone,
+    device: str = "auto",
+    engine: str = "auto",
+    precision: Precision = "float32",
+    *,
+    progress: Progress = silent,
+) -> Network:
+    """Load a backbone's weights, after a look at their sha256, into an engine.
 
     Parameters
     ----------
@@ -92,22 +119,157 @@ def load_network(backbone: Backbone, device: str = "auto") -> Network:
         Which.
     device : {"auto", "cpu", "cuda", "mps"}
         "auto" takes a GPU where there is one.
+    engine : {"auto", "torch", "openvino", "onnxruntime"}
+        "auto" tries those that are installed for a moment. On a CPU it takes OpenVINO where it is
+        installed, unless PyTorch is clearly faster; what a store was begun with should be given
+        here to go on.
+    precision : {"float32", "bfloat16", "int8"}
+        int8 needs OpenVINO and nncf.
+    progress : Progress
+        Told of a download.
+
+    Returns
+    -------
+    Network
+        With ``cosine``, how near its features are to PyTorch's in float32.
 
     Raises
     ------
     InputError
-        If the device or the weights are not there, or the weights are not the published ones.
+        If the device, the engine or the weights are not there, the weights are not the published
+        ones, or bfloat16 is further from float32 than `LEAST_COSINE`.
     """
-    place = choose_device(device)
-    file = weights_file(backbone)
-    found = sha256_of(file)
-    if found != backbone.sha256:
+    place = choose_device("cpu" if engine in ("openvino", "onnxruntime") else device)
+    if engine in ("openvino", "onnxruntime") and device not in ("auto", "cpu"):
+        raise InputError(f"engine {engine!r}", f"it does not run on {device}", 'use device = "cpu"')
+    record = settled(backbone, progress)
+    makers = _makers(record, place.type, precision)
+    if engine != "auto":
+        if engine not in makers:
+            raise InputError(
+                f"engine {engine!r}",
+                f"it does not compute {record.name} in {precision} on {place.type}",
+                f"there {'is' if len(makers) == 1 else 'are'} {', '.join(makers)}",
+            )
+        makers = {engine: makers[engine]}
+    if not makers:
         raise InputError(
-            file,
-            f"these are not the weights of {backbone.name}: sha256 {found[:12]}, "
-            f"not {backbone.sha256[:12]}",
-            "install the package again",
+            f"precision {precision!r}",
+            f"no engine here computes {record.name} in it",
+            "pip install openvino nncf",
         )
-    weights = torch.load(file, map_location="cpu", weights_only=True)
-    module = BUILDERS[backbone.name](weights)
-    return Network(backbone, module, place)
+    picked = _fastest(record, makers)
+    if picked.precision == "float32" and picked.name in ("torch", "onnxruntime"):
+        return Network(record, picked)
+    cosine = _cosine(record, picked, _reference(record))
+    if precision != "int8" and not cosine >= LEAST_COSINE:
+        raise InputError(
+            f"precision {precision!r}",
+            f"{picked.name} gives features of {record.name} whose cosine to float32 is only "
+            f"{cosine:.5f}",
+            'use precision = "float32"',
+        )
+    return Network(record, picked, cosine)
+
+
+def build_module(record: Backbone) -> nn.Module:
+    """Make the module of a backbone, with its weights in it.
+
+    Parameters
+    ----------
+    record : Backbone
+        Which.
+
+    Returns
+    -------
+    torch.nn.Module
+        float32, [n, 3, crop, crop] -> [n, dimension].
+
+    Raises
+    ------
+    InputError
+        If the weights do not fit.
+    """
+    file = weights_file(record)
+    family = record.name.partition(":")[0]
+    if record.name != family:
+        made: nn.Module = import_module(f"streetgauge.features.{FAMILIES[family]}").build(
+            record, file
+        )
+        return made.eval()
+    module: Any
+    tensors = read_tensors(file)
+    if record.architecture == "vgg16":
+        module, tensors = VGG16(relu=bool(record.relu)), named_by_layer(tensors)
+    else:
+        module = EfficientNetLite(int(record.architecture[-1]))
+    load_into(module, tensors, file)
+    return module.folded() if isinstance(module, EfficientNetLite) else module.eval()
+
+
+def _makers(record: Backbone, device: str, precision: Precision) -> dict[str, Callable[[], Engine]]:
+    """Give the engines that can compute a backbone here, the preferred one first."""
+    with working_threads() as pool:
+        cores: int = pool._max_workers
+    makers: dict[str, Callable[[], Engine]] = {}
+    if record.architecture == "onnx":
+        file = weights_file(record)
+        if has_openvino():
+            makers["openvino"] = partial(OpenvinoEngine, record, file, precision, cores)
+        if precision == "float32":
+            makers["onnxruntime"] = partial(OnnxEngine, record, file)
+        return makers
+    if device == "cpu" and has_openvino():
+        makers["openvino"] = lambda: OpenvinoEngine(record, build_module(record), precision, cores)
+    if precision != "int8":
+        makers["torch"] = lambda: TorchEngine(record, build_module(record), device, precision)
+    return makers
+
+
+def _reference(record: Backbone) -> Engine:
+    """Give the engine that others are compared with."""
+    if record.architecture == "onnx":
+        return OnnxEngine(record, weights_file(record))
+    return TorchEngine(record, build_module(record))
+
+
+def _fastest(record: Backbone, makers: dict[str, Callable[[], Engine]]) -> Engine:
+    """Try every engine for a moment; the first is taken unless another is clearly faster."""
+    if len(makers) == 1:
+        return next(iter(makers.values()))()
+    best, least = None, np.inf
+    for make in makers.values():
+        try:
+            engine = make()
+            seconds = _trial(record, engine)
+        except RuntimeError:  # what a library says of a network that it cannot compute
+            continue
+        if best is None or seconds * _CLEARLY < least:
+            best, least = engine, seconds
+    if best is None:
+        raise InputError(record.name, "no engine here can compute it", 'use engine = "torch"')
+    return best
+
+
+def _trial(record: Backbone, engine: Engine) -> float:
+    """Seconds that an engine takes for a few pictures on all cores, as in extraction."""
+    pictures = known_pictures(2, record.crop)[[0, 1] * 4]
+    with working_threads() as pool:
+        cores: int = pool._max_workers
+        seconds = []
+        for _ in range(3):  # the first one warms it
+            start = time.perf_counter()
+            list(pool.map(engine, [pictures] * cores))
+            seconds.append(time.perf_counter() - start)
+    return min(seconds)
+
+
+def _cosine(record: Backbone, engine: Engine, reference: Engine) -> float:
+    """Least cosine between the features of two engines over known pictures."""
+    pictures = known_pictures(_LOOKS, record.crop, seed=1)
+    ours, theirs = (each(pictures).astype(np.float64) for each in (engine, reference))
+    sizes = np.linalg.norm(ours, axis=1) * np.linalg.norm(theirs, axis=1)
+    same = (ours == theirs).all(axis=1)  # also where both are 0
+    with np.errstate(invalid="ignore", divide="ignore"):
+        cosines = np.where(same, 1.0, (ours * theirs).sum(axis=1) / sizes)
+    return float(min(1.0, np.nan_to_num(cosines, nan=-1.0).min()))

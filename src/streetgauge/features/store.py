@@ -1,53 +1,67 @@
 """The file that keeps features: plain HDF5, written so that a kill at any moment loses nothing.
 
 The file's structure is complete from the start: its datasets are allocated when it is made, under a
-temporary name. From then on only numbers are written, through memory maps at the datasets'
-offsets; HDF5's own records are never touched again. A row's features are on disk before the row is
-marked as done.
+temporary name, and so is the space on the disk. From then on only numbers are written, at the
+datasets' offsets; HDF5's own records are never touched again. A row's features are on disk before
+the row is marked as done, and a row that is done is marked as not done before it is written over.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
-import h5py
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-import streetgauge
 from streetgauge.errors import InputError
-from streetgauge.files import atomic_path
-
-__all__ = ["FORMAT", "FORMAT_VERSION", "FeatureStore", "usable"]
-
-FORMAT = "streetgauge-features"
-FORMAT_VERSION = 1
-
-# Datasets that are mapped: name, number of the dimensions (N, V, D) that they have, type.
-_MAPPED = (
-    ("features", 3, np.dtype("<f4")),
-    ("present", 2, np.dtype(bool)),
-    ("done", 1, np.dtype(bool)),
-    ("tried", 1, np.dtype(bool)),
+from streetgauge.features._file import (
+    ANEW,
+    FORMAT,
+    FORMAT_VERSION,
+    LAYOUT,
+    NEW_DATASETS,
+    SIGNATURE,
+    TEXTS,
+    Dtype,
+    checked_attributes,
+    lay_out,
+    mapped,
+    opened,
+    require_room,
+    reserve,
+    sizes_of,
 )
-_TEXTS = ("backbone", "weights_sha256", "transform", "stamp", "licence")
+from streetgauge.features._lock import WriteLock
+from streetgauge.features.backbones import Backbone
+from streetgauge.features.transform import transform_json
+from streetgauge.files import atomic_path
+from streetgauge.imagery import QUALITY
+
+__all__ = ["FORMAT", "FORMAT_VERSION", "SIGNATURE", "FeatureStore", "usable"]
 
 
 class FeatureStore:
     """Features of N locations with V views each; make one with `create` or `open`.
 
-    Any HDF5 reader can read the file: datasets ``features`` [N, V, D] float32, contiguous;
-    ``location_id`` [N] UTF-8; ``done`` [N], ``tried`` [N] and ``present`` [N, V] boolean.
+    Any HDF5 reader can read the file: datasets ``features`` [N, V, D] float32 or float16,
+    contiguous; ``location_id`` [N] UTF-8; ``done`` [N], ``tried`` [N] and ``present`` [N, V]
+    boolean; ``signature`` [N, V, 16] and ``quality`` [N, V].
+
+    A store that is open for writing keeps other writers away until `close`, the end of a ``with``
+    block, or the end of the process.
 
     Attributes
     ----------
     path : Path
         The file.
-    features : memory map of float32, [N, V, D]
+    features : memory map of float32 or float16, [N, V, D]
         Zeros where a view is not present.
     present : memory map of bool, [N, V]
         Whether the view was there and could be read.
@@ -55,36 +69,54 @@ class FeatureStore:
         Whether the location's features are complete and may be used.
     tried : memory map of bool, [N]
         Whether the location has been looked at: done, or left out for good.
+    signature : memory map of uint8, [N, V, 16]
+        What each picture's content was; zeros where there was none, or it is not known.
+    quality : memory map of `streetgauge.imagery.QUALITY`, [N, V]
+        What was measured on each picture; zeros where it was not.
     location_ids : array of str, [N]
         Sorted.
     views : tuple of str
         Names of the views.
     backbone : str
         What made the features.
+    version : int
+        Of the file's format.
     attributes : dict of str
         All attributes of the file, lists and rules as JSON text.
     """
 
-    def __init__(self, path: Path, writable: bool) -> None:
+    def __init__(
+        self, path: Path, lock: WriteLock | None = None, *, owns_lock: bool = False
+    ) -> None:
         self.path = path
-        with _opened(path) as file:
-            self.attributes = _checked_attributes(path, file)
+        self._lock = lock if owns_lock else None
+        with opened(path) as file:
+            self.version, self.attributes = checked_attributes(path, file)
             ids = file["location_id"].asstr()[:]
             self.location_ids: npt.NDArray[np.str_] = np.array(ids, dtype=str)
             self.views: tuple[str, ...] = tuple(json.loads(self.attributes["views"]))
-            shape = _shape(path, file, len(self.location_ids), len(self.views))
+            sizes = sizes_of(path, file, len(self.location_ids), len(self.views))
+            kind = np.dtype(self.attributes["dtype"]).newbyteorder("<")
             maps = {
-                name: _mapped(path, file, name, shape[:dimensions], kind, writable)
-                for name, dimensions, kind in _MAPPED
+                name: mapped(path, file, name, tuple(sizes[axis] for axis in axes), type_ or kind)
+                for name, (axes, type_) in LAYOUT.items()
+                if self.version > 1 or name not in NEW_DATASETS
             }
         self._index = pd.Index(self.location_ids)
         if not self._index.is_unique:
-            raise InputError(path, "a location stands in it twice", _ANEW)
+            raise InputError(path, "a location stands in it twice", ANEW)
+        if lock is not None and self.version < FORMAT_VERSION:
+            raise InputError(path, f"format version {self.version} is for reading only", ANEW)
         self.backbone = self.attributes["backbone"]
-        self.features: npt.NDArray[np.float32] = maps["features"]
+        self.features: npt.NDArray[Any] = maps["features"]
         self.present: npt.NDArray[np.bool_] = maps["present"]
         self.done: npt.NDArray[np.bool_] = maps["done"]
         self.tried: npt.NDArray[np.bool_] = maps["tried"]
+        n_views = sizes[:2]
+        unknown = np.broadcast_to(np.uint8(0), (*n_views, SIGNATURE))
+        self.signature: npt.NDArray[np.uint8] = maps.get("signature", unknown)
+        self.quality: npt.NDArray[np.void] = maps.get("quality", np.zeros(n_views, QUALITY))
+        self._file = path.open("r+b", buffering=0) if lock is not None else None
 
     @classmethod
     def create(
@@ -94,6 +126,9 @@ class FeatureStore:
         views: Sequence[str],
         dimension: int,
         attributes: Mapping[str, str],
+        *,
+        dtype: Dtype = "float32",
+        lock: WriteLock | None = None,
     ) -> FeatureStore:
         """Make an empty store in the place of whatever is at ``path``, and open it for writing.
 
@@ -108,13 +143,20 @@ class FeatureStore:
         dimension : int
             Length of a feature vector.
         attributes : mapping of str to str
-            ``backbone``, ``weights_sha256``, ``transform`` (JSON), ``stamp``, ``licence``; those
-            not given are empty.
+            ``backbone``, ``weights_sha256``, ``transform`` (JSON), ``stamp``, ``licence``,
+            ``engine``, ``device``, ``precision``, ``cosine``; those not given are empty.
+        dtype : {"float32", "float16"}
+            How features are kept: half the space with 11 bits of each, up to 65,504.
+        lock : WriteLock, optional
+            If the caller holds it already.
 
         Raises
         ------
         InputError
-            If there is no location, one stands there twice, or an attribute is not known.
+            If there is no location, one stands there twice, an attribute is not known, or another
+            process is writing to the file.
+        OSError
+            If the disk has no room for it; what was at ``path`` is untouched.
         """
         ids = [str(location) for location in location_ids]
         if not ids or not views or dimension < 1:
@@ -123,41 +165,67 @@ class FeatureStore:
             raise InputError(path, "a location has no id", "give each location one")
         if len(set(ids)) < len(ids):
             raise InputError(path, "a location is given twice", "give each location once")
-        if unknown := sorted(set(attributes) - set(_TEXTS)):
+        if unknown := sorted(set(attributes) - set(TEXTS)):
             raise InputError(path, f"no store has attribute {unknown[0]!r}")
-        shape = (len(ids), len(views), dimension)
-        with atomic_path(path) as temporary, _new_file(temporary) as file:
-            for name, dimensions, kind in _MAPPED:
-                _allocate(file, name, shape[:dimensions], kind)
-            encoded = [location.encode() for location in ids]
-            text = h5py.string_dtype("utf-8", max(map(len, encoded)))
-            file.create_dataset("location_id", data=np.array(encoded, dtype=text))
-            file.attrs["format"] = FORMAT
-            file.attrs["format_version"] = FORMAT_VERSION
-            file.attrs["code_version"] = streetgauge.__version__
-            file.attrs["dtype"] = "float32"
-            file.attrs["views"] = json.dumps([str(view) for view in views])
-            for name in _TEXTS:
-                file.attrs[name] = attributes.get(name, "")
-        return cls(path, writable=True)
+        with _freed_on_error(WriteLock(path) if lock is None else None) as own:
+            with atomic_path(path) as temporary:
+                require_room(path, len(ids), len(views), dimension, dtype)
+                lay_out(temporary, ids, views, dimension, attributes, dtype)
+                reserve(temporary, path)
+            return cls(path, lock or own, owns_lock=own is not None)
 
     @classmethod
-    def open(cls, path: Path, *, writable: bool = False) -> FeatureStore:
+    def open(
+        cls, path: Path, *, writable: bool = False, backbone: Backbone | None = None
+    ) -> FeatureStore:
         """Open a store.
+
+        Parameters
+        ----------
+        path : Path
+            The file.
+        writable : bool
+            Also for writing.
+        backbone : Backbone, optional
+            What must have made its features.
 
         Raises
         ------
         InputError
-            If the file is no feature store, of a newer format, or damaged.
+            If the file is no feature store, of a newer format, damaged, made by another backbone,
+            or being written by another process.
         """
-        return cls(Path(path), writable)
+        path = Path(path)
+        with _freed_on_error(WriteLock(path) if writable and path.exists() else None) as lock:
+            store = cls(path, lock, owns_lock=True)
+            if backbone is not None:
+                _refuse_other(store, backbone)
+            return store
+
+    def close(self) -> None:
+        """End the writing; what was read from the store stays as it is."""
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+        if self._lock is not None:
+            self._lock.release()
+            self._lock = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
     def write(
         self,
         slots: npt.ArrayLike,
-        features: npt.NDArray[np.float32],
+        features: npt.NDArray[Any],
         present: npt.NDArray[np.bool_],
         done: npt.NDArray[np.bool_] | None = None,
+        *,
+        signatures: npt.NDArray[np.uint8] | None = None,
+        quality: npt.NDArray[np.void] | None = None,
     ) -> None:
         """Write the features of some slots: first these to disk, then that they are done.
 
@@ -165,21 +233,89 @@ class FeatureStore:
         ----------
         slots : array of int, [n]
             Positions of the locations in the store.
-        features : array of float32, [n, V, D]
+        features : array of float, [n, V, D]
             Anything where a view is not present: zeros are written.
         present : array of bool, [n, V]
             Which views are there.
         done : array of bool, [n], optional
             Which locations may be used; all if not given. The others are only marked as tried.
+        signatures : array of uint8, [n, V, 16], optional
+            What the pictures' content was.
+        quality : array of QUALITY, [n, V], optional
+            What was measured on them.
+
+        Raises
+        ------
+        InputError
+            If a feature is too large for the store's type.
         """
         slots = np.asarray(slots, dtype=np.intp)
-        self.features[slots] = np.where(present[:, :, None], features, np.float32(0))
-        self.present[slots] = present
-        _flush(self.features, self.present)
-        self.done[slots] = True if done is None else done
-        _flush(self.done)
-        self.tried[slots] = True
-        _flush(self.tried)
+        n_views = len(self.views)
+        flat = {
+            "signatures": None if signatures is None else signatures.reshape(-1, SIGNATURE),
+            "quality": None if quality is None else quality.ravel(),
+        }
+        self.put(
+            np.repeat(slots, n_views),
+            np.tile(np.arange(n_views), len(slots)),
+            features.reshape(-1, features.shape[-1]),
+            present.ravel(),
+            **flat,  # type: ignore[arg-type]
+        )
+        self.settle(slots, np.ones(len(slots), dtype=bool) if done is None else done)
+
+    def put(
+        self,
+        slots: npt.NDArray[np.intp],
+        places: npt.NDArray[np.intp],
+        features: npt.NDArray[Any],
+        present: npt.NDArray[np.bool_],
+        signatures: npt.NDArray[np.uint8] | None = None,
+        quality: npt.NDArray[np.void] | None = None,
+    ) -> None:
+        """Write single views, [n] of slots, places and so on; nobody reads them before `settle`."""
+        self._reopen(np.unique(slots))
+        kept = self._rounded(np.where(present[:, None], features, features.dtype.type(0)), slots)
+        rows = slots * len(self.views) + places
+        self._write("features", rows, kept)
+        self._write("present", rows, present)
+        if signatures is not None:
+            self._write("signature", rows, signatures)
+        if quality is not None:
+            self._write("quality", rows, quality)
+
+    def settle(self, slots: npt.NDArray[np.intp], done: npt.NDArray[np.bool_]) -> None:
+        """Bring what was `put` to the disk, then say so: these locations have been looked at.
+
+        Parameters
+        ----------
+        slots : array of int, [n]
+            Locations of which every view has been `put`.
+        done : array of bool, [n]
+            Which of them may be used.
+        """
+        self._sync()
+        self._write("done", slots, done)
+        self._write("tried", slots, np.ones(len(slots), dtype=bool))
+        self._sync()
+
+    def admit(self, present: npt.NDArray[np.bool_], done: npt.NDArray[np.bool_]) -> None:
+        """Say anew what may be used of what is there; features stay as they are.
+
+        Parameters
+        ----------
+        present : array of bool, [N, V]
+            Which views may be.
+        done : array of bool, [N]
+            Which locations may be.
+        """
+        slots = np.arange(len(done))
+        self._write("done", slots, np.zeros(len(done), dtype=bool))
+        self._sync()
+        self._write("present", np.arange(present.size), present.ravel())
+        self._sync()
+        self._write("done", slots, done)
+        self._sync()
 
     def rows(self, location_ids: Iterable[str]) -> npt.NDArray[np.intp]:
         """Positions of locations by their id; -1 where a location is absent or not done.
@@ -193,9 +329,57 @@ class FeatureStore:
         -------
         array of int, [n]
         """
-        wanted = pd.Index(np.array(list(location_ids), dtype=str))
-        rows = self._index.get_indexer(wanted)
+        rows = self.slots(location_ids)
         return np.where((rows >= 0) & self.done[rows], rows, -1)
+
+    def slots(self, location_ids: Iterable[str]) -> npt.NDArray[np.intp]:
+        """Positions of locations by their id, done or not; -1 where a location is absent."""
+        wanted = pd.Index(np.array(list(location_ids), dtype=str))
+        found: npt.NDArray[np.intp] = self._index.get_indexer(wanted)
+        return found
+
+    def _reopen(self, slots: npt.NDArray[np.intp]) -> None:
+        """Say that rows are not done before they are written over."""
+        known = slots[self.done[slots] | self.tried[slots]]
+        if len(known):
+            nothing = np.zeros(len(known), dtype=bool)
+            self._write("done", known, nothing)
+            self._write("tried", known, nothing)
+            self._sync()
+
+    def _rounded(self, features: npt.NDArray[Any], slots: npt.NDArray[np.intp]) -> npt.NDArray[Any]:
+        """Round features to what the store keeps; infinity out of a number is refused."""
+        with np.errstate(over="ignore"):
+            kept = features.astype(self.features.dtype, copy=False)
+        if kept.dtype.itemsize < features.dtype.itemsize:
+            lost = (~np.isfinite(kept) & np.isfinite(features)).any(axis=1)
+            if lost.any():
+                location = self.location_ids[slots[np.argmax(lost)]]
+                raise InputError(
+                    f"{self.path}: location {str(location)!r}",
+                    f"a feature of {np.abs(features[np.argmax(lost)]).max():.6g} is too large for "
+                    f"{self.features.dtype}",
+                    'use dtype = "float32"',
+                )
+        return kept
+
+    def _write(self, name: str, rows: npt.NDArray[np.intp], values: npt.NDArray[Any]) -> None:
+        """Write rows of a dataset, counted over all its axes but the last one of numbers."""
+        if self._file is None:
+            raise ValueError(f"{self.path} is open read-only")
+        mapped: Any = getattr(self, name)
+        values = np.ascontiguousarray(values, dtype=mapped.dtype)
+        size = values[:1].nbytes
+        for first, last in _runs(rows):
+            self._file.seek(mapped.offset + int(rows[first]) * size)
+            left = memoryview(values[first:last].view(np.uint8).reshape(-1))  # type: ignore[arg-type]
+            while left:
+                left = left[self._file.write(left) :]
+
+    def _sync(self) -> None:
+        if self._file is None:
+            raise ValueError(f"{self.path} is open read-only")
+        os.fsync(self._file.fileno())
 
 
 def usable(present: npt.NDArray[np.bool_], require: str) -> npt.NDArray[np.bool_]:
@@ -205,84 +389,35 @@ def usable(present: npt.NDArray[np.bool_], require: str) -> npt.NDArray[np.bool_
     return enough
 
 
-_ANEW = "remove it and make the features again"
+def _runs(rows: npt.NDArray[np.intp]) -> Iterator[tuple[int, int]]:
+    """Stretches in which each row follows the one before: they are written in one go."""
+    breaks = np.flatnonzero(np.diff(rows) != 1) + 1
+    bounds = [0, *breaks.tolist(), len(rows)]
+    return ((a, b) for a, b in pairwise(bounds) if a < b)
 
 
-def _new_file(path: Path) -> h5py.File:
-    # 64: every dataset starts on a cache line, so that its map is aligned.
-    return h5py.File(
-        path, "w", libver=("earliest", "v110"), alignment_threshold=1, alignment_interval=64
-    )
-
-
-def _allocate(file: h5py.File, name: str, shape: tuple[int, ...], kind: np.dtype[Any]) -> None:
-    """Make a contiguous dataset whose place in the file is fixed now."""
-    properties = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
-    properties.set_layout(h5py.h5d.CONTIGUOUS)
-    properties.set_alloc_time(h5py.h5d.ALLOC_TIME_EARLY)
-    # A new file's unwritten bytes are zeros: gigabytes need not be written twice.
-    properties.set_fill_time(h5py.h5d.FILL_TIME_NEVER)
-    properties.set_obj_track_times(False)  # the same features, the same bytes
-    h5py.h5d.create(
-        file.id,
-        name.encode(),
-        h5py.h5t.py_create(kind, logical=True),
-        h5py.h5s.create_simple(shape),
-        properties,
-    )
-
-
-def _opened(path: Path) -> h5py.File:
+@contextmanager
+def _freed_on_error(lock: WriteLock | None) -> Iterator[WriteLock | None]:
     try:
-        return h5py.File(path, "r")
-    except FileNotFoundError:
-        raise InputError(path, "there is no such file", "make it: `streetgauge features`") from None
-    except OSError as error:
-        reason = "it is cut off" if "truncated" in str(error) else "this is no feature store"
-        raise InputError(path, reason, _ANEW) from None
+        yield lock
+    except BaseException:
+        if lock is not None:
+            lock.release()
+        raise
 
 
-def _checked_attributes(path: Path, file: h5py.File) -> dict[str, str]:
-    attributes = {name: str(value) for name, value in file.attrs.items()}
-    if attributes.get("format") != FORMAT:
-        raise InputError(path, "this is no feature store", "name a file under features/")
-    version = attributes.get("format_version", "")
-    if not version.isdecimal() or int(version) > FORMAT_VERSION:
-        raise InputError(
-            path,
-            f"its format version is {version or 'missing'}, and streetgauge "
-            f"{streetgauge.__version__} reads up to {FORMAT_VERSION}",
-            "use a newer streetgauge",
-        )
-    absent = [name for name in ("views", *_TEXTS) if name not in attributes]
-    absent += [name for name, *_ in (*_MAPPED, ("location_id",)) if name not in file]
-    if absent:
-        raise InputError(path, f"it lacks {absent[0]!r}", _ANEW)
-    return attributes
-
-
-def _shape(path: Path, file: h5py.File, n: int, views: int) -> tuple[int, ...]:
-    shape: tuple[int, ...] = file["features"].shape
-    if len(shape) != 3 or shape[:2] != (n, views):
-        raise InputError(path, f"features {list(shape)} of {n} locations, {views} views", _ANEW)
-    return shape
-
-
-def _mapped(
-    path: Path, file: h5py.File, name: str, shape: tuple[int, ...], kind: np.dtype[Any],
-    writable: bool,
-) -> Any:  # fmt: skip
-    """Map a dataset's numbers, after a look that they are all in this very file."""
-    own = isinstance(file.get(name, getlink=True), h5py.HardLink)
-    dataset = file[name]
-    offset = dataset.id.get_offset() if own and isinstance(dataset, h5py.Dataset) else None
-    if offset is None or dataset.shape != shape or dataset.dtype != kind:
-        raise InputError(path, f"{name!r} is not laid out as in a feature store", _ANEW)
-    if offset + dataset.nbytes > path.stat().st_size:
-        raise InputError(path, "it is cut off", _ANEW)
-    return np.memmap(path, dtype=kind, mode="r+" if writable else "r", offset=offset, shape=shape)
-
-
-def _flush(*maps: Any) -> None:
-    for mapped in maps:
-        mapped.flush()
+def _refuse_other(store: FeatureStore, backbone: Backbone) -> None:
+    """Refuse features that this backbone has not made."""
+    sha256 = store.attributes["weights_sha256"]
+    dimension = store.features.shape[2]
+    if store.backbone != backbone.name:
+        reason = f"its features are of {store.backbone!r}, not of {backbone.name!r}"
+    elif sha256 != backbone.sha256:
+        reason = f"it was made with other weights: sha256 {sha256[:12]}, not {backbone.sha256[:12]}"
+    elif dimension != backbone.dimension:
+        reason = f"it has {dimension:,} features a view, not {backbone.dimension:,}"
+    elif store.attributes["transform"] != transform_json(backbone):
+        reason = "its pictures were prepared in another way"
+    else:
+        return
+    raise InputError(store.path, reason, ANEW)

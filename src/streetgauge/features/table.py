@@ -107,10 +107,12 @@ def join_table(
     }
     with atomic_path(path) as temporary:
         dimension = len(settings.columns)
-        store = FeatureStore.create(temporary, ids, views, dimension, attributes)
-        for start in range(0, len(ids), 4096):
-            slots = np.arange(start, min(start + 4096, len(ids)))
-            store.write(slots, table.features[places[slots]], present[slots], done[slots])
+        with FeatureStore.create(
+            *(temporary, ids, views, dimension, attributes), dtype=settings.dtype
+        ) as store:
+            for start in range(0, len(ids), 4096):
+                slots = np.arange(start, min(start + 4096, len(ids)))
+                store.write(slots, table.features[places[slots]], present[slots], done[slots])
     return skips_frame(skips)
 
 

@@ -2,55 +2,126 @@
 
 from __future__ import annotations
 
+import io
+import math
 import os
-import struct
-from functools import cache
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, ImageOps, UnidentifiedImageError
+import pandas as pd
+from PIL import Image
 
-from streetgauge.errors import StreetgaugeError
+from streetgauge.imagery._pillow import MAX_PIXELS, PictureError, opened
+from streetgauge.imagery.archives import MAX_BYTES, Archive
+from streetgauge.imagery.exif import panorama_heading
+from streetgauge.imagery.panoramas import Cut, cut_panorama
+from streetgauge.remote import is_url, read_url
 
-__all__ = ["MAX_PIXELS", "PictureError", "read_picture"]
+try:  # libjpeg-turbo without Pillow around it: decodes in 0.6 of the time, to the same pixels
+    import simplejpeg
+except ImportError:
+    simplejpeg = None
 
-MAX_PIXELS = 100_000_000
+__all__ = ["MAX_PIXELS", "PictureAt", "PictureError", "decode", "decode_cuts", "pictures_at"]
+__all__ += ["raw_pictures", "read_picture"]
 
-# Only formats that hold pictures and nothing else: others of Pillow's readers start programs (EPS).
-FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "GIF", "PPM", "JPEG2000", "AVIF")
-
-# What Pillow's readers raise on damaged files, as its documentation and its fuzz tests have it.
-DAMAGE = (OSError, SyntaxError, ValueError, EOFError, TypeError, IndexError, KeyError, struct.error)
+Pixels = npt.NDArray[np.uint8]
+_ORIENTATION = 0x0112
 
 
-class PictureError(StreetgaugeError):
-    """A picture that cannot be read; the message is a short reason, fit for a table.
+class PictureAt(NamedTuple):
+    """Where a picture is: all that is needed to get its pixels.
 
     Parameters
     ----------
-    reason : str
-        What is wrong with the file, without its name.
+    path : str
+        The file, or the archive that it is in; a path or a URL.
+    member : str
+        Its name in the archive, "" for a plain file.
+    cut : Cut or None
+        The part of the panorama that it is, None for the whole picture.
     """
 
-    def __init__(self, reason: str) -> None:
-        self.reason = reason
-        super().__init__(reason)
+    path: str
+    member: str = ""
+    cut: Cut | None = None
 
 
-def read_picture(
-    path: str | os.PathLike[str], *, max_pixels: int = MAX_PIXELS
-) -> npt.NDArray[np.uint8]:
-    """Read a picture as it is meant to be seen.
-
-    The format is told by the content, not by the name. A camera's orientation note is obeyed, CMYK
-    and greyscale become RGB, 16-bit values keep their high byte, transparency shows white, and of
-    several frames the first is taken.
+def pictures_at(views: pd.DataFrame) -> list[PictureAt]:
+    """Where the pictures of a frame are, in its order.
 
     Parameters
     ----------
-    path : path
-        The file.
+    views : DataFrame
+        As `find_views` gives it.
+    """
+    columns = ["path", "member", "heading", "panorama_heading", "pitch", "fov", "size"]
+    return [
+        PictureAt(path, member, None if math.isnan(at) else Cut(at, own, pitch, fov, int(size)))
+        for path, member, at, own, pitch, fov, size in zip(
+            *(views[name].tolist() for name in columns), strict=True
+        )
+    ]
+
+
+def raw_pictures(rows: Iterable[PictureAt]) -> Iterator[bytes | PictureError]:
+    """Read files, undecoded, in the order of rows.
+
+    Archives are streamed: in the order that `find_views` gives, each is read once from front to
+    back. Neighbouring rows of one file (the views of a panorama) get the same object.
+
+    Yields
+    ------
+    bytes or PictureError
+        What is in the file, or why it could not be read.
+    """
+    archive: Archive | None = None
+    last: tuple[str, str] | None = None
+    content: bytes | PictureError = b""
+    try:
+        for path, member, _ in rows:
+            if (path, member) != last:
+                last = (path, member)
+                if archive is not None and archive.path != path:
+                    archive.close()
+                    archive = None
+                if member and archive is None:
+                    archive = Archive(path)
+                try:
+                    content = archive.read(member) if archive and member else _read(path)
+                except PictureError as error:
+                    content = error
+            yield content
+    finally:
+        if archive is not None:
+            archive.close()
+
+
+def decode(
+    raw: bytes,
+    cut: Cut | None = None,
+    at_least: int | None = None,
+    *,
+    max_pixels: int = MAX_PIXELS,
+) -> Pixels:
+    """Decode a picture as it is meant to be seen.
+
+    The format is told by the content. A camera's orientation note is obeyed, CMYK and greyscale
+    become RGB, 16-bit values keep their high byte, transparency shows white, and of several frames
+    the first is taken.
+
+    Parameters
+    ----------
+    raw : bytes
+        The file's content.
+    cut : Cut, optional
+        Cut this out of it, which is a panorama.
+    at_least : int, optional
+        A JPEG may be decoded at a half, a quarter or an eighth of its size (libjpeg's scaled
+        decoding) as long as its shorter side keeps so many pixels. Not for cuts.
     max_pixels : int, default 100 million
         A picture with more is refused before its pixels are decoded.
 
@@ -62,38 +133,97 @@ def read_picture(
     Raises
     ------
     PictureError
-        If there is no such file, or it is empty, truncated, damaged, larger than allowed or not a
-        picture at all.
+        If it is empty, truncated, damaged, larger than allowed or not a picture at all.
     """
+    if cut is None:
+        return _decoded(raw, at_least, max_pixels)[0]
+    return decode_cuts(raw, [cut], max_pixels=max_pixels)[0]
+
+
+def decode_cuts(
+    raw: bytes, cuts: Sequence[Cut | None], *, max_pixels: int = MAX_PIXELS
+) -> list[Pixels]:
+    """Decode a file once for several views, as `decode` for each of them."""
+    pixels, own = _decoded(raw, None, max_pixels)
+    told = [
+        cut._replace(panorama_heading=own) if math.isnan(cut.panorama_heading) else cut
+        for cut in cuts
+        if cut is not None
+    ]
+    views = iter(cut_panorama(pixels, told) if told else ())
+    return [pixels if cut is None else next(views) for cut in cuts]
+
+
+def read_picture(path: str | os.PathLike[str], *, max_pixels: int = MAX_PIXELS) -> Pixels:
+    """Read a picture file or URL; see `decode`.
+
+    Raises
+    ------
+    PictureError
+        Also if there is no such file, or it cannot be opened.
+    """
+    return decode(_read(os.fspath(path)), max_pixels=max_pixels)
+
+
+def _read(path: str) -> bytes:
     try:
+        if is_url(path):
+            return read_url(path)
         with Path(path).open("rb") as handle:
-            if os.fstat(handle.fileno()).st_size == 0:
-                raise PictureError("the file is empty")
-            with Image.open(handle, formats=_formats()) as image:
-                width, height = image.size
-                if width * height > max_pixels:
-                    raise PictureError(f"{width} x {height} pixels are more than {max_pixels:,}")
-                image.load()
-                return np.array(_as_rgb(ImageOps.exif_transpose(image)))
+            content = handle.read(MAX_BYTES + 1)
     except FileNotFoundError:
         raise PictureError("there is no such file") from None
-    except (PermissionError, IsADirectoryError) as error:
-        raise PictureError(f"the file cannot be opened: {error.strerror}") from None
-    except UnidentifiedImageError:
-        raise PictureError("the file is not a picture of a known format") from None
-    except (Image.DecompressionBombError, Image.DecompressionBombWarning):
-        raise PictureError(f"more pixels than {max_pixels:,}") from None
-    except DAMAGE as error:
-        kind = "" if isinstance(error, OSError) else f"{type(error).__name__} "
-        reason = str(error).partition("\n")[0][:120]
-        raise PictureError(f"the picture is damaged: {kind}{reason}") from None
+    except OSError as error:
+        raise PictureError(f"the file cannot be opened: {error.strerror or error}") from None
+    if len(content) > MAX_BYTES:
+        raise PictureError(f"the file is larger than {MAX_BYTES >> 20} MiB")
+    return content
 
 
-@cache
-def _formats() -> tuple[str, ...]:
-    """Those of the formats that this build of Pillow can read."""
-    Image.init()
-    return tuple(name for name in FORMATS if name in Image.OPEN)
+def _decoded(raw: bytes, at_least: int | None, max_pixels: int) -> tuple[Pixels, float]:
+    """Pixels, and the heading that a panorama says it has."""
+    if not raw:
+        raise PictureError("the file is empty")
+    with opened(io.BytesIO(raw), max_pixels) as image:
+        heading = panorama_heading(image)
+        pixels = _quick(raw, image, at_least)
+        if pixels is None:
+            if at_least and min(image.size) > at_least and image.format == "JPEG":
+                scale = at_least / min(image.size)
+                image.draft(None, (math.ceil(image.width * scale), math.ceil(image.height * scale)))
+            image.load()
+            pixels = np.array(_as_rgb(image))
+        orientation = image.getexif().get(_ORIENTATION, 1)  # a TIFF obeys its own when it is loaded
+    return _upright(pixels, orientation), heading
+
+
+def _quick(raw: bytes, image: Image.Image, at_least: int | None) -> Pixels | None:
+    """Pixels of an everyday JPEG; None of everything else, also of a damaged one."""
+    if simplejpeg is None or image.format != "JPEG" or image.mode not in ("RGB", "L"):
+        return None
+    if image.info.get("adobe_transform", 1) != 1:  # stored as RGB, not as brightness and colour
+        return None
+    smallest = at_least or 0
+    try:
+        pixels: Pixels = simplejpeg.decode_jpeg(
+            raw, "RGB", min_height=smallest, min_width=smallest, min_factor=2 if smallest else 1
+        )
+    except (ValueError, RuntimeError):  # Pillow decides, and says what is wrong
+        return None
+    return pixels
+
+
+def _upright(pixels: Pixels, orientation: object) -> Pixels:
+    """Turn a picture as its camera noted: the eight orientations of EXIF."""
+    if orientation not in range(2, 9):
+        return pixels
+    if orientation in (5, 6, 7, 8):
+        pixels = pixels.swapaxes(0, 1)
+    if orientation in (3, 4, 7, 8):
+        pixels = pixels[::-1]
+    if orientation in (2, 3, 6, 7):
+        pixels = pixels[:, ::-1]
+    return np.ascontiguousarray(pixels)
 
 
 def _as_rgb(image: Image.Image) -> Image.Image:

@@ -1,193 +1,264 @@
-"""Which picture is which view of which location, from file names or from a manifest."""
+"""Which picture is which view of which location: from names, a manifest, or the photographs."""
 
 from __future__ import annotations
 
-import os
-import re
+import io
+import math
 from collections.abc import Iterable, Iterator
-from pathlib import Path, PurePosixPath
+from pathlib import Path
+from typing import NamedTuple
 
+import numpy as np
 import pandas as pd
 
 from streetgauge.errors import InputError, closest
-from streetgauge.files import require_columns
+from streetgauge.imagery._picture import Picture
+from streetgauge.imagery.exif import note_of
+from streetgauge.imagery.folders import Folder
+from streetgauge.imagery.manifest import read_manifest
+from streetgauge.imagery.patterns import Pattern
+from streetgauge.imagery.pictures import PictureAt, PictureError, raw_pictures
+from streetgauge.imagery.places import Places
+from streetgauge.remote import is_url
 from streetgauge.settings import ImagerySettings
 from streetgauge.skips import skips_frame
-from streetgauge.tables import as_table, read_sheets
 
 __all__ = ["find_views"]
 
-FIELDS = ("location_id", "view")
 Row = dict[str, str | None]
+Key = tuple[str, str]
+
+
+class _Taken(NamedTuple):
+    """A picture that became a view; of two for one view, the smaller tuple is the better."""
+
+    distance: float  # metres from the location
+    turned: float  # degrees from the view's heading
+    name: str
+    picture: Picture
 
 
 def find_views(
-    settings: ImagerySettings, location_ids: Iterable[str]
+    settings: ImagerySettings, locations: Iterable[str] | pd.DataFrame
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Find the pictures of locations, and say what is missing.
 
     Parameters
     ----------
     settings : ImagerySettings
-        The folder, and the pattern of its file names or a manifest.
-    location_ids : iterable of str
-        The study's locations; their order does not matter.
+        Where the pictures are, and what says which is which: their names, a manifest, or EXIF.
+    locations : iterable of str or DataFrame
+        The study's locations in any order: their ids, or ``location_id``, ``lat``, ``lon`` (which
+        pictures with coordinates need).
 
     Returns
     -------
     views : DataFrame
-        ``location_id``, ``view``, ``path``: one row a picture, sorted by location and then in the
-        order of ``settings.views``. Every picture found is there, also of locations that lack
-        another; whether the file can be read as a picture is not looked at.
+        One row a picture: ``location_id``, ``view``, ``path`` and ``member`` (its name in the
+        archive at ``path``, "" of a plain file). If it is to be cut from a panorama, ``heading``,
+        ``panorama_heading`` (NaN: as the file says), ``pitch``, ``fov`` in degrees and ``size`` in
+        pixels; else these are NaN. Plain files come first, by location and then in the order of
+        ``settings.views``; then archives, each from front to back. Every picture found is there,
+        also of locations that lack another; whether it can be read is not looked at.
     skips : DataFrame
-        ``location_id, view, area, stage, reason``: views and locations without a picture, and
-        pictures whose location or view is not the study's.
+        ``location_id, view, area, stage, reason``: views and locations without a picture, pictures
+        that belong to none, and what archives hold beside pictures.
 
     Raises
     ------
     InputError
-        If the folder is not there or empty, no file fits the pattern, no picture belongs to a
-        location, a picture could belong to two locations, the manifest cannot be used, names a
-        view twice, or points out of the folder.
+        If there is no such folder, it is empty, no file fits the pattern, no picture belongs to a
+        location, a picture could belong to two, a view has two, or the manifest cannot be used.
     """
-    wanted = sorted(set(location_ids))
-    if not settings.folder.is_dir():
-        raise InputError(settings.folder, "there is no such folder", "check imagery.folder")
+    places = _placed(locations)
+    wanted = set(places["location_id"])
+    folder = Folder(settings.folder)
+    skips: list[Row] = []
     if settings.manifest is not None:
-        found, skips = _from_manifest(settings, settings.manifest, set(wanted))
+        pictures, gone = _listed(settings, folder)
+        skips += [row for one in gone if (row := _unknown(settings, wanted, one))]
+    elif settings.exif:
+        pictures = list(_photographs(settings, folder, skips))
     else:
-        found, skips = _from_names(settings, wanted)
-    if not found:
-        _refuse_strangers(settings, wanted, skips)
-    skips += _missing(settings, wanted, found)
-    order = {view: place for place, view in enumerate(settings.views)}
-    keys = sorted(found, key=lambda key: (key[0], order[key[1]]))
-    views = pd.DataFrame(
-        {
-            "location_id": [location for location, _ in keys],
-            "view": [view for _, view in keys],
-            "path": [str(settings.folder / found[key]) for key in keys],
-        },
-        dtype=str,
+        pictures = list(_named(settings, folder, wanted, skips))
+    if not pictures and not skips:
+        _refuse_all(settings, folder)
+    taken = _assigned(settings, pictures, places, skips)
+    if not taken:
+        _refuse_strangers(settings, sorted(wanted), skips)
+    skips += _missing(settings, sorted(wanted), taken)
+    skips += [{"reason": reason} for reason in folder.left_out]
+    return _frame(settings, taken), skips_frame(skips)
+
+
+def _placed(locations: Iterable[str] | pd.DataFrame) -> pd.DataFrame:
+    if isinstance(locations, pd.DataFrame):
+        return locations
+    return pd.DataFrame({"location_id": pd.Series(sorted(set(locations)), dtype="str")})
+
+
+def _named(
+    settings: ImagerySettings, folder: Folder, wanted: set[str], skips: list[Row]
+) -> Iterator[Picture]:
+    """Pictures by their names."""
+    pattern = Pattern(settings.pattern, settings.views)
+    only = settings.views[0] if len(settings.views) == 1 and not settings.panoramas else None
+    for file in folder.files(pattern):
+        owners = pattern.owners(file.name, wanted)
+        if len(owners) > 1:
+            first, second = sorted(owners)[:2]
+            raise InputError(
+                f"{settings.folder}/{file.name}",
+                f"it fits view {first[1]!r} of location {first[0]!r} and view {second[1]!r} of "
+                f"location {second[0]!r}",
+                "use a pattern that keeps ids and views apart, or a manifest",
+            )
+        for location, view in owners:
+            yield Picture(
+                file, location, view or only, panorama=settings.panoramas, where=file.name
+            )
+        if not owners and (found := pattern.stranger(file.name)):
+            picture = Picture(file, found[0], found[1] or None)
+            skips += [row for row in (_unknown(settings, wanted, picture),) if row]
+
+
+def _listed(settings: ImagerySettings, folder: Folder) -> tuple[list[Picture], list[Picture]]:
+    """Pictures that a manifest names: those that are there, and those that are not."""
+    assert settings.manifest is not None
+    return read_manifest(
+        settings.manifest,
+        folder,
+        panoramas=settings.panoramas,
+        one_view=len(settings.views) == 1,
     )
-    return views, skips_frame(skips)
 
 
-Found = dict[tuple[str, str], str]
-
-
-def _from_names(settings: ImagerySettings, wanted: list[str]) -> tuple[Found, list[Row]]:
-    """Look for the name that each view must have: an id may hold any sign, also the pattern's."""
-    parts = PurePosixPath(settings.pattern).parts
-    if ".." in parts or PurePosixPath(settings.pattern).is_absolute():
-        raise InputError(
-            f"pattern {settings.pattern!r}", "it leaves the folder", "name files below the folder"
-        )
-    files = set(_files(settings.folder, parts))
-    owners: dict[str, tuple[str, str]] = {}
-    for location in wanted:
-        for view in settings.views:
-            name = _filled(settings.pattern, location, view)
-            if name not in files:
-                continue
-            if name in owners:
-                raise InputError(
-                    settings.folder / name,
-                    f"it fits view {view!r} of location {location!r} and view "
-                    f"{owners[name][1]!r} of location {owners[name][0]!r}",
-                    "use a pattern that keeps ids and views apart, or a manifest",
-                )
-            owners[name] = (location, view)
-    others = [row for name in files - owners.keys() if (row := _stranger(settings, name))]
-    if not owners and not others:
-        _refuse_pattern(settings)
-    return {key: name for name, key in owners.items()}, others
-
-
-def _files(folder: Path, parts: tuple[str, ...]) -> Iterator[str]:
-    """Files at the pattern's depth, as paths relative to the folder."""
-    head, rest = parts[0], parts[1:]
-    for name in os.listdir(folder):  # noqa: PTH208 (names only: half a million of them)
-        if "{" not in head and name != head:
+def _photographs(settings: ImagerySettings, folder: Folder, skips: list[Row]) -> Iterator[Picture]:
+    """Pictures that say themselves where they were taken."""
+    pattern = Pattern(settings.pattern, settings.views)
+    files = [file for file in folder.files(pattern) if pattern.fits(file.name)]
+    for file in sorted(files, key=lambda file: (file.path, file.place)):
+        try:
+            if file.member or is_url(file.path):
+                (raw,) = raw_pictures([PictureAt(file.path, file.member)])
+                if isinstance(raw, PictureError):
+                    raise raw
+                note = note_of(io.BytesIO(raw))
+            else:
+                with Path(file.path).open("rb") as handle:
+                    note = note_of(handle)
+        except PictureError as error:
+            skips.append({"reason": f"{error.reason}: {file.name}"})
             continue
-        if not rest:
-            yield name
-        elif (folder / name).is_dir():
-            yield from (f"{name}/{below}" for below in _files(folder / name, rest))
+        if math.isnan(note.lat):
+            skips.append({"reason": f"the photograph does not say where it was taken: {file.name}"})
+            continue
+        yield Picture(
+            file,
+            lat=note.lat,
+            lon=note.lon,
+            heading=note.heading,
+            panorama=settings.panoramas or note.panorama,
+            where=file.name,
+        )
 
 
-def _filled(pattern: str, location: str, view: str) -> str:
-    """Fill the pattern in one pass, so that an id that looks like a field stays an id."""
-    values = {"{location_id}": location, "{view}": view}
-    return re.sub(r"\{location_id\}|\{view\}", lambda field: values[field.group()], pattern)
+def _assigned(
+    settings: ImagerySettings, pictures: list[Picture], places: pd.DataFrame, skips: list[Row]
+) -> dict[Key, _Taken]:
+    """Give each picture to its location and view; of several for one view keep the best."""
+    taken: dict[Key, _Taken] = {}
+    wanted = set(places["location_id"])
+    for picture, distance in _located(settings, pictures, places):
+        label = picture.file.name
+        if distance > settings.within:
+            skips.append({"reason": f"no location lies within {settings.within:g} m: {label}"})
+            continue
+        if row := _unknown(settings, wanted, picture):
+            skips.append(row)
+            continue
+        assert picture.location is not None
+        views = _views_of(settings, picture)
+        if not views:
+            reason = f"it is not known where the picture looks: {label}"
+            skips.append({"location_id": picture.location, "reason": reason})
+        beaten: dict[str, Row] = {}
+        for view, turned in views:
+            new = _Taken(distance, turned, f"{picture.file.path}\0{label}", picture)
+            old = taken.get((picture.location, view))
+            if old is not None and _is_told(old.picture) and _is_told(picture):
+                _refuse_twice(settings, picture.location, view, old.picture, picture)
+            if old is None or new[:3] < old[:3]:
+                taken[picture.location, view] = new
+                new = old or new
+            if old is not None:
+                name = new.picture.file.name
+                reason = f"another picture is closer to the view: {name}"
+                beaten[name] = {"location_id": picture.location, "view": view, "reason": reason}
+        skips += beaten.values()
+    return taken
 
 
-def _expression(pattern: str) -> re.Pattern[str]:
-    """Turn the pattern into an expression; all but its two fields is literal."""
-    text = ""
-    seen: set[str] = set()
-    for part in re.split(r"(\{location_id\}|\{view\})", pattern):
-        field = part[1:-1]
-        if part.startswith("{") and field in FIELDS:
-            text += f"(?P={field})" if field in seen else f"(?P<{field}>[^/]+)"
-            seen.add(field)
-        else:
-            text += re.escape(part)
-    return re.compile(text, re.DOTALL)
+def _located(
+    settings: ImagerySettings, pictures: list[Picture], places: pd.DataFrame
+) -> Iterator[tuple[Picture, float]]:
+    """Pictures with their location and its distance, which is 0 where the location is told."""
+    if all(picture.location is not None for picture in pictures):
+        yield from ((picture, 0.0) for picture in pictures)
+        return
+    if not {"lat", "lon"} <= set(places.columns):
+        raise InputError(
+            settings.manifest or settings.folder,
+            "the pictures have coordinates and the locations have none",
+            "give a table of locations with lat and lon",
+        )
+    lat = np.array([picture.lat for picture in pictures])
+    lon = np.array([picture.lon for picture in pictures])
+    ids, distances = Places(places).nearest(lat, lon)
+    for picture, location, distance in zip(pictures, ids.tolist(), distances.tolist(), strict=True):
+        yield picture._replace(location=location), distance
 
 
-def _stranger(settings: ImagerySettings, name: str) -> Row | None:
-    match = _expression(settings.pattern).fullmatch(name)
-    if match is None:
-        return None
-    return _unknown(settings, match["location_id"], match["view"])
+def _views_of(settings: ImagerySettings, picture: Picture) -> list[tuple[str, float]]:
+    """Give the views that a picture shows, and by how many degrees it looks past each."""
+    if picture.view is not None:
+        return [(picture.view, 0.0)]
+    if picture.panorama:
+        return [(view, 0.0) for view in settings.views]
+    if math.isnan(picture.heading):
+        return [(settings.views[0], 0.0)] if len(settings.views) == 1 else []
+    turned = {
+        view: abs((picture.heading - heading + 180) % 360 - 180)
+        for view, heading in settings.heading_of.items()
+    }
+    view = min(turned, key=lambda view: turned[view])
+    return [(view, turned[view])]
 
 
-def _unknown(settings: ImagerySettings, location: str, view: str) -> Row:
-    if view not in settings.views:
+def _is_told(picture: Picture) -> bool:
+    """Whether it is told, and not reckoned, which location and view a picture is of."""
+    by_id = math.isnan(picture.lat)
+    return by_id and (picture.view is not None or picture.panorama)
+
+
+def _unknown(settings: ImagerySettings, wanted: set[str], picture: Picture) -> Row | None:
+    """Say what is strange about the location or view of a picture; None if nothing is."""
+    location, view = picture.location, picture.view
+    if view is not None and view not in settings.views:
         reason = f"the view is none of {', '.join(settings.views)}"
-    else:
+    elif location is not None and location not in wanted:
         reason = "the location is not one of the study's"
+    else:
+        return None
     return {"location_id": location, "view": view, "reason": reason}
 
 
-def _from_manifest(
-    settings: ImagerySettings, file: Path, wanted: set[str]
-) -> tuple[Found, list[Row]]:
-    columns = [*FIELDS, "path"]
-    table = as_table(read_sheets(file)[0])
-    require_columns(table, {name: name for name in columns}, file)
-    found: Found = {}
-    skips: list[Row] = []
-    rows: dict[tuple[str, str], int] = {}
-    for row, location, view, path in table[columns].itertuples(name=None):
-        subject = f"{file}: row {row}"
-        for name, value in zip(columns, (location, view, path), strict=True):
-            if not value:
-                raise InputError(subject, f"column {name!r} is empty", "fill it in or remove it")
-        if (location, view) in rows:
-            raise InputError(
-                subject,
-                f"view {view!r} of location {location!r} is named twice, first in row "
-                f"{rows[location, view]}",
-                "keep one of the two",
-            )
-        rows[location, view] = row
-        inside = os.path.normpath(path)
-        if Path(inside).is_absolute() or Path(inside).parts[:1] in ((), ("..",)):
-            raise InputError(subject, f"{path!r} leaves the folder", "name a path below the folder")
-        if location not in wanted or view not in settings.views:
-            skips.append(_unknown(settings, location, view))
-        elif (settings.folder / inside).is_file():
-            found[location, view] = inside
-        # Else `_missing` reports the view.
-    return found, skips
-
-
-def _missing(settings: ImagerySettings, wanted: list[str], found: Found) -> Iterator[Row]:
+def _missing(
+    settings: ImagerySettings, wanted: list[str], taken: dict[Key, _Taken]
+) -> Iterator[Row]:
     suffix = " and all are needed" if settings.require == "all" else ""
     for location in wanted:
-        absent = [view for view in settings.views if (location, view) not in found]
+        absent = [view for view in settings.views if (location, view) not in taken]
         if len(absent) == len(settings.views):
             yield {"location_id": location, "reason": "there is no picture of this location"}
             continue
@@ -196,8 +267,56 @@ def _missing(settings: ImagerySettings, wanted: list[str], found: Found) -> Iter
             yield {"location_id": location, "view": view, "reason": reason}
 
 
-def _refuse_pattern(settings: ImagerySettings) -> None:
-    there = _some_files(settings.folder)
+def _frame(settings: ImagerySettings, taken: dict[Key, _Taken]) -> pd.DataFrame:
+    order = {view: place for place, view in enumerate(settings.views)}
+
+    def first_to_last(key: Key) -> tuple[bool, str, int, str, int]:
+        file = taken[key].picture.file
+        packed = bool(file.member)
+        return packed, file.path if packed else "", file.place, key[0], order[key[1]]
+
+    keys = sorted(taken, key=first_to_last)
+    pictures = [taken[key].picture for key in keys]
+    files = [picture.file for picture in pictures]
+    cut = np.array([picture.panorama for picture in pictures], dtype=bool)
+    heading = [settings.heading_of[view] for _, view in keys]
+    return pd.DataFrame(
+        {
+            "location_id": pd.Series([location for location, _ in keys], dtype="str"),
+            "view": pd.Series([view for _, view in keys], dtype="str"),
+            "path": pd.Series([file.path for file in files], dtype="str"),
+            "member": pd.Series([file.member for file in files], dtype="str"),
+            "heading": np.where(cut, np.array(heading, dtype=float), np.nan),
+            "panorama_heading": np.where(cut, [p.heading for p in pictures], np.nan),
+            "pitch": np.where(cut, settings.pitch, np.nan),
+            "fov": np.where(cut, settings.fov, np.nan),
+            "size": np.where(cut, float(settings.size), np.nan),
+        }
+    )
+
+
+def _refuse_twice(
+    settings: ImagerySettings, location: str, view: str, one: Picture, other: Picture
+) -> None:
+    if settings.manifest is not None:
+        raise InputError(
+            other.where,
+            f"view {view!r} of location {location!r} is named twice, first in "
+            f"{one.where.rpartition(': ')[2]}",
+            "keep one of the two",
+        )
+    first, second = sorted((one.where, other.where))
+    raise InputError(
+        settings.folder,
+        f"view {view!r} of location {location!r} has two pictures: {first} and {second}",
+        "keep one of the two, or use a pattern that fits one",
+    )
+
+
+def _refuse_all(settings: ImagerySettings, folder: Folder) -> None:
+    there = folder.some()
+    if settings.manifest is not None:
+        raise InputError(settings.manifest, "none of its files is there", "check imagery.folder")
     if not there:
         raise InputError(settings.folder, "there is no file in this folder", "put pictures there")
     raise InputError(
@@ -208,23 +327,19 @@ def _refuse_pattern(settings: ImagerySettings) -> None:
 
 
 def _refuse_strangers(settings: ImagerySettings, wanted: list[str], skips: list[Row]) -> None:
-    ids = sorted({str(row["location_id"]) for row in skips})
-    if settings.manifest is not None and not ids:
-        raise InputError(settings.manifest, "none of its files is there", "check imagery.folder")
-    step = closest(ids[0], wanted, limit=3) if ids else ""
+    subject = settings.manifest or settings.folder
+    ids = sorted({str(row["location_id"]) for row in skips if row.get("location_id")})
+    if not ids and skips:
+        raise InputError(
+            subject,
+            f"no picture can be used: {skips[0]['reason']}",
+            "check the [imagery] section and the locations' coordinates",
+        )
+    if not ids:
+        raise InputError(subject, "none of its files is there", "check imagery.folder")
+    step = closest(ids[0], wanted, limit=3)
     raise InputError(
-        settings.manifest or settings.folder,
+        subject,
         f"no picture belongs to a location of the study: they are of {', '.join(ids[:3])}",
         f"of the study's locations, {step}" if step.startswith("there are") else step,
     )
-
-
-def _some_files(folder: Path, count: int = 3) -> list[str]:
-    """Name the first few files of a folder and the folders in it."""
-    some: list[str] = []
-    for base, folders, names in os.walk(folder):
-        folders.sort()
-        some += [(Path(base) / name).relative_to(folder).as_posix() for name in sorted(names)]
-        if len(some) >= count:
-            break
-    return some[:count]

@@ -9,6 +9,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from streetgauge.learn.blocks import block_side, second_folds
     from streetgauge.learn.bundle import Bundle
     from streetgauge.learn.classifier import BinomialOrdinalClassifier
     from streetgauge.learn.crossvalidation import cross_validate
@@ -33,6 +34,8 @@ if TYPE_CHECKING:
 _MODULES = {
     "area_folds": "folds",
     "validation_part": "folds",
+    "block_side": "blocks",
+    "second_folds": "blocks",
     "cross_validate": "crossvalidation",
     "Bundle": "bundle",
     "areas_in_two_parts": "membership",
@@ -65,12 +68,14 @@ __all__ = [
     "Split",
     "area_folds",
     "areas_in_two_parts",
+    "block_side",
     "cross_validate",
     "fit_model",
     "folds_frame",
     "make_splits",
     "never_used",
     "read_splits",
+    "second_folds",
     "split_locations",
     "split_notes",
     "splits_frame",

@@ -32,8 +32,10 @@ from streetgauge.settings import Device, TrainSettings
 __all__ = ["CARD", "DESCRIPTION", "FILES", "WEIGHTS", "Bundle"]
 
 FORMAT = "streetgauge-bundle"
-# 1: a card.md, no metrics, no licence, only networks of the paper's two kinds. 2: as here.
-FORMAT_VERSION = 2
+# 1: a card.md, no metrics, no licence, only networks of the paper's two kinds. 2: no sharpness, so
+# that probabilities are the head's own. 3: as here.
+FORMAT_VERSION = 3
+FAMILIAR = "familiar."  # first part of its tensors' names
 WEIGHTS, DESCRIPTION, CARD = FILES = ("weights.safetensors", "bundle.json", "README.md")
 # What the settings of version 1 did not have to say.
 _SETTINGS_OF_1 = {"pooling": "mean", "members": 1, "head": "binomial", "dropout": 0.0}
@@ -67,6 +69,8 @@ class Bundle:
         How good the study's predictions of held-out areas were, as in ``metrics.json``.
     licence : str, optional
         What allows the use of the bundle itself (SPDX).
+    familiar : mapping of name to array of float32, optional
+        What the areas that it learned from look like, as `streetgauge.areas.Familiar` has it.
     code_version : str
         Version of this package that trained it.
     """
@@ -81,6 +85,7 @@ class Bundle:
     source: Mapping[str, Any] = field(default_factory=dict)
     metrics: Mapping[str, Any] | None = None
     licence: str | None = None
+    familiar: Mapping[str, NDArray[np.float32]] | None = None
     code_version: str = streetgauge.__version__
 
     @property
@@ -246,7 +251,7 @@ class Bundle:
         Returns
         -------
         DataFrame
-            ``location_id, outcome, score (float64), decile (int64), p1.. (float32)``.
+            ``location_id, outcome, score (float64), decile (int64), p1.. (float32), score_sd``.
         """
         frame = self.predict(features, present, device=device).to_frame(location_ids, self.outcomes)
         return frame.sort_values(["outcome", "location_id"], ignore_index=True)
@@ -254,7 +259,7 @@ class Bundle:
     def save(self, directory: str | Path) -> None:
         """Write the bundle; a bundle that is there is replaced at once, never half."""
         with atomic_directory(Path(directory)) as temporary:
-            save_file(_tensors(self.model), temporary / WEIGHTS)
+            save_file(_tensors(self.model, self.familiar or {}), temporary / WEIGHTS)
             write_json(self._description(sha256_of(temporary / WEIGHTS)), temporary / DESCRIPTION)
             write_text(write_card(self), temporary / CARD)
 
@@ -272,7 +277,7 @@ class Bundle:
         said = _read_description(directory / DESCRIPTION)
         weights = directory / WEIGHTS
         try:
-            model = _read_model(weights, said)
+            model, familiar = _read_model(weights, said)
             return cls(
                 model=model,
                 outcomes=tuple(said["outcomes"]),
@@ -284,6 +289,7 @@ class Bundle:
                 source=said["source"],
                 metrics=said.get("metrics"),
                 licence=said.get("licence"),
+                familiar=familiar or None,
                 code_version=said["code_version"],
             )
         except (KeyError, TypeError, ValueError) as error:
@@ -335,13 +341,15 @@ def _first_line(error: Exception) -> str:
     return str(error).partition("\n")[0]
 
 
-def _tensors(model: Model) -> dict[str, torch.Tensor]:
+def _tensors(model: Model, familiar: Mapping[str, NDArray[Any]]) -> dict[str, torch.Tensor]:
     network = model.network.cpu().state_dict()
     return {
         **{f"network.{name}": tensor.contiguous() for name, tensor in network.items()},
         "standardisation.mean": torch.from_numpy(model.standardisation.mean),
         "standardisation.sd": torch.from_numpy(model.standardisation.sd),
         "calibration": torch.from_numpy(model.calibration),
+        **({} if model.sharpness is None else {"sharpness": torch.from_numpy(model.sharpness)}),
+        **{f"{FAMILIAR}{name}": torch.from_numpy(array) for name, array in familiar.items()},
     }
 
 
@@ -368,7 +376,9 @@ def _read_description(file: Path) -> dict[str, Any]:
     return said
 
 
-def _read_model(file: Path, said: Mapping[str, Any]) -> Model:
+def _read_model(
+    file: Path, said: Mapping[str, Any]
+) -> tuple[Model, dict[str, NDArray[np.float32]]]:
     if not file.is_file():
         raise InputError(file, "the bundle's weights are missing", "copy the whole directory")
     if sha256_of(file) != said["weights"]["sha256"]:
@@ -387,6 +397,9 @@ def _read_model(file: Path, said: Mapping[str, Any]) -> Model:
     shapes = {f"network.{name}": tuple(x.shape) for name, x in network.state_dict().items()}
     shapes |= {f"standardisation.{name}": (dimension,) for name in ("mean", "sd")}
     shapes["calibration"] = (networks, 2)
+    familiar = _familiar(file, tensors, dimension)
+    if "sharpness" in tensors:
+        shapes["sharpness"] = (networks, 2)
     for name in sorted(shapes.keys() | tensors.keys()):
         found = tuple(tensors[name].shape) if name in tensors else None
         if found != shapes.get(name):
@@ -399,4 +412,32 @@ def _read_model(file: Path, said: Mapping[str, Any]) -> Model:
     scale = Standardisation(
         tensors["standardisation.mean"].numpy(), tensors["standardisation.sd"].numpy()
     )
-    return Model(network.eval(), scale, tensors["calibration"].numpy(), said["classes"])
+    sharpness = tensors["sharpness"].numpy() if "sharpness" in tensors else None
+    calibration = tensors["calibration"].numpy()
+    return Model(network.eval(), scale, calibration, said["classes"], sharpness), familiar
+
+
+def _familiar(
+    file: Path, tensors: dict[str, torch.Tensor], dimension: int
+) -> dict[str, NDArray[np.float32]]:
+    """Take out what areas look like, if it is there and of one piece."""
+    own = {n: tensors.pop(n).numpy() for n in list(tensors) if n.startswith(FAMILIAR)}
+    found = {name.removeprefix(FAMILIAR): array for name, array in own.items()}
+    if not found:
+        return {}
+    shape = {name: found[name].shape for name in found}
+    count = shape.get("components", (0, 0))[-1]
+    areas = shape.get("points", (0,))[0]
+    needed = {
+        "mean": (dimension,),
+        "sd": (dimension,),
+        "components": (dimension, count),
+        "spread": (count + 2,),
+        "points": (areas, count + 1),
+        "distances": (areas,),
+    }
+    if shape != needed or not areas:
+        raise InputError(
+            file, f"its tensors {FAMILIAR}* do not fit each other", "write the bundle again"
+        )
+    return found

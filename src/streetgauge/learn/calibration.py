@@ -18,6 +18,11 @@ Where areas are few, an offset seen in them is chance as well: it has a penalty 
 `RIDGE` areas do. A network that was tuned from a trained one is first put on that one's scale, by
 the mean and the spread of both on locations that need no label (`_anchor`); the two steps then
 correct it.
+
+How sure to be is another matter than the scale. A binomial of K - 1 trials has a standard
+deviation of 1.5 deciles in the middle, whatever the network knows; where pictures say little the
+actual decile lies anywhere. So probabilities are flattened, or sharpened, until what was held out
+is most likely (`sharpen`).
 """
 
 from __future__ import annotations
@@ -28,9 +33,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import minimize
-from scipy.special import expit, log_expit
+from scipy.special import expit, log_expit, logsumexp
 
-__all__ = ["Scored", "calibrate"]
+__all__ = ["Scored", "calibrate", "sharpen", "sharpened"]
 
 Floats = NDArray[np.float64]
 
@@ -41,6 +46,9 @@ Floats = NDArray[np.float64]
 RIDGE = 10.0
 SMALL = 0.3
 LOG_SLOPES = (-3.0, 3.0)
+# u and v of `sharpen` where nothing is known, and how many areas that weighs as.
+SHARPNESS = (0.5, 0.5)
+FEW = 1.0
 
 
 @dataclass(frozen=True)
@@ -99,6 +107,94 @@ def calibrate(
 
     slope = float(np.exp(_most_likely(of_slope, LOG_SLOPES)))
     return slope * shift, slope
+
+
+def sharpen(
+    probabilities: Floats,
+    score: Floats,
+    target: NDArray[np.floating],
+    weight: NDArray[np.floating],
+    *,
+    areas: int,
+    start: Floats | None = None,
+) -> tuple[float, float]:
+    """Find how sharp probabilities may be, and how strongly the score tilts them.
+
+    What the network's head says, p(k), becomes
+
+        log P(k) = u log p(k) + (v - u) (k - (K + 1) / 2) score + constant,
+
+    which for a binomial is u log C(K - 1, k - 1) + v k h: u = v = 1 is the head itself, u = v a
+    temperature (Guo et al. 2017, *On calibration of modern neural networks*), and u < v a wider
+    distribution that still follows the score. The likelihood is convex in both.
+
+    Parameters
+    ----------
+    probabilities : array, shape [N, K]
+        The head's, of locations that were held out and have a label.
+    score : array, shape [N]
+        Calibrated.
+    target, weight : array, shape [N]
+        Classes 1..K, and weights.
+    areas : int
+        In how many areas the locations lie: where they are few, u and v stay near `start`.
+    start : array, shape [2], optional
+        Those of the model that this one goes on from.
+
+    Returns
+    -------
+    u, v : float
+        0 to 2, and 0 to 3; those of `start`, or 1 and 1, without any location.
+    """
+    prior = np.array(SHARPNESS if start is None else start, np.float64)
+    if not len(target) or not weight.sum():
+        return (1.0, 1.0) if start is None else (float(prior[0]), float(prior[1]))
+    share = weight.astype(np.float64) / weight.sum()
+    bases = _bases(probabilities, score)
+    chosen = bases[:, np.arange(len(target)), target.astype(np.int64) - 1]
+    held = FEW / max(areas, 1)
+
+    def objective(uv: Floats) -> tuple[float, Floats]:
+        z = uv[0] * bases[0] + uv[1] * bases[1]
+        total = logsumexp(z, axis=1)
+        p = np.exp(z - total[:, None])
+        value = share @ (total - uv @ chosen)
+        gradient = ((p * bases).sum(2) - chosen) @ share
+        return float(value + held * ((uv - prior) ** 2).sum()), gradient + 2 * held * (uv - prior)
+
+    found = minimize(objective, prior, jac=True, method="L-BFGS-B", bounds=[(0, 2), (0, 3)])
+    return float(found.x[0]), float(found.x[1])
+
+
+def sharpened(probabilities: Floats, score: Floats, sharpness: Floats) -> Floats:
+    """Give the probabilities that `sharpen` has found, of M outcomes.
+
+    Parameters
+    ----------
+    probabilities : array, shape [N, M, K]
+        The head's.
+    score : array, shape [N, M]
+        Calibrated.
+    sharpness : array, shape [M, 2]
+        u and v of each outcome.
+
+    Returns
+    -------
+    array of float64, shape [N, M, K]
+    """
+    tempered, tilted = _bases(probabilities, score)
+    u, v = sharpness[:, :1], sharpness[:, 1:]
+    z = u * tempered + v * tilted
+    result: Floats = np.exp(z - logsumexp(z, axis=-1, keepdims=True))
+    return result
+
+
+def _bases(probabilities: Floats, score: Floats) -> Floats:
+    """Give what u and v are multiplied with: [2, ..., K]."""
+    classes = probabilities.shape[-1]
+    tilt = (np.arange(1, classes + 1) - (classes + 1) / 2) * score[..., None]
+    log_p = np.log(np.maximum(probabilities, np.finfo(np.float64).tiny))
+    return np.stack([log_p - tilt, tilt])
 
 
 class _Likelihood:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -187,7 +188,7 @@ noise, patience, components, precision, memory, device
         seed = self._seed_of_fit = self._seed()
         with value_errors():
             settings = self._settings()
-            self.model_, self.record_ = fit_model(
+            fitted, self.record_ = fit_model(
                 views,
                 present,
                 target,
@@ -199,6 +200,9 @@ noise, patience, components, precision, memory, device
                 classes=len(self.classes_),
                 sample_weight=weight,
             )
+        # What is predicted is what is most probable, as scikit-learn has it: to make probabilities
+        # as flat as they should be there is CalibratedClassifierCV.
+        self.model_ = replace(fitted, sharpness=None)
         return self
 
     def predict(self, X: ArrayLike) -> NDArray[Any]:

@@ -17,23 +17,24 @@ from torch.utils.tensorboard import SummaryWriter
 
 from streetgauge.devices import choose_device, working_threads
 from streetgauge.errors import InputError
-from streetgauge.files import digest, write_text
+from streetgauge.files import digest, write_table, write_text
 from streetgauge.learn._seeds import derive_seed
 from streetgauge.learn.bundle import DESCRIPTION, Bundle
 from streetgauge.learn.checkpoint import Checkpoint
 from streetgauge.learn.heads import check_labels
-from streetgauge.learn.model import Model, fit_model
+from streetgauge.learn.model import Model, fit_model, held_aside
 from streetgauge.learn.splits import Split
 from streetgauge.learn.training import EpochFigures
 from streetgauge.progress import Advance, Progress, silent
 from streetgauge.settings import TrainSettings
 
-__all__ = ["cross_validate"]
+__all__ = ["ASIDE", "cross_validate"]
 
 log = logging.getLogger(__name__)
 Rows = NDArray[np.int64]
 
 CHECKPOINTS = "checkpoints"
+ASIDE = "held-aside.parquet"
 
 
 @dataclass(frozen=True)
@@ -130,7 +131,8 @@ def cross_validate(
     DataFrame
         One row per outcome and tested location, sorted by them: ``location_id, area,
         fold (int64), outcome, score (float64), decile (int64), actual_decile (Int64),
-        p1.. (float32)``. Every row is predicted by the model that has not seen its area (nor its
+        p1.. (float32), score_sd (float64)``. Every row is predicted by the model that has not seen
+        its area (nor its
         location, if the split does not keep areas whole). No row if nothing is tested.
 
     Raises
@@ -156,6 +158,7 @@ def cross_validate(
         ]
         # Of no row, too: a table without any still has its columns.
         predictions = pd.concat([t for t in tables if len(t)] or [tables[0]])
+    _write_aside([b.result() for b in bundles], parts, data, run)
     _gather_history(directory, [split.name for split in parts])
     shutil.rmtree(directory / CHECKPOINTS, ignore_errors=True)
     return predictions.sort_values(["outcome", "location_id"], ignore_index=True)
@@ -221,6 +224,49 @@ def _held_out(bundle: Bundle, split: Split, data: _Locations, run: _Run) -> pd.D
     frame.insert(2, "fold", np.int64(split.fold))
     frame.insert(6, "actual_decile", actual)
     return frame.astype({"area": "str"})
+
+
+def _write_aside(
+    bundles: Sequence[Bundle], splits: Sequence[Split], data: _Locations, run: _Run
+) -> None:
+    """Keep the scores of what was not learned from, where one part only is tested.
+
+    Of several parts each shows how far the others' areas may be wrong. One has only what it held
+    aside: ``location_id, area, outcome, score, actual_decile``, of locations with a label.
+    """
+    path = run.directory / ASIDE
+    path.unlink(missing_ok=True)
+    tested = [(b, s) for b, s in zip(bundles, splits, strict=True) if len(s.test)]
+    if len(tested) != 1 or tested[0][0].training is None:
+        return
+    bundle, split = tested[0]
+    if run.start is not None and not len(split.validation):
+        return
+    rows, score = held_aside(
+        bundle.model,
+        data.features,
+        data.present,
+        data.deciles,
+        data.areas,
+        split,
+        run.settings,
+        seed=derive_seed(run.seed, split.name),
+        location_ids=data.ids,
+    )
+    frame = pd.DataFrame(
+        {
+            "location_id": np.tile(data.ids[rows], len(run.outcomes)),
+            "area": np.tile(data.areas[rows], len(run.outcomes)),
+            "outcome": np.repeat(np.asarray(run.outcomes, object), len(rows)),
+            "score": score.T.ravel(),
+            "actual_decile": pd.Series(data.deciles[rows].T.ravel()).astype("Int64"),
+        }
+    )
+    frame = frame[frame["actual_decile"].notna()]
+    if len(frame):
+        texts = dict.fromkeys(("location_id", "area", "outcome"), "str")
+        frame = frame.astype(texts).sort_values(["outcome", "location_id"], ignore_index=True)
+        write_table(frame, path)
 
 
 class _Diary:

@@ -17,7 +17,7 @@ from streetgauge.errors import InputError
 from streetgauge.learn import binomial
 from streetgauge.learn._anchor import anchor, untested
 from streetgauge.learn._seeds import derive_seed
-from streetgauge.learn.calibration import Scored, calibrate
+from streetgauge.learn.calibration import Scored, calibrate, sharpen, sharpened
 from streetgauge.learn.checkpoint import Checkpoint
 from streetgauge.learn.folds import area_folds
 from streetgauge.learn.heads import check_labels
@@ -33,7 +33,7 @@ from streetgauge.learn.training import (
 )
 from streetgauge.settings import Device, TrainSettings
 
-__all__ = ["Model", "Predictions", "TrainingRecord", "fit_model"]
+__all__ = ["Model", "Predictions", "TrainingRecord", "fit_model", "held_aside"]
 
 Floats = NDArray[np.float64]
 Rows = NDArray[np.int64]
@@ -51,22 +51,33 @@ class Predictions:
     score : array of float64, shape [N, M]
         Calibrated scores: higher is better off, on one scale for all models of an outcome.
     probabilities : array of float64, shape [N, M, K]
-        Of the classes 1..K.
+        Of the classes 1..K, as flat as what the model did not know has shown them to be.
+    likeliest : array of int64, shape [N, M], optional
+        The most probable class, 1..K, as the networks' head has it; that of `probabilities` if not
+        given. Where a model knows little, almost flat probabilities are largest at one of the ends,
+        which is a poor guess.
+    spread : array of float64, shape [N, M], optional
+        Standard deviation of the members' calibrated scores; NaN of one member.
     """
 
     score: Floats
     probabilities: Floats
+    likeliest: NDArray[np.int64] | None = None
+    spread: Floats | None = None
 
     @property
     def decile(self) -> NDArray[np.int64]:
         """The most probable class, 1..K: [N, M]."""
+        if self.likeliest is not None:
+            return self.likeliest
         best: NDArray[np.int64] = self.probabilities.argmax(axis=2) + 1
         return best
 
     def to_frame(self, location_ids: ArrayLike, outcomes: Sequence[str]) -> pd.DataFrame:
         """Make a long table: for one outcome after the other, a row for every location in order.
 
-        Columns are ``location_id, outcome, score (float64), decile (int64), p1.. (float32)``.
+        Columns are ``location_id, outcome, score (float64), decile (int64), p1.. (float32)``, and
+        ``score_sd`` (float64), the standard deviation of the members' scores, missing of one.
         """
         ids = np.asarray(location_ids, object)
         flat = (
@@ -80,6 +91,7 @@ class Predictions:
             "score": self.score.T.ravel(),
             "decile": self.decile.T.ravel(),
             **{f"p{k}": column for k, column in enumerate(flat.T, 1)},
+            "score_sd": np.nan if self.spread is None else self.spread.T.ravel(),
         }
         return pd.DataFrame(columns).astype({"location_id": "str", "outcome": "str"})
 
@@ -98,12 +110,16 @@ class Model:
         Per outcome a and b > 0: score = a + b h.
     classes : int
         K.
+    sharpness : array of float64, shape [M, 2], optional
+        Per outcome what makes probabilities of the head's and of the score: see `sharpen`. Without
+        it they are the head's own.
     """
 
     network: Network
     standardisation: Standardisation
     calibration: Floats
     classes: int = 10
+    sharpness: Floats | None = None
 
     def predict(
         self,
@@ -118,16 +134,35 @@ class Model:
             rows = np.arange(len(features))
         if not len(rows):
             outcomes = len(self.calibration)
-            return Predictions(np.empty((0, outcomes)), np.empty((0, outcomes, self.classes)))
+            nothing = np.empty((0, outcomes))
+            return Predictions(nothing, np.empty((0, outcomes, self.classes)), spread=nothing)
         reader = Reader(features, present, self.standardisation, chosen)
-        outputs = outputs_of(self.network.to(chosen), reader, rows)
-        h = scores_of(self.network, outputs)
-        score = self.calibration[:, 0] + self.calibration[:, 1] * h.astype(np.float64)
-        head = self.network.head
-        if head.name == "binomial":  # its probabilities follow from the calibrated score
-            return Predictions(score, binomial.probabilities(score, self.classes))
-        with torch.inference_mode():
-            return Predictions(score, head.probabilities(outputs.double()).numpy())
+        each = outputs_of(self.network.to(chosen), reader, rows, each=True)
+        outputs = each.mean(1)
+        score = self._calibrated(scores_of(self.network, outputs))
+        members = self._calibrated(scores_of(self.network, each.flatten(0, 1)))
+        members = members.reshape(*each.shape[:2], -1)
+        spread = members.std(axis=1, ddof=1) if each.shape[1] > 1 else np.full_like(score, np.nan)
+        own = _probabilities(self.network, score, outputs, self.classes)
+        flat = own if self.sharpness is None else sharpened(own, score, self.sharpness)
+        return Predictions(score, flat, own.argmax(axis=2) + 1, spread)
+
+    def member_scores(
+        self,
+        features: NDArray[np.float32],
+        present: NDArray[np.bool_],
+        rows: Rows,
+        device: Device = "auto",
+    ) -> Floats:
+        """Give every member's calibrated scores of the given rows by themselves: [n, E, M]."""
+        chosen = choose_device(device)
+        reader = Reader(features, present, self.standardisation, chosen)
+        each = outputs_of(self.network.to(chosen), reader, rows, each=True)
+        said = self._calibrated(scores_of(self.network, each.flatten(0, 1)))
+        return said.reshape(*each.shape[:2], -1)
+
+    def _calibrated(self, h: NDArray[np.float32]) -> Floats:
+        return self.calibration[:, 0] + self.calibration[:, 1] * h.astype(np.float64)
 
     def absorbed(self) -> Self:
         """Give the same model with its calibration inside the network, where the head allows it.
@@ -142,8 +177,12 @@ class Model:
 
     def pick(self, outcomes: Sequence[int]) -> Self:
         """Give the model of these outcomes only, by position, in this order."""
-        picked = self.calibration[list(outcomes)]
-        return replace(self, network=self.network.cpu().pick(outcomes), calibration=picked)
+        places = list(outcomes)
+        sharpness = None if self.sharpness is None else self.sharpness[places]
+        picked = self.network.cpu().pick(outcomes)
+        return replace(
+            self, network=picked, calibration=self.calibration[places], sharpness=sharpness
+        )
 
 
 @dataclass(frozen=True)
@@ -280,14 +319,18 @@ def fit_model(
     held = np.concatenate([stopping for _, stopping in parts])
     network = trained[0].network if members == 1 else Network.joined([t.network for t in trained])
     reader = Reader(features, present, scale, choose_device(settings.device))
-    said = [
-        _scores(one.network, reader, stopping)
+    outputs = [
+        _outputs(one.network, reader, stopping)
         for one, (_, stopping) in zip(trained, parts, strict=True)
     ]
-    h = np.concatenate(said)
+    said = torch.cat(outputs)
+    h = scores_of(network, said).astype(np.float64)
     calibration = _calibrated(network, reader, samples, areas, learnt, held, h, start, split)
-    model = Model(network, scale, calibration, classes)
-    loss, mae = _figures(calibration[:, 0] + calibration[:, 1] * h, target[held], classes)
+    score = calibration[:, 0] + calibration[:, 1] * h
+    own = _probabilities(network, score, said, classes)
+    sharpness = _sharpness(own, score, samples, areas, held, start)
+    model = Model(network, scale, calibration, classes, sharpness)
+    loss, mae = _figures(score, target[held], classes)
     record = TrainingRecord(
         training_locations=len(learnt),
         training_areas=len(np.unique(areas[learnt])),
@@ -299,6 +342,44 @@ def fit_model(
         precision=trained[0].precision,
     )
     return model, record
+
+
+def held_aside(
+    model: Model,
+    features: NDArray[np.float32],
+    present: NDArray[np.bool_],
+    target: NDArray[np.float32],
+    areas: NDArray[Any],
+    split: Split,
+    settings: TrainSettings,
+    *,
+    seed: int,
+    location_ids: NDArray[Any],
+) -> tuple[Rows, Floats]:
+    """Score what a model of `fit_model` was not told to learn, besides its test part.
+
+    One member scores its validation part, which chose when it stopped and its calibration. Of
+    several, each scores the areas that stopped it; its scores are noisier than those of all members
+    together.
+
+    Parameters
+    ----------
+    Those of `fit_model`, of which the model came.
+
+    Returns
+    -------
+    rows : array of int64, shape [n]
+    score : array of float64, shape [n, M]
+    """
+    pool = np.concatenate([split.training, split.validation])
+    pool = pool[np.argsort(location_ids[pool], kind="stable")]
+    parts = _parts(split, pool, areas, target, model.network.members, seed)
+    rows = np.concatenate([stopping for _, stopping in parts])
+    if not len(rows):
+        return rows, np.empty((0, len(model.calibration)))
+    member = np.repeat(np.arange(len(parts)), [len(stopping) for _, stopping in parts])
+    each = model.member_scores(features, present, rows, settings.device)
+    return rows, each[np.arange(len(rows)), member]
 
 
 def _parts(
@@ -327,13 +408,54 @@ def _parts(
     return [(pool[fold != e], pool[fold == e]) for e in range(1, members + 1)]
 
 
-def _scores(network: Network, reader: Reader, rows: Rows) -> Floats:
-    """Scores [len(rows), M] before calibration."""
+def _outputs(network: Network, reader: Reader, rows: Rows) -> torch.Tensor:
+    """Give what the head needs of rows, which may be none: [len(rows), M, outputs]."""
     if not len(rows):
-        return np.empty((0, len(network.score.bias) // network.members))
-    said = scores_of(network, outputs_of(network.to(reader.device), reader, rows))
+        outcomes = len(network.score.bias) // network.members
+        return torch.empty(0, outcomes, network.head.outputs)
+    said = outputs_of(network.to(reader.device), reader, rows)
     network.cpu()
-    return said.astype(np.float64)
+    return said
+
+
+def _probabilities(
+    network: Network, score: Floats, outputs: torch.Tensor, classes: int
+) -> Floats:
+    """Give the head's probabilities of the classes [N, M, K], of calibrated scores [N, M]."""
+    if network.head.name == "binomial":  # its probabilities follow from the calibrated score
+        return binomial.probabilities(score, classes)
+    with torch.inference_mode():
+        own: Floats = network.head.to("cpu").probabilities(outputs.double()).numpy()
+    return own
+
+
+def _sharpness(
+    own: Floats,
+    score: Floats,
+    samples: Samples,
+    areas: NDArray[Any],
+    held: Rows,
+    start: Model | None,
+) -> Floats | None:
+    """Give each outcome's sharpness, from what was said of the rows held out."""
+    before = None if start is None else start.sharpness
+    if not len(held):
+        return before
+    found = []
+    for m in range(score.shape[1]):
+        target, weight = samples.target[held, m], samples.weight[held, m]
+        known = ~np.isnan(target)
+        found.append(
+            sharpen(
+                own[known, m],
+                score[known, m],
+                target[known],
+                weight[known],
+                areas=len(np.unique(areas[held][known])),
+                start=None if before is None else before[m],
+            )
+        )
+    return np.array(found, np.float64)
 
 
 def _calibrated(
@@ -350,7 +472,7 @@ def _calibrated(
     """Give each outcome's a and b, from scores of `training`, and from `held` of `validation`."""
     learnt_areas = len(np.unique(areas[training]))
     training = spread(training, ENOUGH)
-    seen = _scores(network, reader, training)
+    seen = scores_of(network, _outputs(network, reader, training)).astype(np.float64)
     first = np.tile([0.0, 1.0], (held.shape[1], 1))
     if start is not None:  # what labels say of the scale is then said of this one
         network.to(reader.device)

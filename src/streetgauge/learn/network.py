@@ -279,7 +279,9 @@ class Network(nn.Module):
         if self.attention is not None:
             yield from self.attention.parameters()
 
-    def forward(self, features: Tensor, present: Tensor | None = None) -> Tensor:
+    def forward(
+        self, features: Tensor, present: Tensor | None = None, *, each: bool = False
+    ) -> Tensor:
         """Look at locations.
 
         Parameters
@@ -288,10 +290,12 @@ class Network(nn.Module):
             Standardised features; what stands in the place of an absent view is not looked at.
         present : Tensor of bool, shape [B, V], optional
             Which views are there, at least one of each location; all if not given.
+        each : bool
+            Give what every member says by itself.
 
         Returns
         -------
-        Tensor of float32, shape [B, M, outputs]
+        Tensor of float32, shape [B, M, outputs]; of each member [B, E, M, outputs]
             What the head needs, averaged over the members.
         """
         there = features.flatten(0, 1) if present is None else features[present]
@@ -305,7 +309,8 @@ class Network(nn.Module):
             outputs: Tensor = self.score(self.location(pooled))
             if self.direct is not None:
                 outputs = outputs + self.direct(_mean(features, present).unsqueeze(1))
-        return outputs.view(len(features), self.members, -1, self.head.outputs).mean(1)
+        said = outputs.view(len(features), self.members, -1, self.head.outputs)
+        return said if each else said.mean(1)
 
     def _pooled(self, seen: Tensor, shape: torch.Size, present: Tensor | None) -> Tensor:
         """Pool [R, T, W] over each location's views: [B, T, W]."""

@@ -16,13 +16,16 @@ __all__ = ["outputs_of"]
 LOCATIONS_AT_A_TIME = 256
 
 
-def outputs_of(network: Network, reader: Reader, rows: Rows) -> Tensor:
+def outputs_of(
+    network: Network, reader: Reader, rows: Rows, *, each: bool = False
+) -> Tensor:
     """Ask a network about locations: no noise, no dropout, running batch-norm values.
 
     Returns
     -------
     Tensor of float32, shape [len(rows), M, outputs], on the CPU
-        What the network's head turns into scores and probabilities.
+        What the network's head turns into scores and probabilities; with ``each`` what every
+        member says by itself, [len(rows), E, M, outputs].
 
     Raises
     ------
@@ -33,7 +36,7 @@ def outputs_of(network: Network, reader: Reader, rows: Rows) -> Tensor:
     mixed = reader.dtype != torch.float32
     with torch.inference_mode(), torch.autocast(reader.device.type, reader.dtype, enabled=mixed):
         said = [
-            network(batch.views, batch.present).cpu()
+            network(batch.views, batch.present, each=each).cpu()
             for batch in reader.parts(rows, LOCATIONS_AT_A_TIME)
         ]
     outputs = torch.cat(said)

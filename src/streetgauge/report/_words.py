@@ -30,6 +30,16 @@ __all__ = [
 ]
 
 FEW_AREAS = 300
+FOLDS = {"random": "random folds", "spatial": "spatial folds"}
+WITHOUT_PICTURES = {
+    "random": "chance",
+    "kriging": "kriging of other areas’ classes",
+    "density": "how densely its locations lie",
+    "columns": "the study’s columns of other facts",
+    "density-and-places": "kriging beside how densely its locations lie",
+    "columns-and-places": "kriging beside the study’s columns of other facts",
+    "previous": "the earlier release",
+}
 MISSING = "–"
 PARTS = {2: "half", 3: "third", 4: "quarter", 5: "fifth", 10: "tenth"}
 
@@ -162,7 +172,34 @@ def baseline(name: str | None, neighbours: int | None = None, classes: int = 10)
         return f"the {many}" if neighbours != 1 else "the nearest area"
     if name == "constant":
         return f"the middle {unit(classes)[0]} for every area"
-    return str(name)
+    return WITHOUT_PICTURES.get(str(name), str(name))
+
+
+def second_kind(metrics: Mapping[str, Any]) -> str | None:
+    """Name the kind of the folds beside the study's own, if there are any."""
+    return next((kind for kind in FOLDS if kind in metrics), None)
+
+
+def beside(labels: Mapping[str, str], metrics: Mapping[str, Any]) -> str:
+    """Say what the pictures add in the folds beside the study's own; "" if there are none."""
+    kind = second_kind(metrics)
+    if kind is None:
+        return ""
+    accounts = metrics[kind]["outcomes"]
+    judged = {n: verdict(accounts[n]) for n in labels if n in accounts and verdict(accounts[n])}
+    if not judged:
+        return ""
+    more = [labels[name] for name, word in judged.items() if word == "more"]
+    many, how = len(judged), str(metrics[kind]["scheme"]["in_words"])
+    held = f"With {how}" if how.startswith(("square", "areas")) else f"With areas tested so: {how}"
+    if many == 1:
+        text = f"{held}, they {'do' if more else 'do not clearly do'} so"
+    else:
+        named = f" ({_listed(more)})" if 0 < len(more) < many else ""
+        text = f"{held}, they do so for {len(more) or 'none'} of {many}{named}"
+    if kind == "random":
+        return f"{text}; there the best guess knows an area’s neighbours."
+    return f"{text}; there an area’s neighbours are mostly held out with it."
 
 
 def finding(account: Mapping[str, Any], metrics: Mapping[str, Any]) -> str:

@@ -7,7 +7,7 @@ import hashlib
 import itertools
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from importlib import resources
 from typing import Any
@@ -131,11 +131,12 @@ def _context(data: ReportData) -> dict[str, Any]:
         "accounts": accounts,
         "metrics": data.metrics,
         "summary": _words.summary(labels, data.metrics),
+        "beside": _beside(data.metrics, labels),
         "findings": {n: _words.finding(a, data.metrics) for n, a in accounts.items()},
         "verdicts": {n: _words.verdict(a) for n, a in accounts.items()},
         "baseline_in_words": {
             b: _words.baseline(b, data.metrics.get("neighbours"), classes)
-            for a in accounts.values()
+            for a in itertools.chain(accounts.values(), *_second_accounts(data.metrics))
             for b in a["baselines"]
         },
         "caveats": _words.caveats(data, labels),
@@ -164,6 +165,27 @@ def _context(data: ReportData) -> dict[str, Any]:
         "carried": {n: t for n, p in data.provenance.items() if (t := _words.carried(p))},
         "files": {n: _files(p) for n, p in data.provenance.items()},
     }
+
+
+def _beside(metrics: Mapping[str, Any], labels: Mapping[str, str]) -> dict[str, Any] | None:
+    """Give what the pictures add in the folds beside the study's own, if there are any."""
+    kind = _words.second_kind(metrics)
+    if kind is None:
+        return None
+    accounts = metrics[kind]["outcomes"]
+    return {
+        "own": _words.FOLDS.get(metrics["kind"], "these folds"),
+        "other": _words.FOLDS[kind],
+        "cells": {name: cells.get(kind) for name, cells in metrics["headline"].items()},
+        "verdicts": {name: _words.verdict(account) for name, account in accounts.items()},
+        "summary": _words.beside(labels, metrics),
+    }
+
+
+def _second_accounts(metrics: Mapping[str, Any]) -> Iterator[Iterable[Mapping[str, Any]]]:
+    kind = _words.second_kind(metrics)
+    if kind is not None:
+        yield metrics[kind]["outcomes"].values()
 
 
 def _titles(classes: int) -> dict[str, str]:

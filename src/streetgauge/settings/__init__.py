@@ -1,8 +1,9 @@
 """study.toml as frozen, typed settings: a module for each section, and one that reads them all."""
 
 from streetgauge.settings.areas import AreaSettings
-from streetgauge.settings.base import Device
-from streetgauge.settings.evaluation import EvaluationSettings
+from streetgauge.settings.base import Device, Url
+from streetgauge.settings.cluster import ClusterSettings
+from streetgauge.settings.evaluation import EvaluationSettings, PopulationSettings
 from streetgauge.settings.features import (
     FeatureSettings,
     PictureFeatures,
@@ -16,6 +17,12 @@ from streetgauge.settings.locations import (
     LocationSettings,
     PointLocations,
     TableLocations,
+)
+from streetgauge.settings.open_imagery import (
+    ImagerySource,
+    MapillaryImagery,
+    OpenImagery,
+    PanoramaxImagery,
 )
 from streetgauge.settings.outcomes import (
     CensusOutcome,
@@ -33,6 +40,7 @@ from streetgauge.settings.train import TrainSettings, TransferSettings
 __all__ = [
     "AreaSettings",
     "CensusOutcome",
+    "ClusterSettings",
     "DecileSettings",
     "DeprivationOutcome",
     "DirectoryLocations",
@@ -40,11 +48,16 @@ __all__ = [
     "FeatureSettings",
     "FoldSettings",
     "ImagerySettings",
+    "ImagerySource",
     "IncomeOutcome",
     "LocationSettings",
+    "MapillaryImagery",
+    "OpenImagery",
     "OutcomeSettings",
+    "PanoramaxImagery",
     "PictureFeatures",
     "PointLocations",
+    "PopulationSettings",
     "SimulatedFeatures",
     "StudySettings",
     "TableFeatures",
@@ -52,6 +65,7 @@ __all__ = [
     "TableOutcome",
     "TrainSettings",
     "TransferSettings",
+    "Url",
     "WeightSettings",
     "Device",
     "input_files",

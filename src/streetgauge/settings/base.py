@@ -2,11 +2,25 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from pathlib import Path
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, Strict, StringConstraints
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    GetCoreSchemaHandler,
+    GetJsonSchemaHandler,
+    Strict,
+    StringConstraints,
+)
+from pydantic_core import CoreSchema, core_schema
 
-__all__ = ["Device", "Direction", "HubAddress", "Name", "Positive", "Settings", "Share", "Text"]
+from streetgauge.remote import is_url, require_url
+
+__all__ = ["Device", "Direction", "HubAddress", "Name", "PathOrUrl", "Positive", "Settings"]
+__all__ += ["Share", "Text", "Url"]
 
 Device = Annotated[
     Literal["auto", "cpu", "cuda", "mps"], Field(description="where it runs; auto takes a GPU")
@@ -19,6 +33,37 @@ Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z][A-Za-z0-9_-]{0,63}$"
 HubAddress = Annotated[str, StringConstraints(pattern=r"^hf://[\w.-]+/[\w.-]+@[\w./-]+$")]
 Positive = Annotated[float, Strict(), Field(gt=0)]
 Share = Annotated[float, Strict(), Field(gt=0, lt=1)]
+
+
+class Url(str):
+    """The address of remote files; stays as it is written where paths become absolute."""
+
+    __slots__ = ()
+
+    @classmethod
+    def __get_pydantic_core_schema__(
+        cls, source: type[Any], handler: GetCoreSchemaHandler
+    ) -> CoreSchema:
+        return core_schema.is_instance_schema(cls)
+
+    @classmethod
+    def __get_pydantic_json_schema__(
+        cls, schema: CoreSchema, handler: GetJsonSchemaHandler
+    ) -> dict[str, Any]:
+        return {"type": "string", "format": "uri"}
+
+
+def _told_apart(value: object) -> object:
+    if not isinstance(value, str) or not is_url(value):
+        return value
+    require_url(value)
+    return Url(value)
+
+
+# Url first: pydantic would make a path of any text.
+PathOrUrl = Annotated[
+    Annotated[Url | Path, Field(union_mode="left_to_right")], BeforeValidator(_told_apart)
+]
 
 
 class Settings(BaseModel):

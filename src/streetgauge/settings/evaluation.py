@@ -3,27 +3,90 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import Field, Strict
+from pydantic import Field, Strict, model_validator
 
-from streetgauge.settings.base import Settings, Share
+from streetgauge.settings.base import Name, Positive, Settings, Share, Text
 
-__all__ = ["EvaluationSettings"]
+__all__ = ["EvaluationSettings", "PopulationSettings"]
+
+Rule = Literal["mean-score", "mean-decile", "mean", "median", "majority"]
+
+
+class PopulationSettings(Settings):
+    """``[evaluation.population]``: how many people, or households, there are at each place."""
+
+    file: Path = Field(description="table: CSV, Parquet, Excel or GeoPackage")
+    location: Text | None = Field(
+        None, description="column with the location's id or its postcode: numbers of locations"
+    )
+    area: Text | None = Field(None, description="column with the area's code: numbers of areas")
+    people: Text = Field(description="column with the number of people, or of households")
+    sheet: Text | None = Field(None, description="sheet of a workbook; the first if unset")
+
+    @model_validator(mode="after")
+    def _of_one_kind(self) -> Self:
+        if (self.location is None) == (self.area is None):
+            raise ValueError("say with 'location' or with 'area' whose numbers these are, not both")
+        return self
 
 
 class EvaluationSettings(Settings):
     """``[evaluation]``: from locations to areas, and how good that is."""
 
-    rule: Literal["mean-score"] = Field(
-        "mean-score", description="mean score of an area's locations, cut into deciles"
+    rule: Rule = Field(
+        "mean-score",
+        description="how locations become an area: the mean score, cut into deciles; the rounded "
+        "mean of scores cut to deciles (`mean-decile`); or of the locations' deciles the rounded "
+        "`mean`, the `median` or the `majority`",
+    )
+    weight: Text = Field(
+        "location",
+        description="`location`: all locations of an area, and all areas, count the same; "
+        "`population`: by the people of [evaluation.population], else [deciles.weights]; or a "
+        "column of `areas.columns`",
+    )
+    population: PopulationSettings | None = Field(
+        None, description="how many people or households there are, for `weight`"
+    )
+    min_locations: Annotated[int, Strict(), Field(ge=1)] = Field(
+        1, description="areas with fewer locations are kept and marked, but not measured"
+    )
+    levels: tuple[Name, ...] = Field(
+        (),
+        description="levels above the areas that are judged as well: `msoa`, `district` or columns "
+        "of `areas.columns`",
+    )
+    groups: tuple[Text, ...] = Field(
+        (),
+        description="columns of `areas.columns` by which errors are told apart, besides districts, "
+        "deprived and affluent, few and many pictures: urban or rural, say",
     )
     coverage: Share = Field(
         0.9, description="of the areas' intervals and of the metrics' intervals"
     )
     draws: Annotated[int, Strict(), Field(ge=100)] = Field(1000, description="bootstrap draws")
+    bootstrap: Text = Field(
+        "auto",
+        description="what is drawn again: `areas`, `blocks`, or a column such as `district`; "
+        "`auto` draws what the folds hold out together",
+    )
+    block: Positive | None = Field(
+        None, description="side in metres of the blocks that are drawn; if unset, the folds'"
+    )
     neighbours: Annotated[int, Strict(), Field(ge=1)] = Field(
         5, description="nearest labelled areas of the baseline that needs no picture"
+    )
+    columns: tuple[Text, ...] = Field(
+        (),
+        description="columns of `areas.columns` with numbers that are known without a picture, for "
+        "a baseline: household size, say",
+    )
+    previous: dict[Name, Name] = Field(
+        {},
+        description="for an outcome, the outcome of this study that is its earlier release, for a "
+        'baseline: `{ crime = "crime_2015" }`',
     )
     oracle: Path | None = Field(
         None, description="table location_id, <outcome>...: the best scores possible, if known"

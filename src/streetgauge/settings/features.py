@@ -3,27 +3,81 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, Strict, model_validator
 
 from streetgauge.settings.base import Device, Name, Positive, Settings, Text
+from streetgauge.settings.cluster import Cluster
 
 __all__ = ["FeatureSettings", "PictureFeatures", "SimulatedFeatures", "TableFeatures"]
+
+Dtype = Annotated[
+    Literal["float32", "float16"],
+    Field(description="how features are kept; float16 takes half the space, with 3 digits of each"),
+]
 
 
 class PictureFeatures(Settings):
     """``source = "pictures"``: a frozen pretrained network looks at every picture."""
 
     source: Literal["pictures"] = "pictures"
-    backbone: Text = Field("efficientnet-lite0", description="the frozen network")
+    backbone: Text = Field(
+        "efficientnet-lite0",
+        description="the frozen network: a name, `timm:NAME`, `open_clip:NAME/WEIGHTS`, `onnx:FILE`",
+    )
+    weights: Path | None = Field(
+        None, description="own weights for that network (safetensors); the published ones if unset"
+    )
+    relu: Annotated[bool, Strict()] | None = Field(
+        None, description="of `fc6`: cut off negative features; as the backbone's name says if unset"
+    )
     device: Device = "auto"
-    batch: Annotated[int, Strict(), Field(ge=1)] = Field(64, description="pictures at a time")
+    engine: Literal["auto", "torch", "openvino", "onnxruntime"] = Field(
+        "auto", description="what computes the network; auto tries what is installed"
+    )
+    precision: Literal["float32", "bfloat16", "int8"] = Field(
+        "float32", description="what it is computed in; float32 is the same everywhere, nearly"
+    )
+    batch: Annotated[int, Strict(), Field(ge=1)] | None = Field(
+        None, description="pictures at a time; what suits the engine if unset"
+    )
+    dtype: Dtype = "float32"
+    cluster: Cluster = Field(
+        None,
+        exclude=True,
+        description='a Ray cluster that does the work: "ray", or its keys as below; if unset this '
+        "machine does it",
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _ray_is_no_engine(cls, content: Any) -> Any:
+        if isinstance(content, dict) and content.get("engine") == "ray":
+            raise ValueError(
+                "engine says what computes the network; where is said by cluster = 'ray', or the "
+                "section [features.cluster]"
+            )
+        return content
 
     @property
     def store(self) -> str:
         """Name of the feature store's file, without its suffix."""
-        return self.backbone.replace(":", "-").replace("/", "-")
+        if self.backbone == "onnx" and self.weights is not None:
+            return f"onnx-{self.weights.stem}"
+        name = self.backbone.replace(":", "-").replace("/", "-")
+        return f"{name}-relu" if self.relu and not name.endswith("-relu") else name
+
+    @model_validator(mode="before")
+    @classmethod
+    def _file_of_onnx(cls, given: Any) -> Any:
+        """Take ``onnx:FILE`` apart: a file among the settings starts at the study's directory."""
+        if isinstance(given, dict) and str(given.get("backbone", "")).startswith("onnx:"):
+            if given.get("weights") is not None:
+                raise ValueError("an ONNX file has weights of its own: leave 'weights' out")
+            file = given["backbone"].removeprefix("onnx:")
+            return {**given, "backbone": "onnx", "weights": file}
+        return given
 
 
 class TableFeatures(Settings):
@@ -51,6 +105,7 @@ class TableFeatures(Settings):
     require: Literal["all", "any"] = Field(
         "all", description="use a location only with k views, or with any"
     )
+    dtype: Dtype = "float32"
 
     @property
     def store(self) -> str:
@@ -83,6 +138,7 @@ class SimulatedFeatures(Settings):
     per_area: Annotated[int, Strict(), Field(ge=1)] | None = Field(
         None, description="at most so many locations of an area; all if unset"
     )
+    dtype: Dtype = "float32"
 
     @property
     def store(self) -> str:

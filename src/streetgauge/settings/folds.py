@@ -59,6 +59,15 @@ class FoldSettings(Settings):
     final: StrictBool = Field(
         True, description="train one more network on all areas, for other cities"
     )
+    second: StrictBool = Field(
+        True,
+        description="also train and test in folds of the other kind: in square blocks where these "
+        "folds are at random, in random folds where these are spatial",
+    )
+    second_block: Positive | None = Field(
+        None,
+        description="side of those blocks in metres; if unset, such that there are about 40",
+    )
     file: Path | None = Field(
         None, description="folds.parquet or splits.parquet of another study, used again"
     )
@@ -86,6 +95,34 @@ class FoldSettings(Settings):
             raise ValueError('unit = "location" splits areas: it goes with no spatial scheme')
         if self.buffer and self.scheme in _NOT_BOTH:
             raise ValueError("'buffer' needs a scheme that both trains and tests")
+        if self.second_block is not None and self.second_kind != "spatial":
+            raise ValueError(
+                "'second_block' is the side of blocks beside random folds, and there are none here"
+            )
         if self.file is not None and self.scheme != "k-fold":
             raise ValueError("'file' says how locations are split; remove 'scheme'")
         return self
+
+    @property
+    def kind(self) -> Literal["random", "spatial", "stored", "class", "none"]:
+        """What an area's neighbours are when it is tested: mostly learned from, or held out too.
+
+        ``stored`` folds may be either, ``class`` holds out no places but classes, and ``none`` does
+        not both train and test.
+        """
+        if self.file is not None:
+            return "stored"
+        if self.scheme in _NOT_BOTH:
+            return "none"
+        if self.scheme == "by-class":
+            return "class"
+        larger = self.unit not in ("area", "location")
+        places = self.scheme in ("blocks", "leave-one-group-out")
+        return "spatial" if places or larger or self.buffer else "random"
+
+    @property
+    def second_kind(self) -> Literal["random", "spatial"] | None:
+        """Of which kind the folds beside these are, if there are to be any."""
+        if not self.second or self.kind in ("class", "none"):
+            return None
+        return "random" if self.kind == "spatial" else "spatial"

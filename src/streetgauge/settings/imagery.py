@@ -2,38 +2,114 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, Strict, model_validator
 
-from streetgauge.settings.base import Settings, Text
+from streetgauge.settings.base import PathOrUrl, Positive, Settings, Text
 
-__all__ = ["ImagerySettings"]
+__all__ = ["ImagerySettings", "ViewSettings"]
+
+Heading = Annotated[float, Strict(), Field(ge=0, lt=360)]
+Finding = Literal["black", "blank", "placeholder", "duplicate", "blurred"]
 
 
-class ImagerySettings(Settings):
-    """``[imagery]``: where the pictures are, and which belong to a location."""
+class ViewSettings(Settings):
+    """The views of a location, wherever its pictures come from."""
 
-    folder: Path = Field(description="where the pictures are")
-    pattern: Text = Field(
-        "{location_id}_{view}.jpg", description="file names; {location_id} and {view} vary"
-    )
-    manifest: Path | None = Field(
-        None, description="table with location_id, view, path (relative to folder), not a pattern"
-    )
     views: Annotated[tuple[Text, ...], Field(min_length=1)] = Field(
         ("a", "b", "c", "d"), description="what {view} can be"
+    )
+    headings: tuple[Heading, ...] | None = Field(
+        None, description="degrees from north of each view; if unset, evenly round from 0"
     )
     require: Literal["all", "any"] = Field(
         "all", description="use a location only with all its views, or with any"
     )
+    fov: Annotated[float, Strict(), Field(ge=10, le=150)] = Field(
+        90.0, description="of a cut: degrees from its left to its right edge"
+    )
+    pitch: Annotated[float, Strict(), Field(ge=-90, le=90)] = Field(
+        0.0, description="of a cut: degrees upwards from the horizon"
+    )
+    size: Annotated[int, Strict(), Field(ge=32, le=4096)] = Field(
+        448, description="of a cut: pixels of a side; twice what most networks look at"
+    )
+    leave_out: tuple[Finding, ...] = Field(
+        (), description="pictures not to use; all that are found are listed in quality.parquet"
+    )
+
+    @property
+    def heading_of(self) -> dict[str, float]:
+        """The heading of each view, in degrees from north."""
+        count = len(self.views)
+        headings = self.headings or tuple(360 * place / count for place in range(count))
+        return dict(zip(self.views, headings, strict=True))
+
+    @model_validator(mode="after")
+    def _views_differ(self) -> Self:
+        if len(set(self.views)) < len(self.views):
+            raise ValueError("a view is named twice")
+        if self.headings is not None:
+            if len(self.headings) != len(self.views):
+                raise ValueError(
+                    f"{len(self.headings)} headings for {len(self.views)} views; give each its own"
+                )
+            if len(set(self.headings)) < len(self.headings):
+                raise ValueError("two views have the same heading")
+        return self
+
+
+class ImagerySettings(ViewSettings):
+    """``[imagery]``: where the pictures are, and which belong to a location."""
+
+    source: Literal["files"] = "files"
+    folder: PathOrUrl = Field(
+        description="where the pictures are: a folder, or a tar or zip archive"
+    )
+    pattern: Text = Field(
+        "{location_id}_{view}.jpg",
+        description="file names; {location_id} and {view} vary, * is any part of a name, **/ any "
+        "folders; without a suffix every kind of picture; an archive is a folder like any other",
+    )
+    manifest: PathOrUrl | None = Field(
+        None,
+        description="table of pictures, not a pattern: path (relative to folder), location_id or "
+        "lat and lon, view or heading, and panorama (true, false) if some are",
+    )
+    exif: bool = Field(
+        False, description="place and heading stand in the photographs (EXIF), not in their names"
+    )
+    within: Positive = Field(
+        25.0,
+        description="metres that a picture with coordinates may lie from the nearest location",
+    )
+    panoramas: bool = Field(
+        False, description="the pictures are equirectangular panoramas, to be cut into the views"
+    )
+    @model_validator(mode="before")
+    @classmethod
+    def _fitting_pattern(cls, data: Any) -> Any:
+        """Take the usual pattern of what the pictures are."""
+        if not isinstance(data, dict) or "pattern" in data:
+            return data
+        if data.get("exif") is True:
+            return {**data, "pattern": "**/*"}
+        if data.get("panoramas") is True:
+            return {**data, "pattern": "{location_id}.jpg"}
+        return data
 
     @model_validator(mode="after")
     def _pattern_has_its_fields(self) -> Self:
-        for part in ("{location_id}", "{view}"):
-            if self.manifest is None and part not in self.pattern:
-                raise ValueError(f"pattern {self.pattern!r} lacks {part}")
-        if len(set(self.views)) < len(self.views):
-            raise ValueError("a view is named twice")
+        if self.manifest is not None and self.exif:
+            raise ValueError("'manifest' and 'exif' both say where pictures are; keep one")
+        if self.manifest is None and not self.exif:
+            whole = self.panoramas or len(self.views) == 1
+            for part in ("{location_id}", "{view}"):
+                if part not in self.pattern and not (whole and part == "{view}"):
+                    raise ValueError(f"pattern {self.pattern!r} lacks {part}")
+            if self.panoramas and "{view}" in self.pattern:
+                raise ValueError(
+                    f"pattern {self.pattern!r} has {{view}}, but a panorama holds every view"
+                )
         return self

@@ -11,8 +11,8 @@ from streetgauge.settings.base import Name, Settings, Text
 from streetgauge.settings.evaluation import EvaluationSettings
 from streetgauge.settings.features import FeatureSettings, PictureFeatures
 from streetgauge.settings.folds import _NOT_BOTH, FoldSettings
-from streetgauge.settings.imagery import ImagerySettings
 from streetgauge.settings.locations import DirectoryLocations, LocationSettings
+from streetgauge.settings.open_imagery import ImagerySource
 from streetgauge.settings.outcomes import DecileSettings, OutcomeSettings
 from streetgauge.settings.train import TrainSettings, TransferSettings
 
@@ -31,7 +31,7 @@ class StudySettings(Settings):
     outcomes: Annotated[dict[Name, OutcomeSettings], Field(min_length=1)]
     deciles: DecileSettings = DecileSettings()
     locations: LocationSettings
-    imagery: ImagerySettings | None = None
+    imagery: ImagerySource | None = None
     features: FeatureSettings = PictureFeatures()
     folds: FoldSettings = FoldSettings()
     train: TrainSettings = TrainSettings()
@@ -51,6 +51,18 @@ class StudySettings(Settings):
                 "'curve' under [transfer] needs areas to learn from and others to test on, which "
                 f'folds.scheme = "{self.folds.scheme}" does not have; take another scheme'
             )
+        return self
+
+    @model_validator(mode="after")
+    def _earlier_releases_are_outcomes(self) -> Self:
+        for outcome, earlier in self.evaluation.previous.items():
+            for name in (outcome, earlier):
+                if name not in self.outcomes:
+                    raise ValueError(
+                        f"evaluation.previous names {name!r}, which is no outcome of the study"
+                    )
+            if outcome == earlier:
+                raise ValueError(f"evaluation.previous makes {outcome!r} its own earlier release")
         return self
 
     @model_validator(mode="after")

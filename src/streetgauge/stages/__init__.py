@@ -3,7 +3,13 @@
 Rooms work on arrays and frames and know no study; these modules are the only ones that know both.
 """
 
-from streetgauge.stages.chain import STAGES, require_fresh, require_upstream, stage_named
+from streetgauge.stages.chain import (
+    STAGES,
+    require_fresh,
+    require_upstream,
+    stage_named,
+    stages_of,
+)
 from streetgauge.stages.checks import check
 
-__all__ = ["STAGES", "check", "require_fresh", "require_upstream", "stage_named"]
+__all__ = ["STAGES", "check", "require_fresh", "require_upstream", "stage_named", "stages_of"]

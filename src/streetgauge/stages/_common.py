@@ -11,7 +11,14 @@ import pyarrow as pa
 
 from streetgauge.errors import InputError
 from streetgauge.files import read_metadata, require_columns
-from streetgauge.settings import DirectoryLocations, SimulatedFeatures, StudySettings
+from streetgauge.settings import (
+    DirectoryLocations,
+    FoldSettings,
+    ImagerySettings,
+    OpenImagery,
+    SimulatedFeatures,
+    StudySettings,
+)
 from streetgauge.study import Study
 
 if TYPE_CHECKING:
@@ -25,6 +32,7 @@ __all__ = [
     "has_curve",
     "location_labels",
     "labels_of",
+    "picture_files",
     "read_oracle",
     "repaired",
     "simulated",
@@ -58,7 +66,13 @@ def column_of_codes(settings: StudySettings) -> str | None:
     return settings.areas.code
 
 
-def split(study: Study, locations: pd.DataFrame, labels: pd.DataFrame) -> list[Split]:
+def split(
+    study: Study,
+    locations: pd.DataFrame,
+    labels: pd.DataFrame,
+    folds: FoldSettings | None = None,
+) -> list[Split]:
+    """Split locations as the study's folds say, or as others do."""
     from streetgauge.learn import split_locations
     from streetgauge.locations import read_areas
 
@@ -67,7 +81,8 @@ def split(study: Study, locations: pd.DataFrame, labels: pd.DataFrame) -> list[S
     def areas() -> pd.DataFrame:
         return read_areas(settings.areas, settings.locations)
 
-    return split_locations(settings.folds, locations, labels, areas, seed=settings.seed)
+    own = settings.folds if folds is None else folds
+    return split_locations(own, locations, labels, areas, seed=settings.seed)
 
 
 def location_labels(study: Study, locations: pd.DataFrame) -> pd.DataFrame:
@@ -108,6 +123,15 @@ def curve_file(study: Study) -> Path:
 def has_curve(study: Study) -> bool:
     """Whether `train` also measures what labels are worth with a model of another city."""
     return study.settings.transfer is not None and study.settings.transfer.curve
+
+
+def picture_files(study: Study) -> ImagerySettings:
+    """Say where the study's pictures are, be they its own or collected ones."""
+    imagery = study.settings.imagery
+    assert imagery is not None  # the settings see to it
+    if isinstance(imagery, OpenImagery):
+        return imagery.as_files(study.picture_folder, study.pictures)
+    return imagery
 
 
 def read_oracle(path: Path) -> pd.DataFrame:

@@ -2,18 +2,29 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from streetgauge.errors import InputError
-from streetgauge.settings import SimulatedFeatures
+from streetgauge.settings import OpenImagery, PictureFeatures, SimulatedFeatures
 from streetgauge.stages._common import curve_file, has_curve
 from streetgauge.stages.areas import make_areas
 from streetgauge.stages.features import make_features
 from streetgauge.stages.locations import make_locations
 from streetgauge.stages.outcomes import make_outcomes
+from streetgauge.stages.pictures import collect
 from streetgauge.stages.report import make_report
+from streetgauge.stages.second import second_of
 from streetgauge.stages.train import train
 from streetgauge.study import Stage, Study
 
-__all__ = ["STAGES", "require_fresh", "require_upstream", "stage_named"]
+__all__ = ["STAGES", "require_fresh", "require_upstream", "stage_named", "stages_of"]
+
+
+def _collected(study: Study) -> tuple[Path, ...]:
+    """Where pictures of open street imagery are; nowhere in a study that has its own."""
+    is_open = isinstance(study.settings.imagery, OpenImagery)
+    return (study.pictures, study.picture_folder) if is_open else ()
+
 
 STAGES = (
     Stage(
@@ -33,14 +44,26 @@ STAGES = (
         make_locations,
     ),
     Stage(
+        "pictures",
+        ("imagery",),
+        lambda s: (s.locations,),
+        _collected,
+        ("imagery",),
+        collect,
+    ),
+    Stage(
         "features",
         ("imagery", "features", "seed"),
         lambda s: (
             (s.locations, s.outcomes)
             if isinstance(s.settings.features, SimulatedFeatures)
-            else (s.locations,)
+            else (s.locations, *_collected(s))
         ),
-        lambda s: (s.features,),
+        lambda s: (
+            (s.features, s.quality)
+            if isinstance(s.settings.features, PictureFeatures)
+            else (s.features,)
+        ),
         ("imagery", "features", "sample"),
         make_features,
     ),
@@ -48,7 +71,10 @@ STAGES = (
         "train",
         ("areas", "locations", "folds", "train", "deciles", "transfer", "seed"),
         lambda s: (s.outcomes, s.locations, s.features),
-        lambda s: (s.folds, s.splits, s.predictions, s.model),
+        lambda s: (
+            *(s.folds, s.splits, s.predictions, s.model, s.area_features),
+            *_second_files(s, "folds", "splits", "predictions", "model"),
+        ),
         ("learn", "features", "locations"),
         train,
     ),
@@ -56,10 +82,14 @@ STAGES = (
         "areas",
         ("areas", "locations", "evaluation", "deciles", "seed"),
         lambda s: (
-            *(s.predictions, s.splits, s.locations, s.outcomes),
+            *(s.predictions, s.folds, s.splits, s.locations, s.outcomes, s.area_features),
+            *(f for f in _second_files(s, "predictions", "folds", "splits") if f.exists()),
             *((curve_file(s),) if has_curve(s) else ()),
         ),
-        lambda s: (s.areas, s.map, s.metrics),
+        lambda s: (
+            *(s.areas, s.map, s.metrics, *_second_files(s, "areas")),
+            *map(s.level, s.settings.evaluation.levels),
+        ),
         ("areas", "locations", "sample"),
         make_areas,
     ),
@@ -72,6 +102,12 @@ STAGES = (
         make_report,
     ),
 )
+
+
+def _second_files(study: Study, *names: str) -> tuple[Path, ...]:
+    """Files of the folds beside the study's own, if there are to be any."""
+    second = second_of(study)
+    return () if second is None else tuple(getattr(second, name) for name in names)
 
 
 def require_upstream(study: Study, name: str) -> None:
@@ -105,6 +141,11 @@ def require_fresh(study: Study, name: str) -> None:
             f"`{name}` is not done, or what it depends on has changed",
             f"run `streetgauge run {study.directory}`",
         )
+
+
+def stages_of(study: Study) -> tuple[Stage, ...]:
+    """Give the stages that make something in this study, in their order."""
+    return tuple(stage for stage in STAGES if stage.writes(study))
 
 
 def stage_named(name: str) -> Stage:

@@ -6,13 +6,15 @@ from collections.abc import Callable
 from typing import Any
 
 from streetgauge.errors import InputError
-from streetgauge.settings import PictureFeatures, TableFeatures
+from streetgauge.settings import OpenImagery, PictureFeatures, TableFeatures
 from streetgauge.stages._common import (
     column_of_codes,
     labels_of,
     read_oracle,
     split,
 )
+from streetgauge.stages.area_facts import check_evaluation
+from streetgauge.stages.quality import said_before
 from streetgauge.study import Study
 
 __all__ = ["check"]
@@ -87,10 +89,19 @@ def check(study: Study) -> dict[str, Callable[[], str]]:
             from streetgauge.features import get_backbone
             from streetgauge.imagery import find_views
 
-            backbone = get_backbone(settings.features.backbone)
-            views, missing = find_views(settings.imagery, seen["locations"]["location_id"].tolist())
-            return f"{len(views):,} pictures for {backbone.name}, {len(missing):,} left out"
+            looks = settings.features
+            backbone = get_backbone(looks.backbone, weights=looks.weights, relu=looks.relu)
+            if isinstance(settings.imagery, OpenImagery):
+                from streetgauge.imagery.open_street import probe
+
+                return f"{probe(settings.imagery, seen['locations'])}, for {backbone.name}"
+            views, missing = find_views(settings.imagery, seen["locations"])
+            line = f"{len(views):,} pictures for {backbone.name}, {len(missing):,} left out"
+            return "; ".join((line, *said_before(study.quality, settings.imagery)))
         return f"{settings.features.source} features"
+
+    def evaluation() -> str:
+        return check_evaluation(study, seen["areas"], seen["locations"])
 
     return {
         "files": files,
@@ -98,5 +109,6 @@ def check(study: Study) -> dict[str, Callable[[], str]]:
         "outcomes": outcomes,
         "locations": locations,
         "folds": folds,
+        "evaluation": evaluation,
         "features": features,
     }

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any
+
 import numpy as np
 import pandas as pd
 
@@ -9,8 +11,12 @@ from streetgauge.errors import InputError
 from streetgauge.progress import Progress
 from streetgauge.settings import PictureFeatures, SimulatedFeatures, TableFeatures
 from streetgauge.skips import left_out
-from streetgauge.stages._common import simulated
+from streetgauge.stages._common import picture_files, simulated
+from streetgauge.stages.quality import judge, reinstate
 from streetgauge.study import Done, Study
+
+if TYPE_CHECKING:
+    from streetgauge.features import FeatureStore
 
 __all__ = ["make_features"]
 
@@ -25,8 +31,11 @@ def make_features(study: Study, stamp: str, progress: Progress) -> Done:
     # Pictures take hours: a store is resumed as long as inputs and settings are the same. What the
     # code does to a picture is in the store's transform and weights, which are compared as well.
     stamp = study.stamp(stage_named("features"), code=False)
+    found: tuple[str, ...] = ()
     if isinstance(settings, PictureFeatures):
         skips = _look_at_pictures(study, settings, locations, stamp, progress)
+        found, poor = judge(study.features, study.quality, picture_files(study))
+        skips = pd.concat([skips, poor], ignore_index=True)
     elif isinstance(settings, TableFeatures):
         from streetgauge.features import join_table
 
@@ -42,8 +51,17 @@ def make_features(study: Study, stamp: str, progress: Progress) -> Done:
             f"see the reasons with `streetgauge info {study.skipped}`",
         )
     _, views, dimension = store.features.shape
-    line = f"{done:,} locations with {views} views of {dimension:,} features ({store.backbone})"
-    return Done((line, *left_out(skips)), skips)
+    line = f"{done:,} locations with {views} views of {dimension:,} features ({_computed(store)})"
+    return Done((line, *found, *left_out(skips)), skips)
+
+
+def _computed(store: FeatureStore) -> str:
+    """Say what computed a store's features, and how near it is to float32."""
+    engine, precision = (store.attributes.get(key, "") for key in ("engine", "precision"))
+    if not engine:
+        return store.backbone
+    near = "" if precision == "float32" else f", cosine to float32 {store.attributes['cosine']}"
+    return f"{store.backbone}, {engine} {precision}{near}"
 
 
 def _look_at_pictures(
@@ -53,25 +71,48 @@ def _look_at_pictures(
     stamp: str,
     progress: Progress,
 ) -> pd.DataFrame:
-    from streetgauge.features import extract_pictures
+    from streetgauge.features import (
+        extract_on_cluster,
+        extract_pictures,
+        get_backbone,
+        settled,
+        take_in_shards,
+    )
     from streetgauge.imagery import find_views
 
-    imagery = study.settings.imagery
-    assert imagery is not None  # the settings see to it
-    views, missing = find_views(imagery, locations["location_id"].tolist())
-    unreadable = extract_pictures(
-        views,
-        sorted(views["location_id"].unique()),
-        study.features,
-        settings.backbone,
-        view_names=imagery.views,
-        require=imagery.require,
-        device=settings.device,
-        batch=settings.batch,
-        stamp=stamp,
-        progress=progress,
-    )
+    imagery = picture_files(study)
+    views, missing = find_views(imagery, locations)
+    reinstate(study.features, imagery.require)
+    missing = _not_said_before(study, missing)
+    backbone = get_backbone(settings.backbone, weights=settings.weights, relu=settings.relu)
+    backbone = settled(backbone, progress)
+    what = (views, sorted(views["location_id"].unique()), study.features, backbone)
+    how: dict[str, Any] = {
+        "view_names": imagery.views,
+        "require": imagery.require,
+        "device": settings.device,
+        "engine": settings.engine,
+        "precision": settings.precision,
+        "dtype": settings.dtype,
+        "stamp": stamp,
+        "progress": progress,
+    }
+    if settings.cluster is not None:
+        unreadable = extract_on_cluster(*what, cluster=settings.cluster, **how)
+    else:
+        take_in_shards(*what, **how)  # of another machine, or of a run on a cluster
+        unreadable = extract_pictures(*what, batch=settings.batch, **how)
     return pd.concat([missing, unreadable], ignore_index=True)
+
+
+def _not_said_before(study: Study, missing: pd.DataFrame) -> pd.DataFrame:
+    """Leave out what could not be collected: the stage before has said so, with its reason."""
+    said = study.skips().query("stage == 'pictures'")
+    places = missing["location_id"].isin(said["location_id"]) & missing["view"].isna()
+    views = pd.MultiIndex.from_frame(missing[["location_id", "view"]]).isin(
+        pd.MultiIndex.from_frame(said[["location_id", "view"]])
+    )
+    return missing[~(places | views)]
 
 
 def _simulate(
@@ -92,9 +133,10 @@ def _simulate(
         [str(view + 1) for view in range(settings.views)],
         settings.dimension,
         {"backbone": "simulated", "weights_sha256": "", "transform": "{}", "stamp": stamp},
+        dtype=settings.dtype,
     )
     block = 2048
-    with progress("simulated features", len(ids), "locations") as advance:
+    with store, progress("simulated features", len(ids), "locations") as advance:
         for start in range(0, len(ids), block):
             slots = np.arange(start, min(start + block, len(ids)))
             features = simulate_features(

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
+from streetgauge.errors import InputError
 from streetgauge.files import read_metadata, write_table
 from streetgauge.progress import Progress
+from streetgauge.settings import FoldSettings, TrainSettings
 from streetgauge.skips import left_out
 from streetgauge.stages._common import (
     curve_file,
@@ -17,10 +20,13 @@ from streetgauge.stages._common import (
     split,
     study_class_counts,
 )
+from streetgauge.stages.area_features import mean_features
+from streetgauge.stages.second import Tested, forget_second, second_of, tested
 from streetgauge.study import Done, Study
 
 if TYPE_CHECKING:
     from streetgauge.features import FeatureStore
+    from streetgauge.learn import Model, Split
     from streetgauge.tuning import City
 
 __all__ = ["train"]
@@ -29,14 +35,7 @@ __all__ = ["train"]
 def train(study: Study, stamp: str, progress: Progress) -> Done:
     """Features and deciles -> folds.parquet, predictions.parquet and the bundles in model/."""
     from streetgauge.features import FeatureStore
-    from streetgauge.learn import (
-        cross_validate,
-        folds_frame,
-        never_used,
-        split_notes,
-        splits_frame,
-        take_share,
-    )
+    from streetgauge.learn import never_used, split_notes
     from streetgauge.tuning import draw_curve, find_start
 
     settings, transfer = study.settings, study.settings.transfer
@@ -45,37 +44,15 @@ def train(study: Study, stamp: str, progress: Progress) -> Done:
     city = _city(study, store, locations, labels)
     splits = split(study, locations, labels)
     skips = pd.concat([skips, never_used(splits, city.ids, city.areas)], ignore_index=True)
-    source = _source(study, store)
-    start, learned, tuned = None, splits, settings.train
+    work = _Work(study, city, _source(study, store), settings.train, None, stamp, progress)
+    start = None
     if transfer is not None:
-        start = find_start(transfer, tuned, store, city.outcomes, classes=city.classes)
-        source["start"], tuned = start.about, start.settings
-        learned = [
-            take_share(split, city.areas, city.deciles, transfer.share, settings.seed)
-            for split in splits
-        ]
-    predictions = cross_validate(
-        city.features,
-        city.present,
-        city.deciles,
-        city.areas,
-        city.ids,
-        learned,
-        outcomes=city.outcomes,
-        settings=tuned,
-        classes=city.classes,
-        seed=settings.seed,
-        directory=study.model,
-        stamp=stamp,
-        rows=city.rows,
-        source=source,
-        start=None if start is None else start.model,
-        progress=progress,
-    )
-    folds = folds_frame(splits, city.ids, city.areas)
-    write_table(folds, study.folds)
-    write_table(splits_frame(learned, city.ids, city.areas), study.splits)
-    write_table(predictions, study.predictions)
+        start = find_start(transfer, settings.train, store, city.outcomes, classes=city.classes)
+        source = {**work.source, "start": start.about}
+        work = replace(work, source=source, settings=start.settings, start=start.model)
+    folds = _cross_validated(work, splits, settings.folds, tested(study))
+    second = _second(work, locations, labels)
+    write_table(mean_features(store, pd.read_parquet(study.locations)), study.area_features)
     notes = () if start is None else start.notes
     curve_file(study).unlink(missing_ok=True)
     if start is not None and has_curve(study):
@@ -90,11 +67,90 @@ def train(study: Study, stamp: str, progress: Progress) -> Done:
             f"{len(folds):,} locations in {folds['area'].nunique():,} areas, "
             f"{_tested(folds)} ({settings.folds.scheme})",
             *split_notes(splits, city.areas, city.deciles, city.outcomes),
+            *second,
             *notes,
             *left_out(skips),
         ),
         skips,
     )
+
+
+@dataclass(frozen=True)
+class _Work:
+    """What the networks of all folds have in common, of either kind."""
+
+    study: Study
+    city: City
+    source: dict[str, Any]
+    settings: TrainSettings
+    start: Model | None
+    stamp: str
+    progress: Progress
+
+
+def _cross_validated(
+    work: _Work, splits: list[Split], folds: FoldSettings, files: Tested
+) -> pd.DataFrame:
+    """Train and test in these splits, and write all that comes of it; give the table of folds."""
+    from streetgauge.learn import cross_validate, folds_frame, splits_frame, take_share
+
+    city, settings = work.city, work.study.settings
+    if settings.transfer is not None:
+        share = settings.transfer.share
+        learned = [
+            take_share(each, city.areas, city.deciles, share, settings.seed) for each in splits
+        ]
+    else:
+        learned = splits
+    predictions = cross_validate(
+        city.features,
+        city.present,
+        city.deciles,
+        city.areas,
+        city.ids,
+        learned,
+        outcomes=city.outcomes,
+        settings=work.settings,
+        classes=city.classes,
+        seed=settings.seed,
+        directory=files.model,
+        stamp=work.stamp,
+        rows=city.rows,
+        source=work.source,
+        start=work.start,
+        progress=work.progress,
+    )
+    frame = folds_frame(splits, city.ids, city.areas)
+    views = pd.Series(city.present[city.rows].sum(axis=1, dtype="int64"), city.ids)
+    frame["n_views"] = frame["location_id"].map(views)
+    about = {"folds": folds.model_dump(mode="json", exclude={"file"})}
+    write_table(frame, files.folds)
+    write_table(splits_frame(learned, city.ids, city.areas), files.splits, about)
+    write_table(predictions, files.predictions)
+    return frame
+
+
+def _second(work: _Work, locations: pd.DataFrame, labels: pd.DataFrame) -> tuple[str, ...]:
+    """Train and test in the folds beside the study's own, where that can be; say what was done."""
+    from streetgauge.learn import second_folds
+
+    study, files = work.study, second_of(work.study)
+    if files is None:
+        forget_second(study, None)
+        return ()
+    try:
+        folds = second_folds(study.settings.folds, locations)
+        splits = [] if folds is None else split(study, locations, labels, folds)
+    except InputError as error:  # the study's own folds are all the same what they are
+        forget_second(study, None)
+        kind = study.settings.folds.second_kind
+        return (f"no {kind} folds beside these: {error}",)
+    if folds is None:
+        return ()
+    forget_second(study, files)
+    frame = _cross_validated(work, splits, folds, files)
+    how = "at random" if folds.block is None else f"in square blocks of {folds.block:,g} m"
+    return (f"beside that, held out {how}: {_tested(frame)}",)
 
 
 def _labelled(study: Study, store: FeatureStore) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
@@ -134,6 +190,9 @@ def _source(study: Study, store: FeatureStore) -> dict[str, Any]:
         "weights_sha256": store.attributes["weights_sha256"],
         "transform": store.attributes["transform"],
         "licence": store.attributes.get("licence", ""),
+        "engine": store.attributes.get("engine", ""),
+        "precision": store.attributes.get("precision", ""),
+        "cosine": store.attributes.get("cosine", ""),
         "views": list(store.views),
         "outcomes": read_metadata(study.outcomes),
     }

@@ -1,0 +1,168 @@
+"""Which backbone, which engine: what they tell about areas, and how fast they are.
+
+    python benchmarks/backbones.py [STUDY]            backbones by what a ridge learns from them
+    python benchmarks/backbones.py --engines [NAME]   engines and precisions of one backbone
+
+The first takes a study that has been run (the demo, if none is given): every backbone looks at its
+pictures, and a ridge regression from mean features of areas to each outcome is tested on areas
+that it has not seen, five folds drawn ten times. The second looks at prepared pictures in memory;
+VGG16 gets random weights, since how fast it is does not depend on them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import platform
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+from scipy.stats import rankdata
+from sklearn.linear_model import RidgeCV
+from sklearn.model_selection import KFold, cross_val_predict
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from streetgauge.devices import working_threads
+from streetgauge.errors import InputError
+from streetgauge.features import Backbone, Network, get_backbone, load_network, prepare
+from streetgauge.features._looks import known_pictures
+from streetgauge.imagery import find_views, read_picture
+from streetgauge.study import Study
+
+NAMES = ("efficientnet-lite0", "efficientnet-lite1", "efficientnet-lite2")
+BLOCK = 256  # pictures at a time
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("study", nargs="?", type=Path, default=Path("streetgauge-demo"))
+    parser.add_argument("--backbones", nargs="+", default=NAMES)
+    parser.add_argument("--engines", nargs="?", const="efficientnet-lite0", metavar="NAME")
+    parser.add_argument("--pictures", type=int, default=64, help="for --engines")
+    parser.add_argument("--repeats", type=int, default=10, help="draws of five folds")
+    args = parser.parse_args()
+    print(f"{os.cpu_count()} cores ({platform.machine()}), torch {torch.__version__}")
+    if args.engines:
+        engines(args.engines, args.pictures)
+    else:
+        backbones(Study.open(args.study), args.backbones, args.repeats)
+
+
+def backbones(study: Study, names: list[str], repeats: int) -> None:
+    locations = pd.read_parquet(study.locations)
+    outcomes = pd.read_parquet(study.outcomes).set_index("area")
+    deciles = outcomes[[name for name in outcomes if name.endswith("_decile")]]
+    imagery = study.settings.imagery
+    assert imagery is not None
+    views, _ = find_views(imagery, locations)
+    whole = views.groupby("location_id")["view"].transform("size") == len(imagery.views)
+    views = views[whole].merge(locations[["location_id", "area"]], on="location_id")
+    for name in names:
+        record = get_backbone(name)
+        network = load_network(record)
+        start = time.perf_counter()
+        features, kept = look(views, network)
+        rate = len(kept) / (time.perf_counter() - start)
+        means = pd.DataFrame(features).groupby(kept["area"].to_numpy()).mean()
+        known = deciles.loc[means.index]
+        found = {
+            outcome.removesuffix("_decile"): held_out(means.to_numpy(), known[outcome], repeats)
+            for outcome in known
+        }
+        print(
+            f"{name} ({network.engine}, {record.crop} px): {len(kept):,} pictures in "
+            f"{len(means)} areas, {rate:.0f} pictures/s"
+        )
+        for outcome, (mean, error) in found.items():
+            print(f"  {outcome:20} Spearman {mean:.3f} (sd over draws {error:.3f})")
+        print(f"  {'mean':20} Spearman {np.mean([mean for mean, _ in found.values()]):.3f}")
+
+
+def look(views: pd.DataFrame, network: Network) -> tuple[np.ndarray, pd.DataFrame]:
+    """Features of all pictures that can be read, and which they are."""
+    record, parts, kept = network.backbone, [], []
+    with working_threads() as pool:
+        for start in range(0, len(views), BLOCK):
+            paths = views["path"].iloc[start : start + BLOCK]
+            ready = list(pool.map(lambda path: prepared(path, record), paths))
+            good = [i for i, one in enumerate(ready) if one is not None]
+            parts.append(network.features(np.stack([ready[i] for i in good])))
+            kept += [start + i for i in good]
+    return np.concatenate(parts), views.iloc[kept]
+
+
+def prepared(path: str, record: Backbone) -> np.ndarray | None:
+    try:
+        return prepare(read_picture(path), record)
+    except Exception:  # the demo has broken pictures on purpose
+        return None
+
+
+def held_out(x: np.ndarray, y: pd.Series, repeats: int) -> tuple[float, float]:
+    """Spearman's rho between deciles and what a ridge says of areas that it has not seen."""
+    model = make_pipeline(StandardScaler(), RidgeCV(np.logspace(1, 6, 11)))
+    there = y.notna().to_numpy()
+    x, target = x[there], y[there].to_numpy(float)
+    rhos = []
+    for seed in range(repeats):
+        said = cross_val_predict(model, x, target, cv=KFold(5, shuffle=True, random_state=seed))
+        rhos.append(np.corrcoef(rankdata(said), rankdata(target))[0, 1])
+    return float(np.mean(rhos)), float(np.std(rhos))
+
+
+def engines(name: str, count: int) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        own = random_vgg(Path(folder)) if name.startswith("vgg16") else None
+        record = get_backbone(name, weights=own)
+        pictures = known_pictures(count, record.crop, seed=3)
+        for engine in ("torch", "openvino"):
+            for precision in ("float32", "bfloat16", "int8"):
+                start = time.perf_counter()
+                try:
+                    network = load_network(record, "cpu", engine, precision)  # type: ignore[arg-type]
+                except InputError as error:
+                    print(f"{engine:9} {precision:9} {error}")
+                    continue
+                loaded = time.perf_counter() - start
+                print(
+                    f"{engine:9} {precision:9} {rate(network, pictures):7.1f} pictures/s   "
+                    f"cosine {network.cosine:.5f}   loaded in {loaded:.1f} s",
+                    flush=True,
+                )
+
+
+def rate(network: Network, pictures: np.ndarray) -> float:
+    """Pictures a second with a caller on every core, as in extraction; the best of three."""
+    with working_threads() as pool:
+        callers = pool._max_workers
+        seconds = []
+        for _ in range(4):
+            start = time.perf_counter()
+            list(pool.map(network.features, [pictures] * callers))
+            seconds.append(time.perf_counter() - start)
+    return callers * len(pictures) / min(seconds[1:])
+
+
+def random_vgg(folder: Path) -> Path:
+    from safetensors.torch import save_file
+
+    from streetgauge.features.vgg import VGG16
+
+    torch.manual_seed(0)
+    module = VGG16()
+    for value in module.parameters():
+        if value.ndim > 1:
+            torch.nn.init.normal_(value, 0, (2 / value[0].numel()) ** 0.5)
+        else:
+            torch.nn.init.zeros_(value)
+    save_file(module.state_dict(), folder / "vgg16.safetensors")
+    return folder / "vgg16.safetensors"
+
+
+if __name__ == "__main__":
+    main()

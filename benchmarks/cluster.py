@@ -1,0 +1,168 @@
+"""What a Ray cluster costs and gives: pictures a second, merging, and what the driver holds.
+
+    python benchmarks/cluster.py [--pictures 4000] [--size 640] [--nodes 2] [--cores 1] [--kill]
+
+All on one machine, so that the nodes share its cores: the ratio to the local engine on the same
+cores is what Ray costs, not what more machines give. With --kill one node dies in the middle.
+
+- local: `extract_pictures` on all cores;
+- cluster: `extract_on_cluster` on as many cores, and of that what was needed to begin;
+- merge: shards of made-up features into one store, and the peak of memory;
+- driver: bytes that the list of pictures takes for each of them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import platform
+import resource
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from features import VIEWS, paint
+from streetgauge.features import FeatureStore, extract_on_cluster, extract_pictures
+from streetgauge.features._plan import Plan
+from streetgauge.features.cluster import _packed
+from streetgauge.features.shards import ShardHeader, Shards, shards_of, write_shard
+from streetgauge.imagery import QUALITY
+from streetgauge.progress import Advance
+from streetgauge.settings import ClusterSettings
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--pictures", type=int, default=4000)
+    parser.add_argument("--size", type=int, default=640, help="side of the JPEG files in pixels")
+    parser.add_argument("--nodes", type=int, default=2)
+    parser.add_argument("--cores", type=int, default=1, help="of each node")
+    parser.add_argument("--engine", default="torch")
+    parser.add_argument("--backbone", default="efficientnet-lite0")
+    parser.add_argument("--shard", type=int, default=1024)
+    parser.add_argument("--kill", action="store_true", help="kill a node in the middle")
+    parser.add_argument("--nice", type=int, default=0, help="priority, on a busy machine")
+    parser.add_argument("--shards", type=int, default=200, help="of the merge")
+    args = parser.parse_args()
+    print(f"{os.cpu_count()} cores ({platform.machine()}), load {os.getloadavg()[0]:.1f}")
+    with tempfile.TemporaryDirectory() as folder:
+        if args.pictures:
+            extraction(Path(folder), args)
+        merging(Path(folder), args.shards)
+    driver()
+
+
+def extraction(folder: Path, args: argparse.Namespace) -> None:
+    pictures = folder / "pictures"
+    pictures.mkdir()
+    views = paint(pictures, args.pictures // 4, args.size, 0)
+    os.nice(args.nice)  # painting is not measured
+    ids = views["location_id"].unique().tolist()
+    how = {"view_names": VIEWS, "device": "cpu", "engine": args.engine}
+    started = time.perf_counter()
+    extract_pictures(views, ids, folder / "local.h5", args.backbone, **how)
+    local = time.perf_counter() - started
+    print(f"local    {len(views) / local:8.1f} pictures/s ({len(views)} in {local:.0f} s)")
+    with nodes(args.nodes, args.cores) as (address, kill):
+        marks: list[tuple[float, int]] = []
+
+        @contextmanager
+        def progress(description: str, total: int, unit: str) -> Iterator[Advance]:
+            def advance(steps: int) -> None:
+                if description == "features":
+                    marks.append((time.perf_counter() - started, steps))
+                    if args.kill and len(marks) == max(1, total // args.shard // 3):
+                        kill()
+                        print(f"killed a node after {sum(n for _, n in marks)} pictures")
+
+            yield advance
+
+        started = time.perf_counter()
+        cluster = ClusterSettings(address=address, shard=args.shard)
+        extract_on_cluster(
+            *(views, ids, folder / "cluster.h5", args.backbone),
+            cluster=cluster, progress=progress, **how,
+        )  # fmt: skip
+        whole = time.perf_counter() - started
+    same = (folder / "local.h5").read_bytes() == (folder / "cluster.h5").read_bytes()
+    (first, n), (last, _) = marks[0], marks[-1]
+    print(f"cluster  {len(views) / whole:8.1f} pictures/s ({len(views)} in {whole:.0f} s)")
+    if last > first:
+        rate = (len(views) - n) / (last - first)
+        print(f"         {rate:8.1f} pictures/s after the first shard, which took {first:.0f} s")
+    print(f"         the same bytes: {same}")
+
+
+@contextmanager
+def nodes(count: int, cores: int) -> Iterator[tuple[str, Callable[[], None]]]:
+    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+    from ray.cluster_utils import Cluster
+
+    kind = {"num_cpus": cores, "object_store_memory": 400 * 2**20}
+    head = {**kind, "node_ip_address": "127.0.0.2", "include_dashboard": False}
+    cluster = Cluster(initialize_head=True, head_node_args=head)
+    more = [cluster.add_node(**kind, node_ip_address=f"127.0.0.{i + 2}") for i in range(1, count)]
+    try:
+        yield cluster.address, lambda: cluster.remove_node(more[-1], allow_graceful=False)
+    finally:
+        cluster.shutdown()
+
+
+def merging(folder: Path, count: int, locations: int = 256, dimension: int = 1280) -> None:
+    """Shards that hold every so-manieth location: the worst case for the order of reading."""
+    ids = [f"L{i:07}" for i in range(count * locations)]
+    path = folder / "merged.h5"
+    attributes = {"backbone": "made up", "transform": "{}"}
+    store = FeatureStore.create(path, ids, VIEWS, dimension, attributes)
+    shards_of(path).mkdir()
+    header = ShardHeader(VIEWS, dimension, "float32", attributes)
+    shape = (locations, len(VIEWS))
+    features = np.random.default_rng(0).normal(size=(*shape, dimension)).astype(np.float32)
+    ones = np.ones(shape, dtype=bool)
+    for i in range(count):
+        some = ids[i * locations : (i + 1) * locations]
+        signatures = np.ones((*shape, 16), dtype=np.uint8)
+        quality = np.zeros(shape, dtype=QUALITY)
+        write_shard(shards_of(path), header, some, features, ones, signatures, quality, [])
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    started = time.perf_counter()
+    shards = Shards(shards_of(path), store)
+    shards.merge(np.ones((len(ids), len(VIEWS)), dtype=bool), "all")
+    seconds = time.perf_counter() - started
+    after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    store.close()
+    size = features.nbytes * count / 1e6
+    print(
+        f"merge    {size / seconds:8.0f} MB/s ({count} shards, {size:,.0f} MB in {seconds:.1f} s; "
+        f"peak memory {after / 1000:.0f} MB, {(after - before) / 1000:.0f} more than before)"
+    )
+
+
+def driver(count: int = 400_000) -> None:
+    """Nothing is read: only the list of pictures is made, and packed for the workers."""
+    n = count // 4
+    ids = np.repeat([f"L{i:08}" for i in range(n)], 4)
+    names = np.tile(VIEWS, n)
+    frame = pd.DataFrame({"location_id": ids, "view": names})
+    frame["path"] = "/shared/pictures/" + frame["location_id"] + "_" + frame["view"] + ".jpg"
+    frame["member"] = ""
+    for name in ("heading", "panorama_heading", "pitch", "fov", "size"):
+        frame[name] = np.nan
+    plan = Plan(frame, frame["location_id"].unique(), VIEWS, "all")
+    listed = frame.memory_usage(deep=True).sum() / count
+    started = time.perf_counter()
+    packed = sum(len(_packed(plan, np.arange(i, i + 128))) for i in range(0, 64_000, 128)) / 64_000
+    seconds = (time.perf_counter() - started) / 64_000
+    print(
+        f"driver   {listed:8.0f} bytes a picture listed, {packed:.0f} more while it is under way; "
+        f"{1 / seconds:,.0f} pictures/s handed out"
+    )
+
+
+if __name__ == "__main__":
+    main()

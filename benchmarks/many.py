@@ -1,0 +1,238 @@
+"""Very many small pictures, some of them broken in every way: nothing is lost, memory stays flat.
+
+    python benchmarks/many.py [--pictures 100000] [--broken 0.01] [--backbone tiles]
+
+Pictures of 32 pixels go from files to a store. The backbone ``tiles`` is no network, only means of
+pixels, so that what is around the network is measured; any other is the real one. The script ends
+with an error unless every location is either done or in the table of skips with the reason that is
+expected, and unless the sum is exact.
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import struct
+import tempfile
+import threading
+import time
+import zlib
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from PIL import Image
+
+from streetgauge.features import FeatureStore, extract, extract_pictures, get_backbone
+from streetgauge.imagery import find_views
+from streetgauge.settings import ImagerySettings
+
+VIEWS = ("a", "b", "c", "d")
+SIDE = 32
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--pictures", type=int, default=100_000)
+    parser.add_argument("--broken", type=float, default=0.01)
+    parser.add_argument("--backbone", default="tiles")
+    parser.add_argument("--seed", type=int, default=0)
+    args = parser.parse_args()
+    with tempfile.TemporaryDirectory() as name:
+        start = time.perf_counter()
+        wrong = make(Path(name) / "pictures", args.pictures // 4, args.broken, args.seed)
+        print(f"made {args.pictures:,} pictures in {time.perf_counter() - start:.0f} s:")
+        for way, count in Counter(wrong.values()).most_common():
+            print(f"  {count:6,} {way}")
+        with Memory() as memory:
+            start = time.perf_counter()
+            skips, store = take_in(Path(name), args.pictures // 4, args.backbone)
+            seconds = time.perf_counter() - start
+        print(f"{args.pictures / seconds:,.0f} pictures a second, finding them included")
+        print(memory.told())
+        done = check(wrong, skips, store)
+        print(f"{done:,} done + {len(store.done) - done:,} left out = {len(store.done):,}: exact")
+
+
+def encoded(image: Image.Image, form: str, **options: Any) -> bytes:
+    handle = io.BytesIO()
+    image.save(handle, form, **options)
+    return handle.getvalue()
+
+
+def _bomb(width: int, height: int) -> bytes:
+    """Make a PNG that claims very many pixels and holds few."""
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        checked = kind + data
+        return struct.pack(">I", len(data)) + checked + struct.pack(">I", zlib.crc32(checked))
+
+    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    data = zlib.compress(bytes(100_000))
+    return (
+        b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", data) + chunk(b"IEND", b"")
+    )
+
+
+# What makes a broken picture of a whole one (None: no file), and a word of the reason.
+BROKEN: dict[str, tuple[Callable[[bytes], bytes] | None, str]] = {
+    "no file": (None, "no picture of this view"),
+    "empty": (lambda raw: b"", "empty"),
+    "cut off in the middle": (lambda raw: raw[: len(raw) // 2], "damaged"),
+    "cut off in the header": (lambda raw: raw[:20], "damaged"),
+    "text": (lambda raw: b"no picture here\n", "not a picture"),
+    "zeros": (lambda raw: bytes(len(raw)), "not a picture"),
+    "a page of HTML": (lambda raw: b"<html><body>404</body></html>", "not a picture"),
+    "an archive": (lambda raw: b"PK\x03\x04" + raw, "not a picture"),
+    "a bomb of 100,000 x 100,000": (lambda raw: _bomb(100_000, 100_000), "pixels"),
+    "20,000 x 20,000": (lambda raw: _bomb(20_000, 20_000), "pixels"),
+    "a PNG without its end": (lambda raw: _bomb(32, 3200)[:200], "damaged"),
+}
+
+
+def _deep(image: Image.Image) -> Image.Image:
+    return Image.fromarray(np.asarray(image.convert("L")).astype(np.uint16) * 257)
+
+
+# What is unusual, but a picture.
+ODD: dict[str, Callable[[Image.Image], bytes]] = {
+    "PNG": lambda image: encoded(image, "PNG"),
+    "WebP": lambda image: encoded(image, "WEBP"),
+    "grey": lambda image: encoded(image.convert("L"), "JPEG"),
+    "CMYK": lambda image: encoded(image.convert("CMYK"), "JPEG"),
+    "progressive": lambda image: encoded(image, "JPEG", progressive=True),
+    "16 bits": lambda image: encoded(_deep(image), "PNG"),
+    "transparent": lambda image: encoded(image.convert("RGBA"), "PNG"),
+    "palette": lambda image: encoded(image.quantize(16), "PNG"),
+}
+
+
+def make(folder: Path, locations: int, broken: float, seed: int) -> dict[tuple[str, str], str]:
+    """Write pictures, no two alike, all called .jpg; give which are broken, and how."""
+    rng = np.random.default_rng(seed)
+    folder.mkdir(parents=True)
+    some = rng.integers(0, 256, (64, SIDE, SIDE, 3), dtype=np.uint8)
+    images = [Image.fromarray(pixels) for pixels in some]
+    plain = [encoded(image, "JPEG", quality=80) for image in images]
+    odd = [[encode(image) for encode in ODD.values()] for image in images[:8]]
+    wrong = {}
+    ways = list(BROKEN)
+    for i in range(locations):
+        for j, view in enumerate(VIEWS):
+            number = 4 * i + j
+            # A JPEG's comment makes each file's content its own.
+            raw = plain[number % 64]
+            note = b"\xff\xfe" + struct.pack(">HI", 6, number)
+            raw = raw[:2] + note + raw[2:]
+            chance = rng.random()
+            if chance < broken:
+                way = ways[len(wrong) % len(ways)]
+                wrong[f"L{i:06}", view] = way
+                spoil = BROKEN[way][0]
+                if spoil is None:
+                    continue
+                raw = spoil(raw)
+            elif chance < 3 * broken:
+                raw = odd[number % 8][int(rng.integers(len(ODD)))]
+            (folder / f"L{i:06}_{view}.jpg").write_bytes(raw)
+    return wrong
+
+
+class Tiles:
+    """Stands in for a network: the mean of each of 64 tiles."""
+
+    engine, precision, device, cosine, batch = "torch", "float32", "cpu", 1.0, 64
+
+    def __init__(self) -> None:
+        lite = get_backbone("efficientnet-lite0")
+        self.backbone = replace(lite, name="tiles", dimension=64, resize=SIDE, crop=SIDE)
+
+    def features(self, pictures: np.ndarray) -> np.ndarray:
+        """Features of prepared pictures."""
+        return pictures.reshape(len(pictures), 64, -1).mean(axis=2, dtype=np.float32)
+
+
+def take_in(folder: Path, locations: int, backbone: str) -> tuple[pd.DataFrame, FeatureStore]:
+    """Find the pictures, make the store; give all skips."""
+    settings = ImagerySettings(folder=folder / "pictures", views=VIEWS)
+    ids = [f"L{i:06}" for i in range(locations)]
+    views, missing = find_views(settings, ids)
+    tiles = Tiles()
+    usual = SimpleNamespace(load=extract.load_network, settled=extract.settled)
+    record = tiles.backbone if backbone == "tiles" else get_backbone(backbone)
+    if backbone == "tiles":
+        extract.load_network, extract.settled = (
+            (lambda *_, **__: tiles),
+            (lambda record, *_: record),
+        )
+    try:
+        unreadable = extract_pictures(views, ids, folder / "f.h5", record, view_names=VIEWS)
+    finally:
+        extract.load_network, extract.settled = usual.load, usual.settled
+    skips = pd.concat([missing, unreadable], ignore_index=True)
+    return skips, FeatureStore.open(folder / "f.h5")
+
+
+def check(wrong: dict[tuple[str, str], str], skips: pd.DataFrame, store: FeatureStore) -> int:
+    """Compare with what is known; give how many locations are done."""
+    out = {location for location, _ in wrong}
+    done = set(store.location_ids[store.done].tolist())
+    assert done.isdisjoint(out)
+    assert done | out == set(store.location_ids.tolist())
+    assert set(skips["location_id"]) == out
+    rows = list(zip(skips["location_id"], skips["view"], strict=True))
+    twice = skips[skips.duplicated(["location_id", "view"], keep=False)]
+    assert twice.empty, f"a picture has two reasons: {twice.head().to_dict()}"
+    for (location, view), reason in zip(rows, skips["reason"], strict=True):
+        expected = BROKEN[wrong[location, view]][1]
+        assert expected in reason, (location, view, wrong[location, view], reason)
+    # Of a location that lacks a view the others are not looked at.
+    unseen = {location for (location, _), way in wrong.items() if way == "no file"}
+    told = set(rows)
+    silent = [key for key in wrong if key not in told and key[0] not in unseen]
+    assert not silent, silent[:3]
+    slots = np.flatnonzero(store.done)
+    assert store.present[slots].all()
+    assert (store.features[slots].any(axis=2)).all()
+    assert not store.features[~store.present].any()
+    return len(done)
+
+
+class Memory:
+    """Own memory of this process (not the pages of files), looked at while something runs."""
+
+    def __enter__(self) -> Memory:
+        self.seen: list[float] = []
+        self._end = threading.Event()
+        self._thread = threading.Thread(target=self._look, daemon=True)
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._end.set()
+        self._thread.join()
+
+    def _look(self) -> None:
+        while not self._end.wait(0.1):
+            try:
+                status = Path("/proc/self/status").read_text()
+            except OSError:
+                return
+            self.seen.append(int(status.split("RssAnon:")[1].split()[0]) / 1024)
+
+    def told(self) -> str:
+        """Say how much it was."""
+        if len(self.seen) < 10:
+            return "memory: not known here"
+        tenths = [max(part) for part in np.array_split(self.seen, 10)]
+        most = ", ".join(f"{m:.0f}" for m in tenths)
+        return f"memory in MiB, most in each tenth of the time: {most}"
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,197 @@
+"""How a feature store lies in its HDF5 file: made whole at once, and looked through when opened."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import shutil
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from math import prod
+from pathlib import Path
+from typing import Any, Literal
+
+import h5py
+import numpy as np
+
+import streetgauge
+from streetgauge.errors import InputError
+from streetgauge.imagery import QUALITY
+
+__all__ = [
+    *("ANEW", "FORMAT", "FORMAT_VERSION", "LAYOUT", "NEW_DATASETS", "SIGNATURE", "TEXTS", "Dtype"),
+    *("checked_attributes", "lay_out", "mapped", "opened", "require_room", "reserve", "sizes_of"),
+]
+
+FORMAT = "streetgauge-features"
+FORMAT_VERSION = 2
+SIGNATURE = 16  # bytes
+Dtype = Literal["float32", "float16"]
+
+# Datasets by name: which of (N, V, D, SIGNATURE) are their axes, and their type; None: the store's.
+LAYOUT: dict[str, tuple[tuple[int, ...], np.dtype[Any] | None]] = {
+    "features": ((0, 1, 2), None),
+    "present": ((0, 1), np.dtype(bool)),
+    "done": ((0,), np.dtype(bool)),
+    "tried": ((0,), np.dtype(bool)),
+    "signature": ((0, 1, 3), np.dtype("u1")),
+    "quality": ((0, 1), QUALITY),
+}
+# What version 1 did not have.
+_NEW_TEXTS = ("engine", "device", "precision", "cosine")
+NEW_DATASETS = ("signature", "quality")
+_OLD_TEXTS = ("backbone", "weights_sha256", "transform", "stamp", "licence")
+TEXTS = (*_OLD_TEXTS, *_NEW_TEXTS)
+
+# What mends a file that cannot be used.
+ANEW = "remove it and make the features again"
+
+
+def lay_out(
+    path: Path,
+    ids: list[str],
+    views: Sequence[str],
+    dimension: int,
+    attributes: Mapping[str, str],
+    dtype: Dtype,
+) -> None:
+    """Write a file with all of its structure and none of its numbers."""
+    sizes = (len(ids), len(views), dimension, SIGNATURE)
+    with _new_file(path) as file:
+        for name, (axes, kind) in LAYOUT.items():
+            shape = tuple(sizes[axis] for axis in axes)
+            _allocate(file, name, shape, kind or np.dtype(dtype).newbyteorder("<"))
+        encoded = [location.encode() for location in ids]
+        text = h5py.string_dtype("utf-8", max(map(len, encoded)))
+        file.create_dataset("location_id", data=np.array(encoded, dtype=text))
+        file.attrs["format"] = FORMAT
+        file.attrs["format_version"] = FORMAT_VERSION
+        file.attrs["code_version"] = streetgauge.__version__
+        file.attrs["dtype"] = dtype
+        file.attrs["views"] = json.dumps([str(view) for view in views])
+        for name in TEXTS:
+            file.attrs[name] = attributes.get(name, "")
+
+
+def _new_file(path: Path) -> h5py.File:
+    # 64: every dataset starts on a cache line, so that its map is aligned.
+    return h5py.File(
+        path, "w", libver=("earliest", "v110"), alignment_threshold=1, alignment_interval=64
+    )
+
+
+def _allocate(file: h5py.File, name: str, shape: tuple[int, ...], kind: np.dtype[Any]) -> None:
+    """Make a contiguous dataset whose place in the file is fixed now."""
+    properties = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
+    properties.set_layout(h5py.h5d.CONTIGUOUS)
+    properties.set_alloc_time(h5py.h5d.ALLOC_TIME_EARLY)
+    # A new file's unwritten bytes are zeros: gigabytes need not be written twice.
+    properties.set_fill_time(h5py.h5d.FILL_TIME_NEVER)
+    properties.set_obj_track_times(False)  # the same features, the same bytes
+    h5py.h5d.create(
+        file.id,
+        name.encode(),
+        h5py.h5t.py_create(kind, logical=True),
+        h5py.h5s.create_simple(shape),
+        properties,
+    )
+
+
+def require_room(path: Path, n: int, views: int, dimension: int, dtype: Dtype) -> None:
+    """Refuse a store that is larger than what the disk has left.
+
+    Raises
+    ------
+    OSError
+        ENOSPC.
+    """
+    sizes = (n, views, dimension, SIGNATURE)
+    kinds = ((axes, kind or np.dtype(dtype)) for axes, kind in LAYOUT.values())
+    size = sum(prod(sizes[axis] for axis in axes) * kind.itemsize for axes, kind in kinds)
+    if size > shutil.disk_usage(path.parent).free:
+        raise _no_room(path, size, errno.ENOSPC)
+
+
+def reserve(temporary: Path, path: Path) -> None:
+    """Take the room that the file will need now: a full disk is told before hours of work.
+
+    Raises
+    ------
+    OSError
+        ENOSPC, or EDQUOT: the user may not have so much.
+    """
+    size = temporary.stat().st_size
+    with temporary.open("r+b") as handle:
+        try:
+            os.posix_fallocate(handle.fileno(), 0, size)
+        except AttributeError:  # macOS, Windows
+            pass
+        except OSError as error:
+            if error.errno in (errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS):
+                return  # this file system takes no reservations
+            raise _no_room(path, size, error.errno or errno.ENOSPC) from None
+
+
+def _no_room(path: Path, size: int, number: int) -> OSError:
+    free = 0
+    with suppress(OSError):
+        free = shutil.disk_usage(path.parent).free
+    says = f"it takes {size / 1e6:,.0f} MB and {free / 1e6:,.0f} MB are free"
+    step = "make room, what was there is untouched"
+    return OSError(number, f"{os.strerror(number)}: {says}; {step}", str(path))
+
+
+def opened(path: Path) -> h5py.File:
+    try:
+        return h5py.File(path, "r")
+    except FileNotFoundError:
+        raise InputError(path, "there is no such file", "make it: `streetgauge features`") from None
+    except OSError as error:
+        reason = "it is cut off" if "truncated" in str(error) else "this is no feature store"
+        raise InputError(path, reason, ANEW) from None
+
+
+def checked_attributes(path: Path, file: h5py.File) -> tuple[int, dict[str, str]]:
+    attributes = {name: str(value) for name, value in file.attrs.items()}
+    if attributes.get("format") != FORMAT:
+        raise InputError(path, "this is no feature store", "name a file under features/")
+    version = attributes.get("format_version", "")
+    if not version.isdecimal() or int(version) > FORMAT_VERSION:
+        raise InputError(
+            path,
+            f"its format version is {version or 'missing'}, and streetgauge "
+            f"{streetgauge.__version__} reads up to {FORMAT_VERSION}",
+            "use a newer streetgauge",
+        )
+    old = int(version) == 1
+    names = ("views", "dtype", *(_OLD_TEXTS if old else TEXTS))
+    absent = [name for name in names if name not in attributes]
+    datasets = set(LAYOUT) - set(NEW_DATASETS if old else ())
+    absent += [name for name in (*sorted(datasets), "location_id") if name not in file]
+    if absent:
+        raise InputError(path, f"it lacks {absent[0]!r}", ANEW)
+    if attributes["dtype"] not in ("float32", "float16"):
+        raise InputError(path, f"features of type {attributes['dtype']!r} are not known", ANEW)
+    return int(version), attributes
+
+
+def sizes_of(path: Path, file: h5py.File, n: int, views: int) -> tuple[int, ...]:
+    shape: tuple[int, ...] = file["features"].shape
+    if len(shape) != 3 or shape[:2] != (n, views):
+        raise InputError(path, f"features {list(shape)} of {n} locations, {views} views", ANEW)
+    return (*shape, SIGNATURE)
+
+
+def mapped(
+    path: Path, file: h5py.File, name: str, shape: tuple[int, ...], kind: np.dtype[Any]
+) -> Any:
+    """Map a dataset's numbers, after a look that they are all in this very file."""
+    own = isinstance(file.get(name, getlink=True), h5py.HardLink)
+    dataset = file[name]
+    offset = dataset.id.get_offset() if own and isinstance(dataset, h5py.Dataset) else None
+    if offset is None or dataset.shape != shape or dataset.dtype != kind:
+        raise InputError(path, f"{name!r} is not laid out as in a feature store", ANEW)
+    if offset + dataset.nbytes > path.stat().st_size:
+        raise InputError(path, "it is cut off", ANEW)
+    return np.memmap(path, dtype=kind, mode="r", offset=offset, shape=shape)

@@ -1,0 +1,101 @@
+"""Which pictures a store is made of, each with its place in it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from streetgauge.errors import InputError
+from streetgauge.imagery import PictureAt, pictures_at
+
+__all__ = ["Plan"]
+
+Positions = npt.NDArray[np.intp]
+
+# Of a picture that is a file of its own, and whole.
+_PLAIN: dict[str, Any] = {
+    "member": "",
+    **dict.fromkeys(("heading", "panorama_heading", "pitch", "fov", "size"), np.nan),
+}
+
+
+class Plan:
+    """P pictures in the order in which they are best read, and where each belongs.
+
+    Parameters
+    ----------
+    views : DataFrame
+        As `streetgauge.imagery.find_views` gives them, in any order. Rows of other locations and
+        views are left out, as are locations that lack a view if all are required.
+    locations : iterable of str
+        Those of the store.
+    view_names : sequence of str
+        Those of the store, in its order.
+    require : {"all", "any"}
+        What a location must have.
+
+    Attributes
+    ----------
+    ids : list of str, [N]
+        Locations, sorted.
+    slots, places : array of int, [P]
+        Row and view of each picture in the store.
+    streamed : array of bool, [P]
+        Whether it lies in an archive.
+    """
+
+    def __init__(
+        self, views: pd.DataFrame, locations: Iterable[str], view_names: Sequence[str], require: str
+    ) -> None:
+        self.ids = sorted({str(location) for location in locations})
+        self.view_names = [str(view) for view in view_names]
+        self.require = require
+        slots = pd.Index(self.ids, dtype="str").get_indexer(pd.Index(views["location_id"]))
+        places = pd.Index(self.view_names, dtype="str").get_indexer(pd.Index(views["view"]))
+        kept = np.flatnonzero((slots >= 0) & (places >= 0))
+        where = slots[kept] * len(self.view_names) + places[kept]
+        _refuse_twice(views, kept, where)
+        counts = np.bincount(slots[kept], minlength=len(self.ids))
+        needed = len(self.view_names) if require == "all" else 1
+        enough = counts[slots[kept]] >= needed
+        kept, where = kept[enough], where[enough]
+        absent = {name: value for name, value in _PLAIN.items() if name not in views}
+        views = views.assign(**absent).iloc[kept]
+        streamed = (views["member"] != "").to_numpy()
+        # Archives are in the order of reading; plain files can be read in any.
+        order = np.arange(len(kept)) if streamed.any() else np.argsort(where, kind="stable")
+        self.slots: Positions = slots[kept][order]
+        self.places: Positions = places[kept][order]
+        self.streamed = streamed[order]
+        self._views = views.iloc[order]
+
+    def __len__(self) -> int:
+        return len(self.slots)
+
+    def rows(self, positions: Positions) -> list[PictureAt]:
+        """Where these pictures are."""
+        return pictures_at(self._views.iloc[positions])
+
+    def names(self, positions: Positions) -> list[tuple[str, str]]:
+        """Location and view of these pictures."""
+        return [
+            (self.ids[slot], self.view_names[place])
+            for slot, place in zip(self.slots[positions], self.places[positions], strict=True)
+        ]
+
+    def counts(self, positions: Positions | None = None) -> Positions:
+        """How many pictures, of these, each location has: [N]."""
+        slots = self.slots if positions is None else self.slots[positions]
+        return np.bincount(slots, minlength=len(self.ids))
+
+
+def _refuse_twice(views: pd.DataFrame, kept: Positions, where: Positions) -> None:
+    order = np.argsort(where, kind="stable")
+    again = np.flatnonzero(np.diff(where[order]) == 0)
+    if len(again):
+        location, view = views[["location_id", "view"]].iloc[kept[order[again[0]]]]
+        raise InputError(f"location {location!r}", f"view {view!r} has two pictures")

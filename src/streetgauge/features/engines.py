@@ -1,0 +1,372 @@
+"""What computes a network: PyTorch, OpenVINO or ONNX Runtime; uint8 pictures in, float32 out.
+
+An engine is a function of pictures [n, side, side, 3] that gives features [n, dimension], and may
+be called by several threads at once. The same pictures give the same bits.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections import deque
+from collections.abc import Callable, Iterator
+from contextlib import redirect_stdout
+from importlib.util import find_spec
+from io import StringIO
+from pathlib import Path
+from queue import Empty, SimpleQueue
+from tempfile import TemporaryDirectory
+from typing import Any, Literal, Protocol
+from xml.etree import ElementTree
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+
+from streetgauge.errors import InputError
+from streetgauge.features._looks import known_pictures
+from streetgauge.features.backbones import Backbone
+
+__all__ = ["Engine", "OnnxEngine", "OpenvinoEngine", "Precision", "TorchEngine", "has_openvino"]
+
+Pictures = npt.NDArray[np.uint8]
+Features = npt.NDArray[np.float32]
+Precision = Literal["float32", "bfloat16", "int8"]
+
+# Pictures at a time on a CPU with torch. The largest activations of four take 19 MB: above 32 MB
+# the C library gives memory back after every layer, and a third of the time goes into getting it
+# again.
+TORCH_SLICE = 4
+# With OpenVINO, which keeps its memory. See benchmarks/backbones.py --engines.
+OPENVINO_SLICE = 8
+# Pictures that int8's ranges are measured on.
+CALIBRATION = 64
+# Convolutions from the first that int8 leaves alone, in networks that are exact at their beginning.
+INT8_EXACT = 3
+
+
+class Engine(Protocol):
+    """A network that can be called."""
+
+    name: str
+    precision: Precision
+    device: torch.device
+    batch: int
+
+    def __call__(self, pictures: Pictures) -> Features:
+        """Features of prepared pictures."""
+
+
+class Normalised(nn.Module):
+    """A module behind its backbone's normalisation: uint8 [n, side, side, 3] in, float32 out."""
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, backbone: Backbone, module: nn.Module, dtype: torch.dtype) -> None:
+        super().__init__()
+        self.module, self.dtype, self.scale = module, dtype, backbone.scale
+        self.flips = backbone.channels == "BGR"
+        self.register_buffer("mean", torch.tensor(backbone.mean).view(3, 1, 1))
+        self.register_buffer("std", torch.tensor(backbone.std).view(3, 1, 1))
+
+    def forward(self, pictures: Tensor) -> Tensor:
+        """Features of prepared pictures."""
+        # [n, h, w, 3] seen as [n, 3, h, w] is already channels-last.
+        x = (pictures.permute(0, 3, 1, 2).float() * self.scale - self.mean) / self.std
+        if self.flips:
+            x = x.flip(1).contiguous(memory_format=torch.channels_last)
+        features: Tensor = self.module(x.to(self.dtype)).float()
+        return features
+
+
+def _round_products(module: nn.Module, exact: int) -> None:
+    """Compute convolutions and products in bfloat16 but the first few, all else in float32."""
+
+    def rounded(layer: nn.Module, given: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        return tuple(x.to(torch.bfloat16) for x in given)
+
+    def back(layer: nn.Module, given: object, found: Tensor) -> Tensor:
+        return found.float()
+
+    layers = [layer for layer in module.modules() if isinstance(layer, nn.Conv2d | nn.Linear)]
+    for layer in layers[exact:]:
+        layer.to(torch.bfloat16)
+        layer.register_forward_pre_hook(rounded)
+        layer.register_forward_hook(back)
+
+
+class TorchEngine:
+    """PyTorch on any device, channels-last; float32 is what all others are compared with.
+
+    Parameters
+    ----------
+    backbone : Backbone
+        Says how pixels are normalised.
+    module : torch.nn.Module
+        [n, 3, crop, crop] -> [n, dimension]. It is moved and, for bfloat16, converted.
+    device : torch.device
+        Where it runs.
+    precision : {"float32", "bfloat16"}
+        Of weights and activations.
+    """
+
+    name = "torch"
+
+    def __init__(
+        self,
+        backbone: Backbone,
+        module: nn.Module,
+        device: torch.device | str = "cpu",
+        precision: Precision = "float32",
+    ) -> None:
+        if precision == "int8":
+            raise InputError("precision 'int8'", "torch has none here", "pip install openvino nncf")
+        self.precision: Precision = precision
+        self.device = torch.device(device)
+        self.batch = 64 if self.device.type == "cpu" else 256
+        module = module.eval().requires_grad_(False)
+        module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        dtype = torch.float32
+        if precision == "bfloat16":
+            if backbone.exact:
+                _round_products(module, backbone.exact)
+            else:
+                dtype = torch.bfloat16
+        if dtype != torch.float32:
+            module = module.to(dtype)
+        self.module = Normalised(backbone, module, dtype).to(self.device)
+
+    def __call__(self, pictures: Pictures) -> Features:
+        """Features of prepared pictures."""
+        cpu = self.device.type == "cpu"
+        step = TORCH_SLICE if cpu else self.batch
+        look = self._on_cpu if cpu else self._on_gpu
+        with torch.inference_mode():
+            parts = [look(pictures[i : i + step]) for i in range(0, len(pictures), step)]
+        return np.concatenate(parts)
+
+    def _on_cpu(self, pictures: Pictures) -> Features:
+        found: Features = self.module(torch.from_numpy(np.array(pictures))).numpy()
+        return found
+
+    def _on_gpu(self, pictures: Pictures) -> Features:
+        given = torch.from_numpy(np.array(pictures))
+        if self.device.type == "cuda":
+            given = given.pin_memory()
+        # TF32 would round float32 to 10 bits, and cuDNN's fastest choices vary between runs.
+        with torch.backends.cudnn.flags(
+            enabled=True, benchmark=False, deterministic=True, allow_tf32=False
+        ):
+            found: Features = self.module(given.to(self.device, non_blocking=True)).cpu().numpy()
+        return found
+
+
+def has_openvino() -> bool:
+    """Whether OpenVINO is installed."""
+    return find_spec("openvino") is not None
+
+
+def _openvino() -> Any:
+    """Import OpenVINO without its telemetry, which would report to Google Analytics."""
+    if not has_openvino():
+        raise InputError("engine 'openvino'", "it is not installed", "pip install openvino")
+    # Where the package is "not there", OpenVINO and nncf take a stub of their own.
+    sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
+    import openvino
+
+    return openvino
+
+
+class OpenvinoEngine:
+    """OpenVINO on the CPU, one stream a core: cores need not wait for each other.
+
+    Parameters
+    ----------
+    backbone : Backbone
+        Says how pixels are normalised.
+    network : torch.nn.Module or Path
+        [n, 3, crop, crop] -> [n, dimension], or an ONNX file of the same.
+    precision : {"float32", "bfloat16", "int8"}
+        OpenVINO takes bfloat16 by itself where the processor has it, so float32 is demanded. With
+        int8, ranges are measured on pictures of `known_pictures`: the same everywhere.
+    streams : int
+        How many batches are computed side by side.
+    slice : int
+        Pictures in each; a smaller rest is filled up.
+    """
+
+    name = "openvino"
+    device = torch.device("cpu")
+
+    def __init__(
+        self,
+        backbone: Backbone,
+        network: nn.Module | Path,
+        precision: Precision = "float32",
+        streams: int = 2,
+        slice: int = OPENVINO_SLICE,
+    ) -> None:
+        self.precision: Precision = precision
+        self.slice = slice
+        self.batch = max(64, slice * streams)
+        openvino = _openvino()
+        shape = [slice, 3, backbone.crop, backbone.crop]
+        if isinstance(network, Path):
+            model = openvino.Core().read_model(network)
+            model.reshape(shape)
+        else:
+            example = torch.zeros(shape)
+            with torch.no_grad():
+                model = openvino.convert_model(
+                    network.eval().float(), example_input=example, input=[shape]
+                )
+        model = _normalised(openvino, backbone, model)
+        if precision == "int8":
+            model = _quantised(backbone, model, slice)
+        if precision == "bfloat16" and backbone.exact:
+            model = _partly_exact(openvino, model, backbone.exact)
+        wanted = {
+            "INFERENCE_PRECISION_HINT": "bf16" if precision == "bfloat16" else "f32",
+            "NUM_STREAMS": streams,
+            "INFERENCE_NUM_THREADS": streams,
+        }
+        compiled = openvino.Core().compile_model(model, "CPU", wanted)
+        self._free: SimpleQueue[Any] = SimpleQueue()
+        for _ in range(streams + 1):  # one is filled while the others are worked on
+            self._free.put(compiled.create_infer_request())
+
+    def __call__(self, pictures: Pictures) -> Features:
+        """Features of prepared pictures."""
+        return np.concatenate(list(self._each(pictures)))
+
+    def _each(self, pictures: Pictures) -> Iterator[Features]:
+        """Features of every slice, in order."""
+        waiting: deque[tuple[Any, int]] = deque()
+        for start in range(0, len(pictures), self.slice):
+            part = pictures[start : start + self.slice]
+            whole = np.zeros((self.slice, *part.shape[1:]), dtype=np.uint8)
+            whole[: len(part)] = part
+            while (request := self._take(block=not waiting)) is None:
+                yield self._finish(*waiting.popleft())
+            request.start_async({0: whole}, share_inputs=False)
+            waiting.append((request, len(part)))
+        while waiting:
+            yield self._finish(*waiting.popleft())
+
+    def _take(self, block: bool) -> Any:
+        """Give a request that nobody uses; None if there is none and it is not waited for."""
+        try:
+            return self._free.get(block)
+        except Empty:
+            return None
+
+    def _finish(self, request: Any, count: int) -> Features:
+        request.wait()
+        found: Features = np.array(request.get_output_tensor(0).data[:count], dtype=np.float32)
+        self._free.put(request)
+        return found
+
+
+def _normalised(openvino: Any, backbone: Backbone, model: Any) -> Any:
+    """Put the backbone's normalisation before a model."""
+    scale = backbone.scale  # (pixels * scale - mean) / std
+    before = openvino.preprocess.PrePostProcessor(model)
+    before.input().tensor().set_element_type(openvino.Type.u8).set_layout(openvino.Layout("NHWC"))
+    before.input().model().set_layout(openvino.Layout("NCHW"))
+    steps = before.input().preprocess().convert_element_type(openvino.Type.f32)
+    steps.mean([value / scale for value in backbone.mean])
+    steps.scale([value / scale for value in backbone.std])
+    if backbone.channels == "BGR":
+        steps.convert_layout(openvino.Layout("NCHW"))
+        steps.reverse_channels()
+    return before.build()
+
+
+def _partly_exact(openvino: Any, model: Any, exact: int) -> Any:
+    """Demand float32 of a model's first convolutions and of all its sums.
+
+    What a layer may be computed in can be written into OpenVINO's files, but not into its objects
+    from Python; so the model goes through a file.
+    """
+    with TemporaryDirectory() as folder:
+        file = Path(folder) / "model.xml"
+        openvino.save_model(model, file, compress_to_fp16=False)
+        tree = ElementTree.parse(file)  # we have just written it
+        seen = 0
+        for layer in tree.getroot().iter("layer"):  # in the order of computing
+            seen += "Convolution" in layer.attrib["type"]
+            if layer.attrib["type"] == "Add" or (
+                seen <= exact and layer.attrib["type"] not in ("Const", "Parameter", "Result")
+            ):
+                about = layer.find("rt_info")
+                about = ElementTree.SubElement(layer, "rt_info") if about is None else about
+                ElementTree.SubElement(about, "attribute", name="precise", version="0")
+        tree.write(file)
+        # The weights are read when it is compiled, after the folder is gone: read them now.
+        return openvino.Core().read_model(file.read_bytes(), file.with_suffix(".bin").read_bytes())
+
+
+def _quantised(backbone: Backbone, model: Any, slice: int) -> Any:
+    """Round weights and activations to 8 bits, in ranges seen on known pictures."""
+    if find_spec("nncf") is None:
+        raise InputError("precision 'int8'", "nncf is not installed", "pip install nncf")
+    import logging
+
+    import nncf
+
+    nncf.set_log_level(logging.ERROR)
+    pictures = known_pictures(CALIBRATION, backbone.crop, seed=8)
+    parts = [pictures[i : i + slice] for i in range(0, CALIBRATION, slice)]
+    convolutions = [n for n in model.get_ordered_ops() if "Convolution" in n.get_type_name()]
+    kept = [n.get_friendly_name() for n in convolutions[: min(INT8_EXACT, backbone.exact)]]
+    with redirect_stdout(StringIO()):  # its progress bars
+        return nncf.quantize(
+            model,
+            nncf.Dataset(parts),
+            preset=nncf.QuantizationPreset.MIXED,
+            subset_size=len(parts),
+            ignored_scope=nncf.IgnoredScope(names=kept),
+        )
+
+
+class OnnxEngine:
+    """ONNX Runtime on the CPU in float32: what an ONNX file is compared with.
+
+    Parameters
+    ----------
+    backbone : Backbone
+        Says how pixels are normalised.
+    file : Path
+        The network, float32 [n, 3, crop, crop] -> [n, dimension].
+    threads : int
+        For one call; callers may come from several threads.
+    """
+
+    name = "onnxruntime"
+    precision: Precision = "float32"
+    device = torch.device("cpu")
+    batch = 64
+
+    def __init__(self, backbone: Backbone, file: Path, threads: int = 1) -> None:
+        from streetgauge.features._onnx import session
+
+        self._session: Any = session(file, threads)
+        (given,) = self._session.get_inputs()
+        self._input = given.name
+        self._fixed = given.shape[0] if isinstance(given.shape[0], int) else None
+        self._look: Callable[[Tensor], Tensor] = Normalised(backbone, nn.Identity(), torch.float32)
+
+    def __call__(self, pictures: Pictures) -> Features:
+        """Features of prepared pictures."""
+        step = self._fixed or TORCH_SLICE
+        parts = []
+        for start in range(0, len(pictures), step):
+            part = pictures[start : start + step]
+            with torch.inference_mode():
+                x = self._look(torch.from_numpy(np.array(part))).contiguous().numpy()
+            if self._fixed:  # a rest is filled up
+                x = np.pad(x, ((0, step - len(part)), (0, 0), (0, 0), (0, 0)))
+            found = self._session.run(None, {self._input: x})[0]
+            parts.append(np.asarray(found, dtype=np.float32)[: len(part)])
+        return np.concatenate(parts)

@@ -1,0 +1,242 @@
+"""Weights of backbones: found, fetched once, and never taken for others."""
+
+from __future__ import annotations
+
+import hashlib
+import http.client
+import os
+import pickle
+import urllib.request
+from collections.abc import Mapping
+from dataclasses import replace
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from streetgauge.errors import InputError
+from streetgauge.features.backbones import FAMILIES, Backbone
+from streetgauge.files import atomic_path, sha256_of
+from streetgauge.progress import Progress, silent
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+__all__ = ["cache_directory", "load_into", "read_tensors", "settled", "weights_file"]
+
+_BLOCK = 1 << 20  # bytes
+_PATIENCE = 60  # seconds without a byte
+
+
+def cache_directory() -> Path:
+    """Where files are kept that are fetched once for all studies.
+
+    ``STREETGAUGE_CACHE`` if it is set, else ``streetgauge`` in the user's cache.
+    """
+    own = os.environ.get("STREETGAUGE_CACHE")
+    if own:
+        return Path(own).expanduser()
+    shared = os.environ.get("XDG_CACHE_HOME")
+    return (Path(shared) if shared else Path.home() / ".cache") / "streetgauge"
+
+
+def settled(backbone: Backbone, progress: Progress = silent) -> Backbone:
+    """Give the record with the whole sha256 of its weights, which are then at hand.
+
+    Parameters
+    ----------
+    backbone : Backbone
+        As `get_backbone` gives it.
+    progress : Progress
+        Told of a download.
+
+    Returns
+    -------
+    Backbone
+        With the sha256 of what `weights_file` gives, here and on any other machine.
+
+    Raises
+    ------
+    InputError
+        If the weights cannot be had, or are not those of the record.
+    """
+    file = weights_file(backbone, progress)
+    found = sha256_of(file)
+    if not found.startswith(backbone.sha256):
+        package = backbone.weights.startswith("package:")
+        raise InputError(
+            file,
+            f"these are not the weights of {backbone.name}: sha256 {found[:12]}, "
+            f"not {backbone.sha256[:12]}",
+            "install the package again" if package else "remove the file, or get it again",
+        )
+    return replace(backbone, sha256=found)
+
+
+def weights_file(backbone: Backbone, progress: Progress = silent) -> Path:
+    """Find the file with a backbone's weights, or fetch it; no code of a package is run.
+
+    Raises
+    ------
+    InputError
+        If it is not there and cannot be fetched, saying which file to put where.
+    """
+    source, _, place = backbone.weights.partition(":")
+    if source == "package":
+        return _in_package(backbone, place)
+    if source == "url":
+        return _fetched(backbone, place, progress)
+    if source in FAMILIES:
+        from importlib import import_module
+
+        found: Path = import_module(f"streetgauge.features.{FAMILIES[source]}").fetch(place)
+        return found
+    if source == "cache":
+        file = cache_directory() / place
+        if not file.is_file():
+            raise InputError(
+                f"weights of {backbone.name}",
+                f"there is no file {file}",
+                f"get vgg16.npy and run `streetgauge import-weights vgg16.npy --out {file}`, "
+                "or name a file in `features.weights`",
+            )
+        return file
+    if not place or not Path(place).is_file():
+        reason = f"there is no file {place}" if place else "it has none of its own"
+        raise InputError(
+            f"weights of {backbone.name}", reason, "name the file in `features.weights`"
+        )
+    return Path(place)
+
+
+def _in_package(backbone: Backbone, place: str) -> Path:
+    subject = f"weights of {backbone.name}"
+    package, _, inner = place.partition("/")
+    found = find_spec(package)
+    step = f"install the package {package.replace('_', '-')}"
+    if found is None or found.origin is None:
+        raise InputError(subject, f"the package {package} is not installed", step)
+    file = Path(found.origin).parent / inner
+    if not file.is_file():
+        raise InputError(subject, f"there is no file {file}", step)
+    return file
+
+
+def _fetched(backbone: Backbone, address: str, progress: Progress) -> Path:
+    """Download once; what is in PyTorch's own cache already is used from there."""
+    name = address.rpartition("/")[2]
+    file = cache_directory() / name
+    torch_home = Path(os.environ.get("TORCH_HOME", Path.home() / ".cache" / "torch"))
+    for place in (file, torch_home / "hub" / "checkpoints" / name):
+        if place.is_file():
+            return place
+    subject = f"weights of {backbone.name}"
+    step = f"put {address} as {file}"
+    try:
+        with atomic_path(file) as temporary:
+            found = _download(address, temporary, progress)
+            if not found.startswith(backbone.sha256):
+                raise InputError(
+                    subject,
+                    f"what {address} gave has sha256 {found[:12]}, not {backbone.sha256[:12]}",
+                    f"try again, or put the right file as {file}",
+                )
+    except (OSError, http.client.HTTPException) as error:
+        reason = getattr(error, "reason", None) or error.__class__.__name__
+        reason = getattr(reason, "strerror", None) or reason
+        raise InputError(subject, f"{address} could not be fetched ({reason})", step) from None
+    return file
+
+
+def _download(address: str, file: Path, progress: Progress) -> str:
+    """Write what an address gives to a file; its sha256."""
+    if not address.startswith(("https://", "http://")):
+        raise InputError(address, "this is no web address", "begin it with https://")
+    seen, size = hashlib.sha256(), 0
+    request = urllib.request.Request(address, headers={"User-Agent": "streetgauge"})
+    with urllib.request.urlopen(request, timeout=_PATIENCE) as answer, file.open("wb") as out:
+        total = int(answer.headers.get("Content-Length") or 0)
+        with progress("weights", total, "bytes") as advance:
+            while block := answer.read(_BLOCK):
+                out.write(block)
+                seen.update(block)
+                size += len(block)
+                advance(len(block))
+    if total and size != total:
+        raise ConnectionError("the connection was cut")
+    return seen.hexdigest()
+
+
+def read_tensors(file: Path) -> dict[str, Tensor]:
+    """Read named tensors: safetensors, or what PyTorch saved; neither may run code.
+
+    Raises
+    ------
+    InputError
+        If the file is damaged, or holds anything but tensors.
+    """
+    import torch
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    from streetgauge.features.caffe import is_array_file
+
+    if is_array_file(file):
+        raise InputError(
+            file,
+            "these are weights for TensorFlow",
+            f"convert them with `streetgauge import-weights {file} --out vgg16-caffe.safetensors`",
+        )
+    content: Any
+    try:
+        if file.suffix == ".safetensors":
+            content = load_file(file)
+        else:
+            content = torch.load(file, map_location="cpu", weights_only=True)
+    except (
+        *(SafetensorError, pickle.UnpicklingError, RuntimeError, EOFError, ValueError),
+        *(TypeError, AttributeError, LookupError, OSError),
+    ):
+        raise InputError(
+            file, "it is damaged, or holds more than tensors", "give safetensors, or get it again"
+        ) from None
+    if not isinstance(content, Mapping):
+        raise InputError(file, "it has no named tensors", "give the weights of a network")
+    tensors = {str(name): value for name, value in content.items()}
+    strange = [name for name, value in tensors.items() if not isinstance(value, torch.Tensor)]
+    if strange:
+        raise InputError(file, f"{strange[0]!r} is no tensor", "give the weights of a network")
+    return tensors
+
+
+def load_into(module: nn.Module, tensors: Mapping[str, Tensor], subject: object) -> None:
+    """Put weights into a module, as float32; what it has no place for is left out.
+
+    Raises
+    ------
+    InputError
+        Naming the first tensor that is missing, has another shape, or is not finite.
+    """
+    import torch
+
+    ready = {}
+    for name, place in module.state_dict().items():
+        if name.endswith("num_batches_tracked"):  # counts batches of a training
+            ready[name] = torch.zeros((), dtype=torch.long)
+            continue
+        if name not in tensors:
+            raise InputError(
+                subject, f"tensor {name!r} is missing", "give weights of this architecture"
+            )
+        tensor = tensors[name]
+        if tensor.shape != place.shape:
+            raise InputError(
+                subject,
+                f"tensor {name!r} has the shape {tuple(tensor.shape)}, not {tuple(place.shape)}",
+                "give weights of this architecture",
+            )
+        ready[name] = tensor.float()
+        if not ready[name].isfinite().all():
+            raise InputError(
+                subject, f"tensor {name!r} has a number that is not finite", "get the file again"
+            )
+    module.load_state_dict(ready, assign=True)

@@ -1,0 +1,343 @@
+"""Archives of pictures, read in place: nothing is unpacked to disk, no member's name is a path.
+
+Tar archives (plain, gzip, bzip2, xz) are streams: they are read once from front to back. Zip
+archives are read in any order. Links, devices, names that climb out of the archive and archives
+inside of archives are not followed; they are listed.
+"""
+
+from __future__ import annotations
+
+import bz2
+import gzip
+import lzma
+import stat
+import tarfile
+import zipfile
+import zlib
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path, PurePosixPath
+from typing import IO, cast
+
+from streetgauge.imagery._pillow import PictureError
+from streetgauge.remote import is_url, open_url
+
+__all__ = ["MAX_BYTES", "Archive", "Listing", "is_archive", "list_archive"]
+
+SUFFIXES = (
+    *(".tar", ".tgz", ".tbz", ".tbz2", ".txz", ".zip"),
+    *(".tar.gz", ".tar.bz2", ".tar.xz"),
+)
+MAX_BYTES = 512 << 20  # of one picture: none has more, a file made to fill the memory has
+
+# What the readers raise on damaged archives. ValueError and OverflowError: fields of a header that
+# are no numbers; RuntimeError and NotImplementedError: encrypted or unknown compression (zip).
+_DAMAGE = (
+    *(OSError, EOFError, ValueError, OverflowError, RuntimeError, zlib.error, lzma.LZMAError),
+    *(tarfile.TarError, zipfile.BadZipFile, NotImplementedError),
+)
+_UNPACKERS: dict[bytes, Callable[[IO[bytes]], IO[bytes]]] = {
+    b"\x1f\x8b": lambda file: cast(IO[bytes], gzip.GzipFile(fileobj=file)),
+    b"BZh": lambda file: cast(IO[bytes], bz2.BZ2File(file)),
+    b"\xfd7zXZ\0": lambda file: cast(IO[bytes], lzma.LZMAFile(file)),  # noqa: SIM115 (by _Tar)
+}
+_BUFFER = 1 << 20
+
+
+def is_archive(name: str) -> bool:
+    """Whether a file is an archive by its name."""
+    return name.lower().endswith(SUFFIXES)
+
+
+@dataclass(frozen=True)
+class Listing:
+    """What is in an archive.
+
+    Parameters
+    ----------
+    members : tuple of str
+        The plain files that can be read, each once, as they stand in the archive.
+    left_out : tuple of str
+        One sentence for each kind of thing that is not read.
+    """
+
+    members: tuple[str, ...]
+    left_out: tuple[str, ...]
+
+
+def list_archive(path: str) -> Listing:
+    """List an archive (a file or a URL); one that has not changed is not read again.
+
+    A damaged archive gives the members before the damage, and says so in ``left_out``.
+    """
+    if is_url(path):
+        return _listing(path, 0, 0)
+    try:
+        status = Path(path).stat()
+    except OSError as error:
+        return Listing((), (f"archive {_short(path)}: it cannot be opened: {error.strerror}",))
+    return _listing(path, status.st_size, status.st_mtime_ns)
+
+
+@lru_cache(maxsize=4096)
+def _listing(path: str, size: int, modified: int) -> Listing:
+    names: dict[str, None] = {}
+    refused: defaultdict[str, list[str]] = defaultdict(list)
+    damage = ""
+    with Archive(path) as archive:
+        try:
+            for name, why_not in archive.names():
+                if why_not:
+                    refused[why_not].append(name)
+                elif name in names:
+                    refused["stand there twice, of which the first is read"].append(name)
+                else:
+                    names[name] = None
+        except PictureError as error:
+            damage = error.reason
+    told = [
+        f"archive {_short(path)}: {len(those)} of its members {why}, e.g. {those[0]!a}"
+        for why, those in refused.items()
+    ]
+    if damage:
+        told.append(f"{damage}, after {len(names)} files")
+    return Listing(tuple(names), tuple(told))
+
+
+class Archive:
+    """An archive that is open for reading; closed at the end of a ``with`` block.
+
+    Parameters
+    ----------
+    path : str
+        A tar (also compressed) or zip, a file or a URL; its content tells which.
+    """
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+        self._reader: _Tar | _Zip | None = None
+
+    def __enter__(self) -> Archive:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the file."""
+        if self._reader is not None:
+            self._reader.close()
+            self._reader = None
+
+    def names(self) -> Iterator[tuple[str, str]]:
+        """Every member but folders, in the archive's order: its name, and why it is not read or "".
+
+        Raises
+        ------
+        PictureError
+            Where the archive is damaged; what stands before it has been given.
+        """
+        self.close()
+        try:
+            yield from self._open().names()
+        except _DAMAGE as error:
+            raise self._damaged(error) from None
+
+    def read(self, member: str) -> bytes:
+        """Read one member, as `Listing` names it.
+
+        Cheap in the archive's order. A tar is read again from its front when a member lies behind
+        the last one.
+
+        Raises
+        ------
+        PictureError
+            If there is no such member, it is larger than `MAX_BYTES`, or the archive is damaged.
+        """
+        try:
+            return self._open().read(member)
+        except PictureError:
+            raise
+        except _DAMAGE as error:
+            raise self._damaged(error) from None
+
+    def _open(self) -> _Tar | _Zip:
+        if self._reader is None:
+            self._reader = _Zip(self.path) if _is_zip(self.path) else _Tar(self.path)
+        return self._reader
+
+    def _damaged(self, error: BaseException) -> PictureError:
+        reason = str(error).partition("\n")[0][:120] or type(error).__name__
+        return PictureError(f"archive {_short(self.path)}: it is damaged: {reason}")
+
+
+def _short(path: str) -> str:
+    return path.rpartition("/")[2]
+
+
+def _open(path: str) -> IO[bytes]:
+    return open_url(path) if is_url(path) else Path(path).open("rb")
+
+
+def _is_zip(path: str) -> bool:
+    with _open(path) as handle:
+        return handle.read(4) in (b"PK\x03\x04", b"PK\x05\x06") or path.lower().endswith(".zip")
+
+
+class _EndError(EOFError):
+    """A tar that ends without its end mark: it is cut off, or its next header is damaged."""
+
+
+class _TarInfo(tarfile.TarInfo):
+    """A header that tells damage from the end, which tarfile takes for the same."""
+
+    @classmethod
+    def fromtarfile(cls, tar: tarfile.TarFile) -> _TarInfo:
+        try:
+            return super().fromtarfile(tar)
+        except tarfile.EOFHeaderError:  # type: ignore[attr-defined]
+            raise
+        except tarfile.HeaderError as error:
+            raise _EndError(f"no file begins where one should ({error})") from None
+
+
+class _Tar:
+    """A tar as a stream."""
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+        self._missing: set[str] = set()
+        self._rewind()
+
+    def _rewind(self) -> None:
+        with _open(self.path) as handle:
+            start = handle.read(6)
+        unpack = next((u for magic, u in _UNPACKERS.items() if start.startswith(magic)), None)
+        self._packed = _open(self.path)
+        self._file = unpack(self._packed) if unpack else self._packed
+        try:
+            # Over an opened stream, not by tarfile's own "r|gz": that reads only the first of
+            # several gzip members (as pigz writes them) and checks no checksum.
+            self._tar = tarfile.open(  # noqa: SIM115 (closed by close)
+                fileobj=self._file, mode="r|", bufsize=_BUFFER, tarinfo=_TarInfo
+            )
+        except BaseException:
+            self._file.close()
+            self._packed.close()
+            raise
+        self._at_start = True
+        self._seen: set[str] = set()
+
+    def close(self) -> None:
+        self._tar.close()
+        self._file.close()
+        self._packed.close()
+
+    def _members(self) -> Iterator[tarfile.TarInfo]:
+        self._at_start = False
+        while (info := self._tar.next()) is not None:
+            self._tar.members.clear()  # type: ignore[attr-defined]  # else all headers are kept
+            if not info.isdir():
+                yield info
+
+    def names(self) -> Iterator[tuple[str, str]]:
+        for info in self._members():
+            name, why = _named(info.name)
+            if not why:
+                why = "" if info.isreg() and not info.issparse() else _LINK
+                why = why or _too_large(info.size)
+            yield name, why
+
+    def read(self, member: str) -> bytes:
+        if member in self._missing:
+            raise PictureError("the archive has no such file")
+        if member in self._seen:
+            self.close()
+            self._rewind()
+        whole = self._at_start
+        for info in self._members():
+            name, why = _named(info.name)
+            if why or not info.isreg() or info.issparse() or name in self._seen:
+                continue
+            self._seen.add(name)
+            if name == member:
+                if why := _too_large(info.size):
+                    raise PictureError(f"the files of an archive that {why} are not read")
+                content = self._tar.extractfile(info)
+                assert content is not None  # it is a plain file
+                with closing(content):
+                    return content.read()
+        if not whole:  # it may lie before where the search began
+            self.close()
+            self._rewind()
+            return self.read(member)
+        self._missing.add(member)
+        raise PictureError("the archive has no such file")
+
+
+class _Zip:
+    """A zip, which has a directory."""
+
+    def __init__(self, path: str) -> None:
+        self._file = _open(path)
+        try:
+            self._zip = zipfile.ZipFile(self._file)
+        except BaseException:
+            self._file.close()
+            raise
+        self._by_name: dict[str, zipfile.ZipInfo] = {}
+        for info in self._infos():
+            self._by_name.setdefault(_named(info.filename)[0], info)
+
+    def close(self) -> None:
+        self._zip.close()
+        self._file.close()
+
+    def _infos(self) -> list[zipfile.ZipInfo]:
+        infos = sorted(self._zip.infolist(), key=lambda info: info.header_offset)
+        return [info for info in infos if not info.is_dir()]
+
+    def names(self) -> Iterator[tuple[str, str]]:
+        for info in self._infos():
+            name, why = _named(info.filename)
+            kind = stat.S_IFMT(info.external_attr >> 16)
+            if not why and kind not in (0, stat.S_IFREG):
+                why = _LINK
+            if not why and info.flag_bits & 1:
+                why = "are encrypted"
+            yield name, why or _too_large(info.file_size)
+
+    def read(self, member: str) -> bytes:
+        info = self._by_name.get(member)
+        if info is None:
+            raise PictureError("the archive has no such file")
+        with self._zip.open(info) as handle:
+            content = handle.read(MAX_BYTES + 1)
+        if why := _too_large(len(content)):
+            raise PictureError(f"the files of an archive that {why} are not read")
+        return content
+
+
+_LINK = "are links, devices or sparse, not plain files"
+
+
+def _named(name: str) -> tuple[str, str]:
+    """Give a member's name without "./", and why it cannot be taken or ""."""
+    parts = PurePosixPath(name).parts
+    plain = "/".join(parts)
+    if not name.isprintable():
+        try:
+            name.encode()
+        except UnicodeEncodeError:
+            return name, "have names that are not UTF-8"
+        return name, "have names with control characters"
+    if name.startswith("/") or ".." in parts or not parts:
+        return name, "have names that leave the archive"
+    return plain, "are archives, which are not opened" if is_archive(plain) else ""
+
+
+def _too_large(size: int) -> str:
+    return f"are larger than {MAX_BYTES >> 20} MiB" if size > MAX_BYTES else ""

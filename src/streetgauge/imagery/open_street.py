@@ -1,0 +1,332 @@
+"""Pictures of open street imagery for a study's locations: searched, chosen, fetched, credited."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import math
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from streetgauge.errors import InputError
+from streetgauge.files import atomic_path, digest, write_json
+from streetgauge.imagery._client import AnswerError
+from streetgauge.imagery._found import Box, Found, Service, TooManyError
+from streetgauge.imagery._nearest import METRES, choose
+from streetgauge.imagery.mapillary import Mapillary
+from streetgauge.imagery.panoramax import Panoramax
+from streetgauge.imagery.pictures import PictureError, read_picture
+from streetgauge.progress import Progress, silent
+from streetgauge.settings import MapillaryImagery, OpenImagery, PanoramaxImagery
+from streetgauge.skips import skips_frame
+
+__all__ = ["collect_pictures", "credits_of", "probe"]
+
+CELL = 0.01  # degrees: about 1 km; a cell's locations are searched for together
+DEEPEST = 8  # a cell is cut in four so often at most, to pieces of 4 m
+WORKERS = 8
+# So many requests after each other that went wrong, each tried several times, are no accident.
+IN_A_ROW = 4
+LATER = "run the same command later: what was fetched is kept"
+COLUMNS = {
+    **{"location_id": "str", "view": "str", "path": "str", "heading": "float64"},
+    **{"panorama": "bool", "provider": "str", "picture_id": "str"},
+    **{"lat": "float64", "lon": "float64", "captured_at": "datetime64[ms, UTC]"},
+    **{"distance_m": "float64", "licence": "str", "licence_url": "str"},
+    **{"attribution": "str", "source_url": "str"},
+}
+Row = dict[str, Any]
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+def collect_pictures(
+    settings: OpenImagery,
+    locations: pd.DataFrame,
+    folder: Path,
+    work: Path,
+    *,
+    progress: Progress = silent,
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Search for, choose and fetch the pictures of a study's locations.
+
+    A run that was stopped goes on where it was: what was found in a part of the map is kept in
+    ``work``, and a picture that is there is not fetched again. A picture gets its name only when
+    it was fetched whole and could be decoded.
+
+    Parameters
+    ----------
+    settings : OpenImagery
+        From where, which pictures, how fast.
+    locations : DataFrame
+        ``location_id``, ``lat``, ``lon`` (degrees; missing: the location is skipped).
+    folder : Path
+        Where the pictures go, as ``<end of id>/<id>.jpg``.
+    work : Path
+        Where answers are kept until all is there; the caller removes it.
+
+    Returns
+    -------
+    pictures : DataFrame
+        One row a view, sorted by location and view: ``location_id, view, path`` (below
+        ``folder``), ``heading`` (of the picture, or of a panorama's middle; degrees),
+        ``panorama``, ``provider, picture_id, lat, lon, captured_at, distance_m, licence,
+        licence_url, attribution, source_url``.
+    skips : DataFrame
+        Locations and views without a picture, with the reason.
+
+    Raises
+    ------
+    InputError
+        If the token is missing or refused, the service does not answer or wants to be left alone,
+        or there is not one picture.
+    """
+    service = _service(settings)
+    workers = max(1, min(WORKERS, math.ceil(settings.requests_per_second)))
+    _remove_parts(folder)
+    placed = locations.dropna(subset=["lat", "lon"]).sort_values("location_id", ignore_index=True)
+    lost = sorted(set(locations["location_id"]) - set(placed["location_id"]))
+    skips: list[Row] = [{"location_id": each, "reason": "it has no coordinates"} for each in lost]
+    choices: list[Row] = []
+
+    def look(places: pd.DataFrame) -> tuple[list[Row], list[Row]]:
+        return _search_cell(service, settings, places, work)
+
+    cells = _cells(placed)
+    with progress("searching for pictures", len(cells), "squares") as advance:
+        for places, answer in _in_order(service, look, cells, workers, settings):
+            if isinstance(answer, AnswerError):
+                reason = f"the search failed: {answer.reason}"
+                skips += [{"location_id": i, "reason": reason} for i in places["location_id"]]
+            else:
+                choices += answer[0]
+                skips += answer[1]
+            advance(1)
+    addresses = {str(row["picture_id"]): str(row["address"]) for row in choices}
+    failed: dict[str, str] = {}
+
+    def fetch(picture: tuple[str, str]) -> str | None:
+        return _fetch(service, *picture, folder / _name(picture[0]))
+
+    with progress("fetching pictures", len(addresses), "pictures") as advance:
+        for picture, wrong in _in_order(
+            service, fetch, sorted(addresses.items()), workers, settings
+        ):
+            if isinstance(wrong, AnswerError):
+                failed[picture[0]] = f"the picture could not be fetched: {wrong.reason}"
+            elif wrong is not None:
+                failed[picture[0]] = wrong
+            advance(1)
+    return _outcome(settings, choices, failed, skips)
+
+
+def probe(settings: OpenImagery, locations: pd.DataFrame) -> str:
+    """Ask the service one cheap question around the first location.
+
+    Raises
+    ------
+    InputError
+        If the token is missing or refused, or there is no usable answer.
+    """
+    service = _service(settings)
+    placed = locations.dropna(subset=["lat", "lon"])
+    if placed.empty:
+        raise InputError("locations", "none has coordinates", "give lat and lon")
+    box = Box(*_around(placed.iloc[:1], settings.within)[0])
+    try:
+        said = service.probe(box)
+    except AnswerError as error:
+        raise _no_answer(settings, error, "check the address and the network") from None
+    return f"{said}; {len(placed):,} locations in {len(_cells(placed)):,} squares to search"
+
+
+def credits_of(pictures: pd.DataFrame) -> list[dict[str, Any]]:
+    """Sum up whose pictures are used, as their licences ask to be shown.
+
+    Returns
+    -------
+    list of dict
+        For each provider and licence, most pictures first: ``provider, licence, licence_url,
+        pictures, contributors``, and ``line``: one sentence to show.
+    """
+    keys = ["provider", "licence", "licence_url"]
+    rows = []
+    for key, part in pictures.groupby(keys, sort=True):
+        provider, licence, url = map(str, key)
+        count, people = part["picture_id"].nunique(), part["attribution"].nunique()
+        names = part["attribution"].iloc[0] if people == 1 else f"{people:,} contributors"
+        what = "picture" if count == 1 else "pictures"
+        line = f"{count:,} {what} by {names}, {provider.capitalize()}, {licence}"
+        row = {"provider": provider, "licence": licence, "licence_url": url}
+        rows.append({**row, "pictures": count, "contributors": people, "line": line})
+    return sorted(rows, key=lambda row: -row["pictures"])
+
+
+def _service(settings: OpenImagery) -> Service:
+    if isinstance(settings, MapillaryImagery):
+        return Mapillary(settings)
+    assert isinstance(settings, PanoramaxImagery)
+    return Panoramax(settings)
+
+
+def _cells(placed: pd.DataFrame) -> list[pd.DataFrame]:
+    """Cut the locations into squares of the map, from south to north."""
+    squares = np.floor(placed[["lat", "lon"]] / CELL).astype("int64")
+    keys = [squares["lat"], squares["lon"]]
+    return [part.reset_index(drop=True) for _, part in placed.groupby(keys, sort=True)]
+
+
+def _around(places: pd.DataFrame, within: float) -> npt.NDArray[np.float64]:
+    """West, south, east, north of the square around each place, in degrees."""
+    lat, lon = places["lat"].to_numpy(float), places["lon"].to_numpy(float)
+    up = np.full(len(places), within / METRES * 1.001)
+    across = up / np.maximum(np.cos(np.radians(lat)), 0.01)
+    return np.column_stack([lon - across, lat - up, lon + across, lat + up])
+
+
+def _search_cell(
+    service: Service, settings: OpenImagery, places: pd.DataFrame, work: Path
+) -> tuple[list[Row], list[Row]]:
+    """Search around the places of a cell and choose; or read what was chosen before."""
+    key = digest(
+        {
+            "provider": service.name,
+            "settings": settings.model_dump(mode="json"),
+            "places": places[["location_id", "lat", "lon"]].to_dict("records"),
+        }
+    )
+    file = work / f"{key}.json"
+    try:
+        kept = json.loads(file.read_text(encoding="utf-8"))
+        return kept["choices"], kept["skips"]
+    except FileNotFoundError:
+        pass
+    around = _around(places, settings.within)
+    box = Box(*around[:, :2].min(axis=0), *around[:, 2:].max(axis=0))
+    found = _search(service, box, around, 0)
+    choices, skips = choose(places, list(found.values()), settings)
+    write_json({"choices": choices, "skips": skips}, file)
+    return choices, skips
+
+
+def _search(
+    service: Service, box: Box, around: npt.NDArray[np.float64], depth: int
+) -> dict[str, Found]:
+    """Search a box; one with too much in it is cut in four, and parts without a place left out."""
+    try:
+        return {picture.picture_id: picture for picture in service.search(box)}
+    except TooManyError as error:
+        if depth == DEEPEST:
+            return {picture.picture_id: picture for picture in error.found}
+    found: dict[str, Found] = {}
+    for part in box.quarters():
+        apart = (around[:, :2] > part[2:]).any(axis=1) | (around[:, 2:] < part[:2]).any(axis=1)
+        if not apart.all():
+            found |= _search(service, part, around, depth + 1)
+    return found
+
+
+def _name(picture_id: str) -> str:
+    """Path below the folder: half a million files in one folder are slow to list."""
+    return f"{picture_id[-2:]}/{picture_id}.jpg"
+
+
+def _fetch(service: Service, picture_id: str, address: str, file: Path) -> str | None:
+    """Fetch a picture unless it is there; give the reason if it is none."""
+    if file.exists():
+        return None
+    reason = ""
+    for _ in range(2):  # a page that says "busy" may come with a status that says all is well
+        try:
+            raw = service.fetch(picture_id, address)
+        except AnswerError as error:
+            if error.status in (404, 410):
+                return f"the picture is gone (HTTP {error.status})"
+            raise
+        try:
+            with atomic_path(file) as part:
+                part.write_bytes(raw)
+                read_picture(part)
+        except PictureError as error:
+            reason = error.reason
+        else:
+            return None
+    return f"what was fetched cannot be used: {reason}"
+
+
+def _remove_parts(folder: Path) -> None:
+    """Remove what a killed run had not finished writing."""
+    for part in folder.glob("*/.*.tmp.jpg"):
+        part.unlink()
+
+
+def _in_order(
+    service: Service,
+    work: Callable[[Item], Result],
+    items: Iterable[Item],
+    workers: int,
+    settings: OpenImagery,
+) -> Iterator[tuple[Item, Result | AnswerError]]:
+    """Work on items in threads and give the results in order; stop when nothing goes well."""
+    bad = 0
+    waiting: deque[tuple[Item, Future[Result]]] = deque()
+    rest = iter(items)
+    pool = ThreadPoolExecutor(workers)
+    try:
+        waiting.extend((item, pool.submit(work, item)) for item in itertools.islice(rest, workers))
+        while waiting:
+            item, future = waiting.popleft()
+            result: Result | AnswerError
+            try:
+                result, bad = future.result(), 0
+            except AnswerError as error:
+                result, bad = error, bad + error.passing
+                if bad == IN_A_ROW:
+                    raise _no_answer(settings, error, LATER) from None
+            waiting.extend((one, pool.submit(work, one)) for one in itertools.islice(rest, 1))
+            yield item, result
+    except BaseException:  # also when a person stops the run, or the caller has an error
+        service.stop()
+        raise
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _no_answer(settings: OpenImagery, error: AnswerError, step: str) -> InputError:
+    said = f" ({error.message})" if error.message else ""
+    endpoint = getattr(settings, "endpoint", "the service")
+    return InputError(endpoint, f"it does not answer as it should: {error.reason}{said}", step)
+
+
+def _outcome(
+    settings: OpenImagery, choices: list[Row], failed: dict[str, str], skips: list[Row]
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Leave out what could not be fetched, and make the tables."""
+    for row in choices:
+        if (reason := failed.get(row["picture_id"])) is not None:
+            absent = {"location_id": row["location_id"], "view": row["view"], "reason": reason}
+            skips.append(absent)
+    there = [row for row in choices if row["picture_id"] not in failed]
+    frame = pd.DataFrame(there, columns=[*there[0]] if there else [*Found._fields])
+    if frame.empty:
+        counts = pd.Series([row["reason"] for row in skips]).value_counts()
+        raise InputError(
+            getattr(settings, "endpoint", "the service"),
+            f"there is not one picture for the study's locations: {counts.index[0]}",
+            "set imagery.within, imagery.angle or the dates wider, or take another source",
+        )
+    order = {view: number for number, view in enumerate(settings.views)}
+    frame = frame.assign(
+        path=[_name(each) for each in frame["picture_id"]],
+        provider=settings.model_dump()["source"],
+        captured_at=pd.to_datetime(frame["captured_at"], utc=True, errors="coerce"),
+        order=frame["view"].map(order),
+    ).sort_values(["location_id", "order"], ignore_index=True)
+    return frame[list(COLUMNS)].astype(COLUMNS), skips_frame(skips, "pictures")

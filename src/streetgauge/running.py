@@ -1,0 +1,166 @@
+"""Which stage of a study runs and how far it is: a small file, for those who look on.
+
+A run writes the file every second while it works, and removes it when it ends well. A reader tells
+a run that goes on from one that was killed by the age of its last sign, which needs no right to the
+process, works over a shared disk, and never gets in the way of the lock of the run itself.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from streetgauge.errors import StreetgaugeError
+from streetgauge.progress import Advance, Progress
+
+__all__ = ["SILENT", "Running", "read_running"]
+
+BEAT = 1.0  # seconds between signs
+SILENT = 30.0  # seconds without a sign after which nobody is at work any more
+
+
+@dataclass
+class _Bar:
+    """Long work that tells how far it is."""
+
+    what: str
+    total: int
+    unit: str
+    since: float = field(default_factory=time.time)
+    done: int = 0
+
+
+class Running:
+    """Tells what runs.
+
+    Parameters
+    ----------
+    file : Path
+        Where it is told.
+    """
+
+    def __init__(self, file: Path) -> None:
+        self.file = file
+        self._stage: str | None = None
+        self._stage_since = self._since = 0.0
+        self._bars: list[_Bar] = []
+        self._lock = threading.Lock()
+
+    @contextmanager
+    def told(self) -> Iterator[None]:
+        """Tell it while the block runs; say why, if the block does not end well."""
+        self._since = time.time()
+        ended = threading.Event()
+        beating = threading.Thread(target=self._beat, args=(ended,), daemon=True)
+        self._write()
+        beating.start()
+        stopped: str | None = None
+        try:
+            yield
+        except BaseException as error:
+            stopped = _why(error)
+            raise
+        finally:
+            ended.set()
+            beating.join()
+            if stopped is None:
+                with suppress(OSError):
+                    self.file.unlink(missing_ok=True)
+            else:
+                self._write(stopped)
+            self._stage = None
+
+    @contextmanager
+    def stage(self, name: str, progress: Progress) -> Iterator[Progress]:
+        """Say that a stage runs; give a progress that is told here, too."""
+        self._stage, self._stage_since = name, time.time()
+
+        @contextmanager
+        def both(description: str, total: int, unit: str) -> Iterator[Advance]:
+            bar = _Bar(description, total, unit)
+
+            def advance(steps: int) -> None:
+                with self._lock:  # threads work side by side
+                    bar.done += steps
+                shown(steps)
+
+            with progress(description, total, unit) as shown:
+                self._bars.append(bar)
+                try:
+                    yield advance
+                finally:
+                    self._bars.remove(bar)
+
+        yield both
+        self._stage = None
+
+    def _beat(self, ended: threading.Event) -> None:
+        while not ended.wait(BEAT):
+            self._write()
+
+    def _write(self, stopped: str | None = None) -> None:
+        content = {
+            "format_version": 1,
+            "process": os.getpid(),
+            "since": self._since,
+            "beat": time.time(),
+            "stage": self._stage,
+            "stage_since": self._stage_since,
+            "bars": [vars(bar) for bar in tuple(self._bars)],
+            "stopped": stopped,
+        }
+        temporary = self.file.with_name(f"{self.file.name}.tmp")
+        # Whoever looks on is not worth a run; no fsync either: a sign that is lost is followed by
+        # another.
+        with suppress(OSError):
+            temporary.write_text(json.dumps(content), encoding="utf-8")
+            temporary.replace(self.file)
+
+
+def read_running(file: Path) -> dict[str, Any] | None:
+    """Read what runs.
+
+    Returns
+    -------
+    dict or None
+        ``since``, ``beat``, ``stage_since`` (seconds since 1970), ``stage`` (name or None),
+        ``bars`` (each ``what``, ``total``, ``unit``, ``since``, ``done``), ``stopped`` (a sentence
+        if the run did not end well, else None) and ``alive``: whether somebody is at work. None if
+        nothing runs, or the file is not what `Running` writes.
+    """
+    try:
+        said = json.loads(file.read_text(encoding="utf-8"))
+        bars = [
+            {
+                **{key: str(bar[key]) for key in ("what", "unit")},
+                **{key: int(bar[key]) for key in ("total", "done")},
+                "since": float(bar["since"]),
+            }
+            for bar in said["bars"]
+        ]
+        stage, stopped = said["stage"], said["stopped"]
+        times = {key: float(said[key]) for key in ("since", "beat", "stage_since")}
+    except (OSError, ValueError, KeyError, TypeError, OverflowError):
+        return None
+    return {
+        **times,
+        "stage": None if stage is None else str(stage),
+        "bars": bars,
+        "stopped": None if stopped is None else str(stopped),
+        "alive": stopped is None and time.time() - times["beat"] < SILENT,
+    }
+
+
+def _why(error: BaseException) -> str:
+    if isinstance(error, StreetgaugeError):
+        return str(error)
+    if isinstance(error, KeyboardInterrupt):
+        return "It was stopped by hand."
+    return f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"

@@ -1,0 +1,34 @@
+"""Locations -> pictures of open street imagery, for studies that have none of their own."""
+
+from __future__ import annotations
+
+import shutil
+
+import pandas as pd
+
+from streetgauge.files import write_table
+from streetgauge.progress import Progress
+from streetgauge.settings import OpenImagery
+from streetgauge.skips import left_out
+from streetgauge.study import Done, Study
+
+__all__ = ["collect"]
+
+
+def collect(study: Study, stamp: str, progress: Progress) -> Done:
+    """Search for and fetch the pictures of all locations, with licence and attribution."""
+    from streetgauge.imagery.open_street import collect_pictures, credits_of
+
+    imagery = study.settings.imagery
+    assert isinstance(imagery, OpenImagery)  # else this stage makes nothing, and is not run
+    locations = pd.read_parquet(study.locations)
+    work = study.path(".pictures")
+    pictures, skips = collect_pictures(
+        imagery, locations, study.picture_folder, work, progress=progress
+    )
+    credits = credits_of(pictures)
+    write_table(pictures, study.pictures, {"credits": credits})
+    shutil.rmtree(work, ignore_errors=True)
+    places, files = pictures["location_id"].nunique(), pictures["picture_id"].nunique()
+    line = f"{files:,} pictures for {len(pictures):,} views of {places:,} locations"
+    return Done((line, *(each["line"] for each in credits), *left_out(skips)), skips)

@@ -1,0 +1,114 @@
+"""What was found wrong with pictures: listed, and left out where the study says so."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from streetgauge.errors import InputError
+from streetgauge.files import write_table
+from streetgauge.settings import ImagerySettings
+from streetgauge.skips import skips_frame
+
+if TYPE_CHECKING:
+    from streetgauge.features import FeatureStore
+
+__all__ = ["judge", "reinstate", "said_before"]
+
+Slots = npt.NDArray[np.bool_]
+
+
+def reinstate(path: Path, require: str) -> None:
+    """Count all pictures of a store again that could be read, whatever was left out of it before.
+
+    What is left out can then be changed without a second look at any picture.
+    """
+    from streetgauge.features import FeatureStore
+
+    try:
+        store = FeatureStore.open(path)
+        read = _read(store)
+        if (store.present == read).all() or not (store.quality["fingerprint"] != 0).any():
+            return
+        with FeatureStore.open(path, writable=True) as store:
+            _admit(store, read, require)
+    except InputError:  # no store, or none that is gone on with: that is for the extraction to say
+        return
+
+
+def judge(path: Path, file: Path, imagery: ImagerySettings) -> tuple[tuple[str, ...], pd.DataFrame]:
+    """List what was found wrong with a store's pictures, and leave out what the settings say.
+
+    Parameters
+    ----------
+    path : Path
+        The store; of a picture that is left out the features stay, but it is not ``present``.
+    file : Path
+        Where the list goes: ``location_id``, ``view``, what was measured, ``same``, ``finding``.
+    imagery : ImagerySettings
+        Says what is left out, and whether a location needs all its views.
+
+    Returns
+    -------
+    lines : tuple of str
+        For the screen.
+    skips : DataFrame
+        ``location_id, view, area, stage, reason``.
+    """
+    from streetgauge.features import FeatureStore
+    from streetgauge.imagery import FINDINGS, findings
+
+    store = FeatureStore.open(path)
+    table = findings(store.quality, store.location_ids.tolist(), store.views)
+    write_table(table, file)
+    out = table[table["finding"].isin(imagery.leave_out)]
+    if len(out):
+        views = pd.Index(store.views)
+        present = _read(store)
+        present[store.slots(out["location_id"]), views.get_indexer(pd.Index(out["view"]))] = False
+        with FeatureStore.open(path, writable=True) as store:
+            _admit(store, present, imagery.require)
+    suffix = ", and all views are needed" if imagery.require == "all" else ""
+    columns = zip(out["location_id"], out["view"], out["finding"], strict=True)
+    skips = skips_frame(
+        {"location_id": location, "view": view, "reason": FINDINGS[finding] + suffix}
+        for location, view, finding in columns
+    )
+    return _said_of(table, imagery), skips
+
+
+def said_before(file: Path, imagery: ImagerySettings) -> tuple[str, ...]:
+    """Say what an earlier run found; nothing if there was none, or its list cannot be read."""
+    import pyarrow as pa
+
+    try:
+        return _said_of(pd.read_parquet(file, columns=["finding"]), imagery)
+    except (OSError, ValueError, pa.ArrowException):
+        return ()
+
+
+def _said_of(table: pd.DataFrame, imagery: ImagerySettings) -> tuple[str, ...]:
+    """Say what was found, and what can be done about it; nothing if nothing was."""
+    counts = table["finding"].value_counts().drop("", errors="ignore")
+    if not len(counts):
+        return ()
+    told = ", ".join(f"{count:,} {finding}" for finding, count in counts.items())
+    kept = [str(finding) for finding in counts.index if finding not in imagery.leave_out]
+    step = f"; leave out with imagery.leave_out = {kept!r}" if kept else ""
+    return (f"of {len(table):,} pictures {told} (quality.parquet){step}".replace("'", '"'),)
+
+
+def _read(store: FeatureStore) -> Slots:
+    """Which pictures could be read; of a store that does not say so, those that are there."""
+    read = np.asarray(store.quality["fingerprint"] != 0)
+    return read if read.any() else np.array(store.present)
+
+
+def _admit(store: FeatureStore, present: Slots, require: str) -> None:
+    from streetgauge.features.store import usable
+
+    store.admit(present, usable(present, require) & store.tried)

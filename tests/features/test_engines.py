@@ -1,0 +1,355 @@
+"""OpenVINO, ONNX Runtime and PyTorch give the same features, from any number of threads."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from streetgauge.devices import working_threads
+from streetgauge.errors import InputError
+from streetgauge.features import Backbone, get_backbone, load_network
+from streetgauge.features import network as networks
+from streetgauge.features._looks import known_pictures
+from streetgauge.features.engines import OnnxEngine, OpenvinoEngine, TorchEngine
+from streetgauge.features.network import build_module
+
+LITE0 = get_backbone("efficientnet-lite0")
+SMALL = Backbone(
+    name="small", dimension=5, layer="", weights="", sha256="", licence="", resize=16, crop=16,
+    mean=(100.0, 110.0, 120.0), std=(50.0, 60.0, 70.0), channels="BGR",
+)  # fmt: skip
+
+
+class Net(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.conv = nn.Conv2d(3, 8, 3, padding=1)
+        self.deeper = nn.Conv2d(8, 8, 3, padding=1)
+        self.last = nn.Linear(8 * 8 * 8, 5)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = torch.relu(self.conv(x))
+        x = torch.relu(self.deeper(x)) + x
+        return self.last(torch.flatten(nn.functional.max_pool2d(x, 2), 1))
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # tests run side by side
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture
+def openvino() -> Any:
+    return pytest.importorskip("openvino", reason="OpenVINO is not installed")
+
+
+@pytest.fixture
+def onnx_file(tmp_path: Path) -> Path:
+    """The same network as `Net`, as an ONNX file made by hand, with what is needed beside it."""
+    onnx = pytest.importorskip("onnx", reason="onnx is not installed")
+    pytest.importorskip("onnxruntime", reason="onnxruntime is not installed")
+    from onnx import TensorProto, helper, numpy_helper
+
+    weights = {name: value.numpy() for name, value in Net().state_dict().items()}
+    pads = {"kernel_shape": [3, 3], "pads": [1, 1, 1, 1]}
+    nodes = [
+        helper.make_node("Conv", ["x", "conv.weight", "conv.bias"], ["a"], **pads),
+        helper.make_node("Relu", ["a"], ["b"]),
+        helper.make_node("Conv", ["b", "deeper.weight", "deeper.bias"], ["c"], **pads),
+        helper.make_node("Relu", ["c"], ["d"]),
+        helper.make_node("Add", ["d", "b"], ["e"]),
+        helper.make_node("MaxPool", ["e"], ["f"], kernel_shape=[2, 2], strides=[2, 2]),
+        helper.make_node("Flatten", ["f"], ["g"]),
+        helper.make_node("Gemm", ["g", "last.weight", "last.bias"], ["y"], transB=1),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "net",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["n", 3, 16, 16])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["n", 5])],
+        [numpy_helper.from_array(value, name) for name, value in weights.items()],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    onnx.save(model, tmp_path / "net.onnx")
+    (tmp_path / "net.toml").write_text(
+        'mean = [100, 110, 120]\nstd = [50, 60, 70]\nscale = 1\nchannels = "BGR"\n'
+    )
+    return tmp_path / "net.onnx"
+
+
+def pictures(count: int, side: int = 16) -> np.ndarray:
+    return np.random.default_rng(0).integers(0, 256, (count, side, side, 3), dtype=np.uint8)
+
+
+def cosines(ours: np.ndarray, theirs: np.ndarray) -> np.ndarray:
+    sizes = np.linalg.norm(ours, axis=1) * np.linalg.norm(theirs, axis=1)
+    return (ours * theirs).sum(axis=1) / sizes
+
+
+def test_all_engines_agree_to_six_digits_in_float32(openvino: Any, onnx_file: Path) -> None:
+    looks = pictures(21)
+    expected = TorchEngine(SMALL, Net())(looks)
+    x = torch.from_numpy(looks).permute(0, 3, 1, 2).float()
+    mean, std = (torch.tensor(v).view(3, 1, 1) for v in (SMALL.mean, SMALL.std))
+    by_hand = Net()(((x - mean) / std).flip(1)).detach().numpy()
+    np.testing.assert_allclose(expected, by_hand, rtol=1e-5, atol=1e-6)
+    for engine in (
+        OpenvinoEngine(SMALL, Net()),
+        OpenvinoEngine(SMALL, onnx_file, slice=4),
+        OnnxEngine(SMALL, onnx_file),
+    ):
+        np.testing.assert_allclose(engine(looks), expected, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("count", [1, 7, 8, 9, 16, 50])
+def test_any_number_of_pictures_and_callers_gives_the_same_bits(openvino: Any, count: int) -> None:
+    engine = OpenvinoEngine(SMALL, Net(), streams=2)
+    looks = pictures(50)
+    once = engine(looks)
+    assert once.dtype == np.float32
+    assert once.flags.c_contiguous
+    np.testing.assert_array_equal(engine(looks[:count]), once[:count])
+    with ThreadPoolExecutor(6) as pool:
+        for found in pool.map(engine, [looks[::-1][:count]] * 12):
+            np.testing.assert_array_equal(found, once[::-1][:count])
+
+
+def test_no_picture_gives_no_features() -> None:
+    network = networks.Network(SMALL, TorchEngine(SMALL, Net()))
+    assert network.features(pictures(0)).shape == (0, 5)
+
+
+def test_float32_is_float32_though_openvino_would_take_bfloat16(openvino: Any) -> None:
+    network = load_network(LITE0, "cpu", "openvino")
+    assert (network.engine, network.precision, network.device) == ("openvino", "float32", "cpu")
+    assert network.cosine > 0.999999
+    assert network.attributes["cosine"] == 1.0
+    looks = known_pictures(4, 224)
+    reference = TorchEngine(LITE0, build_module(LITE0))(looks)
+    np.testing.assert_allclose(network.features(looks), reference, rtol=1e-3, atol=1e-4)
+    np.testing.assert_array_equal(network.features(looks), network.features(looks))
+
+
+@pytest.mark.parametrize("engine", ["torch", "openvino"])
+def test_bfloat16_keeps_the_cosine_and_is_not_float32(engine: str) -> None:
+    if engine == "openvino":
+        pytest.importorskip("openvino")
+    network = load_network(LITE0, "cpu", engine, "bfloat16")
+    assert 0.9995 <= network.cosine < 0.9999999
+    assert network.attributes["precision"] == "bfloat16"
+    looks = known_pictures(3, 224, seed=1)
+    reference = TorchEngine(LITE0, build_module(LITE0))(looks)
+    found = cosines(network.features(looks), reference)
+    assert network.cosine - 1e-6 <= found.min()  # it is the least of these and five more
+
+
+def test_bfloat16_that_is_too_far_from_float32_is_refused() -> None:
+    with pytest.raises(InputError, match=r"cosine to float32 is only 0.99.*use precision") as error:
+        load_network(replace(LITE0, exact=0), "cpu", "torch", "bfloat16")
+    assert "torch gives features of efficientnet-lite0" in str(error.value)
+
+
+@pytest.mark.slow
+def test_int8_is_stated_not_refused_and_needs_openvino(openvino: Any) -> None:
+    pytest.importorskip("nncf", reason="nncf is not installed")
+    record = replace(SMALL, crop=32)
+    net = Net()
+    net.last = nn.Linear(8 * 16 * 16, 5)
+    engine = OpenvinoEngine(record, net, "int8")
+    reference = TorchEngine(record, net)
+    cosine = networks._cosine(record, engine, reference)
+    assert 0.9 < cosine < 0.999999
+    looks = pictures(9, 32)
+    np.testing.assert_array_equal(engine(looks), OpenvinoEngine(record, net, "int8")(looks))
+    with pytest.raises(InputError, match="torch has none here; pip install openvino nncf"):
+        TorchEngine(record, net, precision="int8")
+
+
+def test_openvino_reports_nothing_home() -> None:
+    pytest.importorskip("openvino")
+    code = (
+        "import sys; from streetgauge.features.engines import _openvino; _openvino(); "
+        "import openvino.tools.ovc.telemetry_utils as used; "
+        "print(sys.modules['openvino_telemetry'], used.tm.__name__)"
+    )
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert run.stdout.split() == ["None", "openvino.tools.ovc.telemetry_stub"]
+
+
+class Slow:
+    """An engine that takes as long as it is told."""
+
+    precision, device, batch = "float32", torch.device("cpu"), 8
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def __call__(self, looks: np.ndarray) -> np.ndarray:
+        return np.zeros((len(looks), 5), dtype=np.float32)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "picked"), [((1.0, 0.9), "first"), ((1.0, 0.7), "second"), ((0.5, 1.0), "first")]
+)
+def test_another_engine_is_picked_only_where_it_is_clearly_faster(
+    monkeypatch: pytest.MonkeyPatch, seconds: tuple[float, float], picked: str
+) -> None:
+    takes = dict(zip(("first", "second"), seconds, strict=True))
+    monkeypatch.setattr(networks, "_trial", lambda _, engine: takes[engine.name])
+    makers: dict[str, Callable[[], Any]] = {name: lambda n=name: Slow(n) for name in takes}
+    assert networks._fastest(SMALL, makers).name == picked
+
+
+def test_an_engine_that_cannot_compute_a_network_is_passed_over(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def cannot() -> Any:
+        raise RuntimeError("no such operation")
+
+    monkeypatch.setattr(networks, "_trial", lambda *_: 1.0)
+    picked = networks._fastest(SMALL, {"openvino": cannot, "torch": lambda: Slow("torch")})
+    assert picked.name == "torch"
+
+
+@pytest.mark.parametrize(
+    ("device", "engine", "precision", "reason"),
+    [
+        ("cpu", "onnxruntime", "float32", "'onnxruntime': it does not compute efficientnet-lite0"),
+        ("cuda", "openvino", "float32", "'openvino': it does not run on cuda"),
+        ("cpu", "torch", "int8", "'torch': it does not compute efficientnet-lite0 in int8"),
+        ("cpu", "tensorflow", "float32", "'tensorflow': it does not compute"),
+    ],
+)
+def test_what_cannot_go_together_is_refused(
+    device: str, engine: str, precision: Any, reason: str
+) -> None:
+    with pytest.raises(InputError, match=reason):
+        load_network(LITE0, device, engine, precision)
+
+
+def test_without_openvino_torch_is_used_and_int8_says_what_to_install(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(networks, "has_openvino", lambda: False)
+    assert load_network(LITE0, "cpu").engine == "torch"
+    with pytest.raises(InputError, match=r"'int8': no engine here.*pip install openvino nncf"):
+        load_network(LITE0, "cpu", precision="int8")
+
+
+def test_threads_with_torch_give_the_same_bits() -> None:
+    engine = TorchEngine(SMALL, Net())
+    looks = pictures(16)
+    with working_threads(2) as pool:
+        first, *others = pool.map(engine, [looks] * 6)
+    for other in others:
+        np.testing.assert_array_equal(first, other)
+
+
+def test_an_onnx_file_is_a_backbone(onnx_file: Path) -> None:
+    record = get_backbone(f"onnx:{onnx_file}")
+    assert record == get_backbone("onnx", weights=onnx_file)
+    assert (record.name, record.dimension, record.crop) == ("onnx:net", 5, 16)
+    assert (record.channels, record.scale, record.mean) == ("BGR", 1, (100, 110, 120))
+    network = load_network(record)
+    assert len(network.backbone.sha256) == 64
+    expected = TorchEngine(SMALL, Net())(pictures(9))
+    np.testing.assert_allclose(network.features(pictures(9)), expected, rtol=1e-5, atol=1e-5)
+    assert load_network(record, engine="onnxruntime").engine == "onnxruntime"
+
+
+def test_an_onnx_file_without_a_rule_or_of_another_shape_is_one_sentence(onnx_file: Path) -> None:
+    beside = onnx_file.with_suffix(".toml")
+    for content, reason in (
+        ("mean = [1, 2]\nstd = [1, 1, 1]", "net.toml: mean"),
+        ("mean = [1, 2, 3]\nstd = [1, 1, 0]", r"net.toml: std"),
+        ("mean = [1, 2, 3]\nstd = [1, 1, 1]\nsize = 3", "net.toml: size"),
+        ("mean", "net.toml: this is no TOML"),
+        (None, "there is no net.toml beside it; write one with mean"),
+    ):
+        if content is None:
+            beside.unlink()
+        else:
+            beside.write_text(content)
+        with pytest.raises(InputError, match=reason) as error:
+            get_backbone(f"onnx:{onnx_file}")
+        assert "\n" not in str(error.value)
+    onnx_file.write_bytes(b"nothing")
+    with pytest.raises(InputError, match=r"net.onnx: ONNX Runtime cannot run it"):
+        get_backbone(f"onnx:{onnx_file}")
+    with pytest.raises(InputError, match="there is no file"):
+        get_backbone("onnx:no-such.onnx")
+
+
+@pytest.fixture
+def timm() -> Any:
+    """Import timm; torchvision's schemas are declared where torch has none of its operators."""
+    if "torchvision" not in sys.modules:
+        library = torch.library.Library("torchvision", "FRAGMENT")
+        library.define("nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+        library.define("qnms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+    return pytest.importorskip("timm", reason="timm is not installed, or torchvision is alien")
+
+
+def test_any_model_of_timm_is_a_backbone_by_its_name(timm: Any, tmp_path: Path) -> None:
+    from safetensors.torch import save_file
+
+    torch.manual_seed(0)
+    model = timm.create_model("resnet18", pretrained=False).eval()
+    save_file(model.state_dict(), tmp_path / "own.safetensors")
+    record = get_backbone("timm:resnet18", weights=tmp_path / "own.safetensors")
+    assert (record.dimension, record.crop, record.scale) == (512, 224, 1 / 255)
+    looks = known_pictures(2, 224)
+    x = torch.from_numpy(looks / 255).permute(0, 3, 1, 2).float()
+    x = (x - torch.tensor(record.mean).view(3, 1, 1)) / torch.tensor(record.std).view(3, 1, 1)
+    with torch.inference_mode():
+        model.reset_classifier(0)
+        expected = model(x).numpy()
+    network = load_network(record, "cpu", "torch")
+    np.testing.assert_allclose(network.features(looks), expected, rtol=1e-3, atol=1e-4)
+    with pytest.raises(InputError, match="did you mean 'resnet18'"):
+        get_backbone("timm:resnet_18")
+
+
+def test_any_picture_network_of_open_clip_is_a_backbone(timm: Any, tmp_path: Path) -> None:
+    open_clip = pytest.importorskip("open_clip", reason="open_clip is not installed")
+    from safetensors.torch import save_file
+
+    torch.manual_seed(0)
+    model = open_clip.create_model("RN50").eval()
+    save_file(model.state_dict(), tmp_path / "own.safetensors")
+    record = get_backbone("open_clip:RN50/openai", weights=tmp_path / "own.safetensors")
+    assert (record.dimension, record.crop) == (1024, 224)
+    network = load_network(record, "cpu", "torch")
+    assert network.features(known_pictures(1, 224)).shape == (1, 1024)
+
+
+@pytest.mark.parametrize("family", ["timm", "open_clip"])
+def test_a_library_that_does_not_import_is_named(
+    family: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, family, None)
+    with pytest.raises(InputError, match=f"{family} does not import here: .*pip install {family}"):
+        get_backbone(f"{family}:ViT-B-32/openai")
+
+
+def test_known_pictures_are_known_and_look_like_pictures() -> None:
+    looks = known_pictures(6, 64)
+    np.testing.assert_array_equal(looks, known_pictures(6, 64))
+    assert (looks != known_pictures(6, 64, seed=1)).any()
+    assert (looks.reshape(6, -1).std(axis=1) > 10).all()
+    steps = np.abs(np.diff(looks.astype(int), axis=2)).mean(axis=(1, 2, 3))
+    assert (steps < looks.reshape(6, -1).std(axis=1)).all()  # neighbours are alike

@@ -1,0 +1,31 @@
+"""Many pictures, some broken in every way: the small version of benchmarks/many.py."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+
+@pytest.fixture(scope="module")
+def many() -> ModuleType:
+    """Give the benchmark as a module."""
+    file = Path(__file__).parents[2] / "benchmarks" / "many.py"
+    spec = importlib.util.spec_from_file_location("many", file)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_every_location_of_many_is_done_or_left_out_with_its_reason(
+    many: ModuleType, tmp_path: Path
+) -> None:
+    wrong = many.make(tmp_path / "pictures", 500, 0.03, seed=1)
+    assert set(wrong.values()) == set(many.BROKEN)
+    skips, store = many.take_in(tmp_path, 500, "tiles")
+    done = many.check(wrong, skips, store)
+    assert done + len({location for location, _ in wrong}) == 500
