@@ -133,6 +133,18 @@ def test_the_template_of_init_can_be_used() -> None:
     assert StudySettings.model_validate(tomllib.loads(text)).name == "My city"
 
 
+def test_an_onnx_file_is_a_file_of_the_study_and_names_its_store(tmp_path: Path) -> None:
+    from streetgauge.settings import PictureFeatures
+
+    looks = PictureFeatures.model_validate({"source": "pictures", "backbone": "onnx:nets/a.onnx"})
+    assert (looks.backbone, looks.weights, looks.store) == ("onnx", Path("nets/a.onnx"), "onnx-a")
+    with pytest.raises(ValidationError, match="an ONNX file has weights of its own"):
+        PictureFeatures.model_validate({"backbone": "onnx:a.onnx", "weights": "b.safetensors"})
+    plain = PictureFeatures(backbone="vgg16-caffe-fc6", relu=False)
+    assert plain.store == "vgg16-caffe-fc6"
+    assert PictureFeatures(backbone="vgg16-caffe-fc6", relu=True).store == "vgg16-caffe-fc6-relu"
+
+
 @given(st.text(max_size=300))
 def test_no_text_makes_it_crash(tmp_path_factory: pytest.TempPathFactory, text: str) -> None:
     file = tmp_path_factory.mktemp("study") / "study.toml"

@@ -285,3 +285,30 @@ def test_vgg16_becomes_one_file(
     assert code == 0, err
     assert load_file(tmp_path / "vgg16.safetensors")["fc6.weight"].shape == (3, 98)
     assert "--force" in refuse(*words, tmp_path / "vgg16.safetensors")
+
+
+@pytest.mark.parametrize(
+    ("here", "there", "said"),
+    [
+        ({"engine": "torch", "precision": "float32"}, {"engine": "openvino"}, None),
+        ({"precision": "int8", "cosine": "0.994"}, {"cosine": "1.0"}, "int8 here, in float32"),
+        ({"cosine": "1.0"}, {"precision": "int8", "cosine": "0.994"}, "float32 here, in int8"),
+        ({"precision": "int8"}, {"precision": "int8"}, None),
+    ],
+)
+def test_engines_in_float32_may_be_exchanged_and_another_precision_is_said(
+    bundle: Path, study: Path, here: dict[str, str], there: dict[str, str], said: str | None
+) -> None:
+    from dataclasses import replace
+
+    from streetgauge.transfer import compare_with
+
+    store = FeatureStore.open(Study.open(study).features)
+    store.attributes.update(here)
+    model = Bundle.load(bundle)
+    notes = compare_with(replace(model, source={**model.source, **there}), store)
+    assert len(notes) == (said is not None)
+    if said is not None:
+        assert said in notes[0]
+        if "cosine" in here:
+            assert "cosine to float32 0.9940" in notes[0]

@@ -24,7 +24,15 @@ if TYPE_CHECKING:
     from streetgauge.features import FeatureStore
     from streetgauge.learn import Model, Split
 
-__all__ = ["SHARES", "City", "Start", "draw_curve", "find_start"]
+__all__ = [
+    "SHARES",
+    "City",
+    "Start",
+    "draw_curve",
+    "find_start",
+    "kept_predictions",
+    "predict_share",
+]
 
 # Of the areas that could be learned from.
 SHARES = (0.0, 0.01, 0.02, 0.05, 0.10, 0.25, 1.0)
@@ -192,11 +200,11 @@ def draw_curve(
             settings, model = (start.settings, start.model) if kind == "tuned" else (scratch, None)
             own = digest([stamp, kind, share, settings.model_dump(mode="json")])
             file = directory / "curve" / f"{kind}-{share:g}.parquet"
-            frame = _kept(file, own)
+            frame = kept_predictions(file, own)
             if frame is None:
                 place = file.with_suffix("")
                 try:
-                    frame = _predict_share(
+                    frame = predict_share(
                         city, tested, share, settings, model, place, seed, own, progress
                     )
                 except InputError as error:  # so few areas that an outcome has no label there
@@ -233,7 +241,8 @@ def _lines(points: Sequence[Mapping[str, Any]]) -> Iterator[str]:
             yield f"{outcome}, {words}, Spearman by share of areas: {said}"
 
 
-def _kept(file: Path, stamp: str) -> pd.DataFrame | None:
+def kept_predictions(file: Path, stamp: str) -> pd.DataFrame | None:
+    """Read predictions that were made from the same inputs; None if there are none."""
     try:
         if read_metadata(file).get("stamp") == stamp:
             return pd.read_parquet(file)
@@ -242,7 +251,7 @@ def _kept(file: Path, stamp: str) -> pd.DataFrame | None:
     return None
 
 
-def _predict_share(
+def predict_share(
     city: City,
     splits: Sequence[Split],
     share: float,
@@ -253,6 +262,7 @@ def _predict_share(
     stamp: str,
     progress: Progress,
 ) -> pd.DataFrame:
+    """Learn from a share of what the splits can learn from, and predict what they test."""
     from streetgauge.learn import cross_validate, take_share
 
     shared = [take_share(split, city.areas, city.deciles, share, seed) for split in splits]

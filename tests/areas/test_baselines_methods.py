@@ -294,3 +294,14 @@ def test_without_an_account_there_is_no_headline():
     assert headline({"random": empty, "spatial": {"outcomes": {}}}) == {
         "income": {"random": None, "spatial": None}
     }
+
+
+def test_range_and_nugget_are_chosen_from_as_far_as_is_asked():
+    rng = np.random.default_rng(2)
+    around = rng.uniform(0, 1e4, (300, 2))
+    asked = rng.uniform([1.3e4, 0], [1.5e4, 1e4], (40, 2))  # 3 to 5 km from all that is known
+    trial = Kriging(pd.DataFrame())._trial(around, asked)
+    distance = np.linalg.norm(around[trial.rows] - around[trial.chosen][:, None], axis=2)
+    assert distance.min() > 3000
+    near = Kriging(pd.DataFrame())._trial(around, around[:40] + 1.0)
+    assert (np.linalg.norm(around[near.rows] - around[near.chosen][:, None], axis=2)).min() < 100

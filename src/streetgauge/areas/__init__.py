@@ -1,6 +1,7 @@
 """From locations to areas: deciles with intervals, how good they are, and what needs no picture."""
 
 from streetgauge.areas.aggregate import RULES, aggregate
+from streetgauge.areas.comparison import Drawn, compare_areas, compare_figures, draw_metrics
 from streetgauge.areas.coverage import FEW_LOCATIONS, add_coverage, mark
 from streetgauge.areas.disagreement import add_disagreement, disagreement_account
 from streetgauge.areas.evaluate import evaluate
@@ -26,6 +27,7 @@ __all__ = [
     "Level",
     "METRICS",
     "RULES",
+    "Drawn",
     "Familiar",
     "Neighbours",
     "add_coverage",
@@ -34,9 +36,12 @@ __all__ = [
     "area_coordinates",
     "area_people",
     "class_counts",
+    "compare_areas",
+    "compare_figures",
     "confusion_matrix",
     "describe_scheme",
     "disagreement_account",
+    "draw_metrics",
     "equal_count",
     "error_clusters",
     "evaluate",

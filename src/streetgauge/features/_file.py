@@ -98,7 +98,7 @@ def _allocate(file: h5py.File, name: str, shape: tuple[int, ...], kind: np.dtype
     )
 
 
-def require_room(path: Path, n: int, views: int, dimension: int, dtype: Dtype) -> None:
+def require_room(path: Path, ids: list[str], views: int, dimension: int, dtype: Dtype) -> None:
     """Refuse a store that is larger than what the disk has left.
 
     Raises
@@ -106,9 +106,10 @@ def require_room(path: Path, n: int, views: int, dimension: int, dtype: Dtype) -
     OSError
         ENOSPC.
     """
-    sizes = (n, views, dimension, SIGNATURE)
+    sizes = (len(ids), views, dimension, SIGNATURE)
     kinds = ((axes, kind or np.dtype(dtype)) for axes, kind in LAYOUT.values())
     size = sum(prod(sizes[axis] for axis in axes) * kind.itemsize for axes, kind in kinds)
+    size += len(ids) * max(len(location.encode()) for location in ids)
     if size > shutil.disk_usage(path.parent).free:
         raise _no_room(path, size, errno.ENOSPC)
 

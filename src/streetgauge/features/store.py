@@ -169,7 +169,7 @@ class FeatureStore:
             raise InputError(path, f"no store has attribute {unknown[0]!r}")
         with _freed_on_error(WriteLock(path) if lock is None else None) as own:
             with atomic_path(path) as temporary:
-                require_room(path, len(ids), len(views), dimension, dtype)
+                require_room(path, ids, len(views), dimension, dtype)
                 lay_out(temporary, ids, views, dimension, attributes, dtype)
                 reserve(temporary, path)
             return cls(path, lock or own, owns_lock=own is not None)

@@ -46,7 +46,7 @@ class Cut(NamedTuple):
     panorama_heading: float = math.nan
     pitch: float = 0.0
     fov: float = 90.0
-    size: int = 640
+    size: int = 448
 
 
 def cut_panorama(panorama: Pixels, cuts: Sequence[Cut]) -> list[Pixels]:

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from streetgauge.learn import Model, Split
     from streetgauge.tuning import City
 
-__all__ = ["train"]
+__all__ = ["city_of", "labelled", "train"]
 
 
 def train(study: Study, stamp: str, progress: Progress) -> Done:
@@ -40,8 +40,8 @@ def train(study: Study, stamp: str, progress: Progress) -> Done:
 
     settings, transfer = study.settings, study.settings.transfer
     store = FeatureStore.open(study.features)
-    locations, labels, skips = _labelled(study, store)
-    city = _city(study, store, locations, labels)
+    locations, labels, skips = labelled(study, store)
+    city = city_of(study, store, locations, labels)
     splits = split(study, locations, labels)
     skips = pd.concat([skips, never_used(splits, city.ids, city.areas)], ignore_index=True)
     work = _Work(study, city, _source(study, store), settings.train, None, stamp, progress)
@@ -153,7 +153,7 @@ def _second(work: _Work, locations: pd.DataFrame, labels: pd.DataFrame) -> tuple
     return (f"beside that, held out {how}: {_tested(frame)}",)
 
 
-def _labelled(study: Study, store: FeatureStore) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
+def labelled(study: Study, store: FeatureStore) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
     """Give the locations that have features and a decile, their deciles, and the others."""
     locations = pd.read_parquet(study.locations).sort_values("location_id", ignore_index=True)
     here = store.rows(locations["location_id"].to_numpy(str)) >= 0
@@ -165,7 +165,10 @@ def _labelled(study: Study, store: FeatureStore) -> tuple[pd.DataFrame, pd.DataF
     return locations[known], labels[known], skips
 
 
-def _city(study: Study, store: FeatureStore, locations: pd.DataFrame, labels: pd.DataFrame) -> City:
+def city_of(
+    study: Study, store: FeatureStore, locations: pd.DataFrame, labels: pd.DataFrame
+) -> City:
+    """Put features and labels of these locations together."""
     from streetgauge.tuning import City
 
     ids = locations["location_id"].to_numpy(str)

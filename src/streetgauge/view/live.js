@@ -22,6 +22,7 @@
   function time(seconds) {
     if (seconds === null) return "";
     const s = Math.round(seconds);
+    if (seconds < 1) return "under 1 s";
     if (s < 60) return `${s} s`;
     if (s < 3600) return `${Math.floor(s / 60)} min ${s % 60} s`;
     return `${Math.floor(s / 3600)} h ${Math.floor(s % 3600 / 60)} min`;
@@ -114,6 +115,7 @@
     by("stopped").hidden = state.stopped === null;
     by("stopped").textContent = state.stopped || "";
     by("report").hidden = state.report === null;
+    by("open").textContent = state.running === null ? "Open the report" : "Open the report of the last run";
     by("stages").replaceChildren(...state.stages.map(stage));
     curves(state.curves, state.classes);
   }

@@ -1,0 +1,418 @@
+"""A study's results as they are used in a notebook: tables, maps, and a summary to look at.
+
+This is the face for people; `streetgauge.study.Study`, on which it stands, knows the files, the
+stages, and what is up to date. Nothing is read before it is asked for, and nothing is written.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from streetgauge import study
+from streetgauge.errors import InputError, closest
+from streetgauge.markup import facts_html, table_html
+
+if TYPE_CHECKING:
+    import geopandas as gpd
+
+    from streetgauge.features import FeatureStore
+    from streetgauge.learn import Bundle
+
+__all__ = ["Metrics", "Study"]
+
+KINDS = {"random": "random folds", "spatial": "spatial folds"}
+# Columns of the table of all outcomes, as in areas.gpkg.
+_OF_OUTCOME = {
+    "decile": "decile",
+    "actual_decile": "actual",
+    "difference": "difference",
+    "low": "low",
+    "high": "high",
+    "n_locations": "n",
+}
+
+
+class Metrics(dict[str, Any]):
+    """What metrics.json says, as it is written there; in a notebook a table.
+
+    Parameters
+    ----------
+    content : mapping
+        The file.
+    labels : mapping of outcome to str, optional
+        What people call the outcomes.
+    title : str
+        Above the table.
+    """
+
+    def __init__(
+        self,
+        content: Mapping[str, Any],
+        labels: Mapping[str, str] | None = None,
+        title: str = "Metrics",
+    ) -> None:
+        super().__init__(content)
+        self.labels = dict(labels or {})
+        self.title = title
+
+    def table(self) -> pd.DataFrame:
+        """Put the figures that matter into a table.
+
+        Returns
+        -------
+        DataFrame by outcome
+            ``label``, ``n_areas``; ``mae`` (mean absolute error in classes), ``within_1`` (share of
+            areas at most one class off) and ``spearman``, each with ``_low`` and ``_high``; and for
+            each kind of folds ``pictures_add_<kind>`` (how much lower the mean absolute error is
+            than that of the best guess without pictures) with ``_low``, ``_high`` and ``_over``
+            (which guess that is). NaN where a figure is not defined.
+        """
+        rows = {}
+        for name, about in self.get("outcomes", {}).items():
+            row = {"label": self.labels.get(name, name), "n_areas": about.get("n_areas")}
+            for metric in ("mae", "within_1", "spearman"):
+                row |= _spread(metric, about.get("metrics", {}).get(metric))
+            for kind, cell in self.get("headline", {}).get(name, {}).items():
+                row |= _spread(f"pictures_add_{kind}", (cell or {}).get("mae"))
+                row[f"pictures_add_{kind}_over"] = (cell or {}).get("mae", {}).get("over")
+            rows[name] = row
+        return pd.DataFrame.from_dict(rows, orient="index").rename_axis("outcome")
+
+    def _repr_html_(self) -> str:
+        table = self.table()
+        kinds = list(dict.fromkeys(k for cells in self.get("headline", {}).values() for k in cells))
+        rows = []
+        for _, row in table.iterrows():
+            cells = [_figure(row, "mae"), _figure(row, "within_1", ".0%"), _figure(row, "spearman")]
+            cells += [_figure(row, f"pictures_add_{kind}", "+.2f") for kind in kinds]
+            rows.append([str(row["label"]), f"{row['n_areas']:,}", *cells])
+        columns = ["outcome", "areas", "MAE", "within 1", "Spearman r"]
+        columns += [f"pictures add, {KINDS.get(kind, kind)}" for kind in kinds]
+        scheme = self.get("scheme", {})
+        said = scheme if isinstance(scheme, Mapping) else {}
+        share = f" ({self['coverage']:.0%} interval)" if "coverage" in self else ""
+        notes = [
+            f"MAE: mean absolute error in classes{share}. Pictures add: how much less that is than "
+            "by the best guess without them.",
+            str(said.get("in_words") or ""),
+            f"Caution: {said['caution']}" if said.get("caution") else "",
+        ]
+        if not rows:
+            notes = ["Nothing was tested, so there are no figures."]
+        return table_html(self.title, columns, rows, notes)
+
+
+class Study:
+    """A study, to read its results.
+
+    Parameters
+    ----------
+    path : str or Path
+        Its directory, or its study.toml.
+
+    Attributes
+    ----------
+    files : streetgauge.study.Study
+        Its settings, the paths of its files, and which of its stages are up to date.
+
+    Raises
+    ------
+    InputError
+        If there is no study, or its settings cannot be used.
+
+    Examples
+    --------
+    >>> import streetgauge
+    >>> study = streetgauge.Study("streetgauge-demo")  # doctest: +SKIP
+    >>> study.areas("income").explore("decile")  # doctest: +SKIP
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self.files = study.Study.open(Path(path).expanduser())
+
+    @property
+    def name(self) -> str:
+        """What the study is called."""
+        return self.files.settings.name
+
+    @property
+    def labels(self) -> dict[str, str]:
+        """What people call each outcome, by its name; in the order of the settings."""
+        return {n: each.label or n for n, each in self.files.settings.outcomes.items()}
+
+    def areas(self, outcome: str | None = None) -> gpd.GeoDataFrame | pd.DataFrame:
+        """Give the predicted and actual decile of every area.
+
+        Parameters
+        ----------
+        outcome : str, optional
+            One of the study's. Without it all of them stand side by side.
+
+        Returns
+        -------
+        GeoDataFrame or DataFrame by area
+            In longitude and latitude (EPSG:4326), ready for ``.explore()`` and ``.plot()``; a plain
+            table where the study has no boundaries. ``name`` and ``district`` where they are known.
+            Of one outcome, of the areas that were tested: the columns of ``areas.parquet``, and
+            ``difference`` (predicted less actual). Of all outcomes, of every area that has a
+            boundary: ``<outcome>_decile``, ``_actual``, ``_difference``, ``_low``, ``_high`` and
+            ``_n`` (locations), as in ``areas.gpkg``.
+
+        Raises
+        ------
+        InputError
+            If the study has no such outcome, or no results yet.
+        """
+        table = self._table("areas")
+        table["difference"] = table["decile"] - table["actual_decile"]
+        places = self._places()
+        if outcome is not None:
+            self._require(outcome)
+            rows = table[table["outcome"] == outcome].set_index("area")
+            return _with_places(places, rows, rows.index)
+        wide = pd.concat([_of_outcome(table, name) for name in self.labels], axis=1)
+        return _with_places(places, wide, wide.index.union(places.index).rename("area"))
+
+    def metrics(self) -> Metrics:
+        """Give how good the predictions are, beside what needs no picture.
+
+        Raises
+        ------
+        InputError
+            If the study has no results yet.
+        """
+        path = self._there(self.files.metrics)
+        try:
+            content = json.loads(path.read_text(encoding="utf-8"))
+        except (json.JSONDecodeError, UnicodeDecodeError) as error:
+            raise InputError(path, f"this is not JSON: {error}", self._again("areas")) from None
+        return Metrics(content, self.labels, self.name)
+
+    def predictions(self, outcome: str | None = None) -> pd.DataFrame:
+        """Give score, decile and probabilities of every location, each out of fold.
+
+        Parameters
+        ----------
+        outcome : str, optional
+            Of this one alone.
+
+        Returns
+        -------
+        DataFrame
+            Columns of ``predictions.parquet``.
+
+        Raises
+        ------
+        InputError
+            If the study has no such outcome, or no predictions yet.
+        """
+        if outcome is None:
+            return self._table("predictions")
+        self._require(outcome)
+        path = self._there(self.files.predictions)
+        return pd.read_parquet(path, filters=[("outcome", "==", outcome)])
+
+    def skipped(self) -> pd.DataFrame:
+        """Give everything that was left out: location_id, view, area, stage, reason."""
+        return self.files.skips()
+
+    def outcomes(self) -> pd.DataFrame:
+        """Give the official statistics by area: ``<outcome>_value`` and ``<outcome>_decile``."""
+        return self._table("outcomes").set_index("area")
+
+    def locations(self) -> gpd.GeoDataFrame:
+        """Give the locations with their areas, as points (EPSG:4326).
+
+        Returns
+        -------
+        GeoDataFrame
+            Columns of ``locations.parquet``, and ``geometry``: None where no place is known.
+        """
+        import geopandas as gpd
+
+        table = self._table("locations")
+        points = gpd.GeoSeries.from_xy(table["lon"], table["lat"], crs="EPSG:4326")
+        known = table[["lat", "lon"]].notna().all(axis=1)
+        return gpd.GeoDataFrame(table, geometry=points.where(known, None))
+
+    def features(self) -> FeatureStore:
+        """Open the features of the pictures; they stay on disk until they are used.
+
+        Returns
+        -------
+        FeatureStore
+            ``features`` [N, V, D], ``present`` [N, V], ``location_ids`` [N].
+
+        Raises
+        ------
+        InputError
+            If there are none yet.
+        """
+        from streetgauge.features import FeatureStore
+
+        return FeatureStore.open(self._there(self.files.features))
+
+    def bundle(self, name: str = "all") -> Bundle:
+        """Load a trained model.
+
+        Parameters
+        ----------
+        name : str
+            ``all``: trained on all areas; ``fold-1``..: on all but those of a fold.
+
+        Raises
+        ------
+        InputError
+            If there is none of that name.
+        """
+        from streetgauge.learn import Bundle
+
+        model = self.files.model
+        if not (model / name / "bundle.json").is_file():
+            there = sorted(path.parent.name for path in model.glob("*/bundle.json"))
+            step = closest(name, there) if there else self._again("train")
+            raise InputError(model, f"there is no bundle {name!r}", step)
+        return Bundle.load(model / name)
+
+    def history(self) -> pd.DataFrame:
+        """Give how training went: a row for each look at the validation part.
+
+        Returns
+        -------
+        DataFrame
+            From `streetgauge.view.training_curves`.
+        """
+        from streetgauge.view import training_curves
+
+        return training_curves(self.files)
+
+    def stages(self) -> pd.DataFrame:
+        """Say of every stage whether it is up to date; files that have changed are read for that.
+
+        Returns
+        -------
+        DataFrame by stage
+            ``state``: ``up to date``, ``out of date`` or ``not done``; ``started``; ``seconds``;
+            ``says``.
+        """
+        from streetgauge.stages import stages_of
+
+        now = study.Study.open(self.files.file)
+        rows = {}
+        for stage in stages_of(now):
+            kept = now.record.get("stages", {}).get(stage.name)
+            state = "not done"
+            if kept is not None:
+                try:
+                    fresh = now.is_up_to_date(stage, now.stamp(stage))
+                except (InputError, FileNotFoundError):  # what it reads is no longer there
+                    fresh = False
+                state = "up to date" if fresh else "out of date"
+            about = kept or {"started": None, "seconds": None, "says": []}
+            rows[stage.name] = {
+                "state": state,
+                "started": about["started"],
+                "seconds": about["seconds"],
+                "says": "; ".join(about["says"]),
+            }
+        return pd.DataFrame.from_dict(rows, orient="index").rename_axis("stage")
+
+    def __repr__(self) -> str:
+        return f"Study({str(self.files.directory)!r})"
+
+    def _repr_html_(self) -> str:
+        if self.files.metrics.is_file():
+            summary = self.metrics()._repr_html_()
+        else:
+            step = self._again("run").partition("make it with ")[2]
+            summary = facts_html(self.name, {"results": f"none yet: {step}"})
+        kept = study.Study(self.files.file, self.files.settings).record
+        about = {
+            "directory": self.files.directory,
+            "outcomes": ", ".join(self.labels.values()),
+            "done": ", ".join(kept.get("stages", {})) or "nothing yet",
+            "made with": f"streetgauge {kept['streetgauge']}" if "streetgauge" in kept else None,
+            "seed": self.files.settings.seed,
+            "report": self.files.report if self.files.report.is_file() else None,
+        }
+        return summary + facts_html("", about)
+
+    def _table(self, name: str) -> pd.DataFrame:
+        return pd.read_parquet(self._there(getattr(self.files, name)))
+
+    def _there(self, path: Path) -> Path:
+        if not path.exists():
+            raise InputError(path, "this file is not there yet", self._again("run"))
+        return path
+
+    def _again(self, verb: str) -> str:
+        return f"make it with `streetgauge {verb} {self.files.directory}`"
+
+    def _require(self, outcome: str) -> None:
+        if outcome not in self.labels:
+            step = closest(outcome, self.labels)
+            raise InputError(f"outcome {outcome!r}", f"{self.files.file} does not name it", step)
+
+    def _places(self) -> pd.DataFrame:
+        """Read names and boundaries by area: of the study's own map, else of the areas' file."""
+        settings = self.files.settings
+        if self.files.map.is_file():
+            import geopandas as gpd
+
+            layer = gpd.read_file(self.files.map, layer="areas").set_index("area")
+        elif settings.areas.file is not None and settings.areas.file.exists():
+            from streetgauge.locations import read_areas
+
+            layer = read_areas(settings.areas, settings.locations)
+        else:
+            return pd.DataFrame(index=pd.Index([], dtype="str", name="area"))
+        kept = [c for c in ("name", "district", "geometry") if c in layer.columns]
+        layer = layer[[c for c in kept if c == "geometry" or layer[c].notna().any()]]
+        if "geometry" in layer.columns:
+            layer = layer.to_crs(4326)
+        return pd.DataFrame(layer)
+
+
+def _with_places(
+    places: pd.DataFrame, table: pd.DataFrame, index: pd.Index
+) -> gpd.GeoDataFrame | pd.DataFrame:
+    """Put names before and boundaries behind a table, for the areas of an index."""
+    said, places = table.reindex(index), places.reindex(index)
+    before = places.drop(columns="geometry", errors="ignore")
+    result: pd.DataFrame = pd.concat([pd.DataFrame(before), said], axis=1).rename_axis("area")
+    if "geometry" not in places.columns:
+        return result
+    import geopandas as gpd
+
+    return gpd.GeoDataFrame(result, geometry=gpd.GeoSeries(places["geometry"]), crs="EPSG:4326")
+
+
+def _of_outcome(table: pd.DataFrame, outcome: str) -> pd.DataFrame:
+    """Take an outcome's columns by area, with the outcome in their names."""
+    rows = table[table["outcome"] == outcome].set_index("area")[list(_OF_OUTCOME)]
+    whole = [name for name, kind in rows.dtypes.items() if kind.kind == "i"]
+    rows = rows.astype(dict.fromkeys(whole, "Int64"))  # another outcome may lack some areas
+    return rows.rename(columns=lambda name: f"{outcome}_{_OF_OUTCOME[name]}")
+
+
+def _spread(name: str, figure: Mapping[str, Any] | None) -> dict[str, float | None]:
+    said = figure or {}
+    return {
+        name: said.get("value"),
+        f"{name}_low": said.get("low"),
+        f"{name}_high": said.get("high"),
+    }
+
+
+def _figure(row: pd.Series, name: str, form: str = ".2f") -> str:
+    value, low, high = (row[column] for column in (name, f"{name}_low", f"{name}_high"))
+    if pd.isna(value):
+        return "-"
+    if pd.isna(low) or pd.isna(high):
+        return f"{value:{form}}"
+    return f"{value:{form}} ({low:{form}} to {high:{form}})"
