@@ -232,16 +232,15 @@ class Curves:
             there = _first_views(self.city.ids, there, int(point.value), seed)
         return keep, there
 
-    def _stamp(self, point: Point) -> str:
+    @cached_property
+    def _inputs(self) -> str:
         from streetgauge.stages import stage_named
 
-        own = self.settings.model_dump(mode="json")
-        return digest([self._inputs(stage_named("train")), point.by, point.value, own])
+        return self.study.stamp(stage_named("train"))
 
-    def _inputs(self, stage: Any) -> str:
-        if "inputs" not in self.__dict__:
-            self.__dict__["inputs"] = self.study.stamp(stage)
-        return str(self.__dict__["inputs"])
+    def _stamp(self, point: Point) -> str:
+        own = self.settings.model_dump(mode="json")
+        return digest([self._inputs, point.by, point.value, own])
 
     def _file(self, point: Point) -> Path:
         return self.study.path(FOLDER) / f"{point.name}.parquet"
@@ -314,7 +313,12 @@ class Curves:
         return describe_scheme(self.study.settings.folds, len(self.splits), len(self._torn))
 
     def _measured(self, frames: Mapping[Point, pd.DataFrame]) -> Iterator[dict[str, Any]]:
-        from streetgauge.areas import aggregate, draw_metrics
+        from streetgauge.areas import (
+            aggregate,
+            area_coordinates,
+            draw_metrics,
+            location_coordinates,
+        )
         from streetgauge.areas.account import is_measured
         from streetgauge.areas.resample import draw_units
         from streetgauge.locations import read_areas
@@ -323,6 +327,8 @@ class Curves:
         study, settings = self.study, self.study.settings.evaluation
         boundaries = read_areas(study.settings.areas, study.settings.locations)
         locations = pd.read_parquet(study.locations)
+        mapped = "geometry" in boundaries
+        where = area_coordinates(boundaries) if mapped else location_coordinates(locations)
         weights = read_weights(study, boundaries, locations)
         about = columns_of_areas(study, study.settings.folds, boundaries, locations)
         told = {
@@ -339,7 +345,7 @@ class Curves:
             # The areas that are measured are the same at every point.
             areas = rows.index[is_measured(rows, settings.min_locations)]
             here = {point: frame.loc[outcome].loc[areas] for point, frame in told.items()}
-            unit, _ = draw_units(areas, settings, self._scheme, self._coordinates, about)
+            unit, _ = draw_units(areas, settings, self._scheme, where, about)
             drawn = draw_metrics(
                 {point.name: frame for point, frame in here.items()},
                 self.city.classes,
@@ -353,12 +359,6 @@ class Curves:
                 facts = {"by": point.by, "value": point.value, "outcome": outcome}
                 facts |= {"n_areas": len(areas), **learned[point]}
                 yield facts | _figures(drawn[point.name], drawn["all"], settings.coverage)
-
-    @cached_property
-    def _coordinates(self) -> pd.DataFrame:
-        from streetgauge.areas import location_coordinates
-
-        return location_coordinates(pd.read_parquet(self.study.locations))
 
     def _learned(self, point: Point) -> dict[str, Any]:
         """Say what a point's networks saw."""

@@ -72,8 +72,10 @@ class Metrics(dict[str, Any]):
             than that of the best guess without pictures) with ``_low``, ``_high`` and ``_over``
             (which guess that is). NaN where a figure is not defined.
         """
-        rows = {}
-        for name, about in self.get("outcomes", {}).items():
+        rows, accounts = {}, self.get("outcomes", {})
+        order = [name for name in self.labels if name in accounts]
+        for name in dict.fromkeys([*order, *accounts]):
+            about = accounts[name]
             row = {"label": self.labels.get(name, name), "n_areas": about.get("n_areas")}
             for metric in ("mae", "within_1", "spearman"):
                 row |= _spread(metric, about.get("metrics", {}).get(metric))

@@ -43,6 +43,7 @@ from streetgauge.features.backbones import Backbone
 from streetgauge.features.transform import transform_json
 from streetgauge.files import atomic_path
 from streetgauge.imagery import QUALITY
+from streetgauge.markup import facts_html
 
 __all__ = ["FORMAT", "FORMAT_VERSION", "SIGNATURE", "FeatureStore", "usable"]
 
@@ -117,6 +118,19 @@ class FeatureStore:
         self.signature: npt.NDArray[np.uint8] = maps.get("signature", unknown)
         self.quality: npt.NDArray[np.void] = maps.get("quality", np.zeros(n_views, QUALITY))
         self._file = path.open("r+b", buffering=0) if lock is not None else None
+
+    def _repr_html_(self) -> str:
+        """Say in a notebook what this is."""
+        n, views, dimension = self.features.shape
+        facts = {
+            "file": self.path,
+            "backbone": self.backbone,
+            "features": f"{n:,} locations x {views} views x {dimension:,}, {self.features.dtype}",
+            "done": f"{int(self.done.sum()):,} locations",
+            "pictures": f"{int(self.present.sum()):,}",
+            "views": ", ".join(self.views),
+        }
+        return facts_html("Feature store", facts)
 
     @classmethod
     def create(

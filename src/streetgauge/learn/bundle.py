@@ -27,6 +27,7 @@ from streetgauge.learn._card import write_card
 from streetgauge.learn.model import Model, Predictions, TrainingRecord
 from streetgauge.learn.network import Network
 from streetgauge.learn.reading import Standardisation
+from streetgauge.markup import facts_html
 from streetgauge.settings import Device, TrainSettings
 
 __all__ = ["CARD", "DESCRIPTION", "FILES", "WEIGHTS", "Bundle"]
@@ -298,6 +299,25 @@ class Bundle:
                 f"this does not describe a bundle ({type(error).__name__}: {_first_line(error)})",
                 "write the bundle again",
             ) from None
+
+    def _repr_html_(self) -> str:
+        """Say in a notebook what this is."""
+        about = self.source.get("outcomes", {})
+        named = [str(about.get(n, {}).get("label") or n) for n in self.outcomes]
+        record = self.training
+        facts = {
+            "study": self.source.get("study"),
+            "trained on": record
+            and f"{record.training_locations:,} locations in {record.training_areas:,} areas",
+            "outcomes": ", ".join(named),
+            "classes": self.model.classes,
+            "backbone": self.backbone,
+            "features": f"{self.dimension:,} a view",
+            "views": ", ".join(self.views),
+            "licence": self.licence,
+            "made with": f"streetgauge {self.code_version}, seed {self.seed}",
+        }
+        return facts_html(f"Bundle {self.name}", facts)
 
     def _description(self, sha256: str) -> dict[str, Any]:
         return {
