@@ -4,16 +4,34 @@ import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
+from api_pages import write_api_pages
+from cli_sheet import write_cli_sheet
 from settings_table import write_settings_table
 
 project = "streetgauge"
 author = "The streetgauge developers"
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
 myst_enable_extensions = ["colon_fence"]
+myst_heading_anchors = 3
 exclude_patterns = ["_build"]
 html_theme = "alabaster"
-html_theme_options = {"description": "Inequality, measured from street pictures"}
+html_static_path = ["static"]
+html_css_files = ["guide.css"]
+html_theme_options = {
+    "description": "Inequality, measured from street pictures",
+    "fixed_sidebar": True,
+    "page_width": "1100px",
+}
 autodoc_typehints = "description"
+autodoc_typehints_description_target = "documented"
+napoleon_google_docstring = False
+napoleon_use_rtype = False
 nitpicky = False
+# `Study` is the study's files in one room and its results in another; types need not lead anywhere.
+suppress_warnings = ["ref.python"]
 
-write_settings_table(Path(__file__).parent / "_generated" / "settings.md")
+# What the package knows of itself is written down by the package.
+GENERATED = Path(__file__).parent / "_generated"
+write_settings_table(GENERATED / "settings.md")
+write_cli_sheet(GENERATED / "cli.md")
+write_api_pages(GENERATED / "api")

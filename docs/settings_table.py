@@ -30,6 +30,7 @@ SECTIONS = {
     "TransferSettings": "[transfer]",
     "EvaluationSettings": "[evaluation]",
     "PopulationSettings": "[evaluation.population]",
+    "ReportSettings": "[report]",
 }
 
 

@@ -62,8 +62,8 @@ def compare(
     dict
         What ``comparison.json`` holds: ``a`` and ``b`` (what was compared), ``kinds`` by kind of
         folds with ``outcomes`` by name, each as `compare_areas` gives it plus ``label`` and
-        ``pictures_add``; ``settings`` (``key``, ``a``, ``b``: those that differ), ``only`` (outcomes
-        that one side has), ``cautions``.
+        ``pictures_add``; ``settings`` (``key``, ``a``, ``b``: those that differ), ``only``
+        (outcomes that one side has), ``cautions``.
 
     Raises
     ------
@@ -319,8 +319,8 @@ def _outcome(
         raise InputError(f"outcome {name!r}", f"it was not tested in {kind_a} folds on both sides")
     both = {side: each.get("pictures_add") for side, each in (("a", one), ("b", other))}
     said: dict[str, Any] = {"label": label, "pictures_add": both}
-    frames = [_rows(side.areas(kind), name) for side, kind in ((a, kind_a), (b, kind_b))]
-    if frames[0] is None or frames[1] is None:
+    first, second = _rows(a.areas(kind_a), name), _rows(b.areas(kind_b), name)
+    if first is None or second is None:
         same = accounts[0].get("coverage") == accounts[1].get("coverage")
         figures = [
             {m: v if same else {"value": v["value"]} for m, v in each["metrics"].items()}
@@ -338,15 +338,15 @@ def _outcome(
             "undefined": reason,
         }
     weighted = a.evaluation.weight == b.evaluation.weight != "location"
-    indexed = [frame.set_index("area") for frame in frames]
+    indexed = [frame.set_index("area") for frame in (first, second)]
     weights = [each["weight"] if weighted and "weight" in each else None for each in indexed]
     units = [
         side.units(kind, name, each.index)
         for side, kind, each in ((a, kind_a, indexed[0]), (b, kind_b, indexed[1]))
     ]
     return said | compare_areas(
-        frames[0],
-        frames[1],
+        first,
+        second,
         classes=a.metrics["classes"],
         coverage=a.metrics["coverage"],
         draws=draws,
@@ -371,8 +371,9 @@ def _cautions(kind: str, outcomes: Mapping[str, Mapping[str, Any]]) -> Iterator[
         counts = each["n_areas"]
         if each["different_actual"]:
             yield (
-                f"{name}, {kind} folds: {each['different_actual']:,} of {counts['shared']:,} shared "
-                "areas have another actual class in b than in a; each side is measured by its own"
+                f"{name}, {kind} folds: {each['different_actual']:,} of {counts['shared']:,} "
+                "shared areas have another actual class in b than in a; each side is measured by "
+                "its own"
             )
         if each["paired"] and counts["shared"] < max(counts["a"], counts["b"]):
             yield (

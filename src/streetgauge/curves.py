@@ -335,16 +335,16 @@ class Curves:
             point: aggregate(
                 *(frame, settings.rule, self.city.classes, self.city.counts, self._torn),
                 weights.locations,
-            ).set_index(["outcome", "area"])
+            )
             for point, frame in frames.items()
         }
         whole = told[Point("all")]
         learned = {point: self._learned(point) for point in frames}
         for outcome in self.city.outcomes:
-            rows = whole.loc[outcome]
+            rows = _of(whole, outcome)
             # The areas that are measured are the same at every point.
             areas = rows.index[is_measured(rows, settings.min_locations)]
-            here = {point: frame.loc[outcome].loc[areas] for point, frame in told.items()}
+            here = {point: _of(frame, outcome).loc[areas] for point, frame in told.items()}
             unit, _ = draw_units(areas, settings, self._scheme, where, about)
             drawn = draw_metrics(
                 {point.name: frame for point, frame in here.items()},
@@ -421,6 +421,11 @@ def _first_views(
     return taken
 
 
+def _of(areas: pd.DataFrame, outcome: str) -> pd.DataFrame:
+    """Give the areas of one outcome, by area."""
+    return areas[areas["outcome"] == outcome].set_index("area")
+
+
 def _figures(own: Drawn, whole: Drawn, coverage: float) -> dict[str, Any]:
     return {
         **{metric: own.estimate(metric, coverage) for metric in METRICS},
@@ -450,5 +455,3 @@ def _time(seconds: float) -> str:
     if seconds < 120:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
-
-

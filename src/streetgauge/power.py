@@ -135,6 +135,7 @@ class Power:
         table = table[table.notna().any(axis=1).to_numpy()]
         self.deciles = table[table.index.isin(self.sizes.index)].sort_index()
         self.sizes = self.sizes.reindex(self.deciles.index).astype("int64")
+        self.outcomes = [str(name) for name in self.deciles.columns]
         features = study.settings.features
         own = features.dimension if isinstance(features, SimulatedFeatures) else 512
         self.dimension = max(dimension or own, self.deciles.shape[1] + 1)
@@ -207,7 +208,7 @@ class Power:
             signal = None if self.signals else self._estimated(advance)
             cells = []
             for one in sets:
-                of = {o: one if one is not None else self._value(signal, o) for o in self.deciles}
+                of = {o: one if one is not None else self._value(signal, o) for o in self.outcomes}
                 for m in areas:
                     for n in locations:
                         for v in views:
@@ -249,12 +250,14 @@ class Power:
     @cached_property
     def _result(self) -> dict[str, Any]:
         """Give the accounts of the study's outcomes, as far as there are any."""
+        if not self.study.folds.is_file():
+            return {}
         try:
             metrics = json.loads(self.study.metrics.read_text(encoding="utf-8"))
             accounts = metrics["outcomes"]
             return {
                 name: accounts[name]["metrics"]["spearman"]
-                for name in self.deciles
+                for name in self.outcomes
                 if accounts[name]["metrics"]["spearman"]["value"] is not None
             }
         except (OSError, ValueError, KeyError, TypeError):
@@ -285,8 +288,11 @@ class Power:
         """Give the study's own number of locations by area, and of views by location."""
         folds = pd.read_parquet(self.study.folds)
         count = folds[folds["fold"] > 0]["area"].value_counts()
-        views = float(folds["n_views"].mean()) if "n_views" in folds else 1.0
-        return count, views
+        if "n_views" in folds:
+            return count, float(folds["n_views"].mean())
+        from streetgauge.features import FeatureStore
+
+        return count, float(len(FeatureStore.open(self.study.features).views))
 
     def _estimated(self, advance: Any) -> dict[str, Any]:
         """Find the signal that gives a simulated study like this one its Spearman's r."""
@@ -294,7 +300,7 @@ class Power:
         count = count[count.index.isin(self.deciles.index)]
         found: dict[str, list[float]] = {name: [] for name in self._result}
         for level in LEVELS:
-            same = {str(name): level for name in self.deciles}
+            same = dict.fromkeys(self.outcomes, level)
             figures, _ = self._figures(same, len(count), count, views, advance)
             for name, values in found.items():
                 values.append(figures[name]["spearman"] or 0.0)
@@ -377,7 +383,7 @@ class Power:
         fold = area_folds(areas.to_numpy(), deciles.to_numpy(), self.k, sum(seed))
         ridge = Ridge(features)
         figures = {}
-        for outcome in self.deciles.columns:
+        for outcome in self.outcomes:
             labels = deciles[outcome]
             known = labels.notna().to_numpy()
             score = np.full(len(areas), np.nan)
@@ -390,7 +396,7 @@ class Power:
             )
             rng = np.random.default_rng(seed)
             drawn = draw_metrics({"": said}, self.classes, DRAWS, rng, metrics=METRICS)[""]
-            figures[str(outcome)] = dict(self._widths(drawn.value, drawn.drawn))
+            figures[outcome] = dict(self._widths(drawn.value, drawn.drawn))
         return figures
 
     def _widths(
@@ -410,7 +416,8 @@ class Power:
             for outcome in own[0]["outcomes"]:
                 good = [cell for cell in own if target.reached(cell["outcomes"][outcome])]
                 best = min(good, key=lambda c: (c["pictures"], c["locations"]), default=None)
-                cell = {k: best[k] for k in ("areas", "locations", "views", "pictures")} if best else None
+                keys = ("areas", "locations", "views", "pictures")
+                cell = None if best is None else {key: best[key] for key in keys}
                 found.append({"signal": signal, "outcome": outcome, "cell": cell})
         return {"target": str(target), "metric": target.metric, "value": target.value, "by": found}
 

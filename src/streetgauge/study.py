@@ -196,6 +196,16 @@ class Study:
         return self.path("areas.gpkg")
 
     @property
+    def geoparquet(self) -> Path:
+        """The same map as GeoParquet."""
+        return self.path("areas.geo.parquet")
+
+    @property
+    def map_style(self) -> Path:
+        """How QGIS draws the GeoParquet; the GeoPackage has its styles in it."""
+        return self.path("areas.geo.qml")
+
+    @property
     def metrics(self) -> Path:
         """How good the predictions are, and the baselines."""
         return self.path("metrics.json")
@@ -204,6 +214,16 @@ class Study:
     def report(self) -> Path:
         """The page to look at."""
         return self.path("report.html")
+
+    @property
+    def figures(self) -> Path:
+        """Figures for a paper, and maps for slides."""
+        return self.path("figures")
+
+    @property
+    def curves(self) -> Path:
+        """How good the study would be with less: there once `streetgauge curves` has been run."""
+        return self.path("curves.json")
 
     @property
     def skipped(self) -> Path:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 import geopandas as gpd
 import numpy as np
@@ -14,6 +15,7 @@ from streetgauge.areas import aggregate, area_coordinates, equal_count, evaluate
 from streetgauge.report import ReportData
 from streetgauge.settings import EvaluationSettings
 
+CHROMIUM = Path("/usr/bin/chromium")
 HOSTILE = "<script>alert(1)</script>"
 # The blank matters: it ends the tag's name, and no '>' needs to follow.
 CLOSING = '</script ><!-- <script ><img src=x onerror=alert(2)> & "quotes"'
@@ -131,3 +133,16 @@ def hostile() -> ReportData:
         run={"host": CLOSING},
         skips=plain.skips.assign(reason=HOSTILE),
     )
+
+
+@pytest.fixture(scope="module")
+def browser():
+    sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    if not CHROMIUM.exists():
+        pytest.skip(f"there is no browser at {CHROMIUM}")
+    with sync_api.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(
+            executable_path=str(CHROMIUM), args=["--no-sandbox", "--disable-gpu"]
+        )
+        yield browser
+        browser.close()

@@ -92,6 +92,7 @@ class Study:
         self.table = empty.assign(n_locations=0) if table is None else table
         self.skips = pd.DataFrame({"reason": ["x"] * skips})
         self.provenance = {}
+        self.imagery, self.credits = {}, ()
 
 
 def caveats(*arguments, **more):

@@ -9,10 +9,10 @@ from streetgauge.areas.geography import (
     area_coordinates,
     location_coordinates,
     metric_crs,
-    write_geopackage,
 )
 from streetgauge.areas.headline import headline, shuffled_account
 from streetgauge.areas.intervals import interval_account, intervals
+from streetgauge.areas.layers import layer_table, write_geopackage, write_geoparquet
 from streetgauge.areas.levels import Level, raise_level, units_of_areas
 from streetgauge.areas.metrics import METRICS, confusion_matrix, measure
 from streetgauge.areas.population import area_people, location_people, read_population
@@ -49,6 +49,7 @@ __all__ = [
     "interval_account",
     "intervals",
     "is_unlike",
+    "layer_table",
     "learned_areas",
     "location_coordinates",
     "location_people",
@@ -66,4 +67,5 @@ __all__ = [
     "unlike_areas",
     "units_of_areas",
     "write_geopackage",
+    "write_geoparquet",
 ]

@@ -90,8 +90,7 @@ def draw_metrics(
     sums = Sums(pd.factorize(own, sort=True)[0], counted)
     sums.add("weight", 0, 1)
     names = [f"p{k}" for k in range(1, classes + 1)]
-    told = all(set(names) <= set(f.columns) and f[names].notna().all(None)
-               for f in predicted.values())  # fmt: skip
+    told = all(_has_probabilities(frame, names) for frame in predicted.values())
     for name, frame in predicted.items():
         rows = frame.loc[index]
         actual = rows["actual_decile"].to_numpy(np.int64)
@@ -198,7 +197,7 @@ def compare_areas(
             drawn |= draw_metrics({name: side}, classes, draws, rng, unit=own, weight=weight)
             result["units"][name] = len(side) if own is None else own.nunique()
     result["metrics"] = _metrics(drawn["a"], drawn["b"], coverage)
-    result["agreement"] = _agreement(*sides, classes) if paired else None
+    result["agreement"] = _agreement(sides[0], sides[1], classes) if paired else None
     result["undefined"] = {
         f"{name}.{metric}": reason
         for name, side in zip("ab", sides, strict=True)
@@ -249,13 +248,17 @@ def _recovered(a: Mapping[str, Any], b: Mapping[str, Any]) -> dict[str, Any]:
     return {"value": value, "low": float(value - below), "high": float(value + above)}
 
 
+def _has_probabilities(frame: pd.DataFrame, names: list[str]) -> bool:
+    return set(names) <= set(frame.columns) and bool(frame[names].notna().to_numpy().all())
+
+
 def _measured(frame: pd.DataFrame, min_locations: int, name: str) -> pd.DataFrame:
     twice = frame["area"][frame["area"].duplicated()]
     if len(twice):
         raise InputError(f"areas of {name}", f"area {twice.iloc[0]!r} is there twice")
     rows = frame[is_measured(frame, min_locations) & frame["decile"].notna()]
     if rows.empty:
-        raise InputError(f"areas of {name}", "none of them is measured: there is nothing to compare")
+        raise InputError(f"areas of {name}", "none is measured, so nothing can be compared")
     return rows.set_index("area").sort_index()
 
 
@@ -286,8 +289,8 @@ def _metrics(a: Drawn, b: Drawn, coverage: float) -> dict[str, Any]:
 
 
 def _agreement(a: pd.DataFrame, b: pd.DataFrame, classes: int) -> dict[str, float | None]:
-    said = (side["decile"].to_numpy(np.int64) for side in (a, b))
-    values = measure(confusion_matrix(*said, classes), ("exact", "mae", "spearman"))
+    one, other = (side["decile"].to_numpy(np.int64) for side in (a, b))
+    values = measure(confusion_matrix(one, other, classes), ("exact", "mae", "spearman"))
     return {metric: to_json(float(value)) for metric, value in values.items()}
 
 

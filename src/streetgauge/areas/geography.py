@@ -1,20 +1,18 @@
-"""Where areas are, in metres, and the areas' predictions as a map layer."""
+"""Where areas are, in metres."""
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
 from streetgauge.errors import InputError
-from streetgauge.files import atomic_path
 
 if TYPE_CHECKING:
     import geopandas as gpd
 
-__all__ = ["area_coordinates", "location_coordinates", "metric_crs", "write_geopackage"]
+__all__ = ["area_coordinates", "location_coordinates", "metric_crs"]
 
 
 def metric_crs(areas: gpd.GeoDataFrame | gpd.GeoSeries) -> Any:
@@ -83,33 +81,3 @@ def location_coordinates(locations: pd.DataFrame) -> pd.DataFrame:
     points = gpd.GeoSeries(gpd.points_from_xy(mean["lon"], mean["lat"]), mean.index, "EPSG:4326")
     points = points.to_crs(points.estimate_utm_crs())
     return pd.DataFrame({"x": points.x, "y": points.y})
-
-
-def write_geopackage(frame: pd.DataFrame, areas: gpd.GeoDataFrame, path: Path) -> None:
-    """Write one row an area, with its boundary and its deciles, for a GIS.
-
-    Parameters
-    ----------
-    frame : DataFrame
-        From `aggregate` and `intervals`.
-    areas : GeoDataFrame by area
-        Boundaries; every area of it becomes a row, with or without a prediction.
-    path : Path
-        The ``.gpkg``; layer ``areas``. Columns ``area``, ``name``, ``district`` and for every
-        outcome ``<outcome>_decile``, ``_actual``, ``_difference`` (predicted less actual),
-        ``_low``, ``_high``, ``_n`` (locations).
-    """
-    names = {"decile": "decile", "actual_decile": "actual", "low": "low", "high": "high"}
-    names["n_locations"] = "n"
-    kept = [column for column in ("name", "district", "geometry") if column in areas.columns]
-    table = areas[kept].copy()
-    for outcome, rows in frame.groupby("outcome", sort=True):
-        rows = rows.set_index("area")
-        rows = rows.assign(difference=rows["decile"] - rows["actual_decile"])
-        for column, name in {**names, "difference": "difference"}.items():
-            if column in rows.columns:
-                table[f"{outcome}_{name}"] = rows[column].astype("Int64").reindex(table.index)
-    # Copied once: columns added one by one leave a frame in pieces.
-    table = table.copy().rename_axis("area").reset_index()
-    with atomic_path(path) as temporary:
-        table.to_file(temporary, driver="GPKG", layer="areas", engine="pyogrio")

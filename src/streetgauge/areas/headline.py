@@ -82,7 +82,7 @@ def shuffled_account(
     -------
     dict or None
         ``method``, ``times``, and means over the times of ``mae`` and ``spearman`` (of deciles,
-        None where not defined), with the largest |rho|; ``chance``, what |rho| exceeds in 1 of 100
+        None where not defined), with the largest absolute rho; ``chance``, what it exceeds in 1 of 100
         such shuffles if there is no leak. None without pairs.
     """
     if not pairs:

@@ -22,20 +22,20 @@ _PHOTOGRAPHS = (
 )
 
 
-def known_pictures(count: int, side: int, seed: int = 0) -> Pixels:
+def known_pictures(count: int, side: int, seed: int = 0, *, drawn: bool = True) -> Pixels:
     """Give pictures that are the same on every machine.
 
-    Every other one is a part of a photograph, at some scale, brightness and contrast. The rest are
-    drawn with a spectrum of amplitudes 1 / frequency, as natural pictures have (Field 1987, *J.
-    Opt. Soc. Am. A* 4), brighter above than below, with sharp rectangles before it: they reach
-    colours and contrasts that the few photographs do not.
+    Every other one (without ``drawn``, every one) is a part of a photograph, at some scale,
+    brightness and contrast. The rest are drawn with a spectrum of amplitudes 1 / frequency, as
+    natural pictures have (Field 1987, *J. Opt. Soc. Am. A* 4), brighter above than below, with
+    sharp rectangles before it: they reach colours and contrasts that the photographs do not.
 
     Returns
     -------
     array of uint8, [count, side, side, 3]
     """
     rng = np.random.default_rng([seed, side])
-    return np.stack([(_drawn if i % 2 else _cut)(side, rng) for i in range(count)])
+    return np.stack([(_drawn if drawn and i % 2 else _cut)(side, rng) for i in range(count)])
 
 
 def _cut(side: int, rng: np.random.Generator) -> Pixels:

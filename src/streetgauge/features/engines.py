@@ -40,7 +40,7 @@ TORCH_SLICE = 4
 # With OpenVINO, which keeps its memory. See benchmarks/backbones.py --engines.
 OPENVINO_SLICE = 8
 # Pictures that int8's ranges are measured on.
-CALIBRATION = 64
+CALIBRATION = 128
 # Convolutions from the first that int8 leaves alone, in networks that are exact at their beginning.
 INT8_EXACT = 3
 
@@ -189,7 +189,7 @@ class OpenvinoEngine:
         [n, 3, crop, crop] -> [n, dimension], or an ONNX file of the same.
     precision : {"float32", "bfloat16", "int8"}
         OpenVINO takes bfloat16 by itself where the processor has it, so float32 is demanded. With
-        int8, ranges are measured on pictures of `known_pictures`: the same everywhere.
+        int8, ranges are measured on photographs of `known_pictures`: the same everywhere.
     streams : int
         How many batches are computed side by side.
     slice : int
@@ -308,7 +308,7 @@ def _partly_exact(openvino: Any, model: Any, exact: int) -> Any:
 
 
 def _quantised(backbone: Backbone, model: Any, slice: int) -> Any:
-    """Round weights and activations to 8 bits, in ranges seen on known pictures."""
+    """Round weights and activations to 8 bits, in ranges seen on known photographs."""
     if find_spec("nncf") is None:
         raise InputError("precision 'int8'", "nncf is not installed", "pip install nncf")
     import logging
@@ -316,7 +316,7 @@ def _quantised(backbone: Backbone, model: Any, slice: int) -> Any:
     import nncf
 
     nncf.set_log_level(logging.ERROR)
-    pictures = known_pictures(CALIBRATION, backbone.crop, seed=8)
+    pictures = known_pictures(CALIBRATION, backbone.crop, seed=8, drawn=False)
     parts = [pictures[i : i + slice] for i in range(0, CALIBRATION, slice)]
     convolutions = [n for n in model.get_ordered_ops() if "Convolution" in n.get_type_name()]
     kept = [n.get_friendly_name() for n in convolutions[: min(INT8_EXACT, backbone.exact)]]

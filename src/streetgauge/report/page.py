@@ -7,7 +7,7 @@ import hashlib
 import itertools
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import resources
 from typing import Any
@@ -17,26 +17,16 @@ import numpy as np
 import pandas as pd
 from markupsafe import Markup
 
-from streetgauge.areas import METRICS
-from streetgauge.report import _schemes, _words
+from streetgauge.report import _accounts, _schemes, _words
 from streetgauge.report._geometry import outline
+from streetgauge.report._payload import layers, payload
+from streetgauge.report.gallery import Gallery
 
-__all__ = ["ReportData", "render"]
+__all__ = ["ReportData", "render", "render_map"]
 
-TITLES = {
-    "mae": "Mean absolute error ({many})",
-    "exact": "Same {one}",
-    "within_1": "Within 1 {one}",
-    "within_2": "Within 2 {many}",
-    "pearson": "Pearson's r",
-    "spearman": "Spearman's rho",
-    "kendall": "Kendall's tau-b",
-    "kappa": "Quadratic weighted kappa",
-}
-SHARES = ("exact", "within_1", "within_2")
 SHADES = 9
-MOST_APART = 4  # the difference beyond which the map's colours do not change
 MOST_REASONS = 40
+SCRIPTS = ("values.js", "card.js", "map.js", "switches.js")
 
 
 @dataclass(frozen=True)
@@ -71,6 +61,17 @@ class ReportData:
         The study's own words about itself.
     simulated : bool
         Whether the features were made up from the outcomes.
+    credits : sequence of mapping
+        Whose pictures were used: ``line``, ``licence``, ``licence_url``, as open imagery asks for.
+    figures : sequence
+        Each with ``name``, ``title``, ``caption`` and ``svg`` (text); ``alt`` if it has one.
+    gallery : Gallery, optional
+        Pictures of the highest, the median and the lowest scores.
+    imagery : mapping
+        What is known of the study's pictures: ``views``, ``licence``, ``captured``, ``n``,
+        ``found``, ``leave_out``, each if known.
+    pictures : mapping of area to sequence of mapping
+        The areas' own pictures for their cards: ``src`` (a data URI), ``alt``, ``title``.
     """
 
     name: str
@@ -84,6 +85,11 @@ class ReportData:
     run: Mapping[str, Any] = field(default_factory=dict)
     note: str | None = None
     simulated: bool = False
+    credits: Sequence[Mapping[str, Any]] = ()
+    figures: Sequence[Any] = ()
+    pictures: Mapping[str, Sequence[Mapping[str, str]]] = field(default_factory=dict)
+    gallery: Gallery | None = None
+    imagery: Mapping[str, Any] = field(default_factory=dict)
 
 
 def render(data: ReportData) -> str:
@@ -102,20 +108,50 @@ def render(data: ReportData) -> str:
     str
         HTML.
     """
-    script, style = _asset("script.js"), _asset("style.css")
+    return write_page("template.html.jinja", data)
+
+
+def render_map(data: ReportData) -> str:
+    """Write a page with nothing but the map, its switches, its search and its cards.
+
+    Parameters
+    ----------
+    data : ReportData
+        As for `render`.
+
+    Returns
+    -------
+    str
+        HTML, as self-contained as the report.
+    """
+    return write_page("map_page.html.jinja", data)
+
+
+def write_page(template: str, data: ReportData) -> str:
+    """Fill a template of this package, with the script and style of the report."""
+    script, style = script_of_page(), _asset("style.css")
     environment = jinja2.Environment(
-        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        loader=jinja2.FunctionLoader(_asset),
     )
     environment.filters |= {"number": _words.number, "percent": _words.percent, "span": _words.span}
-    environment.globals |= {"plural": _words.plural, "value_of": _value}
-    template = environment.from_string(_asset("template.html.jinja"))
+    environment.globals |= {"plural": _words.plural}
     policy = (
         f"default-src 'none'; script-src {_hash(script)}; style-src {_hash(style)}; "
         "img-src data:; base-uri 'none'; form-action 'none'"
     )
-    return template.render(
+    return environment.get_template(template).render(
         **_context(data), policy=policy, script=Markup(script), style=Markup(style)
     )
+
+
+def script_of_page() -> str:
+    """Put the parts of the script together, out of the way of any other."""
+    parts = "".join(_asset(name) for name in SCRIPTS)
+    return f'"use strict";\n(() => {{\n{parts}}})();\n'
 
 
 def _context(data: ReportData) -> dict[str, Any]:
@@ -151,17 +187,32 @@ def _context(data: ReportData) -> dict[str, Any]:
         },
         "counts": _counts(data),
         "has_oracle": any("oracle" in a for a in accounts.values()),
-        "titles": _titles(classes),
-        "shares": SHARES,
-        "apart": min(MOST_APART, classes - 1),
+        "titles": _accounts.titles(classes),
+        "methods": {n: _accounts.methods(a, data.metrics) for n, a in accounts.items()},
+        "groups": {n: _accounts.groups(a, data.metrics) for n, a in accounts.items()},
+        "notes": {n: _accounts.notes(a, classes) for n, a in accounts.items()},
+        "undefined": {
+            n: _accounts.undefined(a, data.metrics, classes) for n, a in accounts.items()
+        },
+        "levels": _accounts.levels(data.metrics, labels),
+        "gains": _gains(accounts, data.metrics),
+        "figures": [_figure(each) for each in data.figures],
         "shade": {n: _shades(a["confusion"]) for n, a in accounts.items()},
         "dots": {n: _dots(a) for n, a in accounts.items()},
         "without_map": without_map,
         "size": None if geometry is None else (geometry["width"], geometry["height"]),
-        "payload": _embedded(_payload(data, labels, geometry)),
+        "layers": layers(data.table, classes),
+        "payload": _embedded(packed := payload(data, labels, geometry)),
+        "postcodes": bool(packed["postcodes"]),
+        "too_many_postcodes": _too_many_postcodes(data, packed["postcodes"]),
         "settings": list(_flat(data.settings)),
         "reasons": _reasons(data.skips),
         "facts": _facts(data.run),
+        "gallery": data.gallery,
+        "area_names": _words.names_of(data.areas),
+        "shot_credits": data.gallery is not None and len(data.gallery.credits()) > 1,
+        "plain": _words.plain(labels, data.metrics),
+        "account_of_run": _words.what_was_run(data, labels),
         "carried": {n: t for n, p in data.provenance.items() if (t := _words.carried(p))},
         "files": {n: _files(p) for n, p in data.provenance.items()},
     }
@@ -188,11 +239,26 @@ def _second_accounts(metrics: Mapping[str, Any]) -> Iterator[Iterable[Mapping[st
         yield metrics[kind]["outcomes"].values()
 
 
-def _titles(classes: int) -> dict[str, str]:
-    """Name the metrics, without those that nothing can fail: all are within K - 1 classes."""
-    one, many = _words.unit(classes)
-    idle = {f"within_{k}" for k in (1, 2) if k >= classes - 1}
-    return {m: TITLES[m].format(one=one, many=many) for m in METRICS if m not in idle}
+def _gains(accounts: Mapping[str, Any], metrics: Mapping[str, Any]) -> dict[Any, Any]:
+    """Place what the pictures add in both kinds of folds on one line."""
+    cells = {("own", n): (a["pictures_add"] or {}).get("mae") for n, a in accounts.items()}
+    kind = _words.second_kind(metrics)
+    if kind is not None:
+        headline = metrics["headline"]
+        cells |= {("other", n): (headline[n].get(kind) or {}).get("mae") for n in headline}
+    return _accounts.gains(cells)
+
+
+def _figure(figure: Any) -> dict[str, str]:
+    """Give a figure as an image: its own styles and names stay out of the page's."""
+    encoded = base64.b64encode(str(figure.svg).encode()).decode()
+    return {
+        "name": str(figure.name),
+        "title": str(figure.title),
+        "caption": str(getattr(figure, "caption", "") or ""),
+        "alt": str(getattr(figure, "alt", "") or figure.title),
+        "src": f"data:image/svg+xml;base64,{encoded}",
+    }
 
 
 def _ordered(data: ReportData) -> list[str]:
@@ -226,45 +292,11 @@ def _geometry(data: ReportData) -> tuple[dict[str, Any] | None, str]:
     return geometry, ""
 
 
-def _payload(
-    data: ReportData, labels: Mapping[str, str], geometry: dict[str, Any] | None
-) -> dict[str, Any]:
-    """Gather what the script needs, in one order of areas throughout: that of ``data.areas``."""
-    extra = sorted(set(data.table["area"]) - set(data.areas.index))
-    codes = [*data.areas.index.astype(str), *extra]
-    if geometry is not None:
-        geometry = {**geometry, "shapes": geometry["shapes"] + [None] * len(extra)}
-    outcomes = []
-    for name, label in labels.items():
-        rows = data.table[data.table["outcome"] == name].set_index("area").reindex(codes)
-        outcome: dict[str, Any] = {"name": name, "label": label}
-        for key, column in (
-            ("decile", "decile"),
-            ("low", "low"),
-            ("high", "high"),
-            ("actual", "actual_decile"),
-            ("n", "n_locations"),
-        ):
-            values = rows[column].astype("Float64").to_numpy(float, na_value=np.nan)
-            outcome[key] = [None if np.isnan(value) else int(value) for value in values]
-        outcomes.append(outcome)
-    return {
-        "classes": data.metrics["classes"],
-        "unit": _words.unit(data.metrics["classes"])[0],
-        "apart": min(MOST_APART, data.metrics["classes"] - 1),
-        "codes": codes,
-        "names": _column(data.areas, "name", len(extra)),
-        "districts": _column(data.areas, "district", len(extra)),
-        "outcomes": outcomes,
-        "geometry": geometry,
-    }
-
-
-def _column(areas: pd.DataFrame, column: str, extra: int) -> list[str | None] | None:
-    if column not in areas.columns or areas[column].isna().all():
-        return None
-    values = [None if pd.isna(value) else str(value) for value in areas[column]]
-    return values + [None] * extra
+def _too_many_postcodes(data: ReportData, packed: str | None) -> int:
+    """How many postcodes there are that could not be put into the page."""
+    if packed is not None or "postcode" not in data.locations:
+        return 0
+    return int(data.locations["postcode"].nunique())
 
 
 def _embedded(content: object) -> Markup:
@@ -299,10 +331,6 @@ def _dots(account: Mapping[str, Any]) -> dict[str, float | None] | None:
         "baseline": place(max(others, default=None)),
         "oracle": place(oracle),
     }
-
-
-def _value(metric: str, value: float | None) -> str:
-    return _words.percent(value) if metric in SHARES else _words.number(value)
 
 
 def _flat(settings: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:

@@ -34,6 +34,7 @@ from streetgauge.settings.outcomes import (
     WeightSettings,
 )
 from streetgauge.settings.read import input_files, read_settings
+from streetgauge.settings.report import ReportSettings
 from streetgauge.settings.study import StudySettings
 from streetgauge.settings.train import TrainSettings, TransferSettings
 
@@ -58,6 +59,7 @@ __all__ = [
     "PictureFeatures",
     "PointLocations",
     "PopulationSettings",
+    "ReportSettings",
     "SimulatedFeatures",
     "StudySettings",
     "TableFeatures",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, Strict, model_validator
+from pydantic import BeforeValidator, Field, Strict, model_validator
 
 from streetgauge.settings.base import Device, Name, Positive, Settings, Text
 from streetgauge.settings.cluster import Cluster
@@ -146,6 +146,15 @@ class SimulatedFeatures(Settings):
         return self.name
 
 
+def _pictures_unless_said(value: object) -> object:
+    if isinstance(value, dict) and "source" not in value:
+        return {"source": "pictures", **value}
+    return value
+
+
 FeatureSettings = Annotated[
-    PictureFeatures | TableFeatures | SimulatedFeatures, Field(discriminator="source")
+    Annotated[
+        PictureFeatures | TableFeatures | SimulatedFeatures, Field(discriminator="source")
+    ],
+    BeforeValidator(_pictures_unless_said),
 ]

@@ -4,14 +4,30 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, Strict, model_validator
+from pydantic import AfterValidator, Field, Strict, model_validator
 
 from streetgauge.settings.base import PathOrUrl, Positive, Settings, Text
 
-__all__ = ["ImagerySettings", "ViewSettings"]
+__all__ = ["ImagerySettings", "ViewSettings", "names_a_licence"]
 
 Heading = Annotated[float, Strict(), Field(ge=0, lt=360)]
 Finding = Literal["black", "blank", "placeholder", "duplicate", "blurred"]
+
+
+# What stands where a licence should, and allows nothing.
+_NONE = ("", "-", "n/a", "none", "other", "proprietary", "unknown", "various")
+_NONE += ("all rights reserved",)
+
+
+def names_a_licence(text: str) -> bool:
+    """Whether a text names something that may allow showing a picture."""
+    return text.strip().lower().rstrip(".") not in _NONE
+
+
+def _named(text: str) -> str:
+    if not names_a_licence(text):
+        raise ValueError(f"{text!r} allows nothing; leave 'licence' out, and no picture is shown")
+    return text
 
 
 class ViewSettings(Settings):
@@ -87,6 +103,16 @@ class ImagerySettings(ViewSettings):
     panoramas: bool = Field(
         False, description="the pictures are equirectangular panoramas, to be cut into the views"
     )
+    # Excluded: what is said of pictures makes no difference to what is seen in them.
+    licence: Annotated[Text, AfterValidator(_named)] | None = Field(
+        None,
+        description="what allows showing the pictures, for the report; without it none is shown",
+        exclude=True,
+    )
+    attribution: Text | None = Field(
+        None, description="whom to name beside a picture that is shown", exclude=True
+    )
+
     @model_validator(mode="before")
     @classmethod
     def _fitting_pattern(cls, data: Any) -> Any:

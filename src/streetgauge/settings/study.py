@@ -11,9 +11,11 @@ from streetgauge.settings.base import Name, Settings, Text
 from streetgauge.settings.evaluation import EvaluationSettings
 from streetgauge.settings.features import FeatureSettings, PictureFeatures
 from streetgauge.settings.folds import _NOT_BOTH, FoldSettings
+from streetgauge.settings.imagery import ImagerySettings
 from streetgauge.settings.locations import DirectoryLocations, LocationSettings
 from streetgauge.settings.open_imagery import ImagerySource
 from streetgauge.settings.outcomes import DecileSettings, OutcomeSettings
+from streetgauge.settings.report import ReportSettings
 from streetgauge.settings.train import TrainSettings, TransferSettings
 
 __all__ = ["StudySettings"]
@@ -37,6 +39,16 @@ class StudySettings(Settings):
     train: TrainSettings = TrainSettings()
     transfer: TransferSettings | None = None
     evaluation: EvaluationSettings = EvaluationSettings()
+    report: ReportSettings = ReportSettings()
+
+    @property
+    def picture_rights(self) -> dict[str, str | None]:
+        """What the study says of its own pictures' licence and of who made them."""
+        own = self.imagery if isinstance(self.imagery, ImagerySettings) else None
+        return {
+            "licence": None if own is None else own.licence,
+            "attribution": None if own is None else own.attribution,
+        }
 
     @model_validator(mode="after")
     def _what_is_tuned_is_there(self) -> Self:
@@ -83,6 +95,19 @@ class StudySettings(Settings):
                 "[areas] names no file, which only a postcode directory can stand in for; add "
                 f"areas.file, or take a directory instead of source = {self.locations.source!r}"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _shown_pictures_have_a_licence(self) -> Self:
+        if self.report.pictures is True:
+            if self.imagery is None:
+                raise ValueError("report.pictures = true, but the study has no [imagery]")
+            own = isinstance(self.imagery, ImagerySettings)
+            if own and self.picture_rights["licence"] is None:
+                raise ValueError(
+                    "report.pictures = true, but imagery.licence does not say what allows showing "
+                    "them; add it, or remove report.pictures"
+                )
         return self
 
     @model_validator(mode="after")

@@ -48,7 +48,7 @@ AREA_COLUMNS = [
 
 def make_areas(study: Study, stamp: str, progress: Progress) -> Done:
     """Predictions of locations -> areas.parquet, areas.gpkg and metrics.json."""
-    from streetgauge.areas import headline, write_geopackage
+    from streetgauge.areas import headline
 
     classes, city = study.settings.deciles.classes, _City(study)
     own = tested(study)
@@ -68,9 +68,7 @@ def make_areas(study: Study, stamp: str, progress: Progress) -> Done:
     _forget_levels(study)
     for level, each in levels.items():
         write_table(each.frame, study.level(level))
-    study.map.unlink(missing_ok=True)
-    if city.mapped and len(frame):
-        write_geopackage(frame, city.boundaries, study.map)
+    _write_maps(city, frame)
     write_json(metrics, study.metrics)
     n_areas = frame["area"].nunique()
     splits = pd.read_parquet(own.splits)
@@ -225,6 +223,21 @@ def _levels(city: _City, predictions: pd.DataFrame, areas: pd.DataFrame) -> dict
         frame = mark(intervals(level.frame, settings.coverage, classes), settings.min_locations)
         levels[name] = replace(level, frame=_in_order(frame))
     return levels
+
+
+def _write_maps(city: _City, frame: pd.DataFrame) -> None:
+    """Write the areas for a GIS; no file of a run before stays where there is no map."""
+    from streetgauge.areas import write_geopackage, write_geoparquet
+
+    study = city.study
+    for path in (study.map, study.geoparquet, study.map_style):
+        path.unlink(missing_ok=True)
+    if not city.mapped or frame.empty:
+        return
+    labels = {name: each.label or name for name, each in study.settings.outcomes.items()}
+    classes = study.settings.deciles.classes
+    write_geopackage(frame, city.boundaries, study.map, labels=labels, classes=classes)
+    write_geoparquet(frame, city.boundaries, study.geoparquet, labels=labels, classes=classes)
 
 
 def _forget_levels(study: Study) -> None:

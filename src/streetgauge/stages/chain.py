@@ -9,6 +9,8 @@ from streetgauge.settings import OpenImagery, PictureFeatures, SimulatedFeatures
 from streetgauge.stages._common import curve_file, has_curve
 from streetgauge.stages.areas import make_areas
 from streetgauge.stages.features import make_features
+from streetgauge.stages.figures import drawn_from
+from streetgauge.stages.gallery import has_gallery
 from streetgauge.stages.locations import make_locations
 from streetgauge.stages.outcomes import make_outcomes
 from streetgauge.stages.pictures import collect
@@ -87,7 +89,7 @@ STAGES = (
             *((curve_file(s),) if has_curve(s) else ()),
         ),
         lambda s: (
-            *(s.areas, s.map, s.metrics, *_second_files(s, "areas")),
+            *(s.areas, s.map, s.geoparquet, s.map_style, s.metrics, *_second_files(s, "areas")),
             *map(s.level, s.settings.evaluation.levels),
         ),
         ("areas", "locations", "sample"),
@@ -95,10 +97,14 @@ STAGES = (
     ),
     Stage(
         "report",
-        ("name", "note", "areas", "locations"),
-        lambda s: (s.areas, s.metrics, s.outcomes, s.locations, s.skipped),
-        lambda s: (s.report,),
-        ("report", "areas", "locations"),
+        ("name", "note", "areas", "locations", "report", "picture_rights"),
+        lambda s: (
+            *(s.areas, s.metrics, s.outcomes, s.locations, s.skipped, *drawn_from(s)),
+            *((s.features, s.splits, s.predictions, s.model) if has_gallery(s) else ()),
+            *(_collected(s) if has_gallery(s) else _collected(s)[:1]),
+        ),
+        lambda s: (s.report, s.figures),
+        ("report", "areas", "locations", "imagery", "features", "learn"),
         make_report,
     ),
 )

@@ -1,0 +1,238 @@
+"""How figures are drawn: sizes and type of a journal page, and files that do not change."""
+
+from __future__ import annotations
+
+import io
+import re
+import textwrap
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+from xml.etree import ElementTree as Xml
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure as Canvas
+
+__all__ = [
+    *("BLUE", "COLUMN", "GREY", "INK", "ORANGE", "PAGE", "PALE", "Files"),
+    *("below", "drawing", "files_of", "new", "plain", "short", "upright"),
+]
+
+# Widths of one and of two columns, inches: 89 and 183 mm, as Nature and Science ask for.
+COLUMN, PAGE = 3.5, 7.2
+# Okabe and Ito's (2008) blue and vermilion: apart for every colour vision, and one darker in grey.
+BLUE, ORANGE = "#0072b2", "#d55e00"
+INK, GREY, PALE = "#1d2127", "#6b7280", "#c9ced6"
+DOTS = 300  # of a PNG, an inch
+
+STYLE: dict[str, Any] = {
+    # It comes with matplotlib, so that text is as wide on every machine.
+    "font.family": "sans-serif",
+    "font.sans-serif": ["DejaVu Sans", "Verdana", "Arial", "sans-serif"],
+    "font.size": 8,
+    "text.color": INK,
+    "text.parse_math": False,  # a name may have a dollar in it
+    "axes.titlesize": 8,
+    "axes.titlelocation": "left",
+    "axes.labelsize": 8,
+    "axes.labelcolor": INK,
+    "axes.edgecolor": GREY,
+    "axes.linewidth": 0.6,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "xtick.labelsize": 7,
+    "ytick.labelsize": 7,
+    "xtick.color": GREY,
+    "ytick.color": GREY,
+    "xtick.labelcolor": INK,
+    "ytick.labelcolor": INK,
+    "xtick.major.width": 0.6,
+    "ytick.major.width": 0.6,
+    "xtick.major.size": 2.5,
+    "ytick.major.size": 2.5,
+    "legend.fontsize": 7,
+    "legend.frameon": False,
+    "legend.borderaxespad": 0.0,
+    "legend.handlelength": 1.6,
+    "lines.linewidth": 1.2,
+    "figure.facecolor": "white",
+    "savefig.facecolor": "white",
+    "svg.fonttype": "none",  # text stays text: it can be found, read aloud and edited
+    "svg.hashsalt": "streetgauge",
+    "pdf.fonttype": 42,  # embedded as TrueType, which journals ask for
+}
+
+# Of SVG's attributes, what members of a group take from it.
+INHERITED = {
+    *("fill", "fill-opacity", "font-family", "font-size", "stroke", "stroke-dasharray"),
+    *("stroke-dashoffset", "stroke-linecap", "stroke-linejoin", "stroke-opacity", "stroke-width"),
+    "text-anchor",
+}
+SVG, XLINK = "http://www.w3.org/2000/svg", "http://www.w3.org/1999/xlink"
+
+
+@dataclass(frozen=True)
+class Files:
+    """One drawing in the three forms that a paper may want."""
+
+    svg: str
+    pdf: bytes | None = None
+    png: bytes | None = None
+
+
+@contextmanager
+def drawing() -> Iterator[None]:
+    """Draw in the house style, whatever the user's own settings of matplotlib are."""
+    import matplotlib.style
+
+    with matplotlib.style.context(["default", STYLE]), warnings.catch_warnings():
+        # A name in a script that the font lacks: text in SVG shows it all the same.
+        warnings.filterwarnings("ignore", "Glyph .* missing from", UserWarning)
+        yield
+
+
+def new(
+    width: float,
+    height: float,
+    rows: int = 1,
+    columns: int = 1,
+    *,
+    heights: Sequence[float] | None = None,
+) -> tuple[Canvas, list[Axes]]:
+    """Start a figure: its canvas and its panels row by row, laid out so that nothing overlaps."""
+    from matplotlib.figure import Figure as Canvas
+    from matplotlib.layout_engine import ConstrainedLayoutEngine
+
+    engine = ConstrainedLayoutEngine(w_pad=0.03, h_pad=0.03)
+    canvas = Canvas(figsize=(width, height), layout=engine)
+    panels = canvas.subplots(rows, columns, squeeze=False, height_ratios=heights)
+    return canvas, list(panels.flat)
+
+
+def below(canvas: Canvas, source: Axes, columns: int) -> None:
+    """Put the legend of a panel under the whole figure."""
+    handles, labels = source.get_legend_handles_labels()
+    canvas.legend(handles, labels, loc="outside lower center", ncols=columns, columnspacing=1.2)
+
+
+def upright(axes: Axes, text: str, size: float = 7) -> None:
+    """Say in small grey letters at the top of a panel what cannot be drawn."""
+    axes.set_title(text, fontsize=size, fontweight="normal", color=GREY, loc="right")
+
+
+def plain(text: object) -> str:
+    """Give text that XML can hold, on one line."""
+    kept = re.sub("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]", "\ufffd", str(text))
+    return " ".join(kept.split())
+
+
+def short(text: object, most: int = 40, *, lines: int = 1) -> str:
+    """Cut text to what a figure has room for, on so many lines."""
+    whole = plain(text)
+    if lines > 1:
+        return textwrap.fill(short(whole, most * lines), most)
+    return whole if len(whole) <= most else whole[: most - 1].rstrip() + "…"
+
+
+def files_of(
+    canvas: Canvas, name: str, title: str, description: str, *, paper: bool = True
+) -> Files:
+    """Write a figure down: the same figure gives the same bytes.
+
+    Parameters
+    ----------
+    canvas : matplotlib Figure
+    name : str
+        Letters, digits, hyphens and underscores; makes the SVG's ids unlike any other figure's.
+    title, description : str
+        For people who do not see it: ``<title>`` and ``<desc>`` of the SVG.
+    paper : bool, default True
+        Also as PDF and PNG.
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.backends.backend_pdf import FigureCanvasPdf
+    from matplotlib.backends.backend_svg import FigureCanvasSVG
+
+    # Laid out once: the panels do not move between the forms.
+    canvas.set_dpi(DOTS)
+    canvas.draw_without_rendering()
+    canvas.set_layout_engine("none")
+    svg, pdf, png = io.BytesIO(), io.BytesIO(), io.BytesIO()
+    FigureCanvasSVG(canvas).print_svg(svg, metadata={"Date": None})  # type: ignore[no-untyped-call]
+    readable = _readable(svg.getvalue(), name, title, description)
+    if not paper:
+        return Files(readable)
+    about = {"CreationDate": None, "Title": plain(title)}
+    FigureCanvasPdf(canvas).print_pdf(pdf, metadata=about)  # type: ignore[no-untyped-call]
+    canvas.set_dpi(DOTS)  # the others set their own
+    FigureCanvasAgg(canvas).print_png(png, metadata={"Software": None})  # type: ignore[no-untyped-call]
+    return Files(readable, pdf.getvalue(), png.getvalue())
+
+
+def _readable(svg: bytes, name: str, title: str, description: str) -> str:
+    """Make an SVG that can stand in a page beside others, and be read aloud.
+
+    Styles become attributes, which a page that forbids inline styles still shows; ids get the
+    figure's name in front; what only matplotlib says of itself goes.
+    """
+    Xml.register_namespace("", SVG)
+    Xml.register_namespace("xlink", XLINK)
+    root = Xml.fromstring(svg)
+    for parent in root.iter():
+        for child in list(parent):
+            if child.tag in (f"{{{SVG}}}metadata", f"{{{SVG}}}style"):
+                parent.remove(child)
+    for element in root.iter():
+        _unstyle(element)
+        if (path := element.get("d")) is not None:
+            # A hundredth of a point is finer than any print.
+            element.set("d", " ".join(re.sub(r"(\.\d\d)\d+", r"\1", path).split()))
+        for key, value in element.attrib.items():
+            if key == "id":
+                element.set(key, f"{name}-{value}")
+            elif value.startswith("#") and key.endswith("href"):
+                element.set(key, f"#{name}-{value[1:]}")
+            elif "url(#" in value:
+                element.set(key, value.replace("url(#", f"url(#{name}-"))
+    _share(root)
+    root.attrib |= {"stroke-linejoin": "round", "stroke-linecap": "butt", "role": "img"}
+    root.set("font-family", ", ".join(STYLE["font.sans-serif"]))
+    root.set("aria-labelledby", f"{name}-title {name}-desc")
+    for i, (tag, text) in enumerate((("title", title), ("desc", description))):
+        element = Xml.Element(f"{{{SVG}}}{tag}", id=f"{name}-{tag}")
+        element.text = plain(text)
+        root.insert(i, element)
+    return Xml.tostring(root, encoding="unicode")
+
+
+def _share(element: Xml.Element) -> None:
+    """Say once, for the whole group, what all of its members say: a third of the size goes."""
+    members = [child for child in element if child.tag != f"{{{SVG}}}defs"]
+    for child in members:
+        _share(child)
+    if len(members) < 2 or element.tag not in (f"{{{SVG}}}g", f"{{{SVG}}}svg"):
+        return
+    for key in INHERITED & (set(members[0].keys()) - set(element.keys())):
+        value = members[0].get(key)
+        if value and all(child.get(key) == value for child in members[1:]):
+            element.set(key, value)
+            for child in members:
+                del child.attrib[key]
+
+
+def _unstyle(element: Xml.Element) -> None:
+    for part in element.attrib.pop("style", "").split(";"):
+        key, _, value = (each.strip() for each in part.partition(":"))
+        if key == "font":
+            # Of the one family, which the whole drawing has.
+            found = re.fullmatch(r"(?:(italic|oblique) )?(?:(bold|\d+) )?([\d.]+px) .+", value)
+            if found:
+                names = ("font-style", "font-weight", "font-size")
+                for attribute, each in zip(names, found.groups(), strict=True):
+                    if each:
+                        element.set(attribute, each)
+        elif value:
+            element.set(key, value)

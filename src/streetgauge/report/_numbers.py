@@ -1,0 +1,56 @@
+"""Numbers, counts and lists as text."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+__all__ = ["MISSING", "PARTS", "listed", "nearby", "number", "percent", "plural", "span", "unit"]
+
+MISSING = "–"
+PARTS = {2: "half", 3: "third", 4: "quarter", 5: "fifth", 10: "tenth"}
+
+
+def number(value: float | None, digits: int = 2, *, sign: bool = False) -> str:
+    """Write a number, with a real minus; a dash where it is not defined."""
+    if value is None:
+        return MISSING
+    text = f"{value:+.{digits}f}" if sign else f"{value:.{digits}f}"
+    if not float(text):
+        text = f"{0:.{digits}f}"
+    return text.replace("-", "−")
+
+
+def percent(value: float | None) -> str:
+    """Write a share as whole per cent."""
+    return MISSING if value is None else f"{100 * value:.0f} %".replace("-", "−")
+
+
+def span(estimate: Mapping[str, float | None], digits: int = 2) -> str:
+    """Write an interval: "0.61 to 0.72"; empty where it is not defined."""
+    if estimate["low"] is None or estimate["high"] is None:
+        return ""
+    return f"{number(estimate['low'], digits)} to {number(estimate['high'], digits)}"
+
+
+def plural(count: int, one: str, many: str = "") -> str:
+    """Write a count with its noun: "1 area", "4,835 areas"."""
+    return f"{count:,} {one if count == 1 else many or one + 's'}"
+
+
+def unit(classes: int) -> tuple[str, str]:
+    """Name what areas are put into, one and many: only tenths are deciles."""
+    return ("decile", "deciles") if classes == 10 else ("class", "classes")
+
+
+def nearby(classes: int) -> str:
+    """Choose the metric of coming close: with few classes the one beside is not close."""
+    return "within_1" if classes >= 5 else "exact"
+
+
+def listed(names: Sequence[str], most: int = 6) -> str:
+    """Write names as a list in a sentence; of many the first few."""
+    if len(names) > most:
+        return f"{', '.join(names[:most])} and {len(names) - most} more"
+    if len(names) < 2:
+        return "".join(names)
+    return f"{', '.join(names[:-1])} and {names[-1]}"

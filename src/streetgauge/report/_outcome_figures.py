@@ -1,0 +1,491 @@
+"""Figures of one outcome."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from streetgauge.report import _words
+from streetgauge.report._drawing import (
+    BLUE,
+    COLUMN,
+    GREY,
+    INK,
+    ORANGE,
+    PAGE,
+    PALE,
+    below,
+    new,
+    plain,
+    short,
+    upright,
+)
+from streetgauge.report._sketch import Sketch
+
+__all__ = ["agreement", "confusion", "groups", "moran_scatter", "reliability"]
+
+MOST_NUMBERS = 15  # classes, beyond which cells are too small for numbers
+MOST_POINTS = 400  # areas, beyond which they are drawn as counts
+MOST_GROUPS = 40  # units of one kind; the worst and the best half of that many are drawn
+BINS = 10
+DRAWS = 500
+FIRST = {"deprivation": ("deprived", "middle", "affluent"), "pictures": ("few", "many")}
+
+
+def confusion(account: Mapping[str, Any], classes: int, label: str) -> Sketch | None:
+    """Count the areas by actual and predicted class."""
+    count = np.asarray(account["confusion"], dtype=np.int64)
+    if not count.sum():
+        return None
+    one, many = _words.unit(classes)
+    of_actual = count.sum(1, keepdims=True)
+    share = np.divide(count, of_actual, out=np.zeros(count.shape), where=of_actual > 0)
+    actual, predicted = np.indices(count.shape).reshape(2, -1) + 1
+    table = pd.DataFrame(
+        {
+            "actual": actual,
+            "predicted": predicted,
+            "areas": count.ravel(),
+            "share_of_actual": share.ravel(),
+        }
+    )
+    canvas, (axes,) = new(COLUMN, 3.35)
+    at = np.arange(classes + 1) + 0.5
+    top = max(float(share.max()), 1e-9)
+    mesh = axes.pcolormesh(
+        at, at, share, cmap="Blues", vmin=0, vmax=top, edgecolors="white", linewidth=0.8
+    )
+    for k in range(classes):
+        axes.add_patch(_square(k + 0.5))
+        for j in range(classes):
+            if count[k, j] and classes <= MOST_NUMBERS:
+                dark = share[k, j] > 0.6 * top
+                axes.text(
+                    j + 1,
+                    k + 1,
+                    f"{count[k, j]}",
+                    ha="center",
+                    va="center",
+                    size=min(7, 70 / classes),
+                    color="white" if dark else INK,
+                )
+    axes.set(aspect="equal", xlabel=f"Predicted {one}", ylabel=f"Actual {one}")
+    axes.invert_yaxis()
+    _whole_numbers(axes, classes, both=True)
+    axes.spines[:].set_visible(False)
+    axes.tick_params(length=0)
+    bar = canvas.colorbar(mesh, ax=axes, shrink=0.8, aspect=28, pad=0.02)
+    bar.ax.yaxis.set_major_formatter(_percent)
+    bar.set_label(f"Share of the areas of an actual {one}", size=7)
+    bar.outline.set_visible(False)
+    exact, mae = account["metrics"]["exact"]["value"], account["metrics"]["mae"]["value"]
+    return Sketch(
+        canvas,
+        table,
+        f"{label}: areas by actual and predicted {one}",
+        f"{plain(label)}: number of areas by actual (rows) and predicted (columns) {one}; shade: "
+        f"share of the areas of that actual {one}; outlined: the same {one}. "
+        f"{_words.plural(int(count.sum()), 'area')}, {_words.percent(exact)} of them in the same "
+        f"{one}, {_words.number(mae)} {many} off on average.",
+    )
+
+
+def agreement(
+    rows: pd.DataFrame, account: Mapping[str, Any], metrics: Mapping[str, Any], label: str
+) -> Sketch | None:
+    """Draw predicted against actual class, with the areas' intervals."""
+    classes = int(metrics["classes"])
+    known = _measured(rows)
+    if known.empty:
+        return None
+    one, _ = _words.unit(classes)
+    grouped = known.groupby("actual_decile", sort=True)
+    table = pd.DataFrame(
+        {
+            "areas": grouped.size(),
+            "mean_predicted": grouped["decile"].mean(),
+            "lower_quartile": grouped["decile"].quantile(0.25),
+            "median": grouped["decile"].median(),
+            "upper_quartile": grouped["decile"].quantile(0.75),
+            "mean_low": grouped["low"].mean(),
+            "mean_high": grouped["high"].mean(),
+            "share_within_interval": grouped["inside"].mean(),
+        }
+    ).reset_index(names="actual")
+    canvas, (axes,) = new(COLUMN, 3.35)
+    axes.plot(
+        [1, classes], [1, classes], color=GREY, lw=0.8, ls=(0, (4, 3)), label=f"the same {one}"
+    )
+    has = table["mean_low"].notna()
+    at = table.loc[has, "actual"]
+    if has.any():
+        axes.vlines(
+            at,
+            table.loc[has, "mean_low"],
+            table.loc[has, "mean_high"],
+            color=PALE,
+            lw=5,
+            label=f"their intervals, on average ({_words.percent(metrics['coverage'])})",
+            zorder=1,
+        )
+    axes.vlines(
+        table["actual"],
+        table["lower_quartile"],
+        table["upper_quartile"],
+        color=BLUE,
+        lw=2,
+        label="middle half of the predictions",
+        zorder=3,
+    )
+    if len(known) <= MOST_POINTS:
+        x, y = _apart(known["actual_decile"], 0.3), _apart(known["decile"], 0.3, second=True)
+        axes.plot(x, y, ".", ms=2.6, mec="none", color=GREY, alpha=0.6, zorder=2, label="an area")
+    axes.plot(
+        table["actual"],
+        table["mean_predicted"],
+        "o",
+        ms=4,
+        color=BLUE,
+        mec="white",
+        mew=0.6,
+        label="mean prediction",
+        zorder=4,
+    )
+    axes.set(
+        xlabel=f"Actual {one}",
+        ylabel=f"Predicted {one}",
+        aspect="equal",
+        xlim=(0.4, classes + 0.6),
+        ylim=(0.4, classes + 0.6),
+    )
+    _whole_numbers(axes, classes, both=True)
+    below(canvas, axes, 2)
+    rho = account["metrics"]["spearman"]
+    upright(
+        axes,
+        f"Spearman’s ρ {_words.number(rho['value'])}"
+        + (f" ({_words.span(rho)})" if _words.span(rho) else ""),
+    )
+    held = account.get("interval_coverage") or {}
+    said = ""
+    if held.get("share") is not None:
+        said = (
+            f" The intervals, meant to hold the actual {one} for {_words.percent(held['aim'])} of "
+            f"the areas, hold it for {_words.percent(held['share'])}."
+        )
+    return Sketch(
+        canvas,
+        table,
+        f"{label}: predicted against actual {one}",
+        f"{plain(label)}: predicted against actual {one} of {_words.plural(len(known), 'area')}: "
+        f"mean and middle half of the predictions and mean ends of the areas’ intervals, by actual "
+        f"{one}; Spearman’s rho {_words.number(rho['value'])}.{said}",
+    )
+
+
+def reliability(
+    rows: pd.DataFrame,
+    account: Mapping[str, Any],
+    metrics: Mapping[str, Any],
+    label: str,
+    seed: int = 0,
+) -> Sketch | None:
+    """Compare stated probabilities with how often it was so."""
+    classes = int(metrics["classes"])
+    columns = [f"p{k}" for k in range(1, classes + 1)]
+    known = _measured(rows)
+    if classes < 2 or known.empty or not set(columns) <= set(known.columns):
+        return None
+    known = known.dropna(subset=columns)
+    if known.empty:
+        return None
+    one, _ = _words.unit(classes)
+    upto = np.cumsum(known[columns].to_numpy(float), axis=1)[:, :-1].clip(0, 1)
+    happened = known["actual_decile"].to_numpy(np.int64)[:, None] <= np.arange(1, classes)
+    bin_of = np.minimum((upto * BINS).astype(np.int64), BINS - 1)
+    # By area and bin: how often, the probabilities' sum, and how often it was so.
+    often, stated, was = np.zeros((3, len(known), BINS))
+    for k in range(classes - 1):
+        each = (np.arange(len(known)), bin_of[:, k])
+        often[each] += 1
+        stated[each] += upto[:, k]
+        was[each] += happened[:, k]
+    drawn = np.random.default_rng(seed).multinomial(
+        len(known), np.full(len(known), 1 / len(known)), size=DRAWS
+    )
+    counts = drawn @ often
+    shares = np.divide(drawn @ was, counts, out=np.full(counts.shape, np.nan), where=counts > 0)
+    outside = (1 - float(metrics["coverage"])) / 2
+    used = often.sum(0) > 0
+    low, high = np.nanquantile(shares[:, used], [outside, 1 - outside], axis=0)
+    table = pd.DataFrame(
+        {
+            "bin": [f"{b / BINS:.1f} to {(b + 1) / BINS:.1f}" for b in np.flatnonzero(used)],
+            "statements": often.sum(0)[used].astype(np.int64),
+            "mean_probability": stated.sum(0)[used] / often.sum(0)[used],
+            "share": was.sum(0)[used] / often.sum(0)[used],
+            "low": low,
+            "high": high,
+        }
+    )
+    canvas, (axes, counted) = new(COLUMN, 3.5, 2, heights=(5, 1))
+    axes.plot([0, 1], [0, 1], color=GREY, lw=0.8, ls=(0, (4, 3)), label="as stated")
+    axes.vlines(
+        table["mean_probability"],
+        table["low"],
+        table["high"],
+        color=BLUE,
+        lw=1,
+        label=f"{_words.percent(metrics['coverage'])} interval",
+    )
+    axes.plot(
+        table["mean_probability"],
+        table["share"],
+        "o-",
+        ms=4,
+        lw=0.8,
+        color=BLUE,
+        mec="white",
+        mew=0.6,
+        label="found",
+    )
+    axes.set(ylabel="Share for which it was so", xlim=(-0.02, 1.02), ylim=(-0.02, 1.02))
+    axes.legend(loc="upper left")
+    axes.tick_params(labelbottom=False)
+    counted.bar(
+        (np.flatnonzero(used) + 0.5) / BINS,
+        table["statements"] / table["statements"].sum(),
+        width=0.8 / BINS,
+        color=PALE,
+    )
+    counted.set(
+        xlim=(-0.02, 1.02),
+        xlabel=f"Stated probability of “{one} k or less”",
+        ylabel="Share of\nstatements",
+    )
+    counted.yaxis.set_major_formatter(_percent)
+    stated_error = (account.get("probabilities") or {}).get("areas", {}).get("calibration_error")
+    said = "" if stated_error is None else f" Calibration error {_words.number(stated_error, 3)}."
+    return Sketch(
+        canvas,
+        table,
+        f"{label}: are the probabilities right?",
+        f"{plain(label)}: how often an area’s actual {one} was k or less, against the stated "
+        f"probability of that, for all k from 1 to {classes - 1} together; intervals from drawing "
+        f"the {_words.plural(len(known), 'area')} again; below, how often such probabilities are "
+        f"stated.{said}",
+    )
+
+
+def groups(account: Mapping[str, Any], metrics: Mapping[str, Any], label: str) -> Sketch | None:
+    """Draw the error and the bias of kinds of areas and of every district."""
+    kinds = account.get("groups") or {}
+    found = [
+        {"kind": kind, "group": name, "areas": each["n_areas"]}
+        | {
+            f"{m}{e}": each[m][k]
+            for m in ("mae", "bias")
+            for k, e in (("value", ""), ("low", "_low"), ("high", "_high"))
+        }
+        for kind, members in kinds.items()
+        for name, each in members.items()
+        if each["n_areas"]
+    ]
+    if not found:
+        return None
+    classes = int(metrics["classes"])
+    one, many = _words.unit(classes)
+    table = pd.DataFrame(found)
+    numbers = [c for c in table.columns if c.startswith(("mae", "bias"))]
+    table[numbers] = table[numbers].astype("float64")
+    lines, left_out = _lines_of_groups(table)
+    height = 0.75 + 0.145 * len(lines)
+    canvas, panels = new(PAGE, max(height, 1.4), 1, 2)
+    y = np.arange(len(lines))
+    for axes, metric, whole in (
+        (panels[0], "mae", account["metrics"]["mae"]["value"]),
+        (panels[1], "bias", 0.0),
+    ):
+        if whole is not None:
+            axes.axvline(whole, color=GREY, lw=0.8, ls=(0, (4, 3)))
+        for place, (_, row) in zip(y, lines, strict=True):
+            if row is None:
+                continue
+            if pd.notna(row[f"{metric}_low"]):
+                axes.hlines(
+                    place,
+                    row[f"{metric}_low"],
+                    row[f"{metric}_high"],
+                    color=BLUE,
+                    lw=1.2,
+                    alpha=0.55,
+                )
+            axes.plot(row[metric], place, "o", ms=3.6, color=BLUE, mec="white", mew=0.5)
+        axes.set_ylim(len(lines) - 0.4, -0.6)
+        axes.spines["left"].set_visible(False)
+        axes.tick_params(axis="y", length=0)
+        axes.grid(axis="x", color=PALE, lw=0.4)
+        axes.set_axisbelow(True)
+    panels[0].set_xlim(left=0)
+    panels[0].set_xlabel(f"Mean absolute error ({many}); dashed: all areas")
+    panels[1].set_xlabel("Predicted less actual, on average; dashed: no bias")
+    panels[0].set_yticks(y, [text for text, _ in lines])
+    for text, (_, row) in zip(panels[0].get_yticklabels(), lines, strict=True):
+        text.set_color(GREY if row is None else INK)
+    panels[1].set_yticks([])
+    more = f" Of many, the {MOST_GROUPS // 2} worst and best are drawn." if left_out else ""
+    return Sketch(
+        canvas,
+        table,
+        f"{label}: error by district and kind of area",
+        f"{plain(label)}: mean absolute error and mean difference of predicted and actual {one} by "
+        f"kind of area, with {_words.percent(metrics['coverage'])} intervals; in brackets the number "
+        f"of areas.{more}",
+    )
+
+
+def moran_scatter(
+    rows: pd.DataFrame, account: Mapping[str, Any], label: str, classes: int
+) -> Sketch | None:
+    """Draw each area's residual against that of its neighbours."""
+    about = (account.get("structure") or {}).get("residuals") or {}
+    if "residual_nearby" not in rows or about.get("value") is None:
+        return None
+    known = rows.assign(residual=(rows["decile"] - rows["actual_decile"]).astype("Float64"))
+    known = known.dropna(subset=["residual", "residual_nearby"]).sort_values("area")
+    if known.empty:
+        return None
+    _, many = _words.unit(classes)
+    residual, nearby = (known[c].to_numpy(float) for c in ("residual", "residual_nearby"))
+    table = pd.DataFrame(
+        {"area": known["area"].to_numpy(str), "residual": residual, "residual_nearby": nearby}
+    )
+    canvas, (axes,) = new(COLUMN, 3.0)
+    axes.axhline(nearby.mean(), color=PALE, lw=0.8)
+    axes.axvline(residual.mean(), color=PALE, lw=0.8)
+    if len(known) <= MOST_POINTS:
+        axes.plot(
+            _apart(pd.Series(residual), 0.25),
+            nearby,
+            "o",
+            ms=3,
+            mec="none",
+            color=BLUE,
+            alpha=0.55,
+            label="an area",
+        )
+    else:
+        x, y, n = _counted(residual, nearby)
+        axes.scatter(
+            x,
+            y,
+            s=60 * n / n.max(),
+            color=BLUE,
+            alpha=0.6,
+            linewidth=0,
+            label="areas: the larger, the more",
+        )
+    ends = np.array([residual.min(), residual.max()])
+    axes.plot(
+        ends,
+        nearby.mean() + about["value"] * (ends - residual.mean()),
+        color=ORANGE,
+        lw=1.4,
+        label=f"slope: Moran’s I = {_words.number(about['value'])}",
+    )
+    axes.set(
+        xlabel=f"Predicted less actual ({many})", ylabel="The same of its neighbours, on average"
+    )
+    below(canvas, axes, 2)
+    p = about.get("p")
+    said = "" if p is None else f", p = {_words.number(p, 3)}"
+    upright(axes, f"I = {_words.number(about['value'])}{said}")
+    kind = (
+        "areas that it borders on"
+        if account["structure"]["neighbours"] == "contiguity"
+        else ("nearest areas")
+    )
+    return Sketch(
+        canvas,
+        table,
+        f"{label}: do errors lie together?",
+        f"{plain(label)}: predicted less actual of each of {_words.plural(len(known), 'area')} "
+        f"against the mean of the {kind}. The slope is Moran’s I, {_words.number(about['value'])}"
+        f"{said}; by chance it is about {_words.number(about['expected'])}.",
+    )
+
+
+def _measured(rows: pd.DataFrame) -> pd.DataFrame:
+    """Keep the areas whose figures count, in the order of their codes."""
+    known = rows[rows["decile"].notna() & rows["actual_decile"].notna()]
+    if "status" in known:
+        known = known[known["status"].isna() | (known["status"] == "measured")]
+    known = known.sort_values("area")
+    numbers = known[["decile", "actual_decile"]].astype("int64")
+    low, high = (
+        known[c].astype("Float64").astype("float64") if c in known else np.nan
+        for c in ("low", "high")
+    )
+    known = known.assign(**numbers, low=low, high=high)
+    inside = (known["low"] <= numbers["actual_decile"]) & (
+        numbers["actual_decile"] <= known["high"]
+    )
+    return known.assign(inside=inside.astype("float64").where(known["low"].notna()))
+
+
+def _lines_of_groups(table: pd.DataFrame) -> tuple[list[tuple[str, pd.Series | None]], bool]:
+    """Put the groups into lines, each kind below its own heading; the worst district first."""
+    lines: list[tuple[str, pd.Series | None]] = []
+    cut = False
+    for kind, members in table.groupby("kind", sort=False):
+        order = FIRST.get(str(kind))
+        if order is not None:
+            members = members.set_index("group", drop=False).reindex(order).dropna(subset=["kind"])
+        else:
+            members = members.sort_values(["mae", "group"], ascending=[False, True])
+        rows = [row for _, row in members.iterrows()]
+        lines.append((f"By {short(kind, 24)}", None))
+        many = len(rows) > MOST_GROUPS
+        half = MOST_GROUPS // 2
+        for i, row in enumerate([*rows[:half], *rows[-half:]] if many else rows):
+            if many and i == half:
+                lines.append((f"… {len(rows) - MOST_GROUPS} between …", None))
+            lines.append((f"{short(row['group'], 30)} ({int(row['areas'])})", row))
+        cut |= many
+    return lines, cut
+
+
+def _apart(values: pd.Series, most: float, *, second: bool = False) -> Any:
+    """Move values a little, the same way each time, so that equal ones can be told apart."""
+    steps = np.arange(len(values)) + 0.5
+    # Multiples of irrational numbers fill a square evenly (Roberts 2018).
+    part = (steps * (0.5698402909980532 if second else 0.7548776662466927)) % 1
+    return np.asarray(values, dtype=float) + most * (2 * part - 1)
+
+
+def _counted(x: Any, y: Any, step: float = 0.5) -> tuple[Any, Any, Any]:
+    """Count the points in squares of a grid."""
+    grid = np.column_stack([np.round(x), np.round(y / step)])
+    cell, count = np.unique(grid, axis=0, return_counts=True)
+    return cell[:, 0], cell[:, 1] * step, count
+
+
+def _square(corner: float) -> Any:
+    from matplotlib.patches import Rectangle
+
+    return Rectangle((corner, corner), 1, 1, fill=False, ec=INK, lw=0.8)
+
+
+def _whole_numbers(axes: Any, classes: int, *, both: bool = False) -> None:
+    step = -(-classes // 20)
+    ticks = np.arange(1, classes + 1, step)
+    axes.set_xticks(ticks)
+    if both:
+        axes.set_yticks(ticks)
+
+
+def _percent(value: float, _: float) -> str:
+    return _words.percent(value)

@@ -1,0 +1,132 @@
+"""Caveats from the pictures: how many there are, of when, how good, and whose."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+import pandas as pd
+
+from streetgauge.report._numbers import listed, percent, plural
+
+__all__ = ["seen", "years_of"]
+
+FEW = 8  # pictures of an area: two locations with four views
+APART = 3  # years
+FAULTS = {
+    "black": "black",
+    "blank": "blank",
+    "placeholder": "a notice in the place of a picture",
+    "duplicate": "the same as another",
+    "blurred": "blurred",
+}
+
+
+def seen(
+    table: pd.DataFrame,
+    imagery: Mapping[str, Any],
+    credits: Sequence[Mapping[str, Any]],
+    provenance: Mapping[str, Mapping[str, Any]],
+    labels: Mapping[str, str],
+) -> Iterator[str]:
+    """Say what is to be kept in mind of the pictures."""
+    yield from _few_pictures(table)
+    yield from _partly_seen(table)
+    yield from _vintages(imagery, provenance, labels)
+    yield from _faults(imagery)
+    yield from _contributed(credits)
+
+
+def _few_pictures(table: pd.DataFrame) -> Iterable[str]:
+    if "n_views" not in table:
+        return
+    counts = table.groupby("area")["n_views"].max().dropna()
+    few = int((counts < FEW).sum())
+    if few:
+        yield (
+            f"{plural(few, 'area')} of {len(counts):,} {'is' if few == 1 else 'are'} judged by "
+            f"fewer than {FEW} pictures (the median area by {counts.median():,.0f}): what stood "
+            "there on one day decides."
+        )
+
+
+def _partly_seen(table: pd.DataFrame) -> Iterable[str]:
+    if "share_seen" not in table:
+        return
+    shares = table.groupby("area")["share_seen"].max().dropna()
+    part = int((shares < 0.5).sum())
+    if part:
+        yield (
+            f"In {plural(part, 'area')} of {len(shares):,} less than half of the locations have "
+            "usable pictures; nothing says that the others look like them."
+        )
+
+
+def years_of(text: object) -> list[int]:
+    """Give the years that a vintage names: ``2012/13`` is 2012."""
+    return [int(year) for year in re.findall(r"(?<!\d)(?:19|20)\d\d(?!\d)", str(text or ""))]
+
+
+def _vintages(
+    imagery: Mapping[str, Any],
+    provenance: Mapping[str, Mapping[str, Any]],
+    labels: Mapping[str, str],
+) -> Iterable[str]:
+    """Compare the years of the statistics with each other and with those of the pictures."""
+    of = {n: years_of(p.get("vintage")) for n, p in provenance.items()}
+    of = {name: years for name, years in of.items() if years}
+    if not of:
+        return
+    every = [year for years in of.values() for year in years]
+    first, last = min(every), max(every)
+    named = [f"{labels.get(n, n)} {provenance[n]['vintage']}" for n in of]
+    captured = imagery.get("captured")
+    if captured:
+        begin, end = captured
+        apart = max(begin - first, last - end, last - begin, end - first)
+        if apart >= APART:
+            when = str(begin) if begin == end else f"{begin} to {end}"
+            yield (
+                f"Pictures and statistics are not of one time: pictures were taken in {when}, the "
+                f"statistics are of {listed(named)}. What has changed in between counts as error."
+            )
+    elif last - first >= APART:
+        yield (
+            f"The statistics are of different years: {listed(named)}. Pictures of one time cannot "
+            "fit them all equally well."
+        )
+    if imagery and not captured:
+        yield (
+            f"When the pictures were taken is not known to the study; the statistics are of "
+            f"{first if first == last else f'{first} to {last}'}."
+        )
+
+
+def _faults(imagery: Mapping[str, Any]) -> Iterable[str]:
+    found, total = imagery.get("found") or {}, imagery.get("n") or 0
+    if not found or not total:
+        return
+    out = set(imagery.get("leave_out") or ())
+    left = [f"{n:,} {FAULTS.get(k, k)}" for k, n in found.items() if k in out]
+    kept = [f"{n:,} {FAULTS.get(k, k)}" for k, n in found.items() if k not in out]
+    if left:
+        count = sum(n for kind, n in found.items() if kind in out)
+        yield (
+            f"Pictures left out for what they are: {listed(left)}, of {total:,} "
+            f"({percent(count / total)})."
+        )
+    if kept:
+        yield (
+            f"Used although something was found wrong with them: {listed(kept)}, of {total:,} "
+            "pictures."
+        )
+
+
+def _contributed(credits: Sequence[Mapping[str, Any]]) -> Iterable[str]:
+    lines = [str(credit["line"]) for credit in credits]
+    if lines:
+        yield (
+            f"The pictures are contributed: {'; '.join(lines)}. They were taken where people went, "
+            "not at random, and naming their makers is a condition of their use."
+        )

@@ -1,0 +1,112 @@
+// The card of an area: its numbers, and its place among all.
+const card = byId("card");
+const element = (tag, text, className) => {
+  const made = document.createElement(tag);
+  if (text !== undefined) made.textContent = text;
+  if (className) made.className = className;
+  return made;
+};
+// The name of SVG, put together: the page holds no address.
+const SVG = ["http:", "", "www.w3.org", "2000", "svg"].join("/");
+const drawing = (tag, attributes) => {
+  const made = document.createElementNS(SVG, tag);
+  Object.entries(attributes).forEach(([name, text]) => made.setAttribute(name, text));
+  return made;
+};
+const strip = (i) => {
+  const made = element("div", undefined, "strip");
+  const low = value("low", i), high = value("high", i);
+  made.setAttribute("aria-hidden", "true");
+  for (let k = 1; k <= CLASSES; k += 1) {
+    const step = element("i");
+    step.style.setProperty("--swatch", `var(${decileSwatch(k)})`);
+    step.classList.toggle("inside", low !== null && high !== null && low <= k && k <= high);
+    step.classList.toggle("predicted", value("decile", i) === k);
+    step.classList.toggle("actual", value("actual", i) === k);
+    made.append(step);
+  }
+  return made;
+};
+// How many areas have which score: bars in the colour of the deciles that they became.
+const BARS = 36;
+const histograms = new Map();
+const histogram = () => {
+  if (histograms.has(state.outcome)) return histograms.get(state.outcome);
+  const scores = column("score");
+  const known = scores ? scores.flatMap((each, i) => (each === null ? [] : [i])) : [];
+  const sorted = known.map((i) => scores[i]).sort((a, b) => a - b);
+  let made = null;
+  if (sorted.length > 1 && sorted[0] < sorted[sorted.length - 1]) {
+    // The longest hundredths at both ends share the outermost bars.
+    const from = sorted[Math.floor(0.005 * sorted.length)], to = sorted[Math.ceil(0.995 * sorted.length) - 1];
+    const bar = (score) => Math.max(0, Math.min(BARS - 1, Math.floor((BARS * (score - from)) / (to - from || 1))));
+    const bars = Array.from({ length: BARS }, () => ({ n: 0, deciles: 0 }));
+    known.forEach((i) => { const b = bars[bar(scores[i])]; b.n += 1; b.deciles += value("decile", i) || 0; });
+    made = { sorted, bar, bars, most: Math.max(...bars.map((b) => b.n)) };
+  }
+  histograms.set(state.outcome, made);
+  return made;
+};
+const below = (sorted, score) => {
+  let low = 0, high = sorted.length;
+  while (low < high) { const middle = (low + high) >> 1; if (sorted[middle] < score) low = middle + 1; else high = middle; }
+  return low;
+};
+const placeAmongAll = (i) => {
+  const score = value("score", i), all = histogram();
+  if (score === null || !all) return [];
+  const share = Math.round((100 * below(all.sorted, score)) / Math.max(all.sorted.length - 1, 1));
+  const words = `Its score, ${score.toFixed(2).replace("-", MINUS)}, is higher than that of ${share} % of the areas.`;
+  const svg = drawing("svg", { viewBox: `0 0 ${BARS * 4} 34`, class: "places", "aria-hidden": "true" });
+  all.bars.forEach((b, k) => {
+    if (!b.n) return;
+    const height = Math.max(1, (24 * b.n) / all.most);
+    const made = drawing("rect", { x: 4 * k + 0.4, y: 26 - height, width: 3.2, height });
+    made.style.setProperty("--swatch", `var(${decileSwatch(Math.max(1, Math.round(b.deciles / b.n)))})`);
+    svg.append(made);
+  });
+  const x = 4 * all.bar(score) + 2;
+  svg.append(drawing("path", { d: `M${x} 27.5l3.4 6h-6.8z` }));
+  return [svg, element("p", words, "place")];
+};
+const write = (i) => {
+  const decile = value("decile", i), actual = value("actual", i), off = differenceOf(i);
+  const list = element("dl");
+  const row = (term, text, small) => {
+    const made = element("dd", text);
+    made.dataset.value = term.toLowerCase();
+    if (small) made.append(" ", element("small", small));
+    list.append(element("dt", term), made);
+  };
+  const low = value("low", i), high = value("high", i);
+  row("Predicted", decile === null ? DASH : String(decile), decile === null || low === null ? "" : `(${low} to ${high})`);
+  row("Actual", actual === null ? DASH : String(actual));
+  row("Difference", off === null ? DASH : signed(off));
+  row("Locations", number(value("n", i) || 0));
+  if (value("views", i) !== null) row("Pictures", number(value("views", i)));
+  if (value("seen", i) !== null) row("Share seen", `${Math.round(100 * value("seen", i))} %`);
+  if (value("disagreement", i) !== null) row("Disagreement", value("disagreement", i).toFixed(2), data.units);
+  const where = [nameOf(i) === data.codes[i] ? null : data.codes[i], data.districts && data.districts[i]];
+  const under = element("p", where.filter(Boolean).join(" \u00b7 "));
+  const about = element("p", `${outcome().label}, ${data.unit} 1 to ${CLASSES}`, "about");
+  const flags = FLAGS.filter((flag) => value("flags", i) & flag.bit).map((flag) => element("p", flag.says, "warning"));
+  card.replaceChildren(
+    element("h3", nameOf(i)), ...(under.textContent ? [under] : []), about, strip(i), list,
+    ...placeAmongAll(i), ...flags, ...pictures(i),
+  );
+  card.dataset.code = data.codes[i];
+  card.hidden = false;
+};
+const pictures = (i) => {
+  const own = data.pictures && Object.hasOwn(data.pictures, data.codes[i]) ? data.pictures[data.codes[i]] : [];
+  if (!own.length) return [];
+  const row = element("div", undefined, "thumbs");
+  own.forEach((picture) => {
+    const made = element("img");
+    made.src = picture.src;
+    made.alt = picture.alt || "";
+    if (picture.title) made.title = picture.title;
+    row.append(made);
+  });
+  return [row];
+};

@@ -1,0 +1,404 @@
+"""The pictures of the page: which are shown, as thumbnails, and in how many bytes."""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+from PIL import Image
+
+__all__ = ["Gallery", "Group", "Heat", "Place", "Shot", "compose", "extremes", "heat", "thumbnail"]
+__all__ += ["KINDS", "typical"]
+
+Pixels = npt.NDArray[np.uint8]
+
+KINDS = ("highest", "median", "lowest")
+SIDE = 160  # pixels of a thumbnail's longer side
+SIDE_OF_AREA = 96
+VIEWS = 4  # pictures of a location, at most
+FOR_OUTCOMES = 0.6  # of the bytes; what they leave is the areas'
+# Orange and blue are told apart by everybody, and neither is a usual colour of streets.
+RAISES, LOWERS = (0, 92, 230), (235, 110, 0)
+OPAQUE = 205  # of 255, where the effect is largest
+
+
+@dataclass(frozen=True)
+class Heat:
+    """What moved the score, to be drawn over a thumbnail: a picture and its place in pixels."""
+
+    src: str
+    x: float
+    y: float
+    width: float
+    height: float
+
+
+@dataclass(frozen=True)
+class Shot:
+    """A picture on the page.
+
+    Parameters
+    ----------
+    location, view : str
+        Whose.
+    src : str
+        A data URI.
+    width, height : int
+        Pixels.
+    licence : str
+        Never empty: what has none is not shown.
+    attribution, url : str
+        Whom to name, and where the picture comes from; empty if not known.
+    heat : Heat, optional
+        What in it moved the score.
+    """
+
+    location: str
+    view: str
+    src: str
+    width: int
+    height: int
+    licence: str
+    attribution: str = ""
+    url: str = ""
+    heat: Heat | None = None
+
+    def __post_init__(self) -> None:
+        if not self.licence.strip():
+            raise ValueError(f"view {self.view!r} of {self.location!r} has no licence")
+
+    @property
+    def credit(self) -> str:
+        """Whom it is by, and what allows showing it, in one line."""
+        return ", ".join(part for part in (self.attribution, self.licence) if part)
+
+    @property
+    def link(self) -> str:
+        """Where it comes from, if that is an address of the web."""
+        return self.url if self.url.startswith(("https://", "http://")) else ""
+
+    @property
+    def size(self) -> int:
+        """Bytes that it adds to the page."""
+        return len(self.src) + (len(self.heat.src) if self.heat else 0) + 200
+
+
+@dataclass(frozen=True)
+class Place:
+    """A location on the page: what was predicted of it, what is true of its area, its pictures."""
+
+    location: str
+    area: str
+    score: float
+    decile: int
+    actual: int | None
+    shots: tuple[Shot, ...] = ()
+
+    def credits(self) -> list[tuple[str, str]]:
+        """Whom to name, each once, with the address of the first picture."""
+        found: dict[str, str] = {}
+        for shot in self.shots:
+            found.setdefault(shot.credit, shot.link)
+        return list(found.items())
+
+
+@dataclass(frozen=True)
+class Group:
+    """Locations of the highest, of the median or of the lowest scores."""
+
+    kind: str
+    places: tuple[Place, ...]
+
+
+@dataclass(frozen=True)
+class Gallery:
+    """All pictures of the page.
+
+    Parameters
+    ----------
+    outcomes : mapping of outcome to groups
+        In the order of `KINDS`.
+    areas : mapping of area to shots
+        For their cards.
+    largest : mapping of outcome to float
+        The effect on the score that full colour stands for, where effects are drawn.
+    note : str
+        Why there are none, or not all; empty if there is nothing to say.
+    """
+
+    outcomes: Mapping[str, tuple[Group, ...]] = field(default_factory=dict)
+    areas: Mapping[str, tuple[Shot, ...]] = field(default_factory=dict)
+    largest: Mapping[str, float] = field(default_factory=dict)
+    note: str = ""
+
+    def cards(self) -> dict[str, list[dict[str, str]]]:
+        """Give the areas' pictures as their cards show them."""
+        return {
+            area: [
+                {
+                    "src": shot.src,
+                    "alt": f"View {shot.view} of location {shot.location}",
+                    "title": f"{shot.location}, view {shot.view}: {shot.credit}",
+                }
+                for shot in shots
+            ]
+            for area, shots in self.areas.items()
+        }
+
+    def in_words(self) -> str:
+        """Say how many pictures there are, or why there are none."""
+        groups = [group for each in self.outcomes.values() for group in each]
+        count = sum(len(place.shots) for group in groups for place in group.places)
+        count += sum(map(len, self.areas.values()))
+        return f"{count:,} pictures shown" if count else self.note
+
+    def credits(self) -> list[str]:
+        """Whom to name for all of them, each once; sorted."""
+        shots = [
+            s
+            for groups in self.outcomes.values()
+            for g in groups
+            for p in g.places
+            for s in p.shots
+        ]
+        shots += [s for each in self.areas.values() for s in each]
+        return sorted({shot.credit for shot in shots})
+
+
+def extremes(predictions: pd.DataFrame, count: int) -> pd.DataFrame:
+    """Choose the locations of the highest, the median and the lowest scores of each outcome.
+
+    Of an area one location is chosen at most: neighbours resemble each other, and are often
+    looked at in the same pictures.
+
+    Parameters
+    ----------
+    predictions : DataFrame
+        ``location_id``, ``area``, ``outcome``, ``score``, ``decile``, ``actual_decile``; of
+        locations that may be shown. In any order.
+    count : int
+        Of each kind.
+
+    Returns
+    -------
+    DataFrame
+        ``outcome``, ``kind``, ``rank`` (0..), and the columns of `predictions`. A location is
+        chosen once for an outcome; where there are few, fewer are chosen.
+    """
+    chosen = []
+    for _, rows in predictions.sort_values(["outcome", "location_id"]).groupby("outcome"):
+        rows = rows.sort_values(["score", "location_id"], ignore_index=True)
+        place = np.arange(len(rows))
+        orders = {
+            "highest": place[::-1],
+            "lowest": place,
+            "median": np.argsort(np.abs(place - (len(rows) - 1) / 2), kind="stable"),
+        }
+        taken: set[int] = set()
+        for kind, order in orders.items():
+            one_each = rows.loc[[at for at in order if at not in taken]].drop_duplicates("area")
+            picked = one_each.head(count)
+            taken |= set(picked.index)
+            chosen.append(picked.assign(kind=kind, rank=np.arange(len(picked))))
+    if not chosen:
+        return predictions.assign(kind="", rank=0).head(0)
+    frame = pd.concat(chosen)
+    frame["kind"] = pd.Categorical(frame["kind"], KINDS, ordered=True)
+    return frame.sort_values(["outcome", "kind", "rank"], ignore_index=True)
+
+
+def typical(predictions: pd.DataFrame, areas: Sequence[str], count: int) -> pd.DataFrame:
+    """Choose the locations of areas that are most like their area's mean.
+
+    Parameters
+    ----------
+    predictions : DataFrame
+        ``location_id``, ``area``, ``outcome``, ``score``.
+    areas : sequence of str
+        In the order in which they should get a picture.
+    count : int
+        Locations of an area.
+
+    Returns
+    -------
+    DataFrame
+        ``area``, ``location_id``, ``rank``: first the first location of each area, in their
+        order, then the second.
+    """
+    scores = predictions["score"] / predictions.groupby("outcome")["score"].transform("std")
+    keyed = predictions.assign(score=scores)
+    mean = keyed.groupby(["outcome", "area"])["score"].transform("mean")
+    far = keyed.assign(far=(keyed["score"] - mean).abs().fillna(0).round(9))
+    each = far.groupby(["area", "location_id"], as_index=False)["far"].mean()
+    each = each.sort_values(["area", "far", "location_id"], ignore_index=True)
+    each["rank"] = each.groupby("area").cumcount()
+    order = {area: place for place, area in enumerate(areas)}
+    each = each[(each["rank"] < count) & each["area"].isin(order)]
+    each["place"] = each["area"].map(order)
+    each = each.sort_values(["rank", "place"], ignore_index=True)
+    return each[["area", "location_id", "rank"]]
+
+
+def thumbnail(picture: Pixels, side: int = SIDE) -> tuple[str, int, int]:
+    """Make a small JPEG of a picture, with nothing in it but pixels.
+
+    Parameters
+    ----------
+    picture : array of uint8, [height, width, 3]
+    side : int
+        Pixels of the longer side of the thumbnail.
+
+    Returns
+    -------
+    src : str
+        A data URI; the same for the same picture.
+    width, height : int
+        Of the thumbnail.
+    """
+    image = Image.fromarray(picture)
+    image.thumbnail((side, side), Image.Resampling.BICUBIC, reducing_gap=3.0)
+    content = io.BytesIO()
+    image.save(content, "JPEG", quality=70, optimize=True, subsampling="4:2:0")
+    return _uri("jpeg", content.getvalue()), image.width, image.height
+
+
+def heat(
+    effects: npt.NDArray[np.floating], largest: float, shown: tuple[int, int], seen: float
+) -> Heat:
+    """Draw what moved the score, to be laid over a thumbnail.
+
+    Parameters
+    ----------
+    effects : array of float, [grid, grid]
+        What each part of the square that the network looks at adds to the score.
+    largest : float
+        The effect of full colour.
+    shown : (int, int)
+        Width and height of the thumbnail.
+    seen : float
+        Side of that square, which is at the centre, as a share of the picture's shorter side.
+
+    Returns
+    -------
+    Heat
+        Blue where a part raises the score, orange where it lowers it, the stronger the less one
+        sees through.
+    """
+    share = np.clip(effects / largest, -1, 1) if largest > 0 else np.zeros_like(effects)
+    colours = np.where((share > 0)[..., None], RAISES, LOWERS)
+    opacity = np.where(np.abs(share) < 0.1, 0, OPAQUE * np.abs(share))
+    drawn = np.concatenate([colours, opacity[..., None]], axis=-1).round().astype(np.uint8)
+    content = io.BytesIO()
+    Image.fromarray(drawn, "RGBA").save(content, "PNG")
+    side = min(shown) * seen
+    left, top = ((extent - side) / 2 for extent in shown)
+    place = (round(value, 2) for value in (left, top, side, side))
+    return Heat(_uri("png", content.getvalue()), *place)
+
+
+def compose(
+    chosen: pd.DataFrame,
+    shots: Mapping[str, Sequence[Shot]],
+    of_areas: Iterable[tuple[str, Shot]],
+    *,
+    budget: int,
+    largest: Mapping[str, float] | None = None,
+    heats: Mapping[tuple[str, str, str], Heat] | None = None,
+    note: str = "",
+) -> Gallery:
+    """Put together as many pictures as the page may have.
+
+    Parameters
+    ----------
+    chosen : DataFrame
+        From `extremes`.
+    shots : mapping of location to sequence of Shot
+        Its pictures, in the order of the views. A location without any is left out.
+    of_areas : iterable of (area, shot)
+        For the areas' cards, the most wanted first.
+    budget : int
+        Bytes, of all.
+    largest, heats : mapping, optional
+        The scale of each outcome; what to draw over the pictures, by outcome, location and view.
+    note : str
+        For the page.
+
+    Returns
+    -------
+    Gallery
+        Every outcome and kind has as many locations as the others; where the bytes do not do for
+        all, first fewer locations are shown, then one picture of each, then none.
+    """
+    places = [
+        _place(row, shots[str(row.location_id)], heats or {})
+        for row in chosen.itertuples()
+        if shots.get(str(row.location_id))
+    ]
+    keys = [
+        (str(row.outcome), str(row.kind))
+        for row in chosen.itertuples()
+        if shots.get(str(row.location_id))
+    ]
+    shown, left = _fitting(keys, places, int(budget * FOR_OUTCOMES)), budget
+    outcomes: dict[str, dict[str, list[Place]]] = {}
+    for (outcome, kind), place in shown:
+        outcomes.setdefault(outcome, {}).setdefault(kind, []).append(place)
+        left -= sum(shot.size for shot in place.shots)
+    cards: dict[str, list[Shot]] = {}
+    for area, shot in of_areas:
+        left -= shot.size
+        if left < 0:
+            break
+        cards.setdefault(area, []).append(shot)
+    return Gallery(
+        {
+            name: tuple(Group(kind, tuple(kinds[kind])) for kind in KINDS if kind in kinds)
+            for name, kinds in outcomes.items()
+        },
+        {area: tuple(each) for area, each in cards.items()},
+        {name: value for name, value in (largest or {}).items() if name in outcomes},
+        note,
+    )
+
+
+def _place(row: object, shots: Sequence[Shot], heats: Mapping[tuple[str, str, str], Heat]) -> Place:
+    outcome, location = str(row.outcome), str(row.location_id)  # type: ignore[attr-defined]
+    actual = row.actual_decile  # type: ignore[attr-defined]
+    drawn = [replace(s, heat=heats.get((outcome, location, s.view))) for s in shots]
+    # The one that is explained comes first: it is the one that stays where there is room for one.
+    drawn.sort(key=lambda shot: shot.heat is None)
+    return Place(
+        location,
+        str(row.area),  # type: ignore[attr-defined]
+        float(row.score),  # type: ignore[attr-defined]
+        int(row.decile),  # type: ignore[attr-defined]
+        None if pd.isna(actual) else int(actual),
+        tuple(drawn[:VIEWS]),
+    )
+
+
+def _fitting(
+    keys: Sequence[tuple[str, str]], places: Sequence[Place], budget: int
+) -> list[tuple[tuple[str, str], Place]]:
+    """Show as much as fits: so many locations of each kind, with all their pictures or one."""
+    rank = pd.Series(pd.MultiIndex.from_tuples(keys).to_flat_index() if keys else []).to_frame("k")
+    ranks = rank.groupby("k").cumcount().tolist() if keys else []
+    for views in (VIEWS, 1):
+        for most in range(max(ranks, default=-1) + 1, 0, -1):
+            shown = [
+                (key, replace(place, shots=place.shots[:views]))
+                for key, place, at in zip(keys, places, ranks, strict=True)
+                if at < most
+            ]
+            if sum(shot.size for _, place in shown for shot in place.shots) <= budget:
+                return shown
+    return []
+
+
+def _uri(kind: str, content: bytes) -> str:
+    return f"data:image/{kind};base64,{base64.b64encode(content).decode()}"

@@ -1,0 +1,212 @@
+// Switches: outcome, layer, legend, divider and search.
+byId("controls").hidden = false;
+const turn = () => { later(); if (state.area >= 0) write(state.area); };
+const select = byId("outcome");
+select.addEventListener("change", () => {
+  state.outcome = Number(select.value);
+  ["locations", "pictures"].forEach((scale) => { delete state.kept[scale]; }); // cut anew
+  if (geometry) showLegends();
+  turn();
+});
+
+// The legend filters: the areas of other classes fade.
+const legends = byId("legends");
+const legendOf = (scale) => {
+  const { before, after, says, entries } = scales[scale];
+  const layer = shown().flatMap((f) => f.panes).map((pane) => pane.layer).find((each) => layers[each].scale === scale);
+  const bin = layers[layer].bins(), counts = new Map();
+  for (let i = 0; i < count; i += 1) counts.set(bin(i), (counts.get(bin(i)) || 0) + 1);
+  const items = entries().map((entry, k) => ({ ...entry, bin: k }));
+  if (counts.has(-1)) items.push({ label: "no value", bin: -1 });
+  const legend = element("div", undefined, `legend ${scale}`);
+  legend.dataset.scale = scale;
+  legend.setAttribute("role", "group");
+  legend.setAttribute("aria-label", `Legend: ${says}. Press a class to show only its areas.`);
+  const buttons = items.map((item, k) => {
+    const button = element("button", item.label, item.bin < 0 ? "nothing" : "");
+    const areas = counts.get(item.bin) || 0;
+    button.type = "button";
+    button.dataset.bin = item.bin;
+    button.tabIndex = k ? -1 : 0; // one stop for the tab key; arrows go on from there
+    if (item.swatch) button.style.setProperty("--swatch", `var(${item.swatch})`);
+    button.setAttribute("aria-label", `${item.label}: ${number(areas)} ${areas === 1 ? "area" : "areas"} ${layer === "actual" ? "actually" : layer === "predicted" ? "predicted" : ""}`.trim());
+    button.title = `${number(areas)} ${areas === 1 ? "area" : "areas"}`;
+    button.addEventListener("click", () => keep(scale, item.bin));
+    return button;
+  });
+  legend.addEventListener("keydown", (event) => {
+    const now = buttons.indexOf(document.activeElement);
+    const to = { ArrowRight: now + 1, ArrowLeft: now - 1, Home: 0, End: buttons.length - 1 }[event.key];
+    if (event.key === "Escape") forget(scale);
+    else if (to === undefined || now < 0 || !buttons[to]) return;
+    else { buttons.forEach((button, k) => { button.tabIndex = k === to ? 0 : -1; }); buttons[to].focus(); }
+    event.preventDefault();
+  });
+  const swatches = element("div", undefined, "swatches");
+  swatches.append(...buttons);
+  const all = element("button", "show all", "all");
+  all.type = "button";
+  all.addEventListener("click", () => { forget(scale); buttons[0].focus(); });
+  legend.append(...(before ? [element("span", before)] : []), swatches, ...(after ? [element("span", after)] : []), all);
+  press(legend);
+  return legend;
+};
+const press = (legend) => {
+  const kept = state.kept[legend.dataset.scale];
+  legend.classList.toggle("filtering", Boolean(kept));
+  legend.querySelector(".all").hidden = !kept;
+  legend.querySelectorAll(".swatches button").forEach((button) =>
+    button.setAttribute("aria-pressed", String(Boolean(kept) && kept.has(Number(button.dataset.bin)))));
+};
+const keep = (scale, bin) => {
+  const kept = state.kept[scale] || (state.kept[scale] = new Set());
+  if (!kept.delete(bin)) kept.add(bin);
+  if (!kept.size) delete state.kept[scale];
+  legends.querySelectorAll(".legend").forEach(press);
+  later();
+};
+const forget = (scale) => {
+  delete state.kept[scale];
+  legends.querySelectorAll(".legend").forEach(press);
+  later();
+};
+const showLegends = () => {
+  const needed = shown().flatMap((f) => f.panes.map((pane) => layers[pane.layer].scale));
+  legends.replaceChildren(...[...new Set(needed)].map(legendOf));
+};
+
+// The divider between predicted and actual.
+const divide = (share) => {
+  state.split = Math.max(0, Math.min(100, share));
+  const divider = byId("divider"), over = divider.parentElement.querySelector(".over");
+  divider.style.left = `${state.split}%`;
+  over.style.clipPath = `inset(0 0 0 ${state.split}%)`;
+  // What lies below would show through where the legend makes areas fade.
+  divider.parentElement.querySelector(".paint").style.clipPath = `inset(0 ${100 - state.split}% 0 0)`;
+  divider.setAttribute("aria-valuenow", String(Math.round(state.split)));
+  divider.setAttribute("aria-valuetext", `predicted on the left ${Math.round(state.split)} %, actual on the right`);
+};
+const listenToDivider = (divider) => {
+  const box = divider.parentElement;
+  let dragged = false;
+  const follow = (event) => {
+    const rect = box.getBoundingClientRect();
+    divide((100 * (event.clientX - rect.left)) / rect.width);
+  };
+  divider.addEventListener("pointerdown", (event) => {
+    dragged = true;
+    divider.setPointerCapture(event.pointerId);
+    event.stopPropagation();
+    choose(-1);
+  });
+  divider.addEventListener("pointermove", (event) => { if (dragged) follow(event); event.stopPropagation(); });
+  ["pointerup", "pointercancel"].forEach((name) => divider.addEventListener(name, () => { dragged = false; }));
+  ["click", "dblclick"].forEach((name) => divider.addEventListener(name, (event) => event.stopPropagation()));
+  divider.addEventListener("keydown", (event) => {
+    const by = { ArrowLeft: -2, ArrowDown: -2, ArrowRight: 2, ArrowUp: 2, PageDown: -10, PageUp: 10, Home: -100, End: 100 }[event.key];
+    if (by === undefined) return;
+    divide(state.split + by);
+    event.preventDefault();
+    event.stopPropagation();
+  });
+  divide(50);
+};
+
+// Search by name, code and postcode.
+const names = byId("names"), found = new Map(), told = byId("found");
+const options = document.createDocumentFragment();
+for (let i = 0; i < count; i += 1) {
+  const text = nameOf(i) === data.codes[i] ? data.codes[i] : `${nameOf(i)} \u00b7 ${data.codes[i]}`;
+  found.set(text.toLowerCase(), i);
+  found.set(data.codes[i].toLowerCase(), i);
+  if (!found.has(nameOf(i).toLowerCase())) found.set(nameOf(i).toLowerCase(), i);
+  const option = document.createElement("option");
+  option.value = text;
+  options.append(option);
+}
+names.append(options);
+// Postcodes area by area, each written as a small letter (how many characters are those of the one
+// before: a none, b one, ...) and the rest; a bar goes on to the next area.
+const areaWithPostcode = (wanted) => {
+  const packed = data.postcodes || "";
+  let area = 0, own = "";
+  for (let i = 0; i < packed.length;) {
+    const letter = packed.charCodeAt(i);
+    if (letter === 124) { area += 1; own = ""; i += 1; continue; }
+    let end = i + 1;
+    while (end < packed.length && packed.charCodeAt(end) < 97) end += 1;
+    own = own.slice(0, letter - 97) + packed.slice(i + 1, end);
+    if (own === wanted) return area;
+    i = end;
+  }
+  return undefined;
+};
+const find = byId("find");
+const search = (last) => {
+  const text = find.value.trim(), low = text.toLowerCase();
+  told.textContent = "";
+  if (!text) return;
+  let i = found.get(low);
+  const squeezed = text.toUpperCase().replace(/[^A-Z0-9]/g, "");
+  if (i === undefined && squeezed.length > 2) {
+    i = areaWithPostcode(squeezed);
+    if (i !== undefined) told.textContent = `${text.toUpperCase()} lies in ${nameOf(i)}.`;
+  }
+  if (i === undefined && last) {
+    const held = [...found.keys()].filter((name) => name.includes(low));
+    const near = held.find((name) => name.startsWith(low)) || held[0];
+    i = near === undefined ? undefined : found.get(near);
+    if (i === undefined) told.textContent = `No area${data.postcodes ? ", code or postcode" : " or code"} is called \u201c${text.slice(0, 60)}\u201d.`;
+  }
+  if (i === undefined) return;
+  choose(i);
+  reach(i);
+  card.className = "settled";
+  card.style.left = card.style.top = "";
+};
+find.addEventListener("input", () => search(false));
+byId("controls").addEventListener("submit", (event) => { event.preventDefault(); search(true); });
+
+if (geometry) {
+  const inputs = [...document.getElementsByName("layer")];
+  const show = (layer) => {
+    state.layer = layer;
+    maps.dataset.layer = layer;
+    inputs.forEach((input) => { input.checked = input.value === layer; });
+    showLegends();
+    turn();
+  };
+  inputs.forEach((input) => input.addEventListener("change", () => show(input.value)));
+  maps.hidden = legends.hidden = false;
+  figures.forEach(listen);
+  if (byId("divider")) listenToDivider(byId("divider"));
+  byId("closer").addEventListener("click", () => zoomTo(state.zoom * 1.6));
+  byId("farther").addEventListener("click", () => zoomTo(state.zoom / 1.6));
+  byId("whole").addEventListener("click", () => zoomTo(1));
+  const arrows = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
+  maps.addEventListener("keydown", (event) => {
+    if (event.ctrlKey || event.metaKey || event.altKey) return;
+    if (arrows[event.key]) {
+      choose(beside(state.area, ...arrows[event.key]));
+      floatAtArea(state.area);
+    } else if (event.key === "+" || event.key === "=") zoomTo(state.zoom * 1.6);
+    else if (event.key === "-") zoomTo(state.zoom / 1.6);
+    else if (event.key === "0") zoomTo(1);
+    else if (event.key === "Escape") choose(-1);
+    else return;
+    event.preventDefault();
+  });
+  // A floating card goes when one turns to something else.
+  const leave = () => { if (card.className === "floating") choose(-1); };
+  maps.addEventListener("blur", leave);
+  document.addEventListener("pointerdown", (event) => { if (!maps.contains(event.target)) leave(); });
+  window.addEventListener("resize", later);
+  window.matchMedia("(prefers-color-scheme: dark)").addEventListener("change", later);
+  // On paper: light, nothing folded away.
+  window.matchMedia("print").addEventListener("change", draw);
+  show(window.matchMedia("(min-width: 52rem)").matches ? "all" : "predicted");
+}
+window.addEventListener("beforeprint", () => {
+  document.querySelectorAll("details").forEach((each) => { each.open = true; });
+  draw();
+});

@@ -1,0 +1,109 @@
+// What is known of the areas, and which class and colour that gives them on each layer.
+const data = JSON.parse(document.getElementById("data").textContent);
+const byId = (id) => document.getElementById(id);
+const MINUS = "\u2212", DASH = "\u2013", SPREAD = data.apart, CLASSES = data.classes;
+const count = data.codes.length;
+const state = { outcome: 0, layer: "predicted", area: -1, zoom: 1, x: 0, y: 0, split: 50, kept: {} };
+
+const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
+const signed = (value) => (value > 0 ? "+" : value < 0 ? MINUS : "") + Math.abs(value);
+const number = (value) => value.toLocaleString("en");
+const narrow = () => window.matchMedia("(max-width: 47rem)").matches;
+
+const nameOf = (i) => (data.names && data.names[i]) || data.codes[i];
+const outcome = () => data.outcomes[state.outcome];
+// What is the same for every outcome is written with the first one only.
+const column = (key) => outcome()[key] || data.outcomes[0][key] || null;
+const value = (key, i) => { const all = column(key); return all ? all[i] : null; };
+const differenceOf = (i) => {
+  const predicted = value("decile", i), actual = value("actual", i);
+  return predicted === null || actual === null ? null : predicted - actual;
+};
+
+// Flags of an area, the gravest first: what its colour says where it has several.
+const FLAGS = [
+  { bit: 8, label: "too few locations", swatch: "--f1", says: "Too few locations: it is not measured." },
+  { bit: 1, label: "unlike any learned from", swatch: "--f2", says: "Its pictures are unlike those that were learned from." },
+  { bit: 2, label: "errors large here and around", swatch: "--f3", says: "Errors are large here and in the areas around." },
+  { bit: 4, label: "errors small here and around", swatch: "--f4", says: "Errors are small here and in the areas around." },
+];
+
+// Ten colours for any number of classes; nine for differences and for how much of something.
+const decileSwatch = (decile) =>
+  `--d${CLASSES < 2 ? 5 : Math.round(1 + (9 * (decile - 1)) / (CLASSES - 1))}`;
+const tint = (bin, bins) => `--s${bins < 2 ? 5 : Math.round(1 + (8 * bin) / (bins - 1))}`;
+
+// Fifths of the areas by a count, as far as they differ: where each begins.
+const fifths = (key) => {
+  const sorted = (column(key) || []).filter((each) => each !== null).sort((a, b) => a - b);
+  const starts = [0, 0.2, 0.4, 0.6, 0.8].map((share) => sorted[Math.floor(share * sorted.length)]);
+  return { starts: [...new Set(starts)].filter((each) => each !== undefined), last: sorted[sorted.length - 1] };
+};
+const countScale = (key, what) => ({
+  before: "fewer", after: `more ${what}`, says: `${what} of an area`,
+  entries: () => {
+    const { starts, last } = fifths(key);
+    return starts.map((start, k) => {
+      const end = k + 1 < starts.length ? starts[k + 1] - 1 : last;
+      return { swatch: tint(k, starts.length), label: start === end ? number(start) : `${number(start)}\u2013${number(end)}` };
+    });
+  },
+});
+const countBin = (key) => {
+  const { starts } = fifths(key);
+  return (i) => {
+    const each = value(key, i);
+    return each === null ? -1 : starts.filter((start) => start <= each).length - 1;
+  };
+};
+
+// The classes that a map shows: -1 is "no value".
+const scales = {
+  decile: {
+    before: "worst off", after: "best off", says: `${data.unit}, 1 worst off to ${CLASSES} best off`,
+    entries: () => Array.from({ length: CLASSES }, (_, k) => ({ swatch: decileSwatch(k + 1), label: String(k + 1) })),
+  },
+  difference: {
+    before: "predicted too low", after: "too high", says: `predicted less actual ${data.unit}`,
+    entries: () => Array.from({ length: 2 * SPREAD + 1 }, (_, k) => {
+      const by = k - SPREAD, open = Math.abs(by) === SPREAD && SPREAD < CLASSES - 1;
+      return { swatch: `--x${5 + Math.round((4 * by) / Math.max(SPREAD, 1))}`, label: (open ? (by < 0 ? "\u2264" : "\u2265") : "") + signed(by) };
+    }),
+  },
+  width: {
+    before: "certain", after: "uncertain", says: `width of the interval, in ${data.units}`,
+    entries: () => Array.from({ length: CLASSES }, (_, k) => ({ swatch: tint(k, CLASSES), label: String(k + 1) })),
+  },
+  locations: countScale("n", "locations"),
+  pictures: countScale("views", "pictures"),
+  flags: {
+    before: "", after: "", says: "what to be careful of",
+    entries: () => [...FLAGS, { label: "none of these", swatch: "--f0" }],
+  },
+};
+const layers = {
+  predicted: { scale: "decile", bins: () => (i) => (value("decile", i) === null ? -1 : value("decile", i) - 1) },
+  actual: { scale: "decile", bins: () => (i) => (value("actual", i) === null ? -1 : value("actual", i) - 1) },
+  difference: {
+    scale: "difference",
+    bins: () => (i) => {
+      const off = differenceOf(i);
+      return off === null ? -1 : Math.max(-SPREAD, Math.min(SPREAD, off)) + SPREAD;
+    },
+  },
+  uncertainty: {
+    scale: "width",
+    bins: () => (i) => (value("low", i) === null || value("high", i) === null ? -1 : value("high", i) - value("low", i)),
+  },
+  locations: { scale: "locations", bins: () => countBin("n") },
+  pictures: { scale: "pictures", bins: () => countBin("views") },
+  flags: {
+    scale: "flags",
+    bins: () => (i) => {
+      const flags = value("flags", i);
+      if (flags === null) return -1;
+      const first = FLAGS.findIndex((flag) => flags & flag.bit);
+      return first < 0 ? FLAGS.length : first;
+    },
+  },
+};

@@ -1,0 +1,38 @@
+"""``[report]``."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, Strict, StrictBool
+
+from streetgauge.settings.base import Positive, Settings
+
+__all__ = ["ReportSettings"]
+
+
+class ReportSettings(Settings):
+    """``[report]``: what the page shows beside the numbers."""
+
+    figures: Literal["all", "page", "none"] = Field(
+        "all",
+        description="`all`: every figure as SVG, PDF, PNG and CSV in `figures/`, and maps for "
+        "slides; `page`: only what the page shows, as SVG and CSV, in a third of the time; `none`",
+    )
+    pictures: Literal["auto"] | StrictBool = Field(
+        "auto",
+        description="`auto`: show pictures whose licence is known; `true`: refuse to make a page "
+        "without them; `false`: never show any. A picture without a licence is never shown",
+    )
+    locations: Annotated[int, Strict(), Field(ge=1, le=12)] = Field(
+        3, description="locations shown of the highest, of the median and of the lowest scores"
+    )
+    occlusion: bool = Field(
+        True, description="show on one picture of each group what in it moved the score"
+    )
+    area_pictures: Annotated[int, Strict(), Field(ge=0, le=6)] = Field(
+        2, description="pictures on an area's card; 0 for none"
+    )
+    megabytes: Positive = Field(
+        1.5, description="that pictures may add to the page; the most telling ones come first"
+    )

@@ -1,0 +1,68 @@
+"""Everything -> figures/: for the report, for a paper and for slides."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from streetgauge.progress import Progress
+from streetgauge.study import Study
+
+if TYPE_CHECKING:
+    from streetgauge.report import Figure, ReportData
+
+__all__ = ["drawn_from", "history_file", "make_figures"]
+
+
+def history_file(study: Study) -> Path:
+    """Give the path of the course of the training."""
+    return study.model / "history.jsonl"
+
+
+def drawn_from(study: Study) -> tuple[Path, ...]:
+    """Give what figures are drawn from beside the report's own files, where it is there."""
+    return tuple(path for path in (history_file(study), study.curves) if path.exists())
+
+
+def make_figures(
+    study: Study, data: ReportData, progress: Progress
+) -> tuple[Sequence[Figure], tuple[str, ...]]:
+    """Draw the figures and the maps, write them into ``figures/``, and say how many there are."""
+    from streetgauge.report import draw_figures, draw_maps, save_figures
+
+    wanted = study.settings.report.figures
+    if wanted == "none" or not data.metrics["outcomes"]:
+        shutil.rmtree(study.figures, ignore_errors=True)
+        return (), ()
+    labels = {name: str(about.get("label") or name) for name, about in data.provenance.items()}
+    figures = draw_figures(
+        *(data.metrics, data.table, labels),
+        history=_history(study),
+        curves=_curves(study),
+        paper=wanted == "all",
+        progress=progress,
+    )
+    maps: dict[str, bytes] = {}
+    if wanted == "all":
+        maps |= draw_maps(data.areas, data.table, data.metrics, data.provenance, data.name)
+    save_figures(figures, maps, study.figures)
+    forms = "SVG, PDF, PNG, CSV" if wanted == "all" else "SVG, CSV"
+    said = f"{study.figures}: {len(figures):,} figures ({forms})"
+    return figures, (f"{said}, {len(maps):,} maps for slides" if maps else said,)
+
+
+def _history(study: Study) -> pd.DataFrame | None:
+    file = history_file(study)
+    return pd.read_json(file, lines=True) if file.exists() and file.stat().st_size else None
+
+
+def _curves(study: Study) -> dict[str, Any] | None:
+    if not study.curves.exists():
+        return None
+    content: dict[str, Any] = json.loads(study.curves.read_text(encoding="utf-8"))
+    return content

@@ -1,0 +1,60 @@
+"""What is known of a study's pictures as a whole: whose they are, of when, and how good."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pandas as pd
+import pyarrow as pa
+
+from streetgauge.files import read_metadata
+from streetgauge.settings import OpenImagery, PictureFeatures
+from streetgauge.study import Study
+
+__all__ = ["picture_facts"]
+
+
+def picture_facts(study: Study) -> dict[str, Any]:
+    """Gather what the report says of the pictures.
+
+    Returns
+    -------
+    dict
+        Empty if the study looks at none. Else ``views`` (how many a location has at most),
+        ``licence`` and ``attribution`` (None if not known), ``credits`` (of open imagery:
+        ``line``, ``licence``, ``licence_url`` of each source), ``captured`` (first and last year,
+        or None), ``n`` (pictures that were looked at), ``found`` (how many have which fault) and
+        ``leave_out`` (the faults with which none was used), and ``weights`` (``backbone``,
+        ``licence`` and ``sha256`` of the network that looked at them).
+    """
+    from streetgauge.features import FeatureStore
+
+    settings, imagery = study.settings, study.settings.imagery
+    if not isinstance(settings.features, PictureFeatures) or imagery is None:
+        return {}
+    store = FeatureStore.open(study.features).attributes
+    facts: dict[str, Any] = {
+        "weights": {
+            "backbone": store["backbone"],
+            "licence": store.get("licence", ""),
+            "sha256": store.get("weights_sha256", ""),
+        },
+        "views": len(imagery.views),
+        **settings.picture_rights,
+        "credits": [],
+        "captured": None,
+        "n": 0,
+        "found": {},
+        "leave_out": list(imagery.leave_out),
+    }
+    if isinstance(imagery, OpenImagery) and study.pictures.exists():
+        facts["credits"] = read_metadata(study.pictures).get("credits", [])
+        taken = pd.to_datetime(pd.read_parquet(study.pictures)["captured_at"], utc=True).dropna()
+        if len(taken):
+            facts["captured"] = (int(taken.min().year), int(taken.max().year))
+    try:
+        found = pd.read_parquet(study.quality, columns=["finding"])["finding"]
+    except (OSError, ValueError, pa.ArrowException):  # of a study that knew no such list
+        return facts
+    counts = found[found != ""].value_counts()
+    return facts | {"n": len(found), "found": {str(k): int(n) for k, n in counts.items()}}

@@ -1,0 +1,160 @@
+"""Each caveat appears in a world that calls for it, and not in one that does not."""
+
+from __future__ import annotations
+
+import pandas as pd
+import pytest
+
+from streetgauge.areas import describe_scheme
+from streetgauge.report._limits import limits
+from streetgauge.report._seen import seen, years_of
+from streetgauge.settings import FoldSettings
+
+LABELS = {"a": "Apples", "b": "Berries"}
+SCHEME = describe_scheme(FoldSettings(), 5)
+BLOCKS = {"in_words": "square blocks of 500 m held out at random in 5 folds", "torn_areas": 0}
+
+
+def account(**more):
+    return {"metrics": {"mae": {"value": 1.0, "low": 0.9, "high": 1.1}}, **more}
+
+
+def said(scheme=SCHEME, second=None, kind="random", **accounts) -> str:
+    metrics = {"classes": 10, "scheme": scheme, "outcomes": accounts, "kind": kind}
+    if second is not None:
+        other = "spatial" if kind == "random" else "random"
+        metrics[other] = {"outcomes": second, "scheme": BLOCKS if other == "spatial" else SCHEME}
+    return " ".join(limits(metrics, LABELS))
+
+
+def off(value):
+    return {"metrics": {"mae": {"value": value, "low": None, "high": None}}}
+
+
+def coverage(share, n=100, decile=1):
+    row = {"decile": decile, "n_areas": n, "share": share, "mean_width": 5.0}
+    return {"interval_coverage": {"aim": 0.9, "share": 0.9, "by_decile": [row]}}
+
+
+def unlike(count, n=100, mae=2.5, others=1.5):
+    own = {"n_areas": n, "unlike": count, "share": count / n, "expected": 0.05, "mae": mae}
+    return {"unlike": {**own, "others": {"mae": others}}}
+
+
+def slope(value, high):
+    return {"extremes": {"slope": {"value": value, "low": value - 0.1, "high": high}}}
+
+
+def moran(value, p):
+    return {"structure": {"residuals": {"value": value, "expected": -0.01, "p": p}}}
+
+
+def by_pictures(few, many):
+    def cell(value):
+        return {"mae": {"value": value, "low": value - 0.1, "high": value + 0.1}}
+
+    return {"groups": {"pictures": {"few": cell(few), "many": cell(many)}}}
+
+
+def dealt(largest):
+    return {"shuffled": {"largest": largest, "chance": 0.2}}
+
+
+@pytest.mark.parametrize(
+    ("calls", "does_not", "text"),
+    [
+        (coverage(0.6), coverage(0.85), "Apples (decile 1: 60 %)"),
+        (coverage(0.6), coverage(0.6, n=9), "hold the actual one too seldom"),
+        (unlike(1), unlike(0), "1 area of 100 is unlike any"),
+        (unlike(20), unlike(6), "more than the 5 % that chance gives"),
+        (unlike(20), unlike(20, mae=1.5), "predicted worse for Apples (2.5 deciles off"),
+        (slope(0.6, 0.7), slope(0.9, 1.0), "drawn to the middle"),
+        (moran(0.2, 0.01), moran(0.2, 0.3), "wrong alike for Apples (Moran’s I 0.20)"),
+        (moran(0.2, 0.01), moran(-0.2, 0.01), "errors do not cancel"),
+        (by_pictures(2.0, 1.0), by_pictures(1.1, 1.0), "few pictures are predicted clearly worse"),
+        (dealt(0.3), dealt(0.1), "classes dealt at random"),
+    ],
+)
+def test_a_caveat_appears_where_its_number_calls_for_it(calls, does_not, text):
+    assert text in said(a=account(**calls))
+    assert text not in said(a=account(**does_not))
+
+
+def test_nothing_is_said_of_what_was_not_measured():
+    assert said(a=account(), b=account()) == ""
+    nothing = {"interval_coverage": None, "unlike": None, "extremes": {}, "structure": None}
+    assert said(a=account(**nothing)) == ""
+
+
+def test_torn_areas_are_counted():
+    torn = describe_scheme(FoldSettings(), 5, torn=3)
+    assert "3 areas are torn: some of their locations" in said(scheme=torn, a=account())
+    assert "torn" not in said(a=account())
+
+
+@pytest.mark.parametrize("kind", ["random", "spatial"])
+def test_leakage_is_what_spatial_folds_lose_whichever_are_the_studys_own(kind):
+    near, far = {"a": off(1.5), "b": off(1.5)}, {"a": off(2.0), "b": off(1.52)}
+    own, other = (near, far) if kind == "random" else (far, near)
+    scheme = SCHEME if kind == "random" else BLOCKS
+    text = said(scheme=scheme, kind=kind, second=other, **own)
+    assert "further off by up to 0.50 deciles: Apples (1.50 off at random, 2.00 there)" in text
+    assert "Berries" not in text
+    assert "square blocks of 500 m" in text
+    assert "Knowing the neighbours" not in said(kind="random", second=near, **near)
+    assert "Knowing the neighbours" not in said(kind="random", second=near, **far)
+
+
+def table(**columns):
+    return pd.DataFrame({"area": ["A", "B", "C"], **columns})
+
+
+def pictures(frame=None, imagery=None, credits=(), vintages=None) -> str:
+    provenance = {name: {"vintage": text} for name, text in (vintages or {}).items()}
+    frame = table() if frame is None else frame
+    return " ".join(seen(frame, imagery or {}, credits, provenance, LABELS))
+
+
+@pytest.mark.parametrize(
+    ("calls", "does_not", "text"),
+    [
+        ({"frame": table(n_views=[4, 40, 60])}, {"frame": table(n_views=[8, 40, 60])},
+         "1 area of 3 is judged by fewer than 8 pictures (the median area by 40)"),
+        ({"frame": table(share_seen=[0.2, 0.4, 1.0])}, {"frame": table(share_seen=[0.5, 1, 1])},
+         "In 2 areas of 3 less than half"),
+        ({"vintages": {"a": "2011"}, "imagery": {"captured": (2018, 2021)}},
+         {"vintages": {"a": "2019"}, "imagery": {"captured": (2018, 2021)}},
+         "taken in 2018 to 2021, the statistics are of Apples 2011"),
+        ({"vintages": {"a": "2019"}, "imagery": {"captured": (2008, 2020)}},
+         {"vintages": {"a": "2019"}, "imagery": {"captured": (2018, 2020)}},
+         "not of one time"),
+        ({"vintages": {"a": "2011", "b": "2015/16"}}, {"vintages": {"a": "2011", "b": "2012"}},
+         "different years: Apples 2011 and Berries 2015/16"),
+        ({"vintages": {"a": "2011"}, "imagery": {"views": 4}}, {"vintages": {"a": "2011"}},
+         "When the pictures were taken is not known"),
+        ({"imagery": {"n": 100, "found": {"black": 5}, "leave_out": ["black"]}},
+         {"imagery": {"n": 100, "found": {}, "leave_out": ["black"]}},
+         "left out for what they are: 5 black, of 100 (5 %)"),
+        ({"imagery": {"n": 100, "found": {"blurred": 7}, "leave_out": ["black"]}},
+         {"imagery": {"n": 100, "found": {"black": 7}, "leave_out": ["black"]}},
+         "Used although something was found wrong with them: 7 blurred"),
+        ({"credits": [{"line": "9 pictures by Jo, Mapillary, CC BY-SA 4.0"}]}, {},
+         "contributed: 9 pictures by Jo, Mapillary, CC BY-SA 4.0."),
+    ],
+)  # fmt: skip
+def test_what_is_to_be_kept_in_mind_of_the_pictures(calls, does_not, text):
+    assert text in pictures(**calls)
+    assert text not in pictures(**does_not)
+
+
+def test_without_pictures_nothing_is_said_of_them():
+    assert pictures() == ""
+    assert pictures(frame=table(n_views=[None] * 3, share_seen=[None] * 3)) == ""
+
+
+@pytest.mark.parametrize(
+    ("text", "years"),
+    [("2012/13", [2012]), ("2011 census, 2015", [2011, 2015]), (None, []), ("120115", [])],
+)
+def test_years_are_read_from_vintages(text, years):
+    assert years_of(text) == years

@@ -1,0 +1,362 @@
+"""The map in a real browser: layers, legend, divider, postcodes, faults of accessibility."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from importlib.util import find_spec
+from io import BytesIO
+from pathlib import Path
+from types import SimpleNamespace
+
+import geopandas as gpd
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+from shapely.geometry import box
+
+from streetgauge.report import render
+
+DESKTOP = {"width": 1280, "height": 900}
+PHONE = {"width": 390, "height": 844}
+LAYERS = ["all", "swipe", "predicted", "actual", "difference", "uncertainty", "locations"]
+LAYERS += ["pictures", "flags"]
+SVG = (
+    '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 9 9"><style>rect {fill: red}</style>'
+    '<rect style="opacity: 1" width="9" height="9"/></svg>'
+)
+
+
+def deepened(data):
+    """Give the study what a new areas.parquet has, postcodes and a figure."""
+    areas = list(data.areas.index)
+    number = data.table["area"].map({a: i for i, a in enumerate(areas)})
+    table = data.table.assign(
+        n_views=pd.array(number % 13 + 5, dtype="Int64"),
+        share_seen=(number % 5 + 1) / 5,
+        disagreement=(number % 7) / 4,
+        unlike=pd.array(number == 2, dtype="boolean"),
+        error_cluster=np.where(number == 3, "high", None),
+        status=np.where(number == 4, "too few locations", "measured"),
+    )
+    codes = [f"AB{i // 9 + 1} {i % 9 + 1}{end}" for i in range(len(areas)) for end in ("AA", "ZZ")]
+    locations = pd.DataFrame({"postcode": codes, "area": np.repeat(areas, 2)})
+    locations["location_id"] = locations["postcode"].str.replace(" ", "")
+    figure = SimpleNamespace(name="one", title="A figure", caption="What it shows.", svg=SVG)
+    return replace(data, table=table, locations=locations, figures=[figure])
+
+
+class Opened:
+    """A page from a file, offline, with all that it asked for and complained of."""
+
+    def __init__(self, browser, html: str, folder: Path, viewport=DESKTOP, **more) -> None:
+        file = folder / "report.html"
+        file.write_text(html, encoding="utf-8")
+        context = browser.new_context(viewport=viewport, offline=True, **more)
+        self.page = context.new_page()
+        self.requests: list[str] = []
+        self.complaints: list[str] = []
+        self.page.on("request", lambda r: self.requests.append(r.url))
+        self.page.on("console", lambda message: self.complaints.append(message.text))
+        self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
+        self.page.goto(file.as_uri())
+        self.asked = [u for u in self.requests if not u.startswith("data:")]
+        self.url = file.as_uri()
+
+    def drawn(self, outcome: str = "") -> None:
+        layer = self.page.get_attribute("#maps", "data-layer")
+        wanted = f'="{outcome} {layer}"' if outcome else f'$=" {layer}"'
+        self.page.wait_for_selector(f"#maps[data-drawn{wanted}]", state="attached")
+        self.page.evaluate("() => new Promise(r => requestAnimationFrame(() => setTimeout(r, 30)))")
+
+    def layer(self, name: str) -> None:
+        self.page.locator(f"#layers label:has(input[value={name}])").click()
+        self.drawn()
+
+    def at(self, layer: str, column: int, row: int, columns=8, rows=6) -> tuple[float, float]:
+        self.page.locator(f"figure[data-layer={layer}] .canvas").scroll_into_view_if_needed()
+        box = self.page.locator(f"figure[data-layer={layer}] .paint").first.bounding_box()
+        scale = min(box["width"] / columns, box["height"] / rows) * 0.96
+        x = box["x"] + box["width"] / 2 + (column + 0.5 - columns / 2) * scale
+        return x, box["y"] + box["height"] / 2 - (row + 0.5 - rows / 2) * scale
+
+    def seen(self, x: float, y: float) -> tuple[int, ...]:
+        """The colour that the screen shows."""
+        picture = self.page.screenshot(clip={"x": x, "y": y, "width": 2, "height": 2})
+        return Image.open(BytesIO(picture)).convert("RGB").getpixel((0, 0))
+
+    def variable(self, name: str) -> tuple[int, ...]:
+        text = self.page.evaluate(
+            "n => getComputedStyle(document.documentElement).getPropertyValue(n).trim()", name
+        )
+        return tuple(int(text[i : i + 2], 16) for i in (1, 3, 5))
+
+    def values(self) -> dict[str, str]:
+        items = self.page.locator("#card dd")
+        return {
+            items.nth(i).get_attribute("data-value"): items.nth(i).inner_text()
+            for i in range(items.count())
+        }
+
+
+@pytest.fixture
+def opened(browser, make_study, tmp_path) -> Opened:
+    opened = Opened(
+        browser, render(deepened(make_study())), tmp_path, color_scheme="light", has_touch=False
+    )
+    opened.drawn()
+    return opened
+
+
+def place(area: str) -> tuple[int, int]:
+    return int(area[1:]) % 8, int(area[1:]) // 8
+
+
+def row_of(data, outcome: str, area: str) -> pd.Series:
+    return data.table.set_index(["outcome", "area"]).loc[(outcome, area)]
+
+
+def test_every_layer_paints_for_every_outcome_without_a_complaint(opened):
+    inputs = opened.page.locator("#layers input")
+    assert [inputs.nth(i).get_attribute("value") for i in range(inputs.count())] == LAYERS
+    painted = set()
+    for outcome, label in (("income", "Household income"), ("crime", "Crime")):
+        opened.page.select_option("#outcome", label=label)
+        for layer in LAYERS:
+            opened.page.locator(f"#layers label:has(input[value={layer}])").click()
+            opened.drawn(outcome)
+            shown = opened.page.locator("#maps figure:visible")
+            assert shown.count() == (3 if layer == "all" else 1)
+            if layer not in ("all", "swipe"):
+                assert shown.get_attribute("data-layer") == layer
+                picture = opened.page.locator(f"figure[data-layer={layer}] .paint").screenshot()
+                assert len(Image.open(BytesIO(picture)).convert("RGB").getcolors(1 << 20)) > 3
+                painted.add((layer, picture))
+    assert len(painted) >= 11  # all differ but the pictures' and locations', which may be alike
+    assert opened.complaints == []
+    assert opened.asked == [opened.url]
+
+
+def test_the_width_of_an_interval_and_flags_have_the_legends_colours(opened, make_study):
+    data = deepened(make_study())
+    area = "A012"
+    row = row_of(data, "income", area)
+    opened.layer("uncertainty")
+    tint = round(1 + 8 * int(row["high"] - row["low"]) / 9)
+    assert opened.seen(*opened.at("uncertainty", *place(area))) == opened.variable(f"--s{tint}")
+    opened.layer("flags")
+    for area, name in (("A004", "--f1"), ("A002", "--f2"), ("A003", "--f3"), ("A005", "--f0")):
+        assert opened.seen(*opened.at("flags", *place(area))) == opened.variable(name)
+
+
+def test_the_card_has_the_frames_numbers_and_the_areas_place_among_all(opened, make_study):
+    data = deepened(make_study())
+    opened.layer("flags")
+    opened.page.mouse.move(*opened.at("flags", *place("A002")))
+    row, scores = row_of(data, "income", "A002"), data.table.query("outcome == 'income'")["score"]
+    found = opened.values()
+    assert found["predicted"] == f"{row['decile']} ({row['low']} to {row['high']})"
+    assert found["pictures"] == str(row["n_views"])
+    assert found["share seen"] == f"{100 * row['share_seen']:.0f} %"
+    assert found["disagreement"] == f"{row['disagreement']:.2f} deciles"
+    below = round(100 * (scores < row["score"]).sum() / (len(scores) - 1))
+    text = opened.page.inner_text("#card")
+    assert f"is higher than that of {below} % of the areas" in text
+    assert f"{row['score']:.2f}".replace("-", "−") in text
+    assert "unlike those that were learned from" in text
+    assert opened.page.locator("#card .places rect").count() > 5
+
+
+@pytest.mark.parametrize("typed", ["AB2 4ZZ", "ab24zz", " ab2  4zz "])
+def test_an_area_is_found_by_postcode_however_it_is_typed(opened, typed):
+    opened.page.fill("#find", typed)
+    assert opened.page.get_attribute("#card", "data-code") == "A012"
+    assert "lies in Square 12." in opened.page.inner_text("#found")
+
+
+def test_what_is_not_found_is_said_and_part_of_a_name_is_enough(opened):
+    opened.page.fill("#find", "AB9 9XX")
+    assert opened.page.inner_text("#found") == ""  # one may still be typing
+    opened.page.keyboard.press("Enter")
+    assert "No area, code or postcode is called “AB9 9XX”." in opened.page.inner_text("#found")
+    opened.page.fill("#find", "are 17")
+    opened.page.keyboard.press("Enter")
+    assert opened.page.get_attribute("#card", "data-code") == "A017"
+
+
+def test_the_divider_shows_predicted_left_and_actual_right(opened, make_study):
+    data = deepened(make_study())
+    rows = data.table.query("outcome == 'income'").dropna(subset="actual_decile")
+    area = rows[(rows["decile"] - rows["actual_decile"]).abs() > 1]["area"].iloc[0]
+    row = row_of(data, "income", area)
+    opened.layer("swipe")
+    point = opened.at("swipe", *place(area))
+    opened.page.focus("#divider")
+    opened.page.keyboard.press("Home")
+    assert opened.page.get_attribute("#divider", "aria-valuenow") == "0"
+    assert opened.seen(*point) == opened.variable(f"--d{row['actual_decile']}")
+    opened.page.keyboard.press("End")
+    assert opened.seen(*point) == opened.variable(f"--d{row['decile']}")
+    opened.page.keyboard.press("ArrowLeft")
+    assert opened.page.get_attribute("#divider", "aria-valuenow") == "98"
+    handle = opened.page.locator("#divider").bounding_box()
+    x, y = handle["x"] + handle["width"] / 2, handle["y"] + 60
+    opened.page.mouse.move(x, y)
+    opened.page.mouse.down()
+    opened.page.mouse.move(x - 400, y, steps=4)
+    opened.page.mouse.up()
+    share = int(opened.page.get_attribute("#divider", "aria-valuenow"))
+    assert abs(share - (98 - 100 * 400 / 1214)) < 3
+
+
+def test_a_class_of_the_legend_fades_the_areas_of_the_others(opened, make_study):
+    data = deepened(make_study())
+    rows = data.table.query("outcome == 'income'")
+    kept, other = (rows.loc[rows["decile"] == k, "area"].iloc[0] for k in (10, 1))
+    opened.layer("predicted")
+    inside, outside = (opened.at("predicted", *place(a)) for a in (kept, other))
+    button = opened.page.locator('.legend button[data-bin="9"]')
+    assert re.match(r"10: \d+ areas predicted", button.get_attribute("aria-label"))
+    button.click()
+    opened.drawn()
+    assert button.get_attribute("aria-pressed") == "true"
+    assert opened.seen(*inside) == opened.variable("--d10")
+    assert opened.seen(*outside) != opened.variable("--d1")
+    # By keyboard: one stop, arrows from there, Escape forgets.
+    opened.page.locator('.legend button[tabindex="0"]').focus()
+    opened.page.keyboard.press("Home")
+    opened.page.keyboard.press("Enter")
+    opened.drawn()
+    assert opened.seen(*outside) == opened.variable("--d1")
+    opened.page.keyboard.press("Escape")
+    opened.drawn()
+    assert opened.page.locator('.legend [aria-pressed="true"]').count() == 0
+    assert opened.seen(*inside) == opened.variable("--d10")
+
+
+def test_a_figure_is_drawn_with_its_own_style_and_printed(opened):
+    assert opened.page.locator("#figures img").evaluate("i => i.complete && i.naturalWidth > 0")
+    opened.page.locator("#figures img").scroll_into_view_if_needed()
+    box = opened.page.locator("#figures img").bounding_box()
+    assert opened.seen(box["x"] + 30, box["y"] + 30) == (255, 0, 0)
+    assert opened.complaints == []
+
+
+def test_paper_has_maps_tables_and_figures_and_nothing_folded_away(opened):
+    pdf = opened.page.pdf()
+    assert pdf.startswith(b"%PDF")
+    assert pdf.count(b"/Subtype /Image") >= 3
+    assert opened.page.evaluate("[...document.querySelectorAll('details')].every(d => d.open)")
+    opened.page.emulate_media(media="print", color_scheme="dark")
+    for shown in ("table.headline thead", "table.measures", "table.confusion", "#figures img"):
+        assert opened.page.locator(shown).first.is_visible()
+    for hidden in ("#controls", "#divider", ".legend .all", ".hint"):
+        assert not opened.page.locator(hidden).first.is_visible()
+    paper = opened.page.evaluate("getComputedStyle(document.body).backgroundColor")
+    assert paper == "rgb(255, 255, 255)"
+
+
+@pytest.mark.parametrize("viewport", [DESKTOP, PHONE], ids=["desktop", "phone"])
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_axe_finds_no_serious_fault(browser, make_study, tmp_path, scheme, viewport):
+    package = find_spec("axe_playwright_python")
+    if package is None or package.origin is None:
+        pytest.skip("axe-playwright-python is not installed")
+    axe = (Path(package.origin).parent / "axe.min.js").read_text(encoding="utf-8")
+    page = Opened(
+        browser, render(deepened(make_study(oracle=True))), tmp_path, viewport, color_scheme=scheme
+    )
+    page.drawn()
+    page.page.evaluate(axe + "; 0")
+    for layer in ("swipe", "flags"):
+        page.layer(layer)
+        page.page.fill("#find", "A002")
+        found = page.page.evaluate(
+            "axe.run(document, {resultTypes: ['violations']}).then(r => r.violations.map(v =>"
+            "[v.impact, v.id, v.nodes.slice(0, 3).map(n => n.html + n.failureSummary)]))"
+        )
+        assert [f for f in found if f[0] in ("serious", "critical")] == []
+
+
+def test_a_name_of_ten_thousand_characters_shows_as_text_and_breaks_nothing(
+    browser, make_study, make_grid, tmp_path
+):
+    long = "<b>" + "Aname" * 2000
+    areas = make_grid()
+    areas.loc["A000", "name"] = long
+    data = deepened(make_study(areas, provenance={"income": {"label": long}}))
+    opened = Opened(browser, render(data), tmp_path, PHONE)
+    opened.drawn()
+    assert opened.page.evaluate("document.documentElement.scrollWidth") <= 390
+    assert opened.page.locator("#outcome option").first.text_content() == long
+    assert opened.page.locator("article h3").first.text_content() == long
+    assert opened.page.evaluate("document.documentElement.scrollHeight") < 60_000
+    opened.page.fill("#find", "A000")
+    assert opened.page.locator("#card h3").text_content() == long
+    assert opened.complaints == []
+
+
+def a_large_city(data):
+    """4,900 areas, 12 outcomes, 330,000 postcodes; the figures are a small study's."""
+    side, rng = 70, np.random.default_rng(3)
+    codes = pd.Index([f"E{i:08d}" for i in range(side * side)], name="area")
+    corners = rng.uniform(-30, 30, (side + 1, side + 1, 2)) + 500 * np.stack(
+        np.meshgrid(np.arange(side + 1), np.arange(side + 1), indexing="ij"), -1
+    )
+    shapes = [
+        box(*np.r_[corners[i, j], corners[i + 1, j + 1]]) for i in range(side) for j in range(side)
+    ]
+    areas = gpd.GeoDataFrame(
+        {"name": [f"Place {i}" for i in range(side**2)], "geometry": shapes}, index=codes, crs=27700
+    )
+    frames, one = [], data.metrics["outcomes"]["income"]
+    names = [f"outcome {k}" for k in range(12)]
+    for name in names:
+        decile = rng.integers(1, 11, side**2)
+        frames.append(
+            pd.DataFrame(
+                {
+                    **{"area": codes, "outcome": name, "fold": 1, "n_locations": 68},
+                    **{"score": rng.normal(size=side**2), "decile": decile},
+                    **{"low": np.maximum(decile - 2, 1), "high": np.minimum(decile + 2, 10)},
+                    **{"actual_decile": rng.integers(1, 11, side**2), "n_views": 272},
+                    **{"share_seen": rng.random(side**2), "unlike": rng.random(side**2) < 0.05},
+                    "disagreement": rng.gamma(4, 0.3, side**2),
+                }
+            )
+        )
+    table = pd.concat(frames, ignore_index=True)
+    whole = ["decile", "low", "high", "actual_decile", "n_locations", "n_views"]
+    table = table.astype(dict.fromkeys(whole, "Int64"))
+    number = np.arange(330_000)
+    ends = np.array([a + b for a in "ABDEFGHJLN" for b in "PQRSTUWXYZ"])
+    # Neighbouring postcodes lie in the same area or one beside it, as real ones do.
+    postcodes = [f"Z{n // 1000} {n // 100 % 10}{ends[n % 100]}" for n in number]
+    near = np.minimum(number * side**2 // 330_000 + rng.integers(0, 3, len(number)), side**2 - 1)
+    return replace(
+        data,
+        areas=areas,
+        table=table,
+        provenance={},
+        metrics={**data.metrics, "outcomes": dict.fromkeys(names, one), "headline": {}},
+        locations=pd.DataFrame({"postcode": postcodes, "area": codes[near]}),
+    )
+
+
+def test_a_page_of_londons_size_is_small_paints_and_finds_a_postcode(browser, make_study, tmp_path):
+    data = a_large_city(make_study())
+    html = render(data)
+    assert len(html.encode()) < 8_000_000
+    opened = Opened(browser, html, tmp_path)
+    opened.drawn()
+    for layer in ("uncertainty", "flags", "swipe", "all"):
+        opened.layer(layer)
+    where = data.locations.set_index("postcode")["area"]
+    for postcode in ("Z0 0AP", "Z217 5JT"):
+        opened.page.fill("#find", postcode)
+        assert opened.page.get_attribute("#card", "data-code") == where[postcode]
+    row = row_of(data, "outcome 0", where["Z217 5JT"])
+    assert opened.values()["predicted"] == f"{row['decile']} ({row['low']} to {row['high']})"
+    assert opened.complaints == []
+    assert opened.asked == [opened.url]

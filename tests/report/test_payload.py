@@ -1,0 +1,98 @@
+"""What the script gets: columns in one order, flags as bits, postcodes packed."""
+
+from __future__ import annotations
+
+import re
+
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from streetgauge.report._payload import layers, pack_postcodes, payload
+
+
+def unpack(packed: str | None) -> list[list[str]]:
+    """Read as the page's script does."""
+    areas = []
+    for part in (packed or "").split("|"):
+        own, members = "", []
+        for letter, rest in re.findall(r"([a-z])([^a-z]*)", part):
+            own = own[: ord(letter) - 97] + rest
+            members.append(own)
+        areas.append(members)
+    return areas
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.text("ABZ 019", min_size=3, max_size=9), st.sampled_from(["one", "two", "three"])
+        ),
+        max_size=30,
+    )
+)
+def test_packed_postcodes_are_all_there_area_by_area(rows):
+    codes = ["two", "four", "one", "three"]
+    locations = pd.DataFrame(rows, columns=["postcode", "area"])
+    found = unpack(pack_postcodes(locations, codes))
+    for k, code in enumerate(codes):
+        kept = {p.replace(" ", "") for p, area in rows if area == code}
+        assert (found[k] if k < len(found) else []) == sorted(p for p in kept if len(p) > 2)
+
+
+def test_postcodes_in_another_order_are_packed_alike():
+    rows = pd.DataFrame({"postcode": ["B2 2BB", "A1 1AA", None, "a1 1ab"], "area": list("xyxy")})
+    assert pack_postcodes(rows, ["x", "y"]) == pack_postcodes(rows[::-1], ["x", "y"])
+    assert pack_postcodes(rows, ["x", "y"]) == "aB22BB|aA11AAeB"
+
+
+@pytest.mark.parametrize("columns", [["location_id"], ["location_id", "area"]])
+def test_without_postcodes_there_are_none(columns):
+    assert pack_postcodes(pd.DataFrame({c: ["a"] for c in columns}), ["a"]) is None
+    assert pack_postcodes(pd.DataFrame({"postcode": [None], "area": ["a"]}), ["a"]) is None
+
+
+def with_flags(data):
+    table = data.table.copy()
+    table["unlike"] = pd.array([a == "A002" for a in table["area"]], dtype="boolean")
+    table["error_cluster"] = [
+        {"A002": "high", "A003": "low"}.get(a) if o == "crime" else None
+        for a, o in zip(table["area"], table["outcome"], strict=True)
+    ]
+    table["status"] = ["too few locations" if a == "A004" else "measured" for a in table["area"]]
+    return table
+
+
+def test_flags_are_summed_by_outcome(make_study):
+    data = make_study()
+    data = make_study(table=with_flags(data))
+    found = payload(data, {"income": "Income", "crime": "Crime"}, None)
+    income, crime = (dict(zip(found["codes"], o["flags"], strict=True)) for o in found["outcomes"])
+    assert (income["A002"], income["A003"], income["A004"]) == (1, 0, 8)
+    assert (crime["A002"], crime["A003"], crime["A004"]) == (3, 4, 8)
+    assert income["A007"] is None  # it has no prediction
+
+
+def test_what_only_the_first_outcome_has_is_not_lent_to_the_second(make_study):
+    data = make_study()
+    table = data.table.copy()
+    table["disagreement"] = table["decile"].astype(float).where(table["outcome"] == "income")
+    found = payload(make_study(table=table), {"income": "Income", "crime": "Crime"}, None)
+    first, second = found["outcomes"]
+    assert max(x for x in first["disagreement"] if x is not None) == 10
+    assert set(second["disagreement"]) == {None}
+    assert "n" in first  # the same for both, so written once
+    assert "n" not in second
+
+
+def test_layers_are_those_that_the_table_has_something_for(make_study):
+    data = make_study()
+    plain = data.table[["area", "outcome", "decile", "low", "high", "n_locations"]]
+    assert list(layers(plain, 10)) == [
+        *("predicted", "actual", "difference", "uncertainty", "locations")
+    ]
+    full = with_flags(data).assign(n_views=pd.array([4] * len(plain), dtype="Int64"))
+    assert list(layers(full, 10))[-2:] == ["pictures", "flags"]
+    assert "uncertainty" not in layers(plain.assign(low=pd.NA), 10)
+    assert layers(plain, 5)["predicted"] == "Predicted class"

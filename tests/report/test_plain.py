@@ -1,0 +1,102 @@
+"""The plain summary and the account of the run say what the numbers say."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from streetgauge.report import _words as words
+from streetgauge.report import render
+
+LABELS = {"a": "Apples", "b": "Berries"}
+MORE, UNCLEAR, LESS = (0.5, 0.9), (-0.1, 0.3), (-0.9, -0.5)
+
+
+def account(interval, within=0.6, n=100):
+    low, high = interval
+    return {
+        "n_areas": n,
+        "metrics": {"within_1": {"value": within}, "exact": {"value": 0.2}, "mae": {"value": 1.34}},
+        "pictures_add": {"over": "kriging", "mae": {"value": 0, "low": low, "high": high}},
+    }
+
+
+def plain(accounts, second=None, classes=10):
+    metrics = {"classes": classes, "outcomes": accounts, "kind": "random"}
+    if second:
+        metrics["spatial"] = {"outcomes": second}
+    return words.plain({name: LABELS[name] for name in accounts}, metrics)
+
+
+def test_an_outcome_that_holds_in_both_tests_may_be_used():
+    text = plain({"a": account(MORE)}, {"a": account(MORE)})
+    assert "60 % of areas are put into the right tenth or the one beside it" in text
+    assert "a typical area is 1.3 deciles off" in text
+    assert "Pictures tell more of Apples than a good guess without them, in both tests" in text
+    assert "add nothing" not in text
+
+
+def test_an_outcome_that_holds_in_one_test_is_to_be_checked():
+    text = plain({"a": account(MORE)}, {"a": account(UNCLEAR)})
+    assert "For Apples they do so in one of the two tests only" in text
+    assert "use the map" not in text
+
+
+@pytest.mark.parametrize("interval", [UNCLEAR, LESS])
+def test_an_outcome_that_pictures_do_not_show_is_not_to_be_decided_by(interval):
+    text = plain({"a": account(MORE), "b": account(interval, 0.3)})
+    assert "For Berries pictures add nothing that is certain: do not decide" in text
+    assert "and 30 % for Berries" in text
+    assert "in the one test that was made" in text
+
+
+def test_few_classes_are_called_by_their_names():
+    assert "the right third of the city" in plain({"a": account(MORE)}, classes=3)
+
+
+def test_nothing_measured_is_nothing_said():
+    assert plain({"a": account(MORE, n=0)}) == ""
+    assert plain({}) == ""
+
+
+def test_without_a_baseline_no_trust_is_spoken_of():
+    text = plain({"a": account(MORE) | {"pictures_add": None}})
+    assert text.startswith("In plain words")
+    assert "map" not in text
+
+
+def test_the_page_says_what_was_run(make_study):
+    data = make_study(
+        settings={"train": {"network": "shared", "members": 5, "head": "binomial"}},
+        run={"seed": 7, "streetgauge": "0.1.0", "python": "3.12.1", "versions": {"torch": "2.13"}},
+        imagery={
+            "views": 4,
+            "licence": "CC0-1.0",
+            "attribution": "Jo",
+            "weights": {"backbone": "toynet", "licence": "MIT", "sha256": "abcdef0123456789"},
+        },
+    )
+    text = " ".join(words.what_was_run(data, LABELS))
+    assert "2 official statistics of 48 areas, and 144 locations with up to 4 views each." in text
+    assert "Household income (Greater Gridtown Authority, OGL v3)" in text
+    assert "Crime (publisher and licence not stated)" in text
+    assert "Pictures: Jo, CC0-1.0." in text
+    assert "Looked at by toynet (MIT), weights sha256 abcdef012345" in text
+    assert "Network “shared” of 5 members with the binomial head" in text
+    assert "seed 7" in text
+    assert "streetgauge 0.1.0, Python 3.12.1, torch 2.13" in text
+    assert all(line in render(data) for line in ["Pictures: Jo, CC0-1.0.", "seed 7"])
+    unsaid = " ".join(words.what_was_run(replace(data, imagery={"views": 4}, run={}), LABELS))
+    assert "no licence is stated, so none is shown" in unsaid
+    assert "seed" not in unsaid
+    assert "Pictures" not in " ".join(words.what_was_run(replace(data, imagery={}), LABELS))
+
+
+def test_too_few_locations_are_said(make_study):
+    data = make_study()
+    assert "min_locations" not in " ".join(words.caveats(data, dict.fromkeys(LABELS, "x")))
+    for own in data.metrics["outcomes"].values():
+        own["n_areas_too_few_locations"] = 2
+    labels = {name: name for name in data.metrics["outcomes"]}
+    assert "2 areas have fewer locations than" in " ".join(words.caveats(data, labels))
