@@ -48,7 +48,7 @@ def test_one_command_goes_from_files_to_a_report(run: Run, grid: Path) -> None:
     assert {"score", "decile", "low", "high", "actual_decile"} <= set(areas.columns)
     predictions = pd.read_parquet(grid / "predictions.parquet")
     columns = ["location_id", "area", "fold", "outcome", "score", "decile", "actual_decile"]
-    assert list(predictions.columns) == columns + [f"p{k}" for k in range(1, 11)]
+    assert list(predictions.columns) == [*columns, *(f"p{k}" for k in range(1, 11)), "score_sd"]
     folds = pd.read_parquet(grid / "folds.parquet")
     assert list(folds.columns) == ["location_id", "area", "fold", "n_views"]
     assert not folds.drop_duplicates(["area", "fold"])["area"].duplicated().any()

@@ -1,4 +1,4 @@
-"""Coordinates in metres, and the GeoPackage."""
+"""Coordinates in metres."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 from shapely.geometry import box
 
-from streetgauge.areas import area_coordinates, location_coordinates, write_geopackage
+from streetgauge.areas import area_coordinates, location_coordinates
 from streetgauge.errors import InputError
 
 
@@ -69,33 +69,3 @@ def test_locations_give_the_mean_place_of_their_area_whatever_their_order():
 def test_without_any_position_there_are_no_coordinates():
     frame = pd.DataFrame({"area": ["A"], "lat": [np.nan], "lon": [np.nan]})
     assert location_coordinates(frame).empty
-
-
-def test_the_geopackage_holds_every_area_with_its_deciles(tmp_path):
-    frame = pd.DataFrame(
-        {
-            "area": ["A3", "A0", "A1"],
-            "outcome": "income",
-            "fold": 1,
-            "n_locations": [2, 3, 4],
-            "score": 0.0,
-            "decile": [9, 1, 5],
-            "low": [7, 1, 3],
-            "high": [10, 3, 7],
-            "actual_decile": [7, 2, None],
-        }
-    ).astype(dict.fromkeys(("decile", "low", "high", "actual_decile"), "Int64"))
-    path = tmp_path / "areas.gpkg"
-    write_geopackage(frame, squares(), path)
-    found = gpd.read_file(path, layer="areas").set_index("area")
-    assert found.index.tolist() == ["A0", "A1", "A2", "A3"]
-    assert found.crs == "EPSG:27700"
-    assert found.loc["A3", "income_decile"] == 9
-    assert found.loc["A3", "income_difference"] == 2
-    assert found.loc["A0", ["income_low", "income_high", "income_n"]].tolist() == [1, 3, 3]
-    assert pd.isna(found.loc["A1", "income_actual"])
-    assert pd.isna(found.loc["A2", "income_decile"])
-    assert found.loc["A2", "name"] == "Area 2"
-    assert [p.name for p in tmp_path.iterdir()] == ["areas.gpkg"]
-    write_geopackage(frame, squares(n=2), path)  # in the old one's place
-    assert len(gpd.read_file(path)) == 2
