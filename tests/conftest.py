@@ -73,6 +73,9 @@ TABLE_STUDY = """
 name = "Grid"
 seed = 7
 
+[report]
+figures = "none"
+
 [areas]
 file = "areas.geojson"
 code = "code"

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import ast
+import doctest
 import re
 import shlex
 import sys
 import tomllib
 from collections.abc import Callable, Iterator
+from importlib import import_module
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -311,3 +313,16 @@ def test_extras_that_pages_install_exist() -> None:
     }
     assert named
     assert named <= project["optional-dependencies"].keys()
+
+
+def test_every_example_of_a_docstring_is_true() -> None:
+    count = 0
+    for file in sorted((ROOT / "src").rglob("*.py")):
+        if ">>> " in file.read_text("utf-8"):
+            name = ".".join(file.relative_to(ROOT / "src").with_suffix("").parts)
+            found = doctest.testmod(
+                import_module(name.removesuffix(".__init__")), optionflags=doctest.ELLIPSIS
+            )
+            count += found.attempted
+            assert not found.failed, name
+    assert count > 5

@@ -277,6 +277,18 @@ def test_shuffled_labels_are_told_as_by_chance():
     assert shuffled_account([], 10) is None
 
 
+def test_many_small_folds_are_no_leak():
+    # What is learned from is low where the areas held out are high: that is no knowledge of them.
+    frame, _, _, _ = world(n=400)
+    rng = np.random.default_rng(3)
+    frame = frame.assign(fold=rng.integers(1, 41, len(frame)))
+    noise = pd.DataFrame(rng.normal(size=(len(frame), 20)), frame.index)
+    pairs = Baselines(features=noise).shuffled("income", frame, times=20)
+    account = shuffled_account(pairs, 10)
+    assert abs(account["spearman"]) < account["chance"] / 2
+    assert account["mae"] == pytest.approx(3.3, abs=0.15)
+
+
 def test_labels_are_shuffled_over_all_areas_that_are_learned_from():
     frame, place, _, _ = world(n=200)
     learned = frame[["actual_decile"]].reset_index().rename(columns={"actual_decile": "decile"})

@@ -102,3 +102,29 @@ def test_the_baseline_is_the_best_on_these_areas_for_each_metric_and_kind_of_fol
         assert cell["spearman"]["baseline"] == max(known)
         assert cell["scheme"] == sides[kind]["scheme"]["in_words"]
         assert cell["n_areas"] == N
+
+
+def test_baselines_that_put_areas_in_the_wrong_order_are_no_yardstick():
+    rng = np.random.default_rng(0)
+    actual = equal_count(rng.normal(size=200))
+    index = [f"A{i:03d}" for i in range(200)]
+    frame = pd.DataFrame(
+        {
+            "area": index,
+            "outcome": "income",
+            "fold": rng.integers(1, 41, 200),
+            "n_locations": 9,
+            "score": rng.normal(size=200) + 0.1 * actual,
+            "actual_decile": actual,
+        }
+    ).assign(decile=lambda f: equal_count(f["score"]))
+    unknown = pd.Series(rng.uniform(size=200), index)
+    metrics = evaluate(frame, None, SETTINGS, seed=1, baselines=Baselines(density=unknown))
+    account = metrics["outcomes"]["income"]
+    assert account["baselines"]["density"]["spearman"] < 0
+    rho = account["metrics"]["spearman"]
+    assert account["pictures_add"]["over_spearman"] == "constant"
+    assert account["pictures_add"]["spearman"] == rho
+    cell = headline({"random": metrics})["income"]["random"]["spearman"]
+    assert cell["baseline"] == 0
+    assert cell["value"] == cell["pictures"] == rho["value"]

@@ -122,3 +122,14 @@ def test_the_account_is_of_areas_of_locations_and_of_their_mean():
     assert found["mean_of_locations"]["rps"] == pytest.approx(0.75**2)
     assert set(probability_account(areas, None, 2)) == {"areas"}
     assert probability_account(areas.iloc[1:], None, 2)["areas"]["rps"] is None
+
+
+def test_equal_probabilities_share_what_happened_whatever_the_order_of_the_rows():
+    actual = np.repeat(np.arange(1, 11), 100)
+    same = np.full((1000, 10), 0.1)
+    assert calibration_error(same, actual) == pytest.approx(0, abs=1e-12)
+    rng = np.random.default_rng(0)
+    two = rng.dirichlet(np.ones(10), 2)[rng.integers(0, 2, 1000)]
+    order = rng.permutation(1000)
+    again = calibration_error(two[order], actual[order])
+    assert again == pytest.approx(calibration_error(two, actual), abs=1e-12)

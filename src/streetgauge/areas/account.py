@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from streetgauge.areas.baselines import CHANCE, Guess
+from streetgauge.areas.baselines import CHANCE, CONSTANT, Guess
 from streetgauge.areas.groups import Groups, kinds_of_areas
 from streetgauge.areas.intervals import interval_account
 from streetgauge.areas.metrics import (
@@ -94,6 +94,9 @@ class Account:
                 self.values["constant"][metric] = np.array(np.nan)
                 self.undefined[f"baselines.constant.{metric}"] = "a constant puts nothing in order"
         self.best = {"mae": self._best("mae", min), "spearman": self._best("spearman", max)}
+        if (ranked := self.best["spearman"]) and self.values[ranked]["spearman"] < 0:
+            # Areas in the wrong order are no yardstick: no order at all, rho 0, is better.
+            self.best["spearman"] = CONSTANT
         kinds = kinds_of_areas(self.rows, about, settings.groups)
         self.districts = None if about is None else about.get("district")
         self.groups = Groups(kinds, self.actual, self.methods[PICTURES], classes)
@@ -259,8 +262,10 @@ class Account:
     def _difference(self, metric: str, over: str | None, sign: int) -> dict[str, Any]:
         if over is None:
             return _nothing()
-        value = sign * (self.values[PICTURES][metric] - self.values[over][metric])
-        drawn = sign * (self.drawn[PICTURES][metric] - self.drawn[over][metric])
+        value, drawn = self.values[PICTURES][metric], self.drawn[PICTURES][metric]
+        if not (over == CONSTANT and metric in CORRELATIONS):  # that is 0, in every draw
+            value, drawn = value - self.values[over][metric], drawn - self.drawn[over][metric]
+        value, drawn = sign * value, sign * drawn
         return estimate(float(value), drawn, self.settings.coverage)
 
     def _within_folds(self) -> float | None:

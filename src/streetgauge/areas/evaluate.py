@@ -99,8 +99,9 @@ def evaluate(
         ``high``; `METRICS`, ``rps``, ``r2``), ``extremes``, ``groups``, ``baselines`` (plain
         values), ``with_pictures`` (the same of what looks at pictures in a plainer way),
         ``pictures_add`` (positive = pictures are better; each metric over the baseline
-        that is best at it), ``spearman_within_folds`` (much above ``spearman``: the folds' networks
-        are not on one scale), ``interval_coverage``, ``bootstrap`` (what was drawn), ``undefined``
+        that is best at it, and over rho 0 where every baseline's is below),
+        ``spearman_within_folds`` (much above ``spearman``: the folds' networks are not on one
+        scale), ``interval_coverage``, ``bootstrap`` (what was drawn), ``undefined``
         (path of a figure to the reason why there is none), ``oracle``. ``levels`` has the same by
         level, if there are any. Where areas were not held out as a whole there is no baseline.
 

@@ -9,7 +9,8 @@ import numpy as np
 import pandas as pd
 
 from streetgauge.areas.aggregate import cut
-from streetgauge.areas.metrics import confusion_matrix, measure, to_json
+from streetgauge.areas.baselines import CONSTANT
+from streetgauge.areas.metrics import CORRELATIONS, confusion_matrix, measure, to_json
 
 __all__ = ["headline", "shuffled_account"]
 
@@ -19,7 +20,8 @@ def headline(tested: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any
 
     The baseline is the best one *on the very areas that are measured*, for each metric and each
     kind of folds anew. Choosing it by hindsight favours the baseline: nothing that looks at no
-    picture was better than what the pictures are compared with.
+    picture was better than what the pictures are compared with. If every baseline puts areas in the
+    wrong order, the order is compared with none at all: the ``constant``, as of rho 0.
 
     Parameters
     ----------
@@ -58,6 +60,8 @@ def _difference(
     account: Mapping[str, Any], adds: Mapping[str, Any], metric: str, over: str | None
 ) -> dict[str, Any]:
     baseline = None if over is None else account["baselines"][over][metric]
+    if over == CONSTANT and metric in CORRELATIONS:
+        baseline = 0.0
     return {
         **adds[metric],
         "over": over,
@@ -82,8 +86,8 @@ def shuffled_account(
     -------
     dict or None
         ``method``, ``times``, and means over the times of ``mae`` and ``spearman`` (of deciles,
-        None where not defined), with the largest absolute rho; ``chance``, what it exceeds in 1 of 100
-        such shuffles if there is no leak. None without pairs.
+        None where not defined), with the largest absolute rho; ``chance``, what it exceeds in 1 of
+        100 such shuffles if there is no leak. None without pairs.
     """
     if not pairs:
         return None

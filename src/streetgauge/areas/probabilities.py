@@ -180,7 +180,8 @@ def calibration_error(
     For each k below K the rows are put in order of P(decile <= k) and cut into ``groups`` of equal
     count; the mean over rows of |mean probability - share| of their group (the expected calibration
     error of Naeini, Cooper and Hauskrecht 2015, for ordered classes). Chance alone makes it about
-    0.4 / sqrt(rows of a group), so it is 0 for nobody. NaN without any row.
+    0.4 / sqrt(rows of a group), so it is 0 for nobody. Rows with the very same P share what
+    happened to them, wherever a group ends. NaN without any row.
     """
     p, y = np.asarray(probabilities, dtype=float), np.asarray(actual, dtype=np.int64)
     if not y.size:
@@ -192,8 +193,10 @@ def calibration_error(
     size = np.bincount(group)
     found = []
     for k in range(classes - 1):
-        order = np.lexsort((happened[:, k], upto[:, k]))
-        gap = np.bincount(group, (upto[:, k] - happened[:, k])[order])
+        # Rounded, so that what sums up to the same in thought does so in floats.
+        stated, tie, many = np.unique(upto[:, k].round(12), return_inverse=True, return_counts=True)
+        share = np.bincount(tie, happened[:, k]) / many
+        gap = np.bincount(group, np.repeat(stated - share, many))
         found.append(np.abs(gap).sum() / size.sum())
     return float(np.mean(found))
 

@@ -65,11 +65,11 @@ STYLE: dict[str, Any] = {
     "pdf.fonttype": 42,  # embedded as TrueType, which journals ask for
 }
 
-# Of SVG's attributes, what members of a group take from it.
+# Attributes that do the same on a group as on each of its members.
 INHERITED = {
     *("fill", "fill-opacity", "font-family", "font-size", "stroke", "stroke-dasharray"),
     *("stroke-dashoffset", "stroke-linecap", "stroke-linejoin", "stroke-opacity", "stroke-width"),
-    "text-anchor",
+    *("clip-path", "text-anchor"),
 }
 SVG, XLINK = "http://www.w3.org/2000/svg", "http://www.w3.org/1999/xlink"
 
@@ -198,6 +198,7 @@ def _readable(svg: bytes, name: str, title: str, description: str) -> str:
             elif "url(#" in value:
                 element.set(key, value.replace("url(#", f"url(#{name}-"))
     _share(root)
+    _slim(root)
     root.attrib |= {"stroke-linejoin": "round", "stroke-linecap": "butt", "role": "img"}
     root.set("font-family", ", ".join(STYLE["font.sans-serif"]))
     root.set("aria-labelledby", f"{name}-title {name}-desc")
@@ -206,6 +207,34 @@ def _readable(svg: bytes, name: str, title: str, description: str) -> str:
         element.text = plain(text)
         root.insert(i, element)
     return Xml.tostring(root, encoding="unicode")
+
+
+def _slim(root: Xml.Element) -> None:
+    """Drop what shows nothing: half of what matplotlib writes."""
+    used = set(
+        re.findall(r"#([\w.-]+)", " ".join(v for e in root.iter() for v in e.attrib.values()))
+    )
+    for element in root.iter():
+        if element.get("id") not in used:
+            element.attrib.pop("id", None)
+        if element.get("transform", "").startswith("rotate(-0 "):
+            del element.attrib["transform"]
+        for key in ("x", "y"):
+            if key in element.attrib:
+                element.set(key, re.sub(r"(\.\d\d)\d+", r"\1", element.attrib[key]))
+        if element.tag != f"{{{SVG}}}text" and not (element.text or "").strip():
+            element.text = None
+        element.tail = None
+    _unwrap(root)
+
+
+def _unwrap(element: Xml.Element) -> None:
+    """Put what is in groups that say nothing in their place."""
+    kept: list[Xml.Element] = []
+    for child in element:
+        _unwrap(child)
+        kept += list(child) if child.tag == f"{{{SVG}}}g" and not child.attrib else [child]
+    element[:] = kept
 
 
 def _share(element: Xml.Element) -> None:

@@ -128,7 +128,7 @@ def agreement(
             table.loc[has, "mean_high"],
             color=PALE,
             lw=5,
-            label=f"their intervals, on average ({_words.percent(metrics['coverage'])})",
+            label=f"mean interval ({_words.percent(metrics['coverage'])})",
             zorder=1,
         )
     axes.vlines(
@@ -137,7 +137,7 @@ def agreement(
         table["upper_quartile"],
         color=BLUE,
         lw=2,
-        label="middle half of the predictions",
+        label="middle half predicted",
         zorder=3,
     )
     if len(known) <= MOST_POINTS:
@@ -151,7 +151,7 @@ def agreement(
         color=BLUE,
         mec="white",
         mew=0.6,
-        label="mean prediction",
+        label="mean predicted",
         zorder=4,
     )
     axes.set(

@@ -131,11 +131,13 @@ def training(history: pd.DataFrame, metric: str, labels: Mapping[str, str]) -> S
     for axes, name in zip(panels, names, strict=False):
         rows = mean[mean["outcome"] == name]
         for column, style, colour, said in drawn:
+            if mean[column].isna().all():
+                continue
             for _, own in rows.groupby("part", sort=True):
                 axes.plot(own["epoch"], own[column], style, lw=0.5, color=colour, alpha=0.45)
             middle = _middle(rows, column)
             axes.plot(middle.index, middle, style, lw=1.6, color=colour, label=said)
-        axes.set_title(short(labels[name], 26 if across > 2 else 50))
+        axes.set_title(short(labels[name], 21 if across > 2 else 50))
         axes.set_ylim(*_room(rows[columns]))
         axes.margins(x=0.02)
     for axes in panels[len(names) :]:
@@ -144,8 +146,7 @@ def training(history: pd.DataFrame, metric: str, labels: Mapping[str, str]) -> S
     for i, axes in enumerate(panels[: len(names)]):
         if i % across == 0:
             axes.set_ylabel(what)
-        if i + across >= len(names):
-            axes.set_xlabel("Epoch")
+    canvas.supxlabel("Epoch", size=8)
     below(canvas, panels[0], 2)
     parts = mean["part"].nunique()
     what = "Loss" if metric == "loss" else "Rank agreement (Kendall’s tau) on the validation part"
@@ -291,7 +292,7 @@ def _multiples(
                 mew=0.5,
                 label=said,
             )
-        axes.set_title(short(labels[name], 26 if across > 2 else 50))
+        axes.set_title(short(labels[name], 21 if across > 2 else 50))
         if logarithmic:
             axes.set_xscale("log")
             ticks = sorted(set(table.loc[table["outcome"] == name, x].astype(float)))
@@ -299,14 +300,13 @@ def _multiples(
             axes.minorticks_off()
         else:
             axes.set_xscale("function", functions=(_root, _square))
-            axes.set_xticks([0, 0.05, 0.25, 0.5, 1], ["0", "5 %", "25 %", "50 %", "100 %"])
+            axes.set_xticks([0, 0.05, 0.25, 1], ["0", "5 %", "25 %", "100 %"])
     for axes in panels[len(names) :]:
         axes.set_visible(False)
     for i, axes in enumerate(panels[: len(names)]):
         if i % across == 0:
             axes.set_ylabel(what)
-        if i + across >= len(names):
-            axes.set_xlabel(where)
+    canvas.supxlabel(where, size=8)
     if len(styles) > 1:
         below(canvas, panels[0], len(styles))
     return canvas

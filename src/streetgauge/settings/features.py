@@ -153,8 +153,6 @@ def _pictures_unless_said(value: object) -> object:
 
 
 FeatureSettings = Annotated[
-    Annotated[
-        PictureFeatures | TableFeatures | SimulatedFeatures, Field(discriminator="source")
-    ],
+    Annotated[PictureFeatures | TableFeatures | SimulatedFeatures, Field(discriminator="source")],
     BeforeValidator(_pictures_unless_said),
 ]

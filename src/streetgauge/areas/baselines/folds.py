@@ -68,7 +68,9 @@ class Folds:
                 training = rows.astype("float64").sort_index()
             self.parts.append((asked, training[asked.get_indexer(training.index) < 0]))
 
-    def ask(self, method: Method, labels: pd.Series | None = None) -> pd.Series:
+    def ask(
+        self, method: Method, labels: pd.Series | None = None, *, centred: bool = False
+    ) -> pd.Series:
         """Give every area the score that a method guesses from its fold's training areas.
 
         Parameters
@@ -77,6 +79,10 @@ class Folds:
             Called once for each fold.
         labels : Series by area, optional
             Other labels for the training areas than their own.
+        centred : bool
+            Take the mean of the fold's training areas from its scores. Where that is high, the
+            areas held out are lower than others: scores that are hardly more than this mean put
+            areas the wrong way round, the more so the more folds there are.
 
         Returns
         -------
@@ -91,6 +97,7 @@ class Folds:
             if len(training):
                 guess = np.asarray(method(training, asked), np.float64)
                 guess = np.where(np.isfinite(guess), guess, training.mean())
+                guess = guess - training.mean() if centred else guess
             scores.append(pd.Series(guess, asked))
         empty = pd.Series(dtype="float64", index=self.areas[:0])
         return pd.concat(scores or [empty]).reindex(self.areas)

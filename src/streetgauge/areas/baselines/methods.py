@@ -174,8 +174,8 @@ class Baselines:
         Returns
         -------
         list of pairs of Series by area, float
-            Shuffled deciles and scores for them, of the areas of ``frame`` with an actual decile;
-            empty without features.
+            Shuffled deciles and scores for them (less the mean of what the fold learned from, see
+            `Folds.ask`), of the areas of ``frame`` with an actual decile; empty without features.
         """
         actual, fold = frame["actual_decile"], frame["fold"]
         if "linear" not in self._pictures or (fold == 0).any() or not actual.notna().any():
@@ -189,7 +189,7 @@ class Baselines:
         folds, tested, result = Folds(actual, fold, learned), actual.notna(), []
         for _ in range(times):
             other = pd.Series(rng.permutation(labels.to_numpy()), labels.index)
-            score = folds.ask(self._pictures["linear"], other)
+            score = folds.ask(self._pictures["linear"], other, centred=True)
             result.append((other.loc[actual.index[tested]], score[tested]))
         return [] if any(score.isna().any() for _, score in result) else result
 
