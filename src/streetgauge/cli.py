@@ -288,7 +288,8 @@ def export(
     features: Annotated[
         str | None,
         typer.Option(
-            metavar="FORMAT", help="Not the model but the features: zarr or parquet. STUDY may be "
+            metavar="FORMAT",
+            help="Not the model but the features: zarr or parquet. STUDY may be "
             "a feature store (.h5).",
         ),
     ] = None,
@@ -304,16 +305,14 @@ def export(
     public: Annotated[bool, typer.Option("--public", help="For everyone, when published.")] = False,
     force: Annotated[bool, typer.Option("--force", help="Write over what is there.")] = False,
 ) -> None:
-    """Copy the model that learned from all of a study's data, or its features, for use elsewhere."""
+    """Copy the model that learned from all of a study, or its features, for use elsewhere."""
     from streetgauge.study import Study
 
     if features is not None:
         from streetgauge.transfer import export_features
 
         screen = Screen()
-        for line in export_features(
-            *(study, out, features), force=force, progress=screen.progress
-        ):
+        for line in export_features(*(study, out, features), force=force, progress=screen.progress):
             screen.say(line)
         return
     from streetgauge.transfer import export_bundle

@@ -242,7 +242,8 @@ def _store(path: Path) -> dict[str, Any]:
     done, tried = int(store.done.sum()), int(store.tried.sum())
     return {
         "feature store": str(path),
-        "locations": f"{n:,}: {done:,} done, {tried - done:,} left out, {n - tried:,} not looked at",
+        "locations": f"{n:,}: {done:,} done, {tried - done:,} left out, "
+        f"{n - tried:,} not looked at",
         "views": f"{views}: {', '.join(store.views)}; {int(store.present.sum()):,} are present",
         "features": f"{dimension:,} {store.features.dtype} a view, {store.features.nbytes:,} bytes",
         **{name: value for name, value in store.attributes.items() if name not in _SAID},

@@ -187,7 +187,7 @@ class Study:
         return self.path("areas.parquet")
 
     def level(self, name: str) -> Path:
-        """The same of the units of a level above the areas."""
+        """Name the file of the units of a level above the areas."""
         return self.path(f"areas-{name}.parquet")
 
     @property
@@ -465,9 +465,7 @@ class Study:
             "settings": json.loads(
                 json.dumps({n: _plain(getattr(self.settings, n)) for n in stage.settings})
             ),
-            "outputs": {
-                self.key(p): self.fingerprint(p) for p in stage.writes(self) if p.exists()
-            },
+            "outputs": {self.key(p): self.fingerprint(p) for p in stage.writes(self) if p.exists()},
             "started": started.isoformat(timespec="seconds"),
             "seconds": round(seconds, 2),
             "says": list(done.lines),

@@ -19,8 +19,12 @@ MAX_PIXELS = 100_000_000
 # Only formats that hold pictures and nothing else: others of Pillow's readers start programs (EPS).
 FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "GIF", "PPM", "JPEG2000", "AVIF")
 
-# What Pillow's readers raise on damaged files, as its documentation and its fuzz tests have it.
-DAMAGE = (OSError, SyntaxError, ValueError, EOFError, TypeError, IndexError, KeyError, struct.error)
+# What Pillow's readers raise on damaged files, as its documentation and its fuzz tests have it; a
+# RuntimeError is what the one of AVIF has for all that its decoder says.
+DAMAGE = (
+    *(OSError, SyntaxError, ValueError, EOFError, TypeError, IndexError, KeyError, struct.error),
+    *(RuntimeError, ArithmeticError, AssertionError, AttributeError),
+)
 
 
 class PictureError(StreetgaugeError):

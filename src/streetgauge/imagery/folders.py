@@ -48,7 +48,7 @@ class Folder:
     Attributes
     ----------
     left_out : list of str
-        What was met in archives and cannot be read: one sentence each.
+        What was met, in archives or by itself, and cannot be read: one sentence each.
     """
 
     def __init__(self, root: Path | str) -> None:
@@ -84,13 +84,17 @@ class Folder:
         with os.scandir(folder) as entries:
             for entry in entries:
                 name = base + entry.name
+                kind = _kind(entry)
+                if why := _why_not(entry.name, kind):
+                    self.left_out.append(f"{why}: {name!a}")
+                    continue
                 below = not last and (into is None or into.fullmatch(entry.name) is not None)
                 if not below:
                     if last:
                         yield File(name, entry.path)
-                elif is_archive(entry.name) and entry.is_file():
+                elif is_archive(entry.name) and kind == "file":
                     yield from self._members(f"{name}/", entry.path)
-                elif entry.is_dir():
+                elif kind == "folder":
                     path = Path(entry.path)
                     yield from self._walk(pattern, path, f"{name}/", depth + 1, above | {real})
                 elif pattern.depth is None:
@@ -149,6 +153,30 @@ class Folder:
                         yield from (f.name for f in self._members(f"{inside}/", str(path)))
                     else:
                         yield inside
+
+
+def _kind(entry: os.DirEntry[str]) -> str:
+    """Say what an entry is: "file", "folder", "device" or, of a link to nothing, "gone"."""
+    try:
+        if entry.is_file():
+            return "file"
+        if entry.is_dir():
+            return "folder"
+        entry.stat()
+    except OSError:
+        return "gone"
+    return "device"
+
+
+def _why_not(name: str, kind: str) -> str:
+    """Say why an entry of a folder cannot be a picture, or ""."""
+    if kind == "device":  # reading a pipe may never end
+        return "this is a pipe, a socket or a device, which is not read"
+    try:
+        name.encode()
+    except UnicodeEncodeError:  # no table could hold it
+        return f"the name of this {'folder' if kind == 'folder' else 'file'} is not UTF-8"
+    return ""
 
 
 def _leads(pattern: Pattern, archive: str) -> bool:

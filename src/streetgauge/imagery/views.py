@@ -150,6 +150,10 @@ def _photographs(settings: ImagerySettings, folder: Folder, skips: list[Row]) ->
         except PictureError as error:
             skips.append({"reason": f"{error.reason}: {file.name}"})
             continue
+        except OSError as error:
+            why = f"the file cannot be opened: {error.strerror or error}"
+            skips.append({"reason": f"{why}: {file.name}"})
+            continue
         if math.isnan(note.lat):
             skips.append({"reason": f"the photograph does not say where it was taken: {file.name}"})
             continue

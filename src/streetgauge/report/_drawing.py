@@ -112,10 +112,11 @@ def new(
     return canvas, list(panels.flat)
 
 
-def below(canvas: Canvas, source: Axes, columns: int) -> None:
-    """Put the legend of a panel under the whole figure."""
+def below(canvas: Canvas, source: Axes, columns: int, *, above: bool = False) -> None:
+    """Put the legend of a panel under the whole figure, or above it."""
     handles, labels = source.get_legend_handles_labels()
-    canvas.legend(handles, labels, loc="outside lower center", ncols=columns, columnspacing=1.2)
+    place = f"outside {'upper' if above else 'lower'} center"
+    canvas.legend(handles, labels, loc=place, ncols=columns, columnspacing=1.2)
 
 
 def upright(axes: Axes, text: str, size: float = 7) -> None:

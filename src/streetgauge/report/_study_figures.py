@@ -147,7 +147,7 @@ def training(history: pd.DataFrame, metric: str, labels: Mapping[str, str]) -> S
         if i % across == 0:
             axes.set_ylabel(what)
     canvas.supxlabel("Epoch", size=8)
-    below(canvas, panels[0], 2)
+    below(canvas, panels[0], 2, above=True)
     parts = mean["part"].nunique()
     what = "Loss" if metric == "loss" else "Rank agreement (Kendall’s tau) on the validation part"
     return Sketch(
@@ -308,7 +308,7 @@ def _multiples(
             axes.set_ylabel(what)
     canvas.supxlabel(where, size=8)
     if len(styles) > 1:
-        below(canvas, panels[0], len(styles))
+        below(canvas, panels[0], len(styles), above=True)
     return canvas
 
 

@@ -24,13 +24,13 @@ class PictureFeatures(Settings):
     source: Literal["pictures"] = "pictures"
     backbone: Text = Field(
         "efficientnet-lite0",
-        description="the frozen network: a name, `timm:NAME`, `open_clip:NAME/WEIGHTS`, `onnx:FILE`",
+        description="the frozen network: a name, timm:NAME, open_clip:NAME/WEIGHTS, onnx:FILE",
     )
     weights: Path | None = Field(
         None, description="own weights for that network (safetensors); the published ones if unset"
     )
     relu: Annotated[bool, Strict()] | None = Field(
-        None, description="of `fc6`: cut off negative features; as the backbone's name says if unset"
+        None, description="of fc6: cut off negative features; if unset, as the backbone's name says"
     )
     device: Device = "auto"
     engine: Literal["auto", "torch", "openvino", "onnxruntime"] = Field(

@@ -15,7 +15,7 @@ Finding = Literal["black", "blank", "placeholder", "duplicate", "blurred"]
 
 
 # What stands where a licence should, and allows nothing.
-_NONE = ("", "-", "n/a", "none", "other", "proprietary", "unknown", "various")
+_NONE: tuple[str, ...] = ("", "-", "n/a", "none", "other", "proprietary", "unknown", "various")
 _NONE += ("all rights reserved",)
 
 

@@ -32,7 +32,10 @@ def reinstate(path: Path, require: str) -> None:
     try:
         store = FeatureStore.open(path)
         read = _read(store)
-        if (store.present == read).all() or not (store.quality["fingerprint"] != 0).any():
+        if not (store.quality["fingerprint"] != 0).any():
+            return
+        # A run that was killed while it left pictures out may have left `done` empty.
+        if (store.present == read).all() and (store.done == _usable(store, read, require)).all():
             return
         with FeatureStore.open(path, writable=True) as store:
             _admit(store, read, require)
@@ -109,6 +112,10 @@ def _read(store: FeatureStore) -> Slots:
 
 
 def _admit(store: FeatureStore, present: Slots, require: str) -> None:
+    store.admit(present, _usable(store, present, require))
+
+
+def _usable(store: FeatureStore, present: Slots, require: str) -> Slots:
     from streetgauge.features.store import usable
 
-    store.admit(present, usable(present, require) & store.tried)
+    return usable(present, require) & store.tried
