@@ -43,7 +43,7 @@ from streetgauge.settings import FoldSettings, TrainSettings
 
 LONDON = Path(__file__).parents[1] / "examples" / "london"
 VIEWS, DIMENSION, SEED = 4, 4096, 2019
-SETTINGS = {"members": 1, "patience": 2, "batch": 256}
+SETTINGS = {"members": 1, "batch": 256}
 COMPONENTS = 64
 
 

@@ -12,7 +12,9 @@ import pytest
 from PIL import Image
 
 from streetgauge.features import FeatureStore, extract, get_backbone
+from streetgauge.imagery import QUALITY
 from streetgauge.sample import make_city
+from streetgauge.stages.quality import reinstate
 
 Run = Callable[..., tuple[int, str, str]]
 
@@ -91,3 +93,36 @@ def test_poor_pictures_are_listed_and_can_be_left_out_and_taken_back(
     assert code == 0, err
     assert "2 duplicate" in out_text + err
     assert json.loads((study / "run.json").read_text("utf-8"))["stages"]["features"]["says"]
+
+
+@pytest.mark.parametrize("killed_after", [1, 2])
+def test_a_kill_while_pictures_are_left_out_costs_no_second_look(
+    tmp_path: Path, killed_after: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ids, path = ["X", "Y"], tmp_path / "s.h5"
+    about = {"backbone": "b", "weights_sha256": "", "transform": "{}", "stamp": ""}
+    quality = np.zeros((2, 2), dtype=QUALITY)
+    quality["fingerprint"] = [[1, 2], [3, 0]]  # the last one could not be read
+    present = quality["fingerprint"] != 0
+    done = np.array([True, False])
+    with FeatureStore.create(path, ids, ["a", "b"], 3, about) as store:
+        slots = np.arange(2)
+        store.write(slots, np.ones((2, 2, 3)), present, done, quality=quality)
+
+    steps = iter(range(killed_after))
+
+    def synced(store: FeatureStore) -> None:
+        if next(steps, None) is None:
+            raise KeyboardInterrupt
+
+    fewer = np.array([[True, False], [True, False]])
+    with monkeypatch.context() as patched, FeatureStore.open(path, writable=True) as store:
+        patched.setattr(FeatureStore, "_sync", synced)
+        with pytest.raises(KeyboardInterrupt):
+            store.admit(fewer, np.array([False, False]))
+    assert not FeatureStore.open(path).done.any()
+    reinstate(path, "all")
+    store = FeatureStore.open(path)
+    np.testing.assert_array_equal(store.done, done)
+    np.testing.assert_array_equal(store.present, present)
+    assert store.tried.all()

@@ -289,6 +289,15 @@ def test_many_small_folds_are_no_leak():
     assert account["mae"] == pytest.approx(3.3, abs=0.15)
 
 
+def test_the_largest_of_several_shuffles_is_seldom_more_than_chance():
+    frame, _, _, _ = world(n=50)
+    rng = np.random.default_rng(1)
+    noise = pd.DataFrame(rng.normal(size=(len(frame), 16)), frame.index)
+    pairs = Baselines(features=noise).shuffled("income", frame, times=200)
+    checks = [shuffled_account(pairs[i : i + 5], 10) for i in range(0, 200, 5)]
+    assert sum(check["largest"] > check["chance"] for check in checks) <= 2
+
+
 def test_labels_are_shuffled_over_all_areas_that_are_learned_from():
     frame, place, _, _ = world(n=200)
     learned = frame[["actual_decile"]].reset_index().rename(columns={"actual_decile": "decile"})

@@ -421,3 +421,35 @@ def test_a_store_of_another_backbone_is_refused(
     assert FeatureStore.open(path, backbone=LITE0).backbone == LITE0.name
     with pytest.raises(InputError, match=says):
         FeatureStore.open(path, backbone=replace(LITE0, **other))
+
+
+@pytest.mark.parametrize("views", ["x", "5", "null", '["a", "a"]', '[["a"], "b"]', '{"a": 1}'])
+def test_names_of_views_that_are_none_are_refused(tmp_path: Path, views: str) -> None:
+    path = tmp_path / "s.h5"
+    about = {"backbone": "b", "weights_sha256": "", "transform": "{}", "stamp": ""}
+    FeatureStore.create(path, ["X", "Y"], ["a", "b"], 3, about).close()
+    with h5py.File(path, "r+") as file:
+        file.attrs["views"] = views
+    with pytest.raises(InputError, match="views"):
+        FeatureStore.open(path)
+
+
+@pytest.mark.parametrize("kind", ["numbers", "table", "group", "other file", "not UTF-8"])
+def test_ids_that_are_no_text_of_this_file_are_refused(tmp_path: Path, kind: str) -> None:
+    path, other = tmp_path / "s.h5", tmp_path / "other.h5"
+    about = {"backbone": "b", "weights_sha256": "", "transform": "{}", "stamp": ""}
+    for each in (path, other):
+        FeatureStore.create(each, ["X", "Y"], ["a", "b"], 3, about).close()
+    with h5py.File(path, "r+") as file:
+        del file["location_id"]
+        if kind == "group":
+            file.create_group("location_id")
+        else:
+            file["location_id"] = {
+                "numbers": np.arange(2),
+                "table": np.array([[b"X"], [b"Y"]]),
+                "other file": h5py.ExternalLink(other, "location_id"),
+                "not UTF-8": np.array([b"\xff", b"Y"]),
+            }[kind]
+    with pytest.raises(InputError):
+        FeatureStore.open(path)

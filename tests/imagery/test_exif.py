@@ -147,6 +147,7 @@ def test_photographs_go_to_the_nearest_location_and_the_nearest_view(tmp_path: P
     for name, content in files.items():
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_bytes(content)
+    (tmp_path / "link.jpg").symlink_to("nothing.jpg")
     settings = ImagerySettings(folder=tmp_path, exif=True, require="any")
     views, skips = find_views(settings, HERE.sample(frac=1, random_state=1))
     assert views[["location_id", "view"]].to_numpy().tolist() == [["X", "a"], ["Y", "b"]]
@@ -157,6 +158,7 @@ def test_photographs_go_to_the_nearest_location_and_the_nearest_view(tmp_path: P
         "it is not known where the picture looks: lost.jpg",
         "the file is not a picture of a known format: notes.txt",
         "another picture is closer to the view: ",
+        "the file cannot be opened: No such file or directory: link.jpg",
     ):
         assert reason in told
 

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, features
 
-from streetgauge.imagery import PictureError, read_picture
+from streetgauge.imagery import PictureError, decode, read_picture
 
 RED, BLUE = (255, 0, 0), (0, 0, 255)
 
@@ -188,6 +188,20 @@ def test_the_limit_of_pixels_can_be_set(tmp_path: Path, noise: np.ndarray) -> No
     assert read_picture(path, max_pixels=2400).shape == (40, 60, 3)
     with pytest.raises(PictureError, match="60 x 40 pixels are more than 2,399"):
         read_picture(path, max_pixels=2399)
+
+
+@pytest.mark.skipif(not features.check("avif"), reason="this Pillow reads no AVIF")
+def test_what_the_reader_of_avif_says_of_damage_is_a_reason(noise: np.ndarray) -> None:
+    buffer = io.BytesIO()
+    Image.fromarray(noise).save(buffer, "AVIF")
+    whole, told = buffer.getvalue(), set()
+    start = whole.index(b"mdat")  # behind it are the pixels; the header stays as it is
+    for fill in range(0, 256, 51):
+        raw = whole[: start + 4] + bytes([fill]) * (len(whole) - start - 4)
+        with pytest.raises(PictureError, match="damaged") as caught:
+            decode(raw)
+        told.add(caught.value.reason.split()[4])
+    assert "RuntimeError" in told
 
 
 @pytest.mark.parametrize("kind", ["jpg", "png", "webp", "gif", "tif", "jp2"])

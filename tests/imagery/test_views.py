@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -11,7 +12,8 @@ import pytest
 from pydantic import ValidationError
 
 from streetgauge.errors import InputError
-from streetgauge.imagery import find_views
+from streetgauge.files import write_table
+from streetgauge.imagery import find_views, pictures_at, raw_pictures
 from streetgauge.settings import ImagerySettings
 
 
@@ -193,3 +195,46 @@ def test_a_manifest_without_a_column_or_a_value_is_refused(tmp_path: Path) -> No
 def test_a_pattern_without_its_fields_is_refused_by_the_settings(tmp_path: Path) -> None:
     with pytest.raises(ValidationError, match="lacks"):
         settings(tmp_path, pattern="{location_id}.jpg")
+
+
+@pytest.mark.skipif(os.name == "nt", reason="names are text there")
+def test_names_that_are_not_utf_8_are_told_and_hinder_no_table(tmp_path: Path) -> None:
+    folder = tmp_path / "pictures"
+    touched(folder, ["X_a.jpg", "X_b.jpg"])
+    try:
+        (folder / os.fsdecode(b"\xff_a.jpg")).touch()
+        (folder / os.fsdecode(b"caf\xe9")).mkdir()
+    except OSError:
+        pytest.skip("this file system takes UTF-8 alone")
+    (folder / os.fsdecode(b"caf\xe9") / "Y_a.jpg").touch()
+    views, skips = find_views(settings(folder, pattern="**/{location_id}_{view}.jpg"), ["X", "Y"])
+    write_table(views, tmp_path / "views.parquet")
+    write_table(skips, tmp_path / "skips.parquet")
+    assert keys(views) == [("X", "a"), ("X", "b")]
+    assert {row.reason for row in skips.itertuples()} == {
+        r"the name of this file is not UTF-8: '\udcff_a.jpg'",
+        r"the name of this folder is not UTF-8: 'caf\udce9'",
+        "there is no picture of this location",
+    }
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no pipes in folders")
+@pytest.mark.parametrize("pattern", ["{location_id}_{view}.jpg", "**/{location_id}_{view}.jpg"])
+def test_a_pipe_is_told_and_never_read(tmp_path: Path, pattern: str) -> None:
+    touched(tmp_path, ["X_a.jpg"])
+    os.mkfifo(tmp_path / "X_b.jpg")  # whoever opened it would wait for ever
+    views, skips = find_views(settings(tmp_path, pattern=pattern), ["X"])
+    assert keys(views) == [("X", "a")]
+    assert any("a pipe" in reason and "X_b.jpg" in reason for reason in skips["reason"])
+
+
+@pytest.mark.skipif(os.name == "nt", reason="links need rights there")
+def test_links_to_nothing_are_pictures_that_cannot_be_opened(tmp_path: Path) -> None:
+    touched(tmp_path, ["X_a.jpg"])
+    (tmp_path / "X_b.jpg").symlink_to("/there is/nothing")
+    (tmp_path / "Y_a.jpg").symlink_to("Y_a.jpg")
+    views, _ = find_views(settings(tmp_path, pattern="**/{location_id}_{view}.jpg"), ["X", "Y"])
+    reasons = [str(raw) for raw in raw_pictures(pictures_at(views.iloc[1:]))]
+    assert keys(views) == [("X", "a"), ("X", "b"), ("Y", "a")]
+    assert reasons[0] == "there is no such file"
+    assert "symbolic links" in reasons[1]

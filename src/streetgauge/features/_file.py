@@ -14,6 +14,7 @@ from typing import Any, Literal
 
 import h5py
 import numpy as np
+import numpy.typing as npt
 
 import streetgauge
 from streetgauge.errors import InputError
@@ -21,7 +22,8 @@ from streetgauge.imagery import QUALITY
 
 __all__ = [
     *("ANEW", "FORMAT", "FORMAT_VERSION", "LAYOUT", "NEW_DATASETS", "SIGNATURE", "TEXTS", "Dtype"),
-    *("checked_attributes", "lay_out", "mapped", "opened", "require_room", "reserve", "sizes_of"),
+    *("checked_attributes", "ids_of", "lay_out", "mapped", "opened", "require_room", "reserve"),
+    *("sizes_of", "views_of"),
 ]
 
 FORMAT = "streetgauge-features"
@@ -177,8 +179,39 @@ def checked_attributes(path: Path, file: h5py.File) -> tuple[int, dict[str, str]
     return int(version), attributes
 
 
+def ids_of(path: Path, file: h5py.File) -> npt.NDArray[np.str_]:
+    """Read the locations' ids, which must stand in this very file."""
+    own = isinstance(file.get("location_id", getlink=True), h5py.HardLink)
+    dataset = file["location_id"] if own else None
+    if (
+        not isinstance(dataset, h5py.Dataset)
+        or dataset.ndim != 1
+        or dataset.external
+        or dataset.is_virtual
+        or h5py.check_string_dtype(dataset.dtype) is None
+    ):
+        raise InputError(path, "'location_id' is not laid out as in a feature store", ANEW)
+    try:
+        return np.array(dataset.asstr()[:], dtype=str)
+    except (OSError, UnicodeDecodeError):
+        raise InputError(path, "its locations' ids cannot be read", ANEW) from None
+
+
+def views_of(path: Path, attributes: Mapping[str, str]) -> tuple[str, ...]:
+    """Read the names of the views."""
+    try:
+        views = json.loads(attributes["views"])
+    except (ValueError, RecursionError):
+        views = None
+    named = isinstance(views, list) and all(isinstance(view, str) for view in views)
+    if not named or len(set(views)) < len(views):
+        raise InputError(path, "its attribute 'views' is no list of names", ANEW)
+    return tuple(views)
+
+
 def sizes_of(path: Path, file: h5py.File, n: int, views: int) -> tuple[int, ...]:
-    shape: tuple[int, ...] = file["features"].shape
+    features = file["features"]
+    shape: tuple[int, ...] = features.shape if isinstance(features, h5py.Dataset) else ()
     if len(shape) != 3 or shape[:2] != (n, views):
         raise InputError(path, f"features {list(shape)} of {n} locations, {views} views", ANEW)
     return (*shape, SIGNATURE)

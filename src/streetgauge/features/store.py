@@ -8,7 +8,6 @@ the row is marked as done, and a row that is done is marked as not done before i
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -31,12 +30,14 @@ from streetgauge.features._file import (
     TEXTS,
     Dtype,
     checked_attributes,
+    ids_of,
     lay_out,
     mapped,
     opened,
     require_room,
     reserve,
     sizes_of,
+    views_of,
 )
 from streetgauge.features._lock import WriteLock
 from streetgauge.features.backbones import Backbone
@@ -93,9 +94,8 @@ class FeatureStore:
         self._lock = lock if owns_lock else None
         with opened(path) as file:
             self.version, self.attributes = checked_attributes(path, file)
-            ids = file["location_id"].asstr()[:]
-            self.location_ids: npt.NDArray[np.str_] = np.array(ids, dtype=str)
-            self.views: tuple[str, ...] = tuple(json.loads(self.attributes["views"]))
+            self.location_ids: npt.NDArray[np.str_] = ids_of(path, file)
+            self.views: tuple[str, ...] = views_of(path, self.attributes)
             sizes = sizes_of(path, file, len(self.location_ids), len(self.views))
             kind = np.dtype(self.attributes["dtype"]).newbyteorder("<")
             maps = {

@@ -290,7 +290,9 @@ class _Zip:
             raise
         self._by_name: dict[str, zipfile.ZipInfo] = {}
         for info in self._infos():
-            self._by_name.setdefault(_named(info.filename)[0], info)
+            name, why = self._named(info)
+            if not why:
+                self._by_name.setdefault(name, info)
 
     def close(self) -> None:
         self._zip.close()
@@ -302,13 +304,18 @@ class _Zip:
 
     def names(self) -> Iterator[tuple[str, str]]:
         for info in self._infos():
-            name, why = _named(info.filename)
-            kind = stat.S_IFMT(info.external_attr >> 16)
-            if not why and kind not in (0, stat.S_IFREG):
-                why = _LINK
-            if not why and info.flag_bits & 1:
-                why = "are encrypted"
+            name, why = self._named(info)
             yield name, why or _too_large(info.file_size)
+
+    @staticmethod
+    def _named(info: zipfile.ZipInfo) -> tuple[str, str]:
+        name, why = _named(info.filename)
+        kind = stat.S_IFMT(info.external_attr >> 16)
+        if not why and kind not in (0, stat.S_IFREG):
+            why = _LINK
+        if not why and info.flag_bits & 1:
+            why = "are encrypted"
+        return name, why
 
     def read(self, member: str) -> bytes:
         info = self._by_name.get(member)

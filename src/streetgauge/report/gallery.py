@@ -234,14 +234,15 @@ def typical(predictions: pd.DataFrame, areas: Sequence[str], count: int) -> pd.D
     keyed = predictions.assign(score=scores)
     mean = keyed.groupby(["outcome", "area"])["score"].transform("mean")
     far = keyed.assign(far=(keyed["score"] - mean).abs().fillna(0).round(9))
-    each = far.groupby(["area", "location_id"], as_index=False)["far"].mean()
+    mean_far = far.groupby(["area", "location_id"])["far"].mean()
+    each: pd.DataFrame = mean_far.to_frame("far").reset_index()
     each = each.sort_values(["area", "far", "location_id"], ignore_index=True)
     each["rank"] = each.groupby("area").cumcount()
     order = {area: place for place, area in enumerate(areas)}
     each = each[(each["rank"] < count) & each["area"].isin(order)]
     each["place"] = each["area"].map(order)
-    each = each.sort_values(["rank", "place"], ignore_index=True)
-    return each[["area", "location_id", "rank"]]
+    wanted: pd.DataFrame = each.sort_values(["rank", "place"], ignore_index=True)
+    return wanted[["area", "location_id", "rank"]]
 
 
 def thumbnail(picture: Pixels, side: int = SIDE) -> tuple[str, int, int]:
