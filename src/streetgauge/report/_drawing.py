@@ -115,7 +115,7 @@ def new(
 def below(canvas: Canvas, source: Axes, columns: int, *, above: bool = False) -> None:
     """Put the legend of a panel under the whole figure, or above it."""
     handles, labels = source.get_legend_handles_labels()
-    place = f"outside {'upper' if above else 'lower'} center"
+    place: Any = f"outside {'upper' if above else 'lower'} center"
     canvas.legend(handles, labels, loc=place, ncols=columns, columnspacing=1.2)
 
 

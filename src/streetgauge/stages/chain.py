@@ -82,7 +82,7 @@ STAGES = (
     ),
     Stage(
         "areas",
-        ("areas", "locations", "evaluation", "deciles", "seed"),
+        ("areas", "locations", "folds", "evaluation", "deciles", "seed"),
         lambda s: (
             *(s.predictions, s.folds, s.splits, s.locations, s.outcomes, s.area_features),
             *(f for f in _second_files(s, "predictions", "folds", "splits") if f.exists()),
