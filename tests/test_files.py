@@ -82,3 +82,7 @@ def test_a_missing_column_names_the_closest() -> None:
     frame = pd.DataFrame({"Mean 2012/13": [1], "Code": ["E1"]})
     with pytest.raises(InputError, match=r"'Mean 2012/13'\?"):
         require_columns(frame, {"value": "Mean 2012/2013"}, "income.csv")
+
+
+def test_a_name_that_is_no_unicode_has_a_digest() -> None:
+    assert digest({"name": "caf\udce9"}) != digest({"name": "caf"})

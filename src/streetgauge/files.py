@@ -112,7 +112,7 @@ def sha256_of(path: Path) -> str:
 def digest(content: object) -> str:
     """Sha256 of anything that JSON can write, independent of the order of keys."""
     text = json.dumps(content, sort_keys=True, default=str, ensure_ascii=False)
-    return hashlib.sha256(text.encode()).hexdigest()
+    return hashlib.sha256(text.encode(errors="surrogateescape")).hexdigest()
 
 
 def require_columns(frame: pd.DataFrame, columns: Mapping[str, str | None], path: object) -> None:

@@ -541,7 +541,8 @@ def _signature(path: Path) -> str:
     parts = hashlib.sha256()
     for file in files:
         stat = file.stat()
-        parts.update(f"{file.relative_to(path)}\0{stat.st_size}\0{stat.st_mtime_ns}\n".encode())
+        line = f"{file.relative_to(path)}\0{stat.st_size}\0{stat.st_mtime_ns}\n"
+        parts.update(line.encode(errors="surrogateescape"))  # a name need not be UTF-8
     return parts.hexdigest()
 
 
