@@ -418,9 +418,7 @@ def _outputs(network: Network, reader: Reader, rows: Rows) -> torch.Tensor:
     return said
 
 
-def _probabilities(
-    network: Network, score: Floats, outputs: torch.Tensor, classes: int
-) -> Floats:
+def _probabilities(network: Network, score: Floats, outputs: torch.Tensor, classes: int) -> Floats:
     """Give the head's probabilities of the classes [N, M, K], of calibrated scores [N, M]."""
     if network.head.name == "binomial":  # its probabilities follow from the calibrated score
         return binomial.probabilities(score, classes)

@@ -16,9 +16,7 @@ __all__ = ["outputs_of"]
 LOCATIONS_AT_A_TIME = 256
 
 
-def outputs_of(
-    network: Network, reader: Reader, rows: Rows, *, each: bool = False
-) -> Tensor:
+def outputs_of(network: Network, reader: Reader, rows: Rows, *, each: bool = False) -> Tensor:
     """Ask a network about locations: no noise, no dropout, running batch-norm values.
 
     Returns
