@@ -178,9 +178,11 @@ def test_what_is_not_the_whole_sphere_is_refused() -> None:
         cut_panorama(np.zeros((480, 640, 3), np.uint8), [Cut(0)])
 
 
-def with_xmp(panorama: np.ndarray, text: str) -> bytes:
+def with_xmp(panorama: np.ndarray, text: str, exif: Image.Exif | None = None) -> bytes:
     buffer = io.BytesIO()
-    Image.fromarray(panorama).save(buffer, "JPEG", quality=95, subsampling=0, xmp=text.encode())
+    Image.fromarray(panorama).save(
+        *(buffer, "JPEG"), quality=95, subsampling=0, xmp=text.encode(), exif=exif or Image.Exif()
+    )
     return buffer.getvalue()
 
 
@@ -200,6 +202,21 @@ def test_a_panorama_s_own_note_of_its_heading_is_honoured(text: str) -> None:
     # What the manifest says goes before what the file says.
     told = cut_panorama(panorama, [Cut(0, 0, 0, 90, 64)])[0]
     assert np.abs(decode(raw, Cut(0, 0, 0, 90, 64)).astype(int) - told).max() <= 3
+
+
+def test_a_panorama_s_compass_counts_where_nothing_else_says_its_heading() -> None:
+    panorama = compass(512, own=90)
+    exif = Image.Exif()
+    exif[0x8825] = {16: "T", 17: 90.0}
+    buffer = io.BytesIO()
+    Image.fromarray(panorama).save(buffer, "JPEG", quality=95, exif=exif)
+    cut = Cut(0, math.nan, 0, 90, 64)
+    known = cut_panorama(panorama, [Cut(0, 90, 0, 90, 64)])[0]
+    assert np.abs(decode(buffer.getvalue(), cut).astype(int) - known).max() <= 3
+    # The panorama's own note goes before it.
+    noted = with_xmp(panorama, '<x GPano:PoseHeadingDegrees="0"/>', exif)
+    north = cut_panorama(panorama, [Cut(0, 0, 0, 90, 64)])[0]
+    assert np.abs(decode(noted, cut).astype(int) - north).max() <= 3
 
 
 def test_views_of_one_file_are_the_same_together_and_alone() -> None:

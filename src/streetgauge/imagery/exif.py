@@ -58,10 +58,8 @@ def note_of(handle: IO[bytes]) -> Note:
         exif = image.getexif()
         gps = exif.get_ifd(_GPS)
         lat, lon = _angle(gps, 2, "S", 90), _angle(gps, 4, "W", 180)
-        heading = _number(gps.get(17))
-        if math.isnan(heading):
-            heading = _described(exif.get(_DESCRIPTION))
-        own = panorama_heading(image)
+        heading = _direction(exif)
+        own = _pose(image)
         projection = _PROJECTION.search(_xmp(image))
     if math.isnan(lat) or math.isnan(lon) or (lat == 0 and lon == 0):  # 0, 0: no fix
         lat = lon = math.nan
@@ -70,9 +68,22 @@ def note_of(handle: IO[bytes]) -> Note:
 
 
 def panorama_heading(image: Image.Image) -> float:
-    """Where the middle of a panorama looks, as the file says; NaN if it does not."""
+    """Where the middle of a panorama looks, as the file says in XMP or EXIF; NaN if it does not."""
+    pose = _pose(image)
+    if math.isnan(pose) and image.width == 2 * image.height:
+        return _turn(_direction(image.getexif()))
+    return pose
+
+
+def _pose(image: Image.Image) -> float:
     match = _HEADING.search(_xmp(image))
     return _turn(_number(match[1])) if match else math.nan
+
+
+def _direction(exif: Image.Exif) -> float:
+    """Where a photograph looks, as its camera or Mapillary's app says; NaN if neither does."""
+    heading = _number(exif.get_ifd(_GPS).get(17))
+    return _described(exif.get(_DESCRIPTION)) if math.isnan(heading) else heading
 
 
 def _xmp(image: Image.Image) -> str:

@@ -33,7 +33,7 @@ class Cut(NamedTuple):
         Where the view looks: degrees clockwise from north, 0 to 360.
     panorama_heading : float
         Where the panorama's middle column looks, degrees; NaN: as the file itself says
-        (``GPano:PoseHeadingDegrees``), north if it says nothing.
+        (``GPano:PoseHeadingDegrees``, else EXIF), north if it says nothing.
     pitch : float
         Degrees upwards from the horizon, -90 to 90.
     fov : float
