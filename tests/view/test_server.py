@@ -352,7 +352,10 @@ def test_the_command_prints_the_address_and_ends_well_with_ctrl_c(study: Study) 
         with urllib.request.urlopen(address, timeout=20) as answer:
             assert b"Report" in answer.read()
         process.send_signal(signal.SIGINT)
-        _, errors = process.communicate(timeout=20)
+        try:
+            _, errors = process.communicate(timeout=20)
+        finally:
+            process.kill()  # where it did not end: nothing may wait for it
     assert process.returncode == 0, errors
     assert "Traceback" not in errors
     # It has read, and written nothing.

@@ -245,7 +245,8 @@ def _share(element: Xml.Element) -> None:
         _share(child)
     if len(members) < 2 or element.tag not in (f"{{{SVG}}}g", f"{{{SVG}}}svg"):
         return
-    for key in INHERITED & (set(members[0].keys()) - set(element.keys())):
+    # Sorted: a set's order differs from one process to the next, and with it the file's bytes.
+    for key in sorted(INHERITED & (set(members[0].keys()) - set(element.keys()))):
         value = members[0].get(key)
         if value and all(child.get(key) == value for child in members[1:]):
             element.set(key, value)

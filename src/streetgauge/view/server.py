@@ -17,6 +17,7 @@ import os
 import re
 import secrets
 import shutil
+import signal
 import socket
 import socketserver
 import sys
@@ -82,6 +83,9 @@ def view(
     InputError
         If the port is taken.
     """
+    if threading.current_thread() is threading.main_thread():
+        # Begun in the background of a shell, a process hears no Ctrl-C unless it asks for it.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     with contextlib.suppress(KeyboardInterrupt), Viewer(study, port) as viewer:
         tell(viewer.address)
         if browser:
