@@ -24,6 +24,7 @@ are written here in log space, and tests hold them to dlordinal's values.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from importlib import import_module
 from typing import Any
@@ -214,7 +215,7 @@ class EarthMover(Head):
         return each
 
 
-class SoftLabels(Head):
+class SoftLabels(Head, ABC):
     """Cross-entropy with a label that is spread over the classes around its own.
 
     Only spreads whose greatest part stays with the label's own class are offered: those of
@@ -230,8 +231,9 @@ class SoftLabels(Head):
         # Not a part of the trained state: it follows from the name and K.
         self.register_buffer("spread", (made / made.sum(1, keepdim=True)).float(), persistent=False)
 
+    @abstractmethod
     def _spread(self, classes: int) -> Any:
-        raise NotImplementedError
+        """Give the label of every class [K, K]: how much of it goes to which class."""
 
     def each(self, z: Tensor, target: Tensor) -> Tensor:
         """See `Head`."""
