@@ -3,9 +3,10 @@
     .venv/bin/python benchmarks/report.py [STUDY ...]
 
 Of each study (default: examples/london if it was run) that has its areas.parquet and metrics.json:
-seconds to read the files and to write the page, its size and that of its parts, and, in Chromium
-without a network, the milliseconds until something and until the map is painted, and to find a
-postcode. Columns that an older areas.parquet lacks are filled in by chance, so that the page is as
+seconds to read the files, to draw the figures (as SVG, PDF and PNG, in two processes) and the maps,
+and to write the page, its size and that of its parts, and, in Chromium without a network, the
+milliseconds until something and until the map is painted, and to find a postcode. Pictures are left
+out. Columns that an older areas.parquet lacks are filled in by chance, so that the page is as
 heavy as that of a new one; its figures then say nothing.
 """
 
@@ -25,7 +26,7 @@ import pandas as pd
 from streetgauge.areas import describe_scheme
 from streetgauge.files import read_metadata
 from streetgauge.locations import read_areas
-from streetgauge.report import ReportData, render
+from streetgauge.report import ReportData, draw_figures, draw_maps, render
 from streetgauge.report._payload import pack_postcodes
 from streetgauge.study import Study
 
@@ -49,6 +50,12 @@ def read(study: Study) -> ReportData:
         skips=study.skips(),
         locations=pd.read_parquet(study.locations),
     )
+
+
+def course(study: Study) -> pd.DataFrame | None:
+    """Read the course of the training, if it was kept."""
+    file = study.model / "history.jsonl"
+    return pd.read_json(file, lines=True) if file.exists() else None
 
 
 def filled(table: pd.DataFrame) -> pd.DataFrame:
@@ -82,6 +89,7 @@ def opened(page: Path, postcode: str | None) -> None:
             tab = context.new_page()
             tab.goto(page.as_uri())
             tab.wait_for_selector("#maps[data-drawn]", state="attached")
+            tab.wait_for_timeout(300)  # a paint is told a little after it
             first, drawn = tab.evaluate(
                 "[performance.getEntriesByType('paint')[0].startTime,"
                 " performance.getEntriesByName('map-drawn')[0].startTime]"
@@ -107,7 +115,20 @@ def measure(directory: Path) -> None:
         f"{len(data.locations):,} locations: read in {time.perf_counter() - start:.1f} s"
     )
     start = time.perf_counter()
-    html = render(data)
+    study = Study.open(directory)
+    labels = {name: str(about.get("label") or name) for name, about in data.provenance.items()}
+    figures = draw_figures(
+        *(data.metrics, data.table, labels), history=course(study), paper=True, workers=2
+    )
+    drawn = time.perf_counter()
+    given = (data.areas, data.table, data.metrics, data.provenance, data.name)
+    maps = dict(draw_maps(*given))
+    print(
+        f"  {len(figures)} figures in {drawn - start:.1f} s, {len(maps)} maps for slides in "
+        f"{time.perf_counter() - drawn:.1f} s"
+    )
+    start = time.perf_counter()
+    html = render(replace(data, figures=figures))
     seconds = time.perf_counter() - start
     packed = pack_postcodes(data.locations, list(data.areas.index)) or ""
     print(

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import geopandas as gpd
 import hypothesis
@@ -67,6 +69,52 @@ def refuse(run: Callable[..., tuple[int, str, str]]) -> Callable[..., str]:
         return lines[0]
 
     return call
+
+
+CHROMIUM = Path("/usr/bin/chromium")
+
+
+@dataclass
+class Watched:
+    """A page in the browser, with all that it asked for and complained of."""
+
+    page: Any
+    requests: list[str] = field(default_factory=list)
+    complaints: list[str] = field(default_factory=list)
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    if not CHROMIUM.exists():
+        pytest.skip(f"there is no browser at {CHROMIUM}")
+    with sync_api.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(
+            executable_path=str(CHROMIUM), args=["--no-sandbox", "--disable-gpu"]
+        )
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def watch(browser: Any) -> Iterator[Callable[..., Watched]]:
+    """Give a function that opens an address in a context of its own."""
+    contexts = []
+
+    def opened(address: str, **more: Any) -> Watched:
+        contexts.append(browser.new_context(**more))
+        watched = Watched(contexts[-1].new_page())
+        page = watched.page
+        page.on("request", lambda request: watched.requests.append(request.url))
+        page.on("console", lambda message: watched.complaints.append(message.text))
+        page.on("pageerror", lambda error: watched.complaints.append(str(error)))
+        page.on("dialog", lambda dialog: watched.complaints.append("a dialog opened"))
+        page.goto(address)
+        return watched
+
+    yield opened
+    for context in contexts:
+        context.close()
 
 
 TABLE_STUDY = """

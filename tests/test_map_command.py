@@ -25,7 +25,7 @@ def test_a_study_has_figures_layers_and_a_map_of_its_own(grid, run, refuse, tmp_
         assert {f"{kind}-{name}.svg" for name in ("income", "illness")} <= figures
     assert {"training-loss.pdf", "pictures-add.csv", "map-income.png"} <= figures
     page = (grid / "report.html").read_text(encoding="utf-8")
-    assert "Household income: areas by actual and predicted decile" in page
+    assert "Predicted against actual decile" in page
 
     areas = pd.read_parquet(grid / "areas.parquet")
     own = areas[areas["outcome"] == "income"].set_index("area")

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from io import BytesIO
 from pathlib import Path
 
 import geopandas as gpd
 import numpy as np
 import pandas as pd
 import pytest
+from PIL import Image
 from shapely.geometry import box
 
 from streetgauge.areas import aggregate, area_coordinates, equal_count, evaluate, intervals
 from streetgauge.report import ReportData
 from streetgauge.settings import EvaluationSettings
 
-CHROMIUM = Path("/usr/bin/chromium")
+DESKTOP = {"width": 1280, "height": 900}
 HOSTILE = "<script>alert(1)</script>"
 # The blank matters: it ends the tag's name, and no '>' needs to follow.
 CLOSING = '</script ><!-- <script ><img src=x onerror=alert(2)> & "quotes"'
@@ -135,14 +137,86 @@ def hostile() -> ReportData:
     )
 
 
-@pytest.fixture(scope="module")
-def browser():
-    sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-    if not CHROMIUM.exists():
-        pytest.skip(f"there is no browser at {CHROMIUM}")
-    with sync_api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(
-            executable_path=str(CHROMIUM), args=["--no-sandbox", "--disable-gpu"]
+class Opened:
+    """A report in the browser, from a file and offline."""
+
+    def __init__(self, watch: Callable, html: str, folder: Path, viewport=DESKTOP, **more) -> None:
+        file = folder / "report.html"
+        file.write_text(html, encoding="utf-8")
+        self.url = file.as_uri()
+        self.watched = watch(self.url, viewport=viewport, offline=True, **more)
+        self.page = self.watched.page
+
+    @property
+    def complaints(self) -> list[str]:
+        return self.watched.complaints
+
+    @property
+    def asked(self) -> list[str]:
+        """What was requested, without the pictures that lie in the page."""
+        return [url for url in self.watched.requests if not url.startswith("data:")]
+
+    def drawn(self, outcome: str = "") -> str:
+        """Wait for the map, and return what it was drawn for."""
+        layer = self.page.get_attribute("#maps", "data-layer")
+        wanted = f'="{outcome} {layer}"' if outcome else f'$=" {layer}"'
+        # A selector: the page's policy forbids the eval that waiting for an expression needs.
+        self.page.wait_for_selector(f"#maps[data-drawn{wanted}]", state="attached")
+        self.page.evaluate("() => new Promise(r => requestAnimationFrame(() => setTimeout(r, 30)))")
+        return self.page.get_attribute("#maps", "data-drawn")
+
+    def layer(self, name: str) -> None:
+        self.page.locator(f"#layers label:has(input[value={name}])").click()
+        self.drawn()
+
+    def point(self, layer: str, column: int, row: int, columns=8, rows=6) -> tuple[float, float]:
+        """Where the middle of a square of the grid is, in the window."""
+        self.page.locator(f"figure[data-layer={layer}] .canvas").scroll_into_view_if_needed()
+        box = self.page.locator(f"figure[data-layer={layer}] .paint").first.bounding_box()
+        scale = min(box["width"] / columns, box["height"] / rows) * 0.96
+        x = box["x"] + box["width"] / 2 + (column + 0.5 - columns / 2) * scale
+        y = box["y"] + box["height"] / 2 - (row + 0.5 - rows / 2) * scale
+        return x, y
+
+    def seen(self, x: float, y: float) -> tuple[int, ...]:
+        """The colour that the screen shows."""
+        picture = self.page.screenshot(clip={"x": x, "y": y, "width": 2, "height": 2})
+        return Image.open(BytesIO(picture)).convert("RGB").getpixel((0, 0))
+
+    def variable(self, name: str) -> tuple[int, ...]:
+        """A colour of the page's style."""
+        text = self.page.evaluate(
+            "n => getComputedStyle(document.documentElement).getPropertyValue(n).trim()", name
         )
-        yield browser
-        browser.close()
+        return tuple(int(text[i : i + 2], 16) for i in (1, 3, 5))
+
+    def colours(self, layer: str) -> dict[tuple[int, int, int], int]:
+        """How many pixels of the layer's canvas have which colour, edges left aside."""
+        counts = self.page.evaluate(
+            """layer => {
+              const c = document.querySelector(`figure[data-layer=${layer}] .paint`);
+              const d = c.getContext("2d").getImageData(0, 0, c.width, c.height).data, n = {};
+              for (let i = 0; i < d.length; i += 4) {
+                if (d[i + 3] < 255) continue;
+                const k = `${d[i]},${d[i + 1]},${d[i + 2]}`;
+                n[k] = (n[k] || 0) + 1;
+              }
+              return n;
+            }""",
+            layer,
+        )
+        return {tuple(map(int, k.split(","))): n for k, n in counts.items() if n > 200}
+
+    def card(self, most: int = 4) -> dict[str, str]:
+        """The first figures of the area's card by what they are."""
+        items = self.page.locator("#card dd")
+        return {
+            items.nth(i).get_attribute("data-value"): items.nth(i).inner_text()
+            for i in range(min(items.count(), most))
+        }
+
+
+@pytest.fixture
+def show(watch, tmp_path) -> Callable[..., Opened]:
+    """Give a function that opens a report: its HTML, the viewport, and more of the context."""
+    return lambda html, viewport=DESKTOP, **more: Opened(watch, html, tmp_path, viewport, **more)

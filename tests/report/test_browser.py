@@ -3,77 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 
 import pandas as pd
 import pytest
 
-from streetgauge.report import render
+from streetgauge.report import render, render_map
 
-DESKTOP = {"width": 1280, "height": 900}
 PHONE = {"width": 390, "height": 844}
-
-
-class Opened:
-    """A page from a file, with all that it asked for and complained of."""
-
-    def __init__(self, browser, html: str, folder: Path, viewport=DESKTOP, **more) -> None:
-        file = folder / "report.html"
-        file.write_text(html, encoding="utf-8")
-        context = browser.new_context(viewport=viewport, offline=True, **more)
-        self.page = context.new_page()
-        self.requests: list[str] = []
-        self.complaints: list[str] = []
-        self.page.on("request", lambda request: self.requests.append(request.url))
-        self.page.on("console", lambda message: self.complaints.append(message.text))
-        self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
-        self.page.on("dialog", lambda dialog: self.complaints.append("a dialog opened"))
-        self.url = file.as_uri()
-        self.page.goto(self.url)
-
-    def drawn(self) -> str:
-        """Wait for the map, and return what it was drawn for."""
-        layer = self.page.get_attribute("#maps", "data-layer")
-        # A selector: the page's policy forbids the eval that waiting for an expression needs.
-        self.page.wait_for_selector(f'#maps[data-drawn$=" {layer}"]', state="attached")
-        self.page.evaluate("() => new Promise(r => requestAnimationFrame(() => setTimeout(r, 30)))")
-        return self.page.get_attribute("#maps", "data-drawn")
-
-    def layer(self, name: str) -> None:
-        self.page.locator(f"#layers label:has(input[value={name}])").click()
-        self.drawn()
-
-    def colours(self, layer: str) -> dict[tuple[int, int, int], int]:
-        """How many pixels of the layer's canvas have which colour, edges left aside."""
-        counts = self.page.evaluate(
-            """layer => {
-              const c = document.querySelector(`figure[data-layer=${layer}] .paint`);
-              const d = c.getContext("2d").getImageData(0, 0, c.width, c.height).data, n = {};
-              for (let i = 0; i < d.length; i += 4) {
-                if (d[i + 3] < 255) continue;
-                const k = `${d[i]},${d[i + 1]},${d[i + 2]}`;
-                n[k] = (n[k] || 0) + 1;
-              }
-              return n;
-            }""",
-            layer,
-        )
-        return {tuple(map(int, k.split(","))): n for k, n in counts.items() if n > 200}
-
-    def point(self, layer: str, column: int, row: int, columns=8, rows=6) -> tuple[float, float]:
-        """Where the middle of a square of the grid is, in the window."""
-        self.page.locator(f"figure[data-layer={layer}] .canvas").scroll_into_view_if_needed()
-        box = self.page.locator(f"figure[data-layer={layer}] .paint").bounding_box()
-        scale = min(box["width"] / columns, box["height"] / rows) * 0.96
-        x = box["x"] + box["width"] / 2 + (column + 0.5 - columns / 2) * scale
-        y = box["y"] + box["height"] / 2 - (row + 0.5 - rows / 2) * scale
-        return x, y
-
-    def card(self) -> dict[str, str]:
-        items = self.page.locator("#card dd")
-        return {
-            items.nth(i).get_attribute("data-value"): items.nth(i).inner_text() for i in range(4)
-        }
 
 
 def expected(table: pd.DataFrame, outcome: str, area: str) -> dict[str, str]:
@@ -89,24 +25,24 @@ def expected(table: pd.DataFrame, outcome: str, area: str) -> dict[str, str]:
     }
 
 
-def test_it_opens_without_a_network_and_asks_for_nothing(browser, make_study, tmp_path):
-    opened = Opened(browser, render(make_study()), tmp_path)
+def test_it_opens_without_a_network_and_asks_for_nothing(show, make_study):
+    opened = show(render(make_study()))
     opened.drawn()
-    assert opened.requests == [opened.url]
+    assert opened.asked == [opened.url]
     assert opened.complaints == []
 
 
-def test_the_policy_stops_what_would_be_put_into_it(browser, make_study, tmp_path):
+def test_the_policy_stops_what_would_be_put_into_it(show, make_study):
     html = render(make_study()).replace(
         "<main>", "<main><script>document.title = 'broken'</script>"
     )
-    opened = Opened(browser, html, tmp_path)
+    opened = show(html)
     assert opened.page.title() != "broken"
     assert any("Content Security Policy" in text for text in opened.complaints)
 
 
-def test_the_three_maps_paint_the_deciles_in_their_colours(browser, make_study, tmp_path):
-    opened = Opened(browser, render(make_study()), tmp_path, color_scheme="light")
+def test_the_three_maps_paint_the_deciles_in_their_colours(show, make_study):
+    opened = show(render(make_study()), color_scheme="light")
     assert opened.drawn().endswith(" all")
     palette = {(165, 0, 38), (215, 48, 39), (244, 109, 67), (253, 174, 97), (254, 224, 144)}
     palette |= {(224, 243, 248), (171, 217, 233), (116, 173, 209), (69, 117, 180), (49, 54, 149)}
@@ -116,9 +52,9 @@ def test_the_three_maps_paint_the_deciles_in_their_colours(browser, make_study, 
     assert not palette & set(opened.colours("difference"))
 
 
-def test_a_squares_colour_is_that_of_its_decile(browser, make_study, tmp_path):
+def test_a_squares_colour_is_that_of_its_decile(show, make_study):
     data = make_study()
-    opened = Opened(browser, render(data), tmp_path, color_scheme="light")
+    opened = show(render(data), color_scheme="light")
     opened.drawn()
     area = data.table.query("outcome == 'income' and decile == 10")["area"].iloc[0]
     number = int(area[1:])
@@ -132,8 +68,8 @@ def test_a_squares_colour_is_that_of_its_decile(browser, make_study, tmp_path):
     assert colour[:3] == [49, 54, 149]
 
 
-def test_switches_change_what_is_shown(browser, make_study, tmp_path):
-    opened = Opened(browser, render(make_study()), tmp_path)
+def test_switches_change_what_is_shown(show, make_study):
+    opened = show(render(make_study()))
     opened.drawn()
     before = opened.colours("predicted")
     for layer in ("predicted", "actual", "difference", "all"):
@@ -149,9 +85,9 @@ def test_switches_change_what_is_shown(browser, make_study, tmp_path):
 
 
 @pytest.mark.parametrize(("outcome", "label"), [("income", "Household income"), ("crime", "Crime")])
-def test_hovering_shows_the_numbers_of_the_frame(browser, make_study, tmp_path, outcome, label):
+def test_hovering_shows_the_numbers_of_the_frame(show, make_study, outcome, label):
     data = make_study()
-    opened = Opened(browser, render(data), tmp_path)
+    opened = show(render(data))
     opened.drawn()
     opened.page.select_option("#outcome", label=label)
     for layer, (column, row) in (("predicted", (2, 1)), ("actual", (7, 5)), ("difference", (0, 3))):
@@ -165,8 +101,8 @@ def test_hovering_shows_the_numbers_of_the_frame(browser, make_study, tmp_path, 
     assert opened.page.is_hidden("#card")
 
 
-def test_an_area_without_predictions_says_so(browser, make_study, tmp_path):
-    opened = Opened(browser, render(make_study()), tmp_path)
+def test_an_area_without_predictions_says_so(show, make_study):
+    opened = show(render(make_study()))
     opened.drawn()
     opened.page.mouse.move(*opened.point("predicted", 7, 0))
     card = opened.card()
@@ -174,9 +110,9 @@ def test_an_area_without_predictions_says_so(browser, make_study, tmp_path):
     assert card["locations"] == "0"
 
 
-def test_the_keyboard_reaches_every_neighbour_and_lets_go(browser, make_study, tmp_path):
+def test_the_keyboard_reaches_every_neighbour_and_lets_go(show, make_study):
     data = make_study()
-    opened = Opened(browser, render(data), tmp_path)
+    opened = show(render(data))
     opened.drawn()
     opened.page.focus("#maps")
     for key, area in (
@@ -194,8 +130,8 @@ def test_the_keyboard_reaches_every_neighbour_and_lets_go(browser, make_study, t
     assert opened.page.is_hidden("#card")
 
 
-def test_zooming_keeps_the_hover_true(browser, make_study, tmp_path):
-    opened = Opened(browser, render(make_study()), tmp_path)
+def test_zooming_keeps_the_hover_true(show, make_study):
+    opened = show(render(make_study()))
     opened.layer("predicted")
     x, y = opened.point("predicted", 3, 2)
     opened.page.mouse.dblclick(x, y)
@@ -209,16 +145,17 @@ def test_zooming_keeps_the_hover_true(browser, make_study, tmp_path):
     assert opened.page.get_attribute("#card", "data-code") == "A000"
 
 
-def test_an_area_is_found_by_name_and_by_code(browser, make_study, tmp_path):
-    opened = Opened(browser, render(make_study()), tmp_path)
+def test_an_area_is_found_by_name_and_by_code(show, make_study):
+    opened = show(render(make_study()))
     opened.drawn()
     for text in ("square 12", "A012", "Square 12 · A012"):
         opened.page.fill("#find", text)
         assert opened.page.get_attribute("#card", "data-code") == "A012"
 
 
-def test_hostile_names_are_shown_as_text_and_do_nothing(browser, hostile, tmp_path):
-    opened = Opened(browser, render(hostile), tmp_path)
+@pytest.mark.parametrize("page", [render, render_map])
+def test_hostile_names_are_shown_as_text_and_do_nothing(show, hostile, page):
+    opened = show(page(hostile))
     opened.drawn()
     opened.page.mouse.move(*opened.point("predicted", 0, 0))
     assert opened.page.inner_text("#card h3") == "<script>alert(1)</script>"
@@ -227,17 +164,13 @@ def test_hostile_names_are_shown_as_text_and_do_nothing(browser, hostile, tmp_pa
     assert opened.page.inner_text("h1") == "<script>alert(1)</script>"
     assert opened.page.locator("img").count() == 0
     assert opened.complaints == []
-    assert opened.requests == [opened.url]
+    assert opened.asked == [opened.url]
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_on_a_phone_nothing_scrolls_sideways_and_a_tap_shows_the_area(
-    browser, make_study, tmp_path, scheme
-):
+def test_on_a_phone_nothing_scrolls_sideways_and_a_tap_shows_the_area(show, make_study, scheme):
     data = make_study(oracle=True)
-    opened = Opened(
-        browser, render(data), tmp_path, PHONE, color_scheme=scheme, has_touch=True, is_mobile=True
-    )
+    opened = show(render(data), PHONE, color_scheme=scheme, has_touch=True, is_mobile=True)
     assert opened.drawn().endswith(" predicted")
     wide = opened.page.evaluate("document.documentElement.scrollWidth")
     assert wide <= 390
@@ -247,30 +180,37 @@ def test_on_a_phone_nothing_scrolls_sideways_and_a_tap_shows_the_area(
     assert background == {"light": "rgb(251, 250, 247)", "dark": "rgb(20, 23, 27)"}[scheme]
 
 
-def test_a_long_name_does_not_widen_a_phones_page(browser, make_study, make_grid, tmp_path):
+def test_the_card_of_an_area_that_was_searched_for_fits_a_phone(show, make_study):
+    opened = show(render(make_study()), PHONE)
+    opened.drawn()
+    opened.page.fill("#find", "A010")
+    for item in opened.page.locator("#card dd").all():
+        box, card = item.bounding_box(), opened.page.locator("#card").bounding_box()
+        assert box["x"] + box["width"] <= card["x"] + card["width"]
+
+
+def test_a_long_name_does_not_widen_a_phones_page(show, make_study, make_grid):
     areas = make_grid()
     areas["name"] = "Llanfairpwllgwyngyll" * 6
     long = "Averyveryverylongoutcomenamewithoutanyblank" * 2
     data = make_study(areas, name=long, provenance={"income": {"label": long}})
-    opened = Opened(browser, render(data), tmp_path, PHONE)
+    opened = show(render(data), PHONE)
     opened.drawn()
     assert opened.page.evaluate("document.documentElement.scrollWidth") <= 390
 
 
-def test_without_boundaries_the_page_works_and_areas_can_be_looked_up(
-    browser, make_study, tmp_path
-):
+def test_without_boundaries_the_page_works_and_areas_can_be_looked_up(show, make_study):
     data = make_study()
     table = pd.DataFrame(data.areas.drop(columns="geometry"))
-    opened = Opened(browser, render(replace(data, areas=table)), tmp_path)
+    opened = show(render(replace(data, areas=table)))
     assert "There is no map" in opened.page.inner_text("#areas")
     opened.page.fill("#find", "A012")
     assert opened.card() == expected(data.table, "income", "A012")
     assert opened.complaints == []
 
 
-def test_it_prints_with_its_maps_and_without_its_switches(browser, make_study, tmp_path):
-    opened = Opened(browser, render(make_study()), tmp_path)
+def test_it_prints_with_its_maps_and_without_its_switches(show, make_study):
+    opened = show(render(make_study()))
     opened.drawn()
     opened.page.emulate_media(media="print")
     assert opened.page.is_hidden("#controls")

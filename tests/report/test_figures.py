@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import re
+from contextlib import contextmanager
 from xml.etree import ElementTree as Xml
 
 import numpy as np
@@ -295,3 +296,38 @@ def test_areas_without_boundaries_have_no_slide_and_without_a_crs_no_bar(make_st
     holed = make_grid()
     holed.loc["A003", "geometry"] = None
     assert len(dict(draw_maps(holed, data.table, data.metrics, {}, "x"))) == 2
+
+
+def test_processes_side_by_side_draw_the_same_bytes(make_study):
+    data = make_study()
+    metrics, table, _ = whole(data)
+    names = [f"outcome {k}" for k in range(4)]  # 4 x 5 and 5 more: enough for a second process
+    one = table[table["outcome"] == "income"]
+    many = pd.concat([one.assign(outcome=name) for name in names])
+    metrics |= {"outcomes": dict.fromkeys(names, metrics["outcomes"]["income"]), "headline": {}}
+    del metrics["transfer"]
+    told = []
+
+    @contextmanager
+    def progress(_what, total, _unit):
+        told.append(total)
+        yield told.append
+
+    alone, helped = (
+        draw_figures(metrics, many, paper=False, workers=n, progress=progress) for n in (1, 2)
+    )
+    assert [(f.name, f.svg) for f in alone] == [(f.name, f.svg) for f in helped]
+    assert len(alone) == 20
+    half = len(told) // 2
+    assert told[0] == sum(told[1:half]) == sum(told[half + 1 :])
+
+
+def test_a_font_in_a_pdf_is_embedded_without_what_only_typesetting_needs(make_study):
+    from fontTools import subset
+
+    metrics, table, _ = whole(make_study())
+    before = subset.load_font
+    pdf = draw_figures(metrics, table[table["outcome"] == "crime"])[0].pdf
+    assert b"/FontFile2" in pdf
+    assert b"/CIDFontType2" in pdf
+    assert subset.load_font is before

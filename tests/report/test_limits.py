@@ -36,6 +36,10 @@ def coverage(share, n=100, decile=1):
     return {"interval_coverage": {"aim": 0.9, "share": 0.9, "by_decile": [row]}}
 
 
+def misses(share, n=400):
+    return {"n_areas": n, "interval_coverage": {"aim": 0.9, "share": share}}
+
+
 def unlike(count, n=100, mae=2.5, others=1.5):
     own = {"n_areas": n, "unlike": count, "share": count / n, "expected": 0.05, "mae": mae}
     return {"unlike": {**own, "others": {"mae": others}}}
@@ -65,11 +69,12 @@ def dealt(largest):
     [
         (coverage(0.6), coverage(0.85), "Apples (decile 1: 60 %)"),
         (coverage(0.6), coverage(0.6, n=9), "hold the actual one too seldom"),
+        (misses(0.8), misses(0.88), "less often than they should: Apples (80 %)"),
         (unlike(1), unlike(0), "1 area of 100 is unlike any"),
         (unlike(20), unlike(6), "more than the 5 % that chance gives"),
-        (unlike(20), unlike(20, mae=1.5), "predicted worse for Apples (2.5 deciles off"),
+        (unlike(20), unlike(20, mae=1.5), "predicted worse for Apples."),
         (slope(0.6, 0.7), slope(0.9, 1.0), "drawn to the middle"),
-        (moran(0.2, 0.01), moran(0.2, 0.3), "wrong alike for Apples (Moran’s I 0.20)"),
+        (moran(0.2, 0.01), moran(0.2, 0.3), "wrong alike for Apples:"),
         (moran(0.2, 0.01), moran(-0.2, 0.01), "errors do not cancel"),
         (by_pictures(2.0, 1.0), by_pictures(1.1, 1.0), "few pictures are predicted clearly worse"),
         (dealt(0.3), dealt(0.1), "classes dealt at random"),
@@ -78,6 +83,15 @@ def dealt(largest):
 def test_a_caveat_appears_where_its_number_calls_for_it(calls, does_not, text):
     assert text in said(a=account(**calls))
     assert text not in said(a=account(**does_not))
+
+
+def test_of_many_outcomes_a_caveat_gives_the_range_and_no_list():
+    labels = {name: name.upper() for name in "abcd"}
+    drawn = {name: account(**slope(0.4 + i / 10, 0.8)) for i, name in enumerate(labels)}
+    text = " ".join(limits({"classes": 10, "scheme": SCHEME, "outcomes": drawn}, labels))
+    assert "for all 4 outcomes" in text
+    assert "differ by 0.40 (A) to 0.70 (D) deciles" in text
+    assert "(B)" not in text
 
 
 def test_nothing_is_said_of_what_was_not_measured():
@@ -145,6 +159,12 @@ def pictures(frame=None, imagery=None, credits=(), vintages=None) -> str:
 def test_what_is_to_be_kept_in_mind_of_the_pictures(calls, does_not, text):
     assert text in pictures(**calls)
     assert text not in pictures(**does_not)
+
+
+def test_where_pictures_are_not_counted_locations_are():
+    text = "2 areas of 3 rest on one or two locations"
+    assert text in pictures(table(n_locations=[1, 2, 5]))
+    assert text not in pictures(table(n_locations=[1, 2, 5], n_views=[9, 20, 40]))
 
 
 def test_without_pictures_nothing_is_said_of_them():

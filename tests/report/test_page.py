@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from streetgauge.areas.colours import NOTHING, class_colours, difference_colours
 from streetgauge.report import render
 
 CLOSING = "</b></script><script>alert(4)</script>"
@@ -226,6 +227,9 @@ def test_simulated_features_are_announced_at_the_top(make_study):
     assert "Simulated features." not in render(make_study())
     html = render(make_study(simulated=True))
     assert html.index("Simulated features.") < html.index("<main>")
+    assert html.count("imulated") == 1  # said once
+    assert "In plain words" in render(make_study())
+    assert "In plain words" not in html  # nobody may decide by what nobody saw
 
 
 def test_the_headings_descend_one_by_one_and_ids_are_unique(make_study):
@@ -302,7 +306,8 @@ def test_kinds_of_areas_and_what_is_not_defined_are_told(make_study):
         for name, each in members.items():
             assert name in page.text
             assert f"{each['mae']['value']:.2f}" in page.text
-    assert "a constant puts nothing in order" in page.text
+    assert "A constant ranks nothing" in page.text
+    assert "a constant puts nothing in order" not in page.text  # not again for each outcome
 
 
 def test_larger_units_have_their_own_table(make_study):
@@ -326,3 +331,40 @@ def test_a_city_with_too_many_postcodes_says_that_they_cannot_be_searched(make_s
     page = Page(render(replace(data, locations=locations)))
     assert page.data["postcodes"] is None
     assert "Postcodes cannot be searched for here: 2 would make this page slow" in page.text
+
+
+def test_the_page_has_the_colours_of_the_gis_styles(make_study):
+    light = render(make_study()).split("prefers-color-scheme: dark")[0]
+    colours = dict(re.findall(r"--(\w+): (#[0-9a-f]{6})", light))
+    assert [colours[f"d{k}"] for k in range(1, 11)] == class_colours()
+    assert [colours[f"x{k}"] for k in range(1, 10)] == list(difference_colours().values())
+    assert colours["nothing"] == NOTHING
+
+
+def test_wide_figures_fill_the_page_and_each_outcome_has_its_own_fold(make_study):
+    def drawn(name, width, outcome=None):
+        svg = f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}pt" height="9pt"/>'
+        more = {"caption": "What it shows.", "outcome": outcome}
+        return SimpleNamespace(name=name, title=f"Title of {name}", svg=svg, **more)
+
+    figures = [drawn("pictures-add", 518.4), drawn("agreement-crime", 252, "crime")]
+    figures.append(drawn("confusion-crime", 252, "crime"))
+    html = render(make_study(figures=figures))
+    assert '<figure id="figure-pictures-add" class="wide">' in html
+    assert '<figure id="figure-agreement-crime">' in html
+    assert "<summary>Crime: 1 figure</summary>" in html
+    assert "Title of confusion-crime" not in html  # the outcome's table has it
+
+
+def test_what_was_left_out_counts_the_areas_of_its_locations(make_study):
+    data = make_study()
+    where = data.locations.assign(area="A001")
+    text = Page(render(replace(data, locations=where))).text
+    assert "the picture ends early 3 1 1" in text
+
+
+def test_a_table_is_named_once_before_its_cells():
+    from streetgauge.report._made import cells
+
+    assert cells(["QS1: Bad", "QS1: All", "KS2: None"]) == "QS1: Bad, All; KS2: None"
+    assert cells(["Rank (where 1 is most)"]) == "Rank (where 1 is most)"

@@ -13,55 +13,25 @@ import pytest
 from streetgauge.study import Study
 from streetgauge.view import Viewer
 
-CHROMIUM = Path("/usr/bin/chromium")
 WAIT = 120_000  # milliseconds; the machine may be busy
 
 
-@pytest.fixture(scope="module")
-def browser():
-    sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-    if not CHROMIUM.exists():
-        pytest.skip(f"there is no browser at {CHROMIUM}")
-    with sync_api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(
-            executable_path=str(CHROMIUM), args=["--no-sandbox", "--disable-gpu"]
-        )
-        yield browser
-        browser.close()
-
-
-class Looker:
-    """A page, all that it asked for and all that it complained of."""
-
-    def __init__(self, browser, address: str, **more) -> None:
-        self.page = browser.new_context(**more).new_page()
-        self.requests: list[str] = []
-        self.complaints: list[str] = []
-        self.page.on("request", lambda request: self.requests.append(request.url))
-        self.page.on("console", lambda message: self.complaints.append(message.text))
-        self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
-        self.page.on("dialog", lambda dialog: self.complaints.append("a dialog opened"))
-        self.page.goto(address)
-
-    def wait(self, selector: str, state: str = "visible") -> None:
-        self.page.wait_for_selector(selector, state=state, timeout=WAIT)
-
-    def close(self) -> None:
-        self.page.context.close()
+def wait(page, selector: str) -> None:
+    page.wait_for_selector(selector, timeout=WAIT)
 
 
 def test_the_page_follows_a_run_to_its_report_and_the_report_follows_its_file(
-    browser, grid: Path
+    watch, grid: Path
 ) -> None:
     file = grid / "study.toml"
     small = file.read_text().replace("k = 3", "k = 2\nsecond = false\nfinal = false")
     file.write_text(small.replace("epochs = 15", "epochs = 6\nmembers = 1"))
     study = Study.open(grid)
     with Viewer(study) as viewer:
-        looker = Looker(browser, viewer.ticket())
+        looker = watch(viewer.ticket())
         page = looker.page
         assert page.url == f"{viewer.address}live"
-        looker.wait("text=Nothing has been done yet")
+        wait(looker.page, "text=Nothing has been done yet")
         assert page.text_content("#name") == "Grid"
         assert page.locator('#stages > li[data-state="not done"]').count() == 6
         assert not page.is_visible("#curves")
@@ -69,9 +39,9 @@ def test_the_page_follows_a_run_to_its_report_and_the_report_follows_its_file(
             [sys.executable, "-m", "streetgauge.cli", "run", str(grid), "--quiet"],
             stdout=subprocess.DEVNULL,
         )
-        looker.wait('[data-stage="outcomes"][data-state="done"]')
-        looker.wait('[data-stage="train"][data-state="running"]')
-        looker.wait("#curves svg polyline")
+        wait(looker.page, '[data-stage="outcomes"][data-state="done"]')
+        wait(looker.page, '[data-stage="train"][data-state="running"]')
+        wait(looker.page, "#curves svg polyline")
         assert "Household income" in page.text_content("#charts")
         page.wait_for_url("**/report.html", timeout=WAIT)
         assert run.wait(timeout=60) == 0
@@ -82,30 +52,27 @@ def test_the_page_follows_a_run_to_its_report_and_the_report_follows_its_file(
         text = study.report.read_text(encoding="utf-8")
         assert "<h1>Grid</h1>" in text
         study.report.write_text(text.replace("<h1>Grid</h1>", "<h1>Grid, again</h1>"))
-        looker.wait('h1:has-text("Grid, again")')
+        wait(looker.page, 'h1:has-text("Grid, again")')
 
         # And says when the study runs.
         said = {"beat": time.time(), "since": time.time(), "stage_since": 0, "stopped": None}
         bar = {"what": "pictures", "done": 1, "total": 2, "unit": "pictures", "since": 0}
         said |= {"stage": "features", "bars": [bar]}
         study.running.file.write_text(json.dumps(said))
-        looker.wait("#streetgauge-run")
+        wait(looker.page, "#streetgauge-run")
         assert page.text_content("#streetgauge-run") == "A run is under way: features: 50%"
         page.click("#streetgauge-run")
-        looker.wait('[data-stage="features"] progress')
+        wait(looker.page, '[data-stage="features"] progress')
         assert page.text_content('[data-stage="features"] .more').startswith("pictures: 1 of 2")
         assert looker.complaints == []
         # The ticket's own address, and nothing else that is not behind the token.
         assert all(url.startswith(viewer.address) for url in looker.requests[1:])
-        looker.close()
 
 
 HOSTILE = "<img src=x onerror=alert(1)><script>alert(2)</script>"
 
 
-def test_what_a_study_says_shows_as_text_and_a_screen_reader_can_read_it(
-    browser, grid: Path
-) -> None:
+def test_what_a_study_says_shows_as_text_and_a_screen_reader_can_read_it(watch, grid: Path) -> None:
     file = grid / "study.toml"
     text = file.read_text().replace('name = "Grid"', f'name = "{HOSTILE}"')
     file.write_text(text.replace("Household income", HOSTILE))
@@ -122,8 +89,8 @@ def test_what_a_study_says_shows_as_text_and_a_screen_reader_can_read_it(
     with Viewer(study) as viewer:
         for scheme, width in (("light", 1280), ("dark", 390)):
             size = {"width": width, "height": 844}
-            looker = Looker(browser, f"{viewer.address}live", color_scheme=scheme, viewport=size)
-            looker.wait("#curves svg")
+            looker = watch(f"{viewer.address}live", color_scheme=scheme, viewport=size)
+            wait(looker.page, "#curves svg")
             assert looker.page.text_content("#name") == HOSTILE
             assert looker.page.text_content("figcaption") == HOSTILE
             assert HOSTILE in looker.page.text_content("#stopped")
@@ -131,11 +98,10 @@ def test_what_a_study_says_shows_as_text_and_a_screen_reader_can_read_it(
             assert looker.complaints == []
             wide = looker.page.evaluate("document.documentElement.scrollWidth")
             assert wide <= width
-            assert faults(looker.page, browser) == []
-            looker.close()
+            assert faults(looker.page) == []
 
 
-def faults(page, browser) -> list[str]:
+def faults(page) -> list[str]:
     """Ask axe-core, in a copy of the page whose policy lets it in."""
     axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="no axe-core here")
     html = page.content().replace("<script>", '<script type="text/plain">')

@@ -92,6 +92,7 @@ def test_curves_are_the_diaries_of_every_part(grid: Path) -> None:
     study = Study.open(grid)
     members = look(1, 3.0, member=1) + look(1, 2.0, member=2) + look(0.5, 4.0)
     unknown = look(2, math.nan) + look(1, 1.0, outcome="no such outcome")
+    unknown += look(3, None)  # as it is written where there is no validation part
     diary(study, "fold-1", members + unknown + "[1, 2]\n" + '{"epoch": 3, "outc')
     diary(study, "fold-10", look(1, 1.0))
     diary(study, "fold-2", look(1, 1.5, outcome="illness"))
@@ -107,7 +108,8 @@ def test_curves_are_the_diaries_of_every_part(grid: Path) -> None:
     assert spatial["outcomes"][0]["parts"][0]["points"] == [[1.0, 2.5]]
     frame = training_curves(study)
     assert list(frame["part"].unique()) == ["fold-1", "fold-2", "fold-10"]
-    assert frame.groupby("folds").size().to_dict() == {"random": 7, "spatial": 1}
+    assert frame.groupby("folds").size().to_dict() == {"random": 8, "spatial": 1}
+    assert frame["validation_mae"].isna().sum() == 2
     assert frame.loc[frame["member"] == 2, "validation_mae"].tolist() == [2.0]
 
 

@@ -108,14 +108,18 @@ def notes(account: Mapping[str, Any], classes: int) -> list[str]:
 
 def undefined(account: Mapping[str, Any], metrics: Mapping[str, Any], classes: int) -> str:
     """Say why there are dashes: figures by reason, or ""."""
-    by_reason: dict[str, list[str]] = {}
+    by_reason: dict[tuple[str, str], list[str]] = {}
     one, many = _words.unit(classes)
     for path, reason in (account.get("undefined") or {}).items():
         parts = str(path).split(".")
         what = TITLES.get(parts[-1], parts[-1]).format(one=one, Many=many.capitalize())
+        if parts[:2] == ["baselines", "constant"]:
+            continue  # is said once below all outcomes
         who = _way(parts[1], metrics) if len(parts) > 2 else "pictures"
-        by_reason.setdefault(str(reason), []).append(f"{what} of “{who}”")
-    return "; ".join(f"{_listed(what)}: {reason}" for reason, what in by_reason.items())
+        by_reason.setdefault((who, str(reason)), []).append(what)
+    return "; ".join(
+        f"{_listed(what)} of “{who}”: {reason}" for (who, reason), what in by_reason.items()
+    )
 
 
 def levels(metrics: Mapping[str, Any], labels: Mapping[str, str]) -> list[dict[str, str]]:
@@ -222,9 +226,8 @@ def _ends(account: Mapping[str, Any], classes: int) -> Iterator[str]:
     if slope.get("value") is not None:
         span = _words.span(slope)
         yield (
-            f"Between areas that are one {one} apart, predictions differ by "
-            f"{_words.number(slope['value'])}{f' ({span})' if span else ''}; 1 would be right, "
-            "less draws the extremes to the middle."
+            f"A difference of one {one} is predicted as {_words.number(slope['value'])}"
+            f"{f' ({span})' if span else ''}."
         )
     for end, where in (("lowest", f"{one} 1"), ("highest", f"{one} {classes}")):
         each = ends.get(end) or {}
@@ -259,12 +262,10 @@ def _trust(account: Mapping[str, Any], classes: int) -> Iterator[str]:
     unlike = account.get("unlike") or {}
     if unlike.get("unlike"):
         rest = unlike.get("others") or {}
+        many = _words.unit(classes)[1]
         yield (
-            f"{_words.plural(unlike['unlike'], 'area')} of {unlike['n_areas']:,} "
-            f"{'is' if unlike['unlike'] == 1 else 'are'} unlike those learned from (about "
-            f"{_words.percent(unlike.get('expected'))} if all were alike): "
-            f"{_words.number(unlike.get('mae'), 1)} off on average, the others "
-            f"{_words.number(rest.get('mae'), 1)}."
+            f"Areas unlike those learned from are {_words.number(unlike.get('mae'), 1)} {many} off "
+            f"on average, the others {_words.number(rest.get('mae'), 1)}."
         )
 
 
@@ -273,14 +274,15 @@ def _chances(account: Mapping[str, Any], classes: int) -> Iterator[str]:
     largest, chance = shuffled.get("largest"), shuffled.get("chance")
     if largest is None or chance is None:
         return
-    found = f"rho is at most {_words.number(largest)}"
-    if largest <= chance:
-        yield f"Guard against leaks: with shuffled labels {found}, no more than chance gives."
-    else:
-        yield (
-            f"Guard against leaks: with shuffled labels {found}, more than the "
-            f"{_words.number(chance)} of chance. Something may leak."
-        )
+    limit = (
+        "no more than chance gives"
+        if largest <= chance
+        else f"more than the {_words.number(chance)} of chance"
+    )
+    yield (
+        f"Guard against leaks: with shuffled labels rho is at most {_words.number(largest)}, "
+        f"{limit}."
+    )
 
 
 def _p(value: float) -> str:

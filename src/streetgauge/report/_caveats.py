@@ -24,12 +24,7 @@ def caveats(data: ReportData, labels: Mapping[str, str]) -> list[str]:
     """Say what to keep in mind, as far as the numbers call for it."""
     metrics = data.metrics
     accounts = metrics["outcomes"]
-    result = []
-    if data.simulated:
-        result.append(
-            "The features are simulated from the official outcomes: these figures say what a "
-            "network could learn from features of that strength, not what street pictures show."
-        )
+    result: list[str] = []
     if accounts:
         result += held_out(metrics["scheme"])
     classes = int(metrics.get("classes", 10))
@@ -40,12 +35,13 @@ def caveats(data: ReportData, labels: Mapping[str, str]) -> list[str]:
     result += _too_few_locations(accounts)
     result += _no_neighbours(accounts, classes)
     result += no_intervals(accounts, metrics["scheme"])
-    result += _interval_misses(accounts, labels, classes)
     result += _shifted_folds(data.table, accounts, labels)
     if accounts:
         result += _limits.limits(metrics, labels)
-    result += _seen.seen(data.table, data.imagery, data.credits, data.provenance, labels)
-    result += _thin_areas(data.table)
+    if data.simulated:
+        result += _seen.vintages({}, data.provenance, labels)
+    else:
+        result += _seen.seen(data.table, data.imagery, data.credits, data.provenance, labels)
     if not data.skips.empty:
         count = plural(len(data.skips), "record")
         result.append(f"{count} of what was left out, and why, are counted under “Left out” below.")
@@ -137,23 +133,6 @@ def _no_neighbours(accounts: Mapping[str, Any], classes: int) -> Iterable[str]:
         )
 
 
-def _interval_misses(
-    accounts: Mapping[str, Any], labels: Mapping[str, str], classes: int
-) -> Iterable[str]:
-    short = []
-    for name, account in accounts.items():
-        held = account.get("interval_coverage")
-        if held and held["share"] is not None and account["n_areas"]:
-            chance = 2 * np.sqrt(held["aim"] * (1 - held["aim"]) / account["n_areas"])
-            if held["share"] < held["aim"] - chance:
-                short.append(f"{labels[name]} ({percent(held['share'])})")
-    if short:
-        yield (
-            f"The areas' intervals hold the actual {unit(classes)[0]} less often than they should: "
-            f"{listed(short)}."
-        )
-
-
 def _shifted_folds(
     table: pd.DataFrame, accounts: Mapping[str, Any], labels: Mapping[str, str]
 ) -> Iterable[str]:
@@ -179,14 +158,6 @@ def _shifted_folds(
             f"For {listed(shifted)} the networks of different folds do not agree on the level of "
             "their scores; the areas of one fold then land too high or too low together."
         )
-
-
-def _thin_areas(table: pd.DataFrame) -> Iterable[str]:
-    counts = table.groupby("area")["n_locations"].max()
-    thin = int((counts < 3).sum())
-    if thin:
-        rest = "rests" if thin == 1 else "rest"
-        yield f"{plural(thin, 'area')} of {len(counts):,} {rest} on one or two locations."
 
 
 def _too_few_locations(accounts: Mapping[str, Any]) -> Iterable[str]:

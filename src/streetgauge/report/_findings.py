@@ -12,11 +12,11 @@ __all__ = ["FOLDS", "baseline", "beside", "finding", "second_kind", "summary", "
 FOLDS = {"random": "random folds", "spatial": "spatial folds"}
 WITHOUT_PICTURES = {
     "random": "chance",
-    "kriging": "kriging of other areas’ classes",
-    "density": "how densely its locations lie",
-    "columns": "the study’s columns of other facts",
-    "density-and-places": "kriging beside how densely its locations lie",
-    "columns-and-places": "kriging beside the study’s columns of other facts",
+    "kriging": "a guess from the areas around (kriging)",
+    "density": "a guess from how densely locations lie",
+    "columns": "a guess from the study’s other columns",
+    "density-and-places": "a guess from the areas around and how densely locations lie",
+    "columns-and-places": "a guess from the areas around and the study’s other columns",
     "previous": "the earlier release",
 }
 
@@ -61,8 +61,11 @@ def beside(labels: Mapping[str, str], metrics: Mapping[str, Any]) -> str:
     if many == 1:
         text = f"{held}, they {'do' if more else 'do not clearly do'} so"
     else:
-        named = f" ({listed(more)})" if 0 < len(more) < many else ""
-        text = f"{held}, they do so for {len(more) or 'none'} of {many}{named}"
+        same = more == [labels[n] for n in judged if verdict(metrics["outcomes"][n]) == "more"]
+        named = f" ({listed(more)})" if 0 < len(more) < many and not same else ""
+        which = "the same " if same and 0 < len(more) < many else ""
+        count = f"all {many}" if len(more) == many else f"{which}{len(more) or 'none'} of {many}"
+        text = f"{held}, they do so for {count}{named}"
     if kind == "random":
         return f"{text}; there the best guess knows an area’s neighbours."
     return f"{text}; there an area’s neighbours are mostly held out with it."
@@ -87,9 +90,10 @@ def finding(account: Mapping[str, Any], metrics: Mapping[str, Any]) -> str:
     over = baseline(adds["over"], metrics.get("neighbours"), classes)
     gain = adds["mae"]
     if judged == "unclear":
+        where = "closer" if gain["value"] > 0 else "further off"
         return (
             f"{text} That is not clearly better or worse than {over}, which needs no picture "
-            f"({number(gain['value'], sign=True)} {many} closer, "
+            f"({number(abs(gain['value']))} {many} {where}; what pictures add: "
             f"interval {number(gain['low'], sign=True)} to {number(gain['high'], sign=True)})."
         )
     better = "closer" if judged == "more" else "further off"

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from streetgauge.report._findings import second_kind
-from streetgauge.report._numbers import listed, number, percent, plural, unit
+from streetgauge.report._numbers import among, listed, number, percent, plural, spread, unit
 
 __all__ = ["limits"]
 
@@ -24,11 +24,11 @@ def limits(metrics: Mapping[str, Any], labels: Mapping[str, str]) -> Iterator[st
     yield from _torn(metrics["scheme"])
     yield from _leakage(metrics, labels, classes)
     yield from _shuffled(accounts, labels)
-    yield from _unlike(accounts, labels, classes)
-    yield from _intervals_by_class(accounts, labels, classes)
+    yield from _unlike(accounts, labels)
+    yield from _intervals(accounts, labels, classes)
     yield from _drawn_to_the_middle(accounts, labels, classes)
     yield from _errors_alike(accounts, labels)
-    yield from _few_pictures_are_worse(accounts, labels, classes)
+    yield from _few_pictures_are_worse(accounts, labels)
 
 
 def _torn(scheme: Mapping[str, Any]) -> Iterable[str]:
@@ -70,16 +70,16 @@ def _shuffled(accounts: Mapping[str, Any], labels: Mapping[str, str]) -> Iterabl
         dealt = account.get("shuffled") or {}
         largest, chance = dealt.get("largest"), dealt.get("chance")
         if largest is not None and chance is not None and largest > chance:
-            found.append(f"{labels[name]} (rho up to {number(largest)}, chance {number(chance)})")
+            found.append(labels[name])
     if found:
         yield (
-            "With classes dealt at random a model still seemed to know something: "
-            f"{listed(found)}. That can be chance in one of many draws, or a way from labels to "
-            "predictions that goes past the pictures."
+            "With classes dealt at random a model still seemed to know something of "
+            f"{among(found, len(accounts))}. That can be chance in one of many draws, or a way "
+            "from labels to predictions that goes past the pictures."
         )
 
 
-def _unlike(accounts: Mapping[str, Any], labels: Mapping[str, str], classes: int) -> Iterable[str]:
+def _unlike(accounts: Mapping[str, Any], labels: Mapping[str, str]) -> Iterable[str]:
     """Areas are unlike whatever the outcome; how wrong they are differs."""
     known = {n: a["unlike"] for n, a in accounts.items() if (a.get("unlike") or {}).get("unlike")}
     if not known:
@@ -95,39 +95,56 @@ def _unlike(accounts: Mapping[str, Any], labels: Mapping[str, str], classes: int
     if about["share"] > expected + chance:
         text += f" That is more than the {percent(expected)} that chance gives."
     worse = [
-        f"{labels[name]} ({number(each['mae'], 1)} {unit(classes)[1]} off, the others "
-        f"{number(each['others']['mae'], 1)})"
+        labels[name]
         for name, each in known.items()
         if each["unlike"] >= FEWEST
         and each["mae"] is not None
         and (each.get("others") or {}).get("mae") is not None
         and each["mae"] > each["others"]["mae"] + CLEARLY_FARTHER
     ]
-    yield f"{text} They are predicted worse for {listed(worse)}." if worse else text
+    if worse:
+        text += f" They are predicted worse for {among(worse, len(accounts))}."
+    yield text
 
 
-def _intervals_by_class(
+def _intervals(
     accounts: Mapping[str, Any], labels: Mapping[str, str], classes: int
 ) -> Iterable[str]:
-    one = unit(classes)[0]
-    short = []
+    """Say whose intervals are too sure: those of a whole outcome, or of some of its classes."""
+    one, many = unit(classes)
+    whole: list[str] = []
+    parts: list[str] = []
     for name, account in accounts.items():
         held = account.get("interval_coverage") or {}
-        low = []
-        for row in held.get("by_decile") or ():
-            n, share, aim = row["n_areas"], row["share"], held["aim"]
-            if n < FEWEST or share is None:
-                continue
+        if held.get("share") is None:
+            continue
+        if _too_seldom(held["share"], held["aim"], account.get("n_areas") or 0, 2):
+            whole.append(f"{labels[name]} ({percent(held['share'])})")
+        low = [
+            f"{row['decile']}: {percent(row['share'])}"
+            for row in held.get("by_decile") or ()
             # As many classes are looked at: three standard errors, not two.
-            if share < aim - 3 * np.sqrt(aim * (1 - aim) / n):
-                low.append(f"{row['decile']}: {percent(share)}")
+            if row["n_areas"] >= FEWEST
+            and row["share"] is not None
+            and _too_seldom(row["share"], held["aim"], row["n_areas"], 3)
+        ]
         if low:
-            short.append(f"{labels[name]} ({one} {', '.join(low)})")
-    if short:
+            parts.append(f"{labels[name]} ({one} {', '.join(low)})")
+    if whole:
         yield (
-            f"At some {unit(classes)[1]} the areas’ intervals hold the actual one too seldom: "
-            f"{listed(short)}. An interval that holds on average can be too sure at the ends."
+            f"The areas’ intervals hold the actual {one} less often than they should: "
+            f"{listed(whole)}."
         )
+    if parts:
+        yield (
+            f"At some {many} the areas’ intervals hold the actual one too seldom: "
+            f"{listed(parts)}. An interval that holds on average can be too sure at the ends."
+        )
+
+
+def _too_seldom(share: float, aim: float, n: int, errors: float) -> bool:
+    """Whether a share is below its aim by more than so many standard errors."""
+    return bool(n and share < aim - errors * np.sqrt(aim * (1 - aim) / n))
 
 
 def _drawn_to_the_middle(
@@ -137,15 +154,14 @@ def _drawn_to_the_middle(
     for name, account in accounts.items():
         slope = (account.get("extremes") or {}).get("slope") or {}
         if slope.get("high") is not None and slope["high"] < CLEARLY_SHRUNK:
-            slopes[name] = slope["value"]
+            slopes[labels[name]] = slope["value"]
     if slopes:
         one, many = unit(classes)
-        said = [f"{labels[name]} {number(value)}" for name, value in slopes.items()]
         yield (
-            f"Predictions are drawn to the middle: where areas are one {one} apart, predictions "
-            f"differ by so many {many} on average: {listed(said)}. The worst-off areas look better "
-            "off than they are, the best-off worse; differences between areas are larger than the "
-            "map shows."
+            f"Predictions are drawn to the middle, for {among(list(slopes), len(accounts))}: "
+            f"where areas are one {one} apart, predictions differ by {spread(slopes)} {many}. The "
+            "worst-off areas look better off than they are, the best-off worse; differences "
+            "between areas are larger than the map shows."
         )
 
 
@@ -155,16 +171,16 @@ def _errors_alike(accounts: Mapping[str, Any], labels: Mapping[str, str]) -> Ite
         errors = (account.get("structure") or {}).get("residuals") or {}
         value, p, expected = (errors.get(key) for key in ("value", "p", "expected"))
         if value is not None and p is not None and p < SURE and value > (expected or 0.0):
-            alike.append(f"{labels[name]} (Moran’s I {number(value)})")
+            alike.append(labels[name])
     if alike:
         yield (
-            f"Neighbouring areas are wrong alike for {listed(alike)}: errors do not cancel when "
-            "areas are added up, and a whole quarter can be too high or too low."
+            f"Neighbouring areas are wrong alike for {among(alike, len(accounts))}: errors do not "
+            "cancel when areas are added up, and a whole quarter can be too high or too low."
         )
 
 
 def _few_pictures_are_worse(
-    accounts: Mapping[str, Any], labels: Mapping[str, str], classes: int
+    accounts: Mapping[str, Any], labels: Mapping[str, str]
 ) -> Iterable[str]:
     worse = []
     for name, account in accounts.items():
@@ -173,7 +189,6 @@ def _few_pictures_are_worse(
         if few.get("low") is None or many.get("high") is None:
             continue
         if few["low"] > many["high"]:
-            worse.append(f"{labels[name]} ({number(few['value'])} off, else "
-                         f"{number(many['value'])})")  # fmt: skip
+            worse.append(labels[name])
     if worse:
-        yield f"Areas with few pictures are predicted clearly worse: {listed(worse)}."
+        yield f"Areas with few pictures are predicted clearly worse: {among(worse, len(accounts))}."

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-__all__ = ["MISSING", "PARTS", "listed", "nearby", "number", "percent", "plural", "span", "unit"]
+__all__ = ["MISSING", "PARTS", "among", "listed", "nearby", "number", "percent", "plural", "span"]
+__all__ += ["spread", "unit"]
 
 MISSING = "–"
 PARTS = {2: "half", 3: "third", 4: "quarter", 5: "fifth", 10: "tenth"}
@@ -50,7 +51,20 @@ def nearby(classes: int) -> str:
 def listed(names: Sequence[str], most: int = 6) -> str:
     """Write names as a list in a sentence; of many the first few."""
     if len(names) > most:
-        return f"{', '.join(names[:most])} and {len(names) - most} more"
+        return f"{', '.join(names[:most])} and {len(names) - most} others"
     if len(names) < 2:
         return "".join(names)
     return f"{', '.join(names[:-1])} and {names[-1]}"
+
+
+def among(names: Sequence[str], total: int) -> str:
+    """Write of which outcomes something is so: their names, or that it is so of all."""
+    return f"all {total} outcomes" if len(names) == total > 2 else listed(names)
+
+
+def spread(values: Mapping[str, float], digits: int = 2) -> str:
+    """Write the least and the greatest of named values: "0.45 (Crime) to 0.62 (Income)"."""
+    least, most = (end(values, key=values.__getitem__) for end in (min, max))
+    if number(values[least], digits) == number(values[most], digits):
+        return number(values[least], digits)
+    return " to ".join(f"{number(values[name], digits)} ({name})" for name in (least, most))

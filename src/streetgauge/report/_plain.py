@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from streetgauge.report._findings import second_kind, verdict
-from streetgauge.report._numbers import PARTS, listed, nearby, number, percent, unit
+from streetgauge.report._numbers import PARTS, among, nearby, number, percent, unit
 
 __all__ = ["plain"]
 
@@ -42,7 +42,10 @@ def plain(labels: Mapping[str, str], metrics: Mapping[str, Any]) -> str:
         both = (here == "more") + (there == "more")
         (weak, near, firm)[both].append(labels[name])
     return " ".join(
-        filter(None, [_how_close(accounts, labels, metrics), *_trust(firm, near, weak, kind)])
+        filter(
+            None,
+            [_how_close(accounts, labels, metrics), *_trust(firm, near, weak, kind, len(accounts))],
+        )
     )
 
 
@@ -69,23 +72,24 @@ def _how_close(
 
 
 def _trust(
-    firm: Sequence[str], near: Sequence[str], weak: Sequence[str], kind: str | None
+    firm: Sequence[str], near: Sequence[str], weak: Sequence[str], kind: str | None, total: int
 ) -> list[str]:
     """Say of which outcomes the map can be used for what."""
     said = []
     if firm:
         tests = "in both tests" if kind else "in the one test that was made"
         said.append(
-            f"Pictures tell more of {listed(firm)} than a good guess without them, {tests}: "
+            f"Pictures tell more of {among(firm, total)} than a good guess without them, {tests}: "
             "use the map as far as its intervals allow, and for no single street."
         )
     if near:
         said.append(
-            f"For {listed(near)} they do so in one of the two tests only: rely on them "
+            f"For {among(near, total)} they do so in one of the two tests only: rely on them "
             "only where an official figure can be checked nearby."
         )
     if weak:
         said.append(
-            f"For {listed(weak)} pictures add nothing that is certain: do not decide by this map."
+            f"For {among(weak, total)} pictures add nothing that is certain: do not decide by "
+            "this map."
         )
     return said

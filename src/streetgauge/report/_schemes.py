@@ -19,7 +19,7 @@ def held_out(scheme: Mapping[str, Any]) -> Iterable[str]:
     """Say how areas were held out, and whom that flatters."""
     name, words = scheme["name"], str(scheme["in_words"])
     if scheme["caution"]:
-        yield f"{_capital(words)}. {scheme['caution']}"
+        yield f"{_capital(words)}: these figures leak, as is said at the top."
         return
     if name == "test-only":
         yield f"{_capital(words)}: nothing of this study taught it anything."
@@ -37,7 +37,7 @@ def held_out(scheme: Mapping[str, Any]) -> Iterable[str]:
             "from anything that they know; in another city expect less still."
         )
         return
-    neighbours = "most of an area's neighbours were learned from"
+    neighbours = "most of an area’s neighbours were learned from"
     if name == "blocks" or name == "leave-one-group-out" or scheme["unit"] != "area":
         neighbours = "areas at a border have neighbours that were learned from"
     if name == "stored":
@@ -62,6 +62,6 @@ def no_intervals(accounts: Mapping[str, Any], scheme: Mapping[str, Any]) -> Iter
     if accounts and (scheme["parts"] < 2 or scheme["caution"]):
         why = "one part only was tested" if scheme["parts"] < 2 else "the figures leak"
         yield (
-            "The areas' intervals take the errors of areas in other folds. There are none to take, "
+            "The areas’ intervals take the errors of areas in other folds. There are none to take, "
             f"since {why}, so the intervals are as wide as the scale."
         )

@@ -10,7 +10,7 @@ import pandas as pd
 
 from streetgauge.report._numbers import listed, percent, plural
 
-__all__ = ["seen", "years_of"]
+__all__ = ["seen", "vintages", "years_of"]
 
 FEW = 8  # pictures of an area: two locations with four views
 APART = 3  # years
@@ -33,17 +33,22 @@ def seen(
     """Say what is to be kept in mind of the pictures."""
     yield from _few_pictures(table)
     yield from _partly_seen(table)
-    yield from _vintages(imagery, provenance, labels)
+    yield from vintages(imagery, provenance, labels)
     yield from _faults(imagery)
     yield from _contributed(credits)
 
 
 def _few_pictures(table: pd.DataFrame) -> Iterable[str]:
-    if "n_views" not in table:
-        return
-    counts = table.groupby("area")["n_views"].max().dropna()
+    """Count the areas of few pictures, or of few locations where pictures are not counted."""
+    views = table["n_views"] if "n_views" in table else pd.Series(dtype="Int64")
+    counts = views.groupby(table["area"]).max().dropna()
     few = int((counts < FEW).sum())
-    if few:
+    if counts.empty and "n_locations" in table:
+        locations = table.groupby("area")["n_locations"].max()
+        if thin := int((locations < 3).sum()):
+            rests = "rests" if thin == 1 else "rest"
+            yield f"{plural(thin, 'area')} of {len(locations):,} {rests} on one or two locations."
+    elif few:
         yield (
             f"{plural(few, 'area')} of {len(counts):,} {'is' if few == 1 else 'are'} judged by "
             f"fewer than {FEW} pictures (the median area by {counts.median():,.0f}): what stood "
@@ -68,7 +73,7 @@ def years_of(text: object) -> list[int]:
     return [int(year) for year in re.findall(r"(?<!\d)(?:19|20)\d\d(?!\d)", str(text or ""))]
 
 
-def _vintages(
+def vintages(
     imagery: Mapping[str, Any],
     provenance: Mapping[str, Mapping[str, Any]],
     labels: Mapping[str, str],

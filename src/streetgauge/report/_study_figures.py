@@ -137,7 +137,7 @@ def training(history: pd.DataFrame, metric: str, labels: Mapping[str, str]) -> S
                 axes.plot(own["epoch"], own[column], style, lw=0.5, color=colour, alpha=0.45)
             middle = _middle(rows, column)
             axes.plot(middle.index, middle, style, lw=1.6, color=colour, label=said)
-        axes.set_title(short(labels[name], 21 if across > 2 else 50))
+        axes.set_title(short(labels[name], 21 if across > 2 else 50, lines=2))
         axes.set_ylim(*_room(rows[columns]))
         axes.margins(x=0.02)
     for axes in panels[len(names) :]:
@@ -292,7 +292,7 @@ def _multiples(
                 mew=0.5,
                 label=said,
             )
-        axes.set_title(short(labels[name], 21 if across > 2 else 50))
+        axes.set_title(short(labels[name], 21 if across > 2 else 50, lines=2))
         if logarithmic:
             axes.set_xscale("log")
             ticks = sorted(set(table.loc[table["outcome"] == name, x].astype(float)))

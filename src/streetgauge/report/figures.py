@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +17,16 @@ import pandas as pd
 
 from streetgauge.files import atomic_directory
 from streetgauge.progress import Progress, silent
-from streetgauge.report import _outcome_figures as of_outcome
+from streetgauge.report import _class_figures as of_classes
+from streetgauge.report import _error_figures as of_errors
 from streetgauge.report import _study_figures as of_study
 from streetgauge.report._drawing import drawing, files_of, short
 from streetgauge.report._sketch import Sketch
 
 __all__ = ["Figure", "draw_figures", "save_figures"]
+
+EACH = 5  # figures that a process draws before it reports
+FEW = 4  # times so many figures are not worth another process
 
 
 @dataclass(frozen=True)
@@ -68,6 +75,7 @@ def draw_figures(
     history: pd.DataFrame | None = None,
     curves: Mapping[str, Any] | None = None,
     paper: bool = True,
+    workers: int = 1,
     progress: Progress = silent,
 ) -> list[Figure]:
     """Draw every figure for which there are data.
@@ -90,6 +98,9 @@ def draw_figures(
         ``curves.json``.
     paper : bool, default True
         Also as PDF and PNG, which takes two thirds of the time.
+    workers : int, default 1
+        Processes that draw at the same time, started afresh ("spawn"): a script that asks for more
+        than one needs the usual ``if __name__ == "__main__":``.
     progress : Progress
         Told how many are drawn.
 
@@ -101,14 +112,35 @@ def draw_figures(
     known = {name: name for name in metrics["outcomes"]}
     named = {name: short(text, 60) for name, text in (labels or {}).items() if name in known}
     named |= {name: text for name, text in known.items() if name not in named}
-    every = list(_plans(metrics, table, named, history, curves))
+    about = (metrics, table, named, history, curves)
+    n = sum(1 for _ in _plans(*about))
+    parts = [slice(i, i + EACH) for i in range(0, n, EACH)]
+    figures: list[Figure] = []
+    with progress("figures", n, "figures") as advance, _hands(workers, len(parts)) as each:
+        for part, drawn in zip(parts, each(partial(_draw, about, paper), parts), strict=True):
+            figures += drawn
+            advance(min(part.stop, n) - part.start)
+    return figures
+
+
+@contextmanager
+def _hands(workers: int, tasks: int) -> Iterator[Callable[..., Iterable[list[Figure]]]]:
+    """Give what draws parts in turn: here, or in processes of its own."""
+    if workers < 2 or tasks < FEW:
+        yield map
+        return
+    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+        yield pool.map
+
+
+def _draw(about: tuple[Any, ...], paper: bool, part: slice) -> list[Figure]:
+    """Draw part of the figures that there may be."""
     figures = []
-    with drawing(), progress("figures", len(every), "figures") as advance:
-        for kind, outcome, sketch_of in every:
+    with drawing():
+        for kind, outcome, sketch_of in list(_plans(*about))[part]:
             if (sketch := sketch_of()) is not None:
                 name = kind if outcome is None else f"{kind}-{_slug(outcome)}"
                 figures.append(_figure(name, sketch, outcome, paper))
-            advance(1)
     return figures
 
 
@@ -152,15 +184,16 @@ def _plans(
         yield f"fewer-{by}", None, partial(of_study.less_data, curves, by, labels)
     for metric in ("loss", "tau"):
         yield f"training-{metric}", None, partial(of_study.training, course, metric, labels)
+    rows_of = {str(name): rows for name, rows in table.groupby("outcome")}
     for name, label in labels.items():
         account = metrics["outcomes"][name]
-        rows = table[table["outcome"] == name]
+        rows = rows_of.get(name, table.iloc[:0])
         of = (rows, account, metrics, label)
-        yield "confusion", name, partial(of_outcome.confusion, account, classes, label)
-        yield "agreement", name, partial(of_outcome.agreement, *of)
-        yield "reliability", name, partial(of_outcome.reliability, *of)
-        yield "groups", name, partial(of_outcome.groups, account, metrics, label)
-        yield "moran", name, partial(of_outcome.moran_scatter, rows, account, label, classes)
+        yield "confusion", name, partial(of_classes.confusion, account, classes, label)
+        yield "agreement", name, partial(of_classes.agreement, *of)
+        yield "reliability", name, partial(of_classes.reliability, *of)
+        yield "groups", name, partial(of_errors.groups, account, metrics, label)
+        yield "moran", name, partial(of_errors.moran_scatter, rows, account, label, classes)
 
 
 def _figure(name: str, sketch: Sketch, outcome: str | None, paper: bool) -> Figure:

@@ -17,7 +17,8 @@ import numpy as np
 import pandas as pd
 from markupsafe import Markup
 
-from streetgauge.report import _accounts, _schemes, _words
+from streetgauge.report import _accounts, _made, _schemes, _words
+from streetgauge.report._drawing import short
 from streetgauge.report._geometry import outline
 from streetgauge.report._payload import layers, payload
 from streetgauge.report.gallery import Gallery
@@ -25,7 +26,7 @@ from streetgauge.report.gallery import Gallery
 __all__ = ["ReportData", "render", "render_map"]
 
 SHADES = 9
-MOST_REASONS = 40
+COLUMN = 300  # points; what is wider fills both columns of the page
 SCRIPTS = ("values.js", "card.js", "map.js", "switches.js")
 
 
@@ -196,7 +197,7 @@ def _context(data: ReportData) -> dict[str, Any]:
         },
         "levels": _accounts.levels(data.metrics, labels),
         "gains": _gains(accounts, data.metrics),
-        "figures": [_figure(each) for each in data.figures],
+        "figures": _plates(data.figures, labels),
         "shade": {n: _shades(a["confusion"]) for n, a in accounts.items()},
         "dots": {n: _dots(a) for n, a in accounts.items()},
         "without_map": without_map,
@@ -205,16 +206,18 @@ def _context(data: ReportData) -> dict[str, Any]:
         "payload": _embedded(packed := payload(data, labels, geometry)),
         "postcodes": bool(packed["postcodes"]),
         "too_many_postcodes": _too_many_postcodes(data, packed["postcodes"]),
-        "settings": list(_flat(data.settings)),
-        "reasons": _reasons(data.skips),
-        "facts": _facts(data.run),
+        "settings": list(_made.flat(data.settings)),
+        "reasons": _made.reasons(data.skips, data.locations),
+        "facts": _made.facts(data.run),
         "gallery": data.gallery,
         "area_names": _words.names_of(data.areas),
         "shot_credits": data.gallery is not None and len(data.gallery.credits()) > 1,
-        "plain": _words.plain(labels, data.metrics),
+        # Nothing was seen, so nobody may decide by it.
+        "plain": "" if data.simulated else _words.plain(labels, data.metrics),
         "account_of_run": _words.what_was_run(data, labels),
         "carried": {n: t for n, p in data.provenance.items() if (t := _words.carried(p))},
-        "files": {n: _files(p) for n, p in data.provenance.items()},
+        "cells": {n: _made.cells(p.get("cells", ())) for n, p in data.provenance.items()},
+        "files": {n: _made.files(p) for n, p in data.provenance.items()},
     }
 
 
@@ -227,10 +230,22 @@ def _beside(metrics: Mapping[str, Any], labels: Mapping[str, str]) -> dict[str, 
     return {
         "own": _words.FOLDS.get(metrics["kind"], "these folds"),
         "other": _words.FOLDS[kind],
+        "folds": _folds_in_words(metrics, kind),
         "cells": {name: cells.get(kind) for name, cells in metrics["headline"].items()},
         "verdicts": {name: _words.verdict(account) for name, account in accounts.items()},
         "summary": _words.beside(labels, metrics),
     }
+
+
+def _folds_in_words(metrics: Mapping[str, Any], kind: str) -> str:
+    """Say what the names of both kinds of folds stand for."""
+    named = {metrics["kind"]: metrics, kind: metrics[kind]}
+    said = [
+        f"{_words.FOLDS[k]}: {each['scheme']['in_words']}"
+        for k, each in named.items()
+        if k in _words.FOLDS
+    ]
+    return f"{'; '.join(said).capitalize()}."
 
 
 def _second_accounts(metrics: Mapping[str, Any]) -> Iterator[Iterable[Mapping[str, Any]]]:
@@ -249,15 +264,36 @@ def _gains(accounts: Mapping[str, Any], metrics: Mapping[str, Any]) -> dict[Any,
     return _accounts.gains(cells)
 
 
-def _figure(figure: Any) -> dict[str, str]:
+def _plates(figures: Sequence[Any], labels: Mapping[str, str]) -> list[tuple[str, list[Any]]]:
+    """Put the figures of the study first, then those of each outcome under its name."""
+    plates: dict[str, list[Any]] = {}
+    for each in figures:
+        # The outcome's own section has the same numbers as a table.
+        if not str(each.name).startswith("confusion-"):
+            of = getattr(each, "outcome", None)
+            title = "The whole study" if of is None else labels.get(of, of)
+            plates.setdefault(title, []).append(_figure(each, "" if of is None else title))
+    return list(plates.items())
+
+
+def _figure(figure: Any, label: str) -> dict[str, Any]:
     """Give a figure as an image: its own styles and names stay out of the page's."""
+
+    def below(text: object) -> str:
+        """Leave out the outcome's name, which stands above."""
+        rest = str(text or "").removeprefix(f"{short(label, 60)}: ")
+        return rest[:1].upper() + rest[1:]
+
+    title = below(figure.title)
+    width = re.search(r'<svg[^>]*\swidth="([\d.]+)pt"', str(figure.svg))
     encoded = base64.b64encode(str(figure.svg).encode()).decode()
     return {
         "name": str(figure.name),
-        "title": str(figure.title),
-        "caption": str(getattr(figure, "caption", "") or ""),
+        "title": title if title.endswith("?") else f"{title}.",
+        "caption": below(getattr(figure, "caption", "")),
         "alt": str(getattr(figure, "alt", "") or figure.title),
         "src": f"data:image/svg+xml;base64,{encoded}",
+        "wide": width is not None and float(width[1]) > COLUMN,
     }
 
 
@@ -331,74 +367,6 @@ def _dots(account: Mapping[str, Any]) -> dict[str, float | None] | None:
         "baseline": place(max(others, default=None)),
         "oracle": place(oracle),
     }
-
-
-def _flat(settings: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
-    for key, value in settings.items():
-        name = f"{prefix}{key}"
-        if isinstance(value, Mapping):
-            yield from _flat(value, f"{name}.")
-        elif isinstance(value, (list, tuple)):
-            if value:
-                yield name, ", ".join(_plain(item) for item in value)
-        elif value is not None:
-            yield name, _plain(value)
-
-
-def _plain(value: object) -> str:
-    """Text of a value; of a path only the name, for the page is shown to others."""
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    text = str(value)
-    if re.match(r"^(/|[A-Za-z]:[\\/])", text):
-        return re.split(r"[\\/]", text.rstrip("\\/"))[-1]
-    return text
-
-
-def _files(provenance: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """Names of an outcome's files with their sha256: several are written "one + other"."""
-    files = str(provenance.get("file") or "").split(" + ")
-    sums = str(provenance.get("sha256") or "").split(" + ")
-    pairs = itertools.zip_longest(files, sums[: len(files)], fillvalue="")
-    return [(_plain(file), sha256) for file, sha256 in pairs if file]
-
-
-def _reasons(skips: pd.DataFrame) -> dict[str, Any]:
-    """How many rows were left out, by stage and reason; the most frequent first."""
-    counted = skips.groupby(["stage", "reason"], dropna=False).agg(
-        rows=("reason", "size"), locations=("location_id", "nunique"), areas=("area", "nunique")
-    )
-    counted = counted.reset_index().sort_values(
-        ["rows", "stage", "reason"], ascending=[False, True, True], kind="stable"
-    )
-    return {"rows": counted.head(MOST_REASONS).to_dict("records"), "n": len(counted)}
-
-
-def _facts(run: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """Write what run.json says of the whole run, then what each stage said of itself."""
-    facts, stages = [], []
-    for key, value in run.items():
-        name = key.replace("_", " ").capitalize()
-        if key in ("format_version", "study", "files") or value is None:
-            continue  # for the program, not for the reader
-        if key == "stages":
-            stages = [
-                (f"Stage {stage}", _said(v)) for stage, v in value.items() if stage != "report"
-            ]
-        elif key == "seconds":
-            times = (f"{stage} {_words.number(float(each), 1)} s" for stage, each in value.items())
-            facts.append(("Time", ", ".join(times)))
-        elif isinstance(value, Mapping):
-            facts.append((name, ", ".join(f"{k} {_plain(v)}" for k, v in value.items())))
-        else:
-            facts.append((name, _plain(value)))
-    return facts + [(stage, text) for stage, text in stages if text]
-
-
-def _said(stage: Mapping[str, Any]) -> str:
-    text = "; ".join(str(line) for line in stage.get("says", ()))
-    seconds = stage.get("seconds")
-    return text if seconds is None else f"{text} ({_words.number(float(seconds), 1)} s)"
 
 
 def _asset(name: str) -> str:

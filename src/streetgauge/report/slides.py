@@ -12,7 +12,7 @@ import pandas as pd
 from streetgauge.areas import metric_crs
 from streetgauge.areas.colours import NOTHING, class_colours
 from streetgauge.report import _words
-from streetgauge.report._drawing import GREY, INK, drawing, plain, short
+from streetgauge.report._drawing import GREY, INK, PACKED, drawing, plain, short
 
 if TYPE_CHECKING:
     import geopandas as gpd
@@ -150,7 +150,7 @@ def _slide(
     _legend(canvas, colours, bool(rows[[c for c, _ in known]].isna().any(axis=None)))
     canvas.text(LEFT, 0.03, short(_source(about), 170), size=9.5, color=GREY, va="center")
     with io.BytesIO() as stream:
-        FigureCanvasAgg(canvas).print_png(stream, metadata={"Software": None})  # type: ignore[no-untyped-call]
+        FigureCanvasAgg(canvas).print_png(stream, metadata={"Software": None}, pil_kwargs=PACKED)  # type: ignore[no-untyped-call]
         return stream.getvalue()
 
 
@@ -212,7 +212,7 @@ def _legend(canvas: Canvas, colours: Sequence[str], missing: bool) -> None:
 
 def _bar_and_arrow(canvas: Canvas, axes: Axes, ground: _Ground) -> None:
     """Draw a round number of metres, and where north is, in the lower left of the slide."""
-    canvas.draw_without_rendering()  # until then the panel does not know how large it is
+    axes.apply_aspect()  # until then the panel does not know how large it is
     left, _, right, _ = ground.bounds
     place = axes.get_position()
     across = place.width / (right - left)  # of the slide, a metre

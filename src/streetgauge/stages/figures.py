@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,6 +19,8 @@ if TYPE_CHECKING:
     from streetgauge.report import Figure, ReportData
 
 __all__ = ["drawn_from", "history_file", "make_figures"]
+
+HANDS = 4  # processes that draw; each takes two seconds to begin
 
 
 def history_file(study: Study) -> Path:
@@ -45,6 +49,7 @@ def make_figures(
         history=_history(study),
         curves=_curves(study),
         paper=wanted == "all",
+        workers=_hands(),
         progress=progress,
     )
     maps: dict[str, bytes] = {}
@@ -54,6 +59,13 @@ def make_figures(
     forms = "SVG, PDF, PNG, CSV" if wanted == "all" else "SVG, CSV"
     said = f"{study.figures}: {len(figures):,} figures ({forms})"
     return figures, (f"{said}, {len(maps):,} maps for slides" if maps else said,)
+
+
+def _hands() -> int:
+    """Say how many processes may draw: one where another would begin a user's own script anew."""
+    program = Path(str(getattr(sys.modules["__main__"], "__file__", None) or ""))
+    own = "streetgauge" in (program.name, program.parent.name)
+    return min(HANDS, os.cpu_count() or 1) if own else 1
 
 
 def _history(study: Study) -> pd.DataFrame | None:

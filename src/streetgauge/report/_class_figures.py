@@ -1,8 +1,9 @@
-"""Figures of one outcome."""
+"""Figures of the classes that are predicted for one outcome: how right, and how sure."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -14,25 +15,21 @@ from streetgauge.report._drawing import (
     COLUMN,
     GREY,
     INK,
-    ORANGE,
-    PAGE,
+    MOST_POINTS,
     PALE,
+    apart,
     below,
     new,
     plain,
-    short,
     upright,
 )
 from streetgauge.report._sketch import Sketch
 
-__all__ = ["agreement", "confusion", "groups", "moran_scatter", "reliability"]
+__all__ = ["agreement", "confusion", "reliability"]
 
 MOST_NUMBERS = 15  # classes, beyond which cells are too small for numbers
-MOST_POINTS = 400  # areas, beyond which they are drawn as counts
-MOST_GROUPS = 40  # units of one kind; the worst and the best half of that many are drawn
 BINS = 10
 DRAWS = 500
-FIRST = {"deprivation": ("deprived", "middle", "affluent"), "pictures": ("few", "many")}
 
 
 def confusion(account: Mapping[str, Any], classes: int, label: str) -> Sketch | None:
@@ -141,7 +138,7 @@ def agreement(
         zorder=3,
     )
     if len(known) <= MOST_POINTS:
-        x, y = _apart(known["actual_decile"], 0.3), _apart(known["decile"], 0.3, second=True)
+        x, y = apart(known["actual_decile"], 0.3), apart(known["decile"], 0.3, second=True)
         axes.plot(x, y, ".", ms=2.6, mec="none", color=GREY, alpha=0.6, zorder=2, label="an area")
     axes.plot(
         table["actual"],
@@ -213,9 +210,7 @@ def reliability(
         often[each] += 1
         stated[each] += upto[:, k]
         was[each] += happened[:, k]
-    drawn = np.random.default_rng(seed).multinomial(
-        len(known), np.full(len(known), 1 / len(known)), size=DRAWS
-    )
+    drawn = _drawn_again(len(known), seed)
     counts = drawn @ often
     shares = np.divide(drawn @ was, counts, out=np.full(counts.shape, np.nan), where=counts > 0)
     outside = (1 - float(metrics["coverage"])) / 2
@@ -280,142 +275,11 @@ def reliability(
     )
 
 
-def groups(account: Mapping[str, Any], metrics: Mapping[str, Any], label: str) -> Sketch | None:
-    """Draw the error and the bias of kinds of areas and of every district."""
-    kinds = account.get("groups") or {}
-    found = [
-        {"kind": kind, "group": name, "areas": each["n_areas"]}
-        | {
-            f"{m}{e}": each[m][k]
-            for m in ("mae", "bias")
-            for k, e in (("value", ""), ("low", "_low"), ("high", "_high"))
-        }
-        for kind, members in kinds.items()
-        for name, each in members.items()
-        if each["n_areas"]
-    ]
-    if not found:
-        return None
-    classes = int(metrics["classes"])
-    one, many = _words.unit(classes)
-    table = pd.DataFrame(found)
-    numbers = [c for c in table.columns if c.startswith(("mae", "bias"))]
-    table[numbers] = table[numbers].astype("float64")
-    lines, left_out = _lines_of_groups(table)
-    height = 0.75 + 0.145 * len(lines)
-    canvas, panels = new(PAGE, max(height, 1.4), 1, 2)
-    y = np.arange(len(lines))
-    for axes, metric, whole in (
-        (panels[0], "mae", account["metrics"]["mae"]["value"]),
-        (panels[1], "bias", 0.0),
-    ):
-        if whole is not None:
-            axes.axvline(whole, color=GREY, lw=0.8, ls=(0, (4, 3)))
-        for place, (_, row) in zip(y, lines, strict=True):
-            if row is None:
-                continue
-            if pd.notna(row[f"{metric}_low"]):
-                axes.hlines(
-                    place,
-                    row[f"{metric}_low"],
-                    row[f"{metric}_high"],
-                    color=BLUE,
-                    lw=1.2,
-                    alpha=0.55,
-                )
-            axes.plot(row[metric], place, "o", ms=3.6, color=BLUE, mec="white", mew=0.5)
-        axes.set_ylim(len(lines) - 0.4, -0.6)
-        axes.spines["left"].set_visible(False)
-        axes.tick_params(axis="y", length=0)
-        axes.grid(axis="x", color=PALE, lw=0.4)
-        axes.set_axisbelow(True)
-    panels[0].set_xlim(left=0)
-    panels[0].set_xlabel(f"Mean absolute error ({many}); dashed: all areas")
-    panels[1].set_xlabel("Predicted less actual, on average; dashed: no bias")
-    panels[0].set_yticks(y, [text for text, _ in lines])
-    for text, (_, row) in zip(panels[0].get_yticklabels(), lines, strict=True):
-        text.set_color(GREY if row is None else INK)
-    panels[1].set_yticks([])
-    more = f" Of many, the {MOST_GROUPS // 2} worst and best are drawn." if left_out else ""
-    return Sketch(
-        canvas,
-        table,
-        f"{label}: error by district and kind of area",
-        f"{plain(label)}: mean absolute error and mean difference of predicted and actual {one} by "
-        f"kind of area, with {_words.percent(metrics['coverage'])} intervals; in brackets, the "
-        f"number of areas.{more}",
-    )
-
-
-def moran_scatter(
-    rows: pd.DataFrame, account: Mapping[str, Any], label: str, classes: int
-) -> Sketch | None:
-    """Draw each area's residual against that of its neighbours."""
-    about = (account.get("structure") or {}).get("residuals") or {}
-    if "residual_nearby" not in rows or about.get("value") is None:
-        return None
-    known = rows.assign(residual=(rows["decile"] - rows["actual_decile"]).astype("Float64"))
-    known = known.dropna(subset=["residual", "residual_nearby"]).sort_values("area")
-    if known.empty:
-        return None
-    _, many = _words.unit(classes)
-    residual, nearby = (known[c].to_numpy(float) for c in ("residual", "residual_nearby"))
-    table = pd.DataFrame(
-        {"area": known["area"].to_numpy(str), "residual": residual, "residual_nearby": nearby}
-    )
-    canvas, (axes,) = new(COLUMN, 3.0)
-    axes.axhline(nearby.mean(), color=PALE, lw=0.8)
-    axes.axvline(residual.mean(), color=PALE, lw=0.8)
-    if len(known) <= MOST_POINTS:
-        axes.plot(
-            _apart(pd.Series(residual), 0.25),
-            nearby,
-            "o",
-            ms=3,
-            mec="none",
-            color=BLUE,
-            alpha=0.55,
-            label="an area",
-        )
-    else:
-        x, y, n = _counted(residual, nearby)
-        axes.scatter(
-            x,
-            y,
-            s=60 * n / n.max(),
-            color=BLUE,
-            alpha=0.6,
-            linewidth=0,
-            label="areas: the larger, the more",
-        )
-    ends = np.array([residual.min(), residual.max()])
-    axes.plot(
-        ends,
-        nearby.mean() + about["value"] * (ends - residual.mean()),
-        color=ORANGE,
-        lw=1.4,
-        label=f"slope: Moran’s I = {_words.number(about['value'])}",
-    )
-    axes.set(
-        xlabel=f"Predicted less actual ({many})", ylabel="The same of its neighbours, on average"
-    )
-    below(canvas, axes, 2)
-    p = about.get("p")
-    said = "" if p is None else f", p = {_words.number(p, 3)}"
-    upright(axes, f"I = {_words.number(about['value'])}{said}")
-    kind = (
-        "areas that it borders on"
-        if account["structure"]["neighbours"] == "contiguity"
-        else ("nearest areas")
-    )
-    return Sketch(
-        canvas,
-        table,
-        f"{label}: do errors lie together?",
-        f"{plain(label)}: predicted less actual of each of {_words.plural(len(known), 'area')} "
-        f"against the mean of the {kind}. The slope is Moran’s I, {_words.number(about['value'])}"
-        f"{said}; by chance it is about {_words.number(about['expected'])}.",
-    )
+@lru_cache(maxsize=1)
+def _drawn_again(n: int, seed: int) -> Any:
+    """How often each of n areas is in each of the draws: the same for outcomes of as many areas."""
+    drawn = np.random.default_rng(seed).multinomial(n, np.full(n, 1 / n), size=DRAWS)
+    return drawn.astype(np.float64)
 
 
 def _measured(rows: pd.DataFrame) -> pd.DataFrame:
@@ -434,43 +298,6 @@ def _measured(rows: pd.DataFrame) -> pd.DataFrame:
         numbers["actual_decile"] <= known["high"]
     )
     return known.assign(inside=inside.astype("float64").where(known["low"].notna()))
-
-
-def _lines_of_groups(table: pd.DataFrame) -> tuple[list[tuple[str, pd.Series | None]], bool]:
-    """Put the groups into lines, each kind below its own heading; the worst district first."""
-    lines: list[tuple[str, pd.Series | None]] = []
-    cut = False
-    for kind, members in table.groupby("kind", sort=False):
-        order = FIRST.get(str(kind))
-        if order is not None:
-            members = members.set_index("group", drop=False).reindex(order).dropna(subset=["kind"])
-        else:
-            members = members.sort_values(["mae", "group"], ascending=[False, True])
-        rows = [row for _, row in members.iterrows()]
-        lines.append((f"By {short(kind, 24)}", None))
-        many = len(rows) > MOST_GROUPS
-        half = MOST_GROUPS // 2
-        for i, row in enumerate([*rows[:half], *rows[-half:]] if many else rows):
-            if many and i == half:
-                lines.append((f"… {len(rows) - MOST_GROUPS} between …", None))
-            lines.append((f"{short(row['group'], 30)} ({int(row['areas'])})", row))
-        cut |= many
-    return lines, cut
-
-
-def _apart(values: pd.Series, most: float, *, second: bool = False) -> Any:
-    """Move values a little, the same way each time, so that equal ones can be told apart."""
-    steps = np.arange(len(values)) + 0.5
-    # Multiples of irrational numbers fill a square evenly (Roberts 2018).
-    part = (steps * (0.5698402909980532 if second else 0.7548776662466927)) % 1
-    return np.asarray(values, dtype=float) + most * (2 * part - 1)
-
-
-def _counted(x: Any, y: Any, step: float = 0.5) -> tuple[Any, Any, Any]:
-    """Count the points in squares of a grid."""
-    grid = np.column_stack([np.round(x), np.round(y / step)])
-    cell, count = np.unique(grid, axis=0, return_counts=True)
-    return cell[:, 0], cell[:, 1] * step, count
 
 
 def _square(corner: float) -> Any:
