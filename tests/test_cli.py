@@ -267,6 +267,26 @@ def test_a_stage_does_not_go_on_from_what_is_out_of_date(
     assert "has changed" in refuse("export", grid, "--out", grid.with_name("bundle"))
 
 
+def test_another_label_is_shown_everywhere_and_trains_nothing_again(run: Run, grid: Path) -> None:
+    edit(grid / "study.toml", "epochs = 15", "epochs = 2\nmembers = 1")
+    assert run("run", grid)[0] == 0
+    before = (grid / "predictions.parquet").read_bytes()
+    edit(grid / "study.toml", 'label = "Household income"', 'label = "Money at home"')
+    code, out, err = run("run", grid)
+    assert code == 0
+    assert "train: up to date" in err
+    assert "report: up to date" not in err
+    assert (grid / "predictions.parquet").read_bytes() == before
+    assert "Money at home" in out
+    page = (grid / "report.html").read_text(encoding="utf-8")
+    assert "Money at home" in page
+    assert "Household income" not in page
+    assert run("export", grid, "--out", grid / "bundle")[0] == 0
+    card = (grid / "bundle" / "README.md").read_text(encoding="utf-8")
+    assert "Money at home" in card
+    assert "Household income" not in card
+
+
 def test_a_damaged_file_of_an_earlier_stage_is_refused_and_made_again(
     run: Run, refuse: Refuse, grid: Path
 ) -> None:

@@ -180,3 +180,19 @@ def test_folds_of_different_kinds_are_compared_with_a_caution(pair: tuple[Path, 
     found = compare(a, b)
     assert list(found["kinds"]) == ["random and spatial"]
     assert any("part of the difference is that" in caution for caution in found["cautions"])
+
+
+def test_other_weights_on_either_side_are_said(pair: tuple[Path, Path]) -> None:
+    a, b = pair
+    for place, factor in ((a, 1.0), (b, -1.0)):
+        for file in (place / "areas.parquet", place / "spatial" / "areas.parquet"):
+            frame = pd.read_parquet(file)
+            rank = (factor * frame["area"].str[1:].astype(float)).rank()
+            frame.assign(weight=rank).to_parquet(file)
+    found = compare(a, b, draws=100)
+    assert any("weight areas by different numbers" in each for each in found["cautions"])
+    outcome = found["kinds"]["random"]["outcomes"]["income"]
+    assert outcome["weighted"] is False
+    metrics = json.loads((a / "metrics.json").read_text(encoding="utf-8"))
+    mae = metrics["outcomes"]["income"]["metrics"]["mae"]["value"]
+    assert outcome["metrics"]["mae"]["a"]["value"] == pytest.approx(mae)

@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 from streetgauge.errors import InputError
-from streetgauge.files import write_text
+from streetgauge.files import write_table, write_text
 from streetgauge.progress import silent
 from streetgauge.study import Done, Stage, Study
 
@@ -193,3 +193,27 @@ def test_two_runs_of_one_study_at_a_time_are_refused(directory: Path) -> None:
         Study.open(directory).locked(),
     ):
         pass
+
+
+def test_another_label_is_no_other_number(directory: Path) -> None:
+    study = Study.open(directory)
+    frame = pd.DataFrame({"area": ["A", "B"], "income_value": [1.0, 2.0], "income_decile": [1, 2]})
+    about = {"income": {"label": "Income", "publisher": "GLA", "deciles": "study", "classes": 10}}
+
+    def stamps(frame: pd.DataFrame, **other: object) -> tuple[str, str]:
+        write_table(frame, study.outcomes, {"income": about["income"] | other})
+        reads = (("train",), lambda s: (s.outcomes,), lambda s: (s.model,), (), copying().work)
+        return tuple(  # type: ignore[return-value]
+            study.stamp(Stage("train", *reads, by_numbers=each)) for each in (True, False)
+        )
+
+    numbers, whole = stamps(frame)
+    assert stamps(frame, label="Household income", licence="OGL", publisher="ONS")[0] == numbers
+    assert stamps(frame, label="Household income")[1] != whole
+    assert stamps(frame, deciles="nation")[0] != numbers
+    assert stamps(frame.assign(income_value=[1.0, 3.0]))[0] != numbers
+    assert stamps(frame.assign(income_decile=[2, 1]))[0] != numbers
+    assert stamps(frame.rename(columns={"income_value": "other"}))[0] != numbers
+    assert stamps(frame)[0] == numbers
+    study.outcomes.write_text("damaged")
+    assert study.numbers() == study.fingerprint(study.outcomes)

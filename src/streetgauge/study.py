@@ -26,12 +26,13 @@ from pydantic import BaseModel
 
 from streetgauge import __version__
 from streetgauge.errors import InputError, closest
-from streetgauge.files import digest, sha256_of, write_json, write_table
+from streetgauge.files import digest, read_metadata, sha256_of, write_json, write_table
 from streetgauge.progress import Progress
 from streetgauge.remote import signature
 from streetgauge.running import Running
 from streetgauge.settings import StudySettings, Url, input_files, read_settings
 from streetgauge.skips import SKIP_COLUMNS
+from streetgauge.study_files import StudyFiles
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -71,6 +72,8 @@ class Stage:
         The subpackages whose source code its result depends on.
     work : callable
         ``work(study, stamp, progress) -> Done``.
+    by_numbers : bool
+        Whether its result is the same whatever outcomes are called: see `Study.numbers`.
     """
 
     name: str
@@ -79,10 +82,11 @@ class Stage:
     writes: Callable[[Study], tuple[Path, ...]]
     rooms: tuple[str, ...]
     work: Callable[[Study, str, Progress], Done]
+    by_numbers: bool = False
 
 
 @dataclass(frozen=True)
-class Study:
+class Study(StudyFiles):
     """A directory with ``study.toml`` and everything that was made from it.
 
     Parameters
@@ -111,129 +115,10 @@ class Study:
         study._prints.update(study.record.get("files", {}))
         return study
 
-    @property
-    def directory(self) -> Path:
-        """Where everything of the study lies."""
-        return self.file.parent
-
-    def path(self, name: str) -> Path:
-        """Give the path of one of the study's files."""
-        return self.directory / name
-
     def key(self, path: Path) -> str:
         """Name a file as run.json does: below the study's directory by its relative path."""
         inside = path.is_relative_to(self.directory)
         return path.relative_to(self.directory).as_posix() if inside else path.name
-
-    @property
-    def outcomes(self) -> Path:
-        """Values and deciles of each area."""
-        return self.path("outcomes.parquet")
-
-    @property
-    def locations(self) -> Path:
-        """The locations with their areas."""
-        return self.path("locations.parquet")
-
-    @property
-    def pictures(self) -> Path:
-        """Which picture of open street imagery is which view, and whose it is."""
-        return self.path("pictures.parquet")
-
-    @property
-    def picture_folder(self) -> Path:
-        """Pictures of open street imagery; a folder of its own beside a user's pictures."""
-        imagery = self.settings.imagery
-        return self.directory / "pictures" / (imagery.source if imagery else "files")
-
-    @property
-    def features(self) -> Path:
-        """The feature store."""
-        return self.directory / "features" / f"{self.settings.features.store}.h5"
-
-    @property
-    def quality(self) -> Path:
-        """What was measured of each picture that was looked at, and what is wrong with it."""
-        return self.path("quality.parquet")
-
-    @property
-    def folds(self) -> Path:
-        """Which fold each location is in."""
-        return self.path("folds.parquet")
-
-    @property
-    def splits(self) -> Path:
-        """Which part of which split each location is in."""
-        return self.path("splits.parquet")
-
-    @property
-    def predictions(self) -> Path:
-        """Out-of-fold score, decile and probabilities of each location."""
-        return self.path("predictions.parquet")
-
-    @property
-    def model(self) -> Path:
-        """The bundles."""
-        return self.path("model")
-
-    @property
-    def area_features(self) -> Path:
-        """Mean features of each area's locations."""
-        return self.path("area_features.parquet")
-
-    @property
-    def areas(self) -> Path:
-        """Predicted and actual decile of each area."""
-        return self.path("areas.parquet")
-
-    def level(self, name: str) -> Path:
-        """Name the file of the units of a level above the areas."""
-        return self.path(f"areas-{name}.parquet")
-
-    @property
-    def map(self) -> Path:
-        """The same with boundaries, for a GIS."""
-        return self.path("areas.gpkg")
-
-    @property
-    def geoparquet(self) -> Path:
-        """The same map as GeoParquet."""
-        return self.path("areas.geo.parquet")
-
-    @property
-    def map_style(self) -> Path:
-        """How QGIS draws the GeoParquet; the GeoPackage has its styles in it."""
-        return self.path("areas.geo.qml")
-
-    @property
-    def metrics(self) -> Path:
-        """How good the predictions are, and the baselines."""
-        return self.path("metrics.json")
-
-    @property
-    def report(self) -> Path:
-        """The page to look at."""
-        return self.path("report.html")
-
-    @property
-    def figures(self) -> Path:
-        """Figures for a paper, and maps for slides."""
-        return self.path("figures")
-
-    @property
-    def curves(self) -> Path:
-        """How good the study would be with less: there once `streetgauge curves` has been run."""
-        return self.path("curves.json")
-
-    @property
-    def skipped(self) -> Path:
-        """Everything that was left out, and why."""
-        return self.path("skipped.parquet")
-
-    @property
-    def run_file(self) -> Path:
-        """What made all this."""
-        return self.path("run.json")
 
     @cached_property
     def running(self) -> Running:
@@ -279,6 +164,7 @@ class Study:
         if not force and self.is_up_to_date(stage, stamp):
             return None
         if force:
+            stage.before_forgetting(self)
             self._forget(stage)
         started, clock = datetime.now(UTC), time.perf_counter()
         with self.running.stage(stage.name, progress) as told:
@@ -297,7 +183,12 @@ class Study:
         return digest(
             {
                 "settings": self._by_content(sections),
-                "reads": {self.key(path): self.fingerprint(path) for path in stage.reads(self)},
+                "reads": {
+                    self.key(path): self.numbers()
+                    if stage.by_numbers and path == self.outcomes
+                    else self.fingerprint(path)
+                    for path in stage.reads(self)
+                },
                 "code": _code_digest(stage.rooms) if code else None,
             }
         )
@@ -329,6 +220,26 @@ class Study:
             sha256 = sha256_of(path)
         self._prints[str(path)] = {"signature": signature, "sha256": sha256}
         return sha256
+
+    def numbers(self) -> str:
+        """Hash of ``outcomes.parquet`` but for labels and other words, which change no number.
+
+        Of a file that is no table of ours it is that of the whole.
+        """
+        import pandas as pd
+        import pyarrow as pa
+
+        try:
+            frame, about = pd.read_parquet(self.outcomes), read_metadata(self.outcomes)
+        except (OSError, pa.ArrowException):
+            return self.fingerprint(self.outcomes)
+        kept = {
+            name: {key: said for key, said in each.items() if key not in _WORDS}
+            for name, each in about.items()
+        }
+        rows = pd.util.hash_pandas_object(frame, index=False).to_numpy().tobytes()
+        types = [[name, str(kind)] for name, kind in frame.dtypes.items()]
+        return digest([types, hashlib.sha256(rows).hexdigest(), kept])
 
     def require_files(self, sections: tuple[str, ...] | None = None) -> None:
         """Refuse a study whose settings name a file that is not there.
@@ -486,11 +397,14 @@ class Study:
         write_json(self.record, self.run_file)
 
 
+# What is kept of outcomes and makes no difference to a number.
+_WORDS = ("label", "publisher", "licence")
 # What run.json keeps of a stage.
 _KEPT = {"stamp", "outputs", "started", "seconds", "says"}
 # Modules that every stage depends on.
 _LOW = (
-    *("classes", "devices", "errors", "files", "remote", "skips", "study", "transfer", "tuning"),
+    *("classes", "devices", "errors", "files", "remote", "skips", "study", "study_files"),
+    *("transfer", "tuning"),
 )
 
 

@@ -22,6 +22,7 @@ from streetgauge.areas.baselines import (
     density,
     smooth_columns,
 )
+from streetgauge.areas.baselines.places import blocks_like
 from streetgauge.classes import equal_count
 
 
@@ -181,7 +182,7 @@ def test_left_out_errors_are_those_of_fits_without_each_area():
     index = pd.Index([f"A{i:03d}" for i in range(40)])
     ridge = Ridge(pd.DataFrame(rng.normal(size=(40, 3)), index))
     values = pd.Series(ridge.inputs[:, 0] + rng.normal(size=40), index)
-    fold = ridge._fold(values)
+    fold = ridge._fold(values, index[:0])
     _, best, errors = fold._chosen(values.to_numpy())
     for i in (0, 17, 39):
         rest = np.delete(np.arange(40), i)
@@ -213,8 +214,9 @@ def test_areas_without_facts_get_the_mean_of_the_training_areas():
     methods = Baselines(place.drop(index=lone), density=pd.Series(place["x"]).drop(index=lone))
     guesses = methods.guess("income", frame)
     others = frame[frame["fold"] != frame.loc[lone, "fold"]]
-    for name in ("nearest-areas", "kriging", "density"):
+    for name in ("nearest-areas", "kriging"):
         assert guesses[name].scores[lone] == pytest.approx(others["actual_decile"].mean())
+    assert guesses["density"].scores[lone] == 5.5  # what every fold's regression starts from
 
 
 def test_places_mend_what_features_leave():
@@ -287,6 +289,116 @@ def test_many_small_folds_are_no_leak():
     account = shuffled_account(pairs, 10)
     assert abs(account["spearman"]) < account["chance"] / 2
     assert account["mae"] == pytest.approx(3.3, abs=0.15)
+
+
+def many_folds(n=400, folds=40):
+    """Labels without any sense, and folds that differ in their means by chance."""
+    rng = np.random.default_rng(3)
+    index = pd.Index([f"A{i:04d}" for i in range(n)], name="area")
+    place = pd.DataFrame(rng.uniform(0, 1e4, (n, 2)), index, columns=["x", "y"])
+    frame = pd.DataFrame(
+        {
+            "actual_decile": pd.array(equal_count(rng.normal(size=n)), dtype="Int64"),
+            "fold": rng.integers(1, folds + 1, n),
+        },
+        index,
+    )
+    return frame, place, pd.Series(rng.uniform(1, 2, n), index)
+
+
+def test_what_knows_nothing_puts_areas_in_no_order_however_many_folds_there_are():
+    frame, place, unknown = many_folds()
+    guesses = Baselines(
+        place, density=unknown, features=unknown.to_frame(), previous={"income": unknown}
+    ).guess("income", frame)
+    actual = frame["actual_decile"].astype(float)
+    for name in ("density", "density-and-places", "linear", "linear-and-places", "previous"):
+        rho = guesses[name].scores.corr(actual, method="spearman")
+        assert abs(rho) < 2.5 / np.sqrt(len(frame)), name
+    # Chosen penalties leave hardly more than the mean: as guessed, it runs against the truth.
+    ridge = Ridge(smooth_columns(unknown.to_frame("density")))
+    plain = pd.concat(
+        pd.Series(ridge(training, asked), asked)
+        for asked, training in Folds(frame["actual_decile"], frame["fold"]).parts
+    )
+    assert plain.corr(actual, method="spearman") < -0.15
+
+
+def test_neighbours_are_not_told_the_mean_of_the_areas_that_are_held_out():
+    # Districts differ by much, and what is left of the city knows nothing of the one held out.
+    rng = np.random.default_rng(7)
+    n, districts = 400, 4
+    index = pd.Index([f"A{i:04d}" for i in range(n)], name="area")
+    district = np.arange(n) % districts
+    frame = pd.DataFrame(
+        {
+            "actual_decile": pd.array(
+                equal_count(3 * district + rng.normal(size=n)), dtype="Int64"
+            ),
+            "fold": district + 1,
+        },
+        index,
+    )
+    place = pd.DataFrame(rng.uniform(0, 1e4, (n, 2)), index, columns=["x", "y"])
+    guesses = Baselines(place, density=pd.Series(rng.uniform(size=n), index)).guess("income", frame)
+    actual = frame["actual_decile"].astype(float)
+    for name, guess in guesses.items():
+        if name != "constant":
+            assert guess.scores.corr(actual, method="spearman") < 0.1, name
+    assert abs(guesses["density"].scores.corr(actual, method="spearman")) < 0.1
+
+
+@pytest.mark.parametrize("seed", [0, 2])
+def test_where_folds_are_blocks_the_penalty_is_chosen_by_blocks(seed):
+    # Columns that tell a place from its neighbours tell little of a place without any.
+    rng = np.random.default_rng(seed)
+    index = pd.Index([f"A{i:04d}" for i in range(900)], name="area")
+    place = pd.DataFrame(rng.uniform(0, 1e4, (900, 2)), index, columns=["x", "y"])
+
+    def waves(count, length):
+        wave, phase = rng.normal(size=(count, 2)) / length, rng.uniform(0, 2 * np.pi, (count, 1))
+        return np.cos(wave @ place.to_numpy().T + phase)
+
+    near = pd.DataFrame(waves(200, 800).T, index)
+    labels = pd.Series(equal_count(waves(40, 1500).sum(0)).astype(float), index)
+    square = np.floor(place / 2500) @ np.array([1, 10])
+    asked = [index[square == each] for each in np.unique(square)]
+    error = {}
+    for name, ridge in (("alone", Ridge(near)), ("blocks", Ridge(near, place))):
+        guess = [pd.Series(ridge(labels.drop(part), part), part) for part in asked]
+        error[name] = float((pd.concat(guess) - labels).pow(2).mean())
+    assert error["blocks"] < 0.7 * error["alone"]
+
+
+def test_where_folds_are_of_areas_at_random_each_is_left_out_alone():
+    rng = np.random.default_rng(8)
+    index = pd.Index([f"A{i:04d}" for i in range(500)])
+    place = pd.DataFrame(rng.uniform(0, 1e4, (500, 2)), index, columns=["x", "y"])
+    asked = index[rng.uniform(size=500) < 0.2]
+    assert blocks_like(place, index.difference(asked), asked) is None
+    far = place.index[place["x"] < 2500]
+    rest = index.difference(far)
+    part = blocks_like(place, rest, far)
+    assert sorted(np.unique(part)) == [0, 1, 2, 3, 4]
+    order = rng.permutation(len(rest))
+    np.testing.assert_array_equal(blocks_like(place.iloc[::-1], rest[order], far), part[order])
+    own = place.loc[rest].to_numpy()
+    distance = np.linalg.norm(own[:, None] - own, axis=2)
+    alike = part[:, None] == part
+    nearest = np.where(alike, np.inf, distance).min(1)
+    asked_far = np.linalg.norm(place.loc[far].to_numpy()[:, None] - own, axis=2).min(1)
+    assert 0.3 < np.median(nearest) / np.median(asked_far) < 2
+
+
+def test_areas_in_one_place_or_without_any_are_left_out_alone():
+    index = pd.Index([f"A{i:04d}" for i in range(40)])
+    place = pd.DataFrame({"x": 0.0, "y": 0.0}, index)
+    place.iloc[30:] = 5000.0
+    assert blocks_like(place, index[:30], index[30:]) is None
+    assert blocks_like(place * np.nan, index[:30], index[30:]) is None
+    place.iloc[:5] = np.nan
+    place.iloc[5:30, 0] = np.arange(25) * 10.0
+    assert blocks_like(place, index[:30], index[30:]).shape == (30,)
 
 
 def test_the_largest_of_several_shuffles_is_seldom_more_than_chance():

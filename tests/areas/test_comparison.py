@@ -130,6 +130,40 @@ def test_weights_count() -> None:
     assert found == pytest.approx(np.average(error[1] - error[0], weights=weight))
 
 
+def test_populations_that_differ_are_neither_side_s_to_choose() -> None:
+    a, b = world(0.3), world(0.5)
+    one = pd.Series(1.0 + np.arange(300) % 3, index=a["area"])
+    other = one[::-1].set_axis(one.index)
+    plain = compare_areas(a, b)
+    assert plain["weighted"] is None
+    for weights in ((one, other), (one, None), (None, other)):
+        found = compare_areas(a, b, weights=weights)
+        assert found["weighted"] is False
+        assert found["metrics"] == plain["metrics"]
+    # The same people, in thousands, and counted once more.
+    weighted = compare_areas(a, b, weights=(one, one))
+    again = compare_areas(a, b, weights=(one, 1.003 * one / 1000))
+    assert weighted["weighted"] is again["weighted"] is True
+    mae = [each["metrics"]["mae"]["difference"]["value"] for each in (weighted, again, plain)]
+    assert mae[0] == pytest.approx(mae[1])
+    assert mae[0] != pytest.approx(mae[2])
+
+
+def test_two_cities_have_their_own_people_or_none() -> None:
+    a, b = world(0.3), world(0.5, prefix="X")
+    people = [pd.Series(1.0 + np.arange(300) % k, index=f["area"]) for f, k in ((a, 3), (b, 7))]
+    found = compare_areas(a, b, weights=(people[0], people[1]))
+    assert not found["paired"]
+    assert found["weighted"] is True
+    for name, frame, weight in (("a", a, people[0]), ("b", b, people[1])):
+        error = (frame["decile"] - frame["actual_decile"]).abs().to_numpy(float)
+        expected = np.average(error, weights=weight)
+        assert found["metrics"]["mae"][name]["value"] == pytest.approx(expected)
+    half = compare_areas(a, b, weights=(people[0], None))
+    assert half["weighted"] is False
+    assert half["metrics"] == compare_areas(a, b)["metrics"]
+
+
 def test_constant_predictions_have_no_rank_correlation_and_say_why() -> None:
     a = world(0.3)
     found = compare_areas(a, a.assign(decile=pd.array([5] * 300, dtype="Int64")))

@@ -94,8 +94,10 @@ class Account:
                 self.values["constant"][metric] = np.array(np.nan)
                 self.undefined[f"baselines.constant.{metric}"] = "a constant puts nothing in order"
         self.best = {"mae": self._best("mae", min), "spearman": self._best("spearman", max)}
-        if (ranked := self.best["spearman"]) and self.values[ranked]["spearman"] < 0:
-            # Areas in the wrong order are no yardstick: no order at all, rho 0, is better.
+        ranked = self.best["spearman"]
+        if CONSTANT in self.methods and (
+            ranked is None or self.values[ranked]["spearman"] < 0
+        ):  # areas in the wrong order are no yardstick: no order at all, rho 0, is better
             self.best["spearman"] = CONSTANT
         kinds = kinds_of_areas(self.rows, about, settings.groups)
         self.districts = None if about is None else about.get("district")

@@ -36,7 +36,7 @@ def aggregate(
     rule           decile of an area
     ============== ======================================================================
     mean-score     the mean score of its locations, cut into ``classes`` parts of equal count over
-                   all the areas that have a prediction (`streetgauge.classes.equal_count`)
+                   the areas that have a prediction and an actual decile (`cut`)
     mean-decile    the scores of all *locations* are cut into parts of equal count; the mean part of
                    the area's locations, rounded
     mean           the mean of its locations' predicted deciles, rounded
@@ -46,9 +46,10 @@ def aggregate(
     ============== ======================================================================
 
     What lies half way between two deciles is rounded to the even one, as by `numpy.rint`: up as
-    often as down. *mean-score* is the rule of the reference's README, *mean-decile* that of its
-    code, which draws areas to the middle: means of many locations are seldom extreme. The order of
-    the rows does not matter.
+    often as down. Actual deciles are of the areas that have a value, so what is cut is cut over
+    those; other areas take the part of the one among them that is nearest in score. *mean-score* is
+    the rule of the reference's README, *mean-decile* that of its code, which draws areas to the
+    middle: means of many locations are seldom extreme. The order of the rows does not matter.
 
     Parameters
     ----------
@@ -94,17 +95,19 @@ def aggregate(
     score = rows.mean(rows.score)
     sizes = counts or {}
 
-    def parts(values: Floats, outcome: Integers) -> Integers:
+    def parts(values: Floats, outcome: Integers, actual: Floats) -> Integers:
         result = np.zeros(len(values), dtype=np.int64)
         for code, name in enumerate(rows.outcomes):
             own = outcome == code
-            result[own] = cut(values[own], classes, sizes.get(str(name)))
+            known = np.isfinite(actual[own])
+            result[own] = cut(values[own], classes, sizes.get(str(name)), known)
         return result
 
     if rule == "mean-score":
-        decile = parts(score, rows.outcome[rows.start])
+        decile = parts(score, rows.outcome[rows.start], rows.actual[rows.start])
     elif rule == "mean-decile":
-        decile = _rounded(rows.mean(parts(rows.score, rows.outcome).astype(float)))
+        said = parts(rows.score, rows.outcome, rows.actual)
+        decile = _rounded(rows.mean(said.astype(float)))
     else:
         said = predictions["decile"].to_numpy(np.int64)[rows.order]
         decile = {"mean": _mean, "median": _median, "majority": _majority}[rule](
@@ -124,10 +127,37 @@ def aggregate(
 
 
 def cut(
-    values: npt.ArrayLike, classes: int = 10, counts: Sequence[int] | None = None
+    values: npt.ArrayLike,
+    classes: int = 10,
+    counts: Sequence[int] | None = None,
+    known: npt.NDArray[np.bool_] | None = None,
 ) -> npt.NDArray[np.int64]:
-    """Cut values into classes of equal count, or of sizes like ``counts`` where they are given."""
-    return equal_count(values, classes) if counts is None else like_counts(values, counts)
+    """Cut values into classes of equal count, or of sizes like ``counts`` where they are given.
+
+    Parameters
+    ----------
+    values : array_like of float, shape (n,)
+        Finite.
+    classes, counts
+        As for `aggregate`.
+    known : array of bool, shape (n,), optional
+        Which have an actual class. Borders are drawn among them, and what is not known takes the
+        class of the known value next to it. Fewer than two a class draw none: all values do then.
+
+    Returns
+    -------
+    ndarray of int64, shape (n,)
+    """
+    every = np.asarray(values, dtype=float)
+    if known is None or known.all() or known.sum() < 2 * classes:
+        return equal_count(every, classes) if counts is None else like_counts(every, counts)
+    order = np.argsort(every[known], kind="stable")
+    ladder, part = every[known][order], cut(every[known], classes, counts)
+    above = np.searchsorted(ladder, every).clip(1, len(ladder) - 1)
+    nearer = every - ladder[above - 1] <= ladder[above] - every
+    result: npt.NDArray[np.int64] = part[order][np.where(nearer, above - 1, above)]
+    result[known] = part
+    return result
 
 
 @dataclass(frozen=True, eq=False)

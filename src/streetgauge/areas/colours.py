@@ -8,14 +8,15 @@ import numpy.typing as npt
 __all__ = ["DIFFERENCE", "MOST_APART", "NOTHING", "class_colours", "difference_colours"]
 
 # ColorBrewer's RdYlBu with 10 and PRGn with 9 colours (Brewer 2013, colorbrewer2.org, Apache 2.0):
-# both can be told apart with any kind of colour vision.
+# both can be told apart with any kind of colour vision. The middle of PRGn is a little darker, so
+# that areas without a difference stand out from white paper.
 CLASSES = (
     *("#a50026", "#d73027", "#f46d43", "#fdae61", "#fee090"),
     *("#e0f3f8", "#abd9e9", "#74add1", "#4575b4", "#313695"),
 )
 DIFFERENCE = (
-    *("#762a83", "#9970ab", "#c2a5cf", "#e7d4e8", "#f7f7f7"),
-    *("#d9f0d3", "#a6dba0", "#5aae61", "#1b7837"),
+    *("#762a83", "#9970ab", "#c2a5cf", "#e3d3ea", "#ebe8e0"),
+    *("#d3ecce", "#a6dba0", "#5aae61", "#1b7837"),
 )
 NOTHING = "#b9b6ae"
 MOST_APART = 4  # the difference beyond which colours do not change

@@ -32,6 +32,7 @@ Floats = npt.NDArray[np.float64]
 LOWER_IS_BETTER = ("mae", "rps")
 FEWEST = 10  # shared areas, to be paired by
 SHARE = 0.1  # of the smaller side's areas that must be shared
+ALIKE = 0.01  # relative difference of weights that are the same population, counted twice
 
 
 @dataclass(frozen=True, eq=False)
@@ -150,14 +151,18 @@ def compare_areas(
     units : (Series by area or None, the same)
         What is drawn together on either side. Paired, it is the coarser of the two.
     weights : (Series by area or None, the same)
-        How much each area counts on either side. Paired, it is that of a.
+        How much each area counts on either side. Paired, areas count by these if both sides'
+        weights are the same, give or take `ALIKE` and but for a factor, and all count the same if
+        they are not: neither population is that of both. Not paired, each side has its own, if both
+        have any.
 
     Returns
     -------
     dict
         JSON-clean: ``paired``; ``n_areas`` (``a``, ``b``, ``shared``: measured ones);
         ``different_actual`` (shared areas whose actual class is not the same on both sides; None if
-        not paired); ``units`` (how many were drawn: ``a``, ``b``); ``metrics``: for each ``a``,
+        not paired); ``weighted`` (whether areas count by weights; None if there are none at all);
+        ``units`` (how many were drawn: ``a``, ``b``); ``metrics``: for each ``a``,
         ``b`` (``value``, ``low``, ``high``), ``difference`` (b less a) and ``b_better``, the share
         of the draws in which b is better, draws without a difference counting half (None if there
         is no draw in which both are defined); ``agreement`` of the two sides' predictions, if
@@ -178,6 +183,9 @@ def compare_areas(
     # Small cities that are compared with themselves are paired, too.
     paired = paired or (len(shared) == counts["a"] == counts["b"])
     result: dict[str, Any] = {"paired": paired, "n_areas": counts, "different_actual": None}
+    weights, result["weighted"] = (
+        _common_weights(weights, shared) if paired else _own_weights(weights)
+    )
     if paired:
         sides = [side.loc[shared] for side in sides]
         one, other = (side["actual_decile"].to_numpy(np.int64) for side in sides)
@@ -265,6 +273,33 @@ def _measured(frame: pd.DataFrame, min_locations: int, name: str) -> pd.DataFram
 def _coarser(units: tuple[pd.Series | None, pd.Series | None], areas: pd.Index) -> pd.Series | None:
     known = [_filled(unit, areas) for unit in units if unit is not None]
     return min(known, key=lambda unit: unit.nunique()) if known else None
+
+
+def _own_weights(
+    weights: tuple[pd.Series | None, pd.Series | None],
+) -> tuple[tuple[pd.Series | None, pd.Series | None], bool | None]:
+    """Give each side's weights, and whether there are any on both; None: on neither."""
+    given = [weight is not None for weight in weights]
+    if not any(given):
+        return weights, None
+    return (weights, True) if all(given) else ((None, None), False)
+
+
+def _common_weights(
+    weights: tuple[pd.Series | None, pd.Series | None], areas: pd.Index
+) -> tuple[tuple[pd.Series | None, pd.Series | None], bool | None]:
+    """Give both sides the weights that they agree on, if they do."""
+    weights, used = _own_weights(weights)
+    a, b = weights
+    if a is None or b is None:
+        return weights, used
+    one, other = (each.reindex(areas).astype("float64").fillna(0.0) for each in (a, b))
+    if not (one.sum() > 0 and other.sum() > 0):
+        return (None, None), False
+    one, other = one / one.sum(), other / other.sum()
+    if not np.allclose(one, other, rtol=ALIKE, atol=0):
+        return (None, None), False
+    return ((one + other) / 2,) * 2, True
 
 
 def _filled(unit: pd.Series, areas: pd.Index) -> pd.Series:

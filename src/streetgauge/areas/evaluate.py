@@ -139,15 +139,18 @@ def evaluate(
         told = set() if known is None else set(known["area"])
         account["n_areas_learned_only"] = len(told - set(frame.index))
         if oracle is not None and predictions is not None and name in oracle.columns:
-            best = best_possible(name, oracle, predictions, settings.rule, classes, own, weights)
+            torn = frame.index[frame["fold"] == 0]
+            best = best_possible(
+                *(name, oracle, predictions, settings.rule, classes, own, weights, torn)
+            )
             rows = frame[is_measured(frame, settings.min_locations)]
             account["oracle"] = share_of_possible(rows, best, account, settings, classes, rng, unit)
         outcomes[name] = account
         for level, each in (levels or {}).items():
             units = each.frame[each.frame["outcome"] == key].set_index("area").sort_index()
-            above[level][name] = _account_above(
-                units, guesses_of_units(guesses, frame, each.unit, classes), settings, classes, seed
-            )
+            judged = units["actual_decile"].notna()
+            said = guesses_of_units(guesses, frame, each.unit, classes, judged)
+            above[level][name] = _account_above(units, said, settings, classes, seed)
     result = {
         "format_version": FORMAT_VERSION,
         "classes": classes,

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from streetgauge.areas.aggregate import aggregate
-from streetgauge.areas.baselines import Guess
+from streetgauge.areas.aggregate import aggregate, cut
+from streetgauge.areas.baselines import CONSTANT, Guess
 from streetgauge.classes import equal_count
 from streetgauge.errors import InputError, closest
 
@@ -91,7 +91,8 @@ def raise_level(
     area counting by its ``weight`` (the same if there is none), however many locations it has. Its
     actual value is the mean of its areas' actual values with the same weights (of their deciles, if
     there are no values), over the areas that have a prediction, so that both are of the same
-    places; actual deciles are those values' parts of equal count over the units.
+    places; a unit has none if less than half of it, by weight, has one. Actual deciles are those
+    values' parts of equal count over the units.
 
     Parameters
     ----------
@@ -119,10 +120,12 @@ def raise_level(
     rows = rows.assign(unit=_looked_up(rows["area"], unit)).dropna(subset="unit")
     below = areas.assign(unit=areas["area"].map(unit)).dropna(subset="unit")
     importance = _importance(rows, below, weights)
-    rows = rows.assign(area=rows["unit"], fold=1, actual_decile=np.nan)
-    frame = aggregate(rows, rule, classes, weights=importance).drop(columns="actual_decile")
     totals = _totals(below, classes)
-    frame = frame.drop(columns="fold").merge(
+    keys = ["outcome", "unit"]
+    rows = rows.merge(totals["actual_decile"], how="left", left_on=keys, right_index=True)
+    rows = rows.assign(area=rows["unit"], fold=1)
+    frame = aggregate(rows, rule, classes, weights=importance)
+    frame = frame.drop(columns=["fold", "actual_decile"]).merge(
         totals, left_on=["outcome", "area"], right_index=True, validate="1:1"
     )
     first = ["area", "outcome", "fold", "n_locations", "score", "decile", "actual_decile"]
@@ -131,9 +134,15 @@ def raise_level(
 
 
 def guesses_of_units(
-    guesses: Mapping[str, Guess], frame: pd.DataFrame, unit: pd.Series, classes: int
+    guesses: Mapping[str, Guess],
+    frame: pd.DataFrame,
+    unit: pd.Series,
+    classes: int,
+    known: pd.Series | None = None,
 ) -> dict[str, Guess]:
     """Put guesses for areas together to units: the mean score of a unit's areas, cut again.
+
+    The constant's is rounded and not cut: it differs between units by the folds' medians alone.
 
     Parameters
     ----------
@@ -145,6 +154,8 @@ def guesses_of_units(
         The unit of each.
     classes : int
         K.
+    known : Series of bool by unit, optional
+        Which units have an actual decile: see `streetgauge.areas.aggregate.cut`.
 
     Returns
     -------
@@ -158,7 +169,11 @@ def guesses_of_units(
         if said.isna().any() or said.empty:
             continue
         mean = _weighted_means(said, _weight(frame).loc[own.index], [own.to_numpy()])
-        part = equal_count(mean.to_numpy(), classes)
+        if name == CONSTANT:
+            part = np.rint(mean.to_numpy()).astype(np.int64)
+        else:
+            here = None if known is None else known.reindex(mean.index, fill_value=False)
+            part = cut(mean.to_numpy(), classes, None, None if here is None else here.to_numpy())
         deciles = pd.Series(part, index=mean.index, dtype="Int64")
         result[name] = Guess(deciles, mean, guess.pictures)
     return result
@@ -201,6 +216,9 @@ def _totals(below: pd.DataFrame, classes: int) -> pd.DataFrame:
     known = below.dropna(subset=[column, "actual_decile"])
     means = _weighted_means(known[column], _weight(known), [known[key].to_numpy() for key in keys])
     value = means.rename_axis(keys).reindex(totals.index)
+    told = _weight(known).groupby([known[key] for key in keys]).sum().reindex(totals.index)
+    whole = _weight(below).groupby([below[key] for key in keys]).sum()
+    value = value.where(~(told.fillna(0.0) < 0.5 * whole))
     if column == "actual_value":
         totals["actual_value"] = value
     totals["actual_decile"] = pd.Series(pd.NA, totals.index, dtype="Int64")

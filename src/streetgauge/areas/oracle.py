@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -26,6 +26,7 @@ def best_possible(
     classes: int,
     sizes: Sequence[int] | None,
     weights: pd.Series | None = None,
+    torn: Collection[str] = (),
 ) -> pd.Series:
     """Give the deciles by area if the best possible scores were predicted, by the same rule.
 
@@ -37,7 +38,7 @@ def best_possible(
         ``location_id`` and a column called like the outcome.
     predictions : DataFrame
         The locations that the areas were made from.
-    rule, classes, sizes, weights
+    rule, classes, sizes, weights, torn
         As for `aggregate`; a rule of the locations' deciles takes those of the best scores.
     """
     rows = predictions[predictions["outcome"] == outcome]
@@ -46,7 +47,7 @@ def best_possible(
     if rule in ("mean", "median", "majority"):
         rows["decile"] = cut(rows["score"].to_numpy(float), classes, sizes)
     counts = None if sizes is None else {outcome: sizes}
-    return aggregate(rows, rule, classes, counts, weights=weights).set_index("area")["decile"]
+    return aggregate(rows, rule, classes, counts, torn, weights).set_index("area")["decile"]
 
 
 def share_of_possible(

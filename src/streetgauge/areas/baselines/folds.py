@@ -27,6 +27,11 @@ class Method(Protocol):
     -------
     array of float, shape [asked]
         Scores; NaN where the method knows nothing of an area.
+
+    Notes
+    -----
+    ``from_mean`` is True of a method that adds what it knows of an area to the mean of the training
+    areas: see `Folds.ask`.
     """
 
     def __call__(self, training: pd.Series, asked: pd.Index) -> Floats:
@@ -49,12 +54,18 @@ class Folds:
     learned : DataFrame, optional
         ``fold, area, decile``: the training areas of every fold, which need not be among those that
         are held out in any; the areas of the other folds if not given.
+    middle : float
+        What methods that start from a mean start from: the middle of the classes.
     """
 
     def __init__(
-        self, actual: pd.Series, fold: pd.Series, learned: pd.DataFrame | None = None
+        self,
+        actual: pd.Series,
+        fold: pd.Series,
+        learned: pd.DataFrame | None = None,
+        middle: float = 5.5,
     ) -> None:
-        self.areas = actual.index
+        self.areas, self.middle = actual.index, middle
         # In the order of the codes: the same result whatever the rows' order, to the last bit.
         known = actual.sort_index().astype("float64")
         folds = fold.loc[known.index].to_numpy()
@@ -68,10 +79,15 @@ class Folds:
                 training = rows.astype("float64").sort_index()
             self.parts.append((asked, training[asked.get_indexer(training.index) < 0]))
 
-    def ask(
-        self, method: Method, labels: pd.Series | None = None, *, centred: bool = False
-    ) -> pd.Series:
+    def ask(self, method: Method, labels: pd.Series | None = None) -> pd.Series:
         """Give every area the score that a method guesses from its fold's training areas.
+
+        Where the training areas' mean is high, the areas held out are lower than others: scores
+        that are hardly more than this mean would put areas the wrong way round, the more so the
+        more folds there are. The networks' scores are free of it (they are balanced over the
+        classes), so methods that start from the mean start from ``middle`` instead, in every fold.
+        What is made of neighbours' labels has no such part; less the mean, it would be told of the
+        areas held out what nobody can know.
 
         Parameters
         ----------
@@ -79,17 +95,15 @@ class Folds:
             Called once for each fold.
         labels : Series by area, optional
             Other labels for the training areas than their own.
-        centred : bool
-            Take the mean of the fold's training areas from its scores. Where that is high, the
-            areas held out are lower than others: scores that are hardly more than this mean put
-            areas the wrong way round, the more so the more folds there are.
 
         Returns
         -------
         Series by area, float
-            In the order of ``actual``. The mean of the training areas where the method knows
-            nothing; missing where a fold leaves no area with a decile to learn from.
+            In the order of ``actual``. The mean of the training areas, or what it starts from,
+            where the method knows nothing; missing where a fold leaves no area with a decile to
+            learn from.
         """
+        from_mean = getattr(method, "from_mean", False)
         scores = []
         for asked, own in self.parts:
             training = own if labels is None else labels.reindex(own.index)
@@ -97,7 +111,7 @@ class Folds:
             if len(training):
                 guess = np.asarray(method(training, asked), np.float64)
                 guess = np.where(np.isfinite(guess), guess, training.mean())
-                guess = guess - training.mean() if centred else guess
+                guess = guess - training.mean() + self.middle if from_mean else guess
             scores.append(pd.Series(guess, asked))
         empty = pd.Series(dtype="float64", index=self.areas[:0])
         return pd.concat(scores or [empty]).reindex(self.areas)

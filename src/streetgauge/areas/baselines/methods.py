@@ -49,7 +49,8 @@ class Baselines:
     Parameters
     ----------
     coordinates : DataFrame by area, optional
-        ``x`` and ``y`` in metres; gives ``nearest-areas`` and ``kriging``.
+        ``x`` and ``y`` in metres; gives ``nearest-areas`` and ``kriging``, and tells the others how
+        far from what was learned they are asked.
     neighbours : int, default 5
         Of ``nearest-areas``.
     density : Series by area, optional
@@ -84,21 +85,21 @@ class Baselines:
             self._plain["nearest-areas"] = Nearest(coordinates, neighbours)
             self._plain["kriging"] = Kriging(coordinates)
         if density is not None and density.max() > density.min():
-            self._plain["density"] = Ridge(smooth_columns(density.to_frame("density")))
+            self._plain["density"] = Ridge(smooth_columns(density.to_frame("density")), coordinates)
         if columns is not None and columns.shape[1]:
             beside = columns if density is None else columns.assign(density=density)
-            self._plain["columns"] = Ridge(smooth_columns(beside))
+            self._plain["columns"] = Ridge(smooth_columns(beside), coordinates)
         self._plain |= {
             f"{name}-and-places": self._with_places(self._plain[name])
             for name in ("density", "columns")
             if name in self._plain and "kriging" in self._plain
         }
         self._previous = {
-            outcome: Ridge(smooth_columns(values.to_frame("previous")))
+            outcome: Ridge(smooth_columns(values.to_frame("previous")), coordinates)
             for outcome, values in (previous or {}).items()
         }
         if features is not None and features.shape[1]:
-            self._pictures["linear"] = Ridge(features)
+            self._pictures["linear"] = Ridge(features, coordinates)
             if "kriging" in self._plain:
                 self._pictures["linear-and-places"] = self._with_places(self._pictures["linear"])
 
@@ -141,12 +142,13 @@ class Baselines:
         actual, fold = frame["actual_decile"], frame["fold"]
         if (fold == 0).any() or frame.empty:
             return {}
-        folds, result = Folds(actual, fold, learned), {}
+        folds, result = Folds(actual, fold, learned, (1 + classes) / 2), {}
+        known = actual.notna().to_numpy()
         for name, method, pictures in self._methods(outcome):
             score = folds.ask(method)
             if score.isna().any():
                 continue
-            deciles = score if name == CONSTANT else cut(score.to_numpy(), classes, counts)
+            deciles = score if name == CONSTANT else cut(score.to_numpy(), classes, counts, known)
             deciles = pd.Series(deciles, frame.index).astype("Int64")
             result[name] = Guess(deciles, score, pictures)
         return result
@@ -174,8 +176,8 @@ class Baselines:
         Returns
         -------
         list of pairs of Series by area, float
-            Shuffled deciles and scores for them (less the mean of what the fold learned from, see
-            `Folds.ask`), of the areas of ``frame`` with an actual decile; empty without features.
+            Shuffled deciles and scores for them, of the areas of ``frame`` with an actual decile;
+            empty without features.
         """
         actual, fold = frame["actual_decile"], frame["fold"]
         if "linear" not in self._pictures or (fold == 0).any() or not actual.notna().any():
@@ -189,7 +191,7 @@ class Baselines:
         folds, tested, result = Folds(actual, fold, learned), actual.notna(), []
         for _ in range(times):
             other = pd.Series(rng.permutation(labels.to_numpy()), labels.index)
-            score = folds.ask(self._pictures["linear"], other, centred=True)
+            score = folds.ask(self._pictures["linear"], other)
             result.append((other.loc[actual.index[tested]], score[tested]))
         return [] if any(score.isna().any() for _, score in result) else result
 

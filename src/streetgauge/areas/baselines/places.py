@@ -13,9 +13,11 @@ from streetgauge.areas.aggregate import cut
 from streetgauge.areas.baselines._kept import Kept
 from streetgauge.areas.baselines.folds import Floats, out_of_fold
 
-__all__ = ["Kriging", "Nearest", "nearest_areas", "nearest_scores"]
+__all__ = ["Kriging", "Nearest", "blocks_like", "nearest_areas", "nearest_scores"]
 
 Rows = npt.NDArray[np.int64]
+PARTS = 5  # of the training areas, left out in turn
+HALVINGS = 10  # of a square that holds too many of them
 
 
 class Nearest:
@@ -130,6 +132,48 @@ class _Trial:
     def best(self, known: Floats) -> tuple[float, float]:
         guess = np.einsum("gnk,nk->gn", self.weights, known[self.rows])
         return self.grid[int(((guess - known[self.chosen]) ** 2).mean(1).argmin())]
+
+
+def blocks_like(coordinates: pd.DataFrame, training: pd.Index, asked: pd.Index) -> Rows | None:
+    """Deal the training areas to parts of whole squares, as far from the rest as what is asked.
+
+    Half of a square's points lie beyond .146 of its side from the border, which tells how wide
+    squares must be.
+
+    Parameters
+    ----------
+    coordinates : DataFrame by area
+        ``x`` and ``y`` in metres; areas without them are parts of their own.
+    training, asked : Index of areas
+
+    Returns
+    -------
+    array of int64, shape [training], or None
+        The part that each is left out in; None where what is asked lies no farther from the
+        training areas than they lie from each other.
+    """
+    places = coordinates[["x", "y"]]
+    around, place = (places.reindex(each).to_numpy(np.float64) for each in (training, asked))
+    known, here = np.isfinite(around).all(1), np.isfinite(place).all(1)
+    if known.sum() < 2 * PARTS or not here.any():
+        return None
+    near = float(np.median(_nearest(around[known], around[known], 2)[0][:, -1]))
+    far = float(np.median(_nearest(around[known], place[here], 1)[0]))
+    side = (far - near) / 0.146
+    if side <= 2 * near or side <= 0:
+        return None
+    square = np.full(len(around), -1, np.int64)
+    for _ in range(HALVINGS):
+        cell = np.floor((around[known] - around[known].min(0)) / side).astype(np.int64)
+        square[known] = np.unique(cell, axis=0, return_inverse=True)[1].ravel()
+        if square.max() + 1 >= PARTS:
+            break
+        side /= 2
+    alone = np.flatnonzero(~known)
+    square[alone] = square.max() + 1 + np.arange(len(alone))
+    dealt = np.random.default_rng(0).permutation(square.max() + 1) % PARTS
+    part: Rows = dealt[square]
+    return part if len(np.unique(part)) > 1 else None
 
 
 def nearest_scores(

@@ -1,0 +1,42 @@
+"""The command line: parse, call, print.
+
+Verbs are in the order in which their modules are imported; what they need is imported when they
+are called, so that ``--help`` is there at once.
+"""
+
+from __future__ import annotations
+
+import errno
+import sys
+
+# The order of the verbs.
+# isort: off
+from streetgauge.cli import running
+from streetgauge.cli import models
+from streetgauge.cli import looking
+from streetgauge.cli import asking
+
+# isort: on
+from streetgauge.cli._app import app
+from streetgauge.errors import StreetgaugeError
+from streetgauge.screen import Screen
+
+__all__ = ["app", "asking", "looking", "main", "models", "running"]
+
+
+def main() -> None:
+    """Run the command line; errors that a user can mend are one sentence and exit code 2."""
+    machine = "--json" in sys.argv
+    try:
+        app()
+    except StreetgaugeError as error:
+        Screen(machine=machine).error(str(error))
+        raise SystemExit(2) from None
+    except OSError as error:
+        subject = error.filename or "the system"
+        reason = error.strerror or str(error)
+        Screen(machine=machine).error(f"{subject}: {reason[0].lower() + reason[1:]}.")
+        # What the user can mend is bad input; a full disk or a broken one is not.
+        mendable = (PermissionError, IsADirectoryError, NotADirectoryError, FileNotFoundError)
+        named = isinstance(error, (*mendable, FileExistsError))
+        raise SystemExit(2 if named or error.errno == errno.ENAMETOOLONG else 1) from None

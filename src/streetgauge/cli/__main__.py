@@ -1,0 +1,6 @@
+"""``python -m streetgauge.cli``."""
+
+from streetgauge.cli import main
+
+if __name__ == "__main__":
+    main()

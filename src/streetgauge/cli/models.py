@@ -1,0 +1,143 @@
+"""Verbs of trained models: used elsewhere, exported, imported."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from streetgauge.cli._app import Machine, Quiet, StudyPath, Verbose, app
+from streetgauge.screen import Screen
+
+__all__ = ["export", "import_weights", "predict"]
+
+
+@app.command(
+    epilog="Example: `streetgauge predict leeds-bundle --images pictures "
+    "--locations places.csv --out leeds`"
+)
+def predict(
+    bundle: Annotated[
+        str,
+        typer.Argument(
+            metavar="BUNDLE",
+            help="A trained model: its directory, its study's, or hf://user/name@revision.",
+        ),
+    ],
+    locations: Annotated[
+        Path, typer.Option(help="Table with location_id, and area if you want areas (CSV, Parquet)")
+    ],
+    out: Annotated[Path, typer.Option(help="Directory for the predictions.")],
+    images: Annotated[Path | None, typer.Option(help="Folder with the pictures.")] = None,
+    features: Annotated[
+        Path | None, typer.Option(help="A feature store that exists already, not pictures.")
+    ] = None,
+    pattern: Annotated[
+        str, typer.Option(help="File names of the pictures.")
+    ] = "{location_id}_{view}.jpg",
+    weights: Annotated[
+        Path | None, typer.Option(help="The backbone's weights, if they are not published ones.")
+    ] = None,
+    engine: Annotated[
+        str, typer.Option(help="What computes it: auto, torch, openvino or onnxruntime.")
+    ] = "auto",
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+    machine: Machine = False,
+) -> None:
+    """Use a trained model on the pictures of another city."""
+    screen = Screen(quiet=quiet, verbose=verbose, machine=machine)
+    from streetgauge.transfer import predict_city
+
+    for line in predict_city(
+        *(bundle, images, locations, out),
+        features=features,
+        pattern=pattern,
+        weights=weights,
+        engine=engine,
+        progress=screen.progress,
+    ):
+        screen.say(line)
+
+
+@app.command(
+    epilog="Examples: `streetgauge export examples/newport --out newport-bundle`; "
+    "`streetgauge export streetgauge-demo --features parquet --out features.parquet`"
+)
+def export(
+    study: StudyPath,
+    out: Annotated[Path, typer.Option(help="The bundle's directory; of features, a file.")],
+    features: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FORMAT",
+            help="Not the model but the features: zarr or parquet. STUDY may be "
+            "a feature store (.h5).",
+        ),
+    ] = None,
+    licence: Annotated[
+        str | None, typer.Option(help="What allows its use, e.g. cc-by-4.0; written on its card.")
+    ] = None,
+    push: Annotated[
+        str | None,
+        typer.Option(
+            metavar="USER/NAME", help="Publish it on the Hugging Face Hub; needs HF_TOKEN."
+        ),
+    ] = None,
+    public: Annotated[bool, typer.Option("--public", help="For everyone, when published.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Write over what is there.")] = False,
+) -> None:
+    """Copy the model that learned from all of a study, or its features, for use elsewhere."""
+    from streetgauge.study import Study
+
+    if features is not None:
+        from streetgauge.transfer import export_features
+
+        screen = Screen()
+        for line in export_features(*(study, out, features), force=force, progress=screen.progress):
+            screen.say(line)
+        return
+    from streetgauge.transfer import export_bundle
+
+    if push is not None:  # before anything is written
+        from streetgauge.learn.hub import require_push
+
+        require_push(push)
+
+    for line in export_bundle(Study.open(study), out, licence=licence, force=force):
+        typer.echo(line)
+    if push is not None:
+        from streetgauge.learn.hub import push as publish
+
+        typer.echo(f"Published: {publish(out, push, public=public)}")
+    typer.echo(f"What it is: streetgauge info {out}")
+
+
+@app.command(
+    "import-weights",
+    epilog="Examples: `streetgauge import-weights london.pth --outcome income --out london`; "
+    "`streetgauge import-weights vgg16.npy --out vgg16-caffe.safetensors`",
+)
+def import_weights(
+    file: Annotated[
+        Path, typer.Argument(help="The authors' PyTorch weights (.pth), or VGG16 as .npy.")
+    ],
+    out: Annotated[
+        Path, typer.Option(help="The bundle's directory; of VGG16, a .safetensors file.")
+    ],
+    outcome: Annotated[
+        str | None, typer.Option(help="What the authors' network was trained for, as one word.")
+    ] = None,
+    label: Annotated[str | None, typer.Option(help="The same for people.")] = None,
+    place: Annotated[str | None, typer.Option(help="Where it was trained.")] = None,
+    licence: Annotated[str | None, typer.Option(help="What allows its use.")] = None,
+    force: Annotated[bool, typer.Option("--force", help="Write over what is there.")] = False,
+) -> None:
+    """Convert weights that others have published: safetensors come out, and no code is run."""
+    from streetgauge.transfer import import_file
+
+    for line in import_file(
+        *(file, out), outcome=outcome, label=label, place=place, licence=licence, force=force
+    ):
+        typer.echo(line)

@@ -1,0 +1,135 @@
+"""The names of a study's files, which are promised to those who read them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from streetgauge.settings import StudySettings
+
+__all__ = ["StudyFiles"]
+
+
+class StudyFiles:
+    """Where each file of a study is; ``file`` is its ``study.toml``."""
+
+    file: Path
+    settings: StudySettings
+
+    @property
+    def directory(self) -> Path:
+        """Where everything of the study lies."""
+        return self.file.parent
+
+    def path(self, name: str) -> Path:
+        """Give the path of one of the study's files."""
+        return self.directory / name
+
+    @property
+    def outcomes(self) -> Path:
+        """Values and deciles of each area."""
+        return self.path("outcomes.parquet")
+
+    @property
+    def locations(self) -> Path:
+        """The locations with their areas."""
+        return self.path("locations.parquet")
+
+    @property
+    def pictures(self) -> Path:
+        """Which picture of open street imagery is which view, and whose it is."""
+        return self.path("pictures.parquet")
+
+    @property
+    def picture_folder(self) -> Path:
+        """Pictures of open street imagery; a folder of its own beside a user's pictures."""
+        imagery = self.settings.imagery
+        return self.directory / "pictures" / (imagery.source if imagery else "files")
+
+    @property
+    def features(self) -> Path:
+        """The feature store."""
+        return self.directory / "features" / f"{self.settings.features.store}.h5"
+
+    @property
+    def quality(self) -> Path:
+        """What was measured of each picture that was looked at, and what is wrong with it."""
+        return self.path("quality.parquet")
+
+    @property
+    def folds(self) -> Path:
+        """Which fold each location is in."""
+        return self.path("folds.parquet")
+
+    @property
+    def splits(self) -> Path:
+        """Which part of which split each location is in."""
+        return self.path("splits.parquet")
+
+    @property
+    def predictions(self) -> Path:
+        """Out-of-fold score, decile and probabilities of each location."""
+        return self.path("predictions.parquet")
+
+    @property
+    def model(self) -> Path:
+        """The bundles."""
+        return self.path("model")
+
+    @property
+    def area_features(self) -> Path:
+        """Mean features of each area's locations."""
+        return self.path("area_features.parquet")
+
+    @property
+    def areas(self) -> Path:
+        """Predicted and actual decile of each area."""
+        return self.path("areas.parquet")
+
+    def level(self, name: str) -> Path:
+        """Name the file of the units of a level above the areas."""
+        return self.path(f"areas-{name}.parquet")
+
+    @property
+    def map(self) -> Path:
+        """The same with boundaries, for a GIS."""
+        return self.path("areas.gpkg")
+
+    @property
+    def geoparquet(self) -> Path:
+        """The same map as GeoParquet."""
+        return self.path("areas.geo.parquet")
+
+    @property
+    def map_style(self) -> Path:
+        """How QGIS draws the GeoParquet; the GeoPackage has its styles in it."""
+        return self.path("areas.geo.qml")
+
+    @property
+    def metrics(self) -> Path:
+        """How good the predictions are, and the baselines."""
+        return self.path("metrics.json")
+
+    @property
+    def report(self) -> Path:
+        """The page to look at."""
+        return self.path("report.html")
+
+    @property
+    def figures(self) -> Path:
+        """Figures for a paper, and maps for slides."""
+        return self.path("figures")
+
+    @property
+    def curves(self) -> Path:
+        """How good the study would be with less: there once `streetgauge curves` has been run."""
+        return self.path("curves.json")
+
+    @property
+    def skipped(self) -> Path:
+        """Everything that was left out, and why."""
+        return self.path("skipped.parquet")
+
+    @property
+    def run_file(self) -> Path:
+        """What made all this."""
+        return self.path("run.json")
