@@ -6,7 +6,12 @@ All on one machine, so that the nodes share its cores: the ratio to the local en
 cores is what Ray costs, not what more machines give. With --kill one node dies in the middle.
 
 - local: `extract_pictures` on all cores;
-- cluster: `extract_on_cluster` on as many cores, and of that what was needed to begin;
+- cluster: `extract_on_cluster` on as many cores;
+
+of both the whole time, loading and beginning included, and the steady rate: the slope of pictures
+over time once results arrive, which is what a long run has. Take eight shards and more: of fewer
+the slope says nothing.
+
 - merge: shards of made-up features into one store, and the peak of memory;
 - driver: bytes that the list of pictures takes for each of them.
 """
@@ -27,9 +32,9 @@ import numpy as np
 import pandas as pd
 
 from features import VIEWS, paint
-from streetgauge.features import FeatureStore, extract_on_cluster, extract_pictures
+from streetgauge.features import Extraction, FeatureStore, extract_on_cluster, extract_pictures
 from streetgauge.features._plan import Plan
-from streetgauge.features.cluster import _packed
+from streetgauge.features._worker import packed
 from streetgauge.features.shards import ShardHeader, Shards, shards_of, write_shard
 from streetgauge.imagery import QUALITY
 from streetgauge.progress import Advance
@@ -64,38 +69,61 @@ def extraction(folder: Path, args: argparse.Namespace) -> None:
     os.nice(args.nice)  # painting is not measured
     ids = views["location_id"].unique().tolist()
     how = {"view_names": VIEWS, "device": "cpu", "engine": args.engine}
-    started = time.perf_counter()
-    extract_pictures(views, ids, folder / "local.h5", args.backbone, **how)
-    local = time.perf_counter() - started
-    print(f"local    {len(views) / local:8.1f} pictures/s ({len(views)} in {local:.0f} s)")
+
+    def wanted(name: str) -> Extraction:
+        return Extraction(views, ids, folder / name, args.backbone, **how)
+
+    local = Marks()
+    extract_pictures(wanted("local.h5"), progress=local.progress)
+    alone = local.told("local", len(views))
     with nodes(args.nodes, args.cores) as (address, kill):
-        marks: list[tuple[float, int]] = []
 
-        @contextmanager
-        def progress(description: str, total: int, unit: str) -> Iterator[Advance]:
-            def advance(steps: int) -> None:
-                if description == "features":
-                    marks.append((time.perf_counter() - started, steps))
-                    if args.kill and len(marks) == max(1, total // args.shard // 3):
-                        kill()
-                        print(f"killed a node after {sum(n for _, n in marks)} pictures")
+        def after(arrived: int) -> None:
+            if args.kill and len(marks.marks) == max(1, len(views) // args.shard // 3):
+                kill()
+                print(f"killed a node after {arrived} pictures")
 
-            yield advance
-
-        started = time.perf_counter()
+        marks = Marks(after)
         cluster = ClusterSettings(address=address, shard=args.shard)
-        extract_on_cluster(
-            *(views, ids, folder / "cluster.h5", args.backbone),
-            cluster=cluster, progress=progress, **how,
-        )  # fmt: skip
-        whole = time.perf_counter() - started
+        extract_on_cluster(wanted("cluster.h5"), cluster, progress=marks.progress)
+        together = marks.told("cluster", len(views))
     same = (folder / "local.h5").read_bytes() == (folder / "cluster.h5").read_bytes()
-    (first, n), (last, _) = marks[0], marks[-1]
-    print(f"cluster  {len(views) / whole:8.1f} pictures/s ({len(views)} in {whole:.0f} s)")
-    if last > first:
-        rate = (len(views) - n) / (last - first)
-        print(f"         {rate:8.1f} pictures/s after the first shard, which took {first:.0f} s")
+    if alone and together and not args.kill:
+        print(f"         {together / alone:8.2f} of the local rate, both steady")
     print(f"         the same bytes: {same}")
+
+
+class Marks:
+    """When pictures arrived."""
+
+    def __init__(self, after: Callable[[int], None] = lambda arrived: None) -> None:
+        self.marks: list[tuple[float, int]] = []
+        self.arrived, self._after, self._began = 0, after, time.perf_counter()
+
+    @contextmanager
+    def progress(self, description: str, total: int, unit: str) -> Iterator[Advance]:
+        """Stand in for the screen's."""
+
+        def advance(steps: int) -> None:
+            if description == "features":
+                self.arrived += steps
+                self.marks.append((time.perf_counter() - self._began, self.arrived))
+                self._after(self.arrived)
+
+        yield advance
+
+    def told(self, name: str, count: int) -> float | None:
+        """Print rates; give the steady one."""
+        whole = time.perf_counter() - self._began
+        first = self.marks[0][0]
+        print(f"{name:8} {count / whole:8.1f} pictures/s ({count} in {whole:.0f} s, all included)")
+        if len(self.marks) < 8:
+            print("         too few shards for a steady rate")
+            return None
+        seconds, arrived = np.array(self.marks).T
+        steady = float(np.polyfit(seconds, arrived, 1)[0])
+        print(f"         {steady:8.1f} pictures/s steady; the first arrived after {first:.0f} s")
+        return steady
 
 
 @contextmanager
@@ -132,7 +160,8 @@ def merging(folder: Path, count: int, locations: int = 256, dimension: int = 128
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     started = time.perf_counter()
     shards = Shards(shards_of(path), store)
-    shards.merge(np.ones((len(ids), len(VIEWS)), dtype=bool), "all")
+    every = np.ones((len(ids), len(VIEWS)), dtype=bool)
+    shards.merge(every, every, "all")
     seconds = time.perf_counter() - started
     after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     store.close()
@@ -156,10 +185,10 @@ def driver(count: int = 400_000) -> None:
     plan = Plan(frame, frame["location_id"].unique(), VIEWS, "all")
     listed = frame.memory_usage(deep=True).sum() / count
     started = time.perf_counter()
-    packed = sum(len(_packed(plan, np.arange(i, i + 128))) for i in range(0, 64_000, 128)) / 64_000
+    size = sum(len(packed(plan, np.arange(i, i + 128))) for i in range(0, 64_000, 128)) / 64_000
     seconds = (time.perf_counter() - started) / 64_000
     print(
-        f"driver   {listed:8.0f} bytes a picture listed, {packed:.0f} more while it is under way; "
+        f"driver   {listed:8.0f} bytes a picture listed, {size:.0f} more while it is under way; "
         f"{1 / seconds:,.0f} pictures/s handed out"
     )
 

@@ -1,7 +1,7 @@
 """Pictures a second of a backbone: from JPEG files to the store, and what bounds it.
 
     python benchmarks/features.py [--backbones efficientnet-lite0 vgg16] [--precisions float32 ...]
-        [--engines torch openvino] [--pictures 400] [--size 640] [--repeats 3] [--parts]
+        [--engines torch openvino] [--pictures 2000] [--size 640] [--repeats 3] [--parts]
 
 For every engine and precision that is there, in turns and each the best of the repeats, in one run
 on one machine:
@@ -9,24 +9,29 @@ on one machine:
 - bare: prepared pictures that are in memory already, on all cores; no disk, no decoding;
 - store: `extract_pictures`, from JPEG files to a finished feature store, all included but the
   loading of the network;
+- bound: what bare and the parts leave of each other, 1 / (1 / bare + all parts / cores): on a CPU
+  the cores that compute are those that decode, so no arrangement of the work is faster;
 
 and once for every backbone:
 
 - plain loop: one picture after the other with Pillow, then batches of 32 through the unchanged
   torch module in float32, as it is usually written; nothing is stored.
 
-VGG16 has random weights of the right shape: its speed does not depend on them. ``--parts`` adds
-what reading, decoding, resizing and measuring of a picture take on one core.
+VGG16 has random weights of the right shape: its speed does not depend on them. ``--parts`` prints
+what reading, decoding, resizing and measuring of a picture take of one core while all are at it.
+Of many pictures some are the same files: each is read and decoded every time. Leave OMP_NUM_THREADS
+unset: it would take cores from the plain loop only.
 """
 
 from __future__ import annotations
 
 import argparse
+import io
 import os
 import platform
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from itertools import product
 from pathlib import Path
@@ -42,6 +47,7 @@ from streetgauge.devices import choose_device, working_threads
 from streetgauge.errors import InputError
 from streetgauge.features import (
     Backbone,
+    Extraction,
     FeatureStore,
     Network,
     extract,
@@ -51,11 +57,13 @@ from streetgauge.features import (
     prepare,
 )
 from streetgauge.features.efficientnet import EfficientNetLite
-from streetgauge.features.look import features_of, signatures_of
+from streetgauge.features.look import features_of, look_at, signatures_of
 from streetgauge.features.vgg import VGG16
 from streetgauge.imagery import PictureAt, decode, quality_of, raw_pictures
 
 VIEWS = ("a", "b", "c", "d")
+PAINTED = 100
+CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def main() -> None:
@@ -64,7 +72,7 @@ def main() -> None:
     parser.add_argument("--engines", nargs="+", default=["torch", "openvino"])
     parser.add_argument("--precisions", nargs="+", default=["float32", "bfloat16", "int8"])
     parser.add_argument("--device", default="cpu")
-    parser.add_argument("--pictures", type=int, default=400, help="rounded down to locations of 4")
+    parser.add_argument("--pictures", type=int, default=2000, help="rounded down to locations of 4")
     parser.add_argument("--vgg-pictures", type=int, default=128, help="the same for VGG16")
     parser.add_argument("--size", type=int, default=640, help="side of the JPEG files in pixels")
     parser.add_argument("--batch", type=int, help="pictures at a time; else the engine's")
@@ -73,13 +81,12 @@ def main() -> None:
     parser.add_argument("--parts", action="store_true")
     parser.add_argument("--no-plain", action="store_true")
     args = parser.parse_args()
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    print(f"{cores} cores ({platform.machine()}), torch {torch.__version__}, device {args.device}")
+    threads = torch.get_num_threads()
+    print(f"{CORES} cores ({platform.machine()}), torch {torch.__version__}, device {args.device}")
+    print(f"plain loop on {threads} threads; load {os.getloadavg()[0]:.1f}")
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         views = paint(folder, max(1, args.pictures // 4), args.size, args.seed)
-        if args.parts:
-            parts(views, get_backbone("efficientnet-lite0"))
         for backbone in args.backbones:
             record = vgg(folder) if backbone == "vgg16" else get_backbone(backbone)
             some = views.head(args.vgg_pictures // 4 * 4) if backbone == "vgg16" else views
@@ -89,13 +96,15 @@ def main() -> None:
 
 def compare(record: Backbone, views: pd.DataFrame, folder: Path, args: argparse.Namespace) -> None:
     """Measure one backbone with all engines; print a line for each."""
+    around = parts(views, record, args.repeats, told=args.parts)
     slow = 0.0
     if not args.no_plain:
-        job = plain(record, views.head(max(32, len(views) // 4)))
+        few = views.head(min(len(views), 128))
+        job = plain(record, few)
         job()
-        slow = max(32, len(views) // 4) / min(timed(job) for _ in range(args.repeats))
+        slow = len(few) / min(timed(job) for _ in range(args.repeats))
         print(f"plain loop {slow:36.1f}")
-    print(f"{'':22} {'bare':>8} {'store':>8} {'store/bare':>11} {'store/plain':>12}   cosine")
+    print(f"{'':22}     bare    bound    store  store/bare  bound/bare  store/plain   cosine")
     for engine, precision in product(args.engines, args.precisions):
         try:
             network = load_network(record, args.device, engine, precision)
@@ -113,18 +122,23 @@ def compare(record: Backbone, views: pd.DataFrame, folder: Path, args: argparse.
             for name, job in jobs.items():
                 best[name] = min(best.get(name, np.inf), timed(job))
         fast, store = (len(views) / best[name] for name in ("bare", "store"))
+        bound = 1 / (1 / fast + around) if network.device == "cpu" else min(fast, 1 / around)
         ratio = f"{store / slow:12.2f}" if slow else f"{'':12}"
         print(
-            f"{engine:11}{precision:11} {fast:8.1f} {store:8.1f} {store / fast:11.2f} {ratio}   "
-            f"{network.cosine:.5f}"
+            f"{engine:11}{precision:11} {fast:8.1f} {bound:8.1f} {store:8.1f} {store / fast:11.2f} "
+            f"{bound / fast:11.2f} {ratio}   {network.cosine:.5f}",
+            flush=True,
         )
 
 
 def paint(folder: Path, locations: int, size: int, seed: int) -> pd.DataFrame:
-    """Make pictures with edges and texture, so that decoding costs what photographs cost."""
+    """Make pictures with edges and texture, so that decoding costs what photographs cost.
+
+    After `PAINTED` locations the files come again.
+    """
     rng = np.random.default_rng(seed)
     rows = []
-    for i in range(locations):
+    for i in range(min(locations, PAINTED)):
         for view in VIEWS:
             coarse = Image.fromarray(rng.integers(0, 256, (24, 24, 3), dtype=np.uint8))
             picture = np.asarray(coarse.resize((size, size), Image.Resampling.BICUBIC)).astype(int)
@@ -134,6 +148,9 @@ def paint(folder: Path, locations: int, size: int, seed: int) -> pd.DataFrame:
             Image.fromarray(pixels).save(path, quality=85)
             rows.append((f"L{i:05}", view, str(path)))
     sizes = [Path(path).stat().st_size for *_, path in rows]
+    for i in range(PAINTED, locations):
+        again = rows[4 * (i % PAINTED) : 4 * (i % PAINTED) + 4]
+        rows += [(f"L{i:05}", view, path) for _, view, path in again]
     print(f"{len(rows)} pictures of {np.mean(sizes) / 1000:.0f} kB")
     return pd.DataFrame(rows, columns=["location_id", "view", "path"])
 
@@ -160,12 +177,12 @@ def to_store(network: Network, views: pd.DataFrame, path: Path, batch: int | Non
     settle, extract.settled = extract.settled, lambda record, *_: record
     try:
         ids = views["location_id"].unique().tolist()
-        skips = extract_pictures(
+        wanted = Extraction(
             *(views, ids, path, network.backbone),
             view_names=VIEWS,
             precision=network.precision,
-            batch=batch,
         )
+        skips = extract_pictures(wanted, batch=batch)
     finally:
         extract.load_network, extract.settled = load, settle
     assert skips.empty
@@ -211,27 +228,49 @@ def plainly_read(path: str) -> torch.Tensor:
     return (torch.from_numpy(np.array(small)).permute(2, 0, 1).float() - 127) / 128
 
 
-def parts(views: pd.DataFrame, record: Backbone) -> None:
-    """Print milliseconds of each step for one picture on one core."""
-    with working_threads(1) as pool:
-        pool.submit(_parts, views, record).result()
-
-
-def _parts(views: pd.DataFrame, record: Backbone) -> None:
+def parts(views: pd.DataFrame, record: Backbone, repeats: int, *, told: bool) -> float:
+    """Seconds a picture, all cores together, of all that is around the network."""
     rows = [PictureAt(path) for path in views["path"][:64]]
     raws = [raw for raw in raw_pictures(rows) if isinstance(raw, bytes)]
     pixels = [decode(raw) for raw in raws]
-    inputs = [prepare(picture, record) for picture in pixels]
+    inputs = [np.ascontiguousarray(prepare(picture, record)) for picture in pixels]
     steps: dict[str, Callable[[], object]] = {
-        "read": lambda: list(raw_pictures(rows)),
+        "read": lambda: none(raw_pictures(rows)),
         "fingerprint": lambda: signatures_of(rows, raws),
-        "decode": lambda: [decode(raw) for raw in raws],
-        "prepare": lambda: [prepare(picture, record) for picture in pixels],
-        "quality": lambda: [quality_of(picture) for picture in inputs],
+        "unpack": lambda: none(unpacked(raw) for raw in raws),
+        "decode": lambda: none(decode(raw) for raw in raws),
+        "prepare": lambda: none(prepare(picture, record) for picture in pixels),
+        "quality": lambda: none(quality_of(picture) for picture in inputs),
+        "all": lambda: none(look_at([row], list(raw_pictures([row])), record) for row in rows),
     }
-    for name, step in steps.items():
-        step()
-        print(f"{name:12} {min(timed(step) for _ in range(3)) / len(rows) * 1000:6.3f} ms")
+    about = {
+        "unpack": " (of decode: Huffman codes, no pixels)",
+        "all": f" in one go; without the network {{:.0f}} pictures a second on {CORES} cores",
+    }
+    with working_threads() as pool:
+        for name, step in steps.items():
+            best = np.inf
+            for _ in range(repeats + 1):
+                start = time.perf_counter()
+                none(pool.map(lambda _, step=step: step(), range(CORES)))
+                best = min(best, (time.perf_counter() - start) / len(rows))
+            if told:
+                note = about.get(name, "").format(CORES / best)
+                print(f"{name:12} {best * 1000:6.3f} ms of a core{note}")
+    return best / CORES
+
+
+def unpacked(raw: bytes) -> object:
+    """Decode brightness alone to an eighth of the size: little else than its Huffman codes."""
+    image = Image.open(io.BytesIO(raw))
+    image.draft("L", (image.width // 8, image.height // 8))
+    return image.load()
+
+
+def none(many: Iterable[object]) -> None:
+    """Let go of each before the next is made, as extraction does."""
+    for _ in many:
+        pass
 
 
 def timed(job: Callable[[], object]) -> float:

@@ -28,7 +28,13 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
-from streetgauge.features import FeatureStore, extract, extract_pictures, get_backbone
+from streetgauge.features import (
+    Extraction,
+    FeatureStore,
+    extract,
+    extract_pictures,
+    get_backbone,
+)
 from streetgauge.imagery import find_views
 from streetgauge.settings import ImagerySettings
 
@@ -84,6 +90,7 @@ BROKEN: dict[str, tuple[Callable[[bytes], bytes] | None, str]] = {
     "no file": (None, "no picture of this view"),
     "empty": (lambda raw: b"", "empty"),
     "cut off in the middle": (lambda raw: raw[: len(raw) // 2], "damaged"),
+    "cut off in the middle, and ended": (lambda raw: raw[: len(raw) // 2] + b"\xff\xd9", "damaged"),
     "cut off in the header": (lambda raw: raw[:20], "damaged"),
     "text": (lambda raw: b"no picture here\n", "not a picture"),
     "zeros": (lambda raw: bytes(len(raw)), "not a picture"),
@@ -171,7 +178,8 @@ def take_in(folder: Path, locations: int, backbone: str) -> tuple[pd.DataFrame, 
             (lambda record, *_: record),
         )
     try:
-        unreadable = extract_pictures(views, ids, folder / "f.h5", record, view_names=VIEWS)
+        wanted = Extraction(views, ids, folder / "f.h5", record, view_names=VIEWS)
+        unreadable = extract_pictures(wanted)
     finally:
         extract.load_network, extract.settled = usual.load, usual.settled
     skips = pd.concat([missing, unreadable], ignore_index=True)

@@ -144,6 +144,14 @@ def test_a_web_server_that_lists_nothing_is_asked_by_name(
     assert len(remote.signature(url)) == 64
 
 
+def test_an_address_with_nothing_is_not_a_server_that_does_not_answer(
+    place: tuple[str, Callable],
+) -> None:
+    url, _ = place
+    with pytest.raises(InputError, match="there is nothing at this address"):
+        remote.list_files(f"{url}/nowhere")
+
+
 def test_a_manifest_s_url_must_be_one_that_is_read(tmp_path: Path) -> None:
     for address in ("file:///etc/passwd", "s3://key:hush@bucket/x.jpg", "zip://x::s3://b/y.zip"):
         table = pd.DataFrame({"location_id": ["A"], "view": ["a"], "path": [address]})
@@ -192,7 +200,7 @@ def test_an_entity_tag_tells_content_apart_where_size_does_not() -> None:
     ("url", "parts"),
     [
         ("memory://nowhere", ["memory://nowhere: there is nothing at this address"]),
-        ("http://127.0.0.1:9/x", ["http://127.0.0.1:9/x: there is nothing at this"]),
+        ("http://127.0.0.1:9/x", ["http://127.0.0.1:9/x: no server answers: ", "127.0.0.1:9"]),
         ("s3://bucket/x", ["s3", "pip install 'streetgauge[remote]'"]),
     ],
 )

@@ -180,7 +180,7 @@ def _listing(url: str) -> tuple[tuple[str, str, str], ...]:
     except OSError as error:
         raise InputError(url, f"it cannot be listed: {error}", "check the address") from None
     if not found:
-        raise InputError(url, "there is nothing at this address", "check it, and who may read it")
+        raise InputError(url, _why_nothing(filesystem, path), "check it, and who may read it")
     root = path.rstrip("/")
     escaped = _is_web(url)
     rows = []
@@ -189,6 +189,18 @@ def _listing(url: str) -> tuple[tuple[str, str, str], ...]:
         name = unquote(name) if escaped else name
         rows.append((name, str(filesystem.unstrip_protocol(full)), _version(info)))
     return tuple(sorted(rows))
+
+
+def _why_nothing(filesystem: AbstractFileSystem, path: str) -> str:
+    """Tell a server that does not answer from one that has nothing there."""
+    try:
+        filesystem.info(path)
+    except FileNotFoundError as error:
+        if isinstance(error.__cause__, OSError):  # fsspec calls a refused connection "not found"
+            return f"no server answers: {str(error.__cause__)[:200]}"
+    except Exception as error:  # stores' libraries share no base class
+        return f"it cannot be listed: {str(error)[:200]}"
+    return "there is nothing at this address"
 
 
 def _is_web(url: str) -> bool:

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import re
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 import pandas as pd
 
-__all__ = ["SKIP_COLUMNS", "left_out", "skips_frame", "without_value"]
+__all__ = ["SKIP_COLUMNS", "counted", "left_out", "skips_frame", "without_value"]
 
 SKIP_COLUMNS = ("location_id", "view", "area", "stage", "reason")
+
+# What an archive's listing says of members that are not read.
+_MEMBERS = re.compile(r"archive .+?: (?P<count>\d+) of its members (?P<why>.+), e\.g\. ")
 
 
 def skips_frame(rows: Iterable[Mapping[str, str | None]], stage: str = "features") -> pd.DataFrame:
@@ -25,11 +30,35 @@ def left_out(skips: pd.DataFrame) -> tuple[str, ...]:
     """Count what was left out by reason, for the screen."""
     if not len(skips):
         return ()
-    counts = skips["reason"].value_counts()
-    lines = [f"left out: {count:,} {reason}" for reason, count in counts.head(6).items()]
-    if len(counts) > 6:
-        lines.append(f"left out: {counts.iloc[6:].sum():,} for {len(counts) - 6} other reasons")
+    members: Counter[str] = Counter()
+    counts: Counter[str] = Counter()
+    for reason, rows in skips["reason"].value_counts().items():
+        if found := _MEMBERS.match(str(reason)):  # one row stands for many members
+            members[f"in archives that {found['why']}"] += int(found["count"])
+        else:
+            counts[str(reason)] = int(rows)
+    most = (counts + members).most_common()
+    lines = [f"left out: {_many(count, reason)}" for reason, count in most[:6]]
+    if len(most) > 6:
+        rest = sum(count for _, count in most[6:])
+        lines.append(f"left out: {rest:,} for {len(most) - 6} other reasons")
     return tuple(lines)
+
+
+def _many(count: int, reason: str) -> str:
+    """Put the number before a reason, if that is not about one archive, which it names."""
+    return reason if reason.startswith("archive ") and count == 1 else f"{count:,} {reason}"
+
+
+def counted(number: int, noun: str) -> str:
+    """Write a number of things.
+
+    Examples
+    --------
+    >>> counted(1, "view"), counted(1280, "feature")
+    ('1 view', '1,280 features')
+    """
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
 
 
 def without_value(about: Mapping[str, Any]) -> str:

@@ -12,18 +12,32 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import h5py
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
+import torch
 from PIL import Image
 
+from streetgauge.devices import working_threads
 from streetgauge.errors import InputError
-from streetgauge.features import FeatureStore, cluster, extract_pictures
+from streetgauge.features import (
+    Extraction,
+    FeatureStore,
+    _worker,
+    extract,
+    extract_pictures,
+    get_backbone,
+    load_network,
+    prepare,
+)
 from streetgauge.features._nodes import Failure, NodeError, _refuse_machine, refusal
-from streetgauge.features.cluster import extract_on_cluster, take_in_shards
-from streetgauge.features.shards import shards_of
-from streetgauge.imagery import find_views
-from streetgauge.progress import Advance, Progress
+from streetgauge.features.cluster import extract_on_cluster
+from streetgauge.features.intake import take_in_shards
+from streetgauge.features.shards import ShardHeader, Shards, shards_of
+from streetgauge.imagery import find_views, read_picture
+from streetgauge.progress import Advance, Progress, silent
 from streetgauge.settings import ClusterSettings, ImagerySettings
 
 VIEWS = ("a", "b")
@@ -47,26 +61,22 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def arguments(
-    folder: Path, count: int = FEW, **options: Any
-) -> tuple[tuple[Any, ...], dict[str, Any]]:
+def wanted(folder: Path, path: Path, count: int = FEW, **options: Any) -> Extraction:
     ids = IDS[:count]
     views, _ = find_views(ImagerySettings(folder=folder, views=VIEWS), ids)
     how = {"view_names": VIEWS, "device": "cpu", "engine": "torch", "stamp": "s"} | options
-    return (views, ids), how
+    return Extraction(views, ids, path, **how)
 
 
 def here(folder: Path, path: Path, **options: Any) -> pd.DataFrame:
-    what, how = arguments(folder, **options)
-    return extract_pictures(*what, path, **how)
+    return extract_pictures(wanted(folder, path, **options))
 
 
 def there(
     folder: Path, path: Path, address: str, progress: Progress, **options: Any
 ) -> pd.DataFrame:
-    what, how = arguments(folder, **options)
     settings = ClusterSettings(address=address, shard=128)
-    return extract_on_cluster(*what, path, cluster=settings, progress=progress, **how)
+    return extract_on_cluster(wanted(folder, path, **options), settings, progress=progress)
 
 
 class Machines:
@@ -224,10 +234,26 @@ def test_an_address_where_nobody_listens_is_said_at_once(folder: Path, tmp_path:
     with pytest.raises(
         InputError, match=r"cluster '127.0.0.1:9': it cannot be reached: Connection"
     ):
-        there(folder, tmp_path / "a.h5", "127.0.0.1:9", cluster.silent)
+        there(folder, tmp_path / "a.h5", "127.0.0.1:9", silent)
     assert time.monotonic() - started < 30
     assert not (tmp_path / "a.h5").exists()
     assert not shards_of(tmp_path / "a.h5").exists()
+
+
+@pytest.mark.parametrize(("address", "step"), [("local", "try again"), ("auto", "ray start")])
+def test_a_cluster_that_does_not_come_up_is_one_sentence(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, address: str, step: str
+) -> None:
+    ray = pytest.importorskip("ray", reason="Ray is not installed")
+
+    def too_slow(**_: object) -> None:
+        raise Exception("The current node timed out during startup.\nSee the logs.")
+
+    monkeypatch.setattr(ray, "init", too_slow)
+    with pytest.raises(InputError, match="The current node timed out during startup;") as caught:
+        there(folder, tmp_path / "a.h5", address, silent)
+    assert step in str(caught.value)
+    assert ("ray start" in str(caught.value)) == (address != "local")
 
 
 def test_without_ray_one_sentence_says_what_to_install(
@@ -235,13 +261,13 @@ def test_without_ray_one_sentence_says_what_to_install(
 ) -> None:
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(InputError, match=r"Ray is not installed; pip install 'streetgauge\[ray\]'"):
-        there(folder, tmp_path / "a.h5", "auto", cluster.silent)
+        there(folder, tmp_path / "a.h5", "auto", silent)
 
 
 def test_a_finished_store_needs_no_cluster(folder: Path, tmp_path: Path) -> None:
     path = tmp_path / "a.h5"
     expected = here(folder, path)
-    pd.testing.assert_frame_equal(there(folder, path, "127.0.0.1:9", cluster.silent), expected)
+    pd.testing.assert_frame_equal(there(folder, path, "127.0.0.1:9", silent), expected)
 
 
 FIT: dict[str, Any] = {
@@ -302,35 +328,40 @@ def test_pictures_that_a_machine_cannot_see_are_not_called_missing() -> None:
 
     rows = [PictureAt("/not/shared/here/a.jpg")]
     with pytest.raises(NodeError):
-        cluster._require_pictures(rows, ["there is no such file"])
+        _worker._require_pictures(rows, ["there is no such file"])
 
 
 def worker(
-    folder: Path, path: Path, chunk: int = 15, shard: int = 2, **options: Any
+    folder: Path,
+    path: Path,
+    chunk: int = 15,
+    shard: int = 2,
+    network: Any = None,
+    **options: Any,
 ) -> pd.DataFrame:
     """Do what a cluster does, in this process, chunks in another order."""
-    what, how = arguments(folder, **options)
     expected = here(folder, path, **options)
-    store = FeatureStore.open(path)
-    plan = cluster.Plan(*what, VIEWS, how.get("require", "all"))
-    shards = shards_of(path)
+    store, plan, shards = (
+        FeatureStore.open(path),
+        wanted(folder, path, **options).plan(),
+        shards_of(path),
+    )
     shards.mkdir()
     (shards / ".t.token").touch()
-    attributes = {k: v for k, v in store.attributes.items() if k not in cluster._OWN}
-    header = cluster.ShardHeader(VIEWS, 1280, "float32", attributes)
-    lite0 = cluster.get_backbone("efficientnet-lite0")
-    job = cluster.Job(str(shards), ".t.token", lite0, "cpu", "torch", "float32", header, {})
+    lite0 = get_backbone("efficientnet-lite0")
+    job = _worker.Job(
+        *(str(shards), ".t.token", lite0, "cpu", "torch", "float32"),
+        *(ShardHeader.of(store), {}),
+    )
     positions = np.arange(len(plan))
-    texts = [cluster._packed(plan, positions[i : i + chunk]) for i in range(0, len(plan), chunk)]
-    import pyarrow as pa
-
-    look = cluster.Look.__new__(cluster.Look)
-    look._side, look._network = lite0.crop, cluster.load_network(lite0, "cpu", "torch")
-    with cluster.working_threads(2) as pool:
+    texts = [_worker.packed(plan, positions[i : i + chunk]) for i in range(0, len(plan), chunk)]
+    look = _worker.Look.__new__(_worker.Look)
+    look._side, look._network = lite0.crop, network or load_network(lite0, "cpu", "torch")
+    with working_threads(2) as pool:
         look._pool = pool
-        found = [next(look(one)) for one in cluster._decode(pa.table({"chunk": texts[::-1]}), job)]
+        found = [next(look(one)) for one in _worker.decode(pa.table({"chunk": texts[::-1]}), job)]
     for i in range(0, len(found), shard):
-        cluster._write(pa.concat_tables(found[i : i + shard]), job)
+        _worker.write(pa.concat_tables(found[i : i + shard]), job)
     (shards / ".t.token").unlink()
     store.close()
     return expected
@@ -338,16 +369,22 @@ def worker(
 
 @pytest.mark.parametrize("require", ["all", "any"])
 def test_shards_of_another_machine_become_the_store_that_this_one_would_make(
-    folder: Path, tmp_path: Path, require: str
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, require: str
 ) -> None:
     path = tmp_path / "a.h5"
     expected = worker(folder, path, require=require)
     content = path.read_bytes()
     path.unlink()
-    what, how = arguments(folder, require=require, engine="auto")
-    assert take_in_shards(*what, path, **how)
+    taken = wanted(folder, path, require=require, engine="auto", device="auto")
+    with monkeypatch.context() as patch:
+        patch.setattr(extract, "load_network", lambda *_: pytest.fail("loaded a network"))
+        assert take_in_shards(taken)
     assert path.read_bytes() == content
     pd.testing.assert_frame_equal(here(folder, path, require=require), expected)
+    before = path.stat().st_mtime_ns
+    assert take_in_shards(taken)
+    assert path.read_bytes() == content
+    assert path.stat().st_mtime_ns == before  # nothing is written a second time
 
 
 def test_locations_that_the_shards_lack_are_computed_here(folder: Path, tmp_path: Path) -> None:
@@ -356,8 +393,7 @@ def test_locations_that_the_shards_lack_are_computed_here(folder: Path, tmp_path
     content = path.read_bytes()
     path.unlink()
     sorted(shards_of(path).glob("*.h5"))[0].unlink()
-    what, how = arguments(folder)
-    take_in_shards(*what, path, **how)
+    take_in_shards(wanted(folder, path))
     assert 0 < FeatureStore.open(path).tried.sum() < FEW
     pd.testing.assert_frame_equal(here(folder, path), expected)
     assert path.read_bytes() == content
@@ -367,6 +403,59 @@ def test_shards_of_other_settings_are_refused(folder: Path, tmp_path: Path) -> N
     path = tmp_path / "a.h5"
     worker(folder, path)
     path.unlink()
-    what, how = arguments(folder, stamp="another")
     with pytest.raises(InputError, match="made from other pictures or settings; remove the folder"):
-        take_in_shards(*what, path, **how)
+        take_in_shards(wanted(folder, path, stamp="another"))
+    path.unlink()
+    with pytest.raises(InputError, match="their engine is 'torch', and the study asks for 'openv"):
+        take_in_shards(wanted(folder, path, engine="openvino"))
+    assert not path.exists()
+
+
+def test_features_of_another_device_are_taken_in_and_not_mixed_with_ours(
+    folder: Path, tmp_path: Path
+) -> None:
+    path = tmp_path / "a.h5"
+    worker(folder, path)
+    path.unlink()
+    shards = sorted(shards_of(path).glob("*.h5"))
+    for shard in shards:
+        with h5py.File(shard, "r+") as file:
+            file.attrs["device"] = "cuda"
+    shards[0].unlink()
+    with pytest.raises(InputError, match="their device is 'cuda', and the study asks for 'cpu'"):
+        take_in_shards(wanted(folder, path))
+    taken = wanted(folder, path, device="auto")
+    take_in_shards(taken)
+    assert FeatureStore.open(path).attributes["device"] == "cuda"  # the stamp says the truth
+    if not torch.cuda.is_available():
+        with pytest.raises(InputError, match="were computed on 'cuda', which this machine has not"):
+            extract_pictures(taken)
+
+
+def test_a_worker_leaves_out_what_is_not_finite_with_its_reason(
+    folder: Path, tmp_path: Path
+) -> None:
+    path = tmp_path / "a.h5"
+    lite0 = get_backbone("efficientnet-lite0")
+    usual = load_network(lite0, "cpu", "torch")
+    bad = prepare(read_picture(folder / f"{IDS[2]}_b.jpg"), lite0)
+
+    class Strange:
+        device = "cpu"
+
+        def features(self, pictures: np.ndarray) -> np.ndarray:
+            features = usual.features(pictures)
+            features[[(picture == bad).all() for picture in pictures], 3] = np.nan
+            return features
+
+    worker(folder, path, network=Strange(), count=9, require="any")
+    path.unlink()
+    store_of = wanted(folder, path, count=9, require="any")
+    assert take_in_shards(store_of)
+    store = FeatureStore.open(path)
+    assert np.argwhere(~store.present).tolist() == [[2, 1], [7, 1]]
+    assert np.isfinite(store.features).all()
+    assert (store.quality["fingerprint"] != 0).sum() == 16
+    reasons = Shards(shards_of(path), store).reasons
+    assert reasons[IDS[2], "b"] == "the network gave no finite number"
+    assert len(reasons) == 2

@@ -17,9 +17,11 @@ from torch import nn
 
 from streetgauge.devices import working_threads
 from streetgauge.errors import InputError
-from streetgauge.features import Backbone, get_backbone, load_network
+from streetgauge.features import Backbone, engines, get_backbone, load_network
 from streetgauge.features import network as networks
+from streetgauge.features._extras import does_not_import
 from streetgauge.features._looks import known_pictures
+from streetgauge.features.efficientnet import EfficientNetLite
 from streetgauge.features.engines import OnnxEngine, OpenvinoEngine, TorchEngine
 from streetgauge.features.network import build_module
 
@@ -131,6 +133,57 @@ def test_any_number_of_pictures_and_callers_gives_the_same_bits(openvino: Any) -
             np.testing.assert_array_equal(found, once[::-1][:count])
 
 
+def test_pictures_in_a_slice_change_no_bit(openvino: Any) -> None:
+    looks = known_pictures(8, 224)
+    few = OpenvinoEngine(LITE0, build_module(LITE0), slice=2)
+    many = OpenvinoEngine(LITE0, build_module(LITE0), slice=8)
+    np.testing.assert_array_equal(few(looks), many(looks))
+
+
+def test_networks_with_large_weights_get_more_pictures_at_a_time(openvino: Any) -> None:
+    net = Net()
+    assert OpenvinoEngine(SMALL, net).slice == engines.OPENVINO_SLICE
+    net.wide = nn.Linear(2**13, 2**12)  # 33 million weights
+    assert OpenvinoEngine(SMALL, net).slice == engines.LARGE_SLICE
+
+
+class Failing:
+    """A request whose work ends in an error, as often as is told."""
+
+    def __init__(self, request: Any, times: int) -> None:
+        self.request, self.times = request, times
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.request, name)
+
+    def wait(self) -> None:
+        self.request.wait()
+        self.times -= 1
+        if self.times >= 0:
+            raise RuntimeError("the network failed")
+
+
+def test_after_a_failure_all_requests_can_be_used_again(openvino: Any) -> None:
+    engine = OpenvinoEngine(SMALL, Net(), streams=2)
+    looks = pictures(40)
+    expected = engine(looks)
+    count = engine._free.qsize()
+    for _ in range(count):
+        engine._free.put(Failing(engine._free.get(), times=1))
+    failures = 0
+    for _ in range(count + 1):
+        try:
+            np.testing.assert_array_equal(engine(looks), expected)
+        except RuntimeError:
+            failures += 1
+        assert engine._free.qsize() == count
+    assert failures >= 1
+    with pytest.raises(RuntimeError, match="input tensor"):
+        engine(pictures(4, side=17))  # a request that does not even begin
+    assert engine._free.qsize() == count
+    np.testing.assert_array_equal(engine(looks), expected)
+
+
 def test_no_picture_gives_no_features() -> None:
     network = networks.Network(SMALL, TorchEngine(SMALL, Net()))
     assert network.features(pictures(0)).shape == (0, 5)
@@ -160,9 +213,32 @@ def test_bfloat16_keeps_the_cosine_and_is_not_float32(engine: str) -> None:
     assert network.cosine - 1e-6 <= found.min()  # it is the least of these and five more
 
 
+@pytest.mark.parametrize("variant", [0, 1, 2])
+def test_layers_that_stay_exact_are_convolutions_of_the_network(variant: int) -> None:
+    layers = dict(EfficientNetLite(variant).named_modules())
+    exact = get_backbone(f"efficientnet-lite{variant}").exact
+    assert len(set(exact)) == len(exact) > 10
+    assert all(isinstance(layers[name], nn.Conv2d) for name in exact)
+    blocks = [layers[name.rpartition(".")[0]] for name in exact if "." in name]
+    assert not any(block.adds for block in blocks)  # those without a sum that would keep it
+
+
+def test_the_layers_named_stay_in_float32_and_no_others(openvino: Any) -> None:
+    wholly = OpenvinoEngine(SMALL, Net(), "bfloat16")
+    partly = OpenvinoEngine(replace(SMALL, exact=("conv",)), Net(), "bfloat16")
+    missed = OpenvinoEngine(replace(SMALL, exact=("con",)), Net(), "bfloat16")
+    looks = pictures(16)
+    reference = TorchEngine(SMALL, Net())(looks)
+    off = [np.abs(each(looks) - reference).mean() for each in (wholly, partly, missed)]
+    if off[0] < 1e-6:
+        pytest.skip("this processor has no bfloat16")
+    assert 0 < off[1] < 0.9 * off[0]
+    assert off[1] < 0.9 * off[2]
+
+
 def test_bfloat16_that_is_too_far_from_float32_is_refused() -> None:
     with pytest.raises(InputError, match=r"cosine to float32 is only 0.99.*use precision") as error:
-        load_network(replace(LITE0, exact=0), "cpu", "torch", "bfloat16")
+        load_network(replace(LITE0, exact=()), "cpu", "torch", "bfloat16")
     assert "torch gives features of efficientnet-lite0" in str(error.value)
 
 
@@ -349,6 +425,13 @@ def test_a_library_that_does_not_import_is_named(
         get_backbone(f"{family}:ViT-B-32/openai")
 
 
+def test_a_torchvision_built_for_another_torch_is_what_is_named() -> None:
+    alien = RuntimeError("operator torchvision::nms does not exist")
+    said = str(does_not_import("backbone 'timm:resnet18'", "timm", "timm", alien))
+    assert "timm is there: install the torchvision that was built for this torch" in said
+    assert "pip install timm" not in said
+
+
 def test_known_pictures_are_known_and_look_like_pictures() -> None:
     looks = known_pictures(6, 64)
     np.testing.assert_array_equal(looks, known_pictures(6, 64))
@@ -356,3 +439,42 @@ def test_known_pictures_are_known_and_look_like_pictures() -> None:
     assert (looks.reshape(6, -1).std(axis=1) > 10).all()
     steps = np.abs(np.diff(looks.astype(int), axis=2)).mean(axis=(1, 2, 3))
     assert (steps < looks.reshape(6, -1).std(axis=1)).all()  # neighbours are alike
+
+
+def test_a_network_that_gives_no_numbers_is_refused_before_it_looks_at_pictures(
+    openvino: Any, onnx_file: Path
+) -> None:
+    import onnx
+
+    model = onnx.load(onnx_file)
+    (bias,) = (one for one in model.graph.initializer if one.name == "last.bias")
+    bias.raw_data = np.full(5, np.nan, dtype=np.float32).tobytes()
+    onnx.save(model, onnx_file)
+    record = get_backbone(f"onnx:{onnx_file}")
+    with pytest.raises(InputError, match="the network gives numbers that are not finite of usual"):
+        load_network(record, engine="openvino")
+
+
+def test_weights_beside_an_onnx_file_belong_to_what_it_is(onnx_file: Path) -> None:
+    import onnx
+
+    from streetgauge.features import settled
+    from streetgauge.features._onnx import beside
+    from streetgauge.files import sha256_of
+
+    record = get_backbone(f"onnx:{onnx_file}")
+    assert settled(record).sha256 == sha256_of(onnx_file)
+    assert beside(onnx_file) == (onnx_file.with_suffix(".toml"),)
+    onnx.save(
+        *(onnx.load(onnx_file), onnx_file),
+        save_as_external_data=True,
+        location="net.weights",
+        size_threshold=0,
+    )
+    weights = onnx_file.with_name("net.weights")
+    assert beside(onnx_file) == (onnx_file.with_suffix(".toml"), weights)
+    before, of_file = settled(record).sha256, sha256_of(onnx_file)
+    assert before != of_file
+    weights.write_bytes(weights.read_bytes()[:-4] + b"\x00\x00\x80\x3f")
+    assert sha256_of(onnx_file) == of_file
+    assert settled(record).sha256 != before

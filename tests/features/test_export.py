@@ -85,6 +85,24 @@ def test_what_is_there_is_not_written_over_unless_asked(tmp_path: Path) -> None:
         export_store(store, tmp_path, "parquet", force=True)
 
 
+@pytest.mark.parametrize("form", ["parquet", "zarr"])
+def test_a_file_or_folder_of_another_kind_is_never_written_over(tmp_path: Path, form: str) -> None:
+    if form == "zarr":
+        pytest.importorskip("zarr")
+    store = made(tmp_path / "f.h5")
+    table = tmp_path / "table"
+    pd.DataFrame({"a": [1]}).to_parquet(table)
+    notes, group = tmp_path / "notes", tmp_path / "group"
+    notes.write_text("mine")
+    group.mkdir()
+    (group / ".zgroup").write_text('{"zarr_format": 2}')
+    for mine in (table, notes, group):
+        with pytest.raises(InputError, match="nothing that this command writes"):
+            export_store(store, mine, form, force=True)  # type: ignore[arg-type]
+    assert notes.read_text() == "mine"
+    assert (group / ".zgroup").exists()
+
+
 def test_a_store_without_a_finished_location_is_refused(tmp_path: Path) -> None:
     FeatureStore.create(tmp_path / "f.h5", IDS, ["a"], 5, TEXTS).close()
     with pytest.raises(InputError, match="no location is done"):

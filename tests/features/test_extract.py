@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import subprocess
@@ -21,6 +22,7 @@ from PIL import Image
 from streetgauge.devices import working_threads
 from streetgauge.errors import InputError
 from streetgauge.features import (
+    Extraction,
     FeatureStore,
     Network,
     extract,
@@ -33,7 +35,7 @@ from streetgauge.features import (
 from streetgauge.features._lock import WriteLock
 from streetgauge.features.look import features_of
 from streetgauge.imagery import find_views, read_picture
-from streetgauge.progress import Advance
+from streetgauge.progress import Advance, silent
 from streetgauge.settings import ImagerySettings
 
 VIEWS = ("a", "b")
@@ -112,15 +114,12 @@ def pictures_of(
 def run(folder: Path, path: Path, **options: Any) -> pd.DataFrame:
     ids = options.pop("locations", IDS)
     views = options.pop("views") if "views" in options else pictures_of(folder, ids)
-    arguments = {
-        "view_names": VIEWS,
-        "batch": 5,
-        "stamp": "s",
-        "device": "cpu",
-        "engine": "torch",
-        **options,
-    }
-    return extract_pictures(views, ids, path, **arguments)
+    batch, progress = options.pop("batch", 5), options.pop("progress", silent)
+    given = {"view_names": VIEWS, "stamp": "s", "device": "cpu", "engine": "torch", **options}
+    wanted = Extraction(views, ids, path, **given)
+    skips = extract_pictures(wanted, batch=batch, progress=progress)
+    assert not skips.duplicated(["location_id", "view"]).any()  # a picture has one reason
+    return skips
 
 
 def alone(file: Path) -> np.ndarray:
@@ -319,7 +318,7 @@ import sys
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
-from streetgauge.features import extract, extract_pictures
+from streetgauge.features import Extraction, extract, extract_pictures
 from streetgauge.imagery import find_views
 from streetgauge.settings import ImagerySettings
 
@@ -332,8 +331,9 @@ views, _ = find_views(ImagerySettings(folder=folder, views=("a", "b")), ids)
 def progress(description, total, unit):
     yield lambda steps: print("chunk", flush=True)
 
-extract_pictures(views, ids, path, view_names=("a", "b"), batch=5, stamp="s", device="cpu",
-                 engine="torch", progress=progress)
+wanted = Extraction(views, ids, path, view_names=("a", "b"), stamp="s", device="cpu",
+                    engine="torch")
+extract_pictures(wanted, batch=5, progress=progress)
 """
 
 
@@ -354,7 +354,7 @@ def test_kill_9_in_the_middle_loses_nothing(folder: Path, tmp_path: Path) -> Non
     assert path.read_bytes() == (tmp_path / "a.h5").read_bytes()
 
 
-def test_only_the_location_whose_picture_changed_is_computed_again(
+def test_only_the_picture_that_changed_is_computed_again(
     folder: Path, tmp_path: Path, tiles: Tiles
 ) -> None:
     copy = broken_copy(folder, tmp_path / "copy")
@@ -362,7 +362,7 @@ def test_only_the_location_whose_picture_changed_is_computed_again(
     painted(copy / "L06_b.jpg", 999)
     seen = tiles.seen
     skips = run(copy, tmp_path / "a.h5", stamp="other")
-    assert tiles.seen - seen == 2
+    assert tiles.seen - seen == 1
     fresh = run(copy, tmp_path / "b.h5", stamp="other")
     assert (tmp_path / "a.h5").read_bytes() == (tmp_path / "b.h5").read_bytes()
     pd.testing.assert_frame_equal(skips, fresh)
@@ -406,12 +406,12 @@ def test_pictures_that_changed_places_are_computed_again(
     other.write_bytes(first)
     seen = tiles.seen
     run(copy, tmp_path / "a.h5", stamp="other")
-    assert tiles.seen - seen == 4
+    assert tiles.seen - seen == 2
     run(copy, tmp_path / "b.h5", stamp="other")
     assert (tmp_path / "a.h5").read_bytes() == (tmp_path / "b.h5").read_bytes()
 
 
-def test_when_a_view_goes_missing_its_location_is_looked_at_again(
+def test_when_a_view_goes_missing_the_others_of_its_location_are_not_computed_again(
     folder: Path, tmp_path: Path, tiles: Tiles
 ) -> None:
     copy = broken_copy(folder, tmp_path / "copy")
@@ -419,7 +419,8 @@ def test_when_a_view_goes_missing_its_location_is_looked_at_again(
     (copy / "L09_a.jpg").unlink()
     seen = tiles.seen
     run(copy, tmp_path / "a.h5", require="any", stamp="other")
-    assert tiles.seen - seen == 1
+    assert tiles.seen == seen
+    assert FeatureStore.open(tmp_path / "a.h5").present[9].tolist() == [False, True]
     run(copy, tmp_path / "b.h5", require="any", stamp="other")
     assert (tmp_path / "a.h5").read_bytes() == (tmp_path / "b.h5").read_bytes()
 
@@ -504,10 +505,13 @@ def test_a_second_run_on_the_same_store_is_refused(folder: Path, tmp_path: Path)
 
 
 def test_what_a_killed_run_left_half_made_is_removed(folder: Path, tmp_path: Path) -> None:
-    left = tmp_path / ".a.4711.tmp.h5"
-    left.write_bytes(b"half")
-    run(folder, tmp_path / "a.h5")
-    assert [file.name for file in tmp_path.iterdir()] == ["a.h5"]
+    for name in (".a[1].4711.tmp.h5", "..a[1].4711.tmp.4711.tmp.h5"):
+        (tmp_path / name).write_bytes(b"half")
+    others = {".a[1].b.4711.tmp.h5", ".a.4711.tmp.h5", ".a[1].notes.tmp.h5"}
+    for name in others:
+        (tmp_path / name).write_bytes(b"of another store")
+    run(folder, tmp_path / "a[1].h5")
+    assert {file.name for file in tmp_path.iterdir()} == {"a[1].h5", *others}
 
 
 def test_archives_give_the_same_features_as_folders_however_they_are_packed(
@@ -589,3 +593,233 @@ def test_a_picture_s_features_depend_neither_on_its_company_nor_on_its_place(eng
         np.testing.assert_array_equal(look_at(pixels[order]), together[order])
         np.testing.assert_array_equal(look_at(pixels[4:9]), together[4:9])
         np.testing.assert_array_equal(look_at(pixels[18:]), together[18:])
+
+
+def one_view_each(folder: Path, packed: Path) -> pd.DataFrame:
+    """Archives that hold one view of every location each."""
+    packed.mkdir()
+    for view in VIEWS:
+        with tarfile.open(packed / f"{view}.tar", "w") as archive:
+            for file in sorted(folder.glob(f"*_{view}.jpg")):
+                archive.add(file, file.name)
+    return pictures_of(packed, pattern="**/{location_id}_{view}.jpg")
+
+
+@pytest.mark.parametrize("chunks", [1, 2, 4])
+def test_archives_of_one_view_each_lose_nothing_that_was_computed(
+    folder: Path, tmp_path: Path, tiles: Tiles, chunks: int
+) -> None:
+    views = one_view_each(broken_copy(folder, tmp_path / "copy"), tmp_path / "packed")
+    options: dict[str, Any] = {"views": views, "require": "any"}
+    expected = run(tmp_path, tmp_path / "whole.h5", **options)
+    with pytest.raises(StopError):
+        run(tmp_path, tmp_path / "a.h5", **options, progress=stopping_after(chunks))
+    stopped = FeatureStore.open(tmp_path / "a.h5")
+    held, whole = stopped.held.sum(), (stopped.held & stopped.present).sum()
+    assert held == 5 * chunks
+    assert stopped.tried.sum() == max(0, 5 * chunks - 12)  # the first archive has no location whole
+    tiles.passes.clear()
+    pd.testing.assert_frame_equal(run(tmp_path, tmp_path / "a.h5", **options), expected)
+    assert tiles.seen == 20 - whole
+    assert (tmp_path / "a.h5").read_bytes() == (tmp_path / "whole.h5").read_bytes()
+
+
+def test_a_store_begun_on_another_device_is_not_gone_on_with_here(
+    folder: Path, tmp_path: Path, tiles: Tiles
+) -> None:
+    import h5py
+
+    path = tmp_path / "a.h5"
+    with pytest.raises(StopError):
+        run(folder, path, device="auto", progress=stopping_after(2))
+    with h5py.File(path, "r+") as file:
+        file.attrs["device"] = "mps"  # which no machine has that runs this on Linux
+    before = path.read_bytes()
+    with pytest.raises(InputError, match=r"a\.h5: its features were computed on 'mps', which this"):
+        run(folder, path, device="auto")
+    assert path.read_bytes() == before
+    tiles.passes.clear()
+    run(folder, path, device="cpu")
+    assert tiles.seen == 24  # all anew: none of the others is mixed in
+    assert FeatureStore.open(path).attributes["device"] == "cpu"
+
+
+def test_a_finished_store_of_another_device_is_used_as_it_is(folder: Path, tmp_path: Path) -> None:
+    import h5py
+
+    path = tmp_path / "a.h5"
+    run(folder, path)
+    with h5py.File(path, "r+") as file:
+        file.attrs["device"] = "cuda"
+    before = path.read_bytes()
+    assert run(folder, path, device="auto").empty
+    assert path.read_bytes() == before
+
+
+@pytest.mark.parametrize("number", [np.nan, np.inf])
+@pytest.mark.parametrize("require", ["all", "any"])
+def test_numbers_that_are_not_finite_are_no_features(
+    folder: Path, tmp_path: Path, tiles: Tiles, number: float, require: str
+) -> None:
+    usual = tiles.features
+    bad = prepare(read_picture(folder / "L03_b.jpg"), LITE0)
+
+    def broken(pictures: np.ndarray) -> np.ndarray:
+        features = usual(pictures)
+        features[[(picture == bad).all() for picture in pictures], 17] = number
+        return features
+
+    tiles.features = broken  # type: ignore[method-assign]
+    path = tmp_path / "a.h5"
+    skips = run(folder, path, require=require)
+    suffix = ", and all views are needed" if require == "all" else ""
+    told = skips[["location_id", "view", "reason"]].values.tolist()
+    assert told == [["L03", "b", f"the network gave no finite number{suffix}"]]
+    store = FeatureStore.open(path)
+    assert np.isfinite(store.features).all()
+    assert not store.present[3, 1]
+    assert store.quality["fingerprint"][3, 1] == 0
+    assert store.done[3] == (require == "any")
+    assert store.done.sum() == 11 + (require == "any")
+    before = path.read_bytes()
+    pd.testing.assert_frame_equal(run(folder, path, require=require), skips)
+    assert path.read_bytes() == before
+
+
+class PowerCut:
+    """A disk that loses power: of what was not brought to it any sectors are old, any new."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, path: Path, after: int) -> None:
+        self.path, self.left, self.safe = path, after, b""
+        write, sync = FeatureStore._write, FeatureStore._sync
+
+        def writing(store: FeatureStore, *what: Any) -> None:
+            self.safe = self.safe or path.read_bytes()
+            self.left -= 1
+            if self.left < 0:
+                raise StopError
+            write(store, *what)
+
+        def syncing(store: FeatureStore) -> None:
+            self.left -= 1
+            if self.left < 0:
+                raise StopError
+            sync(store)
+            self.safe = path.read_bytes()
+
+        monkeypatch.setattr(FeatureStore, "_write", writing)
+        monkeypatch.setattr(FeatureStore, "_sync", syncing)
+
+    def happen(self, rng: np.random.Generator) -> None:
+        """Leave what such a disk would hold, in sectors of 64 bytes."""
+        old, new = (np.frombuffer(b, np.uint8).copy() for b in (self.safe, self.path.read_bytes()))
+        sector = rng.random(len(old) // 64 + 1) < rng.random()
+        kept = np.repeat(sector, 64)[: len(old)]
+        self.path.write_bytes(np.where(kept, new, old).astype(np.uint8).tobytes())
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_a_power_cut_at_any_moment_leaves_no_torn_row_and_the_end_is_the_same(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, packed: bool
+) -> None:
+    copy = broken_copy(folder, tmp_path / "copy")
+    views = one_view_each(copy, tmp_path / "packed") if packed else pictures_of(copy)
+    options: dict[str, Any] = {"views": views, "require": "any"}
+    monkeypatch.setattr(extract, "SETTLE", 0)
+    expected = run(copy, tmp_path / "whole.h5", **options)
+    whole, path = FeatureStore.open(tmp_path / "whole.h5"), tmp_path / "a.h5"
+    rng = np.random.default_rng(packed)
+    for after in rng.permutation(40)[:16].tolist():
+        path.unlink(missing_ok=True)
+        with monkeypatch.context() as patch:
+            cut = PowerCut(patch, path, after)
+            try:
+                run(copy, path, **options)
+            except StopError:
+                cut.happen(rng)
+        store = FeatureStore.open(path)
+        assert (store.features[store.held] == whole.features[store.held]).all()
+        assert (store.features[store.done] == whole.features[store.done]).all()
+        assert (store.present[store.done] == whole.present[store.done]).all()
+        pd.testing.assert_frame_equal(run(copy, path, **options), expected)
+        assert path.read_bytes() == (tmp_path / "whole.h5").read_bytes(), after
+
+
+FORKS = """
+import os, signal, sys, time
+from pathlib import Path
+import numpy as np
+sys.path.insert(0, sys.argv[1])
+import test_extract as t
+from streetgauge.features import FeatureStore, extract
+
+extract.SETTLE = 0
+tiles = t.Tiles()
+slowly = tiles.features
+tiles.features = lambda pictures: time.sleep(0.004) or slowly(pictures)
+extract.load_network = lambda *_: tiles
+folder, path = Path(sys.argv[2]), Path(sys.argv[3])
+rng = np.random.default_rng(int(sys.argv[4]))
+killed = held = 0
+while True:
+    child = os.fork()
+    if not child:
+        t.run(folder, path, batch=2, require="any")
+        os._exit(0)
+    time.sleep(rng.uniform(0.01, 0.25))
+    os.kill(child, signal.SIGKILL)
+    status = os.waitpid(child, 0)[1]
+    now = int(FeatureStore.open(path).held.sum()) if path.exists() else 0
+    assert now >= held, (now, held)  # nothing that was kept is lost
+    held = now
+    killed += os.WIFSIGNALED(status)
+    if os.WIFEXITED(status) and os.WEXITSTATUS(status) == 0:
+        break
+    if killed > 60:
+        t.run(folder, path, batch=2, require="any")
+        break
+print(killed)
+"""
+
+
+def test_killed_at_random_moments_again_and_again_the_end_is_the_same(
+    folder: Path, tmp_path: Path
+) -> None:
+    copy = broken_copy(folder, tmp_path / "broken")
+    expected = run(copy, tmp_path / "a.h5", require="any")
+    path = tmp_path / "killed" / "k.h5"
+    command = [sys.executable, "-W", "ignore", "-c", FORKS, str(Path(__file__).parent)]
+    done = subprocess.run(
+        [*command, str(copy), str(path), "5"], capture_output=True, text=True, timeout=240
+    )
+    assert done.returncode == 0, done.stderr
+    assert int(done.stdout) >= 1
+    pd.testing.assert_frame_equal(run(copy, path, require="any"), expected)
+    assert path.read_bytes() == (tmp_path / "a.h5").read_bytes()
+    assert [file.name for file in path.parent.iterdir()] == ["k.h5"]
+
+
+@pytest.mark.parametrize("writes", [0, 3, 9])
+def test_a_disk_that_fills_up_on_the_way_is_told_and_loses_nothing_that_was_kept(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, writes: int
+) -> None:
+    path = tmp_path / "a.h5"
+    expected = run(folder, tmp_path / "whole.h5")
+    write, left = FeatureStore._write, writes
+
+    def until_full(store: FeatureStore, name: str, *what: Any) -> None:
+        nonlocal left
+        left -= 1
+        if left < 0 and name == "features":
+            raise OSError(errno.ENOSPC, "No space left on device")
+        write(store, name, *what)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(FeatureStore, "_write", until_full)
+        with pytest.raises(OSError, match="No space left"):
+            run(folder, path)
+    stopped, whole = FeatureStore.open(path), FeatureStore.open(tmp_path / "whole.h5")
+    assert (stopped.features[stopped.held] == whole.features[stopped.held]).all()
+    assert stopped.held.any() == (writes > 0)
+    pd.testing.assert_frame_equal(run(folder, path), expected)
+    assert path.read_bytes() == (tmp_path / "whole.h5").read_bytes()

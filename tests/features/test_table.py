@@ -328,3 +328,49 @@ def test_square_roots_are_taken_where_asked_and_of_a_negative_are_refused(tmp_pa
     negative = by_key(written(tmp_path, KEYED.replace("a,1,2", "a,1,-2")), transform="sqrt")
     with pytest.raises(InputError, match="row 3, column 'g': -2 is negative"):
         joined(negative, ids("X"), tmp_path)
+
+
+@pytest.mark.parametrize("kind", ["csv", "zip", "parquet"])
+def test_ids_and_views_are_text_as_they_are(tmp_path: Path, kind: str) -> None:
+    names = ["NA", "null", "None", "nan", "N/A", "007", "1e5", "true"]
+    rows = [f"{name},NA,{i},1\n{name},None,{i},2\n" for i, name in enumerate(names)]
+    file = written(tmp_path, "id,view,f,g\n" + "".join(rows))
+    if kind == "zip":
+        with zipfile.ZipFile(tmp_path / "t.zip", "w") as archive:
+            archive.write(file, "t.csv")
+        file = tmp_path / "t.zip"
+    elif kind == "parquet":
+        table = [row.split(",") for row in "".join(rows).split()]
+        frame = pd.DataFrame(table, columns=["id", "view", "f", "g"])
+        file = tmp_path / "t.parquet"
+        frame.astype({"f": float, "g": float}).to_parquet(file)
+    store, skips = joined(by_key(file), ids(*names), tmp_path)
+    assert skips.empty
+    assert store.views == ("NA", "None")
+    assert store.done.all()
+    slots = store.rows(names)
+    assert store.features[slots, 0, 0].tolist() == list(range(len(names)))
+
+
+def test_an_empty_number_is_still_a_gap_where_ids_are_text(tmp_path: Path) -> None:
+    file = written(tmp_path, "id,view,f,g\nNA,a,1,NA\nNA,b,1,2\nX,a,1,2\nX,b,3,\n,a,1,2\n")
+    store, skips = joined(by_key(file, require="any"), ids("NA", "X"), tmp_path)
+    assert store.present.tolist() == [[False, True], [True, False]]
+    assert sorted(skips["reason"])[:3] == [
+        "a row of the table has nothing in column 'g'",
+        "a row of the table has nothing in column 'g'",
+        "a row of the table has nothing in column 'id or view'",
+    ]
+
+
+def test_whole_numbers_as_ids_stay_whole_beside_a_gap(tmp_path: Path) -> None:
+    columns = {
+        "id": pa.array([7, 8, None], pa.int64()),
+        "view": pa.array(["a", "a", "a"]).dictionary_encode(),
+        "f": pa.array([1.0, 2.0, 3.0]),
+        "g": pa.array([1.0, 2.0, 3.0]),
+    }
+    pq.write_table(pa.table(columns), tmp_path / "t.parquet")
+    store, skips = joined(by_key(tmp_path / "t.parquet"), ids("7", "8"), tmp_path)
+    assert store.done.all()
+    assert len(skips) == 1

@@ -33,6 +33,12 @@ def test_the_square_is_cut_from_the_centre(tall: bool) -> None:
     assert (prepare(picture, LITE0)[4:-4, 4:-4] == (10, 200, 90)).all()
 
 
+def test_pixels_lie_as_the_network_reads_them() -> None:
+    # Planes would have to be turned: the slowest step after decoding.
+    picture = np.random.default_rng(0).integers(0, 256, (640, 640, 3), dtype=np.uint8)
+    assert prepare(picture, get_backbone("efficientnet-lite0")).flags.c_contiguous
+
+
 def test_a_larger_resize_looks_at_the_middle_only() -> None:
     picture = np.zeros((256, 256, 3), dtype=np.uint8)
     picture[16:240, 16:240] = np.random.default_rng(0).integers(0, 256, (224, 224, 3))

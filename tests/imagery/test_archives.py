@@ -6,10 +6,12 @@ import gzip
 import io
 import os
 import tarfile
+import tracemalloc
 import zipfile
 from collections.abc import Iterable
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -169,6 +171,85 @@ def test_an_archive_that_is_cut_off_says_so_wherever_it_is_cut(tmp_path: Path, n
         for member_name in listing.members:
             (got,) = raw_pictures([PictureAt(str(path), member_name)])
             assert got == contents[member_name] or isinstance(got, PictureError)
+
+
+@pytest.mark.parametrize("name", ["p.tgz", "p.tar.bz2", "p.tar.xz"])
+@pytest.mark.parametrize("share", [0.1, 0.2, 0.5, 0.9])
+def test_all_that_stands_whole_before_the_cut_of_a_packed_tar_is_read(
+    tmp_path: Path, name: str, share: float
+) -> None:
+    rng = np.random.default_rng(1)
+    size = 60_000 if name != "p.tar.bz2" else 400_000  # bzip2 unpacks whole blocks of 900 kB
+    files = [(f"{i}_a.jpg", rng.bytes(size)) for i in range(32)]  # a camera's: nothing to pack
+    whole = write_tar(tmp_path / name, files).read_bytes()
+    (tmp_path / name).write_bytes(whole[: int(share * len(whole))])
+    listing = list_archive(str(tmp_path / name))
+    got = dict(
+        zip(
+            listing.members,
+            raw_pictures(PictureAt(str(tmp_path / name), one) for one in listing.members),
+            strict=True,
+        )
+    )
+    read = [one for one, content in files if got.get(one) == content]
+    unpacked = share * len(whole) - (1_000_000 if name == "p.tar.bz2" else 100_000)
+    assert len(read) >= unpacked // (size + 1024)  # but for the one that is cut, and its packing
+    assert read == [one for one, _ in files[: len(read)]]
+    assert len(listing.members) - len(read) <= 1
+    assert "damaged" in listing.left_out[-1]
+
+
+@pytest.mark.parametrize(
+    "kind", [tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK, tarfile.XHDTYPE, tarfile.XGLTYPE]
+)
+def test_a_name_that_would_fill_the_memory_is_not_read(tmp_path: Path, kind: bytes) -> None:
+    size = 40 << 20
+    path = tmp_path / "p.tgz"
+    with gzip.open(path, "wb") as packed:
+        for name in ("X_a.png", "X_b.png"):
+            packed.write(member(name, 1).tobuf(tarfile.GNU_FORMAT) + b"1".ljust(512, b"\0"))
+            packed.write(member("long", size, kind).tobuf(tarfile.GNU_FORMAT))
+            for _ in range(size >> 20):
+                packed.write(b"n" * (1 << 20))
+    tracemalloc.start()
+    try:
+        listing = list_archive(str(path))
+        assert tracemalloc.get_traced_memory()[1] < 16 << 20
+    finally:
+        tracemalloc.stop()
+    assert listing.members == ("X_a.png",)
+    assert "it is damaged: a name or a note of 41,943,040 bytes" in listing.left_out[0]
+
+
+@pytest.mark.parametrize("form", [tarfile.GNU_FORMAT, tarfile.PAX_FORMAT])
+def test_long_names_are_read(tmp_path: Path, form: int) -> None:
+    long = "folder/" * 60 + "X_ä.png"
+    with tarfile.open(tmp_path / "p.tar", "w", format=form) as tar:
+        tar.addfile(member(long, 1), io.BytesIO(b"1"))
+    assert list_archive(str(tmp_path / "p.tar")).members == (long,)
+
+
+def test_the_map_of_a_sparse_file_is_not_kept_in_memory(tmp_path: Path) -> None:
+    path = tmp_path / "p.tgz"
+    more = (b"00000000001\0" * 42).ljust(504, b"\0") + b"\1" + bytes(7)
+    header = bytearray(member("S_a.png", 512, tarfile.GNUTYPE_SPARSE).tobuf(tarfile.GNU_FORMAT))
+    header[482] = 1  # its map goes on ...
+    header[148:156] = b"%06o\0 " % tarfile.calc_chksums(bytes(header))[0]
+    with gzip.open(path, "wb") as packed:
+        packed.write(bytes(header))
+        for _ in range(40):
+            packed.write(more * 1000)  # ... and on
+        packed.write(bytes(512) + bytes(512))  # its end, and the file
+        packed.write(member("X_a.png", 1).tobuf(tarfile.GNU_FORMAT) + b"1".ljust(512, b"\0"))
+        packed.write(bytes(1024))
+    tracemalloc.start()
+    try:
+        listing = list_archive(str(path))
+        assert tracemalloc.get_traced_memory()[1] < 16 << 20
+    finally:
+        tracemalloc.stop()
+    assert listing.members == ("X_a.png",)
+    assert "1 of its members are links, devices or sparse" in listing.left_out[0]
 
 
 def test_damage_in_the_middle_of_a_tar_is_not_taken_for_its_end(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import itertools
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -12,8 +13,6 @@ from PIL import Image, ImageOps
 
 from streetgauge.imagery import PictureAt, PictureError, decode, decode_cuts, raw_pictures
 from streetgauge.imagery import pictures as module
-
-simplejpeg = pytest.importorskip("simplejpeg", reason="without it Pillow decodes everything")
 
 
 def by_pillow(raw: bytes) -> np.ndarray:
@@ -53,6 +52,34 @@ def test_every_kind_of_everyday_jpeg_is_equal_to_pillow_s(
         raw = jpeg(image, quality=quality, subsampling=subsampling, progressive=bool(progressive))
         assert is_quick(raw)
         np.testing.assert_array_equal(decode(raw), by_pillow(raw))
+
+
+@pytest.mark.parametrize(
+    "damaged",
+    [
+        lambda raw: raw[: len(raw) // 3] + b"\xff\xd9",
+        lambda raw: raw[: len(raw) // 2] + raw[len(raw) // 2 + 2000 :],
+        lambda raw: raw[: len(raw) // 2] + bytes(len(raw) // 2 - 2) + b"\xff\xd9",
+    ],
+    ids=["cut off and ended", "a part is missing", "a part is zeros"],
+)
+@pytest.mark.parametrize("progressive", [False, True])
+def test_a_jpeg_damaged_in_the_middle_is_refused_though_pillow_paints_it_grey(
+    scene: Image.Image, damaged: Callable[[bytes], bytes], progressive: bool
+) -> None:
+    raw = damaged(jpeg(scene, quality=90, progressive=progressive))
+    if not progressive:
+        assert by_pillow(raw).shape == (480, 640, 3)
+    with pytest.raises(PictureError, match="the picture is damaged: "):
+        decode(raw)
+
+
+def test_bytes_after_the_end_and_a_little_padding_before_it_are_no_damage(
+    scene: Image.Image,
+) -> None:
+    raw = jpeg(scene, quality=90)
+    for harmless in (raw + bytes(100), raw[:-2] + bytes(3) + raw[-2:]):
+        np.testing.assert_array_equal(decode(harmless), decode(raw))
 
 
 def test_the_real_photographs_are_equal_to_pillow_s(shared_data: Path) -> None:

@@ -102,6 +102,8 @@ def test_panoramas_and_plain_pictures_stand_side_by_side(tmp_path: Path) -> None
         ("path,view", "1.jpg,a", "there is no column 'location_id', nor 'lat' and 'lon'"),
         ("path,lat,lon,view", "1.jpg,north,0,a", "row 2, column 'lat': 'north' is not a number"),
         ("path,lat,lon,view", "1.jpg,91,0,a", "row 2, column 'lat': 91 is not within -90 to 90"),
+        ("path,location_id,heading", "1.jpg,X,400", "row 2, column 'heading': 400 is not within"),
+        ("path,location_id,heading", "1.jpg,X,-361", "-361 is not within -360 to 360"),
         ("path,location_id,heading", "1.jpg,X,east", "column 'heading': 'east' is not a number"),
         ("path,location_id,panorama", "1.jpg,X,maybe", "panorama = 'maybe' is not true or false"),
         ("path,location_id,heading", ",X,1", "column 'path' is empty"),

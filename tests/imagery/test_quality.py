@@ -86,6 +86,17 @@ def test_the_same_pixels_elsewhere_are_duplicates_and_everywhere_a_placeholder()
     assert findings(quality, ["X", "Y"], ["a", "b"])["same"].tolist() == [2, 2, 2, 2]
 
 
+def test_a_picture_is_all_that_holds_of_it_and_is_called_the_first() -> None:
+    tile, dark = noisy(200, 1), noisy(5, 2)
+    quality = np.array([quality_of(one) for one in [tile] * 5 + [dark] * 2 + [street(0)]])
+    names = [f"L{i}" for i in range(8)]
+    table = findings(quality.astype(QUALITY).reshape(-1, 1), names, ["a"])
+    assert table["finding"].tolist() == ["blank"] * 5 + ["black"] * 2 + [""]
+    assert table["placeholder"].tolist() == [True] * 5 + [False] * 3
+    assert table["duplicate"].tolist() == [True] * 7 + [False]
+    assert set(FINDINGS) < set(table.columns)
+
+
 def test_what_was_not_looked_at_is_not_listed() -> None:
     quality = np.zeros((3, 2), dtype=QUALITY)
     quality[1, 0] = quality_of(street(0))
@@ -111,9 +122,31 @@ def test_a_picture_of_any_size_is_measured(height: int, width: int, level: int, 
 
 def test_the_fingerprint_tells_any_pixel_and_the_shape() -> None:
     one = street(0)
-    other = one.copy()
-    other[100, 100, 1] ^= 1
     assert quality_of(one)["fingerprint"] == quality_of(one.copy())["fingerprint"]
-    assert quality_of(one)["fingerprint"] != quality_of(other)["fingerprint"]
+    for channel in range(3):
+        other = one.copy()
+        other[100, 100, channel] ^= 1
+        assert quality_of(one)["fingerprint"] != quality_of(other)["fingerprint"]
+    large = np.zeros((1100, 1100, 3), np.uint8)
+    other = large.copy()
+    other[1, 3, 0] = 1
+    assert quality_of(large)["fingerprint"] != quality_of(other)["fingerprint"]
     flat = np.zeros((8, 18, 3), np.uint8)
     assert quality_of(flat)["fingerprint"] != quality_of(flat.reshape(18, 8, 3))["fingerprint"]
+
+
+@given(height=st.integers(1, 40), width=st.integers(1, 40), seed=st.integers(0, 2**32 - 1))
+def test_sharpness_is_the_laplacian_s_variance_over_the_picture_s(
+    height: int, width: int, seed: int
+) -> None:
+    rng = np.random.default_rng(seed)
+    pixels = rng.integers(0, 256, (height, width, 3), dtype=np.uint8)
+    green = pixels[..., 1].astype(float)
+    around = [
+        green[i - 1, j] + green[i + 1, j] + green[i, j - 1] + green[i, j + 1] - 4 * green[i, j]
+        for i in range(1, height - 1)
+        for j in range(1, width - 1)
+    ]
+    variance = green[::2, ::2].var()
+    expected = np.var(around) / variance if around and variance > 0 else 0.0
+    assert quality_of(pixels)["sharpness"] == pytest.approx(expected, rel=1e-6, abs=1e-9)

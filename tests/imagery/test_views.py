@@ -165,6 +165,32 @@ def test_a_manifest_s_gaps_and_strangers_are_told(tmp_path: Path) -> None:
     views, skips = find_views(settings(tmp_path, manifest=file, require="any"), ["X", "Z"])
     assert keys(views) == [("X", "a")]
     assert keys(skips) == [("Q", "a"), ("X", "b"), ("Z", None)]
+    reasons = dict(zip(skips["location_id"], skips["reason"], strict=True))
+    assert reasons["X"] == "the file that the manifest names is not there: gone.jpg"
+    assert reasons["Z"] == "there is no picture of this location"
+
+
+def test_each_file_that_a_manifest_names_and_that_is_gone_is_named(tmp_path: Path) -> None:
+    touched(tmp_path, ["one.jpg"])
+    rows = [("X", "a", "one.jpg"), ("Y", "a", "y a.jpg"), ("Y", "b", "y b.jpg")]
+    views, skips = find_views(settings(tmp_path, manifest=manifest(tmp_path, rows)), ["X", "Y"])
+    assert keys(views) == [("X", "a")]
+    of_y = skips[skips["location_id"] == "Y"].set_index("view")["reason"]
+    assert "y a.jpg" in of_y["a"]
+    assert "y b.jpg" in of_y["b"]
+    near = pd.DataFrame({"location_id": ["P"], "lat": [51.5], "lon": [0.0]})
+    table = pd.DataFrame({"path": ["one.jpg", "off.jpg"], "lat": 51.5, "lon": 0.0, "view": "a"})
+    table.to_csv(tmp_path / "near.csv", index=False)
+    _, skips = find_views(settings(tmp_path, manifest=tmp_path / "near.csv"), near)
+    assert skips["reason"].str.contains("is not there: off.jpg").sum() == 1
+
+
+def test_a_folder_with_nothing_but_a_damaged_archive_is_not_called_empty(tmp_path: Path) -> None:
+    (tmp_path / "bad.tgz").write_bytes(b"this is no archive")
+    with pytest.raises(InputError, match=r"nothing here can be read: .*bad\.tgz"):
+        find_views(settings(tmp_path / "bad.tgz"), ["X"])
+    with pytest.raises(InputError, match=r"nothing here can be read: .*bad\.tgz"):
+        find_views(settings(tmp_path, pattern="*.tgz/{location_id}_{view}.jpg"), ["X"])
 
 
 def test_a_view_named_twice_in_a_manifest_is_refused_with_its_row(tmp_path: Path) -> None:

@@ -10,9 +10,11 @@ from streetgauge.features.transform import prepare
 
 if TYPE_CHECKING:
     from streetgauge.features._columns import read_columns
-    from streetgauge.features.cluster import extract_on_cluster, take_in_shards
+    from streetgauge.features.cluster import extract_on_cluster
     from streetgauge.features.export import export_store
     from streetgauge.features.extract import extract_pictures
+    from streetgauge.features.extraction import Extraction
+    from streetgauge.features.intake import take_in_shards
     from streetgauge.features.network import Network, load_network
     from streetgauge.features.table import join_table
     from streetgauge.features.weights import settled
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
 __all__ = [
     "BACKBONES",
     "Backbone",
+    "Extraction",
     "FeatureStore",
     "Network",
     "export_store",
@@ -36,6 +39,7 @@ __all__ = [
 
 # What needs torch or scipy is imported when first asked for.
 _LATE = {
+    "Extraction": "extraction",
     "Network": "network",
     "export_store": "export",
     "extract_on_cluster": "cluster",
@@ -44,7 +48,7 @@ _LATE = {
     "load_network": "network",
     "read_columns": "_columns",
     "settled": "weights",
-    "take_in_shards": "cluster",
+    "take_in_shards": "intake",
 }
 
 

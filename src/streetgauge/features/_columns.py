@@ -19,6 +19,12 @@ import pandas as pd
 from streetgauge.errors import InputError, closest
 from streetgauge.settings import TableFeatures
 
+# What stands where there is no number.
+_GAPS = [
+    *("", "NA", "N/A", "n/a", "<NA>", "#NA", "#N/A"),
+    *("NaN", "nan", "-NaN", "-nan", "NULL", "null", "None"),
+]
+
 
 @dataclass(frozen=True)
 class Columns:
@@ -160,8 +166,20 @@ def _read_parquet(
     # Reading by name keeps all columns of a name, in the file's order.
     frame = pd.DataFrame({place: table.column(i).to_pandas() for i, place in enumerate(needed)})
     for place in texts:
-        frame[place] = frame[place].astype("str").where(frame[place].notna(), None)
+        column = table.column(needed.index(place))
+        whole = column.combine_chunks().cast(_text_of(column.type))  # 7 stays 7 beside a gap
+        texts_of = whole.to_pandas()
+        frame[place] = texts_of.astype("str").where(texts_of.notna(), None)
     return frame
+
+
+def _text_of(kind: Any) -> Any:
+    """Give the type that a column of ids is cast to on its way to text: its own, or text."""
+    import pyarrow as pa
+
+    plain = pa.types.is_dictionary(kind)
+    readable = pa.types.is_integer(kind) or pa.types.is_large_string(kind)
+    return pa.string() if plain or readable else kind
 
 
 def _csv_header(file: Path) -> list[str]:
@@ -178,6 +196,7 @@ def _read_csv(file: Path, header: list[str], needed: list[int], texts: list[int]
     # A row with more cells than the header is only refused if all columns are read.
     with _opened(file) as handle, warnings.catch_warnings():
         warnings.simplefilter("error", pd.errors.ParserWarning)
+        gaps: Any = {i: _GAPS for i in range(len(header)) if i not in texts}
         # Names are replaced by positions: pandas would rename the second of two equal names.
         frame = pd.read_csv(
             handle,
@@ -185,6 +204,9 @@ def _read_csv(file: Path, header: list[str], needed: list[int], texts: list[int]
             header=0,
             names=list(range(len(header))),
             dtype=dict.fromkeys(texts, "str"),
+            # Keys are text as they are: "NA" and "null" are ids, too.
+            keep_default_na=False,
+            na_values=gaps,
             index_col=False,
             low_memory=False,
         )

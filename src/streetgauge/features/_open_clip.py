@@ -8,6 +8,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from streetgauge.errors import InputError, closest
+from streetgauge.features._extras import does_not_import
 from streetgauge.features.backbones import Backbone
 
 __all__ = ["build", "fetch", "record"]
@@ -108,10 +109,6 @@ def _open_clip(place: str) -> Any:
     try:
         import open_clip
     except (ImportError, RuntimeError) as error:  # torchvision fails in this way where it is alien
-        reason = str(error).partition("\n")[0]
-        raise InputError(
-            f"backbone 'open_clip:{place}'",
-            f"open_clip does not import here: {reason}",
-            "pip install open_clip_torch",
-        ) from None
+        subject = f"backbone 'open_clip:{place}'"
+        raise does_not_import(subject, "open_clip", "open_clip_torch", error) from None
     return open_clip

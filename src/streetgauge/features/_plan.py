@@ -11,10 +11,13 @@ import pandas as pd
 
 from streetgauge.errors import InputError
 from streetgauge.imagery import PictureAt, pictures_at
+from streetgauge.skips import skips_frame
 
-__all__ = ["Plan"]
+__all__ = ["Plan", "Positions", "Reasons"]
 
 Positions = npt.NDArray[np.intp]
+# Why pictures could not be used, by location and view: a picture has one reason.
+Reasons = dict[tuple[str, str], str]
 
 # Of a picture that is a file of its own, and whole.
 _PLAIN: dict[str, Any] = {
@@ -86,6 +89,26 @@ class Plan:
             (self.ids[slot], self.view_names[place])
             for slot, place in zip(self.slots[positions], self.places[positions], strict=True)
         ]
+
+    def reasons(self, positions: Positions, reasons: Sequence[str | None]) -> Reasons:
+        """Why those of some pictures that cannot be used are not; None of the others."""
+        named = zip(self.names(positions), reasons, strict=True)
+        return {name: reason for name, reason in named if reason is not None}
+
+    def skips(self, reasons: Reasons) -> pd.DataFrame:
+        """Pictures that cannot be used as a frame of skips, one row each."""
+        suffix = ", and all views are needed" if self.require == "all" else ""
+        return skips_frame(
+            {"location_id": location, "view": view, "reason": f"{reason}{suffix}"}
+            for (location, view), reason in reasons.items()
+        )
+
+    def mask(self, positions: Positions | None = None) -> npt.NDArray[np.bool_]:
+        """Which of the store's views are among these pictures: [N, V]."""
+        chosen = np.zeros((len(self.ids), len(self.view_names)), dtype=bool)
+        at = slice(None) if positions is None else positions
+        chosen[self.slots[at], self.places[at]] = True
+        return chosen
 
     def counts(self, positions: Positions | None = None) -> Positions:
         """How many pictures, of these, each location has: [N]."""

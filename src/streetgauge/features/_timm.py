@@ -9,6 +9,7 @@ from typing import Any
 from torch import nn
 
 from streetgauge.errors import InputError, closest
+from streetgauge.features._extras import does_not_import
 from streetgauge.features.backbones import Backbone
 
 __all__ = ["build", "fetch", "record"]
@@ -91,8 +92,5 @@ def _timm(name: str) -> Any:
     try:
         import timm
     except (ImportError, RuntimeError) as error:  # torchvision fails in this way where it is alien
-        reason = str(error).partition("\n")[0]
-        raise InputError(
-            f"backbone 'timm:{name}'", f"timm does not import here: {reason}", "pip install timm"
-        ) from None
+        raise does_not_import(f"backbone 'timm:{name}'", "timm", "timm", error) from None
     return timm

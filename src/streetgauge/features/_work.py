@@ -16,7 +16,7 @@ import torch
 
 from streetgauge.features._plan import Plan, Positions
 from streetgauge.features.backbones import Backbone
-from streetgauge.features.look import Looked, Raw, features_of, look_at, signatures_of
+from streetgauge.features.look import Looked, Raw, features_of, finite, look_at, signatures_of
 from streetgauge.features.network import Network
 from streetgauge.imagery import PictureAt, raw_pictures
 
@@ -126,6 +126,7 @@ def _through(network: Network, looked: Looked) -> Computed:
     if whole.any():
         pixels = looked.pixels if whole.all() else looked.pixels[whole]
         features[whole] = features_of(network, pixels)
+    looked, features = finite(looked, features)
     return Computed(looked.reasons, looked.signatures, looked.quality, features)
 
 

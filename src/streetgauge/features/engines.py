@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import sys
 from collections import deque
-from collections.abc import Callable, Iterator
-from contextlib import redirect_stdout
+from collections.abc import Callable, Collection, Iterator
+from contextlib import redirect_stdout, suppress
 from importlib.util import find_spec
 from io import StringIO
+from math import prod
 from pathlib import Path
 from queue import Empty, SimpleQueue
 from tempfile import TemporaryDirectory
@@ -37,12 +38,15 @@ Precision = Literal["float32", "bfloat16", "int8"]
 # the C library gives memory back after every layer, and a third of the time goes into getting it
 # again.
 TORCH_SLICE = 4
-# With OpenVINO, which keeps its memory. See benchmarks/backbones.py --engines.
-OPENVINO_SLICE = 8
+# With OpenVINO, which keeps its memory: the fewer, the more of what a layer makes is still near the
+# core when the next one takes it. But large weights are fetched for every slice, so that they want
+# more pictures in it. The bits are the same. See benchmarks/backbones.py --engines.
+OPENVINO_SLICE = 2
+LARGE_SLICE, LARGE = 8, 2**25  # weights
+# Slices a stream that are under way or wait for it.
+QUEUE = 3
 # Pictures that int8's ranges are measured on.
 CALIBRATION = 128
-# Convolutions from the first that int8 leaves alone, in networks that are exact at their beginning.
-INT8_EXACT = 3
 
 
 class Engine(Protocol):
@@ -80,8 +84,8 @@ class Normalised(nn.Module):
         return features
 
 
-def _round_products(module: nn.Module, exact: int) -> None:
-    """Compute convolutions and products in bfloat16 but the first few, all else in float32."""
+def _round_products(module: nn.Module, exact: Collection[str]) -> None:
+    """Compute convolutions and products in bfloat16 but some, all else in float32."""
 
     def rounded(layer: nn.Module, given: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
         return tuple(x.to(torch.bfloat16) for x in given)
@@ -89,11 +93,11 @@ def _round_products(module: nn.Module, exact: int) -> None:
     def back(layer: nn.Module, given: object, found: Tensor) -> Tensor:
         return found.float()
 
-    layers = [layer for layer in module.modules() if isinstance(layer, nn.Conv2d | nn.Linear)]
-    for layer in layers[exact:]:
-        layer.to(torch.bfloat16)
-        layer.register_forward_pre_hook(rounded)
-        layer.register_forward_hook(back)
+    for name, layer in module.named_modules():
+        if isinstance(layer, nn.Conv2d | nn.Linear) and name not in exact:
+            layer.to(torch.bfloat16)
+            layer.register_forward_pre_hook(rounded)
+            layer.register_forward_hook(back)
 
 
 class TorchEngine:
@@ -192,8 +196,9 @@ class OpenvinoEngine:
         int8, ranges are measured on photographs of `known_pictures`: the same everywhere.
     streams : int
         How many batches are computed side by side.
-    slice : int
-        Pictures in each; a smaller rest is filled up.
+    slice : int, optional
+        Pictures in each; a smaller rest is filled up. What suits the network if not given; the
+        features are the same.
     """
 
     name = "openvino"
@@ -205,35 +210,38 @@ class OpenvinoEngine:
         network: nn.Module | Path,
         precision: Precision = "float32",
         streams: int = 2,
-        slice: int = OPENVINO_SLICE,
+        slice: int | None = None,
     ) -> None:
         self.precision: Precision = precision
-        self.slice = slice
-        self.batch = max(64, slice * streams)
         openvino = _openvino()
-        shape = [slice, 3, backbone.crop, backbone.crop]
         if isinstance(network, Path):
             model = openvino.Core().read_model(network)
+            kept = [op for op in model.get_ops() if op.get_type_name() == "Constant"]
+            self.slice = slice or _slice(sum(prod(op.get_output_shape(0)) for op in kept))
+            shape = [self.slice, 3, backbone.crop, backbone.crop]
             model.reshape(shape)
         else:
-            example = torch.zeros(shape)
+            self.slice = slice or _slice(sum(p.numel() for p in network.parameters()))
+            shape = [self.slice, 3, backbone.crop, backbone.crop]
             with torch.no_grad():
                 model = openvino.convert_model(
-                    network.eval().float(), example_input=example, input=[shape]
+                    network.eval().float(), example_input=torch.zeros(shape), input=[shape]
                 )
+        self.batch = max(64, self.slice * streams)
         model = _normalised(openvino, backbone, model)
         if precision == "int8":
-            model = _quantised(backbone, model, slice)
+            model = _quantised(backbone, model, self.slice)
         if precision == "bfloat16" and backbone.exact:
             model = _partly_exact(openvino, model, backbone.exact)
         wanted = {
             "INFERENCE_PRECISION_HINT": "bf16" if precision == "bfloat16" else "f32",
             "NUM_STREAMS": streams,
             "INFERENCE_NUM_THREADS": streams,
+            "ENABLE_CPU_PINNING": False,  # the cores decode as well
         }
         compiled = openvino.Core().compile_model(model, "CPU", wanted)
         self._free: SimpleQueue[Any] = SimpleQueue()
-        for _ in range(streams + 1):  # one is filled while the others are worked on
+        for _ in range(QUEUE * streams):  # some are filled while the others are worked on
             self._free.put(compiled.create_infer_request())
 
     def __call__(self, pictures: Pictures) -> Features:
@@ -243,16 +251,27 @@ class OpenvinoEngine:
     def _each(self, pictures: Pictures) -> Iterator[Features]:
         """Features of every slice, in order."""
         waiting: deque[tuple[Any, int]] = deque()
-        for start in range(0, len(pictures), self.slice):
-            part = pictures[start : start + self.slice]
-            whole = np.zeros((self.slice, *part.shape[1:]), dtype=np.uint8)
-            whole[: len(part)] = part
-            while (request := self._take(block=not waiting)) is None:
+        try:
+            for start in range(0, len(pictures), self.slice):
+                part = pictures[start : start + self.slice]
+                while (request := self._take(block=not waiting)) is None:
+                    yield self._finish(*waiting.popleft())
+                waiting.append((request, len(part)))
+                request.start_async({0: self._filled(part)}, share_inputs=False)
+            while waiting:
                 yield self._finish(*waiting.popleft())
-            request.start_async({0: whole}, share_inputs=False)
-            waiting.append((request, len(part)))
-        while waiting:
-            yield self._finish(*waiting.popleft())
+        finally:  # of a failure: others need the requests
+            for request, _ in waiting:
+                with suppress(RuntimeError):
+                    request.wait()
+                self._free.put(request)
+
+    def _filled(self, part: Pictures) -> Pictures:
+        """Fill a slice up: the network takes no fewer."""
+        short = self.slice - len(part)
+        if not short:
+            return np.ascontiguousarray(part)
+        return np.concatenate([part, np.zeros((short, *part.shape[1:]), dtype=np.uint8)])
 
     def _take(self, block: bool) -> Any:
         """Give a request that nobody uses; None if there is none and it is not waited for."""
@@ -262,10 +281,17 @@ class OpenvinoEngine:
             return None
 
     def _finish(self, request: Any, count: int) -> Features:
-        request.wait()
-        found: Features = np.array(request.get_output_tensor(0).data[:count], dtype=np.float32)
-        self._free.put(request)
-        return found
+        try:
+            request.wait()
+            found: Features = np.array(request.get_output_tensor(0).data[:count], dtype=np.float32)
+            return found
+        finally:
+            self._free.put(request)
+
+
+def _slice(weights: int) -> int:
+    """Pictures that a network of so many weights is best given at a time."""
+    return OPENVINO_SLICE if weights < LARGE else LARGE_SLICE
 
 
 def _normalised(openvino: Any, backbone: Backbone, model: Any) -> Any:
@@ -283,8 +309,13 @@ def _normalised(openvino: Any, backbone: Backbone, model: Any) -> Any:
     return before.build()
 
 
-def _partly_exact(openvino: Any, model: Any, exact: int) -> Any:
-    """Demand float32 of a model's first convolutions and of all its sums.
+def _is_of(operation: str, layers: Collection[str]) -> bool:
+    """Whether an operation of OpenVINO's came from one of some layers of a torch module."""
+    return operation.partition("/")[0].removeprefix("__module.") in layers
+
+
+def _partly_exact(openvino: Any, model: Any, exact: Collection[str]) -> Any:
+    """Demand float32 of some convolutions, of what follows on each, and of all sums.
 
     What a layer may be computed in can be written into OpenVINO's files, but not into its objects
     from Python; so the model goes through a file.
@@ -293,11 +324,12 @@ def _partly_exact(openvino: Any, model: Any, exact: int) -> Any:
         file = Path(folder) / "model.xml"
         openvino.save_model(model, file, compress_to_fp16=False)
         tree = ElementTree.parse(file)  # we have just written it
-        seen = 0
+        is_exact = True
         for layer in tree.getroot().iter("layer"):  # in the order of computing
-            seen += "Convolution" in layer.attrib["type"]
+            if "Convolution" in layer.attrib["type"]:
+                is_exact = _is_of(layer.attrib["name"], exact)
             if layer.attrib["type"] == "Add" or (
-                seen <= exact and layer.attrib["type"] not in ("Const", "Parameter", "Result")
+                is_exact and layer.attrib["type"] not in ("Const", "Parameter", "Result")
             ):
                 about = layer.find("rt_info")
                 about = ElementTree.SubElement(layer, "rt_info") if about is None else about
@@ -318,8 +350,8 @@ def _quantised(backbone: Backbone, model: Any, slice: int) -> Any:
     nncf.set_log_level(logging.ERROR)
     pictures = known_pictures(CALIBRATION, backbone.crop, seed=8, drawn=False)
     parts = [pictures[i : i + slice] for i in range(0, CALIBRATION, slice)]
-    convolutions = [n for n in model.get_ordered_ops() if "Convolution" in n.get_type_name()]
-    kept = [n.get_friendly_name() for n in convolutions[: min(INT8_EXACT, backbone.exact)]]
+    names = [op.get_friendly_name() for op in model.get_ops() if "Conv" in op.get_type_name()]
+    kept = [name for name in names if _is_of(name, backbone.exact)]
     with redirect_stdout(StringIO()):  # its progress bars
         return nncf.quantize(
             model,

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from streetgauge.errors import InputError
-from streetgauge.features.store import FeatureStore
+from streetgauge.features.store import FORMAT, FeatureStore
 from streetgauge.files import atomic_directory, atomic_path
 from streetgauge.progress import Progress, silent
 
@@ -44,7 +44,7 @@ def export_store(
     form : {"zarr", "parquet"}
         Which.
     force : bool
-        Write over what is there, if it is of the same kind.
+        Write over what is there, if it is such an export.
     progress : Progress
         Told of every location.
 
@@ -60,10 +60,12 @@ def export_store(
     """
     if form == "zarr" and find_spec("zarr") is None:
         raise InputError("format 'zarr'", "zarr is not installed", "pip install zarr")
-    ours = (out / ".zgroup").is_file() if form == "zarr" else out.is_file()
+    ours = out.exists() and _kept_in(out, form).get("format") == FORMAT
     if out.exists() and not (force and ours):
-        step = "use --force" if ours else "it is nothing that this command writes"
-        raise InputError(out, "this exists already", f"take another name; {step}")
+        if ours:
+            raise InputError(out, "this exists already", "take another name, or use --force")
+        what = "this exists and is nothing that this command writes"
+        raise InputError(out, what, "take another name")
     rows = np.flatnonzero(store.done)
     if not len(rows):
         raise InputError(store.path, "no location is done", "make its features first")
@@ -73,6 +75,21 @@ def export_store(
             advance(count)
     _, views, dimension = store.features.shape
     return [f"Wrote {out}: {len(rows):,} locations, {views} views, {dimension:,} features."]
+
+
+def _kept_in(out: Path, form: str) -> dict[str, Any]:
+    """Give the attributes that an export keeps; nothing of any other file."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        if form == "zarr":
+            kept = json.loads((out / ".zattrs").read_text(encoding="utf-8"))
+        else:
+            kept = json.loads((pq.read_schema(out).metadata or {}).get(b"streetgauge", b"{}"))
+    except (OSError, ValueError, pa.ArrowException):
+        return {}
+    return kept if isinstance(kept, dict) else {}
 
 
 def _blocks(store: FeatureStore, rows: npt.NDArray[np.intp]) -> Iterator[npt.NDArray[np.intp]]:

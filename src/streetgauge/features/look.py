@@ -28,7 +28,7 @@ from streetgauge.imagery import (
     quality_of,
 )
 
-__all__ = ["Looked", "Raw", "features_of", "look_at", "signatures_of"]
+__all__ = ["NOT_FINITE", "Looked", "Raw", "features_of", "finite", "look_at", "signatures_of"]
 
 Pixels = npt.NDArray[np.uint8]
 # A picture's file, or why it could not be read.
@@ -37,6 +37,8 @@ Raw = bytes | PictureError
 # Every engine's pass through the network divides it: a batch is filled up to a multiple of it, so
 # that every pass is of the same shape and takes the same way through the same instructions.
 PASS = 8
+# Why a picture is left out whose features are not numbers to compute with.
+NOT_FINITE = "the network gave no finite number"
 
 
 class Looked(NamedTuple):
@@ -142,3 +144,33 @@ def features_of(network: Network, pixels: Pixels) -> npt.NDArray[np.float32]:
     if short:
         pixels = np.concatenate([pixels, np.zeros((short, *pixels.shape[1:]), dtype=np.uint8)])
     return network.features(pixels)[: len(pixels) - short]
+
+
+def finite(
+    looked: Looked, features: npt.NDArray[np.float32]
+) -> tuple[Looked, npt.NDArray[np.float32]]:
+    """Leave out pictures of which a network gave anything but finite numbers.
+
+    Parameters
+    ----------
+    looked : Looked
+        The pictures, [n].
+    features : array of float32, [n, D]
+        What the network gave of them; zeros where a picture could not be read.
+
+    Returns
+    -------
+    looked : Looked
+        With a reason, and without a quality, for those that are left out.
+    features : array of float32, [n, D]
+        Zeros for those.
+    """
+    bad = ~np.logical_and.reduce(np.isfinite(features), axis=1)
+    if not bad.any():
+        return looked, features
+    named = zip(looked.reasons, bad, strict=True)
+    reasons = [NOT_FINITE if strange else reason for reason, strange in named]
+    quality = looked.quality.copy()
+    quality[bad] = np.zeros((), dtype=QUALITY)
+    features = np.where(bad[:, None], np.float32(0), features)
+    return looked._replace(reasons=reasons, quality=quality), features

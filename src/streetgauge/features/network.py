@@ -268,6 +268,12 @@ def _cosine(record: Backbone, engine: Engine, reference: Engine) -> float:
     """Least cosine between the features of two engines over known pictures."""
     pictures = known_pictures(_LOOKS, record.crop, seed=1)
     ours, theirs = (each(pictures).astype(np.float64) for each in (engine, reference))
+    if not np.isfinite(theirs).all():
+        raise InputError(
+            f"weights of {record.name}",
+            "the network gives numbers that are not finite of usual pictures",
+            "get the weights again",
+        )
     sizes = np.linalg.norm(ours, axis=1) * np.linalg.norm(theirs, axis=1)
     same = (ours == theirs).all(axis=1)  # also where both are 0
     with np.errstate(invalid="ignore", divide="ignore"):

@@ -23,11 +23,12 @@ import numpy as np
 import numpy.typing as npt
 
 from streetgauge.errors import InputError
+from streetgauge.features._plan import Reasons
 from streetgauge.features.store import FeatureStore, usable
 from streetgauge.progress import Progress, silent
 
-__all__ = ["ShardHeader", "Shards", "clear_unfinished", "engine_of", "read_skips", "shards_of"]
-__all__ += ["write_shard"]
+__all__ = ["ShardHeader", "Shards", "Skip", "clear_unfinished", "made_by", "read_skips"]
+__all__ += ["shards_of", "write_shard"]
 
 Skip = dict[str, str | None]
 
@@ -36,7 +37,15 @@ BLOCK = 64 * 1024 * 1024
 # Shards that are open at a time: neighbouring locations are in few of them.
 OPEN = 32
 # What a store and its shards have to agree on.
-_SAME = ("backbone", "weights_sha256", "transform", "engine", "precision", "dtype", "stamp")
+_SAME = (
+    *("backbone", "weights_sha256", "transform", "stamp"),
+    *("engine", "device", "precision", "dtype"),
+)
+# Least cosine of two shards' features of one view: processors differ in the last bits, as do their
+# instructions for fewer bits; less is another picture or another network.
+_ALIKE = 0.9995
+# What a store says of itself alone.
+_OWN = ("format", "format_version", "code_version", "dtype", "views")
 
 
 @dataclass(frozen=True)
@@ -59,6 +68,13 @@ class ShardHeader:
     dimension: int
     dtype: Literal["float32", "float16"]
     attributes: Mapping[str, str]
+
+    @classmethod
+    def of(cls, store: FeatureStore) -> ShardHeader:
+        """Give that of a store's shards."""
+        attributes = {name: text for name, text in store.attributes.items() if name not in _OWN}
+        dtype: Any = store.attributes["dtype"]
+        return cls(store.views, store.features.shape[2], dtype, attributes)
 
 
 def shards_of(store: Path) -> Path:
@@ -119,16 +135,29 @@ def write_shard(
 
 
 def read_skips(shard: Path) -> list[Skip]:
-    """Why pictures of a shard's locations could not be read: ``location_id, view, reason``."""
-    with h5py.File(shard, "r") as file:
-        if "skips" not in file:
-            return []
-        rows: list[Skip] = json.loads(file["skips"].asstr()[()])
-    return rows
+    """Why pictures of a shard's locations could not be read: ``location_id, view, reason``.
+
+    Raises
+    ------
+    InputError
+        If that is damaged.
+    """
+    try:
+        with h5py.File(shard, "r") as file:
+            text = file["skips"].asstr()[()] if "skips" in file else "[]"
+        rows = json.loads(text)
+        return [
+            {name: str(row[name]) for name in ("location_id", "view", "reason")} for row in rows
+        ]
+    except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError):
+        raise InputError(shard, "its reasons cannot be read", "remove this shard") from None
 
 
 class Shards:
     """The shards of a store, as they are now.
+
+    Of a view that several of them hold, one in which it is whole is taken, of such the first by
+    name.
 
     Parameters
     ----------
@@ -143,14 +172,14 @@ class Shards:
         The shards, sorted.
     held : array of bool, [N, V]
         Which of the store's views are in a shard.
-    skips : dict of (location, view) to reason
-        The pictures among them that could not be read.
+    reasons : dict of (location, view) to reason
+        The pictures among them that no shard has whole.
 
     Raises
     ------
     InputError
         If a shard is damaged, is of a location that the store has not, or was made from other
-        pictures, settings or weights.
+        pictures, settings or weights; or if two shards have different features of a view.
     """
 
     def __init__(self, folder: Path, store: FeatureStore) -> None:
@@ -160,38 +189,72 @@ class Shards:
         self._shard = np.full(shape, -1, dtype=np.int32)
         self._row = np.zeros(shape, dtype=np.int32)
         self._opened: OrderedDict[int, FeatureStore] = OrderedDict()
-        self.skips: dict[tuple[str, str], str] = {}
-        for number, path in enumerate(self.paths):
-            shard = _of_store(path, store)
-            slots = store.slots(shard.location_ids)
-            if (slots < 0).any():
-                stranger = shard.location_ids[np.argmin(slots)]
-                raise InputError(
-                    *(path, f"the study has no pictures of its location {str(stranger)!r}"),
-                    "remove this shard",
-                )
-            rows, places = np.nonzero(_held(shard.signature))
-            # Of a view that two shards hold either will do: the same network gave both.
-            self._shard[slots[rows], places], self._row[slots[rows], places] = number, rows
-            for skip in read_skips(path):
-                self.skips[str(skip["location_id"]), str(skip["view"])] = str(skip["reason"])
+        self.reasons: Reasons = {}
+        for number in range(len(self.paths)):
+            self._add(number)
         self.held = self._shard >= 0
+
+    def _add(self, number: int) -> None:
+        """Take note of what a shard holds, and of what is better in it than in those before."""
+        path = self.paths[number]
+        shard = _of_store(path, self.store)
+        slots = self.store.slots(shard.location_ids)
+        if (slots < 0).any():
+            stranger = shard.location_ids[np.argmin(slots)]
+            raise InputError(
+                *(path, f"the study has no pictures of its location {str(stranger)!r}"),
+                "remove this shard",
+            )
+        rows, places = np.nonzero(_held(shard.signature))
+        better = self._shard[slots[rows], places] < 0
+        for i in np.flatnonzero(~better):
+            better[i] = self._is_better(shard, rows[i], slots[rows[i]], places[i])
+        rows, places = rows[better], places[better]
+        self._shard[slots[rows], places], self._row[slots[rows], places] = number, rows
+        names = zip(shard.location_ids[rows], places, strict=True)
+        taken = {(str(location), self.store.views[place]) for location, place in names}
+        for name in taken & self.reasons.keys():
+            del self.reasons[name]
+        for skip in read_skips(path):
+            name = (str(skip["location_id"]), str(skip["view"]))
+            if name in taken:
+                self.reasons[name] = str(skip["reason"])
+
+    def _is_better(self, shard: FeatureStore, row: int, slot: int, place: int) -> bool:
+        """Whether a view is whole in this shard, and was not in the one before."""
+        other = self._open(int(self._shard[slot, place]))
+        before = self._row[slot, place]
+        if not (shard.present[row, place] and other.present[before, place]):
+            return bool(shard.present[row, place])
+        same = np.array_equal(shard.signature[row, place], other.signature[before, place])
+        if not same or not _alike(shard.features[row, place], other.features[before, place]):
+            location, view = str(self.store.location_ids[slot]), self.store.views[place]
+            raise InputError(
+                shard.path,
+                f"its features of view {view!r} of location {location!r} are not those in "
+                f"{other.path.name}",
+                "remove the shard that is wrong",
+            )
+        return False
 
     def merge(
         self,
         planned: npt.NDArray[np.bool_],
+        wanted: npt.NDArray[np.bool_],
         require: Literal["all", "any"],
         progress: Progress = silent,
-    ) -> list[Skip]:
+    ) -> Reasons:
         """Write what the shards hold into their store, from its beginning to its end.
 
-        Memory for features does not grow with the shards. A merge that was stopped is done again.
+        Memory for features does not grow with the shards. A merge that was stopped goes on where it
+        was.
 
         Parameters
         ----------
         planned : array of bool, [N, V]
-            Of which views there are pictures. Locations of which the shards lack one of them are
-            left as they are.
+            Of which views there are pictures: a location is done when they are all there.
+        wanted : array of bool, [N, V]
+            Which of them the store lacks; the others are left as they are.
         require : {"all", "any"}
             Whether a location with a broken picture is left out, or kept without that view.
         progress : Progress
@@ -199,30 +262,36 @@ class Shards:
 
         Returns
         -------
-        list of dict
-            ``location_id``, ``view``, ``reason`` of the merged locations' pictures that could not
-            be read.
+        dict of (location, view) to reason
+            The merged pictures that could not be read.
         """
-        slots = np.flatnonzero(planned.any(axis=1) & (self.held | ~planned).all(axis=1))
-        _, views, dimension = self.store.features.shape
-        size = max(1, BLOCK // (views * dimension * self.store.features.dtype.itemsize))
-        with progress("merging shards", len(slots), "locations") as advance:
-            for start in range(0, len(slots), size):
-                block = slots[start : start + size]
-                present = self._gathered("present", block, planned)
-                self.store.write(
-                    *(block, self._gathered("features", block, planned), present),
-                    usable(present, require),
-                    signatures=self._gathered("signature", block, planned),
-                    quality=self._gathered("quality", block, planned),
+        store = self.store
+        kept = store.held & ~wanted
+        wanted = wanted & planned & self.held
+        whole = np.logical_and.reduce(kept | wanted | ~planned, axis=1)
+        touched = np.flatnonzero(wanted.any(axis=1))
+        _, views, dimension = store.features.shape
+        size = max(1, BLOCK // (views * dimension * store.features.dtype.itemsize))
+        with progress("merging shards", len(touched), "locations") as advance:
+            for start in range(0, len(touched), size):
+                block = touched[start : start + size]
+                i, places = np.nonzero(wanted[block])
+                there = self._gathered("present", block[i], places)
+                store.put(
+                    *(block[i], places, self._gathered("features", block[i], places), there),
+                    signatures=self._gathered("signature", block[i], places),
+                    quality=self._gathered("quality", block[i], places),
                 )
+                slots = block[whole[block]]
+                store.settle(slots, usable(store.present[slots], require))
                 advance(len(block))
-        merged = set(self.store.location_ids[slots].tolist())
-        return [
-            {"location_id": location, "view": view, "reason": reason}
-            for (location, view), reason in sorted(self.skips.items())
-            if location in merged
-        ]
+        names = sorted(self.reasons)
+        slots = store.slots(location for location, _ in names)
+        return {
+            (location, view): self.reasons[location, view]
+            for slot, (location, view) in zip(slots, names, strict=True)
+            if wanted[slot, store.views.index(view)]
+        }
 
     def remove(self) -> None:
         """Delete them, and their folder if nothing else lies in it."""
@@ -233,17 +302,15 @@ class Shards:
             self.folder.rmdir()
 
     def _gathered(
-        self, name: str, slots: npt.NDArray[np.intp], planned: npt.NDArray[np.bool_]
+        self, name: str, slots: npt.NDArray[np.intp], places: npt.NDArray[np.intp]
     ) -> npt.NDArray[Any]:
-        """Bring one array of some locations together from the shards that hold them."""
+        """Bring one array of some views together from the shards that hold them."""
         like = getattr(self.store, name)
-        out = np.zeros((len(slots), *like.shape[1:]), dtype=like.dtype)
-        numbers = np.where(planned[slots], self._shard[slots], -1)
-        for number in np.unique(numbers[numbers >= 0]):
-            i, place = np.nonzero(numbers == number)
-            out[i, place] = getattr(self._open(int(number)), name)[
-                self._row[slots[i], place], place
-            ]
+        out = np.zeros((len(slots), *like.shape[2:]), dtype=like.dtype)
+        numbers, rows = self._shard[slots, places], self._row[slots, places]
+        for number in np.unique(numbers):
+            these = numbers == number
+            out[these] = getattr(self._open(int(number)), name)[rows[these], places[these]]
         return out
 
     def _open(self, number: int) -> FeatureStore:
@@ -255,10 +322,21 @@ class Shards:
         return self._opened[number]
 
 
-def engine_of(folder: Path) -> str | None:
-    """Say which engine computed the shards in a folder; None if there are none."""
+def made_by(folder: Path, *, engine: str = "auto", device: str = "auto") -> dict[str, str]:
+    """Say what computed the shards in a folder: a store's attributes; empty if there are none.
+
+    Raises
+    ------
+    InputError
+        If that is not the engine and the device that are asked for.
+    """
     paths = _paths(folder)
-    return FeatureStore.open(paths[0]).attributes["engine"] or None if paths else None
+    theirs = FeatureStore.open(paths[0]).attributes if paths else {}
+    for name, asked in (("engine", engine), ("device", device)):
+        if theirs and asked not in ("auto", theirs[name]):
+            reason = f"their {name} is {theirs[name]!r}, and the study asks for {asked!r}"
+            raise InputError(folder, reason, "remove the folder")
+    return theirs
 
 
 def clear_unfinished(folder: Path) -> None:
@@ -275,6 +353,14 @@ def _paths(folder: Path) -> list[Path]:
 def _held(signatures: npt.NDArray[np.uint8]) -> npt.NDArray[np.bool_]:
     held: npt.NDArray[np.bool_] = np.logical_or.reduce(signatures, axis=2)
     return held
+
+
+def _alike(one: npt.NDArray[Any], other: npt.NDArray[Any]) -> bool:
+    """Whether two feature vectors, [D] each, are the same but for how they were rounded."""
+    if np.array_equal(one, other):
+        return True
+    a, b = one.astype(np.float64), other.astype(np.float64)
+    return bool(a @ b >= _ALIKE * np.linalg.norm(a) * np.linalg.norm(b) > 0)
 
 
 def _of_store(path: Path, store: FeatureStore) -> FeatureStore:

@@ -2,8 +2,9 @@
 
 The file's structure is complete from the start: its datasets are allocated when it is made, under a
 temporary name, and so is the space on the disk. From then on only numbers are written, at the
-datasets' offsets; HDF5's own records are never touched again. A row's features are on disk before
-the row is marked as done, and a row that is done is marked as not done before it is written over.
+datasets' offsets; HDF5's own records are never touched again. A view's features are on disk before
+its signature is, which marks it as held, and before its location is marked as done; the marks are
+taken back before what they stand for is written over.
 """
 
 from __future__ import annotations
@@ -72,7 +73,8 @@ class FeatureStore:
     tried : memory map of bool, [N]
         Whether the location has been looked at: done, or left out for good.
     signature : memory map of uint8, [N, V, 16]
-        What each picture's content was; zeros where there was none, or it is not known.
+        What each picture's content was; zeros where there was none, it is not known, or the view is
+        not `held`.
     quality : memory map of `streetgauge.imagery.QUALITY`, [N, V]
         What was measured on each picture; zeros where it was not.
     location_ids : array of str, [N]
@@ -118,6 +120,8 @@ class FeatureStore:
         self.signature: npt.NDArray[np.uint8] = maps.get("signature", unknown)
         self.quality: npt.NDArray[np.void] = maps.get("quality", np.zeros(n_views, QUALITY))
         self._file = path.open("r+b", buffering=0) if lock is not None else None
+        # Signatures of what is written and perhaps not on the disk yet, with their rows.
+        self._marks: list[tuple[npt.NDArray[np.intp], npt.NDArray[np.uint8]]] = []
 
     def _repr_html_(self) -> str:
         """Say in a notebook what this is."""
@@ -216,6 +220,17 @@ class FeatureStore:
                 _refuse_other(store, backbone)
             return store
 
+    @property
+    def held(self) -> npt.NDArray[np.bool_]:
+        """Which views have been looked at, each by itself: bool, [N, V].
+
+        Also of locations that are not ``tried``, because another view of theirs is missing. What
+        does not fit together (a picture that was measured and is not there) is not held.
+        """
+        marked = np.logical_or.reduce(self.signature, axis=2)
+        held: npt.NDArray[np.bool_] = marked & (self.present == (self.quality["fingerprint"] != 0))
+        return held
+
     def close(self) -> None:
         """End the writing; what was read from the store stays as it is."""
         if self._file is not None:
@@ -287,28 +302,33 @@ class FeatureStore:
         signatures: npt.NDArray[np.uint8] | None = None,
         quality: npt.NDArray[np.void] | None = None,
     ) -> None:
-        """Write single views, [n] of slots, places and so on; nobody reads them before `settle`."""
-        self._reopen(np.unique(slots))
+        """Write single views, [n] of slots, places and so on; they are not held before `settle`."""
+        self._reopen(slots, places)
         kept = self._rounded(np.where(present[:, None], features, features.dtype.type(0)), slots)
         rows = slots * len(self.views) + places
         self._write("features", rows, kept)
         self._write("present", rows, present)
-        if signatures is not None:
-            self._write("signature", rows, signatures)
         if quality is not None:
             self._write("quality", rows, quality)
+        if signatures is not None:
+            self._marks.append((rows, signatures))
 
     def settle(self, slots: npt.NDArray[np.intp], done: npt.NDArray[np.bool_]) -> None:
-        """Bring what was `put` to the disk, then say so: these locations have been looked at.
+        """Bring what was `put` to the disk, then say so: these views and locations are looked at.
 
         Parameters
         ----------
         slots : array of int, [n]
-            Locations of which every view has been `put`.
+            Locations of which every view has been `put`; there may be none.
         done : array of bool, [n]
             Which of them may be used.
         """
+        if not len(slots) and not self._marks:
+            return
         self._sync()
+        for rows, signatures in self._marks:
+            self._write("signature", rows, signatures)
+        self._marks.clear()
         self._write("done", slots, done)
         self._write("tried", slots, np.ones(len(slots), dtype=bool))
         self._sync()
@@ -352,13 +372,16 @@ class FeatureStore:
         found: npt.NDArray[np.intp] = self._index.get_indexer(wanted)
         return found
 
-    def _reopen(self, slots: npt.NDArray[np.intp]) -> None:
-        """Say that rows are not done before they are written over."""
-        known = slots[self.done[slots] | self.tried[slots]]
-        if len(known):
+    def _reopen(self, slots: npt.NDArray[np.intp], places: npt.NDArray[np.intp]) -> None:
+        """Take back the marks of views, and of their locations, before they are written over."""
+        known = np.unique(slots)
+        known = known[self.done[known] | self.tried[known]]
+        marked = (slots * len(self.views) + places)[self.signature[slots, places].any(axis=1)]
+        if len(known) or len(marked):
             nothing = np.zeros(len(known), dtype=bool)
             self._write("done", known, nothing)
             self._write("tried", known, nothing)
+            self._write("signature", marked, np.zeros((len(marked), SIGNATURE), dtype=np.uint8))
             self._sync()
 
     def _rounded(self, features: npt.NDArray[Any], slots: npt.NDArray[np.intp]) -> npt.NDArray[Any]:

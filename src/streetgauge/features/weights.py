@@ -21,10 +21,11 @@ from streetgauge.progress import Progress, silent
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-__all__ = ["cache_directory", "load_into", "read_tensors", "settled", "weights_file"]
+__all__ = ["cache_directory", "identified", "load_into", "read_tensors", "settled", "weights_file"]
 
 _BLOCK = 1 << 20  # bytes
 _PATIENCE = 60  # seconds without a byte
+_WHOLE = 64  # hexadecimal digits of a sha256
 
 
 def cache_directory() -> Path:
@@ -60,7 +61,7 @@ def settled(backbone: Backbone, progress: Progress = silent) -> Backbone:
         If the weights cannot be had, or are not those of the record.
     """
     file = weights_file(backbone, progress)
-    found = sha256_of(file)
+    found = _fingerprint(backbone, file)
     if not found.startswith(backbone.sha256):
         package = backbone.weights.startswith("package:")
         raise InputError(
@@ -70,6 +71,25 @@ def settled(backbone: Backbone, progress: Progress = silent) -> Backbone:
             "install the package again" if package else "remove the file, or get it again",
         )
     return replace(backbone, sha256=found)
+
+
+def identified(backbone: Backbone) -> Backbone:
+    """Give the record with the whole sha256 of its weights, which may be elsewhere if it is known.
+
+    Raises
+    ------
+    InputError
+        If the record does not say it and the weights are not here.
+    """
+    return backbone if len(backbone.sha256) == _WHOLE else settled(backbone)
+
+
+def _fingerprint(backbone: Backbone, file: Path) -> str:
+    if backbone.architecture != "onnx":
+        return sha256_of(file)
+    from streetgauge.features import _onnx  # it knows of weights in further files
+
+    return _onnx.fingerprint(file)
 
 
 def weights_file(backbone: Backbone, progress: Progress = silent) -> Path:

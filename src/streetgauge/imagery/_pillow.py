@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import struct
+import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from functools import cache
 from typing import IO
 
@@ -15,6 +16,10 @@ from streetgauge.errors import StreetgaugeError
 __all__ = ["MAX_PIXELS", "PictureError", "opened"]
 
 MAX_PIXELS = 100_000_000
+# Of pictures with more pixels one is decoded at a time, whatever the number of threads: each takes
+# about 12 bytes a pixel, all together as much as a machine has.
+LARGE = 20_000_000
+_ALONE = threading.RLock()
 
 # Only formats that hold pictures and nothing else: others of Pillow's readers start programs (EPS).
 FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "GIF", "PPM", "JPEG2000", "AVIF")
@@ -25,6 +30,9 @@ DAMAGE = (
     *(OSError, SyntaxError, ValueError, EOFError, TypeError, IndexError, KeyError, struct.error),
     *(RuntimeError, ArithmeticError, AssertionError, AttributeError),
 )
+
+# Those of them with which readers speak for themselves.
+_IN_WORDS = (OSError, SyntaxError, ValueError, EOFError, RuntimeError)
 
 
 class PictureError(StreetgaugeError):
@@ -45,7 +53,8 @@ class PictureError(StreetgaugeError):
 def opened(handle: IO[bytes], max_pixels: int = MAX_PIXELS) -> Iterator[Image.Image]:
     """Open a picture: its header is read, its pixels are not.
 
-    Whatever goes wrong inside of the block because of the file is raised as `PictureError`.
+    Whatever goes wrong inside of the block because of the file is raised as `PictureError`. Where
+    the picture is large, no other thread is in such a block with another large one.
 
     Raises
     ------
@@ -57,15 +66,25 @@ def opened(handle: IO[bytes], max_pixels: int = MAX_PIXELS) -> Iterator[Image.Im
             width, height = image.size
             if width * height > max_pixels:
                 raise PictureError(f"{width} x {height} pixels are more than {max_pixels:,}")
-            yield image
+            with _ALONE if width * height > LARGE else nullcontext():
+                yield image
     except UnidentifiedImageError:
         raise PictureError("the file is not a picture of a known format") from None
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
         raise PictureError(f"more pixels than {max_pixels:,}") from None
     except DAMAGE as error:
-        kind = "" if isinstance(error, OSError) else f"{type(error).__name__} "
-        reason = str(error).partition("\n")[0][:120]
-        raise PictureError(f"the picture is damaged: {kind}{reason}") from None
+        raise PictureError(f"the picture is damaged: {_in_words(error)}") from None
+
+
+def _in_words(error: BaseException) -> str:
+    """Say what a reader says, if these are words for people, without Python's names."""
+    said = str(error).partition("\n")[0][:120]
+    if "MAX_TEXT" in said:  # PNG: a small file that unpacks to any number of letters
+        return "its text notes are larger than a picture's may be"
+    # What Python itself says of a reader that stumbled is about the reader.
+    if not isinstance(error, _IN_WORDS) or " " not in said:
+        return "its parts do not fit together"
+    return said
 
 
 @cache

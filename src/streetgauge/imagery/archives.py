@@ -20,7 +20,7 @@ from contextlib import closing
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path, PurePosixPath
-from typing import IO, cast
+from typing import IO, Protocol, cast
 
 from streetgauge.imagery._pillow import PictureError
 from streetgauge.remote import is_url, open_url
@@ -33,18 +33,31 @@ SUFFIXES = (
 )
 MAX_BYTES = 512 << 20  # of one picture: none has more, a file made to fill the memory has
 
+
+class _Unpacker(Protocol):
+    """What unpacks a packed file."""
+
+    def read1(self, size: int = ..., /) -> bytes:
+        """Give some bytes, at most so many; none at the end."""
+
+    def close(self) -> None:
+        """End it."""
+
+
 # What the readers raise on damaged archives. ValueError and OverflowError: fields of a header that
 # are no numbers; RuntimeError and NotImplementedError: encrypted or unknown compression (zip).
 _DAMAGE = (
     *(OSError, EOFError, ValueError, OverflowError, RuntimeError, zlib.error, lzma.LZMAError),
     *(tarfile.TarError, zipfile.BadZipFile, NotImplementedError),
 )
-_UNPACKERS: dict[bytes, Callable[[IO[bytes]], IO[bytes]]] = {
-    b"\x1f\x8b": lambda file: cast(IO[bytes], gzip.GzipFile(fileobj=file)),
-    b"BZh": lambda file: cast(IO[bytes], bz2.BZ2File(file)),
-    b"\xfd7zXZ\0": lambda file: cast(IO[bytes], lzma.LZMAFile(file)),  # noqa: SIM115 (by _Tar)
+_UNPACKERS: dict[bytes, Callable[[IO[bytes]], _Unpacker]] = {
+    b"\x1f\x8b": lambda file: gzip.GzipFile(fileobj=file),
+    b"BZh": lambda file: bz2.BZ2File(file),
+    b"\xfd7zXZ\0": lambda file: lzma.LZMAFile(file),  # noqa: SIM115 (closed by _Tar)
 }
 _BUFFER = 1 << 20
+_STEP = 1 << 13  # unpacked at a time: what one call has unpacked when it fails is lost
+MAX_HEADER = 64 << 10  # of a header that only says more of the next file: its long name
 
 
 def is_archive(name: str) -> bool:
@@ -191,8 +204,66 @@ class _EndError(EOFError):
     """A tar that ends without its end mark: it is cut off, or its next header is damaged."""
 
 
+class _Unpacked:
+    """A packed file that gives all that can be unpacked before it fails.
+
+    The unpackers' own ``read`` gives all that was asked for or, where it fails, nothing.
+    """
+
+    def __init__(self, file: _Unpacker) -> None:
+        self._file = file
+        self._damage: BaseException | None = None
+
+    def read(self, size: int) -> bytes:
+        if self._damage is not None:
+            raise self._damage
+        parts: list[bytes] = []
+        while size > 0:
+            try:
+                part = self._file.read1(min(size, _STEP))
+            except _DAMAGE as error:
+                if not parts:
+                    raise
+                self._damage = error
+                break
+            if not part:
+                break
+            parts.append(part)
+            size -= len(part)
+        return b"".join(parts)
+
+    def close(self) -> None:
+        self._file.close()
+
+
 class _TarInfo(tarfile.TarInfo):
-    """A header that tells damage from the end, which tarfile takes for the same."""
+    """A header that tells damage from the end, which tarfile takes for the same.
+
+    Nor does it keep in memory what a file made to fill it says of its next one: names of any
+    length, and the maps of sparse files, which are not read anyway.
+    """
+
+    def _proc_member(self, tar: tarfile.TarFile) -> tarfile.TarInfo:  # tarfile's way in
+        if self.type in _SAYS_MORE and self.size > MAX_HEADER:
+            raise _EndError(
+                f"a name or a note of {self.size:,} bytes, where {MAX_HEADER:,} are too many"
+            )
+        found: tarfile.TarInfo = super()._proc_member(tar)  # type: ignore[misc]
+        return found
+
+    def _proc_sparse(self, tar: tarfile.TarFile) -> tarfile.TarInfo:
+        _, more, _ = self._sparse_structs  # type: ignore[attr-defined]
+        while more:
+            block = tar.fileobj.read(tarfile.BLOCKSIZE)
+            if len(block) < tarfile.BLOCKSIZE:
+                raise _EndError("a sparse file's map is cut off")
+            more = block[504]
+        self.sparse = []  # type: ignore[assignment]  # what typeshed has of it is not so
+        found: tarfile.TarInfo = self._proc_builtin(tar)  # type: ignore[attr-defined]
+        return found
+
+    def _proc_gnusparse_10(self, next_: tarfile.TarInfo, *_: object) -> None:
+        next_.sparse = []  # type: ignore[assignment]
 
     @classmethod
     def fromtarfile(cls, tar: tarfile.TarFile) -> _TarInfo:
@@ -217,12 +288,12 @@ class _Tar:
             start = handle.read(6)
         unpack = next((u for magic, u in _UNPACKERS.items() if start.startswith(magic)), None)
         self._packed = _open(self.path)
-        self._file = unpack(self._packed) if unpack else self._packed
+        self._file = _Unpacked(unpack(self._packed)) if unpack else self._packed
         try:
             # Over an opened stream, not by tarfile's own "r|gz": that reads only the first of
             # several gzip members (as pigz writes them) and checks no checksum.
             self._tar = tarfile.open(  # noqa: SIM115 (closed by close)
-                fileobj=self._file, mode="r|", bufsize=_BUFFER, tarinfo=_TarInfo
+                fileobj=cast(IO[bytes], self._file), mode="r|", bufsize=_BUFFER, tarinfo=_TarInfo
             )
         except BaseException:
             self._file.close()
@@ -329,6 +400,11 @@ class _Zip:
 
 
 _LINK = "are links, devices or sparse, not plain files"
+# Headers that are read whole into the memory: long names, and notes of any kind.
+_SAYS_MORE = (
+    *(tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK),
+    *(tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.SOLARIS_XHDTYPE),
+)
 
 
 def _named(name: str) -> tuple[str, str]:

@@ -19,7 +19,7 @@ __all__ = ["read_manifest"]
 
 _WORDS = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False, "": False}
 _COLUMNS = ("path", "location_id", "view", "lat", "lon", "heading", "panorama")
-_LIMITS = {"lat": (-90, 90), "lon": (-180, 180), "heading": (-360, 720)}
+_LIMITS = {"lat": (-90, 90), "lon": (-180, 180), "heading": (-360, 360)}
 
 
 def read_manifest(

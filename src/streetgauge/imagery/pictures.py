@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import math
 import os
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -12,6 +13,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+import simplejpeg  # libjpeg-turbo without Pillow around it: 0.6 of the time, and it tells damage
 from PIL import Image
 
 from streetgauge.imagery._pillow import MAX_PIXELS, PictureError, opened
@@ -20,16 +22,12 @@ from streetgauge.imagery.exif import panorama_heading
 from streetgauge.imagery.panoramas import Cut, cut_panorama
 from streetgauge.remote import is_url, read_url
 
-try:  # libjpeg-turbo without Pillow around it: decodes in 0.6 of the time, to the same pixels
-    import simplejpeg
-except ImportError:
-    simplejpeg = None
-
 __all__ = ["MAX_PIXELS", "PictureAt", "PictureError", "decode", "decode_cuts", "pictures_at"]
 __all__ += ["raw_pictures", "read_picture"]
 
 Pixels = npt.NDArray[np.uint8]
 _ORIENTATION = 0x0112
+PADDING = 16  # bytes
 
 
 class PictureAt(NamedTuple):
@@ -170,7 +168,9 @@ def _read(path: str) -> bytes:
         if is_url(path):
             return read_url(path)
         with Path(path).open("rb") as handle:
-            content = handle.read(MAX_BYTES + 1)
+            # No more than there is: Python makes room for all that is asked for.
+            size = os.fstat(handle.fileno()).st_size
+            content = handle.read(size + 1 if 0 < size < MAX_BYTES else MAX_BYTES + 1)
     except FileNotFoundError:
         raise PictureError("there is no such file") from None
     except OSError as error:
@@ -198,8 +198,11 @@ def _decoded(raw: bytes, at_least: int | None, max_pixels: int) -> tuple[Pixels,
 
 
 def _quick(raw: bytes, image: Image.Image, at_least: int | None) -> Pixels | None:
-    """Pixels of an everyday JPEG; None of everything else, also of a damaged one."""
-    if simplejpeg is None or image.format != "JPEG" or image.mode not in ("RGB", "L"):
+    """Pixels of an everyday JPEG; None of everything else.
+
+    Pillow paints what is lost of a damaged one grey and says nothing: here it is refused.
+    """
+    if image.format != "JPEG" or image.mode not in ("RGB", "L"):
         return None
     if image.info.get("adobe_transform", 1) != 1:  # stored as RGB, not as brightness and colour
         return None
@@ -208,9 +211,18 @@ def _quick(raw: bytes, image: Image.Image, at_least: int | None) -> Pixels | Non
         pixels: Pixels = simplejpeg.decode_jpeg(
             raw, "RGB", min_height=smallest, min_width=smallest, min_factor=2 if smallest else 1
         )
-    except (ValueError, RuntimeError):  # Pillow decides, and says what is wrong
-        return None
+    except (ValueError, RuntimeError) as error:
+        said = str(error)
+        if said.startswith("Corrupt JPEG data") and not _is_padding(said):
+            raise PictureError(f"the picture is damaged: {said[:120]}") from None
+        return None  # Pillow decides, and says what is wrong
     return pixels
+
+
+def _is_padding(said: str) -> bool:
+    """Whether libjpeg speaks of no more than the few bytes some cameras put before the end."""
+    found = re.search(r"(\d+) extraneous bytes before marker 0xd9", said)
+    return found is not None and int(found[1]) <= PADDING
 
 
 def _upright(pixels: Pixels, orientation: object) -> Pixels:

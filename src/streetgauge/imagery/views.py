@@ -74,9 +74,10 @@ def find_views(
     wanted = set(places["location_id"])
     folder = Folder(settings.folder)
     skips: list[Row] = []
+    gone: list[Picture] = []
     if settings.manifest is not None:
         pictures, gone = _listed(settings, folder)
-        skips += [row for one in gone if (row := _unknown(settings, wanted, one))]
+        skips += [row for one in gone if (row := _lost(settings, wanted, one))]
     elif settings.exif:
         pictures = list(_photographs(settings, folder, skips))
     else:
@@ -86,7 +87,7 @@ def find_views(
     taken = _assigned(settings, pictures, places, skips)
     if not taken:
         _refuse_strangers(settings, sorted(wanted), skips)
-    skips += _missing(settings, sorted(wanted), taken)
+    skips += _missing(settings, sorted(wanted), taken, gone)
     skips += [{"reason": reason} for reason in folder.left_out]
     return _frame(settings, taken), skips_frame(skips)
 
@@ -257,18 +258,34 @@ def _unknown(settings: ImagerySettings, wanted: set[str], picture: Picture) -> R
     return {"location_id": location, "view": view, "reason": reason}
 
 
+def _lost(settings: ImagerySettings, wanted: set[str], picture: Picture) -> Row | None:
+    """Say what a file that the manifest names and that is not there would have been, if no view."""
+    if picture.location is None:
+        return {"reason": _not_there(picture)}
+    return _unknown(settings, wanted, picture)
+
+
+def _not_there(picture: Picture) -> str:
+    return f"the file that the manifest names is not there: {picture.file.name}"
+
+
 def _missing(
-    settings: ImagerySettings, wanted: list[str], taken: dict[Key, _Taken]
+    settings: ImagerySettings, wanted: list[str], taken: dict[Key, _Taken], gone: list[Picture]
 ) -> Iterator[Row]:
     suffix = " and all are needed" if settings.require == "all" else ""
+    named = {
+        (str(picture.location), view): _not_there(picture)
+        for picture in gone
+        for view, _ in _views_of(settings, picture)
+    }
     for location in wanted:
         absent = [view for view in settings.views if (location, view) not in taken]
-        if len(absent) == len(settings.views):
+        if len(absent) == len(settings.views) and not any((location, v) in named for v in absent):
             yield {"location_id": location, "reason": "there is no picture of this location"}
             continue
         for view in absent:
-            reason = f"there is no picture of this view{suffix}"
-            yield {"location_id": location, "view": view, "reason": reason}
+            reason = named.get((location, view), "there is no picture of this view")
+            yield {"location_id": location, "view": view, "reason": f"{reason}{suffix}"}
 
 
 def _frame(settings: ImagerySettings, taken: dict[Key, _Taken]) -> pd.DataFrame:
@@ -319,6 +336,10 @@ def _refuse_twice(
 
 def _refuse_all(settings: ImagerySettings, folder: Folder) -> None:
     there = folder.some()
+    if folder.left_out and not there:
+        raise InputError(
+            settings.folder, f"nothing here can be read: {folder.left_out[0]}", "put it here anew"
+        )
     if settings.manifest is not None:
         raise InputError(settings.manifest, "none of its files is there", "check imagery.folder")
     if not there:

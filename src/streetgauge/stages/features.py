@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -10,7 +11,7 @@ import pandas as pd
 from streetgauge.errors import InputError
 from streetgauge.progress import Progress
 from streetgauge.settings import PictureFeatures, SimulatedFeatures, TableFeatures
-from streetgauge.skips import left_out
+from streetgauge.skips import counted, left_out
 from streetgauge.stages._common import picture_files, simulated
 from streetgauge.stages.quality import judge, reinstate
 from streetgauge.study import Done, Study
@@ -18,7 +19,43 @@ from streetgauge.study import Done, Study
 if TYPE_CHECKING:
     from streetgauge.features import FeatureStore
 
-__all__ = ["make_features"]
+__all__ = ["beside_network", "make_features", "refuse_newer"]
+
+
+def beside_network(study: Study) -> tuple[Path, ...]:
+    """Files that no setting names and that say what a network does: beside an ONNX file."""
+    settings = study.settings.features
+    if not isinstance(settings, PictureFeatures) or settings.backbone != "onnx":
+        return ()
+    from streetgauge.features._onnx import beside
+
+    return () if settings.weights is None else beside(settings.weights)
+
+
+def refuse_newer(study: Study) -> None:
+    """Refuse to make features anew over a store that a newer version of this package has made.
+
+    Raises
+    ------
+    InputError
+        If its format is newer than what is written here.
+    """
+    import h5py
+
+    from streetgauge.features.store import FORMAT, FORMAT_VERSION
+
+    try:
+        with h5py.File(study.features, "r") as file:
+            form, version = (str(file.attrs.get(n, "")) for n in ("format", "format_version"))
+    except OSError:  # there is none, or none that anybody could read
+        return
+    if form == FORMAT and version.isdecimal() and int(version) > FORMAT_VERSION:
+        raise InputError(
+            study.features,
+            f"a newer streetgauge made it: its format version is {version}, and this one writes "
+            f"{FORMAT_VERSION}",
+            "use a newer streetgauge, or delete the file to make the features anew",
+        )
 
 
 def make_features(study: Study, stamp: str, progress: Progress) -> Done:
@@ -26,6 +63,7 @@ def make_features(study: Study, stamp: str, progress: Progress) -> Done:
     from streetgauge.features import FeatureStore
     from streetgauge.stages.chain import stage_named  # here: the chain is made of the stages
 
+    refuse_newer(study)
     settings = study.settings.features
     locations = pd.read_parquet(study.locations)
     # Pictures take hours: a store is resumed as long as inputs and settings are the same. What the
@@ -51,17 +89,20 @@ def make_features(study: Study, stamp: str, progress: Progress) -> Done:
             f"see the reasons with `streetgauge info {study.skipped}`",
         )
     _, views, dimension = store.features.shape
-    line = f"{done:,} locations with {views} views of {dimension:,} features ({_computed(store)})"
+    line = f"{counted(done, 'location')} with {counted(views, 'view')} of "
+    line += f"{counted(dimension, 'feature')} ({_computed(store)})"
     return Done((line, *found, *left_out(skips)), skips)
 
 
 def _computed(store: FeatureStore) -> str:
-    """Say what computed a store's features, and how near it is to float32."""
-    engine, precision = (store.attributes.get(key, "") for key in ("engine", "precision"))
+    """Say what computed a store's features, where if not on the CPU, and how near to float32."""
+    names = ("engine", "precision", "device")
+    engine, precision, device = (store.attributes.get(name, "") for name in names)
     if not engine:
         return store.backbone
     near = "" if precision == "float32" else f", cosine to float32 {store.attributes['cosine']}"
-    return f"{store.backbone}, {engine} {precision}{near}"
+    where = f" on {device}" if device not in ("", "cpu") else ""
+    return f"{store.backbone}, {engine} {precision}{where}{near}"
 
 
 def _look_at_pictures(
@@ -72,6 +113,7 @@ def _look_at_pictures(
     progress: Progress,
 ) -> pd.DataFrame:
     from streetgauge.features import (
+        Extraction,
         extract_on_cluster,
         extract_pictures,
         get_backbone,
@@ -86,22 +128,21 @@ def _look_at_pictures(
     missing = _not_said_before(study, missing)
     backbone = get_backbone(settings.backbone, weights=settings.weights, relu=settings.relu)
     backbone = settled(backbone, progress)
-    what = (views, sorted(views["location_id"].unique()), study.features, backbone)
-    how: dict[str, Any] = {
-        "view_names": imagery.views,
-        "require": imagery.require,
-        "device": settings.device,
-        "engine": settings.engine,
-        "precision": settings.precision,
-        "dtype": settings.dtype,
-        "stamp": stamp,
-        "progress": progress,
-    }
+    wanted = Extraction(
+        *(views, sorted(views["location_id"].unique()), study.features, backbone),
+        view_names=imagery.views,
+        require=imagery.require,
+        device=settings.device,
+        engine=settings.engine,
+        precision=settings.precision,
+        dtype=settings.dtype,
+        stamp=stamp,
+    )
     if settings.cluster is not None:
-        unreadable = extract_on_cluster(*what, cluster=settings.cluster, **how)
+        unreadable = extract_on_cluster(wanted, settings.cluster, progress=progress)
     else:
-        take_in_shards(*what, **how)  # of another machine, or of a run on a cluster
-        unreadable = extract_pictures(*what, batch=settings.batch, **how)
+        take_in_shards(wanted, progress=progress)  # of another machine, or of a run on a cluster
+        unreadable = extract_pictures(wanted, batch=settings.batch, progress=progress)
     return pd.concat([missing, unreadable], ignore_index=True)
 
 

@@ -51,7 +51,7 @@ def judge(path: Path, file: Path, imagery: ImagerySettings) -> tuple[tuple[str, 
     path : Path
         The store; of a picture that is left out the features stay, but it is not ``present``.
     file : Path
-        Where the list goes: ``location_id``, ``view``, what was measured, ``same``, ``finding``.
+        Where the list goes: see `streetgauge.imagery.findings`.
     imagery : ImagerySettings
         Says what is left out, and whether a location needs all its views.
 
@@ -63,12 +63,12 @@ def judge(path: Path, file: Path, imagery: ImagerySettings) -> tuple[tuple[str, 
         ``location_id, view, area, stage, reason``.
     """
     from streetgauge.features import FeatureStore
-    from streetgauge.imagery import FINDINGS, findings
+    from streetgauge.imagery import findings
 
     store = FeatureStore.open(path)
     table = findings(store.quality, store.location_ids.tolist(), store.views)
     write_table(table, file)
-    out = table[table["finding"].isin(imagery.leave_out)]
+    out = table[_left_out(table, imagery)]
     if len(out):
         views = pd.Index(store.views)
         present = _read(store)
@@ -76,10 +76,10 @@ def judge(path: Path, file: Path, imagery: ImagerySettings) -> tuple[tuple[str, 
         with FeatureStore.open(path, writable=True) as store:
             _admit(store, present, imagery.require)
     suffix = ", and all views are needed" if imagery.require == "all" else ""
-    columns = zip(out["location_id"], out["view"], out["finding"], strict=True)
+    columns = zip(out["location_id"], out["view"], _reasons(out, imagery), strict=True)
     skips = skips_frame(
-        {"location_id": location, "view": view, "reason": FINDINGS[finding] + suffix}
-        for location, view, finding in columns
+        {"location_id": location, "view": view, "reason": reason + suffix}
+        for location, view, reason in columns
     )
     return _said_of(table, imagery), skips
 
@@ -89,20 +89,50 @@ def said_before(file: Path, imagery: ImagerySettings) -> tuple[str, ...]:
     import pyarrow as pa
 
     try:
-        return _said_of(pd.read_parquet(file, columns=["finding"]), imagery)
-    except (OSError, ValueError, pa.ArrowException):
+        return _said_of(pd.read_parquet(file), imagery)
+    except (OSError, ValueError, KeyError, pa.ArrowException):
         return ()
 
 
 def _said_of(table: pd.DataFrame, imagery: ImagerySettings) -> tuple[str, ...]:
     """Say what was found, and what can be done about it; nothing if nothing was."""
+    lines = []
     counts = table["finding"].value_counts().drop("", errors="ignore")
-    if not len(counts):
-        return ()
-    told = ", ".join(f"{count:,} {finding}" for finding, count in counts.items())
-    kept = [str(finding) for finding in counts.index if finding not in imagery.leave_out]
-    step = f"; leave out with imagery.leave_out = {kept!r}" if kept else ""
-    return (f"of {len(table):,} pictures {told} (quality.parquet){step}".replace("'", '"'),)
+    if len(counts):
+        told = ", ".join(f"{count:,} {finding}" for finding, count in counts.items())
+        used = set(table.loc[~_left_out(table, imagery), "finding"])
+        kept = [str(finding) for finding in counts.index if finding in used]
+        step = f"; leave out with imagery.leave_out = {kept!r}" if kept else ""
+        line = f"of {len(table):,} pictures {told} (quality.parquet){step}"
+        lines.append(line.replace("'", '"'))
+    if mixed := _measured_before(table):
+        lines.append(
+            f"{mixed:,} of {len(table):,} pictures were looked at by an older version, so their "
+            "duplicates among the others are not known; `features --force` looks at all anew"
+        )
+    return tuple(lines)
+
+
+def _left_out(table: pd.DataFrame, imagery: ImagerySettings) -> pd.Series[bool]:
+    """Which pictures are to be left out: by all that holds of them, not by what they are called."""
+    return table[list(imagery.leave_out)].any(axis=1)
+
+
+def _reasons(table: pd.DataFrame, imagery: ImagerySettings) -> list[str]:
+    """Why each of some pictures is left out: the first of what the settings say that holds."""
+    from streetgauge.imagery import FINDINGS
+
+    said = [finding for finding in FINDINGS if finding in imagery.leave_out]
+    first = table[said].to_numpy(bool).argmax(axis=1) if len(table) else []
+    return [FINDINGS[said[place]] for place in first]
+
+
+def _measured_before(table: pd.DataFrame) -> int:
+    """Count the pictures whose fingerprints cannot be compared with those of others."""
+    from streetgauge.imagery.quality import FINGERPRINT
+
+    before = int(((table["fingerprint"].to_numpy(np.uint64) & 0xFF) != FINGERPRINT).sum())
+    return before if before < len(table) else 0
 
 
 def _read(store: FeatureStore) -> Slots:

@@ -1,0 +1,158 @@
+"""How a run begins: with the store that is there or with a new one, and with what is left to do.
+
+Everything goes by view: a view whose features are on the disk is marked by its signature, so a run
+that was killed loses the last moment, however far apart the views of a location are read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from typing import Protocol
+
+import numpy as np
+
+from streetgauge.features._lock import WriteLock
+from streetgauge.features._plan import Plan, Positions, Reasons
+from streetgauge.features._work import in_chunks, looked_at, signed
+from streetgauge.features.backbones import Backbone
+from streetgauge.features.extraction import Extraction
+from streetgauge.features.store import FeatureStore, usable
+from streetgauge.features.transform import transform_json
+from streetgauge.files import atomic_path
+
+__all__ = ["Loaded", "Loading", "begun", "cores_of", "left_to_do"]
+
+# Pictures that are read, views that are copied at a time.
+CHUNK = 256
+# Chunks of views that are copied between two looks that they are on the disk.
+COPIED = 64
+# What must be equal for features to be the same numbers.
+_SAME = ("backbone", "weights_sha256", "transform", "licence", "precision")
+# How features were computed: a store that is gone on with keeps it.
+_KEPT = ("engine", "device", "cosine")
+
+
+class Loaded(Protocol):
+    """A network, here or on a cluster."""
+
+    @property
+    def engine(self) -> str:
+        """What computes it."""
+
+    @property
+    def device(self) -> str:
+        """Where it runs."""
+
+    @property
+    def cosine(self) -> float:
+        """How near it is to float32."""
+
+
+class Loading(Protocol):
+    """What loads the network when it is first needed."""
+
+    def load(self, store: FeatureStore | None = None) -> Loaded:
+        """Load it as the extraction says, or to go on with a store."""
+
+
+def begun(
+    wanted: Extraction,
+    record: Backbone,
+    plan: Plan,
+    loading: Loading,
+    lock: WriteLock,
+    pool: ThreadPoolExecutor,
+) -> FeatureStore:
+    """Open the store to go on with, or make a new one with what can be taken over."""
+    attributes = {
+        "backbone": record.name,
+        "weights_sha256": record.sha256,
+        "transform": transform_json(record),
+        "licence": record.licence,
+        "precision": wanted.precision,
+        "stamp": wanted.stamp,
+    }
+    path = wanted.path
+    old = FeatureStore.open(path) if path.exists() else None
+    if old is not None and not _is_alike(old, attributes, plan, wanted):
+        old = None
+    if old is None:
+        network = loading.load()
+        attributes |= {"engine": network.engine, "device": network.device}
+        attributes["cosine"] = f"{network.cosine:.6f}"
+    else:
+        attributes |= {name: old.attributes[name] for name in _KEPT}
+        if old.attributes["stamp"] == wanted.stamp and old.location_ids.tolist() == plan.ids:
+            return FeatureStore(path, lock)
+    what = (plan.ids, plan.view_names, record.dimension, attributes)
+    with (
+        atomic_path(path) as temporary,
+        FeatureStore.create(temporary, *what, dtype=wanted.dtype, lock=lock) as new,
+    ):
+        if old is not None:
+            _take_over(old, new, plan, pool)
+    return FeatureStore(path, lock)
+
+
+def _is_alike(
+    old: FeatureStore, attributes: Mapping[str, str], plan: Plan, wanted: Extraction
+) -> bool:
+    """Whether a store's features are what this run would compute of the same pictures."""
+    return (
+        old.version > 1
+        and all(old.attributes[name] == attributes[name] for name in _SAME)
+        and old.attributes["dtype"] == wanted.dtype
+        and list(old.views) == plan.view_names
+        and wanted.engine in ("auto", old.attributes["engine"])
+        and wanted.device in ("auto", old.attributes["device"])
+    )
+
+
+def _take_over(old: FeatureStore, new: FeatureStore, plan: Plan, pool: ThreadPoolExecutor) -> None:
+    """Copy the views whose pictures have the same content, by location and view."""
+    source = old.slots(plan.ids)
+    known = (source >= 0)[:, None] & old.held[source]
+    positions = np.flatnonzero(known[plan.slots, plan.places])
+    nothing = np.zeros(0, dtype=np.intp)
+    chunks = in_chunks(plan, positions, CHUNK, cores_of(pool), signed(pool))
+    for number, (part, signatures) in enumerate(chunks):
+        slots, places = plan.slots[part], plan.places[part]
+        same = (old.signature[source[slots], places] == signatures).all(axis=1)
+        slots, places, signatures = slots[same], places[same], signatures[same]
+        at = (source[slots], places)
+        new.put(slots, places, old.features[at], old.present[at], signatures, old.quality[at])
+        if number % COPIED == COPIED - 1:
+            new.settle(nothing, nothing.astype(bool))
+    new.settle(nothing, nothing.astype(bool))
+
+
+def left_to_do(
+    store: FeatureStore, plan: Plan, record: Backbone, pool: ThreadPoolExecutor
+) -> tuple[Positions, Reasons]:
+    """Pictures that are still to be computed, and what could not be read of the others.
+
+    Why a picture was broken is found by reading it again. If it is whole now, it is computed.
+    Locations of which nothing is left to do are settled.
+    """
+    at = (plan.slots, plan.places)
+    held = store.held[at]
+    broken = np.flatnonzero(held & ~store.present[at])
+    reasons: Reasons = {}
+    looking = looked_at(pool, record)
+    for part, looked in in_chunks(plan, broken, CHUNK, cores_of(pool), looking):
+        held[part[looked.whole]] = False
+        reasons |= plan.reasons(part, looked.reasons)
+    pending = np.flatnonzero(~held)
+    complete = (plan.counts() > 0) & (plan.counts(pending) == 0)
+    done = usable(store.present, plan.require)
+    slots = np.flatnonzero(complete & ~(store.tried & (store.done == done)))
+    if len(slots):
+        store.settle(slots, done[slots])
+    return pending, reasons
+
+
+def cores_of(pool: ThreadPoolExecutor) -> int:
+    """Say how many threads a pool has."""
+    cores: int = pool._max_workers
+    return cores

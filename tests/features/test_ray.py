@@ -1,0 +1,111 @@
+"""What a cluster has to do beside plain files and PyTorch, on a Ray of one machine."""
+
+from __future__ import annotations
+
+import tarfile
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from streetgauge.features import Extraction, FeatureStore, extract_on_cluster, extract_pictures
+from streetgauge.imagery import find_views
+from streetgauge.settings import ClusterSettings, ImagerySettings
+
+SHARD = 128  # pictures: as many as one chunk
+
+
+@pytest.fixture(scope="module")
+def ray() -> Iterator[Any]:
+    """Give a cluster of this machine alone, for all tests of this file."""
+    ray = pytest.importorskip("ray", reason="Ray is not installed")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+        ray.init(
+            address="local",
+            num_cpus=2,
+            object_store_memory=100 * 2**20,
+            include_dashboard=False,
+            log_to_driver=False,
+            logging_level="ERROR",
+        )
+        try:
+            yield ray
+        finally:
+            ray.shutdown()
+
+
+def painted(seed: int, size: tuple[int, int] = (48, 48)) -> Image.Image:
+    coarse = np.random.default_rng(seed).integers(0, 256, (6, 12, 3), dtype=np.uint8)
+    return Image.fromarray(coarse).resize(size)
+
+
+def on_both(
+    views: pd.DataFrame, ids: list[str], tmp_path: Path, **how: Any
+) -> tuple[FeatureStore, pd.DataFrame]:
+    """Extract here and on the cluster, and see that both are the same to the last bit."""
+    wanted = {name: Extraction(views, ids, tmp_path / name, **how) for name in ("here", "there")}
+    expected = extract_pictures(wanted["here"])
+    skips = extract_on_cluster(wanted["there"], ClusterSettings(address="local", shard=SHARD))
+    pd.testing.assert_frame_equal(skips, expected)
+    assert (tmp_path / "here").read_bytes() == (tmp_path / "there").read_bytes()
+    assert not (tmp_path / "there.shards").exists()
+    return FeatureStore.open(tmp_path / "there"), skips
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("ray")
+def test_archives_and_panoramas_on_ray_are_those_of_one_machine_to_the_last_bit(
+    tmp_path: Path,
+) -> None:
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    ids = [f"L{i:02}" for i in range(40)]
+    for i, location in enumerate(ids):  # panoramas, of which the workers cut four views each
+        painted(i, (96, 48)).save(folder / f"{location}.png")
+    (folder / "L07.png").write_bytes(b"no picture")
+    with tarfile.open(tmp_path / "some.tgz", "w:gz") as archive:
+        for location in ids[::3]:
+            archive.add(folder / f"{location}.png", f"{location}.png")
+    with zipfile.ZipFile(tmp_path / "more.zip", "w") as packed:
+        for location in ids[1::3]:
+            packed.write(folder / f"{location}.png", f"{location}.png")
+    for location in (*ids[::3], *ids[1::3]):
+        (folder / f"{location}.png").unlink()
+    for name in ("some.tgz", "more.zip"):
+        (tmp_path / name).rename(folder / name)
+    imagery = ImagerySettings(
+        folder=folder, pattern="**/{location_id}.png", panoramas=True, size=40, pitch=5, fov=80
+    )
+    views, _ = find_views(imagery, ids)
+    assert len(views) == 160 > SHARD  # two chunks, of which the border cuts a panorama's views
+    assert {name.rpartition(".")[2] for name in views["path"]} == {"tgz", "zip", "png"}
+    how = {"view_names": imagery.views, "device": "cpu", "engine": "torch", "require": "any"}
+    store, skips = on_both(views, ids, tmp_path, **how)
+    assert store.present.sum() == 156
+    assert set(skips["location_id"]) == {"L07"}
+    assert len(np.unique(store.features[0], axis=0)) == 4
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("ray")
+def test_openvino_on_ray_gives_the_bits_of_one_machine(tmp_path: Path) -> None:
+    pytest.importorskip("openvino", reason="OpenVINO is not installed")
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    ids = [f"L{i:02}" for i in range(20)]
+    for i, location in enumerate(ids):
+        for j, view in enumerate("ab"):
+            painted(100 + 2 * i + j).save(folder / f"{location}_{view}.jpg")
+    (folder / "L11_b.jpg").write_bytes(b"")
+    views, _ = find_views(ImagerySettings(folder=folder, views=("a", "b")), ids)
+    how = {"view_names": ("a", "b"), "device": "cpu", "engine": "openvino"}
+    store, skips = on_both(views, ids, tmp_path, **how)
+    assert store.attributes["engine"] == "openvino"
+    assert store.done.sum() == 19
+    assert skips[["location_id", "view"]].values.tolist() == [["L11", "b"]]
