@@ -100,6 +100,58 @@ def test_areas_unlike_those_that_a_bundle_learned_from_are_marked(
     assert pd.read_parquet(out / "areas.parquet")["unlike"].all()
 
 
+def test_a_feature_that_is_no_number_is_named_by_its_place_in_the_store_and_its_location(
+    refuse: Refuse, bundle: Path, study: Path, city: Path, tmp_path: Path
+) -> None:
+    shutil.copy(study / "features" / "shares.h5", tmp_path / "store.h5")
+    with h5py.File(tmp_path / "store.h5", "r+") as store:
+        store["features"][50, 1, 2] = np.nan
+    location = FeatureStore.open(tmp_path / "store.h5").location_ids[50]
+    table = pd.read_csv(city)
+    table[table["location_id"] >= location].to_csv(tmp_path / "some.csv", index=False)
+    sentence = refuse(
+        *("predict", bundle, "--features", tmp_path / "store.h5"),
+        *("--locations", tmp_path / "some.csv", "--out", tmp_path / "out"),
+    )
+    assert f"row 50 (location '{location}'), view 2, feature 3: nan" in sentence
+
+
+def test_predict_reads_of_a_store_no_more_than_a_block_at_a_time(
+    bundle: Path, study: Path, city: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from streetgauge.transfer import predict_city
+
+    asked = []
+    whole = Bundle.predict
+
+    def noted(self: Bundle, features: np.ndarray, *given: object, **named: object) -> object:
+        asked.append(features)
+        return whole(self, features, *given, **named)
+
+    monkeypatch.setattr(Bundle, "predict", noted)
+    store = study / "features" / "shares.h5"
+    predict_city(bundle, None, city, tmp_path / "out", features=store)
+    (features,) = asked
+    while isinstance(features, np.ndarray) and not isinstance(features, np.memmap):
+        features = features.base
+    assert isinstance(features, np.memmap)
+
+
+def test_predicting_areas_that_a_bundle_learned_from_is_said(
+    run: Run, bundle: Path, study: Path, city: Path, tmp_path: Path
+) -> None:
+    from dataclasses import replace
+
+    said = "have the codes of areas that the bundle learned from"
+    assert said not in predicted(run, bundle, study, city)[1]  # other codes
+    table = pd.read_csv(city)
+    table["area"] = table["area"].str.replace("N", "E000000")
+    table.to_csv(city, index=False)
+    assert f"30 of 30 areas {said}" in predicted(run, bundle, study, city)[1]
+    replace(Bundle.load(bundle), learned=None).save(tmp_path / "old")
+    assert said not in predicted(run, tmp_path / "old", study, city)[1]
+
+
 def test_a_bundle_with_half_of_what_areas_look_like_is_refused(
     bundle: Path, tmp_path: Path
 ) -> None:
@@ -215,6 +267,10 @@ def test_export_can_publish(
         lambda place, name, public: sent.append((place, name, public)) or f"hf://{name}@abc",
     )
     words = ("export", study, "--out", tmp_path / "b", "--push", "me/city")
+    monkeypatch.delenv("HF_TOKEN", raising=False)
+    assert "HF_TOKEN" in refuse(*words)
+    assert not (tmp_path / "b").exists()  # it is seen to first
+    monkeypatch.setenv("HF_TOKEN", "hf_mine")
     assert "Published: hf://me/city@abc" in run(*words, "--public")[1]
     assert sent == [(tmp_path / "b", "me/city", True)]
 
@@ -227,6 +283,8 @@ def test_info_says_what_a_bundle_is(run: Run, refuse: Refuse, bundle: Path, tmp_
     assert said["licence"] == "CC-BY-4.0"
     assert said["backbone"] == "table"
     assert said["views"] == "1, 2"
+    assert "members" in said["settings"]
+    assert "tune" not in said["settings"]  # it never was
     assert "Household income" in said["outcome income"]
     assert "Spearman 0." in said["outcome income"]
     assert "as described" in said["weights"]
@@ -249,7 +307,8 @@ def test_the_authors_weights_become_a_bundle_that_predicts(
     assert "income" in refuse(*words)
     assert "one word" in refuse(*words, "--outcome", "mean income")
     assert run(*words, "--outcome", "income", "--place", "London")[0] == 0
-    assert "--force" in refuse(*words, "--outcome", "income")
+    there = "this exists already; take another name, or use --force."
+    assert there in refuse(*words, "--outcome", "income")
     assert run(*words, "--outcome", "income", "--force")[0] == 0
     said = json.loads(run("info", tmp_path / "london", "--json")[1])
     assert said["backbone"] == "vgg16-caffe-fc6"
@@ -269,7 +328,14 @@ def test_the_authors_weights_become_a_bundle_that_predicts(
         *("import-weights", tmp_path / "places.csv", "--outcome", "income"),
         *("--out", tmp_path / "other"),
     )
-    assert "no-such.pth" in refuse("import-weights", "no-such.pth", "--out", tmp_path / "x")
+    # A file that holds no weights is refused as such, before anything else is asked for.
+    assert "is no file of PyTorch" in refuse(
+        *("import-weights", tmp_path / "places.csv", "--out", tmp_path / "other")
+    )
+    for name in ("no-such.pth", "no-such.npy"):
+        said = refuse("import-weights", name, "--out", tmp_path / "x")
+        assert f"{name}: there is no such file; give the authors' weights" in said
+    assert "this is a folder" in refuse("import-weights", tmp_path, "--out", tmp_path / "x")
 
 
 def test_vgg16_becomes_one_file(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -14,6 +15,7 @@ import pytest
 
 from streetgauge.errors import InputError
 from streetgauge.learn import Bundle, cross_validate, fit_model, make_splits, take_share
+from streetgauge.learn.bundle import marks_of
 from streetgauge.sample import simulate_features
 from streetgauge.settings import (
     EvaluationSettings,
@@ -266,14 +268,36 @@ def test_a_study_starts_from_the_bundle_of_another(cities: Path, run: Run) -> No
     tune(second, 'from = "../first-bundle"\nshare = 0.1\ntune = "head"\ncurve = true\n')
     code, _, err = run("run", second)
     assert code == 0, err
-    assert "Spearman by share of areas: 0% " in err
+    along = "Spearman by share of areas (how many): 0% (0) 0."
+    assert along in err
+    assert re.search(r"1% \(2\) [-.0-9]+, 2% \(2\)", err)  # that these are the same is seen
+    said = "36 of 36 areas have the codes of areas that the bundle learned from"
+    assert said in err  # both worlds have the same codes
+    # A share of what can be learned from is learned from, and the others are left out.
+    splits = pd.read_parquet(second / "splits.parquet")
+    learning = splits[splits["part"].isin(["training", "validation"])]
+    areas = learning.groupby("split")["area"].nunique()
+    assert len(areas) == 4
+    assert areas.between(2, 5).all()
+    assert f"learned from {areas.min()} to {areas.max()} of 24 to 36 areas (share 0.1)" in err
+    for name in areas.index:
+        own = Bundle.load(second / "model" / name)
+        assert own.training is not None
+        here = learning[learning["split"] == name]
+        assert own.training.training_areas + own.training.validation_areas == areas[name]
+        assert own.learned == marks_of(pd.read_parquet(second / "locations.parquet")["area"])
+        others = splits[(splits["split"] == name) & ~splits["area"].isin(here["area"])]
+        assert set(others["reason"].dropna()) == {"it is not in the 0.1 that is learned from"}
     kept = Bundle.load(second / "model" / "all")
     assert kept.source["start"]["study"] == "Grid"
     assert kept.settings.tune == "head"
     assert "did not start from nothing" in (second / "model" / "all" / "README.md").read_text()
     metrics = json.loads((second / "metrics.json").read_text())
-    shares = sorted({p["share"] for p in metrics["transfer"]["points"]})
+    points = metrics["transfer"]["points"]
+    shares = sorted({p["share"] for p in points})
     assert shares == [0, 0.01, 0.02, 0.05, 0.1, 0.25, 1]
+    counts = {p["share"]: p["n_areas_learned"] for p in points}
+    assert (counts[0], counts[0.01], counts[0.02], counts[1]) == (0, 2, 2, 24)
     assert run("run", second)[2].count("up to date") == 6
     # Another bundle in its place, and training is out of date.
     assert run("export", cities / "first", "--out", bundle, "--force")[0] == 0
@@ -294,6 +318,8 @@ def test_the_model_as_it_is_tests_another_city(cities: Path, run: Run, refuse: R
         assert run("run", second)[0] == 0
         predictions = pd.read_parquet(second / "predictions.parquet")
         assert predictions["location_id"].nunique() == 144
+        says = json.loads(run("info", second, "--json")[1])["stage train"]
+        assert "36 of 36 areas have the codes of areas that the bundle learned from" in says
         metrics = json.loads((second / "metrics.json").read_text())
         assert metrics["outcomes"]["income"]["metrics"]["spearman"]["value"] > 0.7
     finally:
@@ -316,7 +342,6 @@ def test_the_model_as_it_is_tests_another_city(cities: Path, run: Run, refuse: R
 def test_a_model_that_does_not_fit_is_refused(
     *, old: str, new: str, section: str, reason: str, cities: Path, refuse: Refuse, tmp_path: Path
 ) -> None:
-    import re
     import shutil
 
     study = tmp_path / "study"

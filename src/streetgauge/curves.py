@@ -18,7 +18,7 @@ from streetgauge.files import digest, write_json, write_table
 from streetgauge.progress import Progress, silent
 from streetgauge.settings import TrainSettings
 from streetgauge.study import Study
-from streetgauge.tuning import City, kept_predictions, predict_share
+from streetgauge.tuning import City, areas_learned, kept_predictions, predict_share
 
 if TYPE_CHECKING:
     from streetgauge.areas import Drawn
@@ -368,10 +368,7 @@ class Curves:
         share = point.value if point.by == "areas" else 1.0
         seed = self.study.settings.seed
         shared = [take_share(each, city.areas, city.deciles, share, seed) for each in splits]
-        known = [
-            len(pd.unique(city.areas[np.concatenate([each.training, each.validation])]))
-            for each in shared
-        ]
+        known = areas_learned(shared, city.areas)
         there = np.asarray(city.present)[city.rows]
         return {
             "n_areas_learned": float(np.mean(known)),

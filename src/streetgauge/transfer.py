@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,7 +13,7 @@ import pandas as pd
 from pydantic import ValidationError
 
 from streetgauge.errors import InputError
-from streetgauge.files import digest, require_columns, sha256_of, write_table
+from streetgauge.files import digest, read_metadata, require_columns, sha256_of, write_table
 from streetgauge.progress import Progress, silent
 from streetgauge.settings import ImagerySettings
 from streetgauge.skips import SKIP_COLUMNS, left_out
@@ -24,7 +24,14 @@ if TYPE_CHECKING:
     from streetgauge.learn import Bundle
     from streetgauge.study import Study
 
-__all__ = ["compare_with", "export_bundle", "import_file", "open_bundle", "predict_city"]
+__all__ = [
+    "compare_with",
+    "export_bundle",
+    "import_file",
+    "known_areas",
+    "open_bundle",
+    "predict_city",
+]
 
 LEARNED = ("training", "validation")
 FEWEST = 10  # areas, to say what areas look like
@@ -106,13 +113,14 @@ def export_bundle(
 
     require_fresh(study, "train")
     if out.exists() and not (force and (out / "bundle.json").is_file()):
-        step = "use --force" if (out / "bundle.json").is_file() else "it is no bundle"
-        raise InputError(out, "this exists already", f"take another name; {step}")
+        _refuse_there(out, (out / "bundle.json").is_file())
     if not (study.model / "all" / "bundle.json").is_file():
         raise InputError(
             study.directory, "no network learned from all areas", "set folds.final = true"
         )
     bundle, lines = Bundle.load(study.model / "all"), [f"Wrote {out}."]
+    # Outcomes may have got other labels since they were learned.
+    bundle = replace(bundle, source={**bundle.source, "outcomes": read_metadata(study.outcomes)})
     try:
         require_fresh(study, "areas")
         metrics = headline(json.loads(study.metrics.read_text(encoding="utf-8")))
@@ -189,6 +197,28 @@ def compare_with(bundle: Bundle, store: FeatureStore) -> list[str]:
     return notes
 
 
+def known_areas(learned: frozenset[str] | None, areas: Iterable[object]) -> list[str]:
+    """Say how many of these areas a bundle learned from, by their codes; nothing if none.
+
+    Parameters
+    ----------
+    learned : frozenset of str or None
+        Of the bundle, see `Bundle`; None if it does not say.
+    areas : iterable of str
+        Codes, in any order and as often as they come.
+    """
+    from streetgauge.learn.bundle import marks_of
+
+    marks = marks_of(areas)
+    both = len(marks & (learned or frozenset()))
+    if not both:
+        return []
+    return [
+        f"{both:,} of {len(marks):,} areas have the codes of areas that the bundle learned from: "
+        "if they are these, figures of them flatter it"
+    ]
+
+
 def headline(metrics: Mapping[str, Any]) -> dict[str, Any]:
     """Give what a bundle keeps of ``metrics.json``: figures with intervals, and the baselines."""
     kept = {key: metrics[key] for key in _OF_ALL if key in metrics}
@@ -233,23 +263,26 @@ def import_file(
         If the file holds anything but numbers, or not those of these networks.
     """
     from streetgauge.features.caffe import import_caffe, is_array_file
+    from streetgauge.learn.authors import import_authors, read_state
 
+    if not file.is_file():
+        what = "this is a folder" if file.is_dir() else "there is no such file"
+        raise InputError(file, what, "give the authors' weights (.pth), or VGG16 as .npy")
     backbone = is_array_file(file)
     if backbone and out.suffix != ".safetensors":
         raise InputError(out, "VGG16 becomes one file", "let its name end in .safetensors")
     ours = out.is_file() if backbone else (out / "bundle.json").is_file()
     if out.exists() and not (force and ours):
-        step = "use --force" if ours else "it is nothing that this command writes"
-        raise InputError(out, "this exists already", f"take another name; {step}")
+        _refuse_there(out, ours)
     if backbone:
         return import_caffe(file, out)
     if not outcome or not re.fullmatch(r"[A-Za-z][A-Za-z0-9_-]{0,63}", outcome):
+        read_state(file)  # what holds no weights is refused as such
         raise InputError(
             f"--outcome {outcome or ''}".strip(),
             "the weights do not say what they were trained for",
             "give it as one word of letters and digits, e.g. income",
         )
-    from streetgauge.learn.authors import import_authors
 
     bundle = import_authors(file, outcome=outcome, label=label, place=place, licence=licence)
     bundle.save(out)
@@ -257,6 +290,14 @@ def import_file(
         f"Wrote {out}: {outcome} from features of {bundle.backbone} ({bundle.dimension} a view).",
         f"What it is: streetgauge info {out}",
     ]
+
+
+def _refuse_there(out: Path, ours: bool) -> None:
+    """Refuse to write over what is there; ``ours``: whether it is what the command writes."""
+    if ours:
+        raise InputError(out, "this exists already", "take another name, or use --force")
+    what = "this exists and is nothing that this command writes"
+    raise InputError(out, what, "take another name")
 
 
 def predict_city(
@@ -338,12 +379,13 @@ def predict_city(
             images or store.path, f"no location has {what}", f"see {out / 'skipped.parquet'}"
         )
     predictions = model.predict_frame(
-        store.features[rows], store.present[rows], places["location_id"].to_numpy(str)
+        store.features, store.present, places["location_id"].to_numpy(str), rows=rows
     )
     predictions = predictions.merge(places[["location_id", "area"]], on="location_id", how="left")
     (out / "areas.parquet").unlink(missing_ok=True)
     write_table(predictions, out / "predictions.parquet")
     lines += [f"{len(places):,} locations predicted: {out}", *left_out(skips)]
+    lines += known_areas(model.learned, places["area"].dropna())
     in_areas = predictions[predictions["area"].notna()]
     if len(in_areas):
         unknown = pd.array([pd.NA] * len(in_areas), dtype="Int64")
@@ -395,6 +437,7 @@ def _look(
     """Extract features of the pictures as the bundle's backbone gives them."""
     from streetgauge.features import (
         BACKBONES,
+        Extraction,
         FeatureStore,
         extract_pictures,
         get_backbone,
@@ -424,18 +467,15 @@ def _look(
     imagery = _imagery(images, pattern, tuple(model.views))
     views, missing = find_views(imagery, places["location_id"].tolist())
     store_path = out / "features" / f"{re.sub(r'[:/]', '-', model.backbone)}.h5"
-    unreadable = extract_pictures(
-        views,
-        sorted(views["location_id"].unique()),
-        store_path,
-        backbone,
+    wanted = Extraction(
+        *(views, sorted(views["location_id"].unique()), store_path, backbone),
         view_names=imagery.views,
         require=imagery.require,
         engine=engine,
         precision=str(model.source.get("precision") or "float32"),  # type: ignore[arg-type]
         stamp=digest([_by_content(views), model.backbone]),
-        progress=progress,
     )
+    unreadable = extract_pictures(wanted, progress=progress)
     return FeatureStore.open(store_path), pd.concat([missing, unreadable], ignore_index=True)
 
 

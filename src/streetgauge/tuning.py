@@ -61,6 +61,7 @@ class Start:
     settings: TrainSettings
     about: dict[str, Any]
     notes: tuple[str, ...]
+    learned: frozenset[str] | None = None  # marks of the areas that it learned from
 
 
 @dataclass(frozen=True)
@@ -141,7 +142,8 @@ def find_start(
         "from": str(transfer.bundle) if isinstance(transfer.bundle, str) else transfer.bundle.name,
         "share": transfer.share,
     }
-    return Start(bundle.pick(outcomes).model, settings, about, tuple(notes))
+    picked = bundle.pick(outcomes)
+    return Start(picked.model, settings, about, tuple(notes), bundle.learned)
 
 
 def draw_curve(
@@ -192,10 +194,16 @@ def draw_curve(
     tuple of str
         What was found, for the screen; ``transfer.json`` has all of it.
     """
+    from streetgauge.learn import take_share
+
     tested = [split for split in splits if len(split.test)]
     points: list[dict[str, Any]] = []
     left_out = []
     for share in shares:
+        shared = [take_share(each, city.areas, city.deciles, share, seed) for each in tested]
+        learned: dict[str, Any] = {
+            "n_areas_learned": float(np.mean(areas_learned(shared, city.areas)))
+        }
         for kind in ("tuned", "scratch") if share > 0 else ("tuned",):
             settings, model = (start.settings, start.model) if kind == "tuned" else (scratch, None)
             own = digest([stamp, kind, share, settings.model_dump(mode="json")])
@@ -208,11 +216,12 @@ def draw_curve(
                         city, tested, share, settings, model, place, seed, own, progress
                     )
                 except InputError as error:  # so few areas that an outcome has no label there
-                    left_out.append({"share": share, "start": kind, "reason": str(error)})
+                    said = {"share": share, "start": kind, "reason": str(error)}
+                    left_out.append(learned | said)
                     continue
                 write_table(frame, file, {"stamp": own})
                 shutil.rmtree(place, ignore_errors=True)
-            points += _measure(frame, kind, share, city, evaluation, seed)
+            points += [p | learned for p in _measure(frame, kind, share, city, evaluation, seed)]
     shutil.rmtree(directory / "curve", ignore_errors=True)
     content = {
         "format_version": 1,
@@ -234,11 +243,17 @@ def _lines(points: Sequence[Mapping[str, Any]]) -> Iterator[str]:
         for kind, words in (("tuned", "tuned"), ("scratch", "from nothing")):
             along = [p for p in points if p["outcome"] == outcome and p["start"] == kind]
             said = ", ".join(
-                f"{p['share']:.0%} {p['spearman']['value']:.2f}"
+                f"{p['share']:.0%} ({p['n_areas_learned']:.3g}) {p['spearman']['value']:.2f}"
                 for p in along
                 if p["spearman"]["value"] is not None
             )
-            yield f"{outcome}, {words}, Spearman by share of areas: {said}"
+            yield f"{outcome}, {words}, Spearman by share of areas (how many): {said}"
+
+
+def areas_learned(splits: Sequence[Split], areas: NDArray[Any]) -> list[int]:
+    """Count the areas that each split learns from, those that say when to stop among them."""
+    learned = (areas[np.concatenate([each.training, each.validation])] for each in splits)
+    return [len(pd.unique(each)) for each in learned]
 
 
 def kept_predictions(file: Path, stamp: str) -> pd.DataFrame | None:
@@ -267,8 +282,7 @@ def predict_share(
 
     shared = [take_share(split, city.areas, city.deciles, share, seed) for split in splits]
     if model is None:  # each member needs an area of its own to be stopped by
-        learnt = [city.areas[np.concatenate([s.training, s.validation])] for s in shared]
-        fewest = max(min(len(pd.unique(areas)) for areas in learnt), 1)
+        fewest = max(min(areas_learned(shared, city.areas)), 1)
         settings = settings.model_copy(update={"members": min(settings.members, fewest)})
     return cross_validate(
         city.features,

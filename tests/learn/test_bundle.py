@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from safetensors.numpy import load_file, save_file
@@ -14,6 +15,7 @@ from safetensors.numpy import load_file, save_file
 from streetgauge.errors import InputError
 from streetgauge.files import sha256_of
 from streetgauge.learn import Bundle, binomial, fit_model, make_splits
+from streetgauge.learn.bundle import marks_of
 from streetgauge.settings import FoldSettings, TrainSettings
 
 DATA = Path(__file__).parent / "data"
@@ -214,6 +216,66 @@ def test_a_bundle_of_format_version_1_still_says_what_it_said(variant: str, tmp_
     assert json.loads((tmp_path / "again" / "bundle.json").read_text())["format_version"] == 3
 
 
+@pytest.mark.parametrize("version", [2, 3])
+def test_a_bundle_of_an_earlier_version_still_says_what_it_said(
+    version: int, tmp_path: Path
+) -> None:
+    # Written by the code of that time, thinned out like those of version 1.
+    with zipfile.ZipFile(DATA / f"bundle-v{version}.zip") as packed:
+        packed.extractall(tmp_path)
+    assert json.loads((tmp_path / "bundle.json").read_text())["format_version"] == version
+    known = json.loads((tmp_path / "expected.json").read_text())
+    features, present = np.array(known["features"], np.float32), np.array(known["present"])
+    bundle = Bundle.load(tmp_path)
+    said = bundle.predict(features, present, device="cpu")
+    np.testing.assert_allclose(said.score, known["score"], rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(said.probabilities, known["probabilities"], atol=1e-5)
+    np.testing.assert_array_equal(said.decile, known["decile"])
+    assert np.std(known["score"]) > 0.05  # it tells locations apart
+    assert bundle.settings.members == 2
+    assert bundle.learned is None
+    assert bundle.licence == "CC-BY-4.0"
+    assert (bundle.familiar is None) == (version == 2)
+    assert (bundle.model.sharpness is None) == (version == 2)
+    bundle.save(tmp_path / "again")
+    again = Bundle.load(tmp_path / "again").predict(features, present, device="cpu")
+    np.testing.assert_array_equal(again.score, said.score)
+
+
+def test_a_bundle_knows_which_areas_it_learned_from(
+    bundle: Bundle, world: Any, tmp_path: Path
+) -> None:
+    replace(bundle, learned=marks_of(world.areas[:60])).save(tmp_path / "b")
+    again = Bundle.load(tmp_path / "b")
+    assert again.learned == marks_of(set(world.areas[:60]))
+    assert len(again.learned) == 10
+    assert marks_of(["A010"]).isdisjoint(again.learned)
+    # A reader of before does not know the key, and needs none.
+    said = json.loads((tmp_path / "b" / "bundle.json").read_text())
+    assert said["format_version"] == 3
+    assert said.pop("learned") == sorted(again.learned)
+    (tmp_path / "b" / "bundle.json").write_text(json.dumps(said))
+    assert Bundle.load(tmp_path / "b").learned is None
+
+
+def test_rows_of_a_store_are_predicted_where_they_lie(bundle: Bundle, world: Any) -> None:
+    rows = np.array([70, 3, 41])
+    expected = bundle.predict_frame(world.features[rows], world.present[rows], world.ids[rows])
+    frame = bundle.predict_frame(world.features, world.present, world.ids[rows], rows=rows)
+    pd.testing.assert_frame_equal(frame, expected)
+
+
+def test_a_feature_that_is_no_number_is_named_by_row_and_location(
+    bundle: Bundle, world: Any
+) -> None:
+    features = world.features.copy()
+    features[41, 1, 2] = np.nan
+    rows = np.array([70, 3, 41])
+    with pytest.raises(InputError, match=r"row 41 \(location 'L00041'\), view 2, feature 3: nan"):
+        bundle.predict_frame(features, world.present, world.ids[rows], rows=rows)
+    bundle.predict_frame(features, world.present, world.ids[rows[:2]], rows=rows[:2])
+
+
 @pytest.mark.parametrize(
     "settings",
     [
@@ -272,6 +334,19 @@ def test_features_of_another_backbone_are_refused_with_what_would_do(bundle: Bun
 
 def test_the_file_a_table_came_from_may_be_another(bundle: Bundle) -> None:
     assert bundle.compare("s.h5", dimension=8, backbone="table", weights_sha256="1" * 64) == []
+
+
+def test_a_table_of_other_columns_or_prepared_otherwise_is_refused(bundle: Bundle) -> None:
+    def said(columns: str, transform: str | None) -> str:
+        return json.dumps({"name": "shares", "columns": list(columns), "transform": transform})
+
+    b = replace(bundle, source=SOURCE | {"backbone": "table", "transform": said("abc", "sqrt")})
+    same = {"dimension": 8, "backbone": "table"}
+    assert b.compare("s.h5", **same, transform=said("abc", "sqrt")) == []
+    with pytest.raises(InputError, match="feature 2 is 'c', where the bundle learned from 'b'"):
+        b.compare("s.h5", **same, transform=said("acb", "sqrt"))
+    with pytest.raises(InputError, match="is None, where the bundle learned with 'sqrt'"):
+        b.compare("s.h5", **same, transform=said("abc", None))
 
 
 METRICS = {

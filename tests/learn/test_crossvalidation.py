@@ -5,7 +5,9 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
+import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -19,6 +21,8 @@ from scipy.stats import spearmanr
 
 from streetgauge.errors import InputError
 from streetgauge.learn import Bundle, Split, binomial, cross_validate, make_splits
+from streetgauge.learn.bundle import marks_of
+from streetgauge.learn.reading import Reader
 from streetgauge.settings import FoldSettings, TrainSettings
 
 OUTCOMES = ["income", "health"]
@@ -295,3 +299,78 @@ def test_what_does_not_fit_is_refused(world: Any, tmp_path: Path) -> None:
         splits=splits,
         deciles=nothing,
     )
+
+
+def test_parts_trained_at_once_keep_to_the_memory_between_them(
+    world: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    live: weakref.WeakSet[Reader] = weakref.WeakSet()
+    most, windows, lock, read = [0], [0], threading.Lock(), Reader._held
+
+    def noted(self: Reader, rows: np.ndarray) -> Reader:
+        window = read(self, rows)
+        with lock:
+            live.add(window)
+            windows[0] += 1
+            most[0] = max(most[0], sum(each.features.nbytes for each in list(live)))
+        time.sleep(0.002)  # the other part reads its own meanwhile
+        return window
+
+    monkeypatch.setattr(Reader, "_held", noted)
+    memory = world.features.nbytes / 2 / 2**30
+    settings = TrainSettings(epochs=3, batch=16, members=1, device="cpu", memory=memory)
+    run(world, tmp_path, settings=settings)
+    block = world.features[:1].nbytes * 8  # blocks differ by a row
+    assert windows[0] > len(PARTS) * 3 * 2
+    assert most[0] <= world.features.nbytes / 2 + len(PARTS) * block
+
+
+def test_history_is_json_also_without_a_validation_part(world: Any, tmp_path: Path) -> None:
+    splits = [replace(split, validation=split.validation[:0]) for split in splits_of(world)]
+    settings = TrainSettings(epochs=2, batch=64, members=1, device="cpu")
+    run(world, tmp_path, settings=settings, splits=splits)
+
+    def refuse(constant: str) -> None:
+        raise AssertionError(f"{constant} is no JSON")
+
+    lines = (tmp_path / "history.jsonl").read_text().splitlines()
+    said = [json.loads(line, parse_constant=refuse) for line in lines]
+    assert said[0]["validation_mae"] is None
+    assert said[0]["train_loss"] > 0
+
+
+@pytest.mark.parametrize("part", ["training", "test"])
+def test_a_feature_that_is_no_number_is_named_by_its_row_in_the_store_and_its_location(
+    world: Any, tmp_path: Path, part: str
+) -> None:
+    n = len(world.ids)
+    row_of = np.random.default_rng(0).permutation(n + 20)[:n]
+    features = np.zeros((n + 20, *world.features.shape[1:]), np.float32)
+    features[row_of] = world.features
+    folds = FoldSettings(scheme="train-test", final=False)
+    (split,) = make_splits(folds, world.areas, world.deciles, seed=0)
+    location = int(getattr(split, part)[4])
+    features[row_of[location], 1, 2] = np.inf
+    with pytest.raises(InputError) as caught:
+        cross_validate(
+            *(features, np.ones(features.shape[:2], bool), world.deciles, world.areas, world.ids),
+            [split],
+            outcomes=OUTCOMES,
+            settings=TrainSettings(epochs=1, batch=64, members=1, device="cpu"),
+            seed=5,
+            directory=tmp_path,
+            stamp="same",
+            rows=row_of,
+        )
+    where = f"features, row {row_of[location]} (location '{world.ids[location]}'), view 2, feature"
+    assert where in str(caught.value)
+
+
+def test_bundles_know_the_areas_that_were_learned_from_and_not_those_held_out(
+    done: tuple[pd.DataFrame, Path], world: Any
+) -> None:
+    for split in splits_of(world):
+        learned = Bundle.load(done[1] / split.name).learned
+        parts = [split.training, split.validation]
+        assert learned == marks_of(world.areas[np.concatenate(parts)])
+        assert marks_of(world.areas[split.test]).isdisjoint(learned or ())

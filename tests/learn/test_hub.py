@@ -151,6 +151,21 @@ def test_what_is_not_there_is_one_sentence(
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize("offline", [False, True])
+def test_a_hub_that_cannot_be_reached_is_said_plainly(
+    saved: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, offline: bool
+) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", "http://127.0.0.1:9")
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", offline)
+    with pytest.raises(InputError, match="me/city: cannot reach the Hub, and no copy is kept here"):
+        from_hub("hf://me/city", cache=tmp_path)
+    monkeypatch.setenv("HF_TOKEN", "hf_mine")
+    api = hub.HfApi
+    monkeypatch.setattr(hub, "HfApi", lambda token: api(token=token, endpoint="http://127.0.0.1:9"))
+    with pytest.raises(InputError, match="me/city: cannot reach the Hub; look at"):
+        push(saved, "me/city")
+
+
 @pytest.mark.parametrize("text", ["hf://city", "hf://a/b/c", "hf://a/b@", "hf://a/../b", "a/b"])
 def test_an_address_is_a_user_a_name_and_a_revision(text: str) -> None:
     with pytest.raises(InputError, match="no address of a bundle"):

@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from streetgauge.learn.model import _parts
+from streetgauge.learn.fitting import _parts
 from streetgauge.learn.splits import Split
 
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import weakref
 from pathlib import Path
 from typing import Any
 
@@ -163,3 +164,48 @@ def test_a_row_with_no_number_is_named_wherever_it_was_met(
     reader.refuse_no_numbers(np.arange(700))
     with pytest.raises(InputError, match="row 700, view 2, feature 3: nan is no finite number"):
         reader.refuse_no_numbers(np.arange(900))
+
+
+def test_one_window_is_let_go_of_before_the_next_is_read(
+    stored: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    features, present = stored
+    live: weakref.WeakSet[Reader] = weakref.WeakSet()
+    read = Reader._held
+
+    def noted(self: Reader, rows: np.ndarray) -> Reader:
+        assert not len(live)
+        window = read(self, rows)
+        live.add(window)
+        return window
+
+    monkeypatch.setattr(Reader, "_held", noted)
+    reader = Reader(features, present, None, CPU, memory=25 * features[0].nbytes / GIB)
+    assert sum(len(b.rows) for b in reader.epoch(np.arange(100), 10, np.random.default_rng(0)))
+
+
+def test_readers_share_the_memory_of_windows_but_not_what_is_mapped_once(stored: Any) -> None:
+    features, present = stored
+    rows = np.arange(100)
+
+    def windows(fits: int, sharing: int) -> int:
+        memory = (fits + 0.5) * features[0].nbytes / GIB
+        return Reader(features, present, None, CPU, memory=memory, sharing=sharing).windows(rows)
+
+    assert windows(100, 6) == 1  # the map is there once for all
+    assert windows(50, 1) == 2
+    assert windows(50, 3) == 6
+
+
+@pytest.mark.parametrize("memory", [1e-12, 1e-7])
+@pytest.mark.parametrize("count", [1, 5, 17, 100])
+def test_a_memory_too_small_for_a_window_still_reads_every_row_once(
+    stored: Any, memory: float, count: int
+) -> None:
+    features, present = stored
+    reader = Reader(features, present, None, CPU, memory=memory)
+    rows, order = np.arange(1, 1 + count), np.random.default_rng(0)
+    for held in (False, True):
+        dealt = [batch.rows for batch in reader.epoch(rows, 10, order, held=held)]
+        assert sorted(np.concatenate(dealt)) == rows.tolist()
+    assert sorted(np.concatenate(reader.dealt(rows, 2, order))) == rows.tolist()

@@ -9,7 +9,6 @@ from sklearn import config_context
 from sklearn.linear_model import Ridge
 from sklearn.model_selection import GridSearchCV, cross_validate, permutation_test_score
 
-from streetgauge.errors import InputError
 from streetgauge.learn import AreaSplit, BinomialOrdinalClassifier
 
 rng = np.random.default_rng(0)
@@ -76,6 +75,38 @@ def test_places_and_districts_are_looked_up_by_area_so_parts_of_the_rows_can_be_
         np.testing.assert_array_equal(one[0], other[0])
 
 
+def test_the_classes_asked_for_are_tested_and_no_other() -> None:
+    cv = AreaSplit("by-class", classes=[1, 10])
+    ((train, test),) = cv.split(X, Y, GROUPS)
+    assert cv.get_n_splits(X, Y, GROUPS) == 1
+    assert set(Y[test]) == {1, 10}
+    assert not set(Y[train]) & {1, 10}
+    two = np.column_stack([np.ones_like(Y), Y])
+    ((_, same),) = AreaSplit("by-class", classes=[1, 10], column=1).split(X, two, GROUPS)
+    np.testing.assert_array_equal(test, same)
+
+
+def test_a_share_is_learned_from_and_is_within_each_larger_share() -> None:
+    whole, half, tenth = (
+        next(AreaSplit(k=2, train_size=share).split(X, Y, GROUPS)) for share in (1.0, 0.5, 0.1)
+    )
+    assert set(tenth[0]) < set(half[0]) < set(whole[0])
+    assert len(set(GROUPS[half[0]])) == pytest.approx(len(set(GROUPS[whole[0]])) / 2, abs=1)
+    for _, test in (half, tenth):
+        np.testing.assert_array_equal(test, whole[1])
+
+
+def test_without_a_number_each_split_is_another_and_a_state_is_gone_through() -> None:
+    cv = AreaSplit(k=2, random_state=None)
+    first, second = (next(cv.split(X, Y, GROUPS))[1].tolist() for _ in range(2))
+    assert first != second
+    one, other = (
+        next(AreaSplit(k=2, random_state=np.random.RandomState(3)).split(X, Y, GROUPS))[1]
+        for _ in range(2)
+    )
+    np.testing.assert_array_equal(one, other)
+
+
 def test_districts_are_tested_one_after_the_other() -> None:
     tested = [
         set(DISTRICTS[GROUPS[test]])
@@ -105,15 +136,21 @@ def test_it_does_not_touch_the_state_of_chance() -> None:
     [
         (AreaSplit(), None, "groups: there are none; give the area of every row"),
         (AreaSplit(k=1), GROUPS, r"AreaSplit.k: .*greater than or equal to 2"),
-        (AreaSplit("blocks"), GROUPS, "needs 'block'"),
-        (AreaSplit("blocks", block=1.0), GROUPS, "have no coordinates"),
+        (AreaSplit("blocks", coordinates=PLACES), GROUPS, "needs 'block'"),
+        (AreaSplit("blocks", block=1.0), GROUPS, "AreaSplit.coordinates: .*x and y in metres"),
+        (AreaSplit(buffer=1.0), GROUPS, "AreaSplit.coordinates: .*x and y in metres"),
+        (AreaSplit(), GROUPS[:10], "inconsistent numbers of samples"),
+        (AreaSplit("by-class"), GROUPS, "needs 'classes'"),
+        (AreaSplit("by-class", classes=[11]), GROUPS, "class"),
+        (AreaSplit("by-class", classes=[1], column=3), GROUPS, "y3"),
+        (AreaSplit(train_size=0.0), GROUPS, "AreaSplit.train_size: "),
         (AreaSplit("k-fould"), GROUPS, r"AreaSplit.scheme: .*'k-fold'"),
-        (AreaSplit("leave-one-group-out"), GROUPS, "not known which district"),
+        (AreaSplit("leave-one-group-out"), GROUPS, "AreaSplit.districts: .*which district"),
         (AreaSplit(buffer=9.0, coordinates=PLACES.iloc[1:]), GROUPS, "none of its locations has"),
     ],
 )
 def test_what_cannot_be_split_is_refused(
     splitter: AreaSplit, groups: np.ndarray | None, says: str
 ) -> None:
-    with pytest.raises(InputError, match=says):
+    with pytest.raises(ValueError, match=says):
         list(splitter.split(X, Y, groups))

@@ -15,6 +15,7 @@ from streetgauge.errors import InputError
 from streetgauge.learn import reading, training
 from streetgauge.learn.checkpoint import Checkpoint
 from streetgauge.learn.network import Network
+from streetgauge.learn.optimiser import Adam
 from streetgauge.learn.reading import Reader
 from streetgauge.learn.scoring import outputs_of, scores_of
 from streetgauge.learn.training import (
@@ -22,7 +23,6 @@ from streetgauge.learn.training import (
     EpochFigures,
     Samples,
     TrainedNetwork,
-    _groups,
     balanced_weights,
     train_network,
 )
@@ -326,38 +326,15 @@ def test_tuning_moves_only_what_it_should(make_world: Any) -> None:
         assert all(x.equal(before[n]) for n, x in first.network.state_dict().items())
 
 
-def test_layers_that_look_at_many_features_and_tuned_trunks_take_smaller_steps() -> None:
-    def factors(dimension: int, **changes: Any) -> dict[str, float]:
-        network = Network(dimension, [1, 2], "shared")
-        groups = _groups(network, TrainSettings(learning_rate=0.01, **changes))
-        assert all(group["lr"] == pytest.approx(0.01 * group["factor"]) for group in groups)
-        return {
-            name: group["factor"]
-            for group in groups
-            for name, parameter in network.named_parameters()
-            if any(parameter is moved for moved in group["params"])
-        }
-
-    assert set(factors(1024).values()) == {1.0}
-    wide = factors(4096)
-    slower = {name for name, factor in wide.items() if factor == 0.25}
-    assert slower == {"views.0.dense.weight", "direct.weight"}
-    tuned = factors(20, tune="scaled")
-    assert {name for name, factor in tuned.items() if factor == 0.1} == {
-        name for name in tuned if name.startswith("views.")
-    }
-    assert not any(name.startswith("views.") for name in factors(20, tune="head"))
-
-
 def test_the_rate_falls_as_scheduled(make_world: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     rates: list[float] = []
-    step = torch.optim.Adam.step
+    rate = Adam.rate
 
-    def noted(self: Any, *given: Any) -> Any:
-        rates.append(self.param_groups[0]["lr"])
-        return step(self, *given)
+    def noted(self: Adam, passed: float, drops: int) -> float:
+        rates.append(rate(self, passed, drops))
+        return rates[-1]
 
-    monkeypatch.setattr(torch.optim.Adam, "step", noted)
+    monkeypatch.setattr(Adam, "rate", noted)
     train(make_world(), schedule="cosine", epochs=4, learning_rate=0.01)
     assert rates[0] == pytest.approx(0.01)
     assert (np.diff(rates) < 0).all()

@@ -21,7 +21,7 @@ def states(study: Study) -> dict[str, str]:
     return {each["name"]: each["state"] for each in state_of(study)["stages"]}
 
 
-def look(epoch: float, mae: float, *, outcome: str = "income", **more) -> str:
+def look(epoch: float, mae: float | None, *, outcome: str = "income", **more) -> str:
     said = {"part": "fold-1", "epoch": epoch, "outcome": outcome, "validation_mae": mae, **more}
     return json.dumps(said) + "\n"
 

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from streetgauge.learn.bundle import Bundle
     from streetgauge.learn.classifier import BinomialOrdinalClassifier
     from streetgauge.learn.crossvalidation import cross_validate
+    from streetgauge.learn.fitting import fit_model
     from streetgauge.learn.folds import area_folds, validation_part
     from streetgauge.learn.membership import (
         areas_in_two_parts,
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
         splits_frame,
         stored_folds,
     )
-    from streetgauge.learn.model import Model, Predictions, fit_model
+    from streetgauge.learn.model import Model, Predictions
     from streetgauge.learn.network import Network
     from streetgauge.learn.shares import take_share
     from streetgauge.learn.splits import Split, make_splits
@@ -48,7 +49,7 @@ _MODULES = {
     "stored_folds": "membership",
     "Model": "model",
     "Predictions": "model",
-    "fit_model": "model",
+    "fit_model": "fitting",
     "Network": "network",
     "Split": "splits",
     "make_splits": "splits",

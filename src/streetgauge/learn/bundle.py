@@ -7,8 +7,9 @@ code, and reading runs none.
 
 from __future__ import annotations
 
+import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Self
@@ -26,15 +27,15 @@ from streetgauge.files import atomic_directory, sha256_of, write_json, write_tex
 from streetgauge.learn._card import write_card
 from streetgauge.learn.model import Model, Predictions, TrainingRecord
 from streetgauge.learn.network import Network
-from streetgauge.learn.reading import Standardisation
+from streetgauge.learn.reading import Standardisation, located
 from streetgauge.markup import facts_html
 from streetgauge.settings import Device, TrainSettings
 
-__all__ = ["CARD", "DESCRIPTION", "FILES", "WEIGHTS", "Bundle"]
+__all__ = ["CARD", "DESCRIPTION", "FILES", "WEIGHTS", "Bundle", "marks_of"]
 
 FORMAT = "streetgauge-bundle"
 # 1: a card.md, no metrics, no licence, only networks of the paper's two kinds. 2: no sharpness, so
-# that probabilities are the head's own. 3: as here.
+# that probabilities are the head's own. 3: as here, though `learned` came later.
 FORMAT_VERSION = 3
 FAMILIAR = "familiar."  # first part of its tensors' names
 WEIGHTS, DESCRIPTION, CARD = FILES = ("weights.safetensors", "bundle.json", "README.md")
@@ -72,6 +73,9 @@ class Bundle:
         What allows the use of the bundle itself (SPDX).
     familiar : mapping of name to array of float32, optional
         What the areas that it learned from look like, as `streetgauge.areas.Familiar` has it.
+    learned : frozenset of str, optional
+        Which areas it learned from or was stopped by, as `marks_of` has them; those of the model
+        that it went on from too.
     code_version : str
         Version of this package that trained it.
     """
@@ -87,6 +91,7 @@ class Bundle:
     metrics: Mapping[str, Any] | None = None
     licence: str | None = None
     familiar: Mapping[str, NDArray[np.float32]] | None = None
+    learned: frozenset[str] | None = None
     code_version: str = streetgauge.__version__
 
     @property
@@ -151,7 +156,8 @@ class Bundle:
         Raises
         ------
         InputError
-            If backbone, its weights or the dimension differ, or no view has a name in common.
+            If backbone, its weights, a table's columns or the dimension differ, or no view has a
+            name in common.
         """
         said = self.source
         if self.backbone and backbone and backbone != self.backbone:
@@ -178,6 +184,8 @@ class Bundle:
             )
         notes = []
         rule = str(said.get("transform") or "")
+        if backbone == "table":
+            _require_same_columns(subject, _same_json(rule), _same_json(transform))
         if made and rule and transform and _same_json(rule) != _same_json(transform):
             notes.append("pictures were prepared otherwise than for the bundle: see `transform`")
         if views and self.views and tuple(views) != self.views:
@@ -243,18 +251,32 @@ class Bundle:
         present: ArrayLike | None,
         location_ids: ArrayLike,
         *,
+        rows: NDArray[np.int64] | None = None,
         device: Device = "auto",
     ) -> pd.DataFrame:
         """Predict locations as a table, sorted by outcome and location.
 
-        Parameters are those of `predict`, and `location_ids`, an array of str of shape [N].
+        Parameters are those of `predict`, and `location_ids`, an array of str: of every location
+        [N], or of the given rows only, in their order.
 
         Returns
         -------
         DataFrame
             ``location_id, outcome, score (float64), decile (int64), p1.. (float32), score_sd``.
+
+        Raises
+        ------
+        InputError
+            As `predict`; also if a feature is no finite number, naming row and location.
         """
-        frame = self.predict(features, present, device=device).to_frame(location_ids, self.outcomes)
+        ids = np.asarray(location_ids, object)
+        by_row = ids
+        if rows is not None:
+            by_row = np.full(np.max(rows, initial=-1) + 1, None, object)
+            by_row[rows] = ids
+        with located(by_row):
+            said = self.predict(features, present, rows=rows, device=device)
+        frame = said.to_frame(ids, self.outcomes)
         return frame.sort_values(["outcome", "location_id"], ignore_index=True)
 
     def save(self, directory: str | Path) -> None:
@@ -291,6 +313,7 @@ class Bundle:
                 metrics=said.get("metrics"),
                 licence=said.get("licence"),
                 familiar=familiar or None,
+                learned=None if said.get("learned") is None else frozenset(said["learned"]),
                 code_version=said["code_version"],
             )
         except (KeyError, TypeError, ValueError) as error:
@@ -341,12 +364,42 @@ class Bundle:
                 )
             },
             "weights": {"file": WEIGHTS, "sha256": sha256},
+            "learned": None if self.learned is None else sorted(self.learned),
             "code_version": self.code_version,
         }
 
 
+def marks_of(areas: Iterable[object]) -> frozenset[str]:
+    """Mark areas by their codes: the first 12 digits of each code's sha256.
+
+    Marks of 48 bits: that areas of two countries share one by chance is not to be expected.
+    """
+    return frozenset(hashlib.sha256(str(c).encode()).hexdigest()[:12] for c in set(areas))
+
+
 def _record(said: Mapping[str, Any] | None) -> TrainingRecord | None:
     return None if said is None else TrainingRecord(**said)
+
+
+def _require_same_columns(subject: object, learned: object, given: object) -> None:
+    """Refuse a table whose columns are others than the bundle's, or were prepared otherwise."""
+    if not isinstance(learned, dict) or not isinstance(given, dict):
+        return
+    pairs = zip(learned.get("columns", ()), given.get("columns", ()), strict=False)
+    for place, (ours, theirs) in enumerate(pairs, 1):
+        if ours != theirs:
+            raise InputError(
+                subject,
+                f"its feature {place} is {theirs!r}, where the bundle learned from {ours!r}",
+                "name the bundle's columns in its order: `streetgauge info` tells them",
+            )
+    ours, theirs = learned.get("transform"), given.get("transform")
+    if "transform" in learned and ours != theirs:
+        raise InputError(
+            subject,
+            f"features.transform is {theirs!r}, where the bundle learned with {ours!r}",
+            "prepare the table in the same way",
+        )
 
 
 def _same_json(text: str) -> object:

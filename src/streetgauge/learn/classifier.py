@@ -25,8 +25,9 @@ from streetgauge.learn._inputs import (
 )
 from streetgauge.learn._seeds import derive_seed
 from streetgauge.learn.bundle import Bundle
+from streetgauge.learn.fitting import fit_model
 from streetgauge.learn.folds import validation_part
-from streetgauge.learn.model import Predictions, fit_model
+from streetgauge.learn.model import Predictions
 from streetgauge.learn.scoring import LOCATIONS_AT_A_TIME
 from streetgauge.learn.splits import Split
 from streetgauge.settings import TrainSettings
@@ -308,6 +309,8 @@ noise, patience, components, precision, memory, device
         self, X: ArrayLike, *, y: ArrayLike | str = "no_validation", reset: bool
     ) -> tuple[NDArray[Any], NDArray[Any]]:
         """Give views [n, V, D], where it is possible without a copy, and labels [n]."""
+        if getattr(X, "ndim", None) == 3 and not isinstance(X, np.ndarray):
+            X = np.asarray(X)  # tensors and the like
         apart = np.ndim(X) == 3 if isinstance(X, np.ndarray | list) else False
         checked = validate_data(
             self,

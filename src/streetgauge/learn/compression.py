@@ -1,8 +1,8 @@
 """Fewer features: the principal components of the training part, and the way back.
 
-A network on C components is several times as fast to train as one on D features. Its first layer
-is put together with the projection afterwards, so that what is stored and used elsewhere is an
-ordinary network on all D features.
+A small network on C components is many times as fast to train as one on D features. Its first layer
+is put together with the projection afterwards, and units that are always 0 fill its layers up, so
+that what is stored and used elsewhere is an ordinary network on all D features.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ __all__ = ["composed", "principal_components"]
 
 SAMPLE = 2048  # locations whose views say which directions matter
 OVERSAMPLING = 16
+POWERS = 4
 
 
 def principal_components(reader: Reader, training: Rows, components: int, seed: int) -> Tensor:
@@ -54,29 +55,36 @@ def principal_components(reader: Reader, training: Rows, components: int, seed: 
         )
     chance = np.random.default_rng(seed)
     sample = np.sort(chance.permutation(training)[:SAMPLE])
-    square = torch.zeros(dimension, dimension)
-    count = 0
-    for part in reader.parts(sample, 256):
-        seen = part.views.flatten(0, 1) if part.present is None else part.views[part.present]
-        square += (seen.T @ seen).float().cpu()
-        count += len(seen)
+    parts = (
+        part.views.flatten(0, 1).clone() if part.present is None else part.views[part.present]
+        for part in reader.parts(sample, 256)
+    )
+    seen = torch.cat(list(parts))  # [views that are there, D]
+    if not seen.isfinite().all():
+        reader.refuse_no_numbers(sample)
     generator = torch.Generator().manual_seed(seed)
     start = torch.randn(dimension, min(components + OVERSAMPLING, dimension), generator=generator)
-    basis = torch.linalg.qr(start).Q
-    for _ in range(4):  # subspace iteration on the covariance
-        basis = torch.linalg.qr(square @ basis).Q
-    values, vectors = torch.linalg.eigh(basis.T @ square @ basis)
-    largest = basis @ vectors[:, -components:].flip(1)
-    spread = (values[-components:].clamp(min=0).sum() / (count * components)).sqrt()
+    basis = torch.linalg.qr(start).Q.to(seen.device)
+    for _ in range(POWERS):  # subspace iteration on the covariance
+        basis = torch.linalg.qr((seen.T @ (seen @ basis.to(seen.dtype))).float()).Q
+    projected = (seen @ basis.to(seen.dtype)).float()
+    values, vectors = torch.linalg.eigh((projected.T @ projected).cpu())
+    largest = basis.cpu() @ vectors[:, -components:].flip(1)
+    spread = (values[-components:].clamp(min=0).sum() / (len(seen) * components)).sqrt()
     scaled: Tensor = largest / spread.clamp(min=1e-12)
     return scaled
 
 
 def composed(network: Network, basis: Tensor, whole: Network) -> Network:
-    """Put the projection [D, C] into the layers that look at features: `whole` is on D again."""
+    """Put the projection [D, C] into the layers that look at features: `whole` is on D again.
+
+    It may also be wider: the units that it has more are always 0.
+    """
     state = network.state_dict()
     for name in ("views.0.dense.weight", "direct.weight"):
         if name in state:
             state[name] = basis.to(state[name]) @ state[name]
-    whole.load_state_dict(state)
+    for name, tensor in whole.state_dict().items():
+        own = state[name]
+        tensor.zero_()[tuple(slice(length) for length in own.shape)] = own
     return whole

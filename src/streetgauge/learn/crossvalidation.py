@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -19,10 +20,12 @@ from streetgauge.devices import choose_device, working_threads
 from streetgauge.errors import InputError
 from streetgauge.files import digest, write_table, write_text
 from streetgauge.learn._seeds import derive_seed
-from streetgauge.learn.bundle import DESCRIPTION, Bundle
+from streetgauge.learn.bundle import DESCRIPTION, Bundle, marks_of
 from streetgauge.learn.checkpoint import Checkpoint
+from streetgauge.learn.fitting import fit_model, held_aside
 from streetgauge.learn.heads import check_labels
-from streetgauge.learn.model import Model, fit_model, held_aside
+from streetgauge.learn.model import Model
+from streetgauge.learn.reading import located
 from streetgauge.learn.splits import Split
 from streetgauge.learn.training import EpochFigures
 from streetgauge.progress import Advance, Progress, silent
@@ -60,6 +63,8 @@ class _Run:
     source: dict[str, Any]
     classes: int
     start: Model | None
+    learned: frozenset[str] | None
+    at_once: int
 
     @property
     def epochs(self) -> int:
@@ -83,6 +88,7 @@ def cross_validate(
     rows: ArrayLike | None = None,
     source: dict[str, Any] | None = None,
     start: Model | None = None,
+    start_learned: frozenset[str] | None = None,
     progress: Progress = silent,
     classes: int = 10,
 ) -> pd.DataFrame:
@@ -108,7 +114,8 @@ def cross_validate(
     outcomes : sequence of str, length M
         Names of the columns of `deciles`.
     settings : TrainSettings
-        How to train.
+        How to train. The parts share its ``memory``, each the same whatever the number of cores:
+        what comes out does not depend on it.
     seed : int
         Same inputs and seed, same predictions, whatever the order of the rows.
     directory : Path
@@ -121,6 +128,8 @@ def cross_validate(
         Where features and labels come from: see `Bundle`.
     start : Model, optional
         A trained model that every training goes on from.
+    start_learned : frozenset of str, optional
+        Marks of the areas that it learned from: see `marks_of`.
     progress : Progress
         Told epochs.
     classes : int
@@ -139,12 +148,15 @@ def cross_validate(
     ------
     InputError
         If rows do not fit each other, a location is there twice or without a view, a split has an
-        area in two parts though it keeps them whole, or an outcome lacks labels.
+        area in two parts though it keeps them whole, an outcome lacks labels, features are no
+        finite numbers (named by location), or memory does not suffice.
     """
-    run = _Run(tuple(outcomes), settings, seed, directory, stamp, source or {}, classes, start)
+    on_cpu = choose_device(settings.device).type == "cpu"
+    at_once = max(len(splits), 1) if on_cpu else 1
+    about = (source or {}, classes, start, start_learned, at_once)
+    run = _Run(tuple(outcomes), settings, seed, directory, stamp, *about)
     data, parts = _checked(features, present, deciles, areas, location_ids, rows, splits, run)
     _remove_leavings(directory, [split.name for split in parts])
-    on_cpu = choose_device(settings.device).type == "cpu"
     # Parts side by side, one core each: they need not wait for each other as the shares of one
     # product must, and what comes out does not depend on the number of cores. A GPU takes turns.
     with (
@@ -178,11 +190,12 @@ def _trained(split: Split, data: _Locations, run: _Run, advance: Advance) -> Bun
         return kept
     if not len(split.training) and run.start is not None:  # the model as it is
         advance(run.settings.epochs)
-        own = (split.name, run.settings, seed, stamp, None, run.source)
-        Bundle(run.start, run.outcomes, *own).save(target)
+        untrained = (split.name, run.settings, seed, stamp, None, run.source)
+        Bundle(run.start, run.outcomes, *untrained, learned=run.learned).save(target)
         return Bundle.load(target)
     checkpoint = Checkpoint(run.directory / CHECKPOINTS / f"{split.name}.safetensors", stamp)
-    with _Diary(run.directory / "logs" / split.name, split.name, run.outcomes, advance) as diary:
+    logs = run.directory / "logs" / split.name
+    with _Diary(logs, split.name, run.outcomes, advance) as diary, located(data.ids):
         model, record = fit_model(
             data.features,
             data.present,
@@ -197,9 +210,12 @@ def _trained(split: Split, data: _Locations, run: _Run, advance: Advance) -> Bun
             start=run.start,
             checkpoint=checkpoint,
             on_epoch=diary.note,
+            sharing=run.at_once,
         )
     advance(run.epochs - diary.epochs)
-    bundle = Bundle(model, run.outcomes, split.name, run.settings, seed, stamp, record, run.source)
+    learned = marks_of(data.areas[np.concatenate([split.training, split.validation])])
+    own = (split.name, run.settings, seed, stamp, record, run.source)
+    bundle = Bundle(model, run.outcomes, *own, learned=learned | (run.learned or frozenset()))
     bundle.save(target)
     log.info("%s is trained on %d areas", split.name, record.training_areas)
     return Bundle.load(target)
@@ -217,7 +233,8 @@ def _kept(directory: Path, stamp: str) -> Bundle | None:
 def _held_out(bundle: Bundle, split: Split, data: _Locations, run: _Run) -> pd.DataFrame:
     """Predict the rows that were held out, beside what is known of them."""
     rows = split.test
-    said = bundle.predict(data.features, data.present, rows=rows, device=run.settings.device)
+    with located(data.ids):
+        said = bundle.predict(data.features, data.present, rows=rows, device=run.settings.device)
     frame = said.to_frame(data.ids[rows], run.outcomes)
     actual = pd.Series(data.deciles[rows].T.ravel()).astype("Int64")
     frame.insert(1, "area", np.tile(data.areas[rows], len(run.outcomes)))
@@ -242,17 +259,18 @@ def _write_aside(
     bundle, split = tested[0]
     if run.start is not None and not len(split.validation):
         return
-    rows, score = held_aside(
-        bundle.model,
-        data.features,
-        data.present,
-        data.deciles,
-        data.areas,
-        split,
-        run.settings,
-        seed=derive_seed(run.seed, split.name),
-        location_ids=data.ids,
-    )
+    with located(data.ids):
+        rows, score = held_aside(
+            bundle.model,
+            data.features,
+            data.present,
+            data.deciles,
+            data.areas,
+            split,
+            run.settings,
+            seed=derive_seed(run.seed, split.name),
+            location_ids=data.ids,
+        )
     frame = pd.DataFrame(
         {
             "location_id": np.tile(data.ids[rows], len(run.outcomes)),
@@ -306,15 +324,17 @@ class _Diary:
             values = {name: float(column[m]) for name, column in columns.items()}
             for name, value in values.items():
                 self.writer.add_scalar(f"{outcome}/{name}{of}", value, figures.look)
+            known = {n: value if math.isfinite(value) else None for n, value in values.items()}
             line = {
                 "part": self.part,
                 "member": member,
                 "look": figures.look,
                 "epoch": figures.epoch,
                 "outcome": outcome,
-                **values,
+                **known,
+                "learning": bool(figures.learning[m]),
             }
-            self.file.write(json.dumps(line | {"learning": bool(figures.learning[m])}) + "\n")
+            self.file.write(json.dumps(line, allow_nan=False) + "\n")
         self.file.flush()
         self.advance(whole)
 

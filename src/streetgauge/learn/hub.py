@@ -16,7 +16,7 @@ from typing import Any, Self
 from streetgauge.errors import InputError
 from streetgauge.learn.bundle import FILES, Bundle
 
-__all__ = ["Address", "from_hub", "push"]
+__all__ = ["Address", "from_hub", "push", "require_push"]
 
 _ADDRESS = re.compile(r"hf://(?P<repository>[\w.-]+/[\w.-]+)(?:@(?P<revision>[\w./-]+))?")
 
@@ -111,14 +111,8 @@ def push(directory: Path, repository: str, *, public: bool = False) -> str:
     InputError
         If the bundle cannot be opened, ``HF_TOKEN`` is not set, or the Hub refuses.
     """
-    Address.parse(f"hf://{repository}")
+    hub, token = require_push(repository)
     Bundle.load(directory)
-    hub = _hub(repository)
-    token = os.environ.get("HF_TOKEN")
-    if not token:
-        raise InputError(
-            "HF_TOKEN", "this environment variable is not set", "set it to a token that may write"
-        )
     try:
         api = hub.HfApi(token=token)
         api.create_repo(repository, repo_type="model", private=not public, exist_ok=True)
@@ -132,6 +126,34 @@ def push(directory: Path, repository: str, *, public: bool = False) -> str:
     except _errors(hub) as error:
         raise _failed(repository, error, "look at the name, the network and HF_TOKEN") from None
     return str(Address(repository, commit.oid))
+
+
+def require_push(repository: str) -> tuple[Any, str]:
+    """See that a bundle could be published, before there is one.
+
+    Parameters
+    ----------
+    repository : str
+        ``user/name``.
+
+    Returns
+    -------
+    module, str
+        huggingface_hub, and the token.
+
+    Raises
+    ------
+    InputError
+        If that is no name, huggingface_hub is not installed or ``HF_TOKEN`` is not set.
+    """
+    Address.parse(f"hf://{repository}")
+    hub = _hub(repository)
+    token = os.environ.get("HF_TOKEN")
+    if not token:
+        raise InputError(
+            "HF_TOKEN", "this environment variable is not set", "set it to a token that may write"
+        )
+    return hub, token
 
 
 def _hub(subject: str) -> Any:
@@ -154,5 +176,11 @@ def _errors(hub: Any) -> tuple[type[Exception], ...]:
 def _failed(subject: str, error: Exception, step: str) -> Exception:
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EACCES, errno.EROFS):
         return error  # of this machine, not of the Hub
+    # Errors of a connection are of several libraries, with the version of huggingface_hub.
+    names = {kind.__name__ for kind in type(error).__mro__}
+    if "LocalEntryNotFoundError" in names:
+        return InputError(subject, "cannot reach the Hub, and no copy is kept here", step)
+    if names & {"ConnectionError", "TransportError", "Timeout"}:
+        return InputError(subject, "cannot reach the Hub", step)
     said = " ".join(str(error).split())[:200] or type(error).__name__
     return InputError(subject, f"the Hub did not do it ({said})", step)

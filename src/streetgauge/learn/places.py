@@ -68,16 +68,23 @@ def column_by_location(
     own = [column for column in ("oa", "lsoa", "msoa") if column in locations]
     known = [] if areas is None else [str(column) for column in areas.columns]
     of_areas = [column for column in known if column not in ("name", "geometry")]
+    filled = [column for column in own if locations[column].notna().any()]
+    if areas is not None:
+        filled += [column for column in of_areas if areas[column].notna().any()]
     if name in own:
         values = locations[name]
     elif areas is not None and name in of_areas:
         values = areas[name].reindex(locations["area"])
     else:
         raise InputError(
-            "folds", f"neither locations nor areas have '{name}'", closest(name, own + of_areas)
+            "folds", f"neither locations nor areas have '{name}'", closest(name, filled)
         )
     if values.isna().all():
-        step = "set 'areas.district' to the column that has them" if name == "district" else ""
+        step = (
+            "set 'areas.district' to the column that has them"
+            if name == "district"
+            else f"name a column of theirs in 'areas.columns'; {closest(name, filled)}"
+        )
         raise InputError("folds", f"no location's {name} is known", step)
     found: NDArray[Any] = values.astype(object).where(values.notna(), None).to_numpy(object)
     return found

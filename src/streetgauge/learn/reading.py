@@ -11,6 +11,7 @@ from __future__ import annotations
 import mmap
 import warnings
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -21,7 +22,7 @@ from torch import Tensor
 
 from streetgauge.errors import InputError
 
-__all__ = ["Batch", "Reader", "Standardisation", "batches", "spread"]
+__all__ = ["Batch", "NoNumberError", "Reader", "Standardisation", "batches", "located", "spread"]
 
 Floats = NDArray[np.float32]
 Flags = NDArray[np.bool_]
@@ -29,8 +30,49 @@ Rows = NDArray[np.int64]
 
 BLOCKS = 8  # sequential blocks in a window: more shuffle better, fewer read faster
 GIB = 2**30
+PROJECTED = 256  # locations at a time
 CACHED = 2**20  # bytes of features that are worked on at a time: what a core's cache holds
-ENOUGH = 16_384  # locations that tell mean and sd: four views of each, to half a percent of an sd
+ENOUGH = 4_096  # locations that tell mean and sd: four views of each, to a percent of an sd
+
+
+class NoNumberError(InputError):
+    """A view that is there has a feature that is no finite number.
+
+    Parameters
+    ----------
+    row : int
+        Of the features.
+    where : str
+        View and feature, counted from 1.
+    value : float
+        What is there.
+    location : object, optional
+        Key of the row.
+    """
+
+    def __init__(self, row: int, where: str, value: float, location: object = None) -> None:
+        self.row, self.where, self.value = row, where, value
+        of = "" if location is None else f" (location {str(location)!r})"
+        super().__init__(
+            f"features, row {row}{of}, {where}",
+            f"{value} is no finite number",
+            "extract the features again, or mark the view as absent",
+        )
+
+
+@contextmanager
+def located(location_ids: NDArray[Any]) -> Iterator[None]:
+    """Name the location too, where a row is refused; ``location_ids`` are by row of the features.
+
+    Raises
+    ------
+    NoNumberError
+    """
+    try:
+        yield
+    except NoNumberError as error:
+        location = location_ids[error.row]
+        raise NoNumberError(error.row, error.where, error.value, location) from None
 
 
 @dataclass(frozen=True)
@@ -107,25 +149,32 @@ class Reader:
         What batches are rounded to.
     memory : float
         GiB that features may take: more are read window by window.
+    sharing : int
+        Readers that share the memory: what is mapped is there once for all of them, but each has
+        windows of its own.
     keys : array of int64, optional
         Sorted rows that `features` holds, if it does not hold all.
     """
 
     def __init__(
         self,
-        features: NDArray[Any],
+        features: NDArray[Any] | Tensor,
         present: Flags,
         scale: Standardisation | None,
         device: torch.device,
         dtype: torch.dtype = torch.float32,
         memory: float = np.inf,
         keys: Rows | None = None,
+        sharing: int = 1,
     ) -> None:
         self.source, self.present, self.keys = features, present, keys
-        self.scale, self.device, self.dtype, self.memory = scale, device, dtype, memory
+        # Of the features themselves. Not itself: a window in a cycle would outlive its turn.
+        self.origin: Reader | None = None
+        self.scale, self.device, self.dtype = scale, device, dtype
+        self.memory, self.sharing = memory, sharing
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)  # a map for reading: it is never written
-            self.features = torch.from_numpy(features)
+            self.features = torch.as_tensor(features)
         if scale is not None:
             inverse = 1 / torch.from_numpy(scale.sd)
             self.shift = (-torch.from_numpy(scale.mean) * inverse).to(device)
@@ -162,6 +211,7 @@ class Reader:
             window = self._held(np.concatenate(picked))
             for part in batches(np.concatenate(picked), size, order):
                 yield window.batch(part)
+            del window  # before the next is read
 
     def dealt(self, rows: Rows, parts: int, order: np.random.Generator) -> list[Rows]:
         """Deal the rows by chance to so many parts: one by one, or in blocks if read in windows."""
@@ -185,21 +235,22 @@ class Reader:
         """Hold these rows in memory, projected on a basis [D, C]; see `compression`."""
         rows = np.sort(rows)
         basis = basis.to(self.device, self.dtype)
-        held = np.empty((len(rows), self.features.shape[1], basis.shape[1]), np.float32)
-        start = 0
+        held = torch.empty(len(rows), self.features.shape[1], basis.shape[1], dtype=self.dtype)
+        places = iter(torch.split(held, PROJECTED))
         with torch.inference_mode():
-            for part in self.parts(rows, 256):
-                product = part.views.flatten(0, 1) @ basis
-                held[start : start + len(part.rows)] = (
-                    product.float().cpu().numpy().reshape(len(part.rows), -1, basis.shape[1])
-                )
-                start += len(part.rows)
-        return Reader(held, self.present, None, self.device, self.dtype, self.memory, rows)
+            for part in self.parts(rows, PROJECTED):
+                next(places).copy_(part.views @ basis)
+        reader = Reader(held, self.present, None, self.device, self.dtype, keys=rows)
+        reader.origin = self
+        return reader
 
     def windows(self, rows: Rows) -> int:
-        """In how many windows these rows fit the memory."""
+        """In how many windows these rows fit the memory, though no fewer than a row a block."""
         each = self.features[0].numel() * self.features.element_size()
-        return int(np.ceil(max(len(rows), 1) * each / (self.memory * GIB))) or 1
+        needed = len(rows) * each / (self.memory * GIB)
+        if needed <= 1:
+            return 1
+        return max(1, min(int(np.ceil(needed * self.sharing)), len(rows) // BLOCKS))
 
     def _held(self, rows: Rows) -> Reader:
         """Read sorted rows at once, in the order of the file, and let go of the file's pages."""
@@ -209,6 +260,12 @@ class Reader:
 
     def _read(self, places: Tensor, views: Tensor) -> None:
         """Standardise these rows of the features into `views`."""
+        if self.scale is None and (self.features.dtype, self.features.device) == (
+            views.dtype,
+            views.device,
+        ):
+            torch.index_select(self.features, 0, places, out=views)
+            return
         shape = (len(places), *self.features.shape[1:])
         read = self._buffer("read", shape, self.features.dtype, torch.device("cpu"))
         torch.index_select(self.features, 0, places, out=read)
@@ -225,10 +282,11 @@ class Reader:
         InputError
             Naming the first row with a feature that is no finite number, if there is one.
         """
+        own = self.origin or self
         for start in range(0, len(rows), 256):
             part = rows[start : start + 256]
-            places = part if self.keys is None else np.searchsorted(self.keys, part)
-            _refuse_no_numbers(np.asarray(self.source[places]), self.present[part], part)
+            places = part if own.keys is None else np.searchsorted(own.keys, part)
+            _refuse_no_numbers(np.asarray(own.source[places]), own.present[part], part)
 
     def _buffer(
         self,
@@ -259,7 +317,7 @@ def batches(rows: Rows, size: int, order: np.random.Generator) -> Iterator[Rows]
     yield from np.array_split(order.permutation(rows), -(-len(rows) // size))
 
 
-def forget_pages(array: NDArray[Any]) -> None:
+def forget_pages(array: NDArray[Any] | Tensor) -> None:
     """Tell the system that the pages of a memory map that were read need not be kept."""
     kept: Any = array
     while kept is not None:
@@ -277,8 +335,5 @@ def _refuse_no_numbers(read: Floats, there: Flags, rows: Rows) -> None:
     if not wrong.any():
         return
     at, view, feature = (int(i[0]) for i in np.nonzero(wrong))
-    raise InputError(
-        f"features, row {rows[at]}, view {view + 1}, feature {feature + 1}",
-        f"{read[at, view, feature]} is no finite number",
-        "extract the features again, or mark the view as absent",
-    )
+    where = f"view {view + 1}, feature {feature + 1}"
+    raise NoNumberError(int(rows[at]), where, float(read[at, view, feature]))

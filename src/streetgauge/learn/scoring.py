@@ -31,6 +31,10 @@ def outputs_of(network: Network, reader: Reader, rows: Rows, *, each: bool = Fal
         If they are no numbers because a feature is none: names its row.
     """
     network.eval()
+    if not len(rows):
+        outcomes = len(network.score.bias) // network.members
+        shape = (network.members, outcomes) if each else (outcomes,)
+        return torch.empty(0, *shape, network.head.outputs)
     mixed = reader.dtype != torch.float32
     with torch.inference_mode(), torch.autocast(reader.device.type, reader.dtype, enabled=mixed):
         said = [

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -10,8 +10,11 @@ import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 from pydantic import ValidationError
 from sklearn.model_selection import BaseCrossValidator
+from sklearn.utils import check_random_state
+from sklearn.utils.validation import check_consistent_length
 
 from streetgauge.errors import InputError
+from streetgauge.learn._inputs import value_errors
 from streetgauge.learn.splits import Split, make_splits
 from streetgauge.settings import FoldSettings
 
@@ -30,7 +33,7 @@ class AreaSplit(BaseCrossValidator):  # type: ignore[misc]
 
     Parameters
     ----------
-    scheme : {"k-fold", "blocks", "leave-one-group-out", "train-test"}
+    scheme : {"k-fold", "blocks", "leave-one-group-out", "train-test", "by-class"}
         How, see `make_splits`.
     k : int
         Folds of ``k-fold`` and ``blocks``.
@@ -46,8 +49,16 @@ class AreaSplit(BaseCrossValidator):  # type: ignore[misc]
         Larger units that are kept whole as well: the MSOA of each area, say.
     districts : Series by area or mapping, optional
         What ``leave-one-group-out`` tests one after the other: districts, or cities.
-    random_state : int
-        Same rows in any order and same number, same split.
+    classes : sequence of int, optional
+        What ``by-class`` tests on: the areas of these classes of ``y``.
+    column : int
+        Whose classes, where ``y`` has several columns.
+    train_size : float
+        Share of what could be learned from that is; nested in every larger share.
+    train_size_unit : {"areas", "locations"}
+        What that is a share of.
+    random_state : int, RandomState or None
+        Same rows in any order and same number, same split; None: another one each time.
 
     Examples
     --------
@@ -64,7 +75,9 @@ class AreaSplit(BaseCrossValidator):  # type: ignore[misc]
 
     def __init__(
         self,
-        scheme: Literal["k-fold", "blocks", "leave-one-group-out", "train-test"] = "k-fold",
+        scheme: Literal[
+            "k-fold", "blocks", "leave-one-group-out", "train-test", "by-class"
+        ] = "k-fold",
         *,
         k: int = 5,
         test: float = 0.2,
@@ -73,7 +86,11 @@ class AreaSplit(BaseCrossValidator):  # type: ignore[misc]
         coordinates: pd.DataFrame | ArrayLike | None = None,
         units: ByArea | None = None,
         districts: ByArea | None = None,
-        random_state: int = 0,
+        classes: Sequence[int] = (),
+        column: int = 0,
+        train_size: float = 1.0,
+        train_size_unit: Literal["areas", "locations"] = "areas",
+        random_state: int | np.random.RandomState | None = 0,
     ) -> None:
         self.scheme = scheme
         self.k = k
@@ -83,6 +100,10 @@ class AreaSplit(BaseCrossValidator):  # type: ignore[misc]
         self.coordinates = coordinates
         self.units = units
         self.districts = districts
+        self.classes = classes
+        self.column = column
+        self.train_size = train_size
+        self.train_size_unit = train_size_unit
         self.random_state = random_state
 
     def split(
@@ -106,10 +127,11 @@ class AreaSplit(BaseCrossValidator):  # type: ignore[misc]
 
         Raises
         ------
-        InputError
-            As `make_splits`; also if there are no groups, or an area is not known to
-            ``coordinates``.
+        ValueError
+            As `make_splits`; also if there are no groups, or not one for each row, or an area is
+            not known to ``coordinates``.
         """
+        check_consistent_length(X, y, groups)
         for split in self._splits(y, groups):
             yield split.training, split.test
 
@@ -119,22 +141,53 @@ class AreaSplit(BaseCrossValidator):  # type: ignore[misc]
         """Say how many splits there are; leaving one group out, that depends on ``groups``."""
         if self.scheme == "leave-one-group-out":
             return len(self._splits(y, groups))
-        return 1 if self.scheme == "train-test" else self.k
+        return 1 if self.scheme in ("train-test", "by-class") else self.k
 
     def _splits(self, y: ArrayLike | None, groups: ArrayLike | None) -> list[Split]:
+        with value_errors():
+            self._require_what_the_scheme_needs(y, groups)
+            areas = np.asarray(groups)
+            classes = np.zeros((len(areas), 1)) if y is None else _classes(y)
+            try:
+                return make_splits(
+                    self._settings(),
+                    areas,
+                    classes,
+                    seed=self._seed(),
+                    # Named only where one must be picked: with names all must have labels.
+                    outcomes=_columns(classes) if self.scheme == "by-class" else (),
+                    coordinates=self._places(areas),
+                    units=_looked_up(self.units, areas),
+                    groups=_looked_up(self.districts, areas),
+                    validation=False,  # an estimator sets its own apart
+                )
+            except InputError as error:
+                subject = error.subject.replace("folds.", "AreaSplit.")
+                raise InputError(subject, error.reason, error.next_step) from None
+
+    def _require_what_the_scheme_needs(self, y: ArrayLike | None, groups: ArrayLike | None) -> None:
         if groups is None:
             raise InputError("groups", "there are none", "give the area of every row")
-        areas = np.asarray(groups)
-        return make_splits(
-            self._settings(),
-            areas,
-            np.zeros((len(areas), 1)) if y is None else _classes(y),
-            seed=self.random_state,
-            coordinates=self._places(areas),
-            units=_looked_up(self.units, areas),
-            groups=_looked_up(self.districts, areas),
-            validation=False,  # an estimator sets its own apart
-        )
+        spatial = self.scheme == "blocks" or self.buffer > 0
+        if spatial and self.coordinates is None:
+            raise InputError(
+                "AreaSplit.coordinates",
+                "there are none, and blocks and buffers need them",
+                "give x and y in metres of each area",
+            )
+        if self.scheme == "leave-one-group-out" and self.districts is None:
+            raise InputError(
+                "AreaSplit.districts",
+                "it is not known which district an area is in",
+                "give the district of each area",
+            )
+        if self.scheme == "by-class" and y is None:
+            raise InputError("y", "there is none, and by-class tests its classes", "give it")
+
+    def _seed(self) -> int:
+        if isinstance(self.random_state, int | np.integer):
+            return int(self.random_state)
+        return int(check_random_state(self.random_state).randint(2**31 - 1))
 
     def _settings(self) -> FoldSettings:
         own = {
@@ -142,6 +195,10 @@ class AreaSplit(BaseCrossValidator):  # type: ignore[misc]
             "test": self.test if self.scheme == "train-test" else 0.2,
             "group": "district" if self.scheme == "leave-one-group-out" else None,
             "unit": "area" if self.units is None else "unit",
+            "outcome": f"y{self.column}" if self.scheme == "by-class" else None,
+            "classes": tuple(map(int, self.classes)),
+            "train_size": float(self.train_size),
+            "train_size_unit": self.train_size_unit,
         }
         try:
             return FoldSettings(
@@ -166,6 +223,10 @@ def _looked_up(values: ByArea | None, areas: NDArray[Any]) -> NDArray[np.object_
         return None
     found: NDArray[np.object_] = pd.Series(values).reindex(areas).to_numpy(object)
     return found
+
+
+def _columns(classes: NDArray[np.float64]) -> list[str]:
+    return [f"y{i}" for i in range(1 if classes.ndim == 1 else classes.shape[1])]
 
 
 def _classes(y: ArrayLike) -> NDArray[np.float64]:

@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -16,9 +17,11 @@ from torch import Tensor
 
 from streetgauge.devices import choose_device, choose_precision
 from streetgauge.errors import InputError
+from streetgauge.learn._memory import LEARNING, enough_memory
 from streetgauge.learn.checkpoint import Checkpoint
 from streetgauge.learn.compression import composed, principal_components
-from streetgauge.learn.network import Network
+from streetgauge.learn.network import LEAN_WIDTHS, Network
+from streetgauge.learn.optimiser import Adam, groups_of
 from streetgauge.learn.reading import Batch, Reader, Standardisation, forget_pages, spread
 from streetgauge.learn.scoring import outputs_of, scores_of
 from streetgauge.settings import TrainSettings
@@ -28,12 +31,11 @@ __all__ = ["EpochFigures", "Samples", "TrainedNetwork", "balanced_weights", "tra
 Floats = NDArray[np.float32]
 Rows = NDArray[np.int64]
 
-USUAL_WIDTH = 1024.0
 # Locations learnt from between two looks at the validation part. A network learns the areas of a
 # large city by heart before its first epoch ends: it must be possible to stop it before that.
 LOOK = 16_384
 # Locations of the validation part that are looked at, evenly spread over it.
-SHOWN = 4_096
+SHOWN = 2_048
 FIGURES = ("train_loss", "validation_loss", "validation_mae", "validation_tau")
 
 
@@ -77,14 +79,31 @@ class EpochFigures:
 
 @dataclass(frozen=True)
 class TrainedNetwork:
-    """The weights of the best epoch, and how they scored the validation part."""
+    """The weights of the best epoch.
+
+    ``learnt`` is the network as it was trained, at the precision and on what its reader gives: on
+    the components, where there are some. ``network`` says the same of all features.
+    """
 
     network: Network
     standardisation: Standardisation
     best_epoch: NDArray[np.float64]
-    precision: str
+    learnt: Network
+    reader: Reader
+
+    @property
+    def precision(self) -> str:
+        """Of the products in training."""
+        return str(self.reader.dtype).removeprefix("torch.")
+
+    def outputs(self, rows: Rows) -> Tensor:
+        """Score rows of the training and validation parts as fast as they were learnt."""
+        said = outputs_of(self.learnt.to(self.reader.device), self.reader, rows)
+        self.learnt.cpu()
+        return said
 
 
+@enough_memory(LEARNING)
 def train_network(
     samples: Samples,
     training: Rows,
@@ -97,6 +116,7 @@ def train_network(
     start: Network | None = None,
     checkpoint: Checkpoint | None = None,
     on_epoch: Callable[[EpochFigures], Any] = lambda figures: None,
+    sharing: int = 1,
 ) -> TrainedNetwork:
     """Train the networks of all outcomes in one pass over the features.
 
@@ -123,6 +143,8 @@ def train_network(
         Where the training is kept between looks, and taken up again.
     on_epoch : callable, optional
         Told the figures of every look, also of those before it was taken up again.
+    sharing : int
+        Trainings that share ``settings.memory``.
 
     Returns
     -------
@@ -139,7 +161,7 @@ def train_network(
     dtype = choose_precision(settings.precision, device)
     features, present, classes = samples.features, samples.present, samples.classes
     scale = scale or Standardisation.of(features, present, training)
-    reader = Reader(features, present, scale, device, dtype, settings.memory)
+    reader = Reader(features, present, scale, device, dtype, settings.memory, sharing=sharing)
     if reader.windows(training) > 1:
         forget_pages(features)
     basis = None
@@ -147,13 +169,15 @@ def train_network(
         basis = principal_components(reader, training, settings.components, seed)
         reader = reader.projected(np.concatenate([training, validation]), basis)
     alone = settings.model_copy(update={"members": 1})
-    network = Network.of(alone, reader.features.shape[2], network_seeds, classes)
-    network = (deepcopy(start) if start is not None else network).to(device)
-    optimizer = torch.optim.Adam(
-        _groups(network, settings),
-        weight_decay=settings.weight_decay,
-        fused=True,  # one pass over the weights instead of a dozen
-    )
+    made = partial(Network.of, alone, seeds=network_seeds, classes=classes)
+    if start is not None:
+        network = deepcopy(start)
+    elif basis is not None:
+        network = made(basis.shape[1], widths=LEAN_WIDTHS)
+    else:
+        network = made(features.shape[2])
+    network.to(device)
+    optimiser = Adam(groups_of(network, settings), settings)
     best = Best(network, settings.patience)
     order = np.random.default_rng(seed)
     noise = torch.Generator(device).manual_seed(seed)
@@ -161,7 +185,7 @@ def train_network(
     validation = spread(validation, SHOWN)
     parts = -(-len(training) // LOOK)
     course = Course(reader, training, parts, order)
-    state = _State(network, optimizer, best, course, noise, checkpoint or Checkpoint())
+    state = _State(network, optimiser, best, course, noise, checkpoint or Checkpoint())
     for figures in state.taken_up():
         on_epoch(figures)
     if start is not None and not state.look and len(validation):
@@ -180,7 +204,6 @@ def train_network(
             network.views.eval()  # not even running means move
         batch_losses = []
         for step, batch in enumerate(course.part(look, settings.batch)):
-            _set_rate(optimizer, settings, (look - 1 + step / steps) / looks, best.drops)
             target, weight = (
                 torch.from_numpy(array[batch.rows]).to(device)
                 for array in (samples.target, samples.weight)
@@ -192,9 +215,9 @@ def train_network(
                 outputs = network(views, batch.present)
             # Outcomes that share no weight are each trained by this sum as if they were alone.
             losses = network.head.loss(outputs, target, weight)
-            optimizer.zero_grad()
+            optimiser.zero_grad()
             losses.sum().backward()  # type: ignore[no-untyped-call]
-            optimizer.step()
+            optimiser.step((look - 1 + step / steps) / looks, best.drops)
             batch_losses.append(losses.detach())
 
         train_loss = torch.stack(batch_losses).mean(0).cpu().numpy()
@@ -220,11 +243,10 @@ def train_network(
     network.load_state_dict(best.weights)
     network.cpu().eval()
     network.dropout.generator = None
+    whole = network
     if basis is not None:
-        whole = Network.of(alone, features.shape[2], network_seeds, classes)
-        network = composed(network, basis, whole).eval()
-    epochs = best.look / parts
-    return TrainedNetwork(network, scale, epochs, str(dtype).removeprefix("torch."))
+        whole = composed(network, basis, made(features.shape[2])).eval()
+    return TrainedNetwork(whole, scale, best.look / parts, network, reader)
 
 
 class Course:
@@ -321,7 +343,7 @@ class _State:
     """All that changes while training, as it goes into a checkpoint."""
 
     network: Network
-    optimizer: torch.optim.Adam
+    optimiser: Adam
     best: Best
     course: Course
     noise: torch.Generator
@@ -335,15 +357,10 @@ class _State:
         """Note a look, and write everything down if it is time."""
         self.look = figures.look
         self.history.append(figures)
-        moments = {
-            f"optimizer.{i}.{name}": value
-            for i, kept in self.optimizer.state_dict()["state"].items()
-            for name, value in kept.items()
-        }
         tensors = {
             **{f"network.{name}": x for name, x in self.network.state_dict().items()},
             **{f"best.{name}": x for name, x in self.best.weights.items()},
-            **moments,
+            **{f"optimiser.{name}": x for name, x in self.optimiser.state().items()},
             "noise": self.noise.get_state(),
         }
         said = {
@@ -368,12 +385,7 @@ class _State:
         self.best.look = np.array(said["best_look"])
         self.best.last = self.look = said["look"]
         self.best.drops = said["drops"]
-        moments: dict[int, dict[str, torch.Tensor]] = {}
-        for name, tensor in _under("optimizer.", tensors).items():
-            place, _, key = name.partition(".")
-            moments.setdefault(int(place), {})[key] = tensor
-        groups = self.optimizer.state_dict()["param_groups"]
-        self.optimizer.load_state_dict({"state": moments, "param_groups": groups})
+        self.optimiser.restore(_under("optimiser.", tensors))
         self.noise.set_state(tensors["noise"])
         self.course.restore(said)
         self.history = [_from_lists(line) for line in said["history"]]
@@ -410,44 +422,6 @@ def balanced_weights(target: Floats, rows: Rows, sample_weight: ArrayLike | None
         if total > 0:
             weight[:, m] = each * (known[rows].sum() / total)
     return weight
-
-
-def _groups(network: Network, settings: TrainSettings) -> list[dict[str, Any]]:
-    """Parameters by the factor of their learning rate; those that do not move are left out.
-
-    A step of Adam moves every weight as far, and so an output the more the more inputs it has. The
-    layers that look at features take steps of 1 / inputs beyond `USUAL_WIDTH` (the rule of maximal
-    update parametrisation, Yang et al. 2021): one learning rate then does for 20 and for 4,096.
-    """
-    trunk = set(network.trunk())
-    looking = {next(network.views.parameters())}
-    looking |= set() if network.direct is None else {network.direct.weight}
-    by_factor: dict[float, list[Tensor]] = {}
-    for parameter in network.parameters():
-        if settings.tune == "head" and parameter in trunk:
-            parameter.requires_grad_(False)
-            continue
-        factor = 0.1 if settings.tune == "scaled" and parameter in trunk else 1.0
-        if parameter in looking:
-            factor *= min(1.0, USUAL_WIDTH / parameter.shape[1])
-        by_factor.setdefault(factor, []).append(parameter)
-    return [
-        {"params": group, "factor": factor, "lr": settings.learning_rate * factor}
-        for factor, group in by_factor.items()
-    ]
-
-
-def _set_rate(
-    optimizer: torch.optim.Adam, settings: TrainSettings, passed: float, drops: int
-) -> None:
-    """Set the learning rate where `passed` (0 to 1) of the longest training is over."""
-    rate = settings.learning_rate
-    if settings.schedule == "cosine":
-        rate *= 0.5 * (1 + math.cos(math.pi * passed))
-    elif settings.schedule == "plateau":
-        rate *= 0.3**drops
-    for group in optimizer.param_groups:
-        group["lr"] = rate * group["factor"]
 
 
 def _judge(

@@ -109,6 +109,8 @@ def _as_input_error(file: Path, error: ValidationError) -> InputError:
 def _explain(detail: ErrorDetails, key: str, around: _Schema, inner: _Schema) -> tuple[str, str]:
     """Give the reason and the next step of one of pydantic's errors."""
     kind, given, context = detail["type"], detail["input"], detail.get("ctx", {})
+    if kind == "extra_forbidden" and (sources := _elsewhere(key, around)):
+        return "this key is not known here", f"it goes with source = {' or '.join(sources)}"
     if kind == "extra_forbidden":
         return "this key is not known", closest(key, around.get("properties", {}))
     if kind == "missing" and isinstance(detail["loc"][-1], int):
@@ -145,7 +147,8 @@ def _locate(loc: tuple[int | str, ...]) -> tuple[list[str], _Schema, _Schema]:
     for part in loc:
         members = inner.get("discriminator", {}).get("mapping", {})
         if part in members:
-            inner = _resolved(root, {"$ref": members[str(part)]})
+            options = {tag: _resolved(root, {"$ref": at}) for tag, at in members.items()}
+            inner = {**options[str(part)], "options": options}
         elif parts and not inner.keys() & {"properties", "patternProperties", "items"}:
             continue  # which of the types that a value may have was tried
         elif part != "[key]":
@@ -155,6 +158,12 @@ def _locate(loc: tuple[int | str, ...]) -> tuple[list[str], _Schema, _Schema]:
             own: _Schema = next(iter(inner.get("patternProperties", {}).values()), {})
             inner = _resolved(root, inner.get("properties", {}).get(part, own))
     return parts, around, inner
+
+
+def _elsewhere(key: str, around: _Schema) -> list[str]:
+    """Name the other sources of a section that know a key."""
+    options: dict[str, _Schema] = around.get("options", {})
+    return [repr(tag) for tag, one in options.items() if key in one.get("properties", {})]
 
 
 def _resolved(root: _Schema, schema: _Schema) -> _Schema:

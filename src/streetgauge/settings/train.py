@@ -61,7 +61,9 @@ class TrainSettings(Settings):
     precision: Literal["auto", "float32", "bfloat16"] = Field(
         "auto", description="of the products; auto takes bfloat16 where the processor has it"
     )
-    memory: Positive = Field(8.0, description="GiB that features may take while learning")
+    memory: Positive = Field(
+        8.0, description="GiB that features may take while learning, in all folds together"
+    )
     device: Device = "auto"
 
 

@@ -26,8 +26,8 @@ from streetgauge.study import Done, Study
 
 if TYPE_CHECKING:
     from streetgauge.features import FeatureStore
-    from streetgauge.learn import Model, Split
-    from streetgauge.tuning import City
+    from streetgauge.learn import Split
+    from streetgauge.tuning import City, Start
 
 __all__ = ["city_of", "labelled", "train"]
 
@@ -36,6 +36,7 @@ def train(study: Study, stamp: str, progress: Progress) -> Done:
     """Features and deciles -> folds.parquet, predictions.parquet and the bundles in model/."""
     from streetgauge.features import FeatureStore
     from streetgauge.learn import never_used, split_notes
+    from streetgauge.transfer import known_areas
     from streetgauge.tuning import draw_curve, find_start
 
     settings, transfer = study.settings, study.settings.transfer
@@ -49,11 +50,14 @@ def train(study: Study, stamp: str, progress: Progress) -> Done:
     if transfer is not None:
         start = find_start(transfer, settings.train, store, city.outcomes, classes=city.classes)
         source = {**work.source, "start": start.about}
-        work = replace(work, source=source, settings=start.settings, start=start.model)
+        work = replace(work, source=source, settings=start.settings, start=start)
     folds = _cross_validated(work, splits, settings.folds, tested(study))
     second = _second(work, locations, labels)
     write_table(mean_features(store, pd.read_parquet(study.locations)), study.area_features)
-    notes = () if start is None else start.notes
+    notes: tuple[str, ...] = ()
+    if start is not None:
+        judged = folds.loc[folds["fold"] > 0, "area"]
+        notes = (*_share_taken(work, splits), *start.notes, *known_areas(start.learned, judged))
     curve_file(study).unlink(missing_ok=True)
     if start is not None and has_curve(study):
         notes += draw_curve(
@@ -83,7 +87,7 @@ class _Work:
     city: City
     source: dict[str, Any]
     settings: TrainSettings
-    start: Model | None
+    start: Start | None
     stamp: str
     progress: Progress
 
@@ -92,16 +96,10 @@ def _cross_validated(
     work: _Work, splits: list[Split], folds: FoldSettings, files: Tested
 ) -> pd.DataFrame:
     """Train and test in these splits, and write all that comes of it; give the table of folds."""
-    from streetgauge.learn import cross_validate, folds_frame, splits_frame, take_share
+    from streetgauge.learn import cross_validate, folds_frame, splits_frame
 
-    city, settings = work.city, work.study.settings
-    if settings.transfer is not None:
-        share = settings.transfer.share
-        learned = [
-            take_share(each, city.areas, city.deciles, share, settings.seed) for each in splits
-        ]
-    else:
-        learned = splits
+    city, settings, start = work.city, work.study.settings, work.start
+    learned = _learned(work, splits)
     predictions = cross_validate(
         city.features,
         city.present,
@@ -117,7 +115,8 @@ def _cross_validated(
         stamp=work.stamp,
         rows=city.rows,
         source=work.source,
-        start=work.start,
+        start=None if start is None else start.model,
+        start_learned=None if start is None else start.learned,
         progress=work.progress,
     )
     frame = folds_frame(splits, city.ids, city.areas)
@@ -128,6 +127,32 @@ def _cross_validated(
     write_table(splits_frame(learned, city.ids, city.areas), files.splits, about)
     write_table(predictions, files.predictions)
     return frame
+
+
+def _learned(work: _Work, splits: list[Split]) -> list[Split]:
+    """Give the splits with the share of the areas that is learned from."""
+    from streetgauge.learn import take_share
+
+    city, settings = work.city, work.study.settings
+    share = 1.0 if settings.transfer is None else settings.transfer.share
+    return [take_share(each, city.areas, city.deciles, share, settings.seed) for each in splits]
+
+
+def _share_taken(work: _Work, splits: list[Split]) -> tuple[str, ...]:
+    """Say how many areas a share of them is, if not all are learned from."""
+    from streetgauge.tuning import areas_learned
+
+    transfer = work.study.settings.transfer
+    if transfer is None or transfer.share >= 1:
+        return ()
+    taken = areas_learned(_learned(work, splits), work.city.areas)
+    there = areas_learned(splits, work.city.areas)
+    return (f"learned from {_span(taken)} of {_span(there)} areas (share {transfer.share:g})",)
+
+
+def _span(counts: list[int]) -> str:
+    low, high = min(counts), max(counts)
+    return f"{low:,}" if low == high else f"{low:,} to {high:,}"
 
 
 def _second(work: _Work, locations: pd.DataFrame, labels: pd.DataFrame) -> tuple[str, ...]:

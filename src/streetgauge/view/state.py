@@ -206,7 +206,8 @@ def _history(file: Path, version: str) -> tuple[dict[str, Any], ...]:
     for line in lines:
         try:
             said = json.loads(line)
-            numbers = {key: float(said.get(key, math.nan)) for key in MEASURES}
+            told = {key: said.get(key) for key in MEASURES}
+            numbers = {k: math.nan if x is None else float(x) for k, x in told.items()}
             looks.append(
                 {
                     "member": int(said.get("member", 1)),
