@@ -32,8 +32,8 @@ from scipy.stats import rankdata, spearmanr
 from streetgauge.areas.aggregate import cut
 from streetgauge.areas.metrics import confusion_matrix, measure
 from streetgauge.features import FeatureStore
+from streetgauge.learn.fitting import fit_model
 from streetgauge.learn.heads import HEADS
-from streetgauge.learn.model import fit_model
 from streetgauge.learn.splits import make_splits
 from streetgauge.sample.simulate import simulate_features, simulated_oracle
 from streetgauge.settings import FoldSettings, TrainSettings
@@ -64,6 +64,7 @@ def main() -> None:
     arguments.add_argument("--heads", nargs="+", default=list(HEADS), choices=HEADS)
     arguments.add_argument("--seeds", type=int, default=3)
     arguments.add_argument("--network", default=TrainSettings().network)
+    arguments.add_argument("--members", type=int, default=TrainSettings().members)
     given = arguments.parse_args()
     seeds = range(1 if given.small else given.seeds)
     every = 8 if given.small else given.every
@@ -73,7 +74,7 @@ def main() -> None:
     for name in ["simulated", "newport"] if given.only is None else [given.only]:
         start = time.perf_counter()
         jobs = [
-            (name, given.small, every, given.network, row, head, seed, other)
+            (name, given.small, every, given.network, given.members, row, head, seed, other)
             for seed in seeds
             for row, head, other in runs
         ]
@@ -84,6 +85,7 @@ def main() -> None:
             found = pd.concat([found, possible(city)])
         print(f"\n{name}: {len(np.unique(city.areas))} areas, {len(city.areas):,} locations, "
               f"{len(city.outcomes)} outcomes, {len(seeds)} seeds, {given.network}, "
+              f"{given.members} members, "
               f"{time.perf_counter() - start:.0f} s\n")  # fmt: skip
         print(as_table(found))
 
@@ -136,11 +138,14 @@ def the_city(name: str, small: bool, every: int) -> City:
 
 
 def held_out(
-    name: str, small: bool, every: int, network: str, row: str, head: str, seed: int, other: int
-) -> pd.DataFrame:
+    name: str, small: bool, every: int, network: str, members: int,
+    row: str, head: str, seed: int, other: int,
+) -> pd.DataFrame:  # fmt: skip
     """Train on all folds but one, predict that one, for each fold; then judge the areas."""
     city = the_city(name, small, every)
-    settings = TrainSettings(head=head, network=network, device="cpu", precision="float32")
+    settings = TrainSettings(
+        head=head, network=network, members=members, device="cpu", precision="float32"
+    )
     score = np.full(city.deciles.shape, np.nan)
     probability = np.full((*score.shape, CLASSES), np.nan)
     for split in make_splits(FoldSettings(), city.areas, city.deciles, seed=seed):

@@ -12,9 +12,10 @@ import pytest
 from PIL import Image
 
 from streetgauge.features import FeatureStore, extract, get_backbone
-from streetgauge.imagery import QUALITY
+from streetgauge.imagery import FINDINGS, QUALITY
 from streetgauge.sample import make_city
-from streetgauge.stages.quality import reinstate
+from streetgauge.settings import ImagerySettings
+from streetgauge.stages.quality import judge, reinstate
 
 Run = Callable[..., tuple[int, str, str]]
 
@@ -93,6 +94,53 @@ def test_poor_pictures_are_listed_and_can_be_left_out_and_taken_back(
     assert code == 0, err
     assert "2 duplicate" in out_text + err
     assert json.loads((study / "run.json").read_text("utf-8"))["stages"]["features"]["says"]
+
+
+def stored(path: Path, fingerprints: list[int], **measured: float) -> Path:
+    """Give a store of one view whose pictures have these fingerprints."""
+    about = {"backbone": "b", "weights_sha256": "", "transform": "{}", "stamp": ""}
+    quality = np.zeros((len(fingerprints), 1), dtype=QUALITY)
+    quality["fingerprint"][:, 0] = fingerprints
+    for name, value in {"brightness": 128, "contrast": 60, "sharpness": 1, **measured}.items():
+        quality[name] = value
+    slots = np.arange(len(fingerprints))
+    with FeatureStore.create(path, [f"L{i:02}" for i in slots], ["a"], 3, about) as store:
+        features = np.ones((len(slots), 1, 3), dtype=np.float32)
+        store.write(slots, features, np.ones((len(slots), 1), dtype=bool), quality=quality)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("copies", "measured", "called"),
+    [(2, {}, "duplicate"), (6, {}, "placeholder"), (6, {"brightness": 4, "contrast": 1}, "black")],
+)
+def test_duplicates_are_left_out_whatever_else_they_are(
+    tmp_path: Path, copies: int, measured: dict[str, float], called: str
+) -> None:
+    path = stored(tmp_path / "s.h5", [0x702] * copies, **measured)
+    imagery = ImagerySettings(folder=tmp_path, views=("a",), leave_out=("duplicate",))
+    lines, skips = judge(path, tmp_path / "q.parquet", imagery)
+    assert not FeatureStore.open(path).present.any()
+    assert len(skips) == copies
+    assert set(skips["reason"]) == {f"{FINDINGS['duplicate']}, and all views are needed"}
+    assert lines == (f"of {copies} pictures {copies} {called} (quality.parquet)",)
+    reinstate(path, "all")
+    _, skips = judge(path, tmp_path / "q.parquet", imagery.model_copy(update={"leave_out": ()}))
+    assert len(skips) == 0
+    assert FeatureStore.open(path).done.all()
+
+
+def test_fingerprints_of_an_older_version_are_told_where_they_meet_others(tmp_path: Path) -> None:
+    imagery = ImagerySettings(folder=tmp_path, views=("a",))
+    for name, fingerprints, said in (
+        ("new", [0x102, 0x202, 0x302], 0),
+        ("old", [0x111, 0x202, 0x333], 2),
+        ("all", [0x111, 0x222], 0),
+    ):
+        path = stored(tmp_path / f"{name}.h5", fingerprints)
+        lines, _ = judge(path, tmp_path / "q.parquet", imagery)
+        assert len(lines) == bool(said)
+        assert not said or lines[0].startswith(f"{said} of 3 pictures were looked at by an older")
 
 
 @pytest.mark.parametrize("killed_after", [1, 2])

@@ -112,6 +112,18 @@ def test_pictures_need_an_imagery_section(tmp_path: Path) -> None:
         read_settings(file)
 
 
+def test_a_key_of_another_source_is_said_to_be_one(tmp_path: Path) -> None:
+    file = tmp_path / "study.toml"
+    imagery = '[imagery]\nsource = "mapillary"\nfolder = "x"\n'
+    file.write_text(GOOD.split("[features]")[0] + imagery, encoding="utf-8")
+    said = r"imagery\.folder: this key is not known here; it goes with source = 'files'\."
+    with pytest.raises(InputError, match=said):
+        read_settings(file)
+    file.write_text(file.read_text("utf-8").replace("folder", "oldst"), encoding="utf-8")
+    with pytest.raises(InputError, match=r"this key is not known; did you mean 'oldest'\?"):
+        read_settings(file)
+
+
 def test_a_pattern_without_its_fields_is_refused(tmp_path: Path) -> None:
     file = tmp_path / "study.toml"
     imagery = '[imagery]\nfolder = "x"\npattern = "{location_id}.jpg"\n'

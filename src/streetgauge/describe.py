@@ -153,7 +153,7 @@ def _state(study: Study, name: str) -> str:
 
     stage, kept = stage_named(name), study.record.get("stages", {}).get(name)
     if kept is None:
-        return "not done"
+        return f"not done{_begun(study)}" if name == "features" else "not done"
     try:
         study.require_files(stage.settings)
         fresh = study.is_up_to_date(stage, study.stamp(stage))
@@ -161,6 +161,18 @@ def _state(study: Study, name: str) -> str:
         return f"done {kept['started']}; what it reads is no longer there"
     says = "; ".join(kept["says"])
     return f"{'up to date' if fresh else 'out of date'} ({kept['started']}): {says}"
+
+
+def _begun(study: Study) -> str:
+    """Say how many locations the features of a run that did not end are kept of; "" of none."""
+    from streetgauge.features import FeatureStore
+
+    try:
+        store = FeatureStore.open(study.features)
+    except InputError:
+        return ""
+    kept = int(store.tried.sum())
+    return f", but {kept:,} of {len(store.location_ids):,} locations are kept" if kept else ""
 
 
 def _bundle(directory: Path) -> dict[str, Any]:
@@ -215,7 +227,8 @@ def _facts(said: dict[str, Any]) -> dict[str, Any]:
         )
     return facts | {
         "calibration": said["calibration"],
-        "settings": said["settings"],
+        # What is tuned is said of what was: of others it is a default that was never used.
+        "settings": {k: v for k, v in said["settings"].items() if k != "tune" or start},
         "seed": said["seed"],
         "streetgauge": said["code_version"],
     }
@@ -246,6 +259,7 @@ def _store(path: Path) -> dict[str, Any]:
         f"{n - tried:,} not looked at",
         "views": f"{views}: {', '.join(store.views)}; {int(store.present.sum()):,} are present",
         "features": f"{dimension:,} {store.features.dtype} a view, {store.features.nbytes:,} bytes",
+        "shape": f"[{n}, {views}, {dimension}] {store.features.dtype}",
         **{name: value for name, value in store.attributes.items() if name not in _SAID},
     }
 

@@ -74,6 +74,8 @@ class Stage:
         ``work(study, stamp, progress) -> Done``.
     by_numbers : bool
         Whether its result is the same whatever outcomes are called: see `Study.numbers`.
+    before_forgetting : callable
+        Refuses to have what is there removed, by raising InputError.
     """
 
     name: str
@@ -83,6 +85,7 @@ class Stage:
     rooms: tuple[str, ...]
     work: Callable[[Study, str, Progress], Done]
     by_numbers: bool = False
+    before_forgetting: Callable[[Study], None] = lambda study: None
 
 
 @dataclass(frozen=True)

@@ -40,6 +40,9 @@ __all__ = [
 ]
 
 
+UNEVEN = 0.1  # of a class's mean count: ties on a border do less
+
+
 def repaired(areas: pd.DataFrame) -> tuple[str, ...]:
     """Say how many boundaries were mended, if any."""
     count = areas.attrs.get("repaired")
@@ -105,14 +108,18 @@ def deciles(settings: StudySettings, outcomes: pd.DataFrame) -> pd.DataFrame:
 
 
 def study_class_counts(study: Study) -> dict[str, list[int]]:
-    """Count the study's areas in each actual class, where classes were not cut to be equal."""
+    """Count the study's areas in each actual class, where classes are not of equal count.
+
+    They were cut within a wider set, or by people, or a value that many areas share fills several.
+    """
     outcomes, about = pd.read_parquet(study.outcomes), read_metadata(study.outcomes)
     counts = {}
     for name, each in about.items():
         equal = each["deciles"] == "study" and each["within"] == "study" and not each["weighted"]
-        if not equal:
-            known = outcomes[f"{name}_decile"].dropna().astype("int64")
-            counts[name] = np.bincount(known, minlength=each["classes"] + 1)[1:].tolist()
+        known = outcomes[f"{name}_decile"].dropna().astype("int64")
+        count = np.bincount(known, minlength=each["classes"] + 1)[1:]
+        if not equal or np.ptp(count) > max(UNEVEN * count.mean(), 2):
+            counts[name] = count.tolist()
     return counts
 
 
@@ -134,9 +141,16 @@ def picture_files(study: Study) -> ImagerySettings:
     return imagery
 
 
+def _read_csv(path: Path) -> pd.DataFrame:
+    """Read a CSV whose ids are text as they are: "007" and "NA", too."""
+    header = pd.read_csv(path, nrows=0).columns
+    gaps = {name: ["", "NA", "NaN", "nan"] for name in header if name != "location_id"}
+    return pd.read_csv(path, dtype={"location_id": "str"}, keep_default_na=False, na_values=gaps)
+
+
 def read_oracle(path: Path) -> pd.DataFrame:
     try:
-        frame = pd.read_parquet(path) if path.suffix == ".parquet" else pd.read_csv(path)
+        frame = pd.read_parquet(path) if path.suffix == ".parquet" else _read_csv(path)
     except (pa.ArrowException, ValueError) as error:
         reason = str(error).splitlines()[0]
         raise InputError(path, f"this is no table: {reason}", "give Parquet or CSV") from None

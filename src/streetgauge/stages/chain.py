@@ -8,7 +8,7 @@ from streetgauge.errors import InputError
 from streetgauge.settings import OpenImagery, PictureFeatures, SimulatedFeatures
 from streetgauge.stages._common import curve_file, has_curve
 from streetgauge.stages.areas import make_areas
-from streetgauge.stages.features import make_features
+from streetgauge.stages.features import beside_network, make_features, refuse_newer
 from streetgauge.stages.figures import drawn_from
 from streetgauge.stages.gallery import has_gallery
 from streetgauge.stages.locations import make_locations
@@ -59,7 +59,7 @@ STAGES = (
         lambda s: (
             (s.locations, s.outcomes)
             if isinstance(s.settings.features, SimulatedFeatures)
-            else (s.locations, *_collected(s))
+            else (s.locations, *_collected(s), *beside_network(s))
         ),
         lambda s: (
             (s.features, s.quality)
@@ -68,6 +68,8 @@ STAGES = (
         ),
         ("imagery", "features", "sample"),
         make_features,
+        by_numbers=True,
+        before_forgetting=refuse_newer,
     ),
     Stage(
         "train",
@@ -79,6 +81,7 @@ STAGES = (
         ),
         ("learn", "features", "locations"),
         train,
+        by_numbers=True,
     ),
     Stage(
         "areas",
