@@ -19,7 +19,7 @@ def test_what_was_kept_comes_back(tmp_path: Path) -> None:
     assert kept.load() is None
     kept.save(TENSORS, {"epoch": 3, "state": 2**127})
     tensors, said = kept.load() or ({}, {})
-    assert said == {"stamp": "stamp", "epoch": 3, "state": 2**127}
+    assert said == {"stamp": "stamp", "layout": module.LAYOUT, "epoch": 3, "state": 2**127}
     assert all(torch.equal(tensors[name], TENSORS[name]) for name in TENSORS)
     kept.remove()
     assert kept.load() is None
@@ -33,6 +33,16 @@ def test_a_checkpoint_of_another_training_or_half_a_file_is_none(tmp_path: Path)
     for length in (0, 5, len(whole) - 1):
         path.write_bytes(whole[:length])
         assert Checkpoint(path, "one").load() is None
+
+
+def test_a_checkpoint_of_another_version_s_layout_is_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept = Checkpoint(tmp_path / "c.safetensors", "one", every=0)
+    kept.save(TENSORS, {})
+    assert kept.load() is not None
+    monkeypatch.setattr(module, "LAYOUT", module.LAYOUT + 1)
+    assert kept.load() is None
 
 
 def test_none_is_written_before_it_is_time(tmp_path: Path) -> None:

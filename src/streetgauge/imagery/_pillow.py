@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import struct
 import threading
 from collections.abc import Iterator
@@ -84,7 +85,8 @@ def _in_words(error: BaseException) -> str:
     # What Python itself says of a reader that stumbled is about the reader.
     if not isinstance(error, _IN_WORDS) or " " not in said:
         return "its parts do not fit together"
-    return said
+    # Counts of bytes would make a reason of its own of every file.
+    return re.sub(r" \(\d+ bytes not processed\)", "", said)
 
 
 @cache

@@ -214,7 +214,8 @@ def _quick(raw: bytes, image: Image.Image, at_least: int | None) -> Pixels | Non
     except (ValueError, RuntimeError) as error:
         said = str(error)
         if said.startswith("Corrupt JPEG data") and not _is_padding(said):
-            raise PictureError(f"the picture is damaged: {said[:120]}") from None
+            said = re.sub(r"\d+ extraneous", "extraneous", said)[:120]
+            raise PictureError(f"the picture is damaged: {said}") from None
         return None  # Pillow decides, and says what is wrong
     return pixels
 

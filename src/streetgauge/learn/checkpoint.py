@@ -23,6 +23,7 @@ from streetgauge.files import atomic_path
 
 __all__ = ["Checkpoint"]
 
+LAYOUT = 2  # of what is in the file: one of another layout is as good as none
 SECONDS = 20.0  # between two checkpoints: writing one takes about a fifth of a second
 
 
@@ -60,7 +61,7 @@ class Checkpoint:
         """
         if self.path is None or time.monotonic() - self.written < self.every:
             return
-        text = json.dumps({"stamp": self.stamp, **said})
+        text = json.dumps({"stamp": self.stamp, "layout": LAYOUT, **said})
         whole = {name: x.detach().cpu().contiguous().clone() for name, x in tensors.items()}
         try:
             with atomic_path(self.path) as temporary:
@@ -80,7 +81,7 @@ class Checkpoint:
         try:
             with safe_open(self.path, "pt") as file:
                 said = json.loads((file.metadata() or {}).get("training", "{}"))
-                if said.get("stamp") != self.stamp:
+                if (said.get("stamp"), said.get("layout")) != (self.stamp, LAYOUT):
                     return None
                 return {name: file.get_tensor(name) for name in file.keys()}, said  # noqa: SIM118
         except (OSError, SafetensorError, ValueError):
