@@ -242,7 +242,7 @@ def test_an_unknown_file_is_refused_by_info(refuse: Refuse, tmp_path: Path) -> N
 
 def test_export_writes_over_bundles_only(run: Run, refuse: Refuse, grid: Path) -> None:
     assert run("run", grid)[0] == 0
-    assert "exists already" in refuse("export", grid, "--out", grid, "--force")
+    assert "nothing that this command writes" in refuse("export", grid, "--out", grid, "--force")
     assert (grid / "study.toml").exists()
     bundle = grid.with_name("bundle")
     assert run("export", grid, "--out", bundle)[0] == 0
