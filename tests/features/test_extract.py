@@ -760,13 +760,15 @@ tiles.features = lambda pictures: time.sleep(0.004) or slowly(pictures)
 extract.load_network = lambda *_: tiles
 folder, path = Path(sys.argv[2]), Path(sys.argv[3])
 rng = np.random.default_rng(int(sys.argv[4]))
-killed = held = 0
+killed = held = tries = 0
 while True:
     child = os.fork()
     if not child:
         t.run(folder, path, batch=2, require="any")
         os._exit(0)
-    time.sleep(rng.uniform(0.01, 0.25))
+    # The first is killed long before it can end, each later one has a little more time.
+    time.sleep(rng.uniform(0, 0.02) * (1 + tries))
+    tries += 1
     os.kill(child, signal.SIGKILL)
     status = os.waitpid(child, 0)[1]
     now = int(FeatureStore.open(path).held.sum()) if path.exists() else 0
