@@ -29,11 +29,15 @@ from streetgauge.learn.places import to_metres
 from streetgauge.settings import FoldSettings, TrainSettings
 from streetgauge.study import Study
 
+AUTHORS = {"members": 1, "dropout": 0.0, "mixup": False, "equal": "locations", "noise": 0.05}
 VARIANTS: dict[str, dict[str, object]] = {
     "default": {},
     "float32": {"precision": "float32"},
     "1 member": {"members": 1},
     "10 members": {"members": 10},
+    "no mixup": {"mixup": False},
+    "locations alike": {"equal": "locations"},
+    "neither": {"mixup": False, "equal": "locations"},
     "no dropout": {"dropout": 0.0},
     "dropout .2": {"dropout": 0.2},
     "dropout .2, patience 8": {"dropout": 0.2, "patience": 8},
@@ -45,11 +49,8 @@ VARIANTS: dict[str, dict[str, object]] = {
     "batch 512": {"batch": 512},
     "decay 1e-2": {"weight_decay": 1e-2},
     "64 components": {"components": 64},
-    "port-2020": {"network": "port-2020", "members": 1, "dropout": 0.0, "noise": 0.05},
-    "paper-2019": {
-        **{"network": "paper-2019", "members": 1, "dropout": 0.0, "noise": 0.05},
-        "learning_rate": 3e-3,
-    },
+    "port-2020": {"network": "port-2020", **AUTHORS},
+    "paper-2019": {"network": "paper-2019", **AUTHORS, "learning_rate": 3e-3},
 }
 
 

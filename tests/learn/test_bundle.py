@@ -208,6 +208,7 @@ def test_a_bundle_of_format_version_1_still_says_what_it_said(variant: str, tmp_
     assert np.std(known["score"]) > 0.05  # it tells locations apart
     assert bundle.licence is bundle.metrics is None
     assert bundle.settings.network == variant
+    assert (bundle.settings.mixup, bundle.settings.equal) == (False, "locations")
     bundle.save(tmp_path / "again")
     again = Bundle.load(tmp_path / "again")
     np.testing.assert_array_equal(
@@ -233,6 +234,7 @@ def test_a_bundle_of_an_earlier_version_still_says_what_it_said(
     np.testing.assert_array_equal(said.decile, known["decile"])
     assert np.std(known["score"]) > 0.05  # it tells locations apart
     assert bundle.settings.members == 2
+    assert (bundle.settings.mixup, bundle.settings.equal) == (False, "locations")
     assert bundle.learned is None
     assert bundle.licence == "CC-BY-4.0"
     assert (bundle.familiar is None) == (version == 2)

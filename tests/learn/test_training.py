@@ -51,7 +51,7 @@ def train(
     rows, validation = parts(world)
     settings = TrainSettings(
         **{"network": "port-2020", "epochs": 6, "batch": 32, "device": "cpu", "noise": 0.05}
-        | {"precision": "float32", "dropout": 0.0}
+        | {"precision": "float32", "dropout": 0.0, "mixup": False}
         | changes
     )
     figures: list[EpochFigures] = []
@@ -96,6 +96,8 @@ def same_weights(one: TrainedNetwork, other: TrainedNetwork) -> bool:
         {"network": "shared", "pooling": "attention"},
         {"network": "shared", "components": 4},
         {"network": "shared", "precision": "bfloat16"},
+        {"network": "paper-2019", "mixup": True},
+        {"network": "shared", "mixup": True},
     ],
 )
 def test_it_learns(make_world: Any, changes: dict[str, Any]) -> None:
@@ -107,8 +109,8 @@ def test_it_learns(make_world: Any, changes: dict[str, Any]) -> None:
 
 def test_an_outcome_without_a_shared_trunk_is_trained_as_if_it_were_alone(make_world: Any) -> None:
     world = make_world()
-    together, _, held = train(world, [0, 1], epochs=2)
-    alone, _, _ = train(world, [1], epochs=2)
+    together, _, held = train(world, [0, 1], epochs=2, mixup=True)
+    alone, _, _ = train(world, [1], epochs=2, mixup=True)
     np.testing.assert_allclose(
         scored(together, world, held)[:, 1], scored(alone, world, held)[:, 0], rtol=0.02, atol=0.02
     )
@@ -226,7 +228,7 @@ def test_bfloat16_and_float32_learn_nearly_the_same(make_world: Any) -> None:
     "changes",
     [
         {"network": "paper-2019"},
-        {"network": "shared", "dropout": 0.4, "schedule": "plateau"},
+        {"network": "shared", "dropout": 0.4, "mixup": True, "schedule": "plateau"},
         {"network": "shared", "components": 5, "head": "clm", "schedule": "cosine"},
         {"network": "shared", "stopping": False},
         {"network": "shared", "look": 50},

@@ -39,8 +39,9 @@ FORMAT = "streetgauge-bundle"
 FORMAT_VERSION = 3
 FAMILIAR = "familiar."  # first part of its tensors' names
 WEIGHTS, DESCRIPTION, CARD = FILES = ("weights.safetensors", "bundle.json", "README.md")
-# What the settings of version 1 did not have to say.
+# What the settings of version 1 did not have to say, and what no settings had to at first.
 _SETTINGS_OF_1 = {"pooling": "mean", "members": 1, "head": "binomial", "dropout": 0.0}
+_FIRST_SETTINGS = {"mixup": False, "equal": "locations"}
 
 
 @dataclass(frozen=True)
@@ -444,8 +445,9 @@ def _read_description(file: Path) -> dict[str, Any]:
             f"its format version is {version!r}, and this version reads up to {FORMAT_VERSION}",
             "upgrade streetgauge",
         )
-    if version == 1 and isinstance(said.get("settings"), dict):
-        said["settings"] = _SETTINGS_OF_1 | said["settings"]
+    if isinstance(said.get("settings"), dict):
+        first = _FIRST_SETTINGS | (_SETTINGS_OF_1 if version == 1 else {})
+        said["settings"] = first | said["settings"]
     return said
 
 

@@ -38,7 +38,8 @@ _DEFAULTS = TrainSettings()
 # The parameters that are settings of a study's [train] too.
 _SETTINGS = (
     "network", "pooling", "members", "head", "dropout", "epochs", "batch", "learning_rate",
-    "schedule", "weight_decay", "noise", "patience", "components", "precision", "memory", "device",
+    "schedule", "weight_decay", "mixup", "equal", "noise", "patience", "components", "precision",
+    "memory", "device",
 )  # fmt: skip
 
 
@@ -61,8 +62,8 @@ class BinomialOrdinalClassifier(ClassifierMixin, BaseEstimator):  # type: ignore
         What makes classes of the network's output: "binomial", or another of
         `streetgauge.learn.heads`.
     network, pooling, members, dropout, epochs, batch, learning_rate, schedule, weight_decay, \
-noise, patience, components, precision, memory, device
-        As in the ``[train]`` settings of a study, with the same defaults.
+mixup, equal, noise, patience, components, precision, memory, device
+        As in the ``[train]`` settings of a study, with the same defaults; areas are the groups.
     validation : float
         Share of the groups (samples, if there are none) that only say when to stop, and on which
         the score is calibrated, where ``members=1``. Several members share all groups out: each is
@@ -119,6 +120,8 @@ noise, patience, components, precision, memory, device
         learning_rate: float = _DEFAULTS.learning_rate,
         schedule: str = _DEFAULTS.schedule,
         weight_decay: float = _DEFAULTS.weight_decay,
+        mixup: bool = _DEFAULTS.mixup,
+        equal: str = _DEFAULTS.equal,
         noise: float = _DEFAULTS.noise,
         patience: int = _DEFAULTS.patience,
         components: int | None = _DEFAULTS.components,
@@ -140,6 +143,8 @@ noise, patience, components, precision, memory, device
         self.learning_rate = learning_rate
         self.schedule = schedule
         self.weight_decay = weight_decay
+        self.mixup = mixup
+        self.equal = equal
         self.noise = noise
         self.patience = patience
         self.components = components

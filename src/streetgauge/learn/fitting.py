@@ -118,21 +118,18 @@ def fit_model(
     pool = np.concatenate([split.training, split.validation])
     pool = pool[np.argsort(pool if location_ids is None else location_ids[pool], kind="stable")]
     parts = _parts(split, pool, areas, target, members, seed)
+    if settings.equal == "areas":
+        sample_weight = _areas_alike(areas, pool, sample_weight)
     learnt = split.training if members == 1 else pool
     learnt = learnt[~np.isnan(target[learnt]).all(axis=1)]
     scale = start.standardisation if start else Standardisation.of(features, present, learnt)
     trained: list[TrainedNetwork] = []
     for member, (training, stopping) in enumerate(parts, 1):
         purpose = ("member", str(member)) if members > 1 else ()
+        weight = balanced_weights(target, training, sample_weight)
         trained.append(
             train_network(
-                Samples(
-                    features,
-                    present,
-                    target,
-                    balanced_weights(target, training, sample_weight),
-                    classes,
-                ),
+                Samples(features, present, target, weight, classes),
                 training[~np.isnan(target[training]).all(axis=1)],
                 stopping,
                 settings,
@@ -147,26 +144,15 @@ def fit_model(
         )
     weight = balanced_weights(target, learnt, sample_weight)
     samples = Samples(features, present, target, weight, classes)
-    stopped = np.concatenate([stopping for _, stopping in parts])
-    parts = [(training, spread(stopping, HELD // len(parts))) for training, stopping in parts]
-    held = np.concatenate([stopping for _, stopping in parts])
-    network = trained[0].network if members == 1 else Network.joined([t.network for t in trained])
-    said = torch.cat(
-        [one.outputs(stopping) for one, (_, stopping) in zip(trained, parts, strict=True)]
-    )
-    h = scores_of(network, said).astype(np.float64)
-    first = np.tile([0.0, 1.0], (h.shape[1], 1))
+    first = np.tile([0.0, 1.0], (len(outcomes), 1))
     if start is not None:  # what labels say of the scale is then said of this one
         reader = Reader(features, present, scale, choose_device(settings.device))
-        first = anchor(start.network, start.calibration, network, reader, untested(split))
+        tuned = trained[0].network
+        first = anchor(start.network, start.calibration, tuned, reader, untested(split))
         start.network.cpu()
-        network.cpu()
-    calibration = _calibrated(trained, samples, areas, learnt, held, h, first)
-    score = calibration[:, 0] + calibration[:, 1] * h
-    own = head_probabilities(network, score, said, classes)
-    sharpness = _sharpness(own, score, samples, areas, held, start)
-    model = Model(network, scale, calibration, classes, sharpness)
-    loss, mae = _figures(score, target[held], classes)
+        tuned.cpu()
+    model, loss, mae = _on_scale(trained, samples, areas, learnt, parts, first, start)
+    stopped = np.concatenate([stopping for _, stopping in parts])
     record = TrainingRecord(
         training_locations=len(learnt),
         training_areas=len(np.unique(areas[learnt])),
@@ -244,6 +230,44 @@ def _parts(
     return [(pool[fold != e], pool[fold == e]) for e in range(1, members + 1)]
 
 
+def _areas_alike(
+    areas: NDArray[Any], pool: Rows, sample_weight: ArrayLike | None
+) -> NDArray[np.float64]:
+    """Weigh locations by one over how many their area has: what is learnt is the area's.
+
+    Where areas are ranked each counts once, and a label is the area's: its hundredth location says
+    nothing of the label that the ninety-nine have not said.
+    """
+    _, member, count = np.unique(areas[pool], return_inverse=True, return_counts=True)
+    weight = np.zeros(len(areas))
+    weight[pool] = 1 / count[member]
+    return weight if sample_weight is None else weight * np.asarray(sample_weight, np.float64)
+
+
+def _on_scale(
+    trained: Sequence[TrainedNetwork],
+    samples: Samples,
+    areas: NDArray[Any],
+    learnt: Rows,
+    parts: Sequence[tuple[Rows, Rows]],
+    first: Floats,
+    start: Model | None,
+) -> tuple[Model, list[float | None], list[float | None]]:
+    """Make one model of what was trained, calibrated; give its loss and error where it stopped."""
+    stopping = [spread(rows, HELD // len(parts)) for _, rows in parts]
+    held = np.concatenate(stopping)
+    networks = [one.network for one in trained]
+    network = networks[0] if len(networks) == 1 else Network.joined(networks)
+    said = torch.cat([one.outputs(rows) for one, rows in zip(trained, stopping, strict=True)])
+    h = scores_of(network, said).astype(np.float64)
+    calibration = _calibrated(trained, samples, areas, learnt, held, h, first)
+    score = calibration[:, 0] + calibration[:, 1] * h
+    own = head_probabilities(network, score, said, samples.classes)
+    sharpness = _sharpness(own, score, samples, areas, held, start)
+    model = Model(network, trained[0].standardisation, calibration, samples.classes, sharpness)
+    return model, *_figures(score, samples.target[held], samples.classes)
+
+
 def _sharpness(
     own: Floats,
     score: Floats,
@@ -274,7 +298,7 @@ def _sharpness(
 
 
 def _calibrated(
-    trained: list[TrainedNetwork],
+    trained: Sequence[TrainedNetwork],
     samples: Samples,
     areas: NDArray[Any],
     training: Rows,

@@ -34,6 +34,7 @@ from torch import Tensor, nn
 from torch.nn.functional import batch_norm, pad, relu
 
 from streetgauge.learn.heads import make_head
+from streetgauge.learn.mixup import Mixup
 from streetgauge.settings import TrainSettings
 
 __all__ = ["Network", "StackedBatchNorm", "StackedLinear"]
@@ -307,7 +308,12 @@ class Network(nn.Module):
             yield from self.attention.parameters()
 
     def forward(
-        self, features: Tensor, present: Tensor | None = None, *, each: bool = False
+        self,
+        features: Tensor,
+        present: Tensor | None = None,
+        *,
+        each: bool = False,
+        mixup: Mixup | None = None,
     ) -> Tensor:
         """Look at locations.
 
@@ -319,6 +325,8 @@ class Network(nn.Module):
             Which views are there, at least one of each location; all if not given.
         each : bool
             Give what every member says by itself.
+        mixup : Mixup, optional
+            Mix locations behind the pooling, and what the linear path says of them.
 
         Returns
         -------
@@ -333,6 +341,9 @@ class Network(nn.Module):
             direct = self.direct(_mean(features, present).unsqueeze(1))
         # From here on it is little work, and worth full precision.
         with torch.autocast(features.device.type, enabled=False):
+            if mixup is not None:
+                pooled = mixup.mixed(pooled.float())
+                direct = None if direct is None else mixup.mixed(direct.float())
             pooled = self.dropout(pooled.float())
             # Each member's outcomes look at its own trunk, where they share one.
             if pooled.shape[1] > 1:

@@ -20,6 +20,7 @@ from streetgauge.errors import InputError
 from streetgauge.learn._memory import LEARNING, enough_memory
 from streetgauge.learn.checkpoint import Checkpoint
 from streetgauge.learn.compression import composed, principal_components
+from streetgauge.learn.mixup import Mixup
 from streetgauge.learn.network import LEAN_WIDTHS, Network
 from streetgauge.learn.optimiser import Adam, groups_of
 from streetgauge.learn.reading import Batch, Reader, Standardisation, forget_pages, spread
@@ -211,8 +212,11 @@ def train_network(
             views = batch.views
             if settings.noise:
                 views += settings.noise * torch.empty_like(views).normal_(generator=noise)
+            mixup = Mixup.draw(len(views), noise) if settings.mixup else None
             with torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
-                outputs = network(views, batch.present)
+                outputs = network(views, batch.present, mixup=mixup)
+            if mixup is not None:
+                outputs, target, weight = mixup.labelled(outputs, target, weight)
             # Outcomes that share no weight are each trained by this sum as if they were alone.
             losses = network.head.loss(outputs, target, weight)
             optimiser.zero_grad()

@@ -40,6 +40,15 @@ class TrainSettings(Settings):
         "constant", description="how the learning rate falls over the epochs"
     )
     weight_decay: Annotated[float, Strict(), Field(ge=0)] = Field(1e-4, description="L2, Adam's")
+    mixup: StrictBool = Field(
+        True,
+        description="learn from lines between two locations, not from the locations themselves",
+    )
+    equal: Literal["areas", "locations"] = Field(
+        "areas",
+        description="what counts the same in learning: every area, however many locations it has, "
+        "or every location",
+    )
     noise: Annotated[float, Strict(), Field(ge=0)] = Field(
         0.0, description="sd of Gaussian noise on standardised features, training only"
     )
