@@ -3,7 +3,7 @@
     .venv/bin/python benchmarks/report.py [STUDY ...]
 
 Of each study (default: examples/london if it was run) that has its areas.parquet and metrics.json:
-seconds to read the files, to draw the figures (as SVG, PDF and PNG, in two processes) and the maps,
+seconds to read the files, to draw the figures (as SVG, PDF and PNG) and the maps in two processes,
 and to write the page, its size and that of its parts, and, in Chromium without a network, the
 milliseconds until something and until the map is painted, and to find a postcode. Pictures are left
 out. Columns that an older areas.parquet lacks are filled in by chance, so that the page is as
@@ -26,7 +26,7 @@ import pandas as pd
 from streetgauge.areas import describe_scheme
 from streetgauge.files import read_metadata
 from streetgauge.locations import read_areas
-from streetgauge.report import ReportData, draw_figures, draw_maps, render
+from streetgauge.report import ReportData, draw_figures, draw_maps, hands, render
 from streetgauge.report._payload import pack_postcodes
 from streetgauge.study import Study
 
@@ -117,15 +117,16 @@ def measure(directory: Path) -> None:
     start = time.perf_counter()
     study = Study.open(directory)
     labels = {name: str(about.get("label") or name) for name, about in data.provenance.items()}
-    figures = draw_figures(
-        *(data.metrics, data.table, labels), history=course(study), paper=True, workers=2
-    )
-    drawn = time.perf_counter()
     given = (data.areas, data.table, data.metrics, data.provenance, data.name)
-    maps = dict(draw_maps(*given))
+    with hands(2) as each:
+        slides = draw_maps(*given, each=each)
+        figures = draw_figures(
+            *(data.metrics, data.table, labels), history=course(study), each=each
+        )
+        maps = dict(slides)
     print(
-        f"  {len(figures)} figures in {drawn - start:.1f} s, {len(maps)} maps for slides in "
-        f"{time.perf_counter() - drawn:.1f} s"
+        f"  {len(figures)} figures and {len(maps)} maps for slides in "
+        f"{time.perf_counter() - start:.1f} s"
     )
     start = time.perf_counter()
     html = render(replace(data, figures=figures))

@@ -98,10 +98,12 @@ class Metrics(dict[str, Any]):
         scheme = self.get("scheme", {})
         said = scheme if isinstance(scheme, Mapping) else {}
         share = f" ({self['coverage']:.0%} interval)" if "coverage" in self else ""
+        many = "deciles" if self.get("classes") == 10 else "classes"
+        how = str(said.get("in_words") or "")
         notes = [
-            f"MAE: mean absolute error in classes{share}. Pictures add: how much less that is than "
+            f"MAE: mean absolute error in {many}{share}. Pictures add: how much less that is than "
             "by the best guess without them.",
-            str(said.get("in_words") or ""),
+            f"{how[:1].upper()}{how[1:]}." if how else "",
             f"Caution: {said['caution']}" if said.get("caution") else "",
         ]
         if not rows:

@@ -214,5 +214,51 @@ def test_it_prints_with_its_maps_and_without_its_switches(show, make_study):
     opened.drawn()
     opened.page.emulate_media(media="print")
     assert opened.page.is_hidden("#controls")
-    assert opened.page.is_visible("figure[data-layer=predicted] .paint")
-    assert len(opened.page.pdf()) > 10_000
+    assert opened.page.pdf().count(b"/Subtype /Image") >= 3  # no other picture is on this page
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_paper_gets_the_map_in_light_colours_and_the_screen_its_own_back(show, make_study, scheme):
+    opened = show(render(make_study()), color_scheme=scheme)
+    opened.drawn()
+    colour = "getComputedStyle(document.documentElement).getPropertyValue('--edge').trim()"
+    before = opened.page.evaluate(colour)
+    opened.page.evaluate("window.dispatchEvent(new Event('beforeprint'))")
+    assert opened.page.evaluate(colour) == before
+    painted = """async () => {
+      const picture = document.querySelector("figure[data-layer=predicted] img.paper");
+      await picture.decode();
+      const sheet = document.createElement("canvas");
+      sheet.width = picture.naturalWidth; sheet.height = picture.naturalHeight;
+      const pen = sheet.getContext("2d");
+      pen.drawImage(picture, 0, 0);
+      const bytes = pen.getImageData(0, 0, sheet.width, sheet.height).data;
+      const seen = new Set();
+      for (let i = 0; i < bytes.length; i += 4) seen.add(bytes.slice(i, i + 3).join());
+      return [...seen];
+    }"""
+    seen = opened.page.evaluate(painted)
+    assert "165,0,38" in seen  # decile 1 as on a light screen
+    assert "194,24,58" not in seen  # and not as on a dark one
+    opened.page.emulate_media(media="print")
+    assert opened.page.is_visible("figure[data-layer=predicted] img.paper")
+    assert opened.page.is_hidden("figure[data-layer=predicted] canvas.paint")
+    opened.page.emulate_media(media="screen")
+    opened.page.evaluate("window.dispatchEvent(new Event('afterprint'))")
+    assert opened.page.locator("img.paper").count() == 0
+    assert opened.complaints == []
+
+
+@pytest.mark.parametrize("page", [render, render_map])
+@pytest.mark.parametrize("width", [390, 1280])
+def test_a_label_of_ten_thousand_characters_is_text_and_widens_no_page(
+    show, make_study, page, width
+):
+    long = "<script>alert(1)</script>" + "L" * 10_000
+    data = make_study(provenance={"income": {"label": long}})
+    opened = show(page(data), {"width": width, "height": 844})
+    opened.drawn()
+    assert opened.page.evaluate("document.documentElement.scrollWidth") <= width
+    assert opened.page.evaluate("document.documentElement.scrollHeight") < 20_000
+    assert opened.page.locator("#outcome option").first.text_content() == long
+    assert opened.complaints == []

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import re
+import subprocess
+import sys
 from contextlib import contextmanager
 from xml.etree import ElementTree as Xml
 
@@ -13,7 +15,7 @@ import pytest
 from PIL import Image
 
 from streetgauge.areas import headline
-from streetgauge.report import draw_figures, draw_maps, save_figures
+from streetgauge.report import draw_figures, draw_maps, hands, save_figures
 from streetgauge.report._drawing import short
 
 SVG = "{http://www.w3.org/2000/svg}"
@@ -236,6 +238,7 @@ def test_the_same_study_gives_the_same_bytes_and_paper_files_with_their_fonts(ma
     assert b"CreationDate" not in pdf
     picture = Image.open(tmp_path / "1" / "confusion-income.png")
     assert picture.width == 1050  # 89 mm at 300 dots an inch
+    assert picture.mode == "RGB"  # some journals refuse an alpha channel
     assert picture.info["dpi"][0] == pytest.approx(300, abs=0.1)
     save_figures([], {}, tmp_path / "1")  # in the place of all that was there
     assert list((tmp_path / "1").iterdir()) == []
@@ -301,7 +304,7 @@ def test_areas_without_boundaries_have_no_slide_and_without_a_crs_no_bar(make_st
 def test_processes_side_by_side_draw_the_same_bytes(make_study):
     data = make_study()
     metrics, table, _ = whole(data)
-    names = [f"outcome {k}" for k in range(4)]  # 4 x 5 and 5 more: enough for a second process
+    names = [f"outcome {k}" for k in range(2)]
     one = table[table["outcome"] == "income"]
     many = pd.concat([one.assign(outcome=name) for name in names])
     metrics |= {"outcomes": dict.fromkeys(names, metrics["outcomes"]["income"]), "headline": {}}
@@ -313,21 +316,60 @@ def test_processes_side_by_side_draw_the_same_bytes(make_study):
         told.append(total)
         yield told.append
 
-    alone, helped = (
-        draw_figures(metrics, many, paper=False, workers=n, progress=progress) for n in (1, 2)
-    )
-    assert [(f.name, f.svg) for f in alone] == [(f.name, f.svg) for f in helped]
-    assert len(alone) == 20
+    given = (data.areas, many, metrics, {}, "A city")
+    drawn = []
+    for n in (1, 2):
+        with hands(n) as each:
+            slides = draw_maps(*given, each=each)
+            figures = draw_figures(metrics, many, each=each, progress=progress)
+            drawn.append(([(f.name, f.svg, f.pdf, f.png) for f in figures], dict(slides)))
+    alone, helped = drawn
+    assert alone == helped
+    assert [len(each) for each in alone] == [10, 2]
     half = len(told) // 2
     assert told[0] == sum(told[1:half]) == sum(told[half + 1 :])
 
 
 def test_a_font_in_a_pdf_is_embedded_without_what_only_typesetting_needs(make_study):
     from fontTools import subset
+    from matplotlib.backends import _backend_pdf_ps as embedding
 
     metrics, table, _ = whole(make_study())
-    before = subset.load_font
+    before = subset.load_font, embedding.get_glyphs_subset
     pdf = draw_figures(metrics, table[table["outcome"] == "crime"])[0].pdf
     assert b"/FontFile2" in pdf
     assert b"/CIDFontType2" in pdf
-    assert subset.load_font is before
+    assert (subset.load_font, embedding.get_glyphs_subset) == before
+
+
+def test_a_font_read_in_part_is_embedded_as_the_whole_would_be(make_study, monkeypatch):
+    from streetgauge.report import _fonts
+
+    metrics, table, _ = whole(make_study())
+    metrics["outcomes"] = {"income": metrics["outcomes"]["income"]}
+    del metrics["transfer"]
+
+    def drawn(label):
+        return {f.name: f.pdf for f in draw_figures(metrics, table.iloc[:0], {"income": label})}
+
+    usual = "Income"
+    rare = "Доход, 1 000 €, ½ fi ﬁ łąć"  # beyond what every figure is written in
+    parts = {label: drawn(label) for label in (usual, rare, usual)}
+    assert _fonts._small  # it was the part that they came from
+
+    def whole_font(read, key, glyphs, options):
+        with read() as font, io.BytesIO() as stream:
+            font.save(stream, reorderTables=False)
+            return stream.getvalue()
+
+    monkeypatch.setattr(_fonts, "_part", whole_font)
+    assert {label: drawn(label) for label in (usual, rare)} == parts
+
+
+def test_what_draws_loads_neither_the_page_nor_what_measures_areas():
+    code = (
+        "import sys, streetgauge.report.figures, streetgauge.report.slides;"
+        "print([m for m in ('jinja2', 'scipy.stats', 'geopandas', 'torch') if m in sys.modules])"
+    )
+    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert said.stdout.strip() == "[]"

@@ -161,6 +161,24 @@ def test_what_is_to_be_kept_in_mind_of_the_pictures(calls, does_not, text):
     assert text not in pictures(**does_not)
 
 
+def test_outcomes_of_one_year_are_named_together_so_that_no_year_is_lost_among_many():
+    labels = {name: name.upper() for name in "abcdefgh"}
+    provenance = {name: {"vintage": "2019"} for name in labels} | {"c": {"vintage": "2011"}}
+    said = " ".join(seen(table(), {}, (), provenance, labels))
+    assert "different years: A, B, D and 4 others 2019; C 2011. Pictures" in said
+    named = labels | {"c": "Income 2011"}
+    four = {name: provenance[name] for name in "abcde"}
+    said = " ".join(seen(table(), {}, (), four, named))
+    assert "different years: A, B, D and 1 other 2019; Income 2011. Pictures" in said
+
+
+def test_the_year_of_areas_is_not_taken_for_that_of_their_statistics():
+    areas = {"vintage": "LSOA 2011", "areas": "LSOA 2011"}
+    provenance = {"a": areas, "b": {"vintage": "2019", "areas": "LSOA 2011"}}
+    assert " ".join(seen(table(), {}, (), provenance, LABELS)) == ""
+    assert "2011" not in " ".join(seen(table(), {"views": 4}, (), provenance, LABELS))
+
+
 def test_where_pictures_are_not_counted_locations_are():
     text = "2 areas of 3 rest on one or two locations"
     assert text in pictures(table(n_locations=[1, 2, 5]))

@@ -77,7 +77,8 @@ def test_the_page_says_what_was_run(make_study):
             "weights": {"backbone": "toynet", "licence": "MIT", "sha256": "abcdef0123456789"},
         },
     )
-    text = " ".join(words.what_was_run(data, LABELS))
+    labels = {"income": "Household income", "crime": "Crime"}
+    text = " ".join(words.what_was_run(data, labels))
     assert "2 official statistics of 48 areas, and 144 locations with up to 4 views each." in text
     assert "Household income (Greater Gridtown Authority, OGL v3)" in text
     assert "Crime (publisher and licence not stated)" in text

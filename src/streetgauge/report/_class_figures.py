@@ -99,19 +99,7 @@ def agreement(
     if known.empty:
         return None
     one, _ = _words.unit(classes)
-    grouped = known.groupby("actual_decile", sort=True)
-    table = pd.DataFrame(
-        {
-            "areas": grouped.size(),
-            "mean_predicted": grouped["decile"].mean(),
-            "lower_quartile": grouped["decile"].quantile(0.25),
-            "median": grouped["decile"].median(),
-            "upper_quartile": grouped["decile"].quantile(0.75),
-            "mean_low": grouped["low"].mean(),
-            "mean_high": grouped["high"].mean(),
-            "share_within_interval": grouped["inside"].mean(),
-        }
-    ).reset_index(names="actual")
+    table = _by_actual(known)
     canvas, (axes,) = new(COLUMN, 3.35)
     axes.plot(
         [1, classes], [1, classes], color=GREY, lw=0.8, ls=(0, (4, 3)), label=f"the same {one}"
@@ -200,32 +188,7 @@ def reliability(
     if known.empty:
         return None
     one, _ = _words.unit(classes)
-    upto = np.cumsum(known[columns].to_numpy(float), axis=1)[:, :-1].clip(0, 1)
-    happened = known["actual_decile"].to_numpy(np.int64)[:, None] <= np.arange(1, classes)
-    bin_of = np.minimum((upto * BINS).astype(np.int64), BINS - 1)
-    # By area and bin: how often, the probabilities' sum, and how often it was so.
-    often, stated, was = np.zeros((3, len(known), BINS))
-    for k in range(classes - 1):
-        each = (np.arange(len(known)), bin_of[:, k])
-        often[each] += 1
-        stated[each] += upto[:, k]
-        was[each] += happened[:, k]
-    drawn = _drawn_again(len(known), seed)
-    counts = drawn @ often
-    shares = np.divide(drawn @ was, counts, out=np.full(counts.shape, np.nan), where=counts > 0)
-    outside = (1 - float(metrics["coverage"])) / 2
-    used = often.sum(0) > 0
-    low, high = np.nanquantile(shares[:, used], [outside, 1 - outside], axis=0)
-    table = pd.DataFrame(
-        {
-            "bin": [f"{b / BINS:.1f} to {(b + 1) / BINS:.1f}" for b in np.flatnonzero(used)],
-            "statements": often.sum(0)[used].astype(np.int64),
-            "mean_probability": stated.sum(0)[used] / often.sum(0)[used],
-            "share": was.sum(0)[used] / often.sum(0)[used],
-            "low": low,
-            "high": high,
-        }
-    )
+    table = _by_probability(known, columns, float(metrics["coverage"]), seed)
     canvas, (axes, counted) = new(COLUMN, 3.5, 2, heights=(5, 1))
     axes.plot([0, 1], [0, 1], color=GREY, lw=0.8, ls=(0, (4, 3)), label="as stated")
     axes.vlines(
@@ -251,7 +214,7 @@ def reliability(
     axes.legend(loc="upper left")
     axes.tick_params(labelbottom=False)
     counted.bar(
-        (np.flatnonzero(used) + 0.5) / BINS,
+        (table.index + 0.5) / BINS,
         table["statements"] / table["statements"].sum(),
         width=0.8 / BINS,
         color=PALE,
@@ -272,6 +235,57 @@ def reliability(
         f"probability of that, for all k from 1 to {classes - 1} together; intervals from drawing "
         f"the {_words.plural(len(known), 'area')} again; below, how often such probabilities are "
         f"stated.{said}",
+    )
+
+
+def _by_actual(known: pd.DataFrame) -> pd.DataFrame:
+    """Sum up the predictions and intervals of the areas of each actual class."""
+    grouped = known.groupby("actual_decile", sort=True)
+    return pd.DataFrame(
+        {
+            "areas": grouped.size(),
+            "mean_predicted": grouped["decile"].mean(),
+            "lower_quartile": grouped["decile"].quantile(0.25),
+            "median": grouped["decile"].median(),
+            "upper_quartile": grouped["decile"].quantile(0.75),
+            "mean_low": grouped["low"].mean(),
+            "mean_high": grouped["high"].mean(),
+            "share_within_interval": grouped["inside"].mean(),
+        }
+    ).reset_index(names="actual")
+
+
+def _by_probability(
+    known: pd.DataFrame, columns: list[str], coverage: float, seed: int
+) -> pd.DataFrame:
+    """Count how often it was so, by the probability stated, with intervals from drawn areas."""
+    classes = len(columns)
+    upto = np.cumsum(known[columns].to_numpy(float), axis=1)[:, :-1].clip(0, 1)
+    happened = known["actual_decile"].to_numpy(np.int64)[:, None] <= np.arange(1, classes)
+    bin_of = np.minimum((upto * BINS).astype(np.int64), BINS - 1)
+    # By area and bin: how often, the probabilities' sum, and how often it was so.
+    often, stated, was = np.zeros((3, len(known), BINS))
+    for k in range(classes - 1):
+        each = (np.arange(len(known)), bin_of[:, k])
+        often[each] += 1
+        stated[each] += upto[:, k]
+        was[each] += happened[:, k]
+    drawn = _drawn_again(len(known), seed)
+    counts = drawn @ often
+    shares = np.divide(drawn @ was, counts, out=np.full(counts.shape, np.nan), where=counts > 0)
+    outside = (1 - coverage) / 2
+    used = often.sum(0) > 0
+    low, high = np.nanquantile(shares[:, used], [outside, 1 - outside], axis=0)
+    return pd.DataFrame(
+        {
+            "bin": [f"{b / BINS:.1f} to {(b + 1) / BINS:.1f}" for b in np.flatnonzero(used)],
+            "statements": often.sum(0)[used].astype(np.int64),
+            "mean_probability": stated.sum(0)[used] / often.sum(0)[used],
+            "share": was.sum(0)[used] / often.sum(0)[used],
+            "low": low,
+            "high": high,
+        },
+        index=np.flatnonzero(used),
     )
 
 

@@ -6,6 +6,7 @@ import io
 import re
 import textwrap
 import warnings
+import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,13 +16,16 @@ from xml.etree import ElementTree as Xml
 import numpy as np
 import pandas as pd
 
+from streetgauge.report._fonts import small_fonts
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure as Canvas
 
 __all__ = [
-    *("BLUE", "COLUMN", "GREY", "INK", "MOST_POINTS", "ORANGE", "PACKED", "PAGE", "PALE", "Files"),
-    *("apart", "below", "drawing", "files_of", "new", "plain", "short", "upright"),
+    *("BLUE", "COLUMN", "GREY", "INK", "MOST_POINTS", "ORANGE", "PAGE", "PALE", "Files"),
+    *("apart", "below", "drawing", "files_of", "new", "plain", "png_of", "short"),
+    *("upright",),
 ]
 
 # Widths of one and of two columns, inches: 89 and 183 mm, as Nature and Science ask for.
@@ -69,9 +73,8 @@ STYLE: dict[str, Any] = {
     "pdf.fonttype": 42,  # embedded as TrueType, which journals ask for
 }
 
-# Of a PNG: nearly as small as can be, in half the time.
-PACKED = {"compress_level": 4}
-TYPESETTING = ("GDEF", "GPOS", "GSUB", "MATH", "kern")  # tables of a font
+# Of a PNG: runs of one colour alone are packed, which is most that there is in a drawing.
+PACKED = {"compress_level": 6, "compress_type": zlib.Z_RLE}
 
 # Attributes that do the same on a group as on each of its members.
 INHERITED = {
@@ -96,31 +99,10 @@ def drawing() -> Iterator[None]:
     """Draw in the house style, whatever the user's own settings of matplotlib are."""
     import matplotlib.style
 
-    with matplotlib.style.context(["default", STYLE]), _bare_fonts(), warnings.catch_warnings():
+    with matplotlib.style.context(["default", STYLE]), small_fonts(), warnings.catch_warnings():
         # A name in a script that the font lacks: text in SVG shows it all the same.
         warnings.filterwarnings("ignore", "Glyph .* missing from", UserWarning)
         yield
-
-
-@contextmanager
-def _bare_fonts() -> Iterator[None]:
-    """Embed fonts without what only setting type asks for: half of the time went into it."""
-    from fontTools import subset  # type: ignore[import-untyped]
-
-    load = subset.load_font
-
-    def bare(*arguments: Any, **more: Any) -> Any:
-        font = load(*arguments, **more)
-        for table in TYPESETTING:
-            if table in font:
-                del font[table]
-        return font
-
-    subset.load_font = bare
-    try:
-        yield
-    finally:
-        subset.load_font = load
 
 
 def new(
@@ -190,7 +172,6 @@ def files_of(
     paper : bool, default True
         Also as PDF and PNG.
     """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.backends.backend_pdf import FigureCanvasPdf
     from matplotlib.backends.backend_svg import FigureCanvasSVG
 
@@ -199,7 +180,7 @@ def files_of(
     if (engine := canvas.get_layout_engine()) is not None:
         engine.execute(canvas)
     canvas.set_layout_engine("none")
-    svg, pdf, png = io.BytesIO(), io.BytesIO(), io.BytesIO()
+    svg, pdf = io.BytesIO(), io.BytesIO()
     FigureCanvasSVG(canvas).print_svg(svg, metadata={"Date": None})  # type: ignore[no-untyped-call]
     readable = _readable(svg.getvalue(), name, title, description)
     if not paper:
@@ -207,8 +188,21 @@ def files_of(
     about = {"CreationDate": None, "Title": plain(title)}
     FigureCanvasPdf(canvas).print_pdf(pdf, metadata=about)  # type: ignore[no-untyped-call]
     canvas.set_dpi(DOTS)  # the others set their own
-    FigureCanvasAgg(canvas).print_png(png, metadata={"Software": None}, pil_kwargs=PACKED)  # type: ignore[no-untyped-call]
-    return Files(readable, pdf.getvalue(), png.getvalue())
+    return Files(readable, pdf.getvalue(), png_of(canvas))
+
+
+def png_of(canvas: Canvas) -> bytes:
+    """Paint a figure as a PNG of as many dots an inch as it is set to, without an alpha channel."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from PIL import Image
+
+    agg = FigureCanvasAgg(canvas)
+    agg.draw()  # type: ignore[no-untyped-call]
+    painted = np.asarray(agg.buffer_rgba())  # type: ignore[no-untyped-call]
+    opaque = np.ascontiguousarray(painted[..., :3])
+    with io.BytesIO() as stream:
+        Image.fromarray(opaque).save(stream, "PNG", dpi=(canvas.dpi, canvas.dpi), **PACKED)
+        return stream.getvalue()
 
 
 def _readable(svg: bytes, name: str, title: str, description: str) -> str:

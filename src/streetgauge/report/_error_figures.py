@@ -117,28 +117,7 @@ def moran_scatter(
     canvas, (axes,) = new(COLUMN, 3.0)
     axes.axhline(nearby.mean(), color=PALE, lw=0.8)
     axes.axvline(residual.mean(), color=PALE, lw=0.8)
-    if len(known) <= MOST_POINTS:
-        axes.plot(
-            apart(pd.Series(residual), 0.25),
-            nearby,
-            "o",
-            ms=3,
-            mec="none",
-            color=BLUE,
-            alpha=0.55,
-            label="an area",
-        )
-    else:
-        x, y, n = _counted(residual, nearby)
-        axes.scatter(
-            x,
-            y,
-            s=60 * n / n.max(),
-            color=BLUE,
-            alpha=0.6,
-            linewidth=0,
-            label="areas: the larger, the more",
-        )
+    _scatter(axes, residual, nearby)
     ends = np.array([residual.min(), residual.max()])
     axes.plot(
         ends,
@@ -167,6 +146,32 @@ def moran_scatter(
         f"against the mean of the {kind}. The slope is Moran’s I, {_words.number(about['value'])}"
         f"{said}; by chance it is about {_words.number(about['expected'])}.",
     )
+
+
+def _scatter(axes: Any, residual: Any, nearby: Any) -> None:
+    """Draw the areas as points, or many of them as dots that grow with their number."""
+    if len(residual) <= MOST_POINTS:
+        axes.plot(
+            apart(pd.Series(residual), 0.25),
+            nearby,
+            "o",
+            ms=3,
+            mec="none",
+            color=BLUE,
+            alpha=0.55,
+            label="an area",
+        )
+    else:
+        x, y, n = _counted(residual, nearby)
+        axes.scatter(
+            x,
+            y,
+            s=60 * n / n.max(),
+            color=BLUE,
+            alpha=0.6,
+            linewidth=0,
+            label="areas: the larger, the more",
+        )
 
 
 def _lines_of_groups(table: pd.DataFrame) -> tuple[list[tuple[str, pd.Series | None]], bool]:

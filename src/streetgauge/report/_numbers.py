@@ -51,7 +51,7 @@ def nearby(classes: int) -> str:
 def listed(names: Sequence[str], most: int = 6) -> str:
     """Write names as a list in a sentence; of many the first few."""
     if len(names) > most:
-        return f"{', '.join(names[:most])} and {len(names) - most} others"
+        return f"{', '.join(names[:most])} and {plural(len(names) - most, 'other')}"
     if len(names) < 2:
         return "".join(names)
     return f"{', '.join(names[:-1])} and {names[-1]}"

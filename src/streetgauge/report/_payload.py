@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -111,21 +112,24 @@ def pack_postcodes(locations: pd.DataFrame, codes: Sequence[str]) -> str | None:
     known = pd.DataFrame({"postcode": text, "area": known["area"]})[usable].drop_duplicates()
     if known.empty:
         return None
-    members = known.sort_values("postcode").groupby("area")["postcode"].agg(list).to_dict()
-    packed = "|".join(_front_coded(members.get(code, ())) for code in codes)
+    known["place"] = pd.Index(codes).get_indexer(pd.Index(known["area"]))
+    known = known[known["place"] >= 0].sort_values(["place", "postcode"])
+    parts = _front_coded(known["postcode"].tolist(), place := known["place"].to_numpy())
+    begins = np.searchsorted(place, np.arange(len(codes) + 1))
+    packed = "|".join("".join(parts[i:j]) for i, j in itertools.pairwise(begins))
     packed = re.sub(r"\|+$", "", packed)
     return packed if packed and len(packed) <= MOST_POSTCODES else None
 
 
-def _front_coded(sorted_texts: Sequence[str]) -> str:
-    parts, before = [], ""
-    for text in sorted_texts:
-        shared = 0
-        while shared < min(len(text), len(before), 25) and text[shared] == before[shared]:
-            shared += 1
-        parts.append(chr(97 + shared) + text[shared:])
-        before = text
-    return "".join(parts)
+def _front_coded(texts: Sequence[str], place: npt.NDArray[np.intp]) -> list[str]:
+    """Write each text as what it shares with the one before of its place, and the rest."""
+    if not texts:
+        return []
+    letters = np.array(texts, dtype="S").view("S1").reshape(len(texts), -1)
+    same = (letters[1:] == letters[:-1]) & (letters[1:] != b"")
+    same &= (place[1:] == place[:-1])[:, None]
+    shared = np.r_[0, np.logical_and.accumulate(same, axis=1).sum(1)].tolist()
+    return [chr(97 + n) + text[n:] for n, text in zip(shared, texts, strict=True)]
 
 
 def _numbers(column: pd.Series, digits: int) -> list[float | int | None]:

@@ -25,7 +25,7 @@ def names_of(areas: pd.DataFrame) -> dict[str, str]:
 
 def what_was_run(data: ReportData, labels: Mapping[str, str]) -> list[str]:
     """Say what was done with what, each part as far as it is known."""
-    parts = (_data(data), _statistics(data), _pictures(data), _learning(data), _again(data))
+    parts = (_data(data), _statistics(data, labels), _pictures(data), _learning(data), _again(data))
     return [text for part in parts for text in part]
 
 
@@ -38,12 +38,12 @@ def _data(data: ReportData) -> Iterator[str]:
     )
 
 
-def _statistics(data: ReportData) -> Iterator[str]:
+def _statistics(data: ReportData, labels: Mapping[str, str]) -> Iterator[str]:
     """Name publishers with their licences, and what of theirs was used."""
     by: dict[tuple[str, str], list[str]] = {}
     for name, about in data.provenance.items():
         key = (str(about.get("publisher") or ""), str(about.get("licence") or ""))
-        by.setdefault(key, []).append(str(about.get("label") or name))
+        by.setdefault(key, []).append(labels.get(name, name))
     said = []
     for (publisher, licence), names in by.items():
         whose = ", ".join(part for part in (publisher, licence) if part)

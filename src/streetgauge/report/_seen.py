@@ -79,13 +79,16 @@ def vintages(
     labels: Mapping[str, str],
 ) -> Iterable[str]:
     """Compare the years of the statistics with each other and with those of the pictures."""
-    of = {n: years_of(p.get("vintage")) for n, p in provenance.items()}
-    of = {name: years for name, years in of.items() if years}
+    # "LSOA 2011" of statistics whose own year is not known is that of their areas.
+    said = {
+        n: p.get("vintage") for n, p in provenance.items() if p.get("vintage") != p.get("areas")
+    }
+    of = {name: years for name, vintage in said.items() if (years := years_of(vintage))}
     if not of:
         return
     every = [year for years in of.values() for year in years]
     first, last = min(every), max(every)
-    named = [f"{labels.get(n, n)} {provenance[n]['vintage']}" for n in of]
+    named = _by_vintage({labels.get(n, n): str(said[n]) for n in of})
     captured = imagery.get("captured")
     if captured:
         begin, end = captured
@@ -94,11 +97,11 @@ def vintages(
             when = str(begin) if begin == end else f"{begin} to {end}"
             yield (
                 f"Pictures and statistics are not of one time: pictures were taken in {when}, the "
-                f"statistics are of {listed(named)}. What has changed in between counts as error."
+                f"statistics are of {named}. What has changed in between counts as error."
             )
     elif last - first >= APART:
         yield (
-            f"The statistics are of different years: {listed(named)}. Pictures of one time cannot "
+            f"The statistics are of different years: {named}. Pictures of one time cannot "
             "fit them all equally well."
         )
     if imagery and not captured:
@@ -106,6 +109,21 @@ def vintages(
             f"When the pictures were taken is not known to the study; the statistics are of "
             f"{first if first == last else f'{first} to {last}'}."
         )
+
+
+def _by_vintage(said: Mapping[str, str]) -> str:
+    """Write which outcomes are of which year; of many that share one, the first few."""
+    of: dict[str, list[str]] = {}
+    for label, vintage in said.items():
+        of.setdefault(vintage, []).append(label)
+    parts = [
+        # A label may end with its year.
+        labels[0]
+        if labels[0].endswith(vintage) and len(labels) == 1
+        else f"{listed(labels, 3)} {vintage}"
+        for vintage, labels in of.items()
+    ]
+    return listed(parts) if len(of) == len(said) else "; ".join(parts)
 
 
 def _faults(imagery: Mapping[str, Any]) -> Iterable[str]:

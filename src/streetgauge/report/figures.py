@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -21,12 +18,13 @@ from streetgauge.report import _class_figures as of_classes
 from streetgauge.report import _error_figures as of_errors
 from streetgauge.report import _study_figures as of_study
 from streetgauge.report._drawing import drawing, files_of, short
+from streetgauge.report._hands import Each
 from streetgauge.report._sketch import Sketch
 
 __all__ = ["Figure", "draw_figures", "save_figures"]
 
-EACH = 5  # figures that a process draws before it reports
-FEW = 4  # times so many figures are not worth another process
+# A figure that there may be: its kind, its outcome, and what sketches it.
+Plan = tuple[str, str | None, Callable[[], Sketch | None]]
 
 
 @dataclass(frozen=True)
@@ -75,7 +73,7 @@ def draw_figures(
     history: pd.DataFrame | None = None,
     curves: Mapping[str, Any] | None = None,
     paper: bool = True,
-    workers: int = 1,
+    each: Each = map,
     progress: Progress = silent,
 ) -> list[Figure]:
     """Draw every figure for which there are data.
@@ -98,9 +96,8 @@ def draw_figures(
         ``curves.json``.
     paper : bool, default True
         Also as PDF and PNG, which takes two thirds of the time.
-    workers : int, default 1
-        Processes that draw at the same time, started afresh ("spawn"): a script that asks for more
-        than one needs the usual ``if __name__ == "__main__":``.
+    each : callable
+        What goes through the work, here or in other processes: see `hands`.
     progress : Progress
         Told how many are drawn.
 
@@ -112,32 +109,21 @@ def draw_figures(
     known = {name: name for name in metrics["outcomes"]}
     named = {name: short(text, 60) for name, text in (labels or {}).items() if name in known}
     named |= {name: text for name, text in known.items() if name not in named}
-    about = (metrics, table, named, history, curves)
-    n = sum(1 for _ in _plans(*about))
-    parts = [slice(i, i + EACH) for i in range(0, n, EACH)]
+    tasks = [[plan] for plan in _of_study(metrics, named, history, curves)]
+    tasks += _of_outcomes(metrics, table, named)
     figures: list[Figure] = []
-    with progress("figures", n, "figures") as advance, _hands(workers, len(parts)) as each:
-        for part, drawn in zip(parts, each(partial(_draw, about, paper), parts), strict=True):
+    with progress("figures", sum(map(len, tasks)), "figures") as advance:
+        for task, drawn in zip(tasks, each(partial(_draw, paper), tasks), strict=True):
             figures += drawn
-            advance(min(part.stop, n) - part.start)
+            advance(len(task))
     return figures
 
 
-@contextmanager
-def _hands(workers: int, tasks: int) -> Iterator[Callable[..., Iterable[list[Figure]]]]:
-    """Give what draws parts in turn: here, or in processes of its own."""
-    if workers < 2 or tasks < FEW:
-        yield map
-        return
-    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
-        yield pool.map
-
-
-def _draw(about: tuple[Any, ...], paper: bool, part: slice) -> list[Figure]:
-    """Draw part of the figures that there may be."""
+def _draw(paper: bool, plans: Sequence[Plan]) -> list[Figure]:
+    """Draw those of the planned figures for which there are data."""
     figures = []
     with drawing():
-        for kind, outcome, sketch_of in list(_plans(*about))[part]:
+        for kind, outcome, sketch_of in plans:
             if (sketch := sketch_of()) is not None:
                 name = kind if outcome is None else f"{kind}-{_slug(outcome)}"
                 figures.append(_figure(name, sketch, outcome, paper))
@@ -168,15 +154,13 @@ def save_figures(figures: Sequence[Figure], maps: Mapping[str, bytes], directory
             (temporary / f"map-{_slug(outcome)}.png").write_bytes(content)
 
 
-def _plans(
+def _of_study(
     metrics: Mapping[str, Any],
-    table: pd.DataFrame,
     labels: Mapping[str, str],
     history: pd.DataFrame | None,
     curves: Mapping[str, Any] | None,
-) -> Iterator[tuple[str, str | None, Callable[[], Sketch | None]]]:
-    """Name the figures that there may be, and how each is sketched."""
-    classes = int(metrics["classes"])
+) -> Iterator[Plan]:
+    """Plan the figures of the whole study."""
     course = pd.DataFrame() if history is None else history
     yield "pictures-add", None, partial(of_study.added, metrics, labels)
     yield "transfer", None, partial(of_study.transfer, metrics, labels)
@@ -184,16 +168,26 @@ def _plans(
         yield f"fewer-{by}", None, partial(of_study.less_data, curves, by, labels)
     for metric in ("loss", "tau"):
         yield f"training-{metric}", None, partial(of_study.training, course, metric, labels)
+
+
+def _of_outcomes(
+    metrics: Mapping[str, Any], table: pd.DataFrame, labels: Mapping[str, str]
+) -> Iterator[list[Plan]]:
+    """Plan the figures of each outcome, with what is its own: it may go to another process."""
+    classes = int(metrics["classes"])
+    common = {"classes": classes, "coverage": metrics["coverage"]}
     rows_of = {str(name): rows for name, rows in table.groupby("outcome")}
     for name, label in labels.items():
         account = metrics["outcomes"][name]
         rows = rows_of.get(name, table.iloc[:0])
-        of = (rows, account, metrics, label)
-        yield "confusion", name, partial(of_classes.confusion, account, classes, label)
-        yield "agreement", name, partial(of_classes.agreement, *of)
-        yield "reliability", name, partial(of_classes.reliability, *of)
-        yield "groups", name, partial(of_errors.groups, account, metrics, label)
-        yield "moran", name, partial(of_errors.moran_scatter, rows, account, label, classes)
+        of = (rows, account, common, label)
+        yield [
+            ("confusion", name, partial(of_classes.confusion, account, classes, label)),
+            ("agreement", name, partial(of_classes.agreement, *of)),
+            ("reliability", name, partial(of_classes.reliability, *of)),
+            ("groups", name, partial(of_errors.groups, account, common, label)),
+            ("moran", name, partial(of_errors.moran_scatter, rows, account, label, classes)),
+        ]
 
 
 def _figure(name: str, sketch: Sketch, outcome: str | None, paper: bool) -> Figure:

@@ -50,8 +50,7 @@ const fit = (f) => {
     top: height / 2 - (geometry.height / 2 + state.y) * scale,
   };
 };
-const prepare = (canvas, place) => {
-  const ratio = window.devicePixelRatio || 1;
+const prepare = (canvas, place, ratio = window.devicePixelRatio || 1) => {
   const width = Math.round(place.width * ratio), height = Math.round(place.height * ratio);
   if (canvas.width !== width || canvas.height !== height) {
     canvas.width = width; canvas.height = height;
@@ -94,8 +93,8 @@ const groupsOf = (layer) => {
   return grouped.get(key);
 };
 const isKept = (scale, bin) => !state.kept[scale] || state.kept[scale].has(bin);
-const paint = (canvas, layer, place) => {
-  const pen = prepare(canvas, place), { scale } = layers[layer], entries = scales[scale].entries();
+const paint = (canvas, layer, place, ratio) => {
+  const pen = prepare(canvas, place, ratio), { scale } = layers[layer], entries = scales[scale].entries();
   const fine = 1 / place.scale;
   // Small areas get no edge of their own: it would hide them. Their own colour closes the seams.
   const edges = (place.width * place.height * state.zoom ** 2) / count > 500;
@@ -137,6 +136,23 @@ const mark = () => {
     pen.stroke(path);
   });
 };
+// What is drawn on a canvas for print stays blank in Chromium: paper gets pictures, in light colours.
+const ON_PAPER = 3; // dots a pixel
+const toPaper = () => {
+  fromPaper();
+  document.documentElement.dataset.paper = "";
+  if (geometry) shown().forEach((f) => f.panes.forEach(({ canvas, layer }) => {
+    const sheet = document.createElement("canvas");
+    const picture = element("img", undefined, canvas.classList.contains("over") ? "paper over" : "paper");
+    paint(sheet, layer, fit(f), ON_PAPER);
+    picture.src = sheet.toDataURL();
+    picture.alt = "";
+    picture.style.clipPath = canvas.style.clipPath;
+    canvas.after(picture);
+  }));
+  delete document.documentElement.dataset.paper;
+};
+const fromPaper = () => document.querySelectorAll("img.paper").forEach((each) => each.remove());
 let waiting = 0;
 const later = () => { cancelAnimationFrame(waiting); waiting = requestAnimationFrame(draw); };
 

@@ -26,6 +26,7 @@ from streetgauge.report.gallery import Gallery
 __all__ = ["ReportData", "render", "render_map"]
 
 SHADES = 9
+LONGEST = 80  # characters of an outcome's label within a sentence or a table's row
 COLUMN = 300  # points; what is wider fills both columns of the page
 SCRIPTS = ("values.js", "card.js", "map.js", "switches.js")
 
@@ -158,6 +159,9 @@ def script_of_page() -> str:
 def _context(data: ReportData) -> dict[str, Any]:
     names = _ordered(data)
     labels = {n: str(data.provenance.get(n, {}).get("label") or n) for n in names}
+    known = labels | {n: str(p.get("label") or n) for n, p in data.provenance.items()}
+    called = {n: short(label, LONGEST) for n, label in known.items()}
+    tested = {n: called[n] for n in names}
     accounts = {n: data.metrics["outcomes"][n] for n in names}
     classes = int(data.metrics["classes"])
     one, many = _words.unit(classes)
@@ -165,10 +169,11 @@ def _context(data: ReportData) -> dict[str, Any]:
     return {
         "data": data,
         "labels": labels,
+        "called": called,
         "accounts": accounts,
         "metrics": data.metrics,
-        "summary": _words.summary(labels, data.metrics),
-        "beside": _beside(data.metrics, labels),
+        "summary": _words.summary(tested, data.metrics),
+        "beside": _beside(data.metrics, tested),
         "findings": {n: _words.finding(a, data.metrics) for n, a in accounts.items()},
         "verdicts": {n: _words.verdict(a) for n, a in accounts.items()},
         "baseline_in_words": {
@@ -176,7 +181,7 @@ def _context(data: ReportData) -> dict[str, Any]:
             for a in itertools.chain(accounts.values(), *_second_accounts(data.metrics))
             for b in a["baselines"]
         },
-        "caveats": _words.caveats(data, labels),
+        "caveats": _words.caveats(data, tested),
         "tested": _schemes.tested(data.metrics["scheme"]),
         "caution": data.metrics["scheme"]["caution"],
         "scale": _words.scale(data.provenance, classes),
@@ -184,7 +189,7 @@ def _context(data: ReportData) -> dict[str, Any]:
         "many": many,
         "nearby": _words.nearby(classes),
         "incomplete": {
-            n: _words.incomplete(data.provenance.get(n, {}), labels, classes) for n in names
+            n: _words.incomplete(data.provenance.get(n, {}), tested, classes) for n in names
         },
         "counts": _counts(data),
         "has_oracle": any("oracle" in a for a in accounts.values()),
@@ -195,9 +200,9 @@ def _context(data: ReportData) -> dict[str, Any]:
         "undefined": {
             n: _accounts.undefined(a, data.metrics, classes) for n, a in accounts.items()
         },
-        "levels": _accounts.levels(data.metrics, labels),
+        "levels": _accounts.levels(data.metrics, tested),
         "gains": _gains(accounts, data.metrics),
-        "figures": _plates(data.figures, labels),
+        "figures": _plates(data.figures, tested),
         "shade": {n: _shades(a["confusion"]) for n, a in accounts.items()},
         "dots": {n: _dots(a) for n, a in accounts.items()},
         "without_map": without_map,
@@ -213,8 +218,8 @@ def _context(data: ReportData) -> dict[str, Any]:
         "area_names": _words.names_of(data.areas),
         "shot_credits": data.gallery is not None and len(data.gallery.credits()) > 1,
         # Nothing was seen, so nobody may decide by it.
-        "plain": "" if data.simulated else _words.plain(labels, data.metrics),
-        "account_of_run": _words.what_was_run(data, labels),
+        "plain": "" if data.simulated else _words.plain(tested, data.metrics),
+        "account_of_run": _words.what_was_run(data, called),
         "carried": {n: t for n, p in data.provenance.items() if (t := _words.carried(p))},
         "cells": {n: _made.cells(p.get("cells", ())) for n, p in data.provenance.items()},
         "files": {n: _made.files(p) for n, p in data.provenance.items()},

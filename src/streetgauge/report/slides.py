@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import io
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
-from streetgauge.areas import metric_crs
-from streetgauge.areas.colours import NOTHING, class_colours
 from streetgauge.report import _words
-from streetgauge.report._drawing import GREY, INK, PACKED, drawing, plain, short
+from streetgauge.report._drawing import GREY, INK, drawing, plain, png_of, short
+from streetgauge.report._hands import Each
 
 if TYPE_CHECKING:
     import geopandas as gpd
@@ -24,6 +24,7 @@ __all__ = ["draw_maps"]
 WIDTH, HEIGHT, DOTS = 40 / 3, 7.5, 144  # inches, and dots an inch: 1920 x 1080
 FINEST = 1 / 1500  # of the longer side: about a dot
 LEFT, GAP = 0.035, 0.02  # margins, shares of the width
+AT_ONCE = 3  # slides of a task: the shapes are handed over with each task
 
 
 def draw_maps(
@@ -32,8 +33,9 @@ def draw_maps(
     metrics: Mapping[str, Any],
     provenance: Mapping[str, Mapping[str, Any]],
     study: str,
-) -> Iterator[tuple[str, bytes]]:
-    """Draw a slide for each outcome, one at a time.
+    each: Each = map,
+) -> Iterable[tuple[str, bytes]]:
+    """Draw a slide for each outcome.
 
     A bar of kilometres and an arrow to the north are on it if the boundaries say in which
     coordinate system they are; they are then drawn in metres. Same input, same bytes.
@@ -50,21 +52,57 @@ def draw_maps(
         ``label``, ``publisher``, ``licence``, each if known.
     study : str
         Its name.
+    each : callable
+        What goes through the work, here or in other processes: see `hands`.
 
-    Yields
-    ------
-    tuple of str and bytes
-        The outcome's name and a PNG.
+    Returns
+    -------
+    iterable of tuple of str and bytes
+        Each outcome's name and a PNG, drawn at the latest when they are asked for.
     """
     ground = _Ground.of(areas)
     if ground is None:
-        return
+        return ()
+    scale = _Scale.of(int(metrics["classes"]))
+    slides = []
     for name, account in metrics["outcomes"].items():
         rows = table[table["outcome"] == name].set_index("area").reindex(ground.codes)
-        if rows["decile"].isna().all():
-            continue
-        with drawing():
-            yield name, _slide(ground, rows, account, metrics, provenance.get(name, {}), study)
+        if rows["decile"].notna().any():
+            about = provenance.get(name, {})
+            label = str(about.get("label") or account.get("label") or name)
+            said, source = _said(account, scale, study), _source(about)
+            slides.append(_Slide(name, label, said, source, rows[["decile", "actual_decile"]]))
+    tasks = [slides[i : i + AT_ONCE] for i in range(0, len(slides), AT_ONCE)]
+    drawn = each(partial(_paint, ground, scale), tasks)
+    return (slide for task in drawn for slide in task)
+
+
+@dataclass(frozen=True)
+class _Scale:
+    """What the classes are called, and their colours."""
+
+    one: str
+    many: str
+    near: str
+    colours: Sequence[str]
+    nothing: str
+
+    @classmethod
+    def of(cls, classes: int) -> _Scale:
+        from streetgauge.areas.colours import NOTHING, class_colours
+
+        return cls(*_words.unit(classes), _words.nearby(classes), class_colours(classes), NOTHING)
+
+
+@dataclass(frozen=True)
+class _Slide:
+    """What is on a slide: its outcome, three lines of text, and the classes of all areas."""
+
+    outcome: str
+    label: str
+    said: str
+    source: str
+    rows: pd.DataFrame
 
 
 class _Ground:
@@ -72,6 +110,8 @@ class _Ground:
 
     def __init__(self, areas: gpd.GeoDataFrame) -> None:
         import shapely
+
+        from streetgauge.areas import metric_crs
 
         self.codes = areas.index
         geometry = areas.geometry
@@ -93,13 +133,16 @@ class _Ground:
         kept = kept[~kept.geometry.is_empty]
         return cls(kept) if len(kept) else None
 
-    def paint(self, axes: Axes, values: pd.Series, colours: Sequence[str]) -> None:
+    def paint(self, axes: Axes, values: pd.Series, scale: _Scale) -> None:
         """Fill every area with the colour of its class."""
         from matplotlib.collections import PathCollection
+        from matplotlib.colors import to_rgba_array
 
-        face = [NOTHING if pd.isna(v) else colours[int(v) - 1] for v in values]
+        colours = to_rgba_array([scale.nothing, *scale.colours])
+        face = colours[values.astype("Int64").fillna(0).to_numpy(np.int64)]
         axes.add_collection(
-            PathCollection(self.paths, facecolors=face, edgecolors="white", linewidths=0.25)
+            PathCollection(self.paths, facecolors=face, edgecolors="white", linewidths=0.25),
+            autolim=False,
         )
         left, bottom, right, top = self.bounds
         axes.set(xlim=(left, right), ylim=(bottom, top), aspect="equal")
@@ -119,53 +162,40 @@ def _path(shape: Any) -> Any:
     return Path(np.concatenate(points), codes) if points else Path(np.empty((0, 2)))
 
 
-def _slide(
-    ground: _Ground,
-    rows: pd.DataFrame,
-    account: Mapping[str, Any],
-    metrics: Mapping[str, Any],
-    about: Mapping[str, Any],
-    study: str,
-) -> bytes:
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
+def _paint(ground: _Ground, scale: _Scale, slides: Sequence[_Slide]) -> list[tuple[str, bytes]]:
+    """Draw some slides."""
+    with drawing():
+        return [(slide.outcome, _drawn(ground, scale, slide)) for slide in slides]
+
+
+def _drawn(ground: _Ground, scale: _Scale, slide: _Slide) -> bytes:
     from matplotlib.figure import Figure as Canvas
 
-    classes = int(metrics["classes"])
-    one, _ = _words.unit(classes)
-    colours = class_colours(classes)
-    label = about.get("label") or account.get("label") or rows["outcome"].dropna().iloc[0]
     canvas = Canvas(figsize=(WIDTH, HEIGHT), dpi=DOTS)
-    canvas.text(LEFT, 0.925, short(label, 70), size=26, color=INK, va="center")
-    canvas.text(
-        LEFT, 0.872, short(_said(account, metrics, study), 150), size=13, color=GREY, va="center"
-    )
+    canvas.text(LEFT, 0.925, short(slide.label, 70), size=26, color=INK, va="center")
+    canvas.text(LEFT, 0.872, short(slide.said, 150), size=13, color=GREY, va="center")
     width = (1 - 2 * LEFT - GAP) / 2
-    known = [("decile", f"Predicted {one}"), ("actual_decile", f"Actual {one}")]
-    for i, (column, title) in enumerate(known):
-        axes = canvas.add_axes((LEFT + i * (width + GAP), 0.15, width, 0.63))
-        ground.paint(axes, rows[column], colours)
-        canvas.text(LEFT + i * (width + GAP), 0.815, title, size=15, color=INK, va="center")
+    for i, (column, title) in enumerate((("decile", "Predicted"), ("actual_decile", "Actual"))):
+        left = LEFT + i * (width + GAP)
+        axes = canvas.add_axes((left, 0.15, width, 0.63))
+        ground.paint(axes, slide.rows[column], scale)
+        canvas.text(left, 0.815, f"{title} {scale.one}", size=15, color=INK, va="center")
         if i == 0 and ground.metric:
             _bar_and_arrow(canvas, axes, ground)
-    _legend(canvas, colours, bool(rows[[c for c, _ in known]].isna().any(axis=None)))
-    canvas.text(LEFT, 0.03, short(_source(about), 170), size=9.5, color=GREY, va="center")
-    with io.BytesIO() as stream:
-        FigureCanvasAgg(canvas).print_png(stream, metadata={"Software": None}, pil_kwargs=PACKED)  # type: ignore[no-untyped-call]
-        return stream.getvalue()
+    _legend(canvas, scale, bool(slide.rows.isna().any(axis=None)))
+    canvas.text(LEFT, 0.03, short(slide.source, 170), size=9.5, color=GREY, va="center")
+    return png_of(canvas)
 
 
-def _said(account: Mapping[str, Any], metrics: Mapping[str, Any], study: str) -> str:
-    one, many = _words.unit(int(metrics["classes"]))
-    near = _words.nearby(int(metrics["classes"]))
-    measured = account["metrics"]
-    text = plain(study)
+def _said(account: Mapping[str, Any], scale: _Scale, study: str) -> str:
+    measured, text = account["metrics"], plain(study)
     if measured["mae"]["value"] is None:
         return text
-    beside = " or the one beside it" if near == "within_1" else ""
+    beside = " or the one beside it" if scale.near == "within_1" else ""
     return (
-        f"{text}: {_words.percent(measured[near]['value'])} of "
-        f"{_words.plural(account['n_areas'], 'area')} in the actual {one}{beside}, "
-        f"{_words.number(measured['mae']['value'], 1)} {many} off on average"
+        f"{text}: {_words.percent(measured[scale.near]['value'])} of "
+        f"{_words.plural(account['n_areas'], 'area')} in the actual {scale.one}{beside}, "
+        f"{_words.number(measured['mae']['value'], 1)} {scale.many} off on average"
     )
 
 
@@ -175,8 +205,9 @@ def _source(about: Mapping[str, Any]) -> str:
     return f"Predicted from street pictures with streetgauge, areas held out.{actual}"
 
 
-def _legend(canvas: Canvas, colours: Sequence[str], missing: bool) -> None:
+def _legend(canvas: Canvas, scale: _Scale, missing: bool) -> None:
     """Put the scale below the maps, in the middle."""
+    colours = scale.colours
     each = min(0.035, 0.35 / len(colours))
     left, bottom, height = 0.5 - each * len(colours) / 2, 0.088, 0.022
     from matplotlib.patches import Rectangle
@@ -206,7 +237,7 @@ def _legend(canvas: Canvas, colours: Sequence[str], missing: bool) -> None:
     end = left + len(colours) * each + 0.01
     canvas.text(end, middle, "best off", size=12, color=INK, va="center")
     if missing:
-        box(end + 0.1, NOTHING)
+        box(end + 0.1, scale.nothing)
         canvas.text(end + 0.11 + each, middle, "no value", size=12, color=INK, va="center")
 
 

@@ -202,11 +202,11 @@ if (geometry) {
   document.addEventListener("pointerdown", (event) => { if (!maps.contains(event.target)) leave(); });
   window.addEventListener("resize", later);
   window.matchMedia("(prefers-color-scheme: dark)").addEventListener("change", later);
-  // On paper: light, nothing folded away.
-  window.matchMedia("print").addEventListener("change", draw);
   show(window.matchMedia("(min-width: 52rem)").matches ? "all" : "predicted");
 }
+// On paper: nothing folded away.
 window.addEventListener("beforeprint", () => {
   document.querySelectorAll("details").forEach((each) => { each.open = true; });
-  draw();
+  toPaper();
 });
+window.addEventListener("afterprint", fromPaper);

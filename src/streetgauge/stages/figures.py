@@ -6,7 +6,7 @@ import json
 import os
 import shutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 __all__ = ["drawn_from", "history_file", "make_figures"]
 
-HANDS = 4  # processes that draw; each takes two seconds to begin
+HANDS = 4  # processes that draw; each takes a second to begin
 
 
 def history_file(study: Study) -> Path:
@@ -37,24 +37,28 @@ def make_figures(
     study: Study, data: ReportData, progress: Progress
 ) -> tuple[Sequence[Figure], tuple[str, ...]]:
     """Draw the figures and the maps, write them into ``figures/``, and say how many there are."""
-    from streetgauge.report import draw_figures, draw_maps, save_figures
+    from streetgauge.report import draw_figures, draw_maps, hands, save_figures
 
     wanted = study.settings.report.figures
     if wanted == "none" or not data.metrics["outcomes"]:
         shutil.rmtree(study.figures, ignore_errors=True)
         return (), ()
     labels = {name: str(about.get("label") or name) for name, about in data.provenance.items()}
-    figures = draw_figures(
-        *(data.metrics, data.table, labels),
-        history=_history(study),
-        curves=_curves(study),
-        paper=wanted == "all",
-        workers=_hands(),
-        progress=progress,
-    )
     maps: dict[str, bytes] = {}
-    if wanted == "all":
-        maps |= draw_maps(data.areas, data.table, data.metrics, data.provenance, data.name)
+    with hands(_hands()) as each:
+        slides: Iterable[tuple[str, bytes]] = ()
+        if wanted == "all":  # the longest tasks first
+            given = (data.areas, data.table, data.metrics, data.provenance, data.name)
+            slides = draw_maps(*given, each=each)
+        figures = draw_figures(
+            *(data.metrics, data.table, labels),
+            history=_history(study),
+            curves=_curves(study),
+            paper=wanted == "all",
+            each=each,
+            progress=progress,
+        )
+        maps |= slides
     save_figures(figures, maps, study.figures)
     forms = "SVG, PDF, PNG, CSV" if wanted == "all" else "SVG, CSV"
     said = f"{study.figures}: {len(figures):,} figures ({forms})"
