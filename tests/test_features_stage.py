@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import h5py
@@ -12,10 +14,11 @@ import pytest
 from streetgauge.describe import describe
 from streetgauge.errors import InputError
 from streetgauge.features import FeatureStore, _onnx
-from streetgauge.progress import silent
+from streetgauge.progress import Progress, silent
 from streetgauge.sample import make_city
+from streetgauge.stages import chain as stages_chain
 from streetgauge.stages.chain import stage_named
-from streetgauge.study import Study
+from streetgauge.study import Done, Study
 
 
 @pytest.fixture
@@ -90,6 +93,34 @@ def test_what_is_kept_of_a_run_that_was_stopped_is_said(city: Path) -> None:
     store(study.features, locations=3, tried=2)
     assert describe(city)["stage features"] == "not done, but 2 of 3 locations are kept"
     assert describe(city)["stage train"] == "not done"
+
+
+def test_a_forced_run_that_was_killed_is_not_done_and_goes_on(
+    city: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stage = replace(stage_named("features"), writes=lambda study: (study.features,))
+    monkeypatch.setattr(stages_chain, "STAGES", (stage,))
+
+    def work(kill: bool) -> Callable[[Study, str, Progress], Done]:
+        def make(study: Study, stamp: str, progress: Progress) -> Done:
+            assert kill or FeatureStore.open(study.features).tried.sum() == 2
+            store(study.features, tried=2 if kill else 3)
+            if kill:
+                raise KeyboardInterrupt
+            return Done(("all of it",))
+
+        return make
+
+    study = Study.open(city)
+    study.run(replace(stage, work=lambda s, stamp, p: (store(s.features), Done())[1]), silent)
+    whole = study.features.read_bytes()
+    assert describe(city)["stage features"].startswith("up to date")
+    with pytest.raises(KeyboardInterrupt):
+        Study.open(city).run(replace(stage, work=work(kill=True)), silent, force=True)
+    assert describe(city)["stage features"] == "not done, but 2 of 3 locations are kept"
+    Study.open(city).run(replace(stage, work=work(kill=False)), silent)
+    assert describe(city)["stage features"].startswith("up to date")
+    assert study.features.read_bytes() == whole
 
 
 def test_a_store_says_its_shape(tmp_path: Path) -> None:

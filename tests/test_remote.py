@@ -6,6 +6,7 @@ import contextlib
 import functools
 import http.server
 import io
+import socketserver
 import tarfile
 import threading
 from collections.abc import Callable, Iterator
@@ -150,6 +151,72 @@ def test_an_address_with_nothing_is_not_a_server_that_does_not_answer(
     url, _ = place
     with pytest.raises(InputError, match="there is nothing at this address"):
         remote.list_files(f"{url}/nowhere")
+
+
+@pytest.fixture(params=["endless", "hanging", "slow"])
+def bad_server(request: pytest.FixtureRequest) -> Iterator[tuple[str, str, list[int]]]:
+    """Give what a server does wrong, the URL of its folder, and how many bytes it has sent."""
+    pytest.importorskip("aiohttp", reason="fsspec reads http through aiohttp")
+    kind, sent, over = request.param, [0], threading.Event()
+
+    class Handler(socketserver.BaseRequestHandler):
+        def handle(self) -> None:
+            self.request.recv(65536)
+            self.request.sendall(b"HTTP/1.1 200 OK\r\nContent-Type: image/jpeg\r\n\r\n")
+            part = bytes(1 << 16) if kind == "endless" else bytes(100)
+            with contextlib.suppress(OSError):
+                while not over.is_set() and sent[0] < 1 << 30:
+                    self.request.sendall(part)
+                    sent[0] += len(part)
+                    if kind != "endless":
+                        over.wait(0.05 if kind == "slow" else 60)
+
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Handler) as server:
+        server.daemon_threads = True
+        threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
+        yield kind, f"http://127.0.0.1:{server.server_address[1]}/town", sent
+        over.set()
+        server.shutdown()
+
+
+def test_a_server_that_never_ends_is_a_picture_that_cannot_be_read(
+    bad_server: tuple[str, str, list[int]], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    kind, url, sent = bad_server
+    monkeypatch.setattr("streetgauge.imagery.pictures.MAX_BYTES", 3 << 20)
+    monkeypatch.setattr(remote, "MOST_COPIED", 3 << 20)
+    monkeypatch.setattr(remote, "SILENCE", 60 if kind == "endless" else 0.4)
+    monkeypatch.setattr(remote, "PATIENCE", 0.6)
+    paths = [f"{url}/1.jpg", "2.jpg"]
+    table = pd.DataFrame({"location_id": ["A", "B"], "view": "a", "path": paths})
+    table.to_csv(tmp_path / "list.csv", index=False)
+    (tmp_path / "2.jpg").write_bytes(jpeg(7))
+    settings = ImagerySettings(folder=tmp_path, manifest=tmp_path / "list.csv", views=("a",))
+    raw = found(settings, "A", "B")
+    reason = {
+        "endless": "the file is larger than 3 MiB",
+        "hanging": "the file cannot be opened: nothing arrived for 0 seconds",
+        "slow": "the file cannot be opened: it was not all there after 1 seconds",
+    }[kind]
+    assert raw["A", "a"].reason == reason
+    assert raw["B", "a"] == jpeg(7)
+    assert sent[0] < 64 << 20  # what is on the way between them, and no more
+    if kind == "slow":
+        return
+    listed = ImagerySettings(folder=tmp_path, manifest=Url(f"{url}/list.csv"), views=("a",))
+    said = "larger than 3 MiB, the most" if kind == "endless" else "nothing arrived for 0 sec"
+    with pytest.raises(InputError, match=rf"http://.*/town/list.csv: it .*{said}"):
+        find_views(listed, ["A"])
+
+
+def test_a_url_s_file_may_have_all_that_is_allowed_and_no_more(place: tuple[str, Callable]) -> None:
+    url, write = place
+    write("1.bin", bytes(5000))
+    write("0.bin", b"")
+    assert remote.read_url(f"{url}/1.bin", 5000) == bytes(5000)
+    assert remote.read_url(f"{url}/0.bin", 5000) == b""
+    with pytest.raises(remote.TooLargeError, match="larger than 0 MiB"):
+        remote.read_url(f"{url}/1.bin", 4999)
 
 
 def test_a_manifest_s_url_must_be_one_that_is_read(tmp_path: Path) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import re
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import lru_cache
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "SCHEMES",
+    "TooLargeError",
     "can_list",
     "is_url",
     "join",
@@ -31,6 +34,13 @@ __all__ += ["require_url", "signature"]
 
 # Stores of plain files, no more: other schemes of fsspec chain filesystems or start programs.
 SCHEMES = ("s3", "gs", "az", "abfs", "https", "http", "memory")
+# Seconds: without a byte, and for a whole picture. A server that hangs, or sends drop by drop, is a
+# picture that cannot be read, not a run that never ends.
+SILENCE = 60.0
+PATIENCE = 300.0
+# Bytes of a file that is copied: a manifest of 100 million pictures has less.
+MOST_COPIED = 16 << 30
+_BLOCK = 8 << 20
 # What tells one state of a remote file from another, the surest first.
 _VERSIONS = (
     *("etag", "md5hash", "checksum", "generation", "last_modified", "lastmodified", "mtime"),
@@ -126,12 +136,45 @@ def open_url(url: str) -> IO[bytes]:
         return opened
 
 
-def read_url(url: str) -> bytes:
-    """Read a remote file whole; raises as `open_url`."""
+class TooLargeError(OSError):
+    """A remote file that is larger than what is asked of it."""
+
+
+def read_url(url: str, most: int) -> bytes:
+    """Read a remote file whole.
+
+    Parameters
+    ----------
+    url : str
+        The file.
+    most : int
+        Bytes that it may have; of one with more no more than these are kept in memory.
+
+    Raises
+    ------
+    TooLargeError
+        If it has more.
+    OSError
+        As `open_url`; also if nothing arrives for a minute, or not all in five.
+    InputError
+        As `open_url`.
+    """
+    return b"".join(_blocks(url, most, time.monotonic() + PATIENCE))
+
+
+def _blocks(url: str, most: int, deadline: float = math.inf) -> Iterator[bytes]:
     filesystem, path = _filesystem(url)
-    with _as_os_error():
-        content: bytes = filesystem.cat_file(path)
-        return content
+    # A web server is asked for the file and nothing else: what it says of sizes is not believed.
+    stream = {"block_size": 0, "size": 1} if _is_web(url) else {}
+    left = most
+    with _as_os_error(), filesystem.open(path, "rb", **stream) as file:
+        while block := file.read(min(_BLOCK, left + 1)):
+            left -= len(block)
+            if left < 0:
+                raise TooLargeError(f"it is larger than {most >> 20:,} MiB, the most that is read")
+            if time.monotonic() > deadline:
+                raise OSError(f"it was not all there after {PATIENCE:.0f} seconds")
+            yield block
 
 
 @contextmanager
@@ -146,7 +189,8 @@ def local_copy(url: str) -> Iterator[Path]:
     with tempfile.TemporaryDirectory() as folder:
         copy = Path(folder, PurePosixPath(urlsplit(url).path).name or "file")
         try:
-            copy.write_bytes(read_url(url))
+            with copy.open("wb") as file:
+                file.writelines(_blocks(url, MOST_COPIED))
         except FileNotFoundError:
             raise InputError(url, "there is no such file", "check the address") from None
         except OSError as error:
@@ -229,11 +273,21 @@ def _filesystem(url: str) -> tuple[AbstractFileSystem, str]:
     try:
         from fsspec.core import url_to_fs
 
-        filesystem, path = url_to_fs(url)
+        filesystem, path = url_to_fs(url, **_how(url))
     except ImportError as error:
         reason = f"what reads {urlsplit(url).scheme}:// is not installed: {error}"
         raise InputError(url, reason, "pip install 'streetgauge[remote]'") from None
     return filesystem, path
+
+
+def _how(url: str) -> dict[str, Any]:
+    """Say how long a web server may be silent; without this an archive may take five minutes."""
+    if not _is_web(url):
+        return {}
+    from aiohttp import ClientTimeout
+
+    patience = ClientTimeout(total=None, sock_connect=SILENCE, sock_read=SILENCE)
+    return {"client_kwargs": {"timeout": patience}}
 
 
 @contextmanager
@@ -241,6 +295,8 @@ def _as_os_error() -> Iterator[None]:
     """Turn what a store's own library raises into an OSError, which readers of files expect."""
     try:
         yield
+    except TimeoutError:
+        raise OSError(f"nothing arrived for {SILENCE:.0f} seconds") from None
     except (OSError, StreetgaugeError):
         raise
     except Exception as error:  # botocore, aiohttp, gcsfs and azure share no base class

@@ -243,7 +243,7 @@ def test_bfloat16_that_is_too_far_from_float32_is_refused() -> None:
 
 
 @pytest.mark.slow
-def test_int8_is_stated_not_refused_and_needs_openvino(openvino: Any) -> None:
+def test_int8_is_stated_not_refused_and_needs_openvino(openvino: Any, tmp_path: Path) -> None:
     pytest.importorskip("nncf", reason="nncf is not installed")
     record = replace(SMALL, crop=32)
     net = Net()
@@ -253,7 +253,9 @@ def test_int8_is_stated_not_refused_and_needs_openvino(openvino: Any) -> None:
     cosine = networks._cosine(record, engine, reference)
     assert 0.9 < cosine < 0.999999
     looks = pictures(9, 32)
-    np.testing.assert_array_equal(engine(looks), OpenvinoEngine(record, net, "int8")(looks))
+    for _ in ("rounded", "kept"):
+        again = OpenvinoEngine(record, net, "int8", kept=tmp_path)
+        np.testing.assert_array_equal(engine(looks), again(looks))
     with pytest.raises(InputError, match="torch has none here; pip install openvino nncf"):
         TorchEngine(record, net, precision="int8")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
 import signal
 import subprocess
@@ -10,10 +11,12 @@ import sys
 import tarfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
 
+import h5py
 import numpy as np
 import pandas as pd
 import pytest
@@ -448,6 +451,41 @@ def test_other_numbers_are_not_mixed_with_those_that_are_there(
         vars(tiles).update({k: v for k, v in change.items() if k != "dtype"})
         run(folder, tmp_path / "a.h5", **change)
         assert tiles.seen - seen == 24, change
+
+
+def test_bfloat16_that_rounds_other_layers_is_other_numbers(
+    folder: Path, tmp_path: Path, tiles: Tiles
+) -> None:
+    path, other = tmp_path / "a.h5", replace(LITE0, exact=("_conv_stem",))
+    run(folder, path, precision="bfloat16")
+    assert json.loads(FeatureStore.open(path, backbone=LITE0).attributes["exact"]) == [*LITE0.exact]
+    run(folder, path, precision="bfloat16")
+    assert tiles.seen == 24
+    with pytest.raises(InputError, match="its bfloat16 rounds other layers"):
+        FeatureStore.open(path, backbone=other)
+    run(folder, path, precision="bfloat16", backbone=other)
+    assert tiles.seen == 48
+    with pytest.raises(InputError, match="its bfloat16 rounds other layers"):
+        FeatureStore.open(path, backbone=LITE0)
+    run(folder, path)
+    assert FeatureStore.open(path).attributes["exact"] == ""  # of float32 nothing is rounded
+    run(folder, path, backbone=other)
+    assert tiles.seen == 72
+
+
+@pytest.mark.parametrize(("precision", "seen"), [("float32", 24), ("bfloat16", 48)])
+def test_a_store_that_does_not_say_which_layers_it_rounds_is_read(
+    folder: Path, tmp_path: Path, tiles: Tiles, precision: str, seen: int
+) -> None:
+    path = tmp_path / "a.h5"
+    run(folder, path, precision=precision)
+    with h5py.File(path, "r+") as file:
+        del file.attrs["exact"]
+    store = FeatureStore.open(path, backbone=LITE0)
+    assert store.attributes["exact"] == ""
+    assert store.done.all()
+    run(folder, path, precision=precision)  # what may be other numbers is computed again
+    assert tiles.seen == seen
 
 
 def test_a_store_that_is_gone_on_with_keeps_its_engine(

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from streetgauge.errors import InputError
 from streetgauge.imagery import PictureAt, PictureError, find_views, raw_pictures
 from streetgauge.imagery import archives as archives_module
-from streetgauge.imagery.archives import Archive, list_archive
+from streetgauge.imagery.archives import Archive, Listing, list_archive
 from streetgauge.settings import ImagerySettings
 
 MODES = {"p.tar": "w", "p.tgz": "w:gz", "p.tar.bz2": "w:bz2", "p.tar.xz": "w:xz"}
@@ -199,6 +199,16 @@ def test_all_that_stands_whole_before_the_cut_of_a_packed_tar_is_read(
     assert "damaged" in listing.left_out[-1]
 
 
+def listed_in_little_memory(path: Path) -> Listing:
+    tracemalloc.start()
+    try:
+        listing = list_archive(str(path))
+        assert tracemalloc.get_traced_memory()[1] < 16 << 20
+    finally:
+        tracemalloc.stop()
+    return listing
+
+
 @pytest.mark.parametrize(
     "kind", [tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK, tarfile.XHDTYPE, tarfile.XGLTYPE]
 )
@@ -211,12 +221,7 @@ def test_a_name_that_would_fill_the_memory_is_not_read(tmp_path: Path, kind: byt
             packed.write(member("long", size, kind).tobuf(tarfile.GNU_FORMAT))
             for _ in range(size >> 20):
                 packed.write(b"n" * (1 << 20))
-    tracemalloc.start()
-    try:
-        listing = list_archive(str(path))
-        assert tracemalloc.get_traced_memory()[1] < 16 << 20
-    finally:
-        tracemalloc.stop()
+    listing = listed_in_little_memory(path)
     assert listing.members == ("X_a.png",)
     assert "it is damaged: a name or a note of 25,165,824 bytes" in listing.left_out[0]
 
@@ -242,12 +247,7 @@ def test_the_map_of_a_sparse_file_is_not_kept_in_memory(tmp_path: Path) -> None:
         packed.write(bytes(512) + bytes(512))  # its end, and the file
         packed.write(member("X_a.png", 1).tobuf(tarfile.GNU_FORMAT) + b"1".ljust(512, b"\0"))
         packed.write(bytes(1024))
-    tracemalloc.start()
-    try:
-        listing = list_archive(str(path))
-        assert tracemalloc.get_traced_memory()[1] < 16 << 20
-    finally:
-        tracemalloc.stop()
+    listing = listed_in_little_memory(path)
     assert listing.members == ("X_a.png",)
     assert "1 of its members are links, devices or sparse" in listing.left_out[0]
 

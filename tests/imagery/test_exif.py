@@ -157,10 +157,24 @@ def test_photographs_go_to_the_nearest_location_and_the_nearest_view(tmp_path: P
         "the photograph does not say where it was taken: nowhere.jpg",
         "it is not known where the picture looks: lost.jpg",
         "the file is not a picture of a known format: notes.txt",
-        "another picture is closer to the view: ",
+        "another picture is closer to view 'b' of 'Y': ",
         "the file cannot be opened: No such file or directory: link.jpg",
     ):
         assert reason in told
+
+
+def test_of_a_view_there_is_one_row_whatever_other_pictures_there_are(tmp_path: Path) -> None:
+    (tmp_path / "near.jpg").write_bytes(photograph(51.5, -0.1, 2)[:-8])  # of X, and broken
+    (tmp_path / "next.jpg").write_bytes(photograph(51.50001, -0.1, 350))
+    (tmp_path / "whole.jpg").write_bytes(photograph(51.501, -0.1, 0))  # of Y
+    (tmp_path / "blind.jpg").write_bytes(photograph(51.501, -0.1))
+    settings = ImagerySettings(folder=tmp_path, exif=True, require="any")
+    _, skips = find_views(settings, HERE)
+    rows = skips[["location_id", "view", "reason"]].to_numpy().tolist()
+    assert [None, None, "another picture is closer to view 'a' of 'X': next.jpg"] in rows
+    told = [(location, view) for location, view, _ in rows if location is not None]
+    assert len(set(told)) == len(told)
+    assert ("X", "a") not in told  # that is for whoever reads the picture to say
 
 
 def test_ids_alone_do_not_say_where_locations_are(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import logging
 import os
 import socket
 import uuid
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from importlib import import_module
@@ -73,6 +74,7 @@ def _connected(address: str) -> Iterator[Any]:
             "[features.cluster]", "Ray is not installed", "pip install 'streetgauge[ray]'"
         ) from None
     logging.getLogger("ray.data").setLevel(logging.ERROR)
+    warnings.filterwarnings("ignore", module=r"ray\.data\.")  # that few pictures make few tasks
     if ray.is_initialized():
         yield ray
         return

@@ -1,10 +1,12 @@
-"""What is said of a library of backbones that does not import."""
+"""Libraries that may be here or not: their versions, and what is said if one does not import."""
 
 from __future__ import annotations
 
+from importlib import metadata
+
 from streetgauge.errors import InputError
 
-__all__ = ["does_not_import"]
+__all__ = ["does_not_import", "version_of"]
 
 
 def does_not_import(subject: str, module: str, package: str, error: Exception) -> InputError:
@@ -27,3 +29,11 @@ def does_not_import(subject: str, module: str, package: str, error: Exception) -
     )
     reason = f"{module} does not import here: {str(error).partition(chr(10))[0]}"
     return InputError(subject, reason, step)
+
+
+def version_of(package: str) -> str | None:
+    """Give the version of a distribution; None if it is not installed."""
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None

@@ -42,9 +42,11 @@ LAYOUT: dict[str, tuple[tuple[int, ...], np.dtype[Any] | None]] = {
 }
 # What version 1 did not have.
 _NEW_TEXTS = ("engine", "device", "precision", "cosine")
+# What the first files of version 2 do not have: empty in these.
+_LATER_TEXTS = ("exact",)
 NEW_DATASETS = ("signature", "quality")
 _OLD_TEXTS = ("backbone", "weights_sha256", "transform", "stamp", "licence")
-TEXTS = (*_OLD_TEXTS, *_NEW_TEXTS)
+TEXTS = (*_OLD_TEXTS, *_NEW_TEXTS, *_LATER_TEXTS)
 
 # What mends a file that cannot be used.
 ANEW = "remove it and make the features again"
@@ -140,7 +142,7 @@ def _no_room(path: Path, size: int, number: int) -> OSError:
     free = 0
     with suppress(OSError):
         free = shutil.disk_usage(path.parent).free
-    says = f"it takes {size / 1e6:,.0f} MB and {free / 1e6:,.0f} MB are free"
+    says = f"it takes {size / 1e6:,.1f} MB and {free / 1e6:,.1f} MB are free"
     step = "make room, what was there is untouched"
     return OSError(number, f"{os.strerror(number)}: {says}; {step}", str(path))
 
@@ -168,7 +170,7 @@ def checked_attributes(path: Path, file: h5py.File) -> tuple[int, dict[str, str]
             "use a newer streetgauge",
         )
     old = int(version) == 1
-    names = ("views", "dtype", *(_OLD_TEXTS if old else TEXTS))
+    names = ("views", "dtype", *_OLD_TEXTS, *(() if old else _NEW_TEXTS))
     absent = [name for name in names if name not in attributes]
     datasets = set(LAYOUT) - set(NEW_DATASETS if old else ())
     absent += [name for name in (*sorted(datasets), "location_id") if name not in file]
@@ -176,7 +178,7 @@ def checked_attributes(path: Path, file: h5py.File) -> tuple[int, dict[str, str]
         raise InputError(path, f"it lacks {absent[0]!r}", ANEW)
     if attributes["dtype"] not in ("float32", "float16"):
         raise InputError(path, f"features of type {attributes['dtype']!r} are not known", ANEW)
-    return int(version), attributes
+    return int(version), dict(sorted((dict.fromkeys(_LATER_TEXTS, "") | attributes).items()))
 
 
 def ids_of(path: Path, file: h5py.File) -> npt.NDArray[np.str_]:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from importlib import metadata
 from pathlib import Path
 from typing import Any, Self
 
 from streetgauge.errors import InputError
+from streetgauge.features._extras import version_of
 
 __all__ = ["Failure", "NodeError", "Nodes", "refusal", "refuse_unfit", "run_on"]
 
@@ -18,7 +18,7 @@ log = logging.getLogger(__name__)
 # Seconds that a machine may take to start a first process and answer.
 ANSWER = 120
 # What must be of one version everywhere: each of them takes part in making features.
-_ALIKE = ("streetgauge", "torch", "numpy", "pillow", "openvino")
+_ALIKE = ("streetgauge", "torch", "numpy", "pillow", "openvino", "nncf")
 
 
 class NodeError(Exception):
@@ -164,7 +164,7 @@ def refuse_unfit(ray: Any, token: Path, picture: str) -> None:
 
 
 def _refuse_machine(name: str, found: dict[str, Any], folder: Path, picture: str) -> None:
-    ours = {package: _version(package) for package in _ALIKE}
+    ours = {package: version_of(package) for package in _ALIKE}
     for package, version in found["versions"].items():
         if version != ours[package]:
             raise InputError(
@@ -221,10 +221,3 @@ def _causes(error: BaseException) -> Iterator[BaseException]:
         yield one
         further = (one.__cause__, getattr(one, "cause", None), one.__context__)
         queue += [cause for cause in further if isinstance(cause, BaseException)]
-
-
-def _version(package: str) -> str | None:
-    try:
-        return metadata.version(package)
-    except metadata.PackageNotFoundError:
-        return None

@@ -6,8 +6,10 @@ that was killed loses the last moment, however far apart the views of a location
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Protocol
 
 import numpy as np
@@ -18,7 +20,7 @@ from streetgauge.features._work import in_chunks, looked_at, signed
 from streetgauge.features.backbones import Backbone
 from streetgauge.features.extraction import Extraction
 from streetgauge.features.store import FeatureStore, usable
-from streetgauge.features.transform import transform_json
+from streetgauge.features.transform import exact_json, transform_json
 from streetgauge.files import atomic_path
 
 __all__ = ["Loaded", "Loading", "begun", "cores_of", "left_to_do"]
@@ -28,7 +30,7 @@ CHUNK = 256
 # Chunks of views that are copied between two looks that they are on the disk.
 COPIED = 64
 # What must be equal for features to be the same numbers.
-_SAME = ("backbone", "weights_sha256", "transform", "licence", "precision")
+_SAME = ("backbone", "weights_sha256", "transform", "licence", "precision", "exact")
 # How features were computed: a store that is gone on with keeps it.
 _KEPT = ("engine", "device", "cosine")
 
@@ -71,6 +73,7 @@ def begun(
         "transform": transform_json(record),
         "licence": record.licence,
         "precision": wanted.precision,
+        "exact": exact_json(record, wanted.precision),
         "stamp": wanted.stamp,
     }
     path = wanted.path
@@ -87,12 +90,23 @@ def begun(
             return FeatureStore(path, lock)
     what = (plan.ids, plan.view_names, record.dimension, attributes)
     with (
+        _named(path),
         atomic_path(path) as temporary,
         FeatureStore.create(temporary, *what, dtype=wanted.dtype, lock=lock) as new,
     ):
         if old is not None:
             _take_over(old, new, plan, pool)
     return FeatureStore(path, lock)
+
+
+@contextmanager
+def _named(path: Path) -> Iterator[None]:
+    """Tell of a full disk with the name of the file that people know."""
+    try:
+        yield
+    except OSError as error:
+        error.filename = str(path)
+        raise
 
 
 def _is_alike(

@@ -208,13 +208,9 @@ def _round(
 ) -> Iterator[int]:
     """Stream pictures through the cluster; say of each shard how many it holds."""
     ray: Any = nodes.ray.data
-    chunks = (packed(plan, pending[i : i + size]) for i in range(0, len(pending), size))
-    tables = []
-    while few := list(islice(chunks, task)):
-        tables.append(pa.table({"chunk": few}))
     # Only decoding holds cores in Ray's books: an actor that waited for a core which decoders hold,
     # while these wait for room that only it can make, would wait for ever.
-    data = ray.from_arrow(tables).map_batches(
+    data = ray.from_arrow(_tables(plan, pending, size, task)).map_batches(
         decode,
         fn_kwargs={"job": job},
         batch_size=None,
@@ -246,3 +242,9 @@ def _round(
     context.execution_no_progress_timeout_s = STILL
     for block in data.iter_batches(batch_size=None, batch_format="pyarrow"):
         yield sum(block["pictures"].to_pylist())
+
+
+def _tables(plan: Plan, pending: Positions, size: int, task: int) -> list[pa.Table]:
+    """Pack pictures into chunks of a size, so many of them for each task."""
+    chunks = (packed(plan, pending[i : i + size]) for i in range(0, len(pending), size))
+    return [pa.table({"chunk": few}) for few in iter(lambda: list(islice(chunks, task)), [])]

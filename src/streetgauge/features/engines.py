@@ -9,9 +9,8 @@ from __future__ import annotations
 import sys
 from collections import deque
 from collections.abc import Callable, Collection, Iterator
-from contextlib import redirect_stdout, suppress
+from contextlib import suppress
 from importlib.util import find_spec
-from io import StringIO
 from math import prod
 from pathlib import Path
 from queue import Empty, SimpleQueue
@@ -25,7 +24,7 @@ import torch
 from torch import Tensor, nn
 
 from streetgauge.errors import InputError
-from streetgauge.features._looks import known_pictures
+from streetgauge.features._quantised import is_of, quantised
 from streetgauge.features.backbones import Backbone
 
 __all__ = ["Engine", "OnnxEngine", "OpenvinoEngine", "Precision", "TorchEngine", "has_openvino"]
@@ -45,8 +44,6 @@ OPENVINO_SLICE = 2
 LARGE_SLICE, LARGE = 8, 2**25  # weights
 # Slices a stream that are under way or wait for it.
 QUEUE = 3
-# Pictures that int8's ranges are measured on.
-CALIBRATION = 128
 
 
 class Engine(Protocol):
@@ -199,6 +196,9 @@ class OpenvinoEngine:
     slice : int, optional
         Pictures in each; a smaller rest is filled up. What suits the network if not given; the
         features are the same.
+    kept : Path, optional
+        Folder for models in int8, which are rounded but once then; for published weights, which
+        the record tells by their sha256.
     """
 
     name = "openvino"
@@ -211,28 +211,20 @@ class OpenvinoEngine:
         precision: Precision = "float32",
         streams: int = 2,
         slice: int | None = None,
+        kept: Path | None = None,
     ) -> None:
         self.precision: Precision = precision
         openvino = _openvino()
-        if isinstance(network, Path):
-            model = openvino.Core().read_model(network)
-            kept = [op for op in model.get_ops() if op.get_type_name() == "Constant"]
-            self.slice = slice or _slice(sum(prod(op.get_output_shape(0)) for op in kept))
-            shape = [self.slice, 3, backbone.crop, backbone.crop]
-            model.reshape(shape)
-        else:
-            self.slice = slice or _slice(sum(p.numel() for p in network.parameters()))
-            shape = [self.slice, 3, backbone.crop, backbone.crop]
-            with torch.no_grad():
-                model = openvino.convert_model(
-                    network.eval().float(), example_input=torch.zeros(shape), input=[shape]
-                )
-        self.batch = max(64, self.slice * streams)
-        model = _normalised(openvino, backbone, model)
-        if precision == "int8":
-            model = _quantised(backbone, model, self.slice)
+
+        def make() -> Any:
+            return _normalised(openvino, backbone, _converted(openvino, backbone, network, slice))
+
+        is_int8 = precision == "int8"
+        model = quantised(openvino, backbone, make, kept, slice) if is_int8 else make()
         if precision == "bfloat16" and backbone.exact:
             model = _partly_exact(openvino, model, backbone.exact)
+        self.slice: int = model.input(0).shape[0]
+        self.batch = max(64, self.slice * streams)
         wanted = {
             "INFERENCE_PRECISION_HINT": "bf16" if precision == "bfloat16" else "f32",
             "NUM_STREAMS": streams,
@@ -294,6 +286,24 @@ def _slice(weights: int) -> int:
     return OPENVINO_SLICE if weights < LARGE else LARGE_SLICE
 
 
+def _converted(
+    openvino: Any, backbone: Backbone, network: nn.Module | Path, slice: int | None
+) -> Any:
+    """Make an OpenVINO model of a network, for so many pictures."""
+    if isinstance(network, Path):
+        model = openvino.Core().read_model(network)
+        weights = [op for op in model.get_ops() if op.get_type_name() == "Constant"]
+        slice = slice or _slice(sum(prod(op.get_output_shape(0)) for op in weights))
+        model.reshape([slice, 3, backbone.crop, backbone.crop])
+        return model
+    slice = slice or _slice(sum(p.numel() for p in network.parameters()))
+    shape = [slice, 3, backbone.crop, backbone.crop]
+    with torch.no_grad():
+        return openvino.convert_model(
+            network.eval().float(), example_input=torch.zeros(shape), input=[shape]
+        )
+
+
 def _normalised(openvino: Any, backbone: Backbone, model: Any) -> Any:
     """Put the backbone's normalisation before a model."""
     scale = backbone.scale  # (pixels * scale - mean) / std
@@ -309,12 +319,7 @@ def _normalised(openvino: Any, backbone: Backbone, model: Any) -> Any:
     return before.build()
 
 
-def _is_of(operation: str, layers: Collection[str]) -> bool:
-    """Whether an operation of OpenVINO's came from one of some layers of a torch module."""
-    return operation.partition("/")[0].removeprefix("__module.") in layers
-
-
-def _partly_exact(openvino: Any, model: Any, exact: Collection[str]) -> Any:
+def _partly_exact(openvino: Any, model: Any, exact: tuple[str, ...]) -> Any:
     """Demand float32 of some convolutions, of what follows on each, and of all sums.
 
     What a layer may be computed in can be written into OpenVINO's files, but not into its objects
@@ -327,7 +332,7 @@ def _partly_exact(openvino: Any, model: Any, exact: Collection[str]) -> Any:
         is_exact = True
         for layer in tree.getroot().iter("layer"):  # in the order of computing
             if "Convolution" in layer.attrib["type"]:
-                is_exact = _is_of(layer.attrib["name"], exact)
+                is_exact = is_of(layer.attrib["name"], exact)
             if layer.attrib["type"] == "Add" or (
                 is_exact and layer.attrib["type"] not in ("Const", "Parameter", "Result")
             ):
@@ -337,29 +342,6 @@ def _partly_exact(openvino: Any, model: Any, exact: Collection[str]) -> Any:
         tree.write(file)
         # The weights are read when it is compiled, after the folder is gone: read them now.
         return openvino.Core().read_model(file.read_bytes(), file.with_suffix(".bin").read_bytes())
-
-
-def _quantised(backbone: Backbone, model: Any, slice: int) -> Any:
-    """Round weights and activations to 8 bits, in ranges seen on known photographs."""
-    if find_spec("nncf") is None:
-        raise InputError("precision 'int8'", "nncf is not installed", "pip install nncf")
-    import logging
-
-    import nncf
-
-    nncf.set_log_level(logging.ERROR)
-    pictures = known_pictures(CALIBRATION, backbone.crop, seed=8, drawn=False)
-    parts = [pictures[i : i + slice] for i in range(0, CALIBRATION, slice)]
-    names = [op.get_friendly_name() for op in model.get_ops() if "Conv" in op.get_type_name()]
-    kept = [name for name in names if _is_of(name, backbone.exact)]
-    with redirect_stdout(StringIO()):  # its progress bars
-        return nncf.quantize(
-            model,
-            nncf.Dataset(parts),
-            preset=nncf.QuantizationPreset.MIXED,
-            subset_size=len(parts),
-            ignored_scope=nncf.IgnoredScope(names=kept),
-        )
 
 
 class OnnxEngine:

@@ -26,7 +26,13 @@ from streetgauge.features.engines import (
     has_openvino,
 )
 from streetgauge.features.vgg import VGG16, named_by_layer
-from streetgauge.features.weights import load_into, read_tensors, settled, weights_file
+from streetgauge.features.weights import (
+    cache_directory,
+    load_into,
+    read_tensors,
+    settled,
+    weights_file,
+)
 from streetgauge.progress import Progress, silent
 
 __all__ = ["LEAST_COSINE", "Network", "build_module", "load_network"]
@@ -212,15 +218,18 @@ def _makers(record: Backbone, device: str, precision: Precision) -> dict[str, Ca
     with working_threads() as pool:
         cores: int = pool._max_workers
     makers: dict[str, Callable[[], Engine]] = {}
+    kept = cache_directory() / "int8"
     if record.architecture == "onnx":
         file = weights_file(record)
         if has_openvino():
-            makers["openvino"] = partial(OpenvinoEngine, record, file, precision, cores)
+            makers["openvino"] = partial(OpenvinoEngine, record, file, precision, cores, kept=kept)
         if precision == "float32":
             makers["onnxruntime"] = partial(OnnxEngine, record, file)
         return makers
     if device == "cpu" and has_openvino():
-        makers["openvino"] = lambda: OpenvinoEngine(record, build_module(record), precision, cores)
+        makers["openvino"] = lambda: OpenvinoEngine(
+            record, build_module(record), precision, cores, kept=kept
+        )
     if precision != "int8":
         makers["torch"] = lambda: TorchEngine(record, build_module(record), device, precision)
     return makers

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, Self
@@ -42,7 +42,7 @@ from streetgauge.features._file import (
 )
 from streetgauge.features._lock import WriteLock
 from streetgauge.features.backbones import Backbone
-from streetgauge.features.transform import transform_json
+from streetgauge.features.transform import exact_json, transform_json
 from streetgauge.files import atomic_path
 from streetgauge.imagery import QUALITY
 from streetgauge.markup import facts_html
@@ -162,7 +162,8 @@ class FeatureStore:
             Length of a feature vector.
         attributes : mapping of str to str
             ``backbone``, ``weights_sha256``, ``transform`` (JSON), ``stamp``, ``licence``,
-            ``engine``, ``device``, ``precision``, ``cosine``; those not given are empty.
+            ``engine``, ``device``, ``precision``, ``cosine``, ``exact`` (JSON: the layers that are
+            not rounded); those not given are empty.
         dtype : {"float32", "float16"}
             How features are kept: half the space with 11 bits of each, up to 65,504.
         lock : WriteLock, optional
@@ -185,12 +186,15 @@ class FeatureStore:
             raise InputError(path, "a location is given twice", "give each location once")
         if unknown := sorted(set(attributes) - set(TEXTS)):
             raise InputError(path, f"no store has attribute {unknown[0]!r}")
-        with _freed_on_error(WriteLock(path) if lock is None else None) as own:
+        with ExitStack() as held:
+            own = held.enter_context(WriteLock(path)) if lock is None else None
             with atomic_path(path) as temporary:
                 require_room(path, ids, len(views), dimension, dtype)
                 lay_out(temporary, ids, views, dimension, attributes, dtype)
                 reserve(temporary, path)
-            return cls(path, lock or own, owns_lock=own is not None)
+            store = cls(path, lock or own, owns_lock=own is not None)
+            held.pop_all()  # from here on the store releases it
+            return store
 
     @classmethod
     def open(
@@ -214,10 +218,12 @@ class FeatureStore:
             or being written by another process.
         """
         path = Path(path)
-        with _freed_on_error(WriteLock(path) if writable and path.exists() else None) as lock:
+        with ExitStack() as held:
+            lock = held.enter_context(WriteLock(path)) if writable and path.exists() else None
             store = cls(path, lock, owns_lock=True)
             if backbone is not None:
                 _refuse_other(store, backbone)
+            held.pop_all()
             return store
 
     @property
@@ -433,19 +439,10 @@ def _runs(rows: npt.NDArray[np.intp]) -> Iterator[tuple[int, int]]:
     return ((a, b) for a, b in pairwise(bounds) if a < b)
 
 
-@contextmanager
-def _freed_on_error(lock: WriteLock | None) -> Iterator[WriteLock | None]:
-    try:
-        yield lock
-    except BaseException:
-        if lock is not None:
-            lock.release()
-        raise
-
-
 def _refuse_other(store: FeatureStore, backbone: Backbone) -> None:
     """Refuse features that this backbone has not made."""
     sha256 = store.attributes["weights_sha256"]
+    precision = store.attributes.get("precision", "float32")  # files of version 1 do not say it
     dimension = store.features.shape[2]
     if store.backbone != backbone.name:
         reason = f"its features are of {store.backbone!r}, not of {backbone.name!r}"
@@ -455,6 +452,8 @@ def _refuse_other(store: FeatureStore, backbone: Backbone) -> None:
         reason = f"it has {dimension:,} features a view, not {backbone.dimension:,}"
     elif store.attributes["transform"] != transform_json(backbone):
         reason = "its pictures were prepared in another way"
+    elif store.attributes["exact"] not in ("", exact_json(backbone, precision)):
+        reason = f"its {precision} rounds other layers"
     else:
         return
     raise InputError(store.path, reason, ANEW)

@@ -13,7 +13,7 @@ from PIL import Image
 
 from streetgauge.features.backbones import Backbone
 
-__all__ = ["prepare", "transform_json"]
+__all__ = ["exact_json", "prepare", "transform_json"]
 
 Pixels = npt.NDArray[np.uint8]
 
@@ -132,3 +132,11 @@ def transform_json(backbone: Backbone) -> str:
         "layer": backbone.layer,
     }
     return json.dumps(rule, sort_keys=True)
+
+
+def exact_json(backbone: Backbone, precision: str) -> str:
+    """Write which layers are not rounded, where others are, as JSON; empty if that is said by none.
+
+    Of two stores in bfloat16 or int8 whose texts differ, features differ by more than rounding.
+    """
+    return json.dumps(backbone.exact) if backbone.exact and precision != "float32" else ""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import struct
 import threading
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from functools import cache
@@ -34,6 +35,11 @@ DAMAGE = (
 
 # Those of them with which readers speak for themselves.
 _IN_WORDS = (OSError, SyntaxError, ValueError, EOFError, RuntimeError)
+
+
+# What Pillow would print of single pictures, with lines of its source, is a reason here or nothing:
+# it warns of 90 million pixels, which are allowed, and of odd tags that nobody reads.
+warnings.filterwarnings("ignore", module=r"PIL\.")
 
 
 class PictureError(StreetgaugeError):

@@ -16,7 +16,7 @@ import zipfile
 import zlib
 from collections import defaultdict
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path, PurePosixPath
@@ -287,25 +287,21 @@ class _Tar:
         with _open(self.path) as handle:
             start = handle.read(6)
         unpack = next((u for magic, u in _UNPACKERS.items() if start.startswith(magic)), None)
-        self._packed = _open(self.path)
-        self._file = _Unpacked(unpack(self._packed)) if unpack else self._packed
-        try:
+        with ExitStack() as opened:
+            packed = opened.enter_context(closing(_open(self.path)))
+            file = opened.enter_context(closing(_Unpacked(unpack(packed)))) if unpack else packed
             # Over an opened stream, not by tarfile's own "r|gz": that reads only the first of
             # several gzip members (as pigz writes them) and checks no checksum.
             self._tar = tarfile.open(  # noqa: SIM115 (closed by close)
-                fileobj=cast(IO[bytes], self._file), mode="r|", bufsize=_BUFFER, tarinfo=_TarInfo
+                fileobj=cast(IO[bytes], file), mode="r|", bufsize=_BUFFER, tarinfo=_TarInfo
             )
-        except BaseException:
-            self._file.close()
-            self._packed.close()
-            raise
+            self._opened = opened.pop_all()
         self._at_start = True
         self._seen: set[str] = set()
 
     def close(self) -> None:
         self._tar.close()
-        self._file.close()
-        self._packed.close()
+        self._opened.close()
 
     def _members(self) -> Iterator[tarfile.TarInfo]:
         self._at_start = False
@@ -353,12 +349,9 @@ class _Zip:
     """A zip, which has a directory."""
 
     def __init__(self, path: str) -> None:
-        self._file = _open(path)
-        try:
-            self._zip = zipfile.ZipFile(self._file)
-        except BaseException:
-            self._file.close()
-            raise
+        with ExitStack() as opened:
+            self._zip = zipfile.ZipFile(opened.enter_context(closing(_open(path))))
+            self._opened = opened.pop_all()
         self._by_name: dict[str, zipfile.ZipInfo] = {}
         for info in self._infos():
             name, why = self._named(info)
@@ -367,7 +360,7 @@ class _Zip:
 
     def close(self) -> None:
         self._zip.close()
-        self._file.close()
+        self._opened.close()
 
     def _infos(self) -> list[zipfile.ZipInfo]:
         infos = sorted(self._zip.infolist(), key=lambda info: info.header_offset)

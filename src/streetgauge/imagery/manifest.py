@@ -53,6 +53,8 @@ def read_manifest(
         If a column is missing, a cell is empty or no number, or a path leaves the folder.
     """
     table = _table(file)
+    if table.empty:
+        raise InputError(file, "it lists no picture", "give it a row for each")
     have = set(table.columns)
     require_columns(table, {"path": "path"}, file)
     if "location_id" not in have and not {"lat", "lon"} <= have:

@@ -20,7 +20,7 @@ from streetgauge.imagery._pillow import MAX_PIXELS, PictureError, opened
 from streetgauge.imagery.archives import MAX_BYTES, Archive
 from streetgauge.imagery.exif import panorama_heading
 from streetgauge.imagery.panoramas import Cut, cut_panorama
-from streetgauge.remote import is_url, read_url
+from streetgauge.remote import TooLargeError, is_url, read_url
 
 __all__ = ["MAX_PIXELS", "PictureAt", "PictureError", "decode", "decode_cuts", "pictures_at"]
 __all__ += ["raw_pictures", "read_picture"]
@@ -166,18 +166,24 @@ def read_picture(path: str | os.PathLike[str], *, max_pixels: int = MAX_PIXELS) 
 def _read(path: str) -> bytes:
     try:
         if is_url(path):
-            return read_url(path)
+            return read_url(path, MAX_BYTES)
         with Path(path).open("rb") as handle:
             # No more than there is: Python makes room for all that is asked for.
             size = os.fstat(handle.fileno()).st_size
             content = handle.read(size + 1 if 0 < size < MAX_BYTES else MAX_BYTES + 1)
+    except TooLargeError:
+        raise PictureError(_too_large()) from None
     except FileNotFoundError:
         raise PictureError("there is no such file") from None
     except OSError as error:
         raise PictureError(f"the file cannot be opened: {error.strerror or error}") from None
     if len(content) > MAX_BYTES:
-        raise PictureError(f"the file is larger than {MAX_BYTES >> 20} MiB")
+        raise PictureError(_too_large())
     return content
+
+
+def _too_large() -> str:
+    return f"the file is larger than {MAX_BYTES >> 20} MiB"
 
 
 def _decoded(raw: bytes, at_least: int | None, max_pixels: int) -> tuple[Pixels, float]:

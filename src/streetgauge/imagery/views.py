@@ -186,7 +186,7 @@ def _assigned(
         views = _views_of(settings, picture)
         if not views:
             reason = f"it is not known where the picture looks: {label}"
-            skips.append({"location_id": picture.location, "reason": reason})
+            skips.append({"reason": reason})  # what its location lacks is said of the location
         beaten: dict[str, Row] = {}
         for view, turned in views:
             new = _Taken(distance, turned, f"{picture.file.path}\0{label}", picture)
@@ -197,9 +197,9 @@ def _assigned(
                 taken[picture.location, view] = new
                 new = old or new
             if old is not None:
-                name = new.picture.file.name
-                reason = f"another picture is closer to the view: {name}"
-                beaten[name] = {"location_id": picture.location, "view": view, "reason": reason}
+                # Of the picture, not of the view, which has one: that may be broken, and say so.
+                name, where = new.picture.file.name, f"view {view!r} of {picture.location!r}"
+                beaten[name] = {"reason": f"another picture is closer to {where}: {name}"}
         skips += beaten.values()
     return taken
 

@@ -34,7 +34,9 @@ class PictureFeatures(Settings):
     )
     device: Device = "auto"
     engine: Literal["auto", "torch", "openvino", "onnxruntime"] = Field(
-        "auto", description="what computes the network; auto tries what is installed"
+        "auto",
+        description='what computes the network; auto tries what is installed; "ray" is short for '
+        'cluster = "ray"',
     )
     precision: Literal["float32", "bfloat16", "int8"] = Field(
         "float32", description="what it is computed in; float32 is the same everywhere, nearly"
@@ -52,13 +54,11 @@ class PictureFeatures(Settings):
 
     @model_validator(mode="before")
     @classmethod
-    def _ray_is_no_engine(cls, content: Any) -> Any:
-        if isinstance(content, dict) and content.get("engine") == "ray":
-            raise ValueError(
-                "engine says what computes the network; where is said by cluster = 'ray', or the "
-                "section [features.cluster]"
-            )
-        return content
+    def _ray_is_a_cluster(cls, given: Any) -> Any:
+        """Take ``engine = "ray"``, which says where and not what computes, as it is meant."""
+        if isinstance(given, dict) and given.get("engine") == "ray":
+            return {"cluster": "ray", **given, "engine": "auto"}
+        return given
 
     @property
     def store(self) -> str:
