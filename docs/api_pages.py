@@ -12,7 +12,8 @@ ROOMS = (
     *("streetgauge", "streetgauge.outcomes", "streetgauge.locations", "streetgauge.imagery"),
     *("streetgauge.features", "streetgauge.learn", "streetgauge.areas", "streetgauge.report"),
     *("streetgauge.view", "streetgauge.sample", "streetgauge.stages", "streetgauge.study"),
-    *("streetgauge.transfer", "streetgauge.compare", "streetgauge.curves", "streetgauge.power"),
+    *("streetgauge.transfer", "streetgauge.prediction", "streetgauge.compare"),
+    *("streetgauge.curves", "streetgauge.power"),
     *("streetgauge.tables", "streetgauge.classes", "streetgauge.skips", "streetgauge.errors"),
 )
 

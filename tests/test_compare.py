@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+import geopandas as gpd
 import numpy as np
 import pandas as pd
 import pytest
@@ -107,6 +108,31 @@ def test_settings_that_differ_are_listed_and_files_count_by_content(
     }
 
 
+def test_where_its_content_is_recorded_on_both_sides_a_file_counts_by_that(
+    pair: tuple[Path, Path],
+) -> None:
+    a, b = pair
+    change(b, 'file = "places.csv"', 'file = "places2.csv"')
+    studies = Study.open(a), Study.open(b)
+
+    def differences(**contents: tuple[str, str]) -> dict[str, tuple[str, str]]:
+        for study, side in zip(studies, (0, 1), strict=True):
+            study.record["files"] = {
+                str(study.path(f"{name}{'2' if side and name == 'places' else ''}.csv")): {
+                    "sha256": content[side]
+                }
+                for name, content in contents.items()
+            }
+        found = different_settings(*studies)
+        return {each["key"]: (each["a"], each["b"]) for each in found}
+
+    assert differences(places=("x", "x"), features=("y", "y")) == {}
+    assert differences(places=("x", "z"), features=("y", "z")) == {
+        "features.file": ("features.csv", "features.csv (other content)"),
+        "locations.file": ("places.csv", "places2.csv"),
+    }
+
+
 def test_cities_without_shared_areas_are_not_paired(pair: tuple[Path, Path]) -> None:
     a, b = pair
     for file in (b / "areas.parquet", b / "spatial" / "areas.parquet"):
@@ -114,6 +140,8 @@ def test_cities_without_shared_areas_are_not_paired(pair: tuple[Path, Path]) -> 
         frame.assign(area="W" + frame["area"]).to_parquet(file)
     places = pd.read_parquet(b / "locations.parquet")
     places.assign(area="W" + places["area"]).to_parquet(b / "locations.parquet")
+    areas = gpd.read_file(b / "areas.geojson")
+    areas.assign(code="W" + areas["code"]).to_file(b / "areas.geojson", driver="GeoJSON")
     found = compare(a, b)
     each = found["kinds"]["spatial"]["outcomes"]["income"]
     assert not each["paired"]
@@ -196,3 +224,29 @@ def test_other_weights_on_either_side_are_said(pair: tuple[Path, Path]) -> None:
     metrics = json.loads((a / "metrics.json").read_text(encoding="utf-8"))
     mae = metrics["outcomes"]["income"]["metrics"]["mae"]["value"]
     assert outcome["metrics"]["mae"]["a"]["value"] == pytest.approx(mae)
+
+
+def test_an_outcome_that_the_settings_have_lost_since_is_compared_by_its_name(
+    pair: tuple[Path, Path],
+) -> None:
+    a, b = pair
+    change(a, "[outcomes.illness]", "[outcomes.sickness]")
+    found = compare(a, b, draws=100)
+    outcomes = found["kinds"]["random"]["outcomes"]
+    assert {name: each["label"] for name, each in outcomes.items()} == {
+        "income": "Household income",
+        "illness": "illness",
+    }
+    assert any("have changed since" in caution for caution in found["cautions"])
+
+
+def test_what_is_drawn_together_is_what_the_study_drew_together(pair: tuple[Path, Path]) -> None:
+    """By the middles of its boundaries, wherever in its areas the pictures were taken."""
+    a, _ = pair
+    places = pd.read_parquet(a / "locations.parquet")
+    places.assign(lat=51.0, lon=0.0).to_parquet(a / "locations.parquet")
+    metrics = json.loads((a / "metrics.json").read_text("utf-8"))
+    drawn = metrics["spatial"]["outcomes"]["income"]["bootstrap"]
+    assert drawn["unit"] == "blocks"
+    units = compare(a, a, draws=100)["kinds"]["spatial"]["outcomes"]["income"]["units"]
+    assert units["a"] == drawn["n"]

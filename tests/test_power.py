@@ -148,3 +148,18 @@ def test_bad_wishes_are_one_sentence(refuse: Refuse, study: Path) -> None:
     assert "-2 is too few" in refuse("power", study, "--views=-2")
     (study / "metrics.json").unlink()
     assert "it has no result" in refuse("power", study)
+
+
+def test_an_outcome_with_hardly_a_label_has_no_figures_and_the_others_have(study: Path) -> None:
+    opened = Study.open(study)
+    table = pd.read_parquet(opened.outcomes)
+    table.loc[table.index > 2, "illness_decile"] = pd.NA
+    table.to_parquet(opened.outcomes)
+    asked = Power(opened, signals=(0.5,), locations=(2,), views=(1,), repeats=2)
+    found = asked.measure([Target("spearman", 0.1)])
+    figures = found["cells"][0]["outcomes"]
+    assert set(figures["illness"].values()) == {None}
+    assert figures["income"]["spearman"] > 0.1
+    reached = {each["outcome"]: each["cell"] for each in found["targets"][0]["by"]}
+    assert reached["illness"] is None
+    assert reached["income"] is not None

@@ -122,7 +122,7 @@ def test_changed_code_of_the_room_is_noticed(
     directory: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert was_done(directory)
-    monkeypatch.setattr("streetgauge.study._code_digest", lambda rooms: "another version")
+    monkeypatch.setattr("streetgauge.study.code_digest", lambda rooms: "another version")
     assert was_done(directory)
 
 
@@ -130,6 +130,16 @@ def test_a_broken_run_json_only_means_doing_it_again(directory: Path) -> None:
     assert was_done(directory)
     (directory / "run.json").write_text('{"stages": ')
     assert was_done(directory)
+
+
+def test_what_was_left_out_is_found_again_if_its_file_is_lost(directory: Path) -> None:
+    skips = pd.DataFrame({"location_id": ["a"], "reason": ["no picture"]})
+    study = Study.open(directory)
+    assert study.run(copying(skips), silent) is not None
+    assert Study.open(directory).run(copying(skips), silent) is None
+    study.skipped.unlink()
+    assert Study.open(directory).run(copying(skips), silent) is not None
+    assert Study.open(directory).skips()["location_id"].tolist() == ["a"]
 
 
 def test_run_json_says_what_made_it(directory: Path) -> None:
@@ -169,6 +179,16 @@ def test_each_stage_keeps_only_its_latest_skips(directory: Path) -> None:
     }
     assert len(kept) == 1
     assert kept["area"].isna().all()
+
+
+def test_a_location_may_be_called_none(directory: Path) -> None:
+    study = Study.open(directory)
+    skips = pd.DataFrame({"location_id": ["None", None], "area": [None, "nan"], "reason": "gone"})
+    study.run(copying(skips), silent)
+    kept = study.skips()
+    assert kept["location_id"].dropna().tolist() == ["None"]
+    assert kept["area"].dropna().tolist() == ["nan"]
+    assert kept["view"].isna().all()
 
 
 def test_a_missing_file_names_its_setting_and_the_closest_file(directory: Path) -> None:

@@ -75,8 +75,24 @@ def test_a_city_is_predicted_from_features_that_are_there(
     assert areas["area"].nunique() == 30
     assert sorted(areas.loc[areas["outcome"] == "income", "decile"].unique()) == list(range(1, 11))
     skipped = pd.read_parquet(city.with_name("out") / "skipped.parquet")
-    assert skipped["location_id"].tolist() == ["elsewhere"]
+    assert skipped[["location_id", "stage"]].to_numpy().tolist() == [
+        ["elsewhere", "features"],
+        [str(store.location_ids[3]), "areas"],
+    ]
     assert "left out: 1 the store has no features of it" in err
+    assert "left out: 1 predicted, but the table names no area of it" in err
+
+
+def test_a_city_without_areas_is_predicted_and_nothing_is_left_out(
+    run: Run, bundle: Path, study: Path, city: Path
+) -> None:
+    table = pd.read_csv(city)
+    table.loc[table["location_id"] != "elsewhere", ["location_id"]].to_csv(city, index=False)
+    frame, err = predicted(run, bundle, study, city)
+    assert frame["area"].isna().all()
+    assert "left out" not in err
+    assert not len(pd.read_parquet(city.with_name("out") / "skipped.parquet"))
+    assert not (city.with_name("out") / "areas.parquet").exists()
 
 
 def test_areas_unlike_those_that_a_bundle_learned_from_are_marked(
@@ -119,7 +135,7 @@ def test_a_feature_that_is_no_number_is_named_by_its_place_in_the_store_and_its_
 def test_predict_reads_of_a_store_no_more_than_a_block_at_a_time(
     bundle: Path, study: Path, city: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from streetgauge.transfer import predict_city
+    from streetgauge.prediction import predict_city
 
     asked = []
     whole = Bundle.predict

@@ -149,11 +149,13 @@ def _kinds(a: Side, b: Side, cautions: list[str]) -> dict[str, tuple[str, str]]:
 def _outcome(
     name: str, a: Side, b: Side, kind_a: str, kind_b: str, draws: int, seed: int
 ) -> dict[str, Any]:
-    from streetgauge.areas import compare_areas, compare_figures
+    from streetgauge.areas import compare_areas
 
     accounts = [side.account(kind) for side, kind in ((a, kind_a), (b, kind_b))]
     one, other = (account["outcomes"].get(name) for account in accounts)
-    label = name if a.study is None else a.study.settings.outcomes[name].label or name
+    # The study may have been given other outcomes since it was run.
+    about = None if a.study is None else a.study.settings.outcomes.get(name)
+    label = name if about is None else about.label or name
     if one is None or other is None:
         raise InputError(f"outcome {name!r}", f"it was not tested in {kind_a} folds on both sides")
     both = {side: each.get("pictures_add") for side, each in (("a", one), ("b", other))}
@@ -161,22 +163,7 @@ def _outcome(
     first, second = _rows(a.areas(kind_a), name), _rows(b.areas(kind_b), name)
     if first is None or second is None:
         same = accounts[0].get("coverage") == accounts[1].get("coverage")
-        figures = [
-            {m: v if same else {"value": v["value"]} for m, v in each["metrics"].items()}
-            for each in (one, other)
-        ]
-        counts = {"a": one["n_areas"], "b": other["n_areas"], "shared": None}
-        reason = {} if same else {"difference": "the two sides' intervals are of other coverage"}
-        return said | {
-            "paired": False,
-            "n_areas": counts,
-            "different_actual": None,
-            "weighted": None,
-            "units": {"a": None, "b": None},
-            "metrics": compare_figures(figures[0], figures[1]),
-            "agreement": None,
-            "undefined": reason,
-        }
+        return said | _figures_alone(one, other, same_coverage=same)
     indexed = [frame.set_index("area") for frame in (first, second)]
     weights = [each.get("weight") for each in indexed]
     units = [
@@ -194,6 +181,29 @@ def _outcome(
         units=(units[0], units[1]),
         weights=(weights[0], weights[1]),
     )
+
+
+def _figures_alone(
+    one: Mapping[str, Any], other: Mapping[str, Any], *, same_coverage: bool
+) -> dict[str, Any]:
+    """Compare accounts without areas; intervals of other coverage say nothing of the difference."""
+    from streetgauge.areas import compare_figures
+
+    a, b = (
+        {m: v if same_coverage else {"value": v["value"]} for m, v in each["metrics"].items()}
+        for each in (one, other)
+    )
+    why = {} if same_coverage else {"difference": "the two sides' intervals are of other coverage"}
+    return {
+        "paired": False,
+        "n_areas": {"a": one["n_areas"], "b": other["n_areas"], "shared": None},
+        "different_actual": None,
+        "weighted": None,
+        "units": {"a": None, "b": None},
+        "metrics": compare_figures(a, b),
+        "agreement": None,
+        "undefined": why,
+    }
 
 
 def _rows(areas: pd.DataFrame | None, outcome: str) -> pd.DataFrame | None:

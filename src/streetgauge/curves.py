@@ -28,7 +28,7 @@ __all__ = ["SHARES", "Curves", "Point", "first_of_each"]
 
 SHARES = (0.05, 0.10, 0.25, 0.50)
 METRICS = ("mae", "spearman", "kappa")
-FOLDER, FILE = "curves", "curves.json"
+FOLDER = "curves"
 
 
 @dataclass(frozen=True)
@@ -176,7 +176,7 @@ class Curves:
             "points": list(self._measured(frames)),
             "left_out": left_out,
         }
-        write_json(content, self.study.path(FILE))
+        write_json(content, self.study.curves)
         return content
 
     # --- what is trained --------------------------------------------------------------------------
@@ -313,12 +313,7 @@ class Curves:
         return describe_scheme(self.study.settings.folds, len(self.splits), len(self._torn))
 
     def _measured(self, frames: Mapping[Point, pd.DataFrame]) -> Iterator[dict[str, Any]]:
-        from streetgauge.areas import (
-            aggregate,
-            area_coordinates,
-            draw_metrics,
-            location_coordinates,
-        )
+        from streetgauge.areas import aggregate, draw_metrics, places_of_areas
         from streetgauge.areas.account import is_measured
         from streetgauge.areas.resample import draw_units
         from streetgauge.locations import read_areas
@@ -327,8 +322,7 @@ class Curves:
         study, settings = self.study, self.study.settings.evaluation
         boundaries = read_areas(study.settings.areas, study.settings.locations)
         locations = pd.read_parquet(study.locations)
-        mapped = "geometry" in boundaries
-        where = area_coordinates(boundaries) if mapped else location_coordinates(locations)
+        where = places_of_areas(boundaries, locations)
         weights = read_weights(study, boundaries, locations)
         about = columns_of_areas(study, study.settings.folds, boundaries, locations)
         told = {

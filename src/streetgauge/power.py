@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -30,6 +31,7 @@ REPEATS = 5
 # Signals at which a study like the user's is simulated, to see which gives its result.
 LEVELS = (0.0, 0.01, 0.02, 0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
 METRICS = ("mae", "spearman")
+FIGURES = tuple(f"{metric}{what}" for metric in METRICS for what in ("", "_width"))
 
 
 @dataclass(frozen=True)
@@ -141,6 +143,24 @@ class Power:
         self.dimension = max(dimension or own, self.deciles.shape[1] + 1)
         self.k = study.settings.folds.k
         self.repeats = repeats
+        self._refuse_numbers(areas, locations, views, signals)
+        self.signals = tuple(signals)
+        every = {len(self.deciles)}
+        self.design = (sorted(set(areas) or every), sorted(set(locations)), sorted(set(views)))
+        if not self.signals and not self._result:
+            raise InputError(
+                study.directory,
+                "it has no result that says how much its pictures show",
+                "run it first, or say it: --signal 0.1 --signal 0.3",
+            )
+
+    def _refuse_numbers(
+        self,
+        areas: Sequence[int],
+        locations: Sequence[int],
+        views: Sequence[int],
+        signals: Sequence[float],
+    ) -> None:
         for name, numbers in (("locations", locations), ("views", views), ("areas", areas)):
             if any(number < 1 for number in numbers):
                 raise InputError(f"--{name}", f"{min(numbers)} is too few", "give 1 or more")
@@ -154,21 +174,13 @@ class Power:
                 )
         if most < fewest:
             raise InputError(
-                study.outcomes,
+                self.study.outcomes,
                 f"{most} areas are too few to be dealt to {self.k} folds of {self.classes} classes",
                 f"a power table needs {fewest} or more",
             )
         for value in signals:
             if not 0 <= value <= 1:
                 raise InputError(f"--signal {value:g}", "it is a share", "give numbers of 0 to 1")
-        self.signals = tuple(signals)
-        self.design = (sorted(set(areas) or {most}), sorted(set(locations)), sorted(set(views)))
-        if not self.signals and not self._result:
-            raise InputError(
-                study.directory,
-                "it has no result that says how much its pictures show",
-                "run it first, or say it: --signal 0.1 --signal 0.3",
-            )
 
     @property
     def cost(self) -> str:
@@ -201,23 +213,19 @@ class Power:
             means over the repetitions, and the ``_sd`` of the first of either), ``targets``.
         """
         sets: list[float | None] = [*self.signals] or [None]
-        areas, locations, views = self.design
-        studies = len(sets) * len(areas) * len(locations) * len(views)
+        studies = int(np.prod([len(sets), *map(len, self.design)]))
         levels = 0 if self.signals else len(LEVELS)
         with progress("simulate", (studies + levels) * self.repeats, "studies") as advance:
             signal = None if self.signals else self._estimated(advance)
             cells = []
             for one in sets:
                 of = {o: one if one is not None else self._value(signal, o) for o in self.outcomes}
-                for m in areas:
-                    for n in locations:
-                        for v in views:
-                            count = self.sizes.clip(upper=n)
-                            figures, pictures = self._figures(of, m, count, v, advance)
-                            cells.append(
-                                {"signal": one, "areas": m, "locations": n, "views": v}
-                                | {"pictures": pictures, "outcomes": figures}
-                            )
+                for m, n, v in product(*self.design):
+                    figures, pictures = self._figures(of, m, self.sizes.clip(upper=n), v, advance)
+                    cells.append(
+                        {"signal": one, "areas": m, "locations": n, "views": v}
+                        | {"pictures": pictures, "outcomes": figures}
+                    )
         content = {
             "format_version": 1,
             "classes": self.classes,
@@ -390,6 +398,10 @@ class Power:
             for part in range(1, self.k + 1):
                 asked = fold == part
                 score[asked] = ridge(labels[~asked & known], areas[asked])
+            if not known.any() or not np.isfinite(score[known]).all():
+                # So few of these areas have a value that a fold leaves nothing to learn from.
+                figures[outcome] = dict.fromkeys(FIGURES, np.nan)
+                continue
             said = pd.DataFrame(
                 {"decile": cut(score[known], self.classes), "actual_decile": labels[known]},
                 index=areas[known],

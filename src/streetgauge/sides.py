@@ -119,21 +119,26 @@ class Side:
 
     @cached_property
     def _places(self) -> pd.DataFrame:
-        from streetgauge.areas import location_coordinates
+        from streetgauge.areas import places_of_areas
 
-        assert self.study is not None
-        return location_coordinates(pd.read_parquet(self.study.locations))
+        return places_of_areas(*self._facts)
 
     @cached_property
     def _columns(self) -> pd.DataFrame:
-        from streetgauge.locations import read_areas
         from streetgauge.stages.area_facts import columns_of_areas
+
+        assert self.study is not None
+        return columns_of_areas(self.study, self.study.settings.folds, *self._facts)
+
+    @cached_property
+    def _facts(self) -> tuple[pd.DataFrame, pd.DataFrame]:
+        """Read the areas and the locations."""
+        from streetgauge.locations import read_areas
 
         assert self.study is not None
         settings = self.study.settings
         areas = read_areas(settings.areas, settings.locations)
-        locations = pd.read_parquet(self.study.locations)
-        return columns_of_areas(self.study, settings.folds, areas, locations)
+        return areas, pd.read_parquet(self.study.locations)
 
     def _undone(self, file: Path, reason: str) -> InputError:
         directory = file.parent if self.study is None else self.study.directory

@@ -11,7 +11,6 @@ import contextlib
 import hashlib
 import importlib.metadata
 import json
-import os
 import platform
 import shutil
 import time
@@ -26,7 +25,8 @@ from pydantic import BaseModel
 
 from streetgauge import __version__
 from streetgauge.errors import InputError, closest
-from streetgauge.files import digest, read_metadata, sha256_of, write_json, write_table
+from streetgauge.files import digest, read_metadata, write_json, write_table
+from streetgauge.fingerprints import code_digest, content_of, signature_of
 from streetgauge.progress import Progress
 from streetgauge.remote import signature
 from streetgauge.running import Running
@@ -113,6 +113,8 @@ class Study(StudyFiles):
         InputError
             If there is none, or its settings cannot be used.
         """
+        if path.is_file() and path.suffix != ".toml":
+            raise InputError(path, "this is no study", "name its directory, or its study.toml")
         file = path / "study.toml" if path.is_dir() or path.suffix != ".toml" else path
         study = cls(file.resolve(), read_settings(file))
         study._prints.update(study.record.get("files", {}))
@@ -192,7 +194,7 @@ class Study(StudyFiles):
                     else self.fingerprint(path)
                     for path in stage.reads(self)
                 },
-                "code": _code_digest(stage.rooms) if code else None,
+                "code": code_digest(stage.rooms) if code else None,
             }
         )
 
@@ -213,15 +215,12 @@ class Study(StudyFiles):
 
         Sizes and modification times tell whether the content must be read again.
         """
-        signature = _signature(path)
+        sign = signature_of(path)
         kept = self._prints.get(str(path))
-        if kept is not None and kept["signature"] == signature:
+        if kept is not None and kept["signature"] == sign:
             return str(kept["sha256"])
-        if path.is_dir():
-            sha256 = digest([(p.relative_to(path).as_posix(), sha256_of(p)) for p in _files(path)])
-        else:
-            sha256 = sha256_of(path)
-        self._prints[str(path)] = {"signature": signature, "sha256": sha256}
+        sha256 = content_of(path)
+        self._prints[str(path)] = {"signature": sign, "sha256": sha256}
         return sha256
 
     def numbers(self) -> str:
@@ -350,6 +349,9 @@ class Study(StudyFiles):
         return value
 
     def _forget(self, stage: Stage) -> None:
+        """Remove what a stage made: first from the record, so that a run killed now is not done."""
+        if self.record.get("stages", {}).pop(stage.name, None) is not None:
+            write_json(self.record, self.run_file)
         for path in stage.writes(self):
             if path.is_dir():
                 shutil.rmtree(path)
@@ -366,7 +368,7 @@ class Study(StudyFiles):
         parts = [kept[kept["stage"] != stage]]
         if skips is not None and len(skips):
             parts.append(skips.reindex(columns=list(SKIP_COLUMNS)).assign(stage=stage))
-        frame = pd.concat(parts, ignore_index=True).astype("str").where(lambda f: f != "None")
+        frame = pd.concat(parts, ignore_index=True).astype("str")  # None stays a missing value
         frame = frame.sort_values(list(SKIP_COLUMNS), kind="stable", ignore_index=True)
         write_table(frame, self.skipped)
 
@@ -404,11 +406,6 @@ class Study(StudyFiles):
 _WORDS = ("label", "publisher", "licence")
 # What run.json keeps of a stage.
 _KEPT = {"stamp", "outputs", "started", "seconds", "says"}
-# Modules that every stage depends on.
-_LOW = (
-    *("classes", "devices", "errors", "files", "remote", "skips", "study", "study_files"),
-    *("transfer", "tuning"),
-)
 
 
 def _plain(value: Any) -> Any:
@@ -426,19 +423,6 @@ def _version(package: str) -> str | None:
         return None
 
 
-def _files(directory: Path) -> list[Path]:
-    """Every file below a directory, also behind symbolic links, sorted."""
-    found, seen = [], set()
-    for place, folders, names in os.walk(directory, followlinks=True):
-        real = os.path.realpath(place)
-        if real in seen:  # a link that leads back up
-            folders.clear()
-            continue
-        seen.add(real)
-        found += [Path(place, name) for name in names]
-    return sorted(path for path in found if path.is_file())
-
-
 def _is_record(content: object) -> bool:
     """Whether this is what `Study.run` writes, and not something that a person made of it."""
     if not isinstance(content, dict):
@@ -450,23 +434,3 @@ def _is_record(content: object) -> bool:
         and all(isinstance(s, dict) and s.keys() >= _KEPT for s in stages.values())
         and all(isinstance(f, dict) and {"signature", "sha256"} <= f.keys() for f in files.values())
     )
-
-
-def _signature(path: Path) -> str:
-    """Cheap sign of a change: name, size and modification time of every file."""
-    files = _files(path) if path.is_dir() else [path]
-    parts = hashlib.sha256()
-    for file in files:
-        stat = file.stat()
-        line = f"{file.relative_to(path)}\0{stat.st_size}\0{stat.st_mtime_ns}\n"
-        parts.update(line.encode(errors="surrogateescape"))  # a name need not be UTF-8
-    return parts.hexdigest()
-
-
-def _code_digest(rooms: tuple[str, ...]) -> str:
-    """Hash of the source code that a stage's result depends on."""
-    package = Path(__file__).parent
-    sources = [package / f"{name}.py" for name in _LOW]
-    for room in ("settings", "stages", "tables", *rooms):
-        sources += [p for p in _files(package / room) if "__pycache__" not in p.parts]
-    return digest([(p.relative_to(package).as_posix(), sha256_of(p)) for p in sources])

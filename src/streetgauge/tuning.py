@@ -12,8 +12,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from streetgauge.areas import aggregate
-from streetgauge.areas.metrics import confusion_matrix, estimate, measure, redraw
+from streetgauge.areas import aggregate, confusion_matrix, draw_metrics, measure, torn_areas
 from streetgauge.errors import InputError
 from streetgauge.files import digest, read_metadata, write_json, write_table
 from streetgauge.progress import Progress, silent
@@ -36,6 +35,7 @@ __all__ = [
 
 # Of the areas that could be learned from.
 SHARES = (0.0, 0.01, 0.02, 0.05, 0.10, 0.25, 1.0)
+METRICS = ("mae", "spearman")
 _EVALUATION = EvaluationSettings()
 # What of the settings belongs to the network that is started from, and cannot be another.
 _ARCHITECTURE = ("network", "pooling", "members", "head", "dropout")
@@ -55,13 +55,15 @@ class Start:
         What is kept of it in the bundles that are made.
     notes : tuple of str
         For the screen.
+    learned : frozenset of str, optional
+        Marks of the areas that the model learned from, see `Bundle`; None if it does not say.
     """
 
     model: Model
     settings: TrainSettings
     about: dict[str, Any]
     notes: tuple[str, ...]
-    learned: frozenset[str] | None = None  # marks of the areas that it learned from
+    learned: frozenset[str] | None = None
 
 
 @dataclass(frozen=True)
@@ -164,7 +166,8 @@ def draw_curve(
     For every share, each fold's network learns from that share of the areas that the fold can
     learn from, once going on from the model and once from nothing; every location is predicted by
     the fold that holds its area out. Test areas are the same all along the curve, and each share
-    lies within the next.
+    lies within the next. Intervals come from drawing areas one by one, whatever the folds hold out
+    together: of blocks or districts they are too narrow.
 
     Parameters
     ----------
@@ -194,9 +197,10 @@ def draw_curve(
     tuple of str
         What was found, for the screen; ``transfer.json`` has all of it.
     """
-    from streetgauge.learn import take_share
+    from streetgauge.learn import splits_frame, take_share
 
     tested = [split for split in splits if len(split.test)]
+    torn = torn_areas(splits_frame(tested, city.ids, city.areas))
     points: list[dict[str, Any]] = []
     left_out = []
     for share in shares:
@@ -221,7 +225,9 @@ def draw_curve(
                     continue
                 write_table(frame, file, {"stamp": own})
                 shutil.rmtree(place, ignore_errors=True)
-            points += [p | learned for p in _measure(frame, kind, share, city, evaluation, seed)]
+            areas = aggregate(frame, evaluation.rule, city.classes, city.counts, torn)
+            about = learned | {"share": share, "start": kind}
+            points += [about | p for p in _measured(areas, city.classes, evaluation, seed)]
     shutil.rmtree(directory / "curve", ignore_errors=True)
     content = {
         "format_version": 1,
@@ -303,36 +309,24 @@ def predict_share(
     )
 
 
-def _measure(
-    predictions: pd.DataFrame,
-    kind: str,
-    share: float,
-    city: City,
-    evaluation: EvaluationSettings,
-    seed: int,
-) -> list[dict[str, Any]]:
+def _measured(
+    areas: pd.DataFrame, classes: int, evaluation: EvaluationSettings, seed: int
+) -> Iterator[dict[str, Any]]:
     """Put one point of the curve into figures of areas, for every outcome."""
-    frame = aggregate(predictions, evaluation.rule, city.classes, city.counts)
-    points = []
-    for outcome, areas in frame[frame["actual_decile"].notna()].groupby("outcome", sort=True):
-        areas = areas.sort_values("area")
-        actual, said = (areas[c].to_numpy(np.int64) for c in ("actual_decile", "decile"))
-        value = measure(confusion_matrix(actual, said, city.classes))
+    for outcome, rows in areas[areas["actual_decile"].notna()].groupby("outcome", sort=True):
+        frame = rows.set_index("area")
         # The same draws all along the curve.
         rng = np.random.default_rng(seed)
-        drawn = redraw(actual, {"areas": said}, city.classes, evaluation.draws, rng)["areas"]
-        spread = measure(drawn)
-        fold = areas["fold"].to_numpy()
+        drawn = draw_metrics({"": frame}, classes, evaluation.draws, rng, metrics=METRICS)[""]
         each = [
-            measure(confusion_matrix(actual[fold == i], said[fold == i], city.classes))
-            for i in np.unique(fold)
+            measure(confusion_matrix(part["actual_decile"], part["decile"], classes))
+            for _, part in frame.groupby("fold")
         ]
-        point = {"outcome": str(outcome), "share": share, "start": kind, "areas": len(areas)}
-        for metric in ("mae", "spearman"):
+        point: dict[str, Any] = {"outcome": str(outcome), "areas": len(frame)}
+        for metric in METRICS:
             folds = [float(part[metric]) for part in each if np.isfinite(part[metric])]
-            point[metric] = estimate(float(value[metric]), spread[metric], evaluation.coverage) | {
+            point[metric] = drawn.estimate(metric, evaluation.coverage) | {
                 "folds_mean": float(np.mean(folds)) if folds else None,
                 "folds_sd": float(np.std(folds, ddof=1)) if len(folds) > 1 else None,
             }
-        points.append(point)
-    return points
+        yield point

@@ -91,6 +91,17 @@ def test_scores_that_are_all_equal_land_in_the_middle(size):
     assert set(equal_count([0.25] * size).tolist()) == {5}
 
 
+@pytest.mark.parametrize("rule", ["mean-score", "mean-decile"])
+def test_what_is_cut_is_cut_over_the_areas_with_an_actual_decile(rule):
+    # The 40 without any score high: among all 80, those that are known would lie in the lower half.
+    scores = {f"A{i:02d}": [float(i), float(i)] for i in range(80)}
+    actual = {f"A{i:02d}": 1 + i // 4 for i in range(40)}
+    found = aggregate(predictions_of(scores, actual), rule).set_index("area")
+    known = found["actual_decile"].notna()
+    assert (found.loc[known, "decile"] == found.loc[known, "actual_decile"]).all()
+    assert (found.loc[~known, "decile"] == 10).all()  # that of the nearest among the known
+
+
 def test_a_torn_area_has_no_fold():
     rows = predictions_of({"A": [1.0, 2.0], "B": [3.0, 4.0]})
     rows.loc[rows["area"] == "A", "fold"] = [1, 2]

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from streetgauge.areas.baselines import constant, nearest_areas, nearest_scores
+from streetgauge.areas.baselines import Folds, constant, nearest_areas, nearest_scores
 
 
 def world(n=600, seed=2, folds=5):
@@ -35,6 +35,18 @@ def test_labels_of_the_held_out_fold_do_not_leak():
     actual, fold, place = world()
     score = nearest_scores(actual, fold, place, neighbours=1)
     assert (score == actual.astype(float)).mean() < 0.2
+
+
+def test_a_method_is_never_told_of_an_area_that_it_is_asked_for():
+    actual, fold, _ = world(n=60)
+    whole = pd.DataFrame({"area": actual.index, "decile": actual.to_numpy(int)})
+    learned = pd.concat([whole.assign(fold=f) for f in fold.unique()])  # all of them, wrongly
+    told = []
+    Folds(actual, fold, learned).ask(lambda training, asked: told.append((training, asked)) or 0.0)
+    assert len(told) == fold.nunique()
+    for training, asked in told:
+        assert not training.index.isin(asked).any()
+        assert len(training) + len(asked) == 60
 
 
 def test_other_labels_in_the_held_out_fold_change_none_of_its_scores():

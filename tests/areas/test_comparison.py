@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import time
 
 import numpy as np
 import pandas as pd
 import pytest
+from scipy import stats
 
 from streetgauge.areas import compare_areas, compare_figures, draw_metrics
 from streetgauge.areas.metrics import confusion_matrix, measure
@@ -210,3 +212,22 @@ def test_drawn_metrics_of_several_predictions_are_on_the_same_draws() -> None:
     drawn = draw_metrics({"x": frame, "y": frame.iloc[::-1]}, 10, 200, rng)
     for metric, values in drawn["x"].drawn.items():
         np.testing.assert_array_equal(values, drawn["y"].drawn[metric])
+
+
+def test_the_bootstrap_of_the_tables_is_the_bootstrap_of_the_areas() -> None:
+    frame = world(0.5).set_index("area").astype("int64")
+    rng = np.random.default_rng(4)
+    drawn = draw_metrics({"p": frame}, 10, 2000, rng, metrics=("spearman",))["p"].drawn["spearman"]
+    plain = []
+    for _ in range(600):
+        rows = frame.iloc[rng.integers(0, 300, 300)]
+        plain.append(stats.spearmanr(rows["actual_decile"], rows["decile"])[0])
+    assert drawn.mean() == pytest.approx(np.mean(plain), abs=0.004)
+    assert drawn.std() == pytest.approx(np.std(plain), rel=0.12)
+
+
+def test_a_thousand_draws_of_london_take_a_moment() -> None:
+    frame = world(0.5, n=4830).set_index("area")
+    began = time.perf_counter()
+    draw_metrics({"p": frame}, 10, 1000, np.random.default_rng(0))
+    assert time.perf_counter() - began < 5  # 0.1 s when nothing else runs

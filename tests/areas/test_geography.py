@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 from shapely.geometry import box
 
-from streetgauge.areas import area_coordinates, location_coordinates
+from streetgauge.areas import area_coordinates, location_coordinates, places_of_areas
 from streetgauge.errors import InputError
 
 
@@ -69,3 +69,12 @@ def test_locations_give_the_mean_place_of_their_area_whatever_their_order():
 def test_without_any_position_there_are_no_coordinates():
     frame = pd.DataFrame({"area": ["A"], "lat": [np.nan], "lon": [np.nan]})
     assert location_coordinates(frame).empty
+
+
+def test_areas_lie_where_their_boundaries_are_and_without_any_where_their_locations_are():
+    locations = pd.DataFrame({"area": ["A0", "A1"], "lat": [51.5, 51.6], "lon": [0.0, 0.1]})
+    areas = squares()
+    pd.testing.assert_frame_equal(places_of_areas(areas, locations), area_coordinates(areas))
+    plain = pd.DataFrame(areas.drop(columns="geometry"))
+    found = places_of_areas(plain, locations)
+    pd.testing.assert_frame_equal(found, location_coordinates(locations))

@@ -94,6 +94,25 @@ def test_areas_without_a_value_do_not_make_the_units_value():
     assert found.loc["U01", "decile"] >= 1  # kept, and predicted
 
 
+def test_a_unit_of_which_less_than_half_is_known_has_no_actual_decile():
+    predictions, areas, unit = city()
+    known = areas["area"].isin(["A003", "A006", "A007", *areas["area"][8:]])
+    areas.loc[~known, "actual_decile"] = pd.NA
+    found = raise_level(predictions, areas, unit).frame.set_index("area")
+    assert found["actual_decile"].isna().to_dict() == {
+        each: each == "U00" for each in found.index
+    }  # of U00 a quarter is known, of U01 half
+
+
+def test_pictures_that_nobody_counted_are_not_none():
+    predictions, areas, unit = city()
+    areas["n_views"] = areas["n_views"].astype("Int64")
+    areas.loc[areas["area"].isin(["A000", "A001", "A002", "A003", "A004"]), "n_views"] = pd.NA
+    found = raise_level(predictions, areas, unit).frame.set_index("area")["n_views"]
+    assert pd.isna(found["U00"])
+    assert found["U01"] == areas.set_index("area").loc[["A005", "A006", "A007"], "n_views"].sum()
+
+
 def test_levels_have_the_same_account_with_the_same_baselines():
     predictions, areas, unit = city()
     level = raise_level(predictions, areas, unit)

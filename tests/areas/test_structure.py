@@ -218,3 +218,28 @@ def test_the_mean_residual_nearby_is_that_of_the_neighbours():
     assert nearby[0] == pytest.approx(np.mean([3, 1, 0]))  # of A001, A003 and A004
     assert nearby[4] == pytest.approx(np.mean([4, 3, 2, 1, -1, -2, -3]))
     assert np.isnan(nearby[8])
+
+
+def test_neighbours_among_some_areas_are_those_that_they_have_among_all():
+    """The nearest of an area need not have it among theirs: one that goes takes others with it."""
+    rng = np.random.default_rng(2)
+    places = pd.DataFrame(rng.uniform(0, 1e4, (300, 2)), columns=["x", "y"])
+    places.index = [f"A{i:03d}" for i in range(300)]
+    every = Neighbours.of_points(places, 3)
+    pairs = {(every.areas[i], every.areas[j]) for i, j in every.pairs}
+    lost = 0
+    for seed in range(20):
+        asked = pd.Index(rng.permutation(places.index)[:70])
+        kept = set(asked)
+        while alone := {a for a in kept if not any((a, b) in pairs for b in kept)}:
+            kept -= alone
+            lost += 1
+        found = every.of(asked)
+        assert found.areas.tolist() == [a for a in asked if a in kept]
+        named = {(found.areas[i], found.areas[j]) for i, j in found.pairs}
+        assert named == {(a, b) for a, b in pairs if a in kept and b in kept}
+        assert found.weights.sum(axis=1) == pytest.approx(np.ones(len(found.areas)))
+        values = pd.Series(rng.normal(size=len(asked)), asked)
+        told = moran(values[found.areas], found.weights, np.random.default_rng(seed), 9)["value"]
+        assert told == pytest.approx(plain_moran(values[found.areas], found))
+    assert lost > 20  # more than once in some

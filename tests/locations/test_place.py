@@ -149,8 +149,13 @@ def test_a_box_takes_areas_whose_middle_lies_in_it(tmp_path: Path) -> None:
         read_areas(areas_of(file=path, code="code", bbox=[10, 50, 11, 51]))
 
 
-@pytest.mark.parametrize("name", ["p.geojson", "p.gpkg", "p.parquet"])
-def test_a_polygon_file_takes_areas_whose_middle_lies_in_it(name: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("name", "crs"),
+    [("p.geojson", 4326), ("p.gpkg", 4326), ("p.parquet", 4326), ("p.gpkg", 27700)],
+)
+def test_a_polygon_file_takes_areas_whose_middle_lies_in_it(
+    name: str, crs: int, tmp_path: Path
+) -> None:
     path = boundaries(tmp_path / "b.gpkg")
     wanted = gpd.GeoDataFrame(
         geometry=[
@@ -158,7 +163,7 @@ def test_a_polygon_file_takes_areas_whose_middle_lies_in_it(name: str, tmp_path:
             shapely.Point(535_000, 175_000).buffer(900),
         ],
         crs="EPSG:27700",
-    ).to_crs(4326)
+    ).to_crs(crs)
     polygon = tmp_path / name
     (wanted.to_parquet if name.endswith("parquet") else wanted.to_file)(polygon)
     areas = read_areas(areas_of(file=path, code="code", polygon=polygon))
@@ -166,7 +171,7 @@ def test_a_polygon_file_takes_areas_whose_middle_lies_in_it(name: str, tmp_path:
     west = [-0.6, 51.3, -0.1, 51.6]  # has the middles of A1 and A2, the polygon those of A1 and A3
     both = areas_of(file=path, code="code", polygon=polygon, bbox=west)
     assert read_areas(both).index.tolist() == ALL[:1]
-    far = wanted.translate(20)
+    far = wanted.to_crs(4326).translate(20)
     far.to_file(tmp_path / "far.geojson")
     with pytest.raises(InputError, match="no area's middle lies in its polygons"):
         read_areas(areas_of(file=path, code="code", polygon=tmp_path / "far.geojson"))

@@ -136,6 +136,27 @@ def test_every_english_domain_is_recognised_among_the_subdomains_in_every_releas
         assert scores.direction == "higher-is-worse"
 
 
+@pytest.mark.parametrize(
+    ("name", "year"),
+    [
+        ("File_1_ID_2015_Index_of_Multiple_Deprivation.csv", "2015"),
+        ("File_7_-_All_IoD2019_Scores__Ranks__Deciles.csv", "2019"),
+        ("imd2019_england_lsoa11.csv", "2019"),
+        ("imd2015_and_imd2019.csv", None),  # which of them is not known
+        ("valid2019.csv", None),
+    ],
+)
+def test_a_release_that_headers_cannot_tell_is_that_of_the_file_s_name(
+    name: str, year: str | None, tmp_path: Path
+) -> None:
+    folder = tmp_path / "IMD2010"
+    folder.mkdir()
+    frame = english("English Indices of Deprivation 2019")
+    undated = frame.rename(columns=lambda column: column.replace(" (2019)", ""))
+    undated.to_csv(folder / name, index=False)
+    assert read_outcome("o", settings(folder / name, "crime")).provenance["vintage"] == year
+
+
 def test_file_5_has_scores_only_and_says_so_where_ranks_are_wanted(tmp_path: Path) -> None:
     frame = english("English Indices of Deprivation 2019")
     kept = [c for c in frame if "Rank" not in c and "Decile" not in c]

@@ -136,7 +136,7 @@ def test_the_2015_workbook_gives_the_overall_rank_and_englands_own_deciles(
     assert skips.empty
     assert frame["study_decile"].value_counts().between(482, 485).all()
     assert metadata["study"]["outside"] == 32_844 - 4835
-    page = pd.read_excel(path, index_col=0).loc[frame["area"]]
+    page = pd.read_excel(path, index_col=0, engine="openpyxl").loc[frame["area"]]
     assert (page.iloc[:, 3].to_numpy() == frame["study_value"]).all()
     assert (page.iloc[:, 4].to_numpy() == frame["england_decile"]).all()
 

@@ -9,6 +9,7 @@ from streetgauge.areas.geography import (
     area_coordinates,
     location_coordinates,
     metric_crs,
+    places_of_areas,
 )
 from streetgauge.areas.headline import headline, shuffled_account
 from streetgauge.areas.intervals import interval_account, intervals
@@ -57,6 +58,7 @@ __all__ = [
     "measure",
     "metric_crs",
     "moran",
+    "places_of_areas",
     "probability_account",
     "raise_level",
     "read_population",

@@ -24,6 +24,7 @@ from streetgauge.areas.metrics import (
     to_json,
     why_undefined,
 )
+from streetgauge.areas.probabilities import probability_columns
 from streetgauge.areas.resample import Sums
 from streetgauge.areas.values import expected_values
 from streetgauge.settings import EvaluationSettings
@@ -175,7 +176,7 @@ class Account:
         }
 
     def _ask_continuous(self, sums: Sums) -> None:
-        names = [f"p{k}" for k in range(1, self.classes + 1)]
+        names = probability_columns(self.classes)
         if set(names) <= set(self.rows.columns):
             probabilities = self.rows[names].to_numpy(float)
             known = np.isfinite(probabilities).all(axis=1)

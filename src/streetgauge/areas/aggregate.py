@@ -4,18 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from typing import get_args
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from streetgauge.areas.probabilities import probability_columns
 from streetgauge.classes import equal_count, like_counts
 from streetgauge.errors import InputError
+from streetgauge.settings.evaluation import Rule
 
 __all__ = ["RULES", "aggregate", "cut", "refuse_probabilities"]
 
 SLACK = 1e-9  # of sums of weights, which are exact in thought and not in floats
-RULES = ("mean-score", "mean-decile", "mean", "median", "majority")
+RULES: tuple[str, ...] = get_args(Rule)
 OF_DECILES = RULES[2:]  # rules that start from the locations' own deciles
 
 Floats = npt.NDArray[np.float64]
@@ -307,7 +310,7 @@ def refuse_probabilities(frame: pd.DataFrame, key: str, classes: int) -> None:
     InputError
         Naming the first such row.
     """
-    names = [f"p{k}" for k in range(1, classes + 1)]
+    names = probability_columns(classes)
     if not set(names) <= set(frame.columns):
         return
     given = np.column_stack([frame[name].to_numpy(float, na_value=np.nan) for name in names])

@@ -22,6 +22,7 @@ from streetgauge.areas.metrics import (
     to_json,
     why_undefined,
 )
+from streetgauge.areas.probabilities import probability_columns
 from streetgauge.areas.resample import Sums
 from streetgauge.errors import InputError
 
@@ -90,7 +91,7 @@ def draw_metrics(
     counted = None if weight is None else weight.reindex(index).fillna(0).to_numpy(float)
     sums = Sums(pd.factorize(own, sort=True)[0], counted)
     sums.add("weight", 0, 1)
-    names = [f"p{k}" for k in range(1, classes + 1)]
+    names = probability_columns(classes)
     told = all(_has_probabilities(frame, names) for frame in predicted.values())
     for name, frame in predicted.items():
         rows = frame.loc[index]

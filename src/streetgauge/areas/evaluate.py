@@ -147,10 +147,7 @@ def evaluate(
             account["oracle"] = share_of_possible(rows, best, account, settings, classes, rng, unit)
         outcomes[name] = account
         for level, each in (levels or {}).items():
-            units = each.frame[each.frame["outcome"] == key].set_index("area").sort_index()
-            judged = units["actual_decile"].notna()
-            said = guesses_of_units(guesses, frame, each.unit, classes, judged)
-            above[level][name] = _account_above(units, said, settings, classes, seed)
+            above[level][name] = _account_above(each, frame, guesses, settings, classes, seed)
     result = {
         "format_version": FORMAT_VERSION,
         "classes": classes,
@@ -171,17 +168,21 @@ def evaluate(
 
 
 def _account_above(
-    units: pd.DataFrame,
+    level: Level,
+    areas: pd.DataFrame,
     guesses: Mapping[str, Guess],
     settings: EvaluationSettings,
     classes: int,
     seed: int,
 ) -> dict[str, Any]:
-    """Give the account of a level's units, which are drawn one by one."""
+    """Give the account of a level's units, which are drawn one by one, for the areas' outcome."""
+    outcome = str(areas["outcome"].iloc[0])
+    units = level.frame[level.frame["outcome"] == outcome].set_index("area").sort_index()
+    judged = units["actual_decile"].notna()
+    said = guesses_of_units(guesses, areas, level.unit, classes, judged)
     plain = settings.model_copy(update={"bootstrap": "areas", "groups": ()})
     unit, drawn = draw_units(units.index, plain, {})
-    rng = _chance(seed, str(units["outcome"].iloc[0]))
-    account = Account(units, guesses, plain, classes, rng, unit).account()
+    account = Account(units, said, plain, classes, _chance(seed, outcome), unit).account()
     account["n_areas_below"] = int(units["n_areas"].sum())
     account["bootstrap"] = drawn
     # The areas of a unit lie in several folds.

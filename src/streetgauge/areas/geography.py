@@ -12,7 +12,7 @@ from streetgauge.errors import InputError
 if TYPE_CHECKING:
     import geopandas as gpd
 
-__all__ = ["area_coordinates", "location_coordinates", "metric_crs"]
+__all__ = ["area_coordinates", "location_coordinates", "metric_crs", "places_of_areas"]
 
 
 def metric_crs(areas: gpd.GeoDataFrame | gpd.GeoSeries) -> Any:
@@ -55,6 +55,27 @@ def area_coordinates(areas: gpd.GeoDataFrame) -> pd.DataFrame:
         centroid = geometry[here].to_crs(metric_crs(geometry[here])).centroid
         result.loc[here, "x"], result.loc[here, "y"] = centroid.x, centroid.y
     return result
+
+
+def places_of_areas(areas: pd.DataFrame, locations: pd.DataFrame) -> pd.DataFrame:
+    """Give every area a place: its centroid where there are boundaries, else its locations' mean.
+
+    Parameters
+    ----------
+    areas : DataFrame by area
+        With ``geometry`` or without.
+    locations : DataFrame
+        As for `location_coordinates`.
+
+    Returns
+    -------
+    DataFrame by area
+        ``x``, ``y`` in metres.
+    """
+    if "geometry" in areas:
+        boundaries: Any = areas
+        return area_coordinates(boundaries)
+    return location_coordinates(locations)
 
 
 def location_coordinates(locations: pd.DataFrame) -> pd.DataFrame:

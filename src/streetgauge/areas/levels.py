@@ -211,7 +211,7 @@ def _totals(below: pd.DataFrame, classes: int) -> pd.DataFrame:
     totals = pd.DataFrame({"fold": groups["fold"].agg(_most_common), "n_areas": groups.size()})
     for column in ("n_views", "weight"):
         if column in below:
-            totals[column] = groups[column].sum()
+            totals[column] = groups[column].sum(min_count=1)  # none is known: none, and not 0
     column = "actual_value" if "actual_value" in below else "actual_decile"
     known = below.dropna(subset=[column, "actual_decile"])
     means = _weighted_means(known[column], _weight(known), [known[key].to_numpy() for key in keys])

@@ -7,13 +7,11 @@ may be weighted, so counts need not be whole.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-
-from streetgauge.areas.resample import Sums
 
 __all__ = [
     "CORRELATIONS",
@@ -23,7 +21,6 @@ __all__ = [
     "estimate",
     "measure",
     "ranked_probability_scores",
-    "redraw",
     "shrinkage",
     "to_json",
     "why_undefined",
@@ -193,45 +190,6 @@ def ranked_probability_scores(probabilities: npt.ArrayLike, actual: npt.ArrayLik
     return np.asarray(((below - truth) ** 2).sum(1))
 
 
-def redraw(
-    actual: npt.ArrayLike,
-    predicted: Mapping[str, npt.ArrayLike],
-    classes: int,
-    draws: int,
-    rng: np.random.Generator,
-) -> dict[str, Integers]:
-    """Draw the areas again with replacement, and tabulate several predictions of the same draws.
-
-    The draws are paired: table ``d`` of every prediction is of the same areas. The order of the
-    areas does not matter.
-
-    Parameters
-    ----------
-    actual : array_like of int, shape (n,)
-        Actual deciles, 1 to ``classes``.
-    predicted : mapping of name to array_like of int, shape (n,)
-        Predicted deciles, 1 to ``classes``.
-    classes, draws : int
-        K, and how many draws.
-    rng : Generator
-        Where chance comes from.
-
-    Returns
-    -------
-    dict of ndarray of int64, each of shape (draws, K, K)
-    """
-    flat = np.stack([cells(actual, each, classes) for each in predicted.values()])
-    # Sorted, so that the areas may be in any order.
-    flat = flat[:, np.lexsort(flat[::-1])]
-    sums = Sums(np.arange(flat.shape[1]))
-    for name, each in zip(predicted, flat, strict=True):
-        sums.add(name, each, classes**2)
-    return {
-        name: tables.round().astype(np.int64).reshape(draws, classes, classes)
-        for name, tables in sums.drawn(draws, rng).items()
-    }
-
-
 def estimate(value: float, drawn: npt.ArrayLike, coverage: float) -> dict[str, Any]:
     """Put a value and the percentile interval of its draws into JSON's terms.
 
@@ -278,7 +236,9 @@ def _ratio(above: Floats, below: Floats) -> Floats:
 def _centred(step: Floats, margin: Floats) -> Floats:
     """Deciles less their mean, by class [..., K]: exactly 0 if only one class is there."""
     mean = _ratio((margin * step).sum(-1), margin.sum(-1))
-    return step - mean[..., None]
+    # Of weights, w k / w is not k to the last bit: what is left of it would pass for a spread.
+    varies = np.count_nonzero(margin, axis=-1) > 1
+    return np.where(varies[..., None], step - mean[..., None], 0.0)
 
 
 def _midranks(margin: Floats) -> Floats:
@@ -298,9 +258,10 @@ def _correlation(table: Floats, row: Floats, column: Floats) -> Floats:
 def _kendall(table: Floats, actual: Floats, predicted: Floats) -> Floats:
     """Tau-b: pairs in the same order less pairs in opposite order, corrected for ties."""
 
-    def pairs(counts: Floats) -> Floats:
-        # Of an area with itself as well: those cancel in the differences below.
-        result: Floats = (counts**2 / 2).sum(-1)
+    def told_apart(margin: Floats) -> Floats:
+        """Pairs of other classes: exactly 0 if only one is there."""
+        # Of an area with itself as well: those cancel.
+        result: Floats = (margin.sum(-1) ** 2 - (margin**2).sum(-1)) / 2
         return result
 
     def ordered_pairs(counts: Floats) -> Floats:
@@ -309,6 +270,5 @@ def _kendall(table: Floats, actual: Floats, predicted: Floats) -> Floats:
         return result
 
     same, opposite = ordered_pairs(table), ordered_pairs(np.flip(table, -1))
-    everything = pairs(table.sum((-2, -1))[..., None])
-    spread = (everything - pairs(actual)) * (everything - pairs(predicted))
+    spread = told_apart(actual) * told_apart(predicted)
     return np.clip(_ratio(same - opposite, np.sqrt(spread)), -1, 1)

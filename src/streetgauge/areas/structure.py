@@ -118,13 +118,17 @@ class Neighbours:
 
     def of(self, areas: pd.Index) -> Neighbours:
         """Keep only those of these areas that have a neighbour among them, in the order given."""
-        kept = areas[areas.isin(self.areas)]
-        for _ in range(2):  # who has none goes, and nobody loses a neighbour by that
-            place = pd.Series(np.arange(len(kept)), index=kept).reindex(self.areas).to_numpy(float)
-            pairs = place[self.pairs]
-            pairs = pairs[np.isfinite(pairs).all(1)].astype(np.int64)
-            kept = kept[np.unique(pairs[:, 0])]
-        return Neighbours(kept, pairs, self.kind, self.islands)
+        here = self.areas.isin(areas)
+        while True:  # who has none goes; of nearest areas, somebody may lose the last one by that
+            pairs = self.pairs[here[self.pairs].all(1)]
+            left = np.zeros_like(here)
+            left[pairs[:, 0]] = True
+            if (left == here).all():
+                break
+            here = left
+        kept = areas[areas.isin(self.areas[here])]
+        place = kept.get_indexer(self.areas)
+        return Neighbours(kept, place[pairs], self.kind, self.islands)
 
     @property
     def weights(self) -> csr_array:

@@ -103,7 +103,7 @@ def curves(
     screen.result(curves_table(opened.settings.name, result), result)
     for each in result["left_out"]:
         screen.say(f"{each['by']} {each['value']:g}: left out, {each['reason']}")
-    screen.say(f"Wrote {opened.path('curves.json')}")
+    screen.say(f"Wrote {opened.curves}")
 
 
 @app.command(

@@ -48,7 +48,7 @@ def predict(
 ) -> None:
     """Use a trained model on the pictures of another city."""
     screen = Screen(quiet=quiet, verbose=verbose, machine=machine)
-    from streetgauge.transfer import predict_city
+    from streetgauge.prediction import predict_city
 
     for line in predict_city(
         *(bundle, images, locations, out),

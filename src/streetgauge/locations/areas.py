@@ -50,8 +50,7 @@ def read_areas(settings: AreaSettings, locations: LocationSettings | None = None
         Indexed by ``area`` (str, sorted, unique) with columns ``name`` and ``district`` (str or
         None) and, from a boundary file, ``geometry`` in the file's own coordinate system.
         ``attrs`` count what was done: ``repaired`` (invalid polygons made valid, and open rings
-        closed) and ``left_out``
-        (areas that are not of the study's place).
+        closed) and ``left_out`` (areas that are not of the study's place).
 
     Raises
     ------

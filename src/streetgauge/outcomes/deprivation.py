@@ -94,7 +94,7 @@ def read_deprivation(name: str, settings: DeprivationOutcome) -> Outcome:
             publisher=f"{found.index.publisher} ({found.index.title})",
             licence=found.index.licence,
             rows_without_code=int((found.codes == "").sum()),
-            vintage=found.index.year,
+            vintage=found.index.year or _year_named(found.sheet),
         )
         | {
             "index": found.index.title,
@@ -141,6 +141,16 @@ def _columns(cells: tuple[str, ...], index: Index, header: str) -> Columns | Non
     value = [n for n, each in enumerate(headers) if re.fullmatch(header, each)]
     marked = not index.mark or any(re.fullmatch(index.mark, each) for each in dated)
     return {"area": area[0], "value": value[0]} if area and value and marked else None
+
+
+def _year_named(sheet: Sheet) -> str | None:
+    """Give the release that file or sheet is named after, e.g. 'File_7_-_All_IoD2019_Scores'.
+
+    England's of 2015 and of 2019 have the same headers and areas, so nothing else tells them apart.
+    """
+    name = re.split(r"[\\/]", sheet.title)[-1]
+    years = re.findall(r"(?i)(?:IMD|IoD|(?<![a-z])ID)[ _-]*(20\d\d)(?!\d)", name)
+    return years[0] if len(set(years)) == 1 else None
 
 
 def _plain(header: str) -> str:

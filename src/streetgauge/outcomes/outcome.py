@@ -128,20 +128,23 @@ def one_row_an_area(codes: pd.Series, numbers: pd.DataFrame, title: object) -> p
     """
     coded = codes != ""
     codes, numbers = codes[coded], numbers[coded]
-    for code, rows in codes[codes.duplicated(keep=False)].groupby(codes):
-        first = numbers.loc[rows.index[0]]
-        for row in rows.index[1:]:
-            differs = ~np.isclose(first, numbers.loc[row], rtol=0, atol=0, equal_nan=True)
-            if differs.any():
-                column = numbers.columns[differs.argmax()]
-                raise InputError(
-                    f"{title}: rows {rows.index[0]} and {row}",
-                    f"area {code!r} stands there twice, with {first[column]:g} and "
-                    f"{numbers.loc[row, column]:g} in column {column!r}",
-                    "keep one of the rows",
-                )
+    place, distinct = pd.factorize(codes)
+    again = pd.Series(place).duplicated().to_numpy()
+    first = np.flatnonzero(~again)[place]  # of each row, the first with its code
+    said = numbers.to_numpy(float)
+    unlike = (said != said[first]) & ~(np.isnan(said) & np.isnan(said[first]))
+    if unlike.any():
+        second, column = np.argwhere(unlike)[0]
+        rows = [codes.index[first[second]], codes.index[second]]
+        raise InputError(
+            f"{title}: rows {rows[0]} and {rows[1]}",
+            f"area {distinct[place[second]]!r} stands there twice, with "
+            f"{said[first[second], column]:g} and {said[second, column]:g} in column "
+            f"{numbers.columns[column]!r}",
+            "keep one of the rows",
+        )
     by_area = numbers.set_axis(pd.Index(codes, dtype="str", name="area"))
-    return by_area[~by_area.index.duplicated()].sort_index()
+    return by_area[~again].sort_index()
 
 
 def empty_cells(codes: pd.Series, cells: pd.Series, numbers: pd.Series) -> dict[str, str]:

@@ -109,7 +109,7 @@ def make_city(
 
     Raises
     ------
-    ValueError
+    InputError
         If there are fewer than 12 areas, or fewer than four locations for each.
     """
     if n_areas < 12 or n_locations < 4 * n_areas:

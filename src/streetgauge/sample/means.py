@@ -16,7 +16,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from streetgauge.sample.model import Array
-from streetgauge.sample.simulate import AREA_NOISE, LOCATION_NOISE, STRENGTH, _directions
+from streetgauge.sample.simulate import AREA_NOISE, LOCATION_NOISE, STRENGTH, _directions, _standard
 
 __all__ = ["Noise", "noise_of_scores", "simulate_area_means"]
 
@@ -109,8 +109,7 @@ def simulate_area_means(
     rng = np.random.default_rng(seed)
     drawn = rng.standard_normal((len(table), table.shape[1]))
     rest = rng.standard_normal((len(table), dimension))
-    spread = np.sqrt((classes**2 - 1) / 12)
-    truth = np.nan_to_num((table.to_numpy(float) - (classes + 1) / 2) / spread)
+    truth = np.nan_to_num(_standard(table, classes))
     share = np.array([signal[str(name)] for name in table.columns])
     channels = np.sqrt(share) * truth + np.sqrt((1 - share) * variance[:, None]) * drawn
     rest /= np.sqrt(count * views)[:, None]
@@ -129,7 +128,7 @@ def noise_of_scores(predictions: pd.DataFrame) -> float | None:
     Parameters
     ----------
     predictions : DataFrame
-        Of one outcome: ``area``, ``fold``, ``score``, ``actual_decile``.
+        Of one outcome: ``location_id``, ``area``, ``fold``, ``score``, ``actual_decile``.
 
     Returns
     -------

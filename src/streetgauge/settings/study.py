@@ -10,7 +10,7 @@ from streetgauge.settings.areas import AreaSettings
 from streetgauge.settings.base import Name, Settings, Text
 from streetgauge.settings.evaluation import EvaluationSettings
 from streetgauge.settings.features import FeatureSettings, PictureFeatures
-from streetgauge.settings.folds import _NOT_BOTH, FoldSettings
+from streetgauge.settings.folds import FoldSettings
 from streetgauge.settings.imagery import ImagerySettings
 from streetgauge.settings.locations import DirectoryLocations, LocationSettings
 from streetgauge.settings.open_imagery import ImagerySource
@@ -58,7 +58,7 @@ class StudySettings(Settings):
             raise ValueError(
                 'folds.scheme = "test-only" tests a model that is there; name it: [transfer] from'
             )
-        if self.transfer and self.transfer.curve and self.folds.scheme in _NOT_BOTH:
+        if self.transfer and self.transfer.curve and self.folds.kind == "none":
             raise ValueError(
                 "'curve' under [transfer] needs areas to learn from and others to test on, which "
                 f'folds.scheme = "{self.folds.scheme}" does not have; take another scheme'

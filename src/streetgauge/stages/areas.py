@@ -102,11 +102,9 @@ class _City:
 
     @cached_property
     def coordinates(self) -> pd.DataFrame:
-        from streetgauge.areas import area_coordinates, location_coordinates
+        from streetgauge.areas import places_of_areas
 
-        if self.mapped:
-            return area_coordinates(self.boundaries)
-        return location_coordinates(self.locations)
+        return places_of_areas(self.boundaries, self.locations)
 
     @cached_property
     def features(self) -> pd.DataFrame:
