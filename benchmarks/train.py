@@ -67,7 +67,7 @@ LONDON = Path(__file__).parents[1] / "examples" / "london"
 VIEWS, DIMENSION, SEED = 4, 4096, 2019
 # Locations alike, as in the plain loop: losses are then of the same weights.
 SETTINGS = {"members": 1, "batch": 256, "equal": "locations"}
-COMPRESSED = {"components": 64, "batch": 1024, "learning_rate": 2e-3}
+COMPRESSED = {"components": 64, "batch": 1024, "learning_rate": 2e-3, "mixup": False}
 
 
 def main() -> None:
