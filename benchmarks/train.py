@@ -50,6 +50,7 @@ from torch import nn
 
 from streetgauge.devices import choose_precision
 from streetgauge.features import FeatureStore
+from streetgauge.files import atomic_path
 from streetgauge.learn import binomial, cross_validate, make_splits
 from streetgauge.learn.network import LEAN_WIDTHS, VIEW_WIDTHS
 from streetgauge.learn.reading import spread
@@ -287,20 +288,24 @@ def _make_store(given: argparse.Namespace) -> None:
     if _path(given).is_file():
         return
     places, labels = _london(given)
-    store = FeatureStore.create(
-        _path(given), places["location_id"], list("abcd"), DIMENSION, {"backbone": "simulated"}
-    )
-    for start in range(0, len(places), 2048):
-        slots = np.arange(start, min(start + 2048, len(places)))
-        features = simulate_features(
-            labels.iloc[slots],
-            places["area"].iloc[slots],
-            dimension=DIMENSION,
-            views=VIEWS,
-            signal=0.5,
-            seed=SEED,
-        )
-        store.write(slots, features, np.ones(features.shape[:2], np.bool_))
+    views = list("abcd")
+    with (
+        atomic_path(_path(given)) as path,  # a store that was left half made is none
+        FeatureStore.create(
+            path, places["location_id"], views, DIMENSION, {"backbone": "simulated"}
+        ) as store,
+    ):
+        for start in range(0, len(places), 2048):
+            slots = np.arange(start, min(start + 2048, len(places)))
+            features = simulate_features(
+                labels.iloc[slots],
+                places["area"].iloc[slots],
+                dimension=DIMENSION,
+                views=VIEWS,
+                signal=0.5,
+                seed=SEED,
+            )
+            store.write(slots, features, np.ones(features.shape[:2], np.bool_))
 
 
 def _said(rate: float, loss: float, seconds: float) -> dict[str, float]:

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from safetensors import safe_open
+from scipy.stats import kendalltau
 
 from streetgauge.devices import choose_device, choose_precision
 from streetgauge.errors import InputError
@@ -122,6 +123,22 @@ def test_the_same_seed_gives_the_same_weights_and_another_seed_does_not(make_wor
         assert same_weights(first, again)
         other = train(make_world(), [1, 0], epochs=2, **changes)[0]
         assert not same_weights(first, other)
+
+
+def test_mixup_keeps_a_network_from_being_sure_of_what_it_knows_by_heart(make_world: Any) -> None:
+    world = make_world(noise=3.0, n_areas=24, dimension=64)
+    plain, mixed = (
+        train(world, network="shared", epochs=25, stopping=False, mixup=mixup)[0]
+        for mixup in (False, True)
+    )
+    rows, held = parts(world)
+    assert scored(mixed, world, rows).std() < 0.8 * scored(plain, world, rows).std()
+    assert tau_of(mixed, world, held) > tau_of(plain, world, held) - 0.02
+
+
+def tau_of(trained: TrainedNetwork, world: Any, rows: np.ndarray) -> float:
+    pairs = zip(scored(trained, world, rows).T, world.deciles[rows].T, strict=True)
+    return float(np.mean([kendalltau(*pair).statistic for pair in pairs]))
 
 
 def test_the_weights_kept_are_those_of_each_outcomes_best_epoch(make_world: Any) -> None:
