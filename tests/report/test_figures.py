@@ -332,38 +332,13 @@ def test_processes_side_by_side_draw_the_same_bytes(make_study):
 
 def test_a_font_in_a_pdf_is_embedded_without_what_only_typesetting_needs(make_study):
     from fontTools import subset
-    from matplotlib.backends import _backend_pdf_ps as embedding
 
     metrics, table, _ = whole(make_study())
-    before = subset.load_font, embedding.get_glyphs_subset
+    before = subset.load_font
     pdf = draw_figures(metrics, table[table["outcome"] == "crime"])[0].pdf
     assert b"/FontFile2" in pdf
     assert b"/CIDFontType2" in pdf
-    assert (subset.load_font, embedding.get_glyphs_subset) == before
-
-
-def test_a_font_read_in_part_is_embedded_as_the_whole_would_be(make_study, monkeypatch):
-    from streetgauge.report import _fonts
-
-    metrics, table, _ = whole(make_study())
-    metrics["outcomes"] = {"income": metrics["outcomes"]["income"]}
-    del metrics["transfer"]
-
-    def drawn(label):
-        return {f.name: f.pdf for f in draw_figures(metrics, table.iloc[:0], {"income": label})}
-
-    usual = "Income"
-    rare = "Доход, 1 000 €, ½ fi ﬁ łąć"  # beyond what every figure is written in
-    parts = {label: drawn(label) for label in (usual, rare, usual)}
-    assert _fonts._small  # it was the part that they came from
-
-    def whole_font(read, key, glyphs, options):
-        with read() as font, io.BytesIO() as stream:
-            font.save(stream, reorderTables=False)
-            return stream.getvalue()
-
-    monkeypatch.setattr(_fonts, "_part", whole_font)
-    assert {label: drawn(label) for label in (usual, rare)} == parts
+    assert subset.load_font is before
 
 
 def test_what_draws_loads_neither_the_page_nor_what_measures_areas():

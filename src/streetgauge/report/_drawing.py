@@ -16,8 +16,6 @@ from xml.etree import ElementTree as Xml
 import numpy as np
 import pandas as pd
 
-from streetgauge.report._fonts import small_fonts
-
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure as Canvas
@@ -76,6 +74,8 @@ STYLE: dict[str, Any] = {
 # Of a PNG: runs of one colour alone are packed, which is most that there is in a drawing.
 PACKED = {"compress_level": 6, "compress_type": zlib.Z_RLE}
 
+TYPESETTING = ("GDEF", "GPOS", "GSUB", "MATH", "kern")  # tables of a font
+
 # Attributes that do the same on a group as on each of its members.
 INHERITED = {
     *("fill", "fill-opacity", "font-family", "font-size", "stroke", "stroke-dasharray"),
@@ -99,10 +99,31 @@ def drawing() -> Iterator[None]:
     """Draw in the house style, whatever the user's own settings of matplotlib are."""
     import matplotlib.style
 
-    with matplotlib.style.context(["default", STYLE]), small_fonts(), warnings.catch_warnings():
+    with matplotlib.style.context(["default", STYLE]), _bare_fonts(), warnings.catch_warnings():
         # A name in a script that the font lacks: text in SVG shows it all the same.
         warnings.filterwarnings("ignore", "Glyph .* missing from", UserWarning)
         yield
+
+
+@contextmanager
+def _bare_fonts() -> Iterator[None]:
+    """Embed fonts without what only setting type asks for: half of the time went into it."""
+    from fontTools import subset  # type: ignore[import-untyped]
+
+    load = subset.load_font
+
+    def bare(*arguments: Any, **more: Any) -> Any:
+        font = load(*arguments, **more)
+        for table in TYPESETTING:
+            if table in font:
+                del font[table]
+        return font
+
+    subset.load_font = bare
+    try:
+        yield
+    finally:
+        subset.load_font = load
 
 
 def new(
