@@ -22,7 +22,7 @@ def write_cli_sheet(file: Path) -> None:
     count = Counter(_row(p) for c in commands.values() for p in _options(c))
     common = [row for row, n in count.items() if n >= _COMMON]
     parts = [
-        "# Command line",
+        "# Command line: a cheat sheet",
         "",
         "Written from the commands themselves; `streetgauge VERB --help` says the same.",
         "",

@@ -108,9 +108,15 @@ def test_the_card_has_the_frames_numbers_and_the_areas_place_among_all(opened, m
     below = round(100 * (scores < row["score"]).sum() / (len(scores) - 1))
     text = opened.page.inner_text("#card")
     assert f"is higher than that of {below} % of the areas" in text
-    assert f"{row['score']:.2f}".replace("-", "−") in text
     assert "unlike those that were learned from" in text
     assert opened.page.locator("#card .places rect").count() > 5
+
+
+def test_every_areas_score_is_rounded_once(opened, make_study):
+    data = deepened(make_study())
+    for area, score in data.table.query("outcome == 'income'").set_index("area")["score"].items():
+        opened.page.fill("#find", area)
+        assert f"Its score, {score:.3f}, ".replace("-", "−") in opened.page.inner_text("#card")
 
 
 @pytest.mark.parametrize("typed", ["AB2 4ZZ", "ab24zz", " ab2  4zz "])
@@ -210,7 +216,10 @@ def test_axe_finds_no_serious_fault(show, make_study, scheme, viewport):
     if package is None or package.origin is None:
         pytest.skip("axe-playwright-python is not installed")
     axe = (Path(package.origin).parent / "axe.min.js").read_text(encoding="utf-8")
-    page = show(render(deepened(make_study(oracle=True))), viewport, color_scheme=scheme)
+    data = deepened(make_study(oracle=True))
+    # Every shade that a cell of the confusion table can have.
+    data.metrics["outcomes"]["income"]["confusion"] = np.arange(100).reshape(10, 10).tolist()
+    page = show(render(data), viewport, color_scheme=scheme)
     page.drawn()
     page.page.evaluate(axe + "; 0")
     for layer in ("swipe", "flags"):
@@ -241,9 +250,8 @@ def test_a_name_of_ten_thousand_characters_shows_as_text_and_breaks_nothing(
     assert opened.complaints == []
 
 
-def a_large_city(data):
-    """4,900 areas, 12 outcomes, 330,000 postcodes; the figures are a small study's."""
-    side, rng = 70, np.random.default_rng(3)
+def crooked_squares(side=70):
+    rng = np.random.default_rng(3)
     codes = pd.Index([f"E{i:08d}" for i in range(side * side)], name="area")
     corners = rng.uniform(-30, 30, (side + 1, side + 1, 2)) + 500 * np.stack(
         np.meshgrid(np.arange(side + 1), np.arange(side + 1), indexing="ij"), -1
@@ -251,22 +259,26 @@ def a_large_city(data):
     shapes = [
         box(*np.r_[corners[i, j], corners[i + 1, j + 1]]) for i in range(side) for j in range(side)
     ]
-    areas = gpd.GeoDataFrame(
-        {"name": [f"Place {i}" for i in range(side**2)], "geometry": shapes}, index=codes, crs=27700
-    )
+    names = [f"Place {i}" for i in range(side**2)]
+    return gpd.GeoDataFrame({"name": names, "geometry": shapes}, index=codes, crs=27700)
+
+
+def a_large_city(data, areas):
+    """Give these areas 12 outcomes and 330,000 postcodes; the figures are a small study's."""
+    count, codes, rng = len(areas), areas.index, np.random.default_rng(3)
     frames, one = [], data.metrics["outcomes"]["income"]
     names = [f"outcome {k}" for k in range(12)]
     for name in names:
-        decile = rng.integers(1, 11, side**2)
+        decile = rng.integers(1, 11, count)
         frames.append(
             pd.DataFrame(
                 {
                     **{"area": codes, "outcome": name, "fold": 1, "n_locations": 68},
-                    **{"score": rng.normal(size=side**2), "decile": decile},
+                    **{"score": rng.normal(size=count), "decile": decile},
                     **{"low": np.maximum(decile - 2, 1), "high": np.minimum(decile + 2, 10)},
-                    **{"actual_decile": rng.integers(1, 11, side**2), "n_views": 272},
-                    **{"share_seen": rng.random(side**2), "unlike": rng.random(side**2) < 0.05},
-                    "disagreement": rng.gamma(4, 0.3, side**2),
+                    **{"actual_decile": rng.integers(1, 11, count), "n_views": 272},
+                    **{"share_seen": rng.random(count), "unlike": rng.random(count) < 0.05},
+                    "disagreement": rng.gamma(4, 0.3, count),
                 }
             )
         )
@@ -277,7 +289,7 @@ def a_large_city(data):
     ends = np.array([a + b for a in "ABDEFGHJLN" for b in "PQRSTUWXYZ"])
     # Neighbouring postcodes lie in the same area or one beside it, as real ones do.
     postcodes = [f"Z{n // 1000} {n // 100 % 10}{ends[n % 100]}" for n in number]
-    near = np.minimum(number * side**2 // 330_000 + rng.integers(0, 3, len(number)), side**2 - 1)
+    near = np.minimum(number * count // 330_000 + rng.integers(0, 3, len(number)), count - 1)
     return replace(
         data,
         areas=areas,
@@ -288,8 +300,21 @@ def a_large_city(data):
     )
 
 
-def test_a_page_of_londons_size_is_small_paints_and_finds_a_postcode(show, make_study):
-    data = a_large_city(make_study())
+@pytest.mark.parametrize("city", ["squares", "London"])
+def test_a_page_of_londons_size_is_small_paints_and_finds_a_postcode(
+    show, make_study, city, request
+):
+    if city == "London":
+        london = request.getfixturevalue("shared_data") / "london"
+        file = f"/vsizip/{london}/LSOA_2011_London_gen_MHW.zip/LSOA/LSOA_2011_London_gen_MHW.shp"
+        areas = gpd.read_file(file, columns=["LSOA11CD", "LSOA11NM", "LAD11NM"])
+        areas = areas.rename(
+            columns={"LSOA11CD": "area", "LSOA11NM": "name", "LAD11NM": "district"}
+        )
+        areas = areas.set_index("area")
+    else:
+        areas = crooked_squares()
+    data = a_large_city(make_study(), areas)
     html = render(data)
     assert len(html.encode()) < 8_000_000
     opened = show(html)

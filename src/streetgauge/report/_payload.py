@@ -21,7 +21,7 @@ __all__ = ["layers", "pack_postcodes", "payload"]
 MOST_APART = 4  # the difference beyond which the map's colours do not change
 MOST_POSTCODES = 3_000_000  # characters; London's 331,264 postcodes take under a million
 
-# Name on the page, column of the table, digits kept.
+# Name on the page, column of the table, digits kept: those that the card shows, rounded once.
 COLUMNS = (
     *(("decile", "decile", 0), ("low", "low", 0), ("high", "high", 0)),
     *(("actual", "actual_decile", 0), ("n", "n_locations", 0), ("views", "n_views", 0)),

@@ -56,7 +56,7 @@ const placeAmongAll = (i) => {
   const score = value("score", i), all = histogram();
   if (score === null || !all) return [];
   const share = Math.round((100 * below(all.sorted, score)) / Math.max(all.sorted.length - 1, 1));
-  const words = `Its score, ${score.toFixed(2).replace("-", MINUS)}, is higher than that of ${share} % of the areas.`;
+  const words = `Its score, ${score.toFixed(3).replace("-", MINUS)}, is higher than that of ${share} % of the areas.`;
   const svg = drawing("svg", { viewBox: `0 0 ${BARS * 4} 34`, class: "places", "aria-hidden": "true" });
   all.bars.forEach((b, k) => {
     if (!b.n) return;

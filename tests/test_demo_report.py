@@ -1,0 +1,60 @@
+"""The sample city's own report in a real browser: offline, every switch, and without a fault."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+Run = Callable[..., tuple[int, str, str]]
+AXE = "axe.run(document, {resultTypes: ['violations']}).then(r => r.violations.map(v =>"
+AXE += "[v.impact, v.id, v.nodes.slice(0, 3).map(n => n.html + n.failureSummary)]))"
+
+
+def shown(page: Any, layer: str, outcome: str) -> None:
+    page.locator(f"#layers label:has(input[value={layer}])").click()
+    page.wait_for_selector(f'#maps[data-drawn="{outcome} {layer}"]', state="attached")
+
+
+def test_the_demo_s_report_opens_switches_finds_and_says_what_its_table_says(
+    run: Run, watch: Callable[..., Any], tmp_path: Path
+) -> None:
+    city = tmp_path / "city"
+    code, _, err = run("demo", "--out", city, "--areas", 20, "--locations", 80)
+    assert code == 0, err
+    address = (city / "report.html").as_uri()
+    opened = watch(address, viewport={"width": 1280, "height": 900}, offline=True)
+    page = opened.page
+    table = pd.read_parquet(city / "areas.parquet").set_index(["outcome", "area"])
+    locations = pd.read_parquet(city / "locations.parquet").drop_duplicates("area")
+    layers = page.locator("#layers input").all()
+    for number, outcome in enumerate(dict.fromkeys(table.index.get_level_values("outcome"))):
+        page.select_option("#outcome", value=str(number))
+        for layer in layers:
+            shown(page, str(layer.get_attribute("value")), outcome)
+        for postcode, area in zip(locations["postcode"], locations["area"], strict=True):
+            page.fill("#find", postcode)
+            assert page.get_attribute("#card", "data-code") == area
+            row, card = table.loc[(outcome, area)], page.locator("#card")
+            assert (
+                card.locator("dd[data-value=predicted]").inner_text()
+                == f"{row['decile']} ({row['low']} to {row['high']})"
+            )
+            assert card.locator("dd[data-value=pictures]").inner_text() == str(row["n_views"])
+            assert f"Its score, {row['score']:.3f}, ".replace("-", "−") in card.inner_text()
+    assert opened.complaints == []
+    assert [each for each in opened.requests if not each.startswith("data:")] == [address]
+
+    package = find_spec("axe_playwright_python")
+    if package is None or package.origin is None:
+        pytest.skip("axe-playwright-python is not installed")
+    axe = (Path(package.origin).parent / "axe.min.js").read_text(encoding="utf-8")
+    page.evaluate(axe + "; 0")
+    for scheme in ("light", "dark"):
+        page.emulate_media(color_scheme=scheme)
+        found = page.evaluate(AXE)
+        assert [fault for fault in found if fault[0] in ("serious", "critical")] == []
