@@ -117,6 +117,22 @@ def test_an_archive_behind_a_url_is_read_in_place(place: tuple[str, Callable]) -
     assert found(settings, "A", "B") == {("A", "a"): jpeg(10), ("B", "a"): jpeg(200)}
 
 
+def test_a_zip_on_a_server_that_cannot_skip_is_not_called_damaged(
+    monkeypatch: pytest.MonkeyPatch, place: tuple[str, Callable]
+) -> None:
+    url, write = place
+    write("1.zip", b"PK")
+
+    def refuse(*args: object) -> None:
+        raise ValueError("The HTTP server doesn't appear to support range requests. Only reading")
+
+    monkeypatch.setattr("streetgauge.imagery.archives._Zip", refuse)
+    settings = ImagerySettings(folder=Url(f"{url}/1.zip"), pattern="{location_id}_{view}")
+    with pytest.raises(InputError, match="from the beginning only, so it has to be a tar") as error:
+        find_views(settings, ["A"])
+    assert "damaged" not in str(error.value)
+
+
 def test_a_manifest_may_be_remote_and_name_urls(place: tuple[str, Callable]) -> None:
     url, write = place
     write("x/1.jpg", jpeg(30))

@@ -352,6 +352,9 @@ def test_the_authors_weights_become_a_bundle_that_predicts(
         said = refuse("import-weights", name, "--out", tmp_path / "x")
         assert f"{name}: there is no such file; give the authors' weights" in said
     assert "this is a folder" in refuse("import-weights", tmp_path, "--out", tmp_path / "x")
+    (tmp_path / "text.npy").write_text("hello")
+    said = refuse("import-weights", tmp_path / "text.npy", "--out", tmp_path / "x.safetensors")
+    assert "text.npy: this is no array file of NumPy, but called so" in said
 
 
 def test_vgg16_becomes_one_file(

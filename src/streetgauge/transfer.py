@@ -265,6 +265,8 @@ def import_file(
         what = "this is a folder" if file.is_dir() else "there is no such file"
         raise InputError(file, what, "give the authors' weights (.pth), or VGG16 as .npy")
     backbone = is_array_file(file)
+    if not backbone and file.suffix == ".npy":
+        raise InputError(file, "this is no array file of NumPy, but called so", "get it again")
     if backbone and out.suffix != ".safetensors":
         raise InputError(out, "VGG16 becomes one file", "let its name end in .safetensors")
     ours = out.is_file() if backbone else (out / "bundle.json").is_file()

@@ -95,6 +95,15 @@ def test_fc6_of_a_real_picture_is_that_of_the_caffe_weights_in_tensorflow_s_layo
     expected = fc6(layers, (rgb[..., ::-1] * 255 - BGR).astype(np.float32))
     assert relative(found, expected) < 0.01  # the crop's edges, and roundings to a grey level
 
+    # Of a square picture, as the paper's are, the preparation itself is Pillow's to the grey level.
+    square = file.with_name("astronaut.png")
+    with Image.open(square) as image:
+        assert image.size == (512, 512)
+        small = image.convert("RGB").resize((224, 224), Image.Resampling.BILINEAR)
+    whole = fc6(layers, (np.asarray(small)[..., ::-1] / 255 * 255 - BGR).astype(np.float32))
+    seen = network.features(prepare(read_picture(square), record)[None])[0]
+    assert relative(seen, whole) < 1e-4
+
     pixels = prepare(read_picture(file), record)
     apart = np.abs(pixels - (rgb * 255).round())[:, 1:-1]
     assert apart.max() <= 1

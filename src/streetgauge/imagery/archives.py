@@ -184,6 +184,9 @@ class Archive:
 
     def _damaged(self, error: BaseException) -> PictureError:
         reason = str(error).partition("\n")[0][:120] or type(error).__name__
+        if "range requests" in reason:  # of fsspec: a zip's list of members is at its end
+            reason = "its web server gives files from the beginning only, so it has to be a tar"
+            return PictureError(f"archive {_short(self.path)}: {reason}")
         return PictureError(f"archive {_short(self.path)}: it is damaged: {reason}")
 
 
