@@ -152,3 +152,22 @@ def test_predictions_follow_the_pictures_not_their_names(
     assert "lacks {view}" in refuse(*words, "--pattern", "{location_id}.jpg")
     places.write_text("")
     assert "places.csv" in refuse(*words)
+
+
+def test_a_city_made_anew_has_no_pictures_of_the_one_before(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("streetgauge.cli.running._run_study", lambda *_, **__: None)
+    city = ("demo", "--out", tmp_path, "--areas", 20)
+    own = tmp_path / "data" / "pictures" / "own.jpg"  # no sample city is there: nothing is removed
+    own.parent.mkdir(parents=True)
+    own.touch()
+    assert run(*city, "--locations", 80)[0] == 0
+    assert own.exists()
+    for size in (100, 80):
+        code, _, err = run(*city, "--locations", size, "--force")
+        assert code == 0, err
+    ids = set(pd.read_parquet(tmp_path / "data" / "oracle.parquet")["location_id"])
+    shown = {path.name.rsplit("_", 1)[0] for path in (tmp_path / "data" / "pictures").iterdir()}
+    assert shown <= ids
+    assert len(ids) == 80

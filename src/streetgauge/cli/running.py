@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -45,6 +46,8 @@ def demo(
             f"Making a city of {areas:,} areas and {locations:,} postcodes in {out} ...",
             event="sample",
         )
+        if file.exists():  # pictures of a city of another size would be counted as nobody's
+            shutil.rmtree(out / "data" / "pictures", ignore_errors=True)
         make_city(out, seed=seed, n_areas=areas, n_locations=locations, progress=screen.progress)
     _run_study(out, screen, force=force)
 
