@@ -38,6 +38,8 @@ VARIANTS: dict[str, dict[str, object]] = {
     "no mixup": {"mixup": False},
     "locations alike": {"equal": "locations"},
     "neither": {"mixup": False, "equal": "locations"},
+    "width 128": {"width": 128},
+    "width 64": {"width": 64},
     "no dropout": {"dropout": 0.0},
     "dropout .2": {"dropout": 0.2},
     "dropout .2, patience 8": {"dropout": 0.2, "patience": 8},

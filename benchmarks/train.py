@@ -1,7 +1,7 @@
 """How fast a city is learnt, beside the plain loop that the published code runs.
 
     .venv/bin/python benchmarks/train.py [--locations 20000] [--folder DIR] [--seconds 60]
-                                         [--ways plain,one,all,compressed,streamed]
+                                         [--ways plain,one,narrow,all,...]
 
 On simulated features [N, 4, 4096] of the real London deciles (examples/london must have its
 outcomes and locations), in a feature store on disk, each way in a process of its own:
@@ -9,13 +9,15 @@ outcomes and locations), in a feature store on disk, each way in a process of it
 plain       one outcome: batch 20, classes balanced by scanning the labels for each of them, four
             reads of the HDF5 file a location, float32, Adam at 1e-4
 one         this package, one outcome, one fold, from the store
+narrow      the same with view layers of 64 units each, not 512, 256 and 128
 all         this package, 12 outcomes x 5 folds
+all-narrow  the same with view layers of 64 units
 compressed  the same, on 64 principal components of the features
 streamed    "one" with a memory budget of a quarter of the features
 
-Settings are the defaults but for one network an outcome and fold (the default averages five) and
-batches of 256 (128); on components batches of 1,024 at twice the rate, which a small network takes
-as well.
+Settings are the defaults but for one network an outcome and fold (the default averages five),
+every location alike as in the plain loop, and larger batches at higher rates, the larger the
+smaller the network; on components without mixup. They are `SETTINGS`, `NARROW` and `COMPRESSED`.
 
 The rate counts locations learnt from, once for each outcome and fold that learns from them, and
 everything that a way needs is within its time: reading, standardisation, projection, validation,
@@ -25,8 +27,9 @@ part, at the weights that are kept. The least that "plain" comes to is what the 
 reach; they are timed from their start to the end of the look at which fold 1 has reached it. Of
 "all" and "compressed" as many folds as there are cores are learnt meanwhile.
 
-The share of the peak counts the products of the view layers in training, forward and backward, and
-the peak is that of large products at the same precision, measured right before.
+The share of the peak counts the products of the view layers while learning, forward and backward,
+and while looking at the validation part, forward; and the peak is that of large products at the
+same precision, measured right before.
 """
 
 from __future__ import annotations
@@ -52,7 +55,7 @@ from streetgauge.devices import choose_precision
 from streetgauge.features import FeatureStore
 from streetgauge.files import atomic_path
 from streetgauge.learn import binomial, cross_validate, make_splits
-from streetgauge.learn.network import LEAN_WIDTHS, VIEW_WIDTHS
+from streetgauge.learn.network import WIDTH, WIDTH_ON_COMPONENTS, view_widths
 from streetgauge.learn.reading import spread
 from streetgauge.learn.training import (
     SHOWN,
@@ -67,8 +70,9 @@ from streetgauge.settings import FoldSettings, TrainSettings
 LONDON = Path(__file__).parents[1] / "examples" / "london"
 VIEWS, DIMENSION, SEED = 4, 4096, 2019
 # Locations alike, as in the plain loop: losses are then of the same weights.
-SETTINGS = {"members": 1, "batch": 256, "equal": "locations"}
-COMPRESSED = {"components": 64, "batch": 1024, "learning_rate": 2e-3, "mixup": False}
+SETTINGS = {"members": 1, "equal": "locations", "batch": 512, "learning_rate": 2e-3}
+NARROW = {"width": 64, "batch": 1024}
+COMPRESSED = {"components": 64, "width": 64, "batch": 4096, "learning_rate": 1.2e-2, "mixup": False}
 
 
 def main() -> None:
@@ -77,7 +81,7 @@ def main() -> None:
     arguments.add_argument("--folder", type=Path, help="where the store is kept between runs")
     arguments.add_argument("--seconds", type=float, default=60.0, help="of the plain loop")
     arguments.add_argument("--epochs", type=int, default=40, help="at most")
-    arguments.add_argument("--ways", default="plain,one,all,compressed,streamed")
+    arguments.add_argument("--ways", default=",".join(WAYS))
     arguments.add_argument("--way", help=argparse.SUPPRESS)
     arguments.add_argument("--target", type=float, default=0.0, help="loss to reach, without plain")
     given = arguments.parse_args()
@@ -194,10 +198,17 @@ def one(given: argparse.Namespace, **changes: object) -> dict[str, float]:
     )
     seconds = time.perf_counter() - start
     losses = [float(said.validation_loss[0]) for _, said in figures]
-    rate = len(split.training) * figures[-1][1].epoch / seconds
-    found = _said(rate, min(losses), seconds) | _share(rate, settings, peak)
+    learnt = len(split.training) * figures[-1][1].epoch
+    seen = len(figures) * len(spread(split.validation, SHOWN))
+    found = _said(learnt / seconds, min(losses), seconds)
+    found |= _share(learnt, seen, seconds, settings, peak)
     reached = [at for (at, _), loss in zip(figures, losses, strict=True) if loss <= given.target]
     return found | ({"reached": reached[0], "abreast": 1} if reached else {})
+
+
+def narrow(given: argparse.Namespace) -> dict[str, float]:
+    """Train one outcome of one fold with fewer units."""
+    return one(given, **NARROW)
 
 
 def streamed(given: argparse.Namespace) -> dict[str, float]:
@@ -229,18 +240,26 @@ def everything(given: argparse.Namespace, **changes: object) -> dict[str, float]
         seconds = time.perf_counter() - start
         lines = (Path(scratch) / "history.jsonl").read_text().splitlines()
         diary = EventAccumulator(str(Path(scratch) / "logs" / splits[0].name)).Reload()
-        looks = diary.Scalars(f"{data.outcomes[0]}/validation_loss")
+        shown = diary.Scalars(f"{data.outcomes[0]}/validation_loss")
     history = pd.DataFrame([json.loads(line) for line in lines])
     means = history[history["part"] == splits[0].name].groupby("look")["validation_loss"].mean()
-    loss = next(look.value for look in looks if look.step == means.idxmin())
+    loss = next(look.value for look in shown if look.step == means.idxmin())
     epochs = history.groupby("part")["epoch"].max()
-    passes = sum(len(split.training) * epochs[split.name] for split in splits) / seconds
-    found = _said(passes * len(data.outcomes), loss, seconds) | _share(passes, settings, peak)
+    looks = history.groupby("part")["look"].max()
+    learnt = sum(len(split.training) * epochs[split.name] for split in splits)
+    seen = sum(len(spread(split.validation, SHOWN)) * looks[split.name] for split in splits)
+    found = _said(learnt / seconds * len(data.outcomes), loss, seconds)
+    found |= _share(learnt, seen, seconds, settings, peak)
     kept = history.groupby(["part", "look"])["validation_loss"].mean()
     found["mean"] = float(kept.groupby("part").min().mean())
-    reached = [look.wall_time - began for look in looks if look.value <= given.target]
+    reached = [look.wall_time - began for look in shown if look.value <= given.target]
     abreast = len(data.outcomes) * min(len(splits), os.cpu_count() or 1)
     return found | ({"reached": reached[0], "abreast": abreast} if reached else {})
+
+
+def everything_narrow(given: argparse.Namespace) -> dict[str, float]:
+    """Train all outcomes of all folds with fewer units."""
+    return everything(given, **NARROW)
 
 
 def compressed(given: argparse.Namespace) -> dict[str, float]:
@@ -313,13 +332,17 @@ def _said(rate: float, loss: float, seconds: float) -> dict[str, float]:
     return {"rate": rate, "loss": loss, "seconds": seconds, "memory": used}
 
 
-def _share(passes: float, settings: TrainSettings, peak: float) -> dict[str, float]:
-    """Say which share of the peak so many locations a second take, all outcomes together."""
-    first, second, third = LEAN_WIDTHS if settings.components else VIEW_WIDTHS
-    inputs = settings.components or DIMENSION
-    # The first layer hands no gradient on: two products instead of three.
-    multiplications = inputs * first * 2 / 3 + first * second + second * third
-    return {"share": passes * 6 * VIEWS * multiplications / peak, "peak": peak}
+def _share(
+    learnt: float, seen: float, seconds: float, settings: TrainSettings, peak: float
+) -> dict[str, float]:
+    """Say which share of the peak it takes to learn from and to look at so many locations."""
+    width = settings.width or (WIDTH_ON_COMPONENTS if settings.components else WIDTH)
+    first, second, third = view_widths(width)
+    first *= settings.components or DIMENSION
+    others = width * second + second * third
+    # One product forward and two backward; one in the first layer, which hands no gradient on.
+    operations = 2 * VIEWS * (learnt * (2 * first + 3 * others) + seen * (first + others))
+    return {"share": operations / seconds / peak, "peak": peak}
 
 
 def _peak() -> float:
@@ -337,8 +360,10 @@ def _peak() -> float:
 WAYS = {
     "plain": plain,
     "one": one,
+    "narrow": narrow,
     "streamed": streamed,
     "all": everything,
+    "all-narrow": everything_narrow,
     "compressed": compressed,
 }
 

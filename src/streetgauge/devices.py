@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
+import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
 import torch
+from threadpoolctl import threadpool_limits
 
 from streetgauge.errors import InputError
 
-__all__ = ["choose_device", "choose_precision", "working_threads"]
+__all__ = ["choose_device", "choose_precision", "keep_freed_memory", "working_threads"]
+
+# Of glibc's mallopt (malloc.h): what to set, and to how many bytes.
+FROM_THE_SYSTEM = (-3, 32 * 2**20)  # M_MMAP_THRESHOLD, at its most
+GIVEN_BACK = (-1, 256 * 2**20)  # M_TRIM_THRESHOLD
 
 
 def choose_device(name: str) -> torch.device:
@@ -56,12 +63,28 @@ def _has_fast_bfloat16(device: torch.device) -> bool:
     return False
 
 
+def keep_freed_memory() -> None:
+    """Let this process keep up to 256 MiB that it has freed, for its next use.
+
+    A step of training allocates and frees the same few megabytes again and again. glibc gives
+    these back to the system at once, which hands them out anew page by page, zeroed: a third of a
+    small network's step. Elsewhere than on glibc nothing is changed.
+    """
+    if not sys.platform.startswith("linux"):
+        return
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is not None:
+        mallopt(*FROM_THE_SYSTEM)
+        mallopt(*GIVEN_BACK)
+
+
 @contextmanager
 def working_threads(count: int | None = None) -> Iterator[ThreadPoolExecutor]:
     """Threads, one a core, that each compute on their own.
 
     Torch would rather share every product among the cores, which then wait for each other, the
-    longer the busier the machine is; and sums would depend on the number of cores. What is going on
+    longer the busier the machine is; and sums would depend on the number of cores. So would NumPy
+    and SciPy, even products of two numbers. What is going on
     is finished when the block is left, what is waiting is not begun.
 
     Parameters
@@ -81,7 +104,7 @@ def working_threads(count: int | None = None) -> Iterator[ThreadPoolExecutor]:
         enabled=True, benchmark=False, deterministic=True, allow_tf32=False
     )
     try:
-        with exact:
+        with exact, threadpool_limits(1, user_api="blas"):
             yield pool
     finally:
         pool.shutdown(cancel_futures=True)

@@ -244,6 +244,21 @@ def test_a_bundle_of_an_earlier_version_still_says_what_it_said(
     np.testing.assert_array_equal(again.score, said.score)
 
 
+def test_an_earlier_bundle_learnt_on_components_still_says_what_it_said(tmp_path: Path) -> None:
+    # Its layers were filled up to the usual width; those of today are as narrow as they learnt.
+    with zipfile.ZipFile(DATA / "bundle-v3-components.zip") as packed:
+        packed.extractall(tmp_path)
+    known = json.loads((tmp_path / "expected.json").read_text())
+    bundle = Bundle.load(tmp_path)
+    assert (bundle.settings.components, bundle.settings.width) == (4, 512)
+    said = bundle.predict(
+        np.array(known["features"], np.float32), np.array(known["present"]), device="cpu"
+    )
+    np.testing.assert_allclose(said.score, known["score"], rtol=1e-4, atol=1e-5)
+    np.testing.assert_array_equal(said.decile, known["decile"])
+    assert np.std(known["score"]) > 0.05  # it tells locations apart
+
+
 def test_a_bundle_knows_which_areas_it_learned_from(
     bundle: Bundle, world: Any, tmp_path: Path
 ) -> None:

@@ -6,7 +6,15 @@ import torch
 from scipy.special import expit, softmax
 from torch import nn
 
-from streetgauge.learn.network import Network, StackedBatchNorm
+from streetgauge.learn.network import (
+    FEW_OUTPUTS,
+    Network,
+    StackedBatchNorm,
+    StackedLinear,
+    side_by_side,
+    view_widths,
+)
+from streetgauge.settings import TrainSettings
 
 ALL = torch.ones(5, 3, dtype=torch.bool)
 
@@ -237,3 +245,77 @@ def test_first_weights_are_xavier_normal() -> None:
     weight = Network(1000, [3]).views[0].dense.weight
     assert weight.std().item() == pytest.approx((2 / (1000 + 512)) ** 0.5, rel=0.01)
     assert abs(weight.mean().item()) < 1e-3
+
+
+def stack(networks: int, inputs: int, outputs: int) -> StackedLinear:
+    layer = StackedLinear(
+        [torch.Generator().manual_seed(m) for m in range(networks)], inputs, outputs
+    )
+    layer.bias.data = normal(networks, outputs)
+    return layer
+
+
+@pytest.mark.parametrize(
+    ("networks", "outputs"), [(3, 1), (FEW_OUTPUTS, 1), (4, 9), (FEW_OUTPUTS + 1, 1), (13, 9)]
+)
+def test_a_layer_of_few_outputs_and_one_of_many_give_the_same_products(
+    networks: int, outputs: int
+) -> None:
+    layer = stack(networks, 8, outputs)
+    x = normal(5, networks, 8).requires_grad_()
+    said = layer(x)
+    expected = torch.einsum("rmi,mio->rmo", x, layer.weight) + layer.bias
+    torch.testing.assert_close(said, expected)
+    weigh = normal(*said.shape)
+    parameters = [x, layer.weight, layer.bias]
+    found = torch.autograd.grad((said * weigh).sum(), parameters)
+    torch.testing.assert_close(found, torch.autograd.grad((expected * weigh).sum(), parameters))
+
+
+@pytest.mark.parametrize("frozen", [False, True])
+def test_layers_side_by_side_say_and_learn_what_they_do_alone(frozen: bool) -> None:
+    layers = stack(2, 8, 6), stack(3, 8, 1)
+    layers[0].requires_grad_(not frozen)
+    x = normal(7, 8)
+    together, alone = side_by_side(x, *layers), [layer(x[:, None]) for layer in layers]
+    torch.testing.assert_close(together, alone)
+    moving = [p for layer in layers for p in layer.parameters() if p.requires_grad]
+    gradients = [
+        torch.autograd.grad(sum((one**2).sum() for one in said), moving)
+        for said in (together, alone)
+    ]
+    torch.testing.assert_close(*gradients)
+
+
+@pytest.mark.parametrize("variant", ["paper-2019", "port-2020", "shared"])
+@pytest.mark.parametrize("pooling", ["mean", "attention"])
+def test_a_network_computes_in_the_precision_of_the_features(variant: str, pooling: str) -> None:
+    network = shaken(Network(20, [1, 2], variant, pooling=pooling, members=2))
+    x = normal(6, 3, 20)
+    seen: list[torch.dtype] = []
+    network.location.register_forward_hook(lambda *said: seen.append(said[2].dtype))
+    for dtype in (torch.bfloat16, torch.float32):
+        said = network(x.to(dtype))
+        assert said.dtype == torch.float32  # what is said is not rounded
+        torch.testing.assert_close(said, network(x), atol=0.05, rtol=0.05)
+    assert seen == [torch.bfloat16, torch.float32, torch.float32, torch.float32]
+    network.train()(x.bfloat16()).sum().backward()
+    assert all(p.grad is not None and p.grad.isfinite().all() for p in network.parameters())
+
+
+@pytest.mark.parametrize(
+    ("settings", "widths"),
+    [
+        ({}, (512, 256, 128)),
+        ({"components": 64}, (128, 64, 64)),
+        ({"components": 64, "width": 300}, (300, 150, 75)),
+        ({"width": 128}, (128, 64, 64)),
+        ({"width": 10}, (10, 10, 10)),
+    ],
+)
+def test_the_view_layers_are_as_wide_as_the_settings_say(
+    settings: dict[str, int], widths: tuple[int, ...]
+) -> None:
+    network = Network.of(TrainSettings.model_validate(settings), 80, [1])
+    assert tuple(block.dense.weight.shape[2] for block in network.views) == widths
+    assert view_widths(widths[0]) == widths

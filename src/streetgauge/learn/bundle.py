@@ -41,7 +41,7 @@ FAMILIAR = "familiar."  # first part of its tensors' names
 WEIGHTS, DESCRIPTION, CARD = FILES = ("weights.safetensors", "bundle.json", "README.md")
 # What the settings of version 1 did not have to say, and what no settings had to at first.
 _SETTINGS_OF_1 = {"pooling": "mean", "members": 1, "head": "binomial", "dropout": 0.0}
-_FIRST_SETTINGS = {"mixup": False, "equal": "locations"}
+_FIRST_SETTINGS = {"mixup": False, "equal": "locations", "width": 512}
 
 
 @dataclass(frozen=True)

@@ -156,10 +156,12 @@ def sharpen(
 
     def objective(uv: Floats) -> tuple[float, Floats]:
         z = uv[0] * bases[0] + uv[1] * bases[1]
-        total = logsumexp(z, axis=1)
-        p = np.exp(z - total[:, None])
-        value = share @ (total - uv @ chosen)
-        gradient = ((p * bases).sum(2) - chosen) @ share
+        top = z.max(axis=1, keepdims=True)
+        p = np.exp(z - top)
+        total = p.sum(axis=1, keepdims=True)
+        p /= total
+        value = share @ ((top + np.log(total))[:, 0] - uv @ chosen)
+        gradient = (np.einsum("nk,unk->un", p, bases) - chosen) @ share
         return float(value + held * ((uv - prior) ** 2).sum()), gradient + 2 * held * (uv - prior)
 
     found = minimize(objective, prior, jac=True, method="L-BFGS-B", bounds=[(0, 2), (0, 3)])

@@ -28,7 +28,7 @@ from streetgauge.learn.bundle import Bundle
 from streetgauge.learn.fitting import fit_model
 from streetgauge.learn.folds import validation_part
 from streetgauge.learn.model import Predictions
-from streetgauge.learn.scoring import LOCATIONS_AT_A_TIME
+from streetgauge.learn.reading import BLOCK
 from streetgauge.learn.splits import Split
 from streetgauge.settings import TrainSettings
 
@@ -37,7 +37,7 @@ __all__ = ["BinomialOrdinalClassifier"]
 _DEFAULTS = TrainSettings()
 # The parameters that are settings of a study's [train] too.
 _SETTINGS = (
-    "network", "pooling", "members", "head", "dropout", "epochs", "batch", "learning_rate",
+    "network", "pooling", "width", "members", "head", "dropout", "epochs", "batch", "learning_rate",
     "schedule", "weight_decay", "mixup", "equal", "noise", "patience", "components", "precision",
     "memory", "device",
 )  # fmt: skip
@@ -61,8 +61,8 @@ class BinomialOrdinalClassifier(ClassifierMixin, BaseEstimator):  # type: ignore
     head : str
         What makes classes of the network's output: "binomial", or another of
         `streetgauge.learn.heads`.
-    network, pooling, members, dropout, epochs, batch, learning_rate, schedule, weight_decay, \
-mixup, equal, noise, patience, components, precision, memory, device
+    network, pooling, width, members, dropout, epochs, batch, learning_rate, schedule, \
+weight_decay, mixup, equal, noise, patience, components, precision, memory, device
         As in the ``[train]`` settings of a study, with the same defaults; areas are the groups.
     validation : float
         Share of the groups (samples, if there are none) that only say when to stop, and on which
@@ -113,6 +113,7 @@ mixup, equal, noise, patience, components, precision, memory, device
         head: str = _DEFAULTS.head,
         network: str = _DEFAULTS.network,
         pooling: str = _DEFAULTS.pooling,
+        width: int | None = _DEFAULTS.width,
         members: int = _DEFAULTS.members,
         dropout: float = _DEFAULTS.dropout,
         epochs: int = _DEFAULTS.epochs,
@@ -136,6 +137,7 @@ mixup, equal, noise, patience, components, precision, memory, device
         self.head = head
         self.network = network
         self.pooling = pooling
+        self.width = width
         self.members = members
         self.dropout = dropout
         self.epochs = epochs
@@ -303,7 +305,7 @@ mixup, equal, noise, patience, components, precision, memory, device
     def _said(self, X: ArrayLike) -> Predictions:
         check_is_fitted(self)
         views, _ = self._read(X, reset=False)
-        rows = np.zeros(-(-len(views) // LOCATIONS_AT_A_TIME) * LOCATIONS_AT_A_TIME, np.int64)
+        rows = np.zeros(-(-len(views) // BLOCK) * BLOCK, np.int64)
         rows[: len(views)] = np.arange(len(views))  # the last block is filled up with the first row
         with value_errors():
             device = self._settings().device

@@ -1,11 +1,13 @@
 """Fewer features: the principal components of the training part, and the way back.
 
 A small network on C components is many times as fast to train as one on D features. Its first layer
-is put together with the projection afterwards, and units that are always 0 fill its layers up, so
-that what is stored and used elsewhere is an ordinary network on all D features.
+is put together with the projection afterwards, so that what is stored and used elsewhere is an
+ordinary network on all D features.
 """
 
 from __future__ import annotations
+
+from copy import deepcopy
 
 import numpy as np
 import torch
@@ -19,7 +21,7 @@ __all__ = ["composed", "principal_components"]
 
 SAMPLE = 2048  # locations whose views say which directions matter
 OVERSAMPLING = 16
-POWERS = 4
+POWERS = 3
 
 
 def principal_components(reader: Reader, training: Rows, components: int, seed: int) -> Tensor:
@@ -60,13 +62,14 @@ def principal_components(reader: Reader, training: Rows, components: int, seed: 
         for part in reader.parts(sample, 256)
     )
     seen = torch.cat(list(parts))  # [views that are there, D]
-    if not seen.isfinite().all():
-        reader.refuse_no_numbers(sample)
     generator = torch.Generator().manual_seed(seed)
     start = torch.randn(dimension, min(components + OVERSAMPLING, dimension), generator=generator)
     basis = torch.linalg.qr(start).Q.to(seen.device)
     for _ in range(POWERS):  # subspace iteration on the covariance
-        basis = torch.linalg.qr((seen.T @ (seen @ basis.to(seen.dtype))).float()).Q
+        turned = seen @ basis.to(seen.dtype)
+        if not turned.isfinite().all():  # one feature that is no number spoils all of its row
+            reader.refuse_no_numbers(sample)
+        basis = torch.linalg.qr((seen.T @ turned).float()).Q
     projected = (seen @ basis.to(seen.dtype)).float()
     values, vectors = torch.linalg.eigh((projected.T @ projected).cpu())
     largest = basis.cpu() @ vectors[:, -components:].flip(1)
@@ -75,16 +78,10 @@ def principal_components(reader: Reader, training: Rows, components: int, seed: 
     return scaled
 
 
-def composed(network: Network, basis: Tensor, whole: Network) -> Network:
-    """Put the projection [D, C] into the layers that look at features: `whole` is on D again.
-
-    It may also be wider: the units that it has more are always 0.
-    """
-    state = network.state_dict()
-    for name in ("views.0.dense.weight", "direct.weight"):
-        if name in state:
-            state[name] = basis.to(state[name]) @ state[name]
-    for name, tensor in whole.state_dict().items():
-        own = state[name]
-        tensor.zero_()[tuple(slice(length) for length in own.shape)] = own
+def composed(network: Network, basis: Tensor) -> Network:
+    """Put the projection [D, C] into the layers that look at features: the network is on D then."""
+    whole = deepcopy(network)
+    for name, tensor in whole.state_dict(keep_vars=True).items():
+        if name in ("views.0.dense.weight", "direct.weight"):
+            tensor.data = basis.to(tensor) @ tensor.data
     return whole

@@ -163,14 +163,17 @@ def cross_validate(
         progress("train", run.epochs * len(parts), "epochs") as advance,
         working_threads(None if on_cpu else 1) as pool,
     ):
-        bundles = [pool.submit(_trained, split, data, run, advance) for split in parts]
-        tables = [
-            _held_out(bundle.result(), split, data, run)
-            for split, bundle in zip(parts, bundles, strict=True)
-        ]
-        # Of no row, too: a table without any still has its columns.
-        predictions = pd.concat([t for t in tables if len(t)] or [tables[0]])
-    _write_aside([b.result() for b in bundles], parts, data, run)
+        trainings = [pool.submit(_trained, split, data, run, advance) for split in parts]
+        bundles = []
+        # Behind the last training, for which a core may have to wait for the others.
+        predicting = []
+        for split, training in zip(parts, trainings, strict=True):
+            bundles.append(training.result())
+            predicting.append(pool.submit(_held_out, bundles[-1], split, data, run))
+        tables = [one.result() for one in predicting]
+    # Of no row, too: a table without any still has its columns.
+    predictions: pd.DataFrame = pd.concat([t for t in tables if len(t)] or [tables[0]])
+    _write_aside(bundles, parts, data, run)
     _gather_history(directory, [split.name for split in parts])
     shutil.rmtree(directory / CHECKPOINTS, ignore_errors=True)
     return predictions.sort_values(["outcome", "location_id"], ignore_index=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from copy import deepcopy
 from dataclasses import dataclass, replace
 from typing import Self
 
@@ -149,7 +150,7 @@ class Model:
         """Give what the head needs, in float32, as every member says it: [n, E, M, outputs]."""
         chosen = choose_device(device)
         reader = Reader(features, present, self.standardisation, chosen)
-        return outputs_of(self.network.lean().to(chosen), reader, rows, each=True)
+        return outputs_of(deepcopy(self.network).to(chosen), reader, rows, each=True)
 
     def _calibrated(self, h: NDArray[np.float32]) -> Floats:
         return self.calibration[:, 0] + self.calibration[:, 1] * h.astype(np.float64)

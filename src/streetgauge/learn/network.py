@@ -1,8 +1,9 @@
 """The networks: the same layers for every view, pooled over a location's views, heads for outcomes.
 
-Every view goes through dense blocks, D -> 512 -> 256 -> 128 (the trunk); what the views that are
-there say is pooled; one block of 64 and a linear layer give what the head needs: for the binomial
-head one number, the score.
+Every view goes through dense blocks, D -> 512 -> 256 -> 128 (the trunk; `view_widths` of others);
+what the views that are there say is pooled; one block of 64 and a linear layer give what the head
+needs: for the binomial head one number, the score. All is computed in the precision of the
+features, but for what is summed over views and what is said in the end.
 
 =============  ==========  ==========  =========================================================
 variant        trunk       batch norm  what it is
@@ -31,21 +32,31 @@ from typing import Literal, Self
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import batch_norm, pad, relu
+from torch.nn.functional import batch_norm, relu
 
 from streetgauge.learn.heads import make_head
 from streetgauge.learn.mixup import Mixup
 from streetgauge.settings import TrainSettings
 
-__all__ = ["Network", "StackedBatchNorm", "StackedLinear"]
+__all__ = ["Network", "StackedBatchNorm", "StackedLinear", "view_widths"]
 
-VIEW_WIDTHS = (512, 256, 128)
-LEAN_WIDTHS = (128, 64, 64)  # of a network on few principal components
+WIDTH = 512  # of the first view layer
+WIDTH_ON_COMPONENTS = 128  # on few principal components
 LOCATION_WIDTH = 64
 ATTENTION_WIDTH = 32
 VECTOR = 16  # numbers that a processor multiplies at once
+FEW_OUTPUTS = 64  # of all networks of a layer, that are cheaper as one product
 Variant = Literal["paper-2019", "port-2020", "shared"]
 Pooling = Literal["mean", "attention"]
+
+
+def view_widths(width: int) -> tuple[int, int, int]:
+    """Give the widths of the view layers, the second half and the third a quarter of the first.
+
+    None is below 64, or below the first where that is narrower still.
+    """
+    least = min(width, LOCATION_WIDTH)
+    return width, max(width // 2, least), max(width // 4, least)
 
 
 class StackedLinear(nn.Module):
@@ -69,15 +80,46 @@ class StackedLinear(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Map [R, M, inputs], or [R, 1, inputs] that all networks share, to [R, M, outputs]."""
         if x.shape[1] == 1:  # one product for all networks: twice as fast as one for each
-            together, bias = self.weight.transpose(0, 1).flatten(1), self.bias.flatten()
-            # With a whole number of vectors, a row comes out the same wherever in x it lies.
-            more = -len(bias) % VECTOR
-            if more:
-                together, bias = pad(together, (0, more)), pad(bias, (0, more))
-            product = torch.addmm(bias, x[:, 0], together)[:, : self.bias.numel()]
-            return product.view(-1, *self.bias.shape)
-        each = torch.baddbmm(self.bias.unsqueeze(1), x.transpose(0, 1), self.weight)
+            return side_by_side(x[:, 0], self)[0]
+        networks, inputs, outputs = self.weight.shape
+        if networks * outputs <= FEW_OUTPUTS:
+            # One product with zeros off the diagonal: far faster than many of a column or two.
+            own = torch.eye(networks, dtype=x.dtype, device=x.device)[:, None, :, None]
+            block = (self.weight.to(x.dtype).unsqueeze(2) * own).view(networks * inputs, -1)
+            return _product(x.flatten(1), [block], [self.bias.flatten()]).view(-1, *self.bias.shape)
+        weight, bias = (parameter.to(x.dtype) for parameter in (self.weight, self.bias))
+        each = torch.baddbmm(bias.unsqueeze(1), x.transpose(0, 1), weight)
         return each.transpose(0, 1)
+
+
+def side_by_side(x: Tensor, *layers: StackedLinear) -> list[Tensor]:
+    """Let layers look at the same rows [R, inputs] in one product: [R, M, outputs] of each."""
+    if len({layer.weight.requires_grad for layer in layers}) > 1:
+        # Those that do not move would have gradients computed with those that do.
+        return [side_by_side(x, layer)[0] for layer in layers]
+    weights = [layer.weight.to(x.dtype).transpose(0, 1).flatten(1) for layer in layers]
+    product = _product(x, weights, [layer.bias.flatten() for layer in layers])
+    # A split of one would copy all gradients.
+    sizes = [layer.bias.numel() for layer in layers]
+    parts = torch.split(product, sizes, 1) if len(layers) > 1 else [product]
+    return [part.view(-1, *layer.bias.shape) for part, layer in zip(parts, layers, strict=True)]
+
+
+def _product(x: Tensor, weights: list[Tensor], biases: list[Tensor]) -> Tensor:
+    """Give ``x @ weight + bias``, of rows that come out the same wherever in x they lie.
+
+    They do with a whole number of vectors.
+    """
+    columns = sum(len(bias) for bias in biases)
+    more = -columns % VECTOR
+    if more:
+        weights = [*weights, x.new_zeros(x.shape[1], more)]
+        biases = [*biases, biases[0].new_zeros(more)]
+    weight, bias = weights[0], biases[0]
+    if len(weights) > 1:
+        weight, bias = torch.cat(weights, 1), torch.cat(biases)
+    product = torch.addmm(bias.to(x.dtype), x, weight)
+    return product[:, :columns] if more else product
 
 
 class StackedBatchNorm(nn.Module):
@@ -130,7 +172,10 @@ class Block(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map [R, M, inputs] to [R, M, outputs]."""
-        x = self.dense(x)
+        return self.onward(self.dense(x))
+
+    def onward(self, x: Tensor) -> Tensor:
+        """Do what is to be done behind the dense layer."""
         return relu(x if self.norm is None else self.norm(x))
 
 
@@ -191,8 +236,8 @@ class Network(nn.Module):
         K.
     members : int
         E.
-    widths : sequence of int, length 3
-        Of the view layers.
+    width : int
+        Of the first view layer; see `view_widths`.
     """
 
     def __init__(
@@ -206,7 +251,7 @@ class Network(nn.Module):
         head: str = "binomial",
         classes: int = 10,
         members: int = 1,
-        widths: Sequence[int] = VIEW_WIDTHS,
+        width: int = WIDTH,
     ) -> None:
         super().__init__()
         self.shared = variant == "shared"
@@ -215,6 +260,7 @@ class Network(nn.Module):
         trunk = [_generator(seeds[0] ^ 1, e) for e in range(self.members)] if self.shared else own
         norm = variant == "paper-2019"
         self.head = make_head(head, classes, len(seeds))
+        widths = view_widths(width)
         pairs = pairwise((dimension, *widths))
         self.views = nn.Sequential(*(Block(trunk, *pair, norm) for pair in pairs))
         self.location = Block(own, widths[-1], LOCATION_WIDTH, norm)
@@ -233,7 +279,6 @@ class Network(nn.Module):
         dimension: int,
         seeds: Sequence[int],
         classes: int = 10,
-        widths: Sequence[int] = VIEW_WIDTHS,
     ) -> Self:
         """Make the network that settings describe."""
         return cls(
@@ -245,7 +290,7 @@ class Network(nn.Module):
             head=settings.head,
             classes=classes,
             members=settings.members,
-            widths=widths,
+            width=settings.width or (WIDTH_ON_COMPONENTS if settings.components else WIDTH),
         )
 
     @classmethod
@@ -284,23 +329,6 @@ class Network(nn.Module):
                 moved.direct.bias.mul_(b[:, None])
         return moved
 
-    def lean(self) -> Self:
-        """Give the same network without the units of view layers that are 0 whatever they see."""
-        lean = deepcopy(self)
-        for block, after in pairwise([*lean.views, lean.location]):
-            dense, norm = block.dense, block.norm
-            moved = [dense.bias] if norm is None else [dense.bias, norm.bias, norm.running_mean]
-            alive = torch.stack([dense.weight.any(1), *(x.bool() for x in moved)]).any(0).any(0)
-            for tensor in block.state_dict(keep_vars=True).values():
-                if tensor.ndim > 1:
-                    tensor.data = tensor.data[..., alive]
-            onward = [after.dense]
-            if after is lean.location and lean.attention is not None:
-                onward.append(lean.attention.inner)
-            for layer in onward:
-                layer.weight.data = layer.weight.data[:, alive]
-        return lean
-
     def trunk(self) -> Iterator[nn.Parameter]:
         """Give the parameters that look at views; the others look at whole locations."""
         yield from self.views.parameters()
@@ -334,56 +362,60 @@ class Network(nn.Module):
             What the head needs, averaged over the members.
         """
         there = features.flatten(0, 1) if present is None else features[present]
-        seen = self.views(there.unsqueeze(1))  # [R, T, 128], R views that are there, T trunks
-        pooled = self._pooled(seen, features.shape[:2], present)
-        direct = None
-        if self.direct is not None:
-            direct = self.direct(_mean(features, present).unsqueeze(1))
-        # From here on it is little work, and worth full precision.
-        with torch.autocast(features.device.type, enabled=False):
-            if mixup is not None:
-                pooled = mixup.mixed(pooled.float())
-                direct = None if direct is None else mixup.mixed(direct.float())
-            pooled = self.dropout(pooled.float())
-            # Each member's outcomes look at its own trunk, where they share one.
-            if pooled.shape[1] > 1:
-                pooled = pooled.repeat_interleave(len(self.score.bias) // pooled.shape[1], 1)
-            outputs: Tensor = self.score(self.location(pooled))
-            if direct is not None:
-                outputs = outputs + direct.float()
-        said = outputs.view(len(features), self.members, -1, self.head.outputs)
-        return said if each else said.mean(1)
+        first, *later = self._view_blocks()
+        looking = [first.dense] if self.direct is None else [first.dense, self.direct]
+        seen, *said = side_by_side(there, *looking)  # [R, T, 512], R views that are there, T trunks
+        seen = first.onward(seen)
+        for block in later:
+            seen = block(seen)
+        shape = features.shape[:2]
+        pooled = self._pooled(seen, shape, present).float()
+        direct = [_mean(one.float(), shape, present) for one in said]
+        if mixup is not None:
+            pooled, *direct = (mixup.mixed(one) for one in [pooled, *direct])
+        pooled = self.dropout(pooled).to(seen.dtype)
+        # Each member's outcomes look at its own trunk, where they share one.
+        if pooled.shape[1] > 1:
+            pooled = pooled.repeat_interleave(len(self.score.bias) // pooled.shape[1], 1)
+        told = self.location(pooled)
+        outputs: Tensor = self.score(told if self.training else told.float()).float()
+        for one in direct:
+            outputs = outputs + one
+        scores = outputs.view(len(features), self.members, -1, self.head.outputs)
+        return scores if each else scores.mean(1)
+
+    def _view_blocks(self) -> list[Block]:
+        return [block for block in self.views if isinstance(block, Block)]
 
     def _pooled(self, seen: Tensor, shape: torch.Size, present: Tensor | None) -> Tensor:
         """Pool [R, T, W] over each location's views: [B, T, W]."""
-        weight = None if self.attention is None else self.attention(seen).float()
+        if self.attention is None:
+            return _mean(seen, shape, present)
+        weight = self.attention(seen).float()
         if present is None:
-            seen = seen.view(*shape, *seen.shape[1:])
-            if weight is None:
-                return seen.mean(1)
-            share = weight.view(*shape, *weight.shape[1:]).softmax(1)
-            return torch.sum(seen * share, 1)
-        # Absent views count as zeros: exact for any number of views, and summed in one order.
-        padded = seen.new_zeros(*shape, *seen.shape[1:])
-        padded[present] = seen
-        if weight is None:
-            return padded.sum(1) / present.sum(1)[:, None, None]
-        logits = weight.new_full((*shape, *weight.shape[1:]), -torch.inf)
-        logits[present] = weight
-        return torch.sum(padded * logits.softmax(1), 1)
+            views, logits = (x.view(*shape, *x.shape[1:]) for x in (seen, weight))
+        else:  # absent views weigh nothing
+            views = _in_place(seen, shape, present)
+            logits = weight.new_full((*shape, *weight.shape[1:]), -torch.inf)
+            logits[present] = weight
+        return torch.sum(views * logits.softmax(1), 1)
 
 
-def _mean(features: Tensor, present: Tensor | None) -> Tensor:
-    """Mean features of the views that are there: [B, D]."""
+def _mean(seen: Tensor, shape: torch.Size, present: Tensor | None) -> Tensor:
+    """Average [R, T, W] over each location's views that are there: [B, T, W]."""
     if present is None:
-        # View by view, which is three times as fast as at once.
-        first, *others = features.unbind(1)
-        total = first.clone()
-        for view in others:
-            total += view
-        return total.div_(features.shape[1])
-    there = features.float().where(present.unsqueeze(-1), 0)
-    return there.sum(1) / present.sum(1, keepdim=True)
+        return seen.view(*shape, *seen.shape[1:]).mean(1)
+    return _in_place(seen, shape, present).sum(1) / present.sum(1)[:, None, None]
+
+
+def _in_place(seen: Tensor, shape: torch.Size, present: Tensor) -> Tensor:
+    """Put [R, T, W] to its locations and views: [B, V, T, W].
+
+    Absent views are zeros: sums are exact for any number of views, and in one order.
+    """
+    padded = seen.new_zeros(*shape, *seen.shape[1:])
+    padded[present] = seen
+    return padded
 
 
 def _generator(seed: int, member: int) -> torch.Generator:

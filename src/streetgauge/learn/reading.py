@@ -22,7 +22,16 @@ from torch import Tensor
 
 from streetgauge.errors import InputError
 
-__all__ = ["Batch", "NoNumberError", "Reader", "Standardisation", "batches", "located", "spread"]
+__all__ = [
+    "BLOCK",
+    "Batch",
+    "NoNumberError",
+    "Reader",
+    "Standardisation",
+    "batches",
+    "located",
+    "spread",
+]
 
 Floats = NDArray[np.float32]
 Flags = NDArray[np.bool_]
@@ -30,7 +39,9 @@ Rows = NDArray[np.int64]
 
 BLOCKS = 8  # sequential blocks in a window: more shuffle better, fewer read faster
 GIB = 2**30
-PROJECTED = 256  # locations at a time
+# Locations that are scored at a time. Fixed, for how a product is blocked shows in its last bits.
+BLOCK = 256
+BLOCK_ON_COMPONENTS = 2048
 CACHED = 2**20  # bytes of features that are worked on at a time: what a core's cache holds
 ENOUGH = 4_096  # locations that tell mean and sd: four views of each, to a percent of an sd
 
@@ -179,6 +190,7 @@ class Reader:
             inverse = 1 / torch.from_numpy(scale.sd)
             self.shift = (-torch.from_numpy(scale.mean) * inverse).to(device)
             self.inverse = inverse.to(device)
+        self.block = BLOCK
         self._buffers: dict[str, Tensor] = {}
 
     def batch(self, rows: Rows) -> Batch:
@@ -236,12 +248,12 @@ class Reader:
         rows = np.sort(rows)
         basis = basis.to(self.device, self.dtype)
         held = torch.empty(len(rows), self.features.shape[1], basis.shape[1], dtype=self.dtype)
-        places = iter(torch.split(held, PROJECTED))
+        places = iter(torch.split(held, BLOCK))
         with torch.inference_mode():
-            for part in self.parts(rows, PROJECTED):
+            for part in self.parts(rows, BLOCK):
                 next(places).copy_(part.views @ basis)
         reader = Reader(held, self.present, None, self.device, self.dtype, keys=rows)
-        reader.origin = self
+        reader.origin, reader.block = self, BLOCK_ON_COMPONENTS
         return reader
 
     def windows(self, rows: Rows) -> int:

@@ -12,9 +12,6 @@ from streetgauge.learn.reading import Reader, Rows
 
 __all__ = ["outputs_of"]
 
-# Locations at a time. Fixed, since how a product is blocked shows in the last bits of a score.
-LOCATIONS_AT_A_TIME = 256
-
 
 def outputs_of(network: Network, reader: Reader, rows: Rows, *, each: bool = False) -> Tensor:
     """Ask a network about locations: no noise, no dropout, running batch-norm values.
@@ -35,11 +32,10 @@ def outputs_of(network: Network, reader: Reader, rows: Rows, *, each: bool = Fal
         outcomes = len(network.score.bias) // network.members
         shape = (network.members, outcomes) if each else (outcomes,)
         return torch.empty(0, *shape, network.head.outputs)
-    mixed = reader.dtype != torch.float32
-    with torch.inference_mode(), torch.autocast(reader.device.type, reader.dtype, enabled=mixed):
+    with torch.inference_mode():
         said = [
             network(batch.views, batch.present, each=each).cpu()
-            for batch in reader.parts(rows, LOCATIONS_AT_A_TIME)
+            for batch in reader.parts(rows, reader.block)
         ]
     outputs = torch.cat(said)
     if not outputs.isfinite().all():

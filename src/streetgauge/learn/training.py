@@ -6,7 +6,6 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -15,13 +14,13 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.stats import kendalltau
 from torch import Tensor
 
-from streetgauge.devices import choose_device, choose_precision
+from streetgauge.devices import choose_device, choose_precision, keep_freed_memory
 from streetgauge.errors import InputError
 from streetgauge.learn._memory import LEARNING, enough_memory
 from streetgauge.learn.checkpoint import Checkpoint
 from streetgauge.learn.compression import composed, principal_components
 from streetgauge.learn.mixup import Mixup
-from streetgauge.learn.network import LEAN_WIDTHS, Network
+from streetgauge.learn.network import Network
 from streetgauge.learn.optimiser import Adam, groups_of
 from streetgauge.learn.reading import Batch, Reader, Standardisation, forget_pages, spread
 from streetgauge.learn.scoring import outputs_of, scores_of
@@ -158,6 +157,7 @@ def train_network(
     InputError
         If features are no finite numbers, memory does not suffice, or training diverges.
     """
+    keep_freed_memory()
     device = choose_device(settings.device)
     dtype = choose_precision(settings.precision, device)
     features, present, classes = samples.features, samples.present, samples.classes
@@ -170,13 +170,8 @@ def train_network(
         basis = principal_components(reader, training, settings.components, seed)
         reader = reader.projected(np.concatenate([training, validation]), basis)
     alone = settings.model_copy(update={"members": 1})
-    made = partial(Network.of, alone, seeds=network_seeds, classes=classes)
-    if start is not None:
-        network = deepcopy(start)
-    elif basis is not None:
-        network = made(basis.shape[1], widths=LEAN_WIDTHS)
-    else:
-        network = made(features.shape[2])
+    inputs = features.shape[2] if basis is None else basis.shape[1]
+    network = deepcopy(start) if start else Network.of(alone, inputs, network_seeds, classes)
     network.to(device)
     optimiser = Adam(groups_of(network, settings), settings)
     best = Best(network, settings.patience)
@@ -213,8 +208,7 @@ def train_network(
             if settings.noise:
                 views += settings.noise * torch.empty_like(views).normal_(generator=noise)
             mixup = Mixup.draw(len(views), noise) if settings.mixup else None
-            with torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
-                outputs = network(views, batch.present, mixup=mixup)
+            outputs = network(views, batch.present, mixup=mixup)
             if mixup is not None:
                 outputs, target, weight = mixup.labelled(outputs, target, weight)
             # Outcomes that share no weight are each trained by this sum as if they were alone.
@@ -247,9 +241,7 @@ def train_network(
     network.load_state_dict(best.weights)
     network.cpu().eval()
     network.dropout.generator = None
-    whole = network
-    if basis is not None:
-        whole = composed(network, basis, made(features.shape[2])).eval()
+    whole = network if basis is None else composed(network, basis)
     return TrainedNetwork(whole, scale, best.look / parts, network, reader)
 
 

@@ -23,6 +23,11 @@ class TrainSettings(Settings):
     pooling: Literal["mean", "attention"] = Field(
         "mean", description="how the views of a location are put together"
     )
+    width: Annotated[int, Strict(), Field(ge=1)] | None = Field(
+        None,
+        description="units of the first layer that looks at a view (the next two have half and a "
+        "quarter, at least 64); if not given, 512, or 128 on components",
+    )
     members: Annotated[int, Strict(), Field(ge=1, le=64)] = Field(
         5,
         description="networks whose scores are averaged, each stopped early by other areas",
