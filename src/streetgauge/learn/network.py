@@ -369,8 +369,8 @@ class Network(nn.Module):
         for block in later:
             seen = block(seen)
         shape = features.shape[:2]
-        pooled = self._pooled(seen, shape, present).float()
-        direct = [_mean(one.float(), shape, present) for one in said]
+        pooled = self._pooled(seen, shape, present)
+        direct = [_mean(one, shape, present) for one in said]
         if mixup is not None:
             pooled, *direct = (mixup.mixed(one) for one in [pooled, *direct])
         pooled = self.dropout(pooled).to(seen.dtype)
@@ -388,7 +388,7 @@ class Network(nn.Module):
         return [block for block in self.views if isinstance(block, Block)]
 
     def _pooled(self, seen: Tensor, shape: torch.Size, present: Tensor | None) -> Tensor:
-        """Pool [R, T, W] over each location's views: [B, T, W]."""
+        """Pool [R, T, W] over each location's views: [B, T, W], in float32."""
         if self.attention is None:
             return _mean(seen, shape, present)
         weight = self.attention(seen).float()
@@ -402,10 +402,12 @@ class Network(nn.Module):
 
 
 def _mean(seen: Tensor, shape: torch.Size, present: Tensor | None) -> Tensor:
-    """Average [R, T, W] over each location's views that are there: [B, T, W]."""
+    """Average [R, T, W] over each location's views that are there: [B, T, W], in float32."""
     if present is None:
-        return seen.view(*shape, *seen.shape[1:]).mean(1)
-    return _in_place(seen, shape, present).sum(1) / present.sum(1)[:, None, None]
+        views = seen.view(*shape, *seen.shape[1:])
+        return views.sum(1, dtype=torch.float32) / shape[1]
+    views = _in_place(seen, shape, present)
+    return views.sum(1, dtype=torch.float32) / present.sum(1)[:, None, None]
 
 
 def _in_place(seen: Tensor, shape: torch.Size, present: Tensor) -> Tensor:
