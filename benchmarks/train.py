@@ -56,7 +56,7 @@ from streetgauge.devices import choose_precision
 from streetgauge.features import FeatureStore
 from streetgauge.files import atomic_path
 from streetgauge.learn import binomial, cross_validate, make_splits
-from streetgauge.learn.network import WIDTH, WIDTH_ON_COMPONENTS, view_widths
+from streetgauge.learn.network import view_widths, width_of
 from streetgauge.learn.reading import spread
 from streetgauge.learn.training import (
     SHOWN,
@@ -349,9 +349,8 @@ def _share(
     learnt: float, seen: float, seconds: float, settings: TrainSettings, peak: float
 ) -> dict[str, float]:
     """Say which share of the peak it takes to learn from and to look at so many locations."""
-    width = settings.width or (WIDTH_ON_COMPONENTS if settings.components else WIDTH)
-    first, second, third = view_widths(width)
-    first *= settings.components or DIMENSION
+    width, second, third = view_widths(width_of(settings))
+    first = (settings.components or DIMENSION) * width
     others = width * second + second * third
     # One product forward and two backward; one in the first layer, which hands no gradient on.
     operations = 2 * VIEWS * (learnt * (2 * first + 3 * others) + seen * (first + others))

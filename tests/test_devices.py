@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import platform
 import subprocess
 import sys
+import threading
+import time
+from concurrent.futures import Future
 
 import pytest
-from threadpoolctl import threadpool_info
+from threadpoolctl import threadpool_info, threadpool_limits
 
 from streetgauge.devices import working_threads
 
@@ -27,7 +31,7 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 """
 
 
-@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="glibc is Linux's")
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="other C libraries are left alone")
 def test_memory_that_is_kept_is_not_fetched_from_the_system_again() -> None:
     def faults(how: str) -> int:
         done = subprocess.run(
@@ -38,11 +42,33 @@ def test_memory_that_is_kept_is_not_fetched_from_the_system_again() -> None:
     assert faults("keep") < faults("give back") / 10
 
 
-def test_while_threads_work_each_product_is_made_by_one_of_them() -> None:
-    def blas() -> set[int]:
-        return {each["num_threads"] for each in threadpool_info() if each["user_api"] == "blas"}
+def blas() -> set[int]:
+    return {each["num_threads"] for each in threadpool_info() if each["user_api"] == "blas"}
 
-    before = blas()
-    with working_threads(2) as pool:
-        assert pool.submit(blas).result() == {1}
-    assert blas() == before
+
+def test_while_threads_work_each_product_is_made_by_one_of_them() -> None:
+    with threadpool_limits(2, user_api="blas"):
+        with working_threads(2) as pool:
+            assert pool.submit(blas).result() == {1}
+        assert blas() == {2}
+
+
+def test_what_is_going_on_when_something_fails_is_finished_in_the_same_way() -> None:
+    left = threading.Event()
+
+    def work() -> set[int]:
+        left.wait(10)
+        time.sleep(0.2)  # the block has been left by now
+        return blas()
+
+    def fail() -> None:
+        with working_threads(1) as pool:
+            waiting.append(pool.submit(work))
+            left.set()
+            raise KeyError
+
+    waiting: list[Future[set[int]]] = []
+    with threadpool_limits(2, user_api="blas"):
+        with pytest.raises(KeyError):
+            fail()
+        assert waiting[0].result() == {1}

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 
 from streetgauge.errors import InputError
 from streetgauge.learn import Bundle, cross_validate, fit_model, make_splits, take_share
@@ -379,3 +380,27 @@ def test_find_start_takes_the_network_of_the_bundle(cities: Path) -> None:
     assert len(begun.model.calibration) == 1
     with pytest.raises(InputError, match="no bundle"):
         find_start(transfer.model_copy(update={"bundle": cities}), train, store, ["illness"])
+
+
+@pytest.mark.parametrize("lent", [{"components": 2}, {"width": 7}, {}])
+@pytest.mark.parametrize("own", [{}, {"width": 9}])
+def test_a_network_of_any_width_can_be_started_from_and_kept(
+    cities: Path, tmp_path: Path, lent: dict[str, int], own: dict[str, int]
+) -> None:
+    from streetgauge.features import FeatureStore
+    from streetgauge.learn.network import Network
+    from streetgauge.tuning import find_start
+
+    store = FeatureStore.open(cities / "first" / "features" / "shares.h5")
+    bundle = Bundle.load(cities / "first" / "model" / "all")
+    settings = TrainSettings.model_validate(lent | {"members": 1})
+    seeds = range(len(bundle.outcomes))
+    network = Network.of(settings, bundle.dimension, seeds, bundle.model.classes).eval()
+    model = replace(bundle.model, network=network)
+    replace(bundle, model=model, settings=settings).save(tmp_path / "lent")
+    transfer = TransferSettings.model_validate({"from": tmp_path / "lent"})
+    begun = find_start(transfer, TrainSettings.model_validate(own), store, bundle.outcomes)
+    replace(bundle, model=begun.model, settings=begun.settings).save(tmp_path / "tuned")
+    kept = Bundle.load(tmp_path / "tuned").model.network
+    assert kept.width == {"components": 128, "width": 7}.get(next(iter(lent), ""), 512)
+    torch.testing.assert_close(kept.state_dict(), network.state_dict())

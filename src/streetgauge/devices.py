@@ -64,7 +64,7 @@ def _has_fast_bfloat16(device: torch.device) -> bool:
 
 
 def keep_freed_memory() -> None:
-    """Let this process keep up to 256 MiB that it has freed, for its next use.
+    """Let this process keep up to 256 MiB that each of its threads has freed, for their next use.
 
     A step of training allocates and frees the same few megabytes again and again. glibc gives
     these back to the system at once, which hands them out anew page by page, zeroed: a third of a
@@ -85,7 +85,8 @@ def working_threads(count: int | None = None) -> Iterator[ThreadPoolExecutor]:
     Torch would rather share every product among the cores, which then wait for each other, the
     longer the busier the machine is; and sums would depend on the number of cores. So would NumPy
     and SciPy, even products of two numbers. What is going on
-    is finished when the block is left, what is waiting is not begun.
+    is finished when the block is left, what is waiting is not begun. How many threads a product
+    takes holds for the whole process: blocks may lie within each other, but not overlap.
 
     Parameters
     ----------
@@ -105,9 +106,11 @@ def working_threads(count: int | None = None) -> Iterator[ThreadPoolExecutor]:
     )
     try:
         with exact, threadpool_limits(1, user_api="blas"):
-            yield pool
+            try:
+                yield pool
+            finally:
+                pool.shutdown(cancel_futures=True)
     finally:
-        pool.shutdown(cancel_futures=True)
         torch.set_num_threads(threads)  # the last word on it counts for new threads
 
 

@@ -136,7 +136,9 @@ def find_start(
     theirs = {key: getattr(bundle.settings, key) for key in _ARCHITECTURE}
     if theirs["network"] != train.network:
         notes.append(f"network {theirs['network']}, as the bundle's")
-    settings = train.model_copy(update=theirs | {"tune": transfer.tune, "components": None})
+    # Its layers look at all features now, and are as wide as they were.
+    theirs |= {"width": bundle.model.network.width, "components": None}
+    settings = train.model_copy(update=theirs | {"tune": transfer.tune})
     about = {
         "study": bundle.source.get("study") or "",
         "bundle": bundle.name,

@@ -247,10 +247,9 @@ def test_first_weights_are_xavier_normal() -> None:
     assert abs(weight.mean().item()) < 1e-3
 
 
-def stack(networks: int, inputs: int, outputs: int) -> StackedLinear:
-    layer = StackedLinear(
-        [torch.Generator().manual_seed(m) for m in range(networks)], inputs, outputs
-    )
+def stack(networks: int, inputs: int, outputs: int, *, one_product: bool = False) -> StackedLinear:
+    chance = [torch.Generator().manual_seed(m) for m in range(networks)]
+    layer = StackedLinear(chance, inputs, outputs, one_product=one_product)
     layer.bias.data = normal(networks, outputs)
     return layer
 
@@ -258,10 +257,8 @@ def stack(networks: int, inputs: int, outputs: int) -> StackedLinear:
 @pytest.mark.parametrize(
     ("networks", "outputs"), [(3, 1), (FEW_OUTPUTS, 1), (4, 9), (FEW_OUTPUTS + 1, 1), (13, 9)]
 )
-def test_a_layer_of_few_outputs_and_one_of_many_give_the_same_products(
-    networks: int, outputs: int
-) -> None:
-    layer = stack(networks, 8, outputs)
+def test_one_product_of_networks_and_many_are_the_same(networks: int, outputs: int) -> None:
+    layer = stack(networks, 8, outputs, one_product=True)
     x = normal(5, networks, 8).requires_grad_()
     said = layer(x)
     expected = torch.einsum("rmi,mio->rmo", x, layer.weight) + layer.bias
@@ -270,6 +267,18 @@ def test_a_layer_of_few_outputs_and_one_of_many_give_the_same_products(
     parameters = [x, layer.weight, layer.bias]
     found = torch.autograd.grad((said * weigh).sum(), parameters)
     torch.testing.assert_close(found, torch.autograd.grad((expected * weigh).sum(), parameters))
+
+
+@pytest.mark.parametrize("variant", ["paper-2019", "port-2020"])
+def test_an_outcome_whose_numbers_are_none_leaves_the_others_as_they_are(variant: str) -> None:
+    network = shaken(Network(8, [1, 2, 3], variant))
+    x = normal(5, 4, 8)
+    network.location.dense.bias.data[0] = np.inf
+    said = network(x)
+    assert not said[:, 0].isfinite().any()
+    torch.testing.assert_close(said[:, 1:], network.pick([1, 2])(x))
+    loss = said[:, 1:].sum()
+    assert torch.autograd.grad(loss, network.score.weight)[0][1:].isfinite().all()
 
 
 @pytest.mark.parametrize("frozen", [False, True])

