@@ -312,6 +312,14 @@ def test_a_network_computes_in_the_precision_of_the_features(variant: str, pooli
     assert all(p.grad is not None and p.grad.isfinite().all() for p in network.parameters())
 
 
+def test_what_is_said_where_nothing_is_learnt_is_not_rounded_to_the_features_precision() -> None:
+    network = shaken(Network(20, [1, 2], "port-2020"))
+    x = normal(50, 3, 20).bfloat16()
+    for training in (True, False):
+        said = network.train(training)(x)
+        assert torch.equal(said, said.bfloat16().float()) == training
+
+
 @pytest.mark.parametrize(
     ("settings", "widths"),
     [
