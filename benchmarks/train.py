@@ -27,7 +27,8 @@ and of "all" and "compressed" also calibration, bundles and the predictions of e
 The loss is the head's own, weighted, of the first outcome on the same rows of fold 1's validation
 part, at the weights that are kept. The least that "plain" comes to is what the others have to
 reach; they are timed from their start to the end of the look at which fold 1 has reached it; of
-"soonest" as of "plain", looks are many and not on the clock. Of "all" and "compressed" as many folds as there are cores are learnt meanwhile.
+"soonest" as of "plain", looks are many and not on the clock. Of "all" and "compressed" as many
+folds as there are cores are learnt meanwhile.
 
 The share of the peak counts the products of the view layers while learning, forward and backward,
 and while looking at the validation part, forward; and the peak is that of large products at the
