@@ -62,6 +62,7 @@ from streetgauge.files import atomic_path
 from streetgauge.learn import binomial, cross_validate, make_splits, training
 from streetgauge.learn.network import view_widths, width_of
 from streetgauge.learn.reading import spread
+from streetgauge.learn.splits import Split
 from streetgauge.learn.training import (
     SHOWN,
     EpochFigures,
@@ -192,10 +193,7 @@ def plain(given: argparse.Namespace) -> dict[str, float]:
 
 def one(given: argparse.Namespace, **changes: object) -> dict[str, float]:
     """Train one outcome of one fold."""
-    data = _Data(given)
-    split = data.splits()[0]
-    weight = data.weight(split)
-    samples = Samples(data.store.features, data.store.present, data.deciles[:, :1], weight[:, :1])
+    samples, split = _first(given)
     figures: list[tuple[float, EpochFigures]] = []
     settings = _settings(given, changes)
     peak = _peak()
@@ -245,10 +243,7 @@ def soonest(given: argparse.Namespace) -> dict[str, float]:
     training.LOOK = 512
     training.outputs_of = off_the_clock(training.outputs_of)
     training._judge = off_the_clock(training._judge)
-    data = _Data(given)
-    split = data.splits()[0]
-    weight = data.weight(split)
-    samples = Samples(data.store.features, data.store.present, data.deciles[:, :1], weight[:, :1])
+    samples, split = _first(given)
     settings = _settings(given, SOONEST)
     peak = _peak()
     last: list[EpochFigures] = []
@@ -387,6 +382,14 @@ def _make_store(given: argparse.Namespace) -> None:
 def _said(rate: float, loss: float, seconds: float) -> dict[str, float]:
     used = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
     return {"rate": rate, "loss": loss, "seconds": seconds, "memory": used}
+
+
+def _first(given: argparse.Namespace) -> tuple[Samples, Split]:
+    """Give the first outcome's samples, and the first fold."""
+    data = _Data(given)
+    split = data.splits()[0]
+    weight = data.weight(split)[:, :1]
+    return Samples(data.store.features, data.store.present, data.deciles[:, :1], weight), split
 
 
 def _settings(given: argparse.Namespace, changes: dict[str, object]) -> TrainSettings:

@@ -84,9 +84,9 @@ def working_threads(count: int | None = None) -> Iterator[ThreadPoolExecutor]:
 
     Torch would rather share every product among the cores, which then wait for each other, the
     longer the busier the machine is; and sums would depend on the number of cores. So would NumPy
-    and SciPy, even products of two numbers. What is going on
-    is finished when the block is left, what is waiting is not begun. How many threads a product
-    takes holds for the whole process: blocks may lie within each other, but not overlap.
+    and SciPy, even products of two numbers. What is going on is finished when the block is left,
+    what is waiting is not begun. How many threads a product takes holds for the whole process:
+    blocks may lie within each other, but not overlap.
 
     Parameters
     ----------

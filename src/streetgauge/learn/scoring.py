@@ -1,4 +1,4 @@
-"""What a network says of locations: in evaluation mode, in float32, in fixed blocks."""
+"""What a network says of locations: in evaluation mode, in fixed blocks."""
 
 from __future__ import annotations
 
