@@ -14,7 +14,7 @@ soonest     the same with batches of 128 and 64 units, until it is as good as "p
 narrow      the same with view layers of 64 units each, not 512, 256 and 128
 all         this package, 12 outcomes x 5 folds
 all-narrow  the same with view layers of 64 units
-compressed  the same, on 64 principal components of the features
+compressed  the same, on 48 principal components of the features, with 48 units
 streamed    "one" with a memory budget of a quarter of the features
 
 Settings are the defaults but for one network an outcome and fold (the default averages five),
@@ -27,8 +27,8 @@ and of "all" and "compressed" also calibration, bundles and the predictions of e
 The loss is the head's own, weighted, of the first outcome on the same rows of fold 1's validation
 part, at the weights that are kept. The least that "plain" comes to is what the others have to
 reach; they are timed from their start to the end of the look at which fold 1 has reached it; of
-"soonest" as of "plain", looks are many and not on the clock. Of "all" and "compressed" as many
-folds as there are cores are learnt meanwhile.
+"soonest" as of "plain", looks are many and not on the clock. Of "all" and "compressed" other folds
+are learnt meanwhile, as many as `streetgauge.devices.abreast` says.
 
 The share of the peak counts the products of the view layers while learning, forward and backward,
 and while looking at the validation part, forward; and the peak is that of large products at the
@@ -40,7 +40,6 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
-import os
 import resource
 import subprocess
 import sys
@@ -56,7 +55,7 @@ import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch import nn
 
-from streetgauge.devices import choose_precision
+from streetgauge.devices import abreast, choose_precision
 from streetgauge.features import FeatureStore
 from streetgauge.files import atomic_path
 from streetgauge.learn import binomial, cross_validate, make_splits, training
@@ -79,7 +78,7 @@ VIEWS, DIMENSION, SEED = 4, 4096, 2019
 SETTINGS = {"members": 1, "equal": "locations", "batch": 1024, "learning_rate": 2e-3}
 NARROW = {"width": 64}
 SOONEST = {"width": 64, "batch": 128, "learning_rate": 4e-3, "epochs": 1, "patience": 1000}
-COMPRESSED = {"components": 64, "width": 64, "batch": 4096, "learning_rate": 1.2e-2, "mixup": False}
+COMPRESSED = {"components": 48, "width": 48, "batch": 4096, "learning_rate": 1.2e-2, "mixup": False}
 
 
 def main() -> None:
@@ -305,8 +304,8 @@ def everything(given: argparse.Namespace, **changes: object) -> dict[str, float]
     kept = history.groupby(["part", "look"])["validation_loss"].mean()
     found["mean"] = float(kept.groupby("part").min().mean())
     reached = [look.wall_time - began for look in shown if look.value <= given.target]
-    abreast = len(data.outcomes) * min(len(splits), os.cpu_count() or 1)
-    return found | ({"reached": reached[0], "abreast": abreast} if reached else {})
+    side_by_side = len(data.outcomes) * abreast(len(splits))
+    return found | ({"reached": reached[0], "abreast": side_by_side} if reached else {})
 
 
 def everything_narrow(given: argparse.Namespace) -> dict[str, float]:

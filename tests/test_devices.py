@@ -12,7 +12,8 @@ from concurrent.futures import Future
 import pytest
 from threadpoolctl import threadpool_info, threadpool_limits
 
-from streetgauge.devices import working_threads
+from streetgauge import devices
+from streetgauge.devices import abreast, working_threads
 
 FAULTS = """
 import resource, sys
@@ -40,6 +41,17 @@ def test_memory_that_is_kept_is_not_fetched_from_the_system_again() -> None:
         return int(done.stdout)
 
     assert faults("keep") < faults("give back") / 10
+
+
+@pytest.mark.parametrize(
+    ("tasks", "cores", "threads"),
+    [(5, 2, 3), (4, 2, 2), (6, 2, 2), (1, 2, 1), (0, 2, 1), (5, 1, 1), (5, 4, 5), (5, 16, 5)],
+)
+def test_no_core_waits_for_a_last_round_of_few_tasks(
+    tasks: int, cores: int, threads: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(devices, "_cores", lambda: cores)
+    assert abreast(tasks) == threads
 
 
 def blas() -> set[int]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import math
 import os
 import sys
 from collections.abc import Iterator
@@ -14,7 +15,7 @@ from threadpoolctl import threadpool_limits
 
 from streetgauge.errors import InputError
 
-__all__ = ["choose_device", "choose_precision", "keep_freed_memory", "working_threads"]
+__all__ = ["abreast", "choose_device", "choose_precision", "keep_freed_memory", "working_threads"]
 
 # Of glibc's mallopt (malloc.h): what to set, and to how many bytes.
 FROM_THE_SYSTEM = (-3, 32 * 2**20)  # M_MMAP_THRESHOLD, at its most
@@ -78,9 +79,21 @@ def keep_freed_memory() -> None:
         mallopt(*GIVEN_BACK)
 
 
+def abreast(tasks: int) -> int:
+    """Give how many threads do so many tasks, all alike and long, the soonest.
+
+    One a core, but where a last round of fewer tasks would leave cores idle: these go along with
+    the rounds before, and the system divides the cores among them. Five tasks on two cores are
+    done as three and two, in the time of five halves of a task and not of three.
+    """
+    cores = _cores()
+    rounds = max(1, tasks // cores)
+    return max(1, math.ceil(tasks / rounds))
+
+
 @contextmanager
 def working_threads(count: int | None = None) -> Iterator[ThreadPoolExecutor]:
-    """Threads, one a core, that each compute on their own.
+    """Threads, one a core if not told otherwise, that each compute on their own.
 
     Torch would rather share every product among the cores, which then wait for each other, the
     longer the busier the machine is; and sums would depend on the number of cores. So would NumPy

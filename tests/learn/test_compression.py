@@ -47,6 +47,19 @@ def test_components_are_those_of_the_singular_value_decomposition(reader: Reader
     assert np.mean(projected**2) == pytest.approx(1, rel=1e-4)
 
 
+def test_rows_that_are_held_are_found_in_any_order_and_others_are_refused(reader: Reader) -> None:
+    rows = np.array([7, 30, 31, 500])
+    basis = principal_components(reader, np.arange(400), 4, 1)
+    held = reader.projected(rows, basis)
+    order = np.array([500, 7, 31, 30])
+    np.testing.assert_allclose(
+        seen_by(held, order), seen_by(reader, order) @ basis.numpy(), rtol=1e-4
+    )
+    for other in (8, 501):
+        with pytest.raises(IndexError):
+            held.batch(np.array([7, other]))
+
+
 def test_components_come_from_the_training_part_alone(reader: Reader) -> None:
     spoilt = Reader(reader.source.copy(), reader.present, reader.scale, CPU)
     spoilt.features[400:] = 1e6

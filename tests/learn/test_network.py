@@ -336,3 +336,4 @@ def test_the_view_layers_are_as_wide_as_the_settings_say(
     network = Network.of(TrainSettings.model_validate(settings), 80, [1])
     assert tuple(block.dense.weight.shape[2] for block in network.views) == widths
     assert view_widths(widths[0]) == widths
+    assert network.location.dense.weight.shape[1:] == (widths[2], min(64, widths[0]))

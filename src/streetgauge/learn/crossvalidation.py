@@ -14,9 +14,10 @@ from typing import Any, Self
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
-from torch.utils.tensorboard import SummaryWriter
+from tensorboard.compat.proto.summary_pb2 import Summary
+from torch.utils.tensorboard import FileWriter
 
-from streetgauge.devices import choose_device, working_threads
+from streetgauge.devices import abreast, choose_device, working_threads
 from streetgauge.errors import InputError
 from streetgauge.files import digest, write_table, write_text
 from streetgauge.learn._seeds import derive_seed
@@ -157,11 +158,11 @@ def cross_validate(
     run = _Run(tuple(outcomes), settings, seed, directory, stamp, *about)
     data, parts = _checked(features, present, deciles, areas, location_ids, rows, splits, run)
     _remove_leavings(directory, [split.name for split in parts])
-    # Parts side by side, one core each: they need not wait for each other as the shares of one
+    # Parts side by side, a thread each: they need not wait for each other as the shares of one
     # product must, and what comes out does not depend on the number of cores. A GPU takes turns.
     with (
         progress("train", run.epochs * len(parts), "epochs") as advance,
-        working_threads(None if on_cpu else 1) as pool,
+        working_threads(abreast(len(parts)) if on_cpu else 1) as pool,
     ):
         trainings = [pool.submit(_trained, split, data, run, advance) for split in parts]
         bundles = []
@@ -304,7 +305,7 @@ class _Diary:
         # Half a diary of a run that was killed would be mixed with this one.
         shutil.rmtree(self.directory, ignore_errors=True)
         self.directory.mkdir(parents=True)
-        self.writer = SummaryWriter(str(self.directory))
+        self.writer = FileWriter(str(self.directory))
         self.file = (self.directory / "history.jsonl").open("w", encoding="utf-8")
         return self
 
@@ -323,10 +324,11 @@ class _Diary:
             "validation_mae": figures.validation_mae,
             "validation_tau": figures.validation_tau,
         }
+        shown = Summary()
         for m, outcome in enumerate(self.outcomes):
             values = {name: float(column[m]) for name, column in columns.items()}
             for name, value in values.items():
-                self.writer.add_scalar(f"{outcome}/{name}{of}", value, figures.look)
+                shown.value.add(tag=f"{outcome}/{name}{of}", simple_value=value)
             known = {n: value if math.isfinite(value) else None for n, value in values.items()}
             line = {
                 "part": self.part,
@@ -338,6 +340,8 @@ class _Diary:
                 "learning": bool(figures.learning[m]),
             }
             self.file.write(json.dumps(line, allow_nan=False) + "\n")
+        # One event a look: an event for each scalar costs more than a look does.
+        self.writer.add_summary(shown, figures.look)
         self.file.flush()
         self.advance(whole)
 

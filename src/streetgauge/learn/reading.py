@@ -178,7 +178,12 @@ class Reader:
         keys: Rows | None = None,
         sharing: int = 1,
     ) -> None:
-        self.source, self.present, self.keys = features, present, keys
+        self.source, self.present = features, present
+        # Where a row is held, by the row: -1, which is no place, of those that are not.
+        self.places: NDArray[np.int32] | None = None
+        if keys is not None:
+            self.places = np.full(keys[-1] + 1 if len(keys) else 0, -1, np.int32)
+            self.places[keys] = np.arange(len(keys), dtype=np.int32)
         # Of the features themselves. Not itself: a window in a cycle would outlive its turn.
         self.origin: Reader | None = None
         self.scale, self.device, self.dtype = scale, device, dtype
@@ -195,13 +200,13 @@ class Reader:
 
     def batch(self, rows: Rows) -> Batch:
         """Give these rows, in this order; the tensors are valid until the next batch."""
-        places = torch.from_numpy(rows if self.keys is None else np.searchsorted(self.keys, rows))
+        places = torch.from_numpy(rows if self.places is None else self.places[rows])
         views = self._buffer("views", (len(rows), *self.features.shape[1:]), self.dtype)
         each = self.features[0].numel() * self.features.element_size()
         step = len(rows) if self.device.type != "cpu" else max(1, CACHED // each)
         for start in range(0, len(rows), step):
             self._read(places[start : start + step], views[start : start + step])
-        there = self.present[rows]
+        there = self.present.take(rows, axis=0)
         return Batch(rows, views, None if there.all() else torch.from_numpy(there).to(self.device))
 
     def epoch(
@@ -297,7 +302,7 @@ class Reader:
         own = self.origin or self
         for start in range(0, len(rows), 256):
             part = rows[start : start + 256]
-            places = part if own.keys is None else np.searchsorted(own.keys, part)
+            places = part if own.places is None else own.places[part]
             _refuse_no_numbers(np.asarray(own.source[places]), own.present[part], part)
 
     def _buffer(

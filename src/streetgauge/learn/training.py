@@ -201,7 +201,7 @@ def train_network(
         batch_losses = []
         for step, batch in enumerate(course.part(look, settings.batch)):
             target, weight = (
-                torch.from_numpy(array[batch.rows]).to(device)
+                torch.from_numpy(array.take(batch.rows, axis=0)).to(device)
                 for array in (samples.target, samples.weight)
             )
             views = batch.views

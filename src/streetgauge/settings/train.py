@@ -25,8 +25,9 @@ class TrainSettings(Settings):
     )
     width: Annotated[int, Strict(), Field(ge=1)] | None = Field(
         None,
-        description="units of the first layer that looks at a view (the next two have half and a "
-        "quarter, at least 64 or as many as the first); if not given, 512, or 128 on components",
+        description="units of the first layer that looks at a view; the next two have half and a "
+        "quarter (at least 64), the layer of a location has 64, and none more than the first; "
+        "if not given, 512, or 128 on components",
     )
     members: Annotated[int, Strict(), Field(ge=1, le=64)] = Field(
         5,
