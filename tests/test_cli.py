@@ -333,6 +333,21 @@ def test_training_that_diverges_says_so(refuse: Refuse, grid: Path) -> None:
     assert "diverge" in refuse("run", grid)
 
 
+@pytest.mark.parametrize("said", ["Cannot allocate memory (os error 12)", ""])
+def test_memory_that_ends_anywhere_is_one_sentence_with_what_to_lower(
+    refuse: Refuse, grid: Path, monkeypatch: pytest.MonkeyPatch, said: str
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise MemoryError(said)
+
+    monkeypatch.setattr("streetgauge.stages.train.write_table", fail)
+    edit(grid / "study.toml", "epochs = 15", "epochs = 1\nmembers = 1")
+    sentence = refuse("run", grid)
+    assert "memory: it does not suffice" in sentence
+    assert said in sentence
+    assert "'train.memory'" in sentence
+
+
 def test_pictures_behind_a_link_count_and_the_study_s_own_folder_does_not(
     refuse: Refuse, grid: Path, tmp_path: Path
 ) -> None:

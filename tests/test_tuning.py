@@ -355,7 +355,8 @@ def test_a_model_that_does_not_fit_is_refused(
     text = file.read_text()
     assert old in text
     file.write_text(text.replace(old, new, 1))
-    assert re.search(reason, refuse("run", study))
+    for command in ("check", "run"):
+        assert re.search(reason, refuse(command, study))
 
 
 def test_an_address_is_kept_as_it_is_and_needs_a_revision(tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ from streetgauge.transfer import compare_with, open_bundle
 
 if TYPE_CHECKING:
     from streetgauge.features import FeatureStore
-    from streetgauge.learn import Model, Split
+    from streetgauge.learn import Bundle, Model, Split
 
 __all__ = [
     "SHARES",
@@ -30,6 +30,7 @@ __all__ = [
     "draw_curve",
     "find_start",
     "kept_predictions",
+    "open_start",
     "predict_share",
 ]
 
@@ -111,28 +112,8 @@ def find_start(
     InputError
         If the bundle cannot be opened, was made with another backbone, or lacks an outcome.
     """
-    if isinstance(transfer.bundle, Path) and not (transfer.bundle / "bundle.json").is_file():
-        raise InputError(
-            f"transfer.from = {transfer.bundle}",
-            "this is no bundle",
-            "name a bundle itself: what `streetgauge export` wrote, or model/all of a study",
-        )
-    bundle, notes = open_bundle(transfer.bundle)
-    subject = f"transfer.from = {transfer.bundle}"
-    if bundle.model.classes != classes:
-        raise InputError(
-            subject,
-            f"it tells {bundle.model.classes} classes, and the study has {classes}",
-            f"set deciles.classes to {bundle.model.classes}",
-        )
+    bundle, notes = open_start(transfer, outcomes, classes=classes)
     notes += compare_with(bundle, store)
-    for outcome in outcomes:
-        if outcome not in bundle.outcomes:
-            raise InputError(
-                f"outcome {outcome!r}",
-                f"the bundle that the study starts from ({transfer.bundle}) does not have it",
-                f"it has {', '.join(bundle.outcomes)}; outcomes are matched by name",
-            )
     theirs = {key: getattr(bundle.settings, key) for key in _ARCHITECTURE}
     if theirs["network"] != train.network:
         notes.append(f"network {theirs['network']}, as the bundle's")
@@ -148,6 +129,48 @@ def find_start(
     }
     picked = bundle.pick(outcomes)
     return Start(picked.model, settings, about, tuple(notes), bundle.learned)
+
+
+def open_start(
+    transfer: TransferSettings, outcomes: Sequence[str], *, classes: int = 10
+) -> tuple[Bundle, list[str]]:
+    """Open the bundle that a study starts from, and see that it fits all but the features.
+
+    Parameters are those of `find_start`.
+
+    Returns
+    -------
+    Bundle
+    list of str
+        What was taken, if that is not plain from the name.
+
+    Raises
+    ------
+    InputError
+        If it cannot be opened, tells other classes, or lacks an outcome.
+    """
+    if isinstance(transfer.bundle, Path) and not (transfer.bundle / "bundle.json").is_file():
+        raise InputError(
+            f"transfer.from = {transfer.bundle}",
+            "this is no bundle",
+            "name a bundle itself: what `streetgauge export` wrote, or model/all of a study",
+        )
+    bundle, notes = open_bundle(transfer.bundle)
+    subject = f"transfer.from = {transfer.bundle}"
+    if bundle.model.classes != classes:
+        raise InputError(
+            subject,
+            f"it tells {bundle.model.classes} classes, and the study has {classes}",
+            f"set deciles.classes to {bundle.model.classes}",
+        )
+    for outcome in outcomes:
+        if outcome not in bundle.outcomes:
+            raise InputError(
+                f"outcome {outcome!r}",
+                f"the bundle that the study starts from ({transfer.bundle}) does not have it",
+                f"it has {', '.join(bundle.outcomes)}; outcomes are matched by name",
+            )
+    return bundle, notes
 
 
 def draw_curve(

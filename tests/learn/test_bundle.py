@@ -394,6 +394,37 @@ def test_the_card_says_whose_figures_and_whose_data(saved: Path, bundle: Bundle)
     assert "How good it is" not in card
 
 
+def test_the_card_says_what_the_networks_are_and_how_they_were_stopped(
+    world: Any, bundle: Bundle, tmp_path: Path
+) -> None:
+    def card(of: Bundle) -> str:
+        of.save(tmp_path / "of")
+        return (tmp_path / "of" / "README.md").read_text()
+
+    assert SETTINGS.members == 5
+    said = card(bundle)
+    assert "view layers of 512, 256 and 128 units, head `binomial`" in said
+    assert bundle.training is not None
+    assert f"products in {bundle.training.precision};" in said
+    assert "5 networks, whose scores are averaged, were each stopped by another share" in said
+    assert "Another" not in said
+    alone = {"members": 1, "components": 2, "width": 16, "precision": "float32"}
+    narrow = trained(world, SETTINGS.model_copy(update=alone))
+    said = card(narrow)
+    assert "view layers of 16, 16 and 16 units, learnt on 2 principal components" in said
+    assert "products in float32;" in said
+    assert narrow.training is not None
+    assert f"Another {narrow.training.validation_areas} areas" in said
+    assert "networks, whose" not in said
+    tuned = replace(narrow, settings=SETTINGS, source=SOURCE | {"start": {"study": "Leeds"}})
+    assert "networks, whose" not in card(tuned)
+
+
+def test_others_than_the_writer_can_read_a_bundle(saved: Path) -> None:
+    modes = {path.name: path.stat().st_mode & 0o777 for path in saved.iterdir()}
+    assert {mode & 0o444 for mode in modes.values()} == {0o444}, modes
+
+
 def test_the_card_has_the_figures_of_the_test_and_what_needs_no_picture(
     bundle: Bundle, tmp_path: Path
 ) -> None:

@@ -30,7 +30,7 @@ def test_folds_keep_their_promises(city: tuple[np.ndarray, np.ndarray], k: int, 
     areas, deciles = city
     names, sizes = np.unique(areas, return_counts=True)
     if len(names) < k:
-        with pytest.raises(InputError, match=f"{len(names)} areas cannot be dealt to {k} folds"):
+        with pytest.raises(InputError, match=rf"{len(names)} areas? cannot be dealt to {k} folds"):
             area_folds(areas, deciles, k, seed)
         return
     fold = area_folds(areas, deciles, k, seed)

@@ -25,6 +25,7 @@ RAISED = [
     RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried 9 bytes."),
     RuntimeError("MPS backend out of memory"),
     RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling cublasCreate"),
+    RuntimeError("could not create a primitive"),
     OSError(errno.ENOMEM, "Cannot allocate memory"),
 ]
 
@@ -88,7 +89,14 @@ def test_what_comes_before_and_after_the_steps_is_covered_and_so_is_a_training_a
         )
 
 
-@pytest.mark.parametrize("error", [RuntimeError("shapes differ"), OSError(errno.EIO, "broken")])
+@pytest.mark.parametrize(
+    "error",
+    [
+        RuntimeError("shapes differ"),
+        RuntimeError("could not create a primitive descriptor for a matmul primitive"),
+        OSError(errno.EIO, "broken"),
+    ],
+)
 def test_other_errors_stay_what_they_are(
     make_world: Any, monkeypatch: pytest.MonkeyPatch, error: Exception
 ) -> None:

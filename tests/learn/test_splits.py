@@ -370,7 +370,7 @@ def one_area(city: City) -> City:
 @pytest.mark.parametrize(
     ("change", "settings", "says"),
     [
-        (one_area, {}, "1 areas cannot be dealt to 5 folds; add areas"),
+        (one_area, {}, "1 area cannot be dealt to 5 folds; add areas"),
         (one_area, {"scheme": "train-validation-test"}, "1 area cannot be split"),
         (
             one_area,

@@ -53,6 +53,7 @@ def test_a_missing_value_has_no_decile_and_does_not_move_the_others() -> None:
     ("values", "reason"),
     [
         ([3.0] * 30, "outcome 'noise': it is constant: all 30 areas have the value 3"),
+        ([3.0], "outcome 'noise': only one area has a value, and classes need several"),
         ([1.0, 2.0, 3.0], "outcome 'noise': 3 distinct values cannot be cut into 10 classes"),
         ([np.nan] * 5, "outcome 'noise': no area of the study has a value"),
         ([0.0] * 30 + list(range(1, 71)), "30 of 100 areas share the value 0, more than one of 10"),

@@ -18,10 +18,12 @@ from streetgauge.cli import asking
 
 # isort: on
 from streetgauge.cli._app import app
-from streetgauge.errors import StreetgaugeError
+from streetgauge.errors import InputError, StreetgaugeError
 from streetgauge.screen import Screen
 
 __all__ = ["app", "asking", "looking", "main", "models", "running"]
+
+LOWER = "lower 'train.memory', 'train.members' or 'features.batch', or take a machine with more"
 
 
 def main() -> None:
@@ -31,6 +33,11 @@ def main() -> None:
         app()
     except StreetgaugeError as error:
         Screen(machine=machine).error(str(error))
+        raise SystemExit(2) from None
+    except MemoryError as error:  # wherever; learning and predicting have sentences of their own
+        said = " ".join(str(error).split())
+        found = f"it does not suffice ({said})" if said else "it does not suffice"
+        Screen(machine=machine).error(str(InputError("memory", found, LOWER)))
         raise SystemExit(2) from None
     except OSError as error:
         subject = error.filename or "the system"

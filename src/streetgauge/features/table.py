@@ -130,10 +130,11 @@ def _incomplete(settings: TableFeatures, table: Columns) -> Iterator[Skip]:
         gaps = np.flatnonzero(~np.isfinite(numbers[i]))
         keys = [n for n in (settings.location_id, settings.view) if n]
         what = names[gaps[0]] if len(gaps) else " or ".join(keys)
+        found = "infinity" if len(gaps) and np.isinf(numbers[i, gaps[0]]) else "nothing"
         yield {
             "location_id": table.location_ids[i] or None if settings.location_id else None,
             "view": table.views[i] or None if settings.view else None,
-            "reason": f"a row of the table has nothing in column {what!r}",
+            "reason": f"a row of the table has {found} in column {what!r}",
         }
 
 

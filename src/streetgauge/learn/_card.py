@@ -11,6 +11,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
+from streetgauge.learn.network import view_widths
 from streetgauge.skips import without_value
 
 if TYPE_CHECKING:
@@ -131,6 +132,12 @@ def _how(bundle: Bundle) -> str:
         "locations) were not learnt from; they said when to stop and how far to spread the scores.",
         f"at most {settings.epochs} epochs, patience {settings.patience}",
     )
+    members = 1 if bundle.source.get("start") else settings.members
+    if members > 1:
+        apart = (
+            f"{members} networks, whose scores are averaged, were each stopped by another share of "
+            "these areas, which it did not learn from; so were their scores spread."
+        )
     if not training.validation_areas:
         apart = "Nothing was set apart to say when to stop or how far to spread the scores."
         length = f"{settings.epochs} epochs"
@@ -143,11 +150,20 @@ def _how(bundle: Bundle) -> str:
     return (
         f"Trained on {part}: {training.training_locations:,} locations in "
         f"{training.training_areas:,} areas. {apart}\n\n{begun}"
-        f"Network `{settings.network}` ({paper}), head `{settings.head}`; Adam, learning rate "
-        f"{settings.learning_rate:g}, batches of {settings.batch}, {length}; classes weighted to "
-        "count the same; seed "
+        f"Network `{settings.network}`, after {paper}: {_layers(bundle)}, head `{settings.head}`; "
+        f"Adam, learning rate {settings.learning_rate:g}, batches of {settings.batch}, {length}; "
+        f"products in {training.precision}; classes weighted to count the same; seed "
         f"{bundle.seed}; streetgauge {bundle.code_version}."
     )
+
+
+def _layers(bundle: Bundle) -> str:
+    *first, last = view_widths(bundle.model.network.width)
+    said = f"view layers of {', '.join(map(str, first))} and {last} units"
+    components = bundle.settings.components
+    if not components:
+        return said
+    return f"{said}, learnt on {components} principal components of the features"
 
 
 def _start(bundle: Bundle) -> str:

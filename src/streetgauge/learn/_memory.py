@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -12,8 +13,13 @@ __all__ = ["LEARNING", "PREDICTING", "enough_memory"]
 
 LEARNING = "lower 'train.batch', 'train.memory' or 'train.members'"
 PREDICTING = "free some of it, or predict fewer locations at a time"
-# What libraries say where they raise a plain RuntimeError: torch on CPU and MPS, cuBLAS, cuDNN.
-_SAID = ("can't allocate memory", "cannot allocate memory", "out of memory", "alloc_failed")
+# What libraries say where they raise a plain RuntimeError: torch on CPU and MPS, cuBLAS, cuDNN; and
+# oneDNN, which gives no reason. It has found before that it knows how ("a primitive descriptor").
+_SAID = re.compile(
+    "can't allocate memory|cannot allocate memory|out of memory|alloc_failed"
+    "|could not create a primitive(?! descriptor)",
+    re.IGNORECASE,
+)
 
 
 @contextmanager
@@ -46,4 +52,4 @@ def _is_of_memory(error: Exception) -> bool:
     if isinstance(error, OSError):
         return error.errno == errno.ENOMEM
     # torch.OutOfMemoryError is a RuntimeError that says so.
-    return any(words in str(error).lower() for words in _SAID)
+    return _SAID.search(str(error)) is not None

@@ -284,6 +284,7 @@ class Bundle:
         """Write the bundle; a bundle that is there is replaced at once, never half."""
         with atomic_directory(Path(directory)) as temporary:
             save_file(_tensors(self.model, self.familiar or {}), temporary / WEIGHTS)
+            (temporary / WEIGHTS).chmod(0o644)  # safetensors lets nobody but the writer read it
             write_json(self._description(sha256_of(temporary / WEIGHTS)), temporary / DESCRIPTION)
             write_text(write_card(self), temporary / CARD)
 

@@ -60,7 +60,7 @@ def area_folds(areas: ArrayLike, deciles: ArrayLike, k: int, seed: int) -> Integ
     if len(sizes) < k:
         raise InputError(
             "folds.k",
-            f"{len(sizes)} areas cannot be dealt to {k} folds",
+            f"{len(sizes)} area{'s' * (len(sizes) != 1)} cannot be dealt to {k} folds",
             f"set k to {len(sizes)} or less, or add areas" if len(sizes) > 1 else "add areas",
         )
     order = _by_level(levels, np.random.default_rng(seed))

@@ -97,7 +97,9 @@ def _refuse_too_few(known: pd.Series, classes: int, subject: str) -> None:
     if distinct == 1:
         raise InputError(
             subject,
-            f"it is constant: all {len(known):,} areas have the value {known.iloc[0]:g}",
+            f"it is constant: all {len(known):,} areas have the value {known.iloc[0]:g}"
+            if len(known) > 1
+            else "only one area has a value, and classes need several",
             "leave it out of study.toml",
         )
     if distinct < classes:

@@ -79,6 +79,22 @@ def check(study: Study) -> dict[str, Callable[[], str]]:
         tests = sum(1 for split in splits if len(split.test))
         return f"{tests} parts to test on, of at most {len(largest.test):,} locations"
 
+    def transfer() -> str:
+        from streetgauge.features import get_backbone
+        from streetgauge.tuning import open_start
+
+        tuned, looks = settings.transfer, settings.features
+        assert tuned is not None
+        bundle, _ = open_start(tuned, list(settings.outcomes), classes=settings.deciles.classes)
+        dimension, backbone = bundle.dimension, str(looks.source)
+        if isinstance(looks, TableFeatures):
+            dimension = len(looks.columns)
+        if isinstance(looks, PictureFeatures):
+            found = get_backbone(looks.backbone, weights=looks.weights, relu=looks.relu)
+            backbone = found.name
+        bundle.compare(study.file, dimension=dimension, backbone=backbone)
+        return f"from {tuned.bundle}, a model of {bundle.source.get('study') or 'another study'}"
+
     def features() -> str:
         if settings.evaluation.oracle is not None:
             read_oracle(settings.evaluation.oracle)
@@ -109,6 +125,7 @@ def check(study: Study) -> dict[str, Callable[[], str]]:
         "outcomes": outcomes,
         "locations": locations,
         "folds": folds,
+        **({} if settings.transfer is None else {"transfer": transfer}),
         "evaluation": evaluation,
         "features": features,
     }
