@@ -18,6 +18,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from scipy.stats import spearmanr
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from streetgauge.errors import InputError
 from streetgauge.learn import Bundle, Split, binomial, cross_validate, make_splits
@@ -248,8 +249,14 @@ def test_history_and_tensorboard_tell_every_epoch(done: tuple[pd.DataFrame, Path
         assert epochs.tolist() == list(range(1, len(epochs) + 1))
     assert told["epoch"].max() <= 4
     assert told[["train_loss", "validation_loss", "validation_mae"]].notna().all(axis=None)
-    for part in PARTS:
-        assert list((directory / "logs" / part).glob("events.out.tfevents.*"))
+    shown = {part: EventAccumulator(str(directory / "logs" / part)).Reload() for part in PARTS}
+    figures = ["train_loss", "validation_loss", "validation_mae", "validation_tau"]
+    for (part, outcome, member), looks in told.groupby(["part", "outcome", "member"]):
+        for name in figures:
+            tag = f"{outcome}/{name}" + (f"/member-{member}" if member > 1 else "")
+            scalars = shown[part].Scalars(tag)
+            assert [scalar.step for scalar in scalars] == looks["look"].tolist()
+            np.testing.assert_allclose([s.value for s in scalars], looks[name], rtol=1e-6)
 
 
 def test_progress_counts_the_epochs_of_all_parts(world: Any, tmp_path: Path) -> None:
