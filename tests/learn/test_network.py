@@ -198,6 +198,15 @@ def test_dropout_is_for_training_only_and_follows_its_own_generator() -> None:
     assert not torch.equal(drawn(1), drawn(2))
 
 
+def test_dropout_sets_its_share_to_0_and_leaves_the_mean_as_it_was() -> None:
+    dropout = Network(8, [1], "shared", dropout=0.25).dropout.train()
+    dropout.generator = torch.Generator().manual_seed(0)
+    said = dropout(torch.full((20_000,), 3.0))
+    assert set(said.unique().tolist()) == {0.0, 4.0}
+    assert (said == 0).float().mean().item() == pytest.approx(0.25, abs=0.01)
+    assert said.mean().item() == pytest.approx(3.0, rel=0.01)
+
+
 def test_running_values_of_batch_norm_follow_the_data_from_the_first_batch() -> None:
     norm = StackedBatchNorm(2, 3)
     generator = torch.Generator().manual_seed(0)
@@ -207,6 +216,48 @@ def test_running_values_of_batch_norm_follow_the_data_from_the_first_batch() -> 
     torch.testing.assert_close(norm.running_variance, torch.full((2, 3), 4.0), atol=0.5, rtol=0)
     norm.eval()
     assert norm(torch.full((1, 2, 3), 5.0)).abs().max() < 0.1
+
+
+@pytest.mark.parametrize(
+    ("said", "kind"),
+    [
+        (
+            {"network": "shared", "pooling": "attention", "dropout": 0.3, "head": "clm"},
+            ("shared", "attention", 0.3, "clm"),
+        ),
+        (
+            {"network": "shared", "pooling": "mean", "dropout": 0.0, "head": "binomial"},
+            ("shared", "mean", 0.0, "binomial"),
+        ),
+        (
+            {"network": "paper-2019", "pooling": "attention", "dropout": 0.1, "head": "corn"},
+            ("own, normed", "attention", 0.1, "corn"),
+        ),
+        (
+            {"network": "port-2020", "pooling": "mean", "dropout": 0.2, "head": "softmax"},
+            ("own", "mean", 0.2, "softmax"),
+        ),
+    ],
+)
+def test_the_network_is_the_one_that_settings_describe(
+    said: dict[str, object], kind: tuple[str, str, float, str]
+) -> None:
+    network = Network.of(TrainSettings(**said, members=3, width=96), 8, [1, 2], classes=5)
+    trunk = "shared" if network.shared else "own"
+    trunk += ", normed" if network.location.norm is not None else ""
+    pooling = "mean" if network.attention is None else "attention"
+    assert (trunk, pooling, network.dropout.share, network.head.name) == kind
+    assert (network.members, network.width, network.head.classes) == (3, 96, 5)
+
+
+def test_joined_networks_have_the_mean_of_their_thresholds() -> None:
+    ones = [Network(8, [seed, seed + 1], "shared", head="clm") for seed in (1, 5)]
+    for i, network in enumerate(ones):
+        network.head.first.data += 1.0 + i
+    whole = Network.joined(ones)
+    expected = (ones[0].head.first + ones[1].head.first) / 2
+    torch.testing.assert_close(whole.head.first, expected)
+    assert not torch.allclose(whole.head.first, ones[0].head.first)
 
 
 @pytest.mark.parametrize("variant", ["paper-2019", "shared"])

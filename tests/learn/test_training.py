@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 import torch
 from safetensors import safe_open
-from scipy.stats import kendalltau
+from scipy.special import expit
+from scipy.stats import binom, kendalltau
 
 from streetgauge.devices import choose_device, choose_precision
 from streetgauge.errors import InputError
@@ -46,6 +47,7 @@ def train(
     scale: Any = None,
     on_epoch: Any = None,
     stopping: bool = True,
+    seed: int = 1,
     **changes: Any,
 ) -> tuple[TrainedNetwork, list[EpochFigures], np.ndarray]:
     target = world.deciles[:, outcomes or [0, 1]].astype(np.float32)
@@ -67,7 +69,7 @@ def train(
         rows,
         validation if stopping else validation[:0],
         settings,
-        seed=1,
+        seed=seed,
         network_seeds=[10 + m for m in outcomes or [0, 1]],
         start=start,
         scale=scale,
@@ -204,6 +206,65 @@ def test_training_ends_when_every_outcome_has_stopped(make_world: Any) -> None:
         _, figures, _ = train(world, epochs=40, patience=2, network=network)
         assert len(figures) < 40
         assert not figures[-1].learning.any()
+        best = np.array([f.validation_loss for f in figures])
+        best = best.mean(1, keepdims=True) if network == "shared" else best
+        assert len(figures) == best.argmin(0).max() + 1 + 2  # patience, and not one look more
+
+
+def test_figures_are_those_of_the_validation_part_weighted_as_it_is_learnt(make_world: Any) -> None:
+    world = make_world()
+    world.deciles[world.deciles <= 7] = 1  # one class is frequent, and weighs no more
+    rows, held = parts(world)
+    world.deciles[held, 1] = 11 - world.deciles[held, 1]  # what is learnt of it is upside down
+    trained, (figures,), _ = train(world, epochs=1)
+    truth, h = world.deciles[held], scored(trained, world, held).astype(float)
+    weight = balanced_weights(world.deciles.astype(np.float32), rows)[held]
+    for m in range(2):
+        loss = -binom.logpmf(truth[:, m] - 1, 9, expit(h[:, m]))
+        expected = np.average(loss, weights=weight[:, m])
+        assert abs(expected - loss.mean()) > 0.05 * expected
+        assert figures.validation_loss[m] == pytest.approx(expected, rel=1e-4)
+        tau = kendalltau(h[:, m], truth[:, m]).statistic
+        assert figures.validation_tau[m] == pytest.approx(tau, abs=1e-6)
+        likeliest = binom.pmf(np.arange(10), 9, expit(h[:, m : m + 1])).argmax(1) + 1
+        mae = np.abs(likeliest - truth[:, m]).mean()
+        assert figures.validation_mae[m] == pytest.approx(mae, rel=1e-5)
+    assert figures.validation_tau[1] < 0 < figures.validation_tau[0]
+
+
+def test_what_says_when_to_stop_is_not_learnt_from(make_world: Any) -> None:
+    world, other = make_world(), make_world()
+    _, held = parts(world)
+    other.deciles[held] = 11 - other.deciles[held]
+    other.features[held] *= -1
+    one, two = (
+        np.array([f.train_loss for f in train(each, epochs=3, patience=9)[1]])
+        for each in (world, other)
+    )
+    np.testing.assert_array_equal(one, two)
+
+
+@pytest.mark.parametrize(("noise", "constant"), [(0.0, False), (0.3, True)])
+def test_the_seed_decides_the_order_and_the_noise(
+    make_world: Any, monkeypatch: pytest.MonkeyPatch, noise: float, constant: bool
+) -> None:
+    world, seen, forward = make_world(), [], Network.forward
+    if constant:  # then batches differ by their noise alone
+        world.features[:] = 5.0
+
+    def noted(self: Network, features: torch.Tensor, *rest: Any, **named: Any) -> torch.Tensor:
+        if self.training:
+            seen.append(features.clone())
+        return forward(self, features, *rest, **named)
+
+    monkeypatch.setattr(Network, "forward", noted)
+    looked = []
+    for seed in (1, 1, 2):
+        seen.clear()
+        train(world, epochs=1, noise=noise, seed=seed)
+        looked.append(seen[0])
+    assert torch.equal(looked[0], looked[1])
+    assert not torch.equal(looked[0], looked[2])
 
 
 def test_noise_is_for_training_only(make_world: Any) -> None:
@@ -212,6 +273,27 @@ def test_noise_is_for_training_only(make_world: Any) -> None:
     np.testing.assert_array_equal(*(scored(trained, world, held) for _ in range(2)))
     quiet, _, _ = train(world, epochs=1, noise=0.0)
     assert not same_weights(quiet, trained)
+
+
+def test_noise_has_the_standard_deviation_of_the_setting_and_no_side(
+    make_world: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world, seen, forward = make_world(), [], Network.forward
+    world.features[:] = 5.0  # standardised they are 0: what is looked at is the noise
+
+    def noted(self: Network, features: torch.Tensor, *rest: Any, **named: Any) -> torch.Tensor:
+        if self.training:
+            seen.append(features.clone())
+        else:
+            assert not features.any()
+        return forward(self, features, *rest, **named)
+
+    monkeypatch.setattr(Network, "forward", noted)
+    train(world, epochs=3, noise=0.3)
+    noise = torch.cat(seen)
+    assert noise.std().item() == pytest.approx(0.3, rel=0.02)
+    assert noise.mean().item() == pytest.approx(0.0, abs=0.02)
+    assert not torch.equal(noise[:30], noise[len(noise) // 2 :][:30])
 
 
 def test_rows_outside_the_two_parts_are_never_looked_at(make_world: Any) -> None:
@@ -277,6 +359,32 @@ def test_a_training_that_was_killed_goes_on_bit_for_bit(
     for one, other in zip(told, told_again, strict=True):
         for mine, theirs in zip(astuple(one), astuple(other), strict=True):
             np.testing.assert_array_equal(mine, theirs)
+
+
+@pytest.mark.parametrize("schedule", ["constant", "plateau"])
+def test_a_training_that_was_killed_after_its_best_look_still_ends_with_it(
+    make_world: Any, tmp_path: Path, schedule: str
+) -> None:
+    world = make_world(noise=3.0, n_areas=24)  # hard, so that it overfits soon
+    changes = {"network": "shared", "epochs": 14, "patience": 5, "schedule": schedule}
+    whole, told, _ = train(world, **changes)
+    best = int(whole.best_epoch[0])
+    assert 1 < best < len(told) - 3, "choose a world in which the best look is in the middle"
+
+    def checkpoint() -> Checkpoint:
+        return Checkpoint(tmp_path / "checkpoint.safetensors", "stamp", every=0)
+
+    def kill(figures: EpochFigures) -> None:
+        if figures.look == best + 3:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train(world, checkpoint=checkpoint(), on_epoch=kill, **changes)
+    resumed, told_again, _ = train(world, checkpoint=checkpoint(), **changes)
+    assert resumed.best_epoch.tolist() == whole.best_epoch.tolist()
+    assert same_weights(resumed, whole)
+    losses, again = (np.array([f.validation_loss for f in each]) for each in (told, told_again))
+    np.testing.assert_array_equal(losses, again)
 
 
 def test_a_long_epoch_is_looked_at_several_times_and_can_be_stopped_within(
