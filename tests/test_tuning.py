@@ -14,9 +14,11 @@ import pandas as pd
 import pytest
 import torch
 
+import streetgauge.learn
 from streetgauge.errors import InputError
 from streetgauge.learn import Bundle, cross_validate, fit_model, make_splits, take_share
 from streetgauge.learn.bundle import marks_of
+from streetgauge.progress import silent
 from streetgauge.sample import simulate_features
 from streetgauge.settings import (
     EvaluationSettings,
@@ -25,7 +27,7 @@ from streetgauge.settings import (
     TransferSettings,
     read_settings,
 )
-from streetgauge.tuning import City, Start, draw_curve
+from streetgauge.tuning import City, Start, areas_learned, draw_curve, predict_share
 
 Run = Callable[..., tuple[int, str, str]]
 Refuse = Callable[..., str]
@@ -131,7 +133,41 @@ def test_a_point_has_its_spread(curve: dict[str, Any]) -> None:
             value = found[metric]
             assert value["low"] <= value["value"] <= value["high"]
             assert value["folds_sd"] >= 0
+    assert curve["folds"] == 3  # and not the one that tests nothing
     assert len(curve["points"]) == 2 * (1 + 2 + 2)  # nothing can start from nothing with nothing
+
+
+@pytest.mark.parametrize("share", [0.1, 0.01])
+def test_a_share_is_of_areas_each_learned_from_whole(
+    here: City, lender: Bundle, tmp_path: Path, share: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[tuple[Any, dict[str, Any]]] = []
+    monkeypatch.setattr(
+        streetgauge.learn, "cross_validate", lambda *given, **named: told.append((given, named))
+    )
+    splits = make_splits(
+        FOLDS.model_copy(update={"final": False}), here.areas, here.deciles, seed=5
+    )
+    five = TRAIN.model_copy(update={"members": 5})
+    for model in (lender.model, None):
+        predict_share(here, splits, share, five, model, tmp_path, 5, "s", silent)
+    (tuned, how), (_, scratch) = told
+    for part, whole in zip(tuned[5], splits, strict=True):
+        np.testing.assert_array_equal(part.test, whole.test)
+        areas = set()
+        for name in ("training", "validation"):
+            rows, all_rows = getattr(part, name), getattr(whole, name)
+            own = set(here.areas[rows])
+            assert len(own) == max(1, round(share * len(set(here.areas[all_rows]))))
+            assert len(rows) == np.isin(here.areas[all_rows], list(own)).sum()
+            areas |= own
+        assert len(areas) < 80 * share + 2
+    # A member is stopped by an area of its own: of two areas, two can be made.
+    fewest = min(areas_learned(tuned[5], here.areas))
+    assert scratch["settings"].members == min(5, fewest)
+    assert how["settings"].members == 5
+    assert how["start"] is lender.model
+    assert scratch["start"] is None
 
 
 def learned(
@@ -196,8 +232,6 @@ def test_a_killed_curve_goes_on(here: City, lender: Bundle, tmp_path: Path) -> N
             asked.append(name)
             if len(asked) == fail_at:
                 raise KeyboardInterrupt
-            from streetgauge.progress import silent
-
             return silent(name, *words)
 
         draw_curve(
@@ -243,7 +277,6 @@ def test_a_share_without_labels_is_left_out_and_said(
 @pytest.fixture(scope="module")
 def cities(grid_writer: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Two studies of small worlds alike; the first has run."""
-    from streetgauge.progress import silent
     from streetgauge.stages import STAGES
     from streetgauge.study import Study
 

@@ -51,6 +51,17 @@ def test_the_shift_is_not_taken_from_the_validation_part() -> None:
     assert abs(a / b) < 0.1
 
 
+def test_an_offset_that_few_training_areas_show_is_mostly_chance() -> None:
+    true, classes = sample(1000)
+    learnt = scored(true - 1.0, classes)
+    few, some, many = (
+        calibrate(learnt, learnt, areas=1000, training_areas=areas)[0] for areas in (2, 20, 20_000)
+    )
+    assert 0 < few < some < many
+    assert few < 0.4
+    assert many == pytest.approx(1.0, abs=0.1)
+
+
 def test_pooled_folds_are_in_the_right_order_though_their_networks_are_shifted() -> None:
     shifts, stretches = [1.5, -1, 0.5, -0.5, 0], [1, 0.5, 2, 1, 1]
     raw, pooled, truth = [], [], []
@@ -105,6 +116,17 @@ def test_the_sharpness_of_a_known_world_is_found(u: float, v: float) -> None:
     own, score, target = held_out(20000, u, v)
     found = sharpen(own, score, target, np.ones(20000), areas=2000)
     np.testing.assert_allclose(found, (u, v), atol=0.05)
+
+
+def test_what_weighs_nothing_does_not_tell_how_sure_to_be() -> None:
+    own, score, target = held_out(4000, 0.3, 0.5)
+    spoilt = target.copy()
+    spoilt[::2] = own[::2].argmax(1) + 1  # as if the head were always right
+    weight = np.arange(4000) % 2 * 1.0
+    half = (each[1::2] for each in (own, score, target, weight))
+    np.testing.assert_allclose(
+        sharpen(own, score, spoilt, weight, areas=400), sharpen(*half, areas=400), atol=1e-3
+    )
 
 
 def test_full_sharpness_is_the_head_itself_and_none_is_flat() -> None:

@@ -19,7 +19,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
-from streetgauge.learn import BinomialOrdinalClassifier, fitting
+from streetgauge.learn import BinomialOrdinalClassifier, Split, fitting
 from streetgauge.learn import classifier as classifier_module
 from streetgauge.settings import TrainSettings
 
@@ -93,6 +93,44 @@ def test_its_defaults_are_those_of_a_study() -> None:
     assert {name: study[name] for name in given.keys() - own} == {
         name: given[name] for name in given.keys() - own
     }
+
+
+def test_every_parameter_reaches_the_training(
+    make_world: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Reached(Exception):  # noqa: N818
+        pass
+
+    told: list[tuple[Any, dict[str, Any]]] = []
+
+    def noted(*given: Any, **named: Any) -> None:
+        told.append((given, named))
+        raise Reached
+
+    monkeypatch.setattr(classifier_module, "fit_model", noted)
+    other: dict[str, Any] = {
+        **{"network": "paper-2019", "pooling": "attention", "width": 96, "members": 1},
+        **{"head": "corn", "dropout": 0.35, "epochs": 7, "batch": 33, "learning_rate": 0.0123},
+        **{"schedule": "plateau", "weight_decay": 0.0321, "noise": 0.777, "patience": 3},
+        **{"components": 5, "precision": "bfloat16", "memory": 0.5, "device": "cpu"},
+        **{name: not getattr(TrainSettings(), name) for name in ("mixup",)},
+        "equal": {"areas": "locations", "locations": "areas"}[TrainSettings().equal],
+    }
+    world = make_world()
+    weight = 1.0 + np.arange(len(world.ids)) % 3
+    model = BinomialOrdinalClassifier(**other, validation=0.4, random_state=11)
+    with pytest.raises(Reached):
+        model.fit(world.features, world.deciles[:, 0], world.areas, weight)
+    ((given, named),) = told
+    (settings,) = (each for each in given if isinstance(each, TrainSettings))
+    assert {name: getattr(settings, name) for name in other} == other
+    assert other.keys() == TrainSettings.model_fields.keys() - {"tune"}
+    differing = {name for name in other if other[name] != getattr(TrainSettings(), name)}
+    assert differing >= other.keys() - {"members", "device"}
+    (split,) = (each for each in given if isinstance(each, Split))
+    assert len(set(world.areas[split.validation])) == round(0.4 * len(set(world.areas)))
+    assert named["seed"] == 11
+    np.testing.assert_array_equal(named["sample_weight"], weight)
 
 
 def test_members_learn_from_all_groups_between_them(

@@ -102,6 +102,8 @@ def test_a_trained_network_says_of_all_features_what_it_learnt_on_the_components
         seed=1,
         network_seeds=[1, 2],
     )
+    inputs = (each.views[0].dense.weight.shape[1] for each in (trained.learnt, trained.network))
+    assert tuple(inputs) == (6, 40)
     rows = np.arange(350, 500)
     whole = Reader(reader.source, reader.present, trained.standardisation, CPU)
     torch.testing.assert_close(

@@ -11,6 +11,7 @@ import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +22,20 @@ from scipy.stats import spearmanr
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from streetgauge.errors import InputError
-from streetgauge.learn import Bundle, Split, binomial, cross_validate, make_splits
+from streetgauge.learn import (
+    Bundle,
+    Split,
+    binomial,
+    cross_validate,
+    crossvalidation,
+    make_splits,
+    training,
+)
 from streetgauge.learn.bundle import marks_of
+from streetgauge.learn.checkpoint import Checkpoint
+from streetgauge.learn.crossvalidation import ASIDE, _Diary
 from streetgauge.learn.reading import Reader
+from streetgauge.learn.training import EpochFigures
 from streetgauge.settings import FoldSettings, TrainSettings
 
 OUTCOMES = ["income", "health"]
@@ -261,6 +273,7 @@ def test_history_and_tensorboard_tell_every_epoch(done: tuple[pd.DataFrame, Path
 
 def test_progress_counts_the_epochs_of_all_parts(world: Any, tmp_path: Path) -> None:
     told: list[Any] = []
+    first: list[int] = []
 
     @contextmanager
     def progress(description: str, total: int, unit: str) -> Iterator[Any]:
@@ -272,6 +285,8 @@ def test_progress_counts_the_epochs_of_all_parts(world: Any, tmp_path: Path) -> 
         run(world, tmp_path, epochs=2, progress=progress)
         assert told[0] == ("train", 16, "epochs")  # 2 of 2 members of 4 parts
         assert sum(told[1:]) == 16
+        first = first or told[1:]
+    assert sorted(first) == [0] * 4 + [1] * 16  # one by one, as they are done
 
 
 def test_a_missing_label_is_predicted_and_stays_missing(world: Any, tmp_path: Path) -> None:
@@ -381,3 +396,127 @@ def test_bundles_know_the_areas_that_were_learned_from_and_not_those_held_out(
         parts = [split.training, split.validation]
         assert learned == marks_of(world.areas[np.concatenate(parts)])
         assert marks_of(world.areas[split.test]).isdisjoint(learned or ())
+
+
+def test_each_figure_is_written_under_its_own_name(tmp_path: Path) -> None:
+    told: list[int] = []
+    figures = EpochFigures(
+        3,
+        1.5,
+        *(np.array(pair, np.float32) for pair in ((1, 2), (3, 4), (5, 6), (7, np.nan))),
+        np.array([True, False]),
+    )
+    with _Diary(tmp_path / "fold-1", "fold-1", OUTCOMES, told.append) as diary:
+        diary.note(2, figures)
+        text = (tmp_path / "fold-1" / "history.jsonl").read_text()  # there while training goes on
+    assert told == [0]  # half an epoch is none
+    income, health = (json.loads(line) for line in text.splitlines())
+    about = {"part": "fold-1", "member": 2, "look": 3, "epoch": 1.5}
+    names = ("train_loss", "validation_loss", "validation_mae", "validation_tau")
+    assert income == {
+        **about,
+        **{"outcome": "income", "learning": True},
+        **dict(zip(names, (1, 3, 5, 7), strict=True)),
+    }
+    assert health == {
+        **about,
+        **{"outcome": "health", "learning": False},
+        **dict(zip(names, (2, 4, 6, None), strict=True)),
+    }
+    shown = EventAccumulator(str(tmp_path / "fold-1")).Reload()
+    for outcome, values in (("income", (1, 3, 5, 7)), ("health", (2, 4, 6))):
+        for name, value in zip(names, values, strict=False):
+            (scalar,) = shown.Scalars(f"{outcome}/{name}/member-2")
+            assert (scalar.step, scalar.value) == (3, value)
+
+
+def test_each_part_has_a_seed_of_its_own(done: tuple[pd.DataFrame, Path]) -> None:
+    assert len({Bundle.load(done[1] / part).seed for part in PARTS}) == len(PARTS)
+
+
+@pytest.mark.parametrize("changed", ["splits", "settings", "seed"])
+def test_what_was_made_from_something_else_is_made_anew(
+    world: Any, tmp_path: Path, changed: str
+) -> None:
+    def made() -> dict[str, bytes]:
+        return {part: (tmp_path / part / "bundle.json").read_bytes() for part in PARTS}
+
+    run(world, tmp_path, epochs=1)
+    before = made()
+    other = {
+        "splits": {
+            "splits": make_splits(
+                FoldSettings(k=3, validation=0.2, train_size=0.5),
+                world.areas,
+                world.deciles,
+                seed=0,
+            )
+        },
+        "settings": {
+            "settings": TrainSettings(epochs=1, batch=32, members=2, device="cpu"),
+        },
+        "seed": {"seed": 6},
+    }[changed]
+    run(world, tmp_path, epochs=1, **other)
+    assert not set(made().values()) & set(before.values())
+
+
+def test_a_training_that_was_interrupted_goes_on_from_its_checkpoint_and_leaves_none(
+    world: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(crossvalidation, "Checkpoint", partial(Checkpoint, every=0))
+    looks: list[int] = []
+    part_of = training.Course.part
+
+    def noted(self: training.Course, look: int, batch: int) -> Any:
+        looks.append(look)
+        return part_of(self, look, batch)
+
+    monkeypatch.setattr(training.Course, "part", noted)
+    splits = splits_of(world)[:1]
+    frame = run(world, tmp_path / "whole", splits=splits)
+    assert looks == [1, 2, 3, 4, 1, 2, 3, 4]  # of both members
+    assert not (tmp_path / "whole" / "checkpoints").exists()
+
+    @contextmanager
+    def progress(*words: Any) -> Iterator[Any]:
+        yield stop
+
+    def stop(epochs: int) -> None:
+        if len(looks) == 7:  # the second member's third
+            raise KeyboardInterrupt
+
+    looks.clear()
+    with pytest.raises(KeyboardInterrupt):
+        run(world, tmp_path / "killed", splits=splits, progress=progress)
+    assert any((tmp_path / "killed" / "checkpoints").iterdir())
+    looks.clear()
+    again = run(world, tmp_path / "killed", splits=splits)
+    assert looks == [3, 4]  # what had been kept is not done again
+    pd.testing.assert_frame_equal(again, frame, check_exact=True)
+    assert not (tmp_path / "killed" / "checkpoints").exists()
+
+
+def test_scores_aside_are_kept_where_one_part_is_tested_and_of_labelled_locations_only(
+    world: Any, done: tuple[pd.DataFrame, Path], tmp_path: Path
+) -> None:
+    assert not (done[1] / ASIDE).exists()  # each of three shows how wrong the others may be
+    partly = world.take(np.random.default_rng(3).permutation(len(world.ids)))
+    partly.deciles[partly.areas == "A007", 0] = np.nan
+    (split,) = make_splits(
+        FoldSettings(scheme="train-validation-test", final=False),
+        partly.areas,
+        partly.deciles,
+        seed=2,
+    )
+    assert "A007" not in partly.areas[split.test]
+    run(partly, tmp_path, splits=[split], epochs=1)
+    aside = pd.read_parquet(tmp_path / ASIDE)
+    learned = np.concatenate([split.training, split.validation])
+    truth = pd.DataFrame(partly.deciles[learned], partly.ids[learned], OUTCOMES).stack().dropna()
+    keys = aside[["location_id", "outcome"]]
+    assert len(aside) == len(truth) == len(keys.drop_duplicates())
+    np.testing.assert_array_equal(
+        aside["actual_decile"].astype(float), truth.loc[pd.MultiIndex.from_frame(keys)]
+    )
+    assert not ((aside["area"] == "A007") & (aside["outcome"] == "income")).any()

@@ -166,6 +166,21 @@ def test_locations_are_dealt_evenly_within_areas(
     np.testing.assert_array_equal(deal_locations(ids[order], areas[order], k, seed), fold[order])
 
 
+def test_chance_deals_the_locations_of_an_area() -> None:
+    ids, areas = np.array([f"P{i:03d}" for i in range(60)]), np.full(60, "A")
+    one, again, other = (deal_locations(ids, areas, 3, seed) for seed in (1, 1, 2))
+    np.testing.assert_array_equal(one, again)
+    assert (one != other).any()
+    assert len({tuple(one[start : start + 3]) for start in range(0, 60, 3)}) > 1  # not by turns
+
+
+def test_the_seed_decides_which_share_is_taken() -> None:
+    keys, deciles = np.arange(200), np.arange(200)[:, None] % 10 + 1.0
+    one, again, other = (nested_share(keys, deciles, 0.2, seed) for seed in (1, 1, 2))
+    np.testing.assert_array_equal(one, again)
+    assert (one != other).sum() > 10
+
+
 @given(st.integers(2, 500), st.integers(0, 99))
 @settings(deadline=None, max_examples=30)
 def test_every_nested_share_has_its_share_of_each_decile(n: int, seed: int) -> None:

@@ -71,6 +71,30 @@ def test_an_epoch_has_every_row_once_and_its_own_features(stored: Any, windows: 
     np.testing.assert_array_equal(np.concatenate([b.rows for b in again]), seen[0])
 
 
+def test_windows_are_of_other_blocks_every_epoch_spread_over_the_file(
+    stored: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    features, present = stored
+    held: list[np.ndarray] = []
+    read = Reader._held
+
+    def noted(self: Reader, rows: np.ndarray) -> Reader:
+        held.append(rows)
+        return read(self, rows)
+
+    monkeypatch.setattr(Reader, "_held", noted)
+    reader = Reader(features, present, None, CPU, memory=25 * features[0].nbytes / GIB)
+    order = np.random.default_rng(0)
+    for _ in range(2):
+        for _ in reader.epoch(np.arange(101), 10, order):
+            pass
+    first, second = held[0], held[4]
+    assert set(first) != set(second)
+    for rows in held:
+        assert (np.diff(rows) > 0).all()  # read in the order of the file
+        assert rows[-1] - rows[0] > 50  # eight blocks from all over a file of 101 rows
+
+
 def test_letting_go_of_pages_loses_no_change_of_the_users(tmp_path: Path) -> None:
     np.save(tmp_path / "features.npy", np.zeros((1000, 2, 8), np.float32))
     features = np.load(tmp_path / "features.npy", mmap_mode="c")

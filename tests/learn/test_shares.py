@@ -57,6 +57,16 @@ def test_a_share_of_a_share_forgets_nothing_that_was_left_out(world: Any) -> Non
     np.testing.assert_array_equal(np.sort(np.concatenate(rows)), np.arange(len(world.ids)))
 
 
+def test_the_seed_decides_which_areas_are_learned_from(world: Any) -> None:
+    split = make_splits(FoldSettings(), world.areas, world.deciles, seed=1)[0]
+    one, again, other = (
+        take_share(split, world.areas, world.deciles, 0.2, seed) for seed in (1, 1, 2)
+    )
+    for name in ("training", "validation"):
+        np.testing.assert_array_equal(getattr(one, name), getattr(again, name))
+        assert set(getattr(one, name)) != set(getattr(other, name))
+
+
 def test_the_areas_are_those_of_train_size(world: Any) -> None:
     split = make_splits(FoldSettings(), world.areas, world.deciles, seed=1)[2]
     same = make_splits(FoldSettings(train_size=0.2), world.areas, world.deciles, seed=1)[2]

@@ -293,6 +293,35 @@ def test_shares_are_of_the_areas_and_even_over_deciles(city: City, share: float,
     assert stopping == max(round(0.15 * (n - tested)), 1)
 
 
+@pytest.mark.parametrize(("test", "validation"), [(0.4, 0.3), (0.15, 0.45)])
+def test_shares_of_larger_units_are_of_the_locations_give_or_take_the_largest(
+    test: float, validation: float
+) -> None:
+    city = build_city(side=24)
+    (split,) = city.split(
+        scheme="train-validation-test", unit="msoa", test=test, validation=validation, final=False
+    )
+    largest = np.unique(city.msoas, return_counts=True)[1].max()
+    assert abs(len(split.test) - test * len(city.ids)) <= largest
+    others = len(city.ids) - len(split.test)
+    assert abs(len(split.validation) - validation * others) <= largest
+    (alone,) = city.split(scheme="train-only", validation=validation)
+    areas = len(set(city.areas))
+    assert len(set(city.areas[alone.validation])) == round(validation * areas)
+
+
+def test_an_outcome_with_labels_on_one_side_only_is_refused_whichever_it_is() -> None:
+    city = build_city()
+    said = set()
+    for area in sorted(set(city.areas))[:40]:
+        deciles = city.deciles.copy()
+        deciles[city.areas != area, 1] = np.nan  # health is known in one area
+        with pytest.raises(InputError, match="outcome 'health': no area of the ") as caught:
+            replace(city, deciles=deciles).split(scheme="train-only")
+        said.add(str(caught.value).split(" part")[0].split()[-1])
+    assert said == {"training", "validation"}
+
+
 def test_a_decile_has_its_share_of_the_test_part_give_or_take_one_area() -> None:
     city = build_city(side=20)
     for seed in range(5):

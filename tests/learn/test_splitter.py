@@ -96,6 +96,27 @@ def test_a_share_is_learned_from_and_is_within_each_larger_share() -> None:
         np.testing.assert_array_equal(test, whole[1])
 
 
+def test_a_share_of_the_locations_is_taken_within_the_areas() -> None:
+    whole, half = (
+        next(AreaSplit(k=2, train_size=share, train_size_unit="locations").split(X, Y, GROUPS))
+        for share in (1.0, 0.5)
+    )
+    assert len(half[0]) == round(len(whole[0]) / 2)
+    taken = pd.Series(GROUPS[half[0]]).value_counts()
+    assert (taken < pd.Series(GROUPS).value_counts()[taken.index]).any()  # areas are cut through
+
+
+def test_the_share_that_is_tested_is_of_the_areas() -> None:
+    for share in (0.3, 0.6):
+        ((_, test),) = AreaSplit("train-test", test=share).split(X, Y, GROUPS)
+        assert len(set(GROUPS[test])) == round(share * len(set(GROUPS)))
+
+
+def test_units_are_kept_whole() -> None:
+    for train, test in SPLITTERS["units"].split(X, Y, GROUPS):
+        assert not set(DISTRICTS[GROUPS[train]]) & set(DISTRICTS[GROUPS[test]])
+
+
 def test_without_a_number_each_split_is_another_and_a_state_is_gone_through() -> None:
     cv = AreaSplit(k=2, random_state=None)
     first, second = (next(cv.split(X, Y, GROUPS))[1].tolist() for _ in range(2))

@@ -454,6 +454,19 @@ def test_tuning_moves_only_what_it_should(make_world: Any) -> None:
         assert all(x.equal(before[n]) for n, x in first.network.state_dict().items())
 
 
+def test_tuning_that_only_makes_worse_leaves_the_model_as_it_was(make_world: Any) -> None:
+    world = make_world()
+    first, _, held = train(world, network="shared", epochs=4)
+    spoilt = make_world()
+    rows = np.setdiff1d(np.arange(len(world.ids)), held)
+    spoilt.deciles[rows] = 11 - spoilt.deciles[rows]  # what is learnt from is upside down
+    begun = {"start": first.network, "scale": first.standardisation, "network": "shared"}
+    tuned, figures, _ = train(spoilt, epochs=3, learning_rate=0.003, **begun)
+    assert len(figures) == 3
+    assert tuned.best_epoch.tolist() == [0, 0]
+    assert same_weights(tuned, first)
+
+
 def test_the_rate_falls_as_scheduled(make_world: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     rates: list[float] = []
     rate = Adam.rate
