@@ -111,6 +111,19 @@ def test_a_trained_network_says_of_all_features_what_it_learnt_on_the_components
     )
 
 
+def test_components_are_those_of_rows_by_chance_not_of_the_first(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("streetgauge.learn.compression.SAMPLE", 100)
+    features = np.zeros((1000, 2, 30), np.float32)
+    chance = np.random.default_rng(0)
+    features[:100, :, 0] = chance.normal(size=(100, 2))  # the first vary in one direction
+    features[100:, :, 1] = chance.normal(size=(900, 2))
+    reader = Reader(features, np.ones((1000, 2), np.bool_), None, CPU)
+    basis = principal_components(reader, np.arange(1000), 1, 3)
+    assert int(basis.abs().argmax()) == 1
+
+
 def test_more_components_than_features_are_refused(reader: Reader) -> None:
     with pytest.raises(InputError, match="40 components of 40 features compress nothing"):
         principal_components(reader, np.arange(400), 40, 1)

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from streetgauge.errors import InputError
 from streetgauge.learn import area_folds, validation_part
-from streetgauge.learn.folds import deal_locations, deal_units, nested_share
+from streetgauge.learn.folds import _swap, deal_locations, deal_units, nested_share
 
 
 @st.composite
@@ -198,3 +198,14 @@ def test_every_nested_share_has_its_share_of_each_decile(n: int, seed: int) -> N
     order = np.random.default_rng(seed).permutation(n)
     shuffled = nested_share(keys[order], decile[order, None], 0.3, seed)
     np.testing.assert_array_equal(shuffled, nested_share(keys, decile[:, None], 0.3, seed)[order])
+
+
+def test_swaps_make_parts_more_alike_and_keep_what_they_hold() -> None:
+    rng = np.random.default_rng(1)
+    traits = np.column_stack([np.repeat([0.0, 1.0], 20), np.ones(40)])
+    part = np.repeat([0, 1], 20)  # all of one kind in either part
+    held = np.array([traits[part == p].sum(0) for p in (0, 1)])
+    _swap(part, traits, held, np.array([0.5, 0.5]), 1.0, rng)
+    assert [traits[part == p, 0].sum() for p in (0, 1)] == [10, 10]
+    assert np.bincount(part).tolist() == [20, 20]
+    np.testing.assert_allclose(held, [traits[part == p].sum(0) for p in (0, 1)])

@@ -255,3 +255,13 @@ def test_labels_outside_the_scale_are_named(label: float) -> None:
     check_labels(target[:2], 5, ["income", "health"])
     with pytest.raises(InputError, match=r"row 2, outcome 'health'.*none of the classes 1 to 5"):
         check_labels(target, 5, ["income", "health"])
+
+
+def test_scores_of_cumulative_links_do_not_depend_on_where_their_thresholds_lie() -> None:
+    head = CumulativeLink(5, 2)
+    z, _ = drawn(head, outcomes=2)
+    before = head.score(z)
+    with torch.no_grad():
+        head.first += torch.tensor([[3.0], [-2.0]])
+    moved = z + torch.tensor([[3.0], [-2.0]])
+    torch.testing.assert_close(head.score(moved), before)
