@@ -27,7 +27,7 @@ from streetgauge.settings import (
     TransferSettings,
     read_settings,
 )
-from streetgauge.tuning import City, Start, areas_learned, draw_curve, predict_share
+from streetgauge.tuning import City, Start, _measured, areas_learned, draw_curve, predict_share
 
 Run = Callable[..., tuple[int, str, str]]
 Refuse = Callable[..., str]
@@ -135,6 +135,24 @@ def test_a_point_has_its_spread(curve: dict[str, Any]) -> None:
             assert value["folds_sd"] >= 0
     assert curve["folds"] == 3  # and not the one that tests nothing
     assert len(curve["points"]) == 2 * (1 + 2 + 2)  # nothing can start from nothing with nothing
+
+
+def test_the_folds_of_a_point_are_a_sample_of_folds() -> None:
+    actual = np.tile(np.arange(1, 9), 2)
+    fold = np.repeat([1, 2], 8)
+    areas = pd.DataFrame(
+        {
+            "area": [f"A{i}" for i in range(16)],
+            "outcome": "income",
+            "fold": fold,
+            "decile": actual + 2 * (fold == 2),  # never wrong, and always by two
+            "actual_decile": actual,
+        }
+    )
+    (point,) = _measured(areas, 10, EvaluationSettings(draws=100), seed=1)
+    assert point["areas"] == 16
+    assert point["mae"]["folds_mean"] == 1
+    assert point["mae"]["folds_sd"] == pytest.approx(2**0.5)
 
 
 @pytest.mark.parametrize("share", [0.1, 0.01])
