@@ -140,9 +140,8 @@ def open_start(
 
     Returns
     -------
-    Bundle
-    list of str
-        What was taken, if that is not plain from the name.
+    Bundle, list of str
+        As `open_bundle` gives them.
 
     Raises
     ------

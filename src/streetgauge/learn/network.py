@@ -1,10 +1,10 @@
 """The networks: the same layers for every view, pooled over a location's views, heads for outcomes.
 
 Every view goes through the same dense blocks, D -> 512 -> 256 -> 128 (the trunk; `view_widths` of
-others); what the views that are there say is pooled; one block of 64 (of the first's width where
-that is less) and a linear layer give what the head needs: for the binomial head one number, the
-score. All layers compute in the precision of the features, but the last, which is in float32 where
-nothing is learnt; views are summed in float32.
+others); what the views that are there say is pooled; one block of 64 (or as few as it looks at) and
+a linear layer give what the head needs: for the binomial head one number, the score. All layers
+compute in the precision of the features, but the last, which is in float32 where nothing is learnt;
+views are summed in float32.
 
 =============  ==========  ==========  =========================================================
 variant        trunk       batch norm  what it is
@@ -281,7 +281,7 @@ class Network(nn.Module):
         widths = view_widths(width)
         pairs = pairwise((dimension, *widths))
         self.views = nn.Sequential(*(Block(trunk, *pair, norm) for pair in pairs))
-        last = min(width, LOCATION_WIDTH)
+        last = min(widths[-1], LOCATION_WIDTH)
         self.location = Block(own, widths[-1], last, norm)
         self.score = StackedLinear(own, last, self.head.outputs, one_product=self.shared)
         # Made last, so that the other first weights do not depend on them.

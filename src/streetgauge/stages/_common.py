@@ -16,15 +16,18 @@ from streetgauge.settings import (
     FoldSettings,
     ImagerySettings,
     OpenImagery,
+    PictureFeatures,
     SimulatedFeatures,
     StudySettings,
 )
 from streetgauge.study import Study
 
 if TYPE_CHECKING:
+    from streetgauge.features import Backbone
     from streetgauge.learn import Split
 
 __all__ = [
+    "backbone_of",
     "study_class_counts",
     "column_of_codes",
     "curve_file",
@@ -139,6 +142,13 @@ def picture_files(study: Study) -> ImagerySettings:
     if isinstance(imagery, OpenImagery):
         return imagery.as_files(study.picture_folder, study.pictures)
     return imagery
+
+
+def backbone_of(looks: PictureFeatures) -> Backbone:
+    """Look up the network that looks at pictures, as the settings have it."""
+    from streetgauge.features import get_backbone
+
+    return get_backbone(looks.backbone, weights=looks.weights, relu=looks.relu)
 
 
 def _read_csv(path: Path) -> pd.DataFrame:

@@ -8,6 +8,7 @@ from typing import Any
 from streetgauge.errors import InputError
 from streetgauge.settings import OpenImagery, PictureFeatures, TableFeatures
 from streetgauge.stages._common import (
+    backbone_of,
     column_of_codes,
     labels_of,
     read_oracle,
@@ -80,7 +81,6 @@ def check(study: Study) -> dict[str, Callable[[], str]]:
         return f"{tests} parts to test on, of at most {len(largest.test):,} locations"
 
     def transfer() -> str:
-        from streetgauge.features import get_backbone
         from streetgauge.tuning import open_start
 
         tuned, looks = settings.transfer, settings.features
@@ -90,8 +90,7 @@ def check(study: Study) -> dict[str, Callable[[], str]]:
         if isinstance(looks, TableFeatures):
             dimension = len(looks.columns)
         if isinstance(looks, PictureFeatures):
-            found = get_backbone(looks.backbone, weights=looks.weights, relu=looks.relu)
-            backbone = found.name
+            backbone = backbone_of(looks).name
         bundle.compare(study.file, dimension=dimension, backbone=backbone)
         return f"from {tuned.bundle}, a model of {bundle.source.get('study') or 'another study'}"
 
@@ -102,11 +101,9 @@ def check(study: Study) -> dict[str, Callable[[], str]]:
             table = read_columns(settings.features)
             return f"{len(table.features):,} rows of {len(settings.features.columns):,} features"
         if isinstance(settings.features, PictureFeatures) and settings.imagery is not None:
-            from streetgauge.features import get_backbone
             from streetgauge.imagery import find_views
 
-            looks = settings.features
-            backbone = get_backbone(looks.backbone, weights=looks.weights, relu=looks.relu)
+            backbone = backbone_of(settings.features)
             if isinstance(settings.imagery, OpenImagery):
                 from streetgauge.imagery.open_street import probe
 

@@ -12,7 +12,7 @@ from streetgauge.errors import InputError
 from streetgauge.progress import Progress
 from streetgauge.settings import PictureFeatures, SimulatedFeatures, TableFeatures
 from streetgauge.skips import counted, left_out
-from streetgauge.stages._common import picture_files, simulated
+from streetgauge.stages._common import backbone_of, picture_files, simulated
 from streetgauge.stages.quality import judge, reinstate
 from streetgauge.study import Done, Study
 
@@ -116,7 +116,6 @@ def _look_at_pictures(
         Extraction,
         extract_on_cluster,
         extract_pictures,
-        get_backbone,
         settled,
         take_in_shards,
     )
@@ -126,8 +125,7 @@ def _look_at_pictures(
     views, missing = find_views(imagery, locations)
     reinstate(study.features, imagery.require)
     missing = _not_said_before(study, missing)
-    backbone = get_backbone(settings.backbone, weights=settings.weights, relu=settings.relu)
-    backbone = settled(backbone, progress)
+    backbone = settled(backbone_of(settings), progress)
     wanted = Extraction(
         *(views, sorted(views["location_id"].unique()), study.features, backbone),
         view_names=imagery.views,

@@ -14,7 +14,7 @@ from streetgauge.errors import InputError
 from streetgauge.progress import Progress
 from streetgauge.settings import ImagerySettings, OpenImagery, PictureFeatures, Url
 from streetgauge.settings.imagery import names_a_licence
-from streetgauge.stages._common import picture_files
+from streetgauge.stages._common import backbone_of, picture_files
 from streetgauge.study import Study
 
 if TYPE_CHECKING:
@@ -242,12 +242,11 @@ class _Eye:
     store: FeatureStore
 
     def __post_init__(self) -> None:
-        from streetgauge.features import get_backbone, settled
+        from streetgauge.features import settled
 
         own = self.study.settings.features
         assert isinstance(own, PictureFeatures)  # else there are no pictures
-        backbone = get_backbone(own.backbone, weights=own.weights, relu=own.relu)
-        self.backbone: Backbone = settled(backbone)
+        self.backbone: Backbone = settled(backbone_of(own))
         splits = pd.read_parquet(self.study.splits).query("part == 'test'")
         self.part = splits.drop_duplicates("location_id").set_index("location_id")["split"]
         self._bundles: dict[str, Any] = {}
