@@ -8,14 +8,16 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from streetgauge.report._hands import hands
     from streetgauge.report.figures import Figure, draw_figures, save_figures
-    from streetgauge.report.page import ReportData, render, render_map
+    from streetgauge.report.data import ReportData
+    from streetgauge.report.page import render, render_map
     from streetgauge.report.slides import draw_maps
 
 # By module: a process that only draws needs no page, nor what measures areas.
 _PUBLIC = {
     **dict.fromkeys(("Figure", "draw_figures", "save_figures"), "figures"),
     "hands": "_hands",
-    **dict.fromkeys(("ReportData", "render", "render_map"), "page"),
+    "ReportData": "data",
+    **dict.fromkeys(("render", "render_map"), "page"),
     "draw_maps": "slides",
 }
 

@@ -13,7 +13,7 @@ from streetgauge.report._numbers import listed, number, percent, plural, unit
 from streetgauge.report._schemes import held_out, no_intervals
 
 if TYPE_CHECKING:
-    from streetgauge.report.page import ReportData
+    from streetgauge.report.data import ReportData
 
 __all__ = ["caveats"]
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pandas as pd
 
-from streetgauge.report import _words
+from streetgauge.report import _numbers
 
 __all__ = ["cells", "facts", "files", "flat", "reasons"]
 
@@ -82,7 +82,7 @@ def facts(run: Mapping[str, Any]) -> list[tuple[str, str]]:
                 (f"Stage {stage}", _said(v)) for stage, v in value.items() if stage != "report"
             ]
         elif key == "seconds":
-            times = (f"{stage} {_words.number(float(each), 1)} s" for stage, each in value.items())
+            times = (f"{stage} {_numbers.number(float(each), 1)} s" for stage, each in value.items())
             found.append(("Time", ", ".join(times)))
         elif isinstance(value, Mapping):
             found.append((name, ", ".join(f"{k} {_plain(v)}" for k, v in value.items())))
@@ -94,4 +94,4 @@ def facts(run: Mapping[str, Any]) -> list[tuple[str, str]]:
 def _said(stage: Mapping[str, Any]) -> str:
     text = "; ".join(str(line) for line in stage.get("says", ()))
     seconds = stage.get("seconds")
-    return text if seconds is None else f"{text} ({_words.number(float(seconds), 1)} s)"
+    return text if seconds is None else f"{text} ({_numbers.number(float(seconds), 1)} s)"

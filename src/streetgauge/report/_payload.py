@@ -11,10 +11,10 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from streetgauge.report import _words
+from streetgauge.report._numbers import unit
 
 if TYPE_CHECKING:
-    from streetgauge.report.page import ReportData
+    from streetgauge.report.data import ReportData
 
 __all__ = ["layers", "pack_postcodes", "payload"]
 
@@ -58,7 +58,7 @@ def payload(
                 del outcome[key]
         # What only the first has must not be taken for this one's.
         outcome |= {k: [None] * len(codes) for k in _absent(outcomes[0], outcome, data.table)}
-    one, many = _words.unit(data.metrics["classes"])
+    one, many = unit(data.metrics["classes"])
     return {
         "classes": data.metrics["classes"],
         "unit": one,
@@ -76,7 +76,7 @@ def payload(
 
 def layers(table: pd.DataFrame, classes: int) -> dict[str, str]:
     """Name the maps that the table has something for, in their order on the page."""
-    one, many = _words.unit(classes)
+    one, many = unit(classes)
     result = {
         "predicted": f"Predicted {one}",
         "actual": f"Actual {one}",

@@ -11,7 +11,7 @@ from streetgauge.report._findings import second_kind
 from streetgauge.report._numbers import listed, plural
 
 if TYPE_CHECKING:
-    from streetgauge.report.page import ReportData
+    from streetgauge.report.data import ReportData
 
 __all__ = ["names_of", "what_was_run"]
 
