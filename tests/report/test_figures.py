@@ -16,7 +16,7 @@ from PIL import Image
 
 from streetgauge.areas import headline
 from streetgauge.report import draw_figures, draw_maps, hands, save_figures
-from streetgauge.report._drawing import short
+from streetgauge.report.figures.drawing import short
 
 SVG = "{http://www.w3.org/2000/svg}"
 LABELS = {"income": "Household income", "crime": "Crime"}
@@ -343,7 +343,7 @@ def test_a_font_in_a_pdf_is_embedded_without_what_only_typesetting_needs(make_st
 
 def test_what_draws_loads_neither_the_page_nor_what_measures_areas():
     code = (
-        "import sys, streetgauge.report.figures, streetgauge.report.slides;"
+        "import sys, streetgauge.report.figures.draw, streetgauge.report.figures.slides;"
         "print([m for m in ('jinja2', 'scipy.stats', 'geopandas', 'torch') if m in sys.modules])"
     )
     said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

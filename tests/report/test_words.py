@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 
 from streetgauge.areas import describe_scheme
-from streetgauge.report import _words as words
+from streetgauge.report import text as words
 from streetgauge.settings import FoldSettings
 
 

@@ -6,19 +6,19 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from streetgauge.report._hands import hands
-    from streetgauge.report.figures import Figure, draw_figures, save_figures
     from streetgauge.report.data import ReportData
+    from streetgauge.report.figures.draw import Figure, draw_figures, save_figures
+    from streetgauge.report.figures.slides import draw_maps
     from streetgauge.report.page import render, render_map
-    from streetgauge.report.slides import draw_maps
+    from streetgauge.report.processes import hands
 
 # By module: a process that only draws needs no page, nor what measures areas.
 _PUBLIC = {
-    **dict.fromkeys(("Figure", "draw_figures", "save_figures"), "figures"),
-    "hands": "_hands",
+    **dict.fromkeys(("Figure", "draw_figures", "save_figures"), "figures.draw"),
+    "hands": "processes",
     "ReportData": "data",
     **dict.fromkeys(("render", "render_map"), "page"),
-    "draw_maps": "slides",
+    "draw_maps": "figures.slides",
 }
 
 __all__ = [

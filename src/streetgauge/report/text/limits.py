@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from streetgauge.report._findings import second_kind
-from streetgauge.report._numbers import among, listed, number, percent, plural, spread, unit
+from streetgauge.report.text.findings import second_kind
+from streetgauge.report.text.numbers import among, listed, number, percent, plural, spread, unit
 
 __all__ = ["limits"]
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from streetgauge.report._numbers import listed, percent, plural
+from streetgauge.report.text.numbers import listed, percent, plural
 
 __all__ = ["seen", "vintages", "years_of"]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from streetgauge.report._numbers import PARTS, listed, number, percent, plural, unit
+from streetgauge.report.text.numbers import PARTS, listed, number, percent, plural, unit
 
 __all__ = ["carried", "incomplete", "scale"]
 

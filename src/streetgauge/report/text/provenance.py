@@ -9,7 +9,7 @@ from typing import Any
 
 import pandas as pd
 
-from streetgauge.report import _numbers
+from streetgauge.report.text import numbers
 
 __all__ = ["cells", "facts", "files", "flat", "reasons"]
 
@@ -17,6 +17,7 @@ MOST_REASONS = 40
 
 
 def flat(settings: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
+    """Give settings as dotted names and texts."""
     for key, value in settings.items():
         name = f"{prefix}{key}"
         if isinstance(value, Mapping):
@@ -82,7 +83,7 @@ def facts(run: Mapping[str, Any]) -> list[tuple[str, str]]:
                 (f"Stage {stage}", _said(v)) for stage, v in value.items() if stage != "report"
             ]
         elif key == "seconds":
-            times = (f"{stage} {_numbers.number(float(each), 1)} s" for stage, each in value.items())
+            times = (f"{stage} {numbers.number(float(each), 1)} s" for stage, each in value.items())
             found.append(("Time", ", ".join(times)))
         elif isinstance(value, Mapping):
             found.append((name, ", ".join(f"{k} {_plain(v)}" for k, v in value.items())))
@@ -94,4 +95,4 @@ def facts(run: Mapping[str, Any]) -> list[tuple[str, str]]:
 def _said(stage: Mapping[str, Any]) -> str:
     text = "; ".join(str(line) for line in stage.get("says", ()))
     seconds = stage.get("seconds")
-    return text if seconds is None else f"{text} ({_numbers.number(float(seconds), 1)} s)"
+    return text if seconds is None else f"{text} ({numbers.number(float(seconds), 1)} s)"

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from streetgauge.report import _words
-from streetgauge.report._drawing import (
+from streetgauge.report import text as words
+from streetgauge.report.figures.drawing import (
     BLUE,
     COLUMN,
     GREY,
@@ -21,7 +21,7 @@ from streetgauge.report._drawing import (
     plain,
     short,
 )
-from streetgauge.report._sketch import Sketch
+from streetgauge.report.figures.sketch import Sketch
 
 __all__ = ["added", "less_data", "training", "transfer"]
 
@@ -44,7 +44,7 @@ def added(metrics: Mapping[str, Any], labels: Mapping[str, str]) -> Sketch | Non
     table = pd.DataFrame(cells)
     if table.empty or table["value"].isna().all():
         return None
-    _, many = _words.unit(int(metrics["classes"]))
+    _, many = words.unit(int(metrics["classes"]))
     names = [name for name in labels if name in set(table["outcome"])]
     kinds = [kind for kind in KINDS if kind in set(table["folds"])]
     kinds += [kind for kind in dict.fromkeys(table["folds"]) if kind not in KINDS]
@@ -90,7 +90,7 @@ def added(metrics: Mapping[str, Any], labels: Mapping[str, str]) -> Sketch | Non
         "What the pictures add over the best guess without them",
         "How much less the predictions from pictures err, and how much better they rank the areas, "
         "than the best baseline that sees no picture, chosen for each outcome, metric and kind of "
-        f"folds by its result; paired {_words.percent(metrics['coverage'])} intervals; right of "
+        f"folds by its result; paired {words.percent(metrics['coverage'])} intervals; right of "
         f"zero, pictures are better. Folds: {'; '.join(dict.fromkeys(held))}.",
     )
 
@@ -154,7 +154,7 @@ def training(history: pd.DataFrame, metric: str, labels: Mapping[str, str]) -> S
         canvas,
         mean,
         f"The course of the training: {'loss' if metric == 'loss' else 'rank agreement'}",
-        f"{what} by epoch: thin, each of {_words.plural(parts, 'training')} (mean of its networks);"
+        f"{what} by epoch: thin, each of {words.plural(parts, 'training')} (mean of its networks);"
         " thick, their median, as far as half of them went. Training stops for an outcome when the "
         "validation loss no longer falls.",
     )
@@ -186,7 +186,7 @@ def transfer(metrics: Mapping[str, Any], labels: Mapping[str, str]) -> Sketch | 
         "What labels are worth with a model of another city",
         "Spearman’s rho of predicted and actual classes against the share of the areas that could "
         "be learned from: going on from the model of another city, and from nothing; "
-        f"{_words.percent(about.get('coverage', 0.9))} intervals; the test areas are the same.",
+        f"{words.percent(about.get('coverage', 0.9))} intervals; the test areas are the same.",
     )
 
 
@@ -204,7 +204,7 @@ def less_data(
     table = _points(points, ["by", "value", column])
     if table.empty or set(table["by"]) == {"all"}:
         return None
-    _, many = _words.unit(int((curves or {}).get("classes", 10)))
+    _, many = words.unit(int((curves or {}).get("classes", 10)))
     style = {"": (BLUE, "o", "-", "")}
     drawn = _multiples(
         table.assign(start=""),
@@ -222,7 +222,7 @@ def less_data(
         "locations": "fewer locations in every area",
         "views": "fewer views of every location",
     }[by]
-    coverage = _words.percent((curves or {}).get("coverage", 0.9))
+    coverage = words.percent((curves or {}).get("coverage", 0.9))
     return Sketch(
         drawn,
         table,

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from streetgauge.report._findings import second_kind, verdict
-from streetgauge.report._numbers import PARTS, among, nearby, number, percent, unit
+from streetgauge.report.text.findings import second_kind, verdict
+from streetgauge.report.text.numbers import PARTS, among, nearby, number, percent, unit
 
 __all__ = ["plain"]
 

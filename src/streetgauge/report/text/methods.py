@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from streetgauge.report._findings import second_kind
-from streetgauge.report._numbers import listed, plural
+from streetgauge.report.text.findings import second_kind
+from streetgauge.report.text.numbers import listed, plural
 
 if TYPE_CHECKING:
     from streetgauge.report.data import ReportData

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from streetgauge.report import _words
-from streetgauge.report._drawing import GREY, INK, drawing, plain, png_of, short
-from streetgauge.report._hands import Each
+from streetgauge.report import text as words
+from streetgauge.report.figures.drawing import GREY, INK, drawing, plain, png_of, short
+from streetgauge.report.processes import Each
 
 if TYPE_CHECKING:
     import geopandas as gpd
@@ -91,7 +91,7 @@ class _Scale:
     def of(cls, classes: int) -> _Scale:
         from streetgauge.areas.colours import NOTHING, class_colours
 
-        return cls(*_words.unit(classes), _words.nearby(classes), class_colours(classes), NOTHING)
+        return cls(*words.unit(classes), words.nearby(classes), class_colours(classes), NOTHING)
 
 
 @dataclass(frozen=True)
@@ -193,9 +193,9 @@ def _said(account: Mapping[str, Any], scale: _Scale, study: str) -> str:
         return text
     beside = " or the one beside it" if scale.near == "within_1" else ""
     return (
-        f"{text}: {_words.percent(measured[scale.near]['value'])} of "
-        f"{_words.plural(account['n_areas'], 'area')} in the actual {scale.one}{beside}, "
-        f"{_words.number(measured['mae']['value'], 1)} {scale.many} off on average"
+        f"{text}: {words.percent(measured[scale.near]['value'])} of "
+        f"{words.plural(account['n_areas'], 'area')} in the actual {scale.one}{beside}, "
+        f"{words.number(measured['mae']['value'], 1)} {scale.many} off on average"
     )
 
 

@@ -14,12 +14,12 @@ import pandas as pd
 
 from streetgauge.files import atomic_directory
 from streetgauge.progress import Progress, silent
-from streetgauge.report import _class_figures as of_classes
-from streetgauge.report import _error_figures as of_errors
-from streetgauge.report import _study_figures as of_study
-from streetgauge.report._drawing import drawing, files_of, short
-from streetgauge.report._hands import Each
-from streetgauge.report._sketch import Sketch
+from streetgauge.report.figures import classes as of_classes
+from streetgauge.report.figures import errors as of_errors
+from streetgauge.report.figures import study as of_study
+from streetgauge.report.figures.drawing import drawing, files_of, short
+from streetgauge.report.figures.sketch import Sketch
+from streetgauge.report.processes import Each
 
 __all__ = ["Figure", "draw_figures", "save_figures"]
 

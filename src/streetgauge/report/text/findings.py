@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from streetgauge.report._numbers import listed, nearby, number, percent, plural, unit
+from streetgauge.report.text.numbers import listed, nearby, number, percent, plural, unit
 
 __all__ = ["FOLDS", "baseline", "beside", "finding", "second_kind", "summary", "verdict"]
 

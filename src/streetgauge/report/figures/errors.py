@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from streetgauge.report import _words
-from streetgauge.report._drawing import (
+from streetgauge.report import text as words
+from streetgauge.report.figures.drawing import (
     BLUE,
     COLUMN,
     GREY,
@@ -25,7 +25,7 @@ from streetgauge.report._drawing import (
     short,
     upright,
 )
-from streetgauge.report._sketch import Sketch
+from streetgauge.report.figures.sketch import Sketch
 
 __all__ = ["groups", "moran_scatter"]
 
@@ -50,7 +50,7 @@ def groups(account: Mapping[str, Any], metrics: Mapping[str, Any], label: str) -
     if not found:
         return None
     classes = int(metrics["classes"])
-    one, many = _words.unit(classes)
+    one, many = words.unit(classes)
     table = pd.DataFrame(found)
     numbers = [c for c in table.columns if c.startswith(("mae", "bias"))]
     table[numbers] = table[numbers].astype("float64")
@@ -93,7 +93,7 @@ def groups(account: Mapping[str, Any], metrics: Mapping[str, Any], label: str) -
         table,
         f"{label}: error by district and kind of area",
         f"{plain(label)}: mean absolute error and mean difference of predicted and actual {one} by "
-        f"kind of area, with {_words.percent(metrics['coverage'])} intervals; in brackets, the "
+        f"kind of area, with {words.percent(metrics['coverage'])} intervals; in brackets, the "
         f"number of areas.{more}",
     )
 
@@ -109,7 +109,7 @@ def moran_scatter(
     known = known.dropna(subset=["residual", "residual_nearby"]).sort_values("area")
     if known.empty:
         return None
-    _, many = _words.unit(classes)
+    _, many = words.unit(classes)
     residual, nearby = (known[c].to_numpy(float) for c in ("residual", "residual_nearby"))
     table = pd.DataFrame(
         {"area": known["area"].to_numpy(str), "residual": residual, "residual_nearby": nearby}
@@ -124,15 +124,15 @@ def moran_scatter(
         nearby.mean() + about["value"] * (ends - residual.mean()),
         color=ORANGE,
         lw=1.4,
-        label=f"slope: Moran’s I = {_words.number(about['value'])}",
+        label=f"slope: Moran’s I = {words.number(about['value'])}",
     )
     axes.set(
         xlabel=f"Predicted less actual ({many})", ylabel="The same of its neighbours, on average"
     )
     below(canvas, axes, 2)
     p = about.get("p")
-    said = "" if p is None else f", p = {_words.number(p, 3)}"
-    upright(axes, f"I = {_words.number(about['value'])}{said}")
+    said = "" if p is None else f", p = {words.number(p, 3)}"
+    upright(axes, f"I = {words.number(about['value'])}{said}")
     kind = (
         "areas that it borders on"
         if account["structure"]["neighbours"] == "contiguity"
@@ -142,9 +142,9 @@ def moran_scatter(
         canvas,
         table,
         f"{label}: do errors lie together?",
-        f"{plain(label)}: predicted less actual of each of {_words.plural(len(known), 'area')} "
-        f"against the mean of the {kind}. The slope is Moran’s I, {_words.number(about['value'])}"
-        f"{said}; by chance it is about {_words.number(about['expected'])}.",
+        f"{plain(label)}: predicted less actual of each of {words.plural(len(known), 'area')} "
+        f"against the mean of the {kind}. The slope is Moran’s I, {words.number(about['value'])}"
+        f"{said}; by chance it is about {words.number(about['expected'])}.",
     )
 
 

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from streetgauge.report._numbers import unit
+from streetgauge.report.text.numbers import unit
 
 if TYPE_CHECKING:
     from streetgauge.report.data import ReportData

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from streetgauge.report import _limits, _seen
-from streetgauge.report._numbers import listed, number, percent, plural, unit
-from streetgauge.report._schemes import held_out, no_intervals
+from streetgauge.report.text import limits, seen
+from streetgauge.report.text.numbers import listed, number, percent, plural, unit
+from streetgauge.report.text.schemes import held_out, no_intervals
 
 if TYPE_CHECKING:
     from streetgauge.report.data import ReportData
@@ -37,11 +37,11 @@ def caveats(data: ReportData, labels: Mapping[str, str]) -> list[str]:
     result += no_intervals(accounts, metrics["scheme"])
     result += _shifted_folds(data.table, accounts, labels)
     if accounts:
-        result += _limits.limits(metrics, labels)
+        result += limits.limits(metrics, labels)
     if data.simulated:
-        result += _seen.vintages({}, data.provenance, labels)
+        result += seen.vintages({}, data.provenance, labels)
     else:
-        result += _seen.seen(data.table, data.imagery, data.credits, data.provenance, labels)
+        result += seen.seen(data.table, data.imagery, data.credits, data.provenance, labels)
     if not data.skips.empty:
         count = plural(len(data.skips), "record")
         result.append(f"{count} of what was left out, and why, are counted under “Left out” below.")

@@ -1,7 +1,7 @@
 """All that the page says in words, each kind from its own module."""
 
-from streetgauge.report._caveats import caveats
-from streetgauge.report._findings import (
+from streetgauge.report.text.caveats import caveats
+from streetgauge.report.text.findings import (
     FOLDS,
     baseline,
     beside,
@@ -10,7 +10,8 @@ from streetgauge.report._findings import (
     summary,
     verdict,
 )
-from streetgauge.report._numbers import (
+from streetgauge.report.text.methods import names_of, what_was_run
+from streetgauge.report.text.numbers import (
     MISSING,
     PARTS,
     listed,
@@ -21,9 +22,8 @@ from streetgauge.report._numbers import (
     span,
     unit,
 )
-from streetgauge.report._plain import plain
-from streetgauge.report._run import names_of, what_was_run
-from streetgauge.report._sources import carried, incomplete, scale
+from streetgauge.report.text.sources import carried, incomplete, scale
+from streetgauge.report.text.plain_language import plain
 
 __all__ = ["FOLDS", "MISSING", "PARTS", "baseline", "beside", "carried", "caveats", "finding"]
 __all__ += ["incomplete", "listed", "names_of", "nearby", "number", "percent", "plain", "plural"]

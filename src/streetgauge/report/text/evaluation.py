@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from streetgauge.report import _numbers
+from streetgauge.report.text import numbers
 
 __all__ = ["gains", "groups", "levels", "methods", "notes", "titles", "undefined"]
 
@@ -43,7 +43,7 @@ MANY_GROUPS = 8
 
 def titles(classes: int) -> dict[str, str]:
     """Name the metrics, without those that nothing can fail: all are within K - 1 classes."""
-    one, many = _numbers.unit(classes)
+    one, many = numbers.unit(classes)
     idle = {f"within_{k}" for k in (1, 2) if k >= classes - 1}
     words = {"one": one, "Many": many.capitalize()}
     return {metric: title.format(**words) for metric, title in TITLES.items() if metric not in idle}
@@ -77,7 +77,7 @@ def methods(
 
 def groups(account: Mapping[str, Any], metrics: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Give the figures by kind of area: ``title``, ``folded`` and ``rows`` for each."""
-    one = _numbers.unit(int(metrics["classes"]))[0]
+    one = numbers.unit(int(metrics["classes"]))[0]
     result = []
     for kind, members in (account.get("groups") or {}).items():
         title = KINDS.get(kind, f"By {kind.replace('_', ' ')}").format(one=one)
@@ -85,11 +85,11 @@ def groups(account: Mapping[str, Any], metrics: Mapping[str, Any]) -> list[dict[
             {
                 "name": name,
                 "n": f"{each['n_areas']:,}",
-                "mae": _numbers.number(each["mae"]["value"]),
-                "span": _numbers.span(each["mae"]),
-                "bias": _numbers.number(each["bias"]["value"], 1, sign=True),
+                "mae": numbers.number(each["mae"]["value"]),
+                "span": numbers.span(each["mae"]),
+                "bias": numbers.number(each["bias"]["value"], 1, sign=True),
                 "lean": _lean(each["bias"]),
-                "within_1": _numbers.percent(each["within_1"]),
+                "within_1": numbers.percent(each["within_1"]),
             }
             for name, each in _worst_first(kind, members)
         ]
@@ -109,7 +109,7 @@ def notes(account: Mapping[str, Any], classes: int) -> list[str]:
 def undefined(account: Mapping[str, Any], metrics: Mapping[str, Any], classes: int) -> str:
     """Say why there are dashes: figures by reason, or ""."""
     by_reason: dict[tuple[str, str], list[str]] = {}
-    one, many = _numbers.unit(classes)
+    one, many = numbers.unit(classes)
     for path, reason in (account.get("undefined") or {}).items():
         parts = str(path).split(".")
         what = TITLES.get(parts[-1], parts[-1]).format(one=one, Many=many.capitalize())
@@ -129,10 +129,10 @@ def levels(metrics: Mapping[str, Any], labels: Mapping[str, str]) -> list[dict[s
             "level": str(level),
             "outcome": labels.get(name, name),
             "n": f"{account['n_areas']:,}",
-            "mae": _numbers.number(account["metrics"]["mae"]["value"]),
-            "span": _numbers.span(account["metrics"]["mae"]),
-            "within_1": _numbers.percent(account["metrics"]["within_1"]["value"]),
-            "spearman": _numbers.number(account["metrics"]["spearman"]["value"]),
+            "mae": numbers.number(account["metrics"]["mae"]["value"]),
+            "span": numbers.span(account["metrics"]["mae"]),
+            "within_1": numbers.percent(account["metrics"]["within_1"]["value"]),
+            "spearman": numbers.number(account["metrics"]["spearman"]["value"]),
             "adds": _added(account),
         }
         for level, each in (metrics.get("levels") or {}).items()
@@ -166,19 +166,19 @@ def _method(name: str, figures: Mapping[str, Any]) -> dict[str, Any]:
 
 def _text(metric: str, figure: Any) -> str:
     value = figure.get("value") if isinstance(figure, Mapping) else figure
-    return _numbers.percent(value) if metric in SHARES else _numbers.number(value)
+    return numbers.percent(value) if metric in SHARES else numbers.number(value)
 
 
 def _span(metric: str, estimate: Mapping[str, Any]) -> str:
     if estimate.get("low") is None or estimate.get("high") is None:
         return ""
     if metric in SHARES:
-        return f"{_numbers.percent(estimate['low'])[:-2]} to {_numbers.percent(estimate['high'])}"
-    return _numbers.span(estimate)
+        return f"{numbers.percent(estimate['low'])[:-2]} to {numbers.percent(estimate['high'])}"
+    return numbers.span(estimate)
 
 
 def _way(name: str, metrics: Mapping[str, Any]) -> str:
-    one, many = _numbers.unit(int(metrics["classes"]))
+    one, many = numbers.unit(int(metrics["classes"]))
     neighbours = metrics.get("neighbours")
     if name == "nearest-areas" and neighbours in (None, 1):
         return "The nearest area" if neighbours == 1 else "The nearest areas"
@@ -205,28 +205,28 @@ def _measured(account: Mapping[str, Any], classes: int) -> Iterator[str]:
     rps, r2 = (account["metrics"].get(metric) or {} for metric in ("rps", "r2"))
     if rps.get("value") is not None:
         yield (
-            f"The probabilities of all {_numbers.unit(classes)[1]} are "
-            f"{_numbers.number(rps['value'])} off (ranked probability score{_between(rps)})."
+            f"The probabilities of all {numbers.unit(classes)[1]} are "
+            f"{numbers.number(rps['value'])} off (ranked probability score{_between(rps)})."
         )
     if r2.get("value") is not None:
         yield (
-            f"Values expected from them explain {_numbers.percent(r2['value'])} of the actual "
+            f"Values expected from them explain {numbers.percent(r2['value'])} of the actual "
             f"values’ variance (R²{_between(r2)})."
         )
 
 
 def _between(estimate: Mapping[str, Any]) -> str:
-    span = _numbers.span(estimate) if estimate.get("low") is not None else ""
+    span = numbers.span(estimate) if estimate.get("low") is not None else ""
     return f", {span}" if span else ""
 
 
 def _ends(account: Mapping[str, Any], classes: int) -> Iterator[str]:
-    ends, one = account.get("extremes") or {}, _numbers.unit(classes)[0]
+    ends, one = account.get("extremes") or {}, numbers.unit(classes)[0]
     slope = ends.get("slope") or {}
     if slope.get("value") is not None:
-        span = _numbers.span(slope)
+        span = numbers.span(slope)
         yield (
-            f"A difference of one {one} is predicted as {_numbers.number(slope['value'])}"
+            f"A difference of one {one} is predicted as {numbers.number(slope['value'])}"
             f"{f' ({span})' if span else ''}."
         )
     for end, where in (("lowest", f"{one} 1"), ("highest", f"{one} {classes}")):
@@ -234,8 +234,8 @@ def _ends(account: Mapping[str, Any], classes: int) -> Iterator[str]:
         actual, predicted = each.get("actual"), each.get("predicted")
         if actual is not None and predicted is not None and abs(actual - predicted) >= 0.005:
             yield (
-                f"{_numbers.percent(predicted)} of the areas are predicted in {where}, "
-                f"{_numbers.percent(actual)} are in it."
+                f"{numbers.percent(predicted)} of the areas are predicted in {where}, "
+                f"{numbers.percent(actual)} are in it."
             )
 
 
@@ -248,7 +248,7 @@ def _places(account: Mapping[str, Any], classes: int) -> Iterator[str]:
             if clear
             else ("Errors of neighbouring areas do not clearly resemble each other")
         )
-        yield f"{words} (Moran’s I {_numbers.number(residuals['value'])}, {_p(residuals['p'])})."
+        yield f"{words} (Moran’s I {numbers.number(residuals['value'])}, {_p(residuals['p'])})."
 
 
 def _trust(account: Mapping[str, Any], classes: int) -> Iterator[str]:
@@ -257,15 +257,16 @@ def _trust(account: Mapping[str, Any], classes: int) -> Iterator[str]:
     if rho is not None and p is not None and p < 0.05 and rho > 0:
         yield (
             "Where an area’s locations disagree more, its error tends to be larger "
-            f"(rho {_numbers.number(rho)}, {_p(p)})."
+            f"(rho {numbers.number(rho)}, {_p(p)})."
         )
     unlike = account.get("unlike") or {}
     if unlike.get("unlike"):
         rest = unlike.get("others") or {}
-        many = _numbers.unit(classes)[1]
+        many = numbers.unit(classes)[1]
         yield (
-            f"Areas unlike those learned from are {_numbers.number(unlike.get('mae'), 1)} {many} off "
-            f"on average, the others {_numbers.number(rest.get('mae'), 1)}."
+            "Areas unlike those learned from are "
+            f"{numbers.number(unlike.get('mae'), 1)} {many} off "
+            f"on average, the others {numbers.number(rest.get('mae'), 1)}."
         )
 
 
@@ -277,23 +278,23 @@ def _chances(account: Mapping[str, Any], classes: int) -> Iterator[str]:
     limit = (
         "no more than chance gives"
         if largest <= chance
-        else f"more than the {_numbers.number(chance)} of chance"
+        else f"more than the {numbers.number(chance)} of chance"
     )
     yield (
-        f"Guard against leaks: with shuffled labels rho is at most {_numbers.number(largest)}, "
+        f"Guard against leaks: with shuffled labels rho is at most {numbers.number(largest)}, "
         f"{limit}."
     )
 
 
 def _p(value: float) -> str:
-    return "p < 0.01" if value < 0.01 else f"p = {_numbers.number(value)}"
+    return "p < 0.01" if value < 0.01 else f"p = {numbers.number(value)}"
 
 
 def _added(account: Mapping[str, Any]) -> str:
     adds = account.get("pictures_add")
     if not adds:
-        return _numbers.number(None)
-    return _numbers.number(adds["mae"]["value"], sign=True)
+        return numbers.number(None)
+    return numbers.number(adds["mae"]["value"], sign=True)
 
 
 def _listed(names: Sequence[str], most: int = 4) -> str:

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from streetgauge.report import _words
-from streetgauge.report._drawing import (
+from streetgauge.report import text as words
+from streetgauge.report.figures.drawing import (
     BLUE,
     COLUMN,
     GREY,
@@ -23,7 +23,7 @@ from streetgauge.report._drawing import (
     plain,
     upright,
 )
-from streetgauge.report._sketch import Sketch
+from streetgauge.report.figures.sketch import Sketch
 
 __all__ = ["agreement", "confusion", "reliability"]
 
@@ -37,7 +37,7 @@ def confusion(account: Mapping[str, Any], classes: int, label: str) -> Sketch | 
     count = np.asarray(account["confusion"], dtype=np.int64)
     if not count.sum():
         return None
-    one, many = _words.unit(classes)
+    one, many = words.unit(classes)
     of_actual = count.sum(1, keepdims=True)
     share = np.divide(count, of_actual, out=np.zeros(count.shape), where=of_actual > 0)
     actual, predicted = np.indices(count.shape).reshape(2, -1) + 1
@@ -85,8 +85,8 @@ def confusion(account: Mapping[str, Any], classes: int, label: str) -> Sketch | 
         f"{label}: areas by actual and predicted {one}",
         f"{plain(label)}: number of areas by actual (rows) and predicted (columns) {one}; shade: "
         f"share of the areas of that actual {one}; outlined: the same {one}. "
-        f"{_words.plural(int(count.sum()), 'area')}, {_words.percent(exact)} of them in the same "
-        f"{one}, {_words.number(mae)} {many} off on average.",
+        f"{words.plural(int(count.sum()), 'area')}, {words.percent(exact)} of them in the same "
+        f"{one}, {words.number(mae)} {many} off on average.",
     )
 
 
@@ -98,7 +98,7 @@ def agreement(
     known = _measured(rows)
     if known.empty:
         return None
-    one, _ = _words.unit(classes)
+    one, _ = words.unit(classes)
     table = _by_actual(known)
     canvas, (axes,) = new(COLUMN, 3.35)
     axes.plot(
@@ -113,7 +113,7 @@ def agreement(
             table.loc[has, "mean_high"],
             color=PALE,
             lw=5,
-            label=f"mean interval ({_words.percent(metrics['coverage'])})",
+            label=f"mean interval ({words.percent(metrics['coverage'])})",
             zorder=1,
         )
     axes.vlines(
@@ -151,23 +151,23 @@ def agreement(
     rho = account["metrics"]["spearman"]
     upright(
         axes,
-        f"Spearman’s ρ {_words.number(rho['value'])}"
-        + (f" ({_words.span(rho)})" if _words.span(rho) else ""),
+        f"Spearman’s ρ {words.number(rho['value'])}"
+        + (f" ({words.span(rho)})" if words.span(rho) else ""),
     )
     held = account.get("interval_coverage") or {}
     said = ""
     if held.get("share") is not None:
         said = (
-            f" The intervals, meant to hold the actual {one} for {_words.percent(held['aim'])} of "
-            f"the areas, hold it for {_words.percent(held['share'])}."
+            f" The intervals, meant to hold the actual {one} for {words.percent(held['aim'])} of "
+            f"the areas, hold it for {words.percent(held['share'])}."
         )
     return Sketch(
         canvas,
         table,
         f"{label}: predicted against actual {one}",
-        f"{plain(label)}: predicted against actual {one} of {_words.plural(len(known), 'area')}: "
+        f"{plain(label)}: predicted against actual {one} of {words.plural(len(known), 'area')}: "
         f"mean and middle half of the predictions and mean ends of the areas’ intervals, by actual "
-        f"{one}; Spearman’s rho {_words.number(rho['value'])}.{said}",
+        f"{one}; Spearman’s rho {words.number(rho['value'])}.{said}",
     )
 
 
@@ -187,7 +187,7 @@ def reliability(
     known = known.dropna(subset=columns)
     if known.empty:
         return None
-    one, _ = _words.unit(classes)
+    one, _ = words.unit(classes)
     table = _by_probability(known, columns, float(metrics["coverage"]), seed)
     canvas, (axes, counted) = new(COLUMN, 3.5, 2, heights=(5, 1))
     axes.plot([0, 1], [0, 1], color=GREY, lw=0.8, ls=(0, (4, 3)), label="as stated")
@@ -197,7 +197,7 @@ def reliability(
         table["high"],
         color=BLUE,
         lw=1,
-        label=f"{_words.percent(metrics['coverage'])} interval",
+        label=f"{words.percent(metrics['coverage'])} interval",
     )
     axes.plot(
         table["mean_probability"],
@@ -226,14 +226,14 @@ def reliability(
     )
     counted.yaxis.set_major_formatter(_percent)
     stated_error = (account.get("probabilities") or {}).get("areas", {}).get("calibration_error")
-    said = "" if stated_error is None else f" Calibration error {_words.number(stated_error, 3)}."
+    said = "" if stated_error is None else f" Calibration error {words.number(stated_error, 3)}."
     return Sketch(
         canvas,
         table,
         f"{label}: are the probabilities right?",
         f"{plain(label)}: how often an area’s actual {one} was k or less, against the stated "
         f"probability of that, for all k from 1 to {classes - 1} together; intervals from drawing "
-        f"the {_words.plural(len(known), 'area')} again; below, how often such probabilities are "
+        f"the {words.plural(len(known), 'area')} again; below, how often such probabilities are "
         f"stated.{said}",
     )
 
@@ -329,4 +329,4 @@ def _whole_numbers(axes: Any, classes: int, *, both: bool = False) -> None:
 
 
 def _percent(value: float, _: float) -> str:
-    return _words.percent(value)
+    return words.percent(value)
