@@ -57,7 +57,7 @@ from torch import nn
 
 from streetgauge.devices import abreast, choose_precision
 from streetgauge.features import FeatureStore
-from streetgauge.files import atomic_path
+from streetgauge.io.files import atomic_path
 from streetgauge.learn import binomial, cross_validate, make_splits, training
 from streetgauge.learn.network import view_widths, width_of
 from streetgauge.learn.reading import spread

@@ -14,7 +14,7 @@ ROOMS = (
     *("streetgauge.view", "streetgauge.sample", "streetgauge.stages", "streetgauge.study"),
     *("streetgauge.transfer", "streetgauge.prediction", "streetgauge.compare"),
     *("streetgauge.curves", "streetgauge.power"),
-    *("streetgauge.tables", "streetgauge.classes", "streetgauge.skips", "streetgauge.errors"),
+    *("streetgauge.io.tables", "streetgauge.classes", "streetgauge.skips", "streetgauge.errors"),
 )
 
 

@@ -15,7 +15,7 @@ from PIL import Image
 from streetgauge import learn
 from streetgauge.errors import InputError
 from streetgauge.features import FeatureStore
-from streetgauge.files import write_table
+from streetgauge.io.files import write_table
 from streetgauge.progress import silent
 from streetgauge.report.gallery import Gallery
 from streetgauge.settings import read_settings

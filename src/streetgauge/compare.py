@@ -11,7 +11,7 @@ import pandas as pd
 from pydantic import BaseModel
 
 from streetgauge.errors import InputError
-from streetgauge.files import write_json
+from streetgauge.io.files import write_json
 from streetgauge.sides import Side, open_side
 from streetgauge.study import Study
 

@@ -14,7 +14,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from streetgauge.errors import InputError
-from streetgauge.files import digest, write_json, write_table
+from streetgauge.io.files import digest, write_json, write_table
 from streetgauge.progress import Progress, silent
 from streetgauge.settings import TrainSettings
 from streetgauge.study import Study

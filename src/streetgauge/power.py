@@ -17,7 +17,7 @@ from streetgauge.areas import draw_metrics
 from streetgauge.areas.aggregate import cut
 from streetgauge.areas.baselines.ridge import Ridge
 from streetgauge.errors import InputError
-from streetgauge.files import write_json
+from streetgauge.io.files import write_json
 from streetgauge.progress import Progress, silent
 from streetgauge.sample.means import Noise, noise_of_scores, simulate_area_means
 from streetgauge.settings import SimulatedFeatures

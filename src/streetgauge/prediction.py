@@ -10,11 +10,11 @@ import pandas as pd
 from pydantic import ValidationError
 
 from streetgauge.errors import InputError
-from streetgauge.files import digest, require_columns, sha256_of, write_table
+from streetgauge.io.files import digest, require_columns, sha256_of, write_table
+from streetgauge.io.tables import as_table, forget_sheets, read_sheets
 from streetgauge.progress import Progress, silent
 from streetgauge.settings import ImagerySettings
 from streetgauge.skips import SKIP_COLUMNS, left_out
-from streetgauge.tables import as_table, forget_sheets, read_sheets
 from streetgauge.transfer import compare_with, known_areas, open_bundle
 
 if TYPE_CHECKING:

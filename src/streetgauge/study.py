@@ -25,10 +25,10 @@ from pydantic import BaseModel
 
 from streetgauge import __version__
 from streetgauge.errors import InputError, closest
-from streetgauge.files import digest, read_metadata, write_json, write_table
 from streetgauge.fingerprints import code_digest, content_of, signature_of
+from streetgauge.io.files import digest, read_metadata, write_json, write_table
+from streetgauge.io.remote import signature
 from streetgauge.progress import Progress
-from streetgauge.remote import signature
 from streetgauge.running import Running
 from streetgauge.settings import StudySettings, Url, input_files, read_settings
 from streetgauge.skips import SKIP_COLUMNS

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from streetgauge.errors import InputError
-from streetgauge.files import read_metadata
+from streetgauge.io.files import read_metadata
 from streetgauge.progress import Progress, silent
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from streetgauge.areas import aggregate, confusion_matrix, draw_metrics, measure, torn_areas
 from streetgauge.errors import InputError
-from streetgauge.files import digest, read_metadata, write_json, write_table
+from streetgauge.io.files import digest, read_metadata, write_json, write_table
 from streetgauge.progress import Progress, silent
 from streetgauge.settings import EvaluationSettings, TrainSettings, TransferSettings
 from streetgauge.transfer import compare_with, open_bundle

@@ -13,7 +13,7 @@ import pytest
 from shapely.geometry import box
 
 from streetgauge.errors import InputError
-from streetgauge.files import write_table
+from streetgauge.io.files import write_table
 from streetgauge.progress import silent
 from streetgauge.settings import FoldSettings
 from streetgauge.stages import stage_named

@@ -21,9 +21,9 @@ import pytest
 from PIL import Image
 
 from streetgauge.errors import InputError
-from streetgauge.files import read_metadata
 from streetgauge.imagery.mapillary import Mapillary
 from streetgauge.imagery.open_street import collect_pictures, credits_of, probe
+from streetgauge.io.files import read_metadata
 from streetgauge.settings import MapillaryImagery, OpenImagery, PanoramaxImagery
 
 Street = Callable[..., Any]

@@ -13,7 +13,7 @@ import torch
 from safetensors.numpy import load_file, save_file
 
 from streetgauge.errors import InputError
-from streetgauge.files import sha256_of
+from streetgauge.io.files import sha256_of
 from streetgauge.learn import Bundle, binomial, fit_model, make_splits
 from streetgauge.learn.bundle import marks_of
 from streetgauge.settings import FoldSettings, TrainSettings

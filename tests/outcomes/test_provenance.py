@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from streetgauge.files import read_metadata, sha256_of, write_table
+from streetgauge.io.files import read_metadata, sha256_of, write_table
 from streetgauge.outcomes import build_outcomes
 from streetgauge.settings import (
     CensusOutcome,

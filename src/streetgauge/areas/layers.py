@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from streetgauge.areas.qgis import FIXED_TIME, keep_styles, layer_styles
-from streetgauge.files import atomic_path, write_text
+from streetgauge.io.files import atomic_path, write_text
 
 if TYPE_CHECKING:
     import geopandas as gpd

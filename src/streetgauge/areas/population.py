@@ -5,9 +5,9 @@ from __future__ import annotations
 import pandas as pd
 
 from streetgauge.errors import InputError
-from streetgauge.files import require_columns
+from streetgauge.io.files import require_columns
+from streetgauge.io.tables import as_table, choose_sheet, read_sheets, to_numbers
 from streetgauge.settings import PopulationSettings
-from streetgauge.tables import as_table, choose_sheet, read_sheets, to_numbers
 
 __all__ = ["area_people", "location_people", "read_population"]
 

@@ -60,7 +60,7 @@ def init(
     """Write a commented study.toml to start from."""
     from importlib.resources import files
 
-    from streetgauge.files import write_text
+    from streetgauge.io.files import write_text
 
     file = directory / "study.toml"
     if file.exists() and not force:

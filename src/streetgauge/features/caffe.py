@@ -29,7 +29,7 @@ from numpy.typing import NDArray
 
 from streetgauge.errors import InputError
 from streetgauge.features.weights import cache_directory
-from streetgauge.files import atomic_path, sha256_of
+from streetgauge.io.files import atomic_path, sha256_of
 
 __all__ = ["VGG16", "convert_layers", "import_caffe", "is_array_file", "read_layers"]
 

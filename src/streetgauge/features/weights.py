@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from streetgauge.errors import InputError
 from streetgauge.features.backbones import FAMILIES, Backbone
-from streetgauge.files import atomic_path, sha256_of
+from streetgauge.io.files import atomic_path, sha256_of
 from streetgauge.progress import Progress, silent
 
 if TYPE_CHECKING:

@@ -23,7 +23,7 @@ from pathlib import Path, PurePosixPath
 from typing import IO, Protocol, cast
 
 from streetgauge.imagery._pillow import PictureError
-from streetgauge.remote import is_url, open_url
+from streetgauge.io.remote import is_url, open_url
 
 __all__ = ["MAX_BYTES", "Archive", "Listing", "is_archive", "list_archive"]
 

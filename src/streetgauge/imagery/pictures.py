@@ -20,7 +20,7 @@ from streetgauge.imagery._pillow import MAX_PIXELS, PictureError, opened
 from streetgauge.imagery.archives import MAX_BYTES, Archive
 from streetgauge.imagery.exif import panorama_heading
 from streetgauge.imagery.panoramas import Cut, cut_panorama
-from streetgauge.remote import TooLargeError, is_url, read_url
+from streetgauge.io.remote import TooLargeError, is_url, read_url
 
 __all__ = ["MAX_PIXELS", "PictureAt", "PictureError", "decode", "decode_cuts", "pictures_at"]
 __all__ += ["raw_pictures", "read_picture"]

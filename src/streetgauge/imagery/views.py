@@ -19,7 +19,7 @@ from streetgauge.imagery.manifest import read_manifest
 from streetgauge.imagery.patterns import Pattern
 from streetgauge.imagery.pictures import PictureAt, PictureError, raw_pictures
 from streetgauge.imagery.places import Places
-from streetgauge.remote import is_url
+from streetgauge.io.remote import is_url
 from streetgauge.settings import ImagerySettings
 from streetgauge.skips import skips_frame
 

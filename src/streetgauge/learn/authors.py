@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from streetgauge.errors import InputError
-from streetgauge.files import sha256_of
+from streetgauge.io.files import sha256_of
 from streetgauge.learn.bundle import Bundle
 from streetgauge.learn.model import Model
 from streetgauge.learn.network import Network

@@ -23,7 +23,7 @@ from safetensors.torch import load_file, save_file
 
 import streetgauge
 from streetgauge.errors import InputError, closest
-from streetgauge.files import atomic_directory, sha256_of, write_json, write_text
+from streetgauge.io.files import atomic_directory, sha256_of, write_json, write_text
 from streetgauge.learn._card import write_card
 from streetgauge.learn.model import Model, Predictions, TrainingRecord
 from streetgauge.learn.network import Network

@@ -19,7 +19,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from streetgauge.errors import InputError
-from streetgauge.files import atomic_path
+from streetgauge.io.files import atomic_path
 
 __all__ = ["Checkpoint"]
 

@@ -19,7 +19,7 @@ from torch.utils.tensorboard import FileWriter
 
 from streetgauge.devices import abreast, choose_device, working_threads
 from streetgauge.errors import InputError
-from streetgauge.files import digest, write_table, write_text
+from streetgauge.io.files import digest, write_table, write_text
 from streetgauge.learn._seeds import derive_seed
 from streetgauge.learn.bundle import DESCRIPTION, Bundle, marks_of
 from streetgauge.learn.checkpoint import Checkpoint

@@ -12,9 +12,9 @@ import numpy as np
 import pandas as pd
 
 from streetgauge.errors import InputError, closest
-from streetgauge.files import require_columns
-from streetgauge.tables import VECTOR_SUFFIXES
-from streetgauge.tables._bytes import DAMAGED, UNPACKING, damaged
+from streetgauge.io.files import require_columns
+from streetgauge.io.tables import VECTOR_SUFFIXES
+from streetgauge.io.tables.raw import DAMAGED, UNPACKING, damaged
 
 if TYPE_CHECKING:
     import geopandas as gpd

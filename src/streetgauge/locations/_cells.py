@@ -11,10 +11,10 @@ import pandas as pd
 import pyarrow as pa
 
 from streetgauge.errors import InputError
-from streetgauge.files import require_columns
+from streetgauge.io.files import require_columns
+from streetgauge.io.tables import read_header, scan_columns, to_numbers, zipped_tables
 from streetgauge.locations._boundaries import parse_crs
 from streetgauge.settings import PointLocations, TableLocations
-from streetgauge.tables import read_header, scan_columns, to_numbers, zipped_tables
 
 if TYPE_CHECKING:
     from pyproj import CRS

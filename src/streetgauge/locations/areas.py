@@ -11,7 +11,8 @@ import numpy as np
 import pandas as pd
 
 from streetgauge.errors import InputError
-from streetgauge.files import require_columns
+from streetgauge.io.files import require_columns
+from streetgauge.io.tables import as_table, choose_sheet, read_sheets
 from streetgauge.locations._boundaries import checked_boundaries, is_boundaries, read_boundaries
 from streetgauge.locations.directory import survey_directory
 from streetgauge.locations.place import (
@@ -22,7 +23,6 @@ from streetgauge.locations.place import (
     representative_points,
 )
 from streetgauge.settings import AreaSettings, DirectoryLocations, LocationSettings
-from streetgauge.tables import as_table, choose_sheet, read_sheets
 
 if TYPE_CHECKING:
     import geopandas as gpd

@@ -13,7 +13,7 @@ import shapely
 from scipy.special import expit
 
 from streetgauge.errors import InputError
-from streetgauge.files import write_table, write_text
+from streetgauge.io.files import write_table, write_text
 from streetgauge.progress import Progress, silent
 from streetgauge.sample import official
 from streetgauge.sample._random import generator

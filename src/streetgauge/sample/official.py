@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from streetgauge.files import atomic_path, write_text
+from streetgauge.io.files import atomic_path, write_text
 
 __all__ = [
     "DEPRIVATION_HEADER",

@@ -10,7 +10,7 @@ import pandas as pd
 import pyarrow as pa
 
 from streetgauge.errors import InputError
-from streetgauge.files import read_metadata, require_columns
+from streetgauge.io.files import read_metadata, require_columns
 from streetgauge.settings import (
     DirectoryLocations,
     FoldSettings,

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from streetgauge.errors import InputError, closest
-from streetgauge.files import write_json, write_table
+from streetgauge.io.files import write_json, write_table
 from streetgauge.progress import Progress
 from streetgauge.settings import FoldSettings, SimulatedFeatures
 from streetgauge.skips import left_out

@@ -6,7 +6,7 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
-from streetgauge.files import read_metadata
+from streetgauge.io.files import read_metadata
 from streetgauge.settings import FoldSettings
 from streetgauge.study import Study
 

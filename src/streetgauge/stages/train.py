@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from streetgauge.errors import InputError
-from streetgauge.files import read_metadata, write_table
+from streetgauge.io.files import read_metadata, write_table
 from streetgauge.progress import Progress
 from streetgauge.settings import FoldSettings, TrainSettings
 from streetgauge.skips import left_out

@@ -12,7 +12,7 @@ from typing import Any
 
 import pandas as pd
 
-from streetgauge.files import atomic_directory
+from streetgauge.io.files import atomic_directory
 from streetgauge.progress import Progress, silent
 from streetgauge.report.figures import classes as of_classes
 from streetgauge.report.figures import errors as of_errors

@@ -22,8 +22,8 @@ from streetgauge.report.text.numbers import (
     span,
     unit,
 )
-from streetgauge.report.text.sources import carried, incomplete, scale
 from streetgauge.report.text.plain_language import plain
+from streetgauge.report.text.sources import carried, incomplete, scale
 
 __all__ = ["FOLDS", "MISSING", "PARTS", "baseline", "beside", "carried", "caveats", "finding"]
 __all__ += ["incomplete", "listed", "names_of", "nearby", "number", "percent", "plain", "plural"]

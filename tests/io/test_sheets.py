@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from streetgauge.errors import InputError
-from streetgauge.tables import as_table, choose_sheet, read_sheets
+from streetgauge.io.tables import as_table, choose_sheet, read_sheets
 
 CELL = st.text(
     st.characters(codec="cp1252", exclude_categories=("Cc", "Zs", "Zl", "Zp")),

@@ -14,7 +14,7 @@ from typing import IO, TYPE_CHECKING, Any
 from urllib.parse import quote, unquote, urlsplit
 
 from streetgauge.errors import InputError, StreetgaugeError, closest
-from streetgauge.files import digest
+from streetgauge.io.files import digest
 
 if TYPE_CHECKING:
     from fsspec import AbstractFileSystem

@@ -8,10 +8,10 @@ tells numbers from known missing marks, and both from text that is neither.
 
 from __future__ import annotations
 
-from streetgauge.tables._bytes import zipped_tables
-from streetgauge.tables.columns import read_header, scan_columns
-from streetgauge.tables.numbers import MISSING_MARKS, to_numbers
-from streetgauge.tables.sheets import (
+from streetgauge.io.tables.columns import read_header, scan_columns
+from streetgauge.io.tables.numbers import MISSING_MARKS, to_numbers
+from streetgauge.io.tables.raw import zipped_tables
+from streetgauge.io.tables.sheets import (
     VECTOR_SUFFIXES,
     Sheet,
     as_table,

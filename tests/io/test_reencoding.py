@@ -17,7 +17,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from streetgauge.errors import InputError
-from streetgauge.tables import as_table, read_header, read_sheets, scan_columns, zipped_tables
+from streetgauge.io.tables import as_table, read_header, read_sheets, scan_columns, zipped_tables
 
 WORLD = pd.DataFrame(
     {

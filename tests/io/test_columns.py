@@ -8,7 +8,7 @@ import pyarrow as pa
 import pytest
 
 from streetgauge.errors import InputError
-from streetgauge.tables import read_header, scan_columns
+from streetgauge.io.tables import read_header, scan_columns
 
 
 def scanned(path: Path, columns: list[str]) -> pd.DataFrame:

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from streetgauge.errors import InputError
-from streetgauge.tables._workbook import UNKNOWN_FORMULA
+from streetgauge.io.tables.workbook import UNKNOWN_FORMULA
 
 __all__ = ["MISSING_MARKS", "to_numbers"]
 

@@ -10,7 +10,7 @@ from typing import Any
 from xml.etree import ElementTree
 
 from streetgauge.errors import InputError
-from streetgauge.tables._bytes import UNPACKING, ZIP, starts
+from streetgauge.io.tables.raw import UNPACKING, ZIP, starts
 
 # What stands in a cell whose formula was never worked out, as programs write that only compute.
 UNKNOWN_FORMULA = "(formula without a stored value)"

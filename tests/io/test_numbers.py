@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from streetgauge.errors import InputError
-from streetgauge.tables import MISSING_MARKS, to_numbers
+from streetgauge.io.tables import MISSING_MARKS, to_numbers
 
 
 def number(cell: str, **options: str) -> float:

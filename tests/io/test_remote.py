@@ -19,10 +19,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from streetgauge import remote
 from streetgauge.errors import InputError
 from streetgauge.imagery import find_views
 from streetgauge.imagery.pictures import pictures_at, raw_pictures
+from streetgauge.io import remote
 from streetgauge.settings import ImagerySettings, Url, read_settings
 
 fsspec = pytest.importorskip("fsspec", reason="fsspec reads what is behind URLs")

@@ -14,7 +14,7 @@ import pandas as pd
 import pytest
 
 from streetgauge.errors import InputError
-from streetgauge.tables import forget_sheets, read_header, read_sheets, scan_columns
+from streetgauge.io.tables import forget_sheets, read_header, read_sheets, scan_columns
 
 WORLD = pd.DataFrame(
     {

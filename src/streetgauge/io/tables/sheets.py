@@ -12,17 +12,9 @@ from pathlib import Path
 import pandas as pd
 
 from streetgauge.errors import InputError, closest
-from streetgauge.tables._bytes import (
-    DAMAGED,
-    PARQUET,
-    UNPACKING,
-    ZIP,
-    damaged,
-    is_workbook,
-    opened,
-)
-from streetgauge.tables._text import decoded, delimiter_of
-from streetgauge.tables._workbook import read_pages
+from streetgauge.io.tables.raw import DAMAGED, PARQUET, UNPACKING, ZIP, damaged, is_workbook, opened
+from streetgauge.io.tables.text import decoded, delimiter_of
+from streetgauge.io.tables.workbook import read_pages
 
 __all__ = ["VECTOR_SUFFIXES", "Sheet", "as_table", "choose_sheet", "forget_sheets", "read_sheets"]
 

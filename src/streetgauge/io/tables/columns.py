@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from streetgauge.errors import InputError
-from streetgauge.tables._bytes import (
+from streetgauge.io.tables.raw import (
     DAMAGED,
     GZIP,
     PARQUET,
@@ -18,7 +18,7 @@ from streetgauge.tables._bytes import (
     opened,
     starts,
 )
-from streetgauge.tables._text import decoded, delimiter_of, encoding_of
+from streetgauge.io.tables.text import decoded, delimiter_of, encoding_of
 
 if TYPE_CHECKING:
     import pyarrow as pa

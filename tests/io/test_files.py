@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from streetgauge.errors import InputError
-from streetgauge.files import (
+from streetgauge.io.files import (
     atomic_directory,
     atomic_path,
     digest,

@@ -10,9 +10,9 @@ import pandas as pd
 import pytest
 
 from streetgauge.errors import InputError
+from streetgauge.io.tables import as_table, read_sheets, to_numbers
 from streetgauge.outcomes import read_outcome
 from streetgauge.settings import IncomeOutcome
-from streetgauge.tables import as_table, read_sheets, to_numbers
 
 ROWS = [
     ["Estimates of income", "", ""],
