@@ -35,8 +35,8 @@ from streetgauge.features import FeatureStore
 from streetgauge.learn.fitting import fit_model
 from streetgauge.learn.heads import HEADS
 from streetgauge.learn.splits import make_splits
-from streetgauge.sample.simulate import simulate_features, simulated_oracle
 from streetgauge.settings import FoldSettings, TrainSettings
+from streetgauge.synthetic.simulate import simulate_features, simulated_oracle
 
 NEWPORT = Path(__file__).resolve().parents[1] / "examples" / "newport"
 CLASSES = 10

@@ -69,8 +69,8 @@ from streetgauge.learn.training import (
     balanced_weights,
     train_network,
 )
-from streetgauge.sample import simulate_features
 from streetgauge.settings import FoldSettings, TrainSettings
+from streetgauge.synthetic import simulate_features
 
 LONDON = Path(__file__).parents[1] / "examples" / "london"
 VIEWS, DIMENSION, SEED = 4, 4096, 2019

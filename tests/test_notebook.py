@@ -20,9 +20,9 @@ import streetgauge
 from streetgauge.errors import InputError
 from streetgauge.notebook import Metrics
 from streetgauge.progress import silent
-from streetgauge.sample import make_city
 from streetgauge.stages import stages_of
 from streetgauge.study import Study
+from streetgauge.synthetic import make_city
 
 matplotlib.use("Agg")
 GUIDE = Path(__file__).parents[1] / "docs"

@@ -310,7 +310,7 @@ def test_a_licence_changes_the_report_and_not_the_features(tmp_path):
 
 
 def test_a_licence_of_the_sample_city_is_stated():
-    file = Path(stage.__file__).parents[1] / "sample" / "study.toml"
+    file = Path(stage.__file__).parents[1] / "synthetic" / "study.toml"
     assert read_settings(file).picture_rights == {
         "licence": "CC0-1.0",
         "attribution": "drawn by streetgauge",

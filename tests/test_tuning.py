@@ -19,7 +19,6 @@ from streetgauge.errors import InputError
 from streetgauge.learn import Bundle, cross_validate, fit_model, make_splits, take_share
 from streetgauge.learn.bundle import marks_of
 from streetgauge.progress import silent
-from streetgauge.sample import simulate_features
 from streetgauge.settings import (
     EvaluationSettings,
     FoldSettings,
@@ -27,6 +26,7 @@ from streetgauge.settings import (
     TransferSettings,
     read_settings,
 )
+from streetgauge.synthetic import simulate_features
 from streetgauge.tuning import City, Start, _measured, areas_learned, draw_curve, predict_share
 
 Run = Callable[..., tuple[int, str, str]]

@@ -19,9 +19,9 @@ from streetgauge.areas.baselines.ridge import Ridge
 from streetgauge.errors import InputError
 from streetgauge.io.files import write_json
 from streetgauge.progress import Progress, silent
-from streetgauge.sample.means import Noise, noise_of_scores, simulate_area_means
 from streetgauge.settings import SimulatedFeatures
 from streetgauge.study import Study
+from streetgauge.synthetic.means import Noise, noise_of_scores, simulate_area_means
 
 __all__ = ["FILE", "Power", "Target"]
 

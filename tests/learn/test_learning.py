@@ -11,8 +11,8 @@ import pytest
 
 from streetgauge.areas import aggregate
 from streetgauge.learn import cross_validate, make_splits
-from streetgauge.sample import simulate_features, simulated_oracle
 from streetgauge.settings import FoldSettings, TrainSettings
+from streetgauge.synthetic import simulate_features, simulated_oracle
 
 AREAS, PER_AREA = 120, 6
 

@@ -291,7 +291,7 @@ def _oracle(study: Study) -> pd.DataFrame | None:
         return read_oracle(path)
     if not isinstance(features, SimulatedFeatures):
         return None
-    from streetgauge.sample import simulated_oracle
+    from streetgauge.synthetic import simulated_oracle
 
     deciles, areas = simulated(study, features, pd.read_parquet(study.locations))
     return simulated_oracle(

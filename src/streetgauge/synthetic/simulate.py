@@ -27,8 +27,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from streetgauge.sample._random import generator, normals, words_of
-from streetgauge.sample.model import Array
+from streetgauge.synthetic.chance import generator, normals, words_of
+from streetgauge.synthetic.model import Array
 
 __all__ = ["AREA_NOISE", "LOCATION_NOISE", "STRENGTH", "simulate_features", "simulated_oracle"]
 

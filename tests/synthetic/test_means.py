@@ -6,8 +6,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from streetgauge.sample import simulate_features
-from streetgauge.sample.means import Noise, noise_of_scores, simulate_area_means
+from streetgauge.synthetic import simulate_features
+from streetgauge.synthetic.means import Noise, noise_of_scores, simulate_area_means
 
 AREAS = [f"A{i:04d}" for i in range(400)]
 DECILES = pd.DataFrame(

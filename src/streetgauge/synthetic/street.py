@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageChops
 
-from streetgauge.sample._canvas import Canvas, Colour, Light, mix, scale
-from streetgauge.sample._things import (
+from streetgauge.synthetic.canvas import Canvas, Colour, Light, mix, scale
+from streetgauge.synthetic.things import (
     Building,
     Palette,
     boundary,
@@ -106,7 +106,7 @@ def draw_street(
     Parameters
     ----------
     shown : mapping
-        How strongly the picture shows each of `streetgauge.sample.model.VISIBLE`, 0 to 1.
+        How strongly the picture shows each of `streetgauge.synthetic.model.VISIBLE`, 0 to 1.
     weather : Weather
         The location's season, light and colours.
     rng : Random

@@ -15,11 +15,11 @@ from scipy.special import expit
 from streetgauge.errors import InputError
 from streetgauge.io.files import write_table, write_text
 from streetgauge.progress import Progress, silent
-from streetgauge.sample import official
-from streetgauge.sample._random import generator
-from streetgauge.sample.model import LATENTS, OUTCOMES, VISIBLE, Array, Model
-from streetgauge.sample.pictures import VIEWS, write_pictures
-from streetgauge.sample.plan import CRS, draw_plan, place_locations, smooth_fields
+from streetgauge.synthetic import official
+from streetgauge.synthetic.chance import generator
+from streetgauge.synthetic.model import LATENTS, OUTCOMES, VISIBLE, Array, Model
+from streetgauge.synthetic.pictures import VIEWS, write_pictures
+from streetgauge.synthetic.plan import CRS, draw_plan, place_locations, smooth_fields
 
 __all__ = ["City", "make_city"]
 
@@ -141,7 +141,7 @@ def make_city(
     oracle = pd.DataFrame(model.oracle(shown), columns=list(OUTCOMES))
     oracle.insert(0, "location_id", ids)
     write_table(oracle, data / "oracle.parquet")
-    text = files("streetgauge.sample").joinpath("study.toml").read_text(encoding="utf-8")
+    text = files("streetgauge.synthetic").joinpath("study.toml").read_text(encoding="utf-8")
     write_text(text.replace("seed = 2019", f"seed = {seed}"), directory / "study.toml")
     index = pd.Index(ids, name="location_id")
     return City(

@@ -15,8 +15,14 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from streetgauge.sample.model import Array
-from streetgauge.sample.simulate import AREA_NOISE, LOCATION_NOISE, STRENGTH, _directions, _standard
+from streetgauge.synthetic.model import Array
+from streetgauge.synthetic.simulate import (
+    AREA_NOISE,
+    LOCATION_NOISE,
+    STRENGTH,
+    _directions,
+    _standard,
+)
 
 __all__ = ["Noise", "noise_of_scores", "simulate_area_means"]
 

@@ -9,8 +9,8 @@ import pytest
 from PIL import Image
 from scipy.stats import spearmanr
 
-from streetgauge.sample.model import VISIBLE
-from streetgauge.sample.pictures import VIEWS, picture, write_pictures
+from streetgauge.synthetic.model import VISIBLE
+from streetgauge.synthetic.pictures import VIEWS, picture, write_pictures
 
 SIZE = (96, 72)
 

@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 from random import Random
 
-from streetgauge.sample._canvas import Canvas, Colour, Light, mix, scale
+from streetgauge.synthetic.canvas import Canvas, Colour, Light, mix, scale
 
 __all__ = ["Building", "Palette", "boundary", "car", "lamp", "litter", "rubbish", "tree"]
 

@@ -11,9 +11,9 @@ from scipy.special import ndtri
 
 from streetgauge.errors import InputError
 from streetgauge.progress import Progress, silent
-from streetgauge.sample._random import normals, words_of
-from streetgauge.sample.model import LATENTS, OUTCOMES, VISIBLE, Array, Model
-from streetgauge.sample.pictures import VIEWS, write_pictures
+from streetgauge.synthetic.chance import normals, words_of
+from streetgauge.synthetic.model import LATENTS, OUTCOMES, VISIBLE, Array, Model
+from streetgauge.synthetic.pictures import VIEWS, write_pictures
 
 __all__ = ["dress_pictures", "latents_of_deciles"]
 
@@ -55,7 +55,7 @@ def dress_pictures(
     size : (int, int)
         Width and height in pixels.
     workers : int
-        Processes; see `streetgauge.sample.pictures.write_pictures`.
+        Processes; see `streetgauge.synthetic.pictures.write_pictures`.
     classes : int, default 10
         The highest decile.
     progress : Progress

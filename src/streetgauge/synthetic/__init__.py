@@ -12,10 +12,10 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from streetgauge.sample.city import City, make_city
-    from streetgauge.sample.dress import dress_pictures
-    from streetgauge.sample.model import LATENTS, OUTCOMES, VISIBLE, Model
-    from streetgauge.sample.simulate import simulate_features, simulated_oracle
+    from streetgauge.synthetic.city import City, make_city
+    from streetgauge.synthetic.dress import dress_pictures
+    from streetgauge.synthetic.model import LATENTS, OUTCOMES, VISIBLE, Model
+    from streetgauge.synthetic.simulate import simulate_features, simulated_oracle
 
 _MODULES = {
     "City": "city",

@@ -12,7 +12,7 @@ import shapely
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
-from streetgauge.sample.model import Array
+from streetgauge.synthetic.model import Array
 
 __all__ = ["CRS", "draw_plan", "place_locations", "smooth_fields"]
 

@@ -9,9 +9,9 @@ import pandas as pd
 import pytest
 
 from streetgauge.errors import InputError
-from streetgauge.sample import Model, dress_pictures
-from streetgauge.sample.dress import latents_of_deciles
-from streetgauge.sample.model import LATENTS, OUTCOMES
+from streetgauge.synthetic import Model, dress_pictures
+from streetgauge.synthetic.dress import latents_of_deciles
+from streetgauge.synthetic.model import LATENTS, OUTCOMES
 
 TINY = {"size": (48, 36), "workers": 1}
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.stats import spearmanr
 
-from streetgauge.sample import LATENTS, OUTCOMES, VISIBLE, Model
+from streetgauge.synthetic import LATENTS, OUTCOMES, VISIBLE, Model
 
 
 def _world(model: Model, areas: int, each: int) -> tuple[np.ndarray, np.ndarray]:

@@ -14,10 +14,10 @@ import shapely
 from PIL import Image
 
 from streetgauge.errors import InputError
-from streetgauge.sample import LATENTS, OUTCOMES, City, Model, make_city
-from streetgauge.sample.official import NATIONAL_AREAS, deprivation_ranks
-from streetgauge.sample.plan import draw_plan
 from streetgauge.settings import input_files, read_settings
+from streetgauge.synthetic import LATENTS, OUTCOMES, City, Model, make_city
+from streetgauge.synthetic.official import NATIONAL_AREAS, deprivation_ranks
+from streetgauge.synthetic.plan import draw_plan
 
 SMALL = {"seed": 5, "n_areas": 14, "n_locations": 60, "size": (64, 48), "workers": 1}
 

@@ -16,9 +16,9 @@ from PIL import Image
 from scipy.special import ndtr
 
 from streetgauge.progress import Progress, silent
-from streetgauge.sample._random import key_of
-from streetgauge.sample._street import draw_street, make_weather
-from streetgauge.sample.model import VISIBLE
+from streetgauge.synthetic.chance import key_of
+from streetgauge.synthetic.model import VISIBLE
+from streetgauge.synthetic.street import draw_street, make_weather
 
 __all__ = ["VIEWS", "picture", "write_pictures"]
 

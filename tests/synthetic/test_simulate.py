@@ -8,8 +8,8 @@ import pytest
 from scipy.stats import spearmanr
 from sklearn.linear_model import Ridge
 
-from streetgauge.sample import simulate_features, simulated_oracle
-from streetgauge.sample.simulate import AREA_NOISE, _channels
+from streetgauge.synthetic import simulate_features, simulated_oracle
+from streetgauge.synthetic.simulate import AREA_NOISE, _channels
 
 
 def _table(areas: int, each: int, outcomes: int = 3) -> tuple[pd.DataFrame, np.ndarray]:
