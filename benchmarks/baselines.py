@@ -19,10 +19,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from streetgauge.areas import area_coordinates
-from streetgauge.areas.aggregate import cut
-from streetgauge.areas.baselines import Baselines, Nearest, density, out_of_fold
-from streetgauge.areas.metrics import confusion_matrix, measure
+from streetgauge.evaluation import area_coordinates
+from streetgauge.evaluation.aggregate import cut
+from streetgauge.evaluation.baselines import Baselines, Nearest, density, out_of_fold
+from streetgauge.evaluation.metrics import confusion_matrix, measure
 from streetgauge.learn import make_splits
 from streetgauge.locations import read_areas, read_locations
 from streetgauge.outcomes import build_outcomes

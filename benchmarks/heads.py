@@ -29,8 +29,8 @@ import numpy as np
 import pandas as pd
 from scipy.stats import rankdata, spearmanr
 
-from streetgauge.areas.aggregate import cut
-from streetgauge.areas.metrics import confusion_matrix, measure
+from streetgauge.evaluation.aggregate import cut
+from streetgauge.evaluation.metrics import confusion_matrix, measure
 from streetgauge.features import FeatureStore
 from streetgauge.learn.fitting import fit_model
 from streetgauge.learn.heads import HEADS

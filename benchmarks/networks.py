@@ -22,7 +22,7 @@ from sklearn.linear_model import RidgeCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from streetgauge.areas import aggregate
+from streetgauge.evaluation import aggregate
 from streetgauge.features import FeatureStore
 from streetgauge.learn import cross_validate, make_splits
 from streetgauge.learn.places import to_metres

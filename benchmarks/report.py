@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from streetgauge.areas import describe_scheme
+from streetgauge.evaluation import describe_scheme
 from streetgauge.io.files import read_metadata
 from streetgauge.locations import read_areas
 from streetgauge.report import ReportData, draw_figures, draw_maps, hands, render

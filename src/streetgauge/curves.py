@@ -21,7 +21,7 @@ from streetgauge.study import Study
 from streetgauge.tuning import City, areas_learned, kept_predictions, predict_share
 
 if TYPE_CHECKING:
-    from streetgauge.areas import Drawn
+    from streetgauge.evaluation import Drawn
     from streetgauge.learn import Split
 
 __all__ = ["SHARES", "Curves", "Point", "first_of_each"]
@@ -301,21 +301,21 @@ class Curves:
 
     @cached_property
     def _torn(self) -> set[str]:
-        from streetgauge.areas import torn_areas
+        from streetgauge.evaluation import torn_areas
         from streetgauge.learn import splits_frame
 
         return set(torn_areas(splits_frame(self.splits, self.city.ids, self.city.areas)))
 
     @cached_property
     def _scheme(self) -> dict[str, Any]:
-        from streetgauge.areas import describe_scheme
+        from streetgauge.evaluation import describe_scheme
 
         return describe_scheme(self.study.settings.folds, len(self.splits), len(self._torn))
 
     def _measured(self, frames: Mapping[Point, pd.DataFrame]) -> Iterator[dict[str, Any]]:
-        from streetgauge.areas import aggregate, draw_metrics, places_of_areas
-        from streetgauge.areas.account import is_measured
-        from streetgauge.areas.resample import draw_units
+        from streetgauge.evaluation import aggregate, draw_metrics, places_of_areas
+        from streetgauge.evaluation.account import is_measured
+        from streetgauge.evaluation.resample import draw_units
         from streetgauge.locations import read_areas
         from streetgauge.stages.area_facts import columns_of_areas, read_weights
 

@@ -13,10 +13,10 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from streetgauge.areas import draw_metrics
-from streetgauge.areas.aggregate import cut
-from streetgauge.areas.baselines.ridge import Ridge
 from streetgauge.errors import InputError
+from streetgauge.evaluation import draw_metrics
+from streetgauge.evaluation.aggregate import cut
+from streetgauge.evaluation.baselines.ridge import Ridge
 from streetgauge.io.files import write_json
 from streetgauge.progress import Progress, silent
 from streetgauge.settings import SimulatedFeatures

@@ -76,7 +76,7 @@ def predict_city(
     Deciles of areas are cut within *this* city (its own lowest tenth is decile 1), because no
     model of another city knows where this one's borders lie.
     """
-    from streetgauge.areas import add_disagreement, aggregate
+    from streetgauge.evaluation import add_disagreement, aggregate
     from streetgauge.features import FeatureStore
 
     if (images is None) == (features is None):
@@ -140,7 +140,7 @@ def _unlike(
     """Add ``strangeness`` and ``unlike``, if the bundle knows what its own areas look like."""
     if model.familiar is None:
         return areas, []
-    from streetgauge.areas import Familiar, is_unlike
+    from streetgauge.evaluation import Familiar, is_unlike
     from streetgauge.stages.area_features import feature_table, mean_features
 
     here = places[places["area"].notna()]

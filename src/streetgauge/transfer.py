@@ -157,7 +157,7 @@ def export_features(
 
 def _familiar(study: Study) -> dict[str, Any] | None:
     """Say what the areas look like that the exported model learned from."""
-    from streetgauge.areas import Familiar
+    from streetgauge.evaluation import Familiar
     from streetgauge.stages.area_features import feature_table
 
     if not study.area_features.is_file():

@@ -12,8 +12,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from streetgauge.areas import aggregate, confusion_matrix, draw_metrics, measure, torn_areas
 from streetgauge.errors import InputError
+from streetgauge.evaluation import aggregate, confusion_matrix, draw_metrics, measure, torn_areas
 from streetgauge.io.files import digest, read_metadata, write_json, write_table
 from streetgauge.progress import Progress, silent
 from streetgauge.settings import EvaluationSettings, TrainSettings, TransferSettings

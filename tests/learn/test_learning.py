@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from streetgauge.areas import aggregate
+from streetgauge.evaluation import aggregate
 from streetgauge.learn import cross_validate, make_splits
 from streetgauge.settings import FoldSettings, TrainSettings
 from streetgauge.synthetic import simulate_features, simulated_oracle

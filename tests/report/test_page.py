@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from streetgauge.areas.colours import NOTHING, class_colours, difference_colours
+from streetgauge.evaluation.colours import NOTHING, class_colours, difference_colours
 from streetgauge.report import render
 
 CLOSING = "</b></script><script>alert(4)</script>"
@@ -207,7 +207,7 @@ def test_without_boundaries_it_has_no_map_and_says_why(make_study):
 def test_what_is_not_defined_is_a_dash(make_study):
     data = make_study()
     table = data.table.assign(actual_decile=data.table["actual_decile"].where(lambda s: s.isna()))
-    from streetgauge.areas import evaluate
+    from streetgauge.evaluation import evaluate
     from streetgauge.settings import EvaluationSettings
 
     metrics = evaluate(table, None, EvaluationSettings(draws=100), seed=1)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pandas as pd
 import pytest
 
-from streetgauge.areas import describe_scheme
+from streetgauge.evaluation import describe_scheme
 from streetgauge.report import text as words
 from streetgauge.settings import FoldSettings
 

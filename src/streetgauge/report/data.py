@@ -27,7 +27,7 @@ class ReportData:
         One row an area and outcome: ``area``, ``outcome``, ``fold``, ``n_locations``, ``score``,
         ``decile``, ``low``, ``high``, ``actual_decile``.
     metrics : dict
-        From `streetgauge.areas.evaluate`.
+        From `streetgauge.evaluation.evaluate`.
     provenance : mapping of outcome to dict
         ``label``, ``direction``, ``source``, ``file``, ``sha256``, ``publisher``, ``licence``,
         ``vintage``, ``areas``, ``cells``, ``lookup``,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from streetgauge.areas import metric_crs
+from streetgauge.evaluation import metric_crs
 
 if TYPE_CHECKING:
     import geopandas as gpd

@@ -84,7 +84,7 @@ def draw_figures(
     Parameters
     ----------
     metrics : mapping
-        From `streetgauge.areas.evaluate`, with ``headline`` and ``transfer`` where they are.
+        From `streetgauge.evaluation.evaluate`, with ``headline`` and ``transfer`` where they are.
     table : DataFrame
         The areas: ``area, outcome, decile, low, high, actual_decile``; ``status``, ``p1`` to
         ``pK`` and ``residual_nearby`` where they are.

@@ -47,7 +47,7 @@ def draw_maps(
     table : DataFrame
         ``area, outcome, decile, actual_decile``.
     metrics : mapping
-        From `streetgauge.areas.evaluate`.
+        From `streetgauge.evaluation.evaluate`.
     provenance : mapping of outcome to dict
         ``label``, ``publisher``, ``licence``, each if known.
     study : str
@@ -89,7 +89,7 @@ class _Scale:
 
     @classmethod
     def of(cls, classes: int) -> _Scale:
-        from streetgauge.areas.colours import NOTHING, class_colours
+        from streetgauge.evaluation.colours import NOTHING, class_colours
 
         return cls(*words.unit(classes), words.nearby(classes), class_colours(classes), NOTHING)
 
@@ -111,7 +111,7 @@ class _Ground:
     def __init__(self, areas: gpd.GeoDataFrame) -> None:
         import shapely
 
-        from streetgauge.areas import metric_crs
+        from streetgauge.evaluation import metric_crs
 
         self.codes = areas.index
         geometry = areas.geometry

@@ -1,4 +1,4 @@
-"""Sentences on how areas were held out, from what `streetgauge.areas.describe_scheme` says."""
+"""Sentences on how areas were held out, from what `streetgauge.evaluation.describe_scheme` says."""
 
 from __future__ import annotations
 
