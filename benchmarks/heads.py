@@ -32,10 +32,10 @@ from scipy.stats import rankdata, spearmanr
 from streetgauge.evaluation.aggregate import cut
 from streetgauge.evaluation.metrics import confusion_matrix, measure
 from streetgauge.features import FeatureStore
-from streetgauge.learn.fitting import fit_model
-from streetgauge.learn.heads import HEADS
-from streetgauge.learn.splits import make_splits
+from streetgauge.model.fitting import fit_model
+from streetgauge.model.heads import HEADS
 from streetgauge.settings import FoldSettings, TrainSettings
+from streetgauge.splits.schemes import make_splits
 from streetgauge.synthetic.simulate import simulate_features, simulated_oracle
 
 NEWPORT = Path(__file__).resolve().parents[1] / "examples" / "newport"

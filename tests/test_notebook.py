@@ -203,7 +203,7 @@ def test_figures_that_are_not_defined_are_a_dash() -> None:
 
 
 def test_the_classifier_shows_itself() -> None:
-    from streetgauge.learn import BinomialOrdinalClassifier
+    from streetgauge.model import BinomialOrdinalClassifier
 
     assert "BinomialOrdinalClassifier" in BinomialOrdinalClassifier(epochs=3)._repr_html_()
 

@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from streetgauge import learn
+from streetgauge import model
 from streetgauge.errors import InputError
 from streetgauge.features import FeatureStore
 from streetgauge.io.files import write_table
@@ -264,7 +264,7 @@ def corner(pixels: np.ndarray) -> np.ndarray:
 
 
 def test_what_moved_the_score_is_drawn_on_the_view_that_matters(tmp_path, monkeypatch):
-    monkeypatch.setattr(learn, "Bundle", Toy, raising=False)
+    monkeypatch.setattr(model, "Bundle", Toy, raising=False)
     monkeypatch.setattr(stage._Eye, "_network", lambda self: corner)
     study = make_study(tmp_path, report="occlusion = true\narea_pictures = 0")
     for location in IDS:

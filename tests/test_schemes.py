@@ -15,7 +15,7 @@ import pytest
 
 from streetgauge.evaluation import evaluate
 from streetgauge.features import FeatureStore
-from streetgauge.learn import Bundle
+from streetgauge.model import Bundle
 from streetgauge.settings import EvaluationSettings
 
 Run = Callable[..., tuple[int, str, str]]

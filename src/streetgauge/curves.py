@@ -22,7 +22,7 @@ from streetgauge.tuning import City, areas_learned, kept_predictions, predict_sh
 
 if TYPE_CHECKING:
     from streetgauge.evaluation import Drawn
-    from streetgauge.learn import Split
+    from streetgauge.splits import Split
 
 __all__ = ["SHARES", "Curves", "Point", "first_of_each"]
 
@@ -302,7 +302,7 @@ class Curves:
     @cached_property
     def _torn(self) -> set[str]:
         from streetgauge.evaluation import torn_areas
-        from streetgauge.learn import splits_frame
+        from streetgauge.splits import splits_frame
 
         return set(torn_areas(splits_frame(self.splits, self.city.ids, self.city.areas)))
 
@@ -356,7 +356,7 @@ class Curves:
 
     def _learned(self, point: Point) -> dict[str, Any]:
         """Say what a point's networks saw."""
-        from streetgauge.learn import take_share
+        from streetgauge.splits import take_share
 
         city, splits = self._restricted(point)
         share = point.value if point.by == "areas" else 1.0

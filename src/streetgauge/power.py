@@ -362,7 +362,7 @@ class Power:
 
     def _chosen(self, known: pd.Index, areas: int, seed: tuple[int, int]) -> pd.Index:
         """Take so many areas that are a small picture of all; fewer lie within more."""
-        from streetgauge.learn.folds import nested_share
+        from streetgauge.splits.folds import nested_share
 
         table = self.deciles[self.deciles.index.isin(known)]
         if areas >= len(table):
@@ -378,7 +378,7 @@ class Power:
         views: float,
         seed: tuple[int, int],
     ) -> dict[str, dict[str, float]]:
-        from streetgauge.learn import area_folds
+        from streetgauge.splits import area_folds
 
         deciles = self.deciles.loc[areas]
         features = simulate_area_means(

@@ -19,7 +19,7 @@ from streetgauge.transfer import compare_with, known_areas, open_bundle
 
 if TYPE_CHECKING:
     from streetgauge.features import FeatureStore
-    from streetgauge.learn import Bundle
+    from streetgauge.model import Bundle
 
 __all__ = ["predict_city"]
 

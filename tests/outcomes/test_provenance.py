@@ -101,7 +101,7 @@ def test_every_source_says_all_of_where_it_comes_from(
 def test_the_card_of_a_bundle_shows_it_for_every_outcome(
     every_source: dict[str, OutcomeSettings],
 ) -> None:
-    from streetgauge.learn._card import _sources
+    from streetgauge.model.card import _sources
 
     _, metadata, _ = build_outcomes(every_source, pd.Index(CODES))
     source = {"outcomes": metadata}

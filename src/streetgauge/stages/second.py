@@ -49,7 +49,7 @@ class Tested:
 
     @property
     def aside(self) -> Path:
-        """What one part alone held aside: `streetgauge.learn.cross_validate` writes it."""
+        """What one part alone held aside: `streetgauge.model.cross_validate` writes it."""
         return self.model / "held-aside.parquet"
 
     @property
