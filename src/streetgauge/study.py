@@ -23,7 +23,6 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel
 
-from streetgauge import __version__
 from streetgauge.errors import InputError, closest
 from streetgauge.fingerprints import code_digest, content_of, signature_of
 from streetgauge.io.files import digest, read_metadata, write_json, write_table
@@ -33,6 +32,7 @@ from streetgauge.running import Running
 from streetgauge.settings import StudySettings, Url, input_files, read_settings
 from streetgauge.skips import SKIP_COLUMNS
 from streetgauge.study_files import StudyFiles
+from streetgauge.version import __version__
 
 if TYPE_CHECKING:
     import pandas as pd

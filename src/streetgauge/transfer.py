@@ -258,7 +258,8 @@ def import_file(
     InputError
         If the file holds anything but numbers, or not those of these networks.
     """
-    from streetgauge.features.caffe import import_caffe, is_array_file
+    from streetgauge.features.caffe import import_caffe
+    from streetgauge.features.weights import is_array_file
     from streetgauge.model.authors import import_authors, read_state
 
     if not file.is_file():

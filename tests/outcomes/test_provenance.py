@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -105,8 +104,8 @@ def test_the_card_of_a_bundle_shows_it_for_every_outcome(
 
     _, metadata, _ = build_outcomes(every_source, pd.Index(CODES))
     source = {"outcomes": metadata}
-    bundle = SimpleNamespace(source=source, outcomes=list(metadata), licence=None)
-    card = _sources(bundle).splitlines()  # type: ignore[arg-type]
+    bundle = {"source": source, "outcomes": list(metadata), "licence": None}
+    card = _sources(bundle).splitlines()
     for name, about in metadata.items():
         line = next(line for line in card if line.startswith(f"- {name}:"))
         said = [about["publisher"], about["licence"], about["vintage"], about["areas"], name]

@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode, urlsplit
 
-from streetgauge import __version__
 from streetgauge.errors import InputError, StreetgaugeError
+from streetgauge.version import __version__
 
 __all__ = ["AnswerError", "Client", "read_token"]
 

@@ -21,7 +21,6 @@ from numpy.typing import ArrayLike, NDArray
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
-import streetgauge
 from streetgauge.errors import InputError, closest
 from streetgauge.io.files import atomic_directory, sha256_of, write_json, write_text
 from streetgauge.markup import facts_html
@@ -30,6 +29,7 @@ from streetgauge.model.model import Model, Predictions, TrainingRecord
 from streetgauge.model.network import Network
 from streetgauge.model.reading import Standardisation, located
 from streetgauge.settings import Device, TrainSettings
+from streetgauge.version import __version__
 
 __all__ = ["CARD", "DESCRIPTION", "FILES", "WEIGHTS", "Bundle", "marks_of"]
 
@@ -93,7 +93,7 @@ class Bundle:
     licence: str | None = None
     familiar: Mapping[str, NDArray[np.float32]] | None = None
     learned: frozenset[str] | None = None
-    code_version: str = streetgauge.__version__
+    code_version: str = __version__
 
     @property
     def dimension(self) -> int:
@@ -285,8 +285,9 @@ class Bundle:
         with atomic_directory(Path(directory)) as temporary:
             save_file(_tensors(self.model, self.familiar or {}), temporary / WEIGHTS)
             (temporary / WEIGHTS).chmod(0o644)  # safetensors lets nobody but the writer read it
-            write_json(self._description(sha256_of(temporary / WEIGHTS)), temporary / DESCRIPTION)
-            write_text(write_card(self), temporary / CARD)
+            description = self._description(sha256_of(temporary / WEIGHTS))
+            write_json(description, temporary / DESCRIPTION)
+            write_text(write_card(description, self.model.network.width), temporary / CARD)
 
     @classmethod
     def load(cls, directory: str | Path) -> Self:

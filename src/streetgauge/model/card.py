@@ -9,14 +9,12 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from streetgauge.model.network import view_widths
 from streetgauge.skips import without_value
 
-if TYPE_CHECKING:
-    from streetgauge.model.bundle import Bundle
-    from streetgauge.model.model import TrainingRecord
+Description = Mapping[str, Any]
 
 __all__ = ["write_card"]
 
@@ -35,27 +33,35 @@ _METRICS = {
 }
 
 
-def write_card(bundle: Bundle) -> str:
-    """Describe a bundle in Markdown with YAML front matter."""
+def write_card(bundle: Description, width: int) -> str:
+    """Describe a bundle in Markdown with YAML front matter.
+
+    Parameters
+    ----------
+    bundle : mapping
+        The content of its ``bundle.json``.
+    width : int
+        Units of the first view layer.
+    """
     parts = [
         f"# Street pictures to deciles: {', '.join(_labels(bundle))}",
         _what(bundle),
-        "## How it was trained\n\n" + _how(bundle),
+        "## How it was trained\n\n" + _how(bundle, width),
     ]
-    if bundle.metrics and bundle.metrics.get("outcomes"):
-        parts.append("## How good it is\n\n" + _test(bundle, bundle.metrics))
-    if bundle.training and bundle.training.validation_areas:
-        parts.append("## Figures on the validation part\n\n" + _figures(bundle, bundle.training))
+    if bundle["metrics"] and bundle["metrics"].get("outcomes"):
+        parts.append("## How good it is\n\n" + _test(bundle, bundle["metrics"]))
+    if bundle["training"] and bundle["training"]["validation_areas"]:
+        parts.append("## Figures on the validation part\n\n" + _figures(bundle, bundle["training"]))
     parts += ["## Use\n\n" + _use(bundle), "## Limits\n\n" + _limits()]
     parts.append("## Sources\n\n" + _sources(bundle))
     front = "\n".join(_yaml(_front_matter(bundle)))
     return f"---\n{front}\n---\n\n" + "\n\n".join(parts) + "\n"
 
 
-def _front_matter(bundle: Bundle) -> dict[str, Any]:
-    licence = (bundle.licence or "unknown").lower()
+def _front_matter(bundle: Description) -> dict[str, Any]:
+    licence = (bundle["licence"] or "unknown").lower()
     known = licence in _HUB_LICENCES or licence == "unknown"
-    study = str(bundle.source.get("study") or "")
+    study = str(bundle["source"].get("study") or "")
     matter: dict[str, Any] = {"license": licence if known else "other"}
     if not known:
         matter["license_name"] = _slug(licence)
@@ -67,14 +73,14 @@ def _front_matter(bundle: Bundle) -> dict[str, Any]:
     results = list(_results(bundle, study))
     if results:  # the Hub wants at least one
         matter["model-index"] = [
-            {"name": f"{study or 'streetgauge'} {bundle.name}", "results": results}
+            {"name": f"{study or 'streetgauge'} {bundle['name']}", "results": results}
         ]
     return {key: value for key, value in matter.items() if value}
 
 
-def _results(bundle: Bundle, study: str) -> Iterator[dict[str, Any]]:
-    measured = (bundle.metrics or {}).get("outcomes", {})
-    for outcome, label in zip(bundle.outcomes, _labels(bundle), strict=True):
+def _results(bundle: Description, study: str) -> Iterator[dict[str, Any]]:
+    measured = (bundle["metrics"] or {}).get("outcomes", {})
+    for outcome, label in zip(bundle["outcomes"], _labels(bundle), strict=True):
         values = measured.get(outcome, {}).get("metrics", {})
         found = [
             {"type": kind, "value": values[key]["value"], "name": words}
@@ -92,9 +98,9 @@ def _results(bundle: Bundle, study: str) -> Iterator[dict[str, Any]]:
             }
 
 
-def _what(bundle: Bundle) -> str:
-    classes = bundle.model.classes
-    network = bundle.settings.network
+def _what(bundle: Description) -> str:
+    classes = bundle["classes"]
+    network = bundle["settings"]["network"]
     apart = (
         "The outcomes share one trunk; what follows the views is each outcome's own."
         if network == "shared"
@@ -103,74 +109,78 @@ def _what(bundle: Bundle) -> str:
     return (
         f"For every location and outcome this model gives a score and the probability of each of "
         f"{classes} classes, from the features of the location's street pictures: class 1 is worst "
-        f"off, class {classes} best off. Features are {bundle.dimension} numbers a picture, from "
-        f"{_named(bundle.source, 'backbone', 'a backbone that is not named')}. {apart}"
+        f"off, class {classes} best off. Features are {bundle['dimension']} numbers a picture, "
+        "from "
+        f"{_named(bundle['source'], 'backbone', 'a backbone that is not named')}. {apart}"
     )
 
 
-def _how(bundle: Bundle) -> str:
-    training, settings = bundle.training, bundle.settings
+def _how(bundle: Description, width: int) -> str:
+    training, settings = bundle["training"], bundle["settings"]
     paper = "Suel, Polak, Bennett and Ezzati 2019, doi:10.1038/s41598-019-42036-w"
     if training is None:
-        if not bundle.source.get("imported"):
+        if not bundle["source"].get("imported"):
             return f"It was not trained here: it is the model of {_start(bundle)}, as it was."
-        where = f" in {bundle.source['study']}" if bundle.source.get("study") else ""
+        where = f" in {bundle['source']['study']}" if bundle["source"].get("study") else ""
         return (
             "It was not trained here: the weights are imported from those that were published "
-            f"with the paper ({paper}), trained{where}. Network `{settings.network}`; the scores "
+            f"with the paper ({paper}), trained{where}. Network `{settings['network']}`; the "
+            "scores "
             "are as they came."
         )
     part = (
         "all areas"
-        if bundle.name == "all"
+        if bundle["name"] == "all"
         else "areas of which none was tested"
-        if bundle.name == "train"
-        else f"all areas but those of {bundle.name}, which were held out for testing"
+        if bundle["name"] == "train"
+        else f"all areas but those of {bundle['name']}, which were held out for testing"
     )
     apart, length = (
-        f"Another {training.validation_areas:,} areas ({training.validation_locations:,} "
+        f"Another {training['validation_areas']:,} areas ({training['validation_locations']:,} "
         "locations) were not learnt from; they said when to stop and how far to spread the scores.",
-        f"at most {settings.epochs} epochs, patience {settings.patience}",
+        f"at most {settings['epochs']} epochs, patience {settings['patience']}",
     )
-    members = 1 if bundle.source.get("start") else settings.members
+    members = 1 if bundle["source"].get("start") else settings["members"]
     if members > 1:
         apart = (
             f"{members} networks, whose scores are averaged, were each stopped by another share of "
             "these areas, which it did not learn from; so were their scores spread."
         )
-    if not training.validation_areas:
+    if not training["validation_areas"]:
         apart = "Nothing was set apart to say when to stop or how far to spread the scores."
-        length = f"{settings.epochs} epochs"
+        length = f"{settings['epochs']} epochs"
     begun = (
         f"It did not start from nothing, but from the model of {_start(bundle)} "
-        f"(tuned: {settings.tune}).\n\n"
-        if bundle.source.get("start")
+        f"(tuned: {settings['tune']}).\n\n"
+        if bundle["source"].get("start")
         else ""
     )
     return (
-        f"Trained on {part}: {training.training_locations:,} locations in "
-        f"{training.training_areas:,} areas. {apart}\n\n{begun}"
-        f"Network `{settings.network}`, after {paper}: {_layers(bundle)}, head `{settings.head}`; "
-        f"Adam, learning rate {settings.learning_rate:g}, batches of {settings.batch}, {length}; "
-        f"products in {training.precision}; classes weighted to count the same; seed "
-        f"{bundle.seed}; streetgauge {bundle.code_version}."
+        f"Trained on {part}: {training['training_locations']:,} locations in "
+        f"{training['training_areas']:,} areas. {apart}\n\n{begun}"
+        f"Network `{settings['network']}`, after {paper}: {_layers(bundle, width)}, head "
+        f"`{settings['head']}`; "
+        f"Adam, learning rate {settings['learning_rate']:g}, batches of {settings['batch']}, "
+        f"{length}; "
+        f"products in {training['precision']}; classes weighted to count the same; seed "
+        f"{bundle['seed']}; streetgauge {bundle['code_version']}."
     )
 
 
-def _layers(bundle: Bundle) -> str:
-    *first, last = view_widths(bundle.model.network.width)
+def _layers(bundle: Description, width: int) -> str:
+    *first, last = view_widths(width)
     said = f"view layers of {', '.join(map(str, first))} and {last} units"
-    components = bundle.settings.components
+    components = bundle["settings"]["components"]
     if not components:
         return said
     return f"{said}, learnt on {components} principal components of the features"
 
 
-def _start(bundle: Bundle) -> str:
-    return str(bundle.source.get("start", {}).get("study") or "another study")
+def _start(bundle: Description) -> str:
+    return str(bundle["source"].get("start", {}).get("study") or "another study")
 
 
-def _test(bundle: Bundle, metrics: Mapping[str, Any]) -> str:
+def _test(bundle: Description, metrics: Mapping[str, Any]) -> str:
     coverage, scheme = metrics.get("coverage"), metrics.get("scheme")
     said = scheme if isinstance(scheme, Mapping) else {}
     how = f" ({said['in_words']})" if said.get("in_words") else ""
@@ -180,7 +190,7 @@ def _test(bundle: Bundle, metrics: Mapping[str, Any]) -> str:
     )
     who = f"{who.rstrip('.')}{how}."
     rows = []
-    for outcome, label in zip(bundle.outcomes, _labels(bundle), strict=True):
+    for outcome, label in zip(bundle["outcomes"], _labels(bundle), strict=True):
         about = metrics.get("outcomes", {}).get(outcome)
         if not about:
             continue
@@ -207,7 +217,7 @@ def _test(bundle: Bundle, metrics: Mapping[str, Any]) -> str:
     )
 
 
-def _incomplete(bundle: Bundle, outcome: str) -> str:
+def _incomplete(bundle: Description, outcome: str) -> str:
     """Mark an outcome that lacks areas: its figures speak for the others only."""
     said = without_value(_about(bundle, outcome))
     return f" ({said})" if said else ""
@@ -222,20 +232,20 @@ def _interval(estimate: Mapping[str, Any] | None, form: str = ".2f") -> str:
     return f"{said} ({estimate['low']:{form}} to {estimate['high']:{form}})"
 
 
-def _figures(bundle: Bundle, training: TrainingRecord) -> str:
+def _figures(bundle: Description, training: Mapping[str, Any]) -> str:
     rows = zip(
         _labels(bundle),
-        training.best_epoch,
-        training.validation_loss,
-        training.validation_mae,
-        bundle.model.calibration.tolist(),
+        training["best_epoch"],
+        training["validation_loss"],
+        training["validation_mae"],
+        (each.values() for each in bundle["calibration"].values()),
         strict=True,
     )
     table = "\n".join(
         f"| {label} | {epoch:.3g} | {loss:.3f} | {mae:.2f} | {a:+.3f} | {b:.3f} |"
         for label, epoch, loss, mae, (a, b) in rows
     )
-    test = "the table above" if bundle.metrics else "the study's report"
+    test = "the table above" if bundle["metrics"] else "the study's report"
     return (
         "These areas chose the epoch and the calibration, so the figures flatter. They are per "
         f"location and are no test of the model: {test} has the test.\n\n"
@@ -244,7 +254,7 @@ def _figures(bundle: Bundle, training: TrainingRecord) -> str:
     )
 
 
-def _use(bundle: Bundle) -> str:
+def _use(bundle: Description) -> str:
     return (
         "```\nstreetgauge predict BUNDLE --images pictures --locations places.csv --out city\n```\n"
         "\nBUNDLE is this directory, or `hf://user/name@revision`."
@@ -262,17 +272,17 @@ def _limits() -> str:
     )
 
 
-def _sources(bundle: Bundle) -> str:
-    source = bundle.source
+def _sources(bundle: Description) -> str:
+    source = bundle["source"]
     lines = [
-        f"- This bundle: licence {bundle.licence or 'not given'}.",
+        f"- This bundle: licence {bundle['licence'] or 'not given'}.",
         f"- Features: {_named(source, 'backbone', 'not named')}; weights sha256 "
         f"{_named(source, 'weights_sha256', 'not given')}; licence "
         f"{_named(source, 'licence', 'not given')}.",
     ]
     if source.get("views"):
         lines.append(f"- Views: {', '.join(map(str, source['views']))}.")
-    for outcome in bundle.outcomes:
+    for outcome in bundle["outcomes"]:
         about = _about(bundle, outcome)
         facts = "; ".join(_provenance(about)) or "source not given"
         lines.append(f"- {about.get('label') or outcome}: {facts}.")
@@ -299,12 +309,12 @@ def _provenance(about: Mapping[str, Any]) -> Iterator[str]:
         yield str(about["licence"])
 
 
-def _labels(bundle: Bundle) -> list[str]:
-    return [str(_about(bundle, outcome).get("label") or outcome) for outcome in bundle.outcomes]
+def _labels(bundle: Description) -> list[str]:
+    return [str(_about(bundle, outcome).get("label") or outcome) for outcome in bundle["outcomes"]]
 
 
-def _about(bundle: Bundle, outcome: str) -> dict[str, Any]:
-    return dict(bundle.source.get("outcomes", {}).get(outcome, {}))
+def _about(bundle: Description, outcome: str) -> dict[str, Any]:
+    return dict(bundle["source"].get("outcomes", {}).get(outcome, {}))
 
 
 def _named(source: Any, key: str, otherwise: str) -> str:
