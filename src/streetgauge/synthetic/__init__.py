@@ -6,43 +6,6 @@ pictures on the locations of a real area table. Names are imported when they are
 processes that draw pictures need neither geopandas nor pandas.
 """
 
-from __future__ import annotations
+import lazy_loader
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    from streetgauge.synthetic.city import City, make_city
-    from streetgauge.synthetic.dress import dress_pictures
-    from streetgauge.synthetic.model import LATENTS, OUTCOMES, VISIBLE, Model
-    from streetgauge.synthetic.simulate import simulate_features, simulated_oracle
-
-_MODULES = {
-    "City": "city",
-    "make_city": "city",
-    "dress_pictures": "dress",
-    "LATENTS": "model",
-    "OUTCOMES": "model",
-    "VISIBLE": "model",
-    "Model": "model",
-    "simulate_features": "simulate",
-    "simulated_oracle": "simulate",
-}
-
-__all__ = [
-    "City",
-    "make_city",
-    "dress_pictures",
-    "simulate_features",
-    "simulated_oracle",
-    "Model",
-    "LATENTS",
-    "VISIBLE",
-    "OUTCOMES",
-]
-
-
-def __getattr__(name: str) -> Any:
-    if name in _MODULES:
-        return getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
