@@ -21,7 +21,7 @@ from PIL import Image
 
 from streetgauge.errors import InputError
 from streetgauge.imagery import find_views
-from streetgauge.imagery.pictures import pictures_at, raw_pictures
+from streetgauge.imagery.decoding import pictures_at, raw_pictures
 from streetgauge.io import remote
 from streetgauge.settings import ImagerySettings, Url, read_settings
 
@@ -199,7 +199,7 @@ def test_a_server_that_never_ends_is_a_picture_that_cannot_be_read(
     bad_server: tuple[str, str, list[int]], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     kind, url, sent = bad_server
-    monkeypatch.setattr("streetgauge.imagery.pictures.MAX_BYTES", 3 << 20)
+    monkeypatch.setattr("streetgauge.imagery.decoding.MAX_BYTES", 3 << 20)
     monkeypatch.setattr(remote, "MOST_COPIED", 3 << 20)
     monkeypatch.setattr(remote, "SILENCE", 60 if kind == "endless" else 0.4)
     monkeypatch.setattr(remote, "PATIENCE", 0.6)

@@ -9,7 +9,7 @@ from pathlib import Path
 import pandas as pd
 
 from streetgauge.errors import InputError, closest
-from streetgauge.imagery._picture import Picture
+from streetgauge.imagery.candidate import Picture
 from streetgauge.imagery.folders import File, Folder
 from streetgauge.io.files import require_columns
 from streetgauge.io.remote import is_url, local_copy, require_url

@@ -13,9 +13,9 @@ import pandas as pd
 from streetgauge.errors import InputError
 from streetgauge.io.files import require_columns
 from streetgauge.io.tables import as_table, choose_sheet, read_sheets
-from streetgauge.locations._boundaries import checked_boundaries, is_boundaries, read_boundaries
+from streetgauge.locations.boundaries import checked_boundaries, is_boundaries, read_boundaries
 from streetgauge.locations.directory import survey_directory
-from streetgauge.locations.place import (
+from streetgauge.locations.study_area import (
     fits,
     in_box,
     in_place,

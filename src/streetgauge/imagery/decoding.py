@@ -16,9 +16,9 @@ import pandas as pd
 import simplejpeg  # libjpeg-turbo without Pillow around it: 0.6 of the time, and it tells damage
 from PIL import Image
 
-from streetgauge.imagery._pillow import MAX_PIXELS, PictureError, opened
 from streetgauge.imagery.archives import MAX_BYTES, Archive
 from streetgauge.imagery.exif import panorama_heading
+from streetgauge.imagery.image_file import MAX_PIXELS, PictureError, opened
 from streetgauge.imagery.panoramas import Cut, cut_panorama
 from streetgauge.io.remote import TooLargeError, is_url, read_url
 

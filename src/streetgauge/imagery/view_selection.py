@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from streetgauge.imagery._found import Found
+from streetgauge.imagery.services import Found
 from streetgauge.settings import OpenImagery
 
 __all__ = ["METRES", "choose"]

@@ -18,9 +18,9 @@ from PIL import Image, PngImagePlugin, features
 from streetgauge.imagery import (
     PictureAt,
     PictureError,
-    _pillow,
     decode,
-    pictures,
+    decoding,
+    image_file,
     raw_pictures,
     read_picture,
 )
@@ -193,7 +193,7 @@ def test_reading_makes_no_more_room_than_the_file_takes(
     finally:
         tracemalloc.stop()
     for most in (path.stat().st_size, path.stat().st_size - 1):
-        monkeypatch.setattr(pictures, "MAX_BYTES", most)
+        monkeypatch.setattr(decoding, "MAX_BYTES", most)
         (found,) = raw_pictures([PictureAt(str(path))])
         assert isinstance(found, PictureError) == (most < path.stat().st_size)
 
@@ -265,10 +265,10 @@ def test_the_real_photographs_are_read(shared_data: Path) -> None:
 def test_of_large_pictures_one_is_decoded_at_a_time_and_small_ones_beside_it(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(_pillow, "LARGE", 100 * 100 - 1)
+    monkeypatch.setattr(image_file, "LARGE", 100 * 100 - 1)
     now: Counter[int] = Counter()
     most: Counter[int] = Counter()
-    own = pictures._as_rgb
+    own = decoding._as_rgb
 
     def slow(image: Image.Image) -> Image.Image:
         now[image.width] += 1
@@ -277,7 +277,7 @@ def test_of_large_pictures_one_is_decoded_at_a_time_and_small_ones_beside_it(
         now[image.width] -= 1
         return own(image)
 
-    monkeypatch.setattr(pictures, "_as_rgb", slow)
+    monkeypatch.setattr(decoding, "_as_rgb", slow)
     raws = []
     for side in (100, 50):
         buffer = io.BytesIO()
@@ -302,7 +302,7 @@ def test_a_reason_is_in_words_and_never_in_python_s(monkeypatch: pytest.MonkeyPa
     buffer = io.BytesIO()
     Image.new("RGB", (8, 8)).save(buffer, "PNG")
     for error in (KeyError("n"), AttributeError("'NoneType' object has no attribute 'x'")):
-        monkeypatch.setattr(pictures, "_quick", lambda *_, error=error: _raise(error))
+        monkeypatch.setattr(decoding, "_quick", lambda *_, error=error: _raise(error))
         with pytest.raises(PictureError, match=r"damaged: its parts do not fit together$"):
             decode(buffer.getvalue())
 

@@ -13,7 +13,7 @@ import pyarrow as pa
 from streetgauge.errors import InputError
 from streetgauge.io.files import require_columns
 from streetgauge.io.tables import read_header, scan_columns, to_numbers, zipped_tables
-from streetgauge.locations._boundaries import parse_crs
+from streetgauge.locations.boundaries import parse_crs
 from streetgauge.settings import PointLocations, TableLocations
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from streetgauge.errors import InputError, closest
-from streetgauge.locations._boundaries import checked_boundaries, is_boundaries, read_boundaries
+from streetgauge.locations.boundaries import checked_boundaries, is_boundaries, read_boundaries
 
 __all__ = ["PLACES", "fits", "in_box", "in_place", "in_polygon", "representative_points"]
 
