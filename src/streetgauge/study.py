@@ -76,6 +76,8 @@ class Stage:
         Whether its result is the same whatever outcomes are called: see `Study.numbers`.
     before_forgetting : callable
         Refuses to have what is there removed, by raising InputError.
+    version : int
+        Raised by hand when its results change.
     """
 
     name: str
@@ -86,6 +88,7 @@ class Stage:
     work: Callable[[Study, str, Progress], Done]
     by_numbers: bool = False
     before_forgetting: Callable[[Study], None] = lambda study: None
+    version: int = 1
 
 
 @dataclass(frozen=True)
