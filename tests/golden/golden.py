@@ -27,7 +27,7 @@ import pyarrow.parquet as pq
 import torch
 from safetensors.numpy import load_file
 
-from streetgauge.files import write_table
+from streetgauge.io.files import write_table
 from streetgauge.prediction import predict_city
 from streetgauge.progress import Progress, silent
 from streetgauge.stages.chain import STAGES, stage_named

@@ -14,7 +14,7 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent))
 
 import golden
-from streetgauge.files import read_metadata, write_table
+from streetgauge.io.files import read_metadata, write_table
 from streetgauge.progress import Progress
 from streetgauge.study import Done, Stage, Study
 
