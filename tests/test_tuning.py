@@ -296,7 +296,8 @@ def test_a_share_without_labels_is_left_out_and_said(
 @pytest.fixture(scope="module")
 def cities(grid_writer: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Two studies of small worlds alike; the first has run."""
-    from streetgauge.stages import STAGES
+    from streetgauge.stage_table import STAGES
+    from streetgauge.stages import run_stage
     from streetgauge.study import Study
 
     place = tmp_path_factory.mktemp("cities")
@@ -304,7 +305,7 @@ def cities(grid_writer: Callable[..., Path], tmp_path_factory: pytest.TempPathFa
     grid_writer(place / "second", side=6, per_area=4, seed=1)
     first = Study.open(place / "first")
     for stage in STAGES:
-        first.run(stage, silent)
+        run_stage(first, stage.name, silent)
     return place
 
 

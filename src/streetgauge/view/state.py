@@ -13,6 +13,7 @@ from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
 from streetgauge.running import read_running
+from streetgauge.stage_table import stages_of
 from streetgauge.study import Study
 
 if TYPE_CHECKING:
@@ -119,8 +120,6 @@ def _stopped(run: dict[str, Any]) -> str:
 
 
 def _stages(study: Study, run: dict[str, Any] | None, now: float) -> list[dict[str, Any]]:
-    from streetgauge.stages import stages_of
-
     # Read anew each time: the process that writes it is another one.
     kept = Study(study.file, study.settings).record.get("stages", {})
     names = [stage.name for stage in stages_of(study)]
