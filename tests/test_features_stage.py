@@ -11,15 +11,15 @@ import h5py
 import numpy as np
 import pytest
 
-from streetgauge import onnx_files, stage_table
 from streetgauge.describe import describe
 from streetgauge.errors import InputError
 from streetgauge.features import FeatureStore
+from streetgauge.io import onnx_files
 from streetgauge.progress import Progress, silent
-from streetgauge.stage_table import stage_named
 from streetgauge.stages import run_stage
 from streetgauge.stages.chain import WORK
-from streetgauge.study import Done, Study
+from streetgauge.study import Done, Study, stages
+from streetgauge.study.stages import stage_named
 from streetgauge.synthetic import make_city
 
 
@@ -102,7 +102,7 @@ def test_a_forced_run_that_was_killed_is_not_done_and_goes_on(
     city: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     stage = replace(stage_named("features"), writes=lambda study: (study.features,))
-    monkeypatch.setattr(stage_table, "STAGES", (stage,))
+    monkeypatch.setattr(stages, "STAGES", (stage,))
 
     def first(study: Study, key: str, progress: Progress) -> Done:
         store(study.features)

@@ -20,9 +20,9 @@ import streetgauge
 from streetgauge.errors import InputError
 from streetgauge.notebook import Metrics
 from streetgauge.progress import silent
-from streetgauge.stage_table import stages_of
 from streetgauge.stages import run_stage
 from streetgauge.study import Study
+from streetgauge.study.stages import stages_of
 from streetgauge.synthetic import make_city
 
 matplotlib.use("Agg")

@@ -19,10 +19,10 @@ from streetgauge.io.files import write_table
 from streetgauge.progress import silent
 from streetgauge.report.gallery import Gallery
 from streetgauge.settings import read_settings
-from streetgauge.stage_table import has_gallery, stage_named
 from streetgauge.stages import gallery as stage
 from streetgauge.stages.picture_facts import picture_facts
 from streetgauge.study import Study
+from streetgauge.study.stages import has_gallery, stage_named
 
 AREAS, VIEWS = 6, ("a", "b")
 IDS = [f"P{i:02d}" for i in range(2 * AREAS)]

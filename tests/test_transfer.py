@@ -19,9 +19,9 @@ from streetgauge.features import FeatureStore, caffe
 from streetgauge.model import Bundle
 from streetgauge.model.authors import LAYERS
 from streetgauge.progress import silent
-from streetgauge.stage_table import STAGES
 from streetgauge.stages import run_stage
 from streetgauge.study import Study
+from streetgauge.study.stages import STAGES
 
 Run = Callable[..., tuple[int, str, str]]
 Refuse = Callable[..., str]

@@ -296,9 +296,9 @@ def test_a_share_without_labels_is_left_out_and_said(
 @pytest.fixture(scope="module")
 def cities(grid_writer: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Two studies of small worlds alike; the first has run."""
-    from streetgauge.stage_table import STAGES
     from streetgauge.stages import run_stage
     from streetgauge.study import Study
+    from streetgauge.study.stages import STAGES
 
     place = tmp_path_factory.mktemp("cities")
     grid_writer(place / "first", side=6, per_area=6)

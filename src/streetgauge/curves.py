@@ -17,8 +17,8 @@ from streetgauge.errors import InputError
 from streetgauge.io.files import digest, write_json, write_table
 from streetgauge.progress import Progress, silent
 from streetgauge.settings import TrainSettings
-from streetgauge.stage_table import stage_named
 from streetgauge.study import Study
+from streetgauge.study.stages import stage_named
 from streetgauge.tuning import City, areas_learned, kept_predictions, predict_share
 
 if TYPE_CHECKING:

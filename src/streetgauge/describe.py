@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from streetgauge.errors import InputError
-from streetgauge.formats import BUNDLE_VERSION, require_version
-from streetgauge.stage_table import stage_named, stages_of
+from streetgauge.io.formats import BUNDLE_VERSION, require_version
 from streetgauge.study import Study
+from streetgauge.study.stages import stage_named, stages_of
 
 __all__ = ["describe", "describe_outcomes"]
 

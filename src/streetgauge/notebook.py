@@ -304,7 +304,7 @@ class Study:
             ``state``: ``up to date``, ``out of date`` or ``not done``; ``started``; ``seconds``;
             ``says``.
         """
-        from streetgauge.stage_table import stages_of
+        from streetgauge.study.stages import stages_of
 
         now = study.Study.open(self.files.file)
         rows = {}

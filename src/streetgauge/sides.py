@@ -15,7 +15,7 @@ import pyarrow as pa
 from streetgauge.errors import InputError
 from streetgauge.settings import EvaluationSettings, FoldSettings
 from streetgauge.study import Study
-from streetgauge.study_files import KINDS, Tested, tested
+from streetgauge.study.paths import KINDS, Tested, tested
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

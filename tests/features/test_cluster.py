@@ -220,8 +220,8 @@ def test_a_cluster_that_cannot_be_meant_is_refused_with_the_right_key(
 
 
 def test_a_cluster_makes_no_other_features_of_a_study(grid: Path) -> None:
-    from streetgauge.stage_table import stage_named
     from streetgauge.study import Study
+    from streetgauge.study.stages import stage_named
 
     file = grid / "study.toml"
     text = file.read_text().partition("[features]")[0]

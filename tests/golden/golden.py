@@ -31,9 +31,9 @@ from safetensors.numpy import load_file
 from streetgauge.io.files import write_table
 from streetgauge.prediction import predict_city
 from streetgauge.progress import Progress, silent
-from streetgauge.stage_table import STAGES, Stage
 from streetgauge.stages.chain import WORK
 from streetgauge.study import Done, Study
+from streetgauge.study.stages import STAGES, Stage
 
 HERE = Path(__file__).parent
 ALL = ("outcomes", "locations", "features", "train", "areas", "report", "predict")

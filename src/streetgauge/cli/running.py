@@ -178,8 +178,8 @@ def _is_sample(file: Path) -> bool:
 
 
 def _run_study(path: Path, screen: Screen, *, force: bool, redo: str | None = None) -> None:
-    from streetgauge.stage_table import downstream, stage_named, stages_of
     from streetgauge.study import Study
+    from streetgauge.study.stages import downstream, stage_named, stages_of
 
     study, again = Study.open(path, anew=force), set()
     if redo is not None:
@@ -195,7 +195,7 @@ def _run_study(path: Path, screen: Screen, *, force: bool, redo: str | None = No
 
 def _require_made(study: Study, name: str) -> None:
     """Refuse a stage that makes nothing in this study."""
-    from streetgauge.stage_table import stage_named
+    from streetgauge.study.stages import stage_named
 
     if not stage_named(name).writes(study):
         raise InputError(

@@ -17,8 +17,8 @@ import numpy as np
 import numpy.typing as npt
 
 from streetgauge.errors import InputError
-from streetgauge.formats import STORE_VERSION, require_version
 from streetgauge.imagery import QUALITY
+from streetgauge.io.formats import STORE_VERSION, require_version
 from streetgauge.version import __version__
 
 __all__ = [

@@ -17,7 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from streetgauge.errors import InputError
 from streetgauge.features.backbones import Backbone
 from streetgauge.io.files import digest, sha256_of
-from streetgauge.onnx_files import external_data
+from streetgauge.io.onnx_files import external_data
 
 __all__ = ["fetch", "fingerprint", "record", "session"]
 

@@ -22,8 +22,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from streetgauge.errors import InputError, closest
-from streetgauge.formats import BUNDLE_VERSION, require_version
 from streetgauge.io.files import atomic_directory, sha256_of, write_json, write_text
+from streetgauge.io.formats import BUNDLE_VERSION, require_version
 from streetgauge.markup import facts_html
 from streetgauge.model.card import write_card
 from streetgauge.model.model import Model, Predictions, TrainingRecord

@@ -15,7 +15,6 @@ from streetgauge.io.files import write_json, write_table
 from streetgauge.progress import Progress
 from streetgauge.settings import FoldSettings, SimulatedFeatures
 from streetgauge.skips import left_out
-from streetgauge.stage_table import curve_file, has_curve
 from streetgauge.stages._common import (
     deciles,
     read_oracle,
@@ -33,7 +32,8 @@ from streetgauge.stages.area_features import feature_table
 from streetgauge.stages.second import stored_settings
 from streetgauge.stages.trust import add_trust, held_aside, trust_lines
 from streetgauge.study import Done, Study
-from streetgauge.study_files import Tested, second_of, tested
+from streetgauge.study.paths import Tested, second_of, tested
+from streetgauge.study.stages import curve_file, has_curve
 
 if TYPE_CHECKING:
     from streetgauge.evaluation import Level

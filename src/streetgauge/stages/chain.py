@@ -7,7 +7,6 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 
 from streetgauge.progress import Progress
-from streetgauge.stage_table import stage_named
 from streetgauge.stages.areas import make_areas
 from streetgauge.stages.features import make_features, refuse_newer
 from streetgauge.stages.locations import make_locations
@@ -16,6 +15,7 @@ from streetgauge.stages.pictures import collect
 from streetgauge.stages.report import make_report
 from streetgauge.stages.train import train
 from streetgauge.study import Done, Study
+from streetgauge.study.stages import stage_named
 
 __all__ = ["PRE_CLEAN", "WORK", "run_stage"]
 

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from streetgauge.errors import InputError
-from streetgauge.formats import STORE_VERSION, require_version
+from streetgauge.io.formats import STORE_VERSION, require_version
 from streetgauge.progress import Progress
 from streetgauge.settings import PictureFeatures, SimulatedFeatures, TableFeatures
 from streetgauge.skips import counted, left_out

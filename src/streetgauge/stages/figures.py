@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from streetgauge.progress import Progress
-from streetgauge.stage_table import history_file
 from streetgauge.study import Study
+from streetgauge.study.stages import history_file
 
 if TYPE_CHECKING:
     from streetgauge.report import Figure, ReportData

@@ -14,9 +14,9 @@ from streetgauge.errors import InputError
 from streetgauge.progress import Progress
 from streetgauge.settings import ImagerySettings, OpenImagery, PictureFeatures, Url
 from streetgauge.settings.imagery import names_a_licence
-from streetgauge.stage_table import has_gallery
 from streetgauge.stages._common import backbone_of, picture_files
 from streetgauge.study import Study
+from streetgauge.study.stages import has_gallery
 
 if TYPE_CHECKING:
     from streetgauge.features import Backbone, FeatureStore

@@ -8,7 +8,7 @@ from pathlib import Path
 from streetgauge.io.files import read_metadata
 from streetgauge.settings import FoldSettings
 from streetgauge.study import Study
-from streetgauge.study_files import KINDS, Tested
+from streetgauge.study.paths import KINDS, Tested
 
 __all__ = ["forget_second", "stored_settings"]
 

@@ -13,7 +13,6 @@ from streetgauge.io.files import read_metadata, write_table
 from streetgauge.progress import Progress
 from streetgauge.settings import FoldSettings, TrainSettings
 from streetgauge.skips import left_out
-from streetgauge.stage_table import curve_file, has_curve
 from streetgauge.stages._common import (
     location_labels,
     split,
@@ -22,7 +21,8 @@ from streetgauge.stages._common import (
 from streetgauge.stages.area_features import mean_features
 from streetgauge.stages.second import forget_second
 from streetgauge.study import Done, Study
-from streetgauge.study_files import Tested, second_of, tested
+from streetgauge.study.paths import Tested, second_of, tested
+from streetgauge.study.stages import curve_file, has_curve
 
 if TYPE_CHECKING:
     from streetgauge.features import FeatureStore

@@ -12,9 +12,9 @@ from pathlib import Path
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
-from streetgauge.running import read_running
-from streetgauge.stage_table import stages_of
 from streetgauge.study import Study
+from streetgauge.study.heartbeat import read_running
+from streetgauge.study.stages import stages_of
 
 if TYPE_CHECKING:
     import pandas as pd

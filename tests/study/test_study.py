@@ -11,14 +11,13 @@ import pandas as pd
 import pytest
 
 import streetgauge
-from streetgauge import stage_table
 from streetgauge.errors import InputError
 from streetgauge.io.files import write_table, write_text
 from streetgauge.progress import silent
-from streetgauge.stage_table import STAGES, Stage
 from streetgauge.stages import run_stage
 from streetgauge.stages.chain import WORK
-from streetgauge.study import Done, Study
+from streetgauge.study import Done, Study, stages
+from streetgauge.study.stages import STAGES, Stage
 
 STUDY = """
 name = "Test"
@@ -70,7 +69,7 @@ def copying(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
 
         stage = Stage("outcomes", version, ("outcomes",), lambda s: (), lambda s: (s.outcomes,))
         others = tuple(each for each in STAGES if each.name != "outcomes")
-        monkeypatch.setattr(stage_table, "STAGES", (stage, *others))
+        monkeypatch.setattr(stages, "STAGES", (stage, *others))
         monkeypatch.setitem(WORK, "outcomes", work)
 
     set_up()

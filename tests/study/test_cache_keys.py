@@ -15,10 +15,9 @@ from typing import Any
 import pytest
 
 import streetgauge
-from streetgauge import stage_table
-from streetgauge.fingerprints import content_of
-from streetgauge.stage_table import STAGES, downstream, stage_named, stages_of, upstream
-from streetgauge.study import Study
+from streetgauge.study import Study, stages
+from streetgauge.study.fingerprints import content_of
+from streetgauge.study.stages import STAGES, downstream, stage_named, stages_of, upstream
 
 Run = Callable[..., tuple[int, str, str]]
 Refuse = Callable[..., str]
@@ -77,7 +76,7 @@ def done(run: Run, *words: object) -> list[str]:
 
 def raised(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     table = (replace(each, version=each.version + (each.name == name)) for each in STAGES)
-    monkeypatch.setattr(stage_table, "STAGES", tuple(table))
+    monkeypatch.setattr(stages, "STAGES", tuple(table))
 
 
 def test_two_identical_runs_have_identical_keys_and_outputs(

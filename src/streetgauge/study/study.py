@@ -23,16 +23,16 @@ from typing import TYPE_CHECKING, Any
 from pydantic import BaseModel
 
 from streetgauge.errors import InputError, closest
-from streetgauge.fingerprints import content_of, signature_of
-from streetgauge.formats import RECORD_VERSION, require_version
 from streetgauge.io.files import digest, read_metadata, write_json, write_table
+from streetgauge.io.formats import RECORD_VERSION, require_version
 from streetgauge.io.remote import signature
-from streetgauge.running import Running
 from streetgauge.settings import StudySettings, Url, input_files, read_settings
 from streetgauge.skips import SKIP_COLUMNS
-from streetgauge.stage_table import STAGES, Stage, stage_named
-from streetgauge.stage_table import upstream as stages_before
-from streetgauge.study_files import StudyFiles
+from streetgauge.study.fingerprints import content_of, signature_of
+from streetgauge.study.heartbeat import Running
+from streetgauge.study.paths import StudyFiles
+from streetgauge.study.stages import STAGES, Stage, stage_named
+from streetgauge.study.stages import upstream as stages_before
 from streetgauge.version import __version__
 
 if TYPE_CHECKING:

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from streetgauge.errors import InputError, closest
-from streetgauge.onnx_files import companions
+from streetgauge.io.onnx_files import companions
 from streetgauge.settings import OpenImagery, PictureFeatures, SimulatedFeatures, TableFeatures
-from streetgauge.study_files import StudyFiles, second_of
+from streetgauge.study.paths import StudyFiles, second_of
 
 __all__ = ["STAGES", "Stage", "curve_file", "downstream", "has_curve", "has_gallery"]
 __all__ += ["history_file", "stage_named", "stages_of", "upstream"]
