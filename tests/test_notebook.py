@@ -19,8 +19,8 @@ import pytest
 import streetgauge
 from streetgauge.errors import InputError
 from streetgauge.notebook import Metrics
+from streetgauge.pipeline.run import run_stage
 from streetgauge.progress import silent
-from streetgauge.stages import run_stage
 from streetgauge.study import Study
 from streetgauge.study.stages import stages_of
 from streetgauge.synthetic import make_city

@@ -14,10 +14,10 @@ from shapely.geometry import box
 
 from streetgauge.errors import InputError
 from streetgauge.io.files import write_table
+from streetgauge.pipeline.areas import make_areas
+from streetgauge.pipeline.run import run_stage
 from streetgauge.progress import silent
 from streetgauge.settings import FoldSettings
-from streetgauge.stages import run_stage
-from streetgauge.stages.areas import make_areas
 from streetgauge.study import Study
 
 STUDY = """

@@ -29,9 +29,9 @@ import torch
 from safetensors.numpy import load_file
 
 from streetgauge.io.files import write_table
-from streetgauge.prediction import predict_city
+from streetgauge.pipeline.predict import predict_city
+from streetgauge.pipeline.run import WORK
 from streetgauge.progress import Progress, silent
-from streetgauge.stages.chain import WORK
 from streetgauge.study import Done, Study
 from streetgauge.study.stages import STAGES, Stage
 

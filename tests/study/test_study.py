@@ -13,9 +13,8 @@ import pytest
 import streetgauge
 from streetgauge.errors import InputError
 from streetgauge.io.files import write_table, write_text
+from streetgauge.pipeline.run import WORK, run_stage
 from streetgauge.progress import silent
-from streetgauge.stages import run_stage
-from streetgauge.stages.chain import WORK
 from streetgauge.study import Done, Study, stages
 from streetgauge.study.stages import STAGES, Stage
 

@@ -10,9 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from streetgauge.pipeline.run import WORK, run_stage
 from streetgauge.progress import silent
-from streetgauge.stages import run_stage
-from streetgauge.stages.chain import WORK
 from streetgauge.study import Study
 from streetgauge.view.state import pulse_of, state_of, training_curves
 

@@ -9,7 +9,7 @@ import re
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streetgauge.view._page import live_page, watched
+from streetgauge.view.live_page import live_page, watched
 
 HASH = "'sha256-" + "A" * 43 + "='"
 

@@ -11,17 +11,17 @@ import sys
 
 # The order of the verbs.
 # isort: off
-from streetgauge.cli import running
+from streetgauge.cli import stages
 from streetgauge.cli import models
-from streetgauge.cli import looking
-from streetgauge.cli import asking
+from streetgauge.cli import inspection
+from streetgauge.cli import analysis
 
 # isort: on
-from streetgauge.cli._app import app
+from streetgauge.cli.app import app
+from streetgauge.cli.screen import Screen
 from streetgauge.errors import InputError, StreetgaugeError
-from streetgauge.screen import Screen
 
-__all__ = ["app", "asking", "looking", "main", "models", "running"]
+__all__ = ["analysis", "app", "inspection", "main", "models", "stages"]
 
 LOWER = "lower 'train.memory', 'train.members' or 'features.batch', or take a machine with more"
 

@@ -7,8 +7,8 @@ from typing import Annotated
 
 import typer
 
-from streetgauge.cli._app import Machine, Quiet, StudyPath, Verbose, app
-from streetgauge.screen import Screen
+from streetgauge.cli.app import Machine, Quiet, StudyPath, Verbose, app
+from streetgauge.cli.screen import Screen
 
 __all__ = ["export", "import_weights", "predict"]
 
@@ -48,7 +48,7 @@ def predict(
 ) -> None:
     """Use a trained model on the pictures of another city."""
     screen = Screen(quiet=quiet, verbose=verbose, machine=machine)
-    from streetgauge.prediction import predict_city
+    from streetgauge.pipeline.predict import predict_city
 
     for line in predict_city(
         *(bundle, images, locations, out),
@@ -92,13 +92,13 @@ def export(
     from streetgauge.study import Study
 
     if features is not None:
-        from streetgauge.transfer import export_features
+        from streetgauge.pipeline.export import export_features
 
         screen = Screen()
         for line in export_features(*(study, out, features), force=force, progress=screen.progress):
             screen.say(line)
         return
-    from streetgauge.transfer import export_bundle
+    from streetgauge.pipeline.export import export_bundle
 
     if push is not None:  # before anything is written
         from streetgauge.model.hub import require_push
@@ -135,7 +135,7 @@ def import_weights(
     force: Annotated[bool, typer.Option("--force", help="Write over what is there.")] = False,
 ) -> None:
     """Convert weights that others have published: safetensors come out, and no code is run."""
-    from streetgauge.transfer import import_file
+    from streetgauge.pipeline.export import import_file
 
     for line in import_file(
         *(file, out), outcome=outcome, label=label, place=place, licence=licence, force=force

@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+import pyarrow as pa
 
 from streetgauge.errors import InputError, closest
 from streetgauge.evaluation.aggregate import aggregate, cut
 from streetgauge.evaluation.metrics import CORRELATIONS, METRICS, cells, estimate, measure, to_json
 from streetgauge.evaluation.resample import Sums
-from streetgauge.settings import EvaluationSettings
+from streetgauge.io.files import require_columns
+from streetgauge.settings import (
+    EvaluationSettings,
+)
 
-__all__ = ["best_possible", "check_oracle", "share_of_possible"]
+__all__ = ["read_oracle", "best_possible", "check_oracle", "share_of_possible"]
 
 
 def best_possible(
@@ -131,3 +136,21 @@ def check_oracle(
             "it has a column for no outcome of the study",
             f"name columns like outcomes: {', '.join(names)}",
         )
+
+
+def _read_csv(path: Path) -> pd.DataFrame:
+    """Read a CSV whose ids are text as they are: "007" and "NA", too."""
+    header = pd.read_csv(path, nrows=0).columns
+    gaps = {name: ["", "NA", "NaN", "nan"] for name in header if name != "location_id"}
+    return pd.read_csv(path, dtype={"location_id": "str"}, keep_default_na=False, na_values=gaps)
+
+
+def read_oracle(path: Path) -> pd.DataFrame:
+    """Read the best attainable scores from Parquet or CSV: location_id and the outcomes."""
+    try:
+        frame = pd.read_parquet(path) if path.suffix == ".parquet" else _read_csv(path)
+    except (pa.ArrowException, ValueError) as error:
+        reason = str(error).splitlines()[0]
+        raise InputError(path, f"this is no table: {reason}", "give Parquet or CSV") from None
+    require_columns(frame, {"location_id": "location_id"}, path)
+    return frame.astype({"location_id": "str"})

@@ -12,8 +12,11 @@ from pathlib import Path
 from typing import Literal
 
 from streetgauge.errors import InputError, closest
+from streetgauge.settings import (
+    PictureFeatures,
+)
 
-__all__ = ["BACKBONES", "FAMILIES", "Backbone", "get_backbone"]
+__all__ = ["backbone_of", "BACKBONES", "FAMILIES", "Backbone", "get_backbone"]
 
 
 @dataclass(frozen=True)
@@ -221,3 +224,10 @@ def get_backbone(name: str, *, weights: Path | None = None, relu: bool | None = 
             raise InputError("weights", "an ONNX file has its own", "leave them out")
         record = replace(record, weights=f"file:{weights}", sha256="", licence="")
     return record
+
+
+def backbone_of(looks: PictureFeatures) -> Backbone:
+    """Look up the network that looks at pictures, as the settings have it."""
+    from streetgauge.features.backbones import get_backbone
+
+    return get_backbone(looks.backbone, weights=looks.weights, relu=looks.relu)

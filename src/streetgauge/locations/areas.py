@@ -22,12 +22,16 @@ from streetgauge.locations.study_area import (
     in_polygon,
     representative_points,
 )
-from streetgauge.settings import AreaSettings, DirectoryLocations, LocationSettings
+from streetgauge.settings import (
+    AreaSettings,
+    DirectoryLocations,
+    LocationSettings,
+)
 
 if TYPE_CHECKING:
     import geopandas as gpd
 
-__all__ = ["read_areas"]
+__all__ = ["repaired", "read_areas"]
 
 
 def read_areas(settings: AreaSettings, locations: LocationSettings | None = None) -> pd.DataFrame:
@@ -189,3 +193,9 @@ def _included(codes: pd.Index, patterns: Sequence[str], path: Path) -> np.ndarra
                 f"codes are like {codes[0]!r}" if len(codes) else "the file has no areas",
             )
     return fits(codes, patterns)
+
+
+def repaired(areas: pd.DataFrame) -> tuple[str, ...]:
+    """Say how many boundaries were mended, if any."""
+    count = areas.attrs.get("repaired")
+    return (f"{count:,} invalid boundaries were repaired",) if count else ()

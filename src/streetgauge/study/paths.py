@@ -5,9 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from streetgauge.settings import StudySettings
+from streetgauge.settings import (
+    ImagerySettings,
+    OpenImagery,
+    StudySettings,
+)
 
-__all__ = ["KINDS", "StudyFiles", "Tested", "second_of", "tested"]
+__all__ = ["picture_files", "KINDS", "StudyFiles", "Tested", "second_of", "tested"]
 
 KINDS = ("random", "spatial")
 
@@ -190,3 +194,12 @@ def second_of(study: StudyFiles) -> Tested | None:
     """Give the files of the folds beside them; None if there are to be none."""
     kind = study.settings.folds.second_kind
     return None if kind is None else Tested(study.directory / kind)
+
+
+def picture_files(study: StudyFiles) -> ImagerySettings:
+    """Say where the study's pictures are, be they its own or collected ones."""
+    imagery = study.settings.imagery
+    assert imagery is not None  # the settings see to it
+    if isinstance(imagery, OpenImagery):
+        return imagery.as_files(study.picture_folder, study.pictures)
+    return imagery

@@ -33,8 +33,8 @@ from typing import Any, BinaryIO, Self
 
 from streetgauge.errors import InputError
 from streetgauge.study import Study
-from streetgauge.view._inside import open_inside
-from streetgauge.view._page import FILE_POLICY, live_page, watched
+from streetgauge.view.inside import open_inside
+from streetgauge.view.live_page import FILE_POLICY, live_page, watched
 from streetgauge.view.state import pulse_of, state_of, version_of
 
 __all__ = ["Viewer", "view"]

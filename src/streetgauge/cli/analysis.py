@@ -1,0 +1,170 @@
+"""Verbs that ask what else could be: another study, less to learn from, more pictures."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, TypeVar
+
+import typer
+from rich.text import Text
+
+from streetgauge.cli.app import Machine, Quiet, StudyPath, Verbose, app
+from streetgauge.cli.screen import Screen
+from streetgauge.errors import InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+Number = TypeVar("Number", int, float)
+
+__all__ = ["compare", "curves", "power"]
+
+
+@app.command(
+    epilog="Examples: `streetgauge compare newport newport-more-pictures`; "
+    "`streetgauge compare leeds london-bundle --out comparison`"
+)
+def compare(
+    a: Annotated[str, typer.Argument(metavar="A", help="A study, or a bundle.")],
+    b: Annotated[str, typer.Argument(metavar="B", help="Another: is it better?")],
+    out: Annotated[Path | None, typer.Option(help="Directory for comparison.json.")] = None,
+    draws: Annotated[
+        int | None, typer.Option(min=100, help="Bootstrap draws; as in A if not given.")
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Of the draws.")] = 2019,
+    quiet: Quiet = False,
+    machine: Machine = False,
+) -> None:
+    """Compare two studies, or a study and a bundle's figures: paired by the areas they share."""
+    screen = Screen(quiet=quiet, machine=machine)
+    from streetgauge.analysis.compare import FILE
+    from streetgauge.analysis.compare import compare as compared
+    from streetgauge.cli.tables import comparison_tables, settings_table
+
+    result = compared(a, b, out=out, draws=draws, seed=seed)
+    if machine:
+        screen.result("", result)
+        return
+    settings = settings_table(result)
+    for table in [*comparison_tables(result), *([settings] if settings is not None else [])]:
+        screen.result(table)
+    for side, names in result["only"].items():
+        if names:
+            screen.say(f"Only in {side}: {', '.join(names)}")
+    for caution in result["cautions"]:
+        screen.result(Text(f"CAUTION: {caution}"))
+    if out is not None:
+        screen.say(f"Wrote {out / FILE}")
+
+
+@app.command(
+    epilog="Examples: `streetgauge curves streetgauge-demo --members 1`; "
+    "`streetgauge curves leeds --shares 0.1,0.5 --locations 1,2,4 --views 1`"
+)
+def curves(
+    study: StudyPath,
+    shares: Annotated[
+        str, typer.Option(help="Of the areas to learn from; 0 for none of these points.")
+    ] = "0.05,0.1,0.25,0.5",
+    locations: Annotated[
+        str | None,
+        typer.Option(help="Locations of an area; 1,2,4,... if not given, 0 for none."),
+    ] = None,
+    views: Annotated[
+        str | None, typer.Option(help="Views of a location; 1,2,3,... if not given, 0 for none.")
+    ] = None,
+    members: Annotated[
+        int | None, typer.Option(min=1, help="Members of each network: 1 is cheap.")
+    ] = None,
+    epochs: Annotated[int | None, typer.Option(min=1, help="At most so many.")] = None,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+    machine: Machine = False,
+) -> None:
+    """Learn from fewer areas, fewer locations and fewer views, to see what more would give."""
+    screen = Screen(quiet=quiet, verbose=verbose, machine=machine)
+    from streetgauge.analysis.curves import Curves
+    from streetgauge.cli.tables import curves_table
+    from streetgauge.study import Study
+
+    opened = Study.open(study)
+    given = {"shares": _numbers("--shares", shares, float)}
+    given |= {
+        name: _numbers(f"--{name}", text, int)
+        for name, text in (("locations", locations), ("views", views))
+        if text is not None
+    }
+    with opened.locked():
+        opened.require_upstream("train")
+        drawn = Curves(opened, **given, members=members, epochs=epochs)  # type: ignore[arg-type]
+        screen.say(drawn.cost, event="cost")
+        result = drawn.draw(screen.progress)
+    screen.result(curves_table(opened.settings.name, result), result)
+    for each in result["left_out"]:
+        screen.say(f"{each['by']} {each['value']:g}: left out, {each['reason']}")
+    screen.say(f"Wrote {opened.curves}")
+
+
+@app.command(
+    epilog="Examples: `streetgauge power streetgauge-demo --target spearman=0.7`; "
+    "`streetgauge power leeds --signal 0.1,0.3 --locations 1,4,16 --views 1,4 --areas 100,482`"
+)
+def power(
+    study: StudyPath,
+    target: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="mae=1.5, spearman=0.7, mae-width=0.2 or spearman-width=0.1; may be repeated."
+        ),
+    ] = None,
+    signal: Annotated[
+        str | None,
+        typer.Option(help="How strong, 0 to 1; what the study's own result says if not given."),
+    ] = None,
+    areas: Annotated[str | None, typer.Option(help="Numbers of areas; all if not given.")] = None,
+    locations: Annotated[str, typer.Option(help="Locations of an area, at most.")] = "1,2,4,8,16",
+    views: Annotated[str, typer.Option(help="Views of a location.")] = "1,2,4",
+    repeats: Annotated[int, typer.Option(min=1, help="Simulations of each.")] = 5,
+    dimension: Annotated[int | None, typer.Option(min=1, help="Features of a view.")] = None,
+    quiet: Quiet = False,
+    machine: Machine = False,
+) -> None:
+    """Say how many pictures and areas a precision needs, by simulated studies of your areas."""
+    screen = Screen(quiet=quiet, machine=machine)
+    from streetgauge.analysis.power import FILE, Power, Target
+    from streetgauge.cli.tables import power_tables
+    from streetgauge.study import Study
+
+    opened = Study.open(study)
+    targets = [Target.read(text) for text in target or ()]
+    with opened.locked():
+        opened.require_upstream("features")
+        simulated = Power(
+            opened,
+            signals=_numbers("--signal", signal or "", float),
+            areas=_numbers("--areas", areas or "", int),
+            locations=_numbers("--locations", locations, int),
+            views=_numbers("--views", views, int),
+            repeats=repeats,
+            dimension=dimension,
+        )
+        screen.say(simulated.cost, event="cost")
+        result = simulated.measure(targets, screen.progress)
+    if machine:
+        screen.result("", result)
+        return
+    for table in power_tables(opened.settings.name, result):
+        screen.result(table)
+    screen.say(f"Wrote {opened.path(FILE)}")
+
+
+def _numbers(option: str, text: str, kind: Callable[[str], Number]) -> tuple[Number, ...]:
+    """Read numbers with commas between; 0 alone is none of them."""
+    if text.strip() in ("", "0"):
+        return ()
+    try:
+        return tuple(kind(part) for part in text.split(","))
+    except ValueError:
+        what = "whole numbers" if kind is int else "numbers"
+        step = "write them as 1,2,4"
+        raise InputError(f"{option} {text}", f"these are no {what}", step) from None

@@ -1,0 +1,207 @@
+"""What the user sees while work goes on: text with bars for people, JSON lines for machines."""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from rich import box
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+from rich.table import Table
+from rich.text import Text
+
+from streetgauge.progress import Advance
+
+if TYPE_CHECKING:
+    from streetgauge.outcomes import Source
+
+__all__ = ["Screen", "outcomes_table", "sources_table"]
+
+
+class Screen:
+    """Where the command line says what happens.
+
+    Messages and bars go to standard error, results to standard output, so that results can be
+    piped.
+
+    Parameters
+    ----------
+    quiet : bool
+        Say nothing but errors and what was asked for.
+    verbose : bool
+        Say more, e.g. what libraries log.
+    machine : bool
+        One JSON object a line instead of text and bars.
+    """
+
+    def __init__(
+        self, *, quiet: bool = False, verbose: bool = False, machine: bool = False
+    ) -> None:
+        self.quiet, self.verbose, self.machine = quiet, verbose, machine
+        self.console = Console(stderr=True, highlight=False, soft_wrap=True)
+        self.output = Console(highlight=False)
+        if not self.output.is_terminal:
+            self.output.width = 100  # a file or a log: no terminal says how wide it is
+        logging.basicConfig(
+            level=logging.INFO if verbose else logging.ERROR if quiet else logging.WARNING,
+            format="%(message)s",
+            handlers=[_Lines(self)],
+            force=True,
+        )
+
+    def say(self, message: str, *, event: str = "message", **details: object) -> None:
+        """Tell what happens; silent when quiet."""
+        if self.quiet:
+            return
+        if self.machine:
+            self._json(event=event, message=message, **details)
+        else:
+            self.console.print(Text(message))
+
+    def error(self, message: str) -> None:
+        """Tell what went wrong, also when quiet."""
+        if self.machine:
+            self._json(event="error", message=message)
+        else:
+            self.console.print(Text.assemble(("Error: ", "bold red"), message))
+
+    def result(self, table: Table | Text | str, data: object = None) -> None:
+        """Print what was asked for to standard output."""
+        if self.machine:
+            print(json.dumps(data, default=str, ensure_ascii=False))  # noqa: T201
+        else:
+            self.output.print(table, soft_wrap=isinstance(table, str))
+
+    @contextmanager
+    def progress(self, description: str, total: int, unit: str) -> Iterator[Advance]:
+        """Show how far long work is, with its rate and the time left."""
+        if self.quiet:
+            yield lambda steps: None
+        elif self.machine:
+            yield from self._json_progress(description, total, unit)
+        else:
+            with Progress(
+                TextColumn("  {task.description}"),
+                BarColumn(),
+                TextColumn("{task.completed:,.0f} of {task.total:,.0f} {task.fields[unit]}"),
+                _Rate(),
+                TimeElapsedColumn(),
+                TextColumn("left"),
+                TimeRemainingColumn(),
+                console=self.console,
+                transient=True,
+                disable=not self.console.is_terminal,
+            ) as bar:
+                task = bar.add_task(description, total=total, unit=unit)
+                yield lambda steps: bar.update(task, advance=steps)
+
+    def _json_progress(self, description: str, total: int, unit: str) -> Iterator[Advance]:
+        started = last = time.monotonic()
+        done = 0
+
+        def advance(steps: int) -> None:
+            nonlocal done, last
+            done += steps
+            now = time.monotonic()
+            if now - last >= 1 or done >= total:
+                last = now
+                rate = round(done / max(now - started, 1e-9), 2)
+                self._json(
+                    event="progress", what=description, done=done, total=total, unit=unit, rate=rate
+                )
+
+        yield advance
+
+    def _json(self, **fields: Any) -> None:
+        stamp = datetime.now(UTC).isoformat(timespec="milliseconds")
+        line = json.dumps({"time": stamp, **fields}, default=str, ensure_ascii=False)
+        print(line, file=sys.stderr, flush=True)  # noqa: T201
+
+
+def sources_table(sources: Sequence[Source]) -> Table:
+    """Show what outcomes can be read from, each with the lines for study.toml."""
+    table = Table(
+        title="What outcomes can be read from, and the lines to write into study.toml",
+        show_header=False,
+        box=box.SIMPLE_HEAD,
+        padding=(0, 1, 0, 0),
+    )
+    table.add_column(style="bold", no_wrap=True)
+    table.add_column(no_wrap=True)
+    table.add_column(overflow="fold")
+    for source in sources:
+        rows = {
+            "reads": source.layouts,
+            "measures": source.measures,
+            "publisher": (source.publisher,),
+            "licence": (source.licence,),
+            "study.toml": source.lines.splitlines(),
+        }
+        for number, (what, lines) in enumerate(rows.items()):
+            table.add_row("" if number else source.name, what, Text("\n".join(lines)))
+        table.add_section()
+    return table
+
+
+def outcomes_table(study: str, summary: Sequence[Mapping[str, Any]]) -> Table:
+    """Show a study's outcomes: how many areas have a value, and which values."""
+    from streetgauge.pipeline.info import plain_number
+
+    table = Table(title=f"{study}: outcomes", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    table.add_column("outcome", overflow="fold")
+    for column in ("areas", "missing"):
+        table.add_column(column, justify="right", no_wrap=True)
+    table.add_column("higher is")
+    for column in ("min", "median", "max"):
+        table.add_column(column, justify="right", no_wrap=True)
+    table.add_column("vintage", overflow="fold")
+    for each in summary:
+        three = (each["min"], each["median"], each["max"])
+        numbers = ["-" if value is None else plain_number(value) for value in three]
+        vintage, areas = each["vintage"] or "-", each["of"]
+        named = vintage if areas in (None, vintage) else f"{vintage} ({areas})"
+        carried = each["lookup"]
+        table.add_row(
+            Text(str(each["outcome"])),
+            f"{each['areas']:,}",
+            Text(f"{each['missing']:,}", style="bold red" if each["missing"] else ""),
+            str(each["direction"] or "-").removeprefix("higher-is-"),
+            *numbers,
+            Text(f"{named}, carried to {carried['to']}" if carried else named),
+        )
+    return table
+
+
+class _Rate(TextColumn):
+    """Steps a second."""
+
+    def __init__(self) -> None:
+        super().__init__("")
+
+    def render(self, task: Any) -> Text:
+        speed = task.finished_speed or task.speed
+        return Text("" if speed is None else f"{speed:,.1f}/s")
+
+
+class _Lines(logging.Handler):
+    """Log records of this and other packages, on the same screen."""
+
+    def __init__(self, screen: Screen) -> None:
+        super().__init__()
+        self.screen = screen
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.screen.say(self.format(record), event="log", level=record.levelname.lower())

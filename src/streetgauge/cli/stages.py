@@ -1,0 +1,218 @@
+"""Verbs that make a study, check it and run its stages."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from streetgauge.cli.app import Force, Machine, Quiet, StudyPath, Verbose, app
+from streetgauge.cli.headline import print_headline
+from streetgauge.cli.screen import Screen, outcomes_table, sources_table
+from streetgauge.errors import InputError
+
+if TYPE_CHECKING:
+    from streetgauge.study import Study
+
+__all__ = ["check", "demo", "init", "outcomes", "run"]
+
+
+@app.command(epilog="Example: `streetgauge demo --out my-demo`")
+def demo(
+    out: Annotated[Path, typer.Option(help="Where the city and its study are made.")] = Path(
+        "streetgauge-demo"
+    ),
+    areas: Annotated[int, typer.Option(min=20, help="Areas of the city.")] = 300,
+    locations: Annotated[int, typer.Option(min=20, help="Postcodes of the city.")] = 3000,
+    seed: Annotated[int, typer.Option(min=0, help="Another seed, another city.")] = 2019,
+    force: Force = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+    machine: Machine = False,
+) -> None:
+    """Make a synthetic city and run the whole chain on it, from files to a report."""
+    screen = Screen(quiet=quiet, verbose=verbose, machine=machine)
+    from streetgauge.synthetic import make_city
+
+    file = out / "study.toml"
+    if file.exists() and not _is_sample(file):
+        raise InputError(file, "this is a study of your own", "take another directory with --out")
+    if file.exists() and not force:
+        screen.say(f"The city in {out} is there already; --force makes it anew.")
+    else:
+        screen.say(
+            f"Making a city of {areas:,} areas and {locations:,} postcodes in {out} ...",
+            event="sample",
+        )
+        if file.exists():  # pictures of a city of another size would be counted as nobody's
+            shutil.rmtree(out / "data" / "pictures", ignore_errors=True)
+        make_city(out, seed=seed, n_areas=areas, n_locations=locations, progress=screen.progress)
+    _run_study(out, screen, force=force)
+
+
+@app.command(epilog="Example: `streetgauge init newport`")
+def init(
+    directory: Annotated[Path, typer.Argument(metavar="DIR", help="The new study's directory.")],
+    force: Annotated[bool, typer.Option("--force", help="Write over a study.toml.")] = False,
+) -> None:
+    """Write a commented study.toml to start from."""
+    from importlib.resources import files
+
+    from streetgauge.io.files import write_text
+
+    file = directory / "study.toml"
+    if file.exists() and not force:
+        raise InputError(file, "this file exists", "take another directory, or use --force")
+    template = files("streetgauge").joinpath("study.template.toml").read_text(encoding="utf-8")
+    write_text(template, file)
+    typer.echo(f"Wrote {file}. Edit it, then: streetgauge check {directory}")
+
+
+@app.command(epilog="Example: `streetgauge check examples/newport`")
+def check(
+    study: StudyPath, quiet: Quiet = False, verbose: Verbose = False, machine: Machine = False
+) -> None:
+    """Read every input before any long work, and say what is there."""
+    screen = Screen(quiet=quiet, verbose=verbose, machine=machine)
+    from streetgauge.pipeline.check import check as checks
+    from streetgauge.study import Study
+
+    opened = Study.open(study)
+    screen.say(f"{opened.file}: settings can be used")
+    for name, look in checks(opened).items():
+        screen.say(f"{name}: {look()}", event="checked", what=name)
+    screen.say(f"Ready: streetgauge run {study}")
+
+
+@app.command(epilog="Example: `streetgauge run examples/newport`")
+def run(
+    study: StudyPath,
+    force: Force = False,
+    redo: Annotated[
+        str | None,
+        typer.Option(
+            metavar="STAGE", help="Do this stage and all that follow from it again, from nothing."
+        ),
+    ] = None,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+    machine: Machine = False,
+) -> None:
+    """Do all stages; those that are up to date are skipped."""
+    screen = Screen(quiet=quiet, verbose=verbose, machine=machine)
+    _run_study(study, screen, force=force, redo=redo)
+
+
+def _stage_command(name: str, help_text: str) -> None:
+    def command(
+        study: StudyPath,
+        force: Force = False,
+        quiet: Quiet = False,
+        verbose: Verbose = False,
+        machine: Machine = False,
+    ) -> None:
+        screen = Screen(quiet=quiet, verbose=verbose, machine=machine)
+        from streetgauge.study import Study
+
+        opened = Study.open(study)
+        _require_made(opened, name)
+        with opened.locked():
+            opened.require_upstream(name)
+            _do(opened, name, screen, force=force)
+
+    app.command(name, help=help_text, epilog=f"Example: `streetgauge {name} examples/newport`")(
+        command
+    )
+
+
+@app.command(
+    epilog="Examples: `streetgauge outcomes list` shows what can be read; "
+    "`streetgauge outcomes examples/newport`"
+)
+def outcomes(
+    study: Annotated[
+        str,
+        typer.Argument(
+            metavar="STUDY", help="The study's directory, or its study.toml; or the word list."
+        ),
+    ],
+    force: Force = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+    machine: Machine = False,
+) -> None:
+    """Read official statistics into values and deciles of each area, and sum them up."""
+    screen = Screen(quiet=quiet, verbose=verbose, machine=machine)
+    if study == "list":
+        from streetgauge.outcomes import sources
+
+        screen.result(sources_table(sources()), [each.as_json() for each in sources()])
+        return
+    from streetgauge.pipeline.info import describe_outcomes
+    from streetgauge.study import Study
+
+    opened = Study.open(Path(study))
+    with opened.locked():
+        _do(opened, "outcomes", screen, force=force)
+    summary = describe_outcomes(opened.outcomes)
+    screen.result(outcomes_table(opened.settings.name, summary), summary)
+
+
+for _name, _help in {
+    "locations": "Read a postcode directory or coordinates into locations with their areas.",
+    "pictures": "Collect pictures of open street imagery (Mapillary, Panoramax).",
+    "features": "Turn every picture into a vector, or join features that exist already.",
+    "train": "Learn from the features, fold by fold, and predict every location out of fold.",
+    "areas": "Turn predictions of locations into deciles of areas, with metrics and baselines.",
+    "report": "Write the page to look at.",
+}.items():
+    _stage_command(_name, _help)
+
+
+def _is_sample(file: Path) -> bool:
+    """Whether a study.toml is that of a sample city, which may be made anew."""
+    with file.open(encoding="utf-8", errors="replace") as lines:
+        return lines.readline().startswith("# The sample city")
+
+
+def _run_study(path: Path, screen: Screen, *, force: bool, redo: str | None = None) -> None:
+    from streetgauge.study import Study
+    from streetgauge.study.stages import downstream, stage_named, stages_of
+
+    study, again = Study.open(path, anew=force), set()
+    if redo is not None:
+        stage = stage_named(redo)
+        _require_made(study, redo)
+        again = {stage.name, *(each.name for each in downstream(stage, study))}
+    study.require_files()
+    with study.locked():
+        for stage in stages_of(study):
+            _do(study, stage.name, screen, force=force or stage.name in again)
+    print_headline(study, screen)
+
+
+def _require_made(study: Study, name: str) -> None:
+    """Refuse a stage that makes nothing in this study."""
+    from streetgauge.study.stages import stage_named
+
+    if not stage_named(name).writes(study):
+        raise InputError(
+            study.file,
+            f"`{name}` makes nothing in this study, which has pictures or features of its own",
+            'for open street imagery set imagery.source = "mapillary" or "panoramax"',
+        )
+
+
+def _do(study: Study, name: str, screen: Screen, *, force: bool) -> None:
+    from streetgauge.pipeline.run import run_stage
+
+    done = run_stage(study, name, screen.progress, force=force)
+    if done is None:
+        screen.say(f"{name}: up to date", event="up to date", stage=name)
+        return
+    seconds = study.record["stages"][name]["seconds"]
+    screen.say(f"{name}: {seconds:.1f} s", event="stage", stage=name, seconds=seconds)
+    for line in done.lines:
+        screen.say(f"  {line}", event="detail", stage=name)

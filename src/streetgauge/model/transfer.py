@@ -1,0 +1,225 @@
+"""A model of one city used in another: its bundle opened, compared with features, tuned."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from streetgauge.errors import InputError
+from streetgauge.settings import TrainSettings, TransferSettings
+
+if TYPE_CHECKING:
+    from streetgauge.features import FeatureStore
+    from streetgauge.model.bundle import Bundle
+    from streetgauge.model.model import Model
+
+__all__ = ["Start", "compare_with", "find_start", "known_areas", "open_bundle", "open_start"]
+
+
+def open_bundle(name: str | Path) -> tuple[Bundle, list[str]]:
+    """Open a bundle by its directory, by the study that made it, or by its address.
+
+    Parameters
+    ----------
+    name : str or Path
+        A bundle's directory; a study's, whose bundle ``model/all`` is then taken; or
+        ``hf://user/name@revision``.
+
+    Returns
+    -------
+    Bundle
+    list of str
+        What was taken, if that is not plain from the name.
+
+    Raises
+    ------
+    InputError
+        If there is no bundle there, or it cannot be used.
+    """
+    from streetgauge.model.bundle import Bundle
+
+    if str(name).startswith("hf://"):
+        from streetgauge.model.hub import from_hub
+
+        place = from_hub(str(name))
+        return Bundle.load(place), [f"{name}: commit {place.name}"]
+    directory = Path(name)
+    if (directory / "bundle.json").exists():
+        return Bundle.load(directory), []
+    for inner in (directory / "model", directory):
+        if (inner / "all" / "bundle.json").exists():
+            return Bundle.load(inner / "all"), [f"{inner / 'all'}: the model of all areas"]
+        if parts := sorted(file.parent for file in inner.glob("*/bundle.json")):
+            raise InputError(
+                directory,
+                "it has no model that learned from all areas",
+                f"name the one you want: {', '.join(map(str, parts[:6]))}",
+            )
+    return Bundle.load(directory), []  # which says what is missing
+
+
+def compare_with(bundle: Bundle, store: FeatureStore) -> list[str]:
+    """Refuse a store that a bundle does not fit; say what is different but can be used.
+
+    Engines in float32 agree to six digits. Other precisions are rounded, so they are said.
+    """
+    notes = bundle.compare(
+        store.path,
+        dimension=store.features.shape[2],
+        backbone=store.backbone,
+        weights_sha256=store.attributes.get("weights_sha256", ""),
+        transform=store.attributes.get("transform", ""),
+        views=store.views,
+    )
+    here = store.attributes.get("precision") or "float32"
+    there = str(bundle.source.get("precision") or "float32")
+    if here != there:
+        cosines = (about.get("cosine") or 1 for about in (store.attributes, bundle.source))
+        notes.append(
+            f"features in {here} here, in {there} where the bundle learned: "
+            f"cosine to float32 {min(map(float, cosines)):.4f}"
+        )
+    return notes
+
+
+def known_areas(learned: frozenset[str] | None, areas: Iterable[object]) -> list[str]:
+    """Say how many of these areas a bundle learned from, by their codes; nothing if none.
+
+    Parameters
+    ----------
+    learned : frozenset of str or None
+        Of the bundle, see `Bundle`; None if it does not say.
+    areas : iterable of str
+        Codes, in any order and as often as they come.
+    """
+    from streetgauge.model.bundle import marks_of
+
+    marks = marks_of(areas)
+    both = len(marks & (learned or frozenset()))
+    if not both:
+        return []
+    return [
+        f"{both:,} of {len(marks):,} areas have the codes of areas that the bundle learned from: "
+        "if they are these, figures of them flatter it"
+    ]
+
+
+# What of the settings belongs to the network that is started from, and cannot be another.
+_ARCHITECTURE = ("network", "pooling", "members", "head", "dropout")
+
+
+@dataclass(frozen=True)
+class Start:
+    """What a study's networks start from.
+
+    Parameters
+    ----------
+    model : Model
+        Of the study's outcomes, in their order.
+    settings : TrainSettings
+        The study's, for a network like the model's.
+    about : dict
+        What is kept of it in the bundles that are made.
+    notes : tuple of str
+        For the screen.
+    learned : frozenset of str, optional
+        Marks of the areas that the model learned from, see `Bundle`; None if it does not say.
+    """
+
+    model: Model
+    settings: TrainSettings
+    about: dict[str, Any]
+    notes: tuple[str, ...]
+    learned: frozenset[str] | None = None
+
+
+def find_start(
+    transfer: TransferSettings,
+    train: TrainSettings,
+    store: FeatureStore,
+    outcomes: Sequence[str],
+    *,
+    classes: int = 10,
+) -> Start:
+    """Open the bundle that a study starts from, and see that it fits.
+
+    Parameters
+    ----------
+    transfer, train : settings
+        The study's.
+    store : FeatureStore
+        The study's features.
+    outcomes : sequence of str
+        The study's, in the order of the labels; the bundle must have each by name.
+    classes : int
+        K of the study.
+
+    Returns
+    -------
+    Start
+
+    Raises
+    ------
+    InputError
+        If the bundle cannot be opened, was made with another backbone, or lacks an outcome.
+    """
+    bundle, notes = open_start(transfer, outcomes, classes=classes)
+    notes += compare_with(bundle, store)
+    theirs = {key: getattr(bundle.settings, key) for key in _ARCHITECTURE}
+    if theirs["network"] != train.network:
+        notes.append(f"network {theirs['network']}, as the bundle's")
+    # Its layers look at all features now, and are as wide as they were.
+    theirs |= {"width": bundle.model.network.width, "components": None}
+    settings = train.model_copy(update=theirs | {"tune": transfer.tune})
+    about = {
+        "study": bundle.source.get("study") or "",
+        "bundle": bundle.name,
+        "stamp": bundle.stamp,
+        "from": str(transfer.bundle) if isinstance(transfer.bundle, str) else transfer.bundle.name,
+        "share": transfer.share,
+    }
+    picked = bundle.pick(outcomes)
+    return Start(picked.model, settings, about, tuple(notes), bundle.learned)
+
+
+def open_start(
+    transfer: TransferSettings, outcomes: Sequence[str], *, classes: int = 10
+) -> tuple[Bundle, list[str]]:
+    """Open the bundle that a study starts from, and see that it fits all but the features.
+
+    Parameters are those of `find_start`.
+
+    Returns
+    -------
+    Bundle, list of str
+        As `open_bundle` gives them.
+
+    Raises
+    ------
+    InputError
+        If it cannot be opened, tells other classes, or lacks an outcome.
+    """
+    if isinstance(transfer.bundle, Path) and not (transfer.bundle / "bundle.json").is_file():
+        raise InputError(
+            f"transfer.from = {transfer.bundle}",
+            "this is no bundle",
+            "name a bundle itself: what `streetgauge export` wrote, or model/all of a study",
+        )
+    bundle, notes = open_bundle(transfer.bundle)
+    subject = f"transfer.from = {transfer.bundle}"
+    if bundle.model.classes != classes:
+        raise InputError(
+            subject,
+            f"it tells {bundle.model.classes} classes, and the study has {classes}",
+            f"set deciles.classes to {bundle.model.classes}",
+        )
+    for outcome in outcomes:
+        if outcome not in bundle.outcomes:
+            raise InputError(
+                f"outcome {outcome!r}",
+                f"the bundle that the study starts from ({transfer.bundle}) does not have it",
+                f"it has {', '.join(bundle.outcomes)}; outcomes are matched by name",
+            )
+    return bundle, notes

@@ -1,0 +1,301 @@
+"""Predictions of locations -> areas and metrics."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from streetgauge.errors import InputError, closest
+from streetgauge.evaluation.area_facts import (
+    Weights,
+    columns_of_areas,
+    read_weights,
+    views_of,
+    with_facts,
+)
+from streetgauge.evaluation.oracle import read_oracle
+from streetgauge.evaluation.trust import add_trust, held_aside, trust_lines
+from streetgauge.features.area_means import feature_table
+from streetgauge.io.files import write_json, write_table
+from streetgauge.model.training_data import deciles, study_class_counts
+from streetgauge.pipeline.features import simulated
+from streetgauge.pipeline.other_folds import stored_settings
+from streetgauge.progress import Progress
+from streetgauge.settings import FoldSettings, SimulatedFeatures
+from streetgauge.skips import left_out
+from streetgauge.study import Done, Study
+from streetgauge.study.paths import Tested, second_of, tested
+from streetgauge.study.stages import curve_file, has_curve
+
+if TYPE_CHECKING:
+    from streetgauge.evaluation import Level
+    from streetgauge.evaluation.baselines import Baselines
+
+__all__ = ["AREA_COLUMNS", "make_areas"]
+
+AREA_COLUMNS = [
+    *("area", "outcome", "n_locations", "score", "decile", "low", "high", "actual_decile", "fold"),
+]
+
+
+def make_areas(study: Study, key: str, progress: Progress) -> Done:
+    """Predictions of locations -> areas.parquet, areas.gpkg and metrics.json."""
+    from streetgauge.evaluation import headline
+
+    classes, city = study.settings.deciles.classes, _City(study)
+    own = tested(study)
+    frame, levels, metrics = _judged(city, own, study.settings.folds)
+    sides = {study.settings.folds.kind: metrics}
+    second = second_of(study)
+    if second is not None and second.predictions.is_file():
+        folds = stored_settings(second.splits)
+        beside, _, sides[folds.kind] = _judged(city, second, folds)
+        write_table(beside, second.areas)
+        metrics = {**metrics, folds.kind: sides[folds.kind]}
+    metrics = {**metrics, "kind": study.settings.folds.kind}
+    metrics["headline"] = headline({kind: sides[kind] for kind in sorted(sides)})
+    if has_curve(study):
+        metrics["transfer"] = json.loads(curve_file(study).read_text(encoding="utf-8"))
+    write_table(frame, study.areas)
+    _forget_levels(study)
+    for level, each in levels.items():
+        write_table(each.frame, study.level(level))
+    _write_maps(city, frame)
+    write_json(metrics, study.metrics)
+    n_areas = frame["area"].nunique()
+    splits = pd.read_parquet(own.splits)
+    learned = set(splits.loc[splits["part"].isin(["training", "validation"]), "area"])
+    without = set(city.boundaries.index) - set(frame["area"])
+    unused = sorted(without - learned)
+    skips = pd.concat(
+        [
+            pd.DataFrame({"area": unused, "reason": "no location of this area has a prediction"}),
+            _not_measured(city, frame),
+        ],
+        ignore_index=True,
+    )
+    lines = [f"{n_areas:,} of {len(city.boundaries):,} areas have a predicted {_unit(classes)}"]
+    if without & learned:
+        lines.append(f"{len(without & learned):,} areas are learned from and never tested")
+    return Done((*lines, *trust_lines(frame), *left_out(skips)), skips)
+
+
+class _City:
+    """What is known of the study's areas, whatever the folds."""
+
+    def __init__(self, study: Study) -> None:
+        from streetgauge.locations import read_areas
+
+        self.study = study
+        self.boundaries = read_areas(study.settings.areas, study.settings.locations)
+        self.mapped = "geometry" in self.boundaries
+        self.locations = pd.read_parquet(study.locations)
+        self.outcomes = pd.read_parquet(study.outcomes).set_index("area")
+
+    @cached_property
+    def coordinates(self) -> pd.DataFrame:
+        from streetgauge.evaluation import places_of_areas
+
+        return places_of_areas(self.boundaries, self.locations)
+
+    @cached_property
+    def features(self) -> pd.DataFrame:
+        """Mean features of the areas' pictures: by area, a column for each."""
+        return feature_table(pd.read_parquet(self.study.area_features))
+
+    @cached_property
+    def weights(self) -> Weights:
+        """How much locations and areas count."""
+        return read_weights(self.study, self.boundaries, self.locations)
+
+    @cached_property
+    def oracle(self) -> pd.DataFrame | None:
+        return _oracle(self.study)
+
+    @cached_property
+    def baselines(self) -> Baselines:
+        """What the pictures are compared with, made once for all outcomes and folds."""
+        from streetgauge.evaluation.baselines import Baselines, density
+
+        settings = self.study.settings
+        previous = settings.evaluation.previous
+        return Baselines(
+            self.coordinates,
+            neighbours=settings.evaluation.neighbours,
+            density=density(self.locations, self.boundaries) if self.mapped else None,
+            columns=_numbers(self.boundaries, settings.evaluation.columns),
+            previous={name: self.outcomes[f"{p}_value"] for name, p in previous.items()},
+            features=self.features,
+            seed=settings.seed,
+        )
+
+
+def _judged(
+    city: _City, files: Tested, folds: FoldSettings
+) -> tuple[pd.DataFrame, dict[str, Level], dict[str, Any]]:
+    """Give the areas as predicted in these folds, the levels above, and how good that is."""
+    from streetgauge.evaluation import (
+        aggregate,
+        class_counts,
+        describe_scheme,
+        evaluate,
+        intervals,
+        learned_areas,
+        shuffled_account,
+        torn_areas,
+    )
+
+    study = city.study
+    settings, classes = study.settings.evaluation, study.settings.deciles.classes
+    predictions, splits = pd.read_parquet(files.predictions), pd.read_parquet(files.splits)
+    by_class = folds.scheme == "by-class"
+    counts = class_counts(predictions, classes) if by_class else study_class_counts(study)
+    torn = torn_areas(splits)
+    weights = city.weights
+    areas = aggregate(predictions, settings.rule, classes, counts, torn, weights.locations)
+    areas = with_facts(
+        *(areas, predictions, city.locations, city.outcomes),
+        views=views_of(files.folds),
+        weights=weights.areas,
+        min_locations=settings.min_locations,
+    )
+    frame = _in_order(intervals(areas, settings.coverage, classes, held_aside(files)))
+    levels = _levels(city, predictions, frame)
+    learned = learned_areas(splits, deciles(study.settings, city.outcomes.reset_index()))
+    frame, trust = add_trust(
+        *(frame, predictions, city.boundaries, city.coordinates, city.features, learned),
+        classes=classes,
+        seed=study.settings.seed,
+    )
+    metrics = evaluate(
+        frame,
+        city.coordinates,
+        settings,
+        seed=study.settings.seed,
+        classes=classes,
+        counts=counts,
+        oracle=city.oracle,
+        predictions=predictions,
+        weights=weights.locations,
+        study_areas=city.boundaries.index,
+        learned=learned,
+        scheme=describe_scheme(folds, int(predictions["fold"].nunique()), len(torn)),
+        about=columns_of_areas(study, folds, city.boundaries, city.locations),
+        levels=levels,
+        baselines=city.baselines,
+    )
+    for name, account in metrics["outcomes"].items():
+        account |= trust[name]
+        rows = frame[frame["outcome"] == name].set_index("area")
+        told = learned[learned["outcome"] == name]
+        account["shuffled"] = shuffled_account(
+            city.baselines.shuffled(name, rows, learned=told), classes
+        )
+    return frame, levels, metrics
+
+
+def _in_order(areas: pd.DataFrame) -> pd.DataFrame:
+    """Put the columns that are promised first."""
+    return areas[[*AREA_COLUMNS, *(c for c in areas.columns if c not in AREA_COLUMNS)]]
+
+
+def _levels(city: _City, predictions: pd.DataFrame, areas: pd.DataFrame) -> dict[str, Level]:
+    """Judge the units of every level above the areas that the settings name."""
+    from streetgauge.evaluation import intervals, mark, raise_level, units_of_areas
+
+    settings, classes = city.study.settings.evaluation, city.study.settings.deciles.classes
+    levels = {}
+    for name in settings.levels:
+        unit = units_of_areas(name, city.boundaries, city.locations)
+        level = raise_level(
+            predictions, areas, unit, settings.rule, classes, city.weights.locations
+        )
+        frame = mark(intervals(level.frame, settings.coverage, classes), settings.min_locations)
+        levels[name] = replace(level, frame=_in_order(frame))
+    return levels
+
+
+def _write_maps(city: _City, frame: pd.DataFrame) -> None:
+    """Write the areas for a GIS; no file of a run before stays where there is no map."""
+    from streetgauge.evaluation import write_geopackage, write_geoparquet
+
+    study = city.study
+    for path in (study.map, study.geoparquet, study.map_style):
+        path.unlink(missing_ok=True)
+    if not city.mapped or frame.empty:
+        return
+    labels = {name: each.label or name for name, each in study.settings.outcomes.items()}
+    classes = study.settings.deciles.classes
+    write_geopackage(frame, city.boundaries, study.map, labels=labels, classes=classes)
+    write_geoparquet(frame, city.boundaries, study.geoparquet, labels=labels, classes=classes)
+
+
+def _forget_levels(study: Study) -> None:
+    """Remove the tables of levels that were judged before, and nobody else's."""
+    before = study.record.get("stages", {}).get("areas", {}).get("outputs", {})
+    for name in before:
+        if name.startswith("areas-") and name.endswith(".parquet"):
+            study.path(name).unlink(missing_ok=True)
+
+
+def _not_measured(city: _City, areas: pd.DataFrame) -> pd.DataFrame:
+    """List the areas that have a prediction and are not measured, or count nothing."""
+    from streetgauge.evaluation import FEW_LOCATIONS
+
+    least = city.study.settings.evaluation.min_locations
+    few = areas.loc[areas["status"] == FEW_LOCATIONS, "area"].drop_duplicates()
+    reasons = dict.fromkeys(sorted(few), f"fewer than {least} locations: not measured")
+    tested = set(areas["area"])
+    for area in city.weights.empty_areas:
+        if area in tested:
+            reasons.setdefault(area, "no number of people: it counts nothing in the figures")
+    return pd.DataFrame({"area": list(reasons), "reason": list(reasons.values())}, dtype="str")
+
+
+def _numbers(areas: pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame | None:
+    """Columns of the areas as numbers."""
+    if not columns:
+        return None
+    table = pd.DataFrame(index=areas.index)
+    for name in columns:
+        if name not in areas:
+            raise InputError(
+                "evaluation.columns",
+                f"the areas have no column {name!r}",
+                f"name it in areas.columns, too; {closest(name, list(areas.columns))}",
+            )
+        table[name] = pd.to_numeric(areas[name], errors="coerce").astype("float64")
+        if table[name].isna().all():
+            raise InputError(
+                "evaluation.columns", f"column {name!r} holds no numbers", "take another"
+            )
+    return table
+
+
+def _unit(classes: int) -> str:
+    return "decile" if classes == 10 else f"class of {classes}"
+
+
+def _oracle(study: Study) -> pd.DataFrame | None:
+    """Give the best scores possible, which only a simulation knows: location_id, outcomes."""
+    features, path = study.settings.features, study.settings.evaluation.oracle
+    if path is not None:
+        return read_oracle(path)
+    if not isinstance(features, SimulatedFeatures):
+        return None
+    from streetgauge.synthetic import simulated_oracle
+
+    deciles, areas = simulated(study, features, pd.read_parquet(study.locations))
+    return simulated_oracle(
+        deciles,
+        areas,
+        views=features.views,
+        signal=features.signal,
+        seed=study.settings.seed,
+        classes=study.settings.deciles.classes,
+    )

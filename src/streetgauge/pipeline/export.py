@@ -1,0 +1,207 @@
+"""Trained models and features that go elsewhere, and published weights that come from there."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from streetgauge.errors import InputError
+from streetgauge.io.files import read_metadata
+from streetgauge.progress import Progress, silent
+
+if TYPE_CHECKING:
+    from streetgauge.study import Study
+
+__all__ = ["export_bundle", "export_features", "headline", "import_file"]
+
+LEARNED = ("training", "validation")
+
+
+FEWEST = 10  # areas, to say what areas look like
+
+
+# Of metrics.json: what a reader of the bundle wants to know of each outcome.
+_OF_ALL = ("coverage", "draws", "folds", "scheme", "rule", "classes")
+
+
+_OF_EACH = ("n_areas", "n_locations", "metrics", "baselines", "pictures_add")
+
+
+def export_bundle(
+    study: Study, out: Path, *, licence: str | None = None, force: bool = False
+) -> list[str]:
+    """Copy the model that learned from all of a study's data, for use elsewhere.
+
+    Parameters
+    ----------
+    study : Study
+        Trained.
+    out : Path
+        The bundle's directory.
+    licence : str, optional
+        What allows its use (SPDX).
+    force : bool
+        Write over a bundle that is there.
+
+    Returns
+    -------
+    list of str
+        What was done, for the screen.
+
+    Raises
+    ------
+    InputError
+        If the study is not trained, or is out of date, or `out` is there.
+    """
+    from streetgauge.model import Bundle
+
+    study.require_fresh("train")
+    if out.exists() and not (force and (out / "bundle.json").is_file()):
+        _refuse_there(out, (out / "bundle.json").is_file())
+    if not (study.model / "all" / "bundle.json").is_file():
+        raise InputError(
+            study.directory, "no network learned from all areas", "set folds.final = true"
+        )
+    bundle, lines = Bundle.load(study.model / "all"), [f"Wrote {out}."]
+    # Outcomes may have got other labels since they were learned.
+    bundle = replace(bundle, source={**bundle.source, "outcomes": read_metadata(study.outcomes)})
+    try:
+        study.require_fresh("areas")
+        metrics = headline(json.loads(study.metrics.read_text(encoding="utf-8")))
+    except InputError:
+        metrics = None
+        lines.append("Its card has no test figures, since `areas` has not been done.")
+    if metrics is not None and not metrics["outcomes"]:
+        metrics = None
+        lines.append("Its card has no test figures, since nothing was tested.")
+    licence_of_it = licence or bundle.licence
+    looks = _familiar(study)
+    replace(bundle, metrics=metrics, licence=licence_of_it, familiar=looks).save(out)
+    if not licence:
+        lines.append("Its card names no licence: give one with --licence.")
+    return lines
+
+
+def export_features(
+    source: Path, out: Path, form: str, *, force: bool = False, progress: Progress = silent
+) -> list[str]:
+    """Copy a study's features, or a feature store, as Zarr or Parquet; see `export_store`.
+
+    Raises
+    ------
+    InputError
+        If there are no features, the format is not known, or something is at ``out``.
+    """
+    from streetgauge.features import FeatureStore, export_store
+    from streetgauge.study import Study
+
+    if form not in ("zarr", "parquet"):
+        raise InputError(f"--features {form}", "it is no format", "there are zarr, parquet")
+    path = source if source.suffix == ".h5" else Study.open(source).features
+    store = FeatureStore.open(path)
+    kind: Any = form
+    return export_store(store, out, kind, force=force, progress=progress)
+
+
+def _familiar(study: Study) -> dict[str, Any] | None:
+    """Say what the areas look like that the exported model learned from."""
+    from streetgauge.evaluation import Familiar
+    from streetgauge.features.area_means import feature_table
+
+    if not study.area_features.is_file():
+        return None
+    splits = pd.read_parquet(study.splits, columns=["area", "split", "part"])
+    learned = splits.loc[(splits["split"] == "all") & splits["part"].isin(LEARNED), "area"]
+    features = feature_table(pd.read_parquet(study.area_features)).sort_index()
+    known = features[features.index.isin(learned)]
+    return Familiar.of(known.to_numpy()).arrays() if len(known) >= FEWEST else None
+
+
+def headline(metrics: Mapping[str, Any]) -> dict[str, Any]:
+    """Give what a bundle keeps of ``metrics.json``: figures with intervals, and the baselines."""
+    kept = {key: metrics[key] for key in _OF_ALL if key in metrics}
+    each = {
+        name: {key: about[key] for key in _OF_EACH if key in about}
+        for name, about in metrics["outcomes"].items()
+    }
+    return kept | {"outcomes": each}
+
+
+def import_file(
+    file: Path,
+    out: Path,
+    *,
+    outcome: str | None = None,
+    label: str | None = None,
+    place: str | None = None,
+    licence: str | None = None,
+    force: bool = False,
+) -> list[str]:
+    """Convert published weights: the authors' to a bundle, VGG16's to safetensors.
+
+    Parameters
+    ----------
+    file : Path
+        A state dict of PyTorch, or an array file; its first bytes say which.
+    out : Path
+        The bundle's directory, or the safetensors file.
+    outcome, label, place, licence : str, optional
+        Of the authors' network; `outcome` is needed.
+    force : bool
+        Write over what is there, if it is of the same kind.
+
+    Returns
+    -------
+    list of str
+        What was done, for the screen.
+
+    Raises
+    ------
+    InputError
+        If the file holds anything but numbers, or not those of these networks.
+    """
+    from streetgauge.features.caffe import import_caffe
+    from streetgauge.features.weights import is_array_file
+    from streetgauge.model.authors import import_authors, read_state
+
+    if not file.is_file():
+        what = "this is a folder" if file.is_dir() else "there is no such file"
+        raise InputError(file, what, "give the authors' weights (.pth), or VGG16 as .npy")
+    backbone = is_array_file(file)
+    if not backbone and file.suffix == ".npy":
+        raise InputError(file, "this is no array file of NumPy, but called so", "get it again")
+    if backbone and out.suffix != ".safetensors":
+        raise InputError(out, "VGG16 becomes one file", "let its name end in .safetensors")
+    ours = out.is_file() if backbone else (out / "bundle.json").is_file()
+    if out.exists() and not (force and ours):
+        _refuse_there(out, ours)
+    if backbone:
+        return import_caffe(file, out)
+    if not outcome or not re.fullmatch(r"[A-Za-z][A-Za-z0-9_-]{0,63}", outcome):
+        read_state(file)  # what holds no weights is refused as such
+        raise InputError(
+            f"--outcome {outcome or ''}".strip(),
+            "the weights do not say what they were trained for",
+            "give it as one word of letters and digits, e.g. income",
+        )
+
+    bundle = import_authors(file, outcome=outcome, label=label, place=place, licence=licence)
+    bundle.save(out)
+    return [
+        f"Wrote {out}: {outcome} from features of {bundle.backbone} ({bundle.dimension} a view).",
+        f"What it is: streetgauge info {out}",
+    ]
+
+
+def _refuse_there(out: Path, ours: bool) -> None:
+    """Refuse to write over what is there; ``ours``: whether it is what the command writes."""
+    if ours:
+        raise InputError(out, "this exists already", "take another name, or use --force")
+    what = "this exists and is nothing that this command writes"
+    raise InputError(out, what, "take another name")

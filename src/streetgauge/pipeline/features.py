@@ -1,0 +1,191 @@
+"""Pictures, or a table of features, -> the feature store."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from streetgauge.errors import InputError
+from streetgauge.features.backbones import backbone_of
+from streetgauge.io.formats import STORE_VERSION, require_version
+from streetgauge.model.training_data import location_labels
+from streetgauge.pipeline.quality import judge, reinstate
+from streetgauge.progress import Progress
+from streetgauge.settings import (
+    PictureFeatures,
+    SimulatedFeatures,
+    TableFeatures,
+)
+from streetgauge.skips import counted, left_out
+from streetgauge.study import Done, Study
+from streetgauge.study.paths import picture_files
+
+if TYPE_CHECKING:
+    from streetgauge.features import FeatureStore
+
+__all__ = ["simulated", "make_features", "refuse_newer"]
+
+
+def refuse_newer(study: Study) -> None:
+    """Refuse to make features anew over a store that a newer version of this package has made.
+
+    Raises
+    ------
+    InputError
+        If its format is newer than what is written here.
+    """
+    import h5py
+
+    from streetgauge.features.store import FORMAT
+
+    try:
+        with h5py.File(study.features, "r") as file:
+            form, version = (str(file.attrs.get(n, "")) for n in ("format", "format_version"))
+    except OSError:  # there is none, or none that anybody could read
+        return
+    if form == FORMAT and version.isdecimal() and int(version) > STORE_VERSION:
+        require_version(study.features, int(version), STORE_VERSION)
+
+
+def make_features(study: Study, key: str, progress: Progress) -> Done:
+    """Pictures, or a table of features, -> the feature store."""
+    from streetgauge.features import FeatureStore
+
+    refuse_newer(study)
+    settings = study.settings.features
+    locations = pd.read_parquet(study.locations)
+    found: tuple[str, ...] = ()
+    if isinstance(settings, PictureFeatures):
+        skips = _look_at_pictures(study, settings, locations, key, progress)
+        found, poor = judge(study.features, study.quality, picture_files(study))
+        skips = pd.concat([skips, poor], ignore_index=True)
+    elif isinstance(settings, TableFeatures):
+        from streetgauge.features import join_table
+
+        skips = join_table(settings, locations, study.features, stamp=key, progress=progress)
+    else:
+        skips = _simulate(study, settings, locations, key, progress)
+    store = FeatureStore.open(study.features)
+    done = int(store.done.sum())
+    if not done:
+        raise InputError(
+            study.features,
+            "no location has features",
+            f"see the reasons with `streetgauge info {study.skipped}`",
+        )
+    _, views, dimension = store.features.shape
+    line = f"{counted(done, 'location')} with {counted(views, 'view')} of "
+    line += f"{counted(dimension, 'feature')} ({_computed(store)})"
+    return Done((line, *found, *left_out(skips)), skips)
+
+
+def _computed(store: FeatureStore) -> str:
+    """Say what computed a store's features, where if not on the CPU, and how near to float32."""
+    names = ("engine", "precision", "device")
+    engine, precision, device = (store.attributes.get(name, "") for name in names)
+    if not engine:
+        return store.backbone
+    near = "" if precision == "float32" else f", cosine to float32 {store.attributes['cosine']}"
+    where = f" on {device}" if device not in ("", "cpu") else ""
+    return f"{store.backbone}, {engine} {precision}{where}{near}"
+
+
+def _look_at_pictures(
+    study: Study,
+    settings: PictureFeatures,
+    locations: pd.DataFrame,
+    key: str,
+    progress: Progress,
+) -> pd.DataFrame:
+    from streetgauge.features import (
+        Extraction,
+        extract_on_cluster,
+        extract_pictures,
+        settled,
+        take_in_shards,
+    )
+    from streetgauge.imagery import find_views
+
+    imagery = picture_files(study)
+    views, missing = find_views(imagery, locations)
+    reinstate(study.features, imagery.require)
+    missing = _not_said_before(study, missing)
+    backbone = settled(backbone_of(settings), progress)
+    wanted = Extraction(
+        *(views, sorted(views["location_id"].unique()), study.features, backbone),
+        view_names=imagery.views,
+        require=imagery.require,
+        device=settings.device,
+        engine=settings.engine,
+        precision=settings.precision,
+        dtype=settings.dtype,
+        stamp=key,
+    )
+    if settings.cluster is not None:
+        unreadable = extract_on_cluster(wanted, settings.cluster, progress=progress)
+    else:
+        take_in_shards(wanted, progress=progress)  # of another machine, or of a run on a cluster
+        unreadable = extract_pictures(wanted, batch=settings.batch, progress=progress)
+    return pd.concat([missing, unreadable], ignore_index=True)
+
+
+def _not_said_before(study: Study, missing: pd.DataFrame) -> pd.DataFrame:
+    """Leave out what could not be collected: the stage before has said so, with its reason."""
+    said = study.skips().query("stage == 'pictures'")
+    places = missing["location_id"].isin(said["location_id"]) & missing["view"].isna()
+    views = pd.MultiIndex.from_frame(missing[["location_id", "view"]]).isin(
+        pd.MultiIndex.from_frame(said[["location_id", "view"]])
+    )
+    return missing[~(places | views)]
+
+
+def _simulate(
+    study: Study,
+    settings: SimulatedFeatures,
+    locations: pd.DataFrame,
+    key: str,
+    progress: Progress,
+) -> pd.DataFrame:
+    from streetgauge.features import FeatureStore
+    from streetgauge.synthetic import simulate_features
+
+    deciles, areas = simulated(study, settings, locations)
+    ids = deciles.index.to_numpy(str)
+    store = FeatureStore.create(
+        study.features,
+        ids,
+        [str(view + 1) for view in range(settings.views)],
+        settings.dimension,
+        {"backbone": "simulated", "weights_sha256": "", "transform": "{}", "stamp": key},
+        dtype=settings.dtype,
+    )
+    block = 2048
+    with store, progress("simulated features", len(ids), "locations") as advance:
+        for start in range(0, len(ids), block):
+            slots = np.arange(start, min(start + block, len(ids)))
+            features = simulate_features(
+                deciles.iloc[slots],
+                areas.iloc[slots],
+                dimension=settings.dimension,
+                views=settings.views,
+                signal=settings.signal,
+                seed=study.settings.seed,
+                classes=study.settings.deciles.classes,
+            )
+            store.write(slots, features, np.ones(features.shape[:2], dtype=bool))
+            advance(len(slots))
+    return pd.DataFrame()
+
+
+def simulated(
+    study: Study, settings: SimulatedFeatures, locations: pd.DataFrame
+) -> tuple[pd.DataFrame, pd.Series[str]]:
+    """Give deciles (by location_id, sorted) and areas of the locations that get features."""
+    locations = locations.sort_values("location_id", ignore_index=True)
+    if settings.per_area is not None:
+        shuffled = locations.sample(frac=1, random_state=study.settings.seed)
+        kept = shuffled.groupby("area").head(settings.per_area)
+        locations = kept.sort_values("location_id", ignore_index=True)
+    return location_labels(study, locations), locations["area"]

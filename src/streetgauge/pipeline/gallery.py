@@ -1,0 +1,361 @@
+"""The pictures of the report: whose may be shown, which are, and what in them moved the score."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, cast
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from streetgauge.errors import InputError
+from streetgauge.features.backbones import backbone_of
+from streetgauge.progress import Progress
+from streetgauge.settings import ImagerySettings, OpenImagery, PictureFeatures, Url
+from streetgauge.settings.imagery import names_a_licence
+from streetgauge.study import Study
+from streetgauge.study.paths import picture_files
+from streetgauge.study.stages import has_gallery
+
+if TYPE_CHECKING:
+    from streetgauge.features import Backbone, FeatureStore
+    from streetgauge.imagery import PictureAt
+    from streetgauge.report.gallery import Gallery, Heat, Shot
+
+__all__ = ["make_gallery"]
+
+Pixels = npt.NDArray[np.uint8]
+Floats = npt.NDArray[np.float64]
+Key = tuple[str, str]  # location and view
+
+LEAST_BYTES = 1500  # of a thumbnail: more of them need not be tried
+UNEXPLAINED = "What moved the scores is not shown: {}."
+RIGHTS = ["location_id", "view", "licence", "attribution", "url"]
+
+
+def make_gallery(study: Study, table: pd.DataFrame, progress: Progress) -> Gallery | None:
+    """Choose, read and explain the pictures of the page.
+
+    Parameters
+    ----------
+    study : Study
+        Its pictures, features, predictions and bundles.
+    table : DataFrame
+        Of areas.parquet.
+    progress : Progress
+        Told pictures.
+
+    Returns
+    -------
+    Gallery or None
+        None if the study looks at no pictures, or says that none is to be shown. Where they could
+        be shown but cannot be read, a gallery with a note.
+
+    Raises
+    ------
+    InputError
+        If the study insists on pictures and there are none to show.
+    """
+    from streetgauge.report.gallery import Gallery
+
+    settings = study.settings
+    if not isinstance(settings.features, PictureFeatures) or settings.report.pictures is False:
+        return None
+    try:
+        if not has_gallery(study):
+            raise InputError(
+                "pictures",
+                "the study does not say what allows showing them",
+                "say it with imagery.licence",
+            )
+        gallery = _gallery(study, table, progress)
+        if not gallery.outcomes and not gallery.areas:
+            raise InputError("pictures", "none that may be shown can be read")
+        return gallery
+    except InputError as error:
+        if settings.report.pictures is True:
+            raise
+        return Gallery(note=f"No pictures are shown: {error.reason}.")
+
+
+def _gallery(study: Study, table: pd.DataFrame, progress: Progress) -> Gallery:
+    from streetgauge.features import FeatureStore
+    from streetgauge.report.gallery import SIDE, SIDE_OF_AREA, compose, extremes, typical
+
+    wishes, imagery = study.settings.report, picture_files(study)
+    if isinstance(imagery.folder, Url) and wishes.pictures == "auto":
+        raise InputError(
+            "pictures", "they lie behind an address of the web", "report.pictures = true"
+        )
+    store = FeatureStore.open(study.features)
+    predictions = pd.read_parquet(study.predictions)
+    rights = _rights(study, store)
+    may = _shown_views(store, rights, predictions)
+    predictions = predictions[predictions["location_id"].isin(may)]
+    chosen = extremes(predictions, wishes.locations)
+    budget = int(wishes.megabytes * 1e6)
+    of_areas = typical(predictions, _by_error(table), wishes.area_pictures)
+    of_areas = of_areas.head(budget // LEAST_BYTES)
+    # Of an area's locations the first shows its first view, the second its second: they differ.
+    cards = [
+        (str(row.area), (str(row.location_id), views[int(cast(int, row.rank)) % len(views)]))
+        for row in of_areas.itertuples()
+        if (views := may[str(row.location_id)])
+    ]
+    located = [str(location) for location in chosen["location_id"].unique()]
+    in_groups = {(location, view) for location in located for view in may[location]}
+    eye, looks, note = _looker(study, store, chosen, may)
+    explained = {key for keys in looks.values() for key in keys}
+    large: dict[Key, Shot] = {}
+    small: dict[Key, Shot] = {}
+    inputs: dict[Key, tuple[Pixels, float]] = {}
+    wanted = in_groups | {key for _, key in cards}
+    with progress("pictures of the report", len(wanted), "pictures") as advance:
+        for key, pixels in _pictures(study, imagery, wanted):
+            advance(1)
+            if key in rights.index and pixels is not None:
+                if key in in_groups:
+                    large[key] = _shot(key, pixels, rights, SIDE)
+                small[key] = _shot(key, pixels, rights, SIDE_OF_AREA)
+                if eye is not None and key in explained:
+                    inputs[key] = eye.prepared(pixels)
+    shots = {
+        location: [large[location, view] for view in may[location] if (location, view) in large]
+        for location in located
+    }
+    heats: dict[tuple[str, str, str], Heat] = {}
+    largest: dict[str, float] = {}
+    if eye is not None:
+        try:
+            heats, largest = eye.heats(looks, inputs, large, progress)
+        except InputError as error:
+            note = UNEXPLAINED.format(error.reason)
+    missing = len(wanted) - len(small)
+    if missing:
+        plural = "picture that was chosen" if missing == 1 else "pictures that were chosen"
+        note = f"{note} {missing:,} {plural} cannot be read now.".strip()
+    return compose(
+        *(chosen, shots, [(area, small[key]) for area, key in cards if key in small]),
+        budget=budget,
+        largest=largest,
+        heats=heats,
+        note=note,
+    )
+
+
+def _looker(
+    study: Study, store: FeatureStore, chosen: pd.DataFrame, may: dict[str, list[str]]
+) -> tuple[_Eye | None, dict[str, set[Key]], str]:
+    """Give what looks again, and at what for each outcome; or None, nothing, and why."""
+    if not study.settings.report.occlusion:
+        return None, {}, ""
+    try:
+        eye = _Eye(study, store)
+        return eye, eye.telling(chosen, may), ""
+    except InputError as error:
+        return None, {}, UNEXPLAINED.format(error.reason)
+
+
+def _rights(study: Study, store: FeatureStore) -> pd.DataFrame:
+    """Say what allows showing each view, and whom to name; views that nothing allows are absent."""
+    if isinstance(study.settings.imagery, OpenImagery):
+        said = pd.read_parquet(study.pictures).rename(columns={"source_url": "url"})
+    else:
+        pairs = pd.MultiIndex.from_product([store.location_ids, store.views])
+        said = pairs.to_frame(index=False, name=["location_id", "view"])
+        said = said.assign(**study.settings.picture_rights, url="")
+    said = said.reindex(columns=RIGHTS)
+    said[RIGHTS[2:]] = said[RIGHTS[2:]].astype(object).fillna("").astype(str)
+    said = said[said["licence"].map(names_a_licence)]
+    return said.drop_duplicates(RIGHTS[:2]).set_index(RIGHTS[:2]).sort_index()
+
+
+def _shown_views(
+    store: FeatureStore, rights: pd.DataFrame, predictions: pd.DataFrame
+) -> dict[str, list[str]]:
+    """Give the views of each predicted location that were looked at and may be shown."""
+    ids = pd.unique(predictions["location_id"])
+    present = store.present[store.rows(ids)] & (store.rows(ids) >= 0)[:, None]
+    allowed = pd.MultiIndex.from_product([ids, store.views]).isin(rights.index)
+    usable = present & allowed.reshape(present.shape)
+    return {
+        str(location): [view for view, use in zip(store.views, row, strict=True) if use]
+        for location, row in zip(ids, usable, strict=True)
+        if row.any()
+    }
+
+
+def _by_error(table: pd.DataFrame) -> list[str]:
+    """Order areas by how wrong their predictions are: these one wants to look at first."""
+    wrong = (table["decile"] - table["actual_decile"]).abs().astype("Float64").fillna(-1.0)
+    each = wrong.groupby(table["area"]).mean().reset_index(name="wrong")
+    return each.sort_values(["wrong", "area"], ascending=[False, True])["area"].tolist()
+
+
+def _pictures(
+    study: Study, imagery: ImagerySettings, wanted: set[Key]
+) -> Iterator[tuple[Key, Pixels | None]]:
+    """Read pictures, each file once; None in the place of one that cannot be read."""
+    from streetgauge.imagery import PictureError, decode, find_views, pictures_at, raw_pictures
+
+    locations = pd.read_parquet(study.locations)
+    # Which location a picture with coordinates belongs to depends on all of them.
+    if not imagery.exif and imagery.manifest is None:
+        locations = locations[locations["location_id"].isin({each for each, _ in wanted})]
+    views, _ = find_views(imagery, locations)
+    views = views[pd.MultiIndex.from_frame(views[["location_id", "view"]]).isin(list(wanted))]
+    rows: list[PictureAt] = pictures_at(views)
+    keys = zip(views["location_id"], views["view"], strict=True)
+    for key, row, raw in zip(keys, rows, raw_pictures(rows), strict=True):
+        try:
+            pixels = None if isinstance(raw, PictureError) else decode(raw, row.cut)
+        except PictureError:
+            pixels = None
+        yield (str(key[0]), str(key[1])), pixels
+
+
+def _shot(key: Key, pixels: Pixels, rights: pd.DataFrame, side: int) -> Shot:
+    from streetgauge.report.gallery import Shot, thumbnail
+
+    licence, attribution, url = map(str, rights.loc[[key]].iloc[0])
+    src, width, height = thumbnail(pixels, side)
+    return Shot(*key, src, width, height, licence, attribution, url)
+
+
+@dataclass
+class _Eye:
+    """The networks of a study, asked once more about a few pictures."""
+
+    study: Study
+    store: FeatureStore
+
+    def __post_init__(self) -> None:
+        from streetgauge.features import settled
+
+        own = self.study.settings.features
+        assert isinstance(own, PictureFeatures)  # else there are no pictures
+        self.backbone: Backbone = settled(backbone_of(own))
+        splits = pd.read_parquet(self.study.splits).query("part == 'test'")
+        self.part = splits.drop_duplicates("location_id").set_index("location_id")["split"]
+        self._bundles: dict[str, Any] = {}
+
+    def prepared(self, pixels: Pixels) -> tuple[Pixels, float]:
+        """Give what the network looks at, and which share of the shorter side that is."""
+        from streetgauge.features import prepare
+
+        return prepare(pixels, self.backbone), self.backbone.crop / self.backbone.resize
+
+    def telling(self, chosen: pd.DataFrame, may: dict[str, list[str]]) -> dict[str, set[Key]]:
+        """Of the first location of each group, find the view without which the score differs most.
+
+        Returns
+        -------
+        dict of outcome to set of (location, view)
+        """
+        result: dict[str, set[Key]] = {}
+        for row in chosen[chosen["rank"] == 0].itertuples():
+            outcome, location = str(row.outcome), str(row.location_id)
+            features, present = self._of(location)
+            if location not in self.part.index:
+                continue
+            there = [v for v in may[location] if present[self.store.views.index(v)]]
+            best = there[0]
+            if present.sum() > 1:
+                masks = np.array([present & (np.array(self.store.views) != v) for v in there])
+                every = np.concatenate([present[None], masks])
+                scores = self._scores(location, outcome, features, every)
+                best = there[int(np.argmax(np.abs(scores[0] - scores[1:]).round(9)))]
+            result.setdefault(outcome, set()).add((location, best))
+        return result
+
+    def heats(
+        self,
+        looks: dict[str, set[Key]],
+        inputs: dict[Key, tuple[Pixels, float]],
+        shots: dict[Key, Shot],
+        progress: Progress,
+    ) -> tuple[dict[tuple[str, str, str], Heat], dict[str, float]]:
+        """Draw what moved the score, on one scale for an outcome."""
+        from streetgauge.features.occlusion import grey_of, occlusion
+        from streetgauge.report.gallery import heat
+
+        pictures = sorted({key for keys in looks.values() for key in keys if key in inputs})
+        if not pictures:
+            return {}, {}
+        features_of = self._network()
+        colour = grey_of(self.backbone)
+        effects: dict[tuple[str, Key], Floats] = {}
+        with progress("what moved the scores", len(pictures), "pictures") as advance:
+            for key in pictures:
+                names = [name for name, keys in looks.items() if key in keys]
+
+                def scores(pixels: Pixels, key: Key = key, names: list[str] = names) -> Floats:
+                    seen = features_of(pixels)
+                    return np.stack([self._moved(key, name, seen) for name in names], axis=1)
+
+                moved = occlusion(inputs[key][0], scores, colour=colour)
+                effects |= {(name, key): moved[..., m] for m, name in enumerate(names)}
+                advance(1)
+        largest: dict[str, float] = {}
+        for (outcome, _), effect in effects.items():
+            largest[outcome] = max(largest.get(outcome, 0.0), float(np.abs(effect).max()))
+        drawn = {
+            (outcome, *key): heat(
+                effect,
+                largest[outcome],
+                (shots[key].width, shots[key].height),
+                inputs[key][1],
+            )
+            for (outcome, key), effect in effects.items()
+        }
+        return drawn, largest
+
+    def _of(self, location: str) -> tuple[npt.NDArray[Any], npt.NDArray[np.bool_]]:
+        row = int(self.store.rows([location])[0])
+        return np.asarray(self.store.features[row], np.float32), np.array(self.store.present[row])
+
+    def _moved(self, key: Key, outcome: str, seen: npt.NDArray[np.float32]) -> Floats:
+        """Scores of a location with other features in the place of one view's: [n, D] -> [n]."""
+        features, present = self._of(key[0])
+        each = np.repeat(features[None], len(seen), axis=0)
+        each[:, self.store.views.index(key[1])] = seen
+        return self._scores(key[0], outcome, each, np.repeat(present[None], len(seen), axis=0))
+
+    def _scores(
+        self,
+        location: str,
+        outcome: str,
+        features: npt.NDArray[np.float32],
+        present: npt.NDArray[np.bool_],
+    ) -> Floats:
+        """Calibrated scores by the network that has not seen the location's area."""
+        from streetgauge.model import Bundle
+
+        name = str(self.part[location])
+        if name not in self._bundles:
+            self._bundles[name] = Bundle.load(self.study.model / name)
+        bundle = self._bundles[name]
+        if features.ndim == 2:
+            features = np.repeat(features[None], len(present), axis=0)
+        said = bundle.predict(features, present, device="cpu").score
+        scores: Floats = said[:, bundle.outcomes.index(outcome)]
+        return scores
+
+    def _network(self) -> Callable[[Pixels], npt.NDArray[np.float32]]:
+        from streetgauge.features import load_network
+        from streetgauge.features.look import features_of
+
+        own = self.study.settings.features
+        assert isinstance(own, PictureFeatures)
+        # What computed the study's features, as far as it is here: another has other last bits.
+        engine = str(self.store.attributes.get("engine") or "auto")
+        network = load_network(self.backbone, own.device, engine)
+        batch = 16
+
+        def of(pixels: Pixels) -> npt.NDArray[np.float32]:
+            parts = range(0, len(pixels), batch)
+            return np.concatenate([features_of(network, pixels[at : at + batch]) for at in parts])
+
+        return of

@@ -1,0 +1,22 @@
+"""Postcode directory or coordinates -> locations.parquet."""
+
+from __future__ import annotations
+
+from streetgauge.io.files import write_table
+from streetgauge.locations.areas import repaired
+from streetgauge.progress import Progress
+from streetgauge.skips import left_out
+from streetgauge.study import Done, Study
+
+__all__ = ["make_locations"]
+
+
+def make_locations(study: Study, key: str, progress: Progress) -> Done:
+    """Postcode directory or coordinates -> locations.parquet."""
+    from streetgauge.locations import counted, read_areas, read_locations
+
+    areas = read_areas(study.settings.areas, study.settings.locations)
+    frame, skips = read_locations(study.settings.locations, areas)
+    write_table(frame, study.locations)
+    lines = [f"{len(frame):,} locations in {frame['area'].nunique():,} of {len(areas):,} areas"]
+    return Done((*lines, *repaired(areas), *counted(frame), *left_out(skips)), skips)

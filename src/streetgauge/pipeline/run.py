@@ -1,0 +1,75 @@
+"""The work of every stage of the table, and how a stage is run."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+
+from streetgauge.pipeline.areas import make_areas
+from streetgauge.pipeline.features import make_features, refuse_newer
+from streetgauge.pipeline.images import collect
+from streetgauge.pipeline.locations import make_locations
+from streetgauge.pipeline.outcomes import make_outcomes
+from streetgauge.pipeline.report import make_report
+from streetgauge.pipeline.train import train
+from streetgauge.progress import Progress
+from streetgauge.study import Done, Study
+from streetgauge.study.stages import stage_named
+
+__all__ = ["PRE_CLEAN", "WORK", "run_stage"]
+
+WORK: dict[str, Callable[[Study, str, Progress], Done]] = {
+    "outcomes": make_outcomes,
+    "locations": make_locations,
+    "pictures": collect,
+    "features": make_features,
+    "train": train,
+    "areas": make_areas,
+    "report": make_report,
+}
+# What refuses, by raising InputError, to have a stage's files removed.
+PRE_CLEAN: dict[str, Callable[[Study], None]] = {"features": refuse_newer}
+
+
+def run_stage(study: Study, name: str, progress: Progress, *, force: bool = False) -> Done | None:
+    """Do a stage, unless it is up to date.
+
+    Parameters
+    ----------
+    study : Study
+        Whose.
+    name : str
+        Which stage.
+    progress : Progress
+        Reports how far long work is.
+    force : bool
+        Do it even if it is up to date, from nothing.
+
+    Returns
+    -------
+    Done or None
+        What the stage reports; None if it was up to date and nothing was done, or if it makes
+        nothing in this study.
+
+    Raises
+    ------
+    InputError
+        If a file that the stage reads is missing or cannot be used.
+    """
+    stage = stage_named(name)
+    study.require_inputs(stage)
+    if not stage.writes(study):
+        return None
+    key = study.key(stage)
+    if not force and study.is_up_to_date(stage, key):
+        return None
+    if force:
+        if name in PRE_CLEAN:
+            PRE_CLEAN[name](study)
+        study.forget(stage)
+    started, clock = datetime.now(UTC), time.perf_counter()
+    with study.running.stage(name, progress) as heard:
+        done = WORK[name](study, study.key(stage, upstream=False), heard)
+    study.remember(stage, key, done, started, time.perf_counter() - clock)
+    return done

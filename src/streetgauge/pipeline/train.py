@@ -1,0 +1,201 @@
+"""Features and deciles -> folds, predictions and bundles."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from streetgauge.errors import InputError
+from streetgauge.features.area_means import mean_features
+from streetgauge.io.files import read_metadata, write_table
+from streetgauge.model.training_data import city_of, labelled, split
+from streetgauge.pipeline.other_folds import forget_second
+from streetgauge.progress import Progress
+from streetgauge.settings import FoldSettings, TrainSettings
+from streetgauge.skips import left_out
+from streetgauge.study import Done, Study
+from streetgauge.study.paths import Tested, second_of, tested
+from streetgauge.study.stages import curve_file, has_curve
+
+if TYPE_CHECKING:
+    from streetgauge.features import FeatureStore
+    from streetgauge.model.training_data import City
+    from streetgauge.model.transfer import Start
+    from streetgauge.splits import Split
+
+__all__ = ["train"]
+
+
+def train(study: Study, key: str, progress: Progress) -> Done:
+    """Features and deciles -> folds.parquet, predictions.parquet and the bundles in model/."""
+    from streetgauge.analysis.transfer_curve import draw_curve
+    from streetgauge.features import FeatureStore
+    from streetgauge.model.transfer import find_start, known_areas
+    from streetgauge.splits import never_used, split_notes
+
+    settings, transfer = study.settings, study.settings.transfer
+    store = FeatureStore.open(study.features)
+    locations, labels, skips = labelled(study, store)
+    city = city_of(study, store, locations, labels)
+    splits = split(study, locations, labels)
+    skips = pd.concat([skips, never_used(splits, city.ids, city.areas)], ignore_index=True)
+    work = _Work(study, city, _source(study, store), settings.train, None, key, progress)
+    start = None
+    if transfer is not None:
+        start = find_start(transfer, settings.train, store, city.outcomes, classes=city.classes)
+        source = {**work.source, "start": start.about}
+        work = replace(work, source=source, settings=start.settings, start=start)
+    folds = _cross_validated(work, splits, settings.folds, tested(study))
+    second = _second(work, locations, labels)
+    write_table(mean_features(store, pd.read_parquet(study.locations)), study.area_features)
+    notes: tuple[str, ...] = ()
+    if start is not None:
+        judged = folds.loc[folds["fold"] > 0, "area"]
+        notes = (*_share_taken(work, splits), *start.notes, *known_areas(start.learned, judged))
+    curve_file(study).unlink(missing_ok=True)
+    if start is not None and has_curve(study):
+        notes += draw_curve(
+            *(city, splits, start, settings.train, study.model),
+            seed=settings.seed,
+            stamp=key,
+            progress=progress,
+        )
+    return Done(
+        (
+            f"{len(folds):,} locations in {folds['area'].nunique():,} areas, "
+            f"{_tested(folds)} ({settings.folds.scheme})",
+            *split_notes(splits, city.areas, city.deciles, city.outcomes),
+            *second,
+            *notes,
+            *left_out(skips),
+        ),
+        skips,
+    )
+
+
+@dataclass(frozen=True)
+class _Work:
+    """What the networks of all folds have in common, of either kind."""
+
+    study: Study
+    city: City
+    source: dict[str, Any]
+    settings: TrainSettings
+    start: Start | None
+    key: str
+    progress: Progress
+
+
+def _cross_validated(
+    work: _Work, splits: list[Split], folds: FoldSettings, files: Tested
+) -> pd.DataFrame:
+    """Train and test in these splits, and write all that comes of it; give the table of folds."""
+    from streetgauge.model import cross_validate
+    from streetgauge.splits import folds_frame, splits_frame
+
+    city, settings, start = work.city, work.study.settings, work.start
+    learned = _learned(work, splits)
+    predictions = cross_validate(
+        city.features,
+        city.present,
+        city.deciles,
+        city.areas,
+        city.ids,
+        learned,
+        outcomes=city.outcomes,
+        settings=work.settings,
+        classes=city.classes,
+        seed=settings.seed,
+        directory=files.model,
+        stamp=work.key,
+        rows=city.rows,
+        source=work.source,
+        start=None if start is None else start.model,
+        start_learned=None if start is None else start.learned,
+        progress=work.progress,
+    )
+    frame = folds_frame(splits, city.ids, city.areas)
+    views = pd.Series(city.present[city.rows].sum(axis=1, dtype="int64"), city.ids)
+    frame["n_views"] = frame["location_id"].map(views)
+    about = {"folds": folds.model_dump(mode="json", exclude={"file"})}
+    write_table(frame, files.folds)
+    write_table(splits_frame(learned, city.ids, city.areas), files.splits, about)
+    write_table(predictions, files.predictions)
+    return frame
+
+
+def _learned(work: _Work, splits: list[Split]) -> list[Split]:
+    """Give the splits with the share of the areas that is learned from."""
+    from streetgauge.splits import take_share
+
+    city, settings = work.city, work.study.settings
+    share = 1.0 if settings.transfer is None else settings.transfer.share
+    return [take_share(each, city.areas, city.deciles, share, settings.seed) for each in splits]
+
+
+def _share_taken(work: _Work, splits: list[Split]) -> tuple[str, ...]:
+    """Say how many areas a share of them is, if not all are learned from."""
+    from streetgauge.model.training_data import areas_learned
+
+    transfer = work.study.settings.transfer
+    if transfer is None or transfer.share >= 1:
+        return ()
+    taken = areas_learned(_learned(work, splits), work.city.areas)
+    there = areas_learned(splits, work.city.areas)
+    return (f"learned from {_span(taken)} of {_span(there)} areas (share {transfer.share:g})",)
+
+
+def _span(counts: list[int]) -> str:
+    low, high = min(counts), max(counts)
+    return f"{low:,}" if low == high else f"{low:,} to {high:,}"
+
+
+def _second(work: _Work, locations: pd.DataFrame, labels: pd.DataFrame) -> tuple[str, ...]:
+    """Train and test in the folds beside the study's own, where that can be; say what was done."""
+    from streetgauge.splits import second_folds
+
+    study, files = work.study, second_of(work.study)
+    if files is None:
+        forget_second(study, None)
+        return ()
+    try:
+        folds = second_folds(study.settings.folds, locations)
+        splits = [] if folds is None else split(study, locations, labels, folds)
+    except InputError as error:  # the study's own folds are all the same what they are
+        forget_second(study, None)
+        kind = study.settings.folds.second_kind
+        return (f"no {kind} folds beside these: {error}",)
+    if folds is None:
+        return ()
+    forget_second(study, files)
+    frame = _cross_validated(work, splits, folds, files)
+    how = "at random" if folds.block is None else f"in square blocks of {folds.block:,g} m"
+    return (f"beside that, held out {how}: {_tested(frame)}",)
+
+
+def _source(study: Study, store: FeatureStore) -> dict[str, Any]:
+    """Say where features and labels come from, as bundles keep it."""
+    return {
+        "study": study.settings.name,
+        "backbone": store.backbone,
+        "weights_sha256": store.attributes["weights_sha256"],
+        "transform": store.attributes["transform"],
+        "licence": store.attributes.get("licence", ""),
+        "engine": store.attributes.get("engine", ""),
+        "precision": store.attributes.get("precision", ""),
+        "cosine": store.attributes.get("cosine", ""),
+        "views": list(store.views),
+        "outcomes": read_metadata(study.outcomes),
+    }
+
+
+def _tested(folds: pd.DataFrame) -> str:
+    """Say how many areas are tested in how many parts."""
+    sizes = folds[folds["fold"] > 0].groupby("fold")["area"].nunique()
+    if sizes.empty:
+        return "nothing to test on"
+    if len(sizes) == 1:
+        return f"{sizes.max():,} areas to test on"
+    return f"{len(sizes)} folds of {sizes.min():,} to {sizes.max():,} areas to test on"

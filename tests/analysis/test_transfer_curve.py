@@ -1,0 +1,462 @@
+"""Two cities whose pictures show the outcomes in the same way: one lends the other its model."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+import streetgauge.model
+from streetgauge.analysis.transfer_curve import _measured, draw_curve
+from streetgauge.errors import InputError
+from streetgauge.model import Bundle, cross_validate, fit_model
+from streetgauge.model.bundle import marks_of
+from streetgauge.model.training_data import City, areas_learned, predict_share
+from streetgauge.model.transfer import Start
+from streetgauge.progress import silent
+from streetgauge.settings import (
+    EvaluationSettings,
+    FoldSettings,
+    TrainSettings,
+    TransferSettings,
+    read_settings,
+)
+from streetgauge.splits import make_splits, take_share
+from streetgauge.synthetic import simulate_features
+
+Run = Callable[..., tuple[int, str, str]]
+Refuse = Callable[..., str]
+
+OUTCOMES = ("income", "health")
+TRAIN = TrainSettings(device="cpu", epochs=12)
+FOLDS = FoldSettings(k=3)
+
+
+def city(name: str, n_areas: int, per_area: int, moved: float = 0.0) -> City:
+    """Deciles by chance, features that show them; `moved` is another city's light, say."""
+    rng = np.random.default_rng([n_areas, len(name)])
+    deciles = rng.normal(size=(n_areas, 2)).argsort(0).argsort(0) * 10 // n_areas + 1.0
+    area = np.repeat(np.arange(n_areas), per_area)
+    ids = np.array([f"{name}{i:05d}" for i in range(len(area))])
+    areas = np.array([f"{name}-{i:04d}" for i in area])
+    labels = pd.DataFrame(deciles[area], columns=OUTCOMES, index=pd.Index(ids, name="location_id"))
+    shown = {"dimension": 24, "views": 3, "signal": 0.4, "seed": 1}
+    features = 5 + 3 * simulate_features(labels, areas, **shown)
+    features += moved * np.random.default_rng(9).normal(size=24).astype(np.float32)
+    return City(
+        features.astype(np.float32),
+        np.ones(features.shape[:2], np.bool_),
+        deciles[area],
+        areas,
+        ids,
+        np.arange(len(ids)),
+        OUTCOMES,
+    )
+
+
+@pytest.fixture(scope="module")
+def lender() -> Bundle:
+    there = city("there", 120, 8)
+    (split,) = make_splits(FoldSettings(scheme="train-only"), there.areas, there.deciles, seed=3)
+    model, record = fit_model(
+        *(there.features, there.present, there.deciles, there.areas, split, OUTCOMES, TRAIN),
+        seed=3,
+    )
+    source = {"study": "There", "backbone": "table", "views": ["1", "2", "3"]}
+    return Bundle(model, OUTCOMES, "all", TRAIN, 3, "x", record, source)
+
+
+@pytest.fixture(scope="module")
+def here() -> City:
+    return city("here", 120, 6, moved=1.0)
+
+
+def start(lender: Bundle, tune: str = "all") -> Start:
+    return Start(lender.model, TRAIN.model_copy(update={"tune": tune}), {"study": "There"}, ())
+
+
+@pytest.fixture(scope="module")
+def curve(lender: Bundle, here: City, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    place = tmp_path_factory.mktemp("curve")
+    draw_curve(
+        here,
+        make_splits(FOLDS, here.areas, here.deciles, seed=5),
+        start(lender),
+        TRAIN,
+        place,
+        seed=5,
+        stamp="s",
+        shares=(0.0, 0.01, 1.0),
+        evaluation=EvaluationSettings(draws=100),
+    )
+    assert [p.name for p in place.iterdir()] == ["transfer.json"]
+    found: dict[str, Any] = json.loads((place / "transfer.json").read_text())
+    return found
+
+
+def point(curve: dict[str, Any], outcome: str, share: float, kind: str) -> dict[str, Any]:
+    (found,) = [
+        p
+        for p in curve["points"]
+        if (p["outcome"], p["share"], p["start"]) == (outcome, share, kind)
+    ]
+    return found
+
+
+@pytest.mark.parametrize("outcome", OUTCOMES)
+def test_with_labels_of_a_hundredth_of_the_areas_the_tuned_model_wins(
+    curve: dict[str, Any], outcome: str
+) -> None:
+    tuned, scratch = (point(curve, outcome, 0.01, kind) for kind in ("tuned", "scratch"))
+    assert tuned["spearman"]["low"] > max(scratch["spearman"]["high"], 0.5)
+    assert tuned["mae"]["high"] < scratch["mae"]["low"]
+    assert tuned["areas"] == scratch["areas"] == 120  # every area, each held out
+
+
+@pytest.mark.parametrize("outcome", OUTCOMES)
+def test_few_labels_do_not_spoil_the_scale_of_the_pooled_scores(
+    curve: dict[str, Any], outcome: str
+) -> None:
+    plain, tuned = (point(curve, outcome, share, "tuned")["spearman"] for share in (0.0, 0.01))
+    assert tuned["value"] > plain["value"] - 0.05
+    assert tuned["value"] > tuned["folds_mean"] - 0.06
+
+
+def test_a_point_has_its_spread(curve: dict[str, Any]) -> None:
+    for found in curve["points"]:
+        for metric in ("mae", "spearman"):
+            value = found[metric]
+            assert value["low"] <= value["value"] <= value["high"]
+            assert value["folds_sd"] >= 0
+    assert curve["folds"] == 3  # and not the one that tests nothing
+    assert len(curve["points"]) == 2 * (1 + 2 + 2)  # nothing can start from nothing with nothing
+
+
+def test_the_folds_of_a_point_are_a_sample_of_folds() -> None:
+    actual = np.tile(np.arange(1, 9), 2)
+    fold = np.repeat([1, 2], 8)
+    areas = pd.DataFrame(
+        {
+            "area": [f"A{i}" for i in range(16)],
+            "outcome": "income",
+            "fold": fold,
+            "decile": actual + 2 * (fold == 2),  # never wrong, and always by two
+            "actual_decile": actual,
+        }
+    )
+    (point,) = _measured(areas, 10, EvaluationSettings(draws=100), seed=1)
+    assert point["areas"] == 16
+    assert point["mae"]["folds_mean"] == 1
+    assert point["mae"]["folds_sd"] == pytest.approx(2**0.5)
+
+
+@pytest.mark.parametrize("share", [0.1, 0.01])
+def test_a_share_is_of_areas_each_learned_from_whole(
+    here: City, lender: Bundle, tmp_path: Path, share: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[tuple[Any, dict[str, Any]]] = []
+    monkeypatch.setattr(
+        streetgauge.model, "cross_validate", lambda *given, **named: told.append((given, named))
+    )
+    splits = make_splits(
+        FOLDS.model_copy(update={"final": False}), here.areas, here.deciles, seed=5
+    )
+    five = TRAIN.model_copy(update={"members": 5})
+    for model in (lender.model, None):
+        predict_share(here, splits, share, five, model, tmp_path, 5, "s", silent)
+    (tuned, how), (_, scratch) = told
+    for part, whole in zip(tuned[5], splits, strict=True):
+        np.testing.assert_array_equal(part.test, whole.test)
+        areas = set()
+        for name in ("training", "validation"):
+            rows, all_rows = getattr(part, name), getattr(whole, name)
+            own = set(here.areas[rows])
+            assert len(own) == max(1, round(share * len(set(here.areas[all_rows]))))
+            assert len(rows) == np.isin(here.areas[all_rows], list(own)).sum()
+            areas |= own
+        assert len(areas) < 80 * share + 2
+    # A member is stopped by an area of its own: of two areas, two can be made.
+    fewest = min(areas_learned(tuned[5], here.areas))
+    assert scratch["settings"].members == min(5, fewest)
+    assert how["settings"].members == 5
+    assert how["start"] is lender.model
+    assert scratch["start"] is None
+
+
+def learned(
+    here: City, lender: Bundle, share: float, place: Path, tune: str = "all"
+) -> pd.DataFrame:
+    splits = make_splits(FOLDS, here.areas, here.deciles, seed=5)
+    splits = [take_share(split, here.areas, here.deciles, share, 5) for split in splits]
+    begun = start(lender, tune)
+    return cross_validate(
+        *(here.features, here.present, here.deciles, here.areas, here.ids, splits),
+        outcomes=OUTCOMES,
+        settings=begun.settings,
+        seed=5,
+        directory=place,
+        stamp="s",
+        start=begun.model,
+    )
+
+
+def test_without_labels_it_is_the_bundle_s_own_prediction_to_the_bit(
+    here: City, lender: Bundle, tmp_path: Path
+) -> None:
+    predictions = learned(here, lender, 0.0, tmp_path)
+    for fold, rows in predictions.groupby("fold"):
+        # In the same blocks of locations, since how a product is blocked shows in the last bits.
+        one = rows[rows["outcome"] == "income"]
+        places = np.flatnonzero(np.isin(here.ids, one["location_id"]))
+        said = lender.predict(here.features, here.present, rows=places, device="cpu")
+        np.testing.assert_array_equal(one["score"], said.score[:, 0])
+        np.testing.assert_array_equal(one["p3"], said.probabilities[:, 0, 2].astype(np.float32))
+        assert Bundle.load(tmp_path / f"fold-{fold}").training is None
+
+
+def test_what_is_tuned_moves_and_what_is_not_stays(
+    here: City, lender: Bundle, tmp_path: Path
+) -> None:
+    before = lender.model.network.state_dict()
+    for tune in ("head", "scaled", "all"):
+        learned(here, lender, 0.3, tmp_path / tune, tune)
+    moved = {}
+    for tune in ("head", "scaled", "all"):
+        after = Bundle.load(tmp_path / tune / "fold-1").model.network.state_dict()
+        moved[tune] = float((after["views.0.dense.weight"] - before["views.0.dense.weight"]).std())
+        assert (after["location.dense.weight"] != before["location.dense.weight"]).any()
+    assert moved["head"] == 0
+    assert 0 < moved["scaled"] < moved["all"] / 3
+
+
+def test_the_standardisation_is_the_lender_s(here: City, lender: Bundle, tmp_path: Path) -> None:
+    learned(here, lender, 0.1, tmp_path)
+    tuned = Bundle.load(tmp_path / "fold-2").model
+    np.testing.assert_array_equal(tuned.standardisation.mean, lender.model.standardisation.mean)
+
+
+def test_a_killed_curve_goes_on(here: City, lender: Bundle, tmp_path: Path) -> None:
+    splits = make_splits(FOLDS, here.areas, here.deciles, seed=5)
+    few = EvaluationSettings(draws=100)
+    asked: list[str] = []
+
+    def draw(fail_at: int) -> None:
+        def progress(name: str, *words: Any) -> Any:
+            asked.append(name)
+            if len(asked) == fail_at:
+                raise KeyboardInterrupt
+            return silent(name, *words)
+
+        draw_curve(
+            *(here, splits, start(lender), TRAIN, tmp_path),
+            seed=5,
+            stamp="s",
+            shares=(0.0, 0.02),
+            evaluation=few,
+            progress=progress,
+        )
+
+    with pytest.raises(KeyboardInterrupt):
+        draw(3)
+    assert not (tmp_path / "transfer.json").exists()
+    asked.clear()
+    draw(-1)
+    assert len(asked) == 1  # only the third of three was left
+    assert not (tmp_path / "curve").exists()
+
+
+def test_a_share_without_labels_is_left_out_and_said(
+    here: City, lender: Bundle, tmp_path: Path
+) -> None:
+    deciles = here.deciles.copy()
+    deciles[here.areas != here.areas[0], 1] = np.nan  # health is known in one area
+    sparse = replace(here, deciles=deciles)
+    splits = make_splits(FOLDS, here.areas, here.deciles, seed=5)
+    lines = draw_curve(
+        *(sparse, splits, start(lender), TRAIN, tmp_path),
+        seed=5,
+        stamp="s",
+        shares=(0.0, 0.01),
+        evaluation=EvaluationSettings(draws=100),
+    )
+    said = json.loads((tmp_path / "transfer.json").read_text())
+    assert [w["start"] for w in said["left_out"]] == ["tuned", "scratch"]
+    assert "no area of the training part has a label" in lines[-1]
+
+
+# ---- in a study ----
+
+
+@pytest.fixture(scope="module")
+def cities(grid_writer: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two studies of small worlds alike; the first has run."""
+    from streetgauge.pipeline.run import run_stage
+    from streetgauge.study import Study
+    from streetgauge.study.stages import STAGES
+
+    place = tmp_path_factory.mktemp("cities")
+    grid_writer(place / "first", side=6, per_area=6)
+    grid_writer(place / "second", side=6, per_area=4, seed=1)
+    first = Study.open(place / "first")
+    for stage in STAGES:
+        run_stage(first, stage.name, silent)
+    return place
+
+
+def tune(study: Path, section: str) -> None:
+    file = study / "study.toml"
+    text = file.read_text().partition("\n[transfer]")[0]
+    file.write_text(text + "\n[transfer]\n" + section)
+
+
+def test_a_study_starts_from_the_bundle_of_another(cities: Path, run: Run) -> None:
+    second = cities / "second"
+    bundle = cities / "first-bundle"
+    assert run("export", cities / "first", "--out", bundle, "--licence", "cc-by-4.0")[0] == 0
+    tune(second, 'from = "../first-bundle"\nshare = 0.1\ntune = "head"\ncurve = true\n')
+    code, _, err = run("run", second)
+    assert code == 0, err
+    along = "Spearman by share of areas (how many): 0% (0) 0."
+    assert along in err
+    assert re.search(r"1% \(2\) [-.0-9]+, 2% \(2\)", err)  # that these are the same is seen
+    said = "36 of 36 areas have the codes of areas that the bundle learned from"
+    assert said in err  # both worlds have the same codes
+    # A share of what can be learned from is learned from, and the others are left out.
+    splits = pd.read_parquet(second / "splits.parquet")
+    learning = splits[splits["part"].isin(["training", "validation"])]
+    areas = learning.groupby("split")["area"].nunique()
+    assert len(areas) == 4
+    assert areas.between(2, 5).all()
+    assert f"learned from {areas.min()} to {areas.max()} of 24 to 36 areas (share 0.1)" in err
+    for name in areas.index:
+        own = Bundle.load(second / "model" / name)
+        assert own.training is not None
+        here = learning[learning["split"] == name]
+        assert own.training.training_areas + own.training.validation_areas == areas[name]
+        assert own.learned == marks_of(pd.read_parquet(second / "locations.parquet")["area"])
+        others = splits[(splits["split"] == name) & ~splits["area"].isin(here["area"])]
+        assert set(others["reason"].dropna()) == {"it is not in the 0.1 that is learned from"}
+    kept = Bundle.load(second / "model" / "all")
+    assert kept.source["start"]["study"] == "Grid"
+    assert kept.settings.tune == "head"
+    assert "did not start from nothing" in (second / "model" / "all" / "README.md").read_text()
+    metrics = json.loads((second / "metrics.json").read_text())
+    points = metrics["transfer"]["points"]
+    shares = sorted({p["share"] for p in points})
+    assert shares == [0, 0.01, 0.02, 0.05, 0.1, 0.25, 1]
+    counts = {p["share"]: p["n_areas_learned"] for p in points}
+    assert (counts[0], counts[0.01], counts[0.02], counts[1]) == (0, 2, 2, 24)
+    assert run("run", second)[2].count("up to date") == 6
+    # Another bundle in its place, and training is out of date.
+    assert run("export", cities / "first", "--out", bundle, "--force")[0] == 0
+    states = json.loads(run("info", second, "--json")[1])
+    assert states["stage features"].startswith("up to date")
+    assert states["stage train"].startswith("out of date")
+
+
+def test_the_model_as_it_is_tests_another_city(cities: Path, run: Run, refuse: Refuse) -> None:
+    second = cities / "second"
+    text = (second / "study.toml").read_text().partition("\n[transfer]")[0]
+    only = text.replace("[folds]\nk = 3", '[folds]\nscheme = "test-only"')
+    assert only != text
+    (second / "study.toml").write_text(only)
+    try:
+        assert "name it: [transfer] from" in refuse("check", second)
+        tune(second, 'from = "../first/model/all"\n')
+        assert run("run", second)[0] == 0
+        predictions = pd.read_parquet(second / "predictions.parquet")
+        assert predictions["location_id"].nunique() == 144
+        says = json.loads(run("info", second, "--json")[1])["stage train"]
+        assert "36 of 36 areas have the codes of areas that the bundle learned from" in says
+        metrics = json.loads((second / "metrics.json").read_text())
+        assert metrics["outcomes"]["income"]["metrics"]["spearman"]["value"] > 0.7
+    finally:
+        (second / "study.toml").write_text(text)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "section", "reason"),
+    [
+        ("[outcomes.illness]", "[outcomes.ill]", "", "outcome 'ill': .*it has income, illness"),
+        ('"f3"]', '"f3", "f4"]', "", "5 features a view, and the bundle knows 4"),
+        ("", "", 'from = "../nowhere"', "transfer.from: there is no file"),
+        ("", "", 'from = "../first"', "transfer.from = .*no bundle; .*model/all"),
+        ("", "", 'from = "hf://me/city"', "transfer.from: there is no file"),
+        ("", "", "share = 0.5", "transfer.from: this key is missing"),
+        ("[train]", '[train]\ntune = "head"', "", "what is tuned is said in .transfer."),
+        ("[folds]", "[deciles]\nclasses = 5\n[folds]", "", "10 classes, and the study has 5"),
+    ],
+)
+def test_a_model_that_does_not_fit_is_refused(
+    *, old: str, new: str, section: str, reason: str, cities: Path, refuse: Refuse, tmp_path: Path
+) -> None:
+    import shutil
+
+    study = tmp_path / "study"
+    shutil.copytree(cities / "second", study)
+    frame = pd.read_csv(study / "features.csv")
+    frame.assign(f4=frame["f3"]).to_csv(study / "features.csv", index=False)
+    (tmp_path / "first").symlink_to(cities / "first")
+    tune(study, section or 'from = "../first/model/all"\n')
+    file = study / "study.toml"
+    text = file.read_text()
+    assert old in text
+    file.write_text(text.replace(old, new, 1))
+    for command in ("check", "run"):
+        assert re.search(reason, refuse(command, study))
+
+
+def test_an_address_is_kept_as_it_is_and_needs_a_revision(tmp_path: Path) -> None:
+    address = "hf://me/city@0123abc"
+    assert TransferSettings.model_validate({"from": address}).bundle == address
+    assert isinstance(TransferSettings.model_validate({"from": "hf://me/city"}).bundle, Path)
+    assert read_settings  # paths are made absolute by it, see test_a_study_starts
+
+
+def test_find_start_takes_the_network_of_the_bundle(cities: Path) -> None:
+    from streetgauge.features import FeatureStore
+    from streetgauge.model.transfer import find_start
+
+    store = FeatureStore.open(cities / "first" / "features" / "shares.h5")
+    transfer = TransferSettings.model_validate({"from": cities / "first" / "model" / "all"})
+    train = TrainSettings(network="paper-2019", components=2)
+    begun = find_start(transfer, train, store, ["illness"])
+    lent = Bundle.load(cities / "first" / "model" / "all").settings.network
+    assert begun.settings.network == lent != "paper-2019"
+    assert begun.settings.components is None
+    assert begun.notes == (f"network {lent}, as the bundle's",)
+    assert len(begun.model.calibration) == 1
+    with pytest.raises(InputError, match="no bundle"):
+        find_start(transfer.model_copy(update={"bundle": cities}), train, store, ["illness"])
+
+
+@pytest.mark.parametrize("lent", [{"components": 2}, {"width": 7}, {}])
+@pytest.mark.parametrize("own", [{}, {"width": 9}])
+def test_a_network_of_any_width_can_be_started_from_and_kept(
+    cities: Path, tmp_path: Path, lent: dict[str, int], own: dict[str, int]
+) -> None:
+    from streetgauge.features import FeatureStore
+    from streetgauge.model.network import Network
+    from streetgauge.model.transfer import find_start
+
+    store = FeatureStore.open(cities / "first" / "features" / "shares.h5")
+    bundle = Bundle.load(cities / "first" / "model" / "all")
+    settings = TrainSettings.model_validate(lent | {"members": 1})
+    seeds = range(len(bundle.outcomes))
+    network = Network.of(settings, bundle.dimension, seeds, bundle.model.classes).eval()
+    model = replace(bundle.model, network=network)
+    replace(bundle, model=model, settings=settings).save(tmp_path / "lent")
+    transfer = TransferSettings.model_validate({"from": tmp_path / "lent"})
+    begun = find_start(transfer, TrainSettings.model_validate(own), store, bundle.outcomes)
+    replace(bundle, model=begun.model, settings=begun.settings).save(tmp_path / "tuned")
+    kept = Bundle.load(tmp_path / "tuned").model.network
+    assert kept.width == {"components": 128, "width": 7}.get(next(iter(lent), ""), 512)
+    torch.testing.assert_close(kept.state_dict(), network.state_dict())

@@ -1,0 +1,187 @@
+"""A study is trained and tested in two kinds of folds, and tells both side by side."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from streetgauge.features import FeatureStore
+from streetgauge.features.area_means import feature_table, mean_features
+from streetgauge.model import Bundle
+
+Run = Callable[..., tuple[int, str, str]]
+
+
+def figures(place: Path) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((place / "metrics.json").read_text(encoding="utf-8"))
+    return found
+
+
+def change(place: Path, old: str, new: str) -> None:
+    file = place / "study.toml"
+    text = file.read_text(encoding="utf-8")
+    assert old in text
+    file.write_text(text.replace(old, new), encoding="utf-8")
+
+
+@pytest.fixture
+def short(grid: Path) -> Path:
+    """Give a small study that is trained for two epochs."""
+    change(grid, "epochs = 15", "epochs = 2\nmembers = 2")
+    return grid
+
+
+def test_both_kinds_of_folds_are_trained_tested_stored_and_told(run: Run, short: Path) -> None:
+    code, out, err = run("run", short)
+    assert code == 0, err
+    second = short / "spatial"
+    made = {p.name for p in second.iterdir()}
+    files = ("folds", "splits", "predictions", "areas")
+    assert made == {*(f"{name}.parquet" for name in files), "model"}
+    for name in files:
+        ours, beside = (pd.read_parquet(p / f"{name}.parquet") for p in (short, second))
+        assert list(ours.columns) == list(beside.columns)
+    # No network on all areas, and none that knew an area that it is tested on.
+    assert {p.name for p in (second / "model").glob("fold-*")} == {"fold-1", "fold-2", "fold-3"}
+    assert not (second / "model" / "all").exists()
+    splits = pd.read_parquet(second / "splits.parquet")
+    assert splits.groupby(["split", "area"])["part"].nunique().eq(1).all()
+    # Blocks of 1 km hold 4 of the areas of 500 m: neighbours are held out together.
+    fold = pd.read_parquet(second / "areas.parquet").drop_duplicates("area").set_index("area")
+    code_of = pd.Series(np.arange(49), sorted(fold.index))
+    block = (code_of % 7 + 1060) // 2 * 1000 + (code_of // 7 + 360) // 2
+    together = fold["fold"].groupby(block.to_numpy()).nunique()
+    assert (together == 1).mean() > 0.5
+
+    metrics = figures(short)
+    assert metrics["kind"] == "random"
+    assert "square blocks of" in metrics["spatial"]["scheme"]["in_words"]
+    assert "headline" not in metrics["spatial"]
+    for name, cells in metrics["headline"].items():
+        assert list(cells) == ["random", "spatial"]
+        for kind, metric in (("random", metrics), ("spatial", metrics["spatial"])):
+            account = metric["outcomes"][name]
+            for key in ("mae", "spearman"):
+                told = {k: cells[kind][key][k] for k in ("value", "low", "high")}
+                assert told == {k: account["pictures_add"][key][k] for k in told}
+            assert set(account["with_pictures"]) == {"linear", "linear-and-places"}
+            assert abs(account["shuffled"]["spearman"]) < 2 * account["shuffled"]["chance"]
+    assert "random folds" in out
+    assert "spatial folds" in out
+    assert "beside that, held out in square blocks" in err
+    report = (short / "report.html").read_text(encoding="utf-8")
+    assert "square blocks of" in report
+    assert run("run", short)[2].count("up to date") >= 6
+
+
+def test_a_missing_file_of_the_second_folds_is_made_again(run: Run, short: Path) -> None:
+    assert run("run", short)[0] == 0
+    before = (short / "spatial" / "predictions.parquet").read_bytes()
+    (short / "spatial" / "predictions.parquet").unlink()
+    code, _, err = run("run", short)
+    assert code == 0, err
+    assert "train: up to date" not in err
+    assert (short / "spatial" / "predictions.parquet").read_bytes() == before
+
+
+def test_without_second_folds_nothing_of_them_is_left(run: Run, short: Path) -> None:
+    assert run("run", short)[0] == 0
+    (short / "spatial" / "notes.txt").write_text("mine")
+    whole = figures(short)
+    change(short, "[folds]\n", "[folds]\nsecond = false\n")
+    code, out, err = run("run", short)
+    assert code == 0, err
+    assert [p.name for p in (short / "spatial").iterdir()] == ["notes.txt"]
+    metrics = figures(short)
+    assert "spatial" not in metrics
+    assert list(metrics["headline"]["income"]) == ["random"]
+    assert metrics["headline"]["income"]["random"] == whole["headline"]["income"]["random"]
+    assert "spatial folds" not in out
+
+
+def test_beside_blocks_stand_random_folds(run: Run, short: Path) -> None:
+    change(short, "[folds]\n", '[folds]\nscheme = "blocks"\nblock = 1000.0\n')
+    assert run("run", short)[0] == 0
+    metrics = figures(short)
+    assert metrics["kind"] == "spatial"
+    assert metrics["random"]["scheme"]["name"] == "k-fold"
+    assert list(metrics["headline"]["income"]) == ["random", "spatial"]
+    assert (short / "random" / "predictions.parquet").is_file()
+    assert not (short / "spatial").exists()
+
+
+def test_where_areas_lie_too_close_for_blocks_the_study_says_so_and_goes_on(
+    run: Run, short: Path
+) -> None:
+    change(short, "[folds]\n", "[folds]\nsecond_block = 100000.0\n")
+    code, _, err = run("run", short)
+    assert code == 0, err
+    assert "no spatial folds beside these" in err
+    assert not (short / "spatial").exists()
+    assert list(figures(short)["headline"]["income"]) == ["random"]
+    assert "train: up to date" in run("run", short)[2]
+
+
+def test_columns_and_an_earlier_release_are_baselines(
+    run: Run, refuse: Callable[..., str], short: Path
+) -> None:
+    import geopandas as gpd
+
+    areas = gpd.read_file(short / "areas.geojson")
+    areas["size"] = np.arange(len(areas)) ** 0.5
+    areas.to_file(short / "areas.geojson", driver="GeoJSON", engine="pyogrio")
+    change(short, 'name = "name"\n', 'name = "name"\ncolumns = ["size"]\n')
+    more = '\n[evaluation]\ncolumns = ["size"]\nprevious = { income = "illness" }\n'
+    file = short / "study.toml"
+    text = file.read_text(encoding="utf-8")
+    file.write_text(text + more, encoding="utf-8")
+    assert run("run", short)[0] == 0
+    told = {name: set(a["baselines"]) for name, a in figures(short)["outcomes"].items()}
+    assert "previous" in told["income"]
+    assert "previous" not in told["illness"]
+    assert "columns" in told["income"]
+    file.write_text(text + more.replace('"illness"', '"ill"'), encoding="utf-8")
+    assert "'ill'" in refuse("check", short)
+    file.write_text(text + more.replace('["size"]', '["siz"]'), encoding="utf-8")
+    assert "'siz'" in refuse("run", short)
+
+
+def test_the_bundle_is_that_of_the_study_s_own_folds(run: Run, short: Path, tmp_path: Path) -> None:
+    assert run("run", short)[0] == 0
+    own, second = (Bundle.load(p / "model" / "fold-1") for p in (short, short / "spatial"))
+    assert own.outcomes == second.outcomes
+    assert own.stamp != second.stamp
+    copy = tmp_path / "moved"
+    shutil.copytree(short, copy)
+    assert "train: up to date" in run("run", copy)[2]
+
+
+def test_mean_features_are_over_views_that_are_there_and_then_over_locations(
+    tmp_path: Path,
+) -> None:
+    rng = np.random.default_rng(0)
+    ids = [f"L{i}" for i in range(7)]
+    features = rng.normal(size=(7, 3, 5)).astype(np.float32)
+    there = rng.random((7, 3)) < 0.6
+    there[:, 0] = True
+    with FeatureStore.create(tmp_path / "f.h5", ids, ["a", "b", "c"], 5, {}) as store:
+        done = np.array([True] * 6 + [False])
+        store.write(np.arange(7), features, there, done)
+    places = pd.DataFrame({"location_id": ids, "area": list("BABACBC")})
+    shuffled = places.sample(frac=1, random_state=1)
+    found = mean_features(FeatureStore.open(tmp_path / "f.h5"), shuffled)
+    assert found["area"].tolist() == ["A", "B", "C"]
+    assert found["n_locations"].tolist() == [2, 3, 1]  # the last location is not done
+    mean = np.stack([features[i][there[i]].mean(0) for i in range(7)])
+    table = feature_table(found)
+    np.testing.assert_allclose(table.loc["A"], mean[[1, 3]].mean(0), rtol=1e-5)
+    np.testing.assert_allclose(table.loc["B"], mean[[0, 2, 5]].mean(0), rtol=1e-5)
+    np.testing.assert_allclose(table.loc["C"], mean[4], rtol=1e-5)
+    assert found["features"].iloc[0].dtype == np.float32

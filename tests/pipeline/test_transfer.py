@@ -1,0 +1,400 @@
+"""A trained model elsewhere: what the commands that carry it do, and how they refuse."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from safetensors.numpy import load_file
+
+from streetgauge.errors import InputError
+from streetgauge.features import FeatureStore, caffe
+from streetgauge.model import Bundle
+from streetgauge.model.authors import LAYERS
+from streetgauge.pipeline.run import run_stage
+from streetgauge.progress import silent
+from streetgauge.study import Study
+from streetgauge.study.stages import STAGES
+
+Run = Callable[..., tuple[int, str, str]]
+Refuse = Callable[..., str]
+
+
+@pytest.fixture(scope="module")
+def study(grid_writer: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    place = grid_writer(tmp_path_factory.mktemp("transfer") / "study", side=6, per_area=5)
+    opened = Study.open(place)
+    for stage in STAGES:
+        run_stage(opened, stage.name, silent)
+    return place
+
+
+@pytest.fixture(scope="module")
+def bundle(study: Path) -> Path:
+    from streetgauge.pipeline.export import export_bundle
+
+    export_bundle(Study.open(study), study.with_name("bundle"), licence="CC-BY-4.0")
+    return study.with_name("bundle")
+
+
+@pytest.fixture
+def city(study: Path, tmp_path: Path) -> Path:
+    """Locations of a city, and their features; of one there are none, one is in no area."""
+    ids = FeatureStore.open(study / "features" / "shares.h5").location_ids
+    frame = pd.DataFrame({"location_id": [*ids, "elsewhere"]})
+    frame["area"] = [f"N{i // 6:02d}" for i in range(len(ids))] + ["N99"]
+    frame.loc[3, "area"] = None
+    frame.sample(frac=1, random_state=1).to_csv(tmp_path / "places.csv", index=False)
+    return tmp_path / "places.csv"
+
+
+def predicted(
+    run: Run, bundle: object, study: Path, city: Path, out: str = "out"
+) -> tuple[pd.DataFrame, str]:
+    place = city.with_name(out)
+    store = study / "features" / "shares.h5"
+    code, _, err = run("predict", bundle, "--features", store, "--locations", city, "--out", place)
+    assert code == 0, err
+    return pd.read_parquet(place / "predictions.parquet"), err
+
+
+def test_a_city_is_predicted_from_features_that_are_there(
+    run: Run, bundle: Path, study: Path, city: Path
+) -> None:
+    frame, err = predicted(run, bundle, study, city)
+    store = FeatureStore.open(study / "features" / "shares.h5")
+    said = Bundle.load(bundle).predict_frame(store.features, store.present, store.location_ids)
+    pd.testing.assert_frame_equal(frame.drop(columns="area"), said)
+    areas = pd.read_parquet(city.with_name("out") / "areas.parquet")
+    assert areas["area"].nunique() == 30
+    assert sorted(areas.loc[areas["outcome"] == "income", "decile"].unique()) == list(range(1, 11))
+    skipped = pd.read_parquet(city.with_name("out") / "skipped.parquet")
+    assert skipped[["location_id", "stage"]].to_numpy().tolist() == [
+        ["elsewhere", "features"],
+        [str(store.location_ids[3]), "areas"],
+    ]
+    assert "left out: 1 the store has no features of it" in err
+    assert "left out: 1 predicted, but the table names no area of it" in err
+
+
+def test_a_city_without_areas_is_predicted_and_nothing_is_left_out(
+    run: Run, bundle: Path, study: Path, city: Path
+) -> None:
+    table = pd.read_csv(city)
+    table.loc[table["location_id"] != "elsewhere", ["location_id"]].to_csv(city, index=False)
+    frame, err = predicted(run, bundle, study, city)
+    assert frame["area"].isna().all()
+    assert "left out" not in err
+    assert not len(pd.read_parquet(city.with_name("out") / "skipped.parquet"))
+    assert not (city.with_name("out") / "areas.parquet").exists()
+
+
+def test_areas_unlike_those_that_a_bundle_learned_from_are_marked(
+    run: Run, bundle: Path, study: Path, city: Path, tmp_path: Path
+) -> None:
+    assert set(Bundle.load(bundle).familiar or ()) >= {"mean", "components", "points"}
+    _, err = predicted(run, bundle, study, city)
+    areas = pd.read_parquet(city.with_name("out") / "areas.parquet")
+    assert areas["unlike"].mean() < 0.3
+    assert areas["disagreement"].notna().all()
+    shutil.copy(study / "features" / "shares.h5", tmp_path / "other.h5")
+    with h5py.File(tmp_path / "other.h5", "r+") as store:
+        store["features"][:] += 50
+    out = tmp_path / "elsewhere"
+    code, _, err = run(
+        *("predict", bundle, "--features", tmp_path / "other.h5", "--locations", city),
+        *("--out", out),
+    )
+    assert code == 0, err
+    assert "30 of 30 areas (100%) are unlike those that the bundle learned from" in err
+    assert pd.read_parquet(out / "areas.parquet")["unlike"].all()
+
+
+def test_a_feature_that_is_no_number_is_named_by_its_place_in_the_store_and_its_location(
+    refuse: Refuse, bundle: Path, study: Path, city: Path, tmp_path: Path
+) -> None:
+    shutil.copy(study / "features" / "shares.h5", tmp_path / "store.h5")
+    with h5py.File(tmp_path / "store.h5", "r+") as store:
+        store["features"][50, 1, 2] = np.nan
+    location = FeatureStore.open(tmp_path / "store.h5").location_ids[50]
+    table = pd.read_csv(city)
+    table[table["location_id"] >= location].to_csv(tmp_path / "some.csv", index=False)
+    sentence = refuse(
+        *("predict", bundle, "--features", tmp_path / "store.h5"),
+        *("--locations", tmp_path / "some.csv", "--out", tmp_path / "out"),
+    )
+    assert f"row 50 (location '{location}'), view 2, feature 3: nan" in sentence
+
+
+def test_predict_reads_of_a_store_no_more_than_a_block_at_a_time(
+    bundle: Path, study: Path, city: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from streetgauge.pipeline.predict import predict_city
+
+    asked = []
+    whole = Bundle.predict
+
+    def noted(self: Bundle, features: np.ndarray, *given: object, **named: object) -> object:
+        asked.append(features)
+        return whole(self, features, *given, **named)
+
+    monkeypatch.setattr(Bundle, "predict", noted)
+    store = study / "features" / "shares.h5"
+    predict_city(bundle, None, city, tmp_path / "out", features=store)
+    (features,) = asked
+    while isinstance(features, np.ndarray) and not isinstance(features, np.memmap):
+        features = features.base
+    assert isinstance(features, np.memmap)
+
+
+def test_predicting_areas_that_a_bundle_learned_from_is_said(
+    run: Run, bundle: Path, study: Path, city: Path, tmp_path: Path
+) -> None:
+    from dataclasses import replace
+
+    said = "have the codes of areas that the bundle learned from"
+    assert said not in predicted(run, bundle, study, city)[1]  # other codes
+    table = pd.read_csv(city)
+    table["area"] = table["area"].str.replace("N", "E000000")
+    table.to_csv(city, index=False)
+    assert f"30 of 30 areas {said}" in predicted(run, bundle, study, city)[1]
+    replace(Bundle.load(bundle), learned=None).save(tmp_path / "old")
+    assert said not in predicted(run, tmp_path / "old", study, city)[1]
+
+
+def test_a_bundle_with_half_of_what_areas_look_like_is_refused(
+    bundle: Path, tmp_path: Path
+) -> None:
+    from dataclasses import replace
+
+    known = Bundle.load(bundle)
+    parts = {k: v for k, v in (known.familiar or {}).items() if k != "spread"}
+    replace(known, familiar=parts).save(tmp_path / "half")
+    with pytest.raises(InputError, match=r"familiar\.\* do not fit"):
+        Bundle.load(tmp_path / "half")
+    replace(known, familiar=None).save(tmp_path / "none")
+    assert Bundle.load(tmp_path / "none").familiar is None
+
+
+def test_a_study_lends_the_model_of_all_its_areas(
+    run: Run, bundle: Path, study: Path, city: Path
+) -> None:
+    expected, _ = predicted(run, bundle, study, city)
+    for i, name in enumerate((study, study / "model", study / "model" / "all")):
+        frame, err = predicted(run, name, study, city, f"out-{i}")
+        pd.testing.assert_frame_equal(frame, expected)
+        assert ("the model of all areas" in err) == (i < 2)
+
+
+def test_without_such_a_model_the_others_are_named(
+    refuse: Refuse, study: Path, city: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(study / "model" / "fold-1", tmp_path / "model" / "fold-1")
+    sentence = refuse(
+        *("predict", tmp_path / "model", "--features", study / "features" / "shares.h5"),
+        *("--locations", city, "--out", tmp_path / "out"),
+    )
+    assert "no model that learned from all areas" in sentence
+    assert "fold-1" in sentence
+
+
+def test_a_store_of_another_backbone_is_refused(
+    refuse: Refuse, bundle: Path, city: Path, tmp_path: Path
+) -> None:
+    def store(backbone: str, dimension: int, views: list[str]) -> Path:
+        made = FeatureStore.create(
+            tmp_path / "s.h5", ["P00000"], views, dimension, {"backbone": backbone}
+        )
+        features = np.zeros((1, len(views), dimension), np.float32)
+        made.write(np.array([0]), features, np.ones((1, len(views)), bool))
+        return tmp_path / "s.h5"
+
+    for given, reason in (
+        (("efficientnet-lite0", 4, ["1", "2"]), "come from 'efficientnet-lite0'"),
+        (("table", 5, ["1", "2"]), "5 features a view, and the bundle knows 4"),
+        (("table", 4, ["a", "b"]), "its views are a, b, and the bundle was trained on 1, 2"),
+    ):
+        sentence = refuse(
+            *("predict", bundle, "--features", store(*given), "--locations", city),
+            *("--out", tmp_path / "out"),
+        )
+        assert reason in sentence
+
+
+def test_predict_wants_pictures_or_features(
+    refuse: Refuse, bundle: Path, city: Path, tmp_path: Path
+) -> None:
+    words = ("predict", bundle, "--locations", city, "--out", tmp_path / "out")
+    assert "give --images or --features" in refuse(*words)
+    assert "give a store with --features" in refuse(*words, "--images", tmp_path)
+    assert "hf://user/name@revision" in refuse("predict", "hf://city", *words[2:], "--images", ".")
+    nothing = refuse("predict", tmp_path / "none", *words[2:], "--images", tmp_path)
+    assert "there is no bundle here" in nothing
+
+
+def test_predict_takes_an_address(
+    run: Run, bundle: Path, study: Path, city: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    commit = bundle.with_name("0123abc")
+    commit.symlink_to(bundle)
+    monkeypatch.setattr("streetgauge.model.hub.from_hub", lambda address: commit)
+    frame, err = predicted(run, "hf://me/city@v1", study, city)
+    pd.testing.assert_frame_equal(frame, predicted(run, bundle, study, city, "other")[0])
+    assert "hf://me/city@v1: commit 0123abc" in err
+
+
+def test_an_exported_bundle_has_the_figures_of_the_test(study: Path, bundle: Path) -> None:
+    metrics = json.loads((study / "metrics.json").read_text())["outcomes"]["income"]
+    kept = Bundle.load(bundle)
+    assert kept.metrics is not None
+    for key in ("metrics", "baselines", "pictures_add"):
+        assert kept.metrics["outcomes"]["income"][key] == metrics[key]
+    assert "confusion" not in kept.metrics["outcomes"]["income"]
+    assert kept.licence == "CC-BY-4.0"
+    card = (bundle / "README.md").read_text()
+    assert card.startswith('---\nlicense: "cc-by-4.0"\n')
+    assert f"{metrics['metrics']['spearman']['value']:.2f} (" in card
+    assert "| Household income | 36 |" in card
+    assert kept.source["outcomes"]["income"]["direction"] == "higher-is-better"
+
+
+def test_export_without_test_figures_says_so(run: Run, study: Path, tmp_path: Path) -> None:
+    shutil.copytree(study, tmp_path / "study")
+    (tmp_path / "study" / "metrics.json").unlink()
+    code, out, err = run("export", tmp_path / "study", "--out", tmp_path / "b")
+    assert code == 0, err
+    assert "no test figures" in out
+    assert "names no licence" in out
+    assert Bundle.load(tmp_path / "b").metrics is None
+
+
+def test_export_can_publish(
+    run: Run, refuse: Refuse, study: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sent = []
+    monkeypatch.setattr(
+        "streetgauge.model.hub.push",
+        lambda place, name, public: sent.append((place, name, public)) or f"hf://{name}@abc",
+    )
+    words = ("export", study, "--out", tmp_path / "b", "--push", "me/city")
+    monkeypatch.delenv("HF_TOKEN", raising=False)
+    assert "HF_TOKEN" in refuse(*words)
+    assert not (tmp_path / "b").exists()  # it is seen to first
+    monkeypatch.setenv("HF_TOKEN", "hf_mine")
+    assert "Published: hf://me/city@abc" in run(*words, "--public")[1]
+    assert sent == [(tmp_path / "b", "me/city", True)]
+
+
+def test_info_says_what_a_bundle_is(run: Run, refuse: Refuse, bundle: Path, tmp_path: Path) -> None:
+    code, out, _ = run("info", bundle, "--json")
+    assert code == 0
+    said = json.loads(out)
+    assert said["format"] == "streetgauge-bundle 3"
+    assert said["licence"] == "CC-BY-4.0"
+    assert said["backbone"] == "table"
+    assert said["views"] == "1, 2"
+    assert "members" in said["settings"]
+    assert "tune" not in said["settings"]  # it never was
+    assert "Household income" in said["outcome income"]
+    assert "Spearman 0." in said["outcome income"]
+    assert "as described" in said["weights"]
+    shutil.copytree(bundle, tmp_path / "b")
+    with (tmp_path / "b" / "weights.safetensors").open("ab") as file:
+        file.write(b"x")
+    assert "not those" in json.loads(run("info", tmp_path / "b", "--json")[1])["weights"]
+    (tmp_path / "b" / "bundle.json").write_text('{"format": "streetgauge-bundle"}')
+    assert "does not describe a bundle" in refuse("info", tmp_path / "b")
+
+
+def test_the_authors_weights_become_a_bundle_that_predicts(
+    run: Run, refuse: Refuse, tmp_path: Path
+) -> None:
+    state = {}
+    for name, (shape, _) in LAYERS.items():
+        state[f"{name}.weight"], state[f"{name}.bias"] = torch.randn(shape), torch.zeros(shape[0])
+    torch.save(state, tmp_path / "london.pth")
+    words = ("import-weights", tmp_path / "london.pth", "--out", tmp_path / "london")
+    assert "income" in refuse(*words)
+    assert "one word" in refuse(*words, "--outcome", "mean income")
+    assert run(*words, "--outcome", "income", "--place", "London")[0] == 0
+    there = "this exists already; take another name, or use --force."
+    assert there in refuse(*words, "--outcome", "income")
+    assert run(*words, "--outcome", "income", "--force")[0] == 0
+    said = json.loads(run("info", tmp_path / "london", "--json")[1])
+    assert said["backbone"] == "vgg16-caffe-fc6"
+    store = FeatureStore.create(
+        tmp_path / "fc6.h5", ["one", "two"], list("abcd"), 4096, {"backbone": "vgg16-caffe-fc6"}
+    )
+    features = np.random.default_rng(0).normal(-5, 8, (2, 4, 4096)).astype(np.float32)
+    store.write(np.arange(2), features, np.ones((2, 4), bool))
+    (tmp_path / "places.csv").write_text("location_id\none\ntwo\n")
+    code, _, err = run(
+        *("predict", tmp_path / "london", "--features", tmp_path / "fc6.h5"),
+        *("--locations", tmp_path / "places.csv", "--out", tmp_path / "out"),
+    )
+    assert code == 0, err
+    assert len(pd.read_parquet(tmp_path / "out" / "predictions.parquet")) == 2
+    assert "is no file of PyTorch" in refuse(
+        *("import-weights", tmp_path / "places.csv", "--outcome", "income"),
+        *("--out", tmp_path / "other"),
+    )
+    # A file that holds no weights is refused as such, before anything else is asked for.
+    assert "is no file of PyTorch" in refuse(
+        *("import-weights", tmp_path / "places.csv", "--out", tmp_path / "other")
+    )
+    for name in ("no-such.pth", "no-such.npy"):
+        said = refuse("import-weights", name, "--out", tmp_path / "x")
+        assert f"{name}: there is no such file; give the authors' weights" in said
+    assert "this is a folder" in refuse("import-weights", tmp_path, "--out", tmp_path / "x")
+    (tmp_path / "text.npy").write_text("hello")
+    said = refuse("import-weights", tmp_path / "text.npy", "--out", tmp_path / "x.safetensors")
+    assert "text.npy: this is no array file of NumPy, but called so" in said
+
+
+def test_vgg16_becomes_one_file(
+    run: Run, refuse: Refuse, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shapes = {"conv1_1": (3, 3, 3, 2), "fc6": (7 * 7 * 2, 3)}
+    monkeypatch.setattr(caffe, "VGG16", shapes)
+    layers = {n: [np.ones(s, np.float32), np.ones(s[-1], np.float32)] for n, s in shapes.items()}
+    np.save(tmp_path / "vgg16.npy", np.array(layers, dtype=object), allow_pickle=True)
+    words = ("import-weights", tmp_path / "vgg16.npy", "--out")
+    assert ".safetensors" in refuse(*words, tmp_path / "vgg16")
+    code, _, err = run(*words, tmp_path / "vgg16.safetensors")
+    assert code == 0, err
+    assert load_file(tmp_path / "vgg16.safetensors")["fc6.weight"].shape == (3, 98)
+    assert "--force" in refuse(*words, tmp_path / "vgg16.safetensors")
+
+
+@pytest.mark.parametrize(
+    ("here", "there", "said"),
+    [
+        ({"engine": "torch", "precision": "float32"}, {"engine": "openvino"}, None),
+        ({"precision": "int8", "cosine": "0.994"}, {"cosine": "1.0"}, "int8 here, in float32"),
+        ({"cosine": "1.0"}, {"precision": "int8", "cosine": "0.994"}, "float32 here, in int8"),
+        ({"precision": "int8"}, {"precision": "int8"}, None),
+    ],
+)
+def test_engines_in_float32_may_be_exchanged_and_another_precision_is_said(
+    bundle: Path, study: Path, here: dict[str, str], there: dict[str, str], said: str | None
+) -> None:
+    from dataclasses import replace
+
+    from streetgauge.model.transfer import compare_with
+
+    store = FeatureStore.open(Study.open(study).features)
+    store.attributes.update(here)
+    model = Bundle.load(bundle)
+    notes = compare_with(replace(model, source={**model.source, **there}), store)
+    assert len(notes) == (said is not None)
+    if said is not None:
+        assert said in notes[0]
+        if "cosine" in here:
+            assert "cosine to float32 0.9940" in notes[0]
