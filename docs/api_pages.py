@@ -11,7 +11,8 @@ from pathlib import Path
 ROOMS = (
     *("streetgauge", "streetgauge.outcomes", "streetgauge.locations", "streetgauge.imagery"),
     *("streetgauge.features", "streetgauge.learn", "streetgauge.areas", "streetgauge.report"),
-    *("streetgauge.view", "streetgauge.sample", "streetgauge.stages", "streetgauge.study"),
+    *("streetgauge.view", "streetgauge.sample", "streetgauge.stages"),
+    *("streetgauge.study", "streetgauge.stage_table"),
     *("streetgauge.transfer", "streetgauge.prediction", "streetgauge.compare"),
     *("streetgauge.curves", "streetgauge.power"),
     *("streetgauge.tables", "streetgauge.classes", "streetgauge.skips", "streetgauge.errors"),
