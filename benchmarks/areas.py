@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from streetgauge.areas import (
+from streetgauge.evaluation import (
     RULES,
     add_coverage,
     aggregate,
@@ -30,7 +30,7 @@ from streetgauge.areas import (
     intervals,
     raise_level,
 )
-from streetgauge.areas.baselines import Baselines
+from streetgauge.evaluation.baselines import Baselines
 from streetgauge.settings import EvaluationSettings
 
 OUTCOMES = 12

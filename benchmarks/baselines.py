@@ -19,14 +19,14 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from streetgauge.areas import area_coordinates
-from streetgauge.areas.aggregate import cut
-from streetgauge.areas.baselines import Baselines, Nearest, density, out_of_fold
-from streetgauge.areas.metrics import confusion_matrix, measure
-from streetgauge.learn import make_splits
+from streetgauge.evaluation import area_coordinates
+from streetgauge.evaluation.aggregate import cut
+from streetgauge.evaluation.baselines import Baselines, Nearest, density, out_of_fold
+from streetgauge.evaluation.metrics import confusion_matrix, measure
 from streetgauge.locations import read_areas, read_locations
 from streetgauge.outcomes import build_outcomes
 from streetgauge.settings import FoldSettings, read_settings
+from streetgauge.splits import make_splits
 
 STUDY = """
 name = "London"

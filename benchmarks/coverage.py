@@ -23,7 +23,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import numpy as np
 import pandas as pd
 
-from streetgauge.areas import aggregate, interval_account, intervals, probability_account
+from streetgauge.evaluation import aggregate, interval_account, intervals, probability_account
 
 HEADER = (
     "| study | folds | areas | outcomes | covered | least | most | short | width | one radius "

@@ -29,14 +29,14 @@ import numpy as np
 import pandas as pd
 from scipy.stats import rankdata, spearmanr
 
-from streetgauge.areas.aggregate import cut
-from streetgauge.areas.metrics import confusion_matrix, measure
+from streetgauge.evaluation.aggregate import cut
+from streetgauge.evaluation.metrics import confusion_matrix, measure
 from streetgauge.features import FeatureStore
-from streetgauge.learn.fitting import fit_model
-from streetgauge.learn.heads import HEADS
-from streetgauge.learn.splits import make_splits
-from streetgauge.sample.simulate import simulate_features, simulated_oracle
+from streetgauge.model.fitting import fit_model
+from streetgauge.model.heads import HEADS
 from streetgauge.settings import FoldSettings, TrainSettings
+from streetgauge.splits.schemes import make_splits
+from streetgauge.synthetic.simulate import simulate_features, simulated_oracle
 
 NEWPORT = Path(__file__).resolve().parents[1] / "examples" / "newport"
 CLASSES = 10

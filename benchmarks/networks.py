@@ -22,11 +22,12 @@ from sklearn.linear_model import RidgeCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from streetgauge.areas import aggregate
+from streetgauge.evaluation import aggregate
 from streetgauge.features import FeatureStore
-from streetgauge.learn import cross_validate, make_splits
-from streetgauge.learn.places import to_metres
+from streetgauge.model import cross_validate
 from streetgauge.settings import FoldSettings, TrainSettings
+from streetgauge.splits import make_splits
+from streetgauge.splits.coordinates import to_metres
 from streetgauge.study import Study
 
 AUTHORS = {"members": 1, "dropout": 0.0, "mixup": False, "equal": "locations", "noise": 0.05}

@@ -20,8 +20,8 @@ import numpy as np
 from scipy.ndimage import gaussian_filter
 from sklearn.model_selection import StratifiedGroupKFold
 
-from streetgauge.learn import make_splits
 from streetgauge.settings import FoldSettings
+from streetgauge.splits import make_splits
 
 SCHEMES: dict[str, dict[str, Any]] = {
     "k-fold": {},

@@ -57,20 +57,15 @@ from torch import nn
 
 from streetgauge.devices import abreast, choose_precision
 from streetgauge.features import FeatureStore
-from streetgauge.files import atomic_path
-from streetgauge.learn import binomial, cross_validate, make_splits, training
-from streetgauge.learn.network import view_widths, width_of
-from streetgauge.learn.reading import spread
-from streetgauge.learn.splits import Split
-from streetgauge.learn.training import (
-    SHOWN,
-    EpochFigures,
-    Samples,
-    balanced_weights,
-    train_network,
-)
-from streetgauge.sample import simulate_features
+from streetgauge.io.files import atomic_path
+from streetgauge.model import binomial, cross_validate, training
+from streetgauge.model.network import view_widths, width_of
+from streetgauge.model.reading import spread
+from streetgauge.model.training import SHOWN, EpochFigures, Samples, balanced_weights, train_network
 from streetgauge.settings import FoldSettings, TrainSettings
+from streetgauge.splits import make_splits
+from streetgauge.splits.schemes import Split
+from streetgauge.synthetic import simulate_features
 
 LONDON = Path(__file__).parents[1] / "examples" / "london"
 VIEWS, DIMENSION, SEED = 4, 4096, 2019

@@ -10,11 +10,11 @@ from pathlib import Path
 # What a user of Python may want, in the order of the flow.
 ROOMS = (
     *("streetgauge", "streetgauge.outcomes", "streetgauge.locations", "streetgauge.imagery"),
-    *("streetgauge.features", "streetgauge.learn", "streetgauge.areas", "streetgauge.report"),
-    *("streetgauge.view", "streetgauge.sample", "streetgauge.stages", "streetgauge.study"),
+    *("streetgauge.features", "streetgauge.model", "streetgauge.evaluation", "streetgauge.report"),
+    *("streetgauge.view", "streetgauge.synthetic", "streetgauge.stages", "streetgauge.study"),
     *("streetgauge.transfer", "streetgauge.prediction", "streetgauge.compare"),
     *("streetgauge.curves", "streetgauge.power"),
-    *("streetgauge.tables", "streetgauge.classes", "streetgauge.skips", "streetgauge.errors"),
+    *("streetgauge.io.tables", "streetgauge.classes", "streetgauge.skips", "streetgauge.errors"),
 )
 
 

@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 
 from streetgauge.classes import crowded, equal_count, like_counts
-from streetgauge.files import read_metadata
+from streetgauge.io.files import read_metadata
 from streetgauge.settings import read_settings
 
 SIMULATED = """

@@ -17,7 +17,7 @@ Run = Callable[..., tuple[int, str, str]]
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Give a small city that was made once; tests copy it."""
-    from streetgauge.sample import make_city
+    from streetgauge.synthetic import make_city
 
     place = tmp_path_factory.mktemp("made") / "city"
     make_city(place, seed=3, n_areas=20, n_locations=80, workers=1)

@@ -19,8 +19,8 @@ from pydantic import ValidationError
 from typer.main import get_command
 
 from streetgauge.cli import app
-from streetgauge.sample import make_city
 from streetgauge.settings import StudySettings
+from streetgauge.synthetic import make_city
 
 ROOT = Path(__file__).parents[1]
 GUIDE = ROOT / "docs"

@@ -15,10 +15,10 @@ from streetgauge.describe import describe
 from streetgauge.errors import InputError
 from streetgauge.features import FeatureStore, _onnx
 from streetgauge.progress import Progress, silent
-from streetgauge.sample import make_city
 from streetgauge.stages import chain as stages_chain
 from streetgauge.stages.chain import stage_named
 from streetgauge.study import Done, Study
+from streetgauge.synthetic import make_city
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ import h5py
 import numpy as np
 import pytest
 
-from streetgauge.sample import make_city
+from streetgauge.synthetic import make_city
 
 RUN = [sys.executable, "-m", "streetgauge.cli", "run", "-q"]
 

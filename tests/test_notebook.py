@@ -20,9 +20,9 @@ import streetgauge
 from streetgauge.errors import InputError
 from streetgauge.notebook import Metrics
 from streetgauge.progress import silent
-from streetgauge.sample import make_city
 from streetgauge.stages import stages_of
 from streetgauge.study import Study
+from streetgauge.synthetic import make_city
 
 matplotlib.use("Agg")
 GUIDE = Path(__file__).parents[1] / "docs"
@@ -203,7 +203,7 @@ def test_figures_that_are_not_defined_are_a_dash() -> None:
 
 
 def test_the_classifier_shows_itself() -> None:
-    from streetgauge.learn import BinomialOrdinalClassifier
+    from streetgauge.model import BinomialOrdinalClassifier
 
     assert "BinomialOrdinalClassifier" in BinomialOrdinalClassifier(epochs=3)._repr_html_()
 

@@ -13,9 +13,9 @@ from PIL import Image
 
 from streetgauge.features import FeatureStore, extract, get_backbone
 from streetgauge.imagery import FINDINGS, QUALITY
-from streetgauge.sample import make_city
 from streetgauge.settings import ImagerySettings
 from streetgauge.stages.quality import judge, reinstate
+from streetgauge.synthetic import make_city
 
 Run = Callable[..., tuple[int, str, str]]
 

@@ -12,10 +12,10 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from streetgauge import learn
+from streetgauge import model
 from streetgauge.errors import InputError
 from streetgauge.features import FeatureStore
-from streetgauge.files import write_table
+from streetgauge.io.files import write_table
 from streetgauge.progress import silent
 from streetgauge.report.gallery import Gallery
 from streetgauge.settings import read_settings
@@ -264,7 +264,7 @@ def corner(pixels: np.ndarray) -> np.ndarray:
 
 
 def test_what_moved_the_score_is_drawn_on_the_view_that_matters(tmp_path, monkeypatch):
-    monkeypatch.setattr(learn, "Bundle", Toy, raising=False)
+    monkeypatch.setattr(model, "Bundle", Toy, raising=False)
     monkeypatch.setattr(stage._Eye, "_network", lambda self: corner)
     study = make_study(tmp_path, report="occlusion = true\narea_pictures = 0")
     for location in IDS:
@@ -310,7 +310,7 @@ def test_a_licence_changes_the_report_and_not_the_features(tmp_path):
 
 
 def test_a_licence_of_the_sample_city_is_stated():
-    file = Path(stage.__file__).parents[1] / "sample" / "study.toml"
+    file = Path(stage.__file__).parents[1] / "synthetic" / "study.toml"
     assert read_settings(file).picture_rights == {
         "licence": "CC0-1.0",
         "attribution": "drawn by streetgauge",

@@ -13,9 +13,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from streetgauge.areas import evaluate
+from streetgauge.evaluation import evaluate
 from streetgauge.features import FeatureStore
-from streetgauge.learn import Bundle
+from streetgauge.model import Bundle
 from streetgauge.settings import EvaluationSettings
 
 Run = Callable[..., tuple[int, str, str]]
@@ -122,7 +122,7 @@ def test_of_classes_that_are_tested_alone_as_many_are_predicted_as_there_are(
 def test_baselines_in_k_folds_know_the_other_folds_and_nothing_else(
     run: Run, study: Callable[..., Path]
 ) -> None:
-    from streetgauge.areas import area_coordinates
+    from streetgauge.evaluation import area_coordinates
     from streetgauge.locations import read_areas
     from streetgauge.study import Study
 

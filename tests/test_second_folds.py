@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 
 from streetgauge.features import FeatureStore
-from streetgauge.learn import Bundle
+from streetgauge.model import Bundle
 from streetgauge.stages.area_features import feature_table, mean_features
 
 Run = Callable[..., tuple[int, str, str]]

@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 from streetgauge.errors import InputError
-from streetgauge.files import write_table, write_text
+from streetgauge.io.files import write_table, write_text
 from streetgauge.progress import silent
 from streetgauge.study import Done, Stage, Study
 

@@ -16,8 +16,8 @@ from safetensors.numpy import load_file
 
 from streetgauge.errors import InputError
 from streetgauge.features import FeatureStore, caffe
-from streetgauge.learn import Bundle
-from streetgauge.learn.authors import LAYERS
+from streetgauge.model import Bundle
+from streetgauge.model.authors import LAYERS
 from streetgauge.progress import silent
 from streetgauge.stages import STAGES
 from streetgauge.study import Study
@@ -243,7 +243,7 @@ def test_predict_takes_an_address(
 ) -> None:
     commit = bundle.with_name("0123abc")
     commit.symlink_to(bundle)
-    monkeypatch.setattr("streetgauge.learn.hub.from_hub", lambda address: commit)
+    monkeypatch.setattr("streetgauge.model.hub.from_hub", lambda address: commit)
     frame, err = predicted(run, "hf://me/city@v1", study, city)
     pd.testing.assert_frame_equal(frame, predicted(run, bundle, study, city, "other")[0])
     assert "hf://me/city@v1: commit 0123abc" in err
@@ -279,7 +279,7 @@ def test_export_can_publish(
 ) -> None:
     sent = []
     monkeypatch.setattr(
-        "streetgauge.learn.hub.push",
+        "streetgauge.model.hub.push",
         lambda place, name, public: sent.append((place, name, public)) or f"hf://{name}@abc",
     )
     words = ("export", study, "--out", tmp_path / "b", "--push", "me/city")

@@ -14,12 +14,11 @@ import pandas as pd
 import pytest
 import torch
 
-import streetgauge.learn
+import streetgauge.model
 from streetgauge.errors import InputError
-from streetgauge.learn import Bundle, fit_model, make_splits
-from streetgauge.learn.bundle import marks_of
+from streetgauge.model import Bundle, fit_model
+from streetgauge.model.bundle import marks_of
 from streetgauge.progress import silent
-from streetgauge.sample import simulate_features
 from streetgauge.settings import (
     EvaluationSettings,
     FoldSettings,
@@ -27,6 +26,8 @@ from streetgauge.settings import (
     TransferSettings,
     read_settings,
 )
+from streetgauge.splits import make_splits
+from streetgauge.synthetic import simulate_features
 from streetgauge.tuning import City, Start, _measured, areas_learned, draw_curve, predict_share
 
 Run = Callable[..., tuple[int, str, str]]
@@ -161,7 +162,7 @@ def test_a_share_is_of_areas_each_learned_from_whole(
 ) -> None:
     told: list[tuple[Any, dict[str, Any]]] = []
     monkeypatch.setattr(
-        streetgauge.learn, "cross_validate", lambda *given, **named: told.append((given, named))
+        streetgauge.model, "cross_validate", lambda *given, **named: told.append((given, named))
     )
     splits = make_splits(
         FOLDS.model_copy(update={"final": False}), here.areas, here.deciles, seed=5
@@ -388,7 +389,7 @@ def test_a_network_of_any_width_can_be_started_from_and_kept(
     cities: Path, tmp_path: Path, lent: dict[str, int], own: dict[str, int]
 ) -> None:
     from streetgauge.features import FeatureStore
-    from streetgauge.learn.network import Network
+    from streetgauge.model.network import Network
     from streetgauge.tuning import find_start
 
     store = FeatureStore.open(cities / "first" / "features" / "shares.h5")

@@ -10,12 +10,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from streetgauge.version import __version__
+
 if TYPE_CHECKING:
     from streetgauge.notebook import Study
 
 __all__ = ["Study", "__version__"]
-
-__version__ = "0.1.0"
 
 
 def __getattr__(name: str) -> Any:

@@ -11,7 +11,7 @@ import pandas as pd
 from pydantic import BaseModel
 
 from streetgauge.errors import InputError
-from streetgauge.files import write_json
+from streetgauge.io.files import write_json
 from streetgauge.sides import Side, open_side
 from streetgauge.study import Study
 
@@ -37,9 +37,9 @@ def compare(
     """Say how much better one study is than another, outcome by outcome.
 
     Studies that share areas are paired by area, and both are measured on the same bootstrap draws
-    of the shared areas (`streetgauge.areas.compare_areas`); others have draws of their own. Of a
-    bundle there are only the figures that it carries, so nothing is paired with it. Both kinds of
-    folds are compared where both sides have both.
+    of the shared areas (`streetgauge.evaluation.compare_areas`); others have draws of their own.
+    Of a bundle there are only the figures that it carries, so nothing is paired with it. Both
+    kinds of folds are compared where both sides have both.
 
     Parameters
     ----------
@@ -149,7 +149,7 @@ def _kinds(a: Side, b: Side, cautions: list[str]) -> dict[str, tuple[str, str]]:
 def _outcome(
     name: str, a: Side, b: Side, kind_a: str, kind_b: str, draws: int, seed: int
 ) -> dict[str, Any]:
-    from streetgauge.areas import compare_areas
+    from streetgauge.evaluation import compare_areas
 
     accounts = [side.account(kind) for side, kind in ((a, kind_a), (b, kind_b))]
     one, other = (account["outcomes"].get(name) for account in accounts)
@@ -187,7 +187,7 @@ def _figures_alone(
     one: Mapping[str, Any], other: Mapping[str, Any], *, same_coverage: bool
 ) -> dict[str, Any]:
     """Compare accounts without areas; intervals of other coverage say nothing of the difference."""
-    from streetgauge.areas import compare_figures
+    from streetgauge.evaluation import compare_figures
 
     a, b = (
         {m: v if same_coverage else {"value": v["value"]} for m, v in each["metrics"].items()}

@@ -14,15 +14,15 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from streetgauge.errors import InputError
-from streetgauge.files import digest, write_json, write_table
+from streetgauge.io.files import digest, write_json, write_table
 from streetgauge.progress import Progress, silent
 from streetgauge.settings import TrainSettings
 from streetgauge.study import Study
 from streetgauge.tuning import City, areas_learned, kept_predictions, predict_share
 
 if TYPE_CHECKING:
-    from streetgauge.areas import Drawn
-    from streetgauge.learn import Split
+    from streetgauge.evaluation import Drawn
+    from streetgauge.splits import Split
 
 __all__ = ["SHARES", "Curves", "Point", "first_of_each"]
 
@@ -301,21 +301,21 @@ class Curves:
 
     @cached_property
     def _torn(self) -> set[str]:
-        from streetgauge.areas import torn_areas
-        from streetgauge.learn import splits_frame
+        from streetgauge.evaluation import torn_areas
+        from streetgauge.splits import splits_frame
 
         return set(torn_areas(splits_frame(self.splits, self.city.ids, self.city.areas)))
 
     @cached_property
     def _scheme(self) -> dict[str, Any]:
-        from streetgauge.areas import describe_scheme
+        from streetgauge.evaluation import describe_scheme
 
         return describe_scheme(self.study.settings.folds, len(self.splits), len(self._torn))
 
     def _measured(self, frames: Mapping[Point, pd.DataFrame]) -> Iterator[dict[str, Any]]:
-        from streetgauge.areas import aggregate, draw_metrics, places_of_areas
-        from streetgauge.areas.account import is_measured
-        from streetgauge.areas.resample import draw_units
+        from streetgauge.evaluation import aggregate, draw_metrics, places_of_areas
+        from streetgauge.evaluation.account import is_measured
+        from streetgauge.evaluation.resample import draw_units
         from streetgauge.locations import read_areas
         from streetgauge.stages.area_facts import columns_of_areas, read_weights
 
@@ -356,7 +356,7 @@ class Curves:
 
     def _learned(self, point: Point) -> dict[str, Any]:
         """Say what a point's networks saw."""
-        from streetgauge.learn import take_share
+        from streetgauge.splits import take_share
 
         city, splits = self._restricted(point)
         share = point.value if point.by == "areas" else 1.0

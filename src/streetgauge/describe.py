@@ -91,7 +91,7 @@ def describe_outcomes(path: Path) -> list[dict[str, Any]]:
     import pandas as pd
     import pyarrow as pa
 
-    from streetgauge.files import read_metadata
+    from streetgauge.io.files import read_metadata
 
     try:
         frame, metadata = pd.read_parquet(path), read_metadata(path)
@@ -177,7 +177,7 @@ def _begun(study: Study) -> str:
 
 def _bundle(directory: Path) -> dict[str, Any]:
     """Say what a bundle is, from its description alone: weights are hashed, not read."""
-    from streetgauge.files import sha256_of
+    from streetgauge.io.files import sha256_of
 
     file = directory / "bundle.json"
     try:
@@ -272,7 +272,7 @@ def _table(path: Path) -> dict[str, Any]:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    from streetgauge.files import read_metadata
+    from streetgauge.io.files import read_metadata
 
     try:
         file = pq.ParquetFile(path)

@@ -6,13 +6,13 @@ import hashlib
 import os
 from pathlib import Path
 
-from streetgauge.files import digest, sha256_of
+from streetgauge.io.files import digest, sha256_of
 
 __all__ = ["code_digest", "content_of", "signature_of"]
 
 # Modules that every stage depends on.
 _LOW = (
-    *("classes", "devices", "errors", "files", "fingerprints", "remote", "skips"),
+    *("classes", "devices", "errors", "fingerprints", "skips"),
     *("study", "study_files", "transfer", "tuning"),
 )
 
@@ -39,7 +39,7 @@ def code_digest(rooms: tuple[str, ...]) -> str:
     """Hash of the source code that a stage's result depends on."""
     package = Path(__file__).parent
     sources = [package / f"{name}.py" for name in _LOW]
-    for room in ("settings", "stages", "tables", *rooms):
+    for room in ("settings", "stages", "io", *rooms):
         sources += [p for p in _files(package / room) if "__pycache__" not in p.parts]
     return digest([(p.relative_to(package).as_posix(), sha256_of(p)) for p in sources])
 

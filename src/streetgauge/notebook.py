@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     import geopandas as gpd
 
     from streetgauge.features import FeatureStore
-    from streetgauge.learn import Bundle
+    from streetgauge.model import Bundle
 
 __all__ = ["Metrics", "Study"]
 
@@ -274,7 +274,7 @@ class Study:
         InputError
             If there is none of that name.
         """
-        from streetgauge.learn import Bundle
+        from streetgauge.model import Bundle
 
         model = self.files.model
         if not (model / name / "bundle.json").is_file():

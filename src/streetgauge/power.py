@@ -13,15 +13,15 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from streetgauge.areas import draw_metrics
-from streetgauge.areas.aggregate import cut
-from streetgauge.areas.baselines.ridge import Ridge
 from streetgauge.errors import InputError
-from streetgauge.files import write_json
+from streetgauge.evaluation import draw_metrics
+from streetgauge.evaluation.aggregate import cut
+from streetgauge.evaluation.baselines.ridge import Ridge
+from streetgauge.io.files import write_json
 from streetgauge.progress import Progress, silent
-from streetgauge.sample.means import Noise, noise_of_scores, simulate_area_means
 from streetgauge.settings import SimulatedFeatures
 from streetgauge.study import Study
+from streetgauge.synthetic.means import Noise, noise_of_scores, simulate_area_means
 
 __all__ = ["FILE", "Power", "Target"]
 
@@ -362,7 +362,7 @@ class Power:
 
     def _chosen(self, known: pd.Index, areas: int, seed: tuple[int, int]) -> pd.Index:
         """Take so many areas that are a small picture of all; fewer lie within more."""
-        from streetgauge.learn.folds import nested_share
+        from streetgauge.splits.folds import nested_share
 
         table = self.deciles[self.deciles.index.isin(known)]
         if areas >= len(table):
@@ -378,7 +378,7 @@ class Power:
         views: float,
         seed: tuple[int, int],
     ) -> dict[str, dict[str, float]]:
-        from streetgauge.learn import area_folds
+        from streetgauge.splits import area_folds
 
         deciles = self.deciles.loc[areas]
         features = simulate_area_means(

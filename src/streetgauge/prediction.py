@@ -10,16 +10,16 @@ import pandas as pd
 from pydantic import ValidationError
 
 from streetgauge.errors import InputError
-from streetgauge.files import digest, require_columns, sha256_of, write_table
+from streetgauge.io.files import digest, require_columns, sha256_of, write_table
+from streetgauge.io.tables import as_table, forget_sheets, read_sheets
 from streetgauge.progress import Progress, silent
 from streetgauge.settings import ImagerySettings
 from streetgauge.skips import SKIP_COLUMNS, left_out
-from streetgauge.tables import as_table, forget_sheets, read_sheets
 from streetgauge.transfer import compare_with, known_areas, open_bundle
 
 if TYPE_CHECKING:
     from streetgauge.features import FeatureStore
-    from streetgauge.learn import Bundle
+    from streetgauge.model import Bundle
 
 __all__ = ["predict_city"]
 
@@ -76,7 +76,7 @@ def predict_city(
     Deciles of areas are cut within *this* city (its own lowest tenth is decile 1), because no
     model of another city knows where this one's borders lie.
     """
-    from streetgauge.areas import add_disagreement, aggregate
+    from streetgauge.evaluation import add_disagreement, aggregate
     from streetgauge.features import FeatureStore
 
     if (images is None) == (features is None):
@@ -140,7 +140,7 @@ def _unlike(
     """Add ``strangeness`` and ``unlike``, if the bundle knows what its own areas look like."""
     if model.familiar is None:
         return areas, []
-    from streetgauge.areas import Familiar, is_unlike
+    from streetgauge.evaluation import Familiar, is_unlike
     from streetgauge.stages.area_features import feature_table, mean_features
 
     here = places[places["area"].notna()]

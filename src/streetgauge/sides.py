@@ -88,7 +88,7 @@ class Side:
 
     def units(self, kind: str, outcome: str, areas: pd.Index) -> pd.Series | None:
         """Say which areas were drawn together for its own figures; None: each alone."""
-        from streetgauge.areas.resample import draw_units
+        from streetgauge.evaluation.resample import draw_units
 
         drawn = self.account(kind)["outcomes"][outcome].get("bootstrap") or {}
         if self.study is None or drawn.get("unit", "areas") == "areas":
@@ -119,7 +119,7 @@ class Side:
 
     @cached_property
     def _places(self) -> pd.DataFrame:
-        from streetgauge.areas import places_of_areas
+        from streetgauge.evaluation import places_of_areas
 
         return places_of_areas(*self._facts)
 

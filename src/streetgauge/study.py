@@ -23,16 +23,16 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel
 
-from streetgauge import __version__
 from streetgauge.errors import InputError, closest
-from streetgauge.files import digest, read_metadata, write_json, write_table
 from streetgauge.fingerprints import code_digest, content_of, signature_of
+from streetgauge.io.files import digest, read_metadata, write_json, write_table
+from streetgauge.io.remote import signature
 from streetgauge.progress import Progress
-from streetgauge.remote import signature
 from streetgauge.running import Running
 from streetgauge.settings import StudySettings, Url, input_files, read_settings
 from streetgauge.skips import SKIP_COLUMNS
 from streetgauge.study_files import StudyFiles
+from streetgauge.version import __version__
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -76,6 +76,8 @@ class Stage:
         Whether its result is the same whatever outcomes are called: see `Study.numbers`.
     before_forgetting : callable
         Refuses to have what is there removed, by raising InputError.
+    version : int
+        Raised by hand when its results change.
     """
 
     name: str
@@ -86,6 +88,7 @@ class Stage:
     work: Callable[[Study, str, Progress], Done]
     by_numbers: bool = False
     before_forgetting: Callable[[Study], None] = lambda study: None
+    version: int = 1
 
 
 @dataclass(frozen=True)

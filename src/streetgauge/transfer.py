@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from streetgauge.errors import InputError
-from streetgauge.files import read_metadata
+from streetgauge.io.files import read_metadata
 from streetgauge.progress import Progress, silent
 
 if TYPE_CHECKING:
     from streetgauge.features import FeatureStore
-    from streetgauge.learn import Bundle
+    from streetgauge.model import Bundle
     from streetgauge.study import Study
 
 __all__ = [
@@ -56,10 +56,10 @@ def open_bundle(name: str | Path) -> tuple[Bundle, list[str]]:
     InputError
         If there is no bundle there, or it cannot be used.
     """
-    from streetgauge.learn import Bundle
+    from streetgauge.model import Bundle
 
     if str(name).startswith("hf://"):
-        from streetgauge.learn.hub import from_hub
+        from streetgauge.model.hub import from_hub
 
         place = from_hub(str(name))
         return Bundle.load(place), [f"{name}: commit {place.name}"]
@@ -104,7 +104,7 @@ def export_bundle(
     InputError
         If the study is not trained, or is out of date, or `out` is there.
     """
-    from streetgauge.learn import Bundle
+    from streetgauge.model import Bundle
     from streetgauge.stages import require_fresh
 
     require_fresh(study, "train")
@@ -157,7 +157,7 @@ def export_features(
 
 def _familiar(study: Study) -> dict[str, Any] | None:
     """Say what the areas look like that the exported model learned from."""
-    from streetgauge.areas import Familiar
+    from streetgauge.evaluation import Familiar
     from streetgauge.stages.area_features import feature_table
 
     if not study.area_features.is_file():
@@ -203,7 +203,7 @@ def known_areas(learned: frozenset[str] | None, areas: Iterable[object]) -> list
     areas : iterable of str
         Codes, in any order and as often as they come.
     """
-    from streetgauge.learn.bundle import marks_of
+    from streetgauge.model.bundle import marks_of
 
     marks = marks_of(areas)
     both = len(marks & (learned or frozenset()))
@@ -258,8 +258,9 @@ def import_file(
     InputError
         If the file holds anything but numbers, or not those of these networks.
     """
-    from streetgauge.features.caffe import import_caffe, is_array_file
-    from streetgauge.learn.authors import import_authors, read_state
+    from streetgauge.features.caffe import import_caffe
+    from streetgauge.features.weights import is_array_file
+    from streetgauge.model.authors import import_authors, read_state
 
     if not file.is_file():
         what = "this is a folder" if file.is_dir() else "there is no such file"

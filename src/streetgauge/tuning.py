@@ -12,16 +12,17 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from streetgauge.areas import aggregate, confusion_matrix, draw_metrics, measure, torn_areas
 from streetgauge.errors import InputError
-from streetgauge.files import digest, read_metadata, write_json, write_table
+from streetgauge.evaluation import aggregate, confusion_matrix, draw_metrics, measure, torn_areas
+from streetgauge.io.files import digest, read_metadata, write_json, write_table
 from streetgauge.progress import Progress, silent
 from streetgauge.settings import EvaluationSettings, TrainSettings, TransferSettings
 from streetgauge.transfer import compare_with, open_bundle
 
 if TYPE_CHECKING:
     from streetgauge.features import FeatureStore
-    from streetgauge.learn import Bundle, Model, Split
+    from streetgauge.model import Bundle, Model
+    from streetgauge.splits import Split
 
 __all__ = [
     "SHARES",
@@ -221,7 +222,7 @@ def draw_curve(
     tuple of str
         What was found, for the screen; ``transfer.json`` has all of it.
     """
-    from streetgauge.learn import splits_frame, take_share
+    from streetgauge.splits import splits_frame, take_share
 
     tested = [split for split in splits if len(split.test)]
     torn = torn_areas(splits_frame(tested, city.ids, city.areas))
@@ -308,7 +309,8 @@ def predict_share(
     progress: Progress,
 ) -> pd.DataFrame:
     """Learn from a share of what the splits can learn from, and predict what they test."""
-    from streetgauge.learn import cross_validate, take_share
+    from streetgauge.model import cross_validate
+    from streetgauge.splits import take_share
 
     shared = [take_share(split, city.areas, city.deciles, share, seed) for split in splits]
     if model is None:  # each member needs an area of its own to be stopped by

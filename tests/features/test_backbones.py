@@ -21,7 +21,7 @@ from safetensors.torch import save_file
 from streetgauge.errors import InputError
 from streetgauge.features import BACKBONES, Backbone, get_backbone
 from streetgauge.features.weights import load_into, read_tensors, settled, weights_file
-from streetgauge.files import sha256_of
+from streetgauge.io.files import sha256_of
 
 
 def test_a_backbone_is_found_by_its_name_and_cannot_be_changed() -> None:

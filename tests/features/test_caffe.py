@@ -17,6 +17,7 @@ from scipy.signal import correlate
 
 from streetgauge.errors import InputError
 from streetgauge.features import caffe
+from streetgauge.features.weights import is_array_file
 
 # VGG16 with a few channels: the same layers, the same layouts.
 SMALL = {"conv1_1": (3, 3, 3, 4), "conv1_2": (3, 3, 4, 5), "fc6": (7 * 7 * 5, 6)}
@@ -76,7 +77,7 @@ def convert(weights: dict[str, list[np.ndarray]]) -> dict[str, np.ndarray]:
 def test_numpy_s_own_file_is_read_back(tmp_path: Path) -> None:
     weights = layers()
     np.save(tmp_path / "vgg16.npy", np.array(weights, dtype=object), allow_pickle=True)
-    assert caffe.is_array_file(tmp_path / "vgg16.npy")
+    assert is_array_file(tmp_path / "vgg16.npy")
     for protocol in (2, 3, 4):
         as_file(weights, tmp_path / f"{protocol}.npy", protocol)
     for file in tmp_path.glob("*.npy"):

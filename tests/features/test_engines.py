@@ -462,7 +462,7 @@ def test_weights_beside_an_onnx_file_belong_to_what_it_is(onnx_file: Path) -> No
 
     from streetgauge.features import settled
     from streetgauge.features._onnx import beside
-    from streetgauge.files import sha256_of
+    from streetgauge.io.files import sha256_of
 
     record = get_backbone(f"onnx:{onnx_file}")
     assert settled(record).sha256 == sha256_of(onnx_file)

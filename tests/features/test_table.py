@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from streetgauge.errors import InputError
 from streetgauge.features import FeatureStore, join_table
 from streetgauge.features.table import _earth_centred
-from streetgauge.files import sha256_of
+from streetgauge.io.files import sha256_of
 from streetgauge.settings import TableFeatures, read_settings
 
 

@@ -12,7 +12,7 @@ import pytest
 from PIL import Image, ImageOps
 
 from streetgauge.imagery import PictureAt, PictureError, decode, decode_cuts, raw_pictures
-from streetgauge.imagery import pictures as module
+from streetgauge.imagery import decoding as module
 
 
 def by_pillow(raw: bytes) -> np.ndarray:

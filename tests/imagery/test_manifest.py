@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from streetgauge.errors import InputError
 from streetgauge.imagery import find_views
-from streetgauge.imagery.places import Places
+from streetgauge.imagery.nearest import Places
 from streetgauge.settings import ImagerySettings
 
 HERE = pd.DataFrame(

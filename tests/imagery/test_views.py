@@ -12,8 +12,8 @@ import pytest
 from pydantic import ValidationError
 
 from streetgauge.errors import InputError
-from streetgauge.files import write_table
 from streetgauge.imagery import find_views, pictures_at, raw_pictures
+from streetgauge.io.files import write_table
 from streetgauge.settings import ImagerySettings
 
 

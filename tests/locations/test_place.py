@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from streetgauge.errors import InputError
 from streetgauge.locations import read_areas, read_locations
-from streetgauge.locations.place import PLACES, fits
+from streetgauge.locations.study_area import PLACES, fits
 from streetgauge.settings import AreaSettings, DirectoryLocations, read_settings
 
 # Four areas; A1 and A2 lie in boroughs of London by most of their postcodes, A3 in Leeds, and A4

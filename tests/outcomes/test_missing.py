@@ -10,7 +10,7 @@ import pytest
 
 from streetgauge.outcomes import build_outcomes
 from streetgauge.outcomes.missing import describe_missing
-from streetgauge.report._words import incomplete
+from streetgauge.report.text import incomplete
 from streetgauge.settings import DeprivationOutcome
 
 

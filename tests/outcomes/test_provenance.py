@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from streetgauge.files import read_metadata, sha256_of, write_table
+from streetgauge.io.files import read_metadata, sha256_of, write_table
 from streetgauge.outcomes import build_outcomes
 from streetgauge.settings import (
     CensusOutcome,
@@ -101,12 +100,12 @@ def test_every_source_says_all_of_where_it_comes_from(
 def test_the_card_of_a_bundle_shows_it_for_every_outcome(
     every_source: dict[str, OutcomeSettings],
 ) -> None:
-    from streetgauge.learn._card import _sources
+    from streetgauge.model.card import _sources
 
     _, metadata, _ = build_outcomes(every_source, pd.Index(CODES))
     source = {"outcomes": metadata}
-    bundle = SimpleNamespace(source=source, outcomes=list(metadata), licence=None)
-    card = _sources(bundle).splitlines()  # type: ignore[arg-type]
+    bundle = {"source": source, "outcomes": list(metadata), "licence": None}
+    card = _sources(bundle).splitlines()
     for name, about in metadata.items():
         line = next(line for line in card if line.startswith(f"- {name}:"))
         said = [about["publisher"], about["licence"], about["vintage"], about["areas"], name]

@@ -13,8 +13,8 @@ import pytest
 
 from streetgauge.features import Extraction, extract, get_backbone
 from streetgauge.imagery import find_views
-from streetgauge.learn import Split, make_splits
 from streetgauge.settings import FoldSettings, ImagerySettings
+from streetgauge.splits import Split, make_splits
 
 OUTCOMES = ("income", "health")
 

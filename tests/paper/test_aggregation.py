@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from streetgauge.areas import aggregate, equal_count
+from streetgauge.evaluation import aggregate, equal_count
 
 RULES = ("mean-score", "mean-decile", "mean", "median", "majority")
 

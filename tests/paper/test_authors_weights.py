@@ -15,8 +15,8 @@ from safetensors.torch import save_file
 
 from streetgauge.errors import InputError
 from streetgauge.features import FeatureStore
-from streetgauge.learn import Bundle
-from streetgauge.learn.authors import import_authors
+from streetgauge.model import Bundle
+from streetgauge.model.authors import import_authors
 
 State = dict[str, torch.Tensor]
 

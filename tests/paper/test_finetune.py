@@ -14,8 +14,9 @@ import pandas as pd
 import pytest
 from scipy.stats import spearmanr
 
-from streetgauge.learn import Bundle, cross_validate, fit_model, take_share
+from streetgauge.model import Bundle, cross_validate, fit_model
 from streetgauge.settings import TrainSettings
+from streetgauge.splits import take_share
 
 TRAIN = TrainSettings(device="cpu", epochs=8, members=2)
 

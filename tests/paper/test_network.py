@@ -19,8 +19,8 @@ from scipy.special import expit
 from scipy.stats import binom
 from torch import nn
 
-from streetgauge.learn import binomial, fit_model
-from streetgauge.learn.network import Network
+from streetgauge.model import binomial, fit_model
+from streetgauge.model.network import Network
 from streetgauge.settings import TrainSettings
 
 mpmath.mp.dps = 60  # digits enough for 1 - p where p is 1 - exp(-100)

@@ -26,12 +26,12 @@ from scipy.stats import spearmanr
 from streetgauge.features import FeatureStore
 from streetgauge.imagery import PictureAt, raw_pictures
 from streetgauge.imagery.archives import list_archive
-from streetgauge.learn import Model, binomial, fit_model, make_splits
-from streetgauge.learn.calibration import Scored, calibrate
-from streetgauge.learn.fitting import _parts
-from streetgauge.learn.splits import Split
-from streetgauge.learn.training import EpochFigures, balanced_weights
+from streetgauge.model import Model, binomial, fit_model
+from streetgauge.model.calibration import Scored, calibrate
+from streetgauge.model.fitting import _parts
+from streetgauge.model.training import EpochFigures, balanced_weights
 from streetgauge.settings import FoldSettings, TrainSettings
+from streetgauge.splits import Split, make_splits
 
 Run = Callable[..., tuple[int, str, str]]
 

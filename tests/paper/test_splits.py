@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from streetgauge.learn import Split, read_splits, splits_frame
+from streetgauge.splits import Split, read_splits, splits_frame
 
 SIX: dict[str, dict[str, Any]] = {
     "k-fold": {"k": 5},

@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from streetgauge.learn import cross_validate
+from streetgauge.model import cross_validate
 from streetgauge.settings import TrainSettings
 
 PARTS = ["fold-1", "fold-2", "fold-3", "all"]

@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 from shapely.geometry import box
 
-from streetgauge.areas import aggregate, area_coordinates, equal_count, evaluate, intervals
+from streetgauge.evaluation import aggregate, area_coordinates, equal_count, evaluate, intervals
 from streetgauge.report import ReportData
 from streetgauge.settings import EvaluationSettings
 

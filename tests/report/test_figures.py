@@ -14,9 +14,9 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from streetgauge.areas import headline
+from streetgauge.evaluation import headline
 from streetgauge.report import draw_figures, draw_maps, hands, save_figures
-from streetgauge.report._drawing import short
+from streetgauge.report.figures.drawing import short
 
 SVG = "{http://www.w3.org/2000/svg}"
 LABELS = {"income": "Household income", "crime": "Crime"}
@@ -282,7 +282,7 @@ def test_a_slide_has_both_maps_in_the_page_s_colours(make_study):
     assert picture.size == (1920, 1080)
     pixels = np.asarray(picture).reshape(-1, 3)
     seen = {tuple(int(x) for x in each) for each in np.unique(pixels, axis=0)}
-    from streetgauge.areas.colours import NOTHING, class_colours
+    from streetgauge.evaluation.colours import NOTHING, class_colours
 
     for colour in (*class_colours(10), NOTHING):  # A007 has no location, A005 no actual income
         assert tuple(int(colour[i : i + 2], 16) for i in (1, 3, 5)) in seen
@@ -343,7 +343,7 @@ def test_a_font_in_a_pdf_is_embedded_without_what_only_typesetting_needs(make_st
 
 def test_what_draws_loads_neither_the_page_nor_what_measures_areas():
     code = (
-        "import sys, streetgauge.report.figures, streetgauge.report.slides;"
+        "import sys, streetgauge.report.figures.draw, streetgauge.report.figures.slides;"
         "print([m for m in ('jinja2', 'scipy.stats', 'geopandas', 'torch') if m in sys.modules])"
     )
     said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

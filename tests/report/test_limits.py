@@ -5,9 +5,9 @@ from __future__ import annotations
 import pandas as pd
 import pytest
 
-from streetgauge.areas import describe_scheme
-from streetgauge.report._limits import limits
-from streetgauge.report._seen import seen, years_of
+from streetgauge.evaluation import describe_scheme
+from streetgauge.report.text.limits import limits
+from streetgauge.report.text.seen import seen, years_of
 from streetgauge.settings import FoldSettings
 
 LABELS = {"a": "Apples", "b": "Berries"}

@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from streetgauge.report import ReportData, _words, render
+from streetgauge.report import ReportData, render
+from streetgauge.report import text as words
 
 CRIME: dict[str, Any] = {
     "label": "Crime",
@@ -74,15 +75,15 @@ def test_what_a_lookup_did_is_said_in_words_with_all_its_counts(
 
 
 @pytest.mark.parametrize(
-    ("more", "words"),
+    ("more", "end"),
     [
         ({"weights": "the lookup's numbers of people"}, "2 redrawn irregularly."),
         ({"absent": 1, "irregular": 0}, "; 1 not in the lookup, without a value."),
     ],
 )
-def test_only_what_happened_is_said(more: dict[str, Any], words: str) -> None:
-    assert _words.carried({"lookup": LOOKUP | more}).endswith(words)
+def test_only_what_happened_is_said(more: dict[str, Any], end: str) -> None:
+    assert words.carried({"lookup": LOOKUP | more}).endswith(end)
 
 
 def test_a_lookup_that_was_not_needed_is_not_mentioned() -> None:
-    assert _words.carried(CRIME) == ""
+    assert words.carried(CRIME) == ""

@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from streetgauge.areas.colours import NOTHING, class_colours, difference_colours
+from streetgauge.evaluation.colours import NOTHING, class_colours, difference_colours
 from streetgauge.report import render
 
 CLOSING = "</b></script><script>alert(4)</script>"
@@ -207,7 +207,7 @@ def test_without_boundaries_it_has_no_map_and_says_why(make_study):
 def test_what_is_not_defined_is_a_dash(make_study):
     data = make_study()
     table = data.table.assign(actual_decile=data.table["actual_decile"].where(lambda s: s.isna()))
-    from streetgauge.areas import evaluate
+    from streetgauge.evaluation import evaluate
     from streetgauge.settings import EvaluationSettings
 
     metrics = evaluate(table, None, EvaluationSettings(draws=100), seed=1)
@@ -321,13 +321,13 @@ def test_larger_units_have_their_own_table(make_study):
 
 
 def test_a_city_with_too_many_postcodes_says_that_they_cannot_be_searched(make_study, monkeypatch):
-    from streetgauge.report import _payload
+    from streetgauge.report import map_data
 
     data = make_study()
     locations = pd.DataFrame({"postcode": ["AB1 1AA", "AB1 1AB"], "area": ["A000", "A001"]})
     page = Page(render(replace(data, locations=locations)))
     assert page.data["postcodes"] == "aAB11AA|aAB11AB"
-    monkeypatch.setattr(_payload, "MOST_POSTCODES", 5)
+    monkeypatch.setattr(map_data, "MOST_POSTCODES", 5)
     page = Page(render(replace(data, locations=locations)))
     assert page.data["postcodes"] is None
     assert "Postcodes cannot be searched for here: 2 would make this page slow" in page.text
@@ -364,7 +364,7 @@ def test_what_was_left_out_counts_the_areas_of_its_locations(make_study):
 
 
 def test_a_table_is_named_once_before_its_cells():
-    from streetgauge.report._made import cells
+    from streetgauge.report.text.provenance import cells
 
     assert cells(["QS1: Bad", "QS1: All", "KS2: None"]) == "QS1: Bad, All; KS2: None"
     assert cells(["Rank (where 1 is most)"]) == "Rank (where 1 is most)"

@@ -6,8 +6,8 @@ from dataclasses import replace
 
 import pytest
 
-from streetgauge.report import _words as words
 from streetgauge.report import render
+from streetgauge.report import text as words
 
 LABELS = {"a": "Apples", "b": "Berries"}
 MORE, UNCLEAR, LESS = (0.5, 0.9), (-0.1, 0.3), (-0.9, -0.5)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pandas as pd
 import pytest
 
-from streetgauge.areas import describe_scheme
-from streetgauge.report import _words as words
+from streetgauge.evaluation import describe_scheme
+from streetgauge.report import text as words
 from streetgauge.settings import FoldSettings
 
 

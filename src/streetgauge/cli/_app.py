@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from streetgauge import __version__
+from streetgauge.version import __version__
 
 __all__ = ["Force", "Machine", "Quiet", "StudyPath", "Verbose", "app"]
 

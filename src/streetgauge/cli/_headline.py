@@ -37,7 +37,7 @@ def print_headline(study: Study, screen: Screen) -> None:
 
 
 def _figures(study: Study, metrics: dict[str, Any], screen: Screen) -> None:
-    from streetgauge.files import read_metadata
+    from streetgauge.io.files import read_metadata
     from streetgauge.skips import without_value
 
     classes = metrics["classes"]

@@ -101,14 +101,14 @@ def export(
     from streetgauge.transfer import export_bundle
 
     if push is not None:  # before anything is written
-        from streetgauge.learn.hub import require_push
+        from streetgauge.model.hub import require_push
 
         require_push(push)
 
     for line in export_bundle(Study.open(study), out, licence=licence, force=force):
         typer.echo(line)
     if push is not None:
-        from streetgauge.learn.hub import push as publish
+        from streetgauge.model.hub import push as publish
 
         typer.echo(f"Published: {publish(out, push, public=public)}")
     typer.echo(f"What it is: streetgauge info {out}")

@@ -34,7 +34,7 @@ def demo(
 ) -> None:
     """Make a synthetic city and run the whole chain on it, from files to a report."""
     screen = Screen(quiet=quiet, verbose=verbose, machine=machine)
-    from streetgauge.sample import make_city
+    from streetgauge.synthetic import make_city
 
     file = out / "study.toml"
     if file.exists() and not _is_sample(file):
@@ -60,7 +60,7 @@ def init(
     """Write a commented study.toml to start from."""
     from importlib.resources import files
 
-    from streetgauge.files import write_text
+    from streetgauge.io.files import write_text
 
     file = directory / "study.toml"
     if file.exists() and not force:

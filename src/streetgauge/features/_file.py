@@ -16,9 +16,9 @@ import h5py
 import numpy as np
 import numpy.typing as npt
 
-import streetgauge
 from streetgauge.errors import InputError
 from streetgauge.imagery import QUALITY
+from streetgauge.version import __version__
 
 __all__ = [
     *("ANEW", "FORMAT", "FORMAT_VERSION", "LAYOUT", "NEW_DATASETS", "SIGNATURE", "TEXTS", "Dtype"),
@@ -71,7 +71,7 @@ def lay_out(
         file.create_dataset("location_id", data=np.array(encoded, dtype=text))
         file.attrs["format"] = FORMAT
         file.attrs["format_version"] = FORMAT_VERSION
-        file.attrs["code_version"] = streetgauge.__version__
+        file.attrs["code_version"] = __version__
         file.attrs["dtype"] = dtype
         file.attrs["views"] = json.dumps([str(view) for view in views])
         for name in TEXTS:
@@ -166,7 +166,7 @@ def checked_attributes(path: Path, file: h5py.File) -> tuple[int, dict[str, str]
         raise InputError(
             path,
             f"its format version is {version or 'missing'}, and streetgauge "
-            f"{streetgauge.__version__} reads up to {FORMAT_VERSION}",
+            f"{__version__} reads up to {FORMAT_VERSION}",
             "use a newer streetgauge",
         )
     old = int(version) == 1

@@ -19,7 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from streetgauge.errors import InputError
 from streetgauge.features.backbones import Backbone
-from streetgauge.files import digest, sha256_of
+from streetgauge.io.files import digest, sha256_of
 
 __all__ = ["beside", "fetch", "fingerprint", "record", "session"]
 

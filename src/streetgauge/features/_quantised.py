@@ -20,7 +20,7 @@ from streetgauge.errors import InputError
 from streetgauge.features._extras import version_of
 from streetgauge.features._looks import known_pictures
 from streetgauge.features.backbones import Backbone
-from streetgauge.files import atomic_directory, digest, sha256_of, write_json
+from streetgauge.io.files import atomic_directory, digest, sha256_of, write_json
 
 __all__ = ["is_of", "quantised"]
 

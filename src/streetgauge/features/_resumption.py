@@ -21,7 +21,7 @@ from streetgauge.features.backbones import Backbone
 from streetgauge.features.extraction import Extraction
 from streetgauge.features.store import FeatureStore, usable
 from streetgauge.features.transform import exact_json, transform_json
-from streetgauge.files import atomic_path
+from streetgauge.io.files import atomic_path
 
 __all__ = ["Loaded", "Loading", "begun", "cores_of", "left_to_do"]
 

@@ -29,16 +29,15 @@ from numpy.typing import NDArray
 
 from streetgauge.errors import InputError
 from streetgauge.features.weights import cache_directory
-from streetgauge.files import atomic_path, sha256_of
+from streetgauge.io.files import atomic_path, sha256_of
 
-__all__ = ["VGG16", "convert_layers", "import_caffe", "is_array_file", "read_layers"]
+__all__ = ["VGG16", "convert_layers", "import_caffe", "read_layers"]
 
 Floats = NDArray[np.float32]
 Layers = dict[str, tuple[Floats, Floats]]
 
 SIDE = 7  # of the last pooled picture
 _BLOCKS = ((64, 2), (128, 2), (256, 3), (512, 3), (512, 3))
-_MAGIC = b"\x93NUMPY"
 
 
 def _shapes() -> dict[str, tuple[int, ...]]:
@@ -53,12 +52,6 @@ def _shapes() -> dict[str, tuple[int, ...]]:
 
 # Shapes of the weights as they are in the file.
 VGG16 = _shapes()
-
-
-def is_array_file(file: Path) -> bool:
-    """Whether a file starts like one of NumPy's."""
-    with file.open("rb") as handle:
-        return handle.read(len(_MAGIC)) == _MAGIC
 
 
 def import_caffe(file: Path, out: Path) -> list[str]:

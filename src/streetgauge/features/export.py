@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from streetgauge.errors import InputError
 from streetgauge.features.store import FORMAT, FeatureStore
-from streetgauge.files import atomic_directory, atomic_path
+from streetgauge.io.files import atomic_directory, atomic_path
 from streetgauge.progress import Progress, silent
 
 __all__ = ["export_store"]

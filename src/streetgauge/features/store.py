@@ -43,8 +43,8 @@ from streetgauge.features._file import (
 from streetgauge.features._lock import WriteLock
 from streetgauge.features.backbones import Backbone
 from streetgauge.features.transform import exact_json, transform_json
-from streetgauge.files import atomic_path
 from streetgauge.imagery import QUALITY
+from streetgauge.io.files import atomic_path
 from streetgauge.markup import facts_html
 
 __all__ = ["FORMAT", "FORMAT_VERSION", "SIGNATURE", "FeatureStore", "usable"]

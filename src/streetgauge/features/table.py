@@ -14,7 +14,7 @@ import pandas as pd
 from streetgauge.errors import InputError
 from streetgauge.features._columns import Columns, read_columns
 from streetgauge.features.store import FeatureStore, usable
-from streetgauge.files import atomic_path, sha256_of
+from streetgauge.io.files import atomic_path, sha256_of
 from streetgauge.progress import Progress, silent
 from streetgauge.settings import TableFeatures
 from streetgauge.skips import skips_frame

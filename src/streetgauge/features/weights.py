@@ -15,17 +15,32 @@ from typing import TYPE_CHECKING, Any
 
 from streetgauge.errors import InputError
 from streetgauge.features.backbones import FAMILIES, Backbone
-from streetgauge.files import atomic_path, sha256_of
+from streetgauge.io.files import atomic_path, sha256_of
 from streetgauge.progress import Progress, silent
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-__all__ = ["cache_directory", "identified", "load_into", "read_tensors", "settled", "weights_file"]
+__all__ = [
+    "cache_directory",
+    "identified",
+    "load_into",
+    "read_tensors",
+    "settled",
+    "weights_file",
+    "is_array_file",
+]
 
 _BLOCK = 1 << 20  # bytes
 _PATIENCE = 60  # seconds without a byte
 _WHOLE = 64  # hexadecimal digits of a sha256
+_MAGIC = b"\x93NUMPY"
+
+
+def is_array_file(file: Path) -> bool:
+    """Whether a file starts like one of NumPy's."""
+    with file.open("rb") as handle:
+        return handle.read(len(_MAGIC)) == _MAGIC
 
 
 def cache_directory() -> Path:
@@ -197,8 +212,6 @@ def read_tensors(file: Path) -> dict[str, Tensor]:
     import torch
     from safetensors import SafetensorError
     from safetensors.torch import load_file
-
-    from streetgauge.features.caffe import is_array_file
 
     if is_array_file(file):
         raise InputError(

@@ -4,8 +4,7 @@
 `decode` gives their pixels, or one short reason why not.
 """
 
-from streetgauge.imagery.panoramas import Cut, cut_panorama
-from streetgauge.imagery.pictures import (
+from streetgauge.imagery.decoding import (
     PictureAt,
     PictureError,
     decode,
@@ -14,6 +13,7 @@ from streetgauge.imagery.pictures import (
     raw_pictures,
     read_picture,
 )
+from streetgauge.imagery.panoramas import Cut, cut_panorama
 from streetgauge.imagery.quality import FINDINGS, QUALITY, findings, quality_of
 from streetgauge.imagery.views import find_views
 

@@ -22,8 +22,8 @@ from functools import lru_cache
 from pathlib import Path, PurePosixPath
 from typing import IO, Protocol, cast
 
-from streetgauge.imagery._pillow import PictureError
-from streetgauge.remote import is_url, open_url
+from streetgauge.imagery.image_file import PictureError
+from streetgauge.io.remote import is_url, open_url
 
 __all__ = ["MAX_BYTES", "Archive", "Listing", "is_archive", "list_archive"]
 

@@ -13,7 +13,7 @@ from typing import IO, Any, NamedTuple
 
 from PIL import Image
 
-from streetgauge.imagery._pillow import opened
+from streetgauge.imagery.image_file import opened
 
 __all__ = ["Note", "note_of", "panorama_heading"]
 

@@ -11,7 +11,7 @@ from typing import NamedTuple
 from streetgauge.errors import InputError
 from streetgauge.imagery.archives import is_archive, list_archive
 from streetgauge.imagery.patterns import Pattern
-from streetgauge.remote import can_list, is_url, join, list_files
+from streetgauge.io.remote import can_list, is_url, join, list_files
 
 __all__ = ["File", "Folder"]
 

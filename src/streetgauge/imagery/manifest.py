@@ -9,11 +9,11 @@ from pathlib import Path
 import pandas as pd
 
 from streetgauge.errors import InputError, closest
-from streetgauge.files import require_columns
-from streetgauge.imagery._picture import Picture
+from streetgauge.imagery.candidate import Picture
 from streetgauge.imagery.folders import File, Folder
-from streetgauge.remote import is_url, local_copy, require_url
-from streetgauge.tables import as_table, read_sheets
+from streetgauge.io.files import require_columns
+from streetgauge.io.remote import is_url, local_copy, require_url
+from streetgauge.io.tables import as_table, read_sheets
 
 __all__ = ["read_manifest"]
 

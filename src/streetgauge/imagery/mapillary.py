@@ -5,8 +5,8 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Any
 
-from streetgauge.imagery._client import AnswerError, Client, read_token
-from streetgauge.imagery._found import Box, Found, TooManyError, degrees, is_plain, moment, point
+from streetgauge.imagery.client import AnswerError, Client, read_token
+from streetgauge.imagery.services import Box, Found, TooManyError, degrees, is_plain, moment, point
 from streetgauge.settings import MapillaryImagery
 
 __all__ = ["Mapillary"]

@@ -16,13 +16,13 @@ import numpy.typing as npt
 import pandas as pd
 
 from streetgauge.errors import InputError
-from streetgauge.files import atomic_path, digest, write_json
-from streetgauge.imagery._client import AnswerError
-from streetgauge.imagery._found import Box, Found, Service, TooManyError
-from streetgauge.imagery._nearest import METRES, choose
+from streetgauge.imagery.client import AnswerError
+from streetgauge.imagery.decoding import PictureError, read_picture
 from streetgauge.imagery.mapillary import Mapillary
 from streetgauge.imagery.panoramax import Panoramax
-from streetgauge.imagery.pictures import PictureError, read_picture
+from streetgauge.imagery.services import Box, Found, Service, TooManyError
+from streetgauge.imagery.view_selection import METRES, choose
+from streetgauge.io.files import atomic_path, digest, write_json
 from streetgauge.progress import Progress, silent
 from streetgauge.settings import MapillaryImagery, OpenImagery, PanoramaxImagery
 from streetgauge.skips import skips_frame

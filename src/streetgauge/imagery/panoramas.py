@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from streetgauge.imagery._pillow import PictureError
+from streetgauge.imagery.image_file import PictureError
 
 __all__ = ["Cut", "cut_panorama"]
 

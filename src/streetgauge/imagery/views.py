@@ -12,14 +12,14 @@ import numpy as np
 import pandas as pd
 
 from streetgauge.errors import InputError, closest
-from streetgauge.imagery._picture import Picture
+from streetgauge.imagery.candidate import Picture
+from streetgauge.imagery.decoding import PictureAt, PictureError, raw_pictures
 from streetgauge.imagery.exif import note_of
 from streetgauge.imagery.folders import Folder
 from streetgauge.imagery.manifest import read_manifest
+from streetgauge.imagery.nearest import Places
 from streetgauge.imagery.patterns import Pattern
-from streetgauge.imagery.pictures import PictureAt, PictureError, raw_pictures
-from streetgauge.imagery.places import Places
-from streetgauge.remote import is_url
+from streetgauge.io.remote import is_url
 from streetgauge.settings import ImagerySettings
 from streetgauge.skips import skips_frame
 

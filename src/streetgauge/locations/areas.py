@@ -11,10 +11,11 @@ import numpy as np
 import pandas as pd
 
 from streetgauge.errors import InputError
-from streetgauge.files import require_columns
-from streetgauge.locations._boundaries import checked_boundaries, is_boundaries, read_boundaries
+from streetgauge.io.files import require_columns
+from streetgauge.io.tables import as_table, choose_sheet, read_sheets
+from streetgauge.locations.boundaries import checked_boundaries, is_boundaries, read_boundaries
 from streetgauge.locations.directory import survey_directory
-from streetgauge.locations.place import (
+from streetgauge.locations.study_area import (
     fits,
     in_box,
     in_place,
@@ -22,7 +23,6 @@ from streetgauge.locations.place import (
     representative_points,
 )
 from streetgauge.settings import AreaSettings, DirectoryLocations, LocationSettings
-from streetgauge.tables import as_table, choose_sheet, read_sheets
 
 if TYPE_CHECKING:
     import geopandas as gpd

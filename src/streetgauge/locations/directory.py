@@ -17,13 +17,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from streetgauge.errors import InputError
-from streetgauge.locations._codes import any_pseudo, is_pseudo, without_pseudo
-from streetgauge.locations._coordinates import degrees
-from streetgauge.locations._frame import concat_skips, skip_frame, sorted_frame
+from streetgauge.io.tables import read_header, scan_columns, zipped_tables
+from streetgauge.locations.directory_coordinates import degrees
+from streetgauge.locations.frames import concat_skips, skip_frame, sorted_frame
 from streetgauge.locations.layouts import ROLES, Layout, recognise
-from streetgauge.locations.place import LABELS
+from streetgauge.locations.pseudo_codes import any_pseudo, is_pseudo, without_pseudo
+from streetgauge.locations.study_area import LABELS
 from streetgauge.settings import DirectoryLocations
-from streetgauge.tables import read_header, scan_columns, zipped_tables
 
 __all__ = ["read_directory", "survey_directory"]
 

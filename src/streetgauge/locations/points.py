@@ -9,8 +9,8 @@ import numpy as np
 import pandas as pd
 
 from streetgauge.errors import InputError
-from streetgauge.locations._cells import read_located
-from streetgauge.locations._frame import concat_skips, location_frame, skip_frame
+from streetgauge.locations.coordinate_tables import read_located
+from streetgauge.locations.frames import concat_skips, location_frame, skip_frame
 from streetgauge.settings import PointLocations
 
 if TYPE_CHECKING:

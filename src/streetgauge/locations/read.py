@@ -7,10 +7,10 @@ from typing import Any
 
 import pandas as pd
 
-from streetgauge.locations._codes import meaning
-from streetgauge.locations._frame import concat_skips, skip_frame
 from streetgauge.locations.directory import read_directory
+from streetgauge.locations.frames import concat_skips, skip_frame
 from streetgauge.locations.points import read_points
+from streetgauge.locations.pseudo_codes import meaning
 from streetgauge.locations.table import read_table_locations
 from streetgauge.settings import DirectoryLocations, LocationSettings, PointLocations
 

@@ -10,6 +10,7 @@ from typing import Any
 import pandas as pd
 
 from streetgauge.errors import InputError
+from streetgauge.io.tables import forget_sheets
 from streetgauge.outcomes.census import read_census
 from streetgauge.outcomes.deciles import cut_outcome, read_weights
 from streetgauge.outcomes.deprivation import read_deprivation
@@ -26,7 +27,6 @@ from streetgauge.settings import (
     OutcomeSettings,
 )
 from streetgauge.skips import SKIP_COLUMNS
-from streetgauge.tables import forget_sheets
 
 __all__ = ["build_outcomes", "read_outcome"]
 

@@ -11,13 +11,13 @@ from typing import Literal
 import pandas as pd
 
 from streetgauge.errors import InputError, closest
+from streetgauge.io.tables import read_sheets, to_numbers
 from streetgauge.outcomes.counts import CensusTable, level_of, plain, table_of_level
 from streetgauge.outcomes.infuse import nearest_cells, read_infuse
 from streetgauge.outcomes.measures import INFUSE, MEASURES, Measure, Sum
 from streetgauge.outcomes.nomis import read_nomis
 from streetgauge.outcomes.outcome import Outcome, one_row_an_area, provenance, refuse
 from streetgauge.settings import CensusOutcome
-from streetgauge.tables import read_sheets, to_numbers
 
 __all__ = ["CensusTable", "read_census", "read_counts"]
 

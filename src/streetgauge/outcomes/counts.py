@@ -11,7 +11,7 @@ from types import MappingProxyType
 import pandas as pd
 
 from streetgauge.errors import InputError
-from streetgauge.tables import zipped_tables
+from streetgauge.io.tables import zipped_tables
 
 __all__ = ["LEVELS", "CensusTable", "Level", "level_of", "plain", "table_of_level"]
 

@@ -10,10 +10,10 @@ import pandas as pd
 
 from streetgauge.classes import crowded, equal_count
 from streetgauge.errors import InputError
-from streetgauge.files import require_columns
+from streetgauge.io.files import require_columns
+from streetgauge.io.tables import as_table, choose_sheet, read_sheets, to_numbers
 from streetgauge.outcomes.outcome import Outcome, find_header, one_row_an_area, refuse
 from streetgauge.settings import DecileSettings, WeightSettings
-from streetgauge.tables import as_table, choose_sheet, read_sheets, to_numbers
 
 __all__ = ["cut_outcome", "deciles", "read_weights"]
 

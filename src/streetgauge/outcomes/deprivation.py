@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from streetgauge.errors import InputError
+from streetgauge.io.tables import Sheet, as_table, read_sheets, to_numbers
 from streetgauge.outcomes.indices import INDICES, Index
 from streetgauge.outcomes.outcome import (
     Columns,
@@ -23,7 +24,6 @@ from streetgauge.outcomes.outcome import (
     refuse_no_decile,
 )
 from streetgauge.settings import DeprivationOutcome
-from streetgauge.tables import Sheet, as_table, read_sheets, to_numbers
 
 __all__ = ["read_deprivation"]
 

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import pandas as pd
 
 from streetgauge.errors import InputError, closest
+from streetgauge.io.tables import Sheet, as_table, read_sheets, to_numbers
 from streetgauge.outcomes.outcome import (
     Columns,
     Outcome,
@@ -18,7 +19,6 @@ from streetgauge.outcomes.outcome import (
     refuse,
 )
 from streetgauge.settings import IncomeOutcome
-from streetgauge.tables import Sheet, as_table, read_sheets, to_numbers
 
 __all__ = ["read_income"]
 

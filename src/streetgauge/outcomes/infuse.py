@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from streetgauge.errors import InputError
+from streetgauge.io.tables import Sheet, as_table
 from streetgauge.outcomes.counts import LEVELS, CensusTable, plain
 from streetgauge.outcomes.outcome import Columns, find_header
-from streetgauge.tables import Sheet, as_table
 
 __all__ = ["nearest_cells", "read_infuse"]
 

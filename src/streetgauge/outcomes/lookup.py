@@ -19,10 +19,10 @@ import numpy.typing as npt
 import pandas as pd
 
 from streetgauge.errors import InputError
-from streetgauge.files import sha256_of
+from streetgauge.io.files import sha256_of
+from streetgauge.io.tables import as_table, read_sheets, to_numbers
 from streetgauge.outcomes.outcome import Outcome
 from streetgauge.outcomes.vintage import FAMILIES, Vintage, vintages, year_in
-from streetgauge.tables import as_table, read_sheets, to_numbers
 
 __all__ = ["Lookup", "onto_areas", "read_lookup"]
 

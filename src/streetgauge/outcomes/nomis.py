@@ -9,9 +9,9 @@ from pathlib import Path
 import pandas as pd
 
 from streetgauge.errors import InputError
+from streetgauge.io.tables import Sheet, as_table
 from streetgauge.outcomes.counts import CensusTable, plain
 from streetgauge.outcomes.outcome import Columns, find_header
-from streetgauge.tables import Sheet, as_table
 
 __all__ = ["read_nomis"]
 

@@ -11,8 +11,8 @@ import numpy as np
 import pandas as pd
 
 from streetgauge.errors import InputError
-from streetgauge.files import sha256_of
-from streetgauge.tables import Sheet
+from streetgauge.io.files import sha256_of
+from streetgauge.io.tables import Sheet
 
 __all__ = ["Outcome"]
 

@@ -8,7 +8,8 @@ from collections.abc import Sequence
 import pandas as pd
 
 from streetgauge.errors import InputError
-from streetgauge.files import require_columns
+from streetgauge.io.files import require_columns
+from streetgauge.io.tables import Sheet, as_table, choose_sheet, read_sheets, to_numbers
 from streetgauge.outcomes.outcome import (
     Outcome,
     empty_cells,
@@ -19,7 +20,6 @@ from streetgauge.outcomes.outcome import (
     refuse_no_decile,
 )
 from streetgauge.settings import TableOutcome
-from streetgauge.tables import Sheet, as_table, choose_sheet, read_sheets, to_numbers
 
 __all__ = ["read_table"]
 

@@ -1,38 +1,5 @@
 """One HTML page that says what was found, how good it is, and what it was made from."""
 
-from __future__ import annotations
+import lazy_loader
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    from streetgauge.report._hands import hands
-    from streetgauge.report.figures import Figure, draw_figures, save_figures
-    from streetgauge.report.page import ReportData, render, render_map
-    from streetgauge.report.slides import draw_maps
-
-# By module: a process that only draws needs no page, nor what measures areas.
-_PUBLIC = {
-    **dict.fromkeys(("Figure", "draw_figures", "save_figures"), "figures"),
-    "hands": "_hands",
-    **dict.fromkeys(("ReportData", "render", "render_map"), "page"),
-    "draw_maps": "slides",
-}
-
-__all__ = [
-    "Figure",
-    "ReportData",
-    "draw_figures",
-    "draw_maps",
-    "hands",
-    "render",
-    "render_map",
-    "save_figures",
-]
-
-
-def __getattr__(name: str) -> Any:
-    """Load what is asked for."""
-    if name not in _PUBLIC:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_PUBLIC[name]}"), name)
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

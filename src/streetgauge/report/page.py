@@ -8,90 +8,26 @@ import itertools
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from importlib import resources
 from typing import Any
 
 import jinja2
 import numpy as np
-import pandas as pd
 from markupsafe import Markup
 
-from streetgauge.report import _accounts, _made, _schemes, _words
-from streetgauge.report._drawing import short
-from streetgauge.report._geometry import outline
-from streetgauge.report._payload import layers, payload
-from streetgauge.report.gallery import Gallery
+from streetgauge.report import text as words
+from streetgauge.report.data import ReportData
+from streetgauge.report.figures.drawing import short
+from streetgauge.report.geometry import outline
+from streetgauge.report.map_data import layers, payload
+from streetgauge.report.text import evaluation, provenance, schemes
 
-__all__ = ["ReportData", "render", "render_map"]
+__all__ = ["render", "render_map"]
 
 SHADES = 9
 LONGEST = 80  # characters of an outcome's label within a sentence or a table's row
 COLUMN = 300  # points; what is wider fills both columns of the page
 SCRIPTS = ("values.js", "card.js", "map.js", "switches.js")
-
-
-@dataclass(frozen=True)
-class ReportData:
-    """What the page shows, as plain data.
-
-    Parameters
-    ----------
-    name : str
-        The study's name.
-    areas : DataFrame or GeoDataFrame by area
-        ``name``, ``district`` and ``geometry``, each if known.
-    table : DataFrame
-        One row an area and outcome: ``area``, ``outcome``, ``fold``, ``n_locations``, ``score``,
-        ``decile``, ``low``, ``high``, ``actual_decile``.
-    metrics : dict
-        From `streetgauge.areas.evaluate`.
-    provenance : mapping of outcome to dict
-        ``label``, ``direction``, ``source``, ``file``, ``sha256``, ``publisher``, ``licence``,
-        ``vintage``, ``areas``, ``cells``, ``lookup``,
-        ``n_areas``, ``n_missing``, ``outside``, each if known; its order is the page's.
-    skips : DataFrame
-        What was left out: ``location_id``, ``view``, ``area``, ``stage``, ``reason``.
-    locations : DataFrame
-        The locations of the study, for counts.
-    settings : mapping
-        The study's settings, nested.
-    run : mapping
-        ``versions`` (dict), ``seed``, ``seconds`` (dict by stage), ``stages`` (by name: ``says``,
-        lines of text, and ``seconds``, each if known), and further plain facts.
-    note : str, optional
-        The study's own words about itself.
-    simulated : bool
-        Whether the features were made up from the outcomes.
-    credits : sequence of mapping
-        Whose pictures were used: ``line``, ``licence``, ``licence_url``, as open imagery asks for.
-    figures : sequence
-        Each with ``name``, ``title``, ``caption`` and ``svg`` (text); ``alt`` if it has one.
-    gallery : Gallery, optional
-        Pictures of the highest, the median and the lowest scores.
-    imagery : mapping
-        What is known of the study's pictures: ``views``, ``licence``, ``captured``, ``n``,
-        ``found``, ``leave_out``, each if known.
-    pictures : mapping of area to sequence of mapping
-        The areas' own pictures for their cards: ``src`` (a data URI), ``alt``, ``title``.
-    """
-
-    name: str
-    areas: pd.DataFrame
-    table: pd.DataFrame
-    metrics: Mapping[str, Any]
-    provenance: Mapping[str, Mapping[str, Any]]
-    skips: pd.DataFrame
-    locations: pd.DataFrame
-    settings: Mapping[str, Any] = field(default_factory=dict)
-    run: Mapping[str, Any] = field(default_factory=dict)
-    note: str | None = None
-    simulated: bool = False
-    credits: Sequence[Mapping[str, Any]] = ()
-    figures: Sequence[Any] = ()
-    pictures: Mapping[str, Sequence[Mapping[str, str]]] = field(default_factory=dict)
-    gallery: Gallery | None = None
-    imagery: Mapping[str, Any] = field(default_factory=dict)
 
 
 def render(data: ReportData) -> str:
@@ -139,8 +75,8 @@ def write_page(template: str, data: ReportData) -> str:
         lstrip_blocks=True,
         loader=jinja2.FunctionLoader(_asset),
     )
-    environment.filters |= {"number": _words.number, "percent": _words.percent, "span": _words.span}
-    environment.globals |= {"plural": _words.plural}
+    environment.filters |= {"number": words.number, "percent": words.percent, "span": words.span}
+    environment.globals |= {"plural": words.plural}
     policy = (
         f"default-src 'none'; script-src {_hash(script)}; style-src {_hash(style)}; "
         "img-src data:; base-uri 'none'; form-action 'none'"
@@ -164,7 +100,7 @@ def _context(data: ReportData) -> dict[str, Any]:
     tested = {n: called[n] for n in names}
     accounts = {n: data.metrics["outcomes"][n] for n in names}
     classes = int(data.metrics["classes"])
-    one, many = _words.unit(classes)
+    one, many = words.unit(classes)
     geometry, without_map = _geometry(data)
     return {
         "data": data,
@@ -172,35 +108,35 @@ def _context(data: ReportData) -> dict[str, Any]:
         "called": called,
         "accounts": accounts,
         "metrics": data.metrics,
-        "summary": _words.summary(tested, data.metrics),
+        "summary": words.summary(tested, data.metrics),
         "beside": _beside(data.metrics, tested),
-        "findings": {n: _words.finding(a, data.metrics) for n, a in accounts.items()},
-        "verdicts": {n: _words.verdict(a) for n, a in accounts.items()},
+        "findings": {n: words.finding(a, data.metrics) for n, a in accounts.items()},
+        "verdicts": {n: words.verdict(a) for n, a in accounts.items()},
         "baseline_in_words": {
-            b: _words.baseline(b, data.metrics.get("neighbours"), classes)
+            b: words.baseline(b, data.metrics.get("neighbours"), classes)
             for a in itertools.chain(accounts.values(), *_second_accounts(data.metrics))
             for b in a["baselines"]
         },
-        "caveats": _words.caveats(data, tested),
-        "tested": _schemes.tested(data.metrics["scheme"]),
+        "caveats": words.caveats(data, tested),
+        "tested": schemes.tested(data.metrics["scheme"]),
         "caution": data.metrics["scheme"]["caution"],
-        "scale": _words.scale(data.provenance, classes),
+        "scale": words.scale(data.provenance, classes),
         "one": one,
         "many": many,
-        "nearby": _words.nearby(classes),
+        "nearby": words.nearby(classes),
         "incomplete": {
-            n: _words.incomplete(data.provenance.get(n, {}), tested, classes) for n in names
+            n: words.incomplete(data.provenance.get(n, {}), tested, classes) for n in names
         },
         "counts": _counts(data),
         "has_oracle": any("oracle" in a for a in accounts.values()),
-        "titles": _accounts.titles(classes),
-        "methods": {n: _accounts.methods(a, data.metrics) for n, a in accounts.items()},
-        "groups": {n: _accounts.groups(a, data.metrics) for n, a in accounts.items()},
-        "notes": {n: _accounts.notes(a, classes) for n, a in accounts.items()},
+        "titles": evaluation.titles(classes),
+        "methods": {n: evaluation.methods(a, data.metrics) for n, a in accounts.items()},
+        "groups": {n: evaluation.groups(a, data.metrics) for n, a in accounts.items()},
+        "notes": {n: evaluation.notes(a, classes) for n, a in accounts.items()},
         "undefined": {
-            n: _accounts.undefined(a, data.metrics, classes) for n, a in accounts.items()
+            n: evaluation.undefined(a, data.metrics, classes) for n, a in accounts.items()
         },
-        "levels": _accounts.levels(data.metrics, tested),
+        "levels": evaluation.levels(data.metrics, tested),
         "gains": _gains(accounts, data.metrics),
         "figures": _plates(data.figures, tested),
         "shade": {n: _shades(a["confusion"]) for n, a in accounts.items()},
@@ -211,34 +147,34 @@ def _context(data: ReportData) -> dict[str, Any]:
         "payload": _embedded(packed := payload(data, labels, geometry)),
         "postcodes": bool(packed["postcodes"]),
         "too_many_postcodes": _too_many_postcodes(data, packed["postcodes"]),
-        "settings": list(_made.flat(data.settings)),
-        "reasons": _made.reasons(data.skips, data.locations),
-        "facts": _made.facts(data.run),
+        "settings": list(provenance.flat(data.settings)),
+        "reasons": provenance.reasons(data.skips, data.locations),
+        "facts": provenance.facts(data.run),
         "gallery": data.gallery,
-        "area_names": _words.names_of(data.areas),
+        "area_names": words.names_of(data.areas),
         "shot_credits": data.gallery is not None and len(data.gallery.credits()) > 1,
         # Nothing was seen, so nobody may decide by it.
-        "plain": "" if data.simulated else _words.plain(tested, data.metrics),
-        "account_of_run": _words.what_was_run(data, called),
-        "carried": {n: t for n, p in data.provenance.items() if (t := _words.carried(p))},
-        "cells": {n: _made.cells(p.get("cells", ())) for n, p in data.provenance.items()},
-        "files": {n: _made.files(p) for n, p in data.provenance.items()},
+        "plain": "" if data.simulated else words.plain(tested, data.metrics),
+        "account_of_run": words.what_was_run(data, called),
+        "carried": {n: t for n, p in data.provenance.items() if (t := words.carried(p))},
+        "cells": {n: provenance.cells(p.get("cells", ())) for n, p in data.provenance.items()},
+        "files": {n: provenance.files(p) for n, p in data.provenance.items()},
     }
 
 
 def _beside(metrics: Mapping[str, Any], labels: Mapping[str, str]) -> dict[str, Any] | None:
     """Give what the pictures add in the folds beside the study's own, if there are any."""
-    kind = _words.second_kind(metrics)
+    kind = words.second_kind(metrics)
     if kind is None:
         return None
     accounts = metrics[kind]["outcomes"]
     return {
-        "own": _words.FOLDS.get(metrics["kind"], "these folds"),
-        "other": _words.FOLDS[kind],
+        "own": words.FOLDS.get(metrics["kind"], "these folds"),
+        "other": words.FOLDS[kind],
         "folds": _folds_in_words(metrics, kind),
         "cells": {name: cells.get(kind) for name, cells in metrics["headline"].items()},
-        "verdicts": {name: _words.verdict(account) for name, account in accounts.items()},
-        "summary": _words.beside(labels, metrics),
+        "verdicts": {name: words.verdict(account) for name, account in accounts.items()},
+        "summary": words.beside(labels, metrics),
     }
 
 
@@ -246,15 +182,15 @@ def _folds_in_words(metrics: Mapping[str, Any], kind: str) -> str:
     """Say what the names of both kinds of folds stand for."""
     named = {metrics["kind"]: metrics, kind: metrics[kind]}
     said = [
-        f"{_words.FOLDS[k]}: {each['scheme']['in_words']}"
+        f"{words.FOLDS[k]}: {each['scheme']['in_words']}"
         for k, each in named.items()
-        if k in _words.FOLDS
+        if k in words.FOLDS
     ]
     return f"{'; '.join(said).capitalize()}."
 
 
 def _second_accounts(metrics: Mapping[str, Any]) -> Iterator[Iterable[Mapping[str, Any]]]:
-    kind = _words.second_kind(metrics)
+    kind = words.second_kind(metrics)
     if kind is not None:
         yield metrics[kind]["outcomes"].values()
 
@@ -262,11 +198,11 @@ def _second_accounts(metrics: Mapping[str, Any]) -> Iterator[Iterable[Mapping[st
 def _gains(accounts: Mapping[str, Any], metrics: Mapping[str, Any]) -> dict[Any, Any]:
     """Place what the pictures add in both kinds of folds on one line."""
     cells = {("own", n): (a["pictures_add"] or {}).get("mae") for n, a in accounts.items()}
-    kind = _words.second_kind(metrics)
+    kind = words.second_kind(metrics)
     if kind is not None:
         headline = metrics["headline"]
         cells |= {("other", n): (headline[n].get(kind) or {}).get("mae") for n in headline}
-    return _accounts.gains(cells)
+    return evaluation.gains(cells)
 
 
 def _plates(figures: Sequence[Any], labels: Mapping[str, str]) -> list[tuple[str, list[Any]]]:
@@ -375,7 +311,7 @@ def _dots(account: Mapping[str, Any]) -> dict[str, float | None] | None:
 
 
 def _asset(name: str) -> str:
-    return resources.files(__package__).joinpath(name).read_text(encoding="utf-8")
+    return resources.files(__package__).joinpath("assets", name).read_text(encoding="utf-8")
 
 
 def _hash(text: str) -> str:

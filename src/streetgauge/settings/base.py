@@ -17,7 +17,7 @@ from pydantic import (
 )
 from pydantic_core import CoreSchema, core_schema
 
-from streetgauge.remote import is_url, require_url
+from streetgauge.io.remote import is_url, require_url
 
 __all__ = ["Device", "Direction", "HubAddress", "Name", "PathOrUrl", "Positive", "Settings"]
 __all__ += ["Share", "Text", "Url"]

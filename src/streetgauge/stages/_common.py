@@ -10,7 +10,7 @@ import pandas as pd
 import pyarrow as pa
 
 from streetgauge.errors import InputError
-from streetgauge.files import read_metadata, require_columns
+from streetgauge.io.files import read_metadata, require_columns
 from streetgauge.settings import (
     DirectoryLocations,
     FoldSettings,
@@ -24,7 +24,7 @@ from streetgauge.study import Study
 
 if TYPE_CHECKING:
     from streetgauge.features import Backbone
-    from streetgauge.learn import Split
+    from streetgauge.splits import Split
 
 __all__ = [
     "backbone_of",
@@ -79,8 +79,8 @@ def split(
     folds: FoldSettings | None = None,
 ) -> list[Split]:
     """Split locations as the study's folds say, or as others do."""
-    from streetgauge.learn import split_locations
     from streetgauge.locations import read_areas
+    from streetgauge.splits import split_locations
 
     settings = study.settings
 

@@ -45,7 +45,7 @@ def read_weights(study: Study, areas: pd.DataFrame, locations: pd.DataFrame) -> 
     InputError
         If nothing says how many people there are, or a column is absent or holds no numbers.
     """
-    from streetgauge.areas import area_people, location_people, read_population
+    from streetgauge.evaluation import area_people, location_people, read_population
     from streetgauge.outcomes.deciles import read_weights as read_people
 
     settings = study.settings.evaluation
@@ -101,9 +101,9 @@ def with_facts(
     Parameters
     ----------
     areas : DataFrame
-        From `streetgauge.areas.aggregate`.
+        From `streetgauge.evaluation.aggregate`.
     predictions, locations : DataFrame
-        As for `streetgauge.areas.add_coverage`.
+        As for `streetgauge.evaluation.add_coverage`.
     outcomes : DataFrame by area
         ``<outcome>_value``.
     views : Series by location, optional
@@ -111,9 +111,9 @@ def with_facts(
     weights : Series by area, optional
         Without it there is no column ``weight``.
     min_locations : int, default 1
-        As for `streetgauge.areas.mark`.
+        As for `streetgauge.evaluation.mark`.
     """
-    from streetgauge.areas import add_coverage, mark
+    from streetgauge.evaluation import add_coverage, mark
 
     frame = add_coverage(areas, locations, predictions, views)
     values = [
@@ -130,7 +130,7 @@ def columns_of_areas(
     study: Study, folds: FoldSettings, areas: pd.DataFrame, locations: pd.DataFrame
 ) -> pd.DataFrame:
     """Give the columns that areas may be grouped or drawn by: the file's own, and units above."""
-    from streetgauge.areas import units_of_areas
+    from streetgauge.evaluation import units_of_areas
 
     about = pd.DataFrame(areas.drop(columns=["geometry", "name"], errors="ignore"))
     for column in {folds.unit, folds.group, study.settings.evaluation.bootstrap}:
@@ -147,8 +147,8 @@ def check_evaluation(study: Study, areas: pd.DataFrame, locations: pd.DataFrame)
     InputError
         If there is no such column, level or weight.
     """
-    from streetgauge.areas import units_of_areas
-    from streetgauge.areas.resample import draw_units
+    from streetgauge.evaluation import units_of_areas
+    from streetgauge.evaluation.resample import draw_units
 
     settings, folds = study.settings.evaluation, study.settings.folds
     weights = read_weights(study, areas, locations)

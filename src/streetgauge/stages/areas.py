@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from streetgauge.errors import InputError, closest
-from streetgauge.files import write_json, write_table
+from streetgauge.io.files import write_json, write_table
 from streetgauge.progress import Progress
 from streetgauge.settings import FoldSettings, SimulatedFeatures
 from streetgauge.skips import left_out
@@ -36,8 +36,8 @@ from streetgauge.stages.trust import add_trust, held_aside, trust_lines
 from streetgauge.study import Done, Study
 
 if TYPE_CHECKING:
-    from streetgauge.areas import Level
-    from streetgauge.areas.baselines import Baselines
+    from streetgauge.evaluation import Level
+    from streetgauge.evaluation.baselines import Baselines
 
 __all__ = ["AREA_COLUMNS", "make_areas"]
 
@@ -48,7 +48,7 @@ AREA_COLUMNS = [
 
 def make_areas(study: Study, stamp: str, progress: Progress) -> Done:
     """Predictions of locations -> areas.parquet, areas.gpkg and metrics.json."""
-    from streetgauge.areas import headline
+    from streetgauge.evaluation import headline
 
     classes, city = study.settings.deciles.classes, _City(study)
     own = tested(study)
@@ -102,7 +102,7 @@ class _City:
 
     @cached_property
     def coordinates(self) -> pd.DataFrame:
-        from streetgauge.areas import places_of_areas
+        from streetgauge.evaluation import places_of_areas
 
         return places_of_areas(self.boundaries, self.locations)
 
@@ -123,7 +123,7 @@ class _City:
     @cached_property
     def baselines(self) -> Baselines:
         """What the pictures are compared with, made once for all outcomes and folds."""
-        from streetgauge.areas.baselines import Baselines, density
+        from streetgauge.evaluation.baselines import Baselines, density
 
         settings = self.study.settings
         previous = settings.evaluation.previous
@@ -142,7 +142,7 @@ def _judged(
     city: _City, files: Tested, folds: FoldSettings
 ) -> tuple[pd.DataFrame, dict[str, Level], dict[str, Any]]:
     """Give the areas as predicted in these folds, the levels above, and how good that is."""
-    from streetgauge.areas import (
+    from streetgauge.evaluation import (
         aggregate,
         class_counts,
         describe_scheme,
@@ -209,7 +209,7 @@ def _in_order(areas: pd.DataFrame) -> pd.DataFrame:
 
 def _levels(city: _City, predictions: pd.DataFrame, areas: pd.DataFrame) -> dict[str, Level]:
     """Judge the units of every level above the areas that the settings name."""
-    from streetgauge.areas import intervals, mark, raise_level, units_of_areas
+    from streetgauge.evaluation import intervals, mark, raise_level, units_of_areas
 
     settings, classes = city.study.settings.evaluation, city.study.settings.deciles.classes
     levels = {}
@@ -225,7 +225,7 @@ def _levels(city: _City, predictions: pd.DataFrame, areas: pd.DataFrame) -> dict
 
 def _write_maps(city: _City, frame: pd.DataFrame) -> None:
     """Write the areas for a GIS; no file of a run before stays where there is no map."""
-    from streetgauge.areas import write_geopackage, write_geoparquet
+    from streetgauge.evaluation import write_geopackage, write_geoparquet
 
     study = city.study
     for path in (study.map, study.geoparquet, study.map_style):
@@ -248,7 +248,7 @@ def _forget_levels(study: Study) -> None:
 
 def _not_measured(city: _City, areas: pd.DataFrame) -> pd.DataFrame:
     """List the areas that have a prediction and are not measured, or count nothing."""
-    from streetgauge.areas import FEW_LOCATIONS
+    from streetgauge.evaluation import FEW_LOCATIONS
 
     least = city.study.settings.evaluation.min_locations
     few = areas.loc[areas["status"] == FEW_LOCATIONS, "area"].drop_duplicates()
@@ -291,7 +291,7 @@ def _oracle(study: Study) -> pd.DataFrame | None:
         return read_oracle(path)
     if not isinstance(features, SimulatedFeatures):
         return None
-    from streetgauge.sample import simulated_oracle
+    from streetgauge.synthetic import simulated_oracle
 
     deciles, areas = simulated(study, features, pd.read_parquet(study.locations))
     return simulated_oracle(

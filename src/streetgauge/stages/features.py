@@ -162,7 +162,7 @@ def _simulate(
     progress: Progress,
 ) -> pd.DataFrame:
     from streetgauge.features import FeatureStore
-    from streetgauge.sample import simulate_features
+    from streetgauge.synthetic import simulate_features
 
     deciles, areas = simulated(study, settings, locations)
     ids = deciles.index.to_numpy(str)

@@ -341,7 +341,7 @@ class _Eye:
         present: npt.NDArray[np.bool_],
     ) -> Floats:
         """Calibrated scores by the network that has not seen the location's area."""
-        from streetgauge.learn import Bundle
+        from streetgauge.model import Bundle
 
         name = str(self.part[location])
         if name not in self._bundles:

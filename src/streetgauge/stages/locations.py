@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from streetgauge.files import write_table
+from streetgauge.io.files import write_table
 from streetgauge.progress import Progress
 from streetgauge.skips import left_out
 from streetgauge.stages._common import repaired

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from streetgauge.files import write_table
+from streetgauge.io.files import write_table
 from streetgauge.progress import Progress
 from streetgauge.stages._common import column_of_codes, repaired
 from streetgauge.study import Done, Study

@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 import pyarrow as pa
 
-from streetgauge.files import read_metadata
+from streetgauge.io.files import read_metadata
 from streetgauge.settings import OpenImagery, PictureFeatures
 from streetgauge.study import Study
 

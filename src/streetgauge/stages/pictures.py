@@ -6,7 +6,7 @@ import shutil
 
 import pandas as pd
 
-from streetgauge.files import write_table
+from streetgauge.io.files import write_table
 from streetgauge.progress import Progress
 from streetgauge.settings import OpenImagery
 from streetgauge.skips import left_out

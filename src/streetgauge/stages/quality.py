@@ -10,7 +10,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from streetgauge.errors import InputError
-from streetgauge.files import write_table
+from streetgauge.io.files import write_table
 from streetgauge.settings import ImagerySettings
 from streetgauge.skips import skips_frame
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from streetgauge.errors import InputError
-from streetgauge.files import read_metadata, write_text
+from streetgauge.io.files import read_metadata, write_text
 from streetgauge.progress import Progress
 from streetgauge.settings import SimulatedFeatures
 from streetgauge.stages.figures import make_figures

@@ -6,7 +6,7 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
-from streetgauge.files import read_metadata
+from streetgauge.io.files import read_metadata
 from streetgauge.settings import FoldSettings
 from streetgauge.study import Study
 
@@ -49,7 +49,7 @@ class Tested:
 
     @property
     def aside(self) -> Path:
-        """What one part alone held aside: `streetgauge.learn.cross_validate` writes it."""
+        """What one part alone held aside: `streetgauge.model.cross_validate` writes it."""
         return self.model / "held-aside.parquet"
 
     @property

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from streetgauge.errors import InputError
-from streetgauge.files import read_metadata, write_table
+from streetgauge.io.files import read_metadata, write_table
 from streetgauge.progress import Progress
 from streetgauge.settings import FoldSettings, TrainSettings
 from streetgauge.skips import left_out
@@ -26,7 +26,7 @@ from streetgauge.study import Done, Study
 
 if TYPE_CHECKING:
     from streetgauge.features import FeatureStore
-    from streetgauge.learn import Split
+    from streetgauge.splits import Split
     from streetgauge.tuning import City, Start
 
 __all__ = ["city_of", "labelled", "train"]
@@ -35,7 +35,7 @@ __all__ = ["city_of", "labelled", "train"]
 def train(study: Study, stamp: str, progress: Progress) -> Done:
     """Features and deciles -> folds.parquet, predictions.parquet and the bundles in model/."""
     from streetgauge.features import FeatureStore
-    from streetgauge.learn import never_used, split_notes
+    from streetgauge.splits import never_used, split_notes
     from streetgauge.transfer import known_areas
     from streetgauge.tuning import draw_curve, find_start
 
@@ -96,7 +96,8 @@ def _cross_validated(
     work: _Work, splits: list[Split], folds: FoldSettings, files: Tested
 ) -> pd.DataFrame:
     """Train and test in these splits, and write all that comes of it; give the table of folds."""
-    from streetgauge.learn import cross_validate, folds_frame, splits_frame
+    from streetgauge.model import cross_validate
+    from streetgauge.splits import folds_frame, splits_frame
 
     city, settings, start = work.city, work.study.settings, work.start
     learned = _learned(work, splits)
@@ -131,7 +132,7 @@ def _cross_validated(
 
 def _learned(work: _Work, splits: list[Split]) -> list[Split]:
     """Give the splits with the share of the areas that is learned from."""
-    from streetgauge.learn import take_share
+    from streetgauge.splits import take_share
 
     city, settings = work.city, work.study.settings
     share = 1.0 if settings.transfer is None else settings.transfer.share
@@ -157,7 +158,7 @@ def _span(counts: list[int]) -> str:
 
 def _second(work: _Work, locations: pd.DataFrame, labels: pd.DataFrame) -> tuple[str, ...]:
     """Train and test in the folds beside the study's own, where that can be; say what was done."""
-    from streetgauge.learn import second_folds
+    from streetgauge.splits import second_folds
 
     study, files = work.study, second_of(work.study)
     if files is None:

@@ -64,7 +64,7 @@ def add_trust(
     dict
         By outcome ``probabilities``, ``disagreement``, ``unlike`` and ``structure``.
     """
-    from streetgauge.areas import (
+    from streetgauge.evaluation import (
         Neighbours,
         add_disagreement,
         disagreement_account,

@@ -1,0 +1,293 @@
+"""The account of one outcome: figures with intervals, beside what needs no picture."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from streetgauge.evaluation.baselines import CHANCE, CONSTANT, Guess
+from streetgauge.evaluation.groups import Groups, kinds_of_areas
+from streetgauge.evaluation.intervals import interval_account
+from streetgauge.evaluation.metrics import (
+    CORRELATIONS,
+    METRICS,
+    cells,
+    confusion_matrix,
+    estimate,
+    measure,
+    ranked_probability_scores,
+    shrinkage,
+    to_json,
+    why_undefined,
+)
+from streetgauge.evaluation.probabilities import probability_columns
+from streetgauge.evaluation.resample import Sums
+from streetgauge.evaluation.values import expected_values
+from streetgauge.settings import EvaluationSettings
+
+__all__ = ["Account", "is_measured"]
+
+PICTURES = "pictures"
+Floats = npt.NDArray[np.float64]
+
+
+def is_measured(frame: pd.DataFrame, min_locations: int) -> pd.Series:
+    """Say which areas are: they have an actual decile, and locations enough."""
+    return frame["actual_decile"].notna() & (frame["n_locations"] >= min_locations)
+
+
+class Account:
+    """The account of one outcome, step by step.
+
+    Parameters
+    ----------
+    frame : DataFrame by area, sorted
+        ``fold``, ``n_locations``, ``score``, ``decile``, ``actual_decile``; where known ``low`` and
+        ``high``, ``p1`` to ``pK``, ``n_views``, ``actual_value`` and ``weight`` (of the area).
+    guesses : mapping of name to Guess
+        Of the baselines. Pictures must beat those that look at none.
+    settings : EvaluationSettings
+        ``coverage``, ``draws``, ``min_locations``, ``groups``.
+    classes : int
+        K.
+    rng : Generator
+        Of the draws.
+    unit : Series of int64 by area
+        From `draw_units`.
+    about : DataFrame by area, optional
+        Columns that areas may be grouped by.
+    """
+
+    def __init__(
+        self,
+        frame: pd.DataFrame,
+        guesses: Mapping[str, Guess],
+        settings: EvaluationSettings,
+        classes: int,
+        rng: np.random.Generator,
+        unit: pd.Series,
+        about: pd.DataFrame | None = None,
+    ) -> None:
+        self.frame, self.settings, self.classes = frame, settings, classes
+        self.measured = is_measured(frame, settings.min_locations)
+        self.rows = frame[self.measured]
+        self.undefined: dict[str, str] = {}
+        self.with_pictures = [name for name, guess in guesses.items() if guess.pictures]
+        self.actual = self.rows["actual_decile"].to_numpy(np.int64)
+        self.weight = self._weight()
+        self.methods = {PICTURES: self.rows["decile"].to_numpy(np.int64)} | self._usable(guesses)
+        self.tables = {
+            name: self._table(deciles, self.weight) for name, deciles in self.methods.items()
+        }
+        self.values = {name: measure(table) for name, table in self.tables.items()}
+        for name in self.methods:
+            where = "metrics" if name == PICTURES else f"baselines.{name}"
+            where = f"with_pictures.{name}" if name in self.with_pictures else where
+            for metric, reason in why_undefined(self.tables[name]).items():
+                self.undefined[f"{where}.{metric}"] = reason
+        if "constant" in self.methods:
+            # It ranks nothing; what correlation it has is of the folds' medians.
+            for metric in CORRELATIONS:
+                self.values["constant"][metric] = np.array(np.nan)
+                self.undefined[f"baselines.constant.{metric}"] = "a constant puts nothing in order"
+        self.best = {"mae": self._best("mae", min), "spearman": self._best("spearman", max)}
+        ranked = self.best["spearman"]
+        if CONSTANT in self.methods and (
+            ranked is None or self.values[ranked]["spearman"] < 0
+        ):  # areas in the wrong order are no yardstick: no order at all, rho 0, is better
+            self.best["spearman"] = CONSTANT
+        kinds = kinds_of_areas(self.rows, about, settings.groups)
+        self.districts = None if about is None else about.get("district")
+        self.groups = Groups(kinds, self.actual, self.methods[PICTURES], classes)
+        self._draw(unit.loc[self.rows.index].to_numpy(), rng)
+
+    def account(self) -> dict[str, Any]:
+        """Give all of it, JSON-clean."""
+        pictures, drawn = self.values[PICTURES], self.drawn[PICTURES]
+        coverage = self.settings.coverage
+        known, enough = self.frame["actual_decile"].notna(), self.measured
+        metrics = {m: estimate(float(pictures[m]), drawn[m], coverage) for m in METRICS}
+        metrics |= {"rps": self._rps(), "r2": self._r2()}
+        counts = confusion_matrix(self.actual, self.methods[PICTURES], self.classes)
+        return {
+            "n_areas": len(self.rows),
+            "n_areas_without_actual": int((~known).sum()),
+            "n_areas_too_few_locations": int((known & ~enough).sum()),
+            "n_locations": int(self.frame["n_locations"].sum()),
+            "confusion": counts.tolist(),
+            "metrics": metrics,
+            "extremes": self._extremes(),
+            "groups": self.groups.account(self.totals, self.draws, self.weight, coverage),
+            "baselines": self._figures([n for n in self.others if n not in self.with_pictures]),
+            "with_pictures": self._figures([n for n in self.others if n in self.with_pictures]),
+            "pictures_add": self._pictures_add(),
+            "spearman_within_folds": self._within_folds(),
+            "interval_coverage": self._interval_coverage(),
+            "undefined": self.undefined,
+        }
+
+    @property
+    def others(self) -> list[str]:
+        """What the networks are compared with."""
+        return [name for name in self.methods if name != PICTURES]
+
+    def _figures(self, names: list[str]) -> dict[str, dict[str, float | None]]:
+        return {n: {m: to_json(float(self.values[n][m])) for m in METRICS} for n in names}
+
+    def _weight(self) -> Floats:
+        """How much each measured area counts, 1 on average."""
+        if "weight" not in self.rows:
+            return np.ones(len(self.rows))
+        weight = self.rows["weight"].to_numpy(float)
+        total = weight.sum()
+        return weight * (weight.size / total) if total > 0 else np.ones(weight.size)
+
+    def _usable(self, guesses: Mapping[str, Guess]) -> dict[str, npt.NDArray[np.int64]]:
+        """With an area that it says nothing of, a baseline has no say on the same areas."""
+        own = {name: guess.deciles.reindex(self.rows.index) for name, guess in guesses.items()}
+        return {n: guess.to_numpy(np.int64) for n, guess in own.items() if not guess.isna().any()}
+
+    def _table(self, deciles: npt.NDArray[np.int64], weight: Floats) -> Floats:
+        flat = cells(self.actual, deciles, self.classes)
+        counts = np.bincount(flat, weight, self.classes**2).astype(float)
+        return counts.reshape(self.classes, self.classes)
+
+    def _draw(self, unit: npt.NDArray[np.int64], rng: np.random.Generator) -> None:
+        # Not all units need have a measured area.
+        sums = Sums(np.unique(unit, return_inverse=True)[1], self.weight)
+        drawn = [PICTURES, *dict.fromkeys(n for n in self.best.values() if n is not None)]
+        for name in drawn:
+            flat = cells(self.actual, self.methods[name], self.classes)
+            sums.add(name, flat, self.classes**2)
+        self.groups.ask(sums)
+        self._ask_continuous(sums)
+        self.totals, self.draws = sums.totals(), sums.drawn(self.settings.draws, rng)
+        shape = (self.settings.draws, self.classes, self.classes)
+        self.drawn_tables = self.draws[PICTURES].reshape(shape)
+        self.drawn = {
+            name: measure(
+                self.draws[name].reshape(shape), METRICS if name == PICTURES else self.best
+            )
+            for name in drawn
+        }
+
+    def _ask_continuous(self, sums: Sums) -> None:
+        names = probability_columns(self.classes)
+        if set(names) <= set(self.rows.columns):
+            probabilities = self.rows[names].to_numpy(float)
+            known = np.isfinite(probabilities).all(axis=1)
+            scores = np.zeros(len(known))
+            scores[known] = ranked_probability_scores(probabilities[known], self.actual[known])
+            cell = np.where(known, 0, -1)
+            sums.add("rps", cell, 1, scores)
+            sums.add("rps weight", cell, 1)
+        if "actual_value" in self.rows:
+            value = self.rows["actual_value"].to_numpy(float)
+            expected = expected_values(self.frame)[self.rows.index].to_numpy(float)
+            known = np.isfinite(value) & np.isfinite(expected)
+            centred = np.where(known, value - (value[known].mean() if known.any() else 0), 0)
+            cell = np.where(known, 0, -1)
+            sums.add("value weight", cell, 1)
+            sums.add("value", cell, 1, centred)
+            sums.add("value squared", cell, 1, centred**2)
+            sums.add("value error", cell, 1, np.where(known, value - expected, 0) ** 2)
+
+    def _rps(self) -> dict[str, Any]:
+        if "rps" not in self.totals:
+            self.undefined["metrics.rps"] = "areas have no probabilities"
+            return _nothing()
+        with np.errstate(invalid="ignore", divide="ignore"):
+            value = self.totals["rps"] / self.totals["rps weight"]
+            drawn = self.draws["rps"] / self.draws["rps weight"]
+        if not np.isfinite(value[0]):
+            self.undefined["metrics.rps"] = "no measured area has probabilities"
+        return estimate(float(value[0]), drawn[:, 0], self.settings.coverage)
+
+    def _r2(self) -> dict[str, Any]:
+        if "value" not in self.totals:
+            self.undefined["metrics.r2"] = "areas have no actual values"
+            return _nothing()
+
+        def r2(sums: Mapping[str, Floats]) -> Floats:
+            count = sums["value weight"][..., 0]
+            with np.errstate(invalid="ignore", divide="ignore"):
+                spread = sums["value squared"][..., 0] - sums["value"][..., 0] ** 2 / count
+                defined = (count > 0) & (spread > 1e-12 * sums["value squared"][..., 0])
+                return np.where(defined, 1 - sums["value error"][..., 0] / spread, np.nan)
+
+        value = float(r2(self.totals))
+        if not np.isfinite(value):
+            read = self.totals["value weight"][0] > 0
+            self.undefined["metrics.r2"] = (
+                "actual values do not vary" if read else "no other fold says what a score is worth"
+            )
+        return estimate(value, r2(self.draws), self.settings.coverage)
+
+    def _extremes(self) -> dict[str, Any]:
+        """How far predictions are drawn to the middle, and how many lie at either end."""
+        values, drawn = shrinkage(self.tables[PICTURES]), shrinkage(self.drawn_tables)
+        actual = shrinkage(self.tables[PICTURES].T)
+        slope = estimate(float(values["slope"]), drawn["slope"], self.settings.coverage)
+        if slope["value"] is None:
+            self.undefined["extremes.slope"] = "actual classes do not vary"
+        return {"slope": slope} | {
+            end: {"actual": to_json(float(actual[end])), "predicted": to_json(float(values[end]))}
+            for end in ("lowest", "highest")
+        }
+
+    def _best(self, metric: str, choose: Callable[..., str]) -> str | None:
+        """Which baseline is best at a metric; of equally good ones the first.
+
+        What looks at pictures is none, and chance is never best but by chance.
+        """
+        values = {
+            name: float(value[metric])
+            for name, value in self.values.items()
+            if name not in (PICTURES, CHANCE, *self.with_pictures) and np.isfinite(value[metric])
+        }
+        return choose(values, key=lambda name: values[name]) if values else None
+
+    def _pictures_add(self) -> dict[str, Any] | None:
+        over_mae, over_rank = self.best["mae"], self.best["spearman"]
+        if over_mae is None:
+            return None
+        return {
+            "over": over_mae,
+            "mae": self._difference("mae", over_mae, sign=-1),
+            "over_spearman": over_rank,
+            "spearman": self._difference("spearman", over_rank, sign=1),
+        }
+
+    def _difference(self, metric: str, over: str | None, sign: int) -> dict[str, Any]:
+        if over is None:
+            return _nothing()
+        value, drawn = self.values[PICTURES][metric], self.drawn[PICTURES][metric]
+        if not (over == CONSTANT and metric in CORRELATIONS):  # that is 0, in every draw
+            value, drawn = value - self.values[over][metric], drawn - self.drawn[over][metric]
+        value, drawn = sign * value, sign * drawn
+        return estimate(float(value), drawn, self.settings.coverage)
+
+    def _within_folds(self) -> float | None:
+        """Mean of the folds' own rho, by areas: free of how far the networks agree on a scale."""
+        fold = self.rows["fold"].to_numpy()
+        parts = [fold == part for part in np.unique(fold) if part != 0]
+        deciles = self.methods[PICTURES]
+        tables = [confusion_matrix(self.actual[p], deciles[p], self.classes) for p in parts]
+        if not tables:
+            return None
+        rho, size = measure(tables)["spearman"], np.array([part.sum() for part in parts])
+        here = np.isfinite(rho)
+        return float(np.average(rho[here], weights=size[here])) if here.any() else None
+
+    def _interval_coverage(self) -> dict[str, Any] | None:
+        if not {"low", "high"} <= set(self.rows.columns):
+            return None
+        return interval_account(self.rows, self.settings.coverage, self.classes, self.districts)
+
+
+def _nothing() -> dict[str, Any]:
+    return {"value": None, "low": None, "high": None}

@@ -1,0 +1,32 @@
+"""What can be said of an area without a picture, or by the plainest use of one, in the same folds.
+
+Every method knows the actual deciles of the very areas that the network of an area's fold could
+learn from, no more and no fewer.
+"""
+
+from streetgauge.evaluation.baselines.folds import Folds, Method, out_of_fold
+from streetgauge.evaluation.baselines.methods import CHANCE, CONSTANT, Baselines, Guess, density
+from streetgauge.evaluation.baselines.places import Kriging, Nearest, nearest_areas, nearest_scores
+from streetgauge.evaluation.baselines.plain import Chance, constant, middle
+from streetgauge.evaluation.baselines.ridge import Ridge, RidgeAndPlaces, smooth_columns
+
+__all__ = [
+    "CHANCE",
+    "CONSTANT",
+    "Baselines",
+    "Chance",
+    "Folds",
+    "Guess",
+    "Kriging",
+    "Method",
+    "Nearest",
+    "Ridge",
+    "RidgeAndPlaces",
+    "constant",
+    "density",
+    "middle",
+    "nearest_areas",
+    "nearest_scores",
+    "out_of_fold",
+    "smooth_columns",
+]

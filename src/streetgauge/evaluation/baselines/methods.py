@@ -1,0 +1,232 @@
+"""All that a study's pictures are compared with, made once and asked of every outcome."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from streetgauge.evaluation.aggregate import cut
+from streetgauge.evaluation.baselines.folds import Folds, Method
+from streetgauge.evaluation.baselines.places import Kriging, Nearest
+from streetgauge.evaluation.baselines.plain import Chance, middle
+from streetgauge.evaluation.baselines.ridge import Ridge, RidgeAndPlaces, smooth_columns
+
+if TYPE_CHECKING:
+    import geopandas as gpd
+
+__all__ = ["CHANCE", "CONSTANT", "Baselines", "Guess", "density"]
+
+CONSTANT, CHANCE = "constant", "random"
+
+
+@dataclass(frozen=True, eq=False)
+class Guess:
+    """What a method says of the areas of one outcome.
+
+    Parameters
+    ----------
+    deciles : Series by area, Int64
+        Cut as the predictions are.
+    scores : Series by area, float
+        On the scale of deciles, for the methods that have such.
+    pictures : bool
+        Whether it looks at pictures' features: then it is no baseline that pictures must beat.
+    """
+
+    deciles: pd.Series
+    scores: pd.Series
+    pictures: bool = False
+
+
+class Baselines:
+    """The methods that a study's facts allow.
+
+    Parameters
+    ----------
+    coordinates : DataFrame by area, optional
+        ``x`` and ``y`` in metres; gives ``nearest-areas`` and ``kriging``, and tells the others how
+        far from what was learned they are asked.
+    neighbours : int, default 5
+        Of ``nearest-areas``.
+    density : Series by area, optional
+        See `density`; gives ``density``.
+    columns : DataFrame by area, optional
+        Further numbers that are known of areas without a picture (household size, say); gives
+        ``columns``, from all of them and the density together.
+    previous : mapping of outcome to Series by area, optional
+        An earlier release's values of the outcome; gives ``previous``.
+    features : DataFrame by area, optional
+        Mean features of the areas' pictures; gives ``linear`` and, with coordinates,
+        ``linear-and-places``, which look at pictures, and the check with shuffled labels.
+    seed : int, default 0
+        Of ``random`` and of the shuffling.
+    """
+
+    def __init__(
+        self,
+        coordinates: pd.DataFrame | None = None,
+        *,
+        neighbours: int = 5,
+        density: pd.Series | None = None,
+        columns: pd.DataFrame | None = None,
+        previous: Mapping[str, pd.Series] | None = None,
+        features: pd.DataFrame | None = None,
+        seed: int = 0,
+    ) -> None:
+        self.seed = seed
+        self._plain: dict[str, Method] = {}
+        self._pictures: dict[str, Method] = {}
+        if coordinates is not None and np.isfinite(coordinates[["x", "y"]]).all(axis=1).any():
+            self._plain["nearest-areas"] = Nearest(coordinates, neighbours)
+            self._plain["kriging"] = Kriging(coordinates)
+        if density is not None and density.max() > density.min():
+            self._plain["density"] = Ridge(smooth_columns(density.to_frame("density")), coordinates)
+        if columns is not None and columns.shape[1]:
+            beside = columns if density is None else columns.assign(density=density)
+            self._plain["columns"] = Ridge(smooth_columns(beside), coordinates)
+        self._plain |= {
+            f"{name}-and-places": self._with_places(self._plain[name])
+            for name in ("density", "columns")
+            if name in self._plain and "kriging" in self._plain
+        }
+        self._previous = {
+            outcome: Ridge(smooth_columns(values.to_frame("previous")), coordinates)
+            for outcome, values in (previous or {}).items()
+        }
+        if features is not None and features.shape[1]:
+            self._pictures["linear"] = Ridge(features, coordinates)
+            if "kriging" in self._plain:
+                self._pictures["linear-and-places"] = self._with_places(self._pictures["linear"])
+
+    def _with_places(self, ridge: Method) -> RidgeAndPlaces:
+        kriging = self._plain["kriging"]
+        assert isinstance(ridge, Ridge)
+        assert isinstance(kriging, Kriging)
+        return RidgeAndPlaces(ridge, kriging)
+
+    def guess(
+        self,
+        outcome: str,
+        frame: pd.DataFrame,
+        *,
+        classes: int = 10,
+        counts: Sequence[int] | None = None,
+        learned: pd.DataFrame | None = None,
+    ) -> dict[str, Guess]:
+        """Let every method guess the areas of one outcome.
+
+        Parameters
+        ----------
+        outcome : str
+            Its name.
+        frame : DataFrame by area
+            ``fold`` (0: not held out as a whole) and ``actual_decile`` (may be missing).
+        classes, counts
+            As for `streetgauge.evaluation.aggregate`: guesses are cut as predictions are. All but
+            the constant's: rounding would lower the MAE of *any* method by crowding its guesses
+            into the middle deciles, where no tenth of the areas is at either end any more.
+        learned : DataFrame, optional
+            As for `Folds`, of this outcome.
+
+        Returns
+        -------
+        dict of name to Guess
+            Of methods with something to say of every area. None at all where areas were not held
+            out as a whole: one that knew what the networks knew would know the area's own decile.
+        """
+        actual, fold = frame["actual_decile"], frame["fold"]
+        if (fold == 0).any() or frame.empty:
+            return {}
+        folds, result = Folds(actual, fold, learned, (1 + classes) / 2), {}
+        known = actual.notna().to_numpy()
+        for name, method, pictures in self._methods(outcome):
+            score = folds.ask(method)
+            if score.isna().any():
+                continue
+            deciles = score if name == CONSTANT else cut(score.to_numpy(), classes, counts, known)
+            deciles = pd.Series(deciles, frame.index).astype("Int64")
+            result[name] = Guess(deciles, score, pictures)
+        return result
+
+    def shuffled(
+        self,
+        outcome: str,
+        frame: pd.DataFrame,
+        *,
+        times: int = 5,
+        learned: pd.DataFrame | None = None,
+    ) -> list[tuple[pd.Series, pd.Series]]:
+        """Shuffle an outcome's deciles over the areas, and let ``linear`` learn and guess those.
+
+        Whatever of the areas' own labels reached the guesses by some other way than learning would
+        still be found: with nothing to be learned, all that agrees beyond chance is a leak.
+
+        Parameters
+        ----------
+        outcome, frame, learned
+            As for `guess`.
+        times : int, default 5
+            How often.
+
+        Returns
+        -------
+        list of pairs of Series by area, float
+            Shuffled deciles and scores for them, of the areas of ``frame`` with an actual decile;
+            empty without features.
+        """
+        actual, fold = frame["actual_decile"], frame["fold"]
+        if "linear" not in self._pictures or (fold == 0).any() or not actual.notna().any():
+            return []
+        labels = actual.dropna().astype("float64")
+        if learned is not None:
+            told = learned.drop_duplicates("area").set_index("area")["decile"].astype("float64")
+            labels = pd.concat([labels, told[~told.index.isin(labels.index)]])
+        labels = labels.sort_index()
+        rng = np.random.default_rng([self.seed, zlib.crc32(outcome.encode())])
+        folds, tested, result = Folds(actual, fold, learned), actual.notna(), []
+        for _ in range(times):
+            other = pd.Series(rng.permutation(labels.to_numpy()), labels.index)
+            score = folds.ask(self._pictures["linear"], other)
+            result.append((other.loc[actual.index[tested]], score[tested]))
+        return [] if any(score.isna().any() for _, score in result) else result
+
+    def _methods(self, outcome: str) -> Iterator[tuple[str, Method, bool]]:
+        yield CONSTANT, middle, False
+        yield CHANCE, Chance(self.seed, outcome), False
+        for name, method in self._plain.items():
+            yield name, method, False
+        if outcome in self._previous:
+            yield "previous", self._previous[outcome], False
+        for name, method in self._pictures.items():
+            yield name, method, True
+
+
+def density(locations: pd.DataFrame, areas: gpd.GeoDataFrame) -> pd.Series:
+    """Give the areas' locations by square kilometre: of postcodes, where people live densely.
+
+    Parameters
+    ----------
+    locations : DataFrame
+        ``area`` of each.
+    areas : GeoDataFrame by area
+        With boundaries.
+
+    Returns
+    -------
+    Series by area
+        At least 0; NaN where an area has no boundary.
+    """
+    from streetgauge.evaluation.geography import metric_crs
+
+    here = areas[~(areas.geometry.isna() | areas.geometry.is_empty)]
+    if here.empty:
+        return pd.Series(np.nan, areas.index)
+    size = here.geometry.to_crs(metric_crs(here)).area / 1e6
+    count = locations["area"].value_counts().reindex(size.index, fill_value=0)
+    result: pd.Series = (count / size.where(size > 0)).reindex(areas.index)
+    return result

@@ -1,0 +1,282 @@
+"""What the labels of places around an area say of it: its nearest areas, and kriging."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from streetgauge.evaluation.aggregate import cut
+from streetgauge.evaluation.baselines.cache import Kept
+from streetgauge.evaluation.baselines.folds import Floats, out_of_fold
+
+__all__ = ["Kriging", "Nearest", "blocks_like", "nearest_areas", "nearest_scores"]
+
+Rows = npt.NDArray[np.int64]
+PARTS = 5  # of the training areas, left out in turn
+HALVINGS = 10  # of a square that holds too many of them
+
+
+class Nearest:
+    """Guess the mean decile of the nearest training areas; a `Method`.
+
+    Parameters
+    ----------
+    coordinates : DataFrame by area
+        ``x`` and ``y`` in metres. An area that is not in it, or without coordinates, is no
+        neighbour of any, and nothing is known of it.
+    neighbours : int, default 5
+        How many; all training areas if there are fewer.
+    weighted : bool, default True
+        Weights of one over the distance, so that the next counts more than the fifth; areas at the
+        very same place count alone.
+    """
+
+    def __init__(
+        self, coordinates: pd.DataFrame, neighbours: int = 5, weighted: bool = True
+    ) -> None:
+        self.places, self.neighbours, self.weighted = coordinates, neighbours, weighted
+
+    def __call__(self, training: pd.Series, asked: pd.Index) -> Floats:
+        """Guess: see `Method`."""
+        known, around, place = _placed(self.places, training, asked)
+        score = np.full(len(asked), np.nan)
+        here = np.isfinite(place).all(1)
+        if len(known) and here.any():
+            distance, rows = _nearest(around, place[here], self.neighbours)
+            score[here] = (_closeness(distance, self.weighted) * known[rows]).sum(1)
+        return score
+
+
+class Kriging:
+    """Guess by ordinary kriging: best linear unbiased from the nearest training areas; a `Method`.
+
+    Matérn covariance of smoothness 3/2 with a nugget (Stein 1999, Interpolation of Spatial Data;
+    the neighbourhood moves: Chilès and Delfiner 2012, Geostatistics, 3.6). With all training areas
+    as neighbours this is a Gaussian process with an unknown constant mean. Range and nugget are
+    those that guess the *training* areas best, by mean squared error, each left out and guessed
+    from areas no nearer than the tested areas' own nearest ones: in spatial folds that is far.
+
+    Parameters
+    ----------
+    coordinates : DataFrame by area
+        As for `Nearest`.
+    neighbours : int, default 20
+        How many training areas a guess is made of.
+    sample : int, default 300
+        How many of the training areas at most range and nugget are chosen by.
+    """
+
+    RANGES = tuple(2.0**i for i in range(7))  # in median distances of a training area to its next
+    NUGGETS = (0.05, 0.2, 0.4, 0.6, 0.8)  # share of the variance
+    BLOCK = 2000  # systems solved at a time, which bounds the memory
+
+    def __init__(self, coordinates: pd.DataFrame, neighbours: int = 20, sample: int = 300) -> None:
+        self.places, self.neighbours, self.sample = coordinates, neighbours, sample
+        self._kept: Kept[_Trial] = Kept()
+
+    def __call__(self, training: pd.Series, asked: pd.Index) -> Floats:
+        """Guess: see `Method`."""
+        known, around, place = _placed(self.places, training, asked)
+        score = np.full(len(asked), np.nan)
+        here = np.isfinite(place).all(1)
+        if not here.any() or len(known) < 3 or not np.ptp(around, axis=0).any():
+            return score
+        trial = self._kept.get((training.index, asked), partial(self._trial, around, place[here]))
+        reach, nugget = trial.best(known)
+        rows = _nearest(around, place[here], self.neighbours)[1]
+        guess = np.empty(len(rows))
+        for start in range(0, len(rows), self.BLOCK):
+            part = slice(start, start + self.BLOCK)
+            distances = _apart(around[rows[part]], place[here][part])
+            guess[part] = (_weights(*distances, reach, nugget) * known[rows[part]]).sum(1)
+        score[here] = guess
+        return score
+
+    def _trial(self, around: Floats, place: Floats) -> _Trial:
+        """Weights for training areas that are left out, for every range and nugget."""
+        rng = np.random.default_rng(0)
+        n = len(around)
+        chosen = np.sort(rng.choice(n, min(n, self.sample), replace=False))
+        far = np.sort(_nearest(around, place, 1)[0][:, 0])
+        least = rng.permutation(far[np.arange(len(chosen)) * len(far) // len(chosen)])
+        distance = np.linalg.norm(around[chosen, None] - around, axis=2)
+        distance[np.arange(len(chosen)), chosen] = np.inf
+        count = min(self.neighbours, n - 1)
+        # Where all lie nearer than asked for, the farthest that there are.
+        bound = np.minimum(least, np.sort(distance, 1)[:, n - 1 - count])
+        distance[distance < bound[:, None]] = np.inf
+        rows = np.argsort(distance, 1, kind="stable")[:, :count]
+        step = float(np.median(_nearest(around, around, 2)[0][:, -1])) or 1.0
+        grid = [(step * reach, nugget) for reach in self.RANGES for nugget in self.NUGGETS]
+        distances = _apart(around[rows], around[chosen])
+        weights = [_weights(*distances, *each) for each in grid]
+        return _Trial(chosen, rows, np.stack(weights).astype(np.float32), grid)
+
+
+class _Trial:
+    """Which training areas were left out, and the weights that would have guessed them."""
+
+    def __init__(
+        self,
+        chosen: Rows,
+        rows: Rows,
+        weights: npt.NDArray[np.float32],
+        grid: list[tuple[float, float]],
+    ) -> None:
+        self.chosen, self.rows, self.weights, self.grid = chosen, rows, weights, grid
+
+    def best(self, known: Floats) -> tuple[float, float]:
+        guess = np.einsum("gnk,nk->gn", self.weights, known[self.rows])
+        return self.grid[int(((guess - known[self.chosen]) ** 2).mean(1).argmin())]
+
+
+def blocks_like(coordinates: pd.DataFrame, training: pd.Index, asked: pd.Index) -> Rows | None:
+    """Deal the training areas to parts of whole squares, as far from the rest as what is asked.
+
+    Half of a square's points lie beyond .146 of its side from the border, which tells how wide
+    squares must be.
+
+    Parameters
+    ----------
+    coordinates : DataFrame by area
+        ``x`` and ``y`` in metres; areas without them are parts of their own.
+    training, asked : Index of areas
+
+    Returns
+    -------
+    array of int64, shape [training], or None
+        The part that each is left out in; None where what is asked lies no farther from the
+        training areas than they lie from each other.
+    """
+    places = coordinates[["x", "y"]]
+    around, place = (places.reindex(each).to_numpy(np.float64) for each in (training, asked))
+    known, here = np.isfinite(around).all(1), np.isfinite(place).all(1)
+    if known.sum() < 2 * PARTS or not here.any():
+        return None
+    near = float(np.median(_nearest(around[known], around[known], 2)[0][:, -1]))
+    far = float(np.median(_nearest(around[known], place[here], 1)[0]))
+    side = (far - near) / 0.146
+    if side <= 2 * near or side <= 0:
+        return None
+    square = np.full(len(around), -1, np.int64)
+    for _ in range(HALVINGS):
+        cell = np.floor((around[known] - around[known].min(0)) / side).astype(np.int64)
+        square[known] = np.unique(cell, axis=0, return_inverse=True)[1].ravel()
+        if square.max() + 1 >= PARTS:
+            break
+        side /= 2
+    alone = np.flatnonzero(~known)
+    square[alone] = square.max() + 1 + np.arange(len(alone))
+    dealt = np.random.default_rng(0).permutation(square.max() + 1) % PARTS
+    part: Rows = dealt[square]
+    return part if len(np.unique(part)) > 1 else None
+
+
+def nearest_scores(
+    actual: pd.Series,
+    fold: pd.Series,
+    coordinates: pd.DataFrame,
+    neighbours: int = 5,
+    learned: pd.DataFrame | None = None,
+    *,
+    weighted: bool = True,
+) -> pd.Series:
+    """Give every area the mean decile of the nearest training areas with an actual decile.
+
+    Parameters
+    ----------
+    actual, fold, learned
+        As for `Folds`.
+    coordinates, neighbours, weighted
+        As for `Nearest`; an area without coordinates gets the mean of all training areas.
+
+    Returns
+    -------
+    Series by area, float
+        1 to the number of classes; missing where a fold leaves no area to train on.
+    """
+    return out_of_fold(Nearest(coordinates, neighbours, weighted), actual, fold, learned)
+
+
+def nearest_areas(
+    actual: pd.Series,
+    fold: pd.Series,
+    coordinates: pd.DataFrame,
+    neighbours: int = 5,
+    classes: int = 10,
+    counts: Sequence[int] | None = None,
+    learned: pd.DataFrame | None = None,
+    *,
+    weighted: bool = True,
+) -> pd.Series:
+    """Give deciles to `nearest_scores` as the predictions get theirs, cut over all areas.
+
+    Rounding the mean instead would lower the MAE of *any* method by crowding its guesses into the
+    middle deciles, where no tenth of the areas is at either end any more; predictions are not
+    rounded, so the yardstick is not either, and both are compared at the same task.
+
+    Returns
+    -------
+    Series by area, Int64
+        In the order of ``actual``; all missing if a fold leaves no area to train on.
+    """
+    score = nearest_scores(actual, fold, coordinates, neighbours, learned, weighted=weighted)
+    if score.isna().any() or score.empty:
+        return pd.Series(pd.NA, index=actual.index, dtype="Int64")
+    return pd.Series(cut(score.to_numpy(), classes, counts), index=actual.index, dtype="Int64")
+
+
+def _placed(
+    coordinates: pd.DataFrame, training: pd.Series, asked: pd.Index
+) -> tuple[Floats, Floats, Floats]:
+    """Deciles and places of the training areas that have one, and the places asked for."""
+    places = coordinates[["x", "y"]]
+    around = places.reindex(training.index).to_numpy(np.float64)
+    near = np.isfinite(around).all(1)
+    place = places.reindex(asked).to_numpy(np.float64)
+    return training.to_numpy(np.float64)[near], around[near], place
+
+
+def _nearest(around: Floats, place: Floats, count: int) -> tuple[Floats, Rows]:
+    """Distances and rows of the nearest ones, the nearest first: [n, at most count]."""
+    from scipy.spatial import KDTree  # here, so that importing the room stays cheap
+
+    distance, rows = KDTree(around).query(place, k=[*range(1, min(count, len(around)) + 1)])
+    return distance, rows.astype(np.int64)
+
+
+def _apart(around: Floats, place: Floats) -> tuple[Floats, Floats]:
+    """Distances between neighbours [n, k, k] of places, and from them to their place [n, k]."""
+    x, y = around[..., 0], around[..., 1]
+    between = np.hypot(x[:, :, None] - x[:, None], y[:, :, None] - y[:, None])
+    to = np.hypot(x - place[:, :1], y - place[:, 1:])
+    return between, to
+
+
+def _weights(between: Floats, to: Floats, reach: float, nugget: float) -> Floats:
+    """Kriging weights of neighbours [n, k], which sum to 1: the mean is not known."""
+    covariance = (1 - nugget) * _matern(between / reach) + nugget * np.eye(to.shape[1])
+    right = np.stack([(1 - nugget) * _matern(to / reach), np.ones_like(to)], axis=2)
+    simple, ones = np.moveaxis(np.linalg.solve(covariance, right), 2, 0)
+    lacking = (1 - simple.sum(1)) / ones.sum(1)
+    result: Floats = simple + ones * lacking[:, None]
+    return result
+
+
+def _closeness(distance: Floats, weighted: bool) -> Floats:
+    """Weights that sum to 1."""
+    same = distance == 0
+    inverse = np.divide(1.0, distance, out=np.zeros_like(distance), where=~same)
+    weight = np.where(same.any(1, keepdims=True), same, inverse) if weighted else same | True
+    result: Floats = weight / weight.sum(1, keepdims=True)
+    return result
+
+
+def _matern(scaled: Floats) -> Floats:
+    root = np.sqrt(3.0) * scaled
+    result: Floats = (1 + root) * np.exp(-root)
+    return result

@@ -1,0 +1,335 @@
+"""How two sets of predicted areas differ: paired by area where they share areas."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from streetgauge.errors import InputError
+from streetgauge.evaluation.account import is_measured
+from streetgauge.evaluation.metrics import (
+    METRICS,
+    cells,
+    confusion_matrix,
+    estimate,
+    measure,
+    ranked_probability_scores,
+    to_json,
+    why_undefined,
+)
+from streetgauge.evaluation.probabilities import probability_columns
+from streetgauge.evaluation.resample import Sums
+
+__all__ = ["LOWER_IS_BETTER", "Drawn", "compare_areas", "compare_figures", "draw_metrics"]
+
+Floats = npt.NDArray[np.float64]
+
+LOWER_IS_BETTER = ("mae", "rps")
+FEWEST = 10  # shared areas, to be paired by
+SHARE = 0.1  # of the smaller side's areas that must be shared
+ALIKE = 0.01  # relative difference of weights that are the same population, counted twice
+
+
+@dataclass(frozen=True, eq=False)
+class Drawn:
+    """Metrics of one set of predictions: as they are, and in every draw of the areas."""
+
+    value: dict[str, float]
+    drawn: dict[str, Floats]  # [draws]
+
+    def estimate(self, metric: str, coverage: float) -> dict[str, Any]:
+        """Give ``value``, ``low`` and ``high``."""
+        return estimate(self.value[metric], self.drawn[metric], coverage)
+
+    def difference(self, other: Drawn, metric: str, coverage: float) -> dict[str, Any]:
+        """Give how much more the other has, draw by draw: ``value``, ``low``, ``high``."""
+        value = other.value[metric] - self.value[metric]
+        return estimate(value, other.drawn[metric] - self.drawn[metric], coverage)
+
+
+def draw_metrics(
+    predicted: Mapping[str, pd.DataFrame],
+    classes: int,
+    draws: int,
+    rng: np.random.Generator,
+    *,
+    unit: pd.Series | None = None,
+    weight: pd.Series | None = None,
+    metrics: Collection[str] = METRICS,
+) -> dict[str, Drawn]:
+    """Measure several predictions of the same areas on the same draws.
+
+    Parameters
+    ----------
+    predicted : mapping of name to DataFrame by area
+        ``decile`` and ``actual_decile``, and for the ranked probability score ``p1`` to ``pK``; all
+        of the same areas, in any order.
+    classes, draws : int
+        K, and how many draws.
+    rng : Generator
+        Where chance comes from.
+    unit : Series by area, optional
+        Areas of one unit are drawn together (`draw_units`); each alone if not given.
+    weight : Series by area, optional
+        How much each counts.
+    metrics : collection of str, optional
+        Which of `METRICS`.
+
+    Returns
+    -------
+    dict of name to `Drawn`
+        With ``rps`` beside the metrics if every prediction has probabilities of every area.
+    """
+    index = next(iter(predicted.values())).index.sort_values()
+    own = pd.Series(index, index=index) if unit is None else unit.reindex(index)
+    counted = None if weight is None else weight.reindex(index).fillna(0).to_numpy(float)
+    sums = Sums(pd.factorize(own, sort=True)[0], counted)
+    sums.add("weight", 0, 1)
+    names = probability_columns(classes)
+    told = all(_has_probabilities(frame, names) for frame in predicted.values())
+    for name, frame in predicted.items():
+        rows = frame.loc[index]
+        actual = rows["actual_decile"].to_numpy(np.int64)
+        sums.add(name, cells(actual, rows["decile"].to_numpy(np.int64), classes), classes**2)
+        if told:
+            scores = ranked_probability_scores(rows[names].to_numpy(float), actual)
+            sums.add(f"rps of {name}", 0, 1, scores)
+    totals, drawn = sums.totals(), sums.drawn(draws, rng)
+
+    def measured(parts: Mapping[str, Floats], name: str) -> dict[str, Floats]:
+        tables = parts[name].reshape(*parts[name].shape[:-1], classes, classes)
+        values = measure(tables, metrics)
+        if told:
+            with np.errstate(invalid="ignore", divide="ignore"):
+                values["rps"] = (parts[f"rps of {name}"] / parts["weight"])[..., 0]
+        return values
+
+    return {
+        name: Drawn(
+            {metric: float(value) for metric, value in measured(totals, name).items()},
+            measured(drawn, name),
+        )
+        for name in predicted
+    }
+
+
+def compare_areas(
+    a: pd.DataFrame,
+    b: pd.DataFrame,
+    *,
+    classes: int = 10,
+    coverage: float = 0.9,
+    draws: int = 1000,
+    seed: int = 0,
+    min_locations: tuple[int, int] = (1, 1),
+    units: tuple[pd.Series | None, pd.Series | None] = (None, None),
+    weights: tuple[pd.Series | None, pd.Series | None] = (None, None),
+) -> dict[str, Any]:
+    """Say how much better one set of predicted areas is than another, of one outcome.
+
+    Where both have at least `FEWEST` measured areas in common, and a tenth of the smaller side's,
+    only those are looked at, and both sides are measured on the same draws of them. Otherwise each
+    side has all its areas and draws of its own. Exchanging a and b turns the signs and nothing
+    else; the order of the rows does not matter.
+
+    Parameters
+    ----------
+    a, b : DataFrame
+        Rows of one outcome of ``areas.parquet``: ``area``, ``decile``, ``actual_decile``,
+        ``n_locations``, and ``p1`` to ``pK`` where they are known.
+    classes : int, default 10
+        K, of both.
+    coverage, draws, seed
+        Of the percentile intervals.
+    min_locations : (int, int)
+        Areas with fewer locations are not measured, on either side.
+    units : (Series by area or None, the same)
+        What is drawn together on either side. Paired, it is the coarser of the two.
+    weights : (Series by area or None, the same)
+        How much each area counts on either side. Paired, areas count by these if both sides'
+        weights are the same, give or take `ALIKE` and but for a factor, and all count the same if
+        they are not: neither population is that of both. Not paired, each side has its own, if both
+        have any.
+
+    Returns
+    -------
+    dict
+        JSON-clean: ``paired``; ``n_areas`` (``a``, ``b``, ``shared``: measured ones);
+        ``different_actual`` (shared areas whose actual class is not the same on both sides; None if
+        not paired); ``weighted`` (whether areas count by weights; None if there are none at all);
+        ``units`` (how many were drawn: ``a``, ``b``); ``metrics``: for each ``a``,
+        ``b`` (``value``, ``low``, ``high``), ``difference`` (b less a) and ``b_better``, the share
+        of the draws in which b is better, draws without a difference counting half (None if there
+        is no draw in which both are defined); ``agreement`` of the two sides' predictions, if
+        paired (``exact``, ``mae``, ``spearman``); ``undefined``.
+
+    Raises
+    ------
+    InputError
+        If an area stands twice on one side, or one has no area that is measured.
+    """
+    sides = [
+        _measured(frame, least, name)
+        for frame, least, name in zip((a, b), min_locations, "ab", strict=True)
+    ]
+    shared = sides[0].index.intersection(sides[1].index)
+    counts = {"a": len(sides[0]), "b": len(sides[1]), "shared": len(shared)}
+    paired = len(shared) >= max(FEWEST, SHARE * min(counts["a"], counts["b"]))
+    # Small cities that are compared with themselves are paired, too.
+    paired = paired or (len(shared) == counts["a"] == counts["b"])
+    result: dict[str, Any] = {"paired": paired, "n_areas": counts, "different_actual": None}
+    weights, result["weighted"] = (
+        _common_weights(weights, shared) if paired else _own_weights(weights)
+    )
+    if paired:
+        sides = [side.loc[shared] for side in sides]
+        one, other = (side["actual_decile"].to_numpy(np.int64) for side in sides)
+        result["different_actual"] = int((one != other).sum())
+        unit = _coarser(units, shared)
+        both = dict(zip("ab", sides, strict=True))
+        rng = np.random.default_rng(seed)
+        drawn = draw_metrics(both, classes, draws, rng, unit=unit, weight=weights[0])
+        many = len(shared) if unit is None else unit.nunique()
+        result["units"] = {"a": many, "b": many}
+    else:
+        drawn, result["units"] = {}, {}
+        for name, side, unit, weight in zip("ab", sides, units, weights, strict=True):
+            own = None if unit is None else _filled(unit, side.index)
+            # Of the areas and not of the side, so that a and b can be exchanged.
+            rng = np.random.default_rng([seed, zlib.crc32("\n".join(side.index).encode())])
+            drawn |= draw_metrics({name: side}, classes, draws, rng, unit=own, weight=weight)
+            result["units"][name] = len(side) if own is None else own.nunique()
+    result["metrics"] = _metrics(drawn["a"], drawn["b"], coverage)
+    result["agreement"] = _agreement(sides[0], sides[1], classes) if paired else None
+    result["undefined"] = {
+        f"{name}.{metric}": reason
+        for name, side in zip("ab", sides, strict=True)
+        for metric, reason in why_undefined(_table(side, classes)).items()
+    }
+    return result
+
+
+def compare_figures(
+    a: Mapping[str, Mapping[str, float | None]], b: Mapping[str, Mapping[str, float | None]]
+) -> dict[str, Any]:
+    """Compare metrics of which only figures and intervals are known, as of different areas.
+
+    The interval of the difference is put together from those of the two sides, which are taken as
+    independent (the method of variance estimates recovery: Zou and Donner 2008, Statistics in
+    Medicine 27, 1693-1702).
+
+    Parameters
+    ----------
+    a, b : mapping of metric to mapping
+        ``value``, ``low``, ``high``, of the same coverage; None where unknown.
+
+    Returns
+    -------
+    dict
+        As ``metrics`` of `compare_areas`; there are no draws, so ``b_better`` is None.
+    """
+    result = {}
+    for metric in a:
+        if metric not in b or a[metric].get("value") is None or b[metric].get("value") is None:
+            continue
+        one, other = ({k: side[metric].get(k) for k in ("value", "low", "high")} for side in (a, b))
+        result[metric] = {
+            "a": one,
+            "b": other,
+            "difference": _recovered(one, other),
+            "b_better": None,
+        }
+    return result
+
+
+def _recovered(a: Mapping[str, Any], b: Mapping[str, Any]) -> dict[str, Any]:
+    value = b["value"] - a["value"]
+    if None in (a["low"], a["high"], b["low"], b["high"]):
+        return {"value": value, "low": None, "high": None}
+    below = np.hypot(b["value"] - b["low"], a["high"] - a["value"])
+    above = np.hypot(b["high"] - b["value"], a["value"] - a["low"])
+    return {"value": value, "low": float(value - below), "high": float(value + above)}
+
+
+def _has_probabilities(frame: pd.DataFrame, names: list[str]) -> bool:
+    return set(names) <= set(frame.columns) and bool(frame[names].notna().to_numpy().all())
+
+
+def _measured(frame: pd.DataFrame, min_locations: int, name: str) -> pd.DataFrame:
+    twice = frame["area"][frame["area"].duplicated()]
+    if len(twice):
+        raise InputError(f"areas of {name}", f"area {twice.iloc[0]!r} is there twice")
+    rows = frame[is_measured(frame, min_locations) & frame["decile"].notna()]
+    if rows.empty:
+        raise InputError(f"areas of {name}", "none is measured, so nothing can be compared")
+    return rows.set_index("area").sort_index()
+
+
+def _coarser(units: tuple[pd.Series | None, pd.Series | None], areas: pd.Index) -> pd.Series | None:
+    known = [_filled(unit, areas) for unit in units if unit is not None]
+    return min(known, key=lambda unit: unit.nunique()) if known else None
+
+
+def _own_weights(
+    weights: tuple[pd.Series | None, pd.Series | None],
+) -> tuple[tuple[pd.Series | None, pd.Series | None], bool | None]:
+    """Give each side's weights, and whether there are any on both; None: on neither."""
+    given = [weight is not None for weight in weights]
+    if not any(given):
+        return weights, None
+    return (weights, True) if all(given) else ((None, None), False)
+
+
+def _common_weights(
+    weights: tuple[pd.Series | None, pd.Series | None], areas: pd.Index
+) -> tuple[tuple[pd.Series | None, pd.Series | None], bool | None]:
+    """Give both sides the weights that they agree on, if they do."""
+    weights, used = _own_weights(weights)
+    a, b = weights
+    if a is None or b is None:
+        return weights, used
+    one, other = (each.reindex(areas).astype("float64").fillna(0.0) for each in (a, b))
+    if not (one.sum() > 0 and other.sum() > 0):
+        return (None, None), False
+    one, other = one / one.sum(), other / other.sum()
+    if not np.allclose(one, other, rtol=ALIKE, atol=0):
+        return (None, None), False
+    return ((one + other) / 2,) * 2, True
+
+
+def _filled(unit: pd.Series, areas: pd.Index) -> pd.Series:
+    """Give the areas' units; an area without one is a unit of its own."""
+    own = unit.reindex(areas).astype("object")
+    return own.where(own.notna(), [f"area {area}" for area in areas]).astype(str)
+
+
+def _metrics(a: Drawn, b: Drawn, coverage: float) -> dict[str, Any]:
+    result = {}
+    for metric in (name for name in a.value if name in b.value):
+        better = b.drawn[metric] - a.drawn[metric]
+        better = (-better if metric in LOWER_IS_BETTER else better)[np.isfinite(better)]
+        share = float(((better > 0) + 0.5 * (better == 0)).mean()) if better.size else None
+        result[metric] = {
+            "a": a.estimate(metric, coverage),
+            "b": b.estimate(metric, coverage),
+            "difference": a.difference(b, metric, coverage),
+            "b_better": share,
+        }
+    return result
+
+
+def _agreement(a: pd.DataFrame, b: pd.DataFrame, classes: int) -> dict[str, float | None]:
+    one, other = (side["decile"].to_numpy(np.int64) for side in (a, b))
+    values = measure(confusion_matrix(one, other, classes), ("exact", "mae", "spearman"))
+    return {metric: to_json(float(value)) for metric, value in values.items()}
+
+
+def _table(rows: pd.DataFrame, classes: int) -> npt.NDArray[np.int64]:
+    actual, said = (rows[c].to_numpy(np.int64) for c in ("actual_decile", "decile"))
+    return confusion_matrix(actual, said, classes)

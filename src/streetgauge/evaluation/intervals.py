@@ -1,0 +1,241 @@
+"""The deciles among which an area's actual one lies, as often as promised."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+from scipy.stats import binomtest
+
+from streetgauge.evaluation.probabilities import Distributions, normal_scores, probability_columns
+
+__all__ = ["interval_account", "intervals"]
+
+Floats = npt.NDArray[np.float64]
+Integers = npt.NDArray[np.int64]
+
+PARTS = 5  # areas that are calibrated on are scored by what the other four fifths of them say
+SLACK = 1e-9  # (9 + 1) * 0.9 must be 9, and a mass on the border inside, whatever floats make of it
+
+
+def intervals(
+    areas: pd.DataFrame,
+    coverage: float = 0.9,
+    classes: int = 10,
+    held_aside: pd.DataFrame | None = None,
+) -> pd.DataFrame:
+    """Add ``low`` and ``high``, among which the actual decile lies in ``coverage`` of the areas.
+
+    First every area gets probabilities of the deciles, ``p1`` to ``pK``: see `Distributions`. The
+    interval grows from the predicted decile, at each step to the more probable of the two deciles
+    beside it (adaptive prediction sets, Romano, Sesia and Candes 2020, kept contiguous). How far is
+    conformal: for areas whose decile is known it is looked up how much probability the interval had
+    when it was about to take in the actual one, 0 if that was the predicted; of n such areas the
+    ceil((n + 1) coverage)-th smallest is the mass up to which intervals grow. Where this is more
+    than n (too few areas) the interval is everything, 1 to ``classes``.
+
+    Calibration is cross-conformal (Vovk 2015, Ann. Math. Artif. Intell. 74, 9-28): for an area
+    held out in fold f both steps see the *other* folds' areas alone, and each of these is
+    scored by probabilities that the other four fifths of them gave. Where there is no other
+    fold, ``held_aside`` takes its place. If areas of all folds are alike (exchangeable), the
+    share that is covered is at least ``coverage`` up to chance, and exceeds it by 1 / (n + 1)
+    only; nothing is drawn at random, so where many areas have the very same probabilities
+    (constant scores) it can exceed it by more. Folds that are districts are not alike, and may
+    be covered less.
+
+    Areas that were not held out as a whole (fold 0) say nothing of how large errors are: they lend
+    none to others, their own interval is everything, and every decile is as probable as another.
+
+    Parameters
+    ----------
+    areas : DataFrame
+        From `aggregate`: ``outcome, fold, score, decile, actual_decile``.
+    coverage : float, default 0.9
+        Between 0 and 1.
+    classes : int, default 10
+        The highest decile.
+    held_aside : DataFrame, optional
+        ``outcome, score, actual_decile`` of areas that were neither learned from nor tested.
+
+    Returns
+    -------
+    DataFrame
+        ``areas`` with ``low`` and ``high`` (Int64, 1 to ``classes``, low <= decile <= high) behind
+        ``decile``, and ``p1`` .. (float, of sum 1) at the end; rows and their order are as given.
+    """
+    low = np.ones(len(areas), dtype=np.int64)
+    high = np.full(len(areas), classes, dtype=np.int64)
+    p = np.full((len(areas), classes), 1 / classes)
+    place = pd.Series(np.arange(len(areas)), index=areas.index)
+    for outcome, rows in areas.groupby("outcome"):
+        aside = None
+        if held_aside is not None:
+            aside = held_aside[held_aside["outcome"] == outcome]
+        for held_out, known in _calibrations(rows, aside):
+            here = place[held_out.index].to_numpy()
+            p[here], low[here], high[here] = _one(held_out, known, coverage, classes)
+    columns = probability_columns(classes)
+    frame = areas.drop(columns=["low", "high", *columns], errors="ignore")
+    at = frame.columns.get_loc("decile")
+    assert isinstance(at, int)
+    frame.insert(at + 1, "low", pd.Series(low, index=frame.index, dtype="Int64"))
+    frame.insert(at + 2, "high", pd.Series(high, index=frame.index, dtype="Int64"))
+    return frame.join(pd.DataFrame(p, index=frame.index, columns=columns))
+
+
+def _calibrations(
+    rows: pd.DataFrame, aside: pd.DataFrame | None
+) -> list[tuple[pd.DataFrame, pd.DataFrame]]:
+    """Pair the areas of each fold with those that say how large errors are, in a fixed order.
+
+    Both get a column ``x``, the normal score of ``score`` among all the areas tested.
+    """
+    tested = rows.assign(x=normal_scores(rows["score"]))
+    known = tested[(tested["fold"] != 0) & tested["actual_decile"].notna()]
+    if aside is not None:
+        aside = aside[aside["actual_decile"].notna()]
+        aside = aside.assign(x=normal_scores(aside["score"], among=rows["score"]))
+    pairs = []
+    for fold, held_out in tested[tested["fold"] != 0].groupby("fold"):
+        others = known[known["fold"] != fold]
+        if others.empty and aside is not None:
+            others = aside
+        if len(others):
+            pairs.append((held_out, others.sort_values(["x", "actual_decile"], kind="stable")))
+    return pairs
+
+
+def _one(
+    held_out: pd.DataFrame, known: pd.DataFrame, coverage: float, classes: int
+) -> tuple[Floats, Integers, Integers]:
+    """Give probabilities, low and high of a fold's areas."""
+    x, actual = known["x"].to_numpy(float), known["actual_decile"].to_numpy(np.int64)
+    p = Distributions.fit(x, actual, classes).at(held_out["x"])
+    decile = held_out["decile"].to_numpy(np.int64)
+    limit = _limit(x, actual, _deciles(known, held_out), coverage, classes)
+    inside = _mass_before(p, decile) <= limit + SLACK
+    low = inside.argmax(1) + 1
+    high = classes - inside[:, ::-1].argmax(1)
+    return p, low, high
+
+
+def _deciles(known: pd.DataFrame, held_out: pd.DataFrame) -> Integers:
+    """Give predicted deciles; areas held aside take that of the tested area next to them."""
+    if "decile" in known and known["decile"].notna().all():
+        return known["decile"].to_numpy(np.int64)
+    tested = held_out.sort_values(["x", "decile"], kind="stable")
+    at = np.searchsorted(tested["x"].to_numpy(float), known["x"].to_numpy(float))
+    return tested["decile"].to_numpy(np.int64)[np.minimum(at, len(tested) - 1)]
+
+
+def _limit(x: Floats, actual: Integers, decile: Integers, coverage: float, classes: int) -> float:
+    """How much probability an interval may have before its last decile is taken in."""
+    needed = max(math.ceil((actual.size + 1) * coverage - SLACK), 1)
+    if needed > actual.size:
+        return math.inf
+    before = np.empty(actual.size)
+    # Rows are in the order of x: each part is spread over all scores.
+    part = np.arange(actual.size) % PARTS
+    for each in np.unique(part):
+        mine = part == each
+        learnt = ~mine if (~mine).any() else mine
+        p = Distributions.fit(x[learnt], actual[learnt], classes).at(x[mine])
+        mass = _mass_before(p, decile[mine])
+        before[mine] = mass[np.arange(mine.sum()), actual[mine] - 1]
+    return float(np.partition(before, needed - 1)[needed - 1])
+
+
+def _mass_before(p: Floats, start: Integers) -> Floats:
+    """Probability in the interval when it is about to take in each decile: [n, K].
+
+    It grows from ``start`` (1..K), which has 0, to the more probable neighbour, of equal ones to
+    the side where it is shorter, and then upwards.
+    """
+    n, classes = p.shape
+    row = np.arange(n)
+    padded = np.pad(p, ((0, 0), (1, 1)), constant_values=-1.0)  # column k is decile k
+    low, high = start.copy(), start.copy()
+    mass = padded[row, start]
+    before = np.zeros((n, classes))
+    for _ in range(classes - 1):
+        down, up = padded[row, low - 1], padded[row, high + 1]
+        upwards = (up > down) | ((up == down) & (high - start <= start - low))
+        taken = np.where(upwards, high + 1, low - 1)
+        before[row, taken - 1] = mass
+        mass = mass + padded[row, taken]
+        high = np.where(upwards, taken, high)
+        low = np.where(upwards, low, taken)
+    return before
+
+
+def interval_account(
+    areas: pd.DataFrame, aim: float, classes: int = 10, districts: pd.Series | None = None
+) -> dict[str, Any]:
+    """Say how often intervals hold the actual decile, of one outcome's areas.
+
+    Parameters
+    ----------
+    areas : DataFrame by area
+        ``low, high, actual_decile``; areas without an actual decile are left aside.
+    aim : float
+        The coverage that was asked for.
+    classes : int, default 10
+        The highest decile.
+    districts : Series by area, optional
+        District of each area, missing where it has none.
+
+    Returns
+    -------
+    dict
+        ``aim``; ``share`` that is covered, ``n_areas``, ``low`` and ``high``, between which that
+        share would lie in 95 % of samples (Clopper and Pearson 1934; it takes areas as independent,
+        which neighbours are not), ``short`` (whether ``high`` is below the aim), ``mean_width`` in
+        deciles; ``by_decile`` (a list: of the areas whose actual decile is 1, 2, ...) and
+        ``by_district`` (by name; None without any), each with ``n_areas``, ``share``,
+        ``mean_width``. What is not defined is None.
+    """
+    rows = areas[areas["actual_decile"].notna()]
+    actual = rows["actual_decile"].astype("int64")
+    held = pd.DataFrame(
+        {
+            "inside": ((rows["low"] <= actual) & (actual <= rows["high"])).astype(bool),
+            "width": (rows["high"] - rows["low"] + 1).astype("int64"),
+        },
+        index=rows.index,
+    )
+    by_decile = [{"decile": k, **_share(held[actual == k])} for k in range(1, classes + 1)]
+    by_district = None
+    if districts is not None:
+        named = districts.reindex(held.index).dropna().astype(str)
+        groups = held.loc[named.index].groupby(named.to_numpy(), sort=True)
+        by_district = {str(name): _share(group) for name, group in groups} or None
+    likely: Mapping[str, Any] = {"low": None, "high": None, "short": None}
+    if len(held):
+        chance = binomtest(int(held["inside"].sum()), len(held)).proportion_ci(0.95)
+        likely = {
+            "low": float(chance.low),
+            "high": float(chance.high),
+            "short": bool(chance.high < aim),
+        }
+    whole = _share(held)
+    return {
+        "aim": aim,
+        "share": whole["share"],
+        "mean_width": whole["mean_width"],
+        "n_areas": whole["n_areas"],
+        **likely,
+        "by_decile": by_decile,
+        "by_district": by_district,
+    }
+
+
+def _share(held: pd.DataFrame) -> dict[str, Any]:
+    return {
+        "n_areas": len(held),
+        "share": float(held["inside"].mean()) if len(held) else None,
+        "mean_width": float(held["width"].mean()) if len(held) else None,
+    }

@@ -1,0 +1,325 @@
+"""Whether what is alike lies together: spatial autocorrelation, and where errors gather.
+
+Moran's I is near 0 where values lie as if they had been shuffled over the areas, and near 1 where
+neighbours are alike (Moran 1950, Biometrika 37, 17-23). Labels whose neighbours are alike make
+random folds easy; residuals whose neighbours are alike say that the map is wrong by districts, not
+by areas, and that neighbours' errors must not be counted as independent.
+"""
+
+from __future__ import annotations
+
+import warnings
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+from scipy.sparse import csr_array
+
+from streetgauge.evaluation.geography import metric_crs
+
+if TYPE_CHECKING:
+    import geopandas as gpd
+
+__all__ = ["Neighbours", "error_clusters", "moran", "structure"]
+
+Floats = npt.NDArray[np.float64]
+
+NEAREST = 6  # neighbours where there are no boundaries: as many as areas of a plane map have
+TOUCHING = 1.0  # metres: boundaries that were simplified apart still touch
+PERMUTATIONS = 999
+# Of local clusters, so that a single area can pass in a small city, and 1 % of all in a large one.
+LOCAL_PERMUTATIONS = 9999
+LOCAL_PERMUTATIONS_OF_MANY = 1999
+MANY = 1000
+CHUNK = 2**20  # areas x permutations at a time: 8 MiB
+LEVEL = 0.05
+FEWEST = 8  # areas, below which nothing is said
+
+
+class Neighbours:
+    """Who borders on whom.
+
+    Parameters
+    ----------
+    areas : Index of str
+        Codes, without repetition.
+    pairs : array_like of int, shape (m, 2)
+        Positions of area and neighbour; an area is none of its own neighbours.
+    kind : str
+        ``contiguity`` or ``nearest``.
+    islands : int
+        How many areas bordered on none and were joined to the nearest.
+    """
+
+    def __init__(
+        self, areas: pd.Index, pairs: npt.ArrayLike, kind: str = "contiguity", islands: int = 0
+    ) -> None:
+        pair = np.asarray(pairs, dtype=np.int64).reshape(-1, 2)
+        self.pairs = np.unique(pair[pair[:, 0] != pair[:, 1]], axis=0)
+        self.areas, self.kind, self.islands = areas, kind, islands
+
+    @classmethod
+    def of_boundaries(cls, boundaries: gpd.GeoDataFrame) -> Neighbours:
+        """Join areas whose boundaries touch, give or take a metre (queen contiguity).
+
+        An island, or an area all of whose neighbours were left out, is joined to the area whose
+        boundary is nearest. Areas without a boundary are left out.
+
+        Parameters
+        ----------
+        boundaries : GeoDataFrame by area
+            In any coordinate system.
+        """
+        shapes = boundaries.geometry
+        shapes = shapes[~(shapes.isna() | shapes.is_empty)].sort_index()
+        if len(shapes) < 2:
+            return cls(shapes.index, np.empty((0, 2)))
+        shapes = shapes.to_crs(metric_crs(shapes))
+        geometry, index = shapes.to_numpy(), shapes.sindex
+        found = index.query(geometry, predicate="dwithin", distance=TOUCHING).T
+        pairs = found[found[:, 0] != found[:, 1]]
+        alone = np.setdiff1d(np.arange(len(geometry)), pairs[:, 0])
+        if len(alone):
+            near = index.nearest(geometry[alone], exclusive=True, return_all=False).T
+            own = np.column_stack([alone[near[:, 0]], near[:, 1]])
+            pairs = np.concatenate([pairs, own, own[:, ::-1]])
+        return cls(shapes.index, pairs, "contiguity", len(alone))
+
+    @classmethod
+    def of_points(cls, coordinates: pd.DataFrame, nearest: int = NEAREST) -> Neighbours:
+        """Join each area to the ``nearest`` others, by the distance of their points.
+
+        Parameters
+        ----------
+        coordinates : DataFrame by area
+            ``x``, ``y`` in metres; areas without them are left out.
+        nearest : int, default 6
+            If there are fewer other areas, all of them.
+        """
+        from scipy.spatial import KDTree
+
+        # In the order of the codes: areas at one point are then the same neighbours in every order.
+        places = coordinates[["x", "y"]].dropna().sort_index()
+        count = min(nearest, len(places) - 1)
+        if count < 1:
+            return cls(places.index, np.empty((0, 2)), "nearest")
+        xy = places.to_numpy(float)
+        found = KDTree(xy).query(xy, count + 1)[1]
+        own = np.arange(len(xy))[:, None]
+        # An area is the first that is nearest to itself, but among others at its very point.
+        order = np.argsort(found != own, axis=1, kind="stable")
+        others = np.take_along_axis(found, order, axis=1)[:, 1:]
+        pairs = np.column_stack([np.repeat(own, count), others.ravel()])
+        return cls(places.index, pairs, "nearest")
+
+    def of(self, areas: pd.Index) -> Neighbours:
+        """Keep only those of these areas that have a neighbour among them, in the order given."""
+        here = self.areas.isin(areas)
+        while True:  # who has none goes; of nearest areas, somebody may lose the last one by that
+            pairs = self.pairs[here[self.pairs].all(1)]
+            left = np.zeros_like(here)
+            left[pairs[:, 0]] = True
+            if (left == here).all():
+                break
+            here = left
+        kept = areas[areas.isin(self.areas[here])]
+        place = kept.get_indexer(self.areas)
+        return Neighbours(kept, place[pairs], self.kind, self.islands)
+
+    @property
+    def weights(self) -> csr_array:
+        """Each row shares 1 among the area's neighbours: [n, n]."""
+        n = len(self.areas)
+        row, column = self.pairs.T
+        count = np.bincount(row, minlength=n)
+        return csr_array((1 / count[row], (row, column)), shape=(n, n))
+
+    def lag(self, values: pd.Series) -> pd.Series:
+        """Mean over each area's neighbours that have a value; missing where none has.
+
+        Parameters
+        ----------
+        values : Series of float by area
+        """
+        asked = pd.DataFrame(
+            {
+                "area": self.areas.take(self.pairs[:, 0]),
+                "value": values.reindex(self.areas).to_numpy(float)[self.pairs[:, 1]],
+            }
+        )
+        return asked.groupby("area")["value"].mean().reindex(values.index)
+
+
+def moran(
+    values: npt.ArrayLike,
+    weights: csr_array,
+    rng: np.random.Generator,
+    permutations: int = PERMUTATIONS,
+) -> dict[str, float | None]:
+    """Compute Moran's I, and how often shuffled values are as far from what shuffling gives.
+
+    Parameters
+    ----------
+    values : array_like of float, shape (n,)
+    weights : sparse array, shape (n, n)
+        From `Neighbours`.
+    rng : Generator
+        Of the permutations.
+    permutations : int, default 999
+        How many.
+
+    Returns
+    -------
+    dict
+        ``value`` (I); ``expected``, -1 / (n - 1); ``p``, two-sided, (1 + the number of permutations
+        whose I is as far from the mean of them all) / (1 + permutations). All None with fewer than
+        8 areas or values that do not vary.
+    """
+    value = np.asarray(values, dtype=float)
+    n = value.size
+    z = value - value.mean() if n else value
+    squares = float(z @ z)
+    if n < FEWEST or squares <= 1e-12 * max(float(value @ value), 1e-300):
+        return {"value": None, "expected": None, "p": None}
+    scale = n / weights.sum() / squares
+    found = float(z @ (weights @ z)) * scale
+    drawn = []
+    at_once = max(CHUNK // n, 1)
+    for start in range(0, permutations, at_once):
+        many = min(at_once, permutations - start)
+        shuffled = rng.permuted(np.tile(z, (many, 1)), axis=1).T
+        drawn.append((shuffled * (weights @ shuffled)).sum(0) * scale)
+    sample = np.concatenate(drawn)
+    middle = sample.mean()
+    # Permutations that are the same map again must count, whatever the last bits of a sum.
+    far = np.abs(sample - middle) >= abs(found - middle) - 1e-12
+    return {
+        "value": float(found),
+        "expected": -1 / (n - 1),
+        "p": float((1 + far.sum()) / (1 + permutations)),
+    }
+
+
+def error_clusters(error: pd.Series, neighbours: Neighbours, seed: int) -> pd.Series:
+    """Find where large errors gather, and where small ones do.
+
+    Local Moran's I (Anselin 1995, Geographical Analysis 27, 93-115; with esda) against conditional
+    permutations. An area is in a cluster if it and its neighbours on average err more than the
+    city's mean, or both less, and I is larger than by chance, with the false discovery rate held at
+    5 % (Caldas de Castro and Singer 2006).
+
+    Parameters
+    ----------
+    error : Series of float by area
+        Absolute errors; missing where they are not known.
+    neighbours : Neighbours
+    seed : int
+
+    Returns
+    -------
+    Series of str by area
+        ``high``, ``low``; missing outside of clusters, or where nothing can be said.
+    """
+    cluster = pd.Series(None, index=error.index, dtype="str")
+    joined = neighbours.of(error.index[error.notna()].sort_values())
+    value = error[joined.areas].to_numpy(float)
+    if len(value) < FEWEST or np.ptp(value) == 0:
+        return cluster
+    import esda
+    from libpysal.graph import Graph
+
+    row, column = joined.pairs.T
+    codes = joined.areas.to_numpy(object)
+    graph = Graph.from_arrays(codes[row], codes[column], np.ones(len(row)))
+    value = error[graph.unique_ids].to_numpy(float)
+    few = len(value) <= MANY
+    with _own_chance(), warnings.catch_warnings():
+        # It announces another default of its own p, which this would only make more careful.
+        warnings.simplefilter("ignore", DeprecationWarning)
+        local = esda.Moran_Local(
+            value,
+            graph,
+            permutations=LOCAL_PERMUTATIONS if few else LOCAL_PERMUTATIONS_OF_MANY,
+            seed=seed,
+            keep_simulations=False,
+        )
+    # esda gives the smaller tail: of areas that are like their neighbours, the upper one.
+    alike = np.where(local.Is > 0, local.p_sim, 1.0)
+    found = alike <= esda.fdr(alike, LEVEL)
+    for quadrant, name in ((1, "high"), (3, "low")):
+        cluster[graph.unique_ids[found & (local.q == quadrant)]] = name
+    return cluster
+
+
+@contextmanager
+def _own_chance() -> Iterator[None]:
+    """Give NumPy's global generator, which esda seeds, back as it was."""
+    state = np.random.get_state()  # noqa: NPY002
+    try:
+        yield
+    finally:
+        np.random.set_state(state)  # noqa: NPY002
+
+
+def structure(
+    areas: pd.DataFrame, neighbours: Neighbours, seed: int
+) -> tuple[dict[str, dict[str, Any]], pd.DataFrame]:
+    """Say for every outcome how labels, predictions and residuals lie, and where errors gather.
+
+    Parameters
+    ----------
+    areas : DataFrame
+        ``area, outcome, decile, actual_decile``.
+    neighbours : Neighbours
+        Of these areas, or of more.
+    seed : int
+        Each outcome has a stream of chance of its own.
+
+    Returns
+    -------
+    accounts : dict
+        By outcome: ``n_areas`` (tested, with an actual decile and a neighbour that has one),
+        ``neighbours`` (``contiguity`` or ``nearest``), ``mean_neighbours``, ``islands``;
+        ``labels``, ``predictions`` and ``residuals`` (predicted less actual), each as
+        `moran` has it; ``clusters``, the number of areas in ``high`` and ``low`` ones.
+    columns : DataFrame
+        In the rows of ``areas``: ``residual_nearby``, the mean residual of an area's neighbours,
+        for the Moran scatter plot; and ``error_cluster``.
+    """
+    columns = pd.DataFrame(
+        {
+            "residual_nearby": np.full(len(areas), np.nan),
+            "error_cluster": pd.Series(None, index=areas.index, dtype="str"),
+        },
+        index=areas.index,
+    )
+    accounts = {}
+    for outcome, rows in areas.groupby("outcome", sort=True):
+        frame = rows.set_index("area").sort_index()
+        residual = (frame["decile"] - frame["actual_decile"]).astype("Float64").astype("float64")
+        joined = neighbours.of(residual.index[residual.notna()])
+        own = zlib.crc32(str(outcome).encode())
+        rng = np.random.default_rng([seed, own])
+        known = frame.loc[joined.areas]
+        weights = joined.weights
+        labels, predictions = (known[c].astype("float64") for c in ("actual_decile", "decile"))
+        cluster = error_clusters(residual.abs(), joined, (seed + own) % 2**32)
+        accounts[str(outcome)] = {
+            "n_areas": len(known),
+            "neighbours": joined.kind,
+            "mean_neighbours": len(joined.pairs) / len(known) if len(known) else None,
+            "islands": joined.islands,
+            "labels": moran(labels, weights, rng),
+            "predictions": moran(predictions, weights, rng),
+            "residuals": moran(residual[joined.areas], weights, rng),
+            "clusters": {name: int((cluster == name).sum()) for name in ("high", "low")},
+        }
+        area = rows["area"].to_numpy(str)
+        nearby = joined.lag(residual.reindex(joined.areas))
+        columns.loc[rows.index, "residual_nearby"] = nearby.reindex(area).to_numpy(float)
+        columns.loc[rows.index, "error_cluster"] = cluster.reindex(area).to_numpy(object)
+    return accounts, columns

@@ -1,0 +1,262 @@
+"""Any picture file as red, green and blue, or one short reason why not."""
+
+from __future__ import annotations
+
+import io
+import math
+import os
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import simplejpeg  # libjpeg-turbo without Pillow around it: 0.6 of the time, and it tells damage
+from PIL import Image
+
+from streetgauge.imagery.archives import MAX_BYTES, Archive
+from streetgauge.imagery.exif import panorama_heading
+from streetgauge.imagery.image_file import MAX_PIXELS, PictureError, opened
+from streetgauge.imagery.panoramas import Cut, cut_panorama
+from streetgauge.io.remote import TooLargeError, is_url, read_url
+
+__all__ = ["MAX_PIXELS", "PictureAt", "PictureError", "decode", "decode_cuts", "pictures_at"]
+__all__ += ["raw_pictures", "read_picture"]
+
+Pixels = npt.NDArray[np.uint8]
+_ORIENTATION = 0x0112
+PADDING = 16  # bytes
+
+
+class PictureAt(NamedTuple):
+    """Where a picture is: all that is needed to get its pixels.
+
+    Parameters
+    ----------
+    path : str
+        The file, or the archive that it is in; a path or a URL.
+    member : str
+        Its name in the archive, "" for a plain file.
+    cut : Cut or None
+        The part of the panorama that it is, None for the whole picture.
+    """
+
+    path: str
+    member: str = ""
+    cut: Cut | None = None
+
+
+def pictures_at(views: pd.DataFrame) -> list[PictureAt]:
+    """Where the pictures of a frame are, in its order.
+
+    Parameters
+    ----------
+    views : DataFrame
+        As `find_views` gives it.
+    """
+    columns = ["path", "member", "heading", "panorama_heading", "pitch", "fov", "size"]
+    return [
+        PictureAt(path, member, None if math.isnan(at) else Cut(at, own, pitch, fov, int(size)))
+        for path, member, at, own, pitch, fov, size in zip(
+            *(views[name].tolist() for name in columns), strict=True
+        )
+    ]
+
+
+def raw_pictures(rows: Iterable[PictureAt]) -> Iterator[bytes | PictureError]:
+    """Read files, undecoded, in the order of rows.
+
+    Archives are streamed: in the order that `find_views` gives, each is read once from front to
+    back. Neighbouring rows of one file (the views of a panorama) get the same object.
+
+    Yields
+    ------
+    bytes or PictureError
+        What is in the file, or why it could not be read.
+    """
+    archive: Archive | None = None
+    last: tuple[str, str] | None = None
+    content: bytes | PictureError = b""
+    try:
+        for path, member, _ in rows:
+            if (path, member) != last:
+                last = (path, member)
+                if archive is not None and archive.path != path:
+                    archive.close()
+                    archive = None
+                if member and archive is None:
+                    archive = Archive(path)
+                try:
+                    content = archive.read(member) if archive and member else _read(path)
+                except PictureError as error:
+                    content = error
+            yield content
+    finally:
+        if archive is not None:
+            archive.close()
+
+
+def decode(
+    raw: bytes,
+    cut: Cut | None = None,
+    at_least: int | None = None,
+    *,
+    max_pixels: int = MAX_PIXELS,
+) -> Pixels:
+    """Decode a picture as it is meant to be seen.
+
+    The format is told by the content. A camera's orientation note is obeyed, CMYK and greyscale
+    become RGB, 16-bit values keep their high byte, transparency shows white, and of several frames
+    the first is taken.
+
+    Parameters
+    ----------
+    raw : bytes
+        The file's content.
+    cut : Cut, optional
+        Cut this out of it, which is a panorama.
+    at_least : int, optional
+        A JPEG may be decoded at a half, a quarter or an eighth of its size (libjpeg's scaled
+        decoding) as long as its shorter side keeps so many pixels. Not for cuts.
+    max_pixels : int, default 100 million
+        A picture with more is refused before its pixels are decoded.
+
+    Returns
+    -------
+    array of uint8, [height, width, 3]
+        Red, green, blue, 0 to 255.
+
+    Raises
+    ------
+    PictureError
+        If it is empty, truncated, damaged, larger than allowed or not a picture at all.
+    """
+    if cut is None:
+        return _decoded(raw, at_least, max_pixels)[0]
+    return decode_cuts(raw, [cut], max_pixels=max_pixels)[0]
+
+
+def decode_cuts(
+    raw: bytes, cuts: Sequence[Cut | None], *, max_pixels: int = MAX_PIXELS
+) -> list[Pixels]:
+    """Decode a file once for several views, as `decode` for each of them."""
+    pixels, own = _decoded(raw, None, max_pixels)
+    told = [
+        cut._replace(panorama_heading=own) if math.isnan(cut.panorama_heading) else cut
+        for cut in cuts
+        if cut is not None
+    ]
+    views = iter(cut_panorama(pixels, told) if told else ())
+    return [pixels if cut is None else next(views) for cut in cuts]
+
+
+def read_picture(path: str | os.PathLike[str], *, max_pixels: int = MAX_PIXELS) -> Pixels:
+    """Read a picture file or URL; see `decode`.
+
+    Raises
+    ------
+    PictureError
+        Also if there is no such file, or it cannot be opened.
+    """
+    return decode(_read(os.fspath(path)), max_pixels=max_pixels)
+
+
+def _read(path: str) -> bytes:
+    try:
+        if is_url(path):
+            return read_url(path, MAX_BYTES)
+        with Path(path).open("rb") as handle:
+            # No more than there is: Python makes room for all that is asked for.
+            size = os.fstat(handle.fileno()).st_size
+            content = handle.read(size + 1 if 0 < size < MAX_BYTES else MAX_BYTES + 1)
+    except TooLargeError:
+        raise PictureError(_too_large()) from None
+    except FileNotFoundError:
+        raise PictureError("there is no such file") from None
+    except OSError as error:
+        raise PictureError(f"the file cannot be opened: {error.strerror or error}") from None
+    if len(content) > MAX_BYTES:
+        raise PictureError(_too_large())
+    return content
+
+
+def _too_large() -> str:
+    return f"the file is larger than {MAX_BYTES >> 20} MiB"
+
+
+def _decoded(raw: bytes, at_least: int | None, max_pixels: int) -> tuple[Pixels, float]:
+    """Pixels, and the heading that a panorama says it has."""
+    if not raw:
+        raise PictureError("the file is empty")
+    with opened(io.BytesIO(raw), max_pixels) as image:
+        heading = panorama_heading(image)
+        pixels = _quick(raw, image, at_least)
+        if pixels is None:
+            if at_least and min(image.size) > at_least and image.format == "JPEG":
+                scale = at_least / min(image.size)
+                image.draft(None, (math.ceil(image.width * scale), math.ceil(image.height * scale)))
+            image.load()
+            pixels = np.array(_as_rgb(image))
+        orientation = image.getexif().get(_ORIENTATION, 1)  # a TIFF obeys its own when it is loaded
+    return _upright(pixels, orientation), heading
+
+
+def _quick(raw: bytes, image: Image.Image, at_least: int | None) -> Pixels | None:
+    """Pixels of an everyday JPEG; None of everything else.
+
+    Pillow paints what is lost of a damaged one grey and says nothing: here it is refused.
+    """
+    if image.format != "JPEG" or image.mode not in ("RGB", "L"):
+        return None
+    if image.info.get("adobe_transform", 1) != 1:  # stored as RGB, not as brightness and colour
+        return None
+    smallest = at_least or 0
+    try:
+        pixels: Pixels = simplejpeg.decode_jpeg(
+            raw, "RGB", min_height=smallest, min_width=smallest, min_factor=2 if smallest else 1
+        )
+    except (ValueError, RuntimeError) as error:
+        said = str(error)
+        if said.startswith("Corrupt JPEG data") and not _is_padding(said):
+            said = re.sub(r"\d+ extraneous", "extraneous", said)[:120]
+            raise PictureError(f"the picture is damaged: {said}") from None
+        return None  # Pillow decides, and says what is wrong
+    return pixels
+
+
+def _is_padding(said: str) -> bool:
+    """Whether libjpeg speaks of no more than the few bytes some cameras put before the end."""
+    found = re.search(r"(\d+) extraneous bytes before marker 0xd9", said)
+    return found is not None and int(found[1]) <= PADDING
+
+
+def _upright(pixels: Pixels, orientation: object) -> Pixels:
+    """Turn a picture as its camera noted: the eight orientations of EXIF."""
+    if orientation not in range(2, 9):
+        return pixels
+    if orientation in (5, 6, 7, 8):
+        pixels = pixels.swapaxes(0, 1)
+    if orientation in (3, 4, 7, 8):
+        pixels = pixels[::-1]
+    if orientation in (2, 3, 6, 7):
+        pixels = pixels[:, ::-1]
+    return np.ascontiguousarray(pixels)
+
+
+def _as_rgb(image: Image.Image) -> Image.Image:
+    if image.mode == "RGB":
+        return image
+    if image.mode.startswith("I"):  # 16-bit greyscale, which Pillow would clip at 255
+        values = np.asarray(image)
+        if values.min() < 0 or values.max() > 65535:
+            raise PictureError("32-bit grey values have no known range")
+        return Image.fromarray((values >> 8).astype(np.uint8)).convert("RGB")
+    if image.mode == "F":
+        raise PictureError("floating-point grey values have no known range")
+    if image.has_transparency_data:
+        layer = image.convert("RGBA")
+        white = Image.new("RGBA", layer.size, "white")
+        return Image.alpha_composite(white, layer).convert("RGB")
+    return image.convert("RGB")

@@ -1,0 +1,1 @@
+"""Files: text tables and workbooks, atomic writes, files elsewhere. Nothing here knows a study."""

@@ -1,0 +1,35 @@
+"""Tables as bodies publish them, read as text: what a cell says, and where it stands.
+
+`read_sheets` takes the small tables of official statistics whole, whatever the format, encoding and
+line ends: every cell is the text of the file, and every row knows its number, so that an error can
+name them. `scan_columns` runs through a few columns of a table too large for that. `to_numbers`
+tells numbers from known missing marks, and both from text that is neither.
+"""
+
+from __future__ import annotations
+
+from streetgauge.io.tables.columns import read_header, scan_columns
+from streetgauge.io.tables.numbers import MISSING_MARKS, to_numbers
+from streetgauge.io.tables.raw import zipped_tables
+from streetgauge.io.tables.sheets import (
+    VECTOR_SUFFIXES,
+    Sheet,
+    as_table,
+    choose_sheet,
+    forget_sheets,
+    read_sheets,
+)
+
+__all__ = [
+    "MISSING_MARKS",
+    "VECTOR_SUFFIXES",
+    "Sheet",
+    "as_table",
+    "choose_sheet",
+    "forget_sheets",
+    "read_header",
+    "read_sheets",
+    "scan_columns",
+    "to_numbers",
+    "zipped_tables",
+]

@@ -1,0 +1,298 @@
+"""The small tables of official statistics, read whole, as text."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+import pandas as pd
+
+from streetgauge.errors import InputError, closest
+from streetgauge.io.tables.raw import DAMAGED, PARQUET, UNPACKING, ZIP, damaged, is_workbook, opened
+from streetgauge.io.tables.text import decoded, delimiter_of
+from streetgauge.io.tables.workbook import read_pages
+
+__all__ = ["VECTOR_SUFFIXES", "Sheet", "as_table", "choose_sheet", "forget_sheets", "read_sheets"]
+
+VECTOR_SUFFIXES = (".geojson", ".json", ".shp", ".fgb")
+OLE = b"\xd0\xcf\x11\xe0"  # Excel before 2007
+_LIMIT = 2 << 30  # bytes of text: a table of areas has less, a zip made to do harm has more
+_SAMPLE = 1 << 18  # characters
+
+
+@dataclass(frozen=True, eq=False)
+class Sheet:
+    """One sheet of a file: all its rows as text, blank ones left out.
+
+    Parameters
+    ----------
+    path : Path
+        The file.
+    name : str or None
+        The sheet of a workbook or the layer of a GeoPackage; None where the format has none.
+    rows : tuple of tuples of str
+        The cells without blanks at their ends; an empty cell is "".
+    numbers : tuple of int
+        Where each row stands in the file, from 1: the line of a text file, the row of a workbook,
+        the record of a Parquet file or a layer.
+    """
+
+    path: Path
+    name: str | None
+    rows: tuple[tuple[str, ...], ...]
+    numbers: tuple[int, ...]
+
+    @property
+    def title(self) -> str:
+        """The file's name, and the sheet's where there is one: the subject of an error."""
+        return f"{self.path}, sheet {self.name!r}" if self.name else str(self.path)
+
+
+def read_sheets(path: Path, member: str | None = None) -> tuple[Sheet, ...]:
+    """Read every sheet of a table as text.
+
+    Text with cells set apart by comma, semicolon or tab (also gzipped or in a zip; UTF-8 with or
+    without a byte order mark, UTF-16, Latin-1; line ends LF, CRLF or bare CR), workbooks (.xlsx,
+    .xlsm, .xls, .ods: stored values only, nothing in them is run), Parquet, GeoPackage and other
+    vector files. The format is seen from the content, not from the name. A file read before is not
+    read again until it changes or `forget_sheets` is called.
+
+    Parameters
+    ----------
+    path : Path
+        The file.
+    member : str, optional
+        The table to take out of a zip with several, as `zipped_tables` names it; else the largest.
+
+    Raises
+    ------
+    InputError
+        If there is no such file, it is empty, or it is none of these formats.
+    """
+    try:
+        state = path.stat()
+        return _sheets(path, member, state.st_mtime_ns, state.st_size)
+    except (FileNotFoundError, NotADirectoryError):
+        raise InputError(path, "there is no such file", "mend the path in study.toml") from None
+    except IsADirectoryError:
+        raise InputError(path, "this is a folder", "name a file in it") from None
+
+
+def forget_sheets() -> None:
+    """Free what `read_sheets` remembers."""
+    _sheets.cache_clear()
+    _table.cache_clear()
+
+
+def choose_sheet(sheets: Sequence[Sheet], name: str | None, path: Path, setting: str) -> Sheet:
+    """Take the sheet that is named, or the first.
+
+    Raises
+    ------
+    InputError
+        If no sheet has that name.
+    """
+    if name is None:
+        return sheets[0]
+    for sheet in sheets:
+        if sheet.name == name:
+            return sheet
+    known = [sheet.name for sheet in sheets if sheet.name]
+    raise InputError(path, f"there is no {setting} {name!r}", closest(name, known))
+
+
+def as_table(sheet: Sheet, header: int = 0, *, ragged: bool = False) -> pd.DataFrame:
+    """Take one row as the header and the rows after it as text columns.
+
+    Parameters
+    ----------
+    sheet : Sheet
+        As read.
+    header : int
+        Position of the header among ``sheet.rows``.
+    ragged : bool
+        Fill rows that are too short with empty cells (notes below a table have few cells);
+        else refuse them, because a cut-off file looks like that.
+
+    Returns
+    -------
+    DataFrame
+        Columns of text named as in the file; the index holds the rows' numbers in the file. A name
+        that stands twice has its position added (``"road (column 19)"``) from the second one on.
+
+    Raises
+    ------
+    InputError
+        If a row has more cells than the header, or fewer and ``ragged`` is not set.
+    """
+    return _table(sheet, header, ragged).copy(deep=False)
+
+
+@lru_cache(maxsize=4)
+def _table(sheet: Sheet, header: int, ragged: bool) -> pd.DataFrame:
+    import pyarrow as pa
+
+    names = _unique(_without_trailing_blanks(sheet.rows[header]))
+    width = len(names)
+    rows = []
+    for number, cells in zip(sheet.numbers[header + 1 :], sheet.rows[header + 1 :], strict=True):
+        if len(cells) > width and any(cells[width:]):
+            raise InputError(
+                f"{sheet.title}: row {number}",
+                f"it has {len(_without_trailing_blanks(cells))} cells, the header {width}",
+                "quote cells that contain commas",
+            )
+        if len(cells) < width and not ragged:
+            raise InputError(
+                f"{sheet.title}: row {number}",
+                f"it has {len(cells)} cells, the header {width}",
+                "fetch the file again if it is cut off, or take out notes below the table",
+            )
+        rows.append(cells[:width] + ("",) * (width - len(cells)))
+    index = pd.Index(sheet.numbers[header + 1 :], name="row", dtype="int64")
+    columns = zip(*rows, strict=True) if rows else [()] * width
+    # pyarrow takes a third of the time that pandas takes for text.
+    arrays = [pd.array(pa.array(cells, pa.string()), dtype="str") for cells in columns]
+    texts = [pd.Series(array, index=index) for array in arrays]
+    return pd.concat(texts, axis="columns", keys=names) if texts else pd.DataFrame(index=index)
+
+
+@lru_cache(maxsize=4)
+def _sheets(path: Path, member: str | None, modified: int, size: int) -> tuple[Sheet, ...]:
+    """Several outcomes often stand in one file, which is read once for all of them."""
+    with path.open("rb") as handle:
+        start = handle.read(16)
+    if start.startswith(PARQUET):
+        sheets = [_typed_sheet(path, None, _read_parquet(path))]
+    elif start.startswith(b"SQLite format 3") or path.suffix.lower() in VECTOR_SUFFIXES:
+        sheets = _read_layers(path)
+    elif start.startswith(OLE) or (start.startswith(ZIP) and is_workbook(path)):
+        sheets = [_page(path, name, rows) for name, rows in read_pages(path)]
+    else:
+        sheets = [_read_text(path, member)]
+    if not any(sheet.rows for sheet in sheets):
+        raise InputError(path, "the table is empty", "fetch the file again")
+    return tuple(sheet for sheet in sheets if sheet.rows)
+
+
+def _read_text(path: Path, member: str | None) -> Sheet:
+    try:
+        with opened(path, member) as handle:
+            content = handle.read(_LIMIT + 1)
+    except UNPACKING as error:
+        raise InputError(path, f"it cannot be unpacked ({error})", "fetch it again") from None
+    if len(content) > _LIMIT:
+        raise InputError(path, "unpacked it is larger than 2 GiB", "cut it down to the study")
+    text = decoded(content)
+    if "\0" in text:
+        raise InputError(
+            path,
+            "this is not a table",
+            "give text (.csv), a workbook (.xlsx, .xls, .ods), Parquet or GeoPackage",
+        )
+    # Bare CR is a line end too (csv refuses it), and inside a quoted cell it is only a blank.
+    text = text.replace("\r\n", "\n").replace("\r", "\n")
+    reader = csv.reader(io.StringIO(text), delimiter=delimiter_of(text[:_SAMPLE]), strict=False)
+    rows, numbers, line = [], [], 1
+    try:
+        for cells in reader:
+            row = tuple(cell.strip() for cell in cells)
+            if any(row):
+                rows.append(row)
+                numbers.append(line)
+            line = reader.line_num + 1
+    except csv.Error as error:
+        raise InputError(
+            f"{path}: row {line}", f"this is not CSV: {error}", "mend that row"
+        ) from None
+    return Sheet(path, None, tuple(rows), tuple(numbers))
+
+
+def _page(path: Path, name: str, rows: Sequence[Sequence[object]]) -> Sheet:
+    texts = (tuple(map(_text, cells)) for cells in rows)
+    kept = [(number, cells) for number, cells in enumerate(texts, start=1) if any(cells)]
+    numbers, cells = zip(*kept, strict=True) if kept else ((), ())
+    return Sheet(path, name, _padded(cells), numbers)
+
+
+def _padded(rows: Sequence[tuple[str, ...]]) -> tuple[tuple[str, ...], ...]:
+    """Give all rows of a workbook the same width: there, short rows are no sign of damage."""
+    width = max(map(len, rows), default=0)
+    return tuple(cells + ("",) * (width - len(cells)) for cells in rows)
+
+
+def _read_parquet(path: Path) -> pd.DataFrame:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        table = pq.read_table(path)
+        table.validate(full=True)  # texts that are no UTF-8
+        plain = [
+            name
+            for name, field in zip(table.column_names, table.schema, strict=True)
+            if not (pa.types.is_nested(field.type) or pa.types.is_binary(field.type))
+        ]
+        frame: pd.DataFrame = table.select(plain).to_pandas(ignore_metadata=True)
+    except (pa.ArrowException, *DAMAGED) as error:
+        raise damaged(path, error) from None
+    return frame
+
+
+def _read_layers(path: Path) -> list[Sheet]:
+    import pyogrio
+    from pyogrio.errors import DataLayerError, DataSourceError
+
+    try:
+        layers = [str(name) for name in pyogrio.list_layers(path)[:, 0]]
+        return [
+            _typed_sheet(
+                path, layer, pyogrio.read_dataframe(path, layer=layer, read_geometry=False)
+            )
+            for layer in layers
+        ]
+    except (DataSourceError, DataLayerError, ValueError) as error:  # ValueError: no UTF-8
+        raise InputError(path, f"the file cannot be read ({error})", "fetch it again") from None
+
+
+def _typed_sheet(path: Path, name: str | None, frame: pd.DataFrame) -> Sheet:
+    """Write typed columns out as text: numbers in full, so that reading them back loses nothing."""
+    columns = [[_text(value) for value in frame[column].astype(object)] for column in frame]
+    header = tuple(str(column) for column in frame.columns)
+    rows = tuple(zip(*columns, strict=True)) if columns else ()
+    # The header is no record: the first record is number 1.
+    return Sheet(path, name, (header, *rows), tuple(range(len(rows) + 1)))
+
+
+def _text(value: object) -> str:
+    if value is None or value is pd.NA or value is pd.NaT:
+        return ""
+    if isinstance(value, bool):
+        return str(value).upper()
+    if hasattr(value, "item"):  # a numpy scalar
+        value = value.item()
+    if isinstance(value, float):
+        if value != value:
+            return ""
+        return str(int(value)) if value.is_integer() and abs(value) < 1e15 else repr(value)
+    return str(value).strip()
+
+
+def _without_trailing_blanks(cells: Sequence[str]) -> tuple[str, ...]:
+    end = len(cells)
+    while end and not cells[end - 1]:
+        end -= 1
+    return tuple(cells[:end])
+
+
+def _unique(names: Sequence[str]) -> list[str]:
+    seen: set[str] = set()
+    unique = []
+    for position, name in enumerate(names, start=1):
+        unique.append(f"{name} (column {position})" if name in seen or not name else name)
+        seen.add(name)
+    return unique

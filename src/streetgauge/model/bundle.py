@@ -1,0 +1,520 @@
+"""A bundle: the directory with a trained model and all that is needed to use it elsewhere.
+
+``weights.safetensors`` holds the networks, the standardisation and the calibration; ``bundle.json``
+says what they are; ``README.md`` says it to a person, and to the Hugging Face Hub. Nothing in it is
+code, and reading runs none.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import ArrayLike, NDArray
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+
+from streetgauge.errors import InputError, closest
+from streetgauge.io.files import atomic_directory, sha256_of, write_json, write_text
+from streetgauge.markup import facts_html
+from streetgauge.model.card import write_card
+from streetgauge.model.model import Model, Predictions, TrainingRecord
+from streetgauge.model.network import Network
+from streetgauge.model.reading import Standardisation, located
+from streetgauge.settings import Device, TrainSettings
+from streetgauge.version import __version__
+
+__all__ = ["CARD", "DESCRIPTION", "FILES", "WEIGHTS", "Bundle", "marks_of"]
+
+FORMAT = "streetgauge-bundle"
+# 1: a card.md, no metrics, no licence, only networks of the paper's two kinds. 2: no sharpness, so
+# that probabilities are the head's own. 3: as here, though `learned` came later.
+FORMAT_VERSION = 3
+FAMILIAR = "familiar."  # first part of its tensors' names
+WEIGHTS, DESCRIPTION, CARD = FILES = ("weights.safetensors", "bundle.json", "README.md")
+# What the settings of version 1 did not have to say, and what no settings had to at first.
+_SETTINGS_OF_1 = {"pooling": "mean", "members": 1, "head": "binomial", "dropout": 0.0}
+_FIRST_SETTINGS = {"mixup": False, "equal": "locations", "width": 512}
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A model and its description.
+
+    Parameters
+    ----------
+    model : Model
+        Networks, standardisation, calibration.
+    outcomes : tuple of str, length M
+        Names, in the order of the networks.
+    name : str
+        Which part of a study it was trained for: ``fold-1``.. or ``all``.
+    settings : TrainSettings
+        How it was trained.
+    seed : int
+        With which seed.
+    stamp : str
+        Hash of all that it was made from.
+    training : TrainingRecord or None
+        On how much, and the figures on the validation part; None if it was not trained here.
+    source : mapping
+        Where features and labels come from, as JSON: ``study``; of the backbone ``backbone``,
+        ``weights_sha256``, ``transform``, ``licence`` and ``views`` (names); and ``outcomes`` (per
+        outcome its label, direction, publisher, licence, vintage ...). Whatever is given is kept.
+    metrics : mapping, optional
+        How good the study's predictions of held-out areas were, as in ``metrics.json``.
+    licence : str, optional
+        What allows the use of the bundle itself (SPDX).
+    familiar : mapping of name to array of float32, optional
+        What the areas that it learned from look like, as `streetgauge.evaluation.Familiar` has it.
+    learned : frozenset of str, optional
+        Which areas it learned from or was stopped by, as `marks_of` has them; those of the model
+        that it went on from too.
+    code_version : str
+        Version of this package that trained it.
+    """
+
+    model: Model
+    outcomes: tuple[str, ...]
+    name: str
+    settings: TrainSettings
+    seed: int
+    stamp: str
+    training: TrainingRecord | None
+    source: Mapping[str, Any] = field(default_factory=dict)
+    metrics: Mapping[str, Any] | None = None
+    licence: str | None = None
+    familiar: Mapping[str, NDArray[np.float32]] | None = None
+    learned: frozenset[str] | None = None
+    code_version: str = __version__
+
+    @property
+    def dimension(self) -> int:
+        """D, the features of a view."""
+        return len(self.model.standardisation.mean)
+
+    @property
+    def backbone(self) -> str:
+        """Name of the backbone that its features come from; empty if it is not known."""
+        return str(self.source.get("backbone") or "")
+
+    @property
+    def views(self) -> tuple[str, ...]:
+        """Names of the views that it was trained on; empty if they are not known."""
+        return tuple(map(str, self.source.get("views") or ()))
+
+    def pick(self, outcomes: Sequence[str]) -> Self:
+        """Give the same bundle with these outcomes only, in this order.
+
+        Raises
+        ------
+        InputError
+            If it has no outcome of a name.
+        """
+        for outcome in outcomes:
+            if outcome not in self.outcomes:
+                step = closest(outcome, self.outcomes)
+                raise InputError(f"outcome {outcome!r}", "the bundle does not have it", step)
+        places = [self.outcomes.index(outcome) for outcome in outcomes]
+        if places == list(range(len(self.outcomes))):
+            return self
+        training = self.training and self.training.pick(places)
+        return replace(
+            self, model=self.model.pick(places), outcomes=tuple(outcomes), training=training
+        )
+
+    def compare(
+        self,
+        subject: object,
+        *,
+        dimension: int,
+        backbone: str,
+        weights_sha256: str = "",
+        transform: str = "",
+        views: Sequence[str] = (),
+    ) -> list[str]:
+        """Refuse features that the bundle does not know; say what is different but can be used.
+
+        Parameters
+        ----------
+        subject : object
+            Named in errors: where the features are.
+        dimension, backbone, weights_sha256, transform, views
+            Of these features; what is empty, there or in the bundle, is not compared.
+
+        Returns
+        -------
+        list of str
+            Sentences about views that are not those that the bundle was trained on.
+
+        Raises
+        ------
+        InputError
+            If backbone, its weights, a table's columns or the dimension differ, or no view has a
+            name in common.
+        """
+        said = self.source
+        if self.backbone and backbone and backbone != self.backbone:
+            raise InputError(
+                subject,
+                f"its features come from {backbone!r}, and the bundle knows those of "
+                f"{self.backbone!r}",
+                f"extract them with {self.backbone!r}, or take a bundle made with {backbone!r}",
+            )
+        if dimension != self.dimension:
+            raise InputError(
+                subject,
+                f"it has {dimension} features a view, and the bundle knows {self.dimension}",
+                f"extract them with {self.backbone!r}" if self.backbone else "",
+            )
+        known = str(said.get("weights_sha256") or "")
+        made = backbone not in ("table", "simulated")  # else the hash is of this city's own file
+        if made and known and weights_sha256 and known != weights_sha256:
+            raise InputError(
+                subject,
+                f"{backbone!r} had other weights here (sha256 {weights_sha256[:12]}..) than for "
+                f"the bundle ({known[:12]}..)",
+                "extract the features again with the bundle's weights",
+            )
+        notes = []
+        rule = str(said.get("transform") or "")
+        if backbone == "table":
+            _require_same_columns(subject, _same_json(rule), _same_json(transform))
+        if made and rule and transform and _same_json(rule) != _same_json(transform):
+            notes.append("pictures were prepared otherwise than for the bundle: see `transform`")
+        if views and self.views and tuple(views) != self.views:
+            theirs, ours = ", ".join(self.views), ", ".join(views)
+            if not set(views) & set(self.views):
+                raise InputError(
+                    subject,
+                    f"its views are {ours}, and the bundle was trained on {theirs}",
+                    "name the views as the bundle does",
+                )
+            notes.append(f"views {ours}, where the bundle was trained on {theirs}")
+        return notes
+
+    def predict(
+        self,
+        features: ArrayLike,
+        present: ArrayLike | None = None,
+        *,
+        rows: NDArray[np.int64] | None = None,
+        device: Device = "auto",
+    ) -> Predictions:
+        """Predict locations.
+
+        Parameters
+        ----------
+        features : array of float32, shape [N, V, D]
+            As the bundle's backbone gives them (not standardised); may be a memory map.
+        present : array of bool, shape [N, V], optional
+            Which views are there; all if not given. The number of views is free.
+        rows : array of int64, optional
+            Predict only these locations, in this order.
+        device : {"auto", "cpu", "cuda", "mps"}
+            Where.
+
+        Returns
+        -------
+        Predictions
+            ``score`` [n, M], ``probabilities`` [n, M, K] and ``decile`` [n, M].
+
+        Raises
+        ------
+        InputError
+            If the features have another dimension, or a location has no view at all.
+        """
+        views = features if isinstance(features, np.ndarray) else np.asarray(features, np.float32)
+        if views.ndim != 3 or views.shape[2] != self.dimension:
+            raise InputError(
+                "features",
+                f"their shape is {views.shape}, not [locations, views, {self.dimension}]",
+                f"extract them with the bundle's backbone {self.backbone!r}",
+            )
+        there = np.ones(views.shape[:2], np.bool_) if present is None else np.asarray(present)
+        if there.shape != views.shape[:2]:
+            raise InputError("present", f"its shape is {there.shape}, not {views.shape[:2]}")
+        wanted = there if rows is None else there[rows]
+        if not wanted.any(axis=1).all():
+            raise InputError("present", "a location has no view at all", "leave it out")
+        return self.model.predict(views, there.astype(np.bool_), rows, device)
+
+    def predict_frame(
+        self,
+        features: ArrayLike,
+        present: ArrayLike | None,
+        location_ids: ArrayLike,
+        *,
+        rows: NDArray[np.int64] | None = None,
+        device: Device = "auto",
+    ) -> pd.DataFrame:
+        """Predict locations as a table, sorted by outcome and location.
+
+        Parameters are those of `predict`, and `location_ids`, an array of str: of every location
+        [N], or of the given rows only, in their order.
+
+        Returns
+        -------
+        DataFrame
+            ``location_id, outcome, score (float64), decile (int64), p1.. (float32), score_sd``.
+
+        Raises
+        ------
+        InputError
+            As `predict`; also if a feature is no finite number, naming row and location.
+        """
+        ids = np.asarray(location_ids, object)
+        by_row = ids
+        if rows is not None:
+            by_row = np.full(np.max(rows, initial=-1) + 1, None, object)
+            by_row[rows] = ids
+        with located(by_row):
+            said = self.predict(features, present, rows=rows, device=device)
+        frame = said.to_frame(ids, self.outcomes)
+        return frame.sort_values(["outcome", "location_id"], ignore_index=True)
+
+    def save(self, directory: str | Path) -> None:
+        """Write the bundle; a bundle that is there is replaced at once, never half."""
+        with atomic_directory(Path(directory)) as temporary:
+            save_file(_tensors(self.model, self.familiar or {}), temporary / WEIGHTS)
+            (temporary / WEIGHTS).chmod(0o644)  # safetensors lets nobody but the writer read it
+            description = self._description(sha256_of(temporary / WEIGHTS))
+            write_json(description, temporary / DESCRIPTION)
+            write_text(write_card(description, self.model.network.width), temporary / CARD)
+
+    @classmethod
+    def load(cls, directory: str | Path) -> Self:
+        """Read a bundle.
+
+        Raises
+        ------
+        InputError
+            If it is no bundle, a newer version wrote it, a file is missing or was changed, or the
+            weights do not fit the description.
+        """
+        directory = Path(directory)
+        said = _read_description(directory / DESCRIPTION)
+        weights = directory / WEIGHTS
+        try:
+            model, familiar = _read_model(weights, said)
+            return cls(
+                model=model,
+                outcomes=tuple(said["outcomes"]),
+                name=said["name"],
+                settings=TrainSettings.model_validate(said["settings"]),
+                seed=said["seed"],
+                stamp=said["stamp"],
+                training=_record(said["training"]),
+                source=said["source"],
+                metrics=said.get("metrics"),
+                licence=said.get("licence"),
+                familiar=familiar or None,
+                learned=None if said.get("learned") is None else frozenset(said["learned"]),
+                code_version=said["code_version"],
+            )
+        except (KeyError, TypeError, ValueError) as error:
+            raise InputError(
+                directory / DESCRIPTION,
+                f"this does not describe a bundle ({type(error).__name__}: {_first_line(error)})",
+                "write the bundle again",
+            ) from None
+
+    def _repr_html_(self) -> str:
+        """Say in a notebook what this is."""
+        about = self.source.get("outcomes", {})
+        named = [str(about.get(n, {}).get("label") or n) for n in self.outcomes]
+        record = self.training
+        facts = {
+            "study": self.source.get("study"),
+            "trained on": record
+            and f"{record.training_locations:,} locations in {record.training_areas:,} areas",
+            "outcomes": ", ".join(named),
+            "classes": self.model.classes,
+            "backbone": self.backbone,
+            "features": f"{self.dimension:,} a view",
+            "views": ", ".join(self.views),
+            "licence": self.licence,
+            "made with": f"streetgauge {self.code_version}, seed {self.seed}",
+        }
+        return facts_html(f"Bundle {self.name}", facts)
+
+    def _description(self, sha256: str) -> dict[str, Any]:
+        return {
+            "format": FORMAT,
+            "format_version": FORMAT_VERSION,
+            "name": self.name,
+            "outcomes": list(self.outcomes),
+            "classes": self.model.classes,
+            "dimension": self.dimension,
+            "settings": self.settings.model_dump(mode="json"),
+            "seed": self.seed,
+            "stamp": self.stamp,
+            "training": None if self.training is None else asdict(self.training),
+            "source": dict(self.source),
+            "metrics": None if self.metrics is None else dict(self.metrics),
+            "licence": self.licence,
+            "calibration": {
+                outcome: {"a": a, "b": b}
+                for outcome, (a, b) in zip(
+                    self.outcomes, self.model.calibration.tolist(), strict=True
+                )
+            },
+            "weights": {"file": WEIGHTS, "sha256": sha256},
+            "learned": None if self.learned is None else sorted(self.learned),
+            "code_version": self.code_version,
+        }
+
+
+def marks_of(areas: Iterable[object]) -> frozenset[str]:
+    """Mark areas by their codes: the first 12 digits of each code's sha256.
+
+    Marks of 48 bits: that areas of two countries share one by chance is not to be expected.
+    """
+    return frozenset(hashlib.sha256(str(c).encode()).hexdigest()[:12] for c in set(areas))
+
+
+def _record(said: Mapping[str, Any] | None) -> TrainingRecord | None:
+    return None if said is None else TrainingRecord(**said)
+
+
+def _require_same_columns(subject: object, learned: object, given: object) -> None:
+    """Refuse a table whose columns are others than the bundle's, or were prepared otherwise."""
+    if not isinstance(learned, dict) or not isinstance(given, dict):
+        return
+    pairs = zip(learned.get("columns", ()), given.get("columns", ()), strict=False)
+    for place, (ours, theirs) in enumerate(pairs, 1):
+        if ours != theirs:
+            raise InputError(
+                subject,
+                f"its feature {place} is {theirs!r}, where the bundle learned from {ours!r}",
+                "name the bundle's columns in its order: `streetgauge info` tells them",
+            )
+    ours, theirs = learned.get("transform"), given.get("transform")
+    if "transform" in learned and ours != theirs:
+        raise InputError(
+            subject,
+            f"features.transform is {theirs!r}, where the bundle learned with {ours!r}",
+            "prepare the table in the same way",
+        )
+
+
+def _same_json(text: str) -> object:
+    """Read what a rule says, whatever the order and the spaces in which it was written."""
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError:
+        return text
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).partition("\n")[0]
+
+
+def _tensors(model: Model, familiar: Mapping[str, NDArray[Any]]) -> dict[str, torch.Tensor]:
+    network = model.network.cpu().state_dict()
+    return {
+        **{f"network.{name}": tensor.contiguous() for name, tensor in network.items()},
+        "standardisation.mean": torch.from_numpy(model.standardisation.mean),
+        "standardisation.sd": torch.from_numpy(model.standardisation.sd),
+        "calibration": torch.from_numpy(model.calibration),
+        **({} if model.sharpness is None else {"sharpness": torch.from_numpy(model.sharpness)}),
+        **{f"{FAMILIAR}{name}": torch.from_numpy(array) for name, array in familiar.items()},
+    }
+
+
+def _read_description(file: Path) -> dict[str, Any]:
+    try:
+        said = json.loads(file.read_text(encoding="utf-8"))
+    except (FileNotFoundError, NotADirectoryError):
+        raise InputError(
+            file.parent, f"there is no bundle here: {file.name} is missing", "name its directory"
+        ) from None
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise InputError(file, f"this is not JSON: {error}", "write the bundle again") from None
+    if not isinstance(said, dict) or said.get("format") != FORMAT:
+        raise InputError(file, f"this is not a {FORMAT}", "name the directory of a bundle")
+    version = said.get("format_version")
+    if not isinstance(version, int) or version > FORMAT_VERSION:
+        raise InputError(
+            file,
+            f"its format version is {version!r}, and this version reads up to {FORMAT_VERSION}",
+            "upgrade streetgauge",
+        )
+    if isinstance(said.get("settings"), dict):
+        first = _FIRST_SETTINGS | (_SETTINGS_OF_1 if version == 1 else {})
+        said["settings"] = first | said["settings"]
+    return said
+
+
+def _read_model(
+    file: Path, said: Mapping[str, Any]
+) -> tuple[Model, dict[str, NDArray[np.float32]]]:
+    if not file.is_file():
+        raise InputError(file, "the bundle's weights are missing", "copy the whole directory")
+    if sha256_of(file) != said["weights"]["sha256"]:
+        raise InputError(
+            file,
+            "this is not the file that bundle.json describes",
+            "copy the whole directory again",
+        )
+    try:
+        tensors = load_file(file)
+    except SafetensorError as error:
+        raise InputError(file, f"this is no safetensors file: {error}") from None
+    networks, dimension = len(said["outcomes"]), said["dimension"]
+    settings = TrainSettings.model_validate(said["settings"])
+    network = Network.of(settings, dimension, range(networks), said["classes"])
+    shapes = {f"network.{name}": tuple(x.shape) for name, x in network.state_dict().items()}
+    shapes |= {f"standardisation.{name}": (dimension,) for name in ("mean", "sd")}
+    shapes["calibration"] = (networks, 2)
+    familiar = _familiar(file, tensors, dimension)
+    if "sharpness" in tensors:
+        shapes["sharpness"] = (networks, 2)
+    for name in sorted(shapes.keys() | tensors.keys()):
+        found = tuple(tensors[name].shape) if name in tensors else None
+        if found != shapes.get(name):
+            raise InputError(
+                file,
+                f"tensor {name!r} has shape {found}, and bundle.json needs {shapes.get(name)}",
+                "write the bundle again",
+            )
+    network.load_state_dict({n: tensors[f"network.{n}"] for n in network.state_dict()})
+    scale = Standardisation(
+        tensors["standardisation.mean"].numpy(), tensors["standardisation.sd"].numpy()
+    )
+    sharpness = tensors["sharpness"].numpy() if "sharpness" in tensors else None
+    calibration = tensors["calibration"].numpy()
+    return Model(network.eval(), scale, calibration, said["classes"], sharpness), familiar
+
+
+def _familiar(
+    file: Path, tensors: dict[str, torch.Tensor], dimension: int
+) -> dict[str, NDArray[np.float32]]:
+    """Take out what areas look like, if it is there and of one piece."""
+    own = {n: tensors.pop(n).numpy() for n in list(tensors) if n.startswith(FAMILIAR)}
+    found = {name.removeprefix(FAMILIAR): array for name, array in own.items()}
+    if not found:
+        return {}
+    shape = {name: found[name].shape for name in found}
+    count = shape.get("components", (0, 0))[-1]
+    areas = shape.get("points", (0,))[0]
+    needed = {
+        "mean": (dimension,),
+        "sd": (dimension,),
+        "components": (dimension, count),
+        "spread": (count + 2,),
+        "points": (areas, count + 1),
+        "distances": (areas,),
+    }
+    if shape != needed or not areas:
+        raise InputError(
+            file, f"its tensors {FAMILIAR}* do not fit each other", "write the bundle again"
+        )
+    return found

@@ -1,0 +1,213 @@
+"""A trained model: networks, the features' standardisation, and scores on one scale."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from copy import deepcopy
+from dataclasses import dataclass, replace
+from typing import Self
+
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import ArrayLike, NDArray
+from torch import Tensor
+
+from streetgauge.devices import choose_device
+from streetgauge.model import binomial
+from streetgauge.model.calibration import sharpened
+from streetgauge.model.memory import PREDICTING, enough_memory
+from streetgauge.model.network import Network
+from streetgauge.model.reading import Reader, Rows, Standardisation
+from streetgauge.model.scoring import outputs_of, scores_of
+from streetgauge.settings import Device
+
+__all__ = ["Model", "Predictions", "TrainingRecord", "head_probabilities"]
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """What a model says of N locations and M outcomes on a scale of K classes.
+
+    Parameters
+    ----------
+    score : array of float64, shape [N, M]
+        Calibrated scores: higher is better off, on one scale for all models of an outcome.
+    probabilities : array of float64, shape [N, M, K]
+        Of the classes 1..K, as flat as what the model did not know has shown them to be.
+    likeliest : array of int64, shape [N, M], optional
+        The most probable class, 1..K, as the networks' head has it; that of `probabilities` if not
+        given. Where a model knows little, almost flat probabilities are largest at one of the ends,
+        which is a poor guess.
+    spread : array of float64, shape [N, M], optional
+        Standard deviation of the members' calibrated scores; NaN of one member.
+    """
+
+    score: Floats
+    probabilities: Floats
+    likeliest: NDArray[np.int64] | None = None
+    spread: Floats | None = None
+
+    @property
+    def decile(self) -> NDArray[np.int64]:
+        """The most probable class, 1..K: [N, M]."""
+        if self.likeliest is not None:
+            return self.likeliest
+        best: NDArray[np.int64] = self.probabilities.argmax(axis=2) + 1
+        return best
+
+    def to_frame(self, location_ids: ArrayLike, outcomes: Sequence[str]) -> pd.DataFrame:
+        """Make a long table: for one outcome after the other, a row for every location in order.
+
+        Columns are ``location_id, outcome, score (float64), decile (int64), p1.. (float32)``, and
+        ``score_sd`` (float64), the standard deviation of the members' scores, missing of one.
+        """
+        ids = np.asarray(location_ids, object)
+        flat = (
+            self.probabilities.astype(np.float32)
+            .swapaxes(0, 1)
+            .reshape(ids.size * len(outcomes), self.probabilities.shape[2])
+        )
+        columns = {
+            "location_id": np.tile(ids, len(outcomes)),
+            "outcome": np.repeat(np.asarray(outcomes, object), ids.size),
+            "score": self.score.T.ravel(),
+            "decile": self.decile.T.ravel(),
+            **{f"p{k}": column for k, column in enumerate(flat.T, 1)},
+            "score_sd": np.nan if self.spread is None else self.spread.T.ravel(),
+        }
+        return pd.DataFrame(columns).astype({"location_id": "str", "outcome": "str"})
+
+
+@dataclass(frozen=True)
+class Model:
+    """Networks that are trained and calibrated, one per outcome.
+
+    Parameters
+    ----------
+    network : Network
+        On the CPU, in evaluation mode.
+    standardisation : Standardisation
+        Of the training part's features.
+    calibration : array of float64, shape [M, 2]
+        Per outcome a and b > 0: score = a + b h.
+    classes : int
+        K.
+    sharpness : array of float64, shape [M, 2], optional
+        Per outcome what makes probabilities of the head's and of the score: see `sharpen`. Without
+        it they are the head's own.
+    """
+
+    network: Network
+    standardisation: Standardisation
+    calibration: Floats
+    classes: int = 10
+    sharpness: Floats | None = None
+
+    @enough_memory(PREDICTING)
+    def predict(
+        self,
+        features: NDArray[np.float32],
+        present: NDArray[np.bool_],
+        rows: Rows | None = None,
+        device: Device = "auto",
+    ) -> Predictions:
+        """Predict locations from features [N, V, D] and flags [N, V], or only the given rows."""
+        if rows is None:
+            rows = np.arange(len(features))
+        if not len(rows):
+            outcomes = len(self.calibration)
+            nothing = np.empty((0, outcomes))
+            return Predictions(nothing, np.empty((0, outcomes, self.classes)), spread=nothing)
+        each = self._outputs(features, present, rows, device)
+        outputs = each.mean(1)
+        score = self._calibrated(scores_of(self.network, outputs))
+        members = self._calibrated(scores_of(self.network, each.flatten(0, 1)))
+        members = members.reshape(*each.shape[:2], -1)
+        spread = members.std(axis=1, ddof=1) if each.shape[1] > 1 else np.full_like(score, np.nan)
+        own = head_probabilities(self.network, score, outputs, self.classes)
+        flat = own if self.sharpness is None else sharpened(own, score, self.sharpness)
+        return Predictions(score, flat, own.argmax(axis=2) + 1, spread)
+
+    @enough_memory(PREDICTING)
+    def member_scores(
+        self,
+        features: NDArray[np.float32],
+        present: NDArray[np.bool_],
+        rows: Rows,
+        device: Device = "auto",
+    ) -> Floats:
+        """Give every member's calibrated scores of the given rows by themselves: [n, E, M]."""
+        each = self._outputs(features, present, rows, device)
+        said = self._calibrated(scores_of(self.network, each.flatten(0, 1)))
+        return said.reshape(*each.shape[:2], -1)
+
+    def _outputs(
+        self, features: NDArray[np.float32], present: NDArray[np.bool_], rows: Rows, device: Device
+    ) -> Tensor:
+        """Give what the head needs, in float32, as every member says it: [n, E, M, outputs]."""
+        chosen = choose_device(device)
+        reader = Reader(features, present, self.standardisation, chosen)
+        return outputs_of(deepcopy(self.network).to(chosen), reader, rows, each=True)
+
+    def _calibrated(self, h: NDArray[np.float32]) -> Floats:
+        return self.calibration[:, 0] + self.calibration[:, 1] * h.astype(np.float64)
+
+    def absorbed(self) -> Self:
+        """Give the same model with its calibration inside the network, where the head allows it.
+
+        What is tuned from there starts on the scale of the outcome, and stays near it.
+        """
+        if self.network.head.name != "binomial":
+            return self
+        a, b = torch.from_numpy(self.calibration.T).float()
+        network = self.network.cpu().calibrated(a, b)
+        return replace(self, network=network, calibration=np.tile([0.0, 1.0], (len(a), 1)))
+
+    def pick(self, outcomes: Sequence[int]) -> Self:
+        """Give the model of these outcomes only, by position, in this order."""
+        places = list(outcomes)
+        sharpness = None if self.sharpness is None else self.sharpness[places]
+        picked = self.network.cpu().pick(outcomes)
+        return replace(
+            self, network=picked, calibration=self.calibration[places], sharpness=sharpness
+        )
+
+
+@dataclass(frozen=True)
+class TrainingRecord:
+    """On what a model was trained; lists have one entry per outcome.
+
+    The validation figures are of the model as calibrated, on the areas that also said when to stop
+    and how to calibrate: they flatter, and are no estimate of how good the model is elsewhere. They
+    are None where there was no validation part.
+    """
+
+    training_locations: int
+    training_areas: int
+    validation_locations: int
+    validation_areas: int
+    best_epoch: list[float]
+    validation_loss: list[float | None]
+    validation_mae: list[float | None]
+    precision: str = "float32"
+
+    def pick(self, outcomes: Sequence[int]) -> Self:
+        """Give the record of these outcomes only, by position, in this order."""
+        return replace(
+            self,
+            best_epoch=[self.best_epoch[i] for i in outcomes],
+            validation_loss=[self.validation_loss[i] for i in outcomes],
+            validation_mae=[self.validation_mae[i] for i in outcomes],
+        )
+
+
+def head_probabilities(network: Network, score: Floats, outputs: Tensor, classes: int) -> Floats:
+    """Give the head's probabilities of the classes [N, M, K], of calibrated scores [N, M]."""
+    if network.head.name == "binomial":  # its probabilities follow from the calibrated score
+        return binomial.probabilities(score, classes)
+    with torch.inference_mode():
+        own: Floats = network.head.to("cpu").probabilities(outputs.double()).numpy()
+    return own

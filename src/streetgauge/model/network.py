@@ -1,0 +1,448 @@
+"""The networks: the same layers for every view, pooled over a location's views, heads for outcomes.
+
+Every view goes through the same dense blocks, D -> 512 -> 256 -> 128 (the trunk; `view_widths` of
+others); what the views that are there say is pooled; one block of 64 (or as few as it looks at) and
+a linear layer give what the head needs: for the binomial head one number, the score. All layers
+compute in the precision of the features, but the last, which is in float32 where nothing is learnt;
+views are summed in float32.
+
+=============  ==========  ==========  =========================================================
+variant        trunk       batch norm  what it is
+=============  ==========  ==========  =========================================================
+paper-2019     one each    yes         the network of Suel et al. (2019)
+port-2020      one each    no          its authors' port of 2020
+shared         one for all no          one trunk for all outcomes: a city's outcomes hang
+                                       together, and twelve cost little more than one; and a
+                                       linear path from the mean features to the output beside
+                                       it, for what needs no depth
+=============  ==========  ==========  =========================================================
+
+A network may have several members, each trained by itself on other areas; what they say is
+averaged.
+
+Parameters have the networks that they belong to as their first axis: ``tensor[m]`` is outcome m's,
+``tensor[e]`` of a shared trunk is member e's, and ``tensor[e * M + m]`` is outcome m's in member e.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from copy import deepcopy
+from itertools import pairwise
+from typing import Literal, Self
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import batch_norm, relu
+
+from streetgauge.model.heads import make_head
+from streetgauge.model.mixup import Mixup
+from streetgauge.settings import TrainSettings
+
+__all__ = ["Network", "StackedBatchNorm", "StackedLinear", "view_widths", "width_of"]
+
+WIDTH = 512  # of the first view layer
+WIDTH_ON_COMPONENTS = 128  # on few principal components
+LOCATION_WIDTH = 64
+ATTENTION_WIDTH = 32
+VECTOR = 16  # numbers that a processor multiplies at once
+# Outputs of all networks of a layer that are cheaper as one product with as many zeros: measured
+# with twelve networks of 64 inputs, of which a batched product takes five times as long.
+FEW_OUTPUTS = 64
+Variant = Literal["paper-2019", "port-2020", "shared"]
+Pooling = Literal["mean", "attention"]
+
+
+def width_of(settings: TrainSettings) -> int:
+    """Give the width of the first view layer, which settings need not say."""
+    return settings.width or (WIDTH_ON_COMPONENTS if settings.components else WIDTH)
+
+
+def view_widths(width: int) -> tuple[int, int, int]:
+    """Give the widths of the view layers, the second half and the third a quarter of the first.
+
+    None is below 64, or below the first where that is narrower still.
+    """
+    least = min(width, LOCATION_WIDTH)
+    return width, max(width // 2, least), max(width // 4, least)
+
+
+class StackedLinear(nn.Module):
+    """M dense layers side by side: ``y[:, m] = x[:, m] @ weight[m] + bias[m]``.
+
+    Parameters
+    ----------
+    generators : sequence of torch.Generator
+        One per network: each draws its own weights (Xavier normal), whatever its neighbours.
+    inputs, outputs : int
+        Widths.
+    one_product : bool
+        Let networks of few outputs be one product, with zeros off the diagonal. What is no number
+        in one network is then none in any: only for those that stand and fall together.
+    """
+
+    def __init__(
+        self,
+        generators: Sequence[torch.Generator],
+        inputs: int,
+        outputs: int,
+        *,
+        one_product: bool = False,
+    ) -> None:
+        super().__init__()
+        self.one_product = one_product
+        spread = (2 / (inputs + outputs)) ** 0.5
+        weights = [torch.randn(inputs, outputs, generator=own) * spread for own in generators]
+        self.weight = nn.Parameter(torch.stack(weights))
+        self.bias = nn.Parameter(torch.zeros(len(weights), outputs))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map [R, M, inputs], or [R, 1, inputs] that all networks share, to [R, M, outputs]."""
+        if x.shape[1] == 1:  # one product for all networks: twice as fast as one for each
+            return side_by_side(x[:, 0], self)[0]
+        networks, inputs, outputs = self.weight.shape  # networks may have been joined, or picked
+        if self.one_product and networks * outputs <= FEW_OUTPUTS:
+            own = torch.eye(networks, dtype=x.dtype, device=x.device)[:, None, :, None]
+            block = (self.weight.to(x.dtype).unsqueeze(2) * own).view(networks * inputs, -1)
+            return _product(x.flatten(1), [block], [self.bias.flatten()]).view(-1, *self.bias.shape)
+        weight, bias = (parameter.to(x.dtype) for parameter in (self.weight, self.bias))
+        each = torch.baddbmm(bias.unsqueeze(1), x.transpose(0, 1), weight)
+        return each.transpose(0, 1)
+
+
+def side_by_side(x: Tensor, *layers: StackedLinear) -> list[Tensor]:
+    """Let layers look at the same rows [R, inputs] in one product: [R, M, outputs] of each."""
+    if len({layer.weight.requires_grad for layer in layers}) > 1:
+        # Those that do not move would have gradients computed with those that do.
+        return [side_by_side(x, layer)[0] for layer in layers]
+    weights = [layer.weight.to(x.dtype).transpose(0, 1).flatten(1) for layer in layers]
+    product = _product(x, weights, [layer.bias.flatten() for layer in layers])
+    # A split of one would copy all gradients.
+    sizes = [layer.bias.numel() for layer in layers]
+    parts = torch.split(product, sizes, 1) if len(layers) > 1 else [product]
+    return [part.view(-1, *layer.bias.shape) for part, layer in zip(parts, layers, strict=True)]
+
+
+def _product(x: Tensor, weights: list[Tensor], biases: list[Tensor]) -> Tensor:
+    """Give ``x @ weight + bias``, of rows that come out the same wherever in x they lie.
+
+    They do with a whole number of vectors.
+    """
+    columns = sum(len(bias) for bias in biases)
+    more = -columns % VECTOR
+    if more:
+        weights = [*weights, x.new_zeros(x.shape[1], more)]
+        biases = [*biases, biases[0].new_zeros(more)]
+    weight, bias = weights[0], biases[0]
+    if len(weights) > 1:
+        weight, bias = torch.cat(weights, 1), torch.cat(biases)
+    product = torch.addmm(bias.to(x.dtype), x, weight)
+    return product[:, :columns] if more else product
+
+
+class StackedBatchNorm(nn.Module):
+    """M batch norms side by side, over the rows of [R, M, width].
+
+    The running mean and variance are plain averages at first and move by a tenth a batch later:
+    small cities have but ten batches an epoch, and would else be judged with the initial values.
+    """
+
+    running_mean: Tensor
+    running_variance: Tensor
+    batches: Tensor
+
+    def __init__(self, networks: int, width: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(networks, width))
+        self.bias = nn.Parameter(torch.zeros(networks, width))
+        self.register_buffer("running_mean", torch.zeros(networks, width))
+        self.register_buffer("running_variance", torch.ones(networks, width))
+        self.register_buffer("batches", torch.zeros(networks))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Normalise [R, M, width] by the batch in training, else by the running values."""
+        momentum = 0.1
+        if self.training:
+            self.batches += 1
+            momentum = max(momentum, 1 / float(self.batches[0]))
+        # As R rows of M * width channels it is one ordinary batch norm.
+        flat = batch_norm(
+            x.flatten(1),
+            self.running_mean.view(-1),
+            self.running_variance.view(-1),
+            self.weight.view(-1),
+            self.bias.view(-1),
+            training=self.training,
+            momentum=momentum,
+        )
+        return flat.view_as(x)
+
+
+class Block(nn.Module):
+    """Dense, batch norm (or none), ReLU."""
+
+    def __init__(
+        self, generators: Sequence[torch.Generator], inputs: int, outputs: int, norm: bool
+    ) -> None:
+        super().__init__()
+        self.dense = StackedLinear(generators, inputs, outputs)
+        self.norm = StackedBatchNorm(len(generators), outputs) if norm else None
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map [R, M, inputs] to [R, M, outputs]."""
+        return self.onward(self.dense(x))
+
+    def onward(self, x: Tensor) -> Tensor:
+        """Do what is to be done behind the dense layer."""
+        return relu(x if self.norm is None else self.norm(x))
+
+
+class Attention(nn.Module):
+    """How much each view counts, by what it says and not by its place among the views.
+
+    The gate-free attention of Ilse, Tomczak and Welling (2018, equation 8): the softmax over a
+    location's views of ``w . tanh(V x)``. It starts as the plain mean.
+    """
+
+    def __init__(self, generators: Sequence[torch.Generator], width: int) -> None:
+        super().__init__()
+        self.inner = StackedLinear(generators, width, ATTENTION_WIDTH)
+        self.outer = StackedLinear(generators, ATTENTION_WIDTH, 1)
+        nn.init.zeros_(self.outer.weight)
+
+    def forward(self, views: Tensor) -> Tensor:
+        """Map [R, M, width] to [R, M, 1], before the softmax."""
+        weights: Tensor = self.outer(torch.tanh(self.inner(views)))
+        return weights
+
+
+class Dropout(nn.Module):
+    """Dropout with a generator of its own: trainings that run side by side do not mix."""
+
+    def __init__(self, share: float) -> None:
+        super().__init__()
+        self.share = share
+        self.generator: torch.Generator | None = None  # given by the training loop
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Set a share of x to 0 in training, and scale the rest up."""
+        if not self.training or not self.share:
+            return x
+        kept = torch.empty_like(x).uniform_(generator=self.generator) >= self.share
+        return x * kept * (1 / (1 - self.share))
+
+
+class Network(nn.Module):
+    """M outcomes' networks, with a trunk each or one trunk for all.
+
+    Parameters
+    ----------
+    dimension : int
+        D, features of a view.
+    seeds : sequence of int
+        One per outcome. What belongs to an outcome's seed is the same whatever its neighbours;
+        a shared trunk follows the first.
+    variant : {"paper-2019", "port-2020", "shared"}
+        See the module.
+    pooling : {"mean", "attention"}
+        Over the views of a location.
+    dropout : float
+        Share of the pooled values left out in training.
+    head : str
+        See `heads`.
+    classes : int
+        K.
+    members : int
+        E.
+    width : int
+        Of the first view layer; see `view_widths`.
+    """
+
+    def __init__(
+        self,
+        dimension: int,
+        seeds: Sequence[int],
+        variant: Variant = "paper-2019",
+        *,
+        pooling: Pooling = "mean",
+        dropout: float = 0.0,
+        head: str = "binomial",
+        classes: int = 10,
+        members: int = 1,
+        width: int = WIDTH,
+    ) -> None:
+        super().__init__()
+        self.shared = variant == "shared"
+        self.members = members
+        own = [_generator(seed, e) for e in range(self.members) for seed in seeds]
+        trunk = [_generator(seeds[0] ^ 1, e) for e in range(self.members)] if self.shared else own
+        norm = variant == "paper-2019"
+        self.head = make_head(head, classes, len(seeds))
+        widths = view_widths(width)
+        pairs = pairwise((dimension, *widths))
+        self.views = nn.Sequential(*(Block(trunk, *pair, norm) for pair in pairs))
+        last = min(widths[-1], LOCATION_WIDTH)
+        self.location = Block(own, widths[-1], last, norm)
+        self.score = StackedLinear(own, last, self.head.outputs, one_product=self.shared)
+        # Made last, so that the other first weights do not depend on them.
+        self.attention = Attention(trunk, widths[-1]) if pooling == "attention" else None
+        self.direct = StackedLinear(own, dimension, self.head.outputs) if self.shared else None
+        if self.direct is not None:
+            nn.init.zeros_(self.direct.weight)
+        self.dropout = Dropout(dropout)
+
+    @classmethod
+    def of(
+        cls,
+        settings: TrainSettings,
+        dimension: int,
+        seeds: Sequence[int],
+        classes: int = 10,
+    ) -> Self:
+        """Make the network that settings describe."""
+        return cls(
+            dimension,
+            seeds,
+            settings.network,
+            pooling=settings.pooling,
+            dropout=settings.dropout,
+            head=settings.head,
+            classes=classes,
+            members=settings.members,
+            width=width_of(settings),
+        )
+
+    @classmethod
+    def joined(cls, networks: Sequence[Self]) -> Self:
+        """Make one network of several: they become its members."""
+        whole = deepcopy(networks[0])
+        whole.members = sum(network.members for network in networks)
+        states = [network.state_dict() for network in networks]
+        for name, tensor in whole.state_dict(keep_vars=True).items():
+            same = [state[name] for state in states]
+            # Heads with parameters, such as thresholds, have one set for all members: their mean.
+            tensor.data = torch.stack(same).mean(0) if name.startswith("head.") else torch.cat(same)
+        return whole
+
+    @property
+    def width(self) -> int:
+        """Of the first layer that looks at views."""
+        return next(self.views.parameters()).shape[2]
+
+    def pick(self, outcomes: Sequence[int]) -> Self:
+        """Give the network of these outcomes only, by position, in this order."""
+        picked = deepcopy(self)
+        count = len(self.score.bias) // self.members
+        rows = torch.tensor([e * count + m for e in range(self.members) for m in outcomes])
+        trunk = set(picked.trunk()) | set(picked.views.buffers())
+        for tensor in picked.state_dict(keep_vars=True).values():
+            if not self.shared or tensor not in trunk:
+                own = rows if len(tensor) == len(self.score.bias) else torch.tensor(outcomes)
+                tensor.data = tensor.data[own]
+        return picked
+
+    def calibrated(self, a: Tensor, b: Tensor) -> Self:
+        """Give the network whose outputs are ``a + b * outputs``, per outcome."""
+        moved = deepcopy(self)
+        a, b = a.repeat(self.members), b.repeat(self.members)
+        with torch.no_grad():
+            moved.score.weight.mul_(b[:, None, None])
+            moved.score.bias.mul_(b[:, None]).add_(a[:, None])
+            if moved.direct is not None:
+                moved.direct.weight.mul_(b[:, None, None])
+                moved.direct.bias.mul_(b[:, None])
+        return moved
+
+    def trunk(self) -> Iterator[nn.Parameter]:
+        """Give the parameters that look at views; the others look at whole locations."""
+        yield from self.views.parameters()
+        if self.attention is not None:
+            yield from self.attention.parameters()
+
+    def forward(
+        self,
+        features: Tensor,
+        present: Tensor | None = None,
+        *,
+        each: bool = False,
+        mixup: Mixup | None = None,
+    ) -> Tensor:
+        """Look at locations.
+
+        Parameters
+        ----------
+        features : Tensor, shape [B, V, D]
+            Standardised features; what stands in the place of an absent view is not looked at.
+        present : Tensor of bool, shape [B, V], optional
+            Which views are there, at least one of each location; all if not given.
+        each : bool
+            Give what every member says by itself.
+        mixup : Mixup, optional
+            Mix locations behind the pooling, and what the linear path says of them.
+
+        Returns
+        -------
+        Tensor of float32, shape [B, M, outputs]; of each member [B, E, M, outputs]
+            What the head needs, averaged over the members.
+        """
+        there = features.flatten(0, 1) if present is None else features[present]
+        first, *later = self._view_blocks()
+        looking = [first.dense] if self.direct is None else [first.dense, self.direct]
+        seen, *said = side_by_side(there, *looking)  # [R, T, 512], R views that are there, T trunks
+        seen = first.onward(seen)
+        for block in later:
+            seen = block(seen)
+        shape = features.shape[:2]
+        pooled = self._pooled(seen, shape, present)
+        direct = [_mean(one, shape, present) for one in said]
+        if mixup is not None:
+            pooled, *direct = (mixup.mixed(one) for one in [pooled, *direct])
+        pooled = self.dropout(pooled).to(seen.dtype)
+        # Each member's outcomes look at its own trunk, where they share one.
+        if pooled.shape[1] > 1:
+            pooled = pooled.repeat_interleave(len(self.score.bias) // pooled.shape[1], 1)
+        told = self.location(pooled)
+        outputs: Tensor = self.score(told if self.training else told.float()).float()
+        for one in direct:
+            outputs = outputs + one
+        scores = outputs.view(len(features), self.members, -1, self.head.outputs)
+        return scores if each else scores.mean(1)
+
+    def _view_blocks(self) -> list[Block]:
+        return [block for block in self.views if isinstance(block, Block)]
+
+    def _pooled(self, seen: Tensor, shape: torch.Size, present: Tensor | None) -> Tensor:
+        """Pool [R, T, W] over each location's views: [B, T, W], in float32."""
+        if self.attention is None:
+            return _mean(seen, shape, present)
+        weight = self.attention(seen).float()
+        if present is None:
+            views, logits = (x.view(*shape, *x.shape[1:]) for x in (seen, weight))
+        else:  # absent views weigh nothing
+            views = _in_place(seen, shape, present)
+            logits = weight.new_full((*shape, *weight.shape[1:]), -torch.inf)
+            logits[present] = weight
+        return torch.sum(views * logits.softmax(1), 1)
+
+
+def _mean(seen: Tensor, shape: torch.Size, present: Tensor | None) -> Tensor:
+    """Average [R, T, W] over each location's views that are there: [B, T, W], in float32."""
+    if present is None:
+        views = seen.view(*shape, *seen.shape[1:])
+        return views.sum(1, dtype=torch.float32) / shape[1]
+    views = _in_place(seen, shape, present)
+    return views.sum(1, dtype=torch.float32) / present.sum(1)[:, None, None]
+
+
+def _in_place(seen: Tensor, shape: torch.Size, present: Tensor) -> Tensor:
+    """Put [R, T, W] to its locations and views: [B, V, T, W].
+
+    Absent views are zeros: sums are exact for any number of views, and in one order.
+    """
+    padded = seen.new_zeros(*shape, *seen.shape[1:])
+    padded[present] = seen
+    return padded
+
+
+def _generator(seed: int, member: int) -> torch.Generator:
+    return torch.Generator().manual_seed((seed + member * 0x9E3779B97F4A7C15) % 2**63)

@@ -1,0 +1,76 @@
+"""All that the page shows, as plain data."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import pandas as pd
+
+from streetgauge.report.gallery import Gallery
+
+__all__ = ["ReportData"]
+
+
+@dataclass(frozen=True)
+class ReportData:
+    """What the page shows, as plain data.
+
+    Parameters
+    ----------
+    name : str
+        The study's name.
+    areas : DataFrame or GeoDataFrame by area
+        ``name``, ``district`` and ``geometry``, each if known.
+    table : DataFrame
+        One row an area and outcome: ``area``, ``outcome``, ``fold``, ``n_locations``, ``score``,
+        ``decile``, ``low``, ``high``, ``actual_decile``.
+    metrics : dict
+        From `streetgauge.evaluation.evaluate`.
+    provenance : mapping of outcome to dict
+        ``label``, ``direction``, ``source``, ``file``, ``sha256``, ``publisher``, ``licence``,
+        ``vintage``, ``areas``, ``cells``, ``lookup``,
+        ``n_areas``, ``n_missing``, ``outside``, each if known; its order is the page's.
+    skips : DataFrame
+        What was left out: ``location_id``, ``view``, ``area``, ``stage``, ``reason``.
+    locations : DataFrame
+        The locations of the study, for counts.
+    settings : mapping
+        The study's settings, nested.
+    run : mapping
+        ``versions`` (dict), ``seed``, ``seconds`` (dict by stage), ``stages`` (by name: ``says``,
+        lines of text, and ``seconds``, each if known), and further plain facts.
+    note : str, optional
+        The study's own words about itself.
+    simulated : bool
+        Whether the features were made up from the outcomes.
+    credits : sequence of mapping
+        Whose pictures were used: ``line``, ``licence``, ``licence_url``, as open imagery asks for.
+    figures : sequence
+        Each with ``name``, ``title``, ``caption`` and ``svg`` (text); ``alt`` if it has one.
+    gallery : Gallery, optional
+        Pictures of the highest, the median and the lowest scores.
+    imagery : mapping
+        What is known of the study's pictures: ``views``, ``licence``, ``captured``, ``n``,
+        ``found``, ``leave_out``, each if known.
+    pictures : mapping of area to sequence of mapping
+        The areas' own pictures for their cards: ``src`` (a data URI), ``alt``, ``title``.
+    """
+
+    name: str
+    areas: pd.DataFrame
+    table: pd.DataFrame
+    metrics: Mapping[str, Any]
+    provenance: Mapping[str, Mapping[str, Any]]
+    skips: pd.DataFrame
+    locations: pd.DataFrame
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    run: Mapping[str, Any] = field(default_factory=dict)
+    note: str | None = None
+    simulated: bool = False
+    credits: Sequence[Mapping[str, Any]] = ()
+    figures: Sequence[Any] = ()
+    pictures: Mapping[str, Sequence[Mapping[str, str]]] = field(default_factory=dict)
+    gallery: Gallery | None = None
+    imagery: Mapping[str, Any] = field(default_factory=dict)

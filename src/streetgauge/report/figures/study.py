@@ -1,0 +1,336 @@
+"""Figures of a whole study: what pictures add, how training went, what more data would bring."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from streetgauge.report import text as words
+from streetgauge.report.figures.drawing import (
+    BLUE,
+    COLUMN,
+    GREY,
+    ORANGE,
+    PAGE,
+    PALE,
+    below,
+    new,
+    plain,
+    short,
+)
+from streetgauge.report.figures.sketch import Sketch
+
+__all__ = ["added", "less_data", "training", "transfer"]
+
+KINDS = {"random": (ORANGE, "s", "random folds"), "spatial": (BLUE, "o", "spatial folds")}
+OTHER = (GREY, "D")
+ACROSS = 4  # panels of small multiples
+METRICS = {"mae": "Mean absolute error ({many})", "spearman": "Spearman’s ρ"}
+
+
+def added(metrics: Mapping[str, Any], labels: Mapping[str, str]) -> Sketch | None:
+    """Draw what the pictures add over the best guess without any, in every kind of folds."""
+    cells = [
+        {"outcome": name, "folds": kind, "metric": metric, "areas": cell["n_areas"]}
+        | {k: cell[metric][k] for k in ("value", "low", "high", "over", "pictures", "baseline")}
+        for name in labels
+        for kind, cell in metrics.get("headline", {}).get(name, {}).items()
+        if cell is not None
+        for metric in METRICS
+    ]
+    table = pd.DataFrame(cells)
+    if table.empty or table["value"].isna().all():
+        return None
+    _, many = words.unit(int(metrics["classes"]))
+    names = [name for name in labels if name in set(table["outcome"])]
+    kinds = [kind for kind in KINDS if kind in set(table["folds"])]
+    kinds += [kind for kind in dict.fromkeys(table["folds"]) if kind not in KINDS]
+    canvas, panels = new(PAGE, 1.05 + 0.36 * len(names), 1, 2)
+    for axes, metric, what in zip(
+        panels, METRICS, (f"Less error ({many})", "More rank agreement (Spearman’s ρ)"), strict=True
+    ):
+        axes.axvline(0, color=GREY, lw=0.8)
+        for i, kind in enumerate(kinds):
+            colour, mark, said = KINDS.get(kind, (*OTHER, f"{plain(kind)} folds"))
+            own = table[(table["folds"] == kind) & (table["metric"] == metric)]
+            own = own.dropna(subset=["value"])
+            y = own["outcome"].map(names.index) + 0.22 * (i - (len(kinds) - 1) / 2)
+            axes.hlines(
+                y, own["low"].astype(float), own["high"].astype(float), color=colour, lw=1.4
+            )
+            # Filled and hollow, so that they are apart in grey too.
+            axes.plot(
+                own["value"].astype(float),
+                y,
+                mark,
+                ms=4.5,
+                mec=colour,
+                mew=1.1,
+                mfc="white" if i else colour,
+                label=said,
+            )
+        axes.set(xlabel=what, ylim=(len(names) - 0.5, -0.5))
+        axes.set_yticks(range(len(names)))
+        axes.tick_params(axis="y", length=0)
+        axes.spines["left"].set_visible(False)
+        axes.grid(axis="x", color=PALE, lw=0.4)
+        axes.set_axisbelow(True)
+    panels[0].set_yticklabels([short(labels[name], 24, lines=2) for name in names])
+    panels[1].set_yticklabels([])
+    below(canvas, panels[0], len(kinds))
+    held = [metrics["scheme"]["in_words"]] + [
+        metrics[kind]["scheme"]["in_words"] for kind in kinds if kind in metrics
+    ]
+    return Sketch(
+        canvas,
+        table,
+        "What the pictures add over the best guess without them",
+        "How much less the predictions from pictures err, and how much better they rank the areas, "
+        "than the best baseline that sees no picture, chosen for each outcome, metric and kind of "
+        f"folds by its result; paired {words.percent(metrics['coverage'])} intervals; right of "
+        f"zero, pictures are better. Folds: {'; '.join(dict.fromkeys(held))}.",
+    )
+
+
+def training(history: pd.DataFrame, metric: str, labels: Mapping[str, str]) -> Sketch | None:
+    """Draw the course of the training: ``loss`` or ``tau``, a panel for each outcome.
+
+    Parameters
+    ----------
+    history : DataFrame
+        A row a look and outcome: ``part``, ``member``, ``epoch``, ``outcome``, ``train_loss``,
+        ``validation_loss``, ``validation_tau``.
+    metric : str
+    labels : mapping of outcome to str
+    """
+    columns = {"loss": ["train_loss", "validation_loss"], "tau": ["validation_tau"]}[metric]
+    needed = {"part", "member", "epoch", "outcome", *columns}
+    if history.empty or not needed <= set(history.columns):
+        return None
+    keys = ["outcome", "part", "epoch"]
+    mean = history.groupby(keys, sort=True)[columns].mean()
+    mean = mean.dropna(how="all").reset_index()
+    names = [name for name in labels if name in set(mean["outcome"])]
+    if not names or mean[columns].isna().all(axis=None):
+        return None
+    across = min(ACROSS, len(names))
+    down = -(-len(names) // across)
+    width = COLUMN if across == 1 else PAGE
+    canvas, panels = new(width, 0.5 + (1.55 if across > 2 else 2.3) * down, down, across)
+    drawn = (
+        (
+            ("validation_loss", "-", BLUE, "validation part"),
+            ("train_loss", "--", ORANGE, "learned from"),
+        )
+        if metric == "loss"
+        else (("validation_tau", "-", BLUE, "validation part"),)
+    )
+    for axes, name in zip(panels, names, strict=False):
+        rows = mean[mean["outcome"] == name]
+        for column, style, colour, said in drawn:
+            if mean[column].isna().all():
+                continue
+            for _, own in rows.groupby("part", sort=True):
+                axes.plot(own["epoch"], own[column], style, lw=0.5, color=colour, alpha=0.45)
+            middle = _middle(rows, column)
+            axes.plot(middle.index, middle, style, lw=1.6, color=colour, label=said)
+        axes.set_title(short(labels[name], 21 if across > 2 else 50, lines=2))
+        axes.set_ylim(*_room(rows[columns]))
+        axes.margins(x=0.02)
+    for axes in panels[len(names) :]:
+        axes.set_visible(False)
+    what = "Loss" if metric == "loss" else "Kendall’s τ"
+    for i, axes in enumerate(panels[: len(names)]):
+        if i % across == 0:
+            axes.set_ylabel(what)
+    canvas.supxlabel("Epoch", size=8)
+    below(canvas, panels[0], 2, above=True)
+    parts = mean["part"].nunique()
+    what = "Loss" if metric == "loss" else "Rank agreement (Kendall’s tau) on the validation part"
+    return Sketch(
+        canvas,
+        mean,
+        f"The course of the training: {'loss' if metric == 'loss' else 'rank agreement'}",
+        f"{what} by epoch: thin, each of {words.plural(parts, 'training')} (mean of its networks);"
+        " thick, their median, as far as half of them went. Training stops for an outcome when the "
+        "validation loss no longer falls.",
+    )
+
+
+def transfer(metrics: Mapping[str, Any], labels: Mapping[str, str]) -> Sketch | None:
+    """Draw what labels are worth with a model of another city, and without one."""
+    about = metrics.get("transfer") or {}
+    table = _points(about.get("points", ()), ["share", "start"])
+    if table.empty:
+        return None
+    starts = {
+        "tuned": (BLUE, "o", "-", "from the other city’s model"),
+        "scratch": (ORANGE, "s", "--", "from nothing"),
+    }
+    drawn = _multiples(
+        table,
+        labels,
+        "spearman",
+        "share",
+        "start",
+        starts,
+        METRICS["spearman"],
+        "Share of the areas with labels",
+    )
+    return Sketch(
+        drawn,
+        table,
+        "What labels are worth with a model of another city",
+        "Spearman’s rho of predicted and actual classes against the share of the areas that could "
+        "be learned from: going on from the model of another city, and from nothing; "
+        f"{words.percent(about.get('coverage', 0.9))} intervals; the test areas are the same.",
+    )
+
+
+def less_data(
+    curves: Mapping[str, Any] | None, by: str, labels: Mapping[str, str]
+) -> Sketch | None:
+    """Draw how good the study would be with fewer areas, locations or views."""
+    axis = {
+        "areas": ("n_areas_learned", "Areas to learn from"),
+        "locations": ("locations_per_area", "Locations an area"),
+        "views": ("views_per_location", "Views a location"),
+    }
+    column, what = axis[by]
+    points = [p for p in (curves or {}).get("points", ()) if p.get("by") in (by, "all")]
+    table = _points(points, ["by", "value", column])
+    if table.empty or set(table["by"]) == {"all"}:
+        return None
+    _, many = words.unit(int((curves or {}).get("classes", 10)))
+    style = {"": (BLUE, "o", "-", "")}
+    drawn = _multiples(
+        table.assign(start=""),
+        labels,
+        "mae",
+        column,
+        "start",
+        style,
+        METRICS["mae"].format(many=many),
+        what,
+        logarithmic=True,
+    )
+    less = {
+        "areas": "fewer areas to learn from",
+        "locations": "fewer locations in every area",
+        "views": "fewer views of every location",
+    }[by]
+    coverage = words.percent((curves or {}).get("coverage", 0.9))
+    return Sketch(
+        drawn,
+        table,
+        f"How good this would be with {less}",
+        f"Mean absolute error with {less}, on the same test areas; {coverage} intervals. The "
+        "last point is all there is.",
+    )
+
+
+def _points(points: Any, keys: list[str]) -> pd.DataFrame:
+    """Put points of a curve into a table: ``outcome``, the keys, and metrics with intervals."""
+    rows = []
+    for point in points:
+        row = {"outcome": point["outcome"]} | {key: point.get(key) for key in keys}
+        for metric in METRICS:
+            each = point.get(metric) or {}
+            row |= {
+                metric: each.get("value"),
+                f"{metric}_low": each.get("low"),
+                f"{metric}_high": each.get("high"),
+            }
+        rows.append(row)
+    table = pd.DataFrame(rows)
+    numbers = [c for c in table.columns if c.startswith(tuple(METRICS))]
+    table[numbers] = table[numbers].astype("float64")
+    return table
+
+
+def _multiples(
+    table: pd.DataFrame,
+    labels: Mapping[str, str],
+    metric: str,
+    x: str,
+    series: str,
+    styles: Mapping[str, tuple[str, str, str, str]],
+    what: str,
+    where: str,
+    *,
+    logarithmic: bool = False,
+) -> Any:
+    """Draw a curve with intervals for each outcome and series."""
+    names = [name for name in labels if name in set(table["outcome"])]
+    across = min(ACROSS, len(names))
+    down = -(-len(names) // across)
+    size = (COLUMN, 2.6) if across == 1 else (PAGE, 0.5 + (1.6 if across > 2 else 2.3) * down)
+    canvas, panels = new(*size, down, across)
+    for axes, name in zip(panels, names, strict=False):
+        for key, (colour, mark, line, said) in styles.items():
+            own = table[(table["outcome"] == name) & (table[series] == key)]
+            own = own.dropna(subset=[metric, x]).sort_values(x)
+            axes.fill_between(
+                own[x].astype(float),
+                own[f"{metric}_low"],
+                own[f"{metric}_high"],
+                color=colour,
+                alpha=0.18,
+                lw=0,
+            )
+            axes.plot(
+                own[x].astype(float),
+                own[metric],
+                marker=mark,
+                ls=line,
+                ms=3.6,
+                color=colour,
+                mec="white",
+                mew=0.5,
+                label=said,
+            )
+        axes.set_title(short(labels[name], 21 if across > 2 else 50, lines=2))
+        if logarithmic:
+            axes.set_xscale("log")
+            ticks = sorted(set(table.loc[table["outcome"] == name, x].astype(float)))
+            axes.set_xticks(ticks, [f"{t:.3g}" if t < 1000 else f"{t:,.0f}" for t in ticks])
+            axes.minorticks_off()
+        else:
+            axes.set_xscale("function", functions=(_root, _square))
+            axes.set_xticks([0, 0.05, 0.25, 1], ["0", "5 %", "25 %", "100 %"])
+    for axes in panels[len(names) :]:
+        axes.set_visible(False)
+    for i, axes in enumerate(panels[: len(names)]):
+        if i % across == 0:
+            axes.set_ylabel(what)
+    canvas.supxlabel(where, size=8)
+    if len(styles) > 1:
+        below(canvas, panels[0], len(styles), above=True)
+    return canvas
+
+
+def _middle(rows: pd.DataFrame, column: str) -> pd.Series:
+    """Take the median over the trainings, as far as half of them went."""
+    wide = rows.pivot_table(index="epoch", columns="part", values=column, sort=True)
+    enough = wide.notna().sum(axis=1) * 2 >= wide.shape[1]
+    return wide[enough].median(axis=1)
+
+
+def _room(values: pd.DataFrame) -> tuple[float, float]:
+    """Leave the first steps, which are far off, out of the picture where they would fill it."""
+    numbers = values.to_numpy(float)
+    numbers = numbers[np.isfinite(numbers)]
+    low, high = numbers.min(), min(numbers.max(), np.quantile(numbers, 0.98) * 1.05)
+    high = max(float(high), float(low) + 1e-6)
+    return float(low - 0.05 * (high - low)), float(high + 0.05 * (high - low))
+
+
+def _root(x: Any) -> Any:
+    return np.sqrt(np.maximum(x, 0))
+
+
+def _square(x: Any) -> Any:
+    return np.square(x)

@@ -1,0 +1,176 @@
+"""What the page's script needs, small: one list a column, in one order of areas throughout."""
+
+from __future__ import annotations
+
+import itertools
+import re
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from streetgauge.report.text.numbers import unit
+
+if TYPE_CHECKING:
+    from streetgauge.report.data import ReportData
+
+__all__ = ["layers", "pack_postcodes", "payload"]
+
+MOST_APART = 4  # the difference beyond which the map's colours do not change
+MOST_POSTCODES = 3_000_000  # characters; London's 331,264 postcodes take under a million
+
+# Name on the page, column of the table, digits kept: those that the card shows, rounded once.
+COLUMNS = (
+    *(("decile", "decile", 0), ("low", "low", 0), ("high", "high", 0)),
+    *(("actual", "actual_decile", 0), ("n", "n_locations", 0), ("views", "n_views", 0)),
+    *(("seen", "share_seen", 2), ("score", "score", 3), ("disagreement", "disagreement", 2)),
+)
+UNLIKE, ERRORS_LARGE, ERRORS_SMALL, FEW = 1, 2, 4, 8
+TOO_FEW = "too few locations"
+
+
+def payload(
+    data: ReportData, labels: Mapping[str, str], geometry: dict[str, Any] | None
+) -> dict[str, Any]:
+    """Gather what the script needs, in the order of ``data.areas``.
+
+    A column that is the same for all outcomes stands with the first one only.
+    """
+    extra = sorted(set(data.table["area"]) - set(data.areas.index))
+    codes = [*data.areas.index.astype(str), *extra]
+    if geometry is not None:
+        geometry = {**geometry, "shapes": geometry["shapes"] + [None] * len(extra)}
+    outcomes: list[dict[str, Any]] = []
+    for name, label in labels.items():
+        rows = data.table[data.table["outcome"] == name].set_index("area").reindex(codes)
+        outcome: dict[str, Any] = {"name": name, "label": label}
+        for key, column, digits in COLUMNS:
+            if column in rows.columns and rows[column].notna().any():
+                outcome[key] = _numbers(rows[column], digits)
+        if (flags := _flags(rows)) is not None:
+            outcome["flags"] = flags
+        outcomes.append(outcome)
+    for outcome in outcomes[1:]:
+        for key in [k for k in outcome if k not in ("name", "label")]:
+            if outcome[key] == outcomes[0].get(key):
+                del outcome[key]
+        # What only the first has must not be taken for this one's.
+        outcome |= {k: [None] * len(codes) for k in _absent(outcomes[0], outcome, data.table)}
+    one, many = unit(data.metrics["classes"])
+    return {
+        "classes": data.metrics["classes"],
+        "unit": one,
+        "units": many,
+        "apart": min(MOST_APART, data.metrics["classes"] - 1),
+        "codes": codes,
+        "names": _texts(data.areas, "name", len(extra)),
+        "districts": _texts(data.areas, "district", len(extra)),
+        "outcomes": outcomes,
+        "postcodes": pack_postcodes(data.locations, codes),
+        "pictures": {str(area): list(own) for area, own in data.pictures.items()},
+        "geometry": geometry,
+    }
+
+
+def layers(table: pd.DataFrame, classes: int) -> dict[str, str]:
+    """Name the maps that the table has something for, in their order on the page."""
+    one, many = unit(classes)
+    result = {
+        "predicted": f"Predicted {one}",
+        "actual": f"Actual {one}",
+        "difference": "Predicted less actual",
+    }
+    if table["low"].notna().any():
+        result["uncertainty"] = f"Uncertainty: width of the interval, in {many}"
+    result["locations"] = "Coverage: locations of each area"
+    if "n_views" in table and table["n_views"].notna().any():
+        result["pictures"] = "Coverage: pictures of each area"
+    if _flags(table) is not None:
+        result["flags"] = "Where to be careful"
+    return result
+
+
+def pack_postcodes(locations: pd.DataFrame, codes: Sequence[str]) -> str | None:
+    """Write the postcodes of every area so that a page can hold a city's.
+
+    Sorted within their area, each is a small letter for the number of characters that it shares
+    with the one before (a none, b one, ...) and the rest; "|" goes on to the next area. Blanks are
+    left out; what has other characters than A to Z and 0 to 9 cannot be searched for.
+
+    Returns
+    -------
+    str or None
+        None if there are no postcodes, or so many that the page would be slow to open.
+    """
+    if "postcode" not in locations or "area" not in locations:
+        return None
+    known = locations.loc[locations["postcode"].notna(), ["postcode", "area"]]
+    text = known["postcode"].astype(str).str.upper().str.replace(r"[^A-Z0-9]", "", regex=True)
+    usable = text.str.len().between(3, 25)
+    known = pd.DataFrame({"postcode": text, "area": known["area"]})[usable].drop_duplicates()
+    if known.empty:
+        return None
+    known["place"] = pd.Index(codes).get_indexer(pd.Index(known["area"]))
+    known = known[known["place"] >= 0].sort_values(["place", "postcode"])
+    parts = _front_coded(known["postcode"].tolist(), place := known["place"].to_numpy())
+    begins = np.searchsorted(place, np.arange(len(codes) + 1))
+    packed = "|".join("".join(parts[i:j]) for i, j in itertools.pairwise(begins))
+    packed = re.sub(r"\|+$", "", packed)
+    return packed if packed and len(packed) <= MOST_POSTCODES else None
+
+
+def _front_coded(texts: Sequence[str], place: npt.NDArray[np.intp]) -> list[str]:
+    """Write each text as what it shares with the one before of its place, and the rest."""
+    if not texts:
+        return []
+    letters = np.array(texts, dtype="S").view("S1").reshape(len(texts), -1)
+    same = (letters[1:] == letters[:-1]) & (letters[1:] != b"")
+    same &= (place[1:] == place[:-1])[:, None]
+    shared = np.r_[0, np.logical_and.accumulate(same, axis=1).sum(1)].tolist()
+    return [chr(97 + n) + text[n:] for n, text in zip(shared, texts, strict=True)]
+
+
+def _numbers(column: pd.Series, digits: int) -> list[float | int | None]:
+    values = column.astype("Float64").to_numpy(float, na_value=np.nan)
+    if digits == 0:
+        return [None if np.isnan(value) else int(value) for value in values]
+    return [None if np.isnan(value) else round(float(value), digits) for value in values]
+
+
+def _flags(rows: pd.DataFrame) -> list[int | None] | None:
+    """Sum up what to be careful of in an area, a bit for each; None if nothing is known of it."""
+    total: npt.NDArray[np.int64] = np.zeros(len(rows), np.int64)
+    known = False
+    if "unlike" in rows and rows["unlike"].notna().any():
+        known = True
+        total += UNLIKE * rows["unlike"].eq(True).fillna(False).to_numpy(bool)
+    if "error_cluster" in rows and rows["error_cluster"].notna().any():
+        known = True
+        total += ERRORS_LARGE * rows["error_cluster"].eq("high").fillna(False).to_numpy(bool)
+        total += ERRORS_SMALL * rows["error_cluster"].eq("low").fillna(False).to_numpy(bool)
+    if "status" in rows and rows["status"].notna().any():
+        known = True
+        total += FEW * rows["status"].eq(TOO_FEW).fillna(False).to_numpy(bool)
+    if not known:
+        return None
+    seen = rows["decile"].notna().to_numpy(bool)
+    return [int(flags) if there else None for flags, there in zip(total, seen, strict=True)]
+
+
+def _absent(first: Mapping[str, Any], outcome: Mapping[str, Any], table: pd.DataFrame) -> list[str]:
+    """Name the columns that the first outcome has and this one has no value in."""
+    rows = table[table["outcome"] == outcome["name"]]
+    columns = {key: column for key, column, _ in COLUMNS}
+    absent = [k for k in first if k in columns and not rows[columns[k]].notna().any()]
+    if "flags" in first and _flags(rows) is None:
+        absent.append("flags")
+    return absent
+
+
+def _texts(areas: pd.DataFrame, column: str, extra: int) -> list[str | None] | None:
+    if column not in areas.columns or areas[column].isna().all():
+        return None
+    values = [None if pd.isna(value) else str(value) for value in areas[column]]
+    return values + [None] * extra

@@ -1,0 +1,30 @@
+"""All that the page says in words, each kind from its own module."""
+
+from streetgauge.report.text.caveats import caveats
+from streetgauge.report.text.findings import (
+    FOLDS,
+    baseline,
+    beside,
+    finding,
+    second_kind,
+    summary,
+    verdict,
+)
+from streetgauge.report.text.methods import names_of, what_was_run
+from streetgauge.report.text.numbers import (
+    MISSING,
+    PARTS,
+    listed,
+    nearby,
+    number,
+    percent,
+    plural,
+    span,
+    unit,
+)
+from streetgauge.report.text.plain_language import plain
+from streetgauge.report.text.sources import carried, incomplete, scale
+
+__all__ = ["FOLDS", "MISSING", "PARTS", "baseline", "beside", "carried", "caveats", "finding"]
+__all__ += ["incomplete", "listed", "names_of", "nearby", "number", "percent", "plain", "plural"]
+__all__ += ["scale", "second_kind", "span", "summary", "unit", "verdict", "what_was_run"]

@@ -1,0 +1,104 @@
+"""The folds beside a study's own: of the other kind, so that both can be told side by side."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+from numpy.typing import ArrayLike, NDArray
+from scipy.spatial import KDTree
+
+from streetgauge.errors import InputError
+from streetgauge.settings import FoldSettings
+from streetgauge.splits.coordinates import to_metres
+
+__all__ = ["block_side", "second_folds"]
+
+Floats = NDArray[np.float64]
+
+MANY = 40  # blocks: enough to deal evenly, few enough that an area is seldom at a border
+STEPS = (1.0, 1.25, 1.5, 2.0, 2.5, 3.0, 4.0, 5.0, 6.0, 8.0)  # times a power of ten
+APART = 2.0  # a block is at least so many distances of an area to its next wide
+
+
+def second_folds(settings: FoldSettings, locations: pd.DataFrame) -> FoldSettings | None:
+    """Give the folds beside a study's own.
+
+    Parameters
+    ----------
+    settings : FoldSettings
+        The study's.
+    locations : DataFrame
+        ``area``, ``lat``, ``lon`` of the locations that are split.
+
+    Returns
+    -------
+    FoldSettings or None
+        Folds of square blocks beside random ones, random ones beside spatial ones, as many as
+        there are of the study's; None if the study wants none, or its scheme has no other.
+
+    Raises
+    ------
+    InputError
+        If blocks are wanted, and the locations have no coordinates or lie too close together.
+    """
+    if settings.second_kind is None:
+        return None
+    kept = settings.model_dump(include={"k", "validation", "train_size", "train_size_unit"})
+    same = {**kept, "final": False, "second": False}
+    if settings.second_kind == "random":
+        return FoldSettings(**same)
+    side = settings.second_block
+    if side is None:
+        places = pd.DataFrame(to_metres(locations["lat"], locations["lon"]), columns=["x", "y"])
+        means = places.groupby(locations["area"].to_numpy(str)).mean().dropna()
+        side = block_side(means.to_numpy(), settings.k)
+    return FoldSettings(scheme="blocks", block=side, **same)
+
+
+def block_side(places: ArrayLike, k: int) -> float:
+    """Choose the side of square blocks for a city.
+
+    Such that about 40 blocks have an area in them, but at least twice the median distance of an
+    area to its next, so that most blocks hold several areas: else these would be random folds.
+
+    Parameters
+    ----------
+    places : array of float, shape [A, 2]
+        Where the areas are, in metres.
+    k : int
+        How many folds are made of the blocks.
+
+    Returns
+    -------
+    float
+        A round number of metres: 100, 125, 150, 200, 250, 300, 400, 500, 600, 800, 1,000 ...
+
+    Raises
+    ------
+    InputError
+        If areas lie in fewer blocks than ``k`` however small these are.
+    """
+    place = np.asarray(places, np.float64)
+    if len(place) >= 2:
+        next_one = KDTree(place).query(place, k=2)[0][:, 1]
+        apart = float(np.median(next_one[next_one > 0])) if (next_one > 0).any() else 0.0
+        power = 10.0 ** np.arange(0, 7)
+        sides = np.sort(np.outer(power, STEPS).ravel())
+        # First as wide as asked for; in a small city as wide as can be.
+        for least in (APART * apart, apart):
+            wide = sides[sides >= least]
+            count = np.array([_occupied(place, side) for side in wide])
+            if apart and (count >= k).any():
+                usable = count >= k
+                gap = np.abs(np.log(count[usable] / MANY))
+                return float(wide[usable][gap.argmin()])
+    raise InputError(
+        "folds.second",
+        f"{len(place):,} areas are too few, or too close together, for blocks in {k} folds",
+        "set 'second_block' to a side in metres, or second = false",
+    )
+
+
+def _occupied(place: Floats, side: float) -> int:
+    """How many blocks have an area in them."""
+    return len(np.unique(np.floor(place / side), axis=0))

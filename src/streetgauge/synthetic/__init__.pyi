@@ -1,0 +1,9 @@
+from .city import City as City
+from .city import make_city as make_city
+from .dress import dress_pictures as dress_pictures
+from .model import LATENTS as LATENTS
+from .model import OUTCOMES as OUTCOMES
+from .model import VISIBLE as VISIBLE
+from .model import Model as Model
+from .simulate import simulate_features as simulate_features
+from .simulate import simulated_oracle as simulated_oracle

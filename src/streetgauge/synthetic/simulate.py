@@ -1,0 +1,187 @@
+"""Simulated features of known strength for a real area table.
+
+How a view's feature vector is made, so that a result on it can be read:
+
+1. Each outcome ``o`` has a channel. Its signal is the location's class on a scale of mean 0 and
+   variance 1: ``z = (decile - 5.5) / 2.87`` for ten; a missing class gives ``z = 0``.
+2. Channel of a view: ``c = sqrt(signal) z + sqrt(1 - signal) n``. So ``signal`` is the share of a
+   view's outcome-related variance that is signal. The noise ``n`` has variance 1 and three parts:
+   the area's (`AREA_NOISE`: no number of pictures in the area averages it away), the location's
+   (`LOCATION_NOISE`: its views do not) and the view's own. With more locations an area's mean
+   channel tends to a correlation of ``sqrt(s / (s + (1 - s) AREA_NOISE))`` with the truth.
+3. The M channels are turned into M directions of the D-dimensional space (orthonormal, the same
+   for every location, from the seed), `STRENGTH` times as strong as what fills the rest of the
+   space: standard normal noise without any relation to outcomes. With D <= M there is no rest,
+   and channels mix.
+
+Every draw belongs to (seed, location_id) or (seed, area), not to a row: a shuffled or a smaller
+table gives the same rows again (but for the last bit of rounding), so a large table is made block
+by block.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from streetgauge.synthetic.chance import generator, normals, words_of
+from streetgauge.synthetic.model import Array
+
+__all__ = ["AREA_NOISE", "LOCATION_NOISE", "STRENGTH", "simulate_features", "simulated_oracle"]
+
+AREA_NOISE = 0.15
+LOCATION_NOISE = 0.35
+STRENGTH = 3.0
+_BLOCK = 512
+_VIEW_NOISE = 1 - AREA_NOISE - LOCATION_NOISE
+
+
+def simulate_features(
+    deciles: pd.DataFrame,
+    areas: Sequence[str] | NDArray[np.str_] | pd.Series | None = None,
+    *,
+    dimension: int,
+    views: int,
+    signal: float,
+    seed: int,
+    classes: int = 10,
+) -> NDArray[np.float32]:
+    """Make features of given strength for locations whose deciles are known.
+
+    Parameters
+    ----------
+    deciles : DataFrame [N, M]
+        Indexed by location_id; a column of deciles (NaN = missing) for each outcome.
+    areas : sequence of N str, optional
+        Each location's area, in the order of ``deciles``. Without it, noise that the locations of
+        an area would share is each location's own, and averages away.
+    dimension : int
+        D, length of a feature vector.
+    views : int
+        V, views of a location.
+    signal : float
+        0 (nothing to be learned) to 1 (the outcome itself).
+    seed : int
+        Another seed, other features.
+    classes : int, default 10
+        The highest decile.
+
+    Returns
+    -------
+    array [N, V, D] float32
+        Takes 4 N V D bytes: for a large table call it with blocks of rows.
+
+    Raises
+    ------
+    ValueError
+        If ``signal`` is outside 0 to 1, or ``areas`` has another length than ``deciles``.
+    """
+    count = deciles.shape[1]
+    channels = _channels(deciles, areas, views=views, signal=signal, seed=seed, classes=classes)
+    basis = _directions(list(deciles.columns), dimension, seed)
+    strong = (STRENGTH * channels).astype(np.float32)
+    if dimension <= count:
+        mixed: NDArray[np.float32] = strong @ basis
+        return mixed
+    features = np.empty((len(deciles), views, dimension), np.float32)
+    for row, location_id in enumerate(deciles.index):
+        generator(seed, location_id, "rest").standard_normal(dtype=np.float32, out=features[row])
+    for start in range(0, len(features), _BLOCK):  # bounds what is held beside the result
+        part = features[start : start + _BLOCK]
+        part += (strong[start : start + _BLOCK] - part @ basis.T) @ basis
+    return features
+
+
+def simulated_oracle(
+    deciles: pd.DataFrame,
+    areas: Sequence[str] | NDArray[np.str_] | pd.Series | None = None,
+    *,
+    views: int,
+    signal: float,
+    seed: int,
+    classes: int = 10,
+) -> pd.DataFrame:
+    """Give the best linear scores that the features of `simulate_features` allow.
+
+    A location's channels, averaged over its views, are all that its features tell; the score is
+    the linear prediction of the deciles from them with the least squared error, given how the
+    outcomes hang together in this table (complete rows only).
+
+    Parameters
+    ----------
+    deciles, areas, views, signal, seed, classes
+        As for `simulate_features`, all rows at once.
+
+    Returns
+    -------
+    DataFrame
+        location_id, then a score for each outcome, higher = better off.
+    """
+    channels = _channels(
+        deciles, areas, views=views, signal=signal, seed=seed, classes=classes
+    ).mean(axis=1)
+    truth = _standard(deciles, classes)
+    whole = truth[~np.isnan(truth).any(axis=1)]
+    related = whole.T @ whole / max(1, len(whole))
+    noise = AREA_NOISE + LOCATION_NOISE + _VIEW_NOISE / views
+    covariance = signal * related + (1 - signal) * noise * np.eye(truth.shape[1])
+    # pinv: with signal 1 and outcomes that repeat each other the covariance is singular.
+    scores = channels @ np.linalg.pinv(covariance) @ (np.sqrt(signal) * related)
+    frame = pd.DataFrame(scores, columns=deciles.columns)
+    frame.insert(0, "location_id", deciles.index.astype(str))
+    return frame
+
+
+def _standard(deciles: pd.DataFrame, classes: int) -> Array:
+    """Classes less the mean of 1..K, over their standard deviation."""
+    spread = np.sqrt((classes**2 - 1) / 12)
+    scaled: Array = (deciles.to_numpy(np.float64) - (classes + 1) / 2) / spread
+    return scaled
+
+
+def _channels(
+    deciles: pd.DataFrame,
+    areas: Sequence[str] | NDArray[np.str_] | pd.Series | None,
+    *,
+    views: int,
+    signal: float,
+    seed: int,
+    classes: int = 10,
+) -> Array:
+    """Channels [N, V, M]; see the module's text."""
+    if not 0 <= signal <= 1:
+        raise ValueError(f"signal is a share, 0 to 1, not {signal}")
+    if areas is not None and len(areas) != len(deciles):
+        raise ValueError(f"{len(areas)} areas for {len(deciles)} locations")
+    outcomes = [str(name) for name in deciles.columns]
+    words = words_of(seed, (str(location_id) for location_id in deciles.index))
+    # Drawn outcome by outcome, so that another outcome more changes none of the others.
+    drawn = np.stack([normals(words, f"channel {o}", 1 + views) for o in outcomes], axis=-1)
+    if areas is None:
+        place = np.arange(len(words))
+    else:
+        kept, place = np.unique(np.asarray(areas, dtype=str), return_inverse=True)
+        words = words_of(seed, kept.tolist())
+    shared = np.stack([normals(words, f"area {o}", 1) for o in outcomes], axis=-1)[place]
+    noise = (
+        np.sqrt(AREA_NOISE) * shared
+        + np.sqrt(LOCATION_NOISE) * drawn[:, :1]
+        + np.sqrt(_VIEW_NOISE) * drawn[:, 1:]
+    )
+    truth = np.nan_to_num(_standard(deciles, classes))
+    channels: Array = np.sqrt(signal) * truth[:, None, :] + np.sqrt(1 - signal) * noise
+    return channels
+
+
+def _directions(outcomes: list[str], dimension: int, seed: int) -> NDArray[np.float32]:
+    """Directions [M, D] of the channels: orthonormal rows as far as the dimension allows."""
+    rows = np.stack([generator(seed, "direction", o).standard_normal(dimension) for o in outcomes])
+    if dimension >= len(outcomes):
+        basis, triangle = np.linalg.qr(rows.T)
+        rows = (basis * np.sign(np.diag(triangle))).T
+    else:
+        rows = rows / np.linalg.norm(rows, axis=1, keepdims=True)
+    return rows.astype(np.float32)

@@ -1,0 +1,233 @@
+"""Two sets of predicted areas side by side."""
+
+from __future__ import annotations
+
+import json
+import time
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import stats
+
+from streetgauge.errors import InputError
+from streetgauge.evaluation import compare_areas, compare_figures, draw_metrics
+from streetgauge.evaluation.metrics import confusion_matrix, measure
+
+
+def world(noise: float, *, n: int = 300, seed: int = 0, prefix: str = "A") -> pd.DataFrame:
+    """Give areas whose predictions are as far off as the noise is strong."""
+    rng = np.random.default_rng([seed, 7])
+    truth = rng.permutation(n)
+    score = truth + noise * n * np.random.default_rng([seed, 8]).normal(size=n)
+    actual, decile = (1 + 10 * pd.Series(v).rank(method="first").sub(1).floordiv(n / 10).div(10)
+                      for v in (truth, score))  # fmt: skip
+    return pd.DataFrame(
+        {
+            "area": [f"{prefix}{i:04d}" for i in range(n)],
+            "actual_decile": actual.round().astype("Int64"),
+            "decile": decile.round().astype("Int64"),
+            "n_locations": 3,
+        }
+    )
+
+
+def test_a_study_compared_with_itself_differs_by_nothing() -> None:
+    one = world(0.3)
+    found = compare_areas(one, one.copy())
+    assert found["paired"]
+    assert found["n_areas"] == {"a": 300, "b": 300, "shared": 300}
+    assert found["different_actual"] == 0
+    assert found["agreement"] == {"exact": 1.0, "mae": 0.0, "spearman": pytest.approx(1)}
+    for each in found["metrics"].values():
+        assert each["difference"] == {"value": 0.0, "low": 0.0, "high": 0.0}
+        assert each["b_better"] == 0.5
+        assert each["a"] == each["b"]
+
+
+def test_the_better_of_two_is_better_in_all_draws_and_the_figures_are_those_of_measure() -> None:
+    worse, better = world(0.6), world(0.1)
+    found = compare_areas(worse, better, seed=3)
+    for name, frame in (("a", worse), ("b", better)):
+        plain = measure(confusion_matrix(frame["actual_decile"], frame["decile"], 10))
+        for metric, value in plain.items():
+            assert found["metrics"][metric][name]["value"] == pytest.approx(float(value))
+    mae, rank = (found["metrics"][m] for m in ("mae", "spearman"))
+    assert mae["b_better"] == rank["b_better"] == 1
+    assert mae["difference"]["high"] < 0 < rank["difference"]["low"]
+    json.dumps(found, allow_nan=False)
+
+
+def test_the_paired_interval_is_that_of_differences_by_area() -> None:
+    a, b = world(0.3), world(0.32, seed=0)
+    found = compare_areas(a, b, draws=4000)["metrics"]["mae"]["difference"]
+    error = [(f["decile"] - f["actual_decile"]).abs().astype(float) for f in (a, b)]
+    each = error[1] - error[0]
+    assert found["value"] == pytest.approx(each.mean())
+    half = 1.645 * each.std() / np.sqrt(len(each))  # the central limit theorem
+    assert found["high"] - found["low"] == pytest.approx(2 * half, rel=0.08)
+    # Errors of the same areas resemble each other: unpaired, it would be wider.
+    apart = compare_areas(a, b.assign(area="X" + b["area"]), draws=4000)
+    assert not apart["paired"]
+    wide = apart["metrics"]["mae"]["difference"]
+    assert wide["value"] == pytest.approx(found["value"])
+    both = 1.645 * np.sqrt(sum(e.var() / len(e) for e in error))
+    assert wide["high"] - wide["low"] == pytest.approx(2 * both, rel=0.08)
+    assert wide["high"] - wide["low"] > 1.2 * (found["high"] - found["low"])
+
+
+@pytest.mark.parametrize("prefix", ["A", "X"])
+def test_the_order_of_rows_plays_no_part_and_exchange_turns_the_signs(prefix: str) -> None:
+    a, b = world(0.3), world(0.5, seed=1, prefix=prefix)
+    found = compare_areas(a, b, draws=300)
+    shuffled = [f.sample(frac=1, random_state=i) for i, f in enumerate((a, b))]
+    assert compare_areas(*shuffled, draws=300) == found
+    turned = compare_areas(b, a, draws=300)
+    for metric, each in found["metrics"].items():
+        other = turned["metrics"][metric]
+        assert other["a"] == each["b"]
+        assert other["difference"]["low"] == pytest.approx(-each["difference"]["high"])
+        assert other["b_better"] == pytest.approx(1 - each["b_better"])
+
+
+def test_shared_areas_alone_are_paired_and_few_are_not() -> None:
+    a, b = world(0.3), world(0.2, seed=2)
+    half = b.iloc[:150]
+    found = compare_areas(a, half)
+    assert found["n_areas"] == {"a": 300, "b": 150, "shared": 150}
+    own = measure(confusion_matrix(*(a.iloc[:150][c] for c in ("actual_decile", "decile")), 10))
+    assert found["metrics"]["mae"]["a"]["value"] == pytest.approx(float(own["mae"]))
+    assert found["different_actual"] > 100  # another permutation of the truth
+    few = b.assign(area=np.where(np.arange(300) < 9, b["area"], "X" + b["area"]))
+    assert not compare_areas(a, few)["paired"]
+
+
+def test_areas_without_truth_or_with_few_locations_are_not_compared() -> None:
+    a, b = world(0.3), world(0.2)
+    a.loc[:4, "actual_decile"] = pd.NA
+    b.loc[5:9, "n_locations"] = 1
+    found = compare_areas(a, b, min_locations=(1, 2))
+    assert found["n_areas"] == {"a": 295, "b": 295, "shared": 290}
+
+
+def test_areas_that_are_drawn_together_widen_the_interval() -> None:
+    a = world(0.3).assign(decile=lambda f: f["actual_decile"])
+    # Blocks of ten areas in which b is off by the same.
+    block = pd.Series(np.arange(300) // 10, index=a["area"])
+    off = np.random.default_rng(0).integers(0, 4, 30)[block.to_numpy()]
+    b = a.assign(decile=a["actual_decile"] + np.where(a["actual_decile"] <= 5, off, -off))
+    one, many = (
+        compare_areas(a, b, units=(None, unit))["metrics"]["mae"]["difference"]
+        for unit in (None, block)
+    )
+    assert one["value"] == many["value"]
+    assert many["high"] - many["low"] > 1.5 * (one["high"] - one["low"])
+
+
+def test_weights_count() -> None:
+    a, b = world(0.3), world(0.5)
+    weight = pd.Series(np.arange(300) % 3, index=a["area"], dtype=float)
+    found = compare_areas(a, b, weights=(weight, weight))["metrics"]["mae"]["difference"]["value"]
+    error = [(f["decile"] - f["actual_decile"]).abs().to_numpy(float) for f in (a, b)]
+    assert found == pytest.approx(np.average(error[1] - error[0], weights=weight))
+
+
+def test_populations_that_differ_are_neither_side_s_to_choose() -> None:
+    a, b = world(0.3), world(0.5)
+    one = pd.Series(1.0 + np.arange(300) % 3, index=a["area"])
+    other = one[::-1].set_axis(one.index)
+    plain = compare_areas(a, b)
+    assert plain["weighted"] is None
+    for weights in ((one, other), (one, None), (None, other)):
+        found = compare_areas(a, b, weights=weights)
+        assert found["weighted"] is False
+        assert found["metrics"] == plain["metrics"]
+    # The same people, in thousands, and counted once more.
+    weighted = compare_areas(a, b, weights=(one, one))
+    again = compare_areas(a, b, weights=(one, 1.003 * one / 1000))
+    assert weighted["weighted"] is again["weighted"] is True
+    mae = [each["metrics"]["mae"]["difference"]["value"] for each in (weighted, again, plain)]
+    assert mae[0] == pytest.approx(mae[1])
+    assert mae[0] != pytest.approx(mae[2])
+
+
+def test_two_cities_have_their_own_people_or_none() -> None:
+    a, b = world(0.3), world(0.5, prefix="X")
+    people = [pd.Series(1.0 + np.arange(300) % k, index=f["area"]) for f, k in ((a, 3), (b, 7))]
+    found = compare_areas(a, b, weights=(people[0], people[1]))
+    assert not found["paired"]
+    assert found["weighted"] is True
+    for name, frame, weight in (("a", a, people[0]), ("b", b, people[1])):
+        error = (frame["decile"] - frame["actual_decile"]).abs().to_numpy(float)
+        expected = np.average(error, weights=weight)
+        assert found["metrics"]["mae"][name]["value"] == pytest.approx(expected)
+    half = compare_areas(a, b, weights=(people[0], None))
+    assert half["weighted"] is False
+    assert half["metrics"] == compare_areas(a, b)["metrics"]
+
+
+def test_constant_predictions_have_no_rank_correlation_and_say_why() -> None:
+    a = world(0.3)
+    found = compare_areas(a, a.assign(decile=pd.array([5] * 300, dtype="Int64")))
+    rank = found["metrics"]["spearman"]
+    assert rank["b"]["value"] is rank["difference"]["value"] is rank["b_better"] is None
+    assert found["undefined"]["b.spearman"] == "all areas have the same predicted class"
+
+
+def test_the_ranked_probability_score_is_compared_where_both_have_probabilities() -> None:
+    a = world(0.3)
+    sure = pd.DataFrame(np.eye(10)[a["actual_decile"].to_numpy(int) - 1], index=a.index)
+    even = pd.DataFrame(np.full((300, 10), 0.1), index=a.index)
+    sure.columns = even.columns = [f"p{k}" for k in range(1, 11)]
+    found = compare_areas(pd.concat([a, even], axis=1), pd.concat([a, sure], axis=1))
+    assert found["metrics"]["rps"]["b"]["value"] == 0
+    assert found["metrics"]["rps"]["b_better"] == 1
+    assert "rps" not in compare_areas(a, pd.concat([a, sure], axis=1))["metrics"]
+
+
+def test_what_cannot_be_compared_is_refused() -> None:
+    a = world(0.3)
+    with pytest.raises(InputError, match="'A0000' is there twice"):
+        compare_areas(a, pd.concat([a, a.iloc[:1]]))
+    with pytest.raises(InputError, match="areas of b: none is measured, so"):
+        compare_areas(a, a.assign(actual_decile=pd.NA))
+
+
+def test_figures_alone_give_the_interval_of_independent_sides() -> None:
+    a = {"mae": {"value": 2.0, "low": 1.7, "high": 2.4}, "kappa": {"value": None}}
+    b = {"mae": {"value": 1.5, "low": 1.1, "high": 1.8}, "kappa": {"value": 0.3}}
+    found = compare_figures(a, b)
+    assert list(found) == ["mae"]
+    gap = found["mae"]["difference"]
+    assert gap["value"] == pytest.approx(-0.5)
+    assert gap["low"] == pytest.approx(-0.5 - np.hypot(0.4, 0.4))
+    assert gap["high"] == pytest.approx(-0.5 + np.hypot(0.3, 0.3))
+    bare = compare_figures({"mae": {"value": 2.0}}, b)["mae"]["difference"]
+    assert bare == {"value": -0.5, "low": None, "high": None}
+
+
+def test_drawn_metrics_of_several_predictions_are_on_the_same_draws() -> None:
+    frame = world(0.4).set_index("area")
+    rng = np.random.default_rng(0)
+    drawn = draw_metrics({"x": frame, "y": frame.iloc[::-1]}, 10, 200, rng)
+    for metric, values in drawn["x"].drawn.items():
+        np.testing.assert_array_equal(values, drawn["y"].drawn[metric])
+
+
+def test_the_bootstrap_of_the_tables_is_the_bootstrap_of_the_areas() -> None:
+    frame = world(0.5).set_index("area").astype("int64")
+    rng = np.random.default_rng(4)
+    drawn = draw_metrics({"p": frame}, 10, 2000, rng, metrics=("spearman",))["p"].drawn["spearman"]
+    plain = []
+    for _ in range(600):
+        rows = frame.iloc[rng.integers(0, 300, 300)]
+        plain.append(stats.spearmanr(rows["actual_decile"], rows["decile"])[0])
+    assert drawn.mean() == pytest.approx(np.mean(plain), abs=0.004)
+    assert drawn.std() == pytest.approx(np.std(plain), rel=0.12)
+
+
+def test_a_thousand_draws_of_london_take_a_moment() -> None:
+    frame = world(0.5, n=4830).set_index("area")
+    began = time.perf_counter()
+    draw_metrics({"p": frame}, 10, 1000, np.random.default_rng(0))
+    assert time.perf_counter() - began < 5  # 0.1 s when nothing else runs

@@ -1,0 +1,243 @@
+"""metrics.json in worlds whose answers are known."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from streetgauge.errors import InputError
+from streetgauge.evaluation import METRICS, aggregate, equal_count, evaluate, intervals
+from streetgauge.evaluation.baselines import Baselines, Guess, nearest_areas
+from streetgauge.settings import EvaluationSettings
+
+SETTINGS = EvaluationSettings(draws=200)
+
+
+class Nearby(Baselines):
+    """The nearest areas and nothing else, with a method that looks at pictures and is perfect."""
+
+    def __init__(self, place):
+        super().__init__()
+        self.place = place
+
+    def guess(self, outcome, frame, *, classes=10, counts=None, learned=None):
+        actual = frame["actual_decile"]
+        near = nearest_areas(actual, frame["fold"], self.place, 5, classes, counts, learned)
+        return {
+            "nearest-areas": Guess(near, near.astype(float)),
+            "all-knowing": Guess(actual.fillna(5), actual.fillna(5).astype(float), pictures=True),
+        }
+
+
+def city(n=400, noise=1.0, smooth=0.0, seed=0, outcomes=("income",), folds=5):
+    """Areas with a latent that is partly smooth in space; two locations an area that see it."""
+    rng = np.random.default_rng(seed)
+    areas = np.array([f"A{i:04d}" for i in range(n)])
+    place = pd.DataFrame(rng.uniform(0, 1e4, (n, 2)), areas, columns=["x", "y"])
+    fold = rng.integers(1, folds + 1, n)
+    frames, best = [], {"location_id": [f"L{i:05d}" for i in range(2 * n)]}
+    for name in outcomes:
+        latent = smooth * np.sin(place["x"].to_numpy() / 2e3) + rng.normal(size=n)
+        seen = np.repeat(latent, 2)
+        best[name] = seen + rng.normal(0, 0.1, 2 * n)
+        frames.append(
+            pd.DataFrame(
+                {
+                    "location_id": best["location_id"],
+                    "area": np.repeat(areas, 2),
+                    "fold": np.repeat(fold, 2),
+                    "outcome": name,
+                    "score": seen + rng.normal(0, noise, 2 * n),
+                    "actual_decile": pd.array(np.repeat(equal_count(latent), 2), dtype="Int64"),
+                }
+            )
+        )
+    return pd.concat(frames, ignore_index=True), place, pd.DataFrame(best)
+
+
+def account_of(rows, place, **more):
+    frame = intervals(aggregate(rows))
+    return evaluate(frame, place, SETTINGS, seed=1, **more)["outcomes"]["income"]
+
+
+def test_it_is_json_with_everything_that_was_promised():
+    predictions, place, best = city(outcomes=("income", "crime"))
+    frame = intervals(aggregate(predictions))
+    found = evaluate(frame, place, SETTINGS, seed=1, oracle=best, predictions=predictions)
+    assert json.loads(json.dumps(found, allow_nan=False)) == found
+    assert (found["format_version"], found["classes"], found["folds"]) == (1, 10, 5)
+    assert found["scheme"]["in_words"] == "areas held out at random in 5 folds"
+    assert set(found["outcomes"]) == {"income", "crime"}
+    account = found["outcomes"]["income"]
+    assert account["n_areas"] == 400
+    assert account["n_locations"] == 800
+    assert np.sum(account["confusion"]) == 400
+    for measured in (account["metrics"], account["oracle"]):
+        for metric in METRICS:
+            each = measured[metric]
+            assert each["low"] <= each["value"] <= each["high"]
+    assert set(account["baselines"]) >= {"constant", "nearest-areas"}
+
+
+def test_pictures_that_see_the_latent_beat_what_has_no_picture():
+    account = account_of(*city(noise=0.5)[:2])
+    adds = account["pictures_add"]
+    assert adds["mae"]["low"] > 0.5
+    # Place tells nothing in this city, so the best guess is the middle.
+    assert adds["over"] == "constant"
+    assert adds["spearman"]["low"] > 0.5
+
+
+def test_pictures_that_see_nothing_add_nothing():
+    account = account_of(*city(noise=100.0, smooth=8.0)[:2])
+    assert account["pictures_add"]["over"] in ("nearest-areas", "kriging")
+    assert account["pictures_add"]["mae"]["high"] < 0
+    assert account["pictures_add"]["spearman"]["high"] < 0
+
+
+def test_the_difference_is_that_of_the_two_values():
+    account = account_of(*city()[:2])
+    adds, base = account["pictures_add"], account["baselines"]
+    expected = base[adds["over"]]["mae"] - account["metrics"]["mae"]["value"]
+    assert adds["mae"]["value"] == pytest.approx(expected)
+
+
+def test_a_pair_that_always_agrees_differs_by_exactly_nothing():
+    predictions, place, _ = city(smooth=5.0)
+    frame = aggregate(predictions)
+    # The pictures say what the nearest areas say: unpaired draws would give an interval.
+    rows = frame.set_index("area")
+    rows["decile"] = nearest_areas(rows["actual_decile"], rows["fold"], place)
+    found = evaluate(rows.reset_index(), place, SETTINGS, seed=1, baselines=Nearby(place))
+    adds = found["outcomes"]["income"]["pictures_add"]
+    assert adds["over"] == "nearest-areas"
+    assert adds["mae"] == adds["spearman"] == {"value": 0.0, "low": 0.0, "high": 0.0}
+
+
+def test_the_constant_baseline_has_no_correlation():
+    constant = account_of(*city()[:2])["baselines"]["constant"]
+    assert constant["mae"] == pytest.approx(2.5, abs=0.1)
+    assert constant["spearman"] is constant["pearson"] is constant["kendall"] is None
+
+
+def test_the_oracle_bounds_the_share_of_the_possible():
+    predictions, place, best = city(noise=1.0)
+    account = account_of(predictions, place, oracle=best, predictions=predictions)
+    oracle = account["oracle"]
+    assert oracle["spearman"]["value"] > 0.97
+    share = account["metrics"]["spearman"]["value"] / oracle["spearman"]["value"]
+    assert oracle["share_of_possible"]["spearman"] == pytest.approx(share)
+    assert 0 < oracle["share_of_possible"]["mae"] < 1
+
+
+def test_predictions_as_good_as_the_oracle_reach_all_that_is_possible():
+    predictions, place, best = city()
+    predictions["score"] = predictions["location_id"].map(best.set_index("location_id")["income"])
+    account = account_of(predictions, place, oracle=best, predictions=predictions)
+    assert set(account["oracle"]["share_of_possible"].values()) == {1.0}
+
+
+def test_rho_within_folds_does_not_see_that_folds_are_on_different_scales():
+    predictions, place, _ = city(noise=0.5)
+    plain = account_of(predictions, place)
+    shifted = account_of(predictions.assign(score=lambda f: f["score"] + 9 * f["fold"]), place)
+    # Within a fold areas are in the same order, but in only two deciles instead of ten.
+    assert shifted["metrics"]["spearman"]["value"] < 0.3
+    assert shifted["spearman_within_folds"] > 0.75
+    rho = plain["metrics"]["spearman"]["value"]
+    assert plain["spearman_within_folds"] == pytest.approx(rho, abs=0.03)
+
+
+def test_an_oracle_that_lacks_locations_is_compared_on_the_areas_that_it_knows():
+    predictions, place, best = city()
+    account = account_of(predictions, place, oracle=best.iloc[:200], predictions=predictions)
+    assert account["oracle"]["n_areas"] == 100
+    assert account["n_areas"] == 400
+
+
+def test_the_order_of_rows_does_not_matter():
+    predictions, place, best = city(outcomes=("income", "crime"))
+    frame = intervals(aggregate(predictions))
+    one = evaluate(frame, place, SETTINGS, seed=1, oracle=best, predictions=predictions)
+    two = evaluate(
+        frame.sample(frac=1, random_state=1),
+        place.sample(frac=1, random_state=2),
+        SETTINGS,
+        seed=1,
+        oracle=best.sample(frac=1, random_state=3),
+        predictions=predictions.sample(frac=1, random_state=4),
+    )
+    assert one == two
+
+
+def test_an_outcomes_figures_do_not_depend_on_the_other_outcomes():
+    predictions, place, _ = city(outcomes=("income", "crime"))
+    frame = intervals(aggregate(predictions))
+    alone = evaluate(frame[frame["outcome"] == "crime"], place, SETTINGS, seed=1)
+    together = evaluate(frame, place, SETTINGS, seed=1)
+    assert alone["outcomes"]["crime"] == together["outcomes"]["crime"]
+
+
+def test_missing_labels_and_missing_areas_are_counted():
+    predictions, place, _ = city(n=100)
+    predictions.loc[predictions["area"] == "A0005", "actual_decile"] = pd.NA
+    left = predictions[predictions["area"] != "A0007"]
+    account = account_of(left, place, study_areas=place.index)
+    assert account["n_areas"] == 98
+    assert account["n_areas_without_actual"] == 1
+    assert account["n_areas_without_prediction"] == 1
+
+
+def test_without_coordinates_nothing_knows_places():
+    predictions, _, _ = city()
+    found = account_of(predictions, None)["baselines"]
+    assert "constant" in found
+    assert not {"nearest-areas", "kriging"} & set(found)
+
+
+def test_with_one_fold_there_is_no_baseline_and_it_says_none():
+    predictions, place, _ = city(folds=1)
+    account = account_of(predictions, place)
+    assert account["baselines"] == {}
+    assert account["pictures_add"] is None
+
+
+def test_an_outcome_without_any_actual_decile_has_no_figures():
+    predictions, place, _ = city(n=50)
+    predictions["actual_decile"] = pd.array([pd.NA] * len(predictions), dtype="Int64")
+    account = account_of(predictions, place)
+    assert account["n_areas"] == 0
+    assert account["metrics"]["mae"] == {"value": None, "low": None, "high": None}
+    assert json.dumps(account, allow_nan=False)
+
+
+def test_constant_predictions_are_measured_without_a_warning(recwarn):
+    predictions, place, _ = city(n=50)
+    account = account_of(predictions.assign(score=0.5), place)
+    assert account["metrics"]["spearman"]["value"] is None
+    assert account["metrics"]["mae"]["value"] > 0
+    assert not recwarn.list
+
+
+def test_the_areas_intervals_are_checked_against_their_promise():
+    held = account_of(*city(n=1000)[:2])["interval_coverage"]
+    assert held["aim"] == 0.9
+    assert held["share"] >= 0.88
+    assert 1 <= held["mean_width"] <= 10
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda o: o.rename(columns={"location_id": "id"}), "no column 'location_id'"),
+        (lambda o: pd.concat([o, o.iloc[:1]]), "'L00000' is there twice"),
+        (lambda o: o.rename(columns={"income": "wealth"}), "no outcome of the study"),
+    ],
+)
+def test_an_oracle_that_cannot_be_used_is_refused(change, words):
+    predictions, place, best = city(n=50)
+    with pytest.raises(InputError, match=words):
+        account_of(predictions, place, oracle=change(best), predictions=predictions)

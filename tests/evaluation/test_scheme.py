@@ -1,0 +1,99 @@
+"""What the networks learned from is what the baselines know, and what leaks is called so."""
+
+from __future__ import annotations
+
+import pandas as pd
+import pytest
+
+from streetgauge.evaluation import class_counts, describe_scheme, learned_areas, torn_areas
+from streetgauge.settings import FoldSettings
+
+
+def splits(*rows: tuple[str, str, int, str]) -> pd.DataFrame:
+    return pd.DataFrame(rows, columns=["area", "split", "fold", "part"])
+
+
+def test_what_a_fold_learned_from_is_its_training_and_its_validation_part() -> None:
+    parts = splits(
+        ("a", "fold-1", 1, "test"),
+        ("b", "fold-1", 1, "training"),
+        ("b", "fold-1", 1, "training"),
+        ("c", "fold-1", 1, "validation"),
+        ("d", "fold-1", 1, "left out"),
+        ("e", "fold-1", 1, "training"),
+        ("a", "all", 0, "training"),
+    )
+    deciles = pd.DataFrame({"x": [1.0, 2, 3, 4, None]}, index=list("abcde"))
+    found = learned_areas(parts, deciles)
+    assert found.to_dict("list") == {
+        "fold": [1, 1],
+        "area": ["b", "c"],
+        "outcome": ["x", "x"],
+        "decile": [2, 3],
+    }
+    shuffled = learned_areas(parts.iloc[::-1], deciles.iloc[::-1])
+    pd.testing.assert_frame_equal(found, shuffled)
+
+
+def test_an_area_is_torn_if_it_is_tested_by_who_knows_it_or_in_two_parts() -> None:
+    whole = splits(
+        ("a", "fold-1", 1, "test"),
+        ("a", "fold-1", 1, "left out"),
+        ("b", "fold-1", 1, "training"),
+        ("b", "fold-1", 1, "validation"),  # two parts, but of learning
+        ("b", "fold-2", 2, "test"),
+        ("a", "fold-2", 2, "training"),
+    )
+    assert torn_areas(whole) == []
+    assert torn_areas(pd.concat([whole, splits(("b", "fold-2", 2, "validation"))])) == ["b"]
+    assert torn_areas(pd.concat([whole, splits(("a", "fold-3", 3, "test"))])) == ["a"]
+
+
+def test_classes_of_tested_areas_are_counted_once_an_area() -> None:
+    rows = pd.DataFrame(
+        {
+            "area": list("aabbc"),
+            "outcome": "x",
+            "actual_decile": pd.array([1, 1, 3, 3, None], dtype="Int64"),
+        }
+    )
+    assert class_counts(rows, classes=3) == {"x": [1, 0, 1]}
+    assert class_counts(rows[:0], classes=3) == {}
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({}, "areas held out at random in 5 folds"),
+        ({"unit": "msoa"}, "whole units (msoa) held out at random in 5 folds"),
+        (
+            {"scheme": "blocks", "block": 2000.0, "buffer": 500.0},
+            "square blocks of 2,000 m held out at random in 5 folds, and nothing learned from "
+            "within 500 m of them",
+        ),
+        (
+            {"scheme": "blocks", "block": 2000.0, "unit": "msoa"},
+            "square blocks of 2,000 m, which split no msoa, held out at random in 5 folds",
+        ),
+        (
+            {"scheme": "leave-one-group-out", "group": "district"},
+            "each district held out in turn (5 of them)",
+        ),
+        ({"train_size": 0.1}, "areas held out at random in 5 folds; learned from 0.1 of the other "
+         "areas"),
+    ],
+)  # fmt: skip
+def test_a_scheme_is_said_in_words_with_its_sizes(settings: dict[str, object], words: str) -> None:
+    said = describe_scheme(FoldSettings(**settings), 5)
+    assert said["in_words"] == words
+    assert said["whole_areas"]
+    assert said["caution"] is None
+    for key, value in settings.items():
+        assert said["name" if key == "scheme" else key] == value
+
+
+def test_a_leak_is_a_fact_not_a_setting() -> None:
+    said = describe_scheme(FoldSettings(unit="location"), 5, torn=3)
+    assert (said["torn_areas"], said["whole_areas"]) == (3, False)
+    assert "leak" in said["caution"]
+    assert describe_scheme(FoldSettings(unit="location"), 5)["caution"] is None

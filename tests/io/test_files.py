@@ -1,0 +1,88 @@
+"""Files are whole or not there."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from streetgauge.errors import InputError
+from streetgauge.io.files import (
+    atomic_directory,
+    atomic_path,
+    digest,
+    read_metadata,
+    require_columns,
+    write_json,
+    write_table,
+)
+
+
+def test_an_error_while_writing_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
+    file = tmp_path / "a.txt"
+    file.write_text("old")
+
+    def fail() -> None:
+        with atomic_path(file) as temporary:
+            temporary.write_text("half")
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        fail()
+    assert file.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [file]
+
+
+def test_an_error_while_filling_leaves_the_old_directory(tmp_path: Path) -> None:
+    directory = tmp_path / "bundle"
+    directory.mkdir()
+    (directory / "a").write_text("old")
+
+    def fail() -> None:
+        with atomic_directory(directory) as temporary:
+            (temporary / "a").write_text("half")
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        fail()
+    assert (directory / "a").read_text() == "old"
+    assert list(tmp_path.iterdir()) == [directory]
+
+
+def test_a_directory_is_replaced_as_a_whole(tmp_path: Path) -> None:
+    directory = tmp_path / "bundle"
+    directory.mkdir()
+    (directory / "old").write_text("old")
+    with atomic_directory(directory) as temporary:
+        (temporary / "new").write_text("new")
+    assert [p.name for p in directory.iterdir()] == ["new"]
+    assert list(tmp_path.iterdir()) == [directory]
+
+
+def test_nan_is_no_json(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="JSON"):
+        write_json({"r": float("nan")}, tmp_path / "a.json")
+    assert not list(tmp_path.iterdir())
+
+
+def test_metadata_comes_back(tmp_path: Path) -> None:
+    frame = pd.DataFrame({"area": ["E1"]})
+    write_table(frame, tmp_path / "a.parquet", {"income": {"direction": "higher-is-better"}})
+    assert read_metadata(tmp_path / "a.parquet") == {"income": {"direction": "higher-is-better"}}
+    pd.testing.assert_frame_equal(pd.read_parquet(tmp_path / "a.parquet"), frame)
+
+
+def test_the_digest_does_not_depend_on_the_order_of_keys() -> None:
+    assert digest({"a": 1, "b": [2]}) == digest({"b": [2], "a": 1})
+    assert digest({"a": 1}) != digest({"a": 2})
+
+
+def test_a_missing_column_names_the_closest() -> None:
+    frame = pd.DataFrame({"Mean 2012/13": [1], "Code": ["E1"]})
+    with pytest.raises(InputError, match=r"'Mean 2012/13'\?"):
+        require_columns(frame, {"value": "Mean 2012/2013"}, "income.csv")
+
+
+def test_a_name_that_is_no_unicode_has_a_digest() -> None:
+    assert digest({"name": "caf\udce9"}) != digest({"name": "caf"})

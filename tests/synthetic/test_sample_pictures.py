@@ -1,0 +1,115 @@
+"""Rendered pictures: deterministic, and what they show can be seen in them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from scipy.stats import spearmanr
+
+from streetgauge.synthetic.model import VISIBLE
+from streetgauge.synthetic.pictures import VIEWS, picture, write_pictures
+
+SIZE = (96, 72)
+
+
+def _shown(count: int) -> np.ndarray:
+    return np.random.default_rng(1).standard_normal((count, len(VIEWS), len(VISIBLE)))
+
+
+def _read(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
+
+
+def test_order_and_workers_do_not_change_a_byte(tmp_path: Path) -> None:
+    ids = [f"QX{i}" for i in range(12)]
+    shown = _shown(len(ids))
+    write_pictures(tmp_path / "one", ids, shown, seed=4, size=SIZE, workers=1)
+    back = np.random.default_rng(2).permutation(len(ids))
+    shuffled = [ids[i] for i in back]
+    write_pictures(tmp_path / "two", shuffled, shown[back], seed=4, size=SIZE, workers=2)
+    assert _read(tmp_path / "one") == _read(tmp_path / "two")
+
+
+def test_progress_counts_every_picture(tmp_path: Path) -> None:
+    from contextlib import contextmanager
+
+    steps: list[int] = []
+
+    @contextmanager
+    def listen(description: str, total: int, unit: str):
+        steps.append(-total)
+        yield steps.append
+
+    write_pictures(
+        tmp_path, ["A1", "A2", "A3"], _shown(3), seed=1, size=SIZE, workers=1, progress=listen
+    )
+    assert sum(steps) == 0
+    assert len(steps) > 1
+
+
+@pytest.mark.parametrize("size", [(256, 192), (97, 61), (224, 224)])
+def test_pictures_have_the_size_asked_for(size: tuple[int, int]) -> None:
+    image = picture(1, "A", "a", np.zeros(len(VISIBLE)), size)
+    assert image.size == size
+    assert image.mode == "RGB"
+
+
+def test_extreme_scenes_can_be_drawn() -> None:
+    for level in (-9.0, 9.0):
+        for kind in range(len(VISIBLE)):
+            shown = np.zeros(len(VISIBLE))
+            shown[kind] = level
+            for view in VIEWS:
+                pixels = np.asarray(picture(1, f"x{kind}", view, shown, SIZE))
+                assert pixels.std() > 8  # not one flat colour
+
+
+def _mean_over(kind: str, level: float, statistic, count: int = 24) -> list[float]:
+    values = []
+    for i in range(count):
+        shown = np.zeros(len(VISIBLE))
+        shown[VISIBLE.index(kind)] = level
+        image = picture(3, f"p{i}", "abcd"[i % 4], shown, (128, 96))
+        values.append(statistic(np.asarray(image, dtype=float)))
+    return values
+
+
+def _sky(pixels: np.ndarray) -> float:
+    """How open the view is upwards: little detail in the upper half."""
+    upper = pixels[: len(pixels) // 2].mean(axis=2)
+    return -float(np.abs(np.diff(upper, axis=1)).mean())
+
+
+def test_tall_houses_fill_the_sky() -> None:
+    low, high = _mean_over("height", -1.6, _sky), _mean_over("height", 1.6, _sky)
+    assert np.mean(low) > np.mean(high) + 1
+
+
+def test_views_of_a_location_share_the_light_but_not_the_scene() -> None:
+    shown = np.zeros(len(VISIBLE))
+    top = {}
+    for i in range(12):
+        for view in "ac":
+            pixels = np.asarray(picture(9, f"s{i}", view, shown, SIZE), dtype=float)
+            top[i, view] = pixels[:6].mean(axis=(0, 1))
+    blue = [np.array([top[i, view][2] - top[i, view][0] for i in range(12)]) for view in "ac"]
+    assert spearmanr(*blue)[0] > 0.6
+    a, c = (np.asarray(picture(9, "s0", view, shown, SIZE), dtype=float) for view in "ac")
+    assert np.abs(a - c).mean() > 5
+
+
+def test_what_is_shown_can_be_read_from_the_pixels() -> None:
+    # Green share against street trees, at random strengths of everything, any season and light.
+    rng = np.random.default_rng(0)
+    trees, busy = [], []
+    for i in range(160):
+        shown = rng.standard_normal(len(VISIBLE))
+        image = picture(7, f"q{i}", "ab"[i % 2], shown, SIZE)
+        pixels = np.asarray(image.resize((48, 36), Image.Resampling.BOX), dtype=float)
+        red, green, blue = np.moveaxis(pixels, 2, 0)
+        busy.append(((green > 1.06 * blue) & (green > 0.98 * red)).mean())
+        trees.append(shown[VISIBLE.index("trees")])
+    assert 0.3 < spearmanr(trees, busy)[0] < 0.95

@@ -1,0 +1,135 @@
+"""Simulated features: keyed by location, of the strength asked for."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy.stats import spearmanr
+from sklearn.linear_model import Ridge
+
+from streetgauge.synthetic import simulate_features, simulated_oracle
+from streetgauge.synthetic.simulate import AREA_NOISE, _channels
+
+
+def _table(areas: int, each: int, outcomes: int = 3) -> tuple[pd.DataFrame, np.ndarray]:
+    rng = np.random.default_rng(8)
+    common = rng.standard_normal((areas, 1))
+    scores = pd.DataFrame(0.7 * common + rng.standard_normal((areas, outcomes)))
+    deciles = np.ceil(scores.rank(pct=True) * 10).to_numpy()
+    place = np.repeat(np.arange(areas), each)
+    index = pd.Index([f"QX{i:05d}" for i in range(len(place))], name="location_id")
+    frame = pd.DataFrame(deciles[place], index=index, columns=list("uvwxyz"[:outcomes]))
+    return frame, np.array([f"E{a:08d}" for a in place])
+
+
+def _recovered(signal: float) -> float:
+    deciles, areas = _table(120, 6)
+    features = simulate_features(deciles, areas, dimension=40, views=4, signal=signal, seed=2).mean(
+        axis=1
+    )
+    train = np.isin(areas, np.unique(areas)[::2])
+    model = Ridge(10.0).fit(features[train], deciles["u"][train])
+    return float(spearmanr(model.predict(features[~train]), deciles["u"][~train])[0])
+
+
+def test_more_signal_is_recovered_better() -> None:
+    reached = [_recovered(signal) for signal in (0.0, 0.1, 0.4, 0.8, 1.0)]
+    assert abs(reached[0]) < 0.15
+    assert np.all(np.diff(reached) > 0.01)
+    assert reached[-1] > 0.99
+
+
+def test_shuffled_locations_have_the_same_features() -> None:
+    deciles, areas = _table(30, 5)
+    order = np.random.default_rng(0).permutation(len(deciles))
+    kwargs = {"dimension": 32, "views": 3, "signal": 0.4, "seed": 7}
+    straight = simulate_features(deciles, areas, **kwargs)
+    mixed = simulate_features(deciles.iloc[order], areas[order], **kwargs)
+    np.testing.assert_allclose(mixed, straight[order], atol=1e-5)
+    assert straight.dtype == np.float32
+    assert straight.shape == (150, 3, 32)
+
+
+def test_blocks_give_what_the_whole_gives() -> None:
+    deciles, areas = _table(40, 30)
+    kwargs = {"dimension": 16, "views": 2, "signal": 0.4, "seed": 7}
+    whole = simulate_features(deciles, areas, **kwargs)
+    parts = [
+        simulate_features(deciles.iloc[i : i + 700], areas[i : i + 700], **kwargs)
+        for i in range(0, len(deciles), 700)
+    ]
+    np.testing.assert_allclose(np.concatenate(parts), whole, atol=1e-5)
+
+
+def test_the_share_of_signal_is_as_asked() -> None:
+    # With 1 outcome, projecting on its direction gives the channel back.
+    deciles, _ = _table(400, 5, outcomes=1)
+    z = (deciles["u"].to_numpy() - 5.5) / np.sqrt(8.25)
+    kwargs = {"dimension": 8, "views": 2, "seed": 1}
+    direction = simulate_features(deciles, signal=1.0, **kwargs)
+    basis = np.linalg.lstsq(z[:, None], direction[:, 0], rcond=None)[0][0]
+    features = simulate_features(deciles, signal=0.3, **kwargs)
+    channel = features[:, 0] @ basis / (basis @ basis)
+    assert np.corrcoef(channel, z)[0, 1] ** 2 == pytest.approx(0.3, abs=0.04)
+    assert channel.var() == pytest.approx(1, abs=0.1)
+
+
+def test_area_noise_is_shared_in_an_area_and_does_not_average_away() -> None:
+    deciles, areas = _table(400, 40, outcomes=1)
+    oracle = simulated_oracle(deciles, areas, views=4, signal=0.2, seed=3)
+    by_area = oracle["u"].groupby(areas).mean()
+    truth = deciles["u"].groupby(areas).mean()
+    limit = np.sqrt(0.2 / (0.2 + 0.8 * AREA_NOISE))
+    assert by_area.corr(truth) == pytest.approx(limit, abs=0.05)
+    alone = simulated_oracle(deciles, None, views=4, signal=0.2, seed=3)["u"].groupby(areas).mean()
+    assert alone.corr(truth) > by_area.corr(truth) + 0.03
+
+
+def test_no_regression_on_features_beats_the_oracle() -> None:
+    deciles, areas = _table(300, 8)
+    kwargs = {"views": 4, "signal": 0.2, "seed": 5}
+    features = simulate_features(deciles, areas, dimension=24, **kwargs).mean(axis=1)
+    oracle = simulated_oracle(deciles, areas, **kwargs).set_index("location_id")
+    held = np.isin(areas, np.unique(areas)[::2])
+    for outcome in deciles:
+        fitted = Ridge(1.0).fit(features[~held], deciles[outcome][~held]).predict(features[held])
+        truth = deciles[outcome][held]
+        assert np.corrcoef(oracle[outcome][held], truth)[0, 1] > np.corrcoef(fitted, truth)[0, 1]
+        assert np.corrcoef(fitted, truth)[0, 1] > 0.3
+
+
+def test_a_missing_decile_adds_nothing_and_stays_finite() -> None:
+    deciles, areas = _table(30, 4)
+    deciles.iloc[:50, 1] = np.nan
+    features = simulate_features(deciles, areas, dimension=16, views=4, signal=1.0, seed=1)
+    oracle = simulated_oracle(deciles, areas, views=4, signal=0.5, seed=1)
+    assert np.isfinite(features).all()
+    assert oracle.notna().all(axis=None)
+
+
+def test_fewer_dimensions_than_outcomes_mix_them() -> None:
+    deciles, areas = _table(30, 4)
+    features = simulate_features(deciles, areas, dimension=2, views=1, signal=0.9, seed=1)
+    assert features.shape == (120, 1, 2)
+    assert np.isfinite(features).all()
+
+
+def test_another_outcome_changes_no_channel_of_the_others() -> None:
+    deciles, areas = _table(30, 4)
+    kwargs = {"views": 2, "signal": 0.5, "seed": 9}
+    alone = _channels(deciles[["v"]], areas, **kwargs)
+    np.testing.assert_array_equal(_channels(deciles, areas, **kwargs)[:, :, 1], alone[:, :, 0])
+
+
+@pytest.mark.parametrize("signal", [-0.1, 1.5])
+def test_a_signal_that_is_no_share_is_refused(signal: float) -> None:
+    deciles, _ = _table(12, 2)
+    with pytest.raises(ValueError, match="share"):
+        simulate_features(deciles, dimension=8, views=1, signal=signal, seed=1)
+
+
+def test_areas_of_another_length_are_refused() -> None:
+    deciles, areas = _table(12, 2)
+    with pytest.raises(ValueError, match="23 areas for 24 locations"):
+        simulate_features(deciles, areas[1:], dimension=8, views=1, signal=0.5, seed=1)
