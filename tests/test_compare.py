@@ -29,7 +29,7 @@ def change(place: Path, old: str, new: str) -> None:
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory, grid_writer: Callable[..., Path]) -> Path:
     """Give a study with figures."""
-    from streetgauge.stages import stage_named
+    from streetgauge.stages import run_stage
 
     place = grid_writer(tmp_path_factory.mktemp("compare") / "one", per_area=4)
     change(place, "epochs = 15", "epochs = 8\nmembers = 1")
@@ -37,7 +37,7 @@ def made(tmp_path_factory: pytest.TempPathFactory, grid_writer: Callable[..., Pa
     from streetgauge.progress import silent
 
     for name in ("outcomes", "locations", "features", "train", "areas"):
-        study.run(stage_named(name), silent)
+        run_stage(study, name, silent)
     return place
 
 

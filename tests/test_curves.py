@@ -19,7 +19,7 @@ import pytest
 
 from streetgauge.curves import Curves, Point, first_of_each
 from streetgauge.progress import silent
-from streetgauge.stages import stage_named
+from streetgauge.stages import run_stage
 from streetgauge.study import Study
 
 Run = Callable[..., tuple[int, str, str]]
@@ -40,7 +40,7 @@ def made(tmp_path_factory: pytest.TempPathFactory, grid_writer: Callable[..., Pa
 def prepare(place: Path) -> None:
     study = Study.open(place)
     for name in ("outcomes", "locations", "features"):
-        study.run(stage_named(name), silent)
+        run_stage(study, name, silent)
 
 
 @pytest.fixture
@@ -105,7 +105,7 @@ def test_the_last_point_is_the_study_itself_and_more_is_better(run: Run, study: 
     assert found["left_out"] == []
     own = Study.open(study)
     for name in ("train", "areas"):
-        own.run(stage_named(name), silent)
+        run_stage(own, name, silent)
     metrics = json.loads((study / "metrics.json").read_text("utf-8"))["outcomes"]
     for outcome in ("income", "illness"):
         whole = points["all", outcome]

@@ -13,11 +13,13 @@ import pytest
 
 from streetgauge.describe import describe
 from streetgauge.errors import InputError
-from streetgauge.features import FeatureStore, _onnx
+from streetgauge.features import FeatureStore
+from streetgauge.io import onnx_files
 from streetgauge.progress import Progress, silent
-from streetgauge.stages import chain as stages_chain
-from streetgauge.stages.chain import stage_named
-from streetgauge.study import Done, Study
+from streetgauge.stages import run_stage
+from streetgauge.stages.chain import WORK
+from streetgauge.study import Done, Study, stages
+from streetgauge.study.stages import stage_named
 from streetgauge.synthetic import make_city
 
 
@@ -40,28 +42,28 @@ def city(tmp_path: Path) -> Path:
     return place
 
 
-def stamp(city: Path) -> str:
-    return Study.open(city).stamp(stage_named("features"), code=False)
+def key(city: Path) -> str:
+    return Study.open(city).key(stage_named("features"), upstream=False)
 
 
 def test_editing_the_rule_beside_an_onnx_file_makes_features_out_of_date(city: Path) -> None:
-    before = stamp(city)
-    assert stamp(city) == before
+    before = key(city)
+    assert key(city) == before
     (city / "nets" / "net.toml").write_text("mean = [0, 0, 0]\nstd = [2, 2, 2]\n")
-    changed = stamp(city)
+    changed = key(city)
     assert changed != before
     (city / "nets" / "other.toml").write_text("")
-    assert stamp(city) == changed
+    assert key(city) == changed
 
 
 def test_new_weights_beside_an_onnx_file_make_features_out_of_date(
     city: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(_onnx, "_weights_elsewhere", lambda _: ["net.data"])
+    monkeypatch.setattr(onnx_files, "external_data", lambda _: ["net.data"])
     (city / "nets" / "net.data").write_bytes(b"one")
-    before = stamp(city)
+    before = key(city)
     (city / "nets" / "net.data").write_bytes(b"another")
-    assert stamp(city) != before
+    assert key(city) != before
 
 
 def store(path: Path, locations: int = 3, tried: int = 3) -> None:
@@ -80,8 +82,9 @@ def test_a_store_of_a_newer_version_is_never_written_over(city: Path, force: boo
     with h5py.File(study.features, "r+") as file:
         file.attrs["format_version"] = 99
     before = study.features.read_bytes()
-    with pytest.raises(InputError, match=r"a newer streetgauge made it: .* 99.*or delete the file"):
-        study.run(stage_named("features"), silent, force=force)
+    newer = r"a newer streetgauge made it \(format 99; this one reads 2\); upgrade"
+    with pytest.raises(InputError, match=newer):
+        run_stage(study, "features", silent, force=force)
     assert study.features.read_bytes() == before
 
 
@@ -99,10 +102,14 @@ def test_a_forced_run_that_was_killed_is_not_done_and_goes_on(
     city: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     stage = replace(stage_named("features"), writes=lambda study: (study.features,))
-    monkeypatch.setattr(stages_chain, "STAGES", (stage,))
+    monkeypatch.setattr(stages, "STAGES", (stage,))
+
+    def first(study: Study, key: str, progress: Progress) -> Done:
+        store(study.features)
+        return Done()
 
     def work(kill: bool) -> Callable[[Study, str, Progress], Done]:
-        def make(study: Study, stamp: str, progress: Progress) -> Done:
+        def make(study: Study, key: str, progress: Progress) -> Done:
             assert kill or FeatureStore.open(study.features).tried.sum() == 2
             store(study.features, tried=2 if kill else 3)
             if kill:
@@ -112,13 +119,16 @@ def test_a_forced_run_that_was_killed_is_not_done_and_goes_on(
         return make
 
     study = Study.open(city)
-    study.run(replace(stage, work=lambda s, stamp, p: (store(s.features), Done())[1]), silent)
+    monkeypatch.setitem(WORK, "features", first)
+    run_stage(study, "features", silent)
     whole = study.features.read_bytes()
     assert describe(city)["stage features"].startswith("up to date")
+    monkeypatch.setitem(WORK, "features", work(kill=True))
     with pytest.raises(KeyboardInterrupt):
-        Study.open(city).run(replace(stage, work=work(kill=True)), silent, force=True)
+        run_stage(Study.open(city), "features", silent, force=True)
     assert describe(city)["stage features"] == "not done, but 2 of 3 locations are kept"
-    Study.open(city).run(replace(stage, work=work(kill=False)), silent)
+    monkeypatch.setitem(WORK, "features", work(kill=False))
+    run_stage(Study.open(city), "features", silent)
     assert describe(city)["stage features"].startswith("up to date")
     assert study.features.read_bytes() == whole
 

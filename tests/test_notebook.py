@@ -20,8 +20,9 @@ import streetgauge
 from streetgauge.errors import InputError
 from streetgauge.notebook import Metrics
 from streetgauge.progress import silent
-from streetgauge.stages import stages_of
+from streetgauge.stages import run_stage
 from streetgauge.study import Study
+from streetgauge.study.stages import stages_of
 from streetgauge.synthetic import make_city
 
 matplotlib.use("Agg")
@@ -40,7 +41,7 @@ def city(tmp_path_factory: pytest.TempPathFactory) -> Path:
     files = Study.open(directory)
     for stage in stages_of(files):
         if stage.name != "report":  # nothing here reads it
-            files.run(stage, silent)
+            run_stage(files, stage.name, silent)
     return directory
 
 

@@ -14,7 +14,7 @@ import pytest
 from streetgauge.errors import InputError
 from streetgauge.power import Power, Target
 from streetgauge.progress import silent
-from streetgauge.stages import stage_named
+from streetgauge.stages import run_stage
 from streetgauge.study import Study
 
 Run = Callable[..., tuple[int, str, str]]
@@ -35,7 +35,7 @@ def made(tmp_path_factory: pytest.TempPathFactory, grid_writer: Callable[..., Pa
     file.write_text(text, "utf-8")
     study = Study.open(place)
     for name in ("outcomes", "locations", "features", "train", "areas"):
-        study.run(stage_named(name), silent)
+        run_stage(study, name, silent)
     return place
 
 

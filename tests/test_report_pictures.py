@@ -20,9 +20,9 @@ from streetgauge.progress import silent
 from streetgauge.report.gallery import Gallery
 from streetgauge.settings import read_settings
 from streetgauge.stages import gallery as stage
-from streetgauge.stages.chain import stage_named
 from streetgauge.stages.picture_facts import picture_facts
 from streetgauge.study import Study
+from streetgauge.study.stages import has_gallery, stage_named
 
 AREAS, VIEWS = 6, ("a", "b")
 IDS = [f"P{i:02d}" for i in range(2 * AREAS)]
@@ -120,7 +120,7 @@ def test_pictures_with_a_licence_are_shown_with_it(tmp_path):
 @pytest.mark.parametrize("imagery", ["", 'attribution = "Jo Doe"'])
 def test_without_a_licence_no_picture_is_shown_and_it_is_said(tmp_path, imagery):
     study = make_study(tmp_path, imagery)
-    assert not stage.has_gallery(study)
+    assert not has_gallery(study)
     gallery = gallery_of(study)
     assert shown(gallery) == set()
     assert gallery.note == (
@@ -137,7 +137,7 @@ def test_what_is_no_licence_is_refused(tmp_path, licence):
 def test_a_study_that_wants_no_pictures_has_none(tmp_path):
     study = make_study(tmp_path, report="pictures = false")
     assert stage.make_gallery(study, table(), silent) is None
-    assert not stage.has_gallery(study)
+    assert not has_gallery(study)
 
 
 def test_a_study_cannot_insist_on_pictures_without_a_licence(tmp_path):

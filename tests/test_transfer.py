@@ -19,8 +19,9 @@ from streetgauge.features import FeatureStore, caffe
 from streetgauge.model import Bundle
 from streetgauge.model.authors import LAYERS
 from streetgauge.progress import silent
-from streetgauge.stages import STAGES
+from streetgauge.stages import run_stage
 from streetgauge.study import Study
+from streetgauge.study.stages import STAGES
 
 Run = Callable[..., tuple[int, str, str]]
 Refuse = Callable[..., str]
@@ -31,7 +32,7 @@ def study(grid_writer: Callable[..., Path], tmp_path_factory: pytest.TempPathFac
     place = grid_writer(tmp_path_factory.mktemp("transfer") / "study", side=6, per_area=5)
     opened = Study.open(place)
     for stage in STAGES:
-        opened.run(stage, silent)
+        run_stage(opened, stage.name, silent)
     return place
 
 

@@ -244,15 +244,16 @@ def test_a_share_without_labels_is_left_out_and_said(
 @pytest.fixture(scope="module")
 def cities(grid_writer: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Two studies of small worlds alike; the first has run."""
-    from streetgauge.stages import STAGES
+    from streetgauge.stages import run_stage
     from streetgauge.study import Study
+    from streetgauge.study.stages import STAGES
 
     place = tmp_path_factory.mktemp("cities")
     grid_writer(place / "first", side=6, per_area=6)
     grid_writer(place / "second", side=6, per_area=4, seed=1)
     first = Study.open(place / "first")
     for stage in STAGES:
-        first.run(stage, silent)
+        run_stage(first, stage.name, silent)
     return place
 
 

@@ -248,7 +248,7 @@ def _flat(study: Study, value: Any, key: str = "") -> Iterator[tuple[str, tuple[
             yield from _flat(study, each, f"{key}.{name}")
     elif isinstance(value, Path):
         kept = study.record.get("files", {}).get(str(value), {})
-        yield key, (study.key(value), kept.get("sha256"))
+        yield key, (study.name_of(value), kept.get("sha256"))
     elif isinstance(value, tuple) and any(isinstance(each, (Path, BaseModel)) for each in value):
         for number, each in enumerate(value, start=1):
             yield from _flat(study, each, f"{key}.{number}")

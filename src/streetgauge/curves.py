@@ -18,6 +18,7 @@ from streetgauge.io.files import digest, write_json, write_table
 from streetgauge.progress import Progress, silent
 from streetgauge.settings import TrainSettings
 from streetgauge.study import Study
+from streetgauge.study.stages import stage_named
 from streetgauge.tuning import City, areas_learned, kept_predictions, predict_share
 
 if TYPE_CHECKING:
@@ -234,9 +235,7 @@ class Curves:
 
     @cached_property
     def _inputs(self) -> str:
-        from streetgauge.stages import stage_named
-
-        return self.study.stamp(stage_named("train"))
+        return self.study.key(stage_named("train"), upstream=False)
 
     def _stamp(self, point: Point) -> str:
         own = self.settings.model_dump(mode="json")

@@ -7,7 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from streetgauge.errors import InputError
+from streetgauge.io.formats import BUNDLE_VERSION, require_version
 from streetgauge.study import Study
+from streetgauge.study.stages import stage_named, stages_of
 
 __all__ = ["describe", "describe_outcomes"]
 
@@ -50,8 +52,6 @@ def describe(path: Path) -> dict[str, Any]:
 
 
 def _study(path: Path) -> dict[str, Any]:
-    from streetgauge.stages import stages_of
-
     study = Study.open(path)
     facts: dict[str, Any] = {
         "study": study.settings.name,
@@ -60,8 +60,14 @@ def _study(path: Path) -> dict[str, Any]:
         "locations": study.settings.locations.source,
         "features": f"{study.settings.features.source}: {study.settings.features.store}",
     }
+    makers = {name: _maker(kept) for name, kept in study.record.get("stages", {}).items()}
+    alike = len(set(makers.values())) == 1
     for stage in stages_of(study):
         facts[f"stage {stage.name}"] = _state(study, stage.name)
+        if stage.name in makers and not alike:
+            facts[f"{stage.name} made by"] = makers[stage.name]
+    if alike:
+        facts["made by"] = next(iter(makers.values()))
     if study.outcomes.exists():
         for each in describe_outcomes(study.outcomes):
             facts[f"outcome {each['outcome']}"] = _outcome_line(each)
@@ -149,18 +155,24 @@ def _outcome_line(about: dict[str, Any]) -> str:
 
 def _state(study: Study, name: str) -> str:
     """Whether a stage is up to date; what it reads may not be there yet."""
-    from streetgauge.stages import stage_named
-
     stage, kept = stage_named(name), study.record.get("stages", {}).get(name)
     if kept is None:
         return f"not done{_begun(study)}" if name == "features" else "not done"
     try:
         study.require_files(stage.settings)
-        fresh = study.is_up_to_date(stage, study.stamp(stage))
+        fresh = study.is_up_to_date(stage, study.key(stage))
     except (InputError, FileNotFoundError):
         return f"done {kept['started']}; what it reads is no longer there"
     says = "; ".join(kept["says"])
     return f"{'up to date' if fresh else 'out of date'} ({kept['started']}): {says}"
+
+
+def _maker(kept: dict[str, Any]) -> str:
+    """Name what made a stage's result: versions of this program and of its libraries."""
+    by = kept["made_by"]
+    parts = [f"streetgauge {by['streetgauge']}", f"python {by['python']} on {by['platform']}"]
+    parts += [f"{name} {version}" for name, version in by["versions"].items() if version]
+    return ", ".join(parts)
 
 
 def _begun(study: Study) -> str:
@@ -182,6 +194,7 @@ def _bundle(directory: Path) -> dict[str, Any]:
     file = directory / "bundle.json"
     try:
         said = json.loads(file.read_text(encoding="utf-8"))
+        require_version(file, said["format_version"], BUNDLE_VERSION)
         weights = directory / said["weights"]["file"]
         whole = weights.is_file() and sha256_of(weights) == said["weights"]["sha256"]
         facts = _facts(said)

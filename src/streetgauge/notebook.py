@@ -304,7 +304,7 @@ class Study:
             ``state``: ``up to date``, ``out of date`` or ``not done``; ``started``; ``seconds``;
             ``says``.
         """
-        from streetgauge.stages import stages_of
+        from streetgauge.study.stages import stages_of
 
         now = study.Study.open(self.files.file)
         rows = {}
@@ -313,7 +313,7 @@ class Study:
             state = "not done"
             if kept is not None:
                 try:
-                    fresh = now.is_up_to_date(stage, now.stamp(stage))
+                    fresh = now.is_up_to_date(stage, now.key(stage))
                 except (InputError, FileNotFoundError):  # what it reads is no longer there
                     fresh = False
                 state = "up to date" if fresh else "out of date"

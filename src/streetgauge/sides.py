@@ -14,8 +14,8 @@ import pyarrow as pa
 
 from streetgauge.errors import InputError
 from streetgauge.settings import EvaluationSettings, FoldSettings
-from streetgauge.stages.second import KINDS, Tested, tested
 from streetgauge.study import Study
+from streetgauge.study.paths import KINDS, Tested, tested
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -102,15 +102,13 @@ class Side:
 
     def cautions(self, side: str) -> Iterator[str]:
         """Say what a reader must know of it."""
-        from streetgauge.stages import require_fresh
-
         caution = self.metrics.get("scheme", {}).get("caution")
         if caution:
             yield f"{side} ({self.name}): {caution}"
         if self.study is None:
             return
         try:
-            require_fresh(self.study, "areas")
+            self.study.require_fresh("areas")
         except (InputError, OSError):
             yield (
                 f"{side} ({self.name}) is compared as it was made: its inputs, its settings or the "

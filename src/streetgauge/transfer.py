@@ -105,9 +105,8 @@ def export_bundle(
         If the study is not trained, or is out of date, or `out` is there.
     """
     from streetgauge.model import Bundle
-    from streetgauge.stages import require_fresh
 
-    require_fresh(study, "train")
+    study.require_fresh("train")
     if out.exists() and not (force and (out / "bundle.json").is_file()):
         _refuse_there(out, (out / "bundle.json").is_file())
     if not (study.model / "all" / "bundle.json").is_file():
@@ -118,7 +117,7 @@ def export_bundle(
     # Outcomes may have got other labels since they were learned.
     bundle = replace(bundle, source={**bundle.source, "outcomes": read_metadata(study.outcomes)})
     try:
-        require_fresh(study, "areas")
+        study.require_fresh("areas")
         metrics = headline(json.loads(study.metrics.read_text(encoding="utf-8")))
     except InputError:
         metrics = None

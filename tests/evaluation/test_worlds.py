@@ -16,7 +16,7 @@ from streetgauge.errors import InputError
 from streetgauge.io.files import write_table
 from streetgauge.progress import silent
 from streetgauge.settings import FoldSettings
-from streetgauge.stages import stage_named
+from streetgauge.stages import run_stage
 from streetgauge.stages.areas import make_areas
 from streetgauge.study import Study
 
@@ -118,7 +118,7 @@ def world(
     (place / "study.toml").write_text(text)
     study = Study.open(place)
     for name in ("outcomes", "locations"):
-        study.run(stage_named(name), silent)
+        run_stage(study, name, silent)
     told = pd.read_parquet(study.outcomes).set_index("area")["income_decile"]
     part = (1 + np.arange(n) % 4 if fold is None else fold)[of]
     if torn:

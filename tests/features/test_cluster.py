@@ -202,7 +202,6 @@ def test_a_killed_driver_and_a_killed_machine_lose_nothing_and_do_nothing_twice(
 @pytest.mark.parametrize(
     ("content", "sentence"),
     [
-        ({"engine": "ray", "cluster": "spark"}, "'spark' is not possible: write cluster = 'ray'"),
         ({"cluster": "spark"}, "'spark' is not possible: write cluster = 'ray'"),
         ({"cluster": {"address": "ray://head:10001"}}, "run streetgauge on a machine of the"),
         ({"cluster": {"address": "head"}}, "write host:port, 'auto' or 'local'"),
@@ -220,9 +219,9 @@ def test_a_cluster_that_cannot_be_meant_is_refused_with_the_right_key(
     assert sentence in str(caught.value)
 
 
-def test_engine_ray_is_the_same_study_as_cluster_ray(grid: Path) -> None:
-    from streetgauge.stages.chain import stage_named
+def test_a_cluster_makes_no_other_features_of_a_study(grid: Path) -> None:
     from streetgauge.study import Study
+    from streetgauge.study.stages import stage_named
 
     file = grid / "study.toml"
     text = file.read_text().partition("[features]")[0]
@@ -231,23 +230,30 @@ def test_engine_ray_is_the_same_study_as_cluster_ray(grid: Path) -> None:
     ways = {
         "plain": "",
         "cluster": 'cluster = "ray"',
-        "engine": 'engine = "ray"',
-        "both": 'engine = "ray"\ncluster = "ray"',
-        "section": 'engine = "ray"\n[features.cluster]\nactors = 3',
+        "section": "[features.cluster]\nactors = 3",
     }
     said = {}
     for name, way in ways.items():
         file.write_text(f'{text}[imagery]\nfolder = "pictures"\n[features]\n{way}\n')
         study = Study.open(grid)
         features: Any = study.settings.features
-        stamp = study.stamp(stage_named("features"))
-        said[name] = (stamp, features.model_dump(mode="json"), features.store)
+        key = study.key(stage_named("features"))
+        said[name] = (key, features.model_dump(mode="json"), features.store)
         actors = None if features.cluster is None else features.cluster.actors
         assert (features.engine, features.cluster is None, actors) == (
             *("auto", name == "plain"),
             3 if name == "section" else None,
         )
     assert len({str(each) for each in said.values()}) == 1
+
+
+def test_ray_is_no_engine() -> None:
+    from pydantic import ValidationError
+
+    from streetgauge.settings import PictureFeatures
+
+    with pytest.raises(ValidationError, match="engine"):
+        PictureFeatures.model_validate({"engine": "ray"})
 
 
 def test_cluster_ray_means_the_cluster_that_this_machine_is_in() -> None:

@@ -461,12 +461,12 @@ def test_weights_beside_an_onnx_file_belong_to_what_it_is(onnx_file: Path) -> No
     import onnx
 
     from streetgauge.features import settled
-    from streetgauge.features._onnx import beside
     from streetgauge.io.files import sha256_of
+    from streetgauge.io.onnx_files import companions
 
     record = get_backbone(f"onnx:{onnx_file}")
     assert settled(record).sha256 == sha256_of(onnx_file)
-    assert beside(onnx_file) == (onnx_file.with_suffix(".toml"),)
+    assert companions(onnx_file) == (onnx_file.with_suffix(".toml"),)
     onnx.save(
         *(onnx.load(onnx_file), onnx_file),
         save_as_external_data=True,
@@ -474,7 +474,7 @@ def test_weights_beside_an_onnx_file_belong_to_what_it_is(onnx_file: Path) -> No
         size_threshold=0,
     )
     weights = onnx_file.with_name("net.weights")
-    assert beside(onnx_file) == (onnx_file.with_suffix(".toml"), weights)
+    assert companions(onnx_file) == (onnx_file.with_suffix(".toml"), weights)
     before, of_file = settled(record).sha256, sha256_of(onnx_file)
     assert before != of_file
     weights.write_bytes(weights.read_bytes()[:-4] + b"\x00\x00\x80\x3f")

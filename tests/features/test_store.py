@@ -183,13 +183,27 @@ def altered(path: Path, **attributes: object) -> None:
             file.attrs[name] = value
 
 
-def test_a_newer_version_is_refused_with_one_sentence(path: Path) -> None:
+@pytest.mark.parametrize(
+    ("version", "sentence"),
+    [
+        (3, r"a newer streetgauge made it \(format 3; this one reads 2\); upgrade streetgauge\.$"),
+        (
+            1,
+            r"an unreleased version of streetgauge made it \(format 1; this one reads 2\); "
+            r"run the study again with --force\.$",
+        ),
+        ("new", r"an unreleased version of streetgauge made it \(format 'new'; "),
+    ],
+)
+def test_another_format_version_is_refused_with_one_sentence(
+    path: Path, version: object, sentence: str
+) -> None:
     made(path)
-    altered(path, format_version=3)
-    with pytest.raises(
-        InputError, match=r"format version is 3.*reads up to 2.*newer streetgauge\."
-    ):
-        FeatureStore.open(path)
+    altered(path, format_version=version)
+    for writable in (False, True):
+        with pytest.raises(InputError, match=sentence) as caught:
+            FeatureStore.open(path, writable=writable)
+        assert str(path) in str(caught.value)
 
 
 def test_what_is_no_store_is_refused(tmp_path: Path) -> None:
@@ -269,36 +283,6 @@ def test_a_number_too_large_for_float16_is_refused_and_not_kept_as_infinity(path
         with pytest.raises(InputError, match=r"'Zürich-1'.*70000 is too large.*float32"):
             store.write([0, 1, 2], features, np.ones((3, 2), dtype=bool))
         assert not store.done.any()
-
-
-def version_1(path: Path, features: np.ndarray) -> None:
-    """A store as it was before signatures, quality and engines."""
-    with h5py.File(path, "w", libver=("earliest", "v110")) as file:
-        for name, array in {
-            "features": features,
-            "present": np.ones(features.shape[:2], dtype=bool),
-            "done": np.ones(len(features), dtype=bool),
-            "tried": np.ones(len(features), dtype=bool),
-        }.items():
-            file[name] = array
-        file["location_id"] = np.array([i.encode() for i in IDS], h5py.string_dtype("utf-8", 10))
-        texts = {**TEXTS, "licence": "", "format": "streetgauge-features", "code_version": "0"}
-        for name, text in {**texts, "dtype": "float32", "views": '["a", "b"]'}.items():
-            file.attrs[name] = text
-        file.attrs["format_version"] = 1
-
-
-def test_a_store_of_version_1_is_read_and_not_written(tmp_path: Path) -> None:
-    features = some(3)
-    version_1(tmp_path / "old.h5", features)
-    store = FeatureStore.open(tmp_path / "old.h5")
-    assert store.version == 1
-    np.testing.assert_array_equal(store.features[store.rows(["x"])[0]], features[2])
-    assert store.signature.shape == (3, 2, 16)
-    assert not store.signature.any()
-    assert store.quality.shape == (3, 2)
-    with pytest.raises(InputError, match="version 1 is for reading only"):
-        FeatureStore.open(tmp_path / "old.h5", writable=True)
 
 
 WRITER = """

@@ -15,9 +15,10 @@ import re
 import shutil
 import tempfile
 import zipfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -30,8 +31,9 @@ from safetensors.numpy import load_file
 from streetgauge.io.files import write_table
 from streetgauge.prediction import predict_city
 from streetgauge.progress import Progress, silent
-from streetgauge.stages.chain import STAGES, stage_named
-from streetgauge.study import Done, Stage, Study
+from streetgauge.stages.chain import WORK
+from streetgauge.study import Done, Study
+from streetgauge.study.stages import STAGES, Stage
 
 HERE = Path(__file__).parent
 ALL = ("outcomes", "locations", "features", "train", "areas", "report", "predict")
@@ -49,7 +51,7 @@ NETWORKS = {(each, "train") for each in CONFIGURATIONS} | {
 }
 CLOSE, SAME = 1e-3, 1e-6  # relative, or absolute of small numbers
 FOLLOWING = ("decile", "unlike")  # columns, no floats, that follow from what a network computes
-OWN = ("stamp", "code_version", "sha256")  # keys of a run, not of its results
+OWN = ("key", "stamp", "code_version", "sha256")  # keys of a run, not of its results
 
 
 class ChangedError(AssertionError):
@@ -63,20 +65,28 @@ def predict(study: Study, stamp: str, progress: Progress) -> Done:
     return Done(tuple(predict_city(study.model, None, places, out, features=study.features)))
 
 
+@dataclass(frozen=True)
+class Runnable(Stage):
+    """A stage with its work."""
+
+    work: Callable[[Study, str, Progress], Done] = predict
+
+
 # Not a stage of a study, so its version is here.
-PREDICT = replace(
-    stage_named("areas"),
-    name="predict",
+PREDICT = Runnable(
+    "predict",
     version=1,
     settings=(),
     reads=lambda study: (study.model, study.features),
     writes=lambda study: (study.path("predicted"),),
-    work=predict,
 )
-CHAIN: tuple[Stage, ...] = (*STAGES, PREDICT)
+CHAIN: tuple[Runnable, ...] = (
+    *(Runnable(**vars(stage), work=WORK[stage.name]) for stage in STAGES),
+    PREDICT,
+)
 
 
-def cases() -> list[tuple[str, Stage]]:
+def cases() -> list[tuple[str, Runnable]]:
     """Every configuration with each of its stages, in the order in which they are written."""
     named = {stage.name: stage for stage in CHAIN}
     return [(each, named[name]) for each, names in CONFIGURATIONS.items() for name in names]
@@ -88,7 +98,7 @@ def golden(configuration: str, name: str, version: int, suffix: str = ".zip") ->
     return HERE / owner / f"{name}-v{version}{suffix}"
 
 
-def check(configuration: str, stage: Stage) -> str:
+def check(configuration: str, stage: Runnable) -> str:
     """Run a stage on its stored inputs and compare what comes out with the stored results.
 
     Returns
@@ -129,7 +139,7 @@ def check(configuration: str, stage: Stage) -> str:
     return f"numbers that were made on {about['platform']}, not on {here()}" if elsewhere else ""
 
 
-def write(configuration: str, stage: Stage) -> Path:
+def write(configuration: str, stage: Runnable) -> Path:
     """Store the results of a stage, run on the newest stored results of the stages before it.
 
     Raises
@@ -154,7 +164,7 @@ def write(configuration: str, stage: Stage) -> Path:
     return stored
 
 
-def renew_inputs(configuration: str, stage: Stage) -> Path:
+def renew_inputs(configuration: str, stage: Runnable) -> Path:
     """Record the newest inputs of stored results, if the results on these are the same.
 
     Raises
@@ -177,7 +187,7 @@ def renew_inputs(configuration: str, stage: Stage) -> Path:
     return stored
 
 
-def _close(configuration: str, stage: Stage) -> float:
+def _close(configuration: str, stage: Runnable) -> float:
     return CLOSE if (configuration, stage.name) in NETWORKS else SAME
 
 
@@ -217,7 +227,7 @@ def here() -> dict[str, str]:
     }
 
 
-def inputs_of(configuration: str, stage: Stage) -> dict[str, int]:
+def inputs_of(configuration: str, stage: Runnable) -> dict[str, int]:
     """Name the earlier stages whose files a stage reads, with their current versions."""
     with tempfile.TemporaryDirectory() as place:
         before = CHAIN[: [each.name for each in CHAIN].index(stage.name)]
@@ -233,14 +243,15 @@ def inputs_of(configuration: str, stage: Stage) -> dict[str, int]:
         return {each.name: each.version for each in there if is_read(each)}
 
 
-def run(configuration: str, stage: Stage, inputs: Mapping[str, int], place: Path) -> Path:
+def run(configuration: str, stage: Runnable, inputs: Mapping[str, int], place: Path) -> Path:
     """Run a stage on stored inputs, and give a directory with its results."""
     study = _prepared(configuration, inputs, place)
-    study.run(stage, silent)
+    done = stage.work(study, study.key(stage, upstream=False), silent)
+    study.remember(stage, study.key(stage), done, datetime.now(UTC), 0.0)
     out = place / "results"
     for path in stage.writes(study):
         for file in sorted(path.rglob("*")) if path.is_dir() else [path]:
-            name = study.key(file)
+            name = study.name_of(file)
             if file.suffix == ".html":
                 _write(out / f"{name}.json", _payload(file))
             elif file.suffix in READERS and file.exists() and _is_result(name, file):

@@ -16,7 +16,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 import golden
 from streetgauge.io.files import read_metadata, write_table
 from streetgauge.progress import Progress
-from streetgauge.study import Done, Stage, Study
+from streetgauge.study import Done, Study
 
 CASES = [pytest.param(*case, id=f"{case[0]}-{case[1].name}") for case in golden.cases()]
 STAGE = {stage.name: stage for stage in golden.CHAIN}
@@ -24,7 +24,7 @@ STAGE = {stage.name: stage for stage in golden.CHAIN}
 
 @pytest.mark.parametrize(("configuration", "stage"), CASES)
 def test_the_results_of_a_stage_are_those_stored_for_its_version(
-    configuration: str, stage: Stage
+    configuration: str, stage: golden.Runnable
 ) -> None:
     not_compared = golden.check(configuration, stage)
     if not_compared:
@@ -40,7 +40,7 @@ def test_stored_results_and_their_inputs_are_all_used_and_take_less_than_a_megab
 
 def altered(
     name: str, path: Callable[[Study], Path], column: str, by: float, version: int = 1
-) -> Stage:
+) -> golden.Runnable:
     """Give a stage that makes one value of a table another one."""
     stage = STAGE[name]
 

@@ -10,7 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from streetgauge.stages import stage_named
+from streetgauge.progress import silent
+from streetgauge.stages import run_stage
+from streetgauge.stages.chain import WORK
 from streetgauge.study import Study
 from streetgauge.view.state import pulse_of, state_of, training_curves
 
@@ -41,7 +43,9 @@ def test_before_anything_is_done_nothing_is(grid: Path) -> None:
     assert json.loads(json.dumps(said, allow_nan=False)) == said
 
 
-def test_stages_are_told_as_they_are_done_and_run(grid: Path, run: Run) -> None:
+def test_stages_are_told_as_they_are_done_and_run(
+    grid: Path, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
     assert run("outcomes", grid)[0] == 0
     study = Study.open(grid)
     assert states(study)["outcomes"] == "done"
@@ -49,7 +53,7 @@ def test_stages_are_told_as_they_are_done_and_run(grid: Path, run: Run) -> None:
     working = Study.open(grid)
     seen = []
 
-    def work(study_: Study, stamp: str, progress) -> None:
+    def work(study_: Study, key: str, progress) -> None:
         with progress("postcodes", 4, "postcodes") as advance:
             advance(1)
             working.running._write()
@@ -57,11 +61,9 @@ def test_stages_are_told_as_they_are_done_and_run(grid: Path, run: Run) -> None:
             seen.append(pulse_of(study))
         raise KeyboardInterrupt
 
-    from dataclasses import replace
-
-    stage = replace(stage_named("locations"), work=work)
+    monkeypatch.setitem(WORK, "locations", work)
     with pytest.raises(KeyboardInterrupt), working.locked():
-        working.run(stage, __import__("streetgauge.progress").progress.silent, force=True)
+        run_stage(working, "locations", silent, force=True)
     during, pulse = seen
     kept = {each["name"]: each for each in during["stages"]}
     assert kept["outcomes"]["state"] == "done"

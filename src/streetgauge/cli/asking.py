@@ -85,7 +85,6 @@ def curves(
     screen = Screen(quiet=quiet, verbose=verbose, machine=machine)
     from streetgauge.curves import Curves
     from streetgauge.shown import curves_table
-    from streetgauge.stages import require_upstream
     from streetgauge.study import Study
 
     opened = Study.open(study)
@@ -96,7 +95,7 @@ def curves(
         if text is not None
     }
     with opened.locked():
-        require_upstream(opened, "train")
+        opened.require_upstream("train")
         drawn = Curves(opened, **given, members=members, epochs=epochs)  # type: ignore[arg-type]
         screen.say(drawn.cost, event="cost")
         result = drawn.draw(screen.progress)
@@ -134,13 +133,12 @@ def power(
     screen = Screen(quiet=quiet, machine=machine)
     from streetgauge.power import FILE, Power, Target
     from streetgauge.shown import power_tables
-    from streetgauge.stages import require_upstream
     from streetgauge.study import Study
 
     opened = Study.open(study)
     targets = [Target.read(text) for text in target or ()]
     with opened.locked():
-        require_upstream(opened, "features")
+        opened.require_upstream("features")
         simulated = Power(
             opened,
             signals=_numbers("--signal", signal or "", float),

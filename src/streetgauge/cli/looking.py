@@ -45,12 +45,11 @@ def write_map(
 ) -> None:
     """Write the interactive map alone, as one file that works offline."""
     screen = Screen(quiet=quiet, machine=machine)
-    from streetgauge.stages import require_fresh
     from streetgauge.stages.report import make_map
     from streetgauge.study import Study
 
     opened = Study.open(study)
-    require_fresh(opened, "areas")
+    opened.require_fresh("areas")
     path = opened.path("map.html") if out is None else out
     make_map(opened, path, screen.progress)
     screen.result(f"Map: {path} ({path.stat().st_size / 1e6:.1f} MB)", {"map": str(path)})

@@ -90,12 +90,19 @@ def check(
 def run(
     study: StudyPath,
     force: Force = False,
+    redo: Annotated[
+        str | None,
+        typer.Option(
+            metavar="STAGE", help="Do this stage and all that follow from it again, from nothing."
+        ),
+    ] = None,
     quiet: Quiet = False,
     verbose: Verbose = False,
     machine: Machine = False,
 ) -> None:
     """Do all stages; those that are up to date are skipped."""
-    _run_study(study, Screen(quiet=quiet, verbose=verbose, machine=machine), force=force)
+    screen = Screen(quiet=quiet, verbose=verbose, machine=machine)
+    _run_study(study, screen, force=force, redo=redo)
 
 
 def _stage_command(name: str, help_text: str) -> None:
@@ -107,18 +114,12 @@ def _stage_command(name: str, help_text: str) -> None:
         machine: Machine = False,
     ) -> None:
         screen = Screen(quiet=quiet, verbose=verbose, machine=machine)
-        from streetgauge.stages import require_upstream, stages_of
         from streetgauge.study import Study
 
         opened = Study.open(study)
-        if name not in {stage.name for stage in stages_of(opened)}:
-            raise InputError(
-                opened.file,
-                f"`{name}` makes nothing in this study, which has pictures or features of its own",
-                'for open street imagery set imagery.source = "mapillary" or "panoramax"',
-            )
+        _require_made(opened, name)
         with opened.locked():
-            require_upstream(opened, name)
+            opened.require_upstream(name)
             _do(opened, name, screen, force=force)
 
     app.command(name, help=help_text, epilog=f"Example: `streetgauge {name} examples/newport`")(
@@ -176,23 +177,38 @@ def _is_sample(file: Path) -> bool:
         return lines.readline().startswith("# The sample city")
 
 
-def _run_study(path: Path, screen: Screen, *, force: bool) -> None:
-    from streetgauge.stages import stages_of
+def _run_study(path: Path, screen: Screen, *, force: bool, redo: str | None = None) -> None:
     from streetgauge.study import Study
+    from streetgauge.study.stages import downstream, stage_named, stages_of
 
-    study = Study.open(path)
+    study, again = Study.open(path, anew=force), set()
+    if redo is not None:
+        stage = stage_named(redo)
+        _require_made(study, redo)
+        again = {stage.name, *(each.name for each in downstream(stage, study))}
     study.require_files()
     with study.locked():
         for stage in stages_of(study):
-            _do(study, stage.name, screen, force=force)
+            _do(study, stage.name, screen, force=force or stage.name in again)
     print_headline(study, screen)
 
 
-def _do(study: Study, name: str, screen: Screen, *, force: bool) -> None:
-    from streetgauge.stages import stage_named
+def _require_made(study: Study, name: str) -> None:
+    """Refuse a stage that makes nothing in this study."""
+    from streetgauge.study.stages import stage_named
 
-    stage = stage_named(name)
-    done = study.run(stage, screen.progress, force=force)
+    if not stage_named(name).writes(study):
+        raise InputError(
+            study.file,
+            f"`{name}` makes nothing in this study, which has pictures or features of its own",
+            'for open street imagery set imagery.source = "mapillary" or "panoramax"',
+        )
+
+
+def _do(study: Study, name: str, screen: Screen, *, force: bool) -> None:
+    from streetgauge.stages import run_stage
+
+    done = run_stage(study, name, screen.progress, force=force)
     if done is None:
         screen.say(f"{name}: up to date", event="up to date", stage=name)
         return

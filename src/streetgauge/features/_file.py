@@ -18,16 +18,16 @@ import numpy.typing as npt
 
 from streetgauge.errors import InputError
 from streetgauge.imagery import QUALITY
+from streetgauge.io.formats import STORE_VERSION, require_version
 from streetgauge.version import __version__
 
 __all__ = [
-    *("ANEW", "FORMAT", "FORMAT_VERSION", "LAYOUT", "NEW_DATASETS", "SIGNATURE", "TEXTS", "Dtype"),
+    *("ANEW", "FORMAT", "LAYOUT", "SIGNATURE", "TEXTS", "Dtype"),
     *("checked_attributes", "ids_of", "lay_out", "mapped", "opened", "require_room", "reserve"),
     *("sizes_of", "views_of"),
 ]
 
 FORMAT = "streetgauge-features"
-FORMAT_VERSION = 2
 SIGNATURE = 16  # bytes
 Dtype = Literal["float32", "float16"]
 
@@ -40,13 +40,10 @@ LAYOUT: dict[str, tuple[tuple[int, ...], np.dtype[Any] | None]] = {
     "signature": ((0, 1, 3), np.dtype("u1")),
     "quality": ((0, 1), QUALITY),
 }
-# What version 1 did not have.
-_NEW_TEXTS = ("engine", "device", "precision", "cosine")
-# What the first files of version 2 do not have: empty in these.
-_LATER_TEXTS = ("exact",)
-NEW_DATASETS = ("signature", "quality")
-_OLD_TEXTS = ("backbone", "weights_sha256", "transform", "stamp", "licence")
-TEXTS = (*_OLD_TEXTS, *_NEW_TEXTS, *_LATER_TEXTS)
+TEXTS = (
+    *("backbone", "weights_sha256", "transform", "stamp", "licence"),
+    *("engine", "device", "precision", "cosine", "exact"),
+)
 
 # What mends a file that cannot be used.
 ANEW = "remove it and make the features again"
@@ -70,7 +67,7 @@ def lay_out(
         text = h5py.string_dtype("utf-8", max(map(len, encoded)))
         file.create_dataset("location_id", data=np.array(encoded, dtype=text))
         file.attrs["format"] = FORMAT
-        file.attrs["format_version"] = FORMAT_VERSION
+        file.attrs["format_version"] = STORE_VERSION
         file.attrs["code_version"] = __version__
         file.attrs["dtype"] = dtype
         file.attrs["views"] = json.dumps([str(view) for view in views])
@@ -157,28 +154,19 @@ def opened(path: Path) -> h5py.File:
         raise InputError(path, reason, ANEW) from None
 
 
-def checked_attributes(path: Path, file: h5py.File) -> tuple[int, dict[str, str]]:
+def checked_attributes(path: Path, file: h5py.File) -> dict[str, str]:
     attributes = {name: str(value) for name, value in file.attrs.items()}
     if attributes.get("format") != FORMAT:
         raise InputError(path, "this is no feature store", "name a file under features/")
     version = attributes.get("format_version", "")
-    if not version.isdecimal() or int(version) > FORMAT_VERSION:
-        raise InputError(
-            path,
-            f"its format version is {version or 'missing'}, and streetgauge "
-            f"{__version__} reads up to {FORMAT_VERSION}",
-            "use a newer streetgauge",
-        )
-    old = int(version) == 1
-    names = ("views", "dtype", *_OLD_TEXTS, *(() if old else _NEW_TEXTS))
-    absent = [name for name in names if name not in attributes]
-    datasets = set(LAYOUT) - set(NEW_DATASETS if old else ())
-    absent += [name for name in (*sorted(datasets), "location_id") if name not in file]
+    require_version(path, int(version) if version.isdecimal() else version, STORE_VERSION)
+    absent = [name for name in ("views", "dtype", *TEXTS) if name not in attributes]
+    absent += [name for name in (*sorted(LAYOUT), "location_id") if name not in file]
     if absent:
         raise InputError(path, f"it lacks {absent[0]!r}", ANEW)
     if attributes["dtype"] not in ("float32", "float16"):
         raise InputError(path, f"features of type {attributes['dtype']!r} are not known", ANEW)
-    return int(version), dict(sorted((dict.fromkeys(_LATER_TEXTS, "") | attributes).items()))
+    return dict(sorted(attributes.items()))
 
 
 def ids_of(path: Path, file: h5py.File) -> npt.NDArray[np.str_]:

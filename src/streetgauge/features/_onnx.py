@@ -8,10 +8,7 @@ each, red first), and where they differ from the usual ``scale``, ``channels``, 
 
 from __future__ import annotations
 
-import re
 import tomllib
-from functools import lru_cache
-from mmap import ACCESS_READ, mmap
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -20,8 +17,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from streetgauge.errors import InputError
 from streetgauge.features.backbones import Backbone
 from streetgauge.io.files import digest, sha256_of
+from streetgauge.io.onnx_files import external_data
 
-__all__ = ["beside", "fetch", "fingerprint", "record", "session"]
+__all__ = ["fetch", "fingerprint", "record", "session"]
 
 Three = tuple[float, float, float]
 _Positive = Annotated[float, Field(gt=0)]
@@ -73,47 +71,11 @@ def record(place: str) -> Backbone:
     )
 
 
-def beside(file: Path) -> tuple[Path, ...]:
-    """Give the files that belong to an ONNX file, so far as they are there, sorted.
-
-    The TOML file with its record, and files with weights that the network names (what exporters
-    make of large ones).
-    """
-    names = {file.with_suffix(".toml").name, *_weights_elsewhere(file)}
-    return tuple(path for name in sorted(names) if (path := file.parent / name).is_file())
-
-
 def fingerprint(file: Path) -> str:
     """Give the sha256 of an ONNX file, or of it and the files with its weights."""
-    elsewhere = [file.parent / name for name in _weights_elsewhere(file)]
+    elsewhere = [file.parent / name for name in external_data(file)]
     parts = [sha256_of(path) for path in (file, *elsewhere) if path.is_file()]
     return parts[0] if len(parts) == 1 else digest(parts)
-
-
-def _weights_elsewhere(file: Path) -> list[str]:
-    """Name the files that hold a network's weights, of those in its folder.
-
-    In an ONNX file such a tensor has an entry (key, value) = ("location", name), which Protocol
-    Buffers write as these very bytes.
-    """
-    try:
-        status = file.stat()
-        return _names_in(file, status.st_size, status.st_mtime_ns)
-    except OSError:
-        return []
-
-
-@lru_cache(maxsize=16)
-def _names_in(file: Path, size: int, modified: int) -> list[str]:
-    names: set[str] = set()
-    if not size:
-        return []
-    with file.open("rb") as handle, mmap(handle.fileno(), 0, access=ACCESS_READ) as content:
-        for found in re.finditer(rb"\n\x08location\x12(.)", content, re.DOTALL):
-            name = content[found.end() : found.end() + found[1][0]].decode(errors="replace")
-            if name and Path(name).name == name:
-                names.add(name)
-    return sorted(names)
 
 
 def fetch(place: str) -> Path:

@@ -114,13 +114,18 @@ def _is_alike(
 ) -> bool:
     """Whether a store's features are what this run would compute of the same pictures."""
     return (
-        old.version > 1
-        and all(old.attributes[name] == attributes[name] for name in _SAME)
+        all(old.attributes[name] == attributes[name] for name in _SAME)
+        and _stage_version(old.attributes["stamp"]) == _stage_version(wanted.stamp)
         and old.attributes["dtype"] == wanted.dtype
         and list(old.views) == plan.view_names
         and wanted.engine in ("auto", old.attributes["engine"])
         and wanted.device in ("auto", old.attributes["device"])
     )
+
+
+def _stage_version(stamp: str) -> str:
+    """Version of the stage, which stands before the hash where a study's stage makes the store."""
+    return stamp.rpartition(".")[0]
 
 
 def _take_over(old: FeatureStore, new: FeatureStore, plan: Plan, pool: ThreadPoolExecutor) -> None:

@@ -24,9 +24,7 @@ from streetgauge.errors import InputError
 from streetgauge.features._file import (
     ANEW,
     FORMAT,
-    FORMAT_VERSION,
     LAYOUT,
-    NEW_DATASETS,
     SIGNATURE,
     TEXTS,
     Dtype,
@@ -43,11 +41,10 @@ from streetgauge.features._file import (
 from streetgauge.features._lock import WriteLock
 from streetgauge.features.backbones import Backbone
 from streetgauge.features.transform import exact_json, transform_json
-from streetgauge.imagery import QUALITY
 from streetgauge.io.files import atomic_path
 from streetgauge.markup import facts_html
 
-__all__ = ["FORMAT", "FORMAT_VERSION", "SIGNATURE", "FeatureStore", "usable"]
+__all__ = ["FORMAT", "SIGNATURE", "FeatureStore", "usable"]
 
 
 class FeatureStore:
@@ -83,8 +80,6 @@ class FeatureStore:
         Names of the views.
     backbone : str
         What made the features.
-    version : int
-        Of the file's format.
     attributes : dict of str
         All attributes of the file, lists and rules as JSON text.
     """
@@ -95,7 +90,7 @@ class FeatureStore:
         self.path = path
         self._lock = lock if owns_lock else None
         with opened(path) as file:
-            self.version, self.attributes = checked_attributes(path, file)
+            self.attributes = checked_attributes(path, file)
             self.location_ids: npt.NDArray[np.str_] = ids_of(path, file)
             self.views: tuple[str, ...] = views_of(path, self.attributes)
             sizes = sizes_of(path, file, len(self.location_ids), len(self.views))
@@ -103,22 +98,17 @@ class FeatureStore:
             maps = {
                 name: mapped(path, file, name, tuple(sizes[axis] for axis in axes), type_ or kind)
                 for name, (axes, type_) in LAYOUT.items()
-                if self.version > 1 or name not in NEW_DATASETS
             }
         self._index = pd.Index(self.location_ids)
         if not self._index.is_unique:
             raise InputError(path, "a location stands in it twice", ANEW)
-        if lock is not None and self.version < FORMAT_VERSION:
-            raise InputError(path, f"format version {self.version} is for reading only", ANEW)
         self.backbone = self.attributes["backbone"]
         self.features: npt.NDArray[Any] = maps["features"]
         self.present: npt.NDArray[np.bool_] = maps["present"]
         self.done: npt.NDArray[np.bool_] = maps["done"]
         self.tried: npt.NDArray[np.bool_] = maps["tried"]
-        n_views = sizes[:2]
-        unknown = np.broadcast_to(np.uint8(0), (*n_views, SIGNATURE))
-        self.signature: npt.NDArray[np.uint8] = maps.get("signature", unknown)
-        self.quality: npt.NDArray[np.void] = maps.get("quality", np.zeros(n_views, QUALITY))
+        self.signature: npt.NDArray[np.uint8] = maps["signature"]
+        self.quality: npt.NDArray[np.void] = maps["quality"]
         self._file = path.open("r+b", buffering=0) if lock is not None else None
         # Signatures of what is written and perhaps not on the disk yet, with their rows.
         self._marks: list[tuple[npt.NDArray[np.intp], npt.NDArray[np.uint8]]] = []
@@ -214,8 +204,8 @@ class FeatureStore:
         Raises
         ------
         InputError
-            If the file is no feature store, of a newer format, damaged, made by another backbone,
-            or being written by another process.
+            If the file is no feature store, of another format version, damaged, made by another
+            backbone, or being written by another process.
         """
         path = Path(path)
         with ExitStack() as held:
@@ -442,7 +432,7 @@ def _runs(rows: npt.NDArray[np.intp]) -> Iterator[tuple[int, int]]:
 def _refuse_other(store: FeatureStore, backbone: Backbone) -> None:
     """Refuse features that this backbone has not made."""
     sha256 = store.attributes["weights_sha256"]
-    precision = store.attributes.get("precision", "float32")  # files of version 1 do not say it
+    precision = store.attributes["precision"]
     dimension = store.features.shape[2]
     if store.backbone != backbone.name:
         reason = f"its features are of {store.backbone!r}, not of {backbone.name!r}"

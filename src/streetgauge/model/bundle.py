@@ -23,6 +23,7 @@ from safetensors.torch import load_file, save_file
 
 from streetgauge.errors import InputError, closest
 from streetgauge.io.files import atomic_directory, sha256_of, write_json, write_text
+from streetgauge.io.formats import BUNDLE_VERSION, require_version
 from streetgauge.markup import facts_html
 from streetgauge.model.card import write_card
 from streetgauge.model.model import Model, Predictions, TrainingRecord
@@ -34,14 +35,8 @@ from streetgauge.version import __version__
 __all__ = ["CARD", "DESCRIPTION", "FILES", "WEIGHTS", "Bundle", "marks_of"]
 
 FORMAT = "streetgauge-bundle"
-# 1: a card.md, no metrics, no licence, only networks of the paper's two kinds. 2: no sharpness, so
-# that probabilities are the head's own. 3: as here, though `learned` came later.
-FORMAT_VERSION = 3
 FAMILIAR = "familiar."  # first part of its tensors' names
 WEIGHTS, DESCRIPTION, CARD = FILES = ("weights.safetensors", "bundle.json", "README.md")
-# What the settings of version 1 did not have to say, and what no settings had to at first.
-_SETTINGS_OF_1 = {"pooling": "mean", "members": 1, "head": "binomial", "dropout": 0.0}
-_FIRST_SETTINGS = {"mixup": False, "equal": "locations", "width": 512}
 
 
 @dataclass(frozen=True)
@@ -296,8 +291,8 @@ class Bundle:
         Raises
         ------
         InputError
-            If it is no bundle, a newer version wrote it, a file is missing or was changed, or the
-            weights do not fit the description.
+            If it is no bundle, its format is of another version, a file is missing or was changed,
+            or the weights do not fit the description.
         """
         directory = Path(directory)
         said = _read_description(directory / DESCRIPTION)
@@ -316,7 +311,7 @@ class Bundle:
                 metrics=said.get("metrics"),
                 licence=said.get("licence"),
                 familiar=familiar or None,
-                learned=None if said.get("learned") is None else frozenset(said["learned"]),
+                learned=None if said["learned"] is None else frozenset(said["learned"]),
                 code_version=said["code_version"],
             )
         except (KeyError, TypeError, ValueError) as error:
@@ -348,7 +343,7 @@ class Bundle:
     def _description(self, sha256: str) -> dict[str, Any]:
         return {
             "format": FORMAT,
-            "format_version": FORMAT_VERSION,
+            "format_version": BUNDLE_VERSION,
             "name": self.name,
             "outcomes": list(self.outcomes),
             "classes": self.model.classes,
@@ -440,16 +435,7 @@ def _read_description(file: Path) -> dict[str, Any]:
         raise InputError(file, f"this is not JSON: {error}", "write the bundle again") from None
     if not isinstance(said, dict) or said.get("format") != FORMAT:
         raise InputError(file, f"this is not a {FORMAT}", "name the directory of a bundle")
-    version = said.get("format_version")
-    if not isinstance(version, int) or version > FORMAT_VERSION:
-        raise InputError(
-            file,
-            f"its format version is {version!r}, and this version reads up to {FORMAT_VERSION}",
-            "upgrade streetgauge",
-        )
-    if isinstance(said.get("settings"), dict):
-        first = _FIRST_SETTINGS | (_SETTINGS_OF_1 if version == 1 else {})
-        said["settings"] = first | said["settings"]
+    require_version(file, said.get("format_version"), BUNDLE_VERSION)
     return said
 
 

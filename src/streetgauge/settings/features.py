@@ -34,9 +34,7 @@ class PictureFeatures(Settings):
     )
     device: Device = "auto"
     engine: Literal["auto", "torch", "openvino", "onnxruntime"] = Field(
-        "auto",
-        description='what computes the network; auto tries what is installed; "ray" is short for '
-        'cluster = "ray"',
+        "auto", description="what computes the network; auto tries what is installed"
     )
     precision: Literal["float32", "bfloat16", "int8"] = Field(
         "float32", description="what it is computed in; float32 is the same everywhere, nearly"
@@ -51,14 +49,6 @@ class PictureFeatures(Settings):
         description='a Ray cluster that does the work: "ray", or its keys as below; if unset this '
         "machine does it",
     )
-
-    @model_validator(mode="before")
-    @classmethod
-    def _ray_is_a_cluster(cls, given: Any) -> Any:
-        """Take ``engine = "ray"``, which says where and not what computes, as it is meant."""
-        if isinstance(given, dict) and given.get("engine") == "ray":
-            return {"cluster": "ray", **given, "engine": "auto"}
-        return given
 
     @property
     def store(self) -> str:

@@ -30,9 +30,7 @@ __all__ = [
     "backbone_of",
     "study_class_counts",
     "column_of_codes",
-    "curve_file",
     "deciles",
-    "has_curve",
     "location_labels",
     "labels_of",
     "picture_files",
@@ -124,15 +122,6 @@ def study_class_counts(study: Study) -> dict[str, list[int]]:
         if not equal or np.ptp(count) > max(UNEVEN * count.mean(), 2):
             counts[name] = count.tolist()
     return counts
-
-
-def curve_file(study: Study) -> Path:
-    return study.model / "transfer.json"
-
-
-def has_curve(study: Study) -> bool:
-    """Whether `train` also measures what labels are worth with a model of another city."""
-    return study.settings.transfer is not None and study.settings.transfer.curve
 
 
 def picture_files(study: Study) -> ImagerySettings:

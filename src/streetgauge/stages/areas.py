@@ -16,9 +16,7 @@ from streetgauge.progress import Progress
 from streetgauge.settings import FoldSettings, SimulatedFeatures
 from streetgauge.skips import left_out
 from streetgauge.stages._common import (
-    curve_file,
     deciles,
-    has_curve,
     read_oracle,
     simulated,
     study_class_counts,
@@ -31,9 +29,11 @@ from streetgauge.stages.area_facts import (
     with_facts,
 )
 from streetgauge.stages.area_features import feature_table
-from streetgauge.stages.second import Tested, second_of, stored_settings, tested
+from streetgauge.stages.second import stored_settings
 from streetgauge.stages.trust import add_trust, held_aside, trust_lines
 from streetgauge.study import Done, Study
+from streetgauge.study.paths import Tested, second_of, tested
+from streetgauge.study.stages import curve_file, has_curve
 
 if TYPE_CHECKING:
     from streetgauge.evaluation import Level
@@ -46,7 +46,7 @@ AREA_COLUMNS = [
 ]
 
 
-def make_areas(study: Study, stamp: str, progress: Progress) -> Done:
+def make_areas(study: Study, key: str, progress: Progress) -> Done:
     """Predictions of locations -> areas.parquet, areas.gpkg and metrics.json."""
     from streetgauge.evaluation import headline
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 
 from streetgauge.errors import InputError
+from streetgauge.io.formats import STORE_VERSION, require_version
 from streetgauge.progress import Progress
 from streetgauge.settings import PictureFeatures, SimulatedFeatures, TableFeatures
 from streetgauge.skips import counted, left_out
@@ -19,17 +19,7 @@ from streetgauge.study import Done, Study
 if TYPE_CHECKING:
     from streetgauge.features import FeatureStore
 
-__all__ = ["beside_network", "make_features", "refuse_newer"]
-
-
-def beside_network(study: Study) -> tuple[Path, ...]:
-    """Files that no setting names and that say what a network does: beside an ONNX file."""
-    settings = study.settings.features
-    if not isinstance(settings, PictureFeatures) or settings.backbone != "onnx":
-        return ()
-    from streetgauge.features._onnx import beside
-
-    return () if settings.weights is None else beside(settings.weights)
+__all__ = ["make_features", "refuse_newer"]
 
 
 def refuse_newer(study: Study) -> None:
@@ -42,44 +32,35 @@ def refuse_newer(study: Study) -> None:
     """
     import h5py
 
-    from streetgauge.features.store import FORMAT, FORMAT_VERSION
+    from streetgauge.features.store import FORMAT
 
     try:
         with h5py.File(study.features, "r") as file:
             form, version = (str(file.attrs.get(n, "")) for n in ("format", "format_version"))
     except OSError:  # there is none, or none that anybody could read
         return
-    if form == FORMAT and version.isdecimal() and int(version) > FORMAT_VERSION:
-        raise InputError(
-            study.features,
-            f"a newer streetgauge made it: its format version is {version}, and this one writes "
-            f"{FORMAT_VERSION}",
-            "use a newer streetgauge, or delete the file to make the features anew",
-        )
+    if form == FORMAT and version.isdecimal() and int(version) > STORE_VERSION:
+        require_version(study.features, int(version), STORE_VERSION)
 
 
-def make_features(study: Study, stamp: str, progress: Progress) -> Done:
+def make_features(study: Study, key: str, progress: Progress) -> Done:
     """Pictures, or a table of features, -> the feature store."""
     from streetgauge.features import FeatureStore
-    from streetgauge.stages.chain import stage_named  # here: the chain is made of the stages
 
     refuse_newer(study)
     settings = study.settings.features
     locations = pd.read_parquet(study.locations)
-    # Pictures take hours: a store is resumed as long as inputs and settings are the same. What the
-    # code does to a picture is in the store's transform and weights, which are compared as well.
-    stamp = study.stamp(stage_named("features"), code=False)
     found: tuple[str, ...] = ()
     if isinstance(settings, PictureFeatures):
-        skips = _look_at_pictures(study, settings, locations, stamp, progress)
+        skips = _look_at_pictures(study, settings, locations, key, progress)
         found, poor = judge(study.features, study.quality, picture_files(study))
         skips = pd.concat([skips, poor], ignore_index=True)
     elif isinstance(settings, TableFeatures):
         from streetgauge.features import join_table
 
-        skips = join_table(settings, locations, study.features, stamp=stamp, progress=progress)
+        skips = join_table(settings, locations, study.features, stamp=key, progress=progress)
     else:
-        skips = _simulate(study, settings, locations, stamp, progress)
+        skips = _simulate(study, settings, locations, key, progress)
     store = FeatureStore.open(study.features)
     done = int(store.done.sum())
     if not done:
@@ -109,7 +90,7 @@ def _look_at_pictures(
     study: Study,
     settings: PictureFeatures,
     locations: pd.DataFrame,
-    stamp: str,
+    key: str,
     progress: Progress,
 ) -> pd.DataFrame:
     from streetgauge.features import (
@@ -134,7 +115,7 @@ def _look_at_pictures(
         engine=settings.engine,
         precision=settings.precision,
         dtype=settings.dtype,
-        stamp=stamp,
+        stamp=key,
     )
     if settings.cluster is not None:
         unreadable = extract_on_cluster(wanted, settings.cluster, progress=progress)
@@ -158,7 +139,7 @@ def _simulate(
     study: Study,
     settings: SimulatedFeatures,
     locations: pd.DataFrame,
-    stamp: str,
+    key: str,
     progress: Progress,
 ) -> pd.DataFrame:
     from streetgauge.features import FeatureStore
@@ -171,7 +152,7 @@ def _simulate(
         ids,
         [str(view + 1) for view in range(settings.views)],
         settings.dimension,
-        {"backbone": "simulated", "weights_sha256": "", "transform": "{}", "stamp": stamp},
+        {"backbone": "simulated", "weights_sha256": "", "transform": "{}", "stamp": key},
         dtype=settings.dtype,
     )
     block = 2048

@@ -14,23 +14,14 @@ import pandas as pd
 
 from streetgauge.progress import Progress
 from streetgauge.study import Study
+from streetgauge.study.stages import history_file
 
 if TYPE_CHECKING:
     from streetgauge.report import Figure, ReportData
 
-__all__ = ["drawn_from", "history_file", "make_figures"]
+__all__ = ["make_figures"]
 
 HANDS = 4  # processes that draw; each takes a second to begin
-
-
-def history_file(study: Study) -> Path:
-    """Give the path of the course of the training."""
-    return study.model / "history.jsonl"
-
-
-def drawn_from(study: Study) -> tuple[Path, ...]:
-    """Give what figures are drawn from beside the report's own files, where it is there."""
-    return tuple(path for path in (history_file(study), study.curves) if path.exists())
 
 
 def make_figures(

@@ -16,13 +16,14 @@ from streetgauge.settings import ImagerySettings, OpenImagery, PictureFeatures, 
 from streetgauge.settings.imagery import names_a_licence
 from streetgauge.stages._common import backbone_of, picture_files
 from streetgauge.study import Study
+from streetgauge.study.stages import has_gallery
 
 if TYPE_CHECKING:
     from streetgauge.features import Backbone, FeatureStore
     from streetgauge.imagery import PictureAt
     from streetgauge.report.gallery import Gallery, Heat, Shot
 
-__all__ = ["has_gallery", "make_gallery"]
+__all__ = ["make_gallery"]
 
 Pixels = npt.NDArray[np.uint8]
 Floats = npt.NDArray[np.float64]
@@ -31,18 +32,6 @@ Key = tuple[str, str]  # location and view
 LEAST_BYTES = 1500  # of a thumbnail: more of them need not be tried
 UNEXPLAINED = "What moved the scores is not shown: {}."
 RIGHTS = ["location_id", "view", "licence", "attribution", "url"]
-
-
-def has_gallery(study: Study) -> bool:
-    """Whether the page may show pictures of the study, so that it depends on what was predicted."""
-    from streetgauge.settings import SimulatedFeatures, TableFeatures
-
-    settings = study.settings
-    if isinstance(settings.features, SimulatedFeatures | TableFeatures):
-        return False
-    if settings.report.pictures is False or settings.imagery is None:
-        return False
-    return isinstance(settings.imagery, OpenImagery) or bool(settings.picture_rights["licence"])
 
 
 def make_gallery(study: Study, table: pd.DataFrame, progress: Progress) -> Gallery | None:

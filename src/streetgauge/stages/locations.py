@@ -11,7 +11,7 @@ from streetgauge.study import Done, Study
 __all__ = ["make_locations"]
 
 
-def make_locations(study: Study, stamp: str, progress: Progress) -> Done:
+def make_locations(study: Study, key: str, progress: Progress) -> Done:
     """Postcode directory or coordinates -> locations.parquet."""
     from streetgauge.locations import counted, read_areas, read_locations
 

@@ -10,7 +10,7 @@ from streetgauge.study import Done, Study
 __all__ = ["make_outcomes"]
 
 
-def make_outcomes(study: Study, stamp: str, progress: Progress) -> Done:
+def make_outcomes(study: Study, key: str, progress: Progress) -> Done:
     """Official files -> outcomes.parquet."""
     from streetgauge.locations import read_areas
     from streetgauge.outcomes import build_outcomes

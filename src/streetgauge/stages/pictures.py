@@ -15,7 +15,7 @@ from streetgauge.study import Done, Study
 __all__ = ["collect"]
 
 
-def collect(study: Study, stamp: str, progress: Progress) -> Done:
+def collect(study: Study, key: str, progress: Progress) -> Done:
     """Search for and fetch the pictures of all locations, with licence and attribution."""
     from streetgauge.imagery.open_street import collect_pictures, credits_of
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 __all__ = ["make_map", "make_report"]
 
 
-def make_report(study: Study, stamp: str, progress: Progress) -> Done:
+def make_report(study: Study, key: str, progress: Progress) -> Done:
     """Everything -> report.html."""
     from streetgauge.report import render
 

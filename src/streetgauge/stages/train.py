@@ -14,15 +14,15 @@ from streetgauge.progress import Progress
 from streetgauge.settings import FoldSettings, TrainSettings
 from streetgauge.skips import left_out
 from streetgauge.stages._common import (
-    curve_file,
-    has_curve,
     location_labels,
     split,
     study_class_counts,
 )
 from streetgauge.stages.area_features import mean_features
-from streetgauge.stages.second import Tested, forget_second, second_of, tested
+from streetgauge.stages.second import forget_second
 from streetgauge.study import Done, Study
+from streetgauge.study.paths import Tested, second_of, tested
+from streetgauge.study.stages import curve_file, has_curve
 
 if TYPE_CHECKING:
     from streetgauge.features import FeatureStore
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 __all__ = ["city_of", "labelled", "train"]
 
 
-def train(study: Study, stamp: str, progress: Progress) -> Done:
+def train(study: Study, key: str, progress: Progress) -> Done:
     """Features and deciles -> folds.parquet, predictions.parquet and the bundles in model/."""
     from streetgauge.features import FeatureStore
     from streetgauge.splits import never_used, split_notes
@@ -45,7 +45,7 @@ def train(study: Study, stamp: str, progress: Progress) -> Done:
     city = city_of(study, store, locations, labels)
     splits = split(study, locations, labels)
     skips = pd.concat([skips, never_used(splits, city.ids, city.areas)], ignore_index=True)
-    work = _Work(study, city, _source(study, store), settings.train, None, stamp, progress)
+    work = _Work(study, city, _source(study, store), settings.train, None, key, progress)
     start = None
     if transfer is not None:
         start = find_start(transfer, settings.train, store, city.outcomes, classes=city.classes)
@@ -63,7 +63,7 @@ def train(study: Study, stamp: str, progress: Progress) -> Done:
         notes += draw_curve(
             *(city, splits, start, settings.train, study.model),
             seed=settings.seed,
-            stamp=stamp,
+            stamp=key,
             progress=progress,
         )
     return Done(
@@ -88,7 +88,7 @@ class _Work:
     source: dict[str, Any]
     settings: TrainSettings
     start: Start | None
-    stamp: str
+    key: str
     progress: Progress
 
 
@@ -113,7 +113,7 @@ def _cross_validated(
         classes=city.classes,
         seed=settings.seed,
         directory=files.model,
-        stamp=work.stamp,
+        stamp=work.key,
         rows=city.rows,
         source=work.source,
         start=None if start is None else start.model,

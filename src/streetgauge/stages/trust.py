@@ -6,7 +6,7 @@ from typing import Any
 
 import pandas as pd
 
-from streetgauge.stages.second import Tested
+from streetgauge.study.paths import Tested
 
 __all__ = ["add_trust", "held_aside", "trust_lines"]
 

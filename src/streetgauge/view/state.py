@@ -12,8 +12,9 @@ from pathlib import Path
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
-from streetgauge.running import read_running
 from streetgauge.study import Study
+from streetgauge.study.heartbeat import read_running
+from streetgauge.study.stages import stages_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -119,8 +120,6 @@ def _stopped(run: dict[str, Any]) -> str:
 
 
 def _stages(study: Study, run: dict[str, Any] | None, now: float) -> list[dict[str, Any]]:
-    from streetgauge.stages import stages_of
-
     # Read anew each time: the process that writes it is another one.
     kept = Study(study.file, study.settings).record.get("stages", {})
     names = [stage.name for stage in stages_of(study)]

@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pandas as pd
 import pytest
 
+import streetgauge
 from streetgauge.errors import InputError
 from streetgauge.io.files import write_table, write_text
 from streetgauge.progress import silent
-from streetgauge.study import Done, Stage, Study
+from streetgauge.stages import run_stage
+from streetgauge.stages.chain import WORK
+from streetgauge.study import Done, Study, stages
+from streetgauge.study.stages import STAGES, Stage
 
 STUDY = """
 name = "Test"
@@ -53,18 +58,27 @@ def directory(tmp_path: Path) -> Path:
     return place
 
 
-def copying(skips: pd.DataFrame | None = None) -> Stage:
-    """Make a stage that copies income.csv to outcomes.parquet."""
+@pytest.fixture(autouse=True)
+def copying(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Let the stage of the outcomes copy income.csv; give a function that has it skip rows."""
 
-    def work(study: Study, stamp: str, progress: object) -> Done:
-        write_text((study.path("income.csv")).read_text(), study.outcomes)
-        return Done(("copied",), skips)
+    def set_up(skips: pd.DataFrame | None = None, version: int = 1) -> None:
+        def work(study: Study, key: str, progress: object) -> Done:
+            write_text((study.path("income.csv")).read_text(), study.outcomes)
+            return Done(("copied",), skips)
 
-    return Stage("outcomes", ("outcomes",), lambda s: (), lambda s: (s.outcomes,), (), work)
+        stage = Stage("outcomes", version, ("outcomes",), lambda s: (), lambda s: (s.outcomes,))
+        others = tuple(each for each in STAGES if each.name != "outcomes")
+        monkeypatch.setattr(stages, "STAGES", (stage, *others))
+        monkeypatch.setitem(WORK, "outcomes", work)
+
+    set_up()
+    return set_up
 
 
-def was_done(directory: Path, **kwargs: bool) -> bool:
-    return Study.open(directory).run(copying(), silent, **kwargs) is not None
+def was_done(place: Path | Study, **kwargs: bool) -> bool:
+    study = Study.open(place) if isinstance(place, Path) else place
+    return run_stage(study, "outcomes", silent, **kwargs) is not None
 
 
 def test_a_second_run_does_nothing(directory: Path) -> None:
@@ -118,12 +132,12 @@ def test_a_moved_study_is_still_up_to_date(directory: Path) -> None:
     assert not was_done(moved)
 
 
-def test_changed_code_of_the_room_is_noticed(
-    directory: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_raised_version_is_noticed(directory: Path, copying: Callable[..., None]) -> None:
     assert was_done(directory)
-    monkeypatch.setattr("streetgauge.study.code_digest", lambda rooms: "another version")
+    copying(version=2)
     assert was_done(directory)
+    assert json.loads((directory / "run.json").read_text())["stages"]["outcomes"]["version"] == 2
+    assert not was_done(directory)
 
 
 def test_a_broken_run_json_only_means_doing_it_again(directory: Path) -> None:
@@ -132,13 +146,15 @@ def test_a_broken_run_json_only_means_doing_it_again(directory: Path) -> None:
     assert was_done(directory)
 
 
-def test_what_was_left_out_is_found_again_if_its_file_is_lost(directory: Path) -> None:
+def test_what_was_left_out_is_found_again_if_its_file_is_lost(
+    directory: Path, copying: Callable[..., None]
+) -> None:
     skips = pd.DataFrame({"location_id": ["a"], "reason": ["no picture"]})
-    study = Study.open(directory)
-    assert study.run(copying(skips), silent) is not None
-    assert Study.open(directory).run(copying(skips), silent) is None
-    study.skipped.unlink()
-    assert Study.open(directory).run(copying(skips), silent) is not None
+    copying(skips)
+    assert was_done(directory)
+    assert not was_done(directory)
+    Study.open(directory).skipped.unlink()
+    assert was_done(directory)
     assert Study.open(directory).skips()["location_id"].tolist() == ["a"]
 
 
@@ -147,6 +163,10 @@ def test_run_json_says_what_made_it(directory: Path) -> None:
     record = json.loads((directory / "run.json").read_text())
     assert record["seed"] == 1
     assert record["versions"]["numpy"]
+    made_by = record["stages"]["outcomes"]["made_by"]
+    assert made_by.keys() == {"streetgauge", "python", "platform", "versions"}
+    assert made_by["streetgauge"] == streetgauge.__version__
+    assert made_by["versions"] == record["versions"]
     assert record["stages"]["outcomes"]["says"] == ["copied"]
     assert record["stages"]["outcomes"]["settings"]["outcomes"]["income"]["value"] == "income"
 
@@ -163,11 +183,26 @@ def test_a_directory_counts_by_the_content_of_its_files(directory: Path) -> None
     assert len({before, changed, study.fingerprint(pictures)}) == 3
 
 
-def test_each_stage_keeps_only_its_latest_skips(directory: Path) -> None:
+def test_event_files_of_tensorboard_are_no_content(directory: Path) -> None:
+    logs = directory / "logs" / "fold-1"
+    logs.mkdir(parents=True)
+    (logs / "history.jsonl").write_text("{}")
+    before = Study.open(directory).fingerprint(logs.parent)
+    (logs / "events.out.tfevents.1700000000.host.1.0").write_text("a time")
+    assert Study.open(directory).fingerprint(logs.parent) == before
+    (logs / "other.tfevents").write_text("a time")
+    assert Study.open(directory).fingerprint(logs.parent) != before
+
+
+def test_each_stage_keeps_only_its_latest_skips(
+    directory: Path, copying: Callable[..., None]
+) -> None:
     study = Study.open(directory)
     first = pd.DataFrame({"location_id": ["b", "a"], "reason": ["no picture", "no picture"]})
-    study.run(copying(first), silent)
-    study.run(copying(first.iloc[:1].assign(view="c")), silent, force=True)
+    copying(first)
+    was_done(study)
+    copying(first.iloc[:1].assign(view="c"))
+    was_done(study, force=True)
     kept = study.skips()
     assert list(kept.columns) == ["location_id", "view", "area", "stage", "reason"]
     assert kept.iloc[0].to_dict() | {"area": None} == {
@@ -181,10 +216,11 @@ def test_each_stage_keeps_only_its_latest_skips(directory: Path) -> None:
     assert kept["area"].isna().all()
 
 
-def test_a_location_may_be_called_none(directory: Path) -> None:
+def test_a_location_may_be_called_none(directory: Path, copying: Callable[..., None]) -> None:
     study = Study.open(directory)
     skips = pd.DataFrame({"location_id": ["None", None], "area": [None, "nan"], "reason": "gone"})
-    study.run(copying(skips), silent)
+    copying(skips)
+    was_done(study)
     kept = study.skips()
     assert kept["location_id"].dropna().tolist() == ["None"]
     assert kept["area"].dropna().tolist() == ["nan"]
@@ -197,12 +233,20 @@ def test_a_missing_file_names_its_setting_and_the_closest_file(directory: Path) 
         Study.open(directory).require_files()
 
 
+def test_an_input_that_a_run_would_write_over_is_refused_and_left_alone(directory: Path) -> None:
+    (directory / "study.toml").write_text(STUDY.replace("income.csv", "predictions.parquet"))
+    (directory / "predictions.parquet").write_text("of the user")
+    reason = r"outcomes\.income\.file: .*predictions\.parquet is what a run .* copy it"
+    with pytest.raises(InputError, match=reason):
+        Study.open(directory).require_files()
+    with pytest.raises(InputError, match=reason):
+        was_done(directory, force=True)
+    assert (directory / "predictions.parquet").read_text() == "of the user"
+
+
 def test_a_stage_without_its_input_says_what_to_run(directory: Path) -> None:
-    stage = Stage(
-        "train", (), lambda s: (s.outcomes,), lambda s: (), (), lambda study, stamp, p: Done()
-    )
     with pytest.raises(InputError, match="streetgauge run"):
-        Study.open(directory).run(stage, silent)
+        run_stage(Study.open(directory), "train", silent)
 
 
 def test_two_runs_of_one_study_at_a_time_are_refused(directory: Path) -> None:
@@ -220,20 +264,20 @@ def test_another_label_is_no_other_number(directory: Path) -> None:
     frame = pd.DataFrame({"area": ["A", "B"], "income_value": [1.0, 2.0], "income_decile": [1, 2]})
     about = {"income": {"label": "Income", "publisher": "GLA", "deciles": "study", "classes": 10}}
 
-    def stamps(frame: pd.DataFrame, **other: object) -> tuple[str, str]:
+    def keys(frame: pd.DataFrame, **other: object) -> tuple[str, str]:
         write_table(frame, study.outcomes, {"income": about["income"] | other})
-        reads = (("train",), lambda s: (s.outcomes,), lambda s: (s.model,), (), copying().work)
+        reads = (("train",), lambda s: (s.outcomes,), lambda s: (s.model,))
         return tuple(  # type: ignore[return-value]
-            study.stamp(Stage("train", *reads, by_numbers=each)) for each in (True, False)
+            study.key(Stage("train", 1, *reads, by_numbers=each)) for each in (True, False)
         )
 
-    numbers, whole = stamps(frame)
-    assert stamps(frame, label="Household income", licence="OGL", publisher="ONS")[0] == numbers
-    assert stamps(frame, label="Household income")[1] != whole
-    assert stamps(frame, deciles="nation")[0] != numbers
-    assert stamps(frame.assign(income_value=[1.0, 3.0]))[0] != numbers
-    assert stamps(frame.assign(income_decile=[2, 1]))[0] != numbers
-    assert stamps(frame.rename(columns={"income_value": "other"}))[0] != numbers
-    assert stamps(frame)[0] == numbers
+    numbers, whole = keys(frame)
+    assert keys(frame, label="Household income", licence="OGL", publisher="ONS")[0] == numbers
+    assert keys(frame, label="Household income")[1] != whole
+    assert keys(frame, deciles="nation")[0] != numbers
+    assert keys(frame.assign(income_value=[1.0, 3.0]))[0] != numbers
+    assert keys(frame.assign(income_decile=[2, 1]))[0] != numbers
+    assert keys(frame.rename(columns={"income_value": "other"}))[0] != numbers
+    assert keys(frame)[0] == numbers
     study.outcomes.write_text("damaged")
     assert study.numbers() == study.fingerprint(study.outcomes)

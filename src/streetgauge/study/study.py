@@ -1,8 +1,8 @@
 """A study: one configured run, its directory, and which of its stages are up to date.
 
-A stage is up to date when its stamp (a hash over its settings, the content of every file that it
-reads, and the source code of the rooms that it uses) is the one that `run.json` recorded, and its
-outputs are still what they were.
+A stage is up to date when its cache key (a hash over its settings, the content of every file that
+it reads, its version and those of all stages upstream) is the one that `run.json` recorded, and its
+outputs are still what they were. No source code is part of a key.
 """
 
 from __future__ import annotations
@@ -13,10 +13,9 @@ import importlib.metadata
 import json
 import platform
 import shutil
-import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import datetime
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,20 +23,22 @@ from typing import TYPE_CHECKING, Any
 from pydantic import BaseModel
 
 from streetgauge.errors import InputError, closest
-from streetgauge.fingerprints import code_digest, content_of, signature_of
 from streetgauge.io.files import digest, read_metadata, write_json, write_table
+from streetgauge.io.formats import RECORD_VERSION, require_version
 from streetgauge.io.remote import signature
-from streetgauge.progress import Progress
-from streetgauge.running import Running
 from streetgauge.settings import StudySettings, Url, input_files, read_settings
 from streetgauge.skips import SKIP_COLUMNS
-from streetgauge.study_files import StudyFiles
+from streetgauge.study.fingerprints import content_of, signature_of
+from streetgauge.study.heartbeat import Running
+from streetgauge.study.paths import StudyFiles
+from streetgauge.study.stages import STAGES, Stage, stage_named
+from streetgauge.study.stages import upstream as stages_before
 from streetgauge.version import __version__
 
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["Done", "Stage", "Study"]
+__all__ = ["Done", "Study"]
 
 # What a result depends on beside this package: recorded, not compared.
 _RECORDED = (
@@ -52,43 +53,6 @@ class Done:
 
     lines: tuple[str, ...] = ()
     skips: pd.DataFrame | None = None
-
-
-@dataclass(frozen=True)
-class Stage:
-    """One arrow of the flow: what it depends on, what it writes, and the work itself.
-
-    Parameters
-    ----------
-    name : str
-        The verb on the command line.
-    settings : tuple of str
-        The sections of study.toml that it depends on.
-    reads : callable
-        The study's own files that it reads, by path.
-    writes : callable
-        The files and directories that it makes.
-    rooms : tuple of str
-        The subpackages whose source code its result depends on.
-    work : callable
-        ``work(study, stamp, progress) -> Done``.
-    by_numbers : bool
-        Whether its result is the same whatever outcomes are called: see `Study.numbers`.
-    before_forgetting : callable
-        Refuses to have what is there removed, by raising InputError.
-    version : int
-        Raised by hand when its results change.
-    """
-
-    name: str
-    settings: tuple[str, ...]
-    reads: Callable[[Study], tuple[Path, ...]]
-    writes: Callable[[Study], tuple[Path, ...]]
-    rooms: tuple[str, ...]
-    work: Callable[[Study, str, Progress], Done]
-    by_numbers: bool = False
-    before_forgetting: Callable[[Study], None] = lambda study: None
-    version: int = 1
 
 
 @dataclass(frozen=True)
@@ -108,22 +72,32 @@ class Study(StudyFiles):
     _prints: dict[str, dict[str, Any]] = field(default_factory=dict, repr=False, compare=False)
 
     @classmethod
-    def open(cls, path: Path) -> Study:
+    def open(cls, path: Path, *, anew: bool = False) -> Study:
         """Open a study by its directory or its study.toml.
+
+        Parameters
+        ----------
+        path : Path
+            Either.
+        anew : bool
+            To make everything again: a record of another format counts as none.
 
         Raises
         ------
         InputError
-            If there is none, or its settings cannot be used.
+            If there is none, its settings cannot be used, or another version made its results.
         """
         if path.is_file() and path.suffix != ".toml":
             raise InputError(path, "this is no study", "name its directory, or its study.toml")
         file = path / "study.toml" if path.is_dir() or path.suffix != ".toml" else path
         study = cls(file.resolve(), read_settings(file))
+        if not anew and "format_version" in study._content:
+            step = f"run it again: `streetgauge run {study.directory} --force`"
+            require_version(study.run_file, study._content["format_version"], RECORD_VERSION, step)
         study._prints.update(study.record.get("files", {}))
         return study
 
-    def key(self, path: Path) -> str:
+    def name_of(self, path: Path) -> str:
         """Name a file as run.json does: below the study's directory by its relative path."""
         inside = path.is_relative_to(self.directory)
         return path.relative_to(self.directory).as_posix() if inside else path.name
@@ -136,79 +110,54 @@ class Study(StudyFiles):
     @cached_property
     def record(self) -> dict[str, Any]:
         """The content of run.json; what cannot be read is as if it were not there."""
+        return dict(self._content) if _is_record(self._content) else {}
+
+    @cached_property
+    def _content(self) -> dict[str, Any]:
         try:
             content = json.loads(self.run_file.read_text(encoding="utf-8"))
         except (FileNotFoundError, json.JSONDecodeError, UnicodeDecodeError):
             return {}
-        return content if _is_record(content) else {}
+        return content if isinstance(content, dict) else {}
 
-    def run(self, stage: Stage, progress: Progress, *, force: bool = False) -> Done | None:
-        """Do a stage, unless it is up to date.
+    def key(self, stage: Stage, *, upstream: bool = True) -> str:
+        """Cache key of a stage: its version, and a hash of all else that its result depends on.
+
+        Paths count by the content that they lead to, so that a study can be moved.
 
         Parameters
         ----------
         stage : Stage
             Which.
-        progress : Progress
-            Told how far long work is.
-        force : bool
-            Do it even if it is up to date, from nothing.
-
-        Returns
-        -------
-        Done or None
-            What the stage says; None if it was up to date and nothing was done, or if it makes
-            nothing in this study.
-
-        Raises
-        ------
-        InputError
-            If a file that the stage reads is missing or cannot be used.
-        """
-        self.require_inputs(stage)
-        if not stage.writes(self):
-            return None
-        stamp = self.stamp(stage)
-        if not force and self.is_up_to_date(stage, stamp):
-            return None
-        if force:
-            stage.before_forgetting(self)
-            self._forget(stage)
-        started, clock = datetime.now(UTC), time.perf_counter()
-        with self.running.stage(stage.name, progress) as told:
-            done = stage.work(self, stamp, told)
-        self._keep_skips(stage.name, done.skips)
-        self._remember(stage, stamp, done, started, time.perf_counter() - clock)
-        return done
-
-    def stamp(self, stage: Stage, *, code: bool = True) -> str:
-        """Hash of all that a stage's result depends on.
-
-        Paths count by the content that they lead to, so that a study can be moved. Without
-        ``code``, only inputs and settings count: what took hours is then kept by a newer version.
+        upstream : bool
+            Whether the versions of all stages upstream count. Without them it says what
+            interrupted work may be resumed from: what took hours is kept where a stage upstream
+            is done again and its files come out the same.
         """
         sections = {name: getattr(self.settings, name) for name in stage.settings}
-        return digest(
+        before = stages_before(stage, self) if upstream else ()
+        content = digest(
             {
                 "settings": self._by_content(sections),
                 "reads": {
-                    self.key(path): self.numbers()
+                    self.name_of(path): self.numbers()
                     if stage.by_numbers and path == self.outcomes
                     else self.fingerprint(path)
                     for path in stage.reads(self)
                 },
-                "code": code_digest(stage.rooms) if code else None,
+                "upstream": {other.name: other.version for other in before},
             }
         )
+        return f"{stage.version}.{content}"
 
-    def is_up_to_date(self, stage: Stage, stamp: str) -> bool:
-        """Whether the stage was done with this very stamp and its outputs are still the same."""
+    def is_up_to_date(self, stage: Stage, key: str) -> bool:
+        """Whether the stage was done with this very key and its outputs are still the same."""
         kept = self.record.get("stages", {}).get(stage.name)
-        if kept is None or kept["stamp"] != stamp or not self._skips_are_whole():
+        if kept is None or kept["key"] != key or not self._skips_are_whole():
             return False
         # A file that a stage makes only at times (a map needs boundaries) was not made then either.
         return all(
-            kept["outputs"].get(self.key(path))
+            kept["outputs"].get(self.name_of(path))
             == (self.fingerprint(path) if path.exists() else None)
             for path in stage.writes(self)
         )
@@ -247,7 +196,7 @@ class Study(StudyFiles):
         return digest([types, hashlib.sha256(rows).hexdigest(), kept])
 
     def require_files(self, sections: tuple[str, ...] | None = None) -> None:
-        """Refuse a study whose settings name a file that is not there.
+        """Refuse a study whose settings name a file that is not there, or that a run writes over.
 
         Parameters
         ----------
@@ -257,11 +206,18 @@ class Study(StudyFiles):
         Raises
         ------
         InputError
-            Naming the setting, the file, and the closest name in that folder.
+            Naming the setting, the file, and what to do.
         """
+        made = [path for stage in STAGES for path in stage.writes(self)]
         for key, path in input_files(self.settings):
             if sections is not None and key.split(".")[0] not in sections:
                 continue
+            if any(path.is_relative_to(each) for each in made):
+                raise InputError(
+                    f"{self.file}: {key}",
+                    f"{path} is what a run of the study writes itself",
+                    "copy it to another name",
+                )
             if path.is_dir() and self.directory.is_relative_to(path):
                 raise InputError(
                     f"{self.file}: {key}",
@@ -336,6 +292,37 @@ class Study(StudyFiles):
                     f"make it with `streetgauge run {self.directory}`",
                 )
 
+    def require_upstream(self, name: str) -> None:
+        """Refuse to go on from files that are older than what they are made from.
+
+        Raises
+        ------
+        InputError
+            Naming the first stage upstream of ``name`` that is not done or out of date.
+        """
+        for stage in stages_before(stage_named(name), self):
+            self._require_done(stage)
+
+    def require_fresh(self, name: str) -> None:
+        """Refuse if a stage, or one upstream of it, is not up to date.
+
+        Raises
+        ------
+        InputError
+            Naming the first stage that must be done.
+        """
+        self.require_upstream(name)
+        self._require_done(stage_named(name))
+
+    def _require_done(self, stage: Stage) -> None:
+        self.require_inputs(stage)
+        if not self.is_up_to_date(stage, self.key(stage)):
+            raise InputError(
+                self.directory,
+                f"`{stage.name}` is not done, or what it depends on has changed",
+                f"run `streetgauge run {self.directory}`",
+            )
+
     def _by_content(self, value: Any) -> Any:
         if isinstance(value, Path):
             return self.fingerprint(value)
@@ -351,7 +338,7 @@ class Study(StudyFiles):
             return [self._by_content(item) for item in value]
         return value
 
-    def _forget(self, stage: Stage) -> None:
+    def forget(self, stage: Stage) -> None:
         """Remove what a stage made: first from the record, so that a run killed now is not done."""
         if self.record.get("stages", {}).pop(stage.name, None) is not None:
             write_json(self.record, self.run_file)
@@ -367,37 +354,54 @@ class Study(StudyFiles):
         """Replace the stage's rows of skipped.parquet; their order depends on content alone."""
         import pandas as pd
 
-        kept = self.skips()
-        parts = [kept[kept["stage"] != stage]]
+        kept, others = self.skips(), [each.name for each in STAGES if each.name != stage]
+        parts = [kept[kept["stage"].isin(others)]]
         if skips is not None and len(skips):
             parts.append(skips.reindex(columns=list(SKIP_COLUMNS)).assign(stage=stage))
         frame = pd.concat(parts, ignore_index=True).astype("str")  # None stays a missing value
         frame = frame.sort_values(list(SKIP_COLUMNS), kind="stable", ignore_index=True)
         write_table(frame, self.skipped)
 
-    def _remember(
-        self, stage: Stage, stamp: str, done: Done, started: datetime, seconds: float
+    def remember(
+        self, stage: Stage, key: str, done: Done, started: datetime, seconds: float
     ) -> None:
+        """Record a stage that was done, and what it left out.
+
+        Parameters
+        ----------
+        stage : Stage
+            Which.
+        key : str
+            Its cache key from before the work.
+        done : Done
+            What it reports.
+        started : datetime
+            When.
+        seconds : float
+            How long it took.
+        """
+        self._keep_skips(stage.name, done.skips)
         stages = dict(self.record.get("stages", {}))
         stages[stage.name] = {
-            "stamp": stamp,
+            "key": key,
+            "version": stage.version,
             "settings": json.loads(
                 json.dumps({n: _plain(getattr(self.settings, n)) for n in stage.settings})
             ),
-            "outputs": {self.key(p): self.fingerprint(p) for p in stage.writes(self) if p.exists()},
+            "outputs": {
+                self.name_of(p): self.fingerprint(p) for p in stage.writes(self) if p.exists()
+            },
+            "made_by": _made_by(),
             "started": started.isoformat(timespec="seconds"),
             "seconds": round(seconds, 2),
             "says": list(done.lines),
         }
         self.record.update(
             {
-                "format_version": 1,
+                "format_version": RECORD_VERSION,
                 "study": self.settings.name,
                 "seed": self.settings.seed,
-                "streetgauge": __version__,
-                "python": platform.python_version(),
-                "platform": platform.platform(),
-                "versions": {name: _version(name) for name in _RECORDED},
+                **_made_by(),
                 "stages": stages,
                 "files": dict(sorted(self._prints.items())),
             }
@@ -408,7 +412,7 @@ class Study(StudyFiles):
 # What is kept of outcomes and makes no difference to a number.
 _WORDS = ("label", "publisher", "licence")
 # What run.json keeps of a stage.
-_KEPT = {"stamp", "outputs", "started", "seconds", "says"}
+_KEPT = {"key", "version", "outputs", "made_by", "started", "seconds", "says"}
 
 
 def _plain(value: Any) -> Any:
@@ -419,6 +423,16 @@ def _plain(value: Any) -> Any:
     return value
 
 
+def _made_by() -> dict[str, Any]:
+    """Versions of this package and of what its results depend on."""
+    return {
+        "streetgauge": __version__,
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "versions": {name: _version(name) for name in _RECORDED},
+    }
+
+
 def _version(package: str) -> str | None:
     try:
         return importlib.metadata.version(package)
@@ -426,9 +440,9 @@ def _version(package: str) -> str | None:
         return None
 
 
-def _is_record(content: object) -> bool:
-    """Whether this is what `Study.run` writes, and not something that a person made of it."""
-    if not isinstance(content, dict):
+def _is_record(content: Mapping[str, Any]) -> bool:
+    """Whether this is what `Study.remember` writes, and not something that a person made of it."""
+    if content.get("format_version") != RECORD_VERSION:
         return False
     stages, files = content.get("stages", {}), content.get("files", {})
     return (

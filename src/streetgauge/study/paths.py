@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 
 from streetgauge.settings import StudySettings
 
-__all__ = ["StudyFiles"]
+__all__ = ["KINDS", "StudyFiles", "Tested", "second_of", "tested"]
+
+KINDS = ("random", "spatial")
 
 
 class StudyFiles:
@@ -133,3 +136,57 @@ class StudyFiles:
     def run_file(self) -> Path:
         """What made all this."""
         return self.path("run.json")
+
+
+@dataclass(frozen=True)
+class Tested:
+    """Files of one kind of folds: the study's own lie in its directory, the others below it.
+
+    Parameters
+    ----------
+    directory : Path
+        The study's, or the one called after the kind of folds.
+    """
+
+    directory: Path
+
+    @property
+    def folds(self) -> Path:
+        """Which fold each location is in."""
+        return self.directory / "folds.parquet"
+
+    @property
+    def splits(self) -> Path:
+        """Which part of which split each location is in."""
+        return self.directory / "splits.parquet"
+
+    @property
+    def predictions(self) -> Path:
+        """Out-of-fold predictions of locations."""
+        return self.directory / "predictions.parquet"
+
+    @property
+    def model(self) -> Path:
+        """The folds' bundles."""
+        return self.directory / "model"
+
+    @property
+    def aside(self) -> Path:
+        """What one part alone held aside: `streetgauge.model.cross_validate` writes it."""
+        return self.model / "held-aside.parquet"
+
+    @property
+    def areas(self) -> Path:
+        """Predicted and actual decile of each area."""
+        return self.directory / "areas.parquet"
+
+
+def tested(study: StudyFiles) -> Tested:
+    """Give the files of the study's own folds."""
+    return Tested(study.directory)
+
+
+def second_of(study: StudyFiles) -> Tested | None:
+    """Give the files of the folds beside them; None if there are to be none."""
+    kind = study.settings.folds.second_kind
+    return None if kind is None else Tested(study.directory / kind)

@@ -1,4 +1,4 @@
-"""What a file, a folder or the program's own code is told by, to see whether it has changed."""
+"""What the content of a file or a folder is known by, to see whether it has changed."""
 
 from __future__ import annotations
 
@@ -8,13 +8,10 @@ from pathlib import Path
 
 from streetgauge.io.files import digest, sha256_of
 
-__all__ = ["code_digest", "content_of", "signature_of"]
+__all__ = ["content_of", "signature_of"]
 
-# Modules that every stage depends on.
-_LOW = (
-    *("classes", "devices", "errors", "fingerprints", "skips"),
-    *("study", "study_files", "transfer", "tuning"),
-)
+# TensorBoard's event files hold times, and process ids in their names: no two runs write the same.
+_EVENTS = "events.out.tfevents."
 
 
 def content_of(path: Path) -> str:
@@ -35,17 +32,8 @@ def signature_of(path: Path) -> str:
     return parts.hexdigest()
 
 
-def code_digest(rooms: tuple[str, ...]) -> str:
-    """Hash of the source code that a stage's result depends on."""
-    package = Path(__file__).parent
-    sources = [package / f"{name}.py" for name in _LOW]
-    for room in ("settings", "stages", "io", *rooms):
-        sources += [p for p in _files(package / room) if "__pycache__" not in p.parts]
-    return digest([(p.relative_to(package).as_posix(), sha256_of(p)) for p in sources])
-
-
 def _files(directory: Path) -> list[Path]:
-    """Every file below a directory, also behind symbolic links, sorted."""
+    """Every file below a directory, also behind symbolic links, sorted; no event files."""
     found, seen = [], set()
     for place, folders, names in os.walk(directory, followlinks=True):
         real = os.path.realpath(place)
@@ -53,5 +41,5 @@ def _files(directory: Path) -> list[Path]:
             folders.clear()
             continue
         seen.add(real)
-        found += [Path(place, name) for name in names]
+        found += [Path(place, name) for name in names if not name.startswith(_EVENTS)]
     return sorted(path for path in found if path.is_file())

@@ -11,10 +11,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streetgauge import running
 from streetgauge.errors import InputError
 from streetgauge.progress import silent
-from streetgauge.running import Running, read_running
+from streetgauge.study import heartbeat
+from streetgauge.study.heartbeat import Running, read_running
 
 
 @pytest.fixture
@@ -34,7 +34,7 @@ def wait_for(file: Path, condition) -> dict:
 def test_a_stage_tells_its_name_and_its_bars_and_leaves_nothing(
     file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(running, "BEAT", 0.02)
+    monkeypatch.setattr(heartbeat, "BEAT", 0.02)
     run = Running(file)
     assert read_running(file) is None
     with run.told():
@@ -96,7 +96,7 @@ def test_a_run_that_was_killed_is_known_by_its_silence(file: Path) -> None:
         said = json.loads(file.read_text())
     file.write_text(json.dumps(said))
     assert read_running(file)["alive"]
-    file.write_text(json.dumps(said | {"beat": said["beat"] - running.SILENT - 1}))
+    file.write_text(json.dumps(said | {"beat": said["beat"] - heartbeat.SILENT - 1}))
     assert not read_running(file)["alive"]
 
 

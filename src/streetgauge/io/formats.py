@@ -1,0 +1,51 @@
+"""Which version of each file format is written and read; a file of another version is refused."""
+
+from __future__ import annotations
+
+from streetgauge.errors import InputError
+
+__all__ = ["BUNDLE_VERSION", "RECORD_VERSION", "STORE_VERSION", "require_version"]
+
+BUNDLE_VERSION = 3  # of bundle.json
+RECORD_VERSION = 2  # of run.json
+STORE_VERSION = 2  # of a feature store
+
+
+def require_version(
+    subject: object, found: object, known: int, step: str = "run the study again with --force"
+) -> None:
+    """Refuse a file of a format version that is not the one that is read here.
+
+    Parameters
+    ----------
+    subject : object
+        The file, as the error names it.
+    found : object
+        The version that the file gives; anything may stand there.
+    known : int
+        The version that is read.
+    step : str
+        What to do about a file that an unreleased version made.
+
+    Raises
+    ------
+    InputError
+        If it is another one.
+
+    Examples
+    --------
+    >>> require_version("run.json", 2, 2)
+    >>> require_version("run.json", 1, 2)
+    Traceback (most recent call last):
+    streetgauge.errors.InputError: run.json: an unreleased version of streetgauge made it \
+(format 1; this one reads 2); run the study again with --force.
+    """
+    if found == known:
+        return
+    newer = isinstance(found, int) and found > known
+    raise InputError(
+        subject,
+        f"{'a newer' if newer else 'an unreleased version of'} streetgauge made it "
+        f"(format {found!r}; this one reads {known})",
+        "upgrade streetgauge" if newer else step,
+    )

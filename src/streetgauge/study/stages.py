@@ -1,0 +1,215 @@
+"""The stages in their order: what each depends on, reads and writes; the work is elsewhere."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from streetgauge.errors import InputError, closest
+from streetgauge.io.onnx_files import companions
+from streetgauge.settings import OpenImagery, PictureFeatures, SimulatedFeatures, TableFeatures
+from streetgauge.study.paths import StudyFiles, second_of
+
+__all__ = ["STAGES", "Stage", "curve_file", "downstream", "has_curve", "has_gallery"]
+__all__ += ["history_file", "stage_named", "stages_of", "upstream"]
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One arrow of the flow: what it depends on and what it writes.
+
+    Parameters
+    ----------
+    name : str
+        The verb on the command line.
+    version : int
+        Part of its cache key, and of those of all stages downstream. Raised by hand when the code
+        changes in a way that changes the stage's results, and only then: every study does the
+        stage and those downstream again.
+    settings : tuple of str
+        The sections of study.toml that it depends on.
+    reads : callable
+        The study's own files that it reads, by path.
+    writes : callable
+        The files and directories that it makes.
+    by_numbers : bool
+        Whether its result is the same whatever outcomes are called: see `Study.numbers`.
+    """
+
+    name: str
+    version: int
+    settings: tuple[str, ...]
+    reads: Callable[[StudyFiles], tuple[Path, ...]]
+    writes: Callable[[StudyFiles], tuple[Path, ...]]
+    by_numbers: bool = False
+
+
+def curve_file(study: StudyFiles) -> Path:
+    """Give the path of what labels are worth with a model of another city."""
+    return study.model / "transfer.json"
+
+
+def has_curve(study: StudyFiles) -> bool:
+    """Whether `train` also measures what labels are worth with a model of another city."""
+    return study.settings.transfer is not None and study.settings.transfer.curve
+
+
+def history_file(study: StudyFiles) -> Path:
+    """Give the path of the course of the training."""
+    return study.model / "history.jsonl"
+
+
+def has_gallery(study: StudyFiles) -> bool:
+    """Whether the page may show pictures of the study, so that it depends on what was predicted."""
+    settings = study.settings
+    if isinstance(settings.features, SimulatedFeatures | TableFeatures):
+        return False
+    if settings.report.pictures is False or settings.imagery is None:
+        return False
+    return isinstance(settings.imagery, OpenImagery) or bool(settings.picture_rights["licence"])
+
+
+def _collected(study: StudyFiles) -> tuple[Path, ...]:
+    """Where pictures of open street imagery are; nowhere in a study that has its own."""
+    is_open = isinstance(study.settings.imagery, OpenImagery)
+    return (study.pictures, study.picture_folder) if is_open else ()
+
+
+def _network_files(study: StudyFiles) -> tuple[Path, ...]:
+    """Files that no setting names and that define what a network does: those of an ONNX file."""
+    settings = study.settings.features
+    if not isinstance(settings, PictureFeatures) or settings.backbone != "onnx":
+        return ()
+    return () if settings.weights is None else companions(settings.weights)
+
+
+def _drawn_from(study: StudyFiles) -> tuple[Path, ...]:
+    """Give what figures are drawn from beside the report's own files, where it is there."""
+    return tuple(path for path in (history_file(study), study.curves) if path.exists())
+
+
+def _second_files(study: StudyFiles, *names: str) -> tuple[Path, ...]:
+    """Files of the folds beside the study's own, if there are to be any."""
+    second = second_of(study)
+    return () if second is None else tuple(getattr(second, name) for name in names)
+
+
+STAGES = (
+    Stage(
+        "outcomes",
+        1,
+        ("areas", "locations", "outcomes", "deciles"),
+        lambda s: (),
+        lambda s: (s.outcomes,),
+    ),
+    Stage(
+        "locations",
+        1,
+        ("areas", "locations"),
+        lambda s: (),
+        lambda s: (s.locations,),
+    ),
+    Stage(
+        "pictures",
+        1,
+        ("imagery",),
+        lambda s: (s.locations,),
+        _collected,
+    ),
+    Stage(
+        "features",
+        1,
+        ("imagery", "features", "seed"),
+        lambda s: (
+            (s.locations, s.outcomes)
+            if isinstance(s.settings.features, SimulatedFeatures)
+            else (s.locations, *_collected(s), *_network_files(s))
+        ),
+        lambda s: (
+            (s.features, s.quality)
+            if isinstance(s.settings.features, PictureFeatures)
+            else (s.features,)
+        ),
+        by_numbers=True,
+    ),
+    Stage(
+        "train",
+        1,
+        ("areas", "locations", "folds", "train", "deciles", "transfer", "seed"),
+        lambda s: (s.outcomes, s.locations, s.features),
+        lambda s: (
+            *(s.folds, s.splits, s.predictions, s.model, s.area_features),
+            *_second_files(s, "folds", "splits", "predictions", "model"),
+        ),
+        by_numbers=True,
+    ),
+    Stage(
+        "areas",
+        1,
+        ("areas", "locations", "folds", "evaluation", "deciles", "seed"),
+        lambda s: (
+            *(s.predictions, s.folds, s.splits, s.locations, s.outcomes, s.area_features),
+            *(f for f in _second_files(s, "predictions", "folds", "splits") if f.exists()),
+            *((curve_file(s),) if has_curve(s) else ()),
+        ),
+        lambda s: (
+            *(s.areas, s.map, s.geoparquet, s.map_style, s.metrics, *_second_files(s, "areas")),
+            *map(s.level, s.settings.evaluation.levels),
+        ),
+    ),
+    Stage(
+        "report",
+        1,
+        ("name", "note", "areas", "locations", "report", "picture_rights"),
+        lambda s: (
+            *(s.areas, s.metrics, s.outcomes, s.locations, s.skipped, *_drawn_from(s)),
+            *((s.features, s.splits, s.predictions, s.model) if has_gallery(s) else ()),
+            *(_collected(s) if has_gallery(s) else _collected(s)[:1]),
+        ),
+        lambda s: (s.report, s.figures),
+    ),
+)
+
+
+def stage_named(name: str) -> Stage:
+    """Give the stage with this name.
+
+    Raises
+    ------
+    InputError
+        If there is none.
+    """
+    for stage in STAGES:
+        if stage.name == name:
+            return stage
+    step = closest(name, [stage.name for stage in STAGES])
+    raise InputError(f"stage {name!r}", "there is no stage of this name", step)
+
+
+def stages_of(study: StudyFiles) -> tuple[Stage, ...]:
+    """Give the stages that make something in this study, in their order."""
+    return tuple(stage for stage in STAGES if stage.writes(study))
+
+
+def upstream(stage: Stage, study: StudyFiles) -> tuple[Stage, ...]:
+    """Give the stages that make what a stage reads, and those behind them, in their order."""
+    wanted, found = list(stage.reads(study)), []
+    for other in reversed(STAGES):
+        if other.name != stage.name and _overlap(wanted, other.writes(study)):
+            found.append(other)
+            wanted += other.reads(study)
+    return tuple(reversed(found))
+
+
+def downstream(stage: Stage, study: StudyFiles) -> tuple[Stage, ...]:
+    """Give the stages that read, at any remove, what a stage makes, in their order."""
+    return tuple(
+        other
+        for other in stages_of(study)
+        if stage.name in {each.name for each in upstream(other, study)}
+    )
+
+
+def _overlap(read: Iterable[Path], written: tuple[Path, ...]) -> bool:
+    return any(path.is_relative_to(place) for path in read for place in written)
