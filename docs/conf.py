@@ -27,7 +27,8 @@ autodoc_typehints_description_target = "documented"
 napoleon_google_docstring = False
 napoleon_use_rtype = False
 nitpicky = False
-# `Study` is the study's files in one room and its results in another; types need not lead anywhere.
+# `Study` is the study's files in one package and its results in another; types need not lead
+# anywhere.
 suppress_warnings = ["ref.python"]
 
 # What the package knows of itself is written down by the package.

@@ -17,7 +17,7 @@ import torch
 import streetgauge.model
 from streetgauge.analysis.transfer_curve import _measured, draw_curve
 from streetgauge.errors import InputError
-from streetgauge.model import Bundle, cross_validate, fit_model
+from streetgauge.model import Bundle, fit_model
 from streetgauge.model.bundle import marks_of
 from streetgauge.model.training_data import City, areas_learned, predict_share
 from streetgauge.model.transfer import Start
@@ -29,7 +29,7 @@ from streetgauge.settings import (
     TransferSettings,
     read_settings,
 )
-from streetgauge.splits import make_splits, take_share
+from streetgauge.splits import make_splits
 from streetgauge.synthetic import simulate_features
 
 Run = Callable[..., tuple[int, str, str]]
@@ -189,58 +189,6 @@ def test_a_share_is_of_areas_each_learned_from_whole(
     assert how["settings"].members == 5
     assert how["start"] is lender.model
     assert scratch["start"] is None
-
-
-def learned(
-    here: City, lender: Bundle, share: float, place: Path, tune: str = "all"
-) -> pd.DataFrame:
-    splits = make_splits(FOLDS, here.areas, here.deciles, seed=5)
-    splits = [take_share(split, here.areas, here.deciles, share, 5) for split in splits]
-    begun = start(lender, tune)
-    return cross_validate(
-        *(here.features, here.present, here.deciles, here.areas, here.ids, splits),
-        outcomes=OUTCOMES,
-        settings=begun.settings,
-        seed=5,
-        directory=place,
-        stamp="s",
-        start=begun.model,
-    )
-
-
-def test_without_labels_it_is_the_bundle_s_own_prediction_to_the_bit(
-    here: City, lender: Bundle, tmp_path: Path
-) -> None:
-    predictions = learned(here, lender, 0.0, tmp_path)
-    for fold, rows in predictions.groupby("fold"):
-        # In the same blocks of locations, since how a product is blocked shows in the last bits.
-        one = rows[rows["outcome"] == "income"]
-        places = np.flatnonzero(np.isin(here.ids, one["location_id"]))
-        said = lender.predict(here.features, here.present, rows=places, device="cpu")
-        np.testing.assert_array_equal(one["score"], said.score[:, 0])
-        np.testing.assert_array_equal(one["p3"], said.probabilities[:, 0, 2].astype(np.float32))
-        assert Bundle.load(tmp_path / f"fold-{fold}").training is None
-
-
-def test_what_is_tuned_moves_and_what_is_not_stays(
-    here: City, lender: Bundle, tmp_path: Path
-) -> None:
-    before = lender.model.network.state_dict()
-    for tune in ("head", "scaled", "all"):
-        learned(here, lender, 0.3, tmp_path / tune, tune)
-    moved = {}
-    for tune in ("head", "scaled", "all"):
-        after = Bundle.load(tmp_path / tune / "fold-1").model.network.state_dict()
-        moved[tune] = float((after["views.0.dense.weight"] - before["views.0.dense.weight"]).std())
-        assert (after["location.dense.weight"] != before["location.dense.weight"]).any()
-    assert moved["head"] == 0
-    assert 0 < moved["scaled"] < moved["all"] / 3
-
-
-def test_the_standardisation_is_the_lender_s(here: City, lender: Bundle, tmp_path: Path) -> None:
-    learned(here, lender, 0.1, tmp_path)
-    tuned = Bundle.load(tmp_path / "fold-2").model
-    np.testing.assert_array_equal(tuned.standardisation.mean, lender.model.standardisation.mean)
 
 
 def test_a_killed_curve_goes_on(here: City, lender: Bundle, tmp_path: Path) -> None:

@@ -69,13 +69,6 @@ def test_without_ties_the_cut_has_equal_counts_in_the_order_of_the_values(values
     assert (np.diff(part[np.argsort(values)]) >= 0).all()
 
 
-@pytest.mark.parametrize("size", [10, 11, 85, 101, 483, 4835])
-def test_without_ties_the_cut_is_that_of_pandas(size):
-    values = np.random.default_rng(size).permutation(size) * 3.0
-    expected = pd.qcut(values, 10, labels=False) + 1
-    np.testing.assert_array_equal(equal_count(values), expected)
-
-
 @given(st.lists(st.integers(0, 4), min_size=1, max_size=60))
 def test_ties_share_a_part_and_are_biased_neither_way(values):
     part = equal_count(values)

@@ -285,22 +285,6 @@ def test_a_number_too_large_for_float16_is_refused_and_not_kept_as_infinity(path
         assert not store.done.any()
 
 
-def test_the_reference_s_reader_reads_it(tmp_path: Path) -> None:
-    """It opens the file with h5py, takes the dataset `features`, and reads row after row."""
-    ids, views = [f"L{i}" for i in range(7)], ["a", "b", "c", "d"]
-    features = np.random.default_rng(0).normal(size=(7, 4, 4096)).astype(np.float32)
-    with FeatureStore.create(tmp_path / "f.h5", ids, views, 4096, TEXTS) as store:
-        store.write(np.arange(7), features, np.ones((7, 4), dtype=bool))
-    file = h5py.File(tmp_path / "f.h5", "r")
-    codes = file["features"]
-    assert codes.shape == (7, 4, 4096)
-    for i in np.random.default_rng(1).permutation(7):
-        for view in range(4):
-            np.testing.assert_array_equal(codes[i, view, :], features[i, view])
-    np.testing.assert_array_equal(codes[[0, 3, 5]], features[[0, 3, 5]])
-    file.close()
-
-
 WRITER = """
 import sys
 from pathlib import Path

@@ -3,7 +3,6 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from scipy.special import expit
-from scipy.stats import spearmanr
 
 from streetgauge.model import binomial
 from streetgauge.model.calibration import Scored, calibrate, sharpen, sharpened
@@ -60,23 +59,6 @@ def test_an_offset_that_few_training_areas_show_is_mostly_chance() -> None:
     assert 0 < few < some < many
     assert few < 0.4
     assert many == pytest.approx(1.0, abs=0.1)
-
-
-def test_pooled_folds_are_in_the_right_order_though_their_networks_are_shifted() -> None:
-    shifts, stretches = [1.5, -1, 0.5, -0.5, 0], [1, 0.5, 2, 1, 1]
-    raw, pooled, truth = [], [], []
-    for fold, (shift, stretch) in enumerate(zip(shifts, stretches, strict=True)):
-        true, classes = sample(900, fold)
-        h = (true - shift) * stretch
-        a, b = calibrate(
-            scored(h[:500], classes[:500]), scored(h[500:700], classes[500:700]), areas=40
-        )
-        raw.append(h[700:])
-        pooled.append(a + b * h[700:])
-        truth.append(true[700:])
-    right = np.concatenate(truth)
-    assert spearmanr(np.concatenate(raw), right).statistic < 0.87
-    assert spearmanr(np.concatenate(pooled), right).statistic > 0.98
 
 
 def test_the_slope_stays_positive_when_scores_are_upside_down() -> None:

@@ -244,26 +244,6 @@ def test_members_learn_from_all_areas_between_them_and_are_averaged(
         assert spearmanr(by_area["score"], by_area["actual_decile"]).statistic > 0.8
 
 
-def test_history_and_tensorboard_tell_every_epoch(done: tuple[pd.DataFrame, Path]) -> None:
-    _, directory = done
-    lines = [json.loads(line) for line in (directory / "history.jsonl").read_text().splitlines()]
-    told = pd.DataFrame(lines)
-    assert list(told["part"].unique()) == PARTS
-    assert set(told["outcome"]) == set(OUTCOMES)
-    for _, epochs in told.groupby(["part", "outcome", "member"])["epoch"]:
-        assert epochs.tolist() == list(range(1, len(epochs) + 1))
-    assert told["epoch"].max() <= 4
-    assert told[["train_loss", "validation_loss", "validation_mae"]].notna().all(axis=None)
-    shown = {part: EventAccumulator(str(directory / "logs" / part)).Reload() for part in PARTS}
-    figures = ["train_loss", "validation_loss", "validation_mae", "validation_tau"]
-    for (part, outcome, member), looks in told.groupby(["part", "outcome", "member"]):
-        for name in figures:
-            tag = f"{outcome}/{name}" + (f"/member-{member}" if member > 1 else "")
-            scalars = shown[part].Scalars(tag)
-            assert [scalar.step for scalar in scalars] == looks["look"].tolist()
-            np.testing.assert_allclose([s.value for s in scalars], looks[name], rtol=1e-6)
-
-
 def test_progress_counts_the_epochs_of_all_parts(world: Any, tmp_path: Path) -> None:
     told: list[Any] = []
     first: list[int] = []

@@ -23,26 +23,6 @@ def normal(*shape: int) -> torch.Tensor:
     return torch.randn(*shape, generator=torch.Generator().manual_seed(0))
 
 
-def plain_network(network: Network, m: int) -> nn.Sequential:
-    """The network of one outcome, put together from torch's own layers."""
-
-    def layers(block: nn.Module) -> list[nn.Module]:
-        inputs, outputs = block.dense.weight.shape[1:]
-        dense = nn.Linear(inputs, outputs)
-        dense.weight.data = block.dense.weight.data[m].T.contiguous()
-        dense.bias.data = block.dense.bias.data[m]
-        if block.norm is None:
-            return [dense, nn.ReLU()]
-        norm = nn.BatchNorm1d(outputs)
-        norm.weight.data, norm.bias.data = block.norm.weight.data[m], block.norm.bias.data[m]
-        return [dense, norm, nn.ReLU()]
-
-    last = nn.Linear(64, 1)
-    last.weight.data, last.bias.data = network.score.weight.data[m].T, network.score.bias.data[m]
-    view = nn.Sequential(*(layer for block in network.views for layer in layers(block)))
-    return nn.Sequential(view, nn.Sequential(*layers(network.location), last))
-
-
 def dense(block: nn.Module, x: np.ndarray, m: int) -> np.ndarray:
     weight, bias = (p.detach().double().numpy()[m] for p in block.dense.parameters())
     return np.maximum(x @ weight + bias, 0)
@@ -77,20 +57,6 @@ def shaken(network: Network) -> Network:
     return network.eval()
 
 
-@pytest.mark.parametrize("variant", ["paper-2019", "port-2020"])
-def test_a_stack_is_as_many_plain_networks_of_torch(variant: str) -> None:
-    network = Network(7, [1, 2, 3], variant)
-    x = normal(5, 3, 7)
-    for mode in (True, False):
-        network.train(mode)
-        stacked = network(x, ALL).view(5, 3)
-        for m in range(3):
-            view, rest = plain_network(network, m).train(True)
-            if mode or variant == "port-2020":
-                alone = rest(view(x.flatten(0, 1)).view(5, 3, 128).mean(1))[:, 0]
-                torch.testing.assert_close(stacked[:, m], alone, rtol=1e-4, atol=1e-5)
-
-
 @pytest.mark.parametrize("variant", ["port-2020", "shared"])
 @pytest.mark.parametrize("pooling", ["mean", "attention"])
 def test_scores_and_probabilities_equal_numpy_in_float64(variant: str, pooling: str) -> None:
@@ -108,30 +74,6 @@ def test_scores_and_probabilities_equal_numpy_in_float64(variant: str, pooling: 
         ways = np.array([1, 9, 36, 84, 126, 126, 84, 36, 9, 1])
         expected = ways * p**k * (1 - p) ** (9 - k)
         np.testing.assert_allclose(probabilities[:, m], expected, atol=1e-5)
-
-
-def test_batch_norm_of_the_papers_network_equals_numpy_in_float64() -> None:
-    network = Network(12, [4], "paper-2019")
-    x = normal(50, 4, 12)
-    network.train()
-    network(x)
-    shaken(network)
-
-    def block(layer: nn.Module, y: np.ndarray) -> np.ndarray:
-        weight, bias = (p.detach().double().numpy()[0] for p in layer.dense.parameters())
-        norm = {k: v.double().numpy() for k, v in layer.norm.state_dict().items()}
-        scaled = (y @ weight + bias - norm["running_mean"][0]) / np.sqrt(
-            norm["running_variance"][0] + 1e-5
-        )
-        return np.maximum(scaled * norm["weight"][0] + norm["bias"][0], 0)
-
-    y = x.double().numpy()
-    for layer in network.views:
-        y = block(layer, y)
-    y = block(network.location, y.mean(1))
-    weight, bias = (p.detach().double().numpy()[0] for p in network.score.parameters())
-    with torch.inference_mode():
-        np.testing.assert_allclose(network(x)[:, 0], y @ weight + bias, atol=1e-5, rtol=1e-4)
 
 
 @pytest.mark.parametrize("variant", ["shared", "port-2020", "paper-2019"])
@@ -290,12 +232,6 @@ def test_first_weights_depend_on_the_networks_own_seed_alone() -> None:
     for name, tensor in together.state_dict().items():
         torch.testing.assert_close(tensor[1], alone.state_dict()[name][0], rtol=0, atol=0)
     assert not torch.equal(together.score.weight[0], together.score.weight[1])
-
-
-def test_first_weights_are_xavier_normal() -> None:
-    weight = Network(1000, [3]).views[0].dense.weight
-    assert weight.std().item() == pytest.approx((2 / (1000 + 512)) ** 0.5, rel=0.01)
-    assert abs(weight.mean().item()) < 1e-3
 
 
 def stack(networks: int, inputs: int, outputs: int, *, one_product: bool = False) -> StackedLinear:

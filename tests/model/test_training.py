@@ -119,14 +119,6 @@ def test_an_outcome_without_a_shared_trunk_is_trained_as_if_it_were_alone(make_w
     )
 
 
-def test_the_same_seed_gives_the_same_weights_and_another_seed_does_not(make_world: Any) -> None:
-    for changes in ({}, {"network": "shared", "dropout": 0.5}):
-        first, again = (train(make_world(), epochs=2, **changes)[0] for _ in range(2))
-        assert same_weights(first, again)
-        other = train(make_world(), [1, 0], epochs=2, **changes)[0]
-        assert not same_weights(first, other)
-
-
 def test_mixup_keeps_a_network_from_being_sure_of_what_it_knows_by_heart(make_world: Any) -> None:
     world = make_world(noise=3.0, n_areas=24, dimension=64)
     plain, mixed = (
@@ -232,18 +224,6 @@ def test_figures_are_those_of_the_validation_part_weighted_as_it_is_learnt(make_
     assert figures.validation_tau[1] < 0 < figures.validation_tau[0]
 
 
-def test_what_says_when_to_stop_is_not_learnt_from(make_world: Any) -> None:
-    world, other = make_world(), make_world()
-    _, held = parts(world)
-    other.deciles[held] = 11 - other.deciles[held]
-    other.features[held] *= -1
-    one, two = (
-        np.array([f.train_loss for f in train(each, epochs=3, patience=9)[1]])
-        for each in (world, other)
-    )
-    np.testing.assert_array_equal(one, two)
-
-
 @pytest.mark.parametrize(("noise", "constant"), [(0.0, False), (0.3, True)])
 def test_the_seed_decides_the_order_and_the_noise(
     make_world: Any, monkeypatch: pytest.MonkeyPatch, noise: float, constant: bool
@@ -265,14 +245,6 @@ def test_the_seed_decides_the_order_and_the_noise(
         looked.append(seen[0])
     assert torch.equal(looked[0], looked[1])
     assert not torch.equal(looked[0], looked[2])
-
-
-def test_noise_is_for_training_only(make_world: Any) -> None:
-    world = make_world()
-    trained, _, held = train(world, epochs=1, noise=5.0)
-    np.testing.assert_array_equal(*(scored(trained, world, held) for _ in range(2)))
-    quiet, _, _ = train(world, epochs=1, noise=0.0)
-    assert not same_weights(quiet, trained)
 
 
 def test_noise_has_the_standard_deviation_of_the_setting_and_no_side(
@@ -501,16 +473,6 @@ def test_precision_is_chosen_by_what_the_processor_has() -> None:
     has = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
     assert choose_precision("auto", CPU) == (torch.bfloat16 if has else torch.float32)
     assert choose_precision("auto", torch.device("mps")) == torch.float32
-
-
-def test_balanced_weights_let_every_class_count_the_same() -> None:
-    target = np.array([[1], [1], [1], [2], [np.nan], [3], [2]], np.float32)
-    rows = np.arange(5)  # the training part: class 3 is not in it
-    weight = balanced_weights(target, rows)[:, 0]
-    np.testing.assert_allclose(weight, [2 / 3] * 3 + [2, 0, 0, 2], rtol=1e-6)
-    doubled = balanced_weights(target, rows, [2, 1, 1, 1, 1, 1, 1])[:, 0]
-    assert doubled[0] == pytest.approx(2 * doubled[1])
-    assert doubled[:3].sum() == pytest.approx(doubled[3])
 
 
 def test_a_device_that_is_not_there_is_refused() -> None:

@@ -87,7 +87,7 @@ class Sums:
         return self._named(np.concatenate(parts) if parts else np.zeros((draws, matrix.shape[0])))
 
     def _matrix(self) -> Any:  # SciPy's sparse arrays have no types
-        from scipy.sparse import csr_array  # here, so that importing the room stays cheap
+        from scipy.sparse import csr_array  # here, so that importing the package stays cheap
 
         rows, columns, values = (np.concatenate(each) for each in zip(*self._parts, strict=True))
         return csr_array((values, (rows, columns)), (sum(self._sizes.values()), self.units))

@@ -48,7 +48,7 @@ def expected_values(frame: pd.DataFrame) -> pd.Series:
 
 def _monotone(x: Floats, y: Floats, *, rises: bool) -> tuple[Floats, Floats]:
     """Fit a monotone function: distinct x in order, and its values there."""
-    from scipy.optimize import isotonic_regression  # here: importing the room stays cheap
+    from scipy.optimize import isotonic_regression  # here: importing the package stays cheap
 
     distinct, inverse, counts = np.unique(x, return_inverse=True, return_counts=True)
     means = np.bincount(inverse, y) / counts

@@ -243,7 +243,7 @@ def _placed(
 
 def _nearest(around: Floats, place: Floats, count: int) -> tuple[Floats, Rows]:
     """Distances and rows of the nearest ones, the nearest first: [n, at most count]."""
-    from scipy.spatial import KDTree  # here, so that importing the room stays cheap
+    from scipy.spatial import KDTree  # here, so that importing the package stays cheap
 
     distance, rows = KDTree(around).query(place, k=[*range(1, min(count, len(around)) + 1)])
     return distance, rows.astype(np.int64)

@@ -292,6 +292,33 @@ def test_all_twelve_outcomes_have_the_reference_s_labels_from_the_paper_s_own_la
     assert metadata["bad-health"]["cells"] == ["F1777", "F1782", "F1778"]
 
 
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_areas_with_equal_values_share_the_tenth_that_qcut_gives_them(
+    seed: int, tmp_path: Path
+) -> None:
+    city = write_city(tmp_path, seed, prefixed=True)
+    infuse, pounds, rng = (
+        tmp_path / "infuse.csv",
+        tmp_path / "income.csv",
+        np.random.default_rng(seed),
+    )
+    counts = pd.read_csv(infuse, index_col=False)
+    active, unemployed = (next(c for c in counts if c.startswith(f)) for f in ("F1391", "F1399"))
+    counts[active], counts[unemployed] = 100, rng.integers(0, 60, len(counts))
+    counts.to_csv(infuse, index=False)
+    paid = pd.read_csv(pounds, encoding="latin-1")
+    paid["Mean 2012/13"] = rng.integers(20, 80, len(paid)) * 1000
+    paid.to_csv(pounds, index=False)
+    share = infuse_shares(infuse, city)["unemployment"]
+    expected = {
+        "unemployment": tenths(share, high_is_worst=True),
+        "mean": tenths(incomes(pounds)["mean"], high_is_worst=False),
+    }
+    settings = {"unemployment": census("unemployment", infuse), "mean": income(pounds, "mean")}
+    frame, _, _ = build_outcomes(settings, pd.Index(city))
+    assert_same_labels(frame, expected)
+
+
 def test_ages_are_the_cells_f184_and_f185_as_they_are(tmp_path: Path) -> None:
     city = write_city(tmp_path, 5, prefixed=False)
     infuse = tmp_path / "infuse.csv"

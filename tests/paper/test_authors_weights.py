@@ -1,19 +1,32 @@
+"""The weights that the authors publish: a state dict with dense1 .. dense5, weight and bias."""
+
 from __future__ import annotations
 
 import pickle
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from safetensors.torch import save_file
 
 from streetgauge.errors import InputError
+from streetgauge.features import FeatureStore
 from streetgauge.model import Bundle
-from streetgauge.model.authors import LAYERS, import_authors
+from streetgauge.model.authors import import_authors
 
 State = dict[str, torch.Tensor]
+
+SHAPES = {
+    "dense1": (512, 4096),
+    "dense2": (256, 512),
+    "dense3": (128, 256),
+    "dense4": (64, 128),
+    "dense5": (1, 64),
+}
 
 
 @pytest.fixture(scope="module")
@@ -21,7 +34,7 @@ def state() -> State:
     """Tensors of the names and shapes of the authors' PyTorch weights."""
     draw = torch.Generator().manual_seed(1)
     tensors = {}
-    for name, (shape, _) in LAYERS.items():
+    for name, shape in SHAPES.items():
         tensors[f"{name}.weight"] = torch.randn(shape, generator=draw) * (2 / shape[1]) ** 0.5
         tensors[f"{name}.bias"] = torch.randn(shape[0], generator=draw) / 4
     return tensors
@@ -119,3 +132,23 @@ def test_a_file_that_would_run_code_runs_none(state: State, tmp_path: Path) -> N
     assert not mark.exists()
     with pytest.raises(InputError, match="holds a list"):
         import_authors(kept([1, 2], tmp_path), outcome="income")
+
+
+def test_the_commands_import_them_and_predict_a_city_by_the_authors_formula(
+    run: Callable[..., tuple[int, str, str]], state: State, tmp_path: Path
+) -> None:
+    words = ("import-weights", kept(state, tmp_path), "--out", tmp_path / "london")
+    assert run(*words, "--outcome", "income", "--place", "London")[0] == 0
+    ids, about = [f"L{i}" for i in range(5)], {"backbone": "vgg16-caffe-fc6"}
+    features = np.random.default_rng(2).normal(-5, 8, (5, 4, 4096)).astype(np.float32)
+    with FeatureStore.create(tmp_path / "fc6.h5", ids, list("abcd"), 4096, about) as store:
+        store.write(np.arange(5), features, np.ones((5, 4), bool))
+    (tmp_path / "places.csv").write_text("location_id\n" + "\n".join(ids[::-1]) + "\n")
+    code, _, err = run(
+        *("predict", tmp_path / "london", "--features", tmp_path / "fc6.h5"),
+        *("--locations", tmp_path / "places.csv", "--out", tmp_path / "out"),
+    )
+    assert code == 0, err
+    found = pd.read_parquet(tmp_path / "out" / "predictions.parquet").set_index("location_id")
+    assert (found["outcome"] == "income").all()
+    np.testing.assert_allclose(found["score"].loc[ids], formula(state, features), atol=1e-4)
