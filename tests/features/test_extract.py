@@ -35,9 +35,9 @@ from streetgauge.features import (
     look,
     prepare,
 )
-from streetgauge.features._lock import WriteLock
 from streetgauge.features.look import features_of
 from streetgauge.imagery import find_views, read_picture
+from streetgauge.io.locks import WriteLock
 from streetgauge.progress import Advance, silent
 from streetgauge.settings import ImagerySettings
 

@@ -50,8 +50,7 @@ def contents(study: Path) -> dict[str, str]:
     return {
         str(p.relative_to(study)): hashlib.sha256(p.read_bytes()).hexdigest()
         for p in made
-        if "logs" not in p.relative_to(study).parts
-        and p.name not in ("run.json", ".lock", "areas.gpkg")
+        if "logs" not in p.relative_to(study).parts and p.name not in ("run.json", "areas.gpkg")
     }
 
 

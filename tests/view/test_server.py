@@ -198,7 +198,7 @@ def test_half_a_token_and_more_than_one_are_wrong(viewer: Viewer) -> None:
         "report.html;x",
         "study.toml",
         "run.json",
-        ".lock",
+        ".run.json.lock",
         ".running.json",
         "predictions.parquet",
         "features.csv",

@@ -14,7 +14,6 @@ from typing import Protocol
 
 import numpy as np
 
-from streetgauge.features._lock import WriteLock
 from streetgauge.features._plan import Plan, Positions, Reasons
 from streetgauge.features._work import in_chunks, looked_at, signed
 from streetgauge.features.backbones import Backbone
@@ -22,6 +21,7 @@ from streetgauge.features.extraction import Extraction
 from streetgauge.features.store import FeatureStore, usable
 from streetgauge.features.transform import exact_json, transform_json
 from streetgauge.io.files import atomic_path
+from streetgauge.io.locks import WriteLock
 
 __all__ = ["Loaded", "Loading", "begun", "cores_of", "left_to_do"]
 

@@ -23,7 +23,6 @@ import pyarrow as pa
 from streetgauge.devices import working_threads
 from streetgauge.errors import InputError
 from streetgauge.features._connection import lazily
-from streetgauge.features._lock import WriteLock
 from streetgauge.features._nodes import Failure, Nodes, refusal, run_on
 from streetgauge.features._plan import Plan, Positions
 from streetgauge.features._resumption import begun, left_to_do
@@ -39,6 +38,7 @@ from streetgauge.features.shards import (
 )
 from streetgauge.features.store import FeatureStore
 from streetgauge.features.weights import identified
+from streetgauge.io.locks import WriteLock
 from streetgauge.progress import Progress, silent
 
 if TYPE_CHECKING:

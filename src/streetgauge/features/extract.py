@@ -12,7 +12,6 @@ import pandas as pd
 
 from streetgauge.devices import choose_device, working_threads
 from streetgauge.errors import InputError
-from streetgauge.features._lock import WriteLock
 from streetgauge.features._plan import Plan, Positions, Reasons
 from streetgauge.features._resumption import begun, cores_of, left_to_do
 from streetgauge.features._work import computing, in_chunks
@@ -21,6 +20,7 @@ from streetgauge.features.extraction import Extraction
 from streetgauge.features.network import Network, load_network
 from streetgauge.features.store import FeatureStore, usable
 from streetgauge.features.weights import settled
+from streetgauge.io.locks import WriteLock
 from streetgauge.progress import Progress, silent
 
 __all__ = ["Loader", "extract_pictures"]

@@ -6,12 +6,12 @@ from collections.abc import Mapping
 from types import SimpleNamespace
 
 from streetgauge.devices import working_threads
-from streetgauge.features._lock import WriteLock
 from streetgauge.features._resumption import begun
 from streetgauge.features.extraction import Extraction
 from streetgauge.features.shards import Shards, made_by, shards_of
 from streetgauge.features.store import FeatureStore
 from streetgauge.features.weights import identified
+from streetgauge.io.locks import WriteLock
 from streetgauge.progress import Progress, silent
 
 __all__ = ["take_in_shards"]

@@ -38,10 +38,10 @@ from streetgauge.features._file import (
     sizes_of,
     views_of,
 )
-from streetgauge.features._lock import WriteLock
 from streetgauge.features.backbones import Backbone
 from streetgauge.features.transform import exact_json, transform_json
 from streetgauge.io.files import atomic_path
+from streetgauge.io.locks import WriteLock
 from streetgauge.markup import facts_html
 
 __all__ = ["FORMAT", "SIGNATURE", "FeatureStore", "usable"]

@@ -13,6 +13,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from platformdirs import user_cache_path
+
 from streetgauge.errors import InputError
 from streetgauge.features.backbones import FAMILIES, Backbone
 from streetgauge.io.files import atomic_path, sha256_of
@@ -49,10 +51,7 @@ def cache_directory() -> Path:
     ``STREETGAUGE_CACHE`` if it is set, else ``streetgauge`` in the user's cache.
     """
     own = os.environ.get("STREETGAUGE_CACHE")
-    if own:
-        return Path(own).expanduser()
-    shared = os.environ.get("XDG_CACHE_HOME")
-    return (Path(shared) if shared else Path.home() / ".cache") / "streetgauge"
+    return Path(own).expanduser() if own else user_cache_path("streetgauge", appauthor=False)
 
 
 def settled(backbone: Backbone, progress: Progress = silent) -> Backbone:

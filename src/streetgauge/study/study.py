@@ -25,6 +25,7 @@ from pydantic import BaseModel
 from streetgauge.errors import InputError, closest
 from streetgauge.io.files import digest, read_metadata, write_json, write_table
 from streetgauge.io.formats import RECORD_VERSION, require_version
+from streetgauge.io.locks import WriteLock
 from streetgauge.io.remote import signature
 from streetgauge.settings import StudySettings, Url, input_files, read_settings
 from streetgauge.skips import SKIP_COLUMNS
@@ -250,21 +251,8 @@ class Study(StudyFiles):
         InputError
             If another process is at work on it.
         """
-        try:
-            import fcntl
-        except ImportError:  # Windows: no advisory locks of this kind
-            with self.running.told():
-                yield
-            return
-        with self.path(".lock").open("w") as handle:
-            try:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise InputError(
-                    self.directory, "another process is at work on this study", "wait for it to end"
-                ) from None
-            with self.running.told():
-                yield
+        with WriteLock(self.run_file, "is at work on this study"), self.running.told():
+            yield
 
     def _skips_are_whole(self) -> bool:
         import pyarrow as pa
