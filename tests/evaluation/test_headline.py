@@ -10,6 +10,7 @@ from sklearn.ensemble import RandomForestRegressor
 from streetgauge.classes import equal_count
 from streetgauge.evaluation import aggregate, evaluate, headline, intervals
 from streetgauge.evaluation.baselines import Baselines
+from streetgauge.evaluation.headline import shuffled_account
 from streetgauge.settings import EvaluationSettings
 
 SETTINGS = EvaluationSettings(draws=300)
@@ -128,3 +129,15 @@ def test_baselines_that_put_areas_in_the_wrong_order_are_no_yardstick():
     cell = headline({"random": metrics})["income"]["random"]["spearman"]
     assert cell["baseline"] == 0
     assert cell["value"] == cell["pictures"] == rho["value"]
+
+
+def test_what_chance_allows_is_a_third_wider_than_of_independent_pairs():
+    rng, n = np.random.default_rng(0), 101
+    label, score = pd.Series(rng.integers(1, 11, n)), pd.Series(rng.normal(size=n))
+    # Two-sided 1 % of the normal distribution, and 1 / sqrt(100) for a correlation of 101 pairs.
+    assert shuffled_account([(label, score)], 10)["chance"] == pytest.approx(
+        1.3 * 2.5758 / 10, 1e-4
+    )
+    # Of several shuffles the largest counts, so that each is allowed less.
+    five = shuffled_account([(label, score)] * 5, 10)["chance"]
+    assert five == pytest.approx(1.3 * 3.0902 / 10, 1e-4)

@@ -254,3 +254,11 @@ def test_what_aggregate_gives_has_intervals():
     pd.testing.assert_frame_equal(
         intervals(aggregate(rows)), intervals(aggregate(shuffled)), check_exact=True
     )
+
+
+def test_a_level_that_floats_cannot_hold_takes_no_area_more_than_it_needs():
+    # 75 x 0.68 is 51, and 51.00000000000001 in floats.
+    for seed in range(12):
+        frame = city(75, r=0.5, seed=seed).assign(fold=[1] * 74 + [2])
+        as_written, less = (intervals(frame, level).iloc[-1] for level in (0.68, 0.68 - 1e-12))
+        assert as_written[["low", "high"]].tolist() == less[["low", "high"]].tolist()

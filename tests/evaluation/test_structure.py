@@ -51,6 +51,12 @@ def test_boundaries_that_were_simplified_apart_still_touch():
     np.testing.assert_array_equal(touching.pairs, degrees.pairs)
 
 
+def test_areas_across_a_street_do_not_touch():
+    # 2 m apart: each is an island, and joined to the nearest.
+    assert Neighbours.of_boundaries(grid(3, gap=1.0)).islands == 9
+    assert Neighbours.of_boundaries(grid(3, gap=0.49)).islands == 0
+
+
 def test_an_island_is_joined_to_the_nearest_area():
     areas = grid(3)
     areas.loc["A008", "geometry"] = box(5000, 210, 5100, 290)  # beside A005 and A002, farther

@@ -54,6 +54,9 @@ def test_numbers_have_a_real_minus_and_no_signed_zero(value, digits, sign, text)
 def test_a_clear_gain_is_called_one_and_others_are_not():
     assert words.verdict(account()) == "more"
     assert words.verdict(account(low=-0.1, value=0.1)) == "unclear"
+    # However little of the interval lies below nothing.
+    assert words.verdict(account(low=-0.001, value=0.1)) == "unclear"
+    assert words.verdict(account(low=-0.9, value=-0.7, high=0.001)) == "unclear"
     assert words.verdict(account(low=-0.9, value=-0.7, high=-0.5)) == "less"
     assert words.verdict(account() | {"pictures_add": None}) == ""
 
