@@ -13,6 +13,7 @@ from streetgauge.io.files import (
     atomic_path,
     digest,
     read_metadata,
+    remove_leftovers,
     require_columns,
     write_json,
     write_table,
@@ -86,3 +87,35 @@ def test_a_missing_column_names_the_closest() -> None:
 
 def test_a_name_that_is_no_unicode_has_a_digest() -> None:
     assert digest({"name": "caf\udce9"}) != digest({"name": "caf"})
+
+
+def test_what_killed_writers_left_is_removed_and_nothing_else(tmp_path: Path) -> None:
+    mine = ["areas.gpkg", ".areas.txt", ".areas.notes.gpkg", ".other.7.tmp.gpkg", "a.tmp", ".tmp"]
+    left = [".areas.7.tmp.gpkg", ".areas.7.tmp.gpkg-journal", ".areas.123.tmp.parquet"]
+    for name in mine + left:
+        (tmp_path / name).write_text("")
+    remove_leftovers(tmp_path / "areas.gpkg")
+    assert {path.name for path in tmp_path.iterdir()} == set(mine)
+
+    model = tmp_path / "model"
+    for name in ("fold-1", ".fold-1.abc.tmp", ".fold-1.old.abc.tmp"):
+        (model / name).mkdir(parents=True)
+        (model / name / "bundle.json").write_text("{}")
+    (tmp_path / ".model.old.abc.tmp").mkdir()
+    remove_leftovers(model)
+    assert [path.name for path in model.iterdir()] == ["fold-1"]
+    assert not (tmp_path / ".model.old.abc.tmp").exists()
+
+
+def test_names_of_what_is_being_written_are_those_that_are_removed(tmp_path: Path) -> None:
+    with (
+        atomic_path(tmp_path / "a[1].gpkg") as half,
+        atomic_directory(tmp_path / "model") as folder,
+    ):
+        half.write_text("whole")
+        names = [half.name, f"{half.name}-journal", folder.name]
+    for name in names:
+        (tmp_path / name).write_text("left")
+    remove_leftovers(tmp_path / "a[1].gpkg")
+    remove_leftovers(tmp_path / "model")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a[1].gpkg", "model"]

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import glob
 import hashlib
 import json
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -21,6 +23,7 @@ __all__ = [
     "atomic_path",
     "digest",
     "read_metadata",
+    "remove_leftovers",
     "require_columns",
     "sha256_of",
     "write_json",
@@ -52,12 +55,12 @@ def atomic_path(path: Path) -> Iterator[Path]:
 def atomic_directory(path: Path) -> Iterator[Path]:
     """Give a temporary directory beside ``path``; put it in the place of ``path`` at the end."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
+    temporary = Path(tempfile.mkdtemp(".tmp", f".{path.name}.", path.parent))
     temporary.chmod(0o755)
     try:
         yield temporary
         if path.exists():
-            old = Path(tempfile.mkdtemp(prefix=f".{path.name}.old.", dir=path.parent))
+            old = Path(tempfile.mkdtemp(".tmp", f".{path.name}.old.", path.parent))
             path.replace(old / path.name)
             temporary.replace(path)
             shutil.rmtree(old)
@@ -65,6 +68,24 @@ def atomic_directory(path: Path) -> Iterator[Path]:
             temporary.replace(path)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+# Names of what is written before it is renamed, and of what SQLite puts next to its file.
+_LEFTOVER = re.compile(r"\..+\.tmp(\.\w+)?(-journal|-wal|-shm)?")
+
+
+def remove_leftovers(path: Path) -> None:
+    """Remove what killed processes left of their attempts to write a file or a directory.
+
+    Only for who holds the lock of what is written: another process may be at work otherwise.
+    """
+    inside = path.rglob(".*") if path.is_dir() else ()
+    for each in (*path.parent.glob(f".{glob.escape(path.stem)}.*"), *inside):
+        if _LEFTOVER.fullmatch(each.name):
+            if each.is_dir():
+                shutil.rmtree(each, ignore_errors=True)
+            else:
+                each.unlink(missing_ok=True)
 
 
 def write_text(text: str, path: Path) -> None:

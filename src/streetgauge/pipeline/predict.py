@@ -10,7 +10,14 @@ import pandas as pd
 from pydantic import ValidationError
 
 from streetgauge.errors import InputError
-from streetgauge.io.files import digest, require_columns, sha256_of, write_table
+from streetgauge.io.files import (
+    digest,
+    remove_leftovers,
+    require_columns,
+    sha256_of,
+    write_table,
+)
+from streetgauge.io.locks import WriteLock
 from streetgauge.io.tables import as_table, forget_sheets, read_sheets
 from streetgauge.model.transfer import compare_with, known_areas, open_bundle
 from streetgauge.progress import Progress, silent
@@ -83,45 +90,50 @@ def predict_city(
         raise InputError("predict", "it looks at one thing", "give --images or --features")
     model, lines = open_bundle(bundle)
     places = _read_places(locations)
-    if features is not None:
-        store, skips = FeatureStore.open(features), pd.DataFrame()
-    else:
-        assert images is not None
-        store, skips = _look(
-            *(model, bundle, images, places, out, pattern, weights, engine, progress)
+    with WriteLock(out / "predictions.parquet"):
+        for name in ("predictions", "areas", "skipped"):
+            remove_leftovers(out / f"{name}.parquet")
+        if features is not None:
+            store, skips = FeatureStore.open(features), pd.DataFrame()
+        else:
+            assert images is not None
+            store, skips = _look(
+                *(model, bundle, images, places, out, pattern, weights, engine, progress)
+            )
+        lines += compare_with(model, store)
+        rows = store.rows(places["location_id"].to_numpy(str))
+        if features is not None:
+            without = places.loc[rows < 0, ["location_id", "area"]]
+            skips = without.assign(stage="features", reason="the store has no features of it")
+        skips = _with_strays(skips, places[rows >= 0])
+        write_table(skips, out / "skipped.parquet")
+        places, rows = places[rows >= 0].reset_index(drop=True), rows[rows >= 0]
+        if not len(places):
+            what = "all its pictures" if features is None else "features there"
+            raise InputError(
+                images or store.path, f"no location has {what}", f"see {out / 'skipped.parquet'}"
+            )
+        predictions = model.predict_frame(
+            store.features, store.present, places["location_id"].to_numpy(str), rows=rows
         )
-    lines += compare_with(model, store)
-    rows = store.rows(places["location_id"].to_numpy(str))
-    if features is not None:
-        without = places.loc[rows < 0, ["location_id", "area"]]
-        skips = without.assign(stage="features", reason="the store has no features of it")
-    skips = _with_strays(skips, places[rows >= 0])
-    write_table(skips, out / "skipped.parquet")
-    places, rows = places[rows >= 0].reset_index(drop=True), rows[rows >= 0]
-    if not len(places):
-        what = "all its pictures" if features is None else "features there"
-        raise InputError(
-            images or store.path, f"no location has {what}", f"see {out / 'skipped.parquet'}"
+        predictions = predictions.merge(
+            places[["location_id", "area"]], on="location_id", how="left"
         )
-    predictions = model.predict_frame(
-        store.features, store.present, places["location_id"].to_numpy(str), rows=rows
-    )
-    predictions = predictions.merge(places[["location_id", "area"]], on="location_id", how="left")
-    (out / "areas.parquet").unlink(missing_ok=True)
-    write_table(predictions, out / "predictions.parquet")
-    lines += [f"{len(places):,} locations predicted: {out}", *left_out(skips)]
-    lines += known_areas(model.learned, places["area"].dropna())
-    in_areas = predictions[predictions["area"].notna()]
-    if len(in_areas):
-        unknown = pd.array([pd.NA] * len(in_areas), dtype="Int64")
-        labelled = in_areas.assign(fold=0, actual_decile=unknown)
-        areas = aggregate(labelled, classes=model.model.classes)
-        areas = add_disagreement(areas, labelled, model.model.classes)
-        areas, told = _unlike(areas, model, store, places)
-        write_table(areas, out / "areas.parquet")
-        lines.append(f"{areas['area'].nunique():,} areas, deciles cut within this city")
-        lines += told
-    return lines
+        (out / "areas.parquet").unlink(missing_ok=True)
+        write_table(predictions, out / "predictions.parquet")
+        lines += [f"{len(places):,} locations predicted: {out}", *left_out(skips)]
+        lines += known_areas(model.learned, places["area"].dropna())
+        in_areas = predictions[predictions["area"].notna()]
+        if len(in_areas):
+            unknown = pd.array([pd.NA] * len(in_areas), dtype="Int64")
+            labelled = in_areas.assign(fold=0, actual_decile=unknown)
+            areas = aggregate(labelled, classes=model.model.classes)
+            areas = add_disagreement(areas, labelled, model.model.classes)
+            areas, told = _unlike(areas, model, store, places)
+            write_table(areas, out / "areas.parquet")
+            lines.append(f"{areas['area'].nunique():,} areas, deciles cut within this city")
+            lines += told
+        return lines
 
 
 def _with_strays(skips: pd.DataFrame, places: pd.DataFrame) -> pd.DataFrame:

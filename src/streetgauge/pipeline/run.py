@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 
+from streetgauge.io.files import remove_leftovers
 from streetgauge.pipeline.areas import make_areas
 from streetgauge.pipeline.features import make_features, refuse_newer
 from streetgauge.pipeline.images import collect
@@ -68,6 +69,8 @@ def run_stage(study: Study, name: str, progress: Progress, *, force: bool = Fals
         if name in PRE_CLEAN:
             PRE_CLEAN[name](study)
         study.forget(stage)
+    for path in stage.writes(study):
+        remove_leftovers(path)
     started, clock = datetime.now(UTC), time.perf_counter()
     with study.running.stage(name, progress) as heard:
         done = WORK[name](study, study.key(stage, upstream=False), heard)

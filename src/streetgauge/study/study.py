@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import BaseModel
 
 from streetgauge.errors import InputError, closest
-from streetgauge.io.files import digest, read_metadata, write_json, write_table
+from streetgauge.io.files import digest, read_metadata, remove_leftovers, write_json, write_table
 from streetgauge.io.formats import RECORD_VERSION, require_version
 from streetgauge.io.locks import WriteLock
 from streetgauge.io.remote import signature
@@ -252,6 +252,8 @@ class Study(StudyFiles):
             If another process is at work on it.
         """
         with WriteLock(self.run_file, "is at work on this study"), self.running.told():
+            for path in (self.run_file, self.skipped, self.curves):
+                remove_leftovers(path)
             yield
 
     def _skips_are_whole(self) -> bool:
