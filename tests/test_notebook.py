@@ -170,8 +170,8 @@ def test_metrics_are_the_file_and_their_table_says_the_same(study: streetgauge.S
         assert table.loc[name, "mae"] == about["metrics"]["mae"]["value"]
         assert table.loc[name, "spearman_low"] == about["metrics"]["spearman"]["low"]
         added = said["headline"][name]["random"]["mae"]
-        assert table.loc[name, "pictures_add_random"] == added["value"]
-        assert table.loc[name, "pictures_add_random_over"] == added["over"]
+        assert table.loc[name, "gain_random"] == added["value"]
+        assert table.loc[name, "gain_random_over"] == added["over"]
 
 
 def test_summaries_show_text_as_text(copy: Path, study: streetgauge.Study) -> None:

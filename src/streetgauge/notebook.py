@@ -68,7 +68,7 @@ class Metrics(dict[str, Any]):
         DataFrame by outcome
             ``label``, ``n_areas``; ``mae`` (mean absolute error in classes), ``within_1`` (share of
             areas at most one class off) and ``spearman``, each with ``_low`` and ``_high``; and for
-            each kind of folds ``pictures_add_<kind>`` (how much lower the mean absolute error is
+            each kind of folds ``gain_<kind>`` (how much lower the mean absolute error is
             than that of the best guess without pictures) with ``_low``, ``_high`` and ``_over``
             (which guess that is). NaN where a figure is not defined.
         """
@@ -80,8 +80,8 @@ class Metrics(dict[str, Any]):
             for metric in ("mae", "within_1", "spearman"):
                 row |= _spread(metric, about.get("metrics", {}).get(metric))
             for kind, cell in self.get("headline", {}).get(name, {}).items():
-                row |= _spread(f"pictures_add_{kind}", (cell or {}).get("mae"))
-                row[f"pictures_add_{kind}_over"] = (cell or {}).get("mae", {}).get("over")
+                row |= _spread(f"gain_{kind}", (cell or {}).get("mae"))
+                row[f"gain_{kind}_over"] = (cell or {}).get("mae", {}).get("over")
             rows[name] = row
         return pd.DataFrame.from_dict(rows, orient="index").rename_axis("outcome")
 
@@ -91,7 +91,7 @@ class Metrics(dict[str, Any]):
         rows = []
         for _, row in table.iterrows():
             cells = [_figure(row, "mae"), _figure(row, "within_1", ".0%"), _figure(row, "spearman")]
-            cells += [_figure(row, f"pictures_add_{kind}", "+.2f") for kind in kinds]
+            cells += [_figure(row, f"gain_{kind}", "+.2f") for kind in kinds]
             rows.append([str(row["label"]), f"{row['n_areas']:,}", *cells])
         columns = ["outcome", "areas", "MAE", "within 1", "Spearman r"]
         columns += [f"pictures add, {KINDS.get(kind, kind)}" for kind in kinds]

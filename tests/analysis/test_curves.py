@@ -112,17 +112,17 @@ def test_the_last_point_is_the_study_itself_and_more_is_better(run: Run, study: 
         assert whole["spearman"]["value"] == pytest.approx(
             metrics[outcome]["metrics"]["spearman"]["value"]
         )
-        assert whole["short_of_all"]["mae"] == {"value": 0, "low": 0, "high": 0}
+        assert whole["difference_from_all"]["mae"] == {"value": 0, "low": 0, "high": 0}
         assert whole["pictures"] == 49 * 5 * 2
         few = points["locations", outcome]
         assert few["pictures"] == 49 * 2
         assert few["n_areas"] == whole["n_areas"] == 49
         assert few["locations_per_area"] == 1
         assert points["views", outcome]["views_per_location"] == 1
-        assert points["areas", outcome]["n_areas_learned"] == pytest.approx(33 * 0.25, abs=1)
+        assert points["areas", outcome]["n_training_areas"] == pytest.approx(33 * 0.25, abs=1)
         # The world is made so that a location tells little and five tell much.
         assert few["spearman"]["value"] < whole["spearman"]["value"]
-        assert few["short_of_all"]["spearman"]["value"] < 0
+        assert few["difference_from_all"]["spearman"]["value"] < 0
     assert "all of them are there already" in run("curves", study, *words)[2]
 
 
@@ -151,7 +151,7 @@ def test_too_few_areas_for_the_members_have_fewer_and_no_label_is_left_out(study
     point = found["points"][0]
     assert point["by"] == "areas"
     assert point["members"] <= 2
-    assert point["n_areas_learned"] <= 3
+    assert point["n_training_areas"] <= 3
 
 
 @pytest.mark.slow

@@ -300,7 +300,7 @@ def test_a_study_starts_from_the_bundle_of_another(cities: Path, run: Run) -> No
     points = metrics["transfer"]["points"]
     shares = sorted({p["share"] for p in points})
     assert shares == [0, 0.01, 0.02, 0.05, 0.1, 0.25, 1]
-    counts = {p["share"]: p["n_areas_learned"] for p in points}
+    counts = {p["share"]: p["n_training_areas"] for p in points}
     assert (counts[0], counts[0.01], counts[0.02], counts[1]) == (0, 2, 2, 24)
     assert run("run", second)[2].count("up to date") == 6
     # Another bundle in its place, and training is out of date.

@@ -38,7 +38,7 @@ def test_one_command_goes_from_files_to_a_report(run: Run, grid: Path) -> None:
     assert set(metrics["outcomes"]) == {"income", "illness"}
     for about in metrics["outcomes"].values():
         assert about["metrics"]["spearman"]["value"] > 0.7
-        assert about["pictures_add"]["mae"]["low"] > 0
+        assert about["gain"]["mae"]["low"] > 0
     code, out, err = run("run", grid)
     assert code == 0
     assert err.count("up to date") == 6

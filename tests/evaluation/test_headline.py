@@ -123,8 +123,8 @@ def test_baselines_that_put_areas_in_the_wrong_order_are_no_yardstick():
     account = metrics["outcomes"]["income"]
     assert account["baselines"]["density"]["spearman"] < 0
     rho = account["metrics"]["spearman"]
-    assert account["pictures_add"]["over_spearman"] == "constant"
-    assert account["pictures_add"]["spearman"] == rho
+    assert account["gain"]["over_spearman"] == "constant"
+    assert account["gain"]["spearman"] == rho
     cell = headline({"random": metrics})["income"]["random"]["spearman"]
     assert cell["baseline"] == 0
     assert cell["value"] == cell["pictures"] == rho["value"]

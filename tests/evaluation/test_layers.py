@@ -93,7 +93,7 @@ def test_a_layer_tells_what_a_mapper_must_know_of_an_area_and_nothing_that_is_no
         unlike=pd.array([True, False, None], dtype="boolean"),
         error_cluster=["high", None, None],
         n_views=pd.array([8, None, 16], dtype="Int64"),
-        share_seen=[0.5, 1.0, 1.0],
+        share_with_images=[0.5, 1.0, 1.0],
         disagreement=float("nan"),
     )
     table = layer_table(frame.sample(frac=1, random_state=1), squares()).set_index("area")

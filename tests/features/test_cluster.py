@@ -212,10 +212,10 @@ def test_a_cluster_that_cannot_be_meant_is_refused_with_the_right_key(
 ) -> None:
     from pydantic import ValidationError
 
-    from streetgauge.settings import PictureFeatures
+    from streetgauge.settings import ImageFeatures
 
     with pytest.raises(ValidationError, match="value_error") as caught:
-        PictureFeatures.model_validate(content)
+        ImageFeatures.model_validate(content)
     assert sentence in str(caught.value)
 
 
@@ -250,18 +250,18 @@ def test_a_cluster_makes_no_other_features_of_a_study(grid: Path) -> None:
 def test_ray_is_no_engine() -> None:
     from pydantic import ValidationError
 
-    from streetgauge.settings import PictureFeatures
+    from streetgauge.settings import ImageFeatures
 
     with pytest.raises(ValidationError, match="engine"):
-        PictureFeatures.model_validate({"engine": "ray"})
+        ImageFeatures.model_validate({"engine": "ray"})
 
 
 def test_cluster_ray_means_the_cluster_that_this_machine_is_in() -> None:
-    from streetgauge.settings import PictureFeatures
+    from streetgauge.settings import ImageFeatures
 
-    settings = PictureFeatures.model_validate({"cluster": "ray"})
+    settings = ImageFeatures.model_validate({"cluster": "ray"})
     assert settings.cluster == ClusterSettings(address="auto")
-    assert PictureFeatures().cluster is None
+    assert ImageFeatures().cluster is None
 
 
 def test_an_address_where_nobody_listens_is_said_at_once(folder: Path, tmp_path: Path) -> None:

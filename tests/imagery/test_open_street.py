@@ -70,7 +70,7 @@ ROUND_HOME = [picture(f"p{h}", 5, 5, h + 3, user=f"user{h}") for h in VIEWS.valu
 
 def chosen(pictures: pd.DataFrame) -> dict[tuple[str, str], str]:
     keys = zip(pictures["location_id"], pictures["view"], strict=True)
-    return dict(zip(keys, pictures["picture_id"], strict=True))
+    return dict(zip(keys, pictures["image_id"], strict=True))
 
 
 def test_each_view_takes_the_nearest_picture_that_looks_its_way(
@@ -247,7 +247,7 @@ def test_a_broken_download_is_never_taken_for_a_picture(street: Street, tmp_path
     assert chosen(pictures) == {("A", "a"): "p0", ("A", "b"): "p90"}
     for row in pictures.itertuples():
         content = (tmp_path / "pictures" / row.path).read_bytes()
-        assert content == next(p for p in service.pictures if p.id == row.picture_id).jpeg()
+        assert content == next(p for p in service.pictures if p.id == row.image_id).jpeg()
     reasons = dict(zip(skips["view"], skips["reason"], strict=True))
     assert "the download broke off (6 tries)" in reasons["c"]
     assert "not a picture" in reasons["d"]
@@ -458,7 +458,7 @@ def study(street: Street, grid_writer: Callable[..., Path], tmp_path: Path) -> t
 
 
 def files_of(directory: Path) -> dict[str, str]:
-    pictures = [*(directory / "pictures").rglob("*"), directory / "pictures.parquet"]
+    pictures = [*(directory / "pictures").rglob("*"), directory / "images.parquet"]
     return {
         str(p.relative_to(directory)): hashlib.sha256(p.read_bytes()).hexdigest()
         for p in pictures
@@ -479,7 +479,7 @@ def test_a_study_is_run_from_its_locations_to_features(
         assert code == 0, said
         err += said
     assert "left out: 1 there is no open picture within 30 m" in err
-    pictures = pd.read_parquet(directory / "pictures.parquet")
+    pictures = pd.read_parquet(directory / "images.parquet")
     assert len(pictures) == 7 * 4
     skipped = pd.read_parquet(directory / "skipped.parquet")
     assert skipped["stage"].tolist() == ["pictures"], "told once, with its reason"
@@ -491,7 +491,7 @@ def test_a_study_is_run_from_its_locations_to_features(
         ids = store["location_id"].asstr()[store["done"][:]]
     assert set(ids) == set(pictures["location_id"])
     assert (np.ptp(features, axis=1).max(axis=1) > 0.01).all(), "each view of its own"
-    credits = read_metadata(directory / "pictures.parquet")["credits"]
+    credits = read_metadata(directory / "images.parquet")["credits"]
     assert credits[0]["line"] == "16 pictures by 3 contributors, Mapillary, CC-BY-SA-4.0"
     for file in directory.rglob("*"):
         assert not file.is_file() or b"secret-of-a-user" not in file.read_bytes()
@@ -534,7 +534,7 @@ def test_killed_again_and_again_it_ends_with_the_same_files(
     whole = files_of(directory)
     pictures = sum(name.endswith(".jpg") for name in whole)
     shutil.rmtree(directory / "pictures")
-    (directory / "pictures.parquet").unlink()
+    (directory / "images.parquet").unlink()
     service.delay, asked = 0.05, service.count("file")
     command = [sys.executable, "-m", "streetgauge.cli", "pictures", "-q", str(directory)]
     for killed in (2, 6, 11):

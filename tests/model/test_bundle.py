@@ -340,7 +340,7 @@ METRICS = {
                 "spearman": {"value": 0.8, "low": None, "high": None},
             },
             "baselines": {"constant": {"mae": 2.5}, "nearest-areas": {"mae": 2.0}},
-            "pictures_add": {"mae": {"value": 0.75, "low": 0.5, "high": 1.0}},
+            "gain": {"mae": {"value": 0.75, "low": 0.5, "high": 1.0}},
         }
     },
 }

@@ -162,10 +162,10 @@ def test_of_open_imagery_only_pictures_with_a_licence_are_shown(tmp_path):
         for view in VIEWS
     ]
     write_table(pd.DataFrame(rows), study.pictures, {"credits": [{"line": "24 pictures"}]})
-    study.picture_folder.parent.mkdir(exist_ok=True)
+    study.image_folder.parent.mkdir(exist_ok=True)
     (tmp_path / "pictures").rename(tmp_path / "moved")
-    study.picture_folder.parent.mkdir(exist_ok=True)
-    (tmp_path / "moved").rename(study.picture_folder)
+    study.image_folder.parent.mkdir(exist_ok=True)
+    (tmp_path / "moved").rename(study.image_folder)
     gallery = gallery_of(study)
     locations = {location for location, _ in shown(gallery)}
     assert locations
@@ -298,7 +298,7 @@ def test_a_model_that_is_gone_leaves_the_pictures_without_explanation(tmp_path):
 
 
 def test_a_licence_changes_the_report_and_not_the_features(tmp_path):
-    names = {"features": "imagery", "report": "picture_rights"}
+    names = {"features": "imagery", "report": "image_rights"}
     stamps: dict[str, list[object]] = {name: [] for name in names}
     for imagery in ("", LICENCE):
         study = make_study(tmp_path, imagery)
@@ -311,7 +311,7 @@ def test_a_licence_changes_the_report_and_not_the_features(tmp_path):
 
 def test_a_licence_of_the_sample_city_is_stated():
     file = Path(stage.__file__).parents[1] / "synthetic" / "study.toml"
-    assert read_settings(file).picture_rights == {
+    assert read_settings(file).image_rights == {
         "licence": "CC0-1.0",
         "attribution": "drawn by streetgauge",
     }

@@ -70,8 +70,8 @@ def test_both_kinds_of_folds_are_trained_tested_stored_and_told(run: Run, short:
             account = metric["outcomes"][name]
             for key in ("mae", "spearman"):
                 told = {k: cells[kind][key][k] for k in ("value", "low", "high")}
-                assert told == {k: account["pictures_add"][key][k] for k in told}
-            assert set(account["with_pictures"]) == {"linear", "linear-and-places"}
+                assert told == {k: account["gain"][key][k] for k in told}
+            assert set(account["with_images"]) == {"linear", "linear-and-kriging"}
             assert abs(account["shuffled"]["spearman"]) < 2 * account["shuffled"]["chance"]
     assert "random folds" in out
     assert "spatial folds" in out

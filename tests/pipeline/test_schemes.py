@@ -83,9 +83,9 @@ def test_a_network_is_tested_by_every_scheme_and_the_report_says_how(
         assert metrics["areas_tested"] == areas
         for account in metrics["outcomes"].values():
             assert account["n_areas"] == areas
-            assert account["n_areas_learned_only"] == (36 - areas)
+            assert account["n_areas_training_only"] == (36 - areas)
             assert set(account["baselines"]) == {"constant", "random", "nearest-areas", "kriging"}
-            assert account["pictures_add"]["mae"]["value"] is not None
+            assert account["gain"]["mae"]["value"] is not None
         skipped = pd.read_parquet(place / "skipped.parquet")
         assert skipped.empty  # what was learned from was not left out
         assert ("never tested" in report) == (areas < 36)
@@ -96,7 +96,7 @@ def test_one_part_alone_takes_its_intervals_from_what_was_held_aside(
 ) -> None:
     place = study('scheme = "train-validation-test"\ntest = 0.3\nfinal = false', epochs=3)
     assert run("run", place)[0] == 0
-    aside = pd.read_parquet(place / "model" / "held-aside.parquet")
+    aside = pd.read_parquet(place / "model" / "calibration.parquet")
     areas = pd.read_parquet(place / "areas.parquet")
     assert not set(aside["area"]) & set(areas["area"])
     assert list(aside) == ["location_id", "area", "outcome", "score", "actual_decile"]
@@ -136,7 +136,7 @@ def test_baselines_in_k_folds_know_the_other_folds_and_nothing_else(
         seed=settings.seed,
     )
     for name, account in figures(place)["outcomes"].items():
-        for key in ("metrics", "baselines", "pictures_add", "interval_coverage"):
+        for key in ("metrics", "baselines", "gain", "intervals"):
             assert account[key] == alone["outcomes"][name][key]
 
 
@@ -251,14 +251,14 @@ def test_splits_of_single_locations_run_and_are_called_leaking_everywhere(
     metrics = figures(place)
     assert metrics["scheme"]["caution"]
     assert not metrics["scheme"]["whole_areas"]
-    assert metrics["scheme"]["torn_areas"] == metrics["areas_tested"]
+    assert metrics["scheme"]["split_areas"] == metrics["areas_tested"]
     areas = pd.read_parquet(place / "areas.parquet")
     assert areas["fold"].eq(0).all()
     assert areas["low"].eq(1).all()
     assert areas["high"].eq(10).all()
     for account in metrics["outcomes"].values():
         assert account["baselines"] == {}
-        assert account["pictures_add"] is None
+        assert account["gain"] is None
         assert account["spearman_within_folds"] is None
     report = (place / "report.html").read_text(encoding="utf-8")
     assert "These figures leak." in report

@@ -254,7 +254,7 @@ def test_an_exported_bundle_has_the_figures_of_the_test(study: Path, bundle: Pat
     metrics = json.loads((study / "metrics.json").read_text())["outcomes"]["income"]
     kept = Bundle.load(bundle)
     assert kept.metrics is not None
-    for key in ("metrics", "baselines", "pictures_add"):
+    for key in ("metrics", "baselines", "gain"):
         assert kept.metrics["outcomes"]["income"][key] == metrics[key]
     assert "confusion" not in kept.metrics["outcomes"]["income"]
     assert kept.licence == "CC-BY-4.0"

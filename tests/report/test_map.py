@@ -34,7 +34,7 @@ def deepened(data):
     number = data.table["area"].map({a: i for i, a in enumerate(areas)})
     table = data.table.assign(
         n_views=pd.array(number % 13 + 5, dtype="Int64"),
-        share_seen=(number % 5 + 1) / 5,
+        share_with_images=(number % 5 + 1) / 5,
         disagreement=(number % 7) / 4,
         unlike=pd.array(number == 2, dtype="boolean"),
         error_cluster=np.where(number == 3, "high", None),
@@ -103,7 +103,7 @@ def test_the_card_has_the_frames_numbers_and_the_areas_place_among_all(opened, m
     found = opened.card(99)
     assert found["predicted"] == f"{row['decile']} ({row['low']} to {row['high']})"
     assert found["pictures"] == str(row["n_views"])
-    assert found["share seen"] == f"{100 * row['share_seen']:.0f} %"
+    assert found["share seen"] == f"{100 * row['share_with_images']:.0f} %"
     assert found["disagreement"] == f"{row['disagreement']:.2f} deciles"
     below = round(100 * (scores < row["score"]).sum() / (len(scores) - 1))
     text = opened.page.inner_text("#card")
@@ -277,7 +277,7 @@ def a_large_city(data, areas):
                     **{"score": rng.normal(size=count), "decile": decile},
                     **{"low": np.maximum(decile - 2, 1), "high": np.minimum(decile + 2, 10)},
                     **{"actual_decile": rng.integers(1, 11, count), "n_views": 272},
-                    **{"share_seen": rng.random(count), "unlike": rng.random(count) < 0.05},
+                    **{"share_with_images": rng.random(count), "unlike": rng.random(count) < 0.05},
                     "disagreement": rng.gamma(4, 0.3, count),
                 }
             )

@@ -18,7 +18,7 @@ def account(interval, within=0.6, n=100):
     return {
         "n_areas": n,
         "metrics": {"within_1": {"value": within}, "exact": {"value": 0.2}, "mae": {"value": 1.34}},
-        "pictures_add": {"over": "kriging", "mae": {"value": 0, "low": low, "high": high}},
+        "gain": {"over": "kriging", "mae": {"value": 0, "low": low, "high": high}},
     }
 
 
@@ -61,7 +61,7 @@ def test_nothing_measured_is_nothing_said():
 
 
 def test_without_a_baseline_no_trust_is_spoken_of():
-    text = plain({"a": account(MORE) | {"pictures_add": None}})
+    text = plain({"a": account(MORE) | {"gain": None}})
     assert text.startswith("In plain words")
     assert "map" not in text
 

@@ -100,9 +100,9 @@ def test_the_second_folds_are_as_many_and_learn_from_as_much():
 
 
 def test_a_side_that_is_given_is_taken():
-    found = second_folds(FoldSettings(second_block=777.0), spread())
+    found = second_folds(FoldSettings(other_block=777.0), spread())
     assert found is not None
     assert found.block == 777
     for other in ({"second": False}, {"scheme": "blocks", "block": 9.0}, {"scheme": "train-only"}):
-        with pytest.raises(ValueError, match="second_block"):
-            FoldSettings(second_block=777.0, **other)
+        with pytest.raises(ValueError, match="other_block"):
+            FoldSettings(other_block=777.0, **other)

@@ -57,7 +57,7 @@ def compare(
     dict
         What ``comparison.json`` holds: ``a`` and ``b`` (what was compared), ``kinds`` by kind of
         folds with ``outcomes`` by name, each as `compare_areas` gives it plus ``label`` and
-        ``pictures_add``; ``settings`` (``key``, ``a``, ``b``: those that differ), ``only``
+        ``gain``; ``settings`` (``key``, ``a``, ``b``: those that differ), ``only``
         (outcomes that one side has), ``cautions``.
 
     Raises
@@ -158,8 +158,8 @@ def _outcome(
     label = name if about is None else about.label or name
     if one is None or other is None:
         raise InputError(f"outcome {name!r}", f"it was not tested in {kind_a} folds on both sides")
-    both = {side: each.get("pictures_add") for side, each in (("a", one), ("b", other))}
-    said: dict[str, Any] = {"label": label, "pictures_add": both}
+    both = {side: each.get("gain") for side, each in (("a", one), ("b", other))}
+    said: dict[str, Any] = {"label": label, "gain": both}
     first, second = _rows(a.areas(kind_a), name), _rows(b.areas(kind_b), name)
     if first is None or second is None:
         same = accounts[0].get("coverage") == accounts[1].get("coverage")

@@ -134,7 +134,7 @@ class Curves:
         if kept is None:
             return text
         own = self.study.settings.train
-        kinds = 1 if self.study.settings.folds.second_kind is None else 2
+        kinds = 1 if self.study.settings.folds.other_kind is None else 2
         work = self.settings.members * self.settings.epochs / (own.members * own.epochs)
         each = float(kept["seconds"]) / (kinds * self.trainings)
         shares = sum(self._size(point) for point in left)
@@ -151,11 +151,11 @@ class Curves:
         -------
         dict
             What ``curves.json`` holds: ``settings`` of the networks, ``folds``, ``points`` (each
-            ``by``, ``value``, ``outcome``, ``n_areas`` (measured), ``n_areas_learned`` (mean over
+            ``by``, ``value``, ``outcome``, ``n_areas`` (measured), ``n_training_areas`` (mean over
             the folds), ``locations_per_area``, ``views_per_location`` (means), ``pictures``,
             ``members`` (fewer than asked for where areas are few), the metrics (``value``, ``low``,
-            ``high``) and ``short_of_all``, how much worse than the last point, on the same draws),
-            ``left_out``.
+            ``high``) and ``difference_from_all``, how much worse than the last point, on the same
+            draws), ``left_out``.
         """
         frames, left_out = {}, []
         for point in self.points:
@@ -363,7 +363,7 @@ class Curves:
         known = areas_learned(shared, city.areas)
         there = np.asarray(city.present)[city.rows]
         return {
-            "n_areas_learned": float(np.mean(known)),
+            "n_training_areas": float(np.mean(known)),
             "members": min(self.settings.members, max(min(known), 1)),
             "locations_per_area": len(city.ids) / len(pd.unique(city.areas)),
             "views_per_location": float(there.sum(1).mean()),
@@ -418,7 +418,7 @@ def _of(areas: pd.DataFrame, outcome: str) -> pd.DataFrame:
 def _figures(own: Drawn, whole: Drawn, coverage: float) -> dict[str, Any]:
     return {
         **{metric: own.estimate(metric, coverage) for metric in METRICS},
-        "short_of_all": {m: whole.difference(own, m, coverage) for m in METRICS},
+        "difference_from_all": {m: whole.difference(own, m, coverage) for m in METRICS},
     }
 
 

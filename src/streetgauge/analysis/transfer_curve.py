@@ -96,7 +96,7 @@ def draw_curve(
     for share in shares:
         shared = [take_share(each, city.areas, city.deciles, share, seed) for each in tested]
         learned: dict[str, Any] = {
-            "n_areas_learned": float(np.mean(areas_learned(shared, city.areas)))
+            "n_training_areas": float(np.mean(areas_learned(shared, city.areas)))
         }
         for kind in ("tuned", "scratch") if share > 0 else ("tuned",):
             settings, model = (start.settings, start.model) if kind == "tuned" else (scratch, None)
@@ -139,7 +139,7 @@ def _lines(points: Sequence[Mapping[str, Any]]) -> Iterator[str]:
         for kind, words in (("tuned", "tuned"), ("scratch", "from nothing")):
             along = [p for p in points if p["outcome"] == outcome and p["start"] == kind]
             said = ", ".join(
-                f"{p['share']:.0%} ({p['n_areas_learned']:.3g}) {p['spearman']['value']:.2f}"
+                f"{p['share']:.0%} ({p['n_training_areas']:.3g}) {p['spearman']['value']:.2f}"
                 for p in along
                 if p["spearman"]["value"] is not None
             )

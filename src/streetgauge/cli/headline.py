@@ -85,7 +85,7 @@ def _headline_cells(
 ) -> list[str]:
     values, possible = about["metrics"], "-"
     with suppress(KeyError, TypeError):
-        possible = f"{about['oracle']['share_of_possible']['spearman']:.0%}"
+        possible = f"{about['oracle']['share_of_attainable']['spearman']:.0%}"
     return [
         _interval(values["mae"]),
         _number(values[close]["value"], ".0%"),

@@ -67,7 +67,7 @@ def curves_table(name: str, curves: Mapping[str, Any]) -> Table:
             table.add_section()
         table.add_row(
             _point(*key),
-            f"{rows[0]['n_areas_learned']:,.0f}",
+            f"{rows[0]['n_training_areas']:,.0f}",
             f"{rows[0]['pictures']:,}",
             *(_number(_mean([row[m]["value"] for row in rows])) for m in ("mae", "spearman")),
             *(_interval(row["spearman"]) for row in rows if row["outcome"] in outcomes),

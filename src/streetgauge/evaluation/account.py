@@ -76,7 +76,7 @@ class Account:
         self.measured = is_measured(frame, settings.min_locations)
         self.rows = frame[self.measured]
         self.undefined: dict[str, str] = {}
-        self.with_pictures = [name for name, guess in guesses.items() if guess.pictures]
+        self.with_images = [name for name, guess in guesses.items() if guess.pictures]
         self.actual = self.rows["actual_decile"].to_numpy(np.int64)
         self.weight = self._weight()
         self.methods = {PICTURES: self.rows["decile"].to_numpy(np.int64)} | self._usable(guesses)
@@ -86,7 +86,7 @@ class Account:
         self.values = {name: measure(table) for name, table in self.tables.items()}
         for name in self.methods:
             where = "metrics" if name == PICTURES else f"baselines.{name}"
-            where = f"with_pictures.{name}" if name in self.with_pictures else where
+            where = f"with_images.{name}" if name in self.with_images else where
             for metric, reason in why_undefined(self.tables[name]).items():
                 self.undefined[f"{where}.{metric}"] = reason
         if "constant" in self.methods:
@@ -122,11 +122,11 @@ class Account:
             "metrics": metrics,
             "extremes": self._extremes(),
             "groups": self.groups.account(self.totals, self.draws, self.weight, coverage),
-            "baselines": self._figures([n for n in self.others if n not in self.with_pictures]),
-            "with_pictures": self._figures([n for n in self.others if n in self.with_pictures]),
-            "pictures_add": self._pictures_add(),
+            "baselines": self._figures([n for n in self.others if n not in self.with_images]),
+            "with_images": self._figures([n for n in self.others if n in self.with_images]),
+            "gain": self._gain(),
             "spearman_within_folds": self._within_folds(),
-            "interval_coverage": self._interval_coverage(),
+            "intervals": self._intervals(),
             "undefined": self.undefined,
         }
 
@@ -247,11 +247,11 @@ class Account:
         values = {
             name: float(value[metric])
             for name, value in self.values.items()
-            if name not in (PICTURES, CHANCE, *self.with_pictures) and np.isfinite(value[metric])
+            if name not in (PICTURES, CHANCE, *self.with_images) and np.isfinite(value[metric])
         }
         return choose(values, key=lambda name: values[name]) if values else None
 
-    def _pictures_add(self) -> dict[str, Any] | None:
+    def _gain(self) -> dict[str, Any] | None:
         over_mae, over_rank = self.best["mae"], self.best["spearman"]
         if over_mae is None:
             return None
@@ -283,7 +283,7 @@ class Account:
         here = np.isfinite(rho)
         return float(np.average(rho[here], weights=size[here])) if here.any() else None
 
-    def _interval_coverage(self) -> dict[str, Any] | None:
+    def _intervals(self) -> dict[str, Any] | None:
         if not {"low", "high"} <= set(self.rows.columns):
             return None
         return interval_account(self.rows, self.settings.coverage, self.classes, self.districts)

@@ -49,9 +49,9 @@ def headline(tested: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any
 
 def _cell(metrics: Mapping[str, Any], outcome: str) -> dict[str, Any] | None:
     account = metrics["outcomes"].get(outcome)
-    if account is None or not account["pictures_add"]:
+    if account is None or not account["gain"]:
         return None
-    adds = account["pictures_add"]
+    adds = account["gain"]
     return {
         "scheme": metrics["scheme"]["in_words"],
         "n_areas": account["n_areas"],

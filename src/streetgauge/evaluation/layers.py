@@ -24,7 +24,7 @@ COLUMNS = (
     *(("decile", "decile", "Int64"), ("actual_decile", "actual", "Int64")),
     *(("difference", "difference", "Int64"), ("low", "low", "Int64"), ("high", "high", "Int64")),
     *(("width", "width", "Int64"), ("n_locations", "n", "Int64")),
-    *(("n_views", "n_views", "Int64"), ("share_seen", "share_seen", "float64")),
+    *(("n_views", "n_views", "Int64"), ("share_with_images", "share_with_images", "float64")),
     *(("score", "score", "float64"), ("actual_value", "actual_value", "float64")),
     *(("disagreement", "disagreement", "float64"), ("status", "status", "str")),
     *(("unlike", "unlike", "boolean"), ("error_cluster", "error_cluster", "str")),

@@ -59,8 +59,8 @@ def add_trust(
     Returns
     -------
     DataFrame
-        ``areas`` with ``disagreement``, ``strangeness``, ``unlike``, ``residual_nearby`` and
-        ``error_cluster``.
+        ``areas`` with ``disagreement``, ``dissimilarity_index``, ``unlike``, ``residual_nearby``
+        and ``error_cluster``.
     dict
         By outcome ``probabilities``, ``disagreement``, ``unlike`` and ``structure``.
     """
@@ -73,7 +73,7 @@ def add_trust(
     tested = areas[["area", "fold"]].drop_duplicates("area")
     strange = unlike_areas(features, tested, learned[["area", "fold"]].drop_duplicates())
     found = strange.reindex(frame["area"].to_numpy())
-    frame["strangeness"] = found["strangeness"].to_numpy(float)
+    frame["dissimilarity_index"] = found["dissimilarity_index"].to_numpy(float)
     frame["unlike"] = found["unlike"].astype("boolean").array
     here = boundaries.index[boundaries.index.isin(areas["area"])]
     if "geometry" in boundaries:

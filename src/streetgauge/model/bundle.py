@@ -68,7 +68,8 @@ class Bundle:
     licence : str, optional
         What allows the use of the bundle itself (SPDX).
     familiar : mapping of name to array of float32, optional
-        What the areas that it learned from look like, as `streetgauge.evaluation.Familiar` has it.
+        What the areas that it learned from look like, as
+        `streetgauge.evaluation.AreaOfApplicability` has it.
     learned : frozenset of str, optional
         Which areas it learned from or was stopped by, as `marks_of` has them; those of the model
         that it went on from too.

@@ -202,7 +202,7 @@ def _test(bundle: Description, metrics: Mapping[str, Any]) -> str:
         }
         best = min(baselines, key=lambda name: baselines[name], default="")
         without = f"{baselines[best]:.2f} ({best})" if best else "-"
-        add = _interval((about.get("pictures_add") or {}).get("mae"), "+.2f")
+        add = _interval((about.get("gain") or {}).get("mae"), "+.2f")
         rows.append(
             f"| {label}{_incomplete(bundle, outcome)} | {about['n_areas']:,} | "
             f"{_interval(values.get('mae'))} | {_interval(values.get('spearman'))} | {without} | "

@@ -38,7 +38,7 @@ log = logging.getLogger(__name__)
 Rows = NDArray[np.int64]
 
 CHECKPOINTS = "checkpoints"
-ASIDE = "held-aside.parquet"
+ASIDE = "calibration.parquet"
 
 
 @dataclass(frozen=True)

@@ -30,7 +30,7 @@ FEWEST = 10  # areas, to say what areas look like
 _OF_ALL = ("coverage", "draws", "folds", "scheme", "rule", "classes")
 
 
-_OF_EACH = ("n_areas", "n_locations", "metrics", "baselines", "pictures_add")
+_OF_EACH = ("n_areas", "n_locations", "metrics", "baselines", "gain")
 
 
 def export_bundle(
@@ -111,7 +111,7 @@ def export_features(
 
 def _familiar(study: Study) -> dict[str, Any] | None:
     """Say what the areas look like that the exported model learned from."""
-    from streetgauge.evaluation import Familiar
+    from streetgauge.evaluation import AreaOfApplicability
     from streetgauge.features.area_means import feature_table
 
     if not study.area_features.is_file():
@@ -120,7 +120,7 @@ def _familiar(study: Study) -> dict[str, Any] | None:
     learned = splits.loc[(splits["split"] == "all") & splits["part"].isin(LEARNED), "area"]
     features = feature_table(pd.read_parquet(study.area_features)).sort_index()
     known = features[features.index.isin(learned)]
-    return Familiar.of(known.to_numpy()).arrays() if len(known) >= FEWEST else None
+    return AreaOfApplicability.of(known.to_numpy()).arrays() if len(known) >= FEWEST else None
 
 
 def headline(metrics: Mapping[str, Any]) -> dict[str, Any]:

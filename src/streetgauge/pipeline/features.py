@@ -14,7 +14,7 @@ from streetgauge.model.training_data import location_labels
 from streetgauge.pipeline.quality import judge, reinstate
 from streetgauge.progress import Progress
 from streetgauge.settings import (
-    PictureFeatures,
+    ImageFeatures,
     SimulatedFeatures,
     TableFeatures,
 )
@@ -57,7 +57,7 @@ def make_features(study: Study, key: str, progress: Progress) -> Done:
     settings = study.settings.features
     locations = pd.read_parquet(study.locations)
     found: tuple[str, ...] = ()
-    if isinstance(settings, PictureFeatures):
+    if isinstance(settings, ImageFeatures):
         skips = _look_at_pictures(study, settings, locations, key, progress)
         found, poor = judge(study.features, study.quality, picture_files(study))
         skips = pd.concat([skips, poor], ignore_index=True)
@@ -94,7 +94,7 @@ def _computed(store: FeatureStore) -> str:
 
 def _look_at_pictures(
     study: Study,
-    settings: PictureFeatures,
+    settings: ImageFeatures,
     locations: pd.DataFrame,
     key: str,
     progress: Progress,

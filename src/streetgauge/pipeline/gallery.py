@@ -13,7 +13,7 @@ import pandas as pd
 from streetgauge.errors import InputError
 from streetgauge.features.backbones import backbone_of
 from streetgauge.progress import Progress
-from streetgauge.settings import ImagerySettings, OpenImagery, PictureFeatures, Url
+from streetgauge.settings import ImageFeatures, ImagerySettings, OpenImagery, Url
 from streetgauge.settings.imagery import names_a_licence
 from streetgauge.study import Study
 from streetgauge.study.paths import picture_files
@@ -61,7 +61,7 @@ def make_gallery(study: Study, table: pd.DataFrame, progress: Progress) -> Galle
     from streetgauge.report.gallery import Gallery
 
     settings = study.settings
-    if not isinstance(settings.features, PictureFeatures) or settings.report.pictures is False:
+    if not isinstance(settings.features, ImageFeatures) or settings.report.pictures is False:
         return None
     try:
         if not has_gallery(study):
@@ -96,7 +96,7 @@ def _gallery(study: Study, table: pd.DataFrame, progress: Progress) -> Gallery:
     predictions = predictions[predictions["location_id"].isin(may)]
     chosen = extremes(predictions, wishes.locations)
     budget = int(wishes.megabytes * 1e6)
-    of_areas = typical(predictions, _by_error(table), wishes.area_pictures)
+    of_areas = typical(predictions, _by_error(table), wishes.area_images)
     of_areas = of_areas.head(budget // LEAST_BYTES)
     # Of an area's locations the first shows its first view, the second its second: they differ.
     cards = [
@@ -165,7 +165,7 @@ def _rights(study: Study, store: FeatureStore) -> pd.DataFrame:
     else:
         pairs = pd.MultiIndex.from_product([store.location_ids, store.views])
         said = pairs.to_frame(index=False, name=["location_id", "view"])
-        said = said.assign(**study.settings.picture_rights, url="")
+        said = said.assign(**study.settings.image_rights, url="")
     said = said.reindex(columns=RIGHTS)
     said[RIGHTS[2:]] = said[RIGHTS[2:]].astype(object).fillna("").astype(str)
     said = said[said["licence"].map(names_a_licence)]
@@ -235,7 +235,7 @@ class _Eye:
         from streetgauge.features import settled
 
         own = self.study.settings.features
-        assert isinstance(own, PictureFeatures)  # else there are no pictures
+        assert isinstance(own, ImageFeatures)  # else there are no pictures
         self.backbone: Backbone = settled(backbone_of(own))
         splits = pd.read_parquet(self.study.splits).query("part == 'test'")
         self.part = splits.drop_duplicates("location_id").set_index("location_id")["split"]
@@ -348,7 +348,7 @@ class _Eye:
         from streetgauge.features.look import features_of
 
         own = self.study.settings.features
-        assert isinstance(own, PictureFeatures)
+        assert isinstance(own, ImageFeatures)
         # What computed the study's features, as far as it is here: another has other last bits.
         engine = str(self.store.attributes.get("engine") or "auto")
         network = load_network(self.backbone, own.device, engine)

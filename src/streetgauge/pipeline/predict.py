@@ -137,18 +137,20 @@ def _with_strays(skips: pd.DataFrame, places: pd.DataFrame) -> pd.DataFrame:
 def _unlike(
     areas: pd.DataFrame, model: Bundle, store: FeatureStore, places: pd.DataFrame
 ) -> tuple[pd.DataFrame, list[str]]:
-    """Add ``strangeness`` and ``unlike``, if the bundle knows what its own areas look like."""
+    """Add ``dissimilarity_index`` and ``unlike``, if the bundle knows its areas."""
     if model.familiar is None:
         return areas, []
-    from streetgauge.evaluation import Familiar, is_unlike
+    from streetgauge.evaluation import AreaOfApplicability, is_unlike
     from streetgauge.features.area_means import feature_table, mean_features
 
     here = places[places["area"].notna()]
     features = feature_table(mean_features(store, here))
-    strange = Familiar.from_arrays(model.familiar).strangeness(features.to_numpy())
+    strange = AreaOfApplicability.from_arrays(model.familiar).dissimilarity_index(
+        features.to_numpy()
+    )
     far = pd.Series(is_unlike(strange), index=features.index)
     frame = areas.assign(
-        strangeness=areas["area"].map(pd.Series(strange, index=features.index)),
+        dissimilarity_index=areas["area"].map(pd.Series(strange, index=features.index)),
         unlike=areas["area"].map(far).astype("boolean"),
     )
     line = (

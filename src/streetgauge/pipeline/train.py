@@ -165,7 +165,7 @@ def _second(work: _Work, locations: pd.DataFrame, labels: pd.DataFrame) -> tuple
         splits = [] if folds is None else split(study, locations, labels, folds)
     except InputError as error:  # the study's own folds are all the same what they are
         forget_second(study, None)
-        kind = study.settings.folds.second_kind
+        kind = study.settings.folds.other_kind
         return (f"no {kind} folds beside these: {error}",)
     if folds is None:
         return ()

@@ -53,7 +53,7 @@ class ReportData:
         Pictures of the highest, the median and the lowest scores.
     imagery : mapping
         What is known of the study's pictures: ``views``, ``licence``, ``captured``, ``n``,
-        ``found``, ``leave_out``, each if known.
+        ``found``, ``exclude``, each if known.
     pictures : mapping of area to sequence of mapping
         The areas' own pictures for their cards: ``src`` (a data URI), ``alt``, ``title``.
     """

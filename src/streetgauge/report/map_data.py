@@ -25,7 +25,7 @@ MOST_POSTCODES = 3_000_000  # characters; London's 331,264 postcodes take under 
 COLUMNS = (
     *(("decile", "decile", 0), ("low", "low", 0), ("high", "high", 0)),
     *(("actual", "actual_decile", 0), ("n", "n_locations", 0), ("views", "n_views", 0)),
-    *(("seen", "share_seen", 2), ("score", "score", 3), ("disagreement", "disagreement", 2)),
+    *(("seen", "share_with_images", 2), ("score", "score", 3), ("disagreement", "disagreement", 2)),
 )
 UNLIKE, ERRORS_LARGE, ERRORS_SMALL, FEW = 1, 2, 4, 8
 TOO_FEW = "too few locations"

@@ -164,7 +164,7 @@ def _context(data: ReportData) -> dict[str, Any]:
 
 def _beside(metrics: Mapping[str, Any], labels: Mapping[str, str]) -> dict[str, Any] | None:
     """Give what the pictures add in the folds beside the study's own, if there are any."""
-    kind = words.second_kind(metrics)
+    kind = words.other_kind(metrics)
     if kind is None:
         return None
     accounts = metrics[kind]["outcomes"]
@@ -190,15 +190,15 @@ def _folds_in_words(metrics: Mapping[str, Any], kind: str) -> str:
 
 
 def _second_accounts(metrics: Mapping[str, Any]) -> Iterator[Iterable[Mapping[str, Any]]]:
-    kind = words.second_kind(metrics)
+    kind = words.other_kind(metrics)
     if kind is not None:
         yield metrics[kind]["outcomes"].values()
 
 
 def _gains(accounts: Mapping[str, Any], metrics: Mapping[str, Any]) -> dict[Any, Any]:
     """Place what the pictures add in both kinds of folds on one line."""
-    cells = {("own", n): (a["pictures_add"] or {}).get("mae") for n, a in accounts.items()}
-    kind = words.second_kind(metrics)
+    cells = {("own", n): (a["gain"] or {}).get("mae") for n, a in accounts.items()}
+    kind = words.other_kind(metrics)
     if kind is not None:
         headline = metrics["headline"]
         cells |= {("other", n): (headline[n].get(kind) or {}).get("mae") for n in headline}

@@ -10,7 +10,7 @@ from pydantic import BeforeValidator, Field, Strict, model_validator
 from streetgauge.settings.base import Device, Name, Positive, Settings, Text
 from streetgauge.settings.cluster import Cluster
 
-__all__ = ["FeatureSettings", "PictureFeatures", "SimulatedFeatures", "TableFeatures"]
+__all__ = ["FeatureSettings", "ImageFeatures", "SimulatedFeatures", "TableFeatures"]
 
 Dtype = Annotated[
     Literal["float32", "float16"],
@@ -18,7 +18,7 @@ Dtype = Annotated[
 ]
 
 
-class PictureFeatures(Settings):
+class ImageFeatures(Settings):
     """``source = "pictures"``: a frozen pretrained network looks at every picture."""
 
     source: Literal["pictures"] = "pictures"
@@ -143,6 +143,6 @@ def _pictures_unless_said(value: object) -> object:
 
 
 FeatureSettings = Annotated[
-    Annotated[PictureFeatures | TableFeatures | SimulatedFeatures, Field(discriminator="source")],
+    Annotated[ImageFeatures | TableFeatures | SimulatedFeatures, Field(discriminator="source")],
     BeforeValidator(_pictures_unless_said),
 ]

@@ -30,7 +30,7 @@ class ReportSettings(Settings):
     occlusion: bool = Field(
         True, description="show on one picture of each group what in it moved the score"
     )
-    area_pictures: Annotated[int, Strict(), Field(ge=0, le=6)] = Field(
+    area_images: Annotated[int, Strict(), Field(ge=0, le=6)] = Field(
         2, description="pictures on an area's card; 0 for none"
     )
     megabytes: Positive = Field(

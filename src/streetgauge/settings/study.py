@@ -9,7 +9,7 @@ from pydantic import Field, Strict, model_validator
 from streetgauge.settings.areas import AreaSettings
 from streetgauge.settings.base import Name, Settings, Text
 from streetgauge.settings.evaluation import EvaluationSettings
-from streetgauge.settings.features import FeatureSettings, PictureFeatures
+from streetgauge.settings.features import FeatureSettings, ImageFeatures
 from streetgauge.settings.folds import FoldSettings
 from streetgauge.settings.imagery import ImagerySettings
 from streetgauge.settings.locations import DirectoryLocations, LocationSettings
@@ -34,7 +34,7 @@ class StudySettings(Settings):
     deciles: DecileSettings = DecileSettings()
     locations: LocationSettings
     imagery: ImagerySource | None = None
-    features: FeatureSettings = PictureFeatures()
+    features: FeatureSettings = ImageFeatures()
     folds: FoldSettings = FoldSettings()
     train: TrainSettings = TrainSettings()
     transfer: TransferSettings | None = None
@@ -42,7 +42,7 @@ class StudySettings(Settings):
     report: ReportSettings = ReportSettings()
 
     @property
-    def picture_rights(self) -> dict[str, str | None]:
+    def image_rights(self) -> dict[str, str | None]:
         """What the study says of its own pictures' licence and of who made them."""
         own = self.imagery if isinstance(self.imagery, ImagerySettings) else None
         return {
@@ -103,7 +103,7 @@ class StudySettings(Settings):
             if self.imagery is None:
                 raise ValueError("report.pictures = true, but the study has no [imagery]")
             own = isinstance(self.imagery, ImagerySettings)
-            if own and self.picture_rights["licence"] is None:
+            if own and self.image_rights["licence"] is None:
                 raise ValueError(
                     "report.pictures = true, but imagery.licence does not say what allows showing "
                     "them; add it, or remove report.pictures"

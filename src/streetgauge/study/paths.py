@@ -44,10 +44,10 @@ class StudyFiles:
     @property
     def pictures(self) -> Path:
         """Which picture of open street imagery is which view, and whose it is."""
-        return self.path("pictures.parquet")
+        return self.path("images.parquet")
 
     @property
-    def picture_folder(self) -> Path:
+    def image_folder(self) -> Path:
         """Pictures of open street imagery; a folder of its own beside a user's pictures."""
         imagery = self.settings.imagery
         return self.directory / "pictures" / (imagery.source if imagery else "files")
@@ -177,7 +177,7 @@ class Tested:
     @property
     def aside(self) -> Path:
         """What one part alone held aside: `streetgauge.model.cross_validate` writes it."""
-        return self.model / "held-aside.parquet"
+        return self.model / "calibration.parquet"
 
     @property
     def areas(self) -> Path:
@@ -192,7 +192,7 @@ def tested(study: StudyFiles) -> Tested:
 
 def second_of(study: StudyFiles) -> Tested | None:
     """Give the files of the folds beside them; None if there are to be none."""
-    kind = study.settings.folds.second_kind
+    kind = study.settings.folds.other_kind
     return None if kind is None else Tested(study.directory / kind)
 
 
@@ -201,5 +201,5 @@ def picture_files(study: StudyFiles) -> ImagerySettings:
     imagery = study.settings.imagery
     assert imagery is not None  # the settings see to it
     if isinstance(imagery, OpenImagery):
-        return imagery.as_files(study.picture_folder, study.pictures)
+        return imagery.as_files(study.image_folder, study.pictures)
     return imagery

@@ -151,8 +151,8 @@ def _models(study: Study) -> dict[str, Path]:
     """Name where networks of each kind of folds are trained."""
     folds = study.settings.folds
     models: dict[str, Path] = {folds.kind: study.model}
-    if folds.second_kind is not None:
-        models[folds.second_kind] = study.directory / folds.second_kind / "model"
+    if folds.other_kind is not None:
+        models[folds.other_kind] = study.directory / folds.other_kind / "model"
     return models
 
 

@@ -154,7 +154,7 @@ def agreement(
         f"Spearman’s ρ {words.number(rho['value'])}"
         + (f" ({words.span(rho)})" if words.span(rho) else ""),
     )
-    held = account.get("interval_coverage") or {}
+    held = account.get("intervals") or {}
     said = ""
     if held.get("share") is not None:
         said = (

@@ -162,7 +162,7 @@ def _of_study(
 ) -> Iterator[Plan]:
     """Plan the figures of the whole study."""
     course = pd.DataFrame() if history is None else history
-    yield "pictures-add", None, partial(of_study.added, metrics, labels)
+    yield "gain", None, partial(of_study.added, metrics, labels)
     yield "transfer", None, partial(of_study.transfer, metrics, labels)
     for by in ("areas", "locations", "views"):
         yield f"fewer-{by}", None, partial(of_study.less_data, curves, by, labels)

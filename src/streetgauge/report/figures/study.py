@@ -195,7 +195,7 @@ def less_data(
 ) -> Sketch | None:
     """Draw how good the study would be with fewer areas, locations or views."""
     axis = {
-        "areas": ("n_areas_learned", "Areas to learn from"),
+        "areas": ("n_training_areas", "Areas to learn from"),
         "locations": ("locations_per_area", "Locations an area"),
         "views": ("views_per_location", "Views a location"),
     }

@@ -22,15 +22,15 @@ TITLES = {
 SHARES = ("exact", "within_1", "within_2")
 WAYS = {
     "linear": "A linear model of the mean features",
-    "linear-and-places": "A linear model of features and places",
+    "linear-and-kriging": "A linear model of features and places",
     "constant": "The middle {one} for every area",
     "random": "Chance",
     "nearest-areas": "The {n} nearest areas",
     "kriging": "Kriging of other areas’ {many}",
     "density": "How densely locations lie",
     "columns": "The study’s other columns",
-    "density-and-places": "Kriging and density",
-    "columns-and-places": "Kriging and other columns",
+    "density-and-kriging": "Kriging and density",
+    "columns-and-kriging": "Kriging and other columns",
     "previous": "The earlier release",
 }
 KINDS = {
@@ -64,7 +64,7 @@ def methods(
     rows = [("", [own])]
     for key, title in (
         ("baselines", "Without pictures"),
-        ("with_pictures", "Simpler, on pictures"),
+        ("with_images", "Simpler, on pictures"),
     ):
         others = account.get(key) or {}
         if others:
@@ -291,7 +291,7 @@ def _p(value: float) -> str:
 
 
 def _added(account: Mapping[str, Any]) -> str:
-    adds = account.get("pictures_add")
+    adds = account.get("gain")
     if not adds:
         return numbers.number(None)
     return numbers.number(adds["mae"]["value"], sign=True)

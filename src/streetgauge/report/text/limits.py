@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from streetgauge.report.text.findings import second_kind
+from streetgauge.report.text.findings import other_kind
 from streetgauge.report.text.numbers import among, listed, number, percent, plural, spread, unit
 
 __all__ = ["limits"]
@@ -32,7 +32,7 @@ def limits(metrics: Mapping[str, Any], labels: Mapping[str, str]) -> Iterator[st
 
 
 def _torn(scheme: Mapping[str, Any]) -> Iterable[str]:
-    torn = scheme.get("torn_areas") or 0
+    torn = scheme.get("split_areas") or 0
     if torn:
         yield (
             f"{plural(torn, 'area')} {'is' if torn == 1 else 'are'} torn: some of "
@@ -43,7 +43,7 @@ def _torn(scheme: Mapping[str, Any]) -> Iterable[str]:
 
 def _leakage(metrics: Mapping[str, Any], labels: Mapping[str, str], classes: int) -> Iterable[str]:
     """Compare random with spatial folds: what is lost is what neighbours had told."""
-    kind = second_kind(metrics)
+    kind = other_kind(metrics)
     if kind is None:
         return
     spatial = metrics[kind] if kind == "spatial" else metrics
@@ -115,7 +115,7 @@ def _intervals(
     whole: list[str] = []
     parts: list[str] = []
     for name, account in accounts.items():
-        held = account.get("interval_coverage") or {}
+        held = account.get("intervals") or {}
         if held.get("share") is None:
             continue
         if _too_seldom(held["share"], held["aim"], account.get("n_areas") or 0, 2):

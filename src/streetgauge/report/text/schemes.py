@@ -55,7 +55,7 @@ def _capital(text: str) -> str:
 
 def no_intervals(accounts: Mapping[str, Any], scheme: Mapping[str, Any]) -> Iterable[str]:
     """Say why the intervals of areas are as wide as the scale, where they are."""
-    held = [(each.get("interval_coverage") or {}, each) for each in accounts.values()]
+    held = [(each.get("intervals") or {}, each) for each in accounts.values()]
     classes = max((len(about.get("confusion", ())) for _, about in held), default=0) or 10
     if any((each.get("mean_width") or classes) < classes for each, _ in held):
         return
