@@ -53,7 +53,7 @@ def study(city: Path) -> streetgauge.Study:
 @pytest.fixture
 def copy(city: Path, tmp_path: Path) -> Path:
     """Give a copy of the small files, to change."""
-    left = shutil.ignore_patterns("pictures", "features", "model")
+    left = shutil.ignore_patterns("images", "features", "model")
     return shutil.copytree(city, tmp_path / "copy", ignore=left)
 
 

@@ -113,9 +113,9 @@ def test_the_last_point_is_the_study_itself_and_more_is_better(run: Run, study: 
             metrics[outcome]["metrics"]["spearman"]["value"]
         )
         assert whole["difference_from_all"]["mae"] == {"value": 0, "low": 0, "high": 0}
-        assert whole["pictures"] == 49 * 5 * 2
+        assert whole["images"] == 49 * 5 * 2
         few = points["locations", outcome]
-        assert few["pictures"] == 49 * 2
+        assert few["images"] == 49 * 2
         assert few["n_areas"] == whole["n_areas"] == 49
         assert few["locations_per_area"] == 1
         assert points["views", outcome]["views_per_location"] == 1

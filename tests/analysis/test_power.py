@@ -89,7 +89,7 @@ def test_more_of_anything_is_better_and_never_more_than_there_is(study: Path) ->
         assert told(*key)[1] < least[1], key
     assert told(0.2, 144, 1, 1)[2] < 0.7 * least[2]  # about half, as the root of the areas
     # There are four locations in an area.
-    assert cells[0.6, 144, 64, 4]["pictures"] == cells[0.6, 144, 4, 4]["pictures"] == 144 * 16
+    assert cells[0.6, 144, 64, 4]["images"] == cells[0.6, 144, 4, 4]["images"] == 144 * 16
     assert told(0.6, 144, 64, 4) == told(0.6, 144, 4, 4)
     json.dumps(found, allow_nan=False)
 
@@ -123,7 +123,7 @@ def test_a_target_names_the_cell_with_the_fewest_pictures(run: Run, study: Path)
     mae, perfect = found["targets"]
     for each in mae["by"]:
         good = [c for c in found["cells"] if c["outcomes"][each["outcome"]]["mae"] <= 2]
-        assert each["cell"]["pictures"] == min(c["pictures"] for c in good)
+        assert each["cell"]["images"] == min(c["images"] for c in good)
     assert all(each["cell"] is None for each in perfect["by"])
     assert json.loads(run("power", study, *words, "--json")[1])["cells"] == found["cells"]
 

@@ -127,4 +127,4 @@ def test_baselines_that_put_areas_in_the_wrong_order_are_no_yardstick():
     assert account["gain"]["spearman"] == rho
     cell = headline({"random": metrics})["income"]["random"]["spearman"]
     assert cell["baseline"] == 0
-    assert cell["value"] == cell["pictures"] == rho["value"]
+    assert cell["value"] == cell["images"] == rho["value"]

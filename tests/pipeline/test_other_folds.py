@@ -120,7 +120,7 @@ def test_beside_blocks_stand_random_folds(run: Run, short: Path) -> None:
 def test_where_areas_lie_too_close_for_blocks_the_study_says_so_and_goes_on(
     run: Run, short: Path
 ) -> None:
-    change(short, "[folds]\n", "[folds]\nsecond_block = 100000.0\n")
+    change(short, "[folds]\n", "[folds]\nother_block = 100000.0\n")
     code, _, err = run("run", short)
     assert code == 0, err
     assert "no spatial folds beside these" in err

@@ -57,7 +57,7 @@ def by_pictures(few, many):
     def cell(value):
         return {"mae": {"value": value, "low": value - 0.1, "high": value + 0.1}}
 
-    return {"groups": {"pictures": {"few": cell(few), "many": cell(many)}}}
+    return {"groups": {"images": {"few": cell(few), "many": cell(many)}}}
 
 
 def dealt(largest):

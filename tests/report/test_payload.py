@@ -93,6 +93,6 @@ def test_layers_are_those_that_the_table_has_something_for(make_study):
         *("predicted", "actual", "difference", "uncertainty", "locations")
     ]
     full = with_flags(data).assign(n_views=pd.array([4] * len(plain), dtype="Int64"))
-    assert list(layers(full, 10))[-2:] == ["pictures", "flags"]
+    assert list(layers(full, 10))[-2:] == ["images", "flags"]
     assert "uncertainty" not in layers(plain.assign(low=pd.NA), 10)
     assert layers(plain, 5)["predicted"] == "Predicted class"

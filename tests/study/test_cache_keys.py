@@ -182,7 +182,7 @@ def test_redo_of_a_stage_that_is_not_there_is_one_sentence(study: Path, refuse: 
     assert "stage 'trian': there is no stage of this name; did you mean 'train'?" in refuse(
         "run", study, "--redo", "trian"
     )
-    assert "`pictures` makes nothing in this study" in refuse("run", study, "--redo", "pictures")
+    assert "`images` makes nothing in this study" in refuse("run", study, "--redo", "images")
     assert content_of(study) == before
 
 

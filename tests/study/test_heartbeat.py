@@ -65,10 +65,10 @@ def test_the_progress_that_was_given_still_hears_everything(file: Path) -> None:
 
     with (
         Running(file).stage("features", listening) as progress,
-        progress("pictures", 3, "pictures") as advance,
+        progress("images", 3, "images") as advance,
     ):
         advance(2)
-    assert heard == [("pictures", 3, "pictures"), 2, "end"]
+    assert heard == [("images", 3, "images"), 2, "end"]
 
 
 @pytest.mark.parametrize(

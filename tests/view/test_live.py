@@ -56,14 +56,14 @@ def test_the_page_follows_a_run_to_its_report_and_the_report_follows_its_file(
 
         # And says when the study runs.
         said = {"beat": time.time(), "since": time.time(), "stage_since": 0, "stopped": None}
-        bar = {"what": "pictures", "done": 1, "total": 2, "unit": "pictures", "since": 0}
+        bar = {"what": "images", "done": 1, "total": 2, "unit": "images", "since": 0}
         said |= {"stage": "features", "bars": [bar]}
         study.running.file.write_text(json.dumps(said))
         wait(looker.page, "#streetgauge-run")
         assert page.text_content("#streetgauge-run") == "A run is under way: features: 50%"
         page.click("#streetgauge-run")
         wait(looker.page, '[data-stage="features"] progress')
-        assert page.text_content('[data-stage="features"] .more').startswith("pictures: 1 of 2")
+        assert page.text_content('[data-stage="features"] .more').startswith("images: 1 of 2")
         assert looker.complaints == []
         # The ticket's own address, and nothing else that is not behind the token.
         assert all(url.startswith(viewer.address) for url in looker.requests[1:])

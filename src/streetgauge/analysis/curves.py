@@ -152,7 +152,7 @@ class Curves:
         dict
             What ``curves.json`` holds: ``settings`` of the networks, ``folds``, ``points`` (each
             ``by``, ``value``, ``outcome``, ``n_areas`` (measured), ``n_training_areas`` (mean over
-            the folds), ``locations_per_area``, ``views_per_location`` (means), ``pictures``,
+            the folds), ``locations_per_area``, ``views_per_location`` (means), ``images``,
             ``members`` (fewer than asked for where areas are few), the metrics (``value``, ``low``,
             ``high``) and ``difference_from_all``, how much worse than the last point, on the same
             draws), ``left_out``.
@@ -367,7 +367,7 @@ class Curves:
             "members": min(self.settings.members, max(min(known), 1)),
             "locations_per_area": len(city.ids) / len(pd.unique(city.areas)),
             "views_per_location": float(there.sum(1).mean()),
-            "pictures": int(there.sum()),
+            "images": int(there.sum()),
         }
 
 

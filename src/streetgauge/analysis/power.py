@@ -208,7 +208,7 @@ class Power:
             What ``power.json`` holds: ``assumptions`` (``noise`` by its parts, ``dimension``,
             ``folds``, ``learner``), ``signal`` (by outcome: ``value``, ``low``, ``high`` as
             estimated, the ``spearman`` and the ``design`` that this is from; None if it was given),
-            ``cells`` (each ``signal``, ``areas``, ``locations``, ``views``, ``pictures``, and
+            ``cells`` (each ``signal``, ``areas``, ``locations``, ``views``, ``images``, and
             ``outcomes`` by name with ``mae``, ``mae_width``, ``spearman``, ``spearman_width``,
             means over the repetitions, and the ``_sd`` of the first of either), ``targets``.
         """
@@ -224,7 +224,7 @@ class Power:
                     figures, pictures = self._figures(of, m, self.sizes.clip(upper=n), v, advance)
                     cells.append(
                         {"signal": one, "areas": m, "locations": n, "views": v}
-                        | {"pictures": pictures, "outcomes": figures}
+                        | {"images": pictures, "outcomes": figures}
                     )
         content = {
             "format_version": 1,
@@ -427,8 +427,8 @@ class Power:
             own = [cell for cell in cells if cell["signal"] == signal]
             for outcome in own[0]["outcomes"]:
                 good = [cell for cell in own if target.reached(cell["outcomes"][outcome])]
-                best = min(good, key=lambda c: (c["pictures"], c["locations"]), default=None)
-                keys = ("areas", "locations", "views", "pictures")
+                best = min(good, key=lambda c: (c["images"], c["locations"]), default=None)
+                keys = ("areas", "locations", "views", "images")
                 cell = None if best is None else {key: best[key] for key in keys}
                 found.append({"signal": signal, "outcome": outcome, "cell": cell})
         return {"target": str(target), "metric": target.metric, "value": target.value, "by": found}

@@ -47,7 +47,7 @@ def demo(
             event="sample",
         )
         if file.exists():  # pictures of a city of another size would be counted as nobody's
-            shutil.rmtree(out / "data" / "pictures", ignore_errors=True)
+            shutil.rmtree(out / "data" / "images", ignore_errors=True)
         make_city(out, seed=seed, n_areas=areas, n_locations=locations, progress=screen.progress)
     _run_study(out, screen, force=force)
 
@@ -162,7 +162,7 @@ def outcomes(
 
 for _name, _help in {
     "locations": "Read a postcode directory or coordinates into locations with their areas.",
-    "pictures": "Collect pictures of open street imagery (Mapillary, Panoramax).",
+    "images": "Collect pictures of open street imagery (Mapillary, Panoramax).",
     "features": "Turn every picture into a vector, or join features that exist already.",
     "train": "Learn from the features, fold by fold, and predict every location out of fold.",
     "areas": "Turn predictions of locations into deciles of areas, with metrics and baselines.",

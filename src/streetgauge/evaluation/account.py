@@ -31,7 +31,7 @@ from streetgauge.settings import EvaluationSettings
 
 __all__ = ["Account", "is_measured"]
 
-PICTURES = "pictures"
+IMAGES = "images"
 Floats = npt.NDArray[np.float64]
 
 
@@ -79,13 +79,13 @@ class Account:
         self.with_images = [name for name, guess in guesses.items() if guess.pictures]
         self.actual = self.rows["actual_decile"].to_numpy(np.int64)
         self.weight = self._weight()
-        self.methods = {PICTURES: self.rows["decile"].to_numpy(np.int64)} | self._usable(guesses)
+        self.methods = {IMAGES: self.rows["decile"].to_numpy(np.int64)} | self._usable(guesses)
         self.tables = {
             name: self._table(deciles, self.weight) for name, deciles in self.methods.items()
         }
         self.values = {name: measure(table) for name, table in self.tables.items()}
         for name in self.methods:
-            where = "metrics" if name == PICTURES else f"baselines.{name}"
+            where = "metrics" if name == IMAGES else f"baselines.{name}"
             where = f"with_images.{name}" if name in self.with_images else where
             for metric, reason in why_undefined(self.tables[name]).items():
                 self.undefined[f"{where}.{metric}"] = reason
@@ -102,17 +102,17 @@ class Account:
             self.best["spearman"] = CONSTANT
         kinds = kinds_of_areas(self.rows, about, settings.groups)
         self.districts = None if about is None else about.get("district")
-        self.groups = Groups(kinds, self.actual, self.methods[PICTURES], classes)
+        self.groups = Groups(kinds, self.actual, self.methods[IMAGES], classes)
         self._draw(unit.loc[self.rows.index].to_numpy(), rng)
 
     def account(self) -> dict[str, Any]:
         """Give all of it, JSON-clean."""
-        pictures, drawn = self.values[PICTURES], self.drawn[PICTURES]
+        pictures, drawn = self.values[IMAGES], self.drawn[IMAGES]
         coverage = self.settings.coverage
         known, enough = self.frame["actual_decile"].notna(), self.measured
         metrics = {m: estimate(float(pictures[m]), drawn[m], coverage) for m in METRICS}
         metrics |= {"rps": self._rps(), "r2": self._r2()}
-        counts = confusion_matrix(self.actual, self.methods[PICTURES], self.classes)
+        counts = confusion_matrix(self.actual, self.methods[IMAGES], self.classes)
         return {
             "n_areas": len(self.rows),
             "n_areas_without_actual": int((~known).sum()),
@@ -133,7 +133,7 @@ class Account:
     @property
     def others(self) -> list[str]:
         """What the networks are compared with."""
-        return [name for name in self.methods if name != PICTURES]
+        return [name for name in self.methods if name != IMAGES]
 
     def _figures(self, names: list[str]) -> dict[str, dict[str, float | None]]:
         return {n: {m: to_json(float(self.values[n][m])) for m in METRICS} for n in names}
@@ -159,7 +159,7 @@ class Account:
     def _draw(self, unit: npt.NDArray[np.int64], rng: np.random.Generator) -> None:
         # Not all units need have a measured area.
         sums = Sums(np.unique(unit, return_inverse=True)[1], self.weight)
-        drawn = [PICTURES, *dict.fromkeys(n for n in self.best.values() if n is not None)]
+        drawn = [IMAGES, *dict.fromkeys(n for n in self.best.values() if n is not None)]
         for name in drawn:
             flat = cells(self.actual, self.methods[name], self.classes)
             sums.add(name, flat, self.classes**2)
@@ -167,11 +167,9 @@ class Account:
         self._ask_continuous(sums)
         self.totals, self.draws = sums.totals(), sums.drawn(self.settings.draws, rng)
         shape = (self.settings.draws, self.classes, self.classes)
-        self.drawn_tables = self.draws[PICTURES].reshape(shape)
+        self.drawn_tables = self.draws[IMAGES].reshape(shape)
         self.drawn = {
-            name: measure(
-                self.draws[name].reshape(shape), METRICS if name == PICTURES else self.best
-            )
+            name: measure(self.draws[name].reshape(shape), METRICS if name == IMAGES else self.best)
             for name in drawn
         }
 
@@ -229,8 +227,8 @@ class Account:
 
     def _extremes(self) -> dict[str, Any]:
         """How far predictions are drawn to the middle, and how many lie at either end."""
-        values, drawn = shrinkage(self.tables[PICTURES]), shrinkage(self.drawn_tables)
-        actual = shrinkage(self.tables[PICTURES].T)
+        values, drawn = shrinkage(self.tables[IMAGES]), shrinkage(self.drawn_tables)
+        actual = shrinkage(self.tables[IMAGES].T)
         slope = estimate(float(values["slope"]), drawn["slope"], self.settings.coverage)
         if slope["value"] is None:
             self.undefined["extremes.slope"] = "actual classes do not vary"
@@ -247,7 +245,7 @@ class Account:
         values = {
             name: float(value[metric])
             for name, value in self.values.items()
-            if name not in (PICTURES, CHANCE, *self.with_images) and np.isfinite(value[metric])
+            if name not in (IMAGES, CHANCE, *self.with_images) and np.isfinite(value[metric])
         }
         return choose(values, key=lambda name: values[name]) if values else None
 
@@ -265,7 +263,7 @@ class Account:
     def _difference(self, metric: str, over: str | None, sign: int) -> dict[str, Any]:
         if over is None:
             return _nothing()
-        value, drawn = self.values[PICTURES][metric], self.drawn[PICTURES][metric]
+        value, drawn = self.values[IMAGES][metric], self.drawn[IMAGES][metric]
         if not (over == CONSTANT and metric in CORRELATIONS):  # that is 0, in every draw
             value, drawn = value - self.values[over][metric], drawn - self.drawn[over][metric]
         value, drawn = sign * value, sign * drawn
@@ -275,7 +273,7 @@ class Account:
         """Mean of the folds' own rho, by areas: free of how far the networks agree on a scale."""
         fold = self.rows["fold"].to_numpy()
         parts = [fold == part for part in np.unique(fold) if part != 0]
-        deciles = self.methods[PICTURES]
+        deciles = self.methods[IMAGES]
         tables = [confusion_matrix(self.actual[p], deciles[p], self.classes) for p in parts]
         if not tables:
             return None

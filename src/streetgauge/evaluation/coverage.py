@@ -32,9 +32,9 @@ def add_coverage(
     Returns
     -------
     DataFrame
-        ``areas`` with ``n_views`` (Int64, missing if that is not known) and ``share_with_images`` (0
-        to 1: postcodes with a predicted location of all postcodes of the area; of all locations in
-        an area without postcodes) at the end.
+        ``areas`` with ``n_views`` (Int64, missing if that is not known) and ``share_with_images``
+        (of the area's postcodes, that with a predicted location; of its locations where it has no
+        postcodes) at the end.
     """
     location, ids = pd.factorize(predictions["location_id"])
     outcome, outcomes = pd.factorize(predictions["outcome"])

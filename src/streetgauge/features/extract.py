@@ -148,7 +148,7 @@ def _compute(
     left = plan.counts(pending)
     ready: list[Positions] = []
     last = time.monotonic()
-    with computing(pool, network) as job, progress("features", len(pending), "pictures") as advance:
+    with computing(pool, network) as job, progress("features", len(pending), "images") as advance:
         try:
             for part, found in in_chunks(plan, pending, size, cores_of(pool), job):
                 slots, places = plan.slots[part], plan.places[part]

@@ -121,7 +121,7 @@ class FeatureStore:
             "backbone": self.backbone,
             "features": f"{n:,} locations x {views} views x {dimension:,}, {self.features.dtype}",
             "done": f"{int(self.done.sum()):,} locations",
-            "pictures": f"{int(self.present.sum()):,}",
+            "images": f"{int(self.present.sum()):,}",
             "views": ", ".join(self.views),
         }
         return facts_html("Feature store", facts)

@@ -100,7 +100,7 @@ def collect_pictures(
         return _search_cell(service, settings, places, work)
 
     cells = _cells(placed)
-    with progress("searching for pictures", len(cells), "squares") as advance:
+    with progress("searching for images", len(cells), "squares") as advance:
         for places, answer in _in_order(service, look, cells, workers, settings):
             if isinstance(answer, AnswerError):
                 reason = f"the search failed: {answer.reason}"
@@ -115,7 +115,7 @@ def collect_pictures(
     def fetch(picture: tuple[str, str]) -> str | None:
         return _fetch(service, *picture, folder / _name(picture[0]))
 
-    with progress("fetching pictures", len(addresses), "pictures") as advance:
+    with progress("fetching images", len(addresses), "images") as advance:
         for picture, wrong in _in_order(
             service, fetch, sorted(addresses.items()), workers, settings
         ):
@@ -154,7 +154,7 @@ def credits_of(pictures: pd.DataFrame) -> list[dict[str, Any]]:
     -------
     list of dict
         For each provider and licence, most pictures first: ``provider, licence, licence_url,
-        pictures, contributors``, and ``line``: one sentence to show.
+        images, contributors``, and ``line``: one sentence to show.
     """
     keys = ["provider", "licence", "licence_url"]
     rows = []
@@ -165,8 +165,8 @@ def credits_of(pictures: pd.DataFrame) -> list[dict[str, Any]]:
         what = "picture" if count == 1 else "pictures"
         line = f"{count:,} {what} by {names}, {provider.capitalize()}, {licence}"
         row = {"provider": provider, "licence": licence, "licence_url": url}
-        rows.append({**row, "pictures": count, "contributors": people, "line": line})
-    return sorted(rows, key=lambda row: -row["pictures"])
+        rows.append({**row, "images": count, "contributors": people, "line": line})
+    return sorted(rows, key=lambda row: -row["images"])
 
 
 def _service(settings: OpenImagery) -> Service:
@@ -329,4 +329,4 @@ def _outcome(
         captured_at=pd.to_datetime(frame["captured_at"], utc=True, errors="coerce"),
         order=frame["view"].map(order),
     ).sort_values(["location_id", "order"], ignore_index=True)
-    return frame[list(COLUMNS)].astype(COLUMNS), skips_frame(skips, "pictures")
+    return frame[list(COLUMNS)].astype(COLUMNS), skips_frame(skips, "images")

@@ -256,7 +256,7 @@ def _figures(bundle: Description, training: Mapping[str, Any]) -> str:
 
 def _use(bundle: Description) -> str:
     return (
-        "```\nstreetgauge predict BUNDLE --images pictures --locations places.csv --out city\n```\n"
+        "```\nstreetgauge predict BUNDLE --images images --locations places.csv --out city\n```\n"
         "\nBUNDLE is this directory, or `hf://user/name@revision`."
     )
 

@@ -133,7 +133,7 @@ def _look_at_pictures(
 
 def _not_said_before(study: Study, missing: pd.DataFrame) -> pd.DataFrame:
     """Leave out what could not be collected: the stage before has said so, with its reason."""
-    said = study.skips().query("stage == 'pictures'")
+    said = study.skips().query("stage == 'images'")
     places = missing["location_id"].isin(said["location_id"]) & missing["view"].isna()
     views = pd.MultiIndex.from_frame(missing[["location_id", "view"]]).isin(
         pd.MultiIndex.from_frame(said[["location_id", "view"]])

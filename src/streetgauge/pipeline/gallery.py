@@ -61,21 +61,21 @@ def make_gallery(study: Study, table: pd.DataFrame, progress: Progress) -> Galle
     from streetgauge.report.gallery import Gallery
 
     settings = study.settings
-    if not isinstance(settings.features, ImageFeatures) or settings.report.pictures is False:
+    if not isinstance(settings.features, ImageFeatures) or settings.report.images is False:
         return None
     try:
         if not has_gallery(study):
             raise InputError(
-                "pictures",
+                "images",
                 "the study does not say what allows showing them",
                 "say it with imagery.licence",
             )
         gallery = _gallery(study, table, progress)
         if not gallery.outcomes and not gallery.areas:
-            raise InputError("pictures", "none that may be shown can be read")
+            raise InputError("images", "none that may be shown can be read")
         return gallery
     except InputError as error:
-        if settings.report.pictures is True:
+        if settings.report.images is True:
             raise
         return Gallery(note=f"No pictures are shown: {error.reason}.")
 
@@ -85,10 +85,8 @@ def _gallery(study: Study, table: pd.DataFrame, progress: Progress) -> Gallery:
     from streetgauge.report.gallery import SIDE, SIDE_OF_AREA, compose, extremes, typical
 
     wishes, imagery = study.settings.report, picture_files(study)
-    if isinstance(imagery.folder, Url) and wishes.pictures == "auto":
-        raise InputError(
-            "pictures", "they lie behind an address of the web", "report.pictures = true"
-        )
+    if isinstance(imagery.folder, Url) and wishes.images == "auto":
+        raise InputError("images", "they lie behind an address of the web", "report.images = true")
     store = FeatureStore.open(study.features)
     predictions = pd.read_parquet(study.predictions)
     rights = _rights(study, store)
@@ -112,7 +110,7 @@ def _gallery(study: Study, table: pd.DataFrame, progress: Progress) -> Gallery:
     small: dict[Key, Shot] = {}
     inputs: dict[Key, tuple[Pixels, float]] = {}
     wanted = in_groups | {key for _, key in cards}
-    with progress("pictures of the report", len(wanted), "pictures") as advance:
+    with progress("images of the report", len(wanted), "images") as advance:
         for key, pixels in _pictures(study, imagery, wanted):
             advance(1)
             if key in rights.index and pixels is not None:
@@ -161,7 +159,7 @@ def _looker(
 def _rights(study: Study, store: FeatureStore) -> pd.DataFrame:
     """Say what allows showing each view, and whom to name; views that nothing allows are absent."""
     if isinstance(study.settings.imagery, OpenImagery):
-        said = pd.read_parquet(study.pictures).rename(columns={"source_url": "url"})
+        said = pd.read_parquet(study.images).rename(columns={"source_url": "url"})
     else:
         pairs = pd.MultiIndex.from_product([store.location_ids, store.views])
         said = pairs.to_frame(index=False, name=["location_id", "view"])
@@ -287,7 +285,7 @@ class _Eye:
         features_of = self._network()
         colour = grey_of(self.backbone)
         effects: dict[tuple[str, Key], Floats] = {}
-        with progress("what moved the scores", len(pictures), "pictures") as advance:
+        with progress("what moved the scores", len(pictures), "images") as advance:
             for key in pictures:
                 names = [name for name, keys in looks.items() if key in keys]
 

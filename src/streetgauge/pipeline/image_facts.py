@@ -47,9 +47,9 @@ def picture_facts(study: Study) -> dict[str, Any]:
         "found": {},
         "exclude": list(imagery.exclude),
     }
-    if isinstance(imagery, OpenImagery) and study.pictures.exists():
-        facts["credits"] = read_metadata(study.pictures).get("credits", [])
-        taken = pd.to_datetime(pd.read_parquet(study.pictures)["captured_at"], utc=True).dropna()
+    if isinstance(imagery, OpenImagery) and study.images.exists():
+        facts["credits"] = read_metadata(study.images).get("credits", [])
+        taken = pd.to_datetime(pd.read_parquet(study.images)["captured_at"], utc=True).dropna()
         if len(taken):
             facts["captured"] = (int(taken.min().year), int(taken.max().year))
     try:

@@ -69,7 +69,7 @@ def payload(
         "districts": _texts(data.areas, "district", len(extra)),
         "outcomes": outcomes,
         "postcodes": pack_postcodes(data.locations, codes),
-        "pictures": {str(area): list(own) for area, own in data.pictures.items()},
+        "images": {str(area): list(own) for area, own in data.pictures.items()},
         "geometry": geometry,
     }
 
@@ -86,7 +86,7 @@ def layers(table: pd.DataFrame, classes: int) -> dict[str, str]:
         result["uncertainty"] = f"Uncertainty: width of the interval, in {many}"
     result["locations"] = "Coverage: locations of each area"
     if "n_views" in table and table["n_views"].notna().any():
-        result["pictures"] = "Coverage: pictures of each area"
+        result["images"] = "Coverage: pictures of each area"
     if _flags(table) is not None:
         result["flags"] = "Where to be careful"
     return result

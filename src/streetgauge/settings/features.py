@@ -19,9 +19,9 @@ Dtype = Annotated[
 
 
 class ImageFeatures(Settings):
-    """``source = "pictures"``: a frozen pretrained network looks at every picture."""
+    """``source = "images"``: a frozen pretrained network looks at every picture."""
 
-    source: Literal["pictures"] = "pictures"
+    source: Literal["images"] = "images"
     backbone: Text = Field(
         "efficientnet-lite0",
         description="the frozen network: a name, timm:NAME, open_clip:NAME/WEIGHTS, onnx:FILE",
@@ -138,7 +138,7 @@ class SimulatedFeatures(Settings):
 
 def _pictures_unless_said(value: object) -> object:
     if isinstance(value, dict) and "source" not in value:
-        return {"source": "pictures", **value}
+        return {"source": "images", **value}
     return value
 
 

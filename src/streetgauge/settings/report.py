@@ -19,7 +19,7 @@ class ReportSettings(Settings):
         description="`all`: every figure as SVG, PDF, PNG and CSV in `figures/`, and maps for "
         "slides; `page`: only what the page shows, as SVG and CSV, in a third of the time; `none`",
     )
-    pictures: Literal["auto"] | StrictBool = Field(
+    images: Literal["auto"] | StrictBool = Field(
         "auto",
         description="`auto`: show pictures whose licence is known; `true`: refuse to make a page "
         "without them; `false`: never show any. A picture without a licence is never shown",

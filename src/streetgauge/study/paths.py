@@ -42,7 +42,7 @@ class StudyFiles:
         return self.path("locations.parquet")
 
     @property
-    def pictures(self) -> Path:
+    def images(self) -> Path:
         """Which picture of open street imagery is which view, and whose it is."""
         return self.path("images.parquet")
 
@@ -50,7 +50,7 @@ class StudyFiles:
     def image_folder(self) -> Path:
         """Pictures of open street imagery; a folder of its own beside a user's pictures."""
         imagery = self.settings.imagery
-        return self.directory / "pictures" / (imagery.source if imagery else "files")
+        return self.directory / "images" / (imagery.source if imagery else "files")
 
     @property
     def features(self) -> Path:
@@ -201,5 +201,5 @@ def picture_files(study: StudyFiles) -> ImagerySettings:
     imagery = study.settings.imagery
     assert imagery is not None  # the settings see to it
     if isinstance(imagery, OpenImagery):
-        return imagery.as_files(study.image_folder, study.pictures)
+        return imagery.as_files(study.image_folder, study.images)
     return imagery

@@ -65,7 +65,7 @@ def has_gallery(study: StudyFiles) -> bool:
     settings = study.settings
     if isinstance(settings.features, SimulatedFeatures | TableFeatures):
         return False
-    if settings.report.pictures is False or settings.imagery is None:
+    if settings.report.images is False or settings.imagery is None:
         return False
     return isinstance(settings.imagery, OpenImagery) or bool(settings.image_rights["licence"])
 
@@ -73,7 +73,7 @@ def has_gallery(study: StudyFiles) -> bool:
 def _collected(study: StudyFiles) -> tuple[Path, ...]:
     """Where pictures of open street imagery are; nowhere in a study that has its own."""
     is_open = isinstance(study.settings.imagery, OpenImagery)
-    return (study.pictures, study.image_folder) if is_open else ()
+    return (study.images, study.image_folder) if is_open else ()
 
 
 def _network_files(study: StudyFiles) -> tuple[Path, ...]:
@@ -111,7 +111,7 @@ STAGES = (
         lambda s: (s.locations,),
     ),
     Stage(
-        "pictures",
+        "images",
         1,
         ("imagery",),
         lambda s: (s.locations,),

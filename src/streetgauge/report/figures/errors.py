@@ -30,7 +30,7 @@ from streetgauge.report.figures.sketch import Sketch
 __all__ = ["groups", "moran_scatter"]
 
 MOST_GROUPS = 40  # units of one kind; the worst and the best half of that many are drawn
-FIRST = {"deprivation": ("deprived", "middle", "affluent"), "pictures": ("few", "many")}
+FIRST = {"deprivation": ("deprived", "middle", "affluent"), "images": ("few", "many")}
 
 
 def groups(account: Mapping[str, Any], metrics: Mapping[str, Any], label: str) -> Sketch | None:

@@ -35,7 +35,7 @@ def added(metrics: Mapping[str, Any], labels: Mapping[str, str]) -> Sketch | Non
     """Draw what the pictures add over the best guess without any, in every kind of folds."""
     cells = [
         {"outcome": name, "folds": kind, "metric": metric, "areas": cell["n_areas"]}
-        | {k: cell[metric][k] for k in ("value", "low", "high", "over", "pictures", "baseline")}
+        | {k: cell[metric][k] for k in ("value", "low", "high", "over", "images", "baseline")}
         for name in labels
         for kind, cell in metrics.get("headline", {}).get(name, {}).items()
         if cell is not None

@@ -35,7 +35,7 @@ WAYS = {
 }
 KINDS = {
     "deprivation": "By actual {one}",
-    "pictures": "By number of pictures",
+    "images": "By number of pictures",
     "district": "By district",
 }
 MANY_GROUPS = 8
@@ -115,7 +115,7 @@ def undefined(account: Mapping[str, Any], metrics: Mapping[str, Any], classes: i
         what = TITLES.get(parts[-1], parts[-1]).format(one=one, Many=many.capitalize())
         if parts[:2] == ["baselines", "constant"]:
             continue  # is said once below all outcomes
-        who = _way(parts[1], metrics) if len(parts) > 2 else "pictures"
+        who = _way(parts[1], metrics) if len(parts) > 2 else "images"
         by_reason.setdefault((who, str(reason)), []).append(what)
     return "; ".join(
         f"{_listed(what)} of “{who}”: {reason}" for (who, reason), what in by_reason.items()

@@ -184,7 +184,7 @@ def _few_pictures_are_worse(
 ) -> Iterable[str]:
     worse = []
     for name, account in accounts.items():
-        kinds = (account.get("groups") or {}).get("pictures") or {}
+        kinds = (account.get("groups") or {}).get("images") or {}
         few, many = ((kinds.get(kind) or {}).get("mae") or {} for kind in ("few", "many"))
         if few.get("low") is None or many.get("high") is None:
             continue
