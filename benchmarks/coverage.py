@@ -40,7 +40,7 @@ def main() -> None:
     print(HEADER)
     print("| --- | --- |" + " ---: |" * 12)
     for study in asked.studies:
-        for directory in (study, study / "random", study / "spatial"):
+        for directory in (study, study / "other-folds"):
             if (directory / "predictions.parquet").is_file():
                 own = "own" if directory == study else directory.name
                 print(row(study.name, own, directory, asked.coverage, asked.classes))

@@ -36,7 +36,7 @@ def city(tmp_path_factory: pytest.TempPathFactory) -> Path:
     directory = tmp_path_factory.mktemp("notebook") / "streetgauge-demo"
     make_city(directory, seed=4, n_areas=30, n_locations=120, workers=1)
     file = directory / "study.toml"
-    text = file.read_text(encoding="utf-8").replace("k = 5", "k = 2\nsecond = false")
+    text = file.read_text(encoding="utf-8").replace("k = 5", "k = 2\nother_folds = false")
     file.write_text(text + "\n[train]\nepochs = 3\nmembers = 1\n", encoding="utf-8")
     files = Study.open(directory)
     for stage in stages_of(files):

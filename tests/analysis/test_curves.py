@@ -32,7 +32,7 @@ def made(tmp_path_factory: pytest.TempPathFactory, grid_writer: Callable[..., Pa
     place = grid_writer(tmp_path_factory.mktemp("curves") / "one", per_area=5)
     file = place / "study.toml"
     text = file.read_text("utf-8").replace("epochs = 15", "epochs = 6\nmembers = 2")
-    file.write_text(text.replace("k = 3", "k = 3\nsecond = false"), "utf-8")
+    file.write_text(text.replace("k = 3", "k = 3\nother_folds = false"), "utf-8")
     prepare(place)
     return place
 
@@ -188,7 +188,7 @@ def test_bad_wishes_are_one_sentence(refuse: Refuse, study: Path) -> None:
     assert "-1 is too few" in refuse("curves", study, "--locations=-1")
     file = study / "study.toml"
     text = file.read_text("utf-8")
-    file.write_text(text.replace("k = 3\nsecond = false", 'scheme = "train-only"'), "utf-8")
+    file.write_text(text.replace("k = 3\nother_folds = false", 'scheme = "train-only"'), "utf-8")
     assert "does not both learn and test" in refuse("curves", study)
     file.write_text(text.replace('id = "place"', 'id = "other"'), "utf-8")
     assert refuse("curves", study)

@@ -31,7 +31,9 @@ def made(tmp_path_factory: pytest.TempPathFactory, grid_writer: Callable[..., Pa
     head, _, tail = file.read_text("utf-8").partition("[features]")
     _, _, tail = tail.partition("[folds]")
     features = f'[features]\nsource = "simulated"\ndimension = 32\nviews = 2\nsignal = {SIGNAL}\n'
-    text = f"{head}{features}\n[folds]\nsecond = false{tail}".replace("epochs = 15", "members = 1")
+    text = f"{head}{features}\n[folds]\nother_folds = false{tail}".replace(
+        "epochs = 15", "members = 1"
+    )
     file.write_text(text, "utf-8")
     study = Study.open(place)
     for name in ("outcomes", "locations", "features", "train", "areas"):

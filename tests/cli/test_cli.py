@@ -31,7 +31,7 @@ def test_one_command_goes_from_files_to_a_report(run: Run, grid: Path) -> None:
     assert made >= {
         *("outcomes.parquet", "locations.parquet", "folds.parquet", "predictions.parquet"),
         *("areas.parquet", "areas.gpkg", "metrics.json", "report.html", "run.json", "model"),
-        *("skipped.parquet", "features", "area_features.parquet", "spatial"),
+        *("skipped.parquet", "features", "area_features.parquet", "other-folds"),
     }
     metrics = json.loads((grid / "metrics.json").read_text())
     # The pictures show both outcomes in this world, and the neighbours show neither.

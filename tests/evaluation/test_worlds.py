@@ -46,7 +46,7 @@ columns = ["f0"]
 location_id = "place"
 [folds]
 k = 4
-second = false
+other_folds = false
 [deciles]
 classes = {classes}
 [evaluation]

@@ -80,7 +80,7 @@ def trained(grid_writer: Callable[..., Path], run: Run, tmp_path: Path) -> Path:
     table[table["place"] != "P00020"].to_csv(study / "features.csv", index=False)
     file = study / "study.toml"
     text = file.read_text(encoding="utf-8")
-    folds = '[folds]\nscheme = "train-test"\ntest = 0.4\nfinal = false\nsecond = false'
+    folds = '[folds]\nscheme = "train-test"\ntest = 0.4\nfinal = false\nother_folds = false'
     text = text.replace("[folds]\nk = 3", folds)
     text = text.replace("epochs = 15", "epochs = 12\nmembers = 1")
     file.write_text(text, encoding="utf-8")

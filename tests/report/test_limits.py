@@ -22,8 +22,8 @@ def account(**more):
 def said(scheme=SCHEME, second=None, kind="random", **accounts) -> str:
     metrics = {"classes": 10, "scheme": scheme, "outcomes": accounts, "kind": kind}
     if second is not None:
-        other = "spatial" if kind == "random" else "random"
-        metrics[other] = {"outcomes": second, "scheme": BLOCKS if other == "spatial" else SCHEME}
+        other, how = ("spatial", BLOCKS) if kind == "random" else ("random", SCHEME)
+        metrics["other_folds"] = {"kind": other, "outcomes": second, "scheme": how}
     return " ".join(limits(metrics, LABELS))
 
 

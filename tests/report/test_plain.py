@@ -25,7 +25,7 @@ def account(interval, within=0.6, n=100):
 def plain(accounts, second=None, classes=10):
     metrics = {"classes": classes, "outcomes": accounts, "kind": "random"}
     if second:
-        metrics["spatial"] = {"outcomes": second}
+        metrics["other_folds"] = {"kind": "spatial", "outcomes": second}
     return words.plain({name: LABELS[name] for name in accounts}, metrics)
 
 

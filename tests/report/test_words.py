@@ -154,7 +154,7 @@ def test_areas_with_few_locations_are_counted():
 def both(**accounts):
     own = {"outcomes": accounts, "classes": 10, "neighbours": 5, "kind": "random"}
     held = {"in_words": "square blocks of 500 m held out at random in 5 folds"}
-    return own | {"spatial": {"outcomes": accounts, "scheme": held}}
+    return own | {"other_folds": {"kind": "spatial", "outcomes": accounts, "scheme": held}}
 
 
 def test_it_says_for_how_many_outcomes_the_other_folds_agree():
@@ -163,7 +163,7 @@ def test_it_says_for_how_many_outcomes_the_other_folds_agree():
     found = words.beside(labels, both(a=clear, b=unclear))
     assert found.startswith("With square blocks of 500 m held out at random in 5 folds, they do so")
     assert "for the same 1 of 2;" in found
-    fewer = both(a=clear, b=clear) | {"spatial": both(a=clear, b=unclear)["spatial"]}
+    fewer = both(a=clear, b=clear) | {"other_folds": both(a=clear, b=unclear)["other_folds"]}
     assert "for 1 of 2 (Income)" in words.beside(labels, fewer)
     assert "neighbours are mostly held out" in found
     assert "for none of 2;" in words.beside(labels, both(a=unclear, b=unclear))

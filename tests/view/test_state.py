@@ -97,7 +97,7 @@ def test_curves_are_the_diaries_of_every_part(grid: Path) -> None:
     diary(study, "fold-1", members + unknown + "[1, 2]\n" + '{"epoch": 3, "outc')
     diary(study, "fold-10", look(1, 1.0))
     diary(study, "fold-2", look(1, 1.5, outcome="illness"))
-    diary(study, "fold-1", look(1, 2.5), model="spatial/model")
+    diary(study, "fold-1", look(1, 2.5), model="other-folds/model")
     own, spatial = state_of(study)["curves"]
     income, illness = own["outcomes"]
     assert income["label"] == "Household income"

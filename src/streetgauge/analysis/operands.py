@@ -15,7 +15,7 @@ import pyarrow as pa
 from streetgauge.errors import InputError
 from streetgauge.settings import EvaluationSettings, FoldSettings
 from streetgauge.study import Study
-from streetgauge.study.paths import KINDS, Tested, tested
+from streetgauge.study.paths import OTHER_FOLDS, Tested, tested
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -50,7 +50,8 @@ class Side:
     @property
     def kinds(self) -> list[str]:
         """All kinds of folds that it was tested in, the own first."""
-        return [self.own, *(k for k in KINDS if k != self.own and k in self.metrics)]
+        other = self.metrics.get("other_folds")
+        return [self.own] if other is None else [self.own, other["kind"]]
 
     @property
     def about(self) -> dict[str, Any]:
@@ -66,7 +67,7 @@ class Side:
 
     def account(self, kind: str) -> Mapping[str, Any]:
         """Give the account of all outcomes in folds of this kind."""
-        found: Mapping[str, Any] = self.metrics if kind == self.own else self.metrics[kind]
+        found: Mapping[str, Any] = self.metrics if kind == self.own else self.metrics["other_folds"]
         return found
 
     def areas(self, kind: str) -> pd.DataFrame | None:
@@ -74,7 +75,7 @@ class Side:
         if self.study is None:
             return None
         own = kind == self.own
-        files = tested(self.study) if own else Tested(self.study.directory / kind)
+        files = tested(self.study) if own else Tested(self.study.directory / OTHER_FOLDS)
         try:
             frame = pd.read_parquet(files.areas)
         except FileNotFoundError:

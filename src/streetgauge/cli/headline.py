@@ -73,10 +73,8 @@ def _figures(study: Study, metrics: dict[str, Any], screen: Screen) -> None:
 
 def _in_which_folds(metrics: dict[str, Any]) -> str:
     """Say how areas were held out, of each kind of folds."""
-    own, second = metrics["kind"], next((k for k in KINDS if k in metrics), None)
-    said = {own: metrics["scheme"]["in_words"]}
-    if second is not None:
-        said[second] = metrics[second]["scheme"]["in_words"]
+    both = [metrics, *([metrics["other_folds"]] if "other_folds" in metrics else [])]
+    said = {each["kind"]: each["scheme"]["in_words"] for each in both}
     return "; ".join(f"{KINDS.get(kind, kind)}: {said[kind]}" for kind in sorted(said))
 
 

@@ -56,7 +56,7 @@ def make_areas(study: Study, key: str, progress: Progress) -> Done:
         folds = stored_settings(second.splits)
         beside, _, sides[folds.kind] = _judged(city, second, folds)
         write_table(beside, second.areas)
-        metrics = {**metrics, folds.kind: sides[folds.kind]}
+        metrics = {**metrics, "other_folds": {**sides[folds.kind], "kind": folds.kind}}
     metrics = {**metrics, "kind": study.settings.folds.kind}
     metrics["headline"] = headline({kind: sides[kind] for kind in sorted(sides)})
     if has_curve(study):

@@ -167,7 +167,7 @@ def _beside(metrics: Mapping[str, Any], labels: Mapping[str, str]) -> dict[str, 
     kind = words.other_kind(metrics)
     if kind is None:
         return None
-    accounts = metrics[kind]["outcomes"]
+    accounts = metrics["other_folds"]["outcomes"]
     return {
         "own": words.FOLDS.get(metrics["kind"], "these folds"),
         "other": words.FOLDS[kind],
@@ -180,7 +180,7 @@ def _beside(metrics: Mapping[str, Any], labels: Mapping[str, str]) -> dict[str, 
 
 def _folds_in_words(metrics: Mapping[str, Any], kind: str) -> str:
     """Say what the names of both kinds of folds stand for."""
-    named = {metrics["kind"]: metrics, kind: metrics[kind]}
+    named = {metrics["kind"]: metrics, kind: metrics["other_folds"]}
     said = [
         f"{words.FOLDS[k]}: {each['scheme']['in_words']}"
         for k, each in named.items()
@@ -190,9 +190,8 @@ def _folds_in_words(metrics: Mapping[str, Any], kind: str) -> str:
 
 
 def _second_accounts(metrics: Mapping[str, Any]) -> Iterator[Iterable[Mapping[str, Any]]]:
-    kind = words.other_kind(metrics)
-    if kind is not None:
-        yield metrics[kind]["outcomes"].values()
+    if words.other_kind(metrics) is not None:
+        yield metrics["other_folds"]["outcomes"].values()
 
 
 def _gains(accounts: Mapping[str, Any], metrics: Mapping[str, Any]) -> dict[Any, Any]:

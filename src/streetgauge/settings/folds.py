@@ -59,7 +59,7 @@ class FoldSettings(Settings):
     final: StrictBool = Field(
         True, description="train one more network on all areas, for other cities"
     )
-    second: StrictBool = Field(
+    other_folds: StrictBool = Field(
         True,
         description="also train and test in folds of the other kind: in square blocks where these "
         "folds are at random, in random folds where these are spatial",
@@ -123,6 +123,6 @@ class FoldSettings(Settings):
     @property
     def other_kind(self) -> Literal["random", "spatial"] | None:
         """Of which kind the folds beside these are, if there are to be any."""
-        if not self.second or self.kind in ("class", "none"):
+        if not self.other_folds or self.kind in ("class", "none"):
             return None
         return "random" if self.kind == "spatial" else "spatial"

@@ -11,9 +11,9 @@ from streetgauge.settings import (
     StudySettings,
 )
 
-__all__ = ["picture_files", "KINDS", "StudyFiles", "Tested", "second_of", "tested"]
+__all__ = ["picture_files", "OTHER_FOLDS", "StudyFiles", "Tested", "second_of", "tested"]
 
-KINDS = ("random", "spatial")
+OTHER_FOLDS = "other-folds"
 
 
 class StudyFiles:
@@ -149,7 +149,7 @@ class Tested:
     Parameters
     ----------
     directory : Path
-        The study's, or the one called after the kind of folds.
+        The study's, or ``other-folds`` in it.
     """
 
     directory: Path
@@ -192,8 +192,9 @@ def tested(study: StudyFiles) -> Tested:
 
 def second_of(study: StudyFiles) -> Tested | None:
     """Give the files of the folds beside them; None if there are to be none."""
-    kind = study.settings.folds.other_kind
-    return None if kind is None else Tested(study.directory / kind)
+    if study.settings.folds.other_kind is None:
+        return None
+    return Tested(study.directory / OTHER_FOLDS)
 
 
 def picture_files(study: StudyFiles) -> ImagerySettings:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from streetgauge.study import Study
 from streetgauge.study.heartbeat import read_running
+from streetgauge.study.paths import OTHER_FOLDS
 from streetgauge.study.stages import stages_of
 
 if TYPE_CHECKING:
@@ -152,7 +153,7 @@ def _models(study: Study) -> dict[str, Path]:
     folds = study.settings.folds
     models: dict[str, Path] = {folds.kind: study.model}
     if folds.other_kind is not None:
-        models[folds.other_kind] = study.directory / folds.other_kind / "model"
+        models[folds.other_kind] = study.directory / OTHER_FOLDS / "model"
     return models
 
 

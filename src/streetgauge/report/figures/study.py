@@ -81,9 +81,8 @@ def added(metrics: Mapping[str, Any], labels: Mapping[str, str]) -> Sketch | Non
     panels[0].set_yticklabels([short(labels[name], 24, lines=2) for name in names])
     panels[1].set_yticklabels([])
     below(canvas, panels[0], len(kinds))
-    held = [metrics["scheme"]["in_words"]] + [
-        metrics[kind]["scheme"]["in_words"] for kind in kinds if kind in metrics
-    ]
+    both = [metrics, *([metrics["other_folds"]] if "other_folds" in metrics else [])]
+    held = [each["scheme"]["in_words"] for each in both]
     return Sketch(
         canvas,
         table,

@@ -43,7 +43,7 @@ def baseline(name: str | None, neighbours: int | None = None, classes: int = 10)
 
 def other_kind(metrics: Mapping[str, Any]) -> str | None:
     """Name the kind of the folds beside the study's own, if there are any."""
-    return next((kind for kind in FOLDS if kind in metrics), None)
+    return (metrics.get("other_folds") or {}).get("kind")
 
 
 def beside(labels: Mapping[str, str], metrics: Mapping[str, Any]) -> str:
@@ -51,12 +51,12 @@ def beside(labels: Mapping[str, str], metrics: Mapping[str, Any]) -> str:
     kind = other_kind(metrics)
     if kind is None:
         return ""
-    accounts = metrics[kind]["outcomes"]
+    accounts = metrics["other_folds"]["outcomes"]
     judged = {n: verdict(accounts[n]) for n in labels if n in accounts and verdict(accounts[n])}
     if not judged:
         return ""
     more = [labels[name] for name, word in judged.items() if word == "more"]
-    many, how = len(judged), str(metrics[kind]["scheme"]["in_words"])
+    many, how = len(judged), str(metrics["other_folds"]["scheme"]["in_words"])
     held = f"With {how}" if how.startswith(("square", "areas")) else f"With areas tested so: {how}"
     if many == 1:
         text = f"{held}, they {'do' if more else 'do not clearly do'} so"

@@ -46,8 +46,8 @@ def _leakage(metrics: Mapping[str, Any], labels: Mapping[str, str], classes: int
     kind = other_kind(metrics)
     if kind is None:
         return
-    spatial = metrics[kind] if kind == "spatial" else metrics
-    random = metrics if kind == "spatial" else metrics[kind]
+    other = metrics["other_folds"]
+    spatial, random = (other, metrics) if kind == "spatial" else (metrics, other)
     lost, gaps = [], []
     for name in labels:
         pair = [each["outcomes"].get(name, {}).get("metrics", {}) for each in (random, spatial)]

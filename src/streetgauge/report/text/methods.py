@@ -71,7 +71,7 @@ def _learning(data: ReportData) -> Iterator[str]:
     own: Mapping[str, Any] = data.settings.get("train") or {}
     scheme = data.metrics["scheme"]["in_words"]
     kind = other_kind(data.metrics)
-    also = f", and again with {data.metrics[kind]['scheme']['in_words']}" if kind else ""
+    also = f", and again with {data.metrics['other_folds']['scheme']['in_words']}" if kind else ""
     network = f"Network “{own['network']}”" if own.get("network") else "Networks"
     members = own.get("members") or 1
     many = f" of {members} members" if members > 1 else ""

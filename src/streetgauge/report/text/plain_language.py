@@ -30,7 +30,7 @@ def plain(labels: Mapping[str, str], metrics: Mapping[str, Any]) -> str:
     if not accounts:
         return ""
     kind = other_kind(metrics)
-    second = metrics[kind]["outcomes"] if kind else {}
+    second = metrics["other_folds"]["outcomes"] if kind else {}
     firm: list[str] = []
     near: list[str] = []
     weak: list[str] = []
