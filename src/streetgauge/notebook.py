@@ -97,7 +97,7 @@ class Metrics(dict[str, Any]):
         columns += [f"pictures add, {KINDS.get(kind, kind)}" for kind in kinds]
         scheme = self.get("scheme", {})
         said = scheme if isinstance(scheme, Mapping) else {}
-        share = f" ({self['coverage']:.0%} interval)" if "coverage" in self else ""
+        share = f" ({self['interval_level']:.0%} interval)" if "interval_level" in self else ""
         many = "deciles" if self.get("classes") == 10 else "classes"
         how = str(said.get("in_words") or "")
         notes = [

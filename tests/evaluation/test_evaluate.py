@@ -224,7 +224,7 @@ def test_constant_predictions_are_measured_without_a_warning(recwarn):
 
 def test_the_areas_intervals_are_checked_against_their_promise():
     held = account_of(*city(n=1000)[:2])["intervals"]
-    assert held["aim"] == 0.9
+    assert held["level"] == 0.9
     assert held["share"] >= 0.88
     assert 1 <= held["mean_width"] <= 10
 

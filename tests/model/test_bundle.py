@@ -331,7 +331,7 @@ def test_a_table_of_other_columns_or_prepared_otherwise_is_refused(bundle: Bundl
 
 
 METRICS = {
-    "coverage": 0.9,
+    "interval_level": 0.9,
     "outcomes": {
         "income": {
             "n_areas": 40,

@@ -65,14 +65,14 @@ def whole(data):
         for share in (0.0, 0.1, 1.0)
         if share or start == "tuned"
     ]
-    metrics["transfer"] = {"points": points, "coverage": 0.9}
+    metrics["transfer"] = {"points": points, "interval_level": 0.9}
     of_curves = [
         {"outcome": name, "by": by, "value": value, "mae": figure(3 - value), "spearman": figure(0)}
         | {"n_training_areas": 40 * value, "locations_per_area": 3 * value, "views_per_location": 1}
         for name in metrics["outcomes"]
         for by, value in (("areas", 0.25), ("areas", 0.5), ("all", 1.0))
     ]
-    return metrics, table, {"points": of_curves, "coverage": 0.9, "classes": 10}
+    return metrics, table, {"points": of_curves, "interval_level": 0.9, "classes": 10}
 
 
 @pytest.fixture
@@ -153,7 +153,7 @@ def test_probabilities_that_are_right_lie_on_the_line():
     table = pd.DataFrame(p, columns=["p1", "p2", "p3", "p4"])
     table["area"] = [f"A{i:04d}" for i in range(len(p))]
     table = table.assign(outcome="o", decile=actual, actual_decile=actual, low=1, high=4)
-    metrics = {"classes": 4, "coverage": 0.9, "outcomes": {"o": blank(4)}, "headline": {}}
+    metrics = {"classes": 4, "interval_level": 0.9, "outcomes": {"o": blank(4)}, "headline": {}}
     (found,) = [f for f in draw_figures(metrics, table, paper=False) if f.name == "reliability-o"]
     told = found.table
     assert told["statements"].sum() == 3 * len(p)

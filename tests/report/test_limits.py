@@ -33,11 +33,11 @@ def off(value):
 
 def coverage(share, n=100, decile=1):
     row = {"decile": decile, "n_areas": n, "share": share, "mean_width": 5.0}
-    return {"intervals": {"aim": 0.9, "share": 0.9, "by_decile": [row]}}
+    return {"intervals": {"level": 0.9, "share": 0.9, "by_decile": [row]}}
 
 
 def misses(share, n=400):
-    return {"n_areas": n, "intervals": {"aim": 0.9, "share": share}}
+    return {"n_areas": n, "intervals": {"level": 0.9, "share": share}}
 
 
 def unlike(count, n=100, mae=2.5, others=1.5):

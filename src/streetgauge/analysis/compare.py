@@ -97,7 +97,7 @@ def compare(
         "a": left.about,
         "b": right.about,
         "classes": left.metrics["classes"],
-        "coverage": left.metrics["coverage"],
+        "interval_level": left.metrics["interval_level"],
         "draws": many,
         "seed": seed,
         "kinds": kinds,
@@ -162,8 +162,8 @@ def _outcome(
     said: dict[str, Any] = {"label": label, "gain": both}
     first, second = _rows(a.areas(kind_a), name), _rows(b.areas(kind_b), name)
     if first is None or second is None:
-        same = accounts[0].get("coverage") == accounts[1].get("coverage")
-        return said | _figures_alone(one, other, same_coverage=same)
+        same = accounts[0].get("interval_level") == accounts[1].get("interval_level")
+        return said | _figures_alone(one, other, same_level=same)
     indexed = [frame.set_index("area") for frame in (first, second)]
     weights = [each.get("weight") for each in indexed]
     units = [
@@ -174,7 +174,7 @@ def _outcome(
         first,
         second,
         classes=a.metrics["classes"],
-        coverage=a.metrics["coverage"],
+        interval_level=a.metrics["interval_level"],
         draws=draws,
         seed=seed,
         min_locations=(a.evaluation.min_locations, b.evaluation.min_locations),
@@ -184,16 +184,16 @@ def _outcome(
 
 
 def _figures_alone(
-    one: Mapping[str, Any], other: Mapping[str, Any], *, same_coverage: bool
+    one: Mapping[str, Any], other: Mapping[str, Any], *, same_level: bool
 ) -> dict[str, Any]:
-    """Compare accounts without areas; intervals of other coverage say nothing of the difference."""
+    """Compare accounts without areas; intervals of another level say nothing of the difference."""
     from streetgauge.evaluation import compare_figures
 
     a, b = (
-        {m: v if same_coverage else {"value": v["value"]} for m, v in each["metrics"].items()}
+        {m: v if same_level else {"value": v["value"]} for m, v in each["metrics"].items()}
         for each in (one, other)
     )
-    why = {} if same_coverage else {"difference": "the two sides' intervals are of other coverage"}
+    why = {} if same_level else {"difference": "the two sides' intervals are of another level"}
     return {
         "paired": False,
         "n_areas": {"a": one["n_areas"], "b": other["n_areas"], "shared": None},

@@ -168,7 +168,7 @@ class Curves:
         content = {
             "format_version": 1,
             "classes": self.city.classes,
-            "coverage": self.study.settings.evaluation.coverage,
+            "interval_level": self.study.settings.evaluation.interval_level,
             "draws": self.study.settings.evaluation.draws,
             "folds": len(self.splits),
             "scheme": self._scheme["in_words"],
@@ -350,7 +350,7 @@ class Curves:
             for point in frames:
                 facts = {"by": point.by, "value": point.value, "outcome": outcome}
                 facts |= {"n_areas": len(areas), **learned[point]}
-                yield facts | _figures(drawn[point.name], drawn["all"], settings.coverage)
+                yield facts | _figures(drawn[point.name], drawn["all"], settings.interval_level)
 
     def _learned(self, point: Point) -> dict[str, Any]:
         """Say what a point's networks saw."""
@@ -415,10 +415,10 @@ def _of(areas: pd.DataFrame, outcome: str) -> pd.DataFrame:
     return areas[areas["outcome"] == outcome].set_index("area")
 
 
-def _figures(own: Drawn, whole: Drawn, coverage: float) -> dict[str, Any]:
+def _figures(own: Drawn, whole: Drawn, interval_level: float) -> dict[str, Any]:
     return {
-        **{metric: own.estimate(metric, coverage) for metric in METRICS},
-        "difference_from_all": {m: whole.difference(own, m, coverage) for m in METRICS},
+        **{metric: own.estimate(metric, interval_level) for metric in METRICS},
+        "difference_from_all": {m: whole.difference(own, m, interval_level) for m in METRICS},
     }
 
 

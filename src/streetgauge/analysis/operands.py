@@ -163,14 +163,14 @@ def open_side(name: str | Path) -> Side:
                 "this bundle carries no figures",
                 "export it again when its study has been tested",
             )
-        said = {"classes": bundle.model.classes, "coverage": 0.9, **bundle.metrics}
+        said = {"classes": bundle.model.classes, "interval_level": 0.9, **bundle.metrics}
         return Side(str(name), said, None)
     if not path.exists():
         raise InputError(name, "there is no such study or bundle", "give their directories")
     study = Study.open(path)
     try:
         metrics = json.loads(study.metrics.read_text(encoding="utf-8"))
-        whole = {"outcomes", "classes", "coverage", "scheme"} <= metrics.keys()
+        whole = {"outcomes", "classes", "interval_level", "scheme"} <= metrics.keys()
     except FileNotFoundError:
         raise InputError(
             study.directory,

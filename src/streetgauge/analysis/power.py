@@ -229,7 +229,7 @@ class Power:
         content = {
             "format_version": 1,
             "classes": self.classes,
-            "coverage": self._coverage,
+            "interval_level": self._interval_level,
             "repeats": self.repeats,
             "assumptions": {
                 "noise": {
@@ -252,8 +252,8 @@ class Power:
     # --- what the study itself says ---------------------------------------------------------------
 
     @property
-    def _coverage(self) -> float:
-        return self.study.settings.evaluation.coverage
+    def _interval_level(self) -> float:
+        return self.study.settings.evaluation.interval_level
 
     @cached_property
     def _result(self) -> dict[str, Any]:
@@ -414,7 +414,7 @@ class Power:
     def _widths(
         self, value: Mapping[str, float], drawn: Mapping[str, Any]
     ) -> Iterator[tuple[str, float]]:
-        ends = [(1 - self._coverage) / 2, (1 + self._coverage) / 2]
+        ends = [(1 - self._interval_level) / 2, (1 + self._interval_level) / 2]
         for metric in METRICS:
             low, high = np.nanquantile(drawn[metric], ends)
             yield metric, value[metric]

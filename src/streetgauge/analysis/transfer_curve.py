@@ -76,7 +76,7 @@ def draw_curve(
     stamp : str
         Hash of all inputs.
     evaluation : EvaluationSettings, optional
-        Rule, draws and coverage.
+        Rule, draws and interval level.
     shares : sequence of float
         0 to 1; at 0 there is the model as it is, and no other.
     progress : Progress
@@ -124,7 +124,7 @@ def draw_curve(
         "from": start.about,
         "tune": start.settings.tune,
         "folds": len(tested),
-        "coverage": evaluation.coverage,
+        "interval_level": evaluation.interval_level,
         "points": points,
         "left_out": left_out,
     }
@@ -162,7 +162,7 @@ def _measured(
         point: dict[str, Any] = {"outcome": str(outcome), "areas": len(frame)}
         for metric in METRICS:
             folds = [float(part[metric]) for part in each if np.isfinite(part[metric])]
-            point[metric] = drawn.estimate(metric, evaluation.coverage) | {
+            point[metric] = drawn.estimate(metric, evaluation.interval_level) | {
                 "folds_mean": float(np.mean(folds)) if folds else None,
                 "folds_sd": float(np.std(folds, ddof=1)) if len(folds) > 1 else None,
             }

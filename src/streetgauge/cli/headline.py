@@ -46,9 +46,9 @@ def _figures(study: Study, metrics: dict[str, Any], screen: Screen) -> None:
     close, near = ("within_1", "within\n1") if classes >= 5 else ("exact", "same\nclass")
     table = Table(
         title=f"{study.settings.name}: areas' {many}; {metrics['scheme']['in_words']}",
-        caption=f"Below each figure its {metrics['coverage']:.0%} interval. MAE: mean absolute "
-        f"error in {many}. Pictures add: how much less that is than by the best guess without "
-        f"them, which is named; {_in_which_folds(metrics)}.",
+        caption=f"Below each figure its {metrics['interval_level']:.0%} interval. MAE: mean "
+        f"absolute error in {many}. Pictures add: how much less that is than by the best guess "
+        f"without them, which is named; {_in_which_folds(metrics)}.",
         box=box.SIMPLE_HEAD,
         padding=(0, 1, 0, 0),
     )

@@ -22,8 +22,8 @@ def comparison_tables(result: Mapping[str, Any]) -> Iterator[Table]:
         held = each["a"] if each["a"] == each["b"] else f"a: {each['a']}; b: {each['b']}"
         table = _table(
             f"a = {a}, b = {b}: {held}",
-            f"Below each figure its {result['coverage']:.0%} interval. b less a: less MAE and more "
-            "Spearman's r is better. The share is that of the draws in which b is better.",
+            f"Below each figure its {result['interval_level']:.0%} interval. b less a: less MAE and "
+            "more Spearman's r is better. The share is that of the draws in which b is better.",
         )
         table.add_column("outcome", min_width=12)
         for column in ("areas", "MAE\na", "\nb", "\nb less a", "Spearman\na", "\nb", "\nb less a"):
@@ -52,7 +52,7 @@ def curves_table(name: str, curves: Mapping[str, Any]) -> Table:
     outcomes = _few(dict.fromkeys(each["outcome"] for each in points))
     table = _table(
         f"{name}: what fewer areas, locations and views would give",
-        f"Spearman's r of the areas with its {curves['coverage']:.0%} interval; "
+        f"Spearman's r of the areas with its {curves['interval_level']:.0%} interval; "
         f"{curves['scheme']}. Areas: to learn from. Locations: of an area, and views: of a "
         "location, at most, wherever one learns and tests.",
     )
@@ -93,7 +93,7 @@ def power_tables(name: str, power: Mapping[str, Any]) -> Iterator[Table]:
     table = _table(
         f"{name}: simulated studies of its areas",
         f"Means over {power['repeats']} simulations; \u00b1 half the width of the "
-        f"{power['coverage']:.0%} interval of Spearman's r.",
+        f"{power['interval_level']:.0%} interval of Spearman's r.",
     )
     given = any(cell["signal"] is not None for cell in power["cells"])
     for column in (*(["signal"] if given else []), "areas", "locations", "views", "images"):

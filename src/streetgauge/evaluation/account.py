@@ -51,7 +51,7 @@ class Account:
     guesses : mapping of name to Guess
         Of the baselines. Pictures must beat those that look at none.
     settings : EvaluationSettings
-        ``coverage``, ``draws``, ``min_locations``, ``groups``.
+        ``interval_level``, ``draws``, ``min_locations``, ``groups``.
     classes : int
         K.
     rng : Generator
@@ -108,9 +108,9 @@ class Account:
     def account(self) -> dict[str, Any]:
         """Give all of it, JSON-clean."""
         pictures, drawn = self.values[IMAGES], self.drawn[IMAGES]
-        coverage = self.settings.coverage
+        interval_level = self.settings.interval_level
         known, enough = self.frame["actual_decile"].notna(), self.measured
-        metrics = {m: estimate(float(pictures[m]), drawn[m], coverage) for m in METRICS}
+        metrics = {m: estimate(float(pictures[m]), drawn[m], interval_level) for m in METRICS}
         metrics |= {"rps": self._rps(), "r2": self._r2()}
         counts = confusion_matrix(self.actual, self.methods[IMAGES], self.classes)
         return {
@@ -121,7 +121,7 @@ class Account:
             "confusion": counts.tolist(),
             "metrics": metrics,
             "extremes": self._extremes(),
-            "groups": self.groups.account(self.totals, self.draws, self.weight, coverage),
+            "groups": self.groups.account(self.totals, self.draws, self.weight, interval_level),
             "baselines": self._figures([n for n in self.others if n not in self.with_images]),
             "with_images": self._figures([n for n in self.others if n in self.with_images]),
             "gain": self._gain(),
@@ -203,7 +203,7 @@ class Account:
             drawn = self.draws["rps"] / self.draws["rps weight"]
         if not np.isfinite(value[0]):
             self.undefined["metrics.rps"] = "no measured area has probabilities"
-        return estimate(float(value[0]), drawn[:, 0], self.settings.coverage)
+        return estimate(float(value[0]), drawn[:, 0], self.settings.interval_level)
 
     def _r2(self) -> dict[str, Any]:
         if "value" not in self.totals:
@@ -223,13 +223,13 @@ class Account:
             self.undefined["metrics.r2"] = (
                 "actual values do not vary" if read else "no other fold says what a score is worth"
             )
-        return estimate(value, r2(self.draws), self.settings.coverage)
+        return estimate(value, r2(self.draws), self.settings.interval_level)
 
     def _extremes(self) -> dict[str, Any]:
         """How far predictions are drawn to the middle, and how many lie at either end."""
         values, drawn = shrinkage(self.tables[IMAGES]), shrinkage(self.drawn_tables)
         actual = shrinkage(self.tables[IMAGES].T)
-        slope = estimate(float(values["slope"]), drawn["slope"], self.settings.coverage)
+        slope = estimate(float(values["slope"]), drawn["slope"], self.settings.interval_level)
         if slope["value"] is None:
             self.undefined["extremes.slope"] = "actual classes do not vary"
         return {"slope": slope} | {
@@ -267,7 +267,7 @@ class Account:
         if not (over == CONSTANT and metric in CORRELATIONS):  # that is 0, in every draw
             value, drawn = value - self.values[over][metric], drawn - self.drawn[over][metric]
         value, drawn = sign * value, sign * drawn
-        return estimate(float(value), drawn, self.settings.coverage)
+        return estimate(float(value), drawn, self.settings.interval_level)
 
     def _within_folds(self) -> float | None:
         """Mean of the folds' own rho, by areas: free of how far the networks agree on a scale."""
@@ -284,7 +284,9 @@ class Account:
     def _intervals(self) -> dict[str, Any] | None:
         if not {"low", "high"} <= set(self.rows.columns):
             return None
-        return interval_account(self.rows, self.settings.coverage, self.classes, self.districts)
+        return interval_account(
+            self.rows, self.settings.interval_level, self.classes, self.districts
+        )
 
 
 def _nothing() -> dict[str, Any]:

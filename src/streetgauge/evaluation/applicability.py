@@ -211,8 +211,9 @@ def unlike_account(areas: pd.DataFrame) -> dict[str, Any] | None:
     -------
     dict or None
         ``n_areas`` (of which it can be said), ``unlike`` (how many are), ``share``, ``expected``
-        (the share if all areas were like those learned from); ``mae`` and ``covered`` of the unlike
-        with an actual decile, and of the ``others``; None where nothing can be said of any area.
+        (the share if all areas were like those learned from); ``mae`` and ``share_within_interval``
+        of those with an actual decile, and of the ``others``; None where nothing can be said of any
+        area.
     """
     told = areas[areas["unlike"].notna()]
     if told.empty:
@@ -231,10 +232,10 @@ def unlike_account(areas: pd.DataFrame) -> dict[str, Any] | None:
 def _errors(areas: pd.DataFrame) -> dict[str, float | None]:
     rows = areas[areas["actual_decile"].notna()]
     if rows.empty:
-        return {"mae": None, "covered": None}
+        return {"mae": None, "share_within_interval": None}
     actual = rows["actual_decile"].astype("int64")
     inside = (rows["low"] <= actual) & (actual <= rows["high"])
     return {
         "mae": float((rows["decile"] - actual).abs().astype("float64").mean()),
-        "covered": float(inside.astype("float64").mean()),
+        "share_within_interval": float(inside.astype("float64").mean()),
     }

@@ -45,9 +45,9 @@ def evaluate(
     """Compare predicted with actual deciles, and with what needs no picture.
 
     All intervals come from drawing areas, or blocks of them (`draw_units`), again with replacement
-    (``settings.draws`` times; percentiles of ``settings.coverage``). Differences are paired: both
-    methods on the same draws. The order of rows does not matter, and an outcome's figures do not
-    depend on the others.
+    (``settings.draws`` times; percentiles of ``settings.interval_level``). Differences are paired:
+    both methods on the same draws. The order of rows does not matter, and an outcome's figures do
+    not depend on the others.
 
     Parameters
     ----------
@@ -159,7 +159,7 @@ def evaluate(
         "rule": settings.rule,
         "weight": settings.weight,
         "min_locations": settings.min_locations,
-        "coverage": settings.coverage,
+        "interval_level": settings.interval_level,
         "draws": settings.draws,
         "neighbours": settings.neighbours,
         "outcomes": outcomes,

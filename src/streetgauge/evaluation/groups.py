@@ -109,7 +109,7 @@ class Groups:
         totals: dict[str, npt.NDArray[np.float64]],
         drawn: dict[str, npt.NDArray[np.float64]],
         weight: npt.NDArray[np.float64],
-        coverage: float,
+        interval_level: float,
     ) -> dict[str, Any]:
         """Give the figures by kind: ``n_areas``, ``mae``, ``bias``, ``within_1``, ``spearman``."""
         result: dict[str, Any] = {}
@@ -126,7 +126,7 @@ class Groups:
                     key = f"{name} {metric}"
                     value = totals[key][i] / below[i] if below[i] > 0 else np.nan
                     spread = drawn[key][:, i] / drawn_below[:, i]
-                    about[metric] = estimate(float(value), spread, coverage)
+                    about[metric] = estimate(float(value), spread, interval_level)
                 about |= {metric: to_json(float(each[i])) for metric, each in values.items()}
                 result[name][label] = about
         return result

@@ -93,7 +93,7 @@ def share_of_attainable(
     values, pictures = measure(tables["best"]), measure(tables["decile"])
     drawn = measure(sums.drawn(settings.draws, rng)["best"].reshape(-1, *shape))
     result: dict[str, Any] = {
-        m: estimate(float(values[m]), drawn[m], settings.coverage) for m in METRICS
+        m: estimate(float(values[m]), drawn[m], settings.interval_level) for m in METRICS
     }
     shares = {m: _share(pictures[m], values[m]) for m in (*CORRELATIONS, "kappa")}
     plain = account["baselines"].get("constant", {}).get("mae")

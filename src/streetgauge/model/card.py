@@ -181,7 +181,7 @@ def _start(bundle: Description) -> str:
 
 
 def _test(bundle: Description, metrics: Mapping[str, Any]) -> str:
-    coverage, scheme = metrics.get("coverage"), metrics.get("scheme")
+    interval_level, scheme = metrics.get("interval_level"), metrics.get("scheme")
     said = scheme if isinstance(scheme, Mapping) else {}
     how = f" ({said['in_words']})" if said.get("in_words") else ""
     who = said.get("caution") or (
@@ -208,7 +208,7 @@ def _test(bundle: Description, metrics: Mapping[str, Any]) -> str:
             f"{_interval(values.get('mae'))} | {_interval(values.get('spearman'))} | {without} | "
             f"{add} |"
         )
-    intervals = f" Intervals are {coverage:.0%} ones." if coverage else ""
+    intervals = f" Intervals are {interval_level:.0%} ones." if interval_level else ""
     return (
         f"{who}{intervals} Beside it is the best guess that needs no picture, and how much less "
         "error the pictures make than it.\n\n"

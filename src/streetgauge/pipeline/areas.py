@@ -164,7 +164,7 @@ def _judged(
         weights=weights.areas,
         min_locations=settings.min_locations,
     )
-    frame = _in_order(intervals(areas, settings.coverage, classes, held_aside(files)))
+    frame = _in_order(intervals(areas, settings.interval_level, classes, held_aside(files)))
     levels = _levels(city, predictions, frame)
     learned = learned_areas(splits, deciles(study.settings, city.outcomes.reset_index()))
     frame, trust = add_trust(
@@ -215,7 +215,9 @@ def _levels(city: _City, predictions: pd.DataFrame, areas: pd.DataFrame) -> dict
         level = raise_level(
             predictions, areas, unit, settings.rule, classes, city.weights.locations
         )
-        frame = mark(intervals(level.frame, settings.coverage, classes), settings.min_locations)
+        frame = mark(
+            intervals(level.frame, settings.interval_level, classes), settings.min_locations
+        )
         levels[name] = replace(level, frame=_in_order(frame))
     return levels
 

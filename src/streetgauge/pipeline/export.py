@@ -27,7 +27,7 @@ FEWEST = 10  # areas, to say what areas look like
 
 
 # Of metrics.json: what a reader of the bundle wants to know of each outcome.
-_OF_ALL = ("coverage", "draws", "folds", "scheme", "rule", "classes")
+_OF_ALL = ("interval_level", "draws", "folds", "scheme", "rule", "classes")
 
 
 _OF_EACH = ("n_areas", "n_locations", "metrics", "baselines", "gain")

@@ -175,7 +175,7 @@ def _of_outcomes(
 ) -> Iterator[list[Plan]]:
     """Plan the figures of each outcome, with what is its own: it may go to another process."""
     classes = int(metrics["classes"])
-    common = {"classes": classes, "coverage": metrics["coverage"]}
+    common = {"classes": classes, "interval_level": metrics["interval_level"]}
     rows_of = {str(name): rows for name, rows in table.groupby("outcome")}
     for name, label in labels.items():
         account = metrics["outcomes"][name]

@@ -89,8 +89,8 @@ def added(metrics: Mapping[str, Any], labels: Mapping[str, str]) -> Sketch | Non
         "What the pictures add over the best guess without them",
         "How much less the predictions from pictures err, and how much better they rank the areas, "
         "than the best baseline that sees no picture, chosen for each outcome, metric and kind of "
-        f"folds by its result; paired {words.percent(metrics['coverage'])} intervals; right of "
-        f"zero, pictures are better. Folds: {'; '.join(dict.fromkeys(held))}.",
+        f"folds by its result; paired {words.percent(metrics['interval_level'])} intervals; right "
+        f"of zero, pictures are better. Folds: {'; '.join(dict.fromkeys(held))}.",
     )
 
 
@@ -185,7 +185,8 @@ def transfer(metrics: Mapping[str, Any], labels: Mapping[str, str]) -> Sketch | 
         "What labels are worth with a model of another city",
         "Spearman’s rho of predicted and actual classes against the share of the areas that could "
         "be learned from: going on from the model of another city, and from nothing; "
-        f"{words.percent(about.get('coverage', 0.9))} intervals; the test areas are the same.",
+        f"{words.percent(about.get('interval_level', 0.9))} intervals; the test areas are "
+        "the same.",
     )
 
 
@@ -221,12 +222,12 @@ def less_data(
         "locations": "fewer locations in every area",
         "views": "fewer views of every location",
     }[by]
-    coverage = words.percent((curves or {}).get("coverage", 0.9))
+    interval_level = words.percent((curves or {}).get("interval_level", 0.9))
     return Sketch(
         drawn,
         table,
         f"How good this would be with {less}",
-        f"Mean absolute error with {less}, on the same test areas; {coverage} intervals. The "
+        f"Mean absolute error with {less}, on the same test areas; {interval_level} intervals. The "
         "last point is all there is.",
     )
 

@@ -118,7 +118,7 @@ def _intervals(
         held = account.get("intervals") or {}
         if held.get("share") is None:
             continue
-        if _too_seldom(held["share"], held["aim"], account.get("n_areas") or 0, 2):
+        if _too_seldom(held["share"], held["level"], account.get("n_areas") or 0, 2):
             whole.append(f"{labels[name]} ({percent(held['share'])})")
         low = [
             f"{row['decile']}: {percent(row['share'])}"
@@ -126,7 +126,7 @@ def _intervals(
             # As many classes are looked at: three standard errors, not two.
             if row["n_areas"] >= FEWEST
             and row["share"] is not None
-            and _too_seldom(row["share"], held["aim"], row["n_areas"], 3)
+            and _too_seldom(row["share"], held["level"], row["n_areas"], 3)
         ]
         if low:
             parts.append(f"{labels[name]} ({one} {', '.join(low)})")
@@ -142,9 +142,9 @@ def _intervals(
         )
 
 
-def _too_seldom(share: float, aim: float, n: int, errors: float) -> bool:
-    """Whether a share is below its aim by more than so many standard errors."""
-    return bool(n and share < aim - errors * np.sqrt(aim * (1 - aim) / n))
+def _too_seldom(share: float, level: float, n: int, errors: float) -> bool:
+    """Whether a share is below its level by more than so many standard errors."""
+    return bool(n and share < level - errors * np.sqrt(level * (1 - level) / n))
 
 
 def _drawn_to_the_middle(

@@ -151,8 +151,9 @@ def test_the_account_counts_them_and_says_whether_errors_are_larger():
         }
     )
     found = unlike_account(frame)
-    assert (found["n_areas"], found["unlike"], found["mae"], found["covered"]) == (3, 1, 8.0, 0.0)
-    assert found["others"] == {"mae": 0.5, "covered": 1.0}
+    assert (found["n_areas"], found["unlike"]) == (3, 1)
+    assert (found["mae"], found["share_within_interval"]) == (8.0, 0.0)
+    assert found["others"] == {"mae": 0.5, "share_within_interval": 1.0}
     assert unlike_account(frame.iloc[3:]) is None
 
 
