@@ -90,7 +90,7 @@ def test_the_geopackage_holds_every_area_with_its_deciles(tmp_path):
 def test_a_layer_tells_what_a_mapper_must_know_of_an_area_and_nothing_that_is_not_there():
     frame = predicted(
         status=["measured", "too few locations", "no actual decile"],
-        unlike=pd.array([True, False, None], dtype="boolean"),
+        outside_aoa=pd.array([True, False, None], dtype="boolean"),
         error_cluster=["high", None, None],
         n_views=pd.array([8, None, 16], dtype="Int64"),
         share_with_images=[0.5, 1.0, 1.0],

@@ -50,7 +50,10 @@ NETWORKS = {(each, "train") for each in CONFIGURATIONS} | {
     ("images", "features"),
 }
 CLOSE, SAME = 1e-3, 1e-6  # relative, or absolute of small numbers
-FOLLOWING = ("decile", "unlike")  # columns, no floats, that follow from what a network computes
+FOLLOWING = (
+    "decile",
+    "outside_aoa",
+)  # columns, no floats, that follow from what a network computes
 OWN = ("key", "stamp", "code_version", "sha256")  # keys of a run, not of its results
 
 

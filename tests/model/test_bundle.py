@@ -220,7 +220,7 @@ def test_a_bundle_of_an_earlier_release_predicts_the_same(tmp_path: Path) -> Non
     assert np.std(known["score"]) > 0.05  # it tells locations apart
     assert bundle.settings.members == 2
     assert bundle.licence == "CC-BY-4.0"
-    assert bundle.familiar is not None
+    assert bundle.area_of_applicability is not None
     assert bundle.model.sharpness is not None
     bundle.save(tmp_path / "again")
     again = Bundle.load(tmp_path / "again").predict(features, present, device="cpu")

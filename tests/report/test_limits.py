@@ -41,8 +41,8 @@ def misses(share, n=400):
 
 
 def unlike(count, n=100, mae=2.5, others=1.5):
-    own = {"n_areas": n, "unlike": count, "share": count / n, "expected": 0.05, "mae": mae}
-    return {"unlike": {**own, "others": {"mae": others}}}
+    own = {"n_areas": n, "n_outside": count, "share": count / n, "expected": 0.05, "mae": mae}
+    return {"area_of_applicability": {**own, "inside": {"mae": others}}}
 
 
 def slope(value, high):
@@ -96,7 +96,7 @@ def test_of_many_outcomes_a_caveat_gives_the_range_and_no_list():
 
 def test_nothing_is_said_of_what_was_not_measured():
     assert said(a=account(), b=account()) == ""
-    nothing = {"intervals": None, "unlike": None, "extremes": {}, "structure": None}
+    nothing = {"intervals": None, "area_of_applicability": None, "extremes": {}, "structure": None}
     assert said(a=account(**nothing)) == ""
 
 

@@ -36,7 +36,7 @@ def deepened(data):
         n_views=pd.array(number % 13 + 5, dtype="Int64"),
         share_with_images=(number % 5 + 1) / 5,
         disagreement=(number % 7) / 4,
-        unlike=pd.array(number == 2, dtype="boolean"),
+        outside_aoa=pd.array(number == 2, dtype="boolean"),
         error_cluster=np.where(number == 3, "high", None),
         status=np.where(number == 4, "too few locations", "measured"),
     )
@@ -277,7 +277,10 @@ def a_large_city(data, areas):
                     **{"score": rng.normal(size=count), "decile": decile},
                     **{"low": np.maximum(decile - 2, 1), "high": np.minimum(decile + 2, 10)},
                     **{"actual_decile": rng.integers(1, 11, count), "n_views": 272},
-                    **{"share_with_images": rng.random(count), "unlike": rng.random(count) < 0.05},
+                    **{
+                        "share_with_images": rng.random(count),
+                        "outside_aoa": rng.random(count) < 0.05,
+                    },
                     "disagreement": rng.gamma(4, 0.3, count),
                 }
             )

@@ -55,7 +55,7 @@ def test_without_postcodes_there_are_none(columns):
 
 def with_flags(data):
     table = data.table.copy()
-    table["unlike"] = pd.array([a == "A002" for a in table["area"]], dtype="boolean")
+    table["outside_aoa"] = pd.array([a == "A002" for a in table["area"]], dtype="boolean")
     table["error_cluster"] = [
         {"A002": "high", "A003": "low"}.get(a) if o == "crime" else None
         for a, o in zip(table["area"], table["outcome"], strict=True)

@@ -22,8 +22,8 @@ def comparison_tables(result: Mapping[str, Any]) -> Iterator[Table]:
         held = each["a"] if each["a"] == each["b"] else f"a: {each['a']}; b: {each['b']}"
         table = _table(
             f"a = {a}, b = {b}: {held}",
-            f"Below each figure its {result['interval_level']:.0%} interval. b less a: less MAE and "
-            "more Spearman's r is better. The share is that of the draws in which b is better.",
+            f"Below each figure its {result['interval_level']:.0%} interval. b less a: less MAE "
+            "and more Spearman's r is better. The share is that of the draws in which b is better.",
         )
         table.add_column("outcome", min_width=12)
         for column in ("areas", "MAE\na", "\nb", "\nb less a", "Spearman\na", "\nb", "\nb less a"):

@@ -10,7 +10,12 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-__all__ = ["AreaOfApplicability", "is_unlike", "unlike_account", "unlike_areas"]
+__all__ = [
+    "AreaOfApplicability",
+    "is_outside_aoa",
+    "evaluate_applicability",
+    "assess_applicability",
+]
 
 Floats = npt.NDArray[np.float64]
 
@@ -153,12 +158,12 @@ def _remainder(z: Floats, along: Floats) -> Floats:
     return np.asarray(np.sqrt(np.maximum((z**2).sum(1) - (along**2).sum(1), 0)))
 
 
-def is_unlike(dissimilarity_index: npt.ArrayLike) -> npt.NDArray[np.bool_]:
+def is_outside_aoa(dissimilarity_index: npt.ArrayLike) -> npt.NDArray[np.bool_]:
     """Whether areas are farther than 19 of 20."""
     return np.asarray(dissimilarity_index, dtype=float) >= 1 - LEVEL - 1e-12
 
 
-def unlike_areas(
+def assess_applicability(
     features: pd.DataFrame, tested: pd.DataFrame, learned: pd.DataFrame
 ) -> pd.DataFrame:
     """Say of every area tested how far it is from those that its network had learned from.
@@ -175,11 +180,11 @@ def unlike_areas(
     Returns
     -------
     DataFrame by area
-        ``dissimilarity_index`` (0 to 1, see `AreaOfApplicability`) and ``unlike``
+        ``dissimilarity_index`` (0 to 1, see `AreaOfApplicability`) and ``outside_aoa``
         (bool); areas of which nothing can be said are not in it.
     """
     tables = [
-        pd.DataFrame({"dissimilarity_index": [], "unlike": []}, index=pd.Index([], name="area"))
+        pd.DataFrame({"dissimilarity_index": [], "outside_aoa": []}, pd.Index([], name="area"))
     ]
     values = features.sort_index()
     for fold, rows in tested[tested["fold"] > 0].groupby("fold"):
@@ -192,40 +197,40 @@ def unlike_areas(
         )
         tables.append(
             pd.DataFrame(
-                {"dissimilarity_index": strange, "unlike": is_unlike(strange)}, index=asked
+                {"dissimilarity_index": strange, "outside_aoa": is_outside_aoa(strange)}, asked
             )
         )
     found = pd.concat(tables[1:] or tables)
-    return found.astype({"dissimilarity_index": "float64", "unlike": "bool"}).sort_index()
+    return found.astype({"dissimilarity_index": "float64", "outside_aoa": "bool"}).sort_index()
 
 
-def unlike_account(areas: pd.DataFrame) -> dict[str, Any] | None:
+def evaluate_applicability(areas: pd.DataFrame) -> dict[str, Any] | None:
     """Count the unlike areas of one outcome, and say whether errors are larger there.
 
     Parameters
     ----------
     areas : DataFrame
-        ``unlike`` (missing where nothing can be said), ``decile, actual_decile, low, high``.
+        ``outside_aoa`` (missing where nothing can be said), ``decile, actual_decile, low, high``.
 
     Returns
     -------
     dict or None
-        ``n_areas`` (of which it can be said), ``unlike`` (how many are), ``share``, ``expected``
-        (the share if all areas were like those learned from); ``mae`` and ``share_within_interval``
-        of those with an actual decile, and of the ``others``; None where nothing can be said of any
-        area.
+        ``n_areas`` (of which it can be said), ``n_outside`` (how many are), ``share``,
+        ``expected`` (the share if all areas were like those learned from); ``mae`` and
+        ``share_within_interval`` of those with an actual decile, and the same ``inside``; None where
+        nothing can be said of any area.
     """
-    told = areas[areas["unlike"].notna()]
+    told = areas[areas["outside_aoa"].notna()]
     if told.empty:
         return None
-    unlike = told["unlike"].astype(bool)
+    unlike = told["outside_aoa"].astype(bool)
     return {
         "n_areas": len(told),
-        "unlike": int(unlike.sum()),
+        "n_outside": int(unlike.sum()),
         "share": float(unlike.mean()),
         "expected": LEVEL,
         **_errors(told[unlike]),
-        "others": _errors(told[~unlike]),
+        "inside": _errors(told[~unlike]),
     }
 
 

@@ -27,7 +27,7 @@ COLUMNS = (
     *(("n_views", "n_views", "Int64"), ("share_with_images", "share_with_images", "float64")),
     *(("score", "score", "float64"), ("actual_value", "actual_value", "float64")),
     *(("disagreement", "disagreement", "float64"), ("status", "status", "str")),
-    *(("unlike", "unlike", "boolean"), ("error_cluster", "error_cluster", "str")),
+    *(("outside_aoa", "outside_aoa", "boolean"), ("error_cluster", "error_cluster", "str")),
 )
 
 

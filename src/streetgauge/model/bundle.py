@@ -35,7 +35,7 @@ from streetgauge.version import __version__
 __all__ = ["CARD", "DESCRIPTION", "FILES", "WEIGHTS", "Bundle", "marks_of"]
 
 FORMAT = "streetgauge-bundle"
-FAMILIAR = "familiar."  # first part of its tensors' names
+APPLICABILITY = "area_of_applicability."  # first part of its tensors' names
 WEIGHTS, DESCRIPTION, CARD = FILES = ("weights.safetensors", "bundle.json", "README.md")
 
 
@@ -67,7 +67,7 @@ class Bundle:
         How good the study's predictions of held-out areas were, as in ``metrics.json``.
     licence : str, optional
         What allows the use of the bundle itself (SPDX).
-    familiar : mapping of name to array of float32, optional
+    area_of_applicability : mapping of name to array of float32, optional
         What the areas that it learned from look like, as
         `streetgauge.evaluation.AreaOfApplicability` has it.
     learned : frozenset of str, optional
@@ -87,7 +87,7 @@ class Bundle:
     source: Mapping[str, Any] = field(default_factory=dict)
     metrics: Mapping[str, Any] | None = None
     licence: str | None = None
-    familiar: Mapping[str, NDArray[np.float32]] | None = None
+    area_of_applicability: Mapping[str, NDArray[np.float32]] | None = None
     learned: frozenset[str] | None = None
     code_version: str = __version__
 
@@ -279,7 +279,7 @@ class Bundle:
     def save(self, directory: str | Path) -> None:
         """Write the bundle; a bundle that is there is replaced at once, never half."""
         with atomic_directory(Path(directory)) as temporary:
-            save_file(_tensors(self.model, self.familiar or {}), temporary / WEIGHTS)
+            save_file(_tensors(self.model, self.area_of_applicability or {}), temporary / WEIGHTS)
             (temporary / WEIGHTS).chmod(0o644)  # safetensors lets nobody but the writer read it
             description = self._description(sha256_of(temporary / WEIGHTS))
             write_json(description, temporary / DESCRIPTION)
@@ -299,7 +299,7 @@ class Bundle:
         said = _read_description(directory / DESCRIPTION)
         weights = directory / WEIGHTS
         try:
-            model, familiar = _read_model(weights, said)
+            model, area_of_applicability = _read_model(weights, said)
             return cls(
                 model=model,
                 outcomes=tuple(said["outcomes"]),
@@ -311,7 +311,7 @@ class Bundle:
                 source=said["source"],
                 metrics=said.get("metrics"),
                 licence=said.get("licence"),
-                familiar=familiar or None,
+                area_of_applicability=area_of_applicability or None,
                 learned=None if said["learned"] is None else frozenset(said["learned"]),
                 code_version=said["code_version"],
             )
@@ -413,7 +413,9 @@ def _first_line(error: Exception) -> str:
     return str(error).partition("\n")[0]
 
 
-def _tensors(model: Model, familiar: Mapping[str, NDArray[Any]]) -> dict[str, torch.Tensor]:
+def _tensors(
+    model: Model, area_of_applicability: Mapping[str, NDArray[Any]]
+) -> dict[str, torch.Tensor]:
     network = model.network.cpu().state_dict()
     return {
         **{f"network.{name}": tensor.contiguous() for name, tensor in network.items()},
@@ -421,7 +423,10 @@ def _tensors(model: Model, familiar: Mapping[str, NDArray[Any]]) -> dict[str, to
         "standardisation.sd": torch.from_numpy(model.standardisation.sd),
         "calibration": torch.from_numpy(model.calibration),
         **({} if model.sharpness is None else {"sharpness": torch.from_numpy(model.sharpness)}),
-        **{f"{FAMILIAR}{name}": torch.from_numpy(array) for name, array in familiar.items()},
+        **{
+            f"{APPLICABILITY}{name}": torch.from_numpy(array)
+            for name, array in area_of_applicability.items()
+        },
     }
 
 
@@ -461,7 +466,7 @@ def _read_model(
     shapes = {f"network.{name}": tuple(x.shape) for name, x in network.state_dict().items()}
     shapes |= {f"standardisation.{name}": (dimension,) for name in ("mean", "sd")}
     shapes["calibration"] = (networks, 2)
-    familiar = _familiar(file, tensors, dimension)
+    area_of_applicability = _area_of_applicability(file, tensors, dimension)
     if "sharpness" in tensors:
         shapes["sharpness"] = (networks, 2)
     for name in sorted(shapes.keys() | tensors.keys()):
@@ -478,15 +483,17 @@ def _read_model(
     )
     sharpness = tensors["sharpness"].numpy() if "sharpness" in tensors else None
     calibration = tensors["calibration"].numpy()
-    return Model(network.eval(), scale, calibration, said["classes"], sharpness), familiar
+    return Model(
+        network.eval(), scale, calibration, said["classes"], sharpness
+    ), area_of_applicability
 
 
-def _familiar(
+def _area_of_applicability(
     file: Path, tensors: dict[str, torch.Tensor], dimension: int
 ) -> dict[str, NDArray[np.float32]]:
     """Take out what areas look like, if it is there and of one piece."""
-    own = {n: tensors.pop(n).numpy() for n in list(tensors) if n.startswith(FAMILIAR)}
-    found = {name.removeprefix(FAMILIAR): array for name, array in own.items()}
+    own = {n: tensors.pop(n).numpy() for n in list(tensors) if n.startswith(APPLICABILITY)}
+    found = {name.removeprefix(APPLICABILITY): array for name, array in own.items()}
     if not found:
         return {}
     shape = {name: found[name].shape for name in found}
@@ -502,6 +509,6 @@ def _familiar(
     }
     if shape != needed or not areas:
         raise InputError(
-            file, f"its tensors {FAMILIAR}* do not fit each other", "write the bundle again"
+            file, f"its tensors {APPLICABILITY}* do not fit each other", "write the bundle again"
         )
     return found

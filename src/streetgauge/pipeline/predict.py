@@ -137,21 +137,21 @@ def _with_strays(skips: pd.DataFrame, places: pd.DataFrame) -> pd.DataFrame:
 def _unlike(
     areas: pd.DataFrame, model: Bundle, store: FeatureStore, places: pd.DataFrame
 ) -> tuple[pd.DataFrame, list[str]]:
-    """Add ``dissimilarity_index`` and ``unlike``, if the bundle knows its areas."""
-    if model.familiar is None:
+    """Add ``dissimilarity_index`` and ``outside_aoa``, if the bundle knows its areas."""
+    if model.area_of_applicability is None:
         return areas, []
-    from streetgauge.evaluation import AreaOfApplicability, is_unlike
+    from streetgauge.evaluation import AreaOfApplicability, is_outside_aoa
     from streetgauge.features.area_means import feature_table, mean_features
 
     here = places[places["area"].notna()]
     features = feature_table(mean_features(store, here))
-    strange = AreaOfApplicability.from_arrays(model.familiar).dissimilarity_index(
+    strange = AreaOfApplicability.from_arrays(model.area_of_applicability).dissimilarity_index(
         features.to_numpy()
     )
-    far = pd.Series(is_unlike(strange), index=features.index)
+    far = pd.Series(is_outside_aoa(strange), index=features.index)
     frame = areas.assign(
         dissimilarity_index=areas["area"].map(pd.Series(strange, index=features.index)),
-        unlike=areas["area"].map(far).astype("boolean"),
+        outside_aoa=areas["area"].map(far).astype("boolean"),
     )
     line = (
         f"{int(far.sum()):,} of {len(far):,} areas ({far.mean():.0%}) are unlike those that the "

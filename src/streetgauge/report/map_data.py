@@ -143,9 +143,9 @@ def _flags(rows: pd.DataFrame) -> list[int | None] | None:
     """Sum up what to be careful of in an area, a bit for each; None if nothing is known of it."""
     total: npt.NDArray[np.int64] = np.zeros(len(rows), np.int64)
     known = False
-    if "unlike" in rows and rows["unlike"].notna().any():
+    if "outside_aoa" in rows and rows["outside_aoa"].notna().any():
         known = True
-        total += UNLIKE * rows["unlike"].eq(True).fillna(False).to_numpy(bool)
+        total += UNLIKE * rows["outside_aoa"].eq(True).fillna(False).to_numpy(bool)
     if "error_cluster" in rows and rows["error_cluster"].notna().any():
         known = True
         total += ERRORS_LARGE * rows["error_cluster"].eq("high").fillna(False).to_numpy(bool)

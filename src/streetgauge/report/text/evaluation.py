@@ -259,9 +259,9 @@ def _trust(account: Mapping[str, Any], classes: int) -> Iterator[str]:
             "Where an area’s locations disagree more, its error tends to be larger "
             f"(rho {numbers.number(rho)}, {_p(p)})."
         )
-    unlike = account.get("unlike") or {}
-    if unlike.get("unlike"):
-        rest = unlike.get("others") or {}
+    unlike = account.get("area_of_applicability") or {}
+    if unlike.get("n_outside"):
+        rest = unlike.get("inside") or {}
         many = numbers.unit(classes)[1]
         yield (
             "Areas unlike those learned from are "

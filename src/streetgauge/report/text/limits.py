@@ -81,11 +81,15 @@ def _shuffled(accounts: Mapping[str, Any], labels: Mapping[str, str]) -> Iterabl
 
 def _unlike(accounts: Mapping[str, Any], labels: Mapping[str, str]) -> Iterable[str]:
     """Areas are unlike whatever the outcome; how wrong they are differs."""
-    known = {n: a["unlike"] for n, a in accounts.items() if (a.get("unlike") or {}).get("unlike")}
+    known = {
+        n: a["area_of_applicability"]
+        for n, a in accounts.items()
+        if (a.get("area_of_applicability") or {}).get("n_outside")
+    }
     if not known:
         return
-    about = max(known.values(), key=lambda each: each["unlike"])
-    count, n, expected = about["unlike"], about["n_areas"], about["expected"]
+    about = max(known.values(), key=lambda each: each["n_outside"])
+    count, n, expected = about["n_outside"], about["n_areas"], about["expected"]
     chance = 2 * np.sqrt(expected * (1 - expected) / max(n, 1))
     text = (
         f"{plural(count, 'area')} of {n:,} {'is' if count == 1 else 'are'} unlike any that the "
@@ -97,10 +101,10 @@ def _unlike(accounts: Mapping[str, Any], labels: Mapping[str, str]) -> Iterable[
     worse = [
         labels[name]
         for name, each in known.items()
-        if each["unlike"] >= FEWEST
+        if each["n_outside"] >= FEWEST
         and each["mae"] is not None
-        and (each.get("others") or {}).get("mae") is not None
-        and each["mae"] > each["others"]["mae"] + CLEARLY_FARTHER
+        and (each.get("inside") or {}).get("mae") is not None
+        and each["mae"] > each["inside"]["mae"] + CLEARLY_FARTHER
     ]
     if worse:
         text += f" They are predicted worse for {among(worse, len(accounts))}."
