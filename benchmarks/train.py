@@ -70,7 +70,12 @@ from streetgauge.synthetic import simulate_features
 LONDON = Path(__file__).parents[1] / "examples" / "london"
 VIEWS, DIMENSION, SEED = 4, 4096, 2019
 # Locations alike, as in the plain loop: losses are then of the same weights.
-SETTINGS = {"members": 1, "equal": "locations", "batch": 1024, "learning_rate": 2e-3}
+SETTINGS = {
+    "ensemble_size": 1,
+    "sample_weighting": "locations",
+    "batch": 1024,
+    "learning_rate": 2e-3,
+}
 NARROW = {"width": 64}
 SOONEST = {"width": 64, "batch": 128, "learning_rate": 4e-3, "epochs": 1, "patience": 1000}
 COMPRESSED = {"components": 48, "width": 48, "batch": 4096, "learning_rate": 1.2e-2, "mixup": False}

@@ -37,7 +37,7 @@ def city(tmp_path_factory: pytest.TempPathFactory) -> Path:
     make_city(directory, seed=4, n_areas=30, n_locations=120, workers=1)
     file = directory / "study.toml"
     text = file.read_text(encoding="utf-8").replace("k = 5", "k = 2\nother_folds = false")
-    file.write_text(text + "\n[train]\nepochs = 3\nmembers = 1\n", encoding="utf-8")
+    file.write_text(text + "\n[train]\nepochs = 3\nensemble_size = 1\n", encoding="utf-8")
     files = Study.open(directory)
     for stage in stages_of(files):
         if stage.name != "report":  # nothing here reads it

@@ -31,7 +31,7 @@ def made(tmp_path_factory: pytest.TempPathFactory, grid_writer: Callable[..., Pa
     """Give a study with features and without networks."""
     place = grid_writer(tmp_path_factory.mktemp("curves") / "one", per_area=5)
     file = place / "study.toml"
-    text = file.read_text("utf-8").replace("epochs = 15", "epochs = 6\nmembers = 2")
+    text = file.read_text("utf-8").replace("epochs = 15", "epochs = 6\nensemble_size = 2")
     file.write_text(text.replace("k = 3", "k = 3\nother_folds = false"), "utf-8")
     prepare(place)
     return place
@@ -132,9 +132,9 @@ def test_another_point_costs_only_itself_and_cheaper_networks_are_others(study: 
     assert "of which 1 points are there already: 3 trainings" in more.cost
     found = more.draw()
     assert found["points"][-1] == first["points"][-1]
-    cheap = Curves(Study.open(study), shares=(0.5,), locations=(), views=(), members=1)
+    cheap = Curves(Study.open(study), shares=(0.5,), locations=(), views=(), ensemble_size=1)
     assert "6 trainings" in cheap.cost
-    assert cheap.draw()["settings"]["members"] == 1
+    assert cheap.draw()["settings"]["ensemble_size"] == 1
 
 
 def test_the_order_of_the_locations_makes_no_difference(study: Path) -> None:
@@ -150,7 +150,7 @@ def test_too_few_areas_for_the_members_have_fewer_and_no_label_is_left_out(study
     found = draw(study, shares=(0.03,), locations=(), views=(), epochs=1)
     point = found["points"][0]
     assert point["by"] == "areas"
-    assert point["members"] <= 2
+    assert point["ensemble_size"] <= 2
     assert point["n_training_areas"] <= 3
 
 

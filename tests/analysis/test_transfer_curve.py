@@ -169,7 +169,7 @@ def test_a_share_is_of_areas_each_learned_from_whole(
     splits = make_splits(
         FOLDS.model_copy(update={"final": False}), here.areas, here.deciles, seed=5
     )
-    five = TRAIN.model_copy(update={"members": 5})
+    five = TRAIN.model_copy(update={"ensemble_size": 5})
     for model in (lender.model, None):
         predict_share(here, splits, share, five, model, tmp_path, 5, "s", silent)
     (tuned, how), (_, scratch) = told
@@ -185,8 +185,8 @@ def test_a_share_is_of_areas_each_learned_from_whole(
         assert len(areas) < 80 * share + 2
     # A member is stopped by an area of its own: of two areas, two can be made.
     fewest = min(areas_learned(tuned[5], here.areas))
-    assert scratch["settings"].members == min(5, fewest)
-    assert how["settings"].members == 5
+    assert scratch["settings"].ensemble_size == min(5, fewest)
+    assert how["settings"].ensemble_size == 5
     assert how["start"] is lender.model
     assert scratch["start"] is None
 
@@ -397,7 +397,7 @@ def test_a_network_of_any_width_can_be_started_from_and_kept(
 
     store = FeatureStore.open(cities / "first" / "features" / "shares.h5")
     bundle = Bundle.load(cities / "first" / "model" / "all")
-    settings = TrainSettings.model_validate(lent | {"members": 1})
+    settings = TrainSettings.model_validate(lent | {"ensemble_size": 1})
     seeds = range(len(bundle.outcomes))
     network = Network.of(settings, bundle.dimension, seeds, bundle.model.classes).eval()
     model = replace(bundle.model, network=network)

@@ -268,7 +268,7 @@ def test_a_stage_does_not_go_on_from_what_is_out_of_date(
 
 
 def test_another_label_is_shown_everywhere_and_trains_nothing_again(run: Run, grid: Path) -> None:
-    edit(grid / "study.toml", "epochs = 15", "epochs = 2\nmembers = 1")
+    edit(grid / "study.toml", "epochs = 15", "epochs = 2\nensemble_size = 1")
     assert run("run", grid)[0] == 0
     before = (grid / "predictions.parquet").read_bytes()
     edit(grid / "study.toml", 'label = "Household income"', 'label = "Money at home"')
@@ -341,7 +341,7 @@ def test_memory_that_ends_anywhere_is_one_sentence_with_what_to_lower(
         raise MemoryError(said)
 
     monkeypatch.setattr("streetgauge.pipeline.train.write_table", fail)
-    edit(grid / "study.toml", "epochs = 15", "epochs = 1\nmembers = 1")
+    edit(grid / "study.toml", "epochs = 15", "epochs = 1\nensemble_size = 1")
     sentence = refuse("run", grid)
     assert "memory: it does not suffice" in sentence
     assert said in sentence

@@ -31,7 +31,7 @@ def city(made: Path, tmp_path: Path) -> Path:
     shutil.copytree(made, place)
     file = place / "study.toml"
     kept = file.read_text(encoding="utf-8").split("[train]")[0]
-    file.write_text(kept + "\n[train]\nmembers = 2\nepochs = 2\n", encoding="utf-8")
+    file.write_text(kept + "\n[train]\nensemble_size = 2\nepochs = 2\n", encoding="utf-8")
     return place
 
 

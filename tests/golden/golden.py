@@ -50,10 +50,8 @@ NETWORKS = {(each, "train") for each in CONFIGURATIONS} | {
     ("images", "features"),
 }
 CLOSE, SAME = 1e-3, 1e-6  # relative, or absolute of small numbers
-FOLLOWING = (
-    "decile",
-    "outside_aoa",
-)  # columns, no floats, that follow from what a network computes
+# Columns, no floats, that follow from what a network computes.
+FOLLOWING = ("decile", "outside_aoa")
 OWN = ("key", "stamp", "code_version", "sha256")  # keys of a run, not of its results
 
 

@@ -159,7 +159,7 @@ def test_an_empty_folder_is_no_bundle(tmp_path: Path) -> None:
         ({"dimension": 9}, r"network\.direct\.weight.*\(10, 8, 1\).*\(10, 9, 1\)"),
         ({"outcomes": ["income"]}, "has shape"),
         ({"settings": {"network": "port-2020"}}, r"network\.direct.* needs None"),
-        ({"settings": {"network": "paper-2019", "members": 1}}, "network.* has shape"),
+        ({"settings": {"network": "paper-2019", "ensemble_size": 1}}, "network.* has shape"),
         ({"settings": {"network": "port-2020", "epochs": "many"}}, "does not describe a bundle"),
         ({"training": {}}, "does not describe a bundle"),
         ({"weights": {}}, "does not describe a bundle"),
@@ -218,7 +218,7 @@ def test_a_bundle_of_an_earlier_release_predicts_the_same(tmp_path: Path) -> Non
     np.testing.assert_allclose(said.probabilities, known["probabilities"], atol=1e-5)
     np.testing.assert_array_equal(said.decile, known["decile"])
     assert np.std(known["score"]) > 0.05  # it tells locations apart
-    assert bundle.settings.members == 2
+    assert bundle.settings.ensemble_size == 2
     assert bundle.licence == "CC-BY-4.0"
     assert bundle.area_of_applicability is not None
     assert bundle.model.sharpness is not None
@@ -262,12 +262,12 @@ def test_a_feature_that_is_no_number_is_named_by_row_and_location(
     [
         TrainSettings(epochs=2, device="cpu", network="paper-2019"),
         TrainSettings(epochs=2, device="cpu", network="shared", pooling="attention"),
-        TrainSettings(epochs=2, device="cpu", network="shared", members=3),
+        TrainSettings(epochs=2, device="cpu", network="shared", ensemble_size=3),
         TrainSettings(epochs=2, device="cpu", head="triangular"),
         TrainSettings(epochs=2, device="cpu", head="clm"),
         TrainSettings(epochs=2, device="cpu", components=4),
     ],
-    ids=["batch-norm", "shared", "members", "triangular", "clm", "components"],
+    ids=["batch-norm", "shared", "ensemble_size", "triangular", "clm", "components"],
 )
 def test_every_network_goes_through_a_file_and_can_be_picked_from(
     settings: TrainSettings, make_world: Any, tmp_path: Path
@@ -365,14 +365,14 @@ def test_the_card_says_what_the_networks_are_and_how_they_were_stopped(
         of.save(tmp_path / "of")
         return (tmp_path / "of" / "README.md").read_text()
 
-    assert SETTINGS.members == 5
+    assert SETTINGS.ensemble_size == 5
     said = card(bundle)
     assert "view layers of 512, 256 and 128 units, head `binomial`" in said
     assert bundle.training is not None
     assert f"products in {bundle.training.precision};" in said
     assert "5 networks, whose scores are averaged, were each stopped by another share" in said
     assert "Another" not in said
-    alone = {"members": 1, "components": 2, "width": 16, "precision": "float32"}
+    alone = {"ensemble_size": 1, "components": 2, "width": 16, "precision": "float32"}
     narrow = trained(world, SETTINGS.model_copy(update=alone))
     said = card(narrow)
     assert "view layers of 16, 16 and 16 units, learnt on 2 principal components" in said

@@ -18,7 +18,7 @@ from streetgauge.model import Bundle, cross_validate, fit_model
 from streetgauge.settings import TrainSettings
 from streetgauge.splits import take_share
 
-TRAIN = TrainSettings(device="cpu", epochs=8, members=2)
+TRAIN = TrainSettings(device="cpu", epochs=8, ensemble_size=2)
 
 
 @pytest.fixture(scope="module")

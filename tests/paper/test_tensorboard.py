@@ -25,7 +25,7 @@ def done(make_city: Callable[..., Any], tmp_path_factory: pytest.TempPathFactory
         *(city.features, city.present, city.deciles, city.areas, city.ids),
         city.split(k=3, validation=0.2),
         outcomes=city.outcomes,
-        settings=TrainSettings(epochs=4, batch=64, members=2, device="cpu"),
+        settings=TrainSettings(epochs=4, batch=64, ensemble_size=2, device="cpu"),
         seed=5,
         directory=directory,
         stamp="same",

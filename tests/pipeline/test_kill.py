@@ -28,7 +28,9 @@ def city(tmp_path: Path) -> Path:
     file = place / "study.toml"
     text = file.read_text(encoding="utf-8")
     assert "[train]" not in text
-    file.write_text(text + "\n[train]\nmembers = 2\nepochs = 12\npatience = 12\n", encoding="utf-8")
+    file.write_text(
+        text + "\n[train]\nensemble_size = 2\nepochs = 12\npatience = 12\n", encoding="utf-8"
+    )
     return place
 
 

@@ -300,7 +300,7 @@ def test_info_says_what_a_bundle_is(run: Run, refuse: Refuse, bundle: Path, tmp_
     assert said["licence"] == "CC-BY-4.0"
     assert said["backbone"] == "table"
     assert said["views"] == "1, 2"
-    assert "members" in said["settings"]
+    assert "ensemble_size" in said["settings"]
     assert "tune" not in said["settings"]  # it never was
     assert "Household income" in said["outcome income"]
     assert "Spearman 0." in said["outcome income"]

@@ -277,10 +277,8 @@ def a_large_city(data, areas):
                     **{"score": rng.normal(size=count), "decile": decile},
                     **{"low": np.maximum(decile - 2, 1), "high": np.minimum(decile + 2, 10)},
                     **{"actual_decile": rng.integers(1, 11, count), "n_views": 272},
-                    **{
-                        "share_with_images": rng.random(count),
-                        "outside_aoa": rng.random(count) < 0.05,
-                    },
+                    "share_with_images": rng.random(count),
+                    "outside_aoa": rng.random(count) < 0.05,
                     "disagreement": rng.gamma(4, 0.3, count),
                 }
             )

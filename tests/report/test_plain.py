@@ -68,7 +68,7 @@ def test_without_a_baseline_no_trust_is_spoken_of():
 
 def test_the_page_says_what_was_run(make_study):
     data = make_study(
-        settings={"train": {"network": "shared", "members": 5, "head": "binomial"}},
+        settings={"train": {"network": "shared", "ensemble_size": 5, "head": "binomial"}},
         run={"seed": 7, "streetgauge": "0.1.0", "python": "3.12.1", "versions": {"torch": "2.13"}},
         imagery={
             "views": 4,

@@ -42,7 +42,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory, grid_writer: Callable[...
 
 def finish(place: Path) -> Path:
     file = place / "study.toml"
-    file.write_text(file.read_text().replace("epochs = 15", "epochs = 3\nmembers = 1"))
+    file.write_text(file.read_text().replace("epochs = 15", "epochs = 3\nensemble_size = 1"))
     subprocess.run(
         [sys.executable, "-m", "streetgauge.cli", "run", "-q", str(place)],
         check=True,

@@ -81,7 +81,7 @@ class Curves:
     locations, views : sequence of int, optional
         At most so many locations of an area, and views of a location; 1, 2, 4, ... and 1, 2, ...
         as far as there are more, if not given.
-    members, epochs : int, optional
+    ensemble_size, epochs : int, optional
         Cheaper networks than the study's.
 
     Raises
@@ -97,7 +97,7 @@ class Curves:
         shares: Sequence[float] = SHARES,
         locations: Sequence[int] | None = None,
         views: Sequence[int] | None = None,
-        members: int | None = None,
+        ensemble_size: int | None = None,
         epochs: int | None = None,
     ) -> None:
         from streetgauge.features import FeatureStore
@@ -109,7 +109,7 @@ class Curves:
         self.city: City = city_of(study, store, self.places, labels)
         splits = split(study, self.places, labels)
         self.splits = [each for each in splits if len(each.test)]
-        self.settings = _cheaper(study.settings.train, members, epochs)
+        self.settings = _cheaper(study.settings.train, ensemble_size, epochs)
         self.trainings = len(splits)
         if not self.splits or not all(len(each.training) for each in self.splits):
             raise InputError(
@@ -135,7 +135,7 @@ class Curves:
             return text
         own = self.study.settings.train
         kinds = 1 if self.study.settings.folds.other_kind is None else 2
-        work = self.settings.members * self.settings.epochs / (own.members * own.epochs)
+        work = self.settings.ensemble_size * self.settings.epochs / (own.ensemble_size * own.epochs)
         each = float(kept["seconds"]) / (kinds * self.trainings)
         shares = sum(self._size(point) for point in left)
         seconds = max(each * shares * len(self.splits) * work, 1)
@@ -153,9 +153,9 @@ class Curves:
             What ``curves.json`` holds: ``settings`` of the networks, ``folds``, ``points`` (each
             ``by``, ``value``, ``outcome``, ``n_areas`` (measured), ``n_training_areas`` (mean over
             the folds), ``locations_per_area``, ``views_per_location`` (means), ``images``,
-            ``members`` (fewer than asked for where areas are few), the metrics (``value``, ``low``,
-            ``high``) and ``difference_from_all``, how much worse than the last point, on the same
-            draws), ``left_out``.
+            ``ensemble_size`` (fewer than asked for where areas are few), the metrics (``value``,
+            ``low``, ``high``) and ``difference_from_all``, how much worse than the last point, on
+            the same draws), ``left_out``.
         """
         frames, left_out = {}, []
         for point in self.points:
@@ -207,7 +207,8 @@ class Curves:
 
     @property
     def _members(self) -> str:
-        return f"{self.settings.members} member{'s' if self.settings.members > 1 else ''}"
+        size = self.settings.ensemble_size
+        return f"{size} member{'s' if size > 1 else ''}"
 
     @cached_property
     def _there(self) -> NDArray[np.bool_]:
@@ -364,7 +365,7 @@ class Curves:
         there = np.asarray(city.present)[city.rows]
         return {
             "n_training_areas": float(np.mean(known)),
-            "members": min(self.settings.members, max(min(known), 1)),
+            "ensemble_size": min(self.settings.ensemble_size, max(min(known), 1)),
             "locations_per_area": len(city.ids) / len(pd.unique(city.areas)),
             "views_per_location": float(there.sum(1).mean()),
             "images": int(there.sum()),
@@ -422,8 +423,8 @@ def _figures(own: Drawn, whole: Drawn, interval_level: float) -> dict[str, Any]:
     }
 
 
-def _cheaper(settings: TrainSettings, members: int | None, epochs: int | None) -> TrainSettings:
-    given = {"members": members, "epochs": epochs}
+def _cheaper(settings: TrainSettings, size: int | None, epochs: int | None) -> TrainSettings:
+    given = {"ensemble_size": size, "epochs": epochs}
     for name, value in given.items():
         if value is not None and value < 1:
             raise InputError(f"--{name}", f"{value} is too few", "give 1 or more")

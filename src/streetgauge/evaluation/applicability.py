@@ -215,10 +215,10 @@ def evaluate_applicability(areas: pd.DataFrame) -> dict[str, Any] | None:
     Returns
     -------
     dict or None
-        ``n_areas`` (of which it can be said), ``n_outside`` (how many are), ``share``,
-        ``expected`` (the share if all areas were like those learned from); ``mae`` and
-        ``share_within_interval`` of those with an actual decile, and the same ``inside``; None where
-        nothing can be said of any area.
+        ``n_areas`` (of which it can be said), ``n_outside`` (how many are), ``share``, ``expected``
+        (the share if all areas were like those learned from); ``mae`` and ``share_within_interval``
+        of those with an actual decile, and the same ``inside``; None where nothing can be said of
+        any area.
     """
     told = areas[areas["outside_aoa"].notna()]
     if told.empty:

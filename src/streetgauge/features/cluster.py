@@ -110,7 +110,7 @@ def extract_on_cluster(
                 _compute(job, store, plan, lacking, cluster, nodes, network.batch, advance)
             shards = Shards(folder, store)
         reasons |= shards.merge(plan.mask(), plan.mask(pending), wanted.require, progress)
-        if not cluster.keep:
+        if not cluster.retain_shards:
             shards.remove()
     return plan.skips(reasons)
 

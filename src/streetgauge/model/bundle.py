@@ -413,9 +413,7 @@ def _first_line(error: Exception) -> str:
     return str(error).partition("\n")[0]
 
 
-def _tensors(
-    model: Model, area_of_applicability: Mapping[str, NDArray[Any]]
-) -> dict[str, torch.Tensor]:
+def _tensors(model: Model, applicability: Mapping[str, NDArray[Any]]) -> dict[str, torch.Tensor]:
     network = model.network.cpu().state_dict()
     return {
         **{f"network.{name}": tensor.contiguous() for name, tensor in network.items()},
@@ -423,10 +421,7 @@ def _tensors(
         "standardisation.sd": torch.from_numpy(model.standardisation.sd),
         "calibration": torch.from_numpy(model.calibration),
         **({} if model.sharpness is None else {"sharpness": torch.from_numpy(model.sharpness)}),
-        **{
-            f"{APPLICABILITY}{name}": torch.from_numpy(array)
-            for name, array in area_of_applicability.items()
-        },
+        **{f"{APPLICABILITY}{n}": torch.from_numpy(array) for n, array in applicability.items()},
     }
 
 
@@ -466,7 +461,7 @@ def _read_model(
     shapes = {f"network.{name}": tuple(x.shape) for name, x in network.state_dict().items()}
     shapes |= {f"standardisation.{name}": (dimension,) for name in ("mean", "sd")}
     shapes["calibration"] = (networks, 2)
-    area_of_applicability = _area_of_applicability(file, tensors, dimension)
+    applicability = _applicability(file, tensors, dimension)
     if "sharpness" in tensors:
         shapes["sharpness"] = (networks, 2)
     for name in sorted(shapes.keys() | tensors.keys()):
@@ -483,12 +478,10 @@ def _read_model(
     )
     sharpness = tensors["sharpness"].numpy() if "sharpness" in tensors else None
     calibration = tensors["calibration"].numpy()
-    return Model(
-        network.eval(), scale, calibration, said["classes"], sharpness
-    ), area_of_applicability
+    return Model(network.eval(), scale, calibration, said["classes"], sharpness), applicability
 
 
-def _area_of_applicability(
+def _applicability(
     file: Path, tensors: dict[str, torch.Tensor], dimension: int
 ) -> dict[str, NDArray[np.float32]]:
     """Take out what areas look like, if it is there and of one piece."""

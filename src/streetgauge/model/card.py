@@ -140,7 +140,7 @@ def _how(bundle: Description, width: int) -> str:
         "locations) were not learnt from; they said when to stop and how far to spread the scores.",
         f"at most {settings['epochs']} epochs, patience {settings['patience']}",
     )
-    members = 1 if bundle["source"].get("start") else settings["members"]
+    members = 1 if bundle["source"].get("start") else settings["ensemble_size"]
     if members > 1:
         apart = (
             f"{members} networks, whose scores are averaged, were each stopped by another share of "

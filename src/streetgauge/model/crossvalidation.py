@@ -70,7 +70,7 @@ class _Run:
     @property
     def epochs(self) -> int:
         """How many a part has at most."""
-        return self.settings.epochs * (1 if self.start else self.settings.members)
+        return self.settings.epochs * (1 if self.start else self.settings.ensemble_size)
 
 
 def cross_validate(

@@ -176,7 +176,9 @@ def predict_share(
     shared = [take_share(split, city.areas, city.deciles, share, seed) for split in splits]
     if model is None:  # each member needs an area of its own to be stopped by
         fewest = max(min(areas_learned(shared, city.areas)), 1)
-        settings = settings.model_copy(update={"members": min(settings.members, fewest)})
+        settings = settings.model_copy(
+            update={"ensemble_size": min(settings.ensemble_size, fewest)}
+        )
     return cross_validate(
         city.features,
         city.present,

@@ -107,7 +107,7 @@ def known_areas(learned: frozenset[str] | None, areas: Iterable[object]) -> list
 
 
 # What of the settings belongs to the network that is started from, and cannot be another.
-_ARCHITECTURE = ("network", "pooling", "members", "head", "dropout")
+_ARCHITECTURE = ("network", "pooling", "ensemble_size", "head", "dropout")
 
 
 @dataclass(frozen=True)

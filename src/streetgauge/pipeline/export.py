@@ -81,7 +81,7 @@ def export_bundle(
         metrics = None
         lines.append("Its card has no test figures, since nothing was tested.")
     licence_of_it = licence or bundle.licence
-    looks = _area_of_applicability(study)
+    looks = _applicability(study)
     replace(bundle, metrics=metrics, licence=licence_of_it, area_of_applicability=looks).save(out)
     if not licence:
         lines.append("Its card names no licence: give one with --licence.")
@@ -109,7 +109,7 @@ def export_features(
     return export_store(store, out, kind, force=force, progress=progress)
 
 
-def _area_of_applicability(study: Study) -> dict[str, Any] | None:
+def _applicability(study: Study) -> dict[str, Any] | None:
     """Say what the areas look like that the exported model learned from."""
     from streetgauge.evaluation import AreaOfApplicability
     from streetgauge.features.area_means import feature_table

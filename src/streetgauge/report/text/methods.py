@@ -73,7 +73,7 @@ def _learning(data: ReportData) -> Iterator[str]:
     kind = other_kind(data.metrics)
     also = f", and again with {data.metrics['other_folds']['scheme']['in_words']}" if kind else ""
     network = f"Network “{own['network']}”" if own.get("network") else "Networks"
-    members = own.get("members") or 1
+    members = own.get("ensemble_size") or 1
     many = f" of {members} members" if members > 1 else ""
     head = f" with the {own['head']} head" if own.get("head") else ""
     yield f"{network}{many}{head}, tested with {scheme}{also}."
