@@ -127,7 +127,7 @@ class _Data:
                 settings=settings,
                 seed=seed,
                 directory=Path(scratch),
-                stamp="",
+                cache_key="",
                 rows=self.rows,
             )
         areas = aggregate(predictions, "mean-score")

@@ -286,23 +286,23 @@ def everything(given: argparse.Namespace, **changes: object) -> dict[str, float]
             settings=settings,
             seed=SEED,
             directory=Path(scratch),
-            stamp="",
+            cache_key="",
         )
         seconds = time.perf_counter() - start
         lines = (Path(scratch) / "history.jsonl").read_text().splitlines()
         diary = EventAccumulator(str(Path(scratch) / "logs" / splits[0].name)).Reload()
         shown = diary.Scalars(f"{data.outcomes[0]}/validation_loss")
     history = pd.DataFrame([json.loads(line) for line in lines])
-    means = history[history["part"] == splits[0].name].groupby("look")["validation_loss"].mean()
+    means = history[history["split"] == splits[0].name].groupby("step")["validation_loss"].mean()
     loss = next(look.value for look in shown if look.step == means.idxmin())
-    epochs = history.groupby("part")["epoch"].max()
-    looks = history.groupby("part")["look"].max()
+    epochs = history.groupby("split")["epoch"].max()
+    looks = history.groupby("split")["step"].max()
     learnt = sum(len(split.training) * epochs[split.name] for split in splits)
     seen = sum(len(spread(split.validation, SHOWN)) * looks[split.name] for split in splits)
     found = _said(learnt / seconds * len(data.outcomes), loss, seconds)
     found |= _share(learnt, seen, seconds, settings, peak)
-    kept = history.groupby(["part", "look"])["validation_loss"].mean()
-    found["mean"] = float(kept.groupby("part").min().mean())
+    kept = history.groupby(["split", "step"])["validation_loss"].mean()
+    found["mean"] = float(kept.groupby("split").min().mean())
     reached = [look.wall_time - began for look in shown if look.value <= given.target]
     side_by_side = len(data.outcomes) * abreast(len(splits))
     return found | ({"reached": reached[0], "abreast": side_by_side} if reached else {})

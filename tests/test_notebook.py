@@ -79,7 +79,7 @@ def test_every_example_of_the_page_runs(city: Path, monkeypatch: pytest.MonkeyPa
     for block in blocks:
         exec(compile(block, "notebook.md", "exec"), names)
     assert names["nearest"].shape == (10, 1280)
-    assert set(names["training"]["part"]) == {"fold-1", "fold-2", "all"}
+    assert set(names["training"]["split"]) == {"fold-1", "fold-2", "all"}
     assert names["bundle"].name == "all"
 
 

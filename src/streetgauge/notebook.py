@@ -302,7 +302,7 @@ class Study:
         -------
         DataFrame by stage
             ``state``: ``up to date``, ``out of date`` or ``not done``; ``started``; ``seconds``;
-            ``says``.
+            ``messages``.
         """
         from streetgauge.study.stages import stages_of
 
@@ -317,12 +317,12 @@ class Study:
                 except (InputError, FileNotFoundError):  # what it reads is no longer there
                     fresh = False
                 state = "up to date" if fresh else "out of date"
-            about = kept or {"started": None, "seconds": None, "says": []}
+            about = kept or {"started": None, "seconds": None, "messages": []}
             rows[stage.name] = {
                 "state": state,
                 "started": about["started"],
                 "seconds": about["seconds"],
-                "says": "; ".join(about["says"]),
+                "messages": "; ".join(about["messages"]),
             }
         return pd.DataFrame.from_dict(rows, orient="index").rename_axis("stage")
 

@@ -93,7 +93,7 @@ def curve(lender: Bundle, here: City, tmp_path_factory: pytest.TempPathFactory) 
         TRAIN,
         place,
         seed=5,
-        stamp="s",
+        cache_key="s",
         shares=(0.0, 0.01, 1.0),
         evaluation=EvaluationSettings(draws=100),
     )
@@ -206,7 +206,7 @@ def test_a_killed_curve_goes_on(here: City, lender: Bundle, tmp_path: Path) -> N
         draw_curve(
             *(here, splits, start(lender), TRAIN, tmp_path),
             seed=5,
-            stamp="s",
+            cache_key="s",
             shares=(0.0, 0.02),
             evaluation=few,
             progress=progress,
@@ -231,7 +231,7 @@ def test_a_share_without_labels_is_left_out_and_said(
     lines = draw_curve(
         *(sparse, splits, start(lender), TRAIN, tmp_path),
         seed=5,
-        stamp="s",
+        cache_key="s",
         shares=(0.0, 0.01),
         evaluation=EvaluationSettings(draws=100),
     )

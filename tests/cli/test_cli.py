@@ -78,7 +78,7 @@ def test_figures_of_an_outcome_that_lacks_areas_are_marked(
     assert out.count("% of areas have no value") == 1
     code, out, err = run("run", place, "--json")
     said = [json.loads(line) for line in out.splitlines()]
-    assert {"incomplete": "income", "says": "4 % of areas have no value"} in said
+    assert {"incomplete": "income", "message": "4 % of areas have no value"} in said
 
 
 def test_locations_tells_of_boundaries_that_were_repaired(run: Run, grid: Path) -> None:

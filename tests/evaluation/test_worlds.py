@@ -155,7 +155,7 @@ def world(
         pd.DataFrame({"area": code, "n_locations": PER_AREA, "features": list(means)}),
         study.area_features,
     )
-    make_areas(study, "stamp", silent)
+    make_areas(study, "cache_key", silent)
     metrics = json.loads(study.metrics.read_text())
     areas = pd.read_parquet(study.areas).set_index("area")
     return World(metrics["outcomes"]["income"], metrics, areas, study)

@@ -64,7 +64,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def wanted(folder: Path, path: Path, count: int = FEW, **options: Any) -> Extraction:
     ids = IDS[:count]
     views, _ = find_views(ImagerySettings(folder=folder, views=VIEWS), ids)
-    how = {"view_names": VIEWS, "device": "cpu", "engine": "torch", "stamp": "s"} | options
+    how = {"view_names": VIEWS, "device": "cpu", "engine": "torch", "cache_key": "s"} | options
     return Extraction(views, ids, path, **how)
 
 
@@ -440,7 +440,7 @@ def test_shards_of_other_settings_are_refused(folder: Path, tmp_path: Path) -> N
     worker(folder, path)
     path.unlink()
     with pytest.raises(InputError, match="made from other pictures or settings; remove the folder"):
-        take_in_shards(wanted(folder, path, stamp="another"))
+        take_in_shards(wanted(folder, path, cache_key="another"))
     path.unlink()
     with pytest.raises(InputError, match="their engine is 'torch', and the study asks for 'openv"):
         take_in_shards(wanted(folder, path, engine="openvino"))
@@ -462,7 +462,7 @@ def test_features_of_another_device_are_taken_in_and_not_mixed_with_ours(
         take_in_shards(wanted(folder, path))
     taken = wanted(folder, path, device="auto")
     take_in_shards(taken)
-    assert FeatureStore.open(path).attributes["device"] == "cuda"  # the stamp says the truth
+    assert FeatureStore.open(path).attributes["device"] == "cuda"  # the attribute says the truth
     if not torch.cuda.is_available():
         with pytest.raises(InputError, match="were computed on 'cuda', which this machine has not"):
             extract_pictures(taken)

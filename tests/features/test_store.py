@@ -21,7 +21,7 @@ from streetgauge.features import FeatureStore, get_backbone
 from streetgauge.features.transform import transform_json
 
 IDS = ["BR11AA", "Zürich-1", "x"]
-TEXTS = {"backbone": "test", "weights_sha256": "00", "transform": "{}", "stamp": "s1"}
+TEXTS = {"backbone": "test", "weights_sha256": "00", "transform": "{}", "cache_key": "s1"}
 
 
 @pytest.fixture
@@ -88,7 +88,7 @@ def test_h5py_alone_reads_it(path: Path) -> None:
         assert file.attrs["format"] == "streetgauge-features"
         assert file.attrs["format_version"] == 2
         assert json.loads(file.attrs["views"]) == ["a", "b"]
-        named = {"backbone", "weights_sha256", "transform", "dtype", "code_version", "stamp"}
+        named = {"backbone", "weights_sha256", "transform", "dtype", "code_version", "cache_key"}
         assert named | {"licence"} <= set(file.attrs)
 
 
@@ -394,7 +394,7 @@ def test_a_store_of_another_backbone_is_refused(
 @pytest.mark.parametrize("views", ["x", "5", "null", '["a", "a"]', '[["a"], "b"]', '{"a": 1}'])
 def test_names_of_views_that_are_none_are_refused(tmp_path: Path, views: str) -> None:
     path = tmp_path / "s.h5"
-    about = {"backbone": "b", "weights_sha256": "", "transform": "{}", "stamp": ""}
+    about = {"backbone": "b", "weights_sha256": "", "transform": "{}", "cache_key": ""}
     FeatureStore.create(path, ["X", "Y"], ["a", "b"], 3, about).close()
     with h5py.File(path, "r+") as file:
         file.attrs["views"] = views
@@ -405,7 +405,7 @@ def test_names_of_views_that_are_none_are_refused(tmp_path: Path, views: str) ->
 @pytest.mark.parametrize("kind", ["numbers", "table", "group", "other file", "not UTF-8"])
 def test_ids_that_are_no_text_of_this_file_are_refused(tmp_path: Path, kind: str) -> None:
     path, other = tmp_path / "s.h5", tmp_path / "other.h5"
-    about = {"backbone": "b", "weights_sha256": "", "transform": "{}", "stamp": ""}
+    about = {"backbone": "b", "weights_sha256": "", "transform": "{}", "cache_key": ""}
     for each in (path, other):
         FeatureStore.create(each, ["X", "Y"], ["a", "b"], 3, about).close()
     with h5py.File(path, "r+") as file:

@@ -66,7 +66,7 @@ def test_a_bundle_read_back_says_the_same(bundle: Bundle, saved: Path, world: An
     ours, theirs = bundle.predict(world.features), again.predict(world.features)
     np.testing.assert_array_equal(ours.score, theirs.score)
     np.testing.assert_array_equal(ours.probabilities, theirs.probabilities)
-    for name in ("outcomes", "name", "settings", "seed", "stamp", "training", "code_version"):
+    for name in ("outcomes", "name", "settings", "seed", "cache_key", "training", "code_version"):
         assert getattr(again, name) == getattr(bundle, name)
     assert again.source == SOURCE
     assert sorted(path.name for path in saved.iterdir()) == [

@@ -45,7 +45,7 @@ def run(world: Any, directory: Path, *, epochs: int = 4, **changes: Any) -> pd.D
         "settings": TrainSettings(epochs=epochs, batch=64, ensemble_size=2, device="cpu"),
         "seed": 5,
         "directory": directory,
-        "stamp": "same",
+        "cache_key": "same",
         "source": {"backbone": "table"},
     } | changes
     given["splits"] = given.get("splits") or splits_of(world)
@@ -183,7 +183,7 @@ def test_a_part_that_is_done_is_not_trained_again_unless_something_changed(
     pd.testing.assert_frame_equal(run(world, tmp_path, epochs=1), first, check_exact=True)
     assert [a == b for a, b in zip(times(), before, strict=True)] == [True, False, True, True]
 
-    run(world, tmp_path, epochs=1, stamp="other")
+    run(world, tmp_path, epochs=1, cache_key="other")
     assert not set(times()) & set(before)
 
 
@@ -354,7 +354,7 @@ def test_a_feature_that_is_no_number_is_named_by_its_row_in_the_store_and_its_lo
             settings=TrainSettings(epochs=1, batch=64, ensemble_size=1, device="cpu"),
             seed=5,
             directory=tmp_path,
-            stamp="same",
+            cache_key="same",
             rows=row_of,
         )
     where = f"features, row {row_of[location]} (location '{world.ids[location]}'), view 2, feature"
@@ -384,16 +384,16 @@ def test_each_figure_is_written_under_its_own_name(tmp_path: Path) -> None:
         text = (tmp_path / "fold-1" / "history.jsonl").read_text()  # there while training goes on
     assert told == [0]  # half an epoch is none
     income, health = (json.loads(line) for line in text.splitlines())
-    about = {"part": "fold-1", "member": 2, "look": 3, "epoch": 1.5}
+    about = {"split": "fold-1", "member": 2, "step": 3, "epoch": 1.5}
     names = ("train_loss", "validation_loss", "validation_mae", "validation_tau")
     assert income == {
         **about,
-        **{"outcome": "income", "learning": True},
+        **{"outcome": "income", "training": True},
         **dict(zip(names, (1, 3, 5, 7), strict=True)),
     }
     assert health == {
         **about,
-        **{"outcome": "health", "learning": False},
+        **{"outcome": "health", "training": False},
         **dict(zip(names, (2, 4, 6, None), strict=True)),
     }
     shown = EventAccumulator(str(tmp_path / "fold-1")).Reload()

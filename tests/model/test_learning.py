@@ -46,7 +46,7 @@ def areas_of(city: dict[str, Any], labels: pd.DataFrame, folder: Path) -> pd.Dat
         settings=TrainSettings(device="cpu", ensemble_size=2, epochs=12),
         seed=2,
         directory=folder,
-        stamp="",
+        cache_key="",
     )
     return aggregate(predictions, "mean-score")
 

@@ -67,7 +67,7 @@ def test_new_weights_beside_an_onnx_file_make_features_out_of_date(
 
 def store(path: Path, locations: int = 3, tried: int = 3) -> None:
     path.parent.mkdir(exist_ok=True)
-    about = {"backbone": "b", "weights_sha256": "", "transform": "{}", "stamp": ""}
+    about = {"backbone": "b", "weights_sha256": "", "transform": "{}", "cache_key": ""}
     ids = [f"L{i}" for i in range(locations)]
     with FeatureStore.create(path, ids, ["a", "b"], 5, about) as new:
         slots = np.arange(tried)

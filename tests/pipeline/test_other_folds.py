@@ -180,7 +180,7 @@ def test_the_bundle_is_that_of_the_study_s_own_folds(run: Run, short: Path, tmp_
     assert run("run", short)[0] == 0
     own, other = (Bundle.load(p / "model" / "fold-1") for p in (short, short / "other-folds"))
     assert own.outcomes == other.outcomes
-    assert own.stamp != other.stamp
+    assert own.cache_key != other.cache_key
     copy = tmp_path / "moved"
     shutil.copytree(short, copy)
     assert "train: up to date" in run("run", copy)[2]

@@ -93,12 +93,12 @@ def test_poor_pictures_are_listed_and_can_be_left_out_and_taken_back(
     code, out_text, err = run("check", study)
     assert code == 0, err
     assert "2 duplicate" in out_text + err
-    assert json.loads((study / "run.json").read_text("utf-8"))["stages"]["features"]["says"]
+    assert json.loads((study / "run.json").read_text("utf-8"))["stages"]["features"]["messages"]
 
 
 def stored(path: Path, fingerprints: list[int], **measured: float) -> Path:
     """Give a store of one view whose pictures have these fingerprints."""
-    about = {"backbone": "b", "weights_sha256": "", "transform": "{}", "stamp": ""}
+    about = {"backbone": "b", "weights_sha256": "", "transform": "{}", "cache_key": ""}
     quality = np.zeros((len(fingerprints), 1), dtype=QUALITY)
     quality["fingerprint"][:, 0] = fingerprints
     for name, value in {"brightness": 128, "contrast": 60, "sharpness": 1, **measured}.items():
@@ -148,7 +148,7 @@ def test_a_kill_while_pictures_are_left_out_costs_no_second_look(
     tmp_path: Path, killed_after: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ids, path = ["X", "Y"], tmp_path / "s.h5"
-    about = {"backbone": "b", "weights_sha256": "", "transform": "{}", "stamp": ""}
+    about = {"backbone": "b", "weights_sha256": "", "transform": "{}", "cache_key": ""}
     quality = np.zeros((2, 2), dtype=QUALITY)
     quality["fingerprint"] = [[1, 2], [3, 0]]  # the last one could not be read
     present = quality["fingerprint"] != 0

@@ -179,7 +179,7 @@ def test_without_a_validation_part_all_epochs_are_gone_through(
     place = study('scheme = "train-test"', epochs=12, more=more)
     assert run("run", place)[0] == 0
     history = pd.read_json(place / "model" / "history.jsonl", lines=True)
-    assert history.groupby(["part", "outcome"])["epoch"].max().eq(12).all()
+    assert history.groupby(["split", "outcome"])["epoch"].max().eq(12).all()
     for part in ("train", "all"):
         bundle = Bundle.load(place / "model" / part)
         assert bundle.training is not None

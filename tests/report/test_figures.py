@@ -25,7 +25,7 @@ PER_OUTCOME = ("confusion", "agreement", "reliability", "groups", "moran")
 
 def course(outcomes=("income", "crime"), parts=2, looks=4):
     rows = [
-        {"part": f"fold-{part}", "member": member, "look": look, "epoch": float(look)}
+        {"split": f"fold-{part}", "member": member, "step": look, "epoch": float(look)}
         | {"outcome": name, "train_loss": 3.0 / look, "validation_loss": 2.0 + 0.1 * look}
         | {"validation_tau": 0.1 * look + 0.01 * member}
         for part in range(1, parts + 1)

@@ -95,7 +95,9 @@ def test_of_paths_it_shows_the_file_name_only(make_study):
 
 
 def test_each_stage_says_what_it_did(make_study):
-    stages = {"train": {"stamp": "1f", "settings": {"k": 5}, "says": ["5 folds", "9 areas"]}}
+    stages = {
+        "train": {"cache_key": "1f", "settings": {"k": 5}, "messages": ["5 folds", "9 areas"]}
+    }
     text = Page(
         render(make_study(run={"format_version": 1, "files": {"/home/x": {}}, "stages": stages}))
     ).text

@@ -86,7 +86,7 @@ def test_two_identical_runs_have_identical_keys_and_outputs(
     ours, theirs = record(finished)["stages"], record(again)["stages"]
     assert list(ours) == list(theirs) == ALL
     for name in ALL:
-        assert ours[name]["key"] == theirs[name]["key"], name
+        assert ours[name]["cache_key"] == theirs[name]["cache_key"], name
         assert ours[name]["outputs"] == theirs[name]["outputs"], name
     logs = [place / "model" / "logs" for place in (finished, again)]
     names = [sorted(p.name for p in each.rglob("events.out.tfevents.*")) for each in logs]
@@ -171,8 +171,8 @@ def test_redo_does_a_stage_and_what_is_downstream_from_nothing(study: Path, run:
     assert done(run, study, "--redo", "train") == BEHIND["train"]
     assert bundle_of(study) != written
     after = record(study)["stages"]
-    assert {name: each["key"] for name, each in after.items()} == {
-        name: each["key"] for name, each in before.items()
+    assert {name: each["cache_key"] for name, each in after.items()} == {
+        name: each["cache_key"] for name, each in before.items()
     }
     assert done(run, study, "--redo", "report") == ["report"]
 

@@ -55,8 +55,8 @@ def test_the_page_follows_a_run_to_its_report_and_the_report_follows_its_file(
         wait(looker.page, 'h1:has-text("Grid, again")')
 
         # And says when the study runs.
-        said = {"beat": time.time(), "since": time.time(), "stage_since": 0, "stopped": None}
-        bar = {"what": "images", "done": 1, "total": 2, "unit": "images", "since": 0}
+        said = {"heartbeat": time.time(), "since": time.time(), "stage_since": 0, "stopped": None}
+        bar = {"task": "images", "done": 1, "total": 2, "unit": "images", "since": 0}
         said |= {"stage": "features", "bars": [bar]}
         study.running.file.write_text(json.dumps(said))
         wait(looker.page, "#streetgauge-run")
@@ -83,7 +83,14 @@ def test_what_a_study_says_shows_as_text_and_a_screen_reader_can_read_it(watch, 
     study = Study.open(grid)
     study.running.file.write_text(
         json.dumps(
-            {"beat": 0, "since": 0, "stage_since": 0, "stage": HOSTILE, "bars": [], "stopped": None}
+            {
+                "heartbeat": 0,
+                "since": 0,
+                "stage_since": 0,
+                "stage": HOSTILE,
+                "bars": [],
+                "stopped": None,
+            }
         )
     )
     with Viewer(study) as viewer:

@@ -237,7 +237,7 @@ class Curves:
     def _inputs(self) -> str:
         return self.study.key(stage_named("train"), upstream=False)
 
-    def _stamp(self, point: Point) -> str:
+    def _cache_key(self, point: Point) -> str:
         own = self.settings.model_dump(mode="json")
         return digest([self._inputs, point.by, point.value, own])
 
@@ -245,21 +245,21 @@ class Curves:
         return self.study.path(FOLDER) / f"{point.name}.parquet"
 
     def _kept(self, point: Point) -> pd.DataFrame | None:
-        return kept_predictions(self._file(point), self._stamp(point))
+        return kept_predictions(self._file(point), self._cache_key(point))
 
     def _predicted(self, point: Point, progress: Progress) -> pd.DataFrame:
         frame = self._kept(point)
         if frame is not None:
             return frame
-        file, stamp = self._file(point), self._stamp(point)
+        file, cache_key = self._file(point), self._cache_key(point)
         city, splits = self._restricted(point)
         share = point.value if point.by == "areas" else 1.0
         directory = file.with_suffix("")
         seed = self.study.settings.seed
         frame = predict_share(
-            *(city, splits, share, self.settings, None, directory, seed, stamp, progress)
+            *(city, splits, share, self.settings, None, directory, seed, cache_key, progress)
         )
-        write_table(frame, file, {"stamp": stamp})
+        write_table(frame, file, {"cache_key": cache_key})
         shutil.rmtree(directory, ignore_errors=True)
         return frame
 

@@ -46,7 +46,7 @@ def draw_curve(
     directory: Path,
     *,
     seed: int,
-    stamp: str,
+    cache_key: str,
     evaluation: EvaluationSettings = _EVALUATION,
     shares: Sequence[float] = SHARES,
     progress: Progress = silent,
@@ -73,7 +73,7 @@ def draw_curve(
         Where ``transfer.json`` goes; and ``curve`` on the way, so that a killed run goes on.
     seed : int
         Same inputs and seed, same curve.
-    stamp : str
+    cache_key : str
         Hash of all inputs.
     evaluation : EvaluationSettings, optional
         Rule, draws and interval level.
@@ -100,7 +100,7 @@ def draw_curve(
         }
         for kind in ("tuned", "scratch") if share > 0 else ("tuned",):
             settings, model = (start.settings, start.model) if kind == "tuned" else (scratch, None)
-            own = digest([stamp, kind, share, settings.model_dump(mode="json")])
+            own = digest([cache_key, kind, share, settings.model_dump(mode="json")])
             file = directory / "curve" / f"{kind}-{share:g}.parquet"
             frame = kept_predictions(file, own)
             if frame is None:
@@ -113,7 +113,7 @@ def draw_curve(
                     said = {"share": share, "start": kind, "reason": str(error)}
                     left_out.append(learned | said)
                     continue
-                write_table(frame, file, {"stamp": own})
+                write_table(frame, file, {"cache_key": own})
                 shutil.rmtree(place, ignore_errors=True)
             areas = aggregate(frame, evaluation.rule, city.classes, city.counts, torn)
             about = learned | {"share": share, "start": kind}

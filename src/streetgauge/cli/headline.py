@@ -66,7 +66,7 @@ def _figures(study: Study, metrics: dict[str, Any], screen: Screen) -> None:
     screen.result(table, metrics)
     for name, said in incomplete.items():
         label = study.settings.outcomes[name].label or name
-        screen.result(Text(f"* {label}: {said}"), {"incomplete": name, "says": said})
+        screen.result(Text(f"* {label}: {said}"), {"incomplete": name, "message": said})
     if caution := metrics["scheme"]["caution"]:
         screen.result(f"CAUTION: {caution}", {"caution": caution})
 

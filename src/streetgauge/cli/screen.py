@@ -120,7 +120,7 @@ class Screen:
                 last = now
                 rate = round(done / max(now - started, 1e-9), 2)
                 self._json(
-                    event="progress", what=description, done=done, total=total, unit=unit, rate=rate
+                    event="progress", task=description, done=done, total=total, unit=unit, rate=rate
                 )
 
         yield advance

@@ -82,7 +82,7 @@ def check(
     opened = Study.open(study)
     screen.say(f"{opened.file}: settings can be used")
     for name, look in checks(opened).items():
-        screen.say(f"{name}: {look()}", event="checked", what=name)
+        screen.say(f"{name}: {look()}", event="checked", check=name)
     screen.say(f"Ready: streetgauge run {study}")
 
 

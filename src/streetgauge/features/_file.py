@@ -41,7 +41,7 @@ LAYOUT: dict[str, tuple[tuple[int, ...], np.dtype[Any] | None]] = {
     "quality": ((0, 1), QUALITY),
 }
 TEXTS = (
-    *("backbone", "weights_sha256", "transform", "stamp", "licence"),
+    *("backbone", "weights_sha256", "transform", "cache_key", "licence"),
     *("engine", "device", "precision", "cosine", "exact"),
 )
 

@@ -74,7 +74,7 @@ def begun(
         "licence": record.licence,
         "precision": wanted.precision,
         "exact": exact_json(record, wanted.precision),
-        "stamp": wanted.stamp,
+        "cache_key": wanted.cache_key,
     }
     path = wanted.path
     old = FeatureStore.open(path) if path.exists() else None
@@ -86,7 +86,10 @@ def begun(
         attributes["cosine"] = f"{network.cosine:.6f}"
     else:
         attributes |= {name: old.attributes[name] for name in _KEPT}
-        if old.attributes["stamp"] == wanted.stamp and old.location_ids.tolist() == plan.ids:
+        if (
+            old.attributes["cache_key"] == wanted.cache_key
+            and old.location_ids.tolist() == plan.ids
+        ):
             return FeatureStore(path, lock)
     what = (plan.ids, plan.view_names, record.dimension, attributes)
     with (
@@ -115,7 +118,7 @@ def _is_alike(
     """Whether a store's features are what this run would compute of the same pictures."""
     return (
         all(old.attributes[name] == attributes[name] for name in _SAME)
-        and _stage_version(old.attributes["stamp"]) == _stage_version(wanted.stamp)
+        and _stage_version(old.attributes["cache_key"]) == _stage_version(wanted.cache_key)
         and old.attributes["dtype"] == wanted.dtype
         and list(old.views) == plan.view_names
         and wanted.engine in ("auto", old.attributes["engine"])
@@ -123,9 +126,9 @@ def _is_alike(
     )
 
 
-def _stage_version(stamp: str) -> str:
+def _stage_version(cache_key: str) -> str:
     """Version of the stage, which stands before the hash where a study's stage makes the store."""
-    return stamp.rpartition(".")[0]
+    return cache_key.rpartition(".")[0]
 
 
 def _take_over(old: FeatureStore, new: FeatureStore, plan: Plan, pool: ThreadPoolExecutor) -> None:

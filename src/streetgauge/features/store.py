@@ -151,7 +151,7 @@ class FeatureStore:
         dimension : int
             Length of a feature vector.
         attributes : mapping of str to str
-            ``backbone``, ``weights_sha256``, ``transform`` (JSON), ``stamp``, ``licence``,
+            ``backbone``, ``weights_sha256``, ``transform`` (JSON), ``cache_key``, ``licence``,
             ``engine``, ``device``, ``precision``, ``cosine``, ``exact`` (JSON: the layers that are
             not rounded); those not given are empty.
         dtype : {"float32", "float16"}

@@ -98,7 +98,7 @@ def import_authors(
         name="imported",
         settings=settings,
         seed=0,
-        stamp=sha256,
+        cache_key=sha256,
         training=None,
         source={
             "study": place or "",

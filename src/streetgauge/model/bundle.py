@@ -55,7 +55,7 @@ class Bundle:
         How it was trained.
     seed : int
         With which seed.
-    stamp : str
+    cache_key : str
         Hash of all that it was made from.
     training : TrainingRecord or None
         On how much, and the figures on the validation part; None if it was not trained here.
@@ -82,7 +82,7 @@ class Bundle:
     name: str
     settings: TrainSettings
     seed: int
-    stamp: str
+    cache_key: str
     training: TrainingRecord | None
     source: Mapping[str, Any] = field(default_factory=dict)
     metrics: Mapping[str, Any] | None = None
@@ -306,7 +306,7 @@ class Bundle:
                 name=said["name"],
                 settings=TrainSettings.model_validate(said["settings"]),
                 seed=said["seed"],
-                stamp=said["stamp"],
+                cache_key=said["cache_key"],
                 training=_record(said["training"]),
                 source=said["source"],
                 metrics=said.get("metrics"),
@@ -351,7 +351,7 @@ class Bundle:
             "dimension": self.dimension,
             "settings": self.settings.model_dump(mode="json"),
             "seed": self.seed,
-            "stamp": self.stamp,
+            "cache_key": self.cache_key,
             "training": None if self.training is None else asdict(self.training),
             "source": dict(self.source),
             "metrics": None if self.metrics is None else dict(self.metrics),

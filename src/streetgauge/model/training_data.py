@@ -148,10 +148,10 @@ def areas_learned(splits: Sequence[Split], areas: NDArray[Any]) -> list[int]:
     return [len(pd.unique(each)) for each in learned]
 
 
-def kept_predictions(file: Path, stamp: str) -> pd.DataFrame | None:
+def kept_predictions(file: Path, cache_key: str) -> pd.DataFrame | None:
     """Read predictions that were made from the same inputs; None if there are none."""
     try:
-        if read_metadata(file).get("stamp") == stamp:
+        if read_metadata(file).get("cache_key") == cache_key:
             return pd.read_parquet(file)
     except (OSError, ValueError):
         pass
@@ -166,7 +166,7 @@ def predict_share(
     model: Model | None,
     directory: Path,
     seed: int,
-    stamp: str,
+    cache_key: str,
     progress: Progress,
 ) -> pd.DataFrame:
     """Learn from a share of what the splits can learn from, and predict what they test."""
@@ -190,7 +190,7 @@ def predict_share(
         settings=settings,
         seed=seed,
         directory=directory,
-        stamp=stamp,
+        cache_key=cache_key,
         rows=city.rows,
         start=model,
         progress=progress,

@@ -176,7 +176,7 @@ def find_start(
     about = {
         "study": bundle.source.get("study") or "",
         "bundle": bundle.name,
-        "stamp": bundle.stamp,
+        "cache_key": bundle.cache_key,
         "from": str(transfer.bundle) if isinstance(transfer.bundle, str) else transfer.bundle.name,
         "share": transfer.share,
     }

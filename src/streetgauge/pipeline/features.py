@@ -64,7 +64,7 @@ def make_features(study: Study, key: str, progress: Progress) -> Done:
     elif isinstance(settings, TableFeatures):
         from streetgauge.features import join_table
 
-        skips = join_table(settings, locations, study.features, stamp=key, progress=progress)
+        skips = join_table(settings, locations, study.features, cache_key=key, progress=progress)
     else:
         skips = _simulate(study, settings, locations, key, progress)
     store = FeatureStore.open(study.features)
@@ -121,7 +121,7 @@ def _look_at_pictures(
         engine=settings.engine,
         precision=settings.precision,
         dtype=settings.dtype,
-        stamp=key,
+        cache_key=key,
     )
     if settings.cluster is not None:
         unreadable = extract_on_cluster(wanted, settings.cluster, progress=progress)
@@ -158,7 +158,7 @@ def _simulate(
         ids,
         [str(view + 1) for view in range(settings.views)],
         settings.dimension,
-        {"backbone": "simulated", "weights_sha256": "", "transform": "{}", "stamp": key},
+        {"backbone": "simulated", "weights_sha256": "", "transform": "{}", "cache_key": key},
         dtype=settings.dtype,
     )
     block = 2048

@@ -163,7 +163,7 @@ def _state(study: Study, name: str) -> str:
         fresh = study.is_up_to_date(stage, study.key(stage))
     except (InputError, FileNotFoundError):
         return f"done {kept['started']}; what it reads is no longer there"
-    says = "; ".join(kept["says"])
+    says = "; ".join(kept["messages"])
     return f"{'up to date' if fresh else 'out of date'} ({kept['started']}): {says}"
 
 

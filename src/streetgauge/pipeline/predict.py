@@ -210,7 +210,7 @@ def _look(
         require=imagery.require,
         engine=engine,
         precision=str(model.source.get("precision") or "float32"),  # type: ignore[arg-type]
-        stamp=digest([_by_content(views), model.backbone]),
+        cache_key=digest([_by_content(views), model.backbone]),
     )
     unreadable = extract_pictures(wanted, progress=progress)
     return FeatureStore.open(store_path), pd.concat([missing, unreadable], ignore_index=True)

@@ -59,7 +59,7 @@ def train(study: Study, key: str, progress: Progress) -> Done:
         notes += draw_curve(
             *(city, splits, start, settings.train, study.model),
             seed=settings.seed,
-            stamp=key,
+            cache_key=key,
             progress=progress,
         )
     return Done(
@@ -109,7 +109,7 @@ def _cross_validated(
         classes=city.classes,
         seed=settings.seed,
         directory=files.model,
-        stamp=work.key,
+        cache_key=work.key,
         rows=city.rows,
         source=work.source,
         start=None if start is None else start.model,

@@ -39,8 +39,8 @@ class ReportData:
     settings : mapping
         The study's settings, nested.
     run : mapping
-        ``versions`` (dict), ``seed``, ``seconds`` (dict by stage), ``stages`` (by name: ``says``,
-        lines of text, and ``seconds``, each if known), and further plain facts.
+        ``versions`` (dict), ``seed``, ``seconds`` (dict by stage), ``stages`` (by name:
+        ``messages``, lines of text, and ``seconds``, each if known), and further plain facts.
     note : str, optional
         The study's own words about itself.
     simulated : bool

@@ -100,16 +100,16 @@ def training(history: pd.DataFrame, metric: str, labels: Mapping[str, str]) -> S
     Parameters
     ----------
     history : DataFrame
-        A row a look and outcome: ``part``, ``member``, ``epoch``, ``outcome``, ``train_loss``,
+        A row a look and outcome: ``split``, ``member``, ``epoch``, ``outcome``, ``train_loss``,
         ``validation_loss``, ``validation_tau``.
     metric : str
     labels : mapping of outcome to str
     """
     columns = {"loss": ["train_loss", "validation_loss"], "tau": ["validation_tau"]}[metric]
-    needed = {"part", "member", "epoch", "outcome", *columns}
+    needed = {"split", "member", "epoch", "outcome", *columns}
     if history.empty or not needed <= set(history.columns):
         return None
-    keys = ["outcome", "part", "epoch"]
+    keys = ["outcome", "split", "epoch"]
     mean = history.groupby(keys, sort=True)[columns].mean()
     mean = mean.dropna(how="all").reset_index()
     names = [name for name in labels if name in set(mean["outcome"])]
@@ -132,7 +132,7 @@ def training(history: pd.DataFrame, metric: str, labels: Mapping[str, str]) -> S
         for column, style, colour, said in drawn:
             if mean[column].isna().all():
                 continue
-            for _, own in rows.groupby("part", sort=True):
+            for _, own in rows.groupby("split", sort=True):
                 axes.plot(own["epoch"], own[column], style, lw=0.5, color=colour, alpha=0.45)
             middle = _middle(rows, column)
             axes.plot(middle.index, middle, style, lw=1.6, color=colour, label=said)
@@ -147,7 +147,7 @@ def training(history: pd.DataFrame, metric: str, labels: Mapping[str, str]) -> S
             axes.set_ylabel(what)
     canvas.supxlabel("Epoch", size=8)
     below(canvas, panels[0], 2, above=True)
-    parts = mean["part"].nunique()
+    parts = mean["split"].nunique()
     what = "Loss" if metric == "loss" else "Rank agreement (Kendall’s tau) on the validation part"
     return Sketch(
         canvas,
@@ -314,7 +314,7 @@ def _multiples(
 
 def _middle(rows: pd.DataFrame, column: str) -> pd.Series:
     """Take the median over the trainings, as far as half of them went."""
-    wide = rows.pivot_table(index="epoch", columns="part", values=column, sort=True)
+    wide = rows.pivot_table(index="epoch", columns="split", values=column, sort=True)
     enough = wide.notna().sum(axis=1) * 2 >= wide.shape[1]
     return wide[enough].median(axis=1)
 
