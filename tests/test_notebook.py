@@ -140,7 +140,7 @@ def test_an_area_without_an_outcome_keeps_its_place_and_whole_numbers(copy: Path
     wide = streetgauge.Study(copy).areas()
     assert pd.isna(wide.loc[gone, "income_decile"])
     assert pd.notna(wide.loc[gone, "crime_decile"])
-    assert wide["income_n"].dtype == "Int64"
+    assert wide["income_n_locations"].dtype == "Int64"
     assert wide.loc[gone, "geometry"] is not None
     assert gone not in streetgauge.Study(copy).areas("income").index
 

@@ -33,7 +33,7 @@ _OF_OUTCOME = {
     "difference": "difference",
     "low": "low",
     "high": "high",
-    "n_locations": "n",
+    "n_locations": "n_locations",
 }
 
 
@@ -99,7 +99,7 @@ class Metrics(dict[str, Any]):
         said = scheme if isinstance(scheme, Mapping) else {}
         share = f" ({self['interval_level']:.0%} interval)" if "interval_level" in self else ""
         many = "deciles" if self.get("classes") == 10 else "classes"
-        how = str(said.get("in_words") or "")
+        how = str(said.get("description") or "")
         notes = [
             f"MAE: mean absolute error in {many}{share}. Pictures add: how much less that is than "
             "by the best guess without them.",
@@ -165,7 +165,7 @@ class Study:
             Of one outcome, of the areas that were tested: the columns of ``areas.parquet``, and
             ``difference`` (predicted less actual). Of all outcomes, of every area that has a
             boundary: ``<outcome>_decile``, ``_actual``, ``_difference``, ``_low``, ``_high`` and
-            ``_n`` (locations), as in ``areas.gpkg``.
+            ``_n_locations`` (locations), as in ``areas.gpkg``.
 
         Raises
         ------

@@ -158,7 +158,7 @@ def test_a_bundle_s_figures_are_compared_with_a_study(run: Run, pair: tuple[Path
     code, out, err = run("compare", a, bundle, "--json")
     assert code == 0, err
     found = json.loads(out)
-    assert found["b"]["what"] == "bundle"
+    assert found["b"]["type"] == "bundle"
     assert list(found["kinds"]) == ["random"]
     mae = found["kinds"]["random"]["outcomes"]["income"]["metrics"]["mae"]
     assert mae["difference"]["value"] == 0

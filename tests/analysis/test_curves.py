@@ -102,7 +102,7 @@ def test_the_last_point_is_the_study_itself_and_more_is_better(run: Run, study: 
     assert "12 trainings" in err
     found = json.loads((study / "curves.json").read_text("utf-8"))
     points = {(p["by"], p["outcome"]): p for p in found["points"]}
-    assert found["left_out"] == []
+    assert found["skipped"] == []
     own = Study.open(study)
     for name in ("train", "areas"):
         run_stage(own, name, silent)

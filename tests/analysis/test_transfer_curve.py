@@ -118,7 +118,7 @@ def test_with_labels_of_a_hundredth_of_the_areas_the_tuned_model_wins(
     tuned, scratch = (point(curve, outcome, 0.01, kind) for kind in ("tuned", "scratch"))
     assert tuned["spearman"]["low"] > max(scratch["spearman"]["high"], 0.5)
     assert tuned["mae"]["high"] < scratch["mae"]["low"]
-    assert tuned["areas"] == scratch["areas"] == 120  # every area, each held out
+    assert tuned["n_areas"] == scratch["n_areas"] == 120  # every area, each held out
 
 
 @pytest.mark.parametrize("outcome", OUTCOMES)
@@ -153,7 +153,7 @@ def test_the_folds_of_a_point_are_a_sample_of_folds() -> None:
         }
     )
     (point,) = _measured(areas, 10, EvaluationSettings(draws=100), seed=1)
-    assert point["areas"] == 16
+    assert point["n_areas"] == 16
     assert point["mae"]["folds_mean"] == 1
     assert point["mae"]["folds_sd"] == pytest.approx(2**0.5)
 
@@ -236,7 +236,7 @@ def test_a_share_without_labels_is_left_out_and_said(
         evaluation=EvaluationSettings(draws=100),
     )
     said = json.loads((tmp_path / "transfer.json").read_text())
-    assert [w["start"] for w in said["left_out"]] == ["tuned", "scratch"]
+    assert [w["start"] for w in said["skipped"]] == ["tuned", "scratch"]
     assert "no area of the training part has a label" in lines[-1]
 
 
@@ -289,7 +289,7 @@ def test_a_study_starts_from_the_bundle_of_another(cities: Path, run: Run) -> No
         assert own.training is not None
         here = learning[learning["split"] == name]
         assert own.training.training_areas + own.training.validation_areas == areas[name]
-        assert own.learned == marks_of(pd.read_parquet(second / "locations.parquet")["area"])
+        assert own.area_hashes == marks_of(pd.read_parquet(second / "locations.parquet")["area"])
         others = splits[(splits["split"] == name) & ~splits["area"].isin(here["area"])]
         assert set(others["reason"].dropna()) == {"it is not in the 0.1 that is learned from"}
     kept = Bundle.load(second / "model" / "all")

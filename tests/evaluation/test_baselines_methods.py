@@ -423,7 +423,7 @@ def test_labels_are_shuffled_over_all_areas_that_are_learned_from():
 
 
 def test_without_an_account_there_is_no_headline():
-    empty = {"outcomes": {"income": {"gain": None}}, "scheme": {"in_words": ""}}
+    empty = {"outcomes": {"income": {"gain": None}}, "scheme": {"description": ""}}
     assert headline({"random": empty, "spatial": {"outcomes": {}}}) == {
         "income": {"random": None, "spatial": None}
     }

@@ -100,7 +100,7 @@ def test_the_baseline_is_the_best_on_these_areas_for_each_metric_and_kind_of_fol
         assert cell["mae"]["baseline"] == min(each["mae"] for each in baselines.values())
         known = [b["spearman"] for b in baselines.values() if b["spearman"] is not None]
         assert cell["spearman"]["baseline"] == max(known)
-        assert cell["scheme"] == sides[kind]["scheme"]["in_words"]
+        assert cell["scheme"] == sides[kind]["scheme"]["description"]
         assert cell["n_areas"] == N
 
 

@@ -430,7 +430,7 @@ def test_locations_that_the_shards_lack_are_computed_here(folder: Path, tmp_path
     path.unlink()
     sorted(shards_of(path).glob("*.h5"))[0].unlink()
     take_in_shards(wanted(folder, path))
-    assert 0 < FeatureStore.open(path).tried.sum() < FEW
+    assert 0 < FeatureStore.open(path).attempted.sum() < FEW
     pd.testing.assert_frame_equal(here(folder, path), expected)
     assert path.read_bytes() == content
 

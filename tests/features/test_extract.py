@@ -267,7 +267,7 @@ def test_a_run_that_was_stopped_and_resumed_is_the_run_that_was_not(
         path = tmp_path / f"{chunks}.h5"
         with pytest.raises(StopError):
             run(copy, path, require=require, progress=stopping_after(chunks))
-        assert 0 < FeatureStore.open(path).tried.sum() < 12
+        assert 0 < FeatureStore.open(path).attempted.sum() < 12
         resumed = run(copy, path, require=require)
         pd.testing.assert_frame_equal(resumed, expected)
         assert path.read_bytes() == (tmp_path / "a.h5").read_bytes()
@@ -351,7 +351,7 @@ def test_kill_9_in_the_middle_loses_nothing(folder: Path, tmp_path: Path) -> Non
             assert process.stdout.readline() == "chunk\n"
         os.kill(process.pid, signal.SIGKILL)
     assert process.returncode == -signal.SIGKILL
-    tried = int(FeatureStore.open(path).tried.sum())
+    tried = int(FeatureStore.open(path).attempted.sum())
     assert 4 <= tried < 12
     pd.testing.assert_frame_equal(run(copy, path), expected)
     assert path.read_bytes() == (tmp_path / "a.h5").read_bytes()
@@ -469,7 +469,8 @@ def test_bfloat16_that_rounds_other_layers_is_other_numbers(
 ) -> None:
     path, other = tmp_path / "a.h5", replace(LITE0, exact=("_conv_stem",))
     run(folder, path, precision="bfloat16")
-    assert json.loads(FeatureStore.open(path, backbone=LITE0).attributes["exact"]) == [*LITE0.exact]
+    layers = FeatureStore.open(path, backbone=LITE0).attributes["exact_layers"]
+    assert json.loads(layers) == [*LITE0.exact]
     run(folder, path, precision="bfloat16")
     assert tiles.seen == 24
     with pytest.raises(InputError, match="its bfloat16 rounds other layers"):
@@ -479,7 +480,7 @@ def test_bfloat16_that_rounds_other_layers_is_other_numbers(
     with pytest.raises(InputError, match="its bfloat16 rounds other layers"):
         FeatureStore.open(path, backbone=LITE0)
     run(folder, path)
-    assert FeatureStore.open(path).attributes["exact"] == ""  # of float32 nothing is rounded
+    assert FeatureStore.open(path).attributes["exact_layers"] == ""  # of float32 nothing is rounded
     run(folder, path, backbone=other)
     assert tiles.seen == 72
 
@@ -651,7 +652,8 @@ def test_archives_of_one_view_each_lose_nothing_that_was_computed(
     stopped = FeatureStore.open(tmp_path / "a.h5")
     held, whole = stopped.held.sum(), (stopped.held & stopped.present).sum()
     assert held == 5 * chunks
-    assert stopped.tried.sum() == max(0, 5 * chunks - 12)  # the first archive has no location whole
+    # The first archive has no location whole.
+    assert stopped.attempted.sum() == max(0, 5 * chunks - 12)
     tiles.passes.clear()
     pd.testing.assert_frame_equal(run(tmp_path, tmp_path / "a.h5", **options), expected)
     assert tiles.seen == 20 - whole

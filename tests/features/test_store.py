@@ -62,7 +62,7 @@ def test_a_location_that_is_not_done_has_no_row(path: Path) -> None:
     store = made(path)
     store.write([0, 1], some(2), np.ones((2, 2), dtype=bool), np.array([False, True]))
     assert store.rows(IDS).tolist() == [-1, 1, -1]
-    assert store.tried.tolist() == [True, True, False]
+    assert store.attempted.tolist() == [True, True, False]
 
 
 def test_absent_views_are_zeros_whatever_was_given(path: Path) -> None:
@@ -111,7 +111,7 @@ def test_writing_never_touches_hdf5_s_own_records(path: Path) -> None:
     after = np.frombuffer(path.read_bytes(), np.uint8)
     inside = np.zeros(len(before), dtype=bool)
     with h5py.File(path) as file:
-        for name in ("features", "present", "done", "tried"):
+        for name in ("features", "present", "done", "attempted"):
             start = file[name].id.get_offset()
             inside[start : start + file[name].nbytes] = True
     assert len(before) == len(after)
@@ -126,7 +126,7 @@ def test_features_are_on_disk_before_done_is_set(
     sync = os.fsync
 
     def watched(file: int) -> None:
-        seen.append((bool(store.features[0].any()), bool(store.done[0]), bool(store.tried[0])))
+        seen.append((bool(store.features[0].any()), bool(store.done[0]), bool(store.attempted[0])))
         sync(file)
 
     monkeypatch.setattr(os, "fsync", watched)

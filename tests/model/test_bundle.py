@@ -221,7 +221,7 @@ def test_a_bundle_of_an_earlier_release_predicts_the_same(tmp_path: Path) -> Non
     assert bundle.settings.ensemble_size == 2
     assert bundle.licence == "CC-BY-4.0"
     assert bundle.area_of_applicability is not None
-    assert bundle.model.sharpness is not None
+    assert bundle.model.temperature is not None
     bundle.save(tmp_path / "again")
     again = Bundle.load(tmp_path / "again").predict(features, present, device="cpu")
     np.testing.assert_array_equal(again.score, said.score)
@@ -230,13 +230,13 @@ def test_a_bundle_of_an_earlier_release_predicts_the_same(tmp_path: Path) -> Non
 def test_a_bundle_knows_which_areas_it_learned_from(
     bundle: Bundle, world: Any, tmp_path: Path
 ) -> None:
-    replace(bundle, learned=marks_of(world.areas[:60])).save(tmp_path / "b")
+    replace(bundle, area_hashes=marks_of(world.areas[:60])).save(tmp_path / "b")
     again = Bundle.load(tmp_path / "b")
-    assert again.learned == marks_of(set(world.areas[:60]))
-    assert len(again.learned) == 10
-    assert marks_of(["A010"]).isdisjoint(again.learned)
+    assert again.area_hashes == marks_of(set(world.areas[:60]))
+    assert len(again.area_hashes) == 10
+    assert marks_of(["A010"]).isdisjoint(again.area_hashes)
     said = json.loads((tmp_path / "b" / "bundle.json").read_text())
-    assert said["learned"] == sorted(again.learned)
+    assert said["area_hashes"] == sorted(again.area_hashes)
 
 
 def test_rows_of_a_store_are_predicted_where_they_lie(bundle: Bundle, world: Any) -> None:

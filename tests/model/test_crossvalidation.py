@@ -365,7 +365,7 @@ def test_bundles_know_the_areas_that_were_learned_from_and_not_those_held_out(
     done: tuple[pd.DataFrame, Path], world: Any
 ) -> None:
     for split in splits_of(world):
-        learned = Bundle.load(done[1] / split.name).learned
+        learned = Bundle.load(done[1] / split.name).area_hashes
         parts = [split.training, split.validation]
         assert learned == marks_of(world.areas[np.concatenate(parts)])
         assert marks_of(world.areas[split.test]).isdisjoint(learned or ())

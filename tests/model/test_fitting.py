@@ -91,7 +91,7 @@ def test_scores_are_calibrated_by_their_parts_and_count_areas_not_locations(
     weight = np.where(np.arange(len(world.ids)) % 3 == 0, 0.0, 1.0)
     model, _ = fit(world, split, sample_weight=weight)
     np.testing.assert_allclose(model.calibration, [[0.3, 2.0]] * 2)
-    np.testing.assert_allclose(model.sharpness, [[0.4, 0.6]] * 2)
+    np.testing.assert_allclose(model.temperature, [[0.4, 0.6]] * 2)
     for m in range(2):
         held = split.validation[~np.isnan(world.deciles[split.validation, m])]
         (training, validation), named = calibrate.calls[m]
@@ -123,7 +123,7 @@ def test_a_tuned_model_is_calibrated_from_where_it_was_anchored(
     # 0.3 + 2 (a + b h)
     np.testing.assert_allclose(tuned.calibration, [[1.3, 6.0], [-1.7, 0.5]])
     begun = [named["start"] for _, named in sharpen.calls]
-    np.testing.assert_array_equal(begun, start.sharpness)
+    np.testing.assert_array_equal(begun, start.temperature)
 
 
 def test_members_have_seeds_of_their_own_and_one_standardisation(

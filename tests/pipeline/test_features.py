@@ -109,7 +109,7 @@ def test_a_forced_run_that_was_killed_is_not_done_and_goes_on(
 
     def work(kill: bool) -> Callable[[Study, str, Progress], Done]:
         def make(study: Study, key: str, progress: Progress) -> Done:
-            assert kill or FeatureStore.open(study.features).tried.sum() == 2
+            assert kill or FeatureStore.open(study.features).attempted.sum() == 2
             store(study.features, tried=2 if kill else 3)
             if kill:
                 raise KeyboardInterrupt

@@ -62,7 +62,7 @@ def test_both_kinds_of_folds_are_trained_tested_stored_and_told(run: Run, short:
 
     metrics = figures(short)
     assert metrics["kind"] == "random"
-    assert "square blocks of" in metrics["other_folds"]["scheme"]["in_words"]
+    assert "square blocks of" in metrics["other_folds"]["scheme"]["description"]
     assert "headline" not in metrics["other_folds"]
     for name, cells in metrics["headline"].items():
         assert list(cells) == ["random", "spatial"]

@@ -173,4 +173,4 @@ def test_a_kill_while_pictures_are_left_out_costs_no_second_look(
     store = FeatureStore.open(path)
     np.testing.assert_array_equal(store.done, done)
     np.testing.assert_array_equal(store.present, present)
-    assert store.tried.all()
+    assert store.attempted.all()

@@ -74,11 +74,11 @@ def test_a_network_is_tested_by_every_scheme_and_the_report_says_how(
         code, out, err = run("run", place)
         assert code == 0, err
         metrics = figures(place)
-        assert words in metrics["scheme"]["in_words"]
-        assert metrics["scheme"]["in_words"][:20] in out
+        assert words in metrics["scheme"]["description"]
+        assert metrics["scheme"]["description"][:20] in out
         assert "CAUTION" not in out
         report = (place / "report.html").read_text(encoding="utf-8")
-        assert metrics["scheme"]["in_words"][1:] in report
+        assert metrics["scheme"]["description"][1:] in report
         assert "each area predicted by a network that never saw it" in report
         assert metrics["areas_tested"] == areas
         for account in metrics["outcomes"].values():
@@ -157,7 +157,7 @@ def test_where_nothing_is_tested_the_tables_are_empty_and_the_report_says_so(
         pd.testing.assert_series_equal(frame.dtypes, expected)
     metrics = figures(place)
     assert (metrics["outcomes"], metrics["areas_tested"], metrics["folds"]) == ({}, 0, 0)
-    assert metrics["scheme"]["in_words"] == "nothing tested"
+    assert metrics["scheme"]["description"] == "nothing tested"
     report = (place / "report.html").read_text(encoding="utf-8")
     assert "Nothing was tested" in report
     assert "<canvas" not in report
@@ -217,7 +217,7 @@ def test_a_model_from_elsewhere_is_tested_as_it_is(
     assert code == 0, err
     metrics = figures(place)
     assert metrics["areas_tested"] == 36
-    assert metrics["scheme"]["in_words"].startswith("all areas tested with a model that learned")
+    assert metrics["scheme"]["description"].startswith("all areas tested with a model that learned")
     assert metrics["outcomes"]["income"]["baselines"] == {}  # nothing was learned here
     store = FeatureStore.open(place / "features" / "shares.h5")
     bundle = Bundle.load(first / "model" / "all")

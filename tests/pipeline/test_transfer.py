@@ -165,7 +165,7 @@ def test_predicting_areas_that_a_bundle_learned_from_is_said(
     table["area"] = table["area"].str.replace("N", "E000000")
     table.to_csv(city, index=False)
     assert f"30 of 30 areas {said}" in predicted(run, bundle, study, city)[1]
-    replace(Bundle.load(bundle), learned=None).save(tmp_path / "old")
+    replace(Bundle.load(bundle), area_hashes=None).save(tmp_path / "old")
     assert said not in predicted(run, tmp_path / "old", study, city)[1]
 
 

@@ -12,7 +12,7 @@ from streetgauge.settings import FoldSettings
 
 LABELS = {"a": "Apples", "b": "Berries"}
 SCHEME = describe_scheme(FoldSettings(), 5)
-BLOCKS = {"in_words": "square blocks of 500 m held out at random in 5 folds", "split_areas": 0}
+BLOCKS = {"description": "square blocks of 500 m held out at random in 5 folds", "split_areas": 0}
 
 
 def account(**more):

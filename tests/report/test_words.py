@@ -153,7 +153,7 @@ def test_areas_with_few_locations_are_counted():
 
 def both(**accounts):
     own = {"outcomes": accounts, "classes": 10, "neighbours": 5, "kind": "random"}
-    held = {"in_words": "square blocks of 500 m held out at random in 5 folds"}
+    held = {"description": "square blocks of 500 m held out at random in 5 folds"}
     return own | {"other_folds": {"kind": "spatial", "outcomes": accounts, "scheme": held}}
 
 

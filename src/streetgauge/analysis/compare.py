@@ -211,7 +211,7 @@ def _rows(areas: pd.DataFrame | None, outcome: str) -> pd.DataFrame | None:
 
 
 def _scheme(side: Side, kind: str) -> str:
-    return str(side.account(kind).get("scheme", {}).get("in_words") or kind)
+    return str(side.account(kind).get("scheme", {}).get("description") or kind)
 
 
 def _cautions(kind: str, outcomes: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:

@@ -155,26 +155,26 @@ class Curves:
             the folds), ``locations_per_area``, ``views_per_location`` (means), ``images``,
             ``ensemble_size`` (fewer than asked for where areas are few), the metrics (``value``,
             ``low``, ``high``) and ``difference_from_all``, how much worse than the last point, on
-            the same draws), ``left_out``.
+            the same draws), ``skipped``.
         """
-        frames, left_out = {}, []
+        frames, skipped = {}, []
         for point in self.points:
             try:
                 frames[point] = self._predicted(point, progress)
             except InputError as error:  # so few areas that an outcome has no label among them
                 if point.by == "all":
                     raise
-                left_out.append({"by": point.by, "value": point.value, "reason": str(error)})
+                skipped.append({"by": point.by, "value": point.value, "reason": str(error)})
         content = {
             "format_version": 1,
             "classes": self.city.classes,
             "interval_level": self.study.settings.evaluation.interval_level,
             "draws": self.study.settings.evaluation.draws,
             "folds": len(self.splits),
-            "scheme": self._scheme["in_words"],
+            "scheme": self._scheme["description"],
             "settings": self.settings.model_dump(mode="json"),
             "points": list(self._measured(frames)),
-            "left_out": left_out,
+            "skipped": skipped,
         }
         write_json(content, self.study.curves)
         return content
@@ -290,7 +290,7 @@ class Curves:
                 training=kept(each.training),
                 validation=kept(each.validation),
                 test=kept(each.test),
-                left_out={why: kept(rows) for why, rows in each.left_out.items()},
+                excluded={why: kept(rows) for why, rows in each.excluded.items()},
             )
             for each in self.splits
         ]

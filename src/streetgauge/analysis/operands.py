@@ -58,7 +58,7 @@ class Side:
         """Give what is compared, for the record."""
         version = None if self.study is None else self.study.record.get("streetgauge")
         what = "bundle" if self.study is None else "study"
-        return {"what": what, "name": self.name, "streetgauge": version}
+        return {"type": what, "name": self.name, "streetgauge": version}
 
     @property
     def evaluation(self) -> EvaluationSettings:

@@ -92,7 +92,7 @@ def draw_curve(
     tested = [split for split in splits if len(split.test)]
     torn = torn_areas(splits_frame(tested, city.ids, city.areas))
     points: list[dict[str, Any]] = []
-    left_out = []
+    skipped = []
     for share in shares:
         shared = [take_share(each, city.areas, city.deciles, share, seed) for each in tested]
         learned: dict[str, Any] = {
@@ -111,7 +111,7 @@ def draw_curve(
                     )
                 except InputError as error:  # so few areas that an outcome has no label there
                     said = {"share": share, "start": kind, "reason": str(error)}
-                    left_out.append(learned | said)
+                    skipped.append(learned | said)
                     continue
                 write_table(frame, file, {"cache_key": own})
                 shutil.rmtree(place, ignore_errors=True)
@@ -126,10 +126,10 @@ def draw_curve(
         "folds": len(tested),
         "interval_level": evaluation.interval_level,
         "points": points,
-        "left_out": left_out,
+        "skipped": skipped,
     }
     write_json(content, directory / "transfer.json")
-    missing = [f"{w['share']:.0%}, {w['start']}: left out, {w['reason']}" for w in left_out]
+    missing = [f"{w['share']:.0%}, {w['start']}: left out, {w['reason']}" for w in skipped]
     return (*_lines(points), *missing)
 
 
@@ -159,7 +159,7 @@ def _measured(
             measure(confusion_matrix(part["actual_decile"], part["decile"], classes))
             for _, part in frame.groupby("fold")
         ]
-        point: dict[str, Any] = {"outcome": str(outcome), "areas": len(frame)}
+        point: dict[str, Any] = {"outcome": str(outcome), "n_areas": len(frame)}
         for metric in METRICS:
             folds = [float(part[metric]) for part in each if np.isfinite(part[metric])]
             point[metric] = drawn.estimate(metric, evaluation.interval_level) | {

@@ -100,7 +100,7 @@ def curves(
         screen.say(drawn.cost, event="cost")
         result = drawn.draw(screen.progress)
     screen.result(curves_table(opened.settings.name, result), result)
-    for each in result["left_out"]:
+    for each in result["skipped"]:
         screen.say(f"{each['by']} {each['value']:g}: left out, {each['reason']}")
     screen.say(f"Wrote {opened.curves}")
 

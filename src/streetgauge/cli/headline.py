@@ -45,7 +45,7 @@ def _figures(study: Study, metrics: dict[str, Any], screen: Screen) -> None:
     # With few classes the one beside is not close.
     close, near = ("within_1", "within\n1") if classes >= 5 else ("exact", "same\nclass")
     table = Table(
-        title=f"{study.settings.name}: areas' {many}; {metrics['scheme']['in_words']}",
+        title=f"{study.settings.name}: areas' {many}; {metrics['scheme']['description']}",
         caption=f"Below each figure its {metrics['interval_level']:.0%} interval. MAE: mean "
         f"absolute error in {many}. Pictures add: how much less that is than by the best guess "
         f"without them, which is named; {_in_which_folds(metrics)}.",
@@ -74,7 +74,7 @@ def _figures(study: Study, metrics: dict[str, Any], screen: Screen) -> None:
 def _in_which_folds(metrics: dict[str, Any]) -> str:
     """Say how areas were held out, of each kind of folds."""
     both = [metrics, *([metrics["other_folds"]] if "other_folds" in metrics else [])]
-    said = {each["kind"]: each["scheme"]["in_words"] for each in both}
+    said = {each["kind"]: each["scheme"]["description"] for each in both}
     return "; ".join(f"{KINDS.get(kind, kind)}: {said[kind]}" for kind in sorted(said))
 
 

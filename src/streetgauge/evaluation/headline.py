@@ -53,7 +53,7 @@ def _cell(metrics: Mapping[str, Any], outcome: str) -> dict[str, Any] | None:
         return None
     adds = account["gain"]
     return {
-        "scheme": metrics["scheme"]["in_words"],
+        "scheme": metrics["scheme"]["description"],
         "n_areas": account["n_areas"],
         "mae": _difference(account, adds, "mae", adds["over"]),
         "spearman": _difference(account, adds, "spearman", adds["over_spearman"]),

@@ -30,7 +30,7 @@ CHUNK = 256
 # Chunks of views that are copied between two looks that they are on the disk.
 COPIED = 64
 # What must be equal for features to be the same numbers.
-_SAME = ("backbone", "weights_sha256", "transform", "licence", "precision", "exact")
+_SAME = ("backbone", "weights_sha256", "transform", "licence", "precision", "exact_layers")
 # How features were computed: a store that is gone on with keeps it.
 _KEPT = ("engine", "device", "cosine")
 
@@ -73,7 +73,7 @@ def begun(
         "transform": transform_json(record),
         "licence": record.licence,
         "precision": wanted.precision,
-        "exact": exact_json(record, wanted.precision),
+        "exact_layers": exact_json(record, wanted.precision),
         "cache_key": wanted.cache_key,
     }
     path = wanted.path
@@ -168,7 +168,7 @@ def left_to_do(
     pending = np.flatnonzero(~held)
     complete = (plan.counts() > 0) & (plan.counts(pending) == 0)
     done = usable(store.present, plan.require)
-    slots = np.flatnonzero(complete & ~(store.tried & (store.done == done)))
+    slots = np.flatnonzero(complete & ~(store.attempted & (store.done == done)))
     if len(slots):
         store.settle(slots, done[slots])
     return pending, reasons

@@ -39,7 +39,7 @@ OPEN = 32
 # What a store and its shards have to agree on.
 _SAME = (
     *("backbone", "weights_sha256", "transform", "cache_key"),
-    *("engine", "device", "precision", "exact", "dtype"),
+    *("engine", "device", "precision", "exact_layers", "dtype"),
 )
 # Least cosine of two shards' features of one view: processors differ in the last bits, as do their
 # instructions for fewer bits; less is another picture or another network.

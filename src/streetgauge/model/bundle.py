@@ -70,7 +70,7 @@ class Bundle:
     area_of_applicability : mapping of name to array of float32, optional
         What the areas that it learned from look like, as
         `streetgauge.evaluation.AreaOfApplicability` has it.
-    learned : frozenset of str, optional
+    area_hashes : frozenset of str, optional
         Which areas it learned from or was stopped by, as `marks_of` has them; those of the model
         that it went on from too.
     code_version : str
@@ -88,7 +88,7 @@ class Bundle:
     metrics: Mapping[str, Any] | None = None
     licence: str | None = None
     area_of_applicability: Mapping[str, NDArray[np.float32]] | None = None
-    learned: frozenset[str] | None = None
+    area_hashes: frozenset[str] | None = None
     code_version: str = __version__
 
     @property
@@ -312,7 +312,7 @@ class Bundle:
                 metrics=said.get("metrics"),
                 licence=said.get("licence"),
                 area_of_applicability=area_of_applicability or None,
-                learned=None if said["learned"] is None else frozenset(said["learned"]),
+                area_hashes=None if said["area_hashes"] is None else frozenset(said["area_hashes"]),
                 code_version=said["code_version"],
             )
         except (KeyError, TypeError, ValueError) as error:
@@ -363,7 +363,7 @@ class Bundle:
                 )
             },
             "weights": {"file": WEIGHTS, "sha256": sha256},
-            "learned": None if self.learned is None else sorted(self.learned),
+            "area_hashes": None if self.area_hashes is None else sorted(self.area_hashes),
             "code_version": self.code_version,
         }
 
@@ -414,13 +414,13 @@ def _first_line(error: Exception) -> str:
 
 
 def _tensors(model: Model, applicability: Mapping[str, NDArray[Any]]) -> dict[str, torch.Tensor]:
-    network = model.network.cpu().state_dict()
+    network, temperature = model.network.cpu().state_dict(), model.temperature
     return {
         **{f"network.{name}": tensor.contiguous() for name, tensor in network.items()},
         "standardisation.mean": torch.from_numpy(model.standardisation.mean),
         "standardisation.sd": torch.from_numpy(model.standardisation.sd),
         "calibration": torch.from_numpy(model.calibration),
-        **({} if model.sharpness is None else {"sharpness": torch.from_numpy(model.sharpness)}),
+        **({} if temperature is None else {"temperature": torch.from_numpy(temperature)}),
         **{f"{APPLICABILITY}{n}": torch.from_numpy(array) for n, array in applicability.items()},
     }
 
@@ -462,8 +462,8 @@ def _read_model(
     shapes |= {f"standardisation.{name}": (dimension,) for name in ("mean", "sd")}
     shapes["calibration"] = (networks, 2)
     applicability = _applicability(file, tensors, dimension)
-    if "sharpness" in tensors:
-        shapes["sharpness"] = (networks, 2)
+    if "temperature" in tensors:
+        shapes["temperature"] = (networks, 2)
     for name in sorted(shapes.keys() | tensors.keys()):
         found = tuple(tensors[name].shape) if name in tensors else None
         if found != shapes.get(name):
@@ -476,9 +476,9 @@ def _read_model(
     scale = Standardisation(
         tensors["standardisation.mean"].numpy(), tensors["standardisation.sd"].numpy()
     )
-    sharpness = tensors["sharpness"].numpy() if "sharpness" in tensors else None
+    temperature = tensors["temperature"].numpy() if "temperature" in tensors else None
     calibration = tensors["calibration"].numpy()
-    return Model(network.eval(), scale, calibration, said["classes"], sharpness), applicability
+    return Model(network.eval(), scale, calibration, said["classes"], temperature), applicability
 
 
 def _applicability(

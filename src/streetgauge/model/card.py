@@ -183,7 +183,7 @@ def _start(bundle: Description) -> str:
 def _test(bundle: Description, metrics: Mapping[str, Any]) -> str:
     interval_level, scheme = metrics.get("interval_level"), metrics.get("scheme")
     said = scheme if isinstance(scheme, Mapping) else {}
-    how = f" ({said['in_words']})" if said.get("in_words") else ""
+    how = f" ({said['description']})" if said.get("description") else ""
     who = said.get("caution") or (
         "Every area was predicted by a network that had not seen it, trained like this one on the "
         "rest"

@@ -210,7 +210,7 @@ weight_decay, mixup, sample_weighting, noise, patience, components, precision, m
             )
         # What is predicted is what is most probable, as scikit-learn has it: to make probabilities
         # as flat as they should be there is CalibratedClassifierCV.
-        self.model_ = replace(fitted, sharpness=None)
+        self.model_ = replace(fitted, temperature=None)
         return self
 
     def predict(self, X: ArrayLike) -> NDArray[Any]:

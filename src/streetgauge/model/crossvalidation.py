@@ -197,7 +197,7 @@ def _trained(split: Split, data: _Locations, run: _Run, advance: Advance) -> Bun
     if not len(split.training) and run.start is not None:  # the model as it is
         advance(run.settings.epochs)
         untrained = (split.name, run.settings, seed, cache_key, None, run.source)
-        Bundle(run.start, run.outcomes, *untrained, learned=run.learned).save(target)
+        Bundle(run.start, run.outcomes, *untrained, area_hashes=run.learned).save(target)
         return Bundle.load(target)
     checkpoint = Checkpoint(run.directory / CHECKPOINTS / f"{split.name}.safetensors", cache_key)
     logs = run.directory / "logs" / split.name
@@ -221,7 +221,7 @@ def _trained(split: Split, data: _Locations, run: _Run, advance: Advance) -> Bun
     advance(run.epochs - diary.epochs)
     learned = marks_of(data.areas[np.concatenate([split.training, split.validation])])
     own = (split.name, run.settings, seed, cache_key, record, run.source)
-    bundle = Bundle(model, run.outcomes, *own, learned=learned | (run.learned or frozenset()))
+    bundle = Bundle(model, run.outcomes, *own, area_hashes=learned | (run.learned or frozenset()))
     bundle.save(target)
     log.info("%s is trained on %d areas", split.name, record.training_areas)
     return Bundle.load(target)
@@ -412,7 +412,7 @@ def _checked(
             training=by_id(split.training),
             validation=by_id(split.validation),
             test=by_id(split.test),
-            left_out={reason: by_id(part) for reason, part in split.left_out.items()},
+            excluded={reason: by_id(part) for reason, part in split.excluded.items()},
         )
         for split in splits
     ]

@@ -263,12 +263,12 @@ def _on_scale(
     calibration = _calibrated(trained, samples, areas, learnt, held, h, first)
     score = calibration[:, 0] + calibration[:, 1] * h
     own = head_probabilities(network, score, said, samples.classes)
-    sharpness = _sharpness(own, score, samples, areas, held, start)
-    model = Model(network, trained[0].standardisation, calibration, samples.classes, sharpness)
+    temperature = _temperature(own, score, samples, areas, held, start)
+    model = Model(network, trained[0].standardisation, calibration, samples.classes, temperature)
     return model, *_figures(score, samples.target[held], samples.classes)
 
 
-def _sharpness(
+def _temperature(
     own: Floats,
     score: Floats,
     samples: Samples,
@@ -276,8 +276,8 @@ def _sharpness(
     held: Rows,
     start: Model | None,
 ) -> Floats | None:
-    """Give each outcome's sharpness, from what was said of the rows held out."""
-    before = None if start is None else start.sharpness
+    """Give each outcome's temperature, from what was said of the rows held out."""
+    before = None if start is None else start.temperature
     if not len(held):
         return before
     found = []

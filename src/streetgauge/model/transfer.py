@@ -181,7 +181,7 @@ def find_start(
         "share": transfer.share,
     }
     picked = bundle.pick(outcomes)
-    return Start(picked.model, settings, about, tuple(notes), bundle.learned)
+    return Start(picked.model, settings, about, tuple(notes), bundle.area_hashes)
 
 
 def open_start(

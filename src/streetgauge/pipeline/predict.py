@@ -110,7 +110,7 @@ def predict_city(
     (out / "areas.parquet").unlink(missing_ok=True)
     write_table(predictions, out / "predictions.parquet")
     lines += [f"{len(places):,} locations predicted: {out}", *left_out(skips)]
-    lines += known_areas(model.learned, places["area"].dropna())
+    lines += known_areas(model.area_hashes, places["area"].dropna())
     in_areas = predictions[predictions["area"].notna()]
     if len(in_areas):
         unknown = pd.array([pd.NA] * len(in_areas), dtype="Int64")

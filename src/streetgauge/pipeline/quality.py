@@ -148,4 +148,4 @@ def _admit(store: FeatureStore, present: Slots, require: str) -> None:
 def _usable(store: FeatureStore, present: Slots, require: str) -> Slots:
     from streetgauge.features.store import usable
 
-    return usable(present, require) & store.tried
+    return usable(present, require) & store.attempted

@@ -182,7 +182,7 @@ def _folds_in_words(metrics: Mapping[str, Any], kind: str) -> str:
     """Say what the names of both kinds of folds stand for."""
     named = {metrics["kind"]: metrics, kind: metrics["other_folds"]}
     said = [
-        f"{words.FOLDS[k]}: {each['scheme']['in_words']}"
+        f"{words.FOLDS[k]}: {each['scheme']['description']}"
         for k, each in named.items()
         if k in words.FOLDS
     ]

@@ -82,7 +82,7 @@ def added(metrics: Mapping[str, Any], labels: Mapping[str, str]) -> Sketch | Non
     panels[1].set_yticklabels([])
     below(canvas, panels[0], len(kinds))
     both = [metrics, *([metrics["other_folds"]] if "other_folds" in metrics else [])]
-    held = [each["scheme"]["in_words"] for each in both]
+    held = [each["scheme"]["description"] for each in both]
     return Sketch(
         canvas,
         table,

@@ -56,7 +56,7 @@ def beside(labels: Mapping[str, str], metrics: Mapping[str, Any]) -> str:
     if not judged:
         return ""
     more = [labels[name] for name, word in judged.items() if word == "more"]
-    many, how = len(judged), str(metrics["other_folds"]["scheme"]["in_words"])
+    many, how = len(judged), str(metrics["other_folds"]["scheme"]["description"])
     held = f"With {how}" if how.startswith(("square", "areas")) else f"With areas tested so: {how}"
     if many == 1:
         text = f"{held}, they {'do' if more else 'do not clearly do'} so"

@@ -56,7 +56,7 @@ def _leakage(metrics: Mapping[str, Any], labels: Mapping[str, str], classes: int
             lost.append(f"{labels[name]} ({number(near)} off at random, {number(far)} there)")
             gaps.append(far - near)
     if lost:
-        how = spatial["scheme"]["in_words"]
+        how = spatial["scheme"]["description"]
         yield (
             f"Knowing the neighbours helped. With {how}, predictions are further off by up to "
             f"{number(max(gaps))} {unit(classes)[1]}: {listed(lost)}. Where no neighbour is known, "

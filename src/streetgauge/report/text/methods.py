@@ -69,9 +69,10 @@ def _pictures(data: ReportData) -> Iterator[str]:
 
 def _learning(data: ReportData) -> Iterator[str]:
     own: Mapping[str, Any] = data.settings.get("train") or {}
-    scheme = data.metrics["scheme"]["in_words"]
+    scheme = data.metrics["scheme"]["description"]
     kind = other_kind(data.metrics)
-    also = f", and again with {data.metrics['other_folds']['scheme']['in_words']}" if kind else ""
+    other = data.metrics["other_folds"]["scheme"]["description"] if kind else ""
+    also = f", and again with {other}" if other else ""
     network = f"Network “{own['network']}”" if own.get("network") else "Networks"
     members = own.get("ensemble_size") or 1
     many = f" of {members} members" if members > 1 else ""

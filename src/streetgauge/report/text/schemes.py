@@ -17,7 +17,7 @@ def tested(scheme: Mapping[str, Any]) -> str:
 
 def held_out(scheme: Mapping[str, Any]) -> Iterable[str]:
     """Say how areas were held out, and whom that flatters."""
-    name, words = scheme["name"], str(scheme["in_words"])
+    name, words = scheme["name"], str(scheme["description"])
     if scheme["caution"]:
         yield f"{_capital(words)}: these figures leak, as is said at the top."
         return
