@@ -15,6 +15,7 @@ import pandas as pd
 
 from streetgauge import study
 from streetgauge.errors import InputError, closest
+from streetgauge.io.formats import METRICS_VERSION, require_version
 from streetgauge.markup import facts_html, table_html
 
 if TYPE_CHECKING:
@@ -195,6 +196,7 @@ class Study:
             content = json.loads(path.read_text(encoding="utf-8"))
         except (json.JSONDecodeError, UnicodeDecodeError) as error:
             raise InputError(path, f"this is not JSON: {error}", self._again("areas")) from None
+        require_version(path, content.get("format_version"), METRICS_VERSION, self._again("areas"))
         return Metrics(content, self.labels, self.name)
 
     def predictions(self, outcome: str | None = None) -> pd.DataFrame:

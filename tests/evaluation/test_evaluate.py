@@ -68,7 +68,7 @@ def test_it_is_json_with_everything_that_was_promised():
     frame = intervals(aggregate(predictions))
     found = evaluate(frame, place, SETTINGS, seed=1, oracle=best, predictions=predictions)
     assert json.loads(json.dumps(found, allow_nan=False)) == found
-    assert (found["format_version"], found["classes"], found["folds"]) == (1, 10, 5)
+    assert (found["format_version"], found["classes"], found["folds"]) == (2, 10, 5)
     assert found["scheme"]["description"] == "areas held out at random in 5 folds"
     assert set(found["outcomes"]) == {"income", "crime"}
     account = found["outcomes"]["income"]

@@ -86,7 +86,7 @@ def test_h5py_alone_reads_it(path: Path) -> None:
         assert file["done"][:].all()
         assert file["present"].shape == (3, 2)
         assert file.attrs["format"] == "streetgauge-features"
-        assert file.attrs["format_version"] == 2
+        assert file.attrs["format_version"] == 3
         assert json.loads(file.attrs["views"]) == ["a", "b"]
         named = {"backbone", "weights_sha256", "transform", "dtype", "code_version", "cache_key"}
         assert named | {"licence"} <= set(file.attrs)
@@ -186,10 +186,10 @@ def altered(path: Path, **attributes: object) -> None:
 @pytest.mark.parametrize(
     ("version", "sentence"),
     [
-        (3, r"a newer streetgauge made it \(format 3; this one reads 2\); upgrade streetgauge\.$"),
+        (4, r"a newer streetgauge made it \(format 4; this one reads 3\); upgrade streetgauge\.$"),
         (
-            1,
-            r"an unreleased version of streetgauge made it \(format 1; this one reads 2\); "
+            2,
+            r"an unreleased version of streetgauge made it \(format 2; this one reads 3\); "
             r"run the study again with --force\.$",
         ),
         ("new", r"an unreleased version of streetgauge made it \(format 'new'; "),

@@ -147,12 +147,12 @@ def test_an_empty_folder_is_no_bundle(tmp_path: Path) -> None:
     [
         ({"format": "a-picture"}, "this is not a streetgauge-bundle"),
         (
-            {"format_version": 4},
-            r"a newer streetgauge made it \(format 4; this one reads 3\); upgrade streetgauge",
+            {"format_version": 5},
+            r"a newer streetgauge made it \(format 5; this one reads 4\); upgrade streetgauge",
         ),
         (
-            {"format_version": 2},
-            r"an unreleased version of streetgauge made it \(format 2; this one reads 3\); "
+            {"format_version": 3},
+            r"an unreleased version of streetgauge made it \(format 3; this one reads 4\); "
             "run the study again",
         ),
         ({"format_version": "new"}, r"an unreleased version .*\(format 'new'"),
@@ -207,9 +207,9 @@ def test_a_tensor_that_does_not_belong_is_refused(saved: Path) -> None:
 
 def test_a_bundle_of_an_earlier_release_predicts_the_same(tmp_path: Path) -> None:
     # Written before some settings were there, which were added by hand; thinned out to be small.
-    with zipfile.ZipFile(DATA / "bundle-v3.zip") as packed:
+    with zipfile.ZipFile(DATA / "bundle-v4.zip") as packed:
         packed.extractall(tmp_path)
-    assert json.loads((tmp_path / "bundle.json").read_text())["format_version"] == 3
+    assert json.loads((tmp_path / "bundle.json").read_text())["format_version"] == 4
     known = json.loads((tmp_path / "expected.json").read_text())
     features, present = np.array(known["features"], np.float32), np.array(known["present"])
     bundle = Bundle.load(tmp_path)

@@ -201,7 +201,7 @@ def test_info_shows_what_made_the_results(study: Path, run: Run) -> None:
     assert ", torch 1.0" not in facts["areas made by"]
 
 
-@pytest.mark.parametrize("version", [1, 3])
+@pytest.mark.parametrize("version", [2, 4])
 def test_a_study_of_another_format_is_refused_and_made_anew_by_force(
     study: Path, run: Run, refuse: Refuse, tmp_path: Path, version: int
 ) -> None:
@@ -209,9 +209,9 @@ def test_a_study_of_another_format_is_refused_and_made_anew_by_force(
     (study / "run.json").write_text(json.dumps(content))
     (study / "model" / "all" / "bundle.json").write_text("of another format")
     before = content_of(study)
-    who = "an unreleased version of" if version == 1 else "a newer"
-    sentence = f"run.json: {who} streetgauge made it (format {version}; this one reads 2); "
-    step = f"run it again: `streetgauge run {study} --force`" if version == 1 else "upgrade"
+    who = "an unreleased version of" if version == 2 else "a newer"
+    sentence = f"run.json: {who} streetgauge made it (format {version}; this one reads 3); "
+    step = f"run it again: `streetgauge run {study} --force`" if version == 2 else "upgrade"
     for words in (
         *(["info"], ["check"], ["run"], ["outcomes"], ["train", "--force"], ["report"]),
         *(["run", "--redo", "train"], ["view", "--no-browser"], ["curves"], ["map"]),
@@ -223,7 +223,7 @@ def test_a_study_of_another_format_is_refused_and_made_anew_by_force(
     assert len(inputs) == 4
     assert done(run, study, "--force") == ALL
     assert {p: p.read_bytes() for p in inputs} == inputs
-    assert record(study)["format_version"] == 2
+    assert record(study)["format_version"] == 3
     assert done(run, study) == []
 
 

@@ -13,6 +13,7 @@ from pydantic import BaseModel
 from streetgauge.analysis.operands import Side, open_side
 from streetgauge.errors import InputError
 from streetgauge.io.files import write_json
+from streetgauge.io.formats import ANALYSIS_VERSION
 from streetgauge.study import Study
 
 if TYPE_CHECKING:
@@ -93,7 +94,7 @@ def compare(
     names = {"a": left.metrics["outcomes"], "b": right.metrics["outcomes"]}
     result = {
         "format": FORMAT,
-        "format_version": 1,
+        "format_version": ANALYSIS_VERSION,
         "a": left.about,
         "b": right.about,
         "classes": left.metrics["classes"],

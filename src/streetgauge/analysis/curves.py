@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from streetgauge.errors import InputError
 from streetgauge.io.files import digest, write_json, write_table
+from streetgauge.io.formats import ANALYSIS_VERSION
 from streetgauge.model.training_data import City, areas_learned, kept_predictions, predict_share
 from streetgauge.progress import Progress, silent
 from streetgauge.settings import TrainSettings
@@ -166,7 +167,7 @@ class Curves:
                     raise
                 skipped.append({"by": point.by, "value": point.value, "reason": str(error)})
         content = {
-            "format_version": 1,
+            "format_version": ANALYSIS_VERSION,
             "classes": self.city.classes,
             "interval_level": self.study.settings.evaluation.interval_level,
             "draws": self.study.settings.evaluation.draws,

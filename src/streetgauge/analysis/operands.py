@@ -13,6 +13,7 @@ import pandas as pd
 import pyarrow as pa
 
 from streetgauge.errors import InputError
+from streetgauge.io.formats import METRICS_VERSION, require_version
 from streetgauge.settings import EvaluationSettings, FoldSettings
 from streetgauge.study import Study
 from streetgauge.study.paths import OTHER_FOLDS, Tested, tested
@@ -170,6 +171,9 @@ def open_side(name: str | Path) -> Side:
     study = Study.open(path)
     try:
         metrics = json.loads(study.metrics.read_text(encoding="utf-8"))
+        if "format_version" in metrics:
+            step = f"run it again: `streetgauge run {study.directory} --force`"
+            require_version(study.metrics, metrics["format_version"], METRICS_VERSION, step)
         whole = {"outcomes", "classes", "interval_level", "scheme"} <= metrics.keys()
     except FileNotFoundError:
         raise InputError(

@@ -18,6 +18,7 @@ from streetgauge.evaluation import draw_metrics
 from streetgauge.evaluation.aggregate import cut
 from streetgauge.evaluation.baselines.ridge import Ridge
 from streetgauge.io.files import write_json
+from streetgauge.io.formats import ANALYSIS_VERSION, METRICS_VERSION, require_version
 from streetgauge.progress import Progress, silent
 from streetgauge.settings import SimulatedFeatures
 from streetgauge.study import Study
@@ -227,7 +228,7 @@ class Power:
                         | {"images": pictures, "outcomes": figures}
                     )
         content = {
-            "format_version": 1,
+            "format_version": ANALYSIS_VERSION,
             "classes": self.classes,
             "interval_level": self._interval_level,
             "repeats": self.repeats,
@@ -262,6 +263,8 @@ class Power:
             return {}
         try:
             metrics = json.loads(self.study.metrics.read_text(encoding="utf-8"))
+            step = f"run it again: `streetgauge run {self.study.directory} --force`"
+            require_version(self.study.metrics, metrics["format_version"], METRICS_VERSION, step)
             accounts = metrics["outcomes"]
             return {
                 name: accounts[name]["metrics"]["spearman"]

@@ -13,6 +13,7 @@ import pandas as pd
 from streetgauge.errors import InputError
 from streetgauge.evaluation import aggregate, confusion_matrix, draw_metrics, measure, torn_areas
 from streetgauge.io.files import digest, write_json, write_table
+from streetgauge.io.formats import ANALYSIS_VERSION
 from streetgauge.model.training_data import (
     City,
     areas_learned,
@@ -120,7 +121,7 @@ def draw_curve(
             points += [about | p for p in _measured(areas, city.classes, evaluation, seed)]
     shutil.rmtree(directory / "curve", ignore_errors=True)
     content = {
-        "format_version": 1,
+        "format_version": ANALYSIS_VERSION,
         "from": start.about,
         "tune": start.settings.tune,
         "folds": len(tested),

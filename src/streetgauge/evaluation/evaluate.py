@@ -17,11 +17,10 @@ from streetgauge.evaluation.levels import Level, guesses_of_units
 from streetgauge.evaluation.oracle import best_possible, check_oracle, share_of_attainable
 from streetgauge.evaluation.resample import draw_units
 from streetgauge.evaluation.scheme import describe_scheme
+from streetgauge.io.formats import METRICS_VERSION
 from streetgauge.settings import EvaluationSettings, FoldSettings
 
 __all__ = ["evaluate"]
-
-FORMAT_VERSION = 1
 
 
 def evaluate(
@@ -151,7 +150,7 @@ def evaluate(
         for level, each in (levels or {}).items():
             above[level][name] = _account_above(each, frame, guesses, settings, classes, seed)
     result = {
-        "format_version": FORMAT_VERSION,
+        "format_version": METRICS_VERSION,
         "classes": classes,
         "folds": folds,
         "scheme": scheme,
