@@ -64,7 +64,7 @@ def main() -> None:
     arguments.add_argument("--heads", nargs="+", default=list(HEADS), choices=HEADS)
     arguments.add_argument("--seeds", type=int, default=3)
     arguments.add_argument("--network", default=TrainSettings().network)
-    arguments.add_argument("--members", type=int, default=TrainSettings().members)
+    arguments.add_argument("--members", type=int, default=TrainSettings().ensemble_size)
     given = arguments.parse_args()
     seeds = range(1 if given.small else given.seeds)
     every = 8 if given.small else given.every
@@ -144,7 +144,7 @@ def held_out(
     """Train on all folds but one, predict that one, for each fold; then judge the areas."""
     city = the_city(name, small, every)
     settings = TrainSettings(
-        head=head, network=network, members=members, device="cpu", precision="float32"
+        head=head, network=network, ensemble_size=members, device="cpu", precision="float32"
     )
     score = np.full(city.deciles.shape, np.nan)
     probability = np.full((*score.shape, CLASSES), np.nan)

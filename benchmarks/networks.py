@@ -30,15 +30,21 @@ from streetgauge.splits import make_splits
 from streetgauge.splits.coordinates import to_metres
 from streetgauge.study import Study
 
-AUTHORS = {"members": 1, "dropout": 0.0, "mixup": False, "equal": "locations", "noise": 0.05}
+AUTHORS = {
+    "ensemble_size": 1,
+    "dropout": 0.0,
+    "mixup": False,
+    "sample_weighting": "locations",
+    "noise": 0.05,
+}
 VARIANTS: dict[str, dict[str, object]] = {
     "default": {},
     "float32": {"precision": "float32"},
-    "1 member": {"members": 1},
-    "10 members": {"members": 10},
+    "1 member": {"ensemble_size": 1},
+    "10 members": {"ensemble_size": 10},
     "no mixup": {"mixup": False},
-    "locations alike": {"equal": "locations"},
-    "neither": {"mixup": False, "equal": "locations"},
+    "locations alike": {"sample_weighting": "locations"},
+    "neither": {"mixup": False, "sample_weighting": "locations"},
     "width 128": {"width": 128},
     "width 64": {"width": 64},
     "no dropout": {"dropout": 0.0},
@@ -121,7 +127,7 @@ class _Data:
                 settings=settings,
                 seed=seed,
                 directory=Path(scratch),
-                stamp="",
+                cache_key="",
                 rows=self.rows,
             )
         areas = aggregate(predictions, "mean-score")

@@ -64,9 +64,9 @@ def filled(table: pd.DataFrame) -> pd.DataFrame:
     status = np.full(n, "measured")
     columns: dict[str, Any] = {
         "n_views": (4 * table["n_locations"]).astype("Int64"),
-        "share_seen": rng.random(n),
+        "share_with_images": rng.random(n),
         "disagreement": rng.gamma(4, 0.3, n),
-        "unlike": pd.array(rng.random(n) < 0.05, dtype="boolean"),
+        "outside_aoa": pd.array(rng.random(n) < 0.05, dtype="boolean"),
         "error_cluster": rng.choice(np.array(["high", "low", None]), n, p=[0.04, 0.04, 0.92]),
         "status": status,
     }

@@ -70,7 +70,12 @@ from streetgauge.synthetic import simulate_features
 LONDON = Path(__file__).parents[1] / "examples" / "london"
 VIEWS, DIMENSION, SEED = 4, 4096, 2019
 # Locations alike, as in the plain loop: losses are then of the same weights.
-SETTINGS = {"members": 1, "equal": "locations", "batch": 1024, "learning_rate": 2e-3}
+SETTINGS = {
+    "ensemble_size": 1,
+    "sample_weighting": "locations",
+    "batch": 1024,
+    "learning_rate": 2e-3,
+}
 NARROW = {"width": 64}
 SOONEST = {"width": 64, "batch": 128, "learning_rate": 4e-3, "epochs": 1, "patience": 1000}
 COMPRESSED = {"components": 48, "width": 48, "batch": 4096, "learning_rate": 1.2e-2, "mixup": False}
@@ -281,23 +286,23 @@ def everything(given: argparse.Namespace, **changes: object) -> dict[str, float]
             settings=settings,
             seed=SEED,
             directory=Path(scratch),
-            stamp="",
+            cache_key="",
         )
         seconds = time.perf_counter() - start
         lines = (Path(scratch) / "history.jsonl").read_text().splitlines()
         diary = EventAccumulator(str(Path(scratch) / "logs" / splits[0].name)).Reload()
         shown = diary.Scalars(f"{data.outcomes[0]}/validation_loss")
     history = pd.DataFrame([json.loads(line) for line in lines])
-    means = history[history["part"] == splits[0].name].groupby("look")["validation_loss"].mean()
+    means = history[history["split"] == splits[0].name].groupby("step")["validation_loss"].mean()
     loss = next(look.value for look in shown if look.step == means.idxmin())
-    epochs = history.groupby("part")["epoch"].max()
-    looks = history.groupby("part")["look"].max()
+    epochs = history.groupby("split")["epoch"].max()
+    looks = history.groupby("split")["step"].max()
     learnt = sum(len(split.training) * epochs[split.name] for split in splits)
     seen = sum(len(spread(split.validation, SHOWN)) * looks[split.name] for split in splits)
     found = _said(learnt / seconds * len(data.outcomes), loss, seconds)
     found |= _share(learnt, seen, seconds, settings, peak)
-    kept = history.groupby(["part", "look"])["validation_loss"].mean()
-    found["mean"] = float(kept.groupby("part").min().mean())
+    kept = history.groupby(["split", "step"])["validation_loss"].mean()
+    found["mean"] = float(kept.groupby("split").min().mean())
     reached = [look.wall_time - began for look in shown if look.value <= given.target]
     side_by_side = len(data.outcomes) * abreast(len(splits))
     return found | ({"reached": reached[0], "abreast": side_by_side} if reached else {})

@@ -21,7 +21,7 @@ SECTIONS = {
     "ImagerySettings": "[imagery]",
     "MapillaryImagery": '[imagery] with source = "mapillary"',
     "PanoramaxImagery": '[imagery] with source = "panoramax"',
-    "PictureFeatures": '[features] with source = "pictures"',
+    "ImageFeatures": '[features] with source = "images"',
     "ClusterSettings": "[features.cluster]",
     "TableFeatures": '[features] with source = "table"',
     "SimulatedFeatures": '[features] with source = "simulated"',

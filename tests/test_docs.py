@@ -99,7 +99,7 @@ BASE: dict[str, Any] = {
         for name in ("income", "crime", "crime_2015")
     },
     "locations": {"source": "points", "file": "places.csv", "id": "place"},
-    "imagery": {"folder": "pictures"},
+    "imagery": {"folder": "images"},
 }
 # These sections say one thing in several ways: an example of one replaces the base's way.
 WHOLE = ("areas", "locations")
@@ -115,10 +115,7 @@ def _study(text: str) -> dict[str, Any]:
         base = BASE.get(key)
         apart = not isinstance(section, dict) or key in WHOLE or "source" in section
         merged[key] = section if apart or base is None else {**base, **section}
-    if (
-        merged.get("features", {}).get("source", "pictures") != "pictures"
-        and "imagery" not in given
-    ):
+    if merged.get("features", {}).get("source", "images") != "images" and "imagery" not in given:
         del merged["imagery"]
     return merged
 

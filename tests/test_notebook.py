@@ -36,8 +36,8 @@ def city(tmp_path_factory: pytest.TempPathFactory) -> Path:
     directory = tmp_path_factory.mktemp("notebook") / "streetgauge-demo"
     make_city(directory, seed=4, n_areas=30, n_locations=120, workers=1)
     file = directory / "study.toml"
-    text = file.read_text(encoding="utf-8").replace("k = 5", "k = 2\nsecond = false")
-    file.write_text(text + "\n[train]\nepochs = 3\nmembers = 1\n", encoding="utf-8")
+    text = file.read_text(encoding="utf-8").replace("k = 5", "k = 2\nother_folds = false")
+    file.write_text(text + "\n[train]\nepochs = 3\nensemble_size = 1\n", encoding="utf-8")
     files = Study.open(directory)
     for stage in stages_of(files):
         if stage.name != "report":  # nothing here reads it
@@ -53,7 +53,7 @@ def study(city: Path) -> streetgauge.Study:
 @pytest.fixture
 def copy(city: Path, tmp_path: Path) -> Path:
     """Give a copy of the small files, to change."""
-    left = shutil.ignore_patterns("pictures", "features", "model")
+    left = shutil.ignore_patterns("images", "features", "model")
     return shutil.copytree(city, tmp_path / "copy", ignore=left)
 
 
@@ -79,7 +79,7 @@ def test_every_example_of_the_page_runs(city: Path, monkeypatch: pytest.MonkeyPa
     for block in blocks:
         exec(compile(block, "notebook.md", "exec"), names)
     assert names["nearest"].shape == (10, 1280)
-    assert set(names["training"]["part"]) == {"fold-1", "fold-2", "all"}
+    assert set(names["training"]["split"]) == {"fold-1", "fold-2", "all"}
     assert names["bundle"].name == "all"
 
 
@@ -140,7 +140,7 @@ def test_an_area_without_an_outcome_keeps_its_place_and_whole_numbers(copy: Path
     wide = streetgauge.Study(copy).areas()
     assert pd.isna(wide.loc[gone, "income_decile"])
     assert pd.notna(wide.loc[gone, "crime_decile"])
-    assert wide["income_n"].dtype == "Int64"
+    assert wide["income_n_locations"].dtype == "Int64"
     assert wide.loc[gone, "geometry"] is not None
     assert gone not in streetgauge.Study(copy).areas("income").index
 
@@ -170,8 +170,8 @@ def test_metrics_are_the_file_and_their_table_says_the_same(study: streetgauge.S
         assert table.loc[name, "mae"] == about["metrics"]["mae"]["value"]
         assert table.loc[name, "spearman_low"] == about["metrics"]["spearman"]["low"]
         added = said["headline"][name]["random"]["mae"]
-        assert table.loc[name, "pictures_add_random"] == added["value"]
-        assert table.loc[name, "pictures_add_random_over"] == added["over"]
+        assert table.loc[name, "gain_random"] == added["value"]
+        assert table.loc[name, "gain_random_over"] == added["over"]
 
 
 def test_summaries_show_text_as_text(copy: Path, study: streetgauge.Study) -> None:

@@ -15,6 +15,7 @@ import pandas as pd
 
 from streetgauge import study
 from streetgauge.errors import InputError, closest
+from streetgauge.io.formats import METRICS_VERSION, require_version
 from streetgauge.markup import facts_html, table_html
 
 if TYPE_CHECKING:
@@ -33,7 +34,7 @@ _OF_OUTCOME = {
     "difference": "difference",
     "low": "low",
     "high": "high",
-    "n_locations": "n",
+    "n_locations": "n_locations",
 }
 
 
@@ -68,7 +69,7 @@ class Metrics(dict[str, Any]):
         DataFrame by outcome
             ``label``, ``n_areas``; ``mae`` (mean absolute error in classes), ``within_1`` (share of
             areas at most one class off) and ``spearman``, each with ``_low`` and ``_high``; and for
-            each kind of folds ``pictures_add_<kind>`` (how much lower the mean absolute error is
+            each kind of folds ``gain_<kind>`` (how much lower the mean absolute error is
             than that of the best guess without pictures) with ``_low``, ``_high`` and ``_over``
             (which guess that is). NaN where a figure is not defined.
         """
@@ -80,8 +81,8 @@ class Metrics(dict[str, Any]):
             for metric in ("mae", "within_1", "spearman"):
                 row |= _spread(metric, about.get("metrics", {}).get(metric))
             for kind, cell in self.get("headline", {}).get(name, {}).items():
-                row |= _spread(f"pictures_add_{kind}", (cell or {}).get("mae"))
-                row[f"pictures_add_{kind}_over"] = (cell or {}).get("mae", {}).get("over")
+                row |= _spread(f"gain_{kind}", (cell or {}).get("mae"))
+                row[f"gain_{kind}_over"] = (cell or {}).get("mae", {}).get("over")
             rows[name] = row
         return pd.DataFrame.from_dict(rows, orient="index").rename_axis("outcome")
 
@@ -91,15 +92,15 @@ class Metrics(dict[str, Any]):
         rows = []
         for _, row in table.iterrows():
             cells = [_figure(row, "mae"), _figure(row, "within_1", ".0%"), _figure(row, "spearman")]
-            cells += [_figure(row, f"pictures_add_{kind}", "+.2f") for kind in kinds]
+            cells += [_figure(row, f"gain_{kind}", "+.2f") for kind in kinds]
             rows.append([str(row["label"]), f"{row['n_areas']:,}", *cells])
         columns = ["outcome", "areas", "MAE", "within 1", "Spearman r"]
         columns += [f"pictures add, {KINDS.get(kind, kind)}" for kind in kinds]
         scheme = self.get("scheme", {})
         said = scheme if isinstance(scheme, Mapping) else {}
-        share = f" ({self['coverage']:.0%} interval)" if "coverage" in self else ""
+        share = f" ({self['interval_level']:.0%} interval)" if "interval_level" in self else ""
         many = "deciles" if self.get("classes") == 10 else "classes"
-        how = str(said.get("in_words") or "")
+        how = str(said.get("description") or "")
         notes = [
             f"MAE: mean absolute error in {many}{share}. Pictures add: how much less that is than "
             "by the best guess without them.",
@@ -165,7 +166,7 @@ class Study:
             Of one outcome, of the areas that were tested: the columns of ``areas.parquet``, and
             ``difference`` (predicted less actual). Of all outcomes, of every area that has a
             boundary: ``<outcome>_decile``, ``_actual``, ``_difference``, ``_low``, ``_high`` and
-            ``_n`` (locations), as in ``areas.gpkg``.
+            ``_n_locations`` (locations), as in ``areas.gpkg``.
 
         Raises
         ------
@@ -195,6 +196,7 @@ class Study:
             content = json.loads(path.read_text(encoding="utf-8"))
         except (json.JSONDecodeError, UnicodeDecodeError) as error:
             raise InputError(path, f"this is not JSON: {error}", self._again("areas")) from None
+        require_version(path, content.get("format_version"), METRICS_VERSION, self._again("areas"))
         return Metrics(content, self.labels, self.name)
 
     def predictions(self, outcome: str | None = None) -> pd.DataFrame:
@@ -302,7 +304,7 @@ class Study:
         -------
         DataFrame by stage
             ``state``: ``up to date``, ``out of date`` or ``not done``; ``started``; ``seconds``;
-            ``says``.
+            ``messages``.
         """
         from streetgauge.study.stages import stages_of
 
@@ -317,12 +319,12 @@ class Study:
                 except (InputError, FileNotFoundError):  # what it reads is no longer there
                     fresh = False
                 state = "up to date" if fresh else "out of date"
-            about = kept or {"started": None, "seconds": None, "says": []}
+            about = kept or {"started": None, "seconds": None, "messages": []}
             rows[stage.name] = {
                 "state": state,
                 "started": about["started"],
                 "seconds": about["seconds"],
-                "says": "; ".join(about["says"]),
+                "messages": "; ".join(about["messages"]),
             }
         return pd.DataFrame.from_dict(rows, orient="index").rename_axis("stage")
 

@@ -1,7 +1,7 @@
 """How long work tells how far it is, without knowing who listens.
 
 Functions that take long accept ``progress: Progress = silent`` and use it as
-``with progress("features", total, "pictures") as advance: advance(64)``. The command line passes
+``with progress("features", total, "images") as advance: advance(64)``. The command line passes
 one that draws a bar with rate and time left.
 """
 

@@ -32,7 +32,7 @@ def made(tmp_path_factory: pytest.TempPathFactory, grid_writer: Callable[..., Pa
     from streetgauge.pipeline.run import run_stage
 
     place = grid_writer(tmp_path_factory.mktemp("compare") / "one", per_area=4)
-    change(place, "epochs = 15", "epochs = 8\nmembers = 1")
+    change(place, "epochs = 15", "epochs = 8\nensemble_size = 1")
     study = Study.open(place)
     from streetgauge.progress import silent
 
@@ -49,7 +49,7 @@ def pair(made: Path, tmp_path: Path) -> tuple[Path, Path]:
 
 def perfect(place: Path) -> None:
     """Make a study's predictions of income equal the truth."""
-    for file in (place / "areas.parquet", place / "spatial" / "areas.parquet"):
+    for file in (place / "areas.parquet", place / "other-folds" / "areas.parquet"):
         frame = pd.read_parquet(file)
         mine = frame["outcome"] == "income"
         frame.loc[mine, "decile"] = frame.loc[mine, "actual_decile"]
@@ -135,7 +135,7 @@ def test_where_its_content_is_recorded_on_both_sides_a_file_counts_by_that(
 
 def test_cities_without_shared_areas_are_not_paired(pair: tuple[Path, Path]) -> None:
     a, b = pair
-    for file in (b / "areas.parquet", b / "spatial" / "areas.parquet"):
+    for file in (b / "areas.parquet", b / "other-folds" / "areas.parquet"):
         frame = pd.read_parquet(file)
         frame.assign(area="W" + frame["area"]).to_parquet(file)
     places = pd.read_parquet(b / "locations.parquet")
@@ -158,7 +158,7 @@ def test_a_bundle_s_figures_are_compared_with_a_study(run: Run, pair: tuple[Path
     code, out, err = run("compare", a, bundle, "--json")
     assert code == 0, err
     found = json.loads(out)
-    assert found["b"]["what"] == "bundle"
+    assert found["b"]["type"] == "bundle"
     assert list(found["kinds"]) == ["random"]
     mae = found["kinds"]["random"]["outcomes"]["income"]["metrics"]["mae"]
     assert mae["difference"]["value"] == 0
@@ -183,6 +183,8 @@ def test_what_cannot_be_compared_is_one_sentence(
     assert "they share no outcome" in refuse("compare", a, b)
     say(outcomes={})
     assert "nothing was tested" in refuse("compare", a, b)
+    say(format_version=1)
+    assert "an unreleased version of streetgauge made it (format 1" in refuse("compare", a, b)
     (b / "metrics.json").write_text("[1]", "utf-8")
     assert "not what `areas` writes" in refuse("compare", a, b)
     (b / "metrics.json").unlink()
@@ -202,8 +204,8 @@ def test_folds_of_different_kinds_are_compared_with_a_caution(pair: tuple[Path, 
     a, b = pair
     for place, keep, kind in ((a, "random", "random"), (b, "spatial", "spatial")):
         metrics = json.loads((place / "metrics.json").read_text("utf-8"))
-        own = metrics if keep == "random" else {**metrics["spatial"], "kind": kind}
-        own.pop("spatial", None)
+        own = metrics if keep == "random" else {**metrics["other_folds"], "kind": kind}
+        own.pop("other_folds", None)
         (place / "metrics.json").write_text(json.dumps(own), "utf-8")
     found = compare(a, b)
     assert list(found["kinds"]) == ["random and spatial"]
@@ -213,7 +215,7 @@ def test_folds_of_different_kinds_are_compared_with_a_caution(pair: tuple[Path, 
 def test_other_weights_on_either_side_are_said(pair: tuple[Path, Path]) -> None:
     a, b = pair
     for place, factor in ((a, 1.0), (b, -1.0)):
-        for file in (place / "areas.parquet", place / "spatial" / "areas.parquet"):
+        for file in (place / "areas.parquet", place / "other-folds" / "areas.parquet"):
             frame = pd.read_parquet(file)
             rank = (factor * frame["area"].str[1:].astype(float)).rank()
             frame.assign(weight=rank).to_parquet(file)
@@ -246,7 +248,7 @@ def test_what_is_drawn_together_is_what_the_study_drew_together(pair: tuple[Path
     places = pd.read_parquet(a / "locations.parquet")
     places.assign(lat=51.0, lon=0.0).to_parquet(a / "locations.parquet")
     metrics = json.loads((a / "metrics.json").read_text("utf-8"))
-    drawn = metrics["spatial"]["outcomes"]["income"]["bootstrap"]
+    drawn = metrics["other_folds"]["outcomes"]["income"]["bootstrap"]
     assert drawn["unit"] == "blocks"
     units = compare(a, a, draws=100)["kinds"]["spatial"]["outcomes"]["income"]["units"]
     assert units["a"] == drawn["n"]

@@ -31,8 +31,8 @@ def made(tmp_path_factory: pytest.TempPathFactory, grid_writer: Callable[..., Pa
     """Give a study with features and without networks."""
     place = grid_writer(tmp_path_factory.mktemp("curves") / "one", per_area=5)
     file = place / "study.toml"
-    text = file.read_text("utf-8").replace("epochs = 15", "epochs = 6\nmembers = 2")
-    file.write_text(text.replace("k = 3", "k = 3\nsecond = false"), "utf-8")
+    text = file.read_text("utf-8").replace("epochs = 15", "epochs = 6\nensemble_size = 2")
+    file.write_text(text.replace("k = 3", "k = 3\nother_folds = false"), "utf-8")
     prepare(place)
     return place
 
@@ -102,7 +102,7 @@ def test_the_last_point_is_the_study_itself_and_more_is_better(run: Run, study: 
     assert "12 trainings" in err
     found = json.loads((study / "curves.json").read_text("utf-8"))
     points = {(p["by"], p["outcome"]): p for p in found["points"]}
-    assert found["left_out"] == []
+    assert found["skipped"] == []
     own = Study.open(study)
     for name in ("train", "areas"):
         run_stage(own, name, silent)
@@ -112,17 +112,17 @@ def test_the_last_point_is_the_study_itself_and_more_is_better(run: Run, study: 
         assert whole["spearman"]["value"] == pytest.approx(
             metrics[outcome]["metrics"]["spearman"]["value"]
         )
-        assert whole["short_of_all"]["mae"] == {"value": 0, "low": 0, "high": 0}
-        assert whole["pictures"] == 49 * 5 * 2
+        assert whole["difference_from_all"]["mae"] == {"value": 0, "low": 0, "high": 0}
+        assert whole["images"] == 49 * 5 * 2
         few = points["locations", outcome]
-        assert few["pictures"] == 49 * 2
+        assert few["images"] == 49 * 2
         assert few["n_areas"] == whole["n_areas"] == 49
         assert few["locations_per_area"] == 1
         assert points["views", outcome]["views_per_location"] == 1
-        assert points["areas", outcome]["n_areas_learned"] == pytest.approx(33 * 0.25, abs=1)
+        assert points["areas", outcome]["n_training_areas"] == pytest.approx(33 * 0.25, abs=1)
         # The world is made so that a location tells little and five tell much.
         assert few["spearman"]["value"] < whole["spearman"]["value"]
-        assert few["short_of_all"]["spearman"]["value"] < 0
+        assert few["difference_from_all"]["spearman"]["value"] < 0
     assert "all of them are there already" in run("curves", study, *words)[2]
 
 
@@ -132,9 +132,9 @@ def test_another_point_costs_only_itself_and_cheaper_networks_are_others(study: 
     assert "of which 1 points are there already: 3 trainings" in more.cost
     found = more.draw()
     assert found["points"][-1] == first["points"][-1]
-    cheap = Curves(Study.open(study), shares=(0.5,), locations=(), views=(), members=1)
+    cheap = Curves(Study.open(study), shares=(0.5,), locations=(), views=(), ensemble_size=1)
     assert "6 trainings" in cheap.cost
-    assert cheap.draw()["settings"]["members"] == 1
+    assert cheap.draw()["settings"]["ensemble_size"] == 1
 
 
 def test_the_order_of_the_locations_makes_no_difference(study: Path) -> None:
@@ -150,8 +150,8 @@ def test_too_few_areas_for_the_members_have_fewer_and_no_label_is_left_out(study
     found = draw(study, shares=(0.03,), locations=(), views=(), epochs=1)
     point = found["points"][0]
     assert point["by"] == "areas"
-    assert point["members"] <= 2
-    assert point["n_areas_learned"] <= 3
+    assert point["ensemble_size"] <= 2
+    assert point["n_training_areas"] <= 3
 
 
 @pytest.mark.slow
@@ -188,7 +188,7 @@ def test_bad_wishes_are_one_sentence(refuse: Refuse, study: Path) -> None:
     assert "-1 is too few" in refuse("curves", study, "--locations=-1")
     file = study / "study.toml"
     text = file.read_text("utf-8")
-    file.write_text(text.replace("k = 3\nsecond = false", 'scheme = "train-only"'), "utf-8")
+    file.write_text(text.replace("k = 3\nother_folds = false", 'scheme = "train-only"'), "utf-8")
     assert "does not both learn and test" in refuse("curves", study)
     file.write_text(text.replace('id = "place"', 'id = "other"'), "utf-8")
     assert refuse("curves", study)

@@ -31,7 +31,9 @@ def made(tmp_path_factory: pytest.TempPathFactory, grid_writer: Callable[..., Pa
     head, _, tail = file.read_text("utf-8").partition("[features]")
     _, _, tail = tail.partition("[folds]")
     features = f'[features]\nsource = "simulated"\ndimension = 32\nviews = 2\nsignal = {SIGNAL}\n'
-    text = f"{head}{features}\n[folds]\nsecond = false{tail}".replace("epochs = 15", "members = 1")
+    text = f"{head}{features}\n[folds]\nother_folds = false{tail}".replace(
+        "epochs = 15", "ensemble_size = 1"
+    )
     file.write_text(text, "utf-8")
     study = Study.open(place)
     for name in ("outcomes", "locations", "features", "train", "areas"):
@@ -89,7 +91,7 @@ def test_more_of_anything_is_better_and_never_more_than_there_is(study: Path) ->
         assert told(*key)[1] < least[1], key
     assert told(0.2, 144, 1, 1)[2] < 0.7 * least[2]  # about half, as the root of the areas
     # There are four locations in an area.
-    assert cells[0.6, 144, 64, 4]["pictures"] == cells[0.6, 144, 4, 4]["pictures"] == 144 * 16
+    assert cells[0.6, 144, 64, 4]["images"] == cells[0.6, 144, 4, 4]["images"] == 144 * 16
     assert told(0.6, 144, 64, 4) == told(0.6, 144, 4, 4)
     json.dumps(found, allow_nan=False)
 
@@ -123,7 +125,7 @@ def test_a_target_names_the_cell_with_the_fewest_pictures(run: Run, study: Path)
     mae, perfect = found["targets"]
     for each in mae["by"]:
         good = [c for c in found["cells"] if c["outcomes"][each["outcome"]]["mae"] <= 2]
-        assert each["cell"]["pictures"] == min(c["pictures"] for c in good)
+        assert each["cell"]["images"] == min(c["images"] for c in good)
     assert all(each["cell"] is None for each in perfect["by"])
     assert json.loads(run("power", study, *words, "--json")[1])["cells"] == found["cells"]
 

@@ -93,7 +93,7 @@ def curve(lender: Bundle, here: City, tmp_path_factory: pytest.TempPathFactory) 
         TRAIN,
         place,
         seed=5,
-        stamp="s",
+        cache_key="s",
         shares=(0.0, 0.01, 1.0),
         evaluation=EvaluationSettings(draws=100),
     )
@@ -118,7 +118,7 @@ def test_with_labels_of_a_hundredth_of_the_areas_the_tuned_model_wins(
     tuned, scratch = (point(curve, outcome, 0.01, kind) for kind in ("tuned", "scratch"))
     assert tuned["spearman"]["low"] > max(scratch["spearman"]["high"], 0.5)
     assert tuned["mae"]["high"] < scratch["mae"]["low"]
-    assert tuned["areas"] == scratch["areas"] == 120  # every area, each held out
+    assert tuned["n_areas"] == scratch["n_areas"] == 120  # every area, each held out
 
 
 @pytest.mark.parametrize("outcome", OUTCOMES)
@@ -153,7 +153,7 @@ def test_the_folds_of_a_point_are_a_sample_of_folds() -> None:
         }
     )
     (point,) = _measured(areas, 10, EvaluationSettings(draws=100), seed=1)
-    assert point["areas"] == 16
+    assert point["n_areas"] == 16
     assert point["mae"]["folds_mean"] == 1
     assert point["mae"]["folds_sd"] == pytest.approx(2**0.5)
 
@@ -169,7 +169,7 @@ def test_a_share_is_of_areas_each_learned_from_whole(
     splits = make_splits(
         FOLDS.model_copy(update={"final": False}), here.areas, here.deciles, seed=5
     )
-    five = TRAIN.model_copy(update={"members": 5})
+    five = TRAIN.model_copy(update={"ensemble_size": 5})
     for model in (lender.model, None):
         predict_share(here, splits, share, five, model, tmp_path, 5, "s", silent)
     (tuned, how), (_, scratch) = told
@@ -185,8 +185,8 @@ def test_a_share_is_of_areas_each_learned_from_whole(
         assert len(areas) < 80 * share + 2
     # A member is stopped by an area of its own: of two areas, two can be made.
     fewest = min(areas_learned(tuned[5], here.areas))
-    assert scratch["settings"].members == min(5, fewest)
-    assert how["settings"].members == 5
+    assert scratch["settings"].ensemble_size == min(5, fewest)
+    assert how["settings"].ensemble_size == 5
     assert how["start"] is lender.model
     assert scratch["start"] is None
 
@@ -206,7 +206,7 @@ def test_a_killed_curve_goes_on(here: City, lender: Bundle, tmp_path: Path) -> N
         draw_curve(
             *(here, splits, start(lender), TRAIN, tmp_path),
             seed=5,
-            stamp="s",
+            cache_key="s",
             shares=(0.0, 0.02),
             evaluation=few,
             progress=progress,
@@ -231,12 +231,12 @@ def test_a_share_without_labels_is_left_out_and_said(
     lines = draw_curve(
         *(sparse, splits, start(lender), TRAIN, tmp_path),
         seed=5,
-        stamp="s",
+        cache_key="s",
         shares=(0.0, 0.01),
         evaluation=EvaluationSettings(draws=100),
     )
     said = json.loads((tmp_path / "transfer.json").read_text())
-    assert [w["start"] for w in said["left_out"]] == ["tuned", "scratch"]
+    assert [w["start"] for w in said["skipped"]] == ["tuned", "scratch"]
     assert "no area of the training part has a label" in lines[-1]
 
 
@@ -289,7 +289,7 @@ def test_a_study_starts_from_the_bundle_of_another(cities: Path, run: Run) -> No
         assert own.training is not None
         here = learning[learning["split"] == name]
         assert own.training.training_areas + own.training.validation_areas == areas[name]
-        assert own.learned == marks_of(pd.read_parquet(second / "locations.parquet")["area"])
+        assert own.area_hashes == marks_of(pd.read_parquet(second / "locations.parquet")["area"])
         others = splits[(splits["split"] == name) & ~splits["area"].isin(here["area"])]
         assert set(others["reason"].dropna()) == {"it is not in the 0.1 that is learned from"}
     kept = Bundle.load(second / "model" / "all")
@@ -300,7 +300,7 @@ def test_a_study_starts_from_the_bundle_of_another(cities: Path, run: Run) -> No
     points = metrics["transfer"]["points"]
     shares = sorted({p["share"] for p in points})
     assert shares == [0, 0.01, 0.02, 0.05, 0.1, 0.25, 1]
-    counts = {p["share"]: p["n_areas_learned"] for p in points}
+    counts = {p["share"]: p["n_training_areas"] for p in points}
     assert (counts[0], counts[0.01], counts[0.02], counts[1]) == (0, 2, 2, 24)
     assert run("run", second)[2].count("up to date") == 6
     # Another bundle in its place, and training is out of date.
@@ -397,7 +397,7 @@ def test_a_network_of_any_width_can_be_started_from_and_kept(
 
     store = FeatureStore.open(cities / "first" / "features" / "shares.h5")
     bundle = Bundle.load(cities / "first" / "model" / "all")
-    settings = TrainSettings.model_validate(lent | {"members": 1})
+    settings = TrainSettings.model_validate(lent | {"ensemble_size": 1})
     seeds = range(len(bundle.outcomes))
     network = Network.of(settings, bundle.dimension, seeds, bundle.model.classes).eval()
     model = replace(bundle.model, network=network)

@@ -31,14 +31,14 @@ def test_one_command_goes_from_files_to_a_report(run: Run, grid: Path) -> None:
     assert made >= {
         *("outcomes.parquet", "locations.parquet", "folds.parquet", "predictions.parquet"),
         *("areas.parquet", "areas.gpkg", "metrics.json", "report.html", "run.json", "model"),
-        *("skipped.parquet", "features", "area_features.parquet", "spatial"),
+        *("skipped.parquet", "features", "area_features.parquet", "other-folds"),
     }
     metrics = json.loads((grid / "metrics.json").read_text())
     # The pictures show both outcomes in this world, and the neighbours show neither.
     assert set(metrics["outcomes"]) == {"income", "illness"}
     for about in metrics["outcomes"].values():
         assert about["metrics"]["spearman"]["value"] > 0.7
-        assert about["pictures_add"]["mae"]["low"] > 0
+        assert about["gain"]["mae"]["low"] > 0
     code, out, err = run("run", grid)
     assert code == 0
     assert err.count("up to date") == 6
@@ -78,7 +78,7 @@ def test_figures_of_an_outcome_that_lacks_areas_are_marked(
     assert out.count("% of areas have no value") == 1
     code, out, err = run("run", place, "--json")
     said = [json.loads(line) for line in out.splitlines()]
-    assert {"incomplete": "income", "says": "4 % of areas have no value"} in said
+    assert {"incomplete": "income", "message": "4 % of areas have no value"} in said
 
 
 def test_locations_tells_of_boundaries_that_were_repaired(run: Run, grid: Path) -> None:
@@ -268,7 +268,7 @@ def test_a_stage_does_not_go_on_from_what_is_out_of_date(
 
 
 def test_another_label_is_shown_everywhere_and_trains_nothing_again(run: Run, grid: Path) -> None:
-    edit(grid / "study.toml", "epochs = 15", "epochs = 2\nmembers = 1")
+    edit(grid / "study.toml", "epochs = 15", "epochs = 2\nensemble_size = 1")
     assert run("run", grid)[0] == 0
     before = (grid / "predictions.parquet").read_bytes()
     edit(grid / "study.toml", 'label = "Household income"', 'label = "Money at home"')
@@ -341,7 +341,7 @@ def test_memory_that_ends_anywhere_is_one_sentence_with_what_to_lower(
         raise MemoryError(said)
 
     monkeypatch.setattr("streetgauge.pipeline.train.write_table", fail)
-    edit(grid / "study.toml", "epochs = 15", "epochs = 1\nmembers = 1")
+    edit(grid / "study.toml", "epochs = 15", "epochs = 1\nensemble_size = 1")
     sentence = refuse("run", grid)
     assert "memory: it does not suffice" in sentence
     assert said in sentence

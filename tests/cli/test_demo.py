@@ -31,7 +31,7 @@ def city(made: Path, tmp_path: Path) -> Path:
     shutil.copytree(made, place)
     file = place / "study.toml"
     kept = file.read_text(encoding="utf-8").split("[train]")[0]
-    file.write_text(kept + "\n[train]\nmembers = 2\nepochs = 2\n", encoding="utf-8")
+    file.write_text(kept + "\n[train]\nensemble_size = 2\nepochs = 2\n", encoding="utf-8")
     return place
 
 
@@ -57,7 +57,7 @@ def test_a_model_of_one_city_predicts_the_pictures_of_another(
     out_of = tmp_path / "predicted"
     bundle = tmp_path / "bundle"
     assert run("export", city, "--out", bundle)[0] == 0
-    pictures = city / "data" / "pictures"
+    pictures = city / "data" / "images"
     code, _, err = run(
         "predict", bundle, "--images", pictures, "--locations", places, "--out", out_of
     )
@@ -77,7 +77,7 @@ def test_features_are_those_of_the_location_s_own_pictures(run: Run, city: Path)
         before, done = np.asarray(store["features"]), np.asarray(store["done"])
         ids = store["location_id"].asstr()[:]
     broken = int(np.flatnonzero(done)[5])
-    picture = city / "data" / "pictures" / f"{ids[broken]}_b.jpg"
+    picture = city / "data" / "images" / f"{ids[broken]}_b.jpg"
     picture.write_bytes(picture.read_bytes()[:700])
     assert run("features", city)[0] == 0
     with h5py.File(file) as store:
@@ -93,11 +93,11 @@ def test_features_are_those_of_the_location_s_own_pictures(run: Run, city: Path)
 
 
 def test_an_empty_folder_is_refused(run: Run, refuse: Callable[..., str], city: Path) -> None:
-    for picture in (city / "data" / "pictures").iterdir():
+    for picture in (city / "data" / "images").iterdir():
         picture.unlink()
-    assert "pictures" in refuse("check", city)
+    assert "images" in refuse("check", city)
     assert run("locations", city)[0] == 0
-    assert "pictures" in refuse("features", city)
+    assert "images" in refuse("features", city)
 
 
 def test_a_pattern_that_matches_nothing_shows_what_is_there(
@@ -127,7 +127,7 @@ def test_predictions_follow_the_pictures_not_their_names(
     predictions = pd.read_parquet(city / "predictions.parquet")
     first, second = sorted(predictions["location_id"].unique())[:2]
     places.write_text(f"location_id,area\n{first},E1\n{second},\n", encoding="utf-16")
-    pictures = city / "data" / "pictures"
+    pictures = city / "data" / "images"
     words = ("predict", city / "model" / "all", "--images", pictures)
     words = (*words, "--locations", places, "--out", out)
 
@@ -159,7 +159,7 @@ def test_a_city_made_anew_has_no_pictures_of_the_one_before(
 ) -> None:
     monkeypatch.setattr("streetgauge.cli.stages._run_study", lambda *_, **__: None)
     city = ("demo", "--out", tmp_path, "--areas", 20)
-    own = tmp_path / "data" / "pictures" / "own.jpg"  # no sample city is there: nothing is removed
+    own = tmp_path / "data" / "images" / "own.jpg"  # no sample city is there: nothing is removed
     own.parent.mkdir(parents=True)
     own.touch()
     assert run(*city, "--locations", 80)[0] == 0
@@ -168,6 +168,6 @@ def test_a_city_made_anew_has_no_pictures_of_the_one_before(
         code, _, err = run(*city, "--locations", size, "--force")
         assert code == 0, err
     ids = set(pd.read_parquet(tmp_path / "data" / "oracle.parquet")["location_id"])
-    shown = {path.name.rsplit("_", 1)[0] for path in (tmp_path / "data" / "pictures").iterdir()}
+    shown = {path.name.rsplit("_", 1)[0] for path in (tmp_path / "data" / "images").iterdir()}
     assert shown <= ids
     assert len(ids) == 80

@@ -23,7 +23,7 @@ def test_a_study_has_figures_layers_and_a_map_of_its_own(grid, run, refuse, tmp_
     figures = {path.name for path in (grid / "figures").iterdir()}
     for kind in ("confusion", "agreement", "reliability", "moran"):
         assert {f"{kind}-{name}.svg" for name in ("income", "illness")} <= figures
-    assert {"training-loss.pdf", "pictures-add.csv", "map-income.png"} <= figures
+    assert {"training-loss.pdf", "gain.csv", "map-income.png"} <= figures
     page = (grid / "report.html").read_text(encoding="utf-8")
     assert "Predicted against actual decile" in page
 

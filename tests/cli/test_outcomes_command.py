@@ -73,7 +73,7 @@ def test_machines_get_the_summary_as_json_and_info_says_it_too(run: Run, grid: P
     assert code == 0
     summary = {each["outcome"]: each for each in json.loads(out)}
     about = summary["income"]
-    assert (about["areas"], about["missing"]) == (49, 0)
+    assert (about["n_areas"], about["n_missing"]) == (49, 0)
     assert (about["min"], about["median"], about["max"]) == (0, 24, 48)
     assert about["direction"] == "higher-is-better"
     facts = json.loads(run("info", grid, "--json")[1])

@@ -165,9 +165,9 @@ def test_groups_show_where_errors_are_larger():
     )
     settings = EvaluationSettings(draws=100, groups=("kind",))
     groups = account_of(frame, settings, about=about)["groups"]
-    assert set(groups) == {"deprivation", "pictures", "district", "kind"}
-    assert groups["pictures"]["few"]["mae"]["low"] > groups["pictures"]["many"]["mae"]["high"]
-    assert groups["kind"]["rural"] == groups["pictures"]["few"]
+    assert set(groups) == {"deprivation", "images", "district", "kind"}
+    assert groups["images"]["few"]["mae"]["low"] > groups["images"]["many"]["mae"]["high"]
+    assert groups["kind"]["rural"] == groups["images"]["few"]
     # Guesses at random are too high for deprived areas and too low for affluent ones.
     assert groups["deprivation"]["deprived"]["bias"]["low"] > 0.5
     assert groups["deprivation"]["affluent"]["bias"]["high"] < -0.5
@@ -184,10 +184,10 @@ def test_groups_show_where_errors_are_larger():
 
 def test_pictures_are_counted_where_their_number_is_known():
     frame = world(n=100).assign(n_views=pd.array([4, 1] * 50, dtype="Int64"))
-    groups = account_of(frame)["groups"]["pictures"]
+    groups = account_of(frame)["groups"]["images"]
     assert (groups["few"]["n_areas"], groups["many"]["n_areas"]) == (50, 50)
     alike = account_of(frame.assign(n_views=pd.array([4] * 100, dtype="Int64")))["groups"]
-    assert "pictures" not in alike
+    assert "images" not in alike
 
 
 def test_predictions_in_the_middle_have_a_small_slope_and_nobody_at_the_ends():

@@ -54,7 +54,7 @@ def world(n=240, seed=3, folds=4, noise=0.3):
 
 ALL = {
     *("constant", "random", "nearest-areas", "kriging", "density", "columns", "previous"),
-    *("density-and-places", "columns-and-places", "linear", "linear-and-places"),
+    *("density-and-kriging", "columns-and-kriging", "linear", "linear-and-kriging"),
 }
 
 
@@ -312,7 +312,7 @@ def test_what_knows_nothing_puts_areas_in_no_order_however_many_folds_there_are(
         place, density=unknown, features=unknown.to_frame(), previous={"income": unknown}
     ).guess("income", frame)
     actual = frame["actual_decile"].astype(float)
-    for name in ("density", "density-and-places", "linear", "linear-and-places", "previous"):
+    for name in ("density", "density-and-kriging", "linear", "linear-and-kriging", "previous"):
         rho = guesses[name].scores.corr(actual, method="spearman")
         assert abs(rho) < 2.5 / np.sqrt(len(frame)), name
     # Chosen penalties leave hardly more than the mean: as guessed, it runs against the truth.
@@ -423,7 +423,7 @@ def test_labels_are_shuffled_over_all_areas_that_are_learned_from():
 
 
 def test_without_an_account_there_is_no_headline():
-    empty = {"outcomes": {"income": {"pictures_add": None}}, "scheme": {"in_words": ""}}
+    empty = {"outcomes": {"income": {"gain": None}}, "scheme": {"description": ""}}
     assert headline({"random": empty, "spatial": {"outcomes": {}}}) == {
         "income": {"random": None, "spatial": None}
     }

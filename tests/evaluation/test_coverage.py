@@ -25,7 +25,7 @@ PREDICTIONS = pd.DataFrame(
 
 def test_the_share_seen_is_of_postcodes_and_of_locations_where_there_are_none():
     found = add_coverage(AREAS, LOCATIONS, PREDICTIONS)
-    assert found["share_seen"].tolist() == [2 / 3, 1 / 2, 1 / 3]
+    assert found["share_with_images"].tolist() == [2 / 3, 1 / 2, 1 / 3]
     assert found["n_views"].isna().all()
 
 

@@ -68,8 +68,8 @@ def test_it_is_json_with_everything_that_was_promised():
     frame = intervals(aggregate(predictions))
     found = evaluate(frame, place, SETTINGS, seed=1, oracle=best, predictions=predictions)
     assert json.loads(json.dumps(found, allow_nan=False)) == found
-    assert (found["format_version"], found["classes"], found["folds"]) == (1, 10, 5)
-    assert found["scheme"]["in_words"] == "areas held out at random in 5 folds"
+    assert (found["format_version"], found["classes"], found["folds"]) == (2, 10, 5)
+    assert found["scheme"]["description"] == "areas held out at random in 5 folds"
     assert set(found["outcomes"]) == {"income", "crime"}
     account = found["outcomes"]["income"]
     assert account["n_areas"] == 400
@@ -84,7 +84,7 @@ def test_it_is_json_with_everything_that_was_promised():
 
 def test_pictures_that_see_the_latent_beat_what_has_no_picture():
     account = account_of(*city(noise=0.5)[:2])
-    adds = account["pictures_add"]
+    adds = account["gain"]
     assert adds["mae"]["low"] > 0.5
     # Place tells nothing in this city, so the best guess is the middle.
     assert adds["over"] == "constant"
@@ -93,14 +93,14 @@ def test_pictures_that_see_the_latent_beat_what_has_no_picture():
 
 def test_pictures_that_see_nothing_add_nothing():
     account = account_of(*city(noise=100.0, smooth=8.0)[:2])
-    assert account["pictures_add"]["over"] in ("nearest-areas", "kriging")
-    assert account["pictures_add"]["mae"]["high"] < 0
-    assert account["pictures_add"]["spearman"]["high"] < 0
+    assert account["gain"]["over"] in ("nearest-areas", "kriging")
+    assert account["gain"]["mae"]["high"] < 0
+    assert account["gain"]["spearman"]["high"] < 0
 
 
 def test_the_difference_is_that_of_the_two_values():
     account = account_of(*city()[:2])
-    adds, base = account["pictures_add"], account["baselines"]
+    adds, base = account["gain"], account["baselines"]
     expected = base[adds["over"]]["mae"] - account["metrics"]["mae"]["value"]
     assert adds["mae"]["value"] == pytest.approx(expected)
 
@@ -112,7 +112,7 @@ def test_a_pair_that_always_agrees_differs_by_exactly_nothing():
     rows = frame.set_index("area")
     rows["decile"] = nearest_areas(rows["actual_decile"], rows["fold"], place)
     found = evaluate(rows.reset_index(), place, SETTINGS, seed=1, baselines=Nearby(place))
-    adds = found["outcomes"]["income"]["pictures_add"]
+    adds = found["outcomes"]["income"]["gain"]
     assert adds["over"] == "nearest-areas"
     assert adds["mae"] == adds["spearman"] == {"value": 0.0, "low": 0.0, "high": 0.0}
 
@@ -129,15 +129,15 @@ def test_the_oracle_bounds_the_share_of_the_possible():
     oracle = account["oracle"]
     assert oracle["spearman"]["value"] > 0.97
     share = account["metrics"]["spearman"]["value"] / oracle["spearman"]["value"]
-    assert oracle["share_of_possible"]["spearman"] == pytest.approx(share)
-    assert 0 < oracle["share_of_possible"]["mae"] < 1
+    assert oracle["share_of_attainable"]["spearman"] == pytest.approx(share)
+    assert 0 < oracle["share_of_attainable"]["mae"] < 1
 
 
 def test_predictions_as_good_as_the_oracle_reach_all_that_is_possible():
     predictions, place, best = city()
     predictions["score"] = predictions["location_id"].map(best.set_index("location_id")["income"])
     account = account_of(predictions, place, oracle=best, predictions=predictions)
-    assert set(account["oracle"]["share_of_possible"].values()) == {1.0}
+    assert set(account["oracle"]["share_of_attainable"].values()) == {1.0}
 
 
 def test_rho_within_folds_does_not_see_that_folds_are_on_different_scales():
@@ -202,7 +202,7 @@ def test_with_one_fold_there_is_no_baseline_and_it_says_none():
     predictions, place, _ = city(folds=1)
     account = account_of(predictions, place)
     assert account["baselines"] == {}
-    assert account["pictures_add"] is None
+    assert account["gain"] is None
 
 
 def test_an_outcome_without_any_actual_decile_has_no_figures():
@@ -223,8 +223,8 @@ def test_constant_predictions_are_measured_without_a_warning(recwarn):
 
 
 def test_the_areas_intervals_are_checked_against_their_promise():
-    held = account_of(*city(n=1000)[:2])["interval_coverage"]
-    assert held["aim"] == 0.9
+    held = account_of(*city(n=1000)[:2])["intervals"]
+    assert held["level"] == 0.9
     assert held["share"] >= 0.88
     assert 1 <= held["mean_width"] <= 10
 

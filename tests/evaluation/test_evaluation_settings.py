@@ -79,10 +79,12 @@ def test_levels_groups_and_people_go_from_settings_to_tables(judge: Callable[[st
     areas = pd.read_parquet(place / "areas.parquet")
     promised = ["area", "outcome", "n_locations", "score", "decile", "low", "high"]
     assert list(areas.columns[:7]) == promised
-    assert {"n_views", "share_seen", "actual_value", "weight", "status"} <= set(areas.columns)
+    assert {"n_views", "share_with_images", "actual_value", "weight", "status"} <= set(
+        areas.columns
+    )
     first = areas[(areas["area"] == "E00000000") & (areas["outcome"] == "income")].iloc[0]
     assert (first["n_locations"], first["n_views"], first["status"]) == (1, 2, "too few locations")
-    assert areas["share_seen"].eq(1).all()
+    assert areas["share_with_images"].eq(1).all()
 
     people = pd.read_csv(place / "people.csv", dtype={"place": str}).set_index("place")["people"]
     predictions = pd.read_parquet(place / "predictions.parquet")

@@ -101,7 +101,7 @@ def test_the_baseline_is_the_best_on_these_areas_for_each_metric_and_kind_of_fol
         assert cell["mae"]["baseline"] == min(each["mae"] for each in baselines.values())
         known = [b["spearman"] for b in baselines.values() if b["spearman"] is not None]
         assert cell["spearman"]["baseline"] == max(known)
-        assert cell["scheme"] == sides[kind]["scheme"]["in_words"]
+        assert cell["scheme"] == sides[kind]["scheme"]["description"]
         assert cell["n_areas"] == N
 
 
@@ -124,11 +124,11 @@ def test_baselines_that_put_areas_in_the_wrong_order_are_no_yardstick():
     account = metrics["outcomes"]["income"]
     assert account["baselines"]["density"]["spearman"] < 0
     rho = account["metrics"]["spearman"]
-    assert account["pictures_add"]["over_spearman"] == "constant"
-    assert account["pictures_add"]["spearman"] == rho
+    assert account["gain"]["over_spearman"] == "constant"
+    assert account["gain"]["spearman"] == rho
     cell = headline({"random": metrics})["income"]["random"]["spearman"]
     assert cell["baseline"] == 0
-    assert cell["value"] == cell["pictures"] == rho["value"]
+    assert cell["value"] == cell["images"] == rho["value"]
 
 
 def test_what_chance_allows_is_a_third_wider_than_of_independent_pairs():

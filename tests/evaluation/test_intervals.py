@@ -222,7 +222,7 @@ def test_the_account_counts_what_is_covered_by_decile_and_by_district():
     assert found["mean_width"] == pytest.approx(5 / 3)
     # Clopper and Pearson's interval of 2 of 3.
     assert (found["low"], found["high"]) == pytest.approx((0.0943, 0.9916), abs=1e-4)
-    assert not found["short"]
+    assert not found["below_level"]
     assert [each["n_areas"] for each in found["by_decile"]] == [2, 0, 0, 1]
     assert found["by_decile"][0]["share"] == 0.5
     assert found["by_decile"][1]["share"] is None
@@ -234,8 +234,8 @@ def test_the_account_counts_what_is_covered_by_decile_and_by_district():
 def test_a_fold_unlike_the_others_is_said_to_fall_short():
     frame = intervals(city(3000, r=0.9, shift=2.0))
     lonely = frame[frame["fold"] == 1].set_index("area")
-    assert interval_account(lonely, 0.9)["short"]
-    assert not interval_account(intervals(city(3000, r=0.9)).set_index("area"), 0.9)["short"]
+    assert interval_account(lonely, 0.9)["below_level"]
+    assert not interval_account(intervals(city(3000, r=0.9)).set_index("area"), 0.9)["below_level"]
 
 
 def test_what_aggregate_gives_has_intervals():

@@ -76,9 +76,8 @@ def test_the_geopackage_holds_every_area_with_its_deciles(tmp_path):
     assert found.crs == "EPSG:27700"
     assert found.loc["A3", "income_decile"] == 9
     assert found.loc["A3", "income_difference"] == 2
-    assert found.loc["A0", ["income_low", "income_high", "income_width", "income_n"]].tolist() == [
-        *(1, 3, 2, 3)
-    ]
+    of_income = [f"income_{name}" for name in ("low", "high", "width", "n_locations")]
+    assert found.loc["A0", of_income].tolist() == [1, 3, 2, 3]
     assert pd.isna(found.loc["A1", "income_actual"])
     assert pd.isna(found.loc["A2", "income_decile"])
     assert found.loc["A2", "name"] == "Area 2"
@@ -90,16 +89,16 @@ def test_the_geopackage_holds_every_area_with_its_deciles(tmp_path):
 def test_a_layer_tells_what_a_mapper_must_know_of_an_area_and_nothing_that_is_not_there():
     frame = predicted(
         status=["measured", "too few locations", "no actual decile"],
-        unlike=pd.array([True, False, None], dtype="boolean"),
+        outside_aoa=pd.array([True, False, None], dtype="boolean"),
         error_cluster=["high", None, None],
         n_views=pd.array([8, None, 16], dtype="Int64"),
-        share_seen=[0.5, 1.0, 1.0],
+        share_with_images=[0.5, 1.0, 1.0],
         disagreement=float("nan"),
     )
     table = layer_table(frame.sample(frac=1, random_state=1), squares()).set_index("area")
     assert table.loc["A0", "income_status"] == "too few locations"
-    assert table["income_unlike"].tolist()[0] is False
-    assert bool(table.loc["A3", "income_unlike"])
+    assert table["income_outside_aoa"].tolist()[0] is False
+    assert bool(table.loc["A3", "income_outside_aoa"])
     assert table.loc["A3", "income_error_cluster"] == "high"
     assert pd.isna(table.loc["A0", "income_error_cluster"])
     assert table.loc["A1", "income_n_views"] == 16

@@ -19,7 +19,7 @@ def test_what_a_fold_learned_from_is_its_training_and_its_validation_part() -> N
         ("b", "fold-1", 1, "training"),
         ("b", "fold-1", 1, "training"),
         ("c", "fold-1", 1, "validation"),
-        ("d", "fold-1", 1, "left out"),
+        ("d", "fold-1", 1, "excluded"),
         ("e", "fold-1", 1, "training"),
         ("a", "all", 0, "training"),
     )
@@ -38,7 +38,7 @@ def test_what_a_fold_learned_from_is_its_training_and_its_validation_part() -> N
 def test_an_area_is_torn_if_it_is_tested_by_who_knows_it_or_in_two_parts() -> None:
     whole = splits(
         ("a", "fold-1", 1, "test"),
-        ("a", "fold-1", 1, "left out"),
+        ("a", "fold-1", 1, "excluded"),
         ("b", "fold-1", 1, "training"),
         ("b", "fold-1", 1, "validation"),  # two parts, but of learning
         ("b", "fold-2", 2, "test"),
@@ -85,7 +85,7 @@ def test_classes_of_tested_areas_are_counted_once_an_area() -> None:
 )  # fmt: skip
 def test_a_scheme_is_said_in_words_with_its_sizes(settings: dict[str, object], words: str) -> None:
     said = describe_scheme(FoldSettings(**settings), 5)
-    assert said["in_words"] == words
+    assert said["description"] == words
     assert said["whole_areas"]
     assert said["caution"] is None
     for key, value in settings.items():
@@ -94,6 +94,6 @@ def test_a_scheme_is_said_in_words_with_its_sizes(settings: dict[str, object], w
 
 def test_a_leak_is_a_fact_not_a_setting() -> None:
     said = describe_scheme(FoldSettings(unit="location"), 5, torn=3)
-    assert (said["torn_areas"], said["whole_areas"]) == (3, False)
+    assert (said["split_areas"], said["whole_areas"]) == (3, False)
     assert "leak" in said["caution"]
     assert describe_scheme(FoldSettings(unit="location"), 5)["caution"] is None

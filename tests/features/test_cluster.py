@@ -64,7 +64,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def wanted(folder: Path, path: Path, count: int = FEW, **options: Any) -> Extraction:
     ids = IDS[:count]
     views, _ = find_views(ImagerySettings(folder=folder, views=VIEWS), ids)
-    how = {"view_names": VIEWS, "device": "cpu", "engine": "torch", "stamp": "s"} | options
+    how = {"view_names": VIEWS, "device": "cpu", "engine": "torch", "cache_key": "s"} | options
     return Extraction(views, ids, path, **how)
 
 
@@ -212,10 +212,10 @@ def test_a_cluster_that_cannot_be_meant_is_refused_with_the_right_key(
 ) -> None:
     from pydantic import ValidationError
 
-    from streetgauge.settings import PictureFeatures
+    from streetgauge.settings import ImageFeatures
 
     with pytest.raises(ValidationError, match="value_error") as caught:
-        PictureFeatures.model_validate(content)
+        ImageFeatures.model_validate(content)
     assert sentence in str(caught.value)
 
 
@@ -250,18 +250,18 @@ def test_a_cluster_makes_no_other_features_of_a_study(grid: Path) -> None:
 def test_ray_is_no_engine() -> None:
     from pydantic import ValidationError
 
-    from streetgauge.settings import PictureFeatures
+    from streetgauge.settings import ImageFeatures
 
     with pytest.raises(ValidationError, match="engine"):
-        PictureFeatures.model_validate({"engine": "ray"})
+        ImageFeatures.model_validate({"engine": "ray"})
 
 
 def test_cluster_ray_means_the_cluster_that_this_machine_is_in() -> None:
-    from streetgauge.settings import PictureFeatures
+    from streetgauge.settings import ImageFeatures
 
-    settings = PictureFeatures.model_validate({"cluster": "ray"})
+    settings = ImageFeatures.model_validate({"cluster": "ray"})
     assert settings.cluster == ClusterSettings(address="auto")
-    assert PictureFeatures().cluster is None
+    assert ImageFeatures().cluster is None
 
 
 def test_an_address_where_nobody_listens_is_said_at_once(folder: Path, tmp_path: Path) -> None:
@@ -430,7 +430,7 @@ def test_locations_that_the_shards_lack_are_computed_here(folder: Path, tmp_path
     path.unlink()
     sorted(shards_of(path).glob("*.h5"))[0].unlink()
     take_in_shards(wanted(folder, path))
-    assert 0 < FeatureStore.open(path).tried.sum() < FEW
+    assert 0 < FeatureStore.open(path).attempted.sum() < FEW
     pd.testing.assert_frame_equal(here(folder, path), expected)
     assert path.read_bytes() == content
 
@@ -440,7 +440,7 @@ def test_shards_of_other_settings_are_refused(folder: Path, tmp_path: Path) -> N
     worker(folder, path)
     path.unlink()
     with pytest.raises(InputError, match="made from other pictures or settings; remove the folder"):
-        take_in_shards(wanted(folder, path, stamp="another"))
+        take_in_shards(wanted(folder, path, cache_key="another"))
     path.unlink()
     with pytest.raises(InputError, match="their engine is 'torch', and the study asks for 'openv"):
         take_in_shards(wanted(folder, path, engine="openvino"))
@@ -462,7 +462,7 @@ def test_features_of_another_device_are_taken_in_and_not_mixed_with_ours(
         take_in_shards(wanted(folder, path))
     taken = wanted(folder, path, device="auto")
     take_in_shards(taken)
-    assert FeatureStore.open(path).attributes["device"] == "cuda"  # the stamp says the truth
+    assert FeatureStore.open(path).attributes["device"] == "cuda"  # the attribute says the truth
     if not torch.cuda.is_available():
         with pytest.raises(InputError, match="were computed on 'cuda', which this machine has not"):
             extract_pictures(taken)

@@ -15,7 +15,7 @@ from streetgauge.errors import InputError
 from streetgauge.features import FeatureStore, export, export_store
 
 IDS = ["L1", "L2", "Zürich", "x"]
-TEXTS = {"backbone": "test", "weights_sha256": "00", "transform": "{}", "stamp": "s"}
+TEXTS = {"backbone": "test", "weights_sha256": "00", "transform": "{}", "cache_key": "s"}
 
 
 def made(path: Path, dtype: str = "float32") -> FeatureStore:

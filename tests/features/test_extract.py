@@ -118,7 +118,7 @@ def run(folder: Path, path: Path, **options: Any) -> pd.DataFrame:
     ids = options.pop("locations", IDS)
     views = options.pop("views") if "views" in options else pictures_of(folder, ids)
     batch, progress = options.pop("batch", 5), options.pop("progress", silent)
-    given = {"view_names": VIEWS, "stamp": "s", "device": "cpu", "engine": "torch", **options}
+    given = {"view_names": VIEWS, "cache_key": "s", "device": "cpu", "engine": "torch", **options}
     wanted = Extraction(views, ids, path, **given)
     skips = extract_pictures(wanted, batch=batch, progress=progress)
     assert not skips.duplicated(["location_id", "view"]).any()  # a picture has one reason
@@ -179,7 +179,7 @@ def test_the_store_says_what_made_it(folder: Path, tmp_path: Path) -> None:
     assert attributes["backbone"] == "efficientnet-lite0"
     assert attributes["weights_sha256"] == LITE0.sha256
     assert attributes["licence"] == "Apache-2.0"
-    assert attributes["stamp"] == "s"
+    assert attributes["cache_key"] == "s"
     assert attributes["engine"] == "torch"
     assert attributes["device"] == "cpu"
     assert attributes["precision"] == "float32"
@@ -267,7 +267,7 @@ def test_a_run_that_was_stopped_and_resumed_is_the_run_that_was_not(
         path = tmp_path / f"{chunks}.h5"
         with pytest.raises(StopError):
             run(copy, path, require=require, progress=stopping_after(chunks))
-        assert 0 < FeatureStore.open(path).tried.sum() < 12
+        assert 0 < FeatureStore.open(path).attempted.sum() < 12
         resumed = run(copy, path, require=require)
         pd.testing.assert_frame_equal(resumed, expected)
         assert path.read_bytes() == (tmp_path / "a.h5").read_bytes()
@@ -291,7 +291,7 @@ def test_a_picture_that_was_mended_is_looked_at_again(folder: Path, tmp_path: Pa
     assert FeatureStore.open(tmp_path / "a.h5").done[4]
 
 
-@pytest.mark.parametrize("change", [{"stamp": "t"}, {"view_names": ("b", "a")}])
+@pytest.mark.parametrize("change", [{"cache_key": "t"}, {"view_names": ("b", "a")}])
 def test_a_store_of_other_inputs_is_made_anew(
     folder: Path, tmp_path: Path, change: dict[str, Any]
 ) -> None:
@@ -334,7 +334,7 @@ views, _ = find_views(ImagerySettings(folder=folder, views=("a", "b")), ids)
 def progress(description, total, unit):
     yield lambda steps: print("chunk", flush=True)
 
-wanted = Extraction(views, ids, path, view_names=("a", "b"), stamp="s", device="cpu",
+wanted = Extraction(views, ids, path, view_names=("a", "b"), cache_key="s", device="cpu",
                     engine="torch")
 extract_pictures(wanted, batch=5, progress=progress)
 """
@@ -351,7 +351,7 @@ def test_kill_9_in_the_middle_loses_nothing(folder: Path, tmp_path: Path) -> Non
             assert process.stdout.readline() == "chunk\n"
         os.kill(process.pid, signal.SIGKILL)
     assert process.returncode == -signal.SIGKILL
-    tried = int(FeatureStore.open(path).tried.sum())
+    tried = int(FeatureStore.open(path).attempted.sum())
     assert 4 <= tried < 12
     pd.testing.assert_frame_equal(run(copy, path), expected)
     assert path.read_bytes() == (tmp_path / "a.h5").read_bytes()
@@ -364,9 +364,9 @@ def test_only_the_picture_that_changed_is_computed_again(
     run(copy, tmp_path / "a.h5")
     painted(copy / "L06_b.jpg", 999)
     seen = tiles.seen
-    skips = run(copy, tmp_path / "a.h5", stamp="other")
+    skips = run(copy, tmp_path / "a.h5", cache_key="other")
     assert tiles.seen - seen == 1
-    fresh = run(copy, tmp_path / "b.h5", stamp="other")
+    fresh = run(copy, tmp_path / "b.h5", cache_key="other")
     assert (tmp_path / "a.h5").read_bytes() == (tmp_path / "b.h5").read_bytes()
     pd.testing.assert_frame_equal(skips, fresh)
 
@@ -374,11 +374,11 @@ def test_only_the_picture_that_changed_is_computed_again(
 def test_features_of_another_version_of_the_stage_are_computed_again(
     folder: Path, tmp_path: Path, tiles: Tiles
 ) -> None:
-    run(folder, tmp_path / "a.h5", stamp="1.s")
+    run(folder, tmp_path / "a.h5", cache_key="1.s")
     seen = tiles.seen
-    run(folder, tmp_path / "a.h5", stamp="1.other")
+    run(folder, tmp_path / "a.h5", cache_key="1.other")
     assert tiles.seen == seen
-    run(folder, tmp_path / "a.h5", stamp="2.other")
+    run(folder, tmp_path / "a.h5", cache_key="2.other")
     assert tiles.seen - seen == 2 * len(IDS)
 
 
@@ -389,9 +389,9 @@ def test_locations_that_come_and_go_leave_the_others_as_they_are(
     run(folder, tmp_path / "a.h5", locations=some)
     seen = tiles.seen
     others = [location for location in IDS if location != "L05"]
-    run(folder, tmp_path / "a.h5", locations=others, stamp="other")
+    run(folder, tmp_path / "a.h5", locations=others, cache_key="other")
     assert tiles.seen - seen == 2 * 5
-    run(folder, tmp_path / "b.h5", locations=others, stamp="other")
+    run(folder, tmp_path / "b.h5", locations=others, cache_key="other")
     assert (tmp_path / "a.h5").read_bytes() == (tmp_path / "b.h5").read_bytes()
 
 
@@ -404,9 +404,9 @@ def test_pictures_that_are_only_moved_or_touched_are_not_computed_again(
     moved.mkdir()
     for file in folder.iterdir():
         (moved / file.name).write_bytes(file.read_bytes())
-    run(moved, tmp_path / "a.h5", stamp="other")
+    run(moved, tmp_path / "a.h5", cache_key="other")
     assert tiles.seen == seen
-    assert FeatureStore.open(tmp_path / "a.h5").attributes["stamp"] == "other"
+    assert FeatureStore.open(tmp_path / "a.h5").attributes["cache_key"] == "other"
 
 
 def test_pictures_that_changed_places_are_computed_again(
@@ -419,9 +419,9 @@ def test_pictures_that_changed_places_are_computed_again(
     one.write_bytes(second)
     other.write_bytes(first)
     seen = tiles.seen
-    run(copy, tmp_path / "a.h5", stamp="other")
+    run(copy, tmp_path / "a.h5", cache_key="other")
     assert tiles.seen - seen == 2
-    run(copy, tmp_path / "b.h5", stamp="other")
+    run(copy, tmp_path / "b.h5", cache_key="other")
     assert (tmp_path / "a.h5").read_bytes() == (tmp_path / "b.h5").read_bytes()
 
 
@@ -432,10 +432,10 @@ def test_when_a_view_goes_missing_the_others_of_its_location_are_not_computed_ag
     run(copy, tmp_path / "a.h5", require="any")
     (copy / "L09_a.jpg").unlink()
     seen = tiles.seen
-    run(copy, tmp_path / "a.h5", require="any", stamp="other")
+    run(copy, tmp_path / "a.h5", require="any", cache_key="other")
     assert tiles.seen == seen
     assert FeatureStore.open(tmp_path / "a.h5").present[9].tolist() == [False, True]
-    run(copy, tmp_path / "b.h5", require="any", stamp="other")
+    run(copy, tmp_path / "b.h5", require="any", cache_key="other")
     assert (tmp_path / "a.h5").read_bytes() == (tmp_path / "b.h5").read_bytes()
 
 
@@ -445,10 +445,10 @@ def test_what_is_left_out_follows_the_policy_without_computing_again(
     copy = broken_copy(folder, tmp_path / "copy")
     run(copy, tmp_path / "a.h5")
     seen = tiles.seen
-    skips = run(copy, tmp_path / "a.h5", require="any", stamp="other")
+    skips = run(copy, tmp_path / "a.h5", require="any", cache_key="other")
     assert tiles.seen == seen
     assert not skips["reason"].str.contains("needed").any()
-    run(copy, tmp_path / "b.h5", require="any", stamp="other")
+    run(copy, tmp_path / "b.h5", require="any", cache_key="other")
     assert (tmp_path / "a.h5").read_bytes() == (tmp_path / "b.h5").read_bytes()
 
 
@@ -469,7 +469,8 @@ def test_bfloat16_that_rounds_other_layers_is_other_numbers(
 ) -> None:
     path, other = tmp_path / "a.h5", replace(LITE0, exact=("_conv_stem",))
     run(folder, path, precision="bfloat16")
-    assert json.loads(FeatureStore.open(path, backbone=LITE0).attributes["exact"]) == [*LITE0.exact]
+    layers = FeatureStore.open(path, backbone=LITE0).attributes["exact_layers"]
+    assert json.loads(layers) == [*LITE0.exact]
     run(folder, path, precision="bfloat16")
     assert tiles.seen == 24
     with pytest.raises(InputError, match="its bfloat16 rounds other layers"):
@@ -479,7 +480,7 @@ def test_bfloat16_that_rounds_other_layers_is_other_numbers(
     with pytest.raises(InputError, match="its bfloat16 rounds other layers"):
         FeatureStore.open(path, backbone=LITE0)
     run(folder, path)
-    assert FeatureStore.open(path).attributes["exact"] == ""  # of float32 nothing is rounded
+    assert FeatureStore.open(path).attributes["exact_layers"] == ""  # of float32 nothing is rounded
     run(folder, path, backbone=other)
     assert tiles.seen == 72
 
@@ -494,7 +495,7 @@ def test_a_store_that_is_gone_on_with_keeps_its_engine(
         run(folder, tmp_path / "a.h5", engine="auto", progress=stopping_after(1))
     tiles.engine = "torch"  # what "auto" would take today
     run(folder, tmp_path / "a.h5", engine="auto")
-    run(folder, tmp_path / "a.h5", engine="auto", locations=IDS[:5], stamp="other")
+    run(folder, tmp_path / "a.h5", engine="auto", locations=IDS[:5], cache_key="other")
     assert asked == ["auto", "openvino"]
     assert FeatureStore.open(tmp_path / "a.h5").attributes["engine"] == "openvino"
 
@@ -651,7 +652,8 @@ def test_archives_of_one_view_each_lose_nothing_that_was_computed(
     stopped = FeatureStore.open(tmp_path / "a.h5")
     held, whole = stopped.held.sum(), (stopped.held & stopped.present).sum()
     assert held == 5 * chunks
-    assert stopped.tried.sum() == max(0, 5 * chunks - 12)  # the first archive has no location whole
+    # The first archive has no location whole.
+    assert stopped.attempted.sum() == max(0, 5 * chunks - 12)
     tiles.passes.clear()
     pd.testing.assert_frame_equal(run(tmp_path, tmp_path / "a.h5", **options), expected)
     assert tiles.seen == 20 - whole

@@ -105,7 +105,7 @@ def test_views_of_one_location_in_several_shards_come_together(store: FeatureSto
     shards = Shards(shards_of(store.path), store)
     shards.merge(EVERY, EVERY, "all")
     assert store.held[0].tolist() == [True, False]
-    assert not store.tried.any()
+    assert not store.attempted.any()
     shard(store, "2", "A", "b")
     Shards(shards_of(store.path), store).merge(EVERY, EVERY & ~store.held, "all")
     assert store.held[0].all()

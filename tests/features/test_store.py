@@ -21,7 +21,7 @@ from streetgauge.features import FeatureStore, get_backbone
 from streetgauge.features.transform import transform_json
 
 IDS = ["BR11AA", "Zürich-1", "x"]
-TEXTS = {"backbone": "test", "weights_sha256": "00", "transform": "{}", "stamp": "s1"}
+TEXTS = {"backbone": "test", "weights_sha256": "00", "transform": "{}", "cache_key": "s1"}
 
 
 @pytest.fixture
@@ -62,7 +62,7 @@ def test_a_location_that_is_not_done_has_no_row(path: Path) -> None:
     store = made(path)
     store.write([0, 1], some(2), np.ones((2, 2), dtype=bool), np.array([False, True]))
     assert store.rows(IDS).tolist() == [-1, 1, -1]
-    assert store.tried.tolist() == [True, True, False]
+    assert store.attempted.tolist() == [True, True, False]
 
 
 def test_absent_views_are_zeros_whatever_was_given(path: Path) -> None:
@@ -86,9 +86,9 @@ def test_h5py_alone_reads_it(path: Path) -> None:
         assert file["done"][:].all()
         assert file["present"].shape == (3, 2)
         assert file.attrs["format"] == "streetgauge-features"
-        assert file.attrs["format_version"] == 2
+        assert file.attrs["format_version"] == 3
         assert json.loads(file.attrs["views"]) == ["a", "b"]
-        named = {"backbone", "weights_sha256", "transform", "dtype", "code_version", "stamp"}
+        named = {"backbone", "weights_sha256", "transform", "dtype", "code_version", "cache_key"}
         assert named | {"licence"} <= set(file.attrs)
 
 
@@ -111,7 +111,7 @@ def test_writing_never_touches_hdf5_s_own_records(path: Path) -> None:
     after = np.frombuffer(path.read_bytes(), np.uint8)
     inside = np.zeros(len(before), dtype=bool)
     with h5py.File(path) as file:
-        for name in ("features", "present", "done", "tried"):
+        for name in ("features", "present", "done", "attempted"):
             start = file[name].id.get_offset()
             inside[start : start + file[name].nbytes] = True
     assert len(before) == len(after)
@@ -126,7 +126,7 @@ def test_features_are_on_disk_before_done_is_set(
     sync = os.fsync
 
     def watched(file: int) -> None:
-        seen.append((bool(store.features[0].any()), bool(store.done[0]), bool(store.tried[0])))
+        seen.append((bool(store.features[0].any()), bool(store.done[0]), bool(store.attempted[0])))
         sync(file)
 
     monkeypatch.setattr(os, "fsync", watched)
@@ -186,10 +186,10 @@ def altered(path: Path, **attributes: object) -> None:
 @pytest.mark.parametrize(
     ("version", "sentence"),
     [
-        (3, r"a newer streetgauge made it \(format 3; this one reads 2\); upgrade streetgauge\.$"),
+        (4, r"a newer streetgauge made it \(format 4; this one reads 3\); upgrade streetgauge\.$"),
         (
-            1,
-            r"an unreleased version of streetgauge made it \(format 1; this one reads 2\); "
+            2,
+            r"an unreleased version of streetgauge made it \(format 2; this one reads 3\); "
             r"run the study again with --force\.$",
         ),
         ("new", r"an unreleased version of streetgauge made it \(format 'new'; "),
@@ -394,7 +394,7 @@ def test_a_store_of_another_backbone_is_refused(
 @pytest.mark.parametrize("views", ["x", "5", "null", '["a", "a"]', '[["a"], "b"]', '{"a": 1}'])
 def test_names_of_views_that_are_none_are_refused(tmp_path: Path, views: str) -> None:
     path = tmp_path / "s.h5"
-    about = {"backbone": "b", "weights_sha256": "", "transform": "{}", "stamp": ""}
+    about = {"backbone": "b", "weights_sha256": "", "transform": "{}", "cache_key": ""}
     FeatureStore.create(path, ["X", "Y"], ["a", "b"], 3, about).close()
     with h5py.File(path, "r+") as file:
         file.attrs["views"] = views
@@ -405,7 +405,7 @@ def test_names_of_views_that_are_none_are_refused(tmp_path: Path, views: str) ->
 @pytest.mark.parametrize("kind", ["numbers", "table", "group", "other file", "not UTF-8"])
 def test_ids_that_are_no_text_of_this_file_are_refused(tmp_path: Path, kind: str) -> None:
     path, other = tmp_path / "s.h5", tmp_path / "other.h5"
-    about = {"backbone": "b", "weights_sha256": "", "transform": "{}", "stamp": ""}
+    about = {"backbone": "b", "weights_sha256": "", "transform": "{}", "cache_key": ""}
     for each in (path, other):
         FeatureStore.create(each, ["X", "Y"], ["a", "b"], 3, about).close()
     with h5py.File(path, "r+") as file:

@@ -44,7 +44,7 @@ def by_key(file: Path, **options: Any) -> TableFeatures:
 def joined(
     how: TableFeatures, locations: pd.DataFrame, tmp_path: Path
 ) -> tuple[FeatureStore, pd.DataFrame]:
-    skips = join_table(how, locations, tmp_path / "out.h5", stamp="s")
+    skips = join_table(how, locations, tmp_path / "out.h5", cache_key="s")
     assert list(skips.columns) == ["location_id", "view", "area", "stage", "reason"]
     return FeatureStore.open(tmp_path / "out.h5"), skips
 

@@ -50,15 +50,16 @@ NETWORKS = {(each, "train") for each in CONFIGURATIONS} | {
     ("images", "features"),
 }
 CLOSE, SAME = 1e-3, 1e-6  # relative, or absolute of small numbers
-FOLLOWING = ("decile", "unlike")  # columns, no floats, that follow from what a network computes
-OWN = ("key", "stamp", "code_version", "sha256")  # keys of a run, not of its results
+# Columns, no floats, that follow from what a network computes.
+FOLLOWING = ("decile", "outside_aoa")
+OWN = ("cache_key", "code_version", "sha256")  # keys of a run, not of its results
 
 
 class ChangedError(AssertionError):
     """One sentence: what has changed, and what to do."""
 
 
-def predict(study: Study, stamp: str, progress: Progress) -> Done:
+def predict(study: Study, cache_key: str, progress: Progress) -> Done:
     """Predict places of another city with the stored bundle."""
     places = study.directory.parent / "city" / "other-places.csv"
     out = study.path("predicted")

@@ -44,8 +44,8 @@ def altered(
     """Give a stage that makes one value of a table another one."""
     stage = STAGE[name]
 
-    def work(study: Study, stamp: str, progress: Progress) -> Done:
-        done = stage.work(study, stamp, progress)
+    def work(study: Study, cache_key: str, progress: Progress) -> Done:
+        done = stage.work(study, cache_key, progress)
         frame, about = pd.read_parquet(path(study)), read_metadata(path(study))
         frame.loc[3, column] += by
         write_table(frame, path(study), about or None)

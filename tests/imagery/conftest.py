@@ -129,35 +129,35 @@ class _Handler(BaseHTTPRequestHandler):
         fields = query["fields"].split(",")
         if kind == "search":
             return self._answer({"data": [_graph(p, fields) for p in service.inside(query)]})
-        picture_id = parts.path.removeprefix("/")
-        if picture_id in service.gone:
-            message = f"Unsupported get request. Object with ID '{picture_id}' does not exist"
+        image_id = parts.path.removeprefix("/")
+        if image_id in service.gone:
+            message = f"Unsupported get request. Object with ID '{image_id}' does not exist"
             return self._answer({"error": {"message": message, "code": 100}}, 404)
-        address = f"{service.address}/file/{picture_id}.jpg?expires={len(service.asked)}"
-        return self._answer({"thumb_2048_url": address, "id": picture_id})
+        address = f"{service.address}/file/{image_id}.jpg?expires={len(service.asked)}"
+        return self._answer({"thumb_2048_url": address, "id": image_id})
 
-    def _file(self, picture_id: str) -> None:
+    def _file(self, image_id: str) -> None:
         service = self.service
         if service.elsewhere is not None:
             self.send_response(302)
-            self.send_header("Location", f"{service.elsewhere}/file/{picture_id}.jpg")
+            self.send_header("Location", f"{service.elsewhere}/file/{image_id}.jpg")
             self.send_header("Content-Length", "0")
             self.end_headers()
             return
-        picture = next((p for p in service.pictures if p.id == picture_id), None)
-        if picture is None or picture_id in service.gone:
+        picture = next((p for p in service.pictures if p.id == image_id), None)
+        if picture is None or image_id in service.gone:
             self._answer({"message": "gone"}, 404)
             return
         content = picture.jpeg()
-        if service.page_instead[picture_id] > 0:
-            service.page_instead[picture_id] -= 1
+        if service.page_instead[image_id] > 0:
+            service.page_instead[image_id] -= 1
             content = b"<html><body>Please try again later</body></html>"
         self.send_response(200)
         self.send_header("Content-Type", "image/jpeg")
         self.send_header("Content-Length", str(len(content)))
         self.end_headers()
-        if service.cut_short[picture_id] > 0:
-            service.cut_short[picture_id] -= 1
+        if service.cut_short[image_id] > 0:
+            service.cut_short[image_id] -= 1
             content = content[: len(content) // 2]
             self.close_connection = True
         self.wfile.write(content)

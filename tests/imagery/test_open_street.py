@@ -61,7 +61,7 @@ def panoramax(service: Any, **options: Any) -> PanoramaxImagery:
 def collect(
     settings: OpenImagery, where: pd.DataFrame, folder: Path
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
-    return collect_pictures(settings, where, folder / "pictures", folder / "work")
+    return collect_pictures(settings, where, folder / "images", folder / "work")
 
 
 VIEWS = {"a": 0, "b": 90, "c": 180, "d": 270}
@@ -70,7 +70,7 @@ ROUND_HOME = [picture(f"p{h}", 5, 5, h + 3, user=f"user{h}") for h in VIEWS.valu
 
 def chosen(pictures: pd.DataFrame) -> dict[tuple[str, str], str]:
     keys = zip(pictures["location_id"], pictures["view"], strict=True)
-    return dict(zip(keys, pictures["picture_id"], strict=True))
+    return dict(zip(keys, pictures["image_id"], strict=True))
 
 
 def test_each_view_takes_the_nearest_picture_that_looks_its_way(
@@ -87,7 +87,7 @@ def test_each_view_takes_the_nearest_picture_that_looks_its_way(
     assert pictures["heading"].tolist() == [3, 93, 183, 273]
     assert not pictures["panorama"].any()
     for row in pictures.itertuples():
-        with Image.open(tmp_path / "pictures" / row.path) as image:
+        with Image.open(tmp_path / "images" / row.path) as image:
             assert image.size == (96, 64)
 
 
@@ -189,7 +189,7 @@ def test_every_location_is_there_or_skipped_with_its_reason(street: Street, tmp_
     assert reasons["nowhere", ""] == "there is no open picture within 30 m"
     assert reasons["gone", "a"] == "the picture is gone (HTTP 404)"
     assert reasons["lonely", "b"] == "there is no open picture within 30 m that looks this way"
-    assert set(skips["stage"]) == {"pictures"}
+    assert set(skips["stage"]) == {"images"}
     told = set(pictures["location_id"]) | set(skips["location_id"])
     assert told == set(where["location_id"])
 
@@ -246,12 +246,12 @@ def test_a_broken_download_is_never_taken_for_a_picture(street: Street, tmp_path
     pictures, skips = collect(settings, places(A=(0, 0)), tmp_path)
     assert chosen(pictures) == {("A", "a"): "p0", ("A", "b"): "p90"}
     for row in pictures.itertuples():
-        content = (tmp_path / "pictures" / row.path).read_bytes()
-        assert content == next(p for p in service.pictures if p.id == row.picture_id).jpeg()
+        content = (tmp_path / "images" / row.path).read_bytes()
+        assert content == next(p for p in service.pictures if p.id == row.image_id).jpeg()
     reasons = dict(zip(skips["view"], skips["reason"], strict=True))
     assert "the download broke off (6 tries)" in reasons["c"]
     assert "not a picture" in reasons["d"]
-    assert len([p for p in (tmp_path / "pictures").rglob("*") if p.is_file()]) == 2
+    assert len([p for p in (tmp_path / "images").rglob("*") if p.is_file()]) == 2
 
 
 def test_a_busy_service_is_asked_again_after_the_time_it_wants(
@@ -402,7 +402,7 @@ def test_what_a_service_says_amiss_is_not_used(
     service.inside = lambda query: service.pictures
     with pytest.raises(InputError, match="not one picture"):
         collect(mapillary(service, require="any"), places(A=(0, 0)), tmp_path)
-    assert not (tmp_path / "pictures").exists()
+    assert not (tmp_path / "images").exists()
 
 
 def test_a_picture_s_address_that_is_a_file_of_this_machine_is_not_opened(
@@ -426,7 +426,7 @@ classes = 2
 k = 2
 
 [features]
-source = "pictures"
+source = "images"
 batch = 8
 engine = "torch"
 
@@ -458,7 +458,7 @@ def study(street: Street, grid_writer: Callable[..., Path], tmp_path: Path) -> t
 
 
 def files_of(directory: Path) -> dict[str, str]:
-    pictures = [*(directory / "pictures").rglob("*"), directory / "pictures.parquet"]
+    pictures = [*(directory / "images").rglob("*"), directory / "images.parquet"]
     return {
         str(p.relative_to(directory)): hashlib.sha256(p.read_bytes()).hexdigest()
         for p in pictures
@@ -474,15 +474,15 @@ def test_a_study_is_run_from_its_locations_to_features(
     assert code == 0, err
     assert "Mapillary answers and accepts the token; 8 locations" in err
     assert len(service.asked) == 1
-    for stage in ("outcomes", "locations", "pictures", "features"):
+    for stage in ("outcomes", "locations", "images", "features"):
         code, _, said = run(stage, directory)
         assert code == 0, said
         err += said
     assert "left out: 1 there is no open picture within 30 m" in err
-    pictures = pd.read_parquet(directory / "pictures.parquet")
+    pictures = pd.read_parquet(directory / "images.parquet")
     assert len(pictures) == 7 * 4
     skipped = pd.read_parquet(directory / "skipped.parquet")
-    assert skipped["stage"].tolist() == ["pictures"], "told once, with its reason"
+    assert skipped["stage"].tolist() == ["images"], "told once, with its reason"
     import h5py
 
     with h5py.File(directory / "features" / "efficientnet-lite0.h5") as store:
@@ -491,28 +491,28 @@ def test_a_study_is_run_from_its_locations_to_features(
         ids = store["location_id"].asstr()[store["done"][:]]
     assert set(ids) == set(pictures["location_id"])
     assert (np.ptp(features, axis=1).max(axis=1) > 0.01).all(), "each view of its own"
-    credits = read_metadata(directory / "pictures.parquet")["credits"]
+    credits = read_metadata(directory / "images.parquet")["credits"]
     assert credits[0]["line"] == "16 pictures by 3 contributors, Mapillary, CC-BY-SA-4.0"
     for file in directory.rglob("*"):
         assert not file.is_file() or b"secret-of-a-user" not in file.read_bytes()
-    assert not (directory / ".pictures").exists()
+    assert not (directory / ".images").exists()
 
 
 def test_how_fast_it_is_asked_makes_nothing_out_of_date(
     study: tuple[Path, Any], run: Callable[..., tuple[int, str, str]]
 ) -> None:
     directory, service = study
-    for stage in ("outcomes", "locations", "pictures"):
+    for stage in ("outcomes", "locations", "images"):
         assert run(stage, directory)[0] == 0
     asked, file = len(service.asked), directory / "study.toml"
     text = file.read_text()
     file.write_text(text.replace("requests_per_second = 100.0", "requests_per_second = 2.5"))
-    assert "pictures: up to date" in run("pictures", directory)[2]
+    assert "images: up to date" in run("images", directory)[2]
     assert "2.5" not in (directory / "run.json").read_text()
     assert len(service.asked) == asked
-    next((directory / "pictures").rglob("ball0.jpg")).unlink()
+    next((directory / "images").rglob("ball0.jpg")).unlink()
     file.write_text(text)
-    assert "up to date" not in run("pictures", directory)[2]
+    assert "up to date" not in run("images", directory)[2]
     fetched = [path for kind, path, _ in service.asked[asked:] if kind == "file"]
     assert [path.partition("?")[0] for path in fetched] == ["/file/ball0.jpg"]
     assert service.count("file") == 16 + 1
@@ -521,7 +521,7 @@ def test_how_fast_it_is_asked_makes_nothing_out_of_date(
 def test_a_study_with_pictures_of_its_own_collects_none(
     refuse: Callable[..., str], grid: Path
 ) -> None:
-    assert 'set imagery.source = "mapillary" or "panoramax"' in refuse("pictures", grid)
+    assert 'set imagery.source = "mapillary" or "panoramax"' in refuse("images", grid)
 
 
 @pytest.mark.slow
@@ -529,26 +529,26 @@ def test_killed_again_and_again_it_ends_with_the_same_files(
     study: tuple[Path, Any], run: Callable[..., tuple[int, str, str]]
 ) -> None:
     directory, service = study
-    for stage in ("outcomes", "locations", "pictures"):
+    for stage in ("outcomes", "locations", "images"):
         assert run(stage, directory)[0] == 0
     whole = files_of(directory)
     pictures = sum(name.endswith(".jpg") for name in whole)
-    shutil.rmtree(directory / "pictures")
-    (directory / "pictures.parquet").unlink()
+    shutil.rmtree(directory / "images")
+    (directory / "images.parquet").unlink()
     service.delay, asked = 0.05, service.count("file")
-    command = [sys.executable, "-m", "streetgauge.cli", "pictures", "-q", str(directory)]
+    command = [sys.executable, "-m", "streetgauge.cli", "images", "-q", str(directory)]
     for killed in (2, 6, 11):
         process = subprocess.Popen(command)
         deadline = time.monotonic() + 60
-        while len(list((directory / "pictures").rglob("*.jpg"))) < killed:
+        while len(list((directory / "images").rglob("*.jpg"))) < killed:
             assert process.poll() is None
             assert time.monotonic() < deadline
             time.sleep(0.005)
         process.send_signal(signal.SIGKILL)
         process.wait()
-    (directory / "pictures" / "mapillary" / "l0").mkdir(exist_ok=True)
-    (directory / "pictures" / "mapillary" / "l0" / ".ball0.1.tmp.jpg").write_bytes(b"half")
-    assert run("pictures", directory)[0] == 0
+    (directory / "images" / "mapillary" / "l0").mkdir(exist_ok=True)
+    (directory / "images" / "mapillary" / "l0" / ".ball0.1.tmp.jpg").write_bytes(b"half")
+    assert run("images", directory)[0] == 0
     assert files_of(directory) == whole
     assert service.count("file") - asked <= pictures + 3 * 8, "what was there was not fetched again"
 

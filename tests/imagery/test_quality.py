@@ -83,7 +83,7 @@ def test_the_same_pixels_elsewhere_are_duplicates_and_everywhere_a_placeholder()
     assert found(*[street(0)] * 4, street(1)) == ["duplicate"] * 4 + [""]
     assert found(*[street(0)] * 5, street(1)) == ["placeholder"] * 5 + [""]
     quality = np.array([[quality_of(street(0))] * 2, [quality_of(street(1))] * 2], dtype=QUALITY)
-    assert findings(quality, ["X", "Y"], ["a", "b"])["same"].tolist() == [2, 2, 2, 2]
+    assert findings(quality, ["X", "Y"], ["a", "b"])["n_identical"].tolist() == [2, 2, 2, 2]
 
 
 def test_a_picture_is_all_that_holds_of_it_and_is_called_the_first() -> None:

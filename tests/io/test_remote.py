@@ -324,13 +324,13 @@ def test_any_text_is_a_path_or_a_url(text: str) -> None:
 def test_a_url_survives_where_paths_become_absolute(grid: Path) -> None:
     file = grid / "study.toml"
     text = file.read_text().partition("[features]")[0]
-    file.write_text(text + '[imagery]\nfolder = "s3://bucket/pictures"\nmanifest = "list.csv"\n')
+    file.write_text(text + '[imagery]\nfolder = "s3://bucket/images"\nmanifest = "list.csv"\n')
     imagery = read_settings(file).imagery
     assert isinstance(imagery, ImagerySettings)
-    assert imagery.folder == "s3://bucket/pictures"
+    assert imagery.folder == "s3://bucket/images"
     assert isinstance(imagery.folder, Url)
     assert imagery.manifest == grid / "list.csv"
-    assert imagery.model_dump(mode="json")["folder"] == "s3://bucket/pictures"
+    assert imagery.model_dump(mode="json")["folder"] == "s3://bucket/images"
 
 
 def test_a_study_s_stamp_follows_its_remote_pictures(grid: Path) -> None:

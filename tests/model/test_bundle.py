@@ -66,7 +66,7 @@ def test_a_bundle_read_back_says_the_same(bundle: Bundle, saved: Path, world: An
     ours, theirs = bundle.predict(world.features), again.predict(world.features)
     np.testing.assert_array_equal(ours.score, theirs.score)
     np.testing.assert_array_equal(ours.probabilities, theirs.probabilities)
-    for name in ("outcomes", "name", "settings", "seed", "stamp", "training", "code_version"):
+    for name in ("outcomes", "name", "settings", "seed", "cache_key", "training", "code_version"):
         assert getattr(again, name) == getattr(bundle, name)
     assert again.source == SOURCE
     assert sorted(path.name for path in saved.iterdir()) == [
@@ -147,19 +147,19 @@ def test_an_empty_folder_is_no_bundle(tmp_path: Path) -> None:
     [
         ({"format": "a-picture"}, "this is not a streetgauge-bundle"),
         (
-            {"format_version": 4},
-            r"a newer streetgauge made it \(format 4; this one reads 3\); upgrade streetgauge",
+            {"format_version": 5},
+            r"a newer streetgauge made it \(format 5; this one reads 4\); upgrade streetgauge",
         ),
         (
-            {"format_version": 2},
-            r"an unreleased version of streetgauge made it \(format 2; this one reads 3\); "
+            {"format_version": 3},
+            r"an unreleased version of streetgauge made it \(format 3; this one reads 4\); "
             "run the study again",
         ),
         ({"format_version": "new"}, r"an unreleased version .*\(format 'new'"),
         ({"dimension": 9}, r"network\.direct\.weight.*\(10, 8, 1\).*\(10, 9, 1\)"),
         ({"outcomes": ["income"]}, "has shape"),
         ({"settings": {"network": "port-2020"}}, r"network\.direct.* needs None"),
-        ({"settings": {"network": "paper-2019", "members": 1}}, "network.* has shape"),
+        ({"settings": {"network": "paper-2019", "ensemble_size": 1}}, "network.* has shape"),
         ({"settings": {"network": "port-2020", "epochs": "many"}}, "does not describe a bundle"),
         ({"training": {}}, "does not describe a bundle"),
         ({"weights": {}}, "does not describe a bundle"),
@@ -207,9 +207,9 @@ def test_a_tensor_that_does_not_belong_is_refused(saved: Path) -> None:
 
 def test_a_bundle_of_an_earlier_release_predicts_the_same(tmp_path: Path) -> None:
     # Written before some settings were there, which were added by hand; thinned out to be small.
-    with zipfile.ZipFile(DATA / "bundle-v3.zip") as packed:
+    with zipfile.ZipFile(DATA / "bundle-v4.zip") as packed:
         packed.extractall(tmp_path)
-    assert json.loads((tmp_path / "bundle.json").read_text())["format_version"] == 3
+    assert json.loads((tmp_path / "bundle.json").read_text())["format_version"] == 4
     known = json.loads((tmp_path / "expected.json").read_text())
     features, present = np.array(known["features"], np.float32), np.array(known["present"])
     bundle = Bundle.load(tmp_path)
@@ -218,10 +218,10 @@ def test_a_bundle_of_an_earlier_release_predicts_the_same(tmp_path: Path) -> Non
     np.testing.assert_allclose(said.probabilities, known["probabilities"], atol=1e-5)
     np.testing.assert_array_equal(said.decile, known["decile"])
     assert np.std(known["score"]) > 0.05  # it tells locations apart
-    assert bundle.settings.members == 2
+    assert bundle.settings.ensemble_size == 2
     assert bundle.licence == "CC-BY-4.0"
-    assert bundle.familiar is not None
-    assert bundle.model.sharpness is not None
+    assert bundle.area_of_applicability is not None
+    assert bundle.model.temperature is not None
     bundle.save(tmp_path / "again")
     again = Bundle.load(tmp_path / "again").predict(features, present, device="cpu")
     np.testing.assert_array_equal(again.score, said.score)
@@ -230,13 +230,13 @@ def test_a_bundle_of_an_earlier_release_predicts_the_same(tmp_path: Path) -> Non
 def test_a_bundle_knows_which_areas_it_learned_from(
     bundle: Bundle, world: Any, tmp_path: Path
 ) -> None:
-    replace(bundle, learned=marks_of(world.areas[:60])).save(tmp_path / "b")
+    replace(bundle, area_hashes=marks_of(world.areas[:60])).save(tmp_path / "b")
     again = Bundle.load(tmp_path / "b")
-    assert again.learned == marks_of(set(world.areas[:60]))
-    assert len(again.learned) == 10
-    assert marks_of(["A010"]).isdisjoint(again.learned)
+    assert again.area_hashes == marks_of(set(world.areas[:60]))
+    assert len(again.area_hashes) == 10
+    assert marks_of(["A010"]).isdisjoint(again.area_hashes)
     said = json.loads((tmp_path / "b" / "bundle.json").read_text())
-    assert said["learned"] == sorted(again.learned)
+    assert said["area_hashes"] == sorted(again.area_hashes)
 
 
 def test_rows_of_a_store_are_predicted_where_they_lie(bundle: Bundle, world: Any) -> None:
@@ -262,12 +262,12 @@ def test_a_feature_that_is_no_number_is_named_by_row_and_location(
     [
         TrainSettings(epochs=2, device="cpu", network="paper-2019"),
         TrainSettings(epochs=2, device="cpu", network="shared", pooling="attention"),
-        TrainSettings(epochs=2, device="cpu", network="shared", members=3),
+        TrainSettings(epochs=2, device="cpu", network="shared", ensemble_size=3),
         TrainSettings(epochs=2, device="cpu", head="triangular"),
         TrainSettings(epochs=2, device="cpu", head="clm"),
         TrainSettings(epochs=2, device="cpu", components=4),
     ],
-    ids=["batch-norm", "shared", "members", "triangular", "clm", "components"],
+    ids=["batch-norm", "shared", "ensemble_size", "triangular", "clm", "components"],
 )
 def test_every_network_goes_through_a_file_and_can_be_picked_from(
     settings: TrainSettings, make_world: Any, tmp_path: Path
@@ -331,7 +331,7 @@ def test_a_table_of_other_columns_or_prepared_otherwise_is_refused(bundle: Bundl
 
 
 METRICS = {
-    "coverage": 0.9,
+    "interval_level": 0.9,
     "outcomes": {
         "income": {
             "n_areas": 40,
@@ -340,7 +340,7 @@ METRICS = {
                 "spearman": {"value": 0.8, "low": None, "high": None},
             },
             "baselines": {"constant": {"mae": 2.5}, "nearest-areas": {"mae": 2.0}},
-            "pictures_add": {"mae": {"value": 0.75, "low": 0.5, "high": 1.0}},
+            "gain": {"mae": {"value": 0.75, "low": 0.5, "high": 1.0}},
         }
     },
 }
@@ -365,14 +365,14 @@ def test_the_card_says_what_the_networks_are_and_how_they_were_stopped(
         of.save(tmp_path / "of")
         return (tmp_path / "of" / "README.md").read_text()
 
-    assert SETTINGS.members == 5
+    assert SETTINGS.ensemble_size == 5
     said = card(bundle)
     assert "view layers of 512, 256 and 128 units, head `binomial`" in said
     assert bundle.training is not None
     assert f"products in {bundle.training.precision};" in said
     assert "5 networks, whose scores are averaged, were each stopped by another share" in said
     assert "Another" not in said
-    alone = {"members": 1, "components": 2, "width": 16, "precision": "float32"}
+    alone = {"ensemble_size": 1, "components": 2, "width": 16, "precision": "float32"}
     narrow = trained(world, SETTINGS.model_copy(update=alone))
     said = card(narrow)
     assert "view layers of 16, 16 and 16 units, learnt on 2 principal components" in said

@@ -84,7 +84,7 @@ def test_without_labels_nothing_is_changed() -> None:
 
 
 def held_out(n: int, u: float, v: float, seed: int = 1, classes: int = 10) -> tuple:
-    """Locations whose classes were drawn with a known sharpness."""
+    """Locations whose classes were drawn with a known temperature."""
     rng = np.random.default_rng(seed)
     score = rng.normal(0, 1.5, n)
     own = binomial.probabilities(score, classes)

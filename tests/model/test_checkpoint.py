@@ -15,11 +15,11 @@ TENSORS = {"a": torch.arange(3.0), "b": torch.zeros(2, dtype=torch.uint8)}
 
 
 def test_what_was_kept_comes_back(tmp_path: Path) -> None:
-    kept = Checkpoint(tmp_path / "deep" / "c.safetensors", "stamp", every=0)
+    kept = Checkpoint(tmp_path / "deep" / "c.safetensors", "cache_key", every=0)
     assert kept.load() is None
     kept.save(TENSORS, {"epoch": 3, "state": 2**127})
     tensors, said = kept.load() or ({}, {})
-    assert said == {"stamp": "stamp", "layout": module.LAYOUT, "epoch": 3, "state": 2**127}
+    assert said == {"cache_key": "cache_key", "layout": module.LAYOUT, "epoch": 3, "state": 2**127}
     assert all(torch.equal(tensors[name], TENSORS[name]) for name in TENSORS)
     kept.remove()
     assert kept.load() is None
@@ -46,7 +46,7 @@ def test_a_checkpoint_of_another_version_s_layout_is_none(
 
 
 def test_none_is_written_before_it_is_time(tmp_path: Path) -> None:
-    kept = Checkpoint(tmp_path / "c.safetensors", "stamp", every=3600)
+    kept = Checkpoint(tmp_path / "c.safetensors", "cache_key", every=3600)
     kept.save(TENSORS, {})
     assert kept.load() is None
 
@@ -54,7 +54,7 @@ def test_none_is_written_before_it_is_time(tmp_path: Path) -> None:
 def test_a_full_disk_is_said_and_leaves_the_old_checkpoint(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    kept = Checkpoint(tmp_path / "c.safetensors", "stamp", every=0)
+    kept = Checkpoint(tmp_path / "c.safetensors", "cache_key", every=0)
     kept.save(TENSORS, {"epoch": 1})
 
     def full(tensors: Any, path: Path, **given: Any) -> None:

@@ -24,8 +24,8 @@ from streetgauge.model import classifier as classifier_module
 from streetgauge.settings import TrainSettings
 from streetgauge.splits import Split
 
-QUICK = {"epochs": 8, "members": 2, "batch": 32, "device": "cpu", "random_state": 0}
-ALONE = QUICK | {"members": 1}
+QUICK = {"epochs": 8, "ensemble_size": 2, "batch": 32, "device": "cpu", "random_state": 0}
+ALONE = QUICK | {"ensemble_size": 1}
 
 # Checks that ask for something that the method does not promise, with the reason.
 EXPECTED_FAILURES = {
@@ -110,12 +110,14 @@ def test_every_parameter_reaches_the_training(
 
     monkeypatch.setattr(classifier_module, "fit_model", noted)
     other: dict[str, Any] = {
-        **{"network": "paper-2019", "pooling": "attention", "width": 96, "members": 1},
+        **{"network": "paper-2019", "pooling": "attention", "width": 96, "ensemble_size": 1},
         **{"head": "corn", "dropout": 0.35, "epochs": 7, "batch": 33, "learning_rate": 0.0123},
         **{"schedule": "plateau", "weight_decay": 0.0321, "noise": 0.777, "patience": 3},
         **{"components": 5, "precision": "bfloat16", "memory": 0.5, "device": "cpu"},
         **{name: not getattr(TrainSettings(), name) for name in ("mixup",)},
-        "equal": {"areas": "locations", "locations": "areas"}[TrainSettings().equal],
+        "sample_weighting": {"areas": "locations", "locations": "areas"}[
+            TrainSettings().sample_weighting
+        ],
     }
     world = make_world()
     weight = 1.0 + np.arange(len(world.ids)) % 3
@@ -127,7 +129,7 @@ def test_every_parameter_reaches_the_training(
     assert {name: getattr(settings, name) for name in other} == other
     assert other.keys() == TrainSettings.model_fields.keys() - {"tune"}
     differing = {name for name in other if other[name] != getattr(TrainSettings(), name)}
-    assert differing >= other.keys() - {"members", "device"}
+    assert differing >= other.keys() - {"ensemble_size", "device"}
     (split,) = (each for each in given if isinstance(each, Split))
     assert len(set(world.areas[split.validation])) == round(0.4 * len(set(world.areas)))
     assert named["seed"] == 11
@@ -147,14 +149,14 @@ def test_members_learn_from_all_groups_between_them(
 
     whole = fitting.train_network
     monkeypatch.setattr(fitting, "train_network", train_network)
-    model = BinomialOrdinalClassifier(**QUICK | {"members": 3, "epochs": 1})
+    model = BinomialOrdinalClassifier(**QUICK | {"ensemble_size": 3, "epochs": 1})
     model.fit(world.features, world.deciles[:, 0], groups=world.areas)
     assert model.record_.training_areas == model.record_.validation_areas == 40
     assert len(parts) == 3
     for learnt, stopping in parts:
         assert learnt == set(range(40)) - stopping
     assert sorted(area for _, stopping in parts for area in stopping) == list(range(40))
-    with pytest.raises(ValueError, match=r"members=3 need .* are of 2; take members=2"):
+    with pytest.raises(ValueError, match=r"ensemble_size=3 need .* are of 2; take ensemble_size=2"):
         model.fit(world.features[:12], world.deciles[:12, 0], groups=world.areas[:12])
 
 
@@ -403,7 +405,7 @@ def test_half_precision_features_are_used_as_they_are(make_world: Any) -> None:
 
 def test_what_is_said_of_a_sample_does_not_depend_on_its_company(make_world: Any) -> None:
     world = make_world(dimension=50)
-    model = BinomialOrdinalClassifier(**QUICK | {"members": 5})
+    model = BinomialOrdinalClassifier(**QUICK | {"ensemble_size": 5})
     model.fit(world.features, world.deciles[:, 0])
     together = model.score_samples(world.features)
     for rows in ([3], [200, 3], range(3, 60)):

@@ -42,10 +42,10 @@ def splits_of(world: Any) -> list[Split]:
 def run(world: Any, directory: Path, *, epochs: int = 4, **changes: Any) -> pd.DataFrame:
     given: dict[str, Any] = {
         "outcomes": OUTCOMES,
-        "settings": TrainSettings(epochs=epochs, batch=64, members=2, device="cpu"),
+        "settings": TrainSettings(epochs=epochs, batch=64, ensemble_size=2, device="cpu"),
         "seed": 5,
         "directory": directory,
-        "stamp": "same",
+        "cache_key": "same",
         "source": {"backbone": "table"},
     } | changes
     given["splits"] = given.get("splits") or splits_of(world)
@@ -120,7 +120,7 @@ def test_a_location_is_predicted_by_the_model_that_has_not_seen_its_area(
 def test_a_network_alone_does_not_learn_from_the_areas_that_stop_it(
     world: Any, tmp_path: Path
 ) -> None:
-    settings = TrainSettings(epochs=1, batch=64, members=1, device="cpu")
+    settings = TrainSettings(epochs=1, batch=64, ensemble_size=1, device="cpu")
     frame = run(world, tmp_path, settings=settings)
     for i, one in frame.groupby("fold"):
         record = Bundle.load(tmp_path / f"fold-{i}").training
@@ -183,7 +183,7 @@ def test_a_part_that_is_done_is_not_trained_again_unless_something_changed(
     pd.testing.assert_frame_equal(run(world, tmp_path, epochs=1), first, check_exact=True)
     assert [a == b for a, b in zip(times(), before, strict=True)] == [True, False, True, True]
 
-    run(world, tmp_path, epochs=1, stamp="other")
+    run(world, tmp_path, epochs=1, cache_key="other")
     assert not set(times()) & set(before)
 
 
@@ -229,7 +229,7 @@ def test_a_run_that_was_killed_while_training_and_run_again_gives_the_same_bytes
 def test_members_learn_from_all_areas_between_them_and_are_averaged(
     world: Any, tmp_path: Path
 ) -> None:
-    settings = TrainSettings(network="shared", members=3, epochs=4, batch=64, device="cpu")
+    settings = TrainSettings(network="shared", ensemble_size=3, epochs=4, batch=64, device="cpu")
     frame = run(world, tmp_path / "one", settings=settings)
     pd.testing.assert_frame_equal(run(world, tmp_path / "two", settings=settings), frame)
     bundle = Bundle.load(tmp_path / "one" / "fold-1")
@@ -313,7 +313,7 @@ def test_parts_trained_at_once_keep_to_the_memory_between_them(
 
     monkeypatch.setattr(Reader, "_held", noted)
     memory = world.features.nbytes / 2 / 2**30
-    settings = TrainSettings(epochs=3, batch=16, members=1, device="cpu", memory=memory)
+    settings = TrainSettings(epochs=3, batch=16, ensemble_size=1, device="cpu", memory=memory)
     run(world, tmp_path, settings=settings)
     block = world.features[:1].nbytes * 8  # blocks differ by a row
     assert windows[0] > len(PARTS) * 3 * 2
@@ -322,7 +322,7 @@ def test_parts_trained_at_once_keep_to_the_memory_between_them(
 
 def test_history_is_json_also_without_a_validation_part(world: Any, tmp_path: Path) -> None:
     splits = [replace(split, validation=split.validation[:0]) for split in splits_of(world)]
-    settings = TrainSettings(epochs=2, batch=64, members=1, device="cpu")
+    settings = TrainSettings(epochs=2, batch=64, ensemble_size=1, device="cpu")
     run(world, tmp_path, settings=settings, splits=splits)
 
     def refuse(constant: str) -> None:
@@ -351,10 +351,10 @@ def test_a_feature_that_is_no_number_is_named_by_its_row_in_the_store_and_its_lo
             *(features, np.ones(features.shape[:2], bool), world.deciles, world.areas, world.ids),
             [split],
             outcomes=OUTCOMES,
-            settings=TrainSettings(epochs=1, batch=64, members=1, device="cpu"),
+            settings=TrainSettings(epochs=1, batch=64, ensemble_size=1, device="cpu"),
             seed=5,
             directory=tmp_path,
-            stamp="same",
+            cache_key="same",
             rows=row_of,
         )
     where = f"features, row {row_of[location]} (location '{world.ids[location]}'), view 2, feature"
@@ -365,7 +365,7 @@ def test_bundles_know_the_areas_that_were_learned_from_and_not_those_held_out(
     done: tuple[pd.DataFrame, Path], world: Any
 ) -> None:
     for split in splits_of(world):
-        learned = Bundle.load(done[1] / split.name).learned
+        learned = Bundle.load(done[1] / split.name).area_hashes
         parts = [split.training, split.validation]
         assert learned == marks_of(world.areas[np.concatenate(parts)])
         assert marks_of(world.areas[split.test]).isdisjoint(learned or ())
@@ -384,16 +384,16 @@ def test_each_figure_is_written_under_its_own_name(tmp_path: Path) -> None:
         text = (tmp_path / "fold-1" / "history.jsonl").read_text()  # there while training goes on
     assert told == [0]  # half an epoch is none
     income, health = (json.loads(line) for line in text.splitlines())
-    about = {"part": "fold-1", "member": 2, "look": 3, "epoch": 1.5}
+    about = {"split": "fold-1", "member": 2, "step": 3, "epoch": 1.5}
     names = ("train_loss", "validation_loss", "validation_mae", "validation_tau")
     assert income == {
         **about,
-        **{"outcome": "income", "learning": True},
+        **{"outcome": "income", "training": True},
         **dict(zip(names, (1, 3, 5, 7), strict=True)),
     }
     assert health == {
         **about,
-        **{"outcome": "health", "learning": False},
+        **{"outcome": "health", "training": False},
         **dict(zip(names, (2, 4, 6, None), strict=True)),
     }
     shown = EventAccumulator(str(tmp_path / "fold-1")).Reload()
@@ -426,7 +426,7 @@ def test_what_was_made_from_something_else_is_made_anew(
             )
         },
         "settings": {
-            "settings": TrainSettings(epochs=1, batch=32, members=2, device="cpu"),
+            "settings": TrainSettings(epochs=1, batch=32, ensemble_size=2, device="cpu"),
         },
         "seed": {"seed": 6},
     }[changed]

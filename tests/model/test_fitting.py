@@ -21,7 +21,7 @@ def split_of(world: Any, **settings: Any) -> Split:
 
 
 def fit(world: Any, split: Split, **changes: Any) -> Any:
-    settings = {"epochs": 1, "batch": 64, "members": 1, "device": "cpu"}
+    settings = {"epochs": 1, "batch": 64, "ensemble_size": 1, "device": "cpu"}
     given = {name: changes.pop(name) for name in ("start", "sample_weight") if name in changes}
     return fit_model(
         *(world.features, world.present, world.deciles, world.areas, split, OUTCOMES),
@@ -68,7 +68,9 @@ def test_many_small_areas_or_few_large_ones_say_which_way_the_score_goes(
     deciles = decile[:, None].astype(float)
     folds = FoldSettings(scheme="train-only", validation=0.3)
     (split,) = make_splits(folds, areas, deciles, seed=1)
-    settings = TrainSettings(equal=equal, members=members, epochs=12, batch=32, device="cpu")
+    settings = TrainSettings(
+        sample_weighting=equal, ensemble_size=members, epochs=12, batch=32, device="cpu"
+    )
     present = np.ones(features.shape[:2], np.bool_)
     model, _ = fit_model(features, present, deciles, areas, split, ["y"], settings, seed=1)
     probe = np.linspace(-4, 4, 9, dtype=np.float32)[:, None, None].repeat(2, 1)
@@ -89,7 +91,7 @@ def test_scores_are_calibrated_by_their_parts_and_count_areas_not_locations(
     weight = np.where(np.arange(len(world.ids)) % 3 == 0, 0.0, 1.0)
     model, _ = fit(world, split, sample_weight=weight)
     np.testing.assert_allclose(model.calibration, [[0.3, 2.0]] * 2)
-    np.testing.assert_allclose(model.sharpness, [[0.4, 0.6]] * 2)
+    np.testing.assert_allclose(model.temperature, [[0.4, 0.6]] * 2)
     for m in range(2):
         held = split.validation[~np.isnan(world.deciles[split.validation, m])]
         (training, validation), named = calibrate.calls[m]
@@ -121,7 +123,7 @@ def test_a_tuned_model_is_calibrated_from_where_it_was_anchored(
     # 0.3 + 2 (a + b h)
     np.testing.assert_allclose(tuned.calibration, [[1.3, 6.0], [-1.7, 0.5]])
     begun = [named["start"] for _, named in sharpen.calls]
-    np.testing.assert_array_equal(begun, start.sharpness)
+    np.testing.assert_array_equal(begun, start.temperature)
 
 
 def test_members_have_seeds_of_their_own_and_one_standardisation(
@@ -135,7 +137,7 @@ def test_members_have_seeds_of_their_own_and_one_standardisation(
         return replace(train(*given, **named), best_epoch=best)
 
     monkeypatch.setattr(fitting, "train_network", noted)
-    _, record = fit(world, split_of(world), members=3)
+    _, record = fit(world, split_of(world), ensemble_size=3)
     assert record.best_epoch == [3, 8]  # that of the member that went on the longest
     assert len({named["seed"] for named in told}) == 3
     assert len({seed for named in told for seed in named["network_seeds"]}) == 6
@@ -145,10 +147,10 @@ def test_members_have_seeds_of_their_own_and_one_standardisation(
 def test_what_is_held_aside_is_scored_by_the_member_that_it_stopped(make_world: Any) -> None:
     world = make_world()
     split = split_of(world)
-    model, _ = fit(world, split, members=3)
+    model, _ = fit(world, split, ensemble_size=3)
     target = world.deciles.astype(np.float32)
     about = (world.features, world.present, target, world.areas, split)
-    settings = TrainSettings(members=3, device="cpu")
+    settings = TrainSettings(ensemble_size=3, device="cpu")
     rows, score = held_aside(model, *about, settings, seed=1, location_ids=world.ids)
     pool = np.sort(np.concatenate([split.training, split.validation]))
     assert sorted(rows) == pool.tolist()

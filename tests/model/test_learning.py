@@ -43,10 +43,10 @@ def areas_of(city: dict[str, Any], labels: pd.DataFrame, folder: Path) -> pd.Dat
         labels.index.to_numpy(str),
         splits,
         outcomes=list(labels.columns),
-        settings=TrainSettings(device="cpu", members=2, epochs=12),
+        settings=TrainSettings(device="cpu", ensemble_size=2, epochs=12),
         seed=2,
         directory=folder,
-        stamp="",
+        cache_key="",
     )
     return aggregate(predictions, "mean-score")
 

@@ -32,7 +32,7 @@ RAISED = [
 
 
 def fit(world: Any, memory: float = 8.0) -> Any:
-    settings = TrainSettings(epochs=1, members=1, device="cpu", batch=16, memory=memory)
+    settings = TrainSettings(epochs=1, ensemble_size=1, device="cpu", batch=16, memory=memory)
     folds = FoldSettings(scheme="train-only", validation=0.2)
     (split,) = make_splits(folds, world.areas, world.deciles, seed=3)
     known = (world.features, world.present, world.deciles, world.areas, split, ["a", "b"])
@@ -78,13 +78,13 @@ def test_what_comes_before_and_after_the_steps_is_covered_and_so_is_a_training_a
     make_world: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(Standardisation, "of", failing(MemoryError()))
-    with pytest.raises(InputError, match=r"'train\.memory' or 'train\.members'"):
+    with pytest.raises(InputError, match=r"'train\.memory' or 'train\.ensemble_size'"):
         fit(make_world())
     world = make_world()
     target = world.deciles.astype(np.float32)
     samples = Samples(world.features, world.present, target, np.ones_like(target))
     rows = np.arange(100)
-    with pytest.raises(InputError, match=r"'train\.memory' or 'train\.members'"):
+    with pytest.raises(InputError, match=r"'train\.memory' or 'train\.ensemble_size'"):
         train_network(
             *(samples, rows, rows[:0], TrainSettings(device="cpu")), seed=1, network_seeds=[1, 2]
         )

@@ -184,7 +184,7 @@ def test_running_values_of_batch_norm_follow_the_data_from_the_first_batch() -> 
 def test_the_network_is_the_one_that_settings_describe(
     said: dict[str, object], kind: tuple[str, str, float, str]
 ) -> None:
-    network = Network.of(TrainSettings(**said, members=3, width=96), 8, [1, 2], classes=5)
+    network = Network.of(TrainSettings(**said, ensemble_size=3, width=96), 8, [1, 2], classes=5)
     trunk = "shared" if network.shared else "own"
     trunk += ", normed" if network.location.norm is not None else ""
     pooling = "mean" if network.attention is None else "attention"

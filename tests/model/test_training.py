@@ -315,7 +315,7 @@ def test_a_training_that_was_killed_goes_on_bit_for_bit(
     whole, told, _ = train(world, **changes)
 
     def checkpoint() -> Checkpoint:
-        return Checkpoint(tmp_path / "checkpoint.safetensors", "stamp", every=0)
+        return Checkpoint(tmp_path / "checkpoint.safetensors", "cache_key", every=0)
 
     def kill(figures: EpochFigures) -> None:
         if figures.look == 4:
@@ -344,7 +344,7 @@ def test_a_training_that_was_killed_after_its_best_look_still_ends_with_it(
     assert 1 < best < len(told) - 3, "choose a world in which the best look is in the middle"
 
     def checkpoint() -> Checkpoint:
-        return Checkpoint(tmp_path / "checkpoint.safetensors", "stamp", every=0)
+        return Checkpoint(tmp_path / "checkpoint.safetensors", "cache_key", every=0)
 
     def kill(figures: EpochFigures) -> None:
         if figures.look == best + 3:

@@ -53,7 +53,7 @@ def test_the_partial_domains_of_2015_are_called_incomplete_and_no_random_sample(
     _, about, skips = build_outcomes(settings, pd.Index(income["Code"]))
     assert len(skips) == about["health"]["n_missing"] == 1060
     assert about["health"]["index"] == "English Indices of Deprivation 2015"
-    unlike = about["health"]["missing_unlike"]
+    unlike = about["health"]["missing_bias"]
     assert unlike["by"] == "overall"
     assert unlike["without"] > 8 > 5 > unlike["having"]
     text = incomplete(about["health"], {"overall": "IMD"}, 10)

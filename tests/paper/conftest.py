@@ -123,7 +123,7 @@ def extract_with(monkeypatch: pytest.MonkeyPatch) -> Callable[..., pd.DataFrame]
         views, _ = find_views(imagery, ids)
         about = {"view_names": VIEWS, "require": require, "device": "cpu", "engine": "torch"}
         return extract.extract_pictures(
-            Extraction(views, ids, folder / "features.h5", backbone, stamp="s", **about)
+            Extraction(views, ids, folder / "features.h5", backbone, cache_key="s", **about)
         )
 
     return call

@@ -18,7 +18,7 @@ from streetgauge.model import Bundle, cross_validate, fit_model
 from streetgauge.settings import TrainSettings
 from streetgauge.splits import take_share
 
-TRAIN = TrainSettings(device="cpu", epochs=8, members=2)
+TRAIN = TrainSettings(device="cpu", epochs=8, ensemble_size=2)
 
 
 @pytest.fixture(scope="module")
@@ -60,7 +60,7 @@ def learned(
         settings=TRAIN.model_copy(update={"tune": tune, **changes}),
         seed=5,
         directory=place,
-        stamp="s",
+        cache_key="s",
         start=None if lender is None else lender.model,
     )
 
@@ -140,7 +140,7 @@ def test_test_only_tests_all_of_another_city_with_the_network_as_it_is(
         settings=TRAIN,
         seed=5,
         directory=tmp_path,
-        stamp="s",
+        cache_key="s",
         start=lender.model,
     )
     expected = lender.predict(here.features, here.present, device="cpu").score

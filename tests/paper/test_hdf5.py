@@ -19,7 +19,7 @@ from PIL import Image
 
 from streetgauge.features import FeatureStore
 
-TEXTS = {"backbone": "test", "weights_sha256": "00", "transform": "{}", "stamp": "s1"}
+TEXTS = {"backbone": "test", "weights_sha256": "00", "transform": "{}", "cache_key": "s1"}
 
 
 def test_the_reference_s_reader_reads_it(tmp_path: Path) -> None:

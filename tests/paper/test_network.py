@@ -110,7 +110,7 @@ def test_first_weights_are_xavier_normal() -> None:
 
 @pytest.mark.parametrize(("variant", "norm"), [("paper-2019", True), ("port-2020", False)])
 def test_the_layers_are_the_papers_and_nothing_else_is_trained(variant: str, norm: bool) -> None:
-    given = TrainSettings(network=variant, members=1, dropout=0.0)  # type: ignore[arg-type]
+    given = TrainSettings(network=variant, ensemble_size=1, dropout=0.0)  # type: ignore[arg-type]
     network = Network.of(given, 4096, [1])
     blocks = [*network.views, network.location]
     shapes = [tuple(block.dense.weight.shape[1:]) for block in blocks]
@@ -140,7 +140,7 @@ def test_a_trained_city_is_predicted_as_plain_numpy_and_scipy_do(
 ) -> None:
     city = make_city(dimension=24)
     given = TrainSettings(
-        network="paper-2019", members=1, dropout=0.0, mixup=False, noise=0.05, epochs=6,
+        network="paper-2019", ensemble_size=1, dropout=0.0, mixup=False, noise=0.05, epochs=6,
         learning_rate=3e-3, device="cpu", precision="float32",
     )  # fmt: skip
     (split,) = city.split(scheme="train-validation-test", test=0.3, final=False)

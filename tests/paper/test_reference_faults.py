@@ -80,9 +80,9 @@ def trained(grid_writer: Callable[..., Path], run: Run, tmp_path: Path) -> Path:
     table[table["place"] != "P00020"].to_csv(study / "features.csv", index=False)
     file = study / "study.toml"
     text = file.read_text(encoding="utf-8")
-    folds = '[folds]\nscheme = "train-test"\ntest = 0.4\nfinal = false\nsecond = false'
+    folds = '[folds]\nscheme = "train-test"\ntest = 0.4\nfinal = false\nother_folds = false'
     text = text.replace("[folds]\nk = 3", folds)
-    text = text.replace("epochs = 15", "epochs = 12\nmembers = 1")
+    text = text.replace("epochs = 15", "epochs = 12\nensemble_size = 1")
     file.write_text(text, encoding="utf-8")
     for stage in ("outcomes", "locations", "features", "train"):
         code, _, err = run(stage, study)
@@ -121,7 +121,7 @@ def fit(
     city: Any, seed: int = 1, split: Split | None = None, **changes: Any
 ) -> tuple[Model, list[EpochFigures], list[float]]:
     settings = TrainSettings(
-        **{"network": "port-2020", "members": 1, "epochs": 6, "batch": 32, "device": "cpu"}
+        **{"network": "port-2020", "ensemble_size": 1, "epochs": 6, "batch": 32, "device": "cpu"}
         | {"noise": 0.05, "precision": "float32", "dropout": 0.0, "mixup": False}
         | changes
     )

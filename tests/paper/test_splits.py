@@ -41,7 +41,7 @@ def test_no_member_of_the_constraint_is_in_two_parts_and_each_location_is_in_one
         for split in city.split(seed, **SIX[way], unit=constraint):
             members = [set(keys[rows]) for rows in parts(split)]
             assert sum(map(len, members)) == len(set.union(*members))
-            every = np.concatenate([*parts(split), *split.left_out.values()])
+            every = np.concatenate([*parts(split), *split.excluded.values()])
             assert sorted(every) == list(range(len(city.ids)))
 
 
@@ -101,7 +101,7 @@ def test_by_class_tests_on_the_areas_of_these_classes_and_learns_from_no_other(
     income = city.deciles[:, 0]
     assert set(split.test) == set(np.flatnonzero(np.isin(income, [1, 10])))
     assert set(income[split.training]) | set(income[split.validation]) == set(range(2, 10))
-    (unlabelled,) = split.left_out.values()
+    (unlabelled,) = split.excluded.values()
     assert set(unlabelled) == set(np.flatnonzero(np.isnan(income)))
 
 

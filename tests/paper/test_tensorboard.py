@@ -25,10 +25,10 @@ def done(make_city: Callable[..., Any], tmp_path_factory: pytest.TempPathFactory
         *(city.features, city.present, city.deciles, city.areas, city.ids),
         city.split(k=3, validation=0.2),
         outcomes=city.outcomes,
-        settings=TrainSettings(epochs=4, batch=64, members=2, device="cpu"),
+        settings=TrainSettings(epochs=4, batch=64, ensemble_size=2, device="cpu"),
         seed=5,
         directory=directory,
-        stamp="same",
+        cache_key="same",
     )
     return directory
 
@@ -36,19 +36,19 @@ def done(make_city: Callable[..., Any], tmp_path_factory: pytest.TempPathFactory
 def test_history_and_tensorboard_tell_every_epoch(done: Path) -> None:
     lines = [json.loads(line) for line in (done / "history.jsonl").read_text().splitlines()]
     told = pd.DataFrame(lines)
-    assert list(told["part"].unique()) == PARTS
+    assert list(told["split"].unique()) == PARTS
     assert set(told["outcome"]) == {"income", "health"}
-    for _, epochs in told.groupby(["part", "outcome", "member"])["epoch"]:
+    for _, epochs in told.groupby(["split", "outcome", "member"])["epoch"]:
         assert epochs.tolist() == list(range(1, len(epochs) + 1))
     assert told["epoch"].max() <= 4
     assert told[["train_loss", "validation_loss", "validation_mae"]].notna().all(axis=None)
     shown = {part: EventAccumulator(str(done / "logs" / part)).Reload() for part in PARTS}
     figures = ["train_loss", "validation_loss", "validation_mae", "validation_tau"]
-    for (part, outcome, member), looks in told.groupby(["part", "outcome", "member"]):
+    for (part, outcome, member), looks in told.groupby(["split", "outcome", "member"]):
         for name in figures:
             tag = f"{outcome}/{name}" + (f"/member-{member}" if member > 1 else "")
             scalars = shown[part].Scalars(tag)
-            assert [scalar.step for scalar in scalars] == looks["look"].tolist()
+            assert [scalar.step for scalar in scalars] == looks["step"].tolist()
             np.testing.assert_allclose([s.value for s in scalars], looks[name], rtol=1e-6)
 
 

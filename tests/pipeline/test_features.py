@@ -67,7 +67,7 @@ def test_new_weights_beside_an_onnx_file_make_features_out_of_date(
 
 def store(path: Path, locations: int = 3, tried: int = 3) -> None:
     path.parent.mkdir(exist_ok=True)
-    about = {"backbone": "b", "weights_sha256": "", "transform": "{}", "stamp": ""}
+    about = {"backbone": "b", "weights_sha256": "", "transform": "{}", "cache_key": ""}
     ids = [f"L{i}" for i in range(locations)]
     with FeatureStore.create(path, ids, ["a", "b"], 5, about) as new:
         slots = np.arange(tried)
@@ -81,7 +81,7 @@ def test_a_store_of_a_newer_version_is_never_written_over(city: Path, force: boo
     with h5py.File(study.features, "r+") as file:
         file.attrs["format_version"] = 99
     before = study.features.read_bytes()
-    newer = r"a newer streetgauge made it \(format 99; this one reads 2\); upgrade"
+    newer = r"a newer streetgauge made it \(format 99; this one reads 3\); upgrade"
     with pytest.raises(InputError, match=newer):
         run_stage(study, "features", silent, force=force)
     assert study.features.read_bytes() == before
@@ -109,7 +109,7 @@ def test_a_forced_run_that_was_killed_is_not_done_and_goes_on(
 
     def work(kill: bool) -> Callable[[Study, str, Progress], Done]:
         def make(study: Study, key: str, progress: Progress) -> Done:
-            assert kill or FeatureStore.open(study.features).tried.sum() == 2
+            assert kill or FeatureStore.open(study.features).attempted.sum() == 2
             store(study.features, tried=2 if kill else 3)
             if kill:
                 raise KeyboardInterrupt

@@ -42,7 +42,7 @@ source = "points"
 file = "places.csv"
 id = "place"
 [features]
-source = "pictures"
+source = "images"
 [imagery]
 views = ["a", "b"]
 {imagery}
@@ -135,14 +135,14 @@ def test_what_is_no_licence_is_refused(tmp_path, licence):
 
 
 def test_a_study_that_wants_no_pictures_has_none(tmp_path):
-    study = make_study(tmp_path, report="pictures = false")
+    study = make_study(tmp_path, report="images = false")
     assert stage.make_gallery(study, table(), silent) is None
     assert not has_gallery(study)
 
 
 def test_a_study_cannot_insist_on_pictures_without_a_licence(tmp_path):
     with pytest.raises(InputError, match=r"imagery\.licence does not say"):
-        make_study(tmp_path, "", report="pictures = true")
+        make_study(tmp_path, "", report="images = true")
 
 
 def test_of_open_imagery_only_pictures_with_a_licence_are_shown(tmp_path):
@@ -161,11 +161,11 @@ def test_of_open_imagery_only_pictures_with_a_licence_are_shown(tmp_path):
         for location in IDS
         for view in VIEWS
     ]
-    write_table(pd.DataFrame(rows), study.pictures, {"credits": [{"line": "24 pictures"}]})
-    study.picture_folder.parent.mkdir(exist_ok=True)
+    write_table(pd.DataFrame(rows), study.images, {"credits": [{"line": "24 pictures"}]})
+    study.image_folder.parent.mkdir(exist_ok=True)
     (tmp_path / "pictures").rename(tmp_path / "moved")
-    study.picture_folder.parent.mkdir(exist_ok=True)
-    (tmp_path / "moved").rename(study.picture_folder)
+    study.image_folder.parent.mkdir(exist_ok=True)
+    (tmp_path / "moved").rename(study.image_folder)
     gallery = gallery_of(study)
     locations = {location for location, _ in shown(gallery)}
     assert locations
@@ -198,7 +198,7 @@ def test_pictures_that_are_gone_or_damaged_are_counted(tmp_path):
 
 @pytest.mark.parametrize("insists", [False, True])
 def test_a_folder_that_is_gone_is_no_reason_for_no_report(tmp_path, insists):
-    report = "pictures = true" if insists else ""
+    report = "images = true" if insists else ""
     study = make_study(tmp_path, report=f"occlusion = false\n{report}")
     (tmp_path / "pictures").rename(tmp_path / "elsewhere")
     if insists:
@@ -266,7 +266,7 @@ def corner(pixels: np.ndarray) -> np.ndarray:
 def test_what_moved_the_score_is_drawn_on_the_view_that_matters(tmp_path, monkeypatch):
     monkeypatch.setattr(model, "Bundle", Toy, raising=False)
     monkeypatch.setattr(stage._Eye, "_network", lambda self: corner)
-    study = make_study(tmp_path, report="occlusion = true\narea_pictures = 0")
+    study = make_study(tmp_path, report="occlusion = true\narea_images = 0")
     for location in IDS:
         bright = np.full((60, 80, 3), 250, dtype=np.uint8)
         Image.fromarray(bright).save(tmp_path / "pictures" / f"{location}_b.png")
@@ -298,7 +298,7 @@ def test_a_model_that_is_gone_leaves_the_pictures_without_explanation(tmp_path):
 
 
 def test_a_licence_changes_the_report_and_not_the_features(tmp_path):
-    names = {"features": "imagery", "report": "picture_rights"}
+    names = {"features": "imagery", "report": "image_rights"}
     stamps: dict[str, list[object]] = {name: [] for name in names}
     for imagery in ("", LICENCE):
         study = make_study(tmp_path, imagery)
@@ -311,7 +311,7 @@ def test_a_licence_changes_the_report_and_not_the_features(tmp_path):
 
 def test_a_licence_of_the_sample_city_is_stated():
     file = Path(stage.__file__).parents[1] / "synthetic" / "study.toml"
-    assert read_settings(file).picture_rights == {
+    assert read_settings(file).image_rights == {
         "licence": "CC0-1.0",
         "attribution": "drawn by streetgauge",
     }

@@ -28,7 +28,9 @@ def city(tmp_path: Path) -> Path:
     file = place / "study.toml"
     text = file.read_text(encoding="utf-8")
     assert "[train]" not in text
-    file.write_text(text + "\n[train]\nmembers = 2\nepochs = 12\npatience = 12\n", encoding="utf-8")
+    file.write_text(
+        text + "\n[train]\nensemble_size = 2\nepochs = 12\npatience = 12\n", encoding="utf-8"
+    )
     return place
 
 
@@ -76,12 +78,13 @@ def test_killed_in_features_and_in_training_ends_with_the_same_files(
     kill_when(city, lambda: (city / "model" / "fold-2" / "bundle.json").exists())
     assert not (city / "predictions.parquet").exists()
     # And in the folds beside the study's own, when its own are done.
-    kill_when(city, lambda: (city / "spatial" / "model" / "fold-2" / "bundle.json").exists())
-    assert not (city / "spatial" / "predictions.parquet").exists()
+    kill_when(city, lambda: (city / "other-folds" / "model" / "fold-2" / "bundle.json").exists())
+    assert not (city / "other-folds" / "predictions.parquet").exists()
     subprocess.run([*RUN, str(city)], check=True, stdout=subprocess.DEVNULL)
 
     killed, whole = contents(city), contents(undisturbed)
     assert killed.keys() == whole.keys()
     assert [name for name in whole if killed[name] != whole[name]] == []
     assert {"predictions.parquet", "metrics.json", "report.html"} <= whole.keys()
-    assert {"spatial/predictions.parquet", "spatial/model/fold-1/bundle.json"} <= whole.keys()
+    other = {"predictions.parquet", "model/fold-1/bundle.json"}
+    assert {f"other-folds/{name}" for name in other} <= whole.keys()

@@ -22,7 +22,7 @@ def test_newport_s_pictures_tell_its_areas_in_order(
     place.mkdir()
     # Two networks of three epochs are enough to see that it learns; the example trains for longer.
     text = text.replace("../../../shared/data", shared_data.as_posix())
-    text += "\n[train]\nmembers = 2\nepochs = 3\n"
+    text += "\n[train]\nensemble_size = 2\nepochs = 3\n"
     (place / "study.toml").write_text(text, encoding="utf-8")
     code, out, err = run("run", place)
     assert code == 0, err

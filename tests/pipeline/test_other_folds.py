@@ -34,27 +34,27 @@ def change(place: Path, old: str, new: str) -> None:
 @pytest.fixture
 def short(grid: Path) -> Path:
     """Give a small study that is trained for two epochs."""
-    change(grid, "epochs = 15", "epochs = 2\nmembers = 2")
+    change(grid, "epochs = 15", "epochs = 2\nensemble_size = 2")
     return grid
 
 
 def test_both_kinds_of_folds_are_trained_tested_stored_and_told(run: Run, short: Path) -> None:
     code, out, err = run("run", short)
     assert code == 0, err
-    second = short / "spatial"
-    made = {p.name for p in second.iterdir()}
+    other = short / "other-folds"
+    made = {p.name for p in other.iterdir()}
     files = ("folds", "splits", "predictions", "areas")
     assert made == {*(f"{name}.parquet" for name in files), "model"}
     for name in files:
-        ours, beside = (pd.read_parquet(p / f"{name}.parquet") for p in (short, second))
+        ours, beside = (pd.read_parquet(p / f"{name}.parquet") for p in (short, other))
         assert list(ours.columns) == list(beside.columns)
     # No network on all areas, and none that knew an area that it is tested on.
-    assert {p.name for p in (second / "model").glob("fold-*")} == {"fold-1", "fold-2", "fold-3"}
-    assert not (second / "model" / "all").exists()
-    splits = pd.read_parquet(second / "splits.parquet")
+    assert {p.name for p in (other / "model").glob("fold-*")} == {"fold-1", "fold-2", "fold-3"}
+    assert not (other / "model" / "all").exists()
+    splits = pd.read_parquet(other / "splits.parquet")
     assert splits.groupby(["split", "area"])["part"].nunique().eq(1).all()
     # Blocks of 1 km hold 4 of the areas of 500 m: neighbours are held out together.
-    fold = pd.read_parquet(second / "areas.parquet").drop_duplicates("area").set_index("area")
+    fold = pd.read_parquet(other / "areas.parquet").drop_duplicates("area").set_index("area")
     code_of = pd.Series(np.arange(49), sorted(fold.index))
     block = (code_of % 7 + 1060) // 2 * 1000 + (code_of // 7 + 360) // 2
     together = fold["fold"].groupby(block.to_numpy()).nunique()
@@ -62,16 +62,16 @@ def test_both_kinds_of_folds_are_trained_tested_stored_and_told(run: Run, short:
 
     metrics = figures(short)
     assert metrics["kind"] == "random"
-    assert "square blocks of" in metrics["spatial"]["scheme"]["in_words"]
-    assert "headline" not in metrics["spatial"]
+    assert "square blocks of" in metrics["other_folds"]["scheme"]["description"]
+    assert "headline" not in metrics["other_folds"]
     for name, cells in metrics["headline"].items():
         assert list(cells) == ["random", "spatial"]
-        for kind, metric in (("random", metrics), ("spatial", metrics["spatial"])):
+        for kind, metric in (("random", metrics), ("spatial", metrics["other_folds"])):
             account = metric["outcomes"][name]
             for key in ("mae", "spearman"):
                 told = {k: cells[kind][key][k] for k in ("value", "low", "high")}
-                assert told == {k: account["pictures_add"][key][k] for k in told}
-            assert set(account["with_pictures"]) == {"linear", "linear-and-places"}
+                assert told == {k: account["gain"][key][k] for k in told}
+            assert set(account["with_images"]) == {"linear", "linear-and-kriging"}
             assert abs(account["shuffled"]["spearman"]) < 2 * account["shuffled"]["chance"]
     assert "random folds" in out
     assert "spatial folds" in out
@@ -81,26 +81,26 @@ def test_both_kinds_of_folds_are_trained_tested_stored_and_told(run: Run, short:
     assert run("run", short)[2].count("up to date") >= 6
 
 
-def test_a_missing_file_of_the_second_folds_is_made_again(run: Run, short: Path) -> None:
+def test_a_missing_file_of_the_other_folds_is_made_again(run: Run, short: Path) -> None:
     assert run("run", short)[0] == 0
-    before = (short / "spatial" / "predictions.parquet").read_bytes()
-    (short / "spatial" / "predictions.parquet").unlink()
+    before = (short / "other-folds" / "predictions.parquet").read_bytes()
+    (short / "other-folds" / "predictions.parquet").unlink()
     code, _, err = run("run", short)
     assert code == 0, err
     assert "train: up to date" not in err
-    assert (short / "spatial" / "predictions.parquet").read_bytes() == before
+    assert (short / "other-folds" / "predictions.parquet").read_bytes() == before
 
 
-def test_without_second_folds_nothing_of_them_is_left(run: Run, short: Path) -> None:
+def test_without_other_folds_nothing_of_them_is_left(run: Run, short: Path) -> None:
     assert run("run", short)[0] == 0
-    (short / "spatial" / "notes.txt").write_text("mine")
+    (short / "other-folds" / "notes.txt").write_text("mine")
     whole = figures(short)
-    change(short, "[folds]\n", "[folds]\nsecond = false\n")
+    change(short, "[folds]\n", "[folds]\nother_folds = false\n")
     code, out, err = run("run", short)
     assert code == 0, err
-    assert [p.name for p in (short / "spatial").iterdir()] == ["notes.txt"]
+    assert [p.name for p in (short / "other-folds").iterdir()] == ["notes.txt"]
     metrics = figures(short)
-    assert "spatial" not in metrics
+    assert "other_folds" not in metrics
     assert list(metrics["headline"]["income"]) == ["random"]
     assert metrics["headline"]["income"]["random"] == whole["headline"]["income"]["random"]
     assert "spatial folds" not in out
@@ -111,20 +111,43 @@ def test_beside_blocks_stand_random_folds(run: Run, short: Path) -> None:
     assert run("run", short)[0] == 0
     metrics = figures(short)
     assert metrics["kind"] == "spatial"
-    assert metrics["random"]["scheme"]["name"] == "k-fold"
+    assert metrics["other_folds"]["scheme"]["name"] == "k-fold"
     assert list(metrics["headline"]["income"]) == ["random", "spatial"]
-    assert (short / "random" / "predictions.parquet").is_file()
-    assert not (short / "spatial").exists()
+    assert (short / "other-folds" / "predictions.parquet").is_file()
+
+
+def test_nothing_of_the_other_folds_survives_when_the_study_s_own_become_spatial(
+    run: Run, short: Path, tmp_path: Path
+) -> None:
+    fresh = tmp_path / "fresh"
+    shutil.copytree(short, fresh)
+    change(short, "k = 3", "k = 4")
+    assert run("run", short)[0] == 0
+    blocks = {p: p.read_bytes() for p in (short / "other-folds").rglob("*.parquet")}
+    assert figures(short)["other_folds"]["kind"] == "spatial"
+    for place, k in ((short, 4), (fresh, 3)):
+        change(place, f"k = {k}", 'k = 3\nscheme = "blocks"\nblock = 1000.0')
+    # Between the two stages nothing is told of folds that are not there any more.
+    assert run("train", short)[0] == 0
+    assert not (short / "other-folds" / "areas.parquet").exists()
+    for place in (short, fresh):
+        assert run("run", place)[0] == 0
+    names = [{p.relative_to(s) for p in (s / "other-folds").rglob("*")} for s in (short, fresh)]
+    events = {name for each in names for name in each if "tfevents" in name.name}
+    assert names[0] - events == names[1] - events
+    assert not any(path.read_bytes() == before for path, before in blocks.items())
+    assert figures(short)["other_folds"] == figures(fresh)["other_folds"]
+    assert figures(short)["other_folds"]["kind"] == "random"
 
 
 def test_where_areas_lie_too_close_for_blocks_the_study_says_so_and_goes_on(
     run: Run, short: Path
 ) -> None:
-    change(short, "[folds]\n", "[folds]\nsecond_block = 100000.0\n")
+    change(short, "[folds]\n", "[folds]\nother_block = 100000.0\n")
     code, _, err = run("run", short)
     assert code == 0, err
     assert "no spatial folds beside these" in err
-    assert not (short / "spatial").exists()
+    assert not (short / "other-folds").exists()
     assert list(figures(short)["headline"]["income"]) == ["random"]
     assert "train: up to date" in run("run", short)[2]
 
@@ -155,9 +178,9 @@ def test_columns_and_an_earlier_release_are_baselines(
 
 def test_the_bundle_is_that_of_the_study_s_own_folds(run: Run, short: Path, tmp_path: Path) -> None:
     assert run("run", short)[0] == 0
-    own, second = (Bundle.load(p / "model" / "fold-1") for p in (short, short / "spatial"))
-    assert own.outcomes == second.outcomes
-    assert own.stamp != second.stamp
+    own, other = (Bundle.load(p / "model" / "fold-1") for p in (short, short / "other-folds"))
+    assert own.outcomes == other.outcomes
+    assert own.cache_key != other.cache_key
     copy = tmp_path / "moved"
     shutil.copytree(short, copy)
     assert "train: up to date" in run("run", copy)[2]

@@ -36,7 +36,7 @@ class Tiles:
 
 def setting(study: Path, line: str) -> None:
     file = study / "study.toml"
-    lines = [row for row in file.read_text("utf-8").splitlines() if "leave_out" not in row]
+    lines = [row for row in file.read_text("utf-8").splitlines() if "exclude" not in row]
     lines.insert(lines.index("[imagery]") + 1, line)
     file.write_text("\n".join(lines) + "\n", "utf-8")
 
@@ -58,7 +58,7 @@ def test_poor_pictures_are_listed_and_can_be_left_out_and_taken_back(
         assert code == 0, err
     assert "1 black" in err
     assert "2 duplicate" in err
-    assert 'imagery.leave_out = ["duplicate", "black"]' in err
+    assert 'imagery.exclude = ["duplicate", "black"]' in err
     table = pd.read_parquet(study / "quality.parquet").set_index(["location_id", "view"])
     assert table["finding"].loc[ids[0], "b"] == "black"
     assert table["finding"].loc[ids[1], "a"] == table["finding"].loc[ids[2], "c"] == "duplicate"
@@ -70,7 +70,7 @@ def test_poor_pictures_are_listed_and_can_be_left_out_and_taken_back(
     assert before.rows(ids[:3]).min() >= 0
     looked = network.seen
 
-    setting(study, 'leave_out = ["black", "duplicate"]')
+    setting(study, 'exclude = ["black", "duplicate"]')
     code, _, err = run("features", study)
     assert code == 0, err
     store = FeatureStore.open(path)
@@ -82,7 +82,7 @@ def test_poor_pictures_are_listed_and_can_be_left_out_and_taken_back(
         (ids[1], "a"): "the same picture stands elsewhere, and all views are needed",
         (ids[2], "c"): "the same picture stands elsewhere, and all views are needed",
     }
-    setting(study, "leave_out = []")
+    setting(study, "exclude = []")
     code, _, err = run("features", study)
     assert code == 0, err
     store = FeatureStore.open(path)
@@ -93,12 +93,12 @@ def test_poor_pictures_are_listed_and_can_be_left_out_and_taken_back(
     code, out_text, err = run("check", study)
     assert code == 0, err
     assert "2 duplicate" in out_text + err
-    assert json.loads((study / "run.json").read_text("utf-8"))["stages"]["features"]["says"]
+    assert json.loads((study / "run.json").read_text("utf-8"))["stages"]["features"]["messages"]
 
 
 def stored(path: Path, fingerprints: list[int], **measured: float) -> Path:
     """Give a store of one view whose pictures have these fingerprints."""
-    about = {"backbone": "b", "weights_sha256": "", "transform": "{}", "stamp": ""}
+    about = {"backbone": "b", "weights_sha256": "", "transform": "{}", "cache_key": ""}
     quality = np.zeros((len(fingerprints), 1), dtype=QUALITY)
     quality["fingerprint"][:, 0] = fingerprints
     for name, value in {"brightness": 128, "contrast": 60, "sharpness": 1, **measured}.items():
@@ -118,14 +118,14 @@ def test_duplicates_are_left_out_whatever_else_they_are(
     tmp_path: Path, copies: int, measured: dict[str, float], called: str
 ) -> None:
     path = stored(tmp_path / "s.h5", [0x702] * copies, **measured)
-    imagery = ImagerySettings(folder=tmp_path, views=("a",), leave_out=("duplicate",))
+    imagery = ImagerySettings(folder=tmp_path, views=("a",), exclude=("duplicate",))
     lines, skips = judge(path, tmp_path / "q.parquet", imagery)
     assert not FeatureStore.open(path).present.any()
     assert len(skips) == copies
     assert set(skips["reason"]) == {f"{FINDINGS['duplicate']}, and all views are needed"}
     assert lines == (f"of {copies} pictures {copies} {called} (quality.parquet)",)
     reinstate(path, "all")
-    _, skips = judge(path, tmp_path / "q.parquet", imagery.model_copy(update={"leave_out": ()}))
+    _, skips = judge(path, tmp_path / "q.parquet", imagery.model_copy(update={"exclude": ()}))
     assert len(skips) == 0
     assert FeatureStore.open(path).done.all()
 
@@ -148,7 +148,7 @@ def test_a_kill_while_pictures_are_left_out_costs_no_second_look(
     tmp_path: Path, killed_after: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ids, path = ["X", "Y"], tmp_path / "s.h5"
-    about = {"backbone": "b", "weights_sha256": "", "transform": "{}", "stamp": ""}
+    about = {"backbone": "b", "weights_sha256": "", "transform": "{}", "cache_key": ""}
     quality = np.zeros((2, 2), dtype=QUALITY)
     quality["fingerprint"] = [[1, 2], [3, 0]]  # the last one could not be read
     present = quality["fingerprint"] != 0
@@ -173,4 +173,4 @@ def test_a_kill_while_pictures_are_left_out_costs_no_second_look(
     store = FeatureStore.open(path)
     np.testing.assert_array_equal(store.done, done)
     np.testing.assert_array_equal(store.present, present)
-    assert store.tried.all()
+    assert store.attempted.all()

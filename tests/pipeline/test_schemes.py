@@ -74,18 +74,18 @@ def test_a_network_is_tested_by_every_scheme_and_the_report_says_how(
         code, out, err = run("run", place)
         assert code == 0, err
         metrics = figures(place)
-        assert words in metrics["scheme"]["in_words"]
-        assert metrics["scheme"]["in_words"][:20] in out
+        assert words in metrics["scheme"]["description"]
+        assert metrics["scheme"]["description"][:20] in out
         assert "CAUTION" not in out
         report = (place / "report.html").read_text(encoding="utf-8")
-        assert metrics["scheme"]["in_words"][1:] in report
+        assert metrics["scheme"]["description"][1:] in report
         assert "each area predicted by a network that never saw it" in report
         assert metrics["areas_tested"] == areas
         for account in metrics["outcomes"].values():
             assert account["n_areas"] == areas
-            assert account["n_areas_learned_only"] == (36 - areas)
+            assert account["n_areas_training_only"] == (36 - areas)
             assert set(account["baselines"]) == {"constant", "random", "nearest-areas", "kriging"}
-            assert account["pictures_add"]["mae"]["value"] is not None
+            assert account["gain"]["mae"]["value"] is not None
         skipped = pd.read_parquet(place / "skipped.parquet")
         assert skipped.empty  # what was learned from was not left out
         assert ("never tested" in report) == (areas < 36)
@@ -96,7 +96,7 @@ def test_one_part_alone_takes_its_intervals_from_what_was_held_aside(
 ) -> None:
     place = study('scheme = "train-validation-test"\ntest = 0.3\nfinal = false', epochs=3)
     assert run("run", place)[0] == 0
-    aside = pd.read_parquet(place / "model" / "held-aside.parquet")
+    aside = pd.read_parquet(place / "model" / "calibration.parquet")
     areas = pd.read_parquet(place / "areas.parquet")
     assert not set(aside["area"]) & set(areas["area"])
     assert list(aside) == ["location_id", "area", "outcome", "score", "actual_decile"]
@@ -136,7 +136,7 @@ def test_baselines_in_k_folds_know_the_other_folds_and_nothing_else(
         seed=settings.seed,
     )
     for name, account in figures(place)["outcomes"].items():
-        for key in ("metrics", "baselines", "pictures_add", "interval_coverage"):
+        for key in ("metrics", "baselines", "gain", "intervals"):
             assert account[key] == alone["outcomes"][name][key]
 
 
@@ -157,7 +157,7 @@ def test_where_nothing_is_tested_the_tables_are_empty_and_the_report_says_so(
         pd.testing.assert_series_equal(frame.dtypes, expected)
     metrics = figures(place)
     assert (metrics["outcomes"], metrics["areas_tested"], metrics["folds"]) == ({}, 0, 0)
-    assert metrics["scheme"]["in_words"] == "nothing tested"
+    assert metrics["scheme"]["description"] == "nothing tested"
     report = (place / "report.html").read_text(encoding="utf-8")
     assert "Nothing was tested" in report
     assert "<canvas" not in report
@@ -175,11 +175,11 @@ def test_where_nothing_is_tested_the_tables_are_empty_and_the_report_says_so(
 def test_without_a_validation_part_all_epochs_are_gone_through(
     run: Run, study: Callable[..., Path]
 ) -> None:
-    more = 'network = "port-2020"\nmembers = 1\npatience = 1\nlearning_rate = 0.01\n'
+    more = 'network = "port-2020"\nensemble_size = 1\npatience = 1\nlearning_rate = 0.01\n'
     place = study('scheme = "train-test"', epochs=12, more=more)
     assert run("run", place)[0] == 0
     history = pd.read_json(place / "model" / "history.jsonl", lines=True)
-    assert history.groupby(["part", "outcome"])["epoch"].max().eq(12).all()
+    assert history.groupby(["split", "outcome"])["epoch"].max().eq(12).all()
     for part in ("train", "all"):
         bundle = Bundle.load(place / "model" / part)
         assert bundle.training is not None
@@ -197,7 +197,7 @@ def test_without_a_validation_part_all_epochs_are_gone_through(
 def test_members_set_their_own_parts_apart_where_there_is_none(
     run: Run, study: Callable[..., Path]
 ) -> None:
-    more = 'network = "shared"\nmembers = 2\n'
+    more = 'network = "shared"\nensemble_size = 2\n'
     place = study('scheme = "train-test"\nfinal = false', epochs=2, more=more)
     assert run("run", place)[0] == 0
     training = Bundle.load(place / "model" / "train").training
@@ -217,7 +217,7 @@ def test_a_model_from_elsewhere_is_tested_as_it_is(
     assert code == 0, err
     metrics = figures(place)
     assert metrics["areas_tested"] == 36
-    assert metrics["scheme"]["in_words"].startswith("all areas tested with a model that learned")
+    assert metrics["scheme"]["description"].startswith("all areas tested with a model that learned")
     assert metrics["outcomes"]["income"]["baselines"] == {}  # nothing was learned here
     store = FeatureStore.open(place / "features" / "shares.h5")
     bundle = Bundle.load(first / "model" / "all")
@@ -251,14 +251,14 @@ def test_splits_of_single_locations_run_and_are_called_leaking_everywhere(
     metrics = figures(place)
     assert metrics["scheme"]["caution"]
     assert not metrics["scheme"]["whole_areas"]
-    assert metrics["scheme"]["torn_areas"] == metrics["areas_tested"]
+    assert metrics["scheme"]["split_areas"] == metrics["areas_tested"]
     areas = pd.read_parquet(place / "areas.parquet")
     assert areas["fold"].eq(0).all()
     assert areas["low"].eq(1).all()
     assert areas["high"].eq(10).all()
     for account in metrics["outcomes"].values():
         assert account["baselines"] == {}
-        assert account["pictures_add"] is None
+        assert account["gain"] is None
         assert account["spearman_within_folds"] is None
     report = (place / "report.html").read_text(encoding="utf-8")
     assert "These figures leak." in report

@@ -99,10 +99,10 @@ def test_a_city_without_areas_is_predicted_and_nothing_is_left_out(
 def test_areas_unlike_those_that_a_bundle_learned_from_are_marked(
     run: Run, bundle: Path, study: Path, city: Path, tmp_path: Path
 ) -> None:
-    assert set(Bundle.load(bundle).familiar or ()) >= {"mean", "components", "points"}
+    assert set(Bundle.load(bundle).area_of_applicability or ()) >= {"mean", "components", "points"}
     _, err = predicted(run, bundle, study, city)
     areas = pd.read_parquet(city.with_name("out") / "areas.parquet")
-    assert areas["unlike"].mean() < 0.3
+    assert areas["outside_aoa"].mean() < 0.3
     assert areas["disagreement"].notna().all()
     shutil.copy(study / "features" / "shares.h5", tmp_path / "other.h5")
     with h5py.File(tmp_path / "other.h5", "r+") as store:
@@ -114,7 +114,7 @@ def test_areas_unlike_those_that_a_bundle_learned_from_are_marked(
     )
     assert code == 0, err
     assert "30 of 30 areas (100%) are unlike those that the bundle learned from" in err
-    assert pd.read_parquet(out / "areas.parquet")["unlike"].all()
+    assert pd.read_parquet(out / "areas.parquet")["outside_aoa"].all()
 
 
 def test_a_feature_that_is_no_number_is_named_by_its_place_in_the_store_and_its_location(
@@ -165,7 +165,7 @@ def test_predicting_areas_that_a_bundle_learned_from_is_said(
     table["area"] = table["area"].str.replace("N", "E000000")
     table.to_csv(city, index=False)
     assert f"30 of 30 areas {said}" in predicted(run, bundle, study, city)[1]
-    replace(Bundle.load(bundle), learned=None).save(tmp_path / "old")
+    replace(Bundle.load(bundle), area_hashes=None).save(tmp_path / "old")
     assert said not in predicted(run, tmp_path / "old", study, city)[1]
 
 
@@ -175,12 +175,12 @@ def test_a_bundle_with_half_of_what_areas_look_like_is_refused(
     from dataclasses import replace
 
     known = Bundle.load(bundle)
-    parts = {k: v for k, v in (known.familiar or {}).items() if k != "spread"}
-    replace(known, familiar=parts).save(tmp_path / "half")
-    with pytest.raises(InputError, match=r"familiar\.\* do not fit"):
+    parts = {k: v for k, v in (known.area_of_applicability or {}).items() if k != "spread"}
+    replace(known, area_of_applicability=parts).save(tmp_path / "half")
+    with pytest.raises(InputError, match=r"area_of_applicability\.\* do not fit"):
         Bundle.load(tmp_path / "half")
-    replace(known, familiar=None).save(tmp_path / "none")
-    assert Bundle.load(tmp_path / "none").familiar is None
+    replace(known, area_of_applicability=None).save(tmp_path / "none")
+    assert Bundle.load(tmp_path / "none").area_of_applicability is None
 
 
 def test_a_study_lends_the_model_of_all_its_areas(
@@ -254,7 +254,7 @@ def test_an_exported_bundle_has_the_figures_of_the_test(study: Path, bundle: Pat
     metrics = json.loads((study / "metrics.json").read_text())["outcomes"]["income"]
     kept = Bundle.load(bundle)
     assert kept.metrics is not None
-    for key in ("metrics", "baselines", "pictures_add"):
+    for key in ("metrics", "baselines", "gain"):
         assert kept.metrics["outcomes"]["income"][key] == metrics[key]
     assert "confusion" not in kept.metrics["outcomes"]["income"]
     assert kept.licence == "CC-BY-4.0"
@@ -300,7 +300,7 @@ def test_info_says_what_a_bundle_is(run: Run, refuse: Refuse, bundle: Path, tmp_
     assert said["licence"] == "CC-BY-4.0"
     assert said["backbone"] == "table"
     assert said["views"] == "1, 2"
-    assert "members" in said["settings"]
+    assert "ensemble_size" in said["settings"]
     assert "tune" not in said["settings"]  # it never was
     assert "Household income" in said["outcome income"]
     assert "Spearman 0." in said["outcome income"]

@@ -25,7 +25,7 @@ PER_OUTCOME = ("confusion", "agreement", "reliability", "groups", "moran")
 
 def course(outcomes=("income", "crime"), parts=2, looks=4):
     rows = [
-        {"part": f"fold-{part}", "member": member, "look": look, "epoch": float(look)}
+        {"split": f"fold-{part}", "member": member, "step": look, "epoch": float(look)}
         | {"outcome": name, "train_loss": 3.0 / look, "validation_loss": 2.0 + 0.1 * look}
         | {"validation_tau": 0.1 * look + 0.01 * member}
         for part in range(1, parts + 1)
@@ -65,14 +65,14 @@ def whole(data):
         for share in (0.0, 0.1, 1.0)
         if share or start == "tuned"
     ]
-    metrics["transfer"] = {"points": points, "coverage": 0.9}
+    metrics["transfer"] = {"points": points, "interval_level": 0.9}
     of_curves = [
         {"outcome": name, "by": by, "value": value, "mae": figure(3 - value), "spearman": figure(0)}
-        | {"n_areas_learned": 40 * value, "locations_per_area": 3 * value, "views_per_location": 1}
+        | {"n_training_areas": 40 * value, "locations_per_area": 3 * value, "views_per_location": 1}
         for name in metrics["outcomes"]
         for by, value in (("areas", 0.25), ("areas", 0.5), ("all", 1.0))
     ]
-    return metrics, table, {"points": of_curves, "coverage": 0.9, "classes": 10}
+    return metrics, table, {"points": of_curves, "interval_level": 0.9, "classes": 10}
 
 
 @pytest.fixture
@@ -85,11 +85,11 @@ def drawn(make_study):
 def test_every_figure_is_drawn_where_there_are_data_in_the_study_s_order(drawn):
     _, _, figures = drawn
     assert list(figures) == [
-        *("pictures-add", "transfer", "fewer-areas", "training-loss", "training-tau"),
+        *("gain", "transfer", "fewer-areas", "training-loss", "training-tau"),
         *(f"{kind}-{name}" for name in LABELS for kind in PER_OUTCOME),
     ]
     assert figures["moran-crime"].outcome == "crime"
-    assert figures["pictures-add"].outcome is None
+    assert figures["gain"].outcome is None
 
 
 def test_a_drawing_is_well_formed_says_what_it_is_and_shares_no_id(drawn):
@@ -123,7 +123,7 @@ def test_the_numbers_beside_a_figure_are_those_of_the_metrics(drawn):
     assert square.to_numpy().astype(int).tolist() == account["confusion"]
     assert counted["areas"].sum() == account["n_areas"]
 
-    cells = figures["pictures-add"].table.set_index(["outcome", "folds", "metric"])
+    cells = figures["gain"].table.set_index(["outcome", "folds", "metric"])
     for name in LABELS:
         told = metrics["headline"][name]["spatial"]["mae"]
         assert cells.loc[(name, "spatial", "mae"), "value"] == told["value"]
@@ -135,7 +135,7 @@ def test_the_numbers_beside_a_figure_are_those_of_the_metrics(drawn):
     assert agreed["mean_predicted"].tolist() == pytest.approx(means.astype(float).tolist())
     assert agreed["areas"].sum() == len(rows)
     held = (agreed["share_within_interval"] * agreed["areas"]).sum() / agreed["areas"].sum()
-    assert held == pytest.approx(account["interval_coverage"]["share"])
+    assert held == pytest.approx(account["intervals"]["share"])
 
     groups = figures["groups-income"].table.set_index("group")
     assert groups.loc["Right", "mae"] == 2.0
@@ -153,7 +153,7 @@ def test_probabilities_that_are_right_lie_on_the_line():
     table = pd.DataFrame(p, columns=["p1", "p2", "p3", "p4"])
     table["area"] = [f"A{i:04d}" for i in range(len(p))]
     table = table.assign(outcome="o", decile=actual, actual_decile=actual, low=1, high=4)
-    metrics = {"classes": 4, "coverage": 0.9, "outcomes": {"o": blank(4)}, "headline": {}}
+    metrics = {"classes": 4, "interval_level": 0.9, "outcomes": {"o": blank(4)}, "headline": {}}
     (found,) = [f for f in draw_figures(metrics, table, paper=False) if f.name == "reliability-o"]
     told = found.table
     assert told["statements"].sum() == 3 * len(p)

@@ -12,7 +12,7 @@ from streetgauge.settings import FoldSettings
 
 LABELS = {"a": "Apples", "b": "Berries"}
 SCHEME = describe_scheme(FoldSettings(), 5)
-BLOCKS = {"in_words": "square blocks of 500 m held out at random in 5 folds", "torn_areas": 0}
+BLOCKS = {"description": "square blocks of 500 m held out at random in 5 folds", "split_areas": 0}
 
 
 def account(**more):
@@ -22,8 +22,8 @@ def account(**more):
 def said(scheme=SCHEME, second=None, kind="random", **accounts) -> str:
     metrics = {"classes": 10, "scheme": scheme, "outcomes": accounts, "kind": kind}
     if second is not None:
-        other = "spatial" if kind == "random" else "random"
-        metrics[other] = {"outcomes": second, "scheme": BLOCKS if other == "spatial" else SCHEME}
+        other, how = ("spatial", BLOCKS) if kind == "random" else ("random", SCHEME)
+        metrics["other_folds"] = {"kind": other, "outcomes": second, "scheme": how}
     return " ".join(limits(metrics, LABELS))
 
 
@@ -33,16 +33,16 @@ def off(value):
 
 def coverage(share, n=100, decile=1):
     row = {"decile": decile, "n_areas": n, "share": share, "mean_width": 5.0}
-    return {"interval_coverage": {"aim": 0.9, "share": 0.9, "by_decile": [row]}}
+    return {"intervals": {"level": 0.9, "share": 0.9, "by_decile": [row]}}
 
 
 def misses(share, n=400):
-    return {"n_areas": n, "interval_coverage": {"aim": 0.9, "share": share}}
+    return {"n_areas": n, "intervals": {"level": 0.9, "share": share}}
 
 
 def unlike(count, n=100, mae=2.5, others=1.5):
-    own = {"n_areas": n, "unlike": count, "share": count / n, "expected": 0.05, "mae": mae}
-    return {"unlike": {**own, "others": {"mae": others}}}
+    own = {"n_areas": n, "n_outside": count, "share": count / n, "expected": 0.05, "mae": mae}
+    return {"area_of_applicability": {**own, "inside": {"mae": others}}}
 
 
 def slope(value, high):
@@ -57,7 +57,7 @@ def by_pictures(few, many):
     def cell(value):
         return {"mae": {"value": value, "low": value - 0.1, "high": value + 0.1}}
 
-    return {"groups": {"pictures": {"few": cell(few), "many": cell(many)}}}
+    return {"groups": {"images": {"few": cell(few), "many": cell(many)}}}
 
 
 def dealt(largest):
@@ -96,7 +96,7 @@ def test_of_many_outcomes_a_caveat_gives_the_range_and_no_list():
 
 def test_nothing_is_said_of_what_was_not_measured():
     assert said(a=account(), b=account()) == ""
-    nothing = {"interval_coverage": None, "unlike": None, "extremes": {}, "structure": None}
+    nothing = {"intervals": None, "area_of_applicability": None, "extremes": {}, "structure": None}
     assert said(a=account(**nothing)) == ""
 
 
@@ -134,7 +134,8 @@ def pictures(frame=None, imagery=None, credits=(), vintages=None) -> str:
     [
         ({"frame": table(n_views=[4, 40, 60])}, {"frame": table(n_views=[8, 40, 60])},
          "1 area of 3 is judged by fewer than 8 pictures (the median area by 40)"),
-        ({"frame": table(share_seen=[0.2, 0.4, 1.0])}, {"frame": table(share_seen=[0.5, 1, 1])},
+        ({"frame": table(share_with_images=[0.2, 0.4, 1.0])},
+         {"frame": table(share_with_images=[0.5, 1, 1])},
          "In 2 areas of 3 less than half"),
         ({"vintages": {"a": "2011"}, "imagery": {"captured": (2018, 2021)}},
          {"vintages": {"a": "2019"}, "imagery": {"captured": (2018, 2021)}},
@@ -146,11 +147,11 @@ def pictures(frame=None, imagery=None, credits=(), vintages=None) -> str:
          "different years: Apples 2011 and Berries 2015/16"),
         ({"vintages": {"a": "2011"}, "imagery": {"views": 4}}, {"vintages": {"a": "2011"}},
          "When the pictures were taken is not known"),
-        ({"imagery": {"n": 100, "found": {"black": 5}, "leave_out": ["black"]}},
-         {"imagery": {"n": 100, "found": {}, "leave_out": ["black"]}},
+        ({"imagery": {"n": 100, "found": {"black": 5}, "exclude": ["black"]}},
+         {"imagery": {"n": 100, "found": {}, "exclude": ["black"]}},
          "left out for what they are: 5 black, of 100 (5 %)"),
-        ({"imagery": {"n": 100, "found": {"blurred": 7}, "leave_out": ["black"]}},
-         {"imagery": {"n": 100, "found": {"black": 7}, "leave_out": ["black"]}},
+        ({"imagery": {"n": 100, "found": {"blurred": 7}, "exclude": ["black"]}},
+         {"imagery": {"n": 100, "found": {"black": 7}, "exclude": ["black"]}},
          "Used although something was found wrong with them: 7 blurred"),
         ({"credits": [{"line": "9 pictures by Jo, Mapillary, CC BY-SA 4.0"}]}, {},
          "contributed: 9 pictures by Jo, Mapillary, CC BY-SA 4.0."),
@@ -187,7 +188,7 @@ def test_where_pictures_are_not_counted_locations_are():
 
 def test_without_pictures_nothing_is_said_of_them():
     assert pictures() == ""
-    assert pictures(frame=table(n_views=[None] * 3, share_seen=[None] * 3)) == ""
+    assert pictures(frame=table(n_views=[None] * 3, share_with_images=[None] * 3)) == ""
 
 
 @pytest.mark.parametrize(

@@ -21,7 +21,7 @@ from streetgauge.report import render
 DESKTOP = {"width": 1280, "height": 900}
 PHONE = {"width": 390, "height": 844}
 LAYERS = ["all", "swipe", "predicted", "actual", "difference", "uncertainty", "locations"]
-LAYERS += ["pictures", "flags"]
+LAYERS += ["images", "flags"]
 SVG = (
     '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 9 9"><style>rect {fill: red}</style>'
     '<rect style="opacity: 1" width="9" height="9"/></svg>'
@@ -34,9 +34,9 @@ def deepened(data):
     number = data.table["area"].map({a: i for i, a in enumerate(areas)})
     table = data.table.assign(
         n_views=pd.array(number % 13 + 5, dtype="Int64"),
-        share_seen=(number % 5 + 1) / 5,
+        share_with_images=(number % 5 + 1) / 5,
         disagreement=(number % 7) / 4,
-        unlike=pd.array(number == 2, dtype="boolean"),
+        outside_aoa=pd.array(number == 2, dtype="boolean"),
         error_cluster=np.where(number == 3, "high", None),
         status=np.where(number == 4, "too few locations", "measured"),
     )
@@ -103,7 +103,7 @@ def test_the_card_has_the_frames_numbers_and_the_areas_place_among_all(opened, m
     found = opened.card(99)
     assert found["predicted"] == f"{row['decile']} ({row['low']} to {row['high']})"
     assert found["pictures"] == str(row["n_views"])
-    assert found["share seen"] == f"{100 * row['share_seen']:.0f} %"
+    assert found["share seen"] == f"{100 * row['share_with_images']:.0f} %"
     assert found["disagreement"] == f"{row['disagreement']:.2f} deciles"
     below = round(100 * (scores < row["score"]).sum() / (len(scores) - 1))
     text = opened.page.inner_text("#card")
@@ -277,7 +277,8 @@ def a_large_city(data, areas):
                     **{"score": rng.normal(size=count), "decile": decile},
                     **{"low": np.maximum(decile - 2, 1), "high": np.minimum(decile + 2, 10)},
                     **{"actual_decile": rng.integers(1, 11, count), "n_views": 272},
-                    **{"share_seen": rng.random(count), "unlike": rng.random(count) < 0.05},
+                    "share_with_images": rng.random(count),
+                    "outside_aoa": rng.random(count) < 0.05,
                     "disagreement": rng.gamma(4, 0.3, count),
                 }
             )

@@ -95,7 +95,9 @@ def test_of_paths_it_shows_the_file_name_only(make_study):
 
 
 def test_each_stage_says_what_it_did(make_study):
-    stages = {"train": {"stamp": "1f", "settings": {"k": 5}, "says": ["5 folds", "9 areas"]}}
+    stages = {
+        "train": {"cache_key": "1f", "settings": {"k": 5}, "messages": ["5 folds", "9 areas"]}
+    }
     text = Page(
         render(make_study(run={"format_version": 1, "files": {"/home/x": {}}, "stages": stages}))
     ).text
@@ -347,10 +349,10 @@ def test_wide_figures_fill_the_page_and_each_outcome_has_its_own_fold(make_study
         more = {"caption": "What it shows.", "outcome": outcome}
         return SimpleNamespace(name=name, title=f"Title of {name}", svg=svg, **more)
 
-    figures = [drawn("pictures-add", 518.4), drawn("agreement-crime", 252, "crime")]
+    figures = [drawn("gain", 518.4), drawn("agreement-crime", 252, "crime")]
     figures.append(drawn("confusion-crime", 252, "crime"))
     html = render(make_study(figures=figures))
-    assert '<figure id="figure-pictures-add" class="wide">' in html
+    assert '<figure id="figure-gain" class="wide">' in html
     assert '<figure id="figure-agreement-crime">' in html
     assert "<summary>Crime: 1 figure</summary>" in html
     assert "Title of confusion-crime" not in html  # the outcome's table has it

@@ -55,7 +55,7 @@ def test_without_postcodes_there_are_none(columns):
 
 def with_flags(data):
     table = data.table.copy()
-    table["unlike"] = pd.array([a == "A002" for a in table["area"]], dtype="boolean")
+    table["outside_aoa"] = pd.array([a == "A002" for a in table["area"]], dtype="boolean")
     table["error_cluster"] = [
         {"A002": "high", "A003": "low"}.get(a) if o == "crime" else None
         for a, o in zip(table["area"], table["outcome"], strict=True)
@@ -93,6 +93,6 @@ def test_layers_are_those_that_the_table_has_something_for(make_study):
         *("predicted", "actual", "difference", "uncertainty", "locations")
     ]
     full = with_flags(data).assign(n_views=pd.array([4] * len(plain), dtype="Int64"))
-    assert list(layers(full, 10))[-2:] == ["pictures", "flags"]
+    assert list(layers(full, 10))[-2:] == ["images", "flags"]
     assert "uncertainty" not in layers(plain.assign(low=pd.NA), 10)
     assert layers(plain, 5)["predicted"] == "Predicted class"

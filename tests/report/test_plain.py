@@ -18,14 +18,14 @@ def account(interval, within=0.6, n=100):
     return {
         "n_areas": n,
         "metrics": {"within_1": {"value": within}, "exact": {"value": 0.2}, "mae": {"value": 1.34}},
-        "pictures_add": {"over": "kriging", "mae": {"value": 0, "low": low, "high": high}},
+        "gain": {"over": "kriging", "mae": {"value": 0, "low": low, "high": high}},
     }
 
 
 def plain(accounts, second=None, classes=10):
     metrics = {"classes": classes, "outcomes": accounts, "kind": "random"}
     if second:
-        metrics["spatial"] = {"outcomes": second}
+        metrics["other_folds"] = {"kind": "spatial", "outcomes": second}
     return words.plain({name: LABELS[name] for name in accounts}, metrics)
 
 
@@ -61,14 +61,14 @@ def test_nothing_measured_is_nothing_said():
 
 
 def test_without_a_baseline_no_trust_is_spoken_of():
-    text = plain({"a": account(MORE) | {"pictures_add": None}})
+    text = plain({"a": account(MORE) | {"gain": None}})
     assert text.startswith("In plain words")
     assert "map" not in text
 
 
 def test_the_page_says_what_was_run(make_study):
     data = make_study(
-        settings={"train": {"network": "shared", "members": 5, "head": "binomial"}},
+        settings={"train": {"network": "shared", "ensemble_size": 5, "head": "binomial"}},
         run={"seed": 7, "streetgauge": "0.1.0", "python": "3.12.1", "versions": {"torch": "2.13"}},
         imagery={
             "views": 4,

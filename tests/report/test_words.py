@@ -24,7 +24,7 @@ def account(low=0.5, high=0.9, value=0.7, n=500, over="nearest-areas", **more):
             "within_1": {"value": 0.62, "low": 0.6, "high": 0.7},
         },
         "baselines": {"constant": {}, "nearest-areas": {}},
-        "pictures_add": adds,
+        "gain": adds,
         **more,
     }
 
@@ -58,7 +58,7 @@ def test_a_clear_gain_is_called_one_and_others_are_not():
     assert words.verdict(account(low=-0.001, value=0.1)) == "unclear"
     assert words.verdict(account(low=-0.9, value=-0.7, high=0.001)) == "unclear"
     assert words.verdict(account(low=-0.9, value=-0.7, high=-0.5)) == "less"
-    assert words.verdict(account() | {"pictures_add": None}) == ""
+    assert words.verdict(account() | {"gain": None}) == ""
 
 
 def test_a_finding_says_how_far_off_and_against_what():
@@ -82,7 +82,7 @@ def test_the_summary_counts_the_outcomes():
     assert "For Berries guessing without pictures is clearly closer." in mixed
     assert summary(a=less, b=less).startswith("For none of the 2 outcomes")
     assert "clearly closer than" in summary(a=account())
-    assert "not known" in summary(a=account() | {"pictures_add": None})
+    assert "not known" in summary(a=account() | {"gain": None})
 
 
 class Study:
@@ -156,8 +156,8 @@ def test_areas_with_few_locations_are_counted():
 
 def both(**accounts):
     own = {"outcomes": accounts, "classes": 10, "neighbours": 5, "kind": "random"}
-    held = {"in_words": "square blocks of 500 m held out at random in 5 folds"}
-    return own | {"spatial": {"outcomes": accounts, "scheme": held}}
+    held = {"description": "square blocks of 500 m held out at random in 5 folds"}
+    return own | {"other_folds": {"kind": "spatial", "outcomes": accounts, "scheme": held}}
 
 
 def test_it_says_for_how_many_outcomes_the_other_folds_agree():
@@ -166,11 +166,11 @@ def test_it_says_for_how_many_outcomes_the_other_folds_agree():
     found = words.beside(labels, both(a=clear, b=unclear))
     assert found.startswith("With square blocks of 500 m held out at random in 5 folds, they do so")
     assert "for the same 1 of 2;" in found
-    fewer = both(a=clear, b=clear) | {"spatial": both(a=clear, b=unclear)["spatial"]}
+    fewer = both(a=clear, b=clear) | {"other_folds": both(a=clear, b=unclear)["other_folds"]}
     assert "for 1 of 2 (Income)" in words.beside(labels, fewer)
     assert "neighbours are mostly held out" in found
     assert "for none of 2;" in words.beside(labels, both(a=unclear, b=unclear))
     assert "for all 2;" in words.beside(labels, both(a=clear, b=clear))
     assert "they do so;" in words.beside({"a": "Income"}, both(a=clear))
     assert words.beside(labels, {"outcomes": {"a": clear}}) == ""
-    assert words.beside(labels, both(a=account() | {"pictures_add": None})) == ""
+    assert words.beside(labels, both(a=account() | {"gain": None})) == ""

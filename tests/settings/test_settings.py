@@ -146,15 +146,15 @@ def test_the_template_of_init_can_be_used() -> None:
 
 
 def test_an_onnx_file_is_a_file_of_the_study_and_names_its_store(tmp_path: Path) -> None:
-    from streetgauge.settings import PictureFeatures
+    from streetgauge.settings import ImageFeatures
 
-    looks = PictureFeatures.model_validate({"source": "pictures", "backbone": "onnx:nets/a.onnx"})
+    looks = ImageFeatures.model_validate({"source": "images", "backbone": "onnx:nets/a.onnx"})
     assert (looks.backbone, looks.weights, looks.store) == ("onnx", Path("nets/a.onnx"), "onnx-a")
     with pytest.raises(ValidationError, match="an ONNX file has weights of its own"):
-        PictureFeatures.model_validate({"backbone": "onnx:a.onnx", "weights": "b.safetensors"})
-    plain = PictureFeatures(backbone="vgg16-caffe-fc6", relu=False)
+        ImageFeatures.model_validate({"backbone": "onnx:a.onnx", "weights": "b.safetensors"})
+    plain = ImageFeatures(backbone="vgg16-caffe-fc6", relu=False)
     assert plain.store == "vgg16-caffe-fc6"
-    assert PictureFeatures(backbone="vgg16-caffe-fc6", relu=True).store == "vgg16-caffe-fc6-relu"
+    assert ImageFeatures(backbone="vgg16-caffe-fc6", relu=True).store == "vgg16-caffe-fc6-relu"
 
 
 @given(st.text(max_size=300))

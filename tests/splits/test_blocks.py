@@ -52,7 +52,7 @@ def test_the_side_is_never_under_the_distance_of_neighbouring_areas():
 
 @pytest.mark.parametrize("places", [np.empty((0, 2)), np.ones((1, 2)), np.ones((9, 2)), grid(2, 9)])
 def test_areas_that_fill_too_few_blocks_are_refused(places):
-    with pytest.raises(InputError, match="second = false"):
+    with pytest.raises(InputError, match="other_folds = false"):
         block_side(places, 5)
 
 
@@ -80,7 +80,7 @@ def spread(n=100):
         ({"scheme": "by-class", "outcome": "x", "classes": (1,)}, "class", None),
         ({"scheme": "train-only"}, "none", None),
         ({"scheme": "test-only"}, "none", None),
-        ({"second": False}, "random", None),
+        ({"other_folds": False}, "random", None),
     ],
 )
 def test_beside_random_folds_are_blocks_and_beside_spatial_ones_random(settings, kind, second):
@@ -90,7 +90,8 @@ def test_beside_random_folds_are_blocks_and_beside_spatial_ones_random(settings,
     assert (None if found is None else found.scheme) == second
     if found is not None:
         assert found.kind != kind
-        assert (found.final, found.second, found.unit, found.buffer) == (False, False, "area", 0)
+        assert (found.final, found.other_folds) == (False, False)
+        assert (found.unit, found.buffer) == ("area", 0)
 
 
 def test_the_second_folds_are_as_many_and_learn_from_as_much():
@@ -100,9 +101,10 @@ def test_the_second_folds_are_as_many_and_learn_from_as_much():
 
 
 def test_a_side_that_is_given_is_taken():
-    found = second_folds(FoldSettings(second_block=777.0), spread())
+    found = second_folds(FoldSettings(other_block=777.0), spread())
     assert found is not None
     assert found.block == 777
-    for other in ({"second": False}, {"scheme": "blocks", "block": 9.0}, {"scheme": "train-only"}):
-        with pytest.raises(ValueError, match="second_block"):
-            FoldSettings(second_block=777.0, **other)
+    blocks = {"scheme": "blocks", "block": 9.0}
+    for other in ({"other_folds": False}, blocks, {"scheme": "train-only"}):
+        with pytest.raises(ValueError, match="other_block"):
+            FoldSettings(other_block=777.0, **other)

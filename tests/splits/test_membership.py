@@ -57,8 +57,8 @@ def test_stored_splits_are_the_splits_again_whatever_the_order_of_the_rows() -> 
         assert one.fold == other.fold
         for part in ("training", "validation", "test"):
             assert set(IDS[getattr(one, part)]) == set(IDS[order][getattr(other, part)])
-        assert {why: set(IDS[rows]) for why, rows in one.left_out.items()} == {
-            why: set(IDS[order][rows]) for why, rows in other.left_out.items()
+        assert {why: set(IDS[rows]) for why, rows in one.excluded.items()} == {
+            why: set(IDS[order][rows]) for why, rows in other.excluded.items()
         }
 
 
@@ -83,7 +83,7 @@ def test_what_a_stored_split_lacks_is_left_out_with_a_reason() -> None:
     lost = IDS[AREAS == "E05"]
     again = read_splits(frame[~frame["location_id"].isin(lost)], IDS, AREAS)
     for one in again:
-        assert set(IDS[one.left_out["the stored split does not have it"]]) == set(lost)
+        assert set(IDS[one.excluded["the stored split does not have it"]]) == set(lost)
     unused = never_used(again, IDS, AREAS)
     assert unused["location_id"].tolist() == sorted(lost)
     assert set(unused["area"]) == {"E05"}
@@ -95,7 +95,7 @@ def test_only_what_is_in_no_part_of_any_split_is_a_skip() -> None:
     one = split(scheme="train-validation-test", buffer=150.0, final=False)
     unused = never_used(one, IDS, AREAS)
     assert set(unused["reason"]) == {"within 150 m of a tested location"}
-    near = one[0].left_out["within 150 m of a tested location"]
+    near = one[0].excluded["within 150 m of a tested location"]
     assert set(unused["location_id"]) == set(IDS[near])
 
 

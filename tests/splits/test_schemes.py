@@ -112,12 +112,12 @@ def test_no_area_is_in_two_parts_and_every_row_is_accounted_for(
     scheme: str, city: City, seed: int
 ) -> None:
     for split in city.split(seed, **SCHEMES[scheme]):
-        whole = split.left_out if SCHEMES[scheme].get("train_size_unit") != "locations" else {}
+        whole = split.excluded if SCHEMES[scheme].get("train_size_unit") != "locations" else {}
         keys = [set(city.areas[rows]) for rows in parts(split).values()]
         if "msoa" in str(SCHEMES[scheme]) or "block" in scheme:
             keys = [set(city.msoas[rows]) for rows in parts(split).values()]
         assert sum(map(len, keys)) == len(set.union(*keys))
-        everything = [*parts(split).values(), *split.left_out.values()]
+        everything = [*parts(split).values(), *split.excluded.values()]
         counted = np.concatenate(everything)
         assert len(counted) == len(set(counted.tolist())) == len(city.areas)
         assert all((np.diff(rows) > 0).all() for rows in everything)
@@ -139,8 +139,8 @@ def test_the_order_of_the_rows_plays_no_part(scheme: str, city: City, seed: int)
         assert (one.name, one.fold, one.label) == (other.name, other.fold, other.label)
         for name, rows in parts(one).items():
             assert set(city.ids[rows]) == set(shuffled.ids[parts(other)[name]])
-        assert {why: set(city.ids[rows]) for why, rows in one.left_out.items()} == {
-            why: set(shuffled.ids[rows]) for why, rows in other.left_out.items()
+        assert {why: set(city.ids[rows]) for why, rows in one.excluded.items()} == {
+            why: set(shuffled.ids[rows]) for why, rows in other.excluded.items()
         }
 
 
@@ -239,7 +239,7 @@ def test_the_buffer_holds_in_metres_and_leaves_out_no_more(
             return np.sqrt((away**2).sum(axis=2)).min(axis=1)
 
         assert nearest(learned[:300]).min() > metres
-        assert nearest(split.left_out.get(reason, split.test)[:300]).max() <= metres
+        assert nearest(split.excluded.get(reason, split.test)[:300]).max() <= metres
 
 
 def test_one_district_after_the_other_is_tested_whole() -> None:
@@ -253,7 +253,7 @@ def test_one_district_after_the_other_is_tested_whole() -> None:
     ]
     for split, name in zip(splits, names, strict=False):
         assert set(split.test) == set(np.flatnonzero(city.districts == name))
-        assert not split.left_out
+        assert not split.excluded
 
 
 def test_a_location_of_no_known_district_is_in_no_fold() -> None:
@@ -265,7 +265,7 @@ def test_a_location_of_no_known_district_is_in_no_fold() -> None:
     )
     assert len(splits) == len(set(city.districts)) - 1
     for split in splits:
-        unknown = split.left_out["its district is not known"]
+        unknown = split.excluded["its district is not known"]
         assert set(city.districts[unknown]) == {"D0-0"}
 
 
@@ -277,7 +277,7 @@ def test_units_that_a_group_cuts_through_are_left_out_where_it_is_tested() -> No
         scheme="leave-one-group-out", group="district", unit="msoa", final=False
     )
     for split in splits:
-        torn = split.left_out["its msoa is tested"]
+        torn = split.excluded["its msoa is tested"]
         assert {msoa.split("-")[0] for msoa in city.msoas[torn]} == {"M1"}
 
 

@@ -28,7 +28,7 @@ def test_shares_are_nested_and_the_test_part_is_always_the_same(world: Any) -> N
                 assert len(areas) == max(1, round(share * len(whole)))
                 assert smaller <= areas
                 before[name] = areas
-            out = [rows for rows in part.left_out.values() if len(rows)]
+            out = [rows for rows in part.excluded.values() if len(rows)]
             rows = np.concatenate([part.training, part.validation, part.test, *out])
             np.testing.assert_array_equal(np.sort(rows), np.arange(len(world.ids)))
 
@@ -53,7 +53,7 @@ def test_a_share_of_a_share_forgets_nothing_that_was_left_out(world: Any) -> Non
     split = make_splits(FoldSettings(train_size=0.5), world.areas, world.deciles, seed=1)[0]
     part = take_share(split, world.areas, world.deciles, 0.5, 1)
     assert 0 < len(part.training) < len(split.training)
-    rows = [part.training, part.validation, part.test, *part.left_out.values()]
+    rows = [part.training, part.validation, part.test, *part.excluded.values()]
     np.testing.assert_array_equal(np.sort(np.concatenate(rows)), np.arange(len(world.ids)))
 
 

@@ -42,7 +42,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory, grid_writer: Callable[...
 
 def finish(place: Path) -> Path:
     file = place / "study.toml"
-    file.write_text(file.read_text().replace("epochs = 15", "epochs = 3\nmembers = 1"))
+    file.write_text(file.read_text().replace("epochs = 15", "epochs = 3\nensemble_size = 1"))
     subprocess.run(
         [sys.executable, "-m", "streetgauge.cli", "run", "-q", str(place)],
         check=True,
@@ -86,7 +86,7 @@ def test_two_identical_runs_have_identical_keys_and_outputs(
     ours, theirs = record(finished)["stages"], record(again)["stages"]
     assert list(ours) == list(theirs) == ALL
     for name in ALL:
-        assert ours[name]["key"] == theirs[name]["key"], name
+        assert ours[name]["cache_key"] == theirs[name]["cache_key"], name
         assert ours[name]["outputs"] == theirs[name]["outputs"], name
     logs = [place / "model" / "logs" for place in (finished, again)]
     names = [sorted(p.name for p in each.rglob("events.out.tfevents.*")) for each in logs]
@@ -171,8 +171,8 @@ def test_redo_does_a_stage_and_what_is_downstream_from_nothing(study: Path, run:
     assert done(run, study, "--redo", "train") == BEHIND["train"]
     assert bundle_of(study) != written
     after = record(study)["stages"]
-    assert {name: each["key"] for name, each in after.items()} == {
-        name: each["key"] for name, each in before.items()
+    assert {name: each["cache_key"] for name, each in after.items()} == {
+        name: each["cache_key"] for name, each in before.items()
     }
     assert done(run, study, "--redo", "report") == ["report"]
 
@@ -182,7 +182,7 @@ def test_redo_of_a_stage_that_is_not_there_is_one_sentence(study: Path, refuse: 
     assert "stage 'trian': there is no stage of this name; did you mean 'train'?" in refuse(
         "run", study, "--redo", "trian"
     )
-    assert "`pictures` makes nothing in this study" in refuse("run", study, "--redo", "pictures")
+    assert "`images` makes nothing in this study" in refuse("run", study, "--redo", "images")
     assert content_of(study) == before
 
 
@@ -201,7 +201,7 @@ def test_info_shows_what_made_the_results(study: Path, run: Run) -> None:
     assert ", torch 1.0" not in facts["areas made by"]
 
 
-@pytest.mark.parametrize("version", [1, 3])
+@pytest.mark.parametrize("version", [2, 4])
 def test_a_study_of_another_format_is_refused_and_made_anew_by_force(
     study: Path, run: Run, refuse: Refuse, tmp_path: Path, version: int
 ) -> None:
@@ -209,9 +209,9 @@ def test_a_study_of_another_format_is_refused_and_made_anew_by_force(
     (study / "run.json").write_text(json.dumps(content))
     (study / "model" / "all" / "bundle.json").write_text("of another format")
     before = content_of(study)
-    who = "an unreleased version of" if version == 1 else "a newer"
-    sentence = f"run.json: {who} streetgauge made it (format {version}; this one reads 2); "
-    step = f"run it again: `streetgauge run {study} --force`" if version == 1 else "upgrade"
+    who = "an unreleased version of" if version == 2 else "a newer"
+    sentence = f"run.json: {who} streetgauge made it (format {version}; this one reads 3); "
+    step = f"run it again: `streetgauge run {study} --force`" if version == 2 else "upgrade"
     for words in (
         *(["info"], ["check"], ["run"], ["outcomes"], ["train", "--force"], ["report"]),
         *(["run", "--redo", "train"], ["view", "--no-browser"], ["curves"], ["map"]),
@@ -223,7 +223,7 @@ def test_a_study_of_another_format_is_refused_and_made_anew_by_force(
     assert len(inputs) == 4
     assert done(run, study, "--force") == ALL
     assert {p: p.read_bytes() for p in inputs} == inputs
-    assert record(study)["format_version"] == 2
+    assert record(study)["format_version"] == 3
     assert done(run, study) == []
 
 

@@ -46,7 +46,7 @@ def test_a_stage_tells_its_name_and_its_bars_and_leaves_nothing(
             said = wait_for(file, lambda said: said["bars"] and said["bars"][0]["done"] == 5)
             assert said["stage"] == "train"
             bar = said["bars"][0]
-            assert (bar["what"], bar["total"], bar["unit"]) == ("epochs", 8, "epochs")
+            assert (bar["task"], bar["total"], bar["unit"]) == ("epochs", 8, "epochs")
         said = wait_for(file, lambda said: not said["bars"])
         assert said["stage"] is None
     assert list(file.parent.iterdir()) == []
@@ -65,10 +65,10 @@ def test_the_progress_that_was_given_still_hears_everything(file: Path) -> None:
 
     with (
         Running(file).stage("features", listening) as progress,
-        progress("pictures", 3, "pictures") as advance,
+        progress("images", 3, "images") as advance,
     ):
         advance(2)
-    assert heard == [("pictures", 3, "pictures"), 2, "end"]
+    assert heard == [("images", 3, "images"), 2, "end"]
 
 
 @pytest.mark.parametrize(
@@ -96,7 +96,7 @@ def test_a_run_that_was_killed_is_known_by_its_silence(file: Path) -> None:
         said = json.loads(file.read_text())
     file.write_text(json.dumps(said))
     assert read_running(file)["alive"]
-    file.write_text(json.dumps(said | {"beat": said["beat"] - heartbeat.SILENT - 1}))
+    file.write_text(json.dumps(said | {"heartbeat": said["heartbeat"] - heartbeat.SILENT - 1}))
     assert not read_running(file)["alive"]
 
 
@@ -115,7 +115,7 @@ def test_a_directory_that_nothing_can_be_written_to_stops_no_run(tmp_path: Path)
                 st.lists(inner)
                 | st.dictionaries(
                     st.sampled_from(
-                        ["bars", "stage", "beat", "since", "stopped", "stage_since", "what"]
+                        ["bars", "stage", "heartbeat", "since", "stopped", "stage_since", "task"]
                     ),
                     inner,
                 )

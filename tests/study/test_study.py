@@ -166,7 +166,7 @@ def test_run_json_says_what_made_it(directory: Path) -> None:
     assert made_by.keys() == {"streetgauge", "python", "platform", "versions"}
     assert made_by["streetgauge"] == streetgauge.__version__
     assert made_by["versions"] == record["versions"]
-    assert record["stages"]["outcomes"]["says"] == ["copied"]
+    assert record["stages"]["outcomes"]["messages"] == ["copied"]
     assert record["stages"]["outcomes"]["settings"]["outcomes"]["income"]["value"] == "income"
 
 

@@ -24,8 +24,8 @@ def test_the_page_follows_a_run_to_its_report_and_the_report_follows_its_file(
     watch, grid: Path
 ) -> None:
     file = grid / "study.toml"
-    small = file.read_text().replace("k = 3", "k = 2\nsecond = false\nfinal = false")
-    file.write_text(small.replace("epochs = 15", "epochs = 6\nmembers = 1"))
+    small = file.read_text().replace("k = 3", "k = 2\nother_folds = false\nfinal = false")
+    file.write_text(small.replace("epochs = 15", "epochs = 6\nensemble_size = 1"))
     study = Study.open(grid)
     with Viewer(study) as viewer:
         looker = watch(viewer.ticket())
@@ -55,15 +55,15 @@ def test_the_page_follows_a_run_to_its_report_and_the_report_follows_its_file(
         wait(looker.page, 'h1:has-text("Grid, again")')
 
         # And says when the study runs.
-        said = {"beat": time.time(), "since": time.time(), "stage_since": 0, "stopped": None}
-        bar = {"what": "pictures", "done": 1, "total": 2, "unit": "pictures", "since": 0}
+        said = {"heartbeat": time.time(), "since": time.time(), "stage_since": 0, "stopped": None}
+        bar = {"task": "images", "done": 1, "total": 2, "unit": "images", "since": 0}
         said |= {"stage": "features", "bars": [bar]}
         study.running.file.write_text(json.dumps(said))
         wait(looker.page, "#streetgauge-run")
         assert page.text_content("#streetgauge-run") == "A run is under way: features: 50%"
         page.click("#streetgauge-run")
         wait(looker.page, '[data-stage="features"] progress')
-        assert page.text_content('[data-stage="features"] .more').startswith("pictures: 1 of 2")
+        assert page.text_content('[data-stage="features"] .more').startswith("images: 1 of 2")
         assert looker.complaints == []
         # The ticket's own address, and nothing else that is not behind the token.
         assert all(url.startswith(viewer.address) for url in looker.requests[1:])
@@ -83,7 +83,14 @@ def test_what_a_study_says_shows_as_text_and_a_screen_reader_can_read_it(watch, 
     study = Study.open(grid)
     study.running.file.write_text(
         json.dumps(
-            {"beat": 0, "since": 0, "stage_since": 0, "stage": HOSTILE, "bars": [], "stopped": None}
+            {
+                "heartbeat": 0,
+                "since": 0,
+                "stage_since": 0,
+                "stage": HOSTILE,
+                "bars": [],
+                "stopped": None,
+            }
         )
     )
     with Viewer(study) as viewer:

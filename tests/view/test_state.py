@@ -23,7 +23,7 @@ def states(study: Study) -> dict[str, str]:
 
 
 def look(epoch: float, mae: float | None, *, outcome: str = "income", **more) -> str:
-    said = {"part": "fold-1", "epoch": epoch, "outcome": outcome, "validation_mae": mae, **more}
+    said = {"split": "fold-1", "epoch": epoch, "outcome": outcome, "validation_mae": mae, **more}
     return json.dumps(said) + "\n"
 
 
@@ -68,7 +68,7 @@ def test_stages_are_told_as_they_are_done_and_run(
     assert kept["outcomes"]["state"] == "done"
     assert kept["locations"]["state"] == "running"
     bar = kept["locations"]["bars"][0]
-    assert (bar["what"], bar["done"], bar["total"]) == ("postcodes", 1, 4)
+    assert (bar["task"], bar["done"], bar["total"]) == ("postcodes", 1, 4)
     assert bar["left"] > 0
     assert pulse == {"report": None, "running": "locations: 25%"}
     after = state_of(study)
@@ -81,11 +81,18 @@ def test_what_comes_behind_the_stage_that_runs_is_from_an_earlier_run(grid: Path
         assert run(stage, grid)[0] == 0
     study = Study.open(grid)
     assert states(study)["locations"] == "done"
-    said = {"since": time.time(), "beat": time.time(), "stage_since": time.time(), "stopped": None}
+    said = {
+        "since": time.time(),
+        "heartbeat": time.time(),
+        "stage_since": time.time(),
+        "stopped": None,
+    }
     study.running.file.write_text(json.dumps({**said, "stage": "outcomes", "bars": []}))
     assert states(study)["outcomes"] == "running"
-    assert states(study)["locations"] == "kept"
-    study.running.file.write_text(json.dumps({**said, "beat": 0, "stage": "outcomes", "bars": []}))
+    assert states(study)["locations"] == "cached"
+    study.running.file.write_text(
+        json.dumps({**said, "heartbeat": 0, "stage": "outcomes", "bars": []})
+    )
     assert "no more sign of life during outcomes" in state_of(study)["stopped"]
 
 
@@ -97,18 +104,18 @@ def test_curves_are_the_diaries_of_every_part(grid: Path) -> None:
     diary(study, "fold-1", members + unknown + "[1, 2]\n" + '{"epoch": 3, "outc')
     diary(study, "fold-10", look(1, 1.0))
     diary(study, "fold-2", look(1, 1.5, outcome="illness"))
-    diary(study, "fold-1", look(1, 2.5), model="spatial/model")
+    diary(study, "fold-1", look(1, 2.5), model="other-folds/model")
     own, spatial = state_of(study)["curves"]
     income, illness = own["outcomes"]
     assert income["label"] == "Household income"
-    assert income["parts"] == [
-        {"part": "fold-1", "points": [[0.5, 4.0], [1.0, 2.5]]},
-        {"part": "fold-10", "points": [[1.0, 1.0]]},
+    assert income["splits"] == [
+        {"split": "fold-1", "points": [[0.5, 4.0], [1.0, 2.5]]},
+        {"split": "fold-10", "points": [[1.0, 1.0]]},
     ]
-    assert illness == {"label": "illness", "parts": [{"part": "fold-2", "points": [[1.0, 1.5]]}]}
-    assert spatial["outcomes"][0]["parts"][0]["points"] == [[1.0, 2.5]]
+    assert illness == {"label": "illness", "splits": [{"split": "fold-2", "points": [[1.0, 1.5]]}]}
+    assert spatial["outcomes"][0]["splits"][0]["points"] == [[1.0, 2.5]]
     frame = training_curves(study)
-    assert list(frame["part"].unique()) == ["fold-1", "fold-2", "fold-10"]
+    assert list(frame["split"].unique()) == ["fold-1", "fold-2", "fold-10"]
     assert frame.groupby("folds").size().to_dict() == {"random": 8, "spatial": 1}
     assert frame["validation_mae"].isna().sum() == 2
     assert frame.loc[frame["member"] == 2, "validation_mae"].tolist() == [2.0]

@@ -13,6 +13,7 @@ from pydantic import BaseModel
 from streetgauge.analysis.operands import Side, open_side
 from streetgauge.errors import InputError
 from streetgauge.io.files import write_json
+from streetgauge.io.formats import ANALYSIS_VERSION
 from streetgauge.study import Study
 
 if TYPE_CHECKING:
@@ -57,7 +58,7 @@ def compare(
     dict
         What ``comparison.json`` holds: ``a`` and ``b`` (what was compared), ``kinds`` by kind of
         folds with ``outcomes`` by name, each as `compare_areas` gives it plus ``label`` and
-        ``pictures_add``; ``settings`` (``key``, ``a``, ``b``: those that differ), ``only``
+        ``gain``; ``settings`` (``key``, ``a``, ``b``: those that differ), ``only``
         (outcomes that one side has), ``cautions``.
 
     Raises
@@ -93,11 +94,11 @@ def compare(
     names = {"a": left.metrics["outcomes"], "b": right.metrics["outcomes"]}
     result = {
         "format": FORMAT,
-        "format_version": 1,
+        "format_version": ANALYSIS_VERSION,
         "a": left.about,
         "b": right.about,
         "classes": left.metrics["classes"],
-        "coverage": left.metrics["coverage"],
+        "interval_level": left.metrics["interval_level"],
         "draws": many,
         "seed": seed,
         "kinds": kinds,
@@ -158,12 +159,12 @@ def _outcome(
     label = name if about is None else about.label or name
     if one is None or other is None:
         raise InputError(f"outcome {name!r}", f"it was not tested in {kind_a} folds on both sides")
-    both = {side: each.get("pictures_add") for side, each in (("a", one), ("b", other))}
-    said: dict[str, Any] = {"label": label, "pictures_add": both}
+    both = {side: each.get("gain") for side, each in (("a", one), ("b", other))}
+    said: dict[str, Any] = {"label": label, "gain": both}
     first, second = _rows(a.areas(kind_a), name), _rows(b.areas(kind_b), name)
     if first is None or second is None:
-        same = accounts[0].get("coverage") == accounts[1].get("coverage")
-        return said | _figures_alone(one, other, same_coverage=same)
+        same = accounts[0].get("interval_level") == accounts[1].get("interval_level")
+        return said | _figures_alone(one, other, same_level=same)
     indexed = [frame.set_index("area") for frame in (first, second)]
     weights = [each.get("weight") for each in indexed]
     units = [
@@ -174,7 +175,7 @@ def _outcome(
         first,
         second,
         classes=a.metrics["classes"],
-        coverage=a.metrics["coverage"],
+        interval_level=a.metrics["interval_level"],
         draws=draws,
         seed=seed,
         min_locations=(a.evaluation.min_locations, b.evaluation.min_locations),
@@ -184,16 +185,16 @@ def _outcome(
 
 
 def _figures_alone(
-    one: Mapping[str, Any], other: Mapping[str, Any], *, same_coverage: bool
+    one: Mapping[str, Any], other: Mapping[str, Any], *, same_level: bool
 ) -> dict[str, Any]:
-    """Compare accounts without areas; intervals of other coverage say nothing of the difference."""
+    """Compare accounts without areas; intervals of another level say nothing of the difference."""
     from streetgauge.evaluation import compare_figures
 
     a, b = (
-        {m: v if same_coverage else {"value": v["value"]} for m, v in each["metrics"].items()}
+        {m: v if same_level else {"value": v["value"]} for m, v in each["metrics"].items()}
         for each in (one, other)
     )
-    why = {} if same_coverage else {"difference": "the two sides' intervals are of other coverage"}
+    why = {} if same_level else {"difference": "the two sides' intervals are of another level"}
     return {
         "paired": False,
         "n_areas": {"a": one["n_areas"], "b": other["n_areas"], "shared": None},
@@ -211,7 +212,7 @@ def _rows(areas: pd.DataFrame | None, outcome: str) -> pd.DataFrame | None:
 
 
 def _scheme(side: Side, kind: str) -> str:
-    return str(side.account(kind).get("scheme", {}).get("in_words") or kind)
+    return str(side.account(kind).get("scheme", {}).get("description") or kind)
 
 
 def _cautions(kind: str, outcomes: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:

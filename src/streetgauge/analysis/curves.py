@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from streetgauge.errors import InputError
 from streetgauge.io.files import digest, write_json, write_table
+from streetgauge.io.formats import ANALYSIS_VERSION
 from streetgauge.model.training_data import City, areas_learned, kept_predictions, predict_share
 from streetgauge.progress import Progress, silent
 from streetgauge.settings import TrainSettings
@@ -81,7 +82,7 @@ class Curves:
     locations, views : sequence of int, optional
         At most so many locations of an area, and views of a location; 1, 2, 4, ... and 1, 2, ...
         as far as there are more, if not given.
-    members, epochs : int, optional
+    ensemble_size, epochs : int, optional
         Cheaper networks than the study's.
 
     Raises
@@ -97,7 +98,7 @@ class Curves:
         shares: Sequence[float] = SHARES,
         locations: Sequence[int] | None = None,
         views: Sequence[int] | None = None,
-        members: int | None = None,
+        ensemble_size: int | None = None,
         epochs: int | None = None,
     ) -> None:
         from streetgauge.features import FeatureStore
@@ -109,7 +110,7 @@ class Curves:
         self.city: City = city_of(study, store, self.places, labels)
         splits = split(study, self.places, labels)
         self.splits = [each for each in splits if len(each.test)]
-        self.settings = _cheaper(study.settings.train, members, epochs)
+        self.settings = _cheaper(study.settings.train, ensemble_size, epochs)
         self.trainings = len(splits)
         if not self.splits or not all(len(each.training) for each in self.splits):
             raise InputError(
@@ -134,8 +135,8 @@ class Curves:
         if kept is None:
             return text
         own = self.study.settings.train
-        kinds = 1 if self.study.settings.folds.second_kind is None else 2
-        work = self.settings.members * self.settings.epochs / (own.members * own.epochs)
+        kinds = 1 if self.study.settings.folds.other_kind is None else 2
+        work = self.settings.ensemble_size * self.settings.epochs / (own.ensemble_size * own.epochs)
         each = float(kept["seconds"]) / (kinds * self.trainings)
         shares = sum(self._size(point) for point in left)
         seconds = max(each * shares * len(self.splits) * work, 1)
@@ -151,30 +152,30 @@ class Curves:
         -------
         dict
             What ``curves.json`` holds: ``settings`` of the networks, ``folds``, ``points`` (each
-            ``by``, ``value``, ``outcome``, ``n_areas`` (measured), ``n_areas_learned`` (mean over
-            the folds), ``locations_per_area``, ``views_per_location`` (means), ``pictures``,
-            ``members`` (fewer than asked for where areas are few), the metrics (``value``, ``low``,
-            ``high``) and ``short_of_all``, how much worse than the last point, on the same draws),
-            ``left_out``.
+            ``by``, ``value``, ``outcome``, ``n_areas`` (measured), ``n_training_areas`` (mean over
+            the folds), ``locations_per_area``, ``views_per_location`` (means), ``images``,
+            ``ensemble_size`` (fewer than asked for where areas are few), the metrics (``value``,
+            ``low``, ``high``) and ``difference_from_all``, how much worse than the last point, on
+            the same draws), ``skipped``.
         """
-        frames, left_out = {}, []
+        frames, skipped = {}, []
         for point in self.points:
             try:
                 frames[point] = self._predicted(point, progress)
             except InputError as error:  # so few areas that an outcome has no label among them
                 if point.by == "all":
                     raise
-                left_out.append({"by": point.by, "value": point.value, "reason": str(error)})
+                skipped.append({"by": point.by, "value": point.value, "reason": str(error)})
         content = {
-            "format_version": 1,
+            "format_version": ANALYSIS_VERSION,
             "classes": self.city.classes,
-            "coverage": self.study.settings.evaluation.coverage,
+            "interval_level": self.study.settings.evaluation.interval_level,
             "draws": self.study.settings.evaluation.draws,
             "folds": len(self.splits),
-            "scheme": self._scheme["in_words"],
+            "scheme": self._scheme["description"],
             "settings": self.settings.model_dump(mode="json"),
             "points": list(self._measured(frames)),
-            "left_out": left_out,
+            "skipped": skipped,
         }
         write_json(content, self.study.curves)
         return content
@@ -207,7 +208,8 @@ class Curves:
 
     @property
     def _members(self) -> str:
-        return f"{self.settings.members} member{'s' if self.settings.members > 1 else ''}"
+        size = self.settings.ensemble_size
+        return f"{size} member{'s' if size > 1 else ''}"
 
     @cached_property
     def _there(self) -> NDArray[np.bool_]:
@@ -236,7 +238,7 @@ class Curves:
     def _inputs(self) -> str:
         return self.study.key(stage_named("train"), upstream=False)
 
-    def _stamp(self, point: Point) -> str:
+    def _cache_key(self, point: Point) -> str:
         own = self.settings.model_dump(mode="json")
         return digest([self._inputs, point.by, point.value, own])
 
@@ -244,21 +246,21 @@ class Curves:
         return self.study.path(FOLDER) / f"{point.name}.parquet"
 
     def _kept(self, point: Point) -> pd.DataFrame | None:
-        return kept_predictions(self._file(point), self._stamp(point))
+        return kept_predictions(self._file(point), self._cache_key(point))
 
     def _predicted(self, point: Point, progress: Progress) -> pd.DataFrame:
         frame = self._kept(point)
         if frame is not None:
             return frame
-        file, stamp = self._file(point), self._stamp(point)
+        file, cache_key = self._file(point), self._cache_key(point)
         city, splits = self._restricted(point)
         share = point.value if point.by == "areas" else 1.0
         directory = file.with_suffix("")
         seed = self.study.settings.seed
         frame = predict_share(
-            *(city, splits, share, self.settings, None, directory, seed, stamp, progress)
+            *(city, splits, share, self.settings, None, directory, seed, cache_key, progress)
         )
-        write_table(frame, file, {"stamp": stamp})
+        write_table(frame, file, {"cache_key": cache_key})
         shutil.rmtree(directory, ignore_errors=True)
         return frame
 
@@ -289,7 +291,7 @@ class Curves:
                 training=kept(each.training),
                 validation=kept(each.validation),
                 test=kept(each.test),
-                left_out={why: kept(rows) for why, rows in each.left_out.items()},
+                excluded={why: kept(rows) for why, rows in each.excluded.items()},
             )
             for each in self.splits
         ]
@@ -350,7 +352,7 @@ class Curves:
             for point in frames:
                 facts = {"by": point.by, "value": point.value, "outcome": outcome}
                 facts |= {"n_areas": len(areas), **learned[point]}
-                yield facts | _figures(drawn[point.name], drawn["all"], settings.coverage)
+                yield facts | _figures(drawn[point.name], drawn["all"], settings.interval_level)
 
     def _learned(self, point: Point) -> dict[str, Any]:
         """Say what a point's networks saw."""
@@ -363,11 +365,11 @@ class Curves:
         known = areas_learned(shared, city.areas)
         there = np.asarray(city.present)[city.rows]
         return {
-            "n_areas_learned": float(np.mean(known)),
-            "members": min(self.settings.members, max(min(known), 1)),
+            "n_training_areas": float(np.mean(known)),
+            "ensemble_size": min(self.settings.ensemble_size, max(min(known), 1)),
             "locations_per_area": len(city.ids) / len(pd.unique(city.areas)),
             "views_per_location": float(there.sum(1).mean()),
-            "pictures": int(there.sum()),
+            "images": int(there.sum()),
         }
 
 
@@ -415,15 +417,15 @@ def _of(areas: pd.DataFrame, outcome: str) -> pd.DataFrame:
     return areas[areas["outcome"] == outcome].set_index("area")
 
 
-def _figures(own: Drawn, whole: Drawn, coverage: float) -> dict[str, Any]:
+def _figures(own: Drawn, whole: Drawn, interval_level: float) -> dict[str, Any]:
     return {
-        **{metric: own.estimate(metric, coverage) for metric in METRICS},
-        "short_of_all": {m: whole.difference(own, m, coverage) for m in METRICS},
+        **{metric: own.estimate(metric, interval_level) for metric in METRICS},
+        "difference_from_all": {m: whole.difference(own, m, interval_level) for m in METRICS},
     }
 
 
-def _cheaper(settings: TrainSettings, members: int | None, epochs: int | None) -> TrainSettings:
-    given = {"members": members, "epochs": epochs}
+def _cheaper(settings: TrainSettings, size: int | None, epochs: int | None) -> TrainSettings:
+    given = {"ensemble_size": size, "epochs": epochs}
     for name, value in given.items():
         if value is not None and value < 1:
             raise InputError(f"--{name}", f"{value} is too few", "give 1 or more")

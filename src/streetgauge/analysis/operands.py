@@ -13,9 +13,10 @@ import pandas as pd
 import pyarrow as pa
 
 from streetgauge.errors import InputError
+from streetgauge.io.formats import METRICS_VERSION, require_version
 from streetgauge.settings import EvaluationSettings, FoldSettings
 from streetgauge.study import Study
-from streetgauge.study.paths import KINDS, Tested, tested
+from streetgauge.study.paths import OTHER_FOLDS, Tested, tested
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -50,14 +51,15 @@ class Side:
     @property
     def kinds(self) -> list[str]:
         """All kinds of folds that it was tested in, the own first."""
-        return [self.own, *(k for k in KINDS if k != self.own and k in self.metrics)]
+        other = self.metrics.get("other_folds")
+        return [self.own] if other is None else [self.own, other["kind"]]
 
     @property
     def about(self) -> dict[str, Any]:
         """Give what is compared, for the record."""
         version = None if self.study is None else self.study.record.get("streetgauge")
         what = "bundle" if self.study is None else "study"
-        return {"what": what, "name": self.name, "streetgauge": version}
+        return {"type": what, "name": self.name, "streetgauge": version}
 
     @property
     def evaluation(self) -> EvaluationSettings:
@@ -66,7 +68,7 @@ class Side:
 
     def account(self, kind: str) -> Mapping[str, Any]:
         """Give the account of all outcomes in folds of this kind."""
-        found: Mapping[str, Any] = self.metrics if kind == self.own else self.metrics[kind]
+        found: Mapping[str, Any] = self.metrics if kind == self.own else self.metrics["other_folds"]
         return found
 
     def areas(self, kind: str) -> pd.DataFrame | None:
@@ -74,7 +76,7 @@ class Side:
         if self.study is None:
             return None
         own = kind == self.own
-        files = tested(self.study) if own else Tested(self.study.directory / kind)
+        files = tested(self.study) if own else Tested(self.study.directory / OTHER_FOLDS)
         try:
             frame = pd.read_parquet(files.areas)
         except FileNotFoundError:
@@ -162,14 +164,17 @@ def open_side(name: str | Path) -> Side:
                 "this bundle carries no figures",
                 "export it again when its study has been tested",
             )
-        said = {"classes": bundle.model.classes, "coverage": 0.9, **bundle.metrics}
+        said = {"classes": bundle.model.classes, "interval_level": 0.9, **bundle.metrics}
         return Side(str(name), said, None)
     if not path.exists():
         raise InputError(name, "there is no such study or bundle", "give their directories")
     study = Study.open(path)
     try:
         metrics = json.loads(study.metrics.read_text(encoding="utf-8"))
-        whole = {"outcomes", "classes", "coverage", "scheme"} <= metrics.keys()
+        if "format_version" in metrics:
+            step = f"run it again: `streetgauge run {study.directory} --force`"
+            require_version(study.metrics, metrics["format_version"], METRICS_VERSION, step)
+        whole = {"outcomes", "classes", "interval_level", "scheme"} <= metrics.keys()
     except FileNotFoundError:
         raise InputError(
             study.directory,

@@ -18,6 +18,7 @@ from streetgauge.evaluation import draw_metrics
 from streetgauge.evaluation.aggregate import cut
 from streetgauge.evaluation.baselines.ridge import Ridge
 from streetgauge.io.files import write_json
+from streetgauge.io.formats import ANALYSIS_VERSION, METRICS_VERSION, require_version
 from streetgauge.progress import Progress, silent
 from streetgauge.settings import SimulatedFeatures
 from streetgauge.study import Study
@@ -208,7 +209,7 @@ class Power:
             What ``power.json`` holds: ``assumptions`` (``noise`` by its parts, ``dimension``,
             ``folds``, ``learner``), ``signal`` (by outcome: ``value``, ``low``, ``high`` as
             estimated, the ``spearman`` and the ``design`` that this is from; None if it was given),
-            ``cells`` (each ``signal``, ``areas``, ``locations``, ``views``, ``pictures``, and
+            ``cells`` (each ``signal``, ``areas``, ``locations``, ``views``, ``images``, and
             ``outcomes`` by name with ``mae``, ``mae_width``, ``spearman``, ``spearman_width``,
             means over the repetitions, and the ``_sd`` of the first of either), ``targets``.
         """
@@ -224,12 +225,12 @@ class Power:
                     figures, pictures = self._figures(of, m, self.sizes.clip(upper=n), v, advance)
                     cells.append(
                         {"signal": one, "areas": m, "locations": n, "views": v}
-                        | {"pictures": pictures, "outcomes": figures}
+                        | {"images": pictures, "outcomes": figures}
                     )
         content = {
-            "format_version": 1,
+            "format_version": ANALYSIS_VERSION,
             "classes": self.classes,
-            "coverage": self._coverage,
+            "interval_level": self._interval_level,
             "repeats": self.repeats,
             "assumptions": {
                 "noise": {
@@ -252,8 +253,8 @@ class Power:
     # --- what the study itself says ---------------------------------------------------------------
 
     @property
-    def _coverage(self) -> float:
-        return self.study.settings.evaluation.coverage
+    def _interval_level(self) -> float:
+        return self.study.settings.evaluation.interval_level
 
     @cached_property
     def _result(self) -> dict[str, Any]:
@@ -262,6 +263,8 @@ class Power:
             return {}
         try:
             metrics = json.loads(self.study.metrics.read_text(encoding="utf-8"))
+            step = f"run it again: `streetgauge run {self.study.directory} --force`"
+            require_version(self.study.metrics, metrics["format_version"], METRICS_VERSION, step)
             accounts = metrics["outcomes"]
             return {
                 name: accounts[name]["metrics"]["spearman"]
@@ -414,7 +417,7 @@ class Power:
     def _widths(
         self, value: Mapping[str, float], drawn: Mapping[str, Any]
     ) -> Iterator[tuple[str, float]]:
-        ends = [(1 - self._coverage) / 2, (1 + self._coverage) / 2]
+        ends = [(1 - self._interval_level) / 2, (1 + self._interval_level) / 2]
         for metric in METRICS:
             low, high = np.nanquantile(drawn[metric], ends)
             yield metric, value[metric]
@@ -427,8 +430,8 @@ class Power:
             own = [cell for cell in cells if cell["signal"] == signal]
             for outcome in own[0]["outcomes"]:
                 good = [cell for cell in own if target.reached(cell["outcomes"][outcome])]
-                best = min(good, key=lambda c: (c["pictures"], c["locations"]), default=None)
-                keys = ("areas", "locations", "views", "pictures")
+                best = min(good, key=lambda c: (c["images"], c["locations"]), default=None)
+                keys = ("areas", "locations", "views", "images")
                 cell = None if best is None else {key: best[key] for key in keys}
                 found.append({"signal": signal, "outcome": outcome, "cell": cell})
         return {"target": str(target), "metric": target.metric, "value": target.value, "by": found}

@@ -13,6 +13,7 @@ import pandas as pd
 from streetgauge.errors import InputError
 from streetgauge.evaluation import aggregate, confusion_matrix, draw_metrics, measure, torn_areas
 from streetgauge.io.files import digest, write_json, write_table
+from streetgauge.io.formats import ANALYSIS_VERSION
 from streetgauge.model.training_data import (
     City,
     areas_learned,
@@ -46,7 +47,7 @@ def draw_curve(
     directory: Path,
     *,
     seed: int,
-    stamp: str,
+    cache_key: str,
     evaluation: EvaluationSettings = _EVALUATION,
     shares: Sequence[float] = SHARES,
     progress: Progress = silent,
@@ -73,10 +74,10 @@ def draw_curve(
         Where ``transfer.json`` goes; and ``curve`` on the way, so that a killed run goes on.
     seed : int
         Same inputs and seed, same curve.
-    stamp : str
+    cache_key : str
         Hash of all inputs.
     evaluation : EvaluationSettings, optional
-        Rule, draws and coverage.
+        Rule, draws and interval level.
     shares : sequence of float
         0 to 1; at 0 there is the model as it is, and no other.
     progress : Progress
@@ -92,15 +93,15 @@ def draw_curve(
     tested = [split for split in splits if len(split.test)]
     torn = torn_areas(splits_frame(tested, city.ids, city.areas))
     points: list[dict[str, Any]] = []
-    left_out = []
+    skipped = []
     for share in shares:
         shared = [take_share(each, city.areas, city.deciles, share, seed) for each in tested]
         learned: dict[str, Any] = {
-            "n_areas_learned": float(np.mean(areas_learned(shared, city.areas)))
+            "n_training_areas": float(np.mean(areas_learned(shared, city.areas)))
         }
         for kind in ("tuned", "scratch") if share > 0 else ("tuned",):
             settings, model = (start.settings, start.model) if kind == "tuned" else (scratch, None)
-            own = digest([stamp, kind, share, settings.model_dump(mode="json")])
+            own = digest([cache_key, kind, share, settings.model_dump(mode="json")])
             file = directory / "curve" / f"{kind}-{share:g}.parquet"
             frame = kept_predictions(file, own)
             if frame is None:
@@ -111,25 +112,25 @@ def draw_curve(
                     )
                 except InputError as error:  # so few areas that an outcome has no label there
                     said = {"share": share, "start": kind, "reason": str(error)}
-                    left_out.append(learned | said)
+                    skipped.append(learned | said)
                     continue
-                write_table(frame, file, {"stamp": own})
+                write_table(frame, file, {"cache_key": own})
                 shutil.rmtree(place, ignore_errors=True)
             areas = aggregate(frame, evaluation.rule, city.classes, city.counts, torn)
             about = learned | {"share": share, "start": kind}
             points += [about | p for p in _measured(areas, city.classes, evaluation, seed)]
     shutil.rmtree(directory / "curve", ignore_errors=True)
     content = {
-        "format_version": 1,
+        "format_version": ANALYSIS_VERSION,
         "from": start.about,
         "tune": start.settings.tune,
         "folds": len(tested),
-        "coverage": evaluation.coverage,
+        "interval_level": evaluation.interval_level,
         "points": points,
-        "left_out": left_out,
+        "skipped": skipped,
     }
     write_json(content, directory / "transfer.json")
-    missing = [f"{w['share']:.0%}, {w['start']}: left out, {w['reason']}" for w in left_out]
+    missing = [f"{w['share']:.0%}, {w['start']}: left out, {w['reason']}" for w in skipped]
     return (*_lines(points), *missing)
 
 
@@ -139,7 +140,7 @@ def _lines(points: Sequence[Mapping[str, Any]]) -> Iterator[str]:
         for kind, words in (("tuned", "tuned"), ("scratch", "from nothing")):
             along = [p for p in points if p["outcome"] == outcome and p["start"] == kind]
             said = ", ".join(
-                f"{p['share']:.0%} ({p['n_areas_learned']:.3g}) {p['spearman']['value']:.2f}"
+                f"{p['share']:.0%} ({p['n_training_areas']:.3g}) {p['spearman']['value']:.2f}"
                 for p in along
                 if p["spearman"]["value"] is not None
             )
@@ -159,10 +160,10 @@ def _measured(
             measure(confusion_matrix(part["actual_decile"], part["decile"], classes))
             for _, part in frame.groupby("fold")
         ]
-        point: dict[str, Any] = {"outcome": str(outcome), "areas": len(frame)}
+        point: dict[str, Any] = {"outcome": str(outcome), "n_areas": len(frame)}
         for metric in METRICS:
             folds = [float(part[metric]) for part in each if np.isfinite(part[metric])]
-            point[metric] = drawn.estimate(metric, evaluation.coverage) | {
+            point[metric] = drawn.estimate(metric, evaluation.interval_level) | {
                 "folds_mean": float(np.mean(folds)) if folds else None,
                 "folds_sd": float(np.std(folds, ddof=1)) if len(folds) > 1 else None,
             }

@@ -23,7 +23,9 @@ from streetgauge.errors import InputError, StreetgaugeError
 
 __all__ = ["analysis", "app", "inspection", "main", "models", "stages"]
 
-LOWER = "lower 'train.memory', 'train.members' or 'features.batch', or take a machine with more"
+LOWER = (
+    "lower 'train.memory', 'train.ensemble_size' or 'features.batch', or take a machine with more"
+)
 
 
 def main() -> None:

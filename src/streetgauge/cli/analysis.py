@@ -58,7 +58,7 @@ def compare(
 
 
 @app.command(
-    epilog="Examples: `streetgauge curves streetgauge-demo --members 1`; "
+    epilog="Examples: `streetgauge curves streetgauge-demo --ensemble-size 1`; "
     "`streetgauge curves leeds --shares 0.1,0.5 --locations 1,2,4 --views 1`"
 )
 def curves(
@@ -73,7 +73,7 @@ def curves(
     views: Annotated[
         str | None, typer.Option(help="Views of a location; 1,2,3,... if not given, 0 for none.")
     ] = None,
-    members: Annotated[
+    ensemble_size: Annotated[
         int | None, typer.Option(min=1, help="Members of each network: 1 is cheap.")
     ] = None,
     epochs: Annotated[int | None, typer.Option(min=1, help="At most so many.")] = None,
@@ -96,11 +96,11 @@ def curves(
     }
     with opened.locked():
         opened.require_upstream("train")
-        drawn = Curves(opened, **given, members=members, epochs=epochs)  # type: ignore[arg-type]
+        drawn = Curves(opened, **given, ensemble_size=ensemble_size, epochs=epochs)  # type: ignore[arg-type]
         screen.say(drawn.cost, event="cost")
         result = drawn.draw(screen.progress)
     screen.result(curves_table(opened.settings.name, result), result)
-    for each in result["left_out"]:
+    for each in result["skipped"]:
         screen.say(f"{each['by']} {each['value']:g}: left out, {each['reason']}")
     screen.say(f"Wrote {opened.curves}")
 

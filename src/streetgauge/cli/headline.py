@@ -45,10 +45,10 @@ def _figures(study: Study, metrics: dict[str, Any], screen: Screen) -> None:
     # With few classes the one beside is not close.
     close, near = ("within_1", "within\n1") if classes >= 5 else ("exact", "same\nclass")
     table = Table(
-        title=f"{study.settings.name}: areas' {many}; {metrics['scheme']['in_words']}",
-        caption=f"Below each figure its {metrics['coverage']:.0%} interval. MAE: mean absolute "
-        f"error in {many}. Pictures add: how much less that is than by the best guess without "
-        f"them, which is named; {_in_which_folds(metrics)}.",
+        title=f"{study.settings.name}: areas' {many}; {metrics['scheme']['description']}",
+        caption=f"Below each figure its {metrics['interval_level']:.0%} interval. MAE: mean "
+        f"absolute error in {many}. Pictures add: how much less that is than by the best guess "
+        f"without them, which is named; {_in_which_folds(metrics)}.",
         box=box.SIMPLE_HEAD,
         padding=(0, 1, 0, 0),
     )
@@ -66,17 +66,15 @@ def _figures(study: Study, metrics: dict[str, Any], screen: Screen) -> None:
     screen.result(table, metrics)
     for name, said in incomplete.items():
         label = study.settings.outcomes[name].label or name
-        screen.result(Text(f"* {label}: {said}"), {"incomplete": name, "says": said})
+        screen.result(Text(f"* {label}: {said}"), {"incomplete": name, "message": said})
     if caution := metrics["scheme"]["caution"]:
         screen.result(f"CAUTION: {caution}", {"caution": caution})
 
 
 def _in_which_folds(metrics: dict[str, Any]) -> str:
     """Say how areas were held out, of each kind of folds."""
-    own, second = metrics["kind"], next((k for k in KINDS if k in metrics), None)
-    said = {own: metrics["scheme"]["in_words"]}
-    if second is not None:
-        said[second] = metrics[second]["scheme"]["in_words"]
+    both = [metrics, *([metrics["other_folds"]] if "other_folds" in metrics else [])]
+    said = {each["kind"]: each["scheme"]["description"] for each in both}
     return "; ".join(f"{KINDS.get(kind, kind)}: {said[kind]}" for kind in sorted(said))
 
 
@@ -85,7 +83,7 @@ def _headline_cells(
 ) -> list[str]:
     values, possible = about["metrics"], "-"
     with suppress(KeyError, TypeError):
-        possible = f"{about['oracle']['share_of_possible']['spearman']:.0%}"
+        possible = f"{about['oracle']['share_of_attainable']['spearman']:.0%}"
     return [
         _interval(values["mae"]),
         _number(values[close]["value"], ".0%"),

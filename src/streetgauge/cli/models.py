@@ -14,7 +14,7 @@ __all__ = ["export", "import_weights", "predict"]
 
 
 @app.command(
-    epilog="Example: `streetgauge predict leeds-bundle --images pictures "
+    epilog="Example: `streetgauge predict leeds-bundle --images images "
     "--locations places.csv --out leeds`"
 )
 def predict(

@@ -120,7 +120,7 @@ class Screen:
                 last = now
                 rate = round(done / max(now - started, 1e-9), 2)
                 self._json(
-                    event="progress", what=description, done=done, total=total, unit=unit, rate=rate
+                    event="progress", task=description, done=done, total=total, unit=unit, rate=rate
                 )
 
         yield advance
@@ -171,13 +171,13 @@ def outcomes_table(study: str, summary: Sequence[Mapping[str, Any]]) -> Table:
     for each in summary:
         three = (each["min"], each["median"], each["max"])
         numbers = ["-" if value is None else plain_number(value) for value in three]
-        vintage, areas = each["vintage"] or "-", each["of"]
+        vintage, areas = each["vintage"] or "-", each["areas"]
         named = vintage if areas in (None, vintage) else f"{vintage} ({areas})"
         carried = each["lookup"]
         table.add_row(
             Text(str(each["outcome"])),
-            f"{each['areas']:,}",
-            Text(f"{each['missing']:,}", style="bold red" if each["missing"] else ""),
+            f"{each['n_areas']:,}",
+            Text(f"{each['n_missing']:,}", style="bold red" if each["n_missing"] else ""),
             str(each["direction"] or "-").removeprefix("higher-is-"),
             *numbers,
             Text(f"{named}, carried to {carried['to']}" if carried else named),

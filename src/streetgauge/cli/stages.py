@@ -47,7 +47,7 @@ def demo(
             event="sample",
         )
         if file.exists():  # pictures of a city of another size would be counted as nobody's
-            shutil.rmtree(out / "data" / "pictures", ignore_errors=True)
+            shutil.rmtree(out / "data" / "images", ignore_errors=True)
         make_city(out, seed=seed, n_areas=areas, n_locations=locations, progress=screen.progress)
     _run_study(out, screen, force=force)
 
@@ -82,7 +82,7 @@ def check(
     opened = Study.open(study)
     screen.say(f"{opened.file}: settings can be used")
     for name, look in checks(opened).items():
-        screen.say(f"{name}: {look()}", event="checked", what=name)
+        screen.say(f"{name}: {look()}", event="checked", check=name)
     screen.say(f"Ready: streetgauge run {study}")
 
 
@@ -162,7 +162,7 @@ def outcomes(
 
 for _name, _help in {
     "locations": "Read a postcode directory or coordinates into locations with their areas.",
-    "pictures": "Collect pictures of open street imagery (Mapillary, Panoramax).",
+    "images": "Collect pictures of open street imagery (Mapillary, Panoramax).",
     "features": "Turn every picture into a vector, or join features that exist already.",
     "train": "Learn from the features, fold by fold, and predict every location out of fold.",
     "areas": "Turn predictions of locations into deciles of areas, with metrics and baselines.",

@@ -22,8 +22,8 @@ def comparison_tables(result: Mapping[str, Any]) -> Iterator[Table]:
         held = each["a"] if each["a"] == each["b"] else f"a: {each['a']}; b: {each['b']}"
         table = _table(
             f"a = {a}, b = {b}: {held}",
-            f"Below each figure its {result['coverage']:.0%} interval. b less a: less MAE and more "
-            "Spearman's r is better. The share is that of the draws in which b is better.",
+            f"Below each figure its {result['interval_level']:.0%} interval. b less a: less MAE "
+            "and more Spearman's r is better. The share is that of the draws in which b is better.",
         )
         table.add_column("outcome", min_width=12)
         for column in ("areas", "MAE\na", "\nb", "\nb less a", "Spearman\na", "\nb", "\nb less a"):
@@ -52,12 +52,12 @@ def curves_table(name: str, curves: Mapping[str, Any]) -> Table:
     outcomes = _few(dict.fromkeys(each["outcome"] for each in points))
     table = _table(
         f"{name}: what fewer areas, locations and views would give",
-        f"Spearman's r of the areas with its {curves['coverage']:.0%} interval; "
+        f"Spearman's r of the areas with its {curves['interval_level']:.0%} interval; "
         f"{curves['scheme']}. Areas: to learn from. Locations: of an area, and views: of a "
         "location, at most, wherever one learns and tests.",
     )
     table.add_column("at most", no_wrap=True)
-    for column in ("areas\nlearned", "pictures", "mean\nMAE", "mean\nr", *outcomes):
+    for column in ("areas\nlearned", "images", "mean\nMAE", "mean\nr", *outcomes):
         table.add_column(column, justify="right", no_wrap=column not in outcomes)
     section = points[0]["by"] if points else None
     for key in dict.fromkeys((each["by"], each["value"]) for each in points):
@@ -67,8 +67,8 @@ def curves_table(name: str, curves: Mapping[str, Any]) -> Table:
             table.add_section()
         table.add_row(
             _point(*key),
-            f"{rows[0]['n_areas_learned']:,.0f}",
-            f"{rows[0]['pictures']:,}",
+            f"{rows[0]['n_training_areas']:,.0f}",
+            f"{rows[0]['images']:,}",
             *(_number(_mean([row[m]["value"] for row in rows])) for m in ("mae", "spearman")),
             *(_interval(row["spearman"]) for row in rows if row["outcome"] in outcomes),
         )
@@ -93,10 +93,10 @@ def power_tables(name: str, power: Mapping[str, Any]) -> Iterator[Table]:
     table = _table(
         f"{name}: simulated studies of its areas",
         f"Means over {power['repeats']} simulations; \u00b1 half the width of the "
-        f"{power['coverage']:.0%} interval of Spearman's r.",
+        f"{power['interval_level']:.0%} interval of Spearman's r.",
     )
     given = any(cell["signal"] is not None for cell in power["cells"])
-    for column in (*(["signal"] if given else []), "areas", "locations", "views", "pictures"):
+    for column in (*(["signal"] if given else []), "areas", "locations", "views", "images"):
         table.add_column(column, justify="right")
     for column in ("mean\nMAE", "mean\nr", *outcomes):
         table.add_column(column, justify="right")
@@ -104,7 +104,7 @@ def power_tables(name: str, power: Mapping[str, Any]) -> Iterator[Table]:
         said = list(cell["outcomes"].values())
         table.add_row(
             *([f"{cell['signal']:g}"] if given else []),
-            *(f"{cell[key]:,}" for key in ("areas", "locations", "views", "pictures")),
+            *(f"{cell[key]:,}" for key in ("areas", "locations", "views", "images")),
             *(_number(_mean([each[m] for each in said])) for m in ("mae", "spearman")),
             *(_give_or_take(cell["outcomes"][o]) for o in outcomes),
         )
@@ -117,11 +117,11 @@ def _target(target: Mapping[str, Any], given: bool) -> Table:
     table = _table(f"Fewest pictures for {target['target']}", None)
     for column in (*(["signal"] if given else []), "outcome"):
         table.add_column(column)
-    for column in ("areas", "locations", "views", "pictures"):
+    for column in ("areas", "locations", "views", "images"):
         table.add_column(column, justify="right")
     for each in target["by"]:
         cell = each["cell"]
-        keys = ("areas", "locations", "views", "pictures")
+        keys = ("areas", "locations", "views", "images")
         figures = [f"{cell[key]:,}" for key in keys] if cell else ["none of these", "", "", ""]
         table.add_row(*([f"{each['signal']:g}"] if given else []), Text(each["outcome"]), *figures)
     return table

@@ -2,7 +2,12 @@
 
 from streetgauge.classes import equal_count
 from streetgauge.evaluation.aggregate import RULES, aggregate
-from streetgauge.evaluation.applicability import Familiar, is_unlike, unlike_account, unlike_areas
+from streetgauge.evaluation.applicability import (
+    AreaOfApplicability,
+    assess_applicability,
+    evaluate_applicability,
+    is_outside_aoa,
+)
 from streetgauge.evaluation.comparison import Drawn, compare_areas, compare_figures, draw_metrics
 from streetgauge.evaluation.coverage import FEW_LOCATIONS, add_coverage, mark
 from streetgauge.evaluation.disagreement import add_disagreement, disagreement_account
@@ -29,7 +34,7 @@ __all__ = [
     "METRICS",
     "RULES",
     "Drawn",
-    "Familiar",
+    "AreaOfApplicability",
     "Neighbours",
     "add_coverage",
     "add_disagreement",
@@ -49,7 +54,7 @@ __all__ = [
     "headline",
     "interval_account",
     "intervals",
-    "is_unlike",
+    "is_outside_aoa",
     "layer_table",
     "learned_areas",
     "location_coordinates",
@@ -65,8 +70,8 @@ __all__ = [
     "shuffled_account",
     "structure",
     "torn_areas",
-    "unlike_account",
-    "unlike_areas",
+    "evaluate_applicability",
+    "assess_applicability",
     "units_of_areas",
     "write_geopackage",
     "write_geoparquet",

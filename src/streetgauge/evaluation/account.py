@@ -31,7 +31,7 @@ from streetgauge.settings import EvaluationSettings
 
 __all__ = ["Account", "is_measured"]
 
-PICTURES = "pictures"
+IMAGES = "images"
 Floats = npt.NDArray[np.float64]
 
 
@@ -51,7 +51,7 @@ class Account:
     guesses : mapping of name to Guess
         Of the baselines. Pictures must beat those that look at none.
     settings : EvaluationSettings
-        ``coverage``, ``draws``, ``min_locations``, ``groups``.
+        ``interval_level``, ``draws``, ``min_locations``, ``groups``.
     classes : int
         K.
     rng : Generator
@@ -76,17 +76,17 @@ class Account:
         self.measured = is_measured(frame, settings.min_locations)
         self.rows = frame[self.measured]
         self.undefined: dict[str, str] = {}
-        self.with_pictures = [name for name, guess in guesses.items() if guess.pictures]
+        self.with_images = [name for name, guess in guesses.items() if guess.pictures]
         self.actual = self.rows["actual_decile"].to_numpy(np.int64)
         self.weight = self._weight()
-        self.methods = {PICTURES: self.rows["decile"].to_numpy(np.int64)} | self._usable(guesses)
+        self.methods = {IMAGES: self.rows["decile"].to_numpy(np.int64)} | self._usable(guesses)
         self.tables = {
             name: self._table(deciles, self.weight) for name, deciles in self.methods.items()
         }
         self.values = {name: measure(table) for name, table in self.tables.items()}
         for name in self.methods:
-            where = "metrics" if name == PICTURES else f"baselines.{name}"
-            where = f"with_pictures.{name}" if name in self.with_pictures else where
+            where = "metrics" if name == IMAGES else f"baselines.{name}"
+            where = f"with_images.{name}" if name in self.with_images else where
             for metric, reason in why_undefined(self.tables[name]).items():
                 self.undefined[f"{where}.{metric}"] = reason
         if "constant" in self.methods:
@@ -102,17 +102,17 @@ class Account:
             self.best["spearman"] = CONSTANT
         kinds = kinds_of_areas(self.rows, about, settings.groups)
         self.districts = None if about is None else about.get("district")
-        self.groups = Groups(kinds, self.actual, self.methods[PICTURES], classes)
+        self.groups = Groups(kinds, self.actual, self.methods[IMAGES], classes)
         self._draw(unit.loc[self.rows.index].to_numpy(), rng)
 
     def account(self) -> dict[str, Any]:
         """Give all of it, JSON-clean."""
-        pictures, drawn = self.values[PICTURES], self.drawn[PICTURES]
-        coverage = self.settings.coverage
+        pictures, drawn = self.values[IMAGES], self.drawn[IMAGES]
+        interval_level = self.settings.interval_level
         known, enough = self.frame["actual_decile"].notna(), self.measured
-        metrics = {m: estimate(float(pictures[m]), drawn[m], coverage) for m in METRICS}
+        metrics = {m: estimate(float(pictures[m]), drawn[m], interval_level) for m in METRICS}
         metrics |= {"rps": self._rps(), "r2": self._r2()}
-        counts = confusion_matrix(self.actual, self.methods[PICTURES], self.classes)
+        counts = confusion_matrix(self.actual, self.methods[IMAGES], self.classes)
         return {
             "n_areas": len(self.rows),
             "n_areas_without_actual": int((~known).sum()),
@@ -121,19 +121,19 @@ class Account:
             "confusion": counts.tolist(),
             "metrics": metrics,
             "extremes": self._extremes(),
-            "groups": self.groups.account(self.totals, self.draws, self.weight, coverage),
-            "baselines": self._figures([n for n in self.others if n not in self.with_pictures]),
-            "with_pictures": self._figures([n for n in self.others if n in self.with_pictures]),
-            "pictures_add": self._pictures_add(),
+            "groups": self.groups.account(self.totals, self.draws, self.weight, interval_level),
+            "baselines": self._figures([n for n in self.others if n not in self.with_images]),
+            "with_images": self._figures([n for n in self.others if n in self.with_images]),
+            "gain": self._gain(),
             "spearman_within_folds": self._within_folds(),
-            "interval_coverage": self._interval_coverage(),
+            "intervals": self._intervals(),
             "undefined": self.undefined,
         }
 
     @property
     def others(self) -> list[str]:
         """What the networks are compared with."""
-        return [name for name in self.methods if name != PICTURES]
+        return [name for name in self.methods if name != IMAGES]
 
     def _figures(self, names: list[str]) -> dict[str, dict[str, float | None]]:
         return {n: {m: to_json(float(self.values[n][m])) for m in METRICS} for n in names}
@@ -159,7 +159,7 @@ class Account:
     def _draw(self, unit: npt.NDArray[np.int64], rng: np.random.Generator) -> None:
         # Not all units need have a measured area.
         sums = Sums(np.unique(unit, return_inverse=True)[1], self.weight)
-        drawn = [PICTURES, *dict.fromkeys(n for n in self.best.values() if n is not None)]
+        drawn = [IMAGES, *dict.fromkeys(n for n in self.best.values() if n is not None)]
         for name in drawn:
             flat = cells(self.actual, self.methods[name], self.classes)
             sums.add(name, flat, self.classes**2)
@@ -167,11 +167,9 @@ class Account:
         self._ask_continuous(sums)
         self.totals, self.draws = sums.totals(), sums.drawn(self.settings.draws, rng)
         shape = (self.settings.draws, self.classes, self.classes)
-        self.drawn_tables = self.draws[PICTURES].reshape(shape)
+        self.drawn_tables = self.draws[IMAGES].reshape(shape)
         self.drawn = {
-            name: measure(
-                self.draws[name].reshape(shape), METRICS if name == PICTURES else self.best
-            )
+            name: measure(self.draws[name].reshape(shape), METRICS if name == IMAGES else self.best)
             for name in drawn
         }
 
@@ -205,7 +203,7 @@ class Account:
             drawn = self.draws["rps"] / self.draws["rps weight"]
         if not np.isfinite(value[0]):
             self.undefined["metrics.rps"] = "no measured area has probabilities"
-        return estimate(float(value[0]), drawn[:, 0], self.settings.coverage)
+        return estimate(float(value[0]), drawn[:, 0], self.settings.interval_level)
 
     def _r2(self) -> dict[str, Any]:
         if "value" not in self.totals:
@@ -225,13 +223,13 @@ class Account:
             self.undefined["metrics.r2"] = (
                 "actual values do not vary" if read else "no other fold says what a score is worth"
             )
-        return estimate(value, r2(self.draws), self.settings.coverage)
+        return estimate(value, r2(self.draws), self.settings.interval_level)
 
     def _extremes(self) -> dict[str, Any]:
         """How far predictions are drawn to the middle, and how many lie at either end."""
-        values, drawn = shrinkage(self.tables[PICTURES]), shrinkage(self.drawn_tables)
-        actual = shrinkage(self.tables[PICTURES].T)
-        slope = estimate(float(values["slope"]), drawn["slope"], self.settings.coverage)
+        values, drawn = shrinkage(self.tables[IMAGES]), shrinkage(self.drawn_tables)
+        actual = shrinkage(self.tables[IMAGES].T)
+        slope = estimate(float(values["slope"]), drawn["slope"], self.settings.interval_level)
         if slope["value"] is None:
             self.undefined["extremes.slope"] = "actual classes do not vary"
         return {"slope": slope} | {
@@ -247,11 +245,11 @@ class Account:
         values = {
             name: float(value[metric])
             for name, value in self.values.items()
-            if name not in (PICTURES, CHANCE, *self.with_pictures) and np.isfinite(value[metric])
+            if name not in (IMAGES, CHANCE, *self.with_images) and np.isfinite(value[metric])
         }
         return choose(values, key=lambda name: values[name]) if values else None
 
-    def _pictures_add(self) -> dict[str, Any] | None:
+    def _gain(self) -> dict[str, Any] | None:
         over_mae, over_rank = self.best["mae"], self.best["spearman"]
         if over_mae is None:
             return None
@@ -265,17 +263,17 @@ class Account:
     def _difference(self, metric: str, over: str | None, sign: int) -> dict[str, Any]:
         if over is None:
             return _nothing()
-        value, drawn = self.values[PICTURES][metric], self.drawn[PICTURES][metric]
+        value, drawn = self.values[IMAGES][metric], self.drawn[IMAGES][metric]
         if not (over == CONSTANT and metric in CORRELATIONS):  # that is 0, in every draw
             value, drawn = value - self.values[over][metric], drawn - self.drawn[over][metric]
         value, drawn = sign * value, sign * drawn
-        return estimate(float(value), drawn, self.settings.coverage)
+        return estimate(float(value), drawn, self.settings.interval_level)
 
     def _within_folds(self) -> float | None:
         """Mean of the folds' own rho, by areas: free of how far the networks agree on a scale."""
         fold = self.rows["fold"].to_numpy()
         parts = [fold == part for part in np.unique(fold) if part != 0]
-        deciles = self.methods[PICTURES]
+        deciles = self.methods[IMAGES]
         tables = [confusion_matrix(self.actual[p], deciles[p], self.classes) for p in parts]
         if not tables:
             return None
@@ -283,10 +281,12 @@ class Account:
         here = np.isfinite(rho)
         return float(np.average(rho[here], weights=size[here])) if here.any() else None
 
-    def _interval_coverage(self) -> dict[str, Any] | None:
+    def _intervals(self) -> dict[str, Any] | None:
         if not {"low", "high"} <= set(self.rows.columns):
             return None
-        return interval_account(self.rows, self.settings.coverage, self.classes, self.districts)
+        return interval_account(
+            self.rows, self.settings.interval_level, self.classes, self.districts
+        )
 
 
 def _nothing() -> dict[str, Any]:

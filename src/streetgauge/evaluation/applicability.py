@@ -10,7 +10,12 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-__all__ = ["Familiar", "is_unlike", "unlike_account", "unlike_areas"]
+__all__ = [
+    "AreaOfApplicability",
+    "is_outside_aoa",
+    "evaluate_applicability",
+    "assess_applicability",
+]
 
 Floats = npt.NDArray[np.float64]
 
@@ -27,7 +32,7 @@ ARRAYS = ("mean", "sd", "components", "spread", "points", "distances")
 
 
 @dataclass(frozen=True, eq=False)
-class Familiar:
+class AreaOfApplicability:
     """The areas that a model has learned from, by their mean features.
 
     Features are standardised and turned into principal components, as many as keep 90 % of the
@@ -60,7 +65,7 @@ class Familiar:
     distances: Floats
 
     @classmethod
-    def of(cls, features: npt.ArrayLike) -> Familiar:
+    def of(cls, features: npt.ArrayLike) -> AreaOfApplicability:
         """Learn what areas look like.
 
         Parameters
@@ -81,7 +86,7 @@ class Familiar:
         return replace(whole, distances=np.sort(distances))
 
     @classmethod
-    def _of(cls, x: Floats) -> Familiar:
+    def _of(cls, x: Floats) -> AreaOfApplicability:
         """Everything but the distances."""
         mean, sd = x.mean(0), x.std(0)
         sd = np.where(sd > 1e-9 * np.maximum(np.abs(mean), 1e-300), sd, 1.0)
@@ -116,7 +121,7 @@ class Familiar:
         places = self._places(np.asarray(features, dtype=float))
         return np.asarray(KDTree(self.points).query(places, nearest)[0].mean(1))
 
-    def strangeness(self, features: npt.ArrayLike) -> Floats:
+    def dissimilarity_index(self, features: npt.ArrayLike) -> Floats:
         """Share of the areas learned from that are less far than these are: [m].
 
         0 to 1; 1 - (1 + the number that are as far or farther) / (n + 1), which is 1 - p of a
@@ -132,7 +137,7 @@ class Familiar:
         return {name: np.ascontiguousarray(part, dtype=np.float32) for name, part in parts.items()}
 
     @classmethod
-    def from_arrays(cls, arrays: Mapping[str, npt.NDArray[Any]]) -> Familiar:
+    def from_arrays(cls, arrays: Mapping[str, npt.NDArray[Any]]) -> AreaOfApplicability:
         """Make one of what `arrays` gave."""
         return cls(*(np.asarray(arrays[name], dtype=float) for name in ARRAYS))
 
@@ -153,12 +158,12 @@ def _remainder(z: Floats, along: Floats) -> Floats:
     return np.asarray(np.sqrt(np.maximum((z**2).sum(1) - (along**2).sum(1), 0)))
 
 
-def is_unlike(strangeness: npt.ArrayLike) -> npt.NDArray[np.bool_]:
+def is_outside_aoa(dissimilarity_index: npt.ArrayLike) -> npt.NDArray[np.bool_]:
     """Whether areas are farther than 19 of 20."""
-    return np.asarray(strangeness, dtype=float) >= 1 - LEVEL - 1e-12
+    return np.asarray(dissimilarity_index, dtype=float) >= 1 - LEVEL - 1e-12
 
 
-def unlike_areas(
+def assess_applicability(
     features: pd.DataFrame, tested: pd.DataFrame, learned: pd.DataFrame
 ) -> pd.DataFrame:
     """Say of every area tested how far it is from those that its network had learned from.
@@ -175,62 +180,67 @@ def unlike_areas(
     Returns
     -------
     DataFrame by area
-        ``strangeness`` (0 to 1, see `Familiar`) and ``unlike`` (bool); areas of which nothing can
-        be said are not in it.
+        ``dissimilarity_index`` (0 to 1, see `AreaOfApplicability`) and ``outside_aoa``
+        (bool); areas of which nothing can be said are not in it.
     """
-    tables = [pd.DataFrame({"strangeness": [], "unlike": []}, index=pd.Index([], name="area"))]
+    tables = [
+        pd.DataFrame({"dissimilarity_index": [], "outside_aoa": []}, pd.Index([], name="area"))
+    ]
     values = features.sort_index()
     for fold, rows in tested[tested["fold"] > 0].groupby("fold"):
         known = values.index[values.index.isin(learned.loc[learned["fold"] == fold, "area"])]
         asked = values.index[values.index.isin(rows["area"])]
         if len(known) < 2 * NEAREST or not len(asked):
             continue
-        strange = Familiar.of(values.loc[known].to_numpy()).strangeness(
+        strange = AreaOfApplicability.of(values.loc[known].to_numpy()).dissimilarity_index(
             values.loc[asked].to_numpy()
         )
         tables.append(
-            pd.DataFrame({"strangeness": strange, "unlike": is_unlike(strange)}, index=asked)
+            pd.DataFrame(
+                {"dissimilarity_index": strange, "outside_aoa": is_outside_aoa(strange)}, asked
+            )
         )
     found = pd.concat(tables[1:] or tables)
-    return found.astype({"strangeness": "float64", "unlike": "bool"}).sort_index()
+    return found.astype({"dissimilarity_index": "float64", "outside_aoa": "bool"}).sort_index()
 
 
-def unlike_account(areas: pd.DataFrame) -> dict[str, Any] | None:
+def evaluate_applicability(areas: pd.DataFrame) -> dict[str, Any] | None:
     """Count the unlike areas of one outcome, and say whether errors are larger there.
 
     Parameters
     ----------
     areas : DataFrame
-        ``unlike`` (missing where nothing can be said), ``decile, actual_decile, low, high``.
+        ``outside_aoa`` (missing where nothing can be said), ``decile, actual_decile, low, high``.
 
     Returns
     -------
     dict or None
-        ``n_areas`` (of which it can be said), ``unlike`` (how many are), ``share``, ``expected``
-        (the share if all areas were like those learned from); ``mae`` and ``covered`` of the unlike
-        with an actual decile, and of the ``others``; None where nothing can be said of any area.
+        ``n_areas`` (of which it can be said), ``n_outside`` (how many are), ``share``, ``expected``
+        (the share if all areas were like those learned from); ``mae`` and ``share_within_interval``
+        of those with an actual decile, and the same ``inside``; None where nothing can be said of
+        any area.
     """
-    told = areas[areas["unlike"].notna()]
+    told = areas[areas["outside_aoa"].notna()]
     if told.empty:
         return None
-    unlike = told["unlike"].astype(bool)
+    unlike = told["outside_aoa"].astype(bool)
     return {
         "n_areas": len(told),
-        "unlike": int(unlike.sum()),
+        "n_outside": int(unlike.sum()),
         "share": float(unlike.mean()),
         "expected": LEVEL,
         **_errors(told[unlike]),
-        "others": _errors(told[~unlike]),
+        "inside": _errors(told[~unlike]),
     }
 
 
 def _errors(areas: pd.DataFrame) -> dict[str, float | None]:
     rows = areas[areas["actual_decile"].notna()]
     if rows.empty:
-        return {"mae": None, "covered": None}
+        return {"mae": None, "share_within_interval": None}
     actual = rows["actual_decile"].astype("int64")
     inside = (rows["low"] <= actual) & (actual <= rows["high"])
     return {
         "mae": float((rows["decile"] - actual).abs().astype("float64").mean()),
-        "covered": float(inside.astype("float64").mean()),
+        "share_within_interval": float(inside.astype("float64").mean()),
     }

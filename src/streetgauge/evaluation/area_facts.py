@@ -96,7 +96,7 @@ def with_facts(
     weights: pd.Series | None = None,
     min_locations: int = 1,
 ) -> pd.DataFrame:
-    """Add the columns ``n_views``, ``share_seen``, ``actual_value``, ``weight`` and ``status``.
+    """Add ``n_views``, ``share_with_images``, ``actual_value``, ``weight`` and ``status``.
 
     Parameters
     ----------

@@ -43,14 +43,14 @@ class Drawn:
     value: dict[str, float]
     drawn: dict[str, Floats]  # [draws]
 
-    def estimate(self, metric: str, coverage: float) -> dict[str, Any]:
+    def estimate(self, metric: str, interval_level: float) -> dict[str, Any]:
         """Give ``value``, ``low`` and ``high``."""
-        return estimate(self.value[metric], self.drawn[metric], coverage)
+        return estimate(self.value[metric], self.drawn[metric], interval_level)
 
-    def difference(self, other: Drawn, metric: str, coverage: float) -> dict[str, Any]:
+    def difference(self, other: Drawn, metric: str, interval_level: float) -> dict[str, Any]:
         """Give how much more the other has, draw by draw: ``value``, ``low``, ``high``."""
         value = other.value[metric] - self.value[metric]
-        return estimate(value, other.drawn[metric] - self.drawn[metric], coverage)
+        return estimate(value, other.drawn[metric] - self.drawn[metric], interval_level)
 
 
 def draw_metrics(
@@ -124,7 +124,7 @@ def compare_areas(
     b: pd.DataFrame,
     *,
     classes: int = 10,
-    coverage: float = 0.9,
+    interval_level: float = 0.9,
     draws: int = 1000,
     seed: int = 0,
     min_locations: tuple[int, int] = (1, 1),
@@ -145,7 +145,7 @@ def compare_areas(
         ``n_locations``, and ``p1`` to ``pK`` where they are known.
     classes : int, default 10
         K, of both.
-    coverage, draws, seed
+    interval_level, draws, seed
         Of the percentile intervals.
     min_locations : (int, int)
         Areas with fewer locations are not measured, on either side.
@@ -205,7 +205,7 @@ def compare_areas(
             rng = np.random.default_rng([seed, zlib.crc32("\n".join(side.index).encode())])
             drawn |= draw_metrics({name: side}, classes, draws, rng, unit=own, weight=weight)
             result["units"][name] = len(side) if own is None else own.nunique()
-    result["metrics"] = _metrics(drawn["a"], drawn["b"], coverage)
+    result["metrics"] = _metrics(drawn["a"], drawn["b"], interval_level)
     result["agreement"] = _agreement(sides[0], sides[1], classes) if paired else None
     result["undefined"] = {
         f"{name}.{metric}": reason
@@ -227,7 +227,7 @@ def compare_figures(
     Parameters
     ----------
     a, b : mapping of metric to mapping
-        ``value``, ``low``, ``high``, of the same coverage; None where unknown.
+        ``value``, ``low``, ``high``, of the same level; None where unknown.
 
     Returns
     -------
@@ -309,16 +309,16 @@ def _filled(unit: pd.Series, areas: pd.Index) -> pd.Series:
     return own.where(own.notna(), [f"area {area}" for area in areas]).astype(str)
 
 
-def _metrics(a: Drawn, b: Drawn, coverage: float) -> dict[str, Any]:
+def _metrics(a: Drawn, b: Drawn, interval_level: float) -> dict[str, Any]:
     result = {}
     for metric in (name for name in a.value if name in b.value):
         better = b.drawn[metric] - a.drawn[metric]
         better = (-better if metric in LOWER_IS_BETTER else better)[np.isfinite(better)]
         share = float(((better > 0) + 0.5 * (better == 0)).mean()) if better.size else None
         result[metric] = {
-            "a": a.estimate(metric, coverage),
-            "b": b.estimate(metric, coverage),
-            "difference": a.difference(b, metric, coverage),
+            "a": a.estimate(metric, interval_level),
+            "b": b.estimate(metric, interval_level),
+            "difference": a.difference(b, metric, interval_level),
             "b_better": share,
         }
     return result

@@ -32,9 +32,9 @@ def add_coverage(
     Returns
     -------
     DataFrame
-        ``areas`` with ``n_views`` (Int64, missing if that is not known) and ``share_seen`` (0 to 1:
-        postcodes with a predicted location of all postcodes of the area; of all locations in an
-        area without postcodes) at the end.
+        ``areas`` with ``n_views`` (Int64, missing if that is not known) and ``share_with_images``
+        (of the area's postcodes, that with a predicted location; of its locations where it has no
+        postcodes) at the end.
     """
     location, ids = pd.factorize(predictions["location_id"])
     outcome, outcomes = pd.factorize(predictions["outcome"])
@@ -53,7 +53,9 @@ def add_coverage(
         known = np.bincount(cell, np.isfinite(each), size) > 0
         total = np.where(known, np.bincount(cell, np.nan_to_num(each), size), np.nan)
         result["n_views"] = pd.array(total[own], dtype="Float64").astype("Int64")
-    result["share_seen"] = seen[own] / areas["area"].map(_places_of(locations)).to_numpy(float)
+    result["share_with_images"] = seen[own] / areas["area"].map(_places_of(locations)).to_numpy(
+        float
+    )
     return result
 
 

@@ -14,14 +14,13 @@ from streetgauge.evaluation.account import Account, is_measured
 from streetgauge.evaluation.aggregate import refuse_probabilities
 from streetgauge.evaluation.baselines import Baselines, Guess
 from streetgauge.evaluation.levels import Level, guesses_of_units
-from streetgauge.evaluation.oracle import best_possible, check_oracle, share_of_possible
+from streetgauge.evaluation.oracle import best_possible, check_oracle, share_of_attainable
 from streetgauge.evaluation.resample import draw_units
 from streetgauge.evaluation.scheme import describe_scheme
+from streetgauge.io.formats import METRICS_VERSION
 from streetgauge.settings import EvaluationSettings, FoldSettings
 
 __all__ = ["evaluate"]
-
-FORMAT_VERSION = 1
 
 
 def evaluate(
@@ -45,9 +44,9 @@ def evaluate(
     """Compare predicted with actual deciles, and with what needs no picture.
 
     All intervals come from drawing areas, or blocks of them (`draw_units`), again with replacement
-    (``settings.draws`` times; percentiles of ``settings.coverage``). Differences are paired: both
-    methods on the same draws. The order of rows does not matter, and an outcome's figures do not
-    depend on the others.
+    (``settings.draws`` times; percentiles of ``settings.interval_level``). Differences are paired:
+    both methods on the same draws. The order of rows does not matter, and an outcome's figures do
+    not depend on the others.
 
     Parameters
     ----------
@@ -94,14 +93,14 @@ def evaluate(
         tested: ``n_areas`` (with a prediction, an actual decile and locations enough: what is
         measured), ``n_areas_without_actual``, ``n_areas_too_few_locations``,
         ``n_areas_without_prediction`` (None if the study's areas are not given), of these
-        ``n_areas_learned_only`` (learned from and never tested), ``n_locations``,
+        ``n_areas_training_only`` (learned from and never tested), ``n_locations``,
         ``confusion`` (areas; rows actual, columns predicted), ``metrics`` (each ``value``, ``low``,
         ``high``; `METRICS`, ``rps``, ``r2``), ``extremes``, ``groups``, ``baselines`` (plain
-        values), ``with_pictures`` (the same of what looks at pictures in a plainer way),
-        ``pictures_add`` (positive = pictures are better; each metric over the baseline
+        values), ``with_images`` (the same of what looks at pictures in a plainer way),
+        ``gain`` (positive = pictures are better; each metric over the baseline
         that is best at it, and over rho 0 where every baseline's is below),
         ``spearman_within_folds`` (much above ``spearman``: the folds' networks are not on one
-        scale), ``interval_coverage``, ``bootstrap`` (what was drawn), ``undefined``
+        scale), ``intervals``, ``bootstrap`` (what was drawn), ``undefined``
         (path of a figure to the reason why there is none), ``oracle``. ``levels`` has the same by
         level, if there are any. Where areas were not held out as a whole there is no baseline.
 
@@ -137,19 +136,21 @@ def evaluate(
         missing = None if study_areas is None else set(study_areas) - set(frame.index)
         account["n_areas_without_prediction"] = None if missing is None else len(missing)
         told = set() if known is None else set(known["area"])
-        account["n_areas_learned_only"] = len(told - set(frame.index))
+        account["n_areas_training_only"] = len(told - set(frame.index))
         if oracle is not None and predictions is not None and name in oracle.columns:
             torn = frame.index[frame["fold"] == 0]
             best = best_possible(
                 *(name, oracle, predictions, settings.rule, classes, own, weights, torn)
             )
             rows = frame[is_measured(frame, settings.min_locations)]
-            account["oracle"] = share_of_possible(rows, best, account, settings, classes, rng, unit)
+            account["oracle"] = share_of_attainable(
+                rows, best, account, settings, classes, rng, unit
+            )
         outcomes[name] = account
         for level, each in (levels or {}).items():
             above[level][name] = _account_above(each, frame, guesses, settings, classes, seed)
     result = {
-        "format_version": FORMAT_VERSION,
+        "format_version": METRICS_VERSION,
         "classes": classes,
         "folds": folds,
         "scheme": scheme,
@@ -157,7 +158,7 @@ def evaluate(
         "rule": settings.rule,
         "weight": settings.weight,
         "min_locations": settings.min_locations,
-        "coverage": settings.coverage,
+        "interval_level": settings.interval_level,
         "draws": settings.draws,
         "neighbours": settings.neighbours,
         "outcomes": outcomes,

@@ -37,7 +37,7 @@ def kinds_of_areas(
     -------
     dict of name to Series of str by area
         ``deprivation``: thirds by the actual decile (of ten: 1 to 3 ``deprived``, 8 to 10
-        ``affluent``). ``pictures``: ``few`` and ``many``, the two halves by the number of pictures,
+        ``affluent``). ``images``: ``few`` and ``many``, the two halves by the number of pictures,
         or of locations where that is not known. ``district``, and ``columns``. Missing where an
         area has no such; ways in which all are alike are left out.
 
@@ -54,7 +54,7 @@ def kinds_of_areas(
     if "n_views" in frame and frame["n_views"].notna().all():
         counted = "n_views"
     halves = equal_count(frame[counted].to_numpy(float), 2)
-    kinds["pictures"] = pd.Series(np.array(["few", "many"])[halves - 1], index=frame.index)
+    kinds["images"] = pd.Series(np.array(["few", "many"])[halves - 1], index=frame.index)
     known = [] if about is None else list(about.columns)
     for column in columns:
         if column not in known:
@@ -109,7 +109,7 @@ class Groups:
         totals: dict[str, npt.NDArray[np.float64]],
         drawn: dict[str, npt.NDArray[np.float64]],
         weight: npt.NDArray[np.float64],
-        coverage: float,
+        interval_level: float,
     ) -> dict[str, Any]:
         """Give the figures by kind: ``n_areas``, ``mae``, ``bias``, ``within_1``, ``spearman``."""
         result: dict[str, Any] = {}
@@ -126,7 +126,7 @@ class Groups:
                     key = f"{name} {metric}"
                     value = totals[key][i] / below[i] if below[i] > 0 else np.nan
                     spread = drawn[key][:, i] / drawn_below[:, i]
-                    about[metric] = estimate(float(value), spread, coverage)
+                    about[metric] = estimate(float(value), spread, interval_level)
                 about |= {metric: to_json(float(each[i])) for metric, each in values.items()}
                 result[name][label] = about
         return result

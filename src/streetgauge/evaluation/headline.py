@@ -37,7 +37,7 @@ def headline(tested: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any
     dict of outcome to dict of kind to dict or None
         JSON-clean. ``scheme`` (how areas were held out, in words), ``n_areas``, ``mae`` and
         ``spearman``, each with ``value``, ``low`` and ``high`` (paired differences, positive =
-        pictures are better), ``over`` (the best baseline), ``pictures`` and ``baseline`` (their own
+        pictures are better), ``over`` (the best baseline), ``images`` and ``baseline`` (their own
         figures). None where there is nothing to compare: an outcome without figures there, or no
         baseline.
     """
@@ -49,11 +49,11 @@ def headline(tested: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any
 
 def _cell(metrics: Mapping[str, Any], outcome: str) -> dict[str, Any] | None:
     account = metrics["outcomes"].get(outcome)
-    if account is None or not account["pictures_add"]:
+    if account is None or not account["gain"]:
         return None
-    adds = account["pictures_add"]
+    adds = account["gain"]
     return {
-        "scheme": metrics["scheme"]["in_words"],
+        "scheme": metrics["scheme"]["description"],
         "n_areas": account["n_areas"],
         "mae": _difference(account, adds, "mae", adds["over"]),
         "spearman": _difference(account, adds, "spearman", adds["over_spearman"]),
@@ -69,7 +69,7 @@ def _difference(
     return {
         **adds[metric],
         "over": over,
-        "pictures": account["metrics"][metric]["value"],
+        "images": account["metrics"][metric]["value"],
         "baseline": baseline,
     }
 

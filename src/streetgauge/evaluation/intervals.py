@@ -24,25 +24,25 @@ SLACK = 1e-9  # (9 + 1) * 0.9 must be 9, and a mass on the border inside, whatev
 
 def intervals(
     areas: pd.DataFrame,
-    coverage: float = 0.9,
+    interval_level: float = 0.9,
     classes: int = 10,
     held_aside: pd.DataFrame | None = None,
 ) -> pd.DataFrame:
-    """Add ``low`` and ``high``, among which the actual decile lies in ``coverage`` of the areas.
+    """Add ``low`` and ``high``, among which the actual decile lies in a given share of the areas.
 
     First every area gets probabilities of the deciles, ``p1`` to ``pK``: see `Distributions`. The
     interval grows from the predicted decile, at each step to the more probable of the two deciles
     beside it (adaptive prediction sets, Romano, Sesia and Candes 2020, kept contiguous). How far is
     conformal: for areas whose decile is known it is looked up how much probability the interval had
     when it was about to take in the actual one, 0 if that was the predicted; of n such areas the
-    ceil((n + 1) coverage)-th smallest is the mass up to which intervals grow. Where this is more
-    than n (too few areas) the interval is everything, 1 to ``classes``.
+    ceil((n + 1) interval_level)-th smallest is the mass up to which intervals grow. Where this is
+    more than n (too few areas) the interval is everything, 1 to ``classes``.
 
     Calibration is cross-conformal (Vovk 2015, Ann. Math. Artif. Intell. 74, 9-28): for an area
     held out in fold f both steps see the *other* folds' areas alone, and each of these is
     scored by probabilities that the other four fifths of them gave. Where there is no other
     fold, ``held_aside`` takes its place. If areas of all folds are alike (exchangeable), the
-    share that is covered is at least ``coverage`` up to chance, and exceeds it by 1 / (n + 1)
+    share that is covered is at least ``interval_level`` up to chance, and exceeds it by 1 / (n + 1)
     only; nothing is drawn at random, so where many areas have the very same probabilities
     (constant scores) it can exceed it by more. Folds that are districts are not alike, and may
     be covered less.
@@ -54,8 +54,8 @@ def intervals(
     ----------
     areas : DataFrame
         From `aggregate`: ``outcome, fold, score, decile, actual_decile``.
-    coverage : float, default 0.9
-        Between 0 and 1.
+    interval_level : float, default 0.9
+        That share, between 0 and 1.
     classes : int, default 10
         The highest decile.
     held_aside : DataFrame, optional
@@ -77,7 +77,7 @@ def intervals(
             aside = held_aside[held_aside["outcome"] == outcome]
         for held_out, known in _calibrations(rows, aside):
             here = place[held_out.index].to_numpy()
-            p[here], low[here], high[here] = _one(held_out, known, coverage, classes)
+            p[here], low[here], high[here] = _one(held_out, known, interval_level, classes)
     columns = probability_columns(classes)
     frame = areas.drop(columns=["low", "high", *columns], errors="ignore")
     at = frame.columns.get_loc("decile")
@@ -110,13 +110,13 @@ def _calibrations(
 
 
 def _one(
-    held_out: pd.DataFrame, known: pd.DataFrame, coverage: float, classes: int
+    held_out: pd.DataFrame, known: pd.DataFrame, interval_level: float, classes: int
 ) -> tuple[Floats, Integers, Integers]:
     """Give probabilities, low and high of a fold's areas."""
     x, actual = known["x"].to_numpy(float), known["actual_decile"].to_numpy(np.int64)
     p = Distributions.fit(x, actual, classes).at(held_out["x"])
     decile = held_out["decile"].to_numpy(np.int64)
-    limit = _limit(x, actual, _deciles(known, held_out), coverage, classes)
+    limit = _limit(x, actual, _deciles(known, held_out), interval_level, classes)
     inside = _mass_before(p, decile) <= limit + SLACK
     low = inside.argmax(1) + 1
     high = classes - inside[:, ::-1].argmax(1)
@@ -132,9 +132,11 @@ def _deciles(known: pd.DataFrame, held_out: pd.DataFrame) -> Integers:
     return tested["decile"].to_numpy(np.int64)[np.minimum(at, len(tested) - 1)]
 
 
-def _limit(x: Floats, actual: Integers, decile: Integers, coverage: float, classes: int) -> float:
+def _limit(
+    x: Floats, actual: Integers, decile: Integers, interval_level: float, classes: int
+) -> float:
     """How much probability an interval may have before its last decile is taken in."""
-    needed = max(math.ceil((actual.size + 1) * coverage - SLACK), 1)
+    needed = max(math.ceil((actual.size + 1) * interval_level - SLACK), 1)
     if needed > actual.size:
         return math.inf
     before = np.empty(actual.size)
@@ -173,7 +175,7 @@ def _mass_before(p: Floats, start: Integers) -> Floats:
 
 
 def interval_account(
-    areas: pd.DataFrame, aim: float, classes: int = 10, districts: pd.Series | None = None
+    areas: pd.DataFrame, level: float, classes: int = 10, districts: pd.Series | None = None
 ) -> dict[str, Any]:
     """Say how often intervals hold the actual decile, of one outcome's areas.
 
@@ -181,8 +183,8 @@ def interval_account(
     ----------
     areas : DataFrame by area
         ``low, high, actual_decile``; areas without an actual decile are left aside.
-    aim : float
-        The coverage that was asked for.
+    level : float
+        The share that was asked for.
     classes : int, default 10
         The highest decile.
     districts : Series by area, optional
@@ -191,12 +193,12 @@ def interval_account(
     Returns
     -------
     dict
-        ``aim``; ``share`` that is covered, ``n_areas``, ``low`` and ``high``, between which that
+        ``level``; ``share`` that is covered, ``n_areas``, ``low`` and ``high``, between which that
         share would lie in 95 % of samples (Clopper and Pearson 1934; it takes areas as independent,
-        which neighbours are not), ``short`` (whether ``high`` is below the aim), ``mean_width`` in
-        deciles; ``by_decile`` (a list: of the areas whose actual decile is 1, 2, ...) and
-        ``by_district`` (by name; None without any), each with ``n_areas``, ``share``,
-        ``mean_width``. What is not defined is None.
+        which neighbours are not), ``below_level`` (whether ``high`` is), ``mean_width`` in deciles;
+        ``by_decile`` (a list: of the areas whose actual decile is 1, 2, ...) and ``by_district``
+        (by name; None without any), each with ``n_areas``, ``share``, ``mean_width``. What is not
+        defined is None.
     """
     rows = areas[areas["actual_decile"].notna()]
     actual = rows["actual_decile"].astype("int64")
@@ -213,17 +215,17 @@ def interval_account(
         named = districts.reindex(held.index).dropna().astype(str)
         groups = held.loc[named.index].groupby(named.to_numpy(), sort=True)
         by_district = {str(name): _share(group) for name, group in groups} or None
-    likely: Mapping[str, Any] = {"low": None, "high": None, "short": None}
+    likely: Mapping[str, Any] = {"low": None, "high": None, "below_level": None}
     if len(held):
         chance = binomtest(int(held["inside"].sum()), len(held)).proportion_ci(0.95)
         likely = {
             "low": float(chance.low),
             "high": float(chance.high),
-            "short": bool(chance.high < aim),
+            "below_level": bool(chance.high < level),
         }
     whole = _share(held)
     return {
-        "aim": aim,
+        "level": level,
         "share": whole["share"],
         "mean_width": whole["mean_width"],
         "n_areas": whole["n_areas"],

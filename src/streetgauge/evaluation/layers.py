@@ -23,11 +23,11 @@ LAYER = "areas"
 COLUMNS = (
     *(("decile", "decile", "Int64"), ("actual_decile", "actual", "Int64")),
     *(("difference", "difference", "Int64"), ("low", "low", "Int64"), ("high", "high", "Int64")),
-    *(("width", "width", "Int64"), ("n_locations", "n", "Int64")),
-    *(("n_views", "n_views", "Int64"), ("share_seen", "share_seen", "float64")),
+    *(("width", "width", "Int64"), ("n_locations", "n_locations", "Int64")),
+    *(("n_views", "n_views", "Int64"), ("share_with_images", "share_with_images", "float64")),
     *(("score", "score", "float64"), ("actual_value", "actual_value", "float64")),
     *(("disagreement", "disagreement", "float64"), ("status", "status", "str")),
-    *(("unlike", "unlike", "boolean"), ("error_cluster", "error_cluster", "str")),
+    *(("outside_aoa", "outside_aoa", "boolean"), ("error_cluster", "error_cluster", "str")),
 )
 
 
@@ -46,9 +46,9 @@ def layer_table(frame: pd.DataFrame, areas: gpd.GeoDataFrame) -> gpd.GeoDataFram
     GeoDataFrame
         ``area``, ``name``, ``district`` and for every outcome ``<outcome>_decile``, ``_actual``,
         ``_difference`` (predicted less actual), ``_low``, ``_high``, ``_width`` (high less low),
-        ``_n`` (locations), and of ``_n_views``, ``_share_seen``, ``_score``, ``_actual_value``,
-        ``_disagreement``, ``_status``, ``_unlike`` and ``_error_cluster`` those that the frame has
-        anything in.
+        ``_n_locations`` (locations), and of ``_n_views``, ``_share_with_images``, ``_score``,
+        ``_actual_value``, ``_disagreement``, ``_status``, ``_outside_aoa`` and ``_error_cluster``
+        those that the frame has anything in.
     """
     kept = [column for column in ("name", "district", "geometry") if column in areas.columns]
     columns: dict[str, pd.Series] = {}

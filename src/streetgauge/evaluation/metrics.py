@@ -190,7 +190,7 @@ def ranked_probability_scores(probabilities: npt.ArrayLike, actual: npt.ArrayLik
     return np.asarray(((below - truth) ** 2).sum(1))
 
 
-def estimate(value: float, drawn: npt.ArrayLike, coverage: float) -> dict[str, Any]:
+def estimate(value: float, drawn: npt.ArrayLike, interval_level: float) -> dict[str, Any]:
     """Put a value and the percentile interval of its draws into JSON's terms.
 
     Parameters
@@ -199,7 +199,7 @@ def estimate(value: float, drawn: npt.ArrayLike, coverage: float) -> dict[str, A
         NaN if undefined.
     drawn : array_like of float, shape (draws,)
         The same of every draw; undefined ones (NaN) are left aside.
-    coverage : float
+    interval_level : float
         Share of the draws between ``low`` and ``high``.
 
     Returns
@@ -211,7 +211,7 @@ def estimate(value: float, drawn: npt.ArrayLike, coverage: float) -> dict[str, A
     values = values[np.isfinite(values)]
     if not np.isfinite(value) or not values.size:
         return {"value": to_json(value), "low": None, "high": None}
-    low, high = np.quantile(values, [(1 - coverage) / 2, (1 + coverage) / 2])
+    low, high = np.quantile(values, [(1 - interval_level) / 2, (1 + interval_level) / 2])
     return {"value": float(value), "low": float(low), "high": float(high)}
 
 

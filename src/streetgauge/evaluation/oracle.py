@@ -20,7 +20,7 @@ from streetgauge.settings import (
     EvaluationSettings,
 )
 
-__all__ = ["read_oracle", "best_possible", "check_oracle", "share_of_possible"]
+__all__ = ["read_oracle", "best_possible", "check_oracle", "share_of_attainable"]
 
 
 def best_possible(
@@ -55,7 +55,7 @@ def best_possible(
     return aggregate(rows, rule, classes, counts, torn, weights).set_index("area")["decile"]
 
 
-def share_of_possible(
+def share_of_attainable(
     frame: pd.DataFrame,
     best: pd.Series,
     account: Mapping[str, Any],
@@ -80,7 +80,7 @@ def share_of_possible(
     Returns
     -------
     dict
-        ``n_areas``, every metric with its interval, and ``share_of_possible``.
+        ``n_areas``, every metric with its interval, and ``share_of_attainable``.
     """
     rows = frame.assign(best=best.reindex(frame.index)).dropna(subset="best")
     weight = rows["weight"].to_numpy(float) if "weight" in rows else None
@@ -93,13 +93,13 @@ def share_of_possible(
     values, pictures = measure(tables["best"]), measure(tables["decile"])
     drawn = measure(sums.drawn(settings.draws, rng)["best"].reshape(-1, *shape))
     result: dict[str, Any] = {
-        m: estimate(float(values[m]), drawn[m], settings.coverage) for m in METRICS
+        m: estimate(float(values[m]), drawn[m], settings.interval_level) for m in METRICS
     }
     shares = {m: _share(pictures[m], values[m]) for m in (*CORRELATIONS, "kappa")}
     plain = account["baselines"].get("constant", {}).get("mae")
     if plain is not None:
         shares["mae"] = _share(plain - pictures["mae"], plain - values["mae"])
-    return {"n_areas": len(rows), **result, "share_of_possible": shares}
+    return {"n_areas": len(rows), **result, "share_of_attainable": shares}
 
 
 def _share(reached: npt.ArrayLike, possible: npt.ArrayLike) -> float | None:

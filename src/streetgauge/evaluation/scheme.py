@@ -44,9 +44,9 @@ def describe_scheme(settings: FoldSettings, parts: int, torn: int = 0) -> dict[s
     -------
     dict
         JSON-clean. ``name`` (of the scheme; ``stored`` if a file said how), what belongs to it (as
-        ``block``), ``unit``, ``buffer`` (metres), ``train_size``, ``parts``, ``torn_areas``,
-        ``whole_areas`` (whether there is none), ``in_words``, and ``caution``, a sentence that must
-        stand beside the figures, or None.
+        ``block``), ``unit``, ``buffer`` (metres), ``train_size``, ``parts``, ``split_areas``,
+        ``whole_areas`` (whether there is none), ``description``, and ``caution``, a sentence that
+        must stand beside the figures, or None.
     """
     name = "stored" if settings.file is not None else settings.scheme
     own = settings.model_dump(mode="json", include=set(_OWN.get(name, ())))
@@ -65,9 +65,9 @@ def describe_scheme(settings: FoldSettings, parts: int, torn: int = 0) -> dict[s
         "train_size": settings.train_size,
         "train_size_unit": settings.train_size_unit,
         "parts": parts,
-        "torn_areas": torn,
+        "split_areas": torn,
         "whole_areas": not torn,
-        "in_words": words,
+        "description": words,
         "caution": CAUTION if torn else None,
     }
 

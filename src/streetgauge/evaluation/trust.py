@@ -59,22 +59,22 @@ def add_trust(
     Returns
     -------
     DataFrame
-        ``areas`` with ``disagreement``, ``strangeness``, ``unlike``, ``residual_nearby`` and
-        ``error_cluster``.
+        ``areas`` with ``disagreement``, ``dissimilarity_index``, ``outside_aoa``,
+        ``residual_nearby`` and ``error_cluster``.
     dict
-        By outcome ``probabilities``, ``disagreement``, ``unlike`` and ``structure``.
+        By outcome ``probabilities``, ``disagreement``, ``area_of_applicability`` and ``structure``.
     """
-    from streetgauge.evaluation.applicability import unlike_account, unlike_areas
+    from streetgauge.evaluation.applicability import assess_applicability, evaluate_applicability
     from streetgauge.evaluation.disagreement import add_disagreement, disagreement_account
     from streetgauge.evaluation.probabilities import probability_account
     from streetgauge.evaluation.structure import Neighbours, structure
 
     frame = add_disagreement(areas, predictions, classes)
     tested = areas[["area", "fold"]].drop_duplicates("area")
-    strange = unlike_areas(features, tested, learned[["area", "fold"]].drop_duplicates())
+    strange = assess_applicability(features, tested, learned[["area", "fold"]].drop_duplicates())
     found = strange.reindex(frame["area"].to_numpy())
-    frame["strangeness"] = found["strangeness"].to_numpy(float)
-    frame["unlike"] = found["unlike"].astype("boolean").array
+    frame["dissimilarity_index"] = found["dissimilarity_index"].to_numpy(float)
+    frame["outside_aoa"] = found["outside_aoa"].astype("boolean").array
     here = boundaries.index[boundaries.index.isin(areas["area"])]
     if "geometry" in boundaries:
         neighbours = Neighbours.of_boundaries(boundaries.loc[here])
@@ -88,7 +88,7 @@ def add_trust(
         accounts[str(name)] = {
             "probabilities": probability_account(rows, own, classes),
             "disagreement": disagreement_account(rows),
-            "unlike": unlike_account(rows),
+            "area_of_applicability": evaluate_applicability(rows),
             "structure": structures[str(name)],
         }
     return frame, accounts
@@ -96,7 +96,7 @@ def add_trust(
 
 def trust_lines(areas: pd.DataFrame) -> tuple[str, ...]:
     """Say how many areas are unlike those learned from."""
-    told = areas.drop_duplicates("area")["unlike"].dropna().astype(bool)
+    told = areas.drop_duplicates("area")["outside_aoa"].dropna().astype(bool)
     if not len(told) or not told.any():
         return ()
     return (

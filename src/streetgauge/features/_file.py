@@ -36,13 +36,13 @@ LAYOUT: dict[str, tuple[tuple[int, ...], np.dtype[Any] | None]] = {
     "features": ((0, 1, 2), None),
     "present": ((0, 1), np.dtype(bool)),
     "done": ((0,), np.dtype(bool)),
-    "tried": ((0,), np.dtype(bool)),
+    "attempted": ((0,), np.dtype(bool)),
     "signature": ((0, 1, 3), np.dtype("u1")),
     "quality": ((0, 1), QUALITY),
 }
 TEXTS = (
-    *("backbone", "weights_sha256", "transform", "stamp", "licence"),
-    *("engine", "device", "precision", "cosine", "exact"),
+    *("backbone", "weights_sha256", "transform", "cache_key", "licence"),
+    *("engine", "device", "precision", "cosine", "exact_layers"),
 )
 
 # What mends a file that cannot be used.

@@ -30,7 +30,7 @@ CHUNK = 256
 # Chunks of views that are copied between two looks that they are on the disk.
 COPIED = 64
 # What must be equal for features to be the same numbers.
-_SAME = ("backbone", "weights_sha256", "transform", "licence", "precision", "exact")
+_SAME = ("backbone", "weights_sha256", "transform", "licence", "precision", "exact_layers")
 # How features were computed: a store that is gone on with keeps it.
 _KEPT = ("engine", "device", "cosine")
 
@@ -73,8 +73,8 @@ def begun(
         "transform": transform_json(record),
         "licence": record.licence,
         "precision": wanted.precision,
-        "exact": exact_json(record, wanted.precision),
-        "stamp": wanted.stamp,
+        "exact_layers": exact_json(record, wanted.precision),
+        "cache_key": wanted.cache_key,
     }
     path = wanted.path
     old = FeatureStore.open(path) if path.exists() else None
@@ -86,7 +86,10 @@ def begun(
         attributes["cosine"] = f"{network.cosine:.6f}"
     else:
         attributes |= {name: old.attributes[name] for name in _KEPT}
-        if old.attributes["stamp"] == wanted.stamp and old.location_ids.tolist() == plan.ids:
+        if (
+            old.attributes["cache_key"] == wanted.cache_key
+            and old.location_ids.tolist() == plan.ids
+        ):
             return FeatureStore(path, lock)
     what = (plan.ids, plan.view_names, record.dimension, attributes)
     with (
@@ -115,7 +118,7 @@ def _is_alike(
     """Whether a store's features are what this run would compute of the same pictures."""
     return (
         all(old.attributes[name] == attributes[name] for name in _SAME)
-        and _stage_version(old.attributes["stamp"]) == _stage_version(wanted.stamp)
+        and _stage_version(old.attributes["cache_key"]) == _stage_version(wanted.cache_key)
         and old.attributes["dtype"] == wanted.dtype
         and list(old.views) == plan.view_names
         and wanted.engine in ("auto", old.attributes["engine"])
@@ -123,9 +126,9 @@ def _is_alike(
     )
 
 
-def _stage_version(stamp: str) -> str:
+def _stage_version(cache_key: str) -> str:
     """Version of the stage, which stands before the hash where a study's stage makes the store."""
-    return stamp.rpartition(".")[0]
+    return cache_key.rpartition(".")[0]
 
 
 def _take_over(old: FeatureStore, new: FeatureStore, plan: Plan, pool: ThreadPoolExecutor) -> None:
@@ -165,7 +168,7 @@ def left_to_do(
     pending = np.flatnonzero(~held)
     complete = (plan.counts() > 0) & (plan.counts(pending) == 0)
     done = usable(store.present, plan.require)
-    slots = np.flatnonzero(complete & ~(store.tried & (store.done == done)))
+    slots = np.flatnonzero(complete & ~(store.attempted & (store.done == done)))
     if len(slots):
         store.settle(slots, done[slots])
     return pending, reasons

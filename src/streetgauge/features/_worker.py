@@ -209,7 +209,7 @@ def write(table: pa.Table, job: Job) -> pa.Table:
         raise NodeError.here(job.folder, f"a shard cannot be written: {error.strerror}") from None
     except InputError as error:
         raise NodeError.here(error.subject, error.reason, error.next_step) from None
-    return pa.table({"pictures": [sum(len(chunk["names"]) for chunk in chunks)]})
+    return pa.table({"images": [sum(len(chunk["names"]) for chunk in chunks)]})
 
 
 def _table(**columns: Any) -> pa.Table:

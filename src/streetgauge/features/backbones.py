@@ -13,7 +13,7 @@ from typing import Literal
 
 from streetgauge.errors import InputError, closest
 from streetgauge.settings import (
-    PictureFeatures,
+    ImageFeatures,
 )
 
 __all__ = ["backbone_of", "BACKBONES", "FAMILIES", "Backbone", "get_backbone"]
@@ -226,7 +226,7 @@ def get_backbone(name: str, *, weights: Path | None = None, relu: bool | None = 
     return record
 
 
-def backbone_of(looks: PictureFeatures) -> Backbone:
+def backbone_of(looks: ImageFeatures) -> Backbone:
     """Look up the network that looks at pictures, as the settings have it."""
     from streetgauge.features.backbones import get_backbone
 

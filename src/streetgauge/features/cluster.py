@@ -106,11 +106,11 @@ def extract_on_cluster(
         if len(lacking):
             network = loader.load(store)
             job = _job(folder, record, store, network, nodes(network.device))
-            with progress("features", len(lacking), "pictures") as advance:
+            with progress("features", len(lacking), "images") as advance:
                 _compute(job, store, plan, lacking, cluster, nodes, network.batch, advance)
             shards = Shards(folder, store)
         reasons |= shards.merge(plan.mask(), plan.mask(pending), wanted.require, progress)
-        if not cluster.keep:
+        if not cluster.retain_shards:
             shards.remove()
     return plan.skips(reasons)
 
@@ -241,7 +241,7 @@ def _round(
     context.target_max_block_size = 1  # each chunk travels alone, as soon as it is there
     context.execution_no_progress_timeout_s = STILL
     for block in data.iter_batches(batch_size=None, batch_format="pyarrow"):
-        yield sum(block["pictures"].to_pylist())
+        yield sum(block["images"].to_pylist())
 
 
 def _tables(plan: Plan, pending: Positions, size: int, task: int) -> list[pa.Table]:

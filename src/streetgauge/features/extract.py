@@ -34,10 +34,11 @@ def extract_pictures(
 ) -> pd.DataFrame:
     """Compute the features of pictures into a store.
 
-    A store at the same path with the same stamp and locations is resumed. From one whose features
-    were computed in the same way, views whose pictures have the same content are taken over, by
-    location and view; only the others are computed. Any other store is replaced. In all cases the
-    result is the same bytes as that of a run that was never stopped and began with nothing.
+    A store at the same path with the same cache key and locations is resumed. From one whose
+    features were computed in the same way, views whose pictures have the same content are taken
+    over, by location and view; only the others are computed. Any other store is replaced. In all
+    cases the result is the same bytes as that of a run that was never stopped and began with
+    nothing.
 
     Parameters
     ----------
@@ -148,7 +149,7 @@ def _compute(
     left = plan.counts(pending)
     ready: list[Positions] = []
     last = time.monotonic()
-    with computing(pool, network) as job, progress("features", len(pending), "pictures") as advance:
+    with computing(pool, network) as job, progress("features", len(pending), "images") as advance:
         try:
             for part, found in in_chunks(plan, pending, size, cores_of(pool), job):
                 slots, places = plan.slots[part], plan.places[part]

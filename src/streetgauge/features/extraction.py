@@ -43,7 +43,7 @@ class Extraction:
         What it is computed in.
     dtype : {"float32", "float16"}
         How features are kept.
-    stamp : str
+    cache_key : str
         Hash of all inputs and settings: what must be equal to resume without a look at the
         pictures.
     """
@@ -59,7 +59,7 @@ class Extraction:
     engine: str = "auto"
     precision: Literal["float32", "bfloat16", "int8"] = "float32"
     dtype: Literal["float32", "float16"] = "float32"
-    stamp: str = ""
+    cache_key: str = ""
 
     @property
     def record(self) -> Backbone:

@@ -38,8 +38,8 @@ BLOCK = 64 * 1024 * 1024
 OPEN = 32
 # What a store and its shards have to agree on.
 _SAME = (
-    *("backbone", "weights_sha256", "transform", "stamp"),
-    *("engine", "device", "precision", "exact", "dtype"),
+    *("backbone", "weights_sha256", "transform", "cache_key"),
+    *("engine", "device", "precision", "exact_layers", "dtype"),
 )
 # Least cosine of two shards' features of one view: processors differ in the last bits, as do their
 # instructions for fewer bits; less is another picture or another network.
@@ -369,8 +369,8 @@ def _of_store(path: Path, store: FeatureStore) -> FeatureStore:
     step = f"remove the folder {path.parent}"
     for name in _SAME:
         ours, theirs = store.attributes[name], shard.attributes[name]
-        if ours != theirs and name in ("stamp", "transform"):
-            what = "from other pictures or settings" if name == "stamp" else "in another way"
+        if ours != theirs and name in ("cache_key", "transform"):
+            what = "from other pictures or settings" if name == "cache_key" else "in another way"
             raise InputError(path, f"this shard was made {what}", step)
         if ours != theirs:
             what = f"its {name} is {theirs[:24]!r}, the store's is {ours[:24]!r}"

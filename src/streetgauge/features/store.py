@@ -51,7 +51,7 @@ class FeatureStore:
     """Features of N locations with V views each; make one with `create` or `open`.
 
     Any HDF5 reader can read the file: datasets ``features`` [N, V, D] float32 or float16,
-    contiguous; ``location_id`` [N] UTF-8; ``done`` [N], ``tried`` [N] and ``present`` [N, V]
+    contiguous; ``location_id`` [N] UTF-8; ``done`` [N], ``attempted`` [N] and ``present`` [N, V]
     boolean; ``signature`` [N, V, 16] and ``quality`` [N, V].
 
     A store that is open for writing keeps other writers away until `close`, the end of a ``with``
@@ -67,7 +67,7 @@ class FeatureStore:
         Whether the view was there and could be read.
     done : memory map of bool, [N]
         Whether the location's features are complete and may be used.
-    tried : memory map of bool, [N]
+    attempted : memory map of bool, [N]
         Whether the location has been looked at: done, or left out for good.
     signature : memory map of uint8, [N, V, 16]
         What each picture's content was; zeros where there was none, it is not known, or the view is
@@ -106,7 +106,7 @@ class FeatureStore:
         self.features: npt.NDArray[Any] = maps["features"]
         self.present: npt.NDArray[np.bool_] = maps["present"]
         self.done: npt.NDArray[np.bool_] = maps["done"]
-        self.tried: npt.NDArray[np.bool_] = maps["tried"]
+        self.attempted: npt.NDArray[np.bool_] = maps["attempted"]
         self.signature: npt.NDArray[np.uint8] = maps["signature"]
         self.quality: npt.NDArray[np.void] = maps["quality"]
         self._file = path.open("r+b", buffering=0) if lock is not None else None
@@ -121,7 +121,7 @@ class FeatureStore:
             "backbone": self.backbone,
             "features": f"{n:,} locations x {views} views x {dimension:,}, {self.features.dtype}",
             "done": f"{int(self.done.sum()):,} locations",
-            "pictures": f"{int(self.present.sum()):,}",
+            "images": f"{int(self.present.sum()):,}",
             "views": ", ".join(self.views),
         }
         return facts_html("Feature store", facts)
@@ -151,9 +151,9 @@ class FeatureStore:
         dimension : int
             Length of a feature vector.
         attributes : mapping of str to str
-            ``backbone``, ``weights_sha256``, ``transform`` (JSON), ``stamp``, ``licence``,
-            ``engine``, ``device``, ``precision``, ``cosine``, ``exact`` (JSON: the layers that are
-            not rounded); those not given are empty.
+            ``backbone``, ``weights_sha256``, ``transform`` (JSON), ``cache_key``, ``licence``,
+            ``engine``, ``device``, ``precision``, ``cosine``, ``exact_layers`` (JSON: the layers
+            that are not rounded); those not given are empty.
         dtype : {"float32", "float16"}
             How features are kept: half the space with 11 bits of each, up to 65,504.
         lock : WriteLock, optional
@@ -220,8 +220,8 @@ class FeatureStore:
     def held(self) -> npt.NDArray[np.bool_]:
         """Which views have been looked at, each by itself: bool, [N, V].
 
-        Also of locations that are not ``tried``, because another view of theirs is missing. What
-        does not fit together (a picture that was measured and is not there) is not held.
+        Also of locations that are not ``attempted``, because another view of theirs is missing.
+        What does not fit together (a picture that was measured and is not there) is not held.
         """
         marked = np.logical_or.reduce(self.signature, axis=2)
         held: npt.NDArray[np.bool_] = marked & (self.present == (self.quality["fingerprint"] != 0))
@@ -326,7 +326,7 @@ class FeatureStore:
             self._write("signature", rows, signatures)
         self._marks.clear()
         self._write("done", slots, done)
-        self._write("tried", slots, np.ones(len(slots), dtype=bool))
+        self._write("attempted", slots, np.ones(len(slots), dtype=bool))
         self._sync()
 
     def admit(self, present: npt.NDArray[np.bool_], done: npt.NDArray[np.bool_]) -> None:
@@ -371,12 +371,12 @@ class FeatureStore:
     def _reopen(self, slots: npt.NDArray[np.intp], places: npt.NDArray[np.intp]) -> None:
         """Take back the marks of views, and of their locations, before they are written over."""
         known = np.unique(slots)
-        known = known[self.done[known] | self.tried[known]]
+        known = known[self.done[known] | self.attempted[known]]
         marked = (slots * len(self.views) + places)[self.signature[slots, places].any(axis=1)]
         if len(known) or len(marked):
             nothing = np.zeros(len(known), dtype=bool)
             self._write("done", known, nothing)
-            self._write("tried", known, nothing)
+            self._write("attempted", known, nothing)
             self._write("signature", marked, np.zeros((len(marked), SIGNATURE), dtype=np.uint8))
             self._sync()
 
@@ -442,7 +442,7 @@ def _refuse_other(store: FeatureStore, backbone: Backbone) -> None:
         reason = f"it has {dimension:,} features a view, not {backbone.dimension:,}"
     elif store.attributes["transform"] != transform_json(backbone):
         reason = "its pictures were prepared in another way"
-    elif store.attributes["exact"] not in ("", exact_json(backbone, precision)):
+    elif store.attributes["exact_layers"] not in ("", exact_json(backbone, precision)):
         reason = f"its {precision} rounds other layers"
     else:
         return

@@ -35,7 +35,7 @@ def join_table(
     locations: pd.DataFrame,
     path: Path,
     *,
-    stamp: str = "",
+    cache_key: str = "",
     progress: Progress = silent,
 ) -> pd.DataFrame:
     """Join a table of features to locations, into a store.
@@ -57,7 +57,7 @@ def join_table(
         ``location_id``, and ``lat``, ``lon`` in degrees for a join by place.
     path : Path
         The store. Its views are those of the table, or "1" to "k".
-    stamp : str
+    cache_key : str
         Hash of all inputs and settings.
     progress : Progress
         Told of every location.
@@ -103,7 +103,7 @@ def join_table(
         "backbone": "table",
         "weights_sha256": sha256_of(settings.file),
         "transform": json.dumps(settings.model_dump(mode="json", exclude={"file"})),
-        "stamp": stamp,
+        "cache_key": cache_key,
     }
     with atomic_path(path) as temporary:
         dimension = len(settings.columns)

@@ -80,9 +80,9 @@ class Mapillary:
             raise TooManyError(found)
         return found
 
-    def fetch(self, picture_id: str, address: str) -> bytes:
+    def fetch(self, image_id: str, address: str) -> bytes:
         """Ask for the picture's present address, and fetch it."""
-        answer = self._client.json(f"{self._settings.endpoint}/{picture_id}", {"fields": FILE})
+        answer = self._client.json(f"{self._settings.endpoint}/{image_id}", {"fields": FILE})
         present = answer.get(FILE)
         if not isinstance(present, str):
             raise AnswerError("it has no file any more", 404)
@@ -127,7 +127,7 @@ def _read(row: Any) -> Found | None:
     creator = row.get("creator")
     named = creator.get("username") if isinstance(creator, dict) else None
     return Found(
-        picture_id=row["id"],
+        image_id=row["id"],
         lat=place[1],
         lon=place[0],
         heading=heading,

@@ -37,7 +37,7 @@ IN_A_ROW = 4
 LATER = "run the same command later: what was fetched is kept"
 COLUMNS = {
     **{"location_id": "str", "view": "str", "path": "str", "heading": "float64"},
-    **{"panorama": "bool", "provider": "str", "picture_id": "str"},
+    **{"panorama": "bool", "provider": "str", "image_id": "str"},
     **{"lat": "float64", "lon": "float64", "captured_at": "datetime64[ms, UTC]"},
     **{"distance_m": "float64", "licence": "str", "licence_url": "str"},
     **{"attribution": "str", "source_url": "str"},
@@ -77,7 +77,7 @@ def collect_pictures(
     pictures : DataFrame
         One row a view, sorted by location and view: ``location_id, view, path`` (below
         ``folder``), ``heading`` (of the picture, or of a panorama's middle; degrees),
-        ``panorama``, ``provider, picture_id, lat, lon, captured_at, distance_m, licence,
+        ``panorama``, ``provider, image_id, lat, lon, captured_at, distance_m, licence,
         licence_url, attribution, source_url``.
     skips : DataFrame
         Locations and views without a picture, with the reason.
@@ -100,7 +100,7 @@ def collect_pictures(
         return _search_cell(service, settings, places, work)
 
     cells = _cells(placed)
-    with progress("searching for pictures", len(cells), "squares") as advance:
+    with progress("searching for images", len(cells), "squares") as advance:
         for places, answer in _in_order(service, look, cells, workers, settings):
             if isinstance(answer, AnswerError):
                 reason = f"the search failed: {answer.reason}"
@@ -109,13 +109,13 @@ def collect_pictures(
                 choices += answer[0]
                 skips += answer[1]
             advance(1)
-    addresses = {str(row["picture_id"]): str(row["address"]) for row in choices}
+    addresses = {str(row["image_id"]): str(row["address"]) for row in choices}
     failed: dict[str, str] = {}
 
     def fetch(picture: tuple[str, str]) -> str | None:
         return _fetch(service, *picture, folder / _name(picture[0]))
 
-    with progress("fetching pictures", len(addresses), "pictures") as advance:
+    with progress("fetching images", len(addresses), "images") as advance:
         for picture, wrong in _in_order(
             service, fetch, sorted(addresses.items()), workers, settings
         ):
@@ -154,19 +154,19 @@ def credits_of(pictures: pd.DataFrame) -> list[dict[str, Any]]:
     -------
     list of dict
         For each provider and licence, most pictures first: ``provider, licence, licence_url,
-        pictures, contributors``, and ``line``: one sentence to show.
+        images, contributors``, and ``line``: one sentence to show.
     """
     keys = ["provider", "licence", "licence_url"]
     rows = []
     for key, part in pictures.groupby(keys, sort=True):
         provider, licence, url = map(str, key)
-        count, people = part["picture_id"].nunique(), part["attribution"].nunique()
+        count, people = part["image_id"].nunique(), part["attribution"].nunique()
         names = part["attribution"].iloc[0] if people == 1 else f"{people:,} contributors"
         what = "picture" if count == 1 else "pictures"
         line = f"{count:,} {what} by {names}, {provider.capitalize()}, {licence}"
         row = {"provider": provider, "licence": licence, "licence_url": url}
-        rows.append({**row, "pictures": count, "contributors": people, "line": line})
-    return sorted(rows, key=lambda row: -row["pictures"])
+        rows.append({**row, "images": count, "contributors": people, "line": line})
+    return sorted(rows, key=lambda row: -row["images"])
 
 
 def _service(settings: OpenImagery) -> Service:
@@ -221,10 +221,10 @@ def _search(
 ) -> dict[str, Found]:
     """Search a box; one with too much in it is cut in four, and parts without a place left out."""
     try:
-        return {picture.picture_id: picture for picture in service.search(box)}
+        return {picture.image_id: picture for picture in service.search(box)}
     except TooManyError as error:
         if depth == DEEPEST:
-            return {picture.picture_id: picture for picture in error.found}
+            return {picture.image_id: picture for picture in error.found}
     found: dict[str, Found] = {}
     for part in box.quarters():
         apart = (around[:, :2] > part[2:]).any(axis=1) | (around[:, 2:] < part[:2]).any(axis=1)
@@ -233,19 +233,19 @@ def _search(
     return found
 
 
-def _name(picture_id: str) -> str:
+def _name(image_id: str) -> str:
     """Path below the folder: half a million files in one folder are slow to list."""
-    return f"{picture_id[-2:]}/{picture_id}.jpg"
+    return f"{image_id[-2:]}/{image_id}.jpg"
 
 
-def _fetch(service: Service, picture_id: str, address: str, file: Path) -> str | None:
+def _fetch(service: Service, image_id: str, address: str, file: Path) -> str | None:
     """Fetch a picture unless it is there; give the reason if it is none."""
     if file.exists():
         return None
     reason = ""
     for _ in range(2):  # a page that says "busy" may come with a status that says all is well
         try:
-            raw = service.fetch(picture_id, address)
+            raw = service.fetch(image_id, address)
         except AnswerError as error:
             if error.status in (404, 410):
                 return f"the picture is gone (HTTP {error.status})"
@@ -310,10 +310,10 @@ def _outcome(
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Leave out what could not be fetched, and make the tables."""
     for row in choices:
-        if (reason := failed.get(row["picture_id"])) is not None:
+        if (reason := failed.get(row["image_id"])) is not None:
             absent = {"location_id": row["location_id"], "view": row["view"], "reason": reason}
             skips.append(absent)
-    there = [row for row in choices if row["picture_id"] not in failed]
+    there = [row for row in choices if row["image_id"] not in failed]
     frame = pd.DataFrame(there, columns=[*there[0]] if there else [*Found._fields])
     if frame.empty:
         counts = pd.Series([row["reason"] for row in skips]).value_counts()
@@ -324,9 +324,9 @@ def _outcome(
         )
     order = {view: number for number, view in enumerate(settings.views)}
     frame = frame.assign(
-        path=[_name(each) for each in frame["picture_id"]],
+        path=[_name(each) for each in frame["image_id"]],
         provider=settings.model_dump()["source"],
         captured_at=pd.to_datetime(frame["captured_at"], utc=True, errors="coerce"),
         order=frame["view"].map(order),
     ).sort_values(["location_id", "order"], ignore_index=True)
-    return frame[list(COLUMNS)].astype(COLUMNS), skips_frame(skips, "pictures")
+    return frame[list(COLUMNS)].astype(COLUMNS), skips_frame(skips, "images")

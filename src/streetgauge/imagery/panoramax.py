@@ -75,7 +75,7 @@ class Panoramax:
             raise TooManyError(found)
         return found
 
-    def fetch(self, picture_id: str, address: str) -> bytes:
+    def fetch(self, image_id: str, address: str) -> bytes:
         """Fetch a picture from its own instance."""
         return self._client.file(address)
 
@@ -117,7 +117,7 @@ def _read(row: Any) -> Found | None:
     inside = inside if isinstance(inside, dict) else {}
     links = _links(row)
     return Found(
-        picture_id=row["id"],
+        image_id=row["id"],
         lat=place[1],
         lon=place[0],
         heading=heading,

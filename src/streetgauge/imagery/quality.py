@@ -116,12 +116,12 @@ def findings(
     Returns
     -------
     DataFrame
-        ``location_id``, ``view``, what was measured, ``same`` (how many pictures have these very
-        pixels, itself included), ``finding`` (the first of `FINDINGS` that holds, or "") and for
-        each of `FINDINGS` whether it holds: a picture can be several. Black is dark without lamps;
-        blank has one colour; a placeholder is a light even ground with a few words, or one picture
-        at five locations and more; a duplicate has the pixels of another picture; blurred is about
-        a Gaussian blur by 4 pixels of 640 and more.
+        ``location_id``, ``view``, what was measured, ``n_identical`` (how many pictures have these
+        very pixels, itself included), ``finding`` (the first of `FINDINGS` that holds, or "") and
+        for each of `FINDINGS` whether it holds: a picture can be several. Black is dark without
+        lamps; blank has one colour; a placeholder is a light even ground with a few words, or one
+        picture at five locations and more; a duplicate has the pixels of another picture; blurred
+        is about a Gaussian blur by 4 pixels of 640 and more.
     """
     slot, place = np.nonzero(quality["fingerprint"])
     of = quality[slot, place]
@@ -142,7 +142,7 @@ def findings(
             "location_id": np.asarray(locations, dtype=str)[slot],
             "view": np.asarray(views, dtype=str)[place],
             **{name: of[name] for name in QUALITY.names or ()},
-            "same": same.astype(np.int64),
+            "n_identical": same.astype(np.int64),
             "finding": np.select(list(conditions.values()), list(conditions), ""),
             **conditions,
         }

@@ -44,7 +44,7 @@ class Found(NamedTuple):
     that must be asked for when it is.
     """
 
-    picture_id: str
+    image_id: str
     lat: float
     lon: float
     heading: float
@@ -73,7 +73,7 @@ class Service(Protocol):
     def search(self, box: Box) -> list[Found]:
         """Give all usable pictures in a box; raise `TooManyError` if there are more."""
 
-    def fetch(self, picture_id: str, address: str) -> bytes:
+    def fetch(self, image_id: str, address: str) -> bytes:
         """Give the bytes of a picture."""
 
     def stop(self) -> None:
@@ -83,11 +83,9 @@ class Service(Protocol):
         """Ask one cheap question, so that a wrong token or address shows; say what answered."""
 
 
-def is_plain(picture_id: object) -> bool:
+def is_plain(image_id: object) -> bool:
     """Whether an id is fit to be a file's name: it comes from elsewhere."""
-    return (
-        isinstance(picture_id, str) and re.fullmatch(r"[A-Za-z0-9_-]{1,80}", picture_id) is not None
-    )
+    return isinstance(image_id, str) and re.fullmatch(r"[A-Za-z0-9_-]{1,80}", image_id) is not None
 
 
 def point(geometry: Any) -> tuple[float, float] | None:

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from streetgauge.errors import InputError
 
-__all__ = ["BUNDLE_VERSION", "RECORD_VERSION", "STORE_VERSION", "require_version"]
+__all__ = ["ANALYSIS_VERSION", "BUNDLE_VERSION", "METRICS_VERSION", "RECORD_VERSION"]
+__all__ += ["STORE_VERSION", "require_version"]
 
-BUNDLE_VERSION = 3  # of bundle.json
-RECORD_VERSION = 2  # of run.json
-STORE_VERSION = 2  # of a feature store
+ANALYSIS_VERSION = 2  # of curves.json, power.json, comparison.json and transfer.json
+BUNDLE_VERSION = 4  # of bundle.json
+METRICS_VERSION = 2  # of metrics.json
+RECORD_VERSION = 3  # of run.json
+STORE_VERSION = 3  # of a feature store
 
 
 def require_version(

@@ -77,7 +77,7 @@ def import_authors(
     file = Path(file)
     state = read_state(file)
     settings = TrainSettings(
-        network="port-2020", pooling="mean", members=1, head="binomial", dropout=0.0
+        network="port-2020", pooling="mean", ensemble_size=1, head="binomial", dropout=0.0
     )
     network = Network.of(settings, LAYERS["dense1"][0][1], [0])
     own = dict(network.state_dict())
@@ -98,7 +98,7 @@ def import_authors(
         name="imported",
         settings=settings,
         seed=0,
-        stamp=sha256,
+        cache_key=sha256,
         training=None,
         source={
             "study": place or "",

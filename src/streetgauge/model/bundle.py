@@ -35,7 +35,7 @@ from streetgauge.version import __version__
 __all__ = ["CARD", "DESCRIPTION", "FILES", "WEIGHTS", "Bundle", "marks_of"]
 
 FORMAT = "streetgauge-bundle"
-FAMILIAR = "familiar."  # first part of its tensors' names
+APPLICABILITY = "area_of_applicability."  # first part of its tensors' names
 WEIGHTS, DESCRIPTION, CARD = FILES = ("weights.safetensors", "bundle.json", "README.md")
 
 
@@ -55,7 +55,7 @@ class Bundle:
         How it was trained.
     seed : int
         With which seed.
-    stamp : str
+    cache_key : str
         Hash of all that it was made from.
     training : TrainingRecord or None
         On how much, and the figures on the validation part; None if it was not trained here.
@@ -67,9 +67,10 @@ class Bundle:
         How good the study's predictions of held-out areas were, as in ``metrics.json``.
     licence : str, optional
         What allows the use of the bundle itself (SPDX).
-    familiar : mapping of name to array of float32, optional
-        What the areas that it learned from look like, as `streetgauge.evaluation.Familiar` has it.
-    learned : frozenset of str, optional
+    area_of_applicability : mapping of name to array of float32, optional
+        What the areas that it learned from look like, as
+        `streetgauge.evaluation.AreaOfApplicability` has it.
+    area_hashes : frozenset of str, optional
         Which areas it learned from or was stopped by, as `marks_of` has them; those of the model
         that it went on from too.
     code_version : str
@@ -81,13 +82,13 @@ class Bundle:
     name: str
     settings: TrainSettings
     seed: int
-    stamp: str
+    cache_key: str
     training: TrainingRecord | None
     source: Mapping[str, Any] = field(default_factory=dict)
     metrics: Mapping[str, Any] | None = None
     licence: str | None = None
-    familiar: Mapping[str, NDArray[np.float32]] | None = None
-    learned: frozenset[str] | None = None
+    area_of_applicability: Mapping[str, NDArray[np.float32]] | None = None
+    area_hashes: frozenset[str] | None = None
     code_version: str = __version__
 
     @property
@@ -278,7 +279,7 @@ class Bundle:
     def save(self, directory: str | Path) -> None:
         """Write the bundle; a bundle that is there is replaced at once, never half."""
         with atomic_directory(Path(directory)) as temporary:
-            save_file(_tensors(self.model, self.familiar or {}), temporary / WEIGHTS)
+            save_file(_tensors(self.model, self.area_of_applicability or {}), temporary / WEIGHTS)
             (temporary / WEIGHTS).chmod(0o644)  # safetensors lets nobody but the writer read it
             description = self._description(sha256_of(temporary / WEIGHTS))
             write_json(description, temporary / DESCRIPTION)
@@ -298,20 +299,20 @@ class Bundle:
         said = _read_description(directory / DESCRIPTION)
         weights = directory / WEIGHTS
         try:
-            model, familiar = _read_model(weights, said)
+            model, area_of_applicability = _read_model(weights, said)
             return cls(
                 model=model,
                 outcomes=tuple(said["outcomes"]),
                 name=said["name"],
                 settings=TrainSettings.model_validate(said["settings"]),
                 seed=said["seed"],
-                stamp=said["stamp"],
+                cache_key=said["cache_key"],
                 training=_record(said["training"]),
                 source=said["source"],
                 metrics=said.get("metrics"),
                 licence=said.get("licence"),
-                familiar=familiar or None,
-                learned=None if said["learned"] is None else frozenset(said["learned"]),
+                area_of_applicability=area_of_applicability or None,
+                area_hashes=None if said["area_hashes"] is None else frozenset(said["area_hashes"]),
                 code_version=said["code_version"],
             )
         except (KeyError, TypeError, ValueError) as error:
@@ -350,7 +351,7 @@ class Bundle:
             "dimension": self.dimension,
             "settings": self.settings.model_dump(mode="json"),
             "seed": self.seed,
-            "stamp": self.stamp,
+            "cache_key": self.cache_key,
             "training": None if self.training is None else asdict(self.training),
             "source": dict(self.source),
             "metrics": None if self.metrics is None else dict(self.metrics),
@@ -362,7 +363,7 @@ class Bundle:
                 )
             },
             "weights": {"file": WEIGHTS, "sha256": sha256},
-            "learned": None if self.learned is None else sorted(self.learned),
+            "area_hashes": None if self.area_hashes is None else sorted(self.area_hashes),
             "code_version": self.code_version,
         }
 
@@ -412,15 +413,15 @@ def _first_line(error: Exception) -> str:
     return str(error).partition("\n")[0]
 
 
-def _tensors(model: Model, familiar: Mapping[str, NDArray[Any]]) -> dict[str, torch.Tensor]:
-    network = model.network.cpu().state_dict()
+def _tensors(model: Model, applicability: Mapping[str, NDArray[Any]]) -> dict[str, torch.Tensor]:
+    network, temperature = model.network.cpu().state_dict(), model.temperature
     return {
         **{f"network.{name}": tensor.contiguous() for name, tensor in network.items()},
         "standardisation.mean": torch.from_numpy(model.standardisation.mean),
         "standardisation.sd": torch.from_numpy(model.standardisation.sd),
         "calibration": torch.from_numpy(model.calibration),
-        **({} if model.sharpness is None else {"sharpness": torch.from_numpy(model.sharpness)}),
-        **{f"{FAMILIAR}{name}": torch.from_numpy(array) for name, array in familiar.items()},
+        **({} if temperature is None else {"temperature": torch.from_numpy(temperature)}),
+        **{f"{APPLICABILITY}{n}": torch.from_numpy(array) for n, array in applicability.items()},
     }
 
 
@@ -460,9 +461,9 @@ def _read_model(
     shapes = {f"network.{name}": tuple(x.shape) for name, x in network.state_dict().items()}
     shapes |= {f"standardisation.{name}": (dimension,) for name in ("mean", "sd")}
     shapes["calibration"] = (networks, 2)
-    familiar = _familiar(file, tensors, dimension)
-    if "sharpness" in tensors:
-        shapes["sharpness"] = (networks, 2)
+    applicability = _applicability(file, tensors, dimension)
+    if "temperature" in tensors:
+        shapes["temperature"] = (networks, 2)
     for name in sorted(shapes.keys() | tensors.keys()):
         found = tuple(tensors[name].shape) if name in tensors else None
         if found != shapes.get(name):
@@ -475,17 +476,17 @@ def _read_model(
     scale = Standardisation(
         tensors["standardisation.mean"].numpy(), tensors["standardisation.sd"].numpy()
     )
-    sharpness = tensors["sharpness"].numpy() if "sharpness" in tensors else None
+    temperature = tensors["temperature"].numpy() if "temperature" in tensors else None
     calibration = tensors["calibration"].numpy()
-    return Model(network.eval(), scale, calibration, said["classes"], sharpness), familiar
+    return Model(network.eval(), scale, calibration, said["classes"], temperature), applicability
 
 
-def _familiar(
+def _applicability(
     file: Path, tensors: dict[str, torch.Tensor], dimension: int
 ) -> dict[str, NDArray[np.float32]]:
     """Take out what areas look like, if it is there and of one piece."""
-    own = {n: tensors.pop(n).numpy() for n in list(tensors) if n.startswith(FAMILIAR)}
-    found = {name.removeprefix(FAMILIAR): array for name, array in own.items()}
+    own = {n: tensors.pop(n).numpy() for n in list(tensors) if n.startswith(APPLICABILITY)}
+    found = {name.removeprefix(APPLICABILITY): array for name, array in own.items()}
     if not found:
         return {}
     shape = {name: found[name].shape for name in found}
@@ -501,6 +502,6 @@ def _familiar(
     }
     if shape != needed or not areas:
         raise InputError(
-            file, f"its tensors {FAMILIAR}* do not fit each other", "write the bundle again"
+            file, f"its tensors {APPLICABILITY}* do not fit each other", "write the bundle again"
         )
     return found

@@ -168,7 +168,7 @@ def sharpen(
     return float(found.x[0]), float(found.x[1])
 
 
-def sharpened(probabilities: Floats, score: Floats, sharpness: Floats) -> Floats:
+def sharpened(probabilities: Floats, score: Floats, temperature: Floats) -> Floats:
     """Give the probabilities that `sharpen` has found, of M outcomes.
 
     Parameters
@@ -177,7 +177,7 @@ def sharpened(probabilities: Floats, score: Floats, sharpness: Floats) -> Floats
         The head's.
     score : array, shape [N, M]
         Calibrated.
-    sharpness : array, shape [M, 2]
+    temperature : array, shape [M, 2]
         u and v of each outcome.
 
     Returns
@@ -185,7 +185,7 @@ def sharpened(probabilities: Floats, score: Floats, sharpness: Floats) -> Floats
     array of float64, shape [N, M, K]
     """
     tempered, tilted = _bases(probabilities, score)
-    u, v = sharpness[:, :1], sharpness[:, 1:]
+    u, v = temperature[:, :1], temperature[:, 1:]
     z = u * tempered + v * tilted
     result: Floats = np.exp(z - logsumexp(z, axis=-1, keepdims=True))
     return result

@@ -140,7 +140,7 @@ def _how(bundle: Description, width: int) -> str:
         "locations) were not learnt from; they said when to stop and how far to spread the scores.",
         f"at most {settings['epochs']} epochs, patience {settings['patience']}",
     )
-    members = 1 if bundle["source"].get("start") else settings["members"]
+    members = 1 if bundle["source"].get("start") else settings["ensemble_size"]
     if members > 1:
         apart = (
             f"{members} networks, whose scores are averaged, were each stopped by another share of "
@@ -181,9 +181,9 @@ def _start(bundle: Description) -> str:
 
 
 def _test(bundle: Description, metrics: Mapping[str, Any]) -> str:
-    coverage, scheme = metrics.get("coverage"), metrics.get("scheme")
+    interval_level, scheme = metrics.get("interval_level"), metrics.get("scheme")
     said = scheme if isinstance(scheme, Mapping) else {}
-    how = f" ({said['in_words']})" if said.get("in_words") else ""
+    how = f" ({said['description']})" if said.get("description") else ""
     who = said.get("caution") or (
         "Every area was predicted by a network that had not seen it, trained like this one on the "
         "rest"
@@ -202,13 +202,13 @@ def _test(bundle: Description, metrics: Mapping[str, Any]) -> str:
         }
         best = min(baselines, key=lambda name: baselines[name], default="")
         without = f"{baselines[best]:.2f} ({best})" if best else "-"
-        add = _interval((about.get("pictures_add") or {}).get("mae"), "+.2f")
+        add = _interval((about.get("gain") or {}).get("mae"), "+.2f")
         rows.append(
             f"| {label}{_incomplete(bundle, outcome)} | {about['n_areas']:,} | "
             f"{_interval(values.get('mae'))} | {_interval(values.get('spearman'))} | {without} | "
             f"{add} |"
         )
-    intervals = f" Intervals are {coverage:.0%} ones." if coverage else ""
+    intervals = f" Intervals are {interval_level:.0%} ones." if interval_level else ""
     return (
         f"{who}{intervals} Beside it is the best guess that needs no picture, and how much less "
         "error the pictures make than it.\n\n"
@@ -256,7 +256,7 @@ def _figures(bundle: Description, training: Mapping[str, Any]) -> str:
 
 def _use(bundle: Description) -> str:
     return (
-        "```\nstreetgauge predict BUNDLE --images pictures --locations places.csv --out city\n```\n"
+        "```\nstreetgauge predict BUNDLE --images images --locations places.csv --out city\n```\n"
         "\nBUNDLE is this directory, or `hf://user/name@revision`."
     )
 

@@ -35,21 +35,21 @@ class Checkpoint:
     ----------
     path : Path, optional
         The file; nothing is kept without one.
-    stamp : str
+    cache_key : str
         Hash of all that the training is made from: a checkpoint of another one is not used.
     every : float
         Seconds that pass at least between two checkpoints.
     """
 
     path: Path | None = None
-    stamp: str = ""
+    cache_key: str = ""
     every: float = SECONDS
     written: float = field(default_factory=time.monotonic)
 
     def of(self, member: int) -> Checkpoint:
         """Give the checkpoint of one of several trainings that belong together."""
         path = self.path and self.path.with_name(f"{self.path.stem}.{member}{self.path.suffix}")
-        return replace(self, path=path, stamp=f"{self.stamp}.{member}")
+        return replace(self, path=path, cache_key=f"{self.cache_key}.{member}")
 
     def save(self, tensors: Mapping[str, torch.Tensor], said: Mapping[str, Any]) -> None:
         """Write, if it is time; what was there stays until the new file is whole.
@@ -61,7 +61,7 @@ class Checkpoint:
         """
         if self.path is None or time.monotonic() - self.written < self.every:
             return
-        text = json.dumps({"stamp": self.stamp, "layout": LAYOUT, **said})
+        text = json.dumps({"cache_key": self.cache_key, "layout": LAYOUT, **said})
         whole = {name: x.detach().cpu().contiguous().clone() for name, x in tensors.items()}
         try:
             with atomic_path(self.path) as temporary:
@@ -81,7 +81,7 @@ class Checkpoint:
         try:
             with safe_open(self.path, "pt") as file:
                 said = json.loads((file.metadata() or {}).get("training", "{}"))
-                if (said.get("stamp"), said.get("layout")) != (self.stamp, LAYOUT):
+                if (said.get("cache_key"), said.get("layout")) != (self.cache_key, LAYOUT):
                     return None
                 return {name: file.get_tensor(name) for name in file.keys()}, said  # noqa: SIM118
         except (OSError, SafetensorError, ValueError):

@@ -37,9 +37,9 @@ __all__ = ["BinomialOrdinalClassifier"]
 _DEFAULTS = TrainSettings()
 # The parameters that are settings of a study's [train] too.
 _SETTINGS = (
-    "network", "pooling", "width", "members", "head", "dropout", "epochs", "batch", "learning_rate",
-    "schedule", "weight_decay", "mixup", "equal", "noise", "patience", "components", "precision",
-    "memory", "device",
+    "network", "pooling", "width", "ensemble_size", "head", "dropout", "epochs", "batch",
+    "learning_rate", "schedule", "weight_decay", "mixup", "sample_weighting", "noise", "patience",
+    "components", "precision", "memory", "device",
 )  # fmt: skip
 
 
@@ -61,13 +61,13 @@ class BinomialOrdinalClassifier(ClassifierMixin, BaseEstimator):  # type: ignore
     head : str
         What makes classes of the network's output: "binomial", or another of
         `streetgauge.model.heads`.
-    network, pooling, width, members, dropout, epochs, batch, learning_rate, schedule, \
-weight_decay, mixup, equal, noise, patience, components, precision, memory, device
+    network, pooling, width, ensemble_size, dropout, epochs, batch, learning_rate, schedule, \
+weight_decay, mixup, sample_weighting, noise, patience, components, precision, memory, device
         As in the ``[train]`` settings of a study, with the same defaults; areas are the groups.
     validation : float
         Share of the groups (samples, if there are none) that only say when to stop, and on which
-        the score is calibrated, where ``members=1``. Several members share all groups out: each is
-        stopped by a part of its own, from which the others learn.
+        the score is calibrated, where ``ensemble_size=1``. Several members share all groups out:
+        each is stopped by a part of its own, from which the others learn.
     random_state : int, RandomState or None
         An integer makes fits repeatable.
 
@@ -114,7 +114,7 @@ weight_decay, mixup, equal, noise, patience, components, precision, memory, devi
         network: str = _DEFAULTS.network,
         pooling: str = _DEFAULTS.pooling,
         width: int | None = _DEFAULTS.width,
-        members: int = _DEFAULTS.members,
+        ensemble_size: int = _DEFAULTS.ensemble_size,
         dropout: float = _DEFAULTS.dropout,
         epochs: int = _DEFAULTS.epochs,
         batch: int = _DEFAULTS.batch,
@@ -122,7 +122,7 @@ weight_decay, mixup, equal, noise, patience, components, precision, memory, devi
         schedule: str = _DEFAULTS.schedule,
         weight_decay: float = _DEFAULTS.weight_decay,
         mixup: bool = _DEFAULTS.mixup,
-        equal: str = _DEFAULTS.equal,
+        sample_weighting: str = _DEFAULTS.sample_weighting,
         noise: float = _DEFAULTS.noise,
         patience: int = _DEFAULTS.patience,
         components: int | None = _DEFAULTS.components,
@@ -138,7 +138,7 @@ weight_decay, mixup, equal, noise, patience, components, precision, memory, devi
         self.network = network
         self.pooling = pooling
         self.width = width
-        self.members = members
+        self.ensemble_size = ensemble_size
         self.dropout = dropout
         self.epochs = epochs
         self.batch = batch
@@ -146,7 +146,7 @@ weight_decay, mixup, equal, noise, patience, components, precision, memory, devi
         self.schedule = schedule
         self.weight_decay = weight_decay
         self.mixup = mixup
-        self.equal = equal
+        self.sample_weighting = sample_weighting
         self.noise = noise
         self.patience = patience
         self.components = components
@@ -201,7 +201,7 @@ weight_decay, mixup, equal, noise, patience, components, precision, memory, devi
                 present,
                 target,
                 areas,
-                self._split(areas, target, weight, settings.members, seed),
+                self._split(areas, target, weight, settings.ensemble_size, seed),
                 ["y"],
                 settings,
                 seed=seed,
@@ -210,7 +210,7 @@ weight_decay, mixup, equal, noise, patience, components, precision, memory, devi
             )
         # What is predicted is what is most probable, as scikit-learn has it: to make probabilities
         # as flat as they should be there is CalibratedClassifierCV.
-        self.model_ = replace(fitted, sharpness=None)
+        self.model_ = replace(fitted, temperature=None)
         return self
 
     def predict(self, X: ArrayLike) -> NDArray[Any]:
@@ -376,7 +376,7 @@ weight_decay, mixup, equal, noise, patience, components, precision, memory, devi
         areas: NDArray[np.int64],
         target: NDArray[np.float32],
         weight: Any,
-        members: int,
+        ensemble_size: int,
         seed: int,
     ) -> Split:
         """Part the samples that weigh anything: what is learnt from, and what says when to stop.
@@ -392,11 +392,12 @@ weight_decay, mixup, equal, noise, patience, components, precision, memory, devi
                 "all samples that weigh anything are of one group; at least two are needed, to "
                 "learn from one and to know from the other when to stop"
             )
-        if members > 1:
-            if groups < members:
+        if ensemble_size > 1:
+            if groups < ensemble_size:
                 raise ValueError(
-                    f"members={members} need a group each to know when to stop, and the samples "
-                    f"that weigh anything are of {groups}; take members={groups} or fewer"
+                    f"ensemble_size={ensemble_size} need a group each to know when to stop, and "
+                    f"the samples that weigh anything are of {groups}; take "
+                    f"ensemble_size={groups} or fewer"
                 )
             return Split("all", 0, rows, rows[:0], rows[:0])
         held = validation_part(

@@ -38,7 +38,7 @@ log = logging.getLogger(__name__)
 Rows = NDArray[np.int64]
 
 CHECKPOINTS = "checkpoints"
-ASIDE = "held-aside.parquet"
+ASIDE = "calibration.parquet"
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ class _Run:
     settings: TrainSettings
     seed: int
     directory: Path
-    stamp: str
+    cache_key: str
     source: dict[str, Any]
     classes: int
     start: Model | None
@@ -70,7 +70,7 @@ class _Run:
     @property
     def epochs(self) -> int:
         """How many a part has at most."""
-        return self.settings.epochs * (1 if self.start else self.settings.members)
+        return self.settings.epochs * (1 if self.start else self.settings.ensemble_size)
 
 
 def cross_validate(
@@ -85,7 +85,7 @@ def cross_validate(
     settings: TrainSettings,
     seed: int,
     directory: Path,
-    stamp: str,
+    cache_key: str,
     rows: ArrayLike | None = None,
     source: dict[str, Any] | None = None,
     start: Model | None = None,
@@ -96,9 +96,9 @@ def cross_validate(
     """Train on the training part of every split, and predict its test part.
 
     Each split has its own seed and its own bundle, written at once when it is trained. A split
-    whose bundle is there with the same stamp is not trained again, one that was interrupted goes
-    on from its checkpoint, and predictions always come from the bundle: a run that was killed and
-    goes on gives the same bytes as one that was not.
+    whose bundle is there with the same cache key is not trained again, one that was interrupted
+    goes on from its checkpoint, and predictions always come from the bundle: a run that was killed
+    and goes on gives the same bytes as one that was not.
 
     Parameters
     ----------
@@ -121,7 +121,7 @@ def cross_validate(
         Same inputs and seed, same predictions, whatever the order of the rows.
     directory : Path
         Where the bundles, ``history.jsonl`` and ``logs`` go.
-    stamp : str
+    cache_key : str
         Hash of all inputs, as the caller knows them.
     rows : array of int, shape [N], optional
         Each location's row in `features`; the same position if not given.
@@ -155,7 +155,7 @@ def cross_validate(
     on_cpu = choose_device(settings.device).type == "cpu"
     at_once = max(len(splits), 1) if on_cpu else 1
     about = (source or {}, classes, start, start_learned, at_once)
-    run = _Run(tuple(outcomes), settings, seed, directory, stamp, *about)
+    run = _Run(tuple(outcomes), settings, seed, directory, cache_key, *about)
     data, parts = _checked(features, present, deciles, areas, location_ids, rows, splits, run)
     _remove_leavings(directory, [split.name for split in parts])
     # Parts side by side, a thread each: they need not wait for each other as the shares of one
@@ -186,18 +186,20 @@ def _trained(split: Split, data: _Locations, run: _Run, advance: Advance) -> Bun
     seed = derive_seed(run.seed, split.name)
     settings = run.settings.model_dump(mode="json")
     parts = [digest(data.ids[part].tolist()) for part in (split.training, split.validation)]
-    stamp = digest([run.stamp, split.name, seed, settings, parts, run.outcomes, run.classes])
-    kept = _kept(target, stamp)
+    cache_key = digest(
+        [run.cache_key, split.name, seed, settings, parts, run.outcomes, run.classes]
+    )
+    kept = _kept(target, cache_key)
     if kept is not None:
         log.info("%s is trained already", split.name)
         advance(run.epochs)
         return kept
     if not len(split.training) and run.start is not None:  # the model as it is
         advance(run.settings.epochs)
-        untrained = (split.name, run.settings, seed, stamp, None, run.source)
-        Bundle(run.start, run.outcomes, *untrained, learned=run.learned).save(target)
+        untrained = (split.name, run.settings, seed, cache_key, None, run.source)
+        Bundle(run.start, run.outcomes, *untrained, area_hashes=run.learned).save(target)
         return Bundle.load(target)
-    checkpoint = Checkpoint(run.directory / CHECKPOINTS / f"{split.name}.safetensors", stamp)
+    checkpoint = Checkpoint(run.directory / CHECKPOINTS / f"{split.name}.safetensors", cache_key)
     logs = run.directory / "logs" / split.name
     with _Diary(logs, split.name, run.outcomes, advance) as diary, located(data.ids):
         model, record = fit_model(
@@ -218,20 +220,20 @@ def _trained(split: Split, data: _Locations, run: _Run, advance: Advance) -> Bun
         )
     advance(run.epochs - diary.epochs)
     learned = marks_of(data.areas[np.concatenate([split.training, split.validation])])
-    own = (split.name, run.settings, seed, stamp, record, run.source)
-    bundle = Bundle(model, run.outcomes, *own, learned=learned | (run.learned or frozenset()))
+    own = (split.name, run.settings, seed, cache_key, record, run.source)
+    bundle = Bundle(model, run.outcomes, *own, area_hashes=learned | (run.learned or frozenset()))
     bundle.save(target)
     log.info("%s is trained on %d areas", split.name, record.training_areas)
     return Bundle.load(target)
 
 
-def _kept(directory: Path, stamp: str) -> Bundle | None:
+def _kept(directory: Path, cache_key: str) -> Bundle | None:
     """Load a bundle that is whole and made from the same inputs; None if it must be made anew."""
     try:
         bundle = Bundle.load(directory)
     except InputError:
         return None
-    return bundle if bundle.stamp == stamp else None
+    return bundle if bundle.cache_key == cache_key else None
 
 
 def _held_out(bundle: Bundle, split: Split, data: _Locations, run: _Run) -> pd.DataFrame:
@@ -331,13 +333,13 @@ class _Diary:
                 shown.value.add(tag=f"{outcome}/{name}{of}", simple_value=value)
             known = {n: value if math.isfinite(value) else None for n, value in values.items()}
             line = {
-                "part": self.part,
+                "split": self.part,
                 "member": member,
-                "look": figures.look,
+                "step": figures.look,
                 "epoch": figures.epoch,
                 "outcome": outcome,
                 **known,
-                "learning": bool(figures.learning[m]),
+                "training": bool(figures.learning[m]),
             }
             self.file.write(json.dumps(line, allow_nan=False) + "\n")
         # One event a look: an event for each scalar costs more than a look does.
@@ -410,7 +412,7 @@ def _checked(
             training=by_id(split.training),
             validation=by_id(split.validation),
             test=by_id(split.test),
-            left_out={reason: by_id(part) for reason, part in split.left_out.items()},
+            excluded={reason: by_id(part) for reason, part in split.excluded.items()},
         )
         for split in splits
     ]

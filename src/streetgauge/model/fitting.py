@@ -114,11 +114,11 @@ def fit_model(
     if len(split.validation):
         _require_labels(target, split.validation, outcomes, "validation")
     start = start and start.absorbed()
-    members = 1 if start else settings.members
+    members = 1 if start else settings.ensemble_size
     pool = np.concatenate([split.training, split.validation])
     pool = pool[np.argsort(pool if location_ids is None else location_ids[pool], kind="stable")]
     parts = _parts(split, pool, areas, target, members, seed)
-    if settings.equal == "areas":
+    if settings.sample_weighting == "areas":
         sample_weight = _areas_alike(areas, pool, sample_weight)
     learnt = split.training if members == 1 else pool
     learnt = learnt[~np.isnan(target[learnt]).all(axis=1)]
@@ -222,9 +222,9 @@ def _parts(
     count = len(np.unique(areas[pool]))
     if count < members:
         raise InputError(
-            "train.members",
+            "train.ensemble_size",
             f"{members} members are each stopped by other areas, and there are but {count}",
-            f"take members = {max(count, 1)} or less, or add areas",
+            f"take ensemble_size = {max(count, 1)} or less, or add areas",
         )
     fold = area_folds(areas[pool], target[pool], members, derive_seed(seed, "members"))
     return [(pool[fold != e], pool[fold == e]) for e in range(1, members + 1)]
@@ -263,12 +263,12 @@ def _on_scale(
     calibration = _calibrated(trained, samples, areas, learnt, held, h, first)
     score = calibration[:, 0] + calibration[:, 1] * h
     own = head_probabilities(network, score, said, samples.classes)
-    sharpness = _sharpness(own, score, samples, areas, held, start)
-    model = Model(network, trained[0].standardisation, calibration, samples.classes, sharpness)
+    temperature = _temperature(own, score, samples, areas, held, start)
+    model = Model(network, trained[0].standardisation, calibration, samples.classes, temperature)
     return model, *_figures(score, samples.target[held], samples.classes)
 
 
-def _sharpness(
+def _temperature(
     own: Floats,
     score: Floats,
     samples: Samples,
@@ -276,8 +276,8 @@ def _sharpness(
     held: Rows,
     start: Model | None,
 ) -> Floats | None:
-    """Give each outcome's sharpness, from what was said of the rows held out."""
-    before = None if start is None else start.sharpness
+    """Give each outcome's temperature, from what was said of the rows held out."""
+    before = None if start is None else start.temperature
     if not len(held):
         return before
     found = []

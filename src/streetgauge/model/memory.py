@@ -11,7 +11,7 @@ from streetgauge.errors import InputError
 
 __all__ = ["LEARNING", "PREDICTING", "enough_memory"]
 
-LEARNING = "lower 'train.batch', 'train.memory' or 'train.members'"
+LEARNING = "lower 'train.batch', 'train.memory' or 'train.ensemble_size'"
 PREDICTING = "free some of it, or predict fewer locations at a time"
 # What libraries say where they raise a plain RuntimeError: torch on CPU and MPS, cuBLAS, cuDNN; and
 # oneDNN, which gives no reason. It has found before that it knows how ("a primitive descriptor").

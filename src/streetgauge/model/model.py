@@ -95,7 +95,7 @@ class Model:
         Per outcome a and b > 0: score = a + b h.
     classes : int
         K.
-    sharpness : array of float64, shape [M, 2], optional
+    temperature : array of float64, shape [M, 2], optional
         Per outcome what makes probabilities of the head's and of the score: see `sharpen`. Without
         it they are the head's own.
     """
@@ -104,7 +104,7 @@ class Model:
     standardisation: Standardisation
     calibration: Floats
     classes: int = 10
-    sharpness: Floats | None = None
+    temperature: Floats | None = None
 
     @enough_memory(PREDICTING)
     def predict(
@@ -128,7 +128,7 @@ class Model:
         members = members.reshape(*each.shape[:2], -1)
         spread = members.std(axis=1, ddof=1) if each.shape[1] > 1 else np.full_like(score, np.nan)
         own = head_probabilities(self.network, score, outputs, self.classes)
-        flat = own if self.sharpness is None else sharpened(own, score, self.sharpness)
+        flat = own if self.temperature is None else sharpened(own, score, self.temperature)
         return Predictions(score, flat, own.argmax(axis=2) + 1, spread)
 
     @enough_memory(PREDICTING)
@@ -169,10 +169,10 @@ class Model:
     def pick(self, outcomes: Sequence[int]) -> Self:
         """Give the model of these outcomes only, by position, in this order."""
         places = list(outcomes)
-        sharpness = None if self.sharpness is None else self.sharpness[places]
+        temperature = None if self.temperature is None else self.temperature[places]
         picked = self.network.cpu().pick(outcomes)
         return replace(
-            self, network=picked, calibration=self.calibration[places], sharpness=sharpness
+            self, network=picked, calibration=self.calibration[places], temperature=temperature
         )
 
 

@@ -308,7 +308,7 @@ class Network(nn.Module):
             dropout=settings.dropout,
             head=settings.head,
             classes=classes,
-            members=settings.members,
+            members=settings.ensemble_size,
             width=width_of(settings),
         )
 

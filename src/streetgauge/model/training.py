@@ -169,7 +169,7 @@ def train_network(
     if settings.components is not None and start is None:
         basis = principal_components(reader, training, settings.components, seed)
         reader = reader.projected(np.concatenate([training, validation]), basis)
-    alone = settings.model_copy(update={"members": 1})
+    alone = settings.model_copy(update={"ensemble_size": 1})
     inputs = features.shape[2] if basis is None else basis.shape[1]
     network = deepcopy(start) if start else Network.of(alone, inputs, network_seeds, classes)
     network.to(device)

@@ -148,10 +148,10 @@ def areas_learned(splits: Sequence[Split], areas: NDArray[Any]) -> list[int]:
     return [len(pd.unique(each)) for each in learned]
 
 
-def kept_predictions(file: Path, stamp: str) -> pd.DataFrame | None:
+def kept_predictions(file: Path, cache_key: str) -> pd.DataFrame | None:
     """Read predictions that were made from the same inputs; None if there are none."""
     try:
-        if read_metadata(file).get("stamp") == stamp:
+        if read_metadata(file).get("cache_key") == cache_key:
             return pd.read_parquet(file)
     except (OSError, ValueError):
         pass
@@ -166,7 +166,7 @@ def predict_share(
     model: Model | None,
     directory: Path,
     seed: int,
-    stamp: str,
+    cache_key: str,
     progress: Progress,
 ) -> pd.DataFrame:
     """Learn from a share of what the splits can learn from, and predict what they test."""
@@ -176,7 +176,9 @@ def predict_share(
     shared = [take_share(split, city.areas, city.deciles, share, seed) for split in splits]
     if model is None:  # each member needs an area of its own to be stopped by
         fewest = max(min(areas_learned(shared, city.areas)), 1)
-        settings = settings.model_copy(update={"members": min(settings.members, fewest)})
+        settings = settings.model_copy(
+            update={"ensemble_size": min(settings.ensemble_size, fewest)}
+        )
     return cross_validate(
         city.features,
         city.present,
@@ -188,7 +190,7 @@ def predict_share(
         settings=settings,
         seed=seed,
         directory=directory,
-        stamp=stamp,
+        cache_key=cache_key,
         rows=city.rows,
         start=model,
         progress=progress,

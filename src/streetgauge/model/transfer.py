@@ -107,7 +107,7 @@ def known_areas(learned: frozenset[str] | None, areas: Iterable[object]) -> list
 
 
 # What of the settings belongs to the network that is started from, and cannot be another.
-_ARCHITECTURE = ("network", "pooling", "members", "head", "dropout")
+_ARCHITECTURE = ("network", "pooling", "ensemble_size", "head", "dropout")
 
 
 @dataclass(frozen=True)
@@ -176,12 +176,12 @@ def find_start(
     about = {
         "study": bundle.source.get("study") or "",
         "bundle": bundle.name,
-        "stamp": bundle.stamp,
+        "cache_key": bundle.cache_key,
         "from": str(transfer.bundle) if isinstance(transfer.bundle, str) else transfer.bundle.name,
         "share": transfer.share,
     }
     picked = bundle.pick(outcomes)
-    return Start(picked.model, settings, about, tuple(notes), bundle.learned)
+    return Start(picked.model, settings, about, tuple(notes), bundle.area_hashes)
 
 
 def open_start(

@@ -19,7 +19,7 @@ SMALL = 1e-6
 
 def untested(split: Split) -> Rows:
     """Give locations that a split does not test, labelled or not: all, or evenly some of them."""
-    rows = np.sort(np.concatenate([split.training, split.validation, *split.left_out.values()]))
+    rows = np.sort(np.concatenate([split.training, split.validation, *split.excluded.values()]))
     return spread(rows, ENOUGH)
 
 

@@ -107,7 +107,7 @@ def build_outcomes(
         other areas: file, sha256, from, to, how many areas of the study are unchanged, split,
         merged, irregular, absent, and weights), n_areas (with a decile), n_missing (of the study,
         without one), outside (rows of the file that are no areas of the study),
-        missing_unlike (how areas without a decile differ, where they clearly do).
+        missing_bias (how areas without a decile differ, where they clearly do).
     skips : DataFrame
         location_id, view, area, stage ("outcomes"), reason: every missing decile.
 
@@ -139,7 +139,7 @@ def build_outcomes(
         forget_sheets()
     frame = pd.DataFrame(columns, index=codes).reset_index()
     for name, unlike in describe_missing(frame, list(settings)).items():
-        metadata[name]["missing_unlike"] = unlike
+        metadata[name]["missing_bias"] = unlike
     return frame, metadata, pd.DataFrame(skips, columns=pd.Index(SKIP_COLUMNS))
 
 

@@ -56,7 +56,7 @@ def make_areas(study: Study, key: str, progress: Progress) -> Done:
         folds = stored_settings(second.splits)
         beside, _, sides[folds.kind] = _judged(city, second, folds)
         write_table(beside, second.areas)
-        metrics = {**metrics, folds.kind: sides[folds.kind]}
+        metrics = {**metrics, "other_folds": {**sides[folds.kind], "kind": folds.kind}}
     metrics = {**metrics, "kind": study.settings.folds.kind}
     metrics["headline"] = headline({kind: sides[kind] for kind in sorted(sides)})
     if has_curve(study):
@@ -164,7 +164,7 @@ def _judged(
         weights=weights.areas,
         min_locations=settings.min_locations,
     )
-    frame = _in_order(intervals(areas, settings.coverage, classes, held_aside(files)))
+    frame = _in_order(intervals(areas, settings.interval_level, classes, held_aside(files)))
     levels = _levels(city, predictions, frame)
     learned = learned_areas(splits, deciles(study.settings, city.outcomes.reset_index()))
     frame, trust = add_trust(
@@ -215,7 +215,9 @@ def _levels(city: _City, predictions: pd.DataFrame, areas: pd.DataFrame) -> dict
         level = raise_level(
             predictions, areas, unit, settings.rule, classes, city.weights.locations
         )
-        frame = mark(intervals(level.frame, settings.coverage, classes), settings.min_locations)
+        frame = mark(
+            intervals(level.frame, settings.interval_level, classes), settings.min_locations
+        )
         levels[name] = replace(level, frame=_in_order(frame))
     return levels
 

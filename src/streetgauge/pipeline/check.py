@@ -12,7 +12,7 @@ from streetgauge.features.backbones import backbone_of
 from streetgauge.model.training_data import labels_of, split
 from streetgauge.pipeline.outcomes import column_of_codes
 from streetgauge.pipeline.quality import said_before
-from streetgauge.settings import OpenImagery, PictureFeatures, TableFeatures
+from streetgauge.settings import ImageFeatures, OpenImagery, TableFeatures
 from streetgauge.study import Study
 
 __all__ = ["check"]
@@ -86,7 +86,7 @@ def check(study: Study) -> dict[str, Callable[[], str]]:
         dimension, backbone = bundle.dimension, str(looks.source)
         if isinstance(looks, TableFeatures):
             dimension = len(looks.columns)
-        if isinstance(looks, PictureFeatures):
+        if isinstance(looks, ImageFeatures):
             backbone = backbone_of(looks).name
         bundle.compare(study.file, dimension=dimension, backbone=backbone)
         return f"from {tuned.bundle}, a model of {bundle.source.get('study') or 'another study'}"
@@ -97,7 +97,7 @@ def check(study: Study) -> dict[str, Callable[[], str]]:
         if isinstance(settings.features, TableFeatures):
             table = read_columns(settings.features)
             return f"{len(table.features):,} rows of {len(settings.features.columns):,} features"
-        if isinstance(settings.features, PictureFeatures) and settings.imagery is not None:
+        if isinstance(settings.features, ImageFeatures) and settings.imagery is not None:
             from streetgauge.imagery import find_views
 
             backbone = backbone_of(settings.features)

@@ -27,10 +27,10 @@ FEWEST = 10  # areas, to say what areas look like
 
 
 # Of metrics.json: what a reader of the bundle wants to know of each outcome.
-_OF_ALL = ("coverage", "draws", "folds", "scheme", "rule", "classes")
+_OF_ALL = ("interval_level", "draws", "folds", "scheme", "rule", "classes")
 
 
-_OF_EACH = ("n_areas", "n_locations", "metrics", "baselines", "pictures_add")
+_OF_EACH = ("n_areas", "n_locations", "metrics", "baselines", "gain")
 
 
 def export_bundle(
@@ -81,8 +81,8 @@ def export_bundle(
         metrics = None
         lines.append("Its card has no test figures, since nothing was tested.")
     licence_of_it = licence or bundle.licence
-    looks = _familiar(study)
-    replace(bundle, metrics=metrics, licence=licence_of_it, familiar=looks).save(out)
+    looks = _applicability(study)
+    replace(bundle, metrics=metrics, licence=licence_of_it, area_of_applicability=looks).save(out)
     if not licence:
         lines.append("Its card names no licence: give one with --licence.")
     return lines
@@ -109,9 +109,9 @@ def export_features(
     return export_store(store, out, kind, force=force, progress=progress)
 
 
-def _familiar(study: Study) -> dict[str, Any] | None:
+def _applicability(study: Study) -> dict[str, Any] | None:
     """Say what the areas look like that the exported model learned from."""
-    from streetgauge.evaluation import Familiar
+    from streetgauge.evaluation import AreaOfApplicability
     from streetgauge.features.area_means import feature_table
 
     if not study.area_features.is_file():
@@ -120,7 +120,7 @@ def _familiar(study: Study) -> dict[str, Any] | None:
     learned = splits.loc[(splits["split"] == "all") & splits["part"].isin(LEARNED), "area"]
     features = feature_table(pd.read_parquet(study.area_features)).sort_index()
     known = features[features.index.isin(learned)]
-    return Familiar.of(known.to_numpy()).arrays() if len(known) >= FEWEST else None
+    return AreaOfApplicability.of(known.to_numpy()).arrays() if len(known) >= FEWEST else None
 
 
 def headline(metrics: Mapping[str, Any]) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from streetgauge.model.training_data import location_labels
 from streetgauge.pipeline.quality import judge, reinstate
 from streetgauge.progress import Progress
 from streetgauge.settings import (
-    PictureFeatures,
+    ImageFeatures,
     SimulatedFeatures,
     TableFeatures,
 )
@@ -57,14 +57,14 @@ def make_features(study: Study, key: str, progress: Progress) -> Done:
     settings = study.settings.features
     locations = pd.read_parquet(study.locations)
     found: tuple[str, ...] = ()
-    if isinstance(settings, PictureFeatures):
+    if isinstance(settings, ImageFeatures):
         skips = _look_at_pictures(study, settings, locations, key, progress)
         found, poor = judge(study.features, study.quality, picture_files(study))
         skips = pd.concat([skips, poor], ignore_index=True)
     elif isinstance(settings, TableFeatures):
         from streetgauge.features import join_table
 
-        skips = join_table(settings, locations, study.features, stamp=key, progress=progress)
+        skips = join_table(settings, locations, study.features, cache_key=key, progress=progress)
     else:
         skips = _simulate(study, settings, locations, key, progress)
     store = FeatureStore.open(study.features)
@@ -94,7 +94,7 @@ def _computed(store: FeatureStore) -> str:
 
 def _look_at_pictures(
     study: Study,
-    settings: PictureFeatures,
+    settings: ImageFeatures,
     locations: pd.DataFrame,
     key: str,
     progress: Progress,
@@ -121,7 +121,7 @@ def _look_at_pictures(
         engine=settings.engine,
         precision=settings.precision,
         dtype=settings.dtype,
-        stamp=key,
+        cache_key=key,
     )
     if settings.cluster is not None:
         unreadable = extract_on_cluster(wanted, settings.cluster, progress=progress)
@@ -133,7 +133,7 @@ def _look_at_pictures(
 
 def _not_said_before(study: Study, missing: pd.DataFrame) -> pd.DataFrame:
     """Leave out what could not be collected: the stage before has said so, with its reason."""
-    said = study.skips().query("stage == 'pictures'")
+    said = study.skips().query("stage == 'images'")
     places = missing["location_id"].isin(said["location_id"]) & missing["view"].isna()
     views = pd.MultiIndex.from_frame(missing[["location_id", "view"]]).isin(
         pd.MultiIndex.from_frame(said[["location_id", "view"]])
@@ -158,7 +158,7 @@ def _simulate(
         ids,
         [str(view + 1) for view in range(settings.views)],
         settings.dimension,
-        {"backbone": "simulated", "weights_sha256": "", "transform": "{}", "stamp": key},
+        {"backbone": "simulated", "weights_sha256": "", "transform": "{}", "cache_key": key},
         dtype=settings.dtype,
     )
     block = 2048

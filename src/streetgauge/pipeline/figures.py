@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
+from streetgauge.io.formats import ANALYSIS_VERSION, require_version
 from streetgauge.progress import Progress
 from streetgauge.study import Study
 from streetgauge.study.stages import history_file
@@ -72,4 +73,6 @@ def _curves(study: Study) -> dict[str, Any] | None:
     if not study.curves.exists():
         return None
     content: dict[str, Any] = json.loads(study.curves.read_text(encoding="utf-8"))
+    step = f"make it again with `streetgauge curves {study.directory}`, or remove it"
+    require_version(study.curves, content.get("format_version"), ANALYSIS_VERSION, step)
     return content

@@ -13,7 +13,7 @@ import pandas as pd
 from streetgauge.errors import InputError
 from streetgauge.features.backbones import backbone_of
 from streetgauge.progress import Progress
-from streetgauge.settings import ImagerySettings, OpenImagery, PictureFeatures, Url
+from streetgauge.settings import ImageFeatures, ImagerySettings, OpenImagery, Url
 from streetgauge.settings.imagery import names_a_licence
 from streetgauge.study import Study
 from streetgauge.study.paths import picture_files
@@ -61,21 +61,21 @@ def make_gallery(study: Study, table: pd.DataFrame, progress: Progress) -> Galle
     from streetgauge.report.gallery import Gallery
 
     settings = study.settings
-    if not isinstance(settings.features, PictureFeatures) or settings.report.pictures is False:
+    if not isinstance(settings.features, ImageFeatures) or settings.report.images is False:
         return None
     try:
         if not has_gallery(study):
             raise InputError(
-                "pictures",
+                "images",
                 "the study does not say what allows showing them",
                 "say it with imagery.licence",
             )
         gallery = _gallery(study, table, progress)
         if not gallery.outcomes and not gallery.areas:
-            raise InputError("pictures", "none that may be shown can be read")
+            raise InputError("images", "none that may be shown can be read")
         return gallery
     except InputError as error:
-        if settings.report.pictures is True:
+        if settings.report.images is True:
             raise
         return Gallery(note=f"No pictures are shown: {error.reason}.")
 
@@ -85,10 +85,8 @@ def _gallery(study: Study, table: pd.DataFrame, progress: Progress) -> Gallery:
     from streetgauge.report.gallery import SIDE, SIDE_OF_AREA, compose, extremes, typical
 
     wishes, imagery = study.settings.report, picture_files(study)
-    if isinstance(imagery.folder, Url) and wishes.pictures == "auto":
-        raise InputError(
-            "pictures", "they lie behind an address of the web", "report.pictures = true"
-        )
+    if isinstance(imagery.folder, Url) and wishes.images == "auto":
+        raise InputError("images", "they lie behind an address of the web", "report.images = true")
     store = FeatureStore.open(study.features)
     predictions = pd.read_parquet(study.predictions)
     rights = _rights(study, store)
@@ -96,7 +94,7 @@ def _gallery(study: Study, table: pd.DataFrame, progress: Progress) -> Gallery:
     predictions = predictions[predictions["location_id"].isin(may)]
     chosen = extremes(predictions, wishes.locations)
     budget = int(wishes.megabytes * 1e6)
-    of_areas = typical(predictions, _by_error(table), wishes.area_pictures)
+    of_areas = typical(predictions, _by_error(table), wishes.area_images)
     of_areas = of_areas.head(budget // LEAST_BYTES)
     # Of an area's locations the first shows its first view, the second its second: they differ.
     cards = [
@@ -112,7 +110,7 @@ def _gallery(study: Study, table: pd.DataFrame, progress: Progress) -> Gallery:
     small: dict[Key, Shot] = {}
     inputs: dict[Key, tuple[Pixels, float]] = {}
     wanted = in_groups | {key for _, key in cards}
-    with progress("pictures of the report", len(wanted), "pictures") as advance:
+    with progress("images of the report", len(wanted), "images") as advance:
         for key, pixels in _pictures(study, imagery, wanted):
             advance(1)
             if key in rights.index and pixels is not None:
@@ -161,11 +159,11 @@ def _looker(
 def _rights(study: Study, store: FeatureStore) -> pd.DataFrame:
     """Say what allows showing each view, and whom to name; views that nothing allows are absent."""
     if isinstance(study.settings.imagery, OpenImagery):
-        said = pd.read_parquet(study.pictures).rename(columns={"source_url": "url"})
+        said = pd.read_parquet(study.images).rename(columns={"source_url": "url"})
     else:
         pairs = pd.MultiIndex.from_product([store.location_ids, store.views])
         said = pairs.to_frame(index=False, name=["location_id", "view"])
-        said = said.assign(**study.settings.picture_rights, url="")
+        said = said.assign(**study.settings.image_rights, url="")
     said = said.reindex(columns=RIGHTS)
     said[RIGHTS[2:]] = said[RIGHTS[2:]].astype(object).fillna("").astype(str)
     said = said[said["licence"].map(names_a_licence)]
@@ -235,7 +233,7 @@ class _Eye:
         from streetgauge.features import settled
 
         own = self.study.settings.features
-        assert isinstance(own, PictureFeatures)  # else there are no pictures
+        assert isinstance(own, ImageFeatures)  # else there are no pictures
         self.backbone: Backbone = settled(backbone_of(own))
         splits = pd.read_parquet(self.study.splits).query("part == 'test'")
         self.part = splits.drop_duplicates("location_id").set_index("location_id")["split"]
@@ -287,7 +285,7 @@ class _Eye:
         features_of = self._network()
         colour = grey_of(self.backbone)
         effects: dict[tuple[str, Key], Floats] = {}
-        with progress("what moved the scores", len(pictures), "pictures") as advance:
+        with progress("what moved the scores", len(pictures), "images") as advance:
             for key in pictures:
                 names = [name for name, keys in looks.items() if key in keys]
 
@@ -348,7 +346,7 @@ class _Eye:
         from streetgauge.features.look import features_of
 
         own = self.study.settings.features
-        assert isinstance(own, PictureFeatures)
+        assert isinstance(own, ImageFeatures)
         # What computed the study's features, as far as it is here: another has other last bits.
         engine = str(self.store.attributes.get("engine") or "auto")
         network = load_network(self.backbone, own.device, engine)

@@ -8,7 +8,7 @@ import pandas as pd
 import pyarrow as pa
 
 from streetgauge.io.files import read_metadata
-from streetgauge.settings import OpenImagery, PictureFeatures
+from streetgauge.settings import ImageFeatures, OpenImagery
 from streetgauge.study import Study
 
 __all__ = ["picture_facts"]
@@ -24,13 +24,13 @@ def picture_facts(study: Study) -> dict[str, Any]:
         ``licence`` and ``attribution`` (None if not known), ``credits`` (of open imagery:
         ``line``, ``licence``, ``licence_url`` of each source), ``captured`` (first and last year,
         or None), ``n`` (pictures that were looked at), ``found`` (how many have which fault) and
-        ``leave_out`` (the faults with which none was used), and ``weights`` (``backbone``,
+        ``exclude`` (the faults with which none was used), and ``weights`` (``backbone``,
         ``licence`` and ``sha256`` of the network that looked at them).
     """
     from streetgauge.features import FeatureStore
 
     settings, imagery = study.settings, study.settings.imagery
-    if not isinstance(settings.features, PictureFeatures) or imagery is None:
+    if not isinstance(settings.features, ImageFeatures) or imagery is None:
         return {}
     store = FeatureStore.open(study.features).attributes
     facts: dict[str, Any] = {
@@ -40,16 +40,16 @@ def picture_facts(study: Study) -> dict[str, Any]:
             "sha256": store.get("weights_sha256", ""),
         },
         "views": len(imagery.views),
-        **settings.picture_rights,
+        **settings.image_rights,
         "credits": [],
         "captured": None,
         "n": 0,
         "found": {},
-        "leave_out": list(imagery.leave_out),
+        "exclude": list(imagery.exclude),
     }
-    if isinstance(imagery, OpenImagery) and study.pictures.exists():
-        facts["credits"] = read_metadata(study.pictures).get("credits", [])
-        taken = pd.to_datetime(pd.read_parquet(study.pictures)["captured_at"], utc=True).dropna()
+    if isinstance(imagery, OpenImagery) and study.images.exists():
+        facts["credits"] = read_metadata(study.images).get("credits", [])
+        taken = pd.to_datetime(pd.read_parquet(study.images)["captured_at"], utc=True).dropna()
         if len(taken):
             facts["captured"] = (int(taken.min().year), int(taken.max().year))
     try:

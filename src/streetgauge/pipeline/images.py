@@ -22,13 +22,13 @@ def collect(study: Study, key: str, progress: Progress) -> Done:
     imagery = study.settings.imagery
     assert isinstance(imagery, OpenImagery)  # else this stage makes nothing, and is not run
     locations = pd.read_parquet(study.locations)
-    work = study.path(".pictures")
+    work = study.path(".images")
     pictures, skips = collect_pictures(
-        imagery, locations, study.picture_folder, work, progress=progress
+        imagery, locations, study.image_folder, work, progress=progress
     )
     credits = credits_of(pictures)
-    write_table(pictures, study.pictures, {"credits": credits})
+    write_table(pictures, study.images, {"credits": credits})
     shutil.rmtree(work, ignore_errors=True)
-    places, files = pictures["location_id"].nunique(), pictures["picture_id"].nunique()
+    places, files = pictures["location_id"].nunique(), pictures["image_id"].nunique()
     line = f"{files:,} pictures for {len(pictures):,} views of {places:,} locations"
     return Done((line, *(each["line"] for each in credits), *left_out(skips)), skips)

@@ -111,14 +111,14 @@ def describe_outcomes(path: Path) -> list[dict[str, Any]]:
                 {
                     "outcome": name,
                     "label": about.get("label") or name,
-                    "areas": len(known),
-                    "missing": len(values) - len(known),
+                    "n_areas": len(known),
+                    "n_missing": len(values) - len(known),
                     "direction": about.get("direction"),
                     "min": float(known.min()) if len(known) else None,
                     "median": float(known.median()) if len(known) else None,
                     "max": float(known.max()) if len(known) else None,
                     "vintage": about.get("vintage"),
-                    "of": about.get("areas"),
+                    "areas": about.get("areas"),
                     "lookup": about.get("lookup"),
                 }
             )
@@ -142,9 +142,9 @@ def plain_number(value: float) -> str:
 
 def _outcome_line(about: dict[str, Any]) -> str:
     """Write an outcome's summary as one line."""
-    numbers = [plain_number(about[key]) for key in ("min", "median", "max") if about["areas"]]
+    numbers = [plain_number(about[key]) for key in ("min", "median", "max") if about["n_areas"]]
     parts = [
-        f"{about['areas']:,} areas, {about['missing']:,} missing",
+        f"{about['n_areas']:,} areas, {about['n_missing']:,} missing",
         str(about["direction"] or "").replace("-", " "),
         f"{' / '.join(numbers)} (min / median / max)" if numbers else "",
         str(about["vintage"] or ""),
@@ -163,7 +163,7 @@ def _state(study: Study, name: str) -> str:
         fresh = study.is_up_to_date(stage, study.key(stage))
     except (InputError, FileNotFoundError):
         return f"done {kept['started']}; what it reads is no longer there"
-    says = "; ".join(kept["says"])
+    says = "; ".join(kept["messages"])
     return f"{'up to date' if fresh else 'out of date'} ({kept['started']}): {says}"
 
 
@@ -183,7 +183,7 @@ def _begun(study: Study) -> str:
         store = FeatureStore.open(study.features)
     except InputError:
         return ""
-    kept = int(store.tried.sum())
+    kept = int(store.attempted.sum())
     return f", but {kept:,} of {len(store.location_ids):,} locations are kept" if kept else ""
 
 
@@ -265,7 +265,7 @@ def _store(path: Path) -> dict[str, Any]:
 
     store = FeatureStore.open(path)
     n, views, dimension = store.features.shape
-    done, tried = int(store.done.sum()), int(store.tried.sum())
+    done, tried = int(store.done.sum()), int(store.attempted.sum())
     return {
         "feature store": str(path),
         "locations": f"{n:,}: {done:,} done, {tried - done:,} left out, "

@@ -8,7 +8,7 @@ from pathlib import Path
 from streetgauge.io.files import read_metadata
 from streetgauge.settings import FoldSettings
 from streetgauge.study import Study
-from streetgauge.study.paths import KINDS, Tested
+from streetgauge.study.paths import OTHER_FOLDS, Tested
 
 __all__ = ["forget_second", "stored_settings"]
 
@@ -18,19 +18,16 @@ def stored_settings(splits: Path) -> FoldSettings:
     return FoldSettings.model_validate(read_metadata(splits)["folds"])
 
 
-def forget_second(study: Study, keep: Tested | None) -> None:
+def forget_second(study: Study) -> None:
     """Remove what was trained in folds that the study no longer has beside its own.
 
     Only files of ours: nobody else's that lie in a directory of that name.
     """
-    for kind in KINDS:
-        old = Tested(study.directory / kind)
-        if (keep is not None and old.directory == keep.directory) or not old.directory.is_dir():
-            continue
-        if not old.splits.is_file() and not (old.model / "logs").is_dir():
-            continue
-        for file in (old.folds, old.splits, old.predictions, old.areas):
-            file.unlink(missing_ok=True)
-        shutil.rmtree(old.model, ignore_errors=True)
-        if not any(old.directory.iterdir()):
-            old.directory.rmdir()
+    old = Tested(study.directory / OTHER_FOLDS)
+    if not old.splits.is_file() and not (old.model / "logs").is_dir():
+        return
+    for file in (old.folds, old.splits, old.predictions, old.areas):
+        file.unlink(missing_ok=True)
+    shutil.rmtree(old.model, ignore_errors=True)
+    if not any(old.directory.iterdir()):
+        old.directory.rmdir()

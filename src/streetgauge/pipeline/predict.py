@@ -122,7 +122,7 @@ def predict_city(
         (out / "areas.parquet").unlink(missing_ok=True)
         write_table(predictions, out / "predictions.parquet")
         lines += [f"{len(places):,} locations predicted: {out}", *left_out(skips)]
-        lines += known_areas(model.learned, places["area"].dropna())
+        lines += known_areas(model.area_hashes, places["area"].dropna())
         in_areas = predictions[predictions["area"].notna()]
         if len(in_areas):
             unknown = pd.array([pd.NA] * len(in_areas), dtype="Int64")
@@ -149,19 +149,21 @@ def _with_strays(skips: pd.DataFrame, places: pd.DataFrame) -> pd.DataFrame:
 def _unlike(
     areas: pd.DataFrame, model: Bundle, store: FeatureStore, places: pd.DataFrame
 ) -> tuple[pd.DataFrame, list[str]]:
-    """Add ``strangeness`` and ``unlike``, if the bundle knows what its own areas look like."""
-    if model.familiar is None:
+    """Add ``dissimilarity_index`` and ``outside_aoa``, if the bundle knows its areas."""
+    if model.area_of_applicability is None:
         return areas, []
-    from streetgauge.evaluation import Familiar, is_unlike
+    from streetgauge.evaluation import AreaOfApplicability, is_outside_aoa
     from streetgauge.features.area_means import feature_table, mean_features
 
     here = places[places["area"].notna()]
     features = feature_table(mean_features(store, here))
-    strange = Familiar.from_arrays(model.familiar).strangeness(features.to_numpy())
-    far = pd.Series(is_unlike(strange), index=features.index)
+    strange = AreaOfApplicability.from_arrays(model.area_of_applicability).dissimilarity_index(
+        features.to_numpy()
+    )
+    far = pd.Series(is_outside_aoa(strange), index=features.index)
     frame = areas.assign(
-        strangeness=areas["area"].map(pd.Series(strange, index=features.index)),
-        unlike=areas["area"].map(far).astype("boolean"),
+        dissimilarity_index=areas["area"].map(pd.Series(strange, index=features.index)),
+        outside_aoa=areas["area"].map(far).astype("boolean"),
     )
     line = (
         f"{int(far.sum()):,} of {len(far):,} areas ({far.mean():.0%}) are unlike those that the "
@@ -220,7 +222,7 @@ def _look(
         require=imagery.require,
         engine=engine,
         precision=str(model.source.get("precision") or "float32"),  # type: ignore[arg-type]
-        stamp=digest([_by_content(views), model.backbone]),
+        cache_key=digest([_by_content(views), model.backbone]),
     )
     unreadable = extract_pictures(wanted, progress=progress)
     return FeatureStore.open(store_path), pd.concat([missing, unreadable], ignore_index=True)

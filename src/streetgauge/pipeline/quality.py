@@ -102,7 +102,7 @@ def _said_of(table: pd.DataFrame, imagery: ImagerySettings) -> tuple[str, ...]:
         told = ", ".join(f"{count:,} {finding}" for finding, count in counts.items())
         used = set(table.loc[~_left_out(table, imagery), "finding"])
         kept = [str(finding) for finding in counts.index if finding in used]
-        step = f"; leave out with imagery.leave_out = {kept!r}" if kept else ""
+        step = f"; leave out with imagery.exclude = {kept!r}" if kept else ""
         line = f"of {len(table):,} pictures {told} (quality.parquet){step}"
         lines.append(line.replace("'", '"'))
     if mixed := _measured_before(table):
@@ -115,14 +115,14 @@ def _said_of(table: pd.DataFrame, imagery: ImagerySettings) -> tuple[str, ...]:
 
 def _left_out(table: pd.DataFrame, imagery: ImagerySettings) -> pd.Series[bool]:
     """Which pictures are to be left out: by all that holds of them, not by what they are called."""
-    return table[list(imagery.leave_out)].any(axis=1)
+    return table[list(imagery.exclude)].any(axis=1)
 
 
 def _reasons(table: pd.DataFrame, imagery: ImagerySettings) -> list[str]:
     """Why each of some pictures is left out: the first of what the settings say that holds."""
     from streetgauge.imagery import FINDINGS
 
-    said = [finding for finding in FINDINGS if finding in imagery.leave_out]
+    said = [finding for finding in FINDINGS if finding in imagery.exclude]
     first = table[said].to_numpy(bool).argmax(axis=1) if len(table) else []
     return [FINDINGS[said[place]] for place in first]
 
@@ -148,4 +148,4 @@ def _admit(store: FeatureStore, present: Slots, require: str) -> None:
 def _usable(store: FeatureStore, present: Slots, require: str) -> Slots:
     from streetgauge.features.store import usable
 
-    return usable(present, require) & store.tried
+    return usable(present, require) & store.attempted

@@ -23,7 +23,7 @@ __all__ = ["PRE_CLEAN", "WORK", "run_stage"]
 WORK: dict[str, Callable[[Study, str, Progress], Done]] = {
     "outcomes": make_outcomes,
     "locations": make_locations,
-    "pictures": collect,
+    "images": collect,
     "features": make_features,
     "train": train,
     "areas": make_areas,

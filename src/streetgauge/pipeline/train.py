@@ -59,7 +59,7 @@ def train(study: Study, key: str, progress: Progress) -> Done:
         notes += draw_curve(
             *(city, splits, start, settings.train, study.model),
             seed=settings.seed,
-            stamp=key,
+            cache_key=key,
             progress=progress,
         )
     return Done(
@@ -109,7 +109,7 @@ def _cross_validated(
         classes=city.classes,
         seed=settings.seed,
         directory=files.model,
-        stamp=work.key,
+        cache_key=work.key,
         rows=city.rows,
         source=work.source,
         start=None if start is None else start.model,
@@ -158,18 +158,18 @@ def _second(work: _Work, locations: pd.DataFrame, labels: pd.DataFrame) -> tuple
 
     study, files = work.study, second_of(work.study)
     if files is None:
-        forget_second(study, None)
+        forget_second(study)
         return ()
     try:
         folds = second_folds(study.settings.folds, locations)
         splits = [] if folds is None else split(study, locations, labels, folds)
     except InputError as error:  # the study's own folds are all the same what they are
-        forget_second(study, None)
-        kind = study.settings.folds.second_kind
+        forget_second(study)
+        kind = study.settings.folds.other_kind
         return (f"no {kind} folds beside these: {error}",)
     if folds is None:
         return ()
-    forget_second(study, files)
+    files.areas.unlink(missing_ok=True)  # of these folds or, where they changed, of others
     frame = _cross_validated(work, splits, folds, files)
     how = "at random" if folds.block is None else f"in square blocks of {folds.block:,g} m"
     return (f"beside that, held out {how}: {_tested(frame)}",)

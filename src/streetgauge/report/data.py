@@ -39,8 +39,8 @@ class ReportData:
     settings : mapping
         The study's settings, nested.
     run : mapping
-        ``versions`` (dict), ``seed``, ``seconds`` (dict by stage), ``stages`` (by name: ``says``,
-        lines of text, and ``seconds``, each if known), and further plain facts.
+        ``versions`` (dict), ``seed``, ``seconds`` (dict by stage), ``stages`` (by name:
+        ``messages``, lines of text, and ``seconds``, each if known), and further plain facts.
     note : str, optional
         The study's own words about itself.
     simulated : bool
@@ -53,7 +53,7 @@ class ReportData:
         Pictures of the highest, the median and the lowest scores.
     imagery : mapping
         What is known of the study's pictures: ``views``, ``licence``, ``captured``, ``n``,
-        ``found``, ``leave_out``, each if known.
+        ``found``, ``exclude``, each if known.
     pictures : mapping of area to sequence of mapping
         The areas' own pictures for their cards: ``src`` (a data URI), ``alt``, ``title``.
     """

@@ -25,7 +25,7 @@ MOST_POSTCODES = 3_000_000  # characters; London's 331,264 postcodes take under 
 COLUMNS = (
     *(("decile", "decile", 0), ("low", "low", 0), ("high", "high", 0)),
     *(("actual", "actual_decile", 0), ("n", "n_locations", 0), ("views", "n_views", 0)),
-    *(("seen", "share_seen", 2), ("score", "score", 3), ("disagreement", "disagreement", 2)),
+    *(("seen", "share_with_images", 2), ("score", "score", 3), ("disagreement", "disagreement", 2)),
 )
 UNLIKE, ERRORS_LARGE, ERRORS_SMALL, FEW = 1, 2, 4, 8
 TOO_FEW = "too few locations"
@@ -69,7 +69,7 @@ def payload(
         "districts": _texts(data.areas, "district", len(extra)),
         "outcomes": outcomes,
         "postcodes": pack_postcodes(data.locations, codes),
-        "pictures": {str(area): list(own) for area, own in data.pictures.items()},
+        "images": {str(area): list(own) for area, own in data.pictures.items()},
         "geometry": geometry,
     }
 
@@ -86,7 +86,7 @@ def layers(table: pd.DataFrame, classes: int) -> dict[str, str]:
         result["uncertainty"] = f"Uncertainty: width of the interval, in {many}"
     result["locations"] = "Coverage: locations of each area"
     if "n_views" in table and table["n_views"].notna().any():
-        result["pictures"] = "Coverage: pictures of each area"
+        result["images"] = "Coverage: pictures of each area"
     if _flags(table) is not None:
         result["flags"] = "Where to be careful"
     return result
@@ -143,9 +143,9 @@ def _flags(rows: pd.DataFrame) -> list[int | None] | None:
     """Sum up what to be careful of in an area, a bit for each; None if nothing is known of it."""
     total: npt.NDArray[np.int64] = np.zeros(len(rows), np.int64)
     known = False
-    if "unlike" in rows and rows["unlike"].notna().any():
+    if "outside_aoa" in rows and rows["outside_aoa"].notna().any():
         known = True
-        total += UNLIKE * rows["unlike"].eq(True).fillna(False).to_numpy(bool)
+        total += UNLIKE * rows["outside_aoa"].eq(True).fillna(False).to_numpy(bool)
     if "error_cluster" in rows and rows["error_cluster"].notna().any():
         known = True
         total += ERRORS_LARGE * rows["error_cluster"].eq("high").fillna(False).to_numpy(bool)

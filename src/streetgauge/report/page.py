@@ -164,10 +164,10 @@ def _context(data: ReportData) -> dict[str, Any]:
 
 def _beside(metrics: Mapping[str, Any], labels: Mapping[str, str]) -> dict[str, Any] | None:
     """Give what the pictures add in the folds beside the study's own, if there are any."""
-    kind = words.second_kind(metrics)
+    kind = words.other_kind(metrics)
     if kind is None:
         return None
-    accounts = metrics[kind]["outcomes"]
+    accounts = metrics["other_folds"]["outcomes"]
     return {
         "own": words.FOLDS.get(metrics["kind"], "these folds"),
         "other": words.FOLDS[kind],
@@ -180,9 +180,9 @@ def _beside(metrics: Mapping[str, Any], labels: Mapping[str, str]) -> dict[str, 
 
 def _folds_in_words(metrics: Mapping[str, Any], kind: str) -> str:
     """Say what the names of both kinds of folds stand for."""
-    named = {metrics["kind"]: metrics, kind: metrics[kind]}
+    named = {metrics["kind"]: metrics, kind: metrics["other_folds"]}
     said = [
-        f"{words.FOLDS[k]}: {each['scheme']['in_words']}"
+        f"{words.FOLDS[k]}: {each['scheme']['description']}"
         for k, each in named.items()
         if k in words.FOLDS
     ]
@@ -190,15 +190,14 @@ def _folds_in_words(metrics: Mapping[str, Any], kind: str) -> str:
 
 
 def _second_accounts(metrics: Mapping[str, Any]) -> Iterator[Iterable[Mapping[str, Any]]]:
-    kind = words.second_kind(metrics)
-    if kind is not None:
-        yield metrics[kind]["outcomes"].values()
+    if words.other_kind(metrics) is not None:
+        yield metrics["other_folds"]["outcomes"].values()
 
 
 def _gains(accounts: Mapping[str, Any], metrics: Mapping[str, Any]) -> dict[Any, Any]:
     """Place what the pictures add in both kinds of folds on one line."""
-    cells = {("own", n): (a["pictures_add"] or {}).get("mae") for n, a in accounts.items()}
-    kind = words.second_kind(metrics)
+    cells = {("own", n): (a["gain"] or {}).get("mae") for n, a in accounts.items()}
+    kind = words.other_kind(metrics)
     if kind is not None:
         headline = metrics["headline"]
         cells |= {("other", n): (headline[n].get(kind) or {}).get("mae") for n in headline}

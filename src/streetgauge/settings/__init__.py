@@ -6,7 +6,7 @@ from streetgauge.settings.cluster import ClusterSettings
 from streetgauge.settings.evaluation import EvaluationSettings, PopulationSettings
 from streetgauge.settings.features import (
     FeatureSettings,
-    PictureFeatures,
+    ImageFeatures,
     SimulatedFeatures,
     TableFeatures,
 )
@@ -56,7 +56,7 @@ __all__ = [
     "OpenImagery",
     "OutcomeSettings",
     "PanoramaxImagery",
-    "PictureFeatures",
+    "ImageFeatures",
     "PointLocations",
     "PopulationSettings",
     "ReportSettings",

@@ -33,7 +33,9 @@ class ClusterSettings(Settings):
     shard: _Count = Field(
         8192, description="pictures whose features are written at a time: what a kill may cost"
     )
-    keep: bool = Field(False, description="keep the shards when they are merged into the store")
+    retain_shards: bool = Field(
+        False, description="keep the shards when they are merged into the store"
+    )
 
     @field_validator("address")
     @classmethod

@@ -63,7 +63,7 @@ class EvaluationSettings(Settings):
         description="columns of `areas.columns` by which errors are told apart, besides districts, "
         "deprived and affluent, few and many pictures: urban or rural, say",
     )
-    coverage: Share = Field(
+    interval_level: Share = Field(
         0.9, description="of the areas' intervals and of the metrics' intervals"
     )
     draws: Annotated[int, Strict(), Field(ge=100)] = Field(1000, description="bootstrap draws")

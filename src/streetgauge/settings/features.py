@@ -10,7 +10,7 @@ from pydantic import BeforeValidator, Field, Strict, model_validator
 from streetgauge.settings.base import Device, Name, Positive, Settings, Text
 from streetgauge.settings.cluster import Cluster
 
-__all__ = ["FeatureSettings", "PictureFeatures", "SimulatedFeatures", "TableFeatures"]
+__all__ = ["FeatureSettings", "ImageFeatures", "SimulatedFeatures", "TableFeatures"]
 
 Dtype = Annotated[
     Literal["float32", "float16"],
@@ -18,10 +18,10 @@ Dtype = Annotated[
 ]
 
 
-class PictureFeatures(Settings):
-    """``source = "pictures"``: a frozen pretrained network looks at every picture."""
+class ImageFeatures(Settings):
+    """``source = "images"``: a frozen pretrained network looks at every picture."""
 
-    source: Literal["pictures"] = "pictures"
+    source: Literal["images"] = "images"
     backbone: Text = Field(
         "efficientnet-lite0",
         description="the frozen network: a name, timm:NAME, open_clip:NAME/WEIGHTS, onnx:FILE",
@@ -138,11 +138,11 @@ class SimulatedFeatures(Settings):
 
 def _pictures_unless_said(value: object) -> object:
     if isinstance(value, dict) and "source" not in value:
-        return {"source": "pictures", **value}
+        return {"source": "images", **value}
     return value
 
 
 FeatureSettings = Annotated[
-    Annotated[PictureFeatures | TableFeatures | SimulatedFeatures, Field(discriminator="source")],
+    Annotated[ImageFeatures | TableFeatures | SimulatedFeatures, Field(discriminator="source")],
     BeforeValidator(_pictures_unless_said),
 ]

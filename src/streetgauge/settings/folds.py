@@ -59,12 +59,12 @@ class FoldSettings(Settings):
     final: StrictBool = Field(
         True, description="train one more network on all areas, for other cities"
     )
-    second: StrictBool = Field(
+    other_folds: StrictBool = Field(
         True,
         description="also train and test in folds of the other kind: in square blocks where these "
         "folds are at random, in random folds where these are spatial",
     )
-    second_block: Positive | None = Field(
+    other_block: Positive | None = Field(
         None,
         description="side of those blocks in metres; if unset, such that there are about 40",
     )
@@ -95,9 +95,9 @@ class FoldSettings(Settings):
             raise ValueError('unit = "location" splits areas: it goes with no spatial scheme')
         if self.buffer and self.scheme in _NOT_BOTH:
             raise ValueError("'buffer' needs a scheme that both trains and tests")
-        if self.second_block is not None and self.second_kind != "spatial":
+        if self.other_block is not None and self.other_kind != "spatial":
             raise ValueError(
-                "'second_block' is the side of blocks beside random folds, and there are none here"
+                "'other_block' is the side of blocks beside random folds, and there are none here"
             )
         if self.file is not None and self.scheme != "k-fold":
             raise ValueError("'file' says how locations are split; remove 'scheme'")
@@ -121,8 +121,8 @@ class FoldSettings(Settings):
         return "spatial" if places or larger or self.buffer else "random"
 
     @property
-    def second_kind(self) -> Literal["random", "spatial"] | None:
+    def other_kind(self) -> Literal["random", "spatial"] | None:
         """Of which kind the folds beside these are, if there are to be any."""
-        if not self.second or self.kind in ("class", "none"):
+        if not self.other_folds or self.kind in ("class", "none"):
             return None
         return "random" if self.kind == "spatial" else "spatial"

@@ -51,7 +51,7 @@ class ViewSettings(Settings):
     size: Annotated[int, Strict(), Field(ge=32, le=4096)] = Field(
         448, description="of a cut: pixels of a side; twice what most networks look at"
     )
-    leave_out: tuple[Finding, ...] = Field(
+    exclude: tuple[Finding, ...] = Field(
         (), description="pictures not to use; all that are found are listed in quality.parquet"
     )
 

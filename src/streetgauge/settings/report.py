@@ -19,7 +19,7 @@ class ReportSettings(Settings):
         description="`all`: every figure as SVG, PDF, PNG and CSV in `figures/`, and maps for "
         "slides; `page`: only what the page shows, as SVG and CSV, in a third of the time; `none`",
     )
-    pictures: Literal["auto"] | StrictBool = Field(
+    images: Literal["auto"] | StrictBool = Field(
         "auto",
         description="`auto`: show pictures whose licence is known; `true`: refuse to make a page "
         "without them; `false`: never show any. A picture without a licence is never shown",
@@ -30,7 +30,7 @@ class ReportSettings(Settings):
     occlusion: bool = Field(
         True, description="show on one picture of each group what in it moved the score"
     )
-    area_pictures: Annotated[int, Strict(), Field(ge=0, le=6)] = Field(
+    area_images: Annotated[int, Strict(), Field(ge=0, le=6)] = Field(
         2, description="pictures on an area's card; 0 for none"
     )
     megabytes: Positive = Field(

@@ -9,7 +9,7 @@ from pydantic import Field, Strict, model_validator
 from streetgauge.settings.areas import AreaSettings
 from streetgauge.settings.base import Name, Settings, Text
 from streetgauge.settings.evaluation import EvaluationSettings
-from streetgauge.settings.features import FeatureSettings, PictureFeatures
+from streetgauge.settings.features import FeatureSettings, ImageFeatures
 from streetgauge.settings.folds import FoldSettings
 from streetgauge.settings.imagery import ImagerySettings
 from streetgauge.settings.locations import DirectoryLocations, LocationSettings
@@ -34,7 +34,7 @@ class StudySettings(Settings):
     deciles: DecileSettings = DecileSettings()
     locations: LocationSettings
     imagery: ImagerySource | None = None
-    features: FeatureSettings = PictureFeatures()
+    features: FeatureSettings = ImageFeatures()
     folds: FoldSettings = FoldSettings()
     train: TrainSettings = TrainSettings()
     transfer: TransferSettings | None = None
@@ -42,7 +42,7 @@ class StudySettings(Settings):
     report: ReportSettings = ReportSettings()
 
     @property
-    def picture_rights(self) -> dict[str, str | None]:
+    def image_rights(self) -> dict[str, str | None]:
         """What the study says of its own pictures' licence and of who made them."""
         own = self.imagery if isinstance(self.imagery, ImagerySettings) else None
         return {
@@ -99,24 +99,24 @@ class StudySettings(Settings):
 
     @model_validator(mode="after")
     def _shown_pictures_have_a_licence(self) -> Self:
-        if self.report.pictures is True:
+        if self.report.images is True:
             if self.imagery is None:
-                raise ValueError("report.pictures = true, but the study has no [imagery]")
+                raise ValueError("report.images = true, but the study has no [imagery]")
             own = isinstance(self.imagery, ImagerySettings)
-            if own and self.picture_rights["licence"] is None:
+            if own and self.image_rights["licence"] is None:
                 raise ValueError(
-                    "report.pictures = true, but imagery.licence does not say what allows showing "
-                    "them; add it, or remove report.pictures"
+                    "report.images = true, but imagery.licence does not say what allows showing "
+                    "them; add it, or remove report.images"
                 )
         return self
 
     @model_validator(mode="after")
     def _pictures_have_a_place(self) -> Self:
-        if self.features.source == "pictures" and self.imagery is None:
+        if self.features.source == "images" and self.imagery is None:
             raise ValueError(
                 "features from pictures need an [imagery] section that says where they are"
             )
-        if self.features.source != "pictures" and self.imagery is not None:
+        if self.features.source != "images" and self.imagery is not None:
             raise ValueError(
                 f'[imagery] is not used with features.source = "{self.features.source}"; remove it'
             )

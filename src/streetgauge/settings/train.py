@@ -29,7 +29,7 @@ class TrainSettings(Settings):
         "quarter (at least 64), the layer of a location has 64, and none more than the first; "
         "if not given, 512, or 128 on components",
     )
-    members: Annotated[int, Strict(), Field(ge=1, le=64)] = Field(
+    ensemble_size: Annotated[int, Strict(), Field(ge=1, le=64)] = Field(
         5,
         description="networks whose scores are averaged, each stopped early by other areas",
     )
@@ -50,7 +50,7 @@ class TrainSettings(Settings):
         True,
         description="learn from lines between two locations, not from the locations themselves",
     )
-    equal: Literal["areas", "locations"] = Field(
+    sample_weighting: Literal["areas", "locations"] = Field(
         "areas",
         description="what counts the same in learning: every area, however many locations it has, "
         "or every location",

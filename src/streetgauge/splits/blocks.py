@@ -41,13 +41,13 @@ def second_folds(settings: FoldSettings, locations: pd.DataFrame) -> FoldSetting
     InputError
         If blocks are wanted, and the locations have no coordinates or lie too close together.
     """
-    if settings.second_kind is None:
+    if settings.other_kind is None:
         return None
     kept = settings.model_dump(include={"k", "validation", "train_size", "train_size_unit"})
-    same = {**kept, "final": False, "second": False}
-    if settings.second_kind == "random":
+    same = {**kept, "final": False, "other_folds": False}
+    if settings.other_kind == "random":
         return FoldSettings(**same)
-    side = settings.second_block
+    side = settings.other_block
     if side is None:
         places = pd.DataFrame(to_metres(locations["lat"], locations["lon"]), columns=["x", "y"])
         means = places.groupby(locations["area"].to_numpy(str)).mean().dropna()
@@ -93,9 +93,9 @@ def block_side(places: ArrayLike, k: int) -> float:
                 gap = np.abs(np.log(count[usable] / MANY))
                 return float(wide[usable][gap.argmin()])
     raise InputError(
-        "folds.second",
+        "folds.other_folds",
         f"{len(place):,} areas are too few, or too close together, for blocks in {k} folds",
-        "set 'second_block' to a side in metres, or second = false",
+        "set 'other_block' to a side in metres, or other_folds = false",
     )
 
 

@@ -28,7 +28,7 @@ __all__ = [
 ]
 
 PARTS = ("training", "validation", "test")
-LEFT_OUT = "left out"
+EXCLUDED = "excluded"
 COLUMNS = ("location_id", "area", "split", "fold", "part", "reason")
 
 
@@ -53,14 +53,14 @@ def splits_frame(
     """
     ids, area = np.asarray(location_ids, object), np.asarray(areas, object)
     order = np.argsort(ids, kind="stable")
-    kinds = np.array([*PARTS, LEFT_OUT], object)
+    kinds = np.array([*PARTS, EXCLUDED], object)
     tables = []
     for split in splits:
         part = np.full(len(ids), len(PARTS))
         reason = np.full(len(ids), None, object)
         for number, name in enumerate(PARTS):
             part[getattr(split, name)] = number
-        for why, rows in split.left_out.items():
+        for why, rows in split.excluded.items():
             reason[rows] = why
         columns = {
             "location_id": ids[order],
@@ -98,7 +98,7 @@ def never_used(splits: Sequence[Split], location_ids: ArrayLike, areas: ArrayLik
     for split in splits:
         for name in PARTS:
             unused[getattr(split, name)] = False
-        for why, rows in split.left_out.items():
+        for why, rows in split.excluded.items():
             reason[rows] = why
     rows = np.flatnonzero(unused)
     rows = rows[np.argsort(ids[rows], kind="stable")]
@@ -166,11 +166,11 @@ def read_splits(
     if not (position >= 0).any():
         raise _strangers(pd.Index(frame["location_id"]), ids)
     part, reason = frame["part"].astype("str"), _reasons(frame)
-    unknown = part[~part.isin([*PARTS, LEFT_OUT])]
+    unknown = part[~part.isin([*PARTS, EXCLUDED])]
     if len(unknown):
-        step = f"parts are {', '.join([*PARTS, LEFT_OUT])}"
+        step = f"parts are {', '.join([*PARTS, EXCLUDED])}"
         raise InputError("stored splits", f"there is no part '{unknown.iloc[0]}'", step)
-    kind = pd.Index([*PARTS, LEFT_OUT]).get_indexer(pd.Index(part))
+    kind = pd.Index([*PARTS, EXCLUDED]).get_indexer(pd.Index(part))
     splits = []
     for name, rows in frame.groupby("split", sort=False, observed=True).indices.items():
         keys = pd.Index(frame["location_id"].to_numpy()[rows])
@@ -181,14 +181,14 @@ def read_splits(
             np.sort(position[here[kind[here] == number]]) for number in range(len(PARTS))
         )
         out = here[kind[here] == len(PARTS)]
-        left_out = {
+        excluded = {
             str(why): np.sort(position[out[reason[out] == why]]) for why in pd.unique(reason[out])
         }
         missing = np.setdiff1d(np.arange(len(ids)), position[here])
         if len(missing):
-            left_out["the stored split does not have it"] = missing
+            excluded["the stored split does not have it"] = missing
         fold = int(frame["fold"].iloc[rows[0]])
-        splits.append(Split(str(name), fold, training, validation, test, left_out))
+        splits.append(Split(str(name), fold, training, validation, test, excluded))
     if areas is not None:
         torn = areas_in_two_parts(splits, areas)
         if len(torn):
@@ -311,8 +311,8 @@ def split_notes(
         tested[split.test] = True
     if tested.any() and not tested.all():
         notes.append(f"{int((~tested).sum()):,} of {len(area):,} locations are never tested")
-    for reason in dict.fromkeys(why for split in splits for why in split.left_out):
-        counts = [len(split.left_out[reason]) for split in splits if reason in split.left_out]
+    for reason in dict.fromkeys(why for split in splits for why in split.excluded):
+        counts = [len(split.excluded[reason]) for split in splits if reason in split.excluded]
         span = f"{min(counts):,}" + (f" to {max(counts):,}" if max(counts) > min(counts) else "")
         of = f"{len(counts)} of {len(splits)} splits" if len(splits) > 1 else "the split"
         notes.append(f"{span} locations are left out of {of}: {reason}")

@@ -118,26 +118,26 @@ class _Test:
     name: str
     fold: int
     rows: Flags
-    left_out: Mapping[str, Flags] = field(default_factory=dict)
+    excluded: Mapping[str, Flags] = field(default_factory=dict)
     label: str = ""
 
 
 def _split(test: _Test, settings: FoldSettings, city: City, seed: int, validation: bool) -> Split:
     """Part what is not tested: left out, validation, training."""
-    left_out = dict(test.left_out)
+    excluded = dict(test.excluded)
     pool = ~test.rows
-    for rows in left_out.values():
+    for rows in excluded.values():
         pool = pool & ~rows
     tested = np.zeros(city.n_units, np.bool_)
     tested[city.unit[test.rows]] = True
     torn = pool & tested[city.unit]
     if torn.any():
-        left_out[f"its {city.whole} is tested"] = torn
+        excluded[f"its {city.whole} is tested"] = torn
         pool &= ~torn
     if settings.buffer and test.rows.any():
         near = pool.copy()
         near[pool] = _within(settings.buffer, city.places()[pool], city.places()[test.rows])
-        left_out[f"within {settings.buffer:,g} m of a tested location"] = near
+        excluded[f"within {settings.buffer:,g} m of a tested location"] = near
         pool &= ~near
     stopping = np.zeros(len(pool), np.bool_)
     if validation:
@@ -150,7 +150,7 @@ def _split(test: _Test, settings: FoldSettings, city: City, seed: int, validatio
         training=np.flatnonzero(pool & ~stopping),
         validation=np.flatnonzero(stopping),
         test=np.flatnonzero(test.rows),
-        left_out={why: np.flatnonzero(rows) for why, rows in left_out.items() if rows.any()},
+        excluded={why: np.flatnonzero(rows) for why, rows in excluded.items() if rows.any()},
         label=test.label,
         whole_areas=settings.unit != "location",
     )
@@ -218,9 +218,9 @@ def _leave_one_group_out(settings: FoldSettings, city: City, seed: int) -> list[
         raise InputError("folds.group", f"there is {found}, so none to learn from", "use k-fold")
     group = np.full(len(known), -1)
     group[known] = code
-    left_out = {} if known.all() else {f"its {what} is not known": ~known}
+    excluded = {} if known.all() else {f"its {what} is not known": ~known}
     return [
-        _Test(f"fold-{i + 1}", i + 1, group == i, left_out, str(name))
+        _Test(f"fold-{i + 1}", i + 1, group == i, excluded, str(name))
         for i, name in enumerate(names)
     ]
 
@@ -253,8 +253,8 @@ def _by_class(settings: FoldSettings, city: City, seed: int) -> list[_Test]:
         )
     rows = np.isin(decile, settings.classes)
     unknown = np.isnan(decile)
-    left_out = {f"its area has no decile of '{outcome}'": unknown} if unknown.any() else {}
-    return [_Test("train", 1, rows, left_out, f"{outcome} {', '.join(map(str, settings.classes))}")]
+    excluded = {f"its area has no decile of '{outcome}'": unknown} if unknown.any() else {}
+    return [_Test("train", 1, rows, excluded, f"{outcome} {', '.join(map(str, settings.classes))}")]
 
 
 def _train_only(settings: FoldSettings, city: City, seed: int) -> list[_Test]:

@@ -34,7 +34,7 @@ def take_share(split: Split, keys: ArrayLike, deciles: ArrayLike, share: float, 
     Returns
     -------
     Split
-        Locations of the other areas are in ``left_out``.
+        Locations of the other areas are in ``excluded``.
     """
     if share >= 1:
         return split
@@ -51,6 +51,6 @@ def take_share(split: Split, keys: ArrayLike, deciles: ArrayLike, share: float, 
     before = np.concatenate([split.training, split.validation])
     out = np.setdiff1d(before, np.concatenate([training, validation]))
     why = f"it is not in the {share:.3g} that is learned from"
-    out = np.union1d(out, split.left_out.get(why, out[:0]))  # a share of a share of the same size
-    left_out = {**split.left_out, why: out} if len(out) else split.left_out
-    return replace(split, training=training, validation=validation, left_out=left_out)
+    out = np.union1d(out, split.excluded.get(why, out[:0]))  # a share of a share of the same size
+    excluded = {**split.excluded, why: out} if len(out) else split.excluded
+    return replace(split, training=training, validation=validation, excluded=excluded)

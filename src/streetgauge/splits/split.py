@@ -25,7 +25,7 @@ class Split:
         Number that predictions of `test` carry, 1..; 0 where there is no test part.
     training, validation, test : array of int64
         Positions in the arrays that the split was made from, sorted. Each may be empty.
-    left_out : mapping of str to array of int64
+    excluded : mapping of str to array of int64
         Rows in none of the three parts, by the reason for it.
     label : str
         What is tested, where it has a name: a district, say.
@@ -39,6 +39,6 @@ class Split:
     training: Rows
     validation: Rows
     test: Rows
-    left_out: Mapping[str, Rows] = field(default_factory=dict)
+    excluded: Mapping[str, Rows] = field(default_factory=dict)
     label: str = ""
     whole_areas: bool = True

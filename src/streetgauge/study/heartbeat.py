@@ -30,7 +30,7 @@ SILENT = 30.0  # seconds without a sign after which nobody is at work any more
 class _Bar:
     """Long work that tells how far it is."""
 
-    what: str
+    task: str
     total: int
     unit: str
     since: float = field(default_factory=time.time)
@@ -110,7 +110,7 @@ class Running:
             "format_version": 1,
             "process": os.getpid(),
             "since": self._since,
-            "beat": time.time(),
+            "heartbeat": time.time(),
             "stage": self._stage,
             "stage_since": self._stage_since,
             "bars": [vars(bar) for bar in tuple(self._bars)],
@@ -130,8 +130,8 @@ def read_running(file: Path) -> dict[str, Any] | None:
     Returns
     -------
     dict or None
-        ``since``, ``beat``, ``stage_since`` (seconds since 1970), ``stage`` (name or None),
-        ``bars`` (each ``what``, ``total``, ``unit``, ``since``, ``done``), ``stopped`` (a sentence
+        ``since``, ``heartbeat``, ``stage_since`` (seconds since 1970), ``stage`` (name or None),
+        ``bars`` (each ``task``, ``total``, ``unit``, ``since``, ``done``), ``stopped`` (a sentence
         if the run did not end well, else None) and ``alive``: whether somebody is at work. None if
         nothing runs, or the file is not what `Running` writes.
     """
@@ -139,14 +139,14 @@ def read_running(file: Path) -> dict[str, Any] | None:
         said = json.loads(file.read_text(encoding="utf-8"))
         bars = [
             {
-                **{key: str(bar[key]) for key in ("what", "unit")},
+                **{key: str(bar[key]) for key in ("task", "unit")},
                 **{key: int(bar[key]) for key in ("total", "done")},
                 "since": float(bar["since"]),
             }
             for bar in said["bars"]
         ]
         stage, stopped = said["stage"], said["stopped"]
-        times = {key: float(said[key]) for key in ("since", "beat", "stage_since")}
+        times = {key: float(said[key]) for key in ("since", "heartbeat", "stage_since")}
     except (OSError, ValueError, KeyError, TypeError, OverflowError):
         return None
     return {
@@ -154,7 +154,7 @@ def read_running(file: Path) -> dict[str, Any] | None:
         "stage": None if stage is None else str(stage),
         "bars": bars,
         "stopped": None if stopped is None else str(stopped),
-        "alive": stopped is None and time.time() - times["beat"] < SILENT,
+        "alive": stopped is None and time.time() - times["heartbeat"] < SILENT,
     }
 
 

@@ -11,9 +11,9 @@ from streetgauge.settings import (
     StudySettings,
 )
 
-__all__ = ["picture_files", "KINDS", "StudyFiles", "Tested", "second_of", "tested"]
+__all__ = ["picture_files", "OTHER_FOLDS", "StudyFiles", "Tested", "second_of", "tested"]
 
-KINDS = ("random", "spatial")
+OTHER_FOLDS = "other-folds"
 
 
 class StudyFiles:
@@ -42,15 +42,15 @@ class StudyFiles:
         return self.path("locations.parquet")
 
     @property
-    def pictures(self) -> Path:
+    def images(self) -> Path:
         """Which picture of open street imagery is which view, and whose it is."""
-        return self.path("pictures.parquet")
+        return self.path("images.parquet")
 
     @property
-    def picture_folder(self) -> Path:
+    def image_folder(self) -> Path:
         """Pictures of open street imagery; a folder of its own beside a user's pictures."""
         imagery = self.settings.imagery
-        return self.directory / "pictures" / (imagery.source if imagery else "files")
+        return self.directory / "images" / (imagery.source if imagery else "files")
 
     @property
     def features(self) -> Path:
@@ -149,7 +149,7 @@ class Tested:
     Parameters
     ----------
     directory : Path
-        The study's, or the one called after the kind of folds.
+        The study's, or ``other-folds`` in it.
     """
 
     directory: Path
@@ -177,7 +177,7 @@ class Tested:
     @property
     def aside(self) -> Path:
         """What one part alone held aside: `streetgauge.model.cross_validate` writes it."""
-        return self.model / "held-aside.parquet"
+        return self.model / "calibration.parquet"
 
     @property
     def areas(self) -> Path:
@@ -192,8 +192,9 @@ def tested(study: StudyFiles) -> Tested:
 
 def second_of(study: StudyFiles) -> Tested | None:
     """Give the files of the folds beside them; None if there are to be none."""
-    kind = study.settings.folds.second_kind
-    return None if kind is None else Tested(study.directory / kind)
+    if study.settings.folds.other_kind is None:
+        return None
+    return Tested(study.directory / OTHER_FOLDS)
 
 
 def picture_files(study: StudyFiles) -> ImagerySettings:
@@ -201,5 +202,5 @@ def picture_files(study: StudyFiles) -> ImagerySettings:
     imagery = study.settings.imagery
     assert imagery is not None  # the settings see to it
     if isinstance(imagery, OpenImagery):
-        return imagery.as_files(study.picture_folder, study.pictures)
+        return imagery.as_files(study.image_folder, study.images)
     return imagery

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from streetgauge.errors import InputError, closest
 from streetgauge.io.onnx_files import companions
-from streetgauge.settings import OpenImagery, PictureFeatures, SimulatedFeatures, TableFeatures
+from streetgauge.settings import ImageFeatures, OpenImagery, SimulatedFeatures, TableFeatures
 from streetgauge.study.paths import StudyFiles, second_of
 
 __all__ = ["STAGES", "Stage", "curve_file", "downstream", "has_curve", "has_gallery"]
@@ -65,21 +65,21 @@ def has_gallery(study: StudyFiles) -> bool:
     settings = study.settings
     if isinstance(settings.features, SimulatedFeatures | TableFeatures):
         return False
-    if settings.report.pictures is False or settings.imagery is None:
+    if settings.report.images is False or settings.imagery is None:
         return False
-    return isinstance(settings.imagery, OpenImagery) or bool(settings.picture_rights["licence"])
+    return isinstance(settings.imagery, OpenImagery) or bool(settings.image_rights["licence"])
 
 
 def _collected(study: StudyFiles) -> tuple[Path, ...]:
     """Where pictures of open street imagery are; nowhere in a study that has its own."""
     is_open = isinstance(study.settings.imagery, OpenImagery)
-    return (study.pictures, study.picture_folder) if is_open else ()
+    return (study.images, study.image_folder) if is_open else ()
 
 
 def _network_files(study: StudyFiles) -> tuple[Path, ...]:
     """Files that no setting names and that define what a network does: those of an ONNX file."""
     settings = study.settings.features
-    if not isinstance(settings, PictureFeatures) or settings.backbone != "onnx":
+    if not isinstance(settings, ImageFeatures) or settings.backbone != "onnx":
         return ()
     return () if settings.weights is None else companions(settings.weights)
 
@@ -111,7 +111,7 @@ STAGES = (
         lambda s: (s.locations,),
     ),
     Stage(
-        "pictures",
+        "images",
         1,
         ("imagery",),
         lambda s: (s.locations,),
@@ -128,7 +128,7 @@ STAGES = (
         ),
         lambda s: (
             (s.features, s.quality)
-            if isinstance(s.settings.features, PictureFeatures)
+            if isinstance(s.settings.features, ImageFeatures)
             else (s.features,)
         ),
         by_numbers=True,
@@ -161,7 +161,7 @@ STAGES = (
     Stage(
         "report",
         1,
-        ("name", "note", "areas", "locations", "report", "picture_rights"),
+        ("name", "note", "areas", "locations", "report", "image_rights"),
         lambda s: (
             *(s.areas, s.metrics, s.outcomes, s.locations, s.skipped, *_drawn_from(s)),
             *((s.features, s.splits, s.predictions, s.model) if has_gallery(s) else ()),

@@ -154,7 +154,7 @@ class Study(StudyFiles):
     def is_up_to_date(self, stage: Stage, key: str) -> bool:
         """Whether the stage was done with this very key and its outputs are still the same."""
         kept = self.record.get("stages", {}).get(stage.name)
-        if kept is None or kept["key"] != key or not self._skips_are_whole():
+        if kept is None or kept["cache_key"] != key or not self._skips_are_whole():
             return False
         # A file that a stage makes only at times (a map needs boundaries) was not made then either.
         return all(
@@ -373,7 +373,7 @@ class Study(StudyFiles):
         self._keep_skips(stage.name, done.skips)
         stages = dict(self.record.get("stages", {}))
         stages[stage.name] = {
-            "key": key,
+            "cache_key": key,
             "version": stage.version,
             "settings": json.loads(
                 json.dumps({n: _plain(getattr(self.settings, n)) for n in stage.settings})
@@ -384,7 +384,7 @@ class Study(StudyFiles):
             "made_by": _made_by(),
             "started": started.isoformat(timespec="seconds"),
             "seconds": round(seconds, 2),
-            "says": list(done.lines),
+            "messages": list(done.lines),
         }
         self.record.update(
             {
@@ -402,7 +402,7 @@ class Study(StudyFiles):
 # What is kept of outcomes and makes no difference to a number.
 _WORDS = ("label", "publisher", "licence")
 # What run.json keeps of a stage.
-_KEPT = {"key", "version", "outputs", "made_by", "started", "seconds", "says"}
+_KEPT = {"cache_key", "version", "outputs", "made_by", "started", "seconds", "messages"}
 
 
 def _plain(value: Any) -> Any:

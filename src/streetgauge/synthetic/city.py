@@ -134,10 +134,10 @@ def make_city(
     ids = locations["location_id"].tolist()
     views = VIEWS[: model.views]
     write_pictures(
-        data / "pictures", ids, shown, seed=seed, views=views, size=size, workers=workers,
+        data / "images", ids, shown, seed=seed, views=views, size=size, workers=workers,
         progress=progress,
     )  # fmt: skip
-    faults = _spoil(generator(seed, "faults"), ids, views, data / "pictures")
+    faults = _spoil(generator(seed, "faults"), ids, views, data / "images")
     oracle = pd.DataFrame(model.oracle(shown), columns=list(OUTCOMES))
     oracle.insert(0, "location_id", ids)
     write_table(oracle, data / "oracle.parquet")

@@ -111,7 +111,7 @@ def write_pictures(
         (seed, ids[start : start + _CHUNK], views, shown[start : start + _CHUNK], size, folder)
         for start in range(0, len(ids), _CHUNK)
     ]
-    with progress("pictures", len(ids) * len(views), "pictures") as advance:
+    with progress("images", len(ids) * len(views), "images") as advance:
         if workers <= 1 or len(jobs) < 2:
             for job in jobs:
                 advance(_write_some(*job))

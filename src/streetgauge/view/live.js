@@ -4,7 +4,7 @@
   const by = id => document.getElementById(id);
   const SVG = "http://www.w3.org/2000/svg";
   const WIDTH = 300, HEIGHT = 150, LEFT = 30, RIGHT = 8, TOP = 10, BOTTOM = 20;
-  const STATES = { done: "done", kept: "from an earlier run", running: "running", "not done": "not done" };
+  const STATES = { done: "done", cached: "from an earlier run", running: "running", "not done": "not done" };
   let first, drawn = "", told = "", missed = 0;
 
   function make(tag, text, attributes = {}) {
@@ -41,26 +41,26 @@
     for (const bar of each.bars) {
       const more = make("p", undefined, { class: "more" });
       const left = bar.left === null ? "" : `, about ${time(bar.left)} left`;
-      const text = `${bar.what}: ${bar.done.toLocaleString("en")} of ${bar.total.toLocaleString("en")} ${bar.unit}${left}`;
-      more.append(make("progress", undefined, { max: Math.max(bar.total, 1), value: Math.min(bar.done, bar.total), "aria-label": bar.what }), text);
+      const text = `${bar.task}: ${bar.done.toLocaleString("en")} of ${bar.total.toLocaleString("en")} ${bar.unit}${left}`;
+      more.append(make("progress", undefined, { max: Math.max(bar.total, 1), value: Math.min(bar.done, bar.total), "aria-label": bar.task }), text);
       item.append(more);
     }
-    if (each.says.length) {
+    if (each.messages.length) {
       const list = make("ul");
-      for (const line of each.says) list.append(make("li", line));
+      for (const line of each.messages) list.append(make("li", line));
       item.append(list);
     }
     return item;
   }
 
   const style = i => `s${i % 6}${i >= 6 ? " dashed" : ""}`;
-  function chart(outcome, parts, classes) {
-    const points = outcome.parts.flatMap(part => part.points);
+  function chart(outcome, splits, classes) {
+    const points = outcome.splits.flatMap(split => split.points);
     const last = Math.max(1, ...points.map(p => p[0]));
     const high = Math.min(classes, Math.max(...points.map(p => p[1])) * 1.05), low = Math.min(...points.map(p => p[1])) * 0.95;
     const x = v => LEFT + (WIDTH - LEFT - RIGHT) * v / last;
     const y = v => TOP + (HEIGHT - TOP - BOTTOM) * (high - Math.min(v, high)) / Math.max(high - low, 1e-9);
-    const best = outcome.parts.map(part => `${part.part} ${part.points.at(-1)[1].toFixed(2)}`).join(", ");
+    const best = outcome.splits.map(split => `${split.split} ${split.points.at(-1)[1].toFixed(2)}`).join(", ");
     const svg = shape("svg", { viewBox: `0 0 ${WIDTH} ${HEIGHT}`, role: "img", "aria-label": `${outcome.label}: now at ${best}` });
     for (const value of [low, (low + high) / 2, high]) {
       svg.append(shape("line", { class: "axis", x1: LEFT, x2: WIDTH - RIGHT, y1: y(value), y2: y(value) }));
@@ -68,10 +68,10 @@
     }
     svg.append(shape("text", { x: LEFT, y: HEIGHT - 6 }, "0"));
     svg.append(shape("text", { x: WIDTH - RIGHT, y: HEIGHT - 6, "text-anchor": "end" }, `${+last.toFixed(1)} epochs`));
-    for (const part of outcome.parts) {
-      const line = part.points.map(p => `${x(p[0]).toFixed(1)},${y(p[1]).toFixed(1)}`);
+    for (const split of outcome.splits) {
+      const line = split.points.map(p => `${x(p[0]).toFixed(1)},${y(p[1]).toFixed(1)}`);
       if (line.length === 1) line.push(line[0].replace(/^[^,]*/, v => String(+v + 1.5)));
-      svg.append(shape("polyline", { class: style(parts.indexOf(part.part)), points: line.join(" ") }));
+      svg.append(shape("polyline", { class: style(splits.indexOf(split.split)), points: line.join(" ") }));
     }
     const figure = make("figure");
     figure.append(make("figcaption", outcome.label), svg);
@@ -84,14 +84,14 @@
     drawn = now;
     by("curves").hidden = !kinds.length;
     by("charts").replaceChildren(...kinds.flatMap(kind => {
-      const parts = [...new Set(kind.outcomes.flatMap(o => o.parts.map(p => p.part)))];
+      const splits = [...new Set(kind.outcomes.flatMap(o => o.splits.map(p => p.split)))];
       const grid = make("div", undefined, { class: "charts" });
-      grid.append(...kind.outcomes.map(outcome => chart(outcome, parts, classes)));
+      grid.append(...kind.outcomes.map(outcome => chart(outcome, splits, classes)));
       const key = make("ul", undefined, { class: "key" });
-      parts.forEach((part, i) => {
+      splits.forEach((split, i) => {
         const item = make("li"), mark = shape("svg", { viewBox: "0 0 20 6", "aria-hidden": "true" });
         mark.append(shape("polyline", { class: style(i), points: "0,3 20,3" }));
-        item.append(mark, part === "all" ? "all areas" : part.replace("-", " "));
+        item.append(mark, split === "all" ? "all areas" : split.replace("-", " "));
         key.append(item);
       });
       return [make("h3", kind.title), grid, key];

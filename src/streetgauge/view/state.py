@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from streetgauge.study import Study
 from streetgauge.study.heartbeat import read_running
+from streetgauge.study.paths import OTHER_FOLDS
 from streetgauge.study.stages import stages_of
 
 if TYPE_CHECKING:
@@ -49,10 +50,10 @@ def state_of(study: Study) -> dict[str, Any]:
     dict
         JSON-clean: that of `pulse_of`, and ``name``; ``classes``; ``since`` (seconds that the run
         takes so far, None if nothing runs); ``stopped`` (why the last run did not end, or None);
-        ``stages``, in their order, each ``name``, ``state`` (``running``, ``done``, ``kept``: from
-        an earlier run, ``not done``), ``seconds``, ``says`` and ``bars``; ``curves``: for each
-        kind of folds ``title`` and ``outcomes``, each ``label`` and ``parts``, each ``part`` and
-        ``points`` ([epoch, mean absolute error of the validation part in classes]).
+        ``stages``, in their order, each ``name``, ``state`` (``running``, ``done``, ``cached``:
+        from an earlier run, ``not done``), ``seconds``, ``messages`` and ``bars``; ``curves``: for
+        each kind of folds ``title`` and ``outcomes``, each ``label`` and ``splits``, each ``split``
+        and ``points`` ([epoch, mean absolute error of the validation part in classes]).
     """
     run, now = _run(study), time.time()
     working = run is not None and run["alive"]
@@ -82,15 +83,15 @@ def training_curves(study: Study) -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        ``folds`` (kind of folds), ``part`` (``fold-1``.., ``all``), ``member``, ``epoch`` (how
+        ``folds`` (kind of folds), ``split`` (``fold-1``.., ``all``), ``member``, ``epoch`` (how
         often the training part was gone through), ``outcome``, ``train_loss``,
         ``validation_loss``, ``validation_mae`` (in classes), ``validation_tau``.
     """
     import pandas as pd
 
-    columns = ["folds", "part", "member", "epoch", "outcome", *MEASURES]
+    columns = ["folds", "split", "member", "epoch", "outcome", *MEASURES]
     rows = [
-        {"folds": kind, "part": part, **look}
+        {"folds": kind, "split": part, **look}
         for kind, directory in _models(study).items()
         for part, looks in _histories(directory).items()
         for look in looks
@@ -127,13 +128,17 @@ def _stages(study: Study, run: dict[str, Any] | None, now: float) -> list[dict[s
     before = names[: names.index(working)] if working in names else names
     result = []
     for name in names:
-        about: dict[str, Any] = {"name": name, "state": "not done", "seconds": None, "says": []}
+        about: dict[str, Any] = {"name": name, "state": "not done", "seconds": None, "messages": []}
         if name in kept:
-            about["state"] = "done" if name in before else "kept"
-            about |= {"seconds": kept[name]["seconds"], "says": kept[name]["says"]}
+            about["state"] = "done" if name in before else "cached"
+            about |= {"seconds": kept[name]["seconds"], "messages": kept[name]["messages"]}
         bars = []
         if run is not None and name == working:
-            about |= {"state": "running", "seconds": max(now - run["stage_since"], 0), "says": []}
+            about |= {
+                "state": "running",
+                "seconds": max(now - run["stage_since"], 0),
+                "messages": [],
+            }
             bars = [_bar(bar, now) for bar in run["bars"]]
         result.append({**about, "bars": bars})
     return result
@@ -143,7 +148,7 @@ def _bar(bar: dict[str, Any], now: float) -> dict[str, Any]:
     """Add the rate, and the time left if it goes on like this."""
     rate = bar["done"] / max(now - bar["since"], 1e-9)
     left = (bar["total"] - bar["done"]) / rate if rate > 0 else None
-    named = {key: bar[key] for key in ("what", "done", "total", "unit")}
+    named = {key: bar[key] for key in ("task", "done", "total", "unit")}
     return {**named, "rate": rate, "left": left}
 
 
@@ -151,8 +156,8 @@ def _models(study: Study) -> dict[str, Path]:
     """Name where networks of each kind of folds are trained."""
     folds = study.settings.folds
     models: dict[str, Path] = {folds.kind: study.model}
-    if folds.second_kind is not None:
-        models[folds.second_kind] = study.directory / folds.second_kind / "model"
+    if folds.other_kind is not None:
+        models[folds.other_kind] = study.directory / OTHER_FOLDS / "model"
     return models
 
 
@@ -163,12 +168,12 @@ def _curves(study: Study) -> list[dict[str, Any]]:
         outcomes = []
         for name, settings in study.settings.outcomes.items():
             parts = [
-                {"part": part, "points": points}
+                {"split": part, "points": points}
                 for part, looks in histories.items()
                 if (points := _points(looks, name))
             ]
             if parts:
-                outcomes.append({"label": settings.label or name, "parts": parts})
+                outcomes.append({"label": settings.label or name, "splits": parts})
         if outcomes:
             result.append({"title": KINDS.get(kind, "Folds of the study"), "outcomes": outcomes})
     return result

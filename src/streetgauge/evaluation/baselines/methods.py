@@ -62,7 +62,7 @@ class Baselines:
         An earlier release's values of the outcome; gives ``previous``.
     features : DataFrame by area, optional
         Mean features of the areas' pictures; gives ``linear`` and, with coordinates,
-        ``linear-and-places``, which look at pictures, and the check with shuffled labels.
+        ``linear-and-kriging``, which look at pictures, and the check with shuffled labels.
     seed : int, default 0
         Of ``random`` and of the shuffling.
     """
@@ -90,7 +90,7 @@ class Baselines:
             beside = columns if density is None else columns.assign(density=density)
             self._plain["columns"] = Ridge(smooth_columns(beside), coordinates)
         self._plain |= {
-            f"{name}-and-places": self._with_places(self._plain[name])
+            f"{name}-and-kriging": self._with_places(self._plain[name])
             for name in ("density", "columns")
             if name in self._plain and "kriging" in self._plain
         }
@@ -101,7 +101,7 @@ class Baselines:
         if features is not None and features.shape[1]:
             self._pictures["linear"] = Ridge(features, coordinates)
             if "kriging" in self._plain:
-                self._pictures["linear-and-places"] = self._with_places(self._pictures["linear"])
+                self._pictures["linear-and-kriging"] = self._with_places(self._pictures["linear"])
 
     def _with_places(self, ridge: Method) -> RidgeAndPlaces:
         kriging = self._plain["kriging"]

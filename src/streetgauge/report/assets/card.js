@@ -98,7 +98,7 @@ const write = (i) => {
   card.hidden = false;
 };
 const pictures = (i) => {
-  const own = data.pictures && Object.hasOwn(data.pictures, data.codes[i]) ? data.pictures[data.codes[i]] : [];
+  const own = data.images && Object.hasOwn(data.images, data.codes[i]) ? data.images[data.codes[i]] : [];
   if (!own.length) return [];
   const row = element("div", undefined, "thumbs");
   own.forEach((picture) => {

@@ -4,7 +4,7 @@ const turn = () => { later(); if (state.area >= 0) write(state.area); };
 const select = byId("outcome");
 select.addEventListener("change", () => {
   state.outcome = Number(select.value);
-  ["locations", "pictures"].forEach((scale) => { delete state.kept[scale]; }); // cut anew
+  ["locations", "images"].forEach((scale) => { delete state.kept[scale]; }); // cut anew
   if (geometry) showLegends();
   turn();
 });

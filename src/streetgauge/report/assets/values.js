@@ -75,7 +75,7 @@ const scales = {
     entries: () => Array.from({ length: CLASSES }, (_, k) => ({ swatch: tint(k, CLASSES), label: String(k + 1) })),
   },
   locations: countScale("n", "locations"),
-  pictures: countScale("views", "pictures"),
+  images: countScale("views", "pictures"),
   flags: {
     before: "", after: "", says: "what to be careful of",
     entries: () => [...FLAGS, { label: "none of these", swatch: "--f0" }],
@@ -96,7 +96,7 @@ const layers = {
     bins: () => (i) => (value("low", i) === null || value("high", i) === null ? -1 : value("high", i) - value("low", i)),
   },
   locations: { scale: "locations", bins: () => countBin("n") },
-  pictures: { scale: "pictures", bins: () => countBin("views") },
+  images: { scale: "images", bins: () => countBin("views") },
   flags: {
     scale: "flags",
     bins: () => (i) => {

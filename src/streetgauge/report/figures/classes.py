@@ -113,7 +113,7 @@ def agreement(
             table.loc[has, "mean_high"],
             color=PALE,
             lw=5,
-            label=f"mean interval ({words.percent(metrics['coverage'])})",
+            label=f"mean interval ({words.percent(metrics['interval_level'])})",
             zorder=1,
         )
     axes.vlines(
@@ -154,11 +154,11 @@ def agreement(
         f"Spearman’s ρ {words.number(rho['value'])}"
         + (f" ({words.span(rho)})" if words.span(rho) else ""),
     )
-    held = account.get("interval_coverage") or {}
+    held = account.get("intervals") or {}
     said = ""
     if held.get("share") is not None:
         said = (
-            f" The intervals, meant to hold the actual {one} for {words.percent(held['aim'])} of "
+            f" The intervals, meant to hold the actual {one} for {words.percent(held['level'])} of "
             f"the areas, hold it for {words.percent(held['share'])}."
         )
     return Sketch(
@@ -188,7 +188,7 @@ def reliability(
     if known.empty:
         return None
     one, _ = words.unit(classes)
-    table = _by_probability(known, columns, float(metrics["coverage"]), seed)
+    table = _by_probability(known, columns, float(metrics["interval_level"]), seed)
     canvas, (axes, counted) = new(COLUMN, 3.5, 2, heights=(5, 1))
     axes.plot([0, 1], [0, 1], color=GREY, lw=0.8, ls=(0, (4, 3)), label="as stated")
     axes.vlines(
@@ -197,7 +197,7 @@ def reliability(
         table["high"],
         color=BLUE,
         lw=1,
-        label=f"{words.percent(metrics['coverage'])} interval",
+        label=f"{words.percent(metrics['interval_level'])} interval",
     )
     axes.plot(
         table["mean_probability"],
@@ -256,7 +256,7 @@ def _by_actual(known: pd.DataFrame) -> pd.DataFrame:
 
 
 def _by_probability(
-    known: pd.DataFrame, columns: list[str], coverage: float, seed: int
+    known: pd.DataFrame, columns: list[str], interval_level: float, seed: int
 ) -> pd.DataFrame:
     """Count how often it was so, by the probability stated, with intervals from drawn areas."""
     classes = len(columns)
@@ -273,7 +273,7 @@ def _by_probability(
     drawn = _drawn_again(len(known), seed)
     counts = drawn @ often
     shares = np.divide(drawn @ was, counts, out=np.full(counts.shape, np.nan), where=counts > 0)
-    outside = (1 - coverage) / 2
+    outside = (1 - interval_level) / 2
     used = often.sum(0) > 0
     low, high = np.nanquantile(shares[:, used], [outside, 1 - outside], axis=0)
     return pd.DataFrame(

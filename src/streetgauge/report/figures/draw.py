@@ -162,7 +162,7 @@ def _of_study(
 ) -> Iterator[Plan]:
     """Plan the figures of the whole study."""
     course = pd.DataFrame() if history is None else history
-    yield "pictures-add", None, partial(of_study.added, metrics, labels)
+    yield "gain", None, partial(of_study.added, metrics, labels)
     yield "transfer", None, partial(of_study.transfer, metrics, labels)
     for by in ("areas", "locations", "views"):
         yield f"fewer-{by}", None, partial(of_study.less_data, curves, by, labels)
@@ -175,7 +175,7 @@ def _of_outcomes(
 ) -> Iterator[list[Plan]]:
     """Plan the figures of each outcome, with what is its own: it may go to another process."""
     classes = int(metrics["classes"])
-    common = {"classes": classes, "coverage": metrics["coverage"]}
+    common = {"classes": classes, "interval_level": metrics["interval_level"]}
     rows_of = {str(name): rows for name, rows in table.groupby("outcome")}
     for name, label in labels.items():
         account = metrics["outcomes"][name]

@@ -30,7 +30,7 @@ from streetgauge.report.figures.sketch import Sketch
 __all__ = ["groups", "moran_scatter"]
 
 MOST_GROUPS = 40  # units of one kind; the worst and the best half of that many are drawn
-FIRST = {"deprivation": ("deprived", "middle", "affluent"), "pictures": ("few", "many")}
+FIRST = {"deprivation": ("deprived", "middle", "affluent"), "images": ("few", "many")}
 
 
 def groups(account: Mapping[str, Any], metrics: Mapping[str, Any], label: str) -> Sketch | None:
@@ -93,8 +93,8 @@ def groups(account: Mapping[str, Any], metrics: Mapping[str, Any], label: str) -
         table,
         f"{label}: error by district and kind of area",
         f"{plain(label)}: mean absolute error and mean difference of predicted and actual {one} by "
-        f"kind of area, with {words.percent(metrics['coverage'])} intervals; in brackets, the "
-        f"number of areas.{more}",
+        f"kind of area, with {words.percent(metrics['interval_level'])} intervals; in brackets, "
+        f"the number of areas.{more}",
     )
 
 

@@ -35,7 +35,7 @@ def added(metrics: Mapping[str, Any], labels: Mapping[str, str]) -> Sketch | Non
     """Draw what the pictures add over the best guess without any, in every kind of folds."""
     cells = [
         {"outcome": name, "folds": kind, "metric": metric, "areas": cell["n_areas"]}
-        | {k: cell[metric][k] for k in ("value", "low", "high", "over", "pictures", "baseline")}
+        | {k: cell[metric][k] for k in ("value", "low", "high", "over", "images", "baseline")}
         for name in labels
         for kind, cell in metrics.get("headline", {}).get(name, {}).items()
         if cell is not None
@@ -81,17 +81,16 @@ def added(metrics: Mapping[str, Any], labels: Mapping[str, str]) -> Sketch | Non
     panels[0].set_yticklabels([short(labels[name], 24, lines=2) for name in names])
     panels[1].set_yticklabels([])
     below(canvas, panels[0], len(kinds))
-    held = [metrics["scheme"]["in_words"]] + [
-        metrics[kind]["scheme"]["in_words"] for kind in kinds if kind in metrics
-    ]
+    both = [metrics, *([metrics["other_folds"]] if "other_folds" in metrics else [])]
+    held = [each["scheme"]["description"] for each in both]
     return Sketch(
         canvas,
         table,
         "What the pictures add over the best guess without them",
         "How much less the predictions from pictures err, and how much better they rank the areas, "
         "than the best baseline that sees no picture, chosen for each outcome, metric and kind of "
-        f"folds by its result; paired {words.percent(metrics['coverage'])} intervals; right of "
-        f"zero, pictures are better. Folds: {'; '.join(dict.fromkeys(held))}.",
+        f"folds by its result; paired {words.percent(metrics['interval_level'])} intervals; right "
+        f"of zero, pictures are better. Folds: {'; '.join(dict.fromkeys(held))}.",
     )
 
 
@@ -101,16 +100,16 @@ def training(history: pd.DataFrame, metric: str, labels: Mapping[str, str]) -> S
     Parameters
     ----------
     history : DataFrame
-        A row a look and outcome: ``part``, ``member``, ``epoch``, ``outcome``, ``train_loss``,
+        A row a look and outcome: ``split``, ``member``, ``epoch``, ``outcome``, ``train_loss``,
         ``validation_loss``, ``validation_tau``.
     metric : str
     labels : mapping of outcome to str
     """
     columns = {"loss": ["train_loss", "validation_loss"], "tau": ["validation_tau"]}[metric]
-    needed = {"part", "member", "epoch", "outcome", *columns}
+    needed = {"split", "member", "epoch", "outcome", *columns}
     if history.empty or not needed <= set(history.columns):
         return None
-    keys = ["outcome", "part", "epoch"]
+    keys = ["outcome", "split", "epoch"]
     mean = history.groupby(keys, sort=True)[columns].mean()
     mean = mean.dropna(how="all").reset_index()
     names = [name for name in labels if name in set(mean["outcome"])]
@@ -133,7 +132,7 @@ def training(history: pd.DataFrame, metric: str, labels: Mapping[str, str]) -> S
         for column, style, colour, said in drawn:
             if mean[column].isna().all():
                 continue
-            for _, own in rows.groupby("part", sort=True):
+            for _, own in rows.groupby("split", sort=True):
                 axes.plot(own["epoch"], own[column], style, lw=0.5, color=colour, alpha=0.45)
             middle = _middle(rows, column)
             axes.plot(middle.index, middle, style, lw=1.6, color=colour, label=said)
@@ -148,7 +147,7 @@ def training(history: pd.DataFrame, metric: str, labels: Mapping[str, str]) -> S
             axes.set_ylabel(what)
     canvas.supxlabel("Epoch", size=8)
     below(canvas, panels[0], 2, above=True)
-    parts = mean["part"].nunique()
+    parts = mean["split"].nunique()
     what = "Loss" if metric == "loss" else "Rank agreement (Kendall’s tau) on the validation part"
     return Sketch(
         canvas,
@@ -186,7 +185,8 @@ def transfer(metrics: Mapping[str, Any], labels: Mapping[str, str]) -> Sketch | 
         "What labels are worth with a model of another city",
         "Spearman’s rho of predicted and actual classes against the share of the areas that could "
         "be learned from: going on from the model of another city, and from nothing; "
-        f"{words.percent(about.get('coverage', 0.9))} intervals; the test areas are the same.",
+        f"{words.percent(about.get('interval_level', 0.9))} intervals; the test areas are "
+        "the same.",
     )
 
 
@@ -195,7 +195,7 @@ def less_data(
 ) -> Sketch | None:
     """Draw how good the study would be with fewer areas, locations or views."""
     axis = {
-        "areas": ("n_areas_learned", "Areas to learn from"),
+        "areas": ("n_training_areas", "Areas to learn from"),
         "locations": ("locations_per_area", "Locations an area"),
         "views": ("views_per_location", "Views a location"),
     }
@@ -222,12 +222,12 @@ def less_data(
         "locations": "fewer locations in every area",
         "views": "fewer views of every location",
     }[by]
-    coverage = words.percent((curves or {}).get("coverage", 0.9))
+    interval_level = words.percent((curves or {}).get("interval_level", 0.9))
     return Sketch(
         drawn,
         table,
         f"How good this would be with {less}",
-        f"Mean absolute error with {less}, on the same test areas; {coverage} intervals. The "
+        f"Mean absolute error with {less}, on the same test areas; {interval_level} intervals. The "
         "last point is all there is.",
     )
 
@@ -314,7 +314,7 @@ def _multiples(
 
 def _middle(rows: pd.DataFrame, column: str) -> pd.Series:
     """Take the median over the trainings, as far as half of them went."""
-    wide = rows.pivot_table(index="epoch", columns="part", values=column, sort=True)
+    wide = rows.pivot_table(index="epoch", columns="split", values=column, sort=True)
     enough = wide.notna().sum(axis=1) * 2 >= wide.shape[1]
     return wide[enough].median(axis=1)
 

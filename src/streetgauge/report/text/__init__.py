@@ -6,7 +6,7 @@ from streetgauge.report.text.findings import (
     baseline,
     beside,
     finding,
-    second_kind,
+    other_kind,
     summary,
     verdict,
 )
@@ -27,4 +27,4 @@ from streetgauge.report.text.sources import carried, incomplete, scale
 
 __all__ = ["FOLDS", "MISSING", "PARTS", "baseline", "beside", "carried", "caveats", "finding"]
 __all__ += ["incomplete", "listed", "names_of", "nearby", "number", "percent", "plain", "plural"]
-__all__ += ["scale", "second_kind", "span", "summary", "unit", "verdict", "what_was_run"]
+__all__ += ["scale", "other_kind", "span", "summary", "unit", "verdict", "what_was_run"]

@@ -77,7 +77,7 @@ def _incomplete_outcomes(
     named = [
         f"{labels[n]} ({p['n_missing']:,} of {p['n_missing'] + p['n_areas']:,} areas missing, "
         f"{percent(p['n_missing'] / (p['n_missing'] + p['n_areas']))}"
-        f"{', not at random' if p.get('missing_unlike') else ''})"
+        f"{', not at random' if p.get('missing_bias') else ''})"
         for n, p in provenance.items()
         if n in labels and p.get("n_missing") and p.get("n_areas") is not None
     ]
@@ -94,7 +94,7 @@ def _missing_areas(
 ) -> Iterable[str]:
     one, many = unit(classes)
     unseen = max((_unseen(account) for account in accounts.values()), default=0)
-    learned = max((a.get("n_areas_learned_only") or 0 for a in accounts.values()), default=0)
+    learned = max((a.get("n_areas_training_only") or 0 for a in accounts.values()), default=0)
     if learned:
         yield (
             f"{plural(learned, 'area')} of the study {'was' if learned == 1 else 'were'} learned "
@@ -120,7 +120,7 @@ def _missing_areas(
 def _unseen(account: Mapping[str, Any]) -> int:
     """How many areas were neither tested nor learned from."""
     without = account.get("n_areas_without_prediction") or 0
-    return int(without - (account.get("n_areas_learned_only") or 0))
+    return int(without - (account.get("n_areas_training_only") or 0))
 
 
 def _no_neighbours(accounts: Mapping[str, Any], classes: int) -> Iterable[str]:

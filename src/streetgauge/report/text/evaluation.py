@@ -22,20 +22,20 @@ TITLES = {
 SHARES = ("exact", "within_1", "within_2")
 WAYS = {
     "linear": "A linear model of the mean features",
-    "linear-and-places": "A linear model of features and places",
+    "linear-and-kriging": "A linear model of features and places",
     "constant": "The middle {one} for every area",
     "random": "Chance",
     "nearest-areas": "The {n} nearest areas",
     "kriging": "Kriging of other areas’ {many}",
     "density": "How densely locations lie",
     "columns": "The study’s other columns",
-    "density-and-places": "Kriging and density",
-    "columns-and-places": "Kriging and other columns",
+    "density-and-kriging": "Kriging and density",
+    "columns-and-kriging": "Kriging and other columns",
     "previous": "The earlier release",
 }
 KINDS = {
     "deprivation": "By actual {one}",
-    "pictures": "By number of pictures",
+    "images": "By number of pictures",
     "district": "By district",
 }
 MANY_GROUPS = 8
@@ -64,7 +64,7 @@ def methods(
     rows = [("", [own])]
     for key, title in (
         ("baselines", "Without pictures"),
-        ("with_pictures", "Simpler, on pictures"),
+        ("with_images", "Simpler, on pictures"),
     ):
         others = account.get(key) or {}
         if others:
@@ -115,7 +115,7 @@ def undefined(account: Mapping[str, Any], metrics: Mapping[str, Any], classes: i
         what = TITLES.get(parts[-1], parts[-1]).format(one=one, Many=many.capitalize())
         if parts[:2] == ["baselines", "constant"]:
             continue  # is said once below all outcomes
-        who = _way(parts[1], metrics) if len(parts) > 2 else "pictures"
+        who = _way(parts[1], metrics) if len(parts) > 2 else "images"
         by_reason.setdefault((who, str(reason)), []).append(what)
     return "; ".join(
         f"{_listed(what)} of “{who}”: {reason}" for (who, reason), what in by_reason.items()
@@ -259,9 +259,9 @@ def _trust(account: Mapping[str, Any], classes: int) -> Iterator[str]:
             "Where an area’s locations disagree more, its error tends to be larger "
             f"(rho {numbers.number(rho)}, {_p(p)})."
         )
-    unlike = account.get("unlike") or {}
-    if unlike.get("unlike"):
-        rest = unlike.get("others") or {}
+    unlike = account.get("area_of_applicability") or {}
+    if unlike.get("n_outside"):
+        rest = unlike.get("inside") or {}
         many = numbers.unit(classes)[1]
         yield (
             "Areas unlike those learned from are "
@@ -291,7 +291,7 @@ def _p(value: float) -> str:
 
 
 def _added(account: Mapping[str, Any]) -> str:
-    adds = account.get("pictures_add")
+    adds = account.get("gain")
     if not adds:
         return numbers.number(None)
     return numbers.number(adds["mae"]["value"], sign=True)

@@ -7,7 +7,7 @@ from typing import Any
 
 from streetgauge.report.text.numbers import listed, nearby, number, percent, plural, unit
 
-__all__ = ["FOLDS", "baseline", "beside", "finding", "second_kind", "summary", "verdict"]
+__all__ = ["FOLDS", "baseline", "beside", "finding", "other_kind", "summary", "verdict"]
 
 FOLDS = {"random": "random folds", "spatial": "spatial folds"}
 WITHOUT_PICTURES = {
@@ -15,15 +15,15 @@ WITHOUT_PICTURES = {
     "kriging": "a guess from the areas around (kriging)",
     "density": "a guess from how densely locations lie",
     "columns": "a guess from the study’s other columns",
-    "density-and-places": "a guess from the areas around and how densely locations lie",
-    "columns-and-places": "a guess from the areas around and the study’s other columns",
+    "density-and-kriging": "a guess from the areas around and how densely locations lie",
+    "columns-and-kriging": "a guess from the areas around and the study’s other columns",
     "previous": "the earlier release",
 }
 
 
 def verdict(account: Mapping[str, Any]) -> str:
     """Say if pictures beat the best baseline: "more", "unclear", "less", or "" without one."""
-    adds = account.get("pictures_add")
+    adds = account.get("gain")
     if not adds or adds["mae"]["low"] is None:
         return ""
     if adds["mae"]["low"] > 0:
@@ -41,22 +41,22 @@ def baseline(name: str | None, neighbours: int | None = None, classes: int = 10)
     return WITHOUT_PICTURES.get(str(name), str(name))
 
 
-def second_kind(metrics: Mapping[str, Any]) -> str | None:
+def other_kind(metrics: Mapping[str, Any]) -> str | None:
     """Name the kind of the folds beside the study's own, if there are any."""
-    return next((kind for kind in FOLDS if kind in metrics), None)
+    return (metrics.get("other_folds") or {}).get("kind")
 
 
 def beside(labels: Mapping[str, str], metrics: Mapping[str, Any]) -> str:
     """Say what the pictures add in the folds beside the study's own; "" if there are none."""
-    kind = second_kind(metrics)
+    kind = other_kind(metrics)
     if kind is None:
         return ""
-    accounts = metrics[kind]["outcomes"]
+    accounts = metrics["other_folds"]["outcomes"]
     judged = {n: verdict(accounts[n]) for n in labels if n in accounts and verdict(accounts[n])}
     if not judged:
         return ""
     more = [labels[name] for name, word in judged.items() if word == "more"]
-    many, how = len(judged), str(metrics[kind]["scheme"]["in_words"])
+    many, how = len(judged), str(metrics["other_folds"]["scheme"]["description"])
     held = f"With {how}" if how.startswith(("square", "areas")) else f"With areas tested so: {how}"
     if many == 1:
         text = f"{held}, they {'do' if more else 'do not clearly do'} so"
@@ -84,7 +84,7 @@ def finding(account: Mapping[str, Any], metrics: Mapping[str, Any]) -> str:
         f"{one}{beside}; on average the prediction is {number(mae['value'], 1)} of "
         f"{classes} {many} off."
     )
-    adds, judged = account["pictures_add"], verdict(account)
+    adds, judged = account["gain"], verdict(account)
     if adds is None or not judged:
         return text
     over = baseline(adds["over"], metrics.get("neighbours"), classes)

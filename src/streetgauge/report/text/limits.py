@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from streetgauge.report.text.findings import second_kind
+from streetgauge.report.text.findings import other_kind
 from streetgauge.report.text.numbers import among, listed, number, percent, plural, spread, unit
 
 __all__ = ["limits"]
@@ -32,7 +32,7 @@ def limits(metrics: Mapping[str, Any], labels: Mapping[str, str]) -> Iterator[st
 
 
 def _torn(scheme: Mapping[str, Any]) -> Iterable[str]:
-    torn = scheme.get("torn_areas") or 0
+    torn = scheme.get("split_areas") or 0
     if torn:
         yield (
             f"{plural(torn, 'area')} {'is' if torn == 1 else 'are'} torn: some of "
@@ -43,11 +43,11 @@ def _torn(scheme: Mapping[str, Any]) -> Iterable[str]:
 
 def _leakage(metrics: Mapping[str, Any], labels: Mapping[str, str], classes: int) -> Iterable[str]:
     """Compare random with spatial folds: what is lost is what neighbours had told."""
-    kind = second_kind(metrics)
+    kind = other_kind(metrics)
     if kind is None:
         return
-    spatial = metrics[kind] if kind == "spatial" else metrics
-    random = metrics if kind == "spatial" else metrics[kind]
+    other = metrics["other_folds"]
+    spatial, random = (other, metrics) if kind == "spatial" else (metrics, other)
     lost, gaps = [], []
     for name in labels:
         pair = [each["outcomes"].get(name, {}).get("metrics", {}) for each in (random, spatial)]
@@ -56,7 +56,7 @@ def _leakage(metrics: Mapping[str, Any], labels: Mapping[str, str], classes: int
             lost.append(f"{labels[name]} ({number(near)} off at random, {number(far)} there)")
             gaps.append(far - near)
     if lost:
-        how = spatial["scheme"]["in_words"]
+        how = spatial["scheme"]["description"]
         yield (
             f"Knowing the neighbours helped. With {how}, predictions are further off by up to "
             f"{number(max(gaps))} {unit(classes)[1]}: {listed(lost)}. Where no neighbour is known, "
@@ -81,11 +81,15 @@ def _shuffled(accounts: Mapping[str, Any], labels: Mapping[str, str]) -> Iterabl
 
 def _unlike(accounts: Mapping[str, Any], labels: Mapping[str, str]) -> Iterable[str]:
     """Areas are unlike whatever the outcome; how wrong they are differs."""
-    known = {n: a["unlike"] for n, a in accounts.items() if (a.get("unlike") or {}).get("unlike")}
+    known = {
+        n: a["area_of_applicability"]
+        for n, a in accounts.items()
+        if (a.get("area_of_applicability") or {}).get("n_outside")
+    }
     if not known:
         return
-    about = max(known.values(), key=lambda each: each["unlike"])
-    count, n, expected = about["unlike"], about["n_areas"], about["expected"]
+    about = max(known.values(), key=lambda each: each["n_outside"])
+    count, n, expected = about["n_outside"], about["n_areas"], about["expected"]
     chance = 2 * np.sqrt(expected * (1 - expected) / max(n, 1))
     text = (
         f"{plural(count, 'area')} of {n:,} {'is' if count == 1 else 'are'} unlike any that the "
@@ -97,10 +101,10 @@ def _unlike(accounts: Mapping[str, Any], labels: Mapping[str, str]) -> Iterable[
     worse = [
         labels[name]
         for name, each in known.items()
-        if each["unlike"] >= FEWEST
+        if each["n_outside"] >= FEWEST
         and each["mae"] is not None
-        and (each.get("others") or {}).get("mae") is not None
-        and each["mae"] > each["others"]["mae"] + CLEARLY_FARTHER
+        and (each.get("inside") or {}).get("mae") is not None
+        and each["mae"] > each["inside"]["mae"] + CLEARLY_FARTHER
     ]
     if worse:
         text += f" They are predicted worse for {among(worse, len(accounts))}."
@@ -115,10 +119,10 @@ def _intervals(
     whole: list[str] = []
     parts: list[str] = []
     for name, account in accounts.items():
-        held = account.get("interval_coverage") or {}
+        held = account.get("intervals") or {}
         if held.get("share") is None:
             continue
-        if _too_seldom(held["share"], held["aim"], account.get("n_areas") or 0, 2):
+        if _too_seldom(held["share"], held["level"], account.get("n_areas") or 0, 2):
             whole.append(f"{labels[name]} ({percent(held['share'])})")
         low = [
             f"{row['decile']}: {percent(row['share'])}"
@@ -126,7 +130,7 @@ def _intervals(
             # As many classes are looked at: three standard errors, not two.
             if row["n_areas"] >= FEWEST
             and row["share"] is not None
-            and _too_seldom(row["share"], held["aim"], row["n_areas"], 3)
+            and _too_seldom(row["share"], held["level"], row["n_areas"], 3)
         ]
         if low:
             parts.append(f"{labels[name]} ({one} {', '.join(low)})")
@@ -142,9 +146,9 @@ def _intervals(
         )
 
 
-def _too_seldom(share: float, aim: float, n: int, errors: float) -> bool:
-    """Whether a share is below its aim by more than so many standard errors."""
-    return bool(n and share < aim - errors * np.sqrt(aim * (1 - aim) / n))
+def _too_seldom(share: float, level: float, n: int, errors: float) -> bool:
+    """Whether a share is below its level by more than so many standard errors."""
+    return bool(n and share < level - errors * np.sqrt(level * (1 - level) / n))
 
 
 def _drawn_to_the_middle(
@@ -184,7 +188,7 @@ def _few_pictures_are_worse(
 ) -> Iterable[str]:
     worse = []
     for name, account in accounts.items():
-        kinds = (account.get("groups") or {}).get("pictures") or {}
+        kinds = (account.get("groups") or {}).get("images") or {}
         few, many = ((kinds.get(kind) or {}).get("mae") or {} for kind in ("few", "many"))
         if few.get("low") is None or many.get("high") is None:
             continue

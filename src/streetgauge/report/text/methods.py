@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from streetgauge.report.text.findings import second_kind
+from streetgauge.report.text.findings import other_kind
 from streetgauge.report.text.numbers import listed, plural
 
 if TYPE_CHECKING:
@@ -69,11 +69,12 @@ def _pictures(data: ReportData) -> Iterator[str]:
 
 def _learning(data: ReportData) -> Iterator[str]:
     own: Mapping[str, Any] = data.settings.get("train") or {}
-    scheme = data.metrics["scheme"]["in_words"]
-    kind = second_kind(data.metrics)
-    also = f", and again with {data.metrics[kind]['scheme']['in_words']}" if kind else ""
+    scheme = data.metrics["scheme"]["description"]
+    kind = other_kind(data.metrics)
+    other = data.metrics["other_folds"]["scheme"]["description"] if kind else ""
+    also = f", and again with {other}" if other else ""
     network = f"Network “{own['network']}”" if own.get("network") else "Networks"
-    members = own.get("members") or 1
+    members = own.get("ensemble_size") or 1
     many = f" of {members} members" if members > 1 else ""
     head = f" with the {own['head']} head" if own.get("head") else ""
     yield f"{network}{many}{head}, tested with {scheme}{also}."

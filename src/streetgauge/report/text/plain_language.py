@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from streetgauge.report.text.findings import second_kind, verdict
+from streetgauge.report.text.findings import other_kind, verdict
 from streetgauge.report.text.numbers import PARTS, among, nearby, number, percent, unit
 
 __all__ = ["plain"]
@@ -29,8 +29,8 @@ def plain(labels: Mapping[str, str], metrics: Mapping[str, Any]) -> str:
     accounts = {n: metrics["outcomes"][n] for n in labels if metrics["outcomes"][n]["n_areas"]}
     if not accounts:
         return ""
-    kind = second_kind(metrics)
-    second = metrics[kind]["outcomes"] if kind else {}
+    kind = other_kind(metrics)
+    second = metrics["other_folds"]["outcomes"] if kind else {}
     firm: list[str] = []
     near: list[str] = []
     weak: list[str] = []

@@ -93,6 +93,6 @@ def facts(run: Mapping[str, Any]) -> list[tuple[str, str]]:
 
 
 def _said(stage: Mapping[str, Any]) -> str:
-    text = "; ".join(str(line) for line in stage.get("says", ()))
+    text = "; ".join(str(line) for line in stage.get("messages", ()))
     seconds = stage.get("seconds")
     return text if seconds is None else f"{text} ({numbers.number(float(seconds), 1)} s)"

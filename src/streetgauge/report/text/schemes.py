@@ -17,7 +17,7 @@ def tested(scheme: Mapping[str, Any]) -> str:
 
 def held_out(scheme: Mapping[str, Any]) -> Iterable[str]:
     """Say how areas were held out, and whom that flatters."""
-    name, words = scheme["name"], str(scheme["in_words"])
+    name, words = scheme["name"], str(scheme["description"])
     if scheme["caution"]:
         yield f"{_capital(words)}: these figures leak, as is said at the top."
         return
@@ -55,7 +55,7 @@ def _capital(text: str) -> str:
 
 def no_intervals(accounts: Mapping[str, Any], scheme: Mapping[str, Any]) -> Iterable[str]:
     """Say why the intervals of areas are as wide as the scale, where they are."""
-    held = [(each.get("interval_coverage") or {}, each) for each in accounts.values()]
+    held = [(each.get("intervals") or {}, each) for each in accounts.values()]
     classes = max((len(about.get("confusion", ())) for _, about in held), default=0) or 10
     if any((each.get("mean_width") or classes) < classes for each, _ in held):
         return

@@ -57,9 +57,9 @@ def _few_pictures(table: pd.DataFrame) -> Iterable[str]:
 
 
 def _partly_seen(table: pd.DataFrame) -> Iterable[str]:
-    if "share_seen" not in table:
+    if "share_with_images" not in table:
         return
-    shares = table.groupby("area")["share_seen"].max().dropna()
+    shares = table.groupby("area")["share_with_images"].max().dropna()
     part = int((shares < 0.5).sum())
     if part:
         yield (
@@ -130,7 +130,7 @@ def _faults(imagery: Mapping[str, Any]) -> Iterable[str]:
     found, total = imagery.get("found") or {}, imagery.get("n") or 0
     if not found or not total:
         return
-    out = set(imagery.get("leave_out") or ())
+    out = set(imagery.get("exclude") or ())
     left = [f"{n:,} {FAULTS.get(k, k)}" for k, n in found.items() if k in out]
     kept = [f"{n:,} {FAULTS.get(k, k)}" for k, n in found.items() if k not in out]
     if left:

@@ -53,7 +53,7 @@ def incomplete(provenance: Mapping[str, Any], labels: Mapping[str, str], classes
     whole, part = provenance.get("nation_areas"), provenance.get("file_areas")
     if whole and part and part < whole:
         text += f" Its file holds {part:,} of the {whole:,} areas that the index ranks."
-    unlike = provenance.get("missing_unlike")
+    unlike = provenance.get("missing_bias")
     if unlike:
         by = labels.get(unlike["by"], unlike["by"])
         return (

@@ -1,6 +1,6 @@
 """Whether intervals hold what they promise, and how wide they are.
 
-    .venv/bin/python benchmarks/coverage.py examples/newport streetgauge-demo examples/london
+    .venv/bin/python benchmarks/intervals.py examples/newport streetgauge-demo examples/london
 
 Reads the tables of studies that have been run, in both kinds of folds where there are two. For
 each: the share of areas whose interval holds the actual decile, mean over the outcomes, with the
@@ -34,16 +34,16 @@ HEADER = (
 def main() -> None:
     arguments = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     arguments.add_argument("studies", nargs="+", type=Path)
-    arguments.add_argument("--coverage", type=float, default=0.9)
+    arguments.add_argument("--level", type=float, default=0.9)
     arguments.add_argument("--classes", type=int, default=10)
     asked = arguments.parse_args()
     print(HEADER)
     print("| --- | --- |" + " ---: |" * 12)
     for study in asked.studies:
-        for directory in (study, study / "random", study / "spatial"):
+        for directory in (study, study / "other-folds"):
             if (directory / "predictions.parquet").is_file():
                 own = "own" if directory == study else directory.name
-                print(row(study.name, own, directory, asked.coverage, asked.classes))
+                print(row(study.name, own, directory, asked.level, asked.classes))
 
 
 def row(name: str, folds: str, directory: Path, aim: float, classes: int) -> str:
@@ -63,7 +63,7 @@ def row(name: str, folds: str, directory: Path, aim: float, classes: int) -> str
     share = [each["share"] for each in held]
     figures = [
         *(f"{x:.3f}" for x in (np.mean(share), min(share), max(share))),
-        f"{sum(each['short'] for each in held)} of {len(held)}",
+        f"{sum(each['below_level'] for each in held)} of {len(held)}",
         f"{np.mean([each['mean_width'] for each in held]):.2f}",
         f"{np.mean(plain):.2f}",
         f"{mean(stated, 'areas', 'rps'):.3f}",

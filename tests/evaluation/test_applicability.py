@@ -8,12 +8,12 @@ import pytest
 from sklearn.decomposition import PCA
 
 from streetgauge.evaluation import (
-    Familiar,
+    AreaOfApplicability,
     add_disagreement,
+    assess_applicability,
     disagreement_account,
-    is_unlike,
-    unlike_account,
-    unlike_areas,
+    evaluate_applicability,
+    is_outside_aoa,
 )
 
 
@@ -26,24 +26,28 @@ def features(n=200, dimension=30, seed=1, mixed=None):
 def test_of_areas_like_those_learned_from_at_most_one_in_twenty_is_far():
     shares = []
     for seed in range(20):
-        known = Familiar.of(features(200, seed=seed))
-        shares.append(is_unlike(known.strangeness(features(200, seed=1000 + seed))).mean())
+        known = AreaOfApplicability.of(features(200, seed=seed))
+        shares.append(
+            is_outside_aoa(known.dissimilarity_index(features(200, seed=1000 + seed))).mean()
+        )
     assert 0.015 < np.mean(shares) < 0.06
 
 
 def test_a_large_city_is_judged_like_a_small_one():
     mixed = np.random.default_rng(8).normal(size=(6, 250))
-    known = Familiar.of(features(1500, 250, mixed=mixed))
-    like = is_unlike(known.strangeness(features(400, 250, seed=2, mixed=mixed))).mean()
+    known = AreaOfApplicability.of(features(1500, 250, mixed=mixed))
+    like = is_outside_aoa(known.dissimilarity_index(features(400, 250, seed=2, mixed=mixed))).mean()
     assert 0.01 < like < 0.09
-    assert is_unlike(known.strangeness(features(50, 250, seed=3, mixed=-2 * mixed) + 2)).all()
+    assert is_outside_aoa(
+        known.dissimilarity_index(features(50, 250, seed=3, mixed=-2 * mixed) + 2)
+    ).all()
 
 
 def test_areas_of_another_kind_are_far():
-    known = Familiar.of(features())
-    assert is_unlike(known.strangeness(features(50, seed=2) + 5)).all()
+    known = AreaOfApplicability.of(features())
+    assert is_outside_aoa(known.dissimilarity_index(features(50, seed=2) + 5)).all()
     other = np.random.default_rng(5).normal(size=(6, 30)) * 3
-    assert is_unlike(known.strangeness(features(50, seed=3, mixed=other))).mean() > 0.5
+    assert is_outside_aoa(known.dissimilarity_index(features(50, seed=3, mixed=other))).mean() > 0.5
 
 
 def test_strangeness_is_that_of_a_plain_computation():
@@ -70,7 +74,7 @@ def test_strangeness_is_that_of_a_plain_computation():
         mine = np.arange(60) % 5 == part
         own[mine] = far(x[mine], x[~mine])
     expected = [1 - (1 + (own >= d).sum()) / 61 for d in far(asked, x)]
-    np.testing.assert_allclose(Familiar.of(x).strangeness(asked), expected)
+    np.testing.assert_allclose(AreaOfApplicability.of(x).dissimilarity_index(asked), expected)
 
 
 def test_what_no_component_shows_is_far_as_well():
@@ -79,27 +83,29 @@ def test_what_no_component_shows_is_far_as_well():
     z = (x - x.mean(0)) / x.std(0)
     beyond = np.linalg.svd(z)[2][-1] * x.std(0)
     more = features(50, seed=2) + 12 * beyond
-    assert is_unlike(Familiar.of(x).strangeness(more)).all()
+    assert is_outside_aoa(AreaOfApplicability.of(x).dissimilarity_index(more)).all()
 
 
 def test_features_that_do_not_vary_and_few_areas_are_no_trouble():
     x = features(12, 5)
     x[:, 2] = 7.0
-    known = Familiar.of(x)
-    assert np.isfinite(known.strangeness(x)).all()
-    assert np.isfinite(Familiar.of(x[:2]).strangeness(x)).all()
-    same = Familiar.of(np.ones((20, 4)))
-    assert not is_unlike(same.strangeness(np.ones((3, 4)))).any()
+    known = AreaOfApplicability.of(x)
+    assert np.isfinite(known.dissimilarity_index(x)).all()
+    assert np.isfinite(AreaOfApplicability.of(x[:2]).dissimilarity_index(x)).all()
+    same = AreaOfApplicability.of(np.ones((20, 4)))
+    assert not is_outside_aoa(same.dissimilarity_index(np.ones((3, 4)))).any()
     with pytest.raises(ValueError, match="two or more"):
-        Familiar.of(x[:1])
+        AreaOfApplicability.of(x[:1])
 
 
 def test_what_a_bundle_keeps_says_the_same():
-    known, asked = Familiar.of(features()), features(40, seed=2)
+    known, asked = AreaOfApplicability.of(features()), features(40, seed=2)
     arrays = known.arrays()
     assert {a.dtype for a in arrays.values()} == {np.dtype("float32")}
-    again = Familiar.from_arrays(arrays)
-    np.testing.assert_allclose(again.strangeness(asked), known.strangeness(asked), atol=0.011)
+    again = AreaOfApplicability.from_arrays(arrays)
+    np.testing.assert_allclose(
+        again.dissimilarity_index(asked), known.dissimilarity_index(asked), atol=0.011
+    )
 
 
 def test_each_area_is_compared_with_those_that_its_own_network_learned_from():
@@ -113,12 +119,12 @@ def test_each_area_is_compared_with_those_that_its_own_network_learned_from():
         tested = pd.DataFrame({"area": names, "fold": fold})
         learned = pd.concat([tested[tested["fold"] != f].assign(fold=f) for f in np.unique(fold)])
         shuffled = table.sample(frac=1, random_state=1)
-        result = unlike_areas(shuffled, tested, learned)
+        result = assess_applicability(shuffled, tested, learned)
         pd.testing.assert_frame_equal(
-            result, unlike_areas(table, tested.sample(frac=1, random_state=2), learned)
+            result, assess_applicability(table, tested.sample(frac=1, random_state=2), learned)
         )
         assert result.index.tolist() == names
-        return result["unlike"].to_numpy()
+        return result["outside_aoa"].to_numpy()
 
     random = found(1 + np.random.default_rng(1).permutation(120) % 5)
     assert random.mean() < 0.15
@@ -130,26 +136,27 @@ def test_torn_areas_and_those_without_features_are_not_judged():
     table = pd.DataFrame(features(30), index=[f"A{i:02d}" for i in range(30)])
     tested = pd.DataFrame({"area": [*table.index, "B"], "fold": [0, *[1, 2] * 15]})
     learned = tested.assign(fold=3 - tested["fold"])
-    result = unlike_areas(table, tested, learned)
+    result = assess_applicability(table, tested, learned)
     assert "A00" not in result.index
     assert "B" not in result.index
-    assert unlike_areas(table, tested.iloc[:0], learned).empty
+    assert assess_applicability(table, tested.iloc[:0], learned).empty
 
 
 def test_the_account_counts_them_and_says_whether_errors_are_larger():
     frame = pd.DataFrame(
         {
-            "unlike": pd.array([True, False, False, pd.NA], dtype="boolean"),
+            "outside_aoa": pd.array([True, False, False, pd.NA], dtype="boolean"),
             "decile": pd.array([1, 5, 5, 5], dtype="Int64"),
             "actual_decile": pd.array([9, 5, 6, 5], dtype="Int64"),
             "low": pd.array([1, 4, 4, 1], dtype="Int64"),
             "high": pd.array([3, 6, 6, 9], dtype="Int64"),
         }
     )
-    found = unlike_account(frame)
-    assert (found["n_areas"], found["unlike"], found["mae"], found["covered"]) == (3, 1, 8.0, 0.0)
-    assert found["others"] == {"mae": 0.5, "covered": 1.0}
-    assert unlike_account(frame.iloc[3:]) is None
+    found = evaluate_applicability(frame)
+    assert (found["n_areas"], found["n_outside"]) == (3, 1)
+    assert (found["mae"], found["share_within_interval"]) == (8.0, 0.0)
+    assert found["inside"] == {"mae": 0.5, "share_within_interval": 1.0}
+    assert evaluate_applicability(frame.iloc[3:]) is None
 
 
 def test_disagreement_is_in_deciles_and_its_worth_is_told():
