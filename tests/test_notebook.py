@@ -104,7 +104,9 @@ def test_the_map_of_an_outcome_is_its_rows_of_the_table(study: streetgauge.Study
 def test_all_outcomes_stand_side_by_side_as_in_the_map_file(study: streetgauge.Study) -> None:
     wide = study.areas()
     layer = gpd.read_file(study.files.map, layer="areas").set_index("area").reindex(wide.index)
-    columns = [column for column in wide.columns if column.endswith(("_decile", "_actual", "_n"))]
+    columns = [
+        column for column in wide.columns if column.endswith(("_decile", "_actual", "_n_locations"))
+    ]
     assert len(columns) == 15
     for column in columns:
         assert wide[column].astype(float).equals(layer[column].astype(float)), column

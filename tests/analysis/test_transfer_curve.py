@@ -14,10 +14,9 @@ import pandas as pd
 import pytest
 import torch
 
-import streetgauge.model
 from streetgauge.analysis.transfer_curve import _measured, draw_curve
 from streetgauge.errors import InputError
-from streetgauge.model import Bundle, fit_model
+from streetgauge.model import Bundle, crossvalidation, fit_model
 from streetgauge.model.bundle import marks_of
 from streetgauge.model.training_data import City, areas_learned, predict_share
 from streetgauge.model.transfer import Start
@@ -164,7 +163,7 @@ def test_a_share_is_of_areas_each_learned_from_whole(
 ) -> None:
     told: list[tuple[Any, dict[str, Any]]] = []
     monkeypatch.setattr(
-        streetgauge.model, "cross_validate", lambda *given, **named: told.append((given, named))
+        crossvalidation, "cross_validate", lambda *given, **named: told.append((given, named))
     )
     splits = make_splits(
         FOLDS.model_copy(update={"final": False}), here.areas, here.deciles, seed=5
