@@ -33,9 +33,9 @@ import pandas as pd
 
 from features import VIEWS, paint
 from streetgauge.features import Extraction, FeatureStore, extract_on_cluster, extract_pictures
-from streetgauge.features._plan import Plan
 from streetgauge.features._worker import packed
 from streetgauge.features.shards import ShardHeader, Shards, shards_of, write_shard
+from streetgauge.features.work_list import WorkList
 from streetgauge.imagery import QUALITY
 from streetgauge.progress import Advance
 from streetgauge.settings import ClusterSettings
@@ -182,10 +182,12 @@ def driver(count: int = 400_000) -> None:
     frame["member"] = ""
     for name in ("heading", "panorama_heading", "pitch", "fov", "size"):
         frame[name] = np.nan
-    plan = Plan(frame, frame["location_id"].unique(), VIEWS, "all")
+    work_list = WorkList(frame, frame["location_id"].unique(), VIEWS, "all")
     listed = frame.memory_usage(deep=True).sum() / count
     started = time.perf_counter()
-    size = sum(len(packed(plan, np.arange(i, i + 128))) for i in range(0, 64_000, 128)) / 64_000
+    size = (
+        sum(len(packed(work_list, np.arange(i, i + 128))) for i in range(0, 64_000, 128)) / 64_000
+    )
     seconds = (time.perf_counter() - started) / 64_000
     print(
         f"driver   {listed:8.0f} bytes a picture listed, {size:.0f} more while it is under way; "

@@ -377,9 +377,9 @@ def worker(
 ) -> pd.DataFrame:
     """Do what a cluster does, in this process, chunks in another order."""
     expected = here(folder, path, **options)
-    store, plan, shards = (
+    store, work_list, shards = (
         FeatureStore.open(path),
-        wanted(folder, path, **options).plan(),
+        wanted(folder, path, **options).work_list(),
         shards_of(path),
     )
     shards.mkdir()
@@ -389,8 +389,10 @@ def worker(
         *(str(shards), ".t.token", lite0, "cpu", "torch", "float32"),
         *(ShardHeader.of(store), {}),
     )
-    positions = np.arange(len(plan))
-    texts = [_worker.packed(plan, positions[i : i + chunk]) for i in range(0, len(plan), chunk)]
+    positions = np.arange(len(work_list))
+    texts = [
+        _worker.packed(work_list, positions[i : i + chunk]) for i in range(0, len(work_list), chunk)
+    ]
     look = _worker.Look.__new__(_worker.Look)
     look._side, look._network = lite0.crop, network or load_network(lite0, "cpu", "torch")
     with working_threads(2) as pool:

@@ -32,11 +32,11 @@ from streetgauge.features import (
     extract_pictures,
     get_backbone,
     load_network,
-    look,
     prepare,
+    preprocess,
 )
 from streetgauge.features._lock import WriteLock
-from streetgauge.features.look import features_of
+from streetgauge.features.preprocess import features_of
 from streetgauge.imagery import find_views, read_picture
 from streetgauge.progress import Advance, silent
 from streetgauge.settings import ImagerySettings
@@ -589,9 +589,9 @@ def test_a_panorama_is_decoded_once_for_all_of_its_views(
         }
     )
     cut = []
-    several = look.decode_cuts
-    monkeypatch.setattr(look, "decode_cuts", lambda r, c: cut.append(len(c)) or several(r, c))
-    monkeypatch.setattr(look, "decode", lambda *_: pytest.fail("decoded a single view"))
+    several = preprocess.decode_cuts
+    monkeypatch.setattr(preprocess, "decode_cuts", lambda r, c: cut.append(len(c)) or several(r, c))
+    monkeypatch.setattr(preprocess, "decode", lambda *_: pytest.fail("decoded a single view"))
     run(tmp_path, tmp_path / "a.h5", views=views, view_names="abcd", locations=["L00"], batch=8)
     store = FeatureStore.open(tmp_path / "a.h5")
     assert cut == [4]
@@ -619,14 +619,14 @@ def test_a_picture_s_features_depend_neither_on_its_company_nor_on_its_place(eng
     pixels = np.random.default_rng(0).integers(0, 256, (19, 224, 224, 3), dtype=np.uint8)
     with working_threads() as pool:
 
-        def look_at(some: np.ndarray) -> np.ndarray:
+        def features_here(some: np.ndarray) -> np.ndarray:
             return pool.submit(features_of, network, some).result()
 
-        together = look_at(pixels)
+        together = features_here(pixels)
         order = np.random.default_rng(1).permutation(19)
-        np.testing.assert_array_equal(look_at(pixels[order]), together[order])
-        np.testing.assert_array_equal(look_at(pixels[4:9]), together[4:9])
-        np.testing.assert_array_equal(look_at(pixels[18:]), together[18:])
+        np.testing.assert_array_equal(features_here(pixels[order]), together[order])
+        np.testing.assert_array_equal(features_here(pixels[4:9]), together[4:9])
+        np.testing.assert_array_equal(features_here(pixels[18:]), together[18:])
 
 
 def one_view_each(folder: Path, packed: Path) -> pd.DataFrame:

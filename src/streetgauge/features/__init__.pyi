@@ -1,4 +1,3 @@
-from ._columns import read_columns as read_columns
 from .backbones import BACKBONES as BACKBONES
 from .backbones import Backbone as Backbone
 from .backbones import get_backbone as get_backbone
@@ -11,5 +10,6 @@ from .network import Network as Network
 from .network import load_network as load_network
 from .store import FeatureStore as FeatureStore
 from .table import join_table as join_table
+from .table_columns import read_columns as read_columns
 from .transform import prepare as prepare
 from .weights import settled as settled

@@ -17,7 +17,7 @@ import numpy as np
 
 from streetgauge.errors import InputError
 from streetgauge.features._nodes import Nodes, refuse_unfit
-from streetgauge.features._plan import Plan
+from streetgauge.features.work_list import WorkList
 
 __all__ = ["lazily"]
 
@@ -26,7 +26,7 @@ _STEP_HERE = "try again when less else runs here, or do without [features.cluste
 
 
 @contextmanager
-def lazily(address: str, plan: Plan, folder: Path) -> Iterator[Callable[[str], Nodes]]:
+def lazily(address: str, work_list: WorkList, folder: Path) -> Iterator[Callable[[str], Nodes]]:
     """Give a function that looks at a cluster's machines for a device.
 
     It connects to the cluster when it is first called, and refuses one of which a machine lacks
@@ -36,7 +36,7 @@ def lazily(address: str, plan: Plan, folder: Path) -> Iterator[Callable[[str], N
     ----------
     address : str
         As in ``[features.cluster]``.
-    plan : Plan
+    work_list : WorkList
         One of its pictures is looked for on every machine.
     folder : Path
         Of the shards; it is made.
@@ -50,7 +50,7 @@ def lazily(address: str, plan: Plan, folder: Path) -> Iterator[Callable[[str], N
                 connected.append(stack.enter_context(_connected(address)))
                 folder.mkdir(parents=True, exist_ok=True)
                 token.write_text("machines of a cluster look for this file\n", encoding="utf-8")
-                first = plan.rows(np.arange(min(1, len(plan))))
+                first = work_list.rows(np.arange(min(1, len(work_list))))
                 refuse_unfit(connected[0], token, first[0].path if first else str(token))
             return Nodes.of(connected[0], device, token)
 

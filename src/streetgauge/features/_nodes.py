@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from streetgauge.errors import InputError
-from streetgauge.features._extras import version_of
+from streetgauge.features.optional import version_of
 
 __all__ = ["Failure", "NodeError", "Nodes", "refusal", "refuse_unfit", "run_on"]
 

@@ -22,12 +22,12 @@ import pyarrow as pa
 from streetgauge.devices import working_threads
 from streetgauge.errors import InputError
 from streetgauge.features._nodes import NodeError
-from streetgauge.features._plan import Plan, Positions
 from streetgauge.features.backbones import Backbone
-from streetgauge.features.look import NOT_FINITE, PASS, features_of, look_at
 from streetgauge.features.network import Network, load_network
+from streetgauge.features.preprocess import NOT_FINITE, PASS, features_of, preprocess_batch
 from streetgauge.features.shards import ShardHeader, Skip, write_shard
 from streetgauge.features.store import SIGNATURE
+from streetgauge.features.work_list import Positions, WorkList
 from streetgauge.imagery import QUALITY, PictureAt, raw_pictures
 from streetgauge.imagery.panoramas import Cut
 
@@ -67,13 +67,13 @@ class Job:
     cores: dict[str, int]
 
 
-def packed(plan: Plan, positions: Positions) -> str:
+def packed(work_list: WorkList, positions: Positions) -> str:
     """One chunk as text: what a worker must know of its pictures."""
     return json.dumps(
         {
-            "names": plan.names(positions),
-            "places": plan.places[positions].tolist(),
-            "rows": plan.rows(positions),
+            "names": work_list.names(positions),
+            "places": work_list.places[positions].tolist(),
+            "rows": work_list.rows(positions),
         },
         ensure_ascii=False,
     )
@@ -100,7 +100,7 @@ def decode(table: pa.Table, job: Job) -> Iterator[pa.Table]:
     chunks = [_rows(json.loads(text)) for text in texts]
     raws = raw_pictures(row for rows in chunks for row in rows)
     for text, rows in zip(texts, chunks, strict=True):
-        looked = look_at(rows, list(islice(raws, len(rows))), job.backbone)
+        looked = preprocess_batch(rows, list(islice(raws, len(rows))), job.backbone)
         _require_pictures(rows, looked.reasons)
         yield _table(
             chunk=text,

@@ -25,11 +25,10 @@ from streetgauge.errors import InputError
 from streetgauge.features._connection import lazily
 from streetgauge.features._lock import WriteLock
 from streetgauge.features._nodes import Failure, Nodes, refusal, run_on
-from streetgauge.features._plan import Plan, Positions
-from streetgauge.features._resumption import begun, left_to_do
 from streetgauge.features._worker import Job, Look, decode, packed, try_network, write
 from streetgauge.features.backbones import Backbone
 from streetgauge.features.extraction import Extraction
+from streetgauge.features.resumption import open_or_create, pending_images
 from streetgauge.features.shards import (
     ShardHeader,
     Shards,
@@ -39,6 +38,7 @@ from streetgauge.features.shards import (
 )
 from streetgauge.features.store import FeatureStore
 from streetgauge.features.weights import identified
+from streetgauge.features.work_list import Positions, WorkList
 from streetgauge.progress import Progress, silent
 
 if TYPE_CHECKING:
@@ -91,28 +91,28 @@ def extract_on_cluster(
         several times with nothing done; and all that `extract_pictures` raises.
     """
     record = identified(wanted.record)
-    plan = wanted.plan()
+    work_list = wanted.work_list()
     folder = shards_of(wanted.path)
     with ExitStack() as stack:
         lock = stack.enter_context(WriteLock(wanted.path))
         pool = stack.enter_context(working_threads())
         clear_unfinished(folder)
-        nodes = stack.enter_context(lazily(cluster.address, plan, folder))
+        nodes = stack.enter_context(lazily(cluster.address, work_list, folder))
         loader = _OnWorker(wanted, record, nodes)
-        store = stack.enter_context(begun(wanted, record, plan, loader, lock, pool))
-        pending, reasons = left_to_do(store, plan, record, pool)
+        store = stack.enter_context(open_or_create(wanted, record, work_list, loader, lock, pool))
+        pending, reasons = pending_images(store, work_list, record, pool)
         shards = Shards(folder, store)
-        lacking = _lacking(pending, plan, shards)
+        lacking = _lacking(pending, work_list, shards)
         if len(lacking):
             network = loader.load(store)
             job = _job(folder, record, store, network, nodes(network.device))
             with progress("features", len(lacking), "pictures") as advance:
-                _compute(job, store, plan, lacking, cluster, nodes, network.batch, advance)
+                _compute(job, store, work_list, lacking, cluster, nodes, network.batch, advance)
             shards = Shards(folder, store)
-        reasons |= shards.merge(plan.mask(), plan.mask(pending), wanted.require, progress)
+        reasons |= shards.merge(work_list.mask(), work_list.mask(pending), wanted.require, progress)
         if not cluster.keep:
             shards.remove()
-    return plan.skips(reasons)
+    return work_list.skips(reasons)
 
 
 class _OnWorker:
@@ -156,15 +156,15 @@ def _job(
     )
 
 
-def _lacking(pending: Positions, plan: Plan, shards: Shards) -> Positions:
+def _lacking(pending: Positions, work_list: WorkList, shards: Shards) -> Positions:
     """Give those of some pictures that are in no shard."""
-    return pending[~shards.held[plan.slots[pending], plan.places[pending]]]
+    return pending[~shards.held[work_list.slots[pending], work_list.places[pending]]]
 
 
 def _compute(
     job: Job,
     store: FeatureStore,
-    plan: Plan,
+    work_list: WorkList,
     pending: Positions,
     cluster: ClusterSettings,
     nodes: Callable[[str], Nodes],
@@ -181,7 +181,7 @@ def _compute(
         task = min(TASK, max(1, len(pending) // (size * 4 * decoders)))
         part = pending[: ROUND * task * size]
         try:
-            for pictures in _round(now, job, plan, part, size, task, cluster):
+            for pictures in _round(now, job, work_list, part, size, task, cluster):
                 advance(pictures)
         except Exception as error:
             failure = refusal(error, job.folder)
@@ -190,7 +190,7 @@ def _compute(
             log.warning("%s Going on with what is in no shard yet.", failure.error)
         else:
             failure = None
-        left = _lacking(pending, plan, Shards(Path(job.folder), store))
+        left = _lacking(pending, work_list, Shards(Path(job.folder), store))
         fruitless = fruitless + 1 if len(left) == len(pending) else 0
         if fruitless == FRUITLESS:
             raise (failure.error if failure else InputError(job.folder, "no shard arrives there"))
@@ -200,7 +200,7 @@ def _compute(
 def _round(
     nodes: Nodes,
     job: Job,
-    plan: Plan,
+    work_list: WorkList,
     pending: Positions,
     size: int,
     task: int,
@@ -210,7 +210,7 @@ def _round(
     ray: Any = nodes.ray.data
     # Only decoding holds cores in Ray's books: an actor that waited for a core which decoders hold,
     # while these wait for room that only it can make, would wait for ever.
-    data = ray.from_arrow(_tables(plan, pending, size, task)).map_batches(
+    data = ray.from_arrow(_tables(work_list, pending, size, task)).map_batches(
         decode,
         fn_kwargs={"job": job},
         batch_size=None,
@@ -244,7 +244,7 @@ def _round(
         yield sum(block["pictures"].to_pylist())
 
 
-def _tables(plan: Plan, pending: Positions, size: int, task: int) -> list[pa.Table]:
+def _tables(work_list: WorkList, pending: Positions, size: int, task: int) -> list[pa.Table]:
     """Pack pictures into chunks of a size, so many of them for each task."""
-    chunks = (packed(plan, pending[i : i + size]) for i in range(0, len(pending), size))
+    chunks = (packed(work_list, pending[i : i + size]) for i in range(0, len(pending), size))
     return [pa.table({"chunk": few}) for few in iter(lambda: list(islice(chunks, task)), [])]

@@ -13,14 +13,14 @@ import pandas as pd
 from streetgauge.devices import choose_device, working_threads
 from streetgauge.errors import InputError
 from streetgauge.features._lock import WriteLock
-from streetgauge.features._plan import Plan, Positions, Reasons
-from streetgauge.features._resumption import begun, cores_of, left_to_do
-from streetgauge.features._work import computing, in_chunks
 from streetgauge.features.backbones import Backbone
+from streetgauge.features.chunks import computing, in_chunks
 from streetgauge.features.extraction import Extraction
 from streetgauge.features.network import Network, load_network
+from streetgauge.features.resumption import cores_of, open_or_create, pending_images
 from streetgauge.features.store import FeatureStore, usable
 from streetgauge.features.weights import settled
+from streetgauge.features.work_list import Positions, Reasons, WorkList
 from streetgauge.progress import Progress, silent
 
 __all__ = ["Loader", "extract_pictures"]
@@ -65,18 +65,18 @@ def extract_pictures(
         If the disk is full; what was at the path is untouched.
     """
     record = settled(wanted.record, progress)
-    plan = wanted.plan()
+    work_list = wanted.work_list()
     loader = Loader(wanted, record)
     path = wanted.path
     with WriteLock(path) as lock, working_threads() as pool:
         _clear(path)
-        with begun(wanted, record, plan, loader, lock, pool) as store:
-            pending, reasons = left_to_do(store, plan, record, pool)
+        with open_or_create(wanted, record, work_list, loader, lock, pool) as store:
+            pending, reasons = pending_images(store, work_list, record, pool)
             if len(pending):
                 network = loader.load(store)
                 size = batch or network.batch
-                reasons |= _compute(store, plan, pending, network, size, pool, progress)
-    return plan.skips(reasons)
+                reasons |= _compute(store, work_list, pending, network, size, pool, progress)
+    return work_list.skips(reasons)
 
 
 def _clear(path: Path) -> None:
@@ -136,7 +136,7 @@ def _device_of(store: FeatureStore) -> str:
 
 def _compute(
     store: FeatureStore,
-    plan: Plan,
+    work_list: WorkList,
     pending: Positions,
     network: Network,
     size: int,
@@ -145,25 +145,25 @@ def _compute(
 ) -> Reasons:
     """Compute features into the store; say which pictures were broken."""
     reasons: Reasons = {}
-    left = plan.counts(pending)
+    left = work_list.counts(pending)
     ready: list[Positions] = []
     last = time.monotonic()
     with computing(pool, network) as job, progress("features", len(pending), "pictures") as advance:
         try:
-            for part, found in in_chunks(plan, pending, size, cores_of(pool), job):
-                slots, places = plan.slots[part], plan.places[part]
+            for part, found in in_chunks(work_list, pending, size, cores_of(pool), job):
+                slots, places = work_list.slots[part], work_list.places[part]
                 whole = np.array([reason is None for reason in found.reasons], dtype=bool)
                 store.put(slots, places, found.features, whole, found.signatures, found.quality)
                 np.subtract.at(left, slots, 1)
                 touched = np.unique(slots)
                 ready.append(touched[left[touched] == 0])
-                reasons |= plan.reasons(part, found.reasons)
+                reasons |= work_list.reasons(part, found.reasons)
                 if time.monotonic() - last > SETTLE:
-                    _settle(store, ready, plan.require)
+                    _settle(store, ready, work_list.require)
                     last = time.monotonic()
                 advance(len(part))
         finally:
-            _settle(store, ready, plan.require)
+            _settle(store, ready, work_list.require)
     return reasons
 
 

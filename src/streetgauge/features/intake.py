@@ -7,8 +7,8 @@ from types import SimpleNamespace
 
 from streetgauge.devices import working_threads
 from streetgauge.features._lock import WriteLock
-from streetgauge.features._resumption import begun
 from streetgauge.features.extraction import Extraction
+from streetgauge.features.resumption import open_or_create
 from streetgauge.features.shards import Shards, made_by, shards_of
 from streetgauge.features.store import FeatureStore
 from streetgauge.features.weights import identified
@@ -45,13 +45,13 @@ def take_in_shards(wanted: Extraction, *, progress: Progress = silent) -> bool:
     if not theirs:
         return False
     record = identified(wanted.record)
-    plan = wanted.plan()
+    work_list = wanted.work_list()
     with (
         WriteLock(wanted.path) as lock,
         working_threads() as pool,
-        begun(wanted, record, plan, _AsTheySay(theirs), lock, pool) as store,
+        open_or_create(wanted, record, work_list, _AsTheySay(theirs), lock, pool) as store,
     ):
-        planned = plan.mask()
+        planned = work_list.mask()
         Shards(folder, store).merge(planned, planned & ~store.held, wanted.require, progress)
     return True
 

@@ -23,8 +23,8 @@ import numpy as np
 import numpy.typing as npt
 
 from streetgauge.errors import InputError
-from streetgauge.features._plan import Reasons
 from streetgauge.features.store import FeatureStore, usable
+from streetgauge.features.work_list import Reasons
 from streetgauge.progress import Progress, silent
 
 __all__ = ["ShardHeader", "Shards", "Skip", "clear_unfinished", "made_by", "read_skips"]

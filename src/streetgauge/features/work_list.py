@@ -13,7 +13,7 @@ from streetgauge.errors import InputError
 from streetgauge.imagery import PictureAt, pictures_at
 from streetgauge.skips import skips_frame
 
-__all__ = ["Plan", "Positions", "Reasons"]
+__all__ = ["WorkList", "Positions", "Reasons"]
 
 Positions = npt.NDArray[np.intp]
 # Why pictures could not be used, by location and view: a picture has one reason.
@@ -26,7 +26,7 @@ _PLAIN: dict[str, Any] = {
 }
 
 
-class Plan:
+class WorkList:
     """P pictures in the order in which they are best read, and where each belongs.
 
     Parameters
