@@ -17,7 +17,7 @@ from streetgauge.features import Extraction, FeatureStore, extract_on_cluster, e
 from streetgauge.imagery import find_views
 from streetgauge.settings import ClusterSettings, ImagerySettings
 
-SHARD = 128  # pictures: as many as one chunk
+CHUNK = 128  # pictures that a worker gets at a time
 
 
 @pytest.fixture(scope="module")
@@ -51,10 +51,9 @@ def on_both(
     """Extract here and on the cluster, and see that both are the same to the last bit."""
     wanted = {name: Extraction(views, ids, tmp_path / name, **how) for name in ("here", "there")}
     expected = extract_pictures(wanted["here"])
-    skips = extract_on_cluster(wanted["there"], ClusterSettings(address="local", shard=SHARD))
+    skips = extract_on_cluster(wanted["there"], ClusterSettings(address="local"))
     pd.testing.assert_frame_equal(skips, expected)
     assert (tmp_path / "here").read_bytes() == (tmp_path / "there").read_bytes()
-    assert not (tmp_path / "there.shards").exists()
     return FeatureStore.open(tmp_path / "there"), skips
 
 
@@ -83,7 +82,7 @@ def test_archives_and_panoramas_on_ray_are_those_of_one_machine_to_the_last_bit(
         folder=folder, pattern="**/{location_id}.png", panoramas=True, size=40, pitch=5, fov=80
     )
     views, _ = find_views(imagery, ids)
-    assert len(views) == 160 > SHARD  # two chunks, of which the border cuts a panorama's views
+    assert len(views) == 160 > CHUNK  # two chunks, of which the border cuts a panorama's views
     assert {name.rpartition(".")[2] for name in views["path"]} == {"tgz", "zip", "png"}
     how = {"view_names": imagery.views, "device": "cpu", "engine": "torch", "require": "any"}
     store, skips = on_both(views, ids, tmp_path, **how)

@@ -1,13 +1,13 @@
 from .backbones import BACKBONES as BACKBONES
 from .backbones import Backbone as Backbone
 from .backbones import get_backbone as get_backbone
-from .cluster import extract_on_cluster as extract_on_cluster
 from .export import export_store as export_store
 from .extract import extract_pictures as extract_pictures
 from .extraction import Extraction as Extraction
-from .intake import take_in_shards as take_in_shards
 from .network import Network as Network
 from .network import load_network as load_network
+from .ray import extract_on_cluster as extract_on_cluster
+from .shards import take_in_shards as take_in_shards
 from .store import FeatureStore as FeatureStore
 from .table import join_table as join_table
 from .table_columns import read_columns as read_columns

@@ -27,7 +27,7 @@ from streetgauge.features.preprocess import (
 from streetgauge.features.work_list import Positions, WorkList
 from streetgauge.imagery import PictureAt, raw_pictures
 
-__all__ = ["Computed", "computing", "in_chunks", "preprocessing", "signed"]
+__all__ = ["Computed", "compute_batch", "computing", "in_chunks", "preprocessing", "signed"]
 
 T = TypeVar("T")
 Rows = list[PictureAt]
@@ -116,18 +116,19 @@ def computing(pool: Executor, network: Network) -> Iterator[Job[Computed]]:
 
 
 def _compute(rows: Rows, raws: list[Raw] | None, network: Network) -> Computed:
-    return _computed(network, _decode(rows, raws, network.backbone))
+    return compute_batch(network, _decode(rows, raws, network.backbone))
 
 
 def _on_gpu(decoding: Future[DecodedBatch], network: Network) -> Computed:
     decoded = decoding.result()
     if network.device != "cuda":
-        return _computed(network, decoded)
+        return compute_batch(network, decoded)
     with torch.cuda.stream(torch.cuda.Stream()):  # type: ignore[no-untyped-call]
-        return _computed(network, decoded)
+        return compute_batch(network, decoded)
 
 
-def _computed(network: Network, decoded: DecodedBatch) -> Computed:
+def compute_batch(network: Network, decoded: DecodedBatch) -> Computed:
+    """Turn a batch of decoded images into features."""
     features = np.zeros((len(decoded.pixels), network.backbone.dimension), dtype=np.float32)
     whole = decoded.whole
     if whole.any():

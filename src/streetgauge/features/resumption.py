@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Protocol
 
 import numpy as np
+import numpy.typing as npt
 
 from streetgauge.features._lock import WriteLock
 from streetgauge.features.backbones import Backbone
@@ -23,7 +24,7 @@ from streetgauge.features.transform import exact_json, transform_json
 from streetgauge.features.work_list import Positions, Reasons, WorkList
 from streetgauge.io.files import atomic_path
 
-__all__ = ["Loaded", "Loading", "open_or_create", "cores_of", "pending_images"]
+__all__ = ["Loaded", "Loading", "open_or_create", "cores_of", "pending_images", "settle_complete"]
 
 # Pictures that are read, views that are copied at a time.
 CHUNK = 256
@@ -164,13 +165,20 @@ def pending_images(
     for part, decoded in in_chunks(work_list, broken, CHUNK, cores_of(pool), decoding):
         held[part[decoded.whole]] = False
         reasons |= work_list.reasons(part, decoded.reasons)
+    return settle_complete(store, work_list, held), reasons
+
+
+def settle_complete(
+    store: FeatureStore, work_list: WorkList, held: npt.NDArray[np.bool_]
+) -> Positions:
+    """Settle the locations of which all images are held, [P]; return the images that are not."""
     pending = np.flatnonzero(~held)
     complete = (work_list.counts() > 0) & (work_list.counts(pending) == 0)
     done = usable(store.present, work_list.require)
     slots = np.flatnonzero(complete & ~(store.tried & (store.done == done)))
     if len(slots):
         store.settle(slots, done[slots])
-    return pending, reasons
+    return pending
 
 
 def cores_of(pool: ThreadPoolExecutor) -> int:

@@ -79,6 +79,10 @@ class WorkList:
     def __len__(self) -> int:
         return len(self.slots)
 
+    def frame(self, positions: Positions) -> pd.DataFrame:
+        """Where these images are, as `streetgauge.imagery.pictures_at` takes it."""
+        return self._views.iloc[positions][["path", *_PLAIN]]
+
     def rows(self, positions: Positions) -> list[PictureAt]:
         """Where these pictures are."""
         return pictures_at(self._views.iloc[positions])
