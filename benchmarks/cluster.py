@@ -32,7 +32,6 @@ import pandas as pd
 
 from features import VIEWS, paint
 from streetgauge.features import Extraction, FeatureStore, extract_on_cluster, extract_pictures
-from streetgauge.features.ray import _as_table
 from streetgauge.features.shards import merge_shards
 from streetgauge.features.work_list import WorkList
 from streetgauge.imagery import QUALITY
@@ -187,7 +186,7 @@ def driver(count: int = 400_000) -> None:
     listed = frame.memory_usage(deep=True).sum() / count
     started = time.perf_counter()
     parts = [np.arange(i, i + 1024) for i in range(0, 64 * 1024, 1024)]
-    size = sum(_as_table(work_list, part).nbytes for part in parts) / (64 * 1024)
+    size = sum(work_list.table(part).nbytes for part in parts) / (64 * 1024)
     seconds = (time.perf_counter() - started) / (64 * 1024)
     print(
         f"driver   {listed:8.0f} bytes a picture listed, {size:.0f} more while it is under way; "

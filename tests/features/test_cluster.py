@@ -38,11 +38,10 @@ from streetgauge.features.ray import (
     InferenceActor,
     Job,
     Machines,
-    _as_table,
+    _failure,
     _from_columns,
     _refuse_machine,
     decode,
-    failure_of,
 )
 from streetgauge.features.work_list import Positions
 from streetgauge.imagery import find_views, raw_pictures, read_picture
@@ -351,9 +350,9 @@ def test_what_a_worker_reports_comes_through_as_one_sentence() -> None:
     outer = RuntimeError("as Ray wraps it")
     outer.cause = error  # type: ignore[attr-defined]
     error.__context__ = outer  # in a circle
-    failure = failure_of(outer, "features")
-    assert failure.is_final
-    assert str(failure.error) == "machine m: /p: cannot be read; share it."
+    failure, is_final = _failure(outer, "features")
+    assert is_final
+    assert str(failure) == "machine m: /p: cannot be read; share it."
 
 
 @pytest.mark.parametrize(
@@ -369,10 +368,10 @@ def test_what_a_worker_reports_comes_through_as_one_sentence() -> None:
 def test_a_failing_machine_is_no_reason_to_give_up_at_once_and_a_failing_function_is(
     name: str, reason: str, is_final: bool
 ) -> None:
-    failure = failure_of(type(name, (Exception,), {})("it is gone\nand more"), "features")
-    assert failure.is_final == is_final
-    assert reason in str(failure.error)
-    assert "\n" not in str(failure.error)
+    failure, final = _failure(type(name, (Exception,), {})("it is gone\nand more"), "features")
+    assert final == is_final
+    assert reason in str(failure)
+    assert "\n" not in str(failure)
 
 
 class Scripted(ClusterExtractor):
@@ -440,7 +439,7 @@ def test_images_that_a_machine_cannot_see_are_not_called_missing(
     job = Job(given.record, "cpu", "torch", "float32")
     for path, sees in ((folder / "no.jpg", True), (tmp_path / "not-shared" / "a.jpg", False)):
         given.views["path"] = str(path)
-        table = _as_table(given.work_list(), np.arange(2))
+        table = given.work_list().table(np.arange(2))
         if sees:
             assert "there is no such file" in next(decode(table, job))["reasons"][0]
             continue
@@ -464,7 +463,7 @@ def test_a_worker_s_results_are_those_of_this_machine_with_their_reasons(
             return features
 
     work_list = wanted(folder, tmp_path / "a.h5", count=9).work_list()
-    table = _as_table(work_list, np.arange(18)[::-1])
+    table = work_list.table(np.arange(18)[::-1])
     actor = InferenceActor.__new__(InferenceActor)
     actor._network = Strange()  # type: ignore[assignment]
     with working_threads(2) as pool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import platform
 import tarfile
 import zipfile
 from collections.abc import Iterator
@@ -13,6 +14,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
+from streetgauge.errors import InputError
 from streetgauge.features import Extraction, FeatureStore, extract_on_cluster, extract_pictures
 from streetgauge.imagery import find_views
 from streetgauge.settings import ClusterSettings, ImagerySettings
@@ -108,3 +110,21 @@ def test_openvino_on_ray_gives_the_bits_of_one_machine(tmp_path: Path) -> None:
     assert store.attributes["engine"] == "openvino"
     assert store.done.sum() == 19
     assert skips[["location_id", "view"]].values.tolist() == [["L11", "b"]]
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("ray")
+def test_what_a_worker_on_ray_cannot_do_is_one_sentence_that_names_its_machine(
+    tmp_path: Path,
+) -> None:
+    painted(1).save(tmp_path / "A_a.jpg")
+    views, _ = find_views(ImagerySettings(folder=tmp_path, views=("a",)), ["A"])
+    gone = views.assign(location_id="B", path=str(tmp_path / "not-shared" / "B_a.jpg"))
+    how: dict[str, Any] = {"view_names": ("a",), "device": "cpu", "engine": "torch"}
+    wanted = Extraction(pd.concat([views, gone]), ["A", "B"], tmp_path / "a.h5", **how)
+    with pytest.raises(InputError) as caught:
+        extract_on_cluster(wanted, ClusterSettings(address="local"))
+    assert str(caught.value) == (
+        f"machine {platform.node()}: {tmp_path / 'not-shared' / 'B_a.jpg'}: this image cannot be "
+        "read there; share its folder at the same path."
+    )

@@ -21,7 +21,7 @@ from importlib import import_module
 from itertools import islice
 from pathlib import Path
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any, NamedTuple, Self
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -43,12 +43,9 @@ from streetgauge.features.weights import identified
 from streetgauge.features.work_list import Positions, WorkList
 from streetgauge.imagery import QUALITY, pictures_at, raw_pictures
 from streetgauge.progress import Progress, silent
+from streetgauge.settings import ClusterSettings
 
-if TYPE_CHECKING:
-    from streetgauge.settings import ClusterSettings
-
-__all__ = ["ClusterExtractor", "Failure", "InferenceActor", "Machines", "decode"]
-__all__ += ["extract_on_cluster", "failure_of"]
+__all__ = ["ClusterExtractor", "InferenceActor", "Machines", "decode", "extract_on_cluster"]
 
 log = logging.getLogger(__name__)
 
@@ -107,17 +104,7 @@ def extract_on_cluster(
 
 
 class ClusterExtractor:
-    """The network on the machines of a cluster, which are connected to when first needed.
-
-    Parameters
-    ----------
-    wanted : Extraction
-        Says what computes it, where, and in what.
-    cluster : ClusterSettings
-        Which cluster, and how it is used.
-    stack : ExitStack
-        Ends the connection.
-    """
+    """The network on the machines of a cluster, connected to when needed until a stack ends."""
 
     def __init__(self, wanted: Extraction, cluster: ClusterSettings, stack: ExitStack) -> None:
         self.wanted, self.backbone = wanted, identified(wanted.record)
@@ -132,20 +119,13 @@ class ClusterExtractor:
             if store is not None:
                 engine = store.attributes["engine"] or engine
                 device = store.attributes["device"] or device
-            try:
-                machines = self._machines(device)
-            except InputError as error:
-                if device == self.wanted.device or error.subject != f"device {device!r}":
-                    raise
-                reason = f"its features were computed on {device!r}, which no machine here has"
-                step = 'add a machine, or make all of them anew with device = "cpu"'
-                raise InputError(self.wanted.path, reason, step) from None
+            machines = self._machines(device)
             job = Job(self.backbone, machines.device, engine, self.wanted.precision)
             there = self._ray.remote(num_cpus=0, num_gpus=int(job.device == "cuda"))
             try:
-                self._network = SimpleNamespace(**self._ray.get(there(_describe).remote(job)))
+                self._network = self._ray.get(there(_describe).remote(job))
             except self._ray.exceptions.RayError as error:
-                raise failure_of(error, "the network").error from None
+                raise _failure(error, "the network")[0] from None
         return self._network
 
     def results(
@@ -159,7 +139,7 @@ class ClusterExtractor:
         waiting[pending] = True
         fruitless = 0
         while left := int(np.count_nonzero(waiting)):
-            failure = Failure(InputError(store.path, "the cluster computes nothing"), False)
+            failure = InputError(store.path, "the cluster computes nothing")
             try:
                 machines = self._machines(job.device)  # some may have come and gone
                 part = np.flatnonzero(waiting)[:ROUND]
@@ -167,13 +147,13 @@ class ClusterExtractor:
                     waiting[index] = False
                     yield index, found
             except Exception as error:
-                failure = failure_of(error, store.path)
-                if failure.is_final:
-                    raise failure.error from None
-                log.warning("%s Going on with what is not computed yet.", failure.error)
+                failure, is_final = _failure(error, store.path)
+                if is_final:
+                    raise failure from None
+                log.warning("%s Going on with what is not computed yet.", failure)
             fruitless = fruitless + 1 if np.count_nonzero(waiting) == left else 0
             if fruitless == FRUITLESS:
-                raise failure.error
+                raise failure
 
     def _machines(self, device: str) -> Machines:
         """Look at the machines that are there now, and refuse a cluster of which one is unfit."""
@@ -189,12 +169,11 @@ class ClusterExtractor:
         """Stream images through the cluster."""
         ray = self._ray.data
         decoders = self._cluster.decoders or machines.decoders
-        chunks = min(TASK, max(1, len(positions) // (job.size * 4 * decoders)))
-        step = chunks * job.size
+        step = job.size * min(TASK, max(1, len(positions) // (job.size * 4 * decoders)))
         parts = [positions[start : start + step] for start in range(0, len(positions), step)]
         # Only decoding holds cores in Ray's books: an actor that waited for a core which decoders
         # hold, while these wait for room that only it can make, would wait for ever.
-        data = ray.from_arrow([_as_table(work_list, part) for part in parts]).map_batches(
+        data = ray.from_arrow([work_list.table(part) for part in parts]).map_batches(
             decode,
             fn_kwargs={"job": job},
             batch_size=None,
@@ -222,45 +201,28 @@ class ClusterExtractor:
                 yield batch["index"], Computed(*_from_columns(batch), batch["features"])
 
 
-class Failure(NamedTuple):
-    """Why a round ended early, and whether there is any use in another one."""
-
-    error: InputError
-    is_final: bool
-
-
-_FULL = (
-    "a machine of the cluster has no room for images in its object store or on disk",
-    "free disk space there, or `ray start` it with a larger --object-store-memory",
-)
-# What Ray's errors mean.
-_REASONS = {
-    "OutOfMemoryError": (
-        "a machine of the cluster ran out of memory",
-        "use fewer decoders or actors",
-    ),
-    "OutOfDiskError": _FULL,
-    "ObjectStoreFullError": _FULL,
-    "ExecutionTimeoutError": ("nothing happened for a while", "look at the cluster: `ray status`"),
-}
-
-
-def failure_of(error: BaseException, subject: object) -> Failure:
-    """Say in one sentence why a cluster failed."""
+def _failure(error: BaseException, subject: object) -> tuple[InputError, bool]:
+    """Say in one sentence why a cluster failed, and whether it would do so again."""
     causes = _causes(error)
     for cause in causes:
         if isinstance(cause, InputError):  # Ray's copy of it prints as a whole traceback
-            return Failure(InputError(cause.subject, cause.reason, cause.next_step), True)
+            return InputError(cause.subject, cause.reason, cause.next_step), True
         if isinstance(cause, (KeyboardInterrupt, SystemExit)):
             raise cause
     names = {type(cause).__name__ for cause in causes}
     lines = str(causes[-1]).strip().splitlines() or [""]
-    for name in _REASONS.keys() & names:
-        return Failure(InputError(subject, *_REASONS[name]), False)
-    if names & {"RayDataUserCodeException", "UserCodeException"}:
-        return Failure(InputError(subject, f"a worker failed: {lines[-1]}"), True)
     reason = f"the cluster failed: {type(causes[-1]).__name__} {lines[0]}"
-    return Failure(InputError(subject, reason, "see `ray status`"), False)
+    step = "look at the cluster with `ray status`"
+    if "OutOfMemoryError" in names:
+        reason, step = "a machine of the cluster ran out of memory", "use fewer decoders or actors"
+    elif names & {"OutOfDiskError", "ObjectStoreFullError"}:
+        reason = "a machine of the cluster has no room for images in its object store or on disk"
+        step = "free disk space there, or `ray start` it with a larger --object-store-memory"
+    elif "ExecutionTimeoutError" in names:
+        reason = "nothing happened for a while"
+    elif names & {"RayDataUserCodeException", "UserCodeException"}:
+        return InputError(subject, f"a worker failed: {lines[-1]}"), True
+    return InputError(subject, reason, step), False
 
 
 def _causes(error: BaseException) -> list[BaseException]:
@@ -275,9 +237,6 @@ def _causes(error: BaseException) -> list[BaseException]:
     return seen
 
 
-# What the machines do.
-
-
 class Job(NamedTuple):
     """The network that every worker computes, and how many images at a time."""
 
@@ -286,11 +245,6 @@ class Job(NamedTuple):
     engine: str
     precision: Precision
     size: int = CHUNK
-
-
-def _as_table(work_list: WorkList, positions: Positions) -> pa.Table:
-    frame = work_list.frame(positions).assign(index=positions)
-    return pa.Table.from_pandas(frame, preserve_index=False)
 
 
 def decode(table: pa.Table, job: Job) -> Iterator[Columns]:
@@ -310,13 +264,7 @@ def decode(table: pa.Table, job: Job) -> Iterator[Columns]:
 
 
 class InferenceActor:
-    """The network on a worker, for as long as it lasts.
-
-    Parameters
-    ----------
-    job : Job
-        Which network.
-    """
+    """The network of a job on a worker, for as long as it lasts."""
 
     def __init__(self, job: Job) -> None:
         ray: Any = import_module("ray")
@@ -346,10 +294,11 @@ class InferenceActor:
         return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
 
-def _describe(job: Job) -> dict[str, Any]:
+def _describe(job: Job) -> SimpleNamespace:
     """Load a network on a worker and say what it is."""
     network = _loaded(job)
-    return {name: getattr(network, name) for name in ("engine", "device", "cosine", "batch")}
+    names = ("engine", "device", "cosine", "batch")
+    return SimpleNamespace(**{name: getattr(network, name) for name in names})
 
 
 def _loaded(job: Job) -> Network:
@@ -376,11 +325,7 @@ def _from_columns(
 
 def _here(error: InputError) -> InputError:
     """Name the machine that this runs on."""
-    subject = f"machine {platform.node()}: {error.subject}"
-    return InputError(subject, error.reason, error.next_step)
-
-
-# Which machines there are, and whether they are fit.
+    return InputError(f"machine {platform.node()}: {error.subject}", error.reason, error.next_step)
 
 
 class Machines(NamedTuple):
@@ -399,9 +344,8 @@ class Machines(NamedTuple):
         if not offers:
             raise InputError("the cluster", "no machine of it offers a core", "add a machine")
         if device == "mps" or (device == "cuda" and not gpus):
-            raise InputError(
-                f"device {device!r}", "no machine of the cluster has it", 'use device = "auto"'
-            )
+            step = 'add one that has, or make all features anew with device = "cpu"'
+            raise InputError(f"device {device!r}", "no machine of the cluster has it", step)
         if device != "cpu" and gpus:
             return cls("cuda", gpus, cores)
         # A network uses all cores of its machine, of which a quarter can feed it.
@@ -447,18 +391,15 @@ def _refuse_machine(name: str, image: str, sees: bool, versions: dict[str, str |
     for package, version in versions.items():
         ours = version_of(package)
         if version != ours:
-            raise InputError(
-                f"{name}: {package}",
-                f"its version is {version or 'missing'}, here it is {ours or 'missing'}",
-                "install the same versions on every machine",
-            )
+            reason = f"its version is {version or 'missing'}, here it is {ours or 'missing'}"
+            step = "install the same versions on every machine"
+            raise InputError(f"{name}: {package}", reason, step)
     if image and not sees:
         step = "share the images at the same path on every machine"
         raise InputError(f"{name}: {image}", "it cannot read this image", step)
 
 
 _STEP = "start it with `ray start --head` there, or name its address"
-_STEP_HERE = "try again when less else runs here, or do without [features.cluster]"
 
 
 @contextmanager
@@ -469,9 +410,8 @@ def _connected(address: str) -> Iterator[Any]:
         ray: Any = import_module("ray")
         import_module("ray.data")
     except ImportError:
-        raise InputError(
-            "[features.cluster]", "Ray is not installed", "pip install 'streetgauge[ray]'"
-        ) from None
+        step = "pip install 'streetgauge[ray]'"
+        raise InputError("[features.cluster]", "Ray is not installed", step) from None
     logging.getLogger("ray.data").setLevel(logging.ERROR)
     warnings.filterwarnings("ignore", module=r"ray\.data\.")  # that few images make few tasks
     if ray.is_initialized():
@@ -487,9 +427,11 @@ def _connected(address: str) -> Iterator[Any]:
         )
     except Exception as error:  # of a start that takes too long Ray raises no other
         first = str(error).strip().partition("\n")[0].rstrip(".") or type(error).__name__
-        here = address == "local"
-        reason = f"it {'does not start' if here else 'cannot be reached'}: {first}"
-        raise InputError(f"cluster {address!r}", reason, _STEP_HERE if here else _STEP) from None
+        reason, step = f"it cannot be reached: {first}", _STEP
+        if address == "local":
+            reason = f"it does not start: {first}"
+            step = "try again when less else runs here, or do without [features.cluster]"
+        raise InputError(f"cluster {address!r}", reason, step) from None
     try:
         yield ray
     finally:

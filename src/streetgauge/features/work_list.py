@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+import pyarrow as pa
 
 from streetgauge.errors import InputError
 from streetgauge.imagery import PictureAt, pictures_at
@@ -79,9 +80,10 @@ class WorkList:
     def __len__(self) -> int:
         return len(self.slots)
 
-    def frame(self, positions: Positions) -> pd.DataFrame:
-        """Where these images are, as `streetgauge.imagery.pictures_at` takes it."""
-        return self._views.iloc[positions][["path", *_PLAIN]]
+    def table(self, positions: Positions) -> pa.Table:
+        """Where these images are, as `pictures_at` takes it, and their positions as ``index``."""
+        frame = self._views.iloc[positions][["path", *_PLAIN]].assign(index=positions)
+        return pa.Table.from_pandas(frame, preserve_index=False)
 
     def rows(self, positions: Positions) -> list[PictureAt]:
         """Where these pictures are."""
