@@ -30,7 +30,7 @@ from sklearn.preprocessing import StandardScaler
 from streetgauge.devices import working_threads
 from streetgauge.errors import InputError
 from streetgauge.features import Backbone, Network, get_backbone, load_network, prepare
-from streetgauge.features._looks import known_pictures
+from streetgauge.features.known_images import known_images
 from streetgauge.imagery import find_views, read_picture
 from streetgauge.study import Study
 
@@ -119,7 +119,7 @@ def engines(name: str, count: int) -> None:
     with tempfile.TemporaryDirectory() as folder:
         own = random_vgg(Path(folder)) if name.startswith("vgg16") else None
         record = get_backbone(name, weights=own)
-        pictures = known_pictures(count, record.crop, seed=3)
+        pictures = known_images(count, record.crop, seed=3)
         for engine in ("torch", "openvino"):
             for precision in ("float32", "bfloat16", "int8"):
                 start = time.perf_counter()

@@ -57,7 +57,7 @@ from streetgauge.features import (
     prepare,
 )
 from streetgauge.features.efficientnet import EfficientNetLite
-from streetgauge.features.look import features_of, look_at, signatures_of
+from streetgauge.features.preprocess import features_of, preprocess_batch, signatures_of
 from streetgauge.features.vgg import VGG16
 from streetgauge.imagery import PictureAt, decode, quality_of, raw_pictures
 
@@ -241,7 +241,9 @@ def parts(views: pd.DataFrame, record: Backbone, repeats: int, *, told: bool) ->
         "decode": lambda: none(decode(raw) for raw in raws),
         "prepare": lambda: none(prepare(picture, record) for picture in pixels),
         "quality": lambda: none(quality_of(picture) for picture in inputs),
-        "all": lambda: none(look_at([row], list(raw_pictures([row])), record) for row in rows),
+        "all": lambda: none(
+            preprocess_batch([row], list(raw_pictures([row])), record) for row in rows
+        ),
     }
     about = {
         "unpack": " (of decode: Huffman codes, no pixels)",

@@ -55,7 +55,7 @@ RECORD, HEARTBEAT, LOCATIONS = "run.json", ".running.json", "locations.parquet"
 OUTCOMES = 2  # of the demo's; one would do, but a network that outcomes share needs two
 QUICK = {  # added to the demo's settings, so that a kill takes seconds
     "features": 'engine = "torch"',  # begins to work sooner than others
-    "train": "members = 2\nepochs = 8\nwidth = 64",
+    "train": "ensemble_size = 2\nepochs = 8\nwidth = 64",
     "evaluation": "draws = 100",
     "report": 'figures = "page"\nocclusion = false',
 }

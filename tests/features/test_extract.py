@@ -32,10 +32,10 @@ from streetgauge.features import (
     extract_pictures,
     get_backbone,
     load_network,
-    look,
     prepare,
+    preprocess,
 )
-from streetgauge.features.look import features_of
+from streetgauge.features.preprocess import features_of
 from streetgauge.imagery import find_views, read_picture
 from streetgauge.io.locks import WriteLock
 from streetgauge.progress import Advance, silent
@@ -469,8 +469,9 @@ def test_bfloat16_that_rounds_other_layers_is_other_numbers(
 ) -> None:
     path, other = tmp_path / "a.h5", replace(LITE0, exact=("_conv_stem",))
     run(folder, path, precision="bfloat16")
-    layers = FeatureStore.open(path, backbone=LITE0).attributes["exact_layers"]
-    assert json.loads(layers) == [*LITE0.exact]
+    assert json.loads(FeatureStore.open(path, backbone=LITE0).attributes["exact_layers"]) == [
+        *LITE0.exact
+    ]
     run(folder, path, precision="bfloat16")
     assert tiles.seen == 24
     with pytest.raises(InputError, match="its bfloat16 rounds other layers"):
@@ -590,9 +591,9 @@ def test_a_panorama_is_decoded_once_for_all_of_its_views(
         }
     )
     cut = []
-    several = look.decode_cuts
-    monkeypatch.setattr(look, "decode_cuts", lambda r, c: cut.append(len(c)) or several(r, c))
-    monkeypatch.setattr(look, "decode", lambda *_: pytest.fail("decoded a single view"))
+    several = preprocess.decode_cuts
+    monkeypatch.setattr(preprocess, "decode_cuts", lambda r, c: cut.append(len(c)) or several(r, c))
+    monkeypatch.setattr(preprocess, "decode", lambda *_: pytest.fail("decoded a single view"))
     run(tmp_path, tmp_path / "a.h5", views=views, view_names="abcd", locations=["L00"], batch=8)
     store = FeatureStore.open(tmp_path / "a.h5")
     assert cut == [4]
@@ -620,14 +621,14 @@ def test_a_picture_s_features_depend_neither_on_its_company_nor_on_its_place(eng
     pixels = np.random.default_rng(0).integers(0, 256, (19, 224, 224, 3), dtype=np.uint8)
     with working_threads() as pool:
 
-        def look_at(some: np.ndarray) -> np.ndarray:
+        def features_here(some: np.ndarray) -> np.ndarray:
             return pool.submit(features_of, network, some).result()
 
-        together = look_at(pixels)
+        together = features_here(pixels)
         order = np.random.default_rng(1).permutation(19)
-        np.testing.assert_array_equal(look_at(pixels[order]), together[order])
-        np.testing.assert_array_equal(look_at(pixels[4:9]), together[4:9])
-        np.testing.assert_array_equal(look_at(pixels[18:]), together[18:])
+        np.testing.assert_array_equal(features_here(pixels[order]), together[order])
+        np.testing.assert_array_equal(features_here(pixels[4:9]), together[4:9])
+        np.testing.assert_array_equal(features_here(pixels[18:]), together[18:])
 
 
 def one_view_each(folder: Path, packed: Path) -> pd.DataFrame:
@@ -652,8 +653,9 @@ def test_archives_of_one_view_each_lose_nothing_that_was_computed(
     stopped = FeatureStore.open(tmp_path / "a.h5")
     held, whole = stopped.held.sum(), (stopped.held & stopped.present).sum()
     assert held == 5 * chunks
-    # The first archive has no location whole.
-    assert stopped.attempted.sum() == max(0, 5 * chunks - 12)
+    assert stopped.attempted.sum() == max(
+        0, 5 * chunks - 12
+    )  # the first archive has no location whole
     tiles.passes.clear()
     pd.testing.assert_frame_equal(run(tmp_path, tmp_path / "a.h5", **options), expected)
     assert tiles.seen == 20 - whole

@@ -53,7 +53,7 @@ def module() -> EfficientNetLite:
 
 def probabilities(network: Network, module: EfficientNetLite, pictures: np.ndarray) -> np.ndarray:
     features = torch.from_numpy(network.features(pictures))
-    return module.logits(features).softmax(dim=1).detach().numpy()
+    return module._fc(features).softmax(dim=1).detach().numpy()
 
 
 @pytest.mark.parametrize("variant", [0, 1, 2])

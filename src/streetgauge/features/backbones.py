@@ -181,7 +181,11 @@ _RECORDS = (
 BACKBONES: dict[str, Backbone] = {record.name: record for record in _RECORDS}
 
 # What comes before the colon -> the module that makes a record of what comes after it.
-FAMILIES = {"timm": "_timm", "open_clip": "_open_clip", "onnx": "_onnx"}
+FAMILIES = {
+    "timm": "timm_backbone",
+    "open_clip": "open_clip_backbone",
+    "onnx": "onnx_backbone",
+}
 
 
 def get_backbone(name: str, *, weights: Path | None = None, relu: bool | None = None) -> Backbone:

@@ -115,10 +115,6 @@ class EfficientNetLite(nn.Module):
         x = functional.relu6(self._bn1(self._conv_head(x)), inplace=True)
         return x.mean(dim=(2, 3))
 
-    def logits(self, features: Tensor) -> Tensor:
-        """ImageNet's 1,000 classes from features."""
-        return self._fc(features)  # type: ignore[no-any-return]
-
     def folded(self) -> Self:
         """Put every batch norm into the convolution before it: the same function, fewer passes."""
         pairs = {"_conv_stem": "_bn0", "_expand_conv": "_bn0", "_depthwise_conv": "_bn1"}

@@ -24,8 +24,8 @@ import torch
 from torch import Tensor, nn
 
 from streetgauge.errors import InputError
-from streetgauge.features._quantised import is_of, quantised
 from streetgauge.features.backbones import Backbone
+from streetgauge.features.quantised import is_of, quantised
 
 __all__ = ["Engine", "OnnxEngine", "OpenvinoEngine", "Precision", "TorchEngine", "has_openvino"]
 
@@ -190,7 +190,7 @@ class OpenvinoEngine:
         [n, 3, crop, crop] -> [n, dimension], or an ONNX file of the same.
     precision : {"float32", "bfloat16", "int8"}
         OpenVINO takes bfloat16 by itself where the processor has it, so float32 is demanded. With
-        int8, ranges are measured on photographs of `known_pictures`: the same everywhere.
+        int8, ranges are measured on photographs of `known_images`: the same everywhere.
     streams : int
         How many batches are computed side by side.
     slice : int, optional
@@ -363,7 +363,7 @@ class OnnxEngine:
     batch = 64
 
     def __init__(self, backbone: Backbone, file: Path, threads: int = 1) -> None:
-        from streetgauge.features._onnx import session
+        from streetgauge.features.onnx_backbone import session
 
         self._session: Any = session(file, threads)
         (given,) = self._session.get_inputs()

@@ -9,8 +9,8 @@ from typing import Literal
 
 import pandas as pd
 
-from streetgauge.features._plan import Plan
 from streetgauge.features.backbones import Backbone, get_backbone
+from streetgauge.features.work_list import WorkList
 
 __all__ = ["Extraction"]
 
@@ -66,7 +66,7 @@ class Extraction:
         """The network's record."""
         return get_backbone(self.backbone) if isinstance(self.backbone, str) else self.backbone
 
-    def plan(self) -> Plan:
+    def work_list(self) -> WorkList:
         """Say which pictures are read in which order, and where each belongs.
 
         Raises
@@ -74,4 +74,4 @@ class Extraction:
         InputError
             If a view has two pictures.
         """
-        return Plan(self.views, self.locations, self.view_names, self.require)
+        return WorkList(self.views, self.locations, self.view_names, self.require)

@@ -21,7 +21,8 @@ import numpy.typing as npt
 import pandas as pd
 
 from streetgauge.errors import InputError
-from streetgauge.features._file import (
+from streetgauge.features.backbones import Backbone
+from streetgauge.features.store_file import (
     ANEW,
     FORMAT,
     LAYOUT,
@@ -38,7 +39,6 @@ from streetgauge.features._file import (
     sizes_of,
     views_of,
 )
-from streetgauge.features.backbones import Backbone
 from streetgauge.features.transform import exact_json, transform_json
 from streetgauge.io.files import atomic_path
 from streetgauge.io.locks import WriteLock

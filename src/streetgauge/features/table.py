@@ -12,8 +12,8 @@ import numpy.typing as npt
 import pandas as pd
 
 from streetgauge.errors import InputError
-from streetgauge.features._columns import Columns, read_columns
 from streetgauge.features.store import FeatureStore, usable
+from streetgauge.features.table_columns import Columns, read_columns
 from streetgauge.io.files import atomic_path, sha256_of
 from streetgauge.progress import Progress, silent
 from streetgauge.settings import TableFeatures

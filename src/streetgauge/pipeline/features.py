@@ -123,10 +123,10 @@ def _look_at_pictures(
         dtype=settings.dtype,
         cache_key=key,
     )
+    take_in_shards(wanted, progress=progress)
     if settings.cluster is not None:
         unreadable = extract_on_cluster(wanted, settings.cluster, progress=progress)
     else:
-        take_in_shards(wanted, progress=progress)  # of another machine, or of a run on a cluster
         unreadable = extract_pictures(wanted, batch=settings.batch, progress=progress)
     return pd.concat([missing, unreadable], ignore_index=True)
 

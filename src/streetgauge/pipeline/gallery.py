@@ -343,7 +343,7 @@ class _Eye:
 
     def _network(self) -> Callable[[Pixels], npt.NDArray[np.float32]]:
         from streetgauge.features import load_network
-        from streetgauge.features.look import features_of
+        from streetgauge.features.preprocess import features_of
 
         own = self.study.settings.features
         assert isinstance(own, ImageFeatures)

@@ -337,7 +337,7 @@ class Study(StudyFiles):
                 shutil.rmtree(path)
             else:
                 path.unlink(missing_ok=True)
-                # Of a run on a cluster that did not end.
+                # What other machines made of it.
                 shutil.rmtree(path.with_suffix(".shards"), ignore_errors=True)
 
     def _keep_skips(self, stage: str, skips: pd.DataFrame | None) -> None:

@@ -8,12 +8,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+import pyarrow as pa
 
 from streetgauge.errors import InputError
 from streetgauge.imagery import PictureAt, pictures_at
 from streetgauge.skips import skips_frame
 
-__all__ = ["Plan", "Positions", "Reasons"]
+__all__ = ["WorkList", "Positions", "Reasons"]
 
 Positions = npt.NDArray[np.intp]
 # Why pictures could not be used, by location and view: a picture has one reason.
@@ -26,7 +27,7 @@ _PLAIN: dict[str, Any] = {
 }
 
 
-class Plan:
+class WorkList:
     """P pictures in the order in which they are best read, and where each belongs.
 
     Parameters
@@ -78,6 +79,11 @@ class Plan:
 
     def __len__(self) -> int:
         return len(self.slots)
+
+    def table(self, positions: Positions) -> pa.Table:
+        """Where these images are, as `pictures_at` takes it, and their positions as ``index``."""
+        frame = self._views.iloc[positions][["path", *_PLAIN]].assign(index=positions)
+        return pa.Table.from_pandas(frame, preserve_index=False)
 
     def rows(self, positions: Positions) -> list[PictureAt]:
         """Where these pictures are."""

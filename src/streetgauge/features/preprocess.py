@@ -28,7 +28,15 @@ from streetgauge.imagery import (
     quality_of,
 )
 
-__all__ = ["NOT_FINITE", "Looked", "Raw", "features_of", "finite", "look_at", "signatures_of"]
+__all__ = [
+    "NOT_FINITE",
+    "DecodedBatch",
+    "Raw",
+    "features_of",
+    "finite",
+    "preprocess_batch",
+    "signatures_of",
+]
 
 Pixels = npt.NDArray[np.uint8]
 # A picture's file, or why it could not be read.
@@ -41,7 +49,7 @@ PASS = 8
 NOT_FINITE = "the network gave no finite number"
 
 
-class Looked(NamedTuple):
+class DecodedBatch(NamedTuple):
     """What a batch of n pictures is.
 
     Parameters
@@ -71,12 +79,12 @@ def _plain_buffer(shape: tuple[int, ...]) -> Pixels:
     return np.zeros(shape, dtype=np.uint8)
 
 
-def look_at(
+def preprocess_batch(
     rows: Sequence[PictureAt],
     raws: Sequence[Raw],
     backbone: Backbone,
     buffer: Callable[[tuple[int, ...]], Pixels] = _plain_buffer,
-) -> Looked:
+) -> DecodedBatch:
     """Decode pictures and prepare them for a network.
 
     Parameters
@@ -92,7 +100,7 @@ def look_at(
 
     Returns
     -------
-    Looked
+    DecodedBatch
     """
     side = backbone.crop
     pixels = buffer((len(rows), side, side, 3))
@@ -107,7 +115,7 @@ def look_at(
             pixels[i] = prepare(one, backbone)
             quality[i] = quality_of(pixels[i])
             reasons.append(None)
-    return Looked(pixels, reasons, signatures_of(rows, raws), quality)
+    return DecodedBatch(pixels, reasons, signatures_of(rows, raws), quality)
 
 
 def _decoded(
@@ -147,30 +155,30 @@ def features_of(network: Network, pixels: Pixels) -> npt.NDArray[np.float32]:
 
 
 def finite(
-    looked: Looked, features: npt.NDArray[np.float32]
-) -> tuple[Looked, npt.NDArray[np.float32]]:
+    decoded: DecodedBatch, features: npt.NDArray[np.float32]
+) -> tuple[DecodedBatch, npt.NDArray[np.float32]]:
     """Leave out pictures of which a network gave anything but finite numbers.
 
     Parameters
     ----------
-    looked : Looked
+    decoded : DecodedBatch
         The pictures, [n].
     features : array of float32, [n, D]
         What the network gave of them; zeros where a picture could not be read.
 
     Returns
     -------
-    looked : Looked
+    decoded : DecodedBatch
         With a reason, and without a quality, for those that are left out.
     features : array of float32, [n, D]
         Zeros for those.
     """
     bad = ~np.logical_and.reduce(np.isfinite(features), axis=1)
     if not bad.any():
-        return looked, features
-    named = zip(looked.reasons, bad, strict=True)
+        return decoded, features
+    named = zip(decoded.reasons, bad, strict=True)
     reasons = [NOT_FINITE if strange else reason for reason, strange in named]
-    quality = looked.quality.copy()
+    quality = decoded.quality.copy()
     quality[bad] = np.zeros((), dtype=QUALITY)
     features = np.where(bad[:, None], np.float32(0), features)
-    return looked._replace(reasons=reasons, quality=quality), features
+    return decoded._replace(reasons=reasons, quality=quality), features

@@ -17,9 +17,9 @@ from pathlib import Path
 from typing import Any
 
 from streetgauge.errors import InputError
-from streetgauge.features._extras import version_of
-from streetgauge.features._looks import known_pictures
 from streetgauge.features.backbones import Backbone
+from streetgauge.features.known_images import known_images
+from streetgauge.features.optional import version_of
 from streetgauge.io.files import atomic_directory, digest, sha256_of, write_json
 
 __all__ = ["is_of", "quantised"]
@@ -89,7 +89,7 @@ def _rounded(backbone: Backbone, model: Any) -> Any:
 
     nncf.set_log_level(logging.ERROR)
     slice = model.input(0).shape[0]
-    pictures = known_pictures(CALIBRATION, backbone.crop, seed=8, drawn=False)
+    pictures = known_images(CALIBRATION, backbone.crop, seed=8, drawn=False)
     parts = [pictures[i : i + slice] for i in range(0, CALIBRATION, slice)]
     names = [op.get_friendly_name() for op in model.get_ops() if "Conv" in op.get_type_name()]
     exact = [name for name in names if is_of(name, backbone.exact)]

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-__all__ = ["known_pictures"]
+__all__ = ["known_images"]
 
 Pixels = npt.NDArray[np.uint8]
 
@@ -22,7 +22,7 @@ _PHOTOGRAPHS = (
 )
 
 
-def known_pictures(count: int, side: int, seed: int = 0, *, drawn: bool = True) -> Pixels:
+def known_images(count: int, side: int, seed: int = 0, *, drawn: bool = True) -> Pixels:
     """Give pictures that are the same on every machine.
 
     Every other one (without ``drawn``, every one) is a part of a photograph, at some scale,
