@@ -31,7 +31,7 @@ CHUNK = 256
 # Chunks of views that are copied between two looks that they are on the disk.
 COPIED = 64
 # What must be equal for features to be the same numbers.
-_SAME = ("backbone", "weights_sha256", "transform", "licence", "precision", "exact")
+_SAME = ("backbone", "weights_sha256", "transform", "licence", "precision", "exact_layers")
 # How features were computed: a store that is gone on with keeps it.
 _KEPT = ("engine", "device", "cosine")
 
@@ -74,7 +74,7 @@ def open_or_create(
         "transform": transform_json(record),
         "licence": record.licence,
         "precision": wanted.precision,
-        "exact": exact_json(record, wanted.precision),
+        "exact_layers": exact_json(record, wanted.precision),
         "cache_key": wanted.cache_key,
     }
     path = wanted.path
