@@ -21,7 +21,7 @@ from streetgauge.model.model import Predictions
 from streetgauge.model.reading import BLOCK
 from streetgauge.seeds import derive_seed
 from streetgauge.settings import TrainSettings
-from streetgauge.splits.estimator_inputs import (
+from streetgauge.model.estimator_inputs import (
     codes_of,
     plain,
     present_views,

@@ -10,7 +10,7 @@ from .membership import split_locations as split_locations
 from .membership import split_notes as split_notes
 from .membership import splits_frame as splits_frame
 from .membership import stored_folds as stored_folds
-from .schemes import Split as Split
 from .schemes import make_splits as make_splits
-from .shares import take_share as take_share
+from .split import Split as Split
+from .split import take_share as take_share
 from .splitter import AreaSplit as AreaSplit
