@@ -13,9 +13,9 @@ import pandas as pd
 import pyarrow as pa
 
 from streetgauge.errors import InputError
-from streetgauge.settings import EvaluationSettings, FoldSettings
+from streetgauge.settings import FOLD_KINDS, EvaluationSettings, FoldSettings
 from streetgauge.study import Study
-from streetgauge.study.paths import KINDS, Tested, tested
+from streetgauge.study.paths import Tested, tested
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -50,7 +50,7 @@ class Side:
     @property
     def kinds(self) -> list[str]:
         """All kinds of folds that it was tested in, the own first."""
-        return [self.own, *(k for k in KINDS if k != self.own and k in self.metrics)]
+        return [self.own, *(k for k in FOLD_KINDS if k != self.own and k in self.metrics)]
 
     @property
     def about(self) -> dict[str, Any]:

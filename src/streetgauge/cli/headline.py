@@ -17,9 +17,6 @@ if TYPE_CHECKING:
 
 __all__ = ["print_headline"]
 
-# How kinds of folds are called in the headline.
-KINDS = {"random": "random folds", "spatial": "spatial folds"}
-
 
 def print_headline(study: Study, screen: Screen) -> None:
     """Print the table that matters, and where the report is."""
@@ -38,6 +35,7 @@ def print_headline(study: Study, screen: Screen) -> None:
 
 def _figures(study: Study, metrics: dict[str, Any], screen: Screen) -> None:
     from streetgauge.io.files import read_metadata
+    from streetgauge.settings import FOLD_KINDS
     from streetgauge.skips import without_value
 
     classes = metrics["classes"]
@@ -54,7 +52,7 @@ def _figures(study: Study, metrics: dict[str, Any], screen: Screen) -> None:
     )
     table.add_column("outcome", min_width=12)
     kinds = list(next(iter(metrics["headline"].values())))
-    added = [f"pictures add\n{KINDS.get(kind, kind)}" for kind in kinds]
+    added = [f"pictures add\n{FOLD_KINDS.get(kind, kind)}" for kind in kinds]
     for column in ("MAE", near, "Spearman\nr", *added, "of the\npossible"):
         table.add_column(column, justify="right", no_wrap=True)
     kept = read_metadata(study.outcomes)
@@ -73,11 +71,12 @@ def _figures(study: Study, metrics: dict[str, Any], screen: Screen) -> None:
 
 def _in_which_folds(metrics: dict[str, Any]) -> str:
     """Say how areas were held out, of each kind of folds."""
-    own, second = metrics["kind"], next((k for k in KINDS if k in metrics), None)
-    said = {own: metrics["scheme"]["in_words"]}
-    if second is not None:
-        said[second] = metrics[second]["scheme"]["in_words"]
-    return "; ".join(f"{KINDS.get(kind, kind)}: {said[kind]}" for kind in sorted(said))
+    from streetgauge.settings import FOLD_KINDS
+
+    schemes = {metrics["kind"]: metrics["scheme"]["in_words"]}
+    for kind in FOLD_KINDS.keys() & metrics.keys():
+        schemes[kind] = metrics[kind]["scheme"]["in_words"]
+    return "; ".join(f"{FOLD_KINDS.get(kind, kind)}: {schemes[kind]}" for kind in sorted(schemes))
 
 
 def _headline_cells(

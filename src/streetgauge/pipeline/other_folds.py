@@ -6,9 +6,9 @@ import shutil
 from pathlib import Path
 
 from streetgauge.io.files import read_metadata
-from streetgauge.settings import FoldSettings
+from streetgauge.settings import FOLD_KINDS, FoldSettings
 from streetgauge.study import Study
-from streetgauge.study.paths import KINDS, Tested
+from streetgauge.study.paths import Tested
 
 __all__ = ["forget_second", "stored_settings"]
 
@@ -23,7 +23,7 @@ def forget_second(study: Study, keep: Tested | None) -> None:
 
     Only files of ours: nobody else's that lie in a directory of that name.
     """
-    for kind in KINDS:
+    for kind in FOLD_KINDS:
         old = Tested(study.directory / kind)
         if (keep is not None and old.directory == keep.directory) or not old.directory.is_dir():
             continue

@@ -11,9 +11,7 @@ from streetgauge.settings import (
     StudySettings,
 )
 
-__all__ = ["picture_files", "KINDS", "StudyFiles", "Tested", "second_of", "tested"]
-
-KINDS = ("random", "spatial")
+__all__ = ["picture_files", "StudyFiles", "Tested", "second_of", "tested"]
 
 
 class StudyFiles:

@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from streetgauge.report.text.numbers import listed, nearby, number, percent, plural, unit
+from streetgauge.settings import FOLD_KINDS
 
-__all__ = ["FOLDS", "baseline", "beside", "finding", "second_kind", "summary", "verdict"]
+__all__ = ["baseline", "beside", "finding", "second_kind", "summary", "verdict"]
 
-FOLDS = {"random": "random folds", "spatial": "spatial folds"}
 WITHOUT_PICTURES = {
     "random": "chance",
     "kriging": "a guess from the areas around (kriging)",
@@ -43,7 +43,7 @@ def baseline(name: str | None, neighbours: int | None = None, classes: int = 10)
 
 def second_kind(metrics: Mapping[str, Any]) -> str | None:
     """Name the kind of the folds beside the study's own, if there are any."""
-    return next((kind for kind in FOLDS if kind in metrics), None)
+    return next((kind for kind in FOLD_KINDS if kind in metrics), None)
 
 
 def beside(labels: Mapping[str, str], metrics: Mapping[str, Any]) -> str:
