@@ -17,7 +17,7 @@ from streetgauge.splits.coordinates import column_by_location, to_metres
 from streetgauge.splits.schemes import make_splits
 from streetgauge.splits.split import PARTS, Split
 
-__all__ = ["areas_in_two_parts", "folds_frame", "never_used", "read_splits", "split_locations"]
+__all__ = ["areas_in_two_parts", "folds_frame", "unassigned", "read_splits", "split_locations"]
 __all__ += ["split_notes", "splits_frame", "stored_folds"]
 
 LEFT_OUT = "left out"
@@ -74,7 +74,7 @@ def folds_frame(splits: Sequence[Split], location_ids: ArrayLike, areas: ArrayLi
     return keys.assign(fold=fold).sort_values("location_id", ignore_index=True)
 
 
-def never_used(splits: Sequence[Split], location_ids: ArrayLike, areas: ArrayLike) -> pd.DataFrame:
+def unassigned(splits: Sequence[Split], location_ids: ArrayLike, areas: ArrayLike) -> pd.DataFrame:
     """List the locations that are in no part of any split: ``location_id, area, reason``."""
     keys = _keys_frame(location_ids, areas)
     reason = np.full(len(keys), "no split has a part for it", object)
@@ -154,9 +154,9 @@ def read_splits(
             left_out["the stored split does not have it"] = missing
         fold = int(frame["fold"].iloc[rows[0]])
         splits.append(Split(str(name), fold, training, validation, test, left_out))
-    if areas is not None and (torn := areas_in_two_parts(splits, areas)):
+    if areas is not None and (divided := areas_in_two_parts(splits, areas)):
         raise InputError(
-            f"area '{torn[0]}'",
+            f"area '{divided[0]}'",
             "the stored splits have it in two parts",
             "they were made for other areas: make new ones",
         )
@@ -231,11 +231,11 @@ def split_locations(
 def areas_in_two_parts(splits: Sequence[Split], areas: ArrayLike) -> list[str]:
     """Name the areas that any split has in two parts, sorted; there should be none."""
     names, area = np.unique(np.asarray(areas, object).astype(str), return_inverse=True)
-    torn = np.zeros(len(names), np.bool_)
+    divided = np.zeros(len(names), np.bool_)
     for split in splits:
         seen = [np.unique(area[getattr(split, part)]) for part in PARTS]
-        torn |= np.bincount(np.concatenate(seen), minlength=len(names)) > 1
-    return [str(name) for name in names[torn]]
+        divided |= np.bincount(np.concatenate(seen), minlength=len(names)) > 1
+    return [str(name) for name in names[divided]]
 
 
 def split_notes(
@@ -252,9 +252,9 @@ def split_notes(
     """
     area, target = np.asarray(areas, object), np.asarray(deciles, np.float64)
     notes = []
-    if torn := areas_in_two_parts(splits, area):
+    if divided := areas_in_two_parts(splits, area):
         notes.append(
-            f"{len(torn):,} areas are in two parts of a split, so networks are tested on areas "
+            f"{len(divided):,} areas are in two parts of a split, so networks are tested on areas "
             "that they have seen: results are better than they would be elsewhere"
         )
     tested = np.unique(np.concatenate([[], *(split.test for split in splits)]))

@@ -61,8 +61,8 @@ def make_splits(
     seed : int
         Same seed and keys, same splits.
     location_ids : array of str, shape [N], optional
-        Keys of the rows; without them, locations that are not kept together by area are told
-        apart by their position.
+        Keys of the rows; without them, locations that are not kept together by area are
+        distinguished by their position.
     outcomes : sequence of str, length M, optional
         Names of the columns of `deciles`; ``by-class`` needs them, and with them it is looked at
         whether all have labels to learn from.
@@ -220,9 +220,9 @@ def _complete(test: Split, data: _Data, seed: int, validation: bool) -> Split:
     """Part what is not tested: left out, validation, training."""
     settings, left_out = data.settings, dict(test.left_out)
     rows = np.setdiff1d(np.arange(len(data.area)), np.concatenate([test.test, *left_out.values()]))
-    torn = np.isin(data.unit[rows], data.unit[test.test])
-    left_out[f"its {data.whole} is tested"] = rows[torn]
-    rows = rows[~torn]
+    tested = np.isin(data.unit[rows], data.unit[test.test])
+    left_out[f"its {data.whole} is tested"] = rows[tested]
+    rows = rows[~tested]
     if settings.buffer and len(test.test):
         place = data.places()
         bound = np.nextafter(settings.buffer, np.inf)
@@ -299,8 +299,8 @@ def _leave_one_group_out(data: _Data, seed: int) -> list[Split]:
     if data.groups is None:
         raise InputError("folds.group", f"it is not known which {what} a location lies in")
     known, code, names = _codes(data.groups)
-    if torn := _in_two(data.area[known], code):
-        area, one, other = torn
+    if divided := _in_two(data.area[known], code):
+        area, one, other = divided
         raise InputError(
             f"area '{data.area_names[area]}'",
             f"it lies in {what} '{names[one]}' and in '{names[other]}'",
@@ -353,10 +353,10 @@ def _test_only(data: _Data, seed: int) -> list[Split]:
 
 def _stored(data: _Data, fold: Rows) -> list[Split]:
     """Use folds that were made elsewhere, if they split no area here."""
-    torn = _in_two(data.area, fold)
-    if torn and data.settings.unit != "location":
+    divided = _in_two(data.area, fold)
+    if divided and data.settings.unit != "location":
         raise InputError(
-            f"area '{data.area_names[torn[0]]}'",
+            f"area '{data.area_names[divided[0]]}'",
             "the stored folds have it in two folds",
             "they were made for other areas: make new ones",
         )
