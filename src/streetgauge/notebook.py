@@ -17,6 +17,7 @@ from streetgauge import study
 from streetgauge.errors import InputError, closest
 from streetgauge.io.formats import METRICS_VERSION, require_version
 from streetgauge.markup import facts_html, table_html
+from streetgauge.settings import FOLD_KINDS
 
 if TYPE_CHECKING:
     import geopandas as gpd
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Metrics", "Study"]
 
-KINDS = {"random": "random folds", "spatial": "spatial folds"}
 # Columns of the table of all outcomes, as in areas.gpkg.
 _OF_OUTCOME = {
     "decile": "decile",
@@ -95,7 +95,7 @@ class Metrics(dict[str, Any]):
             cells += [_figure(row, f"gain_{kind}", "+.2f") for kind in kinds]
             rows.append([str(row["label"]), f"{row['n_areas']:,}", *cells])
         columns = ["outcome", "areas", "MAE", "within 1", "Spearman r"]
-        columns += [f"pictures add, {KINDS.get(kind, kind)}" for kind in kinds]
+        columns += [f"pictures add, {FOLD_KINDS.get(kind, kind)}" for kind in kinds]
         scheme = self.get("scheme", {})
         said = scheme if isinstance(scheme, Mapping) else {}
         share = f" ({self['interval_level']:.0%} interval)" if "interval_level" in self else ""

@@ -21,6 +21,7 @@ from streetgauge.report.figures.drawing import short
 from streetgauge.report.geometry import outline
 from streetgauge.report.map_data import layers, payload
 from streetgauge.report.text import evaluation, provenance, schemes
+from streetgauge.settings import FOLD_KINDS
 
 __all__ = ["render", "render_map"]
 
@@ -169,8 +170,8 @@ def _beside(metrics: Mapping[str, Any], labels: Mapping[str, str]) -> dict[str, 
         return None
     accounts = metrics["other_folds"]["outcomes"]
     return {
-        "own": words.FOLDS.get(metrics["kind"], "these folds"),
-        "other": words.FOLDS[kind],
+        "own": FOLD_KINDS.get(metrics["kind"], "these folds"),
+        "other": FOLD_KINDS[kind],
         "folds": _folds_in_words(metrics, kind),
         "cells": {name: cells.get(kind) for name, cells in metrics["headline"].items()},
         "verdicts": {name: words.verdict(account) for name, account in accounts.items()},
@@ -182,9 +183,9 @@ def _folds_in_words(metrics: Mapping[str, Any], kind: str) -> str:
     """Say what the names of both kinds of folds stand for."""
     named = {metrics["kind"]: metrics, kind: metrics["other_folds"]}
     said = [
-        f"{words.FOLDS[k]}: {each['scheme']['description']}"
+        f"{FOLD_KINDS[k]}: {each['scheme']['description']}"
         for k, each in named.items()
-        if k in words.FOLDS
+        if k in FOLD_KINDS
     ]
     return f"{'; '.join(said).capitalize()}."
 

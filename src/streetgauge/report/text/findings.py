@@ -7,9 +7,8 @@ from typing import Any
 
 from streetgauge.report.text.numbers import listed, nearby, number, percent, plural, unit
 
-__all__ = ["FOLDS", "baseline", "beside", "finding", "other_kind", "summary", "verdict"]
+__all__ = ["baseline", "beside", "finding", "other_kind", "summary", "verdict"]
 
-FOLDS = {"random": "random folds", "spatial": "spatial folds"}
 WITHOUT_PICTURES = {
     "random": "chance",
     "kriging": "a guess from the areas around (kriging)",
