@@ -178,7 +178,10 @@ def to_store(network: Network, views: pd.DataFrame, path: Path, batch: int | Non
     try:
         ids = views["location_id"].unique().tolist()
         wanted = Extraction(
-            *(views, ids, path, network.backbone),
+            views,
+            ids,
+            path,
+            network.backbone,
             view_names=VIEWS,
             precision=network.precision,
         )

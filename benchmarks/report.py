@@ -120,9 +120,7 @@ def measure(directory: Path) -> None:
     given = (data.areas, data.table, data.metrics, data.provenance, data.name)
     with hands(2) as each:
         slides = draw_maps(*given, each=each)
-        figures = draw_figures(
-            *(data.metrics, data.table, labels), history=course(study), each=each
-        )
+        figures = draw_figures(data.metrics, data.table, labels, history=course(study), each=each)
         maps = dict(slides)
     print(
         f"  {len(figures)} figures and {len(maps)} maps for slides in "

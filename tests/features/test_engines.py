@@ -468,7 +468,8 @@ def test_weights_beside_an_onnx_file_belong_to_what_it_is(onnx_file: Path) -> No
     assert settled(record).sha256 == sha256_of(onnx_file)
     assert companions(onnx_file) == (onnx_file.with_suffix(".toml"),)
     onnx.save(
-        *(onnx.load(onnx_file), onnx_file),
+        onnx.load(onnx_file),
+        onnx_file,
         save_as_external_data=True,
         location="net.weights",
         size_threshold=0,

@@ -181,7 +181,7 @@ def test_what_is_not_the_whole_sphere_is_refused() -> None:
 def with_xmp(panorama: np.ndarray, text: str, exif: Image.Exif | None = None) -> bytes:
     buffer = io.BytesIO()
     Image.fromarray(panorama).save(
-        *(buffer, "JPEG"), quality=95, subsampling=0, xmp=text.encode(), exif=exif or Image.Exif()
+        buffer, "JPEG", quality=95, subsampling=0, xmp=text.encode(), exif=exif or Image.Exif()
     )
     return buffer.getvalue()
 

@@ -45,7 +45,13 @@ def trained(world: Any, settings: TrainSettings) -> Bundle:
     (split,) = make_splits(folds, world.areas, world.deciles, seed=3)
     outcomes = ("income", "health", "crime")[: world.deciles.shape[1]]
     model, record = fit_model(
-        *(world.features, world.present, world.deciles, world.areas, split, outcomes, settings),
+        world.features,
+        world.present,
+        world.deciles,
+        world.areas,
+        split,
+        outcomes,
+        settings,
         seed=3,
     )
     return Bundle(model, outcomes, "fold-2", settings, 3, "abc", record, SOURCE)

@@ -350,7 +350,11 @@ def test_a_feature_that_is_no_number_is_named_by_its_row_in_the_store_and_its_lo
     features[row_of[location], 1, 2] = np.inf
     with pytest.raises(InputError) as caught:
         cross_validate(
-            *(features, np.ones(features.shape[:2], bool), world.deciles, world.areas, world.ids),
+            features,
+            np.ones(features.shape[:2], bool),
+            world.deciles,
+            world.areas,
+            world.ids,
             [split],
             outcomes=OUTCOMES,
             settings=TrainSettings(epochs=1, batch=64, ensemble_size=1, device="cpu"),

@@ -258,7 +258,7 @@ class Curves:
         directory = file.with_suffix("")
         seed = self.study.settings.seed
         frame = predict_share(
-            *(city, splits, share, self.settings, None, directory, seed, cache_key, progress)
+            city, splits, share, self.settings, None, directory, seed, cache_key, progress
         )
         write_table(frame, file, {"cache_key": cache_key})
         shutil.rmtree(directory, ignore_errors=True)
@@ -327,7 +327,11 @@ class Curves:
         about = columns_of_areas(study, study.settings.folds, boundaries, locations)
         told = {
             point: aggregate(
-                *(frame, settings.rule, self.city.classes, self.city.counts, self._torn),
+                frame,
+                settings.rule,
+                self.city.classes,
+                self.city.counts,
+                self._torn,
                 weights.locations,
             )
             for point, frame in frames.items()

@@ -385,7 +385,10 @@ class Power:
 
         deciles = self.deciles.loc[areas]
         features = simulate_area_means(
-            *(deciles, locations, views, signal),
+            deciles,
+            locations,
+            views,
+            signal,
             dimension=self.dimension,
             seed=seed,
             noise=self.noise,

@@ -51,7 +51,10 @@ def predict(
     from streetgauge.pipeline.predict import predict_city
 
     for line in predict_city(
-        *(bundle, images, locations, out),
+        bundle,
+        images,
+        locations,
+        out,
         features=features,
         pattern=pattern,
         weights=weights,
@@ -95,7 +98,7 @@ def export(
         from streetgauge.pipeline.export import export_features
 
         screen = Screen()
-        for line in export_features(*(study, out, features), force=force, progress=screen.progress):
+        for line in export_features(study, out, features, force=force, progress=screen.progress):
             screen.say(line)
         return
     from streetgauge.pipeline.export import export_bundle
@@ -138,6 +141,6 @@ def import_weights(
     from streetgauge.pipeline.export import import_file
 
     for line in import_file(
-        *(file, out), outcome=outcome, label=label, place=place, licence=licence, force=force
+        file, out, outcome=outcome, label=label, place=place, licence=licence, force=force
     ):
         typer.echo(line)

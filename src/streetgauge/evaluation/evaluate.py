@@ -140,7 +140,7 @@ def evaluate(
         if oracle is not None and predictions is not None and name in oracle.columns:
             torn = frame.index[frame["fold"] == 0]
             best = best_possible(
-                *(name, oracle, predictions, settings.rule, classes, own, weights, torn)
+                name, oracle, predictions, settings.rule, classes, own, weights, torn
             )
             rows = frame[is_measured(frame, settings.min_locations)]
             account["oracle"] = share_of_attainable(

@@ -108,7 +108,7 @@ def join_table(
     with atomic_path(path) as temporary:
         dimension = len(settings.columns)
         with FeatureStore.create(
-            *(temporary, ids, views, dimension, attributes), dtype=settings.dtype
+            temporary, ids, views, dimension, attributes, dtype=settings.dtype
         ) as store:
             for start in range(0, len(ids), 4096):
                 slots = np.arange(start, min(start + 4096, len(ids)))

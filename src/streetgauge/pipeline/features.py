@@ -114,7 +114,10 @@ def _look_at_pictures(
     missing = _not_said_before(study, missing)
     backbone = settled(backbone_of(settings), progress)
     wanted = Extraction(
-        *(views, sorted(views["location_id"].unique()), study.features, backbone),
+        views,
+        sorted(views["location_id"].unique()),
+        study.features,
+        backbone,
         view_names=imagery.views,
         require=imagery.require,
         device=settings.device,

@@ -135,7 +135,9 @@ def _gallery(study: Study, table: pd.DataFrame, progress: Progress) -> Gallery:
         plural = "picture that was chosen" if missing == 1 else "pictures that were chosen"
         note = f"{note} {missing:,} {plural} cannot be read now.".strip()
     return compose(
-        *(chosen, shots, [(area, small[key]) for area, key in cards if key in small]),
+        chosen,
+        shots,
+        [(area, small[key]) for area, key in cards if key in small],
         budget=budget,
         largest=largest,
         heats=heats,

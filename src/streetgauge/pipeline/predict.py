@@ -98,7 +98,7 @@ def predict_city(
         else:
             assert images is not None
             store, skips = _look(
-                *(model, bundle, images, places, out, pattern, weights, engine, progress)
+                model, bundle, images, places, out, pattern, weights, engine, progress
             )
         lines += compare_with(model, store)
         rows = store.rows(places["location_id"].to_numpy(str))
@@ -217,7 +217,10 @@ def _look(
     views, missing = find_views(imagery, places["location_id"].tolist())
     store_path = out / "features" / f"{re.sub(r'[:/]', '-', model.backbone)}.h5"
     wanted = Extraction(
-        *(views, sorted(views["location_id"].unique()), store_path, backbone),
+        views,
+        sorted(views["location_id"].unique()),
+        store_path,
+        backbone,
         view_names=imagery.views,
         require=imagery.require,
         engine=engine,

@@ -57,7 +57,11 @@ def train(study: Study, key: str, progress: Progress) -> Done:
     curve_file(study).unlink(missing_ok=True)
     if start is not None and has_curve(study):
         notes += draw_curve(
-            *(city, splits, start, settings.train, study.model),
+            city,
+            splits,
+            start,
+            settings.train,
+            study.model,
             seed=settings.seed,
             cache_key=key,
             progress=progress,
