@@ -303,28 +303,20 @@ class Study:
         Returns
         -------
         DataFrame by stage
-            ``state``: ``up to date``, ``out of date`` or ``not done``; ``started``; ``seconds``;
-            ``messages``.
+            ``state``: ``up to date``, ``out of date``, ``inputs missing`` or ``not done``;
+            ``started``; ``seconds``; ``messages``.
         """
         from streetgauge.study.stages import stages_of
 
         now = study.Study.open(self.files.file)
         rows = {}
         for stage in stages_of(now):
-            kept = now.record.get("stages", {}).get(stage.name)
-            state = "not done"
-            if kept is not None:
-                try:
-                    fresh = now.is_up_to_date(stage, now.key(stage))
-                except (InputError, FileNotFoundError):  # what it reads is no longer there
-                    fresh = False
-                state = "up to date" if fresh else "out of date"
-            about = kept or {"started": None, "seconds": None, "messages": []}
+            about = now.record.get("stages", {}).get(stage.name, {})
             rows[stage.name] = {
-                "state": state,
-                "started": about["started"],
-                "seconds": about["seconds"],
-                "messages": "; ".join(about["messages"]),
+                "state": now.state(stage),
+                "started": about.get("started"),
+                "seconds": about.get("seconds"),
+                "messages": "; ".join(about.get("messages", ())),
             }
         return pd.DataFrame.from_dict(rows, orient="index").rename_axis("stage")
 
