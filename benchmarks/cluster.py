@@ -1,4 +1,4 @@
-"""What a Ray cluster costs and gives: pictures a second, merging, and what the driver holds.
+"""What a Ray cluster costs and gives: images a second, merging, and what the driver holds.
 
     python benchmarks/cluster.py [--pictures 4000] [--size 640] [--nodes 2] [--cores 1] [--kill]
 
@@ -8,11 +8,11 @@ cores is what Ray costs, not what more machines give. With --kill one node dies 
 - local: `extract_pictures` on all cores;
 - cluster: `extract_on_cluster` on as many cores;
 
-of both the whole time, loading and beginning included, and the steady rate: the slope of pictures
+of both the whole time, loading and beginning included, and the steady rate: the slope of images
 over time once results arrive, which is what a long run has.
 
 - merge: shards of made-up features into one store, and the peak of memory;
-- driver: bytes that the list of pictures takes for each of them.
+- driver: bytes that the list of images takes for each of them.
 """
 
 from __future__ import annotations
@@ -80,7 +80,7 @@ def extraction(folder: Path, args: argparse.Namespace) -> None:
             if args.kill and marks.arrived >= len(views) // 3 and not killed:
                 killed.append(arrived)
                 kill()
-                print(f"killed a node after {arrived} pictures")
+                print(f"killed a node after {arrived} images")
 
         marks = Marks(after)
         cluster = ClusterSettings(address=address)
@@ -93,7 +93,7 @@ def extraction(folder: Path, args: argparse.Namespace) -> None:
 
 
 class Marks:
-    """When pictures arrived."""
+    """When images arrived."""
 
     def __init__(self, after: Callable[[int], None] = lambda arrived: None) -> None:
         self.marks: list[tuple[float, int]] = []
@@ -173,7 +173,7 @@ def merging(folder: Path, count: int, locations: int = 2560, dimension: int = 12
 
 
 def driver(count: int = 400_000) -> None:
-    """Nothing is read: only the list of pictures is made, and packed for the workers."""
+    """Nothing is read: only the list of images is made, and packed for the workers."""
     n = count // 4
     ids = np.repeat([f"L{i:08}" for i in range(n)], 4)
     names = np.tile(VIEWS, n)
@@ -189,7 +189,7 @@ def driver(count: int = 400_000) -> None:
     size = sum(work_list.table(part).nbytes for part in parts) / (64 * 1024)
     seconds = (time.perf_counter() - started) / (64 * 1024)
     print(
-        f"driver   {listed:8.0f} bytes a picture listed, {size:.0f} more while it is under way; "
+        f"driver   {listed:8.0f} bytes an image listed, {size:.0f} more while it is under way; "
         f"{1 / seconds:,.0f} pictures/s handed out"
     )
 

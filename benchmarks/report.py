@@ -5,7 +5,7 @@
 Of each study (default: examples/london if it was run) that has its areas.parquet and metrics.json:
 seconds to read the files, to draw the figures (as SVG, PDF and PNG) and the maps in two processes,
 and to write the page, its size and that of its parts, and, in Chromium without a network, the
-milliseconds until something and until the map is painted, and to find a postcode. Pictures are left
+milliseconds until something and until the map is painted, and to find a postcode. Images are left
 out. Columns that an older areas.parquet lacks are filled in by chance, so that the page is as
 heavy as that of a new one; its figures then say nothing.
 """

@@ -1,4 +1,4 @@
-"""Two cities whose pictures show the outcomes in the same way: one lends the other its model."""
+"""Two cities whose images show the outcomes in the same way: one lends the other its model."""
 
 from __future__ import annotations
 

@@ -53,7 +53,7 @@ N = 240
 FEW = 48  # locations where Ray itself has no part
 BROKEN = range(7, N, 40)
 IDS = [f"L{i:04}" for i in range(N)]
-SIDE = 48  # of the pictures: they cost next to nothing to decode
+SIDE = 48  # of the images: they cost next to nothing to decode
 
 
 @pytest.fixture(scope="module")
@@ -65,7 +65,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
             coarse = Image.fromarray(rng.integers(0, 256, (6, 6, 3), dtype=np.uint8))
             coarse.resize((SIDE, SIDE)).save(folder / f"{location}_{view}.jpg")
         if i in BROKEN:
-            (folder / f"{location}_b.jpg").write_bytes(b"not a picture")
+            (folder / f"{location}_b.jpg").write_bytes(b"not an image")
     return folder
 
 

@@ -47,7 +47,7 @@ IDS = [f"L{i:02}" for i in range(12)]
 
 
 class Tiles:
-    """A network whose features are means of tiles: cheap, and other for every picture."""
+    """A network whose features are means of tiles: cheap, and other for every image."""
 
     engine, precision, device, cosine, batch = "torch", "float32", "cpu", 1.0, 4
 
@@ -80,7 +80,7 @@ def real() -> None:
 
 
 def painted(path: Path, seed: int) -> None:
-    """A picture unlike any other: coarse coloured noise."""
+    """An image unlike any other: coarse coloured noise."""
     coarse = np.random.default_rng(seed).integers(0, 256, (6, 8, 3), dtype=np.uint8)
     Image.fromarray(coarse).resize((64, 48), Image.Resampling.BICUBIC).save(path, quality=90)
 
@@ -96,14 +96,14 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def broken_copy(folder: Path, target: Path) -> Path:
-    """The same pictures, of which four cannot be read, each for another reason."""
+    """The same images, of which four cannot be read, each for another reason."""
     target.mkdir()
     for file in folder.iterdir():
         (target / file.name).write_bytes(file.read_bytes())
     whole = (folder / "L01_b.jpg").read_bytes()
     (target / "L01_b.jpg").write_bytes(whole[: len(whole) // 2])
     (target / "L04_a.jpg").write_bytes(b"")
-    (target / "L07_a.jpg").write_text("no picture")
+    (target / "L07_a.jpg").write_text("no image")
     Image.new("1", (16_000, 16_000)).save(target / "L11_b.jpg", format="PNG")
     return target
 
@@ -121,12 +121,12 @@ def run(folder: Path, path: Path, **options: Any) -> pd.DataFrame:
     given = {"view_names": VIEWS, "cache_key": "s", "device": "cpu", "engine": "torch", **options}
     wanted = Extraction(views, ids, path, **given)
     skips = extract_pictures(wanted, batch=batch, progress=progress)
-    assert not skips.duplicated(["location_id", "view"]).any()  # a picture has one reason
+    assert not skips.duplicated(["location_id", "view"]).any()  # an image has one reason
     return skips
 
 
 def alone(file: Path) -> np.ndarray:
-    """Features of one picture, computed by itself."""
+    """Features of one image, computed by itself."""
     picture = prepare(read_picture(file), LITE0)
     with working_threads() as pool:
         features: np.ndarray = pool.submit(network().features, picture[None]).result()
@@ -205,7 +205,7 @@ def test_a_broken_picture_leaves_its_location_out_and_shifts_no_other(
     assert skips["location_id"].tolist() == out
     assert skips["view"].tolist() == ["b", "a", "a", "b"]
     for reason, word in zip(
-        skips["reason"], ("damaged", "empty", "not a picture", "more"), strict=True
+        skips["reason"], ("damaged", "empty", "not an image", "more"), strict=True
     ):
         assert word in reason
         assert reason.endswith("all views are needed")
@@ -312,7 +312,7 @@ def test_a_file_that_is_no_store_is_not_overwritten(folder: Path, tmp_path: Path
 def test_a_view_with_two_pictures_is_refused(folder: Path, tmp_path: Path) -> None:
     ids = [f"L{i:02}" for i in range(12)]
     views, _ = find_views(ImagerySettings(folder=folder, views=VIEWS), ids)
-    with pytest.raises(InputError, match="'L00': view 'a' has two pictures"):
+    with pytest.raises(InputError, match="'L00': view 'a' has two images"):
         run(folder, tmp_path / "a.h5", views=pd.concat([views, views.head(1)]))
 
 
@@ -792,7 +792,7 @@ from streetgauge.features import FeatureStore, extract
 extract.SETTLE = 0
 tiles = t.Tiles()
 slowly = tiles.features
-tiles.features = lambda pictures: time.sleep(0.004) or slowly(pictures)
+tiles.features = lambda images: time.sleep(0.004) or slowly(images)
 extract.load_network = lambda *_: tiles
 folder, path = Path(sys.argv[2]), Path(sys.argv[3])
 rng = np.random.default_rng(int(sys.argv[4]))

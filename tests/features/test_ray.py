@@ -19,7 +19,7 @@ from streetgauge.features import Extraction, FeatureStore, extract_on_cluster, e
 from streetgauge.imagery import find_views
 from streetgauge.settings import ClusterSettings, ImagerySettings
 
-CHUNK = 128  # pictures that a worker gets at a time
+CHUNK = 128  # images that a worker gets at a time
 
 
 @pytest.fixture(scope="module")
@@ -69,7 +69,7 @@ def test_archives_and_panoramas_on_ray_are_those_of_one_machine_to_the_last_bit(
     ids = [f"L{i:02}" for i in range(40)]
     for i, location in enumerate(ids):  # panoramas, of which the workers cut four views each
         painted(i, (96, 48)).save(folder / f"{location}.png")
-    (folder / "L07.png").write_bytes(b"no picture")
+    (folder / "L07.png").write_bytes(b"no image")
     with tarfile.open(tmp_path / "some.tgz", "w:gz") as archive:
         for location in ids[::3]:
             archive.add(folder / f"{location}.png", f"{location}.png")

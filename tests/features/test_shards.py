@@ -143,7 +143,7 @@ def test_what_the_store_has_already_is_left_as_it_is(store: FeatureStore) -> Non
 def test_a_shard_of_a_location_that_the_study_lacks_is_refused(store: FeatureStore) -> None:
     shard(store, "1", "A", "ab")
     shard(store, "2", "Z", "ab")
-    with pytest.raises(InputError, match=r"2\.h5: the study has no pictures of its location 'Z'"):
+    with pytest.raises(InputError, match=r"2\.h5: the study has no images of its location 'Z'"):
         merge(store)
     assert not store.held.any()
 
@@ -168,7 +168,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         for view in VIEWS:
             coarse = Image.fromarray(rng.integers(0, 256, (6, 6, 3), dtype=np.uint8))
             coarse.resize((48, 48)).save(folder / f"{location}_{view}.jpg")
-    (folder / "L07_b.jpg").write_bytes(b"not a picture")
+    (folder / "L07_b.jpg").write_bytes(b"not an image")
     return folder
 
 
@@ -228,7 +228,7 @@ def test_shards_of_other_settings_are_refused(folder: Path, tmp_path: Path) -> N
     with pytest.raises(InputError, match="their engine is 'torch', and the study asks for 'openv"):
         take_in_shards(wanted(folder, path, engine="openvino"))
     assert not path.exists()
-    with pytest.raises(InputError, match="made from other pictures or settings; remove the folder"):
+    with pytest.raises(InputError, match="made from other images or settings; remove the folder"):
         take_in_shards(wanted(folder, path, cache_key="another"))
 
 

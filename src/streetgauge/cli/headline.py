@@ -45,14 +45,14 @@ def _figures(study: Study, metrics: dict[str, Any], screen: Screen) -> None:
     table = Table(
         title=f"{study.settings.name}: areas' {many}; {metrics['scheme']['description']}",
         caption=f"Below each figure its {metrics['interval_level']:.0%} interval. MAE: mean "
-        f"absolute error in {many}. Pictures add: how much less that is than by the best guess "
+        f"absolute error in {many}. Images add: how much less that is than by the best guess "
         f"without them, which is named; {_in_which_folds(metrics)}.",
         box=box.SIMPLE_HEAD,
         padding=(0, 1, 0, 0),
     )
     table.add_column("outcome", min_width=12)
     kinds = list(next(iter(metrics["headline"].values())))
-    added = [f"pictures add\n{FOLD_KINDS.get(kind, kind)}" for kind in kinds]
+    added = [f"images add\n{FOLD_KINDS.get(kind, kind)}" for kind in kinds]
     for column in ("MAE", near, "Spearman\nr", *added, "of the\npossible"):
         table.add_column(column, justify="right", no_wrap=True)
     kept = read_metadata(study.outcomes)

@@ -29,12 +29,12 @@ def predict(
         Path, typer.Option(help="Table with location_id, and area if you want areas (CSV, Parquet)")
     ],
     out: Annotated[Path, typer.Option(help="Directory for the predictions.")],
-    images: Annotated[Path | None, typer.Option(help="Folder with the pictures.")] = None,
+    images: Annotated[Path | None, typer.Option(help="Folder with the images.")] = None,
     features: Annotated[
-        Path | None, typer.Option(help="A feature store that exists already, not pictures.")
+        Path | None, typer.Option(help="A feature store that exists already, not images.")
     ] = None,
     pattern: Annotated[
-        str, typer.Option(help="File names of the pictures.")
+        str, typer.Option(help="File names of the images.")
     ] = "{location_id}_{view}.jpg",
     weights: Annotated[
         Path | None, typer.Option(help="The backbone's weights, if they are not published ones.")
@@ -46,7 +46,7 @@ def predict(
     verbose: Verbose = False,
     machine: Machine = False,
 ) -> None:
-    """Use a trained model on the pictures of another city."""
+    """Use a trained model on the images of another city."""
     screen = Screen(quiet=quiet, verbose=verbose, machine=machine)
     from streetgauge.pipeline.predict import predict_city
 

@@ -9,7 +9,7 @@ What is written, all float32:
 
 - ``conv1_1.weight`` [out, in, 3, 3], ``conv1_1.bias`` [out] .. ``conv5_3``: in the file [3, 3, in,
   out]. The input of ``conv1_1`` is blue, green, red, as it is there;
-- ``fc6.weight`` [4096, 512 * 7 * 7], ``fc6.bias`` [4096]: the columns are the last pooled picture
+- ``fc6.weight`` [4096, 512 * 7 * 7], ``fc6.bias`` [4096]: the columns are the last pooled image
   as [channel, row, column], which in the file is [row, column, channel].
 
 ``fc7`` and ``fc8`` are left out: features are the values of ``fc6``.
@@ -37,7 +37,7 @@ __all__ = ["VGG16", "convert_layers", "import_caffe", "read_layers"]
 Floats = NDArray[np.float32]
 Layers = dict[str, tuple[Floats, Floats]]
 
-SIDE = 7  # of the last pooled picture
+SIDE = 7  # of the last pooled image
 _WIDTHS = (3, *(64,) * 2, *(128,) * 2, *(256,) * 3, *(512,) * 6)
 _NAMES = [f"conv{block}_{i + 1}" for block, n in enumerate((2, 2, 3, 3, 3), 1) for i in range(n)]
 # Shapes of the weights as they are in the file.

@@ -1,4 +1,4 @@
-"""Many pictures, a chunk at a time on all cores, in order and within a bounded memory."""
+"""Many images, a chunk at a time on all cores, in order and within a bounded memory."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ ON_GPU = 2
 
 
 class Computed(NamedTuple):
-    """What a chunk of n pictures has become: see `DecodedBatch`; features [n, D]."""
+    """What a chunk of n images has become: see `DecodedBatch`; features [n, D]."""
 
     reasons: list[str | None]
     signatures: npt.NDArray[np.uint8]
@@ -51,7 +51,7 @@ class Computed(NamedTuple):
 def in_chunks(
     work_list: WorkList, positions: Positions, size: int, cores: int, job: Job[T]
 ) -> Iterator[tuple[Positions, T]]:
-    """Do a job on pictures, so many at a time; give the results in order.
+    """Do a job on images, so many at a time; give the results in order.
 
     Plain files are read by whoever does the job. Archives are streams: they are read here, in one
     pass, while earlier chunks are worked on.
@@ -59,15 +59,15 @@ def in_chunks(
     Parameters
     ----------
     work_list : WorkList
-        Says where pictures are.
+        Says where images are.
     positions : array of int
-        Which of its pictures.
+        Which of its images.
     size : int
-        Pictures in a chunk.
+        Images in a chunk.
     cores : int
         How many chunks are worked on at once.
     job : callable
-        Begins the work on a chunk: where its pictures are, and their files if they are read here.
+        Begins the work on a chunk: where its images are, and their files if they are read here.
     """
     waiting: deque[tuple[Positions, Future[T]]] = deque()
     stream = raw_pictures(_streamed(work_list, positions, size))
@@ -85,18 +85,18 @@ def in_chunks(
 
 
 def preprocessing(pool: Executor, backbone: Backbone) -> Job[DecodedBatch]:
-    """Give the job of decoding pictures."""
+    """Give the job of decoding images."""
     return lambda rows, raws: pool.submit(_decode, rows, raws, backbone)
 
 
 def signed(pool: Executor) -> Job[npt.NDArray[np.uint8]]:
-    """Give the job of reading pictures for their content's fingerprints."""
+    """Give the job of reading images for their content's fingerprints."""
     return lambda rows, raws: pool.submit(lambda: signatures_of(rows, _read(rows, raws)))
 
 
 @contextmanager
 def computing(pool: Executor, network: Network) -> Iterator[Job[Computed]]:
-    """Give the job of turning pictures into features.
+    """Give the job of turning images into features.
 
     On a CPU each core takes a chunk from the files to the features: none waits for another, and
     decoding and computing share the cores as they need them. A GPU is kept busy by two threads, one

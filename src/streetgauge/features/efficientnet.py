@@ -81,7 +81,7 @@ class _Block(nn.Module):
 
 
 class EfficientNetLite(nn.Module):
-    """Normalised pictures [n, 3, side, side] -> pooled features [n, 1280].
+    """Normalised images [n, 3, side, side] -> pooled features [n, 1280].
 
     Parameters
     ----------
@@ -109,7 +109,7 @@ class EfficientNetLite(nn.Module):
         self._fc = nn.Linear(HEAD, CLASSES)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Features of normalised pictures."""
+        """Features of normalised images."""
         x = functional.relu6(self._bn0(self._conv_stem(x)), inplace=True)
         x = self._blocks(x)
         x = functional.relu6(self._bn1(self._conv_head(x)), inplace=True)

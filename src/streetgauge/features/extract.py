@@ -1,4 +1,4 @@
-"""Every picture through the frozen network, into a store; stopped at any time, and resumed."""
+"""Every image through the frozen network, into a store; stopped at any time, and resumed."""
 
 from __future__ import annotations
 
@@ -38,10 +38,10 @@ SETTLE = 1.0
 def extract_pictures(
     wanted: Extraction, *, batch: int | None = None, progress: Progress = silent
 ) -> pd.DataFrame:
-    """Compute the features of pictures into a store.
+    """Compute the features of images into a store.
 
     A store at the same path with the same cache_key and locations is resumed. From one whose
-    features were computed in the same way, views whose pictures have the same content are taken
+    features were computed in the same way, views whose images have the same content are taken
     over, by location and view; only the others are computed. Any other store is replaced. In all
     cases the result is the same bytes as that of a run that was never stopped and began with
     nothing.
@@ -49,23 +49,23 @@ def extract_pictures(
     Parameters
     ----------
     wanted : Extraction
-        The pictures, the network and the store.
+        The images, the network and the store.
     batch : int, optional
-        Pictures at a time; what suits the engine if not given. The features are the same.
+        Images at a time; what suits the engine if not given. The features are the same.
     progress : Progress
-        Told of every picture.
+        Told of every image.
 
     Returns
     -------
     DataFrame
-        ``location_id, view, area, stage, reason``: one row for every picture that could not be
+        ``location_id, view, area, stage, reason``: one row for every image that could not be
         read, or of which the network gave no finite number. The same rows whether or not the run
         was stopped on the way.
 
     Raises
     ------
     InputError
-        If the backbone, the engine or the device is not there, a view has two pictures, the file
+        If the backbone, the engine or the device is not there, a view has two images, the file
         at the path is something else than a store, its features were computed on a device that
         this machine lacks, or another process is writing to it.
     OSError

@@ -1,4 +1,4 @@
-"""A backbone at work: prepared pictures in, features out."""
+"""A backbone at work: prepared images in, features out."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ class Network:
     engine : Engine
         What computes it.
     cosine : float
-        Least cosine, over some pictures, between its features and those in float32.
+        Least cosine, over some images, between its features and those in float32.
     """
 
     def __init__(self, backbone: Backbone, engine: Engine, cosine: float = 1.0) -> None:
@@ -83,11 +83,11 @@ class Network:
         return self._engine.batch
 
     def features(self, pictures: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
-        """Features of prepared pictures; may be called from several threads at once.
+        """Features of prepared images; may be called from several threads at once.
 
         Parameters
         ----------
-        pictures : array of uint8, [n, crop, crop, 3]
+        images : array of uint8, [n, crop, crop, 3]
             As `prepare` gives them.
 
         Returns
@@ -252,7 +252,7 @@ def _fastest(record: Backbone, makers: dict[str, Callable[[], Engine]]) -> Engin
 
 
 def _trial(record: Backbone, engine: Engine) -> float:
-    """Seconds that an engine takes for a few pictures on all cores, as in extraction."""
+    """Seconds that an engine takes for a few images on all cores, as in extraction."""
     pictures = known_images(2, record.crop)[[0, 1] * 4]
     with working_threads() as pool:
         cores: int = pool._max_workers
@@ -265,13 +265,13 @@ def _trial(record: Backbone, engine: Engine) -> float:
 
 
 def _cosine(record: Backbone, engine: Engine, reference: Engine) -> float:
-    """Least cosine between the features of two engines over known pictures."""
+    """Least cosine between the features of two engines over known images."""
     pictures = known_images(_COMPARED, record.crop, seed=1)
     ours, theirs = (each(pictures).astype(np.float64) for each in (engine, reference))
     if not np.isfinite(theirs).all():
         raise InputError(
             f"weights of {record.name}",
-            "the network gives numbers that are not finite of usual pictures",
+            "the network gives numbers that are not finite of usual images",
             "get the weights again",
         )
     sizes = np.linalg.norm(ours, axis=1) * np.linalg.norm(theirs, axis=1)

@@ -24,11 +24,11 @@ from streetgauge.io.files import atomic_directory, digest, sha256_of, write_json
 
 __all__ = ["is_of", "quantised"]
 
-# Pictures that the ranges are measured on.
+# Images that the ranges are measured on.
 CALIBRATION = 128
 # Raised with any change of this module that changes a number: what was kept before is then not it.
 _RULE = 1
-# What the rounded network depends on beside its record: what rounds, and what makes the pictures.
+# What the rounded network depends on beside its record: what rounds, and what makes the images.
 _PACKAGES = (
     *("openvino", "nncf", "torch", "timm", "open_clip_torch"),
     *("numpy", "pillow", "scikit-learn", "matplotlib"),
@@ -54,7 +54,7 @@ def quantised(
     backbone : Backbone
         The network, with the whole sha256 of its weights if it is to be kept.
     make : callable
-        Gives the model in float32, which takes prepared pictures.
+        Gives the model in float32, which takes prepared images.
     kept : Path, optional
         Where rounded models are kept; what is damaged there is made anew, and if nothing can be
         written there nothing is.

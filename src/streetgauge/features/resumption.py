@@ -26,7 +26,7 @@ from streetgauge.io.locks import WriteLock
 
 __all__ = ["Loaded", "Loading", "open_or_create", "cores_of", "pending_images", "settle_complete"]
 
-# Pictures that are read, views that are copied at a time.
+# Images that are read, views that are copied at a time.
 CHUNK = 256
 # Chunks of views that are copied between two looks that they are on the disk.
 COPIED = 64
@@ -116,7 +116,7 @@ def _named(path: Path) -> Iterator[None]:
 def _is_alike(
     old: FeatureStore, attributes: Mapping[str, str], work_list: WorkList, wanted: Extraction
 ) -> bool:
-    """Whether a store's features are what this run would compute of the same pictures."""
+    """Whether a store's features are what this run would compute of the same images."""
     return (
         all(old.attributes[name] == attributes[name] for name in _SAME)
         and _stage_version(old.attributes["cache_key"]) == _stage_version(wanted.cache_key)
@@ -135,7 +135,7 @@ def _stage_version(cache_key: str) -> str:
 def _take_over(
     old: FeatureStore, new: FeatureStore, work_list: WorkList, pool: ThreadPoolExecutor
 ) -> None:
-    """Copy the views whose pictures have the same content, by location and view."""
+    """Copy the views whose images have the same content, by location and view."""
     source = old.slots(work_list.ids)
     known = (source >= 0)[:, None] & old.held[source]
     positions = np.flatnonzero(known[work_list.slots, work_list.places])
@@ -157,7 +157,7 @@ def pending_images(
 ) -> tuple[Positions, Reasons]:
     """Pictures that are still to be computed, and what could not be read of the others.
 
-    Why a picture was broken is found by reading it again. If it is whole now, it is computed.
+    Why an image was broken is found by reading it again. If it is whole now, it is computed.
     Locations of which nothing is left to do are settled.
     """
     at = (work_list.slots, work_list.places)

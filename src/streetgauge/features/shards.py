@@ -145,7 +145,7 @@ def _refuse_foreign(shard: FeatureStore, store: FeatureStore) -> None:
     for name in _SAME:
         ours, theirs = store.attributes[name], shard.attributes[name]
         if ours != theirs and name in ("cache_key", "transform"):
-            what = "from other pictures or settings" if name == "cache_key" else "in another way"
+            what = "from other images or settings" if name == "cache_key" else "in another way"
             raise InputError(shard.path, f"this shard was made {what}", step)
         if ours != theirs:
             what = f"its {name} is {theirs[:24]!r}, the store's is {ours[:24]!r}"
@@ -155,7 +155,7 @@ def _refuse_foreign(shard: FeatureStore, store: FeatureStore) -> None:
     slots = store.slots(shard.location_ids)
     if (slots < 0).any():
         stranger = str(shard.location_ids[np.argmin(slots)])
-        reason = f"the study has no pictures of its location {stranger!r}"
+        reason = f"the study has no images of its location {stranger!r}"
         raise InputError(shard.path, reason, "remove this shard")
 
 

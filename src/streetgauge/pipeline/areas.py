@@ -105,7 +105,7 @@ class _City:
 
     @cached_property
     def features(self) -> pd.DataFrame:
-        """Mean features of the areas' pictures: by area, a column for each."""
+        """Mean features of the areas' images: by area, a column for each."""
         return feature_table(pd.read_parquet(self.study.area_features))
 
     @cached_property
@@ -119,7 +119,7 @@ class _City:
 
     @cached_property
     def baselines(self) -> Baselines:
-        """What the pictures are compared with, made once for all outcomes and folds."""
+        """What the images are compared with, made once for all outcomes and folds."""
         from streetgauge.evaluation.baselines import Baselines, density
 
         settings = self.study.settings

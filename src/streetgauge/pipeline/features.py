@@ -1,4 +1,4 @@
-"""Pictures, or a table of features, -> the feature store."""
+"""Images, or a table of features, -> the feature store."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def refuse_newer(study: Study) -> None:
 
 
 def make_features(study: Study, key: str, progress: Progress) -> Done:
-    """Pictures, or a table of features, -> the feature store."""
+    """Images, or a table of features, -> the feature store."""
     from streetgauge.features import FeatureStore
 
     refuse_newer(study)

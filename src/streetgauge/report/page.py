@@ -164,7 +164,7 @@ def _context(data: ReportData) -> dict[str, Any]:
 
 
 def _beside(metrics: Mapping[str, Any], labels: Mapping[str, str]) -> dict[str, Any] | None:
-    """Give what the pictures add in the folds beside the study's own, if there are any."""
+    """Give what the images add in the folds beside the study's own, if there are any."""
     kind = words.other_kind(metrics)
     if kind is None:
         return None
@@ -196,7 +196,7 @@ def _second_accounts(metrics: Mapping[str, Any]) -> Iterator[Iterable[Mapping[st
 
 
 def _gains(accounts: Mapping[str, Any], metrics: Mapping[str, Any]) -> dict[Any, Any]:
-    """Place what the pictures add in both kinds of folds on one line."""
+    """Place what the images add in both kinds of folds on one line."""
     cells = {("own", n): (a["gain"] or {}).get("mae") for n, a in accounts.items()}
     kind = words.other_kind(metrics)
     if kind is not None:

@@ -28,7 +28,7 @@ class ClusterSettings(Settings):
     )
     decoders: _Count | None = Field(
         None,
-        description="cores that decode pictures; if unset all where there are GPUs, else a quarter",
+        description="cores that decode images; if unset all where there are GPUs, else a quarter",
     )
 
     @field_validator("address")

@@ -1,4 +1,4 @@
-"""Figures of a whole study: what pictures add, how training went, what more data would bring."""
+"""Figures of a whole study: what images add, how training went, what more data would bring."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ METRICS = {"mae": "Mean absolute error ({many})", "spearman": "Spearman’s ρ"}
 
 
 def added(metrics: Mapping[str, Any], labels: Mapping[str, str]) -> Sketch | None:
-    """Draw what the pictures add over the best guess without any, in every kind of folds."""
+    """Draw what the images add over the best guess without any, in every kind of folds."""
     cells = [
         {"outcome": name, "folds": kind, "metric": metric, "areas": cell["n_areas"]}
         | {k: cell[metric][k] for k in ("value", "low", "high", "over", "images", "baseline")}
@@ -88,11 +88,11 @@ def added(metrics: Mapping[str, Any], labels: Mapping[str, str]) -> Sketch | Non
     return Sketch(
         canvas,
         table,
-        "What the pictures add over the best guess without them",
-        "How much less the predictions from pictures err, and how much better they rank the areas, "
-        "than the best baseline that sees no picture, chosen for each outcome, metric and kind of "
+        "What the images add over the best guess without them",
+        "How much less the predictions from images err, and how much better they rank the areas, "
+        "than the best baseline that sees no image, chosen for each outcome, metric and kind of "
         f"folds by its result; paired {words.percent(metrics['interval_level'])} intervals; right "
-        f"of zero, pictures are better. Folds: {'; '.join(dict.fromkeys(held))}.",
+        f"of zero, images are better. Folds: {'; '.join(dict.fromkeys(held))}.",
     )
 
 
@@ -322,7 +322,7 @@ def _middle(rows: pd.DataFrame, column: str) -> pd.Series:
 
 
 def _room(values: pd.DataFrame) -> tuple[float, float]:
-    """Leave the first steps, which are far off, out of the picture where they would fill it."""
+    """Leave the first steps, which are far off, out of the image where they would fill it."""
     numbers = values.to_numpy(float)
     numbers = numbers[np.isfinite(numbers)]
     low, high = numbers.min(), min(numbers.max(), np.quantile(numbers, 0.98) * 1.05)
