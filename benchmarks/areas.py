@@ -50,7 +50,7 @@ def main() -> None:
     print(f"memory before: {memory():.2f} GiB")
     start = time.perf_counter()
     frame = timed("locations to areas", lambda: aggregate(predictions, chosen.rule))
-    frame = timed("pictures and postcodes", lambda: covered(frame, predictions))
+    frame = timed("images and postcodes", lambda: covered(frame, predictions))
     frame = timed("intervals", lambda: intervals(frame))
     level = timed("level above", lambda: raised(predictions, frame, about["msoa"], chosen.rule))
     found = timed(

@@ -137,7 +137,7 @@ def engines(name: str, count: int) -> None:
 
 
 def rate(network: Network, pictures: np.ndarray) -> float:
-    """Pictures a second with a caller on every core, as in extraction; the best of three."""
+    """Images a second with a caller on every core, as in extraction; the best of three."""
     with working_threads() as pool:
         callers = pool._max_workers
         seconds = []

@@ -1,4 +1,4 @@
-"""Pictures a second of a backbone: from JPEG files to the store, and what bounds it.
+"""Images a second of a backbone: from JPEG files to the store, and what bounds it.
 
     python benchmarks/features.py [--backbones efficientnet-lite0 vgg16] [--precisions float32 ...]
         [--engines torch openvino] [--pictures 2000] [--size 640] [--repeats 3] [--parts]
@@ -75,7 +75,7 @@ def main() -> None:
     parser.add_argument("--pictures", type=int, default=2000, help="rounded down to locations of 4")
     parser.add_argument("--vgg-pictures", type=int, default=128, help="the same for VGG16")
     parser.add_argument("--size", type=int, default=640, help="side of the JPEG files in pixels")
-    parser.add_argument("--batch", type=int, help="pictures at a time; else the engine's")
+    parser.add_argument("--batch", type=int, help="images at a time; else the engine's")
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--parts", action="store_true")

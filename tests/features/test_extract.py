@@ -1,4 +1,4 @@
-"""Pictures through the network into a store, whole, broken, and stopped on the way."""
+"""Images through the network into a store, whole, broken, and stopped on the way."""
 
 from __future__ import annotations
 

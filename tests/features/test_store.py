@@ -374,7 +374,7 @@ LITE0 = get_backbone("efficientnet-lite0")
         ({"name": "vgg"}, "features are of 'efficientnet-lite0', not of 'vgg'"),
         ({"sha256": "ab" * 32}, "made with other weights: sha256 579344248a93, not abababababab"),
         ({"dimension": 4096}, "has 1,280 features a view, not 4,096"),
-        ({"crop": 200}, "pictures were prepared in another way"),
+        ({"crop": 200}, "images were prepared in another way"),
     ],
 )
 def test_a_store_of_another_backbone_is_refused(

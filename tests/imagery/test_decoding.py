@@ -1,4 +1,4 @@
-"""Pictures of every make, and files that only look like images."""
+"""Images of every make, and files that only look like images."""
 
 from __future__ import annotations
 

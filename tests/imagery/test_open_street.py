@@ -1,4 +1,4 @@
-"""Pictures of open street imagery, from a service on this machine that answers as they do."""
+"""Images of open street imagery, from a service on this machine that answers as they do."""
 
 from __future__ import annotations
 

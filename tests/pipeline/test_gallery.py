@@ -218,7 +218,7 @@ def test_pictures_in_an_archive_are_the_same(tmp_path):
 
 def test_views_of_panoramas_are_shown_as_they_were_cut(tmp_path):
     study = make_study(
-        tmp_path, imagery=f"{LICENCE}\npanoramas = true\nsize = 64", where='folder = "images"'
+        tmp_path, imagery=f"{LICENCE}\npanoramas = true\nsize = 64", where='folder = "pictures"'
     )
     for file in (tmp_path / "pictures").iterdir():
         file.unlink()

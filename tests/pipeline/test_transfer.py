@@ -119,7 +119,7 @@ def test_areas_unlike_those_that_a_bundle_learned_from_are_marked(
         out,
     )
     assert code == 0, err
-    assert "30 of 30 areas (100%) are unlike those that the bundle learned from" in err
+    assert "30 of 30 areas (100%) are outside the training distribution of the bundle" in err
     assert pd.read_parquet(out / "areas.parquet")["outside_aoa"].all()
 
 

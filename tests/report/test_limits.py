@@ -70,7 +70,7 @@ def dealt(largest):
         (coverage(0.6), coverage(0.85), "Apples (decile 1: 60 %)"),
         (coverage(0.6), coverage(0.6, n=9), "hold the actual one too seldom"),
         (misses(0.8), misses(0.88), "less often than they should: Apples (80 %)"),
-        (unlike(1), unlike(0), "1 area of 100 is unlike any"),
+        (unlike(1), unlike(0), "1 area of 100 is outside the training distribution"),
         (unlike(20), unlike(6), "more than the 5 % that chance gives"),
         (unlike(20), unlike(20, mae=1.5), "predicted worse for Apples."),
         (slope(0.6, 0.7), slope(0.9, 1.0), "drawn to the middle"),
@@ -102,7 +102,7 @@ def test_nothing_is_said_of_what_was_not_measured():
 
 def test_torn_areas_are_counted():
     torn = describe_scheme(FoldSettings(), 5, torn=3)
-    assert "3 areas are torn: some of their locations" in said(scheme=torn, a=account())
+    assert "3 areas are split: some of their locations" in said(scheme=torn, a=account())
     assert "torn" not in said(a=account())
 
 

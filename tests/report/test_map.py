@@ -108,7 +108,7 @@ def test_the_card_has_the_frames_numbers_and_the_areas_place_among_all(opened, m
     below = round(100 * (scores < row["score"]).sum() / (len(scores) - 1))
     text = opened.page.inner_text("#card")
     assert f"is higher than that of {below} % of the areas" in text
-    assert "unlike those that were learned from" in text
+    assert "outside the training distribution" in text
     assert opened.page.locator("#card .places rect").count() > 5
 
 

@@ -33,7 +33,7 @@ def test_an_outcome_that_holds_in_both_tests_may_be_used():
     text = plain({"a": account(MORE)}, {"a": account(MORE)})
     assert "60 % of areas are put into the right tenth or the one beside it" in text
     assert "a typical area is 1.3 deciles off" in text
-    assert "Pictures tell more of Apples than a good guess without them, in both tests" in text
+    assert "Images tell more of Apples than a good guess without them, in both tests" in text
     assert "add nothing" not in text
 
 

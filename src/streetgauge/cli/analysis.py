@@ -21,7 +21,7 @@ __all__ = ["compare", "curves", "power"]
 
 
 @app.command(
-    epilog="Examples: `streetgauge compare newport newport-more-pictures`; "
+    epilog="Examples: `streetgauge compare newport newport-more-images`; "
     "`streetgauge compare leeds london-bundle --out comparison`"
 )
 def compare(

@@ -100,6 +100,6 @@ def trust_lines(areas: pd.DataFrame) -> tuple[str, ...]:
     if not len(told) or not told.any():
         return ()
     return (
-        f"{int(told.sum()):,} of {len(told):,} areas ({told.mean():.0%}) are unlike those learned "
-        "from; at most about 5 % if all were alike",
+        f"{int(told.sum()):,} of {len(told):,} areas ({told.mean():.0%}) are outside the "
+        "training distribution; at most about 5 % if all were alike",
     )

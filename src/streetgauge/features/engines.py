@@ -282,7 +282,7 @@ class OpenvinoEngine:
 
 
 def _slice(weights: int) -> int:
-    """Pictures that a network of so many weights is best given at a time."""
+    """Images that a network of so many weights is best given at a time."""
     return OPENVINO_SLICE if weights < LARGE else LARGE_SLICE
 
 

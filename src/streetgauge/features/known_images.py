@@ -1,4 +1,4 @@
-"""Pictures that every installation has, to try engines on and to compare them."""
+"""Images that every installation has, to try engines on and to compare them."""
 
 from __future__ import annotations
 

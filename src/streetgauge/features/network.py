@@ -79,7 +79,7 @@ class Network:
 
     @property
     def batch(self) -> int:
-        """Pictures at a time that suit the engine."""
+        """Images at a time that suit the engine."""
         return self._engine.batch
 
     def features(self, pictures: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:

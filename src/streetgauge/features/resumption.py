@@ -155,7 +155,7 @@ def _take_over(
 def pending_images(
     store: FeatureStore, work_list: WorkList, record: Backbone, pool: ThreadPoolExecutor
 ) -> tuple[Positions, Reasons]:
-    """Pictures that are still to be computed, and what could not be read of the others.
+    """Images that are still to be computed, and what could not be read of the others.
 
     Why an image was broken is found by reading it again. If it is whole now, it is computed.
     Locations of which nothing is left to do are settled.

@@ -102,7 +102,7 @@ class WorkList:
         return {name: reason for name, reason in named if reason is not None}
 
     def skips(self, reasons: Reasons) -> pd.DataFrame:
-        """Pictures that cannot be used as a frame of skips, one row each."""
+        """Images that cannot be used as a frame of skips, one row each."""
         suffix = ", and all views are needed" if self.require == "all" else ""
         return skips_frame(
             {"location_id": location, "view": view, "reason": f"{reason}{suffix}"}

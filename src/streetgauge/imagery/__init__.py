@@ -1,4 +1,4 @@
-"""Pictures as they come: folders, archives, manifests, photographs and panoramas.
+"""Images as they come: folders, archives, manifests, photographs and panoramas.
 
 `find_views` says which image is which view of which location, `raw_pictures` reads them and
 `decode` gives their pixels, or one short reason why not.

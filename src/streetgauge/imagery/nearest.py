@@ -1,4 +1,4 @@
-"""Pictures with coordinates, and the location that each is nearest to."""
+"""Images with coordinates, and the location that each is nearest to."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Pictures of open street imagery for a study's locations: searched, chosen, fetched, credited."""
+"""Images of open street imagery for a study's locations: searched, chosen, fetched, credited."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Pictures that show nothing, or not this place: measured where they are looked at, then judged.
+"""Images that show nothing, or not this place: measured where they are looked at, then judged.
 
 What is measured of an image is 24 bytes beside its features; what it means is decided when all
 images are there, because only then is it known which of them are the same.

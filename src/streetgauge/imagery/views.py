@@ -101,7 +101,7 @@ def _placed(locations: Iterable[str] | pd.DataFrame) -> pd.DataFrame:
 def _named(
     settings: ImagerySettings, folder: Folder, wanted: set[str], skips: list[Row]
 ) -> Iterator[Picture]:
-    """Pictures by their names."""
+    """Images by their names."""
     pattern = Pattern(settings.pattern, settings.views)
     only = settings.views[0] if len(settings.views) == 1 and not settings.panoramas else None
     for file in folder.files(pattern):
@@ -124,7 +124,7 @@ def _named(
 
 
 def _listed(settings: ImagerySettings, folder: Folder) -> tuple[list[Picture], list[Picture]]:
-    """Pictures that a manifest names: those that are there, and those that are not."""
+    """Images that a manifest names: those that are there, and those that are not."""
     assert settings.manifest is not None
     return read_manifest(
         settings.manifest,
@@ -135,7 +135,7 @@ def _listed(settings: ImagerySettings, folder: Folder) -> tuple[list[Picture], l
 
 
 def _photographs(settings: ImagerySettings, folder: Folder, skips: list[Row]) -> Iterator[Picture]:
-    """Pictures that say themselves where they were taken."""
+    """Images that say themselves where they were taken."""
     pattern = Pattern(settings.pattern, settings.views)
     files = [file for file in folder.files(pattern) if pattern.fits(file.name)]
     for file in sorted(files, key=lambda file: (file.path, file.place)):
@@ -207,7 +207,7 @@ def _assigned(
 def _located(
     settings: ImagerySettings, pictures: list[Picture], places: pd.DataFrame
 ) -> Iterator[tuple[Picture, float]]:
-    """Pictures with their location and its distance, which is 0 where the location is told."""
+    """Images with their location and its distance, which is 0 where the location is told."""
     if all(picture.location is not None for picture in pictures):
         yield from ((picture, 0.0) for picture in pictures)
         return

@@ -53,7 +53,7 @@ def is_url(text: object) -> bool:
 
     Examples
     --------
-    >>> is_url("s3://bucket/images"), is_url("C:/pictures")
+    >>> is_url("s3://bucket/images"), is_url("C:/images")
     (True, False)
     """
     return isinstance(text, str) and re.match(r"[A-Za-z][A-Za-z0-9+.-]+://", text) is not None

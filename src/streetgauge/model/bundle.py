@@ -184,7 +184,7 @@ class Bundle:
         if backbone == "table":
             _require_same_columns(subject, _same_json(rule), _same_json(transform))
         if made and rule and transform and _same_json(rule) != _same_json(transform):
-            notes.append("pictures were prepared otherwise than for the bundle: see `transform`")
+            notes.append("images were prepared otherwise than for the bundle: see `transform`")
         if views and self.views and tuple(views) != self.views:
             theirs, ours = ", ".join(self.views), ", ".join(views)
             if not set(views) & set(self.views):

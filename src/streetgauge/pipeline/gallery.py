@@ -132,7 +132,7 @@ def _gallery(study: Study, table: pd.DataFrame, progress: Progress) -> Gallery:
             note = UNEXPLAINED.format(error.reason)
     missing = len(wanted) - len(small)
     if missing:
-        plural = "picture that was chosen" if missing == 1 else "pictures that were chosen"
+        plural = "image that was chosen" if missing == 1 else "images that were chosen"
         note = f"{note} {missing:,} {plural} cannot be read now.".strip()
     return compose(
         chosen,

@@ -265,8 +265,8 @@ def _store(path: Path) -> dict[str, Any]:
     done, tried = int(store.done.sum()), int(store.attempted.sum())
     return {
         "feature store": str(path),
-        "locations": f"{n:,}: {done:,} done, {tried - done:,} left out, "
-        f"{n - tried:,} not looked at",
+        "locations": f"{n:,}: {done:,} done, {tried - done:,} excluded, "
+        f"{n - tried:,} not attempted",
         "views": f"{views}: {', '.join(store.views)}; {int(store.present.sum()):,} are present",
         "features": f"{dimension:,} {store.features.dtype} a view, {store.features.nbytes:,} bytes",
         "shape": f"[{n}, {views}, {dimension}] {store.features.dtype}",

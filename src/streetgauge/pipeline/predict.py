@@ -166,8 +166,8 @@ def _unlike(
         outside_aoa=areas["area"].map(far).astype("boolean"),
     )
     line = (
-        f"{int(far.sum()):,} of {len(far):,} areas ({far.mean():.0%}) are unlike those that the "
-        "bundle learned from; at most about 5 % if all were alike"
+        f"{int(far.sum()):,} of {len(far):,} areas ({far.mean():.0%}) are outside the "
+        "training distribution of the bundle; at most about 5 % if all were alike"
     )
     return frame, [line]
 

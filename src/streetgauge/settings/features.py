@@ -40,7 +40,7 @@ class ImageFeatures(Settings):
         "float32", description="what it is computed in; float32 is the same everywhere, nearly"
     )
     batch: Annotated[int, Strict(), Field(ge=1)] | None = Field(
-        None, description="pictures at a time; what suits the engine if unset"
+        None, description="images at a time; what suits the engine if unset"
     )
     dtype: Dtype = "float32"
     cluster: Cluster = Field(

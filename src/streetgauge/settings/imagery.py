@@ -52,7 +52,7 @@ class ViewSettings(Settings):
         448, description="of a cut: pixels of a side; twice what most networks look at"
     )
     exclude: tuple[Finding, ...] = Field(
-        (), description="pictures not to use; all that are found are listed in quality.parquet"
+        (), description="images not to use; all that are found are listed in quality.parquet"
     )
 
     @property

@@ -31,7 +31,7 @@ class ReportSettings(Settings):
         True, description="show on one image of each group what in it moved the score"
     )
     area_images: Annotated[int, Strict(), Field(ge=0, le=6)] = Field(
-        2, description="pictures on an area's card; 0 for none"
+        2, description="images on an area's card; 0 for none"
     )
     megabytes: Positive = Field(
         1.5, description="that images may add to the page; the most telling ones come first"

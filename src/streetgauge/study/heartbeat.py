@@ -107,7 +107,7 @@ class Running:
 
     def _write(self, stopped: str | None = None) -> None:
         content = {
-            "format_version": 1,
+            "format_version": 2,
             "process": os.getpid(),
             "since": self._since,
             "heartbeat": time.time(),

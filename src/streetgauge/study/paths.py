@@ -48,7 +48,7 @@ class StudyFiles:
 
     @property
     def image_folder(self) -> Path:
-        """Pictures of open street imagery; a folder of its own beside a user's images."""
+        """Images of open street imagery; a folder of its own beside a user's images."""
         imagery = self.settings.imagery
         return self.directory / "images" / (imagery.source if imagery else "files")
 

@@ -353,8 +353,6 @@ class Study(StudyFiles):
                 shutil.rmtree(path)
             else:
                 path.unlink(missing_ok=True)
-                # What other machines made of it.
-                shutil.rmtree(path.with_suffix(".shards"), ignore_errors=True)
 
     def _keep_skips(self, stage: str, skips: pd.DataFrame | None) -> None:
         """Replace the stage's rows of skipped.parquet; their order depends on content alone."""

@@ -23,7 +23,7 @@ const differenceOf = (i) => {
 // Flags of an area, the gravest first: what its colour says where it has several.
 const FLAGS = [
   { bit: 8, label: "too few locations", swatch: "--f1", says: "Too few locations: it is not measured." },
-  { bit: 1, label: "unlike any learned from", swatch: "--f2", says: "Its images are unlike those that were learned from." },
+  { bit: 1, label: "outside the training distribution", swatch: "--f2", says: "Its images are outside the training distribution." },
   { bit: 2, label: "errors large here and around", swatch: "--f3", says: "Errors are large here and in the areas around." },
   { bit: 4, label: "errors small here and around", swatch: "--f4", says: "Errors are small here and in the areas around." },
 ];

@@ -128,7 +128,7 @@ def _no_neighbours(accounts: Mapping[str, Any], classes: int) -> Iterable[str]:
     if known and "nearest-areas" not in known:
         yield (
             "Without coordinates there is no nearest-areas baseline, so the "
-            f"pictures are compared with the middle {unit(classes)[0]} only, which is easily "
+            f"images are compared with the middle {unit(classes)[0]} only, which is easily "
             "beaten."
         )
 

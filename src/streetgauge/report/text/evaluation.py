@@ -264,7 +264,7 @@ def _trust(account: Mapping[str, Any], classes: int) -> Iterator[str]:
         rest = unlike.get("inside") or {}
         many = numbers.unit(classes)[1]
         yield (
-            "Areas unlike those learned from are "
+            "Areas outside the training distribution are "
             f"{numbers.number(unlike.get('mae'), 1)} {many} off "
             f"on average, the others {numbers.number(rest.get('mae'), 1)}."
         )

@@ -99,7 +99,7 @@ def finding(account: Mapping[str, Any], metrics: Mapping[str, Any]) -> str:
     low, high = sorted((abs(gain["low"]), abs(gain["high"])))
     return (
         f"{text} That is {number(abs(gain['value']))} {many} {better} than {over}, which needs no "
-        f"picture (interval {number(low)} to {number(high)})."
+        f"image (interval {number(low)} to {number(high)})."
     )
 
 

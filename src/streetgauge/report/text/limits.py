@@ -35,7 +35,7 @@ def _torn(scheme: Mapping[str, Any]) -> Iterable[str]:
     torn = scheme.get("split_areas") or 0
     if torn:
         yield (
-            f"{plural(torn, 'area')} {'is' if torn == 1 else 'are'} torn: some of "
+            f"{plural(torn, 'area')} {'is' if torn == 1 else 'are'} split: some of "
             f"{'its' if torn == 1 else 'their'} locations taught the network that predicted the "
             "others."
         )
@@ -92,9 +92,9 @@ def _unlike(accounts: Mapping[str, Any], labels: Mapping[str, str]) -> Iterable[
     count, n, expected = about["n_outside"], about["n_areas"], about["expected"]
     chance = 2 * np.sqrt(expected * (1 - expected) / max(n, 1))
     text = (
-        f"{plural(count, 'area')} of {n:,} {'is' if count == 1 else 'are'} unlike any that the "
-        f"network had learned from; {'its prediction goes' if count == 1 else 'predictions go'} "
-        "beyond its data."
+        f"{plural(count, 'area')} of {n:,} {'is' if count == 1 else 'are'} outside the "
+        f"training distribution; {'its prediction goes' if count == 1 else 'their predictions go'} "
+        "beyond the network's data."
     )
     if about["share"] > expected + chance:
         text += f" That is more than the {percent(expected)} that chance gives."

@@ -79,7 +79,7 @@ def _trust(
     if firm:
         tests = "in both tests" if kind else "in the one test that was made"
         said.append(
-            f"Pictures tell more of {among(firm, total)} than a good guess without them, {tests}: "
+            f"Images tell more of {among(firm, total)} than a good guess without them, {tests}: "
             "use the map as far as its intervals allow, and for no single street."
         )
     if near:

@@ -96,7 +96,7 @@ def vintages(
         if apart >= APART:
             when = str(begin) if begin == end else f"{begin} to {end}"
             yield (
-                f"Pictures and statistics are not of one time: images were taken in {when}, the "
+                f"Images and statistics are not of one time: images were taken in {when}, the "
                 f"statistics are of {named}. What has changed in between counts as error."
             )
     elif last - first >= APART:
@@ -136,7 +136,7 @@ def _faults(imagery: Mapping[str, Any]) -> Iterable[str]:
     if left:
         count = sum(n for kind, n in found.items() if kind in out)
         yield (
-            f"Pictures left out for what they are: {listed(left)}, of {total:,} "
+            f"Images left out for what they are: {listed(left)}, of {total:,} "
             f"({percent(count / total)})."
         )
     if kept:
