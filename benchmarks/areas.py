@@ -4,7 +4,7 @@
 
 156,581 locations in 4,835 areas and 33 districts, 12 outcomes. Timed are: locations to areas by a
 rule, intervals, and the account of every outcome with 1,000 bootstrap draws: all metrics, ranked
-probability score and R2, by district, deprivation and number of pictures, and MSOAs as a level
+probability score and R2, by district, deprivation and number of images, and MSOAs as a level
 above. Baselines have a benchmark of their own; here only the constant and chance are measured.
 All figures are of this machine and this run; peak memory is that of the whole process.
 """

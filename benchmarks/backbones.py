@@ -4,8 +4,8 @@
     python benchmarks/backbones.py --engines [NAME]   engines and precisions of one backbone
 
 The first takes a study that has been run (the demo, if none is given): every backbone looks at its
-pictures, and a ridge regression from mean features of areas to each outcome is tested on areas
-that it has not seen, five folds drawn ten times. The second looks at prepared pictures in memory;
+images, and a ridge regression from mean features of areas to each outcome is tested on areas
+that it has not seen, five folds drawn ten times. The second looks at prepared images in memory;
 VGG16 gets random weights, since how fast it is does not depend on them.
 """
 
@@ -30,12 +30,12 @@ from sklearn.preprocessing import StandardScaler
 from streetgauge.devices import working_threads
 from streetgauge.errors import InputError
 from streetgauge.features import Backbone, Network, get_backbone, load_network, prepare
-from streetgauge.features._looks import known_pictures
+from streetgauge.features.known_images import known_images
 from streetgauge.imagery import find_views, read_picture
 from streetgauge.study import Study
 
 NAMES = ("efficientnet-lite0", "efficientnet-lite1", "efficientnet-lite2")
-BLOCK = 256  # pictures at a time
+BLOCK = 256  # images at a time
 
 
 def main() -> None:
@@ -75,7 +75,7 @@ def backbones(study: Study, names: list[str], repeats: int) -> None:
             for outcome in known
         }
         print(
-            f"{name} ({network.engine}, {record.crop} px): {len(kept):,} pictures in "
+            f"{name} ({network.engine}, {record.crop} px): {len(kept):,} images in "
             f"{len(means)} areas, {rate:.0f} pictures/s"
         )
         for outcome, (mean, error) in found.items():
@@ -84,7 +84,7 @@ def backbones(study: Study, names: list[str], repeats: int) -> None:
 
 
 def look(views: pd.DataFrame, network: Network) -> tuple[np.ndarray, pd.DataFrame]:
-    """Features of all pictures that can be read, and which they are."""
+    """Features of all images that can be read, and which they are."""
     record, parts, kept = network.backbone, [], []
     with working_threads() as pool:
         for start in range(0, len(views), BLOCK):
@@ -99,7 +99,7 @@ def look(views: pd.DataFrame, network: Network) -> tuple[np.ndarray, pd.DataFram
 def prepared(path: str, record: Backbone) -> np.ndarray | None:
     try:
         return prepare(read_picture(path), record)
-    except Exception:  # the demo has broken pictures on purpose
+    except Exception:  # the demo has broken images on purpose
         return None
 
 
@@ -119,7 +119,7 @@ def engines(name: str, count: int) -> None:
     with tempfile.TemporaryDirectory() as folder:
         own = random_vgg(Path(folder)) if name.startswith("vgg16") else None
         record = get_backbone(name, weights=own)
-        pictures = known_pictures(count, record.crop, seed=3)
+        pictures = known_images(count, record.crop, seed=3)
         for engine in ("torch", "openvino"):
             for precision in ("float32", "bfloat16", "int8"):
                 start = time.perf_counter()

@@ -1,4 +1,4 @@
-"""What places alone say of real London: every baseline without a picture, three ways of testing.
+"""What places alone say of real London: every baseline without an image, three ways of testing.
 
     .venv/bin/python benchmarks/baselines.py [--data FOLDER] [--outcomes NAME...] [--seed N]
 

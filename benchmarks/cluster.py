@@ -1,4 +1,4 @@
-"""What a Ray cluster costs and gives: pictures a second, merging, and what the driver holds.
+"""What a Ray cluster costs and gives: images a second, merging, and what the driver holds.
 
     python benchmarks/cluster.py [--pictures 4000] [--size 640] [--nodes 2] [--cores 1] [--kill]
 
@@ -8,12 +8,11 @@ cores is what Ray costs, not what more machines give. With --kill one node dies 
 - local: `extract_pictures` on all cores;
 - cluster: `extract_on_cluster` on as many cores;
 
-of both the whole time, loading and beginning included, and the steady rate: the slope of pictures
-over time once results arrive, which is what a long run has. Take eight shards and more: of fewer
-the slope says nothing.
+of both the whole time, loading and beginning included, and the steady rate: the slope of images
+over time once results arrive, which is what a long run has.
 
 - merge: shards of made-up features into one store, and the peak of memory;
-- driver: bytes that the list of pictures takes for each of them.
+- driver: bytes that the list of images takes for each of them.
 """
 
 from __future__ import annotations
@@ -33,9 +32,8 @@ import pandas as pd
 
 from features import VIEWS, paint
 from streetgauge.features import Extraction, FeatureStore, extract_on_cluster, extract_pictures
-from streetgauge.features._plan import Plan
-from streetgauge.features._worker import packed
-from streetgauge.features.shards import ShardHeader, Shards, shards_of, write_shard
+from streetgauge.features.shards import merge_shards
+from streetgauge.features.work_list import WorkList
 from streetgauge.imagery import QUALITY
 from streetgauge.progress import Advance
 from streetgauge.settings import ClusterSettings
@@ -49,10 +47,9 @@ def main() -> None:
     parser.add_argument("--cores", type=int, default=1, help="of each node")
     parser.add_argument("--engine", default="torch")
     parser.add_argument("--backbone", default="efficientnet-lite0")
-    parser.add_argument("--shard", type=int, default=1024)
     parser.add_argument("--kill", action="store_true", help="kill a node in the middle")
     parser.add_argument("--nice", type=int, default=0, help="priority, on a busy machine")
-    parser.add_argument("--shards", type=int, default=200, help="of the merge")
+    parser.add_argument("--shards", type=int, default=20, help="of the merge")
     args = parser.parse_args()
     print(f"{os.cpu_count()} cores ({platform.machine()}), load {os.getloadavg()[0]:.1f}")
     with tempfile.TemporaryDirectory() as folder:
@@ -76,15 +73,17 @@ def extraction(folder: Path, args: argparse.Namespace) -> None:
     local = Marks()
     extract_pictures(wanted("local.h5"), progress=local.progress)
     alone = local.told("local", len(views))
+    killed: list[int] = []
     with nodes(args.nodes, args.cores) as (address, kill):
 
         def after(arrived: int) -> None:
-            if args.kill and len(marks.marks) == max(1, len(views) // args.shard // 3):
+            if args.kill and marks.arrived >= len(views) // 3 and not killed:
+                killed.append(arrived)
                 kill()
-                print(f"killed a node after {arrived} pictures")
+                print(f"killed a node after {arrived} images")
 
         marks = Marks(after)
-        cluster = ClusterSettings(address=address, shard=args.shard)
+        cluster = ClusterSettings(address=address)
         extract_on_cluster(wanted("cluster.h5"), cluster, progress=marks.progress)
         together = marks.told("cluster", len(views))
     same = (folder / "local.h5").read_bytes() == (folder / "cluster.h5").read_bytes()
@@ -94,7 +93,7 @@ def extraction(folder: Path, args: argparse.Namespace) -> None:
 
 
 class Marks:
-    """When pictures arrived."""
+    """When images arrived."""
 
     def __init__(self, after: Callable[[int], None] = lambda arrived: None) -> None:
         self.marks: list[tuple[float, int]] = []
@@ -118,7 +117,7 @@ class Marks:
         first = self.marks[0][0]
         print(f"{name:8} {count / whole:8.1f} pictures/s ({count} in {whole:.0f} s, all included)")
         if len(self.marks) < 8:
-            print("         too few shards for a steady rate")
+            print("         too few results for a steady rate")
             return None
         seconds, arrived = np.array(self.marks).T
         steady = float(np.polyfit(seconds, arrived, 1)[0])
@@ -141,30 +140,31 @@ def nodes(count: int, cores: int) -> Iterator[tuple[str, Callable[[], None]]]:
         cluster.shutdown()
 
 
-def merging(folder: Path, count: int, locations: int = 256, dimension: int = 1280) -> None:
-    """Shards that hold every so-manieth location: the worst case for the order of reading."""
+def merging(folder: Path, count: int, locations: int = 2560, dimension: int = 1280) -> None:
+    """Shards that hold every so-manieth location: the worst case for the order of writing."""
     ids = [f"L{i:07}" for i in range(count * locations)]
     path = folder / "merged.h5"
     attributes = {"backbone": "made up", "transform": "{}"}
-    store = FeatureStore.create(path, ids, VIEWS, dimension, attributes)
-    shards_of(path).mkdir()
-    header = ShardHeader(VIEWS, dimension, "float32", attributes)
     shape = (locations, len(VIEWS))
     features = np.random.default_rng(0).normal(size=(*shape, dimension)).astype(np.float32)
-    ones = np.ones(shape, dtype=bool)
+    present = np.ones(shape, dtype=bool)
+    signatures = np.ones((*shape, 16), dtype=np.uint8)
+    quality = np.zeros(shape, dtype=QUALITY)
+    quality["fingerprint"] = 1
+    shards = []
     for i in range(count):
-        some = ids[i * locations : (i + 1) * locations]
-        signatures = np.ones((*shape, 16), dtype=np.uint8)
-        quality = np.zeros(shape, dtype=QUALITY)
-        write_shard(shards_of(path), header, some, features, ones, signatures, quality, [])
+        file = folder / f"shard-{i}.h5"
+        with FeatureStore.create(file, ids[i::count], VIEWS, dimension, attributes) as shard:
+            slots = np.arange(locations)
+            shard.write(slots, features, present, signatures=signatures, quality=quality)
+        shards.append(FeatureStore.open(file))
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    started = time.perf_counter()
-    shards = Shards(shards_of(path), store)
-    every = np.ones((len(ids), len(VIEWS)), dtype=bool)
-    shards.merge(every, every, "all")
-    seconds = time.perf_counter() - started
+    with FeatureStore.create(path, ids, VIEWS, dimension, attributes) as store:
+        started = time.perf_counter()
+        merge_shards(store, shards, np.ones((len(ids), len(VIEWS)), dtype=bool))
+        seconds = time.perf_counter() - started
+        assert store.held.all()
     after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    store.close()
     size = features.nbytes * count / 1e6
     print(
         f"merge    {size / seconds:8.0f} MB/s ({count} shards, {size:,.0f} MB in {seconds:.1f} s; "
@@ -173,7 +173,7 @@ def merging(folder: Path, count: int, locations: int = 256, dimension: int = 128
 
 
 def driver(count: int = 400_000) -> None:
-    """Nothing is read: only the list of pictures is made, and packed for the workers."""
+    """Nothing is read: only the list of images is made, and packed for the workers."""
     n = count // 4
     ids = np.repeat([f"L{i:08}" for i in range(n)], 4)
     names = np.tile(VIEWS, n)
@@ -182,13 +182,14 @@ def driver(count: int = 400_000) -> None:
     frame["member"] = ""
     for name in ("heading", "panorama_heading", "pitch", "fov", "size"):
         frame[name] = np.nan
-    plan = Plan(frame, frame["location_id"].unique(), VIEWS, "all")
+    work_list = WorkList(frame, frame["location_id"].unique(), VIEWS, "all")
     listed = frame.memory_usage(deep=True).sum() / count
     started = time.perf_counter()
-    size = sum(len(packed(plan, np.arange(i, i + 128))) for i in range(0, 64_000, 128)) / 64_000
-    seconds = (time.perf_counter() - started) / 64_000
+    parts = [np.arange(i, i + 1024) for i in range(0, 64 * 1024, 1024)]
+    size = sum(work_list.table(part).nbytes for part in parts) / (64 * 1024)
+    seconds = (time.perf_counter() - started) / (64 * 1024)
     print(
-        f"driver   {listed:8.0f} bytes a picture listed, {size:.0f} more while it is under way; "
+        f"driver   {listed:8.0f} bytes an image listed, {size:.0f} more while it is under way; "
         f"{1 / seconds:,.0f} pictures/s handed out"
     )
 

@@ -6,7 +6,7 @@
 For every engine and precision that is there, in turns and each the best of the repeats, in one run
 on one machine:
 
-- bare: prepared pictures that are in memory already, on all cores; no disk, no decoding;
+- bare: prepared images that are in memory already, on all cores; no disk, no decoding;
 - store: `extract_pictures`, from JPEG files to a finished feature store, all included but the
   loading of the network;
 - bound: what bare and the parts leave of each other, 1 / (1 / bare + all parts / cores): on a CPU
@@ -14,12 +14,12 @@ on one machine:
 
 and once for every backbone:
 
-- plain loop: one picture after the other with Pillow, then batches of 32 through the unchanged
+- plain loop: one image after the other with Pillow, then batches of 32 through the unchanged
   torch module in float32, as it is usually written; nothing is stored.
 
 VGG16 has random weights of the right shape: its speed does not depend on them. ``--parts`` prints
-what reading, decoding, resizing and measuring of a picture take of one core while all are at it.
-Of many pictures some are the same files: each is read and decoded every time. Leave OMP_NUM_THREADS
+what reading, decoding, resizing and measuring of an image take of one core while all are at it.
+Of many images some are the same files: each is read and decoded every time. Leave OMP_NUM_THREADS
 unset: it would take cores from the plain loop only.
 """
 
@@ -57,7 +57,7 @@ from streetgauge.features import (
     prepare,
 )
 from streetgauge.features.efficientnet import EfficientNetLite
-from streetgauge.features.look import features_of, look_at, signatures_of
+from streetgauge.features.preprocess import features_of, preprocess_batch, signatures_of
 from streetgauge.features.vgg import VGG16
 from streetgauge.imagery import PictureAt, decode, quality_of, raw_pictures
 
@@ -90,7 +90,7 @@ def main() -> None:
         for backbone in args.backbones:
             record = vgg(folder) if backbone == "vgg16" else get_backbone(backbone)
             some = views.head(args.vgg_pictures // 4 * 4) if backbone == "vgg16" else views
-            print(f"\n{backbone}, {len(some)} JPEG files of {args.size} px; pictures a second")
+            print(f"\n{backbone}, {len(some)} JPEG files of {args.size} px; images a second")
             compare(record, some, folder, args)
 
 
@@ -132,7 +132,7 @@ def compare(record: Backbone, views: pd.DataFrame, folder: Path, args: argparse.
 
 
 def paint(folder: Path, locations: int, size: int, seed: int) -> pd.DataFrame:
-    """Make pictures with edges and texture, so that decoding costs what photographs cost.
+    """Make images with edges and texture, so that decoding costs what photographs cost.
 
     After `PAINTED` locations the files come again.
     """
@@ -151,7 +151,7 @@ def paint(folder: Path, locations: int, size: int, seed: int) -> pd.DataFrame:
     for i in range(PAINTED, locations):
         again = rows[4 * (i % PAINTED) : 4 * (i % PAINTED) + 4]
         rows += [(f"L{i:05}", view, path) for _, view, path in again]
-    print(f"{len(rows)} pictures of {np.mean(sizes) / 1000:.0f} kB")
+    print(f"{len(rows)} images of {np.mean(sizes) / 1000:.0f} kB")
     return pd.DataFrame(rows, columns=["location_id", "view", "path"])
 
 
@@ -178,7 +178,10 @@ def to_store(network: Network, views: pd.DataFrame, path: Path, batch: int | Non
     try:
         ids = views["location_id"].unique().tolist()
         wanted = Extraction(
-            *(views, ids, path, network.backbone),
+            views,
+            ids,
+            path,
+            network.backbone,
             view_names=VIEWS,
             precision=network.precision,
         )
@@ -229,7 +232,7 @@ def plainly_read(path: str) -> torch.Tensor:
 
 
 def parts(views: pd.DataFrame, record: Backbone, repeats: int, *, told: bool) -> float:
-    """Seconds a picture, all cores together, of all that is around the network."""
+    """Seconds an image, all cores together, of all that is around the network."""
     rows = [PictureAt(path) for path in views["path"][:64]]
     raws = [raw for raw in raw_pictures(rows) if isinstance(raw, bytes)]
     pixels = [decode(raw) for raw in raws]
@@ -241,11 +244,13 @@ def parts(views: pd.DataFrame, record: Backbone, repeats: int, *, told: bool) ->
         "decode": lambda: none(decode(raw) for raw in raws),
         "prepare": lambda: none(prepare(picture, record) for picture in pixels),
         "quality": lambda: none(quality_of(picture) for picture in inputs),
-        "all": lambda: none(look_at([row], list(raw_pictures([row])), record) for row in rows),
+        "all": lambda: none(
+            preprocess_batch([row], list(raw_pictures([row])), record) for row in rows
+        ),
     }
     about = {
         "unpack": " (of decode: Huffman codes, no pixels)",
-        "all": f" in one go; without the network {{:.0f}} pictures a second on {CORES} cores",
+        "all": f" in one go; without the network {{:.0f}} images a second on {CORES} cores",
     }
     with working_threads() as pool:
         for name, step in steps.items():

@@ -117,7 +117,7 @@ def simulated(small: bool) -> City:
 
 
 def newport(every: int) -> City:
-    """Read the study's files: 5 outcomes of 85 areas, 7,928 postcodes of 4 pictures."""
+    """Read the study's files: 5 outcomes of 85 areas, 7,928 postcodes of 4 images."""
     placed = pd.read_parquet(NEWPORT / "folds.parquet").sort_values("location_id")[::every]
     store = FeatureStore.open(NEWPORT / "features" / "segments.h5")
     row = pd.Series(range(len(store.location_ids)), index=store.location_ids)

@@ -1,8 +1,8 @@
-"""Very many small pictures, some of them broken in every way: nothing is lost, memory stays flat.
+"""Very many small images, some of them broken in every way: nothing is lost, memory stays flat.
 
     python benchmarks/many.py [--pictures 100000] [--broken 0.01] [--backbone tiles]
 
-Pictures of 32 pixels go from files to a store. The backbone ``tiles`` is no network, only means of
+Images of 32 pixels go from files to a store. The backbone ``tiles`` is no network, only means of
 pixels, so that what is around the network is measured; any other is the real one. The script ends
 with an error unless every location is either done or in the table of skips with the reason that is
 expected, and unless the sum is exact.
@@ -52,14 +52,14 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         start = time.perf_counter()
         wrong = make(Path(name) / "pictures", args.pictures // 4, args.broken, args.seed)
-        print(f"made {args.pictures:,} pictures in {time.perf_counter() - start:.0f} s:")
+        print(f"made {args.pictures:,} images in {time.perf_counter() - start:.0f} s:")
         for way, count in Counter(wrong.values()).most_common():
             print(f"  {count:6,} {way}")
         with Memory() as memory:
             start = time.perf_counter()
             skips, store = take_in(Path(name), args.pictures // 4, args.backbone)
             seconds = time.perf_counter() - start
-        print(f"{args.pictures / seconds:,.0f} pictures a second, finding them included")
+        print(f"{args.pictures / seconds:,.0f} images a second, finding them included")
         print(memory.told())
         done = check(wrong, skips, store)
         print(f"{done:,} done + {len(store.done) - done:,} left out = {len(store.done):,}: exact")
@@ -85,17 +85,17 @@ def _bomb(width: int, height: int) -> bytes:
     )
 
 
-# What makes a broken picture of a whole one (None: no file), and a word of the reason.
+# What makes a broken image of a whole one (None: no file), and a word of the reason.
 BROKEN: dict[str, tuple[Callable[[bytes], bytes] | None, str]] = {
-    "no file": (None, "no picture of this view"),
+    "no file": (None, "no image of this view"),
     "empty": (lambda raw: b"", "empty"),
     "cut off in the middle": (lambda raw: raw[: len(raw) // 2], "damaged"),
     "cut off in the middle, and ended": (lambda raw: raw[: len(raw) // 2] + b"\xff\xd9", "damaged"),
     "cut off in the header": (lambda raw: raw[:20], "damaged"),
-    "text": (lambda raw: b"no picture here\n", "not a picture"),
-    "zeros": (lambda raw: bytes(len(raw)), "not a picture"),
-    "a page of HTML": (lambda raw: b"<html><body>404</body></html>", "not a picture"),
-    "an archive": (lambda raw: b"PK\x03\x04" + raw, "not a picture"),
+    "text": (lambda raw: b"no image here\n", "not an image"),
+    "zeros": (lambda raw: bytes(len(raw)), "not an image"),
+    "a page of HTML": (lambda raw: b"<html><body>404</body></html>", "not an image"),
+    "an archive": (lambda raw: b"PK\x03\x04" + raw, "not an image"),
     "a bomb of 100,000 x 100,000": (lambda raw: _bomb(100_000, 100_000), "pixels"),
     "20,000 x 20,000": (lambda raw: _bomb(20_000, 20_000), "pixels"),
     "a PNG without its end": (lambda raw: _bomb(32, 3200)[:200], "damaged"),
@@ -106,7 +106,7 @@ def _deep(image: Image.Image) -> Image.Image:
     return Image.fromarray(np.asarray(image.convert("L")).astype(np.uint16) * 257)
 
 
-# What is unusual, but a picture.
+# What is unusual, but an image.
 ODD: dict[str, Callable[[Image.Image], bytes]] = {
     "PNG": lambda image: encoded(image, "PNG"),
     "WebP": lambda image: encoded(image, "WEBP"),
@@ -120,7 +120,7 @@ ODD: dict[str, Callable[[Image.Image], bytes]] = {
 
 
 def make(folder: Path, locations: int, broken: float, seed: int) -> dict[tuple[str, str], str]:
-    """Write pictures, no two alike, all called .jpg; give which are broken, and how."""
+    """Write images, no two alike, all called .jpg; give which are broken, and how."""
     rng = np.random.default_rng(seed)
     folder.mkdir(parents=True)
     some = rng.integers(0, 256, (64, SIDE, SIDE, 3), dtype=np.uint8)
@@ -160,12 +160,12 @@ class Tiles:
         self.backbone = replace(lite, name="tiles", dimension=64, resize=SIDE, crop=SIDE)
 
     def features(self, pictures: np.ndarray) -> np.ndarray:
-        """Features of prepared pictures."""
+        """Features of prepared images."""
         return pictures.reshape(len(pictures), 64, -1).mean(axis=2, dtype=np.float32)
 
 
 def take_in(folder: Path, locations: int, backbone: str) -> tuple[pd.DataFrame, FeatureStore]:
-    """Find the pictures, make the store; give all skips."""
+    """Find the images, make the store; give all skips."""
     settings = ImagerySettings(folder=folder / "pictures", views=VIEWS)
     ids = [f"L{i:06}" for i in range(locations)]
     views, missing = find_views(settings, ids)
@@ -195,7 +195,7 @@ def check(wrong: dict[tuple[str, str], str], skips: pd.DataFrame, store: Feature
     assert set(skips["location_id"]) == out
     rows = list(zip(skips["location_id"], skips["view"], strict=True))
     twice = skips[skips.duplicated(["location_id", "view"], keep=False)]
-    assert twice.empty, f"a picture has two reasons: {twice.head().to_dict()}"
+    assert twice.empty, f"an image has two reasons: {twice.head().to_dict()}"
     for (location, view), reason in zip(rows, skips["reason"], strict=True):
         expected = BROKEN[wrong[location, view]][1]
         assert expected in reason, (location, view, wrong[location, view], reason)

@@ -5,7 +5,7 @@
 Of each study (default: examples/london if it was run) that has its areas.parquet and metrics.json:
 seconds to read the files, to draw the figures (as SVG, PDF and PNG) and the maps in two processes,
 and to write the page, its size and that of its parts, and, in Chromium without a network, the
-milliseconds until something and until the map is painted, and to find a postcode. Pictures are left
+milliseconds until something and until the map is painted, and to find a postcode. Images are left
 out. Columns that an older areas.parquet lacks are filled in by chance, so that the page is as
 heavy as that of a new one; its figures then say nothing.
 """
@@ -120,9 +120,7 @@ def measure(directory: Path) -> None:
     given = (data.areas, data.table, data.metrics, data.provenance, data.name)
     with hands(2) as each:
         slides = draw_maps(*given, each=each)
-        figures = draw_figures(
-            *(data.metrics, data.table, labels), history=course(study), each=each
-        )
+        figures = draw_figures(data.metrics, data.table, labels, history=course(study), each=each)
         maps = dict(slides)
     print(
         f"  {len(figures)} figures and {len(maps)} maps for slides in "

@@ -148,8 +148,12 @@ def plain(given: argparse.Namespace) -> dict[str, float]:
     split = data.splits()[0]
     labels = data.deciles[:, 0]
     views = nn.Sequential(
-        *(nn.Linear(4096, 512), nn.ReLU(), nn.Linear(512, 256), nn.ReLU()),
-        *(nn.Linear(256, 128), nn.ReLU()),
+        nn.Linear(4096, 512),
+        nn.ReLU(),
+        nn.Linear(512, 256),
+        nn.ReLU(),
+        nn.Linear(256, 128),
+        nn.ReLU(),
     )
     rest = nn.Sequential(nn.Linear(128, 64), nn.ReLU(), nn.Linear(64, 1))
     parameters = [*views.parameters(), *rest.parameters()]

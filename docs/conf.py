@@ -18,7 +18,7 @@ html_theme = "alabaster"
 html_static_path = ["static"]
 html_css_files = ["guide.css"]
 html_theme_options = {
-    "description": "Inequality, measured from street pictures",
+    "description": "Inequality, measured from street images",
     "fixed_sidebar": True,
     "page_width": "1100px",
 }

@@ -1,6 +1,6 @@
 """Draw docs/images/contact-sheet.jpg: real panoramas, each cut into four headings.
 
-Reads the pictures of ../shared/data/images/streetscapes: Mapillary contributors, through NUS Global
+Reads the images of ../shared/data/images/streetscapes: Mapillary contributors, through NUS Global
 Streetscapes, CC BY-SA 4.0. Run it as ``python docs/contact_sheet.py``.
 """
 

@@ -63,7 +63,7 @@ def open_at(page: Any, address: str) -> None:
 
 
 def keep(png: bytes, name: str) -> None:
-    """Write a picture with as few colours as it needs: a third of the size, and no difference."""
+    """Write an image with as few colours as it needs: a third of the size, and no difference."""
     picture = Image.open(BytesIO(png)).convert("RGB")
     path = IMAGES / f"{name}.png"
     picture.quantize(255, dither=Image.Dither.NONE).save(path, optimize=True)

@@ -140,7 +140,7 @@ def test_a_toml_with_a_key_that_does_not_exist_would_be_seen() -> None:
 
 
 def test_the_rule_of_an_onnx_file_can_be_read(tmp_path: Path) -> None:
-    from streetgauge.features._onnx import _rule  # the rest needs the network, too
+    from streetgauge.features.onnx_backbone import _rule  # the rest needs the network, too
 
     (block,) = (block for block in _all("toml") if block.note == "net.toml")
     for text in (block.text, re.sub(r"^# (?=\w+ = )", "", block.text, flags=re.M)):

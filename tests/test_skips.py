@@ -29,10 +29,10 @@ def test_members_of_archives_are_counted_one_by_one_over_all_archives() -> None:
         f"archive {i}.tgz: {i} of its members are links, not plain files, e.g. 'X: 1 of its'"
         for i in range(1, 9)
     ]
-    rows += ["archive 1.tgz: it is damaged: cut off, after 3 files", *["a picture is black"] * 2]
+    rows += ["archive 1.tgz: it is damaged: cut off, after 3 files", *["an image is black"] * 2]
     assert left_out(skips_frame({"reason": reason} for reason in rows)) == (
         "left out: 36 in archives that are links, not plain files",
-        "left out: 2 a picture is black",
+        "left out: 2 an image is black",
         "left out: archive 1.tgz: it is damaged: cut off, after 3 files",
     )
 

@@ -1,4 +1,4 @@
-"""Social, environmental and health inequalities, measured from street pictures.
+"""Social, environmental and health inequalities, measured from street images.
 
 The method is that of Suel, Polak, Bennett and Ezzati (2019), *Measuring social, environmental and
 health inequalities using deep learning and street imagery*, Scientific Reports 9. Each subpackage

@@ -44,6 +44,10 @@ class InputError(StreetgaugeError):
             sentence += f"; {next_step}"
         super().__init__(sentence if sentence.endswith(("?", ".")) else sentence + ".")
 
+    def __reduce__(self) -> tuple[type[InputError], tuple[str, str, str]]:
+        """Keep all three parts on the way from another process."""
+        return type(self), (self.subject, self.reason, self.next_step)
+
 
 def _one_line(text: str) -> str:
     plain = text if text.isprintable() else "".join(c if c.isprintable() else " " for c in text)

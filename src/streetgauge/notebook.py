@@ -17,6 +17,7 @@ from streetgauge import study
 from streetgauge.errors import InputError, closest
 from streetgauge.io.formats import METRICS_VERSION, require_version
 from streetgauge.markup import facts_html, table_html
+from streetgauge.settings import FOLD_KINDS
 
 if TYPE_CHECKING:
     import geopandas as gpd
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Metrics", "Study"]
 
-KINDS = {"random": "random folds", "spatial": "spatial folds"}
 # Columns of the table of all outcomes, as in areas.gpkg.
 _OF_OUTCOME = {
     "decile": "decile",
@@ -70,7 +70,7 @@ class Metrics(dict[str, Any]):
             ``label``, ``n_areas``; ``mae`` (mean absolute error in classes), ``within_1`` (share of
             areas at most one class off) and ``spearman``, each with ``_low`` and ``_high``; and for
             each kind of folds ``gain_<kind>`` (how much lower the mean absolute error is
-            than that of the best guess without pictures) with ``_low``, ``_high`` and ``_over``
+            than that of the best guess without images) with ``_low``, ``_high`` and ``_over``
             (which guess that is). NaN where a figure is not defined.
         """
         rows, accounts = {}, self.get("outcomes", {})
@@ -95,14 +95,14 @@ class Metrics(dict[str, Any]):
             cells += [_figure(row, f"gain_{kind}", "+.2f") for kind in kinds]
             rows.append([str(row["label"]), f"{row['n_areas']:,}", *cells])
         columns = ["outcome", "areas", "MAE", "within 1", "Spearman r"]
-        columns += [f"pictures add, {KINDS.get(kind, kind)}" for kind in kinds]
+        columns += [f"images add, {FOLD_KINDS.get(kind, kind)}" for kind in kinds]
         scheme = self.get("scheme", {})
         said = scheme if isinstance(scheme, Mapping) else {}
         share = f" ({self['interval_level']:.0%} interval)" if "interval_level" in self else ""
         many = "deciles" if self.get("classes") == 10 else "classes"
         how = str(said.get("description") or "")
         notes = [
-            f"MAE: mean absolute error in {many}{share}. Pictures add: how much less that is than "
+            f"MAE: mean absolute error in {many}{share}. Images add: how much less that is than "
             "by the best guess without them.",
             f"{how[:1].upper()}{how[1:]}." if how else "",
             f"Caution: {said['caution']}" if said.get("caution") else "",
@@ -184,7 +184,7 @@ class Study:
         return _with_places(places, wide, wide.index.union(places.index).rename("area"))
 
     def metrics(self) -> Metrics:
-        """Give how good the predictions are, beside what needs no picture.
+        """Give how good the predictions are, beside what needs no image.
 
         Raises
         ------
@@ -247,7 +247,7 @@ class Study:
         return gpd.GeoDataFrame(table, geometry=points.where(known, None))
 
     def features(self) -> FeatureStore:
-        """Open the features of the pictures; they stay on disk until they are used.
+        """Open the features of the images; they stay on disk until they are used.
 
         Returns
         -------
@@ -303,28 +303,20 @@ class Study:
         Returns
         -------
         DataFrame by stage
-            ``state``: ``up to date``, ``out of date`` or ``not done``; ``started``; ``seconds``;
-            ``messages``.
+            ``state``: ``up to date``, ``out of date``, ``inputs missing`` or ``not done``;
+            ``started``; ``seconds``; ``messages``.
         """
         from streetgauge.study.stages import stages_of
 
         now = study.Study.open(self.files.file)
         rows = {}
         for stage in stages_of(now):
-            kept = now.record.get("stages", {}).get(stage.name)
-            state = "not done"
-            if kept is not None:
-                try:
-                    fresh = now.is_up_to_date(stage, now.key(stage))
-                except (InputError, FileNotFoundError):  # what it reads is no longer there
-                    fresh = False
-                state = "up to date" if fresh else "out of date"
-            about = kept or {"started": None, "seconds": None, "messages": []}
+            about = now.record.get("stages", {}).get(stage.name, {})
             rows[stage.name] = {
-                "state": state,
-                "started": about["started"],
-                "seconds": about["seconds"],
-                "messages": "; ".join(about["messages"]),
+                "state": now.state(stage),
+                "started": about.get("started"),
+                "seconds": about.get("seconds"),
+                "messages": "; ".join(about.get("messages", ())),
             }
         return pd.DataFrame.from_dict(rows, orient="index").rename_axis("stage")
 

@@ -243,7 +243,7 @@ def test_an_outcome_that_the_settings_have_lost_since_is_compared_by_its_name(
 
 
 def test_what_is_drawn_together_is_what_the_study_drew_together(pair: tuple[Path, Path]) -> None:
-    """By the middles of its boundaries, wherever in its areas the pictures were taken."""
+    """By the middles of its boundaries, wherever in its areas the images were taken."""
     a, _ = pair
     places = pd.read_parquet(a / "locations.parquet")
     places.assign(lat=51.0, lon=0.0).to_parquet(a / "locations.parquet")

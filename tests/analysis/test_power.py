@@ -1,4 +1,4 @@
-"""How many pictures a precision needs."""
+"""How many images a precision needs."""
 
 from __future__ import annotations
 
@@ -118,7 +118,7 @@ def test_a_target_names_the_cell_with_the_fewest_pictures(run: Run, study: Path)
     words = ("--signal", "0.4", "--locations", "1,2,4", "--views", "1,2", "--repeats", "2")
     code, out, err = run("power", study, *words, "--target", "mae=2", "--target", "spearman=1")
     assert code == 0, err
-    assert "Fewest pictures for MAE of at most 2" in out
+    assert "Fewest images for MAE of at most 2" in out
     assert "none of these" in out
     assert "12 simulated studies" in err
     found = json.loads((study / "power.json").read_text("utf-8"))

@@ -1,4 +1,4 @@
-"""Two cities whose pictures show the outcomes in the same way: one lends the other its model."""
+"""Two cities whose images show the outcomes in the same way: one lends the other its model."""
 
 from __future__ import annotations
 
@@ -66,7 +66,13 @@ def lender() -> Bundle:
     there = city("there", 120, 8)
     (split,) = make_splits(FoldSettings(scheme="train-only"), there.areas, there.deciles, seed=3)
     model, record = fit_model(
-        *(there.features, there.present, there.deciles, there.areas, split, OUTCOMES, TRAIN),
+        there.features,
+        there.present,
+        there.deciles,
+        there.areas,
+        split,
+        OUTCOMES,
+        TRAIN,
         seed=3,
     )
     source = {"study": "There", "backbone": "table", "views": ["1", "2", "3"]}
@@ -203,7 +209,11 @@ def test_a_killed_curve_goes_on(here: City, lender: Bundle, tmp_path: Path) -> N
             return silent(name, *words)
 
         draw_curve(
-            *(here, splits, start(lender), TRAIN, tmp_path),
+            here,
+            splits,
+            start(lender),
+            TRAIN,
+            tmp_path,
             seed=5,
             cache_key="s",
             shares=(0.0, 0.02),
@@ -228,7 +238,11 @@ def test_a_share_without_labels_is_left_out_and_said(
     sparse = replace(here, deciles=deciles)
     splits = make_splits(FOLDS, here.areas, here.deciles, seed=5)
     lines = draw_curve(
-        *(sparse, splits, start(lender), TRAIN, tmp_path),
+        sparse,
+        splits,
+        start(lender),
+        TRAIN,
+        tmp_path,
         seed=5,
         cache_key="s",
         shares=(0.0, 0.01),

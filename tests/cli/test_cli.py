@@ -34,7 +34,7 @@ def test_one_command_goes_from_files_to_a_report(run: Run, grid: Path) -> None:
         *("skipped.parquet", "features", "area_features.parquet", "other-folds"),
     }
     metrics = json.loads((grid / "metrics.json").read_text())
-    # The pictures show both outcomes in this world, and the neighbours show neither.
+    # The images show both outcomes in this world, and the neighbours show neither.
     assert set(metrics["outcomes"]) == {"income", "illness"}
     for about in metrics["outcomes"].values():
         assert about["metrics"]["spearman"]["value"] > 0.7

@@ -1,4 +1,4 @@
-"""The sample city from files to a report, and what goes wrong with pictures."""
+"""The sample city from files to a report, and what goes wrong with images."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def test_a_model_of_one_city_predicts_the_pictures_of_another(
 
 
 def test_features_are_those_of_the_location_s_own_pictures(run: Run, city: Path) -> None:
-    """Break one location's picture: its row stays empty, and no other row changes."""
+    """Break one location's image: its row stays empty, and no other row changes."""
     assert run("locations", city)[0] == 0
     assert run("features", city)[0] == 0
     file = city / "features" / "efficientnet-lite0.h5"

@@ -17,7 +17,7 @@ SETTINGS = EvaluationSettings(draws=200)
 
 
 class Nearby(Baselines):
-    """The nearest areas and nothing else, with a method that looks at pictures and is perfect."""
+    """The nearest areas and nothing else, with a method that looks at images and is perfect."""
 
     def __init__(self, place):
         super().__init__()
@@ -108,7 +108,7 @@ def test_the_difference_is_that_of_the_two_values():
 def test_a_pair_that_always_agrees_differs_by_exactly_nothing():
     predictions, place, _ = city(smooth=5.0)
     frame = aggregate(predictions)
-    # The pictures say what the nearest areas say: unpaired draws would give an interval.
+    # The images say what the nearest areas say: unpaired draws would give an interval.
     rows = frame.set_index("area")
     rows["decile"] = nearest_areas(rows["actual_decile"], rows["fold"], place)
     found = evaluate(rows.reset_index(), place, SETTINGS, seed=1, baselines=Nearby(place))

@@ -47,7 +47,7 @@ def as_file(content: Any, file: Path, protocol: int = 4) -> Path:
 
 
 def tensorflow(weights: dict[str, list[np.ndarray]], picture: np.ndarray) -> np.ndarray:
-    """Two convolutions and fc6 of a picture [height, width, channel], in the file's layouts."""
+    """Two convolutions and fc6 of an image [height, width, channel], in the file's layouts."""
     x = picture.astype(np.float64)
     for name in ("conv1_1", "conv1_2"):
         weight, bias = weights[name]

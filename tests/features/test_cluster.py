@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 import os
+import pickle
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-import h5py
 import numpy as np
 import pandas as pd
-import pyarrow as pa
 import pytest
-import torch
 from PIL import Image
 
 from streetgauge.devices import working_threads
@@ -25,18 +24,27 @@ from streetgauge.errors import InputError
 from streetgauge.features import (
     Extraction,
     FeatureStore,
-    _worker,
-    extract,
+    extract_on_cluster,
     extract_pictures,
     get_backbone,
     load_network,
     prepare,
 )
-from streetgauge.features._nodes import Failure, NodeError, _refuse_machine, refusal
-from streetgauge.features.cluster import extract_on_cluster
-from streetgauge.features.intake import take_in_shards
-from streetgauge.features.shards import ShardHeader, Shards, shards_of
-from streetgauge.imagery import find_views, read_picture
+from streetgauge.features.chunks import Computed, compute_batch
+from streetgauge.features.extract import extract_with
+from streetgauge.features.preprocess import preprocess_batch
+from streetgauge.features.ray import (
+    ClusterExtractor,
+    InferenceActor,
+    Job,
+    Machines,
+    _failure,
+    _from_columns,
+    _refuse_machine,
+    decode,
+)
+from streetgauge.features.work_list import Positions
+from streetgauge.imagery import find_views, raw_pictures, read_picture
 from streetgauge.progress import Advance, Progress, silent
 from streetgauge.settings import ClusterSettings, ImagerySettings
 
@@ -45,7 +53,7 @@ N = 240
 FEW = 48  # locations where Ray itself has no part
 BROKEN = range(7, N, 40)
 IDS = [f"L{i:04}" for i in range(N)]
-SIDE = 48  # of the pictures: they cost next to nothing to decode
+SIDE = 48  # of the images: they cost next to nothing to decode
 
 
 @pytest.fixture(scope="module")
@@ -57,7 +65,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
             coarse = Image.fromarray(rng.integers(0, 256, (6, 6, 3), dtype=np.uint8))
             coarse.resize((SIDE, SIDE)).save(folder / f"{location}_{view}.jpg")
         if i in BROKEN:
-            (folder / f"{location}_b.jpg").write_bytes(b"not a picture")
+            (folder / f"{location}_b.jpg").write_bytes(b"not an image")
     return folder
 
 
@@ -75,11 +83,11 @@ def here(folder: Path, path: Path, **options: Any) -> pd.DataFrame:
 def there(
     folder: Path, path: Path, address: str, progress: Progress, **options: Any
 ) -> pd.DataFrame:
-    settings = ClusterSettings(address=address, shard=128)
+    settings = ClusterSettings(address=address)
     return extract_on_cluster(wanted(folder, path, **options), settings, progress=progress)
 
 
-class Machines:
+class TwoMachines:
     """A Ray cluster of two machines on loopback addresses of this one."""
 
     def __init__(self) -> None:
@@ -131,10 +139,10 @@ def _names(session: str) -> list[str]:
 
 
 @pytest.fixture
-def machines(monkeypatch: pytest.MonkeyPatch) -> Iterator[Machines]:
+def machines(monkeypatch: pytest.MonkeyPatch) -> Iterator[TwoMachines]:
     pytest.importorskip("ray", reason="Ray is not installed")
     monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
-    machines = Machines()
+    machines = TwoMachines()
     try:
         yield machines
     finally:
@@ -158,7 +166,7 @@ there(Path(sys.argv[2]), Path(sys.argv[3]), sys.argv[4], progress, require="any"
 
 @pytest.mark.slow
 def test_a_killed_driver_and_a_killed_machine_lose_nothing_and_do_nothing_twice(
-    folder: Path, tmp_path: Path, machines: Machines
+    folder: Path, tmp_path: Path, machines: TwoMachines
 ) -> None:
     path, local = tmp_path / "there.h5", tmp_path / "here.h5"
     expected = here(folder, local, require="any", count=N)
@@ -167,12 +175,10 @@ def test_a_killed_driver_and_a_killed_machine_lose_nothing_and_do_nothing_twice(
     command += [str(folder), str(path), machines.address]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as driver:
         assert driver.stdout is not None
-        assert driver.stdout.readline() == "features\n"  # the first shard is there
+        assert driver.stdout.readline() == "features\n"  # the first results are in the store
         os.kill(driver.pid, signal.SIGKILL)
-    kept = {file: file.read_bytes() for file in shards_of(path).glob("[!.]*.h5")}
-    assert kept
-    held = sum(int(FeatureStore.open(file).signature.any(axis=2).sum()) for file in kept)
-    assert 128 <= held < 2 * N
+    held = int(FeatureStore.open(path).held.sum())
+    assert 0 < held < 2 * N
 
     totals, done = [], []
 
@@ -181,22 +187,19 @@ def test_a_killed_driver_and_a_killed_machine_lose_nothing_and_do_nothing_twice(
         totals.append((description, total))
 
         def advance(steps: int) -> None:
-            if description == "features":
-                if not done:
-                    machines.kill_the_second()
-                done.append(steps)
-                assert all(file.read_bytes() == content for file, content in kept.items())
+            if not done:
+                machines.kill_the_second()
+            done.append(steps)
 
         yield advance
 
     skips = there(folder, path, machines.address, progress, require="any", count=N)
-    assert totals == [("features", 2 * N - held), ("merging shards", N)]
+    assert totals == [("features", 2 * N - held)]
     assert sum(done) == 2 * N - held
     assert len(done) > 1  # the machine died before the end
     pd.testing.assert_frame_equal(skips, expected)
     assert skips["location_id"].tolist() == [IDS[i] for i in BROKEN]
     assert path.read_bytes() == local.read_bytes()
-    assert not shards_of(path).exists()
 
 
 @pytest.mark.parametrize(
@@ -273,7 +276,6 @@ def test_an_address_where_nobody_listens_is_said_at_once(folder: Path, tmp_path:
         there(folder, tmp_path / "a.h5", "127.0.0.1:9", silent)
     assert time.monotonic() - started < 30
     assert not (tmp_path / "a.h5").exists()
-    assert not shards_of(tmp_path / "a.h5").exists()
 
 
 @pytest.mark.parametrize(("address", "step"), [("local", "try again"), ("auto", "ray start")])
@@ -306,192 +308,180 @@ def test_a_finished_store_needs_no_cluster(folder: Path, tmp_path: Path) -> None
     pd.testing.assert_frame_equal(there(folder, path, "127.0.0.1:9", silent), expected)
 
 
-FIT: dict[str, Any] = {
-    "shared": True,
-    "writable": True,
-    "sees": True,
-    "versions": {},
-}
-
-
 @pytest.mark.parametrize(
-    ("found", "sentence"),
+    ("sees", "versions", "sentence"),
     [
-        ({"shared": False}, "machine m: /shared/x.shards: it sees no such folder"),
-        ({"writable": False}, "machine m: /shared/x.shards: it cannot write into this folder"),
-        ({"sees": False}, "machine m: /pictures/1.jpg: it cannot read this picture"),
-        ({"versions": {"streetgauge": "0.0.1"}}, "machine m: streetgauge: its version is 0.0.1"),
-        ({"versions": {"torch": None}}, "machine m: torch: its version is missing"),
+        (False, {}, "machine m: /images/1.jpg: it cannot read this image; share the images"),
+        (True, {"streetgauge": "0.0.1"}, "machine m: streetgauge: its version is 0.0.1, here"),
+        (True, {"torch": None}, "machine m: torch: its version is missing, here it is"),
+        (True, {"not-a-package": "1"}, "not-a-package: its version is 1, here it is missing"),
     ],
 )
 def test_a_machine_that_lacks_something_is_named_with_what_it_lacks(
-    found: dict[str, Any], sentence: str
+    sees: bool, versions: dict[str, str | None], sentence: str
 ) -> None:
-    _refuse_machine("machine m", FIT, Path("/shared/x.shards"), "/pictures/1.jpg")
+    ours = {"torch": metadata.version("torch"), "not-a-package": None}
+    _refuse_machine("machine m", "/images/1.jpg", True, ours)
     with pytest.raises(InputError, match=sentence):
-        _refuse_machine("machine m", FIT | found, Path("/shared/x.shards"), "/pictures/1.jpg")
+        _refuse_machine("machine m", "/images/1.jpg", sees, versions)
 
 
-def test_what_a_worker_says_comes_through_as_one_sentence() -> None:
-    import pickle
+def node(alive: bool = True, **resources: float) -> dict[str, Any]:
+    return {"Alive": alive, "Resources": resources}
 
-    error = pickle.loads(pickle.dumps(NodeError.here("/p", "cannot be read", "share it")))
+
+def test_a_gpu_has_one_network_fed_by_all_cores_and_else_a_machine_has_one() -> None:
+    nodes = [node(CPU=16), node(CPU=8, GPU=2), node(alive=False, CPU=64, GPU=8), node(memory=1e9)]
+    assert Machines.of(nodes, "auto") == ("cuda", 2, 24)
+    assert Machines.of(nodes, "cpu") == ("cpu", 2, 6)
+    assert Machines.of(nodes[:1], "auto") == ("cpu", 1, 4)
+    assert Machines.of([node(CPU=1)] * 3, "auto") == ("cpu", 3, 3)
+    for few, device, sentence in (
+        (nodes[:1], "cuda", "device 'cuda': no machine of the cluster has it"),
+        (nodes, "mps", "device 'mps': no machine of the cluster has it"),
+        (nodes[2:], "auto", "no machine of it offers a core"),
+    ):
+        with pytest.raises(InputError, match=sentence):
+            Machines.of(few, device)
+
+
+def test_what_a_worker_reports_comes_through_as_one_sentence() -> None:
+    error = pickle.loads(pickle.dumps(InputError("machine m: /p", "cannot be read", "share it")))
     outer = RuntimeError("as Ray wraps it")
     outer.cause = error  # type: ignore[attr-defined]
-    failure = refusal(outer, "features")
-    assert failure.is_final
-    assert str(failure.error).endswith("/p: cannot be read; share it.")
+    error.__context__ = outer  # in a circle
+    failure, is_final = _failure(outer, "features")
+    assert is_final
+    assert str(failure) == "machine m: /p: cannot be read; share it."
 
 
 @pytest.mark.parametrize(
-    ("name", "reason"),
+    ("name", "reason", "is_final"),
     [
-        ("OutOfMemoryError", "ran out of memory; use fewer decoders"),
-        ("OutOfDiskError", "no room for pictures"),
-        ("ActorDiedError", "the cluster failed: ActorDiedError it is gone"),
+        ("OutOfMemoryError", "ran out of memory; use fewer decoders", False),
+        ("OutOfDiskError", "no room for images", False),
+        ("ExecutionTimeoutError", "nothing happened for a while", False),
+        ("ActorDiedError", "the cluster failed: ActorDiedError it is gone", False),
+        ("UserCodeException", "a worker failed: and more", True),
     ],
 )
-def test_a_failing_machine_is_no_reason_to_give_up_at_once(name: str, reason: str) -> None:
-    failure = refusal(type(name, (Exception,), {})("it is gone\nand more"), "features")
-    assert isinstance(failure, Failure)
-    assert not failure.is_final
-    assert reason in str(failure.error)
-    assert "\n" not in str(failure.error)
-
-
-def test_pictures_that_a_machine_cannot_see_are_not_called_missing() -> None:
-    from streetgauge.imagery import PictureAt
-
-    rows = [PictureAt("/not/shared/here/a.jpg")]
-    with pytest.raises(NodeError):
-        _worker._require_pictures(rows, ["there is no such file"])
-
-
-def worker(
-    folder: Path,
-    path: Path,
-    chunk: int = 15,
-    shard: int = 2,
-    network: Any = None,
-    **options: Any,
-) -> pd.DataFrame:
-    """Do what a cluster does, in this process, chunks in another order."""
-    expected = here(folder, path, **options)
-    store, plan, shards = (
-        FeatureStore.open(path),
-        wanted(folder, path, **options).plan(),
-        shards_of(path),
-    )
-    shards.mkdir()
-    (shards / ".t.token").touch()
-    lite0 = get_backbone("efficientnet-lite0")
-    job = _worker.Job(
-        *(str(shards), ".t.token", lite0, "cpu", "torch", "float32"),
-        *(ShardHeader.of(store), {}),
-    )
-    positions = np.arange(len(plan))
-    texts = [_worker.packed(plan, positions[i : i + chunk]) for i in range(0, len(plan), chunk)]
-    look = _worker.Look.__new__(_worker.Look)
-    look._side, look._network = lite0.crop, network or load_network(lite0, "cpu", "torch")
-    with working_threads(2) as pool:
-        look._pool = pool
-        found = [next(look(one)) for one in _worker.decode(pa.table({"chunk": texts[::-1]}), job)]
-    for i in range(0, len(found), shard):
-        _worker.write(pa.concat_tables(found[i : i + shard]), job)
-    (shards / ".t.token").unlink()
-    store.close()
-    return expected
-
-
-@pytest.mark.parametrize("require", ["all", "any"])
-def test_shards_of_another_machine_become_the_store_that_this_one_would_make(
-    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, require: str
+def test_a_failing_machine_is_no_reason_to_give_up_at_once_and_a_failing_function_is(
+    name: str, reason: str, is_final: bool
 ) -> None:
-    path = tmp_path / "a.h5"
-    expected = worker(folder, path, require=require)
-    content = path.read_bytes()
-    path.unlink()
-    taken = wanted(folder, path, require=require, engine="auto", device="auto")
-    with monkeypatch.context() as patch:
-        patch.setattr(extract, "load_network", lambda *_: pytest.fail("loaded a network"))
-        assert take_in_shards(taken)
-    assert path.read_bytes() == content
-    pd.testing.assert_frame_equal(here(folder, path, require=require), expected)
-    before = path.stat().st_mtime_ns
-    assert take_in_shards(taken)
-    assert path.read_bytes() == content
-    assert path.stat().st_mtime_ns == before  # nothing is written a second time
+    failure, final = _failure(type(name, (Exception,), {})("it is gone\nand more"), "features")
+    assert final == is_final
+    assert reason in str(failure)
+    assert "\n" not in str(failure)
 
 
-def test_locations_that_the_shards_lack_are_computed_here(folder: Path, tmp_path: Path) -> None:
-    path = tmp_path / "a.h5"
-    expected = worker(folder, path)
-    content = path.read_bytes()
-    path.unlink()
-    sorted(shards_of(path).glob("*.h5"))[0].unlink()
-    take_in_shards(wanted(folder, path))
-    assert 0 < FeatureStore.open(path).attempted.sum() < FEW
-    pd.testing.assert_frame_equal(here(folder, path), expected)
-    assert path.read_bytes() == content
+class Scripted(ClusterExtractor):
+    """A cluster of which each round ends as a script says: after some images, with an error."""
+
+    def __init__(self, wanted: Extraction, script: list[tuple[int, Exception | None]]) -> None:
+        super().__init__(wanted, ClusterSettings(), ExitStack())
+        self.script, self.asked = script, []  # type: ignore[var-annotated]
+        self.network = load_network(self.backbone, "cpu", "torch")
+
+    def load(self, store: Any = None) -> Any:
+        return self.network
+
+    def _machines(self, device: str) -> Machines:
+        return Machines("cpu", 1, 1)
+
+    def _round(self, job: Job, machines: Any, work_list: Any, positions: Positions) -> Any:
+        count, error = self.script.pop(0)
+        self.asked.append(positions.tolist())
+        for at in positions[::-1][:count]:
+            rows = work_list.rows([at])
+            batch = preprocess_batch(rows, list(raw_pictures(rows)), job.backbone)
+            yield np.array([at]), compute_batch(self.network, batch)
+        if error is not None:
+            raise error
 
 
-def test_shards_of_other_settings_are_refused(folder: Path, tmp_path: Path) -> None:
-    path = tmp_path / "a.h5"
-    worker(folder, path)
-    path.unlink()
-    with pytest.raises(InputError, match="made from other pictures or settings; remove the folder"):
-        take_in_shards(wanted(folder, path, cache_key="another"))
-    path.unlink()
-    with pytest.raises(InputError, match="their engine is 'torch', and the study asks for 'openv"):
-        take_in_shards(wanted(folder, path, engine="openvino"))
-    assert not path.exists()
+DIED = RuntimeError("a machine died")
 
 
-def test_features_of_another_device_are_taken_in_and_not_mixed_with_ours(
+def test_after_a_failure_only_what_was_not_computed_is_asked_for_again(
     folder: Path, tmp_path: Path
 ) -> None:
-    path = tmp_path / "a.h5"
-    worker(folder, path)
-    path.unlink()
-    shards = sorted(shards_of(path).glob("*.h5"))
-    for shard in shards:
-        with h5py.File(shard, "r+") as file:
-            file.attrs["device"] = "cuda"
-    shards[0].unlink()
-    with pytest.raises(InputError, match="their device is 'cuda', and the study asks for 'cpu'"):
-        take_in_shards(wanted(folder, path))
-    taken = wanted(folder, path, device="auto")
-    take_in_shards(taken)
-    assert FeatureStore.open(path).attributes["device"] == "cuda"  # the attribute says the truth
-    if not torch.cuda.is_available():
-        with pytest.raises(InputError, match="were computed on 'cuda', which this machine has not"):
-            extract_pictures(taken)
+    expected = here(folder, tmp_path / "here.h5", count=10)
+    script = [(7, DIED), (0, DIED), (0, DIED), (6, None), (7, None)]
+    cluster = Scripted(wanted(folder, tmp_path / "there.h5", count=10), script)
+    pd.testing.assert_frame_equal(extract_with(cluster), expected)
+    assert [len(asked) for asked in cluster.asked] == [20, 13, 13, 13, 7]
+    assert cluster.asked[1] == list(range(13))
+    assert (tmp_path / "there.h5").read_bytes() == (tmp_path / "here.h5").read_bytes()
 
 
-def test_a_worker_leaves_out_what_is_not_finite_with_its_reason(
+@pytest.mark.parametrize(
+    ("script", "reason", "held"),
+    [
+        ([(3, DIED), (2, DIED), *[(0, DIED)] * 3], "RuntimeError a machine died", 5),
+        ([(3, None), *[(0, None)] * 3], "the cluster computes nothing", 3),
+        ([(3, DIED), (1, InputError("machine m: /p", "not there"))], "machine m: /p: not there", 4),
+    ],
+)
+def test_three_failures_in_a_row_or_one_that_stays_end_the_run_and_what_was_computed_is_held(
+    folder: Path, tmp_path: Path, script: list[Any], reason: str, held: int
+) -> None:
+    cluster = Scripted(wanted(folder, tmp_path / "a.h5", count=10), script)
+    with pytest.raises(InputError, match=reason):
+        extract_with(cluster)
+    assert not cluster.script
+    assert FeatureStore.open(tmp_path / "a.h5").held.sum() == held
+
+
+def test_images_that_a_machine_cannot_see_are_not_called_missing(
     folder: Path, tmp_path: Path
 ) -> None:
-    path = tmp_path / "a.h5"
+    given = wanted(folder, tmp_path / "a.h5", count=1)
+    job = Job(given.record, "cpu", "torch", "float32")
+    for path, sees in ((folder / "no.jpg", True), (tmp_path / "not-shared" / "a.jpg", False)):
+        given.views["path"] = str(path)
+        table = given.work_list().table(np.arange(2))
+        if sees:
+            assert "there is no such file" in next(decode(table, job))["reasons"][0]
+            continue
+        with pytest.raises(InputError, match=r"machine .*: this image cannot be read there"):
+            next(decode(table, job))
+
+
+def test_a_worker_s_results_are_those_of_this_machine_with_their_reasons(
+    folder: Path, tmp_path: Path
+) -> None:
     lite0 = get_backbone("efficientnet-lite0")
     usual = load_network(lite0, "cpu", "torch")
     bad = prepare(read_picture(folder / f"{IDS[2]}_b.jpg"), lite0)
 
     class Strange:
-        device = "cpu"
+        device, backbone = "cpu", lite0
 
         def features(self, pictures: np.ndarray) -> np.ndarray:
             features = usual.features(pictures)
             features[[(picture == bad).all() for picture in pictures], 3] = np.nan
             return features
 
-    worker(folder, path, network=Strange(), count=9, require="any")
-    path.unlink()
-    store_of = wanted(folder, path, count=9, require="any")
-    assert take_in_shards(store_of)
-    store = FeatureStore.open(path)
-    assert np.argwhere(~store.present).tolist() == [[2, 1], [7, 1]]
-    assert np.isfinite(store.features).all()
-    assert (store.quality["fingerprint"] != 0).sum() == 16
-    reasons = Shards(shards_of(path), store).reasons
-    assert reasons[IDS[2], "b"] == "the network gave no finite number"
-    assert len(reasons) == 2
+    work_list = wanted(folder, tmp_path / "a.h5", count=9).work_list()
+    table = work_list.table(np.arange(18)[::-1])
+    actor = InferenceActor.__new__(InferenceActor)
+    actor._network = Strange()  # type: ignore[assignment]
+    with working_threads(2) as pool:
+        actor._pool = pool
+        decoded = list(decode(table, Job(lite0, "cpu", "torch", "float32", size=12)))
+        found = [actor(batch) for batch in decoded]
+    assert [len(batch["index"]) for batch in found] == [12, 6]
+    assert np.concatenate([batch["index"] for batch in found]).tolist() == list(range(18))[::-1]
+    results = [Computed(*_from_columns(batch), batch["features"]) for batch in found]
+    rows = work_list.rows(np.arange(18)[::-1])
+    whole = preprocess_batch(rows, list(raw_pictures(rows)), lite0)
+    ours = compute_batch(Strange(), whole)  # type: ignore[arg-type]
+    for name in ("signatures", "quality", "features"):
+        theirs = np.concatenate([getattr(result, name) for result in results])
+        np.testing.assert_array_equal(theirs, getattr(ours, name))
+    reasons = [reason for result in results for reason in result.reasons]
+    assert reasons == ours.reasons
+    assert {17 - i: r for i, r in enumerate(reasons) if r} == {
+        5: "the network gave no finite number",
+        15: whole.reasons[2],
+    }

@@ -19,11 +19,11 @@ from streetgauge.devices import working_threads
 from streetgauge.errors import InputError
 from streetgauge.features import Backbone, engines, get_backbone, load_network
 from streetgauge.features import network as networks
-from streetgauge.features._extras import does_not_import
-from streetgauge.features._looks import known_pictures
 from streetgauge.features.efficientnet import EfficientNetLite
 from streetgauge.features.engines import OnnxEngine, OpenvinoEngine, TorchEngine
+from streetgauge.features.known_images import known_images
 from streetgauge.features.network import build_module
+from streetgauge.features.optional import does_not_import
 
 LITE0 = get_backbone("efficientnet-lite0")
 SMALL = Backbone(
@@ -134,7 +134,7 @@ def test_any_number_of_pictures_and_callers_gives_the_same_bits(openvino: Any) -
 
 
 def test_pictures_in_a_slice_change_no_bit(openvino: Any) -> None:
-    looks = known_pictures(8, 224)
+    looks = known_images(8, 224)
     few = OpenvinoEngine(LITE0, build_module(LITE0), slice=2)
     many = OpenvinoEngine(LITE0, build_module(LITE0), slice=8)
     np.testing.assert_array_equal(few(looks), many(looks))
@@ -193,8 +193,8 @@ def test_float32_is_float32_though_openvino_would_take_bfloat16(openvino: Any) -
     network = load_network(LITE0, "cpu", "openvino")
     assert (network.engine, network.precision, network.device) == ("openvino", "float32", "cpu")
     assert network.cosine > 0.999999
-    assert network.attributes["cosine"] == 1.0
-    looks = known_pictures(4, 224)
+    assert round(network.cosine, 6) == 1.0
+    looks = known_images(4, 224)
     reference = TorchEngine(LITE0, build_module(LITE0))(looks)
     np.testing.assert_allclose(network.features(looks), reference, rtol=1e-3, atol=1e-4)
     np.testing.assert_array_equal(network.features(looks), network.features(looks))
@@ -206,8 +206,8 @@ def test_bfloat16_keeps_the_cosine_and_is_not_float32(engine: str) -> None:
         pytest.importorskip("openvino")
     network = load_network(LITE0, "cpu", engine, "bfloat16")
     assert 0.9995 <= network.cosine < 0.9999999
-    assert network.attributes["precision"] == "bfloat16"
-    looks = known_pictures(3, 224, seed=1)
+    assert network.precision == "bfloat16"
+    looks = known_images(3, 224, seed=1)
     reference = TorchEngine(LITE0, build_module(LITE0))(looks)
     found = cosines(network.features(looks), reference)
     assert network.cosine - 1e-6 <= found.min()  # it is the least of these and five more
@@ -393,7 +393,7 @@ def test_any_model_of_timm_is_a_backbone_by_its_name(timm: Any, tmp_path: Path) 
     save_file(model.state_dict(), tmp_path / "own.safetensors")
     record = get_backbone("timm:resnet18", weights=tmp_path / "own.safetensors")
     assert (record.dimension, record.crop, record.scale) == (512, 224, 1 / 255)
-    looks = known_pictures(2, 224)
+    looks = known_images(2, 224)
     x = torch.from_numpy(looks / 255).permute(0, 3, 1, 2).float()
     x = (x - torch.tensor(record.mean).view(3, 1, 1)) / torch.tensor(record.std).view(3, 1, 1)
     with torch.inference_mode():
@@ -415,7 +415,7 @@ def test_any_picture_network_of_open_clip_is_a_backbone(timm: Any, tmp_path: Pat
     record = get_backbone("open_clip:RN50/openai", weights=tmp_path / "own.safetensors")
     assert (record.dimension, record.crop) == (1024, 224)
     network = load_network(record, "cpu", "torch")
-    assert network.features(known_pictures(1, 224)).shape == (1, 1024)
+    assert network.features(known_images(1, 224)).shape == (1, 1024)
 
 
 @pytest.mark.parametrize("family", ["timm", "open_clip"])
@@ -435,9 +435,9 @@ def test_a_torchvision_built_for_another_torch_is_what_is_named() -> None:
 
 
 def test_known_pictures_are_known_and_look_like_pictures() -> None:
-    looks = known_pictures(6, 64)
-    np.testing.assert_array_equal(looks, known_pictures(6, 64))
-    assert (looks != known_pictures(6, 64, seed=1)).any()
+    looks = known_images(6, 64)
+    np.testing.assert_array_equal(looks, known_images(6, 64))
+    assert (looks != known_images(6, 64, seed=1)).any()
     assert (looks.reshape(6, -1).std(axis=1) > 10).all()
     steps = np.abs(np.diff(looks.astype(int), axis=2)).mean(axis=(1, 2, 3))
     assert (steps < looks.reshape(6, -1).std(axis=1)).all()  # neighbours are alike
@@ -468,7 +468,8 @@ def test_weights_beside_an_onnx_file_belong_to_what_it_is(onnx_file: Path) -> No
     assert settled(record).sha256 == sha256_of(onnx_file)
     assert companions(onnx_file) == (onnx_file.with_suffix(".toml"),)
     onnx.save(
-        *(onnx.load(onnx_file), onnx_file),
+        onnx.load(onnx_file),
+        onnx_file,
         save_as_external_data=True,
         location="net.weights",
         size_threshold=0,

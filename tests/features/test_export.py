@@ -146,8 +146,14 @@ def test_float16_goes_through_the_whole_chain(
     places = grid.parent / "places.csv"
     pd.DataFrame({"location_id": store.location_ids[:30]}).to_csv(places, index=False)
     code, _, err = run(
-        *("predict", grid.parent / "bundle", "--features", store.path),
-        *("--locations", places, "--out", grid.parent / "out"),
+        "predict",
+        grid.parent / "bundle",
+        "--features",
+        store.path,
+        "--locations",
+        places,
+        "--out",
+        grid.parent / "out",
     )
     assert code == 0, err
     predictions = pd.read_parquet(grid.parent / "out" / "predictions.parquet")

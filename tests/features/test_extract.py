@@ -32,10 +32,10 @@ from streetgauge.features import (
     extract_pictures,
     get_backbone,
     load_network,
-    look,
     prepare,
+    preprocess,
 )
-from streetgauge.features.look import features_of
+from streetgauge.features.preprocess import features_of
 from streetgauge.imagery import find_views, read_picture
 from streetgauge.io.locks import WriteLock
 from streetgauge.progress import Advance, silent
@@ -47,7 +47,7 @@ IDS = [f"L{i:02}" for i in range(12)]
 
 
 class Tiles:
-    """A network whose features are means of tiles: cheap, and other for every picture."""
+    """A network whose features are means of tiles: cheap, and other for every image."""
 
     engine, precision, device, cosine, batch = "torch", "float32", "cpu", 1.0, 4
 
@@ -80,7 +80,7 @@ def real() -> None:
 
 
 def painted(path: Path, seed: int) -> None:
-    """A picture unlike any other: coarse coloured noise."""
+    """An image unlike any other: coarse coloured noise."""
     coarse = np.random.default_rng(seed).integers(0, 256, (6, 8, 3), dtype=np.uint8)
     Image.fromarray(coarse).resize((64, 48), Image.Resampling.BICUBIC).save(path, quality=90)
 
@@ -96,14 +96,14 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def broken_copy(folder: Path, target: Path) -> Path:
-    """The same pictures, of which four cannot be read, each for another reason."""
+    """The same images, of which four cannot be read, each for another reason."""
     target.mkdir()
     for file in folder.iterdir():
         (target / file.name).write_bytes(file.read_bytes())
     whole = (folder / "L01_b.jpg").read_bytes()
     (target / "L01_b.jpg").write_bytes(whole[: len(whole) // 2])
     (target / "L04_a.jpg").write_bytes(b"")
-    (target / "L07_a.jpg").write_text("no picture")
+    (target / "L07_a.jpg").write_text("no image")
     Image.new("1", (16_000, 16_000)).save(target / "L11_b.jpg", format="PNG")
     return target
 
@@ -121,12 +121,12 @@ def run(folder: Path, path: Path, **options: Any) -> pd.DataFrame:
     given = {"view_names": VIEWS, "cache_key": "s", "device": "cpu", "engine": "torch", **options}
     wanted = Extraction(views, ids, path, **given)
     skips = extract_pictures(wanted, batch=batch, progress=progress)
-    assert not skips.duplicated(["location_id", "view"]).any()  # a picture has one reason
+    assert not skips.duplicated(["location_id", "view"]).any()  # an image has one reason
     return skips
 
 
 def alone(file: Path) -> np.ndarray:
-    """Features of one picture, computed by itself."""
+    """Features of one image, computed by itself."""
     picture = prepare(read_picture(file), LITE0)
     with working_threads() as pool:
         features: np.ndarray = pool.submit(network().features, picture[None]).result()
@@ -205,7 +205,7 @@ def test_a_broken_picture_leaves_its_location_out_and_shifts_no_other(
     assert skips["location_id"].tolist() == out
     assert skips["view"].tolist() == ["b", "a", "a", "b"]
     for reason, word in zip(
-        skips["reason"], ("damaged", "empty", "not a picture", "more"), strict=True
+        skips["reason"], ("damaged", "empty", "not an image", "more"), strict=True
     ):
         assert word in reason
         assert reason.endswith("all views are needed")
@@ -312,7 +312,7 @@ def test_a_file_that_is_no_store_is_not_overwritten(folder: Path, tmp_path: Path
 def test_a_view_with_two_pictures_is_refused(folder: Path, tmp_path: Path) -> None:
     ids = [f"L{i:02}" for i in range(12)]
     views, _ = find_views(ImagerySettings(folder=folder, views=VIEWS), ids)
-    with pytest.raises(InputError, match="'L00': view 'a' has two pictures"):
+    with pytest.raises(InputError, match="'L00': view 'a' has two images"):
         run(folder, tmp_path / "a.h5", views=pd.concat([views, views.head(1)]))
 
 
@@ -469,8 +469,9 @@ def test_bfloat16_that_rounds_other_layers_is_other_numbers(
 ) -> None:
     path, other = tmp_path / "a.h5", replace(LITE0, exact=("_conv_stem",))
     run(folder, path, precision="bfloat16")
-    layers = FeatureStore.open(path, backbone=LITE0).attributes["exact_layers"]
-    assert json.loads(layers) == [*LITE0.exact]
+    assert json.loads(FeatureStore.open(path, backbone=LITE0).attributes["exact_layers"]) == [
+        *LITE0.exact
+    ]
     run(folder, path, precision="bfloat16")
     assert tiles.seen == 24
     with pytest.raises(InputError, match="its bfloat16 rounds other layers"):
@@ -590,9 +591,9 @@ def test_a_panorama_is_decoded_once_for_all_of_its_views(
         }
     )
     cut = []
-    several = look.decode_cuts
-    monkeypatch.setattr(look, "decode_cuts", lambda r, c: cut.append(len(c)) or several(r, c))
-    monkeypatch.setattr(look, "decode", lambda *_: pytest.fail("decoded a single view"))
+    several = preprocess.decode_cuts
+    monkeypatch.setattr(preprocess, "decode_cuts", lambda r, c: cut.append(len(c)) or several(r, c))
+    monkeypatch.setattr(preprocess, "decode", lambda *_: pytest.fail("decoded a single view"))
     run(tmp_path, tmp_path / "a.h5", views=views, view_names="abcd", locations=["L00"], batch=8)
     store = FeatureStore.open(tmp_path / "a.h5")
     assert cut == [4]
@@ -620,14 +621,14 @@ def test_a_picture_s_features_depend_neither_on_its_company_nor_on_its_place(eng
     pixels = np.random.default_rng(0).integers(0, 256, (19, 224, 224, 3), dtype=np.uint8)
     with working_threads() as pool:
 
-        def look_at(some: np.ndarray) -> np.ndarray:
+        def features_here(some: np.ndarray) -> np.ndarray:
             return pool.submit(features_of, network, some).result()
 
-        together = look_at(pixels)
+        together = features_here(pixels)
         order = np.random.default_rng(1).permutation(19)
-        np.testing.assert_array_equal(look_at(pixels[order]), together[order])
-        np.testing.assert_array_equal(look_at(pixels[4:9]), together[4:9])
-        np.testing.assert_array_equal(look_at(pixels[18:]), together[18:])
+        np.testing.assert_array_equal(features_here(pixels[order]), together[order])
+        np.testing.assert_array_equal(features_here(pixels[4:9]), together[4:9])
+        np.testing.assert_array_equal(features_here(pixels[18:]), together[18:])
 
 
 def one_view_each(folder: Path, packed: Path) -> pd.DataFrame:
@@ -652,8 +653,9 @@ def test_archives_of_one_view_each_lose_nothing_that_was_computed(
     stopped = FeatureStore.open(tmp_path / "a.h5")
     held, whole = stopped.held.sum(), (stopped.held & stopped.present).sum()
     assert held == 5 * chunks
-    # The first archive has no location whole.
-    assert stopped.attempted.sum() == max(0, 5 * chunks - 12)
+    assert stopped.attempted.sum() == max(
+        0, 5 * chunks - 12
+    )  # the first archive has no location whole
     tiles.passes.clear()
     pd.testing.assert_frame_equal(run(tmp_path, tmp_path / "a.h5", **options), expected)
     assert tiles.seen == 20 - whole
@@ -790,7 +792,7 @@ from streetgauge.features import FeatureStore, extract
 extract.SETTLE = 0
 tiles = t.Tiles()
 slowly = tiles.features
-tiles.features = lambda pictures: time.sleep(0.004) or slowly(pictures)
+tiles.features = lambda images: time.sleep(0.004) or slowly(images)
 extract.load_network = lambda *_: tiles
 folder, path = Path(sys.argv[2]), Path(sys.argv[3])
 rng = np.random.default_rng(int(sys.argv[4]))

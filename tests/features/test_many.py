@@ -1,4 +1,4 @@
-"""Many pictures, some broken in every way: the small version of benchmarks/many.py."""
+"""Many images, some broken in every way: the small version of benchmarks/many.py."""
 
 from __future__ import annotations
 

@@ -31,7 +31,7 @@ def network() -> Iterator[Network]:
 
 @pytest.fixture(scope="module")
 def photographs() -> tuple[list[np.ndarray], np.ndarray]:
-    """20 pictures of ImageNet and their classes, which their names tell."""
+    """20 images of ImageNet and their classes, which their names tell."""
     foolbox = pytest.importorskip("foolbox")
     files = sorted((Path(foolbox.__file__).parent / "data").glob("imagenet_*.jpg"))
     pictures = [read_picture(file) for file in files]
@@ -53,7 +53,7 @@ def module() -> EfficientNetLite:
 
 def probabilities(network: Network, module: EfficientNetLite, pictures: np.ndarray) -> np.ndarray:
     features = torch.from_numpy(network.features(pictures))
-    return module.logits(features).softmax(dim=1).detach().numpy()
+    return module._fc(features).softmax(dim=1).detach().numpy()
 
 
 @pytest.mark.parametrize("variant", [0, 1, 2])
@@ -185,7 +185,7 @@ def test_the_54_real_street_pictures_have_distinct_finite_features(
     unit = features / np.linalg.norm(features, axis=1, keepdims=True)
     likeness = unit @ unit.T
     assert likeness[~np.eye(54, dtype=bool)].max() < 0.999
-    # 29 pictures of one place are more alike than the streets of 25.
+    # 29 images of one place are more alike than the streets of 25.
     lund = [path.parent.name == "lund" for path in sorted(files)]
     streets = np.invert(lund)
     assert np.median(likeness[np.ix_(lund, lund)]) > np.median(likeness[np.ix_(streets, streets)])

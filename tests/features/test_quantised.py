@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from streetgauge.features import Backbone, _quantised
-from streetgauge.features._quantised import quantised
+from streetgauge.features import Backbone
 from streetgauge.features.engines import _openvino
+from streetgauge.features.quantised import quantised
 
 pytest.importorskip("openvino", reason="OpenVINO is not installed")
 pytest.importorskip("nncf", reason="nncf is not installed")
@@ -31,7 +31,7 @@ def rounded(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         names.append(backbone.name)
         return model
 
-    monkeypatch.setattr(_quantised, "_rounded", rounding)
+    monkeypatch.setattr("streetgauge.features.quantised._rounded", rounding)
     return names
 
 
@@ -104,7 +104,9 @@ def test_another_version_of_what_rounds_rounds_anew(
     rounded: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     factor_of(tmp_path)
-    monkeypatch.setattr(_quantised, "version_of", lambda package: "of the next year")
+    monkeypatch.setattr(
+        "streetgauge.features.quantised.version_of", lambda package: "of the next year"
+    )
     factor_of(tmp_path)
     assert len(rounded) == 2
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import platform
 import tarfile
 import zipfile
 from collections.abc import Iterator
@@ -13,11 +14,12 @@ import pandas as pd
 import pytest
 from PIL import Image
 
+from streetgauge.errors import InputError
 from streetgauge.features import Extraction, FeatureStore, extract_on_cluster, extract_pictures
 from streetgauge.imagery import find_views
 from streetgauge.settings import ClusterSettings, ImagerySettings
 
-SHARD = 128  # pictures: as many as one chunk
+CHUNK = 128  # images that a worker gets at a time
 
 
 @pytest.fixture(scope="module")
@@ -51,10 +53,9 @@ def on_both(
     """Extract here and on the cluster, and see that both are the same to the last bit."""
     wanted = {name: Extraction(views, ids, tmp_path / name, **how) for name in ("here", "there")}
     expected = extract_pictures(wanted["here"])
-    skips = extract_on_cluster(wanted["there"], ClusterSettings(address="local", shard=SHARD))
+    skips = extract_on_cluster(wanted["there"], ClusterSettings(address="local"))
     pd.testing.assert_frame_equal(skips, expected)
     assert (tmp_path / "here").read_bytes() == (tmp_path / "there").read_bytes()
-    assert not (tmp_path / "there.shards").exists()
     return FeatureStore.open(tmp_path / "there"), skips
 
 
@@ -68,7 +69,7 @@ def test_archives_and_panoramas_on_ray_are_those_of_one_machine_to_the_last_bit(
     ids = [f"L{i:02}" for i in range(40)]
     for i, location in enumerate(ids):  # panoramas, of which the workers cut four views each
         painted(i, (96, 48)).save(folder / f"{location}.png")
-    (folder / "L07.png").write_bytes(b"no picture")
+    (folder / "L07.png").write_bytes(b"no image")
     with tarfile.open(tmp_path / "some.tgz", "w:gz") as archive:
         for location in ids[::3]:
             archive.add(folder / f"{location}.png", f"{location}.png")
@@ -83,7 +84,7 @@ def test_archives_and_panoramas_on_ray_are_those_of_one_machine_to_the_last_bit(
         folder=folder, pattern="**/{location_id}.png", panoramas=True, size=40, pitch=5, fov=80
     )
     views, _ = find_views(imagery, ids)
-    assert len(views) == 160 > SHARD  # two chunks, of which the border cuts a panorama's views
+    assert len(views) == 160 > CHUNK  # two chunks, of which the border cuts a panorama's views
     assert {name.rpartition(".")[2] for name in views["path"]} == {"tgz", "zip", "png"}
     how = {"view_names": imagery.views, "device": "cpu", "engine": "torch", "require": "any"}
     store, skips = on_both(views, ids, tmp_path, **how)
@@ -109,3 +110,21 @@ def test_openvino_on_ray_gives_the_bits_of_one_machine(tmp_path: Path) -> None:
     assert store.attributes["engine"] == "openvino"
     assert store.done.sum() == 19
     assert skips[["location_id", "view"]].values.tolist() == [["L11", "b"]]
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("ray")
+def test_what_a_worker_on_ray_cannot_do_is_one_sentence_that_names_its_machine(
+    tmp_path: Path,
+) -> None:
+    painted(1).save(tmp_path / "A_a.jpg")
+    views, _ = find_views(ImagerySettings(folder=tmp_path, views=("a",)), ["A"])
+    gone = views.assign(location_id="B", path=str(tmp_path / "not-shared" / "B_a.jpg"))
+    how: dict[str, Any] = {"view_names": ("a",), "device": "cpu", "engine": "torch"}
+    wanted = Extraction(pd.concat([views, gone]), ["A", "B"], tmp_path / "a.h5", **how)
+    with pytest.raises(InputError) as caught:
+        extract_on_cluster(wanted, ClusterSettings(address="local"))
+    assert str(caught.value) == (
+        f"machine {platform.node()}: {tmp_path / 'not-shared' / 'B_a.jpg'}: this image cannot be "
+        "read there; share its folder at the same path."
+    )

@@ -246,7 +246,7 @@ def test_a_location_with_too_few_rows_near_is_left_out(tmp_path: Path) -> None:
 
 def test_shuffled_rows_and_locations_give_the_same_bytes_also_with_ties(tmp_path: Path) -> None:
     rng = np.random.default_rng(5)
-    # A coarse lattice with several pictures a point: most locations see ties at the k-th place.
+    # A coarse lattice with several images a point: most locations see ties at the k-th place.
     n = 400
     frame = pd.DataFrame(
         {

@@ -95,7 +95,7 @@ def test_fc6_of_a_real_picture_is_that_of_the_caffe_weights_in_tensorflow_s_layo
     expected = fc6(layers, (rgb[..., ::-1] * 255 - BGR).astype(np.float32))
     assert relative(found, expected) < 0.01  # the crop's edges, and roundings to a grey level
 
-    # Of a square picture, as the paper's are, the preparation itself is Pillow's to the grey level.
+    # Of a square image, as the paper's are, the preparation itself is Pillow's to the grey level.
     square = file.with_name("astronaut.png")
     with Image.open(square) as image:
         assert image.size == (512, 512)

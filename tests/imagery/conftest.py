@@ -1,7 +1,7 @@
 """A web service on this machine that answers as Mapillary and Panoramax do.
 
 The shapes of the answers are those that the two services document and that their clients record;
-the pictures in it are made up.
+the images in it are made up.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ TOKEN = "MLY|123|secret-of-a-user"
 
 @dataclass
 class Picture:
-    """One picture of the service."""
+    """One image of the service."""
 
     id: str
     lat: float
@@ -40,7 +40,7 @@ class Picture:
     camera: str | None = None
 
     def jpeg(self) -> bytes:
-        """Give a file whose colours tell which picture it is."""
+        """Give a file whose colours tell which image it is."""
         seed = sum(self.id.encode()) % 2**16
         size = (256, 128) if self.panorama else (96, 64)
         noise = np.random.default_rng(seed).integers(0, 256, (8, 8, 3), dtype=np.uint8)
@@ -90,7 +90,7 @@ class StreetService:
             server.server_close()
 
     def inside(self, query: dict[str, str]) -> list[Picture]:
-        """Give the pictures of a search, as many as one answer holds."""
+        """Give the images of a search, as many as one answer holds."""
         west, south, east, north = map(float, query["bbox"].split(","))
         there = [p for p in self.pictures if west <= p.lon <= east and south <= p.lat <= north]
         if (only := query.get("is_pano")) is not None:
@@ -177,7 +177,7 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 def _graph(picture: Picture, fields: list[str]) -> dict[str, Any]:
-    """Write a picture as the Graph API does: only what was asked for, and only what is known."""
+    """Write an image as the Graph API does: only what was asked for, and only what is known."""
     taken = time.strptime(picture.taken, "%Y-%m-%dT%H:%M:%SZ")
     spot = {"type": "Point", "coordinates": [picture.lon, picture.lat]}
     whole = {
@@ -197,7 +197,7 @@ def _graph(picture: Picture, fields: list[str]) -> dict[str, Any]:
 
 
 def _stac(service: StreetService, picture: Picture) -> dict[str, Any]:
-    """Write a picture as a STAC item of Panoramax."""
+    """Write an image as a STAC item of Panoramax."""
     file = f"{service.address}/file/{picture.id}.jpg"
     inside = {"camera_manufacturer": "GoPro", "field_of_view": 360 if picture.panorama else 70}
     about = {
@@ -229,7 +229,7 @@ def _stac(service: StreetService, picture: Picture) -> dict[str, Any]:
 
 @pytest.fixture
 def street(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., StreetService]]:
-    """Give a function that starts a service; its pictures are given as dicts of `Picture`."""
+    """Give a function that starts a service; its images are given as dicts of `Picture`."""
     monkeypatch.setenv("no_proxy", "127.0.0.1")
     monkeypatch.setenv("MAPILLARY_TOKEN", TOKEN)
     monkeypatch.setattr("streetgauge.imagery.client.FIRST_WAIT", 0.01)

@@ -282,7 +282,7 @@ def test_the_same_view_in_two_archives_is_refused(tmp_path: Path) -> None:
     for name in ("1.tgz", "2.tgz"):
         write_tar(tmp_path / name, [("X_a.png", b"1")])
     settings = ImagerySettings(folder=tmp_path, pattern="**/{location_id}_{view}.png", views=("a",))
-    with pytest.raises(InputError, match=r"two pictures: 1\.tgz/X_a\.png and 2\.tgz/X_a\.png"):
+    with pytest.raises(InputError, match=r"two images: 1\.tgz/X_a\.png and 2\.tgz/X_a\.png"):
         find_views(settings, ["X"])
 
 

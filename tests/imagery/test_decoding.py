@@ -1,4 +1,4 @@
-"""Pictures of every make, and files that only look like pictures."""
+"""Pictures of every make, and files that only look like images."""
 
 from __future__ import annotations
 
@@ -164,10 +164,10 @@ def jpeg(size: tuple[int, int] = (200, 200)) -> bytes:
     ("name", "content", "reason"),
     [
         ("empty.jpg", b"", "the file is empty"),
-        ("text.png", b"this is no picture\n" * 50, "not a picture of a known format"),
+        ("text.png", b"this is no image\n" * 50, "not an image of a known format"),
         ("half.jpg", jpeg()[:10_000], "image file is truncated$"),
-        ("head.jpg", jpeg()[:40], "damaged|not a picture"),
-        ("page.eps", b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", "not a picture"),
+        ("head.jpg", jpeg()[:40], "damaged|not an image"),
+        ("page.eps", b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", "not an image"),
     ],
 )
 def test_broken_files_give_one_short_reason(
@@ -231,7 +231,7 @@ def test_what_the_reader_of_avif_says_of_damage_is_a_reason(noise: np.ndarray) -
         with pytest.raises(PictureError, match="damaged") as caught:
             decode(raw)
         told.add(caught.value.reason)
-    assert any(reason.startswith("the picture is damaged: Failed to decode") for reason in told)
+    assert any(reason.startswith("the image is damaged: Failed to decode") for reason in told)
     assert not any("Error" in reason for reason in told)
 
 
@@ -297,7 +297,7 @@ def test_a_reason_is_in_words_and_never_in_python_s(monkeypatch: pytest.MonkeyPa
     Image.new("RGB", (8, 8)).save(buffer, "PNG", pnginfo=note)
     with pytest.raises(PictureError) as caught:
         decode(buffer.getvalue())
-    said = "the picture is damaged: its text notes are larger than a picture's may be"
+    said = "the image is damaged: its text notes are larger than an image's may be"
     assert str(caught.value) == said
     buffer = io.BytesIO()
     Image.new("RGB", (8, 8)).save(buffer, "PNG")

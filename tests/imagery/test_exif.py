@@ -130,7 +130,7 @@ def test_a_photo_sphere_says_that_it_is_one() -> None:
 
 
 def test_what_is_no_picture_is_a_reason() -> None:
-    with pytest.raises(PictureError, match="not a picture"):
+    with pytest.raises(PictureError, match="not an image"):
         note_of(io.BytesIO(b"uuid,lat,lon\n"))
 
 
@@ -155,9 +155,9 @@ def test_photographs_go_to_the_nearest_location_and_the_nearest_view(tmp_path: P
     for reason in (
         "no location lies within 25 m: far.jpg",
         "the photograph does not say where it was taken: nowhere.jpg",
-        "it is not known where the picture looks: lost.jpg",
-        "the file is not a picture of a known format: notes.txt",
-        "another picture is closer to view 'b' of 'Y': ",
+        "it is not known where the image looks: lost.jpg",
+        "the file is not an image of a known format: notes.txt",
+        "another image is closer to view 'b' of 'Y': ",
         "the file cannot be opened: No such file or directory: link.jpg",
     ):
         assert reason in told
@@ -171,10 +171,10 @@ def test_of_a_view_there_is_one_row_whatever_other_pictures_there_are(tmp_path: 
     settings = ImagerySettings(folder=tmp_path, exif=True, require="any")
     _, skips = find_views(settings, HERE)
     rows = skips[["location_id", "view", "reason"]].to_numpy().tolist()
-    assert [None, None, "another picture is closer to view 'a' of 'X': next.jpg"] in rows
+    assert [None, None, "another image is closer to view 'a' of 'X': next.jpg"] in rows
     told = [(location, view) for location, view, _ in rows if location is not None]
     assert len(set(told)) == len(told)
-    assert ("X", "a") not in told  # that is for whoever reads the picture to say
+    assert ("X", "a") not in told  # that is for whoever reads the image to say
 
 
 def test_ids_alone_do_not_say_where_locations_are(tmp_path: Path) -> None:

@@ -43,7 +43,7 @@ def test_pictures_with_coordinates_go_to_the_nearest_location(tmp_path: Path, na
     got = {(r.location_id, r.view): Path(r.path).name for r in views.itertuples()}
     assert got == {("X", "a"): "1.jpg", ("X", "d"): "2.jpg", ("Y", "c"): "3.jpg"}
     assert "no location lies within 25 m: 4.jpg" in skips["reason"].tolist()
-    assert ("Z", "there is no picture of this location") in set(
+    assert ("Z", "there is no image of this location") in set(
         zip(skips["location_id"], skips["reason"], strict=True)
     )
 

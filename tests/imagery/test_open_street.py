@@ -109,7 +109,7 @@ def test_the_nearest_panorama_gives_all_views(street: Street, tmp_path: Path) ->
     flat, _ = collect(mapillary(service, panoramas="never"), where, tmp_path / "never")
     assert not flat["panorama"].any()
     service.pictures = service.pictures[:4]
-    with pytest.raises(InputError, match="not one picture"):
+    with pytest.raises(InputError, match="not one image"):
         collect(mapillary(service, panoramas="only"), where, tmp_path / "only")
 
 
@@ -125,7 +125,7 @@ def test_who_took_a_picture_and_its_licence_are_kept(street: Street, tmp_path: P
     assert first["provider"] == "mapillary"
     credits = credits_of(pictures)
     assert [each["line"] for each in credits] == [
-        "4 pictures by 4 contributors, Mapillary, CC-BY-SA-4.0"
+        "4 images by 4 contributors, Mapillary, CC-BY-SA-4.0"
     ]
 
 
@@ -186,9 +186,9 @@ def test_every_location_is_there_or_skipped_with_its_reason(street: Street, tmp_
     assert set(pictures["location_id"]) == {"home", "lonely"}
     reasons = skips.fillna({"view": ""}).set_index(["location_id", "view"])["reason"].to_dict()
     assert reasons["unplaced", ""] == "it has no coordinates"
-    assert reasons["nowhere", ""] == "there is no open picture within 30 m"
-    assert reasons["gone", "a"] == "the picture is gone (HTTP 404)"
-    assert reasons["lonely", "b"] == "there is no open picture within 30 m that looks this way"
+    assert reasons["nowhere", ""] == "there is no open image within 30 m"
+    assert reasons["gone", "a"] == "the image is gone (HTTP 404)"
+    assert reasons["lonely", "b"] == "there is no open image within 30 m that looks this way"
     assert set(skips["stage"]) == {"images"}
     told = set(pictures["location_id"]) | set(skips["location_id"])
     assert told == set(where["location_id"])
@@ -250,7 +250,7 @@ def test_a_broken_download_is_never_taken_for_a_picture(street: Street, tmp_path
         assert content == next(p for p in service.pictures if p.id == row.image_id).jpeg()
     reasons = dict(zip(skips["view"], skips["reason"], strict=True))
     assert "the download broke off (6 tries)" in reasons["c"]
-    assert "not a picture" in reasons["d"]
+    assert "not an image" in reasons["d"]
     assert len([p for p in (tmp_path / "images").rglob("*") if p.is_file()]) == 2
 
 
@@ -400,7 +400,7 @@ def test_what_a_service_says_amiss_is_not_used(
 ) -> None:
     service = street([{**spot(0, 0), **row}])
     service.inside = lambda query: service.pictures
-    with pytest.raises(InputError, match="not one picture"):
+    with pytest.raises(InputError, match="not one image"):
         collect(mapillary(service, require="any"), places(A=(0, 0)), tmp_path)
     assert not (tmp_path / "images").exists()
 
@@ -413,7 +413,7 @@ def test_a_picture_s_address_that_is_a_file_of_this_machine_is_not_opened(
     service = street(ROUND_HOME)
     service.address, real = f"file://{secret}#", service.address
     settings = panoramax(service, require="any", endpoint=f"{real}/api")
-    with pytest.raises(InputError, match="not one picture") as caught:
+    with pytest.raises(InputError, match="not one image") as caught:
         collect(settings, places(A=(0, 0)), tmp_path)
     assert "address is none of the web" in str(caught.value)
 
@@ -440,7 +440,7 @@ require = "any"
 
 @pytest.fixture
 def study(street: Street, grid_writer: Callable[..., Path], tmp_path: Path) -> tuple[Path, Any]:
-    """Give a study of eight places, all but one with a panorama or four pictures near."""
+    """Give a study of eight places, all but one with a panorama or four images near."""
     directory = grid_writer(tmp_path / "study", side=2, per_area=2)
     file = directory / "study.toml"
     table = pd.read_csv(directory / "places.csv")
@@ -478,7 +478,7 @@ def test_a_study_is_run_from_its_locations_to_features(
         code, _, said = run(stage, directory)
         assert code == 0, said
         err += said
-    assert "left out: 1 there is no open picture within 30 m" in err
+    assert "left out: 1 there is no open image within 30 m" in err
     pictures = pd.read_parquet(directory / "images.parquet")
     assert len(pictures) == 7 * 4
     skipped = pd.read_parquet(directory / "skipped.parquet")
@@ -492,7 +492,7 @@ def test_a_study_is_run_from_its_locations_to_features(
     assert set(ids) == set(pictures["location_id"])
     assert (np.ptp(features, axis=1).max(axis=1) > 0.01).all(), "each view of its own"
     credits = read_metadata(directory / "images.parquet")["credits"]
-    assert credits[0]["line"] == "16 pictures by 3 contributors, Mapillary, CC-BY-SA-4.0"
+    assert credits[0]["line"] == "16 images by 3 contributors, Mapillary, CC-BY-SA-4.0"
     for file in directory.rglob("*"):
         assert not file.is_file() or b"secret-of-a-user" not in file.read_bytes()
     assert not (directory / ".images").exists()

@@ -128,7 +128,7 @@ def test_a_kept_library_cuts_the_same(heading: float, pitch: float) -> None:
     panorama = np.asarray(Image.fromarray(panorama).resize((512, 256), Image.Resampling.BICUBIC))
     size, fov = 160, 90.0
     (view,) = cut_panorama(panorama, [Cut(heading, 0.0, pitch, fov, size)])
-    # There, the outermost pixels' middles lie on the picture's edges: the same rays, another angle.
+    # There, the outermost pixels' middles lie on the image's edges: the same rays, another angle.
     theirs = math.degrees(2 * math.atan(math.tan(math.radians(fov / 2)) * (1 - 1 / size)))
     known = py360convert.e2p(panorama, theirs, (heading + 180) % 360 - 180, pitch, (size, size))
     apart = np.abs(view.astype(int) - known)
@@ -181,7 +181,7 @@ def test_what_is_not_the_whole_sphere_is_refused() -> None:
 def with_xmp(panorama: np.ndarray, text: str, exif: Image.Exif | None = None) -> bytes:
     buffer = io.BytesIO()
     Image.fromarray(panorama).save(
-        *(buffer, "JPEG"), quality=95, subsampling=0, xmp=text.encode(), exif=exif or Image.Exif()
+        buffer, "JPEG", quality=95, subsampling=0, xmp=text.encode(), exif=exif or Image.Exif()
     )
     return buffer.getvalue()
 

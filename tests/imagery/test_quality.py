@@ -1,4 +1,4 @@
-"""Pictures that show nothing, or not this place, are told from pictures of streets."""
+"""Pictures that show nothing, or not this place, are told from images of streets."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which picture is which view of which location."""
+"""Which image is which view of which location."""
 
 from __future__ import annotations
 
@@ -61,8 +61,8 @@ def test_missing_views_locations_and_strangers_are_told_with_their_reason(tmp_pa
     assert keys(views) == [("X", "a"), ("X", "b"), ("Y", "a")]
     told = {(row.location_id, row.view): row.reason for row in skips.itertuples()}
     assert told == {
-        ("Y", "b"): "there is no picture of this view and all are needed",
-        ("Z", None): "there is no picture of this location",
+        ("Y", "b"): "there is no image of this view and all are needed",
+        ("Z", None): "there is no image of this location",
         ("Q", "a"): "the location is not one of the study's",
         ("X", "c"): "the view is none of a, b",
     }
@@ -167,7 +167,7 @@ def test_a_manifest_s_gaps_and_strangers_are_told(tmp_path: Path) -> None:
     assert keys(skips) == [("Q", "a"), ("X", "b"), ("Z", None)]
     reasons = dict(zip(skips["location_id"], skips["reason"], strict=True))
     assert reasons["X"] == "the file that the manifest names is not there: gone.jpg"
-    assert reasons["Z"] == "there is no picture of this location"
+    assert reasons["Z"] == "there is no image of this location"
 
 
 def test_each_file_that_a_manifest_names_and_that_is_gone_is_named(tmp_path: Path) -> None:
@@ -240,7 +240,7 @@ def test_names_that_are_not_utf_8_are_told_and_hinder_no_table(tmp_path: Path) -
     assert {row.reason for row in skips.itertuples()} == {
         r"the name of this file is not UTF-8: '\udcff_a.jpg'",
         r"the name of this folder is not UTF-8: 'caf\udce9'",
-        "there is no picture of this location",
+        "there is no image of this location",
     }
 
 

@@ -95,7 +95,7 @@ def test_a_pattern_finds_pictures_behind_a_url(place: tuple[str, Callable]) -> N
     shades = {("A 1", "a"): 10, ("A 1", "b"): 90, ("Ö", "a"): 170}
     for (location, view), shade in shades.items():
         write(f"{location}/{view}.jpg", jpeg(shade))
-    write("notes.txt", b"no picture")
+    write("notes.txt", b"no image")
     settings = ImagerySettings(
         folder=Url(url), pattern="{location_id}/{view}.jpg", views=("a", "b"), require="any"
     )

@@ -45,7 +45,13 @@ def trained(world: Any, settings: TrainSettings) -> Bundle:
     (split,) = make_splits(folds, world.areas, world.deciles, seed=3)
     outcomes = ("income", "health", "crime")[: world.deciles.shape[1]]
     model, record = fit_model(
-        *(world.features, world.present, world.deciles, world.areas, split, outcomes, settings),
+        world.features,
+        world.present,
+        world.deciles,
+        world.areas,
+        split,
+        outcomes,
+        settings,
         seed=3,
     )
     return Bundle(model, outcomes, "fold-2", settings, 3, "abc", record, SOURCE)
@@ -263,11 +269,11 @@ def test_a_feature_that_is_no_number_is_named_by_row_and_location(
         TrainSettings(epochs=2, device="cpu", network="paper-2019"),
         TrainSettings(epochs=2, device="cpu", network="shared", pooling="attention"),
         TrainSettings(epochs=2, device="cpu", network="shared", ensemble_size=3),
-        TrainSettings(epochs=2, device="cpu", head="triangular"),
+        TrainSettings(epochs=2, device="cpu", head="exponential"),
         TrainSettings(epochs=2, device="cpu", head="clm"),
         TrainSettings(epochs=2, device="cpu", components=4),
     ],
-    ids=["batch-norm", "shared", "ensemble_size", "triangular", "clm", "components"],
+    ids=["batch-norm", "shared", "ensemble_size", "exponential", "clm", "components"],
 )
 def test_every_network_goes_through_a_file_and_can_be_picked_from(
     settings: TrainSettings, make_world: Any, tmp_path: Path

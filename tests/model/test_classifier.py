@@ -111,7 +111,7 @@ def test_every_parameter_reaches_the_training(
     monkeypatch.setattr(classifier_module, "fit_model", noted)
     other: dict[str, Any] = {
         **{"network": "paper-2019", "pooling": "attention", "width": 96, "ensemble_size": 1},
-        **{"head": "corn", "dropout": 0.35, "epochs": 7, "batch": 33, "learning_rate": 0.0123},
+        **{"head": "emd", "dropout": 0.35, "epochs": 7, "batch": 33, "learning_rate": 0.0123},
         **{"schedule": "plateau", "weight_decay": 0.0321, "noise": 0.777, "patience": 3},
         **{"components": 5, "precision": "bfloat16", "memory": 0.5, "device": "cpu"},
         **{name: not getattr(TrainSettings(), name) for name in ("mixup",)},
@@ -234,7 +234,7 @@ def test_a_scale_that_is_given_holds_where_a_class_is_missing(make_world: Any) -
         model.set_params(classes=[1, 2, 2]).fit(world.features, world.deciles[:, 0])
 
 
-@pytest.mark.parametrize("head", ["clm", "corn", "softmax", "triangular"])
+@pytest.mark.parametrize("head", ["clm", "emd", "exponential"])
 def test_other_heads_give_probabilities_of_their_own(make_world: Any, head: str) -> None:
     world = make_world()
     y = three_classes(world)

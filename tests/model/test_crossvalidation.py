@@ -191,7 +191,7 @@ KILLED = """
 import os
 import sys
 from pathlib import Path
-sys.path.insert(0, {tests!r})
+sys.path[:0] = [{tests!r}, {here!r}]
 from conftest import build_world
 from test_crossvalidation import run
 if __name__ == "__main__":
@@ -206,7 +206,9 @@ def test_a_run_that_was_killed_while_training_and_run_again_gives_the_same_bytes
 ) -> None:
     frame, directory = done
     script = tmp_path / "script.py"
-    script.write_text(KILLED.format(tests=str(Path(__file__).parent)))
+    script.write_text(
+        KILLED.format(tests=str(Path(__file__).parents[1]), here=str(Path(__file__).parent))
+    )
     target = tmp_path / "model"
     with subprocess.Popen([sys.executable, str(script), str(target)]) as process:
         second = target / "logs" / "fold-2" / "history.jsonl"
@@ -348,7 +350,11 @@ def test_a_feature_that_is_no_number_is_named_by_its_row_in_the_store_and_its_lo
     features[row_of[location], 1, 2] = np.inf
     with pytest.raises(InputError) as caught:
         cross_validate(
-            *(features, np.ones(features.shape[:2], bool), world.deciles, world.areas, world.ids),
+            features,
+            np.ones(features.shape[:2], bool),
+            world.deciles,
+            world.areas,
+            world.ids,
             [split],
             outcomes=OUTCOMES,
             settings=TrainSettings(epochs=1, batch=64, ensemble_size=1, device="cpu"),

@@ -24,7 +24,12 @@ def fit(world: Any, split: Split, **changes: Any) -> Any:
     settings = {"epochs": 1, "batch": 64, "ensemble_size": 1, "device": "cpu"}
     given = {name: changes.pop(name) for name in ("start", "sample_weight") if name in changes}
     return fit_model(
-        *(world.features, world.present, world.deciles, world.areas, split, OUTCOMES),
+        world.features,
+        world.present,
+        world.deciles,
+        world.areas,
+        split,
+        OUTCOMES,
         TrainSettings(**settings | changes),
         seed=1,
         location_ids=world.ids,

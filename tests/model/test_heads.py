@@ -22,7 +22,7 @@ losses = pytest.importorskip("dlordinal.losses")
 output_layers = pytest.importorskip("dlordinal.output_layers")
 
 NAN = float("nan")
-LIKELIHOODS = ("binomial", "clm", "corn", "softmax")
+LIKELIHOODS = ("binomial", "clm")
 
 
 def drawn(head: Head, rows: int = 40, outcomes: int = 3, seed: int = 0) -> tuple[Tensor, Tensor]:
@@ -38,7 +38,7 @@ def drawn(head: Head, rows: int = 40, outcomes: int = 3, seed: int = 0) -> tuple
 def test_probabilities_and_gradients_are_sound_for_any_scale_and_size(
     name: str, data: st.DataObject
 ) -> None:
-    classes = data.draw(st.integers(3, 14) if name == "beta" else st.integers(2, 60))
+    classes = data.draw(st.integers(2, 60))
     size = data.draw(st.sampled_from([1e-3, 1.0, 30.0, 1e4]))
     dtype = data.draw(st.sampled_from([torch.float32, torch.bfloat16]))
     head = make_head(name, classes, 2)
@@ -112,14 +112,6 @@ def test_the_loss_of_a_likelihood_is_the_log_probability_of_the_label(name: str)
     torch.testing.assert_close(head.each(z, target), -p.log())
 
 
-def test_corn_is_that_of_dlordinal_but_for_the_number_that_it_divides_by() -> None:
-    head = make_head("corn", 6, 1)
-    z, target = drawn(head, outcomes=1)
-    answered = target.clamp(max=5).sum()  # a label k answers k of the K - 1 questions
-    theirs = losses.CORNLoss(6)(z[:, 0], target[:, 0].long() - 1)
-    torch.testing.assert_close(head.loss(z, target)[0], theirs * answered / len(z))
-
-
 def test_cumulative_links_are_those_of_dlordinal_with_the_same_thresholds() -> None:
     head = CumulativeLink(6, 2)
     generator = torch.Generator().manual_seed(0)
@@ -160,14 +152,11 @@ def test_far_from_its_class_a_cumulative_link_still_says_which_way_to_go() -> No
 @pytest.mark.parametrize(
     ("name", "theirs"),
     [
-        ("softmax", lambda k: CrossEntropyLoss()),
         ("emd", lambda k: losses.EMDLoss(k)),
-        ("triangular", lambda k: losses.TriangularLoss(CrossEntropyLoss(), k)),
-        ("beta", lambda k: losses.BetaLoss(CrossEntropyLoss(), k)),
         ("exponential", lambda k: losses.ExponentialLoss(CrossEntropyLoss(), k)),
     ],
 )
-def test_losses_are_those_of_torch_and_dlordinal(name: str, theirs: Any) -> None:
+def test_losses_are_those_of_dlordinal(name: str, theirs: Any) -> None:
     head = make_head(name, 10, 3)
     z, target = drawn(head)
     expected = [theirs(10)(z[:, m], target[:, m].long() - 1) for m in range(3)]
@@ -189,7 +178,7 @@ def test_the_score_is_the_logit_of_the_expected_share_or_the_heads_own(name: str
 def test_scores_of_other_heads_are_on_the_scale_of_the_binomial() -> None:
     h = torch.linspace(-30, 30, 13)[:, None]
     as_logits = binomial.log_probabilities(h, 10)
-    for name in ("softmax", "emd", "triangular"):
+    for name in ("emd", "exponential"):
         torch.testing.assert_close(make_head(name, 10, 1).score(as_logits), h)
 
 
@@ -214,18 +203,6 @@ def test_every_head_finds_the_order_of_a_simple_world(name: str) -> None:
     assert spearmanr(score[:, 1], latent).statistic < -0.97
 
 
-def test_without_the_extra_its_heads_say_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in [name for name in sys.modules if name.split(".")[0] == "dlordinal"]:
-        monkeypatch.delitem(sys.modules, module)
-    monkeypatch.setitem(sys.modules, "dlordinal", None)
-    for name in HEADS:
-        if name in LIKELIHOODS:
-            make_head(name, 10, 2)
-        else:
-            with pytest.raises(InputError, match=r"pip install streetgauge\[ordinal\]"):
-                make_head(name, 10, 2)
-
-
 def test_heads_need_no_torchvision() -> None:
     code = (
         "import sys; from streetgauge.model.heads import *; [make_head(n, 10, 1) for n in HEADS]; "
@@ -239,8 +216,8 @@ def test_heads_need_no_torchvision() -> None:
     ("name", "classes", "reason"),
     [
         ("binomal", 10, "did you mean 'binomial'"),
-        ("beta", 20, "3 to 14 classes, not for 20"),
-        ("corn", 1, "at least 2 classes, not 1"),
+        ("corn", 10, "there is no such head"),
+        ("emd", 1, "at least 2 classes, not 1"),
     ],
 )
 def test_what_cannot_be_made_is_one_sentence(name: str, classes: int, reason: str) -> None:

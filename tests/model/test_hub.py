@@ -30,7 +30,13 @@ def saved(make_world: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
     settings = TrainSettings(epochs=1, device="cpu")
     (split,) = make_splits(FoldSettings(scheme="train-only"), world.areas, world.deciles, seed=1)
     model, record = fit_model(
-        *(world.features, world.present, world.deciles, world.areas, split, ["income"], settings),
+        world.features,
+        world.present,
+        world.deciles,
+        world.areas,
+        split,
+        ["income"],
+        settings,
         seed=1,
     )
     place = tmp_path_factory.mktemp("hub") / "bundle"

@@ -86,7 +86,7 @@ def test_what_comes_before_and_after_the_steps_is_covered_and_so_is_a_training_a
     rows = np.arange(100)
     with pytest.raises(InputError, match=r"'train\.memory' or 'train\.ensemble_size'"):
         train_network(
-            *(samples, rows, rows[:0], TrainSettings(device="cpu")), seed=1, network_seeds=[1, 2]
+            samples, rows, rows[:0], TrainSettings(device="cpu"), seed=1, network_seeds=[1, 2]
         )
 
 

@@ -172,12 +172,12 @@ def test_running_values_of_batch_norm_follow_the_data_from_the_first_batch() -> 
             ("shared", "mean", 0.0, "binomial"),
         ),
         (
-            {"network": "paper-2019", "pooling": "attention", "dropout": 0.1, "head": "corn"},
-            ("own, normed", "attention", 0.1, "corn"),
+            {"network": "paper-2019", "pooling": "attention", "dropout": 0.1, "head": "clm"},
+            ("own, normed", "attention", 0.1, "clm"),
         ),
         (
-            {"network": "port-2020", "pooling": "mean", "dropout": 0.2, "head": "softmax"},
-            ("own", "mean", 0.2, "softmax"),
+            {"network": "port-2020", "pooling": "mean", "dropout": 0.2, "head": "emd"},
+            ("own", "mean", 0.2, "emd"),
         ),
     ],
 )

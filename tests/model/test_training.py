@@ -381,8 +381,12 @@ def test_the_parts_of_an_epoch_hold_every_row_once_and_the_next_epoch_is_dealt_a
     each = len(world.features[0].tobytes()) / 2**30
     for memory in (np.inf, each * len(rows) / 3):  # held at once, and in windows
         reader = Reader(
-            *(world.features, world.present, None),
-            *(torch.device("cpu"), torch.float32, memory),
+            world.features,
+            world.present,
+            None,
+            torch.device("cpu"),
+            torch.float32,
+            memory,
         )
         course = training.Course(reader, rows, 3, np.random.default_rng(0))
         dealt = [

@@ -145,8 +145,14 @@ def test_the_commands_import_them_and_predict_a_city_by_the_authors_formula(
         store.write(np.arange(5), features, np.ones((5, 4), bool))
     (tmp_path / "places.csv").write_text("location_id\n" + "\n".join(ids[::-1]) + "\n")
     code, _, err = run(
-        *("predict", tmp_path / "london", "--features", tmp_path / "fc6.h5"),
-        *("--locations", tmp_path / "places.csv", "--out", tmp_path / "out"),
+        "predict",
+        tmp_path / "london",
+        "--features",
+        tmp_path / "fc6.h5",
+        "--locations",
+        tmp_path / "places.csv",
+        "--out",
+        tmp_path / "out",
     )
     assert code == 0, err
     found = pd.read_parquet(tmp_path / "out" / "predictions.parquet").set_index("location_id")

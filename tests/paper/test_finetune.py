@@ -55,7 +55,12 @@ def learned(
     splits = here.split(5, k=3, final=False)
     splits = [take_share(split, here.areas, here.deciles, share, 5) for split in splits]
     return cross_validate(
-        *(here.features, here.present, here.deciles, here.areas, here.ids, splits),
+        here.features,
+        here.present,
+        here.deciles,
+        here.areas,
+        here.ids,
+        splits,
         outcomes=here.outcomes,
         settings=TRAIN.model_copy(update={"tune": tune, **changes}),
         seed=5,
@@ -134,7 +139,11 @@ def test_test_only_tests_all_of_another_city_with_the_network_as_it_is(
     here: Any, lender: Bundle, tmp_path: Path
 ) -> None:
     predictions = cross_validate(
-        *(here.features, here.present, here.deciles, here.areas, here.ids),
+        here.features,
+        here.present,
+        here.deciles,
+        here.areas,
+        here.ids,
         here.split(scheme="test-only"),
         outcomes=here.outcomes,
         settings=TRAIN,

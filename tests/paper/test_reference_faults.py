@@ -129,7 +129,9 @@ def fit(
     arrays = (city.features, city.present, city.deciles, city.areas)
     model, record = fit_model(
         *arrays,
-        *(split or parts(city), city.outcomes, settings),
+        split or parts(city),
+        city.outcomes,
+        settings,
         seed=seed,
         on_epoch=lambda member, each: figures.append(each),
     )

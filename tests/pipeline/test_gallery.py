@@ -1,4 +1,4 @@
-"""A study's own pictures get into its report if something allows it, and never else."""
+"""A study's own images get into its report if something allows it, and never else."""
 
 from __future__ import annotations
 
@@ -123,9 +123,7 @@ def test_without_a_licence_no_picture_is_shown_and_it_is_said(tmp_path, imagery)
     assert not has_gallery(study)
     gallery = gallery_of(study)
     assert shown(gallery) == set()
-    assert gallery.note == (
-        "No pictures are shown: the study does not say what allows showing them."
-    )
+    assert gallery.note == ("No images are shown: the study does not say what allows showing them.")
 
 
 @pytest.mark.parametrize("licence", ["none", "All rights reserved.", "Unknown", "-"])
@@ -161,7 +159,7 @@ def test_of_open_imagery_only_pictures_with_a_licence_are_shown(tmp_path):
         for location in IDS
         for view in VIEWS
     ]
-    write_table(pd.DataFrame(rows), study.images, {"credits": [{"line": "24 pictures"}]})
+    write_table(pd.DataFrame(rows), study.images, {"credits": [{"line": "24 images"}]})
     study.image_folder.parent.mkdir(exist_ok=True)
     (tmp_path / "pictures").rename(tmp_path / "moved")
     study.image_folder.parent.mkdir(exist_ok=True)
@@ -174,7 +172,7 @@ def test_of_open_imagery_only_pictures_with_a_licence_are_shown(tmp_path):
     assert gallery.outcomes["income"][0].places[0].shots[0].link == "https://example.org/P10"
     facts = picture_facts(study)
     assert facts["captured"] == (2019, 2019)
-    assert facts["credits"] == [{"line": "24 pictures"}]
+    assert facts["credits"] == [{"line": "24 images"}]
 
 
 def test_pictures_left_out_of_the_features_are_not_shown(tmp_path):
@@ -190,10 +188,10 @@ def test_pictures_left_out_of_the_features_are_not_shown(tmp_path):
 def test_pictures_that_are_gone_or_damaged_are_counted(tmp_path):
     study = make_study(tmp_path)
     (tmp_path / "pictures" / "P11_a.png").unlink()
-    (tmp_path / "pictures" / "P00_a.png").write_bytes(b"no picture")
+    (tmp_path / "pictures" / "P00_a.png").write_bytes(b"no image")
     gallery = gallery_of(study)
     assert not shown(gallery) & {("P11", "a"), ("P00", "a")}
-    assert "2 pictures that were chosen cannot be read now." in gallery.note
+    assert "2 images that were chosen cannot be read now." in gallery.note
 
 
 @pytest.mark.parametrize("insists", [False, True])
@@ -205,7 +203,7 @@ def test_a_folder_that_is_gone_is_no_reason_for_no_report(tmp_path, insists):
         with pytest.raises(InputError):
             gallery_of(study)
     else:
-        assert gallery_of(study).note.startswith("No pictures are shown: ")
+        assert gallery_of(study).note.startswith("No images are shown: ")
 
 
 def test_pictures_in_an_archive_are_the_same(tmp_path):
@@ -220,7 +218,7 @@ def test_pictures_in_an_archive_are_the_same(tmp_path):
 
 def test_views_of_panoramas_are_shown_as_they_were_cut(tmp_path):
     study = make_study(
-        tmp_path, imagery=f"{LICENCE}\npanoramas = true\nsize = 64", where='folder = "pictures"'
+        tmp_path, imagery=f"{LICENCE}\npanoramas = true\nsize = 64", where='folder = "images"'
     )
     for file in (tmp_path / "pictures").iterdir():
         file.unlink()

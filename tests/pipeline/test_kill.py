@@ -22,7 +22,7 @@ RUN = [sys.executable, "-m", "streetgauge.cli", "run", "-q"]
 
 @pytest.fixture
 def city(tmp_path: Path) -> Path:
-    """Give a small city with pictures, and settings that make training last a while."""
+    """Give a small city with images, and settings that make training last a while."""
     place = tmp_path / "city"
     make_city(place, seed=5, n_areas=24, n_locations=96)
     file = place / "study.toml"

@@ -1,4 +1,4 @@
-"""Poor pictures in a study: listed, counted, and left out where the study says so."""
+"""Poor images in a study: listed, counted, and left out where the study says so."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Run = Callable[..., tuple[int, str, str]]
 
 
 class Tiles:
-    """A network whose features are means of tiles: cheap, and other for every picture."""
+    """A network whose features are means of tiles: cheap, and other for every image."""
 
     engine, precision, device, cosine, batch = "torch", "float32", "cpu", 1.0, 8
 
@@ -78,9 +78,9 @@ def test_poor_pictures_are_listed_and_can_be_left_out_and_taken_back(
     skipped = pd.read_parquet(study / "skipped.parquet").query("stage == 'features'")
     skipped = skipped[skipped["location_id"].isin(ids[:3])]
     assert {(r.location_id, r.view): r.reason for r in skipped.itertuples()} == {
-        (ids[0], "b"): "the picture is black, and all views are needed",
-        (ids[1], "a"): "the same picture stands elsewhere, and all views are needed",
-        (ids[2], "c"): "the same picture stands elsewhere, and all views are needed",
+        (ids[0], "b"): "the image is black, and all views are needed",
+        (ids[1], "a"): "the same image stands elsewhere, and all views are needed",
+        (ids[2], "c"): "the same image stands elsewhere, and all views are needed",
     }
     setting(study, "exclude = []")
     code, _, err = run("features", study)
@@ -97,7 +97,7 @@ def test_poor_pictures_are_listed_and_can_be_left_out_and_taken_back(
 
 
 def stored(path: Path, fingerprints: list[int], **measured: float) -> Path:
-    """Give a store of one view whose pictures have these fingerprints."""
+    """Give a store of one view whose images have these fingerprints."""
     about = {"backbone": "b", "weights_sha256": "", "transform": "{}", "cache_key": ""}
     quality = np.zeros((len(fingerprints), 1), dtype=QUALITY)
     quality["fingerprint"][:, 0] = fingerprints
@@ -123,7 +123,7 @@ def test_duplicates_are_left_out_whatever_else_they_are(
     assert not FeatureStore.open(path).present.any()
     assert len(skips) == copies
     assert set(skips["reason"]) == {f"{FINDINGS['duplicate']}, and all views are needed"}
-    assert lines == (f"of {copies} pictures {copies} {called} (quality.parquet)",)
+    assert lines == (f"of {copies} images {copies} {called} (quality.parquet)",)
     reinstate(path, "all")
     _, skips = judge(path, tmp_path / "q.parquet", imagery.model_copy(update={"exclude": ()}))
     assert len(skips) == 0
@@ -140,7 +140,7 @@ def test_fingerprints_of_an_older_version_are_told_where_they_meet_others(tmp_pa
         path = stored(tmp_path / f"{name}.h5", fingerprints)
         lines, _ = judge(path, tmp_path / "q.parquet", imagery)
         assert len(lines) == bool(said)
-        assert not said or lines[0].startswith(f"{said} of 3 pictures were looked at by an older")
+        assert not said or lines[0].startswith(f"{said} of 3 images were looked at by an older")
 
 
 @pytest.mark.parametrize("killed_after", [1, 2])

@@ -109,8 +109,14 @@ def test_areas_unlike_those_that_a_bundle_learned_from_are_marked(
         store["features"][:] += 50
     out = tmp_path / "elsewhere"
     code, _, err = run(
-        *("predict", bundle, "--features", tmp_path / "other.h5", "--locations", city),
-        *("--out", out),
+        "predict",
+        bundle,
+        "--features",
+        tmp_path / "other.h5",
+        "--locations",
+        city,
+        "--out",
+        out,
     )
     assert code == 0, err
     assert "30 of 30 areas (100%) are unlike those that the bundle learned from" in err
@@ -127,8 +133,14 @@ def test_a_feature_that_is_no_number_is_named_by_its_place_in_the_store_and_its_
     table = pd.read_csv(city)
     table[table["location_id"] >= location].to_csv(tmp_path / "some.csv", index=False)
     sentence = refuse(
-        *("predict", bundle, "--features", tmp_path / "store.h5"),
-        *("--locations", tmp_path / "some.csv", "--out", tmp_path / "out"),
+        "predict",
+        bundle,
+        "--features",
+        tmp_path / "store.h5",
+        "--locations",
+        tmp_path / "some.csv",
+        "--out",
+        tmp_path / "out",
     )
     assert f"row 50 (location '{location}'), view 2, feature 3: nan" in sentence
 
@@ -198,8 +210,14 @@ def test_without_such_a_model_the_others_are_named(
 ) -> None:
     shutil.copytree(study / "model" / "fold-1", tmp_path / "model" / "fold-1")
     sentence = refuse(
-        *("predict", tmp_path / "model", "--features", study / "features" / "shares.h5"),
-        *("--locations", city, "--out", tmp_path / "out"),
+        "predict",
+        tmp_path / "model",
+        "--features",
+        study / "features" / "shares.h5",
+        "--locations",
+        city,
+        "--out",
+        tmp_path / "out",
     )
     assert "no model that learned from all areas" in sentence
     assert "fold-1" in sentence
@@ -222,8 +240,14 @@ def test_a_store_of_another_backbone_is_refused(
         (("table", 4, ["a", "b"]), "its views are a, b, and the bundle was trained on 1, 2"),
     ):
         sentence = refuse(
-            *("predict", bundle, "--features", store(*given), "--locations", city),
-            *("--out", tmp_path / "out"),
+            "predict",
+            bundle,
+            "--features",
+            store(*given),
+            "--locations",
+            city,
+            "--out",
+            tmp_path / "out",
         )
         assert reason in sentence
 
@@ -336,18 +360,28 @@ def test_the_authors_weights_become_a_bundle_that_predicts(
     store.write(np.arange(2), features, np.ones((2, 4), bool))
     (tmp_path / "places.csv").write_text("location_id\none\ntwo\n")
     code, _, err = run(
-        *("predict", tmp_path / "london", "--features", tmp_path / "fc6.h5"),
-        *("--locations", tmp_path / "places.csv", "--out", tmp_path / "out"),
+        "predict",
+        tmp_path / "london",
+        "--features",
+        tmp_path / "fc6.h5",
+        "--locations",
+        tmp_path / "places.csv",
+        "--out",
+        tmp_path / "out",
     )
     assert code == 0, err
     assert len(pd.read_parquet(tmp_path / "out" / "predictions.parquet")) == 2
     assert "is no file of PyTorch" in refuse(
-        *("import-weights", tmp_path / "places.csv", "--outcome", "income"),
-        *("--out", tmp_path / "other"),
+        "import-weights",
+        tmp_path / "places.csv",
+        "--outcome",
+        "income",
+        "--out",
+        tmp_path / "other",
     )
     # A file that holds no weights is refused as such, before anything else is asked for.
     assert "is no file of PyTorch" in refuse(
-        *("import-weights", tmp_path / "places.csv", "--out", tmp_path / "other")
+        "import-weights", tmp_path / "places.csv", "--out", tmp_path / "other"
     )
     for name in ("no-such.pth", "no-such.npy"):
         said = refuse("import-weights", name, "--out", tmp_path / "x")

@@ -75,7 +75,7 @@ def study(areas: gpd.GeoDataFrame | None = None, *, oracle: bool = False, **more
         study_areas=codes,
     )
     skips = pd.DataFrame(
-        [("L0001", "a", None, "features", "the picture ends early")] * 3
+        [("L0001", "a", None, "features", "the image ends early")] * 3
         + [(None, None, codes[7], "locations", "no location lies in it")],
         columns=["location_id", "view", "area", "stage", "reason"],
     )
@@ -153,7 +153,7 @@ class Opened:
 
     @property
     def asked(self) -> list[str]:
-        """What was requested, without the pictures that lie in the page."""
+        """What was requested, without the images that lie in the page."""
         return [url for url in self.watched.requests if not url.startswith("data:")]
 
     def drawn(self, outcome: str = "") -> str:

@@ -214,7 +214,7 @@ def test_it_prints_with_its_maps_and_without_its_switches(show, make_study):
     opened.drawn()
     opened.page.emulate_media(media="print")
     assert opened.page.is_hidden("#controls")
-    assert opened.page.pdf().count(b"/Subtype /Image") >= 3  # no other picture is on this page
+    assert opened.page.pdf().count(b"/Subtype /Image") >= 3  # no other image is on this page
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
@@ -226,12 +226,12 @@ def test_paper_gets_the_map_in_light_colours_and_the_screen_its_own_back(show, m
     opened.page.evaluate("window.dispatchEvent(new Event('beforeprint'))")
     assert opened.page.evaluate(colour) == before
     painted = """async () => {
-      const picture = document.querySelector("figure[data-layer=predicted] img.paper");
+      const image = document.querySelector("figure[data-layer=predicted] img.paper");
       await picture.decode();
       const sheet = document.createElement("canvas");
       sheet.width = picture.naturalWidth; sheet.height = picture.naturalHeight;
       const pen = sheet.getContext("2d");
-      pen.drawImage(picture, 0, 0);
+      pen.drawImage(image, 0, 0);
       const bytes = pen.getImageData(0, 0, sheet.width, sheet.height).data;
       const seen = new Set();
       for (let i = 0; i < bytes.length; i += 4) seen.add(bytes.slice(i, i + 3).join());

@@ -1,4 +1,4 @@
-"""Which pictures are shown, how, and in how many bytes."""
+"""Which images are shown, how, and in how many bytes."""
 
 from __future__ import annotations
 
@@ -173,7 +173,7 @@ def test_the_page_shows_pictures_with_their_makers(make_study):
     page = render(make_study(gallery=gallery, pictures=gallery.cards()))
     assert "What the networks saw" in page
     assert gallery.outcomes["income"][0].places[0].shots[0].src in page
-    assert "Pictures: CC0-1.0." in page
+    assert "Images: CC0-1.0." in page
     assert page == render(make_study(gallery=composed(10**7), pictures=gallery.cards()))
 
 
@@ -208,8 +208,8 @@ def test_hostile_names_are_text(make_study):
 
 
 def test_a_page_without_pictures_says_why_or_nothing(make_study):
-    why = "No pictures are shown: the study does not say what allows showing them."
+    why = "No images are shown: the study does not say what allows showing them."
     assert why in render(make_study(gallery=Gallery(note=why)))
     page = render(make_study())
-    assert "No pictures" not in page
+    assert "No images" not in page
     assert "What the networks saw" not in page

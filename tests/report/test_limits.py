@@ -76,7 +76,7 @@ def dealt(largest):
         (slope(0.6, 0.7), slope(0.9, 1.0), "drawn to the middle"),
         (moran(0.2, 0.01), moran(0.2, 0.3), "wrong alike for Apples:"),
         (moran(0.2, 0.01), moran(-0.2, 0.01), "errors do not cancel"),
-        (by_pictures(2.0, 1.0), by_pictures(1.1, 1.0), "few pictures are predicted clearly worse"),
+        (by_pictures(2.0, 1.0), by_pictures(1.1, 1.0), "few images are predicted clearly worse"),
         (dealt(0.3), dealt(0.1), "classes dealt at random"),
     ],
 )
@@ -133,7 +133,7 @@ def pictures(frame=None, imagery=None, credits=(), vintages=None) -> str:
     ("calls", "does_not", "text"),
     [
         ({"frame": table(n_views=[4, 40, 60])}, {"frame": table(n_views=[8, 40, 60])},
-         "1 area of 3 is judged by fewer than 8 pictures (the median area by 40)"),
+         "1 area of 3 is judged by fewer than 8 images (the median area by 40)"),
         ({"frame": table(share_with_images=[0.2, 0.4, 1.0])},
          {"frame": table(share_with_images=[0.5, 1, 1])},
          "In 2 areas of 3 less than half"),
@@ -146,15 +146,15 @@ def pictures(frame=None, imagery=None, credits=(), vintages=None) -> str:
         ({"vintages": {"a": "2011", "b": "2015/16"}}, {"vintages": {"a": "2011", "b": "2012"}},
          "different years: Apples 2011 and Berries 2015/16"),
         ({"vintages": {"a": "2011"}, "imagery": {"views": 4}}, {"vintages": {"a": "2011"}},
-         "When the pictures were taken is not known"),
+         "When the images were taken is not known"),
         ({"imagery": {"n": 100, "found": {"black": 5}, "exclude": ["black"]}},
          {"imagery": {"n": 100, "found": {}, "exclude": ["black"]}},
          "left out for what they are: 5 black, of 100 (5 %)"),
         ({"imagery": {"n": 100, "found": {"blurred": 7}, "exclude": ["black"]}},
          {"imagery": {"n": 100, "found": {"black": 7}, "exclude": ["black"]}},
          "Used although something was found wrong with them: 7 blurred"),
-        ({"credits": [{"line": "9 pictures by Jo, Mapillary, CC BY-SA 4.0"}]}, {},
-         "contributed: 9 pictures by Jo, Mapillary, CC BY-SA 4.0."),
+        ({"credits": [{"line": "9 images by Jo, Mapillary, CC BY-SA 4.0"}]}, {},
+         "contributed: 9 images by Jo, Mapillary, CC BY-SA 4.0."),
     ],
 )  # fmt: skip
 def test_what_is_to_be_kept_in_mind_of_the_pictures(calls, does_not, text):
@@ -166,11 +166,11 @@ def test_outcomes_of_one_year_are_named_together_so_that_no_year_is_lost_among_m
     labels = {name: name.upper() for name in "abcdefgh"}
     provenance = {name: {"vintage": "2019"} for name in labels} | {"c": {"vintage": "2011"}}
     said = " ".join(seen(table(), {}, (), provenance, labels))
-    assert "different years: A, B, D and 4 others 2019; C 2011. Pictures" in said
+    assert "different years: A, B, D and 4 others 2019; C 2011. Images" in said
     named = labels | {"c": "Income 2011"}
     four = {name: provenance[name] for name in "abcde"}
     said = " ".join(seen(table(), {}, (), four, named))
-    assert "different years: A, B, D and 1 other 2019; Income 2011. Pictures" in said
+    assert "different years: A, B, D and 1 other 2019; Income 2011. Images" in said
 
 
 def test_the_year_of_areas_is_not_taken_for_that_of_their_statistics():

@@ -78,7 +78,7 @@ def test_every_layer_paints_for_every_outcome_without_a_complaint(opened):
                 picture = opened.page.locator(f"figure[data-layer={layer}] .paint").screenshot()
                 assert len(Image.open(BytesIO(picture)).convert("RGB").getcolors(1 << 20)) > 3
                 painted.add((layer, picture))
-    assert len(painted) >= 11  # all differ but the pictures' and locations', which may be alike
+    assert len(painted) >= 11  # all differ but the images' and locations', which may be alike
     assert opened.complaints == []
     assert opened.asked == [opened.url]
 
@@ -102,7 +102,7 @@ def test_the_card_has_the_frames_numbers_and_the_areas_place_among_all(opened, m
     row, scores = row_of(data, "income", "A002"), data.table.query("outcome == 'income'")["score"]
     found = opened.card(99)
     assert found["predicted"] == f"{row['decile']} ({row['low']} to {row['high']})"
-    assert found["pictures"] == str(row["n_views"])
+    assert found["images"] == str(row["n_views"])
     assert found["share seen"] == f"{100 * row['share_with_images']:.0f} %"
     assert found["disagreement"] == f"{row['disagreement']:.2f} deciles"
     below = round(100 * (scores < row["score"]).sum() / (len(scores) - 1))

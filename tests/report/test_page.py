@@ -81,7 +81,7 @@ def test_it_names_data_licence_run_and_what_was_left_out(make_study):
         "c0ffeec0ffee",
         "streetgauge 0.1.0",
         "train 12.5 s",
-        "the picture ends early",
+        "the image ends early",
         "no location lies in it",
     ):
         assert words in text
@@ -266,7 +266,7 @@ def test_any_number_of_classes_has_its_own_confusion_table(make_study, classes):
 
 
 def test_credits_of_open_imagery_are_shown_with_their_licence(make_study):
-    line = "12 pictures by 3 contributors, Panoramax, CC BY-SA 4.0"
+    line = "12 images by 3 contributors, Panoramax, CC BY-SA 4.0"
     page = Page(
         render(make_study(credits=[{"line": line, "licence_url": "https://creativecommons.org/x"}]))
     )
@@ -291,9 +291,7 @@ def test_a_figure_is_an_image_whose_text_cannot_leave_it(make_study):
 def test_an_outcomes_table_has_every_method_in_its_group(make_study):
     data = make_study(oracle=True)
     text = Page(render(data)).text
-    order = [
-        text.index(words) for words in ("Without pictures", "The middle decile for every area")
-    ]
+    order = [text.index(words) for words in ("Without images", "The middle decile for every area")]
     assert order == sorted(order)
     assert "The 5 nearest areas" in text
     assert "The best possible" in text
@@ -362,7 +360,7 @@ def test_what_was_left_out_counts_the_areas_of_its_locations(make_study):
     data = make_study()
     where = data.locations.assign(area="A001")
     text = Page(render(replace(data, locations=where))).text
-    assert "the picture ends early 3 1 1" in text
+    assert "the image ends early 3 1 1" in text
 
 
 def test_a_table_is_named_once_before_its_cells():

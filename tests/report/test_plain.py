@@ -46,7 +46,7 @@ def test_an_outcome_that_holds_in_one_test_is_to_be_checked():
 @pytest.mark.parametrize("interval", [UNCLEAR, LESS])
 def test_an_outcome_that_pictures_do_not_show_is_not_to_be_decided_by(interval):
     text = plain({"a": account(MORE), "b": account(interval, 0.3)})
-    assert "For Berries pictures add nothing that is certain: do not decide" in text
+    assert "For Berries images add nothing that is certain: do not decide" in text
     assert "and 30 % for Berries" in text
     assert "in the one test that was made" in text
 
@@ -82,16 +82,16 @@ def test_the_page_says_what_was_run(make_study):
     assert "2 official statistics of 48 areas, and 144 locations with up to 4 views each." in text
     assert "Household income (Greater Gridtown Authority, OGL v3)" in text
     assert "Crime (publisher and licence not stated)" in text
-    assert "Pictures: Jo, CC0-1.0." in text
+    assert "Images: Jo, CC0-1.0." in text
     assert "Looked at by toynet (MIT), weights sha256 abcdef012345" in text
     assert "Network “shared” of 5 members with the binomial head" in text
     assert "seed 7" in text
     assert "streetgauge 0.1.0, Python 3.12.1, torch 2.13" in text
-    assert all(line in render(data) for line in ["Pictures: Jo, CC0-1.0.", "seed 7"])
+    assert all(line in render(data) for line in ["Images: Jo, CC0-1.0.", "seed 7"])
     unsaid = " ".join(words.what_was_run(replace(data, imagery={"views": 4}, run={}), LABELS))
     assert "no licence is stated, so none is shown" in unsaid
     assert "seed" not in unsaid
-    assert "Pictures" not in " ".join(words.what_was_run(replace(data, imagery={}), LABELS))
+    assert "Images" not in " ".join(words.what_was_run(replace(data, imagery={}), LABELS))
 
 
 def test_too_few_locations_are_said(make_study):

@@ -79,7 +79,7 @@ def test_the_summary_counts_the_outcomes():
     assert summary(a=account(), b=account()).startswith("For all 2 outcomes")
     mixed = summary(a=account(), b=less)
     assert "For 1 of 2 outcomes (Apples)" in mixed
-    assert "For Berries guessing without pictures is clearly closer." in mixed
+    assert "For Berries guessing without images is clearly closer." in mixed
     assert summary(a=less, b=less).startswith("For none of the 2 outcomes")
     assert "clearly closer than" in summary(a=account())
     assert "not known" in summary(a=account() | {"gain": None})
@@ -150,7 +150,7 @@ def test_areas_with_few_locations_are_counted():
     few = table(0.0).assign(n_locations=[1, 2] + [5] * 98)
     text = "2 areas of 100 rest on one or two locations"
     assert text in caveats({"a": account()}, table=few)
-    # Of pictures that nobody looked at there is nothing to say.
+    # Of images that nobody looked at there is nothing to say.
     assert text not in caveats({"a": account()}, table=few, simulated=True)
 
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from streetgauge.errors import InputError
 from streetgauge.splits import area_folds, validation_part
-from streetgauge.splits.folds import _swap, deal_locations, deal_units, nested_share
+from streetgauge.splits.folds import _swap, assign_locations, assign_units, nested_share
 
 
 @st.composite
@@ -128,15 +128,15 @@ def test_units_are_dealt_within_the_largest_of_their_share(
     sizes = np.unique(units, return_counts=True)[1]
     if len(sizes) < k:
         with pytest.raises(InputError, match=f"{len(sizes)} units cannot be dealt to {k} parts"):
-            deal_units(units, areas, deciles, np.ones(k), seed)
+            assign_units(units, areas, deciles, np.ones(k), seed)
         return
-    part = deal_units(units, areas, deciles, np.ones(k), seed)
+    part = assign_units(units, areas, deciles, np.ones(k), seed)
     counts = np.bincount(part, minlength=k)
     assert counts.min() > 0
     assert np.ptp(counts) <= sizes.max()
     assert all(len(set(part[units == unit])) == 1 for unit in set(units))
     order = np.random.default_rng(seed).permutation(len(areas))
-    shuffled = deal_units(units[order], areas[order], deciles[order], np.ones(k), seed)
+    shuffled = assign_units(units[order], areas[order], deciles[order], np.ones(k), seed)
     np.testing.assert_array_equal(shuffled, part[order])
 
 
@@ -147,7 +147,7 @@ def test_two_parts_of_units_have_their_shares_give_or_take_the_largest(
 ) -> None:
     areas, deciles = city
     sizes = np.unique(areas, return_counts=True)[1]
-    counts = np.bincount(deal_units(areas, areas, deciles, [share, 1 - share], seed), minlength=2)
+    counts = np.bincount(assign_units(areas, areas, deciles, [share, 1 - share], seed), minlength=2)
     assert counts.min() > 0
     assert abs(counts[0] - share * len(areas)) <= sizes.max()
 
@@ -159,16 +159,16 @@ def test_locations_are_dealt_evenly_within_areas(
 ) -> None:
     areas, _ = city
     ids = np.array([f"P{i}" for i in np.random.default_rng(seed).permutation(len(areas))])
-    fold = deal_locations(ids, areas, k, seed)
+    fold = assign_locations(ids, areas, k, seed)
     for rows in (np.ones(len(areas), bool), *(areas == name for name in set(areas))):
         assert np.ptp(np.bincount(fold[rows], minlength=k + 1)[1:]) <= 1
     order = np.random.default_rng(seed + 1).permutation(len(areas))
-    np.testing.assert_array_equal(deal_locations(ids[order], areas[order], k, seed), fold[order])
+    np.testing.assert_array_equal(assign_locations(ids[order], areas[order], k, seed), fold[order])
 
 
 def test_chance_deals_the_locations_of_an_area() -> None:
     ids, areas = np.array([f"P{i:03d}" for i in range(60)]), np.full(60, "A")
-    one, again, other = (deal_locations(ids, areas, 3, seed) for seed in (1, 1, 2))
+    one, again, other = (assign_locations(ids, areas, 3, seed) for seed in (1, 1, 2))
     np.testing.assert_array_equal(one, again)
     assert (one != other).any()
     assert len({tuple(one[start : start + 3]) for start in range(0, 60, 3)}) > 1  # not by turns

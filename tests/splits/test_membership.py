@@ -16,12 +16,12 @@ from streetgauge.splits import (
     areas_in_two_parts,
     folds_frame,
     make_splits,
-    never_used,
     read_splits,
     split_locations,
     split_notes,
     splits_frame,
     stored_folds,
+    unassigned,
 )
 from streetgauge.splits.coordinates import column_by_location, to_metres
 
@@ -84,16 +84,16 @@ def test_what_a_stored_split_lacks_is_left_out_with_a_reason() -> None:
     again = read_splits(frame[~frame["location_id"].isin(lost)], IDS, AREAS)
     for one in again:
         assert set(IDS[one.excluded["the stored split does not have it"]]) == set(lost)
-    unused = never_used(again, IDS, AREAS)
+    unused = unassigned(again, IDS, AREAS)
     assert unused["location_id"].tolist() == sorted(lost)
     assert set(unused["area"]) == {"E05"}
     assert set(unused["reason"]) == {"the stored split does not have it"}
 
 
 def test_only_what_is_in_no_part_of_any_split_is_a_skip() -> None:
-    assert never_used(split(k=3, buffer=150.0), IDS, AREAS).empty  # each is tested once
+    assert unassigned(split(k=3, buffer=150.0), IDS, AREAS).empty  # each is tested once
     one = split(scheme="train-validation-test", buffer=150.0, final=False)
-    unused = never_used(one, IDS, AREAS)
+    unused = unassigned(one, IDS, AREAS)
     assert set(unused["reason"]) == {"within 150 m of a tested location"}
     near = one[0].excluded["within 150 m of a tested location"]
     assert set(unused["location_id"]) == set(IDS[near])

@@ -279,6 +279,7 @@ def test_units_that_a_group_cuts_through_are_left_out_where_it_is_tested() -> No
     for split in splits:
         torn = split.excluded["its msoa is tested"]
         assert {msoa.split("-")[0] for msoa in city.msoas[torn]} == {"M1"}
+        assert not set(torn) & {*split.training, *split.validation}
 
 
 @given(cities(), st.floats(0.1, 0.5), st.integers(0, 99))

@@ -148,7 +148,7 @@ def test_a_broken_run_json_only_means_doing_it_again(directory: Path) -> None:
 def test_what_was_left_out_is_found_again_if_its_file_is_lost(
     directory: Path, copying: Callable[..., None]
 ) -> None:
-    skips = pd.DataFrame({"location_id": ["a"], "reason": ["no picture"]})
+    skips = pd.DataFrame({"location_id": ["a"], "reason": ["no image"]})
     copying(skips)
     assert was_done(directory)
     assert not was_done(directory)
@@ -197,7 +197,7 @@ def test_each_stage_keeps_only_its_latest_skips(
     directory: Path, copying: Callable[..., None]
 ) -> None:
     study = Study.open(directory)
-    first = pd.DataFrame({"location_id": ["b", "a"], "reason": ["no picture", "no picture"]})
+    first = pd.DataFrame({"location_id": ["b", "a"], "reason": ["no image", "no image"]})
     copying(first)
     was_done(study)
     copying(first.iloc[:1].assign(view="c"))
@@ -209,7 +209,7 @@ def test_each_stage_keeps_only_its_latest_skips(
         "view": "c",
         "area": None,
         "stage": "outcomes",
-        "reason": "no picture",
+        "reason": "no image",
     }
     assert len(kept) == 1
     assert kept["area"].isna().all()

@@ -1,4 +1,4 @@
-"""Simulated pictures for a real area table."""
+"""Simulated images for a real area table."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Rendered pictures: deterministic, and what they show can be seen in them."""
+"""Rendered images: deterministic, and what they show can be seen in them."""
 
 from __future__ import annotations
 

@@ -68,7 +68,7 @@ class Curves:
     """The learning curves of one study.
 
     Along the curve of the areas networks learn from a share of them, and every area is tested.
-    Along those of the locations and of the views pictures are left out of the areas that are
+    Along those of the locations and of the views images are left out of the areas that are
     learned from *and* of those that are tested, as if they had never been taken. The areas that are
     tested are the same at every point, in the same folds, and what is taken at one point lies
     within what is taken at the next. Networks start from nothing.
@@ -218,7 +218,7 @@ class Curves:
         return there
 
     def _size(self, point: Point) -> float:
-        """Give the share of all pictures that are learned from."""
+        """Give the share of all images that are learned from."""
         if point.by == "areas":
             return point.value
         keep, there = self._taken(point)
@@ -258,14 +258,14 @@ class Curves:
         directory = file.with_suffix("")
         seed = self.study.settings.seed
         frame = predict_share(
-            *(city, splits, share, self.settings, None, directory, seed, cache_key, progress)
+            city, splits, share, self.settings, None, directory, seed, cache_key, progress
         )
         write_table(frame, file, {"cache_key": cache_key})
         shutil.rmtree(directory, ignore_errors=True)
         return frame
 
     def _restricted(self, point: Point) -> tuple[City, list[Split]]:
-        """Give the city as it would be with fewer pictures, and the same splits of it."""
+        """Give the city as it would be with fewer images, and the same splits of it."""
         if point.by in ("areas", "all"):
             return self.city, self.splits
         keep, there = self._taken(point)
@@ -327,7 +327,11 @@ class Curves:
         about = columns_of_areas(study, study.settings.folds, boundaries, locations)
         told = {
             point: aggregate(
-                *(frame, settings.rule, self.city.classes, self.city.counts, self._torn),
+                frame,
+                settings.rule,
+                self.city.classes,
+                self.city.counts,
+                self._torn,
                 weights.locations,
             )
             for point, frame in frames.items()

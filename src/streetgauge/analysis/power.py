@@ -1,4 +1,4 @@
-"""How many pictures a given precision needs: simulated studies of the user's own areas."""
+"""How many images a given precision needs: simulated studies of the user's own areas."""
 
 from __future__ import annotations
 
@@ -89,10 +89,10 @@ class Target:
 
 
 class Power:
-    """Simulated studies of one study's areas, with other numbers of areas and pictures.
+    """Simulated studies of one study's areas, with other numbers of areas and images.
 
     Areas, their official statistics and the number of their locations are the user's own; the
-    pictures' mean features are made up (`simulate_area_means`). Folds are those of k-fold at
+    images' mean features are made up (`simulate_area_means`). Folds are those of k-fold at
     random, and what learns is ridge regression on the areas' mean features, in place of the
     networks.
 
@@ -151,7 +151,7 @@ class Power:
         if not self.signals and not self._result:
             raise InputError(
                 study.directory,
-                "it has no result that says how much its pictures show",
+                "it has no result that says how much its images show",
                 "run it first, or say it: --signal 0.1 --signal 0.3",
             )
 
@@ -199,7 +199,7 @@ class Power:
         Parameters
         ----------
         targets : sequence of Target
-            For each and every outcome it is said which cell reaches it with the fewest pictures.
+            For each and every outcome it is said which cell reaches it with the fewest images.
         progress : Progress
             Told simulated studies.
 
@@ -353,7 +353,7 @@ class Power:
         views: float,
         advance: Any,
     ) -> tuple[dict[str, dict[str, float | None]], int]:
-        """Give the mean figures of repeated studies of so many areas, and their pictures."""
+        """Give the mean figures of repeated studies of so many areas, and their images."""
         runs, pictures = [], []
         for repeat in range(self.repeats):
             seed = (self.study.settings.seed, repeat)
@@ -364,7 +364,7 @@ class Power:
         return {o: _mean([run[o] for run in runs]) for o in runs[0]}, round(np.mean(pictures))
 
     def _chosen(self, known: pd.Index, areas: int, seed: tuple[int, int]) -> pd.Index:
-        """Take so many areas that are a small picture of all; fewer lie within more."""
+        """Take so many areas that are a small image of all; fewer lie within more."""
         from streetgauge.splits.folds import nested_share
 
         table = self.deciles[self.deciles.index.isin(known)]
@@ -385,7 +385,10 @@ class Power:
 
         deciles = self.deciles.loc[areas]
         features = simulate_area_means(
-            *(deciles, locations, views, signal),
+            deciles,
+            locations,
+            views,
+            signal,
             dimension=self.dimension,
             seed=seed,
             noise=self.noise,
@@ -424,7 +427,7 @@ class Power:
             yield f"{metric}_width", float(high - low)
 
     def _cheapest(self, target: Target, cells: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-        """Name for every signal and outcome the cell that reaches a target with fewest pictures."""
+        """Name for every signal and outcome the cell that reaches a target with fewest images."""
         found = []
         for signal in dict.fromkeys(cell["signal"] for cell in cells):
             own = [cell for cell in cells if cell["signal"] == signal]

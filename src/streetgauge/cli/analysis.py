@@ -1,4 +1,4 @@
-"""Verbs that ask what else could be: another study, less to learn from, more pictures."""
+"""Verbs that ask what else could be: another study, less to learn from, more images."""
 
 from __future__ import annotations
 
@@ -129,7 +129,7 @@ def power(
     quiet: Quiet = False,
     machine: Machine = False,
 ) -> None:
-    """Say how many pictures and areas a precision needs, by simulated studies of your areas."""
+    """Say how many images and areas a precision needs, by simulated studies of your areas."""
     screen = Screen(quiet=quiet, machine=machine)
     from streetgauge.analysis.power import FILE, Power, Target
     from streetgauge.cli.tables import power_tables

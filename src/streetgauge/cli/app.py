@@ -13,7 +13,7 @@ __all__ = ["Force", "Machine", "Quiet", "StudyPath", "Verbose", "app"]
 
 app = typer.Typer(
     name="streetgauge",
-    help="Measure social, environmental and health inequalities from street pictures.",
+    help="Measure social, environmental and health inequalities from street images.",
     no_args_is_help=True,
     rich_markup_mode="markdown",
     pretty_exceptions_enable=False,

@@ -17,9 +17,6 @@ if TYPE_CHECKING:
 
 __all__ = ["print_headline"]
 
-# How kinds of folds are called in the headline.
-KINDS = {"random": "random folds", "spatial": "spatial folds"}
-
 
 def print_headline(study: Study, screen: Screen) -> None:
     """Print the table that matters, and where the report is."""
@@ -38,6 +35,7 @@ def print_headline(study: Study, screen: Screen) -> None:
 
 def _figures(study: Study, metrics: dict[str, Any], screen: Screen) -> None:
     from streetgauge.io.files import read_metadata
+    from streetgauge.settings import FOLD_KINDS
     from streetgauge.skips import without_value
 
     classes = metrics["classes"]
@@ -47,14 +45,14 @@ def _figures(study: Study, metrics: dict[str, Any], screen: Screen) -> None:
     table = Table(
         title=f"{study.settings.name}: areas' {many}; {metrics['scheme']['description']}",
         caption=f"Below each figure its {metrics['interval_level']:.0%} interval. MAE: mean "
-        f"absolute error in {many}. Pictures add: how much less that is than by the best guess "
+        f"absolute error in {many}. Images add: how much less that is than by the best guess "
         f"without them, which is named; {_in_which_folds(metrics)}.",
         box=box.SIMPLE_HEAD,
         padding=(0, 1, 0, 0),
     )
     table.add_column("outcome", min_width=12)
     kinds = list(next(iter(metrics["headline"].values())))
-    added = [f"pictures add\n{KINDS.get(kind, kind)}" for kind in kinds]
+    added = [f"images add\n{FOLD_KINDS.get(kind, kind)}" for kind in kinds]
     for column in ("MAE", near, "Spearman\nr", *added, "of the\npossible"):
         table.add_column(column, justify="right", no_wrap=True)
     kept = read_metadata(study.outcomes)
@@ -73,9 +71,11 @@ def _figures(study: Study, metrics: dict[str, Any], screen: Screen) -> None:
 
 def _in_which_folds(metrics: dict[str, Any]) -> str:
     """Say how areas were held out, of each kind of folds."""
+    from streetgauge.settings import FOLD_KINDS
+
     both = [metrics, *([metrics["other_folds"]] if "other_folds" in metrics else [])]
     said = {each["kind"]: each["scheme"]["description"] for each in both}
-    return "; ".join(f"{KINDS.get(kind, kind)}: {said[kind]}" for kind in sorted(said))
+    return "; ".join(f"{FOLD_KINDS.get(kind, kind)}: {said[kind]}" for kind in sorted(said))
 
 
 def _headline_cells(

@@ -29,12 +29,12 @@ def predict(
         Path, typer.Option(help="Table with location_id, and area if you want areas (CSV, Parquet)")
     ],
     out: Annotated[Path, typer.Option(help="Directory for the predictions.")],
-    images: Annotated[Path | None, typer.Option(help="Folder with the pictures.")] = None,
+    images: Annotated[Path | None, typer.Option(help="Folder with the images.")] = None,
     features: Annotated[
-        Path | None, typer.Option(help="A feature store that exists already, not pictures.")
+        Path | None, typer.Option(help="A feature store that exists already, not images.")
     ] = None,
     pattern: Annotated[
-        str, typer.Option(help="File names of the pictures.")
+        str, typer.Option(help="File names of the images.")
     ] = "{location_id}_{view}.jpg",
     weights: Annotated[
         Path | None, typer.Option(help="The backbone's weights, if they are not published ones.")
@@ -46,12 +46,15 @@ def predict(
     verbose: Verbose = False,
     machine: Machine = False,
 ) -> None:
-    """Use a trained model on the pictures of another city."""
+    """Use a trained model on the images of another city."""
     screen = Screen(quiet=quiet, verbose=verbose, machine=machine)
     from streetgauge.pipeline.predict import predict_city
 
     for line in predict_city(
-        *(bundle, images, locations, out),
+        bundle,
+        images,
+        locations,
+        out,
         features=features,
         pattern=pattern,
         weights=weights,
@@ -95,7 +98,7 @@ def export(
         from streetgauge.pipeline.export import export_features
 
         screen = Screen()
-        for line in export_features(*(study, out, features), force=force, progress=screen.progress):
+        for line in export_features(study, out, features, force=force, progress=screen.progress):
             screen.say(line)
         return
     from streetgauge.pipeline.export import export_bundle
@@ -138,6 +141,6 @@ def import_weights(
     from streetgauge.pipeline.export import import_file
 
     for line in import_file(
-        *(file, out), outcome=outcome, label=label, place=place, licence=licence, force=force
+        file, out, outcome=outcome, label=label, place=place, licence=licence, force=force
     ):
         typer.echo(line)

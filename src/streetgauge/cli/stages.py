@@ -46,7 +46,7 @@ def demo(
             f"Making a city of {areas:,} areas and {locations:,} postcodes in {out} ...",
             event="sample",
         )
-        if file.exists():  # pictures of a city of another size would be counted as nobody's
+        if file.exists():  # images of a city of another size would be counted as nobody's
             shutil.rmtree(out / "data" / "images", ignore_errors=True)
         make_city(out, seed=seed, n_areas=areas, n_locations=locations, progress=screen.progress)
     _run_study(out, screen, force=force)
@@ -162,8 +162,8 @@ def outcomes(
 
 for _name, _help in {
     "locations": "Read a postcode directory or coordinates into locations with their areas.",
-    "images": "Collect pictures of open street imagery (Mapillary, Panoramax).",
-    "features": "Turn every picture into a vector, or join features that exist already.",
+    "images": "Collect images of open street imagery (Mapillary, Panoramax).",
+    "features": "Turn every image into a vector, or join features that exist already.",
     "train": "Learn from the features, fold by fold, and predict every location out of fold.",
     "areas": "Turn predictions of locations into deciles of areas, with metrics and baselines.",
     "report": "Write the page to look at.",
@@ -200,7 +200,7 @@ def _require_made(study: Study, name: str) -> None:
     if not stage_named(name).writes(study):
         raise InputError(
             study.file,
-            f"`{name}` makes nothing in this study, which has pictures or features of its own",
+            f"`{name}` makes nothing in this study, which has images or features of its own",
             'for open street imagery set imagery.source = "mapillary" or "panoramax"',
         )
 

@@ -79,7 +79,7 @@ def power_tables(name: str, power: Mapping[str, Any]) -> Iterator[Table]:
     """Show what `streetgauge.analysis.power.Power` finds: signal, cells and targets."""
     if power["signal"] is not None:
         table = _table(
-            f"{name}: how much of an outcome its pictures show",
+            f"{name}: how much of an outcome its images show",
             "Signal: share of what a view shows of an outcome that is true, by which a simulated "
             "study like this one has the same Spearman's r.",
         )
@@ -114,7 +114,7 @@ def power_tables(name: str, power: Mapping[str, Any]) -> Iterator[Table]:
 
 
 def _target(target: Mapping[str, Any], given: bool) -> Table:
-    table = _table(f"Fewest pictures for {target['target']}", None)
+    table = _table(f"Fewest images for {target['target']}", None)
     for column in (*(["signal"] if given else []), "outcome"):
         table.add_column(column)
     for column in ("areas", "locations", "views", "images"):

@@ -1,4 +1,4 @@
-"""From locations to areas: deciles with intervals, how good they are, and what needs no picture."""
+"""From locations to areas: deciles with intervals, how good they are, and what needs no image."""
 
 from streetgauge.classes import equal_count
 from streetgauge.evaluation.aggregate import RULES, aggregate

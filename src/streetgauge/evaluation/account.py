@@ -1,4 +1,4 @@
-"""The account of one outcome: figures with intervals, beside what needs no picture."""
+"""The account of one outcome: figures with intervals, beside what needs no image."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class Account:
         ``fold``, ``n_locations``, ``score``, ``decile``, ``actual_decile``; where known ``low`` and
         ``high``, ``p1`` to ``pK``, ``n_views``, ``actual_value`` and ``weight`` (of the area).
     guesses : mapping of name to Guess
-        Of the baselines. Pictures must beat those that look at none.
+        Of the baselines. Images must beat those that look at none.
     settings : EvaluationSettings
         ``interval_level``, ``draws``, ``min_locations``, ``groups``.
     classes : int
@@ -240,7 +240,7 @@ class Account:
     def _best(self, metric: str, choose: Callable[..., str]) -> str | None:
         """Which baseline is best at a metric; of equally good ones the first.
 
-        What looks at pictures is none, and chance is never best but by chance.
+        What looks at images is none, and chance is never best but by chance.
         """
         values = {
             name: float(value[metric])

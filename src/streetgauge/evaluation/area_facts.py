@@ -1,4 +1,4 @@
-"""What is known of areas beside their predictions: pictures, values, people, units above."""
+"""What is known of areas beside their predictions: images, values, people, units above."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def read_weights(study: Study, areas: pd.DataFrame, locations: pd.DataFrame) -> 
 
 
 def views_of(folds: Path) -> pd.Series | None:
-    """Read how many pictures each location has; None where the file does not say."""
+    """Read how many images each location has; None where the file does not say."""
     if not folds.is_file() or "n_views" not in pq.read_schema(folds).names:
         return None
     return pd.read_parquet(folds, columns=["location_id", "n_views"]).set_index("location_id")[

@@ -16,7 +16,7 @@ def add_coverage(
     predictions: pd.DataFrame,
     views: pd.Series | None = None,
 ) -> pd.DataFrame:
-    """Add how many pictures an area's decile comes from, and what share of it they show.
+    """Add how many images an area's decile comes from, and what share of it they show.
 
     Parameters
     ----------
@@ -27,7 +27,7 @@ def add_coverage(
     predictions : DataFrame
         ``location_id``, ``area``, ``outcome`` of those that were seen.
     views : Series of int by location, optional
-        How many pictures of each location there are.
+        How many images of each location there are.
 
     Returns
     -------

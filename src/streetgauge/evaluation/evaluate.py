@@ -41,7 +41,7 @@ def evaluate(
     levels: Mapping[str, Level] | None = None,
     baselines: Baselines | None = None,
 ) -> dict[str, Any]:
-    """Compare predicted with actual deciles, and with what needs no picture.
+    """Compare predicted with actual deciles, and with what needs no image.
 
     All intervals come from drawing areas, or blocks of them (`draw_units`), again with replacement
     (``settings.draws`` times; percentiles of ``settings.interval_level``). Differences are paired:
@@ -83,7 +83,7 @@ def evaluate(
     levels : mapping of name to Level, optional
         From `raise_level`: the same account of the units above.
     baselines : Baselines, optional
-        What the pictures are compared with; what needs nothing but places if not given.
+        What the images are compared with; what needs nothing but places if not given.
 
     Returns
     -------
@@ -96,8 +96,8 @@ def evaluate(
         ``n_areas_training_only`` (learned from and never tested), ``n_locations``,
         ``confusion`` (areas; rows actual, columns predicted), ``metrics`` (each ``value``, ``low``,
         ``high``; `METRICS`, ``rps``, ``r2``), ``extremes``, ``groups``, ``baselines`` (plain
-        values), ``with_images`` (the same of what looks at pictures in a plainer way),
-        ``gain`` (positive = pictures are better; each metric over the baseline
+        values), ``with_images`` (the same of what looks at images in a plainer way),
+        ``gain`` (positive = images are better; each metric over the baseline
         that is best at it, and over rho 0 where every baseline's is below),
         ``spearman_within_folds`` (much above ``spearman``: the folds' networks are not on one
         scale), ``intervals``, ``bootstrap`` (what was drawn), ``undefined``
@@ -140,7 +140,7 @@ def evaluate(
         if oracle is not None and predictions is not None and name in oracle.columns:
             torn = frame.index[frame["fold"] == 0]
             best = best_possible(
-                *(name, oracle, predictions, settings.rule, classes, own, weights, torn)
+                name, oracle, predictions, settings.rule, classes, own, weights, torn
             )
             rows = frame[is_measured(frame, settings.min_locations)]
             account["oracle"] = share_of_attainable(

@@ -37,7 +37,7 @@ def kinds_of_areas(
     -------
     dict of name to Series of str by area
         ``deprivation``: thirds by the actual decile (of ten: 1 to 3 ``deprived``, 8 to 10
-        ``affluent``). ``images``: ``few`` and ``many``, the two halves by the number of pictures,
+        ``affluent``). ``images``: ``few`` and ``many``, the two halves by the number of images,
         or of locations where that is not known. ``district``, and ``columns``. Missing where an
         area has no such; ways in which all are alike are left out.
 

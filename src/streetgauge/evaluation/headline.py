@@ -1,4 +1,4 @@
-"""The headline: what the pictures add over the best guess without any, in both kinds of folds."""
+"""The headline: what the images add over the best guess without any, in both kinds of folds."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ SPREAD = 1.3
 
 
 def headline(tested: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
-    """Put what the pictures add side by side.
+    """Put what the images add side by side.
 
     The baseline is the best one *on the very areas that are measured*, for each metric and each
     kind of folds anew. Choosing it by hindsight favours the baseline: nothing that looks at no
-    picture was better than what the pictures are compared with. If every baseline puts areas in the
+    image was better than what the images are compared with. If every baseline puts areas in the
     wrong order, the order is compared with none at all: the ``constant``, as of rho 0.
 
     Parameters
@@ -37,7 +37,7 @@ def headline(tested: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any
     dict of outcome to dict of kind to dict or None
         JSON-clean. ``scheme`` (how areas were held out, in words), ``n_areas``, ``mae`` and
         ``spearman``, each with ``value``, ``low`` and ``high`` (paired differences, positive =
-        pictures are better), ``over`` (the best baseline), ``images`` and ``baseline`` (their own
+        images are better), ``over`` (the best baseline), ``images`` and ``baseline`` (their own
         figures). None where there is nothing to compare: an outcome without figures there, or no
         baseline.
     """

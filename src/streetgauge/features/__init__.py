@@ -1,4 +1,4 @@
-"""Pictures, or tables of numbers, as one vector a view; and the file that keeps them."""
+"""Images, or tables of numbers, as one vector a view; and the file that keeps them."""
 
 import lazy_loader
 

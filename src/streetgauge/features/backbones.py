@@ -1,4 +1,4 @@
-"""The frozen pretrained networks that can look at pictures, each a name and one record.
+"""The frozen pretrained networks that can look at images, each a name and one record.
 
 Beside the names in `BACKBONES` there are families: ``timm:NAME``, ``open_clip:NAME/WEIGHTS`` and
 ``onnx:FILE``, whose records are made from what the library or the file says of a network.
@@ -21,9 +21,9 @@ __all__ = ["backbone_of", "BACKBONES", "FAMILIES", "Backbone", "get_backbone"]
 
 @dataclass(frozen=True)
 class Backbone:
-    """All that must be known to get the same features from the same picture.
+    """All that must be known to get the same features from the same image.
 
-    A picture's pixels become ``(pixels * scale - mean) / std``, where pixels are 0 to 255.
+    An image's pixels become ``(pixels * scale - mean) / std``, where pixels are 0 to 255.
 
     Parameters
     ----------
@@ -181,7 +181,11 @@ _RECORDS = (
 BACKBONES: dict[str, Backbone] = {record.name: record for record in _RECORDS}
 
 # What comes before the colon -> the module that makes a record of what comes after it.
-FAMILIES = {"timm": "_timm", "open_clip": "_open_clip", "onnx": "_onnx"}
+FAMILIES = {
+    "timm": "timm_backbone",
+    "open_clip": "open_clip_backbone",
+    "onnx": "onnx_backbone",
+}
 
 
 def get_backbone(name: str, *, weights: Path | None = None, relu: bool | None = None) -> Backbone:
@@ -227,7 +231,7 @@ def get_backbone(name: str, *, weights: Path | None = None, relu: bool | None = 
 
 
 def backbone_of(looks: ImageFeatures) -> Backbone:
-    """Look up the network that looks at pictures, as the settings have it."""
+    """Look up the network that looks at images, as the settings have it."""
     from streetgauge.features.backbones import get_backbone
 
     return get_backbone(looks.backbone, weights=looks.weights, relu=looks.relu)

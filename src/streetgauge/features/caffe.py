@@ -9,7 +9,7 @@ What is written, all float32:
 
 - ``conv1_1.weight`` [out, in, 3, 3], ``conv1_1.bias`` [out] .. ``conv5_3``: in the file [3, 3, in,
   out]. The input of ``conv1_1`` is blue, green, red, as it is there;
-- ``fc6.weight`` [4096, 512 * 7 * 7], ``fc6.bias`` [4096]: the columns are the last pooled picture
+- ``fc6.weight`` [4096, 512 * 7 * 7], ``fc6.bias`` [4096]: the columns are the last pooled image
   as [channel, row, column], which in the file is [row, column, channel].
 
 ``fc7`` and ``fc8`` are left out: features are the values of ``fc6``.
@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import pickle
 from collections.abc import Mapping
+from itertools import pairwise
 from math import prod
 from pathlib import Path
 from tokenize import TokenError
@@ -36,22 +37,13 @@ __all__ = ["VGG16", "convert_layers", "import_caffe", "read_layers"]
 Floats = NDArray[np.float32]
 Layers = dict[str, tuple[Floats, Floats]]
 
-SIDE = 7  # of the last pooled picture
-_BLOCKS = ((64, 2), (128, 2), (256, 3), (512, 3), (512, 3))
-
-
-def _shapes() -> dict[str, tuple[int, ...]]:
-    shapes: dict[str, tuple[int, ...]] = {}
-    inputs = 3
-    for block, (width, layers) in enumerate(_BLOCKS, 1):
-        for layer in range(1, layers + 1):
-            shapes[f"conv{block}_{layer}"] = (3, 3, inputs, width)
-            inputs = width
-    return shapes | {"fc6": (SIDE * SIDE * inputs, 4096)}
-
-
+SIDE = 7  # of the last pooled image
+_WIDTHS = (3, *(64,) * 2, *(128,) * 2, *(256,) * 3, *(512,) * 6)
+_NAMES = [f"conv{block}_{i + 1}" for block, n in enumerate((2, 2, 3, 3, 3), 1) for i in range(n)]
 # Shapes of the weights as they are in the file.
-VGG16 = _shapes()
+VGG16: dict[str, tuple[int, ...]] = {
+    name: (3, 3, *widths) for name, widths in zip(_NAMES, pairwise(_WIDTHS), strict=True)
+} | {"fc6": (SIDE * SIDE * 512, 4096)}
 
 
 def import_caffe(file: Path, out: Path) -> list[str]:
@@ -165,11 +157,11 @@ def read_layers(file: Path) -> Layers:
     """
     content = _unpickled(file)
     try:
-        (layers,) = content.objects()
+        (layers,) = content.state[4]
         return {
-            _text(name): (pair[0].numbers(), pair[1].numbers()) for name, pair in layers.items()
+            _text(name): (_numbers(pair[0]), _numbers(pair[1])) for name, pair in layers.items()
         }
-    except (AttributeError, TypeError, ValueError, LookupError):
+    except (AttributeError, TypeError, ValueError, LookupError, OverflowError):
         raise InputError(
             file,
             "this is not a dictionary of layers, each with weights and biases",
@@ -225,79 +217,59 @@ class _Reader(pickle.Unpickler):
         raise _ForeignNameError("something outside the file")
 
 
-# Each is a class with its own __setstate__, so that no pickle can set an attribute of it.
-class _Kind:
-    """Stands for numpy.dtype: what numbers are, checked when they are looked at."""
+class _Made:
+    """What a pickle makes by one of these names: unread, and without attributes to set."""
 
-    __slots__ = ("code", "order")
+    __slots__ = ("arguments", "state")
 
-    def __init__(self, code: Any, *flags: Any) -> None:
-        self.code, self.order = code, "="
-
-    def __setstate__(self, state: Any) -> None:
-        self.order = _text(state[1])
-
-    def dtype(self) -> np.dtype[Any]:
-        code = _text(self.code)
-        if code not in ("f2", "f4", "f8") or self.order not in "<>=|":
-            raise ValueError("weights are floating-point numbers")
-        return np.dtype(self.order.replace("|", "=") + code)
-
-
-class _Array:
-    """Stands for numpy.ndarray: shape, kind and content as the file gives them."""
-
-    __slots__ = ("state",)
+    def __init__(self, *arguments: Any) -> None:
+        self.arguments, self.state = arguments, ()
 
     def __setstate__(self, state: Any) -> None:
         self.state = state
 
-    def objects(self) -> list[Any]:
-        """Give the content of an array of objects."""
-        content = self.state[4]
-        if not isinstance(content, list):
-            raise TypeError("no objects")
-        return content
 
-    def numbers(self) -> NDArray[Any]:
-        """Give an array of numbers; its size must be that of its content."""
-        _, shape, kind, by_column, content = self.state
-        sizes = tuple(int(n) for n in shape)
-        if not (isinstance(kind, _Kind) and isinstance(content, bytes)):
-            raise TypeError("no numbers")
-        values = np.frombuffer(content, kind.dtype())
-        if prod(sizes) != values.size or min(sizes, default=0) < 0:
-            raise ValueError("content of another size")
-        return values.reshape(sizes, order="F" if by_column else "C")
+class _Array(_Made):
+    """Stands for numpy.ndarray, and for the function that makes an empty one for its state."""
+
+    __slots__ = ()
 
 
-class _NewArray:
-    """Stands for the function that makes an empty array, which its state then fills."""
+class _Kind(_Made):
+    """Stands for numpy.dtype."""
 
-    def __new__(cls, *arguments: Any) -> Any:
-        return _Array()
-
-    def __setstate__(self, state: Any) -> None:
-        raise TypeError("this has no state")
+    __slots__ = ()
 
 
-class _Bytes:
+class _Encoded(_Made):
     """Stands for codecs.encode, by which Python 3 writes bytes for Python 2."""
 
-    def __new__(cls, text: Any, *encoding: Any) -> Any:
-        return str(text).encode("latin-1")
-
-    def __setstate__(self, state: Any) -> None:
-        raise TypeError("this has no state")
+    __slots__ = ()
 
 
 _KNOWN = {
     ("numpy", "ndarray"): _Array,
     ("numpy", "dtype"): _Kind,
-    ("numpy.core.multiarray", "_reconstruct"): _NewArray,
-    ("numpy._core.multiarray", "_reconstruct"): _NewArray,
-    ("_codecs", "encode"): _Bytes,
+    ("numpy.core.multiarray", "_reconstruct"): _Array,
+    ("numpy._core.multiarray", "_reconstruct"): _Array,
+    ("_codecs", "encode"): _Encoded,
 }
+
+
+def _numbers(array: Any) -> NDArray[Any]:
+    """Read an array of floating-point numbers; its size must be that of its content."""
+    _, shape, kind, by_column, content = array.state
+    code, order = _text(kind.arguments[0]), _text(kind.state[1]) if kind.state else "="
+    if isinstance(content, _Encoded):
+        content = content.arguments[0].encode("latin-1")
+    made = isinstance(array, _Array) and isinstance(kind, _Kind) and isinstance(content, bytes)
+    if not made or code not in ("f2", "f4", "f8") or order not in "<>=|":
+        raise TypeError("weights are floating-point numbers")
+    values = np.frombuffer(content, np.dtype(order.replace("|", "=") + code))
+    sizes = tuple(int(n) for n in shape)
+    if prod(sizes) != values.size or min(sizes, default=0) < 0:
+        raise ValueError("content of another size")
+    return values.reshape(sizes, order="F" if by_column else "C")
 
 
 def _text(value: Any) -> str:

@@ -81,7 +81,7 @@ class _Block(nn.Module):
 
 
 class EfficientNetLite(nn.Module):
-    """Normalised pictures [n, 3, side, side] -> pooled features [n, 1280].
+    """Normalised images [n, 3, side, side] -> pooled features [n, 1280].
 
     Parameters
     ----------
@@ -109,15 +109,11 @@ class EfficientNetLite(nn.Module):
         self._fc = nn.Linear(HEAD, CLASSES)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Features of normalised pictures."""
+        """Features of normalised images."""
         x = functional.relu6(self._bn0(self._conv_stem(x)), inplace=True)
         x = self._blocks(x)
         x = functional.relu6(self._bn1(self._conv_head(x)), inplace=True)
         return x.mean(dim=(2, 3))
-
-    def logits(self, features: Tensor) -> Tensor:
-        """ImageNet's 1,000 classes from features."""
-        return self._fc(features)  # type: ignore[no-any-return]
 
     def folded(self) -> Self:
         """Put every batch norm into the convolution before it: the same function, fewer passes."""

@@ -1,7 +1,7 @@
-"""What computes a network: PyTorch, OpenVINO or ONNX Runtime; uint8 pictures in, float32 out.
+"""What computes a network: PyTorch, OpenVINO or ONNX Runtime; uint8 images in, float32 out.
 
-An engine is a function of pictures [n, side, side, 3] that gives features [n, dimension], and may
-be called by several threads at once. The same pictures give the same bits.
+An engine is a function of images [n, side, side, 3] that gives features [n, dimension], and may
+be called by several threads at once. The same images give the same bits.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ import torch
 from torch import Tensor, nn
 
 from streetgauge.errors import InputError
-from streetgauge.features._quantised import is_of, quantised
 from streetgauge.features.backbones import Backbone
+from streetgauge.features.quantised import is_of, quantised
 
 __all__ = ["Engine", "OnnxEngine", "OpenvinoEngine", "Precision", "TorchEngine", "has_openvino"]
 
@@ -33,13 +33,13 @@ Pictures = npt.NDArray[np.uint8]
 Features = npt.NDArray[np.float32]
 Precision = Literal["float32", "bfloat16", "int8"]
 
-# Pictures at a time on a CPU with torch. The largest activations of four take 19 MB: above 32 MB
+# Images at a time on a CPU with torch. The largest activations of four take 19 MB: above 32 MB
 # the C library gives memory back after every layer, and a third of the time goes into getting it
 # again.
 TORCH_SLICE = 4
 # With OpenVINO, which keeps its memory: the fewer, the more of what a layer makes is still near the
 # core when the next one takes it. But large weights are fetched for every slice, so that they want
-# more pictures in it. The bits are the same. See benchmarks/backbones.py --engines.
+# more images in it. The bits are the same. See benchmarks/backbones.py --engines.
 OPENVINO_SLICE = 2
 LARGE_SLICE, LARGE = 8, 2**25  # weights
 # Slices a stream that are under way or wait for it.
@@ -55,7 +55,7 @@ class Engine(Protocol):
     batch: int
 
     def __call__(self, pictures: Pictures) -> Features:
-        """Features of prepared pictures."""
+        """Features of prepared images."""
 
 
 class Normalised(nn.Module):
@@ -72,7 +72,7 @@ class Normalised(nn.Module):
         self.register_buffer("std", torch.tensor(backbone.std).view(3, 1, 1))
 
     def forward(self, pictures: Tensor) -> Tensor:
-        """Features of prepared pictures."""
+        """Features of prepared images."""
         # [n, h, w, 3] seen as [n, 3, h, w] is already channels-last.
         x = (pictures.permute(0, 3, 1, 2).float() * self.scale - self.mean) / self.std
         if self.flips:
@@ -139,7 +139,7 @@ class TorchEngine:
         self.module = Normalised(backbone, module, dtype).to(self.device)
 
     def __call__(self, pictures: Pictures) -> Features:
-        """Features of prepared pictures."""
+        """Features of prepared images."""
         cpu = self.device.type == "cpu"
         step = TORCH_SLICE if cpu else self.batch
         look = self._on_cpu if cpu else self._on_gpu
@@ -190,11 +190,11 @@ class OpenvinoEngine:
         [n, 3, crop, crop] -> [n, dimension], or an ONNX file of the same.
     precision : {"float32", "bfloat16", "int8"}
         OpenVINO takes bfloat16 by itself where the processor has it, so float32 is demanded. With
-        int8, ranges are measured on photographs of `known_pictures`: the same everywhere.
+        int8, ranges are measured on photographs of `known_images`: the same everywhere.
     streams : int
         How many batches are computed side by side.
     slice : int, optional
-        Pictures in each; a smaller rest is filled up. What suits the network if not given; the
+        Images in each; a smaller rest is filled up. What suits the network if not given; the
         features are the same.
     kept : Path, optional
         Folder for models in int8, which are rounded but once then; for published weights, which
@@ -237,7 +237,7 @@ class OpenvinoEngine:
             self._free.put(compiled.create_infer_request())
 
     def __call__(self, pictures: Pictures) -> Features:
-        """Features of prepared pictures."""
+        """Features of prepared images."""
         return np.concatenate(list(self._each(pictures)))
 
     def _each(self, pictures: Pictures) -> Iterator[Features]:
@@ -289,7 +289,7 @@ def _slice(weights: int) -> int:
 def _converted(
     openvino: Any, backbone: Backbone, network: nn.Module | Path, slice: int | None
 ) -> Any:
-    """Make an OpenVINO model of a network, for so many pictures."""
+    """Make an OpenVINO model of a network, for so many images."""
     if isinstance(network, Path):
         model = openvino.Core().read_model(network)
         weights = [op for op in model.get_ops() if op.get_type_name() == "Constant"]
@@ -363,7 +363,7 @@ class OnnxEngine:
     batch = 64
 
     def __init__(self, backbone: Backbone, file: Path, threads: int = 1) -> None:
-        from streetgauge.features._onnx import session
+        from streetgauge.features.onnx_backbone import session
 
         self._session: Any = session(file, threads)
         (given,) = self._session.get_inputs()
@@ -372,7 +372,7 @@ class OnnxEngine:
         self._look: Callable[[Tensor], Tensor] = Normalised(backbone, nn.Identity(), torch.float32)
 
     def __call__(self, pictures: Pictures) -> Features:
-        """Features of prepared pictures."""
+        """Features of prepared images."""
         step = self._fixed or TORCH_SLICE
         parts = []
         for start in range(0, len(pictures), step):

@@ -1,29 +1,35 @@
-"""Every picture through the frozen network, into a store; stopped at any time, and resumed."""
+"""Every image through the frozen network, into a store; stopped at any time, and resumed."""
 
 from __future__ import annotations
 
 import re
 import time
+from collections.abc import Generator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 import pandas as pd
 
 from streetgauge.devices import choose_device, working_threads
 from streetgauge.errors import InputError
-from streetgauge.features._plan import Plan, Positions, Reasons
-from streetgauge.features._resumption import begun, cores_of, left_to_do
-from streetgauge.features._work import computing, in_chunks
 from streetgauge.features.backbones import Backbone
+from streetgauge.features.chunks import Computed, computing, in_chunks
 from streetgauge.features.extraction import Extraction
 from streetgauge.features.network import Network, load_network
+from streetgauge.features.resumption import Loading, cores_of, open_or_create, pending_images
 from streetgauge.features.store import FeatureStore, usable
 from streetgauge.features.weights import settled
+from streetgauge.features.work_list import Positions, Reasons, WorkList
 from streetgauge.io.locks import WriteLock
-from streetgauge.progress import Progress, silent
+from streetgauge.progress import Advance, Progress, silent
 
-__all__ = ["Loader", "extract_pictures"]
+__all__ = ["Extractor", "LocalExtractor", "Results", "extract_pictures", "extract_with"]
+
+# Images, by their positions in the work list, and what was computed of them.
+Results = Generator[tuple[Positions, Computed], None, None]
 
 # Seconds of work that a kill may cost: so often are features brought to the disk.
 SETTLE = 1.0
@@ -32,10 +38,10 @@ SETTLE = 1.0
 def extract_pictures(
     wanted: Extraction, *, batch: int | None = None, progress: Progress = silent
 ) -> pd.DataFrame:
-    """Compute the features of pictures into a store.
+    """Compute the features of images into a store.
 
-    A store at the same path with the same cache key and locations is resumed. From one whose
-    features were computed in the same way, views whose pictures have the same content are taken
+    A store at the same path with the same cache_key and locations is resumed. From one whose
+    features were computed in the same way, views whose images have the same content are taken
     over, by location and view; only the others are computed. Any other store is replaced. In all
     cases the result is the same bytes as that of a run that was never stopped and began with
     nothing.
@@ -43,41 +49,63 @@ def extract_pictures(
     Parameters
     ----------
     wanted : Extraction
-        The pictures, the network and the store.
+        The images, the network and the store.
     batch : int, optional
-        Pictures at a time; what suits the engine if not given. The features are the same.
+        Images at a time; what suits the engine if not given. The features are the same.
     progress : Progress
-        Told of every picture.
+        Told of every image.
 
     Returns
     -------
     DataFrame
-        ``location_id, view, area, stage, reason``: one row for every picture that could not be
+        ``location_id, view, area, stage, reason``: one row for every image that could not be
         read, or of which the network gave no finite number. The same rows whether or not the run
         was stopped on the way.
 
     Raises
     ------
     InputError
-        If the backbone, the engine or the device is not there, a view has two pictures, the file
+        If the backbone, the engine or the device is not there, a view has two images, the file
         at the path is something else than a store, its features were computed on a device that
         this machine lacks, or another process is writing to it.
     OSError
         If the disk is full; what was at the path is untouched.
     """
     record = settled(wanted.record, progress)
-    plan = wanted.plan()
-    loader = Loader(wanted, record)
+    return extract_with(LocalExtractor(wanted, record, batch), progress)
+
+
+class Extractor(Loading, Protocol):
+    """Computes features with one network, on this machine or on a cluster."""
+
+    wanted: Extraction
+    backbone: Backbone
+
+    def results(
+        self,
+        store: FeatureStore,
+        work_list: WorkList,
+        pending: Positions,
+        pool: ThreadPoolExecutor,
+    ) -> Results:
+        """Compute pending images, some at a time, in any order."""
+
+
+def extract_with(extractor: Extractor, progress: Progress = silent) -> pd.DataFrame:
+    """Compute into a store what it lacks; as `extract_pictures`."""
+    wanted, record = extractor.wanted, extractor.backbone
+    work_list = wanted.work_list()
     path = wanted.path
     with WriteLock(path) as lock, working_threads() as pool:
         _clear(path)
-        with begun(wanted, record, plan, loader, lock, pool) as store:
-            pending, reasons = left_to_do(store, plan, record, pool)
+        with open_or_create(wanted, record, work_list, extractor, lock, pool) as store:
+            pending, reasons = pending_images(store, work_list, record, pool)
             if len(pending):
-                network = loader.load(store)
-                size = batch or network.batch
-                reasons |= _compute(store, plan, pending, network, size, pool, progress)
-    return plan.skips(reasons)
+                results = extractor.results(store, work_list, pending, pool)
+                steps = progress("features", len(pending), "images")
+                with closing(results), steps as advance:
+                    reasons |= _write(store, work_list, pending, results, advance)
+    return work_list.skips(reasons)
 
 
 def _clear(path: Path) -> None:
@@ -88,7 +116,7 @@ def _clear(path: Path) -> None:
             leftover.unlink()
 
 
-class Loader:
+class LocalExtractor:
     """The network on this machine, loaded when it is first needed.
 
     Parameters
@@ -97,10 +125,12 @@ class Loader:
         Says what computes it, where, and in what.
     backbone : Backbone
         The network's record, with the whole sha256 of its weights.
+    batch : int, optional
+        Images at a time; what suits the engine if not given.
     """
 
-    def __init__(self, wanted: Extraction, backbone: Backbone) -> None:
-        self.wanted, self.backbone = wanted, backbone
+    def __init__(self, wanted: Extraction, backbone: Backbone, batch: int | None = None) -> None:
+        self.wanted, self.backbone, self.batch = wanted, backbone, batch
         self._network: Network | None = None
 
     def load(self, store: FeatureStore | None = None) -> Network:
@@ -119,6 +149,23 @@ class Loader:
             self._network = load_network(self.backbone, device, engine, self.wanted.precision)
         return self._network
 
+    def results(
+        self,
+        store: FeatureStore,
+        work_list: WorkList,
+        pending: Positions,
+        pool: ThreadPoolExecutor,
+    ) -> Results:
+        """Compute pending images in their order, on all cores or on the GPU."""
+        network = self.load(store)
+        size = self.batch or network.batch
+
+        def computed() -> Results:
+            with computing(pool, network) as job:
+                yield from in_chunks(work_list, pending, size, cores_of(pool), job)
+
+        return computed()
+
 
 def _device_of(store: FeatureStore) -> str:
     """Where a store's features were computed; "" if it does not say so."""
@@ -135,36 +182,33 @@ def _device_of(store: FeatureStore) -> str:
     return device
 
 
-def _compute(
+def _write(
     store: FeatureStore,
-    plan: Plan,
+    work_list: WorkList,
     pending: Positions,
-    network: Network,
-    size: int,
-    pool: ThreadPoolExecutor,
-    progress: Progress,
+    results: Results,
+    advance: Advance,
 ) -> Reasons:
-    """Compute features into the store; say which pictures were broken."""
+    """Write results into the store as they come; return why images cannot be used."""
     reasons: Reasons = {}
-    left = plan.counts(pending)
+    left = work_list.counts(pending)
     ready: list[Positions] = []
     last = time.monotonic()
-    with computing(pool, network) as job, progress("features", len(pending), "images") as advance:
-        try:
-            for part, found in in_chunks(plan, pending, size, cores_of(pool), job):
-                slots, places = plan.slots[part], plan.places[part]
-                whole = np.array([reason is None for reason in found.reasons], dtype=bool)
-                store.put(slots, places, found.features, whole, found.signatures, found.quality)
-                np.subtract.at(left, slots, 1)
-                touched = np.unique(slots)
-                ready.append(touched[left[touched] == 0])
-                reasons |= plan.reasons(part, found.reasons)
-                if time.monotonic() - last > SETTLE:
-                    _settle(store, ready, plan.require)
-                    last = time.monotonic()
-                advance(len(part))
-        finally:
-            _settle(store, ready, plan.require)
+    try:
+        for part, found in results:
+            slots, places = work_list.slots[part], work_list.places[part]
+            whole = np.array([reason is None for reason in found.reasons], dtype=bool)
+            store.put(slots, places, found.features, whole, found.signatures, found.quality)
+            np.subtract.at(left, slots, 1)
+            touched = np.unique(slots)
+            ready.append(touched[left[touched] == 0])
+            reasons |= work_list.reasons(part, found.reasons)
+            if time.monotonic() - last > SETTLE:
+                _settle(store, ready, work_list.require)
+                last = time.monotonic()
+            advance(len(part))
+    finally:
+        _settle(store, ready, work_list.require)
     return reasons
 
 

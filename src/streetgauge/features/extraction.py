@@ -9,15 +9,15 @@ from typing import Literal
 
 import pandas as pd
 
-from streetgauge.features._plan import Plan
 from streetgauge.features.backbones import Backbone, get_backbone
+from streetgauge.features.work_list import WorkList
 
 __all__ = ["Extraction"]
 
 
 @dataclass(frozen=True, eq=False)
 class Extraction:
-    """Pictures, the network that is to look at them, and the store for its features.
+    """Images, the network that is to look at them, and the store for its features.
 
     Parameters
     ----------
@@ -34,7 +34,7 @@ class Extraction:
     view_names : sequence of str
         The views, in the store's order.
     require : {"all", "any"}
-        Whether a location with a broken picture is left out, or kept without that view.
+        Whether a location with a broken image is left out, or kept without that view.
     device : {"auto", "cpu", "cuda", "mps"}
         Where the network runs; with "auto" a store that is gone on with keeps its own.
     engine : {"auto", "torch", "openvino", "onnxruntime"}
@@ -45,7 +45,7 @@ class Extraction:
         How features are kept.
     cache_key : str
         Hash of all inputs and settings: what must be equal to resume without a look at the
-        pictures.
+        images.
     """
 
     views: pd.DataFrame
@@ -66,12 +66,12 @@ class Extraction:
         """The network's record."""
         return get_backbone(self.backbone) if isinstance(self.backbone, str) else self.backbone
 
-    def plan(self) -> Plan:
-        """Say which pictures are read in which order, and where each belongs.
+    def work_list(self) -> WorkList:
+        """Say which images are read in which order, and where each belongs.
 
         Raises
         ------
         InputError
-            If a view has two pictures.
+            If a view has two images.
         """
-        return Plan(self.views, self.locations, self.view_names, self.require)
+        return WorkList(self.views, self.locations, self.view_names, self.require)

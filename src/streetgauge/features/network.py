@@ -1,4 +1,4 @@
-"""A backbone at work: prepared pictures in, features out."""
+"""A backbone at work: prepared images in, features out."""
 
 from __future__ import annotations
 
@@ -14,7 +14,6 @@ from torch import nn
 
 from streetgauge.devices import choose_device, working_threads
 from streetgauge.errors import InputError
-from streetgauge.features._looks import known_pictures
 from streetgauge.features.backbones import FAMILIES, Backbone
 from streetgauge.features.efficientnet import EfficientNetLite
 from streetgauge.features.engines import (
@@ -25,6 +24,7 @@ from streetgauge.features.engines import (
     TorchEngine,
     has_openvino,
 )
+from streetgauge.features.known_images import known_images
 from streetgauge.features.vgg import VGG16, named_by_layer
 from streetgauge.features.weights import (
     cache_directory,
@@ -41,7 +41,7 @@ __all__ = ["LEAST_COSINE", "Network", "build_module", "load_network"]
 LEAST_COSINE = 0.9995
 # PyTorch has to be so many times as fast to be preferred: near a tie the same one is taken always.
 _CLEARLY = 1.25
-_LOOKS = 8  # pictures that engines are compared on
+_COMPARED = 8  # images that engines are compared on
 
 
 class Network:
@@ -54,7 +54,7 @@ class Network:
     engine : Engine
         What computes it.
     cosine : float
-        Least cosine, over some pictures, between its features and those in float32.
+        Least cosine, over some images, between its features and those in float32.
     """
 
     def __init__(self, backbone: Backbone, engine: Engine, cosine: float = 1.0) -> None:
@@ -82,21 +82,12 @@ class Network:
         """Pictures at a time that suit the engine."""
         return self._engine.batch
 
-    @property
-    def attributes(self) -> dict[str, str | float]:
-        """What a store keeps of how its features were computed."""
-        return {
-            "engine": self.engine,
-            "precision": self.precision,
-            "cosine": round(self.cosine, 6),
-        }
-
     def features(self, pictures: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
-        """Features of prepared pictures; may be called from several threads at once.
+        """Features of prepared images; may be called from several threads at once.
 
         Parameters
         ----------
-        pictures : array of uint8, [n, crop, crop, 3]
+        images : array of uint8, [n, crop, crop, 3]
             As `prepare` gives them.
 
         Returns
@@ -261,8 +252,8 @@ def _fastest(record: Backbone, makers: dict[str, Callable[[], Engine]]) -> Engin
 
 
 def _trial(record: Backbone, engine: Engine) -> float:
-    """Seconds that an engine takes for a few pictures on all cores, as in extraction."""
-    pictures = known_pictures(2, record.crop)[[0, 1] * 4]
+    """Seconds that an engine takes for a few images on all cores, as in extraction."""
+    pictures = known_images(2, record.crop)[[0, 1] * 4]
     with working_threads() as pool:
         cores: int = pool._max_workers
         seconds = []
@@ -274,13 +265,13 @@ def _trial(record: Backbone, engine: Engine) -> float:
 
 
 def _cosine(record: Backbone, engine: Engine, reference: Engine) -> float:
-    """Least cosine between the features of two engines over known pictures."""
-    pictures = known_pictures(_LOOKS, record.crop, seed=1)
+    """Least cosine between the features of two engines over known images."""
+    pictures = known_images(_COMPARED, record.crop, seed=1)
     ours, theirs = (each(pictures).astype(np.float64) for each in (engine, reference))
     if not np.isfinite(theirs).all():
         raise InputError(
             f"weights of {record.name}",
-            "the network gives numbers that are not finite of usual pictures",
+            "the network gives numbers that are not finite of usual images",
             "get the weights again",
         )
     sizes = np.linalg.norm(ours, axis=1) * np.linalg.norm(theirs, axis=1)

@@ -1,7 +1,7 @@
-"""What in a picture moved a score: it is looked at again with a part of it covered, and again.
+"""What in an image moved a score: it is looked at again with a part of it covered, and again.
 
 Zeiler and Fergus (2014), *Visualizing and understanding convolutional networks*, ECCV, section 4.2:
-a grey square is moved over the picture, and what the score loses is written where the square was.
+a grey square is moved over the image, and what the score loses is written where the square was.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ Pixels = npt.NDArray[np.uint8]
 Floats = npt.NDArray[np.float64]
 
 GRID = 7
-BATCH = 48  # pictures at a time: whole passes of every engine
+BATCH = 48  # images at a time: whole passes of every engine
 
 
 def grey_of(backbone: Backbone) -> tuple[int, int, int]:
@@ -29,11 +29,11 @@ def grey_of(backbone: Backbone) -> tuple[int, int, int]:
 
 
 def covered(picture: Pixels, grid: int, colour: tuple[int, int, int]) -> Pixels:
-    """Cover a picture in each of grid x grid places.
+    """Cover an image in each of grid x grid places.
 
     Parameters
     ----------
-    picture : array of uint8, [side, side, 3]
+    image : array of uint8, [side, side, 3]
     grid : int
         Places along a side; the square over each is twice as wide as their distance, as a thing
         that is cut by a border would else be half seen twice.
@@ -64,14 +64,14 @@ def occlusion(
     colour: tuple[int, int, int] = (127, 127, 127),
     grid: int = GRID,
 ) -> Floats:
-    """Measure how much each part of a picture adds to a score.
+    """Measure how much each part of an image adds to a score.
 
     Parameters
     ----------
-    picture : array of uint8, [side, side, 3]
+    image : array of uint8, [side, side, 3]
         As `prepare` gives it.
     score : callable
-        Of pictures, uint8 [n, side, side, 3], to numbers, [n] or [n, M].
+        Of images, uint8 [n, side, side, 3], to numbers, [n] or [n, M].
     colour : tuple of three int
         Of the square that covers a part.
     grid : int
@@ -80,7 +80,7 @@ def occlusion(
     Returns
     -------
     array of float64, [grid, grid] or [grid, grid, M]
-        The score of the picture less that with the part covered: positive where what stands there
+        The score of the image less that with the part covered: positive where what stands there
         raises the score.
     """
     looks = np.concatenate([picture[None], covered(picture, grid, colour)])

@@ -21,7 +21,8 @@ import numpy.typing as npt
 import pandas as pd
 
 from streetgauge.errors import InputError
-from streetgauge.features._file import (
+from streetgauge.features.backbones import Backbone
+from streetgauge.features.store_file import (
     ANEW,
     FORMAT,
     LAYOUT,
@@ -38,7 +39,6 @@ from streetgauge.features._file import (
     sizes_of,
     views_of,
 )
-from streetgauge.features.backbones import Backbone
 from streetgauge.features.transform import exact_json, transform_json
 from streetgauge.io.files import atomic_path
 from streetgauge.io.locks import WriteLock
@@ -70,10 +70,10 @@ class FeatureStore:
     attempted : memory map of bool, [N]
         Whether the location has been looked at: done, or left out for good.
     signature : memory map of uint8, [N, V, 16]
-        What each picture's content was; zeros where there was none, it is not known, or the view is
+        What each image's content was; zeros where there was none, it is not known, or the view is
         not `held`.
     quality : memory map of `streetgauge.imagery.QUALITY`, [N, V]
-        What was measured on each picture; zeros where it was not.
+        What was measured on each image; zeros where it was not.
     location_ids : array of str, [N]
         Sorted.
     views : tuple of str
@@ -221,7 +221,7 @@ class FeatureStore:
         """Which views have been looked at, each by itself: bool, [N, V].
 
         Also of locations that are not ``attempted``, because another view of theirs is missing.
-        What does not fit together (a picture that was measured and is not there) is not held.
+        What does not fit together (an image that was measured and is not there) is not held.
         """
         marked = np.logical_or.reduce(self.signature, axis=2)
         held: npt.NDArray[np.bool_] = marked & (self.present == (self.quality["fingerprint"] != 0))
@@ -265,7 +265,7 @@ class FeatureStore:
         done : array of bool, [n], optional
             Which locations may be used; all if not given. The others are only marked as tried.
         signatures : array of uint8, [n, V, 16], optional
-            What the pictures' content was.
+            What the images' content was.
         quality : array of QUALITY, [n, V], optional
             What was measured on them.
 
@@ -441,7 +441,7 @@ def _refuse_other(store: FeatureStore, backbone: Backbone) -> None:
     elif dimension != backbone.dimension:
         reason = f"it has {dimension:,} features a view, not {backbone.dimension:,}"
     elif store.attributes["transform"] != transform_json(backbone):
-        reason = "its pictures were prepared in another way"
+        reason = "its images were prepared in another way"
     elif store.attributes["exact_layers"] not in ("", exact_json(backbone, precision)):
         reason = f"its {precision} rounds other layers"
     else:

@@ -1,4 +1,4 @@
-"""Features that exist already: a table with one row a picture, joined to locations."""
+"""Features that exist already: a table with one row an image, joined to locations."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ import numpy.typing as npt
 import pandas as pd
 
 from streetgauge.errors import InputError
-from streetgauge.features._columns import Columns, read_columns
 from streetgauge.features.store import FeatureStore, usable
+from streetgauge.features.table_columns import Columns, read_columns
 from streetgauge.io.files import atomic_path, sha256_of
 from streetgauge.progress import Progress, silent
 from streetgauge.settings import TableFeatures
@@ -108,7 +108,7 @@ def join_table(
     with atomic_path(path) as temporary:
         dimension = len(settings.columns)
         with FeatureStore.create(
-            *(temporary, ids, views, dimension, attributes), dtype=settings.dtype
+            temporary, ids, views, dimension, attributes, dtype=settings.dtype
         ) as store:
             for start in range(0, len(ids), 4096):
                 slots = np.arange(start, min(start + 4096, len(ids)))
@@ -118,7 +118,7 @@ def join_table(
 
 def _hint(settings: TableFeatures) -> str:
     if settings.location_id is None:
-        return f"no picture lies within {settings.within:g} m of a location: check lat and lon"
+        return f"no image lies within {settings.within:g} m of a location: check lat and lon"
     return f"compare its column {settings.location_id!r} with the locations' ids"
 
 
@@ -280,7 +280,7 @@ def _view_names(settings: TableFeatures, table: Columns) -> list[str]:
         raise InputError(
             settings.file,
             f"column {settings.view!r} names {len(names):,} views, more than {MAX_VIEWS}",
-            "name the column that tells a location's pictures apart",
+            "name the column that tells a location's images apart",
         )
     key: Callable[[str], Any] = int if all(name.isdecimal() for name in names) else str
     return sorted(names, key=key)

@@ -1,4 +1,4 @@
-"""From a picture of any size to a backbone's input, as its record says and as stores keep it."""
+"""From an image of any size to a backbone's input, as its record says and as stores keep it."""
 
 from __future__ import annotations
 
@@ -43,12 +43,12 @@ def prepare(picture: Pixels, backbone: Backbone) -> Pixels:
     The square is cut from the original, with fractions of pixels, and only that is resampled: the
     aspect ratio is kept exactly and the cost does not grow with a panorama's length. The result is
     that of Pillow's resampler. Where the grid allows, torch's is used, eight times as fast: it
-    rounds its weights to 16 bits, so that on real pictures up to 2 of 100 values differ, for some
+    rounds its weights to 16 bits, so that on real images up to 2 of 100 values differ, for some
     sizes up to 8, nearly all of them by 1 of 255 and none by more than 2.
 
     Parameters
     ----------
-    picture : array of uint8, [height, width, 3]
+    image : array of uint8, [height, width, 3]
         Red, green, blue.
     backbone : Backbone
         Says how.
@@ -98,7 +98,7 @@ def _grid(height: int, width: int, resize: int, crop: int) -> tuple[_Axis, _Axis
     """Find whole pixels of the original that become whole pixels of the result; None if none do.
 
     A resampler looks beyond the crop, so the crop is made with a margin, unless it ends where the
-    picture does. The margin is a whole number of pixels on both sides of the resampler.
+    image does. The margin is a whole number of pixels on both sides of the resampler.
     """
     side = Fraction(min(height, width) * crop, resize)
     scale = side / crop
@@ -120,7 +120,7 @@ def _axis(extent: int, side: Fraction, crop: int, margin: int, scale: Fraction) 
 
 
 def transform_json(backbone: Backbone) -> str:
-    """Write the rule from picture to input as JSON: stores with equal text are comparable."""
+    """Write the rule from image to input as JSON: stores with equal text are comparable."""
     rule = {
         "resize": {"shorter_side": backbone.resize, "interpolation": backbone.interpolation},
         "crop": {"centre": backbone.crop},

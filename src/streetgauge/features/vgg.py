@@ -23,7 +23,7 @@ _TORCHVISION = (0, 2, 5, 7, 10, 12, 14, 17, 19, 21, 24, 26, 28)
 
 
 class VGG16(nn.Module):
-    """Normalised pictures [n, 3, 224, 224] -> ``fc6`` [n, 4096].
+    """Normalised images [n, 3, 224, 224] -> ``fc6`` [n, 4096].
 
     Parameters
     ----------
@@ -41,12 +41,12 @@ class VGG16(nn.Module):
         self.fc6 = nn.Linear(inputs * SIDE * SIDE, WIDTH)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Features of normalised pictures."""
+        """Features of normalised images."""
         for block, (_, layers) in enumerate(BLOCKS, 1):
             for layer in range(1, layers + 1):
                 x = functional.relu(getattr(self, f"conv{block}_{layer}")(x), inplace=True)
             x = functional.max_pool2d(x, 2)
-        # The columns of fc6 are [channel, row, column] also where pictures are channels-last.
+        # The columns of fc6 are [channel, row, column] also where images are channels-last.
         x = self.fc6(torch.flatten(x, 1))
         return functional.relu(x) if self.relu else x
 

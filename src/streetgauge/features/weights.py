@@ -101,9 +101,9 @@ def identified(backbone: Backbone) -> Backbone:
 def _fingerprint(backbone: Backbone, file: Path) -> str:
     if backbone.architecture != "onnx":
         return sha256_of(file)
-    from streetgauge.features import _onnx  # it knows of weights in further files
+    from streetgauge.features import onnx_backbone  # it knows of weights in further files
 
-    return _onnx.fingerprint(file)
+    return onnx_backbone.fingerprint(file)
 
 
 def weights_file(backbone: Backbone, progress: Progress = silent) -> Path:

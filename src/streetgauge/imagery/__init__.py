@@ -1,6 +1,6 @@
 """Pictures as they come: folders, archives, manifests, photographs and panoramas.
 
-`find_views` says which picture is which view of which location, `raw_pictures` reads them and
+`find_views` says which image is which view of which location, `raw_pictures` reads them and
 `decode` gives their pixels, or one short reason why not.
 """
 

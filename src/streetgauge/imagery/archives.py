@@ -1,4 +1,4 @@
-"""Archives of pictures, read in place: nothing is unpacked to disk, no member's name is a path.
+"""Archives of images, read in place: nothing is unpacked to disk, no member's name is a path.
 
 Tar archives (plain, gzip, bzip2, xz) are streams: they are read once from front to back. Zip
 archives are read in any order. Links, devices, names that climb out of the archive and archives
@@ -31,7 +31,7 @@ SUFFIXES = (
     *(".tar", ".tgz", ".tbz", ".tbz2", ".txz", ".zip"),
     *(".tar.gz", ".tar.bz2", ".tar.xz"),
 )
-MAX_BYTES = 512 << 20  # of one picture: none has more, a file made to fill the memory has
+MAX_BYTES = 512 << 20  # of one image: none has more, a file made to fill the memory has
 
 
 class _Unpacker(Protocol):

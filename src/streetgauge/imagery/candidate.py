@@ -1,4 +1,4 @@
-"""A picture before it belongs to a location: what its name, a manifest or the file says of it."""
+"""An image before it belongs to a location: what its name, a manifest or the file says of it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ __all__ = ["Picture"]
 
 
 class Picture(NamedTuple):
-    """What is known of a picture.
+    """What is known of an image.
 
     Parameters
     ----------

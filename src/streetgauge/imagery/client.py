@@ -23,7 +23,7 @@ from streetgauge.version import __version__
 
 __all__ = ["AnswerError", "Client", "read_token"]
 
-AGENT = f"streetgauge/{__version__} (research on street pictures; python-urllib)"
+AGENT = f"streetgauge/{__version__} (research on street images; python-urllib)"
 TRIES = 6
 FIRST_WAIT = 1.0  # seconds; doubled with each try
 LONGEST_WAIT = 60.0
@@ -189,7 +189,7 @@ class Client:
 
     def _once(self, url: str, *, authorised: bool) -> bytes:
         if urlsplit(url).scheme not in self._schemes:
-            raise AnswerError("the picture's address is none of the web")
+            raise AnswerError("the image's address is none of the web")
         request = urllib.request.Request(url, headers={"User-Agent": AGENT})
         if authorised and self._authorization:
             # Unredirected: a redirection to another server must not take the token there.

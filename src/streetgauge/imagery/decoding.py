@@ -1,4 +1,4 @@
-"""Any picture file as red, green and blue, or one short reason why not."""
+"""Any image file as red, green and blue, or one short reason why not."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ PADDING = 16  # bytes
 
 
 class PictureAt(NamedTuple):
-    """Where a picture is: all that is needed to get its pixels.
+    """Where an image is: all that is needed to get its pixels.
 
     Parameters
     ----------
@@ -40,7 +40,7 @@ class PictureAt(NamedTuple):
     member : str
         Its name in the archive, "" for a plain file.
     cut : Cut or None
-        The part of the panorama that it is, None for the whole picture.
+        The part of the panorama that it is, None for the whole image.
     """
 
     path: str
@@ -49,7 +49,7 @@ class PictureAt(NamedTuple):
 
 
 def pictures_at(views: pd.DataFrame) -> list[PictureAt]:
-    """Where the pictures of a frame are, in its order.
+    """Where the images of a frame are, in its order.
 
     Parameters
     ----------
@@ -105,7 +105,7 @@ def decode(
     *,
     max_pixels: int = MAX_PIXELS,
 ) -> Pixels:
-    """Decode a picture as it is meant to be seen.
+    """Decode an image as it is meant to be seen.
 
     The format is told by the content. A camera's orientation note is obeyed, CMYK and greyscale
     become RGB, 16-bit values keep their high byte, transparency shows white, and of several frames
@@ -121,7 +121,7 @@ def decode(
         A JPEG may be decoded at a half, a quarter or an eighth of its size (libjpeg's scaled
         decoding) as long as its shorter side keeps so many pixels. Not for cuts.
     max_pixels : int, default 100 million
-        A picture with more is refused before its pixels are decoded.
+        An image with more is refused before its pixels are decoded.
 
     Returns
     -------
@@ -131,7 +131,7 @@ def decode(
     Raises
     ------
     PictureError
-        If it is empty, truncated, damaged, larger than allowed or not a picture at all.
+        If it is empty, truncated, damaged, larger than allowed or not an image at all.
     """
     if cut is None:
         return _decoded(raw, at_least, max_pixels)[0]
@@ -153,7 +153,7 @@ def decode_cuts(
 
 
 def read_picture(path: str | os.PathLike[str], *, max_pixels: int = MAX_PIXELS) -> Pixels:
-    """Read a picture file or URL; see `decode`.
+    """Read an image file or URL; see `decode`.
 
     Raises
     ------
@@ -221,7 +221,7 @@ def _quick(raw: bytes, image: Image.Image, at_least: int | None) -> Pixels | Non
         said = str(error)
         if said.startswith("Corrupt JPEG data") and not _is_padding(said):
             said = re.sub(r"\d+ extraneous", "extraneous", said)[:120]
-            raise PictureError(f"the picture is damaged: {said}") from None
+            raise PictureError(f"the image is damaged: {said}") from None
         return None  # Pillow decides, and says what is wrong
     return pixels
 
@@ -233,7 +233,7 @@ def _is_padding(said: str) -> bool:
 
 
 def _upright(pixels: Pixels, orientation: object) -> Pixels:
-    """Turn a picture as its camera noted: the eight orientations of EXIF."""
+    """Turn an image as its camera noted: the eight orientations of EXIF."""
     if orientation not in range(2, 9):
         return pixels
     if orientation in (5, 6, 7, 8):

@@ -52,7 +52,7 @@ def note_of(handle: IO[bytes]) -> Note:
     Raises
     ------
     PictureError
-        If it is not a picture.
+        If it is not an image.
     """
     with opened(handle) as image:
         exif = image.getexif()
@@ -107,7 +107,7 @@ def _angle(gps: dict[int, Any], tag: int, negative: str, limit: float) -> float:
 
 
 def _described(text: object) -> float:
-    """Heading that Mapillary's app writes into the picture's description, as JSON."""
+    """Heading that Mapillary's app writes into the image's description, as JSON."""
     if not isinstance(text, str) or not text.startswith("{"):
         return math.nan
     try:

@@ -38,7 +38,7 @@ class File(NamedTuple):
 
 
 class Folder:
-    """Where pictures are.
+    """Where images are.
 
     Parameters
     ----------
@@ -169,7 +169,7 @@ def _kind(entry: os.DirEntry[str]) -> str:
 
 
 def _why_not(name: str, kind: str) -> str:
-    """Say why an entry of a folder cannot be a picture, or ""."""
+    """Say why an entry of a folder cannot be an image, or ""."""
     if kind == "device":  # reading a pipe may never end
         return "this is a pipe, a socket or a device, which is not read"
     try:

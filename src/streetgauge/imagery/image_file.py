@@ -18,12 +18,12 @@ from streetgauge.errors import StreetgaugeError
 __all__ = ["MAX_PIXELS", "PictureError", "opened"]
 
 MAX_PIXELS = 100_000_000
-# Of pictures with more pixels one is decoded at a time, whatever the number of threads: each takes
+# Of images with more pixels one is decoded at a time, whatever the number of threads: each takes
 # about 12 bytes a pixel, all together as much as a machine has.
 LARGE = 20_000_000
 _ALONE = threading.RLock()
 
-# Only formats that hold pictures and nothing else: others of Pillow's readers start programs (EPS).
+# Only formats that hold images and nothing else: others of Pillow's readers start programs (EPS).
 FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "GIF", "PPM", "JPEG2000", "AVIF")
 
 # What Pillow's readers raise on damaged files, as its documentation and its fuzz tests have it; a
@@ -37,13 +37,13 @@ DAMAGE = (
 _IN_WORDS = (OSError, SyntaxError, ValueError, EOFError, RuntimeError)
 
 
-# What Pillow would print of single pictures, with lines of its source, is a reason here or nothing:
+# What Pillow would print of single images, with lines of its source, is a reason here or nothing:
 # it warns of 90 million pixels, which are allowed, and of odd tags that nobody reads.
 warnings.filterwarnings("ignore", module=r"PIL\.")
 
 
 class PictureError(StreetgaugeError):
-    """A picture that cannot be read; the message is a short reason, fit for a table.
+    """An image that cannot be read; the message is a short reason, fit for a table.
 
     Parameters
     ----------
@@ -58,15 +58,15 @@ class PictureError(StreetgaugeError):
 
 @contextmanager
 def opened(handle: IO[bytes], max_pixels: int = MAX_PIXELS) -> Iterator[Image.Image]:
-    """Open a picture: its header is read, its pixels are not.
+    """Open an image: its header is read, its pixels are not.
 
     Whatever goes wrong inside of the block because of the file is raised as `PictureError`. Where
-    the picture is large, no other thread is in such a block with another large one.
+    the image is large, no other thread is in such a block with another large one.
 
     Raises
     ------
     PictureError
-        If it is truncated, damaged, larger than allowed or not a picture at all.
+        If it is truncated, damaged, larger than allowed or not an image at all.
     """
     try:
         with Image.open(handle, formats=_formats()) as image:
@@ -76,18 +76,18 @@ def opened(handle: IO[bytes], max_pixels: int = MAX_PIXELS) -> Iterator[Image.Im
             with _ALONE if width * height > LARGE else nullcontext():
                 yield image
     except UnidentifiedImageError:
-        raise PictureError("the file is not a picture of a known format") from None
+        raise PictureError("the file is not an image of a known format") from None
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
         raise PictureError(f"more pixels than {max_pixels:,}") from None
     except DAMAGE as error:
-        raise PictureError(f"the picture is damaged: {_in_words(error)}") from None
+        raise PictureError(f"the image is damaged: {_in_words(error)}") from None
 
 
 def _in_words(error: BaseException) -> str:
     """Say what a reader says, if these are words for people, without Python's names."""
     said = str(error).partition("\n")[0][:120]
     if "MAX_TEXT" in said:  # PNG: a small file that unpacks to any number of letters
-        return "its text notes are larger than a picture's may be"
+        return "its text notes are larger than an image's may be"
     # What Python itself says of a reader that stumbled is about the reader.
     if not isinstance(error, _IN_WORDS) or " " not in said:
         return "its parts do not fit together"

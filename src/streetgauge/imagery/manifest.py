@@ -1,4 +1,4 @@
-"""A table that says which picture is where: its location or coordinates, its view or heading."""
+"""A table that says which image is where: its location or coordinates, its view or heading."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def read_manifest(
         panorama, ``heading`` is where its middle looks, and it has all views unless ``view`` says
         which. Other columns are not read.
     folder : Folder
-        Where the pictures are.
+        Where the images are.
     panoramas : bool
         Whether all are panoramas, if no column says it.
     one_view : bool
@@ -44,7 +44,7 @@ def read_manifest(
 
     Returns
     -------
-    there, gone : lists of Picture
+    there, gone : lists of Image
         In the manifest's order; of those that are gone, ``file`` says the name only.
 
     Raises
@@ -54,7 +54,7 @@ def read_manifest(
     """
     table = _table(file)
     if table.empty:
-        raise InputError(file, "it lists no picture", "give it a row for each")
+        raise InputError(file, "it lists no image", "give it a row for each")
     have = set(table.columns)
     require_columns(table, {"path": "path"}, file)
     if "location_id" not in have and not {"lat", "lon"} <= have:
@@ -122,7 +122,7 @@ def _picture(where: str, cells: dict[str, str], panoramas: bool) -> Picture:
         view=view,
         lat=math.nan if by_id else _number(where, cells, "lat"),
         lon=math.nan if by_id else _number(where, cells, "lon"),
-        # Of a picture whose view is told, its own heading does not matter.
+        # Of an image whose view is told, its own heading does not matter.
         heading=_number(where, cells, "heading") % 360 if panorama or view is None else math.nan,
         panorama=panorama,
         where=where,

@@ -11,29 +11,29 @@ from streetgauge.settings import MapillaryImagery
 
 __all__ = ["Mapillary"]
 
-# All that is asked of a picture. Its file's address expires, so that is asked for at the download.
+# All that is asked of an image. Its file's address expires, so that is asked for at the download.
 FIELDS = (
     *("id", "geometry", "computed_geometry", "compass_angle", "computed_compass_angle"),
     *("captured_at", "camera_type", "is_pano", "creator"),
 )
 FILE = "thumb_2048_url"  # 2,048 pixels wide, also of panoramas
-MOST = 2000  # pictures of one answer, which has no next page
+MOST = 2000  # images of one answer, which has no next page
 # Kinds of cameras, as OpenSfM names them.
 FLAT, ROUND = ("perspective", "brown"), ("spherical", "equirectangular")
 LICENCE, LICENCE_URL = "CC-BY-SA-4.0", "https://creativecommons.org/licenses/by-sa/4.0/"
 
 
 class Mapillary:
-    """Search for and fetch pictures of Mapillary's contributors.
+    """Search for and fetch images of Mapillary's contributors.
 
     Where the service has computed position and heading itself (structure from motion), these are
-    taken, else what the camera said. Fisheye pictures are left alone: they show no view as the
+    taken, else what the camera said. Fisheye images are left alone: they show no view as the
     others do.
 
     Parameters
     ----------
     settings : MapillaryImagery
-        Token's place, rate, dates, kinds of pictures.
+        Token's place, rate, dates, kinds of images.
 
     Raises
     ------
@@ -57,7 +57,7 @@ class Mapillary:
         )
 
     def search(self, box: Box) -> list[Found]:
-        """Give all usable pictures in a box of less than 0.01 square degrees.
+        """Give all usable images in a box of less than 0.01 square degrees.
 
         Raises
         ------
@@ -74,14 +74,14 @@ class Mapillary:
             raise
         rows = answer.get("data")
         if not isinstance(rows, list):
-            raise AnswerError("the answer has no list of pictures", 200)
+            raise AnswerError("the answer has no list of images", 200)
         found = [picture for row in rows if (picture := _read(row)) is not None]
         if len(rows) >= MOST:
             raise TooManyError(found)
         return found
 
     def fetch(self, image_id: str, address: str) -> bytes:
-        """Ask for the picture's present address, and fetch it."""
+        """Ask for the image's present address, and fetch it."""
         answer = self._client.json(f"{self._settings.endpoint}/{image_id}", {"fields": FILE})
         present = answer.get(FILE)
         if not isinstance(present, str):
@@ -93,7 +93,7 @@ class Mapillary:
         self._client.stop()
 
     def probe(self, box: Box) -> str:
-        """Ask for one picture's id."""
+        """Ask for one image's id."""
         self._ask(box, "id", 1)
         return "Mapillary answers and accepts the token"
 
@@ -115,7 +115,7 @@ class Mapillary:
 
 
 def _read(row: Any) -> Found | None:
-    """Read one picture of an answer; None if it cannot be used."""
+    """Read one image of an answer; None if it cannot be used."""
     if not isinstance(row, dict) or not is_plain(row.get("id")):
         return None
     place = point(row.get("computed_geometry")) or point(row.get("geometry"))

@@ -55,38 +55,38 @@ def collect_pictures(
     *,
     progress: Progress = silent,
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Search for, choose and fetch the pictures of a study's locations.
+    """Search for, choose and fetch the images of a study's locations.
 
     A run that was stopped goes on where it was: what was found in a part of the map is kept in
-    ``work``, and a picture that is there is not fetched again. A picture gets its name only when
+    ``work``, and an image that is there is not fetched again. An image gets its name only when
     it was fetched whole and could be decoded.
 
     Parameters
     ----------
     settings : OpenImagery
-        From where, which pictures, how fast.
+        From where, which images, how fast.
     locations : DataFrame
         ``location_id``, ``lat``, ``lon`` (degrees; missing: the location is skipped).
     folder : Path
-        Where the pictures go, as ``<end of id>/<id>.jpg``.
+        Where the images go, as ``<end of id>/<id>.jpg``.
     work : Path
         Where answers are kept until all is there; the caller removes it.
 
     Returns
     -------
-    pictures : DataFrame
+    images : DataFrame
         One row a view, sorted by location and view: ``location_id, view, path`` (below
-        ``folder``), ``heading`` (of the picture, or of a panorama's middle; degrees),
+        ``folder``), ``heading`` (of the image, or of a panorama's middle; degrees),
         ``panorama``, ``provider, image_id, lat, lon, captured_at, distance_m, licence,
         licence_url, attribution, source_url``.
     skips : DataFrame
-        Locations and views without a picture, with the reason.
+        Locations and views without an image, with the reason.
 
     Raises
     ------
     InputError
         If the token is missing or refused, the service does not answer or wants to be left alone,
-        or there is not one picture.
+        or there is not one image.
     """
     service = _service(settings)
     workers = max(1, min(WORKERS, math.ceil(settings.requests_per_second)))
@@ -120,7 +120,7 @@ def collect_pictures(
             service, fetch, sorted(addresses.items()), workers, settings
         ):
             if isinstance(wrong, AnswerError):
-                failed[picture[0]] = f"the picture could not be fetched: {wrong.reason}"
+                failed[picture[0]] = f"the image could not be fetched: {wrong.reason}"
             elif wrong is not None:
                 failed[picture[0]] = wrong
             advance(1)
@@ -148,12 +148,12 @@ def probe(settings: OpenImagery, locations: pd.DataFrame) -> str:
 
 
 def credits_of(pictures: pd.DataFrame) -> list[dict[str, Any]]:
-    """Sum up whose pictures are used, as their licences ask to be shown.
+    """Sum up whose images are used, as their licences ask to be shown.
 
     Returns
     -------
     list of dict
-        For each provider and licence, most pictures first: ``provider, licence, licence_url,
+        For each provider and licence, most images first: ``provider, licence, licence_url,
         images, contributors``, and ``line``: one sentence to show.
     """
     keys = ["provider", "licence", "licence_url"]
@@ -162,7 +162,7 @@ def credits_of(pictures: pd.DataFrame) -> list[dict[str, Any]]:
         provider, licence, url = map(str, key)
         count, people = part["image_id"].nunique(), part["attribution"].nunique()
         names = part["attribution"].iloc[0] if people == 1 else f"{people:,} contributors"
-        what = "picture" if count == 1 else "pictures"
+        what = "image" if count == 1 else "images"
         line = f"{count:,} {what} by {names}, {provider.capitalize()}, {licence}"
         row = {"provider": provider, "licence": licence, "licence_url": url}
         rows.append({**row, "images": count, "contributors": people, "line": line})
@@ -239,7 +239,7 @@ def _name(image_id: str) -> str:
 
 
 def _fetch(service: Service, image_id: str, address: str, file: Path) -> str | None:
-    """Fetch a picture unless it is there; give the reason if it is none."""
+    """Fetch an image unless it is there; give the reason if it is none."""
     if file.exists():
         return None
     reason = ""
@@ -248,7 +248,7 @@ def _fetch(service: Service, image_id: str, address: str, file: Path) -> str | N
             raw = service.fetch(image_id, address)
         except AnswerError as error:
             if error.status in (404, 410):
-                return f"the picture is gone (HTTP {error.status})"
+                return f"the image is gone (HTTP {error.status})"
             raise
         try:
             with atomic_path(file) as part:
@@ -319,7 +319,7 @@ def _outcome(
         counts = pd.Series([row["reason"] for row in skips]).value_counts()
         raise InputError(
             getattr(settings, "endpoint", "the service"),
-            f"there is not one picture for the study's locations: {counts.index[0]}",
+            f"there is not one image for the study's locations: {counts.index[0]}",
             "set imagery.within, imagery.angle or the dates wider, or take another source",
         )
     order = {view: number for number, view in enumerate(settings.views)}

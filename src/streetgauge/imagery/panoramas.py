@@ -1,4 +1,4 @@
-"""Equirectangular panoramas cut into pictures as a camera would take them.
+"""Equirectangular panoramas cut into images as a camera would take them.
 
 A panorama's columns are headings, evenly: its middle column looks where the panorama's own heading
 says. Its rows are elevations, from straight up to straight down. A cut is the gnomonic projection
@@ -71,7 +71,7 @@ def cut_panorama(panorama: Pixels, cuts: Sequence[Cut]) -> list[Pixels]:
     Raises
     ------
     PictureError
-        If the picture is not twice as wide as high, so not the whole sphere.
+        If the image is not twice as wide as high, so not the whole sphere.
     """
     height, width = panorama.shape[:2]
     if abs(width - 2 * height) > max(2, 0.01 * width):
@@ -145,7 +145,7 @@ def _directions(pitch: float, fov: float, size: int) -> tuple[Floats, Floats, Fl
     flat = np.hypot(right, ahead)
     turn = np.arctan2(right, np.broadcast_to(ahead, (size, size))) / (2 * math.pi)
     down = 0.5 - np.arctan2(high, flat) / math.pi
-    # A flat picture has focal / cos^2 pixels to a radian outwards and focal / cos around.
+    # A flat image has focal / cos^2 pixels to a radian outwards and focal / cos around.
     from_axis = 1 / np.sqrt(1 + right**2 + above**2)
     level = 1.5 * np.log2(from_axis) - math.log2(focal)
     maps = tuple(np.ascontiguousarray(m, np.float32).ravel() for m in (turn, down, level))
@@ -192,7 +192,7 @@ def _sampled(level: _Level, across: Floats, down: Floats) -> Floats:
 def _corner(
     row: npt.NDArray[np.int64], column: npt.NDArray[np.int64], width: int, height: int
 ) -> npt.NDArray[np.int64]:
-    """Place of pixels in the flat picture; it goes on at its sides, and behind each pole."""
+    """Place of pixels in the flat image; it goes on at its sides, and behind each pole."""
     beyond = (row < 0) | (row >= height)
     if beyond.any():
         row = np.clip(row, 0, height - 1)

@@ -11,7 +11,7 @@ from streetgauge.settings import PanoramaxImagery
 
 __all__ = ["Panoramax"]
 
-MOST = 1000  # pictures of one answer
+MOST = 1000  # images of one answer
 # SPDX names of the licences whose terms may be known by their name alone.
 LICENCES = {
     "CC-BY-4.0": "https://creativecommons.org/licenses/by/4.0/",
@@ -23,14 +23,14 @@ CLOSED = ("", "proprietary", "other", "various")
 
 
 class Panoramax:
-    """Search for and fetch pictures of Panoramax.
+    """Search for and fetch images of Panoramax.
 
-    Each picture has its instance's licence. Pictures that name none are left alone.
+    Each image has its instance's licence. Images that name none are left alone.
 
     Parameters
     ----------
     settings : PanoramaxImagery
-        Address, rate, dates, kinds of pictures.
+        Address, rate, dates, kinds of images.
 
     Raises
     ------
@@ -56,7 +56,7 @@ class Panoramax:
         )
 
     def search(self, box: Box) -> list[Found]:
-        """Give all usable pictures in a box.
+        """Give all usable images in a box.
 
         Raises
         ------
@@ -68,7 +68,7 @@ class Panoramax:
         answer = self._ask(box, MOST)
         rows = answer.get("features")
         if not isinstance(rows, list):
-            raise AnswerError("the answer has no list of pictures", 200)
+            raise AnswerError("the answer has no list of images", 200)
         found = [picture for row in rows if (picture := _read(row)) is not None]
         # An instance may hold its answers shorter than asked; then it says where they go on.
         if len(rows) >= MOST or (rows and "next" in _links(answer)):
@@ -76,7 +76,7 @@ class Panoramax:
         return found
 
     def fetch(self, image_id: str, address: str) -> bytes:
-        """Fetch a picture from its own instance."""
+        """Fetch an image from its own instance."""
         return self._client.file(address)
 
     def stop(self) -> None:
@@ -84,7 +84,7 @@ class Panoramax:
         self._client.stop()
 
     def probe(self, box: Box) -> str:
-        """Ask for one picture."""
+        """Ask for one image."""
         self._ask(box, 1)
         return f"Panoramax answers at {self._settings.endpoint}"
 
@@ -132,7 +132,7 @@ def _read(row: Any) -> Found | None:
 
 
 def _address(assets: dict[str, Any]) -> str | None:
-    """Where the picture is: 2,048 pixels wide where there is such a one, else the whole."""
+    """Where the image is: 2,048 pixels wide where there is such a one, else the whole."""
     for name in ("sd", "hd"):
         asset = assets.get(name)
         if isinstance(asset, dict) and isinstance(asset.get("href"), str):
@@ -150,7 +150,7 @@ def _links(row: dict[str, Any]) -> dict[str, str]:
 
 
 def _producers(row: dict[str, Any]) -> str:
-    """Name who took the picture, each once."""
+    """Name who took the image, each once."""
     providers = row.get("providers")
     names = [
         str(each["name"])

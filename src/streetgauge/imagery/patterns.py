@@ -12,7 +12,7 @@ from streetgauge.errors import InputError
 
 __all__ = ["Pattern"]
 
-# A pattern that ends with a field takes every suffix that a picture may have, or none.
+# A pattern that ends with a field takes every suffix that an image may have, or none.
 _ANY_SUFFIX = r"(?:\.(?i:jpe?g|jfif|png|webp|tiff?|bmp|gif|ppm|pgm|jp2|avif))?"
 _TOKEN = re.compile(r"(\{location_id\}|\{view\}|\*)")
 _VIEW, _LOCATION = "{view}", "{location_id}"
@@ -23,7 +23,7 @@ class Pattern:
 
     ``{location_id}`` and ``{view}`` stand for text without "/", ``*`` for any text without "/" or
     none, ``**/`` for any number of folders or none. Without a suffix at its end it fits the
-    suffixes of all kinds of pictures.
+    suffixes of all kinds of images.
 
     Parameters
     ----------

@@ -1,7 +1,7 @@
 """Pictures that show nothing, or not this place: measured where they are looked at, then judged.
 
-What is measured of a picture is 24 bytes beside its features; what it means is decided when all
-pictures are there, because only then is it known which of them are the same.
+What is measured of an image is 24 bytes beside its features; what it means is decided when all
+images are there, because only then is it known which of them are the same.
 """
 
 from __future__ import annotations
@@ -24,34 +24,34 @@ QUALITY = np.dtype(
         ("fingerprint", "<u8"),
     ]
 )
-# What can be wrong with a picture; of several findings the first is its name.
+# What can be wrong with an image; of several findings the first is its name.
 FINDINGS = {
-    "black": "the picture is black",
-    "blank": "the picture is blank",
-    "placeholder": "the picture is a notice that there is none",
-    "duplicate": "the same picture stands elsewhere",
-    "blurred": "the picture is blurred",
+    "black": "the image is black",
+    "blank": "the image is blank",
+    "placeholder": "the image is a notice that there is none",
+    "duplicate": "the same image stands elsewhere",
+    "blurred": "the image is blurred",
 }
 FINGERPRINT = 2  # how fingerprints are made: those made in another way cannot be the same
 SIDE = 256  # pixels of the shorter side that are looked at, at most twice as many
 
-# Set apart from 90 real pictures of streets (54 photographs, 36 cuts of panoramas) at 224 pixels.
+# Set apart from 90 real images of streets (54 photographs, 36 cuts of panoramas) at 224 pixels.
 BLACK = 16.0  # mean brightness below, 0 to 255; the darkest of them has 45 ...
 FAINT = 8.0  # ... and contrast below: a night with street lamps has more
 BLANK = 3.0  # standard deviation of brightness; the least of them is 35
 UNIFORM = 0.85  # share of pixels that are as bright as most, to 4 of 255; the most of them is 0.30
 BRIGHT = 96.0  # mean brightness of a notice at least: its ground is light
-REPEATED = 5  # locations that no one picture can be of
+REPEATED = 5  # locations that no one image can be of
 SHARP = 0.02  # sharpness below; the least of them is 0.07, blurred by 4 of 640 pixels 0.006 to 0.03
 
 
 def quality_of(pixels: npt.NDArray[np.uint8]) -> np.void:
-    """Measure a picture as the network sees it.
+    """Measure an image as the network sees it.
 
     Parameters
     ----------
     pixels : array of uint8, [height, width, 3]
-        Of a large picture every second, third ... pixel is looked at, but for the fingerprint.
+        Of a large image every second, third ... pixel is looked at, but for the fingerprint.
 
     Returns
     -------
@@ -104,23 +104,23 @@ def _variance(values: npt.NDArray[np.int16]) -> float:
 def findings(
     quality: npt.NDArray[np.void], locations: Sequence[str], views: Sequence[str]
 ) -> pd.DataFrame:
-    """Say what was found of every picture that was looked at.
+    """Say what was found of every image that was looked at.
 
     Parameters
     ----------
     quality : array of QUALITY, [N, V]
-        Zero where no picture was looked at.
+        Zero where no image was looked at.
     locations : sequence of str, [N]
     views : sequence of str, [V]
 
     Returns
     -------
     DataFrame
-        ``location_id``, ``view``, what was measured, ``n_identical`` (how many pictures have these
+        ``location_id``, ``view``, what was measured, ``n_identical`` (how many images have these
         very pixels, itself included), ``finding`` (the first of `FINDINGS` that holds, or "") and
-        for each of `FINDINGS` whether it holds: a picture can be several. Black is dark without
+        for each of `FINDINGS` whether it holds: an image can be several. Black is dark without
         lamps; blank has one colour; a placeholder is a light even ground with a few words, or one
-        picture at five locations and more; a duplicate has the pixels of another picture; blurred
+        image at five locations and more; a duplicate has the pixels of another image; blurred
         is about a Gaussian blur by 4 pixels of 640 and more.
     """
     slot, place = np.nonzero(quality["fingerprint"])

@@ -1,4 +1,4 @@
-"""A picture that a service of open street imagery has, and what all such services can do."""
+"""An image that a service of open street imagery has, and what all such services can do."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class Box(NamedTuple):
 
 
 class Found(NamedTuple):
-    """One picture, as a service describes it.
+    """One image, as a service describes it.
 
     ``heading`` is where it looks to in degrees (of a panorama: where its middle does);
     ``captured_at`` is ISO 8601 in UTC, "" if unknown; ``address`` is where it is fetched, "" if
@@ -58,11 +58,11 @@ class Found(NamedTuple):
 
 
 class TooManyError(StreetgaugeError):
-    """More pictures lie in a box than one answer holds; ``found`` are those that it held."""
+    """More images lie in a box than one answer holds; ``found`` are those that it held."""
 
     def __init__(self, found: Sequence[Found] = ()) -> None:
         self.found = list(found)
-        super().__init__("more pictures than one answer holds")
+        super().__init__("more images than one answer holds")
 
 
 class Service(Protocol):
@@ -71,10 +71,10 @@ class Service(Protocol):
     name: str
 
     def search(self, box: Box) -> list[Found]:
-        """Give all usable pictures in a box; raise `TooManyError` if there are more."""
+        """Give all usable images in a box; raise `TooManyError` if there are more."""
 
     def fetch(self, image_id: str, address: str) -> bytes:
-        """Give the bytes of a picture."""
+        """Give the bytes of an image."""
 
     def stop(self) -> None:
         """End all waiting: the run is over."""

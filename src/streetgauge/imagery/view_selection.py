@@ -1,4 +1,4 @@
-"""Which of the pictures around a location become its views."""
+"""Which of the images around a location become its views."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ Row = dict[str, str | None]
 def choose(
     places: pd.DataFrame, found: Sequence[Found], settings: OpenImagery
 ) -> tuple[list[Choice], list[Row]]:
-    """Choose the pictures of each location.
+    """Choose the images of each location.
 
     A location takes the nearest panorama, from which all its views will be cut; where there is
-    none (or none is wanted), each view takes the nearest picture that looks to the view's heading
-    within ``settings.angle``. A picture belongs to one view of a location at most: that whose
-    heading is closest to its own. Of equally near pictures, the one that looks better is taken,
+    none (or none is wanted), each view takes the nearest image that looks to the view's heading
+    within ``settings.angle``. An image belongs to one view of a location at most: that whose
+    heading is closest to its own. Of equally near images, the one that looks better is taken,
     then the newer one.
 
     Parameters
@@ -34,7 +34,7 @@ def choose(
     places : DataFrame
         ``location_id``, ``lat``, ``lon`` in degrees.
     found : sequence of Found
-        Pictures, in any order.
+        Images, in any order.
     settings : OpenImagery
         Views and headings, distance, angle, dates, panoramas or not, completeness.
 
@@ -52,12 +52,12 @@ def choose(
     heading = np.array([picture.heading for picture in pictures])
     round_ = np.array([picture.panorama for picture in pictures], dtype=bool)
     newest = np.argsort(np.argsort([picture.captured_at for picture in pictures]))
-    # Degrees between each picture's heading and each view's.
+    # Degrees between each image's heading and each view's.
     apart = np.abs((heading[:, None] - np.array([*settings.heading_of.values()]) + 180) % 360 - 180)
     closest = apart.argmin(axis=1) if len(pictures) else np.zeros(0, dtype=int)
     choices: list[Choice] = []
     skips: list[Row] = []
-    nothing = f"there is no open picture within {settings.within:g} m"
+    nothing = f"there is no open image within {settings.within:g} m"
     rows = places[["location_id", "lat", "lon"]].itertuples(index=False, name=None)
     for location, at_lat, at_lon in rows:
         distance = METRES * np.hypot(lat - at_lat, (lon - at_lon) * np.cos(np.radians(at_lat)))

@@ -1,4 +1,4 @@
-"""Which picture is which view of which location: from names, a manifest, or the photographs."""
+"""Which image is which view of which location: from names, a manifest, or the photographs."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ Key = tuple[str, str]
 
 
 class _Taken(NamedTuple):
-    """A picture that became a view; of two for one view, the smaller tuple is the better."""
+    """An image that became a view; of two for one view, the smaller tuple is the better."""
 
     distance: float  # metres from the location
     turned: float  # degrees from the view's heading
@@ -41,34 +41,34 @@ class _Taken(NamedTuple):
 def find_views(
     settings: ImagerySettings, locations: Iterable[str] | pd.DataFrame
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Find the pictures of locations, and say what is missing.
+    """Find the images of locations, and say what is missing.
 
     Parameters
     ----------
     settings : ImagerySettings
-        Where the pictures are, and what says which is which: their names, a manifest, or EXIF.
+        Where the images are, and what says which is which: their names, a manifest, or EXIF.
     locations : iterable of str or DataFrame
         The study's locations in any order: their ids, or ``location_id``, ``lat``, ``lon`` (which
-        pictures with coordinates need).
+        images with coordinates need).
 
     Returns
     -------
     views : DataFrame
-        One row a picture: ``location_id``, ``view``, ``path`` and ``member`` (its name in the
+        One row an image: ``location_id``, ``view``, ``path`` and ``member`` (its name in the
         archive at ``path``, "" of a plain file). If it is to be cut from a panorama, ``heading``,
         ``panorama_heading`` (NaN: as the file says), ``pitch``, ``fov`` in degrees and ``size`` in
         pixels; else these are NaN. Plain files come first, by location and then in the order of
-        ``settings.views``; then archives, each from front to back. Every picture found is there,
+        ``settings.views``; then archives, each from front to back. Every image found is there,
         also of locations that lack another; whether it can be read is not looked at.
     skips : DataFrame
-        ``location_id, view, area, stage, reason``: views and locations without a picture, pictures
-        that belong to none, and what archives hold beside pictures.
+        ``location_id, view, area, stage, reason``: views and locations without an image, images
+        that belong to none, and what archives hold beside images.
 
     Raises
     ------
     InputError
-        If there is no such folder, it is empty, no file fits the pattern, no picture belongs to a
-        location, a picture could belong to two, a view has two, or the manifest cannot be used.
+        If there is no such folder, it is empty, no file fits the pattern, no image belongs to a
+        location, an image could belong to two, a view has two, or the manifest cannot be used.
     """
     places = _placed(locations)
     wanted = set(places["location_id"])
@@ -171,7 +171,7 @@ def _photographs(settings: ImagerySettings, folder: Folder, skips: list[Row]) ->
 def _assigned(
     settings: ImagerySettings, pictures: list[Picture], places: pd.DataFrame, skips: list[Row]
 ) -> dict[Key, _Taken]:
-    """Give each picture to its location and view; of several for one view keep the best."""
+    """Give each image to its location and view; of several for one view keep the best."""
     taken: dict[Key, _Taken] = {}
     wanted = set(places["location_id"])
     for picture, distance in _located(settings, pictures, places):
@@ -185,7 +185,7 @@ def _assigned(
         assert picture.location is not None
         views = _views_of(settings, picture)
         if not views:
-            reason = f"it is not known where the picture looks: {label}"
+            reason = f"it is not known where the image looks: {label}"
             skips.append({"reason": reason})  # what its location lacks is said of the location
         beaten: dict[str, Row] = {}
         for view, turned in views:
@@ -197,9 +197,9 @@ def _assigned(
                 taken[picture.location, view] = new
                 new = old or new
             if old is not None:
-                # Of the picture, not of the view, which has one: that may be broken, and say so.
+                # Of the image, not of the view, which has one: that may be broken, and say so.
                 name, where = new.picture.file.name, f"view {view!r} of {picture.location!r}"
-                beaten[name] = {"reason": f"another picture is closer to {where}: {name}"}
+                beaten[name] = {"reason": f"another image is closer to {where}: {name}"}
         skips += beaten.values()
     return taken
 
@@ -214,7 +214,7 @@ def _located(
     if not {"lat", "lon"} <= set(places.columns):
         raise InputError(
             settings.manifest or settings.folder,
-            "the pictures have coordinates and the locations have none",
+            "the images have coordinates and the locations have none",
             "give a table of locations with lat and lon",
         )
     lat = np.array([picture.lat for picture in pictures])
@@ -225,7 +225,7 @@ def _located(
 
 
 def _views_of(settings: ImagerySettings, picture: Picture) -> list[tuple[str, float]]:
-    """Give the views that a picture shows, and by how many degrees it looks past each."""
+    """Give the views that an image shows, and by how many degrees it looks past each."""
     if picture.view is not None:
         return [(picture.view, 0.0)]
     if picture.panorama:
@@ -241,13 +241,13 @@ def _views_of(settings: ImagerySettings, picture: Picture) -> list[tuple[str, fl
 
 
 def _is_told(picture: Picture) -> bool:
-    """Whether it is told, and not reckoned, which location and view a picture is of."""
+    """Whether it is told, and not reckoned, which location and view an image is of."""
     by_id = math.isnan(picture.lat)
     return by_id and (picture.view is not None or picture.panorama)
 
 
 def _unknown(settings: ImagerySettings, wanted: set[str], picture: Picture) -> Row | None:
-    """Say what is strange about the location or view of a picture; None if nothing is."""
+    """Say what is strange about the location or view of an image; None if nothing is."""
     location, view = picture.location, picture.view
     if view is not None and view not in settings.views:
         reason = f"the view is none of {', '.join(settings.views)}"
@@ -281,10 +281,10 @@ def _missing(
     for location in wanted:
         absent = [view for view in settings.views if (location, view) not in taken]
         if len(absent) == len(settings.views) and not any((location, v) in named for v in absent):
-            yield {"location_id": location, "reason": "there is no picture of this location"}
+            yield {"location_id": location, "reason": "there is no image of this location"}
             continue
         for view in absent:
-            reason = named.get((location, view), "there is no picture of this view")
+            reason = named.get((location, view), "there is no image of this view")
             yield {"location_id": location, "view": view, "reason": f"{reason}{suffix}"}
 
 
@@ -329,7 +329,7 @@ def _refuse_twice(
     first, second = sorted((one.where, other.where))
     raise InputError(
         settings.folder,
-        f"view {view!r} of location {location!r} has two pictures: {first} and {second}",
+        f"view {view!r} of location {location!r} has two images: {first} and {second}",
         "keep one of the two, or use a pattern that fits one",
     )
 
@@ -343,7 +343,7 @@ def _refuse_all(settings: ImagerySettings, folder: Folder) -> None:
     if settings.manifest is not None:
         raise InputError(settings.manifest, "none of its files is there", "check imagery.folder")
     if not there:
-        raise InputError(settings.folder, "there is no file in this folder", "put pictures there")
+        raise InputError(settings.folder, "there is no file in this folder", "put images there")
     raise InputError(
         settings.folder,
         f"no file fits the pattern {settings.pattern!r}",
@@ -357,7 +357,7 @@ def _refuse_strangers(settings: ImagerySettings, wanted: list[str], skips: list[
     if not ids and skips:
         raise InputError(
             subject,
-            f"no picture can be used: {skips[0]['reason']}",
+            f"no image can be used: {skips[0]['reason']}",
             "check the [imagery] section and the locations' coordinates",
         )
     if not ids:
@@ -365,6 +365,6 @@ def _refuse_strangers(settings: ImagerySettings, wanted: list[str], skips: list[
     step = closest(ids[0], wanted, limit=3)
     raise InputError(
         subject,
-        f"no picture belongs to a location of the study: they are of {', '.join(ids[:3])}",
+        f"no image belongs to a location of the study: they are of {', '.join(ids[:3])}",
         f"of the study's locations, {step}" if step.startswith("there are") else step,
     )

@@ -34,11 +34,11 @@ __all__ += ["require_url", "signature"]
 
 # Stores of plain files, no more: other schemes of fsspec chain filesystems or start programs.
 SCHEMES = ("s3", "gs", "az", "abfs", "https", "http", "memory")
-# Seconds: without a byte, and for a whole picture. A server that hangs, or sends drop by drop, is a
-# picture that cannot be read, not a run that never ends.
+# Seconds: without a byte, and for a whole image. A server that hangs, or sends drop by drop, is a
+# image that cannot be read, not a run that never ends.
 SILENCE = 60.0
 PATIENCE = 300.0
-# Bytes of a file that is copied: a manifest of 100 million pictures has less.
+# Bytes of a file that is copied: a manifest of 100 million images has less.
 MOST_COPIED = 16 << 30
 _BLOCK = 8 << 20
 # What tells one state of a remote file from another, the surest first.

@@ -1,4 +1,4 @@
-"""Where pictures are taken, and which small area that is.
+"""Where images are taken, and which small area that is.
 
 `read_areas` reads the study's areas, `read_locations` its locations: from a postcode directory,
 which names every postcode's area, from coordinates, which the boundaries put into areas, or from a

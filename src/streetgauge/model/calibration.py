@@ -20,7 +20,7 @@ the mean and the spread of both on locations that need no label (`_anchor`); the
 correct it.
 
 How sure to be is another matter than the scale. A binomial of K - 1 trials has a standard
-deviation of 1.5 deciles in the middle, whatever the network knows; where pictures say little the
+deviation of 1.5 deciles in the middle, whatever the network knows; where images say little the
 actual decile lies anywhere. So probabilities are flattened, or sharpened, until what was held out
 is most likely (`sharpen`).
 """

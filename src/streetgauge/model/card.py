@@ -44,7 +44,7 @@ def write_card(bundle: Description, width: int) -> str:
         Units of the first view layer.
     """
     parts = [
-        f"# Street pictures to deciles: {', '.join(_labels(bundle))}",
+        f"# Street images to deciles: {', '.join(_labels(bundle))}",
         _what(bundle),
         "## How it was trained\n\n" + _how(bundle, width),
     ]
@@ -108,8 +108,8 @@ def _what(bundle: Description) -> str:
     )
     return (
         f"For every location and outcome this model gives a score and the probability of each of "
-        f"{classes} classes, from the features of the location's street pictures: class 1 is worst "
-        f"off, class {classes} best off. Features are {bundle['dimension']} numbers a picture, "
+        f"{classes} classes, from the features of the location's street images: class 1 is worst "
+        f"off, class {classes} best off. Features are {bundle['dimension']} numbers an image, "
         "from "
         f"{_named(bundle['source'], 'backbone', 'a backbone that is not named')}. {apart}"
     )
@@ -210,9 +210,9 @@ def _test(bundle: Description, metrics: Mapping[str, Any]) -> str:
         )
     intervals = f" Intervals are {interval_level:.0%} ones." if interval_level else ""
     return (
-        f"{who}{intervals} Beside it is the best guess that needs no picture, and how much less "
-        "error the pictures make than it.\n\n"
-        "| outcome | areas | mean absolute error | rank correlation | without pictures | pictures "
+        f"{who}{intervals} Beside it is the best guess that needs no image, and how much less "
+        "error the images make than it.\n\n"
+        "| outcome | areas | mean absolute error | rank correlation | without images | images "
         "add |\n| --- | --- | --- | --- | --- | --- |\n" + "\n".join(rows)
     )
 
@@ -265,7 +265,7 @@ def _limits() -> str:
     return (
         "Made to describe areas: average the scores of an area's locations. A single location's "
         "class is weak evidence, and nothing here says anything about a household or a person. The "
-        "model finds what street pictures show and what goes along with it in the places and "
+        "model finds what street images show and what goes along with it in the places and "
         "years that it was trained on; elsewhere, and later, it can be wrong without a sign. "
         "Compare it with official figures of some areas before use in another city, and do not "
         "use it to decide about people."

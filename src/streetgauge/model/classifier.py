@@ -16,12 +16,7 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from streetgauge.model.bundle import Bundle
-from streetgauge.model.fitting import fit_model
-from streetgauge.model.model import Predictions
-from streetgauge.model.reading import BLOCK
-from streetgauge.seeds import derive_seed
-from streetgauge.settings import TrainSettings
-from streetgauge.splits.estimator_inputs import (
+from streetgauge.model.estimator_inputs import (
     codes_of,
     plain,
     present_views,
@@ -29,6 +24,11 @@ from streetgauge.splits.estimator_inputs import (
     value_errors,
     weights_of,
 )
+from streetgauge.model.fitting import fit_model
+from streetgauge.model.model import Predictions
+from streetgauge.model.reading import BLOCK
+from streetgauge.seeds import derive_seed
+from streetgauge.settings import TrainSettings
 from streetgauge.splits.folds import validation_part
 from streetgauge.splits.schemes import Split
 

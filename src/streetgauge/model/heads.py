@@ -1,33 +1,23 @@
-"""Heads: what a network's last numbers say of the classes, and the loss that they are trained by.
+"""Heads: the class probabilities that a network's last numbers give, and the loss in training.
 
 The binomial head of the method has one number per outcome. The others are there to be compared
-with it: three that are likelihoods of other ordinal models, a nominal control, and two ways of
-training a softmax so that far misses cost more.
+with it: another ordinal likelihood, and two ways of training a softmax so that far misses cost
+more.
 
-============== ======= ==========================================================================
-name           numbers what the numbers are
-============== ======= ==========================================================================
-binomial       1       the score h of a binomial over the classes (Suel et al. 2019)
-clm            1       a score among K - 1 thresholds that are learnt too (McCullagh 1980, logit)
-corn           K - 1   log-odds of getting past each class, once there (Shi, Cao and Raschka 2023)
-softmax        K       logits of the classes, order ignored: the control
-emd            K       logits; the loss is the ranked probability score (Hou, Yu and Samaras 2016)
-triangular     K       logits; labels are spread over the neighbouring classes (Vargas et al. 2023)
-beta           K       the same with beta distributions (Vargas et al. 2022), 3 to 14 classes
-exponential    K       the same, falling by e with every class (Liu et al. 2020)
-============== ======= ==========================================================================
-
-The last four are computed with dlordinal (``pip install streetgauge[ordinal]``). Its CORN and
-cumulative-link code cannot weight samples, and takes differences of sigmoids that round to 0; both
-are written here in log space, and tests hold them to dlordinal's values.
+=========== ======= ==========================================================================
+name        numbers what the numbers are
+=========== ======= ==========================================================================
+binomial    1       the score h of a binomial over the classes (Suel et al. 2019)
+clm         1       a score among K - 1 thresholds that are trained too (McCullagh 1980, logit)
+emd         K       logits; the loss is the ranked probability score (Hou, Yu and Samaras 2016)
+exponential K       logits; labels are spread over all classes, falling by e with every class of
+                    distance (Liu et al. 2020)
+=========== ======= ==========================================================================
 """
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from importlib import import_module
-from typing import Any
 
 import numpy as np
 import torch
@@ -62,7 +52,6 @@ class Head(nn.Module):
     """
 
     name: str
-    extra = False  # whether dlordinal is needed
 
     def __init__(self, classes: int, outcomes: int) -> None:
         super().__init__()
@@ -168,72 +157,30 @@ class CumulativeLink(Head):
         return binomial.at_least_float32(z.squeeze(-1)) - self.thresholds().mean(1)
 
 
-class Corn(Head):
-    """Log-odds of getting past each class: ``P(class > k | class >= k) = sigmoid(z_k)``.
-
-    The loss is the mean over locations of ``-log P``. CORN's is the same sum divided by the number
-    of the questions (is it past class k?) that its labels answer, so not by the locations.
-    """
-
-    name = "corn"
-
-    def __init__(self, classes: int, outcomes: int) -> None:
-        super().__init__(classes, outcomes)
-        self.outputs = classes - 1
-
-    def log_probabilities(self, z: Tensor) -> Tensor:
-        """See `Head`."""
-        z = binomial.at_least_float32(z)
-        past, stays = logsigmoid(z).cumsum(-1), logsigmoid(-z)
-        reached = torch.cat([torch.zeros_like(z[..., :1]), past[..., :-1]], -1)
-        return torch.cat([reached + stays, past[..., -1:]], -1)
-
-
-class Softmax(Head):
-    """Cross-entropy of the classes as if they had no order: what an ordinal head must beat."""
-
-    name = "softmax"
-
-
 class EarthMover(Head):
     """Squared differences of the cumulative probabilities: the ranked probability score."""
 
     name = "emd"
-    extra = True
-
-    def __init__(self, classes: int, outcomes: int) -> None:
-        super().__init__(classes, outcomes)
-        self._mean: Any = _dlordinal("losses", self.name).EMDLoss(classes)
 
     def each(self, z: Tensor, target: Tensor) -> Tensor:
         """See `Head`."""
-        z = binomial.at_least_float32(z)
-        hot = one_hot(_code(target), self.classes).to(z)
-        # Theirs is the mean over a batch: so every label is a batch of its own.
-        rows = torch.vmap(self._mean)(z.flatten(0, 1).unsqueeze(1), hot.flatten(0, 1).unsqueeze(1))
-        each: Tensor = rows.view(target.shape)
-        return each
+        p = self.probabilities(z)
+        off = p - one_hot(_code(target), self.classes).to(p)
+        return off.cumsum(-1).square().sum(-1)
 
 
-class SoftLabels(Head, ABC):
-    """Cross-entropy with a label that is spread over the classes around its own.
+class Exponential(Head):
+    """Cross-entropy with a label of which about half stays, falling by e with every class."""
 
-    Only spreads whose greatest part stays with the label's own class are offered: those of
-    dlordinal's Poisson and binomial soft labels do not.
-    """
-
+    name = "exponential"
     spread: Tensor
-    extra = True
 
     def __init__(self, classes: int, outcomes: int) -> None:
         super().__init__(classes, outcomes)
-        made = torch.as_tensor(np.asarray(self._spread(classes), np.float64)).clamp(min=0)
-        # Not a part of the trained state: it follows from the name and K.
-        self.register_buffer("spread", (made / made.sum(1, keepdim=True)).float(), persistent=False)
-
-    @abstractmethod
-    def _spread(self, classes: int) -> Any:
-        """Give the label of every class [K, K]: how much of it goes to which class."""
+        code = torch.arange(classes, dtype=torch.float64)
+        spread = (-(code - code[:, None]).abs()).softmax(1).float()  # [K, K], a row per label
+        # Not a part of the trained state: it follows from K.
+        self.register_buffer("spread", spread, persistent=False)
 
     def each(self, z: Tensor, target: Tensor) -> Tensor:
         """See `Head`."""
@@ -241,45 +188,9 @@ class SoftLabels(Head, ABC):
         return -(self.spread[_code(target)].to(log_p) * log_p).sum(-1)
 
 
-class Triangular(SoftLabels):
-    """A twentieth of the label goes to each neighbouring class."""
-
-    name = "triangular"
-
-    def _spread(self, classes: int) -> Any:
-        return _labels(self.name).get_triangular_soft_labels(classes, 0.05)
-
-
-class Beta(SoftLabels):
-    """About 15 % of the label goes to each neighbouring class."""
-
-    name = "beta"
-
-    def _spread(self, classes: int) -> Any:
-        if not 3 <= classes <= 14:
-            raise InputError(
-                "head 'beta'",
-                f"its soft labels are published for 3 to 14 classes, not for {classes}",
-                "take 'triangular' or 'exponential'",
-            )
-        return _labels(self.name).get_beta_soft_labels(classes)
-
-
-class Exponential(SoftLabels):
-    """About half of the label stays, and falls by e with every class of distance."""
-
-    name = "exponential"
-
-    def _spread(self, classes: int) -> Any:
-        return _labels(self.name).get_exponential_soft_labels(classes)
-
-
 _KINDS: dict[str, Callable[[int, int], Head]] = {
-    kind.name: kind
-    for kind in (
-        Binomial, CumulativeLink, Corn, Softmax, EarthMover, Triangular, Beta, Exponential,
-    )
-}  # fmt: skip
+    kind.name: kind for kind in (Binomial, CumulativeLink, EarthMover, Exponential)
+}
 HEADS = tuple(_KINDS)
 
 
@@ -302,8 +213,7 @@ def make_head(name: str, classes: int, outcomes: int) -> Head:
     Raises
     ------
     InputError
-        If the name is not known, there are too few classes (or too many for the head), or the
-        head needs dlordinal, which is not installed.
+        If the name is not known, or there are too few classes.
     """
     if name not in _KINDS:
         raise InputError(f"head {name!r}", "there is no such head", closest(name, HEADS, limit=99))
@@ -343,19 +253,3 @@ def check_labels(target: ArrayLike, classes: int, outcomes: Sequence[str]) -> No
 def _code(target: Tensor) -> Tensor:
     """Classes as indices 0..K - 1; 0 in the place of a missing label."""
     return torch.where(target.isnan(), 1, target).long() - 1
-
-
-def _labels(head: str) -> Any:
-    return _dlordinal("soft_labelling", head)
-
-
-def _dlordinal(module: str, head: str) -> Any:
-    try:
-        return import_module(f"dlordinal.{module}")
-    except ImportError as error:
-        raise InputError(
-            f"head {head!r}",
-            f"it is computed with dlordinal, which cannot be used here ({error})",
-            "run `pip install streetgauge[ordinal]`, or take one of 'binomial', 'clm', 'corn' and "
-            "'softmax'",
-        ) from None

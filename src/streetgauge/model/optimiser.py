@@ -82,7 +82,12 @@ class Adam:
             weights, gradients, means, squares, steps = (list(x) for x in zip(*moved, strict=True))
             with torch.no_grad():
                 adam(
-                    *(weights, gradients, means, squares, [], steps),
+                    weights,
+                    gradients,
+                    means,
+                    squares,
+                    [],
+                    steps,
                     fused=True,
                     amsgrad=False,
                     beta1=0.9,

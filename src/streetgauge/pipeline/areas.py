@@ -105,7 +105,7 @@ class _City:
 
     @cached_property
     def features(self) -> pd.DataFrame:
-        """Mean features of the areas' pictures: by area, a column for each."""
+        """Mean features of the areas' images: by area, a column for each."""
         return feature_table(pd.read_parquet(self.study.area_features))
 
     @cached_property
@@ -119,7 +119,7 @@ class _City:
 
     @cached_property
     def baselines(self) -> Baselines:
-        """What the pictures are compared with, made once for all outcomes and folds."""
+        """What the images are compared with, made once for all outcomes and folds."""
         from streetgauge.evaluation.baselines import Baselines, density
 
         settings = self.study.settings
@@ -159,7 +159,10 @@ def _judged(
     weights = city.weights
     areas = aggregate(predictions, settings.rule, classes, counts, torn, weights.locations)
     areas = with_facts(
-        *(areas, predictions, city.locations, city.outcomes),
+        areas,
+        predictions,
+        city.locations,
+        city.outcomes,
         views=views_of(files.folds),
         weights=weights.areas,
         min_locations=settings.min_locations,
@@ -168,7 +171,12 @@ def _judged(
     levels = _levels(city, predictions, frame)
     learned = learned_areas(splits, deciles(study.settings, city.outcomes.reset_index()))
     frame, trust = add_trust(
-        *(frame, predictions, city.boundaries, city.coordinates, city.features, learned),
+        frame,
+        predictions,
+        city.boundaries,
+        city.coordinates,
+        city.features,
+        learned,
         classes=classes,
         seed=study.settings.seed,
     )

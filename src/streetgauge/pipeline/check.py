@@ -106,7 +106,7 @@ def check(study: Study) -> dict[str, Callable[[], str]]:
 
                 return f"{probe(settings.imagery, seen['locations'])}, for {backbone.name}"
             views, missing = find_views(settings.imagery, seen["locations"])
-            line = f"{len(views):,} pictures for {backbone.name}, {len(missing):,} left out"
+            line = f"{len(views):,} images for {backbone.name}, {len(missing):,} left out"
             return "; ".join((line, *said_before(study.quality, settings.imagery)))
         return f"{settings.features.source} features"
 

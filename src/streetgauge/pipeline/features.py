@@ -1,4 +1,4 @@
-"""Pictures, or a table of features, -> the feature store."""
+"""Images, or a table of features, -> the feature store."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def refuse_newer(study: Study) -> None:
 
 
 def make_features(study: Study, key: str, progress: Progress) -> Done:
-    """Pictures, or a table of features, -> the feature store."""
+    """Images, or a table of features, -> the feature store."""
     from streetgauge.features import FeatureStore
 
     refuse_newer(study)
@@ -114,7 +114,10 @@ def _look_at_pictures(
     missing = _not_said_before(study, missing)
     backbone = settled(backbone_of(settings), progress)
     wanted = Extraction(
-        *(views, sorted(views["location_id"].unique()), study.features, backbone),
+        views,
+        sorted(views["location_id"].unique()),
+        study.features,
+        backbone,
         view_names=imagery.views,
         require=imagery.require,
         device=settings.device,
@@ -123,10 +126,10 @@ def _look_at_pictures(
         dtype=settings.dtype,
         cache_key=key,
     )
+    take_in_shards(wanted, progress=progress)
     if settings.cluster is not None:
         unreadable = extract_on_cluster(wanted, settings.cluster, progress=progress)
     else:
-        take_in_shards(wanted, progress=progress)  # of another machine, or of a run on a cluster
         unreadable = extract_pictures(wanted, batch=settings.batch, progress=progress)
     return pd.concat([missing, unreadable], ignore_index=True)
 

@@ -43,7 +43,9 @@ def make_figures(
             given = (data.areas, data.table, data.metrics, data.provenance, data.name)
             slides = draw_maps(*given, each=each)
         figures = draw_figures(
-            *(data.metrics, data.table, labels),
+            data.metrics,
+            data.table,
+            labels,
             history=_history(study),
             curves=_curves(study),
             paper=wanted == "all",

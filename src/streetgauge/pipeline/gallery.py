@@ -1,4 +1,4 @@
-"""The pictures of the report: whose may be shown, which are, and what in them moved the score."""
+"""The images of the report: whose may be shown, which are, and what in them moved the score."""
 
 from __future__ import annotations
 
@@ -36,27 +36,27 @@ RIGHTS = ["location_id", "view", "licence", "attribution", "url"]
 
 
 def make_gallery(study: Study, table: pd.DataFrame, progress: Progress) -> Gallery | None:
-    """Choose, read and explain the pictures of the page.
+    """Choose, read and explain the images of the page.
 
     Parameters
     ----------
     study : Study
-        Its pictures, features, predictions and bundles.
+        Its images, features, predictions and bundles.
     table : DataFrame
         Of areas.parquet.
     progress : Progress
-        Told pictures.
+        Told images.
 
     Returns
     -------
     Gallery or None
-        None if the study looks at no pictures, or says that none is to be shown. Where they could
+        None if the study looks at no images, or says that none is to be shown. Where they could
         be shown but cannot be read, a gallery with a note.
 
     Raises
     ------
     InputError
-        If the study insists on pictures and there are none to show.
+        If the study insists on images and there are none to show.
     """
     from streetgauge.report.gallery import Gallery
 
@@ -77,7 +77,7 @@ def make_gallery(study: Study, table: pd.DataFrame, progress: Progress) -> Galle
     except InputError as error:
         if settings.report.images is True:
             raise
-        return Gallery(note=f"No pictures are shown: {error.reason}.")
+        return Gallery(note=f"No images are shown: {error.reason}.")
 
 
 def _gallery(study: Study, table: pd.DataFrame, progress: Progress) -> Gallery:
@@ -135,7 +135,9 @@ def _gallery(study: Study, table: pd.DataFrame, progress: Progress) -> Gallery:
         plural = "picture that was chosen" if missing == 1 else "pictures that were chosen"
         note = f"{note} {missing:,} {plural} cannot be read now.".strip()
     return compose(
-        *(chosen, shots, [(area, small[key]) for area, key in cards if key in small]),
+        chosen,
+        shots,
+        [(area, small[key]) for area, key in cards if key in small],
         budget=budget,
         largest=largest,
         heats=heats,
@@ -195,11 +197,11 @@ def _by_error(table: pd.DataFrame) -> list[str]:
 def _pictures(
     study: Study, imagery: ImagerySettings, wanted: set[Key]
 ) -> Iterator[tuple[Key, Pixels | None]]:
-    """Read pictures, each file once; None in the place of one that cannot be read."""
+    """Read images, each file once; None in the place of one that cannot be read."""
     from streetgauge.imagery import PictureError, decode, find_views, pictures_at, raw_pictures
 
     locations = pd.read_parquet(study.locations)
-    # Which location a picture with coordinates belongs to depends on all of them.
+    # Which location an image with coordinates belongs to depends on all of them.
     if not imagery.exif and imagery.manifest is None:
         locations = locations[locations["location_id"].isin({each for each, _ in wanted})]
     views, _ = find_views(imagery, locations)
@@ -224,7 +226,7 @@ def _shot(key: Key, pixels: Pixels, rights: pd.DataFrame, side: int) -> Shot:
 
 @dataclass
 class _Eye:
-    """The networks of a study, asked once more about a few pictures."""
+    """The networks of a study, asked once more about a few images."""
 
     study: Study
     store: FeatureStore
@@ -233,7 +235,7 @@ class _Eye:
         from streetgauge.features import settled
 
         own = self.study.settings.features
-        assert isinstance(own, ImageFeatures)  # else there are no pictures
+        assert isinstance(own, ImageFeatures)  # else there are no images
         self.backbone: Backbone = settled(backbone_of(own))
         splits = pd.read_parquet(self.study.splits).query("part == 'test'")
         self.part = splits.drop_duplicates("location_id").set_index("location_id")["split"]
@@ -343,7 +345,7 @@ class _Eye:
 
     def _network(self) -> Callable[[Pixels], npt.NDArray[np.float32]]:
         from streetgauge.features import load_network
-        from streetgauge.features.look import features_of
+        from streetgauge.features.preprocess import features_of
 
         own = self.study.settings.features
         assert isinstance(own, ImageFeatures)

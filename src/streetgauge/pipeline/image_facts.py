@@ -1,4 +1,4 @@
-"""What is known of a study's pictures as a whole: whose they are, of when, and how good."""
+"""What is known of a study's images as a whole: whose they are, of when, and how good."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ __all__ = ["picture_facts"]
 
 
 def picture_facts(study: Study) -> dict[str, Any]:
-    """Gather what the report says of the pictures.
+    """Gather what the report says of the images.
 
     Returns
     -------
@@ -23,7 +23,7 @@ def picture_facts(study: Study) -> dict[str, Any]:
         Empty if the study looks at none. Else ``views`` (how many a location has at most),
         ``licence`` and ``attribution`` (None if not known), ``credits`` (of open imagery:
         ``line``, ``licence``, ``licence_url`` of each source), ``captured`` (first and last year,
-        or None), ``n`` (pictures that were looked at), ``found`` (how many have which fault) and
+        or None), ``n`` (images that were looked at), ``found`` (how many have which fault) and
         ``exclude`` (the faults with which none was used), and ``weights`` (``backbone``,
         ``licence`` and ``sha256`` of the network that looked at them).
     """

@@ -1,4 +1,4 @@
-"""Locations -> pictures of open street imagery, for studies that have none of their own."""
+"""Locations -> images of open street imagery, for studies that have none of their own."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ __all__ = ["collect"]
 
 
 def collect(study: Study, key: str, progress: Progress) -> Done:
-    """Search for and fetch the pictures of all locations, with licence and attribution."""
+    """Search for and fetch the images of all locations, with licence and attribution."""
     from streetgauge.imagery.open_street import collect_pictures, credits_of
 
     imagery = study.settings.imagery
@@ -30,5 +30,5 @@ def collect(study: Study, key: str, progress: Progress) -> Done:
     write_table(pictures, study.images, {"credits": credits})
     shutil.rmtree(work, ignore_errors=True)
     places, files = pictures["location_id"].nunique(), pictures["image_id"].nunique()
-    line = f"{files:,} pictures for {len(pictures):,} views of {places:,} locations"
+    line = f"{files:,} images for {len(pictures):,} views of {places:,} locations"
     return Done((line, *(each["line"] for each in credits), *left_out(skips)), skips)

@@ -155,16 +155,13 @@ def _outcome_line(about: dict[str, Any]) -> str:
 
 def _state(study: Study, name: str) -> str:
     """Whether a stage is up to date; what it reads may not be there yet."""
-    stage, kept = stage_named(name), study.record.get("stages", {}).get(name)
-    if kept is None:
-        return f"not done{_begun(study)}" if name == "features" else "not done"
-    try:
-        study.require_files(stage.settings)
-        fresh = study.is_up_to_date(stage, study.key(stage))
-    except (InputError, FileNotFoundError):
-        return f"done {kept['started']}; what it reads is no longer there"
-    says = "; ".join(kept["messages"])
-    return f"{'up to date' if fresh else 'out of date'} ({kept['started']}): {says}"
+    state = study.state(stage_named(name))
+    if state == "not done":
+        return f"{state}{_begun(study)}" if name == "features" else state
+    done = study.record["stages"][name]
+    if state == "inputs missing":
+        return f"done {done['started']}; what it reads is no longer there"
+    return f"{state} ({done['started']}): {'; '.join(done['messages'])}"
 
 
 def _maker(kept: dict[str, Any]) -> str:

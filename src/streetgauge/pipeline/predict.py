@@ -1,4 +1,4 @@
-"""A trained model used on the pictures of another city, of which no labels are needed."""
+"""A trained model used on the images of another city, of which no labels are needed."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def predict_city(
     bundle : str or Path
         See `open_bundle`.
     images : Path, optional
-        Folder with the pictures.
+        Folder with the images.
     locations : Path
         CSV or Parquet with ``location_id`` and, for areas, ``area``; a location without one is
         predicted, and listed in ``skipped.parquet`` if others have one.
@@ -58,15 +58,15 @@ def predict_city(
         Directory for ``predictions.parquet``, ``areas.parquet``, ``skipped.parquet`` and the
         feature store.
     features : Path, optional
-        A feature store that exists already, in the place of pictures.
+        A feature store that exists already, in the place of images.
     pattern : str
-        File names of the pictures, as in a study.
+        File names of the images, as in a study.
     weights : Path, optional
         The backbone's, where the bundle's are not the published ones; of ``onnx``, the network.
     engine : {"auto", "torch", "openvino", "onnxruntime"}
         What computes it, in the precision in which the bundle's features were computed.
     progress : Progress
-        Told how far the pictures are.
+        Told how far the images are.
 
     Returns
     -------
@@ -76,7 +76,7 @@ def predict_city(
     Raises
     ------
     InputError
-        If the bundle, the table, the pictures or the store cannot be used.
+        If the bundle, the table, the images or the store cannot be used.
 
     Notes
     -----
@@ -98,7 +98,7 @@ def predict_city(
         else:
             assert images is not None
             store, skips = _look(
-                *(model, bundle, images, places, out, pattern, weights, engine, progress)
+                model, bundle, images, places, out, pattern, weights, engine, progress
             )
         lines += compare_with(model, store)
         rows = store.rows(places["location_id"].to_numpy(str))
@@ -109,7 +109,7 @@ def predict_city(
         write_table(skips, out / "skipped.parquet")
         places, rows = places[rows >= 0].reset_index(drop=True), rows[rows >= 0]
         if not len(places):
-            what = "all its pictures" if features is None else "features there"
+            what = "all its images" if features is None else "features there"
             raise InputError(
                 images or store.path, f"no location has {what}", f"see {out / 'skipped.parquet'}"
             )
@@ -183,7 +183,7 @@ def _look(
     engine: str,
     progress: Progress,
 ) -> tuple[FeatureStore, pd.DataFrame]:
-    """Extract features of the pictures as the bundle's backbone gives them."""
+    """Extract features of the images as the bundle's backbone gives them."""
     from streetgauge.features import (
         BACKBONES,
         Extraction,
@@ -198,15 +198,15 @@ def _look(
     if model.backbone not in BACKBONES and family not in ("timm", "open_clip", "onnx"):
         raise InputError(
             name,
-            f"its features come from {model.backbone!r}, not from pictures",
-            "only a bundle with a backbone can look at pictures; give a store with --features",
+            f"its features come from {model.backbone!r}, not from images",
+            "only a bundle with a backbone can look at images; give a store with --features",
         )
     if family == "onnx" and weights is None:
         raise InputError(name, f"it needs the file of {model.backbone}", "give it as --weights")
     backbone = get_backbone("onnx" if family == "onnx" else model.backbone, weights=weights)
     backbone = settled(backbone, progress)
     known = str(model.source.get("weights_sha256") or "")
-    if known and known != backbone.sha256:  # said before the pictures are looked at
+    if known and known != backbone.sha256:  # said before the images are looked at
         raise InputError(
             name,
             f"its features need weights of {model.backbone} with sha256 {known[:12]}, and these "
@@ -217,7 +217,10 @@ def _look(
     views, missing = find_views(imagery, places["location_id"].tolist())
     store_path = out / "features" / f"{re.sub(r'[:/]', '-', model.backbone)}.h5"
     wanted = Extraction(
-        *(views, sorted(views["location_id"].unique()), store_path, backbone),
+        views,
+        sorted(views["location_id"].unique()),
+        store_path,
+        backbone,
         view_names=imagery.views,
         require=imagery.require,
         engine=engine,
@@ -229,7 +232,7 @@ def _look(
 
 
 def _by_content(views: pd.DataFrame) -> list[tuple[str, ...]]:
-    """Give location, view and content of every picture: a file of the same name may be another."""
+    """Give location, view and content of every image: a file of the same name may be another."""
     contents = {path: sha256_of(Path(path)) for path in views["path"].unique()}
     columns = views[["location_id", "view", "path", "member"]].itertuples(index=False)
     return [(location, view, contents[path], member) for location, view, path, member in columns]

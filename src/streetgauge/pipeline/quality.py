@@ -1,4 +1,4 @@
-"""What was found wrong with pictures: listed, and left out where the study says so."""
+"""What was found wrong with images: listed, and left out where the study says so."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ Slots = npt.NDArray[np.bool_]
 
 
 def reinstate(path: Path, require: str) -> None:
-    """Count all pictures of a store again that could be read, whatever was left out of it before.
+    """Count all images of a store again that could be read, whatever was left out of it before.
 
-    What is left out can then be changed without a second look at any picture.
+    What is left out can then be changed without a second look at any image.
     """
     from streetgauge.features import FeatureStore
 
@@ -34,7 +34,7 @@ def reinstate(path: Path, require: str) -> None:
         read = _read(store)
         if not (store.quality["fingerprint"] != 0).any():
             return
-        # A run that was killed while it left pictures out may have left `done` empty.
+        # A run that was killed while it left images out may have left `done` empty.
         if (store.present == read).all() and (store.done == _usable(store, read, require)).all():
             return
         with FeatureStore.open(path, writable=True) as store:
@@ -44,12 +44,12 @@ def reinstate(path: Path, require: str) -> None:
 
 
 def judge(path: Path, file: Path, imagery: ImagerySettings) -> tuple[tuple[str, ...], pd.DataFrame]:
-    """List what was found wrong with a store's pictures, and leave out what the settings say.
+    """List what was found wrong with a store's images, and leave out what the settings say.
 
     Parameters
     ----------
     path : Path
-        The store; of a picture that is left out the features stay, but it is not ``present``.
+        The store; of an image that is left out the features stay, but it is not ``present``.
     file : Path
         Where the list goes: see `streetgauge.imagery.findings`.
     imagery : ImagerySettings
@@ -103,23 +103,23 @@ def _said_of(table: pd.DataFrame, imagery: ImagerySettings) -> tuple[str, ...]:
         used = set(table.loc[~_left_out(table, imagery), "finding"])
         kept = [str(finding) for finding in counts.index if finding in used]
         step = f"; leave out with imagery.exclude = {kept!r}" if kept else ""
-        line = f"of {len(table):,} pictures {told} (quality.parquet){step}"
+        line = f"of {len(table):,} images {told} (quality.parquet){step}"
         lines.append(line.replace("'", '"'))
     if mixed := _measured_before(table):
         lines.append(
-            f"{mixed:,} of {len(table):,} pictures were looked at by an older version, so their "
+            f"{mixed:,} of {len(table):,} images were looked at by an older version, so their "
             "duplicates among the others are not known; `features --force` looks at all anew"
         )
     return tuple(lines)
 
 
 def _left_out(table: pd.DataFrame, imagery: ImagerySettings) -> pd.Series[bool]:
-    """Which pictures are to be left out: by all that holds of them, not by what they are called."""
+    """Which images are to be left out: by all that holds of them, not by what they are called."""
     return table[list(imagery.exclude)].any(axis=1)
 
 
 def _reasons(table: pd.DataFrame, imagery: ImagerySettings) -> list[str]:
-    """Why each of some pictures is left out: the first of what the settings say that holds."""
+    """Why each of some images is left out: the first of what the settings say that holds."""
     from streetgauge.imagery import FINDINGS
 
     said = [finding for finding in FINDINGS if finding in imagery.exclude]
@@ -128,7 +128,7 @@ def _reasons(table: pd.DataFrame, imagery: ImagerySettings) -> list[str]:
 
 
 def _measured_before(table: pd.DataFrame) -> int:
-    """Count the pictures whose fingerprints cannot be compared with those of others."""
+    """Count the images whose fingerprints cannot be compared with those of others."""
     from streetgauge.imagery.quality import FINGERPRINT
 
     before = int(((table["fingerprint"].to_numpy(np.uint64) & 0xFF) != FINGERPRINT).sum())
@@ -136,7 +136,7 @@ def _measured_before(table: pd.DataFrame) -> int:
 
 
 def _read(store: FeatureStore) -> Slots:
-    """Which pictures could be read; of a store that does not say so, those that are there."""
+    """Which images could be read; of a store that does not say so, those that are there."""
     read = np.asarray(store.quality["fingerprint"] != 0)
     return read if read.any() else np.array(store.present)
 

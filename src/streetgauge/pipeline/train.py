@@ -33,14 +33,14 @@ def train(study: Study, key: str, progress: Progress) -> Done:
     from streetgauge.analysis.transfer_curve import draw_curve
     from streetgauge.features import FeatureStore
     from streetgauge.model.transfer import find_start, known_areas
-    from streetgauge.splits import never_used, split_notes
+    from streetgauge.splits import split_notes, unassigned
 
     settings, transfer = study.settings, study.settings.transfer
     store = FeatureStore.open(study.features)
     locations, labels, skips = labelled(study, store)
     city = city_of(study, store, locations, labels)
     splits = split(study, locations, labels)
-    skips = pd.concat([skips, never_used(splits, city.ids, city.areas)], ignore_index=True)
+    skips = pd.concat([skips, unassigned(splits, city.ids, city.areas)], ignore_index=True)
     work = _Work(study, city, _source(study, store), settings.train, None, key, progress)
     start = None
     if transfer is not None:
@@ -57,7 +57,11 @@ def train(study: Study, key: str, progress: Progress) -> Done:
     curve_file(study).unlink(missing_ok=True)
     if start is not None and has_curve(study):
         notes += draw_curve(
-            *(city, splits, start, settings.train, study.model),
+            city,
+            splits,
+            start,
+            settings.train,
+            study.model,
             seed=settings.seed,
             cache_key=key,
             progress=progress,

@@ -46,16 +46,16 @@ class ReportData:
     simulated : bool
         Whether the features were made up from the outcomes.
     credits : sequence of mapping
-        Whose pictures were used: ``line``, ``licence``, ``licence_url``, as open imagery asks for.
+        Whose images were used: ``line``, ``licence``, ``licence_url``, as open imagery asks for.
     figures : sequence
         Each with ``name``, ``title``, ``caption`` and ``svg`` (text); ``alt`` if it has one.
     gallery : Gallery, optional
-        Pictures of the highest, the median and the lowest scores.
+        Images of the highest, the median and the lowest scores.
     imagery : mapping
-        What is known of the study's pictures: ``views``, ``licence``, ``captured``, ``n``,
+        What is known of the study's images: ``views``, ``licence``, ``captured``, ``n``,
         ``found``, ``exclude``, each if known.
-    pictures : mapping of area to sequence of mapping
-        The areas' own pictures for their cards: ``src`` (a data URI), ``alt``, ``title``.
+    images : mapping of area to sequence of mapping
+        The areas' own images for their cards: ``src`` (a data URI), ``alt``, ``title``.
     """
 
     name: str

@@ -1,4 +1,4 @@
-"""The pictures of the page: which are shown, as thumbnails, and in how many bytes."""
+"""The images of the page: which are shown, as thumbnails, and in how many bytes."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Pixels = npt.NDArray[np.uint8]
 KINDS = ("highest", "median", "lowest")
 SIDE = 160  # pixels of a thumbnail's longer side
 SIDE_OF_AREA = 96
-VIEWS = 4  # pictures of a location, at most
+VIEWS = 4  # images of a location, at most
 FOR_OUTCOMES = 0.6  # of the bytes; what they leave is the areas'
 # Orange and blue are told apart by everybody, and neither is a usual colour of streets.
 RAISES, LOWERS = (0, 92, 230), (235, 110, 0)
@@ -29,7 +29,7 @@ OPAQUE = 205  # of 255, where the effect is largest
 
 @dataclass(frozen=True)
 class Heat:
-    """What moved the score, to be drawn over a thumbnail: a picture and its place in pixels."""
+    """What moved the score, to be drawn over a thumbnail: an image and its place in pixels."""
 
     src: str
     x: float
@@ -40,7 +40,7 @@ class Heat:
 
 @dataclass(frozen=True)
 class Shot:
-    """A picture on the page.
+    """An image on the page.
 
     Parameters
     ----------
@@ -53,7 +53,7 @@ class Shot:
     licence : str
         Never empty: what has none is not shown.
     attribution, url : str
-        Whom to name, and where the picture comes from; empty if not known.
+        Whom to name, and where the image comes from; empty if not known.
     heat : Heat, optional
         What in it moved the score.
     """
@@ -90,7 +90,7 @@ class Shot:
 
 @dataclass(frozen=True)
 class Place:
-    """A location on the page: what was predicted of it, what is true of its area, its pictures."""
+    """A location on the page: what was predicted of it, what is true of its area, its images."""
 
     location: str
     area: str
@@ -100,7 +100,7 @@ class Place:
     shots: tuple[Shot, ...] = ()
 
     def credits(self) -> list[tuple[str, str]]:
-        """Whom to name, each once, with the address of the first picture."""
+        """Whom to name, each once, with the address of the first image."""
         found: dict[str, str] = {}
         for shot in self.shots:
             found.setdefault(shot.credit, shot.link)
@@ -117,7 +117,7 @@ class Group:
 
 @dataclass(frozen=True)
 class Gallery:
-    """All pictures of the page.
+    """All images of the page.
 
     Parameters
     ----------
@@ -137,7 +137,7 @@ class Gallery:
     note: str = ""
 
     def cards(self) -> dict[str, list[dict[str, str]]]:
-        """Give the areas' pictures as their cards show them."""
+        """Give the areas' images as their cards show them."""
         return {
             area: [
                 {
@@ -151,11 +151,11 @@ class Gallery:
         }
 
     def in_words(self) -> str:
-        """Say how many pictures there are, or why there are none."""
+        """Say how many images there are, or why there are none."""
         groups = [group for each in self.outcomes.values() for group in each]
         count = sum(len(place.shots) for group in groups for place in group.places)
         count += sum(map(len, self.areas.values()))
-        return f"{count:,} pictures shown" if count else self.note
+        return f"{count:,} images shown" if count else self.note
 
     def credits(self) -> list[str]:
         """Whom to name for all of them, each once; sorted."""
@@ -174,7 +174,7 @@ def extremes(predictions: pd.DataFrame, count: int) -> pd.DataFrame:
     """Choose the locations of the highest, the median and the lowest scores of each outcome.
 
     Of an area one location is chosen at most: neighbours resemble each other, and are often
-    looked at in the same pictures.
+    looked at in the same images.
 
     Parameters
     ----------
@@ -220,7 +220,7 @@ def typical(predictions: pd.DataFrame, areas: Sequence[str], count: int) -> pd.D
     predictions : DataFrame
         ``location_id``, ``area``, ``outcome``, ``score``.
     areas : sequence of str
-        In the order in which they should get a picture.
+        In the order in which they should get an image.
     count : int
         Locations of an area.
 
@@ -246,18 +246,18 @@ def typical(predictions: pd.DataFrame, areas: Sequence[str], count: int) -> pd.D
 
 
 def thumbnail(picture: Pixels, side: int = SIDE) -> tuple[str, int, int]:
-    """Make a small JPEG of a picture, with nothing in it but pixels.
+    """Make a small JPEG of an image, with nothing in it but pixels.
 
     Parameters
     ----------
-    picture : array of uint8, [height, width, 3]
+    image : array of uint8, [height, width, 3]
     side : int
         Pixels of the longer side of the thumbnail.
 
     Returns
     -------
     src : str
-        A data URI; the same for the same picture.
+        A data URI; the same for the same image.
     width, height : int
         Of the thumbnail.
     """
@@ -282,7 +282,7 @@ def heat(
     shown : (int, int)
         Width and height of the thumbnail.
     seen : float
-        Side of that square, which is at the centre, as a share of the picture's shorter side.
+        Side of that square, which is at the centre, as a share of the image's shorter side.
 
     Returns
     -------
@@ -312,20 +312,20 @@ def compose(
     heats: Mapping[tuple[str, str, str], Heat] | None = None,
     note: str = "",
 ) -> Gallery:
-    """Put together as many pictures as the page may have.
+    """Put together as many images as the page may have.
 
     Parameters
     ----------
     chosen : DataFrame
         From `extremes`.
     shots : mapping of location to sequence of Shot
-        Its pictures, in the order of the views. A location without any is left out.
+        Its images, in the order of the views. A location without any is left out.
     of_areas : iterable of (area, shot)
         For the areas' cards, the most wanted first.
     budget : int
         Bytes, of all.
     largest, heats : mapping, optional
-        The scale of each outcome; what to draw over the pictures, by outcome, location and view.
+        The scale of each outcome; what to draw over the images, by outcome, location and view.
     note : str
         For the page.
 
@@ -333,7 +333,7 @@ def compose(
     -------
     Gallery
         Every outcome and kind has as many locations as the others; where the bytes do not do for
-        all, first fewer locations are shown, then one picture of each, then none.
+        all, first fewer locations are shown, then one image of each, then none.
     """
     places = [
         _place(row, shots[str(row.location_id)], heats or {})
@@ -386,7 +386,7 @@ def _place(row: object, shots: Sequence[Shot], heats: Mapping[tuple[str, str, st
 def _fitting(
     keys: Sequence[tuple[str, str]], places: Sequence[Place], budget: int
 ) -> list[tuple[tuple[str, str], Place]]:
-    """Show as much as fits: so many locations of each kind, with all their pictures or one."""
+    """Show as much as fits: so many locations of each kind, with all their images or one."""
     rank = pd.Series(pd.MultiIndex.from_tuples(keys).to_flat_index() if keys else []).to_frame("k")
     ranks = rank.groupby("k").cumcount().tolist() if keys else []
     for views in (VIEWS, 1):

@@ -86,7 +86,7 @@ def layers(table: pd.DataFrame, classes: int) -> dict[str, str]:
         result["uncertainty"] = f"Uncertainty: width of the interval, in {many}"
     result["locations"] = "Coverage: locations of each area"
     if "n_views" in table and table["n_views"].notna().any():
-        result["images"] = "Coverage: pictures of each area"
+        result["images"] = "Coverage: images of each area"
     if _flags(table) is not None:
         result["flags"] = "Where to be careful"
     return result

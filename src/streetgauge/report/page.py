@@ -21,6 +21,7 @@ from streetgauge.report.figures.drawing import short
 from streetgauge.report.geometry import outline
 from streetgauge.report.map_data import layers, payload
 from streetgauge.report.text import evaluation, provenance, schemes
+from streetgauge.settings import FOLD_KINDS
 
 __all__ = ["render", "render_map"]
 
@@ -163,14 +164,14 @@ def _context(data: ReportData) -> dict[str, Any]:
 
 
 def _beside(metrics: Mapping[str, Any], labels: Mapping[str, str]) -> dict[str, Any] | None:
-    """Give what the pictures add in the folds beside the study's own, if there are any."""
+    """Give what the images add in the folds beside the study's own, if there are any."""
     kind = words.other_kind(metrics)
     if kind is None:
         return None
     accounts = metrics["other_folds"]["outcomes"]
     return {
-        "own": words.FOLDS.get(metrics["kind"], "these folds"),
-        "other": words.FOLDS[kind],
+        "own": FOLD_KINDS.get(metrics["kind"], "these folds"),
+        "other": FOLD_KINDS[kind],
         "folds": _folds_in_words(metrics, kind),
         "cells": {name: cells.get(kind) for name, cells in metrics["headline"].items()},
         "verdicts": {name: words.verdict(account) for name, account in accounts.items()},
@@ -182,9 +183,9 @@ def _folds_in_words(metrics: Mapping[str, Any], kind: str) -> str:
     """Say what the names of both kinds of folds stand for."""
     named = {metrics["kind"]: metrics, kind: metrics["other_folds"]}
     said = [
-        f"{words.FOLDS[k]}: {each['scheme']['description']}"
+        f"{FOLD_KINDS[k]}: {each['scheme']['description']}"
         for k, each in named.items()
-        if k in words.FOLDS
+        if k in FOLD_KINDS
     ]
     return f"{'; '.join(said).capitalize()}."
 
@@ -195,7 +196,7 @@ def _second_accounts(metrics: Mapping[str, Any]) -> Iterator[Iterable[Mapping[st
 
 
 def _gains(accounts: Mapping[str, Any], metrics: Mapping[str, Any]) -> dict[Any, Any]:
-    """Place what the pictures add in both kinds of folds on one line."""
+    """Place what the images add in both kinds of folds on one line."""
     cells = {("own", n): (a["gain"] or {}).get("mae") for n, a in accounts.items()}
     kind = words.other_kind(metrics)
     if kind is not None:

@@ -10,7 +10,7 @@ from streetgauge.settings.features import (
     SimulatedFeatures,
     TableFeatures,
 )
-from streetgauge.settings.folds import FoldSettings
+from streetgauge.settings.folds import FOLD_KINDS, FoldKind, FoldSettings
 from streetgauge.settings.imagery import ImagerySettings
 from streetgauge.settings.locations import (
     DirectoryLocations,
@@ -47,6 +47,8 @@ __all__ = [
     "DirectoryLocations",
     "EvaluationSettings",
     "FeatureSettings",
+    "FOLD_KINDS",
+    "FoldKind",
     "FoldSettings",
     "ImagerySettings",
     "ImagerySource",

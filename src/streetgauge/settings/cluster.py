@@ -14,7 +14,7 @@ _Count = Annotated[int, Strict(), Field(ge=1)]
 
 
 class ClusterSettings(Settings):
-    """``[features.cluster]``: a Ray cluster looks at the pictures, not this machine alone."""
+    """``[features.cluster]``: a Ray cluster computes the features, not this machine alone."""
 
     address: Text = Field(
         "auto",
@@ -28,13 +28,7 @@ class ClusterSettings(Settings):
     )
     decoders: _Count | None = Field(
         None,
-        description="cores that decode pictures; if unset all where there are GPUs, else a quarter",
-    )
-    shard: _Count = Field(
-        8192, description="pictures whose features are written at a time: what a kill may cost"
-    )
-    retain_shards: bool = Field(
-        False, description="keep the shards when they are merged into the store"
+        description="cores that decode images; if unset all where there are GPUs, else a quarter",
     )
 
     @field_validator("address")

@@ -61,7 +61,7 @@ class EvaluationSettings(Settings):
     groups: tuple[Text, ...] = Field(
         (),
         description="columns of `areas.columns` by which errors are told apart, besides districts, "
-        "deprived and affluent, few and many pictures: urban or rural, say",
+        "deprived and affluent, few and many images: urban or rural, say",
     )
     interval_level: Share = Field(
         0.9, description="of the areas' intervals and of the metrics' intervals"
@@ -76,11 +76,11 @@ class EvaluationSettings(Settings):
         None, description="side in metres of the blocks that are drawn; if unset, the folds'"
     )
     neighbours: Annotated[int, Strict(), Field(ge=1)] = Field(
-        5, description="nearest labelled areas of the baseline that needs no picture"
+        5, description="nearest labelled areas of the baseline that needs no image"
     )
     columns: tuple[Text, ...] = Field(
         (),
-        description="columns of `areas.columns` with numbers that are known without a picture, for "
+        description="columns of `areas.columns` with numbers that are known without an image, for "
         "a baseline: household size, say",
     )
     previous: dict[Name, Name] = Field(

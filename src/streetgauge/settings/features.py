@@ -19,7 +19,7 @@ Dtype = Annotated[
 
 
 class ImageFeatures(Settings):
-    """``source = "images"``: a frozen pretrained network looks at every picture."""
+    """``source = "images"``: a frozen pretrained network looks at every image."""
 
     source: Literal["images"] = "images"
     backbone: Text = Field(
@@ -71,10 +71,10 @@ class ImageFeatures(Settings):
 
 
 class TableFeatures(Settings):
-    """``source = "table"``: features that exist already, one row a picture.
+    """``source = "table"``: features that exist already, one row an image.
 
     With ``location_id`` (and ``view``) rows are joined to locations by key; with ``lat`` and
-    ``lon`` a location takes the ``k`` nearest pictures within ``within`` metres.
+    ``lon`` a location takes the ``k`` nearest images within ``within`` metres.
     """
 
     source: Literal["table"]
@@ -88,8 +88,8 @@ class TableFeatures(Settings):
     )
     location_id: Text | None = Field(None, description="column with the location's id, to join by")
     view: Text | None = Field(None, description="column with the view's name; row order if unset")
-    lat: Text | None = Field(None, description="column with the picture's latitude")
-    lon: Text | None = Field(None, description="column with the picture's longitude")
+    lat: Text | None = Field(None, description="column with the image's latitude")
+    lon: Text | None = Field(None, description="column with the image's longitude")
     k: Annotated[int, Strict(), Field(ge=1)] = Field(4, description="views of a location")
     within: Positive = Field(40.0, description="metres")
     require: Literal["all", "any"] = Field(
@@ -116,7 +116,7 @@ class TableFeatures(Settings):
 
 
 class SimulatedFeatures(Settings):
-    """``source = "simulated"``: made up from the outcomes, to ask how many pictures are needed."""
+    """``source = "simulated"``: made up from the outcomes, to ask how many images are needed."""
 
     source: Literal["simulated"]
     name: Name = Field("simulated", description="how the store is called")

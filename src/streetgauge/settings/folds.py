@@ -9,7 +9,11 @@ from pydantic import Field, Strict, StrictBool, model_validator
 
 from streetgauge.settings.base import Name, Positive, Settings, Share, Text
 
-__all__ = ["FoldSettings"]
+__all__ = ["FOLD_KINDS", "FoldKind", "FoldSettings"]
+
+FoldKind = Literal["random", "spatial", "stored", "class", "none"]
+# Those that a study can have both of, as people call them.
+FOLD_KINDS = {"random": "random folds", "spatial": "spatial folds"}
 
 _NOT_BOTH = ("train-only", "test-only")  # schemes that do not both train and test
 
@@ -104,7 +108,7 @@ class FoldSettings(Settings):
         return self
 
     @property
-    def kind(self) -> Literal["random", "spatial", "stored", "class", "none"]:
+    def kind(self) -> FoldKind:
         """What an area's neighbours are when it is tested: mostly learned from, or held out too.
 
         ``stored`` folds may be either, ``class`` holds out no places but classes, and ``none`` does

@@ -20,18 +20,18 @@ _NONE += ("all rights reserved",)
 
 
 def names_a_licence(text: str) -> bool:
-    """Whether a text names something that may allow showing a picture."""
+    """Whether a text names something that may allow showing an image."""
     return text.strip().lower().rstrip(".") not in _NONE
 
 
 def _named(text: str) -> str:
     if not names_a_licence(text):
-        raise ValueError(f"{text!r} allows nothing; leave 'licence' out, and no picture is shown")
+        raise ValueError(f"{text!r} allows nothing; leave 'licence' out, and no image is shown")
     return text
 
 
 class ViewSettings(Settings):
-    """The views of a location, wherever its pictures come from."""
+    """The views of a location, wherever its images come from."""
 
     views: Annotated[tuple[Text, ...], Field(min_length=1)] = Field(
         ("a", "b", "c", "d"), description="what {view} can be"
@@ -77,20 +77,18 @@ class ViewSettings(Settings):
 
 
 class ImagerySettings(ViewSettings):
-    """``[imagery]``: where the pictures are, and which belong to a location."""
+    """``[imagery]``: where the images are, and which belong to a location."""
 
     source: Literal["files"] = "files"
-    folder: PathOrUrl = Field(
-        description="where the pictures are: a folder, or a tar or zip archive"
-    )
+    folder: PathOrUrl = Field(description="where the images are: a folder, or a tar or zip archive")
     pattern: Text = Field(
         "{location_id}_{view}.jpg",
         description="file names; {location_id} and {view} vary, * is any part of a name, **/ any "
-        "folders; without a suffix every kind of picture; an archive is a folder like any other",
+        "folders; without a suffix every kind of image; an archive is a folder like any other",
     )
     manifest: PathOrUrl | None = Field(
         None,
-        description="table of pictures, not a pattern: path (relative to folder), location_id or "
+        description="table of images, not a pattern: path (relative to folder), location_id or "
         "lat and lon, view or heading, and panorama (true, false) if some are",
     )
     exif: bool = Field(
@@ -98,25 +96,25 @@ class ImagerySettings(ViewSettings):
     )
     within: Positive = Field(
         25.0,
-        description="metres that a picture with coordinates may lie from the nearest location",
+        description="metres that an image with coordinates may lie from the nearest location",
     )
     panoramas: bool = Field(
-        False, description="the pictures are equirectangular panoramas, to be cut into the views"
+        False, description="the images are equirectangular panoramas, to be cut into the views"
     )
-    # Excluded: what is said of pictures makes no difference to what is seen in them.
+    # Excluded: what is said of images makes no difference to what is seen in them.
     licence: Annotated[Text, AfterValidator(_named)] | None = Field(
         None,
-        description="what allows showing the pictures, for the report; without it none is shown",
+        description="what allows showing the images, for the report; without it none is shown",
         exclude=True,
     )
     attribution: Text | None = Field(
-        None, description="whom to name beside a picture that is shown", exclude=True
+        None, description="whom to name beside an image that is shown", exclude=True
     )
 
     @model_validator(mode="before")
     @classmethod
     def _fitting_pattern(cls, data: Any) -> Any:
-        """Take the usual pattern of what the pictures are."""
+        """Take the usual pattern of what the images are."""
         if not isinstance(data, dict) or "pattern" in data:
             return data
         if data.get("exif") is True:
@@ -128,7 +126,7 @@ class ImagerySettings(ViewSettings):
     @model_validator(mode="after")
     def _pattern_has_its_fields(self) -> Self:
         if self.manifest is not None and self.exif:
-            raise ValueError("'manifest' and 'exif' both say where pictures are; keep one")
+            raise ValueError("'manifest' and 'exif' both say where images are; keep one")
         if self.manifest is None and not self.exif:
             whole = self.panoramas or len(self.views) == 1
             for part in ("{location_id}", "{view}"):

@@ -52,24 +52,24 @@ class OpenImagery(ViewSettings):
     """What the sources of open street imagery share.
 
     Fields that are excluded (from run.json, and from what makes a stage out of date) say how
-    pictures are fetched, not which.
+    images are fetched, not which.
     """
 
-    within: Positive = Field(30.0, le=500, description="metres from the location to the picture")
+    within: Positive = Field(30.0, le=500, description="metres from the location to the image")
     angle: Annotated[float, Strict(), Field(gt=0, le=180)] = Field(
-        35.0, description="degrees by which a picture may look past the view's heading"
+        35.0, description="degrees by which an image may look past the view's heading"
     )
     panoramas: Literal["prefer", "only", "never"] = Field(
         "prefer", description="cut all views from the nearest panorama, if there is one"
     )
-    oldest: date | None = Field(None, description="first day on which a picture was taken")
-    newest: date | None = Field(None, description="last day on which a picture was taken")
+    oldest: date | None = Field(None, description="first day on which an image was taken")
+    newest: date | None = Field(None, description="last day on which an image was taken")
     requests_per_second: Annotated[float, Strict(), Field(gt=0, le=100)] = Field(
         4.0, description="at most so many requests a second", exclude=True
     )
 
     def as_files(self, folder: Path, manifest: Path) -> ImagerySettings:
-        """Give the settings that find the pictures once they are here."""
+        """Give the settings that find the images once they are here."""
         shared = {name: getattr(self, name) for name in ViewSettings.model_fields}
         return ImagerySettings(folder=folder, manifest=manifest, **shared)
 
@@ -88,7 +88,7 @@ class OpenImagery(ViewSettings):
 
 
 class MapillaryImagery(OpenImagery):
-    """``source = "mapillary"``: pictures of Mapillary's contributors, CC BY-SA 4.0."""
+    """``source = "mapillary"``: images of Mapillary's contributors, CC BY-SA 4.0."""
 
     source: Literal["mapillary"]
     token_variable: Variable = Field(
@@ -101,7 +101,7 @@ class MapillaryImagery(OpenImagery):
 
 
 class PanoramaxImagery(OpenImagery):
-    """``source = "panoramax"``: pictures of a Panoramax instance, or of all that are federated."""
+    """``source = "panoramax"``: images of a Panoramax instance, or of all that are federated."""
 
     source: Literal["panoramax"]
     token_variable: Variable | None = Field(

@@ -21,18 +21,18 @@ class ReportSettings(Settings):
     )
     images: Literal["auto"] | StrictBool = Field(
         "auto",
-        description="`auto`: show pictures whose licence is known; `true`: refuse to make a page "
-        "without them; `false`: never show any. A picture without a licence is never shown",
+        description="`auto`: show images whose licence is known; `true`: refuse to make a page "
+        "without them; `false`: never show any. An image without a licence is never shown",
     )
     locations: Annotated[int, Strict(), Field(ge=1, le=12)] = Field(
         3, description="locations shown of the highest, of the median and of the lowest scores"
     )
     occlusion: bool = Field(
-        True, description="show on one picture of each group what in it moved the score"
+        True, description="show on one image of each group what in it moved the score"
     )
     area_images: Annotated[int, Strict(), Field(ge=0, le=6)] = Field(
         2, description="pictures on an area's card; 0 for none"
     )
     megabytes: Positive = Field(
-        1.5, description="that pictures may add to the page; the most telling ones come first"
+        1.5, description="that images may add to the page; the most telling ones come first"
     )

@@ -43,7 +43,7 @@ class StudySettings(Settings):
 
     @property
     def image_rights(self) -> dict[str, str | None]:
-        """What the study says of its own pictures' licence and of who made them."""
+        """What the study says of its own images' licence and of who made them."""
         own = self.imagery if isinstance(self.imagery, ImagerySettings) else None
         return {
             "licence": None if own is None else own.licence,
@@ -114,7 +114,7 @@ class StudySettings(Settings):
     def _pictures_have_a_place(self) -> Self:
         if self.features.source == "images" and self.imagery is None:
             raise ValueError(
-                "features from pictures need an [imagery] section that says where they are"
+                "features from images need an [imagery] section that says where they are"
             )
         if self.features.source != "images" and self.imagery is not None:
             raise ValueError(

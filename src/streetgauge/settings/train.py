@@ -33,9 +33,9 @@ class TrainSettings(Settings):
         5,
         description="networks whose scores are averaged, each stopped early by other areas",
     )
-    head: Literal[
-        "binomial", "clm", "corn", "softmax", "emd", "triangular", "beta", "exponential"
-    ] = Field("binomial", description="what makes classes of the network's output")
+    head: Literal["binomial", "clm", "emd", "exponential"] = Field(
+        "binomial", description="what makes classes of the network's output"
+    )
     dropout: Annotated[float, Strict(), Field(ge=0, lt=1)] = Field(
         0.5, description="share of a location's pooled values left out, training only"
     )

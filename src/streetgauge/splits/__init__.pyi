@@ -4,13 +4,13 @@ from .folds import area_folds as area_folds
 from .folds import validation_part as validation_part
 from .membership import areas_in_two_parts as areas_in_two_parts
 from .membership import folds_frame as folds_frame
-from .membership import never_used as never_used
 from .membership import read_splits as read_splits
 from .membership import split_locations as split_locations
 from .membership import split_notes as split_notes
 from .membership import splits_frame as splits_frame
 from .membership import stored_folds as stored_folds
-from .schemes import Split as Split
+from .membership import unassigned as unassigned
 from .schemes import make_splits as make_splits
-from .shares import take_share as take_share
+from .split import Split as Split
+from .split import take_share as take_share
 from .splitter import AreaSplit as AreaSplit

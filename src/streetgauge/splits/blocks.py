@@ -1,10 +1,10 @@
-"""The folds beside a study's own: of the other kind, so that both can be told side by side."""
+"""The folds next to a study's own: of the other kind, so that both can be reported together."""
 
 from __future__ import annotations
 
 import numpy as np
 import pandas as pd
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 from scipy.spatial import KDTree
 
 from streetgauge.errors import InputError
@@ -13,9 +13,7 @@ from streetgauge.splits.coordinates import to_metres
 
 __all__ = ["block_side", "second_folds"]
 
-Floats = NDArray[np.float64]
-
-MANY = 40  # blocks: enough to deal evenly, few enough that an area is seldom at a border
+MANY = 40  # blocks: enough to assign evenly, few enough that an area is seldom at a border
 STEPS = (1.0, 1.25, 1.5, 2.0, 2.5, 3.0, 4.0, 5.0, 6.0, 8.0)  # times a power of ten
 APART = 2.0  # a block is at least so many distances of an area to its next wide
 
@@ -78,27 +76,20 @@ def block_side(places: ArrayLike, k: int) -> float:
     InputError
         If areas lie in fewer blocks than ``k`` however small these are.
     """
-    place = np.asarray(places, np.float64)
+    place, apart = np.asarray(places, np.float64), np.empty(0)
     if len(place) >= 2:
-        next_one = KDTree(place).query(place, k=2)[0][:, 1]
-        apart = float(np.median(next_one[next_one > 0])) if (next_one > 0).any() else 0.0
-        power = 10.0 ** np.arange(0, 7)
-        sides = np.sort(np.outer(power, STEPS).ravel())
-        # First as wide as asked for; in a small city as wide as can be.
-        for least in (APART * apart, apart):
-            wide = sides[sides >= least]
-            count = np.array([_occupied(place, side) for side in wide])
-            if apart and (count >= k).any():
-                usable = count >= k
-                gap = np.abs(np.log(count[usable] / MANY))
-                return float(wide[usable][gap.argmin()])
+        apart = KDTree(place).query(place, k=2)[0][:, 1]
+    typical = float(np.median(apart[apart > 0])) if (apart > 0).any() else np.inf
+    sides = np.outer(10.0 ** np.arange(0, 7), STEPS).ravel()
+    # First as wide as asked for; in a small city as wide as can be.
+    for least in (APART * typical, typical):
+        wide = sides[sides >= least]
+        count = np.array([len(np.unique(np.floor(place / side), axis=0)) for side in wide])
+        if (count >= k).any():
+            gap = np.where(count >= k, np.abs(np.log(np.maximum(count, 1) / MANY)), np.inf)
+            return float(wide[gap.argmin()])
     raise InputError(
         "folds.other_folds",
         f"{len(place):,} areas are too few, or too close together, for blocks in {k} folds",
         "set 'other_block' to a side in metres, or other_folds = false",
     )
-
-
-def _occupied(place: Floats, side: float) -> int:
-    """How many blocks have an area in them."""
-    return len(np.unique(np.floor(place / side), axis=0))

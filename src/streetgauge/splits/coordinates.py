@@ -14,19 +14,9 @@ __all__ = ["column_by_location", "to_metres"]
 
 
 def to_metres(lat: ArrayLike, lon: ArrayLike) -> NDArray[np.float64]:
-    """Give places on a grid in metres, that of the UTM zone in which their median lies.
+    """Give places in metres on the grid of the UTM zone of their median, NaN if not known: [N, 2].
 
     Within a city a metre of the grid is a metre on the ground give or take 0.1 %.
-
-    Parameters
-    ----------
-    lat, lon : array of float, shape [N]
-        Degrees (WGS 84), NaN where not known.
-
-    Returns
-    -------
-    array of float64, shape [N, 2]
-        East and north in metres, NaN where not known.
     """
     from pyproj import Transformer
 
@@ -44,47 +34,21 @@ def to_metres(lat: ArrayLike, lon: ArrayLike) -> NDArray[np.float64]:
 def column_by_location(
     name: str, locations: pd.DataFrame, areas: pd.DataFrame | None
 ) -> NDArray[np.object_]:
-    """Look a column up for every location: among the locations' own, or by their area.
-
-    Parameters
-    ----------
-    name : str
-        ``oa``, ``lsoa``, ``msoa``, ``district`` or another column of the areas.
-    locations : DataFrame
-        With ``area``.
-    areas : DataFrame by area, optional
-        As `streetgauge.locations.read_areas` gives them; not needed for the locations' own.
-
-    Returns
-    -------
-    array of object, shape [N]
-        None where not known.
-
-    Raises
-    ------
-    InputError
-        If there is no such column, or nothing is in it.
-    """
-    own = [column for column in ("oa", "lsoa", "msoa") if column in locations]
-    known = [] if areas is None else [str(column) for column in areas.columns]
-    of_areas = [column for column in known if column not in ("name", "geometry")]
-    filled = [column for column in own if locations[column].notna().any()]
-    if areas is not None:
-        filled += [column for column in of_areas if areas[column].notna().any()]
-    if name in own:
-        values = locations[name]
-    elif areas is not None and name in of_areas:
-        values = areas[name].reindex(locations["area"])
-    else:
+    """Look a column up for every location, its own or its area's; None where not known: [N]."""
+    columns = {key: locations[key] for key in ("oa", "lsoa", "msoa") if key in locations}
+    for key, values in () if areas is None else areas.items():
+        if key not in ("name", "geometry"):
+            columns.setdefault(str(key), values.reindex(locations["area"]))
+    filled = [key for key, values in columns.items() if values.notna().any()]
+    if name not in columns:
         raise InputError(
             "folds", f"neither locations nor areas have '{name}'", closest(name, filled)
         )
-    if values.isna().all():
-        step = (
-            "set 'areas.district' to the column that has them"
-            if name == "district"
-            else f"name a column of theirs in 'areas.columns'; {closest(name, filled)}"
-        )
+    if name not in filled:
+        step = f"name a column of theirs in 'areas.columns'; {closest(name, filled)}"
+        if name == "district":
+            step = "set 'areas.district' to the column that has them"
         raise InputError("folds", f"no location's {name} is known", step)
-    found: NDArray[Any] = values.astype(object).where(values.notna(), None).to_numpy(object)
+    column = columns[name].astype(object)
+    found: NDArray[Any] = column.where(column.notna(), None).to_numpy(object)
     return found

@@ -1,4 +1,4 @@
-"""Dealing areas to parts of the data: folds to test on, a part to stop early on, shares.
+"""Assigning areas to parts of the data: folds to test on, a part to stop early on, shares.
 
 All of it works on whole areas, gives every part its share of every decile, does not depend on the
 order of the rows, and takes time linear in the areas, apart from sorting.
@@ -12,18 +12,19 @@ from scipy.optimize import linear_sum_assignment
 
 from streetgauge.errors import InputError
 
-__all__ = ["area_folds", "deal_locations", "deal_units", "nested_share", "validation_part"]
+__all__ = ["area_folds", "assign_locations", "assign_units", "group_means", "nested_share"]
+__all__ += ["validation_part"]
 
 Integers = NDArray[np.int64]
 Floats = NDArray[np.float64]
 
 
 def area_folds(areas: ArrayLike, deciles: ArrayLike, k: int, seed: int) -> Integers:
-    """Deal areas to folds so that every fold is a small picture of the whole.
+    """Assign areas to folds so that every fold has its share of every decile.
 
     Areas are put in the order of their mean decile over the outcomes, chance deciding among equals,
-    and dealt in hands of `k`: each fold takes one area of each hand. Which one, is the assignment
-    that best evens out the deciles of all outcomes and the numbers of locations. Hence, always:
+    and assigned `k` at a time: each fold takes one of them. Which one, is the assignment that best
+    evens out the deciles of all outcomes and the numbers of locations. Hence, always:
 
     - no area is in two folds;
     - numbers of areas differ by at most 1 between folds;
@@ -70,14 +71,13 @@ def area_folds(areas: ArrayLike, deciles: ArrayLike, k: int, seed: int) -> Integ
     load = np.zeros(k)  # locations in each fold, in mean areas
     fold = np.zeros(len(sizes), np.int64)
     for start in range(0, len(order), k):
-        hand = order[start : start + k]
+        some = order[start : start + k]
         # What adding an area would add to the sums of squares of `held` and of `load`.
-        alike = held[:, code[hand]].mean(axis=2).T
-        cost = alike - alike.min() + np.outer(size[hand], load - load.min())
-        row, taken = linear_sum_assignment(cost)
-        fold[hand[row]] = taken
-        np.add.at(held, (taken[:, np.newaxis], code[hand[row]]), 1)
-        load[taken] += size[hand[row]]
+        alike = held[:, code[some]].mean(axis=2).T
+        cost = alike - alike.min() + np.outer(size[some], load - load.min())
+        fold[some] = taken = linear_sum_assignment(cost)[1]
+        np.add.at(held, (taken[:, np.newaxis], code[some]), 1)
+        load[taken] += size[some]
     return fold[member] + 1
 
 
@@ -123,41 +123,10 @@ def validation_part(
     return chosen[member]
 
 
-def deal_units(
+def assign_units(
     units: ArrayLike, areas: ArrayLike, deciles: ArrayLike, shares: ArrayLike, seed: int
 ) -> Integers:
-    """Deal units of many areas (blocks, districts) to parts of given shares.
-
-    By and large the larger ones first, each goes where it adds least to the unevenness of deciles
-    and of locations, but never where it would take a part far over its share; then pairs are
-    swapped where that evens out more. Hence, with S the locations of the largest unit:
-
-    - no unit is in two parts;
-    - parts of equal shares differ by at most S locations;
-    - each of two parts of any shares has its share of the locations give or take S;
-    - no part is empty.
-
-    Parameters
-    ----------
-    units, areas : array, shape [N]
-        The unit and the area of every location; an area lies in one unit.
-    deciles : array, shape [N, M]
-        Classes of the area per outcome, NaN where missing.
-    shares : array of float, shape [P]
-        Of the locations, for each part; they are scaled to add up to 1.
-    seed : int
-        Decides in which order; same seed and units, same parts.
-
-    Returns
-    -------
-    array of int64, shape [N]
-        The part of every location, 0..P-1.
-
-    Raises
-    ------
-    InputError
-        If there are fewer units than parts.
-    """
+    """Assign units of many areas to parts 0.. of these shares of the locations: [N]."""
     share = np.asarray(shares, np.float64)
     share = share / share.sum()
     _, unit = np.unique(np.asarray(units), return_inverse=True)
@@ -168,8 +137,17 @@ def deal_units(
         )
     rng = np.random.default_rng(seed)
     weight = size / size.mean()
-    traits = np.column_stack([_mixes(unit, areas, deciles), weight])
+    # Areas of each outcome's each decile in every unit, in mean units, over the outcomes.
+    member, levels, sizes = _by_area(areas, deciles)
+    unit_of = np.zeros(len(sizes), np.int64)
+    unit_of[member] = unit
+    code, n_codes = _decile_codes(levels)
+    mix = np.zeros((len(size), n_codes))
+    np.add.at(mix, (unit_of[:, np.newaxis], code), 1)
+    mix *= len(size) / len(sizes) / np.sqrt(levels.shape[1])
+    traits = np.column_stack([mix, weight])
     held = np.zeros((len(share), traits.shape[1]))
+    # No part goes over its share by more than the largest unit, and so none stays empty.
     limit = weight.max() * (1 + 1e-9)
     part = np.zeros(len(size), np.int64)
     for one in np.argsort(-size * rng.uniform(0.5, 1, len(size))):
@@ -180,8 +158,8 @@ def deal_units(
         part[one] = np.where(room, uneven, np.inf).argmin()
         held[part[one]] += traits[one]
     _swap(part, traits, held, share, limit, rng)
-    dealt: Integers = part[unit]
-    return dealt
+    assigned: Integers = part[unit]
+    return assigned
 
 
 def _swap(
@@ -192,11 +170,8 @@ def _swap(
     limit: float,
     rng: np.random.Generator,
 ) -> None:
-    """Swap units between parts where that makes them more alike; changes `part` and `held`.
-
-    Few units are dealt unevenly by going through them once. Many are not, so the number of tries
-    is bounded, and with it the time.
-    """
+    """Swap units where that makes parts more alike; changes `part` and `held`."""
+    # Many units are assigned evenly already, so the number of tries is bounded.
     n = len(part)
     for one in rng.permutation(4 * n)[:500] % n:
         others = rng.permutation(n)[:100]
@@ -219,25 +194,8 @@ def _swap(
             part[one], part[others[best]] = theirs[best], own
 
 
-def deal_locations(location_ids: ArrayLike, areas: ArrayLike, k: int, seed: int) -> Integers:
-    """Deal the locations of every area to folds as evenly as can be: areas are split, on purpose.
-
-    Folds differ by at most 1 location, and so does what they have of any one area.
-
-    Parameters
-    ----------
-    location_ids, areas : array, shape [N]
-        Keys of the locations, each there once, and their areas.
-    k : int
-        Number of folds.
-    seed : int
-        Same seed and keys, same folds, in whatever order the rows are.
-
-    Returns
-    -------
-    array of int64, shape [N]
-        The fold of every location, 1..k.
-    """
+def assign_locations(location_ids: ArrayLike, areas: ArrayLike, k: int, seed: int) -> Integers:
+    """Assign the locations of every area evenly to folds 1..k, which splits areas: [N]."""
     _, area = np.unique(np.asarray(areas), return_inverse=True)
     by_id = np.argsort(np.asarray(location_ids), kind="stable")
     rng = np.random.default_rng(seed)
@@ -251,31 +209,12 @@ def deal_locations(location_ids: ArrayLike, areas: ArrayLike, k: int, seed: int)
 
 
 def nested_share(keys: ArrayLike, deciles: ArrayLike, share: float, seed: int) -> NDArray[np.bool_]:
-    """Take a share of areas or locations that is a small picture of all, and lies in larger shares.
-
-    Keys are sorted by their mean decile, equals shuffled, and taken in bit-reversed order of their
-    positions (van der Corput 1935). So the first 5 % are among the first 10 %, and any share holds
-    as many keys of a decile as it should, give or take log2 of their number at most, mostly 2 or 3.
-
-    Parameters
-    ----------
-    keys : array, shape [N]
-        What there is a share of: the area or the location_id of every location.
-    deciles : array, shape [N, M]
-        Classes per outcome, NaN where missing.
-    share : float
-        Of the keys, above 0; at least one is taken.
-    seed : int
-        Same seed and keys, same share, in whatever order the rows are.
-
-    Returns
-    -------
-    array of bool, shape [N]
-        True for what is taken.
-    """
+    """Which keys are in a share of them, even over the deciles, that lies in larger shares: [N]."""
     member, levels, _ = _by_area(keys, deciles)
     rng = np.random.default_rng(seed)
     order = _by_level(levels, rng)
+    # Taken in bit-reversed order of their positions (van der Corput 1935): any share holds as many
+    # keys of a decile as it should, give or take log2 of their number at most, mostly 2 or 3.
     position = np.arange(len(order))
     bits = max(len(order) - 1, 1).bit_length()
     reverse = np.zeros_like(position)
@@ -289,31 +228,23 @@ def nested_share(keys: ArrayLike, deciles: ArrayLike, share: float, seed: int) -
     return chosen
 
 
-def _mixes(unit: Integers, areas: ArrayLike, deciles: ArrayLike) -> Floats:
-    """Areas of each outcome's each decile in every unit, in mean units, over the outcomes."""
-    member, levels, sizes = _by_area(areas, deciles)
-    first = np.zeros(len(sizes), np.int64)
-    first[member] = unit
-    code, n_codes = _decile_codes(levels)
-    mix = np.zeros((int(unit.max(initial=0)) + 1, n_codes))
-    np.add.at(mix, (first[:, np.newaxis], code), 1)
-    scaled: Floats = mix * (len(mix) / len(sizes) / np.sqrt(levels.shape[1]))
-    return scaled
+def group_means(values: Floats, keys: Integers, n: int) -> Floats:
+    """Give every key's mean of each column, NaN where all of its rows are: [n, M]."""
+    means = np.full((n, values.shape[1]), np.nan)
+    for column, mean in zip(values.T, means.T, strict=True):
+        known = ~np.isnan(column)
+        total = np.bincount(keys[known], column[known], n)
+        count = np.bincount(keys[known], minlength=n)
+        np.divide(total, count, out=mean, where=count > 0)
+    return means
 
 
 def _by_area(areas: ArrayLike, deciles: ArrayLike) -> tuple[Integers, Floats, Integers]:
     """Position of every location's area, and per sorted area its mean deciles and its size."""
     classes = np.asarray(deciles, np.float64)
-    classes = classes.reshape(len(classes), -1)
     _, member, sizes = np.unique(np.asarray(areas), return_inverse=True, return_counts=True)
-    levels = np.empty((len(sizes), classes.shape[1]))
-    for column, level in zip(classes.T, levels.T, strict=True):
-        known = ~np.isnan(column)
-        # Sums of whole numbers are exact, so the order of the rows plays no part.
-        total = np.bincount(member[known], column[known], len(sizes))
-        count = np.bincount(member[known], minlength=len(sizes))
-        level[:] = np.divide(total, count, out=np.full(len(sizes), np.nan), where=count > 0)
-    return member.astype(np.int64), levels, sizes.astype(np.int64)
+    # Sums of whole numbers are exact, so the order of the rows plays no part.
+    return member, group_means(classes.reshape(len(classes), -1), member, len(sizes)), sizes
 
 
 def _by_level(levels: Floats, rng: np.random.Generator) -> Integers:

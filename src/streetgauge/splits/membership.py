@@ -14,22 +14,13 @@ from numpy.typing import ArrayLike, NDArray
 from streetgauge.errors import InputError, closest
 from streetgauge.settings import FoldSettings
 from streetgauge.splits.coordinates import column_by_location, to_metres
-from streetgauge.splits.schemes import Split, make_splits
+from streetgauge.splits.schemes import make_splits
+from streetgauge.splits.split import PARTS, Split
 
-__all__ = [
-    "areas_in_two_parts",
-    "folds_frame",
-    "never_used",
-    "read_splits",
-    "split_locations",
-    "split_notes",
-    "splits_frame",
-    "stored_folds",
-]
+__all__ = ["areas_in_two_parts", "folds_frame", "unassigned", "read_splits", "split_locations"]
+__all__ += ["split_notes", "splits_frame", "stored_folds"]
 
-PARTS = ("training", "validation", "test")
 EXCLUDED = "excluded"
-COLUMNS = ("location_id", "area", "split", "fold", "part", "reason")
 
 
 def splits_frame(
@@ -53,27 +44,22 @@ def splits_frame(
     """
     ids, area = np.asarray(location_ids, object), np.asarray(areas, object)
     order = np.argsort(ids, kind="stable")
-    kinds = np.array([*PARTS, EXCLUDED], object)
-    tables = []
-    for split in splits:
-        part = np.full(len(ids), len(PARTS))
-        reason = np.full(len(ids), None, object)
-        for number, name in enumerate(PARTS):
-            part[getattr(split, name)] = number
+    part = np.full((len(splits), len(ids)), EXCLUDED, object)
+    reason = np.full(part.shape, None, object)
+    for number, split in enumerate(splits):
+        for name in PARTS:
+            part[number, getattr(split, name)] = name
         for why, rows in split.excluded.items():
-            reason[rows] = why
-        columns = {
-            "location_id": ids[order],
-            "area": area[order],
-            "split": split.name,
-            "fold": split.fold,
-            "part": kinds[part[order]],
-            "reason": reason[order],
-        }
-        tables.append(pd.DataFrame(columns))
-    frame = pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(columns=list(COLUMNS))
-    texts = dict.fromkeys(("location_id", "area", "split", "part", "reason"), "str")
-    return frame.astype({**texts, "fold": "int64"})
+            reason[number, rows] = why
+    columns = {
+        "location_id": np.tile(ids[order], len(splits)),
+        "area": np.tile(area[order], len(splits)),
+        "split": np.repeat(np.array([split.name for split in splits], object), len(ids)),
+        "fold": np.repeat(np.array([split.fold for split in splits], np.int64), len(ids)),
+        "part": part[:, order].ravel(),
+        "reason": reason[:, order].ravel(),
+    }
+    return pd.DataFrame(columns).astype(dict.fromkeys(columns.keys() - {"fold"}, "str"))
 
 
 def folds_frame(splits: Sequence[Split], location_ids: ArrayLike, areas: ArrayLike) -> pd.DataFrame:
@@ -81,31 +67,24 @@ def folds_frame(splits: Sequence[Split], location_ids: ArrayLike, areas: ArrayLi
 
     It is sorted by location_id.
     """
-    ids = np.asarray(location_ids, object)
-    fold = np.zeros(len(ids), np.int64)
+    keys = _keys_frame(location_ids, areas)
+    fold = np.zeros(len(keys), np.int64)
     for split in splits:
         fold[split.test] = split.fold
-    frame = pd.DataFrame({"location_id": ids, "area": np.asarray(areas, object), "fold": fold})
-    frame = frame.astype({"location_id": "str", "area": "str"})
-    return frame.sort_values("location_id", ignore_index=True)
+    return keys.assign(fold=fold).sort_values("location_id", ignore_index=True)
 
 
-def never_used(splits: Sequence[Split], location_ids: ArrayLike, areas: ArrayLike) -> pd.DataFrame:
+def unassigned(splits: Sequence[Split], location_ids: ArrayLike, areas: ArrayLike) -> pd.DataFrame:
     """List the locations that are in no part of any split: ``location_id, area, reason``."""
-    ids = np.asarray(location_ids, object)
-    unused = np.ones(len(ids), np.bool_)
-    reason = np.full(len(ids), "no split has a part for it", object)
+    keys = _keys_frame(location_ids, areas)
+    reason = np.full(len(keys), "no split has a part for it", object)
     for split in splits:
-        for name in PARTS:
-            unused[getattr(split, name)] = False
         for why, rows in split.excluded.items():
             reason[rows] = why
-    rows = np.flatnonzero(unused)
-    rows = rows[np.argsort(ids[rows], kind="stable")]
-    area = np.asarray(areas, object)
-    return pd.DataFrame(
-        {"location_id": ids[rows], "area": area[rows], "reason": reason[rows]}
-    ).astype("str")
+    used = [getattr(split, part) for split in splits for part in PARTS]
+    unused = np.setdiff1d(np.arange(len(keys)), np.concatenate([[], *used]))
+    frame = keys.assign(reason=reason.astype(str)).iloc[unused]
+    return frame.sort_values("location_id", kind="stable", ignore_index=True)
 
 
 def stored_folds(frame: pd.DataFrame, location_ids: ArrayLike) -> NDArray[np.int64]:
@@ -123,13 +102,8 @@ def stored_folds(frame: pd.DataFrame, location_ids: ArrayLike) -> NDArray[np.int
     InputError
         If a column is missing, a location is there twice, or none is one of this study's.
     """
-    _require(frame, ("location_id", "fold"))
-    ids = pd.Index(np.asarray(location_ids, object), dtype="str")
-    fold = pd.Series(frame["fold"].to_numpy(), pd.Index(frame["location_id"], dtype="str"))
-    if fold.index.has_duplicates:
-        raise _twice(fold.index)
-    if not fold.index.isin(ids).any():
-        raise _strangers(fold.index, ids)
+    stored, ids = _keys_of(frame, ("location_id", "fold"), location_ids)
+    fold = pd.Series(frame["fold"].to_numpy(), stored)
     found: NDArray[np.int64] = fold.reindex(ids).fillna(0).to_numpy(np.int64)
     return found
 
@@ -160,43 +134,32 @@ def read_splits(
         If a column is missing, a part is not known, a location is in a split twice or none is one
         of this study's, or an area is in two parts.
     """
-    _require(frame, ("location_id", "split", "fold", "part"))
-    ids = pd.Index(np.asarray(location_ids, object), dtype="str")
-    position = ids.get_indexer(pd.Index(frame["location_id"], dtype="str"))
-    if not (position >= 0).any():
-        raise _strangers(pd.Index(frame["location_id"]), ids)
-    part, reason = frame["part"].astype("str"), _reasons(frame)
-    unknown = part[~part.isin([*PARTS, EXCLUDED])]
-    if len(unknown):
-        step = f"parts are {', '.join([*PARTS, EXCLUDED])}"
-        raise InputError("stored splits", f"there is no part '{unknown.iloc[0]}'", step)
-    kind = pd.Index([*PARTS, EXCLUDED]).get_indexer(pd.Index(part))
+    stored, ids = _keys_of(frame, ("location_id", "split", "fold", "part"), location_ids)
+    position = ids.get_indexer(stored)
+    part = pd.Index([*PARTS, EXCLUDED]).get_indexer(pd.Index(frame["part"], dtype="str"))
+    if (part < 0).any():
+        wrong = f"there is no part '{frame['part'].iloc[int(part.argmin())]}'"
+        raise InputError("stored splits", wrong, f"parts are {', '.join([*PARTS, EXCLUDED])}")
+    given = frame.get("reason", pd.Series(None, frame.index)).astype(object)
+    reason = given.where(given.notna(), "the stored split leaves it out").to_numpy(object)
     splits = []
     for name, rows in frame.groupby("split", sort=False, observed=True).indices.items():
-        keys = pd.Index(frame["location_id"].to_numpy()[rows])
-        if keys.has_duplicates:
-            raise _twice(keys)
         here = rows[position[rows] >= 0]
-        training, validation, test = (
-            np.sort(position[here[kind[here] == number]]) for number in range(len(PARTS))
-        )
-        out = here[kind[here] == len(PARTS)]
-        excluded = {
-            str(why): np.sort(position[out[reason[out] == why]]) for why in pd.unique(reason[out])
-        }
-        missing = np.setdiff1d(np.arange(len(ids)), position[here])
+        at, kind, why = position[here], part[here], reason[here]
+        training, validation, test = (np.sort(at[kind == number]) for number in range(len(PARTS)))
+        out = kind == len(PARTS)
+        excluded = {str(each): np.sort(at[out & (why == each)]) for each in pd.unique(why[out])}
+        missing = np.setdiff1d(np.arange(len(ids)), at)
         if len(missing):
             excluded["the stored split does not have it"] = missing
         fold = int(frame["fold"].iloc[rows[0]])
         splits.append(Split(str(name), fold, training, validation, test, excluded))
-    if areas is not None:
-        torn = areas_in_two_parts(splits, areas)
-        if len(torn):
-            raise InputError(
-                f"area '{torn[0]}'",
-                "the stored splits have it in two parts",
-                "they were made for other areas: make new ones",
-            )
+    if areas is not None and (divided := areas_in_two_parts(splits, areas)):
+        raise InputError(
+            f"area '{divided[0]}'",
+            "the stored splits have it in two parts",
+            "they were made for other areas: make new ones",
+        )
     return splits
 
 
@@ -265,25 +228,14 @@ def split_locations(
     )
 
 
-def _read(file: Path) -> pd.DataFrame:
-    try:
-        return pd.read_parquet(file)
-    except (pa.ArrowException, ValueError, OSError) as error:
-        reason = str(error).splitlines()[0]
-        step = "give folds.parquet or splits.parquet of a study"
-        raise InputError(file, f"it cannot be read as Parquet ({reason})", step) from None
-
-
 def areas_in_two_parts(splits: Sequence[Split], areas: ArrayLike) -> list[str]:
     """Name the areas that any split has in two parts, sorted; there should be none."""
     names, area = np.unique(np.asarray(areas, object).astype(str), return_inverse=True)
-    torn = np.zeros(len(names), np.bool_)
+    divided = np.zeros(len(names), np.bool_)
     for split in splits:
-        seen = np.zeros(len(names), np.int64)
-        for part in PARTS:
-            seen[np.unique(area[getattr(split, part)])] += 1
-        torn |= seen > 1
-    return [str(name) for name in names[torn]]
+        seen = [np.unique(area[getattr(split, part)]) for part in PARTS]
+        divided |= np.bincount(np.concatenate(seen), minlength=len(names)) > 1
+    return [str(name) for name in names[divided]]
 
 
 def split_notes(
@@ -300,71 +252,66 @@ def split_notes(
     """
     area, target = np.asarray(areas, object), np.asarray(deciles, np.float64)
     notes = []
-    torn = areas_in_two_parts(splits, area)
-    if torn:
+    if divided := areas_in_two_parts(splits, area):
         notes.append(
-            f"{len(torn):,} areas are in two parts of a split, so networks are tested on areas "
+            f"{len(divided):,} areas are in two parts of a split, so networks are tested on areas "
             "that they have seen: results are better than they would be elsewhere"
         )
-    tested = np.zeros(len(area), np.bool_)
-    for split in splits:
-        tested[split.test] = True
-    if tested.any() and not tested.all():
-        notes.append(f"{int((~tested).sum()):,} of {len(area):,} locations are never tested")
+    tested = np.unique(np.concatenate([[], *(split.test for split in splits)]))
+    if 0 < len(tested) < len(area):
+        never = len(area) - len(tested)
+        notes.append(f"{never:,} of {len(area):,} locations are never tested")
     for reason in dict.fromkeys(why for split in splits for why in split.excluded):
         counts = [len(split.excluded[reason]) for split in splits if reason in split.excluded]
         span = f"{min(counts):,}" + (f" to {max(counts):,}" if max(counts) > min(counts) else "")
         of = f"{len(counts)} of {len(splits)} splits" if len(splits) > 1 else "the split"
         notes.append(f"{span} locations are left out of {of}: {reason}")
-    unseen = _unseen_classes(splits, target, outcomes)
+    unseen = [
+        f"{split.name} learns from no area of decile {decile:g} of '{outcome}'"
+        for outcome, column in zip(outcomes, target.T, strict=True)
+        for split in splits
+        if len(split.training)
+        for decile in np.setdiff1d(column[~np.isnan(column)], column[split.training])
+    ]
     if unseen:
         more = f" (and {len(unseen) - 1} more like this)" if len(unseen) > 1 else ""
         notes.append(unseen[0] + more)
     return tuple(notes)
 
 
-def _unseen_classes(
-    splits: Sequence[Split], target: NDArray[np.float64], outcomes: Sequence[str]
-) -> list[str]:
-    found = []
-    for outcome, column in zip(outcomes, target.T, strict=True):
-        known = set(np.unique(column[~np.isnan(column)]))
-        for split in splits:
-            seen = np.unique(column[split.training])
-            absent = sorted(known - set(seen)) if len(split.training) else []
-            found += [
-                f"{split.name} learns from no area of decile {decile:g} of '{outcome}'"
-                for decile in absent
-            ]
-    return found
+def _keys_frame(location_ids: ArrayLike, areas: ArrayLike) -> pd.DataFrame:
+    columns = {"location_id": np.asarray(location_ids, object), "area": np.asarray(areas, object)}
+    return pd.DataFrame(columns, dtype="str")
 
 
-def _reasons(frame: pd.DataFrame) -> NDArray[np.object_]:
-    """Why each row is left out, for those that are."""
-    plain = "the stored split leaves it out"
-    if "reason" not in frame:
-        return np.full(len(frame), plain, object)
-    reason = frame["reason"].astype(object)
-    found: NDArray[np.object_] = reason.where(reason.notna(), plain).to_numpy(object)
-    return found
-
-
-def _require(frame: pd.DataFrame, columns: Sequence[str]) -> None:
+def _keys_of(
+    frame: pd.DataFrame, columns: Sequence[str], location_ids: ArrayLike
+) -> tuple[pd.Index, pd.Index]:
+    """Give the locations of a stored table that has these columns, and the study's."""
     for column in columns:
         if column not in frame:
             raise InputError(
                 "stored splits", f"there is no column '{column}'", closest(column, frame.columns)
             )
+    stored = pd.Index(frame["location_id"], dtype="str")
+    ids = pd.Index(np.asarray(location_ids, object), dtype="str")
+    again = frame.duplicated([name for name in ("split", "location_id") if name in columns])
+    if again.any():
+        raise InputError(
+            "stored splits",
+            f"location '{stored[again.argmax()]}' is there twice",
+            "keep one of the rows",
+        )
+    if not stored.isin(ids).any():
+        other = f"they have '{stored[0]}', the study '{ids[0]}'" if len(stored) and len(ids) else ""
+        raise InputError("stored splits", "none of their locations is one of this study's", other)
+    return stored, ids
 
 
-def _twice(keys: pd.Index) -> InputError:
-    return InputError(
-        "stored splits",
-        f"location '{keys[keys.duplicated()][0]}' is there twice",
-        "keep one of the rows",
-    )
-
-
-def _strangers(stored: pd.Index, ids: pd.Index) -> InputError:
-    example = f"they have '{stored[0]}', the study '{ids[0]}'" if len(stored) and len(ids) else ""
-    return InputError("stored splits", "none of their locations is one of this study's", example)
+def _read(file: Path) -> pd.DataFrame:
+    try:
+        return pd.read_parquet(file)
+    except (pa.ArrowException, ValueError, OSError) as error:
+        reason = str(error).splitlines()[0]
+        step = "give folds.parquet or splits.parquet of a study"
+        raise InputError(file, f"it cannot be read as Parquet ({reason})", step) from None

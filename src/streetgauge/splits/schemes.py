@@ -1,22 +1,29 @@
-"""Which locations a network learns from, which tell it when to stop, and which test it."""
+"""The schemes: which locations a network is trained on, stopped early on and tested on."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
 from scipy.spatial import KDTree
 
 from streetgauge.errors import InputError, closest
 from streetgauge.seeds import derive_seed
 from streetgauge.settings import FoldSettings
-from streetgauge.splits.city import City, describe_city, mean_places
-from streetgauge.splits.folds import area_folds, deal_locations, deal_units, validation_part
-from streetgauge.splits.shares import take_share
-from streetgauge.splits.split import Rows, Split
+from streetgauge.splits.folds import (
+    area_folds,
+    assign_locations,
+    assign_units,
+    group_means,
+    validation_part,
+)
+from streetgauge.splits.split import Rows, Split, take_share
 
 __all__ = ["Split", "make_splits"]
 
@@ -54,8 +61,8 @@ def make_splits(
     seed : int
         Same seed and keys, same splits.
     location_ids : array of str, shape [N], optional
-        Keys of the rows; without them, locations that are not kept together by area are told
-        apart by their position.
+        Keys of the rows; without them, locations that are not kept together by area are
+        distinguished by their position.
     outcomes : sequence of str, length M, optional
         Names of the columns of `deciles`; ``by-class`` needs them, and with them it is looked at
         whether all have labels to learn from.
@@ -85,132 +92,218 @@ def make_splits(
         coordinate or a column that the scheme needs is missing, no area has the classes asked for,
         nothing is left to learn from, or no area of a part has a label of an outcome.
     """
-    city = describe_city(
-        settings.unit, areas, deciles, location_ids, coordinates, units, groups, outcomes
-    )
-    if settings.scheme == "blocks" and fold is None:
-        city = replace(city, unit=_blocks(settings, city), whole="block")
+    rows = {"deciles": deciles, "location_ids": location_ids, "units": units, "groups": groups}
+    data = _prepare(settings, areas, {**rows, "coordinates": coordinates}, outcomes)
     if fold is not None:
-        tests = _numbered(_whole(np.asarray(fold, np.int64), settings, city))
+        tests = _stored(data, np.asarray(fold, np.int64))
     else:
-        tests = _SCHEMES[settings.scheme](settings, city, seed)
+        if settings.scheme == "blocks":
+            data = replace(data, unit=_blocks(data), whole="block")
+        tests = _SCHEMES[settings.scheme](data, seed)
     if settings.final and settings.scheme not in ("train-only", "test-only"):
-        tests.append(_nothing(city, "all"))
+        tests += _train_only(data, seed)
     validation = validation and settings.scheme not in ("train-test", "test-only")
-    keys = city.area if settings.train_size_unit == "areas" else city.location
-    splits = [
-        take_share(
-            _split(test, settings, city, derive_seed(seed, test.name), validation),
-            *(keys, city.deciles, settings.train_size, seed),
-        )
-        for test in tests
-    ]
-    labelled = ~np.isnan(city.deciles)
-    for split in splits if city.outcomes else ():
-        _require_labels(split, labelled, city)
+    keys = data.area if settings.train_size_unit == "areas" else data.location
+    splits = []
+    for test in tests:
+        split = _complete(test, data, derive_seed(seed, test.name), validation)
+        splits.append(take_share(split, keys, data.deciles, settings.train_size, seed))
+    for split in splits if outcomes else ():
+        _require_labels(split, data)
     return splits
 
 
 @dataclass(frozen=True)
-class _Test:
-    """What one split tests, before it is said what the others are for."""
+class _Data:
+    """N locations in areas in units; keys are numbers in the order of their names."""
 
-    name: str
-    fold: int
-    rows: Flags
-    excluded: Mapping[str, Flags] = field(default_factory=dict)
-    label: str = ""
+    settings: FoldSettings
+    location: Rows
+    area: Rows
+    area_names: NDArray[Any]
+    unit: Rows  # never in two parts of a split; an area lies in one
+    whole: str  # what a unit is called
+    deciles: Floats  # [N, M], NaN where missing
+    outcomes: Sequence[str]
+    place: Floats | None  # [N, 2] in metres, NaN where none is known in the area
+    groups: NDArray[Any] | None
+
+    @property
+    def n_units(self) -> int:
+        return int(self.unit.max()) + 1
+
+    def places(self) -> Floats:
+        """Give the places of all rows; an error if one has none."""
+        if self.place is None:
+            raise InputError(
+                "folds.scheme",
+                "blocks and buffers are in metres, and the locations have no coordinates",
+                "add columns with latitude and longitude to the locations",
+            )
+        missing = np.isnan(self.place).any(axis=1)
+        if missing.any():
+            raise InputError(
+                f"area '{self.area_names[self.area[missing].min()]}'",
+                "none of its locations has coordinates, which blocks and buffers need",
+                "add them or leave the area out",
+            )
+        return self.place
 
 
-def _split(test: _Test, settings: FoldSettings, city: City, seed: int, validation: bool) -> Split:
+def _prepare(
+    settings: FoldSettings,
+    areas: ArrayLike,
+    rows: Mapping[str, ArrayLike | None],
+    outcomes: Sequence[str],
+) -> _Data:
+    """Give keys numbers, join areas to units, fill in coordinates."""
+    area, names = pd.factorize(np.asarray(areas, object), sort=True)
+    n = len(area)
+    if not n:
+        raise InputError("folds", "there are no locations to split", "see what was left out")
+    if (area < 0).any():
+        raise InputError(f"row {int((area < 0).argmax())}", "it has no area", "leave it out")
+    array: dict[str, NDArray[Any]] = {}
+    for name, values in rows.items():
+        if values is not None:
+            numbers = name in ("deciles", "coordinates")
+            array[name] = np.asarray(values, np.float64 if numbers else object)
+            if len(array[name]) != n:
+                reason = f"its length {len(array[name])} does not fit the others: {n}"
+                raise InputError(name, reason)
+    location, known = pd.factorize(array.get("location_ids", np.arange(n)), sort=True)
+    if len(known) < n:
+        twice = known[np.bincount(location).argmax()]
+        raise InputError(f"location '{twice}'", "it is there twice", "keep one row of it")
+    whole, unit = settings.unit, {"location": location, "area": area}.get(settings.unit)
+    if unit is None:
+        if "units" not in array:
+            raise InputError("folds.unit", f"it is not known which {whole} a location lies in")
+        unit = _joined(area, array["units"])
+    place = array.get("coordinates")
+    if place is not None:
+        missing = np.isnan(place).any(axis=1, keepdims=True)
+        place = np.where(missing, _mean_places(place, area)[area], place)
+    classes, group = array["deciles"].reshape(n, -1), array.get("groups")
+    return _Data(settings, location, area, names, unit, whole, classes, outcomes, place, group)
+
+
+def _mean_places(places: Floats, keys: Rows) -> Floats:
+    """Give the mean place of every key's rows, NaN where there is none: [keys, 2]."""
+    known = np.flatnonzero(~np.isnan(places).any(axis=1))
+    # Sums of floats depend on the order: put equal rows in one and the same.
+    rows = known[np.lexsort((places[known, 1], places[known, 0], keys[known]))]
+    return group_means(places[rows], keys[rows], int(keys.max()) + 1)
+
+
+def _codes(values: NDArray[Any]) -> tuple[Flags, Rows, NDArray[Any]]:
+    """Which values are known, and for these their numbers in the order of the names."""
+    known = np.asarray(pd.notna(values), np.bool_)
+    return known, *pd.factorize(values[known].astype(str).astype(object), sort=True)
+
+
+def _joined(area: Rows, units: NDArray[Any]) -> Rows:
+    """Give numbers to what hangs together by area or by unit, in the order of the areas: [N].
+
+    An area that lies in two units joins them; an area without any stands for itself.
+    """
+    known, unit, unit_names = _codes(units)
+    n_areas = int(area.max()) + 1
+    n = n_areas + len(unit_names)
+    links = coo_array((np.ones(len(unit)), (area[known], n_areas + unit)), shape=(n, n))
+    _, component = connected_components(links, directed=False)
+    joined: Rows = np.unique(component[:n_areas], return_inverse=True)[1][area]
+    return joined
+
+
+def _complete(test: Split, data: _Data, seed: int, validation: bool) -> Split:
     """Part what is not tested: left out, validation, training."""
-    excluded = dict(test.excluded)
-    pool = ~test.rows
-    for rows in excluded.values():
-        pool = pool & ~rows
-    tested = np.zeros(city.n_units, np.bool_)
-    tested[city.unit[test.rows]] = True
-    torn = pool & tested[city.unit]
-    if torn.any():
-        excluded[f"its {city.whole} is tested"] = torn
-        pool &= ~torn
-    if settings.buffer and test.rows.any():
-        near = pool.copy()
-        near[pool] = _within(settings.buffer, city.places()[pool], city.places()[test.rows])
-        excluded[f"within {settings.buffer:,g} m of a tested location"] = near
-        pool &= ~near
-    stopping = np.zeros(len(pool), np.bool_)
+    settings, excluded = data.settings, dict(test.excluded)
+    rows = np.setdiff1d(np.arange(len(data.area)), np.concatenate([test.test, *excluded.values()]))
+    tested = np.isin(data.unit[rows], data.unit[test.test])
+    excluded[f"its {data.whole} is tested"] = rows[tested]
+    rows = rows[~tested]
+    if settings.buffer and len(test.test):
+        place = data.places()
+        bound = np.nextafter(settings.buffer, np.inf)
+        distance, _ = KDTree(place[test.test]).query(place[rows], distance_upper_bound=bound)
+        near = distance <= settings.buffer
+        excluded[f"within {settings.buffer:,g} m of a tested location"] = rows[near]
+        rows = rows[~near]
+    stopping = np.zeros(len(rows), np.bool_)
+    n_units = len(np.unique(data.unit[rows]))
+    if n_units < (2 if validation else 0 if settings.scheme == "test-only" else 1):
+        raise _too_few(n_units, test, data)
     if validation:
-        stopping[pool] = _validation(pool, test, settings, city, derive_seed(seed, "validation"))
-    elif settings.scheme != "test-only" and not pool.any():
-        raise _too_few(0, test, settings, city)
-    return Split(
-        name=test.name,
-        fold=test.fold,
-        training=np.flatnonzero(pool & ~stopping),
-        validation=np.flatnonzero(stopping),
-        test=np.flatnonzero(test.rows),
-        excluded={why: np.flatnonzero(rows) for why, rows in excluded.items() if rows.any()},
-        label=test.label,
+        stopping = _share(data, rows, settings.validation, derive_seed(seed, "validation"))
+    return replace(
+        test,
+        training=rows[~stopping],
+        validation=rows[stopping],
+        excluded={why: out for why, out in excluded.items() if len(out)},
         whole_areas=settings.unit != "location",
     )
 
 
-def _validation(rows: Flags, test: _Test, settings: FoldSettings, city: City, seed: int) -> Flags:
-    """Which of the rows tell when to stop: whole units, like those that are tested."""
-    unit, area, deciles = city.unit[rows], city.area[rows], city.deciles[rows]
-    n_units = len(np.unique(unit))
-    if n_units < 2:
-        raise _too_few(n_units, test, settings, city)
-    if n_units < len(np.unique(area)):
-        shares = [settings.validation, 1 - settings.validation]
-        part: Flags = deal_units(unit, area, deciles, shares, seed) == 0
+def _share(data: _Data, rows: Rows, share: float, seed: int) -> Flags:
+    """Which of the rows are in a share of them, of whole units."""
+    unit, area, deciles = data.unit[rows], data.area[rows], data.deciles[rows]
+    if len(np.unique(unit)) < len(np.unique(area)):
+        part: Flags = assign_units(unit, area, deciles, [share, 1 - share], seed) == 0
         return part
-    return validation_part(unit, deciles, settings.validation, seed)
+    return validation_part(unit, deciles, share, seed)
 
 
-def _within(metres: float, places: Floats, of: Floats) -> Flags:
-    """Which places have one of the others at most so many metres away."""
-    bound = np.nextafter(metres, np.inf)
-    distance, _ = KDTree(of).query(places, distance_upper_bound=bound)
-    near: Flags = distance <= metres
-    return near
+# --- schemes: what each split tests ---------------------------------------------------------------
 
 
-# --- schemes --------------------------------------------------------------------------------------
+def _test(
+    name: str, fold: int, rows: Flags, excluded: Mapping[str, Flags] | None = None, label: str = ""
+) -> Split:
+    none = np.empty(0, np.int64)
+    out = {why: np.flatnonzero(flags) for why, flags in (excluded or {}).items()}
+    return Split(name, fold, none, none, np.flatnonzero(rows), out, label)
 
 
-def _k_fold(settings: FoldSettings, city: City, seed: int) -> list[_Test]:
-    k = settings.k
+def _numbered(fold: Rows) -> list[Split]:
+    return [_test(f"fold-{i}", int(i), fold == i) for i in np.unique(fold[fold > 0])]
+
+
+def _k_fold(data: _Data, seed: int) -> list[Split]:
+    settings, k = data.settings, data.settings.k
     if settings.unit == "location":
-        return _numbered(deal_locations(city.location, city.area, k, seed))
-    if city.n_units == len(city.area_names):
-        return _numbered(area_folds(city.area, city.deciles, k, seed))
-    if city.n_units < k:
-        size = f"{settings.block:,g} m blocks" if settings.scheme == "blocks" else f"{city.whole}s"
-        smaller = "smaller blocks" if settings.scheme == "blocks" else "smaller units"
+        return _numbered(assign_locations(data.location, data.area, k, seed))
+    if data.n_units == len(data.area_names):
+        return _numbered(area_folds(data.area, data.deciles, k, seed))
+    if data.n_units < k:
+        blocks = settings.scheme == "blocks"
+        size = f"{settings.block:,g} m blocks" if blocks else f"{data.whole}s"
         raise InputError(
             "folds.k",
-            f"the locations lie in {city.n_units} {size}, too few for {k} folds",
-            f"use fewer folds or {smaller}",
+            f"the locations lie in {data.n_units} {size}, too few for {k} folds",
+            f"use fewer folds or smaller {'blocks' if blocks else 'units'}",
         )
-    part = deal_units(city.unit, city.area, city.deciles, np.ones(k), seed)
-    return _numbered(part + 1)
+    return _numbered(assign_units(data.unit, data.area, data.deciles, np.ones(k), seed) + 1)
 
 
-def _leave_one_group_out(settings: FoldSettings, city: City, seed: int) -> list[_Test]:
-    what = settings.group or "group"
-    if city.groups is None:
+def _blocks(data: _Data) -> Rows:
+    """Give the number of the square block in which every unit's mean position lies: [N]."""
+    # Blocks start at the origin, so that they are the same whatever locations there are.
+    cell = np.floor(_mean_places(data.places(), data.unit) / (data.settings.block or np.inf))
+    block: Rows = np.unique(cell, axis=0, return_inverse=True)[1].ravel()[data.unit]
+    return block
+
+
+def _leave_one_group_out(data: _Data, seed: int) -> list[Split]:
+    what = data.settings.group or "group"
+    if data.groups is None:
         raise InputError("folds.group", f"it is not known which {what} a location lies in")
-    known = np.asarray(pd.notna(city.groups), np.bool_)
-    code, names = pd.factorize(city.groups[known].astype(str).astype(object), sort=True)
-    pairs = np.unique(np.column_stack([city.area[known], code]), axis=0)
-    torn = np.flatnonzero(pairs[1:, 0] == pairs[:-1, 0])
-    if len(torn):
-        area, first = pairs[torn[0]]
+    known, code, names = _codes(data.groups)
+    if divided := _in_two(data.area[known], code):
+        area, one, other = divided
         raise InputError(
-            f"area '{city.area_names[area]}'",
-            f"it lies in {what} '{names[first]}' and in '{names[pairs[torn[0] + 1, 1]]}'",
+            f"area '{data.area_names[area]}'",
+            f"it lies in {what} '{names[one]}' and in '{names[other]}'",
             "an area is never split: take a column of which each area has one value",
         )
     if len(names) < 2:
@@ -218,54 +311,61 @@ def _leave_one_group_out(settings: FoldSettings, city: City, seed: int) -> list[
         raise InputError("folds.group", f"there is {found}, so none to learn from", "use k-fold")
     group = np.full(len(known), -1)
     group[known] = code
-    excluded = {} if known.all() else {f"its {what} is not known": ~known}
+    excluded = {f"its {what} is not known": ~known}
     return [
-        _Test(f"fold-{i + 1}", i + 1, group == i, excluded, str(name))
+        _test(f"fold-{i + 1}", i + 1, group == i, excluded, str(name))
         for i, name in enumerate(names)
     ]
 
 
-def _hold_out(settings: FoldSettings, city: City, seed: int) -> list[_Test]:
-    if city.n_units < 2:
-        raise InputError("folds.test", f"{city.n_units} {city.whole} cannot be split", "add areas")
-    own = derive_seed(seed, "test")
-    if settings.unit == "location" or city.n_units == len(city.area_names):
-        rows = validation_part(city.unit, city.deciles, settings.test, own)
-    else:
-        shares = [settings.test, 1 - settings.test]
-        rows = deal_units(city.unit, city.area, city.deciles, shares, own) == 0
-    return [_Test("train", 1, rows)]
+def _hold_out(data: _Data, seed: int) -> list[Split]:
+    if data.n_units < 2:
+        raise InputError("folds.test", f"{data.n_units} {data.whole} cannot be split", "add areas")
+    rows = np.arange(len(data.area))
+    return [_test("train", 1, _share(data, rows, data.settings.test, derive_seed(seed, "test")))]
 
 
-def _by_class(settings: FoldSettings, city: City, seed: int) -> list[_Test]:
-    outcome = settings.outcome or ""
-    if outcome not in city.outcomes:
+def _by_class(data: _Data, seed: int) -> list[Split]:
+    outcome, classes = data.settings.outcome or "", data.settings.classes
+    if outcome not in data.outcomes:
         raise InputError(
-            "folds.outcome", f"there is no outcome '{outcome}'", closest(outcome, city.outcomes)
+            "folds.outcome", f"there is no outcome '{outcome}'", closest(outcome, data.outcomes)
         )
-    decile = city.deciles[:, list(city.outcomes).index(outcome)]
-    absent = sorted(set(settings.classes) - set(decile[~np.isnan(decile)]))
-    if absent:
+    decile = data.deciles[:, list(data.outcomes).index(outcome)]
+    if absent := sorted(set(classes) - set(np.unique(decile))):
         raise InputError(
             "folds.classes",
             f"no area has class {absent[0]} of '{outcome}'",
             "test on classes that occur",
         )
-    rows = np.isin(decile, settings.classes)
-    unknown = np.isnan(decile)
-    excluded = {f"its area has no decile of '{outcome}'": unknown} if unknown.any() else {}
-    return [_Test("train", 1, rows, excluded, f"{outcome} {', '.join(map(str, settings.classes))}")]
+    excluded = {f"its area has no decile of '{outcome}'": np.isnan(decile)}
+    label = f"{outcome} {', '.join(map(str, classes))}"
+    return [_test("train", 1, np.isin(decile, classes), excluded, label)]
 
 
-def _train_only(settings: FoldSettings, city: City, seed: int) -> list[_Test]:
-    return [_nothing(city, "all")]
+def _train_only(data: _Data, seed: int) -> list[Split]:
+    return [_test("all", 0, np.zeros(len(data.area), np.bool_))]
 
 
-def _test_only(settings: FoldSettings, city: City, seed: int) -> list[_Test]:
-    return [_Test("test", 1, np.ones(len(city.area), np.bool_))]
+def _test_only(data: _Data, seed: int) -> list[Split]:
+    return [_test("test", 1, np.ones(len(data.area), np.bool_))]
 
 
-_SCHEMES: dict[str, Callable[[FoldSettings, City, int], list[_Test]]] = {
+def _stored(data: _Data, fold: Rows) -> list[Split]:
+    """Use folds that were made elsewhere, if they split no area here."""
+    divided = _in_two(data.area, fold)
+    if divided and data.settings.unit != "location":
+        raise InputError(
+            f"area '{data.area_names[divided[0]]}'",
+            "the stored folds have it in two folds",
+            "they were made for other areas: make new ones",
+        )
+    if not (fold > 0).any():
+        raise InputError("folds.file", "no location of it is in a fold", "make new folds")
+    return _numbered(fold)
+
+
+_SCHEMES: dict[str, Callable[[_Data, int], list[Split]]] = {
     "k-fold": _k_fold,
     "blocks": _k_fold,
     "leave-one-group-out": _leave_one_group_out,
@@ -277,65 +377,38 @@ _SCHEMES: dict[str, Callable[[FoldSettings, City, int], list[_Test]]] = {
 }
 
 
-def _numbered(fold: Rows) -> list[_Test]:
-    return [_Test(f"fold-{i}", int(i), fold == i) for i in np.unique(fold[fold > 0])]
-
-
-def _nothing(city: City, name: str) -> _Test:
-    return _Test(name, 0, np.zeros(len(city.area), np.bool_))
-
-
-def _blocks(settings: FoldSettings, city: City) -> Rows:
-    """Give the number of the block in which every unit's mean position lies: [N].
-
-    Blocks start at the origin of the coordinates, so that they are the same whatever locations
-    there are.
-    """
-    cell = np.floor(mean_places(city.places(), city.unit) / (settings.block or np.inf))
-    block: Rows = np.unique(cell, axis=0, return_inverse=True)[1].ravel()[city.unit]
-    return block
-
-
 # --- what is refused ------------------------------------------------------------------------------
 
 
-def _whole(fold: Rows, settings: FoldSettings, city: City) -> Rows:
-    """Give folds that were made elsewhere, if they split no area here."""
-    first = np.zeros(len(city.area_names), np.int64)
-    first[city.area] = fold
-    torn = city.area[fold != first[city.area]]
-    if len(torn) and settings.unit != "location":
-        raise InputError(
-            f"area '{city.area_names[torn.min()]}'",
-            "the stored folds have it in two folds",
-            "they were made for other areas: make new ones",
-        )
-    if not (fold > 0).any():
-        raise InputError("folds.file", "no location of it is in a fold", "make new folds")
-    return fold
+def _in_two(keys: Rows, values: Rows) -> tuple[int, int, int] | None:
+    """Find the first key with two values, and these."""
+    pairs = np.unique(np.column_stack([keys, values]), axis=0)
+    again = np.flatnonzero(pairs[1:, 0] == pairs[:-1, 0])
+    return (*pairs[again[0]], pairs[again[0] + 1, 1]) if len(again) else None
 
 
-def _too_few(n_units: int, test: _Test, settings: FoldSettings, city: City) -> InputError:
-    what = f"{test.name} ({test.label})" if test.label else test.name
-    left = f"{n_units} {city.whole} is" if n_units == 1 else "nothing is"
-    around = ""
-    if test.rows.any():
+def _too_few(n_units: int, test: Split, data: _Data) -> InputError:
+    settings, around = data.settings, ""
+    if len(test.test):
         around = f" farther than {settings.buffer:,g} m from" if settings.buffer else " besides"
         around += " what is tested"
+    left = f"{n_units} {data.whole} is" if n_units == 1 else "nothing is"
     ways = ["a smaller buffer"] if settings.buffer else []
     ways += ["smaller blocks"] if settings.scheme == "blocks" else ["more areas"]
     return InputError(
-        what,
+        f"{test.name} ({test.label})" if test.label else test.name,
         f"{left} left to learn from{around}, and a training and a validation part need 2",
         f"use {' or '.join(ways)}",
     )
 
 
-def _require_labels(split: Split, labelled: Flags, city: City) -> None:
-    for part, rows in {"training": split.training, "validation": split.validation}.items():
-        for m in np.flatnonzero(~labelled[rows].any(axis=0) & (len(rows) > 0))[:1]:
+def _require_labels(split: Split, data: _Data) -> None:
+    for part in ("training", "validation"):
+        deciles = data.deciles[getattr(split, part)]
+        absent = np.flatnonzero(np.isnan(deciles).all(axis=0))
+        if len(deciles) and len(absent):
             raise InputError(
-                f"outcome '{city.outcomes[m]}'",
+                f"outcome '{data.outcomes[absent[0]]}'",
                 f"no area of the {part} part of {split.name} has a label",
                 "leave the outcome out, use fewer folds or a larger share",
             )

@@ -15,12 +15,11 @@ from sklearn.utils.validation import check_consistent_length
 
 from streetgauge.errors import InputError
 from streetgauge.settings import FoldSettings
-from streetgauge.splits.estimator_inputs import value_errors
-from streetgauge.splits.schemes import Split, make_splits
+from streetgauge.splits.schemes import make_splits
+from streetgauge.splits.split import Rows, Split
 
 __all__ = ["AreaSplit"]
 
-Rows = NDArray[np.int64]
 ByArea = Mapping[Any, Any] | pd.Series
 
 
@@ -144,44 +143,42 @@ class AreaSplit(BaseCrossValidator):  # type: ignore[misc]
         return 1 if self.scheme in ("train-test", "by-class") else self.k
 
     def _splits(self, y: ArrayLike | None, groups: ArrayLike | None) -> list[Split]:
-        with value_errors():
+        try:
             self._require_what_the_scheme_needs(y, groups)
             areas = np.asarray(groups)
             classes = np.zeros((len(areas), 1)) if y is None else _classes(y)
-            try:
-                return make_splits(
-                    self._settings(),
-                    areas,
-                    classes,
-                    seed=self._seed(),
-                    # Named only where one must be picked: with names all must have labels.
-                    outcomes=_columns(classes) if self.scheme == "by-class" else (),
-                    coordinates=self._places(areas),
-                    units=_looked_up(self.units, areas),
-                    groups=_looked_up(self.districts, areas),
-                    validation=False,  # an estimator sets its own apart
-                )
-            except InputError as error:
-                subject = error.subject.replace("folds.", "AreaSplit.")
-                raise InputError(subject, error.reason, error.next_step) from None
+            names = [f"y{i}" for i in range(1 if classes.ndim == 1 else classes.shape[1])]
+            return make_splits(
+                self._settings(),
+                areas,
+                classes,
+                seed=self._seed(),
+                # Named only where one must be picked: with names all must have labels.
+                outcomes=names if self.scheme == "by-class" else (),
+                coordinates=self._places(areas),
+                units=_looked_up(self.units, areas),
+                groups=_looked_up(self.districts, areas),
+                validation=False,  # an estimator sets its own apart
+            )
+        except InputError as error:
+            subject = error.subject.replace("folds.", "AreaSplit.")
+            refused = InputError(subject, error.reason, error.next_step)
+        except ValidationError as error:
+            first = error.errors()[0]
+            subject = ".".join(["AreaSplit", *map(str, first["loc"])])
+            refused = InputError(subject, first["msg"].removeprefix("Value error, "))
+        raise ValueError(str(refused))
 
     def _require_what_the_scheme_needs(self, y: ArrayLike | None, groups: ArrayLike | None) -> None:
         if groups is None:
             raise InputError("groups", "there are none", "give the area of every row")
-        spatial = self.scheme == "blocks" or self.buffer > 0
-        if spatial and self.coordinates is None:
-            raise InputError(
-                "AreaSplit.coordinates",
-                "there are none, and blocks and buffers need them",
-                "give x and y in metres of each area",
-            )
-        if self.scheme == "leave-one-group-out" and self.districts is None:
-            raise InputError(
-                "AreaSplit.districts",
-                "it is not known which district an area is in",
-                "give the district of each area",
-            )
-        if self.scheme == "by-class" and y is None:
+        if self.coordinates is None and (self.scheme == "blocks" or self.buffer > 0):
+            reason = "there are none, and blocks and buffers need them"
+            raise InputError("folds.coordinates", reason, "give x and y in metres of each area")
+        if self.districts is None and self.scheme == "leave-one-group-out":
+            reason = "it is not known which district an area is in"
+            raise InputError("folds.districts", reason, "give the district of each area")
+        if y is None and self.scheme == "by-class":
             raise InputError("y", "there is none, and by-class tests its classes", "give it")
 
     def _seed(self) -> int:
@@ -198,16 +195,9 @@ class AreaSplit(BaseCrossValidator):  # type: ignore[misc]
             "outcome": f"y{self.column}" if self.scheme == "by-class" else None,
             "classes": tuple(map(int, self.classes)),
             "train_size": float(self.train_size),
-            "train_size_unit": self.train_size_unit,
         }
-        try:
-            return FoldSettings(
-                scheme=self.scheme, buffer=self.buffer, block=self.block, final=False, **own
-            )
-        except ValidationError as error:
-            first = error.errors()[0]
-            subject = ".".join(["AreaSplit", *map(str, first["loc"])])
-            raise InputError(subject, first["msg"].removeprefix("Value error, ")) from None
+        same = {name: getattr(self, name) for name in ("scheme", "buffer", "block")}
+        return FoldSettings(**same, **own, train_size_unit=self.train_size_unit, final=False)
 
     def _places(self, areas: NDArray[Any]) -> NDArray[np.float64] | None:
         if self.coordinates is None:
@@ -223,10 +213,6 @@ def _looked_up(values: ByArea | None, areas: NDArray[Any]) -> NDArray[np.object_
         return None
     found: NDArray[np.object_] = pd.Series(values).reindex(areas).to_numpy(object)
     return found
-
-
-def _columns(classes: NDArray[np.float64]) -> list[str]:
-    return [f"y{i}" for i in range(1 if classes.ndim == 1 else classes.shape[1])]
 
 
 def _classes(y: ArrayLike) -> NDArray[np.float64]:

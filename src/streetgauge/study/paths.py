@@ -43,12 +43,12 @@ class StudyFiles:
 
     @property
     def images(self) -> Path:
-        """Which picture of open street imagery is which view, and whose it is."""
+        """Which image of open street imagery is which view, and whose it is."""
         return self.path("images.parquet")
 
     @property
     def image_folder(self) -> Path:
-        """Pictures of open street imagery; a folder of its own beside a user's pictures."""
+        """Pictures of open street imagery; a folder of its own beside a user's images."""
         imagery = self.settings.imagery
         return self.directory / "images" / (imagery.source if imagery else "files")
 
@@ -59,7 +59,7 @@ class StudyFiles:
 
     @property
     def quality(self) -> Path:
-        """What was measured of each picture that was looked at, and what is wrong with it."""
+        """What was measured of each image that was looked at, and what is wrong with it."""
         return self.path("quality.parquet")
 
     @property
@@ -198,7 +198,7 @@ def second_of(study: StudyFiles) -> Tested | None:
 
 
 def picture_files(study: StudyFiles) -> ImagerySettings:
-    """Say where the study's pictures are, be they its own or collected ones."""
+    """Say where the study's images are, be they its own or collected ones."""
     imagery = study.settings.imagery
     assert imagery is not None  # the settings see to it
     if isinstance(imagery, OpenImagery):

@@ -61,7 +61,7 @@ def history_file(study: StudyFiles) -> Path:
 
 
 def has_gallery(study: StudyFiles) -> bool:
-    """Whether the page may show pictures of the study, so that it depends on what was predicted."""
+    """Whether the page may show images of the study, so that it depends on what was predicted."""
     settings = study.settings
     if isinstance(settings.features, SimulatedFeatures | TableFeatures):
         return False
@@ -71,7 +71,7 @@ def has_gallery(study: StudyFiles) -> bool:
 
 
 def _collected(study: StudyFiles) -> tuple[Path, ...]:
-    """Where pictures of open street imagery are; nowhere in a study that has its own."""
+    """Where images of open street imagery are; nowhere in a study that has its own."""
     is_open = isinstance(study.settings.imagery, OpenImagery)
     return (study.images, study.image_folder) if is_open else ()
 

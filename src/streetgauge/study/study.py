@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import BaseModel
 
@@ -39,7 +39,9 @@ from streetgauge.version import __version__
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["Done", "Study"]
+__all__ = ["Done", "State", "Study"]
+
+State = Literal["not done", "up to date", "out of date", "inputs missing"]
 
 # What a result depends on beside this package: recorded, not compared.
 _RECORDED = (
@@ -162,6 +164,20 @@ class Study(StudyFiles):
             == (self.fingerprint(path) if path.exists() else None)
             for path in stage.writes(self)
         )
+
+    def state(self, stage: Stage) -> State:
+        """Whether a stage is done, and whether its result is that of its inputs as they are now.
+
+        Files that have changed are read. ``inputs missing`` is a stage that was done from files
+        that are no longer there.
+        """
+        if stage.name not in self.record.get("stages", {}):
+            return "not done"
+        try:
+            self.require_files(stage.settings)
+            return "up to date" if self.is_up_to_date(stage, self.key(stage)) else "out of date"
+        except (InputError, FileNotFoundError):
+            return "inputs missing"
 
     def fingerprint(self, path: Path) -> str:
         """Sha256 of a file, or of all files of a directory with their relative paths.
@@ -337,7 +353,7 @@ class Study(StudyFiles):
                 shutil.rmtree(path)
             else:
                 path.unlink(missing_ok=True)
-                # Of a run on a cluster that did not end.
+                # What other machines made of it.
                 shutil.rmtree(path.with_suffix(".shards"), ignore_errors=True)
 
     def _keep_skips(self, stage: str, skips: pd.DataFrame | None) -> None:

@@ -1,9 +1,9 @@
-"""A synthetic city whose truth is known, and simulated pictures or features for real areas.
+"""A synthetic city whose truth is known, and simulated images or features for real areas.
 
 `make_city` writes a whole study in the official files' own formats, with four rendered street
-pictures for each postcode. `simulate_features` and `dress_pictures` put made-up features or
-pictures on the locations of a real area table. Names are imported when they are asked for: the
-processes that draw pictures need neither geopandas nor pandas.
+images for each postcode. `simulate_features` and `dress_pictures` put made-up features or
+images on the locations of a real area table. Names are imported when they are asked for: the
+processes that draw images need neither geopandas nor pandas.
 """
 
 import lazy_loader

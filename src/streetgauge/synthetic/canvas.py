@@ -62,7 +62,7 @@ class Canvas:
     across, height : float
         Where the camera stands: metres to the right of the road's middle, and above the ground.
     focal : float
-        Focal length as a share of the picture's width.
+        Focal length as a share of the image's width.
     pitch, roll : float
         How far the horizon lies below the middle (share of the height), and its slope.
     """
@@ -95,7 +95,7 @@ class Canvas:
         return (x - self._across) * self._sin + z * self._cos
 
     def sees(self, x: float, z0: float, z1: float, margin: float = 0.0) -> bool:
-        """Whether any of an upright strip along the street can be in the picture."""
+        """Whether any of an upright strip along the street can be in the image."""
         columns = []
         shifted = x - self._across
         for z in (z0 - margin, z1 + margin):
@@ -129,7 +129,7 @@ class Canvas:
         red = int(colour[0] * factor * tint[0] + haze[0] * veil)
         green = int(colour[1] * factor * tint[1] + haze[1] * veil)
         blue = int(colour[2] * factor * tint[2] + haze[2] * veil)
-        return (  # comparisons, not min(): this runs a thousand times a picture
+        return (  # comparisons, not min(): this runs a thousand times an image
             red if red < 255 else 255,
             green if green < 255 else 255,
             blue if blue < 255 else 255,

@@ -26,7 +26,7 @@ __all__ = ["City", "make_city"]
 SMOOTH = 0.6
 """Share of the areas' latent variance that neighbours share, the rest is each area's own."""
 
-_SMOOTH_NOISE = 0.35  # the same for what no picture shows
+_SMOOTH_NOISE = 0.35  # the same for what no image shows
 _TERMINATED, _NULL, _ELSEWHERE = 12, 3, 25  # rows of the directory that a reader leaves out
 _OUTSIDE = 20  # rows of the statistics that are no area of the city
 
@@ -46,7 +46,7 @@ class City:
     published : DataFrame
         By area, as the files state it: pounds, shares, ranks.
     locations : DataFrame
-        location_id, postcode, lat, lon, oa, lsoa, msoa, area: those that have pictures (but for
+        location_id, postcode, lat, lon, oa, lsoa, msoa, area: those that have images (but for
         the faults), sorted by location_id.
     area_latents, latents : DataFrame
         By area, and by location: `LATENTS`.
@@ -55,7 +55,7 @@ class City:
     oracle : DataFrame
         location_id, then the best possible score for each outcome; see `Model.oracle`.
     faults : DataFrame
-        location_id, view (None: all), fault: pictures that were spoilt on purpose.
+        location_id, view (None: all), fault: images that were spoilt on purpose.
     """
 
     directory: Path
@@ -92,15 +92,15 @@ def make_city(
     n_areas : int
         Small areas, at least 12.
     n_locations : int
-        Postcodes with pictures, at least four for each area.
+        Postcodes with images, at least four for each area.
     size : (int, int)
-        Width and height of a picture in pixels.
+        Width and height of an image in pixels.
     workers : int
         Processes that draw; with more than one, a script needs ``if __name__ == "__main__":``.
     model : Model, optional
-        How strongly pictures and outcomes hang together.
+        How strongly images and outcomes hang together.
     progress : Progress
-        Told of every picture.
+        Told of every image.
 
     Returns
     -------
@@ -332,7 +332,7 @@ def _write_directory(
 def _spoil(
     rng: np.random.Generator, ids: list[str], views: tuple[str, ...], folder: Path
 ) -> pd.DataFrame:
-    """Break one picture, take away one, and all of two locations, as happens in real archives."""
+    """Break one image, take away one, and all of two locations, as happens in real archives."""
     chosen = [ids[i] for i in rng.choice(len(ids), 4, replace=False)]
     broken = folder / f"{chosen[0]}_{views[-1]}.jpg"
     content = broken.read_bytes()

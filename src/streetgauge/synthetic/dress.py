@@ -1,4 +1,4 @@
-"""Simulated street pictures for the locations of a real area table."""
+"""Simulated street images for the locations of a real area table."""
 
 from __future__ import annotations
 
@@ -31,11 +31,11 @@ def dress_pictures(
     classes: int = 10,
     progress: Progress = silent,
 ) -> pd.DataFrame:
-    """Draw four street pictures for each location, such as the deciles of its area suggest.
+    """Draw four street images for each location, such as the deciles of its area suggest.
 
     Deciles are turned into the latents that the sample city's `Model` expects for them; what they
     leave open is drawn by area, and every location differs from its area as in the sample city.
-    Nothing in such pictures is true of the real place: they serve to try out a study's size.
+    Nothing in such images is true of the real place: they serve to try out a study's size.
 
     Parameters
     ----------
@@ -49,7 +49,7 @@ def dress_pictures(
         Which of `OUTCOMES` each column behaves like. Of those not named, a column of that very
         name is itself, any other is like ``income``.
     model : Model, optional
-        What latents, pictures and outcomes have to do with each other.
+        What latents, images and outcomes have to do with each other.
     seed : int
         Of all chance; draws belong to location and area, not to rows.
     size : (int, int)
@@ -59,7 +59,7 @@ def dress_pictures(
     classes : int, default 10
         The highest decile.
     progress : Progress
-        Told of every picture.
+        Told of every image.
 
     Returns
     -------

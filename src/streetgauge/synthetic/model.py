@@ -1,4 +1,4 @@
-"""What the sample city assumes: latents, what pictures show of them, outcomes, and the oracle.
+"""What the sample city assumes: latents, what images show of them, outcomes, and the oracle.
 
 All is linear and Gaussian, so that the best possible score is known in closed form:
 
@@ -6,9 +6,9 @@ All is linear and Gaussian, so that the best possible score is known in closed f
 - a postcode in it has ``z = A + u`` with ``u`` of covariance ``spread * C``: areas differ within,
 - view ``v`` of a postcode shows ``x_v = W z + e + f_v``: ``e`` is shared by the postcode's views
   (a smart street in a poor area), ``f_v`` is the view's own,
-- the outcome of an area is ``y = B A + n``, and no picture shows ``n``.
+- the outcome of an area is ``y = B A + n``, and no image shows ``n``.
 
-A picture shows ``x`` through monotone maps and with nuisance that is independent of all of this
+An image shows ``x`` through monotone maps and with nuisance that is independent of all of this
 (season, light, colours, camera), so pixels know no more of ``y`` than ``x`` does.
 """
 
@@ -30,7 +30,7 @@ LATENTS = ("affluence", "density", "greenery", "upkeep", "age")
 VISIBLE = (
     "size", "height", "trees", "hedges", "facade", "litter", "cars", "age", "paving", "doors",
 )  # fmt: skip
-"""What pictures show: size of houses, storeys, street trees, ... each a mixture of latents."""
+"""What images show: size of houses, storeys, street trees, ... each a mixture of latents."""
 
 OUTCOMES = ("income", "bad_health", "low_qualification", "environment", "crime")
 """Outcomes by area, all as scores: mean 0, variance 1, higher = better off."""
@@ -150,7 +150,7 @@ class Model:
         return weights
 
     def oracle(self, shown: Array) -> Array:
-        """Best scores [N, M] that any model could give from a location's own pictures.
+        """Best scores [N, M] that any model could give from a location's own images.
 
         ``E[y | all that the location's views show]``, for an area drawn at random and with no
         knowledge of its other locations: what a model reaches that learned from endless data and

@@ -1,4 +1,4 @@
-"""Rendered street pictures of locations, in parallel and yet always the same bytes."""
+"""Rendered street images of locations, in parallel and yet always the same bytes."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def picture(
     size : (int, int)
         Width and height in pixels.
     """
-    # random.Random: thousands of single draws a picture, which numpy makes ten times slower.
+    # random.Random: thousands of single draws an image, which numpy makes ten times slower.
     weather = make_weather(Random(key_of(seed, location_id, "weather")))
     rng = Random(key_of(seed, location_id, view))
     strength = dict(zip(VISIBLE, (float(p) for p in ndtr(np.asarray(shown))), strict=True))
@@ -82,7 +82,7 @@ def write_pictures(
 ) -> None:
     """Draw the views of all locations as ``<location_id>_<view>.jpg``.
 
-    A picture's bytes depend on seed, location_id, view, size and what it shows, and on nothing
+    An image's bytes depend on seed, location_id, view, size and what it shows, and on nothing
     else: neither on the order of locations nor on the number of workers.
 
     Parameters
@@ -103,7 +103,7 @@ def write_pictures(
         Processes, started afresh ("spawn"): a script that calls this with more than one needs
         the usual ``if __name__ == "__main__":``.
     progress : Progress
-        Told of every picture.
+        Told of every image.
     """
     folder.mkdir(parents=True, exist_ok=True)
     ids = list(location_ids)

@@ -6,7 +6,7 @@ How a view's feature vector is made, so that a result on it can be read:
    variance 1: ``z = (decile - 5.5) / 2.87`` for ten; a missing class gives ``z = 0``.
 2. Channel of a view: ``c = sqrt(signal) z + sqrt(1 - signal) n``. So ``signal`` is the share of a
    view's outcome-related variance that is signal. The noise ``n`` has variance 1 and three parts:
-   the area's (`AREA_NOISE`: no number of pictures in the area averages it away), the location's
+   the area's (`AREA_NOISE`: no number of images in the area averages it away), the location's
    (`LOCATION_NOISE`: its views do not) and the view's own. With more locations an area's mean
    channel tends to a correlation of ``sqrt(s / (s + (1 - s) AREA_NOISE))`` with the truth.
 3. The M channels are turned into M directions of the D-dimensional space (orthonormal, the same

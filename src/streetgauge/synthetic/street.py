@@ -1,4 +1,4 @@
-"""One street picture: a scene made from what it shall show and from chance, then drawn."""
+"""One street image: a scene made from what it shall show and from chance, then drawn."""
 
 from __future__ import annotations
 
@@ -106,7 +106,7 @@ def draw_street(
     Parameters
     ----------
     shown : mapping
-        How strongly the picture shows each of `streetgauge.synthetic.model.VISIBLE`, 0 to 1.
+        How strongly the image shows each of `streetgauge.synthetic.model.VISIBLE`, 0 to 1.
     weather : Weather
         The location's season, light and colours.
     rng : Random
@@ -345,7 +345,7 @@ def _unit(value: float) -> float:
 
 @lru_cache(maxsize=4)
 def _cloud_map(width: int, height: int) -> NDArray[np.float32]:
-    """Soft noise in 0..1, twice as wide as the picture; every picture takes a piece of it."""
+    """Soft noise in 0..1, twice as wide as the image; every image takes a piece of it."""
     rng = np.random.default_rng(7)
     total = np.zeros((height, 2 * width), np.float32)
     for cells, weight in ((3, 1.0), (7, 0.6), (15, 0.35), (31, 0.2)):
@@ -374,7 +374,7 @@ def _sky(weather: Weather, size: tuple[int, int], rng: Random) -> Image.Image:
 
 @lru_cache(maxsize=4)
 def _grain(width: int, height: int) -> Image.Image:
-    """Brightness noise at two scales around 128, twice as large as the picture."""
+    """Brightness noise at two scales around 128, twice as large as the image."""
     rng = np.random.default_rng(11)
     fine = rng.standard_normal((2 * height, 2 * width), dtype=np.float32)
     coarse = np.repeat(np.repeat(fine[::3, ::3], 3, 0), 3, 1)[: 2 * height, : 2 * width]

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 __all__ = ["pulse_of", "state_of", "training_curves"]
 
-KINDS = {"random": "Areas held out at random", "spatial": "Areas held out in whole neighbourhoods"}
+TITLES = {"random": "Areas held out at random", "spatial": "Areas held out in whole neighbourhoods"}
 MEASURES = ("train_loss", "validation_loss", "validation_mae", "validation_tau")
 
 
@@ -175,7 +175,7 @@ def _curves(study: Study) -> list[dict[str, Any]]:
             if parts:
                 outcomes.append({"label": settings.label or name, "splits": parts})
         if outcomes:
-            result.append({"title": KINDS.get(kind, "Folds of the study"), "outcomes": outcomes})
+            result.append({"title": TITLES.get(kind, "Folds of the study"), "outcomes": outcomes})
     return result
 
 

@@ -1,4 +1,4 @@
-"""A method without pictures, asked for every fold's areas and told that fold's labels alone."""
+"""A method without images, asked for every fold's areas and told that fold's labels alone."""
 
 from __future__ import annotations
 

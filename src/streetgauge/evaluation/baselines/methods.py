@@ -1,4 +1,4 @@
-"""All that a study's pictures are compared with, made once and asked of every outcome."""
+"""All that a study's images are compared with, made once and asked of every outcome."""
 
 from __future__ import annotations
 
@@ -34,8 +34,8 @@ class Guess:
         Cut as the predictions are.
     scores : Series by area, float
         On the scale of deciles, for the methods that have such.
-    pictures : bool
-        Whether it looks at pictures' features: then it is no baseline that pictures must beat.
+    images : bool
+        Whether it looks at images' features: then it is no baseline that images must beat.
     """
 
     deciles: pd.Series
@@ -56,13 +56,13 @@ class Baselines:
     density : Series by area, optional
         See `density`; gives ``density``.
     columns : DataFrame by area, optional
-        Further numbers that are known of areas without a picture (household size, say); gives
+        Further numbers that are known of areas without an image (household size, say); gives
         ``columns``, from all of them and the density together.
     previous : mapping of outcome to Series by area, optional
         An earlier release's values of the outcome; gives ``previous``.
     features : DataFrame by area, optional
-        Mean features of the areas' pictures; gives ``linear`` and, with coordinates,
-        ``linear-and-kriging``, which look at pictures, and the check with shuffled labels.
+        Mean features of the areas' images; gives ``linear`` and, with coordinates,
+        ``linear-and-kriging``, which look at images, and the check with shuffled labels.
     seed : int, default 0
         Of ``random`` and of the shuffling.
     """

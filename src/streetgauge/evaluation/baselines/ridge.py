@@ -1,4 +1,4 @@
-"""Ridge regression on what is known of areas: pictures' mean features, density, other columns."""
+"""Ridge regression on what is known of areas: images' mean features, density, other columns."""
 
 from __future__ import annotations
 

@@ -83,7 +83,7 @@ const write = (i) => {
   row("Actual", actual === null ? DASH : String(actual));
   row("Difference", off === null ? DASH : signed(off));
   row("Locations", number(value("n", i) || 0));
-  if (value("views", i) !== null) row("Pictures", number(value("views", i)));
+  if (value("views", i) !== null) row("Images", number(value("views", i)));
   if (value("seen", i) !== null) row("Share seen", `${Math.round(100 * value("seen", i))} %`);
   if (value("disagreement", i) !== null) row("Disagreement", value("disagreement", i).toFixed(2), data.units);
   const where = [nameOf(i) === data.codes[i] ? null : data.codes[i], data.districts && data.districts[i]];

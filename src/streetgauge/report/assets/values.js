@@ -23,7 +23,7 @@ const differenceOf = (i) => {
 // Flags of an area, the gravest first: what its colour says where it has several.
 const FLAGS = [
   { bit: 8, label: "too few locations", swatch: "--f1", says: "Too few locations: it is not measured." },
-  { bit: 1, label: "unlike any learned from", swatch: "--f2", says: "Its pictures are unlike those that were learned from." },
+  { bit: 1, label: "unlike any learned from", swatch: "--f2", says: "Its images are unlike those that were learned from." },
   { bit: 2, label: "errors large here and around", swatch: "--f3", says: "Errors are large here and in the areas around." },
   { bit: 4, label: "errors small here and around", swatch: "--f4", says: "Errors are small here and in the areas around." },
 ];
@@ -75,7 +75,7 @@ const scales = {
     entries: () => Array.from({ length: CLASSES }, (_, k) => ({ swatch: tint(k, CLASSES), label: String(k + 1) })),
   },
   locations: countScale("n", "locations"),
-  images: countScale("views", "pictures"),
+  images: countScale("views", "images"),
   flags: {
     before: "", after: "", says: "what to be careful of",
     entries: () => [...FLAGS, { label: "none of these", swatch: "--f0" }],

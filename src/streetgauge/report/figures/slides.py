@@ -1,4 +1,4 @@
-"""Maps as pictures, for slides: predicted beside actual class, 1920 x 1080."""
+"""Maps as images, for slides: predicted beside actual class, 1920 x 1080."""
 
 from __future__ import annotations
 
@@ -202,7 +202,7 @@ def _said(account: Mapping[str, Any], scale: _Scale, study: str) -> str:
 def _source(about: Mapping[str, Any]) -> str:
     official = [plain(about[key]) for key in ("publisher", "licence") if about.get(key)]
     actual = f" Actual: {', '.join(official)}." if official else ""
-    return f"Predicted from street pictures with streetgauge, areas held out.{actual}"
+    return f"Predicted from street images with streetgauge, areas held out.{actual}"
 
 
 def _legend(canvas: Canvas, scale: _Scale, missing: bool) -> None:

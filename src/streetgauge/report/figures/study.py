@@ -1,4 +1,4 @@
-"""Figures of a whole study: what pictures add, how training went, what more data would bring."""
+"""Figures of a whole study: what images add, how training went, what more data would bring."""
 
 from __future__ import annotations
 
@@ -22,17 +22,18 @@ from streetgauge.report.figures.drawing import (
     short,
 )
 from streetgauge.report.figures.sketch import Sketch
+from streetgauge.settings import FOLD_KINDS
 
 __all__ = ["added", "less_data", "training", "transfer"]
 
-KINDS = {"random": (ORANGE, "s", "random folds"), "spatial": (BLUE, "o", "spatial folds")}
+MARKS = {"random": (ORANGE, "s"), "spatial": (BLUE, "o")}  # by kind of folds
 OTHER = (GREY, "D")
 ACROSS = 4  # panels of small multiples
 METRICS = {"mae": "Mean absolute error ({many})", "spearman": "Spearman’s ρ"}
 
 
 def added(metrics: Mapping[str, Any], labels: Mapping[str, str]) -> Sketch | None:
-    """Draw what the pictures add over the best guess without any, in every kind of folds."""
+    """Draw what the images add over the best guess without any, in every kind of folds."""
     cells = [
         {"outcome": name, "folds": kind, "metric": metric, "areas": cell["n_areas"]}
         | {k: cell[metric][k] for k in ("value", "low", "high", "over", "images", "baseline")}
@@ -46,15 +47,16 @@ def added(metrics: Mapping[str, Any], labels: Mapping[str, str]) -> Sketch | Non
         return None
     _, many = words.unit(int(metrics["classes"]))
     names = [name for name in labels if name in set(table["outcome"])]
-    kinds = [kind for kind in KINDS if kind in set(table["folds"])]
-    kinds += [kind for kind in dict.fromkeys(table["folds"]) if kind not in KINDS]
+    kinds = [kind for kind in FOLD_KINDS if kind in set(table["folds"])]
+    kinds += [kind for kind in dict.fromkeys(table["folds"]) if kind not in FOLD_KINDS]
     canvas, panels = new(PAGE, 1.05 + 0.36 * len(names), 1, 2)
     for axes, metric, what in zip(
         panels, METRICS, (f"Less error ({many})", "More rank agreement (Spearman’s ρ)"), strict=True
     ):
         axes.axvline(0, color=GREY, lw=0.8)
         for i, kind in enumerate(kinds):
-            colour, mark, said = KINDS.get(kind, (*OTHER, f"{plain(kind)} folds"))
+            colour, mark = MARKS.get(kind, OTHER)
+            label = FOLD_KINDS.get(kind, f"{plain(kind)} folds")
             own = table[(table["folds"] == kind) & (table["metric"] == metric)]
             own = own.dropna(subset=["value"])
             y = own["outcome"].map(names.index) + 0.22 * (i - (len(kinds) - 1) / 2)
@@ -70,7 +72,7 @@ def added(metrics: Mapping[str, Any], labels: Mapping[str, str]) -> Sketch | Non
                 mec=colour,
                 mew=1.1,
                 mfc="white" if i else colour,
-                label=said,
+                label=label,
             )
         axes.set(xlabel=what, ylim=(len(names) - 0.5, -0.5))
         axes.set_yticks(range(len(names)))
@@ -86,11 +88,11 @@ def added(metrics: Mapping[str, Any], labels: Mapping[str, str]) -> Sketch | Non
     return Sketch(
         canvas,
         table,
-        "What the pictures add over the best guess without them",
-        "How much less the predictions from pictures err, and how much better they rank the areas, "
-        "than the best baseline that sees no picture, chosen for each outcome, metric and kind of "
+        "What the images add over the best guess without them",
+        "How much less the predictions from images err, and how much better they rank the areas, "
+        "than the best baseline that sees no image, chosen for each outcome, metric and kind of "
         f"folds by its result; paired {words.percent(metrics['interval_level'])} intervals; right "
-        f"of zero, pictures are better. Folds: {'; '.join(dict.fromkeys(held))}.",
+        f"of zero, images are better. Folds: {'; '.join(dict.fromkeys(held))}.",
     )
 
 
@@ -320,7 +322,7 @@ def _middle(rows: pd.DataFrame, column: str) -> pd.Series:
 
 
 def _room(values: pd.DataFrame) -> tuple[float, float]:
-    """Leave the first steps, which are far off, out of the picture where they would fill it."""
+    """Leave the first steps, which are far off, out of the image where they would fill it."""
     numbers = values.to_numpy(float)
     numbers = numbers[np.isfinite(numbers)]
     low, high = numbers.min(), min(numbers.max(), np.quantile(numbers, 0.98) * 1.05)

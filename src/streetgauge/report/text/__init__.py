@@ -2,7 +2,6 @@
 
 from streetgauge.report.text.caveats import caveats
 from streetgauge.report.text.findings import (
-    FOLDS,
     baseline,
     beside,
     finding,
@@ -25,6 +24,6 @@ from streetgauge.report.text.numbers import (
 from streetgauge.report.text.plain_language import plain
 from streetgauge.report.text.sources import carried, incomplete, scale
 
-__all__ = ["FOLDS", "MISSING", "PARTS", "baseline", "beside", "carried", "caveats", "finding"]
+__all__ = ["MISSING", "PARTS", "baseline", "beside", "carried", "caveats", "finding"]
 __all__ += ["incomplete", "listed", "names_of", "nearby", "number", "percent", "plain", "plural"]
 __all__ += ["scale", "other_kind", "span", "summary", "unit", "verdict", "what_was_run"]

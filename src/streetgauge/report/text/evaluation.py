@@ -35,7 +35,7 @@ WAYS = {
 }
 KINDS = {
     "deprivation": "By actual {one}",
-    "images": "By number of pictures",
+    "images": "By number of images",
     "district": "By district",
 }
 MANY_GROUPS = 8
@@ -57,14 +57,14 @@ def methods(
     Each method has ``name``, ``figures`` (text by metric) and ``spans`` (text by metric, or none).
     """
     own = {
-        "name": "Pictures",
+        "name": "Images",
         "figures": {m: _text(m, each) for m, each in account["metrics"].items()},
         "spans": {m: _span(m, each) for m, each in account["metrics"].items() if each},
     }
     rows = [("", [own])]
     for key, title in (
-        ("baselines", "Without pictures"),
-        ("with_images", "Simpler, on pictures"),
+        ("baselines", "Without images"),
+        ("with_images", "Simpler, on images"),
     ):
         others = account.get(key) or {}
         if others:
@@ -142,7 +142,7 @@ def levels(metrics: Mapping[str, Any], labels: Mapping[str, str]) -> list[dict[s
 
 
 def gains(cells: Mapping[tuple[str, str], Mapping[str, Any] | None]) -> dict[Any, dict[str, float]]:
-    """Place what the pictures add, and its interval, on one line for all, in per cent.
+    """Place what the images add, and its interval, on one line for all, in per cent.
 
     ``cells`` are the estimates (``value``, ``low``, ``high``) by kind of folds and outcome.
     """

@@ -1,4 +1,4 @@
-"""Sentences on what was found: how good the predictions are, and what the pictures add."""
+"""Sentences on what was found: how good the predictions are, and what the images add."""
 
 from __future__ import annotations
 
@@ -7,9 +7,8 @@ from typing import Any
 
 from streetgauge.report.text.numbers import listed, nearby, number, percent, plural, unit
 
-__all__ = ["FOLDS", "baseline", "beside", "finding", "other_kind", "summary", "verdict"]
+__all__ = ["baseline", "beside", "finding", "other_kind", "summary", "verdict"]
 
-FOLDS = {"random": "random folds", "spatial": "spatial folds"}
 WITHOUT_PICTURES = {
     "random": "chance",
     "kriging": "a guess from the areas around (kriging)",
@@ -22,7 +21,7 @@ WITHOUT_PICTURES = {
 
 
 def verdict(account: Mapping[str, Any]) -> str:
-    """Say if pictures beat the best baseline: "more", "unclear", "less", or "" without one."""
+    """Say if images beat the best baseline: "more", "unclear", "less", or "" without one."""
     adds = account.get("gain")
     if not adds or adds["mae"]["low"] is None:
         return ""
@@ -47,7 +46,7 @@ def other_kind(metrics: Mapping[str, Any]) -> str | None:
 
 
 def beside(labels: Mapping[str, str], metrics: Mapping[str, Any]) -> str:
-    """Say what the pictures add in the folds beside the study's own; "" if there are none."""
+    """Say what the images add in the folds beside the study's own; "" if there are none."""
     kind = other_kind(metrics)
     if kind is None:
         return ""
@@ -92,8 +91,8 @@ def finding(account: Mapping[str, Any], metrics: Mapping[str, Any]) -> str:
     if judged == "unclear":
         where = "closer" if gain["value"] > 0 else "further off"
         return (
-            f"{text} That is not clearly better or worse than {over}, which needs no picture "
-            f"({number(abs(gain['value']))} {many} {where}; what pictures add: "
+            f"{text} That is not clearly better or worse than {over}, which needs no image "
+            f"({number(abs(gain['value']))} {many} {where}; what images add: "
             f"interval {number(gain['low'], sign=True)} to {number(gain['high'], sign=True)})."
         )
     better = "closer" if judged == "more" else "further off"
@@ -105,18 +104,18 @@ def finding(account: Mapping[str, Any], metrics: Mapping[str, Any]) -> str:
 
 
 def summary(labels: Mapping[str, str], metrics: Mapping[str, Any]) -> str:
-    """Say over all outcomes what the pictures add."""
+    """Say over all outcomes what the images add."""
     many = unit(int(metrics.get("classes", 10)))[1]
     if not labels:
         return (
             "Nothing was tested: the networks learned from all areas, so nothing here says how "
             "good they are. `streetgauge export` makes a bundle of what was learned, and "
-            "`streetgauge predict` uses it on the pictures of another city."
+            "`streetgauge predict` uses it on the images of another city."
         )
     judged = {name: verdict(metrics["outcomes"][name]) for name in labels}
     known = [name for name, word in judged.items() if word]
     if not known:
-        return "There was no baseline to compare with, so what the pictures add is not known."
+        return "There was no baseline to compare with, so what the images add is not known."
 
     def named(word: str) -> list[str]:
         return [labels[name] for name in known if judged[name] == word]
@@ -128,24 +127,24 @@ def summary(labels: Mapping[str, str], metrics: Mapping[str, Any]) -> str:
             "unclear": "are neither clearly closer nor clearly further off than",
             "less": "do not come as close as",
         }[judged[known[0]]]
-        return f"For {labels[known[0]]}, the pictures {what} the best guess without a picture."
+        return f"For {labels[known[0]]}, the images {what} the best guess without an image."
     if len(more) == len(known):
         return (
-            f"For all {len(known)} outcomes the pictures come clearly closer to the actual {many} "
-            "than the best guess without a picture."
+            f"For all {len(known)} outcomes the images come clearly closer to the actual {many} "
+            "than the best guess without an image."
         )
     if not more:
         text = (
-            f"For none of the {len(known)} outcomes do the pictures come clearly closer to the "
-            f"actual {many} than the best guess without a picture."
+            f"For none of the {len(known)} outcomes do the images come clearly closer to the "
+            f"actual {many} than the best guess without an image."
         )
     else:
         text = (
-            f"For {len(more)} of {len(known)} outcomes ({listed(more)}) the pictures come clearly "
-            f"closer to the actual {many} than the best guess without a picture."
+            f"For {len(more)} of {len(known)} outcomes ({listed(more)}) the images come clearly "
+            f"closer to the actual {many} than the best guess without an image."
         )
     if unclear and more:
         text += f" For {listed(unclear)} there is no clear difference."
     if less:
-        text += f" For {listed(less)} guessing without pictures is clearly closer."
+        text += f" For {listed(less)} guessing without images is clearly closer."
     return text

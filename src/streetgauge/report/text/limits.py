@@ -75,7 +75,7 @@ def _shuffled(accounts: Mapping[str, Any], labels: Mapping[str, str]) -> Iterabl
         yield (
             "With classes dealt at random a model still seemed to know something of "
             f"{among(found, len(accounts))}. That can be chance in one of many draws, or a way "
-            "from labels to predictions that goes past the pictures."
+            "from labels to predictions that goes past the images."
         )
 
 
@@ -195,4 +195,4 @@ def _few_pictures_are_worse(
         if few["low"] > many["high"]:
             worse.append(labels[name])
     if worse:
-        yield f"Areas with few pictures are predicted clearly worse: {among(worse, len(accounts))}."
+        yield f"Areas with few images are predicted clearly worse: {among(worse, len(accounts))}."

@@ -59,7 +59,7 @@ def _pictures(data: ReportData) -> Iterator[str]:
     own = [imagery.get("attribution"), imagery.get("licence")]
     whose = [", ".join(str(part) for part in own if part)] if any(own) else []
     whose += [str(credit["line"]) for credit in data.credits]
-    yield f"Pictures: {'; '.join(whose) if whose else 'no licence is stated, so none is shown'}."
+    yield f"Images: {'; '.join(whose) if whose else 'no licence is stated, so none is shown'}."
     weights = imagery.get("weights") or {}
     if weights.get("backbone"):
         licence = f" ({weights['licence']})" if weights.get("licence") else ""

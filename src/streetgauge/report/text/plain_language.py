@@ -63,7 +63,7 @@ def _how_close(
     where = f"the right {part}" + (" or the one beside it" if metric == "within_1" else "")
     off = accounts[best]["metrics"]["mae"]["value"]
     text = (
-        f"In plain words: from street pictures alone, {percent(close[best])} of areas are put into "
+        f"In plain words: from street images alone, {percent(close[best])} of areas are put into "
         f"{where} of the city for {labels[best]}"
     )
     if worst != best:
@@ -89,7 +89,7 @@ def _trust(
         )
     if weak:
         said.append(
-            f"For {among(weak, total)} pictures add nothing that is certain: do not decide by "
+            f"For {among(weak, total)} images add nothing that is certain: do not decide by "
             "this map."
         )
     return said

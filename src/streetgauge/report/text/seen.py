@@ -1,4 +1,4 @@
-"""Caveats from the pictures: how many there are, of when, how good, and whose."""
+"""Caveats from the images: how many there are, of when, how good, and whose."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from streetgauge.report.text.numbers import listed, percent, plural
 
 __all__ = ["seen", "vintages", "years_of"]
 
-FEW = 8  # pictures of an area: two locations with four views
+FEW = 8  # images of an area: two locations with four views
 APART = 3  # years
 FAULTS = {
     "black": "black",
     "blank": "blank",
-    "placeholder": "a notice in the place of a picture",
+    "placeholder": "a notice in the place of an image",
     "duplicate": "the same as another",
     "blurred": "blurred",
 }
@@ -30,7 +30,7 @@ def seen(
     provenance: Mapping[str, Mapping[str, Any]],
     labels: Mapping[str, str],
 ) -> Iterator[str]:
-    """Say what is to be kept in mind of the pictures."""
+    """Say what is to be kept in mind of the images."""
     yield from _few_pictures(table)
     yield from _partly_seen(table)
     yield from vintages(imagery, provenance, labels)
@@ -39,7 +39,7 @@ def seen(
 
 
 def _few_pictures(table: pd.DataFrame) -> Iterable[str]:
-    """Count the areas of few pictures, or of few locations where pictures are not counted."""
+    """Count the areas of few images, or of few locations where images are not counted."""
     views = table["n_views"] if "n_views" in table else pd.Series(dtype="Int64")
     counts = views.groupby(table["area"]).max().dropna()
     few = int((counts < FEW).sum())
@@ -51,7 +51,7 @@ def _few_pictures(table: pd.DataFrame) -> Iterable[str]:
     elif few:
         yield (
             f"{plural(few, 'area')} of {len(counts):,} {'is' if few == 1 else 'are'} judged by "
-            f"fewer than {FEW} pictures (the median area by {counts.median():,.0f}): what stood "
+            f"fewer than {FEW} images (the median area by {counts.median():,.0f}): what stood "
             "there on one day decides."
         )
 
@@ -64,7 +64,7 @@ def _partly_seen(table: pd.DataFrame) -> Iterable[str]:
     if part:
         yield (
             f"In {plural(part, 'area')} of {len(shares):,} less than half of the locations have "
-            "usable pictures; nothing says that the others look like them."
+            "usable images; nothing says that the others look like them."
         )
 
 
@@ -78,7 +78,7 @@ def vintages(
     provenance: Mapping[str, Mapping[str, Any]],
     labels: Mapping[str, str],
 ) -> Iterable[str]:
-    """Compare the years of the statistics with each other and with those of the pictures."""
+    """Compare the years of the statistics with each other and with those of the images."""
     # "LSOA 2011" of statistics whose own year is not known is that of their areas.
     said = {
         n: p.get("vintage") for n, p in provenance.items() if p.get("vintage") != p.get("areas")
@@ -96,17 +96,17 @@ def vintages(
         if apart >= APART:
             when = str(begin) if begin == end else f"{begin} to {end}"
             yield (
-                f"Pictures and statistics are not of one time: pictures were taken in {when}, the "
+                f"Pictures and statistics are not of one time: images were taken in {when}, the "
                 f"statistics are of {named}. What has changed in between counts as error."
             )
     elif last - first >= APART:
         yield (
-            f"The statistics are of different years: {named}. Pictures of one time cannot "
+            f"The statistics are of different years: {named}. Images of one time cannot "
             "fit them all equally well."
         )
     if imagery and not captured:
         yield (
-            f"When the pictures were taken is not known to the study; the statistics are of "
+            f"When the images were taken is not known to the study; the statistics are of "
             f"{first if first == last else f'{first} to {last}'}."
         )
 
@@ -150,6 +150,6 @@ def _contributed(credits: Sequence[Mapping[str, Any]]) -> Iterable[str]:
     lines = [str(credit["line"]) for credit in credits]
     if lines:
         yield (
-            f"The pictures are contributed: {'; '.join(lines)}. They were taken where people went, "
+            f"The images are contributed: {'; '.join(lines)}. They were taken where people went, "
             "not at random, and naming their makers is a condition of their use."
         )

@@ -9,8 +9,8 @@ from typing import Any
 from torch import nn
 
 from streetgauge.errors import InputError, closest
-from streetgauge.features._extras import does_not_import
 from streetgauge.features.backbones import Backbone
+from streetgauge.features.optional import does_not_import
 
 __all__ = ["build", "fetch", "record"]
 

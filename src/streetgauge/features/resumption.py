@@ -13,19 +13,20 @@ from pathlib import Path
 from typing import Protocol
 
 import numpy as np
+import numpy.typing as npt
 
-from streetgauge.features._plan import Plan, Positions, Reasons
-from streetgauge.features._work import in_chunks, looked_at, signed
 from streetgauge.features.backbones import Backbone
+from streetgauge.features.chunks import in_chunks, preprocessing, signed
 from streetgauge.features.extraction import Extraction
 from streetgauge.features.store import FeatureStore, usable
 from streetgauge.features.transform import exact_json, transform_json
+from streetgauge.features.work_list import Positions, Reasons, WorkList
 from streetgauge.io.files import atomic_path
 from streetgauge.io.locks import WriteLock
 
-__all__ = ["Loaded", "Loading", "begun", "cores_of", "left_to_do"]
+__all__ = ["Loaded", "Loading", "open_or_create", "cores_of", "pending_images", "settle_complete"]
 
-# Pictures that are read, views that are copied at a time.
+# Images that are read, views that are copied at a time.
 CHUNK = 256
 # Chunks of views that are copied between two looks that they are on the disk.
 COPIED = 64
@@ -58,10 +59,10 @@ class Loading(Protocol):
         """Load it as the extraction says, or to go on with a store."""
 
 
-def begun(
+def open_or_create(
     wanted: Extraction,
     record: Backbone,
-    plan: Plan,
+    work_list: WorkList,
     loading: Loading,
     lock: WriteLock,
     pool: ThreadPoolExecutor,
@@ -78,7 +79,7 @@ def begun(
     }
     path = wanted.path
     old = FeatureStore.open(path) if path.exists() else None
-    if old is not None and not _is_alike(old, attributes, plan, wanted):
+    if old is not None and not _is_alike(old, attributes, work_list, wanted):
         old = None
     if old is None:
         network = loading.load()
@@ -88,17 +89,17 @@ def begun(
         attributes |= {name: old.attributes[name] for name in _KEPT}
         if (
             old.attributes["cache_key"] == wanted.cache_key
-            and old.location_ids.tolist() == plan.ids
+            and old.location_ids.tolist() == work_list.ids
         ):
             return FeatureStore(path, lock)
-    what = (plan.ids, plan.view_names, record.dimension, attributes)
+    what = (work_list.ids, work_list.view_names, record.dimension, attributes)
     with (
         _named(path),
         atomic_path(path) as temporary,
         FeatureStore.create(temporary, *what, dtype=wanted.dtype, lock=lock) as new,
     ):
         if old is not None:
-            _take_over(old, new, plan, pool)
+            _take_over(old, new, work_list, pool)
     return FeatureStore(path, lock)
 
 
@@ -113,14 +114,14 @@ def _named(path: Path) -> Iterator[None]:
 
 
 def _is_alike(
-    old: FeatureStore, attributes: Mapping[str, str], plan: Plan, wanted: Extraction
+    old: FeatureStore, attributes: Mapping[str, str], work_list: WorkList, wanted: Extraction
 ) -> bool:
-    """Whether a store's features are what this run would compute of the same pictures."""
+    """Whether a store's features are what this run would compute of the same images."""
     return (
         all(old.attributes[name] == attributes[name] for name in _SAME)
         and _stage_version(old.attributes["cache_key"]) == _stage_version(wanted.cache_key)
         and old.attributes["dtype"] == wanted.dtype
-        and list(old.views) == plan.view_names
+        and list(old.views) == work_list.view_names
         and wanted.engine in ("auto", old.attributes["engine"])
         and wanted.device in ("auto", old.attributes["device"])
     )
@@ -131,15 +132,17 @@ def _stage_version(cache_key: str) -> str:
     return cache_key.rpartition(".")[0]
 
 
-def _take_over(old: FeatureStore, new: FeatureStore, plan: Plan, pool: ThreadPoolExecutor) -> None:
-    """Copy the views whose pictures have the same content, by location and view."""
-    source = old.slots(plan.ids)
+def _take_over(
+    old: FeatureStore, new: FeatureStore, work_list: WorkList, pool: ThreadPoolExecutor
+) -> None:
+    """Copy the views whose images have the same content, by location and view."""
+    source = old.slots(work_list.ids)
     known = (source >= 0)[:, None] & old.held[source]
-    positions = np.flatnonzero(known[plan.slots, plan.places])
+    positions = np.flatnonzero(known[work_list.slots, work_list.places])
     nothing = np.zeros(0, dtype=np.intp)
-    chunks = in_chunks(plan, positions, CHUNK, cores_of(pool), signed(pool))
+    chunks = in_chunks(work_list, positions, CHUNK, cores_of(pool), signed(pool))
     for number, (part, signatures) in enumerate(chunks):
-        slots, places = plan.slots[part], plan.places[part]
+        slots, places = work_list.slots[part], work_list.places[part]
         same = (old.signature[source[slots], places] == signatures).all(axis=1)
         slots, places, signatures = slots[same], places[same], signatures[same]
         at = (source[slots], places)
@@ -149,29 +152,36 @@ def _take_over(old: FeatureStore, new: FeatureStore, plan: Plan, pool: ThreadPoo
     new.settle(nothing, nothing.astype(bool))
 
 
-def left_to_do(
-    store: FeatureStore, plan: Plan, record: Backbone, pool: ThreadPoolExecutor
+def pending_images(
+    store: FeatureStore, work_list: WorkList, record: Backbone, pool: ThreadPoolExecutor
 ) -> tuple[Positions, Reasons]:
     """Pictures that are still to be computed, and what could not be read of the others.
 
-    Why a picture was broken is found by reading it again. If it is whole now, it is computed.
+    Why an image was broken is found by reading it again. If it is whole now, it is computed.
     Locations of which nothing is left to do are settled.
     """
-    at = (plan.slots, plan.places)
+    at = (work_list.slots, work_list.places)
     held = store.held[at]
     broken = np.flatnonzero(held & ~store.present[at])
     reasons: Reasons = {}
-    looking = looked_at(pool, record)
-    for part, looked in in_chunks(plan, broken, CHUNK, cores_of(pool), looking):
-        held[part[looked.whole]] = False
-        reasons |= plan.reasons(part, looked.reasons)
+    decoding = preprocessing(pool, record)
+    for part, decoded in in_chunks(work_list, broken, CHUNK, cores_of(pool), decoding):
+        held[part[decoded.whole]] = False
+        reasons |= work_list.reasons(part, decoded.reasons)
+    return settle_complete(store, work_list, held), reasons
+
+
+def settle_complete(
+    store: FeatureStore, work_list: WorkList, held: npt.NDArray[np.bool_]
+) -> Positions:
+    """Settle the locations of which all images are held, [P]; return the images that are not."""
     pending = np.flatnonzero(~held)
-    complete = (plan.counts() > 0) & (plan.counts(pending) == 0)
-    done = usable(store.present, plan.require)
+    complete = (work_list.counts() > 0) & (work_list.counts(pending) == 0)
+    done = usable(store.present, work_list.require)
     slots = np.flatnonzero(complete & ~(store.attempted & (store.done == done)))
     if len(slots):
         store.settle(slots, done[slots])
-    return pending, reasons
+    return pending
 
 
 def cores_of(pool: ThreadPoolExecutor) -> int:

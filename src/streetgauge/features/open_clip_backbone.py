@@ -1,4 +1,4 @@
-"""``open_clip:NAME/WEIGHTS``: the picture's half of a CLIP model, e.g. ``ViT-B-32/openai``."""
+"""``open_clip:NAME/WEIGHTS``: the image's half of a CLIP model, e.g. ``ViT-B-32/openai``."""
 
 from __future__ import annotations
 
@@ -8,21 +8,21 @@ from typing import Any
 from torch import Tensor, nn
 
 from streetgauge.errors import InputError, closest
-from streetgauge.features._extras import does_not_import
 from streetgauge.features.backbones import Backbone
+from streetgauge.features.optional import does_not_import
 
 __all__ = ["build", "fetch", "record"]
 
 
 class _Pictures(nn.Module):
-    """What CLIP makes of a picture, before it is compared with text."""
+    """What CLIP makes of an image, before it is compared with text."""
 
     def __init__(self, model: Any) -> None:
         super().__init__()
         self.visual = model.visual
 
     def forward(self, x: Tensor) -> Tensor:
-        """Features of normalised pictures."""
+        """Features of normalised images."""
         features: Tensor = self.visual(x)
         return features
 
@@ -56,7 +56,7 @@ def record(place: str) -> Backbone:
     return Backbone(
         name=f"open_clip:{place}",
         dimension=int(model.visual.output_dim),
-        layer="the projected picture",
+        layer="the projected image",
         weights=f"open_clip:{place}",
         sha256="",
         licence=str(rule.get("license") or ""),
@@ -92,7 +92,7 @@ def fetch(place: str) -> Path:
 
 
 def build(backbone: Backbone, file: Path) -> nn.Module:
-    """Make the picture's half with weights from a file."""
+    """Make the image's half with weights from a file."""
     place = backbone.name.partition(":")[2]
     name, _, weights = place.partition("/")
     try:

@@ -1,6 +1,6 @@
 """``onnx:FILE``: any network as an ONNX file, with a record in a TOML file beside it.
 
-ONNX says nothing of how pictures are prepared, and features from pictures prepared otherwise look
+ONNX says nothing of how images are prepared, and features from images prepared otherwise look
 like features and are not. So ``net.onnx`` needs ``net.toml``: ``mean`` and ``std`` (three numbers
 each, red first), and where they differ from the usual ``scale``, ``channels``, ``resize``,
 ``interpolation``, ``layer``, ``licence``.
@@ -46,7 +46,7 @@ def record(place: str) -> Backbone:
     Raises
     ------
     InputError
-        If one is missing or damaged, or the network is not one of square pictures to vectors.
+        If one is missing or damaged, or the network is not one of square images to vectors.
     """
     file = Path(place)
     if not file.is_file():
@@ -117,7 +117,7 @@ def _ends(file: Path) -> tuple[list[Any], list[Any]]:
         raise InputError(
             file,
             f"it has {len(inputs)} inputs and {len(outputs)} outputs",
-            "export it with one of each: pictures in, features out",
+            "export it with one of each: images in, features out",
         )
     given, found = inputs[0].shape, outputs[0].shape
     square = len(given) == 4 and given[1] == 3 and given[2] == given[3]
@@ -125,7 +125,7 @@ def _ends(file: Path) -> tuple[list[Any], list[Any]]:
         raise InputError(
             file,
             f"its input is {inputs[0].type} {given}",
-            "export it for float32 pictures of a fixed size [n, 3, side, side]",
+            "export it for float32 images of a fixed size [n, 3, side, side]",
         )
     if len(found) != 2 or not isinstance(found[1], int):
         raise InputError(
@@ -139,7 +139,7 @@ def _rule(file: Path) -> _Rule:
     if not beside.is_file():
         raise InputError(
             file,
-            f"nothing says how pictures are prepared for it: there is no {beside.name} beside it",
+            f"nothing says how images are prepared for it: there is no {beside.name} beside it",
             "write one with mean = [..] and std = [..], three numbers each",
         )
     try:

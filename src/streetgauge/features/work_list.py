@@ -1,4 +1,4 @@
-"""Which pictures a store is made of, each with its place in it."""
+"""Which images a store is made of, each with its place in it."""
 
 from __future__ import annotations
 
@@ -8,26 +8,27 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+import pyarrow as pa
 
 from streetgauge.errors import InputError
 from streetgauge.imagery import PictureAt, pictures_at
 from streetgauge.skips import skips_frame
 
-__all__ = ["Plan", "Positions", "Reasons"]
+__all__ = ["WorkList", "Positions", "Reasons"]
 
 Positions = npt.NDArray[np.intp]
-# Why pictures could not be used, by location and view: a picture has one reason.
+# Why images could not be used, by location and view: an image has one reason.
 Reasons = dict[tuple[str, str], str]
 
-# Of a picture that is a file of its own, and whole.
+# Of an image that is a file of its own, and whole.
 _PLAIN: dict[str, Any] = {
     "member": "",
     **dict.fromkeys(("heading", "panorama_heading", "pitch", "fov", "size"), np.nan),
 }
 
 
-class Plan:
-    """P pictures in the order in which they are best read, and where each belongs.
+class WorkList:
+    """P images in the order in which they are best read, and where each belongs.
 
     Parameters
     ----------
@@ -46,7 +47,7 @@ class Plan:
     ids : list of str, [N]
         Locations, sorted.
     slots, places : array of int, [P]
-        Row and view of each picture in the store.
+        Row and view of each image in the store.
     streamed : array of bool, [P]
         Whether it lies in an archive.
     """
@@ -79,19 +80,24 @@ class Plan:
     def __len__(self) -> int:
         return len(self.slots)
 
+    def table(self, positions: Positions) -> pa.Table:
+        """Where these images are, as `pictures_at` takes it, and their positions as ``index``."""
+        frame = self._views.iloc[positions][["path", *_PLAIN]].assign(index=positions)
+        return pa.Table.from_pandas(frame, preserve_index=False)
+
     def rows(self, positions: Positions) -> list[PictureAt]:
-        """Where these pictures are."""
+        """Where these images are."""
         return pictures_at(self._views.iloc[positions])
 
     def names(self, positions: Positions) -> list[tuple[str, str]]:
-        """Location and view of these pictures."""
+        """Location and view of these images."""
         return [
             (self.ids[slot], self.view_names[place])
             for slot, place in zip(self.slots[positions], self.places[positions], strict=True)
         ]
 
     def reasons(self, positions: Positions, reasons: Sequence[str | None]) -> Reasons:
-        """Why those of some pictures that cannot be used are not; None of the others."""
+        """Why those of some images that cannot be used are not; None of the others."""
         named = zip(self.names(positions), reasons, strict=True)
         return {name: reason for name, reason in named if reason is not None}
 
@@ -104,14 +110,14 @@ class Plan:
         )
 
     def mask(self, positions: Positions | None = None) -> npt.NDArray[np.bool_]:
-        """Which of the store's views are among these pictures: [N, V]."""
+        """Which of the store's views are among these images: [N, V]."""
         chosen = np.zeros((len(self.ids), len(self.view_names)), dtype=bool)
         at = slice(None) if positions is None else positions
         chosen[self.slots[at], self.places[at]] = True
         return chosen
 
     def counts(self, positions: Positions | None = None) -> Positions:
-        """How many pictures, of these, each location has: [N]."""
+        """How many images, of these, each location has: [N]."""
         slots = self.slots if positions is None else self.slots[positions]
         return np.bincount(slots, minlength=len(self.ids))
 
@@ -121,4 +127,4 @@ def _refuse_twice(views: pd.DataFrame, kept: Positions, where: Positions) -> Non
     again = np.flatnonzero(np.diff(where[order]) == 0)
     if len(again):
         location, view = views[["location_id", "view"]].iloc[kept[order[again[0]]]]
-        raise InputError(f"location {location!r}", f"view {view!r} has two pictures")
+        raise InputError(f"location {location!r}", f"view {view!r} has two images")

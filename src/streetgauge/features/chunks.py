@@ -1,4 +1,4 @@
-"""Many pictures, a chunk at a time on all cores, in order and within a bounded memory."""
+"""Many images, a chunk at a time on all cores, in order and within a bounded memory."""
 
 from __future__ import annotations
 
@@ -14,13 +14,20 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from streetgauge.features._plan import Plan, Positions
 from streetgauge.features.backbones import Backbone
-from streetgauge.features.look import Looked, Raw, features_of, finite, look_at, signatures_of
 from streetgauge.features.network import Network
+from streetgauge.features.preprocess import (
+    DecodedBatch,
+    Raw,
+    features_of,
+    finite,
+    preprocess_batch,
+    signatures_of,
+)
+from streetgauge.features.work_list import Positions, WorkList
 from streetgauge.imagery import PictureAt, raw_pictures
 
-__all__ = ["Computed", "computing", "in_chunks", "looked_at", "signed"]
+__all__ = ["Computed", "compute_batch", "computing", "in_chunks", "preprocessing", "signed"]
 
 T = TypeVar("T")
 Rows = list[PictureAt]
@@ -33,7 +40,7 @@ ON_GPU = 2
 
 
 class Computed(NamedTuple):
-    """What a chunk of n pictures has become: see `Looked`; features [n, D]."""
+    """What a chunk of n images has become: see `DecodedBatch`; features [n, D]."""
 
     reasons: list[str | None]
     signatures: npt.NDArray[np.uint8]
@@ -42,31 +49,31 @@ class Computed(NamedTuple):
 
 
 def in_chunks(
-    plan: Plan, positions: Positions, size: int, cores: int, job: Job[T]
+    work_list: WorkList, positions: Positions, size: int, cores: int, job: Job[T]
 ) -> Iterator[tuple[Positions, T]]:
-    """Do a job on pictures, so many at a time; give the results in order.
+    """Do a job on images, so many at a time; give the results in order.
 
     Plain files are read by whoever does the job. Archives are streams: they are read here, in one
     pass, while earlier chunks are worked on.
 
     Parameters
     ----------
-    plan : Plan
-        Says where pictures are.
+    work_list : WorkList
+        Says where images are.
     positions : array of int
-        Which of its pictures.
+        Which of its images.
     size : int
-        Pictures in a chunk.
+        Images in a chunk.
     cores : int
         How many chunks are worked on at once.
     job : callable
-        Begins the work on a chunk: where its pictures are, and their files if they are read here.
+        Begins the work on a chunk: where its images are, and their files if they are read here.
     """
     waiting: deque[tuple[Positions, Future[T]]] = deque()
-    stream = raw_pictures(_streamed(plan, positions, size))
+    stream = raw_pictures(_streamed(work_list, positions, size))
     for part in _parts(positions, size):
-        rows = plan.rows(part)
-        raws = list(islice(stream, len(rows))) if plan.streamed[part].any() else None
+        rows = work_list.rows(part)
+        raws = list(islice(stream, len(rows))) if work_list.streamed[part].any() else None
         waiting.append((part, job(rows, raws)))
         del raws
         if len(waiting) > AHEAD * cores:
@@ -77,19 +84,19 @@ def in_chunks(
         yield first, future.result()
 
 
-def looked_at(pool: Executor, backbone: Backbone) -> Job[Looked]:
-    """Give the job of decoding pictures."""
-    return lambda rows, raws: pool.submit(_look, rows, raws, backbone)
+def preprocessing(pool: Executor, backbone: Backbone) -> Job[DecodedBatch]:
+    """Give the job of decoding images."""
+    return lambda rows, raws: pool.submit(_decode, rows, raws, backbone)
 
 
 def signed(pool: Executor) -> Job[npt.NDArray[np.uint8]]:
-    """Give the job of reading pictures for their content's fingerprints."""
+    """Give the job of reading images for their content's fingerprints."""
     return lambda rows, raws: pool.submit(lambda: signatures_of(rows, _read(rows, raws)))
 
 
 @contextmanager
 def computing(pool: Executor, network: Network) -> Iterator[Job[Computed]]:
-    """Give the job of turning pictures into features.
+    """Give the job of turning images into features.
 
     On a CPU each core takes a chunk from the files to the features: none waits for another, and
     decoding and computing share the cores as they need them. A GPU is kept busy by two threads, one
@@ -102,42 +109,43 @@ def computing(pool: Executor, network: Network) -> Iterator[Job[Computed]]:
     with ThreadPoolExecutor(ON_GPU, thread_name_prefix="streetgauge-gpu") as feeders:
 
         def job(rows: Rows, raws: list[Raw] | None) -> Future[Computed]:
-            looking = pool.submit(partial(_look, rows, raws, network.backbone, buffer))
-            return feeders.submit(_on_gpu, looking, network)
+            decoding = pool.submit(partial(_decode, rows, raws, network.backbone, buffer))
+            return feeders.submit(_on_gpu, decoding, network)
 
         yield job
 
 
 def _compute(rows: Rows, raws: list[Raw] | None, network: Network) -> Computed:
-    return _through(network, _look(rows, raws, network.backbone))
+    return compute_batch(network, _decode(rows, raws, network.backbone))
 
 
-def _on_gpu(looking: Future[Looked], network: Network) -> Computed:
-    looked = looking.result()
+def _on_gpu(decoding: Future[DecodedBatch], network: Network) -> Computed:
+    decoded = decoding.result()
     if network.device != "cuda":
-        return _through(network, looked)
+        return compute_batch(network, decoded)
     with torch.cuda.stream(torch.cuda.Stream()):  # type: ignore[no-untyped-call]
-        return _through(network, looked)
+        return compute_batch(network, decoded)
 
 
-def _through(network: Network, looked: Looked) -> Computed:
-    features = np.zeros((len(looked.pixels), network.backbone.dimension), dtype=np.float32)
-    whole = looked.whole
+def compute_batch(network: Network, decoded: DecodedBatch) -> Computed:
+    """Turn a batch of decoded images into features."""
+    features = np.zeros((len(decoded.pixels), network.backbone.dimension), dtype=np.float32)
+    whole = decoded.whole
     if whole.any():
-        pixels = looked.pixels if whole.all() else looked.pixels[whole]
+        pixels = decoded.pixels if whole.all() else decoded.pixels[whole]
         features[whole] = features_of(network, pixels)
-    looked, features = finite(looked, features)
-    return Computed(looked.reasons, looked.signatures, looked.quality, features)
+    decoded, features = finite(decoded, features)
+    return Computed(decoded.reasons, decoded.signatures, decoded.quality, features)
 
 
-def _look(
+def _decode(
     rows: Rows,
     raws: list[Raw] | None,
     backbone: Backbone,
     buffer: Callable[[tuple[int, ...]], npt.NDArray[np.uint8]] | None = None,
-) -> Looked:
+) -> DecodedBatch:
     more = {} if buffer is None else {"buffer": buffer}
-    return look_at(rows, _read(rows, raws), backbone, **more)
+    return preprocess_batch(rows, _read(rows, raws), backbone, **more)
 
 
 def _read(rows: Rows, raws: list[Raw] | None) -> list[Raw]:
@@ -154,7 +162,7 @@ def _parts(positions: Positions, size: int) -> Iterator[Positions]:
     return (positions[start : start + size] for start in range(0, len(positions), size))
 
 
-def _streamed(plan: Plan, positions: Positions, size: int) -> Iterator[PictureAt]:
+def _streamed(work_list: WorkList, positions: Positions, size: int) -> Iterator[PictureAt]:
     for part in _parts(positions, size):
-        if plan.streamed[part].any():
-            yield from plan.rows(part)
+        if work_list.streamed[part].any():
+            yield from work_list.rows(part)

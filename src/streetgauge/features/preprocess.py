@@ -1,6 +1,6 @@
-"""One batch of pictures: from their bytes to a network's input, and from there to features.
+"""One batch of images: from their bytes to a network's input, and from there to features.
 
-What a picture's features are depends on nothing but the picture: not on the others in its batch,
+What an image's features are depends on nothing but the image: not on the others in its batch,
 nor on its place among them. So work can be cut anyhow, here and on a cluster, and gives the same
 bits.
 """
@@ -28,32 +28,40 @@ from streetgauge.imagery import (
     quality_of,
 )
 
-__all__ = ["NOT_FINITE", "Looked", "Raw", "features_of", "finite", "look_at", "signatures_of"]
+__all__ = [
+    "NOT_FINITE",
+    "DecodedBatch",
+    "Raw",
+    "features_of",
+    "finite",
+    "preprocess_batch",
+    "signatures_of",
+]
 
 Pixels = npt.NDArray[np.uint8]
-# A picture's file, or why it could not be read.
+# An image's file, or why it could not be read.
 Raw = bytes | PictureError
 
 # Every engine's pass through the network divides it: a batch is filled up to a multiple of it, so
 # that every pass is of the same shape and takes the same way through the same instructions.
 PASS = 8
-# Why a picture is left out whose features are not numbers to compute with.
+# Why an image is left out whose features are not numbers to compute with.
 NOT_FINITE = "the network gave no finite number"
 
 
-class Looked(NamedTuple):
-    """What a batch of n pictures is.
+class DecodedBatch(NamedTuple):
+    """What a batch of n images is.
 
     Parameters
     ----------
     pixels : array of uint8, [n, crop, crop, 3]
-        Ready for the network; zeros where a picture cannot be read.
+        Ready for the network; zeros where an image cannot be read.
     reasons : list of n
-        Why a picture cannot be read; None if it can.
+        Why an image cannot be read; None if it can.
     signatures : array of uint8, [n, 16]
-        What each picture's content is.
+        What each image's content is.
     quality : array of QUALITY, [n]
-        Measured on ``pixels``; zeros where a picture cannot be read.
+        Measured on ``pixels``; zeros where an image cannot be read.
     """
 
     pixels: Pixels
@@ -63,7 +71,7 @@ class Looked(NamedTuple):
 
     @property
     def whole(self) -> npt.NDArray[np.bool_]:
-        """Which pictures could be read, [n]."""
+        """Which images could be read, [n]."""
         return np.array([reason is None for reason in self.reasons], dtype=bool)
 
 
@@ -71,13 +79,13 @@ def _plain_buffer(shape: tuple[int, ...]) -> Pixels:
     return np.zeros(shape, dtype=np.uint8)
 
 
-def look_at(
+def preprocess_batch(
     rows: Sequence[PictureAt],
     raws: Sequence[Raw],
     backbone: Backbone,
     buffer: Callable[[tuple[int, ...]], Pixels] = _plain_buffer,
-) -> Looked:
-    """Decode pictures and prepare them for a network.
+) -> DecodedBatch:
+    """Decode images and prepare them for a network.
 
     Parameters
     ----------
@@ -92,7 +100,7 @@ def look_at(
 
     Returns
     -------
-    Looked
+    DecodedBatch
     """
     side = backbone.crop
     pixels = buffer((len(rows), side, side, 3))
@@ -107,7 +115,7 @@ def look_at(
             pixels[i] = prepare(one, backbone)
             quality[i] = quality_of(pixels[i])
             reasons.append(None)
-    return Looked(pixels, reasons, signatures_of(rows, raws), quality)
+    return DecodedBatch(pixels, reasons, signatures_of(rows, raws), quality)
 
 
 def _decoded(
@@ -124,7 +132,7 @@ def _decoded(
 
 
 def signatures_of(rows: Sequence[PictureAt], raws: Sequence[Raw]) -> npt.NDArray[np.uint8]:
-    """Fingerprints of pictures' content, and of what is cut from them: uint8, [n, 16]."""
+    """Fingerprints of images' content, and of what is cut from them: uint8, [n, 16]."""
     signatures = np.zeros((len(rows), SIGNATURE), dtype=np.uint8)
     last: Any = None
     for i, (row, raw) in enumerate(zip(rows, raws, strict=True)):
@@ -138,7 +146,7 @@ def signatures_of(rows: Sequence[PictureAt], raws: Sequence[Raw]) -> npt.NDArray
 
 
 def features_of(network: Network, pixels: Pixels) -> npt.NDArray[np.float32]:
-    """Features of prepared pictures: uint8 [n, crop, crop, 3] -> float32 [n, D]."""
+    """Features of prepared images: uint8 [n, crop, crop, 3] -> float32 [n, D]."""
     step = PASS if network.device == "cpu" else network.batch
     short = -len(pixels) % step
     if short:
@@ -147,30 +155,30 @@ def features_of(network: Network, pixels: Pixels) -> npt.NDArray[np.float32]:
 
 
 def finite(
-    looked: Looked, features: npt.NDArray[np.float32]
-) -> tuple[Looked, npt.NDArray[np.float32]]:
-    """Leave out pictures of which a network gave anything but finite numbers.
+    decoded: DecodedBatch, features: npt.NDArray[np.float32]
+) -> tuple[DecodedBatch, npt.NDArray[np.float32]]:
+    """Leave out images of which a network gave anything but finite numbers.
 
     Parameters
     ----------
-    looked : Looked
-        The pictures, [n].
+    decoded : DecodedBatch
+        The images, [n].
     features : array of float32, [n, D]
-        What the network gave of them; zeros where a picture could not be read.
+        What the network gave of them; zeros where an image could not be read.
 
     Returns
     -------
-    looked : Looked
+    decoded : DecodedBatch
         With a reason, and without a quality, for those that are left out.
     features : array of float32, [n, D]
         Zeros for those.
     """
     bad = ~np.logical_and.reduce(np.isfinite(features), axis=1)
     if not bad.any():
-        return looked, features
-    named = zip(looked.reasons, bad, strict=True)
+        return decoded, features
+    named = zip(decoded.reasons, bad, strict=True)
     reasons = [NOT_FINITE if strange else reason for reason, strange in named]
-    quality = looked.quality.copy()
+    quality = decoded.quality.copy()
     quality[bad] = np.zeros((), dtype=QUALITY)
     features = np.where(bad[:, None], np.float32(0), features)
-    return looked._replace(reasons=reasons, quality=quality), features
+    return decoded._replace(reasons=reasons, quality=quality), features

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-__all__ = ["known_pictures"]
+__all__ = ["known_images"]
 
 Pixels = npt.NDArray[np.uint8]
 
@@ -22,12 +22,12 @@ _PHOTOGRAPHS = (
 )
 
 
-def known_pictures(count: int, side: int, seed: int = 0, *, drawn: bool = True) -> Pixels:
-    """Give pictures that are the same on every machine.
+def known_images(count: int, side: int, seed: int = 0, *, drawn: bool = True) -> Pixels:
+    """Give images that are the same on every machine.
 
     Every other one (without ``drawn``, every one) is a part of a photograph, at some scale,
     brightness and contrast. The rest are drawn with a spectrum of amplitudes 1 / frequency, as
-    natural pictures have (Field 1987, *J. Opt. Soc. Am. A* 4), brighter above than below, with
+    natural images have (Field 1987, *J. Opt. Soc. Am. A* 4), brighter above than below, with
     sharp rectangles before it: they reach colours and contrasts that the photographs do not.
 
     Returns

@@ -17,18 +17,18 @@ from pathlib import Path
 from typing import Any
 
 from streetgauge.errors import InputError
-from streetgauge.features._extras import version_of
-from streetgauge.features._looks import known_pictures
 from streetgauge.features.backbones import Backbone
+from streetgauge.features.known_images import known_images
+from streetgauge.features.optional import version_of
 from streetgauge.io.files import atomic_directory, digest, sha256_of, write_json
 
 __all__ = ["is_of", "quantised"]
 
-# Pictures that the ranges are measured on.
+# Images that the ranges are measured on.
 CALIBRATION = 128
 # Raised with any change of this module that changes a number: what was kept before is then not it.
 _RULE = 1
-# What the rounded network depends on beside its record: what rounds, and what makes the pictures.
+# What the rounded network depends on beside its record: what rounds, and what makes the images.
 _PACKAGES = (
     *("openvino", "nncf", "torch", "timm", "open_clip_torch"),
     *("numpy", "pillow", "scikit-learn", "matplotlib"),
@@ -54,7 +54,7 @@ def quantised(
     backbone : Backbone
         The network, with the whole sha256 of its weights if it is to be kept.
     make : callable
-        Gives the model in float32, which takes prepared pictures.
+        Gives the model in float32, which takes prepared images.
     kept : Path, optional
         Where rounded models are kept; what is damaged there is made anew, and if nothing can be
         written there nothing is.
@@ -89,7 +89,7 @@ def _rounded(backbone: Backbone, model: Any) -> Any:
 
     nncf.set_log_level(logging.ERROR)
     slice = model.input(0).shape[0]
-    pictures = known_pictures(CALIBRATION, backbone.crop, seed=8, drawn=False)
+    pictures = known_images(CALIBRATION, backbone.crop, seed=8, drawn=False)
     parts = [pictures[i : i + slice] for i in range(0, CALIBRATION, slice)]
     names = [op.get_friendly_name() for op in model.get_ops() if "Conv" in op.get_type_name()]
     exact = [name for name in names if is_of(name, backbone.exact)]
