@@ -320,7 +320,7 @@ def test_info_says_what_a_bundle_is(run: Run, refuse: Refuse, bundle: Path, tmp_
     code, out, _ = run("info", bundle, "--json")
     assert code == 0
     said = json.loads(out)
-    assert said["format"] == "streetgauge-bundle 3"
+    assert said["format"] == "streetgauge-bundle 4"
     assert said["licence"] == "CC-BY-4.0"
     assert said["backbone"] == "table"
     assert said["views"] == "1, 2"
