@@ -6,7 +6,6 @@ stages, and what is up to date. Nothing is read before it is asked for, and noth
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,7 +14,7 @@ import pandas as pd
 
 from streetgauge import study
 from streetgauge.errors import InputError, closest
-from streetgauge.io.formats import METRICS_VERSION, require_version
+from streetgauge.io.formats import METRICS_VERSION, read_object
 from streetgauge.markup import facts_html, table_html
 from streetgauge.settings import FOLD_KINDS
 
@@ -192,11 +191,7 @@ class Study:
             If the study has no results yet.
         """
         path = self._there(self.files.metrics)
-        try:
-            content = json.loads(path.read_text(encoding="utf-8"))
-        except (json.JSONDecodeError, UnicodeDecodeError) as error:
-            raise InputError(path, f"this is not JSON: {error}", self._again("areas")) from None
-        require_version(path, content.get("format_version"), METRICS_VERSION, self._again("areas"))
+        content = read_object(path, METRICS_VERSION, self._again("areas"))
         return Metrics(content, self.labels, self.name)
 
     def predictions(self, outcome: str | None = None) -> pd.DataFrame:

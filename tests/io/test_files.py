@@ -90,21 +90,25 @@ def test_a_name_that_is_no_unicode_has_a_digest() -> None:
 
 
 def test_what_killed_writers_left_is_removed_and_nothing_else(tmp_path: Path) -> None:
-    mine = ["areas.gpkg", ".areas.txt", ".areas.notes.gpkg", ".other.7.tmp.gpkg", "a.tmp", ".tmp"]
-    left = [".areas.7.tmp.gpkg", ".areas.7.tmp.gpkg-journal", ".areas.123.tmp.parquet"]
+    mine = ["areas.gpkg", ".areas.txt", ".areas.edited.tmp.gpkg", ".other.7.tmp.gpkg", ".tmp"]
+    mine += [".areas.my-draft.tmp", ".areas.7.tmp.parquet"]
+    left = [".areas.7.tmp.gpkg", ".areas.7.tmp.gpkg-journal"]
     for name in mine + left:
         (tmp_path / name).write_text("")
     remove_leftovers(tmp_path / "areas.gpkg")
     assert {path.name for path in tmp_path.iterdir()} == set(mine)
 
     model = tmp_path / "model"
-    for name in ("fold-1", ".fold-1.abc.tmp", ".fold-1.old.abc.tmp"):
+    for name in ("fold-1", ".fold-1.abcd1234.tmp", ".fold-1.old.abcd1234.tmp", ".work.tmp"):
         (model / name).mkdir(parents=True)
         (model / name / "bundle.json").write_text("{}")
-    (tmp_path / ".model.old.abc.tmp").mkdir()
+    (model / "fold-1" / ".bundle.7.tmp.json").write_text("")
+    (model / ".syncthing.map.png.tmp").write_text("")
+    (tmp_path / ".model.old.abcd1234.tmp").mkdir()
     remove_leftovers(model)
-    assert [path.name for path in model.iterdir()] == ["fold-1"]
-    assert not (tmp_path / ".model.old.abc.tmp").exists()
+    kept = {path.relative_to(model).as_posix() for path in model.rglob("*") if path.is_file()}
+    assert kept == {"fold-1/bundle.json", ".work.tmp/bundle.json", ".syncthing.map.png.tmp"}
+    assert not (tmp_path / ".model.old.abcd1234.tmp").exists()
 
 
 def test_names_of_what_is_being_written_are_those_that_are_removed(tmp_path: Path) -> None:
@@ -113,9 +117,10 @@ def test_names_of_what_is_being_written_are_those_that_are_removed(tmp_path: Pat
         atomic_directory(tmp_path / "model") as folder,
     ):
         half.write_text("whole")
-        names = [half.name, f"{half.name}-journal", folder.name]
+        names = [half.name, f"{half.name}-journal"]
     for name in names:
         (tmp_path / name).write_text("left")
+    (tmp_path / folder.name).mkdir()
     remove_leftovers(tmp_path / "a[1].gpkg")
     remove_leftovers(tmp_path / "model")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a[1].gpkg", "model"]

@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 import streetgauge
+from streetgauge.pipeline.run import WORK
 from streetgauge.study import Study, stages
 from streetgauge.study.fingerprints import content_of
 from streetgauge.study.stages import STAGES, downstream, stage_named, stages_of, upstream
@@ -70,7 +71,8 @@ def done(run: Run, *words: object) -> list[str]:
     """Run a study; name the stages that were done, not skipped."""
     code, out, err = run("run", "--json", *words)
     assert code == 0, err
-    events = [json.loads(line) for line in (out + err).splitlines() if line.startswith("{")]
+    lines = [*out.splitlines(), *err.splitlines()]
+    events = [json.loads(line) for line in lines if line.startswith("{")]
     return [each["stage"] for each in events if each.get("event") == "stage"]
 
 
@@ -177,6 +179,19 @@ def test_redo_does_a_stage_and_what_is_downstream_from_nothing(study: Path, run:
     assert done(run, study, "--redo", "report") == ["report"]
 
 
+def test_a_redo_that_is_killed_goes_on_with_all_that_was_asked_for(
+    study: Path, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def killed(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setitem(WORK, "train", killed)
+        run("run", study, "--redo", "train")
+    assert sorted(record(study)["stages"]) == ["features", "locations", "outcomes"]
+    assert done(run, study) == BEHIND["train"]
+
+
 def test_redo_of_a_stage_that_is_not_there_is_one_sentence(study: Path, refuse: Refuse) -> None:
     before = content_of(study)
     assert "stage 'trian': there is no stage of this name; did you mean 'train'?" in refuse(
@@ -221,6 +236,10 @@ def test_a_study_of_another_format_is_refused_and_made_anew_by_force(
     assert content_of(study) == before
     inputs = {p: p.read_bytes() for p in study.iterdir() if p.suffix in (".csv", ".geojson")}
     assert len(inputs) == 4
+    if version == 4:  # what a newer version made is not for this one to remove
+        assert sentence + step in refuse("run", study, "--force")
+        assert content_of(study) == before
+        return
     assert done(run, study, "--force") == ALL
     assert {p: p.read_bytes() for p in inputs} == inputs
     assert record(study)["format_version"] == 3

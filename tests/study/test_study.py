@@ -16,7 +16,7 @@ from streetgauge.io.files import write_table, write_text
 from streetgauge.pipeline.run import WORK, run_stage
 from streetgauge.progress import silent
 from streetgauge.study import Done, Study, stages
-from streetgauge.study.stages import STAGES, Stage
+from streetgauge.study.stages import STAGES, Stage, stage_named
 
 STUDY = """
 name = "Test"
@@ -279,3 +279,18 @@ def test_another_label_is_no_other_number(directory: Path) -> None:
     assert keys(frame)[0] == numbers
     study.outcomes.write_text("damaged")
     assert study.numbers() == study.fingerprint(study.outcomes)
+
+
+def test_what_a_stage_made_under_other_settings_is_removed_with_its_record(directory: Path) -> None:
+    study = Study.open(directory)
+    old, own = directory / "areas-msoa.parquet", directory / "areas-mine.parquet"
+    for file in (old, own, directory / "income.parquet"):
+        file.write_text("")
+    outputs = {"areas-msoa.parquet": "0" * 64, "../income.csv": "", "income.parquet": ""}
+    about = {"cache_key": "1.x", "outputs": outputs, "started": "", "seconds": 0.0, "messages": []}
+    study.record["stages"] = {"areas": about}
+    study.forget(stage_named("areas"))
+    assert not old.exists()
+    assert own.exists()
+    assert (directory / "income.csv").exists()
+    assert (directory / "income.parquet").exists()

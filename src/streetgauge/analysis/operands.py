@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -13,7 +12,7 @@ import pandas as pd
 import pyarrow as pa
 
 from streetgauge.errors import InputError
-from streetgauge.io.formats import METRICS_VERSION, require_version
+from streetgauge.io.formats import METRICS_VERSION, read_object
 from streetgauge.settings import EvaluationSettings, FoldSettings
 from streetgauge.study import Study
 from streetgauge.study.paths import OTHER_FOLDS, Tested, tested
@@ -169,26 +168,17 @@ def open_side(name: str | Path) -> Side:
     if not path.exists():
         raise InputError(name, "there is no such study or bundle", "give their directories")
     study = Study.open(path)
+    again = f"make it again with `streetgauge areas {study.directory} --force`"
     try:
-        metrics = json.loads(study.metrics.read_text(encoding="utf-8"))
-        if "format_version" in metrics:
-            step = f"run it again: `streetgauge run {study.directory} --force`"
-            require_version(study.metrics, metrics["format_version"], METRICS_VERSION, step)
-        whole = {"outcomes", "classes", "interval_level", "scheme"} <= metrics.keys()
+        metrics = read_object(study.metrics, METRICS_VERSION, again)
     except FileNotFoundError:
         raise InputError(
             study.directory,
             "it has no figures yet",
             f"make them with `streetgauge run {study.directory}`",
         ) from None
-    except (ValueError, AttributeError):
-        whole = False
-    if not whole:
-        raise InputError(
-            study.metrics,
-            "this is not what `areas` writes",
-            f"make it again with `streetgauge areas {study.directory} --force`",
-        )
+    if not {"outcomes", "classes", "interval_level", "scheme"} <= metrics.keys():
+        raise InputError(study.metrics, "this is not what `areas` writes", again)
     if not metrics["outcomes"]:
         raise InputError(
             study.directory, "nothing was tested in it", "take another folds.scheme, and run it"

@@ -178,6 +178,8 @@ def _is_sample(file: Path) -> bool:
 
 
 def _run_study(path: Path, screen: Screen, *, force: bool, redo: str | None = None) -> None:
+    from streetgauge.pipeline.figures import read_curves
+    from streetgauge.pipeline.run import forget_stages
     from streetgauge.study import Study
     from streetgauge.study.stages import downstream, stage_named, stages_of
 
@@ -188,8 +190,11 @@ def _run_study(path: Path, screen: Screen, *, force: bool, redo: str | None = No
         again = {stage.name, *(each.name for each in downstream(stage, study))}
     study.require_files()
     with study.locked():
+        read_curves(study)  # the report draws them, hours from now
+        if force or again:
+            forget_stages(study, [s.name for s in stages_of(study) if force or s.name in again])
         for stage in stages_of(study):
-            _do(study, stage.name, screen, force=force or stage.name in again)
+            _do(study, stage.name, screen, force=False)
     print_headline(study, screen)
 
 

@@ -69,6 +69,8 @@ def take_in_shards(wanted: Extraction, *, progress: Progress = silent) -> bool:
     shards = _opened(shards_of(wanted.path))
     if not shards:
         return False
+    for shard in shards:
+        _refuse_other_inputs(shard, wanted.cache_key)
     made = shards[0].attributes
     for name, asked in (("engine", wanted.engine), ("device", wanted.device)):
         if asked not in ("auto", made[name]):
@@ -89,7 +91,19 @@ def take_in_shards(wanted: Extraction, *, progress: Progress = silent) -> bool:
 
 
 def _opened(folder: Path) -> list[FeatureStore]:
-    return [FeatureStore.open(path) for path in sorted(folder.glob("[!.]*.h5"))]
+    try:
+        return [FeatureStore.open(path) for path in sorted(folder.glob("[!.]*.h5"))]
+    except InputError as error:
+        reason = f"a shard in it cannot be used: {str(error).rstrip('.')}"
+        raise InputError(folder, reason, "remove the shard, or the folder") from None
+
+
+def _refuse_other_inputs(shard: FeatureStore, cache_key: str) -> None:
+    """Refuse a shard of other images or settings, before any store is made for it."""
+    if shard.attributes["cache_key"] != cache_key:
+        step = f"remove the folder {shard.path.parent}"
+        reason = "this shard was made from other images or settings"
+        raise InputError(shard.path, reason, step)
 
 
 def merge_shards(
@@ -142,11 +156,11 @@ def merge_shards(
 def _refuse_foreign(shard: FeatureStore, store: FeatureStore) -> None:
     """Refuse a shard that is no part of a store."""
     step = f"remove the folder {shard.path.parent}"
+    _refuse_other_inputs(shard, store.attributes["cache_key"])
     for name in _SAME:
         ours, theirs = store.attributes[name], shard.attributes[name]
-        if ours != theirs and name in ("cache_key", "transform"):
-            what = "from other images or settings" if name == "cache_key" else "in another way"
-            raise InputError(shard.path, f"this shard was made {what}", step)
+        if ours != theirs and name == "transform":
+            raise InputError(shard.path, "this shard was made in another way", step)
         if ours != theirs:
             what = f"its {name} is {theirs[:24]!r}, the store's is {ours[:24]!r}"
             raise InputError(shard.path, what, step)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import glob
 import hashlib
 import json
 import os
@@ -70,8 +69,10 @@ def atomic_directory(path: Path) -> Iterator[Path]:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
-# Names of what is written before it is renamed, and of what SQLite puts next to its file.
-_LEFTOVER = re.compile(r"\..+\.tmp(\.\w+)?(-journal|-wal|-shm)?")
+# What `atomic_path` and `atomic_directory` write before they rename it, with the files that SQLite
+# puts next to its own.
+_HALF_FILE = r"\.{}\.\d+\.tmp{}(-journal|-wal|-shm)?"
+_HALF_DIRECTORY = r"\.{}\.(old\.)?[a-z0-9_]{{8}}\.tmp"
 
 
 def remove_leftovers(path: Path) -> None:
@@ -79,13 +80,21 @@ def remove_leftovers(path: Path) -> None:
 
     Only for who holds the lock of what is written: another process may be at work otherwise.
     """
-    inside = path.rglob(".*") if path.is_dir() else ()
-    for each in (*path.parent.glob(f".{glob.escape(path.stem)}.*"), *inside):
-        if _LEFTOVER.fullmatch(each.name):
-            if each.is_dir():
-                shutil.rmtree(each, ignore_errors=True)
-            else:
-                each.unlink(missing_ok=True)
+    stem, suffix, name = map(re.escape, (path.stem, path.suffix, path.name))
+    _remove(path.parent, _HALF_FILE.format(stem, suffix), _HALF_DIRECTORY.format(name))
+    if path.is_dir():
+        for folder in (path, *(each for each in path.rglob("*") if each.is_dir())):
+            _remove(folder, _HALF_FILE.format(".+", r"(\.\w+)?"), _HALF_DIRECTORY.format(".+"))
+
+
+def _remove(folder: Path, files: str, directories: str) -> None:
+    if not folder.is_dir():  # it lay in one that has just been removed
+        return
+    for each in folder.glob(".*.tmp*"):
+        if each.is_dir() and re.fullmatch(directories, each.name):
+            shutil.rmtree(each, ignore_errors=True)
+        elif each.is_file() and re.fullmatch(files, each.name):
+            each.unlink(missing_ok=True)
 
 
 def write_text(text: str, path: Path) -> None:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+from typing import Any
+
 from streetgauge.errors import InputError
 
 __all__ = ["ANALYSIS_VERSION", "BUNDLE_VERSION", "METRICS_VERSION", "RECORD_VERSION"]
-__all__ += ["STORE_VERSION", "require_version"]
+__all__ += ["STORE_VERSION", "read_object", "require_version"]
 
 ANALYSIS_VERSION = 2  # of curves.json, power.json, comparison.json and transfer.json
 BUNDLE_VERSION = 4  # of bundle.json
@@ -43,12 +47,43 @@ def require_version(
     streetgauge.errors.InputError: run.json: an unreleased version of streetgauge made it \
 (format 1; this one reads 2); run the study again with --force.
     """
-    if found == known:
+    if found == known and isinstance(found, int):
         return
-    newer = isinstance(found, int) and found > known
+    if not isinstance(found, int) or isinstance(found, bool):
+        raise InputError(subject, f"{found!r} is no format version", step)
+    newer = found > known
     raise InputError(
         subject,
         f"{'a newer' if newer else 'an unreleased version of'} streetgauge made it "
         f"(format {found!r}; this one reads {known})",
         "upgrade streetgauge" if newer else step,
     )
+
+
+def read_object(path: Path, known: int, step: str) -> dict[str, Any]:
+    """Read a JSON object of a format version.
+
+    Parameters
+    ----------
+    path : Path
+        The file.
+    known : int
+        The version that is read.
+    step : str
+        What to do about a file that cannot be used.
+
+    Raises
+    ------
+    InputError
+        If it is no JSON object, or of another version.
+    FileNotFoundError
+        If there is none.
+    """
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise InputError(path, f"this is not JSON: {error}", step) from None
+    if not isinstance(content, dict):
+        raise InputError(path, "this is not a JSON object", step)
+    require_version(path, content.get("format_version"), known, step)
+    return content

@@ -33,6 +33,11 @@ class WriteLock:
     busy : str
         What another process does to it, for the error.
 
+    Attributes
+    ----------
+    held : bool
+        Whether there is a lock: not on a file system that knows none.
+
     Raises
     ------
     InputError
@@ -43,6 +48,7 @@ class WriteLock:
         path.parent.mkdir(parents=True, exist_ok=True)
         place = path.with_name(f".{path.name}.lock")
         lock = FileLock(place, timeout=0, fallback_to_soft=False)
+        self.held = False
         try:
             lock.acquire()
         except Timeout:
@@ -51,6 +57,7 @@ class WriteLock:
             if error.errno not in _NO_LOCKS:
                 raise
         else:
+            self.held = True
             with suppress(OSError):  # on Windows nobody reads or writes what is locked
                 place.write_text(f"process {os.getpid()} on {socket.gethostname()}")
         self._release = weakref.finalize(self, _released, lock, place, os.getpid())

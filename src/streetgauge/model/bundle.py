@@ -18,6 +18,7 @@ import numpy as np
 import pandas as pd
 import torch
 from numpy.typing import ArrayLike, NDArray
+from pydantic import ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
@@ -318,7 +319,7 @@ class Bundle:
         except (KeyError, TypeError, ValueError) as error:
             raise InputError(
                 directory / DESCRIPTION,
-                f"this does not describe a bundle ({type(error).__name__}: {_first_line(error)})",
+                f"this does not describe a bundle ({_in_words(error)})",
                 "write the bundle again",
             ) from None
 
@@ -407,6 +408,14 @@ def _same_json(text: str) -> object:
         return json.loads(text)
     except json.JSONDecodeError:
         return text
+
+
+def _in_words(error: Exception) -> str:
+    """Say in a few words what is wrong, of settings which one."""
+    if isinstance(error, ValidationError):
+        first = error.errors()[0]
+        return f"settings.{'.'.join(map(str, first['loc']))}: {first['msg']}"
+    return f"{type(error).__name__}: {_first_line(error)}"
 
 
 def _first_line(error: Exception) -> str:

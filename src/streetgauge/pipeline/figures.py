@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import sys
@@ -12,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from streetgauge.io.formats import ANALYSIS_VERSION, require_version
+from streetgauge.io.formats import ANALYSIS_VERSION, read_object
 from streetgauge.progress import Progress
 from streetgauge.study import Study
 from streetgauge.study.stages import history_file
@@ -20,7 +19,7 @@ from streetgauge.study.stages import history_file
 if TYPE_CHECKING:
     from streetgauge.report import Figure, ReportData
 
-__all__ = ["make_figures"]
+__all__ = ["read_curves", "make_figures"]
 
 HANDS = 4  # processes that draw; each takes a second to begin
 
@@ -47,7 +46,7 @@ def make_figures(
             data.table,
             labels,
             history=_history(study),
-            curves=_curves(study),
+            curves=read_curves(study),
             paper=wanted == "all",
             each=each,
             progress=progress,
@@ -71,10 +70,15 @@ def _history(study: Study) -> pd.DataFrame | None:
     return pd.read_json(file, lines=True) if file.exists() and file.stat().st_size else None
 
 
-def _curves(study: Study) -> dict[str, Any] | None:
+def read_curves(study: Study) -> dict[str, Any] | None:
+    """Read the learning curves, where they have been made.
+
+    Raises
+    ------
+    InputError
+        If they cannot be read, or are of another version.
+    """
     if not study.curves.exists():
         return None
-    content: dict[str, Any] = json.loads(study.curves.read_text(encoding="utf-8"))
     step = f"make it again with `streetgauge curves {study.directory}`, or remove it"
-    require_version(study.curves, content.get("format_version"), ANALYSIS_VERSION, step)
-    return content
+    return read_object(study.curves, ANALYSIS_VERSION, step)

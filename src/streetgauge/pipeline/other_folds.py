@@ -10,12 +10,19 @@ from streetgauge.settings import FoldSettings
 from streetgauge.study import Study
 from streetgauge.study.paths import OTHER_FOLDS, Tested
 
-__all__ = ["forget_second", "stored_settings"]
+__all__ = ["forget_other_kind", "forget_second", "stored_settings"]
 
 
 def stored_settings(splits: Path) -> FoldSettings:
     """Read which folds a table of splits was made by."""
     return FoldSettings.model_validate(read_metadata(splits)["folds"])
+
+
+def forget_other_kind(study: Study) -> None:
+    """Remove what was trained in other folds that are of another kind than those to come."""
+    splits = Tested(study.directory / OTHER_FOLDS).splits
+    if splits.is_file() and stored_settings(splits).kind != study.settings.folds.other_kind:
+        forget_second(study)
 
 
 def forget_second(study: Study) -> None:

@@ -90,11 +90,16 @@ def predict_city(
         raise InputError("predict", "it looks at one thing", "give --images or --features")
     model, lines = open_bundle(bundle)
     places = _read_places(locations)
-    with WriteLock(out / "predictions.parquet"):
-        for name in ("predictions", "areas", "skipped"):
+    if (out / "study.toml").exists():
+        raise InputError(out, "this is a study, whose files would be written over", "take another")
+    given = None if features is None else FeatureStore.open(features)
+    if given is not None:
+        compare_with(model, given)
+    with WriteLock(out / "predictions.parquet") as lock:
+        for name in ("predictions", "areas", "skipped") if lock.held else ():
             remove_leftovers(out / f"{name}.parquet")
-        if features is not None:
-            store, skips = FeatureStore.open(features), pd.DataFrame()
+        if given is not None:
+            store, skips = given, pd.DataFrame()
         else:
             assert images is not None
             store, skips = _look(

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 
-from streetgauge.io.files import remove_leftovers
 from streetgauge.pipeline.areas import make_areas
 from streetgauge.pipeline.features import make_features, refuse_newer
 from streetgauge.pipeline.images import collect
@@ -18,7 +17,7 @@ from streetgauge.progress import Progress
 from streetgauge.study import Done, Study
 from streetgauge.study.stages import stage_named
 
-__all__ = ["PRE_CLEAN", "WORK", "run_stage"]
+__all__ = ["PRE_CLEAN", "WORK", "forget_stages", "run_stage"]
 
 WORK: dict[str, Callable[[Study, str, Progress], Done]] = {
     "outcomes": make_outcomes,
@@ -66,13 +65,24 @@ def run_stage(study: Study, name: str, progress: Progress, *, force: bool = Fals
     if not force and study.is_up_to_date(stage, key):
         return None
     if force:
-        if name in PRE_CLEAN:
-            PRE_CLEAN[name](study)
-        study.forget(stage)
-    for path in stage.writes(study):
-        remove_leftovers(path)
+        forget_stages(study, [name])
     started, clock = datetime.now(UTC), time.perf_counter()
     with study.running.stage(name, progress) as heard:
         done = WORK[name](study, study.key(stage, upstream=False), heard)
     study.remember(stage, key, done, started, time.perf_counter() - clock)
     return done
+
+
+def forget_stages(study: Study, names: Sequence[str]) -> None:
+    """Remove what stages made, the last first, so that a run that is killed goes on with all.
+
+    Raises
+    ------
+    InputError
+        If one of them must not be removed; nothing is removed then.
+    """
+    for name in names:
+        if name in PRE_CLEAN:
+            PRE_CLEAN[name](study)
+    for name in reversed(names):
+        study.forget(stage_named(name))

@@ -11,7 +11,7 @@ from streetgauge.errors import InputError
 from streetgauge.features.area_means import mean_features
 from streetgauge.io.files import read_metadata, write_table
 from streetgauge.model.training_data import city_of, labelled, split
-from streetgauge.pipeline.other_folds import forget_second
+from streetgauge.pipeline.other_folds import forget_other_kind, forget_second
 from streetgauge.progress import Progress
 from streetgauge.settings import FoldSettings, TrainSettings
 from streetgauge.skips import left_out
@@ -47,6 +47,7 @@ def train(study: Study, key: str, progress: Progress) -> Done:
         start = find_start(transfer, settings.train, store, city.outcomes, classes=city.classes)
         source = {**work.source, "start": start.about}
         work = replace(work, source=source, settings=start.settings, start=start)
+    forget_other_kind(study)
     folds = _cross_validated(work, splits, settings.folds, tested(study))
     second = _second(work, locations, labels)
     write_table(mean_features(store, pd.read_parquet(study.locations)), study.area_features)

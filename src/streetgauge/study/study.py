@@ -12,6 +12,7 @@ import hashlib
 import importlib.metadata
 import json
 import platform
+import re
 import shutil
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -43,6 +44,7 @@ __all__ = ["Done", "State", "Study"]
 
 State = Literal["not done", "up to date", "out of date", "inputs missing"]
 
+_LEVEL = re.compile(r"areas-[^/\\]+\.parquet")
 # What a result depends on beside this package: recorded, not compared.
 _RECORDED = (
     *("numpy", "pandas", "pyarrow", "geopandas", "shapely", "scikit-learn", "scipy"),
@@ -83,7 +85,7 @@ class Study(StudyFiles):
         path : Path
             Either.
         anew : bool
-            To make everything again: a record of another format counts as none.
+            To make everything again: a record of an unreleased format counts as none.
 
         Raises
         ------
@@ -94,9 +96,11 @@ class Study(StudyFiles):
             raise InputError(path, "this is no study", "name its directory, or its study.toml")
         file = path / "study.toml" if path.is_dir() or path.suffix != ".toml" else path
         study = cls(file.resolve(), read_settings(file))
-        if not anew and "format_version" in study._content:
+        version = study._content.get("format_version")
+        newer = isinstance(version, int) and version > RECORD_VERSION
+        if newer or (not anew and "format_version" in study._content):
             step = f"run it again: `streetgauge run {study.directory} --force`"
-            require_version(study.run_file, study._content["format_version"], RECORD_VERSION, step)
+            require_version(study.run_file, version, RECORD_VERSION, step)
         study._prints.update(study.record.get("files", {}))
         return study
 
@@ -267,10 +271,16 @@ class Study(StudyFiles):
         InputError
             If another process is at work on it.
         """
-        with WriteLock(self.run_file, "is at work on this study"), self.running.told():
-            for path in (self.run_file, self.skipped, self.curves):
-                remove_leftovers(path)
+        with WriteLock(self.run_file, "is at work on this study") as lock, self.running.told():
+            if lock.held:
+                self._remove_leftovers()
             yield
+
+    def _remove_leftovers(self) -> None:
+        """Remove what a killed run left half written; the store's own lock guards the store."""
+        made = {path for stage in STAGES for path in stage.writes(self)} - {self.features}
+        for path in (self.run_file, self.skipped, self.curves, *sorted(made)):
+            remove_leftovers(path)
 
     def _skips_are_whole(self) -> bool:
         import pyarrow as pa
@@ -346,9 +356,12 @@ class Study(StudyFiles):
 
     def forget(self, stage: Stage) -> None:
         """Remove what a stage made: first from the record, so that a run killed now is not done."""
-        if self.record.get("stages", {}).pop(stage.name, None) is not None:
+        done = self.record.get("stages", {}).pop(stage.name, None)
+        if done is not None:
             write_json(self.record, self.run_file)
-        for path in stage.writes(self):
+        # Also what other settings made: the table of a level that is evaluated no more.
+        names = [name for name in (done or {}).get("outputs", {}) if _LEVEL.fullmatch(name)]
+        for path in (*stage.writes(self), *map(self.path, names)):
             if path.is_dir():
                 shutil.rmtree(path)
             else:
