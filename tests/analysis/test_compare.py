@@ -186,7 +186,9 @@ def test_what_cannot_be_compared_is_one_sentence(
     say(format_version=1)
     assert "an unreleased version of streetgauge made it (format 1" in refuse("compare", a, b)
     (b / "metrics.json").write_text("[1]", "utf-8")
-    assert "not what `areas` writes" in refuse("compare", a, b)
+    assert "this is not a JSON object; make it again with `streetgauge areas" in refuse(
+        "compare", a, b
+    )
     (b / "metrics.json").unlink()
     assert "it has no figures yet" in refuse("compare", a, b)
     say()

@@ -44,8 +44,9 @@ def test_the_demo_s_report_opens_switches_finds_and_says_what_its_table_says(
                 card.locator("dd[data-value=predicted]").inner_text()
                 == f"{row['decile']} ({row['low']} to {row['high']})"
             )
-            assert card.locator("dd[data-value=pictures]").inner_text() == str(row["n_views"])
-            assert f"Its score, {row['score']:.3f}, ".replace("-", "−") in card.inner_text()
+            assert card.locator("dd[data-value=images]").inner_text() == str(row["n_views"])
+            score = f"{row['score']:.3f}".replace("-0.000", "0.000").replace("-", "−")
+            assert f"Its score, {score}, " in card.inner_text()
     assert opened.complaints == []
     assert [each for each in opened.requests if not each.startswith("data:")] == [address]
 

@@ -192,7 +192,7 @@ def altered(path: Path, **attributes: object) -> None:
             r"an unreleased version of streetgauge made it \(format 2; this one reads 3\); "
             r"run the study again with --force\.$",
         ),
-        ("new", r"an unreleased version of streetgauge made it \(format 'new'; "),
+        ("new", "'new' is no format version; run the study again with --force"),
     ],
 )
 def test_another_format_version_is_refused_with_one_sentence(

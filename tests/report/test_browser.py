@@ -227,9 +227,9 @@ def test_paper_gets_the_map_in_light_colours_and_the_screen_its_own_back(show, m
     assert opened.page.evaluate(colour) == before
     painted = """async () => {
       const image = document.querySelector("figure[data-layer=predicted] img.paper");
-      await picture.decode();
+      await image.decode();
       const sheet = document.createElement("canvas");
-      sheet.width = picture.naturalWidth; sheet.height = picture.naturalHeight;
+      sheet.width = image.naturalWidth; sheet.height = image.naturalHeight;
       const pen = sheet.getContext("2d");
       pen.drawImage(image, 0, 0);
       const bytes = pen.getImageData(0, 0, sheet.width, sheet.height).data;
