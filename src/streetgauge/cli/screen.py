@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import sys
+import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -51,6 +52,7 @@ class Screen:
         self, *, quiet: bool = False, verbose: bool = False, machine: bool = False
     ) -> None:
         self.quiet, self.verbose, self.machine = quiet, verbose, machine
+        self._lock = threading.Lock()  # folds train in threads, and each reports its progress
         self.console = Console(stderr=True, highlight=False, soft_wrap=True)
         self.output = Console(highlight=False)
         if not self.output.is_terminal:
@@ -114,21 +116,23 @@ class Screen:
 
         def advance(steps: int) -> None:
             nonlocal done, last
-            done += steps
             now = time.monotonic()
-            if now - last >= 1 or done >= total:
-                last = now
-                rate = round(done / max(now - started, 1e-9), 2)
-                self._json(
-                    event="progress", task=description, done=done, total=total, unit=unit, rate=rate
-                )
+            with self._lock:
+                done += steps
+                if now - last < 1 and done < total:
+                    return
+                last, rate = now, round(done / max(now - started, 1e-9), 2)
+                fields = {"task": description, "done": done, "total": total, "unit": unit}
+            self._json(event="progress", **fields, rate=rate)
 
         yield advance
 
     def _json(self, **fields: Any) -> None:
         stamp = datetime.now(UTC).isoformat(timespec="milliseconds")
         line = json.dumps({"time": stamp, **fields}, default=str, ensure_ascii=False)
-        print(line, file=sys.stderr, flush=True)  # noqa: T201
+        with self._lock:  # a line and its end at once, however many threads write
+            sys.stderr.write(line + "\n")
+            sys.stderr.flush()
 
 
 def sources_table(sources: Sequence[Source]) -> Table:
