@@ -232,7 +232,7 @@ def street(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., StreetServ
     """Give a function that starts a service; its images are given as dicts of `Picture`."""
     monkeypatch.setenv("no_proxy", "127.0.0.1")
     monkeypatch.setenv("MAPILLARY_TOKEN", TOKEN)
-    monkeypatch.setattr("streetgauge.imagery.client.FIRST_WAIT", 0.01)
+    monkeypatch.setattr("streetgauge.io.http.FIRST_WAIT", 0.01)
     with ExitStack() as stack:
 
         def start(pictures: list[dict[str, Any]], **options: Any) -> StreetService:

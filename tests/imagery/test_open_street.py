@@ -308,7 +308,7 @@ def test_a_service_that_is_down_stops_the_run_and_makes_no_skips(
 
 
 def test_no_answer_at_all_is_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("streetgauge.imagery.client.FIRST_WAIT", 0.01)
+    monkeypatch.setattr("streetgauge.io.http.FIRST_WAIT", 0.01)
     settings = PanoramaxImagery(source="panoramax", endpoint="http://127.0.0.1:9/api")
     with pytest.raises(InputError, match=r"does not answer as it should: there is no answer"):
         probe(settings, places(A=(0, 0)))

@@ -5,8 +5,8 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Any
 
-from streetgauge.imagery.client import AnswerError, Client, read_token
 from streetgauge.imagery.services import Box, Found, TooManyError, degrees, is_plain, moment, point
+from streetgauge.io.http import RequestError, WebService, read_token
 from streetgauge.settings import MapillaryImagery
 
 __all__ = ["Mapillary"]
@@ -52,7 +52,7 @@ class Mapillary:
         token = read_token(
             settings.token_variable, "Mapillary", "https://www.mapillary.com/dashboard/developers"
         )
-        self._client = Client(
+        self._client = WebService(
             "Mapillary", settings.endpoint, settings.requests_per_second, f"OAuth {token}"
         )
 
@@ -63,18 +63,18 @@ class Mapillary:
         ------
         TooManyError
             If there are more than one answer holds.
-        AnswerError
+        RequestError
             If there is no answer.
         """
         try:
             answer = self._ask(box, ",".join(FIELDS), MOST)
-        except AnswerError as error:
+        except RequestError as error:
             if error.status == 500 and "reduce the amount" in error.message:
                 raise TooManyError from None
             raise
         rows = answer.get("data")
         if not isinstance(rows, list):
-            raise AnswerError("the answer has no list of images", 200)
+            raise RequestError("the response has no list of images", 200)
         found = [picture for row in rows if (picture := _read(row)) is not None]
         if len(rows) >= MOST:
             raise TooManyError(found)
@@ -85,7 +85,7 @@ class Mapillary:
         answer = self._client.json(f"{self._settings.endpoint}/{image_id}", {"fields": FILE})
         present = answer.get(FILE)
         if not isinstance(present, str):
-            raise AnswerError("it has no file any more", 404)
+            raise RequestError("it has no file any more", 404)
         return self._client.file(present)
 
     def stop(self) -> None:

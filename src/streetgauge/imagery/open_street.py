@@ -16,13 +16,13 @@ import numpy.typing as npt
 import pandas as pd
 
 from streetgauge.errors import InputError
-from streetgauge.imagery.client import AnswerError
 from streetgauge.imagery.decoding import PictureError, read_picture
 from streetgauge.imagery.mapillary import Mapillary
 from streetgauge.imagery.panoramax import Panoramax
 from streetgauge.imagery.services import Box, Found, Service, TooManyError
 from streetgauge.imagery.view_selection import METRES, choose
 from streetgauge.io.files import atomic_path, digest, write_json
+from streetgauge.io.http import RequestError
 from streetgauge.progress import Progress, silent
 from streetgauge.settings import MapillaryImagery, OpenImagery, PanoramaxImagery
 from streetgauge.skips import skips_frame
@@ -102,7 +102,7 @@ def collect_pictures(
     cells = _cells(placed)
     with progress("searching for images", len(cells), "squares") as advance:
         for places, answer in _in_order(service, look, cells, workers, settings):
-            if isinstance(answer, AnswerError):
+            if isinstance(answer, RequestError):
                 reason = f"the search failed: {answer.reason}"
                 skips += [{"location_id": i, "reason": reason} for i in places["location_id"]]
             else:
@@ -119,7 +119,7 @@ def collect_pictures(
         for picture, wrong in _in_order(
             service, fetch, sorted(addresses.items()), workers, settings
         ):
-            if isinstance(wrong, AnswerError):
+            if isinstance(wrong, RequestError):
                 failed[picture[0]] = f"the image could not be fetched: {wrong.reason}"
             elif wrong is not None:
                 failed[picture[0]] = wrong
@@ -142,7 +142,7 @@ def probe(settings: OpenImagery, locations: pd.DataFrame) -> str:
     box = Box(*_around(placed.iloc[:1], settings.within)[0])
     try:
         said = service.probe(box)
-    except AnswerError as error:
+    except RequestError as error:
         raise _no_answer(settings, error, "check the address and the network") from None
     return f"{said}; {len(placed):,} locations in {len(_cells(placed)):,} squares to search"
 
@@ -246,7 +246,7 @@ def _fetch(service: Service, image_id: str, address: str, file: Path) -> str | N
     for _ in range(2):  # a page that says "busy" may come with a status that says all is well
         try:
             raw = service.fetch(image_id, address)
-        except AnswerError as error:
+        except RequestError as error:
             if error.status in (404, 410):
                 return f"the image is gone (HTTP {error.status})"
             raise
@@ -273,7 +273,7 @@ def _in_order(
     items: Iterable[Item],
     workers: int,
     settings: OpenImagery,
-) -> Iterator[tuple[Item, Result | AnswerError]]:
+) -> Iterator[tuple[Item, Result | RequestError]]:
     """Work on items in threads and give the results in order; stop when nothing goes well."""
     bad = 0
     waiting: deque[tuple[Item, Future[Result]]] = deque()
@@ -283,11 +283,11 @@ def _in_order(
         waiting.extend((item, pool.submit(work, item)) for item in itertools.islice(rest, workers))
         while waiting:
             item, future = waiting.popleft()
-            result: Result | AnswerError
+            result: Result | RequestError
             try:
                 result, bad = future.result(), 0
-            except AnswerError as error:
-                result, bad = error, bad + error.passing
+            except RequestError as error:
+                result, bad = error, bad + error.transient
                 if bad == IN_A_ROW:
                     raise _no_answer(settings, error, LATER) from None
             waiting.extend((one, pool.submit(work, one)) for one in itertools.islice(rest, 1))
@@ -299,7 +299,7 @@ def _in_order(
         pool.shutdown(cancel_futures=True)
 
 
-def _no_answer(settings: OpenImagery, error: AnswerError, step: str) -> InputError:
+def _no_answer(settings: OpenImagery, error: RequestError, step: str) -> InputError:
     said = f" ({error.message})" if error.message else ""
     endpoint = getattr(settings, "endpoint", "the service")
     return InputError(endpoint, f"it does not answer as it should: {error.reason}{said}", step)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Any
 
-from streetgauge.imagery.client import AnswerError, Client, read_token
 from streetgauge.imagery.services import Box, Found, TooManyError, degrees, is_plain, moment, point
+from streetgauge.io.http import RequestError, WebService, read_token
 from streetgauge.settings import PanoramaxImagery
 
 __all__ = ["Panoramax"]
@@ -48,7 +48,7 @@ class Panoramax:
     def __init__(self, settings: PanoramaxImagery) -> None:
         self._settings = settings
         token = read_token(settings.token_variable, "this instance", settings.endpoint)
-        self._client = Client(
+        self._client = WebService(
             "Panoramax",
             settings.endpoint,
             settings.requests_per_second,
@@ -62,13 +62,13 @@ class Panoramax:
         ------
         TooManyError
             If there are more than one answer holds.
-        AnswerError
+        RequestError
             If there is no answer.
         """
         answer = self._ask(box, MOST)
         rows = answer.get("features")
         if not isinstance(rows, list):
-            raise AnswerError("the answer has no list of images", 200)
+            raise RequestError("the response has no list of images", 200)
         found = [picture for row in rows if (picture := _read(row)) is not None]
         # An instance may hold its answers shorter than asked; then it says where they go on.
         if len(rows) >= MOST or (rows and "next" in _links(answer)):

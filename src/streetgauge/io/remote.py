@@ -15,6 +15,7 @@ from urllib.parse import quote, unquote, urlsplit
 
 from streetgauge.errors import InputError, StreetgaugeError, closest
 from streetgauge.io.files import digest
+from streetgauge.io.http import AGENT, proxy_of
 
 if TYPE_CHECKING:
     from fsspec import AbstractFileSystem
@@ -273,21 +274,23 @@ def _filesystem(url: str) -> tuple[AbstractFileSystem, str]:
     try:
         from fsspec.core import url_to_fs
 
-        filesystem, path = url_to_fs(url, **_how(url))
+        filesystem, path = url_to_fs(url, **_options(url))
     except ImportError as error:
         reason = f"what reads {urlsplit(url).scheme}:// is not installed: {error}"
         raise InputError(url, reason, "pip install 'streetgauge[remote]'") from None
     return filesystem, path
 
 
-def _how(url: str) -> dict[str, Any]:
+def _options(url: str) -> dict[str, Any]:
     """Say how long a web server may be silent; without this an archive may take five minutes."""
     if not _is_web(url):
         return {}
     from aiohttp import ClientTimeout
 
-    patience = ClientTimeout(total=None, sock_connect=SILENCE, sock_read=SILENCE)
-    return {"client_kwargs": {"timeout": patience}}
+    silence = ClientTimeout(total=None, sock_connect=SILENCE, sock_read=SILENCE)
+    # Not aiohttp's own trust_env: that reads passwords from .netrc as well.
+    proxy, headers = proxy_of(url), {"User-Agent": AGENT}
+    return {"client_kwargs": {"timeout": silence, "proxy": proxy, "headers": headers}}
 
 
 @contextmanager
