@@ -117,6 +117,16 @@ def test_check_says_what_is_there_and_writes_nothing(run: Run, grid: Path) -> No
     assert sorted(grid.iterdir()) == before
 
 
+def test_check_says_that_tensorboard_is_not_installed(
+    run: Run, grid: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert "TensorBoard" not in run("check", grid)[2]
+    monkeypatch.setitem(sys.modules, "tensorboard", None)
+    code, _, err = run("check", grid)
+    assert code == 0
+    assert "TensorBoard logs are not written; pip install 'streetgauge[tensorboard]'" in err
+
+
 def test_init_writes_a_study_and_does_not_write_over_one(
     run: Run, refuse: Refuse, tmp_path: Path
 ) -> None:

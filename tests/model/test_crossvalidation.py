@@ -409,6 +409,25 @@ def test_each_figure_is_written_under_its_own_name(tmp_path: Path) -> None:
             assert (scalar.step, scalar.value) == (3, value)
 
 
+def test_without_tensorboard_everything_else_is_the_same(
+    done: tuple[pd.DataFrame, Path],
+    world: Any,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    for name in ("tensorboard", "torch.utils.tensorboard"):
+        monkeypatch.setitem(sys.modules, name, None)
+    with caplog.at_level("INFO"):
+        predictions = run(world, tmp_path)
+    pd.testing.assert_frame_equal(predictions, done[0])
+    assert bytes_of(tmp_path) == bytes_of(done[1])
+    messages = [record.getMessage() for record in caplog.records]
+    missing = "TensorBoard logs are not written; pip install 'streetgauge[tensorboard]'"
+    assert messages.count(missing) == 1
+    assert {file.name for file in (tmp_path / "logs").glob("*/*")} == {"history.jsonl"}
+
+
 def test_each_part_has_a_seed_of_its_own(done: tuple[pd.DataFrame, Path]) -> None:
     assert len({Bundle.load(done[1] / part).seed for part in PARTS}) == len(PARTS)
 

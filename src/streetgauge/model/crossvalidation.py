@@ -14,14 +14,13 @@ from typing import Any, Self
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
-from tensorboard.compat.proto.summary_pb2 import Summary
-from torch.utils.tensorboard import FileWriter
 
 from streetgauge.devices import abreast, choose_device, working_threads
 from streetgauge.errors import InputError
 from streetgauge.io.files import digest, write_table, write_text
 from streetgauge.model.bundle import DESCRIPTION, Bundle, marks_of
 from streetgauge.model.checkpoint import Checkpoint
+from streetgauge.model.event_log import NO_TENSORBOARD, EventLog, has_tensorboard
 from streetgauge.model.fitting import fit_model, held_aside
 from streetgauge.model.heads import check_labels
 from streetgauge.model.model import Model
@@ -158,6 +157,8 @@ def cross_validate(
     run = _Run(tuple(outcomes), settings, seed, directory, cache_key, *about)
     data, parts = _checked(features, present, deciles, areas, location_ids, rows, splits, run)
     _remove_leavings(directory, [split.name for split in parts])
+    if not has_tensorboard():
+        log.info(NO_TENSORBOARD)
     # Parts side by side, a thread each: they need not wait for each other as the shares of one
     # product must, and what comes out does not depend on the number of cores. A GPU takes turns.
     with (
@@ -307,12 +308,12 @@ class _Diary:
         # Half a diary of a run that was killed would be mixed with this one.
         shutil.rmtree(self.directory, ignore_errors=True)
         self.directory.mkdir(parents=True)
-        self.writer = FileWriter(str(self.directory))
+        self.events = EventLog(self.directory)
         self.file = (self.directory / "history.jsonl").open("w", encoding="utf-8")
         return self
 
     def __exit__(self, *exception: object) -> None:
-        self.writer.close()
+        self.events.close()
         self.file.close()
 
     def note(self, member: int, figures: EpochFigures) -> None:
@@ -326,11 +327,10 @@ class _Diary:
             "validation_mae": figures.validation_mae,
             "validation_tau": figures.validation_tau,
         }
-        shown = Summary()
+        scalars: dict[str, float] = {}
         for m, outcome in enumerate(self.outcomes):
             values = {name: float(column[m]) for name, column in columns.items()}
-            for name, value in values.items():
-                shown.value.add(tag=f"{outcome}/{name}{of}", simple_value=value)
+            scalars |= {f"{outcome}/{name}{of}": value for name, value in values.items()}
             known = {n: value if math.isfinite(value) else None for n, value in values.items()}
             line = {
                 "split": self.part,
@@ -342,8 +342,7 @@ class _Diary:
                 "training": bool(figures.learning[m]),
             }
             self.file.write(json.dumps(line, allow_nan=False) + "\n")
-        # One event a look: an event for each scalar costs more than a look does.
-        self.writer.add_summary(shown, figures.look)
+        self.events.add(figures.look, scalars)
         self.file.flush()
         self.advance(whole)
 

@@ -9,6 +9,7 @@ from streetgauge.errors import InputError
 from streetgauge.evaluation.area_facts import check_evaluation
 from streetgauge.evaluation.oracle import read_oracle
 from streetgauge.features.backbones import backbone_of
+from streetgauge.model.event_log import NO_TENSORBOARD, has_tensorboard
 from streetgauge.model.training_data import labels_of, split
 from streetgauge.pipeline.outcomes import column_of_codes
 from streetgauge.pipeline.quality import said_before
@@ -120,6 +121,7 @@ def check(study: Study) -> dict[str, Callable[[], str]]:
         "locations": locations,
         "folds": folds,
         **({} if settings.transfer is None else {"transfer": transfer}),
+        **({} if has_tensorboard() else {"training": lambda: NO_TENSORBOARD}),
         "evaluation": evaluation,
         "features": features,
     }
