@@ -31,7 +31,7 @@ from streetgauge.devices import working_threads
 from streetgauge.errors import InputError
 from streetgauge.features import Backbone, Network, get_backbone, load_network, prepare
 from streetgauge.features.known_images import known_images
-from streetgauge.imagery import find_views, read_picture
+from streetgauge.imagery import find_views, read_image
 from streetgauge.study import Study
 
 NAMES = ("efficientnet-lite0", "efficientnet-lite1", "efficientnet-lite2")
@@ -43,12 +43,12 @@ def main() -> None:
     parser.add_argument("study", nargs="?", type=Path, default=Path("streetgauge-demo"))
     parser.add_argument("--backbones", nargs="+", default=NAMES)
     parser.add_argument("--engines", nargs="?", const="efficientnet-lite0", metavar="NAME")
-    parser.add_argument("--pictures", type=int, default=64, help="for --engines")
+    parser.add_argument("--images", type=int, default=64, help="for --engines")
     parser.add_argument("--repeats", type=int, default=10, help="draws of five folds")
     args = parser.parse_args()
     print(f"{os.cpu_count()} cores ({platform.machine()}), torch {torch.__version__}")
     if args.engines:
-        engines(args.engines, args.pictures)
+        engines(args.engines, args.images)
     else:
         backbones(Study.open(args.study), args.backbones, args.repeats)
 
@@ -76,7 +76,7 @@ def backbones(study: Study, names: list[str], repeats: int) -> None:
         }
         print(
             f"{name} ({network.engine}, {record.crop} px): {len(kept):,} images in "
-            f"{len(means)} areas, {rate:.0f} pictures/s"
+            f"{len(means)} areas, {rate:.0f} images/s"
         )
         for outcome, (mean, error) in found.items():
             print(f"  {outcome:20} Spearman {mean:.3f} (sd over draws {error:.3f})")
@@ -98,7 +98,7 @@ def look(views: pd.DataFrame, network: Network) -> tuple[np.ndarray, pd.DataFram
 
 def prepared(path: str, record: Backbone) -> np.ndarray | None:
     try:
-        return prepare(read_picture(path), record)
+        return prepare(read_image(path), record)
     except Exception:  # the demo has broken images on purpose
         return None
 
@@ -119,7 +119,7 @@ def engines(name: str, count: int) -> None:
     with tempfile.TemporaryDirectory() as folder:
         own = random_vgg(Path(folder)) if name.startswith("vgg16") else None
         record = get_backbone(name, weights=own)
-        pictures = known_images(count, record.crop, seed=3)
+        images = known_images(count, record.crop, seed=3)
         for engine in ("torch", "openvino"):
             for precision in ("float32", "bfloat16", "int8"):
                 start = time.perf_counter()
@@ -130,22 +130,22 @@ def engines(name: str, count: int) -> None:
                     continue
                 loaded = time.perf_counter() - start
                 print(
-                    f"{engine:9} {precision:9} {rate(network, pictures):7.1f} pictures/s   "
+                    f"{engine:9} {precision:9} {rate(network, images):7.1f} images/s   "
                     f"cosine {network.cosine:.5f}   loaded in {loaded:.1f} s",
                     flush=True,
                 )
 
 
-def rate(network: Network, pictures: np.ndarray) -> float:
+def rate(network: Network, images: np.ndarray) -> float:
     """Images a second with a caller on every core, as in extraction; the best of three."""
     with working_threads() as pool:
         callers = pool._max_workers
         seconds = []
         for _ in range(4):
             start = time.perf_counter()
-            list(pool.map(network.features, [pictures] * callers))
+            list(pool.map(network.features, [images] * callers))
             seconds.append(time.perf_counter() - start)
-    return callers * len(pictures) / min(seconds[1:])
+    return callers * len(images) / min(seconds[1:])
 
 
 def random_vgg(folder: Path) -> Path:

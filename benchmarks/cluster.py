@@ -1,11 +1,11 @@
 """What a Ray cluster costs and gives: images a second, merging, and what the driver holds.
 
-    python benchmarks/cluster.py [--pictures 4000] [--size 640] [--nodes 2] [--cores 1] [--kill]
+    python benchmarks/cluster.py [--images 4000] [--size 640] [--nodes 2] [--cores 1] [--kill]
 
 All on one machine, so that the nodes share its cores: the ratio to the local engine on the same
 cores is what Ray costs, not what more machines give. With --kill one node dies in the middle.
 
-- local: `extract_pictures` on all cores;
+- local: `extract_features` on all cores;
 - cluster: `extract_on_cluster` on as many cores;
 
 of both the whole time, loading and beginning included, and the steady rate: the slope of images
@@ -31,7 +31,7 @@ import numpy as np
 import pandas as pd
 
 from features import VIEWS, paint
-from streetgauge.features import Extraction, FeatureStore, extract_on_cluster, extract_pictures
+from streetgauge.features import Extraction, FeatureStore, extract_features, extract_on_cluster
 from streetgauge.features.shards import merge_shards
 from streetgauge.features.work_list import WorkList
 from streetgauge.imagery import QUALITY
@@ -41,7 +41,7 @@ from streetgauge.settings import ClusterSettings
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--pictures", type=int, default=4000)
+    parser.add_argument("--images", type=int, default=4000)
     parser.add_argument("--size", type=int, default=640, help="side of the JPEG files in pixels")
     parser.add_argument("--nodes", type=int, default=2)
     parser.add_argument("--cores", type=int, default=1, help="of each node")
@@ -53,16 +53,16 @@ def main() -> None:
     args = parser.parse_args()
     print(f"{os.cpu_count()} cores ({platform.machine()}), load {os.getloadavg()[0]:.1f}")
     with tempfile.TemporaryDirectory() as folder:
-        if args.pictures:
+        if args.images:
             extraction(Path(folder), args)
         merging(Path(folder), args.shards)
     driver()
 
 
 def extraction(folder: Path, args: argparse.Namespace) -> None:
-    pictures = folder / "pictures"
-    pictures.mkdir()
-    views = paint(pictures, args.pictures // 4, args.size, 0)
+    images = folder / "images"
+    images.mkdir()
+    views = paint(images, args.images // 4, args.size, 0)
     os.nice(args.nice)  # painting is not measured
     ids = views["location_id"].unique().tolist()
     how = {"view_names": VIEWS, "device": "cpu", "engine": args.engine}
@@ -71,7 +71,7 @@ def extraction(folder: Path, args: argparse.Namespace) -> None:
         return Extraction(views, ids, folder / name, args.backbone, **how)
 
     local = Marks()
-    extract_pictures(wanted("local.h5"), progress=local.progress)
+    extract_features(wanted("local.h5"), progress=local.progress)
     alone = local.told("local", len(views))
     killed: list[int] = []
     with nodes(args.nodes, args.cores) as (address, kill):
@@ -115,13 +115,13 @@ class Marks:
         """Print rates; give the steady one."""
         whole = time.perf_counter() - self._began
         first = self.marks[0][0]
-        print(f"{name:8} {count / whole:8.1f} pictures/s ({count} in {whole:.0f} s, all included)")
+        print(f"{name:8} {count / whole:8.1f} images/s ({count} in {whole:.0f} s, all included)")
         if len(self.marks) < 8:
             print("         too few results for a steady rate")
             return None
         seconds, arrived = np.array(self.marks).T
         steady = float(np.polyfit(seconds, arrived, 1)[0])
-        print(f"         {steady:8.1f} pictures/s steady; the first arrived after {first:.0f} s")
+        print(f"         {steady:8.1f} images/s steady; the first arrived after {first:.0f} s")
         return steady
 
 
@@ -178,7 +178,7 @@ def driver(count: int = 400_000) -> None:
     ids = np.repeat([f"L{i:08}" for i in range(n)], 4)
     names = np.tile(VIEWS, n)
     frame = pd.DataFrame({"location_id": ids, "view": names})
-    frame["path"] = "/shared/pictures/" + frame["location_id"] + "_" + frame["view"] + ".jpg"
+    frame["path"] = "/shared/images/" + frame["location_id"] + "_" + frame["view"] + ".jpg"
     frame["member"] = ""
     for name in ("heading", "panorama_heading", "pitch", "fov", "size"):
         frame[name] = np.nan
@@ -190,7 +190,7 @@ def driver(count: int = 400_000) -> None:
     seconds = (time.perf_counter() - started) / (64 * 1024)
     print(
         f"driver   {listed:8.0f} bytes an image listed, {size:.0f} more while it is under way; "
-        f"{1 / seconds:,.0f} pictures/s handed out"
+        f"{1 / seconds:,.0f} images/s handed out"
     )
 
 

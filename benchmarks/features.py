@@ -1,13 +1,13 @@
 """Images a second of a backbone: from JPEG files to the store, and what bounds it.
 
     python benchmarks/features.py [--backbones efficientnet-lite0 vgg16] [--precisions float32 ...]
-        [--engines torch openvino] [--pictures 2000] [--size 640] [--repeats 3] [--parts]
+        [--engines torch openvino] [--images 2000] [--size 640] [--repeats 3] [--parts]
 
 For every engine and precision that is there, in turns and each the best of the repeats, in one run
 on one machine:
 
 - bare: prepared images that are in memory already, on all cores; no disk, no decoding;
-- store: `extract_pictures`, from JPEG files to a finished feature store, all included but the
+- store: `extract_features`, from JPEG files to a finished feature store, all included but the
   loading of the network;
 - bound: what bare and the parts leave of each other, 1 / (1 / bare + all parts / cores): on a CPU
   the cores that compute are those that decode, so no arrangement of the work is faster;
@@ -51,7 +51,7 @@ from streetgauge.features import (
     FeatureStore,
     Network,
     extract,
-    extract_pictures,
+    extract_features,
     get_backbone,
     load_network,
     prepare,
@@ -59,7 +59,7 @@ from streetgauge.features import (
 from streetgauge.features.efficientnet import EfficientNetLite
 from streetgauge.features.preprocess import features_of, preprocess_batch, signatures_of
 from streetgauge.features.vgg import VGG16
-from streetgauge.imagery import PictureAt, decode, quality_of, raw_pictures
+from streetgauge.imagery import ImageSource, decode, quality_of, raw_images
 
 VIEWS = ("a", "b", "c", "d")
 PAINTED = 100
@@ -72,8 +72,8 @@ def main() -> None:
     parser.add_argument("--engines", nargs="+", default=["torch", "openvino"])
     parser.add_argument("--precisions", nargs="+", default=["float32", "bfloat16", "int8"])
     parser.add_argument("--device", default="cpu")
-    parser.add_argument("--pictures", type=int, default=2000, help="rounded down to locations of 4")
-    parser.add_argument("--vgg-pictures", type=int, default=128, help="the same for VGG16")
+    parser.add_argument("--images", type=int, default=2000, help="rounded down to locations of 4")
+    parser.add_argument("--vgg-images", type=int, default=128, help="the same for VGG16")
     parser.add_argument("--size", type=int, default=640, help="side of the JPEG files in pixels")
     parser.add_argument("--batch", type=int, help="images at a time; else the engine's")
     parser.add_argument("--repeats", type=int, default=3)
@@ -86,10 +86,10 @@ def main() -> None:
     print(f"plain loop on {threads} threads; load {os.getloadavg()[0]:.1f}")
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        views = paint(folder, max(1, args.pictures // 4), args.size, args.seed)
+        views = paint(folder, max(1, args.images // 4), args.size, args.seed)
         for backbone in args.backbones:
             record = vgg(folder) if backbone == "vgg16" else get_backbone(backbone)
-            some = views.head(args.vgg_pictures // 4 * 4) if backbone == "vgg16" else views
+            some = views.head(args.vgg_images // 4 * 4) if backbone == "vgg16" else views
             print(f"\n{backbone}, {len(some)} JPEG files of {args.size} px; images a second")
             compare(record, some, folder, args)
 
@@ -141,10 +141,10 @@ def paint(folder: Path, locations: int, size: int, seed: int) -> pd.DataFrame:
     for i in range(min(locations, PAINTED)):
         for view in VIEWS:
             coarse = Image.fromarray(rng.integers(0, 256, (24, 24, 3), dtype=np.uint8))
-            picture = np.asarray(coarse.resize((size, size), Image.Resampling.BICUBIC)).astype(int)
+            image = np.asarray(coarse.resize((size, size), Image.Resampling.BICUBIC)).astype(int)
             grain = rng.normal(0, 4, (size, size, 1))
             path = folder / f"L{i:05}_{view}.jpg"
-            pixels = np.clip(picture + grain, 0, 255).astype(np.uint8)
+            pixels = np.clip(image + grain, 0, 255).astype(np.uint8)
             Image.fromarray(pixels).save(path, quality=85)
             rows.append((f"L{i:05}", view, str(path)))
     sizes = [Path(path).stat().st_size for *_, path in rows]
@@ -174,7 +174,7 @@ def to_store(network: Network, views: pd.DataFrame, path: Path, batch: int | Non
     """Extract with a network that is loaded already: loading is no part of a long run's rate."""
     path.unlink(missing_ok=True)
     load, extract.load_network = extract.load_network, lambda *_, **__: network
-    settle, extract.settled = extract.settled, lambda record, *_: record
+    resolve, extract.resolve_checksum = extract.resolve_checksum, lambda record, *_: record
     try:
         ids = views["location_id"].unique().tolist()
         wanted = Extraction(
@@ -185,9 +185,9 @@ def to_store(network: Network, views: pd.DataFrame, path: Path, batch: int | Non
             view_names=VIEWS,
             precision=network.precision,
         )
-        skips = extract_pictures(wanted, batch=batch)
+        skips = extract_features(wanted, batch=batch)
     finally:
-        extract.load_network, extract.settled = load, settle
+        extract.load_network, extract.resolve_checksum = load, resolve
     assert skips.empty
     assert FeatureStore.open(path).done.all()
 
@@ -233,19 +233,19 @@ def plainly_read(path: str) -> torch.Tensor:
 
 def parts(views: pd.DataFrame, record: Backbone, repeats: int, *, told: bool) -> float:
     """Seconds an image, all cores together, of all that is around the network."""
-    rows = [PictureAt(path) for path in views["path"][:64]]
-    raws = [raw for raw in raw_pictures(rows) if isinstance(raw, bytes)]
+    rows = [ImageSource(path) for path in views["path"][:64]]
+    raws = [raw for raw in raw_images(rows) if isinstance(raw, bytes)]
     pixels = [decode(raw) for raw in raws]
-    inputs = [np.ascontiguousarray(prepare(picture, record)) for picture in pixels]
+    inputs = [np.ascontiguousarray(prepare(image, record)) for image in pixels]
     steps: dict[str, Callable[[], object]] = {
-        "read": lambda: none(raw_pictures(rows)),
+        "read": lambda: none(raw_images(rows)),
         "fingerprint": lambda: signatures_of(rows, raws),
         "unpack": lambda: none(unpacked(raw) for raw in raws),
         "decode": lambda: none(decode(raw) for raw in raws),
-        "prepare": lambda: none(prepare(picture, record) for picture in pixels),
-        "quality": lambda: none(quality_of(picture) for picture in inputs),
+        "prepare": lambda: none(prepare(image, record) for image in pixels),
+        "quality": lambda: none(quality_of(image) for image in inputs),
         "all": lambda: none(
-            preprocess_batch([row], list(raw_pictures([row])), record) for row in rows
+            preprocess_batch([row], list(raw_images([row])), record) for row in rows
         ),
     }
     about = {

@@ -1,6 +1,6 @@
 """Very many small images, some of them broken in every way: nothing is lost, memory stays flat.
 
-    python benchmarks/many.py [--pictures 100000] [--broken 0.01] [--backbone tiles]
+    python benchmarks/many.py [--images 100000] [--broken 0.01] [--backbone tiles]
 
 Images of 32 pixels go from files to a store. The backbone ``tiles`` is no network, only means of
 pixels, so that what is around the network is measured; any other is the real one. The script ends
@@ -32,7 +32,7 @@ from streetgauge.features import (
     Extraction,
     FeatureStore,
     extract,
-    extract_pictures,
+    extract_features,
     get_backbone,
 )
 from streetgauge.imagery import find_views
@@ -44,22 +44,22 @@ SIDE = 32
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--pictures", type=int, default=100_000)
+    parser.add_argument("--images", type=int, default=100_000)
     parser.add_argument("--broken", type=float, default=0.01)
     parser.add_argument("--backbone", default="tiles")
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         start = time.perf_counter()
-        wrong = make(Path(name) / "pictures", args.pictures // 4, args.broken, args.seed)
-        print(f"made {args.pictures:,} images in {time.perf_counter() - start:.0f} s:")
+        wrong = make(Path(name) / "images", args.images // 4, args.broken, args.seed)
+        print(f"made {args.images:,} images in {time.perf_counter() - start:.0f} s:")
         for way, count in Counter(wrong.values()).most_common():
             print(f"  {count:6,} {way}")
         with Memory() as memory:
             start = time.perf_counter()
-            skips, store = take_in(Path(name), args.pictures // 4, args.backbone)
+            skips, store = take_in(Path(name), args.images // 4, args.backbone)
             seconds = time.perf_counter() - start
-        print(f"{args.pictures / seconds:,.0f} images a second, finding them included")
+        print(f"{args.images / seconds:,.0f} images a second, finding them included")
         print(memory.told())
         done = check(wrong, skips, store)
         print(f"{done:,} done + {len(store.done) - done:,} left out = {len(store.done):,}: exact")
@@ -159,29 +159,29 @@ class Tiles:
         lite = get_backbone("efficientnet-lite0")
         self.backbone = replace(lite, name="tiles", dimension=64, resize=SIDE, crop=SIDE)
 
-    def features(self, pictures: np.ndarray) -> np.ndarray:
+    def features(self, images: np.ndarray) -> np.ndarray:
         """Features of prepared images."""
-        return pictures.reshape(len(pictures), 64, -1).mean(axis=2, dtype=np.float32)
+        return images.reshape(len(images), 64, -1).mean(axis=2, dtype=np.float32)
 
 
 def take_in(folder: Path, locations: int, backbone: str) -> tuple[pd.DataFrame, FeatureStore]:
     """Find the images, make the store; give all skips."""
-    settings = ImagerySettings(folder=folder / "pictures", views=VIEWS)
+    settings = ImagerySettings(folder=folder / "images", views=VIEWS)
     ids = [f"L{i:06}" for i in range(locations)]
     views, missing = find_views(settings, ids)
     tiles = Tiles()
-    usual = SimpleNamespace(load=extract.load_network, settled=extract.settled)
+    usual = SimpleNamespace(load=extract.load_network, resolve_checksum=extract.resolve_checksum)
     record = tiles.backbone if backbone == "tiles" else get_backbone(backbone)
     if backbone == "tiles":
-        extract.load_network, extract.settled = (
+        extract.load_network, extract.resolve_checksum = (
             (lambda *_, **__: tiles),
             (lambda record, *_: record),
         )
     try:
         wanted = Extraction(views, ids, folder / "f.h5", record, view_names=VIEWS)
-        unreadable = extract_pictures(wanted)
+        unreadable = extract_features(wanted)
     finally:
-        extract.load_network, extract.settled = usual.load, usual.settled
+        extract.load_network, extract.resolve_checksum = usual.load, usual.resolve_checksum
     skips = pd.concat([missing, unreadable], ignore_index=True)
     return skips, FeatureStore.open(folder / "f.h5")
 

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 from PIL import Image, ImageDraw
 
-from streetgauge.imagery import decode, find_views, pictures_at, raw_pictures
+from streetgauge.imagery import decode, find_views, image_sources, raw_images
 from streetgauge.settings import ImagerySettings
 
 DOCS = Path(__file__).resolve().parent
@@ -43,14 +43,14 @@ def main() -> None:
     """Draw one row a location, in the order of the headings."""
     with tempfile.TemporaryDirectory() as work:
         views = views_of_panoramas(Path(work))
-    rows = pictures_at(views)
+    rows = image_sources(views)
     names = views["location_id"].unique().tolist()
     high = TOP + len(names) * (SIDE + EDGE)
     sheet = Image.new("RGB", (4 * (SIDE + EDGE) + EDGE, high), "white")
     pen = ImageDraw.Draw(sheet)
     for place, word in enumerate(("0: north", "90: east", "180: south", "270: west")):
         pen.text((EDGE + place * (SIDE + EDGE) + 4, 5), word, fill="black")
-    for (_, view), row, raw in zip(views.iterrows(), rows, raw_pictures(rows), strict=True):
+    for (_, view), row, raw in zip(views.iterrows(), rows, raw_images(rows), strict=True):
         assert isinstance(raw, bytes)
         left = EDGE + "abcd".index(view["view"]) * (SIDE + EDGE)
         top = TOP + names.index(view["location_id"]) * (SIDE + EDGE)

@@ -20,7 +20,7 @@ from safetensors.torch import save_file
 
 from streetgauge.errors import InputError
 from streetgauge.features import BACKBONES, Backbone, get_backbone
-from streetgauge.features.weights import load_into, read_tensors, settled, weights_file
+from streetgauge.features.weights import load_into, read_tensors, resolve_checksum, weights_file
 from streetgauge.io.files import sha256_of
 
 
@@ -51,14 +51,14 @@ def test_a_package_that_is_not_there_is_named() -> None:
 def test_names_that_need_no_torch_do_not_import_it() -> None:
     code = (
         "import sys; from streetgauge.features import FeatureStore, get_backbone, prepare; "
-        "from streetgauge.imagery import find_views, read_picture; "
+        "from streetgauge.imagery import find_views, read_image; "
         "print(sorted({'torch', 'scipy', 'geopandas'} & set(sys.modules)))"
     )
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert run.stdout.strip() == "[]"
 
 
-def test_a_record_says_how_the_paper_s_network_sees_a_picture() -> None:
+def test_a_record_says_how_the_paper_s_network_sees_an_image() -> None:
     caffe = get_backbone("vgg16-caffe-fc6")
     assert (caffe.resize, caffe.crop, caffe.channels, caffe.scale) == (224, 224, "BGR", 1)
     assert caffe.mean == (123.68, 116.779, 103.939)  # red first, as for all records
@@ -84,7 +84,7 @@ def test_own_weights_have_their_own_sha256_and_no_known_licence(tmp_path: Path) 
     (tmp_path / "own.safetensors").write_bytes(b"content")
     own = get_backbone("efficientnet-lite0", weights=tmp_path / "own.safetensors")
     assert (own.sha256, own.licence) == ("", "")
-    assert settled(own).sha256 == sha256(b"content").hexdigest()
+    assert resolve_checksum(own).sha256 == sha256(b"content").hexdigest()
 
 
 def test_weights_that_nobody_may_give_are_asked_for_with_the_name_of_the_file(
@@ -92,13 +92,15 @@ def test_weights_that_nobody_may_give_are_asked_for_with_the_name_of_the_file(
 ) -> None:
     monkeypatch.setenv("STREETGAUGE_CACHE", str(tmp_path))
     with pytest.raises(InputError, match=r"import-weights vgg16.npy --out .*vgg16-caffe") as error:
-        settled(get_backbone("vgg16-caffe-fc6"))
+        resolve_checksum(get_backbone("vgg16-caffe-fc6"))
     assert str(tmp_path / "vgg16-caffe.safetensors") in str(error.value)
     (tmp_path / "vgg16-caffe.safetensors").write_bytes(b"content")
-    assert settled(get_backbone("vgg16-caffe-fc6")).sha256 == sha256(b"content").hexdigest()
+    assert (
+        resolve_checksum(get_backbone("vgg16-caffe-fc6")).sha256 == sha256(b"content").hexdigest()
+    )
     gone = get_backbone("vgg16-caffe-fc6", weights=tmp_path / "gone.safetensors")
     with pytest.raises(InputError, match=r"there is no file .*gone.safetensors"):
-        settled(gone)
+        resolve_checksum(gone)
 
 
 class _Silent(SimpleHTTPRequestHandler):
@@ -154,10 +156,10 @@ def test_weights_are_downloaded_once_and_their_sha256_completed(
 
     with serving(partial(_Silent, directory=tmp_path)) as address:
         record = at(f"{address}/a.pth")
-        assert settled(record, progress).sha256 == sha256(b"content").hexdigest()
+        assert resolve_checksum(record, progress).sha256 == sha256(b"content").hexdigest()
     assert sum(seen) == 7
     assert [file.name for file in cache.iterdir()] == ["a.pth"]
-    settled(record)  # the server is gone
+    resolve_checksum(record)  # the server is gone
 
 
 def test_a_download_that_fails_leaves_nothing_and_says_which_file_to_put_where(
@@ -166,13 +168,13 @@ def test_a_download_that_fails_leaves_nothing_and_says_which_file_to_put_where(
     (tmp_path / "a.pth").write_bytes(b"other")
     with serving(partial(_Silent, directory=tmp_path)) as address:
         with pytest.raises(InputError, match="has sha256 d9298a10d1b0, not ed7002b4"):
-            settled(at(f"{address}/a.pth"))
+            resolve_checksum(at(f"{address}/a.pth"))
         with pytest.raises(InputError, match=r"b.pth could not be fetched .*put http.*b.pth as "):
-            settled(at(f"{address}/b.pth"))
+            resolve_checksum(at(f"{address}/b.pth"))
     with serving(_Broken) as address, pytest.raises(InputError, match="could not be fetched"):
-        settled(at(f"{address}/a.pth"))
+        resolve_checksum(at(f"{address}/a.pth"))
     with pytest.raises(InputError, match=r"could not be fetched \(Connection refused\)") as error:
-        settled(at(f"{address}/a.pth"))
+        resolve_checksum(at(f"{address}/a.pth"))
     assert str(cache / "a.pth") in str(error.value)
     assert "\n" not in str(error.value)
     assert [*cache.iterdir()] == []
@@ -185,7 +187,7 @@ def test_what_pytorch_has_downloaded_already_is_used(cache: Path, tmp_path: Path
     assert weights_file(at("http://127.0.0.1:9/a.pth")) == place / "a.pth"
     (place / "a.pth").write_bytes(b"other")
     with pytest.raises(InputError, match=r"a.pth: these are not the weights of vgg16-torchvision"):
-        settled(at("http://127.0.0.1:9/a.pth"))
+        resolve_checksum(at("http://127.0.0.1:9/a.pth"))
 
 
 def test_weights_that_do_not_fit_are_one_sentence_about_the_first_tensor(tmp_path: Path) -> None:

@@ -46,9 +46,9 @@ def as_file(content: Any, file: Path, protocol: int = 4) -> Path:
     return file
 
 
-def tensorflow(weights: dict[str, list[np.ndarray]], picture: np.ndarray) -> np.ndarray:
+def tensorflow(weights: dict[str, list[np.ndarray]], image: np.ndarray) -> np.ndarray:
     """Two convolutions and fc6 of an image [height, width, channel], in the file's layouts."""
-    x = picture.astype(np.float64)
+    x = image.astype(np.float64)
     for name in ("conv1_1", "conv1_2"):
         weight, bias = weights[name]
         padded = np.pad(x, ((1, 1), (1, 1), (0, 0)))
@@ -61,13 +61,13 @@ def tensorflow(weights: dict[str, list[np.ndarray]], picture: np.ndarray) -> np.
 def test_fc6_after_conversion_is_that_of_the_tensorflow_layout() -> None:
     weights = layers()
     tensors = {k: torch.from_numpy(v).double() for k, v in convert(weights).items()}
-    picture = np.random.default_rng(1).normal(size=(7, 7, 3))
-    x = torch.from_numpy(picture).permute(2, 0, 1)[None]
+    image = np.random.default_rng(1).normal(size=(7, 7, 3))
+    x = torch.from_numpy(image).permute(2, 0, 1)[None]
     for name in ("conv1_1", "conv1_2"):
         weight, bias = (tensors[f"{name}.{part}"] for part in ("weight", "bias"))
         x = torch.nn.functional.conv2d(x, weight, bias, padding=1).relu()
     ours = torch.nn.functional.linear(x.flatten(), tensors["fc6.weight"], tensors["fc6.bias"])
-    np.testing.assert_allclose(ours.numpy(), tensorflow(weights, picture), rtol=1e-10)
+    np.testing.assert_allclose(ours.numpy(), tensorflow(weights, image), rtol=1e-10)
 
 
 def convert(weights: dict[str, list[np.ndarray]]) -> dict[str, np.ndarray]:

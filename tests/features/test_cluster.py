@@ -24,8 +24,8 @@ from streetgauge.errors import InputError
 from streetgauge.features import (
     Extraction,
     FeatureStore,
+    extract_features,
     extract_on_cluster,
-    extract_pictures,
     get_backbone,
     load_network,
     prepare,
@@ -44,7 +44,7 @@ from streetgauge.features.ray import (
     decode,
 )
 from streetgauge.features.work_list import Positions
-from streetgauge.imagery import find_views, raw_pictures, read_picture
+from streetgauge.imagery import find_views, raw_images, read_image
 from streetgauge.progress import Advance, Progress, silent
 from streetgauge.settings import ClusterSettings, ImagerySettings
 
@@ -58,7 +58,7 @@ SIDE = 48  # of the images: they cost next to nothing to decode
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("pictures")
+    folder = tmp_path_factory.mktemp("images")
     rng = np.random.default_rng(5)
     for i, location in enumerate(IDS):
         for view in VIEWS:
@@ -77,7 +77,7 @@ def wanted(folder: Path, path: Path, count: int = FEW, **options: Any) -> Extrac
 
 
 def here(folder: Path, path: Path, **options: Any) -> pd.DataFrame:
-    return extract_pictures(wanted(folder, path, **options))
+    return extract_features(wanted(folder, path, **options))
 
 
 def there(
@@ -228,7 +228,7 @@ def test_a_cluster_makes_no_other_features_of_a_study(grid: Path) -> None:
 
     file = grid / "study.toml"
     text = file.read_text().partition("[features]")[0]
-    (grid / "pictures").mkdir()
+    (grid / "images").mkdir()
     (grid / "locations.parquet").write_bytes(b"stands for locations")
     ways = {
         "plain": "",
@@ -237,7 +237,7 @@ def test_a_cluster_makes_no_other_features_of_a_study(grid: Path) -> None:
     }
     said = {}
     for name, way in ways.items():
-        file.write_text(f'{text}[imagery]\nfolder = "pictures"\n[features]\n{way}\n')
+        file.write_text(f'{text}[imagery]\nfolder = "images"\n[features]\n{way}\n')
         study = Study.open(grid)
         features: Any = study.settings.features
         key = study.key(stage_named("features"))
@@ -393,7 +393,7 @@ class Scripted(ClusterExtractor):
         self.asked.append(positions.tolist())
         for at in positions[::-1][:count]:
             rows = work_list.rows([at])
-            batch = preprocess_batch(rows, list(raw_pictures(rows)), job.backbone)
+            batch = preprocess_batch(rows, list(raw_images(rows)), job.backbone)
             yield np.array([at]), compute_batch(self.network, batch)
         if error is not None:
             raise error
@@ -452,14 +452,14 @@ def test_a_worker_s_results_are_those_of_this_machine_with_their_reasons(
 ) -> None:
     lite0 = get_backbone("efficientnet-lite0")
     usual = load_network(lite0, "cpu", "torch")
-    bad = prepare(read_picture(folder / f"{IDS[2]}_b.jpg"), lite0)
+    bad = prepare(read_image(folder / f"{IDS[2]}_b.jpg"), lite0)
 
     class Strange:
         device, backbone = "cpu", lite0
 
-        def features(self, pictures: np.ndarray) -> np.ndarray:
-            features = usual.features(pictures)
-            features[[(picture == bad).all() for picture in pictures], 3] = np.nan
+        def features(self, images: np.ndarray) -> np.ndarray:
+            features = usual.features(images)
+            features[[(image == bad).all() for image in images], 3] = np.nan
             return features
 
     work_list = wanted(folder, tmp_path / "a.h5", count=9).work_list()
@@ -474,7 +474,7 @@ def test_a_worker_s_results_are_those_of_this_machine_with_their_reasons(
     assert np.concatenate([batch["index"] for batch in found]).tolist() == list(range(18))[::-1]
     results = [Computed(*_from_columns(batch), batch["features"]) for batch in found]
     rows = work_list.rows(np.arange(18)[::-1])
-    whole = preprocess_batch(rows, list(raw_pictures(rows)), lite0)
+    whole = preprocess_batch(rows, list(raw_images(rows)), lite0)
     ours = compute_batch(Strange(), whole)  # type: ignore[arg-type]
     for name in ("signatures", "quality", "features"):
         theirs = np.concatenate([getattr(result, name) for result in results])

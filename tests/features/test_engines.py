@@ -93,7 +93,7 @@ def onnx_file(tmp_path: Path) -> Path:
     return tmp_path / "net.onnx"
 
 
-def pictures(count: int, side: int = 16) -> np.ndarray:
+def images(count: int, side: int = 16) -> np.ndarray:
     return np.random.default_rng(0).integers(0, 256, (count, side, side, 3), dtype=np.uint8)
 
 
@@ -103,7 +103,7 @@ def cosines(ours: np.ndarray, theirs: np.ndarray) -> np.ndarray:
 
 
 def test_all_engines_agree_to_six_digits_in_float32(openvino: Any, onnx_file: Path) -> None:
-    looks = pictures(21)
+    looks = images(21)
     expected = TorchEngine(SMALL, Net())(looks)
     x = torch.from_numpy(looks).permute(0, 3, 1, 2).float()
     mean, std = (torch.tensor(v).view(3, 1, 1) for v in (SMALL.mean, SMALL.std))
@@ -117,9 +117,9 @@ def test_all_engines_agree_to_six_digits_in_float32(openvino: Any, onnx_file: Pa
         np.testing.assert_allclose(engine(looks), expected, rtol=1e-5, atol=1e-5)
 
 
-def test_any_number_of_pictures_and_callers_gives_the_same_bits(openvino: Any) -> None:
+def test_any_number_of_images_and_callers_gives_the_same_bits(openvino: Any) -> None:
     engine = OpenvinoEngine(SMALL, Net(), streams=2)
-    looks = pictures(50)
+    looks = images(50)
     once = engine(looks)
     assert once.dtype == np.float32
     assert once.flags.c_contiguous
@@ -133,14 +133,14 @@ def test_any_number_of_pictures_and_callers_gives_the_same_bits(openvino: Any) -
             np.testing.assert_array_equal(found, once[::-1][:count])
 
 
-def test_pictures_in_a_slice_change_no_bit(openvino: Any) -> None:
+def test_images_in_a_slice_change_no_bit(openvino: Any) -> None:
     looks = known_images(8, 224)
     few = OpenvinoEngine(LITE0, build_module(LITE0), slice=2)
     many = OpenvinoEngine(LITE0, build_module(LITE0), slice=8)
     np.testing.assert_array_equal(few(looks), many(looks))
 
 
-def test_networks_with_large_weights_get_more_pictures_at_a_time(openvino: Any) -> None:
+def test_networks_with_large_weights_get_more_images_at_a_time(openvino: Any) -> None:
     net = Net()
     assert OpenvinoEngine(SMALL, net).slice == engines.OPENVINO_SLICE
     net.wide = nn.Linear(2**13, 2**12)  # 33 million weights
@@ -165,7 +165,7 @@ class Failing:
 
 def test_after_a_failure_all_requests_can_be_used_again(openvino: Any) -> None:
     engine = OpenvinoEngine(SMALL, Net(), streams=2)
-    looks = pictures(40)
+    looks = images(40)
     expected = engine(looks)
     count = engine._free.qsize()
     for _ in range(count):
@@ -179,14 +179,14 @@ def test_after_a_failure_all_requests_can_be_used_again(openvino: Any) -> None:
         assert engine._free.qsize() == count
     assert failures >= 1
     with pytest.raises(RuntimeError, match="input tensor"):
-        engine(pictures(4, side=17))  # a request that does not even begin
+        engine(images(4, side=17))  # a request that does not even begin
     assert engine._free.qsize() == count
     np.testing.assert_array_equal(engine(looks), expected)
 
 
-def test_no_picture_gives_no_features() -> None:
+def test_no_image_gives_no_features() -> None:
     network = networks.Network(SMALL, TorchEngine(SMALL, Net()))
-    assert network.features(pictures(0)).shape == (0, 5)
+    assert network.features(images(0)).shape == (0, 5)
 
 
 def test_float32_is_float32_though_openvino_would_take_bfloat16(openvino: Any) -> None:
@@ -227,7 +227,7 @@ def test_the_layers_named_stay_in_float32_and_no_others(openvino: Any) -> None:
     wholly = OpenvinoEngine(SMALL, Net(), "bfloat16")
     partly = OpenvinoEngine(replace(SMALL, exact=("conv",)), Net(), "bfloat16")
     missed = OpenvinoEngine(replace(SMALL, exact=("con",)), Net(), "bfloat16")
-    looks = pictures(16)
+    looks = images(16)
     reference = TorchEngine(SMALL, Net())(looks)
     off = [np.abs(each(looks) - reference).mean() for each in (wholly, partly, missed)]
     if off[0] < 1e-6:
@@ -252,7 +252,7 @@ def test_int8_is_stated_not_refused_and_needs_openvino(openvino: Any, tmp_path: 
     reference = TorchEngine(record, net)
     cosine = networks._cosine(record, engine, reference)
     assert 0.9 < cosine < 0.999999
-    looks = pictures(9, 32)
+    looks = images(9, 32)
     for _ in ("rounded", "kept"):
         again = OpenvinoEngine(record, net, "int8", kept=tmp_path)
         np.testing.assert_array_equal(engine(looks), again(looks))
@@ -333,7 +333,7 @@ def test_without_openvino_torch_is_used_and_int8_says_what_to_install(
 
 def test_threads_with_torch_give_the_same_bits() -> None:
     engine = TorchEngine(SMALL, Net())
-    looks = pictures(16)
+    looks = images(16)
     with working_threads(2) as pool:
         first, *others = pool.map(engine, [looks] * 6)
     for other in others:
@@ -347,8 +347,8 @@ def test_an_onnx_file_is_a_backbone(onnx_file: Path) -> None:
     assert (record.channels, record.scale, record.mean) == ("BGR", 1, (100, 110, 120))
     network = load_network(record)
     assert len(network.backbone.sha256) == 64
-    expected = TorchEngine(SMALL, Net())(pictures(9))
-    np.testing.assert_allclose(network.features(pictures(9)), expected, rtol=1e-5, atol=1e-5)
+    expected = TorchEngine(SMALL, Net())(images(9))
+    np.testing.assert_allclose(network.features(images(9)), expected, rtol=1e-5, atol=1e-5)
     assert load_network(record, engine="onnxruntime").engine == "onnxruntime"
 
 
@@ -405,7 +405,7 @@ def test_any_model_of_timm_is_a_backbone_by_its_name(timm: Any, tmp_path: Path) 
         get_backbone("timm:resnet_18")
 
 
-def test_any_picture_network_of_open_clip_is_a_backbone(timm: Any, tmp_path: Path) -> None:
+def test_any_image_network_of_open_clip_is_a_backbone(timm: Any, tmp_path: Path) -> None:
     open_clip = pytest.importorskip("open_clip", reason="open_clip is not installed")
     from safetensors.torch import save_file
 
@@ -434,7 +434,7 @@ def test_a_torchvision_built_for_another_torch_is_what_is_named() -> None:
     assert "pip install timm" not in said
 
 
-def test_known_pictures_are_known_and_look_like_pictures() -> None:
+def test_known_images_are_known_and_look_like_images() -> None:
     looks = known_images(6, 64)
     np.testing.assert_array_equal(looks, known_images(6, 64))
     assert (looks != known_images(6, 64, seed=1)).any()
@@ -443,7 +443,7 @@ def test_known_pictures_are_known_and_look_like_pictures() -> None:
     assert (steps < looks.reshape(6, -1).std(axis=1)).all()  # neighbours are alike
 
 
-def test_a_network_that_gives_no_numbers_is_refused_before_it_looks_at_pictures(
+def test_a_network_that_gives_no_numbers_is_refused_before_it_looks_at_images(
     openvino: Any, onnx_file: Path
 ) -> None:
     import onnx
@@ -460,12 +460,12 @@ def test_a_network_that_gives_no_numbers_is_refused_before_it_looks_at_pictures(
 def test_weights_beside_an_onnx_file_belong_to_what_it_is(onnx_file: Path) -> None:
     import onnx
 
-    from streetgauge.features import settled
+    from streetgauge.features import resolve_checksum
     from streetgauge.io.files import sha256_of
     from streetgauge.io.onnx_files import companions
 
     record = get_backbone(f"onnx:{onnx_file}")
-    assert settled(record).sha256 == sha256_of(onnx_file)
+    assert resolve_checksum(record).sha256 == sha256_of(onnx_file)
     assert companions(onnx_file) == (onnx_file.with_suffix(".toml"),)
     onnx.save(
         onnx.load(onnx_file),
@@ -476,8 +476,8 @@ def test_weights_beside_an_onnx_file_belong_to_what_it_is(onnx_file: Path) -> No
     )
     weights = onnx_file.with_name("net.weights")
     assert companions(onnx_file) == (onnx_file.with_suffix(".toml"), weights)
-    before, of_file = settled(record).sha256, sha256_of(onnx_file)
+    before, of_file = resolve_checksum(record).sha256, sha256_of(onnx_file)
     assert before != of_file
     weights.write_bytes(weights.read_bytes()[:-4] + b"\x00\x00\x80\x3f")
     assert sha256_of(onnx_file) == of_file
-    assert settled(record).sha256 != before
+    assert resolve_checksum(record).sha256 != before

@@ -29,14 +29,14 @@ from streetgauge.features import (
     FeatureStore,
     Network,
     extract,
-    extract_pictures,
+    extract_features,
     get_backbone,
     load_network,
     prepare,
     preprocess,
 )
 from streetgauge.features.preprocess import features_of
-from streetgauge.imagery import find_views, read_picture
+from streetgauge.imagery import find_views, read_image
 from streetgauge.io.locks import WriteLock
 from streetgauge.progress import Advance, silent
 from streetgauge.settings import ImagerySettings
@@ -54,10 +54,10 @@ class Tiles:
     def __init__(self) -> None:
         self.backbone, self.passes = LITE0, []
 
-    def features(self, pictures: np.ndarray) -> np.ndarray:
-        assert len(pictures) % 4 == 0  # every pass is a whole one
-        self.passes.append(int(pictures.any(axis=(1, 2, 3)).sum()))  # whole: threads do it at once
-        tiles = pictures.reshape(len(pictures), -1)[:, : 1280 * 117].reshape(-1, 1280, 117)
+    def features(self, images: np.ndarray) -> np.ndarray:
+        assert len(images) % 4 == 0  # every pass is a whole one
+        self.passes.append(int(images.any(axis=(1, 2, 3)).sum()))  # whole: threads do it at once
+        tiles = images.reshape(len(images), -1)[:, : 1280 * 117].reshape(-1, 1280, 117)
         return tiles.mean(axis=2, dtype=np.float32)
 
     @property
@@ -88,7 +88,7 @@ def painted(path: Path, seed: int) -> None:
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Twelve locations with two views each, all whole."""
-    place = tmp_path_factory.mktemp("pictures")
+    place = tmp_path_factory.mktemp("images")
     for i in range(12):
         for j, view in enumerate(VIEWS):
             painted(place / f"L{i:02}_{view}.jpg", 10 * i + j)
@@ -108,7 +108,7 @@ def broken_copy(folder: Path, target: Path) -> Path:
     return target
 
 
-def pictures_of(
+def images_of(
     folder: Path, ids: list[str] = IDS, pattern: str = "{location_id}_{view}.jpg"
 ) -> pd.DataFrame:
     return find_views(ImagerySettings(folder=folder, views=VIEWS, pattern=pattern), ids)[0]
@@ -116,20 +116,20 @@ def pictures_of(
 
 def run(folder: Path, path: Path, **options: Any) -> pd.DataFrame:
     ids = options.pop("locations", IDS)
-    views = options.pop("views") if "views" in options else pictures_of(folder, ids)
+    views = options.pop("views") if "views" in options else images_of(folder, ids)
     batch, progress = options.pop("batch", 5), options.pop("progress", silent)
     given = {"view_names": VIEWS, "cache_key": "s", "device": "cpu", "engine": "torch", **options}
     wanted = Extraction(views, ids, path, **given)
-    skips = extract_pictures(wanted, batch=batch, progress=progress)
+    skips = extract_features(wanted, batch=batch, progress=progress)
     assert not skips.duplicated(["location_id", "view"]).any()  # an image has one reason
     return skips
 
 
 def alone(file: Path) -> np.ndarray:
     """Features of one image, computed by itself."""
-    picture = prepare(read_picture(file), LITE0)
+    image = prepare(read_image(file), LITE0)
     with working_threads() as pool:
-        features: np.ndarray = pool.submit(network().features, picture[None]).result()
+        features: np.ndarray = pool.submit(network().features, image[None]).result()
     return features[0]
 
 
@@ -159,7 +159,7 @@ def stopping_after(chunks: int) -> Any:
 
 
 @pytest.mark.usefixtures("real")
-def test_every_location_has_its_own_pictures_features(folder: Path, tmp_path: Path) -> None:
+def test_every_location_has_its_own_images_features(folder: Path, tmp_path: Path) -> None:
     skips = run(folder, tmp_path / "a.h5")
     store = FeatureStore.open(tmp_path / "a.h5")
     assert skips.empty
@@ -195,7 +195,7 @@ def test_shuffled_inputs_give_the_same_bytes(folder: Path, tmp_path: Path) -> No
     assert (tmp_path / "a.h5").read_bytes() == (tmp_path / "b.h5").read_bytes()
 
 
-def test_a_broken_picture_leaves_its_location_out_and_shifts_no_other(
+def test_a_broken_image_leaves_its_location_out_and_shifts_no_other(
     folder: Path, tmp_path: Path
 ) -> None:
     run(folder, tmp_path / "whole.h5")
@@ -218,7 +218,7 @@ def test_a_broken_picture_leaves_its_location_out_and_shifts_no_other(
 
 
 @pytest.mark.usefixtures("real")
-def test_no_features_are_saved_under_a_broken_picture_s_name(folder: Path, tmp_path: Path) -> None:
+def test_no_features_are_saved_under_a_broken_image_s_name(folder: Path, tmp_path: Path) -> None:
     skips = run(broken_copy(folder, tmp_path / "broken"), tmp_path / "a.h5", require="any")
     store = FeatureStore.open(tmp_path / "a.h5")
     for row in skips.itertuples():
@@ -282,7 +282,7 @@ def test_a_finished_store_is_not_computed_again_and_tells_the_same_skips(
     pd.testing.assert_frame_equal(run(copy, tmp_path / "a.h5"), expected)
 
 
-def test_a_picture_that_was_mended_is_looked_at_again(folder: Path, tmp_path: Path) -> None:
+def test_an_image_that_was_mended_is_looked_at_again(folder: Path, tmp_path: Path) -> None:
     copy = broken_copy(folder, tmp_path / "broken")
     run(copy, tmp_path / "a.h5")
     (copy / "L04_a.jpg").write_bytes((folder / "L04_a.jpg").read_bytes())
@@ -309,7 +309,7 @@ def test_a_file_that_is_no_store_is_not_overwritten(folder: Path, tmp_path: Path
     assert path.read_text() == "my notes"
 
 
-def test_a_view_with_two_pictures_is_refused(folder: Path, tmp_path: Path) -> None:
+def test_a_view_with_two_images_is_refused(folder: Path, tmp_path: Path) -> None:
     ids = [f"L{i:02}" for i in range(12)]
     views, _ = find_views(ImagerySettings(folder=folder, views=VIEWS), ids)
     with pytest.raises(InputError, match="'L00': view 'a' has two images"):
@@ -321,11 +321,11 @@ import sys
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
-from streetgauge.features import Extraction, extract, extract_pictures
+from streetgauge.features import Extraction, extract, extract_features
 from streetgauge.imagery import find_views
 from streetgauge.settings import ImagerySettings
 
-extract.SETTLE = 0
+extract.COMMIT_EVERY = 0
 folder, path = Path(sys.argv[1]), Path(sys.argv[2])
 ids = [f"L{i:02}" for i in range(12)]
 views, _ = find_views(ImagerySettings(folder=folder, views=("a", "b")), ids)
@@ -336,7 +336,7 @@ def progress(description, total, unit):
 
 wanted = Extraction(views, ids, path, view_names=("a", "b"), cache_key="s", device="cpu",
                     engine="torch")
-extract_pictures(wanted, batch=5, progress=progress)
+extract_features(wanted, batch=5, progress=progress)
 """
 
 
@@ -357,7 +357,7 @@ def test_kill_9_in_the_middle_loses_nothing(folder: Path, tmp_path: Path) -> Non
     assert path.read_bytes() == (tmp_path / "a.h5").read_bytes()
 
 
-def test_only_the_picture_that_changed_is_computed_again(
+def test_only_the_image_that_changed_is_computed_again(
     folder: Path, tmp_path: Path, tiles: Tiles
 ) -> None:
     copy = broken_copy(folder, tmp_path / "copy")
@@ -395,7 +395,7 @@ def test_locations_that_come_and_go_leave_the_others_as_they_are(
     assert (tmp_path / "a.h5").read_bytes() == (tmp_path / "b.h5").read_bytes()
 
 
-def test_pictures_that_are_only_moved_or_touched_are_not_computed_again(
+def test_images_that_are_only_moved_or_touched_are_not_computed_again(
     folder: Path, tmp_path: Path, tiles: Tiles
 ) -> None:
     run(folder, tmp_path / "a.h5")
@@ -409,7 +409,7 @@ def test_pictures_that_are_only_moved_or_touched_are_not_computed_again(
     assert FeatureStore.open(tmp_path / "a.h5").attributes["cache_key"] == "other"
 
 
-def test_pictures_that_changed_places_are_computed_again(
+def test_images_that_changed_places_are_computed_again(
     folder: Path, tmp_path: Path, tiles: Tiles
 ) -> None:
     copy = broken_copy(folder, tmp_path / "copy")
@@ -515,7 +515,7 @@ def test_a_row_that_is_torn_is_never_read_and_is_done_again(folder: Path, tmp_pa
     whole = path.read_bytes()
     with FeatureStore.open(path, writable=True) as store:
         nothing = np.full((1, 1280), 7, dtype=np.float32)
-        store.put(np.array([3]), np.array([1]), nothing, np.ones(1, dtype=bool))
+        store.write_views(np.array([3]), np.array([1]), nothing, np.ones(1, dtype=bool))
         assert store.rows(["L03"]).tolist() == [-1]
     run(folder, path)
     assert path.read_bytes() == whole
@@ -561,7 +561,7 @@ def test_archives_give_the_same_features_as_folders_however_they_are_packed(
         with tarfile.open(packed / f"{view}.tgz", "w:gz") as archive:
             for file in sorted(copy.glob(f"*_{view}.jpg"), reverse=True):
                 archive.add(file, file.name)
-    views = pictures_of(packed, pattern="**/{location_id}_{view}.jpg")
+    views = images_of(packed, pattern="**/{location_id}_{view}.jpg")
     assert (views["member"] != "").all()
     skips = run(packed, tmp_path / "b.h5", views=views, require="any")
     assert (tmp_path / "a.h5").read_bytes() == (tmp_path / "b.h5").read_bytes()
@@ -602,7 +602,7 @@ def test_a_panorama_is_decoded_once_for_all_of_its_views(
     assert len(np.unique(store.signature[0], axis=0)) == 4
 
 
-def test_the_quality_of_every_picture_that_could_be_read_is_kept(
+def test_the_quality_of_every_image_that_could_be_read_is_kept(
     folder: Path, tmp_path: Path
 ) -> None:
     copy = broken_copy(folder, tmp_path / "copy")
@@ -614,7 +614,7 @@ def test_the_quality_of_every_picture_that_could_be_read_is_kept(
 
 @pytest.mark.usefixtures("real")
 @pytest.mark.parametrize("engine", ["torch", "openvino"])
-def test_a_picture_s_features_depend_neither_on_its_company_nor_on_its_place(engine: str) -> None:
+def test_an_image_s_features_depend_neither_on_its_company_nor_on_its_place(engine: str) -> None:
     if engine == "openvino":
         pytest.importorskip("openvino")
     network = load_network(LITE0, "cpu", engine)
@@ -638,7 +638,7 @@ def one_view_each(folder: Path, packed: Path) -> pd.DataFrame:
         with tarfile.open(packed / f"{view}.tar", "w") as archive:
             for file in sorted(folder.glob(f"*_{view}.jpg")):
                 archive.add(file, file.name)
-    return pictures_of(packed, pattern="**/{location_id}_{view}.jpg")
+    return images_of(packed, pattern="**/{location_id}_{view}.jpg")
 
 
 @pytest.mark.parametrize("chunks", [1, 2, 4])
@@ -698,11 +698,11 @@ def test_numbers_that_are_not_finite_are_no_features(
     folder: Path, tmp_path: Path, tiles: Tiles, number: float, require: str
 ) -> None:
     usual = tiles.features
-    bad = prepare(read_picture(folder / "L03_b.jpg"), LITE0)
+    bad = prepare(read_image(folder / "L03_b.jpg"), LITE0)
 
-    def broken(pictures: np.ndarray) -> np.ndarray:
-        features = usual(pictures)
-        features[[(picture == bad).all() for picture in pictures], 17] = number
+    def broken(images: np.ndarray) -> np.ndarray:
+        features = usual(images)
+        features[[(image == bad).all() for image in images], 17] = number
         return features
 
     tiles.features = broken  # type: ignore[method-assign]
@@ -759,9 +759,9 @@ def test_a_power_cut_at_any_moment_leaves_no_torn_row_and_the_end_is_the_same(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, packed: bool
 ) -> None:
     copy = broken_copy(folder, tmp_path / "copy")
-    views = one_view_each(copy, tmp_path / "packed") if packed else pictures_of(copy)
+    views = one_view_each(copy, tmp_path / "packed") if packed else images_of(copy)
     options: dict[str, Any] = {"views": views, "require": "any"}
-    monkeypatch.setattr(extract, "SETTLE", 0)
+    monkeypatch.setattr(extract, "COMMIT_EVERY", 0)
     expected = run(copy, tmp_path / "whole.h5", **options)
     whole, path = FeatureStore.open(tmp_path / "whole.h5"), tmp_path / "a.h5"
     rng = np.random.default_rng(packed)
@@ -789,7 +789,7 @@ sys.path.insert(0, sys.argv[1])
 import test_extract as t
 from streetgauge.features import FeatureStore, extract
 
-extract.SETTLE = 0
+extract.COMMIT_EVERY = 0
 tiles = t.Tiles()
 slowly = tiles.features
 tiles.features = lambda images: time.sleep(0.004) or slowly(images)

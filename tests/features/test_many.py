@@ -24,7 +24,7 @@ def many() -> ModuleType:
 def test_every_location_of_many_is_done_or_left_out_with_its_reason(
     many: ModuleType, tmp_path: Path
 ) -> None:
-    wrong = many.make(tmp_path / "pictures", 500, 0.03, seed=1)
+    wrong = many.make(tmp_path / "images", 500, 0.03, seed=1)
     assert set(wrong.values()) == set(many.BROKEN)
     skips, store = many.take_in(tmp_path, 500, "tiles")
     done = many.check(wrong, skips, store)

@@ -16,7 +16,7 @@ from streetgauge.features.efficientnet import EfficientNetLite
 from streetgauge.features.engines import TorchEngine
 from streetgauge.features.network import build_module
 from streetgauge.features.weights import weights_file
-from streetgauge.imagery import read_picture
+from streetgauge.imagery import read_image
 
 LITE0 = get_backbone("efficientnet-lite0")
 
@@ -34,16 +34,16 @@ def photographs() -> tuple[list[np.ndarray], np.ndarray]:
     """20 images of ImageNet and their classes, which their names tell."""
     foolbox = pytest.importorskip("foolbox")
     files = sorted((Path(foolbox.__file__).parent / "data").glob("imagenet_*.jpg"))
-    pictures = [read_picture(file) for file in files]
-    return pictures, np.array([int(file.stem.split("_")[-1]) for file in files])
+    images = [read_image(file) for file in files]
+    return images, np.array([int(file.stem.split("_")[-1]) for file in files])
 
 
 @pytest.fixture(scope="module")
 def imagenet(
     photographs: tuple[list[np.ndarray], np.ndarray],
 ) -> tuple[np.ndarray, np.ndarray]:
-    pictures, classes = photographs
-    return np.stack([prepare(picture, LITE0) for picture in pictures]), classes
+    images, classes = photographs
+    return np.stack([prepare(image, LITE0) for image in images]), classes
 
 
 @pytest.fixture(scope="module")
@@ -51,19 +51,19 @@ def module() -> EfficientNetLite:
     return build_module(LITE0)  # type: ignore[return-value]
 
 
-def probabilities(network: Network, module: EfficientNetLite, pictures: np.ndarray) -> np.ndarray:
-    features = torch.from_numpy(network.features(pictures))
+def probabilities(network: Network, module: EfficientNetLite, images: np.ndarray) -> np.ndarray:
+    features = torch.from_numpy(network.features(images))
     return module._fc(features).softmax(dim=1).detach().numpy()
 
 
 @pytest.mark.parametrize("variant", [0, 1, 2])
-def test_at_least_17_of_20_imagenet_pictures_are_recognised(
+def test_at_least_17_of_20_imagenet_images_are_recognised(
     variant: int, photographs: tuple[list[np.ndarray], np.ndarray], network: Network
 ) -> None:
-    pictures, classes = photographs
-    assert len(pictures) == 20
+    images, classes = photographs
+    assert len(images) == 20
     record = get_backbone(f"efficientnet-lite{variant}")
-    prepared = np.stack([prepare(picture, record) for picture in pictures])
+    prepared = np.stack([prepare(image, record) for image in images])
     module: EfficientNetLite = build_module(record)  # type: ignore[assignment]
     found = probabilities(Network(record, TorchEngine(record, module)), module, prepared)
     assert (found.argmax(axis=1) == classes).sum() >= 17
@@ -87,12 +87,12 @@ def test_with_the_wrong_preprocessing_the_right_class_is_less_likely(
     imagenet: tuple[np.ndarray, np.ndarray],
     wrong: dict[str, object],
 ) -> None:
-    pictures, classes = imagenet
+    images, classes = imagenet
     rows = np.arange(20)
-    right = probabilities(network, module, pictures)[rows, classes].mean()
+    right = probabilities(network, module, images)[rows, classes].mean()
     record = replace(LITE0, **wrong)  # type: ignore[arg-type]
     other = Network(record, TorchEngine(record, build_module(LITE0)))
-    assert probabilities(other, module, pictures)[rows, classes].mean() < right - 0.05
+    assert probabilities(other, module, images)[rows, classes].mean() < right - 0.05
 
 
 @pytest.mark.parametrize(
@@ -109,8 +109,8 @@ def test_what_photographs_show_is_recognised(
     network: Network, module: EfficientNetLite, name: str, classes: set[int], least: float
 ) -> None:
     skimage = pytest.importorskip("skimage")
-    picture = prepare(read_picture(Path(skimage.__file__).parent / "data" / name), LITE0)
-    found = probabilities(network, module, picture[None])[0]
+    image = prepare(read_image(Path(skimage.__file__).parent / "data" / name), LITE0)
+    found = probabilities(network, module, image[None])[0]
     assert int(found.argmax()) in classes
     assert found[sorted(classes)].sum() > least
 
@@ -118,22 +118,22 @@ def test_what_photographs_show_is_recognised(
 def test_folding_changes_no_feature_by_more_than_a_ten_thousandth(network: Network) -> None:
     plain = EfficientNetLite(0).eval()
     plain.load_state_dict(torch.load(weights_file(LITE0), weights_only=True), strict=True)
-    pictures = np.random.default_rng(0).integers(0, 256, (2, 224, 224, 3), dtype=np.uint8)
+    images = np.random.default_rng(0).integers(0, 256, (2, 224, 224, 3), dtype=np.uint8)
     with torch.inference_mode():
-        pixels = torch.from_numpy(pictures).permute(0, 3, 1, 2).float()
+        pixels = torch.from_numpy(images).permute(0, 3, 1, 2).float()
         expected = plain((pixels - 127) / 128).numpy()
-    found = network.features(pictures)
+    found = network.features(images)
     error = np.linalg.norm(found - expected, axis=1) / np.linalg.norm(expected, axis=1)
     assert error.max() < 1e-4
 
 
 def test_the_same_batch_gives_the_same_bits_and_the_order_only_moves_rows(network: Network) -> None:
-    pictures = np.random.default_rng(0).integers(0, 256, (11, 224, 224, 3), dtype=np.uint8)
-    once = network.features(pictures)
+    images = np.random.default_rng(0).integers(0, 256, (11, 224, 224, 3), dtype=np.uint8)
+    once = network.features(images)
     assert once.dtype == np.float32
     assert once.shape == (11, 1280)
-    np.testing.assert_array_equal(once, network.features(pictures))
-    np.testing.assert_allclose(network.features(pictures[::-1]), once[::-1], rtol=1e-4, atol=1e-5)
+    np.testing.assert_array_equal(once, network.features(images))
+    np.testing.assert_allclose(network.features(images[::-1]), once[::-1], rtol=1e-4, atol=1e-5)
 
 
 def test_normalisation_is_that_of_the_record() -> None:
@@ -148,15 +148,15 @@ def test_normalisation_is_that_of_the_record() -> None:
     unit = replace(
         caffe, mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225), scale=1 / 255, channels="RGB"
     )
-    pictures = np.array([10, 20, 30], dtype=np.uint8) * np.ones((1, 2, 2, 1), dtype=np.uint8)
+    images = np.array([10, 20, 30], dtype=np.uint8) * np.ones((1, 2, 2, 1), dtype=np.uint8)
     np.testing.assert_allclose(
-        Network(caffe, TorchEngine(caffe, Look())).features(pictures),
+        Network(caffe, TorchEngine(caffe, Look())).features(images),
         [[30 - 103.939, 20 - 116.779, 10 - 123.68]],
         rtol=1e-6,
     )
     expected = (np.array([10, 20, 30]) / 255 - unit.mean) / unit.std
     np.testing.assert_allclose(
-        Network(unit, TorchEngine(unit, Look())).features(pictures)[0], expected, rtol=1e-5
+        Network(unit, TorchEngine(unit, Look())).features(images)[0], expected, rtol=1e-5
     )
 
 
@@ -171,12 +171,12 @@ def test_a_device_that_is_not_there_is_refused(monkeypatch: pytest.MonkeyPatch) 
         load_network(LITE0, "cuda")
 
 
-def test_the_54_real_street_pictures_have_distinct_finite_features(
+def test_the_54_real_street_images_have_distinct_finite_features(
     network: Network, shared_data: Path
 ) -> None:
     files = [*(shared_data / "images").glob("*/*.jpg")]
-    pictures = np.stack([prepare(read_picture(file), LITE0) for file in sorted(files)])
-    features = network.features(pictures)
+    images = np.stack([prepare(read_image(file), LITE0) for file in sorted(files)])
+    features = network.features(images)
     assert features.shape == (54, 1280)
     assert np.isfinite(features).all()
     assert (features >= 0).all()  # means of ReLU6

@@ -15,7 +15,7 @@ import pytest
 from PIL import Image
 
 from streetgauge.errors import InputError
-from streetgauge.features import Extraction, FeatureStore, extract_on_cluster, extract_pictures
+from streetgauge.features import Extraction, FeatureStore, extract_features, extract_on_cluster
 from streetgauge.imagery import find_views
 from streetgauge.settings import ClusterSettings, ImagerySettings
 
@@ -52,7 +52,7 @@ def on_both(
 ) -> tuple[FeatureStore, pd.DataFrame]:
     """Extract here and on the cluster, and see that both are the same to the last bit."""
     wanted = {name: Extraction(views, ids, tmp_path / name, **how) for name in ("here", "there")}
-    expected = extract_pictures(wanted["here"])
+    expected = extract_features(wanted["here"])
     skips = extract_on_cluster(wanted["there"], ClusterSettings(address="local"))
     pd.testing.assert_frame_equal(skips, expected)
     assert (tmp_path / "here").read_bytes() == (tmp_path / "there").read_bytes()
@@ -64,7 +64,7 @@ def on_both(
 def test_archives_and_panoramas_on_ray_are_those_of_one_machine_to_the_last_bit(
     tmp_path: Path,
 ) -> None:
-    folder = tmp_path / "pictures"
+    folder = tmp_path / "images"
     folder.mkdir()
     ids = [f"L{i:02}" for i in range(40)]
     for i, location in enumerate(ids):  # panoramas, of which the workers cut four views each
@@ -97,7 +97,7 @@ def test_archives_and_panoramas_on_ray_are_those_of_one_machine_to_the_last_bit(
 @pytest.mark.usefixtures("ray")
 def test_openvino_on_ray_gives_the_bits_of_one_machine(tmp_path: Path) -> None:
     pytest.importorskip("openvino", reason="OpenVINO is not installed")
-    folder = tmp_path / "pictures"
+    folder = tmp_path / "images"
     folder.mkdir()
     ids = [f"L{i:02}" for i in range(20)]
     for i, location in enumerate(ids):

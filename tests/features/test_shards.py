@@ -17,7 +17,7 @@ from streetgauge.features import (
     Extraction,
     FeatureStore,
     extract,
-    extract_pictures,
+    extract_features,
     take_in_shards,
 )
 from streetgauge.features.shards import _opened, merge_shards, shards_of
@@ -65,7 +65,7 @@ def merge(store: FeatureStore, planned: np.ndarray = EVERY) -> None:
 
 
 @pytest.mark.parametrize("names", [("1", "2"), ("2", "1")])
-def test_of_a_whole_and_a_broken_picture_the_whole_one_is_taken_whatever_the_order(
+def test_of_a_whole_and_a_broken_image_the_whole_one_is_taken_whatever_the_order(
     store: FeatureStore, names: tuple[str, str]
 ) -> None:
     whole = FeatureStore.open(shard(store, names[0], "A", "ab")).features[0]
@@ -89,7 +89,7 @@ def test_two_whole_ones_that_differ_are_refused_by_name_before_any_is_taken(
     assert not store.held.any()
 
 
-def test_two_whole_ones_of_other_pictures_are_refused(store: FeatureStore) -> None:
+def test_two_whole_ones_of_other_images_are_refused(store: FeatureStore) -> None:
     shard(store, "1", "B", "ab")
     shard(store, "2", "B", "a", content=2)
     with pytest.raises(InputError, match=r"2\.h5: its features of view 'a' of location 'B'"):
@@ -125,7 +125,7 @@ def test_views_of_one_location_in_several_shards_come_together(store: FeatureSto
     assert store.held.tolist() == [[True, True], [False, False], [False, False]]
 
 
-def test_views_of_which_the_study_has_no_picture_are_left(store: FeatureStore) -> None:
+def test_views_of_which_the_study_has_no_image_are_left(store: FeatureStore) -> None:
     shard(store, "1", "A", "ab")
     merge(store, np.array([[True, False], [True, True], [True, True]]))
     assert store.held[0].tolist() == [True, False]
@@ -162,7 +162,7 @@ LOCATIONS = [f"L{i:02}" for i in range(N)]
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("pictures")
+    folder = tmp_path_factory.mktemp("images")
     rng = np.random.default_rng(5)
     for location in LOCATIONS:
         for view in VIEWS:
@@ -184,7 +184,7 @@ def elsewhere(folder: Path, path: Path, **options: Any) -> list[Path]:
     """Make two shards of a store that share locations, one of which is broken."""
     shards = [shards_of(path) / f"{name}.h5" for name in "12"]
     for shard, locations in zip(shards, (LOCATIONS[:8], LOCATIONS[5:]), strict=True):
-        extract_pictures(wanted(folder, shard, locations, **options))
+        extract_features(wanted(folder, shard, locations, **options))
     return shards
 
 
@@ -193,14 +193,14 @@ def test_shards_of_other_machines_become_the_store_that_this_one_would_make(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, require: str
 ) -> None:
     path, local = tmp_path / "a.h5", tmp_path / "local.h5"
-    expected = extract_pictures(wanted(folder, local, require=require))
+    expected = extract_features(wanted(folder, local, require=require))
     elsewhere(folder, path, require=require)
     taken = wanted(folder, path, require=require, engine="auto", device="auto")
     with monkeypatch.context() as patch:
         patch.setattr(extract, "load_network", lambda *_: pytest.fail("loaded a network"))
         assert take_in_shards(taken)
         assert path.read_bytes() == local.read_bytes()
-        assert extract_pictures(taken).equals(expected)
+        assert extract_features(taken).equals(expected)
     before = path.stat().st_mtime_ns
     assert take_in_shards(taken)
     assert path.read_bytes() == local.read_bytes()
@@ -214,11 +214,11 @@ def test_without_shards_nothing_is_made(folder: Path, tmp_path: Path) -> None:
 
 def test_locations_that_the_shards_lack_are_computed_here(folder: Path, tmp_path: Path) -> None:
     path, local = tmp_path / "a.h5", tmp_path / "local.h5"
-    expected = extract_pictures(wanted(folder, local))
+    expected = extract_features(wanted(folder, local))
     elsewhere(folder, path)[0].unlink()
     take_in_shards(wanted(folder, path))
     assert FeatureStore.open(path).attempted.tolist() == [False] * 5 + [True] * 7
-    assert extract_pictures(wanted(folder, path)).equals(expected)
+    assert extract_features(wanted(folder, path)).equals(expected)
     assert path.read_bytes() == local.read_bytes()
 
 
@@ -248,4 +248,4 @@ def test_features_of_another_device_are_taken_in_and_not_mixed_with_ours(
     assert FeatureStore.open(path).attributes["device"] == "cuda"  # the cache_key says the truth
     if not torch.cuda.is_available():
         with pytest.raises(InputError, match="were computed on 'cuda', which this machine has not"):
-            extract_pictures(taken)
+            extract_features(taken)

@@ -152,12 +152,14 @@ def test_a_row_is_marked_as_not_done_before_it_is_written_over(
     assert seen == [(True, False), (False, False), (False, True)]
 
 
-def test_views_that_were_put_are_not_read_before_their_row_is_settled(path: Path) -> None:
+def test_views_are_not_read_before_their_row_is_committed(path: Path) -> None:
     store, features = made(path), some(1)
     for place in (1, 0):
-        store.put(np.array([2]), np.array([place]), features[:, place], np.ones(1, dtype=bool))
+        store.write_views(
+            np.array([2]), np.array([place]), features[:, place], np.ones(1, dtype=bool)
+        )
         assert store.rows(["x"]).tolist() == [-1]
-    store.settle(np.array([2]), np.array([True]))
+    store.commit(np.array([2]), np.array([True]))
     np.testing.assert_array_equal(FeatureStore.open(path).features[store.rows(["x"])], features)
 
 

@@ -14,47 +14,47 @@ from PIL import Image
 
 from streetgauge.features import get_backbone, prepare, transform
 from streetgauge.features.transform import transform_json
-from streetgauge.imagery import read_picture
+from streetgauge.imagery import read_image
 
 LITE0 = get_backbone("efficientnet-lite0")
 
 
-def test_a_picture_of_the_input_s_size_is_not_touched() -> None:
-    picture = np.random.default_rng(0).integers(0, 256, (224, 224, 3), dtype=np.uint8)
-    np.testing.assert_array_equal(prepare(picture, LITE0), picture)
+def test_an_image_of_the_input_s_size_is_not_touched() -> None:
+    image = np.random.default_rng(0).integers(0, 256, (224, 224, 3), dtype=np.uint8)
+    np.testing.assert_array_equal(prepare(image, LITE0), image)
 
 
 @pytest.mark.parametrize("tall", [False, True])
 def test_the_square_is_cut_from_the_centre(tall: bool) -> None:
-    picture = np.zeros((448, 1344, 3), dtype=np.uint8)
-    picture[:, 448:896] = (10, 200, 90)
+    image = np.zeros((448, 1344, 3), dtype=np.uint8)
+    image[:, 448:896] = (10, 200, 90)
     if tall:
-        picture = picture.transpose(1, 0, 2).copy()
-    assert (prepare(picture, LITE0)[4:-4, 4:-4] == (10, 200, 90)).all()
+        image = image.transpose(1, 0, 2).copy()
+    assert (prepare(image, LITE0)[4:-4, 4:-4] == (10, 200, 90)).all()
 
 
 def test_pixels_lie_as_the_network_reads_them() -> None:
     # Planes would have to be turned: the slowest step after decoding.
-    picture = np.random.default_rng(0).integers(0, 256, (640, 640, 3), dtype=np.uint8)
-    assert prepare(picture, get_backbone("efficientnet-lite0")).flags.c_contiguous
+    image = np.random.default_rng(0).integers(0, 256, (640, 640, 3), dtype=np.uint8)
+    assert prepare(image, get_backbone("efficientnet-lite0")).flags.c_contiguous
 
 
 def test_a_larger_resize_looks_at_the_middle_only() -> None:
-    picture = np.zeros((256, 256, 3), dtype=np.uint8)
-    picture[16:240, 16:240] = np.random.default_rng(0).integers(0, 256, (224, 224, 3))
-    inner = prepare(picture, replace(LITE0, resize=256))
-    np.testing.assert_array_equal(inner, picture[16:240, 16:240])
+    image = np.zeros((256, 256, 3), dtype=np.uint8)
+    image[16:240, 16:240] = np.random.default_rng(0).integers(0, 256, (224, 224, 3))
+    inner = prepare(image, replace(LITE0, resize=256))
+    np.testing.assert_array_equal(inner, image[16:240, 16:240])
 
 
 def test_real_panoramas_agree_with_resizing_first_and_cropping_then(shared_data: Path) -> None:
     compared = 0
     for path in sorted((shared_data / "images/streetscapes").glob("*.jpg")):
-        picture = read_picture(path)
-        if picture.shape[:2] != (512, 1024):  # 448 x 224: the crop has no fractions of pixels
+        image = read_image(path)
+        if image.shape[:2] != (512, 1024):  # 448 x 224: the crop has no fractions of pixels
             continue
-        whole = Image.fromarray(picture).resize((448, 224), Image.Resampling.BICUBIC)
+        whole = Image.fromarray(image).resize((448, 224), Image.Resampling.BICUBIC)
         other = np.asarray(whole)[:, 112:336].astype(int)
-        assert np.abs(prepare(picture, LITE0) - other).max() <= 1
+        assert np.abs(prepare(image, LITE0) - other).max() <= 1
         compared += 1
     assert compared == 9
 
@@ -62,8 +62,8 @@ def test_real_panoramas_agree_with_resizing_first_and_cropping_then(shared_data:
 @settings(max_examples=30, deadline=None)
 @given(height=st.integers(1, 400), width=st.integers(1, 400))
 def test_any_size_gives_the_input_s_size(height: int, width: int) -> None:
-    picture = np.full((height, width, 3), 77, dtype=np.uint8)
-    prepared = prepare(picture, LITE0)
+    image = np.full((height, width, 3), 77, dtype=np.uint8)
+    prepared = prepare(image, LITE0)
     assert prepared.shape == (224, 224, 3)
     assert (prepared == 77).all()
 
@@ -78,10 +78,10 @@ def test_the_rule_is_kept_as_json_and_differs_with_every_part_of_the_record() ->
         assert transform_json(replace(LITE0, **change)) != transform_json(LITE0), change
 
 
-def real_pictures(shared_data: Path) -> list[np.ndarray]:
+def real_images(shared_data: Path) -> list[np.ndarray]:
     files = sorted((shared_data / "images").glob("*/*.jpg"))[::4]
     assert len(files) >= 10
-    return [read_picture(path) for path in files]
+    return [read_image(path) for path in files]
 
 
 @pytest.mark.parametrize(
@@ -93,12 +93,12 @@ def test_the_fast_resampler_stays_within_two_grey_levels_of_pillow_s(
 ) -> None:
     resize, crop, interpolation = rule
     record = replace(LITE0, resize=resize, crop=crop, interpolation=interpolation)  # type: ignore[arg-type]
-    for picture in real_pictures(shared_data):
+    for image in real_images(shared_data):
         if size is not None:
-            scaled = Image.fromarray(picture).resize(size, Image.Resampling.BICUBIC)
-            picture = np.asarray(scaled)
-        assert transform._grid(*picture.shape[:2], resize, crop) is not None, picture.shape
-        away = np.abs(prepare(picture, record) - transform._by_pillow(picture, record).astype(int))
+            scaled = Image.fromarray(image).resize(size, Image.Resampling.BICUBIC)
+            image = np.asarray(scaled)
+        assert transform._grid(*image.shape[:2], resize, crop) is not None, image.shape
+        away = np.abs(prepare(image, record) - transform._by_pillow(image, record).astype(int))
         assert away.max() <= 2
         assert (away > 0).mean() < 0.025
         assert (away > 1).mean() < 0.0001
@@ -114,14 +114,14 @@ def test_the_fast_resampler_stays_within_two_grey_levels_of_pillow_s(
     ],
 )
 def test_where_the_grid_does_not_allow_pillow_itself_is_used(height: int, width: int) -> None:
-    picture = np.random.default_rng(0).integers(0, 256, (height, width, 3), dtype=np.uint8)
+    image = np.random.default_rng(0).integers(0, 256, (height, width, 3), dtype=np.uint8)
     assert transform._grid(height, width, 224, 224) is None
-    np.testing.assert_array_equal(prepare(picture, LITE0), transform._by_pillow(picture, LITE0))
+    np.testing.assert_array_equal(prepare(image, LITE0), transform._by_pillow(image, LITE0))
 
 
 def test_the_crop_s_borders_see_beyond_the_crop_as_with_pillow() -> None:
-    picture = np.zeros((448, 1344, 3), dtype=np.uint8)
-    picture[:, 448:896] = 200  # black begins where the crop ends
-    prepared, expected = prepare(picture, LITE0), transform._by_pillow(picture, LITE0)
+    image = np.zeros((448, 1344, 3), dtype=np.uint8)
+    image[:, 448:896] = 200  # black begins where the crop ends
+    prepared, expected = prepare(image, LITE0), transform._by_pillow(image, LITE0)
     assert expected[:, 0].max() < 200
     assert np.abs(prepared.astype(int) - expected).max() <= 1

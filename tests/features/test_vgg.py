@@ -17,7 +17,7 @@ from streetgauge.features.caffe import VGG16 as SHAPES
 from streetgauge.features.caffe import import_caffe
 from streetgauge.features.vgg import VGG16, named_by_layer
 from streetgauge.features.weights import load_into
-from streetgauge.imagery import read_picture
+from streetgauge.imagery import read_image
 
 Layers = dict[str, list[np.ndarray]]
 BGR = np.array([103.939, 116.779, 123.68])  # blue first, as the paper's code has them
@@ -80,12 +80,12 @@ def file() -> Path:
 
 
 @pytest.mark.slow
-def test_fc6_of_a_real_picture_is_that_of_the_caffe_weights_in_tensorflow_s_layout(
+def test_fc6_of_a_real_image_is_that_of_the_caffe_weights_in_tensorflow_s_layout(
     layers: Layers, imported: Path, file: Path
 ) -> None:
     record = get_backbone("vgg16-caffe-fc6", weights=imported)
     network = load_network(record, "cpu", "torch")
-    found = network.features(prepare(read_picture(file), record)[None])[0]
+    found = network.features(prepare(read_image(file), record)[None])[0]
 
     # The paper's way: shorter side 224, centre crop, RGB 0..1, x 255, BGR, means subtracted.
     with Image.open(file) as image:
@@ -101,10 +101,10 @@ def test_fc6_of_a_real_picture_is_that_of_the_caffe_weights_in_tensorflow_s_layo
         assert image.size == (512, 512)
         small = image.convert("RGB").resize((224, 224), Image.Resampling.BILINEAR)
     whole = fc6(layers, (np.asarray(small)[..., ::-1] / 255 * 255 - BGR).astype(np.float32))
-    seen = network.features(prepare(read_picture(square), record)[None])[0]
+    seen = network.features(prepare(read_image(square), record)[None])[0]
     assert relative(seen, whole) < 1e-4
 
-    pixels = prepare(read_picture(file), record)
+    pixels = prepare(read_image(file), record)
     apart = np.abs(pixels - (rgb * 255).round())[:, 1:-1]
     assert apart.max() <= 1
     assert apart.mean() < 0.01
@@ -140,7 +140,7 @@ def test_torchvision_s_layout_gives_the_same_fc6_with_its_own_normalisation(
     del tensors, by_channel
 
     record = get_backbone("vgg16-torchvision-fc6", weights=tmp_path / "tv.safetensors")
-    pixels = prepare(read_picture(file), record)
+    pixels = prepare(read_image(file), record)
     found = load_network(record, "cpu", "torch").features(pixels[None])[0]
     (tmp_path / "tv.safetensors").unlink()
     rgb = (pixels / 255 - [0.485, 0.456, 0.406]) / [0.229, 0.224, 0.225]

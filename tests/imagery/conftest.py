@@ -26,7 +26,7 @@ TOKEN = "MLY|123|secret-of-a-user"
 
 
 @dataclass
-class Picture:
+class ServiceImage:
     """One image of the service."""
 
     id: str
@@ -53,7 +53,7 @@ class Picture:
 class StreetService:
     """What the service has, how it misbehaves, and what was asked of it."""
 
-    pictures: list[Picture]
+    images: list[ServiceImage]
     most: int = 2000
     token: str | None = TOKEN
     gone: set[str] = field(default_factory=set)
@@ -89,10 +89,10 @@ class StreetService:
             server.shutdown()
             server.server_close()
 
-    def inside(self, query: dict[str, str]) -> list[Picture]:
+    def inside(self, query: dict[str, str]) -> list[ServiceImage]:
         """Give the images of a search, as many as one answer holds."""
         west, south, east, north = map(float, query["bbox"].split(","))
-        there = [p for p in self.pictures if west <= p.lon <= east and south <= p.lat <= north]
+        there = [p for p in self.images if west <= p.lon <= east and south <= p.lat <= north]
         if (only := query.get("is_pano")) is not None:
             there = [p for p in there if p.panorama == (only == "true")]
         return there[: min(self.most, int(query["limit"]))]
@@ -144,11 +144,11 @@ class _Handler(BaseHTTPRequestHandler):
             self.send_header("Content-Length", "0")
             self.end_headers()
             return
-        picture = next((p for p in service.pictures if p.id == image_id), None)
-        if picture is None or image_id in service.gone:
+        image = next((p for p in service.images if p.id == image_id), None)
+        if image is None or image_id in service.gone:
             self._answer({"message": "gone"}, 404)
             return
-        content = picture.jpeg()
+        content = image.jpeg()
         if service.page_instead[image_id] > 0:
             service.page_instead[image_id] -= 1
             content = b"<html><body>Please try again later</body></html>"
@@ -176,48 +176,48 @@ class _Handler(BaseHTTPRequestHandler):
         """Stay silent."""
 
 
-def _graph(picture: Picture, fields: list[str]) -> dict[str, Any]:
+def _graph(image: ServiceImage, fields: list[str]) -> dict[str, Any]:
     """Write an image as the Graph API does: only what was asked for, and only what is known."""
-    taken = time.strptime(picture.taken, "%Y-%m-%dT%H:%M:%SZ")
-    spot = {"type": "Point", "coordinates": [picture.lon, picture.lat]}
+    taken = time.strptime(image.taken, "%Y-%m-%dT%H:%M:%SZ")
+    spot = {"type": "Point", "coordinates": [image.lon, image.lat]}
     whole = {
-        "geometry": {"type": "Point", "coordinates": [picture.lon + 0.1, picture.lat + 0.1]},
+        "geometry": {"type": "Point", "coordinates": [image.lon + 0.1, image.lat + 0.1]},
         "computed_geometry": spot,
-        "compass_angle": (picture.heading + 77) % 360,
-        "computed_compass_angle": picture.heading,
+        "compass_angle": (image.heading + 77) % 360,
+        "computed_compass_angle": image.heading,
         "captured_at": int(
             (np.datetime64(time.strftime("%Y-%m-%dT%H:%M:%S", taken)) - np.datetime64(0, "s"))
             / np.timedelta64(1, "ms")
         ),
-        "camera_type": picture.camera or ("spherical" if picture.panorama else "perspective"),
-        "is_pano": picture.panorama,
-        "creator": {"username": picture.user, "id": "1"},
+        "camera_type": image.camera or ("spherical" if image.panorama else "perspective"),
+        "is_pano": image.panorama,
+        "creator": {"username": image.user, "id": "1"},
     }
-    return {**{name: whole[name] for name in fields if name in whole}, "id": picture.id}
+    return {**{name: whole[name] for name in fields if name in whole}, "id": image.id}
 
 
-def _stac(service: StreetService, picture: Picture) -> dict[str, Any]:
+def _stac(service: StreetService, image: ServiceImage) -> dict[str, Any]:
     """Write an image as a STAC item of Panoramax."""
-    file = f"{service.address}/file/{picture.id}.jpg"
-    inside = {"camera_manufacturer": "GoPro", "field_of_view": 360 if picture.panorama else 70}
+    file = f"{service.address}/file/{image.id}.jpg"
+    inside = {"camera_manufacturer": "GoPro", "field_of_view": 360 if image.panorama else 70}
     about = {
-        "datetime": picture.taken.replace("Z", "+00:00"),
-        "view:azimuth": picture.heading,
+        "datetime": image.taken.replace("Z", "+00:00"),
+        "view:azimuth": image.heading,
         "pers:interior_orientation": inside,
         "geovisio:status": "ready",
-        "geovisio:producer": picture.user,
-        "license": picture.licence,
+        "geovisio:producer": image.user,
+        "license": image.licence,
     }
     return {
         "type": "Feature",
         "stac_version": "1.0.0",
-        "id": picture.id,
+        "id": image.id,
         "collection": "c1",
-        "geometry": {"type": "Point", "coordinates": [picture.lon, picture.lat]},
+        "geometry": {"type": "Point", "coordinates": [image.lon, image.lat]},
         "properties": {key: value for key, value in about.items() if value is not None},
-        "providers": [{"name": picture.user, "roles": ["producer"], "id": "1"}],
+        "providers": [{"name": image.user, "roles": ["producer"], "id": "1"}],
         "links": [
-            {"rel": "self", "href": f"{service.address}/api/collections/c1/items/{picture.id}"},
+            {"rel": "self", "href": f"{service.address}/api/collections/c1/items/{image.id}"},
             {"rel": "license", "href": "https://creativecommons.org/licenses/by-sa/4.0/"},
         ],
         "assets": {
@@ -229,14 +229,14 @@ def _stac(service: StreetService, picture: Picture) -> dict[str, Any]:
 
 @pytest.fixture
 def street(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., StreetService]]:
-    """Give a function that starts a service; its images are given as dicts of `Picture`."""
+    """Give a function that starts a service; its images are given as dicts of `ServiceImage`."""
     monkeypatch.setenv("no_proxy", "127.0.0.1")
     monkeypatch.setenv("MAPILLARY_TOKEN", TOKEN)
     monkeypatch.setattr("streetgauge.io.http.FIRST_WAIT", 0.01)
     with ExitStack() as stack:
 
-        def start(pictures: list[dict[str, Any]], **options: Any) -> StreetService:
-            service = StreetService([Picture(**each) for each in pictures], **options)
+        def start(images: list[dict[str, Any]], **options: Any) -> StreetService:
+            service = StreetService([ServiceImage(**each) for each in images], **options)
             return stack.enter_context(service.running())
 
         yield start

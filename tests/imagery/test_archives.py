@@ -17,7 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from streetgauge.errors import InputError
-from streetgauge.imagery import PictureAt, PictureError, find_views, raw_pictures
+from streetgauge.imagery import ImageError, ImageSource, find_views, raw_images
 from streetgauge.imagery import archives as archives_module
 from streetgauge.imagery.archives import Archive, Listing, list_archive
 from streetgauge.settings import ImagerySettings
@@ -69,7 +69,7 @@ def test_members_come_back_as_they_were_in_any_order(tmp_path: Path, name: str) 
         sorted(contents, reverse=True),
         [*contents] * 2,
     ):
-        got = list(raw_pictures(PictureAt(path, name) for name in order))
+        got = list(raw_images(ImageSource(path, name) for name in order))
         assert got == [contents[name] for name in order]
 
 
@@ -86,12 +86,12 @@ def test_a_tar_is_read_once_from_front_to_back(
     opened = []
     own = archives_module._open
     monkeypatch.setattr(archives_module, "_open", lambda path: opened.append(path) or own(path))
-    rows = [PictureAt(*row) for row in views[["path", "member"]].itertuples(index=False)]
-    assert list(raw_pictures(rows)) == [content for _, content in FILES]
+    rows = [ImageSource(*row) for row in views[["path", "member"]].itertuples(index=False)]
+    assert list(raw_images(rows)) == [content for _, content in FILES]
     assert len(opened) <= 3  # its first bytes tell zip from tar, then its compression; then once
 
 
-def test_what_is_no_plain_picture_is_listed_with_its_reason(tmp_path: Path) -> None:
+def test_what_is_no_plain_image_is_listed_with_its_reason(tmp_path: Path) -> None:
     with tarfile.open(tmp_path / "1.tar", "w", format=tarfile.GNU_FORMAT) as tar:
         for name in ("/etc/passwd", "../X_a.png", "x/../../X_b.png", "./X_a.png", "X_a.png"):
             tar.addfile(member(name, 1), io.BytesIO(b"1"))
@@ -157,8 +157,8 @@ def test_an_archive_that_is_cut_off_says_so_wherever_it_is_cut(tmp_path: Path, n
         assert "damaged" in listing.left_out[-1], cut
         # What is listed comes back whole, or with a reason: the last one may be cut itself.
         for member_name in listing.members:
-            (got,) = raw_pictures([PictureAt(str(path), member_name)])
-            assert got == contents[member_name] or isinstance(got, PictureError)
+            (got,) = raw_images([ImageSource(str(path), member_name)])
+            assert got == contents[member_name] or isinstance(got, ImageError)
 
 
 @pytest.mark.parametrize("name", ["p.tgz", "p.tar.bz2", "p.tar.xz"])
@@ -175,7 +175,7 @@ def test_all_that_stands_whole_before_the_cut_of_a_packed_tar_is_read(
     got = dict(
         zip(
             listing.members,
-            raw_pictures(PictureAt(str(tmp_path / name), one) for one in listing.members),
+            raw_images(ImageSource(str(tmp_path / name), one) for one in listing.members),
             strict=True,
         )
     )
@@ -266,15 +266,17 @@ def test_a_member_that_would_fill_the_memory_is_not_read(
         listing = list_archive(str(path))
         assert listing.members == ("X_b.png",)
         assert "larger than 1 MiB" in listing.left_out[0]
-        (got,) = raw_pictures([PictureAt(str(path), "X_a.png")])
-        assert isinstance(got, PictureError)
+        (got,) = raw_images([ImageSource(str(path), "X_a.png")])
+        assert isinstance(got, ImageError)
 
 
 def test_a_member_that_is_not_there_is_a_reason_and_costs_one_pass(tmp_path: Path) -> None:
     path = str(write_tar(tmp_path / "p.tgz", FILES))
-    rows = [PictureAt(path, name) for name in ("3_a.png", "no.png", "4_a.png", "no.png", "1_b.png")]
-    got = list(raw_pictures(rows))
-    assert [isinstance(one, PictureError) for one in got] == [False, True, False, True, False]
+    rows = [
+        ImageSource(path, name) for name in ("3_a.png", "no.png", "4_a.png", "no.png", "1_b.png")
+    ]
+    got = list(raw_images(rows))
+    assert [isinstance(one, ImageError) for one in got] == [False, True, False, True, False]
     assert str(got[1]) == "the archive has no such file"
 
 
@@ -287,7 +289,7 @@ def test_the_same_view_in_two_archives_is_refused(tmp_path: Path) -> None:
 
 
 def test_the_folder_may_be_an_archive_itself(tmp_path: Path) -> None:
-    path = write_zip(tmp_path / "pictures.zip", [("x/X_a.png", b"1"), ("x/Y_a.png", b"2")])
+    path = write_zip(tmp_path / "images.zip", [("x/X_a.png", b"1"), ("x/Y_a.png", b"2")])
     settings = ImagerySettings(folder=path, pattern="x/{location_id}_{view}", views=("a",))
     views, _ = find_views(settings, ["X", "Y"])
     assert views["path"].tolist() == [str(path)] * 2

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
-from streetgauge.imagery import PictureAt, PictureError, decode, decode_cuts, raw_pictures
+from streetgauge.imagery import ImageError, ImageSource, decode, decode_cuts, raw_images
 from streetgauge.imagery import decoding as module
 
 
@@ -70,7 +70,7 @@ def test_a_jpeg_damaged_in_the_middle_is_refused_though_pillow_paints_it_grey(
     raw = damaged(jpeg(scene, quality=90, progressive=progressive))
     if not progressive:
         assert by_pillow(raw).shape == (480, 640, 3)
-    with pytest.raises(PictureError, match="the image is damaged: "):
+    with pytest.raises(ImageError, match="the image is damaged: "):
         decode(raw)
 
 
@@ -114,7 +114,7 @@ def test_what_is_no_everyday_jpeg_is_left_to_pillow(scene: Image.Image) -> None:
 def test_a_cut_jpeg_is_an_error_and_never_half_grey(scene: Image.Image) -> None:
     raw = jpeg(scene)
     for length in (100, len(raw) // 2, len(raw) - 300):
-        with pytest.raises(PictureError, match=r"damaged|not an image"):
+        with pytest.raises(ImageError, match=r"damaged|not an image"):
             decode(raw[:length])
 
 
@@ -133,18 +133,18 @@ def test_scaled_decoding_never_goes_below_what_is_asked(
     assert np.abs(scaled.astype(int) - small).mean() < 3
 
 
-def test_a_picture_of_20000_pixels_a_side_is_refused_before_it_is_decoded() -> None:
+def test_an_image_of_20000_pixels_a_side_is_refused_before_it_is_decoded() -> None:
     raw = bytearray(jpeg(Image.new("RGB", (16, 16))))
     frame = raw.index(b"\xff\xc0")
     raw[frame + 5 : frame + 9] = (20_000).to_bytes(2, "big") * 2
-    with pytest.raises(PictureError, match=r"20000 x 20000 pixels are more than 100,000,000|more"):
+    with pytest.raises(ImageError, match=r"20000 x 20000 pixels are more than 100,000,000|more"):
         decode(bytes(raw))
 
 
 def test_plain_files_are_read_in_order_with_a_reason_for_each_that_is_not(tmp_path: Path) -> None:
     (tmp_path / "a").write_bytes(b"1")
-    rows = [PictureAt(str(tmp_path / name)) for name in ("a", "no", "a", "")]
-    got = list(raw_pictures(rows))
+    rows = [ImageSource(str(tmp_path / name)) for name in ("a", "no", "a", "")]
+    got = list(raw_images(rows))
     assert got[0] == got[2] == b"1"
     assert [str(one) for one in got[1::2]] == [
         "there is no such file",
@@ -154,5 +154,5 @@ def test_plain_files_are_read_in_order_with_a_reason_for_each_that_is_not(tmp_pa
 
 def test_an_empty_file_is_one_reason() -> None:
     for call in (lambda: decode(b""), lambda: decode_cuts(b"", [None])):
-        with pytest.raises(PictureError, match="the file is empty"):
+        with pytest.raises(ImageError, match="the file is empty"):
             call()

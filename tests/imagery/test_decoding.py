@@ -16,13 +16,13 @@ import pytest
 from PIL import Image, PngImagePlugin, features
 
 from streetgauge.imagery import (
-    PictureAt,
-    PictureError,
+    ImageError,
+    ImageSource,
     decode,
     decoding,
     image_file,
-    raw_pictures,
-    read_picture,
+    raw_images,
+    read_image,
 )
 
 RED, BLUE = (255, 0, 0), (0, 0, 255)
@@ -39,10 +39,10 @@ def saved(path: Path, image: Image.Image, **options: object) -> Path:
 
 
 def test_lossless_pixels_come_back_as_they_were(tmp_path: Path, noise: np.ndarray) -> None:
-    picture = read_picture(saved(tmp_path / "a.png", Image.fromarray(noise)))
-    assert picture.dtype == np.uint8
-    assert picture.flags.writeable
-    np.testing.assert_array_equal(picture, noise)
+    image = read_image(saved(tmp_path / "a.png", Image.fromarray(noise)))
+    assert image.dtype == np.uint8
+    assert image.flags.writeable
+    np.testing.assert_array_equal(image, noise)
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
@@ -64,29 +64,29 @@ def test_the_camera_s_orientation_is_obeyed(tmp_path: Path, orientation: int) ->
     exif = Image.Exif()
     exif[0x0112] = orientation
     path = saved(tmp_path / "a.jpg", stored, quality=95, subsampling=0, exif=exif)
-    picture = read_picture(path).astype(int)
-    assert picture.shape == (32, 48, 3)
-    assert np.abs(picture[4, 4] - RED).max() < 12
-    assert np.abs(picture[4, 44] - BLUE).max() < 12
+    image = read_image(path).astype(int)
+    assert image.shape == (32, 48, 3)
+    assert np.abs(image[4, 4] - RED).max() < 12
+    assert np.abs(image[4, 44] - BLUE).max() < 12
 
 
 def test_cmyk_becomes_rgb(tmp_path: Path) -> None:
     cmyk = Image.new("CMYK", (16, 16), (0, 255, 255, 0))  # magenta and yellow ink: red
-    picture = read_picture(saved(tmp_path / "a.jpg", cmyk, quality=95))
-    assert np.abs(picture.astype(int) - RED).max() < 12
+    image = read_image(saved(tmp_path / "a.jpg", cmyk, quality=95))
+    assert np.abs(image.astype(int) - RED).max() < 12
 
 
 def test_greyscale_has_three_equal_channels(tmp_path: Path) -> None:
     grey = np.arange(256, dtype=np.uint8).reshape(16, 16)
-    picture = read_picture(saved(tmp_path / "a.png", Image.fromarray(grey)))
-    np.testing.assert_array_equal(picture, np.dstack([grey] * 3))
+    image = read_image(saved(tmp_path / "a.png", Image.fromarray(grey)))
+    np.testing.assert_array_equal(image, np.dstack([grey] * 3))
 
 
 @pytest.mark.parametrize("suffix", ["png", "tif"])
 def test_sixteen_bit_grey_keeps_its_high_byte(tmp_path: Path, suffix: str) -> None:
     grey = np.linspace(0, 65535, 256).astype(np.uint16).reshape(16, 16)
-    picture = read_picture(saved(tmp_path / f"a.{suffix}", Image.fromarray(grey)))
-    np.testing.assert_array_equal(picture[..., 0], grey >> 8)
+    image = read_image(saved(tmp_path / f"a.{suffix}", Image.fromarray(grey)))
+    np.testing.assert_array_equal(image[..., 0], grey >> 8)
 
 
 def test_sixteen_bit_colour_keeps_its_high_byte(tmp_path: Path) -> None:
@@ -103,24 +103,24 @@ def test_sixteen_bit_colour_keeps_its_high_byte(tmp_path: Path) -> None:
         b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(rows))
         + chunk(b"IEND", b"")
     )  # fmt: skip
-    np.testing.assert_array_equal(read_picture(tmp_path / "a.png"), values >> 8)
+    np.testing.assert_array_equal(read_image(tmp_path / "a.png"), values >> 8)
 
 
 def test_what_is_transparent_shows_white(tmp_path: Path) -> None:
     layer = Image.new("RGBA", (8, 8), (*RED, 0))
     layer.paste((*RED, 255), (0, 0, 4, 8))
-    picture = read_picture(saved(tmp_path / "a.png", layer))
-    assert (picture[:, :4] == RED).all()
-    assert (picture[:, 4:] == 255).all()
+    image = read_image(saved(tmp_path / "a.png", layer))
+    assert (image[:, :4] == RED).all()
+    assert (image[:, 4:] == 255).all()
 
 
 def test_a_palette_with_a_transparent_colour_shows_white_there(tmp_path: Path) -> None:
     image = Image.new("P", (8, 8), 0)
     image.putpalette([*BLUE, *RED])
     image.paste(1, (0, 0, 4, 8))
-    picture = read_picture(saved(tmp_path / "a.png", image, transparency=0))
-    assert (picture[:, :4] == RED).all()
-    assert (picture[:, 4:] == 255).all()
+    pixels = read_image(saved(tmp_path / "a.png", image, transparency=0))
+    assert (pixels[:, :4] == RED).all()
+    assert (pixels[:, 4:] == 255).all()
 
 
 @pytest.mark.parametrize(
@@ -130,27 +130,27 @@ def test_a_palette_with_a_transparent_colour_shows_white_there(tmp_path: Path) -
 def test_other_formats_are_read(
     tmp_path: Path, noise: np.ndarray, name: str, options: dict[str, object]
 ) -> None:
-    picture = read_picture(saved(tmp_path / name, Image.fromarray(noise), **options))
-    np.testing.assert_array_equal(picture, noise)
+    image = read_image(saved(tmp_path / name, Image.fromarray(noise), **options))
+    np.testing.assert_array_equal(image, noise)
 
 
 def test_progressive_and_baseline_jpeg_have_the_same_pixels(tmp_path: Path) -> None:
     smooth = Image.radial_gradient("L").convert("RGB")
-    plain = read_picture(saved(tmp_path / "a.jpg", smooth))
-    progressive = read_picture(saved(tmp_path / "b.jpg", smooth, progressive=True))
+    plain = read_image(saved(tmp_path / "a.jpg", smooth))
+    progressive = read_image(saved(tmp_path / "b.jpg", smooth, progressive=True))
     np.testing.assert_array_equal(plain, progressive)
 
 
 def test_the_content_tells_the_format_not_the_name(tmp_path: Path, noise: np.ndarray) -> None:
     path = tmp_path / "a.jpg"
     Image.fromarray(noise).save(path, format="PNG")
-    np.testing.assert_array_equal(read_picture(path), noise)
+    np.testing.assert_array_equal(read_image(path), noise)
 
 
 def test_of_an_animation_the_first_frame_is_taken(tmp_path: Path) -> None:
     frames = [Image.new("RGB", (8, 8), colour) for colour in (RED, BLUE)]
     path = saved(tmp_path / "a.gif", frames[0], save_all=True, append_images=frames[1:])
-    assert (read_picture(path) == RED).all()
+    assert (read_image(path) == RED).all()
 
 
 def jpeg(size: tuple[int, int] = (200, 200)) -> bytes:
@@ -174,8 +174,8 @@ def test_broken_files_give_one_short_reason(
     tmp_path: Path, name: str, content: bytes, reason: str
 ) -> None:
     (tmp_path / name).write_bytes(content)
-    with pytest.raises(PictureError, match=reason) as caught:
-        read_picture(tmp_path / name)
+    with pytest.raises(ImageError, match=reason) as caught:
+        read_image(tmp_path / name)
     assert len(str(caught.value)) < 200
     assert "\n" not in str(caught.value)
 
@@ -184,40 +184,40 @@ def test_reading_makes_no_more_room_than_the_file_takes(
     tmp_path: Path, noise: np.ndarray, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = saved(tmp_path / "a.png", Image.fromarray(noise))
-    (content,) = raw_pictures([PictureAt(str(path))])
+    (content,) = raw_images([ImageSource(str(path))])
     assert content == path.read_bytes()
     tracemalloc.start()
     try:
-        list(raw_pictures([PictureAt(str(path))]))
+        list(raw_images([ImageSource(str(path))]))
         assert tracemalloc.get_traced_memory()[1] < path.stat().st_size + 2**20
     finally:
         tracemalloc.stop()
     for most in (path.stat().st_size, path.stat().st_size - 1):
         monkeypatch.setattr(decoding, "MAX_BYTES", most)
-        (found,) = raw_pictures([PictureAt(str(path))])
-        assert isinstance(found, PictureError) == (most < path.stat().st_size)
+        (found,) = raw_images([ImageSource(str(path))])
+        assert isinstance(found, ImageError) == (most < path.stat().st_size)
 
 
 def test_a_missing_file_and_a_folder_give_their_reason(tmp_path: Path) -> None:
-    with pytest.raises(PictureError, match="there is no such file"):
-        read_picture(tmp_path / "nowhere.jpg")
-    with pytest.raises(PictureError, match="cannot be opened"):
-        read_picture(tmp_path)
+    with pytest.raises(ImageError, match="there is no such file"):
+        read_image(tmp_path / "nowhere.jpg")
+    with pytest.raises(ImageError, match="cannot be opened"):
+        read_image(tmp_path)
 
 
 def test_a_decompression_bomb_is_refused_before_it_is_decoded(tmp_path: Path) -> None:
     path = tmp_path / "bomb.png"
     Image.new("1", (16_000, 16_000)).save(path)  # 256 megapixels in a few kilobytes
     assert path.stat().st_size < 100_000
-    with pytest.raises(PictureError, match="more"):
-        read_picture(path)
+    with pytest.raises(ImageError, match="more"):
+        read_image(path)
 
 
 def test_the_limit_of_pixels_can_be_set(tmp_path: Path, noise: np.ndarray) -> None:
     path = saved(tmp_path / "a.png", Image.fromarray(noise))
-    assert read_picture(path, max_pixels=2400).shape == (40, 60, 3)
-    with pytest.raises(PictureError, match="60 x 40 pixels are more than 2,399"):
-        read_picture(path, max_pixels=2399)
+    assert read_image(path, max_pixels=2400).shape == (40, 60, 3)
+    with pytest.raises(ImageError, match="60 x 40 pixels are more than 2,399"):
+        read_image(path, max_pixels=2399)
 
 
 @pytest.mark.skipif(not features.check("avif"), reason="this Pillow reads no AVIF")
@@ -228,7 +228,7 @@ def test_what_the_reader_of_avif_says_of_damage_is_a_reason(noise: np.ndarray) -
     start = whole.index(b"mdat")  # behind it are the pixels; the header stays as it is
     for fill in range(0, 256, 51):
         raw = whole[: start + 4] + bytes([fill]) * (len(whole) - start - 4)
-        with pytest.raises(PictureError, match="damaged") as caught:
+        with pytest.raises(ImageError, match="damaged") as caught:
             decode(raw)
         told.add(caught.value.reason)
     assert any(reason.startswith("the image is damaged: Failed to decode") for reason in told)
@@ -236,7 +236,7 @@ def test_what_the_reader_of_avif_says_of_damage_is_a_reason(noise: np.ndarray) -
 
 
 @pytest.mark.parametrize("kind", ["jpg", "png", "webp", "gif", "tif", "jp2"])
-def test_any_cut_or_damage_gives_a_picture_or_a_reason_and_nothing_else(
+def test_any_cut_or_damage_gives_an_image_or_a_reason_and_nothing_else(
     tmp_path: Path, noise: np.ndarray, kind: str
 ) -> None:
     whole = saved(tmp_path / f"a.{kind}", Image.fromarray(noise)).read_bytes()
@@ -248,21 +248,21 @@ def test_any_cut_or_damage_gives_a_picture_or_a_reason_and_nothing_else(
         path = tmp_path / f"b.{kind}"
         path.write_bytes(content)
         try:
-            picture = read_picture(path, max_pixels=10_000_000)
-        except PictureError:
+            image = read_image(path, max_pixels=10_000_000)
+        except ImageError:
             continue
-        assert picture.ndim == 3
+        assert image.ndim == 3
 
 
 def test_the_real_photographs_are_read(shared_data: Path) -> None:
     streets = sorted((shared_data / "images/streetscapes").glob("*.jpg"))
     lund = sorted((shared_data / "images/lund").glob("*.jpg"))
     assert (len(streets), len(lund)) == (25, 29)
-    shapes = {read_picture(path).shape for path in streets + lund}
+    shapes = {read_image(path).shape for path in streets + lund}
     assert all(channels == 3 and min(h, w) > 100 for h, w, channels in shapes)
 
 
-def test_of_large_pictures_one_is_decoded_at_a_time_and_small_ones_beside_it(
+def test_of_large_images_one_is_decoded_at_a_time_and_small_ones_beside_it(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(image_file, "LARGE", 100 * 100 - 1)
@@ -295,7 +295,7 @@ def test_a_reason_is_in_words_and_never_in_python_s(monkeypatch: pytest.MonkeyPa
     note.add_text("note", "x" * (2 << 20), zip=True)
     buffer = io.BytesIO()
     Image.new("RGB", (8, 8)).save(buffer, "PNG", pnginfo=note)
-    with pytest.raises(PictureError) as caught:
+    with pytest.raises(ImageError) as caught:
         decode(buffer.getvalue())
     said = "the image is damaged: its text notes are larger than an image's may be"
     assert str(caught.value) == said
@@ -303,7 +303,7 @@ def test_a_reason_is_in_words_and_never_in_python_s(monkeypatch: pytest.MonkeyPa
     Image.new("RGB", (8, 8)).save(buffer, "PNG")
     for error in (KeyError("n"), AttributeError("'NoneType' object has no attribute 'x'")):
         monkeypatch.setattr(decoding, "_quick", lambda *_, error=error: _raise(error))
-        with pytest.raises(PictureError, match=r"damaged: its parts do not fit together$"):
+        with pytest.raises(ImageError, match=r"damaged: its parts do not fit together$"):
             decode(buffer.getvalue())
 
 

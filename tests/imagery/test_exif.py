@@ -15,8 +15,8 @@ from PIL import Image
 from PIL.TiffImagePlugin import IFDRational
 
 from streetgauge.errors import InputError
-from streetgauge.imagery import PictureError, find_views
-from streetgauge.imagery.exif import note_of
+from streetgauge.imagery import ImageError, find_views
+from streetgauge.imagery.exif import read_exif
 from streetgauge.settings import ImagerySettings
 
 GPS, DESCRIPTION = 0x8825, 270
@@ -64,7 +64,7 @@ def photograph(
     st.floats(0, 359.9),
 )
 def test_coordinates_and_heading_come_back(lat: float, lon: float, heading: float) -> None:
-    note = note_of(io.BytesIO(photograph(lat, lon, heading)))
+    note = read_exif(io.BytesIO(photograph(lat, lon, heading)))
     assert note.lat == pytest.approx(lat, abs=1e-6)
     assert note.lon == pytest.approx(lon, abs=1e-6)
     assert note.heading == pytest.approx(heading, abs=0.01)
@@ -73,7 +73,7 @@ def test_coordinates_and_heading_come_back(lat: float, lon: float, heading: floa
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP"])
 def test_other_formats_say_it_too(kind: str) -> None:
-    note = note_of(io.BytesIO(photograph(-33.9, 151.2, 12, kind=kind)))
+    note = read_exif(io.BytesIO(photograph(-33.9, 151.2, 12, kind=kind)))
     assert (note.lat, note.lon) == (pytest.approx(-33.9), pytest.approx(151.2))
     assert note.heading == pytest.approx(12)
 
@@ -99,7 +99,7 @@ def test_other_formats_say_it_too(kind: str) -> None:
     ],
 )
 def test_a_place_that_is_none_is_none(gps: dict[int, object]) -> None:
-    note = note_of(io.BytesIO(photograph(gps=gps)))
+    note = read_exif(io.BytesIO(photograph(gps=gps)))
     assert math.isnan(note.lat)
     assert math.isnan(note.lon)
 
@@ -115,23 +115,23 @@ def test_a_place_that_is_none_is_none(gps: dict[int, object]) -> None:
     ],
 )
 def test_the_description_of_mapillary_s_app_is_understood(description: str, heading: float) -> None:
-    note = note_of(io.BytesIO(photograph(51.5, -0.1, description=description)))
+    note = read_exif(io.BytesIO(photograph(51.5, -0.1, description=description)))
     assert note.heading == pytest.approx(heading, nan_ok=True)
 
 
 def test_a_photo_sphere_says_that_it_is_one() -> None:
     text = '<x GPano:ProjectionType="equirectangular" GPano:PoseHeadingDegrees="270.5"/>'
-    note = note_of(io.BytesIO(photograph(51.5, -0.1, 10, xmp=text)))
+    note = read_exif(io.BytesIO(photograph(51.5, -0.1, 10, xmp=text)))
     assert note.panorama
     assert note.heading == 270.5
-    other = note_of(io.BytesIO(photograph(51.5, -0.1, 10, xmp=text.replace("equirec", "cylind"))))
+    other = read_exif(io.BytesIO(photograph(51.5, -0.1, 10, xmp=text.replace("equirec", "cylind"))))
     assert not other.panorama
     assert other.heading == pytest.approx(10)
 
 
-def test_what_is_no_picture_is_a_reason() -> None:
-    with pytest.raises(PictureError, match="not an image"):
-        note_of(io.BytesIO(b"uuid,lat,lon\n"))
+def test_what_is_no_image_is_a_reason() -> None:
+    with pytest.raises(ImageError, match="not an image"):
+        read_exif(io.BytesIO(b"uuid,lat,lon\n"))
 
 
 def test_photographs_go_to_the_nearest_location_and_the_nearest_view(tmp_path: Path) -> None:
@@ -163,7 +163,7 @@ def test_photographs_go_to_the_nearest_location_and_the_nearest_view(tmp_path: P
         assert reason in told
 
 
-def test_of_a_view_there_is_one_row_whatever_other_pictures_there_are(tmp_path: Path) -> None:
+def test_of_a_view_there_is_one_row_whatever_other_images_there_are(tmp_path: Path) -> None:
     (tmp_path / "near.jpg").write_bytes(photograph(51.5, -0.1, 2)[:-8])  # of X, and broken
     (tmp_path / "next.jpg").write_bytes(photograph(51.50001, -0.1, 350))
     (tmp_path / "whole.jpg").write_bytes(photograph(51.501, -0.1, 0))  # of Y
@@ -207,8 +207,8 @@ def test_damaged_metadata_is_a_note_or_a_reason(
     for place, value in damage:
         content[place % len(content)] = value
     try:
-        note = note_of(io.BytesIO(bytes(content)))
-    except PictureError:
+        note = read_exif(io.BytesIO(bytes(content)))
+    except ImageError:
         return
     assert math.isnan(note.lat) or abs(note.lat) <= 90
     assert math.isnan(note.heading) or 0 <= note.heading < 360

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from streetgauge.errors import InputError
 from streetgauge.imagery import find_views
-from streetgauge.imagery.nearest import Places
+from streetgauge.imagery.nearest import LocationIndex
 from streetgauge.settings import ImagerySettings
 
 HERE = pd.DataFrame(
@@ -30,7 +30,7 @@ def written(folder: Path, rows: list[dict[str, object]], name: str = "m.csv") ->
 
 
 @pytest.mark.parametrize("name", ["m.csv", "m.parquet"])
-def test_pictures_with_coordinates_go_to_the_nearest_location(tmp_path: Path, name: str) -> None:
+def test_images_with_coordinates_go_to_the_nearest_location(tmp_path: Path, name: str) -> None:
     rows = [
         {"path": "1.jpg", "lat": 51.5001, "lon": -0.1, "heading": 10.0},
         {"path": "2.jpg", "lat": 51.5001, "lon": -0.1, "heading": -80.0},
@@ -63,7 +63,7 @@ def test_the_order_of_rows_and_locations_does_not_matter(tmp_path: Path) -> None
         pd.testing.assert_frame_equal(one, other)
 
 
-def test_of_two_pictures_for_a_view_the_nearer_then_the_straighter_is_taken(tmp_path: Path) -> None:
+def test_of_two_images_for_a_view_the_nearer_then_the_straighter_is_taken(tmp_path: Path) -> None:
     rows = [
         {"path": "far.jpg", "lat": 51.50012, "lon": -0.1, "heading": 0.0},
         {"path": "crooked.jpg", "lat": 51.5001, "lon": -0.1, "heading": 40.0},
@@ -76,7 +76,7 @@ def test_of_two_pictures_for_a_view_the_nearer_then_the_straighter_is_taken(tmp_
     assert sorted(reason.rpartition(": ")[2] for reason in told) == ["crooked.jpg", "far.jpg"]
 
 
-def test_panoramas_and_plain_pictures_stand_side_by_side(tmp_path: Path) -> None:
+def test_panoramas_and_plain_images_stand_side_by_side(tmp_path: Path) -> None:
     rows = [
         {"path": "p.jpg", "location_id": "X", "heading": 40.0, "panorama": True},
         {"path": "q.jpg", "location_id": "Y", "heading": "", "panorama": "TRUE"},
@@ -135,15 +135,15 @@ points = st.lists(
 
 @given(points, points)
 def test_the_nearest_is_the_nearest_on_the_globe(
-    places: list[tuple[float, float]], pictures: list[tuple[float, float]]
+    places: list[tuple[float, float]], images: list[tuple[float, float]]
 ) -> None:
     ids = [f"L{i}" for i in range(len(places))]
     frame = pd.DataFrame(
         {"location_id": ids, "lat": [p[0] for p in places], "lon": [p[1] for p in places]}
     )
-    lat, lon = np.array(pictures).T
-    found, distance = Places(frame.sample(frac=1, random_state=0)).nearest(lat, lon)
-    for k in range(len(pictures)):
+    lat, lon = np.array(images).T
+    found, distance = LocationIndex(frame.sample(frac=1, random_state=0)).nearest(lat, lon)
+    for k in range(len(images)):
         a, b = np.radians(lat[k]), np.radians(frame["lat"].to_numpy())
         turn = np.radians(frame["lon"].to_numpy() - lon[k])
         chord = np.sin((b - a) / 2) ** 2 + np.cos(a) * np.cos(b) * np.sin(turn / 2) ** 2
@@ -153,8 +153,8 @@ def test_the_nearest_is_the_nearest_on_the_globe(
 
 
 def test_without_coordinates_nothing_is_near() -> None:
-    ids, distance = Places(HERE[:0]).nearest(np.array([51.5]), np.array([0.0]))
+    ids, distance = LocationIndex(HERE[:0]).nearest(np.array([51.5]), np.array([0.0]))
     assert distance.tolist() == [np.inf]
-    ids, distance = Places(HERE).nearest(np.array([np.nan]), np.array([np.nan]))
+    ids, distance = LocationIndex(HERE).nearest(np.array([np.nan]), np.array([np.nan]))
     assert ids.tolist() == [""]
     assert distance.tolist() == [np.inf]

@@ -22,7 +22,7 @@ from PIL import Image
 
 from streetgauge.errors import InputError
 from streetgauge.imagery.mapillary import Mapillary
-from streetgauge.imagery.open_street import collect_pictures, credits_of, probe
+from streetgauge.imagery.open_street import collect_images, credits_of, probe
 from streetgauge.io.files import read_metadata
 from streetgauge.settings import MapillaryImagery, OpenImagery, PanoramaxImagery
 
@@ -40,7 +40,7 @@ def spot(north: float, east: float) -> dict[str, float]:
     }
 
 
-def picture(name: str, north: float, east: float, heading: float, **more: Any) -> dict[str, Any]:
+def image(name: str, north: float, east: float, heading: float, **more: Any) -> dict[str, Any]:
     return {"id": name, **spot(north, east), "heading": heading, **more}
 
 
@@ -61,89 +61,89 @@ def panoramax(service: Any, **options: Any) -> PanoramaxImagery:
 def collect(
     settings: OpenImagery, where: pd.DataFrame, folder: Path
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
-    return collect_pictures(settings, where, folder / "images", folder / "work")
+    return collect_images(settings, where, folder / "images", folder / "work")
 
 
 VIEWS = {"a": 0, "b": 90, "c": 180, "d": 270}
-ROUND_HOME = [picture(f"p{h}", 5, 5, h + 3, user=f"user{h}") for h in VIEWS.values()]
+ROUND_HOME = [image(f"p{h}", 5, 5, h + 3, user=f"user{h}") for h in VIEWS.values()]
 
 
-def chosen(pictures: pd.DataFrame) -> dict[tuple[str, str], str]:
-    keys = zip(pictures["location_id"], pictures["view"], strict=True)
-    return dict(zip(keys, pictures["image_id"], strict=True))
+def chosen(images: pd.DataFrame) -> dict[tuple[str, str], str]:
+    keys = zip(images["location_id"], images["view"], strict=True)
+    return dict(zip(keys, images["image_id"], strict=True))
 
 
-def test_each_view_takes_the_nearest_picture_that_looks_its_way(
+def test_each_view_takes_the_nearest_image_that_looks_its_way(
     street: Street, tmp_path: Path
 ) -> None:
-    near_but_turned = picture("turned", 1, 0, 45)  # 45 degrees from both neighbours
-    far = picture("far", 20, 0, 0)
-    out = picture("out", 31, 0, 90)
+    near_but_turned = image("turned", 1, 0, 45)  # 45 degrees from both neighbours
+    far = image("far", 20, 0, 0)
+    out = image("out", 31, 0, 90)
     service = street([*ROUND_HOME, near_but_turned, far, out])
-    pictures, skips = collect(mapillary(service), places(A=(0, 0)), tmp_path)
-    assert chosen(pictures) == {("A", v): f"p{h}" for v, h in VIEWS.items()}
+    images, skips = collect(mapillary(service), places(A=(0, 0)), tmp_path)
+    assert chosen(images) == {("A", v): f"p{h}" for v, h in VIEWS.items()}
     assert skips.empty
-    assert pictures["distance_m"].to_numpy() == pytest.approx(50**0.5, abs=0.05)
-    assert pictures["heading"].tolist() == [3, 93, 183, 273]
-    assert not pictures["panorama"].any()
-    for row in pictures.itertuples():
-        with Image.open(tmp_path / "images" / row.path) as image:
-            assert image.size == (96, 64)
+    assert images["distance_m"].to_numpy() == pytest.approx(50**0.5, abs=0.05)
+    assert images["heading"].tolist() == [3, 93, 183, 273]
+    assert not images["panorama"].any()
+    for row in images.itertuples():
+        with Image.open(tmp_path / "images" / row.path) as file:
+            assert file.size == (96, 64)
 
 
 def test_a_heading_just_west_of_north_is_close_to_north(street: Street, tmp_path: Path) -> None:
-    service = street([picture("n", 0, 1, 359.5)])
-    pictures, _ = collect(mapillary(service, require="any"), places(A=(0, 0)), tmp_path)
-    assert chosen(pictures) == {("A", "a"): "n"}
+    service = street([image("n", 0, 1, 359.5)])
+    images, _ = collect(mapillary(service, require="any"), places(A=(0, 0)), tmp_path)
+    assert chosen(images) == {("A", "a"): "n"}
 
 
 def test_the_nearest_panorama_gives_all_views(street: Street, tmp_path: Path) -> None:
-    balls = [picture("ball", 9, 0, 33, panorama=True), picture("ball2", 12, 0, 1, panorama=True)]
+    balls = [image("ball", 9, 0, 33, panorama=True), image("ball2", 12, 0, 1, panorama=True)]
     service = street([*ROUND_HOME, *balls])
     where = places(A=(0, 0))
-    pictures, _ = collect(mapillary(service), where, tmp_path / "prefer")
-    assert set(chosen(pictures).values()) == {"ball"}
-    assert pictures["panorama"].all()
-    assert pictures["heading"].tolist() == [33.0] * 4
+    images, _ = collect(mapillary(service), where, tmp_path / "prefer")
+    assert set(chosen(images).values()) == {"ball"}
+    assert images["panorama"].all()
+    assert images["heading"].tolist() == [33.0] * 4
     assert service.count("file") == 1
     flat, _ = collect(mapillary(service, panoramas="never"), where, tmp_path / "never")
     assert not flat["panorama"].any()
-    service.pictures = service.pictures[:4]
+    service.images = service.images[:4]
     with pytest.raises(InputError, match="not one image"):
         collect(mapillary(service, panoramas="only"), where, tmp_path / "only")
 
 
-def test_who_took_a_picture_and_its_licence_are_kept(street: Street, tmp_path: Path) -> None:
+def test_who_took_an_image_and_its_licence_are_kept(street: Street, tmp_path: Path) -> None:
     service = street(ROUND_HOME)
-    pictures, _ = collect(mapillary(service), places(A=(0, 0)), tmp_path)
-    first = pictures.iloc[0]
+    images, _ = collect(mapillary(service), places(A=(0, 0)), tmp_path)
+    first = images.iloc[0]
     assert first["attribution"] == "user0, Mapillary"
     assert first["licence"] == "CC-BY-SA-4.0"
     assert first["licence_url"] == "https://creativecommons.org/licenses/by-sa/4.0/"
     assert first["source_url"] == "https://www.mapillary.com/app/?pKey=p0&focus=photo"
     assert first["captured_at"] == pd.Timestamp("2021-06-01T12:00Z")
     assert first["provider"] == "mapillary"
-    credits = credits_of(pictures)
+    credits = credits_of(images)
     assert [each["line"] for each in credits] == [
         "4 images by 4 contributors, Mapillary, CC-BY-SA-4.0"
     ]
 
 
-def test_panoramax_pictures_have_their_own_licences_and_none_without(
+def test_panoramax_images_have_their_own_licences_and_none_without(
     street: Street, tmp_path: Path
 ) -> None:
     closed = [
-        picture("closed", 0, 0, 0, licence="proprietary"),
-        picture("no", 0, 0, 0, licence=None),
+        image("closed", 0, 0, 0, licence="proprietary"),
+        image("no", 0, 0, 0, licence=None),
     ]
-    open_ = [picture("ign", 3, 0, 10, licence="etalab-2.0"), picture("osm", 4, 0, 180)]
+    open_ = [image("ign", 3, 0, 10, licence="etalab-2.0"), image("osm", 4, 0, 180)]
     service = street([*closed, *open_], token=None)
     settings = panoramax(service, require="any")
-    pictures, skips = collect(settings, places(A=(0, 0)), tmp_path)
-    assert chosen(pictures) == {("A", "a"): "ign", ("A", "c"): "osm"}
-    assert pictures["licence"].tolist() == ["etalab-2.0", "CC-BY-SA-4.0"]
-    assert pictures["source_url"][0].endswith("/api/collections/c1/items/ign")
-    assert pictures["attribution"][0] == "ada, Panoramax"
+    images, skips = collect(settings, places(A=(0, 0)), tmp_path)
+    assert chosen(images) == {("A", "a"): "ign", ("A", "c"): "osm"}
+    assert images["licence"].tolist() == ["etalab-2.0", "CC-BY-SA-4.0"]
+    assert images["source_url"][0].endswith("/api/collections/c1/items/ign")
+    assert images["attribution"][0] == "ada, Panoramax"
     assert sorted(skips["view"]) == ["b", "d"]
     assert not any("Authorization" in headers for _, _, headers in service.asked)
 
@@ -151,55 +151,55 @@ def test_panoramax_pictures_have_their_own_licences_and_none_without(
 def test_a_panorama_of_panoramax_is_known_by_its_field_of_view(
     street: Street, tmp_path: Path
 ) -> None:
-    service = street([picture("ball", 0, 0, 200, panorama=True)])
-    pictures, _ = collect(panoramax(service), places(A=(0, 0)), tmp_path)
-    assert pictures["panorama"].all()
-    assert len(pictures) == 4
+    service = street([image("ball", 0, 0, 200, panorama=True)])
+    images, _ = collect(panoramax(service), places(A=(0, 0)), tmp_path)
+    assert images["panorama"].all()
+    assert len(images) == 4
 
 
-def test_only_pictures_of_the_wanted_days_are_taken(street: Street, tmp_path: Path) -> None:
+def test_only_images_of_the_wanted_days_are_taken(street: Street, tmp_path: Path) -> None:
     days = ["2018-12-31T23:59:59Z", "2019-01-01T00:00:00Z", "2019-12-31T23:59:00Z"]
     days.append("2020-01-01T00:00:00Z")
-    shown = [picture(f"d{i}", 4 - i, 0, 0, taken=day) for i, day in enumerate(days)]
+    shown = [image(f"d{i}", 4 - i, 0, 0, taken=day) for i, day in enumerate(days)]
     service = street(shown)
     settings = mapillary(service, require="any", oldest="2019-01-01", newest="2019-12-31")
-    pictures, _ = collect(settings, places(A=(0, 0)), tmp_path)
-    assert chosen(pictures) == {("A", "a"): "d2"}
+    images, _ = collect(settings, places(A=(0, 0)), tmp_path)
+    assert chosen(images) == {("A", "a"): "d2"}
     search = service.asked[0][1]
     assert "start_captured_at=2019-01-01T00%3A00%3A00Z" in search
     assert "end_captured_at=2020-01-01T00%3A00%3A00Z" in search
 
 
-def test_fisheye_pictures_are_left_alone(street: Street, tmp_path: Path) -> None:
-    service = street([picture("eye", 0, 0, 0, camera="fisheye"), picture("flat", 9, 0, 0)])
-    pictures, _ = collect(mapillary(service, require="any"), places(A=(0, 0)), tmp_path)
-    assert chosen(pictures) == {("A", "a"): "flat"}
+def test_fisheye_images_are_left_alone(street: Street, tmp_path: Path) -> None:
+    service = street([image("eye", 0, 0, 0, camera="fisheye"), image("flat", 9, 0, 0)])
+    images, _ = collect(mapillary(service, require="any"), places(A=(0, 0)), tmp_path)
+    assert chosen(images) == {("A", "a"): "flat"}
 
 
 def test_every_location_is_there_or_skipped_with_its_reason(street: Street, tmp_path: Path) -> None:
-    shown = [picture("one", 500, 0, 0), picture("lost", 1500, 0, 0), picture("35m", 925, 925, 0)]
+    shown = [image("one", 500, 0, 0), image("lost", 1500, 0, 0), image("35m", 925, 925, 0)]
     service = street([*ROUND_HOME, *shown])
     service.gone = {"lost"}
     where = places(home=(0, 0), lonely=(500, 0), nowhere=(900, 900), gone=(1500, 0))
     where.loc[len(where)] = {"location_id": "unplaced", "lat": np.nan, "lon": np.nan}
-    pictures, skips = collect(mapillary(service, require="any"), where, tmp_path)
-    assert set(pictures["location_id"]) == {"home", "lonely"}
+    images, skips = collect(mapillary(service, require="any"), where, tmp_path)
+    assert set(images["location_id"]) == {"home", "lonely"}
     reasons = skips.fillna({"view": ""}).set_index(["location_id", "view"])["reason"].to_dict()
     assert reasons["unplaced", ""] == "it has no coordinates"
     assert reasons["nowhere", ""] == "there is no open image within 30 m"
     assert reasons["gone", "a"] == "the image is gone (HTTP 404)"
     assert reasons["lonely", "b"] == "there is no open image within 30 m that looks this way"
     assert set(skips["stage"]) == {"images"}
-    told = set(pictures["location_id"]) | set(skips["location_id"])
+    told = set(images["location_id"]) | set(skips["location_id"])
     assert told == set(where["location_id"])
 
 
 def test_a_location_that_needs_all_views_costs_no_download_when_one_is_absent(
     street: Street, tmp_path: Path
 ) -> None:
-    service = street([*ROUND_HOME, picture("one", 500, 0, 0)])
-    pictures, skips = collect(mapillary(service), places(A=(0, 0), B=(500, 0)), tmp_path)
-    assert set(pictures["location_id"]) == {"A"}
+    service = street([*ROUND_HOME, image("one", 500, 0, 0)])
+    images, skips = collect(mapillary(service), places(A=(0, 0), B=(500, 0)), tmp_path)
+    assert set(images["location_id"]) == {"A"}
     assert service.count("file") == 4
     assert skips["view"].tolist() == ["b", "c", "d"]
     assert skips["reason"].str.endswith("and all views are needed").all()
@@ -210,7 +210,7 @@ def test_a_crowded_square_is_searched_in_pieces_and_nothing_is_lost(
 ) -> None:
     rng = np.random.default_rng(3)
     crowd = [
-        picture(f"c{i}", *rng.uniform(-300, 300, 2), float(rng.uniform(0, 360))) for i in range(900)
+        image(f"c{i}", *rng.uniform(-300, 300, 2), float(rng.uniform(0, 360))) for i in range(900)
     ]
     where = places(**{f"L{i}": tuple(rng.uniform(-250, 250, 2)) for i in range(12)})
     service = street(crowd)
@@ -229,25 +229,25 @@ def test_the_order_of_locations_and_answers_makes_no_difference(
     street: Street, tmp_path: Path
 ) -> None:
     where = places(A=(0, 0), B=(8, 2), C=(2000, 0), D=(2003, 3))
-    far = [picture(f"q{h}", 2001, 1, h) for h in (0, 90, 180, 270)]
+    far = [image(f"q{h}", 2001, 1, h) for h in (0, 90, 180, 270)]
     service = street([*ROUND_HOME, *far])
     one, _ = collect(mapillary(service), where, tmp_path / "one")
-    service.pictures.reverse()
+    service.images.reverse()
     two, _ = collect(mapillary(service), where[::-1], tmp_path / "two")
     pd.testing.assert_frame_equal(one, two)
     assert len(one) == 16
 
 
-def test_a_broken_download_is_never_taken_for_a_picture(street: Street, tmp_path: Path) -> None:
+def test_a_broken_download_is_never_taken_for_an_image(street: Street, tmp_path: Path) -> None:
     service = street(ROUND_HOME)
     service.cut_short.update({"p0": 2, "p180": 99})
     service.page_instead.update({"p90": 1, "p270": 99})
     settings = mapillary(service, require="any")
-    pictures, skips = collect(settings, places(A=(0, 0)), tmp_path)
-    assert chosen(pictures) == {("A", "a"): "p0", ("A", "b"): "p90"}
-    for row in pictures.itertuples():
+    images, skips = collect(settings, places(A=(0, 0)), tmp_path)
+    assert chosen(images) == {("A", "a"): "p0", ("A", "b"): "p90"}
+    for row in images.itertuples():
         content = (tmp_path / "images" / row.path).read_bytes()
-        assert content == next(p for p in service.pictures if p.id == row.image_id).jpeg()
+        assert content == next(p for p in service.images if p.id == row.image_id).jpeg()
     reasons = dict(zip(skips["view"], skips["reason"], strict=True))
     assert "the download broke off (6 tries)" in reasons["c"]
     assert "not an image" in reasons["d"]
@@ -259,8 +259,8 @@ def test_a_busy_service_is_asked_again_after_the_time_it_wants(
 ) -> None:
     service = street(ROUND_HOME, busy_headers={"Retry-After": "1"})
     service.busy.update({"search": 1, "file": 0})
-    pictures, _ = collect(mapillary(service), places(A=(0, 0)), tmp_path)
-    assert len(pictures) == 4
+    images, _ = collect(mapillary(service), places(A=(0, 0)), tmp_path)
+    assert len(images) == 4
     assert service.times[1] - service.times[0] >= 1.0
 
 
@@ -268,8 +268,8 @@ def test_the_graph_api_s_own_way_to_say_busy_is_understood(street: Street, tmp_p
     limit = {"error": {"message": "Application request limit reached", "code": 4}}
     service = street(ROUND_HOME, busy_status=400, busy_body=limit, busy_headers={})
     service.busy.update({"search": 2, "ask": 1})
-    pictures, _ = collect(mapillary(service), places(A=(0, 0)), tmp_path)
-    assert len(pictures) == 4
+    images, _ = collect(mapillary(service), places(A=(0, 0)), tmp_path)
+    assert len(images) == 4
 
 
 def test_too_much_data_for_one_answer_is_asked_for_in_parts(street: Street, tmp_path: Path) -> None:
@@ -277,8 +277,8 @@ def test_too_much_data_for_one_answer_is_asked_for_in_parts(street: Street, tmp_
     service = street(ROUND_HOME, busy_status=500, busy_headers={})
     service.busy_body = {"error": {"code": 1, "message": said}}
     service.busy.update({"search": 6})
-    pictures, _ = collect(mapillary(service), places(A=(0, 0)), tmp_path)
-    assert len(pictures) == 4
+    images, _ = collect(mapillary(service), places(A=(0, 0)), tmp_path)
+    assert len(images) == 4
     assert service.count("search") == 6 + 4
 
 
@@ -293,7 +293,7 @@ def test_a_service_that_wants_to_be_left_alone_is(street: Street, tmp_path: Path
 def test_a_service_that_is_down_stops_the_run_and_makes_no_skips(
     street: Street, tmp_path: Path
 ) -> None:
-    many = [picture(f"p{i}-{h}", 100 * i, 0, h) for i in range(5) for h in (0, 90, 180, 270)]
+    many = [image(f"p{i}-{h}", 100 * i, 0, h) for i in range(5) for h in (0, 90, 180, 270)]
     where = places(**{f"L{i}": (100 * i, 0) for i in range(5)})
     service = street(many, busy_status=503, busy_headers={})
     service.busy.update({"file": 10**6})
@@ -301,8 +301,8 @@ def test_a_service_that_is_down_stops_the_run_and_makes_no_skips(
         collect(mapillary(service), where, tmp_path)
     service.busy.clear()
     searches = service.count("search")
-    pictures, skips = collect(mapillary(service), where, tmp_path)
-    assert len(pictures) == 20
+    images, skips = collect(mapillary(service), where, tmp_path)
+    assert len(images) == 20
     assert skips.empty
     assert service.count("search") == searches, "what was found is kept"
 
@@ -325,8 +325,8 @@ def test_requests_are_no_faster_than_asked_for(street: Street, tmp_path: Path) -
 def test_the_token_goes_home_only(street: Street, tmp_path: Path) -> None:
     service, other = street(ROUND_HOME), street(ROUND_HOME)
     service.elsewhere = other.address
-    pictures, _ = collect(mapillary(service), places(A=(0, 0)), tmp_path)
-    assert len(pictures) == 4
+    images, _ = collect(mapillary(service), places(A=(0, 0)), tmp_path)
+    assert len(images) == 4
     assert other.count("file") == 4
     assert all(secret not in f"{asked}" for asked in other.asked for secret in ("secret", "OAuth"))
     for kind, path, headers in service.asked:
@@ -399,13 +399,13 @@ def test_what_a_service_says_amiss_is_not_used(
     street: Street, tmp_path: Path, row: dict[str, Any]
 ) -> None:
     service = street([{**spot(0, 0), **row}])
-    service.inside = lambda query: service.pictures
+    service.inside = lambda query: service.images
     with pytest.raises(InputError, match="not one image"):
         collect(mapillary(service, require="any"), places(A=(0, 0)), tmp_path)
     assert not (tmp_path / "images").exists()
 
 
-def test_a_picture_s_address_that_is_a_file_of_this_machine_is_not_opened(
+def test_an_image_s_address_that_is_a_file_of_this_machine_is_not_opened(
     street: Street, tmp_path: Path
 ) -> None:
     secret = tmp_path / "secret.jpg"
@@ -458,10 +458,10 @@ def study(street: Street, grid_writer: Callable[..., Path], tmp_path: Path) -> t
 
 
 def files_of(directory: Path) -> dict[str, str]:
-    pictures = [*(directory / "images").rglob("*"), directory / "images.parquet"]
+    images = [*(directory / "images").rglob("*"), directory / "images.parquet"]
     return {
         str(p.relative_to(directory)): hashlib.sha256(p.read_bytes()).hexdigest()
-        for p in pictures
+        for p in images
         if p.is_file()
     }
 
@@ -479,8 +479,8 @@ def test_a_study_is_run_from_its_locations_to_features(
         assert code == 0, said
         err += said
     assert "left out: 1 there is no open image within 30 m" in err
-    pictures = pd.read_parquet(directory / "images.parquet")
-    assert len(pictures) == 7 * 4
+    images = pd.read_parquet(directory / "images.parquet")
+    assert len(images) == 7 * 4
     skipped = pd.read_parquet(directory / "skipped.parquet")
     assert skipped["stage"].tolist() == ["images"], "told once, with its reason"
     import h5py
@@ -489,7 +489,7 @@ def test_a_study_is_run_from_its_locations_to_features(
         assert store["done"][:].sum() == 7
         features = store["features"][store["done"][:]]
         ids = store["location_id"].asstr()[store["done"][:]]
-    assert set(ids) == set(pictures["location_id"])
+    assert set(ids) == set(images["location_id"])
     assert (np.ptp(features, axis=1).max(axis=1) > 0.01).all(), "each view of its own"
     credits = read_metadata(directory / "images.parquet")["credits"]
     assert credits[0]["line"] == "16 images by 3 contributors, Mapillary, CC-BY-SA-4.0"
@@ -518,7 +518,7 @@ def test_how_fast_it_is_asked_makes_nothing_out_of_date(
     assert service.count("file") == 16 + 1
 
 
-def test_a_study_with_pictures_of_its_own_collects_none(
+def test_a_study_with_images_of_its_own_collects_none(
     refuse: Callable[..., str], grid: Path
 ) -> None:
     assert 'set imagery.source = "mapillary" or "panoramax"' in refuse("images", grid)
@@ -532,7 +532,7 @@ def test_killed_again_and_again_it_ends_with_the_same_files(
     for stage in ("outcomes", "locations", "images"):
         assert run(stage, directory)[0] == 0
     whole = files_of(directory)
-    pictures = sum(name.endswith(".jpg") for name in whole)
+    images = sum(name.endswith(".jpg") for name in whole)
     shutil.rmtree(directory / "images")
     (directory / "images.parquet").unlink()
     service.delay, asked = 0.05, service.count("file")
@@ -550,7 +550,7 @@ def test_killed_again_and_again_it_ends_with_the_same_files(
     (directory / "images" / "mapillary" / "l0" / ".ball0.1.tmp.jpg").write_bytes(b"half")
     assert run("images", directory)[0] == 0
     assert files_of(directory) == whole
-    assert service.count("file") - asked <= pictures + 3 * 8, "what was there was not fetched again"
+    assert service.count("file") - asked <= images + 3 * 8, "what was there was not fetched again"
 
 
 def test_the_guide_s_settings_can_be_used() -> None:

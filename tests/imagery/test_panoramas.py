@@ -15,13 +15,13 @@ from PIL import Image
 
 from streetgauge.imagery import (
     Cut,
-    PictureError,
+    ImageError,
     cut_panorama,
     decode,
     decode_cuts,
     find_views,
-    pictures_at,
-    raw_pictures,
+    image_sources,
+    raw_images,
 )
 from streetgauge.settings import ImagerySettings
 
@@ -174,7 +174,7 @@ def test_neighbouring_cuts_join_and_headings_go_clockwise() -> None:
 
 
 def test_what_is_not_the_whole_sphere_is_refused() -> None:
-    with pytest.raises(PictureError, match="twice as wide as high, and this is 640 x 480"):
+    with pytest.raises(ImageError, match="twice as wide as high, and this is 640 x 480"):
         cut_panorama(np.zeros((480, 640, 3), np.uint8), [Cut(0)])
 
 
@@ -238,11 +238,11 @@ def test_panoramas_by_name_become_all_views(tmp_path: Path) -> None:
     assert views[["location_id", "view"]].to_numpy().tolist() == [
         ["X", "n"], ["X", "e"], ["Y", "n"], ["Y", "e"],
     ]  # fmt: skip
-    rows = pictures_at(views)
+    rows = image_sources(views)
     assert rows[1].cut is not None
     assert rows[1].cut[0] == 90.0
     assert rows[1].cut[2:] == (5.0, 90.0, 64)
-    raws = list(raw_pictures(rows))
+    raws = list(raw_images(rows))
     assert raws[0] is raws[1]
     east = decode(raws[1], rows[1].cut)  # type: ignore[arg-type]
     assert east[32, 32, 0] > 250
@@ -262,9 +262,9 @@ def test_the_real_panoramas_join_and_look_where_they_say(shared_data: Path, tmp_
     assert len(views) == 36 + 16
     headings = dict(zip(table["uuid"], table["heading"], strict=True))
     for location, group in cut.groupby("location_id"):
-        rows = pictures_at(group)
-        pictures = [decode(raw, row.cut) for raw, row in zip(raw_pictures(rows), rows, strict=True)]  # type: ignore[arg-type]
-        for one, other in zip(pictures, pictures[1:] + pictures[:1], strict=True):
+        rows = image_sources(group)
+        images = [decode(raw, row.cut) for raw, row in zip(raw_images(rows), rows, strict=True)]  # type: ignore[arg-type]
+        for one, other in zip(images, images[1:] + images[:1], strict=True):
             beside = np.abs(one[:, -1].astype(int) - other[:, 0]).mean()
             across = np.abs(one[:, -1].astype(int) - other[:, -1]).mean()
             assert beside < 10 < across

@@ -65,7 +65,7 @@ def test_what_is_wanted_tells_how_a_name_is_meant() -> None:
     ]
 
 
-def test_an_id_that_ends_like_a_picture_is_told_from_its_suffix() -> None:
+def test_an_id_that_ends_like_an_image_is_told_from_its_suffix() -> None:
     assert Pattern("{location_id}", VIEWS).owners("X.jpg", {"X"}) == [("X", "")]
     assert Pattern("{location_id}", VIEWS).owners("X.jpg", {"X.jpg"}) == [("X.jpg", "")]
     both = Pattern("{location_id}", VIEWS).owners("X.jpg", {"X.jpg", "X"})

@@ -51,13 +51,13 @@ def night() -> np.ndarray:
     return image
 
 
-def found(*pictures: np.ndarray, views: int = 1) -> list[str]:
-    quality = np.array([quality_of(one) for one in pictures], dtype=QUALITY).reshape(-1, views)
+def found(*images: np.ndarray, views: int = 1) -> list[str]:
+    quality = np.array([quality_of(one) for one in images], dtype=QUALITY).reshape(-1, views)
     names = [f"L{i}" for i in range(len(quality))]
     return findings(quality, names, [str(v) for v in range(views)])["finding"].tolist()
 
 
-def test_each_kind_of_poor_picture_is_found_and_streets_are_not() -> None:
+def test_each_kind_of_poor_image_is_found_and_streets_are_not() -> None:
     blurred = np.asarray(Image.fromarray(street(1)).filter(ImageFilter.GaussianBlur(6)))
     got = found(street(0), noisy(5, 2), noisy(200, 1), notice(), blurred, night())
     assert got == ["", "black", "blank", "placeholder", "blurred", ""]
@@ -86,7 +86,7 @@ def test_the_same_pixels_elsewhere_are_duplicates_and_everywhere_a_placeholder()
     assert findings(quality, ["X", "Y"], ["a", "b"])["n_identical"].tolist() == [2, 2, 2, 2]
 
 
-def test_a_picture_is_all_that_holds_of_it_and_is_called_the_first() -> None:
+def test_an_image_is_all_that_holds_of_it_and_is_called_the_first() -> None:
     tile, dark = noisy(200, 1), noisy(5, 2)
     quality = np.array([quality_of(one) for one in [tile] * 5 + [dark] * 2 + [street(0)]])
     names = [f"L{i}" for i in range(8)]
@@ -107,7 +107,7 @@ def test_what_was_not_looked_at_is_not_listed() -> None:
 
 
 @given(st.integers(1, 600), st.integers(1, 600), st.integers(0, 255), st.booleans())
-def test_a_picture_of_any_size_is_measured(height: int, width: int, level: int, flat: bool) -> None:
+def test_an_image_of_any_size_is_measured(height: int, width: int, level: int, flat: bool) -> None:
     pixels = np.full((height, width, 3), level, dtype=np.uint8)
     if not flat:
         pixels[::2, ::3] = 255 - level
@@ -136,7 +136,7 @@ def test_the_fingerprint_tells_any_pixel_and_the_shape() -> None:
 
 
 @given(height=st.integers(1, 40), width=st.integers(1, 40), seed=st.integers(0, 2**32 - 1))
-def test_sharpness_is_the_laplacian_s_variance_over_the_picture_s(
+def test_sharpness_is_the_laplacian_s_variance_over_the_image_s(
     height: int, width: int, seed: int
 ) -> None:
     rng = np.random.default_rng(seed)

@@ -12,7 +12,7 @@ import pytest
 from pydantic import ValidationError
 
 from streetgauge.errors import InputError
-from streetgauge.imagery import find_views, pictures_at, raw_pictures
+from streetgauge.imagery import find_views, image_sources, raw_images
 from streetgauge.io.files import write_table
 from streetgauge.settings import ImagerySettings
 
@@ -135,7 +135,7 @@ def test_a_pattern_that_fits_nothing_shows_three_files_that_are_there(tmp_path: 
     assert "X_d" not in str(caught.value)
 
 
-def test_pictures_of_other_places_only_are_refused_with_an_example(tmp_path: Path) -> None:
+def test_images_of_other_places_only_are_refused_with_an_example(tmp_path: Path) -> None:
     touched(tmp_path, ["BR1 1AA_a.jpg", "BR1 1AA_b.jpg"])
     with pytest.raises(InputError, match=r"BR1 1AA.*did you mean 'BR11AA'"):
         find_views(settings(tmp_path), ["BR11AA", "ZE29ZZ"])
@@ -149,7 +149,7 @@ def manifest(folder: Path, rows: list[tuple[str, str, str]], name: str = "views.
 
 
 @pytest.mark.parametrize("name", ["views.csv", "views.parquet"])
-def test_a_manifest_names_the_pictures(tmp_path: Path, name: str) -> None:
+def test_a_manifest_names_the_images(tmp_path: Path, name: str) -> None:
     touched(tmp_path, ["one.jpg", "sub/two.png"])
     file = manifest(tmp_path, [("007", "b", "sub/two.png"), ("007", "a", "one.jpg")], name)
     views, skips = find_views(settings(tmp_path, manifest=file), ["007"])
@@ -225,7 +225,7 @@ def test_a_pattern_without_its_fields_is_refused_by_the_settings(tmp_path: Path)
 
 @pytest.mark.skipif(os.name == "nt", reason="names are text there")
 def test_names_that_are_not_utf_8_are_told_and_hinder_no_table(tmp_path: Path) -> None:
-    folder = tmp_path / "pictures"
+    folder = tmp_path / "images"
     touched(folder, ["X_a.jpg", "X_b.jpg"])
     try:
         (folder / os.fsdecode(b"\xff_a.jpg")).touch()
@@ -255,12 +255,12 @@ def test_a_pipe_is_told_and_never_read(tmp_path: Path, pattern: str) -> None:
 
 
 @pytest.mark.skipif(os.name == "nt", reason="links need rights there")
-def test_links_to_nothing_are_pictures_that_cannot_be_opened(tmp_path: Path) -> None:
+def test_links_to_nothing_are_images_that_cannot_be_opened(tmp_path: Path) -> None:
     touched(tmp_path, ["X_a.jpg"])
     (tmp_path / "X_b.jpg").symlink_to("/there is/nothing")
     (tmp_path / "Y_a.jpg").symlink_to("Y_a.jpg")
     views, _ = find_views(settings(tmp_path, pattern="**/{location_id}_{view}.jpg"), ["X", "Y"])
-    reasons = [str(raw) for raw in raw_pictures(pictures_at(views.iloc[1:]))]
+    reasons = [str(raw) for raw in raw_images(image_sources(views.iloc[1:]))]
     assert keys(views) == [("X", "a"), ("X", "b"), ("Y", "a")]
     assert reasons[0] == "there is no such file"
     assert "symbolic links" in reasons[1]

@@ -21,7 +21,7 @@ from PIL import Image
 
 from streetgauge.errors import InputError
 from streetgauge.imagery import find_views
-from streetgauge.imagery.decoding import pictures_at, raw_pictures
+from streetgauge.imagery.decoding import image_sources, raw_images
 from streetgauge.io import remote
 from streetgauge.settings import ImagerySettings, Url, read_settings
 
@@ -86,7 +86,7 @@ def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[str,
 
 def found(settings: ImagerySettings, *ids: str) -> dict[tuple[str, str], bytes]:
     views, _ = find_views(settings, ids)
-    raw = raw_pictures(pictures_at(views))
+    raw = raw_images(image_sources(views))
     return dict(zip(zip(views["location_id"], views["view"], strict=True), raw, strict=True))
 
 
@@ -251,7 +251,7 @@ def test_a_picture_that_went_is_a_picture_that_cannot_be_read() -> None:
     settings = ImagerySettings(folder=Url("memory://bucket"), views=("a",))
     views, _ = find_views(settings, ["A", "B"])
     fsspec.filesystem("memory").rm("/bucket/A_a.jpg")
-    gone, there = raw_pictures(pictures_at(views))
+    gone, there = raw_images(image_sources(views))
     assert gone.reason == "there is no such file"
     assert there == jpeg(2)
 

@@ -122,7 +122,7 @@ def extract_with(monkeypatch: pytest.MonkeyPatch) -> Callable[..., pd.DataFrame]
         imagery = ImagerySettings(folder=folder, pattern=pattern, views=VIEWS, require=require)
         views, _ = find_views(imagery, ids)
         about = {"view_names": VIEWS, "require": require, "device": "cpu", "engine": "torch"}
-        return extract.extract_pictures(
+        return extract.extract_features(
             Extraction(views, ids, folder / "features.h5", backbone, cache_key="s", **about)
         )
 

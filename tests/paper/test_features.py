@@ -16,7 +16,7 @@ from torch import nn
 
 from streetgauge.features import get_backbone, prepare
 from streetgauge.features.engines import TorchEngine
-from streetgauge.imagery import read_picture
+from streetgauge.imagery import read_image
 
 FC6 = get_backbone("vgg16-caffe-fc6")
 
@@ -36,7 +36,7 @@ def test_the_shorter_side_becomes_224_and_the_centre_is_cut_out(
     with Image.open(file) as image:
         small = np.asarray(image.resize(size, Image.Resampling.BILINEAR)).astype(int)
     left, top = ((side - 224) // 2 for side in size)
-    found = prepare(read_picture(file), FC6)
+    found = prepare(read_image(file), FC6)
     assert found.shape == (224, 224, 3)
     apart = np.abs(found - small[top : top + 224, left : left + 224])[1:-1, 1:-1]
     assert apart.max() <= 1
@@ -44,7 +44,7 @@ def test_the_shorter_side_becomes_224_and_the_centre_is_cut_out(
 
 
 def test_the_network_is_given_blue_green_red_less_the_means_of_caffe(tmp_path: Path) -> None:
-    pixels = prepare(read_picture(noise(tmp_path / "a.png", 320, 240)), FC6)
+    pixels = prepare(read_image(noise(tmp_path / "a.png", 320, 240)), FC6)
     given = TorchEngine(FC6, nn.Flatten(), torch.device("cpu"))(pixels[None])
     rgb = pixels / 255  # the published code starts from 0..1, and multiplies by 255
     expected = rgb[..., ::-1] * 255 - [103.939, 116.779, 123.68]

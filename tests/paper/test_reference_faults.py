@@ -24,7 +24,7 @@ from scipy.special import expit
 from scipy.stats import spearmanr
 
 from streetgauge.features import FeatureStore
-from streetgauge.imagery import PictureAt, raw_pictures
+from streetgauge.imagery import ImageSource, raw_images
 from streetgauge.imagery.archives import list_archive
 from streetgauge.model import Model, binomial, fit_model
 from streetgauge.model.calibration import Scored, calibrate
@@ -359,7 +359,7 @@ def test_nothing_is_written_to_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     before = sorted(tmp_path.rglob("*"))
     listing = list_archive(str(path))
     list(
-        raw_pictures([PictureAt(str(path), name) for name in (*listing.members, "../../evil.png")])
+        raw_images([ImageSource(str(path), name) for name in (*listing.members, "../../evil.png")])
     )
     assert sorted(tmp_path.rglob("*")) == before
 

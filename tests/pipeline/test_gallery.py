@@ -180,7 +180,7 @@ def test_pictures_left_out_of_the_features_are_not_shown(tmp_path):
     with FeatureStore.open(study.features, writable=True) as store:
         present = np.array(store.present)
         present[IDS.index("P11"), 0] = False
-        store.admit(present, present.any(axis=1))
+        store.set_mask(present, present.any(axis=1))
     assert ("P11", "b") in shown(gallery_of(study))
     assert ("P11", "a") not in shown(gallery_of(study))
 

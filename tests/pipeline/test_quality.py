@@ -167,7 +167,7 @@ def test_a_kill_while_pictures_are_left_out_costs_no_second_look(
     with monkeypatch.context() as patched, FeatureStore.open(path, writable=True) as store:
         patched.setattr(FeatureStore, "_sync", synced)
         with pytest.raises(KeyboardInterrupt):
-            store.admit(fewer, np.array([False, False]))
+            store.set_mask(fewer, np.array([False, False]))
     assert not FeatureStore.open(path).done.any()
     reinstate(path, "all")
     store = FeatureStore.open(path)

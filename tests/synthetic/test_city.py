@@ -208,7 +208,7 @@ def test_the_oracle_file_has_every_location_and_outcome(city: City) -> None:
     np.testing.assert_allclose(oracle[list(OUTCOMES)], expected)
 
 
-def test_faults_are_the_only_pictures_missing_or_broken(city: City) -> None:
+def test_faults_are_the_only_images_missing_or_broken(city: City) -> None:
     folder = city.directory / "data/images"
     missing, broken = set(), set()
     for location_id in city.locations["location_id"]:

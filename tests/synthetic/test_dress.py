@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from streetgauge.errors import InputError
-from streetgauge.synthetic import Model, dress_pictures
+from streetgauge.synthetic import Model, simulate_images
 from streetgauge.synthetic.dress import latents_of_deciles
 from streetgauge.synthetic.model import LATENTS, OUTCOMES
 
@@ -27,18 +27,18 @@ def _table() -> tuple[pd.DataFrame, pd.DataFrame]:
     return locations, deciles
 
 
-def test_every_location_gets_four_pictures_and_a_best_score(tmp_path: Path) -> None:
+def test_every_location_gets_four_images_and_a_best_score(tmp_path: Path) -> None:
     locations, deciles = _table()
-    oracle = dress_pictures(locations, tmp_path, deciles, **TINY)
+    oracle = simulate_images(locations, tmp_path, deciles, **TINY)
     assert len(list(tmp_path.glob("*.jpg"))) == 24
     assert list(oracle.columns) == ["location_id", "income", "noise_complaints"]
     assert oracle.notna().all(axis=None)
 
 
-def test_shuffled_locations_have_the_same_pictures(tmp_path: Path) -> None:
+def test_shuffled_locations_have_the_same_images(tmp_path: Path) -> None:
     locations, deciles = _table()
-    dress_pictures(locations, tmp_path / "a", deciles, **TINY)
-    dress_pictures(locations.iloc[::-1], tmp_path / "b", deciles.iloc[[3, 1, 2, 0, 5, 4]], **TINY)
+    simulate_images(locations, tmp_path / "a", deciles, **TINY)
+    simulate_images(locations.iloc[::-1], tmp_path / "b", deciles.iloc[[3, 1, 2, 0, 5, 4]], **TINY)
     for path in (tmp_path / "a").iterdir():
         assert path.read_bytes() == (tmp_path / "b" / path.name).read_bytes()
 
@@ -72,8 +72,8 @@ def test_what_cannot_be_dressed_is_refused(tmp_path: Path) -> None:
     locations, deciles = _table()
     twice = pd.concat([locations, locations.iloc[[2]]])
     with pytest.raises(InputError, match="'BR12' stands twice"):
-        dress_pictures(twice, tmp_path, deciles, **TINY)
+        simulate_images(twice, tmp_path, deciles, **TINY)
     with pytest.raises(InputError, match="'BR10' has no row"):
-        dress_pictures(locations, tmp_path, deciles.iloc[1:], **TINY)
+        simulate_images(locations, tmp_path, deciles.iloc[1:], **TINY)
     with pytest.raises(InputError, match="'wealth'"):
-        dress_pictures(locations, tmp_path, deciles, kinds={"income": "wealth"}, **TINY)
+        simulate_images(locations, tmp_path, deciles, kinds={"income": "wealth"}, **TINY)

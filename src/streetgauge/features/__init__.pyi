@@ -2,7 +2,7 @@ from .backbones import BACKBONES as BACKBONES
 from .backbones import Backbone as Backbone
 from .backbones import get_backbone as get_backbone
 from .export import export_store as export_store
-from .extract import extract_pictures as extract_pictures
+from .extract import extract_features as extract_features
 from .extraction import Extraction as Extraction
 from .network import Network as Network
 from .network import load_network as load_network
@@ -12,4 +12,4 @@ from .store import FeatureStore as FeatureStore
 from .table import join_table as join_table
 from .table_columns import read_columns as read_columns
 from .transform import prepare as prepare
-from .weights import settled as settled
+from .weights import resolve_checksum as resolve_checksum

@@ -39,7 +39,7 @@ class Backbone:
         family that fetches them itself.
     sha256 : str
         Of the weights' file, or how it begins: another file is refused. Empty where any file of
-        the right shapes will do; `settled` then says which it is.
+        the right shapes will do; `resolve_checksum` then says which it is.
     licence : str
         Of the weights (SPDX); empty if it is not known.
     resize : int

@@ -25,12 +25,12 @@ from streetgauge.features.preprocess import (
     signatures_of,
 )
 from streetgauge.features.work_list import Positions, WorkList
-from streetgauge.imagery import PictureAt, raw_pictures
+from streetgauge.imagery import ImageSource, raw_images
 
 __all__ = ["Computed", "compute_batch", "computing", "in_chunks", "preprocessing", "signed"]
 
 T = TypeVar("T")
-Rows = list[PictureAt]
+Rows = list[ImageSource]
 Job = Callable[[Rows, list[Raw] | None], "Future[T]"]
 
 # Chunks that may be under way or waiting to be written, a core: bounds the memory.
@@ -70,7 +70,7 @@ def in_chunks(
         Begins the work on a chunk: where its images are, and their files if they are read here.
     """
     waiting: deque[tuple[Positions, Future[T]]] = deque()
-    stream = raw_pictures(_streamed(work_list, positions, size))
+    stream = raw_images(_streamed(work_list, positions, size))
     for part in _parts(positions, size):
         rows = work_list.rows(part)
         raws = list(islice(stream, len(rows))) if work_list.streamed[part].any() else None
@@ -149,7 +149,7 @@ def _decode(
 
 
 def _read(rows: Rows, raws: list[Raw] | None) -> list[Raw]:
-    return list(raw_pictures(rows)) if raws is None else raws
+    return list(raw_images(rows)) if raws is None else raws
 
 
 def _pinned(shape: tuple[int, ...]) -> npt.NDArray[np.uint8]:
@@ -162,7 +162,7 @@ def _parts(positions: Positions, size: int) -> Iterator[Positions]:
     return (positions[start : start + size] for start in range(0, len(positions), size))
 
 
-def _streamed(work_list: WorkList, positions: Positions, size: int) -> Iterator[PictureAt]:
+def _streamed(work_list: WorkList, positions: Positions, size: int) -> Iterator[ImageSource]:
     for part in _parts(positions, size):
         if work_list.streamed[part].any():
             yield from work_list.rows(part)

@@ -29,7 +29,7 @@ from streetgauge.features.quantised import is_of, quantised
 
 __all__ = ["Engine", "OnnxEngine", "OpenvinoEngine", "Precision", "TorchEngine", "has_openvino"]
 
-Pictures = npt.NDArray[np.uint8]
+Images = npt.NDArray[np.uint8]
 Features = npt.NDArray[np.float32]
 Precision = Literal["float32", "bfloat16", "int8"]
 
@@ -54,7 +54,7 @@ class Engine(Protocol):
     device: torch.device
     batch: int
 
-    def __call__(self, pictures: Pictures) -> Features:
+    def __call__(self, images: Images) -> Features:
         """Features of prepared images."""
 
 
@@ -71,10 +71,10 @@ class Normalised(nn.Module):
         self.register_buffer("mean", torch.tensor(backbone.mean).view(3, 1, 1))
         self.register_buffer("std", torch.tensor(backbone.std).view(3, 1, 1))
 
-    def forward(self, pictures: Tensor) -> Tensor:
+    def forward(self, images: Tensor) -> Tensor:
         """Features of prepared images."""
         # [n, h, w, 3] seen as [n, 3, h, w] is already channels-last.
-        x = (pictures.permute(0, 3, 1, 2).float() * self.scale - self.mean) / self.std
+        x = (images.permute(0, 3, 1, 2).float() * self.scale - self.mean) / self.std
         if self.flips:
             x = x.flip(1).contiguous(memory_format=torch.channels_last)
         features: Tensor = self.module(x.to(self.dtype)).float()
@@ -138,21 +138,21 @@ class TorchEngine:
             module = module.to(dtype)
         self.module = Normalised(backbone, module, dtype).to(self.device)
 
-    def __call__(self, pictures: Pictures) -> Features:
+    def __call__(self, images: Images) -> Features:
         """Features of prepared images."""
         cpu = self.device.type == "cpu"
         step = TORCH_SLICE if cpu else self.batch
         look = self._on_cpu if cpu else self._on_gpu
         with torch.inference_mode():
-            parts = [look(pictures[i : i + step]) for i in range(0, len(pictures), step)]
+            parts = [look(images[i : i + step]) for i in range(0, len(images), step)]
         return np.concatenate(parts)
 
-    def _on_cpu(self, pictures: Pictures) -> Features:
-        found: Features = self.module(torch.from_numpy(np.array(pictures))).numpy()
+    def _on_cpu(self, images: Images) -> Features:
+        found: Features = self.module(torch.from_numpy(np.array(images))).numpy()
         return found
 
-    def _on_gpu(self, pictures: Pictures) -> Features:
-        given = torch.from_numpy(np.array(pictures))
+    def _on_gpu(self, images: Images) -> Features:
+        given = torch.from_numpy(np.array(images))
         if self.device.type == "cuda":
             given = given.pin_memory()
         # TF32 would round float32 to 10 bits, and cuDNN's fastest choices vary between runs.
@@ -236,16 +236,16 @@ class OpenvinoEngine:
         for _ in range(QUEUE * streams):  # some are filled while the others are worked on
             self._free.put(compiled.create_infer_request())
 
-    def __call__(self, pictures: Pictures) -> Features:
+    def __call__(self, images: Images) -> Features:
         """Features of prepared images."""
-        return np.concatenate(list(self._each(pictures)))
+        return np.concatenate(list(self._each(images)))
 
-    def _each(self, pictures: Pictures) -> Iterator[Features]:
+    def _each(self, images: Images) -> Iterator[Features]:
         """Features of every slice, in order."""
         waiting: deque[tuple[Any, int]] = deque()
         try:
-            for start in range(0, len(pictures), self.slice):
-                part = pictures[start : start + self.slice]
+            for start in range(0, len(images), self.slice):
+                part = images[start : start + self.slice]
                 while (request := self._take(block=not waiting)) is None:
                     yield self._finish(*waiting.popleft())
                 waiting.append((request, len(part)))
@@ -258,7 +258,7 @@ class OpenvinoEngine:
                     request.wait()
                 self._free.put(request)
 
-    def _filled(self, part: Pictures) -> Pictures:
+    def _filled(self, part: Images) -> Images:
         """Fill a slice up: the network takes no fewer."""
         short = self.slice - len(part)
         if not short:
@@ -371,12 +371,12 @@ class OnnxEngine:
         self._fixed = given.shape[0] if isinstance(given.shape[0], int) else None
         self._look: Callable[[Tensor], Tensor] = Normalised(backbone, nn.Identity(), torch.float32)
 
-    def __call__(self, pictures: Pictures) -> Features:
+    def __call__(self, images: Images) -> Features:
         """Features of prepared images."""
         step = self._fixed or TORCH_SLICE
         parts = []
-        for start in range(0, len(pictures), step):
-            part = pictures[start : start + step]
+        for start in range(0, len(images), step):
+            part = images[start : start + step]
             with torch.inference_mode():
                 x = self._look(torch.from_numpy(np.array(part))).contiguous().numpy()
             if self._fixed:  # a rest is filled up

@@ -21,21 +21,21 @@ from streetgauge.features.extraction import Extraction
 from streetgauge.features.network import Network, load_network
 from streetgauge.features.resumption import Loading, cores_of, open_or_create, pending_images
 from streetgauge.features.store import FeatureStore, usable
-from streetgauge.features.weights import settled
+from streetgauge.features.weights import resolve_checksum
 from streetgauge.features.work_list import Positions, Reasons, WorkList
 from streetgauge.io.locks import WriteLock
 from streetgauge.progress import Advance, Progress, silent
 
-__all__ = ["Extractor", "LocalExtractor", "Results", "extract_pictures", "extract_with"]
+__all__ = ["Extractor", "LocalExtractor", "Results", "extract_features", "extract_with"]
 
 # Images, by their positions in the work list, and what was computed of them.
 Results = Generator[tuple[Positions, Computed], None, None]
 
 # Seconds of work that a kill may cost: so often are features brought to the disk.
-SETTLE = 1.0
+COMMIT_EVERY = 1.0
 
 
-def extract_pictures(
+def extract_features(
     wanted: Extraction, *, batch: int | None = None, progress: Progress = silent
 ) -> pd.DataFrame:
     """Compute the features of images into a store.
@@ -71,7 +71,7 @@ def extract_pictures(
     OSError
         If the disk is full; what was at the path is untouched.
     """
-    record = settled(wanted.record, progress)
+    record = resolve_checksum(wanted.record, progress)
     return extract_with(LocalExtractor(wanted, record, batch), progress)
 
 
@@ -92,7 +92,7 @@ class Extractor(Loading, Protocol):
 
 
 def extract_with(extractor: Extractor, progress: Progress = silent) -> pd.DataFrame:
-    """Compute into a store what it lacks; as `extract_pictures`."""
+    """Compute into a store what it lacks; as `extract_features`."""
     wanted, record = extractor.wanted, extractor.backbone
     work_list = wanted.work_list()
     path = wanted.path
@@ -198,22 +198,22 @@ def _write(
         for part, found in results:
             slots, places = work_list.slots[part], work_list.places[part]
             whole = np.array([reason is None for reason in found.reasons], dtype=bool)
-            store.put(slots, places, found.features, whole, found.signatures, found.quality)
+            store.write_views(slots, places, found.features, whole, found.signatures, found.quality)
             np.subtract.at(left, slots, 1)
             touched = np.unique(slots)
             ready.append(touched[left[touched] == 0])
             reasons |= work_list.reasons(part, found.reasons)
-            if time.monotonic() - last > SETTLE:
-                _settle(store, ready, work_list.require)
+            if time.monotonic() - last > COMMIT_EVERY:
+                _commit(store, ready, work_list.require)
                 last = time.monotonic()
             advance(len(part))
     finally:
-        _settle(store, ready, work_list.require)
+        _commit(store, ready, work_list.require)
     return reasons
 
 
-def _settle(store: FeatureStore, ready: list[Positions], require: str) -> None:
-    """Make sure of all views that were put, and of the locations that are complete with them."""
+def _commit(store: FeatureStore, ready: list[Positions], require: str) -> None:
+    """Commit all views that were written, and the locations that are complete with them."""
     slots = np.concatenate(ready) if ready else np.zeros(0, dtype=np.intp)
-    store.settle(slots, usable(store.present[slots], require))
+    store.commit(slots, usable(store.present[slots], require))
     ready.clear()

@@ -73,14 +73,14 @@ def _drawn(side: int, rng: np.random.Generator) -> Pixels:
     layers /= layers.std(axis=(1, 2), keepdims=True)
     light, colours = layers[0], layers[1:].transpose(1, 2, 0)
     sky = np.linspace(rng.uniform(0, 1.5), rng.uniform(-1, 0), side)[:, None]
-    picture = (light + sky)[..., None] + 0.25 * colours + rng.normal(0, 0.3, 3)
+    image = (light + sky)[..., None] + 0.25 * colours + rng.normal(0, 0.3, 3)
     for _ in range(rng.integers(0, 14)):
         top, left = rng.integers(0, side, 2)
         height, width = rng.integers(side // 32, side // 2, 2)
-        part = picture[top : top + height, left : left + width]
+        part = image[top : top + height, left : left + width]
         part *= rng.uniform(0, 0.5)
         part += rng.normal(0, 1.1) + rng.normal(0, 0.5, 3)
-    return _as_pixels(rng.uniform(70, 150) + rng.uniform(25, 65) * picture)
+    return _as_pixels(rng.uniform(70, 150) + rng.uniform(25, 65) * image)
 
 
 def _as_pixels(values: npt.NDArray[np.float64]) -> Pixels:

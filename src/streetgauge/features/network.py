@@ -30,7 +30,7 @@ from streetgauge.features.weights import (
     cache_directory,
     load_into,
     read_tensors,
-    settled,
+    resolve_checksum,
     weights_file,
 )
 from streetgauge.progress import Progress, silent
@@ -82,7 +82,7 @@ class Network:
         """Images at a time that suit the engine."""
         return self._engine.batch
 
-    def features(self, pictures: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+    def features(self, images: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
         """Features of prepared images; may be called from several threads at once.
 
         Parameters
@@ -95,9 +95,9 @@ class Network:
         array of float32, [n, dimension]
             The same bits for the same batch on the same machine.
         """
-        if not len(pictures):
+        if not len(images):
             return np.zeros((0, self.backbone.dimension), dtype=np.float32)
-        return self._engine(pictures)
+        return self._engine(images)
 
 
 def load_network(
@@ -139,7 +139,7 @@ def load_network(
     place = choose_device("cpu" if engine in ("openvino", "onnxruntime") else device)
     if engine in ("openvino", "onnxruntime") and device not in ("auto", "cpu"):
         raise InputError(f"engine {engine!r}", f"it does not run on {device}", 'use device = "cpu"')
-    record = settled(backbone, progress)
+    record = resolve_checksum(backbone, progress)
     makers = _makers(record, place.type, precision)
     if engine != "auto":
         if engine not in makers:
@@ -253,21 +253,21 @@ def _fastest(record: Backbone, makers: dict[str, Callable[[], Engine]]) -> Engin
 
 def _trial(record: Backbone, engine: Engine) -> float:
     """Seconds that an engine takes for a few images on all cores, as in extraction."""
-    pictures = known_images(2, record.crop)[[0, 1] * 4]
+    images = known_images(2, record.crop)[[0, 1] * 4]
     with working_threads() as pool:
         cores: int = pool._max_workers
         seconds = []
         for _ in range(3):  # the first one warms it
             start = time.perf_counter()
-            list(pool.map(engine, [pictures] * cores))
+            list(pool.map(engine, [images] * cores))
             seconds.append(time.perf_counter() - start)
     return min(seconds)
 
 
 def _cosine(record: Backbone, engine: Engine, reference: Engine) -> float:
     """Least cosine between the features of two engines over known images."""
-    pictures = known_images(_COMPARED, record.crop, seed=1)
-    ours, theirs = (each(pictures).astype(np.float64) for each in (engine, reference))
+    images = known_images(_COMPARED, record.crop, seed=1)
+    ours, theirs = (each(images).astype(np.float64) for each in (engine, reference))
     if not np.isfinite(theirs).all():
         raise InputError(
             f"weights of {record.name}",

@@ -28,7 +28,7 @@ def grey_of(backbone: Backbone) -> tuple[int, int, int]:
     return red, green, blue
 
 
-def covered(picture: Pixels, grid: int, colour: tuple[int, int, int]) -> Pixels:
+def covered(image: Pixels, grid: int, colour: tuple[int, int, int]) -> Pixels:
     """Cover an image in each of grid x grid places.
 
     Parameters
@@ -45,9 +45,9 @@ def covered(picture: Pixels, grid: int, colour: tuple[int, int, int]) -> Pixels:
     array of uint8, [grid * grid, side, side, 3]
         Row by row.
     """
-    side = len(picture)
+    side = len(image)
     cell = side / grid
-    result = np.repeat(picture[None], grid * grid, axis=0)
+    result = np.repeat(image[None], grid * grid, axis=0)
     starts = [max(0, round((place - 0.5) * cell)) for place in range(grid)]
     stops = [min(side, round((place + 1.5) * cell)) for place in range(grid)]
     for row in range(grid):
@@ -58,7 +58,7 @@ def covered(picture: Pixels, grid: int, colour: tuple[int, int, int]) -> Pixels:
 
 
 def occlusion(
-    picture: Pixels,
+    image: Pixels,
     score: Callable[[Pixels], npt.NDArray[np.floating]],
     *,
     colour: tuple[int, int, int] = (127, 127, 127),
@@ -83,7 +83,7 @@ def occlusion(
         The score of the image less that with the part covered: positive where what stands there
         raises the score.
     """
-    looks = np.concatenate([picture[None], covered(picture, grid, colour)])
+    looks = np.concatenate([image[None], covered(image, grid, colour)])
     parts = [score(looks[at : at + BATCH]) for at in range(0, len(looks), BATCH)]
     scores = np.concatenate([np.asarray(part, dtype=np.float64) for part in parts])
     effects: Floats = (scores[0] - scores[1:]).reshape(grid, grid, *scores.shape[1:])

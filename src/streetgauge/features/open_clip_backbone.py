@@ -14,7 +14,7 @@ from streetgauge.features.optional import does_not_import
 __all__ = ["build", "fetch", "record"]
 
 
-class _Pictures(nn.Module):
+class _ImageEncoder(nn.Module):
     """What CLIP makes of an image, before it is compared with text."""
 
     def __init__(self, model: Any) -> None:
@@ -102,7 +102,7 @@ def build(backbone: Backbone, file: Path) -> nn.Module:
     except (RuntimeError, KeyError, ValueError, OSError) as error:
         reason = " ".join(str(error).split())[:200]
         raise InputError(file, f"these are not weights of {backbone.name}: {reason}") from None
-    return _Pictures(model)
+    return _ImageEncoder(model)
 
 
 def _open_clip(place: str) -> Any:

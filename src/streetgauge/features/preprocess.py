@@ -21,8 +21,8 @@ from streetgauge.features.store import SIGNATURE
 from streetgauge.features.transform import prepare
 from streetgauge.imagery import (
     QUALITY,
-    PictureAt,
-    PictureError,
+    ImageError,
+    ImageSource,
     decode,
     decode_cuts,
     quality_of,
@@ -40,7 +40,7 @@ __all__ = [
 
 Pixels = npt.NDArray[np.uint8]
 # An image's file, or why it could not be read.
-Raw = bytes | PictureError
+Raw = bytes | ImageError
 
 # Every engine's pass through the network divides it: a batch is filled up to a multiple of it, so
 # that every pass is of the same shape and takes the same way through the same instructions.
@@ -80,7 +80,7 @@ def _plain_buffer(shape: tuple[int, ...]) -> Pixels:
 
 
 def preprocess_batch(
-    rows: Sequence[PictureAt],
+    rows: Sequence[ImageSource],
     raws: Sequence[Raw],
     backbone: Backbone,
     buffer: Callable[[tuple[int, ...]], Pixels] = _plain_buffer,
@@ -89,10 +89,10 @@ def preprocess_batch(
 
     Parameters
     ----------
-    rows : sequence of PictureAt, [n]
+    rows : sequence of ImageSource, [n]
         Where they are, and what is cut from them.
-    raws : sequence of bytes or PictureError, [n]
-        Their files, as `raw_pictures` gives them: neighbours that are one file are decoded once.
+    raws : sequence of bytes or ImageError, [n]
+        Their files, as `raw_images` gives them: neighbours that are one file are decoded once.
     backbone : Backbone
         Says what the network expects.
     buffer : callable
@@ -109,7 +109,7 @@ def preprocess_batch(
     for _, group in groupby(range(len(rows)), lambda i: id(raws[i])):
         places = list(group)
         for i, one in zip(places, _decoded(raws[places[0]], rows, places), strict=True):
-            if isinstance(one, PictureError):
+            if isinstance(one, ImageError):
                 reasons.append(one.reason)
                 continue
             pixels[i] = prepare(one, backbone)
@@ -119,25 +119,25 @@ def preprocess_batch(
 
 
 def _decoded(
-    raw: Raw, rows: Sequence[PictureAt], places: list[int]
-) -> Sequence[Pixels | PictureError]:
-    if isinstance(raw, PictureError):
+    raw: Raw, rows: Sequence[ImageSource], places: list[int]
+) -> Sequence[Pixels | ImageError]:
+    if isinstance(raw, ImageError):
         return [raw] * len(places)
     try:
         if len(places) == 1:
             return [decode(raw, rows[places[0]].cut)]
         return list(decode_cuts(raw, [rows[i].cut for i in places]))
-    except PictureError as error:
+    except ImageError as error:
         return [error] * len(places)
 
 
-def signatures_of(rows: Sequence[PictureAt], raws: Sequence[Raw]) -> npt.NDArray[np.uint8]:
+def signatures_of(rows: Sequence[ImageSource], raws: Sequence[Raw]) -> npt.NDArray[np.uint8]:
     """Fingerprints of images' content, and of what is cut from them: uint8, [n, 16]."""
     signatures = np.zeros((len(rows), SIGNATURE), dtype=np.uint8)
     last: Any = None
     for i, (row, raw) in enumerate(zip(rows, raws, strict=True)):
         if raw is not last:
-            content = raw.reason.encode() if isinstance(raw, PictureError) else raw
+            content = raw.reason.encode() if isinstance(raw, ImageError) else raw
             last, of_file = raw, hashlib.sha256(content)
         whole = of_file.copy()
         whole.update(repr(row.cut).encode())

@@ -89,8 +89,8 @@ def _rounded(backbone: Backbone, model: Any) -> Any:
 
     nncf.set_log_level(logging.ERROR)
     slice = model.input(0).shape[0]
-    pictures = known_images(CALIBRATION, backbone.crop, seed=8, drawn=False)
-    parts = [pictures[i : i + slice] for i in range(0, CALIBRATION, slice)]
+    images = known_images(CALIBRATION, backbone.crop, seed=8, drawn=False)
+    parts = [images[i : i + slice] for i in range(0, CALIBRATION, slice)]
     names = [op.get_friendly_name() for op in model.get_ops() if "Conv" in op.get_type_name()]
     exact = [name for name in names if is_of(name, backbone.exact)]
     with redirect_stdout(StringIO()):  # its progress bars

@@ -41,7 +41,7 @@ from streetgauge.features.preprocess import PASS, DecodedBatch, preprocess_batch
 from streetgauge.features.store import FeatureStore
 from streetgauge.features.weights import identified
 from streetgauge.features.work_list import Positions, WorkList
-from streetgauge.imagery import QUALITY, pictures_at, raw_pictures
+from streetgauge.imagery import QUALITY, image_sources, raw_images
 from streetgauge.progress import Progress, silent
 from streetgauge.settings import ClusterSettings
 
@@ -75,7 +75,7 @@ def extract_on_cluster(
 ) -> pd.DataFrame:
     """Compute the features of images into a store, on a Ray cluster.
 
-    As `extract_pictures`, whose store it resumes and which resumes its store.
+    As `extract_features`, whose store it resumes and which resumes its store.
 
     Parameters
     ----------
@@ -90,14 +90,14 @@ def extract_on_cluster(
     Returns
     -------
     DataFrame
-        ``location_id, view, area, stage, reason``: as `extract_pictures`.
+        ``location_id, view, area, stage, reason``: as `extract_features`.
 
     Raises
     ------
     InputError
         If Ray is not installed, the cluster cannot be reached, a machine of it lacks the images,
         the weights or this version of the package, is out of memory, or the work fails several
-        times with nothing done; and all that `extract_pictures` raises.
+        times with nothing done; and all that `extract_features` raises.
     """
     with ExitStack() as stack:
         return extract_with(ClusterExtractor(wanted, cluster, stack), progress)
@@ -249,8 +249,8 @@ class Job(NamedTuple):
 
 def decode(table: pa.Table, job: Job) -> Iterator[Columns]:
     """Read images, and prepare them for the network, some at a time."""
-    rows, index = pictures_at(table.to_pandas()), table["index"].to_numpy()
-    raws = raw_pictures(rows)
+    rows, index = image_sources(table.to_pandas()), table["index"].to_numpy()
+    raws = raw_images(rows)
     for start in range(0, len(rows), job.size):
         part = rows[start : start + job.size]
         batch = preprocess_batch(part, list(islice(raws, len(part))), job.backbone)

@@ -24,7 +24,7 @@ from streetgauge.features.work_list import Positions, Reasons, WorkList
 from streetgauge.io.files import atomic_path
 from streetgauge.io.locks import WriteLock
 
-__all__ = ["Loaded", "Loading", "open_or_create", "cores_of", "pending_images", "settle_complete"]
+__all__ = ["Loaded", "Loading", "open_or_create", "cores_of", "pending_images", "commit_complete"]
 
 # Images that are read, views that are copied at a time.
 CHUNK = 256
@@ -146,10 +146,12 @@ def _take_over(
         same = (old.signature[source[slots], places] == signatures).all(axis=1)
         slots, places, signatures = slots[same], places[same], signatures[same]
         at = (source[slots], places)
-        new.put(slots, places, old.features[at], old.present[at], signatures, old.quality[at])
+        new.write_views(
+            slots, places, old.features[at], old.present[at], signatures, old.quality[at]
+        )
         if number % COPIED == COPIED - 1:
-            new.settle(nothing, nothing.astype(bool))
-    new.settle(nothing, nothing.astype(bool))
+            new.commit(nothing, nothing.astype(bool))
+    new.commit(nothing, nothing.astype(bool))
 
 
 def pending_images(
@@ -158,7 +160,7 @@ def pending_images(
     """Images that are still to be computed, and what could not be read of the others.
 
     Why an image was broken is found by reading it again. If it is whole now, it is computed.
-    Locations of which nothing is left to do are settled.
+    Locations of which nothing is left to do are resolve_checksum.
     """
     at = (work_list.slots, work_list.places)
     held = store.held[at]
@@ -168,10 +170,10 @@ def pending_images(
     for part, decoded in in_chunks(work_list, broken, CHUNK, cores_of(pool), decoding):
         held[part[decoded.whole]] = False
         reasons |= work_list.reasons(part, decoded.reasons)
-    return settle_complete(store, work_list, held), reasons
+    return commit_complete(store, work_list, held), reasons
 
 
-def settle_complete(
+def commit_complete(
     store: FeatureStore, work_list: WorkList, held: npt.NDArray[np.bool_]
 ) -> Positions:
     """Settle the locations of which all images are held, [P]; return the images that are not."""
@@ -180,7 +182,7 @@ def settle_complete(
     done = usable(store.present, work_list.require)
     slots = np.flatnonzero(complete & ~(store.attempted & (store.done == done)))
     if len(slots):
-        store.settle(slots, done[slots])
+        store.commit(slots, done[slots])
     return pending
 
 

@@ -16,7 +16,7 @@ import numpy.typing as npt
 from streetgauge.devices import working_threads
 from streetgauge.errors import InputError
 from streetgauge.features.extraction import Extraction
-from streetgauge.features.resumption import open_or_create, settle_complete
+from streetgauge.features.resumption import commit_complete, open_or_create
 from streetgauge.features.store import FeatureStore
 from streetgauge.features.weights import identified
 from streetgauge.io.locks import WriteLock
@@ -51,7 +51,7 @@ def take_in_shards(wanted: Extraction, *, progress: Progress = silent) -> bool:
     Parameters
     ----------
     wanted : Extraction
-        As for `extract_pictures`, which goes on with the store.
+        As for `extract_features`, which goes on with the store.
     progress : Progress
         Reports every view that is copied.
 
@@ -86,7 +86,7 @@ def take_in_shards(wanted: Extraction, *, progress: Progress = silent) -> bool:
         open_or_create(wanted, record, work_list, loading, lock, pool) as store,
     ):
         merge_shards(store, shards, work_list.mask(), progress)
-        settle_complete(store, work_list, store.held[work_list.slots, work_list.places])
+        commit_complete(store, work_list, store.held[work_list.slots, work_list.places])
     return True
 
 
@@ -147,8 +147,8 @@ def merge_shards(
             for start in range(0, len(rows), BLOCK):
                 at = rows[start : start + BLOCK], places[start : start + BLOCK]
                 values = (shard.features[at], shard.present[at], shard.signature[at])
-                store.put(slots[at[0]], at[1], *values, shard.quality[at])
-                store.settle(nothing, nothing.astype(bool))
+                store.write_views(slots[at[0]], at[1], *values, shard.quality[at])
+                store.commit(nothing, nothing.astype(bool))
                 advance(len(at[0]))
             lacking[slots[rows], places] = False
 

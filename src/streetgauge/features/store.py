@@ -280,16 +280,16 @@ class FeatureStore:
             "signatures": None if signatures is None else signatures.reshape(-1, SIGNATURE),
             "quality": None if quality is None else quality.ravel(),
         }
-        self.put(
+        self.write_views(
             np.repeat(slots, n_views),
             np.tile(np.arange(n_views), len(slots)),
             features.reshape(-1, features.shape[-1]),
             present.ravel(),
             **flat,  # type: ignore[arg-type]
         )
-        self.settle(slots, np.ones(len(slots), dtype=bool) if done is None else done)
+        self.commit(slots, np.ones(len(slots), dtype=bool) if done is None else done)
 
-    def put(
+    def write_views(
         self,
         slots: npt.NDArray[np.intp],
         places: npt.NDArray[np.intp],
@@ -298,7 +298,7 @@ class FeatureStore:
         signatures: npt.NDArray[np.uint8] | None = None,
         quality: npt.NDArray[np.void] | None = None,
     ) -> None:
-        """Write single views, [n] of slots, places and so on; they are not held before `settle`."""
+        """Write single views, [n] of slots, places and so on; they are not held before `commit`."""
         self._reopen(slots, places)
         kept = self._rounded(np.where(present[:, None], features, features.dtype.type(0)), slots)
         rows = slots * len(self.views) + places
@@ -309,13 +309,13 @@ class FeatureStore:
         if signatures is not None:
             self._marks.append((rows, signatures))
 
-    def settle(self, slots: npt.NDArray[np.intp], done: npt.NDArray[np.bool_]) -> None:
-        """Bring what was `put` to the disk, then say so: these views and locations are looked at.
+    def commit(self, slots: npt.NDArray[np.intp], done: npt.NDArray[np.bool_]) -> None:
+        """Bring what was written to the disk, then mark these views and locations as there.
 
         Parameters
         ----------
         slots : array of int, [n]
-            Locations of which every view has been `put`; there may be none.
+            Locations of which every view has been written; there may be none.
         done : array of bool, [n]
             Which of them may be used.
         """
@@ -329,7 +329,7 @@ class FeatureStore:
         self._write("attempted", slots, np.ones(len(slots), dtype=bool))
         self._sync()
 
-    def admit(self, present: npt.NDArray[np.bool_], done: npt.NDArray[np.bool_]) -> None:
+    def set_mask(self, present: npt.NDArray[np.bool_], done: npt.NDArray[np.bool_]) -> None:
         """Say anew what may be used of what is there; features stay as they are.
 
         Parameters

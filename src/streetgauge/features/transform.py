@@ -37,7 +37,7 @@ class _Axis(NamedTuple):
     cut: int
 
 
-def prepare(picture: Pixels, backbone: Backbone) -> Pixels:
+def prepare(image: Pixels, backbone: Backbone) -> Pixels:
     """Scale the shorter side and cut the square at the centre, in one step.
 
     The square is cut from the original, with fractions of pixels, and only that is resampled: the
@@ -57,18 +57,18 @@ def prepare(picture: Pixels, backbone: Backbone) -> Pixels:
     -------
     array of uint8, [crop, crop, 3]
     """
-    height, width = picture.shape[:2]
+    height, width = image.shape[:2]
     grid = _grid(height, width, backbone.resize, backbone.crop)
     if grid is None or backbone.interpolation not in _FAST:
-        return _by_pillow(picture, backbone)
-    return _by_torch(picture, backbone, *grid)
+        return _by_pillow(image, backbone)
+    return _by_torch(image, backbone, *grid)
 
 
-def _by_pillow(picture: Pixels, backbone: Backbone) -> Pixels:
-    height, width = picture.shape[:2]
+def _by_pillow(image: Pixels, backbone: Backbone) -> Pixels:
+    height, width = image.shape[:2]
     side = min(height, width) * backbone.crop / backbone.resize
     left, top = (width - side) / 2, (height - side) / 2
-    resized = Image.fromarray(picture).resize(
+    resized = Image.fromarray(image).resize(
         (backbone.crop, backbone.crop),
         _FILTERS[backbone.interpolation],
         box=(left, top, left + side, top + side),
@@ -76,10 +76,10 @@ def _by_pillow(picture: Pixels, backbone: Backbone) -> Pixels:
     return np.asarray(resized)
 
 
-def _by_torch(picture: Pixels, backbone: Backbone, rows: _Axis, columns: _Axis) -> Pixels:
+def _by_torch(image: Pixels, backbone: Backbone, rows: _Axis, columns: _Axis) -> Pixels:
     import torch  # here: reading a store needs no torch
 
-    part = np.ascontiguousarray(picture[rows.start : rows.stop, columns.start : columns.stop])
+    part = np.ascontiguousarray(image[rows.start : rows.stop, columns.start : columns.stop])
     # As a batch of one with whole strides torch sees that channels are last, and keeps them there;
     # seen as planes the result would have to be turned, which takes half as long again.
     resized = torch.nn.functional.interpolate(

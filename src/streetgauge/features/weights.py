@@ -27,7 +27,7 @@ __all__ = [
     "identified",
     "load_into",
     "read_tensors",
-    "settled",
+    "resolve_checksum",
     "weights_file",
     "is_array_file",
 ]
@@ -53,7 +53,7 @@ def cache_directory() -> Path:
     return Path(own).expanduser() if own else user_cache_path("streetgauge", appauthor=False)
 
 
-def settled(backbone: Backbone, progress: Progress = silent) -> Backbone:
+def resolve_checksum(backbone: Backbone, progress: Progress = silent) -> Backbone:
     """Give the record with the whole sha256 of its weights, which are then at hand.
 
     Parameters
@@ -94,7 +94,7 @@ def identified(backbone: Backbone) -> Backbone:
     InputError
         If the record does not say it and the weights are not here.
     """
-    return backbone if len(backbone.sha256) == _WHOLE else settled(backbone)
+    return backbone if len(backbone.sha256) == _WHOLE else resolve_checksum(backbone)
 
 
 def _fingerprint(backbone: Backbone, file: Path) -> str:

@@ -11,7 +11,7 @@ import pandas as pd
 import pyarrow as pa
 
 from streetgauge.errors import InputError
-from streetgauge.imagery import PictureAt, pictures_at
+from streetgauge.imagery import ImageSource, image_sources
 from streetgauge.skips import skips_frame
 
 __all__ = ["WorkList", "Positions", "Reasons"]
@@ -81,13 +81,13 @@ class WorkList:
         return len(self.slots)
 
     def table(self, positions: Positions) -> pa.Table:
-        """Where these images are, as `pictures_at` takes it, and their positions as ``index``."""
+        """Where these images are, as `image_sources` takes it, and their positions as ``index``."""
         frame = self._views.iloc[positions][["path", *_PLAIN]].assign(index=positions)
         return pa.Table.from_pandas(frame, preserve_index=False)
 
-    def rows(self, positions: Positions) -> list[PictureAt]:
+    def rows(self, positions: Positions) -> list[ImageSource]:
         """Where these images are."""
-        return pictures_at(self._views.iloc[positions])
+        return image_sources(self._views.iloc[positions])
 
     def names(self, positions: Positions) -> list[tuple[str, str]]:
         """Location and view of these images."""

@@ -1,17 +1,17 @@
 """Images as they come: folders, archives, manifests, photographs and panoramas.
 
-`find_views` says which image is which view of which location, `raw_pictures` reads them and
+`find_views` says which image is which view of which location, `raw_images` reads them and
 `decode` gives their pixels, or one short reason why not.
 """
 
 from streetgauge.imagery.decoding import (
-    PictureAt,
-    PictureError,
+    ImageError,
+    ImageSource,
     decode,
     decode_cuts,
-    pictures_at,
-    raw_pictures,
-    read_picture,
+    image_sources,
+    raw_images,
+    read_image,
 )
 from streetgauge.imagery.panoramas import Cut, cut_panorama
 from streetgauge.imagery.quality import FINDINGS, QUALITY, findings, quality_of
@@ -21,15 +21,15 @@ __all__ = [
     "FINDINGS",
     "QUALITY",
     "Cut",
-    "PictureAt",
-    "PictureError",
+    "ImageSource",
+    "ImageError",
     "cut_panorama",
     "decode",
     "decode_cuts",
     "find_views",
     "findings",
-    "pictures_at",
+    "image_sources",
     "quality_of",
-    "raw_pictures",
-    "read_picture",
+    "raw_images",
+    "read_image",
 ]

@@ -22,7 +22,7 @@ from functools import lru_cache
 from pathlib import Path, PurePosixPath
 from typing import IO, Protocol, cast
 
-from streetgauge.imagery.image_file import PictureError
+from streetgauge.imagery.image_file import ImageError
 from streetgauge.io.remote import is_url, open_url
 
 __all__ = ["MAX_BYTES", "Archive", "Listing", "is_archive", "list_archive"]
@@ -109,7 +109,7 @@ def _listing(path: str, size: int, modified: int) -> Listing:
                     refused["stand there twice, of which the first is read"].append(name)
                 else:
                     names[name] = None
-        except PictureError as error:
+        except ImageError as error:
             damage = error.reason
     told = [
         f"archive {_short(path)}: {len(those)} of its members {why}, e.g. {those[0]!a}"
@@ -150,7 +150,7 @@ class Archive:
 
         Raises
         ------
-        PictureError
+        ImageError
             Where the archive is damaged; what stands before it has been given.
         """
         self.close()
@@ -167,12 +167,12 @@ class Archive:
 
         Raises
         ------
-        PictureError
+        ImageError
             If there is no such member, it is larger than `MAX_BYTES`, or the archive is damaged.
         """
         try:
             return self._open().read(member)
-        except PictureError:
+        except ImageError:
             raise
         except _DAMAGE as error:
             raise self._damaged(error) from None
@@ -182,12 +182,12 @@ class Archive:
             self._reader = _Zip(self.path) if _is_zip(self.path) else _Tar(self.path)
         return self._reader
 
-    def _damaged(self, error: BaseException) -> PictureError:
+    def _damaged(self, error: BaseException) -> ImageError:
         reason = str(error).partition("\n")[0][:120] or type(error).__name__
         if "range requests" in reason:  # of fsspec: a zip's list of members is at its end
             reason = "its web server gives files from the beginning only, so it has to be a tar"
-            return PictureError(f"archive {_short(self.path)}: {reason}")
-        return PictureError(f"archive {_short(self.path)}: it is damaged: {reason}")
+            return ImageError(f"archive {_short(self.path)}: {reason}")
+        return ImageError(f"archive {_short(self.path)}: it is damaged: {reason}")
 
 
 def _short(path: str) -> str:
@@ -323,7 +323,7 @@ class _Tar:
 
     def read(self, member: str) -> bytes:
         if member in self._missing:
-            raise PictureError("the archive has no such file")
+            raise ImageError("the archive has no such file")
         if member in self._seen:
             self.close()
             self._rewind()
@@ -335,7 +335,7 @@ class _Tar:
             self._seen.add(name)
             if name == member:
                 if why := _too_large(info.size):
-                    raise PictureError(f"the files of an archive that {why} are not read")
+                    raise ImageError(f"the files of an archive that {why} are not read")
                 content = self._tar.extractfile(info)
                 assert content is not None  # it is a plain file
                 with closing(content):
@@ -345,7 +345,7 @@ class _Tar:
             self._rewind()
             return self.read(member)
         self._missing.add(member)
-        raise PictureError("the archive has no such file")
+        raise ImageError("the archive has no such file")
 
 
 class _Zip:
@@ -387,11 +387,11 @@ class _Zip:
     def read(self, member: str) -> bytes:
         info = self._by_name.get(member)
         if info is None:
-            raise PictureError("the archive has no such file")
+            raise ImageError("the archive has no such file")
         with self._zip.open(info) as handle:
             content = handle.read(MAX_BYTES + 1)
         if why := _too_large(len(content)):
-            raise PictureError(f"the files of an archive that {why} are not read")
+            raise ImageError(f"the files of an archive that {why} are not read")
         return content
 
 

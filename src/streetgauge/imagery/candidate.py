@@ -7,10 +7,10 @@ from typing import NamedTuple
 
 from streetgauge.imagery.folders import File
 
-__all__ = ["Picture"]
+__all__ = ["Candidate"]
 
 
-class Picture(NamedTuple):
+class Candidate(NamedTuple):
     """What is known of an image.
 
     Parameters

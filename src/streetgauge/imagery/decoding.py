@@ -18,19 +18,19 @@ from PIL import Image
 
 from streetgauge.imagery.archives import MAX_BYTES, Archive
 from streetgauge.imagery.exif import panorama_heading
-from streetgauge.imagery.image_file import MAX_PIXELS, PictureError, opened
+from streetgauge.imagery.image_file import MAX_PIXELS, ImageError, opened
 from streetgauge.imagery.panoramas import Cut, cut_panorama
 from streetgauge.io.remote import TooLargeError, is_url, read_url
 
-__all__ = ["MAX_PIXELS", "PictureAt", "PictureError", "decode", "decode_cuts", "pictures_at"]
-__all__ += ["raw_pictures", "read_picture"]
+__all__ = ["MAX_PIXELS", "ImageSource", "ImageError", "decode", "decode_cuts", "image_sources"]
+__all__ += ["raw_images", "read_image"]
 
 Pixels = npt.NDArray[np.uint8]
 _ORIENTATION = 0x0112
 PADDING = 16  # bytes
 
 
-class PictureAt(NamedTuple):
+class ImageSource(NamedTuple):
     """Where an image is: all that is needed to get its pixels.
 
     Parameters
@@ -48,7 +48,7 @@ class PictureAt(NamedTuple):
     cut: Cut | None = None
 
 
-def pictures_at(views: pd.DataFrame) -> list[PictureAt]:
+def image_sources(views: pd.DataFrame) -> list[ImageSource]:
     """Where the images of a frame are, in its order.
 
     Parameters
@@ -58,14 +58,14 @@ def pictures_at(views: pd.DataFrame) -> list[PictureAt]:
     """
     columns = ["path", "member", "heading", "panorama_heading", "pitch", "fov", "size"]
     return [
-        PictureAt(path, member, None if math.isnan(at) else Cut(at, own, pitch, fov, int(size)))
+        ImageSource(path, member, None if math.isnan(at) else Cut(at, own, pitch, fov, int(size)))
         for path, member, at, own, pitch, fov, size in zip(
             *(views[name].tolist() for name in columns), strict=True
         )
     ]
 
 
-def raw_pictures(rows: Iterable[PictureAt]) -> Iterator[bytes | PictureError]:
+def raw_images(rows: Iterable[ImageSource]) -> Iterator[bytes | ImageError]:
     """Read files, undecoded, in the order of rows.
 
     Archives are streamed: in the order that `find_views` gives, each is read once from front to
@@ -73,12 +73,12 @@ def raw_pictures(rows: Iterable[PictureAt]) -> Iterator[bytes | PictureError]:
 
     Yields
     ------
-    bytes or PictureError
+    bytes or ImageError
         What is in the file, or why it could not be read.
     """
     archive: Archive | None = None
     last: tuple[str, str] | None = None
-    content: bytes | PictureError = b""
+    content: bytes | ImageError = b""
     try:
         for path, member, _ in rows:
             if (path, member) != last:
@@ -90,7 +90,7 @@ def raw_pictures(rows: Iterable[PictureAt]) -> Iterator[bytes | PictureError]:
                     archive = Archive(path)
                 try:
                     content = archive.read(member) if archive and member else _read(path)
-                except PictureError as error:
+                except ImageError as error:
                     content = error
             yield content
     finally:
@@ -130,7 +130,7 @@ def decode(
 
     Raises
     ------
-    PictureError
+    ImageError
         If it is empty, truncated, damaged, larger than allowed or not an image at all.
     """
     if cut is None:
@@ -152,12 +152,12 @@ def decode_cuts(
     return [pixels if cut is None else next(views) for cut in cuts]
 
 
-def read_picture(path: str | os.PathLike[str], *, max_pixels: int = MAX_PIXELS) -> Pixels:
+def read_image(path: str | os.PathLike[str], *, max_pixels: int = MAX_PIXELS) -> Pixels:
     """Read an image file or URL; see `decode`.
 
     Raises
     ------
-    PictureError
+    ImageError
         Also if there is no such file, or it cannot be opened.
     """
     return decode(_read(os.fspath(path)), max_pixels=max_pixels)
@@ -172,13 +172,13 @@ def _read(path: str) -> bytes:
             size = os.fstat(handle.fileno()).st_size
             content = handle.read(size + 1 if 0 < size < MAX_BYTES else MAX_BYTES + 1)
     except TooLargeError:
-        raise PictureError(_too_large()) from None
+        raise ImageError(_too_large()) from None
     except FileNotFoundError:
-        raise PictureError("there is no such file") from None
+        raise ImageError("there is no such file") from None
     except OSError as error:
-        raise PictureError(f"the file cannot be opened: {error.strerror or error}") from None
+        raise ImageError(f"the file cannot be opened: {error.strerror or error}") from None
     if len(content) > MAX_BYTES:
-        raise PictureError(_too_large())
+        raise ImageError(_too_large())
     return content
 
 
@@ -189,7 +189,7 @@ def _too_large() -> str:
 def _decoded(raw: bytes, at_least: int | None, max_pixels: int) -> tuple[Pixels, float]:
     """Pixels, and the heading that a panorama says it has."""
     if not raw:
-        raise PictureError("the file is empty")
+        raise ImageError("the file is empty")
     with opened(io.BytesIO(raw), max_pixels) as image:
         heading = panorama_heading(image)
         pixels = _quick(raw, image, at_least)
@@ -221,7 +221,7 @@ def _quick(raw: bytes, image: Image.Image, at_least: int | None) -> Pixels | Non
         said = str(error)
         if said.startswith("Corrupt JPEG data") and not _is_padding(said):
             said = re.sub(r"\d+ extraneous", "extraneous", said)[:120]
-            raise PictureError(f"the image is damaged: {said}") from None
+            raise ImageError(f"the image is damaged: {said}") from None
         return None  # Pillow decides, and says what is wrong
     return pixels
 
@@ -251,10 +251,10 @@ def _as_rgb(image: Image.Image) -> Image.Image:
     if image.mode.startswith("I"):  # 16-bit greyscale, which Pillow would clip at 255
         values = np.asarray(image)
         if values.min() < 0 or values.max() > 65535:
-            raise PictureError("32-bit grey values have no known range")
+            raise ImageError("32-bit grey values have no known range")
         return Image.fromarray((values >> 8).astype(np.uint8)).convert("RGB")
     if image.mode == "F":
-        raise PictureError("floating-point grey values have no known range")
+        raise ImageError("floating-point grey values have no known range")
     if image.has_transparency_data:
         layer = image.convert("RGBA")
         white = Image.new("RGBA", layer.size, "white")

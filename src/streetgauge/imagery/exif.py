@@ -15,7 +15,7 @@ from PIL import Image
 
 from streetgauge.imagery.image_file import opened
 
-__all__ = ["Note", "note_of", "panorama_heading"]
+__all__ = ["ExifInfo", "read_exif", "panorama_heading"]
 
 _GPS = 0x8825
 _DESCRIPTION = 270
@@ -26,7 +26,7 @@ _HEADING = re.compile(_GPANO.format("PoseHeadingDegrees"))
 _PROJECTION = re.compile(_GPANO.format("ProjectionType"))
 
 
-class Note(NamedTuple):
+class ExifInfo(NamedTuple):
     """What a photograph says of itself.
 
     Parameters
@@ -46,12 +46,12 @@ class Note(NamedTuple):
     panorama: bool
 
 
-def note_of(handle: IO[bytes]) -> Note:
+def read_exif(handle: IO[bytes]) -> ExifInfo:
     """Read what a photograph says of itself; its pixels are not decoded.
 
     Raises
     ------
-    PictureError
+    ImageError
         If it is not an image.
     """
     with opened(handle) as image:
@@ -64,7 +64,7 @@ def note_of(handle: IO[bytes]) -> Note:
     if math.isnan(lat) or math.isnan(lon) or (lat == 0 and lon == 0):  # 0, 0: no fix
         lat = lon = math.nan
     panorama = projection is not None and projection[1].strip().lower() == "equirectangular"
-    return Note(lat, lon, _turn(own if panorama and not math.isnan(own) else heading), panorama)
+    return ExifInfo(lat, lon, _turn(own if panorama and not math.isnan(own) else heading), panorama)
 
 
 def panorama_heading(image: Image.Image) -> float:

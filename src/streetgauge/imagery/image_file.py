@@ -15,7 +15,7 @@ from PIL import Image, UnidentifiedImageError
 
 from streetgauge.errors import StreetgaugeError
 
-__all__ = ["MAX_PIXELS", "PictureError", "opened"]
+__all__ = ["MAX_PIXELS", "ImageError", "opened"]
 
 MAX_PIXELS = 100_000_000
 # Of images with more pixels one is decoded at a time, whatever the number of threads: each takes
@@ -42,7 +42,7 @@ _IN_WORDS = (OSError, SyntaxError, ValueError, EOFError, RuntimeError)
 warnings.filterwarnings("ignore", module=r"PIL\.")
 
 
-class PictureError(StreetgaugeError):
+class ImageError(StreetgaugeError):
     """An image that cannot be read; the message is a short reason, fit for a table.
 
     Parameters
@@ -60,27 +60,27 @@ class PictureError(StreetgaugeError):
 def opened(handle: IO[bytes], max_pixels: int = MAX_PIXELS) -> Iterator[Image.Image]:
     """Open an image: its header is read, its pixels are not.
 
-    Whatever goes wrong inside of the block because of the file is raised as `PictureError`. Where
+    Whatever goes wrong inside of the block because of the file is raised as `ImageError`. Where
     the image is large, no other thread is in such a block with another large one.
 
     Raises
     ------
-    PictureError
+    ImageError
         If it is truncated, damaged, larger than allowed or not an image at all.
     """
     try:
         with Image.open(handle, formats=_formats()) as image:
             width, height = image.size
             if width * height > max_pixels:
-                raise PictureError(f"{width} x {height} pixels are more than {max_pixels:,}")
+                raise ImageError(f"{width} x {height} pixels are more than {max_pixels:,}")
             with _ALONE if width * height > LARGE else nullcontext():
                 yield image
     except UnidentifiedImageError:
-        raise PictureError("the file is not an image of a known format") from None
+        raise ImageError("the file is not an image of a known format") from None
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
-        raise PictureError(f"more pixels than {max_pixels:,}") from None
+        raise ImageError(f"more pixels than {max_pixels:,}") from None
     except DAMAGE as error:
-        raise PictureError(f"the image is damaged: {_in_words(error)}") from None
+        raise ImageError(f"the image is damaged: {_in_words(error)}") from None
 
 
 def _in_words(error: BaseException) -> str:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pandas as pd
 
 from streetgauge.errors import InputError, closest
-from streetgauge.imagery.candidate import Picture
+from streetgauge.imagery.candidate import Candidate
 from streetgauge.imagery.folders import File, Folder
 from streetgauge.io.files import require_columns
 from streetgauge.io.remote import is_url, local_copy, require_url
@@ -24,7 +24,7 @@ _LIMITS = {"lat": (-90, 90), "lon": (-180, 180), "heading": (-360, 360)}
 
 def read_manifest(
     file: Path | str, folder: Folder, *, panoramas: bool, one_view: bool
-) -> tuple[list[Picture], list[Picture]]:
+) -> tuple[list[Candidate], list[Candidate]]:
     """Read a manifest.
 
     Parameters
@@ -74,11 +74,11 @@ def read_manifest(
     files |= folder.find(set(names) - files.keys())
     there, gone = [], []
     for name, (where, cells) in zip(names, rows, strict=True):
-        picture = _picture(where, cells, panoramas)
+        image = _image(where, cells, panoramas)
         if name in files:
-            there.append(picture._replace(file=files[name]))
+            there.append(image._replace(file=files[name]))
         else:
-            gone.append(picture)
+            gone.append(image)
     return there, gone
 
 
@@ -107,7 +107,7 @@ def _inside(where: str, cells: dict[str, str]) -> str:
     return Path(inside).as_posix()
 
 
-def _picture(where: str, cells: dict[str, str], panoramas: bool) -> Picture:
+def _image(where: str, cells: dict[str, str], panoramas: bool) -> Candidate:
     by_id = "location_id" in cells
     word = cells.get("panorama", str(panoramas)).lower()
     if word not in _WORDS:
@@ -116,7 +116,7 @@ def _picture(where: str, cells: dict[str, str], panoramas: bool) -> Picture:
     view = None
     if "view" in cells and not (panorama and not cells["view"]):
         view = _filled(where, cells, "view")
-    return Picture(
+    return Candidate(
         file=File(cells["path"], ""),
         location=_filled(where, cells, "location_id") if by_id else None,
         view=view,

@@ -75,7 +75,7 @@ class Mapillary:
         rows = answer.get("data")
         if not isinstance(rows, list):
             raise RequestError("the response has no list of images", 200)
-        found = [picture for row in rows if (picture := _read(row)) is not None]
+        found = [image for row in rows if (image := _read(row)) is not None]
         if len(rows) >= MOST:
             raise TooManyError(found)
         return found

@@ -8,13 +8,13 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-__all__ = ["Places"]
+__all__ = ["LocationIndex"]
 
 RADIUS = 6_371_008.8  # metres: the Earth's mean radius (IUGG)
 Floats = npt.NDArray[np.floating[Any]]
 
 
-class Places:
+class LocationIndex:
     """Where locations are, to find the nearest.
 
     Parameters

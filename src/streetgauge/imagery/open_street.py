@@ -16,7 +16,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from streetgauge.errors import InputError
-from streetgauge.imagery.decoding import PictureError, read_picture
+from streetgauge.imagery.decoding import ImageError, read_image
 from streetgauge.imagery.mapillary import Mapillary
 from streetgauge.imagery.panoramax import Panoramax
 from streetgauge.imagery.services import Box, Found, Service, TooManyError
@@ -27,7 +27,7 @@ from streetgauge.progress import Progress, silent
 from streetgauge.settings import MapillaryImagery, OpenImagery, PanoramaxImagery
 from streetgauge.skips import skips_frame
 
-__all__ = ["collect_pictures", "credits_of", "probe"]
+__all__ = ["collect_images", "credits_of", "probe"]
 
 CELL = 0.01  # degrees: about 1 km; a cell's locations are searched for together
 DEEPEST = 8  # a cell is cut in four so often at most, to pieces of 4 m
@@ -47,7 +47,7 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
-def collect_pictures(
+def collect_images(
     settings: OpenImagery,
     locations: pd.DataFrame,
     folder: Path,
@@ -112,17 +112,15 @@ def collect_pictures(
     addresses = {str(row["image_id"]): str(row["address"]) for row in choices}
     failed: dict[str, str] = {}
 
-    def fetch(picture: tuple[str, str]) -> str | None:
-        return _fetch(service, *picture, folder / _name(picture[0]))
+    def fetch(image: tuple[str, str]) -> str | None:
+        return _fetch(service, *image, folder / _name(image[0]))
 
     with progress("fetching images", len(addresses), "images") as advance:
-        for picture, wrong in _in_order(
-            service, fetch, sorted(addresses.items()), workers, settings
-        ):
+        for image, wrong in _in_order(service, fetch, sorted(addresses.items()), workers, settings):
             if isinstance(wrong, RequestError):
-                failed[picture[0]] = f"the image could not be fetched: {wrong.reason}"
+                failed[image[0]] = f"the image could not be fetched: {wrong.reason}"
             elif wrong is not None:
-                failed[picture[0]] = wrong
+                failed[image[0]] = wrong
             advance(1)
     return _outcome(settings, choices, failed, skips)
 
@@ -147,7 +145,7 @@ def probe(settings: OpenImagery, locations: pd.DataFrame) -> str:
     return f"{said}; {len(placed):,} locations in {len(_cells(placed)):,} squares to search"
 
 
-def credits_of(pictures: pd.DataFrame) -> list[dict[str, Any]]:
+def credits_of(images: pd.DataFrame) -> list[dict[str, Any]]:
     """Sum up whose images are used, as their licences ask to be shown.
 
     Returns
@@ -158,7 +156,7 @@ def credits_of(pictures: pd.DataFrame) -> list[dict[str, Any]]:
     """
     keys = ["provider", "licence", "licence_url"]
     rows = []
-    for key, part in pictures.groupby(keys, sort=True):
+    for key, part in images.groupby(keys, sort=True):
         provider, licence, url = map(str, key)
         count, people = part["image_id"].nunique(), part["attribution"].nunique()
         names = part["attribution"].iloc[0] if people == 1 else f"{people:,} contributors"
@@ -221,10 +219,10 @@ def _search(
 ) -> dict[str, Found]:
     """Search a box; one with too much in it is cut in four, and parts without a place left out."""
     try:
-        return {picture.image_id: picture for picture in service.search(box)}
+        return {image.image_id: image for image in service.search(box)}
     except TooManyError as error:
         if depth == DEEPEST:
-            return {picture.image_id: picture for picture in error.found}
+            return {image.image_id: image for image in error.found}
     found: dict[str, Found] = {}
     for part in box.quarters():
         apart = (around[:, :2] > part[2:]).any(axis=1) | (around[:, 2:] < part[:2]).any(axis=1)
@@ -253,8 +251,8 @@ def _fetch(service: Service, image_id: str, address: str, file: Path) -> str | N
         try:
             with atomic_path(file) as part:
                 part.write_bytes(raw)
-                read_picture(part)
-        except PictureError as error:
+                read_image(part)
+        except ImageError as error:
             reason = error.reason
         else:
             return None

@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from streetgauge.imagery.image_file import PictureError
+from streetgauge.imagery.image_file import ImageError
 
 __all__ = ["Cut", "cut_panorama"]
 
@@ -70,12 +70,12 @@ def cut_panorama(panorama: Pixels, cuts: Sequence[Cut]) -> list[Pixels]:
 
     Raises
     ------
-    PictureError
+    ImageError
         If the image is not twice as wide as high, so not the whole sphere.
     """
     height, width = panorama.shape[:2]
     if abs(width - 2 * height) > max(2, 0.01 * width):
-        raise PictureError(f"a panorama is twice as wide as high, and this is {width} x {height}")
+        raise ImageError(f"a panorama is twice as wide as high, and this is {width} x {height}")
     pyramid = _Pyramid(panorama)
     return [_cut(pyramid, width, cut) for cut in cuts]
 

@@ -69,7 +69,7 @@ class Panoramax:
         rows = answer.get("features")
         if not isinstance(rows, list):
             raise RequestError("the response has no list of images", 200)
-        found = [picture for row in rows if (picture := _read(row)) is not None]
+        found = [image for row in rows if (image := _read(row)) is not None]
         # An instance may hold its answers shorter than asked; then it says where they go on.
         if len(rows) >= MOST or (rows and "next" in _links(answer)):
             raise TooManyError(found)

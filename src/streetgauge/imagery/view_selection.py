@@ -46,15 +46,15 @@ def choose(
         Locations and views that have none. A location that needs all its views and lacks one has
         no choices.
     """
-    pictures = sorted(filter(lambda each: _wanted(each, settings), found))
-    lat = np.array([picture.lat for picture in pictures])
-    lon = np.array([picture.lon for picture in pictures])
-    heading = np.array([picture.heading for picture in pictures])
-    round_ = np.array([picture.panorama for picture in pictures], dtype=bool)
-    newest = np.argsort(np.argsort([picture.captured_at for picture in pictures]))
+    images = sorted(filter(lambda each: _wanted(each, settings), found))
+    lat = np.array([image.lat for image in images])
+    lon = np.array([image.lon for image in images])
+    heading = np.array([image.heading for image in images])
+    round_ = np.array([image.panorama for image in images], dtype=bool)
+    newest = np.argsort(np.argsort([image.captured_at for image in images]))
     # Degrees between each image's heading and each view's.
     apart = np.abs((heading[:, None] - np.array([*settings.heading_of.values()]) + 180) % 360 - 180)
-    closest = apart.argmin(axis=1) if len(pictures) else np.zeros(0, dtype=int)
+    closest = apart.argmin(axis=1) if len(images) else np.zeros(0, dtype=int)
     choices: list[Choice] = []
     skips: list[Row] = []
     nothing = f"there is no open image within {settings.within:g} m"
@@ -85,20 +85,20 @@ def choose(
             continue
         for view, number in taken.items():
             metres = round(float(distance[number]), 2)
-            about = pictures[number]._asdict()
+            about = images[number]._asdict()
             choices.append({"location_id": location, "view": view, "distance_m": metres, **about})
     return choices, skips
 
 
-def _wanted(picture: Found, settings: OpenImagery) -> bool:
-    day = picture.captured_at[:10]
+def _wanted(image: Found, settings: OpenImagery) -> bool:
+    day = image.captured_at[:10]
     if settings.oldest is not None and day < str(settings.oldest):
         return False
     if settings.newest is not None and not "" < day <= str(settings.newest):
         return False
     if settings.panoramas == "prefer":
         return True
-    return picture.panorama is (settings.panoramas == "only")
+    return image.panorama is (settings.panoramas == "only")
 
 
 def _first(among: npt.NDArray[np.intp], *keys: npt.NDArray[np.generic]) -> int:

@@ -12,12 +12,12 @@ import numpy as np
 import pandas as pd
 
 from streetgauge.errors import InputError, closest
-from streetgauge.imagery.candidate import Picture
-from streetgauge.imagery.decoding import PictureAt, PictureError, raw_pictures
-from streetgauge.imagery.exif import note_of
+from streetgauge.imagery.candidate import Candidate
+from streetgauge.imagery.decoding import ImageError, ImageSource, raw_images
+from streetgauge.imagery.exif import read_exif
 from streetgauge.imagery.folders import Folder
 from streetgauge.imagery.manifest import read_manifest
-from streetgauge.imagery.nearest import Places
+from streetgauge.imagery.nearest import LocationIndex
 from streetgauge.imagery.patterns import Pattern
 from streetgauge.io.remote import is_url
 from streetgauge.settings import ImagerySettings
@@ -35,7 +35,7 @@ class _Taken(NamedTuple):
     distance: float  # metres from the location
     turned: float  # degrees from the view's heading
     name: str
-    picture: Picture
+    image: Candidate
 
 
 def find_views(
@@ -74,17 +74,17 @@ def find_views(
     wanted = set(places["location_id"])
     folder = Folder(settings.folder)
     skips: list[Row] = []
-    gone: list[Picture] = []
+    gone: list[Candidate] = []
     if settings.manifest is not None:
-        pictures, gone = _listed(settings, folder)
+        images, gone = _listed(settings, folder)
         skips += [row for one in gone if (row := _lost(settings, wanted, one))]
     elif settings.exif:
-        pictures = list(_photographs(settings, folder, skips))
+        images = list(_photographs(settings, folder, skips))
     else:
-        pictures = list(_named(settings, folder, wanted, skips))
-    if not pictures and not skips:
+        images = list(_named(settings, folder, wanted, skips))
+    if not images and not skips:
         _refuse_all(settings, folder)
-    taken = _assigned(settings, pictures, places, skips)
+    taken = _assigned(settings, images, places, skips)
     if not taken:
         _refuse_strangers(settings, sorted(wanted), skips)
     skips += _missing(settings, sorted(wanted), taken, gone)
@@ -100,7 +100,7 @@ def _placed(locations: Iterable[str] | pd.DataFrame) -> pd.DataFrame:
 
 def _named(
     settings: ImagerySettings, folder: Folder, wanted: set[str], skips: list[Row]
-) -> Iterator[Picture]:
+) -> Iterator[Candidate]:
     """Images by their names."""
     pattern = Pattern(settings.pattern, settings.views)
     only = settings.views[0] if len(settings.views) == 1 and not settings.panoramas else None
@@ -115,15 +115,15 @@ def _named(
                 "use a pattern that keeps ids and views apart, or a manifest",
             )
         for location, view in owners:
-            yield Picture(
+            yield Candidate(
                 file, location, view or only, panorama=settings.panoramas, where=file.name
             )
         if not owners and (found := pattern.stranger(file.name)):
-            picture = Picture(file, found[0], found[1] or None)
-            skips += [row for row in (_unknown(settings, wanted, picture),) if row]
+            image = Candidate(file, found[0], found[1] or None)
+            skips += [row for row in (_unknown(settings, wanted, image),) if row]
 
 
-def _listed(settings: ImagerySettings, folder: Folder) -> tuple[list[Picture], list[Picture]]:
+def _listed(settings: ImagerySettings, folder: Folder) -> tuple[list[Candidate], list[Candidate]]:
     """Images that a manifest names: those that are there, and those that are not."""
     assert settings.manifest is not None
     return read_manifest(
@@ -134,21 +134,23 @@ def _listed(settings: ImagerySettings, folder: Folder) -> tuple[list[Picture], l
     )
 
 
-def _photographs(settings: ImagerySettings, folder: Folder, skips: list[Row]) -> Iterator[Picture]:
+def _photographs(
+    settings: ImagerySettings, folder: Folder, skips: list[Row]
+) -> Iterator[Candidate]:
     """Images that say themselves where they were taken."""
     pattern = Pattern(settings.pattern, settings.views)
     files = [file for file in folder.files(pattern) if pattern.fits(file.name)]
     for file in sorted(files, key=lambda file: (file.path, file.place)):
         try:
             if file.member or is_url(file.path):
-                (raw,) = raw_pictures([PictureAt(file.path, file.member)])
-                if isinstance(raw, PictureError):
+                (raw,) = raw_images([ImageSource(file.path, file.member)])
+                if isinstance(raw, ImageError):
                     raise raw
-                note = note_of(io.BytesIO(raw))
+                note = read_exif(io.BytesIO(raw))
             else:
                 with Path(file.path).open("rb") as handle:
-                    note = note_of(handle)
-        except PictureError as error:
+                    note = read_exif(handle)
+        except ImageError as error:
             skips.append({"reason": f"{error.reason}: {file.name}"})
             continue
         except OSError as error:
@@ -158,7 +160,7 @@ def _photographs(settings: ImagerySettings, folder: Folder, skips: list[Row]) ->
         if math.isnan(note.lat):
             skips.append({"reason": f"the photograph does not say where it was taken: {file.name}"})
             continue
-        yield Picture(
+        yield Candidate(
             file,
             lat=note.lat,
             lon=note.lon,
@@ -169,47 +171,47 @@ def _photographs(settings: ImagerySettings, folder: Folder, skips: list[Row]) ->
 
 
 def _assigned(
-    settings: ImagerySettings, pictures: list[Picture], places: pd.DataFrame, skips: list[Row]
+    settings: ImagerySettings, images: list[Candidate], places: pd.DataFrame, skips: list[Row]
 ) -> dict[Key, _Taken]:
     """Give each image to its location and view; of several for one view keep the best."""
     taken: dict[Key, _Taken] = {}
     wanted = set(places["location_id"])
-    for picture, distance in _located(settings, pictures, places):
-        label = picture.file.name
+    for image, distance in _located(settings, images, places):
+        label = image.file.name
         if distance > settings.within:
             skips.append({"reason": f"no location lies within {settings.within:g} m: {label}"})
             continue
-        if row := _unknown(settings, wanted, picture):
+        if row := _unknown(settings, wanted, image):
             skips.append(row)
             continue
-        assert picture.location is not None
-        views = _views_of(settings, picture)
+        assert image.location is not None
+        views = _views_of(settings, image)
         if not views:
             reason = f"it is not known where the image looks: {label}"
             skips.append({"reason": reason})  # what its location lacks is said of the location
         beaten: dict[str, Row] = {}
         for view, turned in views:
-            new = _Taken(distance, turned, f"{picture.file.path}\0{label}", picture)
-            old = taken.get((picture.location, view))
-            if old is not None and _is_told(old.picture) and _is_told(picture):
-                _refuse_twice(settings, picture.location, view, old.picture, picture)
+            new = _Taken(distance, turned, f"{image.file.path}\0{label}", image)
+            old = taken.get((image.location, view))
+            if old is not None and _is_told(old.image) and _is_told(image):
+                _refuse_twice(settings, image.location, view, old.image, image)
             if old is None or new[:3] < old[:3]:
-                taken[picture.location, view] = new
+                taken[image.location, view] = new
                 new = old or new
             if old is not None:
                 # Of the image, not of the view, which has one: that may be broken, and say so.
-                name, where = new.picture.file.name, f"view {view!r} of {picture.location!r}"
+                name, where = new.image.file.name, f"view {view!r} of {image.location!r}"
                 beaten[name] = {"reason": f"another image is closer to {where}: {name}"}
         skips += beaten.values()
     return taken
 
 
 def _located(
-    settings: ImagerySettings, pictures: list[Picture], places: pd.DataFrame
-) -> Iterator[tuple[Picture, float]]:
+    settings: ImagerySettings, images: list[Candidate], places: pd.DataFrame
+) -> Iterator[tuple[Candidate, float]]:
     """Images with their location and its distance, which is 0 where the location is told."""
-    if all(picture.location is not None for picture in pictures):
-        yield from ((picture, 0.0) for picture in pictures)
+    if all(image.location is not None for image in images):
+        yield from ((image, 0.0) for image in images)
         return
     if not {"lat", "lon"} <= set(places.columns):
         raise InputError(
@@ -217,38 +219,38 @@ def _located(
             "the images have coordinates and the locations have none",
             "give a table of locations with lat and lon",
         )
-    lat = np.array([picture.lat for picture in pictures])
-    lon = np.array([picture.lon for picture in pictures])
-    ids, distances = Places(places).nearest(lat, lon)
-    for picture, location, distance in zip(pictures, ids.tolist(), distances.tolist(), strict=True):
-        yield picture._replace(location=location), distance
+    lat = np.array([image.lat for image in images])
+    lon = np.array([image.lon for image in images])
+    ids, distances = LocationIndex(places).nearest(lat, lon)
+    for image, location, distance in zip(images, ids.tolist(), distances.tolist(), strict=True):
+        yield image._replace(location=location), distance
 
 
-def _views_of(settings: ImagerySettings, picture: Picture) -> list[tuple[str, float]]:
+def _views_of(settings: ImagerySettings, image: Candidate) -> list[tuple[str, float]]:
     """Give the views that an image shows, and by how many degrees it looks past each."""
-    if picture.view is not None:
-        return [(picture.view, 0.0)]
-    if picture.panorama:
+    if image.view is not None:
+        return [(image.view, 0.0)]
+    if image.panorama:
         return [(view, 0.0) for view in settings.views]
-    if math.isnan(picture.heading):
+    if math.isnan(image.heading):
         return [(settings.views[0], 0.0)] if len(settings.views) == 1 else []
     turned = {
-        view: abs((picture.heading - heading + 180) % 360 - 180)
+        view: abs((image.heading - heading + 180) % 360 - 180)
         for view, heading in settings.heading_of.items()
     }
     view = min(turned, key=lambda view: turned[view])
     return [(view, turned[view])]
 
 
-def _is_told(picture: Picture) -> bool:
+def _is_told(image: Candidate) -> bool:
     """Whether it is told, and not reckoned, which location and view an image is of."""
-    by_id = math.isnan(picture.lat)
-    return by_id and (picture.view is not None or picture.panorama)
+    by_id = math.isnan(image.lat)
+    return by_id and (image.view is not None or image.panorama)
 
 
-def _unknown(settings: ImagerySettings, wanted: set[str], picture: Picture) -> Row | None:
+def _unknown(settings: ImagerySettings, wanted: set[str], image: Candidate) -> Row | None:
     """Say what is strange about the location or view of an image; None if nothing is."""
-    location, view = picture.location, picture.view
+    location, view = image.location, image.view
     if view is not None and view not in settings.views:
         reason = f"the view is none of {', '.join(settings.views)}"
     elif location is not None and location not in wanted:
@@ -258,25 +260,25 @@ def _unknown(settings: ImagerySettings, wanted: set[str], picture: Picture) -> R
     return {"location_id": location, "view": view, "reason": reason}
 
 
-def _lost(settings: ImagerySettings, wanted: set[str], picture: Picture) -> Row | None:
+def _lost(settings: ImagerySettings, wanted: set[str], image: Candidate) -> Row | None:
     """Say what a file that the manifest names and that is not there would have been, if no view."""
-    if picture.location is None:
-        return {"reason": _not_there(picture)}
-    return _unknown(settings, wanted, picture)
+    if image.location is None:
+        return {"reason": _not_there(image)}
+    return _unknown(settings, wanted, image)
 
 
-def _not_there(picture: Picture) -> str:
-    return f"the file that the manifest names is not there: {picture.file.name}"
+def _not_there(image: Candidate) -> str:
+    return f"the file that the manifest names is not there: {image.file.name}"
 
 
 def _missing(
-    settings: ImagerySettings, wanted: list[str], taken: dict[Key, _Taken], gone: list[Picture]
+    settings: ImagerySettings, wanted: list[str], taken: dict[Key, _Taken], gone: list[Candidate]
 ) -> Iterator[Row]:
     suffix = " and all are needed" if settings.require == "all" else ""
     named = {
-        (str(picture.location), view): _not_there(picture)
-        for picture in gone
-        for view, _ in _views_of(settings, picture)
+        (str(image.location), view): _not_there(image)
+        for image in gone
+        for view, _ in _views_of(settings, image)
     }
     for location in wanted:
         absent = [view for view in settings.views if (location, view) not in taken]
@@ -292,14 +294,14 @@ def _frame(settings: ImagerySettings, taken: dict[Key, _Taken]) -> pd.DataFrame:
     order = {view: place for place, view in enumerate(settings.views)}
 
     def first_to_last(key: Key) -> tuple[bool, str, int, str, int]:
-        file = taken[key].picture.file
+        file = taken[key].image.file
         packed = bool(file.member)
         return packed, file.path if packed else "", file.place, key[0], order[key[1]]
 
     keys = sorted(taken, key=first_to_last)
-    pictures = [taken[key].picture for key in keys]
-    files = [picture.file for picture in pictures]
-    cut = np.array([picture.panorama for picture in pictures], dtype=bool)
+    images = [taken[key].image for key in keys]
+    files = [image.file for image in images]
+    cut = np.array([image.panorama for image in images], dtype=bool)
     heading = [settings.heading_of[view] for _, view in keys]
     return pd.DataFrame(
         {
@@ -308,7 +310,7 @@ def _frame(settings: ImagerySettings, taken: dict[Key, _Taken]) -> pd.DataFrame:
             "path": pd.Series([file.path for file in files], dtype="str"),
             "member": pd.Series([file.member for file in files], dtype="str"),
             "heading": np.where(cut, np.array(heading, dtype=float), np.nan),
-            "panorama_heading": np.where(cut, [p.heading for p in pictures], np.nan),
+            "panorama_heading": np.where(cut, [p.heading for p in images], np.nan),
             "pitch": np.where(cut, settings.pitch, np.nan),
             "fov": np.where(cut, settings.fov, np.nan),
             "size": np.where(cut, float(settings.size), np.nan),
@@ -317,7 +319,7 @@ def _frame(settings: ImagerySettings, taken: dict[Key, _Taken]) -> pd.DataFrame:
 
 
 def _refuse_twice(
-    settings: ImagerySettings, location: str, view: str, one: Picture, other: Picture
+    settings: ImagerySettings, location: str, view: str, one: Candidate, other: Candidate
 ) -> None:
     if settings.manifest is not None:
         raise InputError(

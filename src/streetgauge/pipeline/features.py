@@ -101,9 +101,9 @@ def _look_at_pictures(
 ) -> pd.DataFrame:
     from streetgauge.features import (
         Extraction,
+        extract_features,
         extract_on_cluster,
-        extract_pictures,
-        settled,
+        resolve_checksum,
         take_in_shards,
     )
     from streetgauge.imagery import find_views
@@ -112,7 +112,7 @@ def _look_at_pictures(
     views, missing = find_views(imagery, locations)
     reinstate(study.features, imagery.require)
     missing = _not_said_before(study, missing)
-    backbone = settled(backbone_of(settings), progress)
+    backbone = resolve_checksum(backbone_of(settings), progress)
     wanted = Extraction(
         views,
         sorted(views["location_id"].unique()),
@@ -130,7 +130,7 @@ def _look_at_pictures(
     if settings.cluster is not None:
         unreadable = extract_on_cluster(wanted, settings.cluster, progress=progress)
     else:
-        unreadable = extract_pictures(wanted, batch=settings.batch, progress=progress)
+        unreadable = extract_features(wanted, batch=settings.batch, progress=progress)
     return pd.concat([missing, unreadable], ignore_index=True)
 
 

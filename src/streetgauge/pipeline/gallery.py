@@ -21,7 +21,7 @@ from streetgauge.study.stages import has_gallery
 
 if TYPE_CHECKING:
     from streetgauge.features import Backbone, FeatureStore
-    from streetgauge.imagery import PictureAt
+    from streetgauge.imagery import ImageSource
     from streetgauge.report.gallery import Gallery, Heat, Shot
 
 __all__ = ["make_gallery"]
@@ -198,7 +198,7 @@ def _pictures(
     study: Study, imagery: ImagerySettings, wanted: set[Key]
 ) -> Iterator[tuple[Key, Pixels | None]]:
     """Read images, each file once; None in the place of one that cannot be read."""
-    from streetgauge.imagery import PictureError, decode, find_views, pictures_at, raw_pictures
+    from streetgauge.imagery import ImageError, decode, find_views, image_sources, raw_images
 
     locations = pd.read_parquet(study.locations)
     # Which location an image with coordinates belongs to depends on all of them.
@@ -206,12 +206,12 @@ def _pictures(
         locations = locations[locations["location_id"].isin({each for each, _ in wanted})]
     views, _ = find_views(imagery, locations)
     views = views[pd.MultiIndex.from_frame(views[["location_id", "view"]]).isin(list(wanted))]
-    rows: list[PictureAt] = pictures_at(views)
+    rows: list[ImageSource] = image_sources(views)
     keys = zip(views["location_id"], views["view"], strict=True)
-    for key, row, raw in zip(keys, rows, raw_pictures(rows), strict=True):
+    for key, row, raw in zip(keys, rows, raw_images(rows), strict=True):
         try:
-            pixels = None if isinstance(raw, PictureError) else decode(raw, row.cut)
-        except PictureError:
+            pixels = None if isinstance(raw, ImageError) else decode(raw, row.cut)
+        except ImageError:
             pixels = None
         yield (str(key[0]), str(key[1])), pixels
 
@@ -232,11 +232,11 @@ class _Eye:
     store: FeatureStore
 
     def __post_init__(self) -> None:
-        from streetgauge.features import settled
+        from streetgauge.features import resolve_checksum
 
         own = self.study.settings.features
         assert isinstance(own, ImageFeatures)  # else there are no images
-        self.backbone: Backbone = settled(backbone_of(own))
+        self.backbone: Backbone = resolve_checksum(backbone_of(own))
         splits = pd.read_parquet(self.study.splits).query("part == 'test'")
         self.part = splits.drop_duplicates("location_id").set_index("location_id")["split"]
         self._bundles: dict[str, Any] = {}

@@ -17,13 +17,13 @@ __all__ = ["collect"]
 
 def collect(study: Study, key: str, progress: Progress) -> Done:
     """Search for and fetch the images of all locations, with licence and attribution."""
-    from streetgauge.imagery.open_street import collect_pictures, credits_of
+    from streetgauge.imagery.open_street import collect_images, credits_of
 
     imagery = study.settings.imagery
     assert isinstance(imagery, OpenImagery)  # else this stage makes nothing, and is not run
     locations = pd.read_parquet(study.locations)
     work = study.path(".images")
-    pictures, skips = collect_pictures(
+    pictures, skips = collect_images(
         imagery, locations, study.image_folder, work, progress=progress
     )
     credits = credits_of(pictures)

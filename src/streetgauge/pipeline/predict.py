@@ -193,9 +193,9 @@ def _look(
         BACKBONES,
         Extraction,
         FeatureStore,
-        extract_pictures,
+        extract_features,
         get_backbone,
-        settled,
+        resolve_checksum,
     )
     from streetgauge.imagery import find_views
 
@@ -209,7 +209,7 @@ def _look(
     if family == "onnx" and weights is None:
         raise InputError(name, f"it needs the file of {model.backbone}", "give it as --weights")
     backbone = get_backbone("onnx" if family == "onnx" else model.backbone, weights=weights)
-    backbone = settled(backbone, progress)
+    backbone = resolve_checksum(backbone, progress)
     known = str(model.source.get("weights_sha256") or "")
     if known and known != backbone.sha256:  # said before the images are looked at
         raise InputError(
@@ -232,7 +232,7 @@ def _look(
         precision=str(model.source.get("precision") or "float32"),  # type: ignore[arg-type]
         cache_key=digest([_by_content(views), model.backbone]),
     )
-    unreadable = extract_pictures(wanted, progress=progress)
+    unreadable = extract_features(wanted, progress=progress)
     return FeatureStore.open(store_path), pd.concat([missing, unreadable], ignore_index=True)
 
 

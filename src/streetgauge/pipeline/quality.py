@@ -142,7 +142,7 @@ def _read(store: FeatureStore) -> Slots:
 
 
 def _admit(store: FeatureStore, present: Slots, require: str) -> None:
-    store.admit(present, _usable(store, present, require))
+    store.set_mask(present, _usable(store, present, require))
 
 
 def _usable(store: FeatureStore, present: Slots, require: str) -> Slots:

@@ -1,7 +1,7 @@
 """A synthetic city whose truth is known, and simulated images or features for real areas.
 
 `make_city` writes a whole study in the official files' own formats, with four rendered street
-images for each postcode. `simulate_features` and `dress_pictures` put made-up features or
+images for each postcode. `simulate_features` and `simulate_images` put made-up features or
 images on the locations of a real area table. Names are imported when they are asked for: the
 processes that draw images need neither geopandas nor pandas.
 """

@@ -1,6 +1,6 @@
 from .city import City as City
 from .city import make_city as make_city
-from .dress import dress_pictures as dress_pictures
+from .dress import simulate_images as simulate_images
 from .model import LATENTS as LATENTS
 from .model import OUTCOMES as OUTCOMES
 from .model import VISIBLE as VISIBLE

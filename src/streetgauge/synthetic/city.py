@@ -17,8 +17,8 @@ from streetgauge.io.files import write_table, write_text
 from streetgauge.progress import Progress, silent
 from streetgauge.synthetic import official
 from streetgauge.synthetic.chance import generator
+from streetgauge.synthetic.images import VIEWS, write_images
 from streetgauge.synthetic.model import LATENTS, OUTCOMES, VISIBLE, Array, Model
-from streetgauge.synthetic.pictures import VIEWS, write_pictures
 from streetgauge.synthetic.plan import CRS, draw_plan, place_locations, smooth_fields
 
 __all__ = ["City", "make_city"]
@@ -133,7 +133,7 @@ def make_city(
     _write_directory(generator(seed, "directory"), locations, free, areas, data)
     ids = locations["location_id"].tolist()
     views = VIEWS[: model.views]
-    write_pictures(
+    write_images(
         data / "images", ids, shown, seed=seed, views=views, size=size, workers=workers,
         progress=progress,
     )  # fmt: skip

@@ -12,13 +12,13 @@ from scipy.special import ndtri
 from streetgauge.errors import InputError
 from streetgauge.progress import Progress, silent
 from streetgauge.synthetic.chance import normals, words_of
+from streetgauge.synthetic.images import VIEWS, write_images
 from streetgauge.synthetic.model import LATENTS, OUTCOMES, VISIBLE, Array, Model
-from streetgauge.synthetic.pictures import VIEWS, write_pictures
 
-__all__ = ["dress_pictures", "latents_of_deciles"]
+__all__ = ["simulate_images", "latents_of_deciles"]
 
 
-def dress_pictures(
+def simulate_images(
     locations: pd.DataFrame,
     directory: Path,
     deciles: pd.DataFrame,
@@ -55,7 +55,7 @@ def dress_pictures(
     size : (int, int)
         Width and height in pixels.
     workers : int
-        Processes; see `streetgauge.synthetic.pictures.write_pictures`.
+        Processes; see `streetgauge.synthetic.images.write_images`.
     classes : int, default 10
         The highest decile.
     progress : Progress
@@ -89,7 +89,7 @@ def dress_pictures(
     shared = normals(words, "dress shared", len(VISIBLE))
     own = normals(words, "dress own", model.views * len(VISIBLE))
     shown = model.show(latents, shared, own.reshape(len(ids), model.views, len(VISIBLE)))
-    write_pictures(
+    write_images(
         directory, ids, shown, seed=seed, views=VIEWS[: model.views], size=size, workers=workers,
         progress=progress,
     )  # fmt: skip

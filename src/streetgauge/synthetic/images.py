@@ -20,7 +20,7 @@ from streetgauge.synthetic.chance import key_of
 from streetgauge.synthetic.model import VISIBLE
 from streetgauge.synthetic.street import draw_street, make_weather
 
-__all__ = ["VIEWS", "picture", "write_pictures"]
+__all__ = ["VIEWS", "draw_view", "write_images"]
 
 VIEWS = ("a", "b", "c", "d")
 """Along the street, its right side, back along it, its left side."""
@@ -28,7 +28,7 @@ VIEWS = ("a", "b", "c", "d")
 _CHUNK = 8  # locations that a worker draws before it reports
 
 
-def picture(
+def draw_view(
     seed: int, location_id: str, view: str, shown: Sequence[float], size: tuple[int, int]
 ) -> Image.Image:
     """Draw one view of one location.
@@ -64,12 +64,12 @@ def _write_some(
 ) -> int:  # fmt: skip
     for location_id, rows in zip(ids, shown, strict=True):
         for view, row in zip(views, rows, strict=True):
-            content = _jpeg(seed, location_id, view, picture(seed, location_id, view, row, size))
+            content = _jpeg(seed, location_id, view, draw_view(seed, location_id, view, row, size))
             (folder / f"{location_id}_{view}.jpg").write_bytes(content)
     return len(ids) * len(views)
 
 
-def write_pictures(
+def write_images(
     folder: Path,
     location_ids: Sequence[str],
     shown: NDArray[Any],

@@ -9,8 +9,8 @@ import pytest
 from PIL import Image
 from scipy.stats import spearmanr
 
+from streetgauge.synthetic.images import VIEWS, draw_view, write_images
 from streetgauge.synthetic.model import VISIBLE
-from streetgauge.synthetic.pictures import VIEWS, picture, write_pictures
 
 SIZE = (96, 72)
 
@@ -26,14 +26,14 @@ def _read(folder: Path) -> dict[str, bytes]:
 def test_order_and_workers_do_not_change_a_byte(tmp_path: Path) -> None:
     ids = [f"QX{i}" for i in range(12)]
     shown = _shown(len(ids))
-    write_pictures(tmp_path / "one", ids, shown, seed=4, size=SIZE, workers=1)
+    write_images(tmp_path / "one", ids, shown, seed=4, size=SIZE, workers=1)
     back = np.random.default_rng(2).permutation(len(ids))
     shuffled = [ids[i] for i in back]
-    write_pictures(tmp_path / "two", shuffled, shown[back], seed=4, size=SIZE, workers=2)
+    write_images(tmp_path / "two", shuffled, shown[back], seed=4, size=SIZE, workers=2)
     assert _read(tmp_path / "one") == _read(tmp_path / "two")
 
 
-def test_progress_counts_every_picture(tmp_path: Path) -> None:
+def test_progress_counts_every_image(tmp_path: Path) -> None:
     from contextlib import contextmanager
 
     steps: list[int] = []
@@ -43,7 +43,7 @@ def test_progress_counts_every_picture(tmp_path: Path) -> None:
         steps.append(-total)
         yield steps.append
 
-    write_pictures(
+    write_images(
         tmp_path, ["A1", "A2", "A3"], _shown(3), seed=1, size=SIZE, workers=1, progress=listen
     )
     assert sum(steps) == 0
@@ -51,8 +51,8 @@ def test_progress_counts_every_picture(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("size", [(256, 192), (97, 61), (224, 224)])
-def test_pictures_have_the_size_asked_for(size: tuple[int, int]) -> None:
-    image = picture(1, "A", "a", np.zeros(len(VISIBLE)), size)
+def test_images_have_the_size_asked_for(size: tuple[int, int]) -> None:
+    image = draw_view(1, "A", "a", np.zeros(len(VISIBLE)), size)
     assert image.size == size
     assert image.mode == "RGB"
 
@@ -63,7 +63,7 @@ def test_extreme_scenes_can_be_drawn() -> None:
             shown = np.zeros(len(VISIBLE))
             shown[kind] = level
             for view in VIEWS:
-                pixels = np.asarray(picture(1, f"x{kind}", view, shown, SIZE))
+                pixels = np.asarray(draw_view(1, f"x{kind}", view, shown, SIZE))
                 assert pixels.std() > 8  # not one flat colour
 
 
@@ -72,7 +72,7 @@ def _mean_over(kind: str, level: float, statistic, count: int = 24) -> list[floa
     for i in range(count):
         shown = np.zeros(len(VISIBLE))
         shown[VISIBLE.index(kind)] = level
-        image = picture(3, f"p{i}", "abcd"[i % 4], shown, (128, 96))
+        image = draw_view(3, f"p{i}", "abcd"[i % 4], shown, (128, 96))
         values.append(statistic(np.asarray(image, dtype=float)))
     return values
 
@@ -93,11 +93,11 @@ def test_views_of_a_location_share_the_light_but_not_the_scene() -> None:
     top = {}
     for i in range(12):
         for view in "ac":
-            pixels = np.asarray(picture(9, f"s{i}", view, shown, SIZE), dtype=float)
+            pixels = np.asarray(draw_view(9, f"s{i}", view, shown, SIZE), dtype=float)
             top[i, view] = pixels[:6].mean(axis=(0, 1))
     blue = [np.array([top[i, view][2] - top[i, view][0] for i in range(12)]) for view in "ac"]
     assert spearmanr(*blue)[0] > 0.6
-    a, c = (np.asarray(picture(9, "s0", view, shown, SIZE), dtype=float) for view in "ac")
+    a, c = (np.asarray(draw_view(9, "s0", view, shown, SIZE), dtype=float) for view in "ac")
     assert np.abs(a - c).mean() > 5
 
 
@@ -107,7 +107,7 @@ def test_what_is_shown_can_be_read_from_the_pixels() -> None:
     trees, busy = [], []
     for i in range(160):
         shown = rng.standard_normal(len(VISIBLE))
-        image = picture(7, f"q{i}", "ab"[i % 2], shown, SIZE)
+        image = draw_view(7, f"q{i}", "ab"[i % 2], shown, SIZE)
         pixels = np.asarray(image.resize((48, 36), Image.Resampling.BOX), dtype=float)
         red, green, blue = np.moveaxis(pixels, 2, 0)
         busy.append(((green > 1.06 * blue) & (green > 0.98 * red)).mean())
