@@ -27,7 +27,7 @@ from streetgauge.evaluation import describe_scheme
 from streetgauge.io.files import read_metadata
 from streetgauge.locations import read_areas
 from streetgauge.report import ReportData, draw_figures, draw_maps, hands, render
-from streetgauge.report.map_data import pack_postcodes
+from streetgauge.report.map import pack_postcodes
 from streetgauge.study import Study
 
 CHROMIUM = Path("/usr/bin/chromium")

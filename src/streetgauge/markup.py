@@ -1,14 +1,47 @@
-"""Small tables as HTML, for notebooks; every text in them is escaped."""
+"""Figures with their intervals as text, and small tables as HTML, all of whose text is escaped."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from html import escape
+from typing import Any
 
-__all__ = ["facts_html", "table_html"]
+__all__ = ["estimate_text", "facts_html", "figure_text", "interval_text", "table_html"]
 
 _NUMBERS = ' style="text-align: right"'
 _TEXT = ' style="text-align: left"'
+
+
+def figure_text(value: float | None, form: str = ".2f") -> str:
+    """Write a figure; a dash where it is not defined (None or NaN)."""
+    return "-" if value is None or value != value else f"{value:{form}}"
+
+
+def interval_text(
+    estimate: Mapping[str, Any] | None, form: str = ".2f", between: str = " to "
+) -> str:
+    """Write the ends of an interval, ``low`` and ``high``; empty where one is not defined.
+
+    Examples
+    --------
+    >>> interval_text({"value": 0.5, "low": 0.4, "high": 0.6})
+    '0.40 to 0.60'
+    """
+    ends = [figure_text((estimate or {}).get(end), form) for end in ("low", "high")]
+    return "" if "-" in ends else between.join(ends)
+
+
+def estimate_text(estimate: Mapping[str, Any] | None, form: str = ".2f") -> str:
+    """Write a value with its interval in brackets, as far as they are defined.
+
+    Examples
+    --------
+    >>> estimate_text({"value": 0.5, "low": 0.4, "high": 0.6})
+    '0.50 (0.40 to 0.60)'
+    """
+    value = figure_text((estimate or {}).get("value"), form)
+    interval = interval_text(estimate, form)
+    return f"{value} ({interval})" if interval and value != "-" else value
 
 
 def facts_html(title: str, facts: Mapping[str, object]) -> str:

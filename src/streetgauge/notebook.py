@@ -15,7 +15,7 @@ import pandas as pd
 from streetgauge import study
 from streetgauge.errors import InputError, closest
 from streetgauge.io.formats import METRICS_VERSION, read_object
-from streetgauge.markup import facts_html, table_html
+from streetgauge.markup import estimate_text, facts_html, table_html
 from streetgauge.settings import FOLD_KINDS
 
 if TYPE_CHECKING:
@@ -403,9 +403,5 @@ def _spread(name: str, figure: Mapping[str, Any] | None) -> dict[str, float | No
 
 
 def _figure(row: pd.Series, name: str, form: str = ".2f") -> str:
-    value, low, high = (row[column] for column in (name, f"{name}_low", f"{name}_high"))
-    if pd.isna(value):
-        return "-"
-    if pd.isna(low) or pd.isna(high):
-        return f"{value:{form}}"
-    return f"{value:{form}} ({low:{form}} to {high:{form}})"
+    ends = {"value": row[name], "low": row[f"{name}_low"], "high": row[f"{name}_high"]}
+    return estimate_text(ends, form)

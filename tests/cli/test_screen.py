@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from streetgauge.cli.screen import Screen
+from streetgauge.cli.app import Screen
 
 
 class SlowStream(io.StringIO):

@@ -17,7 +17,7 @@ from streetgauge.errors import InputError
 from streetgauge.features import FeatureStore
 from streetgauge.io.files import write_table
 from streetgauge.pipeline import gallery as stage
-from streetgauge.pipeline.image_facts import picture_facts
+from streetgauge.pipeline.report import picture_facts
 from streetgauge.progress import silent
 from streetgauge.report.gallery import Gallery
 from streetgauge.settings import read_settings

@@ -12,7 +12,7 @@ import shapely
 from shapely.geometry import Point, Polygon, box
 
 from streetgauge.report import render
-from streetgauge.report.geometry import outline
+from streetgauge.report.map import outline
 
 
 def polygons(drawn):

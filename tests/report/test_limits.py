@@ -6,8 +6,7 @@ import pandas as pd
 import pytest
 
 from streetgauge.evaluation import describe_scheme
-from streetgauge.report.text.limits import limits
-from streetgauge.report.text.seen import seen, years_of
+from streetgauge.report.text.caveats import limits, seen, years_of
 from streetgauge.settings import FoldSettings
 
 LABELS = {"a": "Apples", "b": "Berries"}

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streetgauge.report.map_data import layers, pack_postcodes, payload
+from streetgauge.report.map import layers, pack_postcodes, payload
 
 
 def unpack(packed: str | None) -> list[list[str]]:

@@ -17,8 +17,8 @@ import pytest
 import streetgauge
 from streetgauge.pipeline.run import WORK
 from streetgauge.study import Study, stages
-from streetgauge.study.fingerprints import content_of
 from streetgauge.study.stages import STAGES, downstream, stage_named, stages_of, upstream
+from streetgauge.study.study import content_of
 
 Run = Callable[..., tuple[int, str, str]]
 Refuse = Callable[..., str]

@@ -13,15 +13,13 @@ import sys
 # isort: off
 from streetgauge.cli import stages
 from streetgauge.cli import models
-from streetgauge.cli import inspection
 from streetgauge.cli import analysis
 
 # isort: on
-from streetgauge.cli.app import app
-from streetgauge.cli.screen import Screen
+from streetgauge.cli.app import Screen, app
 from streetgauge.errors import InputError, StreetgaugeError
 
-__all__ = ["analysis", "app", "inspection", "main", "models", "stages"]
+__all__ = ["analysis", "app", "main", "models", "stages"]
 
 LOWER = (
     "lower 'train.memory', 'train.ensemble_size' or 'features.batch', or take a machine with more"

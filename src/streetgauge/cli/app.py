@@ -1,15 +1,42 @@
-"""The app that verbs are added to, and the options that most of them have."""
+"""The app that verbs are added to, the options that most of them have, and the screen."""
 
 from __future__ import annotations
 
+import json
+import logging
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+from rich.table import Table
+from rich.text import Text
 
+from streetgauge.progress import Advance
 from streetgauge.version import __version__
 
-__all__ = ["Force", "Machine", "Quiet", "StudyPath", "Verbose", "app"]
+__all__ = [
+    "Force",
+    "Machine",
+    "Quiet",
+    "Screen",
+    "StudyPath",
+    "Verbose",
+    "app",
+]
 
 app = typer.Typer(
     name="streetgauge",
@@ -42,3 +69,128 @@ def _options(
     ] = False,
 ) -> None:
     pass
+
+
+class Screen:
+    """Where the command line says what happens.
+
+    Messages and bars go to standard error, results to standard output, so that results can be
+    piped.
+
+    Parameters
+    ----------
+    quiet : bool
+        Say nothing but errors and what was asked for.
+    verbose : bool
+        Say more, e.g. what libraries log.
+    machine : bool
+        One JSON object a line instead of text and bars.
+    """
+
+    def __init__(
+        self, *, quiet: bool = False, verbose: bool = False, machine: bool = False
+    ) -> None:
+        self.quiet, self.verbose, self.machine = quiet, verbose, machine
+        self._lock = threading.Lock()  # folds train in threads, and each reports its progress
+        self.console = Console(stderr=True, highlight=False, soft_wrap=True)
+        self.output = Console(highlight=False)
+        if not self.output.is_terminal:
+            self.output.width = 100  # a file or a log: no terminal says how wide it is
+        logging.basicConfig(
+            level=logging.INFO if verbose else logging.ERROR if quiet else logging.WARNING,
+            format="%(message)s",
+            handlers=[_Lines(self)],
+            force=True,
+        )
+
+    def say(self, message: str, *, event: str = "message", **details: object) -> None:
+        """Tell what happens; silent when quiet."""
+        if self.quiet:
+            return
+        if self.machine:
+            self._json(event=event, message=message, **details)
+        else:
+            self.console.print(Text(message))
+
+    def error(self, message: str) -> None:
+        """Tell what went wrong, also when quiet."""
+        if self.machine:
+            self._json(event="error", message=message)
+        else:
+            self.console.print(Text.assemble(("Error: ", "bold red"), message))
+
+    def result(self, table: Table | Text | str, data: object = None) -> None:
+        """Print what was asked for to standard output."""
+        if self.machine:
+            print(json.dumps(data, default=str, ensure_ascii=False))  # noqa: T201
+        else:
+            self.output.print(table, soft_wrap=isinstance(table, str))
+
+    @contextmanager
+    def progress(self, description: str, total: int, unit: str) -> Iterator[Advance]:
+        """Show how far long work is, with its rate and the time left."""
+        if self.quiet:
+            yield lambda steps: None
+        elif self.machine:
+            yield from self._json_progress(description, total, unit)
+        else:
+            with Progress(
+                TextColumn("  {task.description}"),
+                BarColumn(),
+                TextColumn("{task.completed:,.0f} of {task.total:,.0f} {task.fields[unit]}"),
+                _Rate(),
+                TimeElapsedColumn(),
+                TextColumn("left"),
+                TimeRemainingColumn(),
+                console=self.console,
+                transient=True,
+                disable=not self.console.is_terminal,
+            ) as bar:
+                task = bar.add_task(description, total=total, unit=unit)
+                yield lambda steps: bar.update(task, advance=steps)
+
+    def _json_progress(self, description: str, total: int, unit: str) -> Iterator[Advance]:
+        started = last = time.monotonic()
+        done = 0
+
+        def advance(steps: int) -> None:
+            nonlocal done, last
+            now = time.monotonic()
+            with self._lock:
+                done += steps
+                if now - last < 1 and done < total:
+                    return
+                last, rate = now, round(done / max(now - started, 1e-9), 2)
+                fields = {"task": description, "done": done, "total": total, "unit": unit}
+            self._json(event="progress", **fields, rate=rate)
+
+        yield advance
+
+    def _json(self, **fields: Any) -> None:
+        stamp = datetime.now(UTC).isoformat(timespec="milliseconds")
+        line = json.dumps({"time": stamp, **fields}, default=str, ensure_ascii=False)
+        with self._lock:  # a line and its end at once, however many threads write
+            sys.stderr.write(line + "\n")
+            sys.stderr.flush()
+
+
+class _Rate(TextColumn):
+    """Steps a second."""
+
+    def __init__(self) -> None:
+        super().__init__("")
+
+    def render(self, task: Any) -> Text:
+        speed = task.finished_speed or task.speed
+        return Text("" if speed is None else f"{speed:,.1f}/s")
+
+
+class _Lines(logging.Handler):
+    """Log records of this and other packages, on the same screen."""
+
+    def __init__(self, screen: Screen) -> None:
+        super().__init__()
+        self.screen = screen
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.screen.say(self.format(record), event="log", level=record.levelname.lower())

@@ -7,8 +7,7 @@ from typing import Annotated
 
 import typer
 
-from streetgauge.cli.app import Machine, Quiet, StudyPath, Verbose, app
-from streetgauge.cli.screen import Screen
+from streetgauge.cli.app import Machine, Quiet, Screen, StudyPath, Verbose, app
 
 __all__ = ["export", "import_weights", "predict"]
 

@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from streetgauge.cli.app import Force, Machine, Quiet, StudyPath, Verbose, app
-from streetgauge.cli.headline import print_headline
-from streetgauge.cli.screen import Screen, outcomes_table, sources_table
+from streetgauge.cli.app import Force, Machine, Quiet, Screen, StudyPath, Verbose, app
+from streetgauge.cli.tables import outcomes_table, print_headline, sources_table
 from streetgauge.errors import InputError
 
 if TYPE_CHECKING:
@@ -178,7 +177,7 @@ def _is_sample(file: Path) -> bool:
 
 
 def _run_study(path: Path, screen: Screen, *, force: bool, redo: str | None = None) -> None:
-    from streetgauge.pipeline.figures import read_curves
+    from streetgauge.pipeline.report import read_curves
     from streetgauge.pipeline.run import forget_stages
     from streetgauge.study import Study
     from streetgauge.study.stages import downstream, stage_named, stages_of

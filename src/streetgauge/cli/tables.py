@@ -1,36 +1,164 @@
-"""Tables for the screen: comparisons, learning curves, and what a precision needs."""
+"""Tables for the screen: outcomes, the headline of a run, comparisons, curves, precision."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich import box
-from rich.table import Table
+from rich.table import Column, Table
 from rich.text import Text
 
-__all__ = ["comparison_tables", "curves_table", "power_tables", "settings_table"]
+from streetgauge.cli.app import Screen
+from streetgauge.markup import figure_text, interval_text
 
-Figure = Mapping[str, Any]
-MOST = 5  # outcomes beside each other
+if TYPE_CHECKING:
+    from streetgauge.outcomes import Source
+    from streetgauge.study import Study
+
+__all__ = ["comparison_tables", "curves_table", "outcomes_table", "power_tables", "print_headline"]
+__all__ += ["settings_table", "sources_table"]
+
+Estimate = Mapping[str, Any]
+MOST = 5  # outcomes next to each other
+CELL = ("areas", "locations", "views", "images")  # of a simulated study
+
+
+def print_headline(study: Study, screen: Screen) -> None:
+    """Print the table that matters, and where the report is."""
+    metrics = json.loads(study.metrics.read_text(encoding="utf-8"))
+    if metrics["outcomes"]:
+        _print_figures(study, metrics, screen)
+    else:
+        text = (
+            f"{study.settings.name}: nothing was tested, so there are no figures. To use the "
+            f"model: streetgauge export {study.directory} --out BUNDLE, then streetgauge predict "
+            "BUNDLE --images IMAGES --locations LOCATIONS --out CITY"
+        )
+        screen.result(text, metrics)
+    screen.result(f"Report: {study.report}", {"report": str(study.report)})
+
+
+def _print_figures(study: Study, metrics: dict[str, Any], screen: Screen) -> None:
+    from streetgauge.io.files import read_metadata
+    from streetgauge.settings import FOLD_KINDS
+    from streetgauge.skips import without_value
+
+    classes = metrics["classes"]
+    many = "deciles" if classes == 10 else f"{classes} classes"
+    # With few classes the next one is not close.
+    close, near = ("within_1", "within\n1") if classes >= 5 else ("exact", "same\nclass")
+    both = [metrics, *([metrics["other_folds"]] if "other_folds" in metrics else [])]
+    schemes = {FOLD_KINDS.get(m["kind"], m["kind"]): m["scheme"]["description"] for m in both}
+    kinds = list(next(iter(metrics["headline"].values())))
+    added = [f"images add\n{FOLD_KINDS.get(kind, kind)}" for kind in kinds]
+    table = _new_table(
+        f"{study.settings.name}: areas' {many}; {metrics['scheme']['description']}",
+        f"Below each figure its {metrics['interval_level']:.0%} interval. MAE: mean "
+        f"absolute error in {many}. Images add: how much less that is than by the best guess "
+        "without them, which is named; "
+        f"{'; '.join(f'{kind}: {how}' for kind, how in sorted(schemes.items()))}.",
+        Column("outcome", min_width=12),
+        *_numbers("MAE", near, "Spearman\nr", *added, "of the\nattainable"),
+    )
+    about = read_metadata(study.outcomes)
+    for name, account in metrics["outcomes"].items():
+        label = study.settings.outcomes[name].label or name
+        mark = " *" if without_value(about.get(name, {})) else ""
+        cells = _headline_cells(account, metrics["headline"][name], close)
+        table.add_row(Text(label + mark), *cells)
+    screen.result(table, metrics)
+    for name in metrics["outcomes"]:
+        if message := without_value(about.get(name, {})):
+            label = study.settings.outcomes[name].label or name
+            screen.result(Text(f"* {label}: {message}"), {"incomplete": name, "message": message})
+    if caution := metrics["scheme"]["caution"]:
+        screen.result(f"CAUTION: {caution}", {"caution": caution})
+
+
+def _headline_cells(
+    account: dict[str, Any], headline: dict[str, dict[str, Any] | None], close: str
+) -> list[str]:
+    values = account["metrics"]
+    shares = (account.get("oracle") or {}).get("share_of_attainable") or {}
+    return [
+        _with_interval(values["mae"]),
+        figure_text(values[close]["value"], ".0%"),
+        _with_interval(values["spearman"]),
+        *(
+            "-" if cell is None else f"{_with_interval(cell['mae'], '+.2f')}\n{cell['mae']['over']}"
+            for cell in headline.values()
+        ),
+        figure_text(shares.get("spearman"), ".0%"),
+    ]
+
+
+def sources_table(sources: Sequence[Source]) -> Table:
+    """Show what outcomes can be read from, each with the lines for study.toml."""
+    table = _new_table(
+        "What outcomes can be read from, and the lines to write into study.toml",
+        None,
+        *(Column(style="bold", no_wrap=True), Column(no_wrap=True), Column(overflow="fold")),
+    )
+    table.show_header = False
+    for source in sources:
+        rows = {
+            "reads": source.layouts,
+            "measures": source.measures,
+            "publisher": (source.publisher,),
+            "licence": (source.licence,),
+            "study.toml": source.lines.splitlines(),
+        }
+        for number, (what, lines) in enumerate(rows.items()):
+            table.add_row("" if number else source.name, what, Text("\n".join(lines)))
+        table.add_section()
+    return table
+
+
+def outcomes_table(study: str, summary: Sequence[Mapping[str, Any]]) -> Table:
+    """Show a study's outcomes: how many areas have a value, and which values."""
+    from streetgauge.pipeline.info import plain_number
+
+    table = _new_table(
+        f"{study}: outcomes",
+        None,
+        Column("outcome", overflow="fold"),
+        *_numbers("areas", "missing"),
+        "higher is",
+        *_numbers("min", "median", "max"),
+        Column("vintage", overflow="fold"),
+    )
+    for each in summary:
+        three = (each["min"], each["median"], each["max"])
+        vintage, areas, lookup = each["vintage"] or "-", each["areas"], each["lookup"]
+        year = vintage if areas in (None, vintage) else f"{vintage} ({areas})"
+        table.add_row(
+            Text(str(each["outcome"])),
+            f"{each['n_areas']:,}",
+            Text(f"{each['n_missing']:,}", style="bold red" if each["n_missing"] else ""),
+            str(each["direction"] or "-").removeprefix("higher-is-"),
+            *("-" if value is None else plain_number(value) for value in three),
+            Text(f"{year}, carried to {lookup['to']}" if lookup else year),
+        )
+    return table
 
 
 def comparison_tables(result: Mapping[str, Any]) -> Iterator[Table]:
     """Show what `streetgauge.analysis.compare.compare` gives: a table for each kind of folds."""
     a, b = result["a"]["name"], result["b"]["name"]
     for each in result["kinds"].values():
-        held = each["a"] if each["a"] == each["b"] else f"a: {each['a']}; b: {each['b']}"
-        table = _table(
-            f"a = {a}, b = {b}: {held}",
+        schemes = each["a"] if each["a"] == each["b"] else f"a: {each['a']}; b: {each['b']}"
+        table = _new_table(
+            f"a = {a}, b = {b}: {schemes}",
             f"Below each figure its {result['interval_level']:.0%} interval. b less a: less MAE "
             "and more Spearman's r is better. The share is that of the draws in which b is better.",
+            Column("outcome", min_width=12),
+            *_numbers("areas", "MAE\na", "\nb", "\nb less a", "Spearman\na", "\nb", "\nb less a"),
         )
-        table.add_column("outcome", min_width=12)
-        for column in ("areas", "MAE\na", "\nb", "\nb less a", "Spearman\na", "\nb", "\nb less a"):
-            table.add_column(column, justify="right", no_wrap=True)
         for about in each["outcomes"].values():
             cells = [cell for m in ("mae", "spearman") for cell in _compared(about["metrics"], m)]
-            table.add_row(Text(about["label"]), _how_many(about), *cells)
+            table.add_row(Text(about["label"]), _areas_compared(about), *cells)
         yield table
 
 
@@ -38,9 +166,8 @@ def settings_table(result: Mapping[str, Any]) -> Table | None:
     """Show the settings that differ; None if there are none."""
     if not result["settings"]:
         return None
-    table = _table("Settings that differ", None)
-    for column in ("setting", "a", "b"):
-        table.add_column(column, overflow="fold")
+    columns = [Column(name, overflow="fold") for name in ("setting", "a", "b")]
+    table = _new_table("Settings that differ", None, *columns)
     for each in result["settings"]:
         table.add_row(*(Text(each[key]) for key in ("key", "a", "b")))
     return table
@@ -50,27 +177,27 @@ def curves_table(name: str, curves: Mapping[str, Any]) -> Table:
     """Show learning curves: a row for each point, means over the outcomes and each outcome's."""
     points = curves["points"]
     outcomes = _few(dict.fromkeys(each["outcome"] for each in points))
-    table = _table(
+    table = _new_table(
         f"{name}: what fewer areas, locations and views would give",
         f"Spearman's r of the areas with its {curves['interval_level']:.0%} interval; "
-        f"{curves['scheme']}. Areas: to learn from. Locations: of an area, and views: of a "
-        "location, at most, wherever one learns and tests.",
+        f"{curves['scheme']}. Areas: to train on. Locations: of an area, and views: of a "
+        "location, at most, in training and test.",
+        Column("at most", no_wrap=True),
+        *_numbers("training\nareas", "images", "mean\nMAE", "mean\nr"),
+        *(Column(outcome, justify="right") for outcome in outcomes),
     )
-    table.add_column("at most", no_wrap=True)
-    for column in ("areas\nlearned", "images", "mean\nMAE", "mean\nr", *outcomes):
-        table.add_column(column, justify="right", no_wrap=column not in outcomes)
     section = points[0]["by"] if points else None
-    for key in dict.fromkeys((each["by"], each["value"]) for each in points):
-        rows = [each for each in points if (each["by"], each["value"]) == key]
-        if key[0] != section:
-            section = key[0]
+    for by, value in dict.fromkeys((each["by"], each["value"]) for each in points):
+        rows = [each for each in points if (each["by"], each["value"]) == (by, value)]
+        if by != section:
+            section = by
             table.add_section()
         table.add_row(
-            _point(*key),
+            _point(by, value),
             f"{rows[0]['n_training_areas']:,.0f}",
             f"{rows[0]['images']:,}",
-            *(_number(_mean([row[m]["value"] for row in rows])) for m in ("mae", "spearman")),
-            *(_interval(row["spearman"]) for row in rows if row["outcome"] in outcomes),
+            *(_mean([row[m]["value"] for row in rows]) for m in ("mae", "spearman")),
+            *(_with_interval(row["spearman"]) for row in rows if row["outcome"] in outcomes),
         )
     return table
 
@@ -78,62 +205,62 @@ def curves_table(name: str, curves: Mapping[str, Any]) -> Table:
 def power_tables(name: str, power: Mapping[str, Any]) -> Iterator[Table]:
     """Show what `streetgauge.analysis.power.Power` finds: signal, cells and targets."""
     if power["signal"] is not None:
-        table = _table(
+        table = _new_table(
             f"{name}: how much of an outcome its images show",
             "Signal: share of what a view shows of an outcome that is true, by which a simulated "
             "study like this one has the same Spearman's r.",
+            "outcome",
+            *_numbers("Spearman's r", "signal", "interval"),
         )
-        for column in ("outcome", "Spearman's r", "signal", "interval"):
-            table.add_column(column, justify="left" if column == "outcome" else "right")
         for outcome, about in power["signal"].items():
-            value, interval = _interval(about).split("\n")
-            table.add_row(Text(outcome), _number(about["spearman"]), value, interval)
+            values = (figure_text(about["spearman"]), figure_text(about["value"]))
+            table.add_row(Text(outcome), *values, interval_text(about, between="\u2013"))
         yield table
     outcomes = _few(power["cells"][0]["outcomes"])
-    table = _table(
+    given = any(cell["signal"] is not None for cell in power["cells"])
+    signal = ["signal"] if given else []
+    table = _new_table(
         f"{name}: simulated studies of its areas",
         f"Means over {power['repeats']} simulations; \u00b1 half the width of the "
         f"{power['interval_level']:.0%} interval of Spearman's r.",
+        *_numbers(*signal, *CELL, "mean\nMAE", "mean\nr", *outcomes),
     )
-    given = any(cell["signal"] is not None for cell in power["cells"])
-    for column in (*(["signal"] if given else []), "areas", "locations", "views", "images"):
-        table.add_column(column, justify="right")
-    for column in ("mean\nMAE", "mean\nr", *outcomes):
-        table.add_column(column, justify="right")
     for cell in power["cells"]:
-        said = list(cell["outcomes"].values())
+        figures = list(cell["outcomes"].values())
         table.add_row(
-            *([f"{cell['signal']:g}"] if given else []),
-            *(f"{cell[key]:,}" for key in ("areas", "locations", "views", "images")),
-            *(_number(_mean([each[m] for each in said])) for m in ("mae", "spearman")),
+            *(f"{cell[key]:g}" for key in signal),
+            *(f"{cell[key]:,}" for key in CELL),
+            *(_mean([each[m] for each in figures]) for m in ("mae", "spearman")),
             *(_give_or_take(cell["outcomes"][o]) for o in outcomes),
         )
     yield table
     for target in power["targets"]:
-        yield _target(target, given)
+        title = f"Fewest images for {target['target']}"
+        table = _new_table(title, None, *signal, "outcome", *_numbers(*CELL))
+        for each in target["by"]:
+            cell = each["cell"]
+            counts = [f"{cell[key]:,}" for key in CELL] if cell else ["none of these"]
+            table.add_row(*(f"{each[key]:g}" for key in signal), Text(each["outcome"]), *counts)
+        yield table
 
 
-def _target(target: Mapping[str, Any], given: bool) -> Table:
-    table = _table(f"Fewest images for {target['target']}", None)
-    for column in (*(["signal"] if given else []), "outcome"):
-        table.add_column(column)
-    for column in ("areas", "locations", "views", "images"):
-        table.add_column(column, justify="right")
-    for each in target["by"]:
-        cell = each["cell"]
-        keys = ("areas", "locations", "views", "images")
-        figures = [f"{cell[key]:,}" for key in keys] if cell else ["none of these", "", "", ""]
-        table.add_row(*([f"{each['signal']:g}"] if given else []), Text(each["outcome"]), *figures)
-    return table
-
-
-def _table(title: str, caption: str | None) -> Table:
+def _new_table(title: str, caption: str | None, *columns: Column | str) -> Table:
     return Table(
-        title=Text(title), caption=caption, box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), min_width=60
+        *columns,
+        title=Text(title),
+        caption=caption,
+        box=box.SIMPLE_HEAD,
+        padding=(0, 1, 0, 0),
+        min_width=60,
     )
 
 
-def _how_many(about: Mapping[str, Any]) -> str:
+def _numbers(*names: str) -> list[Column]:
+    """Name columns of numbers."""
+    return [Column(name, justify="right", no_wrap=True) for name in names]
+
+
+def _areas_compared(about: Mapping[str, Any]) -> str:
     counts = about["n_areas"]
     if about["paired"]:
         return f"{counts['shared']:,}\npaired"
@@ -145,8 +272,8 @@ def _compared(metrics: Mapping[str, Any], metric: str) -> list[str]:
     if about is None:
         return ["-"] * 3
     better = "" if about["b_better"] is None else f"\nb: {about['b_better']:.0%}"
-    difference = _interval(about["difference"], "+.2f")
-    return [_interval(about["a"]), _interval(about["b"]), difference + better]
+    difference = _with_interval(about["difference"], "+.2f")
+    return [_with_interval(about["a"]), _with_interval(about["b"]), difference + better]
 
 
 def _point(by: str, value: float) -> str:
@@ -157,24 +284,22 @@ def _point(by: str, value: float) -> str:
     return f"{value:g} {by.removesuffix('s') if value == 1 else by}"
 
 
-def _mean(values: Sequence[float | None]) -> float | None:
+def _mean(values: Sequence[float | None]) -> str:
     known = [value for value in values if value is not None]
-    return sum(known) / len(known) if known else None
+    return figure_text(sum(known) / len(known) if known else None)
 
 
-def _number(value: float | None, form: str = ".2f") -> str:
-    return "-" if value is None else f"{value:{form}}"
-
-
-def _interval(figure: Figure, form: str = ".2f") -> str:
-    low, high = _number(figure["low"], form), _number(figure["high"], form)
-    return f"{_number(figure['value'], form)}\n{low}\u2013{high}"
+def _with_interval(estimate: Estimate, form: str = ".2f") -> str:
+    """Write a figure, and below it its interval."""
+    return "\n".join(
+        (figure_text(estimate["value"], form), interval_text(estimate, form, "\u2013"))
+    )
 
 
 def _give_or_take(figures: Mapping[str, float | None]) -> str:
     width = figures["spearman_width"]
     more = "" if width is None else f" \u00b1{width / 2:.2f}".replace("0.", ".")
-    return f"{_number(figures['spearman'])}{more}"
+    return f"{figure_text(figures['spearman'])}{more}"
 
 
 def _few(outcomes: Iterable[str]) -> list[str]:

@@ -11,6 +11,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from streetgauge.markup import estimate_text
 from streetgauge.model.network import view_widths
 from streetgauge.skips import without_value
 
@@ -202,11 +203,11 @@ def _test(bundle: Description, metrics: Mapping[str, Any]) -> str:
         }
         best = min(baselines, key=lambda name: baselines[name], default="")
         without = f"{baselines[best]:.2f} ({best})" if best else "-"
-        add = _interval((about.get("gain") or {}).get("mae"), "+.2f")
+        add = estimate_text((about.get("gain") or {}).get("mae"), "+.2f")
         rows.append(
             f"| {label}{_incomplete(bundle, outcome)} | {about['n_areas']:,} | "
-            f"{_interval(values.get('mae'))} | {_interval(values.get('spearman'))} | {without} | "
-            f"{add} |"
+            f"{estimate_text(values.get('mae'))} | {estimate_text(values.get('spearman'))} | "
+            f"{without} | {add} |"
         )
     intervals = f" Intervals are {interval_level:.0%} ones." if interval_level else ""
     return (
@@ -221,15 +222,6 @@ def _incomplete(bundle: Description, outcome: str) -> str:
     """Mark an outcome that lacks areas: its figures speak for the others only."""
     said = without_value(_about(bundle, outcome))
     return f" ({said})" if said else ""
-
-
-def _interval(estimate: Mapping[str, Any] | None, form: str = ".2f") -> str:
-    if not estimate or estimate.get("value") is None:
-        return "-"
-    said = f"{estimate['value']:{form}}"
-    if estimate.get("low") is None or estimate.get("high") is None:
-        return said
-    return f"{said} ({estimate['low']:{form}} to {estimate['high']:{form}})"
 
 
 def _figures(bundle: Description, training: Mapping[str, Any]) -> str:

@@ -24,7 +24,7 @@ from streetgauge.features.area_means import feature_table
 from streetgauge.io.files import write_json, write_table
 from streetgauge.model.training_data import deciles, study_class_counts
 from streetgauge.pipeline.features import simulated
-from streetgauge.pipeline.other_folds import stored_settings
+from streetgauge.pipeline.train import stored_settings
 from streetgauge.progress import Progress
 from streetgauge.settings import FoldSettings, SimulatedFeatures
 from streetgauge.skips import left_out

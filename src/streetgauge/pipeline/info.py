@@ -8,10 +8,15 @@ from typing import Any
 
 from streetgauge.errors import InputError
 from streetgauge.io.formats import BUNDLE_VERSION, require_version
+from streetgauge.markup import estimate_text
 from streetgauge.study import Study
 from streetgauge.study.stages import stage_named, stages_of
 
 __all__ = ["describe", "describe_outcomes"]
+
+
+# Of a store's attributes, what is said in other words.
+_SAID = ("views", "dtype")
 
 
 def describe(path: Path) -> dict[str, Any]:
@@ -249,11 +254,8 @@ def _outcome(about: dict[str, Any], measured: dict[str, Any] | None) -> str:
     parts = [str(about[key]) for key in keys if about.get(key)]
     for name, words in (("mae", "MAE"), ("spearman", "Spearman")):
         figure = (measured or {}).get("metrics", {}).get(name, {})
-        if figure.get("value") is None:
-            continue
-        low, high = figure.get("low"), figure.get("high")
-        interval = "" if low is None or high is None else f" ({low:.2f} to {high:.2f})"
-        parts.append(f"{words} {figure['value']:.2f}{interval}")
+        if figure.get("value") is not None:
+            parts.append(f"{words} {estimate_text(figure)}")
     return "; ".join(parts) or "nothing is said of it"
 
 
@@ -272,10 +274,6 @@ def _store(path: Path) -> dict[str, Any]:
         "shape": f"[{n}, {views}, {dimension}] {store.features.dtype}",
         **{name: value for name, value in store.attributes.items() if name not in _SAID},
     }
-
-
-# Of a store's attributes, what is said in other words.
-_SAID = ("views", "dtype")
 
 
 def _table(path: Path) -> dict[str, Any]:

@@ -3,25 +3,33 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
+import sys
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
+import pyarrow as pa
 
 from streetgauge.errors import InputError
 from streetgauge.io.files import read_metadata, write_text
-from streetgauge.pipeline.figures import make_figures
+from streetgauge.io.formats import ANALYSIS_VERSION, read_object
 from streetgauge.pipeline.gallery import make_gallery
-from streetgauge.pipeline.image_facts import picture_facts
 from streetgauge.progress import Progress
-from streetgauge.settings import SimulatedFeatures
+from streetgauge.settings import ImageFeatures, OpenImagery, SimulatedFeatures
 from streetgauge.study import Done, Study
+from streetgauge.study.stages import history_file
 
 if TYPE_CHECKING:
-    from streetgauge.report import ReportData
+    from streetgauge.report import Figure, ReportData
 
-__all__ = ["make_map", "make_report"]
+__all__ = ["make_figures", "make_map", "make_report", "picture_facts", "read_curves"]
+
+
+HANDS = 4  # processes that draw; each takes a second to begin
 
 
 def make_report(study: Study, key: str, progress: Progress) -> Done:
@@ -96,3 +104,109 @@ def _without_times(record: dict[str, Any]) -> dict[str, Any]:
         if name != "report"
     }
     return {key: value for key, value in record.items() if key != "files"} | {"stages": stages}
+
+
+def make_figures(
+    study: Study, data: ReportData, progress: Progress
+) -> tuple[Sequence[Figure], tuple[str, ...]]:
+    """Draw the figures and the maps, write them into ``figures/``, and say how many there are."""
+    from streetgauge.report import draw_figures, draw_maps, hands, save_figures
+
+    wanted = study.settings.report.figures
+    if wanted == "none" or not data.metrics["outcomes"]:
+        shutil.rmtree(study.figures, ignore_errors=True)
+        return (), ()
+    labels = {name: str(about.get("label") or name) for name, about in data.provenance.items()}
+    maps: dict[str, bytes] = {}
+    with hands(_hands()) as each:
+        slides: Iterable[tuple[str, bytes]] = ()
+        if wanted == "all":  # the longest tasks first
+            given = (data.areas, data.table, data.metrics, data.provenance, data.name)
+            slides = draw_maps(*given, each=each)
+        figures = draw_figures(
+            data.metrics,
+            data.table,
+            labels,
+            history=_history(study),
+            curves=read_curves(study),
+            paper=wanted == "all",
+            each=each,
+            progress=progress,
+        )
+        maps |= slides
+    save_figures(figures, maps, study.figures)
+    forms = "SVG, PDF, PNG, CSV" if wanted == "all" else "SVG, CSV"
+    said = f"{study.figures}: {len(figures):,} figures ({forms})"
+    return figures, (f"{said}, {len(maps):,} maps for slides" if maps else said,)
+
+
+def _hands() -> int:
+    """Say how many processes may draw: one where another would begin a user's own script anew."""
+    program = Path(str(getattr(sys.modules["__main__"], "__file__", None) or ""))
+    own = "streetgauge" in (program.name, program.parent.name)
+    return min(HANDS, os.cpu_count() or 1) if own else 1
+
+
+def _history(study: Study) -> pd.DataFrame | None:
+    file = history_file(study)
+    return pd.read_json(file, lines=True) if file.exists() and file.stat().st_size else None
+
+
+def read_curves(study: Study) -> dict[str, Any] | None:
+    """Read the learning curves, where they have been made.
+
+    Raises
+    ------
+    InputError
+        If they cannot be read, or are of another version.
+    """
+    if not study.curves.exists():
+        return None
+    step = f"make it again with `streetgauge curves {study.directory}`, or remove it"
+    return read_object(study.curves, ANALYSIS_VERSION, step)
+
+
+def picture_facts(study: Study) -> dict[str, Any]:
+    """Gather what the report says of the images.
+
+    Returns
+    -------
+    dict
+        Empty if the study looks at none. Else ``views`` (how many a location has at most),
+        ``licence`` and ``attribution`` (None if not known), ``credits`` (of open imagery:
+        ``line``, ``licence``, ``licence_url`` of each source), ``captured`` (first and last year,
+        or None), ``n`` (images that were looked at), ``found`` (how many have which fault) and
+        ``exclude`` (the faults with which none was used), and ``weights`` (``backbone``,
+        ``licence`` and ``sha256`` of the network that looked at them).
+    """
+    from streetgauge.features import FeatureStore
+
+    settings, imagery = study.settings, study.settings.imagery
+    if not isinstance(settings.features, ImageFeatures) or imagery is None:
+        return {}
+    store = FeatureStore.open(study.features).attributes
+    facts: dict[str, Any] = {
+        "weights": {
+            "backbone": store["backbone"],
+            "licence": store.get("licence", ""),
+            "sha256": store.get("weights_sha256", ""),
+        },
+        "views": len(imagery.views),
+        **settings.image_rights,
+        "credits": [],
+        "captured": None,
+        "n": 0,
+        "found": {},
+        "exclude": list(imagery.exclude),
+    }
+    if isinstance(imagery, OpenImagery) and study.images.exists():
+        facts["credits"] = read_metadata(study.images).get("credits", [])
+        taken = pd.to_datetime(pd.read_parquet(study.images)["captured_at"], utc=True).dropna()
+        if len(taken):
+            facts["captured"] = (int(taken.min().year), int(taken.max().year))
+    try:
+        found = pd.read_parquet(study.quality, columns=["finding"])["finding"]
+    except (OSError, ValueError, pa.ArrowException):  # of a study that knew no such list
+        return facts
+    counts = found[found != ""].value_counts()
+    return facts | {"n": len(found), "found": {str(k): int(n) for k, n in counts.items()}}

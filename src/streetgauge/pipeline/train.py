@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
@@ -11,12 +13,11 @@ from streetgauge.errors import InputError
 from streetgauge.features.area_means import mean_features
 from streetgauge.io.files import read_metadata, write_table
 from streetgauge.model.training_data import city_of, labelled, split
-from streetgauge.pipeline.other_folds import forget_other_kind, forget_second
 from streetgauge.progress import Progress
 from streetgauge.settings import FoldSettings, TrainSettings
 from streetgauge.skips import left_out
 from streetgauge.study import Done, Study
-from streetgauge.study.paths import Tested, second_of, tested
+from streetgauge.study.paths import OTHER_FOLDS, Tested, second_of, tested
 from streetgauge.study.stages import curve_file, has_curve
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from streetgauge.model.transfer import Start
     from streetgauge.splits import Split
 
-__all__ = ["train"]
+__all__ = ["forget_other_kind", "forget_second", "stored_settings", "train"]
 
 
 def train(study: Study, key: str, progress: Progress) -> Done:
@@ -204,3 +205,30 @@ def _tested(folds: pd.DataFrame) -> str:
     if len(sizes) == 1:
         return f"{sizes.max():,} areas to test on"
     return f"{len(sizes)} folds of {sizes.min():,} to {sizes.max():,} areas to test on"
+
+
+def stored_settings(splits: Path) -> FoldSettings:
+    """Read which folds a table of splits was made by."""
+    return FoldSettings.model_validate(read_metadata(splits)["folds"])
+
+
+def forget_other_kind(study: Study) -> None:
+    """Remove what was trained in other folds that are of another kind than those to come."""
+    splits = Tested(study.directory / OTHER_FOLDS).splits
+    if splits.is_file() and stored_settings(splits).kind != study.settings.folds.other_kind:
+        forget_second(study)
+
+
+def forget_second(study: Study) -> None:
+    """Remove what was trained in folds that the study no longer has beside its own.
+
+    Only files of ours: nobody else's that lie in a directory of that name.
+    """
+    old = Tested(study.directory / OTHER_FOLDS)
+    if not old.splits.is_file() and not (old.model / "logs").is_dir():
+        return
+    for file in (old.folds, old.splits, old.predictions, old.areas):
+        file.unlink(missing_ok=True)
+    shutil.rmtree(old.model, ignore_errors=True)
+    if not any(old.directory.iterdir()):
+        old.directory.rmdir()

@@ -18,9 +18,9 @@ from markupsafe import Markup
 from streetgauge.report import text as words
 from streetgauge.report.data import ReportData
 from streetgauge.report.figures.drawing import short
-from streetgauge.report.geometry import outline
-from streetgauge.report.map_data import layers, payload
-from streetgauge.report.text import evaluation, provenance, schemes
+from streetgauge.report.map import layers, outline, payload
+from streetgauge.report.text import evaluation, provenance
+from streetgauge.report.text.caveats import tested as tested_by
 from streetgauge.settings import FOLD_KINDS
 
 __all__ = ["render", "render_map"]
@@ -119,7 +119,7 @@ def _context(data: ReportData) -> dict[str, Any]:
             for b in a["baselines"]
         },
         "caveats": words.caveats(data, tested),
-        "tested": schemes.tested(data.metrics["scheme"]),
+        "tested": tested_by(data.metrics["scheme"]),
         "caution": data.metrics["scheme"]["caution"],
         "scale": words.scale(data.provenance, classes),
         "one": one,

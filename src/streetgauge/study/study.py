@@ -11,6 +11,7 @@ import contextlib
 import hashlib
 import importlib.metadata
 import json
+import os
 import platform
 import re
 import shutil
@@ -24,13 +25,19 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import BaseModel
 
 from streetgauge.errors import InputError, closest
-from streetgauge.io.files import digest, read_metadata, remove_leftovers, write_json, write_table
+from streetgauge.io.files import (
+    digest,
+    read_metadata,
+    remove_leftovers,
+    sha256_of,
+    write_json,
+    write_table,
+)
 from streetgauge.io.formats import RECORD_VERSION, require_version
 from streetgauge.io.locks import WriteLock
 from streetgauge.io.remote import signature
 from streetgauge.settings import StudySettings, Url, input_files, read_settings
 from streetgauge.skips import SKIP_COLUMNS
-from streetgauge.study.fingerprints import content_of, signature_of
 from streetgauge.study.heartbeat import Running
 from streetgauge.study.paths import StudyFiles
 from streetgauge.study.stages import STAGES, Stage, stage_named
@@ -40,7 +47,7 @@ from streetgauge.version import __version__
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["Done", "State", "Study"]
+__all__ = ["Done", "State", "Study", "content_of", "signature_of"]
 
 State = Literal["not done", "up to date", "out of date", "inputs missing"]
 
@@ -50,6 +57,14 @@ _RECORDED = (
     *("numpy", "pandas", "pyarrow", "geopandas", "shapely", "scikit-learn", "scipy"),
     *("torch", "h5py", "pillow", "safetensors"),
 )
+
+
+# What is kept of outcomes and makes no difference to a number.
+_WORDS = ("label", "publisher", "licence")
+# What run.json keeps of a stage.
+_KEPT = {"cache_key", "version", "outputs", "made_by", "started", "seconds", "messages"}
+# TensorBoard's event files hold times, and process ids in their names: no two runs write the same.
+_EVENTS = "events.out.tfevents."
 
 
 @dataclass(frozen=True)
@@ -426,12 +441,6 @@ class Study(StudyFiles):
         write_json(self.record, self.run_file)
 
 
-# What is kept of outcomes and makes no difference to a number.
-_WORDS = ("label", "publisher", "licence")
-# What run.json keeps of a stage.
-_KEPT = {"cache_key", "version", "outputs", "made_by", "started", "seconds", "messages"}
-
-
 def _plain(value: Any) -> Any:
     if isinstance(value, BaseModel):
         return value.model_dump(mode="json")
@@ -468,3 +477,34 @@ def _is_record(content: Mapping[str, Any]) -> bool:
         and all(isinstance(s, dict) and s.keys() >= _KEPT for s in stages.values())
         and all(isinstance(f, dict) and {"signature", "sha256"} <= f.keys() for f in files.values())
     )
+
+
+def content_of(path: Path) -> str:
+    """Sha256 of a file, or of all files of a directory with their relative paths."""
+    if path.is_dir():
+        return digest([(p.relative_to(path).as_posix(), sha256_of(p)) for p in _files(path)])
+    return sha256_of(path)
+
+
+def signature_of(path: Path) -> str:
+    """Cheap sign of a change: name, size and modification time of every file."""
+    files = _files(path) if path.is_dir() else [path]
+    parts = hashlib.sha256()
+    for file in files:
+        stat = file.stat()
+        line = f"{file.relative_to(path)}\0{stat.st_size}\0{stat.st_mtime_ns}\n"
+        parts.update(line.encode(errors="surrogateescape"))  # a name need not be UTF-8
+    return parts.hexdigest()
+
+
+def _files(directory: Path) -> list[Path]:
+    """Every file below a directory, also behind symbolic links, sorted; no event files."""
+    found, seen = [], set()
+    for place, folders, names in os.walk(directory, followlinks=True):
+        real = os.path.realpath(place)
+        if real in seen:  # a link that leads back up
+            folders.clear()
+            continue
+        seen.add(real)
+        found += [Path(place, name) for name in names if not name.startswith(_EVENTS)]
+    return sorted(path for path in found if path.is_file())

@@ -17,13 +17,13 @@ from streetgauge.report.figures.drawing import (
     INK,
     MOST_POINTS,
     PALE,
+    Sketch,
     apart,
     below,
     new,
     plain,
     upright,
 )
-from streetgauge.report.figures.sketch import Sketch
 
 __all__ = ["agreement", "confusion", "reliability"]
 

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import gc
 import hashlib
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -17,14 +21,17 @@ from streetgauge.progress import Progress, silent
 from streetgauge.report.figures import classes as of_classes
 from streetgauge.report.figures import errors as of_errors
 from streetgauge.report.figures import study as of_study
-from streetgauge.report.figures.drawing import drawing, files_of, short
-from streetgauge.report.figures.sketch import Sketch
-from streetgauge.report.processes import Each
+from streetgauge.report.figures.drawing import Sketch, drawing, files_of, short
 
-__all__ = ["Figure", "draw_figures", "save_figures"]
+__all__ = ["Each", "Figure", "draw_figures", "hands", "save_figures"]
 
 # A figure that there may be: its kind, its outcome, and what sketches it.
 Plan = tuple[str, str | None, Callable[[], Sketch | None]]
+
+
+# As `map` is: it goes through tasks and gives what becomes of each, in their order.
+Each = Callable[[Callable[[Any], Any], Iterable[Any]], Iterable[Any]]
+SELDOM = 50_000  # new objects; drawing makes many, and few of them are garbage in a ring
 
 
 @dataclass(frozen=True)
@@ -201,3 +208,38 @@ def _slug(outcome: str) -> str:
     plain = re.sub("[^a-z0-9_-]+", "-", outcome.lower())[:40].strip("-")
     own = hashlib.sha256(outcome.encode()).hexdigest()[:6]
     return outcome if plain == outcome else f"{plain}-{own}".lstrip("-")
+
+
+@contextmanager
+def hands(workers: int) -> Iterator[Each]:
+    """Give what goes through the tasks of drawing: here, or in processes of its own.
+
+    All that is given to it before the block ends shares the same processes, so the tasks of one
+    kind fill the gaps of another.
+
+    Parameters
+    ----------
+    workers : int
+        Processes that draw at the same time, started afresh ("spawn"): a script that asks for more
+        than one needs the usual ``if __name__ == "__main__":``.
+
+    Yields
+    ------
+    callable
+        ``each(function, tasks)``, as `map`: results come in the order of the tasks.
+    """
+    if workers < 2:
+        yield map
+        return
+    with ProcessPoolExecutor(workers, get_context("spawn"), initializer=_settle) as pool:
+        yield pool.map
+
+
+def _settle() -> None:
+    """Load what draws, and look for garbage among what is drawn only: a tenth of the time."""
+    import matplotlib.backends.backend_agg
+    import matplotlib.backends.backend_pdf
+    import matplotlib.backends.backend_svg  # noqa: F401
+
+    gc.freeze()
+    gc.set_threshold(SELDOM)

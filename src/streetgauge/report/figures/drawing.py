@@ -21,9 +21,25 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure as Canvas
 
 __all__ = [
-    *("BLUE", "COLUMN", "GREY", "INK", "MOST_POINTS", "ORANGE", "PAGE", "PALE", "Files"),
-    *("apart", "below", "drawing", "files_of", "new", "plain", "png_of", "short"),
-    *("upright",),
+    "BLUE",
+    "COLUMN",
+    "Files",
+    "GREY",
+    "INK",
+    "MOST_POINTS",
+    "ORANGE",
+    "PAGE",
+    "PALE",
+    "Sketch",
+    "apart",
+    "below",
+    "drawing",
+    "files_of",
+    "new",
+    "plain",
+    "png_of",
+    "short",
+    "upright",
 ]
 
 # Widths of one and of two columns, inches: 89 and 183 mm, as Nature and Science ask for.
@@ -320,3 +336,24 @@ def _unstyle(element: Xml.Element) -> None:
                         element.set(attribute, each)
         elif value:
             element.set(key, value)
+
+
+@dataclass(frozen=True)
+class Sketch:
+    """A drawing, the numbers in it, and what it shows in words.
+
+    Parameters
+    ----------
+    canvas : matplotlib Figure
+    table : DataFrame
+        Everything that is drawn.
+    title : str
+        What it is.
+    caption : str
+        What a reader must know to read it.
+    """
+
+    canvas: Canvas
+    table: pd.DataFrame
+    title: str
+    caption: str

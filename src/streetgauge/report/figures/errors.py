@@ -18,6 +18,7 @@ from streetgauge.report.figures.drawing import (
     ORANGE,
     PAGE,
     PALE,
+    Sketch,
     apart,
     below,
     new,
@@ -25,7 +26,6 @@ from streetgauge.report.figures.drawing import (
     short,
     upright,
 )
-from streetgauge.report.figures.sketch import Sketch
 
 __all__ = ["groups", "moran_scatter"]
 

@@ -11,8 +11,8 @@ import numpy as np
 import pandas as pd
 
 from streetgauge.report import text as words
+from streetgauge.report.figures.draw import Each
 from streetgauge.report.figures.drawing import GREY, INK, drawing, plain, png_of, short
-from streetgauge.report.processes import Each
 
 if TYPE_CHECKING:
     import geopandas as gpd

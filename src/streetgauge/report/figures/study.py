@@ -16,12 +16,12 @@ from streetgauge.report.figures.drawing import (
     ORANGE,
     PAGE,
     PALE,
+    Sketch,
     below,
     new,
     plain,
     short,
 )
-from streetgauge.report.figures.sketch import Sketch
 from streetgauge.settings import FOLD_KINDS
 
 __all__ = ["added", "less_data", "training", "transfer"]

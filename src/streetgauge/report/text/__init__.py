@@ -6,10 +6,10 @@ from streetgauge.report.text.findings import (
     beside,
     finding,
     other_kind,
+    plain,
     summary,
     verdict,
 )
-from streetgauge.report.text.methods import names_of, what_was_run
 from streetgauge.report.text.numbers import (
     MISSING,
     PARTS,
@@ -21,8 +21,7 @@ from streetgauge.report.text.numbers import (
     span,
     unit,
 )
-from streetgauge.report.text.plain_language import plain
-from streetgauge.report.text.sources import carried, incomplete, scale
+from streetgauge.report.text.provenance import carried, incomplete, names_of, scale, what_was_run
 
 __all__ = ["MISSING", "PARTS", "baseline", "beside", "carried", "caveats", "finding"]
 __all__ += ["incomplete", "listed", "names_of", "nearby", "number", "percent", "plain", "plural"]

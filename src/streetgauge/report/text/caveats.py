@@ -2,22 +2,46 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
-from streetgauge.report.text import limits, seen
-from streetgauge.report.text.numbers import listed, number, percent, plural, unit
-from streetgauge.report.text.schemes import held_out, no_intervals
+from streetgauge.report.text.findings import other_kind
+from streetgauge.report.text.numbers import among, listed, number, percent, plural, spread, unit
 
 if TYPE_CHECKING:
     from streetgauge.report.data import ReportData
 
-__all__ = ["caveats"]
+__all__ = [
+    "caveats",
+    "held_out",
+    "limits",
+    "no_intervals",
+    "seen",
+    "tested",
+    "vintages",
+    "years_of",
+]
 
 FEW_AREAS = 300
+
+
+CLEARLY_FARTHER = 0.1  # classes
+CLEARLY_SHRUNK = 0.9  # of the slope's interval
+FEWEST = 10  # areas of a class, to speak of it
+SURE = 0.05
+FEW = 8  # images of an area: two locations with four views
+APART = 3  # years
+FAULTS = {
+    "black": "black",
+    "blank": "blank",
+    "placeholder": "a notice in the place of an image",
+    "duplicate": "the same as another",
+    "blurred": "blurred",
+}
 
 
 def caveats(data: ReportData, labels: Mapping[str, str]) -> list[str]:
@@ -37,11 +61,11 @@ def caveats(data: ReportData, labels: Mapping[str, str]) -> list[str]:
     result += no_intervals(accounts, metrics["scheme"])
     result += _shifted_folds(data.table, accounts, labels)
     if accounts:
-        result += limits.limits(metrics, labels)
+        result += limits(metrics, labels)
     if data.simulated:
-        result += seen.vintages({}, data.provenance, labels)
+        result += vintages({}, data.provenance, labels)
     else:
-        result += seen.seen(data.table, data.imagery, data.credits, data.provenance, labels)
+        result += seen(data.table, data.imagery, data.credits, data.provenance, labels)
     if not data.skips.empty:
         count = plural(len(data.skips), "record")
         result.append(f"{count} of what was left out, and why, are counted under “Left out” below.")
@@ -166,4 +190,375 @@ def _too_few_locations(accounts: Mapping[str, Any]) -> Iterable[str]:
         yield (
             f"{plural(few, 'area')} {'has' if few == 1 else 'have'} fewer locations than "
             "evaluation.min_locations asks for: predicted, marked, and not measured."
+        )
+
+
+def tested(scheme: Mapping[str, Any]) -> str:
+    """Say in a clause who predicted an area, for the captions of figures."""
+    if scheme["caution"]:
+        return "by networks that had learned from other locations of these areas"
+    return "each area predicted by a network that never saw it"
+
+
+def held_out(scheme: Mapping[str, Any]) -> Iterable[str]:
+    """Say how areas were held out, and whom that flatters."""
+    name, words = scheme["name"], str(scheme["description"])
+    if scheme["caution"]:
+        yield f"{_capital(words)}: these figures leak, as is said at the top."
+        return
+    if name == "test-only":
+        yield f"{_capital(words)}: nothing of this study taught it anything."
+        return
+    if name == "by-class":
+        yield (
+            f"{_capital(words)}: no network knew an area like these. As many are predicted in each "
+            "class as are in it among them, so which classes were tested is taken as known, and "
+            "the figures say only how well these are told apart."
+        )
+        return
+    if scheme["buffer"]:
+        yield (
+            f"{_capital(words)}. So the figures say how good the networks are at that distance "
+            "from anything that they know; in another city expect less still."
+        )
+        return
+    neighbours = "most of an area’s neighbours were learned from"
+    if name == "blocks" or name == "leave-one-group-out" or scheme["unit"] != "area":
+        neighbours = "areas at a border have neighbours that were learned from"
+    if name == "stored":
+        neighbours = "what was learned from may lie next door"
+    yield (
+        f"{_capital(words)}, so {neighbours}. Places near each other resemble each other: this "
+        "flatters every method, the nearest-areas baseline too. Expect less in a city that the "
+        "networks have not seen."
+    )
+
+
+def _capital(text: str) -> str:
+    return text[:1].upper() + text[1:]
+
+
+def no_intervals(accounts: Mapping[str, Any], scheme: Mapping[str, Any]) -> Iterable[str]:
+    """Say why the intervals of areas are as wide as the scale, where they are."""
+    held = [(each.get("intervals") or {}, each) for each in accounts.values()]
+    classes = max((len(about.get("confusion", ())) for _, about in held), default=0) or 10
+    if any((each.get("mean_width") or classes) < classes for each, _ in held):
+        return
+    if accounts and (scheme["parts"] < 2 or scheme["caution"]):
+        why = "one part only was tested" if scheme["parts"] < 2 else "the figures leak"
+        yield (
+            "The areas’ intervals take the errors of areas in other folds. There are none to take, "
+            f"since {why}, so the intervals are as wide as the scale."
+        )
+
+
+def limits(metrics: Mapping[str, Any], labels: Mapping[str, str]) -> Iterator[str]:
+    """Say what the figures of metrics.json call for."""
+    accounts, classes = metrics["outcomes"], int(metrics.get("classes", 10))
+    yield from _torn(metrics["scheme"])
+    yield from _leakage(metrics, labels, classes)
+    yield from _shuffled(accounts, labels)
+    yield from _unlike(accounts, labels)
+    yield from _intervals(accounts, labels, classes)
+    yield from _drawn_to_the_middle(accounts, labels, classes)
+    yield from _errors_alike(accounts, labels)
+    yield from _few_pictures_are_worse(accounts, labels)
+
+
+def _torn(scheme: Mapping[str, Any]) -> Iterable[str]:
+    torn = scheme.get("split_areas") or 0
+    if torn:
+        yield (
+            f"{plural(torn, 'area')} {'is' if torn == 1 else 'are'} split: some of "
+            f"{'its' if torn == 1 else 'their'} locations taught the network that predicted the "
+            "others."
+        )
+
+
+def _leakage(metrics: Mapping[str, Any], labels: Mapping[str, str], classes: int) -> Iterable[str]:
+    """Compare random with spatial folds: what is lost is what neighbours had told."""
+    kind = other_kind(metrics)
+    if kind is None:
+        return
+    other = metrics["other_folds"]
+    spatial, random = (other, metrics) if kind == "spatial" else (metrics, other)
+    lost, gaps = [], []
+    for name in labels:
+        pair = [each["outcomes"].get(name, {}).get("metrics", {}) for each in (random, spatial)]
+        near, far = (each.get("mae", {}).get("value") for each in pair)
+        if near is not None and far is not None and far - near >= CLEARLY_FARTHER:
+            lost.append(f"{labels[name]} ({number(near)} off at random, {number(far)} there)")
+            gaps.append(far - near)
+    if lost:
+        how = spatial["scheme"]["description"]
+        yield (
+            f"Knowing the neighbours helped. With {how}, predictions are further off by up to "
+            f"{number(max(gaps))} {unit(classes)[1]}: {listed(lost)}. Where no neighbour is known, "
+            "take the figures of those folds."
+        )
+
+
+def _shuffled(accounts: Mapping[str, Any], labels: Mapping[str, str]) -> Iterable[str]:
+    found = []
+    for name, account in accounts.items():
+        dealt = account.get("shuffled") or {}
+        largest, chance = dealt.get("largest"), dealt.get("chance")
+        if largest is not None and chance is not None and largest > chance:
+            found.append(labels[name])
+    if found:
+        yield (
+            "With classes dealt at random a model still seemed to know something of "
+            f"{among(found, len(accounts))}. That can be chance in one of many draws, or a way "
+            "from labels to predictions that goes past the images."
+        )
+
+
+def _unlike(accounts: Mapping[str, Any], labels: Mapping[str, str]) -> Iterable[str]:
+    """Areas are unlike whatever the outcome; how wrong they are differs."""
+    known = {
+        n: a["area_of_applicability"]
+        for n, a in accounts.items()
+        if (a.get("area_of_applicability") or {}).get("n_outside")
+    }
+    if not known:
+        return
+    about = max(known.values(), key=lambda each: each["n_outside"])
+    count, n, expected = about["n_outside"], about["n_areas"], about["expected"]
+    chance = 2 * np.sqrt(expected * (1 - expected) / max(n, 1))
+    text = (
+        f"{plural(count, 'area')} of {n:,} {'is' if count == 1 else 'are'} outside the "
+        f"training distribution; {'its prediction goes' if count == 1 else 'their predictions go'} "
+        "beyond the network's data."
+    )
+    if about["share"] > expected + chance:
+        text += f" That is more than the {percent(expected)} that chance gives."
+    worse = [
+        labels[name]
+        for name, each in known.items()
+        if each["n_outside"] >= FEWEST
+        and each["mae"] is not None
+        and (each.get("inside") or {}).get("mae") is not None
+        and each["mae"] > each["inside"]["mae"] + CLEARLY_FARTHER
+    ]
+    if worse:
+        text += f" They are predicted worse for {among(worse, len(accounts))}."
+    yield text
+
+
+def _intervals(
+    accounts: Mapping[str, Any], labels: Mapping[str, str], classes: int
+) -> Iterable[str]:
+    """Say whose intervals are too sure: those of a whole outcome, or of some of its classes."""
+    one, many = unit(classes)
+    whole: list[str] = []
+    parts: list[str] = []
+    for name, account in accounts.items():
+        held = account.get("intervals") or {}
+        if held.get("share") is None:
+            continue
+        if _too_seldom(held["share"], held["level"], account.get("n_areas") or 0, 2):
+            whole.append(f"{labels[name]} ({percent(held['share'])})")
+        low = [
+            f"{row['decile']}: {percent(row['share'])}"
+            for row in held.get("by_decile") or ()
+            # As many classes are looked at: three standard errors, not two.
+            if row["n_areas"] >= FEWEST
+            and row["share"] is not None
+            and _too_seldom(row["share"], held["level"], row["n_areas"], 3)
+        ]
+        if low:
+            parts.append(f"{labels[name]} ({one} {', '.join(low)})")
+    if whole:
+        yield (
+            f"The areas’ intervals hold the actual {one} less often than they should: "
+            f"{listed(whole)}."
+        )
+    if parts:
+        yield (
+            f"At some {many} the areas’ intervals hold the actual one too seldom: "
+            f"{listed(parts)}. An interval that holds on average can be too sure at the ends."
+        )
+
+
+def _too_seldom(share: float, level: float, n: int, errors: float) -> bool:
+    """Whether a share is below its level by more than so many standard errors."""
+    return bool(n and share < level - errors * np.sqrt(level * (1 - level) / n))
+
+
+def _drawn_to_the_middle(
+    accounts: Mapping[str, Any], labels: Mapping[str, str], classes: int
+) -> Iterable[str]:
+    slopes = {}
+    for name, account in accounts.items():
+        slope = (account.get("extremes") or {}).get("slope") or {}
+        if slope.get("high") is not None and slope["high"] < CLEARLY_SHRUNK:
+            slopes[labels[name]] = slope["value"]
+    if slopes:
+        one, many = unit(classes)
+        yield (
+            f"Predictions are drawn to the middle, for {among(list(slopes), len(accounts))}: "
+            f"where areas are one {one} apart, predictions differ by {spread(slopes)} {many}. The "
+            "worst-off areas look better off than they are, the best-off worse; differences "
+            "between areas are larger than the map shows."
+        )
+
+
+def _errors_alike(accounts: Mapping[str, Any], labels: Mapping[str, str]) -> Iterable[str]:
+    alike = []
+    for name, account in accounts.items():
+        errors = (account.get("structure") or {}).get("residuals") or {}
+        value, p, expected = (errors.get(key) for key in ("value", "p", "expected"))
+        if value is not None and p is not None and p < SURE and value > (expected or 0.0):
+            alike.append(labels[name])
+    if alike:
+        yield (
+            f"Neighbouring areas are wrong alike for {among(alike, len(accounts))}: errors do not "
+            "cancel when areas are added up, and a whole quarter can be too high or too low."
+        )
+
+
+def _few_pictures_are_worse(
+    accounts: Mapping[str, Any], labels: Mapping[str, str]
+) -> Iterable[str]:
+    worse = []
+    for name, account in accounts.items():
+        kinds = (account.get("groups") or {}).get("images") or {}
+        few, many = ((kinds.get(kind) or {}).get("mae") or {} for kind in ("few", "many"))
+        if few.get("low") is None or many.get("high") is None:
+            continue
+        if few["low"] > many["high"]:
+            worse.append(labels[name])
+    if worse:
+        yield f"Areas with few images are predicted clearly worse: {among(worse, len(accounts))}."
+
+
+def seen(
+    table: pd.DataFrame,
+    imagery: Mapping[str, Any],
+    credits: Sequence[Mapping[str, Any]],
+    provenance: Mapping[str, Mapping[str, Any]],
+    labels: Mapping[str, str],
+) -> Iterator[str]:
+    """Say what is to be kept in mind of the images."""
+    yield from _few_pictures(table)
+    yield from _partly_seen(table)
+    yield from vintages(imagery, provenance, labels)
+    yield from _faults(imagery)
+    yield from _contributed(credits)
+
+
+def _few_pictures(table: pd.DataFrame) -> Iterable[str]:
+    """Count the areas of few images, or of few locations where images are not counted."""
+    views = table["n_views"] if "n_views" in table else pd.Series(dtype="Int64")
+    counts = views.groupby(table["area"]).max().dropna()
+    few = int((counts < FEW).sum())
+    if counts.empty and "n_locations" in table:
+        locations = table.groupby("area")["n_locations"].max()
+        if thin := int((locations < 3).sum()):
+            rests = "rests" if thin == 1 else "rest"
+            yield f"{plural(thin, 'area')} of {len(locations):,} {rests} on one or two locations."
+    elif few:
+        yield (
+            f"{plural(few, 'area')} of {len(counts):,} {'is' if few == 1 else 'are'} judged by "
+            f"fewer than {FEW} images (the median area by {counts.median():,.0f}): what stood "
+            "there on one day decides."
+        )
+
+
+def _partly_seen(table: pd.DataFrame) -> Iterable[str]:
+    if "share_with_images" not in table:
+        return
+    shares = table.groupby("area")["share_with_images"].max().dropna()
+    part = int((shares < 0.5).sum())
+    if part:
+        yield (
+            f"In {plural(part, 'area')} of {len(shares):,} less than half of the locations have "
+            "usable images; nothing says that the others look like them."
+        )
+
+
+def years_of(text: object) -> list[int]:
+    """Give the years that a vintage names: ``2012/13`` is 2012."""
+    return [int(year) for year in re.findall(r"(?<!\d)(?:19|20)\d\d(?!\d)", str(text or ""))]
+
+
+def vintages(
+    imagery: Mapping[str, Any],
+    provenance: Mapping[str, Mapping[str, Any]],
+    labels: Mapping[str, str],
+) -> Iterable[str]:
+    """Compare the years of the statistics with each other and with those of the images."""
+    # "LSOA 2011" of statistics whose own year is not known is that of their areas.
+    said = {
+        n: p.get("vintage") for n, p in provenance.items() if p.get("vintage") != p.get("areas")
+    }
+    of = {name: years for name, vintage in said.items() if (years := years_of(vintage))}
+    if not of:
+        return
+    every = [year for years in of.values() for year in years]
+    first, last = min(every), max(every)
+    named = _by_vintage({labels.get(n, n): str(said[n]) for n in of})
+    captured = imagery.get("captured")
+    if captured:
+        begin, end = captured
+        apart = max(begin - first, last - end, last - begin, end - first)
+        if apart >= APART:
+            when = str(begin) if begin == end else f"{begin} to {end}"
+            yield (
+                f"Images and statistics are not of one time: images were taken in {when}, the "
+                f"statistics are of {named}. What has changed in between counts as error."
+            )
+    elif last - first >= APART:
+        yield (
+            f"The statistics are of different years: {named}. Images of one time cannot "
+            "fit them all equally well."
+        )
+    if imagery and not captured:
+        yield (
+            f"When the images were taken is not known to the study; the statistics are of "
+            f"{first if first == last else f'{first} to {last}'}."
+        )
+
+
+def _by_vintage(said: Mapping[str, str]) -> str:
+    """Write which outcomes are of which year; of many that share one, the first few."""
+    of: dict[str, list[str]] = {}
+    for label, vintage in said.items():
+        of.setdefault(vintage, []).append(label)
+    parts = [
+        # A label may end with its year.
+        labels[0]
+        if labels[0].endswith(vintage) and len(labels) == 1
+        else f"{listed(labels, 3)} {vintage}"
+        for vintage, labels in of.items()
+    ]
+    return listed(parts) if len(of) == len(said) else "; ".join(parts)
+
+
+def _faults(imagery: Mapping[str, Any]) -> Iterable[str]:
+    found, total = imagery.get("found") or {}, imagery.get("n") or 0
+    if not found or not total:
+        return
+    out = set(imagery.get("exclude") or ())
+    left = [f"{n:,} {FAULTS.get(k, k)}" for k, n in found.items() if k in out]
+    kept = [f"{n:,} {FAULTS.get(k, k)}" for k, n in found.items() if k not in out]
+    if left:
+        count = sum(n for kind, n in found.items() if kind in out)
+        yield (
+            f"Images left out for what they are: {listed(left)}, of {total:,} "
+            f"({percent(count / total)})."
+        )
+    if kept:
+        yield (
+            f"Used although something was found wrong with them: {listed(kept)}, of {total:,} "
+            "pictures."
+        )
+
+
+def _contributed(credits: Sequence[Mapping[str, Any]]) -> Iterable[str]:
+    lines = [str(credit["line"]) for credit in credits]
+    if lines:
+        yield (
+            f"The images are contributed: {'; '.join(lines)}. They were taken where people went, "
+            "not at random, and naming their makers is a condition of their use."
         )

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from streetgauge.markup import interval_text
+
 __all__ = ["MISSING", "PARTS", "among", "listed", "nearby", "number", "percent", "plural", "span"]
 __all__ += ["spread", "unit"]
 
@@ -16,9 +18,7 @@ def number(value: float | None, digits: int = 2, *, sign: bool = False) -> str:
     if value is None:
         return MISSING
     text = f"{value:+.{digits}f}" if sign else f"{value:.{digits}f}"
-    if not float(text):
-        text = f"{0:.{digits}f}"
-    return text.replace("-", "−")
+    return (text if float(text) else f"{0:.{digits}f}").replace("-", "−")
 
 
 def percent(value: float | None) -> str:
@@ -28,9 +28,7 @@ def percent(value: float | None) -> str:
 
 def span(estimate: Mapping[str, float | None], digits: int = 2) -> str:
     """Write an interval: "0.61 to 0.72"; empty where it is not defined."""
-    if estimate["low"] is None or estimate["high"] is None:
-        return ""
-    return f"{number(estimate['low'], digits)} to {number(estimate['high'], digits)}"
+    return interval_text(estimate, f"z.{digits}f").replace("-", "−")
 
 
 def plural(count: int, one: str, many: str = "") -> str:
