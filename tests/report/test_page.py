@@ -321,13 +321,13 @@ def test_larger_units_have_their_own_table(make_study):
 
 
 def test_a_city_with_too_many_postcodes_says_that_they_cannot_be_searched(make_study, monkeypatch):
-    from streetgauge.report import map_data
+    from streetgauge.report import map as page_map
 
     data = make_study()
     locations = pd.DataFrame({"postcode": ["AB1 1AA", "AB1 1AB"], "area": ["A000", "A001"]})
     page = Page(render(replace(data, locations=locations)))
     assert page.data["postcodes"] == "aAB11AA|aAB11AB"
-    monkeypatch.setattr(map_data, "MOST_POSTCODES", 5)
+    monkeypatch.setattr(page_map, "MOST_POSTCODES", 5)
     page = Page(render(replace(data, locations=locations)))
     assert page.data["postcodes"] is None
     assert "Postcodes cannot be searched for here: 2 would make this page slow" in page.text
