@@ -1,15 +1,34 @@
-"""Figures with their intervals as text, and small tables as HTML, all of whose text is escaped."""
+"""Templates of files, figures as text, and small tables as HTML, in which all text is escaped."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from functools import cache
 from html import escape
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-__all__ = ["estimate_text", "facts_html", "figure_text", "interval_text", "table_html"]
+if TYPE_CHECKING:
+    from jinja2 import Template
+
+__all__ = ["estimate_text", "facts_html", "figure_text", "interval_text", "table_html", "template"]
 
 _NUMBERS = ' style="text-align: right"'
 _TEXT = ' style="text-align: left"'
+
+
+@cache
+def template(package: str, name: str) -> Template:
+    """Template in a package's folder ``assets``; values are escaped, but not in Markdown."""
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    return Environment(
+        loader=PackageLoader(package, "assets"),
+        autoescape=not name.endswith(".md.jinja"),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    ).get_template(name)
 
 
 def figure_text(value: float | None, form: str = ".2f") -> str:

@@ -13,9 +13,9 @@ import sqlite3
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from xml.etree import ElementTree as Xml
 
 from streetgauge.evaluation.colours import NOTHING, class_colours, difference_colours
+from streetgauge.markup import template
 
 __all__ = ["FIXED_TIME", "Style", "keep_styles", "layer_styles"]
 
@@ -183,43 +183,16 @@ def _qml(column: str, steps: Sequence[tuple[str, str, str]]) -> str:
     """Write a style of rules; what fits none has no value, and is grey."""
     # A quote in a name is written twice in QGIS expressions.
     named = column.replace('"', '""')
-    root = Xml.Element("qgis", version="3.28.0", styleCategories="Symbology")
-    renderer = Xml.SubElement(
-        root,
-        "renderer-v2",
-        type="RuleRenderer",
-        symbollevels="0",
-        enableorderby="0",
-        forceraster="0",
-        referencescale="-1",
-    )
-    rules = Xml.SubElement(renderer, "rules", key="{00000000-0000-4000-8000-000000000000}")
-    symbols = Xml.SubElement(renderer, "symbols")
-    every = [*steps, ("ELSE", "no value", NOTHING)]
-    for i, (expression, label, colour) in enumerate(every):
-        Xml.SubElement(
-            rules,
-            "rule",
-            key=f"{{00000000-0000-4000-8000-{i + 1:012x}}}",
-            symbol=str(i),
-            label=label,
-            filter=expression.replace("{}", named),
-        )
-        _symbol(symbols, str(i), colour)
-    Xml.indent(root, " ")
-    text = Xml.tostring(root, encoding="unicode")
-    return f"<!DOCTYPE qgis PUBLIC 'http://mrcc.com/qgis.dtd' 'SYSTEM'>\n{text}\n"
+    rules = [
+        {"filter": expression.replace("{}", named), "label": label, "options": _fill(colour)}
+        for expression, label, colour in (*steps, ("ELSE", "no value", NOTHING))
+    ]
+    return template("streetgauge.evaluation", "style.qml.jinja").render(rules=rules)
 
 
-def _symbol(parent: Xml.Element, name: str, colour: str) -> None:
-    symbol = Xml.SubElement(
-        parent, "symbol", name=name, type="fill", alpha="1", clip_to_extent="1", force_rhr="0"
-    )
-    layer = Xml.SubElement(
-        symbol, "layer", {"class": "SimpleFill", "enabled": "1", "locked": "0", "pass": "0"}
-    )
+def _fill(colour: str) -> dict[str, str]:
     red, green, blue = (int(colour[i : i + 2], 16) for i in (1, 3, 5))
-    options = {
+    return {
         "color": f"{red},{green},{blue},255",
         "style": "solid",
         "outline_color": OUTLINE,
@@ -228,9 +201,3 @@ def _symbol(parent: Xml.Element, name: str, colour: str) -> None:
         "outline_width_unit": "MM",
         "joinstyle": "miter",
     }
-    table = Xml.SubElement(layer, "Option", type="Map")
-    for key, value in options.items():
-        Xml.SubElement(table, "Option", name=key, value=value, type="QString")
-    # As releases before 3.26 read it.
-    for key, value in options.items():
-        Xml.SubElement(layer, "prop", k=key, v=value)
