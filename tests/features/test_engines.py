@@ -461,8 +461,7 @@ def test_weights_beside_an_onnx_file_belong_to_what_it_is(onnx_file: Path) -> No
     import onnx
 
     from streetgauge.features import resolve_checksum
-    from streetgauge.io.files import sha256_of
-    from streetgauge.io.onnx_files import companions
+    from streetgauge.io.files import companions, sha256_of
 
     record = get_backbone(f"onnx:{onnx_file}")
     assert resolve_checksum(record).sha256 == sha256_of(onnx_file)

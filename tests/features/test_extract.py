@@ -37,7 +37,7 @@ from streetgauge.features import (
 )
 from streetgauge.features.preprocess import features_of
 from streetgauge.imagery import find_views, read_image
-from streetgauge.io.locks import WriteLock
+from streetgauge.io.files import WriteLock
 from streetgauge.progress import Advance, silent
 from streetgauge.settings import ImagerySettings
 

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streetgauge.io.tables.text import decoded, delimiter_of, encoding_of
+from streetgauge.io.tables.raw import decoded, delimiter_of, encoding_of
 
 
 def blocks(content: bytes, size: int) -> list[bytes]:

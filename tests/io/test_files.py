@@ -14,10 +14,10 @@ from streetgauge.io.files import (
     digest,
     read_metadata,
     remove_leftovers,
-    require_columns,
     write_json,
     write_table,
 )
+from streetgauge.io.tables import require_columns
 
 
 def test_an_error_while_writing_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:

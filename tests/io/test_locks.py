@@ -11,12 +11,12 @@ from pathlib import Path
 import pytest
 
 from streetgauge.errors import InputError
-from streetgauge.io.locks import WriteLock
+from streetgauge.io.files import WriteLock
 
 HOLD = """
 import sys, time
 from pathlib import Path
-from streetgauge.io.locks import WriteLock
+from streetgauge.io.files import WriteLock
 lock = WriteLock(Path(sys.argv[1]))
 print("held", flush=True)
 time.sleep(60)

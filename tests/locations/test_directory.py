@@ -167,11 +167,11 @@ def test_order_of_rows_and_columns_encoding_and_line_ends_change_nothing(
     [
         (
             {"pcds": ["AB1 2CD", "AB1 2CE", "ab12cd", "IM1 1AA", "ZZ9 9ZZ"]},
-            "rows 2 and 4: location_id 'AB12CD' stands there twice",
+            "rows 2 and 4: location_id 'AB12CD' appears more than once",
         ),
         (
             {"pcds": ["AB1 2CD", "AB1 2CE", "B1 1AA", "IM1 1AA", "AB12CE"]},
-            "rows 3 and 6: location_id 'AB12CE' stands there twice, "
+            "rows 3 and 6: location_id 'AB12CE' appears more than once, "
             "in area 'E01000002' and in one that is none of the study's",
         ),
         ({"pcds": ["AB1 2CD", " ", "B1 1AA", "IM1 1AA", "ZZ9 9ZZ"]}, "row 3: there is no postcode"),
@@ -286,7 +286,8 @@ def test_what_is_wrong_in_a_zip_is_named_with_its_file_and_row(tmp_path: Path) -
         read_locations(directory(zipped(tmp_path / "d.zip", parts)), AREAS)
     assert (
         "Data/multi_csv/ONSPD_AUG_2024_UK_AB.csv, row 3 and "
-        "Data/multi_csv/ONSPD_AUG_2024_UK_ZZ.csv, row 2: location_id 'AB12CE' stands there twice"
+        "Data/multi_csv/ONSPD_AUG_2024_UK_ZZ.csv, row 2: location_id 'AB12CE' appears "
+        "more than once, with 'E01000002' and 'E01000001' in column 'lsoa11'"
     ) in str(error.value)
     two = {"a.csv": csv_of(WORLD), "b.csv": csv_of(WORLD)}
     with pytest.raises(InputError, match=r"2 of its CSV files have postcodes: a\.csv, b\.csv"):
@@ -332,8 +333,8 @@ def test_a_postcode_in_two_areas_of_the_study_is_refused_with_both(tmp_path: Pat
     with pytest.raises(InputError) as error:
         read_locations(directory(written(tmp_path / "d.csv", twice)), AREAS)
     assert (
-        "rows 2 and 3: location_id 'AB12CD' stands there twice, in area 'E01000001' and in "
-        "'E01000002'; keep one of the rows"
+        "rows 2 and 3: location_id 'AB12CD' appears more than once, with 'E01000001' and "
+        "'E01000002' in column 'lsoa11'; keep one of the rows"
     ) in str(error.value)
 
 
@@ -371,6 +372,6 @@ def test_a_repeated_postcode_with_another_place_is_refused(tmp_path: Path) -> No
     with pytest.raises(InputError) as error:
         read_locations(directory(written(tmp_path / "d.csv", moved)), AREAS)
     assert (
-        "rows 2 and 7: location_id 'AB12CD' stands there twice, "
+        "rows 2 and 7: location_id 'AB12CD' appears more than once, "
         "with '51.5' and '51.7' in column 'lat'; keep one of the rows"
     ) in str(error.value)

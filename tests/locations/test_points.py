@@ -112,7 +112,7 @@ def test_parquet_points_are_the_same(tmp_path: Path) -> None:
         (
             {"key": ["p1", "p2", "p1", "p4", "p5"]},
             {},
-            "rows 2 and 4: location_id 'p1' stands there twice",
+            "rows 2 and 4: location_id 'p1' appears more than once",
         ),
         ({"key": ["p1", "", "p3", "p4", "p5"]}, {}, "row 3: there is no 'key'"),
         ({"east": ["1", "??", "1", "1", "1"]}, {}, "row 3, column 'east': '??' is not a number"),

@@ -118,7 +118,7 @@ def test_boundaries_without_a_coordinate_system_are_refused(tmp_path: Path) -> N
 @pytest.mark.parametrize(
     ("frame", "reason"),
     [
-        (pd.concat([SQUARES, SQUARES.iloc[[1]]]), "rows 2 and 4: area 'A1' stands there twice"),
+        (pd.concat([SQUARES, SQUARES.iloc[[1]]]), "rows 2 and 4: area 'A1' appears more than once"),
         (SQUARES.assign(code=["B2", None, "B1"]), "row 2: there is no code in column 'code'"),
         (SQUARES.set_geometry(SQUARES.centroid), "area 'A1': it is no polygon"),
         (

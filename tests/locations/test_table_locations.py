@@ -84,7 +84,8 @@ def test_a_table_alone_in_a_zip_is_read_in_place(tmp_path: Path) -> None:
         (
             {"location_id": ["p1", "p1", "p2", "p4"]},
             {},
-            "rows 2 and 3: location_id 'p1' stands there twice, in area 'A1' and in 'B1'; keep one",
+            "rows 2 and 3: location_id 'p1' appears more than once, with 'A1' and 'B1' "
+            "in column 'area'; keep one",
         ),
         ({"area": "Z9"}, {}, "none of its areas is one of the study's: column 'area' has 'Z9'"),
         ({"lat": "100"}, {}, "row 2: lat 100, lon 0 is no place in EPSG:4326"),

@@ -115,7 +115,7 @@ def test_a_missing_mark_is_missing_and_listed_and_a_number_code_stays_text(tmp_p
         ("code,scores\nA01,1\n", r"no column 'score' \(setting 'value'\); did you mean 'scores'"),
         ("area,score\nA01,1\n", r"no column 'code' \(setting 'area'\)"),
         ("code,score\nA01,high\n", "row 2, column 'score': 'high' is not a number"),
-        ("code,score\nA01,1\nA02,1\nA01,2\n", "rows 2 and 4: area 'A01' stands there twice"),
+        ("code,score\nA01,1\nA02,1\nA01,2\n", "rows 2 and 4: area 'A01' appears more than once"),
         ("code,score,score\nA01,1,2\n", "two columns 'score'"),
         ("code,score\nA01,1,2\n", "row 2: it has 3 cells, the header 2"),
     ],
@@ -140,8 +140,8 @@ def test_published_deciles_that_run_against_the_direction_are_refused(
     value: str, tmp_path: Path
 ) -> None:
     path = write(WORLD.assign(tenth=np.arange(30) // 3 + 1), tmp_path / "t.csv")
-    with pytest.raises(InputError, match=r"column 'tenth': decile 1 stands beside the lowest valu"):
+    with pytest.raises(InputError, match=r"column 'tenth': decile 1 goes with the lowest valu"):
         read_outcome("o", table(path, value=value))
     assert read_outcome("o", table(path, direction="higher-is-better")).published is not None
-    with pytest.raises(InputError, match="decile 1 stands beside the highest values of 'score'"):
+    with pytest.raises(InputError, match="decile 1 goes with the highest values of 'score'"):
         read_outcome("o", table(write(WORLD, path), direction="higher-is-better"))

@@ -217,7 +217,12 @@ def test_columns_of_ones_own_choice_are_added_up_with_ones_own_direction(tmp_pat
         ("10,6,4", "10,-6,4", "row 10, column 'Bad health': -6 is a negative count"),
         ("100,50,30,10,6,4", "9,50,30,10,6,4", "area 'E01000001': 10 .* of 9 .* is no share"),
         ("10,6,4", "10,six,4", "row 10, column 'Bad health': 'six' is not a number"),
-        ('"E01000002",200', '"E01000001",200', "rows 10 and 11: area 'E01000001' .* twice"),
+        (
+            '"E01000002",200',
+            '"E01000001",200',
+            "rows 10 and 11: area 'E01000001' appears more than once, with 4 "
+            "and 0 in column 'Very bad health'",
+        ),
         ('"E01000002",200', '"",200', "row 11: there are counts but no area code"),
         ("Very bad health", "Very poor health", "no column 'Very bad health'"),
         ("mnemonic", "code", None),

@@ -104,7 +104,7 @@ def test_columns_of_ones_own_choice_are_named_by_cell_code(path: Path) -> None:
         (LSOAS, "Local Authorities,LA", r"no row is of the level 'lsoa' .*MSOAIZ \(1 rows\)"),
         ("4,100,6,", "4,9,6,", "area 'E01000001': 10 .F1777 . F1782. of 9 .F1778. is no share"),
         ("4,100,6,", "4,100,-6,", "row 3, column 'F1782': -6 is a negative count"),
-        ("E01000002", "E01000001", "rows 3 and 4: area 'E01000001' stands there twice"),
+        ("E01000002", "E01000001", "rows 3 and 4: area 'E01000001' appears more than once"),
     ],
 )
 def test_what_is_wrong_in_a_file_of_infuse_is_named(

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from streetgauge.outcomes import build_outcomes
-from streetgauge.outcomes.missing import describe_missing
+from streetgauge.outcomes.build import describe_missing
 from streetgauge.report.text import incomplete
 from streetgauge.settings import DeprivationOutcome
 

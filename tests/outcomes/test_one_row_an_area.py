@@ -29,7 +29,7 @@ def test_each_area_has_its_row_or_the_first_contradiction_is_named(
     for row, (code, *said) in zip(index, rows, strict=True):
         before = first.setdefault(code, (row, tuple(said)))
         if code and wrong is None and not np.array_equal(before[1], said, equal_nan=True):
-            wrong = f"rows {before[0]} and {row}: area '{code}' stands there twice"
+            wrong = f"rows {before[0]} and {row}: area '{code}' appears more than once"
     if wrong is not None:
         with pytest.raises(InputError, match=wrong):
             one_row_an_area(codes, numbers, "file")

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from streetgauge.errors import InputError
-from streetgauge.outcomes.vintage import FAMILIES, vintages, year_in
+from streetgauge.outcomes.lookup import FAMILIES, vintages, year_in
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ import pytest
 
 from streetgauge.errors import InputError
 from streetgauge.features import FeatureStore
-from streetgauge.io import onnx_files
+from streetgauge.io import files
 from streetgauge.pipeline.info import describe
 from streetgauge.pipeline.run import WORK, run_stage
 from streetgauge.progress import Progress, silent
@@ -58,7 +58,7 @@ def test_editing_the_rule_beside_an_onnx_file_makes_features_out_of_date(city: P
 def test_new_weights_beside_an_onnx_file_make_features_out_of_date(
     city: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(onnx_files, "external_data", lambda _: ["net.data"])
+    monkeypatch.setattr(files, "external_data", lambda _: ["net.data"])
     (city / "nets" / "net.data").write_bytes(b"one")
     before = key(city)
     (city / "nets" / "net.data").write_bytes(b"another")

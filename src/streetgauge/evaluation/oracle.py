@@ -15,7 +15,7 @@ from streetgauge.errors import InputError, closest
 from streetgauge.evaluation.aggregate import aggregate, cut
 from streetgauge.evaluation.metrics import CORRELATIONS, METRICS, cells, estimate, measure, to_json
 from streetgauge.evaluation.resample import Sums
-from streetgauge.io.files import require_columns
+from streetgauge.io.tables import require_columns
 from streetgauge.settings import (
     EvaluationSettings,
 )

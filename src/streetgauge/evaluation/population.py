@@ -5,8 +5,7 @@ from __future__ import annotations
 import pandas as pd
 
 from streetgauge.errors import InputError
-from streetgauge.io.files import require_columns
-from streetgauge.io.tables import as_table, choose_sheet, read_sheets, to_numbers
+from streetgauge.io.tables import as_table, choose_sheet, read_sheets, require_columns, to_numbers
 from streetgauge.settings import PopulationSettings
 
 __all__ = ["area_people", "location_people", "read_population"]

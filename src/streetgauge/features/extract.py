@@ -23,7 +23,7 @@ from streetgauge.features.resumption import Loading, cores_of, open_or_create, p
 from streetgauge.features.store import FeatureStore, usable
 from streetgauge.features.weights import resolve_checksum
 from streetgauge.features.work_list import Positions, Reasons, WorkList
-from streetgauge.io.locks import WriteLock
+from streetgauge.io.files import WriteLock
 from streetgauge.progress import Advance, Progress, silent
 
 __all__ = ["Extractor", "LocalExtractor", "Results", "extract_features", "extract_with"]

@@ -16,8 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from streetgauge.errors import InputError
 from streetgauge.features.backbones import Backbone
-from streetgauge.io.files import digest, sha256_of
-from streetgauge.io.onnx_files import external_data
+from streetgauge.io.files import digest, external_data, sha256_of
 
 __all__ = ["fetch", "fingerprint", "record", "session"]
 

@@ -21,8 +21,7 @@ from streetgauge.features.extraction import Extraction
 from streetgauge.features.store import FeatureStore, usable
 from streetgauge.features.transform import exact_json, transform_json
 from streetgauge.features.work_list import Positions, Reasons, WorkList
-from streetgauge.io.files import atomic_path
-from streetgauge.io.locks import WriteLock
+from streetgauge.io.files import WriteLock, atomic_path
 
 __all__ = ["Loaded", "Loading", "open_or_create", "cores_of", "pending_images", "commit_complete"]
 

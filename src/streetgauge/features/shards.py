@@ -19,7 +19,7 @@ from streetgauge.features.extraction import Extraction
 from streetgauge.features.resumption import commit_complete, open_or_create
 from streetgauge.features.store import FeatureStore
 from streetgauge.features.weights import identified
-from streetgauge.io.locks import WriteLock
+from streetgauge.io.files import WriteLock
 from streetgauge.progress import Progress, silent
 
 __all__ = ["merge_shards", "shards_of", "take_in_shards"]

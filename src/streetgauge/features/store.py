@@ -40,8 +40,7 @@ from streetgauge.features.store_file import (
     views_of,
 )
 from streetgauge.features.transform import exact_json, transform_json
-from streetgauge.io.files import atomic_path
-from streetgauge.io.locks import WriteLock
+from streetgauge.io.files import WriteLock, atomic_path
 from streetgauge.markup import facts_html
 
 __all__ = ["FORMAT", "SIGNATURE", "FeatureStore", "usable"]

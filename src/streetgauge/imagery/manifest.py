@@ -11,9 +11,8 @@ import pandas as pd
 from streetgauge.errors import InputError, closest
 from streetgauge.imagery.candidate import Candidate
 from streetgauge.imagery.folders import File, Folder
-from streetgauge.io.files import require_columns
 from streetgauge.io.remote import is_url, local_copy, require_url
-from streetgauge.io.tables import as_table, read_sheets
+from streetgauge.io.tables import as_table, read_sheets, require_columns
 
 __all__ = ["read_manifest"]
 

@@ -1,29 +1,37 @@
-"""Files that are never half written, and their fingerprints."""
+"""Files that are never half written, their locks and their fingerprints."""
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
 import re
 import shutil
+import socket
 import tempfile
+import weakref
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from functools import lru_cache
+from mmap import ACCESS_READ, mmap
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import pandas as pd
+from filelock import FileLock, Timeout
 
-from streetgauge.errors import InputError, closest
+from streetgauge.errors import InputError
 
 __all__ = [
+    "WriteLock",
     "atomic_directory",
     "atomic_path",
+    "companions",
     "digest",
+    "external_data",
     "read_metadata",
     "remove_leftovers",
-    "require_columns",
     "sha256_of",
     "write_json",
     "write_table",
@@ -145,35 +153,114 @@ def digest(content: object) -> str:
     return hashlib.sha256(text.encode(errors="surrogateescape")).hexdigest()
 
 
-def require_columns(frame: pd.DataFrame, columns: Mapping[str, str | None], path: object) -> None:
-    """Refuse a table that lacks a column, naming the closest one.
-
-    Parameters
-    ----------
-    frame : DataFrame
-        The table as read.
-    columns : mapping of setting to column name
-        What is needed, e.g. ``{"value": "Mean 2012/13"}``; None is not needed.
-    path : object
-        Named in the error.
-
-    Raises
-    ------
-    InputError
-        If a named column is not there.
-    """
-    for setting, column in columns.items():
-        if column is not None and column not in frame.columns:
-            raise InputError(
-                path,
-                f"there is no column {column!r} (setting '{setting}')",
-                closest(column, frame.columns),
-            )
-
-
 def read_metadata(path: Path) -> dict[str, Any]:
     """Read back what `write_table` kept as metadata; empty if there is none."""
     import pyarrow.parquet as pq
 
     kept = (pq.read_schema(path).metadata or {}).get(b"streetgauge")
     return json.loads(kept) if kept else {}
+
+
+# What file systems answer that know no locks: there is none then.
+_NO_LOCKS = (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP, errno.EINVAL)
+
+
+class WriteLock:
+    """The right to write a file, until `release` or the end of the process, however it ends.
+
+    The lock is the system's, on the file ``.<name>.lock`` next to the file, so it also holds while
+    the file itself is replaced. On file systems that know no locks there is none.
+
+    Parameters
+    ----------
+    path : Path
+        What will be written; it need not exist.
+    busy : str
+        What another process does to it, for the error.
+
+    Attributes
+    ----------
+    held : bool
+        Whether there is a lock: not on a file system that knows none.
+
+    Raises
+    ------
+    InputError
+        If another process holds the lock, naming it.
+    """
+
+    def __init__(self, path: Path, busy: str = "is writing to it") -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        place = path.with_name(f".{path.name}.lock")
+        lock = FileLock(place, timeout=0, fallback_to_soft=False)
+        self.held = False
+        try:
+            lock.acquire()
+        except Timeout:
+            raise InputError(path, f"{_holder(place)} {busy}", "wait for it to end") from None
+        except OSError as error:
+            if error.errno not in _NO_LOCKS:
+                raise
+        else:
+            self.held = True
+            with suppress(OSError):  # on Windows nobody reads or writes what is locked
+                place.write_text(f"process {os.getpid()} on {socket.gethostname()}")
+        self._release = weakref.finalize(self, _released, lock, place, os.getpid())
+
+    def release(self) -> None:
+        """Let others write; nothing happens the second time."""
+        self._release()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.release()
+
+
+def _holder(place: Path) -> str:
+    with suppress(OSError, UnicodeDecodeError):
+        return place.read_text()[:200] or "another process"
+    return "another process"
+
+
+def _released(lock: FileLock, place: Path, owner: int) -> None:
+    if os.getpid() == owner and lock.is_locked and os.name != "nt":
+        place.unlink(missing_ok=True)  # while it is held: who waits for it finds another file
+    lock.release()
+
+
+def companions(file: Path) -> tuple[Path, ...]:
+    """Give the files that belong to an ONNX file, so far as they are there, sorted.
+
+    The TOML file with its record, and files with weights that the network names (what exporters
+    make of large ones).
+    """
+    names = {file.with_suffix(".toml").name, *external_data(file)}
+    return tuple(path for name in sorted(names) if (path := file.parent / name).is_file())
+
+
+def external_data(file: Path) -> list[str]:
+    """Name the files that hold a network's weights, of those in its folder.
+
+    In an ONNX file such a tensor has an entry (key, value) = ("location", name), which Protocol
+    Buffers write as these very bytes.
+    """
+    try:
+        status = file.stat()
+        return _names_in(file, status.st_size, status.st_mtime_ns)
+    except OSError:
+        return []
+
+
+@lru_cache(maxsize=16)
+def _names_in(file: Path, size: int, modified: int) -> list[str]:
+    names: set[str] = set()
+    if not size:
+        return []
+    with file.open("rb") as handle, mmap(handle.fileno(), 0, access=ACCESS_READ) as content:
+        for found in re.finditer(rb"\n\x08location\x12(.)", content, re.DOTALL):
+            name = content[found.end() : found.end() + found[1][0]].decode(errors="replace")
+            if name and Path(name).name == name:
+                names.add(name)
+    return sorted(names)

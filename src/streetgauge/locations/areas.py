@@ -11,8 +11,13 @@ import numpy as np
 import pandas as pd
 
 from streetgauge.errors import InputError
-from streetgauge.io.files import require_columns
-from streetgauge.io.tables import as_table, choose_sheet, read_sheets
+from streetgauge.io.tables import (
+    as_table,
+    choose_sheet,
+    read_sheets,
+    refuse_repeated,
+    require_columns,
+)
 from streetgauge.locations.boundaries import checked_boundaries, is_boundaries, read_boundaries
 from streetgauge.locations.directory import survey_directory
 from streetgauge.locations.study_area import (
@@ -150,15 +155,12 @@ def _keyed(raw: pd.DataFrame, columns: dict[str, str | None], path: Path) -> pd.
             f"there is no code in column {columns['code']!r}",
             "give every area a code",
         )
-    twice = pd.Series(codes).duplicated(keep=False).to_numpy()
-    if twice.any():
-        code = codes[twice][0]
-        first, second = raw.index[codes == code][:2]
-        raise InputError(
-            f"{path}: rows {first} and {second}",
-            f"area {code!r} stands there twice",
-            "keep one, or merge them to one (multi)polygon",
-        )
+    refuse_repeated(
+        pd.Series(codes, index=raw.index),
+        path,
+        "area",
+        step="keep one, or merge them to one (multi)polygon",
+    )
     index = pd.Index(codes, dtype="str", name="area")
     kept: dict[str, Any] = {}
     for role, column in columns.items():

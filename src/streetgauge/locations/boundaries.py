@@ -12,8 +12,7 @@ import numpy as np
 import pandas as pd
 
 from streetgauge.errors import InputError, closest
-from streetgauge.io.files import require_columns
-from streetgauge.io.tables import VECTOR_SUFFIXES
+from streetgauge.io.tables import VECTOR_SUFFIXES, require_columns
 from streetgauge.io.tables.raw import DAMAGED, UNPACKING, damaged
 
 if TYPE_CHECKING:
@@ -289,7 +288,7 @@ def _read_layer(
             raise _no_areas(path, layer if len(layers) > 1 else None)
         wanted = None
         if columns is not None:
-            require_columns(pd.DataFrame(columns=pd.Index(list(info["fields"]))), columns, path)
+            require_columns(list(info["fields"]), columns, path)
             wanted = sorted({column for column in columns.values() if column is not None})
         return _shapes(dataset, layer, wanted)
     except (

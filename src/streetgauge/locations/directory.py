@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Hashable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache
@@ -17,15 +17,110 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from streetgauge.errors import InputError
-from streetgauge.io.tables import read_header, scan_columns, zipped_tables
-from streetgauge.locations.directory_coordinates import degrees
+from streetgauge.io.tables import read_header, refuse_repeated, scan_columns, zipped_tables
 from streetgauge.locations.frames import concat_skips, skip_frame, sorted_frame
-from streetgauge.locations.layouts import ROLES, Layout, recognise
-from streetgauge.locations.pseudo_codes import any_pseudo, is_pseudo, without_pseudo
+from streetgauge.locations.layouts import (
+    ROLES,
+    Layout,
+    any_pseudo,
+    is_pseudo,
+    recognise,
+    without_pseudo,
+)
 from streetgauge.locations.study_area import LABELS
 from streetgauge.settings import DirectoryLocations
 
-__all__ = ["read_directory", "survey_directory"]
+__all__ = ["NULL_LATITUDE", "degrees", "read_directory", "survey_directory"]
+
+NULL_LATITUDE = 99.999999  # the ONS's mark of a postcode without coordinates
+BRITISH_GRID, IRISH_GRID = "EPSG:27700", "EPSG:29902"
+Where = Callable[[tuple[int, int]], str]
+Array = np.ndarray[Any, Any]
+
+
+def degrees(table: pa.Table, columns: Mapping[str, str], where: Where) -> tuple[Array, Array]:
+    """Latitude and longitude, both NaN where the directory has none.
+
+    It has none where a cell is empty, the latitude is 99.999999, or both are 0 (in the oldest).
+    Layouts without degrees have grid references: British, and Irish for Northern Ireland.
+
+    Parameters
+    ----------
+    table : Table
+        Text columns ``lat`` and ``lon``, or ``east`` and ``north``; ``location_id`` (a postcode
+        without blanks), ``table`` and ``row``.
+    columns : mapping of str to str
+        Role -> the column's name, for errors.
+    where : callable
+        Names a row for an error.
+
+    Raises
+    ------
+    InputError
+        If a cell is no number, or no degrees.
+    """
+    if not {"lat", "lon"} <= columns.keys():
+        if {"east", "north"} <= columns.keys():
+            return _from_grid(table, columns, where)
+        return np.full(table.num_rows, np.nan), np.full(table.num_rows, np.nan)
+    lat, lon = (_numbers(table, role, columns, where) for role in ("lat", "lon"))
+    none = np.isnan(lat) | np.isnan(lon) | ((lat == 0) & (lon == 0))
+    none |= np.abs(lat - NULL_LATITUDE) < 1e-5
+    lat[none] = lon[none] = np.nan
+    for role, angles, limit in (("lat", lat, 90), ("lon", lon, 180)):
+        wrong = np.abs(angles) > limit
+        if wrong.any():
+            position = int(wrong.argmax())
+            raise InputError(
+                f"{where(_place(table, position))}, column {columns[role]!r}",
+                f"{angles[position]:g} is beyond {limit} degrees",
+                "mend the coordinates",
+            )
+    return lat, lon
+
+
+def _from_grid(table: pa.Table, columns: Mapping[str, str], where: Where) -> tuple[Array, Array]:
+    from pyproj import Transformer
+
+    x, y = (_numbers(table, role, columns, where) for role in ("east", "north"))
+    irish = pc.starts_with(table["location_id"], "BT").to_numpy()
+    lat, lon = np.full_like(x, np.nan), np.full_like(x, np.nan)
+    known = ~(np.isnan(x) | np.isnan(y)) & ~((x == 0) & (y == 0))
+    for grid, rows in ((BRITISH_GRID, known & ~irish), (IRISH_GRID, known & irish)):
+        to_degrees = Transformer.from_crs(grid, "EPSG:4326", always_xy=True)
+        lon[rows], lat[rows] = to_degrees.transform(x[rows], y[rows])
+    return lat, lon
+
+
+def _numbers(table: pa.Table, role: str, columns: Mapping[str, str], where: Where) -> Array:
+    cells = pc.utf8_trim_whitespace(table[role])
+    cells = pc.if_else(pc.equal(cells, ""), pa.scalar(None, pa.string()), cells)
+    try:
+        numbers = pc.cast(cells, pa.float64())
+    except pa.ArrowInvalid:
+        for position, cell in enumerate(cells.to_pylist()):
+            if cell is not None and not _is_number(cell):
+                raise InputError(
+                    f"{where(_place(table, position))}, column {columns[role]!r}",
+                    f"{cell!r} is not a number",
+                    "mend the cell, or leave it empty",
+                ) from None
+        raise
+    array: Array = numbers.to_numpy().copy()
+    return array
+
+
+def _place(table: pa.Table, position: int) -> tuple[int, int]:
+    return table["table"][position].as_py(), table["row"][position].as_py()
+
+
+def _is_number(cell: str) -> bool:
+    try:
+        pa.array([cell], pa.string()).cast(pa.float64())
+    except pa.ArrowInvalid:
+        return False
+    return True
+
 
 _AT_ONCE = 16  # blocks of the file; more take memory, fewer time
 _PLACED_BY = ("lat", "lon", "east", "north")
@@ -302,29 +397,17 @@ def _once(directory: _Directory, kept: pa.Table) -> pa.Table:
         return kept
     keys = ids.to_pandas()
     several = kept.filter(pa.array(keys.duplicated(keep=False))).to_pandas()
-    for column in [c for c in several if c not in ("postcode", "table", "row", "location_id")]:
-        said = several[column].astype("str").str.strip()
-        firsts = said.groupby(several["location_id"]).transform("first")
-        unlike = (said != firsts) & ~(said.isna() & firsts.isna())
-        if unlike.any():
-            raise _contradicted(directory, several, int(unlike.to_numpy().argmax()), column)
-    return kept.filter(pa.array(~keys.duplicated()))
-
-
-def _contradicted(
-    directory: _Directory, several: pd.DataFrame, position: int, column: str
-) -> InputError:
-    second = several.iloc[position]
-    first = several[several["location_id"] == second["location_id"]].iloc[0]
-    where = directory.layout.columns.get(column, column)
-    unlike = f"with {first[column]!r} and {second[column]!r} in column {where!r}"
-    if first["area"] != second["area"]:
-        unlike = f"in area {first['area']!r} and in {second['area']!r}"
-    return InputError(
-        directory.where((first["table"], first["row"]), (second["table"], second["row"])),
-        f"location_id {second['location_id']!r} stands there twice, {unlike}",
-        "keep one of the rows",
+    # Areas first: of all that differs they matter most.
+    known = ["area", *(role for role in directory.layout.columns if role in several)]
+    values = several[known].drop(columns="postcode").apply(lambda cells: cells.str.strip())
+    refuse_repeated(
+        several["location_id"],
+        lambda *rows: directory.where(*several[["table", "row"]].to_numpy()[list(rows)]),
+        "location_id",
+        values=values.rename(columns={**directory.layout.columns, "area": directory.area}),
+        unless_equal=True,
     )
+    return kept.filter(pa.array(~keys.duplicated()))
 
 
 def _refuse_strangers(directory: _Directory, kept: pa.Table, outside: pa.Table) -> None:
@@ -336,8 +419,8 @@ def _refuse_strangers(directory: _Directory, kept: pa.Table, outside: pa.Table) 
         own = kept.filter(pc.equal(ids, other["location_id"])).to_pylist()[0]
         raise InputError(
             directory.where((own["table"], own["row"]), (other["table"], other["row"])),
-            f"location_id {own['location_id']!r} stands there twice, in area {own['area']!r} and "
-            "in one that is none of the study's",
+            f"location_id {own['location_id']!r} appears more than once, in area {own['area']!r} "
+            "and in one that is none of the study's",
             "keep one of the rows",
         )
 

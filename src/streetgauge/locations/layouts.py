@@ -1,4 +1,4 @@
-"""The column layouts of the ONS's postcode products from 2011 on, recognised by their header."""
+"""The ONS's postcode products: columns, recognised by their header, and pseudo codes."""
 
 from __future__ import annotations
 
@@ -8,9 +8,22 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.compute as pc
+
 from streetgauge.errors import InputError
 
-__all__ = ["LAYOUTS", "ROLES", "Layout", "closest_layout", "recognise"]
+__all__ = [
+    "LAYOUTS",
+    "Layout",
+    "ROLES",
+    "any_pseudo",
+    "closest_layout",
+    "is_pseudo",
+    "meaning",
+    "recognise",
+    "without_pseudo",
+]
 
 _EARLY = "pcd pcd2 pcds dointr doterm oscty oslaua osward usertype oseast1m osnrth1m osgrdind"
 _1991 = "psed cened edind oshaprev lea oldha wardc91 wardo91 ward98 statsward"
@@ -218,3 +231,46 @@ def _closest_columns(header: Sequence[str], names: Sequence[str]) -> str:
         return f"its closest columns are {', '.join(plain[c] for c in dict.fromkeys(like[:4]))}"
     more = " ..." if len(header) > 4 else ""
     return f"its columns are {', '.join(name.strip() for name in header[:4])}{more}"
+
+
+# By the first letter, as the ONS's nine-character codes have it. E99999999 and the like stand
+# where England has no area of that kind, or a postcode is so coarse that it is put into none.
+_COUNTRIES = {
+    "E": "England",
+    "W": "Wales",
+    "S": "Scotland",
+    "N": "Northern Ireland",
+    "L": "the Channel Islands",
+    "M": "the Isle of Man",
+}
+_NINES = "99999999"
+_OTHERS = ("L93000001", "M83000003")  # the Channel Islands and the Isle of Man as countries
+
+
+def is_pseudo(codes: pa.Array | pa.ChunkedArray) -> pa.Array | pa.ChunkedArray:
+    """Tell which codes are pseudo codes."""
+    others = pa.array(_OTHERS, pa.string())
+    return pc.or_(pc.ends_with(codes, _NINES), pc.is_in(codes, value_set=others))
+
+
+def any_pseudo(codes: pa.Array | pa.ChunkedArray) -> bool:
+    """Whether there is a pseudo code among them."""
+    return bool(pc.any(is_pseudo(codes)).as_py())
+
+
+def without_pseudo(codes: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Codes without blanks at their ends; null where there is none, or a pseudo code."""
+    plain = pc.utf8_trim_whitespace(codes)
+    none = pc.or_(is_pseudo(plain), pc.equal(plain, ""))
+    return pc.if_else(none, pa.scalar(None, pa.string()), plain)
+
+
+def meaning(code: str) -> str:
+    """Say what a pseudo code stands for.
+
+    Examples
+    --------
+    >>> meaning("M99999999")
+    'the Isle of Man'
+    """
+    return _COUNTRIES.get(code[:1], "nowhere")

@@ -9,9 +9,8 @@ import pandas as pd
 
 from streetgauge.locations.directory import read_directory
 from streetgauge.locations.frames import concat_skips, skip_frame
-from streetgauge.locations.points import read_points
-from streetgauge.locations.pseudo_codes import meaning
-from streetgauge.locations.table import read_table_locations
+from streetgauge.locations.layouts import meaning
+from streetgauge.locations.points import read_points, read_table_locations
 from streetgauge.settings import DirectoryLocations, LocationSettings, PointLocations
 
 __all__ = ["counted", "read_locations"]

@@ -11,12 +11,18 @@ from typing import Literal
 import pandas as pd
 
 from streetgauge.errors import InputError, closest
-from streetgauge.io.tables import read_sheets, to_numbers
-from streetgauge.outcomes.counts import CensusTable, level_of, plain, table_of_level
-from streetgauge.outcomes.infuse import nearest_cells, read_infuse
+from streetgauge.io.tables import read_sheets, refuse_numbers, to_numbers
+from streetgauge.outcomes.census_tables import (
+    CensusTable,
+    level_of,
+    nearest_cells,
+    plain,
+    read_infuse,
+    read_nomis,
+    table_of_level,
+)
 from streetgauge.outcomes.measures import INFUSE, MEASURES, Measure, Sum
-from streetgauge.outcomes.nomis import read_nomis
-from streetgauge.outcomes.outcome import Outcome, one_row_an_area, provenance, refuse
+from streetgauge.outcomes.outcome import Outcome, one_row_an_area, provenance
 from streetgauge.settings import CensusOutcome
 
 __all__ = ["CensusTable", "read_census", "read_counts"]
@@ -53,7 +59,7 @@ def read_census(
     vintages = sorted({table.vintage for table in tables if table.vintage})
     if len(vintages) > 1:
         raise InputError(
-            _named(tables),
+            _paths_of(tables),
             f"the files are of the censuses of {' and '.join(vintages)}",
             "give files of one census",
         )
@@ -126,7 +132,7 @@ def _choose(tables: Sequence[CensusTable], measure: Measure, what: str) -> tuple
     """Take the first way to the numerator and the first to the denominator of the same census."""
     tops = _ways(tables, measure.numerator)
     if not tops:
-        raise _nothing_found(tables, measure.numerator, "numerator", what)
+        raise _no_column(tables, measure.numerator, "numerator", what)
     if not measure.denominator:
         return tops[0], None
     bottoms = _ways(tables, measure.denominator)
@@ -137,7 +143,7 @@ def _choose(tables: Sequence[CensusTable], measure: Measure, what: str) -> tuple
     # Of the census that the numerator is of, if the file says which.
     years = {way.vintage for way, _ in tops}
     left = [way for way in measure.denominator if way.vintage in years]
-    raise _nothing_found(tables, left or measure.denominator, "denominator", what)
+    raise _no_column(tables, left or measure.denominator, "denominator", what)
 
 
 def _ways(tables: Sequence[CensusTable], ways: Sequence[Sum]) -> list[_Way]:
@@ -154,7 +160,7 @@ def _of_its_census(way: Sum, table: CensusTable) -> bool:
     return way.vintage is None or table.vintage in (None, way.vintage)
 
 
-def _nothing_found(
+def _no_column(
     tables: Sequence[CensusTable], ways: Sequence[Sum], role: str, what: str
 ) -> InputError:
     """Name the columns that were looked for in files of this kind, and the closest there."""
@@ -170,7 +176,7 @@ def _nothing_found(
     ]
     if not fitting:
         return InputError(
-            _named(tables),
+            _paths_of(tables),
             f"no file of this kind has the {role} of {what}",
             "give a table of Nomis that has it",
         )
@@ -178,7 +184,7 @@ def _nothing_found(
     absent = [column for column in fitting[0].columns if plain(column) not in known]
     if not absent:
         return InputError(
-            _named(tables),
+            _paths_of(tables),
             f"the columns {str(fitting[0])!r}, which the {role} of {what} needs, are in no one "
             "file",
             "give the table that has them all",
@@ -187,13 +193,13 @@ def _nothing_found(
     instead = f" (or else {', or '.join(map(repr, others))})" if others else ""
     cell = infuse is not None and re.fullmatch(r"F\d+", absent[0])
     return InputError(
-        _named(tables),
+        _paths_of(tables),
         f"there is no column {absent[0]!r}{instead}, which the {role} of {what} needs",
         nearest_cells(absent[0], infuse) if cell and infuse else closest(absent[0], known.values()),
     )
 
 
-def _named(tables: Sequence[CensusTable]) -> str:
+def _paths_of(tables: Sequence[CensusTable]) -> str:
     return " and ".join(str(table.path) for table in tables)
 
 
@@ -216,7 +222,7 @@ def _count(way: Sum, table: CensusTable) -> _Count:
     numbers = pd.DataFrame({h: to_numbers(cells[h], table.path) for h in headers})
     for header in headers:
         column = numbers[header]
-        refuse(column < 0, column, table.path, "a negative count", "fetch the table again")
+        refuse_numbers(column < 0, column, table.path, "a negative count", "fetch the table again")
     by_area = one_row_an_area(table.codes[~noted], numbers, table.path)
     added = by_area[headers[: len(way.add)]].sum(axis=1, skipna=False)
     taken = by_area[headers[len(way.add) :]].sum(axis=1, skipna=False)

@@ -10,9 +10,8 @@ import pandas as pd
 
 from streetgauge.classes import crowded, equal_count
 from streetgauge.errors import InputError
-from streetgauge.io.files import require_columns
-from streetgauge.io.tables import as_table, choose_sheet, read_sheets, to_numbers
-from streetgauge.outcomes.outcome import Outcome, find_header, one_row_an_area, refuse
+from streetgauge.io.tables import read_columns, refuse_numbers, to_numbers
+from streetgauge.outcomes.outcome import Outcome, one_row_an_area
 from streetgauge.settings import DecileSettings, WeightSettings
 
 __all__ = ["cut_outcome", "deciles", "read_weights"]
@@ -73,7 +72,7 @@ def deciles(
     if people is not None:
         known, people = known[people.notna()], people.dropna()
         if not len(known) or not people.sum() > 0:
-            raise InputError(subject, "no area with a value has people", "look at deciles.weights")
+            raise InputError(subject, "no area with a value has people", "check deciles.weights")
     _refuse_too_few(known, classes, subject)
     numbers, by = known.to_numpy(), None if people is None else people.to_numpy()
     full = crowded(numbers, classes, weights=by)
@@ -93,7 +92,7 @@ def deciles(
 def _refuse_too_few(known: pd.Series, classes: int, subject: str) -> None:
     distinct = known.nunique()
     if known.empty:
-        raise InputError(subject, "no area of the study has a value", "look at its file and column")
+        raise InputError(subject, "no area of the study has a value", "check its file and column")
     if distinct == 1:
         raise InputError(
             subject,
@@ -196,16 +195,11 @@ def read_weights(settings: WeightSettings) -> pd.Series:
     InputError
         If a column is absent, a number is negative, or an area stands twice with two numbers.
     """
-    sheets = read_sheets(settings.file)
-    sheet = choose_sheet(sheets, settings.sheet, settings.file, "sheet")
     named = {
         "deciles.weights.area": settings.area,
         "deciles.weights.population": settings.population,
     }
-    found = find_header([sheet], lambda cells: {} if set(named.values()) <= set(cells) else None)
-    header = found[1] if found else 0
-    require_columns(pd.DataFrame(columns=pd.Index(sheet.rows[header])), named, sheet.title)
-    table = as_table(sheet, header)
-    people = to_numbers(table[settings.population], sheet.title)
-    refuse(people < 0, people, sheet.title, "a negative number of people", "mend the cell")
-    return one_row_an_area(table[settings.area], people.to_frame(), sheet.title).iloc[:, 0]
+    table, title = read_columns(settings.file, named, settings.sheet)
+    people = to_numbers(table[settings.population], title)
+    refuse_numbers(people < 0, people, title, "a negative number of people", "fix the cell")
+    return one_row_an_area(table[settings.area], people.to_frame(), title).iloc[:, 0]

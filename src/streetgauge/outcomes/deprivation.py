@@ -11,16 +11,22 @@ import numpy as np
 import pandas as pd
 
 from streetgauge.errors import InputError
-from streetgauge.io.tables import Sheet, as_table, read_sheets, to_numbers
+from streetgauge.io.tables import (
+    Columns,
+    Sheet,
+    as_table,
+    find_header,
+    read_sheets,
+    refuse_numbers,
+    to_numbers,
+)
 from streetgauge.outcomes.indices import INDICES, Index
 from streetgauge.outcomes.outcome import (
-    Columns,
     Outcome,
     empty_cells,
-    find_header,
     one_row_an_area,
+    plain_header,
     provenance,
-    refuse,
     refuse_no_decile,
 )
 from streetgauge.settings import DeprivationOutcome
@@ -67,7 +73,7 @@ def read_deprivation(name: str, settings: DeprivationOutcome) -> Outcome:
     sheets = read_sheets(path)
     found = next(_find(sheets, domain, statistic), None)
     if found is None:
-        raise _nothing_found(path, sheets, domain, statistic)
+        raise _no_statistic(path, sheets, domain, statistic)
     numbers = to_numbers(found.cells, found.sheet.title)
     if statistic == "rank":
         _refuse_no_ranking(numbers[found.codes != ""], found)
@@ -119,7 +125,7 @@ def _find(sheets: Sequence[Sheet], domain: str, statistic: str) -> Iterator[_Fou
 
 
 def _in_sheet(sheet: Sheet, index: Index, header: str) -> _Found | None:
-    hit = find_header([sheet], lambda cells: _columns(cells, index, header))
+    hit = find_header([sheet], lambda cells: _index_columns(cells, index, header))
     if hit is None:
         return None
     table = as_table(sheet, hit[1])
@@ -133,10 +139,10 @@ def _in_sheet(sheet: Sheet, index: Index, header: str) -> _Found | None:
     return _Found(index, sheet, str(cells.name), codes, cells)
 
 
-def _columns(cells: tuple[str, ...], index: Index, header: str) -> Columns | None:
+def _index_columns(cells: tuple[str, ...], index: Index, header: str) -> Columns | None:
     """Where codes and values stand; None if this row is not the header of that index."""
-    dated = [_plain(cell) for cell in cells]
-    headers = [_plain(re.sub(r"\([^()]*\)", " ", cell)) for cell in cells]
+    dated = [plain_header(cell) for cell in cells]
+    headers = [plain_header(re.sub(r"\([^()]*\)", " ", cell)) for cell in cells]
     area = [n for n, each in enumerate(dated) if re.fullmatch(index.area, each)]
     value = [n for n, each in enumerate(headers) if re.fullmatch(header, each)]
     marked = not index.mark or any(re.fullmatch(index.mark, each) for each in dated)
@@ -146,15 +152,11 @@ def _columns(cells: tuple[str, ...], index: Index, header: str) -> Columns | Non
 def _year_named(sheet: Sheet) -> str | None:
     """Give the release that file or sheet is named after, e.g. 'File_7_-_All_IoD2019_Scores'.
 
-    England's of 2015 and of 2019 have the same headers and areas, so nothing else tells them apart.
+    England's of 2015 and of 2019 have the same headers and areas: nothing else distinguishes them.
     """
     name = re.split(r"[\\/]", sheet.title)[-1]
     years = re.findall(r"(?i)(?:IMD|IoD|(?<![a-z])ID)[ _-]*(20\d\d)(?!\d)", name)
     return years[0] if len(set(years)) == 1 else None
-
-
-def _plain(header: str) -> str:
-    return " ".join(header.lower().replace("_", " ").split())
 
 
 def _published(
@@ -178,11 +180,11 @@ def _refuse_no_ranking(ranks: pd.Series, found: _Found) -> None:
     """
     title, most = found.sheet.title, found.index.areas
     step = 'name a file with ranks, or use statistic = "score" for scores'
-    refuse(ranks < 1, ranks, title, "no rank: ranks start at 1, the most deprived", step)
-    refuse(ranks % 0.5 != 0, ranks, title, "no rank: ranks are whole numbers", step)
+    refuse_numbers(ranks < 1, ranks, title, "no rank: ranks start at 1, the most deprived", step)
+    refuse_numbers(ranks % 0.5 != 0, ranks, title, "no rank: ranks are whole numbers", step)
     beyond = f"no rank: the {found.index.title} has {most:,} areas"
-    refuse(ranks > most, ranks, title, beyond, "give the file of one nation, as published")
-    # An area that stands twice is looked at later, and is no tie.
+    refuse_numbers(ranks > most, ranks, title, beyond, "give the file of one nation, as published")
+    # An area with two rows is refused later, and is no tie.
     by_area = ranks.groupby(found.codes[ranks.index]).first().dropna()
     rank, count = np.unique(by_area.to_numpy(), return_counts=True)
     ways = {"lowest": (rank, rank + count - 1), "highest": (rank - count + 1, rank)}
@@ -204,7 +206,7 @@ def _refuse_no_ranking(ranks: pd.Series, found: _Found) -> None:
 def _refuse_ranks(scores: pd.Series, found: _Found) -> None:
     """Refuse ranks where scores are asked for: in Wales both stand under the same header."""
     known = scores.dropna()
-    named = "score" in _plain(found.header)
+    named = "score" in plain_header(found.header)
     if not named and len(known) and (known % 1 == 0).all() and known.min() >= 1:
         raise InputError(
             f"{found.sheet.title}, column {found.header!r}",
@@ -213,7 +215,7 @@ def _refuse_ranks(scores: pd.Series, found: _Found) -> None:
         )
 
 
-def _nothing_found(path: Path, sheets: Sequence[Sheet], domain: str, statistic: str) -> InputError:
+def _no_statistic(path: Path, sheets: Sequence[Sheet], domain: str, statistic: str) -> InputError:
     """Say what of the wanted is there: the index without the domain, or the domain's others."""
     there = {
         (found.index.title, each, kind): None

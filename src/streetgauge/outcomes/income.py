@@ -8,15 +8,21 @@ from collections.abc import Sequence
 import pandas as pd
 
 from streetgauge.errors import InputError, closest
-from streetgauge.io.tables import Sheet, as_table, read_sheets, to_numbers
-from streetgauge.outcomes.outcome import (
+from streetgauge.io.tables import (
     Columns,
+    Sheet,
+    as_table,
+    find_header,
+    read_sheets,
+    refuse_numbers,
+    to_numbers,
+)
+from streetgauge.outcomes.outcome import (
     Outcome,
     empty_cells,
-    find_header,
     one_row_an_area,
+    plain_header,
     provenance,
-    refuse,
 )
 from streetgauge.settings import IncomeOutcome
 
@@ -59,7 +65,7 @@ def read_income(
     found = _sheet_of(sheets, wanted, areas)
     if found is None:
         known = [cell for sheet in sheets for row in sheet.rows[:1] for cell in row if cell]
-        years = find_header(sheets, lambda cells: _columns(cells, None))
+        years = find_header(sheets, lambda cells: _income_columns(cells, None))
         if years is not None:
             known = [cell for cell in years[0].rows[years[1]] if cell]
         there = wanted if years is not None else "Code"
@@ -68,7 +74,7 @@ def read_income(
     table = as_table(sheet, position)
     codes, cells = table.iloc[:, columns["area"]], table.iloc[:, columns["value"]]
     numbers = to_numbers(cells, path, currency=POUND)
-    refuse(numbers < 0, numbers, path, "no income", "mend the cell")
+    refuse_numbers(numbers < 0, numbers, path, "no income", "fix the cell")
     return Outcome(
         name=name,
         label=settings.label or name,
@@ -92,7 +98,7 @@ def _sheet_of(
     sheets: Sequence[Sheet], wanted: str, areas: Sequence[str] | pd.Index
 ) -> tuple[Sheet, int, Columns] | None:
     """Find the sheet with the statistic that has most of the study's areas, the first of equals."""
-    hits = [find_header([sheet], lambda cells: _columns(cells, wanted)) for sheet in sheets]
+    hits = [find_header([sheet], lambda cells: _income_columns(cells, wanted)) for sheet in sheets]
 
     def shared(hit: tuple[Sheet, int, Columns]) -> int:
         sheet, position, columns = hit
@@ -102,16 +108,18 @@ def _sheet_of(
     return max(found, key=shared) if len(found) > 1 else next(iter(found), None)
 
 
-def _columns(cells: tuple[str, ...], wanted: str | None) -> Columns | None:
+def _income_columns(cells: tuple[str, ...], wanted: str | None) -> Columns | None:
     """Where code and statistic stand; with no statistic wanted, where only the code does."""
-    written = [_plain(cell) for cell in cells]
+    written = [_plain_year(cell) for cell in cells]
     codes = [written.index(code) for code in _CODES if code in written]
-    if not codes or (wanted is not None and _plain(wanted) not in written):
+    if not codes:
         return None
-    return {"area": codes[0]} | ({} if wanted is None else {"value": written.index(_plain(wanted))})
+    if wanted is None:
+        return {"area": codes[0]}
+    value = _plain_year(wanted)
+    return {"area": codes[0], "value": written.index(value)} if value in written else None
 
 
-def _plain(header: str) -> str:
+def _plain_year(header: str) -> str:
     """Write a header without what differs between releases: 2012_13, 2012-13, 2012/2013."""
-    words = " ".join(header.lower().replace("_", " ").split())
-    return re.sub(r"\b((?:19|20)\d\d)[ /\-–](?:19|20)?(\d\d)\b", r"\1/\2", words)
+    return re.sub(r"\b((?:19|20)\d\d)[ /\-–](?:19|20)?(\d\d)\b", r"\1/\2", plain_header(header))

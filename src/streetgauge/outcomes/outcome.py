@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
 import pandas as pd
 
-from streetgauge.errors import InputError
 from streetgauge.io.files import sha256_of
-from streetgauge.io.tables import Sheet
+from streetgauge.io.tables import refuse_numbers, refuse_repeated
 
 __all__ = ["Outcome"]
-
-HEADER_WITHIN = 60  # rows: titles and metadata above a header are fewer
-Columns = dict[str, int]  # role -> position
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,27 +80,8 @@ def provenance(
     }
 
 
-def find_header(
-    sheets: Sequence[Sheet], recognise: Callable[[tuple[str, ...]], Columns | None]
-) -> tuple[Sheet, int, Columns] | None:
-    """Find the first row that is recognised as the header, in any sheet.
-
-    Returns
-    -------
-    tuple of Sheet, int, dict; or None
-        The sheet, the header's position in its rows, and the columns by role that ``recognise``
-        saw in it.
-    """
-    for sheet in sheets:
-        for position, cells in enumerate(sheet.rows[:HEADER_WITHIN]):
-            found = recognise(cells)
-            if found is not None:
-                return sheet, position, found
-    return None
-
-
 def one_row_an_area(codes: pd.Series, numbers: pd.DataFrame, title: object) -> pd.DataFrame:
-    """Key numbers by area code; an area that stands twice must say the same twice.
+    """Key numbers by area code; an area with several rows must have the same numbers in all.
 
     Parameters
     ----------
@@ -128,23 +104,9 @@ def one_row_an_area(codes: pd.Series, numbers: pd.DataFrame, title: object) -> p
     """
     coded = codes != ""
     codes, numbers = codes[coded], numbers[coded]
-    place, distinct = pd.factorize(codes)
-    again = pd.Series(place).duplicated().to_numpy()
-    first = np.flatnonzero(~again)[place]  # of each row, the first with its code
-    said = numbers.to_numpy(float)
-    unlike = (said != said[first]) & ~(np.isnan(said) & np.isnan(said[first]))
-    if unlike.any():
-        second, column = np.argwhere(unlike)[0]
-        rows = [codes.index[first[second]], codes.index[second]]
-        raise InputError(
-            f"{title}: rows {rows[0]} and {rows[1]}",
-            f"area {distinct[place[second]]!r} stands there twice, with "
-            f"{said[first[second], column]:g} and {said[second, column]:g} in column "
-            f"{numbers.columns[column]!r}",
-            "keep one of the rows",
-        )
+    refuse_repeated(codes, title, "area", values=numbers, unless_equal=True)
     by_area = numbers.set_axis(pd.Index(codes, dtype="str", name="area"))
-    return by_area[~again].sort_index()
+    return by_area[~by_area.index.duplicated()].sort_index()
 
 
 def empty_cells(codes: pd.Series, cells: pd.Series, numbers: pd.Series) -> dict[str, str]:
@@ -156,20 +118,14 @@ def empty_cells(codes: pd.Series, cells: pd.Series, numbers: pd.Series) -> dict[
     }
 
 
-def refuse(wrong: pd.Series, numbers: pd.Series, title: object, what: str, step: str) -> None:
-    """Raise an error about the first number that is wrong, with its row, column and value."""
-    if wrong.any():
-        position = int(wrong.to_numpy().argmax())
-        raise InputError(
-            f"{title}: row {numbers.index[position]}, column {numbers.name!r}",
-            f"{numbers.iloc[position]:g} is {what}",
-            step,
-        )
-
-
 def refuse_no_decile(numbers: pd.Series, title: object, classes: int = 10) -> None:
     """Refuse published deciles (or classes) that are no whole numbers from 1 to ``classes``."""
     word = "decile" if classes == 10 else "class"
     wrong = numbers.notna() & ~numbers.isin(range(1, classes + 1))
     step = f"name the column with the {'deciles' if classes == 10 else 'classes'}"
-    refuse(wrong, numbers, title, f"no {word} from 1 to {classes}", step)
+    refuse_numbers(wrong, numbers, title, f"no {word} from 1 to {classes}", step)
+
+
+def plain_header(header: str) -> str:
+    """Write a header in lower case, without underscores and line breaks, one blank at a time."""
+    return " ".join(header.lower().replace("_", " ").split())

@@ -8,15 +8,16 @@ from collections.abc import Sequence
 import pandas as pd
 
 from streetgauge.errors import InputError
-from streetgauge.io.files import require_columns
-from streetgauge.io.tables import Sheet, as_table, choose_sheet, read_sheets, to_numbers
+from streetgauge.io.tables import (
+    read_columns,
+    refuse_numbers,
+    to_numbers,
+)
 from streetgauge.outcomes.outcome import (
     Outcome,
     empty_cells,
-    find_header,
     one_row_an_area,
     provenance,
-    refuse,
     refuse_no_decile,
 )
 from streetgauge.settings import TableOutcome
@@ -57,22 +58,20 @@ def read_table(name: str, settings: TableOutcome, *, classes: int = 10) -> Outco
         is too long, or an area stands twice with different values.
     """
     path = settings.file
-    key = "layer" if settings.layer is not None else "sheet"
-    sheet = choose_sheet(read_sheets(path), settings.layer or settings.sheet, path, key)
-    table = _columns(sheet, settings)
+    table, title = _named_columns(settings)
     names = _listed(settings.value)
     cells = table[list(names)].apply(lambda column: _without_marks(column, settings.missing))
-    codes = _codes(table[list(_listed(settings.area))], settings, sheet.title)
-    numbers = pd.DataFrame({each: to_numbers(cells[each], sheet.title) for each in names})
-    value = _combined(numbers, settings.combine, sheet.title)
+    codes = _codes(table[list(_listed(settings.area))], settings, title)
+    numbers = pd.DataFrame({each: to_numbers(cells[each], title) for each in names})
+    value = _combined(numbers, settings.combine, title)
     columns = value.to_frame()
     if settings.decile is not None:
-        decile = to_numbers(table[settings.decile], sheet.title)
-        refuse_no_decile(decile, sheet.title, classes)
+        decile = to_numbers(table[settings.decile], title)
+        refuse_no_decile(decile, title, classes)
         columns = columns.assign(**{settings.decile: decile})  # it may be the value itself
-    by_area = one_row_an_area(codes, columns, sheet.title)
+    by_area = one_row_an_area(codes, columns, title)
     if settings.decile is not None:
-        _refuse_contrary(by_area.iloc[:, 0], by_area[settings.decile], settings, sheet.title)
+        _refuse_contrary(by_area.iloc[:, 0], by_area[settings.decile], settings, title)
     return Outcome(
         name=name,
         label=settings.label or name,
@@ -97,25 +96,20 @@ def _listed(columns: str | Sequence[str]) -> tuple[str, ...]:
     return (columns,) if isinstance(columns, str) else tuple(columns)
 
 
-def _columns(sheet: Sheet, settings: TableOutcome) -> pd.DataFrame:
-    """Text of the columns that the settings name, below the header that has them all."""
+def _named_columns(settings: TableOutcome) -> tuple[pd.DataFrame, str]:
+    """Text of the columns that the settings name, and the title of their sheet."""
     named = {"decile": settings.decile} if settings.decile is not None else {}
     for key, columns in (("area", settings.area), ("value", settings.value)):
         each = _listed(columns)
         named |= {key if len(each) == 1 else f"{key} {n}": c for n, c in enumerate(each, start=1)}
-    wanted = set(named.values())
-    found = find_header([sheet], lambda cells: {} if wanted <= set(cells) else None)
-    header = found[1] if found else 0
-    require_columns(pd.DataFrame(columns=pd.Index(sheet.rows[header])), named, sheet.title)
-    for column in sorted(wanted):
-        if sheet.rows[header].count(column) > 1:
-            raise InputError(
-                sheet.title, f"there are two columns {column!r}", "rename one of them in the file"
-            )
-    table = as_table(sheet, header)[sorted(wanted)]
+    part, setting = (
+        (settings.layer, "layer") if settings.layer is not None else (settings.sheet, "sheet")
+    )
+    table, title = read_columns(settings.file, named, part, setting)
+    table = table[sorted(set(named.values()))]
     if len(table) and any(_ACS_LABEL in cell for cell in table.iloc[0]):
-        return table.iloc[1:]  # the second header: what the first one's codes mean
-    return table
+        return table.iloc[1:], title  # the second header: what the first one's codes mean
+    return table, title
 
 
 def _without_marks(cells: pd.Series, missing: Sequence[str]) -> pd.Series:
@@ -147,7 +141,7 @@ def _codes(parts: pd.DataFrame, settings: TableOutcome, title: str) -> pd.Series
 def _refuse_code(codes: pd.Series, wrong: pd.Series, title: str, reason: str) -> None:
     if wrong.any():
         row = codes.index[wrong][0]
-        step = "mend area_prefix or area_width, or the column named in 'area'"
+        step = "fix area_prefix or area_width, or the column named in 'area'"
         raise InputError(f"{title}: row {row}", f"area {codes[row]!r} {reason}", step)
 
 
@@ -161,11 +155,15 @@ def _combined(numbers: pd.DataFrame, combine: str | None, title: str) -> pd.Seri
     if combine == "sum":
         return numbers.sum(axis=1, skipna=False).rename(" + ".join(names))
     for column in names:
-        refuse(numbers[column] < 0, numbers[column], title, "a negative count", "mend the cell")
+        refuse_numbers(
+            numbers[column] < 0, numbers[column], title, "a negative count", "fix the cell"
+        )
     total = numbers[names[-1]]
     share = numbers[names[:-1]].sum(axis=1, skipna=False) / total.where(total > 0)
     share = share.rename(f"({' + '.join(names[:-1])}) / {names[-1]}")
-    refuse(share > 1, share, title, "no share: it is over 1", "name the total last in 'value'")
+    refuse_numbers(
+        share > 1, share, title, "no share: it is over 1", "name the total last in 'value'"
+    )
     return share
 
 
@@ -178,9 +176,9 @@ def _refuse_contrary(
     if along * sign < -0.5:
         raise InputError(
             f"{title}, column {settings.decile!r}",
-            f"decile 1 stands beside the {'highest' if sign > 0 else 'lowest'} values of "
+            f"decile 1 goes with the {'highest' if sign > 0 else 'lowest'} values of "
             f"{values.name!r}, and with direction = {settings.direction!r} those are the best off",
-            "mend the direction, or leave out deciles that are numbered the other way",
+            "fix the direction, or leave out deciles that are numbered the other way",
         )
 
 

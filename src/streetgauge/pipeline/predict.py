@@ -11,14 +11,13 @@ from pydantic import ValidationError
 
 from streetgauge.errors import InputError
 from streetgauge.io.files import (
+    WriteLock,
     digest,
     remove_leftovers,
-    require_columns,
     sha256_of,
     write_table,
 )
-from streetgauge.io.locks import WriteLock
-from streetgauge.io.tables import as_table, forget_sheets, read_sheets
+from streetgauge.io.tables import as_table, forget_sheets, read_sheets, require_columns
 from streetgauge.model.transfer import compare_with, known_areas, open_bundle
 from streetgauge.progress import Progress, silent
 from streetgauge.settings import ImagerySettings

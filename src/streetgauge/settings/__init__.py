@@ -1,24 +1,23 @@
 """study.toml as frozen, typed settings: a module for each section, and one that reads them all."""
 
-from streetgauge.settings.areas import AreaSettings
-from streetgauge.settings.base import Device, Url
-from streetgauge.settings.cluster import ClusterSettings
-from streetgauge.settings.evaluation import EvaluationSettings, PopulationSettings
-from streetgauge.settings.features import (
-    FeatureSettings,
-    ImageFeatures,
-    SimulatedFeatures,
-    TableFeatures,
-)
-from streetgauge.settings.folds import FOLD_KINDS, FoldKind, FoldSettings
-from streetgauge.settings.imagery import ImagerySettings
-from streetgauge.settings.locations import (
+from streetgauge.settings.areas import (
+    AreaSettings,
     DirectoryLocations,
     LocationSettings,
     PointLocations,
     TableLocations,
 )
-from streetgauge.settings.open_imagery import (
+from streetgauge.settings.base import Device, Url
+from streetgauge.settings.evaluation import EvaluationSettings, PopulationSettings, ReportSettings
+from streetgauge.settings.features import (
+    ClusterSettings,
+    FeatureSettings,
+    ImageFeatures,
+    SimulatedFeatures,
+    TableFeatures,
+)
+from streetgauge.settings.imagery import (
+    ImagerySettings,
     ImagerySource,
     MapillaryImagery,
     OpenImagery,
@@ -33,10 +32,14 @@ from streetgauge.settings.outcomes import (
     TableOutcome,
     WeightSettings,
 )
-from streetgauge.settings.read import input_files, read_settings
-from streetgauge.settings.report import ReportSettings
-from streetgauge.settings.study import StudySettings
-from streetgauge.settings.train import TrainSettings, TransferSettings
+from streetgauge.settings.study import StudySettings, input_files, read_settings
+from streetgauge.settings.train import (
+    FOLD_KINDS,
+    FoldKind,
+    FoldSettings,
+    TrainSettings,
+    TransferSettings,
+)
 
 __all__ = [
     "AreaSettings",

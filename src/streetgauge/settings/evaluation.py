@@ -1,15 +1,15 @@
-"""``[evaluation]``."""
+"""``[evaluation]`` and ``[report]``."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, Strict, model_validator
+from pydantic import Field, Strict, StrictBool, model_validator
 
 from streetgauge.settings.base import Name, Positive, Settings, Share, Text
 
-__all__ = ["EvaluationSettings", "PopulationSettings"]
+__all__ = ["EvaluationSettings", "PopulationSettings", "ReportSettings"]
 
 Rule = Literal["mean-score", "mean-decile", "mean", "median", "majority"]
 
@@ -90,4 +90,31 @@ class EvaluationSettings(Settings):
     )
     oracle: Path | None = Field(
         None, description="table location_id, <outcome>...: the best scores possible, if known"
+    )
+
+
+class ReportSettings(Settings):
+    """``[report]``: what the page shows beside the numbers."""
+
+    figures: Literal["all", "page", "none"] = Field(
+        "all",
+        description="`all`: every figure as SVG, PDF, PNG and CSV in `figures/`, and maps for "
+        "slides; `page`: only what the page shows, as SVG and CSV, in a third of the time; `none`",
+    )
+    images: Literal["auto"] | StrictBool = Field(
+        "auto",
+        description="`auto`: show images whose licence is known; `true`: refuse to make a page "
+        "without them; `false`: never show any. An image without a licence is never shown",
+    )
+    locations: Annotated[int, Strict(), Field(ge=1, le=12)] = Field(
+        3, description="locations shown of the highest, of the median and of the lowest scores"
+    )
+    occlusion: bool = Field(
+        True, description="show on one image of each group what in it moved the score"
+    )
+    area_images: Annotated[int, Strict(), Field(ge=0, le=6)] = Field(
+        2, description="images on an area's card; 0 for none"
+    )
+    megabytes: Positive = Field(
+        1.5, description="that images may add to the page; the most telling ones come first"
     )

@@ -1,24 +1,25 @@
-"""The whole of study.toml."""
+"""The whole of study.toml as settings, and how it is read."""
 
 from __future__ import annotations
 
-from typing import Annotated, Self
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Any, Self
 
-from pydantic import Field, Strict, model_validator
+from pydantic import BaseModel, Field, Strict, ValidationError, model_validator
+from pydantic_core import ErrorDetails
 
-from streetgauge.settings.areas import AreaSettings
+from streetgauge.errors import InputError, closest
+from streetgauge.settings.areas import AreaSettings, DirectoryLocations, LocationSettings
 from streetgauge.settings.base import Name, Settings, Text
-from streetgauge.settings.evaluation import EvaluationSettings
+from streetgauge.settings.evaluation import EvaluationSettings, ReportSettings
 from streetgauge.settings.features import FeatureSettings, ImageFeatures
-from streetgauge.settings.folds import FoldSettings
-from streetgauge.settings.imagery import ImagerySettings
-from streetgauge.settings.locations import DirectoryLocations, LocationSettings
-from streetgauge.settings.open_imagery import ImagerySource
+from streetgauge.settings.imagery import ImagerySettings, ImagerySource
 from streetgauge.settings.outcomes import DecileSettings, OutcomeSettings
-from streetgauge.settings.report import ReportSettings
-from streetgauge.settings.train import TrainSettings, TransferSettings
+from streetgauge.settings.train import FoldSettings, TrainSettings, TransferSettings
 
-__all__ = ["StudySettings"]
+__all__ = ["StudySettings", "input_files", "read_settings"]
 
 
 class StudySettings(Settings):
@@ -121,3 +122,166 @@ class StudySettings(Settings):
                 f'[imagery] is not used with features.source = "{self.features.source}"; remove it'
             )
         return self
+
+
+def read_settings(file: Path) -> StudySettings:
+    """Read and validate study.toml; its paths are made absolute from its own directory.
+
+    Parameters
+    ----------
+    file : Path
+        The ``study.toml``.
+
+    Returns
+    -------
+    StudySettings
+        Frozen settings. That the named files exist is not looked at: see `input_files`.
+
+    Raises
+    ------
+    InputError
+        If the file is missing or not TOML, a key is unknown (with the closest known one), a value
+        has the wrong type, or two settings cannot go together.
+    """
+    try:
+        with file.open("rb") as handle:
+            content = tomllib.load(handle)
+    except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
+        raise InputError(
+            file, "there is no such file", "make one with `streetgauge init DIR`"
+        ) from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise InputError(file, f"this is not TOML: {error}", "mend that line") from None
+    try:
+        settings = StudySettings.model_validate(content)
+    except ValidationError as error:
+        raise _as_input_error(file, error) from None
+    try:
+        return _with_absolute_paths(settings, file.resolve().parent)
+    except (ValueError, RuntimeError, OSError) as error:
+        raise InputError(file, f"a path in it cannot be used: {error}", "mend it") from None
+
+
+def input_files(settings: BaseModel) -> Iterator[tuple[str, Path]]:
+    """Every path of the settings with its key, e.g. ``("areas.file", Path(...))``."""
+    for key, value in settings:
+        yield from _paths(_written(settings, key), value)
+
+
+def _written(settings: BaseModel, key: str) -> str:
+    """Give the key as study.toml has it."""
+    return type(settings).model_fields[key].alias or key
+
+
+def _paths(key: str, value: object) -> Iterator[tuple[str, Path]]:
+    if isinstance(value, Path):
+        yield key, value
+    elif isinstance(value, BaseModel):
+        for inner, item in value:
+            yield from _paths(f"{key}.{_written(value, inner)}", item)
+    elif isinstance(value, dict):
+        for inner, item in value.items():
+            yield from _paths(f"{key}.{inner}", item)
+    elif isinstance(value, tuple):
+        for item in value:
+            yield from _paths(key, item)
+
+
+def _with_absolute_paths(settings: StudySettings, directory: Path) -> StudySettings:
+    def resolve(value: Any) -> Any:
+        if isinstance(value, Path):
+            return (directory / value).resolve()
+        if isinstance(value, BaseModel):
+            return value.model_copy(update={key: resolve(item) for key, item in value})
+        if isinstance(value, dict):
+            return {key: resolve(item) for key, item in value.items()}
+        if isinstance(value, tuple):
+            return tuple(resolve(item) for item in value)
+        return value
+
+    resolved: StudySettings = resolve(settings)
+    return resolved
+
+
+def _as_input_error(file: Path, error: ValidationError) -> InputError:
+    """Say the first thing wrong in one sentence; unknown keys come first, they explain others."""
+    details = sorted(error.errors(), key=lambda detail: detail["type"] != "extra_forbidden")
+    detail = details[0]
+    more = f" (and {len(details) - 1} more)" if len(details) > 1 else ""
+    parts, around, inner = _locate(detail["loc"])
+    subject = f"{file}: {'.'.join(parts)}" if parts else str(file)
+    reason, step = _explain(detail, parts[-1] if parts else "", around, inner)
+    return InputError(subject, reason + more, step)
+
+
+def _explain(detail: ErrorDetails, key: str, around: _Schema, inner: _Schema) -> tuple[str, str]:
+    """Give the reason and the next step of one of pydantic's errors."""
+    kind, given, context = detail["type"], detail["input"], detail.get("ctx", {})
+    if kind == "extra_forbidden" and (sources := _elsewhere(key, around)):
+        return "this key is not known here", f"it goes with source = {' or '.join(sources)}"
+    if kind == "extra_forbidden":
+        return "this key is not known", closest(key, around.get("properties", {}))
+    if kind == "missing" and isinstance(detail["loc"][-1], int):
+        return f"{given!r} has too few values", f"give all of it: {inner.get('description', '')}"
+    if kind == "missing":
+        what = inner.get("description") or " or ".join(map(repr, inner.get("enum", [])))
+        return "this key is missing", f"add it: {what or 'it has no default'}"
+    if kind == "value_error":
+        return str(context.get("error", detail["msg"])), ""
+    if kind == "literal_error":
+        return f"{given!r} is not possible", f"use {context['expected']}"
+    if kind == "union_tag_invalid":
+        tags = context["expected_tags"]
+        return f"source = {given.get('source')!r} is not possible", f"use one of {tags}"
+    if kind == "union_tag_not_found":
+        tags = ", ".join(map(repr, inner.get("discriminator", {}).get("mapping", {})))
+        return "the key 'source' is missing", f"use one of {tags}"
+    message = detail["msg"][0].lower() + detail["msg"][1:]
+    return f"{given!r} does not fit: {message}", ""
+
+
+_Schema = dict[str, Any]
+
+
+def _locate(loc: tuple[int | str, ...]) -> tuple[list[str], _Schema, _Schema]:
+    """Follow pydantic's location through the JSON schema of the settings.
+
+    Returns the key's parts as study.toml writes them (pydantic adds the tag of a union's member),
+    the schema of the section around the key, and the schema of the key itself.
+    """
+    root = StudySettings.model_json_schema()
+    parts: list[str] = []
+    around = inner = _resolved(root, root)
+    for part in loc:
+        members = inner.get("discriminator", {}).get("mapping", {})
+        if part in members:
+            options = {tag: _resolved(root, {"$ref": at}) for tag, at in members.items()}
+            inner = {**options[str(part)], "options": options}
+        elif parts and not inner.keys() & {"properties", "patternProperties", "items"}:
+            continue  # which of the types that a value may have was tried
+        elif part != "[key]":
+            parts.append(str(part))
+            around = inner
+            # Keys of a table like [outcomes] are the user's own, of one pattern.
+            own: _Schema = next(iter(inner.get("patternProperties", {}).values()), {})
+            inner = _resolved(root, inner.get("properties", {}).get(part, own))
+    return parts, around, inner
+
+
+def _elsewhere(key: str, around: _Schema) -> list[str]:
+    """Name the other sources of a section that know a key."""
+    options: dict[str, _Schema] = around.get("options", {})
+    return [repr(tag) for tag, one in options.items() if key in one.get("properties", {})]
+
+
+def _resolved(root: _Schema, schema: _Schema) -> _Schema:
+    """Follow references, and look through 'or null'."""
+    for option in schema.get("anyOf", ()):
+        if option.get("type") != "null":
+            schema = {**option, **{k: v for k, v in schema.items() if k != "anyOf"}}
+            break
+    reference = schema.get("$ref")
+    if reference is None:
+        return schema
+    target: _Schema = root["$defs"][reference.rsplit("/", 1)[-1]]
+    return target

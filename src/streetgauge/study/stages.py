@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from streetgauge.errors import InputError, closest
-from streetgauge.io.onnx_files import companions
+from streetgauge.io.files import companions
 from streetgauge.settings import ImageFeatures, OpenImagery, SimulatedFeatures, TableFeatures
 from streetgauge.study.paths import StudyFiles, second_of
 

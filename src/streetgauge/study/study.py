@@ -26,6 +26,7 @@ from pydantic import BaseModel
 
 from streetgauge.errors import InputError, closest
 from streetgauge.io.files import (
+    WriteLock,
     digest,
     read_metadata,
     remove_leftovers,
@@ -34,7 +35,6 @@ from streetgauge.io.files import (
     write_table,
 )
 from streetgauge.io.formats import RECORD_VERSION, require_version
-from streetgauge.io.locks import WriteLock
 from streetgauge.io.remote import signature
 from streetgauge.settings import StudySettings, Url, input_files, read_settings
 from streetgauge.skips import SKIP_COLUMNS

@@ -8,27 +8,42 @@ tells numbers from known missing marks, and both from text that is neither.
 
 from __future__ import annotations
 
+from streetgauge.io.tables.cells import (
+    MISSING_MARKS,
+    refuse_numbers,
+    refuse_repeated,
+    require_columns,
+    to_numbers,
+)
 from streetgauge.io.tables.columns import read_header, scan_columns
-from streetgauge.io.tables.numbers import MISSING_MARKS, to_numbers
 from streetgauge.io.tables.raw import zipped_tables
 from streetgauge.io.tables.sheets import (
     VECTOR_SUFFIXES,
+    Columns,
     Sheet,
     as_table,
     choose_sheet,
+    find_header,
     forget_sheets,
+    read_columns,
     read_sheets,
 )
 
 __all__ = [
     "MISSING_MARKS",
     "VECTOR_SUFFIXES",
+    "Columns",
     "Sheet",
     "as_table",
     "choose_sheet",
+    "find_header",
     "forget_sheets",
+    "read_columns",
     "read_header",
     "read_sheets",
+    "refuse_numbers",
+    "refuse_repeated",
+    "require_columns",
     "scan_columns",
     "to_numbers",
     "zipped_tables",

@@ -14,11 +14,13 @@ from streetgauge.io.tables.raw import (
     PARQUET,
     UNPACKING,
     damaged,
+    decoded,
+    delimiter_of,
+    encoding_of,
     is_zip,
     opened,
     starts,
 )
-from streetgauge.io.tables.text import decoded, delimiter_of, encoding_of
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -12,16 +12,29 @@ from pathlib import Path
 import pandas as pd
 
 from streetgauge.errors import InputError, closest
-from streetgauge.io.tables.raw import DAMAGED, PARQUET, UNPACKING, ZIP, damaged, is_workbook, opened
-from streetgauge.io.tables.text import decoded, delimiter_of
+from streetgauge.io.tables.cells import require_columns
+from streetgauge.io.tables.raw import (
+    DAMAGED,
+    PARQUET,
+    UNPACKING,
+    ZIP,
+    damaged,
+    decoded,
+    delimiter_of,
+    is_workbook,
+    opened,
+)
 from streetgauge.io.tables.workbook import read_pages
 
-__all__ = ["VECTOR_SUFFIXES", "Sheet", "as_table", "choose_sheet", "forget_sheets", "read_sheets"]
+__all__ = ["VECTOR_SUFFIXES", "Columns", "Sheet", "as_table", "choose_sheet", "find_header"]
+__all__ += ["forget_sheets", "read_columns", "read_sheets"]
 
 VECTOR_SUFFIXES = (".geojson", ".json", ".shp", ".fgb")
 OLE = b"\xd0\xcf\x11\xe0"  # Excel before 2007
 _LIMIT = 2 << 30  # bytes of text: a table of areas has less, a zip made to do harm has more
 _SAMPLE = 1 << 18  # characters
+_HEADER_WITHIN = 60  # rows: titles and metadata above a header are fewer
+Columns = dict[str, int]  # role -> position
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,7 +98,7 @@ def read_sheets(path: Path, member: str | None = None) -> tuple[Sheet, ...]:
 def forget_sheets() -> None:
     """Free what `read_sheets` remembers."""
     _sheets.cache_clear()
-    _table.cache_clear()
+    _cached_table.cache_clear()
 
 
 def choose_sheet(sheets: Sequence[Sheet], name: str | None, path: Path, setting: str) -> Sheet:
@@ -103,6 +116,66 @@ def choose_sheet(sheets: Sequence[Sheet], name: str | None, path: Path, setting:
             return sheet
     known = [sheet.name for sheet in sheets if sheet.name]
     raise InputError(path, f"there is no {setting} {name!r}", closest(name, known))
+
+
+def find_header(
+    sheets: Sequence[Sheet], recognise: Callable[[tuple[str, ...]], Columns | None]
+) -> tuple[Sheet, int, Columns] | None:
+    """Find the first row that is recognised as the header, in any sheet.
+
+    Returns
+    -------
+    tuple of Sheet, int, dict; or None
+        The sheet, the header's position in its rows, and the columns by role that ``recognise``
+        saw in it.
+    """
+    for sheet in sheets:
+        for position, cells in enumerate(sheet.rows[:_HEADER_WITHIN]):
+            found = recognise(cells)
+            if found is not None:
+                return sheet, position, found
+    return None
+
+
+def read_columns(
+    path: Path, columns: Mapping[str, str | None], name: str | None = None, setting: str = "sheet"
+) -> tuple[pd.DataFrame, str]:
+    """Read columns of a table by their names, whatever titles stand above its header.
+
+    Parameters
+    ----------
+    path : Path
+        The file.
+    columns : mapping of setting to column name
+        What is needed; None is not needed.
+    name : str, optional
+        Of the sheet or layer; the first if not given.
+    setting : str
+        Which setting gave that name, for errors.
+
+    Returns
+    -------
+    table : DataFrame
+        All columns, as `as_table` gives them.
+    title : str
+        The file and its sheet, for errors.
+
+    Raises
+    ------
+    InputError
+        If there is no such sheet or column, or two columns have one of the names.
+    """
+    sheet = choose_sheet(read_sheets(path), name, path, setting)
+    wanted = {column for column in columns.values() if column is not None}
+    found = find_header([sheet], lambda cells: {} if wanted <= set(cells) else None)
+    header = found[1] if found else 0
+    require_columns(sheet.rows[header], columns, sheet.title)
+    for column in sorted(wanted):
+        if sheet.rows[header].count(column) > 1:
+            raise InputError(
+                sheet.title, f"there are two columns {column!r}", "rename one of them in the file"
+            )
+    return as_table(sheet, header), sheet.title
 
 
 def as_table(sheet: Sheet, header: int = 0, *, ragged: bool = False) -> pd.DataFrame:
@@ -129,11 +202,11 @@ def as_table(sheet: Sheet, header: int = 0, *, ragged: bool = False) -> pd.DataF
     InputError
         If a row has more cells than the header, or fewer and ``ragged`` is not set.
     """
-    return _table(sheet, header, ragged).copy(deep=False)
+    return _cached_table(sheet, header, ragged).copy(deep=False)
 
 
 @lru_cache(maxsize=4)
-def _table(sheet: Sheet, header: int, ragged: bool) -> pd.DataFrame:
+def _cached_table(sheet: Sheet, header: int, ragged: bool) -> pd.DataFrame:
     import pyarrow as pa
 
     names = _unique(_without_trailing_blanks(sheet.rows[header]))
