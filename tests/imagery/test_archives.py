@@ -104,7 +104,7 @@ def test_what_is_no_plain_image_is_listed_with_its_reason(tmp_path: Path) -> Non
         tar.addfile(member("Z\n_a.png", 1), io.BytesIO(b"1"))
     listing = list_archive(str(tmp_path / "1.tar"))
     assert listing.members == ("X_a.png",)
-    told = "\n".join(listing.left_out)
+    told = "\n".join(listing.skipped)
     for reason in (
         "3 of its members have names that leave the archive, e.g. '/etc/passwd'",
         "3 of its members are links, devices or sparse, not plain files, e.g. 'X_b.png'",
@@ -114,14 +114,14 @@ def test_what_is_no_plain_image_is_listed_with_its_reason(tmp_path: Path) -> Non
         "1 of its members stand there twice, of which the first is read, e.g. 'X_a.png'",
     ):
         assert f"archive 1.tar: {reason}" in told
-    assert len(listing.left_out) == 6
+    assert len(listing.skipped) == 6
     # And so it is told to the user, beside the views that are there.
     settings = ImagerySettings(
         folder=tmp_path, pattern="1.tar/{location_id}_{view}.png", views=("a",), require="any"
     )
     views, skips = find_views(settings, ["X", "Y"])
     assert views["member"].tolist() == ["X_a.png"]
-    assert set(listing.left_out) <= set(skips["reason"])
+    assert set(listing.skipped) <= set(skips["reason"])
 
 
 def test_a_zip_s_links_secrets_and_climbers_are_listed(tmp_path: Path) -> None:
@@ -136,13 +136,13 @@ def test_a_zip_s_links_secrets_and_climbers_are_listed(tmp_path: Path) -> None:
     content = bytearray(path.read_bytes())
     listing = list_archive(str(path))
     assert listing.members == ("X_a.png",)
-    assert len(listing.left_out) == 3
+    assert len(listing.skipped) == 3
     # The bit that says "encrypted", of the last member, in both of its headers.
     content[content.rindex(b"PK\x01\x02") + 8] |= 1
     path.write_bytes(content)
     os.utime(path, ns=(1, 1))
     assert list_archive(str(path)).members == ()
-    assert "are encrypted, e.g. 'X_a.png'" in "\n".join(list_archive(str(path)).left_out)
+    assert "are encrypted, e.g. 'X_a.png'" in "\n".join(list_archive(str(path)).skipped)
 
 
 @pytest.mark.parametrize("name", ["p.tar", "p.tgz", "p.tar.bz2", "p.tar.xz", "p.zip"])
@@ -154,7 +154,7 @@ def test_an_archive_that_is_cut_off_says_so_wherever_it_is_cut(tmp_path: Path, n
         path = tmp_path / f"{cut}-{name}"
         path.write_bytes(whole[:cut])
         listing = list_archive(str(path))
-        assert "damaged" in listing.left_out[-1], cut
+        assert "damaged" in listing.skipped[-1], cut
         # What is listed comes back whole, or with a reason: the last one may be cut itself.
         for member_name in listing.members:
             (got,) = raw_images([ImageSource(str(path), member_name)])
@@ -184,7 +184,7 @@ def test_all_that_stands_whole_before_the_cut_of_a_packed_tar_is_read(
     assert len(read) >= unpacked // (size + 1024)  # but for the one that is cut, and its packing
     assert read == [one for one, _ in files[: len(read)]]
     assert len(listing.members) - len(read) <= 1
-    assert "damaged" in listing.left_out[-1]
+    assert "damaged" in listing.skipped[-1]
 
 
 def listed_in_little_memory(path: Path) -> Listing:
@@ -211,7 +211,7 @@ def test_a_name_that_would_fill_the_memory_is_not_read(tmp_path: Path, kind: byt
                 packed.write(b"n" * (1 << 20))
     listing = listed_in_little_memory(path)
     assert listing.members == ("X_a.png",)
-    assert "it is damaged: a name or a note of 25,165,824 bytes" in listing.left_out[0]
+    assert "it is damaged: a name or a comment of 25,165,824 bytes" in listing.skipped[0]
 
 
 @pytest.mark.parametrize("form", [tarfile.GNU_FORMAT, tarfile.PAX_FORMAT])
@@ -237,7 +237,7 @@ def test_the_map_of_a_sparse_file_is_not_kept_in_memory(tmp_path: Path) -> None:
         packed.write(bytes(1024))
     listing = listed_in_little_memory(path)
     assert listing.members == ("X_a.png",)
-    assert "1 of its members are links, devices or sparse" in listing.left_out[0]
+    assert "1 of its members are links, devices or sparse" in listing.skipped[0]
 
 
 def test_damage_in_the_middle_of_a_tar_is_not_taken_for_its_end(tmp_path: Path) -> None:
@@ -247,7 +247,7 @@ def test_damage_in_the_middle_of_a_tar_is_not_taken_for_its_end(tmp_path: Path) 
     (tmp_path / "q.tar").write_bytes(content)
     listing = list_archive(str(tmp_path / "q.tar"))
     assert listing.members == ("0_b.png", "0_a.png")
-    assert "damaged" in listing.left_out[0]
+    assert "damaged" in listing.skipped[0]
 
 
 def test_gzip_of_several_parts_is_read_to_its_end(tmp_path: Path) -> None:
@@ -265,7 +265,7 @@ def test_a_member_that_would_fill_the_memory_is_not_read(
     for path in (write_tar(tmp_path / "p.tgz", files), write_zip(tmp_path / "q.zip", files)):
         listing = list_archive(str(path))
         assert listing.members == ("X_b.png",)
-        assert "larger than 1 MiB" in listing.left_out[0]
+        assert "larger than 1 MiB" in listing.skipped[0]
         (got,) = raw_images([ImageSource(str(path), "X_a.png")])
         assert isinstance(got, ImageError)
 
@@ -322,7 +322,7 @@ def test_a_file_that_is_only_called_an_archive_is_told(tmp_path: Path, content: 
     for name in ("1.zip", "2.tgz"):
         listing = list_archive(str(tmp_path / name))
         assert listing.members == ()
-        assert f"archive {name}: it is damaged" in listing.left_out[0]
+        assert f"archive {name}: it is damaged" in listing.skipped[0]
 
 
 names = st.text(

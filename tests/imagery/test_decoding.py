@@ -297,7 +297,7 @@ def test_a_reason_is_in_words_and_never_in_python_s(monkeypatch: pytest.MonkeyPa
     Image.new("RGB", (8, 8)).save(buffer, "PNG", pnginfo=note)
     with pytest.raises(ImageError) as caught:
         decode(buffer.getvalue())
-    said = "the image is damaged: its text notes are larger than an image's may be"
+    said = "the image is damaged: its text comments are larger than an image's may be"
     assert str(caught.value) == said
     buffer = io.BytesIO()
     Image.new("RGB", (8, 8)).save(buffer, "PNG")

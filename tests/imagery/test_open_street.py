@@ -21,8 +21,8 @@ import pytest
 from PIL import Image
 
 from streetgauge.errors import InputError
-from streetgauge.imagery.mapillary import Mapillary
 from streetgauge.imagery.open_street import collect_images, credits_of, probe
+from streetgauge.imagery.services import Mapillary, Panoramax
 from streetgauge.io.files import read_metadata
 from streetgauge.settings import MapillaryImagery, OpenImagery, PanoramaxImagery
 
@@ -188,7 +188,7 @@ def test_every_location_is_there_or_skipped_with_its_reason(street: Street, tmp_
     assert reasons["unplaced", ""] == "it has no coordinates"
     assert reasons["nowhere", ""] == "there is no open image within 30 m"
     assert reasons["gone", "a"] == "the image is gone (HTTP 404)"
-    assert reasons["lonely", "b"] == "there is no open image within 30 m that looks this way"
+    assert reasons["lonely", "b"] == "there is no open image within 30 m that faces this way"
     assert set(skips["stage"]) == {"images"}
     told = set(images["location_id"]) | set(skips["location_id"])
     assert told == set(where["location_id"])
@@ -215,8 +215,8 @@ def test_a_crowded_square_is_searched_in_pieces_and_nothing_is_lost(
     where = places(**{f"L{i}": tuple(rng.uniform(-250, 250, 2)) for i in range(12)})
     service = street(crowd)
     whole, _ = collect(mapillary(service, require="any"), where, tmp_path / "whole")
-    monkeypatch.setattr("streetgauge.imagery.mapillary.MOST", 40)
-    monkeypatch.setattr("streetgauge.imagery.panoramax.MOST", 40)
+    monkeypatch.setattr(Mapillary, "most", 40)
+    monkeypatch.setattr(Panoramax, "most", 40)
     service.asked.clear()
     pieces, _ = collect(mapillary(service, require="any"), where, tmp_path / "pieces")
     pd.testing.assert_frame_equal(whole, pieces)

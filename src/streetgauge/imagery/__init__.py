@@ -1,6 +1,6 @@
 """Images as they come: folders, archives, manifests, photographs and panoramas.
 
-`find_views` says which image is which view of which location, `raw_images` reads them and
+`find_views` finds which image is which view of which location, `raw_images` reads them and
 `decode` gives their pixels, or one short reason why not.
 """
 

@@ -57,7 +57,7 @@ _UNPACKERS: dict[bytes, Callable[[IO[bytes]], _Unpacker]] = {
 }
 _BUFFER = 1 << 20
 _STEP = 1 << 13  # unpacked at a time: what one call has unpacked when it fails is lost
-MAX_HEADER = 64 << 10  # of a header that only says more of the next file: its long name
+MAX_HEADER = 64 << 10  # of a header that only describes the next file: its long name
 
 
 def is_archive(name: str) -> bool:
@@ -73,18 +73,18 @@ class Listing:
     ----------
     members : tuple of str
         The plain files that can be read, each once, as they stand in the archive.
-    left_out : tuple of str
+    skipped : tuple of str
         One sentence for each kind of thing that is not read.
     """
 
     members: tuple[str, ...]
-    left_out: tuple[str, ...]
+    skipped: tuple[str, ...]
 
 
 def list_archive(path: str) -> Listing:
     """List an archive (a file or a URL); one that has not changed is not read again.
 
-    A damaged archive gives the members before the damage, and says so in ``left_out``.
+    A damaged archive gives the members before the damage, and the damage in ``skipped``.
     """
     if is_url(path):
         return _listing(path, 0, 0)
@@ -111,13 +111,13 @@ def _listing(path: str, size: int, modified: int) -> Listing:
                     names[name] = None
         except ImageError as error:
             damage = error.reason
-    told = [
+    reasons = [
         f"archive {_short(path)}: {len(those)} of its members {why}, e.g. {those[0]!a}"
         for why, those in refused.items()
     ]
     if damage:
-        told.append(f"{damage}, after {len(names)} files")
-    return Listing(tuple(names), tuple(told))
+        reasons.append(f"{damage}, after {len(names)} files")
+    return Listing(tuple(names), tuple(reasons))
 
 
 class Archive:
@@ -126,7 +126,7 @@ class Archive:
     Parameters
     ----------
     path : str
-        A tar (also compressed) or zip, a file or a URL; its content tells which.
+        A tar (also compressed) or zip, a file or a URL; its content decides which.
     """
 
     def __init__(self, path: str) -> None:
@@ -240,16 +240,16 @@ class _Unpacked:
 
 
 class _TarInfo(tarfile.TarInfo):
-    """A header that tells damage from the end, which tarfile takes for the same.
+    """A header that distinguishes damage from the end, which tarfile takes for the same.
 
-    Nor does it keep in memory what a file made to fill it says of its next one: names of any
+    Nor does it hold in memory what a file made to fill it has before its next one: names of any
     length, and the maps of sparse files, which are not read anyway.
     """
 
     def _proc_member(self, tar: tarfile.TarFile) -> tarfile.TarInfo:  # tarfile's way in
-        if self.type in _SAYS_MORE and self.size > MAX_HEADER:
+        if self.type in _EXTENSIONS and self.size > MAX_HEADER:
             raise _EndError(
-                f"a name or a note of {self.size:,} bytes, where {MAX_HEADER:,} are too many"
+                f"a name or a comment of {self.size:,} bytes, where {MAX_HEADER:,} are too many"
             )
         found: tarfile.TarInfo = super()._proc_member(tar)  # type: ignore[misc]
         return found
@@ -309,13 +309,13 @@ class _Tar:
     def _members(self) -> Iterator[tarfile.TarInfo]:
         self._at_start = False
         while (info := self._tar.next()) is not None:
-            self._tar.members.clear()  # type: ignore[attr-defined]  # else all headers are kept
+            self._tar.members.clear()  # type: ignore[attr-defined]  # else all headers stay in memory
             if not info.isdir():
                 yield info
 
     def names(self) -> Iterator[tuple[str, str]]:
         for info in self._members():
-            name, why = _named(info.name)
+            name, why = _member_name(info.name)
             if not why:
                 why = "" if info.isreg() and not info.issparse() else _LINK
                 why = why or _too_large(info.size)
@@ -329,7 +329,7 @@ class _Tar:
             self._rewind()
         whole = self._at_start
         for info in self._members():
-            name, why = _named(info.name)
+            name, why = _member_name(info.name)
             if why or not info.isreg() or info.issparse() or name in self._seen:
                 continue
             self._seen.add(name)
@@ -357,7 +357,7 @@ class _Zip:
             self._opened = opened.pop_all()
         self._by_name: dict[str, zipfile.ZipInfo] = {}
         for info in self._infos():
-            name, why = self._named(info)
+            name, why = self._zip_name(info)
             if not why:
                 self._by_name.setdefault(name, info)
 
@@ -371,12 +371,12 @@ class _Zip:
 
     def names(self) -> Iterator[tuple[str, str]]:
         for info in self._infos():
-            name, why = self._named(info)
+            name, why = self._zip_name(info)
             yield name, why or _too_large(info.file_size)
 
     @staticmethod
-    def _named(info: zipfile.ZipInfo) -> tuple[str, str]:
-        name, why = _named(info.filename)
+    def _zip_name(info: zipfile.ZipInfo) -> tuple[str, str]:
+        name, why = _member_name(info.filename)
         kind = stat.S_IFMT(info.external_attr >> 16)
         if not why and kind not in (0, stat.S_IFREG):
             why = _LINK
@@ -397,13 +397,13 @@ class _Zip:
 
 _LINK = "are links, devices or sparse, not plain files"
 # Headers that are read whole into the memory: long names, and notes of any kind.
-_SAYS_MORE = (
+_EXTENSIONS = (
     *(tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK),
     *(tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.SOLARIS_XHDTYPE),
 )
 
 
-def _named(name: str) -> tuple[str, str]:
+def _member_name(name: str) -> tuple[str, str]:
     """Give a member's name without "./", and why it cannot be taken or ""."""
     parts = PurePosixPath(name).parts
     plain = "/".join(parts)

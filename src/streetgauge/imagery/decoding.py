@@ -13,12 +13,11 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-import simplejpeg  # libjpeg-turbo without Pillow around it: 0.6 of the time, and it tells damage
+import simplejpeg  # libjpeg-turbo without Pillow around it: 0.6 of the time, and it reports damage
 from PIL import Image
 
 from streetgauge.imagery.archives import MAX_BYTES, Archive
-from streetgauge.imagery.exif import panorama_heading
-from streetgauge.imagery.image_file import MAX_PIXELS, ImageError, opened
+from streetgauge.imagery.image_file import MAX_PIXELS, ImageError, opened, panorama_heading
 from streetgauge.imagery.panoramas import Cut, cut_panorama
 from streetgauge.io.remote import TooLargeError, is_url, read_url
 
@@ -89,7 +88,7 @@ def raw_images(rows: Iterable[ImageSource]) -> Iterator[bytes | ImageError]:
                 if member and archive is None:
                     archive = Archive(path)
                 try:
-                    content = archive.read(member) if archive and member else _read(path)
+                    content = archive.read(member) if archive and member else _read_file(path)
                 except ImageError as error:
                     content = error
             yield content
@@ -107,9 +106,9 @@ def decode(
 ) -> Pixels:
     """Decode an image as it is meant to be seen.
 
-    The format is told by the content. A camera's orientation note is obeyed, CMYK and greyscale
-    become RGB, 16-bit values keep their high byte, transparency shows white, and of several frames
-    the first is taken.
+    The content decides the format. A camera's orientation tag is obeyed, CMYK and greyscale
+    become RGB, of 16-bit values the high byte counts, transparency shows white, and of several
+    frames the first is taken.
 
     Parameters
     ----------
@@ -119,7 +118,7 @@ def decode(
         Cut this out of it, which is a panorama.
     at_least : int, optional
         A JPEG may be decoded at a half, a quarter or an eighth of its size (libjpeg's scaled
-        decoding) as long as its shorter side keeps so many pixels. Not for cuts.
+        decoding) as long as its shorter side has so many pixels. Not for cuts.
     max_pixels : int, default 100 million
         An image with more is refused before its pixels are decoded.
 
@@ -143,12 +142,12 @@ def decode_cuts(
 ) -> list[Pixels]:
     """Decode a file once for several views, as `decode` for each of them."""
     pixels, own = _decoded(raw, None, max_pixels)
-    told = [
+    known = [
         cut._replace(panorama_heading=own) if math.isnan(cut.panorama_heading) else cut
         for cut in cuts
         if cut is not None
     ]
-    views = iter(cut_panorama(pixels, told) if told else ())
+    views = iter(cut_panorama(pixels, known) if known else ())
     return [pixels if cut is None else next(views) for cut in cuts]
 
 
@@ -160,10 +159,10 @@ def read_image(path: str | os.PathLike[str], *, max_pixels: int = MAX_PIXELS) ->
     ImageError
         Also if there is no such file, or it cannot be opened.
     """
-    return decode(_read(os.fspath(path)), max_pixels=max_pixels)
+    return decode(_read_file(os.fspath(path)), max_pixels=max_pixels)
 
 
-def _read(path: str) -> bytes:
+def _read_file(path: str) -> bytes:
     try:
         if is_url(path):
             return read_url(path, MAX_BYTES)
@@ -187,7 +186,7 @@ def _too_large() -> str:
 
 
 def _decoded(raw: bytes, at_least: int | None, max_pixels: int) -> tuple[Pixels, float]:
-    """Pixels, and the heading that a panorama says it has."""
+    """Pixels, and the heading that a panorama's file has."""
     if not raw:
         raise ImageError("the file is empty")
     with opened(io.BytesIO(raw), max_pixels) as image:
@@ -206,7 +205,7 @@ def _decoded(raw: bytes, at_least: int | None, max_pixels: int) -> tuple[Pixels,
 def _quick(raw: bytes, image: Image.Image, at_least: int | None) -> Pixels | None:
     """Pixels of an everyday JPEG; None of everything else.
 
-    Pillow paints what is lost of a damaged one grey and says nothing: here it is refused.
+    Pillow paints what is lost of a damaged one grey without a warning: here it is refused.
     """
     if image.format != "JPEG" or image.mode not in ("RGB", "L"):
         return None
@@ -218,17 +217,17 @@ def _quick(raw: bytes, image: Image.Image, at_least: int | None) -> Pixels | Non
             raw, "RGB", min_height=smallest, min_width=smallest, min_factor=2 if smallest else 1
         )
     except (ValueError, RuntimeError) as error:
-        said = str(error)
-        if said.startswith("Corrupt JPEG data") and not _is_padding(said):
-            said = re.sub(r"\d+ extraneous", "extraneous", said)[:120]
-            raise ImageError(f"the image is damaged: {said}") from None
-        return None  # Pillow decides, and says what is wrong
+        message = str(error)
+        if message.startswith("Corrupt JPEG data") and not _is_padding(message):
+            message = re.sub(r"\d+ extraneous", "extraneous", message)[:120]
+            raise ImageError(f"the image is damaged: {message}") from None
+        return None  # Pillow decides, and has the reason
     return pixels
 
 
-def _is_padding(said: str) -> bool:
+def _is_padding(message: str) -> bool:
     """Whether libjpeg speaks of no more than the few bytes some cameras put before the end."""
-    found = re.search(r"(\d+) extraneous bytes before marker 0xd9", said)
+    found = re.search(r"(\d+) extraneous bytes before marker 0xd9", message)
     return found is not None and int(found[1]) <= PADDING
 
 

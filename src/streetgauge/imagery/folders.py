@@ -27,14 +27,14 @@ class File(NamedTuple):
         The file or URL to open.
     member : str
         The file in the archive at ``path``; "" if there is no archive.
-    place : int
-        Its place in the archive, from the front.
+    position : int
+        Its position in the archive, from the front.
     """
 
     name: str
     path: str
     member: str = ""
-    place: int = 0
+    position: int = 0
 
 
 class Folder:
@@ -47,18 +47,18 @@ class Folder:
 
     Attributes
     ----------
-    left_out : list of str
+    skipped : list of str
         What was met, in archives or by itself, and cannot be read: one sentence each.
     """
 
     def __init__(self, root: Path | str) -> None:
         self.root = root
-        self.left_out: list[str] = []
+        self.skipped: list[str] = []
         self._remote = is_url(root)
         self._is_archive = is_archive(str(root)) and (self._remote or Path(root).is_file())
         if not self._remote and not self._is_archive and not Path(root).is_dir():
-            what = "this is not an archive" if Path(root).exists() else "there is no such folder"
-            raise InputError(root, what, "check imagery.folder")
+            reason = "this is not an archive" if Path(root).exists() else "there is no such folder"
+            raise InputError(root, reason, "check imagery.folder")
 
     def files(self, pattern: Pattern) -> Iterator[File]:
         """Give the files that can fit the pattern, and some that do not."""
@@ -86,7 +86,7 @@ class Folder:
                 name = base + entry.name
                 kind = _kind(entry)
                 if why := _why_not(entry.name, kind):
-                    self.left_out.append(f"{why}: {name!a}")
+                    self.skipped.append(f"{why}: {name!a}")
                     continue
                 below = not last and (into is None or into.fullmatch(entry.name) is not None)
                 if not below:
@@ -102,9 +102,9 @@ class Folder:
 
     def _members(self, base: str, path: str) -> Iterator[File]:
         listing = list_archive(path)
-        self.left_out += [reason for reason in listing.left_out if reason not in self.left_out]
-        for place, member in enumerate(listing.members):
-            yield File(base + member, path, member, place)
+        self.skipped += [reason for reason in listing.skipped if reason not in self.skipped]
+        for position, member in enumerate(listing.members):
+            yield File(base + member, path, member, position)
 
     def find(self, names: set[str]) -> dict[str, File]:
         """Find files by their names below the folder; those that are not there are not given."""
@@ -128,7 +128,7 @@ class Folder:
         return found
 
     def _urls(self) -> Callable[[str], str | None]:
-        """Give what tells a file's URL, None if it is not there."""
+        """Give a function from a file's name to its URL, None if it is not there."""
         root = str(self.root)
         if can_list(root):
             return list_files(root).get

@@ -6,7 +6,7 @@ import itertools
 import json
 import math
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, TypeVar
@@ -17,10 +17,14 @@ import pandas as pd
 
 from streetgauge.errors import InputError
 from streetgauge.imagery.decoding import ImageError, read_image
-from streetgauge.imagery.mapillary import Mapillary
-from streetgauge.imagery.panoramax import Panoramax
-from streetgauge.imagery.services import Box, Found, Service, TooManyError
-from streetgauge.imagery.view_selection import METRES, choose
+from streetgauge.imagery.services import (
+    Box,
+    Found,
+    Mapillary,
+    Panoramax,
+    Service,
+    TooManyError,
+)
 from streetgauge.io.files import atomic_path, digest, write_json
 from streetgauge.io.http import RequestError
 from streetgauge.progress import Progress, silent
@@ -29,12 +33,13 @@ from streetgauge.skips import skips_frame
 
 __all__ = ["collect_images", "credits_of", "probe"]
 
+METRES = 111_195.0  # of a degree of latitude, on a sphere of 6,371 km
 CELL = 0.01  # degrees: about 1 km; a cell's locations are searched for together
 DEEPEST = 8  # a cell is cut in four so often at most, to pieces of 4 m
 WORKERS = 8
 # So many requests after each other that went wrong, each tried several times, are no accident.
 IN_A_ROW = 4
-LATER = "run the same command later: what was fetched is kept"
+LATER = "run the same command later: what was fetched stays"
 COLUMNS = {
     **{"location_id": "str", "view": "str", "path": "str", "heading": "float64"},
     **{"panorama": "bool", "provider": "str", "image_id": "str"},
@@ -57,7 +62,7 @@ def collect_images(
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Search for, choose and fetch the images of a study's locations.
 
-    A run that was stopped goes on where it was: what was found in a part of the map is kept in
+    A run that was stopped goes on where it was: what was found in a part of the map is stored in
     ``work``, and an image that is there is not fetched again. An image gets its name only when
     it was fetched whole and could be decoded.
 
@@ -70,7 +75,7 @@ def collect_images(
     folder : Path
         Where the images go, as ``<end of id>/<id>.jpg``.
     work : Path
-        Where answers are kept until all is there; the caller removes it.
+        Where answers are stored until all is there; the caller removes it.
 
     Returns
     -------
@@ -96,15 +101,15 @@ def collect_images(
     skips: list[Row] = [{"location_id": each, "reason": "it has no coordinates"} for each in lost]
     choices: list[Row] = []
 
-    def look(places: pd.DataFrame) -> tuple[list[Row], list[Row]]:
-        return _search_cell(service, settings, places, work)
+    def search(cell: pd.DataFrame) -> tuple[list[Row], list[Row]]:
+        return _search_cell(service, settings, cell, work)
 
     cells = _cells(placed)
     with progress("searching for images", len(cells), "squares") as advance:
-        for places, answer in _in_order(service, look, cells, workers, settings):
+        for cell, answer in _in_order(service, search, cells, workers, settings):
             if isinstance(answer, RequestError):
                 reason = f"the search failed: {answer.reason}"
-                skips += [{"location_id": i, "reason": reason} for i in places["location_id"]]
+                skips += [{"location_id": i, "reason": reason} for i in cell["location_id"]]
             else:
                 choices += answer[0]
                 skips += answer[1]
@@ -139,10 +144,10 @@ def probe(settings: OpenImagery, locations: pd.DataFrame) -> str:
         raise InputError("locations", "none has coordinates", "give lat and lon")
     box = Box(*_around(placed.iloc[:1], settings.within)[0])
     try:
-        said = service.probe(box)
+        status = service.probe(box)
     except RequestError as error:
         raise _no_answer(settings, error, "check the address and the network") from None
-    return f"{said}; {len(placed):,} locations in {len(_cells(placed)):,} squares to search"
+    return f"{status}; {len(placed):,} locations in {len(_cells(placed)):,} squares to search"
 
 
 def credits_of(images: pd.DataFrame) -> list[dict[str, Any]]:
@@ -181,35 +186,35 @@ def _cells(placed: pd.DataFrame) -> list[pd.DataFrame]:
     return [part.reset_index(drop=True) for _, part in placed.groupby(keys, sort=True)]
 
 
-def _around(places: pd.DataFrame, within: float) -> npt.NDArray[np.float64]:
-    """West, south, east, north of the square around each place, in degrees."""
-    lat, lon = places["lat"].to_numpy(float), places["lon"].to_numpy(float)
-    up = np.full(len(places), within / METRES * 1.001)
+def _around(locations: pd.DataFrame, within: float) -> npt.NDArray[np.float64]:
+    """West, south, east, north of the square around each location, in degrees."""
+    lat, lon = locations["lat"].to_numpy(float), locations["lon"].to_numpy(float)
+    up = np.full(len(locations), within / METRES * 1.001)
     across = up / np.maximum(np.cos(np.radians(lat)), 0.01)
     return np.column_stack([lon - across, lat - up, lon + across, lat + up])
 
 
 def _search_cell(
-    service: Service, settings: OpenImagery, places: pd.DataFrame, work: Path
+    service: Service, settings: OpenImagery, locations: pd.DataFrame, work: Path
 ) -> tuple[list[Row], list[Row]]:
-    """Search around the places of a cell and choose; or read what was chosen before."""
+    """Search around the locations of a cell and choose; or read what was chosen before."""
     key = digest(
         {
             "provider": service.name,
             "settings": settings.model_dump(mode="json"),
-            "places": places[["location_id", "lat", "lon"]].to_dict("records"),
+            "locations": locations[["location_id", "lat", "lon"]].to_dict("records"),
         }
     )
     file = work / f"{key}.json"
     try:
-        kept = json.loads(file.read_text(encoding="utf-8"))
-        return kept["choices"], kept["skips"]
+        stored = json.loads(file.read_text(encoding="utf-8"))
+        return stored["choices"], stored["skips"]
     except FileNotFoundError:
         pass
-    around = _around(places, settings.within)
+    around = _around(locations, settings.within)
     box = Box(*around[:, :2].min(axis=0), *around[:, 2:].max(axis=0))
     found = _search(service, box, around, 0)
-    choices, skips = choose(places, list(found.values()), settings)
+    choices, skips = choose(locations, list(found.values()), settings)
     write_json({"choices": choices, "skips": skips}, file)
     return choices, skips
 
@@ -217,7 +222,7 @@ def _search_cell(
 def _search(
     service: Service, box: Box, around: npt.NDArray[np.float64], depth: int
 ) -> dict[str, Found]:
-    """Search a box; one with too much in it is cut in four, and parts without a place left out."""
+    """Search a box; one with too much in it is cut in four, parts without a location skipped."""
     try:
         return {image.image_id: image for image in service.search(box)}
     except TooManyError as error:
@@ -231,6 +236,95 @@ def _search(
     return found
 
 
+def choose(
+    locations: pd.DataFrame, found: Sequence[Found], settings: OpenImagery
+) -> tuple[list[Row], list[Row]]:
+    """Choose the images of each location.
+
+    A location takes the nearest panorama, from which all its views will be cut; where there is
+    none (or none is wanted), each view takes the nearest image that faces the view's heading
+    within ``settings.angle``. An image belongs to one view of a location at most: that whose
+    heading is closest to its own. Of equally near images, the one whose heading is closer is taken,
+    then the newer one.
+
+    Parameters
+    ----------
+    locations : DataFrame
+        ``location_id``, ``lat``, ``lon`` in degrees.
+    found : sequence of Found
+        Images, in any order.
+    settings : OpenImagery
+        Views and headings, distance, angle, dates, panoramas or not, completeness.
+
+    Returns
+    -------
+    choices : list of dict
+        ``location_id``, ``view``, ``distance_m`` and all of `Found`: one a view.
+    skips : list of dict
+        Locations and views that have none. A location that needs all its views and lacks one has
+        no choices.
+    """
+    images = sorted(filter(lambda each: _wanted(each, settings), found))
+    lat = np.array([image.lat for image in images])
+    lon = np.array([image.lon for image in images])
+    heading = np.array([image.heading for image in images])
+    round_ = np.array([image.panorama for image in images], dtype=bool)
+    newest = np.argsort(np.argsort([image.captured_at for image in images]))
+    # Degrees between each image's heading and each view's.
+    apart = np.abs((heading[:, None] - np.array([*settings.heading_of.values()]) + 180) % 360 - 180)
+    closest = apart.argmin(axis=1) if len(images) else np.zeros(0, dtype=int)
+    choices: list[Row] = []
+    skips: list[Row] = []
+    nothing = f"there is no open image within {settings.within:g} m"
+    rows = locations[["location_id", "lat", "lon"]].itertuples(index=False, name=None)
+    for location, at_lat, at_lon in rows:
+        distance = METRES * np.hypot(lat - at_lat, (lon - at_lon) * np.cos(np.radians(at_lat)))
+        near = np.flatnonzero(distance <= settings.within)
+        if not len(near):
+            skips.append({"location_id": location, "reason": nothing})
+            continue
+        panoramas = near[round_[near]]
+        if len(panoramas):
+            one = _first(panoramas, distance, -newest)
+            taken = dict.fromkeys(settings.views, one)
+        else:
+            taken = {}
+            for number, view in enumerate(settings.views):
+                turned = apart[:, number]
+                fit = near[(closest[near] == number) & (turned[near] <= settings.angle)]
+                if len(fit):
+                    taken[view] = _first(fit, distance, turned, -newest)
+        absent = [view for view in settings.views if view not in taken]
+        together = settings.require == "all"
+        ending = ", and all views are needed" if together else ""
+        reason = f"{nothing} that faces this way{ending}"
+        skips += [{"location_id": location, "view": view, "reason": reason} for view in absent]
+        if absent and together:
+            continue
+        for view, number in taken.items():
+            metres = round(float(distance[number]), 2)
+            about = images[number]._asdict()
+            choices.append({"location_id": location, "view": view, "distance_m": metres, **about})
+    return choices, skips
+
+
+def _wanted(image: Found, settings: OpenImagery) -> bool:
+    day = image.captured_at[:10]
+    if settings.oldest is not None and day < str(settings.oldest):
+        return False
+    if settings.newest is not None and not "" < day <= str(settings.newest):
+        return False
+    if settings.panoramas == "prefer":
+        return True
+    return image.panorama is (settings.panoramas == "only")
+
+
+def _first(among: npt.NDArray[np.intp], *keys: npt.NDArray[np.generic]) -> int:
+    """Give the one that comes first by these keys; then by its id, in whose order they are."""
+    order = np.lexsort([key[among] for key in reversed(keys)])
+    return int(among[order[0]])
+
+
 def _name(image_id: str) -> str:
     """Path below the folder: half a million files in one folder are slow to list."""
     return f"{image_id[-2:]}/{image_id}.jpg"
@@ -241,7 +335,7 @@ def _fetch(service: Service, image_id: str, address: str, file: Path) -> str | N
     if file.exists():
         return None
     reason = ""
-    for _ in range(2):  # a page that says "busy" may come with a status that says all is well
+    for _ in range(2):  # a "busy" page may come with the status of success
         try:
             raw = service.fetch(image_id, address)
         except RequestError as error:
@@ -298,15 +392,15 @@ def _in_order(
 
 
 def _no_answer(settings: OpenImagery, error: RequestError, step: str) -> InputError:
-    said = f" ({error.message})" if error.message else ""
+    detail = f" ({error.message})" if error.message else ""
     endpoint = getattr(settings, "endpoint", "the service")
-    return InputError(endpoint, f"it does not answer as it should: {error.reason}{said}", step)
+    return InputError(endpoint, f"it does not answer as it should: {error.reason}{detail}", step)
 
 
 def _outcome(
     settings: OpenImagery, choices: list[Row], failed: dict[str, str], skips: list[Row]
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Leave out what could not be fetched, and make the tables."""
+    """Exclude what could not be fetched, and make the tables."""
     for row in choices:
         if (reason := failed.get(row["image_id"])) is not None:
             absent = {"location_id": row["location_id"], "view": row["view"], "reason": reason}

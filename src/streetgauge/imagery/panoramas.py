@@ -1,8 +1,8 @@
 """Equirectangular panoramas cut into images as a camera would take them.
 
-A panorama's columns are headings, evenly: its middle column looks where the panorama's own heading
-says. Its rows are elevations, from straight up to straight down. A cut is the gnomonic projection
-(what a lens without distortion shows) of the sphere around the viewer.
+A panorama's columns are headings, evenly: its middle column faces the panorama's own heading. Its
+rows are elevations, from straight up to straight down. A cut is the gnomonic projection (what a
+lens without distortion shows) of the sphere around the viewer.
 """
 
 from __future__ import annotations
@@ -30,10 +30,10 @@ class Cut(NamedTuple):
     Parameters
     ----------
     heading : float
-        Where the view looks: degrees clockwise from north, 0 to 360.
+        Which way the view faces: degrees clockwise from north, 0 to 360.
     panorama_heading : float
-        Where the panorama's middle column looks, degrees; NaN: as the file itself says
-        (``GPano:PoseHeadingDegrees``, else EXIF), north if it says nothing.
+        Which way the panorama's middle column faces, degrees; NaN: by the file itself
+        (``GPano:PoseHeadingDegrees``, else EXIF), north if it has none.
     pitch : float
         Degrees upwards from the horizon, -90 to 90.
     fov : float
@@ -125,15 +125,15 @@ def _cut(pyramid: _Pyramid, width: int, cut: Cut) -> Pixels:
 
 @lru_cache(maxsize=8)
 def _directions(pitch: float, fov: float, size: int) -> tuple[Floats, Floats, Floats]:
-    """Say where each pixel of a cut looks, and how finely; the same for all headings.
+    """Give the direction of each pixel of a cut, and how fine it is; the same for all headings.
 
     Returns
     -------
     turn, down : arrays of float32, [size * size]
-        Angle to the right as a share of the circle, -0.5 to 0.5, and place from straight up (0) to
-        straight down (1).
+        Angle to the right as a share of the circle, -0.5 to 0.5, and position from straight up (0)
+        to straight down (1).
     level : array of float32, [size * size]
-        Minus the binary logarithm of the cut's pixels to a radian at this place, the geometric mean
+        Minus the binary logarithm of the cut's pixels to a radian at this point, the geometric mean
         of both directions.
     """
     focal = size / 2 / math.tan(math.radians(fov) / 2)
@@ -166,7 +166,7 @@ def _reduced(image: Image.Image, times: int) -> Image.Image:
 
 
 def _sampled(level: _Level, across: Floats, down: Floats) -> Floats:
-    """Bilinear samples [3, n] at places given as shares of the width and the height."""
+    """Bilinear samples [3, n] at positions given as shares of the width and the height."""
     width, height = level.width, level.height
     x = across * np.float32(width) - np.float32(0.5)
     y = down * np.float32(height) - np.float32(0.5)

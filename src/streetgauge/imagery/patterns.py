@@ -55,7 +55,7 @@ class Pattern:
             raise InputError(
                 f"pattern {text!r}",
                 "it can be read in several ways",
-                "write **/ once at most and not at its end, and one * beside {location_id}",
+                "write **/ once at most and not at its end, and one * next to {location_id}",
             )
         # Where a name may be read in several ways: which part is the id, which the star or suffix?
         self._wild = any("*" in part and _LOCATION in part for part in self.parts)
@@ -68,14 +68,14 @@ class Pattern:
 
     @property
     def names_views(self) -> bool:
-        """Whether it tells views apart."""
+        """Whether it distinguishes views."""
         return _VIEW in self.text
 
     def owners(self, name: str, wanted: AbstractSet[str]) -> list[tuple[str, str]]:
         """Give every location and view that the name can be of; the view is "" if it names none.
 
-        An id may hold any sign, also the pattern's own: only what is wanted tells how a name is
-        meant. More than one owner means that nobody can tell.
+        An id may hold any sign, also the pattern's own: only what is wanted decides how a name
+        is meant. More than one owner means that nothing decides.
         """
         found = []
         for view, lazy, greedy in self._by_view:
@@ -90,8 +90,8 @@ class Pattern:
                 found += [(location, view) for location in self._readings(name, view, wanted)]
         return found
 
-    def stranger(self, name: str) -> tuple[str, str] | None:
-        """Give the location and view of a name that is of none that is wanted; None if no fit."""
+    def parse(self, name: str) -> tuple[str, str] | None:
+        """Give the location and view of a name by its shape alone; None if it does not fit."""
         match = self._any.fullmatch(name)
         if match is None:
             return None
@@ -102,7 +102,7 @@ class Pattern:
         return self._any.fullmatch(name) is not None
 
     def folder(self, depth: int) -> re.Pattern[str] | None:
-        """Which folders to look into at this depth; None if all."""
+        """Which folders to search at this depth; None if all."""
         if "**" in self.parts[: depth + 1]:
             return None
         return _part_expression(self.parts[depth])

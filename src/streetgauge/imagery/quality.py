@@ -1,6 +1,6 @@
-"""Images that show nothing, or not this place: measured where they are looked at, then judged.
+"""Images that show nothing, or not this location: measured one by one, then filtered together.
 
-What is measured of an image is 24 bytes beside its features; what it means is decided when all
+What is measured of an image is 24 bytes next to its features; what it means is decided when all
 images are there, because only then is it known which of them are the same.
 """
 
@@ -33,7 +33,7 @@ FINDINGS = {
     "blurred": "the image is blurred",
 }
 FINGERPRINT = 2  # how fingerprints are made: those made in another way cannot be the same
-SIDE = 256  # pixels of the shorter side that are looked at, at most twice as many
+SIDE = 256  # pixels of the shorter side that are measured, at most twice as many
 
 # Set apart from 90 real images of streets (54 photographs, 36 cuts of panoramas) at 224 pixels.
 BLACK = 16.0  # mean brightness below, 0 to 255; the darkest of them has 45 ...
@@ -51,7 +51,7 @@ def quality_of(pixels: npt.NDArray[np.uint8]) -> np.void:
     Parameters
     ----------
     pixels : array of uint8, [height, width, 3]
-        Of a large image every second, third ... pixel is looked at, but for the fingerprint.
+        Of a large image every second, third ... pixel is measured, but for the fingerprint.
 
     Returns
     -------
@@ -104,12 +104,12 @@ def _variance(values: npt.NDArray[np.int16]) -> float:
 def findings(
     quality: npt.NDArray[np.void], locations: Sequence[str], views: Sequence[str]
 ) -> pd.DataFrame:
-    """Say what was found of every image that was looked at.
+    """List what was found of every image that was measured.
 
     Parameters
     ----------
     quality : array of QUALITY, [N, V]
-        Zero where no image was looked at.
+        Zero where no image was measured.
     locations : sequence of str, [N]
     views : sequence of str, [V]
 
@@ -123,24 +123,24 @@ def findings(
         image at five locations and more; a duplicate has the pixels of another image; blurred
         is about a Gaussian blur by 4 pixels of 640 and more.
     """
-    slot, place = np.nonzero(quality["fingerprint"])
-    of = quality[slot, place]
+    slot, view = np.nonzero(quality["fingerprint"])
+    of = quality[slot, view]
     _, group, counts = np.unique(of["fingerprint"], return_inverse=True, return_counts=True)
     same = counts[group]
     pairs = np.unique(np.column_stack([group, slot]), axis=0)
-    places = np.bincount(pairs[:, 0], minlength=len(counts))[group]
+    n_locations = np.bincount(pairs[:, 0], minlength=len(counts))[group]
     notice = (of["uniform"] > UNIFORM) & (of["brightness"] > BRIGHT)
     conditions = {
         "black": (of["brightness"] < BLACK) & (of["contrast"] < FAINT),
         "blank": of["contrast"] < BLANK,
-        "placeholder": notice | (places >= REPEATED),
+        "placeholder": notice | (n_locations >= REPEATED),
         "duplicate": same > 1,
         "blurred": of["sharpness"] < SHARP,
     }
     return pd.DataFrame(
         {
             "location_id": np.asarray(locations, dtype=str)[slot],
-            "view": np.asarray(views, dtype=str)[place],
+            "view": np.asarray(views, dtype=str)[view],
             **{name: of[name] for name in QUALITY.names or ()},
             "n_identical": same.astype(np.int64),
             "finding": np.select(list(conditions.values()), list(conditions), ""),

@@ -1,16 +1,37 @@
-"""An image that a service of open street imagery has, and what all such services can do."""
+"""Services of open street imagery, Mapillary and Panoramax, and how they describe an image."""
 
 from __future__ import annotations
 
 import math
 import re
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from datetime import UTC, datetime
-from typing import Any, NamedTuple, Protocol
+from datetime import UTC, datetime, timedelta
+from typing import Any, NamedTuple
 
 from streetgauge.errors import StreetgaugeError
+from streetgauge.io.http import RequestError, WebService, read_token
+from streetgauge.settings import MapillaryImagery, PanoramaxImagery
 
-__all__ = ["Box", "Found", "Service", "TooManyError", "degrees", "is_plain", "moment", "point"]
+__all__ = ["Box", "Found", "Mapillary", "Panoramax", "Service", "TooManyError"]
+
+# All that is asked of an image of Mapillary. Its file's address expires, so that is asked for at
+# the download.
+FIELDS = (
+    *("id", "geometry", "computed_geometry", "compass_angle", "computed_compass_angle"),
+    *("captured_at", "camera_type", "is_pano", "creator"),
+)
+FILE = "thumb_2048_url"  # 2,048 pixels wide, also of panoramas
+# Kinds of cameras, as OpenSfM names them.
+FLAT, ROUND = ("perspective", "brown"), ("spherical", "equirectangular")
+# SPDX names of the licences whose terms may be known by their name alone.
+LICENCES = {
+    "CC-BY-4.0": "https://creativecommons.org/licenses/by/4.0/",
+    "CC-BY-SA-4.0": "https://creativecommons.org/licenses/by-sa/4.0/",
+    "CC0-1.0": "https://creativecommons.org/publicdomain/zero/1.0/",
+    "etalab-2.0": "https://spdx.org/licenses/etalab-2.0.html",
+}
+CLOSED = ("", "proprietary", "other", "various")
 
 
 class Box(NamedTuple):
@@ -39,7 +60,7 @@ class Box(NamedTuple):
 class Found(NamedTuple):
     """One image, as a service describes it.
 
-    ``heading`` is where it looks to in degrees (of a panorama: where its middle does);
+    ``heading`` is which way it faces in degrees (of a panorama: its middle);
     ``captured_at`` is ISO 8601 in UTC, "" if unknown; ``address`` is where it is fetched, "" if
     that must be asked for when it is.
     """
@@ -65,30 +86,252 @@ class TooManyError(StreetgaugeError):
         super().__init__("more images than one answer holds")
 
 
-class Service(Protocol):
+class Service(ABC):
     """A service of open street imagery."""
 
     name: str
+    most: int
+    """Images of one response."""
+    _rows: str  # where a response lists its images
+
+    def __init__(
+        self, settings: MapillaryImagery | PanoramaxImagery, credentials: str | None
+    ) -> None:
+        self._endpoint, rate = settings.endpoint, settings.requests_per_second
+        self._web = WebService(self.name.capitalize(), self._endpoint, rate, credentials)
+        after = settings.newest and settings.newest + timedelta(days=1)
+        self._start = settings.oldest and f"{settings.oldest}T00:00:00Z"
+        self._end = after and f"{after}T00:00:00Z"
 
     def search(self, box: Box) -> list[Found]:
-        """Give all usable images in a box; raise `TooManyError` if there are more."""
+        """Give all usable images in a box.
+
+        Raises
+        ------
+        TooManyError
+            If there are more than one response holds.
+        RequestError
+            If there is no response.
+        """
+        response = self._ask(box, self.most)
+        rows = response.get(self._rows)
+        if not isinstance(rows, list):
+            raise RequestError("the response has no list of images", 200)
+        usable = (row for row in rows if isinstance(row, dict) and _is_plain(row.get("id")))
+        found = [image for row in usable if (image := self._read_image(row)) is not None]
+        # A response may be shorter than asked; then it links to the next one.
+        if len(rows) >= self.most or (rows and "next" in _links(response)):
+            raise TooManyError(found)
+        return found
 
     def fetch(self, image_id: str, address: str) -> bytes:
         """Give the bytes of an image."""
+        return self._web.file(address)
 
     def stop(self) -> None:
         """End all waiting: the run is over."""
+        self._web.stop()
+
+    @abstractmethod
+    def probe(self, box: Box) -> str:
+        """Ask one cheap question, so that a wrong token or address shows; return what answered."""
+
+    @abstractmethod
+    def _ask(self, box: Box, limit: int) -> dict[str, Any]:
+        """Ask for so many images in a box."""
+
+    @abstractmethod
+    def _read_image(self, row: dict[str, Any]) -> Found | None:
+        """Read one image of a response; None if it cannot be used."""
+
+
+class Mapillary(Service):
+    """Search for and fetch images of Mapillary's contributors, through version 4 of its Graph API.
+
+    Where the service has computed position and heading itself (structure from motion), these are
+    taken, else what the camera reported. Fisheye images are never taken: they show no view as the
+    others do. A box has less than 0.01 square degrees.
+
+    Parameters
+    ----------
+    settings : MapillaryImagery
+        Where the token is, rate, dates, kinds of images.
+
+    Raises
+    ------
+    InputError
+        If there is no token.
+
+    References
+    ----------
+    Mapillary API documentation, https://www.mapillary.com/developer/api-documentation
+    """
+
+    name = "mapillary"
+    most = 2000
+    _rows = "data"
+
+    def __init__(self, settings: MapillaryImagery) -> None:
+        where = "https://www.mapillary.com/dashboard/developers"
+        token = read_token(settings.token_variable, "Mapillary", where)
+        self._panoramas = {"only": "true", "never": "false"}.get(settings.panoramas)
+        super().__init__(settings, f"OAuth {token}")
+
+    def search(self, box: Box) -> list[Found]:
+        """Give all usable images in a box; Mapillary answers one with too many by an error."""
+        try:
+            return super().search(box)
+        except RequestError as error:
+            if error.status == 500 and "reduce the amount" in error.message:
+                raise TooManyError from None
+            raise
+
+    def fetch(self, image_id: str, address: str) -> bytes:
+        """Ask for the image's present address, and fetch it."""
+        present = self._web.json(f"{self._endpoint}/{image_id}", {"fields": FILE}).get(FILE)
+        if not isinstance(present, str):
+            raise RequestError("it has no file any more", 404)
+        return self._web.file(present)
 
     def probe(self, box: Box) -> str:
-        """Ask one cheap question, so that a wrong token or address shows; say what answered."""
+        """Ask for one image's id."""
+        self._ask(box, 1)
+        return "Mapillary answers and accepts the token"
+
+    def _ask(self, box: Box, limit: int) -> dict[str, Any]:
+        return self._web.json(
+            f"{self._endpoint}/images",
+            {
+                "fields": ",".join(FIELDS) if limit > 1 else "id",
+                "bbox": box.written(),
+                "limit": limit,
+                "is_pano": self._panoramas,
+                "start_captured_at": self._start,
+                "end_captured_at": self._end,
+            },
+        )
+
+    def _read_image(self, row: dict[str, Any]) -> Found | None:
+        position = _point(row.get("computed_geometry")) or _point(row.get("geometry"))
+        heading = _degrees(row.get("computed_compass_angle"))
+        heading = _degrees(row.get("compass_angle")) if heading is None else heading
+        kind = row.get("camera_type")
+        if position is None or heading is None or kind not in (None, *FLAT, *ROUND):
+            return None
+        creator = row.get("creator")
+        named = creator.get("username") if isinstance(creator, dict) else None
+        return Found(
+            image_id=row["id"],
+            lat=position[1],
+            lon=position[0],
+            heading=heading,
+            panorama=row.get("is_pano") is True or kind in ROUND,
+            captured_at=_moment(row.get("captured_at")),
+            licence="CC-BY-SA-4.0",
+            licence_url=LICENCES["CC-BY-SA-4.0"],
+            attribution=f"{named or 'a contributor'}, Mapillary",
+            source_url=f"https://www.mapillary.com/app/?pKey={row['id']}&focus=photo",
+            address="",
+        )
 
 
-def is_plain(image_id: object) -> bool:
+class Panoramax(Service):
+    """Search for and fetch images of Panoramax: any instance of GeoVisio, or the catalogue of all.
+
+    Each image has its instance's licence. Images that name none are never taken.
+
+    Parameters
+    ----------
+    settings : PanoramaxImagery
+        Address, rate, dates, kinds of images.
+
+    Raises
+    ------
+    InputError
+        If a token is asked for and there is none.
+
+    References
+    ----------
+    GeoVisio's API, https://gitlab.com/panoramax/server/api; SpatioTemporal Asset Catalogs (STAC)
+    with the extensions *view* and *perspective imagery*.
+    """
+
+    name = "panoramax"
+    most = 1000
+    _rows = "features"
+
+    def __init__(self, settings: PanoramaxImagery) -> None:
+        token = read_token(settings.token_variable, "this instance", settings.endpoint)
+        super().__init__(settings, f"Bearer {token}" if token else None)
+
+    def probe(self, box: Box) -> str:
+        """Ask for one image."""
+        self._ask(box, 1)
+        return f"Panoramax answers at {self._endpoint}"
+
+    def _ask(self, box: Box, limit: int) -> dict[str, Any]:
+        bounded = self._start or self._end
+        period = f"{self._start or '..'}/{self._end or '..'}" if bounded else None
+        parameters = {"bbox": box.written(), "limit": limit, "datetime": period}
+        return self._web.json(f"{self._endpoint}/search", parameters)
+
+    def _read_image(self, row: dict[str, Any]) -> Found | None:
+        about, assets = row.get("properties"), row.get("assets")
+        if not isinstance(about, dict) or not isinstance(assets, dict):
+            return None
+        position, heading = _point(row.get("geometry")), _degrees(about.get("view:azimuth"))
+        licence = str(about.get("license") or "")
+        address = _address(assets)
+        if position is None or heading is None or address is None or licence.lower() in CLOSED:
+            return None
+        inside = about.get("pers:interior_orientation")
+        links = _links(row)
+        return Found(
+            image_id=row["id"],
+            lat=position[1],
+            lon=position[0],
+            heading=heading,
+            panorama=isinstance(inside, dict) and inside.get("field_of_view") == 360,
+            captured_at=_moment(about.get("datetime")),
+            licence=licence,
+            licence_url=links.get("license") or LICENCES.get(licence, ""),
+            attribution=f"{_producers(row)}, Panoramax",
+            source_url=links.get("self") or address,
+            address=address,
+        )
+
+
+def _address(assets: dict[str, Any]) -> str | None:
+    """Where the image is: 2,048 pixels wide where there is such a one, else the whole."""
+    for name in ("sd", "hd"):
+        asset = assets.get(name)
+        if isinstance(asset, dict) and isinstance(asset.get("href"), str):
+            return str(asset["href"])
+    return None
+
+
+def _dicts(rows: Any) -> list[dict[str, Any]]:
+    """Those of a list's members that are objects; none if it is no list."""
+    return [row for row in rows if isinstance(row, dict)] if isinstance(rows, list) else []
+
+
+def _links(row: dict[str, Any]) -> dict[str, str]:
+    links = _dicts(row.get("links"))
+    return {str(link.get("rel")): str(link.get("href", "")) for link in links}
+
+
+def _producers(row: dict[str, Any]) -> str:
+    """Name who took the image, each once."""
+    names = [str(each["name"]) for each in _dicts(row.get("providers")) if each.get("name")]
+    return " and ".join(dict.fromkeys(names)) or "a contributor"
+
+
+def _is_plain(image_id: object) -> bool:
     """Whether an id is fit to be a file's name: it comes from elsewhere."""
     return isinstance(image_id, str) and re.fullmatch(r"[A-Za-z0-9_-]{1,80}", image_id) is not None
 
 
-def point(geometry: Any) -> tuple[float, float] | None:
+def _point(geometry: Any) -> tuple[float, float] | None:
     """Longitude and latitude of a GeoJSON point, None if it is none on the globe."""
     try:
         lon, lat = (float(value) for value in geometry["coordinates"][:2])
@@ -97,14 +340,14 @@ def point(geometry: Any) -> tuple[float, float] | None:
     return (lon, lat) if abs(lon) <= 180 and abs(lat) <= 90 else None
 
 
-def degrees(value: Any) -> float | None:
+def _degrees(value: Any) -> float | None:
     """Give a heading from 0 to below 360, None if it is no number."""
     if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
         return None
     return float(value) % 360.0 % 360.0  # twice: -1e-20 % 360 is 360
 
 
-def moment(value: Any) -> str:
+def _moment(value: Any) -> str:
     """Give a time (milliseconds since 1970, or ISO 8601) in UTC, "" if it is none."""
     try:
         if isinstance(value, str):

@@ -2,31 +2,32 @@
 
 from __future__ import annotations
 
-import io
 import math
 from collections.abc import Iterable, Iterator
-from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
 from streetgauge.errors import InputError, closest
-from streetgauge.imagery.candidate import Candidate
-from streetgauge.imagery.decoding import ImageError, ImageSource, raw_images
-from streetgauge.imagery.exif import read_exif
+from streetgauge.imagery.candidates import (
+    Candidate,
+    Row,
+    read_manifest,
+    read_names,
+    read_photographs,
+    unknown,
+)
 from streetgauge.imagery.folders import Folder
-from streetgauge.imagery.manifest import read_manifest
-from streetgauge.imagery.nearest import LocationIndex
-from streetgauge.imagery.patterns import Pattern
-from streetgauge.io.remote import is_url
 from streetgauge.settings import ImagerySettings
 from streetgauge.skips import skips_frame
 
 __all__ = ["find_views"]
 
-Row = dict[str, str | None]
 Key = tuple[str, str]
+Floats = npt.NDArray[np.floating[Any]]
+RADIUS = 6_371_008.8  # metres: the Earth's mean radius (IUGG)
 
 
 class _Taken(NamedTuple):
@@ -41,12 +42,12 @@ class _Taken(NamedTuple):
 def find_views(
     settings: ImagerySettings, locations: Iterable[str] | pd.DataFrame
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Find the images of locations, and say what is missing.
+    """Find the images of locations, and what is missing.
 
     Parameters
     ----------
     settings : ImagerySettings
-        Where the images are, and what says which is which: their names, a manifest, or EXIF.
+        Where the images are, and by what they are identified: their names, a manifest, or EXIF.
     locations : iterable of str or DataFrame
         The study's locations in any order: their ids, or ``location_id``, ``lat``, ``lon`` (which
         images with coordinates need).
@@ -56,13 +57,13 @@ def find_views(
     views : DataFrame
         One row an image: ``location_id``, ``view``, ``path`` and ``member`` (its name in the
         archive at ``path``, "" of a plain file). If it is to be cut from a panorama, ``heading``,
-        ``panorama_heading`` (NaN: as the file says), ``pitch``, ``fov`` in degrees and ``size`` in
+        ``panorama_heading`` (NaN: that of the file), ``pitch``, ``fov`` in degrees and ``size`` in
         pixels; else these are NaN. Plain files come first, by location and then in the order of
         ``settings.views``; then archives, each from front to back. Every image found is there,
-        also of locations that lack another; whether it can be read is not looked at.
+        also of locations that lack another; whether it can be read is not checked.
     skips : DataFrame
         ``location_id, view, area, stage, reason``: views and locations without an image, images
-        that belong to none, and what archives hold beside images.
+        that belong to none, and what archives hold besides images.
 
     Raises
     ------
@@ -70,136 +71,60 @@ def find_views(
         If there is no such folder, it is empty, no file fits the pattern, no image belongs to a
         location, an image could belong to two, a view has two, or the manifest cannot be used.
     """
-    places = _placed(locations)
-    wanted = set(places["location_id"])
+    if not isinstance(locations, pd.DataFrame):
+        ids = pd.Series(sorted(set(locations)), dtype="str")
+        locations = pd.DataFrame({"location_id": ids})
+    wanted = set(locations["location_id"])
     folder = Folder(settings.folder)
     skips: list[Row] = []
     gone: list[Candidate] = []
     if settings.manifest is not None:
-        images, gone = _listed(settings, folder)
+        images, gone = read_manifest(settings, folder)
         skips += [row for one in gone if (row := _lost(settings, wanted, one))]
     elif settings.exif:
-        images = list(_photographs(settings, folder, skips))
+        images = list(read_photographs(settings, folder, skips))
     else:
-        images = list(_named(settings, folder, wanted, skips))
+        images = list(read_names(settings, folder, wanted, skips))
     if not images and not skips:
         _refuse_all(settings, folder)
-    taken = _assigned(settings, images, places, skips)
+    taken = _assigned(settings, images, locations, skips)
     if not taken:
-        _refuse_strangers(settings, sorted(wanted), skips)
+        _refuse_unknown(settings, sorted(wanted), skips)
     skips += _missing(settings, sorted(wanted), taken, gone)
-    skips += [{"reason": reason} for reason in folder.left_out]
+    skips += [{"reason": reason} for reason in folder.skipped]
     return _frame(settings, taken), skips_frame(skips)
 
 
-def _placed(locations: Iterable[str] | pd.DataFrame) -> pd.DataFrame:
-    if isinstance(locations, pd.DataFrame):
-        return locations
-    return pd.DataFrame({"location_id": pd.Series(sorted(set(locations)), dtype="str")})
-
-
-def _named(
-    settings: ImagerySettings, folder: Folder, wanted: set[str], skips: list[Row]
-) -> Iterator[Candidate]:
-    """Images by their names."""
-    pattern = Pattern(settings.pattern, settings.views)
-    only = settings.views[0] if len(settings.views) == 1 and not settings.panoramas else None
-    for file in folder.files(pattern):
-        owners = pattern.owners(file.name, wanted)
-        if len(owners) > 1:
-            first, second = sorted(owners)[:2]
-            raise InputError(
-                f"{settings.folder}/{file.name}",
-                f"it fits view {first[1]!r} of location {first[0]!r} and view {second[1]!r} of "
-                f"location {second[0]!r}",
-                "use a pattern that keeps ids and views apart, or a manifest",
-            )
-        for location, view in owners:
-            yield Candidate(
-                file, location, view or only, panorama=settings.panoramas, where=file.name
-            )
-        if not owners and (found := pattern.stranger(file.name)):
-            image = Candidate(file, found[0], found[1] or None)
-            skips += [row for row in (_unknown(settings, wanted, image),) if row]
-
-
-def _listed(settings: ImagerySettings, folder: Folder) -> tuple[list[Candidate], list[Candidate]]:
-    """Images that a manifest names: those that are there, and those that are not."""
-    assert settings.manifest is not None
-    return read_manifest(
-        settings.manifest,
-        folder,
-        panoramas=settings.panoramas,
-        one_view=len(settings.views) == 1,
-    )
-
-
-def _photographs(
-    settings: ImagerySettings, folder: Folder, skips: list[Row]
-) -> Iterator[Candidate]:
-    """Images that say themselves where they were taken."""
-    pattern = Pattern(settings.pattern, settings.views)
-    files = [file for file in folder.files(pattern) if pattern.fits(file.name)]
-    for file in sorted(files, key=lambda file: (file.path, file.place)):
-        try:
-            if file.member or is_url(file.path):
-                (raw,) = raw_images([ImageSource(file.path, file.member)])
-                if isinstance(raw, ImageError):
-                    raise raw
-                note = read_exif(io.BytesIO(raw))
-            else:
-                with Path(file.path).open("rb") as handle:
-                    note = read_exif(handle)
-        except ImageError as error:
-            skips.append({"reason": f"{error.reason}: {file.name}"})
-            continue
-        except OSError as error:
-            why = f"the file cannot be opened: {error.strerror or error}"
-            skips.append({"reason": f"{why}: {file.name}"})
-            continue
-        if math.isnan(note.lat):
-            skips.append({"reason": f"the photograph does not say where it was taken: {file.name}"})
-            continue
-        yield Candidate(
-            file,
-            lat=note.lat,
-            lon=note.lon,
-            heading=note.heading,
-            panorama=settings.panoramas or note.panorama,
-            where=file.name,
-        )
-
-
 def _assigned(
-    settings: ImagerySettings, images: list[Candidate], places: pd.DataFrame, skips: list[Row]
+    settings: ImagerySettings, images: list[Candidate], table: pd.DataFrame, skips: list[Row]
 ) -> dict[Key, _Taken]:
-    """Give each image to its location and view; of several for one view keep the best."""
+    """Give each image to its location and view; of several for one view the best wins."""
     taken: dict[Key, _Taken] = {}
-    wanted = set(places["location_id"])
-    for image, distance in _located(settings, images, places):
+    wanted = set(table["location_id"])
+    for image, distance in _located(settings, images, table):
         label = image.file.name
         if distance > settings.within:
             skips.append({"reason": f"no location lies within {settings.within:g} m: {label}"})
             continue
-        if row := _unknown(settings, wanted, image):
+        if row := unknown(settings, wanted, image):
             skips.append(row)
             continue
         assert image.location is not None
         views = _views_of(settings, image)
         if not views:
-            reason = f"it is not known where the image looks: {label}"
-            skips.append({"reason": reason})  # what its location lacks is said of the location
+            reason = f"the image has no heading: {label}"
+            skips.append({"reason": reason})  # what its location lacks is a row of the location
         beaten: dict[str, Row] = {}
         for view, turned in views:
             new = _Taken(distance, turned, f"{image.file.path}\0{label}", image)
             old = taken.get((image.location, view))
-            if old is not None and _is_told(old.image) and _is_told(image):
+            if old is not None and _is_given(old.image) and _is_given(image):
                 _refuse_twice(settings, image.location, view, old.image, image)
             if old is None or new[:3] < old[:3]:
                 taken[image.location, view] = new
                 new = old or new
             if old is not None:
-                # Of the image, not of the view, which has one: that may be broken, and say so.
+                # A row of the image: the view has one, which may be broken, with a row of its own.
                 name, where = new.image.file.name, f"view {view!r} of {image.location!r}"
                 beaten[name] = {"reason": f"another image is closer to {where}: {name}"}
         skips += beaten.values()
@@ -207,13 +132,13 @@ def _assigned(
 
 
 def _located(
-    settings: ImagerySettings, images: list[Candidate], places: pd.DataFrame
+    settings: ImagerySettings, images: list[Candidate], table: pd.DataFrame
 ) -> Iterator[tuple[Candidate, float]]:
-    """Images with their location and its distance, which is 0 where the location is told."""
+    """Images with their location and its distance, which is 0 where the location is given."""
     if all(image.location is not None for image in images):
         yield from ((image, 0.0) for image in images)
         return
-    if not {"lat", "lon"} <= set(places.columns):
+    if not {"lat", "lon"} <= set(table.columns):
         raise InputError(
             settings.manifest or settings.folder,
             "the images have coordinates and the locations have none",
@@ -221,13 +146,13 @@ def _located(
         )
     lat = np.array([image.lat for image in images])
     lon = np.array([image.lon for image in images])
-    ids, distances = LocationIndex(places).nearest(lat, lon)
+    ids, distances = LocationIndex(table).nearest(lat, lon)
     for image, location, distance in zip(images, ids.tolist(), distances.tolist(), strict=True):
         yield image._replace(location=location), distance
 
 
 def _views_of(settings: ImagerySettings, image: Candidate) -> list[tuple[str, float]]:
-    """Give the views that an image shows, and by how many degrees it looks past each."""
+    """Give the views that an image shows, and by how many degrees it faces past each."""
     if image.view is not None:
         return [(image.view, 0.0)]
     if image.panorama:
@@ -242,29 +167,17 @@ def _views_of(settings: ImagerySettings, image: Candidate) -> list[tuple[str, fl
     return [(view, turned[view])]
 
 
-def _is_told(image: Candidate) -> bool:
-    """Whether it is told, and not reckoned, which location and view an image is of."""
+def _is_given(image: Candidate) -> bool:
+    """Whether it is given, and not computed, which location and view an image is of."""
     by_id = math.isnan(image.lat)
     return by_id and (image.view is not None or image.panorama)
-
-
-def _unknown(settings: ImagerySettings, wanted: set[str], image: Candidate) -> Row | None:
-    """Say what is strange about the location or view of an image; None if nothing is."""
-    location, view = image.location, image.view
-    if view is not None and view not in settings.views:
-        reason = f"the view is none of {', '.join(settings.views)}"
-    elif location is not None and location not in wanted:
-        reason = "the location is not one of the study's"
-    else:
-        return None
-    return {"location_id": location, "view": view, "reason": reason}
 
 
 def _lost(settings: ImagerySettings, wanted: set[str], image: Candidate) -> Row | None:
     """Say what a file that the manifest names and that is not there would have been, if no view."""
     if image.location is None:
         return {"reason": _not_there(image)}
-    return _unknown(settings, wanted, image)
+    return unknown(settings, wanted, image)
 
 
 def _not_there(image: Candidate) -> str:
@@ -291,12 +204,12 @@ def _missing(
 
 
 def _frame(settings: ImagerySettings, taken: dict[Key, _Taken]) -> pd.DataFrame:
-    order = {view: place for place, view in enumerate(settings.views)}
+    order = {view: number for number, view in enumerate(settings.views)}
 
     def first_to_last(key: Key) -> tuple[bool, str, int, str, int]:
         file = taken[key].image.file
         packed = bool(file.member)
-        return packed, file.path if packed else "", file.place, key[0], order[key[1]]
+        return packed, file.path if packed else "", file.position, key[0], order[key[1]]
 
     keys = sorted(taken, key=first_to_last)
     images = [taken[key].image for key in keys]
@@ -338,9 +251,9 @@ def _refuse_twice(
 
 def _refuse_all(settings: ImagerySettings, folder: Folder) -> None:
     there = folder.some()
-    if folder.left_out and not there:
+    if folder.skipped and not there:
         raise InputError(
-            settings.folder, f"nothing here can be read: {folder.left_out[0]}", "put it here anew"
+            settings.folder, f"nothing here can be read: {folder.skipped[0]}", "put it here anew"
         )
     if settings.manifest is not None:
         raise InputError(settings.manifest, "none of its files is there", "check imagery.folder")
@@ -353,7 +266,7 @@ def _refuse_all(settings: ImagerySettings, folder: Folder) -> None:
     )
 
 
-def _refuse_strangers(settings: ImagerySettings, wanted: list[str], skips: list[Row]) -> None:
+def _refuse_unknown(settings: ImagerySettings, wanted: list[str], skips: list[Row]) -> None:
     subject = settings.manifest or settings.folder
     ids = sorted({str(row["location_id"]) for row in skips if row.get("location_id")})
     if not ids and skips:
@@ -370,3 +283,42 @@ def _refuse_strangers(settings: ImagerySettings, wanted: list[str], skips: list[
         f"no image belongs to a location of the study: they are of {', '.join(ids[:3])}",
         f"of the study's locations, {step}" if step.startswith("there are") else step,
     )
+
+
+class LocationIndex:
+    """Where locations are, to find the nearest.
+
+    Parameters
+    ----------
+    locations : DataFrame
+        ``location_id``, ``lat``, ``lon`` in degrees; those without coordinates are never nearest.
+        Of several at the very same point the first by id stands for all.
+    """
+
+    def __init__(self, locations: pd.DataFrame) -> None:
+        from scipy.spatial import cKDTree
+
+        known = locations[["location_id", "lat", "lon"]].dropna().sort_values("location_id")
+        known = known.drop_duplicates(["lat", "lon"])
+        self._ids = known["location_id"].to_numpy(str)
+        self._tree = cKDTree(_on_sphere(known["lat"].to_numpy(float), known["lon"].to_numpy(float)))
+
+    def nearest(self, lat: Floats, lon: Floats) -> tuple[npt.NDArray[np.str_], Floats]:
+        """Find the location nearest to each point, and its distance in metres, on a sphere.
+
+        Without coordinates, of the point or of all locations, the distance is infinite.
+        """
+        ids = np.full(len(lat), "", dtype=self._ids.dtype if len(self._ids) else "U1")
+        distance = np.full(len(lat), np.inf)
+        known = ~(np.isnan(lat) | np.isnan(lon))
+        if len(self._ids) and known.any():
+            chord, at = self._tree.query(_on_sphere(lat[known], lon[known]))
+            ids[known] = self._ids[at]
+            distance[known] = 2 * RADIUS * np.arcsin(np.minimum(chord / 2, 1))
+        return ids, distance
+
+
+def _on_sphere(lat: Floats, lon: Floats) -> Floats:
+    """Points [n, 3] on the unit sphere: there is no seam at 180 degrees and none at the poles."""
+    lat, lon = np.radians(lat), np.radians(lon)
+    return np.column_stack([np.cos(lat) * np.cos(lon), np.cos(lat) * np.sin(lon), np.sin(lat)])

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from streetgauge.errors import InputError
 from streetgauge.imagery import find_views
-from streetgauge.imagery.nearest import LocationIndex
+from streetgauge.imagery.views import LocationIndex
 from streetgauge.settings import ImagerySettings
 
 HERE = pd.DataFrame(

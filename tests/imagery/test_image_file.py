@@ -16,7 +16,7 @@ from PIL.TiffImagePlugin import IFDRational
 
 from streetgauge.errors import InputError
 from streetgauge.imagery import ImageError, find_views
-from streetgauge.imagery.exif import read_exif
+from streetgauge.imagery.image_file import read_exif
 from streetgauge.settings import ImagerySettings
 
 GPS, DESCRIPTION = 0x8825, 270
@@ -154,8 +154,8 @@ def test_photographs_go_to_the_nearest_location_and_the_nearest_view(tmp_path: P
     told = "\n".join(skips["reason"].unique())
     for reason in (
         "no location lies within 25 m: far.jpg",
-        "the photograph does not say where it was taken: nowhere.jpg",
-        "it is not known where the image looks: lost.jpg",
+        "the photograph has no coordinates: nowhere.jpg",
+        "the image has no heading: lost.jpg",
         "the file is not an image of a known format: notes.txt",
         "another image is closer to view 'b' of 'Y': ",
         "the file cannot be opened: No such file or directory: link.jpg",
