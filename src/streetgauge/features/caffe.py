@@ -20,10 +20,9 @@ from __future__ import annotations
 import pickle
 from collections.abc import Mapping
 from itertools import pairwise
-from math import prod
 from pathlib import Path
 from tokenize import TokenError
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -155,125 +154,71 @@ def read_layers(file: Path) -> Layers:
     InputError
         If it is not of that kind, or asks for anything but numbers.
     """
-    content = _unpickled(file)
     try:
-        (layers,) = content.state[4]
-        return {
-            _text(name): (_numbers(pair[0]), _numbers(pair[1])) for name, pair in layers.items()
-        }
-    except (AttributeError, TypeError, ValueError, LookupError, OverflowError):
-        raise InputError(
-            file,
-            "this is not a dictionary of layers, each with weights and biases",
-            "give vgg16.npy",
-        ) from None
+        with file.open("rb") as handle:
+            np.lib.format.read_magic(handle)
+            np.lib.format.read_array_header_1_0(handle)
+            (layers,) = _Reader(handle).load().state[4]
+        return {_text(name): (_floats(pair[0]), _floats(pair[1])) for name, pair in layers.items()}
+    # Whatever a damaged or a hostile file can make the readers stumble over.
+    except (
+        *(pickle.UnpicklingError, EOFError, ValueError, TypeError, AttributeError, LookupError),
+        *(MemoryError, OverflowError, RecursionError, ImportError, SyntaxError, TokenError),
+    ):
+        reason = "this is no array file with a dictionary of layers, each with weights and biases"
+        raise InputError(file, reason, "give vgg16.npy") from None
 
 
-def _unpickled(file: Path) -> Any:
-    with file.open("rb") as handle:
-        try:
-            version = np.lib.format.read_magic(handle)
-            header = (
-                np.lib.format.read_array_header_1_0
-                if version == (1, 0)
-                else np.lib.format.read_array_header_2_0
-            )
-            _, _, kind = header(handle)
-        except (ValueError, EOFError, SyntaxError, TokenError, RecursionError) as error:
-            reason = str(error).partition("\n")[0]
-            raise InputError(file, f"this is no array file: {reason}", "give vgg16.npy") from None
-        if not kind.hasobject:
-            raise InputError(file, f"this holds one array of {kind}, no layers", "give vgg16.npy")
-        try:
-            return _Reader(handle, encoding="bytes").load()
-        except _ForeignNameError as error:
-            raise InputError(
-                file,
-                f"it asks for {error}, which is more than numbers, and was not read on",
-                "get the file from a place that you trust",
-            ) from None
-        # Whatever a damaged or a hostile pickle can make the reader stumble over.
-        except (
-            *(pickle.UnpicklingError, EOFError, ValueError, TypeError, AttributeError),
-            *(LookupError, MemoryError, OverflowError, RecursionError, ImportError),
-        ):
-            raise InputError(file, "it is damaged, or no array file", "get it again") from None
-
-
-class _ForeignNameError(Exception):
-    """A pickle names something that is not needed to build arrays of numbers."""
-
-
-class _Reader(pickle.Unpickler):
-    """Unpickler for which four names exist, and what they stand for is defined here."""
-
-    def find_class(self, module: str, name: str) -> Any:
-        found = _KNOWN.get((module, name))
-        if found is None:
-            raise _ForeignNameError(f"{module}.{name}".encode("ascii", "replace").decode())
-        return found
-
-    def persistent_load(self, pid: Any) -> Any:
-        raise _ForeignNameError("something outside the file")
-
-
-class _Made:
-    """What a pickle makes by one of these names: unread, and without attributes to set."""
+class _Unread:
+    """What a pickle makes by one of the known names: unread, and without attributes to set."""
 
     __slots__ = ("arguments", "state")
 
     def __init__(self, *arguments: Any) -> None:
-        self.arguments, self.state = arguments, ()
+        self.arguments = arguments
+        self.state: Any = ()
 
     def __setstate__(self, state: Any) -> None:
         self.state = state
 
 
-class _Array(_Made):
-    """Stands for numpy.ndarray, and for the function that makes an empty one for its state."""
+class _Reader(pickle.Unpickler):
+    """Unpickler for which four names exist, and what they stand for is defined here."""
 
-    __slots__ = ()
+    def __init__(self, file: IO[bytes]) -> None:
+        super().__init__(file, encoding="bytes")
+        self._file = file.name
 
-
-class _Kind(_Made):
-    """Stands for numpy.dtype."""
-
-    __slots__ = ()
-
-
-class _Encoded(_Made):
-    """Stands for codecs.encode, by which Python 3 writes bytes for Python 2."""
-
-    __slots__ = ()
-
-
-_KNOWN = {
-    ("numpy", "ndarray"): _Array,
-    ("numpy", "dtype"): _Kind,
-    ("numpy.core.multiarray", "_reconstruct"): _Array,
-    ("numpy._core.multiarray", "_reconstruct"): _Array,
-    ("_codecs", "encode"): _Encoded,
-}
+    def find_class(self, module: str, name: str) -> Any:
+        known = f"{module}.{name}"
+        if known not in _KNOWN:
+            raise InputError(
+                self._file,
+                f"it asks for {known}, which is more than numbers, and was not read on",
+                "get the file from a place that you trust",
+            )
+        return _Unread
 
 
-def _numbers(array: Any) -> NDArray[Any]:
-    """Read an array of floating-point numbers; its size must be that of its content."""
+_KNOWN = (
+    *("numpy.ndarray", "numpy.dtype"),
+    *("numpy.core.multiarray._reconstruct", "numpy._core.multiarray._reconstruct"),
+    "_codecs.encode",  # by which Python 3 writes bytes for Python 2
+)
+
+
+def _floats(array: _Unread) -> NDArray[Any]:
+    """Read an array of floating-point numbers."""
     _, shape, kind, by_column, content = array.state
-    code, order = _text(kind.arguments[0]), _text(kind.state[1]) if kind.state else "="
-    if isinstance(content, _Encoded):
-        content = content.arguments[0].encode("latin-1")
-    made = isinstance(array, _Array) and isinstance(kind, _Kind) and isinstance(content, bytes)
-    if not made or code not in ("f2", "f4", "f8") or order not in "<>=|":
+    code, byte_order = _text(kind.arguments[0]), _text(kind.state[1])
+    if code not in ("f2", "f4", "f8") or byte_order not in ("<", ">"):
         raise TypeError("weights are floating-point numbers")
-    values = np.frombuffer(content, np.dtype(order.replace("|", "=") + code))
-    sizes = tuple(int(n) for n in shape)
-    if prod(sizes) != values.size or min(sizes, default=0) < 0:
-        raise ValueError("content of another size")
-    return values.reshape(sizes, order="F" if by_column else "C")
+    if isinstance(content, _Unread):
+        content = content.arguments[0].encode("latin-1")
+    values = np.frombuffer(content, byte_order + code)
+    return values.reshape(shape, order="F" if by_column else "C")
 
 
 def _text(value: Any) -> str:
     """Text as Python 2 (bytes) or Python 3 wrote it."""
-    if not isinstance(value, str | bytes):
-        raise TypeError("no text")
-    return value.decode("latin-1") if isinstance(value, bytes) else value
+    return value.decode("latin-1") if isinstance(value, bytes) else str(value)
