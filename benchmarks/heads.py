@@ -34,6 +34,7 @@ from streetgauge.evaluation.metrics import confusion_matrix, measure
 from streetgauge.features import FeatureStore
 from streetgauge.model.fitting import fit_model
 from streetgauge.model.heads import HEADS
+from streetgauge.model.training_data import TrainingData
 from streetgauge.settings import FoldSettings, TrainSettings
 from streetgauge.splits.schemes import make_splits
 from streetgauge.synthetic.simulate import simulate_features, simulated_oracle
@@ -152,8 +153,11 @@ def held_out(
         if not len(split.test):
             continue
         model, _ = fit_model(
-            city.features, city.present, city.deciles, city.areas, split, city.outcomes, settings,
-            seed=1000 * other + 10 * seed + split.fold, classes=CLASSES,
+            TrainingData(
+                city.features, city.present, city.deciles, city.areas, np.arange(len(city.areas)),
+                city.outcomes, classes=CLASSES,
+            ),
+            split, settings, seed=1000 * other + 10 * seed + split.fold,
         )  # fmt: skip
         said = model.predict(city.features, city.present, split.test, "cpu")
         score[split.test], probability[split.test] = said.score, said.probabilities

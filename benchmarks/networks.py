@@ -25,6 +25,7 @@ from sklearn.preprocessing import StandardScaler
 from streetgauge.evaluation import aggregate
 from streetgauge.features import FeatureStore
 from streetgauge.model import cross_validate
+from streetgauge.model.training_data import TrainingData
 from streetgauge.settings import FoldSettings, TrainSettings
 from streetgauge.splits import make_splits
 from streetgauge.splits.coordinates import to_metres
@@ -117,18 +118,20 @@ class _Data:
     def judge(self, settings: TrainSettings, seed: int) -> tuple[float, float, float]:
         with tempfile.TemporaryDirectory() as scratch:
             predictions = cross_validate(
-                self.store.features,
-                self.store.present,
-                self.labels,
-                self.areas,
-                self.places["location_id"].to_numpy(str),
+                TrainingData(
+                    self.store.features,
+                    self.store.present,
+                    self.labels,
+                    self.areas,
+                    self.places["location_id"].to_numpy(str),
+                    self.outcomes,
+                    rows=self.rows,
+                ),
                 self.splits(seed),
-                outcomes=self.outcomes,
-                settings=settings,
+                settings,
                 seed=seed,
                 directory=Path(scratch),
                 cache_key="",
-                rows=self.rows,
             )
         areas = aggregate(predictions, "mean-score")
         known = predictions[predictions["actual_decile"].notna()]

@@ -26,9 +26,9 @@ everything that a way needs is within its time: reading, standardisation, projec
 and of "all" and "compressed" also calibration, bundles and the predictions of every location.
 The loss is the head's own, weighted, of the first outcome on the same rows of fold 1's validation
 part, at the weights that are kept. The least that "plain" comes to is what the others have to
-reach; they are timed from their start to the end of the look at which fold 1 has reached it; of
-"soonest" as of "plain", looks are many and not on the clock. Of "all" and "compressed" other folds
-are learnt meanwhile, as many as `streetgauge.devices.abreast` says.
+reach; they are timed from their start to the end of the evaluation at which fold 1 has reached it;
+of "soonest" as of "plain", evaluations are many and not on the clock. Of "all" and "compressed"
+other folds are trained meanwhile, as many as `streetgauge.devices.abreast` gives.
 
 The share of the peak counts the products of the view layers while learning, forward and backward,
 and while looking at the validation part, forward; and the peak is that of large products at the
@@ -60,8 +60,15 @@ from streetgauge.features import FeatureStore
 from streetgauge.io.files import atomic_path
 from streetgauge.model import binomial, cross_validate, training
 from streetgauge.model.network import view_widths, width_of
-from streetgauge.model.reading import spread
-from streetgauge.model.training import SHOWN, EpochFigures, Samples, balanced_weights, train_network
+from streetgauge.model.reading import subsample
+from streetgauge.model.training import (
+    EVAL_ROWS,
+    EpochFigures,
+    Execution,
+    balanced_weights,
+    train_network,
+)
+from streetgauge.model.training_data import TrainingData
 from streetgauge.settings import FoldSettings, TrainSettings
 from streetgauge.splits import make_splits
 from streetgauge.splits.schemes import Split
@@ -165,7 +172,7 @@ def plain(given: argparse.Namespace) -> dict[str, float]:
         x = torch.from_numpy(np.array(each)) / 8  # the port scales features by 8
         return rest(views(x).mean(0))
 
-    held = spread(split.validation, SHOWN)
+    held = subsample(split.validation, EVAL_ROWS)
     shown = torch.from_numpy(data.store.features[held]).transpose(0, 1) / 8
     known = torch.from_numpy(labels[held]).float()[:, None]
     weight = torch.from_numpy(data.weight(split)[held, :1])
@@ -196,24 +203,25 @@ def plain(given: argparse.Namespace) -> dict[str, float]:
 
 def one(given: argparse.Namespace, **changes: object) -> dict[str, float]:
     """Train one outcome of one fold."""
-    samples, split = _first(given)
+    data, split = _first(given)
     figures: list[tuple[float, EpochFigures]] = []
     settings = _settings(given, changes)
     peak = _peak()
     start = time.perf_counter()
     train_network(
-        samples,
-        split.training,
-        split.validation,
+        data,
+        (split.training, split.validation),
         settings,
         seed=SEED,
         network_seeds=[SEED],
-        on_epoch=lambda said: figures.append((time.perf_counter() - start, said)),
+        execution=Execution(
+            on_epoch=lambda epoch: figures.append((time.perf_counter() - start, epoch))
+        ),
     )
     seconds = time.perf_counter() - start
-    losses = [float(said.validation_loss[0]) for _, said in figures]
+    losses = [float(epoch.validation_loss[0]) for _, epoch in figures]
     learnt = len(split.training) * figures[-1][1].epoch
-    seen = len(figures) * len(spread(split.validation, SHOWN))
+    seen = len(figures) * len(subsample(split.validation, EVAL_ROWS))
     found = _said(learnt / seconds, min(losses), seconds)
     found |= _share(learnt, seen, seconds, settings, peak)
     reached = [at for (at, _), loss in zip(figures, losses, strict=True) if loss <= given.target]
@@ -233,20 +241,19 @@ def soonest(given: argparse.Namespace) -> dict[str, float]:
     """Train one outcome of one fold till it is as good as it has to be, looked at as "plain" is."""
     away = 0.0
 
-    def off_the_clock(look: Callable) -> Callable:
+    def off_the_clock(step: Callable) -> Callable:
         def timed(*arguments: object) -> object:
             nonlocal away
             start = time.perf_counter()
-            said = look(*arguments)
+            result = step(*arguments)
             away += time.perf_counter() - start
-            return said
+            return result
 
         return timed
 
-    training.LOOK = 512
-    training.outputs_of = off_the_clock(training.outputs_of)
-    training._judge = off_the_clock(training._judge)
-    samples, split = _first(given)
+    training.EVAL_EVERY = 512
+    training._Loop.evaluate = off_the_clock(training._Loop.evaluate)
+    data, split = _first(given)
     settings = _settings(given, SOONEST)
     peak = _peak()
     last: list[EpochFigures] = []
@@ -258,8 +265,14 @@ def soonest(given: argparse.Namespace) -> dict[str, float]:
 
     start = time.perf_counter()
     with contextlib.suppress(_GoodEnoughError):
-        parts = split.training, split.validation
-        train_network(samples, *parts, settings, seed=SEED, network_seeds=[SEED], on_epoch=note)
+        train_network(
+            data,
+            (split.training, split.validation),
+            settings,
+            seed=SEED,
+            network_seeds=[SEED],
+            execution=Execution(on_epoch=note),
+        )
     seconds = time.perf_counter() - start - away
     learnt, loss = len(split.training) * last[0].epoch, float(last[0].validation_loss[0])
     found = _said(learnt / seconds, loss, seconds) | _share(learnt, 0, seconds, settings, peak)
@@ -280,34 +293,38 @@ def everything(given: argparse.Namespace, **changes: object) -> dict[str, float]
     with tempfile.TemporaryDirectory() as scratch:
         began, start = time.time(), time.perf_counter()
         cross_validate(
-            data.store.features,
-            data.store.present,
-            data.deciles,
-            data.areas,
-            data.ids,
+            TrainingData(
+                data.store.features,
+                data.store.present,
+                data.deciles,
+                data.areas,
+                data.ids,
+                data.outcomes,
+            ),
             splits,
-            outcomes=data.outcomes,
-            settings=settings,
+            settings,
             seed=SEED,
             directory=Path(scratch),
             cache_key="",
         )
         seconds = time.perf_counter() - start
         lines = (Path(scratch) / "history.jsonl").read_text().splitlines()
-        diary = EventAccumulator(str(Path(scratch) / "logs" / splits[0].name)).Reload()
-        shown = diary.Scalars(f"{data.outcomes[0]}/validation_loss")
+        events = EventAccumulator(str(Path(scratch) / "logs" / splits[0].name)).Reload()
+        scalars = events.Scalars(f"{data.outcomes[0]}/validation_loss")
     history = pd.DataFrame([json.loads(line) for line in lines])
     means = history[history["split"] == splits[0].name].groupby("step")["validation_loss"].mean()
-    loss = next(look.value for look in shown if look.step == means.idxmin())
+    loss = next(step.value for step in scalars if step.step == means.idxmin())
     epochs = history.groupby("split")["epoch"].max()
-    looks = history.groupby("split")["step"].max()
+    steps_of = history.groupby("split")["step"].max()
     learnt = sum(len(split.training) * epochs[split.name] for split in splits)
-    seen = sum(len(spread(split.validation, SHOWN)) * looks[split.name] for split in splits)
+    seen = sum(
+        len(subsample(split.validation, EVAL_ROWS)) * steps_of[split.name] for split in splits
+    )
     found = _said(learnt / seconds * len(data.outcomes), loss, seconds)
     found |= _share(learnt, seen, seconds, settings, peak)
     kept = history.groupby(["split", "step"])["validation_loss"].mean()
     found["mean"] = float(kept.groupby("split").min().mean())
-    reached = [look.wall_time - began for look in shown if look.value <= given.target]
+    reached = [step.wall_time - began for step in scalars if step.value <= given.target]
     side_by_side = len(data.outcomes) * abreast(len(splits))
     return found | ({"reached": reached[0], "abreast": side_by_side} if reached else {})
 
@@ -387,12 +404,20 @@ def _said(rate: float, loss: float, seconds: float) -> dict[str, float]:
     return {"rate": rate, "loss": loss, "seconds": seconds, "memory": used}
 
 
-def _first(given: argparse.Namespace) -> tuple[Samples, Split]:
-    """Give the first outcome's samples, and the first fold."""
+def _first(given: argparse.Namespace) -> tuple[TrainingData, Split]:
+    """Give the first outcome's data, and the first fold."""
     data = _Data(given)
     split = data.splits()[0]
     weight = data.weight(split)[:, :1]
-    return Samples(data.store.features, data.store.present, data.deciles[:, :1], weight), split
+    return TrainingData(
+        data.store.features,
+        data.store.present,
+        data.deciles[:, :1],
+        data.areas,
+        data.ids,
+        data.outcomes[:1],
+        sample_weight=weight,
+    ), split
 
 
 def _settings(given: argparse.Namespace, changes: dict[str, object]) -> TrainSettings:

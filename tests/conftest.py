@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -228,6 +228,12 @@ class World:
 
     def take(self, rows: np.ndarray) -> World:
         return replace(self, **{name: array[rows] for name, array in vars(self).items()})
+
+    def data(self, outcomes: Sequence[str], **more: Any) -> Any:
+        from streetgauge.model.training_data import TrainingData
+
+        arrays = (self.features, self.present, self.deciles, self.areas, self.ids)
+        return TrainingData(*arrays, outcomes, **more)
 
 
 def build_world(

@@ -77,17 +77,17 @@ def test_points_are_nested_and_test_the_same_areas_in_the_same_folds(study: Path
     ]
     seen: dict[str, set[Any]] = {}
     for point in curves.points:
-        city, splits = curves._restricted(point)
-        there = np.asarray(city.present)[city.rows]
+        training = curves.training(point)
+        data, ids = training.data, training.data.location_ids
+        there = np.asarray(data.present)[data.location_rows]
         rows = np.column_stack(np.nonzero(there))
-        seen[point.name] = {(city.ids[i], int(v)) for i, v in rows}
+        seen[point.name] = {(ids[i], int(v)) for i, v in rows}
         assert there.any(axis=1).all()
-        for split, whole in zip(splits, curves.splits, strict=True):
-            assert set(city.areas[split.test]) == set(curves.city.areas[whole.test])
-            learned = np.concatenate([split.training, split.validation])
-            assert set(city.ids[learned]) <= set(curves.city.ids[whole.training]) | set(
-                curves.city.ids[whole.validation]
-            )
+        for split, whole in zip(training.splits, curves.splits, strict=True):
+            assert set(data.areas[split.test]) == set(curves.data.areas[whole.test])
+            rows = np.concatenate([split.training, split.validation])
+            parts = np.concatenate([whole.training, whole.validation])
+            assert set(ids[rows]) <= set(curves.data.location_ids[parts])
     assert seen["locations-1"] < seen["locations-2"] < seen["locations-4"] < seen["all"]
     assert seen["views-1"] < seen["all"]
     assert len(seen["views-1"]) == len(seen["all"]) / 2

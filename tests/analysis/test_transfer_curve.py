@@ -14,11 +14,12 @@ import pandas as pd
 import pytest
 import torch
 
-from streetgauge.analysis.transfer_curve import _measured, draw_curve
+from streetgauge.analysis.curves import CurveTraining
+from streetgauge.analysis.transfer_curve import TransferCurve, measure_areas
 from streetgauge.errors import InputError
-from streetgauge.model import Bundle, crossvalidation, fit_model
-from streetgauge.model.bundle import marks_of
-from streetgauge.model.training_data import City, areas_learned, predict_share
+from streetgauge.model import Bundle, fit_model
+from streetgauge.model.bundle import area_hashes
+from streetgauge.model.training_data import TrainingData, count_training_areas
 from streetgauge.model.transfer import Start
 from streetgauge.progress import silent
 from streetgauge.settings import (
@@ -39,7 +40,7 @@ TRAIN = TrainSettings(device="cpu", epochs=12)
 FOLDS = FoldSettings(k=3)
 
 
-def city(name: str, n_areas: int, per_area: int, moved: float = 0.0) -> City:
+def city(name: str, n_areas: int, per_area: int, moved: float = 0.0) -> TrainingData:
     """Deciles by chance, features that show them; `moved` is another city's light, say."""
     rng = np.random.default_rng([n_areas, len(name)])
     deciles = rng.normal(size=(n_areas, 2)).argsort(0).argsort(0) * 10 // n_areas + 1.0
@@ -50,13 +51,12 @@ def city(name: str, n_areas: int, per_area: int, moved: float = 0.0) -> City:
     shown = {"dimension": 24, "views": 3, "signal": 0.4, "seed": 1}
     features = 5 + 3 * simulate_features(labels, areas, **shown)
     features += moved * np.random.default_rng(9).normal(size=24).astype(np.float32)
-    return City(
+    return TrainingData(
         features.astype(np.float32),
         np.ones(features.shape[:2], np.bool_),
         deciles[area],
         areas,
         ids,
-        np.arange(len(ids)),
         OUTCOMES,
     )
 
@@ -65,22 +65,13 @@ def city(name: str, n_areas: int, per_area: int, moved: float = 0.0) -> City:
 def lender() -> Bundle:
     there = city("there", 120, 8)
     (split,) = make_splits(FoldSettings(scheme="train-only"), there.areas, there.deciles, seed=3)
-    model, record = fit_model(
-        there.features,
-        there.present,
-        there.deciles,
-        there.areas,
-        split,
-        OUTCOMES,
-        TRAIN,
-        seed=3,
-    )
+    model, record = fit_model(there, split, TRAIN, seed=3)
     source = {"study": "There", "backbone": "table", "views": ["1", "2", "3"]}
     return Bundle(model, OUTCOMES, "all", TRAIN, 3, "x", record, source)
 
 
 @pytest.fixture(scope="module")
-def here() -> City:
+def here() -> TrainingData:
     return city("here", 120, 6, moved=1.0)
 
 
@@ -89,19 +80,19 @@ def start(lender: Bundle, tune: str = "all") -> Start:
 
 
 @pytest.fixture(scope="module")
-def curve(lender: Bundle, here: City, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+def curve(
+    lender: Bundle, here: TrainingData, tmp_path_factory: pytest.TempPathFactory
+) -> dict[str, Any]:
     place = tmp_path_factory.mktemp("curve")
-    draw_curve(
+    TransferCurve(
         here,
         make_splits(FOLDS, here.areas, here.deciles, seed=5),
         start(lender),
         TRAIN,
-        place,
         seed=5,
-        cache_key="s",
         shares=(0.0, 0.01, 1.0),
         evaluation=EvaluationSettings(draws=100),
-    )
+    ).draw(place, "s")
     assert [p.name for p in place.iterdir()] == ["transfer.json"]
     found: dict[str, Any] = json.loads((place / "transfer.json").read_text())
     return found
@@ -157,7 +148,7 @@ def test_the_folds_of_a_point_are_a_sample_of_folds() -> None:
             "actual_decile": actual,
         }
     )
-    (point,) = _measured(areas, 10, EvaluationSettings(draws=100), seed=1)
+    (point,) = measure_areas(areas, 10, EvaluationSettings(draws=100), seed=1)
     assert point["n_areas"] == 16
     assert point["mae"]["folds_mean"] == 1
     assert point["mae"]["folds_sd"] == pytest.approx(2**0.5)
@@ -165,20 +156,20 @@ def test_the_folds_of_a_point_are_a_sample_of_folds() -> None:
 
 @pytest.mark.parametrize("share", [0.1, 0.01])
 def test_a_share_is_of_areas_each_learned_from_whole(
-    here: City, lender: Bundle, tmp_path: Path, share: float, monkeypatch: pytest.MonkeyPatch
+    here: TrainingData,
+    lender: Bundle,
+    tmp_path: Path,
+    share: float,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    told: list[tuple[Any, dict[str, Any]]] = []
-    monkeypatch.setattr(
-        crossvalidation, "cross_validate", lambda *given, **named: told.append((given, named))
-    )
     splits = make_splits(
         FOLDS.model_copy(update={"final": False}), here.areas, here.deciles, seed=5
     )
     five = TRAIN.model_copy(update={"ensemble_size": 5})
-    for model in (lender.model, None):
-        predict_share(here, splits, share, five, model, tmp_path, 5, "s", silent)
-    (tuned, how), (_, scratch) = told
-    for part, whole in zip(tuned[5], splits, strict=True):
+    begun = start(lender)
+    tuned = CurveTraining.of("tuned", here, splits, share, five, 5, begun)
+    scratch = CurveTraining.of("scratch", here, splits, share, five, 5)
+    for part, whole in zip(tuned.splits, splits, strict=True):
         np.testing.assert_array_equal(part.test, whole.test)
         areas = set()
         for name in ("training", "validation"):
@@ -189,14 +180,22 @@ def test_a_share_is_of_areas_each_learned_from_whole(
             areas |= own
         assert len(areas) < 80 * share + 2
     # A member is stopped by an area of its own: of two areas, two can be made.
-    fewest = min(areas_learned(tuned[5], here.areas))
-    assert scratch["settings"].ensemble_size == min(5, fewest)
-    assert how["settings"].ensemble_size == 5
-    assert how["start"] is lender.model
-    assert scratch["start"] is None
+    fewest = min(count_training_areas(tuned.splits, here.areas))
+    assert scratch.settings.ensemble_size == min(5, fewest)
+    assert tuned.settings.ensemble_size == 5
+    given = []
+
+    def cross_validate(*_: Any, **named: Any) -> pd.DataFrame:
+        given.append(named["start"])
+        return pd.DataFrame({"area": ["A"]})
+
+    monkeypatch.setattr("streetgauge.model.cross_validate", cross_validate)
+    for training in (tuned, scratch):
+        training.predict(tmp_path, "s", silent)
+    assert given == [begun, None]
 
 
-def test_a_killed_curve_goes_on(here: City, lender: Bundle, tmp_path: Path) -> None:
+def test_a_killed_curve_goes_on(here: TrainingData, lender: Bundle, tmp_path: Path) -> None:
     splits = make_splits(FOLDS, here.areas, here.deciles, seed=5)
     few = EvaluationSettings(draws=100)
     asked: list[str] = []
@@ -208,18 +207,9 @@ def test_a_killed_curve_goes_on(here: City, lender: Bundle, tmp_path: Path) -> N
                 raise KeyboardInterrupt
             return silent(name, *words)
 
-        draw_curve(
-            here,
-            splits,
-            start(lender),
-            TRAIN,
-            tmp_path,
-            seed=5,
-            cache_key="s",
-            shares=(0.0, 0.02),
-            evaluation=few,
-            progress=progress,
-        )
+        about = {"seed": 5, "shares": (0.0, 0.02), "evaluation": few}
+        curve = TransferCurve(here, splits, start(lender), TRAIN, **about)
+        curve.draw(tmp_path, "s", progress)
 
     with pytest.raises(KeyboardInterrupt):
         draw(3)
@@ -231,23 +221,15 @@ def test_a_killed_curve_goes_on(here: City, lender: Bundle, tmp_path: Path) -> N
 
 
 def test_a_share_without_labels_is_left_out_and_said(
-    here: City, lender: Bundle, tmp_path: Path
+    here: TrainingData, lender: Bundle, tmp_path: Path
 ) -> None:
     deciles = here.deciles.copy()
     deciles[here.areas != here.areas[0], 1] = np.nan  # health is known in one area
     sparse = replace(here, deciles=deciles)
     splits = make_splits(FOLDS, here.areas, here.deciles, seed=5)
-    lines = draw_curve(
-        sparse,
-        splits,
-        start(lender),
-        TRAIN,
-        tmp_path,
-        seed=5,
-        cache_key="s",
-        shares=(0.0, 0.01),
-        evaluation=EvaluationSettings(draws=100),
-    )
+    few = EvaluationSettings(draws=100)
+    about = {"seed": 5, "shares": (0.0, 0.01), "evaluation": few}
+    lines = TransferCurve(sparse, splits, start(lender), TRAIN, **about).draw(tmp_path, "s")
     said = json.loads((tmp_path / "transfer.json").read_text())
     assert [w["start"] for w in said["skipped"]] == ["tuned", "scratch"]
     assert "no area of the training part has a label" in lines[-1]
@@ -302,7 +284,7 @@ def test_a_study_starts_from_the_bundle_of_another(cities: Path, run: Run) -> No
         assert own.training is not None
         here = learning[learning["split"] == name]
         assert own.training.training_areas + own.training.validation_areas == areas[name]
-        assert own.area_hashes == marks_of(pd.read_parquet(second / "locations.parquet")["area"])
+        assert own.area_hashes == area_hashes(pd.read_parquet(second / "locations.parquet")["area"])
         others = splits[(splits["split"] == name) & ~splits["area"].isin(here["area"])]
         assert set(others["reason"].dropna()) == {"it is not in the 0.1 that is learned from"}
     kept = Bundle.load(second / "model" / "all")
@@ -412,7 +394,7 @@ def test_a_network_of_any_width_can_be_started_from_and_kept(
     bundle = Bundle.load(cities / "first" / "model" / "all")
     settings = TrainSettings.model_validate(lent | {"ensemble_size": 1})
     seeds = range(len(bundle.outcomes))
-    network = Network.of(settings, bundle.dimension, seeds, bundle.model.classes).eval()
+    network = Network(bundle.dimension, seeds, settings, bundle.model.classes).eval()
     model = replace(bundle.model, network=network)
     replace(bundle, model=model, settings=settings).save(tmp_path / "lent")
     transfer = TransferSettings.model_validate({"from": tmp_path / "lent"})

@@ -9,7 +9,7 @@ import pytest
 from shapely.geometry import box
 
 from streetgauge.errors import InputError
-from streetgauge.evaluation import area_coordinates, location_coordinates, places_of_areas
+from streetgauge.evaluation import area_coordinates, location_coordinates, positions_of_areas
 
 
 def squares(side=100.0, n=4, crs="EPSG:27700"):
@@ -74,7 +74,7 @@ def test_without_any_position_there_are_no_coordinates():
 def test_areas_lie_where_their_boundaries_are_and_without_any_where_their_locations_are():
     locations = pd.DataFrame({"area": ["A0", "A1"], "lat": [51.5, 51.6], "lon": [0.0, 0.1]})
     areas = squares()
-    pd.testing.assert_frame_equal(places_of_areas(areas, locations), area_coordinates(areas))
+    pd.testing.assert_frame_equal(positions_of_areas(areas, locations), area_coordinates(areas))
     plain = pd.DataFrame(areas.drop(columns="geometry"))
-    found = places_of_areas(plain, locations)
+    found = positions_of_areas(plain, locations)
     pd.testing.assert_frame_equal(found, location_coordinates(locations))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pandas as pd
 import pytest
 
-from streetgauge.evaluation import class_counts, describe_scheme, learned_areas, torn_areas
+from streetgauge.evaluation import class_counts, describe_scheme, split_areas, training_areas
 from streetgauge.settings import FoldSettings
 
 
@@ -24,14 +24,14 @@ def test_what_a_fold_learned_from_is_its_training_and_its_validation_part() -> N
         ("a", "all", 0, "training"),
     )
     deciles = pd.DataFrame({"x": [1.0, 2, 3, 4, None]}, index=list("abcde"))
-    found = learned_areas(parts, deciles)
+    found = training_areas(parts, deciles)
     assert found.to_dict("list") == {
         "fold": [1, 1],
         "area": ["b", "c"],
         "outcome": ["x", "x"],
         "decile": [2, 3],
     }
-    shuffled = learned_areas(parts.iloc[::-1], deciles.iloc[::-1])
+    shuffled = training_areas(parts.iloc[::-1], deciles.iloc[::-1])
     pd.testing.assert_frame_equal(found, shuffled)
 
 
@@ -44,9 +44,9 @@ def test_an_area_is_torn_if_it_is_tested_by_who_knows_it_or_in_two_parts() -> No
         ("b", "fold-2", 2, "test"),
         ("a", "fold-2", 2, "training"),
     )
-    assert torn_areas(whole) == []
-    assert torn_areas(pd.concat([whole, splits(("b", "fold-2", 2, "validation"))])) == ["b"]
-    assert torn_areas(pd.concat([whole, splits(("a", "fold-3", 3, "test"))])) == ["a"]
+    assert split_areas(whole) == []
+    assert split_areas(pd.concat([whole, splits(("b", "fold-2", 2, "validation"))])) == ["b"]
+    assert split_areas(pd.concat([whole, splits(("a", "fold-3", 3, "test"))])) == ["a"]
 
 
 def test_classes_of_tested_areas_are_counted_once_an_area() -> None:

@@ -15,7 +15,7 @@ from safetensors.numpy import load_file, save_file
 from streetgauge.errors import InputError
 from streetgauge.io.files import sha256_of
 from streetgauge.model import Bundle, binomial, fit_model
-from streetgauge.model.bundle import marks_of
+from streetgauge.model.bundle import area_hashes
 from streetgauge.settings import FoldSettings, TrainSettings
 from streetgauge.splits import make_splits
 
@@ -44,16 +44,7 @@ def trained(world: Any, settings: TrainSettings) -> Bundle:
     folds = FoldSettings(scheme="train-only", validation=0.2)
     (split,) = make_splits(folds, world.areas, world.deciles, seed=3)
     outcomes = ("income", "health", "crime")[: world.deciles.shape[1]]
-    model, record = fit_model(
-        world.features,
-        world.present,
-        world.deciles,
-        world.areas,
-        split,
-        outcomes,
-        settings,
-        seed=3,
-    )
+    model, record = fit_model(world.data(outcomes), split, settings, seed=3)
     return Bundle(model, outcomes, "fold-2", settings, 3, "abc", record, SOURCE)
 
 
@@ -236,11 +227,11 @@ def test_a_bundle_of_an_earlier_release_predicts_the_same(tmp_path: Path) -> Non
 def test_a_bundle_knows_which_areas_it_learned_from(
     bundle: Bundle, world: Any, tmp_path: Path
 ) -> None:
-    replace(bundle, area_hashes=marks_of(world.areas[:60])).save(tmp_path / "b")
+    replace(bundle, area_hashes=area_hashes(world.areas[:60])).save(tmp_path / "b")
     again = Bundle.load(tmp_path / "b")
-    assert again.area_hashes == marks_of(set(world.areas[:60]))
+    assert again.area_hashes == area_hashes(set(world.areas[:60]))
     assert len(again.area_hashes) == 10
-    assert marks_of(["A010"]).isdisjoint(again.area_hashes)
+    assert area_hashes(["A010"]).isdisjoint(again.area_hashes)
     said = json.loads((tmp_path / "b" / "bundle.json").read_text())
     assert said["area_hashes"] == sorted(again.area_hashes)
 

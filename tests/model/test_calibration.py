@@ -5,7 +5,7 @@ import pytest
 from scipy.special import expit
 
 from streetgauge.model import binomial
-from streetgauge.model.calibration import Scored, calibrate, sharpen, sharpened
+from streetgauge.model.calibration import Scored, apply_temperature, calibrate, fit_temperature
 
 
 def sample(n: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
@@ -88,7 +88,7 @@ def held_out(n: int, u: float, v: float, seed: int = 1, classes: int = 10) -> tu
     rng = np.random.default_rng(seed)
     score = rng.normal(0, 1.5, n)
     own = binomial.probabilities(score, classes)
-    true = sharpened(own[:, None], score[:, None], np.array([[u, v]]))[:, 0]
+    true = apply_temperature(own[:, None], score[:, None], np.array([[u, v]]))[:, 0]
     target = 1.0 + (rng.random((n, 1)) > np.cumsum(true, axis=1)).sum(1)
     return own, score, np.minimum(target, classes)
 
@@ -96,7 +96,7 @@ def held_out(n: int, u: float, v: float, seed: int = 1, classes: int = 10) -> tu
 @pytest.mark.parametrize(("u", "v"), [(1.0, 1.0), (0.1, 0.3), (0.5, 0.5), (1.6, 2.0)])
 def test_the_sharpness_of_a_known_world_is_found(u: float, v: float) -> None:
     own, score, target = held_out(20000, u, v)
-    found = sharpen(own, score, target, np.ones(20000), areas=2000)
+    found = fit_temperature(own, score, target, np.ones(20000), areas=2000)
     np.testing.assert_allclose(found, (u, v), atol=0.05)
 
 
@@ -107,15 +107,17 @@ def test_what_weighs_nothing_does_not_tell_how_sure_to_be() -> None:
     weight = np.arange(4000) % 2 * 1.0
     half = (each[1::2] for each in (own, score, target, weight))
     np.testing.assert_allclose(
-        sharpen(own, score, spoilt, weight, areas=400), sharpen(*half, areas=400), atol=1e-3
+        fit_temperature(own, score, spoilt, weight, areas=400),
+        fit_temperature(*half, areas=400),
+        atol=1e-3,
     )
 
 
 def test_full_sharpness_is_the_head_itself_and_none_is_flat() -> None:
     own, score, _ = held_out(50, 1.0, 1.0)
-    same = sharpened(own[:, None], score[:, None], np.array([[1.0, 1.0]]))
+    same = apply_temperature(own[:, None], score[:, None], np.array([[1.0, 1.0]]))
     np.testing.assert_allclose(same[:, 0], own, atol=1e-12)
-    flat = sharpened(own[:, None], score[:, None], np.array([[0.0, 0.0]]))
+    flat = apply_temperature(own[:, None], score[:, None], np.array([[0.0, 0.0]]))
     np.testing.assert_allclose(flat, 0.1)
 
 
@@ -124,17 +126,17 @@ def test_what_no_binomial_can_be_is_flattened_until_it_is_calibrated() -> None:
     score = rng.normal(0, 1, 4000)
     target = rng.integers(1, 11, 4000).astype(float)  # the score says nothing
     own = binomial.probabilities(score, 10)
-    found = np.array([sharpen(own, score, target, np.ones(4000), areas=400)])
-    flat = sharpened(own[:, None], score[:, None], found)[:, 0]
+    found = np.array([fit_temperature(own, score, target, np.ones(4000), areas=400)])
+    flat = apply_temperature(own[:, None], score[:, None], found)[:, 0]
     assert np.abs(flat - 0.1).max() < 0.05
 
 
 def test_few_areas_stay_near_where_they_began_and_none_there() -> None:
     own, score, target = held_out(30, 0.1, 0.3)
     begun = np.array([0.9, 0.8])
-    few = sharpen(own, score, target, np.ones(30), areas=1, start=begun)
-    many = sharpen(own, score, target, np.ones(30), areas=1000, start=begun)
+    few = fit_temperature(own, score, target, np.ones(30), areas=1, start=begun)
+    many = fit_temperature(own, score, target, np.ones(30), areas=1000, start=begun)
     assert np.abs(np.array(few) - begun).sum() < np.abs(np.array(many) - begun).sum()
-    nothing = sharpen(own[:0], score[:0], target[:0], np.ones(0), areas=0, start=begun)
+    nothing = fit_temperature(own[:0], score[:0], target[:0], np.ones(0), areas=0, start=begun)
     assert nothing == (0.9, 0.8)
-    assert sharpen(own[:0], score[:0], target[:0], np.ones(0), areas=0) == (1.0, 1.0)
+    assert fit_temperature(own[:0], score[:0], target[:0], np.ones(0), areas=0) == (1.0, 1.0)

@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from streetgauge.errors import InputError
-from streetgauge.model import checkpoint as module
-from streetgauge.model.checkpoint import Checkpoint
+from streetgauge.model import training as module
+from streetgauge.model.training import Checkpoint
 
 TENSORS = {"a": torch.arange(3.0), "b": torch.zeros(2, dtype=torch.uint8)}
 

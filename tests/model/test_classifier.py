@@ -133,7 +133,7 @@ def test_every_parameter_reaches_the_training(
     (split,) = (each for each in given if isinstance(each, Split))
     assert len(set(world.areas[split.validation])) == round(0.4 * len(set(world.areas)))
     assert named["seed"] == 11
-    np.testing.assert_array_equal(named["sample_weight"], weight)
+    np.testing.assert_array_equal(given[0].sample_weight, weight)
 
 
 def test_members_learn_from_all_groups_between_them(
@@ -143,9 +143,10 @@ def test_members_learn_from_all_groups_between_them(
     areas = pd.factorize(world.areas)[0]
     parts = []
 
-    def train_network(samples: Any, training: Any, stopping: Any, *rest: Any, **more: Any) -> Any:
+    def train_network(data: Any, indices: Any, *rest: Any, **more: Any) -> Any:
+        training, stopping = indices
         parts.append((set(areas[training]), set(areas[stopping])))
-        return whole(samples, training, stopping, *rest, **more)
+        return whole(data, indices, *rest, **more)
 
     whole = fitting.train_network
     monkeypatch.setattr(fitting, "train_network", train_network)
@@ -372,9 +373,9 @@ def test_a_memory_map_is_read_where_it_lies(
     settings = QUICK | {"epochs": 1, "batch": 512}
     given = []
 
-    def fit_model(features: Any, *rest: Any, **more: Any) -> Any:
-        given.append(features)
-        return fitting.fit_model(features, *rest, **more)
+    def fit_model(data: Any, *rest: Any, **more: Any) -> Any:
+        given.append(data.features)
+        return fitting.fit_model(data, *rest, **more)
 
     monkeypatch.setattr(classifier_module, "fit_model", fit_model)
     for shape in ((n, views, dimension), (n, views * dimension)):

@@ -7,11 +7,11 @@ import pytest
 import torch
 
 from streetgauge.errors import InputError
-from streetgauge.model.compression import composed, principal_components
+from streetgauge.model.model import outputs_of
 from streetgauge.model.network import Network
-from streetgauge.model.reading import Reader, Standardisation
-from streetgauge.model.scoring import outputs_of
-from streetgauge.model.training import Samples, train_network
+from streetgauge.model.reading import Reader, Standardisation, principal_components
+from streetgauge.model.training import train_network
+from streetgauge.model.training_data import TrainingData
 from streetgauge.settings import TrainSettings
 
 CPU = torch.device("cpu")
@@ -69,15 +69,19 @@ def test_components_come_from_the_training_part_alone(reader: Reader) -> None:
 
 @pytest.mark.parametrize("variant", ["shared", "port-2020", "paper-2019"])
 @pytest.mark.parametrize("pooling", ["mean", "attention"])
-def test_a_composed_network_says_of_features_what_it_said_of_components(
+def test_a_network_with_its_projection_gives_on_features_what_it_gave_on_components(
     reader: Reader, variant: Any, pooling: Any
 ) -> None:
     rows = np.arange(500)
     basis = principal_components(reader, rows[:400], 5, 1)
-    small = Network(5, [1, 2], variant, pooling=pooling, width=16).eval()
+    small = Network(
+        5,
+        [1, 2],
+        TrainSettings(network=variant, pooling=pooling, width=16, ensemble_size=1, dropout=0.0),
+    ).eval()
     if small.direct is not None:
         small.direct.weight.data += 0.1
-    whole = composed(small, basis)
+    whole = small.fold_projection(basis)
     assert whole.views[0].dense.weight.shape[1:] == (40, 16)
     assert small.views[0].dense.weight.shape[1:] == (5, 16)  # it is left as it was
     torch.testing.assert_close(
@@ -93,16 +97,16 @@ def test_a_trained_network_says_of_all_features_what_it_learnt_on_the_components
 ) -> None:
     rng = np.random.default_rng(1)
     target = rng.integers(1, 11, (600, 2)).astype(np.float32)
-    samples = Samples(reader.source, reader.present, target, np.ones_like(target))
+    keys = np.arange(600)
+    data = TrainingData(reader.source, reader.present, target, keys, keys, ["income", "health"])
     trained = train_network(
-        samples,
-        np.arange(400),
-        np.arange(400, 500),
+        data,
+        (np.arange(400), np.arange(400, 500)),
         TrainSettings(components=6, epochs=2, precision="float32", device="cpu"),
         seed=1,
         network_seeds=[1, 2],
     )
-    inputs = (each.views[0].dense.weight.shape[1] for each in (trained.learnt, trained.network))
+    inputs = (each.views[0].dense.weight.shape[1] for each in (trained.as_trained, trained.network))
     assert tuple(inputs) == (6, 40)
     rows = np.arange(350, 500)
     whole = Reader(reader.source, reader.present, trained.standardisation, CPU)
@@ -114,7 +118,7 @@ def test_a_trained_network_says_of_all_features_what_it_learnt_on_the_components
 def test_components_are_those_of_rows_by_chance_not_of_the_first(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("streetgauge.model.compression.SAMPLE", 100)
+    monkeypatch.setattr("streetgauge.model.reading.SAMPLE", 100)
     features = np.zeros((1000, 2, 30), np.float32)
     chance = np.random.default_rng(0)
     features[:100, :, 0] = chance.normal(size=(100, 2))  # the first vary in one direction

@@ -23,11 +23,10 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from streetgauge.errors import InputError
 from streetgauge.model import Bundle, binomial, cross_validate, crossvalidation, training
-from streetgauge.model.bundle import marks_of
-from streetgauge.model.checkpoint import Checkpoint
-from streetgauge.model.crossvalidation import ASIDE, _Diary
+from streetgauge.model.bundle import area_hashes
+from streetgauge.model.crossvalidation import CALIBRATION_SCORES, HistoryLog
 from streetgauge.model.reading import Reader
-from streetgauge.model.training import EpochFigures
+from streetgauge.model.training import Checkpoint, EpochFigures
 from streetgauge.settings import FoldSettings, TrainSettings
 from streetgauge.splits import Split, make_splits
 
@@ -41,17 +40,18 @@ def splits_of(world: Any) -> list[Split]:
 
 def run(world: Any, directory: Path, *, epochs: int = 4, **changes: Any) -> pd.DataFrame:
     given: dict[str, Any] = {
-        "outcomes": OUTCOMES,
         "settings": TrainSettings(epochs=epochs, batch=64, ensemble_size=2, device="cpu"),
         "seed": 5,
         "directory": directory,
         "cache_key": "same",
-        "source": {"backbone": "table"},
-    } | changes
-    given["splits"] = given.get("splits") or splits_of(world)
-    return cross_validate(
-        world.features, world.present, world.deciles, world.areas, world.ids, **given
-    )
+    }
+    about = {"outcomes": OUTCOMES, "source": {"backbone": "table"}}
+    about |= {
+        name: changes.pop(name) for name in ("outcomes", "classes", "rows") if name in changes
+    }
+    given |= changes
+    splits = given.pop("splits", None) or splits_of(world)
+    return cross_validate(world.data(**about), splits, **given)
 
 
 def bytes_of(directory: Path) -> dict[str, bytes]:
@@ -350,18 +350,17 @@ def test_a_feature_that_is_no_number_is_named_by_its_row_in_the_store_and_its_lo
     features[row_of[location], 1, 2] = np.inf
     with pytest.raises(InputError) as caught:
         cross_validate(
-            features,
-            np.ones(features.shape[:2], bool),
-            world.deciles,
-            world.areas,
-            world.ids,
+            replace(
+                world.data(OUTCOMES),
+                features=features,
+                present=np.ones(features.shape[:2], bool),
+                rows=row_of,
+            ),
             [split],
-            outcomes=OUTCOMES,
-            settings=TrainSettings(epochs=1, batch=64, ensemble_size=1, device="cpu"),
+            TrainSettings(epochs=1, batch=64, ensemble_size=1, device="cpu"),
             seed=5,
             directory=tmp_path,
             cache_key="same",
-            rows=row_of,
         )
     where = f"features, row {row_of[location]} (location '{world.ids[location]}'), view 2, feature"
     assert where in str(caught.value)
@@ -373,8 +372,8 @@ def test_bundles_know_the_areas_that_were_learned_from_and_not_those_held_out(
     for split in splits_of(world):
         learned = Bundle.load(done[1] / split.name).area_hashes
         parts = [split.training, split.validation]
-        assert learned == marks_of(world.areas[np.concatenate(parts)])
-        assert marks_of(world.areas[split.test]).isdisjoint(learned or ())
+        assert learned == area_hashes(world.areas[np.concatenate(parts)])
+        assert area_hashes(world.areas[split.test]).isdisjoint(learned or ())
 
 
 def test_each_figure_is_written_under_its_own_name(tmp_path: Path) -> None:
@@ -385,7 +384,7 @@ def test_each_figure_is_written_under_its_own_name(tmp_path: Path) -> None:
         *(np.array(pair, np.float32) for pair in ((1, 2), (3, 4), (5, 6), (7, np.nan))),
         np.array([True, False]),
     )
-    with _Diary(tmp_path / "fold-1", "fold-1", OUTCOMES, told.append) as diary:
+    with HistoryLog(tmp_path / "fold-1", "fold-1", OUTCOMES, told.append) as diary:
         diary.note(2, figures)
         text = (tmp_path / "fold-1" / "history.jsonl").read_text()  # there while training goes on
     assert told == [0]  # half an epoch is none
@@ -464,13 +463,13 @@ def test_a_training_that_was_interrupted_goes_on_from_its_checkpoint_and_leaves_
 ) -> None:
     monkeypatch.setattr(crossvalidation, "Checkpoint", partial(Checkpoint, every=0))
     looks: list[int] = []
-    part_of = training.Course.part
+    part_of = training.EpochSampler.part
 
-    def noted(self: training.Course, look: int, batch: int) -> Any:
+    def noted(self: training.EpochSampler, look: int, batch: int) -> Any:
         looks.append(look)
         return part_of(self, look, batch)
 
-    monkeypatch.setattr(training.Course, "part", noted)
+    monkeypatch.setattr(training.EpochSampler, "part", noted)
     splits = splits_of(world)[:1]
     frame = run(world, tmp_path / "whole", splits=splits)
     assert looks == [1, 2, 3, 4, 1, 2, 3, 4]  # of both members
@@ -498,7 +497,9 @@ def test_a_training_that_was_interrupted_goes_on_from_its_checkpoint_and_leaves_
 def test_scores_aside_are_kept_where_one_part_is_tested_and_of_labelled_locations_only(
     world: Any, done: tuple[pd.DataFrame, Path], tmp_path: Path
 ) -> None:
-    assert not (done[1] / ASIDE).exists()  # each of three shows how wrong the others may be
+    assert not (
+        done[1] / CALIBRATION_SCORES
+    ).exists()  # each of three shows how wrong the others may be
     partly = world.take(np.random.default_rng(3).permutation(len(world.ids)))
     partly.deciles[partly.areas == "A007", 0] = np.nan
     (split,) = make_splits(
@@ -509,7 +510,7 @@ def test_scores_aside_are_kept_where_one_part_is_tested_and_of_labelled_location
     )
     assert "A007" not in partly.areas[split.test]
     run(partly, tmp_path, splits=[split], epochs=1)
-    aside = pd.read_parquet(tmp_path / ASIDE)
+    aside = pd.read_parquet(tmp_path / CALIBRATION_SCORES)
     learned = np.concatenate([split.training, split.validation])
     truth = pd.DataFrame(partly.deciles[learned], partly.ids[learned], OUTCOMES).stack().dropna()
     keys = aside[["location_id", "outcome"]]

@@ -8,7 +8,8 @@ import pytest
 
 from streetgauge.model import fit_model, fitting
 from streetgauge.model.calibration import Scored
-from streetgauge.model.fitting import _areas_alike, _figures, _parts, held_aside
+from streetgauge.model.fitting import _figures, _parts, _weigh_areas_equally, calibration_scores
+from streetgauge.model.training_data import TrainingData
 from streetgauge.settings import FoldSettings, TrainSettings
 from streetgauge.splits import Split, make_splits
 
@@ -22,19 +23,9 @@ def split_of(world: Any, **settings: Any) -> Split:
 
 def fit(world: Any, split: Split, **changes: Any) -> Any:
     settings = {"epochs": 1, "batch": 64, "ensemble_size": 1, "device": "cpu"}
-    given = {name: changes.pop(name) for name in ("start", "sample_weight") if name in changes}
-    return fit_model(
-        world.features,
-        world.present,
-        world.deciles,
-        world.areas,
-        split,
-        OUTCOMES,
-        TrainSettings(**settings | changes),
-        seed=1,
-        location_ids=world.ids,
-        **given,
-    )
+    start, weight = changes.pop("start", None), changes.pop("sample_weight", None)
+    data = world.data(OUTCOMES, sample_weight=weight)
+    return fit_model(data, split, TrainSettings(**settings | changes), seed=1, start=start)
 
 
 class Told:
@@ -51,9 +42,9 @@ class Told:
 def test_areas_weigh_the_same_however_many_locations_they_have() -> None:
     areas = np.array(["a", "b", "b", "c", "c", "c", "x"], object)
     pool = np.array([5, 0, 1, 2, 3, 4])  # x is tested
-    weight = _areas_alike(areas, pool, None)
+    weight = _weigh_areas_equally(areas, pool, None)
     np.testing.assert_allclose(weight, [1, 1 / 2, 1 / 2, 1 / 3, 1 / 3, 1 / 3, 0])
-    own = _areas_alike(areas, pool, [1, 2, 2, 0, 3, 3, 1])
+    own = _weigh_areas_equally(areas, pool, [1, 2, 2, 0, 3, 3, 1])
     np.testing.assert_allclose(own, [1, 1, 1, 0, 1, 1, 0])
 
 
@@ -77,7 +68,8 @@ def test_many_small_areas_or_few_large_ones_say_which_way_the_score_goes(
         sample_weighting=equal, ensemble_size=members, epochs=12, batch=32, device="cpu"
     )
     present = np.ones(features.shape[:2], np.bool_)
-    model, _ = fit_model(features, present, deciles, areas, split, ["y"], settings, seed=1)
+    data = TrainingData(features, present, deciles, areas, np.arange(len(areas)), ["y"])
+    model, _ = fit_model(data, split, settings, seed=1)
     probe = np.linspace(-4, 4, 9, dtype=np.float32)[:, None, None].repeat(2, 1)
     said = model.predict(probe, np.ones(probe.shape[:2], np.bool_)).score[:, 0]
     assert np.sign(said[-1] - said[0]) == sign
@@ -90,9 +82,9 @@ def test_scores_are_calibrated_by_their_parts_and_count_areas_not_locations(
     world.deciles[world.areas == "A003", 0] = np.nan
     split = split_of(world, validation=0.25)
     assert {"A003"} <= set(world.areas[np.concatenate([split.training, split.validation])])
-    calibrate, sharpen = Told((0.3, 2.0)), Told((0.4, 0.6))
+    calibrate, fit_temperature = Told((0.3, 2.0)), Told((0.4, 0.6))
     monkeypatch.setattr(fitting, "calibrate", calibrate)
-    monkeypatch.setattr(fitting, "sharpen", sharpen)
+    monkeypatch.setattr(fitting, "fit_temperature", fit_temperature)
     weight = np.where(np.arange(len(world.ids)) % 3 == 0, 0.0, 1.0)
     model, _ = fit(world, split, sample_weight=weight)
     np.testing.assert_allclose(model.calibration, [[0.3, 2.0]] * 2)
@@ -106,7 +98,7 @@ def test_scores_are_calibrated_by_their_parts_and_count_areas_not_locations(
             assert isinstance(part, Scored)
             np.testing.assert_array_equal(np.sort(part.target), np.sort(world.deciles[rows, m]))
             assert (part.weight == 0).sum() >= (weight[rows] == 0).sum() > 0
-        (_, score, target, weights), named = sharpen.calls[m]
+        (_, score, target, weights), named = fit_temperature.calls[m]
         assert named == {"areas": len(set(world.areas[held])), "start": None}
         assert len(score) == len(target) == len(weights) == len(held)
         # The scores are the calibrated ones: 0.3 + 2 h, h as it was given to the calibration.
@@ -114,20 +106,20 @@ def test_scores_are_calibrated_by_their_parts_and_count_areas_not_locations(
         np.testing.assert_allclose(score, 0.3 + 2 * validation.score[known])
 
 
-def test_a_tuned_model_is_calibrated_from_where_it_was_anchored(
+def test_a_tuned_model_is_calibrated_from_the_scale_of_its_start(
     make_world: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     world = make_world()
     split = split_of(world, validation=0.25)
     start, _ = fit(world, split)
-    monkeypatch.setattr(fitting, "anchor", Told(np.array([[0.5, 3.0], [-1.0, 0.25]])))
+    monkeypatch.setattr(fitting, "match_scores", Told(np.array([[0.5, 3.0], [-1.0, 0.25]])))
     monkeypatch.setattr(fitting, "calibrate", Told((0.3, 2.0)))
-    sharpen = Told((0.4, 0.6))
-    monkeypatch.setattr(fitting, "sharpen", sharpen)
+    fit_temperature = Told((0.4, 0.6))
+    monkeypatch.setattr(fitting, "fit_temperature", fit_temperature)
     tuned, _ = fit(world, split, start=start)
     # 0.3 + 2 (a + b h)
     np.testing.assert_allclose(tuned.calibration, [[1.3, 6.0], [-1.7, 0.5]])
-    begun = [named["start"] for _, named in sharpen.calls]
+    begun = [named["start"] for _, named in fit_temperature.calls]
     np.testing.assert_array_equal(begun, start.temperature)
 
 
@@ -149,18 +141,18 @@ def test_members_have_seeds_of_their_own_and_one_standardisation(
     assert len({id(named["scale"]) for named in told}) == 1
 
 
-def test_what_is_held_aside_is_scored_by_the_member_that_it_stopped(make_world: Any) -> None:
+def test_the_calibration_set_is_scored_by_the_member_that_it_stopped(make_world: Any) -> None:
     world = make_world()
     split = split_of(world)
     model, _ = fit(world, split, ensemble_size=3)
     target = world.deciles.astype(np.float32)
-    about = (world.features, world.present, target, world.areas, split)
+    data = replace(world.data(OUTCOMES), deciles=target)
     settings = TrainSettings(ensemble_size=3, device="cpu")
-    rows, score = held_aside(model, *about, settings, seed=1, location_ids=world.ids)
+    rows, score = calibration_scores(model, data, split, settings, seed=1)
     pool = np.sort(np.concatenate([split.training, split.validation]))
     assert sorted(rows) == pool.tolist()
     said = model.member_scores(world.features, world.present, rows, "cpu")
-    for e, (_, stopping) in enumerate(_parts(split, pool, world.areas, target, 3, 1)):
+    for e, (_, stopping) in enumerate(_parts(data, split, pool, 3, 1)):
         own = np.isin(rows, stopping)
         np.testing.assert_array_equal(score[own], said[own, e])
 

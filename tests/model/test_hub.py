@@ -29,16 +29,7 @@ def saved(make_world: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
     world = make_world(n_areas=12, outcomes=1)
     settings = TrainSettings(epochs=1, device="cpu")
     (split,) = make_splits(FoldSettings(scheme="train-only"), world.areas, world.deciles, seed=1)
-    model, record = fit_model(
-        world.features,
-        world.present,
-        world.deciles,
-        world.areas,
-        split,
-        ["income"],
-        settings,
-        seed=1,
-    )
+    model, record = fit_model(world.data(["income"]), split, settings, seed=1)
     place = tmp_path_factory.mktemp("hub") / "bundle"
     Bundle(model, ("income",), "all", settings, 1, "x", record).save(place)
     (place / "secret.py").write_text("raise SystemExit('this must never run')")

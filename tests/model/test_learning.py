@@ -11,6 +11,7 @@ import pytest
 
 from streetgauge.evaluation import aggregate
 from streetgauge.model import cross_validate
+from streetgauge.model.training_data import TrainingData
 from streetgauge.settings import FoldSettings, TrainSettings
 from streetgauge.splits import make_splits
 from streetgauge.synthetic import simulate_features, simulated_oracle
@@ -36,14 +37,16 @@ def city() -> dict[str, Any]:
 def areas_of(city: dict[str, Any], labels: pd.DataFrame, folder: Path) -> pd.DataFrame:
     splits = make_splits(FoldSettings(final=False), city["areas"], labels.to_numpy(), seed=2)
     predictions = cross_validate(
-        city["features"],
-        np.ones(city["features"].shape[:2], np.bool_),
-        labels.to_numpy(),
-        city["areas"],
-        labels.index.to_numpy(str),
+        TrainingData(
+            city["features"],
+            np.ones(city["features"].shape[:2], np.bool_),
+            labels.to_numpy(),
+            city["areas"],
+            labels.index.to_numpy(str),
+            list(labels.columns),
+        ),
         splits,
-        outcomes=list(labels.columns),
-        settings=TrainSettings(device="cpu", ensemble_size=2, epochs=12),
+        TrainSettings(device="cpu", ensemble_size=2, epochs=12),
         seed=2,
         directory=folder,
         cache_key="",

@@ -15,7 +15,7 @@ from streetgauge.model import fit_model
 from streetgauge.model.network import Network
 from streetgauge.model.optimiser import Adam
 from streetgauge.model.reading import Reader, Standardisation
-from streetgauge.model.training import Samples, train_network
+from streetgauge.model.training import train_network
 from streetgauge.settings import FoldSettings, TrainSettings
 from streetgauge.splits import make_splits
 
@@ -35,8 +35,7 @@ def fit(world: Any, memory: float = 8.0) -> Any:
     settings = TrainSettings(epochs=1, ensemble_size=1, device="cpu", batch=16, memory=memory)
     folds = FoldSettings(scheme="train-only", validation=0.2)
     (split,) = make_splits(folds, world.areas, world.deciles, seed=3)
-    known = (world.features, world.present, world.deciles, world.areas, split, ["a", "b"])
-    return fit_model(*known, settings, seed=3)[0]
+    return fit_model(world.data(["a", "b"]), split, settings, seed=3)[0]
 
 
 def failing(error: Exception) -> Callable[..., Any]:
@@ -49,7 +48,7 @@ def failing(error: Exception) -> Callable[..., Any]:
 @pytest.mark.parametrize("error", RAISED, ids=lambda error: f"{type(error).__name__} {error}"[:40])
 @pytest.mark.parametrize(
     ("owner", "name"),
-    [(Adam, "step"), (Network, "forward"), (Reader, "_held"), (Reader, "batch")],
+    [(Adam, "step"), (Network, "forward"), (Reader, "_window"), (Reader, "batch")],
     ids=["step", "scoring", "window", "batch"],
 )
 def test_what_to_lower_is_said_when_training_runs_out_of_memory(
@@ -81,12 +80,14 @@ def test_what_comes_before_and_after_the_steps_is_covered_and_so_is_a_training_a
     with pytest.raises(InputError, match=r"'train\.memory' or 'train\.ensemble_size'"):
         fit(make_world())
     world = make_world()
-    target = world.deciles.astype(np.float32)
-    samples = Samples(world.features, world.present, target, np.ones_like(target))
     rows = np.arange(100)
     with pytest.raises(InputError, match=r"'train\.memory' or 'train\.ensemble_size'"):
         train_network(
-            samples, rows, rows[:0], TrainSettings(device="cpu"), seed=1, network_seeds=[1, 2]
+            world.data(["a", "b"]),
+            (rows, rows[:0]),
+            TrainSettings(device="cpu"),
+            seed=1,
+            network_seeds=[1, 2],
         )
 
 

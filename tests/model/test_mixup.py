@@ -5,8 +5,8 @@ import torch
 from torch import Tensor
 
 from streetgauge.model.heads import make_head
-from streetgauge.model.mixup import Mixup
-from streetgauge.model.network import Network
+from streetgauge.model.network import Mixup, Network
+from streetgauge.settings import TrainSettings
 
 
 def chance(seed: int = 0) -> torch.Generator:
@@ -58,7 +58,9 @@ def test_the_loss_counts_both_labels_by_their_shares() -> None:
 def test_a_network_mixes_what_it_pools_and_what_its_linear_path_says(
     variant: str, pooling: str
 ) -> None:
-    network = Network(8, [1, 2], variant, pooling=pooling)  # type: ignore[arg-type]
+    network = Network(
+        8, [1, 2], TrainSettings(network=variant, pooling=pooling, ensemble_size=1, dropout=0.0)
+    )  # type: ignore[arg-type]
     if network.direct is not None:
         torch.nn.init.normal_(network.direct.weight, generator=chance())
     features = torch.randn(5, 3, 8, generator=chance(3))
@@ -73,7 +75,7 @@ def test_a_network_mixes_what_it_pools_and_what_its_linear_path_says(
 
 
 def test_the_linear_path_of_a_mixture_is_that_of_the_mixed_features() -> None:
-    network = Network(8, [1], "shared")
+    network = Network(8, [1], TrainSettings(network="shared", ensemble_size=1, dropout=0.0))
     torch.nn.init.normal_(network.direct.weight, generator=chance())  # type: ignore[union-attr]
     torch.nn.init.zeros_(network.score.weight)  # nothing but the linear path speaks
     features = torch.randn(6, 2, 8, generator=chance(3))

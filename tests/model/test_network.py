@@ -60,7 +60,13 @@ def shaken(network: Network) -> Network:
 @pytest.mark.parametrize("variant", ["port-2020", "shared"])
 @pytest.mark.parametrize("pooling", ["mean", "attention"])
 def test_scores_and_probabilities_equal_numpy_in_float64(variant: str, pooling: str) -> None:
-    network = shaken(Network(40, [1, 2], variant, pooling=pooling))
+    network = shaken(
+        Network(
+            40,
+            [1, 2],
+            TrainSettings(network=variant, pooling=pooling, ensemble_size=1, dropout=0.0),
+        )
+    )
     x = normal(6, 4, 40)
     with torch.inference_mode():
         outputs = network(x)
@@ -78,7 +84,14 @@ def test_scores_and_probabilities_equal_numpy_in_float64(variant: str, pooling: 
 
 @pytest.mark.parametrize("variant", ["shared", "port-2020", "paper-2019"])
 def test_joined_networks_say_the_mean_of_what_each_says_alone(variant: str) -> None:
-    alone = [shaken(Network(8, [seed, seed + 1], variant)) for seed in (1, 11, 21)]
+    alone = [
+        shaken(
+            Network(
+                8, [seed, seed + 1], TrainSettings(network=variant, ensemble_size=1, dropout=0.0)
+            )
+        )
+        for seed in (1, 11, 21)
+    ]
     for network, factor in zip(alone, (1.0, 0.5, 2.0), strict=True):
         network.score.weight.data *= factor
     x = normal(5, 3, 8)
@@ -87,7 +100,7 @@ def test_joined_networks_say_the_mean_of_what_each_says_alone(variant: str) -> N
         joined = Network.joined(alone)
         torch.testing.assert_close(joined(x), each.mean(0))
         assert each.std(0).min() > 1e-3
-        rest = Network(8, [1, 2], variant, members=3)
+        rest = Network(8, [1, 2], TrainSettings(network=variant, ensemble_size=3, dropout=0.0))
         rest.load_state_dict(joined.state_dict())
         torch.testing.assert_close(rest.eval()(x), joined(x))
     for e in range(3):
@@ -99,7 +112,9 @@ def test_joined_networks_say_the_mean_of_what_each_says_alone(variant: str) -> N
 @pytest.mark.parametrize("variant", ["paper-2019", "port-2020", "shared"])
 @pytest.mark.parametrize("pooling", ["mean", "attention"])
 def test_picked_outcomes_say_what_they_said_among_all(variant: str, pooling: str) -> None:
-    network = Network(8, [1, 2, 3], variant, pooling=pooling, members=2)
+    network = Network(
+        8, [1, 2, 3], TrainSettings(network=variant, pooling=pooling, ensemble_size=2, dropout=0.0)
+    )
     network.train()(normal(20, 3, 8))  # batch norm has seen something
     shaken(network)
     x = normal(5, 3, 8)
@@ -109,7 +124,9 @@ def test_picked_outcomes_say_what_they_said_among_all(variant: str, pooling: str
 
 @pytest.mark.parametrize("variant", ["port-2020", "shared"])
 def test_a_calibrated_network_says_a_plus_b_times_what_it_said(variant: str) -> None:
-    network = shaken(Network(8, [1, 2], variant, members=2))
+    network = shaken(
+        Network(8, [1, 2], TrainSettings(network=variant, ensemble_size=2, dropout=0.0))
+    )
     x, a, b = normal(5, 3, 8), torch.tensor([1.0, -2.0]), torch.tensor([0.5, 3.0])
     with torch.inference_mode():
         expected = a[:, None] + b[:, None] * network(x)
@@ -117,9 +134,13 @@ def test_a_calibrated_network_says_a_plus_b_times_what_it_said(variant: str) -> 
 
 
 def test_attention_starts_as_the_mean_and_does_not_mind_the_order_of_views() -> None:
-    network = Network(8, [1, 2], "shared", pooling="attention").eval()
+    network = Network(
+        8,
+        [1, 2],
+        TrainSettings(network="shared", pooling="attention", ensemble_size=1, dropout=0.0),
+    ).eval()
     x = normal(5, 3, 8)
-    mean = Network(8, [1, 2], "shared").eval()
+    mean = Network(8, [1, 2], TrainSettings(network="shared", ensemble_size=1, dropout=0.0)).eval()
     torch.testing.assert_close(network(x), mean(x))
     shaken(network)
     torch.testing.assert_close(network(x), network(x[:, [2, 0, 1]]))
@@ -127,7 +148,7 @@ def test_attention_starts_as_the_mean_and_does_not_mind_the_order_of_views() -> 
 
 
 def test_dropout_is_for_training_only_and_follows_its_own_generator() -> None:
-    network = Network(8, [1], "shared", dropout=0.5)
+    network = Network(8, [1], TrainSettings(network="shared", dropout=0.5, ensemble_size=1))
     x = normal(5, 3, 8)
     torch.testing.assert_close(network.eval()(x), network(x), rtol=0, atol=0)
     network.train()
@@ -141,7 +162,9 @@ def test_dropout_is_for_training_only_and_follows_its_own_generator() -> None:
 
 
 def test_dropout_sets_its_share_to_0_and_leaves_the_mean_as_it_was() -> None:
-    dropout = Network(8, [1], "shared", dropout=0.25).dropout.train()
+    dropout = Network(
+        8, [1], TrainSettings(network="shared", dropout=0.25, ensemble_size=1)
+    ).dropout.train()
     dropout.generator = torch.Generator().manual_seed(0)
     said = dropout(torch.full((20_000,), 3.0))
     assert set(said.unique().tolist()) == {0.0, 4.0}
@@ -184,7 +207,7 @@ def test_running_values_of_batch_norm_follow_the_data_from_the_first_batch() -> 
 def test_the_network_is_the_one_that_settings_describe(
     said: dict[str, object], kind: tuple[str, str, float, str]
 ) -> None:
-    network = Network.of(TrainSettings(**said, ensemble_size=3, width=96), 8, [1, 2], classes=5)
+    network = Network(8, [1, 2], TrainSettings(**said, ensemble_size=3, width=96), classes=5)
     trunk = "shared" if network.shared else "own"
     trunk += ", normed" if network.location.norm is not None else ""
     pooling = "mean" if network.attention is None else "attention"
@@ -193,7 +216,14 @@ def test_the_network_is_the_one_that_settings_describe(
 
 
 def test_joined_networks_have_the_mean_of_their_thresholds() -> None:
-    ones = [Network(8, [seed, seed + 1], "shared", head="clm") for seed in (1, 5)]
+    ones = [
+        Network(
+            8,
+            [seed, seed + 1],
+            TrainSettings(network="shared", head="clm", ensemble_size=1, dropout=0.0),
+        )
+        for seed in (1, 5)
+    ]
     for i, network in enumerate(ones):
         network.head.first.data += 1.0 + i
     whole = Network.joined(ones)
@@ -205,7 +235,9 @@ def test_joined_networks_have_the_mean_of_their_thresholds() -> None:
 @pytest.mark.parametrize("variant", ["paper-2019", "shared"])
 @pytest.mark.parametrize("pooling", ["mean", "attention"])
 def test_an_absent_view_is_not_looked_at(variant: str, pooling: str) -> None:
-    network = Network(4, [1], variant, pooling=pooling).train()
+    network = Network(
+        4, [1], TrainSettings(network=variant, pooling=pooling, ensemble_size=1, dropout=0.0)
+    ).train()
     for parameter in network.parameters():
         parameter.data += 0.1
     x = normal(5, 3, 4)
@@ -221,14 +253,21 @@ def test_an_absent_view_is_not_looked_at(variant: str, pooling: str) -> None:
 @pytest.mark.parametrize("variant", ["port-2020", "shared"])
 @pytest.mark.parametrize("pooling", ["mean", "attention"])
 def test_views_that_are_absent_are_as_if_the_location_had_fewer(variant: str, pooling: str) -> None:
-    network = shaken(Network(4, [1], variant, pooling=pooling))
+    network = shaken(
+        Network(
+            4, [1], TrainSettings(network=variant, pooling=pooling, ensemble_size=1, dropout=0.0)
+        )
+    )
     x = normal(1, 4, 4)
     present = torch.tensor([[True, False, True, False]])
     torch.testing.assert_close(network(x, present), network(x[:, [0, 2]]))
 
 
 def test_first_weights_depend_on_the_networks_own_seed_alone() -> None:
-    together, alone = Network(6, [7, 8, 9]), Network(6, [8])
+    together, alone = (
+        Network(6, [7, 8, 9], TrainSettings(network="paper-2019", ensemble_size=1, dropout=0.0)),
+        Network(6, [8], TrainSettings(network="paper-2019", ensemble_size=1, dropout=0.0)),
+    )
     for name, tensor in together.state_dict().items():
         torch.testing.assert_close(tensor[1], alone.state_dict()[name][0], rtol=0, atol=0)
     assert not torch.equal(together.score.weight[0], together.score.weight[1])
@@ -258,7 +297,9 @@ def test_one_product_of_networks_and_many_are_the_same(networks: int, outputs: i
 
 @pytest.mark.parametrize("variant", ["paper-2019", "port-2020"])
 def test_an_outcome_whose_numbers_are_none_leaves_the_others_as_they_are(variant: str) -> None:
-    network = shaken(Network(8, [1, 2, 3], variant))
+    network = shaken(
+        Network(8, [1, 2, 3], TrainSettings(network=variant, ensemble_size=1, dropout=0.0))
+    )
     x = normal(5, 4, 8)
     network.location.dense.bias.data[0] = np.inf
     said = network(x)
@@ -286,7 +327,13 @@ def test_layers_side_by_side_say_and_learn_what_they_do_alone(frozen: bool) -> N
 @pytest.mark.parametrize("variant", ["paper-2019", "port-2020", "shared"])
 @pytest.mark.parametrize("pooling", ["mean", "attention"])
 def test_a_network_computes_in_the_precision_of_the_features(variant: str, pooling: str) -> None:
-    network = shaken(Network(20, [1, 2], variant, pooling=pooling, members=2))
+    network = shaken(
+        Network(
+            20,
+            [1, 2],
+            TrainSettings(network=variant, pooling=pooling, ensemble_size=2, dropout=0.0),
+        )
+    )
     x = normal(6, 3, 20)
     seen: list[torch.dtype] = []
     network.location.register_forward_hook(lambda *said: seen.append(said[2].dtype))
@@ -300,7 +347,9 @@ def test_a_network_computes_in_the_precision_of_the_features(variant: str, pooli
 
 
 def test_what_is_said_where_nothing_is_learnt_is_not_rounded_to_the_features_precision() -> None:
-    network = shaken(Network(20, [1, 2], "port-2020"))
+    network = shaken(
+        Network(20, [1, 2], TrainSettings(network="port-2020", ensemble_size=1, dropout=0.0))
+    )
     x = normal(50, 3, 20).bfloat16()
     for training in (True, False):
         said = network.train(training)(x)
@@ -320,7 +369,7 @@ def test_what_is_said_where_nothing_is_learnt_is_not_rounded_to_the_features_pre
 def test_the_view_layers_are_as_wide_as_the_settings_say(
     settings: dict[str, int], widths: tuple[int, ...]
 ) -> None:
-    network = Network.of(TrainSettings.model_validate(settings), 80, [1])
+    network = Network(80, [1], TrainSettings.model_validate(settings))
     assert tuple(block.dense.weight.shape[2] for block in network.views) == widths
     assert view_widths(widths[0]) == widths
     assert network.location.dense.weight.shape[1:] == (widths[2], min(64, widths[0]))

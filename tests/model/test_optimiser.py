@@ -54,7 +54,9 @@ def test_one_that_was_put_back_goes_on_as_if_it_had_not_been_left() -> None:
 
 def test_layers_that_look_at_many_features_and_tuned_trunks_take_smaller_steps() -> None:
     def factors(dimension: int, **changes: Any) -> dict[str, float]:
-        network = Network(dimension, [1, 2], "shared")
+        network = Network(
+            dimension, [1, 2], TrainSettings(network="shared", ensemble_size=1, dropout=0.0)
+        )
         groups = groups_of(network, TrainSettings(**changes))
         return {
             name: group.factor
@@ -89,14 +91,16 @@ def test_learning_does_not_wait_for_torchs_compiler_to_be_imported() -> None:
     code = """
 import sys
 import numpy as np
-from streetgauge.model.training import Samples, train_network
+from streetgauge.model.training import train_network
+from streetgauge.model.training_data import TrainingData
 from streetgauge.settings import TrainSettings
 rng = np.random.default_rng(0)
 features = rng.normal(size=(40, 2, 8)).astype("float32")
 target = rng.integers(1, 11, (40, 1)).astype("float32")
-samples = Samples(features, np.ones((40, 2), bool), target, np.ones_like(target))
+keys = np.arange(40)
+data = TrainingData(features, np.ones((40, 2), bool), target, keys, keys, ["income"])
 settings = TrainSettings(epochs=1, device="cpu")
-train_network(samples, np.arange(30), np.arange(30, 40), settings, seed=1, network_seeds=[1])
+train_network(data, (keys[:30], keys[30:]), settings, seed=1, network_seeds=[1])
 sys.exit("torch._dynamo" in sys.modules)
 """
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -185,9 +185,9 @@ def test_a_row_with_no_number_is_named_wherever_it_was_met(
     present = np.ones((900, 2), bool)
     features[700, 1, 2] = np.nan
     reader = Reader(features, present, None, CPU)
-    reader.refuse_no_numbers(np.arange(700))
+    reader.refuse_non_finite(np.arange(700))
     with pytest.raises(InputError, match="row 700, view 2, feature 3: nan is no finite number"):
-        reader.refuse_no_numbers(np.arange(900))
+        reader.refuse_non_finite(np.arange(900))
 
 
 def test_one_window_is_let_go_of_before_the_next_is_read(
@@ -230,6 +230,6 @@ def test_a_memory_too_small_for_a_window_still_reads_every_row_once(
     reader = Reader(features, present, None, CPU, memory=memory)
     rows, order = np.arange(1, 1 + count), np.random.default_rng(0)
     for held in (False, True):
-        dealt = [batch.rows for batch in reader.epoch(rows, 10, order, held=held)]
+        dealt = [batch.rows for batch in reader.epoch(rows, 10, order, windowed=held)]
         assert sorted(np.concatenate(dealt)) == rows.tolist()
-    assert sorted(np.concatenate(reader.dealt(rows, 2, order))) == rows.tolist()
+    assert sorted(np.concatenate(reader.shuffled(rows, 2, order))) == rows.tolist()

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import astuple
+from dataclasses import astuple, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,15 +15,15 @@ from scipy.stats import binom, kendalltau
 from streetgauge.devices import choose_device, choose_precision
 from streetgauge.errors import InputError
 from streetgauge.model import reading, training
-from streetgauge.model.checkpoint import Checkpoint
+from streetgauge.model.model import outputs_of, scores_of
 from streetgauge.model.network import Network
 from streetgauge.model.optimiser import Adam
 from streetgauge.model.reading import Reader
-from streetgauge.model.scoring import outputs_of, scores_of
 from streetgauge.model.training import (
-    Best,
+    Checkpoint,
+    EarlyStopping,
     EpochFigures,
-    Samples,
+    Execution,
     TrainedNetwork,
     balanced_weights,
     train_network,
@@ -64,17 +64,20 @@ def train(
         if on_epoch:
             on_epoch(epoch)
 
+    data = replace(
+        world.data(["income", "health"][: target.shape[1]]),
+        deciles=target,
+        sample_weight=balanced_weights(target, rows),
+    )
     trained = train_network(
-        Samples(world.features, world.present, target, balanced_weights(target, rows)),
-        rows,
-        validation if stopping else validation[:0],
+        data,
+        (rows, validation if stopping else validation[:0]),
         settings,
         seed=seed,
         network_seeds=[10 + m for m in outcomes or [0, 1]],
         start=start,
         scale=scale,
-        checkpoint=checkpoint,
-        on_epoch=note,
+        execution=Execution(checkpoint or Checkpoint(), note),
     )
     return trained, figures, validation
 
@@ -181,12 +184,12 @@ def test_with_nothing_to_stop_it_training_goes_on_to_its_end_and_keeps_the_last_
 
 
 def test_an_outcome_that_has_stopped_stays_stopped() -> None:
-    network = Network(2, [0, 1])
-    best = Best(network, patience=2)
+    network = Network(2, [0, 1], TrainSettings(network="paper-2019", ensemble_size=1, dropout=0.0))
+    best = EarlyStopping(network, patience=2)
     losses = [(1.0, 1.0), (2.0, 0.9), (2.0, 0.8), (2.0, 0.7), (0.1, 0.6)]
     for epoch, loss in enumerate(losses, 1):
         learning = best.update(network, epoch, np.array(loss, np.float32))
-    assert best.look.tolist() == [1, 5]
+    assert best.step.tolist() == [1, 5]
     assert learning.tolist() == [False, True]
 
 
@@ -197,7 +200,7 @@ def test_training_ends_when_every_outcome_has_stopped(make_world: Any) -> None:
     for network in ("port-2020", "shared"):
         _, figures, _ = train(world, epochs=40, patience=2, network=network)
         assert len(figures) < 40
-        assert not figures[-1].learning.any()
+        assert not figures[-1].training.any()
         best = np.array([f.validation_loss for f in figures])
         best = best.mean(1, keepdims=True) if network == "shared" else best
         assert len(figures) == best.argmin(0).max() + 1 + 2  # patience, and not one look more
@@ -275,9 +278,9 @@ def test_rows_outside_the_two_parts_are_never_looked_at(make_world: Any) -> None
 
     def learnt() -> TrainedNetwork:
         weight = balanced_weights(target, training)
-        samples = Samples(world.features, world.present, target, weight)
+        data = replace(world.data(["a", "b"]), deciles=target, sample_weight=weight)
         settings = TrainSettings(epochs=2, device="cpu", components=4)
-        return train_network(samples, training, validation, settings, seed=1, network_seeds=[1, 2])
+        return train_network(data, (training, validation), settings, seed=1, network_seeds=[1, 2])
 
     before = learnt()
     world.features[180:] = 1e9
@@ -311,20 +314,20 @@ def test_a_training_that_was_killed_goes_on_bit_for_bit(
 ) -> None:
     world = make_world(noise=2.0)
     changes = dict(changes)
-    monkeypatch.setattr(training, "LOOK", changes.pop("look", training.LOOK))
+    monkeypatch.setattr(training, "EVAL_EVERY", changes.pop("look", training.EVAL_EVERY))
     whole, told, _ = train(world, **changes)
 
     def checkpoint() -> Checkpoint:
         return Checkpoint(tmp_path / "checkpoint.safetensors", "cache_key", every=0)
 
     def kill(figures: EpochFigures) -> None:
-        if figures.look == 4:
+        if figures.step == 4:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
         train(world, checkpoint=checkpoint(), on_epoch=kill, **changes)
     with safe_open(tmp_path / "checkpoint.safetensors", "pt") as file:
-        assert json.loads(file.metadata()["training"])["look"] == 3
+        assert json.loads(file.metadata()["training"])["history"][-1]["step"] == 3
     resumed, told_again, _ = train(world, checkpoint=checkpoint(), **changes)
     assert same_weights(resumed, whole)
     assert [f.epoch for f in told_again] == [f.epoch for f in told]
@@ -347,7 +350,7 @@ def test_a_training_that_was_killed_after_its_best_look_still_ends_with_it(
         return Checkpoint(tmp_path / "checkpoint.safetensors", "cache_key", every=0)
 
     def kill(figures: EpochFigures) -> None:
-        if figures.look == best + 3:
+        if figures.step == best + 3:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
@@ -364,11 +367,11 @@ def test_a_long_epoch_is_looked_at_several_times_and_can_be_stopped_within(
 ) -> None:
     world = make_world(noise=2.0)
     _, epochs, _ = train(world, epochs=2)
-    monkeypatch.setattr(training, "LOOK", -(-len(parts(world)[0]) // 4))
+    monkeypatch.setattr(training, "EVAL_EVERY", -(-len(parts(world)[0]) // 4))
     trained, looks, _ = train(world, epochs=2)
     assert [figures.epoch for figures in epochs] == [1, 2]
     assert [figures.epoch for figures in looks] == [0.25, 0.5, 0.75, 1, 1.25, 1.5, 1.75, 2]
-    assert [figures.look for figures in looks] == [1, 2, 3, 4, 5, 6, 7, 8]
+    assert [figures.step for figures in looks] == [1, 2, 3, 4, 5, 6, 7, 8]
     losses = np.array([figures.validation_loss for figures in looks])
     np.testing.assert_array_equal(trained.best_epoch, (losses.argmin(axis=0) + 1) / 4)
 
@@ -388,7 +391,7 @@ def test_the_parts_of_an_epoch_hold_every_row_once_and_the_next_epoch_is_dealt_a
             torch.float32,
             memory,
         )
-        course = training.Course(reader, rows, 3, np.random.default_rng(0))
+        course = training.EpochSampler(reader, rows, 3, np.random.default_rng(0))
         dealt = [
             np.concatenate([batch.rows for batch in course.part(look, 16)]) for look in range(1, 7)
         ]
@@ -407,7 +410,7 @@ def test_only_a_spread_of_a_large_validation_part_is_looked_at(
         return outputs_of(network, reader, rows)
 
     monkeypatch.setattr(training, "outputs_of", noted)
-    monkeypatch.setattr(training, "SHOWN", 10)
+    monkeypatch.setattr(training, "EVAL_ROWS", 10)
     _, _, validation = train(world, epochs=2)
     assert [len(rows) for rows in seen] == [10, 10]
     assert {validation[0], validation[-1]} <= set(seen[0]) <= set(validation)

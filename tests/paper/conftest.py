@@ -13,6 +13,7 @@ import pytest
 
 from streetgauge.features import Extraction, extract, get_backbone
 from streetgauge.imagery import find_views
+from streetgauge.model.training_data import TrainingData
 from streetgauge.settings import FoldSettings, ImagerySettings
 from streetgauge.splits import Split, make_splits
 
@@ -31,6 +32,10 @@ class City:
     present: np.ndarray
 
     outcomes = OUTCOMES
+
+    def data(self) -> TrainingData:
+        arrays = (self.features, self.present, self.deciles, self.areas, self.ids)
+        return TrainingData(*arrays, self.outcomes)
 
     def take(self, rows: np.ndarray) -> City:
         return replace(self, **{name: array[rows] for name, array in vars(self).items()})

@@ -15,6 +15,7 @@ import pytest
 from scipy.stats import spearmanr
 
 from streetgauge.model import Bundle, cross_validate, fit_model
+from streetgauge.model.transfer import Start
 from streetgauge.settings import TrainSettings
 from streetgauge.splits import take_share
 
@@ -26,8 +27,7 @@ def lender(make_city: Callable[..., Any]) -> Bundle:
     """A model of another city, in which the same features show the same deciles."""
     there = make_city(n_areas=120, per_area=4, seed=1)
     (split,) = there.split(scheme="train-only")
-    arrays = (there.features, there.present, there.deciles, there.areas)
-    model, record = fit_model(*arrays, split, there.outcomes, TRAIN, seed=3)
+    model, record = fit_model(there.data(), split, TRAIN, seed=3)
     source = {"study": "There", "backbone": "table", "views": ["a", "b", "c", "d"]}
     return Bundle(model, there.outcomes, "all", TRAIN, 3, "x", record, source)
 
@@ -55,18 +55,13 @@ def learned(
     splits = here.split(5, k=3, final=False)
     splits = [take_share(split, here.areas, here.deciles, share, 5) for split in splits]
     return cross_validate(
-        here.features,
-        here.present,
-        here.deciles,
-        here.areas,
-        here.ids,
+        here.data(),
         splits,
-        outcomes=here.outcomes,
-        settings=TRAIN.model_copy(update={"tune": tune, **changes}),
+        TRAIN.model_copy(update={"tune": tune, **changes}),
         seed=5,
         directory=place,
         cache_key="s",
-        start=None if lender is None else lender.model,
+        start=None if lender is None else Start(lender.model, TRAIN),
     )
 
 
@@ -139,18 +134,13 @@ def test_test_only_tests_all_of_another_city_with_the_network_as_it_is(
     here: Any, lender: Bundle, tmp_path: Path
 ) -> None:
     predictions = cross_validate(
-        here.features,
-        here.present,
-        here.deciles,
-        here.areas,
-        here.ids,
+        here.data(),
         here.split(scheme="test-only"),
-        outcomes=here.outcomes,
-        settings=TRAIN,
+        TRAIN,
         seed=5,
         directory=tmp_path,
         cache_key="s",
-        start=lender.model,
+        start=Start(lender.model, TRAIN),
     )
     expected = lender.predict(here.features, here.present, device="cpu").score
     for m, outcome in enumerate(here.outcomes):

@@ -66,7 +66,7 @@ def plain_network(network: Network, m: int) -> nn.Sequential:
 
 @pytest.mark.parametrize("variant", ["paper-2019", "port-2020"])
 def test_a_stack_is_as_many_plain_networks_of_torch(variant: str) -> None:
-    network = Network(7, [1, 2, 3], variant)
+    network = Network(7, [1, 2, 3], TrainSettings(network=variant, ensemble_size=1, dropout=0.0))
     x = normal(5, 3, 7)
     for mode in (True, False):
         network.train(mode)
@@ -79,7 +79,7 @@ def test_a_stack_is_as_many_plain_networks_of_torch(variant: str) -> None:
 
 
 def test_batch_norm_of_the_papers_network_equals_numpy_in_float64() -> None:
-    network = Network(12, [4], "paper-2019")
+    network = Network(12, [4], TrainSettings(network="paper-2019", ensemble_size=1, dropout=0.0))
     x = normal(50, 4, 12)
     network.train()
     network(x)
@@ -103,7 +103,11 @@ def test_batch_norm_of_the_papers_network_equals_numpy_in_float64() -> None:
 
 
 def test_first_weights_are_xavier_normal() -> None:
-    weight = Network(1000, [3]).views[0].dense.weight
+    weight = (
+        Network(1000, [3], TrainSettings(network="paper-2019", ensemble_size=1, dropout=0.0))
+        .views[0]
+        .dense.weight
+    )
     assert weight.std().item() == pytest.approx((2 / (1000 + 512)) ** 0.5, rel=0.01)
     assert abs(weight.mean().item()) < 1e-3
 
@@ -111,7 +115,7 @@ def test_first_weights_are_xavier_normal() -> None:
 @pytest.mark.parametrize(("variant", "norm"), [("paper-2019", True), ("port-2020", False)])
 def test_the_layers_are_the_papers_and_nothing_else_is_trained(variant: str, norm: bool) -> None:
     given = TrainSettings(network=variant, ensemble_size=1, dropout=0.0)  # type: ignore[arg-type]
-    network = Network.of(given, 4096, [1])
+    network = Network(4096, [1], given)
     blocks = [*network.views, network.location]
     shapes = [tuple(block.dense.weight.shape[1:]) for block in blocks]
     assert [*shapes, tuple(network.score.weight.shape[1:])] == LAYERS
@@ -122,7 +126,9 @@ def test_the_layers_are_the_papers_and_nothing_else_is_trained(variant: str, nor
 
 
 def test_locations_of_four_views_of_4096_are_scored_as_by_plain_layers_in_float64() -> None:
-    network = shaken(Network(4096, [1], "port-2020"))
+    network = shaken(
+        Network(4096, [1], TrainSettings(network="port-2020", ensemble_size=1, dropout=0.0))
+    )
     x = normal(6, 4, 4096)
     plain = plain_network(network, 0).double().eval()
     with torch.inference_mode():
@@ -144,8 +150,7 @@ def test_a_trained_city_is_predicted_as_plain_numpy_and_scipy_do(
         learning_rate=3e-3, device="cpu", precision="float32",
     )  # fmt: skip
     (split,) = city.split(scheme="train-validation-test", test=0.3, final=False)
-    arrays = (city.features, city.present, city.deciles, city.areas)
-    model, _ = fit_model(*arrays, split, city.outcomes, given, seed=1)
+    model, _ = fit_model(city.data(), split, given, seed=1)
     rows = split.test
     predicted = model.predict(city.features, city.present, rows, "cpu")
     training = city.features[split.training].astype(np.float64)

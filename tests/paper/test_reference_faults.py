@@ -29,7 +29,7 @@ from streetgauge.imagery.archives import list_archive
 from streetgauge.model import Model, binomial, fit_model
 from streetgauge.model.calibration import Scored, calibrate
 from streetgauge.model.fitting import _parts
-from streetgauge.model.training import EpochFigures, balanced_weights
+from streetgauge.model.training import EpochFigures, Execution, balanced_weights
 from streetgauge.settings import FoldSettings, TrainSettings
 from streetgauge.splits import Split, make_splits
 
@@ -126,14 +126,12 @@ def fit(
         | changes
     )
     figures: list[EpochFigures] = []
-    arrays = (city.features, city.present, city.deciles, city.areas)
     model, record = fit_model(
-        *arrays,
+        city.data(),
         split or parts(city),
-        city.outcomes,
         settings,
         seed=seed,
-        on_epoch=lambda member, each: figures.append(each),
+        execution=Execution(on_epoch=lambda member, each: figures.append(each)),
     )
     return model, figures, record.best_epoch
 

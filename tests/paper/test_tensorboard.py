@@ -22,14 +22,9 @@ PARTS = ["fold-1", "fold-2", "fold-3", "all"]
 def done(make_city: Callable[..., Any], tmp_path_factory: pytest.TempPathFactory) -> Path:
     city, directory = make_city(n_areas=40, dimension=8), tmp_path_factory.mktemp("model")
     cross_validate(
-        city.features,
-        city.present,
-        city.deciles,
-        city.areas,
-        city.ids,
+        city.data(),
         city.split(k=3, validation=0.2),
-        outcomes=city.outcomes,
-        settings=TrainSettings(epochs=4, batch=64, ensemble_size=2, device="cpu"),
+        TrainSettings(epochs=4, batch=64, ensemble_size=2, device="cpu"),
         seed=5,
         directory=directory,
         cache_key="same",

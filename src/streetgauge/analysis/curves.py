@@ -1,4 +1,4 @@
-"""Learning curves: how good a study would be with fewer areas, fewer locations, fewer views."""
+"""Learning curves: accuracy of a study with fewer areas, fewer locations, fewer views."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 import pandas as pd
@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 from streetgauge.errors import InputError
 from streetgauge.io.files import digest, write_json, write_table
 from streetgauge.io.formats import ANALYSIS_VERSION
-from streetgauge.model.training_data import City, areas_learned, kept_predictions, predict_share
+from streetgauge.model.training_data import TrainingData, cached_predictions, count_training_areas
+from streetgauge.model.transfer import Start
 from streetgauge.progress import Progress, silent
 from streetgauge.settings import TrainSettings
 from streetgauge.study import Study
@@ -26,11 +27,92 @@ if TYPE_CHECKING:
     from streetgauge.evaluation import Drawn
     from streetgauge.splits import Split
 
-__all__ = ["SHARES", "Curves", "Point", "first_of_each"]
+__all__ = ["SHARES", "CurveTraining", "Curves", "Point", "first_of_each"]
 
 SHARES = (0.05, 0.10, 0.25, 0.50)
 METRICS = ("mae", "spearman", "kappa")
 FOLDER = "curves"
+
+
+@dataclass(frozen=True)
+class CurveTraining:
+    """What is trained at one point of a learning curve; `of` takes the share of the areas.
+
+    Parameters
+    ----------
+    name : str
+        Of its files.
+    data : TrainingData
+        Features and labels.
+    splits : sequence of Split
+        Each trains on the point's areas, and tests the same areas at every point.
+    settings : TrainSettings
+        How.
+    seed : int
+        Same inputs and seed, same predictions.
+    start : Start, optional
+        A trained model from which each training starts.
+    """
+
+    name: str
+    data: TrainingData
+    splits: Sequence[Split]
+    settings: TrainSettings
+    seed: int
+    start: Start | None = None
+
+    @classmethod
+    def of(
+        cls,
+        name: str,
+        data: TrainingData,
+        splits: Sequence[Split],
+        share: float,
+        settings: TrainSettings,
+        seed: int,
+        start: Start | None = None,
+    ) -> Self:
+        """Take a share of the areas of every split; an ensemble has no more members than areas."""
+        from streetgauge.splits import take_share
+
+        taken = [take_share(each, data.areas, data.deciles, share, seed) for each in splits]
+        if start is None:  # each member needs an area of its own that stops it
+            fewest = max(min(count_training_areas(taken, data.areas)), 1)
+            size = min(settings.ensemble_size, fewest)
+            settings = settings.model_copy(update={"ensemble_size": size})
+        return cls(name, data, taken, settings, seed, start)
+
+    @property
+    def n_training_areas(self) -> float:
+        """Mean over the splits."""
+        return float(np.mean(count_training_areas(self.splits, self.data.areas)))
+
+    def predict(self, directory: Path, cache_key: str, progress: Progress) -> pd.DataFrame:
+        """Predict the test parts, unless ``directory`` has the predictions of the same inputs.
+
+        Raises
+        ------
+        InputError
+            If there are so few areas that an outcome has no label among them.
+        """
+        from streetgauge.model import cross_validate
+
+        file = directory / f"{self.name}.parquet"
+        frame = cached_predictions(file, cache_key)
+        if frame is None:
+            frame = cross_validate(
+                self.data,
+                self.splits,
+                self.settings,
+                seed=self.seed,
+                directory=file.with_suffix(""),
+                cache_key=cache_key,
+                start=self.start,
+                progress=progress,
+            )
+            write_table(frame, file, {"cache_key": cache_key})
+            shutil.rmtree(file.with_suffix(""), ignore_errors=True)
+        return frame
 
 
 @dataclass(frozen=True)
@@ -54,24 +136,23 @@ class Point:
         return self.by if self.by == "all" else f"{self.by}-{self.value:g}"
 
     def __str__(self) -> str:
-        """Say it in a few words."""
+        """Give it in a few words."""
         if self.by == "areas":
-            return f"{self.value:.3g} of the areas to learn from"
-        one = "view a location" if self.by == "views" else "location an area"
-        many = "views a location" if self.by == "views" else "locations an area"
+            return f"{self.value:.3g} of the training areas"
         if self.by == "all":
             return "all there is"
-        return f"{self.value:g} {one if self.value == 1 else many}"
+        unit = self.by.removesuffix("s") if self.value == 1 else self.by
+        return f"{self.value:g} {unit} {'a location' if self.by == 'views' else 'an area'}"
 
 
 class Curves:
     """The learning curves of one study.
 
-    Along the curve of the areas networks learn from a share of them, and every area is tested.
-    Along those of the locations and of the views images are left out of the areas that are
-    learned from *and* of those that are tested, as if they had never been taken. The areas that are
+    Along the curve of the areas networks are trained on a share of them, and every area is tested.
+    Along those of the locations and of the views images are excluded from training *and* from the
+    areas that are tested, as if they had never been taken. The areas that are
     tested are the same at every point, in the same folds, and what is taken at one point lies
-    within what is taken at the next. Networks start from nothing.
+    within what is taken at the next. Networks start from random weights.
 
     Parameters
     ----------
@@ -102,43 +183,42 @@ class Curves:
         epochs: int | None = None,
     ) -> None:
         from streetgauge.features import FeatureStore
-        from streetgauge.model.training_data import city_of, labelled, split
+        from streetgauge.model.training_data import labelled, load_training_data, study_splits
 
         self.study = study
         store = FeatureStore.open(study.features)
-        self.places, labels, _ = labelled(study, store)
-        self.city: City = city_of(study, store, self.places, labels)
-        splits = split(study, self.places, labels)
+        locations_used, labels, _ = labelled(study, store)
+        self.data: TrainingData = load_training_data(study, store, locations_used, labels)
+        splits = study_splits(study, locations_used, labels)
         self.splits = [each for each in splits if len(each.test)]
         self.settings = _cheaper(study.settings.train, ensemble_size, epochs)
         self.trainings = len(splits)
         if not self.splits or not all(len(each.training) for each in self.splits):
             raise InputError(
                 f"{study.file}: folds.scheme",
-                f'"{study.settings.folds.scheme}" does not both learn and test',
+                f'"{study.settings.folds.scheme}" does not both train and test',
                 "a learning curve needs another scheme, such as k-fold",
             )
         self.points = self._points(shares, locations, views)
 
     @property
     def cost(self) -> str:
-        """Say how much work the curves are, and how long by what training the study has taken."""
-        left = [point for point in self.points if self._kept(point) is None]
-        many = len(left) * len(self.splits)
+        """Give how much work the curves are, and how long by the time that training has taken."""
+        missing = [point for point in self.points if not self._is_cached(point)]
         text = f"{len(self.points)} points x {len(self.splits)} folds x {self._members} of networks"
-        if not left:
+        if not missing:
             return f"{text}: all of them are there already"
-        if len(left) < len(self.points):
-            text += f", of which {len(self.points) - len(left)} points are there already"
-        text += f": {many} trainings"
-        kept = self.study.record.get("stages", {}).get("train")
-        if kept is None:
+        if len(missing) < len(self.points):
+            text += f", of which {len(self.points) - len(missing)} points are there already"
+        text += f": {len(missing) * len(self.splits)} trainings"
+        done = self.study.record.get("stages", {}).get("train")
+        if done is None:
             return text
         own = self.study.settings.train
         kinds = 1 if self.study.settings.folds.other_kind is None else 2
         work = self.settings.ensemble_size * self.settings.epochs / (own.ensemble_size * own.epochs)
-        each = float(kept["seconds"]) / (kinds * self.trainings)
-        shares = sum(self._size(point) for point in left)
+        each = float(done["seconds"]) / (kinds * self.trainings)
+        shares = sum(self._size(point) for point in missing)
         seconds = max(each * shares * len(self.splits) * work, 1)
         return f"{text}, about {_time(seconds)} by what `train` took here"
 
@@ -154,21 +234,23 @@ class Curves:
             What ``curves.json`` holds: ``settings`` of the networks, ``folds``, ``points`` (each
             ``by``, ``value``, ``outcome``, ``n_areas`` (measured), ``n_training_areas`` (mean over
             the folds), ``locations_per_area``, ``views_per_location`` (means), ``images``,
-            ``ensemble_size`` (fewer than asked for where areas are few), the metrics (``value``,
+            ``ensemble_size`` (fewer than set where areas are few), the metrics (``value``,
             ``low``, ``high``) and ``difference_from_all``, how much worse than the last point, on
             the same draws), ``skipped``.
         """
         frames, skipped = {}, []
+        directory = self.study.path(FOLDER)
         for point in self.points:
             try:
-                frames[point] = self._predicted(point, progress)
+                training = self.training(point)
+                frames[point] = training.predict(directory, self._cache_key(point), progress)
             except InputError as error:  # so few areas that an outcome has no label among them
                 if point.by == "all":
                     raise
                 skipped.append({"by": point.by, "value": point.value, "reason": str(error)})
         content = {
             "format_version": ANALYSIS_VERSION,
-            "classes": self.city.classes,
+            "classes": self.data.classes,
             "interval_level": self.study.settings.evaluation.interval_level,
             "draws": self.study.settings.evaluation.draws,
             "folds": len(self.splits),
@@ -188,9 +270,9 @@ class Curves:
         locations: Sequence[int] | None,
         views: Sequence[int] | None,
     ) -> tuple[Point, ...]:
-        sizes = pd.Series(self.city.areas).value_counts()
-        most = {"locations": int(sizes.max()), "views": int(self._there.sum(1).max())}
-        asked = {
+        largest = int(pd.Series(self.data.areas).value_counts().max())
+        most = {"locations": largest, "views": int(self._present.sum(1).max())}
+        sizes = {
             "locations": _powers(most["locations"]) if locations is None else locations,
             "views": _below(most["views"]) if views is None else views,
         }
@@ -199,7 +281,7 @@ class Curves:
             if not 0 < share <= 1:
                 raise InputError("--shares", f"{share:g} is no share", "give numbers of 0 to 1")
             points += [Point("areas", share)] if share < 1 else []
-        for by, numbers in asked.items():
+        for by, numbers in sizes.items():
             for number in sorted(set(numbers)):
                 if number < 1:
                     raise InputError(f"--{by}", f"{number} is too few", "give 1 or more")
@@ -212,27 +294,27 @@ class Curves:
         return f"{size} member{'s' if size > 1 else ''}"
 
     @cached_property
-    def _there(self) -> NDArray[np.bool_]:
+    def _present(self) -> NDArray[np.bool_]:
         """Which views there are of each location [N, V]."""
-        there: NDArray[np.bool_] = np.asarray(self.city.present)[self.city.rows]
-        return there
+        present: NDArray[np.bool_] = np.asarray(self.data.present)[self.data.location_rows]
+        return present
 
     def _size(self, point: Point) -> float:
-        """Give the share of all images that are learned from."""
+        """Give the share of all images that are trained on."""
         if point.by == "areas":
             return point.value
-        keep, there = self._taken(point)
-        return float(there[keep].sum() / self._there.sum())
+        locations, present = self._taken(point)
+        return float(present[locations].sum() / self._present.sum())
 
     def _taken(self, point: Point) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
-        """Say which locations [N] and which of their views [N, V] there are at a point."""
-        keep, there = np.ones(len(self.city.ids), np.bool_), self._there
-        seed = self.study.settings.seed
+        """Give which locations [N] and which of their views [N, V] there are at a point."""
+        ids, seed = self.data.location_ids, self.study.settings.seed
+        locations, present = np.ones(len(ids), np.bool_), self._present
         if point.by == "locations":
-            keep = first_of_each(self.city.ids, self.city.areas, int(point.value), seed)
+            locations = first_of_each(ids, self.data.areas, int(point.value), seed)
         elif point.by == "views":
-            there = _first_views(self.city.ids, there, int(point.value), seed)
-        return keep, there
+            present = _first_views(ids, present, int(point.value), seed)
+        return locations, present
 
     @cached_property
     def _inputs(self) -> str:
@@ -242,111 +324,62 @@ class Curves:
         own = self.settings.model_dump(mode="json")
         return digest([self._inputs, point.by, point.value, own])
 
-    def _file(self, point: Point) -> Path:
-        return self.study.path(FOLDER) / f"{point.name}.parquet"
+    def _is_cached(self, point: Point) -> bool:
+        file = self.study.path(FOLDER) / f"{point.name}.parquet"
+        return cached_predictions(file, self._cache_key(point)) is not None
 
-    def _kept(self, point: Point) -> pd.DataFrame | None:
-        return kept_predictions(self._file(point), self._cache_key(point))
-
-    def _predicted(self, point: Point, progress: Progress) -> pd.DataFrame:
-        frame = self._kept(point)
-        if frame is not None:
-            return frame
-        file, cache_key = self._file(point), self._cache_key(point)
-        city, splits = self._restricted(point)
+    def training(self, point: Point) -> CurveTraining:
+        """Give what is trained at a point: the city as it would be with fewer images."""
+        data, splits = self.data, self.splits
+        if point.by in ("locations", "views"):
+            locations, present = self._taken(point)
+            of_rows = np.array(self.data.present)
+            of_rows[self.data.location_rows] = present
+            data, splits = replace(data, present=of_rows).take(locations, splits)
         share = point.value if point.by == "areas" else 1.0
-        directory = file.with_suffix("")
         seed = self.study.settings.seed
-        frame = predict_share(
-            city, splits, share, self.settings, None, directory, seed, cache_key, progress
-        )
-        write_table(frame, file, {"cache_key": cache_key})
-        shutil.rmtree(directory, ignore_errors=True)
-        return frame
+        return CurveTraining.of(point.name, data, splits, share, self.settings, seed)
 
-    def _restricted(self, point: Point) -> tuple[City, list[Split]]:
-        """Give the city as it would be with fewer images, and the same splits of it."""
-        if point.by in ("areas", "all"):
-            return self.city, self.splits
-        keep, there = self._taken(point)
-        present = np.array(self.city.present)
-        present[self.city.rows] = there
-        city = replace(
-            self.city,
-            present=present,
-            deciles=self.city.deciles[keep],
-            areas=self.city.areas[keep],
-            ids=self.city.ids[keep],
-            rows=self.city.rows[keep],
-        )
-        place = np.cumsum(keep) - 1
-
-        def kept(rows: NDArray[np.int64]) -> NDArray[np.int64]:
-            left: NDArray[np.int64] = place[rows[keep[rows]]]
-            return left
-
-        splits = [
-            replace(
-                each,
-                training=kept(each.training),
-                validation=kept(each.validation),
-                test=kept(each.test),
-                excluded={why: kept(rows) for why, rows in each.excluded.items()},
-            )
-            for each in self.splits
-        ]
-        return city, splits
-
-    # --- how good it is ---------------------------------------------------------------------------
+    # --- evaluation ------------------------------------------------------------------------------
 
     @cached_property
-    def _torn(self) -> set[str]:
-        from streetgauge.evaluation import torn_areas
+    def _split_areas(self) -> set[str]:
+        from streetgauge.evaluation import split_areas
         from streetgauge.splits import splits_frame
 
-        return set(torn_areas(splits_frame(self.splits, self.city.ids, self.city.areas)))
+        return set(split_areas(splits_frame(self.splits, self.data.location_ids, self.data.areas)))
 
     @cached_property
     def _scheme(self) -> dict[str, Any]:
         from streetgauge.evaluation import describe_scheme
 
-        return describe_scheme(self.study.settings.folds, len(self.splits), len(self._torn))
+        folds = self.study.settings.folds
+        return describe_scheme(folds, len(self.splits), len(self._split_areas))
 
     def _measured(self, frames: Mapping[Point, pd.DataFrame]) -> Iterator[dict[str, Any]]:
-        from streetgauge.evaluation import aggregate, draw_metrics, places_of_areas
+        from streetgauge.evaluation import aggregate, draw_metrics, positions_of_areas
         from streetgauge.evaluation.account import is_measured
         from streetgauge.evaluation.area_facts import columns_of_areas, read_weights
         from streetgauge.evaluation.resample import draw_units
         from streetgauge.locations import read_areas
 
-        study, settings = self.study, self.study.settings.evaluation
+        study, settings, data = self.study, self.study.settings.evaluation, self.data
         boundaries = read_areas(study.settings.areas, study.settings.locations)
         locations = pd.read_parquet(study.locations)
-        where = places_of_areas(boundaries, locations)
+        coordinates = positions_of_areas(boundaries, locations)
         weights = read_weights(study, boundaries, locations)
         about = columns_of_areas(study, study.settings.folds, boundaries, locations)
-        told = {
-            point: aggregate(
-                frame,
-                settings.rule,
-                self.city.classes,
-                self.city.counts,
-                self._torn,
-                weights.locations,
-            )
-            for point, frame in frames.items()
-        }
-        whole = told[Point("all")]
-        learned = {point: self._learned(point) for point in frames}
-        for outcome in self.city.outcomes:
-            rows = _of(whole, outcome)
+        how = (settings.rule, data.classes, data.class_counts, self._split_areas, weights.locations)
+        predicted = {point: aggregate(frame, *how) for point, frame in frames.items()}
+        facts = {point: self._facts(point) for point in frames}
+        for outcome in data.outcomes:
+            rows = _of(predicted[Point("all")], outcome)
             # The areas that are measured are the same at every point.
             areas = rows.index[is_measured(rows, settings.min_locations)]
-            here = {point: _of(frame, outcome).loc[areas] for point, frame in told.items()}
-            unit, _ = draw_units(areas, settings, self._scheme, where, about)
+            unit, _ = draw_units(areas, settings, self._scheme, coordinates, about)
             drawn = draw_metrics(
-                {point.name: frame for point, frame in here.items()},
-                self.city.classes,
+                {p.name: _of(frame, outcome).loc[areas] for p, frame in predicted.items()},
+                data.classes,
                 settings.draws,
                 np.random.default_rng(study.settings.seed),
                 unit=unit,
@@ -354,26 +387,21 @@ class Curves:
                 metrics=METRICS,
             )
             for point in frames:
-                facts = {"by": point.by, "value": point.value, "outcome": outcome}
-                facts |= {"n_areas": len(areas), **learned[point]}
-                yield facts | _figures(drawn[point.name], drawn["all"], settings.interval_level)
+                own = {"by": point.by, "value": point.value, "outcome": outcome}
+                own |= {"n_areas": len(areas), **facts[point]}
+                yield own | _figures(drawn[point.name], drawn["all"], settings.interval_level)
 
-    def _learned(self, point: Point) -> dict[str, Any]:
-        """Say what a point's networks saw."""
-        from streetgauge.splits import take_share
-
-        city, splits = self._restricted(point)
-        share = point.value if point.by == "areas" else 1.0
-        seed = self.study.settings.seed
-        shared = [take_share(each, city.areas, city.deciles, share, seed) for each in splits]
-        known = areas_learned(shared, city.areas)
-        there = np.asarray(city.present)[city.rows]
+    def _facts(self, point: Point) -> dict[str, Any]:
+        """Give what a point's networks are trained on."""
+        training = self.training(point)
+        data = training.data
+        present = np.asarray(data.present)[data.location_rows]
         return {
-            "n_training_areas": float(np.mean(known)),
-            "ensemble_size": min(self.settings.ensemble_size, max(min(known), 1)),
-            "locations_per_area": len(city.ids) / len(pd.unique(city.areas)),
-            "views_per_location": float(there.sum(1).mean()),
-            "images": int(there.sum()),
+            "n_training_areas": training.n_training_areas,
+            "ensemble_size": training.settings.ensemble_size,
+            "locations_per_area": len(data.location_ids) / len(pd.unique(data.areas)),
+            "views_per_location": float(present.sum(1).mean()),
+            "images": int(present.sum()),
         }
 
 
@@ -404,15 +432,15 @@ def first_of_each(
 
 
 def _first_views(
-    ids: NDArray[Any], there: NDArray[np.bool_], most: int, seed: int
+    ids: NDArray[Any], present: NDArray[np.bool_], most: int, seed: int
 ) -> NDArray[np.bool_]:
     """Take at most so many of the views that there are of each location, by chance: [N, V]."""
     order = np.argsort(np.asarray(ids, str), kind="stable")
-    chance = np.empty(there.shape)
-    chance[order] = np.random.default_rng([seed, 2]).random(there.shape)
-    chance[~there] = np.inf
+    chance = np.empty(present.shape)
+    chance[order] = np.random.default_rng([seed, 2]).random(present.shape)
+    chance[~present] = np.inf
     rank = chance.argsort(axis=1, kind="stable").argsort(axis=1, kind="stable")
-    taken: NDArray[np.bool_] = there & (rank < most)
+    taken: NDArray[np.bool_] = present & (rank < most)
     return taken
 
 

@@ -118,9 +118,9 @@ class Side:
 
     @cached_property
     def _places(self) -> pd.DataFrame:
-        from streetgauge.evaluation import places_of_areas
+        from streetgauge.evaluation import positions_of_areas
 
-        return places_of_areas(*self._facts)
+        return positions_of_areas(*self._facts)
 
     @cached_property
     def _columns(self) -> pd.DataFrame:

@@ -16,7 +16,7 @@ from streetgauge.evaluation.geography import (
     area_coordinates,
     location_coordinates,
     metric_crs,
-    places_of_areas,
+    positions_of_areas,
 )
 from streetgauge.evaluation.headline import headline, shuffled_account
 from streetgauge.evaluation.intervals import interval_account, intervals
@@ -25,7 +25,7 @@ from streetgauge.evaluation.levels import Level, raise_level, units_of_areas
 from streetgauge.evaluation.metrics import METRICS, confusion_matrix, measure
 from streetgauge.evaluation.population import area_people, location_people, read_population
 from streetgauge.evaluation.probabilities import probability_account
-from streetgauge.evaluation.scheme import class_counts, describe_scheme, learned_areas, torn_areas
+from streetgauge.evaluation.scheme import class_counts, describe_scheme, split_areas, training_areas
 from streetgauge.evaluation.structure import Neighbours, error_clusters, moran, structure
 
 __all__ = [
@@ -56,20 +56,20 @@ __all__ = [
     "intervals",
     "is_outside_aoa",
     "layer_table",
-    "learned_areas",
+    "training_areas",
     "location_coordinates",
     "location_people",
     "mark",
     "measure",
     "metric_crs",
     "moran",
-    "places_of_areas",
+    "positions_of_areas",
     "probability_account",
     "raise_level",
     "read_population",
     "shuffled_account",
     "structure",
-    "torn_areas",
+    "split_areas",
     "evaluate_applicability",
     "assess_applicability",
     "units_of_areas",

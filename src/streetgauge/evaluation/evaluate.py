@@ -74,7 +74,7 @@ def evaluate(
     study_areas : collection of str, optional
         All areas of the study, to count those without a prediction.
     learned : DataFrame, optional
-        From `learned_areas`: the areas that the network of each fold could learn from, which are
+        From `training_areas`: the areas that the network of each fold could learn from, which are
         then all that the baselines know. Without it, those of the other folds.
     scheme : mapping, optional
         From `describe_scheme`; folds of areas at random if not given.

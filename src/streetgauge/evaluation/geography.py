@@ -12,7 +12,7 @@ from streetgauge.errors import InputError
 if TYPE_CHECKING:
     import geopandas as gpd
 
-__all__ = ["area_coordinates", "location_coordinates", "metric_crs", "places_of_areas"]
+__all__ = ["area_coordinates", "location_coordinates", "metric_crs", "positions_of_areas"]
 
 
 def metric_crs(areas: gpd.GeoDataFrame | gpd.GeoSeries) -> Any:
@@ -57,7 +57,7 @@ def area_coordinates(areas: gpd.GeoDataFrame) -> pd.DataFrame:
     return result
 
 
-def places_of_areas(areas: pd.DataFrame, locations: pd.DataFrame) -> pd.DataFrame:
+def positions_of_areas(areas: pd.DataFrame, locations: pd.DataFrame) -> pd.DataFrame:
     """Give every area a place: its centroid where there are boundaries, else its locations' mean.
 
     Parameters

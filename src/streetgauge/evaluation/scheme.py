@@ -10,7 +10,7 @@ import pandas as pd
 
 from streetgauge.settings import FoldSettings
 
-__all__ = ["class_counts", "describe_scheme", "learned_areas", "torn_areas"]
+__all__ = ["class_counts", "describe_scheme", "training_areas", "split_areas"]
 
 LEARNED = ("training", "validation")
 CAUTION = (
@@ -96,7 +96,7 @@ def _in_words(name: str, settings: FoldSettings, parts: int) -> str:
     return f"{whole} held out at random {folds}"
 
 
-def learned_areas(splits: pd.DataFrame, deciles: pd.DataFrame) -> pd.DataFrame:
+def training_areas(splits: pd.DataFrame, deciles: pd.DataFrame) -> pd.DataFrame:
     """List the areas that each fold's network could learn from, with what it was told of them.
 
     Parameters
@@ -120,7 +120,7 @@ def learned_areas(splits: pd.DataFrame, deciles: pd.DataFrame) -> pd.DataFrame:
     return found.sort_values(["fold", "outcome", "area"], ignore_index=True)
 
 
-def torn_areas(splits: pd.DataFrame) -> list[str]:
+def split_areas(splits: pd.DataFrame) -> list[str]:
     """Name the areas that no network was tested on as a whole without having learned from them.
 
     Parameters

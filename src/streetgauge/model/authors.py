@@ -79,7 +79,7 @@ def import_authors(
     settings = TrainSettings(
         network="port-2020", pooling="mean", ensemble_size=1, head="binomial", dropout=0.0
     )
-    network = Network.of(settings, LAYERS["dense1"][0][1], [0])
+    network = Network(LAYERS["dense1"][0][1], [0], settings)
     own = dict(network.state_dict())
     for name, (shape, ours) in LAYERS.items():
         weight = _layer(state, f"{name}.weight", shape, file)

@@ -33,7 +33,7 @@ from streetgauge.model.reading import Standardisation, located
 from streetgauge.settings import Device, TrainSettings
 from streetgauge.version import __version__
 
-__all__ = ["CARD", "DESCRIPTION", "FILES", "WEIGHTS", "Bundle", "marks_of"]
+__all__ = ["CARD", "DESCRIPTION", "FILES", "WEIGHTS", "Bundle", "area_hashes"]
 
 FORMAT = "streetgauge-bundle"
 APPLICABILITY = "area_of_applicability."  # first part of its tensors' names
@@ -72,7 +72,7 @@ class Bundle:
         What the areas that it learned from look like, as
         `streetgauge.evaluation.AreaOfApplicability` has it.
     area_hashes : frozenset of str, optional
-        Which areas it learned from or was stopped by, as `marks_of` has them; those of the model
+        Which areas it learned from or was stopped by, as `area_hashes` has them; those of the model
         that it went on from too.
     code_version : str
         Version of this package that trained it.
@@ -369,7 +369,7 @@ class Bundle:
         }
 
 
-def marks_of(areas: Iterable[object]) -> frozenset[str]:
+def area_hashes(areas: Iterable[object]) -> frozenset[str]:
     """Mark areas by their codes: the first 12 digits of each code's sha256.
 
     Marks of 48 bits: that areas of two countries share one by chance is not to be expected.
@@ -466,7 +466,7 @@ def _read_model(
         raise InputError(file, f"this is no safetensors file: {error}") from None
     networks, dimension = len(said["outcomes"]), said["dimension"]
     settings = TrainSettings.model_validate(said["settings"])
-    network = Network.of(settings, dimension, range(networks), said["classes"])
+    network = Network(dimension, range(networks), settings, said["classes"])
     shapes = {f"network.{name}": tuple(x.shape) for name, x in network.state_dict().items()}
     shapes |= {f"standardisation.{name}": (dimension,) for name in ("mean", "sd")}
     shapes["calibration"] = (networks, 2)

@@ -16,13 +16,13 @@ itself, h' = a + b h, in two steps:
 
 Where areas are few, an offset seen in them is chance as well: it has a penalty that weighs as
 `RIDGE` areas do. A network that was tuned from a trained one is first put on that one's scale, by
-the mean and the spread of both on locations that need no label (`_anchor`); the two steps then
+mean and sd of both on locations that need no label (`fitting.match_scores`); the two steps then
 correct it.
 
 How sure to be is another matter than the scale. A binomial of K - 1 trials has a standard
 deviation of 1.5 deciles in the middle, whatever the network knows; where images say little the
-actual decile lies anywhere. So probabilities are flattened, or sharpened, until what was held out
-is most likely (`sharpen`).
+actual decile lies anywhere. So probabilities are flattened, or made sharper, until the labels of
+the calibration set are most likely (`fit_temperature`).
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from numpy.typing import NDArray
 from scipy.optimize import minimize
 from scipy.special import expit, log_expit, logsumexp
 
-__all__ = ["Scored", "calibrate", "sharpen", "sharpened"]
+__all__ = ["Scored", "calibrate", "fit_temperature", "apply_temperature"]
 
 Floats = NDArray[np.float64]
 
@@ -46,8 +46,8 @@ Floats = NDArray[np.float64]
 RIDGE = 10.0
 SMALL = 0.3
 LOG_SLOPES = (-3.0, 3.0)
-# u and v of `sharpen` where nothing is known, and how many areas that weighs as.
-SHARPNESS = (0.5, 0.5)
+# u and v of `fit_temperature` where nothing is known, and how many areas that weighs as.
+PRIOR_TEMPERATURE = (0.5, 0.5)
 FEW = 1.0
 
 
@@ -109,7 +109,7 @@ def calibrate(
     return slope * shift, slope
 
 
-def sharpen(
+def fit_temperature(
     probabilities: Floats,
     score: Floats,
     target: NDArray[np.floating],
@@ -146,7 +146,7 @@ def sharpen(
     u, v : float
         0 to 2, and 0 to 3; those of `start`, or 1 and 1, without any location.
     """
-    prior = np.array(SHARPNESS if start is None else start, np.float64)
+    prior = np.array(PRIOR_TEMPERATURE if start is None else start, np.float64)
     if not len(target) or not weight.sum():
         return (1.0, 1.0) if start is None else (float(prior[0]), float(prior[1]))
     share = weight.astype(np.float64) / weight.sum()
@@ -168,8 +168,8 @@ def sharpen(
     return float(found.x[0]), float(found.x[1])
 
 
-def sharpened(probabilities: Floats, score: Floats, temperature: Floats) -> Floats:
-    """Give the probabilities that `sharpen` has found, of M outcomes.
+def apply_temperature(probabilities: Floats, score: Floats, temperature: Floats) -> Floats:
+    """Give the probabilities that `fit_temperature` has found, of M outcomes.
 
     Parameters
     ----------

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self
@@ -10,23 +12,23 @@ from typing import Any, Self
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
+from pydantic import ValidationError
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils import Tags, check_random_state
 from sklearn.utils.multiclass import check_classification_targets
-from sklearn.utils.validation import check_is_fitted, validate_data
-
-from streetgauge.model.bundle import Bundle
-from streetgauge.model.estimator_inputs import (
-    codes_of,
-    plain,
-    present_views,
-    scale_of,
-    value_errors,
-    weights_of,
+from sklearn.utils.validation import (
+    _check_sample_weight,
+    check_consistent_length,
+    check_is_fitted,
+    validate_data,
 )
+
+from streetgauge.errors import InputError
+from streetgauge.model.bundle import Bundle
 from streetgauge.model.fitting import fit_model
 from streetgauge.model.model import Predictions
 from streetgauge.model.reading import BLOCK
+from streetgauge.model.training_data import TrainingData
 from streetgauge.seeds import derive_seed
 from streetgauge.settings import TrainSettings
 from streetgauge.splits.folds import validation_part
@@ -35,6 +37,7 @@ from streetgauge.splits.schemes import Split
 __all__ = ["BinomialOrdinalClassifier"]
 
 _DEFAULTS = TrainSettings()
+_AT_A_TIME = 2**24  # bytes of features that are checked at a time
 # The parameters that are settings of a study's [train] too.
 _SETTINGS = (
     "network", "pooling", "width", "ensemble_size", "head", "dropout", "epochs", "batch",
@@ -186,27 +189,25 @@ weight_decay, mixup, sample_weighting, noise, patience, components, precision, m
         ValueError
             If `X`, `y`, `groups`, `sample_weight` or a parameter cannot be used.
         """
-        scale = scale_of(y) if self.classes is None else list(self.classes)
+        scale = _scale_of(y) if self.classes is None else list(self.classes)
         views, labels = self._read(X, y=y, reset=True)
-        present = present_views(views)
+        present = _present_views(views)
         code = self._encode(labels, scale)
-        areas = codes_of(groups, views)
-        weight = weights_of(sample_weight, views)
+        areas = _codes_of(groups, views)
+        weight = _weights_of(sample_weight, views)
         target = (code + 1).astype(np.float32)[:, np.newaxis]
+        data = TrainingData(
+            views, present, target, areas, np.arange(len(views)), ["y"],
+            classes=len(self.classes_), sample_weight=weight,
+        )  # fmt: skip
         seed = self._seed_of_fit = self._seed()
-        with value_errors():
+        with _value_errors():
             settings = self._settings()
             fitted, self.record_ = fit_model(
-                views,
-                present,
-                target,
-                areas,
+                data,
                 self._split(areas, target, weight, settings.ensemble_size, seed),
-                ["y"],
                 settings,
                 seed=seed,
-                classes=len(self.classes_),
-                sample_weight=weight,
             )
         # What is predicted is what is most probable, as scikit-learn has it: to make probabilities
         # as flat as they should be there is CalibratedClassifierCV.
@@ -263,7 +264,7 @@ weight_decay, mixup, sample_weighting, noise, patience, components, precision, m
             self.model_, ("y",), "all", self._settings(), self._seed_of_fit, "", self.record_,
             {"classifier": about},
         )  # fmt: skip
-        with value_errors():
+        with _value_errors():
             bundle.save(Path(directory))
 
     @classmethod
@@ -275,7 +276,7 @@ weight_decay, mixup, sample_weighting, noise, patience, components, precision, m
         ValueError
             If the directory holds no such bundle.
         """
-        with value_errors():
+        with _value_errors():
             bundle = Bundle.load(Path(directory))
         about = bundle.source.get("classifier")
         if not isinstance(about, dict):
@@ -307,9 +308,9 @@ weight_decay, mixup, sample_weighting, noise, patience, components, precision, m
         views, _ = self._read(X, reset=False)
         rows = np.zeros(-(-len(views) // BLOCK) * BLOCK, np.int64)
         rows[: len(views)] = np.arange(len(views))  # the last block is filled up with the first row
-        with value_errors():
+        with _value_errors():
             device = self._settings().device
-            said = self.model_.predict(views, present_views(views), rows, device)
+            said = self.model_.predict(views, _present_views(views), rows, device)
         return Predictions(said.score[: len(views)], said.probabilities[: len(views)])
 
     def _read(
@@ -358,13 +359,13 @@ weight_decay, mixup, sample_weighting, noise, patience, components, precision, m
         else:
             index = pd.Index(scale)
             if not index.is_unique:
-                twice = plain(index[index.duplicated()][0])
+                twice = _plain(index[index.duplicated()][0])
                 raise ValueError(f"classes names {twice!r} more than once")
             code = index.get_indexer(labels)
             if (code < 0).any():
                 row = int(np.argmax(code < 0))
                 raise ValueError(
-                    f"y[{row}] is {plain(labels[row])!r}, which is none of classes={list(scale)!r}"
+                    f"y[{row}] is {_plain(labels[row])!r}, which is none of classes={list(scale)!r}"
                 )
             self.classes_ = np.asarray(scale)
         if len(self.classes_) < 2 or len(np.unique(code)) < 2:
@@ -411,7 +412,7 @@ weight_decay, mixup, sample_weighting, noise, patience, components, precision, m
             )
         lost = np.setdiff1d(np.unique(target[rows]), learnt)
         if len(lost):
-            names = ", ".join(repr(plain(self.classes_[int(k) - 1])) for k in lost)
+            names = ", ".join(repr(_plain(self.classes_[int(k) - 1])) for k in lost)
             warnings.warn(
                 f"class {names} is only in groups that say when to stop, and is not learnt from; "
                 f"give more groups, or take a smaller share than validation={self.validation}",
@@ -423,7 +424,7 @@ weight_decay, mixup, sample_weighting, noise, patience, components, precision, m
     def _settings(self) -> TrainSettings:
         given = {}
         for name in _SETTINGS:
-            value = plain(getattr(self, name))
+            value = _plain(getattr(self, name))
             whole_float = isinstance(getattr(_DEFAULTS, name), float) and type(value) is int
             given[name] = float(value) if whole_float else value
         return TrainSettings(**given)
@@ -432,3 +433,77 @@ weight_decay, mixup, sample_weighting, noise, patience, components, precision, m
         if isinstance(self.random_state, int | np.integer):
             return int(self.random_state)
         return int(check_random_state(self.random_state).randint(2**31 - 1))
+
+
+def _scale_of(y: Any) -> list[Any] | None:
+    """Give the categories of an ordered Categorical that occur in it, in their order."""
+    dtype = getattr(y, "dtype", None)
+    if not isinstance(dtype, pd.CategoricalDtype) or not dtype.ordered:
+        return None
+    return list(pd.Categorical(y).remove_unused_categories().categories)
+
+
+def _plain(value: Any) -> Any:
+    """Make a Python number of a NumPy one; leave anything else."""
+    return value.item() if isinstance(value, np.generic) else value
+
+
+def _present_views(views: NDArray[Any]) -> NDArray[np.bool_]:
+    """Which views are there: all but those that are all NaN. Looks at a few rows at a time."""
+    present = np.ones(views.shape[:2], np.bool_)
+    step = max(1, _AT_A_TIME // max(1, views[:1].nbytes))
+    for start in range(0, len(views), step):
+        block = views[start : start + step]
+        finite = np.isfinite(block)
+        if finite.all():
+            continue
+        absent = np.isnan(block).all(axis=2)
+        present[start : start + step] = ~absent
+        wrong = ~finite & ~absent[..., np.newaxis]
+        if wrong.any():
+            row, view, feature = (int(i[0]) for i in np.nonzero(wrong))
+            value = "NaN" if np.isnan(block[row, view, feature]) else "infinite (inf)"
+            raise ValueError(
+                f"X is {value} in row {start + row}, view {view}, feature {feature}, counted from "
+                "0; only a view that is NaN in all its features is taken as absent"
+            )
+    nothing = ~present.any(axis=1)
+    if nothing.any():
+        raise ValueError(
+            f"X is NaN in all of row {int(np.argmax(nothing))}, counted from 0, so it has no view"
+        )
+    return present
+
+
+def _codes_of(groups: ArrayLike | None, X: NDArray[Any]) -> NDArray[np.int64]:
+    """Give every group a number, in sorted order; without groups each sample is its own."""
+    if groups is None:
+        return np.arange(len(X))
+    check_consistent_length(X, groups)
+    code, _ = pd.factorize(np.asarray(groups), sort=True)
+    if (code < 0).any():
+        raise ValueError(f"groups[{int(np.argmax(code < 0))}] is missing")
+    return np.asarray(code, np.int64)
+
+
+def _weights_of(sample_weight: ArrayLike | None, X: NDArray[Any]) -> NDArray[np.float64] | None:
+    """Check the weights of samples: numbers of at least 0, some above."""
+    if sample_weight is None:
+        return None
+    weight: NDArray[np.float64] = _check_sample_weight(
+        sample_weight, X, dtype=np.float64, ensure_non_negative=True
+    )
+    return weight
+
+
+@contextmanager
+def _value_errors() -> Iterator[None]:
+    """Say what cannot be used as scikit-learn does: a ValueError of one sentence."""
+    try:
+        yield
+    except InputError as error:
+        raise ValueError(str(error)) from error
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = ".".join(map(str, first["loc"]))
+        raise ValueError(f"{name}={first['input']!r} cannot be used: {first['msg']}") from None

@@ -2,101 +2,87 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from functools import partial
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 from streetgauge.devices import choose_device
 from streetgauge.errors import InputError
 from streetgauge.model import binomial
-from streetgauge.model.calibration import Scored, calibrate, sharpen
-from streetgauge.model.checkpoint import Checkpoint
+from streetgauge.model.calibration import Scored, calibrate, fit_temperature
 from streetgauge.model.heads import check_labels
-from streetgauge.model.memory import LEARNING, enough_memory
-from streetgauge.model.model import Floats, Model, TrainingRecord, head_probabilities
+from streetgauge.model.model import (
+    Floats,
+    Model,
+    TrainingRecord,
+    head_probabilities,
+    outputs_of,
+    scores_of,
+)
 from streetgauge.model.network import Network
-from streetgauge.model.reading import Reader, Rows, Standardisation, spread
-from streetgauge.model.scoring import scores_of
+from streetgauge.model.reading import (
+    TRAINING,
+    Reader,
+    Rows,
+    Standardisation,
+    enough_memory,
+    subsample,
+)
 from streetgauge.model.training import (
-    EpochFigures,
-    Samples,
+    Execution,
     TrainedNetwork,
     balanced_weights,
     train_network,
 )
-from streetgauge.model.transfer_calibration import anchor, untested
+from streetgauge.model.training_data import TrainingData
 from streetgauge.seeds import derive_seed
 from streetgauge.settings import TrainSettings
 from streetgauge.splits.folds import area_folds
 from streetgauge.splits.schemes import Split
 
-__all__ = ["fit_model", "held_aside"]
+__all__ = ["calibration_scores", "fit_model"]
 
-ENOUGH = 4096  # locations that show the offset of a network's scores
-HELD = 20_480  # locations held out from the networks that show the spread of their scores
+UNTESTED_ROWS = 2048  # locations that show the mean and sd of scores before and after tuning
+SMALL = 1e-6
+OFFSET_ROWS = 4096  # locations that show the offset of a network's scores
+CALIBRATION_ROWS = 20_480  # of the calibration set
 
 
-@enough_memory(LEARNING)
+@enough_memory(TRAINING)
 def fit_model(
-    features: NDArray[np.float32],
-    present: NDArray[np.bool_],
-    target: ArrayLike,
-    areas: NDArray[Any],
+    data: TrainingData,
     split: Split,
-    outcomes: Sequence[str],
     settings: TrainSettings,
     *,
     seed: int,
-    location_ids: NDArray[Any] | None = None,
-    classes: int = 10,
-    sample_weight: ArrayLike | None = None,
     start: Model | None = None,
-    checkpoint: Checkpoint | None = None,
-    on_epoch: Callable[[int, EpochFigures], Any] = lambda member, figures: None,
-    sharing: int = 1,
+    execution: Execution | None = None,
 ) -> tuple[Model, TrainingRecord]:
     """Train on the training part of a split: balance, train, calibrate on the validation part.
 
     Parameters
     ----------
-    features : array of float32, shape [N, V, D]
-        May be a memory map.
-    present : array of bool, shape [N, V]
-        Which views are there; at least one of every row that is used.
-    target : array, shape [N, M]
-        Classes 1..K, NaN where missing.
-    areas : array of str, shape [N]
-        Areas, which the split keeps whole.
+    data : TrainingData
+        Features and labels of N locations, by row: ``data.rows`` is None.
     split : Split
-        Its training and validation parts are looked at, in an order that does not depend on how
-        they are stored; its test part is not. Without a validation part one network is trained for
-        exactly ``settings.epochs`` epochs, and its scores are shifted but not stretched; several
-        set their own parts apart.
-    outcomes : sequence of str, length M
-        Names; each outcome's first weights follow from its name and the seed alone.
+        Its training and validation parts are used, in the order of the locations' keys; its test
+        part is not. Without a validation part one network is trained for
+        exactly ``settings.epochs`` epochs, and its scores are shifted but not stretched; an
+        ensemble sets its own parts apart.
     settings : TrainSettings
         How.
     seed : int
         Same inputs and seed, same model.
-    location_ids : array of str, shape [N], optional
-        Keys of the rows, whose order counts then, not that of the rows.
-    classes : int
-        K.
-    sample_weight : array, shape [N], optional
-        Weights of the locations.
     start : Model, optional
-        A model of the same outcomes to go on from: ``settings.tune`` says what moves. Its
-        standardisation is kept.
-    checkpoint : Checkpoint, optional
-        Where the training is kept between epochs.
-    on_epoch : callable, optional
-        Told the member (1..) and the figures of every epoch.
-    sharing : int
-        Models that are made at once and share ``settings.memory``.
+        A model of the same outcomes to start from: ``settings.tune`` says what moves. Its
+        standardisation stays.
+    execution : Execution, optional
+        Checkpoint, callback and sharing of memory; its ``on_epoch`` receives the ensemble member
+        (1..) and the figures of every evaluation step.
 
     Returns
     -------
@@ -108,56 +94,54 @@ def fit_model(
         If an outcome has no label in the training part, or in a validation part that is there;
         or features are no finite numbers, or memory does not suffice.
     """
-    target = np.asarray(target, np.float32)
-    check_labels(target, classes, outcomes)
-    _require_labels(target, split.training, outcomes, "training")
+    execution = execution or Execution()
+    target = np.asarray(data.deciles, np.float32)
+    data = replace(data, deciles=target)
+    check_labels(target, data.classes, data.outcomes)
+    _require_labels(data, split.training, "training")
     if len(split.validation):
-        _require_labels(target, split.validation, outcomes, "validation")
+        _require_labels(data, split.validation, "validation")
     start = start and start.absorbed()
-    members = 1 if start else settings.ensemble_size
-    pool = np.concatenate([split.training, split.validation])
-    pool = pool[np.argsort(pool if location_ids is None else location_ids[pool], kind="stable")]
-    parts = _parts(split, pool, areas, target, members, seed)
+    size = 1 if start else settings.ensemble_size
+    pool = _pool(data, split)
+    parts = _parts(data, split, pool, size, seed)
+    sample_weight = data.sample_weight
     if settings.sample_weighting == "areas":
-        sample_weight = _areas_alike(areas, pool, sample_weight)
-    learnt = split.training if members == 1 else pool
-    learnt = learnt[~np.isnan(target[learnt]).all(axis=1)]
-    scale = start.standardisation if start else Standardisation.of(features, present, learnt)
+        sample_weight = _weigh_areas_equally(data.areas, pool, sample_weight)
+    training = split.training if size == 1 else pool
+    training = training[~np.isnan(target[training]).all(axis=1)]
+    scale = start and start.standardisation
+    scale = scale or Standardisation.of(data.features, data.present, training)
     trained: list[TrainedNetwork] = []
-    for member, (training, stopping) in enumerate(parts, 1):
-        purpose = ("member", str(member)) if members > 1 else ()
-        weight = balanced_weights(target, training, sample_weight)
+    for member, (rows, stopping) in enumerate(parts, 1):
+        purpose = ("member", str(member)) if size > 1 else ()
         trained.append(
             train_network(
-                Samples(features, present, target, weight, classes),
-                training[~np.isnan(target[training]).all(axis=1)],
-                stopping,
+                replace(data, sample_weight=balanced_weights(target, rows, sample_weight)),
+                (rows[~np.isnan(target[rows]).all(axis=1)], stopping),
                 settings,
                 seed=derive_seed(seed, "training", *purpose),
-                network_seeds=[derive_seed(seed, "network", o, *purpose) for o in outcomes],
+                network_seeds=[derive_seed(seed, "network", o, *purpose) for o in data.outcomes],
                 scale=scale,
-                start=start.network if start else None,
-                checkpoint=checkpoint and checkpoint.of(member),
-                on_epoch=partial(on_epoch, member),
-                sharing=sharing,
+                start=None if start is None else start.network,
+                execution=execution.of_member(member),
             )
         )
-    weight = balanced_weights(target, learnt, sample_weight)
-    samples = Samples(features, present, target, weight, classes)
-    first = np.tile([0.0, 1.0], (len(outcomes), 1))
-    if start is not None:  # what labels say of the scale is then said of this one
-        reader = Reader(features, present, scale, choose_device(settings.device))
+    data = replace(data, sample_weight=balanced_weights(target, training, sample_weight))
+    first = np.tile([0.0, 1.0], (len(data.outcomes), 1))
+    if start is not None:  # what labels show of the scale then refers to this one
+        reader = Reader(data.features, data.present, scale, choose_device(settings.device))
         tuned = trained[0].network
-        first = anchor(start.network, start.calibration, tuned, reader, untested(split))
+        first = match_scores(start.network, start.calibration, tuned, reader, untested(split))
         start.network.cpu()
         tuned.cpu()
-    model, loss, mae = _on_scale(trained, samples, areas, learnt, parts, first, start)
+    model, loss, mae = _Calibration(trained, data, training, parts, first).model(start)
     stopped = np.concatenate([stopping for _, stopping in parts])
     record = TrainingRecord(
-        training_locations=len(learnt),
-        training_areas=len(np.unique(areas[learnt])),
+        training_locations=len(training),
+        training_areas=len(np.unique(data.areas[training])),
         validation_locations=len(stopped),
-        validation_areas=len(np.unique(areas[stopped])),
+        validation_areas=len(np.unique(data.areas[stopped])),
         best_epoch=np.max([one.best_epoch for one in trained], axis=0).tolist(),
         validation_loss=loss,
         validation_mae=mae,
@@ -166,23 +150,14 @@ def fit_model(
     return model, record
 
 
-def held_aside(
-    model: Model,
-    features: NDArray[np.float32],
-    present: NDArray[np.bool_],
-    target: NDArray[np.float32],
-    areas: NDArray[Any],
-    split: Split,
-    settings: TrainSettings,
-    *,
-    seed: int,
-    location_ids: NDArray[Any],
+def calibration_scores(
+    model: Model, data: TrainingData, split: Split, settings: TrainSettings, *, seed: int
 ) -> tuple[Rows, Floats]:
-    """Score what a model of `fit_model` was not told to learn, besides its test part.
+    """Score the calibration set of a model: what its networks were not trained on but for the test.
 
-    One member scores its validation part, which chose when it stopped and its calibration. Of
-    several, each scores the areas that stopped it; its scores are noisier than those of all members
-    together.
+    One network scores its validation part, which chose when it stopped and its calibration. Of an
+    ensemble, each member scores the areas that stopped it; its scores are noisier than those of
+    the ensemble.
 
     Parameters
     ----------
@@ -193,140 +168,186 @@ def held_aside(
     rows : array of int64, shape [n]
     score : array of float64, shape [n, M]
     """
-    pool = np.concatenate([split.training, split.validation])
-    pool = pool[np.argsort(location_ids[pool], kind="stable")]
-    parts = _parts(split, pool, areas, target, model.network.members, seed)
+    parts = _parts(data, split, _pool(data, split), model.network.ensemble_size, seed)
     rows = np.concatenate([stopping for _, stopping in parts])
     if not len(rows):
         return rows, np.empty((0, len(model.calibration)))
     member = np.repeat(np.arange(len(parts)), [len(stopping) for _, stopping in parts])
-    each = model.member_scores(features, present, rows, settings.device)
+    each = model.member_scores(data.features, data.present, rows, settings.device)
     return rows, each[np.arange(len(rows)), member]
 
 
-def _parts(
-    split: Split,
-    pool: Rows,
-    areas: NDArray[Any],
-    target: NDArray[np.float32],
-    members: int,
-    seed: int,
-) -> list[tuple[Rows, Rows]]:
-    """Training and validation rows of every member.
+def _pool(data: TrainingData, split: Split) -> Rows:
+    """Give the rows of the training and validation parts, in the order of their keys."""
+    pool = np.concatenate([split.training, split.validation])
+    ordered: Rows = pool[np.argsort(data.location_ids[pool], kind="stable")]
+    return ordered
 
-    One member learns from the training part and is stopped by the validation part. Several learn
-    from all areas between them: each is stopped by a share of its own, which the others learn from.
+
+def _parts(
+    data: TrainingData, split: Split, pool: Rows, size: int, seed: int
+) -> list[tuple[Rows, Rows]]:
+    """Training and validation rows of every ensemble member.
+
+    One network is trained on the training part and stopped by the validation part. An ensemble is
+    trained on all areas between its members: each is stopped by a share of its own, on which the
+    others are trained.
     """
-    if members == 1:
+    if size == 1:
         return [(split.training, split.validation)]
-    count = len(np.unique(areas[pool]))
-    if count < members:
+    count = len(np.unique(data.areas[pool]))
+    if count < size:
         raise InputError(
             "train.ensemble_size",
-            f"{members} members are each stopped by other areas, and there are but {count}",
+            f"{size} members are each stopped by other areas, and there are but {count}",
             f"take ensemble_size = {max(count, 1)} or less, or add areas",
         )
-    fold = area_folds(areas[pool], target[pool], members, derive_seed(seed, "members"))
-    return [(pool[fold != e], pool[fold == e]) for e in range(1, members + 1)]
+    folds = derive_seed(seed, "members")
+    fold = area_folds(data.areas[pool], data.deciles[pool], size, folds)
+    return [(pool[fold != e], pool[fold == e]) for e in range(1, size + 1)]
 
 
-def _areas_alike(
-    areas: NDArray[Any], pool: Rows, sample_weight: ArrayLike | None
+def _weigh_areas_equally(
+    areas: NDArray[Any], pool: Rows, sample_weight: NDArray[Any] | None
 ) -> NDArray[np.float64]:
-    """Weigh locations by one over how many their area has: what is learnt is the area's.
+    """Weigh locations by one over how many their area has.
 
-    Where areas are ranked each counts once, and a label is the area's: its hundredth location says
-    nothing of the label that the ninety-nine have not said.
+    Where areas are ranked each counts once, and a label is the area's: its hundredth location adds
+    nothing about the label that the ninety-nine have not shown.
     """
-    _, member, count = np.unique(areas[pool], return_inverse=True, return_counts=True)
+    _, area, count = np.unique(areas[pool], return_inverse=True, return_counts=True)
     weight = np.zeros(len(areas))
-    weight[pool] = 1 / count[member]
+    weight[pool] = 1 / count[area]
     return weight if sample_weight is None else weight * np.asarray(sample_weight, np.float64)
 
 
-def _on_scale(
-    trained: Sequence[TrainedNetwork],
-    samples: Samples,
-    areas: NDArray[Any],
-    learnt: Rows,
-    parts: Sequence[tuple[Rows, Rows]],
-    first: Floats,
-    start: Model | None,
-) -> tuple[Model, list[float | None], list[float | None]]:
-    """Make one model of what was trained, calibrated; give its loss and error where it stopped."""
-    stopping = [spread(rows, HELD // len(parts)) for _, rows in parts]
-    held = np.concatenate(stopping)
-    networks = [one.network for one in trained]
-    network = networks[0] if len(networks) == 1 else Network.joined(networks)
-    said = torch.cat([one.outputs(rows) for one, rows in zip(trained, stopping, strict=True)])
-    h = scores_of(network, said).astype(np.float64)
-    calibration = _calibrated(trained, samples, areas, learnt, held, h, first)
-    score = calibration[:, 0] + calibration[:, 1] * h
-    own = head_probabilities(network, score, said, samples.classes)
-    temperature = _temperature(own, score, samples, areas, held, start)
-    model = Model(network, trained[0].standardisation, calibration, samples.classes, temperature)
-    return model, *_figures(score, samples.target[held], samples.classes)
+class _Calibration:
+    """Puts the scores of trained networks on the scale of the outcomes.
 
-
-def _temperature(
-    own: Floats,
-    score: Floats,
-    samples: Samples,
-    areas: NDArray[Any],
-    held: Rows,
-    start: Model | None,
-) -> Floats | None:
-    """Give each outcome's temperature, from what was said of the rows held out."""
-    before = None if start is None else start.temperature
-    if not len(held):
-        return before
-    found = []
-    for m in range(score.shape[1]):
-        target, weight = samples.target[held, m], samples.weight[held, m]
-        known = ~np.isnan(target)
-        found.append(
-            sharpen(
-                own[known, m],
-                score[known, m],
-                target[known],
-                weight[known],
-                areas=len(np.unique(areas[held][known])),
-                start=None if before is None else before[m],
-            )
-        )
-    return np.array(found, np.float64)
-
-
-def _calibrated(
-    trained: Sequence[TrainedNetwork],
-    samples: Samples,
-    areas: NDArray[Any],
-    training: Rows,
-    validation: Rows,
-    held: Floats,
-    first: Floats,
-) -> Floats:
-    """Give each outcome's a and b, from scores of `training`, and from `held` of `validation`.
-
-    ``first`` are the a and b that are corrected.
+    Parameters
+    ----------
+    trained : sequence of TrainedNetwork
+        The ensemble.
+    data : TrainingData
+        With its weights [N, M].
+    training : array of int64
+        Rows on which any member was trained.
+    parts : sequence of (array of int64, array of int64)
+        Training and validation rows of every member.
+    first : array, shape [M, 2]
+        The a and b that are corrected.
     """
-    learnt_areas = len(np.unique(areas[training]))
-    training = spread(training, ENOUGH)
-    said = torch.stack([one.outputs(training) for one in trained]).mean(0)
-    seen = scores_of(trained[0].network, said).astype(np.float64)
-    found = []
-    for m, (a, b) in enumerate(first):
-        target, weight = samples.target[:, m], samples.weight[:, m]
-        labelled = validation[~np.isnan(target[validation])]
-        shift, slope = calibrate(
-            Scored(a + b * seen[:, m], target[training], weight[training]),
-            Scored(a + b * held[:, m], target[validation], weight[validation]),
-            areas=len(np.unique(areas[labelled])),
-            training_areas=learnt_areas,
-            classes=samples.classes,
-        )
-        found.append((shift + slope * a, slope * b))
-    return np.array(found, np.float64)
+
+    def __init__(
+        self,
+        trained: Sequence[TrainedNetwork],
+        data: TrainingData,
+        training: Rows,
+        parts: Sequence[tuple[Rows, Rows]],
+        first: Floats,
+    ) -> None:
+        self.trained, self.data, self.training, self.first = trained, data, training, first
+        self.stopping = [subsample(rows, CALIBRATION_ROWS // len(parts)) for _, rows in parts]
+        self.rows = np.concatenate(self.stopping)  # the calibration set
+        self.target, weight = data.deciles, data.sample_weight
+        self.weight = np.ones_like(self.target) if weight is None else weight
+
+    def model(self, start: Model | None) -> tuple[Model, list[float | None], list[float | None]]:
+        """Make one calibrated model; give its loss and error on the calibration set."""
+        networks = [one.network for one in self.trained]
+        network = networks[0] if len(networks) == 1 else Network.joined(networks)
+        pairs = zip(self.trained, self.stopping, strict=True)
+        outputs = torch.cat([one.outputs(rows) for one, rows in pairs])
+        h = scores_of(network, outputs).astype(np.float64)
+        calibration = self._lines(h)
+        score = calibration[:, 0] + calibration[:, 1] * h
+        classes = self.data.classes
+        own = head_probabilities(network, score, outputs, classes)
+        temperature = self._temperature(own, score, None if start is None else start.temperature)
+        scale = self.trained[0].standardisation
+        model = Model(network, scale, calibration, classes, temperature)
+        return model, *_figures(score, self.target[self.rows], classes)
+
+    def _lines(self, h: Floats) -> Floats:
+        """Give each outcome's a and b, from scores of the training rows and the set's `h`."""
+        training_areas = len(np.unique(self.data.areas[self.training]))
+        training = subsample(self.training, OFFSET_ROWS)
+        outputs = torch.stack([one.outputs(training) for one in self.trained]).mean(0)
+        seen = scores_of(self.trained[0].network, outputs).astype(np.float64)
+        found = []
+        for m, (a, b) in enumerate(self.first):
+            target, weight = self.target[:, m], self.weight[:, m]
+            labelled = self.rows[~np.isnan(target[self.rows])]
+            shift, slope = calibrate(
+                Scored(a + b * seen[:, m], target[training], weight[training]),
+                Scored(a + b * h[:, m], target[self.rows], weight[self.rows]),
+                areas=len(np.unique(self.data.areas[labelled])),
+                training_areas=training_areas,
+                classes=self.data.classes,
+            )
+            found.append((shift + slope * a, slope * b))
+        return np.array(found, np.float64)
+
+    def _temperature(self, own: Floats, score: Floats, before: Floats | None) -> Floats | None:
+        """Give each outcome's temperature, from probabilities of the calibration set."""
+        if not len(self.rows):
+            return before
+        found = []
+        for m in range(score.shape[1]):
+            target, weight = self.target[self.rows, m], self.weight[self.rows, m]
+            known = ~np.isnan(target)
+            found.append(
+                fit_temperature(
+                    own[known, m],
+                    score[known, m],
+                    target[known],
+                    weight[known],
+                    areas=len(np.unique(self.data.areas[self.rows][known])),
+                    start=None if before is None else before[m],
+                )
+            )
+        return np.array(found, np.float64)
+
+
+def untested(split: Split) -> Rows:
+    """Give locations that a split does not test, labelled or not: all, or evenly some of them."""
+    rows = np.sort(np.concatenate([split.training, split.validation, *split.excluded.values()]))
+    return subsample(rows, UNTESTED_ROWS)
+
+
+def match_scores(
+    start: Network, calibration: Floats, tuned: Network, reader: Reader, rows: Rows
+) -> Floats:
+    """Find a and b > 0 that give tuned scores the mean and the spread of those started from.
+
+    A few labelled areas move a network's scores up or down by chance, in every fold another way,
+    before they mend their order. Its scores of the city's other locations show by how much, and
+    need no label for it.
+
+    Parameters
+    ----------
+    start, tuned : Network
+        Before and after.
+    calibration : array, shape [M, 2]
+        Of the scores before.
+    reader : Reader
+        Of features as both networks know them.
+    rows : array of int64
+        Locations, none of which is tested.
+
+    Returns
+    -------
+    array of float64, shape [M, 2]
+        The calibrated scores before are on the scale of ``a + b * h``, h the scores after.
+    """
+    before, after = (
+        scores_of(network.to(reader.device), outputs_of(network, reader, rows)).astype(np.float64)
+        for network in (start, tuned)
+    )
+    before = calibration[:, 0] + calibration[:, 1] * before
+    wide = np.maximum(after.std(axis=0), SMALL)
+    b = np.maximum(before.std(axis=0), SMALL) / wide
+    return np.column_stack([before.mean(axis=0) - b * after.mean(axis=0), b])
 
 
 def _figures(
@@ -348,13 +369,11 @@ def _figures(
     return losses, errors
 
 
-def _require_labels(
-    target: NDArray[np.float32], rows: Rows, outcomes: Sequence[str], part: str
-) -> None:
-    for m, outcome in enumerate(outcomes):
-        if np.isnan(target[rows, m]).all():
+def _require_labels(data: TrainingData, rows: Rows, part: str) -> None:
+    for m, outcome in enumerate(data.outcomes):
+        if np.isnan(data.deciles[rows, m]).all():
             raise InputError(
                 f"outcome '{outcome}'",
                 f"no area of the {part} part has a label",
-                "leave the outcome out, use fewer folds or a larger validation share",
+                "exclude the outcome, use fewer folds or a larger validation share",
             )

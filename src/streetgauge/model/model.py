@@ -15,14 +15,19 @@ from torch import Tensor
 
 from streetgauge.devices import choose_device
 from streetgauge.model import binomial
-from streetgauge.model.calibration import sharpened
-from streetgauge.model.memory import PREDICTING, enough_memory
+from streetgauge.model.calibration import apply_temperature
 from streetgauge.model.network import Network
-from streetgauge.model.reading import Reader, Rows, Standardisation
-from streetgauge.model.scoring import outputs_of, scores_of
+from streetgauge.model.reading import PREDICTING, Reader, Rows, Standardisation, enough_memory
 from streetgauge.settings import Device
 
-__all__ = ["Model", "Predictions", "TrainingRecord", "head_probabilities"]
+__all__ = [
+    "Model",
+    "Predictions",
+    "TrainingRecord",
+    "head_probabilities",
+    "outputs_of",
+    "scores_of",
+]
 
 Floats = NDArray[np.float64]
 
@@ -96,8 +101,8 @@ class Model:
     classes : int
         K.
     temperature : array of float64, shape [M, 2], optional
-        Per outcome what makes probabilities of the head's and of the score: see `sharpen`. Without
-        it they are the head's own.
+        Per outcome what turns the head's probabilities and the score into probabilities: see
+        `fit_temperature`. Without it they are the head's own.
     """
 
     network: Network
@@ -128,7 +133,7 @@ class Model:
         members = members.reshape(*each.shape[:2], -1)
         spread = members.std(axis=1, ddof=1) if each.shape[1] > 1 else np.full_like(score, np.nan)
         own = head_probabilities(self.network, score, outputs, self.classes)
-        flat = own if self.temperature is None else sharpened(own, score, self.temperature)
+        flat = own if self.temperature is None else apply_temperature(own, score, self.temperature)
         return Predictions(score, flat, own.argmax(axis=2) + 1, spread)
 
     @enough_memory(PREDICTING)
@@ -211,3 +216,40 @@ def head_probabilities(network: Network, score: Floats, outputs: Tensor, classes
     with torch.inference_mode():
         own: Floats = network.head.to("cpu").probabilities(outputs.double()).numpy()
     return own
+
+
+def outputs_of(network: Network, reader: Reader, rows: Rows, *, each: bool = False) -> Tensor:
+    """Compute a network's outputs: no noise, no dropout, running batch-norm values.
+
+    Returns
+    -------
+    Tensor of float32, shape [len(rows), M, outputs], on the CPU
+        What the network's head turns into scores and probabilities; with ``each`` those of
+        every member by itself, [len(rows), E, M, outputs].
+
+    Raises
+    ------
+    InputError
+        If they are not finite because a feature is not: names its row.
+    """
+    network.eval()
+    if not len(rows):
+        outcomes = len(network.score.bias) // network.ensemble_size
+        shape = (network.ensemble_size, outcomes) if each else (outcomes,)
+        return torch.empty(0, *shape, network.head.outputs)
+    with torch.inference_mode():
+        parts = [
+            network(batch.views, batch.present, each=each).cpu()
+            for batch in reader.parts(rows, reader.block)
+        ]
+    outputs = torch.cat(parts)
+    if not outputs.isfinite().all():
+        reader.refuse_non_finite(rows)
+    return outputs
+
+
+def scores_of(network: Network, outputs: Tensor) -> NDArray[np.float32]:
+    """Give one number per location and outcome, higher for better off: [n, M]."""
+    with torch.inference_mode():
+        score: NDArray[np.float32] = network.head.to("cpu").score(outputs).float().numpy()
+    return score

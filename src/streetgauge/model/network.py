@@ -28,18 +28,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from copy import deepcopy
+from dataclasses import dataclass
 from itertools import pairwise
-from typing import Literal, Self
+from typing import Self
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import batch_norm, relu
 
 from streetgauge.model.heads import make_head
-from streetgauge.model.mixup import Mixup
 from streetgauge.settings import TrainSettings
 
-__all__ = ["Network", "StackedBatchNorm", "StackedLinear", "view_widths", "width_of"]
+__all__ = ["Mixup", "Network", "StackedBatchNorm", "StackedLinear", "view_widths", "width_of"]
 
 WIDTH = 512  # of the first view layer
 WIDTH_ON_COMPONENTS = 128  # on few principal components
@@ -49,8 +49,6 @@ VECTOR = 16  # numbers that a processor multiplies at once
 # Outputs of all networks of a layer that are cheaper as one product with as many zeros: measured
 # with twelve networks of 64 inputs, of which a batched product takes five times as long.
 FEW_OUTPUTS = 64
-Variant = Literal["paper-2019", "port-2020", "shared"]
-Pooling = Literal["mean", "attention"]
 
 
 def width_of(settings: TrainSettings) -> int:
@@ -65,6 +63,60 @@ def view_widths(width: int) -> tuple[int, int, int]:
     """
     least = min(width, LOCATION_WIDTH)
     return width, max(width // 2, least), max(width // 4, least)
+
+
+@dataclass(frozen=True)
+class Mixup:
+    """How far each location of a batch is moved towards another one.
+
+    What a location's views say, pooled, is mixed with a partner's, and the loss counts the labels
+    of both by the same shares (Zhang et al. 2018; behind some layers, as here, Verma et al. 2019).
+    A network that is held to straight lines between locations does not learn single areas by
+    heart, of which a city has but few. Batches are dealt by chance, so a batch in reverse gives
+    every location a partner by chance.
+
+    Parameters
+    ----------
+    share : Tensor of float32, shape [B]
+        Of the location itself, evenly distributed on [0, 1]; the rest is its partner's.
+    """
+
+    share: Tensor
+
+    @classmethod
+    def draw(cls, size: int, chance: torch.Generator) -> Self:
+        """Draw the shares of a batch."""
+        return cls(torch.rand(size, generator=chance, device=chance.device))
+
+    def mixed(self, said: Tensor) -> Tensor:
+        """Mix what is said of a batch: [B, ...]."""
+        share = self.share.to(said).view(-1, *[1] * (said.ndim - 1))
+        return torch.lerp(said.flip(0), said, share)
+
+    def labelled(
+        self, outputs: Tensor, target: Tensor, weight: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Give a mixed batch the labels of both ends of its lines.
+
+        Parameters
+        ----------
+        outputs : Tensor, shape [B, M, outputs]
+            Of the mixed batch.
+        target, weight : Tensor, shape [B, M]
+            Of the locations.
+
+        Returns
+        -------
+        outputs, target, weight : Tensor
+            Of 2 B rows: the outputs twice, first with the locations' labels and their shares of the
+            weights, then with their partners'.
+        """
+        share = self.share[:, None]
+        return (
+            torch.cat([outputs, outputs]),
+            torch.cat([target, target.flip(0)]),
+            torch.cat([weight * share, weight.flip(0) * (1 - share)]),
+        )
 
 
 class StackedLinear(nn.Module):
@@ -242,81 +294,47 @@ class Network(nn.Module):
     seeds : sequence of int
         One per outcome. What belongs to an outcome's seed is the same whatever its neighbours;
         a shared trunk follows the first.
-    variant : {"paper-2019", "port-2020", "shared"}
-        See the module.
-    pooling : {"mean", "attention"}
-        Over the views of a location.
-    dropout : float
-        Share of the pooled values left out in training.
-    head : str
-        See `heads`.
+    settings : TrainSettings
+        Its architecture: network (the variant, see the module), pooling, width (see `view_widths`),
+        dropout, head and ensemble_size, E.
     classes : int
         K.
-    members : int
-        E.
-    width : int
-        Of the first view layer; see `view_widths`.
     """
 
     def __init__(
         self,
         dimension: int,
         seeds: Sequence[int],
-        variant: Variant = "paper-2019",
-        *,
-        pooling: Pooling = "mean",
-        dropout: float = 0.0,
-        head: str = "binomial",
+        settings: TrainSettings,
         classes: int = 10,
-        members: int = 1,
-        width: int = WIDTH,
     ) -> None:
         super().__init__()
-        self.shared = variant == "shared"
-        self.members = members
-        own = [_generator(seed, e) for e in range(self.members) for seed in seeds]
-        trunk = [_generator(seeds[0] ^ 1, e) for e in range(self.members)] if self.shared else own
-        norm = variant == "paper-2019"
-        self.head = make_head(head, classes, len(seeds))
-        widths = view_widths(width)
+        self.shared = settings.network == "shared"
+        self.ensemble_size: int = settings.ensemble_size
+        own = [_generator(seed, e) for e in range(self.ensemble_size) for seed in seeds]
+        trunk = (
+            [_generator(seeds[0] ^ 1, e) for e in range(self.ensemble_size)] if self.shared else own
+        )
+        norm = settings.network == "paper-2019"
+        self.head = make_head(settings.head, classes, len(seeds))
+        widths = view_widths(width_of(settings))
         pairs = pairwise((dimension, *widths))
         self.views = nn.Sequential(*(Block(trunk, *pair, norm) for pair in pairs))
         last = min(widths[-1], LOCATION_WIDTH)
         self.location = Block(own, widths[-1], last, norm)
         self.score = StackedLinear(own, last, self.head.outputs, one_product=self.shared)
         # Made last, so that the other first weights do not depend on them.
-        self.attention = Attention(trunk, widths[-1]) if pooling == "attention" else None
+        self.attention = Attention(trunk, widths[-1]) if settings.pooling == "attention" else None
         self.direct = StackedLinear(own, dimension, self.head.outputs) if self.shared else None
         if self.direct is not None:
             nn.init.zeros_(self.direct.weight)
-        self.dropout = Dropout(dropout)
-
-    @classmethod
-    def of(
-        cls,
-        settings: TrainSettings,
-        dimension: int,
-        seeds: Sequence[int],
-        classes: int = 10,
-    ) -> Self:
-        """Make the network that settings describe."""
-        return cls(
-            dimension,
-            seeds,
-            settings.network,
-            pooling=settings.pooling,
-            dropout=settings.dropout,
-            head=settings.head,
-            classes=classes,
-            members=settings.ensemble_size,
-            width=width_of(settings),
-        )
+        self.dropout = Dropout(settings.dropout)
 
     @classmethod
     def joined(cls, networks: Sequence[Self]) -> Self:
         """Make one network of several: they become its members."""
         whole = deepcopy(networks[0])
-        whole.members = sum(network.members for network in networks)
+        whole.ensemble_size = sum(network.ensemble_size for network in networks)
         states = [network.state_dict() for network in networks]
         for name, tensor in whole.state_dict(keep_vars=True).items():
             same = [state[name] for state in states]
@@ -332,8 +350,8 @@ class Network(nn.Module):
     def pick(self, outcomes: Sequence[int]) -> Self:
         """Give the network of these outcomes only, by position, in this order."""
         picked = deepcopy(self)
-        count = len(self.score.bias) // self.members
-        rows = torch.tensor([e * count + m for e in range(self.members) for m in outcomes])
+        count = len(self.score.bias) // self.ensemble_size
+        rows = torch.tensor([e * count + m for e in range(self.ensemble_size) for m in outcomes])
         trunk = set(picked.trunk()) | set(picked.views.buffers())
         for tensor in picked.state_dict(keep_vars=True).values():
             if not self.shared or tensor not in trunk:
@@ -344,7 +362,7 @@ class Network(nn.Module):
     def calibrated(self, a: Tensor, b: Tensor) -> Self:
         """Give the network whose outputs are ``a + b * outputs``, per outcome."""
         moved = deepcopy(self)
-        a, b = a.repeat(self.members), b.repeat(self.members)
+        a, b = a.repeat(self.ensemble_size), b.repeat(self.ensemble_size)
         with torch.no_grad():
             moved.score.weight.mul_(b[:, None, None])
             moved.score.bias.mul_(b[:, None]).add_(a[:, None])
@@ -352,6 +370,14 @@ class Network(nn.Module):
                 moved.direct.weight.mul_(b[:, None, None])
                 moved.direct.bias.mul_(b[:, None])
         return moved
+
+    def fold_projection(self, basis: Tensor) -> Self:
+        """Give the network on D features: a projection [D, C] goes into its first layers."""
+        whole = deepcopy(self)
+        for name, tensor in whole.state_dict(keep_vars=True).items():
+            if name in ("views.0.dense.weight", "direct.weight"):
+                tensor.data = basis.to(tensor) @ tensor.data
+        return whole
 
     def trunk(self) -> Iterator[nn.Parameter]:
         """Give the parameters that look at views; the others look at whole locations."""
@@ -405,7 +431,7 @@ class Network(nn.Module):
         outputs: Tensor = self.score(told if self.training else told.float()).float()
         for one in direct:
             outputs = outputs + one
-        scores = outputs.view(len(features), self.members, -1, self.head.outputs)
+        scores = outputs.view(len(features), self.ensemble_size, -1, self.head.outputs)
         return scores if each else scores.mean(1)
 
     def _view_blocks(self) -> list[Block]:

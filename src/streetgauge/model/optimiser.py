@@ -107,7 +107,7 @@ class Adam:
             rate *= 0.3**drops
         return rate
 
-    def state(self) -> dict[str, Tensor]:
+    def state_dict(self) -> dict[str, Tensor]:
         """Give all that changes, by name."""
         return {
             f"{i}.{name}": moment
@@ -115,9 +115,9 @@ class Adam:
             for name, moment in kept.items()
         }
 
-    def restore(self, state: dict[str, Tensor]) -> None:
-        """Go back to where `state` was; nothing moved yet where it is empty."""
-        for name, moment in self.state().items():
+    def load_state_dict(self, state: dict[str, Tensor]) -> None:
+        """Return to a state that `state_dict` gave."""
+        for name, moment in self.state_dict().items():
             moment.copy_(state[name])
 
 

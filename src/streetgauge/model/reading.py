@@ -8,7 +8,9 @@ sequential blocks that are shuffled together in memory.
 
 from __future__ import annotations
 
+import errno
 import mmap
+import re
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -25,20 +27,27 @@ from streetgauge.errors import InputError
 __all__ = [
     "BLOCK",
     "Batch",
-    "NoNumberError",
+    "NonFiniteError",
     "Reader",
     "Standardisation",
     "batches",
     "located",
-    "spread",
+    "enough_memory",
+    "principal_components",
+    "subsample",
 ]
 
 Floats = NDArray[np.float32]
 Flags = NDArray[np.bool_]
 Rows = NDArray[np.int64]
 
+TRAINING = "lower 'train.batch', 'train.memory' or 'train.ensemble_size'"
+PREDICTING = "free some of it, or predict fewer locations at a time"
 BLOCKS = 8  # sequential blocks in a window: more shuffle better, fewer read faster
 GIB = 2**30
+SAMPLE = 2048  # locations whose views determine the principal components
+OVERSAMPLING = 16
+POWERS = 3
 # Locations that are scored at a time. Fixed, for how a product is blocked shows in its last bits.
 BLOCK = 256
 BLOCK_ON_COMPONENTS = 2048
@@ -46,7 +55,16 @@ CACHED = 2**20  # bytes of features that are worked on at a time: what a core's 
 ENOUGH = 4_096  # locations that tell mean and sd: four views of each, to a percent of an sd
 
 
-class NoNumberError(InputError):
+# What libraries say where they raise a plain RuntimeError: torch on CPU and MPS, cuBLAS, cuDNN; and
+# oneDNN, which gives no reason. It has found before that it knows how ("a primitive descriptor").
+_SAID = re.compile(
+    "can't allocate memory|cannot allocate memory|out of memory|alloc_failed"
+    "|could not create a primitive(?! descriptor)",
+    re.IGNORECASE,
+)
+
+
+class NonFiniteError(InputError):
     """A view that is there has a feature that is no finite number.
 
     Parameters
@@ -77,13 +95,13 @@ def located(location_ids: NDArray[Any]) -> Iterator[None]:
 
     Raises
     ------
-    NoNumberError
+    NonFiniteError
     """
     try:
         yield
-    except NoNumberError as error:
+    except NonFiniteError as error:
         location = location_ids[error.row]
-        raise NoNumberError(error.row, error.where, error.value, location) from None
+        raise NonFiniteError(error.row, error.where, error.value, location) from None
 
 
 @dataclass(frozen=True)
@@ -110,7 +128,7 @@ class Standardisation:
         InputError
             Naming a row, if a view that is there has a feature that is no finite number.
         """
-        rows = spread(rows, ENOUGH)
+        rows = subsample(rows, ENOUGH)
         dimension = features.shape[2]
         count, total, square = 0, np.zeros(dimension), np.zeros(dimension)
         near = torch.zeros(dimension)
@@ -124,7 +142,7 @@ class Standardisation:
             total += away.sum(0).double().numpy()
             square += (away * away).sum(0).double().numpy()
             if not np.isfinite(square).all():
-                _refuse_no_numbers(read, there, part)
+                _refuse_non_finite(read, there, part)
             count += len(seen)
         mean = total / count
         square = np.maximum(square - count * mean**2, 0)
@@ -180,10 +198,10 @@ class Reader:
     ) -> None:
         self.source, self.present = features, present
         # Where a row is held, by the row: -1, which is no place, of those that are not.
-        self.places: NDArray[np.int32] | None = None
+        self.positions: NDArray[np.int32] | None = None
         if keys is not None:
-            self.places = np.full(keys[-1] + 1 if len(keys) else 0, -1, np.int32)
-            self.places[keys] = np.arange(len(keys), dtype=np.int32)
+            self.positions = np.full(keys[-1] + 1 if len(keys) else 0, -1, np.int32)
+            self.positions[keys] = np.arange(len(keys), dtype=np.int32)
         # Of the features themselves. Not itself: a window in a cycle would outlive its turn.
         self.origin: Reader | None = None
         self.scale, self.device, self.dtype = scale, device, dtype
@@ -200,7 +218,7 @@ class Reader:
 
     def batch(self, rows: Rows) -> Batch:
         """Give these rows, in this order; the tensors are valid until the next batch."""
-        places = torch.from_numpy(rows if self.places is None else self.places[rows])
+        places = torch.from_numpy(rows if self.positions is None else self.positions[rows])
         views = self._buffer("views", (len(rows), *self.features.shape[1:]), self.dtype)
         each = self.features[0].numel() * self.features.element_size()
         step = len(rows) if self.device.type != "cpu" else max(1, CACHED // each)
@@ -210,14 +228,14 @@ class Reader:
         return Batch(rows, views, None if there.all() else torch.from_numpy(there).to(self.device))
 
     def epoch(
-        self, rows: Rows, size: int, order: np.random.Generator, *, held: bool = False
+        self, rows: Rows, size: int, order: np.random.Generator, *, windowed: bool = False
     ) -> Iterator[Batch]:
         """Give every row once, in an order by chance, in batches of nearly equal size.
 
-        ``held``: the rows are a part of what does not fit the memory, and leave no pages behind.
+        ``windowed``: the rows are part of what does not fit the memory, and leave no pages behind.
         """
         windows = self.windows(rows)
-        if windows == 1 and not held:
+        if windows == 1 and not windowed:
             for part in batches(rows, size, order):
                 yield self.batch(part)
             return
@@ -225,12 +243,12 @@ class Reader:
         shuffled = order.permutation(len(blocks))
         for first in range(0, len(blocks), BLOCKS):
             picked = [blocks[i] for i in np.sort(shuffled[first : first + BLOCKS])]
-            window = self._held(np.concatenate(picked))
+            window = self._window(np.concatenate(picked))
             for part in batches(np.concatenate(picked), size, order):
                 yield window.batch(part)
             del window  # before the next is read
 
-    def dealt(self, rows: Rows, parts: int, order: np.random.Generator) -> list[Rows]:
+    def shuffled(self, rows: Rows, parts: int, order: np.random.Generator) -> list[Rows]:
         """Deal the rows by chance to so many parts: one by one, or in blocks if read in windows."""
         windows = self.windows(rows)
         if parts == 1:
@@ -269,7 +287,7 @@ class Reader:
             return 1
         return max(1, min(int(np.ceil(needed * self.sharing)), len(rows) // BLOCKS))
 
-    def _held(self, rows: Rows) -> Reader:
+    def _window(self, rows: Rows) -> Reader:
         """Read sorted rows at once, in the order of the file, and let go of the file's pages."""
         read = np.asarray(self.source[rows])
         forget_pages(self.source)
@@ -291,7 +309,7 @@ class Reader:
             torch.addcmul(self.shift, moved, self.inverse, out=moved)
         views.copy_(moved)
 
-    def refuse_no_numbers(self, rows: Rows) -> None:
+    def refuse_non_finite(self, rows: Rows) -> None:
         """Look for what makes a network's numbers none.
 
         Raises
@@ -302,8 +320,8 @@ class Reader:
         own = self.origin or self
         for start in range(0, len(rows), 256):
             part = rows[start : start + 256]
-            places = part if own.places is None else own.places[part]
-            _refuse_no_numbers(np.asarray(own.source[places]), own.present[part], part)
+            places = part if own.positions is None else own.positions[part]
+            _refuse_non_finite(np.asarray(own.source[places]), own.present[part], part)
 
     def _buffer(
         self,
@@ -322,7 +340,61 @@ class Reader:
         return kept[: shape[0]]
 
 
-def spread(rows: Rows, most: int) -> Rows:
+def principal_components(reader: Reader, training: Rows, components: int, seed: int) -> Tensor:
+    """Find the directions in which standardised views of the training part vary most.
+
+    Parameters
+    ----------
+    reader : Reader
+        Of all rows.
+    training : array of int64
+        Only these are looked at, a sample of them if they are many.
+    components : int
+        C.
+    seed : int
+        Of the sample, and of the randomised decomposition (Halko, Martinsson and Tropp 2011).
+
+    Returns
+    -------
+    Tensor of float32, shape [D, C]
+        Orthonormal columns times one factor, that gives the projected features a mean square of 1.
+
+    Raises
+    ------
+    InputError
+        If there are no more features than components.
+    """
+    dimension = reader.features.shape[2]
+    if components >= dimension:
+        raise InputError(
+            "train.components",
+            f"{components} components of {dimension} features compress nothing",
+            f"take less than {dimension}, or leave the setting out",
+        )
+    chance = np.random.default_rng(seed)
+    sample = np.sort(chance.permutation(training)[:SAMPLE])
+    parts = (
+        part.views.flatten(0, 1).clone() if part.present is None else part.views[part.present]
+        for part in reader.parts(sample, 256)
+    )
+    seen = torch.cat(list(parts))  # [views that are there, D]
+    generator = torch.Generator().manual_seed(seed)
+    start = torch.randn(dimension, min(components + OVERSAMPLING, dimension), generator=generator)
+    basis = torch.linalg.qr(start).Q.to(seen.device)
+    for _ in range(POWERS):  # subspace iteration on the covariance
+        turned = seen @ basis.to(seen.dtype)
+        if not turned.isfinite().all():  # one feature that is no number spoils all of its row
+            reader.refuse_non_finite(sample)
+        basis = torch.linalg.qr((seen.T @ turned).float()).Q
+    projected = (seen @ basis.to(seen.dtype)).float()
+    values, vectors = torch.linalg.eigh((projected.T @ projected).cpu())
+    largest = basis.cpu() @ vectors[:, -components:].flip(1)
+    spread = (values[-components:].clamp(min=0).sum() / (len(seen) * components)).sqrt()
+    scaled: Tensor = largest / spread.clamp(min=1e-12)
+    return scaled
+
+
+def subsample(rows: Rows, most: int) -> Rows:
     """Give at most so many of the rows, evenly spread over them."""
     if len(rows) <= most:
         return rows
@@ -347,10 +419,43 @@ def forget_pages(array: NDArray[Any] | Tensor) -> None:
         kept = getattr(kept, "base", None)
 
 
-def _refuse_no_numbers(read: Floats, there: Flags, rows: Rows) -> None:
+def _refuse_non_finite(read: Floats, there: Flags, rows: Rows) -> None:
     wrong = ~np.isfinite(read) & there[:, :, np.newaxis]
     if not wrong.any():
         return
     at, view, feature = (int(i[0]) for i in np.nonzero(wrong))
     where = f"view {view + 1}, feature {feature + 1}"
-    raise NoNumberError(int(rows[at]), where, float(read[at, view, feature]))
+    raise NonFiniteError(int(rows[at]), where, float(read[at, view, feature]))
+
+
+@contextmanager
+def enough_memory(step: str) -> Iterator[None]:
+    """Say that memory does not suffice, whoever noticed it; also a decorator.
+
+    Parameters
+    ----------
+    step : str
+        What to do about it: `LEARNING` or `PREDICTING`.
+
+    Raises
+    ------
+    InputError
+        In the place of a MemoryError, of torch's own and of the system's.
+    """
+    try:
+        yield
+    except (MemoryError, RuntimeError, OSError) as error:
+        if not _is_of_memory(error):
+            raise
+        said = " ".join(str(error).partition("\n")[0].split())[:200]
+        found = f"it does not suffice ({said})" if said else "it does not suffice"
+        raise InputError("memory", found, step) from None
+
+
+def _is_of_memory(error: Exception) -> bool:
+    if isinstance(error, MemoryError):
+        return True
+    if isinstance(error, OSError):
+        return error.errno == errno.ENOMEM
+    # torch.OutOfMemoryError is a RuntimeError that says so.
+    return _SAID.search(str(error)) is not None

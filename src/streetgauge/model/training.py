@@ -1,94 +1,187 @@
-"""The training loop: all outcomes in one pass, stopped by the validation part."""
+"""The training loop: all outcomes in one pass, stopped by the validation part.
+
+Between two evaluation steps all that changes is written to a checkpoint: weights, optimiser, the
+best weights so far, both generators and the history. So a training that was killed resumes as if it
+had not been, to the bit on the CPU. A file that is not whole, or that another training wrote, is as
+good as none.
+"""
 
 from __future__ import annotations
 
+import json
 import math
-from collections.abc import Callable, Iterator, Sequence
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from copy import deepcopy
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
 from scipy.stats import kendalltau
 from torch import Tensor
 
 from streetgauge.devices import choose_device, choose_precision, keep_freed_memory
 from streetgauge.errors import InputError
-from streetgauge.model.checkpoint import Checkpoint
-from streetgauge.model.compression import composed, principal_components
-from streetgauge.model.memory import LEARNING, enough_memory
-from streetgauge.model.mixup import Mixup
-from streetgauge.model.network import Network
+from streetgauge.io.files import atomic_path
+from streetgauge.model.model import outputs_of, scores_of
+from streetgauge.model.network import Mixup, Network
 from streetgauge.model.optimiser import Adam, groups_of
-from streetgauge.model.reading import Batch, Reader, Standardisation, forget_pages, spread
-from streetgauge.model.scoring import outputs_of, scores_of
+from streetgauge.model.reading import (
+    TRAINING,
+    Batch,
+    Reader,
+    Standardisation,
+    enough_memory,
+    forget_pages,
+    principal_components,
+    subsample,
+)
+from streetgauge.model.training_data import TrainingData
 from streetgauge.settings import TrainSettings
 
-__all__ = ["EpochFigures", "Samples", "TrainedNetwork", "balanced_weights", "train_network"]
+__all__ = [
+    "Checkpoint",
+    "EpochFigures",
+    "Execution",
+    "TrainedNetwork",
+    "balanced_weights",
+    "train_network",
+]
 
 Floats = NDArray[np.float32]
 Rows = NDArray[np.int64]
 
-# Locations learnt from between two looks at the validation part. A network learns the areas of a
-# large city by heart before its first epoch ends: it must be possible to stop it before that.
-LOOK = 16_384
-# Locations of the validation part that are looked at, evenly spread over it.
-SHOWN = 2_048
+# Locations trained on between two evaluations on the validation part. A network overfits the areas
+# of a large city before its first epoch ends: it must be possible to stop it before that.
+EVAL_EVERY = 16_384
+# Locations of the validation part that are evaluated, evenly spread over it.
+EVAL_ROWS = 2_048
+LAYOUT = 3  # of a checkpoint: one of another layout is as good as none
+SECONDS = 20.0  # between two checkpoints: writing one takes about a fifth of a second
 FIGURES = ("train_loss", "validation_loss", "validation_mae", "validation_tau")
 
 
-@dataclass(frozen=True)
-class Samples:
-    """What can be learnt from.
+@dataclass
+class Checkpoint:
+    """Where, for which training, and how often.
 
     Parameters
     ----------
-    features : array of float32, shape [N, V, D]
-        May be a memory map: only the rows of a batch are read.
-    present : array of bool, shape [N, V]
-        Which views are there.
-    target : array of float32, shape [N, M]
-        Classes 1..K per outcome, NaN where missing.
-    weight : array of float32, shape [N, M]
-        Weights of the samples.
-    classes : int
-        K.
+    path : Path, optional
+        The file; nothing is kept without one.
+    cache_key : str
+        Hash of all that the training is made from: a checkpoint of another one is not used.
+    every : float
+        Seconds that pass at least between two checkpoints.
     """
 
-    features: Floats
-    present: NDArray[np.bool_]
-    target: Floats
-    weight: Floats
-    classes: int = 10
+    path: Path | None = None
+    cache_key: str = ""
+    every: float = SECONDS
+    written: float = field(default_factory=time.monotonic)
+
+    def of(self, member: int) -> Checkpoint:
+        """Give the checkpoint of one of several trainings that belong together."""
+        path = self.path and self.path.with_name(f"{self.path.stem}.{member}{self.path.suffix}")
+        return replace(self, path=path, cache_key=f"{self.cache_key}.{member}")
+
+    def save(self, tensors: Mapping[str, torch.Tensor], said: Mapping[str, Any]) -> None:
+        """Write, if it is time; what was there stays until the new file is whole.
+
+        Raises
+        ------
+        InputError
+            If it cannot be written, e.g. because the disk is full.
+        """
+        if self.path is None or time.monotonic() - self.written < self.every:
+            return
+        text = json.dumps({"cache_key": self.cache_key, "layout": LAYOUT, **said})
+        whole = {name: x.detach().cpu().contiguous().clone() for name, x in tensors.items()}
+        try:
+            with atomic_path(self.path) as temporary:
+                save_file(whole, temporary, metadata={"training": text})
+        except (OSError, SafetensorError) as error:
+            raise InputError(
+                self.path,
+                f"the checkpoint cannot be written: {error}",
+                "free some disk space and run again: it goes on from the last checkpoint",
+            ) from None
+        self.written = time.monotonic()
+
+    def load(self) -> tuple[dict[str, torch.Tensor], dict[str, Any]] | None:
+        """Read what was kept of this training; None where there is nothing of it."""
+        if self.path is None or not self.path.is_file():
+            return None
+        try:
+            with safe_open(self.path, "pt") as file:
+                said = json.loads((file.metadata() or {}).get("training", "{}"))
+                if (said.get("cache_key"), said.get("layout")) != (self.cache_key, LAYOUT):
+                    return None
+                return {name: file.get_tensor(name) for name in file.keys()}, said  # noqa: SIM118
+        except (OSError, SafetensorError, ValueError):
+            return None
+
+    def remove(self) -> None:
+        """Remove the file: the training has ended."""
+        if self.path is not None:
+            self.path.unlink(missing_ok=True)
 
 
 @dataclass(frozen=True)
 class EpochFigures:
-    """An epoch, or the part of a long one between two looks; arrays have one entry per outcome."""
+    """An epoch, or the part of a long one before an evaluation; arrays have an entry an outcome."""
 
-    look: int  # at the validation part: 1..
+    step: int  # evaluation step: 1..
     epoch: float  # how often the training part has been gone through
     train_loss: Floats
     validation_loss: Floats
     validation_mae: Floats
     validation_tau: Floats  # Kendall's, of scores and classes; NaN where all are equal
-    learning: NDArray[np.bool_]  # which outcomes have not stopped
+    training: NDArray[np.bool_]  # which outcomes have not stopped
+
+
+@dataclass(frozen=True)
+class Execution:
+    """How a training is carried out, without a part in its result.
+
+    Parameters
+    ----------
+    checkpoint : Checkpoint
+        Where the training is saved between evaluation steps, and resumed from; nowhere by default.
+    on_epoch : callable
+        Receives the figures of every evaluation step, also of those before it was resumed.
+    sharing : int
+        Trainings that run at once and share ``settings.memory``.
+    """
+
+    checkpoint: Checkpoint = field(default_factory=Checkpoint)
+    on_epoch: Callable[..., Any] = lambda *_: None
+    sharing: int = 1
+
+    def of_member(self, member: int) -> Execution:
+        """Give one ensemble member a checkpoint of its own, and its number to the callback."""
+        on_epoch = partial(self.on_epoch, member)
+        return replace(self, checkpoint=self.checkpoint.of(member), on_epoch=on_epoch)
 
 
 @dataclass(frozen=True)
 class TrainedNetwork:
     """The weights of the best epoch.
 
-    ``learnt`` is the network as it was trained, at the precision and on what its reader gives: on
-    the components, where there are some. ``network`` says the same of all features.
+    ``as_trained`` is the network as it was trained, at the precision and on the inputs of its
+    reader: on the components, where there are some. ``network`` gives the same of all features.
     """
 
     network: Network
     standardisation: Standardisation
     best_epoch: NDArray[np.float64]
-    learnt: Network
+    as_trained: Network
     reader: Reader
 
     @property
@@ -97,37 +190,35 @@ class TrainedNetwork:
         return str(self.reader.dtype).removeprefix("torch.")
 
     def outputs(self, rows: Rows) -> Tensor:
-        """Score rows of the training and validation parts as fast as they were learnt."""
-        said = outputs_of(self.learnt.to(self.reader.device), self.reader, rows)
-        self.learnt.cpu()
-        return said
+        """Score rows of the training and validation parts as fast as in training."""
+        outputs = outputs_of(self.as_trained.to(self.reader.device), self.reader, rows)
+        self.as_trained.cpu()
+        return outputs
 
 
-@enough_memory(LEARNING)
+@enough_memory(TRAINING)
 def train_network(
-    samples: Samples,
-    training: Rows,
-    validation: Rows,
+    data: TrainingData,
+    indices: tuple[Rows, Rows],
     settings: TrainSettings,
     *,
     seed: int,
     network_seeds: Sequence[int],
     scale: Standardisation | None = None,
     start: Network | None = None,
-    checkpoint: Checkpoint | None = None,
-    on_epoch: Callable[[EpochFigures], Any] = lambda figures: None,
-    sharing: int = 1,
+    execution: Execution | None = None,
 ) -> TrainedNetwork:
     """Train the networks of all outcomes in one pass over the features.
 
     Parameters
     ----------
-    samples : Samples
-        N locations, of which only the named rows are looked at.
-    training, validation : array of int64
-        Rows to learn from, and rows that only tell when to stop: looked at after every epoch, or
-        after every `LOOK` locations of a longer one. Without any of these every epoch counts as
-        better than the one before: all are gone through, and the last weights kept.
+    data : TrainingData
+        N locations, of which only the named rows are used, with float32 weights [N, M]; none
+        weighs more than another if there are none.
+    indices : pair of arrays of int64
+        Training rows, and validation rows that only decide when to stop: evaluated after every
+        epoch, or after every `EVAL_EVERY` locations of a longer one. Without any of these every
+        epoch counts as better than the one before: all are gone through, and the last weights used.
     settings : TrainSettings
         How.
     seed : int
@@ -137,20 +228,16 @@ def train_network(
     scale : Standardisation, optional
         Of the features; measured on the training part if not given.
     start : Network, optional
-        A trained network to go on from; ``settings.tune`` says which of its layers move. `scale`
+        A trained network to start from; ``settings.tune`` says which of its layers move. `scale`
         is then the one that it was trained with.
-    checkpoint : Checkpoint, optional
-        Where the training is kept between looks, and taken up again.
-    on_epoch : callable, optional
-        Told the figures of every look, also of those before it was taken up again.
-    sharing : int
-        Trainings that share ``settings.memory``.
+    execution : Execution, optional
+        Checkpoint, callback and sharing of memory.
 
     Returns
     -------
     TrainedNetwork
-        On the CPU, with the weights of least validation loss at any look: each outcome's own, but
-        where one trunk is shared, of the least mean over the outcomes.
+        On the CPU, with the weights of least validation loss at any evaluation: each outcome's own,
+        but where one trunk is shared, of the least mean over the outcomes.
 
     Raises
     ------
@@ -158,10 +245,13 @@ def train_network(
         If features are no finite numbers, memory does not suffice, or training diverges.
     """
     keep_freed_memory()
+    training, validation = indices
+    execution = execution or Execution()
     device = choose_device(settings.device)
     dtype = choose_precision(settings.precision, device)
-    features, present, classes = samples.features, samples.present, samples.classes
+    features, present = data.features, data.present
     scale = scale or Standardisation.of(features, present, training)
+    sharing = execution.sharing
     reader = Reader(features, present, scale, device, dtype, settings.memory, sharing=sharing)
     if reader.windows(training) > 1:
         forget_pages(features)
@@ -170,68 +260,13 @@ def train_network(
         basis = principal_components(reader, training, settings.components, seed)
         reader = reader.projected(np.concatenate([training, validation]), basis)
     alone = settings.model_copy(update={"ensemble_size": 1})
-    inputs = features.shape[2] if basis is None else basis.shape[1]
-    network = deepcopy(start) if start else Network.of(alone, inputs, network_seeds, classes)
-    network.to(device)
-    optimiser = Adam(groups_of(network, settings), settings)
-    best = Best(network, settings.patience)
-    order = np.random.default_rng(seed)
-    noise = torch.Generator(device).manual_seed(seed)
-    network.dropout.generator = noise
-    validation = spread(validation, SHOWN)
-    parts = -(-len(training) // LOOK)
-    course = Course(reader, training, parts, order)
-    state = _State(network, optimiser, best, course, noise, checkpoint or Checkpoint())
-    for figures in state.taken_up():
-        on_epoch(figures)
-    if start is not None and not state.look and len(validation):
-        # No tuning may turn out to be the best.
-        outputs = outputs_of(network, reader, validation)
-        best.update(network.cpu(), 0, _judge(network, outputs, samples, validation)[0])
-        network.to(device)
-    looks = parts * settings.epochs
-    steps = -(-len(training) // (parts * settings.batch))
-
-    for look in range(state.look + 1, looks + 1):
-        if not best.learning:
-            break
-        network.train()
-        if settings.tune == "head":
-            network.views.eval()  # not even running means move
-        batch_losses = []
-        for step, batch in enumerate(course.part(look, settings.batch)):
-            target, weight = (
-                torch.from_numpy(array.take(batch.rows, axis=0)).to(device)
-                for array in (samples.target, samples.weight)
-            )
-            views = batch.views
-            if settings.noise:
-                views += settings.noise * torch.empty_like(views).normal_(generator=noise)
-            mixup = Mixup.draw(len(views), noise) if settings.mixup else None
-            outputs = network(views, batch.present, mixup=mixup)
-            if mixup is not None:
-                outputs, target, weight = mixup.labelled(outputs, target, weight)
-            # Outcomes that share no weight are each trained by this sum as if they were alone.
-            losses = network.head.loss(outputs, target, weight)
-            optimiser.zero_grad()
-            losses.sum().backward()  # type: ignore[no-untyped-call]
-            optimiser.step((look - 1 + step / steps) / looks, best.drops)
-            batch_losses.append(losses.detach())
-
-        train_loss = torch.stack(batch_losses).mean(0).cpu().numpy()
-        if not np.isfinite(train_loss).all():
-            reader.refuse_no_numbers(training)
-        if len(validation):
-            outputs = outputs_of(network, reader, validation)
-            loss, mae, tau = _judge(network, outputs, samples, validation)
-            learning = best.update(network.to(device), look, loss)
-        else:
-            loss = mae = tau = np.full_like(train_loss, np.nan)
-            learning = best.keep_last(network, look, train_loss)
-        figures = EpochFigures(look, look / parts, train_loss, loss, mae, tau, learning)
-        on_epoch(figures)
-        state.keep(figures)
-
+    inputs = reader.features.shape[2]
+    network = deepcopy(start) if start else Network(inputs, network_seeds, alone, data.classes)
+    loop = _Loop(
+        network, reader, data, (training, subsample(validation, EVAL_ROWS)), settings, seed
+    )
+    loop.run(execution, tuning=start is not None)
+    best = loop.stopping
     if not np.isfinite(best.loss).all():
         raise InputError(
             "train.learning_rate",
@@ -241,11 +276,11 @@ def train_network(
     network.load_state_dict(best.weights)
     network.cpu().eval()
     network.dropout.generator = None
-    whole = network if basis is None else composed(network, basis)
-    return TrainedNetwork(whole, scale, best.look / parts, network, reader)
+    whole = network if basis is None else network.fold_projection(basis)
+    return TrainedNetwork(whole, scale, best.step / loop.parts, network, reader)
 
 
-class Course:
+class EpochSampler:
     """The order in which the training part is gone through: every row once an epoch.
 
     Parameters
@@ -253,7 +288,7 @@ class Course:
     reader : Reader
         Of the features.
     training : array of int64
-        Rows to learn from.
+        Rows to train on.
     parts : int
         In how many parts an epoch is gone through, each of which is a sample of the whole.
     order : Generator
@@ -262,33 +297,33 @@ class Course:
 
     def __init__(self, reader: Reader, training: Rows, parts: int, order: np.random.Generator):
         self.reader, self.training, self.parts, self.order = reader, training, parts, order
-        self._dealt: list[Rows] = []
-        self._dealt_from: dict[str, Any] = {}
+        self._shuffled: list[Rows] = []
+        self._state_before: dict[str, Any] = {}
 
-    def part(self, look: int, batch: int) -> Iterator[Batch]:
-        """Give the batches before one look; looks are numbered from 1."""
-        place = (look - 1) % self.parts
-        if place == 0:
-            self._deal()
-        held = self.reader.windows(self.training) > 1
-        return self.reader.epoch(self._dealt[place], batch, self.order, held=held)
+    def part(self, step: int, batch: int) -> Iterator[Batch]:
+        """Give the batches before one evaluation step; steps are numbered from 1."""
+        position = (step - 1) % self.parts
+        if position == 0:
+            self._shuffle()
+        windowed = self.reader.windows(self.training) > 1
+        return self.reader.epoch(self._shuffled[position], batch, self.order, windowed=windowed)
 
-    def _deal(self) -> None:
-        self._dealt_from = dict(self.order.bit_generator.state)
-        self._dealt = self.reader.dealt(self.training, self.parts, self.order)
+    def _shuffle(self) -> None:
+        self._state_before = dict(self.order.bit_generator.state)
+        self._shuffled = self.reader.shuffled(self.training, self.parts, self.order)
 
-    def state(self) -> dict[str, Any]:
-        """Say where chance stands, and where it stood when the epoch was dealt."""
-        return {"order": self.order.bit_generator.state, "dealt_from": self._dealt_from}
+    def state_dict(self) -> dict[str, Any]:
+        """Give the generator's state, now and before the epoch was shuffled."""
+        return {"order": self.order.bit_generator.state, "before": self._state_before}
 
-    def restore(self, said: dict[str, Any]) -> None:
-        """Go back to where `state` was."""
-        self.order.bit_generator.state = said["dealt_from"]
-        self._deal()
-        self.order.bit_generator.state = said["order"]
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Return to a state that `state_dict` gave."""
+        self.order.bit_generator.state = state["before"]
+        self._shuffle()
+        self.order.bit_generator.state = state["order"]
 
 
-class Best:
+class EarlyStopping:
     """The best weights so far: ``tensor[m]`` is outcome m's slice of every tensor.
 
     Outcomes that share a trunk stop together, by the mean of their losses.
@@ -297,26 +332,26 @@ class Best:
     def __init__(self, network: Network, patience: int) -> None:
         self.weights = {name: x.detach().clone() for name, x in network.state_dict().items()}
         self.patience, self.shared = patience, network.shared
-        outcomes = len(network.score.bias) // network.members
+        outcomes = len(network.score.bias) // network.ensemble_size
         self.loss = np.full(outcomes, np.inf)
-        self.look = np.zeros(outcomes, np.int64)
+        self.step = np.zeros(outcomes, np.int64)
         self.last = 0
-        self.drops = 0  # looks at which no outcome had become better
+        self.drops = 0  # evaluations at which no outcome had become better
 
     @property
-    def learning(self) -> bool:
+    def active(self) -> bool:
         """Whether any outcome may still become better."""
-        return bool((self.last - self.look < self.patience).any())
+        return bool((self.last - self.step < self.patience).any())
 
-    def update(self, network: Network, look: int, loss: Floats) -> NDArray[np.bool_]:
-        """Keep the slices that improved; say which outcomes still learn."""
+    def update(self, network: Network, step: int, loss: Floats) -> NDArray[np.bool_]:
+        """Store the slices that improved; give which outcomes go on."""
         if self.shared:
             loss = np.full_like(loss, loss.mean())
         # One that has stopped stays stopped, as it would alone.
-        better = (loss < self.loss) & (look - self.look <= self.patience)
+        better = (loss < self.loss) & (step - self.step <= self.patience)
         self.loss[better] = loss[better]
-        self.look[better] = look
-        self.last = look
+        self.step[better] = step
+        self.last = step
         self.drops += not better.any()
         slices = torch.from_numpy(np.flatnonzero(better))
         for name, tensor in network.state_dict().items():
@@ -324,68 +359,148 @@ class Best:
                 self.weights[name].copy_(tensor)
             elif len(slices):
                 self.weights[name][slices] = tensor[slices]
-        return look - self.look < self.patience
+        return step - self.step < self.patience
 
-    def keep_last(self, network: Network, look: int, loss: Floats) -> NDArray[np.bool_]:
-        """Keep the weights as they are now, for want of anything that tells better ones."""
+    def store_last(self, network: Network, step: int, loss: Floats) -> NDArray[np.bool_]:
+        """Store the weights as they are now, for want of a validation part."""
         self.weights = {name: x.detach().clone() for name, x in network.state_dict().items()}
-        self.loss, self.last = loss, look
-        self.look[:] = look
+        self.loss, self.last = loss, step
+        self.step[:] = step
         return np.ones(len(loss), np.bool_)
 
 
-@dataclass
-class _State:
-    """All that changes while training, as it goes into a checkpoint."""
+class _Loop:
+    """A network in training, and all that changes with it."""
 
-    network: Network
-    optimiser: Adam
-    best: Best
-    course: Course
-    noise: torch.Generator
-    checkpoint: Checkpoint
-
-    def __post_init__(self) -> None:
-        self.look = 0
+    def __init__(
+        self,
+        network: Network,
+        reader: Reader,
+        data: TrainingData,
+        indices: tuple[Rows, Rows],
+        settings: TrainSettings,
+        seed: int,
+    ) -> None:
+        self.network, self.reader, self.settings = network.to(reader.device), reader, settings
+        self.target, weight = data.deciles, data.sample_weight
+        self.weight = np.ones_like(self.target) if weight is None else weight
+        self.training, self.validation = indices
+        self.optimiser = Adam(groups_of(network, settings), settings)
+        self.stopping = EarlyStopping(network, settings.patience)
+        self.noise = torch.Generator(reader.device).manual_seed(seed)
+        network.dropout.generator = self.noise
+        self.parts = -(-len(self.training) // EVAL_EVERY)
+        order = np.random.default_rng(seed)
+        self.sampler = EpochSampler(reader, self.training, self.parts, order)
         self.history: list[EpochFigures] = []
 
-    def keep(self, figures: EpochFigures) -> None:
-        """Note a look, and write everything down if it is time."""
-        self.look = figures.look
-        self.history.append(figures)
+    def run(self, execution: Execution, *, tuning: bool) -> None:
+        """Train until no outcome becomes better, or all epochs have passed."""
+        self.resume(execution.checkpoint)
+        for figures in self.history:
+            execution.on_epoch(figures)
+        if tuning and not self.history and len(self.validation):
+            # No tuning may turn out to be the best.
+            loss, _, _ = self.evaluate()
+            self.stopping.update(self.network.cpu(), 0, loss)
+            self.network.to(self.reader.device)
+        for step in range(len(self.history) + 1, self.parts * self.settings.epochs + 1):
+            if not self.stopping.active:
+                break
+            figures = self.step(step)
+            self.history.append(figures)
+            execution.on_epoch(figures)
+            self.save(execution.checkpoint)
+
+    def step(self, step: int) -> EpochFigures:
+        """Train up to the next evaluation, and evaluate."""
+        train_loss = self._train(step)
+        if len(self.validation):
+            loss, mae, tau = self.evaluate()
+            active = self.stopping.update(self.network.to(self.reader.device), step, loss)
+        else:
+            loss = mae = tau = np.full_like(train_loss, np.nan)
+            active = self.stopping.store_last(self.network, step, train_loss)
+        return EpochFigures(step, step / self.parts, train_loss, loss, mae, tau, active)
+
+    def _train(self, step: int) -> Floats:
+        """Go through one part of an epoch; give the mean loss of each outcome."""
+        network, settings, device = self.network, self.settings, self.reader.device
+        steps = self.parts * settings.epochs
+        batches = -(-len(self.training) // (self.parts * settings.batch))
+        network.train()
+        if settings.tune == "head":
+            network.views.eval()  # not even running means move
+        batch_losses = []
+        for i, batch in enumerate(self.sampler.part(step, settings.batch)):
+            target, weight = (
+                torch.from_numpy(array.take(batch.rows, axis=0)).to(device)
+                for array in (self.target, self.weight)
+            )
+            views = batch.views
+            if settings.noise:
+                views += settings.noise * torch.empty_like(views).normal_(generator=self.noise)
+            mixup = Mixup.draw(len(views), self.noise) if settings.mixup else None
+            outputs = network(views, batch.present, mixup=mixup)
+            if mixup is not None:
+                outputs, target, weight = mixup.labelled(outputs, target, weight)
+            # Outcomes that share no weight are each trained by this sum as if they were alone.
+            losses = network.head.loss(outputs, target, weight)
+            self.optimiser.zero_grad()
+            losses.sum().backward()  # type: ignore[no-untyped-call]
+            self.optimiser.step((step - 1 + i / batches) / steps, self.stopping.drops)
+            batch_losses.append(losses.detach())
+        mean: Floats = torch.stack(batch_losses).mean(0).cpu().numpy()
+        if not np.isfinite(mean).all():
+            self.reader.refuse_non_finite(self.training)
+        return mean
+
+    def evaluate(self) -> tuple[Floats, Floats, Floats]:
+        """Loss, mean absolute error (in classes) and Kendall's tau of each outcome."""
+        network, rows = self.network, self.validation
+        outputs = outputs_of(network, self.reader, rows)
+        target, weight = (torch.from_numpy(x[rows]) for x in (self.target, self.weight))
+        score = scores_of(network, outputs)
+        with torch.inference_mode():
+            loss = network.head.loss(outputs, target, weight).numpy()
+            likeliest = network.head.probabilities(outputs).argmax(-1) + 1
+        mae = (likeliest - target).abs().nanmean(0).numpy()
+        tau = [_tau(h, truth) for h, truth in zip(score.T, target.numpy().T, strict=True)]
+        return loss, mae, np.array(tau, np.float32)
+
+    def save(self, checkpoint: Checkpoint) -> None:
+        """Write everything down, if it is time."""
         tensors = {
             **{f"network.{name}": x for name, x in self.network.state_dict().items()},
-            **{f"best.{name}": x for name, x in self.best.weights.items()},
-            **{f"optimiser.{name}": x for name, x in self.optimiser.state().items()},
+            **{f"best.{name}": x for name, x in self.stopping.weights.items()},
+            **{f"optimiser.{name}": x for name, x in self.optimiser.state_dict().items()},
             "noise": self.noise.get_state(),
         }
-        said = {
-            "look": self.look,
-            **self.course.state(),
-            "loss": self.best.loss.tolist(),
-            "best_look": self.best.look.tolist(),
-            "drops": self.best.drops,
+        state = {
+            **self.sampler.state_dict(),
+            "loss": self.stopping.loss.tolist(),
+            "best_step": self.stopping.step.tolist(),
+            "drops": self.stopping.drops,
             "history": [_as_lists(figures) for figures in self.history],
         }
-        self.checkpoint.save(tensors, said)
+        checkpoint.save(tensors, state)
 
-    def taken_up(self) -> list[EpochFigures]:
-        """Go back to the checkpoint, if there is one; give the looks before it."""
-        kept = self.checkpoint.load()
-        if kept is None:
-            return []
-        tensors, said = kept
+    def resume(self, checkpoint: Checkpoint) -> None:
+        """Return to the checkpoint, if there is one."""
+        saved = checkpoint.load()
+        if saved is None:
+            return
+        tensors, state = saved
         self.network.load_state_dict(_under("network.", tensors))
-        self.best.weights = _under("best.", tensors)
-        self.best.loss = np.array(said["loss"])
-        self.best.look = np.array(said["best_look"])
-        self.best.last = self.look = said["look"]
-        self.best.drops = said["drops"]
-        self.optimiser.restore(_under("optimiser.", tensors))
+        self.stopping.weights = _under("best.", tensors)
+        self.stopping.loss = np.array(state["loss"])
+        self.stopping.step = np.array(state["best_step"])
+        self.stopping.drops = state["drops"]
+        self.optimiser.load_state_dict(_under("optimiser.", tensors))
         self.noise.set_state(tensors["noise"])
-        self.course.restore(said)
-        self.history = [_from_lists(line) for line in said["history"]]
-        return self.history
+        self.sampler.load_state_dict(state)
+        self.history = [_from_lists(line) for line in state["history"]]
+        self.stopping.last = len(self.history)
 
 
 def balanced_weights(target: Floats, rows: Rows, sample_weight: ArrayLike | None = None) -> Floats:
@@ -420,20 +535,6 @@ def balanced_weights(target: Floats, rows: Rows, sample_weight: ArrayLike | None
     return weight
 
 
-def _judge(
-    network: Network, outputs: torch.Tensor, samples: Samples, rows: Rows
-) -> tuple[Floats, Floats, Floats]:
-    """Loss, mean absolute error (in classes) and Kendall's tau of each outcome."""
-    target, weight = (torch.from_numpy(x[rows]) for x in (samples.target, samples.weight))
-    score = scores_of(network, outputs)
-    with torch.inference_mode():
-        loss = network.head.loss(outputs, target, weight).numpy()
-        likeliest = network.head.probabilities(outputs).argmax(-1) + 1
-    mae = (likeliest - target).abs().nanmean(0).numpy()
-    tau = [_tau(h, truth) for h, truth in zip(score.T, target.numpy().T, strict=True)]
-    return loss, mae, np.array(tau, np.float32)
-
-
 def _tau(score: Floats, truth: Floats) -> float:
     known = ~np.isnan(truth)
     if not np.isfinite(score[known]).all() or len(np.unique(truth[known])) < 2:
@@ -447,8 +548,8 @@ def _as_lists(figures: EpochFigures) -> dict[str, Any]:
 
 def _from_lists(line: dict[str, Any]) -> EpochFigures:
     train, validation, mae, tau = (np.array(line[name], np.float32) for name in FIGURES)
-    learning = np.array(line["learning"], np.bool_)
-    return EpochFigures(line["look"], line["epoch"], train, validation, mae, tau, learning)
+    active = np.array(line["training"], np.bool_)
+    return EpochFigures(line["step"], line["epoch"], train, validation, mae, tau, active)
 
 
 def _under(prefix: str, tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:

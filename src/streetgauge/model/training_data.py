@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,38 +11,32 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from streetgauge.errors import InputError
 from streetgauge.io.files import read_metadata
-from streetgauge.progress import Progress
-from streetgauge.settings import (
-    FoldSettings,
-    StudySettings,
-    TrainSettings,
-)
+from streetgauge.settings import FoldSettings, StudySettings
 from streetgauge.study import Study
 
 if TYPE_CHECKING:
     from streetgauge.features import FeatureStore
-    from streetgauge.model.model import Model
     from streetgauge.splits import Split
 
 __all__ = [
-    "City",
-    "areas_learned",
-    "city_of",
+    "TrainingData",
+    "count_training_areas",
+    "load_training_data",
     "deciles",
-    "kept_predictions",
+    "cached_predictions",
     "labelled",
     "labels_of",
     "location_labels",
-    "predict_share",
-    "split",
+    "study_splits",
     "study_class_counts",
 ]
 
 UNEVEN = 0.1  # of a class's mean count: ties on a border do less
 
 
-def split(
+def study_splits(
     study: Study,
     locations: pd.DataFrame,
     labels: pd.DataFrame,
@@ -109,46 +103,161 @@ def labelled(study: Study, store: FeatureStore) -> tuple[pd.DataFrame, pd.DataFr
     return locations[known], labels[known], skips
 
 
-def city_of(
+def load_training_data(
     study: Study, store: FeatureStore, locations: pd.DataFrame, labels: pd.DataFrame
-) -> City:
-    """Put features and labels of these locations together."""
+) -> TrainingData:
+    """Join the features of these locations to their labels."""
     ids = locations["location_id"].to_numpy(str)
-    return City(
+    return TrainingData(
         store.features,
         store.present,
         labels.to_numpy(np.float64),
         locations["area"].to_numpy(str),
         ids,
-        store.rows(ids),
         tuple(labels.columns),
-        study.settings.deciles.classes,
-        study_class_counts(study),
+        rows=store.rows(ids),
+        classes=study.settings.deciles.classes,
+        class_counts=study_class_counts(study),
     )
 
 
 @dataclass(frozen=True)
-class City:
-    """The target city: features of R rows, and N labelled locations among them."""
+class TrainingData:
+    """Features of R rows, and N labelled locations among them.
+
+    Parameters
+    ----------
+    features : array of float32, shape [R, V, D]
+        May be a memory map.
+    present : array of bool, shape [R, V]
+        Which views there are, at least one of every location.
+    deciles : array, shape [N, M]
+        Classes 1..K of the location's area, NaN where missing.
+    areas, location_ids : array of str, shape [N]
+        Keys of the locations.
+    outcomes : sequence of str, length M
+        Names of the columns of `deciles`; an outcome's first weights follow from its name.
+    rows : array of int, shape [N], optional
+        Each location's row in `features`; the same position if not given.
+    classes : int
+        K.
+    class_counts : mapping, optional
+        Areas of each class, of outcomes whose classes are not of equal count.
+    sample_weight : array, shape [N] or [N, M], optional
+        Weights of the locations.
+    source : mapping
+        Where features and labels come from, as bundles store it: see `Bundle`.
+    """
 
     features: NDArray[np.float32]
     present: NDArray[np.bool_]
-    deciles: NDArray[np.float64]
+    deciles: NDArray[Any]
     areas: NDArray[Any]
-    ids: NDArray[Any]
-    rows: NDArray[np.int64]
-    outcomes: tuple[str, ...]
+    location_ids: NDArray[Any]
+    outcomes: Sequence[str]
+    rows: NDArray[np.int64] | None = None
     classes: int = 10
-    counts: Mapping[str, Sequence[int]] | None = None  # areas of each class, if not equal
+    class_counts: Mapping[str, Sequence[int]] | None = None
+    sample_weight: NDArray[Any] | None = None
+    source: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def location_rows(self) -> NDArray[np.int64]:
+        """Each location's row in `features`: [N]."""
+        return np.arange(len(self.location_ids)) if self.rows is None else np.asarray(self.rows)
+
+    def take(
+        self, keep: NDArray[np.bool_], splits: Sequence[Split]
+    ) -> tuple[TrainingData, list[Split]]:
+        """Give the locations where `keep` [N] is true, and the same splits of them."""
+        position = np.cumsum(keep) - 1
+        data = replace(
+            self,
+            deciles=self.deciles[keep],
+            areas=self.areas[keep],
+            location_ids=self.location_ids[keep],
+            rows=self.location_rows[keep],
+        )
+        return data, [split.map(lambda rows: position[rows[keep[rows]]]) for split in splits]
+
+    def by_row(self, splits: Sequence[Split]) -> tuple[TrainingData, list[Split]]:
+        """Scatter the locations to the rows of the features, and sort splits by location id.
+
+        Rows that are no location have no area, no id and no label.
+
+        Raises
+        ------
+        InputError
+            If shapes do not fit each other, a location is there twice or without a view, or a
+            split has an area in two parts though it keeps them whole.
+        """
+        ids, area = np.asarray(self.location_ids, object), np.asarray(self.areas, object)
+        present = np.asarray(self.present, np.bool_)
+        target = np.asarray(self.deciles, np.float32)
+        n, row = len(ids), self.location_rows
+        shapes = {
+            "present": (present.shape, self.features.shape[:2]),
+            "deciles": (target.shape, (n, len(self.outcomes))),
+            "areas": (area.shape, (n,)),
+            "rows": (row.shape, (n,)),
+        }
+        for name, (found, expected) in shapes.items():
+            if found != expected:
+                raise InputError(name, f"shape {found} does not fit the others: {expected}")
+        length = len(self.features)
+        if n and (row.min() < 0 or row.max() >= length):
+            raise InputError("rows", f"a row is not one of the {length:,} of the features")
+        order = np.argsort(ids, kind="stable")
+        twice = ids[order][1:][ids[order][1:] == ids[order][:-1]]
+        if len(twice):
+            raise InputError(f"location '{twice[0]}'", "it is there twice", "keep one row of it")
+        blind = np.flatnonzero(~present[row].any(axis=1))
+        if len(blind):
+            raise InputError(f"location '{ids[blind[0]]}'", "it has no view at all", "exclude it")
+        for split in splits:
+            _require_whole_areas(split, area)
+        rank = np.empty(n, np.int64)
+        rank[order] = np.arange(n)
+        data = replace(
+            self,
+            present=present,
+            deciles=_scattered(target, row, length, np.nan),
+            areas=_scattered(area, row, length, None),
+            location_ids=_scattered(ids, row, length, None),
+            rows=None,
+        )
+        return data, [split.map(lambda part: row[part[np.argsort(rank[part])]]) for split in splits]
 
 
-def areas_learned(splits: Sequence[Split], areas: NDArray[Any]) -> list[int]:
-    """Count the areas that each split learns from, those that say when to stop among them."""
-    learned = (areas[np.concatenate([each.training, each.validation])] for each in splits)
-    return [len(pd.unique(each)) for each in learned]
+def _require_whole_areas(split: Split, areas: NDArray[Any]) -> None:
+    """Refuse a split that has an area in two of its parts, unless it is meant to."""
+    if not split.whole_areas:
+        return
+    parts = [split.training, split.validation, split.test]
+    count = pd.Series(np.concatenate([pd.unique(areas[part]) for part in parts])).value_counts()
+    if len(count) and count.iloc[0] > 1:
+        raise InputError(
+            f"area '{count.index[0]}'", f"it is in two parts of {split.name}", "split by area"
+        )
 
 
-def kept_predictions(file: Path, cache_key: str) -> pd.DataFrame | None:
+def _scattered(
+    values: NDArray[Any], rows: NDArray[np.int64], length: int, empty: Any
+) -> NDArray[Any]:
+    """Put values to their rows of a longer array; the array itself where they fill it in order."""
+    if len(values) == length and np.array_equal(rows, np.arange(length)):
+        return values
+    whole = np.full((length, *values.shape[1:]), empty, values.dtype)
+    whole[rows] = values
+    return whole
+
+
+def count_training_areas(splits: Sequence[Split], areas: NDArray[Any]) -> list[int]:
+    """Count the areas of each split's training and validation parts."""
+    return [len(pd.unique(areas[np.concatenate([s.training, s.validation])])) for s in splits]
+
+
+def cached_predictions(file: Path, cache_key: str) -> pd.DataFrame | None:
     """Read predictions that were made from the same inputs; None if there are none."""
     try:
         if read_metadata(file).get("cache_key") == cache_key:
@@ -156,43 +265,3 @@ def kept_predictions(file: Path, cache_key: str) -> pd.DataFrame | None:
     except (OSError, ValueError):
         pass
     return None
-
-
-def predict_share(
-    city: City,
-    splits: Sequence[Split],
-    share: float,
-    settings: TrainSettings,
-    model: Model | None,
-    directory: Path,
-    seed: int,
-    cache_key: str,
-    progress: Progress,
-) -> pd.DataFrame:
-    """Learn from a share of what the splits can learn from, and predict what they test."""
-    from streetgauge.model.crossvalidation import cross_validate
-    from streetgauge.splits import take_share
-
-    shared = [take_share(split, city.areas, city.deciles, share, seed) for split in splits]
-    if model is None:  # each member needs an area of its own to be stopped by
-        fewest = max(min(areas_learned(shared, city.areas)), 1)
-        settings = settings.model_copy(
-            update={"ensemble_size": min(settings.ensemble_size, fewest)}
-        )
-    return cross_validate(
-        city.features,
-        city.present,
-        city.deciles,
-        city.areas,
-        city.ids,
-        shared,
-        outcomes=city.outcomes,
-        settings=settings,
-        seed=seed,
-        directory=directory,
-        cache_key=cache_key,
-        rows=city.rows,
-        start=model,
-        progress=progress,
-        classes=city.classes,
-    )

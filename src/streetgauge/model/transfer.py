@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -84,24 +84,24 @@ def compare_with(bundle: Bundle, store: FeatureStore) -> list[str]:
     return notes
 
 
-def known_areas(learned: frozenset[str] | None, areas: Iterable[object]) -> list[str]:
+def known_areas(hashes: frozenset[str] | None, areas: Iterable[object]) -> list[str]:
     """Say how many of these areas a bundle learned from, by their codes; nothing if none.
 
     Parameters
     ----------
-    learned : frozenset of str or None
+    hashes : frozenset of str or None
         Of the bundle, see `Bundle`; None if it does not say.
     areas : iterable of str
         Codes, in any order and as often as they come.
     """
-    from streetgauge.model.bundle import marks_of
+    from streetgauge.model.bundle import area_hashes
 
-    marks = marks_of(areas)
-    both = len(marks & (learned or frozenset()))
+    own = area_hashes(areas)
+    both = len(own & (hashes or frozenset()))
     if not both:
         return []
     return [
-        f"{both:,} of {len(marks):,} areas have the codes of areas that the bundle learned from: "
+        f"{both:,} of {len(own):,} areas have the codes of areas that the bundle learned from: "
         "if they are these, figures of them flatter it"
     ]
 
@@ -121,18 +121,18 @@ class Start:
     settings : TrainSettings
         The study's, for a network like the model's.
     about : dict
-        What is kept of it in the bundles that are made.
+        What is stored of it in the bundles that are made.
     notes : tuple of str
         For the screen.
-    learned : frozenset of str, optional
-        Marks of the areas that the model learned from, see `Bundle`; None if it does not say.
+    area_hashes : frozenset of str, optional
+        Of the areas that the model was trained on, see `Bundle`; None if it does not say.
     """
 
     model: Model
     settings: TrainSettings
-    about: dict[str, Any]
-    notes: tuple[str, ...]
-    learned: frozenset[str] | None = None
+    about: dict[str, Any] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+    area_hashes: frozenset[str] | None = None
 
 
 def find_start(

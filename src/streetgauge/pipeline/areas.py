@@ -99,9 +99,9 @@ class _City:
 
     @cached_property
     def coordinates(self) -> pd.DataFrame:
-        from streetgauge.evaluation import places_of_areas
+        from streetgauge.evaluation import positions_of_areas
 
-        return places_of_areas(self.boundaries, self.locations)
+        return positions_of_areas(self.boundaries, self.locations)
 
     @cached_property
     def features(self) -> pd.DataFrame:
@@ -145,9 +145,9 @@ def _judged(
         describe_scheme,
         evaluate,
         intervals,
-        learned_areas,
         shuffled_account,
-        torn_areas,
+        split_areas,
+        training_areas,
     )
 
     study = city.study
@@ -155,7 +155,7 @@ def _judged(
     predictions, splits = pd.read_parquet(files.predictions), pd.read_parquet(files.splits)
     by_class = folds.scheme == "by-class"
     counts = class_counts(predictions, classes) if by_class else study_class_counts(study)
-    torn = torn_areas(splits)
+    torn = split_areas(splits)
     weights = city.weights
     areas = aggregate(predictions, settings.rule, classes, counts, torn, weights.locations)
     areas = with_facts(
@@ -169,7 +169,7 @@ def _judged(
     )
     frame = _in_order(intervals(areas, settings.interval_level, classes, held_aside(files)))
     levels = _levels(city, predictions, frame)
-    learned = learned_areas(splits, deciles(study.settings, city.outcomes.reset_index()))
+    learned = training_areas(splits, deciles(study.settings, city.outcomes.reset_index()))
     frame, trust = add_trust(
         frame,
         predictions,

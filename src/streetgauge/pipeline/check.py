@@ -10,7 +10,7 @@ from streetgauge.evaluation.area_facts import check_evaluation
 from streetgauge.evaluation.oracle import read_oracle
 from streetgauge.features.backbones import backbone_of
 from streetgauge.model.event_log import NO_TENSORBOARD, has_tensorboard
-from streetgauge.model.training_data import labels_of, split
+from streetgauge.model.training_data import labels_of, study_splits
 from streetgauge.pipeline.outcomes import column_of_codes
 from streetgauge.pipeline.quality import said_before
 from streetgauge.settings import ImageFeatures, OpenImagery, TableFeatures
@@ -73,7 +73,7 @@ def check(study: Study) -> dict[str, Callable[[], str]]:
     def folds() -> str:
         labels = labels_of(settings, seen["outcomes"], seen["locations"])
         labelled = labels.notna().any(axis=1).to_numpy()
-        splits = split(study, seen["locations"][labelled], labels[labelled])
+        splits = study_splits(study, seen["locations"][labelled], labels[labelled])
         largest = max(splits, key=lambda split: len(split.test))
         tests = sum(1 for split in splits if len(split.test))
         return f"{tests} parts to test on, of at most {len(largest.test):,} locations"

@@ -12,9 +12,9 @@ import pandas as pd
 from streetgauge.errors import InputError
 from streetgauge.features.area_means import mean_features
 from streetgauge.io.files import read_metadata, write_table
-from streetgauge.model.training_data import city_of, labelled, split
+from streetgauge.model.training_data import labelled, load_training_data, study_splits
 from streetgauge.progress import Progress
-from streetgauge.settings import FoldSettings, TrainSettings
+from streetgauge.settings import FoldSettings
 from streetgauge.skips import left_out
 from streetgauge.study import Done, Study
 from streetgauge.study.paths import OTHER_FOLDS, Tested, second_of, tested
@@ -22,7 +22,7 @@ from streetgauge.study.stages import curve_file, has_curve
 
 if TYPE_CHECKING:
     from streetgauge.features import FeatureStore
-    from streetgauge.model.training_data import City
+    from streetgauge.model.training_data import TrainingData
     from streetgauge.model.transfer import Start
     from streetgauge.splits import Split
 
@@ -31,7 +31,7 @@ __all__ = ["forget_other_kind", "forget_second", "stored_settings", "train"]
 
 def train(study: Study, key: str, progress: Progress) -> Done:
     """Features and deciles -> folds.parquet, predictions.parquet and the bundles in model/."""
-    from streetgauge.analysis.transfer_curve import draw_curve
+    from streetgauge.analysis.transfer_curve import TransferCurve
     from streetgauge.features import FeatureStore
     from streetgauge.model.transfer import find_start, known_areas
     from streetgauge.splits import split_notes, unassigned
@@ -39,15 +39,15 @@ def train(study: Study, key: str, progress: Progress) -> Done:
     settings, transfer = study.settings, study.settings.transfer
     store = FeatureStore.open(study.features)
     locations, labels, skips = labelled(study, store)
-    city = city_of(study, store, locations, labels)
-    splits = split(study, locations, labels)
-    skips = pd.concat([skips, unassigned(splits, city.ids, city.areas)], ignore_index=True)
-    work = _Work(study, city, _source(study, store), settings.train, None, key, progress)
-    start = None
+    data = load_training_data(study, store, locations, labels)
+    splits = study_splits(study, locations, labels)
+    skips = pd.concat([skips, unassigned(splits, data.location_ids, data.areas)], ignore_index=True)
+    source, start = _source(study, store), None
     if transfer is not None:
-        start = find_start(transfer, settings.train, store, city.outcomes, classes=city.classes)
-        source = {**work.source, "start": start.about}
-        work = replace(work, source=source, settings=start.settings, start=start)
+        start = find_start(transfer, settings.train, store, data.outcomes, classes=data.classes)
+        source["start"] = start.about
+    data = replace(data, source=source)
+    work = _Work(study, data, start, key, progress)
     forget_other_kind(study)
     folds = _cross_validated(work, splits, settings.folds, tested(study))
     second = _second(work, locations, labels)
@@ -55,24 +55,16 @@ def train(study: Study, key: str, progress: Progress) -> Done:
     notes: tuple[str, ...] = ()
     if start is not None:
         judged = folds.loc[folds["fold"] > 0, "area"]
-        notes = (*_share_taken(work, splits), *start.notes, *known_areas(start.learned, judged))
+        notes = (*_share_taken(work, splits), *start.notes, *known_areas(start.area_hashes, judged))
     curve_file(study).unlink(missing_ok=True)
     if start is not None and has_curve(study):
-        notes += draw_curve(
-            city,
-            splits,
-            start,
-            settings.train,
-            study.model,
-            seed=settings.seed,
-            cache_key=key,
-            progress=progress,
-        )
+        curve = TransferCurve(data, splits, start, settings.train, seed=settings.seed)
+        notes += curve.draw(study.model, key, progress)
     return Done(
         (
             f"{len(folds):,} locations in {folds['area'].nunique():,} areas, "
             f"{_tested(folds)} ({settings.folds.scheme})",
-            *split_notes(splits, city.areas, city.deciles, city.outcomes),
+            *split_notes(splits, data.areas, data.deciles, data.outcomes),
             *second,
             *notes,
             *left_out(skips),
@@ -86,9 +78,7 @@ class _Work:
     """What the networks of all folds have in common, of either kind."""
 
     study: Study
-    city: City
-    source: dict[str, Any]
-    settings: TrainSettings
+    data: TrainingData
     start: Start | None
     key: str
     progress: Progress
@@ -101,33 +91,26 @@ def _cross_validated(
     from streetgauge.model import cross_validate
     from streetgauge.splits import folds_frame, splits_frame
 
-    city, settings, start = work.city, work.study.settings, work.start
+    data, settings, start = work.data, work.study.settings, work.start
     learned = _learned(work, splits)
     predictions = cross_validate(
-        city.features,
-        city.present,
-        city.deciles,
-        city.areas,
-        city.ids,
+        data,
         learned,
-        outcomes=city.outcomes,
-        settings=work.settings,
-        classes=city.classes,
+        settings.train if start is None else start.settings,
         seed=settings.seed,
         directory=files.model,
         cache_key=work.key,
-        rows=city.rows,
-        source=work.source,
-        start=None if start is None else start.model,
-        start_learned=None if start is None else start.learned,
+        start=start,
         progress=work.progress,
     )
-    frame = folds_frame(splits, city.ids, city.areas)
-    views = pd.Series(city.present[city.rows].sum(axis=1, dtype="int64"), city.ids)
+    frame = folds_frame(splits, data.location_ids, data.areas)
+    views = pd.Series(
+        data.present[data.location_rows].sum(axis=1, dtype="int64"), data.location_ids
+    )
     frame["n_views"] = frame["location_id"].map(views)
     about = {"folds": folds.model_dump(mode="json", exclude={"file"})}
     write_table(frame, files.folds)
-    write_table(splits_frame(learned, city.ids, city.areas), files.splits, about)
+    write_table(splits_frame(learned, data.location_ids, data.areas), files.splits, about)
     write_table(predictions, files.predictions)
     return frame
 
@@ -136,20 +119,20 @@ def _learned(work: _Work, splits: list[Split]) -> list[Split]:
     """Give the splits with the share of the areas that is learned from."""
     from streetgauge.splits import take_share
 
-    city, settings = work.city, work.study.settings
+    data, settings = work.data, work.study.settings
     share = 1.0 if settings.transfer is None else settings.transfer.share
-    return [take_share(each, city.areas, city.deciles, share, settings.seed) for each in splits]
+    return [take_share(each, data.areas, data.deciles, share, settings.seed) for each in splits]
 
 
 def _share_taken(work: _Work, splits: list[Split]) -> tuple[str, ...]:
     """Say how many areas a share of them is, if not all are learned from."""
-    from streetgauge.model.training_data import areas_learned
+    from streetgauge.model.training_data import count_training_areas
 
     transfer = work.study.settings.transfer
     if transfer is None or transfer.share >= 1:
         return ()
-    taken = areas_learned(_learned(work, splits), work.city.areas)
-    there = areas_learned(splits, work.city.areas)
+    taken = count_training_areas(_learned(work, splits), work.data.areas)
+    there = count_training_areas(splits, work.data.areas)
     return (f"learned from {_span(taken)} of {_span(there)} areas (share {transfer.share:g})",)
 
 
@@ -168,7 +151,7 @@ def _second(work: _Work, locations: pd.DataFrame, labels: pd.DataFrame) -> tuple
         return ()
     try:
         folds = second_folds(study.settings.folds, locations)
-        splits = [] if folds is None else split(study, locations, labels, folds)
+        splits = [] if folds is None else study_splits(study, locations, labels, folds)
     except InputError as error:  # the study's own folds are all the same what they are
         forget_second(study)
         kind = study.settings.folds.other_kind

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -46,6 +46,12 @@ class Split:
     excluded: Mapping[str, Rows] = field(default_factory=dict)
     label: str = ""
     whole_areas: bool = True
+
+    def map(self, change: Callable[[Rows], Rows]) -> Split:
+        """Give the same split with the rows of every part changed."""
+        excluded = {reason: change(rows) for reason, rows in self.excluded.items()}
+        training, validation, test = (change(getattr(self, part)) for part in PARTS)
+        return replace(self, training=training, validation=validation, test=test, excluded=excluded)
 
 
 def take_share(split: Split, keys: ArrayLike, deciles: ArrayLike, share: float, seed: int) -> Split:
