@@ -189,13 +189,13 @@ def test_bad_wishes_are_one_sentence(refuse: Refuse, study: Path) -> None:
     file = study / "study.toml"
     text = file.read_text("utf-8")
     file.write_text(text.replace("k = 3\nother_folds = false", 'scheme = "train-only"'), "utf-8")
-    assert "does not both learn and test" in refuse("curves", study)
+    assert "does not both train and test" in refuse("curves", study)
     file.write_text(text.replace('id = "place"', 'id = "other"'), "utf-8")
     assert refuse("curves", study)
 
 
 def test_a_point_says_what_it_is() -> None:
-    assert str(Point("areas", 0.05)) == "0.05 of the areas to learn from"
+    assert str(Point("areas", 0.05)) == "0.05 of the training areas"
     assert str(Point("locations", 1)) == "1 location an area"
     assert str(Point("views", 2)) == "2 views a location"
     assert str(Point("all")) == "all there is"

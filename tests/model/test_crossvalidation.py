@@ -235,7 +235,7 @@ def test_members_learn_from_all_areas_between_them_and_are_averaged(
     frame = run(world, tmp_path / "one", settings=settings)
     pd.testing.assert_frame_equal(run(world, tmp_path / "two", settings=settings), frame)
     bundle = Bundle.load(tmp_path / "one" / "fold-1")
-    assert bundle.model.network.members == 3
+    assert bundle.model.network.ensemble_size == 3
     split = splits_of(world)[0]
     others = len(np.unique(world.areas)) - len(np.unique(world.areas[split.test]))
     assert bundle.training.training_areas == bundle.training.validation_areas == others
@@ -302,7 +302,7 @@ def test_parts_trained_at_once_keep_to_the_memory_between_them(
     world: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     live: weakref.WeakSet[Reader] = weakref.WeakSet()
-    most, windows, lock, read = [0], [0], threading.Lock(), Reader._held
+    most, windows, lock, read = [0], [0], threading.Lock(), Reader._window
 
     def noted(self: Reader, rows: np.ndarray) -> Reader:
         window = read(self, rows)
@@ -313,7 +313,7 @@ def test_parts_trained_at_once_keep_to_the_memory_between_them(
         time.sleep(0.002)  # the other part reads its own meanwhile
         return window
 
-    monkeypatch.setattr(Reader, "_held", noted)
+    monkeypatch.setattr(Reader, "_window", noted)
     memory = world.features.nbytes / 2 / 2**30
     settings = TrainSettings(epochs=3, batch=16, ensemble_size=1, device="cpu", memory=memory)
     run(world, tmp_path, settings=settings)

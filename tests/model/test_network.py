@@ -212,7 +212,7 @@ def test_the_network_is_the_one_that_settings_describe(
     trunk += ", normed" if network.location.norm is not None else ""
     pooling = "mean" if network.attention is None else "attention"
     assert (trunk, pooling, network.dropout.share, network.head.name) == kind
-    assert (network.members, network.width, network.head.classes) == (3, 96, 5)
+    assert (network.ensemble_size, network.width, network.head.classes) == (3, 96, 5)
 
 
 def test_joined_networks_have_the_mean_of_their_thresholds() -> None:

@@ -45,9 +45,9 @@ def test_one_that_was_put_back_goes_on_as_if_it_had_not_been_left() -> None:
     expected = moved(optimiser, whole, 0.0, 0)
     first = Adam([Group(halves, 1.0)], settings)
     moved(first, halves, 0.0, 0)
-    kept = {name: moment.clone() for name, moment in first.state().items()}
+    kept = {name: moment.clone() for name, moment in first.state_dict().items()}
     second = Adam([Group(halves, 1.0)], settings)
-    second.restore(kept)
+    second.load_state_dict(kept)
     for mine, other in zip(moved(second, halves, 0.0, 0), expected, strict=True):
         assert torch.equal(mine, other)
 

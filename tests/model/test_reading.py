@@ -76,13 +76,13 @@ def test_windows_are_of_other_blocks_every_epoch_spread_over_the_file(
 ) -> None:
     features, present = stored
     held: list[np.ndarray] = []
-    read = Reader._held
+    read = Reader._window
 
     def noted(self: Reader, rows: np.ndarray) -> Reader:
         held.append(rows)
         return read(self, rows)
 
-    monkeypatch.setattr(Reader, "_held", noted)
+    monkeypatch.setattr(Reader, "_window", noted)
     reader = Reader(features, present, None, CPU, memory=25 * features[0].nbytes / GIB)
     order = np.random.default_rng(0)
     for _ in range(2):
@@ -108,13 +108,13 @@ def test_windows_hold_no_more_than_the_memory_allows(
 ) -> None:
     features, present = stored
     held: list[int] = []
-    read = Reader._held
+    read = Reader._window
 
     def noted(self: Reader, rows: np.ndarray) -> Reader:
         held.append(len(rows))
         return read(self, rows)
 
-    monkeypatch.setattr(Reader, "_held", noted)
+    monkeypatch.setattr(Reader, "_window", noted)
     reader = Reader(features, present, None, CPU, memory=25 * features[0].nbytes / GIB)
     for _ in reader.epoch(np.arange(100), 10, np.random.default_rng(0)):
         pass
@@ -174,7 +174,7 @@ def test_mean_and_sd_of_many_rows_are_told_by_rows_spread_over_them(
     assert not np.array_equal(whole.mean, some.mean)
     np.testing.assert_allclose(some.mean, whole.mean, atol=0.3)
     np.testing.assert_allclose(some.sd, whole.sd, rtol=0.1)
-    few = Standardisation.of(features, present, reading.spread(rows, 300))
+    few = Standardisation.of(features, present, reading.subsample(rows, 300))
     np.testing.assert_array_equal(some.mean, few.mean)
 
 
@@ -195,7 +195,7 @@ def test_one_window_is_let_go_of_before_the_next_is_read(
 ) -> None:
     features, present = stored
     live: weakref.WeakSet[Reader] = weakref.WeakSet()
-    read = Reader._held
+    read = Reader._window
 
     def noted(self: Reader, rows: np.ndarray) -> Reader:
         assert not len(live)
@@ -203,7 +203,7 @@ def test_one_window_is_let_go_of_before_the_next_is_read(
         live.add(window)
         return window
 
-    monkeypatch.setattr(Reader, "_held", noted)
+    monkeypatch.setattr(Reader, "_window", noted)
     reader = Reader(features, present, None, CPU, memory=25 * features[0].nbytes / GIB)
     assert sum(len(b.rows) for b in reader.epoch(np.arange(100), 10, np.random.default_rng(0)))
 
