@@ -15,7 +15,7 @@ from PIL import Image
 
 from streetgauge.errors import InputError
 from streetgauge.settings import input_files, read_settings
-from streetgauge.synthetic import LATENTS, OUTCOMES, City, Model, make_city
+from streetgauge.synthetic import LATENTS, OUTCOMES, LatentModel, SyntheticCity, make_city
 from streetgauge.synthetic.official import NATIONAL_AREAS, deprivation_ranks
 from streetgauge.synthetic.plan import draw_plan
 
@@ -23,7 +23,7 @@ SMALL = {"seed": 5, "n_areas": 14, "n_locations": 60, "size": (64, 48), "workers
 
 
 @pytest.fixture(scope="module")
-def city(tmp_path_factory: pytest.TempPathFactory) -> City:
+def city(tmp_path_factory: pytest.TempPathFactory) -> SyntheticCity:
     return make_city(tmp_path_factory.mktemp("city"), **SMALL)
 
 
@@ -35,20 +35,20 @@ def _contents(directory: Path) -> dict[str, bytes]:
     }
 
 
-def test_the_same_seed_gives_the_same_bytes(city: City, tmp_path: Path) -> None:
+def test_the_same_seed_gives_the_same_bytes(city: SyntheticCity, tmp_path: Path) -> None:
     again = make_city(tmp_path / "again", **SMALL)
     first, second = _contents(city.directory), _contents(again.directory)
     assert first.keys() == second.keys()
     assert [name for name in first if first[name] != second[name]] == []
 
 
-def test_another_seed_gives_another_city(city: City, tmp_path: Path) -> None:
+def test_another_seed_gives_another_city(city: SyntheticCity, tmp_path: Path) -> None:
     other = make_city(tmp_path, **{**SMALL, "seed": 6})
     assert not np.allclose(other.outcomes, city.outcomes)
     assert other.boundaries.geometry.iloc[0] != city.boundaries.geometry.iloc[0]
 
 
-def test_the_study_is_valid_and_names_files_that_exist(city: City) -> None:
+def test_the_study_is_valid_and_names_files_that_exist(city: SyntheticCity) -> None:
     settings = read_settings(city.directory / "study.toml")
     assert settings.seed == 5
     assert set(settings.outcomes) == set(OUTCOMES)
@@ -77,7 +77,7 @@ def test_areas_are_denser_in_the_centre() -> None:
     assert plan.area[far < far.median()].mean() < 0.6 * plan.area[far > far.median()].mean()
 
 
-def test_boundaries_have_the_census_columns_and_grid(city: City) -> None:
+def test_boundaries_have_the_census_columns_and_grid(city: SyntheticCity) -> None:
     frame = gpd.read_file(city.directory / "data/boundaries.gpkg")
     assert list(frame.columns) == ["LSOA11CD", "LSOA11NM", "LAD11CD", "LAD11NM", "geometry"]
     assert frame.crs.to_epsg() == 27700
@@ -85,13 +85,13 @@ def test_boundaries_have_the_census_columns_and_grid(city: City) -> None:
     assert frame["LSOA11NM"].is_unique
 
 
-def test_no_code_is_that_of_a_real_area(city: City, shared_data: Path) -> None:
+def test_no_code_is_that_of_a_real_area(city: SyntheticCity, shared_data: Path) -> None:
     with gzip.open(shared_data / "london/postcodes_london_lsoa11.csv.gz", "rt") as handle:
         real = {row["lsoa11"] for row in csv.DictReader(handle)}
     assert real.isdisjoint(city.boundaries.index)
 
 
-def test_postcodes_lie_in_the_area_that_the_directory_says(city: City) -> None:
+def test_postcodes_lie_in_the_area_that_the_directory_says(city: SyntheticCity) -> None:
     directory = pd.read_csv(city.directory / "data/postcodes.csv", dtype=str)
     inside = directory[directory["lsoa11"].isin(city.boundaries.index)]
     points = gpd.GeoSeries.from_xy(
@@ -104,7 +104,7 @@ def test_postcodes_lie_in_the_area_that_the_directory_says(city: City) -> None:
 
 
 def test_the_directory_has_the_header_and_quotes_of_the_original(
-    city: City, shared_data: Path
+    city: SyntheticCity, shared_data: Path
 ) -> None:
     real = (shared_data / "formats/postcode_samples/onspd_may2018.csv").read_text().splitlines()
     made = (city.directory / "data/postcodes.csv").read_text().splitlines()
@@ -115,7 +115,7 @@ def test_the_directory_has_the_header_and_quotes_of_the_original(
     assert dict(zip(names, quoted, strict=True)) == dict(zip(names, expected, strict=True))
 
 
-def test_the_directory_has_rows_that_a_reader_must_leave_out(city: City) -> None:
+def test_the_directory_has_rows_that_a_reader_must_leave_out(city: SyntheticCity) -> None:
     directory = pd.read_csv(city.directory / "data/postcodes.csv", dtype=str)
     ours = directory["lsoa11"].isin(city.boundaries.index)
     assert directory["pcds"].is_unique
@@ -131,7 +131,7 @@ def test_the_directory_has_rows_that_a_reader_must_leave_out(city: City) -> None
 
 @pytest.mark.parametrize("table", ["qs302ew", "ks501ew"])
 def test_census_tables_are_laid_out_as_nomis_does(
-    city: City, shared_data: Path, table: str
+    city: SyntheticCity, shared_data: Path, table: str
 ) -> None:
     with gzip.open(shared_data / f"london/{table}.csv.gz", "rt", newline="") as handle:
         real = handle.read().split("\n")
@@ -143,7 +143,7 @@ def test_census_tables_are_laid_out_as_nomis_does(
     assert real[-5].startswith('"",')
 
 
-def test_census_counts_add_up_to_their_total(city: City) -> None:
+def test_census_counts_add_up_to_their_total(city: SyntheticCity) -> None:
     data = city.directory / "data"
     for table, parts in (("qs302ew", 5), ("ks501ew", 7)):
         lines = (data / f"{table}.csv").read_text().splitlines()[8:-4]
@@ -153,7 +153,9 @@ def test_census_counts_add_up_to_their_total(city: City) -> None:
         assert (counts >= 0).all(axis=None)
 
 
-def test_income_has_broken_pounds_and_thousands_commas(city: City, shared_data: Path) -> None:
+def test_income_has_broken_pounds_and_thousands_commas(
+    city: SyntheticCity, shared_data: Path
+) -> None:
     name = "modelled-household-income-estimates-lsoa.csv"
     made = (city.directory / "data" / name).read_text().splitlines()
     real = (shared_data / "london" / name).read_text(errors="replace").splitlines()
@@ -164,7 +166,7 @@ def test_income_has_broken_pounds_and_thousands_commas(city: City, shared_data: 
     assert (pounds[city.published.index] == city.published["income"]).all()
 
 
-def test_deprivation_ranks_follow_the_truth_and_one_is_worst(city: City) -> None:
+def test_deprivation_ranks_follow_the_truth_and_one_is_worst(city: SyntheticCity) -> None:
     file = pd.read_csv(city.directory / "data/indices-of-deprivation-2015.csv")
     file = file.set_index("LSOA code (2011)").loc[city.outcomes.index]
     rank = file["Living Environment Rank (where 1 is most deprived)"]
@@ -182,15 +184,15 @@ def test_ranks_are_whole_distinct_and_in_range_even_at_the_ends() -> None:
     assert list(np.argsort(ranks)) == [1, 3, 4, 2, 5, 0]
 
 
-def test_published_figures_order_areas_as_the_truth_does(city: City) -> None:
+def test_published_figures_order_areas_as_the_truth_does(city: SyntheticCity) -> None:
     signs = {"income": 1, "bad_health": -1, "low_qualification": -1, "environment": 1, "crime": 1}
     for outcome, sign in signs.items():
         both = city.published[outcome].corr(city.outcomes[outcome], method="spearman")
         assert sign * both > 0.95, outcome
 
 
-def test_the_citys_moments_are_the_models(city: City) -> None:
-    model = Model()
+def test_the_citys_moments_are_the_models(city: SyntheticCity) -> None:
+    model = LatentModel()
     areas = city.area_latents.to_numpy()
     np.testing.assert_allclose(areas.T @ areas / len(areas), model.correlation, atol=1e-8)
     np.testing.assert_allclose(city.outcomes.std(ddof=0), 1, atol=1e-8)
@@ -199,16 +201,16 @@ def test_the_citys_moments_are_the_models(city: City) -> None:
     assert list(city.area_latents.columns) == list(LATENTS)
 
 
-def test_the_oracle_file_has_every_location_and_outcome(city: City) -> None:
+def test_the_oracle_file_has_every_location_and_outcome(city: SyntheticCity) -> None:
     oracle = pd.read_parquet(city.directory / "data/oracle.parquet")
     assert list(oracle.columns) == ["location_id", *OUTCOMES]
     assert oracle["location_id"].tolist() == city.locations["location_id"].tolist()
     pd.testing.assert_frame_equal(oracle, city.oracle, check_dtype=False)
-    expected = city.shown.loc[oracle["location_id"]].to_numpy() @ Model().gain.T
+    expected = city.shown.loc[oracle["location_id"]].to_numpy() @ LatentModel().gain.T
     np.testing.assert_allclose(oracle[list(OUTCOMES)], expected)
 
 
-def test_faults_are_the_only_images_missing_or_broken(city: City) -> None:
+def test_faults_are_the_only_images_missing_or_broken(city: SyntheticCity) -> None:
     folder = city.directory / "data/images"
     missing, broken = set(), set()
     for location_id in city.locations["location_id"]:

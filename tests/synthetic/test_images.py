@@ -1,18 +1,29 @@
-"""Rendered images: deterministic, and what they show can be seen in them."""
+"""Rendered images: deterministic, they show what they should; also for a real area table."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from PIL import Image
 from scipy.stats import spearmanr
 
-from streetgauge.synthetic.images import VIEWS, draw_view, write_images
-from streetgauge.synthetic.model import VISIBLE
+from streetgauge.errors import InputError
+from streetgauge.synthetic.images import (
+    VIEWS,
+    Rendering,
+    draw_view,
+    latents_of_deciles,
+    simulate_images,
+    write_images,
+)
+from streetgauge.synthetic.model import LATENTS, OUTCOMES, VISIBLE, LatentModel
 
 SIZE = (96, 72)
+ONE, TWO = Rendering(4, SIZE, workers=1), Rendering(4, SIZE, workers=2)
+TINY = {"rendering": Rendering(size=(48, 36), workers=1)}
 
 
 def _shown(count: int) -> np.ndarray:
@@ -26,10 +37,10 @@ def _read(folder: Path) -> dict[str, bytes]:
 def test_order_and_workers_do_not_change_a_byte(tmp_path: Path) -> None:
     ids = [f"QX{i}" for i in range(12)]
     shown = _shown(len(ids))
-    write_images(tmp_path / "one", ids, shown, seed=4, size=SIZE, workers=1)
+    write_images(tmp_path / "one", ids, shown, ONE)
     back = np.random.default_rng(2).permutation(len(ids))
     shuffled = [ids[i] for i in back]
-    write_images(tmp_path / "two", shuffled, shown[back], seed=4, size=SIZE, workers=2)
+    write_images(tmp_path / "two", shuffled, shown[back], TWO)
     assert _read(tmp_path / "one") == _read(tmp_path / "two")
 
 
@@ -43,9 +54,7 @@ def test_progress_counts_every_image(tmp_path: Path) -> None:
         steps.append(-total)
         yield steps.append
 
-    write_images(
-        tmp_path, ["A1", "A2", "A3"], _shown(3), seed=1, size=SIZE, workers=1, progress=listen
-    )
+    write_images(tmp_path, ["A1", "A2", "A3"], _shown(3), ONE, progress=listen)
     assert sum(steps) == 0
     assert len(steps) > 1
 
@@ -113,3 +122,66 @@ def test_what_is_shown_can_be_read_from_the_pixels() -> None:
         busy.append(((green > 1.06 * blue) & (green > 0.98 * red)).mean())
         trees.append(shown[VISIBLE.index("trees")])
     assert 0.3 < spearmanr(trees, busy)[0] < 0.95
+
+
+def _locations_and_deciles() -> tuple[pd.DataFrame, pd.DataFrame]:
+    locations = pd.DataFrame(
+        {"location_id": [f"BR1{i}" for i in range(6)], "area": ["E1", "E1", "E2", "E2", "E3", "E3"]}
+    )
+    deciles = pd.DataFrame(
+        {"income": [1.0, 1, 10, 10, 5, 5], "noise_complaints": [2.0, 2, np.nan, np.nan, 7, 7]},
+        index=pd.Index(locations["location_id"]),
+    )
+    return locations, deciles
+
+
+def test_every_location_gets_four_images_and_a_best_score(tmp_path: Path) -> None:
+    locations, deciles = _locations_and_deciles()
+    oracle = simulate_images(locations, tmp_path, deciles, **TINY)
+    assert len(list(tmp_path.glob("*.jpg"))) == 24
+    assert list(oracle.columns) == ["location_id", "income", "noise_complaints"]
+    assert oracle.notna().all(axis=None)
+
+
+def test_shuffled_locations_have_the_same_images(tmp_path: Path) -> None:
+    locations, deciles = _locations_and_deciles()
+    simulate_images(locations, tmp_path / "a", deciles, **TINY)
+    simulate_images(locations.iloc[::-1], tmp_path / "b", deciles.iloc[[3, 1, 2, 0, 5, 4]], **TINY)
+    for path in (tmp_path / "a").iterdir():
+        assert path.read_bytes() == (tmp_path / "b" / path.name).read_bytes()
+
+
+def test_latents_follow_the_deciles() -> None:
+    rng = np.random.default_rng(1)
+    deciles = pd.DataFrame({"income": rng.integers(1, 11, 3000).astype(float)})
+    areas = [f"E{i}" for i in range(3000)]
+    latents = latents_of_deciles(deciles, areas, [OUTCOMES.index("income")], LatentModel(), 3)
+    affluence = latents[:, LATENTS.index("affluence")]
+    assert np.corrcoef(affluence, deciles["income"])[0, 1] > 0.8
+    np.testing.assert_allclose(latents.std(axis=0), 1, atol=0.08)
+    np.testing.assert_allclose(np.corrcoef(latents.T), LatentModel().correlation, atol=0.08)
+
+
+def test_unknown_deciles_leave_latents_free() -> None:
+    deciles = pd.DataFrame({"income": np.full(2000, np.nan)})
+    latents = latents_of_deciles(deciles, [f"E{i}" for i in range(2000)], [0], LatentModel(), 3)
+    np.testing.assert_allclose(latents.mean(axis=0), 0, atol=0.1)
+    np.testing.assert_allclose(np.cov(latents.T), LatentModel().correlation, atol=0.1)
+
+
+def test_locations_of_an_area_share_its_latents() -> None:
+    deciles = pd.DataFrame({"income": [3.0, 3, 3]})
+    latents = latents_of_deciles(deciles, ["E1", "E2", "E1"], [0], LatentModel(), 3)
+    np.testing.assert_array_equal(latents[0], latents[2])
+    assert not np.allclose(latents[0], latents[1])
+
+
+def test_what_cannot_be_simulated_is_refused(tmp_path: Path) -> None:
+    locations, deciles = _locations_and_deciles()
+    twice = pd.concat([locations, locations.iloc[[2]]])
+    with pytest.raises(InputError, match="'BR12' stands twice"):
+        simulate_images(twice, tmp_path, deciles, **TINY)
+    with pytest.raises(InputError, match="'BR10' has no row"):
+        simulate_images(locations, tmp_path, deciles.iloc[1:], **TINY)
+    with pytest.raises(InputError, match="'wealth'"):
+        simulate_images(locations, tmp_path, deciles, kinds={"income": "wealth"}, **TINY)

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from scipy.stats import spearmanr
 
-from streetgauge.synthetic import LATENTS, OUTCOMES, VISIBLE, Model
+from streetgauge.synthetic import LATENTS, OUTCOMES, VISIBLE, LatentModel
 
 
-def _world(model: Model, areas: int, each: int) -> tuple[np.ndarray, np.ndarray]:
+def _world(model: LatentModel, areas: int, each: int) -> tuple[np.ndarray, np.ndarray]:
     """Scores of the locations' areas [N, M] and what the views show [N, V, K]."""
     rng = np.random.default_rng(3)
     root = np.linalg.cholesky(model.correlation)
@@ -28,7 +28,7 @@ def _world(model: Model, areas: int, each: int) -> tuple[np.ndarray, np.ndarray]
 
 @pytest.fixture(scope="module")
 def world() -> tuple[np.ndarray, np.ndarray]:
-    return _world(Model(), 6000, 3)
+    return _world(LatentModel(), 6000, 3)
 
 
 def test_scores_and_what_is_shown_have_variance_one(
@@ -42,7 +42,7 @@ def test_scores_and_what_is_shown_have_variance_one(
 def test_the_oracle_is_the_conditional_mean(world: tuple[np.ndarray, np.ndarray]) -> None:
     # What is left over has nothing to do with what any view shows, and scores are not shrunken.
     scores, shown = world
-    best = Model().oracle(shown)
+    best = LatentModel().oracle(shown)
     left = scores - best
     every_view = shown.reshape(len(shown), -1)
     related = (left.T @ every_view) / len(left)
@@ -57,7 +57,7 @@ def test_the_oracle_is_as_good_as_a_regression_on_the_truth(
     scores, shown = world
     mean = shown.mean(axis=1)
     fitted = mean @ np.linalg.lstsq(mean, scores, rcond=None)[0]
-    error = ((scores - Model().oracle(shown)) ** 2).mean(axis=0)
+    error = ((scores - LatentModel().oracle(shown)) ** 2).mean(axis=0)
     np.testing.assert_allclose(error, ((scores - fitted) ** 2).mean(axis=0), rtol=0.01)
 
 
@@ -65,7 +65,7 @@ def test_the_oracle_beats_every_single_visible_parameter(
     world: tuple[np.ndarray, np.ndarray],
 ) -> None:
     scores, shown = world
-    best, mean = Model().oracle(shown), shown.mean(axis=1)
+    best, mean = LatentModel().oracle(shown), shown.mean(axis=1)
     for outcome in range(len(OUTCOMES)):
         reached = spearmanr(best[:, outcome], scores[:, outcome])[0]
         single = [abs(spearmanr(mean[:, k], scores[:, outcome])[0]) for k in range(len(VISIBLE))]
@@ -76,7 +76,7 @@ def test_income_shows_well_and_crime_hardly(world: tuple[np.ndarray, np.ndarray]
     scores, shown = world
     reached = [
         spearmanr(best, score)[0]
-        for best, score in zip(Model().oracle(shown).T, scores.T, strict=True)
+        for best, score in zip(LatentModel().oracle(shown).T, scores.T, strict=True)
     ]
     by_name = dict(zip(OUTCOMES, reached, strict=True))
     assert by_name["income"] > 0.55
@@ -86,7 +86,7 @@ def test_income_shows_well_and_crime_hardly(world: tuple[np.ndarray, np.ndarray]
 def test_more_misleading_streets_make_the_best_worse() -> None:
     reached = []
     for misleading in (0.0, 0.35, 3.0):
-        model = Model(misleading=misleading)
+        model = LatentModel(misleading=misleading)
         scores, shown = _world(model, 2000, 2)
         reached.append(np.corrcoef(model.oracle(shown)[:, 0], scores[:, 0])[0, 1])
     assert reached[0] > reached[1] + 0.02 > reached[2] + 0.12
@@ -95,6 +95,6 @@ def test_more_misleading_streets_make_the_best_worse() -> None:
 def test_some_smart_streets_lie_in_poor_areas(world: tuple[np.ndarray, np.ndarray]) -> None:
     scores, shown = world
     poor = scores[:, 0] < np.quantile(scores[:, 0], 0.2)
-    looks = Model().oracle(shown)[:, 0]
+    looks = LatentModel().oracle(shown)[:, 0]
     misled = (looks[poor] > np.median(looks)).mean()
     assert 0.05 < misled < 0.3

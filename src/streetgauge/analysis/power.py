@@ -22,7 +22,7 @@ from streetgauge.io.formats import ANALYSIS_VERSION, METRICS_VERSION, require_ve
 from streetgauge.progress import Progress, silent
 from streetgauge.settings import SimulatedFeatures
 from streetgauge.study import Study
-from streetgauge.synthetic.means import Noise, noise_of_scores, simulate_area_means
+from streetgauge.synthetic.simulate import Noise, noise_of_scores, simulate_area_means
 
 __all__ = ["FILE", "Power", "Target"]
 

@@ -154,8 +154,7 @@ def _read(rows: Rows, raws: list[Raw] | None) -> list[Raw]:
 
 def _pinned(shape: tuple[int, ...]) -> npt.NDArray[np.uint8]:
     """Zeros that the GPU fetches by itself; torch keeps such memory and gives it out again."""
-    zeros: npt.NDArray[np.uint8] = torch.zeros(shape, dtype=torch.uint8, pin_memory=True).numpy()
-    return zeros
+    return torch.zeros(shape, dtype=torch.uint8, pin_memory=True).numpy()
 
 
 def _parts(positions: Positions, size: int) -> Iterator[Positions]:

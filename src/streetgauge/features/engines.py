@@ -275,8 +275,7 @@ class OpenvinoEngine:
     def _finish(self, request: Any, count: int) -> Features:
         try:
             request.wait()
-            found: Features = np.array(request.get_output_tensor(0).data[:count], dtype=np.float32)
-            return found
+            return np.array(request.get_output_tensor(0).data[:count], dtype=np.float32)
         finally:
             self._free.put(request)
 

@@ -84,5 +84,4 @@ def _drawn(side: int, rng: np.random.Generator) -> Pixels:
 
 
 def _as_pixels(values: npt.NDArray[np.float64]) -> Pixels:
-    pixels: Pixels = np.clip(values, 0, 255).astype(np.uint8)
-    return pixels
+    return np.clip(values, 0, 255).astype(np.uint8)

@@ -187,5 +187,4 @@ def commit_complete(
 
 def cores_of(pool: ThreadPoolExecutor) -> int:
     """Say how many threads a pool has."""
-    cores: int = pool._max_workers
-    return cores
+    return pool._max_workers

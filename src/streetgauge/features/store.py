@@ -364,8 +364,7 @@ class FeatureStore:
     def slots(self, location_ids: Iterable[str]) -> npt.NDArray[np.intp]:
         """Positions of locations by their id, done or not; -1 where a location is absent."""
         wanted = pd.Index(np.array(list(location_ids), dtype=str))
-        found: npt.NDArray[np.intp] = self._index.get_indexer(wanted)
-        return found
+        return self._index.get_indexer(wanted)
 
     def _reopen(self, slots: npt.NDArray[np.intp], places: npt.NDArray[np.intp]) -> None:
         """Take back the marks of views, and of their locations, before they are written over."""

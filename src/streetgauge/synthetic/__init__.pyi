@@ -1,9 +1,9 @@
-from .city import City as City
+from .city import SyntheticCity as SyntheticCity
 from .city import make_city as make_city
-from .dress import simulate_images as simulate_images
+from .images import simulate_images as simulate_images
 from .model import LATENTS as LATENTS
 from .model import OUTCOMES as OUTCOMES
 from .model import VISIBLE as VISIBLE
-from .model import Model as Model
+from .model import LatentModel as LatentModel
 from .simulate import simulate_features as simulate_features
 from .simulate import simulated_oracle as simulated_oracle

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from PIL import Image, ImageDraw
 
-__all__ = ["Canvas", "Colour", "Light", "Point", "mix", "scale"]
+__all__ = ["Camera", "Canvas", "Colour", "Light", "Point", "mix", "scale"]
 
 Colour = tuple[float, float, float]
 Point = tuple[float, float, float]
@@ -33,10 +33,10 @@ def scale(colour: Colour, factor: float) -> Colour:
 
 @dataclass(frozen=True)
 class Light:
-    """Light of one place and time: it says nothing about any outcome.
+    """Light of one place and time: it is independent of every outcome.
 
     ``left`` and ``right`` are how bright the fronts on that side of the street are, ``near`` how
-    bright the ends that look at the camera, ``up`` how bright what lies flat.
+    bright the ends that face the camera, ``up`` how bright what lies flat.
     """
 
     tint: Colour
@@ -46,6 +46,34 @@ class Light:
     up: float
     haze: Colour
     visibility: float
+
+    def front(self, side: int) -> float:
+        """How bright fronts are on the right (+1) or the left (-1) of the street."""
+        return self.right if side > 0 else self.left
+
+
+@dataclass(frozen=True)
+class Camera:
+    """Where a camera stands and which way it faces.
+
+    Parameters
+    ----------
+    turn : float
+        Which way it faces, radians to the right of the street's direction.
+    across, height : float
+        Where it stands: metres to the right of the road's middle, and above the ground.
+    focal : float
+        Focal length as a share of the image's width.
+    pitch, roll : float
+        How far the horizon lies below the middle (share of the height), and its slope.
+    """
+
+    turn: float
+    across: float
+    height: float
+    focal: float
+    pitch: float
+    roll: float
 
 
 class Canvas:
@@ -57,38 +85,21 @@ class Canvas:
         What to draw on.
     light : Light
         Tint and haze of everything drawn.
-    turn : float
-        Where the camera looks, radians to the right of the street's direction.
-    across, height : float
-        Where the camera stands: metres to the right of the road's middle, and above the ground.
-    focal : float
-        Focal length as a share of the image's width.
-    pitch, roll : float
-        How far the horizon lies below the middle (share of the height), and its slope.
+    camera : Camera
+        What sees it.
     """
 
-    def __init__(
-        self,
-        image: Image.Image,
-        light: Light,
-        *,
-        turn: float,
-        across: float,
-        height: float,
-        focal: float,
-        pitch: float,
-        roll: float,
-    ) -> None:
+    def __init__(self, image: Image.Image, light: Light, camera: Camera) -> None:
         self.draw = ImageDraw.Draw(image)
         self.width, self.height = image.size
         self.light = light
-        self.eye_height = height
-        self._across = across
-        self._sin, self._cos = math.sin(turn), math.cos(turn)
-        self._focal = focal * self.width
+        self.eye_height = camera.height
+        self._across = camera.across
+        self._sin, self._cos = math.sin(camera.turn), math.cos(camera.turn)
+        self._focal = camera.focal * self.width
         self._middle = self.width / 2
-        self.horizon = self.height * (0.5 + pitch)
-        self._roll = roll
+        self.horizon = self.height * (0.5 + camera.pitch)
+        self._roll = camera.roll
 
     def depth(self, x: float, z: float) -> float:
         """Metres in front of the camera; negative behind it."""
@@ -103,16 +114,16 @@ class Canvas:
             if depth >= _NEAR:
                 right = shifted * self._cos - z * self._sin
                 columns.append(self._middle + self._focal * right / depth)
-        if len(columns) < 2:  # a part lies beside the camera or behind it
+        if len(columns) < 2:  # a part lies next to the camera or behind it
             return len(columns) > 0
         return max(columns) >= 0 and min(columns) <= self.width
 
     def pixels(self, metres: float, depth: float) -> float:
-        """How long ``metres`` look at that depth."""
+        """How long ``metres`` are at that depth."""
         return self._focal * metres / max(depth, _NEAR)
 
     def spot(self, x: float, y: float, z: float) -> tuple[float, float, float]:
-        """Where a point is seen: column, row, depth; the place is right only in front."""
+        """Where a point is seen: column, row, depth; the position is right only in front."""
         right = (x - self._across) * self._cos - z * self._sin
         depth = self.depth(x, z)
         reach = self._focal / max(depth, _NEAR)
@@ -121,7 +132,7 @@ class Canvas:
         return column, row + self._roll * (column - self._middle), depth
 
     def tone(self, colour: Colour, depth: float, brightness: float = 1.0) -> tuple[int, int, int]:
-        """How a colour looks in this light and at that distance."""
+        """How a colour appears in this light and at that distance."""
         clear = math.exp(-depth / self.light.visibility) if depth > 0 else 1.0
         veil = 1.0 - clear
         factor = brightness * clear
@@ -163,7 +174,7 @@ class Canvas:
     def wall(
         self, x: float, z0: float, z1: float, y0: float, y1: float, colour: Colour, light: float = 1
     ) -> None:
-        """Fill a rectangle that stands along the street (the most frequent face: kept quick)."""
+        """Fill a rectangle that stands along the street, the most frequent face: it is quick."""
         shifted = x - self._across
         first = shifted * self._sin + z0 * self._cos
         second = shifted * self._sin + z1 * self._cos
@@ -234,7 +245,7 @@ class Canvas:
         light: float = 1.0,
         flat: float = 1.0,
     ) -> None:
-        """Fill a round thing that looks the same from everywhere, e.g. a tuft of leaves."""
+        """Fill a round thing that is the same from everywhere, e.g. a tuft of leaves."""
         column, row, depth = self.spot(x, y, z)
         if depth < 1.5 * _NEAR:
             return
@@ -246,7 +257,7 @@ class Canvas:
         )
 
     def line(self, points: Sequence[Point], colour: Colour, metres: float) -> None:
-        """Draw a thin thing, at least one pixel wide; parts behind the camera are left out."""
+        """Draw a thin thing, at least one pixel wide; nothing if a part is behind the camera."""
         seen = [self.spot(*point) for point in points]
         if min(depth for _, _, depth in seen) < 1.5 * _NEAR:
             return
@@ -260,15 +271,15 @@ class Canvas:
 
 def _clipped(points: list[Point]) -> list[Point]:
     """Cut a polygon (right, up, depth) at the near plane (Sutherland and Hodgman)."""
-    kept = []
+    inside = []
     previous = points[-1]
     for current in points:
         if (current[2] >= _NEAR) != (previous[2] >= _NEAR):
             share = (_NEAR - previous[2]) / (current[2] - previous[2])
             right = previous[0] + share * (current[0] - previous[0])
             up = previous[1] + share * (current[1] - previous[1])
-            kept.append((right, up, _NEAR))
+            inside.append((right, up, _NEAR))
         if current[2] >= _NEAR:
-            kept.append(current)
+            inside.append(current)
         previous = current
-    return kept
+    return inside

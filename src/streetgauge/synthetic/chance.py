@@ -1,4 +1,4 @@
-"""Chance that belongs to a key, not to a position: shuffle the keys and each keeps its draws."""
+"""Chance that belongs to a key, not to a position: shuffle the keys and each has the same draws."""
 
 from __future__ import annotations
 
@@ -55,5 +55,4 @@ def normals(words: Words, purpose: str, count: int) -> NDArray[np.float64]:
 def _mixed(bits: Words) -> Words:
     bits = (bits ^ (bits >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     bits = (bits ^ (bits >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    mixed: Words = bits ^ (bits >> np.uint64(31))
-    return mixed
+    return bits ^ (bits >> np.uint64(31))

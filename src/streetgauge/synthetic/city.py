@@ -17,22 +17,22 @@ from streetgauge.io.files import write_table, write_text
 from streetgauge.progress import Progress, silent
 from streetgauge.synthetic import official
 from streetgauge.synthetic.chance import generator
-from streetgauge.synthetic.images import VIEWS, write_images
-from streetgauge.synthetic.model import LATENTS, OUTCOMES, VISIBLE, Array, Model
+from streetgauge.synthetic.images import VIEWS, Rendering, write_images
+from streetgauge.synthetic.model import LATENTS, OUTCOMES, VISIBLE, Array, LatentModel
 from streetgauge.synthetic.plan import CRS, draw_plan, place_locations, smooth_fields
 
-__all__ = ["City", "make_city"]
+__all__ = ["SyntheticCity", "make_city"]
 
 SMOOTH = 0.6
 """Share of the areas' latent variance that neighbours share, the rest is each area's own."""
 
 _SMOOTH_NOISE = 0.35  # the same for what no image shows
-_TERMINATED, _NULL, _ELSEWHERE = 12, 3, 25  # rows of the directory that a reader leaves out
+_TERMINATED, _NULL, _ELSEWHERE = 12, 3, 25  # rows of the directory that a reader skips
 _OUTSIDE = 20  # rows of the statistics that are no area of the city
 
 
 @dataclass(frozen=True)
-class City:
+class SyntheticCity:
     """What `make_city` made, and the truth behind it.
 
     Attributes
@@ -53,7 +53,7 @@ class City:
     shown : DataFrame
         By location, what its views show on average, standard normal: `VISIBLE`.
     oracle : DataFrame
-        location_id, then the best possible score for each outcome; see `Model.oracle`.
+        location_id, then the best attainable score for each outcome; see `LatentModel.oracle`.
     faults : DataFrame
         location_id, view (None: all), fault: images that were spoilt on purpose.
     """
@@ -78,9 +78,9 @@ def make_city(
     n_locations: int = 3000,
     size: tuple[int, int] = (256, 192),
     workers: int = 2,
-    model: Model | None = None,
+    model: LatentModel | None = None,
     progress: Progress = silent,
-) -> City:
+) -> SyntheticCity:
     """Make a city and write it as a study: ``study.toml`` and the files that it names.
 
     Parameters
@@ -97,15 +97,15 @@ def make_city(
         Width and height of an image in pixels.
     workers : int
         Processes that draw; with more than one, a script needs ``if __name__ == "__main__":``.
-    model : Model, optional
+    model : LatentModel, optional
         How strongly images and outcomes hang together.
     progress : Progress
-        Told of every image.
+        Reports every image.
 
     Returns
     -------
-    City
-        The truth: for tests, and for stating a result as a share of what is possible.
+    SyntheticCity
+        The truth: for tests, and for stating a result as a share of what is attainable.
 
     Raises
     ------
@@ -118,7 +118,7 @@ def make_city(
             f"{n_areas} areas with {n_locations} locations are too few",
             "take at least 12 areas and 4 locations for each",
         )
-    model = model or Model()
+    model = model or LatentModel()
     directory, data = Path(directory), Path(directory) / "data"
     plan = draw_plan(generator(seed, "plan"), n_areas)
     areas = _dissolve(plan)
@@ -128,15 +128,11 @@ def make_city(
     area_latents, outcomes = _truth(generator(seed, "truth"), areas, model)
     latents, shown = _postcodes(generator(seed, "postcodes"), locations, area_latents, model)
     published = _publish(generator(seed, "publish"), outcomes, areas, data)
-    write_boundary = areas.reset_index(names="LSOA11CD")
-    official.write_boundaries(write_boundary, data / "boundaries.gpkg")
+    official.write_boundaries(areas.reset_index(names="LSOA11CD"), data / "boundaries.gpkg")
     _write_directory(generator(seed, "directory"), locations, free, areas, data)
     ids = locations["location_id"].tolist()
     views = VIEWS[: model.views]
-    write_images(
-        data / "images", ids, shown, seed=seed, views=views, size=size, workers=workers,
-        progress=progress,
-    )  # fmt: skip
+    write_images(data / "images", ids, shown, Rendering(seed, size, workers), progress=progress)
     faults = _spoil(generator(seed, "faults"), ids, views, data / "images")
     oracle = pd.DataFrame(model.oracle(shown), columns=list(OUTCOMES))
     oracle.insert(0, "location_id", ids)
@@ -144,7 +140,7 @@ def make_city(
     text = files("streetgauge.synthetic").joinpath("study.toml").read_text(encoding="utf-8")
     write_text(text.replace("seed = 2019", f"seed = {seed}"), directory / "study.toml")
     index = pd.Index(ids, name="location_id")
-    return City(
+    return SyntheticCity(
         directory=directory, boundaries=areas, outcomes=outcomes, published=published,
         locations=locations.drop(columns=["east", "north", "district"]),
         area_latents=area_latents,
@@ -164,7 +160,7 @@ def _dissolve(plan: gpd.GeoDataFrame) -> gpd.GeoDataFrame:
 
 
 def _truth(
-    rng: np.random.Generator, areas: gpd.GeoDataFrame, model: Model
+    rng: np.random.Generator, areas: gpd.GeoDataFrame, model: LatentModel
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Areas' latents and outcomes, whose moments over this city's areas are exactly the model's.
 
@@ -206,7 +202,10 @@ def _whitened(raw: Array) -> Array:
 
 
 def _postcodes(
-    rng: np.random.Generator, locations: pd.DataFrame, area_latents: pd.DataFrame, model: Model
+    rng: np.random.Generator,
+    locations: pd.DataFrame,
+    area_latents: pd.DataFrame,
+    model: LatentModel,
 ) -> tuple[Array, Array]:
     """Latents [N, L] of the locations and what their views show [N, V, K]."""
     root = np.linalg.cholesky(model.correlation)
@@ -304,7 +303,7 @@ def _write_directory(
     rng: np.random.Generator, locations: pd.DataFrame, free: list[str],
     areas: gpd.GeoDataFrame, data: Path,
 ) -> None:  # fmt: skip
-    """Write the locations, and among them rows that a reader has to leave out."""
+    """Write the locations, and among them rows that a reader has to skip."""
     rows = locations.assign(
         introduced=[f"{year}{month:02d}" for year, month in zip(
             rng.integers(1980, 2012, len(locations)), rng.integers(1, 13, len(locations)),
@@ -323,8 +322,8 @@ def _write_directory(
         oa="E00990001", lsoa="E01990001", msoa="E02990001", district="E09900099",
         east=west - 5000 - np.arange(_ELSEWHERE) * 40,
     )  # fmt: skip
-    place = gpd.GeoSeries.from_xy(away["east"], away["north"], crs=CRS).to_crs("EPSG:4326")
-    away = away.assign(lat=place.y.to_numpy(), lon=place.x.to_numpy())
+    points = gpd.GeoSeries.from_xy(away["east"], away["north"], crs=CRS).to_crs("EPSG:4326")
+    away = away.assign(lat=points.y.to_numpy(), lon=points.x.to_numpy())
     every = pd.concat([rows, gone, null, away]).sort_values("postcode")
     official.write_directory(every, data / "postcodes.csv")
 

@@ -1,31 +1,65 @@
-"""Rendered street images of locations, in parallel and yet always the same bytes."""
+"""Rendered street images of locations, in parallel and yet always the same bytes.
+
+They are of a synthetic city, or simulated for the locations of a real area table.
+"""
 
 from __future__ import annotations
 
-import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import dataclass
 from multiprocessing import get_context
 from pathlib import Path
 from random import Random
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
-from scipy.special import ndtr
+from scipy.special import ndtr, ndtri
 
+from streetgauge.errors import InputError
 from streetgauge.progress import Progress, silent
-from streetgauge.synthetic.chance import key_of
-from streetgauge.synthetic.model import VISIBLE
+from streetgauge.synthetic.chance import key_of, normals, words_of
+from streetgauge.synthetic.model import LATENTS, OUTCOMES, VISIBLE, Array, LatentModel
 from streetgauge.synthetic.street import draw_street, make_weather
 
-__all__ = ["VIEWS", "draw_view", "write_images"]
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = [
+    "VIEWS",
+    "Rendering",
+    "draw_view",
+    "latents_of_deciles",
+    "simulate_images",
+    "write_images",
+]
 
 VIEWS = ("a", "b", "c", "d")
 """Along the street, its right side, back along it, its left side."""
 
 _CHUNK = 8  # locations that a worker draws before it reports
+
+
+@dataclass(frozen=True)
+class Rendering:
+    """How images are drawn.
+
+    Parameters
+    ----------
+    seed : int
+        Of all chance.
+    size : (int, int)
+        Width and height in pixels.
+    workers : int
+        Processes, started afresh ("spawn"): a script that draws with more than one needs the usual
+        ``if __name__ == "__main__":``.
+    """
+
+    seed: int = 2019
+    size: tuple[int, int] = (256, 192)
+    workers: int = 2
 
 
 def draw_view(
@@ -47,37 +81,25 @@ def draw_view(
     weather = make_weather(Random(key_of(seed, location_id, "weather")))
     rng = Random(key_of(seed, location_id, view))
     strength = dict(zip(VISIBLE, (float(p) for p in ndtr(np.asarray(shown))), strict=True))
-    along = VIEWS.index(view) % 2 == 0 if view in VIEWS else True
-    return draw_street(strength, weather, rng, along=along, size=size)
+    return draw_street(strength, weather, rng, along=VIEWS.index(view) % 2 == 0, size=size)
 
 
-def _jpeg(seed: int, location_id: str, view: str, image: Image.Image) -> bytes:
-    quality = Random(key_of(seed, location_id, view, "jpeg")).randint(68, 90)
-    buffer = io.BytesIO()
-    image.save(buffer, "JPEG", quality=quality)
-    return buffer.getvalue()
-
-
-def _write_some(
-    seed: int, ids: list[str], views: tuple[str, ...], shown: NDArray[Any],
-    size: tuple[int, int], folder: Path,
-) -> int:  # fmt: skip
+def _write_some(rendering: Rendering, ids: list[str], shown: NDArray[Any], folder: Path) -> int:
+    seed = rendering.seed
     for location_id, rows in zip(ids, shown, strict=True):
-        for view, row in zip(views, rows, strict=True):
-            content = _jpeg(seed, location_id, view, draw_view(seed, location_id, view, row, size))
-            (folder / f"{location_id}_{view}.jpg").write_bytes(content)
-    return len(ids) * len(views)
+        for view, row in zip(VIEWS, rows, strict=False):
+            image = draw_view(seed, location_id, view, row, rendering.size)
+            quality = Random(key_of(seed, location_id, view, "jpeg")).randint(68, 90)
+            image.save(folder / f"{location_id}_{view}.jpg", "JPEG", quality=quality)
+    return len(ids) * int(shown.shape[1])
 
 
 def write_images(
     folder: Path,
     location_ids: Sequence[str],
     shown: NDArray[Any],
+    rendering: Rendering,
     *,
-    seed: int,
-    views: tuple[str, ...] = VIEWS,
-    size: tuple[int, int] = (256, 192),
-    workers: int = 2,
     progress: Progress = silent,
 ) -> None:
     """Draw the views of all locations as ``<location_id>_<view>.jpg``.
@@ -92,30 +114,150 @@ def write_images(
     location_ids : sequence of str
         Length N.
     shown : array [N, V, K]
-        What each view shows, standard normal.
-    seed : int
-        Of all chance.
-    views : tuple of str
-        V names.
-    size : (int, int)
-        Width and height in pixels.
-    workers : int
-        Processes, started afresh ("spawn"): a script that calls this with more than one needs
-        the usual ``if __name__ == "__main__":``.
+        What each view shows, standard normal: the first V of `VIEWS`.
+    rendering : Rendering
+        Seed, size and processes.
     progress : Progress
-        Told of every image.
+        Reports every image.
     """
     folder.mkdir(parents=True, exist_ok=True)
     ids = list(location_ids)
     jobs = [
-        (seed, ids[start : start + _CHUNK], views, shown[start : start + _CHUNK], size, folder)
+        (rendering, ids[start : start + _CHUNK], shown[start : start + _CHUNK], folder)
         for start in range(0, len(ids), _CHUNK)
     ]
-    with progress("images", len(ids) * len(views), "images") as advance:
-        if workers <= 1 or len(jobs) < 2:
+    with progress("images", len(ids) * shown.shape[1], "images") as advance:
+        if rendering.workers <= 1 or len(jobs) < 2:
             for job in jobs:
                 advance(_write_some(*job))
             return
-        with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+        with ProcessPoolExecutor(rendering.workers, mp_context=get_context("spawn")) as pool:
             for future in as_completed([pool.submit(_write_some, *job) for job in jobs]):
                 advance(future.result())
+
+
+def simulate_images(
+    locations: pd.DataFrame,
+    directory: Path,
+    deciles: pd.DataFrame,
+    *,
+    kinds: Mapping[str, str] | None = None,
+    model: LatentModel | None = None,
+    rendering: Rendering | None = None,
+    classes: int = 10,
+    progress: Progress = silent,
+) -> pd.DataFrame:
+    """Draw four street images for each location, such as the deciles of its area suggest.
+
+    Deciles are turned into the latents that the sample city's `LatentModel` expects for them; what
+    they leave open is drawn by area, and every location differs from its area as in the sample
+    city. Nothing in such images is true of the real place: they serve to try out a study's size.
+
+    Parameters
+    ----------
+    locations : DataFrame
+        location_id, unique; ``area``, if there, makes locations of an area alike.
+    directory : Path
+        For ``<location_id>_a.jpg .. _d.jpg``.
+    deciles : DataFrame
+        Indexed by location_id; columns of deciles, 1 = worst off, NaN = missing.
+    kinds : mapping, optional
+        Which of `OUTCOMES` each column behaves like. Of those not named, a column of that very
+        name is itself, any other is like ``income``.
+    model : LatentModel, optional
+        What latents, images and outcomes have to do with each other.
+    rendering : Rendering, optional
+        Seed, size of the images and processes. Draws belong to location and area, not to rows.
+    classes : int, default 10
+        The highest decile.
+    progress : Progress
+        Reports every image.
+
+    Returns
+    -------
+    DataFrame
+        The oracle: location_id, then the best score for each column of ``deciles``.
+
+    Raises
+    ------
+    InputError
+        If a location stands twice or has no row in ``deciles``, or a kind is not known.
+    """
+    model, rendering = model or LatentModel(), rendering or Rendering()
+    seed = rendering.seed
+    ids = [str(location_id) for location_id in locations["location_id"]]
+    if len(set(ids)) < len(ids):
+        twice = locations["location_id"][locations["location_id"].duplicated()].iloc[0]
+        raise InputError("locations", f"location_id {twice!r} stands twice", "remove one row of it")
+    absent = [location_id for location_id in ids if location_id not in deciles.index]
+    if absent:
+        raise InputError("deciles", f"location {absent[0]!r} has no row", "add it")
+    rows = [_row_of(column, kinds or {}) for column in deciles.columns]
+    areas = locations["area"].astype(str).tolist() if "area" in locations else ids
+    latents = latents_of_deciles(deciles.loc[ids], areas, rows, model, seed, classes)
+    root = np.linalg.cholesky(model.correlation)
+    words = words_of(seed, ids)
+    within = normals(words, "dress within", len(LATENTS)) @ root.T
+    latents = latents + np.sqrt(model.spread) * within
+    shared = normals(words, "dress shared", len(VISIBLE))
+    own = normals(words, "dress own", model.views * len(VISIBLE))
+    shown = model.show(latents, shared, own.reshape(len(ids), model.views, len(VISIBLE)))
+    write_images(directory, ids, shown, rendering, progress=progress)
+    import pandas as pd  # here: the processes that draw need none
+
+    oracle = pd.DataFrame(model.oracle(shown)[:, rows], columns=deciles.columns)
+    oracle.insert(0, "location_id", ids)
+    return oracle
+
+
+def _row_of(column: str, kinds: Mapping[str, str]) -> int:
+    """Find which of `OUTCOMES` a column behaves like."""
+    kind = kinds.get(column, column if column in OUTCOMES else "income")
+    if kind not in OUTCOMES:
+        step = f"use {', '.join(OUTCOMES)}"
+        raise InputError("kinds", f"{kind!r} (for {column!r}) is not known", step)
+    return OUTCOMES.index(kind)
+
+
+def latents_of_deciles(
+    deciles: pd.DataFrame,
+    areas: list[str],
+    rows: list[int],
+    model: LatentModel,
+    seed: int,
+    classes: int = 10,
+) -> Array:
+    """Draw areas' latents given their deciles: [N, L], equal for equal area and deciles.
+
+    Parameters
+    ----------
+    deciles : DataFrame [N, M]
+        1 to ``classes``, NaN = missing: then the others decide.
+    areas : list of N str
+        What each location's draw belongs to.
+    rows : list of M int
+        Which row of `OUTCOMES` each column is like.
+    model : LatentModel
+        Gives the joint distribution.
+    seed : int
+        Of the draws.
+    classes : int, default 10
+        The highest decile.
+    """
+    effects, prior = model.effects[rows], model.correlation
+    noise = np.diag(1 - model.explained[rows])
+    scores: Array = ndtri((deciles.to_numpy(np.float64) - 0.5) / classes)
+    known = ~np.isnan(scores)
+    names, owner = np.unique(areas, return_inverse=True)
+    draws = normals(words_of(seed, names.tolist()), "dress area", len(LATENTS))[owner]
+    latents = np.empty_like(draws)
+    for pattern in np.unique(known, axis=0):
+        inside = (known == pattern).all(axis=1)
+        part = effects[pattern]
+        gain = np.linalg.solve(
+            part @ prior @ part.T + noise[np.ix_(pattern, pattern)], part @ prior
+        )
+        left = prior - gain.T @ part @ prior
+        root = np.linalg.cholesky(left + 1e-9 * np.eye(len(left)))
+        latents[inside] = scores[np.ix_(inside, pattern)] @ gain + draws[inside] @ root.T
+    return latents

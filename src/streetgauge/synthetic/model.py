@@ -1,8 +1,8 @@
 """What the sample city assumes: latents, what images show of them, outcomes, and the oracle.
 
-All is linear and Gaussian, so that the best possible score is known in closed form:
+All is linear and Gaussian, so that the best attainable score is known in closed form:
 
-- an area has latents ``A`` with covariance ``C`` (`Model.correlation`),
+- an area has latents ``A`` with covariance ``C`` (`LatentModel.correlation`),
 - a postcode in it has ``z = A + u`` with ``u`` of covariance ``spread * C``: areas differ within,
 - view ``v`` of a postcode shows ``x_v = W z + e + f_v``: ``e`` is shared by the postcode's views
   (a smart street in a poor area), ``f_v`` is the view's own,
@@ -20,7 +20,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["LATENTS", "OUTCOMES", "VISIBLE", "Array", "Model"]
+__all__ = ["LATENTS", "OUTCOMES", "VISIBLE", "Array", "LatentModel"]
 
 Array = NDArray[np.float64]
 
@@ -73,7 +73,7 @@ _EXPLAINED = np.array([0.88, 0.62, 0.70, 0.75, 0.10])
 
 
 @dataclass(frozen=True)
-class Model:
+class LatentModel:
     """The linear Gaussian city; see the module's text for the letters.
 
     Parameters
@@ -146,14 +146,13 @@ class Model:
         noise = self.misleading + self.glimpse / self.views
         covariance = (1 + self.spread) * _SHOWS @ _CORRELATION @ _SHOWS.T
         covariance = (covariance + noise * np.eye(len(VISIBLE))) / np.outer(scale, scale)
-        weights: Array = np.linalg.solve(covariance, crossed.T).T
-        return weights
+        return np.linalg.solve(covariance, crossed.T).T
 
     def oracle(self, shown: Array) -> Array:
         """Best scores [N, M] that any model could give from a location's own images.
 
         ``E[y | all that the location's views show]``, for an area drawn at random and with no
-        knowledge of its other locations: what a model reaches that learned from endless data and
+        knowledge of its other locations: what a model reaches that was trained on endless data and
         sees the scene without fail. The views of a location are exchangeable, so their mean is
         sufficient.
 

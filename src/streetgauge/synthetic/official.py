@@ -79,7 +79,7 @@ def write_boundaries(areas: gpd.GeoDataFrame, path: Path) -> None:
     import pyogrio
 
     with atomic_path(path) as temporary:
-        # GDAL notes when a layer was changed: tell it a fixed time.
+        # GDAL notes when a layer was changed: give it a fixed time.
         pyogrio.set_gdal_config_options({"OGR_CURRENT_DATE": "2019-01-01T00:00:00.000Z"})
         try:
             areas.to_file(temporary, layer="lsoa11", driver="GPKG", engine="pyogrio")

@@ -76,7 +76,7 @@ def _scatter(rng: np.random.Generator, count: int, radius: float) -> tuple[Array
         far = reach(around) + step * turn * rng.uniform(0.7, 1.1, len(around))
         rings.append(np.column_stack([far * np.cos(around), far * np.sin(around)]))
     ring = np.concatenate(rings)
-    for _ in range(3):  # towards the cells' centres: cells become rounder, but keep their density
+    for _ in range(3):  # towards the cells' centres: cells become rounder, but of the same density
         centres = shapely.get_coordinates(shapely.centroid(_cells(points, ring, shift=False)))
         points = points + 0.6 * (centres - points)
     return points, ring
@@ -86,11 +86,11 @@ def _cells(points: Array, ring: Array, *, shift: bool = True) -> NDArray[Any]:
     """Voronoi cells of the points, in their order; the ring's cells bound them and are dropped."""
     every = np.concatenate([points, ring])
     cells = shapely.voronoi_polygons(shapely.multipoints(every), ordered=True)
-    kept = shapely.get_parts(cells)[: len(points)]
+    own = shapely.get_parts(cells)[: len(points)]
     if not shift:
-        return np.asarray(kept)
+        return np.asarray(own)
     # One rounding of every corner, so that neighbours still share them: centimetres.
-    return np.asarray(shapely.transform(kept, lambda xy: np.round(xy + _CENTRE, 2)))
+    return np.asarray(shapely.transform(own, lambda xy: np.round(xy + _CENTRE, 2)))
 
 
 def _group(points: Array, count: int, rng: np.random.Generator) -> NDArray[np.intp]:
@@ -227,8 +227,8 @@ def _postcodes(
             texts = [
                 f"QX{outward} {u // 400}{_INWARD[u // 20 % 20]}{_INWARD[u % 20]}" for u in units
             ]
-            for place, unit in zip(chunk, used, strict=True):
-                names[place] = texts[unit]
+            for row, unit in zip(chunk, used, strict=True):
+                names[row] = texts[unit]
             free += [texts[i] for i in np.setdiff1d(np.arange(len(units)), used)]
             outward += 1
     return names, free[:spare]
@@ -242,5 +242,4 @@ def smooth_fields(rng: np.random.Generator, points: Array, count: int, reach: fl
     distance = np.sqrt(((points[:, None] - points[None]) ** 2).sum(-1)) * math.sqrt(3) / reach
     covariance = (1 + distance) * np.exp(-distance)
     root = np.linalg.cholesky(covariance + 1e-8 * np.eye(len(points)))
-    fields: Array = root @ rng.standard_normal((len(points), count))
-    return fields
+    return root @ rng.standard_normal((len(points), count))

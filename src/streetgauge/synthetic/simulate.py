@@ -1,4 +1,4 @@
-"""Simulated features of known strength for a real area table.
+"""Simulated features of known strength for a real area table, and their means over areas.
 
 How a view's feature vector is made, so that a result on it can be read:
 
@@ -17,20 +17,32 @@ How a view's feature vector is made, so that a result on it can be read:
 Every draw belongs to (seed, location_id) or (seed, area), not to a row: a shuffled or a smaller
 table gives the same rows again (but for the last bit of rounding), so a large table is made block
 by block.
+
+The mean over an area's ``n`` locations with ``v`` views each has a channel of
+``sqrt(s) z + sqrt(1 - s) e`` for each outcome, where ``e`` is normal with the variance of
+`Noise.of_area`; what fills the rest of the space has variance ``1 / (n v)``. Both are exactly what
+averaging `simulate_features` gives, so that studies of any size can be tried in seconds.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from streetgauge.synthetic.chance import generator, normals, words_of
 from streetgauge.synthetic.model import Array
 
-__all__ = ["AREA_NOISE", "LOCATION_NOISE", "STRENGTH", "simulate_features", "simulated_oracle"]
+__all__ = [
+    "Noise",
+    "noise_of_scores",
+    "simulate_area_means",
+    "simulate_features",
+    "simulated_oracle",
+]
 
 AREA_NOISE = 0.15
 LOCATION_NOISE = 0.35
@@ -63,7 +75,7 @@ def simulate_features(
     views : int
         V, views of a location.
     signal : float
-        0 (nothing to be learned) to 1 (the outcome itself).
+        0 (nothing to train on) to 1 (the outcome itself).
     seed : int
         Another seed, other features.
     classes : int, default 10
@@ -84,12 +96,11 @@ def simulate_features(
     basis = _directions(list(deciles.columns), dimension, seed)
     strong = (STRENGTH * channels).astype(np.float32)
     if dimension <= count:
-        mixed: NDArray[np.float32] = strong @ basis
-        return mixed
+        return strong @ basis
     features = np.empty((len(deciles), views, dimension), np.float32)
     for row, location_id in enumerate(deciles.index):
         generator(seed, location_id, "rest").standard_normal(dtype=np.float32, out=features[row])
-    for start in range(0, len(features), _BLOCK):  # bounds what is held beside the result
+    for start in range(0, len(features), _BLOCK):  # bounds the memory next to the result
         part = features[start : start + _BLOCK]
         part += (strong[start : start + _BLOCK] - part @ basis.T) @ basis
     return features
@@ -106,7 +117,7 @@ def simulated_oracle(
 ) -> pd.DataFrame:
     """Give the best linear scores that the features of `simulate_features` allow.
 
-    A location's channels, averaged over its views, are all that its features tell; the score is
+    A location's channels, averaged over its views, are all that its features contain; the score is
     the linear prediction of the deciles from them with the least squared error, given how the
     outcomes hang together in this table (complete rows only).
 
@@ -135,6 +146,133 @@ def simulated_oracle(
     return frame
 
 
+@dataclass(frozen=True)
+class Noise:
+    """Which parts of a view's noise its area, its location and the view itself have.
+
+    Parameters
+    ----------
+    area, location : float
+        Shares, which together are at most 1; the rest is the view's own.
+    """
+
+    area: float = AREA_NOISE
+    location: float = LOCATION_NOISE
+
+    @property
+    def view(self) -> float:
+        """What more views of a location average away."""
+        return 1 - self.area - self.location
+
+    def of_area(self, locations: ArrayLike, views: float) -> Array:
+        """Give the variance of the mean over so many locations of an area with so many views."""
+        count = np.asarray(locations, float)
+        return self.area + (self.location + self.view / views) / count
+
+    @classmethod
+    def split(cls, share: float, views: float) -> Noise:
+        """Divide noise of which the area has a share in the mean over a location's views.
+
+        What is not the area's is divided between location and view as it is by default: nothing in
+        scores of whole locations distinguishes these.
+
+        Parameters
+        ----------
+        share : float
+            0 to 1, as `noise_of_scores` gives it.
+        views : float
+            Views of a location, over which the scores are.
+        """
+        location = LOCATION_NOISE / (1 - AREA_NOISE)
+        rest = location + (1 - location) / views  # of what is not the area's, what averaging leaves
+        area = share * rest / (1 - share + share * rest)
+        return cls(area, (1 - area) * location)
+
+
+def simulate_area_means(
+    deciles: pd.DataFrame,
+    locations: pd.Series,
+    views: float,
+    signal: Mapping[str, float],
+    *,
+    dimension: int,
+    seed: int | tuple[int, ...],
+    noise: Noise | None = None,
+    classes: int = 10,
+) -> pd.DataFrame:
+    """Make the mean features of areas whose deciles are known.
+
+    Parameters
+    ----------
+    deciles : DataFrame [A, M] by area
+        A column for each outcome; NaN = missing.
+    locations : Series of int by area
+        How many locations each area has, at least 1.
+    views : float
+        Views of each location.
+    signal : mapping of outcome to float
+        0 to 1: see `simulate_features`.
+    dimension : int
+        D, at least M.
+    seed : int or tuple of int
+        Same seed and areas, same draws, in whatever order the rows are; the draws behind the
+        channels do not depend on signal, locations and views, so that these can be compared.
+    noise : Noise, optional
+        As in `simulate_features`, if not given.
+    classes : int, default 10
+        The highest decile.
+
+    Returns
+    -------
+    DataFrame [A, D] by area, sorted
+    """
+    table = deciles.sort_index()
+    count = locations.reindex(table.index).to_numpy(float)
+    variance = (noise or Noise()).of_area(count, views)
+    rng = np.random.default_rng(seed)
+    drawn = rng.standard_normal((len(table), table.shape[1]))
+    rest = rng.standard_normal((len(table), dimension))
+    truth = np.nan_to_num(_standard(table, classes))
+    share = np.array([signal[str(name)] for name in table.columns])
+    channels = np.sqrt(share) * truth + np.sqrt((1 - share) * variance[:, None]) * drawn
+    rest /= np.sqrt(count * views)[:, None]
+    first = seed if isinstance(seed, int) else seed[0]
+    basis = _directions([str(name) for name in table.columns], dimension, first).astype(float)
+    return pd.DataFrame(rest + (STRENGTH * channels - rest @ basis.T) @ basis, index=table.index)
+
+
+def noise_of_scores(predictions: pd.DataFrame) -> float | None:
+    """Estimate which share of the noise in locations' scores their areas have.
+
+    What a score differs by from the mean of its fold and actual decile is its noise. One-way
+    analysis of variance over the areas (Searle, Casella and McCulloch 1992, Variance Components,
+    chapter 3) divides it into the area's and the location's.
+
+    Parameters
+    ----------
+    predictions : DataFrame
+        Of one outcome: ``location_id``, ``area``, ``fold``, ``score``, ``actual_decile``.
+
+    Returns
+    -------
+    float or None
+        0 to 1; None where no area has two locations.
+    """
+    rows = predictions[predictions["actual_decile"].notna()].sort_values(["area", "location_id"])
+    noise = rows["score"] - rows.groupby(["fold", "actual_decile"])["score"].transform("mean")
+    by_area = noise.groupby(rows["area"])
+    size, mean = by_area.size(), by_area.mean()
+    groups = rows.groupby(["fold", "actual_decile"]).ngroups
+    free = (len(rows) - len(size), len(size) - groups)
+    if free[0] < 1 or free[1] < 1:
+        return None
+    within = float(((noise - noise.groupby(rows["area"]).transform("mean")) ** 2).sum() / free[0])
+    between = float((size * mean**2).sum() / free[1])
+    each = (len(rows) - float((size**2).sum()) / len(rows)) / max(len(size) - 1, 1)
+    area = max((between - within) / each, 0.0)
+    return area / (area + within) if area + within > 0 else None
+
+
 def _standard(deciles: pd.DataFrame, classes: int) -> Array:
     """Classes less the mean of 1..K, over their standard deviation."""
     spread = np.sqrt((classes**2 - 1) / 12)
@@ -161,11 +299,11 @@ def _channels(
     # Drawn outcome by outcome, so that another outcome more changes none of the others.
     drawn = np.stack([normals(words, f"channel {o}", 1 + views) for o in outcomes], axis=-1)
     if areas is None:
-        place = np.arange(len(words))
+        owner = np.arange(len(words))
     else:
-        kept, place = np.unique(np.asarray(areas, dtype=str), return_inverse=True)
-        words = words_of(seed, kept.tolist())
-    shared = np.stack([normals(words, f"area {o}", 1) for o in outcomes], axis=-1)[place]
+        names, owner = np.unique(np.asarray(areas, dtype=str), return_inverse=True)
+        words = words_of(seed, names.tolist())
+    shared = np.stack([normals(words, f"area {o}", 1) for o in outcomes], axis=-1)[owner]
     noise = (
         np.sqrt(AREA_NOISE) * shared
         + np.sqrt(LOCATION_NOISE) * drawn[:, :1]

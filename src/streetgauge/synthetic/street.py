@@ -13,11 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageChops
 
-from streetgauge.synthetic.canvas import Canvas, Colour, Light, mix, scale
+from streetgauge.synthetic.canvas import Camera, Canvas, Colour, Light, mix, scale
 from streetgauge.synthetic.things import (
+    Boundary,
     Building,
     Palette,
-    boundary,
     car,
     lamp,
     litter,
@@ -112,7 +112,7 @@ def draw_street(
     rng : Random
         Chance of this view: camera, which houses and cars stand where, exposure.
     along : bool
-        Look along the street, or at its right side.
+        Face along the street, or its right side.
     size : (int, int)
         Width and height in pixels.
 
@@ -133,15 +133,15 @@ def draw_street(
         haze=weather.sky[1],
         visibility=weather.haze,
     )
-    canvas = Canvas(
-        image, light, turn=turn,
+    camera = Camera(
+        turn=turn,
         across=rng.uniform(-1.3, 0.6) if along else rng.uniform(-3.4, -1.8),
         height=rng.uniform(1.7, 2.7),
         focal=rng.uniform(0.52, 0.68) if along else rng.uniform(0.5, 0.6),
         pitch=rng.uniform(0.0, 0.10) if along else rng.uniform(0.06, 0.16),
         roll=rng.gauss(0, 0.012),
-    )  # fmt: skip
-    _Street(canvas, shown, weather, rng, along=along).draw()
+    )
+    _Street(Canvas(image, light, camera), shown, weather, rng, along=along).draw()
     return _expose(image.reduce(2), rng)
 
 
@@ -273,9 +273,8 @@ class _Street:
         z = z0
         while z < z1 - 0.5:  # short pieces, so that near and far ones are sorted right
             end = min(z1, z + 5.0)
-            piece = partial(boundary, self.canvas, self.weather.palette, side, x, z, end - 0.05,
-                            kind, shown["facade"], _seed(rng))  # fmt: skip
-            self.add(x, (z + end) / 2, piece)
+            piece = Boundary(side, x, z, end - 0.05, kind, shown["facade"], _seed(rng))
+            self.add(x, (z + end) / 2, partial(piece.draw, self.canvas, self.weather.palette))
             z = end
 
     def _trees(self, side: int) -> None:

@@ -8,7 +8,7 @@ from random import Random
 
 from streetgauge.synthetic.canvas import Canvas, Colour, Light, mix, scale
 
-__all__ = ["Building", "Palette", "boundary", "car", "lamp", "litter", "rubbish", "tree"]
+__all__ = ["Boundary", "Building", "Palette", "car", "lamp", "litter", "rubbish", "tree"]
 
 _GLASS: Colour = (58, 70, 84)
 _BOARD: Colour = (128, 100, 70)
@@ -29,7 +29,7 @@ _SPRAY: tuple[Colour, ...] = ((206, 50, 150), (40, 90, 200), (30, 30, 34), (60, 
 
 @dataclass(frozen=True)
 class Palette:
-    """Colours that all views of a location share; none says anything about an outcome."""
+    """Colours that all views of a location share; none depends on an outcome."""
 
     brick: Colour
     paint: Colour
@@ -43,8 +43,22 @@ class Palette:
 
 
 @dataclass(frozen=True)
+class _Front:
+    """What all doors, windows and shops of a front share; ``wide`` and ``tall`` are a window's."""
+
+    canvas: Canvas
+    wall: Colour
+    bright: float
+    rng: Random
+    frame: Colour
+    wide: float
+    tall: float
+    fine: bool
+
+
+@dataclass(frozen=True)
 class Building:
-    """One house or block: its front stands at ``x`` and looks at the street.
+    """One house or block: its front stands at ``x`` and faces the street.
 
     ``side`` is +1 right of the street, -1 left of it; lengths are metres, the rest 0 to 1.
     """
@@ -77,13 +91,12 @@ class Building:
         """Draw the ends, the roof, the front with its doors and windows."""
         rng = Random(self.seed)
         light = canvas.light
-        bright = light.right if self.side > 0 else light.left
+        bright = light.front(self.side)
         back = self.x + self.side * self.deep
         wall = mix(self.colour, _DIRT, 0.48 * (1.0 - self.upkeep))
-        if self.z0 > 0:
-            canvas.gable(self.z0, self.x, back, 0, self.high, wall, light.near)
-        elif self.z1 < 0:
-            canvas.gable(self.z1, self.x, back, 0, self.high, wall, light.near)
+        if self.z0 > 0 or self.z1 < 0:
+            end = self.z0 if self.z0 > 0 else self.z1
+            canvas.gable(end, self.x, back, 0, self.high, wall, light.near)
         if self.pitched:
             self._roof(canvas, palette, wall, bright)
         canvas.wall(self.x, self.z0, self.z1, 0, self.high, wall, bright)
@@ -153,10 +166,13 @@ class Building:
         storey = self.high / self.storeys
         per_unit = max(1, min(4, round(step / 2.9)))
         bay = step / per_unit
-        wide = bay * (0.36 + 0.12 * (1 - self.age) + 0.08 * self.ornament)
-        tall = storey * (0.44 + 0.14 * self.age)
-        frame = mix(palette.frame, _DIRT, 0.65 * max(0.0, 0.8 - self.upkeep))
-        fine = canvas.pixels(0.12, canvas.depth(self.x, (self.z0 + self.z1) / 2)) > 1.3
+        front = _Front(
+            canvas, wall, bright, rng,
+            frame=mix(palette.frame, _DIRT, 0.65 * max(0.0, 0.8 - self.upkeep)),
+            wide=bay * (0.36 + 0.12 * (1 - self.age) + 0.08 * self.ornament),
+            tall=storey * (0.44 + 0.14 * self.age),
+            fine=canvas.pixels(0.12, canvas.depth(self.x, (self.z0 + self.z1) / 2)) > 1.3,
+        )  # fmt: skip
         door = rng.randrange(len(_PAINT))
         for unit in range(units):
             z = self.z0 + unit * step
@@ -168,25 +184,19 @@ class Building:
                 for i in range(per_unit):
                     middle = z + (i + 0.5) * bay
                     if floor == 0 and i == 0 and self.storeys <= 5:
-                        self._door(canvas, middle, min(bay, 2.6), _PAINT[door], frame, bright)
-                        continue
-                    if floor == 0 and self.shops:
-                        continue
-                    sill = floor * storey + 0.32 * storey
-                    self._window(
-                        canvas, middle, sill, wide, tall, frame, wall, bright, rng, fine=fine
-                    )
+                        self._door(front, middle, min(bay, 2.6), _PAINT[door])
+                    elif floor > 0 or not self.shops:
+                        self._window(front, middle, floor * storey + 0.32 * storey)
             if self.shops:
-                self._shop(canvas, z + bay, z + step - 0.2, storey, bright, rng)
+                self._shop(front, z + bay, z + step - 0.2, storey)
 
-    def _door(
-        self, canvas: Canvas, z: float, bay: float, paint: Colour, frame: Colour, bright: float
-    ) -> None:
+    def _door(self, front: _Front, z: float, bay: float, paint: Colour) -> None:
+        canvas, bright = front.canvas, front.bright
         half = 0.24 * bay
         x = self.x - self.side * 0.06
-        canvas.wall(x, z - half - 0.14, z + half + 0.14, 0, 2.45, frame, bright)
-        colour = mix(mix(paint, (120, 112, 100), 0.75 * (1 - self.ornament)), _DIRT,
-                     0.5 * (1 - self.upkeep))  # fmt: skip
+        canvas.wall(x, z - half - 0.14, z + half + 0.14, 0, 2.45, front.frame, bright)
+        plain = mix(paint, (120, 112, 100), 0.75 * (1 - self.ornament))
+        colour = mix(plain, _DIRT, 0.5 * (1 - self.upkeep))
         canvas.wall(x, z - half, z + half, 0.1, 2.2, colour, bright)
         if self.ornament > 0.6:
             canvas.wall(x, z - half * 0.7, z + half * 0.7, 2.22, 2.4, _GLASS, bright)
@@ -195,41 +205,34 @@ class Building:
                 step, step + 0.9, z - half - 0.2, z + half + 0.2, (190, 186, 178), bright, 0.15
             )
 
-    def _window(
-        self, canvas: Canvas, z: float, sill: float, wide: float, tall: float, frame: Colour,
-        wall: Colour, bright: float, rng: Random, *, fine: bool,
-    ) -> None:  # fmt: skip
-        x = self.x - self.side * 0.05
-        half = wide / 2
-        draw, curtain = rng.random(), rng.random()
+    def _window(self, front: _Front, z: float, sill: float) -> None:
+        canvas, bright, frame = front.canvas, front.bright, front.frame
+        x, half, top = self.x - self.side * 0.05, front.wide / 2, sill + front.tall
+        draw, curtain = front.rng.random(), front.rng.random()
         if draw > 0.82 + 0.4 * self.upkeep:
-            canvas.wall(x, z - half, z + half, sill, sill + tall, _BOARD, bright)
+            canvas.wall(x, z - half, z + half, sill, top, _BOARD, bright)
             return
-        bay = self.age > 0.4 and self.ornament > 0.55 and sill < 1.6 and self.storeys <= 4
-        if bay:
+        if self.age > 0.4 and self.ornament > 0.55 and sill < 1.6 and self.storeys <= 4:  # a bay
             edge = sorted((self.x, self.x - self.side * 0.7))
-            canvas.box((edge[0], edge[1]), (0, sill + tall + 0.35),
-                       (z - half * 1.45, z + half * 1.45), mix(wall, frame, 0.55))  # fmt: skip
+            canvas.box((edge[0], edge[1]), (0, top + 0.35), (z - half * 1.45, z + half * 1.45),
+                       mix(front.wall, frame, 0.55))  # fmt: skip
             x, half = self.x - self.side * 0.75, half * 1.25
-        canvas.wall(
-            x, z - half - 0.1, z + half + 0.1, sill - 0.12, sill + tall + 0.1, frame, bright
-        )
+        canvas.wall(x, z - half - 0.1, z + half + 0.1, sill - 0.12, top + 0.1, frame, bright)
         glass = mix(_GLASS, canvas.light.haze, 0.15 + 0.3 * curtain)
-        canvas.wall(x, z - half, z + half, sill, sill + tall, glass, 1.0)
-        if fine and curtain < 0.35:
+        canvas.wall(x, z - half, z + half, sill, top, glass, 1.0)
+        if not front.fine:
+            return
+        if curtain < 0.35:
             cloth = mix((214, 206, 190), (120, 104, 90), 1 - self.upkeep)
-            canvas.wall(x, z - half, z - half * 0.4, sill, sill + tall, cloth, bright * 0.8)
-        if fine:
-            bar = 0.05
-            if self.age > 0.35:
-                canvas.wall(x, z - half, z + half, sill + tall / 2 - bar, sill + tall / 2 + bar,
-                            frame, bright)  # fmt: skip
-            if self.age > 0.6 or half > 0.8:
-                canvas.wall(x, z - bar, z + bar, sill, sill + tall, frame, bright)
+            canvas.wall(x, z - half, z - half * 0.4, sill, top, cloth, bright * 0.8)
+        bar, middle = 0.05, sill + front.tall / 2
+        if self.age > 0.35:
+            canvas.wall(x, z - half, z + half, middle - bar, middle + bar, frame, bright)
+        if self.age > 0.6 or half > 0.8:
+            canvas.wall(x, z - bar, z + bar, sill, top, frame, bright)
 
-    def _shop(
-        self, canvas: Canvas, z0: float, z1: float, storey: float, bright: float, rng: Random
-    ) -> None:
+    def _shop(self, front: _Front, z0: float, z1: float, storey: float) -> None:
+        canvas, rng, bright = front.canvas, front.rng, front.bright
         x = self.x - self.side * 0.07
         sign = mix(_PAINT[rng.randrange(len(_PAINT))], _DIRT, 0.4 * (1 - self.upkeep))
         shut = rng.random() > 0.35 + 0.7 * self.upkeep
@@ -238,43 +241,69 @@ class Building:
         canvas.wall(x, z0 + 0.1, z1 - 0.1, 0.5, storey * 0.8, glass, bright if shut else 1.0)
 
 
-def boundary(
-    canvas: Canvas, palette: Palette, side: int, x: float, z0: float, z1: float,
-    kind: str, upkeep: float, seed: int,
-) -> None:  # fmt: skip
-    """Draw what stands between garden and pavement: hedge, wall, railings or fence."""
-    rng = Random(seed)
-    bright = canvas.light.right if side > 0 else canvas.light.left
-    near = canvas.pixels(1.0, max(canvas.depth(x, z0), canvas.depth(x, z1)))
-    if kind == "hedge":
+@dataclass(frozen=True)
+class Boundary:
+    """What stands between garden and pavement: a hedge, wall, railings or a fence.
+
+    ``side`` is +1 right of the street, -1 left of it; ``upkeep`` is 0 to 1, the rest metres.
+    """
+
+    side: int
+    x: float
+    z0: float
+    z1: float
+    kind: str
+    upkeep: float
+    seed: int
+
+    def draw(self, canvas: Canvas, palette: Palette) -> None:
+        """Draw it."""
+        rng = Random(self.seed)
+        near = canvas.pixels(1.0, max(canvas.depth(self.x, self.z0), canvas.depth(self.x, self.z1)))
+        if self.kind == "hedge":
+            self._hedge(canvas, palette, near, rng)
+        elif self.kind == "railings":
+            self._railings(canvas, near)
+        else:
+            self._wall(canvas, palette, rng)
+
+    def _hedge(self, canvas: Canvas, palette: Palette, near: float, rng: Random) -> None:
+        length = self.z1 - self.z0
         leaf = mix(palette.leaf, (60, 76, 44), 0.4)
-        canvas.box(_span(x, side, 0.7), (0, 1.0), (z0, z1), scale(leaf, 0.8))
-        for _ in range(max(2, int((z1 - z0) * 2.2)) if near > 7 else 0):
-            z = z0 + rng.random() * (z1 - z0)
+        canvas.box(self._span(0.7), (0, 1.0), (self.z0, self.z1), scale(leaf, 0.8))
+        for _ in range(max(2, int(length * 2.2)) if near > 7 else 0):
+            z = self.z0 + rng.random() * length
             tone = scale(leaf, 0.72 + 0.5 * rng.random())
-            canvas.blob(x, 0.4 + 0.7 * rng.random(), z, 0.28, tone, bright)
-        return
-    if kind == "railings":
-        canvas.wall(x, z0, z1, 0, 0.35, mix((150, 146, 140), _DIRT, 1 - upkeep), bright)
-        post = z0
-        while post < z1 and near > 5:
-            canvas.line(((x, 0.3, post), (x, 1.2, post)), (34, 36, 40), 0.05)
+            high = 0.4 + 0.7 * rng.random()
+            canvas.blob(self.x, high, z, 0.28, tone, canvas.light.front(self.side))
+
+    def _railings(self, canvas: Canvas, near: float) -> None:
+        base = mix((150, 146, 140), _DIRT, 1 - self.upkeep)
+        canvas.wall(self.x, self.z0, self.z1, 0, 0.35, base, canvas.light.front(self.side))
+        post = self.z0
+        while post < self.z1 and near > 5:
+            canvas.line(((self.x, 0.3, post), (self.x, 1.2, post)), (34, 36, 40), 0.05)
             post += 0.45
-        canvas.line(((x, 1.15, z0), (x, 1.15, z1)), (34, 36, 40), 0.06)
-        return
-    wall = palette.brick if kind == "wall" else mix((150, 116, 80), (120, 116, 110), 1 - upkeep)
-    wall = mix(wall, _DIRT, 0.45 * (1 - upkeep))
-    gap = 0.0 if kind == "wall" else (1 - upkeep) * 0.6 * rng.random()
-    canvas.box(_span(x, side, 0.25), (0, 0.85), (z0, max(z0 + 0.5, z1 - gap * (z1 - z0))), wall)
-    if rng.random() > 0.25 + upkeep * 1.1:
-        z = z0 + rng.random() * max(0.1, z1 - z0 - 2)
-        colour = _SPRAY[rng.randrange(len(_SPRAY))]
-        marks = [(x - side * 0.03, 0.2 + 0.55 * rng.random(), z + 0.3 * i) for i in range(7)]
-        canvas.line(marks, colour, 0.09)
+        canvas.line(((self.x, 1.15, self.z0), (self.x, 1.15, self.z1)), (34, 36, 40), 0.06)
 
+    def _wall(self, canvas: Canvas, palette: Palette, rng: Random) -> None:
+        length, worn = self.z1 - self.z0, 1 - self.upkeep
+        is_wall = self.kind == "wall"
+        wall = palette.brick if is_wall else mix((150, 116, 80), (120, 116, 110), worn)
+        wall = mix(wall, _DIRT, 0.45 * worn)
+        gap = 0.0 if is_wall else worn * 0.6 * rng.random()
+        end = max(self.z0 + 0.5, self.z1 - gap * length)
+        canvas.box(self._span(0.25), (0, 0.85), (self.z0, end), wall)
+        if rng.random() > 0.25 + self.upkeep * 1.1:
+            z = self.z0 + rng.random() * max(0.1, length - 2)
+            colour = _SPRAY[rng.randrange(len(_SPRAY))]
+            x = self.x - self.side * 0.03
+            canvas.line(
+                [(x, 0.2 + 0.55 * rng.random(), z + 0.3 * i) for i in range(7)], colour, 0.09
+            )
 
-def _span(x: float, side: int, wide: float) -> tuple[float, float]:
-    return (x, x + wide) if side > 0 else (x - wide, x)
+    def _span(self, wide: float) -> tuple[float, float]:
+        return (self.x, self.x + wide) if self.side > 0 else (self.x - wide, self.x)
 
 
 def tree(
