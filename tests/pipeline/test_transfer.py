@@ -159,7 +159,7 @@ def test_predict_reads_of_a_store_no_more_than_a_block_at_a_time(
 
     monkeypatch.setattr(Bundle, "predict", noted)
     store = study / "features" / "shares.h5"
-    predict_city(bundle, None, city, tmp_path / "out", features=store)
+    predict_city(bundle, store, city, tmp_path / "out")
     (features,) = asked
     while isinstance(features, np.ndarray) and not isinstance(features, np.memmap):
         features = features.base

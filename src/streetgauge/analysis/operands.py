@@ -15,7 +15,7 @@ from streetgauge.errors import InputError
 from streetgauge.io.formats import METRICS_VERSION, read_object
 from streetgauge.settings import EvaluationSettings, FoldSettings
 from streetgauge.study import Study
-from streetgauge.study.paths import OTHER_FOLDS, Tested, tested
+from streetgauge.study.paths import OTHER_FOLDS, FoldOutputs, own_outputs
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -75,7 +75,7 @@ class Side:
         if self.study is None:
             return None
         own = kind == self.own
-        files = tested(self.study) if own else Tested(self.study.directory / OTHER_FOLDS)
+        files = own_outputs(self.study) if own else FoldOutputs(self.study.directory / OTHER_FOLDS)
         try:
             frame = pd.read_parquet(files.areas)
         except FileNotFoundError:

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from streetgauge.cli.app import Machine, Quiet, Screen, StudyPath, Verbose, app
+from streetgauge.errors import InputError
 
 __all__ = ["export", "import_weights", "predict"]
 
@@ -47,19 +48,13 @@ def predict(
 ) -> None:
     """Use a trained model on the images of another city."""
     screen = Screen(quiet=quiet, verbose=verbose, machine=machine)
-    from streetgauge.pipeline.predict import predict_city
+    from streetgauge.pipeline.predict import CityImages, predict_city
 
-    for line in predict_city(
-        bundle,
-        images,
-        locations,
-        out,
-        features=features,
-        pattern=pattern,
-        weights=weights,
-        engine=engine,
-        progress=screen.progress,
-    ):
+    if (images is None) == (features is None):
+        raise InputError("predict", "it reads one thing", "give --images or --features")
+    source = features if images is None else CityImages(images, pattern, weights, engine)
+    assert source is not None
+    for line in predict_city(bundle, source, locations, out, progress=screen.progress):
         screen.say(line)
 
 

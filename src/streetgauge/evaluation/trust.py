@@ -6,12 +6,12 @@ from typing import Any
 
 import pandas as pd
 
-from streetgauge.study.paths import Tested
+from streetgauge.study.paths import FoldOutputs
 
 __all__ = ["add_trust", "held_aside", "trust_lines"]
 
 
-def held_aside(files: Tested) -> pd.DataFrame | None:
+def held_aside(files: FoldOutputs) -> pd.DataFrame | None:
     """Read the mean scores of areas that were neither learned from nor tested, if there are any.
 
     Returns
@@ -19,9 +19,9 @@ def held_aside(files: Tested) -> pd.DataFrame | None:
     DataFrame or None
         ``outcome, area, score, actual_decile``.
     """
-    if not files.aside.is_file():
+    if not files.calibration.is_file():
         return None
-    rows = pd.read_parquet(files.aside)
+    rows = pd.read_parquet(files.calibration)
     grouped = rows.groupby(["outcome", "area"], observed=True, sort=True)
     return grouped.agg(
         score=("score", "mean"), actual_decile=("actual_decile", "first")

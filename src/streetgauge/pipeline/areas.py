@@ -11,6 +11,25 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from streetgauge.errors import InputError, closest
+from streetgauge.evaluation import (
+    FEW_LOCATIONS,
+    Level,
+    aggregate,
+    class_counts,
+    describe_scheme,
+    evaluate,
+    headline,
+    intervals,
+    mark,
+    positions_of_areas,
+    raise_level,
+    shuffled_account,
+    split_areas,
+    training_areas,
+    units_of_areas,
+    write_geopackage,
+    write_geoparquet,
+)
 from streetgauge.evaluation.area_facts import (
     Weights,
     columns_of_areas,
@@ -22,6 +41,7 @@ from streetgauge.evaluation.oracle import read_oracle
 from streetgauge.evaluation.trust import add_trust, held_aside, trust_lines
 from streetgauge.features.area_means import feature_table
 from streetgauge.io.files import write_json, write_table
+from streetgauge.locations import read_areas
 from streetgauge.model.training_data import deciles, study_class_counts
 from streetgauge.pipeline.features import simulated
 from streetgauge.pipeline.train import stored_settings
@@ -29,11 +49,10 @@ from streetgauge.progress import Progress
 from streetgauge.settings import FoldSettings, SimulatedFeatures
 from streetgauge.skips import left_out
 from streetgauge.study import Done, Study
-from streetgauge.study.paths import Tested, second_of, tested
-from streetgauge.study.stages import curve_file, has_curve
+from streetgauge.study.paths import FoldOutputs, other_outputs, own_outputs
+from streetgauge.study.stages import has_curve
 
 if TYPE_CHECKING:
-    from streetgauge.evaluation import Level
     from streetgauge.evaluation.baselines import Baselines
 
 __all__ = ["AREA_COLUMNS", "make_areas"]
@@ -45,13 +64,11 @@ AREA_COLUMNS = [
 
 def make_areas(study: Study, key: str, progress: Progress) -> Done:
     """Predictions of locations -> areas.parquet, areas.gpkg and metrics.json."""
-    from streetgauge.evaluation import headline
-
     classes, city = study.settings.deciles.classes, _City(study)
-    own = tested(study)
+    own = own_outputs(study)
     frame, levels, metrics = _judged(city, own, study.settings.folds)
     sides = {study.settings.folds.kind: metrics}
-    second = second_of(study)
+    second = other_outputs(study)
     if second is not None and second.predictions.is_file():
         folds = stored_settings(second.splits)
         beside, _, sides[folds.kind] = _judged(city, second, folds)
@@ -60,7 +77,7 @@ def make_areas(study: Study, key: str, progress: Progress) -> Done:
     metrics = {**metrics, "kind": study.settings.folds.kind}
     metrics["headline"] = headline({kind: sides[kind] for kind in sorted(sides)})
     if has_curve(study):
-        metrics["transfer"] = json.loads(curve_file(study).read_text(encoding="utf-8"))
+        metrics["transfer"] = json.loads(study.transfer_curve.read_text(encoding="utf-8"))
     write_table(frame, study.areas)
     _forget_levels(study)
     for level, each in levels.items():
@@ -89,7 +106,6 @@ class _City:
     """What is known of the study's areas, whatever the folds."""
 
     def __init__(self, study: Study) -> None:
-        from streetgauge.locations import read_areas
 
         self.study = study
         self.boundaries = read_areas(study.settings.areas, study.settings.locations)
@@ -99,7 +115,6 @@ class _City:
 
     @cached_property
     def coordinates(self) -> pd.DataFrame:
-        from streetgauge.evaluation import positions_of_areas
 
         return positions_of_areas(self.boundaries, self.locations)
 
@@ -136,20 +151,9 @@ class _City:
 
 
 def _judged(
-    city: _City, files: Tested, folds: FoldSettings
+    city: _City, files: FoldOutputs, folds: FoldSettings
 ) -> tuple[pd.DataFrame, dict[str, Level], dict[str, Any]]:
     """Give the areas as predicted in these folds, the levels above, and how good that is."""
-    from streetgauge.evaluation import (
-        aggregate,
-        class_counts,
-        describe_scheme,
-        evaluate,
-        intervals,
-        shuffled_account,
-        split_areas,
-        training_areas,
-    )
-
     study = city.study
     settings, classes = study.settings.evaluation, study.settings.deciles.classes
     predictions, splits = pd.read_parquet(files.predictions), pd.read_parquet(files.splits)
@@ -214,8 +218,6 @@ def _in_order(areas: pd.DataFrame) -> pd.DataFrame:
 
 def _levels(city: _City, predictions: pd.DataFrame, areas: pd.DataFrame) -> dict[str, Level]:
     """Judge the units of every level above the areas that the settings name."""
-    from streetgauge.evaluation import intervals, mark, raise_level, units_of_areas
-
     settings, classes = city.study.settings.evaluation, city.study.settings.deciles.classes
     levels = {}
     for name in settings.levels:
@@ -232,8 +234,6 @@ def _levels(city: _City, predictions: pd.DataFrame, areas: pd.DataFrame) -> dict
 
 def _write_maps(city: _City, frame: pd.DataFrame) -> None:
     """Write the areas for a GIS; no file of a run before stays where there is no map."""
-    from streetgauge.evaluation import write_geopackage, write_geoparquet
-
     study = city.study
     for path in (study.map, study.geoparquet, study.map_style):
         path.unlink(missing_ok=True)
@@ -255,8 +255,6 @@ def _forget_levels(study: Study) -> None:
 
 def _not_measured(city: _City, areas: pd.DataFrame) -> pd.DataFrame:
     """List the areas that have a prediction and are not measured, or count nothing."""
-    from streetgauge.evaluation import FEW_LOCATIONS
-
     least = city.study.settings.evaluation.min_locations
     few = areas.loc[areas["status"] == FEW_LOCATIONS, "area"].drop_duplicates()
     reasons = dict.fromkeys(sorted(few), f"fewer than {least} locations: not measured")

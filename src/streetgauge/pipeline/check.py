@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from dataclasses import dataclass, field
+
+import pandas as pd
 
 from streetgauge.errors import InputError
 from streetgauge.evaluation.area_facts import check_evaluation
 from streetgauge.evaluation.oracle import read_oracle
 from streetgauge.features.backbones import backbone_of
+from streetgauge.features.table_columns import read_columns
+from streetgauge.imagery import find_views
+from streetgauge.locations import read_areas, read_locations
 from streetgauge.model.event_log import NO_TENSORBOARD, has_tensorboard
 from streetgauge.model.training_data import labels_of, study_splits
-from streetgauge.pipeline.outcomes import column_of_codes
+from streetgauge.pipeline.outcomes import read_outcomes
 from streetgauge.pipeline.quality import said_before
 from streetgauge.settings import ImageFeatures, OpenImagery, TableFeatures
 from streetgauge.study import Study
@@ -30,98 +35,98 @@ def check(study: Study) -> dict[str, Callable[[], str]]:
     Returns
     -------
     dict of str to callable
-        By what is checked; each raises `InputError` if that input cannot be used.
+        By what is checked; each raises `InputError` if that input cannot be used. Those below
+        use what those above have read.
     """
-    from streetgauge.features import read_columns
-    from streetgauge.locations import read_areas, read_locations
-    from streetgauge.outcomes import build_outcomes
+    inputs = _Inputs(study)
+    transfer = {} if study.settings.transfer is None else {"transfer": inputs.check_transfer}
+    return {
+        "files": inputs.check_files,
+        "areas": inputs.check_areas,
+        "outcomes": inputs.check_outcomes,
+        "locations": inputs.check_locations,
+        "folds": inputs.check_folds,
+        **transfer,
+        **({} if has_tensorboard() else {"training": lambda: NO_TENSORBOARD}),
+        "evaluation": inputs.check_evaluation,
+        "features": inputs.check_features,
+    }
 
-    settings = study.settings
-    seen: dict[str, Any] = {}
 
-    def files() -> str:
-        study.require_files()
+@dataclass
+class _Inputs:
+    """The inputs of a study, as far as they have been read."""
+
+    study: Study
+    areas: pd.DataFrame = field(init=False)
+    outcomes: pd.DataFrame = field(init=False)
+    locations: pd.DataFrame = field(init=False)
+
+    def check_files(self) -> str:
+        self.study.require_files()
         return "all there"
 
-    def areas() -> str:
-        seen["areas"] = read_areas(settings.areas, settings.locations)
-        folds = settings.folds
+    def check_areas(self) -> str:
+        settings, folds = self.study.settings, self.study.settings.folds
+        self.areas = read_areas(settings.areas, settings.locations)
         by_number = folds.scheme == "k-fold" and folds.file is None
-        if by_number and len(seen["areas"]) < folds.k:
+        if by_number and len(self.areas) < folds.k:
             raise InputError(
-                f"{study.file}: folds.k",
-                f"{settings.folds.k} folds of only {len(seen['areas'])} areas",
+                f"{self.study.file}: folds.k",
+                f"{folds.k} folds of only {len(self.areas)} areas",
                 "an area is never split over folds: take fewer folds",
             )
-        kind = "with" if "geometry" in seen["areas"] else "without"
-        return f"{len(seen['areas']):,} areas {kind} boundaries"
+        kind = "with" if "geometry" in self.areas else "without"
+        return f"{len(self.areas):,} areas {kind} boundaries"
 
-    def outcomes() -> str:
-        seen["outcomes"], about, _ = build_outcomes(
-            settings.outcomes,
-            seen["areas"].index,
-            settings.deciles,
-            stated=column_of_codes(settings),
-            lookup=settings.areas.lookup,
-        )
+    def check_outcomes(self) -> str:
+        self.outcomes, about, _ = read_outcomes(self.study, self.areas)
         return ", ".join(f"{name} {a['n_areas']:,} areas" for name, a in about.items())
 
-    def locations() -> str:
-        seen["locations"], skips = read_locations(settings.locations, seen["areas"])
-        return f"{len(seen['locations']):,} locations, {len(skips):,} left out"
+    def check_locations(self) -> str:
+        self.locations, skips = read_locations(self.study.settings.locations, self.areas)
+        return f"{len(self.locations):,} locations, {len(skips):,} excluded"
 
-    def folds() -> str:
-        labels = labels_of(settings, seen["outcomes"], seen["locations"])
+    def check_folds(self) -> str:
+        labels = labels_of(self.study.settings, self.outcomes, self.locations)
         labelled = labels.notna().any(axis=1).to_numpy()
-        splits = study_splits(study, seen["locations"][labelled], labels[labelled])
-        largest = max(splits, key=lambda split: len(split.test))
-        tests = sum(1 for split in splits if len(split.test))
-        return f"{tests} parts to test on, of at most {len(largest.test):,} locations"
+        splits = study_splits(self.study, self.locations[labelled], labels[labelled])
+        sizes = [len(each.test) for each in splits if len(each.test)]
+        return f"{len(sizes)} parts to test on, of at most {max(sizes, default=0):,} locations"
 
-    def transfer() -> str:
+    def check_transfer(self) -> str:
         from streetgauge.model.transfer import open_start
 
-        tuned, looks = settings.transfer, settings.features
-        assert tuned is not None
-        bundle, _ = open_start(tuned, list(settings.outcomes), classes=settings.deciles.classes)
-        dimension, backbone = bundle.dimension, str(looks.source)
-        if isinstance(looks, TableFeatures):
-            dimension = len(looks.columns)
-        if isinstance(looks, ImageFeatures):
-            backbone = backbone_of(looks).name
-        bundle.compare(study.file, dimension=dimension, backbone=backbone)
-        return f"from {tuned.bundle}, a model of {bundle.source.get('study') or 'another study'}"
+        settings, features = self.study.settings, self.study.settings.features
+        assert settings.transfer is not None
+        classes = settings.deciles.classes
+        bundle, _ = open_start(settings.transfer, list(settings.outcomes), classes=classes)
+        dimension, backbone = bundle.dimension, str(features.source)
+        if isinstance(features, TableFeatures):
+            dimension = len(features.columns)
+        if isinstance(features, ImageFeatures):
+            backbone = backbone_of(features).name
+        bundle.compare(self.study.file, dimension=dimension, backbone=backbone)
+        origin = bundle.source.get("study") or "another study"
+        return f"from {settings.transfer.bundle}, a model of {origin}"
 
-    def features() -> str:
+    def check_features(self) -> str:
+        settings, imagery = self.study.settings, self.study.settings.imagery
         if settings.evaluation.oracle is not None:
             read_oracle(settings.evaluation.oracle)
         if isinstance(settings.features, TableFeatures):
             table = read_columns(settings.features)
             return f"{len(table.features):,} rows of {len(settings.features.columns):,} features"
-        if isinstance(settings.features, ImageFeatures) and settings.imagery is not None:
-            from streetgauge.imagery import find_views
+        if not isinstance(settings.features, ImageFeatures) or imagery is None:
+            return f"{settings.features.source} features"
+        backbone = backbone_of(settings.features)
+        if isinstance(imagery, OpenImagery):
+            from streetgauge.imagery.open_street import probe
 
-            backbone = backbone_of(settings.features)
-            if isinstance(settings.imagery, OpenImagery):
-                from streetgauge.imagery.open_street import probe
+            return f"{probe(imagery, self.locations)}, for {backbone.name}"
+        views, missing = find_views(imagery, self.locations)
+        line = f"{len(views):,} images for {backbone.name}, {len(missing):,} excluded"
+        return "; ".join((line, *said_before(self.study.quality, imagery)))
 
-                return f"{probe(settings.imagery, seen['locations'])}, for {backbone.name}"
-            views, missing = find_views(settings.imagery, seen["locations"])
-            line = f"{len(views):,} images for {backbone.name}, {len(missing):,} left out"
-            return "; ".join((line, *said_before(study.quality, settings.imagery)))
-        return f"{settings.features.source} features"
-
-    def evaluation() -> str:
-        return check_evaluation(study, seen["areas"], seen["locations"])
-
-    return {
-        "files": files,
-        "areas": areas,
-        "outcomes": outcomes,
-        "locations": locations,
-        "folds": folds,
-        **({} if settings.transfer is None else {"transfer": transfer}),
-        **({} if has_tensorboard() else {"training": lambda: NO_TENSORBOARD}),
-        "evaluation": evaluation,
-        "features": features,
-    }
+    def check_evaluation(self) -> str:
+        return check_evaluation(self.study, self.areas, self.locations)

@@ -12,6 +12,10 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from streetgauge.errors import InputError
+from streetgauge.evaluation import AreaOfApplicability
+from streetgauge.features.area_means import feature_table
+from streetgauge.features.store import FeatureStore
+from streetgauge.features.weights import is_array_file
 from streetgauge.io.files import read_metadata
 from streetgauge.progress import Progress, silent
 
@@ -98,7 +102,7 @@ def export_features(
     InputError
         If there are no features, the format is not known, or something is at ``out``.
     """
-    from streetgauge.features import FeatureStore, export_store
+    from streetgauge.features import export_store
     from streetgauge.study import Study
 
     if form not in ("zarr", "parquet"):
@@ -111,9 +115,6 @@ def export_features(
 
 def _applicability(study: Study) -> dict[str, Any] | None:
     """Say what the areas look like that the exported model learned from."""
-    from streetgauge.evaluation import AreaOfApplicability
-    from streetgauge.features.area_means import feature_table
-
     if not study.area_features.is_file():
         return None
     splits = pd.read_parquet(study.splits, columns=["area", "split", "part"])
@@ -167,7 +168,6 @@ def import_file(
         If the file holds anything but numbers, or not those of these networks.
     """
     from streetgauge.features.caffe import import_caffe
-    from streetgauge.features.weights import is_array_file
     from streetgauge.model.authors import import_authors, read_state
 
     if not file.is_file():

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
+import h5py
 import numpy as np
 import pandas as pd
 
 from streetgauge.errors import InputError
 from streetgauge.features.backbones import backbone_of
+from streetgauge.features.store import FORMAT, FeatureStore
+from streetgauge.imagery import find_views
 from streetgauge.io.formats import STORE_VERSION, require_version
 from streetgauge.model.training_data import location_labels
 from streetgauge.pipeline.quality import judge, reinstate
@@ -20,10 +21,7 @@ from streetgauge.settings import (
 )
 from streetgauge.skips import counted, left_out
 from streetgauge.study import Done, Study
-from streetgauge.study.paths import picture_files
-
-if TYPE_CHECKING:
-    from streetgauge.features import FeatureStore
+from streetgauge.study.paths import image_files
 
 __all__ = ["simulated", "make_features", "refuse_newer"]
 
@@ -36,10 +34,6 @@ def refuse_newer(study: Study) -> None:
     InputError
         If its format is newer than what is written here.
     """
-    import h5py
-
-    from streetgauge.features.store import FORMAT
-
     try:
         with h5py.File(study.features, "r") as file:
             form, version = (str(file.attrs.get(n, "")) for n in ("format", "format_version"))
@@ -51,15 +45,13 @@ def refuse_newer(study: Study) -> None:
 
 def make_features(study: Study, key: str, progress: Progress) -> Done:
     """Images, or a table of features, -> the feature store."""
-    from streetgauge.features import FeatureStore
-
     refuse_newer(study)
     settings = study.settings.features
     locations = pd.read_parquet(study.locations)
     found: tuple[str, ...] = ()
     if isinstance(settings, ImageFeatures):
         skips = _look_at_pictures(study, settings, locations, key, progress)
-        found, poor = judge(study.features, study.quality, picture_files(study))
+        found, poor = judge(study.features, study.quality, image_files(study))
         skips = pd.concat([skips, poor], ignore_index=True)
     elif isinstance(settings, TableFeatures):
         from streetgauge.features import join_table
@@ -106,9 +98,8 @@ def _look_at_pictures(
         resolve_checksum,
         take_in_shards,
     )
-    from streetgauge.imagery import find_views
 
-    imagery = picture_files(study)
+    imagery = image_files(study)
     views, missing = find_views(imagery, locations)
     reinstate(study.features, imagery.require)
     missing = _not_said_before(study, missing)
@@ -151,7 +142,6 @@ def _simulate(
     key: str,
     progress: Progress,
 ) -> pd.DataFrame:
-    from streetgauge.features import FeatureStore
     from streetgauge.synthetic import simulate_features
 
     deciles, areas = simulated(study, settings, locations)

@@ -12,17 +12,36 @@ import pandas as pd
 
 from streetgauge.errors import InputError
 from streetgauge.features.backbones import backbone_of
+from streetgauge.features.store import FeatureStore
+from streetgauge.imagery import (
+    ImageError,
+    ImageSource,
+    decode,
+    find_views,
+    image_sources,
+    raw_images,
+)
 from streetgauge.progress import Progress
+from streetgauge.report.gallery import (
+    SIDE,
+    SIDE_OF_AREA,
+    Gallery,
+    Heat,
+    Shot,
+    compose,
+    extremes,
+    heat,
+    thumbnail,
+    typical,
+)
 from streetgauge.settings import ImageFeatures, ImagerySettings, OpenImagery, Url
 from streetgauge.settings.imagery import names_a_licence
 from streetgauge.study import Study
-from streetgauge.study.paths import picture_files
+from streetgauge.study.paths import image_files
 from streetgauge.study.stages import has_gallery
 
 if TYPE_CHECKING:
-    from streetgauge.features import Backbone, FeatureStore
-    from streetgauge.imagery import ImageSource
-    from streetgauge.report.gallery import Gallery, Heat, Shot
+    from streetgauge.features import Backbone
 
 __all__ = ["make_gallery"]
 
@@ -58,8 +77,6 @@ def make_gallery(study: Study, table: pd.DataFrame, progress: Progress) -> Galle
     InputError
         If the study insists on images and there are none to show.
     """
-    from streetgauge.report.gallery import Gallery
-
     settings = study.settings
     if not isinstance(settings.features, ImageFeatures) or settings.report.images is False:
         return None
@@ -81,10 +98,8 @@ def make_gallery(study: Study, table: pd.DataFrame, progress: Progress) -> Galle
 
 
 def _gallery(study: Study, table: pd.DataFrame, progress: Progress) -> Gallery:
-    from streetgauge.features import FeatureStore
-    from streetgauge.report.gallery import SIDE, SIDE_OF_AREA, compose, extremes, typical
 
-    wishes, imagery = study.settings.report, picture_files(study)
+    wishes, imagery = study.settings.report, image_files(study)
     if isinstance(imagery.folder, Url) and wishes.images == "auto":
         raise InputError("images", "they lie behind an address of the web", "report.images = true")
     store = FeatureStore.open(study.features)
@@ -98,7 +113,7 @@ def _gallery(study: Study, table: pd.DataFrame, progress: Progress) -> Gallery:
     of_areas = of_areas.head(budget // LEAST_BYTES)
     # Of an area's locations the first shows its first view, the second its second: they differ.
     cards = [
-        (str(row.area), (str(row.location_id), views[int(cast(int, row.rank)) % len(views)]))
+        (str(row.area), (str(row.location_id), views[int(cast("int", row.rank)) % len(views)]))
         for row in of_areas.itertuples()
         if (views := may[str(row.location_id)])
     ]
@@ -198,8 +213,6 @@ def _pictures(
     study: Study, imagery: ImagerySettings, wanted: set[Key]
 ) -> Iterator[tuple[Key, Pixels | None]]:
     """Read images, each file once; None in the place of one that cannot be read."""
-    from streetgauge.imagery import ImageError, decode, find_views, image_sources, raw_images
-
     locations = pd.read_parquet(study.locations)
     # Which location an image with coordinates belongs to depends on all of them.
     if not imagery.exif and imagery.manifest is None:
@@ -217,7 +230,6 @@ def _pictures(
 
 
 def _shot(key: Key, pixels: Pixels, rights: pd.DataFrame, side: int) -> Shot:
-    from streetgauge.report.gallery import Shot, thumbnail
 
     licence, attribution, url = map(str, rights.loc[[key]].iloc[0])
     src, width, height = thumbnail(pixels, side)
@@ -279,7 +291,6 @@ class _Eye:
     ) -> tuple[dict[tuple[str, str, str], Heat], dict[str, float]]:
         """Draw what moved the score, on one scale for an outcome."""
         from streetgauge.features.occlusion import grey_of, occlusion
-        from streetgauge.report.gallery import heat
 
         pictures = sorted({key for keys in looks.values() for key in keys if key in inputs})
         if not pictures:

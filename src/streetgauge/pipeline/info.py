@@ -6,7 +6,13 @@ import json
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
 from streetgauge.errors import InputError
+from streetgauge.features.store import FeatureStore
+from streetgauge.io.files import read_metadata, sha256_of
 from streetgauge.io.formats import BUNDLE_VERSION, require_version
 from streetgauge.markup import estimate_text
 from streetgauge.study import Study
@@ -99,11 +105,6 @@ def describe_outcomes(path: Path) -> list[dict[str, Any]]:
     InputError
         If it is no table of outcomes.
     """
-    import pandas as pd
-    import pyarrow as pa
-
-    from streetgauge.io.files import read_metadata
-
     try:
         frame, metadata = pd.read_parquet(path), read_metadata(path)
         result = []
@@ -179,8 +180,6 @@ def _maker(kept: dict[str, Any]) -> str:
 
 def _begun(study: Study) -> str:
     """Say how many locations the features of a run that did not end are kept of; "" of none."""
-    from streetgauge.features import FeatureStore
-
     try:
         store = FeatureStore.open(study.features)
     except InputError:
@@ -191,8 +190,6 @@ def _begun(study: Study) -> str:
 
 def _bundle(directory: Path) -> dict[str, Any]:
     """Say what a bundle is, from its description alone: weights are hashed, not read."""
-    from streetgauge.io.files import sha256_of
-
     file = directory / "bundle.json"
     try:
         said = json.loads(file.read_text(encoding="utf-8"))
@@ -260,7 +257,6 @@ def _outcome(about: dict[str, Any], measured: dict[str, Any] | None) -> str:
 
 
 def _store(path: Path) -> dict[str, Any]:
-    from streetgauge.features import FeatureStore
 
     store = FeatureStore.open(path)
     n, views, dimension = store.features.shape
@@ -277,10 +273,6 @@ def _store(path: Path) -> dict[str, Any]:
 
 
 def _table(path: Path) -> dict[str, Any]:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    from streetgauge.io.files import read_metadata
 
     try:
         file = pq.ParquetFile(path)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from streetgauge.io.files import write_table
+from streetgauge.locations import counted, read_areas, read_locations
 from streetgauge.locations.areas import repaired
 from streetgauge.progress import Progress
 from streetgauge.skips import left_out
@@ -13,8 +14,6 @@ __all__ = ["make_locations"]
 
 def make_locations(study: Study, key: str, progress: Progress) -> Done:
     """Postcode directory or coordinates -> locations.parquet."""
-    from streetgauge.locations import counted, read_areas, read_locations
-
     areas = read_areas(study.settings.areas, study.settings.locations)
     frame, skips = read_locations(study.settings.locations, areas)
     write_table(frame, study.locations)

@@ -2,46 +2,49 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import pandas as pd
+
 from streetgauge.io.files import write_table
+from streetgauge.locations import read_areas
 from streetgauge.locations.areas import repaired
+from streetgauge.outcomes import build_outcomes
 from streetgauge.progress import Progress
-from streetgauge.settings import (
-    DirectoryLocations,
-    StudySettings,
-)
+from streetgauge.settings import DirectoryLocations
 from streetgauge.study import Done, Study
 
-__all__ = ["column_of_codes", "make_outcomes"]
+__all__ = ["make_outcomes", "read_outcomes"]
 
 
 def make_outcomes(study: Study, key: str, progress: Progress) -> Done:
     """Official files -> outcomes.parquet."""
-    from streetgauge.locations import read_areas
-    from streetgauge.outcomes import build_outcomes
-
     areas = read_areas(study.settings.areas, study.settings.locations)
-    settings = study.settings
-    frame, metadata, skips = build_outcomes(
-        settings.outcomes,
-        areas.index,
-        settings.deciles,
-        stated=column_of_codes(settings),
-        lookup=settings.areas.lookup,
-    )
+    frame, metadata, skips = read_outcomes(study, areas)
     write_table(frame, study.outcomes, metadata)
-    lines = [f"{len(frame):,} areas, {len(metadata)} outcomes"]
-    lines += repaired(areas)
+    lines = [f"{len(frame):,} areas, {len(metadata)} outcomes", *repaired(areas)]
     if others := areas.attrs.get("left_out"):
-        lines.append(f"{others:,} other areas are none of the study's place")
-    for name, about in metadata.items():
-        if about["n_missing"]:
-            lines.append(f"{name}: {about['n_missing']:,} of {len(frame):,} areas have no value")
+        lines.append(f"{others:,} other areas are none of the study's")
+    lines += [
+        f"{name}: {about['n_missing']:,} of {len(frame):,} areas have no value"
+        for name, about in metadata.items()
+        if about["n_missing"]
+    ]
     return Done(tuple(lines), skips)
 
 
-def column_of_codes(settings: StudySettings) -> str | None:
-    """Name the column that the areas' codes come from; it may say of which year they are."""
-    locations = settings.locations
+def read_outcomes(
+    study: Study, areas: pd.DataFrame
+) -> tuple[pd.DataFrame, dict[str, dict[str, Any]], pd.DataFrame]:
+    """Read the outcomes of a study's areas: see `streetgauge.outcomes.build_outcomes`."""
+    settings, locations = study.settings, study.settings.locations
+    codes = settings.areas.code
     if settings.areas.file is None and isinstance(locations, DirectoryLocations):
-        return locations.area
-    return settings.areas.code
+        codes = locations.area
+    return build_outcomes(
+        settings.outcomes,
+        areas.index,
+        settings.deciles,
+        stated=codes,  # the column of the areas' codes may say of which year they are
+        lookup=settings.areas.lookup,
+    )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,6 +11,10 @@ import pandas as pd
 from pydantic import ValidationError
 
 from streetgauge.errors import InputError
+from streetgauge.evaluation import AreaOfApplicability, add_disagreement, aggregate, is_outside_aoa
+from streetgauge.features.area_means import feature_table, mean_features
+from streetgauge.features.store import FeatureStore
+from streetgauge.imagery import find_views
 from streetgauge.io.files import (
     WriteLock,
     digest,
@@ -24,22 +29,39 @@ from streetgauge.settings import ImagerySettings
 from streetgauge.skips import SKIP_COLUMNS, left_out
 
 if TYPE_CHECKING:
-    from streetgauge.features import FeatureStore
     from streetgauge.model import Bundle
 
-__all__ = ["predict_city"]
+__all__ = ["CityImages", "predict_city"]
+
+
+@dataclass(frozen=True)
+class CityImages:
+    """Images of a city, and how their features are computed.
+
+    Parameters
+    ----------
+    folder : Path
+        Where they are.
+    pattern : str
+        Their file names, as in a study.
+    weights : Path, optional
+        The backbone's, where the bundle's are not the published ones; of ``onnx``, the network.
+    engine : {"auto", "torch", "openvino", "onnxruntime"}
+        What computes it, in the precision in which the bundle's features were computed.
+    """
+
+    folder: Path
+    pattern: str = "{location_id}_{view}.jpg"
+    weights: Path | None = None
+    engine: str = "auto"
 
 
 def predict_city(
     bundle: str | Path,
-    images: Path | None,
+    source: CityImages | Path,
     locations: Path,
     out: Path,
     *,
-    features: Path | None = None,
-    pattern: str = "{location_id}_{view}.jpg",
-    weights: Path | None = None,
-    engine: str = "auto",
     progress: Progress = silent,
 ) -> list[str]:
     """Predict every location of a city with a bundle of another; no labels are needed.
@@ -48,24 +70,16 @@ def predict_city(
     ----------
     bundle : str or Path
         See `open_bundle`.
-    images : Path, optional
-        Folder with the images.
+    source : CityImages or Path
+        Images, or a feature store that exists already.
     locations : Path
         CSV or Parquet with ``location_id`` and, for areas, ``area``; a location without one is
         predicted, and listed in ``skipped.parquet`` if others have one.
     out : Path
         Directory for ``predictions.parquet``, ``areas.parquet``, ``skipped.parquet`` and the
         feature store.
-    features : Path, optional
-        A feature store that exists already, in the place of images.
-    pattern : str
-        File names of the images, as in a study.
-    weights : Path, optional
-        The backbone's, where the bundle's are not the published ones; of ``onnx``, the network.
-    engine : {"auto", "torch", "openvino", "onnxruntime"}
-        What computes it, in the precision in which the bundle's features were computed.
     progress : Progress
-        Told how far the images are.
+        Reports how far the images are.
 
     Returns
     -------
@@ -82,41 +96,33 @@ def predict_city(
     Deciles of areas are cut within *this* city (its own lowest tenth is decile 1), because no
     model of another city knows where this one's borders lie.
     """
-    from streetgauge.evaluation import add_disagreement, aggregate
-    from streetgauge.features import FeatureStore
-
-    if (images is None) == (features is None):
-        raise InputError("predict", "it looks at one thing", "give --images or --features")
     model, lines = open_bundle(bundle)
-    places = _read_places(locations)
+    places = _read_locations(locations)
     if (out / "study.toml").exists():
         raise InputError(out, "this is a study, whose files would be written over", "take another")
-    given = None if features is None else FeatureStore.open(features)
+    given = None if isinstance(source, CityImages) else FeatureStore.open(source)
     if given is not None:
         compare_with(model, given)
     with WriteLock(out / "predictions.parquet") as lock:
         for name in ("predictions", "areas", "skipped") if lock.held else ():
             remove_leftovers(out / f"{name}.parquet")
-        if given is not None:
-            store, skips = given, pd.DataFrame()
+        if given is None:
+            assert isinstance(source, CityImages)
+            store, skips = _extract(model, bundle, source, places, out, progress)
         else:
-            assert images is not None
-            store, skips = _look(
-                model, bundle, images, places, out, pattern, weights, engine, progress
-            )
+            store, skips = given, pd.DataFrame()
         lines += compare_with(model, store)
         rows = store.rows(places["location_id"].to_numpy(str))
-        if features is not None:
+        if given is not None:
             without = places.loc[rows < 0, ["location_id", "area"]]
             skips = without.assign(stage="features", reason="the store has no features of it")
         skips = _with_strays(skips, places[rows >= 0])
         write_table(skips, out / "skipped.parquet")
         places, rows = places[rows >= 0].reset_index(drop=True), rows[rows >= 0]
         if not len(places):
-            what = "all its images" if features is None else "features there"
-            raise InputError(
-                images or store.path, f"no location has {what}", f"see {out / 'skipped.parquet'}"
-            )
+            what = "features there" if given is not None else "all its images"
+            folder = source.folder if isinstance(source, CityImages) else source
+            raise InputError(folder, f"no location has {what}", f"see {out / 'skipped.parquet'}")
         predictions = model.predict_frame(
             store.features, store.present, places["location_id"].to_numpy(str), rows=rows
         )
@@ -133,10 +139,10 @@ def predict_city(
             labelled = in_areas.assign(fold=0, actual_decile=unknown)
             areas = aggregate(labelled, classes=model.model.classes)
             areas = add_disagreement(areas, labelled, model.model.classes)
-            areas, told = _unlike(areas, model, store, places)
+            areas, notes = _add_applicability(areas, model, store, places)
             write_table(areas, out / "areas.parquet")
             lines.append(f"{areas['area'].nunique():,} areas, deciles cut within this city")
-            lines += told
+            lines += notes
         return lines
 
 
@@ -144,29 +150,27 @@ def _with_strays(skips: pd.DataFrame, places: pd.DataFrame) -> pd.DataFrame:
     """Add the locations that are predicted and count in no area, where others have one."""
     lost = places["area"].isna()
     strays = places.loc[lost if not lost.all() else [], ["location_id"]]
-    told = strays.assign(stage="areas", reason="predicted, but the table names no area of it")
-    parts = [part.reindex(columns=list(SKIP_COLUMNS)) for part in (skips, told) if len(part)]
+    unplaced = strays.assign(stage="areas", reason="predicted, but the table names no area of it")
+    parts = [part.reindex(columns=list(SKIP_COLUMNS)) for part in (skips, unplaced) if len(part)]
     empty = pd.DataFrame(columns=list(SKIP_COLUMNS))
     return pd.concat(parts, ignore_index=True) if parts else empty
 
 
-def _unlike(
+def _add_applicability(
     areas: pd.DataFrame, model: Bundle, store: FeatureStore, places: pd.DataFrame
 ) -> tuple[pd.DataFrame, list[str]]:
     """Add ``dissimilarity_index`` and ``outside_aoa``, if the bundle knows its areas."""
     if model.area_of_applicability is None:
         return areas, []
-    from streetgauge.evaluation import AreaOfApplicability, is_outside_aoa
-    from streetgauge.features.area_means import feature_table, mean_features
 
     here = places[places["area"].notna()]
     features = feature_table(mean_features(store, here))
-    strange = AreaOfApplicability.from_arrays(model.area_of_applicability).dissimilarity_index(
+    index = AreaOfApplicability.from_arrays(model.area_of_applicability).dissimilarity_index(
         features.to_numpy()
     )
-    far = pd.Series(is_outside_aoa(strange), index=features.index)
+    far = pd.Series(is_outside_aoa(index), index=features.index)
     frame = areas.assign(
-        dissimilarity_index=areas["area"].map(pd.Series(strange, index=features.index)),
+        dissimilarity_index=areas["area"].map(pd.Series(index, index=features.index)),
         outside_aoa=areas["area"].map(far).astype("boolean"),
     )
     line = (
@@ -176,48 +180,43 @@ def _unlike(
     return frame, [line]
 
 
-def _look(
+def _extract(
     model: Bundle,
     name: str | Path,
-    images: Path,
+    images: CityImages,
     places: pd.DataFrame,
     out: Path,
-    pattern: str,
-    weights: Path | None,
-    engine: str,
     progress: Progress,
 ) -> tuple[FeatureStore, pd.DataFrame]:
     """Extract features of the images as the bundle's backbone gives them."""
     from streetgauge.features import (
         BACKBONES,
         Extraction,
-        FeatureStore,
         extract_features,
         get_backbone,
         resolve_checksum,
     )
-    from streetgauge.imagery import find_views
 
     family = model.backbone.partition(":")[0]
     if model.backbone not in BACKBONES and family not in ("timm", "open_clip", "onnx"):
         raise InputError(
             name,
             f"its features come from {model.backbone!r}, not from images",
-            "only a bundle with a backbone can look at images; give a store with --features",
+            "only a bundle with a backbone can read images; give a store with --features",
         )
-    if family == "onnx" and weights is None:
+    if family == "onnx" and images.weights is None:
         raise InputError(name, f"it needs the file of {model.backbone}", "give it as --weights")
-    backbone = get_backbone("onnx" if family == "onnx" else model.backbone, weights=weights)
+    backbone = get_backbone("onnx" if family == "onnx" else model.backbone, weights=images.weights)
     backbone = resolve_checksum(backbone, progress)
     known = str(model.source.get("weights_sha256") or "")
-    if known and known != backbone.sha256:  # said before the images are looked at
+    if known and known != backbone.sha256:  # before any image is read
         raise InputError(
             name,
             f"its features need weights of {model.backbone} with sha256 {known[:12]}, and these "
             f"have {backbone.sha256[:12]}",
             "give the file as --weights",
         )
-    imagery = _imagery(images, pattern, tuple(model.views))
+    imagery = _imagery(images, tuple(model.views))
     views, missing = find_views(imagery, places["location_id"].tolist())
     store_path = out / "features" / f"{re.sub(r'[:/]', '-', model.backbone)}.h5"
     wanted = Extraction(
@@ -227,7 +226,7 @@ def _look(
         backbone,
         view_names=imagery.views,
         require=imagery.require,
-        engine=engine,
+        engine=images.engine,
         precision=str(model.source.get("precision") or "float32"),  # type: ignore[arg-type]
         cache_key=digest([_by_content(views), model.backbone]),
     )
@@ -242,7 +241,7 @@ def _by_content(views: pd.DataFrame) -> list[tuple[str, ...]]:
     return [(location, view, contents[path], member) for location, view, path, member in columns]
 
 
-def _read_places(path: Path) -> pd.DataFrame:
+def _read_locations(path: Path) -> pd.DataFrame:
     """Read location_id and, where it is there, area; both as text, empty areas as None."""
     sheet = read_sheets(path)[0]
     frame = as_table(sheet)
@@ -259,9 +258,9 @@ def _read_places(path: Path) -> pd.DataFrame:
     return places.sort_values("location_id", ignore_index=True)
 
 
-def _imagery(images: Path, pattern: str, views: tuple[str, ...]) -> ImagerySettings:
+def _imagery(images: CityImages, views: tuple[str, ...]) -> ImagerySettings:
     try:
-        return ImagerySettings(folder=images, pattern=pattern, views=views)
+        return ImagerySettings(folder=images.folder, pattern=images.pattern, views=views)
     except ValidationError as error:
         detail = error.errors()[0]
         reason = str(detail.get("ctx", {}).get("error", detail["msg"]))

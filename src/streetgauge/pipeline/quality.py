@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+import pyarrow as pa
 
 from streetgauge.errors import InputError
+from streetgauge.features.store import FeatureStore, usable
+from streetgauge.imagery import FINDINGS, findings
+from streetgauge.imagery.quality import FINGERPRINT
 from streetgauge.io.files import write_table
 from streetgauge.settings import ImagerySettings
 from streetgauge.skips import skips_frame
-
-if TYPE_CHECKING:
-    from streetgauge.features import FeatureStore
 
 __all__ = ["judge", "reinstate", "said_before"]
 
@@ -27,8 +27,6 @@ def reinstate(path: Path, require: str) -> None:
 
     What is left out can then be changed without a second look at any image.
     """
-    from streetgauge.features import FeatureStore
-
     try:
         store = FeatureStore.open(path)
         read = _read(store)
@@ -62,9 +60,6 @@ def judge(path: Path, file: Path, imagery: ImagerySettings) -> tuple[tuple[str, 
     skips : DataFrame
         ``location_id, view, area, stage, reason``.
     """
-    from streetgauge.features import FeatureStore
-    from streetgauge.imagery import findings
-
     store = FeatureStore.open(path)
     table = findings(store.quality, store.location_ids.tolist(), store.views)
     write_table(table, file)
@@ -86,8 +81,6 @@ def judge(path: Path, file: Path, imagery: ImagerySettings) -> tuple[tuple[str, 
 
 def said_before(file: Path, imagery: ImagerySettings) -> tuple[str, ...]:
     """Say what an earlier run found; nothing if there was none, or its list cannot be read."""
-    import pyarrow as pa
-
     try:
         return _said_of(pd.read_parquet(file), imagery)
     except (OSError, ValueError, KeyError, pa.ArrowException):
@@ -120,8 +113,6 @@ def _left_out(table: pd.DataFrame, imagery: ImagerySettings) -> pd.Series[bool]:
 
 def _reasons(table: pd.DataFrame, imagery: ImagerySettings) -> list[str]:
     """Why each of some images is left out: the first of what the settings say that holds."""
-    from streetgauge.imagery import FINDINGS
-
     said = [finding for finding in FINDINGS if finding in imagery.exclude]
     first = table[said].to_numpy(bool).argmax(axis=1) if len(table) else []
     return [FINDINGS[said[place]] for place in first]
@@ -129,8 +120,6 @@ def _reasons(table: pd.DataFrame, imagery: ImagerySettings) -> list[str]:
 
 def _measured_before(table: pd.DataFrame) -> int:
     """Count the images whose fingerprints cannot be compared with those of others."""
-    from streetgauge.imagery.quality import FINGERPRINT
-
     before = int(((table["fingerprint"].to_numpy(np.uint64) & 0xFF) != FINGERPRINT).sum())
     return before if before < len(table) else 0
 
@@ -146,6 +135,5 @@ def _admit(store: FeatureStore, present: Slots, require: str) -> None:
 
 
 def _usable(store: FeatureStore, present: Slots, require: str) -> Slots:
-    from streetgauge.features.store import usable
 
     return usable(present, require) & store.attempted

@@ -9,22 +9,30 @@ import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pandas as pd
 import pyarrow as pa
 
 from streetgauge.errors import InputError
+from streetgauge.features.store import FeatureStore
 from streetgauge.io.files import read_metadata, write_text
 from streetgauge.io.formats import ANALYSIS_VERSION, read_object
+from streetgauge.locations import read_areas
 from streetgauge.pipeline.gallery import make_gallery
 from streetgauge.progress import Progress
+from streetgauge.report import (
+    Figure,
+    ReportData,
+    draw_figures,
+    draw_maps,
+    hands,
+    render,
+    render_map,
+    save_figures,
+)
 from streetgauge.settings import ImageFeatures, OpenImagery, SimulatedFeatures
 from streetgauge.study import Done, Study
-from streetgauge.study.stages import history_file
-
-if TYPE_CHECKING:
-    from streetgauge.report import Figure, ReportData
 
 __all__ = ["make_figures", "make_map", "make_report", "picture_facts", "read_curves"]
 
@@ -34,8 +42,6 @@ HANDS = 4  # processes that draw; each takes a second to begin
 
 def make_report(study: Study, key: str, progress: Progress) -> Done:
     """Everything -> report.html."""
-    from streetgauge.report import render
-
     data, shown = _collect(study, progress)
     figures, drawn = make_figures(study, data, progress)
     write_text(render(replace(data, figures=figures)), study.report)
@@ -51,8 +57,6 @@ def make_map(study: Study, path: Path, progress: Progress) -> None:
     InputError
         If the areas have no boundaries, or nothing was tested.
     """
-    from streetgauge.report import render_map
-
     data, _ = _collect(study, progress)
     if "geometry" not in data.areas.columns:
         raise InputError(
@@ -71,9 +75,6 @@ def make_map(study: Study, path: Path, progress: Progress) -> None:
 
 def _collect(study: Study, progress: Progress) -> tuple[ReportData, tuple[str, ...]]:
     """Gather what the page shows, and say what of it is worth a line on the screen."""
-    from streetgauge.locations import read_areas
-    from streetgauge.report import ReportData
-
     table = pd.read_parquet(study.areas)
     gallery, imagery = make_gallery(study, table, progress), picture_facts(study)
     data = ReportData(
@@ -110,8 +111,6 @@ def make_figures(
     study: Study, data: ReportData, progress: Progress
 ) -> tuple[Sequence[Figure], tuple[str, ...]]:
     """Draw the figures and the maps, write them into ``figures/``, and say how many there are."""
-    from streetgauge.report import draw_figures, draw_maps, hands, save_figures
-
     wanted = study.settings.report.figures
     if wanted == "none" or not data.metrics["outcomes"]:
         shutil.rmtree(study.figures, ignore_errors=True)
@@ -148,7 +147,7 @@ def _hands() -> int:
 
 
 def _history(study: Study) -> pd.DataFrame | None:
-    file = history_file(study)
+    file = study.history
     return pd.read_json(file, lines=True) if file.exists() and file.stat().st_size else None
 
 
@@ -179,8 +178,6 @@ def picture_facts(study: Study) -> dict[str, Any]:
         ``exclude`` (the faults with which none was used), and ``weights`` (``backbone``,
         ``licence`` and ``sha256`` of the network that looked at them).
     """
-    from streetgauge.features import FeatureStore
-
     settings, imagery = study.settings, study.settings.imagery
     if not isinstance(settings.features, ImageFeatures) or imagery is None:
         return {}

@@ -11,30 +11,36 @@ import pandas as pd
 
 from streetgauge.errors import InputError
 from streetgauge.features.area_means import mean_features
+from streetgauge.features.store import FeatureStore
 from streetgauge.io.files import read_metadata, write_table
 from streetgauge.model.training_data import labelled, load_training_data, study_splits
 from streetgauge.progress import Progress
 from streetgauge.settings import FoldSettings
 from streetgauge.skips import left_out
+from streetgauge.splits import (
+    Split,
+    folds_frame,
+    second_folds,
+    split_notes,
+    splits_frame,
+    take_share,
+    unassigned,
+)
 from streetgauge.study import Done, Study
-from streetgauge.study.paths import OTHER_FOLDS, Tested, second_of, tested
-from streetgauge.study.stages import curve_file, has_curve
+from streetgauge.study.paths import OTHER_FOLDS, FoldOutputs, other_outputs, own_outputs
+from streetgauge.study.stages import has_curve
 
 if TYPE_CHECKING:
-    from streetgauge.features import FeatureStore
     from streetgauge.model.training_data import TrainingData
     from streetgauge.model.transfer import Start
-    from streetgauge.splits import Split
 
-__all__ = ["forget_other_kind", "forget_second", "stored_settings", "train"]
+__all__ = ["remove_folds_of_another_kind", "remove_other_folds", "stored_settings", "train"]
 
 
 def train(study: Study, key: str, progress: Progress) -> Done:
     """Features and deciles -> folds.parquet, predictions.parquet and the bundles in model/."""
     from streetgauge.analysis.transfer_curve import TransferCurve
-    from streetgauge.features import FeatureStore
     from streetgauge.model.transfer import find_start, known_areas
-    from streetgauge.splits import split_notes, unassigned
 
     settings, transfer = study.settings, study.settings.transfer
     store = FeatureStore.open(study.features)
@@ -48,15 +54,15 @@ def train(study: Study, key: str, progress: Progress) -> Done:
         source["start"] = start.about
     data = replace(data, source=source)
     work = _Work(study, data, start, key, progress)
-    forget_other_kind(study)
-    folds = _cross_validated(work, splits, settings.folds, tested(study))
-    second = _second(work, locations, labels)
+    remove_folds_of_another_kind(study)
+    folds = _cross_validated(work, splits, settings.folds, own_outputs(study))
+    second = _train_other_folds(work, locations, labels)
     write_table(mean_features(store, pd.read_parquet(study.locations)), study.area_features)
     notes: tuple[str, ...] = ()
     if start is not None:
         judged = folds.loc[folds["fold"] > 0, "area"]
         notes = (*_share_taken(work, splits), *start.notes, *known_areas(start.area_hashes, judged))
-    curve_file(study).unlink(missing_ok=True)
+    study.transfer_curve.unlink(missing_ok=True)
     if start is not None and has_curve(study):
         curve = TransferCurve(data, splits, start, settings.train, seed=settings.seed)
         notes += curve.draw(study.model, key, progress)
@@ -85,11 +91,10 @@ class _Work:
 
 
 def _cross_validated(
-    work: _Work, splits: list[Split], folds: FoldSettings, files: Tested
+    work: _Work, splits: list[Split], folds: FoldSettings, files: FoldOutputs
 ) -> pd.DataFrame:
     """Train and test in these splits, and write all that comes of it; give the table of folds."""
     from streetgauge.model import cross_validate
-    from streetgauge.splits import folds_frame, splits_frame
 
     data, settings, start = work.data, work.study.settings, work.start
     learned = _learned(work, splits)
@@ -117,8 +122,6 @@ def _cross_validated(
 
 def _learned(work: _Work, splits: list[Split]) -> list[Split]:
     """Give the splits with the share of the areas that is learned from."""
-    from streetgauge.splits import take_share
-
     data, settings = work.data, work.study.settings
     share = 1.0 if settings.transfer is None else settings.transfer.share
     return [take_share(each, data.areas, data.deciles, share, settings.seed) for each in splits]
@@ -141,19 +144,19 @@ def _span(counts: list[int]) -> str:
     return f"{low:,}" if low == high else f"{low:,} to {high:,}"
 
 
-def _second(work: _Work, locations: pd.DataFrame, labels: pd.DataFrame) -> tuple[str, ...]:
+def _train_other_folds(
+    work: _Work, locations: pd.DataFrame, labels: pd.DataFrame
+) -> tuple[str, ...]:
     """Train and test in the folds beside the study's own, where that can be; say what was done."""
-    from streetgauge.splits import second_folds
-
-    study, files = work.study, second_of(work.study)
+    study, files = work.study, other_outputs(work.study)
     if files is None:
-        forget_second(study)
+        remove_other_folds(study)
         return ()
     try:
         folds = second_folds(study.settings.folds, locations)
         splits = [] if folds is None else study_splits(study, locations, labels, folds)
     except InputError as error:  # the study's own folds are all the same what they are
-        forget_second(study)
+        remove_other_folds(study)
         kind = study.settings.folds.other_kind
         return (f"no {kind} folds beside these: {error}",)
     if folds is None:
@@ -195,19 +198,19 @@ def stored_settings(splits: Path) -> FoldSettings:
     return FoldSettings.model_validate(read_metadata(splits)["folds"])
 
 
-def forget_other_kind(study: Study) -> None:
+def remove_folds_of_another_kind(study: Study) -> None:
     """Remove what was trained in other folds that are of another kind than those to come."""
-    splits = Tested(study.directory / OTHER_FOLDS).splits
+    splits = FoldOutputs(study.directory / OTHER_FOLDS).splits
     if splits.is_file() and stored_settings(splits).kind != study.settings.folds.other_kind:
-        forget_second(study)
+        remove_other_folds(study)
 
 
-def forget_second(study: Study) -> None:
+def remove_other_folds(study: Study) -> None:
     """Remove what was trained in folds that the study no longer has beside its own.
 
     Only files of ours: nobody else's that lie in a directory of that name.
     """
-    old = Tested(study.directory / OTHER_FOLDS)
+    old = FoldOutputs(study.directory / OTHER_FOLDS)
     if not old.splits.is_file() and not (old.model / "logs").is_dir():
         return
     for file in (old.folds, old.splits, old.predictions, old.areas):

@@ -13,14 +13,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+import shapely
 
 from streetgauge.evaluation import metric_crs
+from streetgauge.report.data import ReportData
 from streetgauge.report.text.numbers import unit
 
 if TYPE_CHECKING:
     import geopandas as gpd
 
-    from streetgauge.report.data import ReportData
 
 __all__ = ["layers", "outline", "pack_postcodes", "payload"]
 
@@ -206,8 +207,6 @@ def outline(areas: gpd.GeoDataFrame) -> dict[str, Any] | None:
         rings ``[x, y, dx, dy, dx, dy, ...]``, or None where there is no polygon; ``borders``: lines
         written in the same way. None if no row has a polygon.
     """
-    import shapely
-
     geometry = areas.geometry
     if areas.crs is not None:
         geometry = geometry.to_crs(metric_crs(areas))
@@ -244,7 +243,6 @@ def outline(areas: gpd.GeoDataFrame) -> dict[str, Any] | None:
 
 
 def _simplified(polygons: npt.NDArray[Any], tolerance: float, coarsest: float) -> npt.NDArray[Any]:
-    import shapely
 
     result = shapely.coverage_simplify(polygons, tolerance)
     while shapely.get_num_coordinates(result).sum() > MOST_POINTS and tolerance < coarsest:
@@ -254,7 +252,6 @@ def _simplified(polygons: npt.NDArray[Any], tolerance: float, coarsest: float) -
 
 
 def _rings(polygon: Any) -> Iterator[npt.NDArray[np.float64]]:
-    import shapely
 
     for part in shapely.get_parts(polygon):
         for ring in shapely.get_rings(part):
@@ -279,8 +276,6 @@ def _deltas(points: Integers) -> list[int]:
 
 def _borders(shapes: list[list[Integers] | None], districts: list[Any]) -> list[Integers]:
     """Draw the outlines of the districts: their areas united, each common border once."""
-    import shapely
-
     members: dict[Any, list[Any]] = {}
     for rings, district in zip(shapes, districts, strict=True):
         # Rings are filled, holes too: a district that lies in the hole draws its own outline.

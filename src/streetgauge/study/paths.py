@@ -4,16 +4,29 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
-from streetgauge.settings import (
-    ImagerySettings,
-    OpenImagery,
-    StudySettings,
-)
+from streetgauge.settings import ImagerySettings, OpenImagery, StudySettings
 
-__all__ = ["picture_files", "OTHER_FOLDS", "StudyFiles", "Tested", "second_of", "tested"]
+__all__ = ["OTHER_FOLDS", "FoldOutputs", "StudyFiles", "image_files", "other_outputs"]
+__all__ += ["own_outputs"]
 
 OTHER_FOLDS = "other-folds"
+
+
+class _Directory(Protocol):
+    @property
+    def directory(self) -> Path: ...
+
+
+@dataclass(frozen=True)
+class _File:
+    """The path of a file by its name below the directory of whatever has it as an attribute."""
+
+    name: str
+
+    def __get__(self, files: _Directory, owner: type) -> Path:
+        return files.directory / self.name
 
 
 class StudyFiles:
@@ -22,33 +35,77 @@ class StudyFiles:
     file: Path
     settings: StudySettings
 
+    outcomes = _File("outcomes.parquet")
+    """Values and deciles of each area."""
+
+    locations = _File("locations.parquet")
+    """The locations with their areas."""
+
+    images = _File("images.parquet")
+    """Which image of open street imagery is which view, and whose it is."""
+
+    quality = _File("quality.parquet")
+    """What was measured of each image, and what is wrong with it."""
+
+    folds = _File("folds.parquet")
+    """Which fold each location is in."""
+
+    splits = _File("splits.parquet")
+    """Which part of which split each location is in."""
+
+    predictions = _File("predictions.parquet")
+    """Out-of-fold score, decile and probabilities of each location."""
+
+    model = _File("model")
+    """The bundles."""
+
+    history = _File("model/history.jsonl")
+    """The course of the training."""
+
+    transfer_curve = _File("model/transfer.json")
+    """What labels are worth with a model of another city."""
+
+    area_features = _File("area_features.parquet")
+    """Mean features of each area's locations."""
+
+    areas = _File("areas.parquet")
+    """Predicted and actual decile of each area."""
+
+    map = _File("areas.gpkg")
+    """The same with boundaries, for a GIS."""
+
+    geoparquet = _File("areas.geo.parquet")
+    """The same map as GeoParquet."""
+
+    map_style = _File("areas.geo.qml")
+    """How QGIS draws the GeoParquet; the GeoPackage has its styles in it."""
+
+    metrics = _File("metrics.json")
+    """How good the predictions are, and the baselines."""
+
+    report = _File("report.html")
+    """The page for people."""
+
+    figures = _File("figures")
+    """Figures for a paper, and maps for slides."""
+
+    curves = _File("curves.json")
+    """How good the study would be with less: there once `streetgauge curves` has been run."""
+
+    skipped = _File("skipped.parquet")
+    """Everything that was excluded, and why."""
+
+    run_file = _File("run.json")
+    """What made all this."""
+
     @property
     def directory(self) -> Path:
         """Where everything of the study lies."""
         return self.file.parent
 
-    def path(self, name: str) -> Path:
-        """Give the path of one of the study's files."""
-        return self.directory / name
-
-    @property
-    def outcomes(self) -> Path:
-        """Values and deciles of each area."""
-        return self.path("outcomes.parquet")
-
-    @property
-    def locations(self) -> Path:
-        """The locations with their areas."""
-        return self.path("locations.parquet")
-
-    @property
-    def images(self) -> Path:
-        """Which image of open street imagery is which view, and whose it is."""
-        return self.path("images.parquet")
-
     @property
     def image_folder(self) -> Path:
-        """Images of open street imagery; a folder of its own beside a user's images."""
+        """Images of open street imagery; a folder of its own next to a user's images."""
         imagery = self.settings.imagery
         return self.directory / "images" / (imagery.source if imagery else "files")
 
@@ -57,93 +114,17 @@ class StudyFiles:
         """The feature store."""
         return self.directory / "features" / f"{self.settings.features.store}.h5"
 
-    @property
-    def quality(self) -> Path:
-        """What was measured of each image that was looked at, and what is wrong with it."""
-        return self.path("quality.parquet")
-
-    @property
-    def folds(self) -> Path:
-        """Which fold each location is in."""
-        return self.path("folds.parquet")
-
-    @property
-    def splits(self) -> Path:
-        """Which part of which split each location is in."""
-        return self.path("splits.parquet")
-
-    @property
-    def predictions(self) -> Path:
-        """Out-of-fold score, decile and probabilities of each location."""
-        return self.path("predictions.parquet")
-
-    @property
-    def model(self) -> Path:
-        """The bundles."""
-        return self.path("model")
-
-    @property
-    def area_features(self) -> Path:
-        """Mean features of each area's locations."""
-        return self.path("area_features.parquet")
-
-    @property
-    def areas(self) -> Path:
-        """Predicted and actual decile of each area."""
-        return self.path("areas.parquet")
+    def path(self, name: str) -> Path:
+        """Give the path of one of the study's files."""
+        return self.directory / name
 
     def level(self, name: str) -> Path:
         """Name the file of the units of a level above the areas."""
         return self.path(f"areas-{name}.parquet")
 
-    @property
-    def map(self) -> Path:
-        """The same with boundaries, for a GIS."""
-        return self.path("areas.gpkg")
-
-    @property
-    def geoparquet(self) -> Path:
-        """The same map as GeoParquet."""
-        return self.path("areas.geo.parquet")
-
-    @property
-    def map_style(self) -> Path:
-        """How QGIS draws the GeoParquet; the GeoPackage has its styles in it."""
-        return self.path("areas.geo.qml")
-
-    @property
-    def metrics(self) -> Path:
-        """How good the predictions are, and the baselines."""
-        return self.path("metrics.json")
-
-    @property
-    def report(self) -> Path:
-        """The page to look at."""
-        return self.path("report.html")
-
-    @property
-    def figures(self) -> Path:
-        """Figures for a paper, and maps for slides."""
-        return self.path("figures")
-
-    @property
-    def curves(self) -> Path:
-        """How good the study would be with less: there once `streetgauge curves` has been run."""
-        return self.path("curves.json")
-
-    @property
-    def skipped(self) -> Path:
-        """Everything that was left out, and why."""
-        return self.path("skipped.parquet")
-
-    @property
-    def run_file(self) -> Path:
-        """What made all this."""
-        return self.path("run.json")
-
 
 @dataclass(frozen=True)
-class Tested:
+class FoldOutputs:
     """Files of one kind of folds: the study's own lie in its directory, the others below it.
 
     Parameters
@@ -154,51 +135,30 @@ class Tested:
 
     directory: Path
 
-    @property
-    def folds(self) -> Path:
-        """Which fold each location is in."""
-        return self.directory / "folds.parquet"
+    folds = _File("folds.parquet")
+    splits = _File("splits.parquet")
+    predictions = _File("predictions.parquet")
+    model = _File("model")
+    areas = _File("areas.parquet")
 
-    @property
-    def splits(self) -> Path:
-        """Which part of which split each location is in."""
-        return self.directory / "splits.parquet"
-
-    @property
-    def predictions(self) -> Path:
-        """Out-of-fold predictions of locations."""
-        return self.directory / "predictions.parquet"
-
-    @property
-    def model(self) -> Path:
-        """The folds' bundles."""
-        return self.directory / "model"
-
-    @property
-    def aside(self) -> Path:
-        """What one part alone held aside: `streetgauge.model.cross_validate` writes it."""
-        return self.model / "calibration.parquet"
-
-    @property
-    def areas(self) -> Path:
-        """Predicted and actual decile of each area."""
-        return self.directory / "areas.parquet"
+    calibration = _File("model/calibration.parquet")
+    """The calibration set of a single split: `streetgauge.model.cross_validate` writes it."""
 
 
-def tested(study: StudyFiles) -> Tested:
+def own_outputs(study: StudyFiles) -> FoldOutputs:
     """Give the files of the study's own folds."""
-    return Tested(study.directory)
+    return FoldOutputs(study.directory)
 
 
-def second_of(study: StudyFiles) -> Tested | None:
-    """Give the files of the folds beside them; None if there are to be none."""
+def other_outputs(study: StudyFiles) -> FoldOutputs | None:
+    """Give the files of the other fold scheme; None if there is to be none."""
     if study.settings.folds.other_kind is None:
         return None
-    return Tested(study.directory / OTHER_FOLDS)
+    return FoldOutputs(study.directory / OTHER_FOLDS)
 
 
-def picture_files(study: StudyFiles) -> ImagerySettings:
-    """Say where the study's images are, be they its own or collected ones."""
+def image_files(study: StudyFiles) -> ImagerySettings:
+    """Give the settings of the study's images, be they its own or collected ones."""
     imagery = study.settings.imagery
     assert imagery is not None  # the settings see to it
     if isinstance(imagery, OpenImagery):

@@ -9,10 +9,10 @@ from pathlib import Path
 from streetgauge.errors import InputError, closest
 from streetgauge.io.files import companions
 from streetgauge.settings import ImageFeatures, OpenImagery, SimulatedFeatures, TableFeatures
-from streetgauge.study.paths import StudyFiles, second_of
+from streetgauge.study.paths import StudyFiles, other_outputs
 
-__all__ = ["STAGES", "Stage", "curve_file", "downstream", "has_curve", "has_gallery"]
-__all__ += ["history_file", "stage_named", "stages_of", "upstream"]
+__all__ = ["STAGES", "Stage", "downstream", "has_curve", "has_gallery", "stage_named", "stages_of"]
+__all__ += ["upstream"]
 
 
 @dataclass(frozen=True)
@@ -45,19 +45,9 @@ class Stage:
     by_numbers: bool = False
 
 
-def curve_file(study: StudyFiles) -> Path:
-    """Give the path of what labels are worth with a model of another city."""
-    return study.model / "transfer.json"
-
-
 def has_curve(study: StudyFiles) -> bool:
     """Whether `train` also measures what labels are worth with a model of another city."""
     return study.settings.transfer is not None and study.settings.transfer.curve
-
-
-def history_file(study: StudyFiles) -> Path:
-    """Give the path of the course of the training."""
-    return study.model / "history.jsonl"
 
 
 def has_gallery(study: StudyFiles) -> bool:
@@ -86,12 +76,12 @@ def _network_files(study: StudyFiles) -> tuple[Path, ...]:
 
 def _drawn_from(study: StudyFiles) -> tuple[Path, ...]:
     """Give what figures are drawn from beside the report's own files, where it is there."""
-    return tuple(path for path in (history_file(study), study.curves) if path.exists())
+    return tuple(path for path in (study.history, study.curves) if path.exists())
 
 
-def _second_files(study: StudyFiles, *names: str) -> tuple[Path, ...]:
+def _other_files(study: StudyFiles, *names: str) -> tuple[Path, ...]:
     """Files of the folds beside the study's own, if there are to be any."""
-    second = second_of(study)
+    second = other_outputs(study)
     return () if second is None else tuple(getattr(second, name) for name in names)
 
 
@@ -140,7 +130,7 @@ STAGES = (
         lambda s: (s.outcomes, s.locations, s.features),
         lambda s: (
             *(s.folds, s.splits, s.predictions, s.model, s.area_features),
-            *_second_files(s, "folds", "splits", "predictions", "model"),
+            *_other_files(s, "folds", "splits", "predictions", "model"),
         ),
         by_numbers=True,
     ),
@@ -150,11 +140,11 @@ STAGES = (
         ("areas", "locations", "folds", "evaluation", "deciles", "seed"),
         lambda s: (
             *(s.predictions, s.folds, s.splits, s.locations, s.outcomes, s.area_features),
-            *(f for f in _second_files(s, "predictions", "folds", "splits") if f.exists()),
-            *((curve_file(s),) if has_curve(s) else ()),
+            *(f for f in _other_files(s, "predictions", "folds", "splits") if f.exists()),
+            *((s.transfer_curve,) if has_curve(s) else ()),
         ),
         lambda s: (
-            *(s.areas, s.map, s.geoparquet, s.map_style, s.metrics, *_second_files(s, "areas")),
+            *(s.areas, s.map, s.geoparquet, s.map_style, s.metrics, *_other_files(s, "areas")),
             *map(s.level, s.settings.evaluation.levels),
         ),
     ),

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
+import shapely
 
 from streetgauge.report import text as words
 from streetgauge.report.figures.draw import Each
@@ -89,6 +90,7 @@ class _Scale:
 
     @classmethod
     def of(cls, classes: int) -> _Scale:
+
         from streetgauge.evaluation.colours import NOTHING, class_colours
 
         return cls(*words.unit(classes), words.nearby(classes), class_colours(classes), NOTHING)
@@ -109,9 +111,8 @@ class _Ground:
     """The areas' shapes as matplotlib draws them."""
 
     def __init__(self, areas: gpd.GeoDataFrame) -> None:
-        import shapely
 
-        from streetgauge.evaluation import metric_crs
+        from streetgauge.evaluation import metric_crs  # drawing in other processes needs none of it
 
         self.codes = areas.index
         geometry = areas.geometry
@@ -150,7 +151,6 @@ class _Ground:
 
 
 def _path(shape: Any) -> Any:
-    import shapely
     from matplotlib.path import Path
 
     points, codes = [], []

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -23,6 +24,10 @@ from streetgauge.report.figures.drawing import (
     short,
 )
 from streetgauge.settings import FOLD_KINDS
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure as Canvas
 
 __all__ = ["added", "less_data", "training", "transfer"]
 
@@ -117,37 +122,29 @@ def training(history: pd.DataFrame, metric: str, labels: Mapping[str, str]) -> S
     names = [name for name in labels if name in set(mean["outcome"])]
     if not names or mean[columns].isna().all(axis=None):
         return None
-    across = min(ACROSS, len(names))
-    down = -(-len(names) // across)
-    width = COLUMN if across == 1 else PAGE
-    canvas, panels = new(width, 0.5 + (1.55 if across > 2 else 2.3) * down, down, across)
-    drawn = (
-        (
-            ("validation_loss", "-", BLUE, "validation part"),
-            ("train_loss", "--", ORANGE, "learned from"),
-        )
-        if metric == "loss"
-        else (("validation_tau", "-", BLUE, "validation part"),)
+    canvas, panels = _grid(
+        [labels[name] for name in names],
+        "Loss" if metric == "loss" else "Kendall’s τ",
+        "Epoch",
+        heights=(2.8, 1.55),
     )
+    drawn = [("validation_tau", "-", BLUE, "validation part")]
+    if metric == "loss":
+        drawn = [
+            ("validation_loss", "-", BLUE, "validation part"),
+            ("train_loss", "--", ORANGE, "training part"),
+        ]
     for axes, name in zip(panels, names, strict=False):
         rows = mean[mean["outcome"] == name]
-        for column, style, colour, said in drawn:
+        for column, style, colour, label in drawn:
             if mean[column].isna().all():
                 continue
             for _, own in rows.groupby("split", sort=True):
                 axes.plot(own["epoch"], own[column], style, lw=0.5, color=colour, alpha=0.45)
             middle = _middle(rows, column)
-            axes.plot(middle.index, middle, style, lw=1.6, color=colour, label=said)
-        axes.set_title(short(labels[name], 21 if across > 2 else 50, lines=2))
-        axes.set_ylim(*_room(rows[columns]))
+            axes.plot(middle.index, middle, style, lw=1.6, color=colour, label=label)
+        axes.set_ylim(*_limits(rows[columns]))
         axes.margins(x=0.02)
-    for axes in panels[len(names) :]:
-        axes.set_visible(False)
-    what = "Loss" if metric == "loss" else "Kendall’s τ"
-    for i, axes in enumerate(panels[: len(names)]):
-        if i % across == 0:
-            axes.set_ylabel(what)
-    canvas.supxlabel("Epoch", size=8)
     below(canvas, panels[0], 2, above=True)
     parts = mean["split"].nunique()
     what = "Loss" if metric == "loss" else "Rank agreement (Kendall’s tau) on the validation part"
@@ -174,12 +171,8 @@ def transfer(metrics: Mapping[str, Any], labels: Mapping[str, str]) -> Sketch | 
     drawn = _multiples(
         table,
         labels,
-        "spearman",
-        "share",
-        "start",
+        _Axes("spearman", "share", METRICS["spearman"], "Share of the areas with labels"),
         starts,
-        METRICS["spearman"],
-        "Share of the areas with labels",
     )
     return Sketch(
         drawn,
@@ -208,17 +201,8 @@ def less_data(
         return None
     _, many = words.unit(int((curves or {}).get("classes", 10)))
     style = {"": (BLUE, "o", "-", "")}
-    drawn = _multiples(
-        table.assign(start=""),
-        labels,
-        "mae",
-        column,
-        "start",
-        style,
-        METRICS["mae"].format(many=many),
-        what,
-        logarithmic=True,
-    )
+    axes = _Axes("mae", column, METRICS["mae"].format(many=many), what, logarithmic=True)
+    drawn = _multiples(table.assign(start=""), labels, axes, style)
     less = {
         "areas": "fewer areas to learn from",
         "locations": "fewer locations in every area",
@@ -253,65 +237,75 @@ def _points(points: Any, keys: list[str]) -> pd.DataFrame:
     return table
 
 
+@dataclass(frozen=True)
+class _Axes:
+    """What a curve is drawn against: columns of the table, and their names for people."""
+
+    metric: str
+    x: str
+    metric_label: str
+    x_label: str
+    logarithmic: bool = False
+
+
 def _multiples(
     table: pd.DataFrame,
     labels: Mapping[str, str],
-    metric: str,
-    x: str,
-    series: str,
+    curve: _Axes,
     styles: Mapping[str, tuple[str, str, str, str]],
-    what: str,
-    where: str,
-    *,
-    logarithmic: bool = False,
-) -> Any:
-    """Draw a curve with intervals for each outcome and series."""
+) -> Canvas:
+    """Draw a curve with intervals for each outcome and start."""
     names = [name for name in labels if name in set(table["outcome"])]
-    across = min(ACROSS, len(names))
-    down = -(-len(names) // across)
-    size = (COLUMN, 2.6) if across == 1 else (PAGE, 0.5 + (1.6 if across > 2 else 2.3) * down)
-    canvas, panels = new(*size, down, across)
+    canvas, panels = _grid(
+        [labels[name] for name in names], curve.metric_label, curve.x_label, heights=(2.6, 1.6)
+    )
     for axes, name in zip(panels, names, strict=False):
-        for key, (colour, mark, line, said) in styles.items():
-            own = table[(table["outcome"] == name) & (table[series] == key)]
-            own = own.dropna(subset=[metric, x]).sort_values(x)
-            axes.fill_between(
-                own[x].astype(float),
-                own[f"{metric}_low"],
-                own[f"{metric}_high"],
-                color=colour,
-                alpha=0.18,
-                lw=0,
-            )
+        rows = table[table["outcome"] == name]
+        for start, (colour, mark, line, label) in styles.items():
+            own = rows[rows["start"] == start].dropna(subset=[curve.metric, curve.x])
+            own = own.sort_values(curve.x)
+            x, low, high = own[curve.x].astype(float), f"{curve.metric}_low", f"{curve.metric}_high"
+            axes.fill_between(x, own[low], own[high], color=colour, alpha=0.18, lw=0)
             axes.plot(
-                own[x].astype(float),
-                own[metric],
+                x,
+                own[curve.metric],
                 marker=mark,
                 ls=line,
                 ms=3.6,
                 color=colour,
                 mec="white",
                 mew=0.5,
-                label=said,
+                label=label,
             )
-        axes.set_title(short(labels[name], 21 if across > 2 else 50, lines=2))
-        if logarithmic:
+        if curve.logarithmic:
             axes.set_xscale("log")
-            ticks = sorted(set(table.loc[table["outcome"] == name, x].astype(float)))
+            ticks = sorted(set(rows[curve.x].astype(float)))
             axes.set_xticks(ticks, [f"{t:.3g}" if t < 1000 else f"{t:,.0f}" for t in ticks])
             axes.minorticks_off()
         else:
-            axes.set_xscale("function", functions=(_root, _square))
+            axes.set_xscale("function", functions=(_root, np.square))
             axes.set_xticks([0, 0.05, 0.25, 1], ["0", "5 %", "25 %", "100 %"])
-    for axes in panels[len(names) :]:
-        axes.set_visible(False)
-    for i, axes in enumerate(panels[: len(names)]):
-        if i % across == 0:
-            axes.set_ylabel(what)
-    canvas.supxlabel(where, size=8)
     if len(styles) > 1:
         below(canvas, panels[0], len(styles), above=True)
     return canvas
+
+
+def _grid(
+    titles: Sequence[str], y_label: str, x_label: str, *, heights: tuple[float, float]
+) -> tuple[Canvas, Sequence[Axes]]:
+    """Start small multiples, a panel for each title; ``heights`` of one panel, and of a row."""
+    across = min(ACROSS, len(titles))
+    down = -(-len(titles) // across)
+    height = heights[0] if across == 1 else 0.5 + (heights[1] if across > 2 else 2.3) * down
+    canvas, panels = new(COLUMN if across == 1 else PAGE, height, down, across)
+    for axes, title in zip(panels, titles, strict=False):
+        axes.set_title(short(title, 21 if across > 2 else 50, lines=2))
+    for axes in panels[len(titles) :]:
+        axes.set_visible(False)
+    for axes in panels[: len(titles) : across]:
+        axes.set_ylabel(y_label)
+    canvas.supxlabel(x_label, size=8)
+    return canvas, panels
 
 
 def _middle(rows: pd.DataFrame, column: str) -> pd.Series:
@@ -321,8 +315,8 @@ def _middle(rows: pd.DataFrame, column: str) -> pd.Series:
     return wide[enough].median(axis=1)
 
 
-def _room(values: pd.DataFrame) -> tuple[float, float]:
-    """Leave the first steps, which are far off, out of the image where they would fill it."""
+def _limits(values: pd.DataFrame) -> tuple[float, float]:
+    """Leave out the first steps, which are far off, where they would fill the panel."""
     numbers = values.to_numpy(float)
     numbers = numbers[np.isfinite(numbers)]
     low, high = numbers.min(), min(numbers.max(), np.quantile(numbers, 0.98) * 1.05)
@@ -332,7 +326,3 @@ def _room(values: pd.DataFrame) -> tuple[float, float]:
 
 def _root(x: Any) -> Any:
     return np.sqrt(np.maximum(x, 0))
-
-
-def _square(x: Any) -> Any:
-    return np.square(x)
