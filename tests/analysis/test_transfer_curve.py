@@ -334,7 +334,7 @@ def test_the_model_as_it_is_tests_another_city(cities: Path, run: Run, refuse: R
         ("", "", 'from = "../first"', "transfer.from = .*no bundle; .*model/all"),
         ("", "", 'from = "hf://me/city"', "transfer.from: there is no file"),
         ("", "", "share = 0.5", "transfer.from: this key is missing"),
-        ("[train]", '[train]\ntune = "head"', "", "what is tuned is said in .transfer."),
+        ("[train]", '[train]\ntune = "head"', "", "'tune' belongs to .transfer."),
         ("[folds]", "[deciles]\nclasses = 5\n[folds]", "", "10 classes, and the study has 5"),
     ],
 )

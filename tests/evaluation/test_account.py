@@ -256,7 +256,7 @@ def test_one_area_is_measured_without_a_warning(recwarn):
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        (lambda f: pd.concat([f, f.iloc[:1]]), "area 'A0000' is there twice"),
+        (lambda f: pd.concat([f, f.iloc[:1]]), "area 'A0000' appears more than once"),
         (
             lambda f: f.join(certain(f["decile"]) * 0.5),
             "area 'A0000' for 'income': p1 to p10 sum to 0.5, not 1",

@@ -187,7 +187,7 @@ def test_the_ranked_probability_score_is_compared_where_both_have_probabilities(
 
 def test_what_cannot_be_compared_is_refused() -> None:
     a = world(0.3)
-    with pytest.raises(InputError, match="'A0000' is there twice"):
+    with pytest.raises(InputError, match="'A0000' appears more than once"):
         compare_areas(a, pd.concat([a, a.iloc[:1]]))
     with pytest.raises(InputError, match="areas of b: none is measured, so"):
         compare_areas(a, a.assign(actual_decile=pd.NA))

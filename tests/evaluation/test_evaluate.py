@@ -233,7 +233,7 @@ def test_the_areas_intervals_are_checked_against_their_promise():
     ("change", "words"),
     [
         (lambda o: o.rename(columns={"location_id": "id"}), "no column 'location_id'"),
-        (lambda o: pd.concat([o, o.iloc[:1]]), "'L00000' is there twice"),
+        (lambda o: pd.concat([o, o.iloc[:1]]), "'L00000' appears more than once"),
         (lambda o: o.rename(columns={"income": "wealth"}), "no outcome of the study"),
     ],
 )

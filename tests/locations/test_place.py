@@ -70,7 +70,7 @@ def test_a_directory_alone_gives_the_areas_of_a_place(
     assert areas.index.tolist() == expected
     assert list(areas.columns) == ["name", "district"]
     assert areas["name"].isna().all()
-    assert areas.attrs == {"repaired": 0, "left_out": 4 - len(expected)}
+    assert areas.attrs == {"repaired": 0, "excluded": 4 - len(expected)}
 
 
 def test_the_place_picks_the_locations_too(directory: DirectoryLocations) -> None:
@@ -142,7 +142,7 @@ def test_a_box_takes_areas_whose_middle_lies_in_it(tmp_path: Path) -> None:
     box = [middle.x - 0.01, middle.y - 0.01, middle.x + 0.01, middle.y + 0.01]
     areas = read_areas(areas_of(file=path, code="code", bbox=box))
     assert areas.index.tolist() == [ALL[1]]
-    assert areas.attrs["left_out"] == 3
+    assert areas.attrs["excluded"] == 3
     with pytest.raises(
         InputError, match=r"no area's middle lies in it; the areas of .* lie within"
     ):
@@ -186,7 +186,7 @@ def test_without_boundaries_the_middle_is_that_of_the_postcodes(
     (tmp_path / "list.txt").write_text("\n".join(ALL))
     listed = areas_of(file=tmp_path / "list.txt", bbox=box)
     assert read_areas(listed, directory).index.tolist() == ALL[:1]
-    with pytest.raises(InputError, match="no boundaries, so nothing says where they lie"):
+    with pytest.raises(InputError, match="no boundaries, so their position is unknown"):
         read_areas(listed)
 
 
@@ -204,7 +204,7 @@ def test_without_boundaries_the_middle_is_that_of_the_postcodes(
             "no area lies in 'London' (E09000001 to E09000033); its areas lie in Bradford, City, "
             "Leeds, Westminster; set 'areas.district' to a column with district codes",
         ),
-        (None, "London", "nothing says which district an area lies in"),
+        (None, "London", "the districts of the areas are unknown"),
     ],
 )
 def test_a_place_that_matches_nothing_is_refused_with_what_is_close(

@@ -116,7 +116,11 @@ def test_parquet_points_are_the_same(tmp_path: Path) -> None:
         ),
         ({"key": ["p1", "", "p3", "p4", "p5"]}, {}, "row 3: there is no 'key'"),
         ({"east": ["1", "??", "1", "1", "1"]}, {}, "row 3, column 'east': '??' is not a number"),
-        ({}, {"crs": "EPSG:4326"}, "row 2: north 175000.0, east 515000 is no place in EPSG:4326"),
+        (
+            {},
+            {"crs": "EPSG:4326"},
+            "row 2: north 175000.0, east 515000 is no position in EPSG:4326",
+        ),
         ({"north": 1, "east": 1}, {}, "none of its 5 points lies in an area"),
         ({}, {"crs": "Mars"}, "locations.crs = 'Mars': this is no coordinate system"),
         ({}, {"lat": "nord"}, "no column 'nord' (setting 'lat'); did you mean 'north'"),

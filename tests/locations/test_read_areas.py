@@ -54,7 +54,7 @@ def test_boundaries_are_the_same_from_every_format(name: str, tmp_path: Path) ->
     assert areas["district"].tolist() == ["A", "B", "B"]
     assert areas.crs == "EPSG:27700"
     assert areas.geometry.area.round(6).tolist() == [100.0] * 3
-    assert areas.attrs == {"repaired": 0, "left_out": 0}
+    assert areas.attrs == {"repaired": 0, "excluded": 0}
 
 
 @pytest.mark.parametrize("suffix", [".csv", ".csv.gz", ".xlsx", ".plain.parquet"])
@@ -82,7 +82,7 @@ def test_include_keeps_codes_like_its_patterns_and_counts_the_rest(tmp_path: Pat
     path = written(tmp_path / "t.gpkg")
     areas = read_areas(settings(path, include=["B*"]))
     assert areas.index.tolist() == ["B1", "B2"]
-    assert areas.attrs["left_out"] == 1
+    assert areas.attrs["excluded"] == 1
     with pytest.raises(InputError, match=r"no code is like 'C\*'.*codes are like"):
         read_areas(settings(path, include=["B*", "C*"]))
 
@@ -178,7 +178,7 @@ def test_the_system_of_boundaries_that_state_none_can_be_set(tmp_path: Path) -> 
 def test_a_system_that_contradicts_the_file_is_refused(tmp_path: Path) -> None:
     path = written(tmp_path / "t.gpkg")
     assert read_areas(settings(path, crs="EPSG:27700")).crs == "EPSG:27700"
-    with pytest.raises(InputError, match="says itself that its system is EPSG:27700; remove"):
+    with pytest.raises(InputError, match="itself states the system EPSG:27700; remove"):
         read_areas(settings(path, crs="EPSG:3857"))
 
 

@@ -111,13 +111,13 @@ def test_london_is_picked_out_of_boundaries_by_name_and_by_box(
     by_code = london.areas.model_copy(update={"district": "LAD11CD"})
     whole = read_areas(by_code.model_copy(update={"place": ("London",)}))
     assert whole.index.equals(areas.index)
-    assert whole.attrs["left_out"] == 0
+    assert whole.attrs["excluded"] == 0
     two = read_areas(by_code.model_copy(update={"place": ("E09000001", "E09000030")}))
     expected = areas["district"].isin(["City of London", "Tower Hamlets"])
     assert two.index.equals(areas.index[expected])
     box = read_areas(london.areas.model_copy(update={"bbox": (-0.2, 51.45, 0.0, 51.55)}))
     assert 500 < len(box) < 1500
-    assert box.attrs["left_out"] == 4835 - len(box)
+    assert box.attrs["excluded"] == 4835 - len(box)
 
 
 def test_a_directory_of_london_gives_its_4835_areas_and_their_boroughs(

@@ -282,7 +282,7 @@ def test_what_does_not_fit_is_refused(world: Any, tmp_path: Path) -> None:
             run(replace(world, **changes), tmp_path, splits=splits, epochs=1)
         assert not any(tmp_path.glob("fold-*"))
 
-    refused("is there twice", ids=np.where(np.arange(n) == 3, "L00004", world.ids))
+    refused("'L00004' appears more than once", ids=np.where(np.arange(n) == 3, "L00004", world.ids))
     refused("has no view at all", present=world.present & (np.arange(n) != 3)[:, None])
     halves = np.arange(0, n, 2), np.arange(1, n, 4), np.arange(3, n, 4)
     refused("in two parts of fold-1", splits=[Split("fold-1", 1, *halves)])

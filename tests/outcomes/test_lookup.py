@@ -78,7 +78,7 @@ def test_a_part_has_the_whole_s_value_and_a_merged_area_the_mean(tmp_path: Path)
     assert value[MERGED] == 32.5
     assert value[REDRAWN].isna().all()
     assert skips["area"].tolist() == REDRAWN
-    reason = "o: it was redrawn irregularly, says the lookup lookup.csv"
+    reason = "o: it was redrawn irregularly, by the lookup lookup.csv"
     assert skips["reason"].tolist() == [reason] * 2
     about = metadata["o"]
     assert about["areas"] == about["vintage"] == "LSOA 2011"

@@ -100,17 +100,14 @@ def test_every_source_says_all_of_where_it_comes_from(
 def test_the_card_of_a_bundle_shows_it_for_every_outcome(
     every_source: dict[str, OutcomeSettings],
 ) -> None:
-    from streetgauge.model.card import _sources
+    from streetgauge.model.card import _provenance
 
     _, metadata, _ = build_outcomes(every_source, pd.Index(CODES))
-    source = {"outcomes": metadata}
-    bundle = {"source": source, "outcomes": list(metadata), "licence": None}
-    card = _sources(bundle).splitlines()
-    for name, about in metadata.items():
-        line = next(line for line in card if line.startswith(f"- {name}:"))
-        said = [about["publisher"], about["licence"], about["vintage"], about["areas"], name]
-        said += [f"(sha256 {about['sha256']})", about["direction"].replace("-", " ")]
-        for text in (*said, about["file"], *about["cells"]):
+    for about in metadata.values():
+        line = "; ".join(_provenance(about))
+        facts = [about["publisher"], about["licence"], about["vintage"], about["areas"]]
+        facts += [f"(sha256 {about['sha256']})", about["direction"].replace("-", " ")]
+        for text in (*facts, about["file"], *about["cells"]):
             assert text in line, text
 
 

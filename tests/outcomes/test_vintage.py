@@ -78,11 +78,11 @@ def test_codes_and_column_tell_the_vintage(
             None,
             "'S01006506' is a data zone of 2011, 'S01013482' of 2022",
         ),
-        (["E01000001", "E01034000"], "LSOA11CD", "'LSOA11CD' says 2011, and 'E01034000' is new"),
+        (["E01000001", "E01034000"], "LSOA11CD", "'LSOA11CD' is of 2011, and 'E01034000' is new"),
         (
             ["E01033000"],
             "LSOA code (2001)",
-            "says 2001, and 'E01033000' is new among the LSOAs of 2011",
+            "is of 2001, and 'E01033000' is new among the LSOAs of 2011",
         ),
     ],
 )

@@ -236,7 +236,7 @@ def test_a_model_from_elsewhere_is_tested_as_it_is(
     assert training is not None
     assert training.best_epoch == [3, 3]
     curve = study('scheme = "test-only"', name="curve", more=transfer + "curve = true\n")
-    assert "needs areas to learn from and others to test on" in refuse("run", curve)
+    assert "needs areas to train on and others to test on" in refuse("run", curve)
 
 
 @pytest.mark.parametrize("folds", ["k = 3", 'scheme = "train-validation-test"'])

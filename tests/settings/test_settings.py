@@ -93,7 +93,7 @@ def test_settings_are_frozen(tmp_path: Path) -> None:
         ('name = "Test"', "name = ", ["not TOML", "line 2"]),
         ("[outcomes.income]", '[outcomes."a/b"]', ["outcomes.a/b"]),
         ('location_id = "place"', "", ["features: give either 'location_id' or both"]),
-        ('["a", "b"]', '["a", "a"]', ["a column is named twice"]),
+        ('["a", "b"]', '["a", "a"]', ["a column is named more than once"]),
         ("[features]", '[imagery]\nfolder = "x"\n[features]', ["[imagery] is not used"]),
         ("[features]", "[folds]\nk = 1\n[features]", ["folds.k: 1", "greater than or equal to 2"]),
         ("[features]", "[folds]\nvalidation = 1.5\n[features]", ["folds.validation: 1.5"]),

@@ -25,6 +25,7 @@ from streetgauge.evaluation.metrics import (
 )
 from streetgauge.evaluation.probabilities import probability_columns
 from streetgauge.evaluation.resample import Sums
+from streetgauge.io.tables import refuse_repeated
 
 __all__ = ["LOWER_IS_BETTER", "Drawn", "compare_areas", "compare_figures", "draw_metrics"]
 
@@ -172,7 +173,7 @@ def compare_areas(
     Raises
     ------
     InputError
-        If an area stands twice on one side, or one has no area that is measured.
+        If an area appears more than once on one side, or one has no area that is measured.
     """
     sides = [
         _measured(frame, least, name)
@@ -262,9 +263,7 @@ def _has_probabilities(frame: pd.DataFrame, names: list[str]) -> bool:
 
 
 def _measured(frame: pd.DataFrame, min_locations: int, name: str) -> pd.DataFrame:
-    twice = frame["area"][frame["area"].duplicated()]
-    if len(twice):
-        raise InputError(f"areas of {name}", f"area {twice.iloc[0]!r} is there twice")
+    refuse_repeated(pd.Index(frame["area"]), f"areas of {name}", "area")
     rows = frame[is_measured(frame, min_locations) & frame["decile"].notna()]
     if rows.empty:
         raise InputError(f"areas of {name}", "none is measured, so nothing can be compared")

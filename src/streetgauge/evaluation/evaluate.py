@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from streetgauge.errors import InputError
 from streetgauge.evaluation.account import Account, is_measured
 from streetgauge.evaluation.aggregate import refuse_probabilities
 from streetgauge.evaluation.baselines import Baselines, Guess
@@ -18,6 +17,7 @@ from streetgauge.evaluation.oracle import best_possible, check_oracle, share_of_
 from streetgauge.evaluation.resample import draw_units
 from streetgauge.evaluation.scheme import describe_scheme
 from streetgauge.io.formats import METRICS_VERSION
+from streetgauge.io.tables import refuse_repeated
 from streetgauge.settings import EvaluationSettings, FoldSettings
 
 __all__ = ["evaluate"]
@@ -107,9 +107,9 @@ def evaluate(
     Raises
     ------
     InputError
-        If an area stands twice under an outcome, its probabilities do not sum to 1, the oracle
-        lacks ``location_id``, has a location twice, or knows no outcome, or the areas lack what
-        they are to be grouped or drawn by.
+        If an outcome has an area more than once, its probabilities do not sum to 1, the oracle
+        lacks ``location_id``, has a location more than once, or knows no outcome, or the areas
+        lack what they are to be grouped or drawn by.
     """
     _refuse_unusable(areas, classes)
     if oracle is not None and len(areas):
@@ -196,8 +196,6 @@ def _chance(seed: int, outcome: str) -> np.random.Generator:
 
 
 def _refuse_unusable(areas: pd.DataFrame, classes: int) -> None:
-    twice = areas.duplicated(["outcome", "area"])
-    if twice.any():
-        row = areas[twice].iloc[0]
-        raise InputError(f"areas of {row['outcome']!r}", f"area {row['area']!r} is there twice")
+    for outcome, rows in areas.groupby("outcome"):
+        refuse_repeated(pd.Index(rows["area"]), f"areas of {outcome!r}", "area")
     refuse_probabilities(areas, "area", classes)

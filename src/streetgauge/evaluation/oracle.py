@@ -15,7 +15,7 @@ from streetgauge.errors import InputError, closest
 from streetgauge.evaluation.aggregate import aggregate, cut
 from streetgauge.evaluation.metrics import CORRELATIONS, METRICS, cells, estimate, measure, to_json
 from streetgauge.evaluation.resample import Sums
-from streetgauge.io.tables import require_columns
+from streetgauge.io.tables import refuse_repeated, require_columns
 from streetgauge.settings import (
     EvaluationSettings,
 )
@@ -110,7 +110,7 @@ def _share(reached: npt.ArrayLike, possible: npt.ArrayLike) -> float | None:
 def check_oracle(
     oracle: pd.DataFrame, predictions: pd.DataFrame | None, areas: pd.DataFrame
 ) -> None:
-    """Refuse an oracle that lacks ``location_id``, has one twice, or knows no outcome.
+    """Refuse an oracle that lacks ``location_id``, has one more than once, or knows no outcome.
 
     Raises
     ------
@@ -125,10 +125,7 @@ def check_oracle(
             "there is no column 'location_id'",
             closest("location_id", oracle.columns),
         )
-    twice = oracle["location_id"].duplicated()
-    if twice.any():
-        location = oracle.loc[twice, "location_id"].iloc[0]
-        raise InputError("evaluation.oracle", f"location {location!r} is there twice")
+    refuse_repeated(pd.Index(oracle["location_id"]), "evaluation.oracle", "location")
     names = sorted(set(areas["outcome"]))
     if not set(names) & set(oracle.columns):
         raise InputError(

@@ -41,13 +41,13 @@ __all__ = [
 
 @contextmanager
 def atomic_path(path: Path) -> Iterator[Path]:
-    """Give a temporary path beside ``path``; rename it onto ``path`` when the block ends well.
+    """Give a temporary path next to ``path``; rename it onto ``path`` when the block ends well.
 
     A reader sees the old file or the new one, never a part: the data is on disk before the rename.
     On an error the temporary file is removed and ``path`` stays as it was.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    # The suffix is kept: some writers choose the format by it.
+    # The suffix stays: some writers choose the format by it.
     temporary = path.with_name(f".{path.stem}.{os.getpid()}.tmp{path.suffix}")
     try:
         yield temporary
@@ -60,7 +60,7 @@ def atomic_path(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def atomic_directory(path: Path) -> Iterator[Path]:
-    """Give a temporary directory beside ``path``; put it in the place of ``path`` at the end."""
+    """Give a temporary directory next to ``path``; it replaces ``path`` at the end."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = Path(tempfile.mkdtemp(".tmp", f".{path.name}.", path.parent))
     temporary.chmod(0o755)
@@ -124,11 +124,11 @@ def write_table(
     Parameters
     ----------
     frame : DataFrame
-        The table; the index is not kept.
+        The table; the index is not stored.
     path : Path
         Where.
     metadata : mapping, optional
-        Kept as JSON under the key ``streetgauge`` of the file's schema.
+        Stored as JSON under the key ``streetgauge`` of the file's schema.
     """
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -154,11 +154,11 @@ def digest(content: object) -> str:
 
 
 def read_metadata(path: Path) -> dict[str, Any]:
-    """Read back what `write_table` kept as metadata; empty if there is none."""
+    """Read back what `write_table` stored as metadata; empty if there is none."""
     import pyarrow.parquet as pq
 
-    kept = (pq.read_schema(path).metadata or {}).get(b"streetgauge")
-    return json.loads(kept) if kept else {}
+    stored = (pq.read_schema(path).metadata or {}).get(b"streetgauge")
+    return json.loads(stored) if stored else {}
 
 
 # What file systems answer that know no locks: there is none then.
@@ -191,21 +191,21 @@ class WriteLock:
 
     def __init__(self, path: Path, busy: str = "is writing to it") -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
-        place = path.with_name(f".{path.name}.lock")
-        lock = FileLock(place, timeout=0, fallback_to_soft=False)
+        file = path.with_name(f".{path.name}.lock")
+        lock = FileLock(file, timeout=0, fallback_to_soft=False)
         self.held = False
         try:
             lock.acquire()
         except Timeout:
-            raise InputError(path, f"{_holder(place)} {busy}", "wait for it to end") from None
+            raise InputError(path, f"{_holder(file)} {busy}", "wait for it to end") from None
         except OSError as error:
             if error.errno not in _NO_LOCKS:
                 raise
         else:
             self.held = True
             with suppress(OSError):  # on Windows nobody reads or writes what is locked
-                place.write_text(f"process {os.getpid()} on {socket.gethostname()}")
-        self._release = weakref.finalize(self, _released, lock, place, os.getpid())
+                file.write_text(f"process {os.getpid()} on {socket.gethostname()}")
+        self._release = weakref.finalize(self, _released, lock, file, os.getpid())
 
     def release(self) -> None:
         """Let others write; nothing happens the second time."""
@@ -218,15 +218,15 @@ class WriteLock:
         self.release()
 
 
-def _holder(place: Path) -> str:
+def _holder(file: Path) -> str:
     with suppress(OSError, UnicodeDecodeError):
-        return place.read_text()[:200] or "another process"
+        return file.read_text()[:200] or "another process"
     return "another process"
 
 
-def _released(lock: FileLock, place: Path, owner: int) -> None:
+def _released(lock: FileLock, file: Path, owner: int) -> None:
     if os.getpid() == owner and lock.is_locked and os.name != "nt":
-        place.unlink(missing_ok=True)  # while it is held: who waits for it finds another file
+        file.unlink(missing_ok=True)  # while it is held: who waits for it finds another file
     lock.release()
 
 

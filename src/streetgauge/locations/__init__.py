@@ -2,7 +2,7 @@
 
 `read_areas` reads the study's areas, `read_locations` its locations: from a postcode directory,
 which names every postcode's area, from coordinates, which the boundaries put into areas, or from a
-table that has both. `counted` says in lines what was met on the way.
+table that has both. `counted` counts in lines what is special in it.
 """
 
 from __future__ import annotations

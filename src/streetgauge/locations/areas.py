@@ -34,7 +34,7 @@ from streetgauge.settings import (
 )
 
 if TYPE_CHECKING:
-    import geopandas as gpd
+    pass
 
 __all__ = ["repaired", "read_areas"]
 
@@ -48,9 +48,9 @@ def read_areas(settings: AreaSettings, locations: LocationSettings | None = None
         A boundary file (GeoPackage, GeoJSON, shapefile, FlatGeobuf, GeoParquet, or a zip with one
         of these in any folder, which is not unpacked), a table (CSV, Parquet, Excel) without
         boundaries, a list of codes, or no file: then the areas are those of the postcode directory.
-        ``include``, ``place``, ``bbox`` and ``polygon`` each keep some of them.
+        ``include``, ``place``, ``bbox`` and ``polygon`` each select some of them.
     locations : LocationSettings, optional
-        The study's. A postcode directory says which district an area lies in (the one with most
+        The study's. A postcode directory gives the district that an area lies in (the one with most
         of its postcodes; of equals the first code) where the areas' file does not.
 
     Returns
@@ -59,13 +59,14 @@ def read_areas(settings: AreaSettings, locations: LocationSettings | None = None
         Indexed by ``area`` (str, sorted, unique) with columns ``name`` and ``district`` (str or
         None) and, from a boundary file, ``geometry`` in the file's own coordinate system.
         ``attrs`` count what was done: ``repaired`` (invalid polygons made valid, and open rings
-        closed) and ``left_out`` (areas that are not of the study's place).
+        closed) and ``excluded`` (areas outside the study's place).
 
     Raises
     ------
     InputError
-        If the file, its layer or a column is not there, a code is empty or stands twice, a pattern
-        or the place keeps nothing, boundaries have no coordinate system, or an area has no polygon.
+        If the file, its layer or a column is not there, a code is empty or repeated, a pattern
+        or the place selects nothing, boundaries have no coordinate system, or an area has no
+        polygon.
     """
     directory = locations if isinstance(locations, DirectoryLocations) else None
     survey = None if directory is None else lambda: survey_directory(directory)
@@ -101,13 +102,13 @@ def read_areas(settings: AreaSettings, locations: LocationSettings | None = None
                 "areas.bbox, areas.polygon", "no area's middle lies in both", "use one of them"
             )
         areas = areas[inside]
-    areas.attrs = {"repaired": repaired, "left_out": before - len(areas)}
+    areas.attrs = {"repaired": repaired, "excluded": before - len(areas)}
     return areas
 
 
 def _read_file(path: Path, settings: AreaSettings) -> pd.DataFrame:
     if not path.exists():
-        raise InputError(path, "there is no such file", "mend 'areas.file' in study.toml")
+        raise InputError(path, "there is no such file", "fix 'areas.file' in study.toml")
     columns = {"code": settings.code, "name": settings.name, "district": settings.district}
     columns |= {column: column for column in settings.columns}
     if settings.code is None:
@@ -126,7 +127,7 @@ def _read_list(path: Path) -> pd.DataFrame:
     if is_boundaries(path):
         fields = [name for name in read_boundaries(path).columns if name != "geometry"]
         raise InputError(
-            path, "nothing says which column holds the areas' codes", _set_code(fields)
+            path, "no setting names the column that holds the areas' codes", _set_code(fields)
         )
     sheet = read_sheets(path)[0]
     wide = next((row for row in sheet.rows if len(row) > 1 and any(row[1:])), None)
@@ -162,23 +163,19 @@ def _keyed(raw: pd.DataFrame, columns: dict[str, str | None], path: Path) -> pd.
         step="keep one, or merge them to one (multi)polygon",
     )
     index = pd.Index(codes, dtype="str", name="area")
-    kept: dict[str, Any] = {}
-    for role, column in columns.items():
-        if role == "code":
-            continue
-        texts = _texts(raw[column]) if column is not None else [""] * len(raw)
-        kept[role] = pd.Series([text or None for text in texts], index=index, dtype="object")
-    if "geometry" not in raw:
-        plain: pd.DataFrame = pd.DataFrame(kept, index=index).sort_index()
-        return plain
-    import geopandas as gpd
+    texts = {
+        role: [None] * len(raw) if column is None else [t or None for t in _texts(raw[column])]
+        for role, column in columns.items()
+        if role != "code"
+    }
+    keyed: pd.DataFrame = pd.DataFrame(texts, index=index, dtype=object)
+    if "geometry" in raw:
+        import geopandas as gpd
 
-    crs = raw.crs if isinstance(raw, gpd.GeoDataFrame) else None
-    boundaries = raw["geometry"].to_numpy()
-    keyed: gpd.GeoDataFrame = gpd.GeoDataFrame(kept, geometry=boundaries, index=index, crs=crs)
-    keyed.attrs["closed"] = codes[raw.index.isin(raw.attrs.get("closed", ()))].tolist()
-    in_order: pd.DataFrame = keyed.sort_index()
-    return in_order
+        crs = raw.crs if isinstance(raw, gpd.GeoDataFrame) else None
+        keyed = gpd.GeoDataFrame(keyed, geometry=raw["geometry"].to_numpy(), crs=crs)
+        keyed.attrs["closed"] = codes[raw.index.isin(raw.attrs.get("closed", ()))].tolist()
+    return keyed.sort_index()
 
 
 def _texts(cells: pd.Series) -> np.ndarray[Any, Any]:
@@ -198,6 +195,6 @@ def _included(codes: pd.Index, patterns: Sequence[str], path: Path) -> np.ndarra
 
 
 def repaired(areas: pd.DataFrame) -> tuple[str, ...]:
-    """Say how many boundaries were mended, if any."""
+    """Count the boundaries that were repaired, in a line, if any."""
     count = areas.attrs.get("repaired")
     return (f"{count:,} invalid boundaries were repaired",) if count else ()

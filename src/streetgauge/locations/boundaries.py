@@ -1,4 +1,4 @@
-"""Boundary files: found, read, given their coordinate system, and mended."""
+"""Boundary files: found, read, given their coordinate system, and repaired."""
 
 from __future__ import annotations
 
@@ -103,9 +103,9 @@ def checked_boundaries(
 
     closed = areas.index.isin(areas.attrs.get("closed", ()))
     shapes = areas.geometry.to_numpy()
-    strange = ~np.isfinite(shapely.get_coordinates(shapes)).all(axis=1)
-    if strange.any():
-        owner = shapely.get_coordinates(shapes, return_index=True)[1][strange][0]
+    infinite = ~np.isfinite(shapely.get_coordinates(shapes)).all(axis=1)
+    if infinite.any():
+        owner = shapely.get_coordinates(shapes, return_index=True)[1][infinite][0]
         raise InputError(
             f"{path}: area {areas.index[owner]!r}",
             "a coordinate of its boundary is no number",
@@ -122,7 +122,7 @@ def checked_boundaries(
     invalid = ~shapely.is_valid(shapes)
     if invalid.any():
         shapes = shapes.copy()
-        shapes[invalid] = [_mended(shape) for shape in shapes[invalid]]
+        shapes[invalid] = [_repaired(shape) for shape in shapes[invalid]]
         gone = shapely.is_empty(shapes)
         if gone.any():
             code = areas.index[int(gone.argmax())]
@@ -160,7 +160,7 @@ def parse_crs(text: str, setting: str) -> CRS:
 def _with_crs(areas: Any, path: Path, crs: str | None, setting: str | None) -> Any:
     stated = areas.crs
     bounds = areas.geometry.total_bounds
-    # GeoJSON that says nothing counts as degrees, and often is none.
+    # GeoJSON without a system counts as degrees, and often is none.
     if stated is not None and not _fits(stated, bounds):
         stated = None
     if stated is None and crs is None:
@@ -182,8 +182,8 @@ def _with_crs(areas: Any, path: Path, crs: str | None, setting: str | None) -> A
     if stated is not None and given != stated:
         raise InputError(
             f"{setting} = {crs!r}",
-            f"{path} says itself that its system is {_name(stated)}",
-            f"remove '{setting}'; it is for boundaries that say nothing",
+            f"{path} itself states the system {_name(stated)}",
+            f"remove '{setting}'; it is for boundaries that state none",
         )
     if not _fits(given, bounds):
         raise InputError(
@@ -206,7 +206,7 @@ def _name(crs: CRS) -> str:
     return ":".join(authority) if authority else str(crs.name)
 
 
-def _mended(shape: Any) -> Any:
+def _repaired(shape: Any) -> Any:
     """Make a polygon valid; of what that leaves only the polygons are an area."""
     import shapely
 
@@ -314,7 +314,7 @@ def _shapes(dataset: str, layer: str, columns: list[str] | None) -> pd.DataFrame
         return frame
 
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "Non closed ring", RuntimeWarning)  # it is mended here
+        warnings.filterwarnings("ignore", "Non closed ring", RuntimeWarning)  # it is closed here
         try:
             return read("raise")
         except ShapelyError:
@@ -330,7 +330,7 @@ def _no_areas(path: Path, layer: str | None = None) -> InputError:
 
 
 def _dataset(path: Path, layer: str | None) -> str:
-    """Name the dataset for GDAL; a zip is looked into, for it finds no shapefile in a folder."""
+    """Name the dataset for GDAL; a zip is searched, for it finds no shapefile in a folder."""
     with path.open("rb") as handle:
         if handle.read(2) != b"PK":
             return str(path)

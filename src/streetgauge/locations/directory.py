@@ -72,9 +72,9 @@ def degrees(table: pa.Table, columns: Mapping[str, str], where: Where) -> tuple[
         if wrong.any():
             position = int(wrong.argmax())
             raise InputError(
-                f"{where(_place(table, position))}, column {columns[role]!r}",
+                f"{where(_position(table, position))}, column {columns[role]!r}",
                 f"{angles[position]:g} is beyond {limit} degrees",
-                "mend the coordinates",
+                "fix the coordinates",
             )
     return lat, lon
 
@@ -101,16 +101,16 @@ def _numbers(table: pa.Table, role: str, columns: Mapping[str, str], where: Wher
         for position, cell in enumerate(cells.to_pylist()):
             if cell is not None and not _is_number(cell):
                 raise InputError(
-                    f"{where(_place(table, position))}, column {columns[role]!r}",
+                    f"{where(_position(table, position))}, column {columns[role]!r}",
                     f"{cell!r} is not a number",
-                    "mend the cell, or leave it empty",
+                    "fix the cell, or leave it empty",
                 ) from None
         raise
     array: Array = numbers.to_numpy().copy()
     return array
 
 
-def _place(table: pa.Table, position: int) -> tuple[int, int]:
+def _position(table: pa.Table, position: int) -> tuple[int, int]:
     return table["table"][position].as_py(), table["row"][position].as_py()
 
 
@@ -133,7 +133,7 @@ def read_directory(
     """Read the postcodes of the study's areas.
 
     The location_id is the postcode in capitals without blanks. Only the columns needed are read,
-    a block of the file at a time, and only rows of the study's areas are kept.
+    a block of the file at a time, and only rows of the study's areas are held.
 
     Parameters
     ----------
@@ -148,8 +148,8 @@ def read_directory(
     frame : DataFrame
         As `read_locations` describes it. ``attrs`` count rows: ``rows`` of the file, ``outside``
         (their area is none of the study's), of these ``no_area`` (no code at all) and
-        ``pseudo_codes`` (code -> rows); ``repeated`` (say the same as another row, and do not
-        count), ``terminated`` (left out), ``no_coordinates`` (kept without); ``layout`` names the
+        ``pseudo_codes`` (code -> rows); ``repeated`` (equal to another row, and not
+        counted), ``terminated`` (excluded), ``no_coordinates`` (used without); ``layout`` names the
         published layout or is None.
     skips : DataFrame
         Terminated postcodes, if ``live_only``.
@@ -158,7 +158,7 @@ def read_directory(
     ------
     InputError
         If the header is not recognised, no row lies in the study's areas, a postcode is empty or
-        stands twice with another area or place, or a coordinate is no number.
+        appears again with another area or position, or a coordinate is no number.
     """
     directory = _Directory.open(settings)
     kind = settings.area[:-2]
@@ -170,12 +170,12 @@ def read_directory(
     skips = []
     if settings.live_only:
         ended = pc.not_equal(kept["terminated"], "")
-        left_out = kept.filter(ended)
+        excluded = kept.filter(ended)
         skips.append(
             skip_frame(
-                [f"the postcode was terminated in {m}" for m in left_out["terminated"].to_pylist()],
-                location_id=left_out["location_id"].to_pylist(),
-                area=left_out["area"].to_pylist(),
+                [f"the postcode was terminated in {m}" for m in excluded["terminated"].to_pylist()],
+                location_id=excluded["location_id"].to_pylist(),
+                area=excluded["area"].to_pylist(),
             )
         )
         kept = kept.filter(pc.invert(ended))
@@ -202,16 +202,16 @@ def read_directory(
 
 
 def survey_directory(settings: DirectoryLocations) -> pd.DataFrame:
-    """Say of each area of a directory what it lies in and where, by its postcodes.
+    """Give what each area of a directory lies in and where, by its postcodes.
 
-    The answer is kept: several stages ask for it in one run.
+    The result is cached: several stages need it in one run.
 
     Returns
     -------
     DataFrame
-        Indexed by area code, sorted, pseudo codes left out: ``district``, ``ward``, ``county``,
+        Indexed by area code, sorted, without pseudo codes: ``district``, ``ward``, ``county``,
         ``region``, ``country`` (the one with most of the area's postcodes, of equals the first
-        code; None where the directory does not say), ``lat``, ``lon`` (means, degrees, NaN where
+        code; None where the directory has none), ``lat``, ``lon`` (means, degrees, NaN where
         no postcode has coordinates).
 
     Raises
@@ -261,8 +261,8 @@ class _Directory:
         for table in tables:
             rows = [str(row) for t, row in positions if t == table]
             member = self.members[table]
-            said = f"{'rows' if len(rows) > 1 else 'row'} {' and '.join(rows)}"
-            parts.append(f"{member}, {said}" if member else said)
+            named = f"{'rows' if len(rows) > 1 else 'row'} {' and '.join(rows)}"
+            parts.append(f"{member}, {named}" if member else named)
         return f"{self.path}: {' and '.join(parts)}"
 
     def blocks(self, roles: Sequence[str]) -> Iterator[pa.Table]:
@@ -339,15 +339,15 @@ def _scan(
         others = pc.invert(inside)
         kept.append(block.filter(inside))
         outside.append(block.select(["table", "row", "location_id"]).filter(others))
-        strange = codes.filter(others)
+        foreign = codes.filter(others)
         counts["rows"] += block.num_rows
-        counts["outside"] += len(strange)
-        counts["no_area"] += pc.sum(pc.equal(strange, "")).as_py() or 0
-        if any_pseudo(strange):
-            found = pc.value_counts(strange.filter(is_pseudo(strange)))
+        counts["outside"] += len(foreign)
+        counts["no_area"] += pc.sum(pc.equal(foreign, "")).as_py() or 0
+        if any_pseudo(foreign):
+            found = pc.value_counts(foreign.filter(is_pseudo(foreign)))
             pseudo.update({pair["values"]: pair["counts"] for pair in found.to_pylist()})
-        if not example and len(strange):
-            plain = strange.filter(pc.invert(pc.or_(is_pseudo(strange), pc.equal(strange, ""))))
+        if not example and len(foreign):
+            plain = foreign.filter(pc.invert(pc.or_(is_pseudo(foreign), pc.equal(foreign, ""))))
             example = plain[0].as_py() if len(plain) else ""
     if counts["outside"] == counts["rows"]:
         raise _none_of_the_study(directory, kind, areas, example)
@@ -383,7 +383,7 @@ def _none_of_the_study(
 
 
 def _once(directory: _Directory, kept: pa.Table) -> pa.Table:
-    """Keep one of rows that say the same of a postcode; refuse those that do not."""
+    """Take one of equal rows of a postcode; refuse rows that differ."""
     ids = kept["location_id"]
     blank = pc.index(ids, "").as_py()
     if blank >= 0:
@@ -391,7 +391,7 @@ def _once(directory: _Directory, kept: pa.Table) -> pa.Table:
         raise InputError(
             directory.where((row["table"], row["row"])),
             "there is no postcode",
-            "mend or remove the row",
+            "fix or remove the row",
         )
     if pc.count_distinct(ids).as_py() == len(ids):
         return kept
@@ -411,7 +411,7 @@ def _once(directory: _Directory, kept: pa.Table) -> pa.Table:
 
 
 def _refuse_strangers(directory: _Directory, kept: pa.Table, outside: pa.Table) -> None:
-    """Refuse a postcode of the study that stands also in an area that is none of it."""
+    """Refuse a postcode of the study that has another row, in an area outside it."""
     ids = kept["location_id"]
     strangers = pc.is_in(outside["location_id"], value_set=ids.combine_chunks())
     if pc.any(strangers).as_py():
@@ -454,11 +454,11 @@ def _survey(directory: _Directory, kind: str, modified: int, size: int) -> pd.Da
 
 def _majority(rows: pd.DataFrame, label: str) -> pd.Series:
     """Give the value with most postcodes for each area; pseudo codes and blanks do not count."""
-    said = rows[["area", label, "one_sum"]]
-    said = said.assign(**{label: said[label].str.strip()})
-    pseudo = is_pseudo(pa.array(said[label].to_numpy(object), pa.string()))
-    said = said[~pseudo.to_numpy(zero_copy_only=False) & (said[label] != "").to_numpy()]
-    totals = said.groupby(["area", label])["one_sum"].sum().reset_index()
+    named = rows[["area", label, "one_sum"]]
+    named = named.assign(**{label: named[label].str.strip()})
+    pseudo = is_pseudo(pa.array(named[label].to_numpy(object), pa.string()))
+    named = named[~pseudo.to_numpy(zero_copy_only=False) & (named[label] != "").to_numpy()]
+    totals = named.groupby(["area", label])["one_sum"].sum().reset_index()
     totals = totals.sort_values(["area", "one_sum", label], ascending=[True, False, True])
     most: pd.Series = totals.drop_duplicates("area").set_index("area")[label]
     return most

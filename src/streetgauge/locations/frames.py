@@ -1,4 +1,4 @@
-"""The one shape of location tables and of what is left out of them."""
+"""The one shape of location tables and of what is excluded from them."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def skip_frame(
     location_id: Sequence[str] | None = None,
     area: Sequence[str] | None = None,
 ) -> pd.DataFrame:
-    """Rows of ``skipped``: what is left out at the stage "locations", and why."""
+    """Rows of ``skipped``: what is excluded at the stage "locations", and why."""
     keys = location_id if location_id is not None else area if area is not None else []
     count = len(keys)
     return pd.DataFrame(

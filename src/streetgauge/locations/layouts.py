@@ -31,7 +31,7 @@ _2011 = "oa11 lsoa11 msoa11"
 
 # Headers as published (names in lower case, as they are compared): the ONS Postcode Directory
 # (ONSPD) and the National Statistics Postcode Lookup (NSPL). Between two of them columns came and
-# went one at a time, so a header is told by the one that it has most in common with.
+# went one at a time, so a header is recognised by the one that it has most in common with.
 LAYOUTS: dict[str, tuple[str, ...]] = {
     name: tuple(" ".join(parts).split())
     for name, parts in {
@@ -248,7 +248,7 @@ _OTHERS = ("L93000001", "M83000003")  # the Channel Islands and the Isle of Man 
 
 
 def is_pseudo(codes: pa.Array | pa.ChunkedArray) -> pa.Array | pa.ChunkedArray:
-    """Tell which codes are pseudo codes."""
+    """Which codes are pseudo codes."""
     others = pa.array(_OTHERS, pa.string())
     return pc.or_(pc.ends_with(codes, _NINES), pc.is_in(codes, value_set=others))
 
@@ -266,7 +266,7 @@ def without_pseudo(codes: pa.ChunkedArray) -> pa.ChunkedArray:
 
 
 def meaning(code: str) -> str:
-    """Say what a pseudo code stands for.
+    """Name what a pseudo code stands for.
 
     Examples
     --------

@@ -72,8 +72,8 @@ def read_located(settings: PointLocations | TableLocations) -> Located:
     Raises
     ------
     InputError
-        If a column is absent, an id is empty or stands twice, or a coordinate is no number or no
-        place in its system.
+        If a column is absent, an id is empty or repeated, or a coordinate is no number or
+        impossible in its system.
     """
     area = settings.area if isinstance(settings, TableLocations) else None
     cells = _read_cells(settings, area)
@@ -160,8 +160,8 @@ def _refuse_impossible(
         cell = cells.iloc[position]
         raise InputError(
             f"{settings.file}: row {cells.index[position]}",
-            f"{settings.lat} {cell[settings.lat]}, {settings.lon} {cell[settings.lon]} is no place "
-            f"in {settings.crs}",
+            f"{settings.lat} {cell[settings.lat]}, {settings.lon} {cell[settings.lon]} is no "
+            f"position in {settings.crs}",
             "set 'locations.crs' to the coordinates' system, e.g. 'EPSG:27700'",
         )
 
@@ -188,14 +188,14 @@ def read_points(settings: PointLocations, areas: pd.DataFrame) -> tuple[pd.DataF
     Raises
     ------
     InputError
-        If the areas have no boundaries, a column is absent, an id is empty or stands twice, a
+        If the areas have no boundaries, a column is absent, an id is empty or repeated, a
         coordinate is no number or impossible, or no location lies in any area.
     """
     path = settings.file
     if "geometry" not in areas:
         raise InputError(
             "locations from points",
-            "the areas have no boundaries, so nothing says which area a point lies in",
+            "the areas have no boundaries, so the area of a point is unknown",
             "set 'areas.file' to a boundary file, or use a postcode directory",
         )
     points = read_located(settings)
@@ -207,7 +207,7 @@ def read_points(settings: PointLocations, areas: pd.DataFrame) -> tuple[pd.DataF
         raise InputError(
             path,
             f"none of its {len(points.ids):,} points lies in an area of the study",
-            f"look at 'locations.lat', 'locations.lon' and 'locations.crs' ({settings.crs})",
+            f"check 'locations.lat', 'locations.lon' and 'locations.crs' ({settings.crs})",
         )
     frame = location_frame(
         {
@@ -288,7 +288,7 @@ def _overlaps(
 def read_table_locations(
     settings: TableLocations, areas: pd.DataFrame
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Read locations with the area that the table says each lies in.
+    """Read locations with the area that the table gives each.
 
     Parameters
     ----------
@@ -296,7 +296,7 @@ def read_table_locations(
         The table (CSV, also gzipped or alone in a zip, or Parquet), its columns, and the
         coordinates' system.
     areas : DataFrame
-        Indexed by area code; boundaries are not looked at.
+        Indexed by area code; boundaries are not used.
 
     Returns
     -------
@@ -309,7 +309,7 @@ def read_table_locations(
     Raises
     ------
     InputError
-        If a column is absent, an id is empty or stands twice, a coordinate is no number or
+        If a column is absent, an id is empty or repeated, a coordinate is no number or
         impossible, or no area is one of the study's.
     """
     rows = read_located(settings)

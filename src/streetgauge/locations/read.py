@@ -26,7 +26,7 @@ def read_locations(
     Parameters
     ----------
     settings : LocationSettings
-        A postcode directory, points, or a table that says the areas.
+        A postcode directory, points, or a table with their areas.
     areas : DataFrame
         As `read_areas` gives them; points need their boundaries.
 
@@ -37,11 +37,11 @@ def read_locations(
         missing values, missing coordinates NaN; sorted by location_id, which is unique.
         ``attrs`` count what was met: ``rows`` of a directory, ``outside`` (rows of areas that are
         none of the study's), of these ``no_area`` and ``pseudo_codes`` (code -> rows),
-        ``repeated`` (rows that say the same as another), ``terminated`` (left out),
+        ``repeated`` (rows equal to another), ``terminated`` (excluded),
         ``no_coordinates`` (locations without), ``overlaps`` (two areas -> locations inside of
         both); ``layout`` is the directory's, or None. See `counted`.
     skips : DataFrame
-        location_id, view, area, stage ("locations"), reason: locations left out, and areas in
+        location_id, view, area, stage ("locations"), reason: locations excluded, and areas in
         which no location lies.
 
     Raises
@@ -70,7 +70,7 @@ def read_locations(
 
 
 def counted(frame: pd.DataFrame) -> tuple[str, ...]:
-    """Say in lines what `read_locations` counted; nothing of what was not met.
+    """Give in lines what `read_locations` counted, without what it did not find.
 
     Parameters
     ----------

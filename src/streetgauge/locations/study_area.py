@@ -32,7 +32,7 @@ PLACES: dict[str, tuple[str, ...]] = {
 }
 _NAMES = {name.casefold(): name for name in PLACES}
 
-# What a postcode directory says an area lies in, and a place may be named by.
+# What a postcode directory has an area lie in, and a place may be named by.
 LABELS = ("district", "ward", "county", "region", "country")
 Survey = Callable[[], pd.DataFrame]
 
@@ -40,7 +40,7 @@ Survey = Callable[[], pd.DataFrame]
 def in_place(
     areas: pd.DataFrame, place: Sequence[str], path: Path, survey: Survey | None
 ) -> np.ndarray[Any, Any]:
-    """Tell which areas lie in a place.
+    """Find which areas lie in a place.
 
     Parameters
     ----------
@@ -64,7 +64,7 @@ def in_place(
     InputError
         If no area lies in one of them, with what it is close to.
     """
-    kept = np.zeros(len(areas), dtype=bool)
+    chosen = np.zeros(len(areas), dtype=bool)
     for name in place:
         known = _NAMES.get(name.strip().casefold())
         codes = PLACES[known] if known else (name,)
@@ -72,17 +72,17 @@ def in_place(
         if known and not inside.any():
             inside = fits(areas["district"], (name,))
         if survey is not None and not inside.any():
-            said = survey().reindex(areas.index)
+            surveyed = survey().reindex(areas.index)
             for label in LABELS:
-                inside |= fits(said[label], codes)
+                inside |= fits(surveyed[label], codes)
         if not inside.any():
             raise _nowhere(name, codes, areas, path, survey)
-        kept |= inside
-    return kept
+        chosen |= inside
+    return chosen
 
 
 def fits(values: pd.Series | pd.Index, patterns: Iterable[str]) -> np.ndarray[Any, Any]:
-    """Tell which values are like one of the patterns; a missing value is like none."""
+    """Find which values are like one of the patterns; a missing value is like none."""
     codes, unique = pd.factorize(values)
     chosen = np.zeros(len(unique) + 1, dtype=bool)  # the last stands for missing values, code -1
     patterns = tuple(patterns)
@@ -98,7 +98,7 @@ def fits(values: pd.Series | pd.Index, patterns: Iterable[str]) -> np.ndarray[An
 def in_box(
     points: np.ndarray[Any, Any], box: tuple[float, float, float, float], path: Path
 ) -> np.ndarray[Any, Any]:
-    """Tell which points (longitude, latitude; shape (n, 2)) lie in a box, its border included.
+    """Find which points (longitude, latitude; shape (n, 2)) lie in a box, its border included.
 
     Raises
     ------
@@ -116,7 +116,7 @@ def in_box(
 
 
 def in_polygon(points: np.ndarray[Any, Any], polygon: Path, path: Path) -> np.ndarray[Any, Any]:
-    """Tell which points (longitude, latitude; shape (n, 2)) lie in a file's polygons.
+    """Find which points (longitude, latitude; shape (n, 2)) lie in a file's polygons.
 
     Raises
     ------
@@ -127,7 +127,7 @@ def in_polygon(points: np.ndarray[Any, Any], polygon: Path, path: Path) -> np.nd
     from pyproj import Transformer
 
     if not polygon.exists():
-        raise InputError(polygon, "there is no such file", "mend 'areas.polygon' in study.toml")
+        raise InputError(polygon, "there is no such file", "fix 'areas.polygon' in study.toml")
     if not is_boundaries(polygon):
         raise InputError(polygon, "this is no boundary file", "give GeoJSON, GeoPackage or a zip")
     raw: Any = read_boundaries(polygon)
@@ -162,7 +162,7 @@ def representative_points(areas: pd.DataFrame, survey: Survey | None) -> np.ndar
     if survey is None:
         raise InputError(
             "areas.bbox, areas.polygon",
-            "the areas have no boundaries, so nothing says where they lie",
+            "the areas have no boundaries, so their position is unknown",
             "set 'areas.file' to a boundary file, or take a postcode directory in [locations]",
         )
     table = survey().reindex(areas.index)
@@ -184,13 +184,14 @@ def _nowhere(
     name: str, codes: tuple[str, ...], areas: pd.DataFrame, path: Path, survey: Survey | None
 ) -> InputError:
     own = [str(value) for value in areas["district"].dropna().unique()]
-    said = survey() if survey is not None else pd.DataFrame()
-    far = [str(code) for label in LABELS if label in said for code in said[label].dropna().unique()]
+    surveyed = pd.DataFrame() if survey is None else survey()
+    labels = [surveyed[label].dropna().unique() for label in LABELS if label in surveyed]
+    far = [str(code) for codes_in in labels for code in codes_in]
     also = f" ({codes[0]} to {codes[-1]})" if len(codes) > 1 else ""
     if not own and not far:
         return InputError(
             f"{path}: areas.place",
-            f"nothing says which district an area lies in, so none lies in {name!r}{also}",
+            f"the districts of the areas are unknown, so none lies in {name!r}{also}",
             "set 'areas.district' to the column with district codes, or take a postcode directory "
             "in [locations]",
         )

@@ -106,7 +106,7 @@ def cross_validate(
     Raises
     ------
     InputError
-        If rows do not fit each other, a location is there twice or without a view, a split has an
+        If rows do not fit each other, a location is repeated or without a view, a split has an
         area in two parts though it keeps them whole, an outcome lacks labels, features are no
         finite numbers (named by location), or memory does not suffice.
     """

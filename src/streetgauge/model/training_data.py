@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from streetgauge.errors import InputError
 from streetgauge.io.files import read_metadata
+from streetgauge.io.tables import refuse_repeated
 from streetgauge.settings import FoldSettings, StudySettings
 from streetgauge.study import Study
 
@@ -188,7 +189,7 @@ class TrainingData:
         Raises
         ------
         InputError
-            If shapes do not fit each other, a location is there twice or without a view, or a
+            If shapes do not fit each other, a location is repeated or without a view, or a
             split has an area in two parts though it keeps them whole.
         """
         ids, area = np.asarray(self.location_ids, object), np.asarray(self.areas, object)
@@ -208,9 +209,7 @@ class TrainingData:
         if n and (row.min() < 0 or row.max() >= length):
             raise InputError("rows", f"a row is not one of the {length:,} of the features")
         order = np.argsort(ids, kind="stable")
-        twice = ids[order][1:][ids[order][1:] == ids[order][:-1]]
-        if len(twice):
-            raise InputError(f"location '{twice[0]}'", "it is there twice", "keep one row of it")
+        refuse_repeated(pd.Index(ids), "locations", "location")
         blind = np.flatnonzero(~present[row].any(axis=1))
         if len(blind):
             raise InputError(f"location '{ids[blind[0]]}'", "it has no view at all", "exclude it")

@@ -30,7 +30,7 @@ from streetgauge.skips import SKIP_COLUMNS
 
 __all__ = ["build_outcomes", "describe_missing", "read_outcome"]
 
-FEWEST = 5  # areas on either side, to say anything of them
+FEWEST = 5  # areas on either side, to compare them
 CLEARLY = 4.0  # standard errors
 
 
@@ -47,7 +47,7 @@ def describe_missing(frame: pd.DataFrame, outcomes: Sequence[str]) -> dict[str, 
     Returns
     -------
     dict of outcome to dict
-        For outcomes whose missing areas are clearly unlike the others (a difference of 4 standard
+        For outcomes whose missing areas clearly differ from the others (a difference of 4 standard
         errors, the greatest over all other outcomes): ``by`` (the outcome that shows it),
         ``without`` and ``having`` (mean decile by it of the areas without and with the outcome).
         Where nothing shows a difference there may be one all the same.
@@ -63,9 +63,9 @@ def describe_missing(frame: pd.DataFrame, outcomes: Sequence[str]) -> dict[str, 
             if other == name or min(without.size, having.size) < FEWEST:
                 continue
             error = np.sqrt(without.var(ddof=1) / without.size + having.var(ddof=1) / having.size)
-            apart = abs(without.mean() - having.mean()) / error if error > 0 else 0.0
-            if apart > best:
-                best = float(apart)
+            difference = abs(without.mean() - having.mean()) / error if error > 0 else 0.0
+            if difference > best:
+                best = float(difference)
                 found[name] = {
                     "by": other,
                     "without": float(without.mean()),
@@ -169,8 +169,8 @@ def build_outcomes(
         for name, chosen in settings.items():
             outcome = read_outcome(name, chosen, classes=cuts.classes, areas=codes)
             if chosen.vintage is not None:
-                said = {**outcome.provenance, "vintage": chosen.vintage}
-                outcome = replace(outcome, provenance=said)
+                dated = {**outcome.provenance, "vintage": chosen.vintage}
+                outcome = replace(outcome, provenance=dated)
             outcome = onto_areas(outcome, codes, stated, chosen.lookup or lookup)
             _refuse_strangers(outcome, codes)
             values = outcome.values.reindex(codes).rename(outcome.name)
@@ -222,12 +222,12 @@ def _describe(
     codes: pd.Index,
     missing: int,
 ) -> dict[str, Any]:
-    said = {"publisher": chosen.publisher, "licence": chosen.licence}
-    kept = {k: v for k, v in outcome.provenance.items() if k != "rows_without_code"}
+    stated = {"publisher": chosen.publisher, "licence": chosen.licence}
+    known = {k: v for k, v in outcome.provenance.items() if k != "rows_without_code"}
     # A table without codes for its cells has its column headers: those that classes are made of.
     unused = {"area"} if chosen.deciles == "published" else {"area", "decile"}
-    columns = {k: v for k, v in kept.get("columns", {}).items() if k not in unused}
-    kept["cells"] = kept.get("cells") or list(dict.fromkeys(columns.values()))
+    columns = {k: v for k, v in known.get("columns", {}).items() if k not in unused}
+    known["cells"] = known.get("cells") or list(dict.fromkeys(columns.values()))
     strangers = int((~outcome.values.index.isin(codes)).sum())
     return {
         "label": outcome.label,
@@ -236,8 +236,8 @@ def _describe(
         "classes": cuts.classes,
         "within": cuts.within if isinstance(cuts.within, str) else list(cuts.within),
         "weighted": cuts.weights is not None,
-        **kept,
-        **{key: text for key, text in said.items() if text is not None},
+        **known,
+        **{key: text for key, text in stated.items() if text is not None},
         "n_areas": len(codes) - missing,
         "n_missing": missing,
         "outside": strangers + int(outcome.provenance.get("rows_without_code", 0)),

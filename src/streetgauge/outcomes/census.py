@@ -52,7 +52,7 @@ def read_census(
     ------
     InputError
         If no file has the columns, the files are of two censuses, a count is negative or no
-        number, an area stands twice with different counts, or a share is greater than 1.
+        number, an area is repeated with different counts, or a share is greater than 1.
     """
     level = settings.level or level_of(areas)
     tables = [read_counts(path, level) for path in settings.files]
@@ -140,7 +140,7 @@ def _choose(tables: Sequence[CensusTable], measure: Measure, what: str) -> tuple
         for bottom in bottoms:
             if top[0].vintage == bottom[0].vintage:
                 return top, bottom
-    # Of the census that the numerator is of, if the file says which.
+    # Of the census that the numerator is of, if the file names it.
     years = {way.vintage for way, _ in tops}
     left = [way for way in measure.denominator if way.vintage in years]
     raise _no_column(tables, left or measure.denominator, "denominator", what)
@@ -163,7 +163,7 @@ def _of_its_census(way: Sum, table: CensusTable) -> bool:
 def _no_column(
     tables: Sequence[CensusTable], ways: Sequence[Sum], role: str, what: str
 ) -> InputError:
-    """Name the columns that were looked for in files of this kind, and the closest there."""
+    """Name the columns that files of this kind have, and the closest there."""
     infuse = next((table for table in tables if table.infuse), None)
     fitting = [
         way

@@ -37,7 +37,7 @@ class Level:
     nomis : str
         How the file is called, at its end, in a zip with a table for every kind.
     codes : str
-        What the ONS's codes of such areas look like, as a regular expression.
+        Form of the ONS's codes of such areas, as a regular expression.
     """
 
     infuse: str
@@ -74,9 +74,9 @@ class CensusTable:
     infuse : bool
         Whether it is a file of InFuse; else of Nomis.
     name : str or None
-        The census table's number, e.g. QS302EW, where the file says it.
+        The census table's number, e.g. QS302EW, where the file has it.
     vintage : str or None
-        The year of the census, where the file says it.
+        The year of the census, where the file has it.
     """
 
     path: Path
@@ -95,7 +95,7 @@ def plain(header: str) -> str:
 
 
 def level_of(areas: Iterable[str]) -> str:
-    """Tell the kind of areas from their codes; small areas (LSOA) if the codes are others."""
+    """Find the kind of areas from their codes; small areas (LSOA) if the codes are others."""
     for area in areas:
         for name, level in LEVELS.items():
             if re.fullmatch(level.codes, area):
@@ -213,7 +213,7 @@ def read_nomis(sheets: Sequence[Sheet], path: Path) -> CensusTable:
     Layouts: a query, text or workbook, with title and metadata above the header and a note on
     disclosure below, area codes in a column ``mnemonic`` or in the first one as
     ``E01000907 : Camden 001A``; a bulk download, with codes in a column ``geography code`` and the
-    table's subject before every header. Of a bulk download with rows for town and country apart
+    table's subject before every header. Of a bulk download with separate rows for town and country
     (``Rural Urban``), those for both together are taken.
 
     Raises

@@ -123,7 +123,7 @@ def cut_outcome(
     outcome : Outcome
         As read: all areas of its file.
     rule : "study" or "published"
-        As ``settings`` says, or as the publisher cut them. Published deciles of an index become
+        By ``settings``, or as the publisher cut them. Published deciles of an index become
         fewer classes by putting neighbours together (two deciles make a quintile).
     settings : DecileSettings
         Number of classes, and the areas among which they are cut.
@@ -177,7 +177,7 @@ def _wider(outcome: Outcome, within: str | tuple[str, ...]) -> pd.Series:
         raise InputError(
             f"deciles.within for outcome {outcome.name!r}",
             f"no area of its file has a code like {' or '.join(map(repr, within))}",
-            f"its codes look like {values.index[0]!r}" if len(values) else "",
+            f"its codes are like {values.index[0]!r}" if len(values) else "",
         )
     return values[inside]
 
@@ -193,7 +193,7 @@ def read_weights(settings: WeightSettings) -> pd.Series:
     Raises
     ------
     InputError
-        If a column is absent, a number is negative, or an area stands twice with two numbers.
+        If a column is absent, a number is negative, or an area is repeated with another number.
     """
     named = {
         "deciles.weights.area": settings.area,

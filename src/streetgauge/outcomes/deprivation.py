@@ -175,7 +175,7 @@ def _refuse_no_ranking(ranks: pd.Series, found: _Found) -> None:
     """Refuse numbers that no ranking of the nation's areas can have.
 
     Areas that tie share the lowest of the ranks that they take up (so do England's), the middle or
-    the highest; whichever it is, it must hold for all of them. Where areas are left out of a file
+    the highest; whichever it is, it must hold for all of them. Where areas are absent from a file
     the ranks of the others stay, so that a part of a ranking is one too.
     """
     title, most = found.sheet.title, found.index.areas
@@ -216,7 +216,7 @@ def _refuse_ranks(scores: pd.Series, found: _Found) -> None:
 
 
 def _no_statistic(path: Path, sheets: Sequence[Sheet], domain: str, statistic: str) -> InputError:
-    """Say what of the wanted is there: the index without the domain, or the domain's others."""
+    """Name what of the wanted is there: the index without the domain, or the domain's others."""
     there = {
         (found.index.title, each, kind): None
         for kind in ("rank", "score")

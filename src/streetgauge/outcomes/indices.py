@@ -11,7 +11,7 @@ What is known of the headers, and how:
   what is new is 'LSOA code (2021)' and 33,755 areas.
 - Wales 2019: 'LSOA code', 'WIMD 2019 ', 'Income', ... under a title, the same over ranks and over
   scores; 'WIMD 2019 overall decile' on a sheet of its own: as quoted by programs that read them.
-- Scotland 2020: 'Data_Zone' (ranks), 'DZ' (look-up), 'SIMD2020v2_Rank',
+- Scotland 2020: 'Data_Zone' (ranks), 'DZ' (lookup), 'SIMD2020v2_Rank',
   'SIMD2020_Access_Domain_Rank', 'SIMD2020v2_Decile': as quoted. There are no scores.
 - Northern Ireland 2017: 'SOA2001', 'Multiple Deprivation Measure Rank (where 1 is most deprived)'
   with a line break in it: as quoted. There are no scores and no deciles.
@@ -38,13 +38,13 @@ class Index:
     areas : int
         How many areas it ranks: ranks run from 1, the most deprived, to this.
     year : str or None
-        Of the release; None where headers cannot tell.
+        Of the release; None where headers do not have it.
     vintage : str or None
-        What the areas are, e.g. "LSOA 2011"; None where headers cannot tell.
+        What the areas are, e.g. "LSOA 2011"; None where headers do not have it.
     code : str
         Pattern of the areas' codes.
     area : str
-        Header of the column with codes, its remark in parentheses kept.
+        Header of the column with codes, with its remark in parentheses.
     domains : mapping of str to str
         Domain -> how headers call it.
     columns : mapping of str to tuple of str

@@ -8,7 +8,7 @@ one, and a number below it may be of either. In Scotland all areas are numbered 
 The lookups of the Office for National Statistics (Open Geography portal) pair the areas of two
 years, row by row, e.g. LSOA11CD with LSOA21CD: an area that was split has a row for each of its
 parts, areas that were merged have a row each with the same new area. An exact-fit lookup marks with
-CHGIND = X what was redrawn otherwise, of which the ONS says that like cannot be compared with like.
+CHGIND = X what was redrawn otherwise, which the ONS excludes from comparison of like with like.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ class Family:
     anew: bool = False
 
     def has(self, code: str) -> bool:
-        """Tell whether a code is one of a known release."""
+        """Whether a code is one of a known release."""
         digits = code[3:]
         return len(digits) == 6 and digits.isdecimal() and 0 < int(digits) <= self.last[-1]
 
@@ -125,7 +125,7 @@ class Vintage:
 
 
 def year_in(words: str | None) -> int | None:
-    """Find the year of areas in a column's name, or in what a reader says.
+    """Find the year of areas in a column's name, or in the vintage that a reader gives.
 
     Examples
     --------
@@ -139,7 +139,7 @@ def year_in(words: str | None) -> int | None:
 def vintages(
     codes: Iterable[str], stated: str | None = None, title: object = ""
 ) -> dict[str, Vintage]:
-    """Tell which year's areas codes are, for each sequence of codes.
+    """Find which year's areas codes are, for each sequence of codes.
 
     Parameters
     ----------
@@ -195,7 +195,7 @@ def _vintage(
     if seen > year:
         raise InputError(
             title,
-            f"codes of two vintages stand in one file: {stated!r} says {year}, and {high!r} is "
+            f"codes of two vintages stand in one file: {stated!r} is of {year}, and {high!r} is "
             f"new among the {family.kind}s of {seen}",
             "give a file of one year's areas, or name its column after that year",
         )
@@ -226,7 +226,7 @@ class Lookup:
     irregular : Series of bool
         Rows that the lookup marks as irregular (X).
     people : Series of float or None
-        How many people of the one area live in the other, where the file says.
+        How many people of the one area live in the other, where the file has it.
     """
 
     path: Path
@@ -270,12 +270,12 @@ def read_lookup(path: Path) -> Lookup:
     change = [header for header, words in plain.items() if _CHANGE.fullmatch(words)]
     marked = table[change[0]].str.upper() if change else pd.Series("", index=table.index)
     people = [header for header, words in plain.items() if _PEOPLE.fullmatch(words)]
-    kept = (codes != "").all(axis=1)
+    coded = (codes != "").all(axis=1)
     return Lookup(
         path,
-        codes[kept],
-        (marked == "X")[kept],
-        _numbers_of_people(table[people[0]], sheet.title)[kept] if people else None,
+        codes[coded],
+        (marked == "X")[coded],
+        _numbers_of_people(table[people[0]], sheet.title)[coded] if people else None,
     )
 
 
@@ -316,8 +316,8 @@ def onto_areas(
         one's value; an area that others were merged into has the mean of theirs, weighted by the
         lookup's people, else by the outcome's own denominators (which gives the share of the added
         counts), else plain; an irregular area has the mean weighted by the lookup's people, and
-        without them no value. Published deciles are kept where all of an area's sources have the
-        same. ``provenance["vintage"]`` says what the file's areas are, ``provenance["lookup"]``
+        without them no value. Published deciles stay where all of an area's sources have the
+        same. ``provenance["vintage"]`` is what the file's areas are, ``provenance["lookup"]``
         what was done, counted in areas of the study.
 
     Raises
@@ -331,8 +331,8 @@ def onto_areas(
     ours = vintages(codes, stated, "the study's areas")
     names = " and ".join(sorted({str(each) for each in theirs.values()})) or None
     areas = names or outcome.provenance.get("areas")
-    said = {"areas": areas, "vintage": outcome.provenance.get("vintage") or areas}
-    outcome = replace(outcome, provenance={**outcome.provenance, **said})
+    dated = {"areas": areas, "vintage": outcome.provenance.get("vintage") or areas}
+    outcome = replace(outcome, provenance={**outcome.provenance, **dated})
     absent = codes[~_among(codes, outcome.values.index)]
     if absent.empty:
         return outcome
@@ -353,9 +353,9 @@ def onto_areas(
 
 def _words_on_areas(outcome: Outcome) -> str | None:
     """Give what may hold the year of an outcome's areas: not the year that its figures are of."""
-    said = outcome.provenance
-    vintage, column = said.get("vintage"), said.get("columns", {}).get("area")
-    if vintage and (said.get("source") == "census" or _KIND_AND_YEAR.fullmatch(vintage)):
+    known = outcome.provenance
+    vintage, column = known.get("vintage"), known.get("columns", {}).get("area")
+    if vintage and (known.get("source") == "census" or _KIND_AND_YEAR.fullmatch(vintage)):
         return str(vintage)
     return None if column is None else str(column)
 
@@ -406,7 +406,7 @@ def _carried(outcome: Outcome, codes: pd.Index, lookup: Lookup) -> Outcome:
     own = {code: why for code, why in outcome.missing.items() if code in rest.index}
     no_row = f"the lookup {lookup.path.name} has no row for it"
     missing |= own | dict.fromkeys(absent, no_row)
-    # An area that the lookup lacks is one of the study without a value, and why is said.
+    # An area that the lookup lacks is one of the study without a value, and has the reason.
     values = pd.concat([values, pd.Series(np.nan, index=absent)]).sort_index()
     return replace(
         outcome,
@@ -416,7 +416,9 @@ def _carried(outcome: Outcome, codes: pd.Index, lookup: Lookup) -> Outcome:
         weights=None,
         provenance={
             **outcome.provenance,
-            "lookup": _account(outcome, lookup, source, to, relation.reindex(codes), len(absent)),
+            "lookup": _lookup_counts(
+                outcome, lookup, source, to, relation.reindex(codes), len(absent)
+            ),
         },
     )
 
@@ -465,7 +467,7 @@ def _pairs(lookup: Lookup, source: str, to: str) -> pd.DataFrame:
 
 
 def _relation(pairs: pd.DataFrame) -> pd.Series:
-    """Say of each new area what it is of the old ones: one of `KINDS`, by its code."""
+    """Relation of each new area to the old ones: one of `KINDS`, by its code."""
     parts = pairs.groupby("source")["to"].transform("size")
     by_area = (
         pairs.assign(parts=parts)
@@ -504,7 +506,7 @@ def _means(
     if lookup.people is None:
         for area in kind.index[kind == "irregular"]:
             value[area] = np.nan
-            missing[area] = f"it was redrawn irregularly, says the lookup {lookup.path.name}"
+            missing[area] = f"it was redrawn irregularly, by the lookup {lookup.path.name}"
     lost = rows[rows["value"].isna()].groupby("to")["source"].first()
     value[lost.index] = np.nan
     for area, source in lost.items():
@@ -525,14 +527,14 @@ def _same_decile(
     agreed = decile.first().where(
         (decile.min() == decile.max()) & (decile.count() == decile.size())
     )
-    kept: pd.Series = pd.concat([agreed, published[_among(published.index, rest)]]).reindex(areas)
-    return kept
+    stays: pd.Series = pd.concat([agreed, published[_among(published.index, rest)]]).reindex(areas)
+    return stays
 
 
-def _account(
+def _lookup_counts(
     outcome: Outcome, lookup: Lookup, source: str, to: str, relation: pd.Series, absent: int
 ) -> dict[str, Any]:
-    """Say for the provenance how many of the study's areas are of which kind."""
+    """Count for the provenance how many of the study's areas are of which kind."""
     if lookup.people is not None:
         weights = "the lookup's numbers of people"
     elif outcome.weights is not None:
@@ -552,7 +554,7 @@ def _account(
 
 
 def _areas_of_column(column: str, codes: pd.Series) -> str:
-    """Say what areas a column of a lookup has: "LSOA 2011"."""
+    """Name the areas that a column of a lookup has: "LSOA 2011"."""
     kinds: Mapping[str, str] = {start: family.kind for start, family in FAMILIES.items()}
     kind = next((kinds[code[:3]] for code in codes.head(50) if code[:3] in kinds), None)
     year = year_in(column)

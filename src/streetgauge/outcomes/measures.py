@@ -51,7 +51,7 @@ class Measure:
         Ways to get the count, the best first; the first pair of one census that the files allow is
         used. Without a denominator the numerator itself is the measure.
     direction : str or None
-        Which end is worst off; None if that is for the user to say.
+        Which end is worst off; None if the user has to choose.
     """
 
     about: str
@@ -97,7 +97,7 @@ _HOUSEHOLDS = (
     _in_2021("TS053", "Total: All household spaces with at least one usual resident"),
 )
 _UNEMPLOYED = (
-    # Without full-time students who look for work, in both censuses.
+    # Without full-time students who seek work, in both censuses.
     _in_2011("QS601EW or KS601EW", "Economically active: Unemployed"),
     _in_2021("TS066", f"{_ACTIVE}: Unemployed"),
 )

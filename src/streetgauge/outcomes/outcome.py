@@ -64,7 +64,7 @@ def provenance(
     vintage: str | None = None,
     cells: Sequence[str] = (),
 ) -> dict[str, Any]:
-    """Say where an outcome comes from, in what JSON can hold; files by name and content."""
+    """Give where an outcome comes from, in what JSON can hold; files by name and content."""
     hashes = [{"file": path.name, "sha256": sha256_of(path)} for path in files]
     return {
         "source": source,
@@ -86,7 +86,7 @@ def one_row_an_area(codes: pd.Series, numbers: pd.DataFrame, title: object) -> p
     Parameters
     ----------
     codes : Series of str
-        Area codes; the index holds row numbers. Rows with an empty code are left out.
+        Area codes; the index holds row numbers. Rows with an empty code are excluded.
     numbers : DataFrame of float
         The same rows; columns named as in the file.
     title : object
@@ -110,7 +110,7 @@ def one_row_an_area(codes: pd.Series, numbers: pd.DataFrame, title: object) -> p
 
 
 def empty_cells(codes: pd.Series, cells: pd.Series, numbers: pd.Series) -> dict[str, str]:
-    """Say for every area without a number what its cell holds instead."""
+    """Give for every area without a number what its cell holds instead."""
     lost = numbers.isna() & (codes != "")
     return {
         code: f"column {cells.name!r} is empty" if cell == "" else f"the file says {cell!r}"

@@ -25,7 +25,7 @@ class Source:
     measures : tuple of str
         What can be asked for.
     publisher, licence : str
-        Who makes it and what allows its use, as outcomes of it say.
+        Who makes it and what allows its use, as in its outcomes.
     lines : str
         An entry of study.toml.
     """
@@ -84,7 +84,7 @@ def _census() -> Source:
 
 def _deprivation() -> Source:
     domains = dict.fromkeys(domain for index in INDICES for domain in index.domains)
-    # Without those that stand for files whose header does not tell the release.
+    # Without those that stand for files whose header does not name the release.
     named = {each.title: each for each in INDICES if re.search(r"^(?!.* or ).*\d$", each.title)}
     return Source(
         name="deprivation",
@@ -120,8 +120,8 @@ def _table() -> Source:
             "tables of the American Community Survey (B19013_001E, ...)",
         ),
         measures=("a column, or several as sum, mean or share",),
-        publisher="as you say with 'publisher'",
-        licence="as you say with 'licence'",
+        publisher="as stated with 'publisher'",
+        licence="as stated with 'licence'",
         lines='[outcomes.rent]\nsource = "table"\nfile = "rents.csv"\narea = "code"\n'
         'value = "rent"\ndirection = "higher-is-better"',
     )

@@ -55,7 +55,7 @@ def read_table(name: str, settings: TableOutcome, *, classes: int = 10) -> Outco
     InputError
         If a column is absent, a cell is text that is no known missing mark, a decile is not 1 to
         ``classes`` or runs against the direction, a share is not 0 to 1, a code lacks its prefix or
-        is too long, or an area stands twice with different values.
+        is too long, or an area is repeated with different values.
     """
     path = settings.file
     table, title = _named_columns(settings)
@@ -185,7 +185,7 @@ def _refuse_contrary(
 def _reasons(
     codes: pd.Series, cells: pd.DataFrame, numbers: pd.DataFrame, combine: str | None
 ) -> dict[str, str]:
-    """Say for every area without a value which cell is to blame, the first of several."""
+    """Name for every area without a value the cell that lacks, the first of several."""
     reasons: dict[str, str] = {}
     for column in cells:
         reasons = empty_cells(codes, cells[column], numbers[column]) | reasons

@@ -23,7 +23,7 @@ def make_outcomes(study: Study, key: str, progress: Progress) -> Done:
     frame, metadata, skips = read_outcomes(study, areas)
     write_table(frame, study.outcomes, metadata)
     lines = [f"{len(frame):,} areas, {len(metadata)} outcomes", *repaired(areas)]
-    if others := areas.attrs.get("left_out"):
+    if others := areas.attrs.get("excluded"):
         lines.append(f"{others:,} other areas are none of the study's")
     lines += [
         f"{name}: {about['n_missing']:,} of {len(frame):,} areas have no value"

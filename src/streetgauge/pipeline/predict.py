@@ -22,7 +22,13 @@ from streetgauge.io.files import (
     sha256_of,
     write_table,
 )
-from streetgauge.io.tables import as_table, forget_sheets, read_sheets, require_columns
+from streetgauge.io.tables import (
+    as_table,
+    forget_sheets,
+    read_sheets,
+    refuse_repeated,
+    require_columns,
+)
 from streetgauge.model.transfer import compare_with, known_areas, open_bundle
 from streetgauge.progress import Progress, silent
 from streetgauge.settings import ImagerySettings
@@ -250,9 +256,7 @@ def _read_locations(path: Path) -> pd.DataFrame:
     ids = frame["location_id"].str.strip()
     if (ids == "").any():
         raise InputError(path, f"row {ids.index[ids == ''][0]} has no location_id", "give it one")
-    twice = ids[ids.duplicated()]
-    if len(twice):
-        raise InputError(path, f"location_id {twice.iloc[0]!r} is there twice", "keep one row each")
+    refuse_repeated(ids, path, "location_id")
     areas = frame["area"].str.strip() if "area" in frame else pd.Series("", index=ids.index)
     places = pd.DataFrame({"location_id": ids, "area": areas.where(areas != "", None)})
     return places.sort_values("location_id", ignore_index=True)

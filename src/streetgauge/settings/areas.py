@@ -32,7 +32,7 @@ class AreaSettings(Settings):
     name: Text | None = Field(None, description="column with the area's name")
     district: Text | None = Field(None, description="column with the district that it lies in")
     columns: tuple[Text, ...] = Field(
-        (), description="further columns to keep, for `folds.unit` and `folds.group`: the city, say"
+        (), description="further columns, for `folds.unit` and `folds.group`, e.g. the city"
     )
     layer: Text | None = Field(None, description="layer of the boundary file; the first if unset")
     crs: Text | None = Field(
@@ -44,17 +44,17 @@ class AreaSettings(Settings):
         description="official lookup between the areas of two years (CSV): carries outcomes of "
         "another year's areas to these",
     )
-    include: tuple[Text, ...] = Field((), description="keep only codes like these, e.g. 'E01*'")
+    include: tuple[Text, ...] = Field((), description="only codes like these, e.g. 'E01*'")
     place: tuple[Text, ...] = Field(
         (),
-        description="keep only areas of these districts, wards, counties, regions or countries: "
+        description="only areas of these districts, wards, counties, regions or countries: "
         "codes, patterns like 'E09*', or London, West Midlands, Greater Manchester, West Yorkshire",
     )
     bbox: tuple[float, float, float, float] | None = Field(
-        None, description="keep only areas in this box: west, south, east, north in degrees"
+        None, description="only areas in this box: west, south, east, north in degrees"
     )
     polygon: Path | None = Field(
-        None, description="keep only areas in the polygons of this boundary file"
+        None, description="only areas in the polygons of this boundary file"
     )
 
     @model_validator(mode="after")
@@ -95,11 +95,11 @@ class DirectoryLocations(Settings):
     area: Literal[
         "oa01", "lsoa01", "msoa01", "oa11", "lsoa11", "msoa11", "oa21", "lsoa21", "msoa21"
     ] = Field("lsoa11", description="which of the directory's areas the study's areas are")
-    live_only: StrictBool = Field(False, description="leave out terminated postcodes")
+    live_only: StrictBool = Field(False, description="exclude terminated postcodes")
 
 
 class PointLocations(Settings):
-    """``source = "points"``: coordinates; the boundaries say which area each lies in."""
+    """``source = "points"``: coordinates; the boundaries give the area that each lies in."""
 
     source: Literal["points"]
     file: Path = Field(description="CSV or Parquet, one row a location")
@@ -111,7 +111,7 @@ class PointLocations(Settings):
 
 
 class TableLocations(Settings):
-    """``source = "table"``: coordinates, and the area that each lies in, as somebody knows it."""
+    """``source = "table"``: coordinates, and the area that each lies in, found beforehand."""
 
     source: Literal["table"]
     file: Path = Field(description="CSV or Parquet, one row a location")

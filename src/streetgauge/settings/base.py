@@ -27,9 +27,9 @@ Device = Annotated[
 ]
 Direction = Literal["higher-is-better", "higher-is-worse"]
 Text = Annotated[str, StringConstraints(min_length=1, max_length=10_000)]
-# Names become columns, file names and keys: keep them plain.
+# Names become columns, file names and keys: plain ones only.
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z][A-Za-z0-9_-]{0,63}$")]
-# A study says which version of a bundle it means.
+# A study names the version of a bundle.
 HubAddress = Annotated[str, StringConstraints(pattern=r"^hf://[\w.-]+/[\w.-]+@[\w./-]+$")]
 Positive = Annotated[float, Strict(), Field(gt=0)]
 Share = Annotated[float, Strict(), Field(gt=0, lt=1)]
@@ -53,7 +53,7 @@ class Url(str):
         return {"type": "string", "format": "uri"}
 
 
-def _told_apart(value: object) -> object:
+def _url_or_text(value: object) -> object:
     if not isinstance(value, str) or not is_url(value):
         return value
     require_url(value)
@@ -62,7 +62,7 @@ def _told_apart(value: object) -> object:
 
 # Url first: pydantic would make a path of any text.
 PathOrUrl = Annotated[
-    Annotated[Url | Path, Field(union_mode="left_to_right")], BeforeValidator(_told_apart)
+    Annotated[Url | Path, Field(union_mode="left_to_right")], BeforeValidator(_url_or_text)
 ]
 
 

@@ -15,7 +15,7 @@ Rule = Literal["mean-score", "mean-decile", "mean", "median", "majority"]
 
 
 class PopulationSettings(Settings):
-    """``[evaluation.population]``: how many people, or households, there are at each place."""
+    """``[evaluation.population]``: how many people, or households, there are at each location."""
 
     file: Path = Field(description="table: CSV, Parquet, Excel or GeoPackage")
     location: Text | None = Field(
@@ -28,12 +28,12 @@ class PopulationSettings(Settings):
     @model_validator(mode="after")
     def _of_one_kind(self) -> Self:
         if (self.location is None) == (self.area is None):
-            raise ValueError("say with 'location' or with 'area' whose numbers these are, not both")
+            raise ValueError("give either 'location' or 'area', the column of the numbers' keys")
         return self
 
 
 class EvaluationSettings(Settings):
-    """``[evaluation]``: from locations to areas, and how good that is."""
+    """``[evaluation]``: from locations to areas, and their accuracy."""
 
     rule: Rule = Field(
         "mean-score",
@@ -51,17 +51,17 @@ class EvaluationSettings(Settings):
         None, description="how many people or households there are, for `weight`"
     )
     min_locations: Annotated[int, Strict(), Field(ge=1)] = Field(
-        1, description="areas with fewer locations are kept and marked, but not measured"
+        1, description="areas with fewer locations are marked and not measured"
     )
     levels: tuple[Name, ...] = Field(
         (),
-        description="levels above the areas that are judged as well: `msoa`, `district` or columns "
+        description="levels above the areas to evaluate as well: `msoa`, `district` or columns "
         "of `areas.columns`",
     )
     groups: tuple[Text, ...] = Field(
         (),
-        description="columns of `areas.columns` by which errors are told apart, besides districts, "
-        "deprived and affluent, few and many images: urban or rural, say",
+        description="columns of `areas.columns` by which errors are grouped, besides districts, "
+        "deprived and affluent, few and many images, e.g. urban or rural",
     )
     interval_level: Share = Field(
         0.9, description="of the areas' intervals and of the metrics' intervals"
@@ -81,7 +81,7 @@ class EvaluationSettings(Settings):
     columns: tuple[Text, ...] = Field(
         (),
         description="columns of `areas.columns` with numbers that are known without an image, for "
-        "a baseline: household size, say",
+        "a baseline, e.g. household size",
     )
     previous: dict[Name, Name] = Field(
         {},
@@ -94,7 +94,7 @@ class EvaluationSettings(Settings):
 
 
 class ReportSettings(Settings):
-    """``[report]``: what the page shows beside the numbers."""
+    """``[report]``: what the page shows next to the numbers."""
 
     figures: Literal["all", "page", "none"] = Field(
         "all",

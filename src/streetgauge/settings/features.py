@@ -59,18 +59,18 @@ def _by_name(value: object) -> object:
     return {} if value == "ray" else value
 
 
-# cluster = "ray" says all of it where nothing else has to be said.
+# cluster = "ray" is all that is needed where nothing else is set.
 Cluster = Annotated[ClusterSettings | None, BeforeValidator(_by_name)]
 
 
 Dtype = Annotated[
     Literal["float32", "float16"],
-    Field(description="how features are kept; float16 takes half the space, with 3 digits of each"),
+    Field(description="how features are stored; float16 takes half the space and has 3 digits"),
 ]
 
 
 class ImageFeatures(Settings):
-    """``source = "images"``: a frozen pretrained network looks at every image."""
+    """``source = "images"``: features of every image by a frozen pretrained network."""
 
     source: Literal["images"] = "images"
     backbone: Text = Field(
@@ -81,7 +81,7 @@ class ImageFeatures(Settings):
         None, description="own weights for that network (safetensors); the published ones if unset"
     )
     relu: Annotated[bool, Strict()] | None = Field(
-        None, description="of fc6: cut off negative features; if unset, as the backbone's name says"
+        None, description="of fc6: cut off negative features; if unset, as in the backbone's name"
     )
     device: Device = "auto"
     engine: Literal["auto", "torch", "openvino", "onnxruntime"] = Field(
@@ -112,7 +112,7 @@ class ImageFeatures(Settings):
     @model_validator(mode="before")
     @classmethod
     def _file_of_onnx(cls, given: Any) -> Any:
-        """Take ``onnx:FILE`` apart: a file among the settings starts at the study's directory."""
+        """Split ``onnx:FILE``: a file among the settings starts at the study's directory."""
         if isinstance(given, dict) and str(given.get("backbone", "")).startswith("onnx:"):
             if given.get("weights") is not None:
                 raise ValueError("an ONNX file has weights of its own: leave 'weights' out")
@@ -156,18 +156,18 @@ class TableFeatures(Settings):
     @model_validator(mode="after")
     def _one_way_to_join(self) -> Self:
         by_key = self.location_id is not None
-        by_place = self.lat is not None and self.lon is not None
-        if by_key == by_place:
+        by_position = self.lat is not None and self.lon is not None
+        if by_key == by_position:
             raise ValueError("give either 'location_id' or both 'lat' and 'lon'")
         if self.view is not None and not by_key:
             raise ValueError("'view' goes with 'location_id'")
         if len(set(self.columns)) < len(self.columns):
-            raise ValueError("a column is named twice")
+            raise ValueError("a column is named more than once")
         return self
 
 
 class SimulatedFeatures(Settings):
-    """``source = "simulated"``: made up from the outcomes, to ask how many images are needed."""
+    """``source = "simulated"``: made up from the outcomes, to find how many images are needed."""
 
     source: Literal["simulated"]
     name: Name = Field("simulated", description="how the store is called")
@@ -187,7 +187,7 @@ class SimulatedFeatures(Settings):
         return self.name
 
 
-def _pictures_unless_said(value: object) -> object:
+def _images_by_default(value: object) -> object:
     if isinstance(value, dict) and "source" not in value:
         return {"source": "images", **value}
     return value
@@ -195,5 +195,5 @@ def _pictures_unless_said(value: object) -> object:
 
 FeatureSettings = Annotated[
     Annotated[ImageFeatures | TableFeatures | SimulatedFeatures, Field(discriminator="source")],
-    BeforeValidator(_pictures_unless_said),
+    BeforeValidator(_images_by_default),
 ]

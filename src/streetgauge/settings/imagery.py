@@ -42,7 +42,7 @@ def names_a_licence(text: str) -> bool:
     return text.strip().lower().rstrip(".") not in _NONE
 
 
-def _named(text: str) -> str:
+def _refuse_no_licence(text: str) -> str:
     if not names_a_licence(text):
         raise ValueError(f"{text!r} allows nothing; leave 'licence' out, and no image is shown")
     return text
@@ -67,7 +67,7 @@ class ViewSettings(Settings):
         0.0, description="of a cut: degrees upwards from the horizon"
     )
     size: Annotated[int, Strict(), Field(ge=32, le=4096)] = Field(
-        448, description="of a cut: pixels of a side; twice what most networks look at"
+        448, description="of a cut: pixels of a side; twice the input of most networks"
     )
     exclude: tuple[Finding, ...] = Field(
         (), description="images not to use; all that are found are listed in quality.parquet"
@@ -77,13 +77,13 @@ class ViewSettings(Settings):
     def heading_of(self) -> dict[str, float]:
         """The heading of each view, in degrees from north."""
         count = len(self.views)
-        headings = self.headings or tuple(360 * place / count for place in range(count))
+        headings = self.headings or tuple(360 * position / count for position in range(count))
         return dict(zip(self.views, headings, strict=True))
 
     @model_validator(mode="after")
     def _views_differ(self) -> Self:
         if len(set(self.views)) < len(self.views):
-            raise ValueError("a view is named twice")
+            raise ValueError("a view is named more than once")
         if self.headings is not None:
             if len(self.headings) != len(self.views):
                 raise ValueError(
@@ -110,7 +110,7 @@ class ImagerySettings(ViewSettings):
         "lat and lon, view or heading, and panorama (true, false) if some are",
     )
     exif: bool = Field(
-        False, description="place and heading stand in the photographs (EXIF), not in their names"
+        False, description="position and heading are in the photographs (EXIF), not in their names"
     )
     within: Positive = Field(
         25.0,
@@ -119,14 +119,14 @@ class ImagerySettings(ViewSettings):
     panoramas: bool = Field(
         False, description="the images are equirectangular panoramas, to be cut into the views"
     )
-    # Excluded: what is said of images makes no difference to what is seen in them.
-    licence: Annotated[Text, AfterValidator(_named)] | None = Field(
+    # Excluded: the rights to an image make no difference to its content.
+    licence: Annotated[Text, AfterValidator(_refuse_no_licence)] | None = Field(
         None,
         description="what allows showing the images, for the report; without it none is shown",
         exclude=True,
     )
     attribution: Text | None = Field(
-        None, description="whom to name beside an image that is shown", exclude=True
+        None, description="whom to name next to an image that is shown", exclude=True
     )
 
     @model_validator(mode="before")
@@ -144,7 +144,7 @@ class ImagerySettings(ViewSettings):
     @model_validator(mode="after")
     def _pattern_has_its_fields(self) -> Self:
         if self.manifest is not None and self.exif:
-            raise ValueError("'manifest' and 'exif' both say where images are; keep one")
+            raise ValueError("'manifest' and 'exif' both give the images' positions; use one")
         if self.manifest is None and not self.exif:
             whole = self.panoramas or len(self.views) == 1
             for part in ("{location_id}", "{view}"):
@@ -187,13 +187,13 @@ Endpoint = Annotated[str, AfterValidator(_web_address)]
 class OpenImagery(ViewSettings):
     """What the sources of open street imagery share.
 
-    Fields that are excluded (from run.json, and from what makes a stage out of date) say how
+    Fields that are excluded (from run.json, and from what makes a stage out of date) set how
     images are fetched, not which.
     """
 
     within: Positive = Field(30.0, le=500, description="metres from the location to the image")
     angle: Annotated[float, Strict(), Field(gt=0, le=180)] = Field(
-        35.0, description="degrees by which an image may look past the view's heading"
+        35.0, description="degrees by which an image may deviate from the view's heading"
     )
     panoramas: Literal["prefer", "only", "never"] = Field(
         "prefer", description="cut all views from the nearest panorama, if there is one"
@@ -242,7 +242,7 @@ class PanoramaxImagery(OpenImagery):
     source: Literal["panoramax"]
     token_variable: Variable | None = Field(
         None,
-        description="environment variable with your token, for an instance that asks for one",
+        description="environment variable with your token, for an instance that needs one",
         exclude=True,
     )
     endpoint: Endpoint = Field(
@@ -250,7 +250,7 @@ class PanoramaxImagery(OpenImagery):
     )
 
 
-def _files_unless_said(value: object) -> object:
+def _files_by_default(value: object) -> object:
     if isinstance(value, dict) and "source" not in value:
         return {"source": "files", **value}
     return value
@@ -258,5 +258,5 @@ def _files_unless_said(value: object) -> object:
 
 ImagerySource = Annotated[
     Annotated[ImagerySettings | MapillaryImagery | PanoramaxImagery, Field(discriminator="source")],
-    BeforeValidator(_files_unless_said),
+    BeforeValidator(_files_by_default),
 ]

@@ -23,12 +23,12 @@ __all__ = [
 class _Outcome(Settings):
     label: Text | None = Field(None, description="how reports call it; the outcome's key if unset")
     deciles: Literal["study", "published"] = Field(
-        "study", description="cut as the study's [deciles] says, or as the publisher cut them"
+        "study", description="cut by the study's [deciles], or as the publisher cut them"
     )
     publisher: Text | None = Field(None, description="who made it, if not the usual body")
     licence: Text | None = Field(None, description="what allows its use, if not the usual one")
     vintage: Text | None = Field(
-        None, description="the year it is of; 'LSOA 2011' also says of which year its areas are"
+        None, description="the year it is of; 'LSOA 2011' also gives the year of its areas"
     )
     lookup: Path | None = Field(
         None, description="lookup between areas of two years, if another than that of [areas]"
@@ -116,7 +116,7 @@ class CensusOutcome(_Outcome):
             if own != (False, False, True):
                 raise ValueError(f"{self.measure!r} goes with 'direction': no age is worse as such")
         elif self.measure is not None and any(own):
-            raise ValueError("'measure' already says numerator, denominator and direction")
+            raise ValueError("'measure' already has numerator, denominator and direction")
         if self.deciles == "published":
             raise ValueError('the census publishes no deciles; use deciles = "study"')
         return self

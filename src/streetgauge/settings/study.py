@@ -44,7 +44,7 @@ class StudySettings(Settings):
 
     @property
     def image_rights(self) -> dict[str, str | None]:
-        """What the study says of its own images' licence and of who made them."""
+        """Licence and attribution of the study's own images."""
         own = self.imagery if isinstance(self.imagery, ImagerySettings) else None
         return {
             "licence": None if own is None else own.licence,
@@ -52,16 +52,16 @@ class StudySettings(Settings):
         }
 
     @model_validator(mode="after")
-    def _what_is_tuned_is_there(self) -> Self:
+    def _tuning_belongs_to_transfer(self) -> Self:
         if self.train.tune != TrainSettings().tune:
-            raise ValueError("what is tuned is said in [transfer]; move 'tune' there")
+            raise ValueError("'tune' belongs to [transfer]; move it there")
         if self.folds.scheme == "test-only" and self.transfer is None:
             raise ValueError(
                 'folds.scheme = "test-only" tests a model that is there; name it: [transfer] from'
             )
         if self.transfer and self.transfer.curve and self.folds.kind == "none":
             raise ValueError(
-                "'curve' under [transfer] needs areas to learn from and others to test on, which "
+                "'curve' under [transfer] needs areas to train on and others to test on, which "
                 f'folds.scheme = "{self.folds.scheme}" does not have; take another scheme'
             )
         return self
@@ -90,7 +90,7 @@ class StudySettings(Settings):
         return self
 
     @model_validator(mode="after")
-    def _areas_come_from_somewhere(self) -> Self:
+    def _areas_have_a_source(self) -> Self:
         if self.areas.file is None and not isinstance(self.locations, DirectoryLocations):
             raise ValueError(
                 "[areas] names no file, which only a postcode directory can stand in for; add "
@@ -99,24 +99,22 @@ class StudySettings(Settings):
         return self
 
     @model_validator(mode="after")
-    def _shown_pictures_have_a_licence(self) -> Self:
+    def _shown_images_have_a_licence(self) -> Self:
         if self.report.images is True:
             if self.imagery is None:
                 raise ValueError("report.images = true, but the study has no [imagery]")
             own = isinstance(self.imagery, ImagerySettings)
             if own and self.image_rights["licence"] is None:
                 raise ValueError(
-                    "report.images = true, but imagery.licence does not say what allows showing "
-                    "them; add it, or remove report.images"
+                    "report.images = true, but imagery.licence does not name what allows "
+                    "showing them; add it, or remove report.images"
                 )
         return self
 
     @model_validator(mode="after")
-    def _pictures_have_a_place(self) -> Self:
+    def _images_have_a_source(self) -> Self:
         if self.features.source == "images" and self.imagery is None:
-            raise ValueError(
-                "features from images need an [imagery] section that says where they are"
-            )
+            raise ValueError("features from images need an [imagery] section with their location")
         if self.features.source != "images" and self.imagery is not None:
             raise ValueError(
                 f'[imagery] is not used with features.source = "{self.features.source}"; remove it'
@@ -135,7 +133,7 @@ def read_settings(file: Path) -> StudySettings:
     Returns
     -------
     StudySettings
-        Frozen settings. That the named files exist is not looked at: see `input_files`.
+        Frozen settings. That the named files exist is not checked: see `input_files`.
 
     Raises
     ------
@@ -151,7 +149,7 @@ def read_settings(file: Path) -> StudySettings:
             file, "there is no such file", "make one with `streetgauge init DIR`"
         ) from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise InputError(file, f"this is not TOML: {error}", "mend that line") from None
+        raise InputError(file, f"this is not TOML: {error}", "fix that line") from None
     try:
         settings = StudySettings.model_validate(content)
     except ValidationError as error:
@@ -159,7 +157,7 @@ def read_settings(file: Path) -> StudySettings:
     try:
         return _with_absolute_paths(settings, file.resolve().parent)
     except (ValueError, RuntimeError, OSError) as error:
-        raise InputError(file, f"a path in it cannot be used: {error}", "mend it") from None
+        raise InputError(file, f"a path in it cannot be used: {error}", "fix it") from None
 
 
 def input_files(settings: BaseModel) -> Iterator[tuple[str, Path]]:
@@ -204,7 +202,7 @@ def _with_absolute_paths(settings: StudySettings, directory: Path) -> StudySetti
 
 
 def _as_input_error(file: Path, error: ValidationError) -> InputError:
-    """Say the first thing wrong in one sentence; unknown keys come first, they explain others."""
+    """Report the first error in one sentence; unknown keys come first, they explain others."""
     details = sorted(error.errors(), key=lambda detail: detail["type"] != "extra_forbidden")
     detail = details[0]
     more = f" (and {len(details) - 1} more)" if len(details) > 1 else ""
@@ -275,7 +273,7 @@ def _elsewhere(key: str, around: _Schema) -> list[str]:
 
 
 def _resolved(root: _Schema, schema: _Schema) -> _Schema:
-    """Follow references, and look through 'or null'."""
+    """Follow references, and skip 'or null'."""
     for option in schema.get("anyOf", ()):
         if option.get("type") != "null":
             schema = {**option, **{k: v for k, v in schema.items() if k != "anyOf"}}

@@ -19,7 +19,7 @@ _NOT_BOTH = ("train-only", "test-only")  # schemes that do not both train and te
 
 
 class FoldSettings(Settings):
-    """``[folds]``: which areas the networks learn from, and on which they are tested."""
+    """``[folds]``: the areas that networks are trained on, and those they are tested on."""
 
     scheme: Literal[
         "k-fold",
@@ -40,22 +40,22 @@ class FoldSettings(Settings):
     )
     unit: Text = Field(
         "area",
-        description="what is kept whole besides areas: `msoa`, `district` or a column of "
-        "`areas.columns`; `location` keeps nothing whole, and leaks",
+        description="what stays whole besides areas: `msoa`, `district` or a column of "
+        "`areas.columns`; `location` splits areas, and leaks",
     )
     buffer: Annotated[float, Strict(), Field(ge=0)] = Field(
-        0.0, description="metres around tested locations in which nothing is learned from"
+        0.0, description="metres around tested locations in which nothing is trained on"
     )
     block: Positive | None = Field(None, description="side of the square blocks in metres")
     group: Text | None = Field(
-        None, description="column of leave-one-group-out, as for `unit`: `district`, say"
+        None, description="column of leave-one-group-out, as for `unit`, e.g. `district`"
     )
     outcome: Name | None = Field(None, description="the outcome whose classes by-class tests on")
     classes: tuple[Annotated[int, Strict(), Field(ge=1)], ...] = Field(
         (), description="the classes that by-class tests on, e.g. [1, 10]"
     )
     train_size: Annotated[float, Strict(), Field(gt=0, le=1)] = Field(
-        1.0, description="share of what a network could learn from that it does learn from"
+        1.0, description="share of the possible training data that is used"
     )
     train_size_unit: Literal["areas", "locations"] = Field(
         "areas", description="what that is a share of"
@@ -101,17 +101,17 @@ class FoldSettings(Settings):
             raise ValueError("'buffer' needs a scheme that both trains and tests")
         if self.other_block is not None and self.other_kind != "spatial":
             raise ValueError(
-                "'other_block' is the side of blocks beside random folds, and there are none here"
+                "'other_block' is the block size next to random folds, which this study lacks"
             )
         if self.file is not None and self.scheme != "k-fold":
-            raise ValueError("'file' says how locations are split; remove 'scheme'")
+            raise ValueError("'file' has the split of locations; remove 'scheme'")
         return self
 
     @property
     def kind(self) -> FoldKind:
-        """What an area's neighbours are when it is tested: mostly learned from, or held out too.
+        """What an area's neighbours are when it is tested: mostly trained on, or held out too.
 
-        ``stored`` folds may be either, ``class`` holds out no places but classes, and ``none`` does
+        ``stored`` folds may be either, ``class`` holds out classes, not areas, and ``none`` does
         not both train and test.
         """
         if self.file is not None:
@@ -121,19 +121,19 @@ class FoldSettings(Settings):
         if self.scheme == "by-class":
             return "class"
         larger = self.unit not in ("area", "location")
-        places = self.scheme in ("blocks", "leave-one-group-out")
-        return "spatial" if places or larger or self.buffer else "random"
+        held_out = self.scheme in ("blocks", "leave-one-group-out")
+        return "spatial" if held_out or larger or self.buffer else "random"
 
     @property
     def other_kind(self) -> Literal["random", "spatial"] | None:
-        """Of which kind the folds beside these are, if there are to be any."""
+        """Of which kind the other folds are, if there are to be any."""
         if not self.other_folds or self.kind in ("class", "none"):
             return None
         return "random" if self.kind == "spatial" else "spatial"
 
 
 class TrainSettings(Settings):
-    """``[train]``: the network and how it learns."""
+    """``[train]``: the network and its training."""
 
     network: Literal["shared", "port-2020", "paper-2019"] = Field(
         "shared",
@@ -145,7 +145,7 @@ class TrainSettings(Settings):
     )
     width: Annotated[int, Strict(), Field(ge=1)] | None = Field(
         None,
-        description="units of the first layer that looks at a view; the next two have half and a "
+        description="units of the first layer of a view; the next two have half and a "
         "quarter (at least 64), the layer of a location has 64, and none more than the first; "
         "if not given, 512, or 128 on components",
     )
@@ -157,7 +157,7 @@ class TrainSettings(Settings):
         "binomial", description="what makes classes of the network's output"
     )
     dropout: Annotated[float, Strict(), Field(ge=0, lt=1)] = Field(
-        0.5, description="share of a location's pooled values left out, training only"
+        0.5, description="share of a location's pooled values dropped, training only"
     )
     epochs: Annotated[int, Strict(), Field(ge=1)] = Field(40, description="at most so many")
     batch: Annotated[int, Strict(), Field(ge=2)] = Field(128, description="locations at a time")
@@ -168,11 +168,11 @@ class TrainSettings(Settings):
     weight_decay: Annotated[float, Strict(), Field(ge=0)] = Field(1e-4, description="L2, Adam's")
     mixup: StrictBool = Field(
         True,
-        description="learn from lines between two locations, not from the locations themselves",
+        description="train on lines between two locations, not on the locations themselves",
     )
     sample_weighting: Literal["areas", "locations"] = Field(
         "areas",
-        description="what counts the same in learning: every area, however many locations it has, "
+        description="what counts the same in training: every area, however many locations it has, "
         "or every location",
     )
     noise: Annotated[float, Strict(), Field(ge=0)] = Field(
@@ -180,45 +180,45 @@ class TrainSettings(Settings):
     )
     patience: Annotated[int, Strict(), Field(ge=1)] = Field(
         4,
-        description="looks at the validation part (after every epoch, and within one after every "
-        "16,384 locations) without a lower loss before an outcome stops",
+        description="evaluation steps on the validation part (after every epoch and every 16,384 "
+        "locations) without a lower loss before an outcome stops",
     )
     components: Annotated[int, Strict(), Field(ge=1)] | None = Field(
         None,
-        description="learn from so many principal components of the features, not from all: "
+        description="train on so many principal components of the features, not from all: "
         "several times as fast, a little less exact",
     )
     tune: Literal["all", "scaled", "head"] = Field(
         "all",
-        description="what moves when a trained model is tuned further: all layers, those that "
-        "look at views at a tenth of the rate, or only those after the pooling",
+        description="what moves when a trained model is tuned further: all layers, those "
+        "before the pooling at a tenth of the rate, or only those after the pooling",
     )
     precision: Literal["auto", "float32", "bfloat16"] = Field(
         "auto", description="of the products; auto takes bfloat16 where the processor has it"
     )
     memory: Positive = Field(
-        8.0, description="GiB that features may take while learning, in all folds together"
+        8.0, description="GiB that features may take in training, in all folds together"
     )
     device: Device = "auto"
 
 
 class TransferSettings(Settings):
-    """``[transfer]``: go on from a trained model, instead of learning from nothing."""
+    """``[transfer]``: go on from a trained model, instead of training from scratch."""
 
     bundle: HubAddress | Path = Field(
         alias="from",
         description="a bundle's directory, or hf://user/name@revision; outcomes match by name",
     )
     share: Annotated[float, Strict(), Field(ge=0, le=1)] = Field(
-        1.0, description="of the areas that can be learned from; 0: the model as it is"
+        1.0, description="of the areas that can be trained on; 0: the model as it is"
     )
     tune: Literal["all", "scaled", "head"] = Field(
         "scaled",
-        description="what moves: all layers, those that look at views at a tenth of the rate, or "
+        description="what moves: all layers, those before the pooling at a tenth of the rate, or "
         "only those after the pooling",
     )
     curve: StrictBool = Field(
         False,
         description="also measure 0, 1, 2, 5, 10, 25 and 100 % of the areas, with the model and "
-        "from nothing",
+        "from scratch",
     )

@@ -1,9 +1,9 @@
-"""Tables as bodies publish them, read as text: what a cell says, and where it stands.
+"""Tables as bodies publish them, read as text: the content of each cell, and its row in the file.
 
 `read_sheets` takes the small tables of official statistics whole, whatever the format, encoding and
 line ends: every cell is the text of the file, and every row knows its number, so that an error can
 name them. `scan_columns` runs through a few columns of a table too large for that. `to_numbers`
-tells numbers from known missing marks, and both from text that is neither.
+distinguishes numbers, known missing marks, and text that is neither.
 """
 
 from __future__ import annotations

@@ -133,7 +133,7 @@ def _start(path: Path, member: str | None) -> str:
 
 
 def _encoding(path: Path, member: str | None) -> str:
-    """Look through the whole file, a block at a time."""
+    """Find the encoding in the whole file, a block at a time."""
     with opened(path, member) as handle:
         return encoding_of(iter(lambda: handle.read(1 << 22), b""))
 

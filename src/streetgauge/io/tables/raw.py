@@ -21,13 +21,13 @@ GZIP = b"\x1f\x8b"
 PARQUET = b"PAR1"
 ZIP = b"PK\x03\x04"
 TEXT_SUFFIXES = (".csv", ".tsv", ".tab", ".txt")
-# What describes a table and is none: InFuse packs Meta_*.csv and a citation beside Data_*.csv.
-_BESIDE = ("meta", "citation", "readme", "licence", "license", "copyright", "__macosx", ".")
+# What describes a table and is none: InFuse packs Meta_*.csv and a citation with Data_*.csv.
+_ABOUT_TABLES = ("meta", "citation", "readme", "licence", "license", "copyright", "__macosx", ".")
 UNPACKING = (
     *(OSError, EOFError, zlib.error, zipfile.BadZipFile, NotImplementedError, RuntimeError),
     ValueError,  # names in a zip that are no text
 )
-# What a Parquet file with wrong bytes raises beside pyarrow's own errors: names and texts that are
+# What a Parquet file with wrong bytes raises besides pyarrow's own errors: names and texts that are
 # no UTF-8 and metadata that is no JSON are found by Python.
 DAMAGED = (OSError, ValueError, KeyError, TypeError)
 
@@ -38,7 +38,7 @@ def starts(path: Path, magic: bytes) -> bool:
         with path.open("rb") as handle:
             return handle.read(len(magic)) == magic
     except (FileNotFoundError, NotADirectoryError):
-        raise InputError(path, "there is no such file", "mend the path in study.toml") from None
+        raise InputError(path, "there is no such file", "fix the path in study.toml") from None
     except IsADirectoryError:
         raise InputError(path, "this is a folder", "name a file in it") from None
 
@@ -51,7 +51,7 @@ def is_workbook(path: Path) -> bool:
 def zipped_tables(path: Path) -> tuple[str, ...] | None:
     """Name the tables of text in a zip, in any folder of it, sorted; None if the file is no zip.
 
-    What only describes a table (InFuse packs ``Meta_*.csv`` beside its data) is not named.
+    What only describes a table (InFuse packs ``Meta_*.csv`` with its data) is not named.
 
     Raises
     ------
@@ -96,8 +96,8 @@ def _sizes(path: Path) -> dict[str, int]:
 
 def _is_table(name: str) -> bool:
     path = PurePosixPath(name)
-    beside = any(part.lower().startswith(_BESIDE) for part in path.parts)
-    return path.suffix.lower() in TEXT_SUFFIXES and not beside
+    about = any(part.lower().startswith(_ABOUT_TABLES) for part in path.parts)
+    return path.suffix.lower() in TEXT_SUFFIXES and not about
 
 
 def _names(path: Path) -> frozenset[str]:
@@ -113,13 +113,13 @@ def _broken(path: Path, error: Exception) -> InputError:
 
 
 def damaged(path: Path, error: Exception) -> InputError:
-    """Say that a Parquet file cannot be read; the library's remarks take several lines."""
+    """Make one line of what the library reports of a Parquet file that cannot be read."""
     reason = " ".join(str(error).split())[:200]
     return InputError(path, f"this Parquet file is damaged ({reason})", "fetch it again")
 
 
 DELIMITERS = (",", "\t", ";")
-_SAMPLE = 200  # lines that are looked at to see what sets cells apart
+_SAMPLE = 200  # lines that are read to find what separates cells
 _UTF16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
 
@@ -157,7 +157,7 @@ def decoded(content: bytes) -> str:
 
 
 def delimiter_of(text: str) -> str:
-    """Find what sets cells apart: that which cuts the most lines into equally many cells."""
+    """Find what separates cells: that which cuts the most lines into equally many cells."""
     lines = [line for line in text.splitlines()[: 4 * _SAMPLE] if line.strip()][:_SAMPLE]
 
     def regularity(delimiter: str) -> tuple[int, int]:

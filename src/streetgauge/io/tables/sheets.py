@@ -39,7 +39,7 @@ Columns = dict[str, int]  # role -> position
 
 @dataclass(frozen=True, eq=False)
 class Sheet:
-    """One sheet of a file: all its rows as text, blank ones left out.
+    """One sheet of a file: all its rows as text without blank ones.
 
     Parameters
     ----------
@@ -68,7 +68,7 @@ class Sheet:
 def read_sheets(path: Path, member: str | None = None) -> tuple[Sheet, ...]:
     """Read every sheet of a table as text.
 
-    Text with cells set apart by comma, semicolon or tab (also gzipped or in a zip; UTF-8 with or
+    Text with cells separated by comma, semicolon or tab (also gzipped or in a zip; UTF-8 with or
     without a byte order mark, UTF-16, Latin-1; line ends LF, CRLF or bare CR), workbooks (.xlsx,
     .xlsm, .xls, .ods: stored values only, nothing in them is run), Parquet, GeoPackage and other
     vector files. The format is seen from the content, not from the name. A file read before is not
@@ -90,13 +90,13 @@ def read_sheets(path: Path, member: str | None = None) -> tuple[Sheet, ...]:
         state = path.stat()
         return _sheets(path, member, state.st_mtime_ns, state.st_size)
     except (FileNotFoundError, NotADirectoryError):
-        raise InputError(path, "there is no such file", "mend the path in study.toml") from None
+        raise InputError(path, "there is no such file", "fix the path in study.toml") from None
     except IsADirectoryError:
         raise InputError(path, "this is a folder", "name a file in it") from None
 
 
 def forget_sheets() -> None:
-    """Free what `read_sheets` remembers."""
+    """Free what `read_sheets` has cached."""
     _sheets.cache_clear()
     _cached_table.cache_clear()
 
@@ -194,8 +194,8 @@ def as_table(sheet: Sheet, header: int = 0, *, ragged: bool = False) -> pd.DataF
     Returns
     -------
     DataFrame
-        Columns of text named as in the file; the index holds the rows' numbers in the file. A name
-        that stands twice has its position added (``"road (column 19)"``) from the second one on.
+        Columns of text named as in the file; the index holds the rows' numbers in the file. From
+        its second appearance on, a name has its position added (``"road (column 19)"``).
 
     Raises
     ------
@@ -280,15 +280,15 @@ def _read_text(path: Path, member: str | None) -> Sheet:
             line = reader.line_num + 1
     except csv.Error as error:
         raise InputError(
-            f"{path}: row {line}", f"this is not CSV: {error}", "mend that row"
+            f"{path}: row {line}", f"this is not CSV: {error}", "fix that row"
         ) from None
     return Sheet(path, None, tuple(rows), tuple(numbers))
 
 
 def _page(path: Path, name: str, rows: Sequence[Sequence[object]]) -> Sheet:
     texts = (tuple(map(_text, cells)) for cells in rows)
-    kept = [(number, cells) for number, cells in enumerate(texts, start=1) if any(cells)]
-    numbers, cells = zip(*kept, strict=True) if kept else ((), ())
+    filled = [(number, cells) for number, cells in enumerate(texts, start=1) if any(cells)]
+    numbers, cells = zip(*filled, strict=True) if filled else ((), ())
     return Sheet(path, name, _padded(cells), numbers)
 
 

@@ -19,7 +19,7 @@ _XML = 1 << 30  # bytes of one sheet
 _CELL = re.compile(rb"<(?:\w+:)?c\b([^>]*[^/>])>(.*?)</(?:\w+:)?c>", re.DOTALL)
 _FORMULA = re.compile(rb"<(?:\w+:)?f[\s/>]")
 _VALUE = re.compile(rb"<(?:\w+:)?v>[^<]|<(?:\w+:)?is[\s>]")
-_PLACE = re.compile(rb'\br="([A-Z]{1,3})(\d+)"')
+_POSITION = re.compile(rb'\br="([A-Z]{1,3})(\d+)"')
 _WIDE = re.compile(rb'<(?:\w+:)?c\b[^>]*?\br="([A-Z]{2,3})\d+"')
 _ROW = re.compile(rb'<(?:\w+:)?row\b[^>]*?\br="(\d+)"')
 Page = tuple[str, list[list[Any]]]
@@ -36,9 +36,9 @@ def read_pages(path: Path) -> list[Page]:
     """
     import python_calamine as calamine
 
-    formulas = _looked_through(path) if starts(path, ZIP) else {}
+    formulas = _formulas_without_value(path) if starts(path, ZIP) else {}
     try:
-        # As bytes: the name of a file may say another format than its content.
+        # As bytes: the suffix of a file may be of another format than its content.
         with path.open("rb") as handle, calamine.load_workbook(handle) as book:
             pages = [
                 (sheet.name, book.get_sheet_by_name(sheet.name).to_python(skip_empty_area=False))
@@ -52,7 +52,7 @@ def read_pages(path: Path) -> list[Page]:
     return [(name, _marked(rows, formulas.get(name, ()))) for name, rows in pages]
 
 
-def _looked_through(path: Path) -> dict[str, list[tuple[int, int]]]:
+def _formulas_without_value(path: Path) -> dict[str, list[tuple[int, int]]]:
     """Find formulas without a stored value in .xlsx, by sheet: rows and columns from 0."""
     found = {}
     try:
@@ -95,9 +95,9 @@ def _without_value(xml: bytes) -> Iterator[tuple[int, int]]:
     if not _FORMULA.search(xml):
         return
     for cell in _CELL.finditer(xml):
-        place = _PLACE.search(cell[1])
-        if place and _FORMULA.search(cell[2]) and not _VALUE.search(cell[2]):
-            yield int(place[2]) - 1, _column(place[1]) - 1
+        position = _POSITION.search(cell[1])
+        if position and _FORMULA.search(cell[2]) and not _VALUE.search(cell[2]):
+            yield int(position[2]) - 1, _column(position[1]) - 1
 
 
 def _refuse_far_cells(xml: bytes, title: str) -> None:
