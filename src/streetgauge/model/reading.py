@@ -34,6 +34,7 @@ __all__ = [
     "located",
     "enough_memory",
     "principal_components",
+    "refuse_non_finite",
     "subsample",
 ]
 
@@ -142,7 +143,7 @@ class Standardisation:
             total += away.sum(0).double().numpy()
             square += (away * away).sum(0).double().numpy()
             if not np.isfinite(square).all():
-                _refuse_non_finite(read, there, part)
+                refuse_non_finite(read, there, part)
             count += len(seen)
         mean = total / count
         square = np.maximum(square - count * mean**2, 0)
@@ -321,7 +322,7 @@ class Reader:
         for start in range(0, len(rows), 256):
             part = rows[start : start + 256]
             places = part if own.positions is None else own.positions[part]
-            _refuse_non_finite(np.asarray(own.source[places]), own.present[part], part)
+            refuse_non_finite(np.asarray(own.source[places]), own.present[part], part)
 
     def _buffer(
         self,
@@ -419,7 +420,14 @@ def forget_pages(array: NDArray[Any] | Tensor) -> None:
         kept = getattr(kept, "base", None)
 
 
-def _refuse_non_finite(read: Floats, there: Flags, rows: Rows) -> None:
+def refuse_non_finite(read: Floats, there: Flags, rows: Rows) -> None:
+    """Refuse features [B, V, D] of rows [B] if a view that is there has one that is not finite.
+
+    Raises
+    ------
+    NonFiniteError
+        Naming the first of them.
+    """
     wrong = ~np.isfinite(read) & there[:, :, np.newaxis]
     if not wrong.any():
         return
