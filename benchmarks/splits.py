@@ -72,6 +72,7 @@ def main() -> None:
 
     start = time.perf_counter()
     fold = np.zeros(n, int)
+    # Before scikit-learn 1.8 a shuffled one did not stratify.
     parts = StratifiedGroupKFold(5, shuffle=True, random_state=0)
     for i, (_, test) in enumerate(parts.split(city.ids, city.deciles[:, 0], city.areas)):
         fold[test] = i + 1

@@ -1,4 +1,8 @@
-"""The deciles among which an area's actual one lies, as often as promised."""
+"""The deciles among which an area's actual one lies, as often as promised.
+
+Ours because libraries of conformal prediction (MAPIE) refit an estimator and give sets of classes
+with gaps; here the predictions of given folds become intervals of ordered classes.
+"""
 
 from __future__ import annotations
 

@@ -4,7 +4,8 @@ The file's structure is complete from the start: its datasets are allocated when
 temporary name, and so is the space on the disk. From then on only numbers are written, at the
 datasets' offsets; HDF5's own records are never touched again. A view's features are on disk before
 its signature is, which marks it as held, and before its location is marked as done; the marks are
-taken back before what they stand for is written over.
+taken back before what they stand for is written over. Ours because a kill while h5py itself writes
+can leave a file that no longer opens.
 """
 
 from __future__ import annotations

@@ -243,7 +243,8 @@ class _TarInfo(tarfile.TarInfo):
     """A header that distinguishes damage from the end, which tarfile takes for the same.
 
     Nor does it hold in memory what a file made to fill it has before its next one: names of any
-    length, and the maps of sparse files, which are not read anyway.
+    length, and the maps of sparse files, which are not read anyway. tarfile has no public way to
+    any of this; all tests of archives pass with these overrides on Python 3.11 and 3.13.
     """
 
     def _proc_member(self, tar: tarfile.TarFile) -> tarfile.TarInfo:  # tarfile's way in

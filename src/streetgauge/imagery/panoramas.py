@@ -2,7 +2,8 @@
 
 A panorama's columns are headings, evenly: its middle column faces the panorama's own heading. Its
 rows are elevations, from straight up to straight down. A cut is the gnomonic projection (what a
-lens without distortion shows) of the sphere around the viewer.
+lens without distortion shows) of the sphere around the viewer. Ours because py360convert takes
+single points of the whole panorama, which shows false patterns where a cut is coarser than it.
 """
 
 from __future__ import annotations

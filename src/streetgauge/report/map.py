@@ -1,6 +1,7 @@
 """The map of the page: boundaries on a grid of whole numbers, and one list a column.
 
-All of it is in one order of areas, and small enough for a page.
+All of it is in one order of areas, and small enough for a page. Ours because folium and its like
+load scripts and tiles from the web, and a report is read offline.
 """
 
 from __future__ import annotations

@@ -59,6 +59,7 @@ class Kriging:
     as neighbours this is a Gaussian process with an unknown constant mean. Range and nugget are
     those that guess the *training* areas best, by mean squared error, each left out and guessed
     from areas no nearer than the tested areas' own nearest ones: in spatial folds that is far.
+    Ours because PyKrige fits a variogram, which is blind to how far away the folds are.
 
     Parameters
     ----------
