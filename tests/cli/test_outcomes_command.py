@@ -155,4 +155,4 @@ def test_a_table_without_rows_and_a_box_of_three_numbers_are_one_sentence(
     toml = text.replace("[areas]\n", "[areas]\nbbox = [1.0, 2.0, 3.0]\n")
     (grid / "study.toml").write_text(toml, encoding="utf-8")
     sentence = refuse("outcomes", grid)
-    assert "areas.bbox: [1.0, 2.0, 3.0] has too few values; give all of it: only areas in" in sentence
+    assert "areas.bbox: [1.0, 2.0, 3.0] has too few values; give all of it: only areas" in sentence

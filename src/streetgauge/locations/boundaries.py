@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import warnings
-import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,14 +12,15 @@ import pandas as pd
 
 from streetgauge.errors import InputError, closest
 from streetgauge.io.tables import VECTOR_SUFFIXES, require_columns
-from streetgauge.io.tables.raw import DAMAGED, UNPACKING, damaged
+from streetgauge.io.tables.raw import DAMAGED, PARQUET, damaged, names_in_zip, starts
 
 if TYPE_CHECKING:
     import geopandas as gpd
     from pyproj import CRS
 
-__all__ = ["checked_boundaries", "is_boundaries", "parse_crs", "read_boundaries"]
+__all__ = ["WGS84", "checked_boundaries", "is_boundaries", "parse_crs", "read_boundaries"]
 
+WGS84 = "EPSG:4326"
 _VECTOR_MEMBERS = (".shp", ".gpkg", ".geojson", ".fgb")
 
 
@@ -224,25 +224,14 @@ def _repaired(shape: Any) -> Any:
 def _is_vector(path: Path) -> bool:
     if path.suffix.lower() in VECTOR_SUFFIXES:
         return True
-    with path.open("rb") as handle:
-        start = handle.read(16)
-    if start.startswith(b"PK"):  # a zip: of boundaries, or a workbook
-        return "[Content_Types].xml" not in _zipped(path)
-    return start.startswith(b"SQLite format 3")
-
-
-def _zipped(path: Path) -> list[str]:
-    try:
-        with zipfile.ZipFile(path) as archive:
-            return archive.namelist()
-    except UNPACKING as error:
-        raise InputError(path, f"the zip is damaged ({error})", "fetch it again") from None
+    if starts(path, b"PK"):  # a zip: of boundaries, or a workbook
+        return "[Content_Types].xml" not in names_in_zip(path)
+    return starts(path, b"SQLite format 3")
 
 
 def _is_geoparquet(path: Path) -> bool:
-    with path.open("rb") as handle:
-        if handle.read(4) != b"PAR1":
-            return False
+    if not starts(path, PARQUET):
+        return False
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -331,12 +320,11 @@ def _no_areas(path: Path, layer: str | None = None) -> InputError:
 
 def _dataset(path: Path, layer: str | None) -> str:
     """Name the dataset for GDAL; a zip is searched, for it finds no shapefile in a folder."""
-    with path.open("rb") as handle:
-        if handle.read(2) != b"PK":
-            return str(path)
+    if not starts(path, b"PK"):
+        return str(path)
     members = sorted(
         name
-        for name in _zipped(path)
+        for name in names_in_zip(path)
         if name.lower().endswith(_VECTOR_MEMBERS) and not name.startswith("__MACOSX")
     )
     if not members:

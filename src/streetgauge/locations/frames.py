@@ -15,8 +15,8 @@ from streetgauge.skips import SKIP_COLUMNS
 COLUMNS = ["location_id", "postcode", "lat", "lon", "oa", "lsoa", "msoa", "area"]
 
 
-def location_frame(columns: dict[str, Any]) -> pd.DataFrame:
-    """Put columns (arrays of one length; missing: None, NaN) in order, sorted by location_id."""
+def location_frame(columns: pd.DataFrame) -> pd.DataFrame:
+    """Put columns (missing: None, NaN) in order, sorted by location_id."""
     frame = pd.DataFrame(columns, columns=pd.Index(COLUMNS))
     for column in COLUMNS:
         frame[column] = frame[column].astype("float64" if column in ("lat", "lon") else "str")

@@ -1,10 +1,8 @@
-"""Tables with one row a location: their ids and coordinates."""
+"""Locations of tables with a row each: by coordinates within boundaries, or with their areas."""
 
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -20,7 +18,7 @@ from streetgauge.io.tables import (
     to_numbers,
     zipped_tables,
 )
-from streetgauge.locations.boundaries import parse_crs
+from streetgauge.locations.boundaries import WGS84, parse_crs
 from streetgauge.locations.frames import concat_skips, location_frame, skip_frame
 from streetgauge.settings import PointLocations, TableLocations
 
@@ -28,142 +26,7 @@ if TYPE_CHECKING:
     import geopandas as gpd
     from pyproj import CRS
 
-__all__ = ["Located", "areas_of_points", "read_located", "read_points", "read_table_locations"]
-
-Array = np.ndarray[Any, Any]
-WGS84 = "EPSG:4326"
-
-
-@dataclass(frozen=True)
-class Located:
-    """Rows of a table as arrays of one length.
-
-    Parameters
-    ----------
-    ids, postcodes, areas : array of str
-        Unique ids; "" where there is no postcode or area.
-    x, y : array of float
-        Coordinates in ``crs``, easting or longitude first; NaN where there are none.
-    lon, lat : array of float
-        The same in degrees, WGS 84.
-    crs : CRS
-        The table's coordinate system.
-    """
-
-    ids: Array
-    postcodes: Array
-    areas: Array
-    x: Array
-    y: Array
-    lon: Array
-    lat: Array
-    crs: CRS
-
-    @property
-    def known(self) -> Array:
-        """Which rows have coordinates."""
-        known: Array = ~(np.isnan(self.x) | np.isnan(self.y))
-        return known
-
-
-def read_located(settings: PointLocations | TableLocations) -> Located:
-    """Read a table of locations.
-
-    Raises
-    ------
-    InputError
-        If a column is absent, an id is empty or repeated, or a coordinate is no number or
-        impossible in its system.
-    """
-    area = settings.area if isinstance(settings, TableLocations) else None
-    cells = _read_cells(settings, area)
-    path = settings.file
-    ids = _unique_ids(cells, settings, area)
-    y, x = (to_numbers(cells[c], path).to_numpy() for c in (settings.lat, settings.lon))
-    crs = parse_crs(settings.crs, "locations.crs")
-    lon, lat = _to_wgs84(x, y, crs)
-    blank = np.full(len(ids), "", dtype=object)
-    found = Located(
-        ids=ids,
-        postcodes=blank if settings.postcode is None else cells[settings.postcode].to_numpy(object),
-        areas=blank if area is None else cells[area].to_numpy(object),
-        x=x,
-        y=y,
-        lon=np.where(np.isnan(x + y), np.nan, lon),
-        lat=np.where(np.isnan(x + y), np.nan, lat),
-        crs=crs,
-    )
-    _refuse_impossible(found, cells, settings)
-    return found
-
-
-def _read_cells(settings: PointLocations | TableLocations, area: str | None) -> pd.DataFrame:
-    path = settings.file
-    member = _only_table(path)
-    named = {
-        "id": settings.id,
-        "lat": settings.lat,
-        "lon": settings.lon,
-        "postcode": settings.postcode,
-        "area": area,
-    }
-    header = read_header(path, member)
-    require_columns(header, named, path)
-    columns = list(dict.fromkeys(column for column in named.values() if column is not None))
-    batches = list(scan_columns(path, columns, member=member))
-    if not sum(batch.num_rows for batch in batches):
-        raise InputError(path, "the table has no rows", "fetch it again")
-    cells: pd.DataFrame = pa.Table.from_batches(batches).to_pandas().astype("str")
-    cells = cells.apply(lambda column: column.str.strip())
-    return cells.set_axis(pd.RangeIndex(2, len(cells) + 2))  # the header is row 1
-
-
-def _only_table(path: Path) -> str | None:
-    zipped = zipped_tables(path)
-    if zipped is None:
-        return None
-    if len(zipped) > 1:
-        raise InputError(
-            path, f"the zip has {len(zipped)} CSV files", "unpack the one that is meant and name it"
-        )
-    return zipped[0]
-
-
-def _unique_ids(
-    cells: pd.DataFrame, settings: PointLocations | TableLocations, area: str | None
-) -> Array:
-    ids, path = cells[settings.id], settings.file
-    if (ids == "").any():
-        row = (ids == "").idxmax()
-        raise InputError(f"{path}: row {row}", f"there is no {ids.name!r}", "give it an id")
-    refuse_repeated(ids, path, "location_id", values=None if area is None else cells[[area]])
-    return ids.to_numpy(object)
-
-
-def _to_wgs84(x: Array, y: Array, crs: CRS) -> tuple[Array, Array]:
-    from pyproj import CRS, Transformer
-
-    if crs == CRS.from_user_input(WGS84):
-        return x, y
-    lon, lat = Transformer.from_crs(crs, WGS84, always_xy=True).transform(x, y)
-    return lon, lat
-
-
-def _refuse_impossible(
-    found: Located, cells: pd.DataFrame, settings: PointLocations | TableLocations
-) -> None:
-    with np.errstate(invalid="ignore"):
-        possible = (np.abs(found.lat) <= 90) & (np.abs(found.lon) <= 180)
-    wrong = found.known & ~possible
-    if wrong.any():
-        position = int(wrong.argmax())
-        cell = cells.iloc[position]
-        raise InputError(
-            f"{settings.file}: row {cells.index[position]}",
-            f"{settings.lat} {cell[settings.lat]}, {settings.lon} {cell[settings.lon]} is no "
-            f"position in {settings.crs}",
-            "set 'locations.crs' to the coordinates' system, e.g. 'EPSG:27700'",
-        )
+__all__ = ["areas_of_points", "read_points", "read_table_locations"]
 
 
 def read_points(settings: PointLocations, areas: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -198,30 +61,24 @@ def read_points(settings: PointLocations, areas: pd.DataFrame) -> tuple[pd.DataF
             "the areas have no boundaries, so the area of a point is unknown",
             "set 'areas.file' to a boundary file, or use a postcode directory",
         )
-    points = read_located(settings)
-    known = points.known
-    found = np.full(len(points.ids), -1)
-    found[known], overlaps = areas_of_points(points.x[known], points.y[known], points.crs, areas)
+    rows, crs = _read_rows(settings)
+    x, y = rows["x"].to_numpy(), rows["y"].to_numpy()
+    known = ~np.isnan(x)
+    found = np.full(len(rows), -1)
+    found[known], overlaps = areas_of_points(x[known], y[known], crs, areas)
     inside = found >= 0
     if not inside.any():
         raise InputError(
             path,
-            f"none of its {len(points.ids):,} points lies in an area of the study",
+            f"none of its {len(rows):,} points lies in an area of the study",
             f"check 'locations.lat', 'locations.lon' and 'locations.crs' ({settings.crs})",
         )
-    frame = location_frame(
-        {
-            "location_id": points.ids[inside],
-            "postcode": [postcode or None for postcode in points.postcodes[inside]],
-            "lat": points.lat[inside],
-            "lon": points.lon[inside],
-            "area": areas.index.to_numpy(object)[found[inside]],
-        }
-    )
+    frame = location_frame(rows[inside].assign(area=areas.index.to_numpy(object)[found[inside]]))
     frame.attrs = {"overlaps": overlaps}
+    ids = rows["location_id"]
     skips = [
-        skip_frame("it has no coordinates", location_id=sorted(points.ids[~known])),
-        skip_frame("it lies outside every area", location_id=sorted(points.ids[known & ~inside])),
+        skip_frame("it has no coordinates", location_id=sorted(ids[~known])),
+        skip_frame("it lies outside every area", location_id=sorted(ids[known & ~inside])),
     ]
     return frame, concat_skips(skips)
 
@@ -312,35 +169,95 @@ def read_table_locations(
         If a column is absent, an id is empty or repeated, a coordinate is no number or
         impossible, or no area is one of the study's.
     """
-    rows = read_located(settings)
-    inside = pd.Index(rows.areas).isin(areas.index)
+    rows, _ = _read_rows(settings)
+    inside = rows["area"].isin(areas.index)
     if not inside.any():
         study = repr(areas.index[0]) if len(areas) else "none"
         raise InputError(
             settings.file,
             f"none of its areas is one of the study's: column {settings.area!r} has "
-            f"{rows.areas[0]!r}, the study {study}",
+            f"{rows['area'].iloc[0]!r}, the study {study}",
             "set 'locations.area' to the column with the codes of the study's areas",
         )
-    frame = location_frame(
-        {
-            "location_id": rows.ids[inside],
-            "postcode": [postcode or None for postcode in rows.postcodes[inside]],
-            "lat": rows.lat[inside],
-            "lon": rows.lon[inside],
-            "area": rows.areas[inside],
-        }
-    )
+    frame = location_frame(rows[inside])
     frame.attrs = {"no_coordinates": int(frame["lat"].isna().sum())}
-    blank = rows.areas == ""
-    others = np.flatnonzero(~inside & ~blank)
-    others = others[np.argsort(rows.ids[others])]
+    blank = rows["area"] == ""
+    others = rows[~inside & ~blank].sort_values("location_id")
     skips = [
-        skip_frame("it has no area", location_id=sorted(rows.ids[blank])),
+        skip_frame("it has no area", location_id=sorted(rows["location_id"][blank])),
         skip_frame(
             "its area is none of the study's",
-            location_id=list(rows.ids[others]),
-            area=list(rows.areas[others]),
+            location_id=list(others["location_id"]),
+            area=list(others["area"]),
         ),
     ]
     return frame, concat_skips(skips)
+
+
+def _read_rows(settings: PointLocations | TableLocations) -> tuple[pd.DataFrame, CRS]:
+    """Read a table of locations, and the coordinate system of its columns x and y.
+
+    Raises
+    ------
+    InputError
+        If a column is absent, an id is empty or repeated, or a coordinate is no number or
+        impossible in its system.
+    """
+    from pyproj import Transformer
+
+    path, area = settings.file, getattr(settings, "area", None)
+    cells = _read_cells(settings, area)
+    ids = cells[settings.id]
+    if (ids == "").any():
+        raise InputError(
+            f"{path}: row {(ids == '').idxmax()}", f"there is no {ids.name!r}", "give it an id"
+        )
+    refuse_repeated(ids, path, "location_id", values=None if area is None else cells[[area]])
+    y, x = (to_numbers(cells[column], path) for column in (settings.lat, settings.lon))
+    x, y = x.where(y.notna()), y.where(x.notna())
+    crs = parse_crs(settings.crs, "locations.crs")
+    lon, lat = x, y
+    if crs != parse_crs(WGS84, ""):
+        to_degrees = Transformer.from_crs(crs, WGS84, always_xy=True)
+        lon, lat = (pd.Series(each, x.index) for each in to_degrees.transform(x, y))
+        lon, lat = lon.where(x.notna()), lat.where(x.notna())
+    impossible = (lat.abs() > 90) | (lon.abs() > 180)
+    if impossible.any():
+        row = int(impossible.to_numpy().argmax())
+        cell = cells.iloc[row]
+        raise InputError(
+            f"{path}: row {cells.index[row]}",
+            f"{settings.lat} {cell[settings.lat]}, {settings.lon} {cell[settings.lon]} is no "
+            f"position in {settings.crs}",
+            "set 'locations.crs' to the coordinates' system, e.g. 'EPSG:27700'",
+        )
+    columns = {"location_id": ids, "x": x, "y": y, "lon": lon, "lat": lat}
+    if area is not None:
+        columns["area"] = cells[area]
+    if settings.postcode is not None:
+        columns["postcode"] = cells[settings.postcode].mask(cells[settings.postcode] == "")
+    return pd.DataFrame(columns), crs
+
+
+def _read_cells(settings: PointLocations | TableLocations, area: str | None) -> pd.DataFrame:
+    path = settings.file
+    zipped = zipped_tables(path) or (None,)
+    if len(zipped) > 1:
+        raise InputError(
+            path, f"the zip has {len(zipped)} CSV files", "unpack the one that is meant and name it"
+        )
+    named = {
+        "id": settings.id,
+        "lat": settings.lat,
+        "lon": settings.lon,
+        "postcode": settings.postcode,
+        "area": area,
+    }
+    require_columns(read_header(path, zipped[0]), named, path)
+    columns = list(dict.fromkeys(column for column in named.values() if column is not None))
+    batches = list(scan_columns(path, columns, member=zipped[0]))
+    if not sum(batch.num_rows for batch in batches):
+        raise InputError(path, "the table has no rows", "fetch it again")
+    cells: pd.DataFrame = pa.Table.from_batches(batches).to_pandas().astype("str")
+    cells = cells.apply(lambda column: column.str.strip())
+    return cells.set_axis(pd.RangeIndex(2, len(cells) + 2))  # the header is row 1

@@ -11,11 +11,14 @@ import numpy as np
 import pandas as pd
 
 from streetgauge.errors import InputError, closest
-from streetgauge.locations.boundaries import checked_boundaries, is_boundaries, read_boundaries
+from streetgauge.locations.boundaries import (
+    WGS84,
+    checked_boundaries,
+    is_boundaries,
+    read_boundaries,
+)
 
 __all__ = ["PLACES", "fits", "in_box", "in_place", "in_polygon", "representative_points"]
-
-WGS84 = "EPSG:4326"
 
 
 def _codes(prefix: str, first: int, last: int) -> tuple[str, ...]:

@@ -50,7 +50,7 @@ def sources() -> tuple[Source, ...]:
     >>> [source.name for source in sources()]
     ['census', 'deprivation', 'income', 'table']
     """
-    return (_census(), _deprivation(), _income(), _table())
+    return (_census(), _deprivation(), _income(), _table_source())
 
 
 def _census() -> Source:
@@ -112,7 +112,7 @@ def _income() -> Source:
     )
 
 
-def _table() -> Source:
+def _table_source() -> Source:
     return Source(
         name="table",
         layouts=(

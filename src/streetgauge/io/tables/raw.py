@@ -45,7 +45,7 @@ def starts(path: Path, magic: bytes) -> bool:
 
 def is_workbook(path: Path) -> bool:
     """Whether a file that starts like a zip is a workbook (Excel or OpenDocument) inside."""
-    return not {"[Content_Types].xml", "mimetype"}.isdisjoint(_names(path))
+    return not {"[Content_Types].xml", "mimetype"}.isdisjoint(names_in_zip(path))
 
 
 def zipped_tables(path: Path) -> tuple[str, ...] | None:
@@ -83,12 +83,7 @@ def opened(path: Path, member: str | None = None) -> Any:
 
 
 def _sizes(path: Path) -> dict[str, int]:
-    try:
-        with zipfile.ZipFile(path) as archive:
-            sizes = {each.filename: each.file_size for each in archive.infolist()}
-    except UNPACKING as error:
-        raise _broken(path, error) from None
-    tables = {name: size for name, size in sizes.items() if _is_table(name)}
+    tables = {name: size for name, size in _members(path).items() if _is_table(name)}
     if not tables:
         raise InputError(path, "there is no CSV file in the zip", "give CSV or Parquet")
     return tables
@@ -100,16 +95,18 @@ def _is_table(name: str) -> bool:
     return path.suffix.lower() in TEXT_SUFFIXES and not about
 
 
-def _names(path: Path) -> frozenset[str]:
+def names_in_zip(path: Path) -> tuple[str, ...]:
+    """Name all files in a zip."""
+    return tuple(_members(path))
+
+
+def _members(path: Path) -> dict[str, int]:
+    """Sizes of all files in a zip, by name."""
     try:
         with zipfile.ZipFile(path) as archive:
-            return frozenset(archive.namelist())
+            return {each.filename: each.file_size for each in archive.infolist()}
     except UNPACKING as error:
-        raise _broken(path, error) from None
-
-
-def _broken(path: Path, error: Exception) -> InputError:
-    return InputError(path, f"it cannot be unpacked ({error})", "fetch it again")
+        raise InputError(path, f"it cannot be unpacked ({error})", "fetch it again") from None
 
 
 def damaged(path: Path, error: Exception) -> InputError:
