@@ -111,7 +111,7 @@ class Marks:
 
         yield advance
 
-    def told(self, name: str, count: int) -> float | None:
+    def heartbeat(self, name: str, count: int) -> float | None:
         """Print rates; give the steady one."""
         whole = time.perf_counter() - self._began
         first = self.marks[0][0]

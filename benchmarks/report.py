@@ -26,7 +26,7 @@ import pandas as pd
 from streetgauge.evaluation import describe_scheme
 from streetgauge.io.files import read_metadata
 from streetgauge.locations import read_areas
-from streetgauge.report import ReportData, draw_figures, draw_maps, hands, render
+from streetgauge.report import ReportData, draw_figures, draw_maps, processes, render
 from streetgauge.report.map import pack_postcodes
 from streetgauge.study import Study
 
@@ -118,7 +118,7 @@ def measure(directory: Path) -> None:
     study = Study.open(directory)
     labels = {name: str(about.get("label") or name) for name, about in data.provenance.items()}
     given = (data.areas, data.table, data.metrics, data.provenance, data.name)
-    with hands(2) as each:
+    with processes(2) as each:
         slides = draw_maps(*given, each=each)
         figures = draw_figures(data.metrics, data.table, labels, history=course(study), each=each)
         maps = dict(slides)

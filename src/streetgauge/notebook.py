@@ -1,4 +1,4 @@
-"""A study's results as they are used in a notebook: tables, maps, and a summary to look at.
+"""A study's results as they are used in a notebook: tables, maps, and a summary to read.
 
 This is the face for people; `streetgauge.study.Study`, on which it stands, knows the files, the
 stages, and what is up to date. Nothing is read before it is asked for, and nothing is written.
@@ -38,7 +38,7 @@ _OF_OUTCOME = {
 
 
 class Metrics(dict[str, Any]):
-    """What metrics.json says, as it is written there; in a notebook a table.
+    """The content of metrics.json, as it is written there; in a notebook a table.
 
     Parameters
     ----------
@@ -96,15 +96,15 @@ class Metrics(dict[str, Any]):
         columns = ["outcome", "areas", "MAE", "within 1", "Spearman r"]
         columns += [f"images add, {FOLD_KINDS.get(kind, kind)}" for kind in kinds]
         scheme = self.get("scheme", {})
-        said = scheme if isinstance(scheme, Mapping) else {}
+        scheme = scheme if isinstance(scheme, Mapping) else {}
         share = f" ({self['interval_level']:.0%} interval)" if "interval_level" in self else ""
         many = "deciles" if self.get("classes") == 10 else "classes"
-        how = str(said.get("description") or "")
+        how = str(scheme.get("description") or "")
         notes = [
             f"MAE: mean absolute error in {many}{share}. Images add: how much less that is than "
             "by the best guess without them.",
             f"{how[:1].upper()}{how[1:]}." if how else "",
-            f"Caution: {said['caution']}" if said.get("caution") else "",
+            f"Caution: {scheme['caution']}" if scheme.get("caution") else "",
         ]
         if not rows:
             notes = ["Nothing was tested, so there are no figures."]
@@ -172,26 +172,26 @@ class Study:
         InputError
             If the study has no such outcome, or no results yet.
         """
-        table = self._table("areas")
+        table = self._read_table("areas")
         table["difference"] = table["decile"] - table["actual_decile"]
-        places = self._places()
+        boundaries = self._boundaries()
         if outcome is not None:
             self._require(outcome)
             rows = table[table["outcome"] == outcome].set_index("area")
-            return _with_places(places, rows, rows.index)
+            return _with_boundaries(boundaries, rows, rows.index)
         wide = pd.concat([_of_outcome(table, name) for name in self.labels], axis=1)
-        return _with_places(places, wide, wide.index.union(places.index).rename("area"))
+        return _with_boundaries(boundaries, wide, wide.index.union(boundaries.index).rename("area"))
 
     def metrics(self) -> Metrics:
-        """Give how good the predictions are, beside what needs no image.
+        """Give the evaluation of the predictions, next to what needs no image.
 
         Raises
         ------
         InputError
             If the study has no results yet.
         """
-        path = self._there(self.files.metrics)
-        content = read_object(path, METRICS_VERSION, self._again("areas"))
+        path = self._existing(self.files.metrics)
+        content = read_object(path, METRICS_VERSION, self._how_to_make("areas"))
         return Metrics(content, self.labels, self.name)
 
     def predictions(self, outcome: str | None = None) -> pd.DataFrame:
@@ -213,18 +213,18 @@ class Study:
             If the study has no such outcome, or no predictions yet.
         """
         if outcome is None:
-            return self._table("predictions")
+            return self._read_table("predictions")
         self._require(outcome)
-        path = self._there(self.files.predictions)
+        path = self._existing(self.files.predictions)
         return pd.read_parquet(path, filters=[("outcome", "==", outcome)])
 
     def skipped(self) -> pd.DataFrame:
-        """Give everything that was left out: location_id, view, area, stage, reason."""
+        """Give everything that was excluded: location_id, view, area, stage, reason."""
         return self.files.skips()
 
     def outcomes(self) -> pd.DataFrame:
         """Give the official statistics by area: ``<outcome>_value`` and ``<outcome>_decile``."""
-        return self._table("outcomes").set_index("area")
+        return self._read_table("outcomes").set_index("area")
 
     def locations(self) -> gpd.GeoDataFrame:
         """Give the locations with their areas, as points (EPSG:4326).
@@ -232,11 +232,11 @@ class Study:
         Returns
         -------
         GeoDataFrame
-            Columns of ``locations.parquet``, and ``geometry``: None where no place is known.
+            Columns of ``locations.parquet``, and ``geometry``: None where no position is known.
         """
         import geopandas as gpd
 
-        table = self._table("locations")
+        table = self._read_table("locations")
         points = gpd.GeoSeries.from_xy(table["lon"], table["lat"], crs="EPSG:4326")
         known = table[["lat", "lon"]].notna().all(axis=1)
         return gpd.GeoDataFrame(table, geometry=points.where(known, None))
@@ -256,7 +256,7 @@ class Study:
         """
         from streetgauge.features import FeatureStore
 
-        return FeatureStore.open(self._there(self.files.features))
+        return FeatureStore.open(self._existing(self.files.features))
 
     def bundle(self, name: str = "all") -> Bundle:
         """Load a trained model.
@@ -276,12 +276,12 @@ class Study:
         model = self.files.model
         if not (model / name / "bundle.json").is_file():
             there = sorted(path.parent.name for path in model.glob("*/bundle.json"))
-            step = closest(name, there) if there else self._again("train")
+            step = closest(name, there) if there else self._how_to_make("train")
             raise InputError(model, f"there is no bundle {name!r}", step)
         return Bundle.load(model / name)
 
     def history(self) -> pd.DataFrame:
-        """Give how training went: a row for each look at the validation part.
+        """Give how training went: a row for each evaluation step on the validation part.
 
         Returns
         -------
@@ -293,7 +293,7 @@ class Study:
         return training_curves(self.files)
 
     def stages(self) -> pd.DataFrame:
-        """Say of every stage whether it is up to date; files that have changed are read for that.
+        """Report which stages are up to date; files that have changed are read for that.
 
         Returns
         -------
@@ -322,28 +322,30 @@ class Study:
         if self.files.metrics.is_file():
             summary = self.metrics()._repr_html_()
         else:
-            step = self._again("run").partition("make it with ")[2]
+            step = self._how_to_make("run").partition("make it with ")[2]
             summary = facts_html(self.name, {"results": f"none yet: {step}"})
-        kept = study.Study(self.files.file, self.files.settings).record
+        record = study.Study(self.files.file, self.files.settings).record
         about = {
             "directory": self.files.directory,
             "outcomes": ", ".join(self.labels.values()),
-            "done": ", ".join(kept.get("stages", {})) or "nothing yet",
-            "made with": f"streetgauge {kept['streetgauge']}" if "streetgauge" in kept else None,
+            "done": ", ".join(record.get("stages", {})) or "nothing yet",
+            "made with": f"streetgauge {record['streetgauge']}"
+            if "streetgauge" in record
+            else None,
             "seed": self.files.settings.seed,
             "report": self.files.report if self.files.report.is_file() else None,
         }
         return summary + facts_html("", about)
 
-    def _table(self, name: str) -> pd.DataFrame:
-        return pd.read_parquet(self._there(getattr(self.files, name)))
+    def _read_table(self, name: str) -> pd.DataFrame:
+        return pd.read_parquet(self._existing(getattr(self.files, name)))
 
-    def _there(self, path: Path) -> Path:
+    def _existing(self, path: Path) -> Path:
         if not path.exists():
-            raise InputError(path, "this file is not there yet", self._again("run"))
+            raise InputError(path, "this file is not there yet", self._how_to_make("run"))
         return path
 
-    def _again(self, verb: str) -> str:
+    def _how_to_make(self, verb: str) -> str:
         return f"make it with `streetgauge {verb} {self.files.directory}`"
 
     def _require(self, outcome: str) -> None:
@@ -351,7 +353,7 @@ class Study:
             step = closest(outcome, self.labels)
             raise InputError(f"outcome {outcome!r}", f"{self.files.file} does not name it", step)
 
-    def _places(self) -> pd.DataFrame:
+    def _boundaries(self) -> pd.DataFrame:
         """Read names and boundaries by area: of the study's own map, else of the areas' file."""
         settings = self.files.settings
         if self.files.map.is_file():
@@ -364,25 +366,25 @@ class Study:
             layer = read_areas(settings.areas, settings.locations)
         else:
             return pd.DataFrame(index=pd.Index([], dtype="str", name="area"))
-        kept = [c for c in ("name", "district", "geometry") if c in layer.columns]
-        layer = layer[[c for c in kept if c == "geometry" or layer[c].notna().any()]]
+        columns = [c for c in ("name", "district", "geometry") if c in layer.columns]
+        layer = layer[[c for c in columns if c == "geometry" or layer[c].notna().any()]]
         if "geometry" in layer.columns:
             layer = layer.to_crs(4326)
         return pd.DataFrame(layer)
 
 
-def _with_places(
-    places: pd.DataFrame, table: pd.DataFrame, index: pd.Index
+def _with_boundaries(
+    boundaries: pd.DataFrame, table: pd.DataFrame, index: pd.Index
 ) -> gpd.GeoDataFrame | pd.DataFrame:
     """Put names before and boundaries behind a table, for the areas of an index."""
-    said, places = table.reindex(index), places.reindex(index)
-    before = places.drop(columns="geometry", errors="ignore")
-    result: pd.DataFrame = pd.concat([pd.DataFrame(before), said], axis=1).rename_axis("area")
-    if "geometry" not in places.columns:
+    rows, boundaries = table.reindex(index), boundaries.reindex(index)
+    before = boundaries.drop(columns="geometry", errors="ignore")
+    result: pd.DataFrame = pd.concat([pd.DataFrame(before), rows], axis=1).rename_axis("area")
+    if "geometry" not in boundaries.columns:
         return result
     import geopandas as gpd
 
-    return gpd.GeoDataFrame(result, geometry=gpd.GeoSeries(places["geometry"]), crs="EPSG:4326")
+    return gpd.GeoDataFrame(result, geometry=gpd.GeoSeries(boundaries["geometry"]), crs="EPSG:4326")
 
 
 def _of_outcome(table: pd.DataFrame, outcome: str) -> pd.DataFrame:
@@ -394,11 +396,11 @@ def _of_outcome(table: pd.DataFrame, outcome: str) -> pd.DataFrame:
 
 
 def _spread(name: str, figure: Mapping[str, Any] | None) -> dict[str, float | None]:
-    said = figure or {}
+    estimate = figure or {}
     return {
-        name: said.get("value"),
-        f"{name}_low": said.get("low"),
-        f"{name}_high": said.get("high"),
+        name: estimate.get("value"),
+        f"{name}_low": estimate.get("low"),
+        f"{name}_high": estimate.get("high"),
     }
 
 

@@ -278,7 +278,7 @@ def test_a_study_starts_from_the_bundle_of_another(cities: Path, run: Run) -> No
     areas = learning.groupby("split")["area"].nunique()
     assert len(areas) == 4
     assert areas.between(2, 5).all()
-    assert f"learned from {areas.min()} to {areas.max()} of 24 to 36 areas (share 0.1)" in err
+    assert f"trained on {areas.min()} to {areas.max()} of 24 to 36 areas (share 0.1)" in err
     for name in areas.index:
         own = Bundle.load(second / "model" / name)
         assert own.training is not None

@@ -14,7 +14,7 @@ import pytest
 from streetgauge.errors import InputError
 from streetgauge.features import FeatureStore
 from streetgauge.io import files
-from streetgauge.pipeline.info import describe
+from streetgauge.pipeline.info import file_info
 from streetgauge.pipeline.run import WORK, run_stage
 from streetgauge.progress import Progress, silent
 from streetgauge.study import Done, Study, stages
@@ -89,12 +89,12 @@ def test_a_store_of_a_newer_version_is_never_written_over(city: Path, force: boo
 
 def test_what_is_kept_of_a_run_that_was_stopped_is_said(city: Path) -> None:
     study = Study.open(city)
-    assert describe(city)["stage features"] == "not done"
+    assert file_info(city)["stage features"] == "not done"
     store(study.features, locations=3, tried=0)
-    assert describe(city)["stage features"] == "not done"
+    assert file_info(city)["stage features"] == "not done"
     store(study.features, locations=3, tried=2)
-    assert describe(city)["stage features"] == "not done, but 2 of 3 locations are kept"
-    assert describe(city)["stage train"] == "not done"
+    assert file_info(city)["stage features"] == "not done, but 2 of 3 locations are stored"
+    assert file_info(city)["stage train"] == "not done"
 
 
 def test_a_forced_run_that_was_killed_is_not_done_and_goes_on(
@@ -121,17 +121,17 @@ def test_a_forced_run_that_was_killed_is_not_done_and_goes_on(
     monkeypatch.setitem(WORK, "features", first)
     run_stage(study, "features", silent)
     whole = study.features.read_bytes()
-    assert describe(city)["stage features"].startswith("up to date")
+    assert file_info(city)["stage features"].startswith("up to date")
     monkeypatch.setitem(WORK, "features", work(kill=True))
     with pytest.raises(KeyboardInterrupt):
         run_stage(Study.open(city), "features", silent, force=True)
-    assert describe(city)["stage features"] == "not done, but 2 of 3 locations are kept"
+    assert file_info(city)["stage features"] == "not done, but 2 of 3 locations are stored"
     monkeypatch.setitem(WORK, "features", work(kill=False))
     run_stage(Study.open(city), "features", silent)
-    assert describe(city)["stage features"].startswith("up to date")
+    assert file_info(city)["stage features"].startswith("up to date")
     assert study.features.read_bytes() == whole
 
 
 def test_a_store_says_its_shape(tmp_path: Path) -> None:
     store(tmp_path / "s.h5")
-    assert describe(tmp_path / "s.h5")["shape"] == "[3, 2, 5] float32"
+    assert file_info(tmp_path / "s.h5")["shape"] == "[3, 2, 5] float32"

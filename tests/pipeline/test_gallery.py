@@ -17,7 +17,7 @@ from streetgauge.errors import InputError
 from streetgauge.features import FeatureStore
 from streetgauge.io.files import write_table
 from streetgauge.pipeline import gallery as stage
-from streetgauge.pipeline.report import picture_facts
+from streetgauge.pipeline.report import image_facts
 from streetgauge.progress import silent
 from streetgauge.report.gallery import Gallery
 from streetgauge.settings import read_settings
@@ -100,14 +100,14 @@ def gallery_of(study: Study) -> Gallery:
 
 
 def shown(gallery: Gallery) -> set[tuple[str, str]]:
-    places = [p for groups in gallery.outcomes.values() for g in groups for p in g.places]
+    places = [p for groups in gallery.outcomes.values() for g in groups for p in g.locations]
     shots = [s for p in places for s in p.shots] + [s for a in gallery.areas.values() for s in a]
     return {(each.location, each.view) for each in shots}
 
 
 def test_pictures_with_a_licence_are_shown_with_it(tmp_path):
     gallery = gallery_of(make_study(tmp_path))
-    groups = {group.kind: group.places for group in gallery.outcomes["income"]}
+    groups = {group.kind: group.locations for group in gallery.outcomes["income"]}
     assert [place.location for place in groups["highest"]] == ["P11", "P09", "P07"]
     assert groups["lowest"][0].location == "P00"
     assert groups["highest"][0].score == 2.75
@@ -169,8 +169,8 @@ def test_of_open_imagery_only_pictures_with_a_licence_are_shown(tmp_path):
     assert locations
     assert not locations & {"P00", "P01", "P11"}
     assert "P10, Mapillary, CC BY-SA 4.0" in gallery.credits()
-    assert gallery.outcomes["income"][0].places[0].shots[0].link == "https://example.org/P10"
-    facts = picture_facts(study)
+    assert gallery.outcomes["income"][0].locations[0].shots[0].link == "https://example.org/P10"
+    facts = image_facts(study)
     assert facts["captured"] == (2019, 2019)
     assert facts["credits"] == [{"line": "24 images"}]
 
@@ -226,7 +226,7 @@ def test_views_of_panoramas_are_shown_as_they_were_cut(tmp_path):
         Image.fromarray(np.tile(np.arange(256, dtype=np.uint8)[None, :, None], (128, 1, 3))).save(
             tmp_path / "pictures" / f"{location}.jpg", exif=Image.Exif()
         )
-    place = gallery_of(study).outcomes["income"][0].places[0]
+    place = gallery_of(study).outcomes["income"][0].locations[0]
     assert {(shot.width, shot.height) for shot in place.shots} == {(64, 64)}
     assert place.shots[0].src != place.shots[1].src
 
@@ -269,7 +269,7 @@ def test_what_moved_the_score_is_drawn_on_the_view_that_matters(tmp_path, monkey
         bright = np.full((60, 80, 3), 250, dtype=np.uint8)
         Image.fromarray(bright).save(tmp_path / "pictures" / f"{location}_b.png")
     gallery = gallery_of(study)
-    place = gallery.outcomes["income"][0].places[0]
+    place = gallery.outcomes["income"][0].locations[0]
     assert [(shot.view, shot.heat is not None) for shot in place.shots] == [
         ("b", True),
         ("a", False),
@@ -283,7 +283,7 @@ def test_what_moved_the_score_is_drawn_on_the_view_that_matters(tmp_path, monkey
     assert not drawn[2:, :, 3].any()
     assert not drawn[:, 2:, 3].any()
     # Only the first location of each group is explained.
-    assert all(s.heat is None for g in gallery.outcomes["income"] for p in g.places[1:]
+    assert all(s.heat is None for g in gallery.outcomes["income"] for p in g.locations[1:]
                for s in p.shots)  # fmt: skip
 
 

@@ -75,7 +75,7 @@ def test_both_kinds_of_folds_are_trained_tested_stored_and_told(run: Run, short:
             assert abs(account["shuffled"]["spearman"]) < 2 * account["shuffled"]["chance"]
     assert "random folds" in out
     assert "spatial folds" in out
-    assert "beside that, held out in square blocks" in err
+    assert "also held out in square blocks" in err
     report = (short / "report.html").read_text(encoding="utf-8")
     assert "square blocks of" in report
     assert run("run", short)[2].count("up to date") >= 6
@@ -146,7 +146,7 @@ def test_where_areas_lie_too_close_for_blocks_the_study_says_so_and_goes_on(
     change(short, "[folds]\n", "[folds]\nother_block = 100000.0\n")
     code, _, err = run("run", short)
     assert code == 0, err
-    assert "no spatial folds beside these" in err
+    assert "no spatial folds as well" in err
     assert not (short / "other-folds").exists()
     assert list(figures(short)["headline"]["income"]) == ["random"]
     assert "train: up to date" in run("run", short)[2]

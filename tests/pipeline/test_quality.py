@@ -1,4 +1,4 @@
-"""Poor images in a study: listed, counted, and left out where the study says so."""
+"""Poor images in a study: listed, counted, and excluded where the study asks for it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from PIL import Image
 
 from streetgauge.features import FeatureStore, extract, get_backbone
 from streetgauge.imagery import FINDINGS, QUALITY
-from streetgauge.pipeline.quality import judge, reinstate
+from streetgauge.pipeline.quality import filter_quality, reset_quality
 from streetgauge.settings import ImagerySettings
 from streetgauge.synthetic import make_city
 
@@ -119,13 +119,15 @@ def test_duplicates_are_left_out_whatever_else_they_are(
 ) -> None:
     path = stored(tmp_path / "s.h5", [0x702] * copies, **measured)
     imagery = ImagerySettings(folder=tmp_path, views=("a",), exclude=("duplicate",))
-    lines, skips = judge(path, tmp_path / "q.parquet", imagery)
+    lines, skips = filter_quality(path, tmp_path / "q.parquet", imagery)
     assert not FeatureStore.open(path).present.any()
     assert len(skips) == copies
     assert set(skips["reason"]) == {f"{FINDINGS['duplicate']}, and all views are needed"}
     assert lines == (f"of {copies} images {copies} {called} (quality.parquet)",)
-    reinstate(path, "all")
-    _, skips = judge(path, tmp_path / "q.parquet", imagery.model_copy(update={"exclude": ()}))
+    reset_quality(path, "all")
+    _, skips = filter_quality(
+        path, tmp_path / "q.parquet", imagery.model_copy(update={"exclude": ()})
+    )
     assert len(skips) == 0
     assert FeatureStore.open(path).done.all()
 
@@ -138,9 +140,9 @@ def test_fingerprints_of_an_older_version_are_told_where_they_meet_others(tmp_pa
         ("all", [0x111, 0x222], 0),
     ):
         path = stored(tmp_path / f"{name}.h5", fingerprints)
-        lines, _ = judge(path, tmp_path / "q.parquet", imagery)
+        lines, _ = filter_quality(path, tmp_path / "q.parquet", imagery)
         assert len(lines) == bool(said)
-        assert not said or lines[0].startswith(f"{said} of 3 images were looked at by an older")
+        assert not said or lines[0].startswith(f"{said} of 3 images were inspected by an older")
 
 
 @pytest.mark.parametrize("killed_after", [1, 2])
@@ -169,7 +171,7 @@ def test_a_kill_while_pictures_are_left_out_costs_no_second_look(
         with pytest.raises(KeyboardInterrupt):
             store.set_mask(fewer, np.array([False, False]))
     assert not FeatureStore.open(path).done.any()
-    reinstate(path, "all")
+    reset_quality(path, "all")
     store = FeatureStore.open(path)
     np.testing.assert_array_equal(store.done, done)
     np.testing.assert_array_equal(store.present, present)

@@ -15,7 +15,7 @@ import pytest
 from PIL import Image
 
 from streetgauge.evaluation import headline
-from streetgauge.report import draw_figures, draw_maps, hands, save_figures
+from streetgauge.report import draw_figures, draw_maps, processes, save_figures
 from streetgauge.report.figures.drawing import short
 
 SVG = "{http://www.w3.org/2000/svg}"
@@ -319,7 +319,7 @@ def test_processes_side_by_side_draw_the_same_bytes(make_study):
     given = (data.areas, many, metrics, {}, "A city")
     drawn = []
     for n in (1, 2):
-        with hands(n) as each:
+        with processes(n) as each:
             slides = draw_maps(*given, each=each)
             figures = draw_figures(metrics, many, each=each, progress=progress)
             drawn.append(([(f.name, f.svg, f.pdf, f.png) for f in figures], dict(slides)))

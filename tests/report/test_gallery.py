@@ -15,7 +15,7 @@ from streetgauge.report import render
 from streetgauge.report.gallery import (
     Gallery,
     Group,
-    Place,
+    LocationImages,
     Shot,
     compose,
     extremes,
@@ -133,7 +133,7 @@ def composed(budget: int, **more) -> Gallery:
 
 
 def size(gallery: Gallery) -> int:
-    places = [p for groups in gallery.outcomes.values() for g in groups for p in g.places]
+    places = [p for groups in gallery.outcomes.values() for g in groups for p in g.locations]
     shots = [s for p in places for s in p.shots] + [s for a in gallery.areas.values() for s in a]
     return sum(each.size for each in shots)
 
@@ -144,8 +144,8 @@ def test_more_bytes_show_more_and_none_are_more_than_allowed():
         gallery = composed(budget)
         assert size(gallery) <= budget
         groups = [g for each in gallery.outcomes.values() for g in each]
-        assert len({len(g.places) for g in groups}) <= 1  # all kinds alike
-        counts.append(sum(len(p.shots) for g in groups for p in g.places))
+        assert len({len(g.locations) for g in groups}) <= 1  # all kinds alike
+        counts.append(sum(len(p.shots) for g in groups for p in g.locations))
     assert counts[0] == 36
     assert counts == sorted(counts, reverse=True)
     assert counts[-1] == 0
@@ -162,7 +162,7 @@ def test_the_explained_view_comes_first():
     effects = np.eye(7)
     heats = {("income", "L029", "c"): heat(effects, 1.0, (160, 96), 1.0)}
     gallery = composed(10**7, heats=heats, largest={"income": 1.0, "gone": 2.0})
-    first = gallery.outcomes["income"][0].places[0].shots
+    first = gallery.outcomes["income"][0].locations[0].shots
     assert [s.view for s in first] == ["c", "a", "b", "d"]
     assert first[0].heat is not None
     assert gallery.largest == {"income": 1.0}
@@ -170,11 +170,11 @@ def test_the_explained_view_comes_first():
 
 def test_the_page_shows_pictures_with_their_makers(make_study):
     gallery = composed(10**7)
-    page = render(make_study(gallery=gallery, pictures=gallery.cards()))
+    page = render(make_study(gallery=gallery, images=gallery.cards()))
     assert "What the networks saw" in page
-    assert gallery.outcomes["income"][0].places[0].shots[0].src in page
+    assert gallery.outcomes["income"][0].locations[0].shots[0].src in page
     assert "Images: CC0-1.0." in page
-    assert page == render(make_study(gallery=composed(10**7), pictures=gallery.cards()))
+    assert page == render(make_study(gallery=composed(10**7), images=gallery.cards()))
 
 
 def test_pictures_of_several_makers_name_each_beside_it(make_study):
@@ -183,7 +183,7 @@ def test_pictures_of_several_makers_name_each_beside_it(make_study):
     own = (
         shot("L001", attribution="Jo, Mapillary", licence="CC BY-SA 4.0", url="https://m.org/1"),
     )
-    named = replace(group, places=(replace(group.places[0], shots=own), *group.places[1:]))
+    named = replace(group, locations=(replace(group.locations[0], shots=own), *group.locations[1:]))
     gallery = replace(gallery, outcomes={"income": (named,)})
     page = render(make_study(gallery=gallery))
     assert (
@@ -192,7 +192,7 @@ def test_pictures_of_several_makers_name_each_beside_it(make_study):
 
 
 def test_hostile_names_are_text(make_study):
-    place = Place(
+    place = LocationImages(
         HOSTILE, HOSTILE, 0.5, 6, None,
         (shot("L001", HOSTILE, attribution=HOSTILE, licence=HOSTILE),),
     )  # fmt: skip
@@ -202,7 +202,7 @@ def test_hostile_names_are_text(make_study):
         {"income": 0.2},
         HOSTILE,
     )
-    page = render(make_study(gallery=gallery, pictures=gallery.cards()))
+    page = render(make_study(gallery=gallery, images=gallery.cards()))
     assert "<script>alert(1)" not in page
     assert "&lt;script&gt;alert(1)" in page
 

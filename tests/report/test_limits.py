@@ -76,7 +76,7 @@ def dealt(largest):
         (moran(0.2, 0.01), moran(0.2, 0.3), "wrong alike for Apples:"),
         (moran(0.2, 0.01), moran(-0.2, 0.01), "errors do not cancel"),
         (by_pictures(2.0, 1.0), by_pictures(1.1, 1.0), "few images are predicted clearly worse"),
-        (dealt(0.3), dealt(0.1), "classes dealt at random"),
+        (dealt(0.3), dealt(0.1), "With shuffled classes"),
     ],
 )
 def test_a_caveat_appears_where_its_number_calls_for_it(calls, does_not, text):
@@ -132,7 +132,7 @@ def pictures(frame=None, imagery=None, credits=(), vintages=None) -> str:
     ("calls", "does_not", "text"),
     [
         ({"frame": table(n_views=[4, 40, 60])}, {"frame": table(n_views=[8, 40, 60])},
-         "1 area of 3 is judged by fewer than 8 images (the median area by 40)"),
+         "1 area of 3 rests on fewer than 8 images (the median area by 40)"),
         ({"frame": table(share_with_images=[0.2, 0.4, 1.0])},
          {"frame": table(share_with_images=[0.5, 1, 1])},
          "In 2 areas of 3 less than half"),
@@ -148,7 +148,7 @@ def pictures(frame=None, imagery=None, credits=(), vintages=None) -> str:
          "When the images were taken is not known"),
         ({"imagery": {"n": 100, "found": {"black": 5}, "exclude": ["black"]}},
          {"imagery": {"n": 100, "found": {}, "exclude": ["black"]}},
-         "left out for what they are: 5 black, of 100 (5 %)"),
+         "excluded for what they are: 5 black, of 100 (5 %)"),
         ({"imagery": {"n": 100, "found": {"blurred": 7}, "exclude": ["black"]}},
          {"imagery": {"n": 100, "found": {"black": 7}, "exclude": ["black"]}},
          "Used although something was found wrong with them: 7 blurred"),

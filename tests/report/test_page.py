@@ -68,7 +68,7 @@ def test_it_shows_the_numbers_of_the_metrics(make_study):
             f"{account['baselines']['nearest-areas']['kappa']:.2f}".replace("-", "−") in page.text
         )
         assert f"{account['oracle']['spearman']['value']:.2f}" in page.text
-    assert "Share of the possible" in page.text
+    assert "Share of the attainable" in page.text
 
 
 def test_it_names_data_licence_run_and_what_was_left_out(make_study):
@@ -222,7 +222,7 @@ def test_what_is_not_defined_is_a_dash(make_study):
 def test_it_says_if_nothing_was_left_out(make_study):
     data = make_study()
     text = Page(render(make_study(skips=data.skips.iloc[:0]))).text
-    assert "Nothing was left out." in text
+    assert "Nothing was excluded." in text
 
 
 def test_simulated_features_are_announced_at_the_top(make_study):
@@ -294,7 +294,7 @@ def test_an_outcomes_table_has_every_method_in_its_group(make_study):
     order = [text.index(words) for words in ("Without images", "The middle decile for every area")]
     assert order == sorted(order)
     assert "The 5 nearest areas" in text
-    assert "The best possible" in text
+    assert "Attainable" in text
 
 
 def test_kinds_of_areas_and_what_is_not_defined_are_told(make_study):

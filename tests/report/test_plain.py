@@ -31,7 +31,7 @@ def plain(accounts, second=None, classes=10):
 
 def test_an_outcome_that_holds_in_both_tests_may_be_used():
     text = plain({"a": account(MORE)}, {"a": account(MORE)})
-    assert "60 % of areas are put into the right tenth or the one beside it" in text
+    assert "60 % of areas are put into the right tenth or the one next to it" in text
     assert "a typical area is 1.3 deciles off" in text
     assert "Images tell more of Apples than a good guess without them, in both tests" in text
     assert "add nothing" not in text
@@ -83,7 +83,7 @@ def test_the_page_says_what_was_run(make_study):
     assert "Household income (Greater Gridtown Authority, OGL v3)" in text
     assert "Crime (publisher and licence not stated)" in text
     assert "Images: Jo, CC0-1.0." in text
-    assert "Looked at by toynet (MIT), weights sha256 abcdef012345" in text
+    assert "Features by toynet (MIT), weights sha256 abcdef012345" in text
     assert "Network “shared” of 5 members with the binomial head" in text
     assert "seed 7" in text
     assert "streetgauge 0.1.0, Python 3.12.1, torch 2.13" in text

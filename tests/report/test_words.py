@@ -64,7 +64,7 @@ def test_a_clear_gain_is_called_one_and_others_are_not():
 def test_a_finding_says_how_far_off_and_against_what():
     text = words.finding(account(), METRICS)
     assert text.startswith("62 % of 500 areas")
-    assert "1.3 of 10 deciles off" in text
+    assert "mean absolute error is 1.3 deciles" in text
     assert "0.70 deciles closer than the 5 nearest areas" in text
     worse = words.finding(account(low=-0.9, value=-0.7, high=-0.5, over="constant"), METRICS)
     assert "0.70 deciles further off than the middle decile for every area" in worse
@@ -106,7 +106,7 @@ def test_random_area_folds_always_carry_their_caveat():
     text = caveats({"a": account()})
     assert "flatters every method" in text
     assert "Areas held out at random in 5 folds, so most of an area’s neighbours" in text
-    for other in ("few areas", "no prediction", "locations", "left out"):
+    for other in ("few areas", "no prediction", "locations", "excluded"):
         assert other not in text
 
 
@@ -150,7 +150,7 @@ def test_areas_with_few_locations_are_counted():
     few = table(0.0).assign(n_locations=[1, 2] + [5] * 98)
     text = "2 areas of 100 rest on one or two locations"
     assert text in caveats({"a": account()}, table=few)
-    # Of images that nobody looked at there is nothing to say.
+    # Of images that nobody used there is nothing to report.
     assert text not in caveats({"a": account()}, table=few, simulated=True)
 
 
@@ -163,14 +163,14 @@ def both(**accounts):
 def test_it_says_for_how_many_outcomes_the_other_folds_agree():
     labels = {"a": "Income", "b": "Crime"}
     clear, unclear = account(), account(low=-0.2)
-    found = words.beside(labels, both(a=clear, b=unclear))
+    found = words.other_summary(labels, both(a=clear, b=unclear))
     assert found.startswith("With square blocks of 500 m held out at random in 5 folds, they do so")
     assert "for the same 1 of 2;" in found
     fewer = both(a=clear, b=clear) | {"other_folds": both(a=clear, b=unclear)["other_folds"]}
-    assert "for 1 of 2 (Income)" in words.beside(labels, fewer)
+    assert "for 1 of 2 (Income)" in words.other_summary(labels, fewer)
     assert "neighbours are mostly held out" in found
-    assert "for none of 2;" in words.beside(labels, both(a=unclear, b=unclear))
-    assert "for all 2;" in words.beside(labels, both(a=clear, b=clear))
-    assert "they do so;" in words.beside({"a": "Income"}, both(a=clear))
-    assert words.beside(labels, {"outcomes": {"a": clear}}) == ""
-    assert words.beside(labels, both(a=account() | {"gain": None})) == ""
+    assert "for none of 2;" in words.other_summary(labels, both(a=unclear, b=unclear))
+    assert "for all 2;" in words.other_summary(labels, both(a=clear, b=clear))
+    assert "they do so;" in words.other_summary({"a": "Income"}, both(a=clear))
+    assert words.other_summary(labels, {"outcomes": {"a": clear}}) == ""
+    assert words.other_summary(labels, both(a=account() | {"gain": None})) == ""

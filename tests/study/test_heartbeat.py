@@ -37,7 +37,7 @@ def test_a_stage_tells_its_name_and_its_bars_and_leaves_nothing(
     monkeypatch.setattr(heartbeat, "BEAT", 0.02)
     run = Running(file)
     assert read_running(file) is None
-    with run.told():
+    with run.heartbeat():
         assert wait_for(file, lambda said: said["alive"])["stage"] is None
         with run.stage("train", silent) as progress, progress("epochs", 8, "epochs") as advance:
             threads = [threading.Thread(target=advance, args=(1,)) for _ in range(5)]
@@ -81,18 +81,18 @@ def test_the_progress_that_was_given_still_hears_everything(file: Path) -> None:
 )
 def test_a_run_that_does_not_end_well_says_why(file: Path, error: BaseException, said: str) -> None:
     run = Running(file)
-    with pytest.raises(type(error)), run.told(), run.stage("outcomes", silent):
+    with pytest.raises(type(error)), run.heartbeat(), run.stage("outcomes", silent):
         raise error
     left = read_running(file)
     assert left is not None
     assert (left["stopped"], left["stage"], left["alive"]) == (said, "outcomes", False)
-    with run.told():
+    with run.heartbeat():
         pass
     assert read_running(file) is None
 
 
 def test_a_run_that_was_killed_is_known_by_its_silence(file: Path) -> None:
-    with Running(file).told():
+    with Running(file).heartbeat():
         said = json.loads(file.read_text())
     file.write_text(json.dumps(said))
     assert read_running(file)["alive"]
@@ -101,7 +101,7 @@ def test_a_run_that_was_killed_is_known_by_its_silence(file: Path) -> None:
 
 
 def test_a_directory_that_nothing_can_be_written_to_stops_no_run(tmp_path: Path) -> None:
-    with Running(tmp_path / "missing" / ".running.json").told():
+    with Running(tmp_path / "missing" / ".running.json").heartbeat():
         worked = True
     assert worked
 

@@ -27,23 +27,23 @@ LOWER = (
 
 
 def main() -> None:
-    """Run the command line; errors that a user can mend are one sentence and exit code 2."""
+    """Run the command line; errors that a user can fix are one sentence and exit code 2."""
     machine = "--json" in sys.argv
     try:
         app()
     except StreetgaugeError as error:
         Screen(machine=machine).error(str(error))
         raise SystemExit(2) from None
-    except MemoryError as error:  # wherever; learning and predicting have sentences of their own
-        said = " ".join(str(error).split())
-        found = f"it does not suffice ({said})" if said else "it does not suffice"
+    except MemoryError as error:  # wherever; training and predicting have sentences of their own
+        message = " ".join(str(error).split())
+        found = f"it does not suffice ({message})" if message else "it does not suffice"
         Screen(machine=machine).error(str(InputError("memory", found, LOWER)))
         raise SystemExit(2) from None
     except OSError as error:
         subject = error.filename or "the system"
         reason = error.strerror or str(error)
         Screen(machine=machine).error(f"{subject}: {reason[0].lower() + reason[1:]}.")
-        # What the user can mend is bad input; a full disk or a broken one is not.
-        mendable = (PermissionError, IsADirectoryError, NotADirectoryError, FileNotFoundError)
-        named = isinstance(error, (*mendable, FileExistsError))
+        # What the user can fix is bad input; a full disk or a broken one is not.
+        fixable = (PermissionError, IsADirectoryError, NotADirectoryError, FileNotFoundError)
+        named = isinstance(error, (*fixable, FileExistsError))
         raise SystemExit(2 if named or error.errno == errno.ENAMETOOLONG else 1) from None

@@ -24,13 +24,15 @@ Number = TypeVar("Number", int, float)
 
 @app.command(epilog="Example: `streetgauge info streetgauge-demo/features/efficientnet-lite0.h5`")
 def info(
-    file: Annotated[Path, typer.Argument(help="A study, a store, a bundle, or a table of ours.")],
+    file: Annotated[
+        Path, typer.Argument(help="A study, a store, a bundle, or a streetgauge table.")
+    ],
     machine: Machine = False,
 ) -> None:
-    """Say what a study, a feature store, a bundle or a table is."""
-    from streetgauge.pipeline.info import describe
+    """Show what a study, a feature store, a bundle or a table is."""
+    from streetgauge.pipeline.info import file_info
 
-    facts = describe(file)
+    facts = file_info(file)
     table = Table(show_header=False, box=None, pad_edge=False)
     table.add_column(style="bold")
     table.add_column(overflow="fold")
@@ -75,12 +77,14 @@ def view(
     from streetgauge.study import Study
     from streetgauge.view import view as serve
 
-    def tell(address: str) -> None:
+    def announce(address: str) -> None:
         screen.result(address, {"address": address})
         sys.stdout.flush()  # whoever reads it through a pipe waits for it
-        screen.say("For this machine only, until Ctrl-C. Who has the address can read the study.")
+        screen.report(
+            "For this machine only, until Ctrl-C. Who has the address can read the study."
+        )
 
-    serve(Study.open(study), port=port, browser=browser, tell=tell)
+    serve(Study.open(study), port=port, browser=browser, announce=announce)
 
 
 @app.command(
@@ -113,11 +117,11 @@ def compare(
         screen.result(table)
     for side, names in result["only"].items():
         if names:
-            screen.say(f"Only in {side}: {', '.join(names)}")
+            screen.report(f"Only in {side}: {', '.join(names)}")
     for caution in result["cautions"]:
         screen.result(Text(f"CAUTION: {caution}"))
     if out is not None:
-        screen.say(f"Wrote {out / FILE}")
+        screen.report(f"Wrote {out / FILE}")
 
 
 @app.command(
@@ -127,7 +131,7 @@ def compare(
 def curves(
     study: StudyPath,
     shares: Annotated[
-        str, typer.Option(help="Of the areas to learn from; 0 for none of these points.")
+        str, typer.Option(help="Of the areas to train on; 0 for none of these points.")
     ] = "0.05,0.1,0.25,0.5",
     locations: Annotated[
         str | None,
@@ -144,7 +148,7 @@ def curves(
     verbose: Verbose = False,
     machine: Machine = False,
 ) -> None:
-    """Learn from fewer areas, fewer locations and fewer views, to see what more would give."""
+    """Train on fewer areas, fewer locations and fewer views, to see what more would give."""
     screen = Screen(quiet=quiet, verbose=verbose, machine=machine)
     from streetgauge.analysis.curves import Curves
     from streetgauge.cli.tables import curves_table
@@ -160,12 +164,12 @@ def curves(
     with opened.locked():
         opened.require_upstream("train")
         drawn = Curves(opened, **given, ensemble_size=ensemble_size, epochs=epochs)  # type: ignore[arg-type]
-        screen.say(drawn.cost, event="cost")
+        screen.report(drawn.cost, event="cost")
         result = drawn.draw(screen.progress)
     screen.result(curves_table(opened.settings.name, result), result)
     for each in result["skipped"]:
-        screen.say(f"{each['by']} {each['value']:g}: left out, {each['reason']}")
-    screen.say(f"Wrote {opened.curves}")
+        screen.report(f"{each['by']} {each['value']:g}: left out, {each['reason']}")
+    screen.report(f"Wrote {opened.curves}")
 
 
 @app.command(
@@ -192,7 +196,7 @@ def power(
     quiet: Quiet = False,
     machine: Machine = False,
 ) -> None:
-    """Say how many images and areas a precision needs, by simulated studies of your areas."""
+    """Find how many images and areas a precision needs, by simulated studies of your areas."""
     screen = Screen(quiet=quiet, machine=machine)
     from streetgauge.analysis.power import FILE, Power, Target
     from streetgauge.cli.tables import power_tables
@@ -211,14 +215,14 @@ def power(
             repeats=repeats,
             dimension=dimension,
         )
-        screen.say(simulated.cost, event="cost")
+        screen.report(simulated.cost, event="cost")
         result = simulated.measure(targets, screen.progress)
     if machine:
         screen.result("", result)
         return
     for table in power_tables(opened.settings.name, result):
         screen.result(table)
-    screen.say(f"Wrote {opened.path(FILE)}")
+    screen.report(f"Wrote {opened.path(FILE)}")
 
 
 def _numbers(option: str, text: str, kind: Callable[[str], Number]) -> tuple[Number, ...]:

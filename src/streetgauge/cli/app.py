@@ -51,8 +51,8 @@ StudyPath = Annotated[
     Path, typer.Argument(metavar="STUDY", help="The study's directory, or its study.toml.")
 ]
 Force = Annotated[bool, typer.Option("--force", help="Do it again, even if it is up to date.")]
-Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="Say nothing but errors and results.")]
-Verbose = Annotated[bool, typer.Option("-v", "--verbose", help="Say more.")]
+Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="Print nothing but errors and results.")]
+Verbose = Annotated[bool, typer.Option("-v", "--verbose", help="Print more.")]
 Machine = Annotated[bool, typer.Option("--json", help="One JSON object a line, for machines.")]
 
 
@@ -65,7 +65,7 @@ def _version(wanted: bool) -> None:
 @app.callback()
 def _options(
     version: Annotated[
-        bool, typer.Option("--version", callback=_version, is_eager=True, help="Say which one.")
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print which one.")
     ] = False,
 ) -> None:
     pass
@@ -80,9 +80,9 @@ class Screen:
     Parameters
     ----------
     quiet : bool
-        Say nothing but errors and what was asked for.
+        Print nothing but errors and what was asked for.
     verbose : bool
-        Say more, e.g. what libraries log.
+        Print more, e.g. what libraries log.
     machine : bool
         One JSON object a line instead of text and bars.
     """
@@ -103,7 +103,7 @@ class Screen:
             force=True,
         )
 
-    def say(self, message: str, *, event: str = "message", **details: object) -> None:
+    def report(self, message: str, *, event: str = "message", **details: object) -> None:
         """Tell what happens; silent when quiet."""
         if self.quiet:
             return
@@ -167,8 +167,8 @@ class Screen:
         yield advance
 
     def _json(self, **fields: Any) -> None:
-        stamp = datetime.now(UTC).isoformat(timespec="milliseconds")
-        line = json.dumps({"time": stamp, **fields}, default=str, ensure_ascii=False)
+        now = datetime.now(UTC).isoformat(timespec="milliseconds")
+        line = json.dumps({"time": now, **fields}, default=str, ensure_ascii=False)
         with self._lock:  # a line and its end at once, however many threads write
             sys.stderr.write(line + "\n")
             sys.stderr.flush()
@@ -193,4 +193,4 @@ class _Lines(logging.Handler):
         self.screen = screen
 
     def emit(self, record: logging.LogRecord) -> None:
-        self.screen.say(self.format(record), event="log", level=record.levelname.lower())
+        self.screen.report(self.format(record), event="log", level=record.levelname.lower())

@@ -55,7 +55,7 @@ def predict(
     source = features if images is None else CityImages(images, pattern, weights, engine)
     assert source is not None
     for line in predict_city(bundle, source, locations, out, progress=screen.progress):
-        screen.say(line)
+        screen.report(line)
 
 
 @app.command(
@@ -85,7 +85,7 @@ def export(
     public: Annotated[bool, typer.Option("--public", help="For everyone, when published.")] = False,
     force: Annotated[bool, typer.Option("--force", help="Write over what is there.")] = False,
 ) -> None:
-    """Copy the model that learned from all of a study, or its features, for use elsewhere."""
+    """Copy the model trained on all of a study, or its features, for use elsewhere."""
     from streetgauge.study import Study
 
     if features is not None:
@@ -93,7 +93,7 @@ def export(
 
         screen = Screen()
         for line in export_features(study, out, features, force=force, progress=screen.progress):
-            screen.say(line)
+            screen.report(line)
         return
     from streetgauge.pipeline.export import export_bundle
 

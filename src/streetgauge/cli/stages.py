@@ -39,9 +39,9 @@ def demo(
     if file.exists() and not _is_sample(file):
         raise InputError(file, "this is a study of your own", "take another directory with --out")
     if file.exists() and not force:
-        screen.say(f"The city in {out} is there already; --force makes it anew.")
+        screen.report(f"The city in {out} is there already; --force makes it anew.")
     else:
-        screen.say(
+        screen.report(
             f"Making a city of {areas:,} areas and {locations:,} postcodes in {out} ...",
             event="sample",
         )
@@ -73,16 +73,16 @@ def init(
 def check(
     study: StudyPath, quiet: Quiet = False, verbose: Verbose = False, machine: Machine = False
 ) -> None:
-    """Read every input before any long work, and say what is there."""
+    """Read every input before any long work, and sum up what is there."""
     screen = Screen(quiet=quiet, verbose=verbose, machine=machine)
     from streetgauge.pipeline.check import check as checks
     from streetgauge.study import Study
 
     opened = Study.open(study)
-    screen.say(f"{opened.file}: settings can be used")
-    for name, look in checks(opened).items():
-        screen.say(f"{name}: {look()}", event="checked", check=name)
-    screen.say(f"Ready: streetgauge run {study}")
+    screen.report(f"{opened.file}: settings can be used")
+    for name, sum_up in checks(opened).items():
+        screen.report(f"{name}: {sum_up()}", event="checked", check=name)
+    screen.report(f"Ready: streetgauge run {study}")
 
 
 @app.command(epilog="Example: `streetgauge run examples/newport`")
@@ -149,13 +149,13 @@ def outcomes(
 
         screen.result(sources_table(sources()), [each.as_json() for each in sources()])
         return
-    from streetgauge.pipeline.info import describe_outcomes
+    from streetgauge.pipeline.info import outcomes_info
     from streetgauge.study import Study
 
     opened = Study.open(Path(study))
     with opened.locked():
         _do(opened, "outcomes", screen, force=force)
-    summary = describe_outcomes(opened.outcomes)
+    summary = outcomes_info(opened.outcomes)
     screen.result(outcomes_table(opened.settings.name, summary), summary)
 
 
@@ -163,9 +163,9 @@ for _name, _help in {
     "locations": "Read a postcode directory or coordinates into locations with their areas.",
     "images": "Collect images of open street imagery (Mapillary, Panoramax).",
     "features": "Turn every image into a vector, or join features that exist already.",
-    "train": "Learn from the features, fold by fold, and predict every location out of fold.",
+    "train": "Train on the features, fold by fold, and predict every location out of fold.",
     "areas": "Turn predictions of locations into deciles of areas, with metrics and baselines.",
-    "report": "Write the page to look at.",
+    "report": "Write the page for people.",
 }.items():
     _stage_command(_name, _help)
 
@@ -214,9 +214,9 @@ def _do(study: Study, name: str, screen: Screen, *, force: bool) -> None:
 
     done = run_stage(study, name, screen.progress, force=force)
     if done is None:
-        screen.say(f"{name}: up to date", event="up to date", stage=name)
+        screen.report(f"{name}: up to date", event="up to date", stage=name)
         return
     seconds = study.record["stages"][name]["seconds"]
-    screen.say(f"{name}: {seconds:.1f} s", event="stage", stage=name, seconds=seconds)
+    screen.report(f"{name}: {seconds:.1f} s", event="stage", stage=name, seconds=seconds)
     for line in done.lines:
-        screen.say(f"  {line}", event="detail", stage=name)
+        screen.report(f"  {line}", event="detail", stage=name)

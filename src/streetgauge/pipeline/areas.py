@@ -64,45 +64,45 @@ AREA_COLUMNS = [
 
 def make_areas(study: Study, key: str, progress: Progress) -> Done:
     """Predictions of locations -> areas.parquet, areas.gpkg and metrics.json."""
-    classes, city = study.settings.deciles.classes, _City(study)
+    classes, known = study.settings.deciles.classes, _StudyAreas(study)
     own = own_outputs(study)
-    frame, levels, metrics = _judged(city, own, study.settings.folds)
-    sides = {study.settings.folds.kind: metrics}
-    second = other_outputs(study)
-    if second is not None and second.predictions.is_file():
-        folds = stored_settings(second.splits)
-        beside, _, sides[folds.kind] = _judged(city, second, folds)
-        write_table(beside, second.areas)
-        metrics = {**metrics, "other_folds": {**sides[folds.kind], "kind": folds.kind}}
+    frame, levels, metrics = _evaluate_folds(known, own, study.settings.folds)
+    kinds = {study.settings.folds.kind: metrics}
+    other = other_outputs(study)
+    if other is not None and other.predictions.is_file():
+        folds = stored_settings(other.splits)
+        other_frame, _, kinds[folds.kind] = _evaluate_folds(known, other, folds)
+        write_table(other_frame, other.areas)
+        metrics = {**metrics, "other_folds": {**kinds[folds.kind], "kind": folds.kind}}
     metrics = {**metrics, "kind": study.settings.folds.kind}
-    metrics["headline"] = headline({kind: sides[kind] for kind in sorted(sides)})
+    metrics["headline"] = headline({kind: kinds[kind] for kind in sorted(kinds)})
     if has_curve(study):
         metrics["transfer"] = json.loads(study.transfer_curve.read_text(encoding="utf-8"))
     write_table(frame, study.areas)
-    _forget_levels(study)
+    _remove_levels(study)
     for level, each in levels.items():
         write_table(each.frame, study.level(level))
-    _write_maps(city, frame)
+    _write_maps(known, frame)
     write_json(metrics, study.metrics)
     n_areas = frame["area"].nunique()
     splits = pd.read_parquet(own.splits)
-    learned = set(splits.loc[splits["part"].isin(["training", "validation"]), "area"])
-    without = set(city.boundaries.index) - set(frame["area"])
-    unused = sorted(without - learned)
+    training = set(splits.loc[splits["part"].isin(["training", "validation"]), "area"])
+    without = set(known.boundaries.index) - set(frame["area"])
+    unused = sorted(without - training)
     skips = pd.concat(
         [
             pd.DataFrame({"area": unused, "reason": "no location of this area has a prediction"}),
-            _not_measured(city, frame),
+            _not_measured(known, frame),
         ],
         ignore_index=True,
     )
-    lines = [f"{n_areas:,} of {len(city.boundaries):,} areas have a predicted {_unit(classes)}"]
-    if without & learned:
-        lines.append(f"{len(without & learned):,} areas are learned from and never tested")
+    lines = [f"{n_areas:,} of {len(known.boundaries):,} areas have a predicted {_unit(classes)}"]
+    if without & training:
+        lines.append(f"{len(without & training):,} areas are in training and never tested")
     return Done((*lines, *trust_lines(frame), *left_out(skips)), skips)
 
 
-class _City:
+class _StudyAreas:
     """What is known of the study's areas, whatever the folds."""
 
     def __init__(self, study: Study) -> None:
@@ -150,63 +150,63 @@ class _City:
         )
 
 
-def _judged(
-    city: _City, files: FoldOutputs, folds: FoldSettings
+def _evaluate_folds(
+    known: _StudyAreas, files: FoldOutputs, folds: FoldSettings
 ) -> tuple[pd.DataFrame, dict[str, Level], dict[str, Any]]:
-    """Give the areas as predicted in these folds, the levels above, and how good that is."""
-    study = city.study
+    """Give the areas as predicted in these folds, the levels above, and their evaluation."""
+    study = known.study
     settings, classes = study.settings.evaluation, study.settings.deciles.classes
     predictions, splits = pd.read_parquet(files.predictions), pd.read_parquet(files.splits)
     by_class = folds.scheme == "by-class"
     counts = class_counts(predictions, classes) if by_class else study_class_counts(study)
-    torn = split_areas(splits)
-    weights = city.weights
-    areas = aggregate(predictions, settings.rule, classes, counts, torn, weights.locations)
+    split = split_areas(splits)
+    weights = known.weights
+    areas = aggregate(predictions, settings.rule, classes, counts, split, weights.locations)
     areas = with_facts(
         areas,
         predictions,
-        city.locations,
-        city.outcomes,
+        known.locations,
+        known.outcomes,
         views=views_of(files.folds),
         weights=weights.areas,
         min_locations=settings.min_locations,
     )
     frame = _in_order(intervals(areas, settings.interval_level, classes, held_aside(files)))
-    levels = _levels(city, predictions, frame)
-    learned = training_areas(splits, deciles(study.settings, city.outcomes.reset_index()))
+    levels = _levels(known, predictions, frame)
+    training = training_areas(splits, deciles(study.settings, known.outcomes.reset_index()))
     frame, trust = add_trust(
         frame,
         predictions,
-        city.boundaries,
-        city.coordinates,
-        city.features,
-        learned,
+        known.boundaries,
+        known.coordinates,
+        known.features,
+        training,
         classes=classes,
         seed=study.settings.seed,
     )
     metrics = evaluate(
         frame,
-        city.coordinates,
+        known.coordinates,
         settings,
         seed=study.settings.seed,
         classes=classes,
         counts=counts,
-        oracle=city.oracle,
+        oracle=known.oracle,
         predictions=predictions,
         weights=weights.locations,
-        study_areas=city.boundaries.index,
-        learned=learned,
-        scheme=describe_scheme(folds, int(predictions["fold"].nunique()), len(torn)),
-        about=columns_of_areas(study, folds, city.boundaries, city.locations),
+        study_areas=known.boundaries.index,
+        learned=training,
+        scheme=describe_scheme(folds, int(predictions["fold"].nunique()), len(split)),
+        about=columns_of_areas(study, folds, known.boundaries, known.locations),
         levels=levels,
-        baselines=city.baselines,
+        baselines=known.baselines,
     )
-    for name, account in metrics["outcomes"].items():
-        account |= trust[name]
+    for name, evaluation in metrics["outcomes"].items():
+        evaluation |= trust[name]
         rows = frame[frame["outcome"] == name].set_index("area")
-        told = learned[learned["outcome"] == name]
-        account["shuffled"] = shuffled_account(
-            city.baselines.shuffled(name, rows, learned=told), classes
+        own = training[training["outcome"] == name]
+        evaluation["shuffled"] = shuffled_account(
+            known.baselines.shuffled(name, rows, learned=own), classes
         )
     return frame, levels, metrics
 
@@ -216,14 +216,14 @@ def _in_order(areas: pd.DataFrame) -> pd.DataFrame:
     return areas[[*AREA_COLUMNS, *(c for c in areas.columns if c not in AREA_COLUMNS)]]
 
 
-def _levels(city: _City, predictions: pd.DataFrame, areas: pd.DataFrame) -> dict[str, Level]:
-    """Judge the units of every level above the areas that the settings name."""
-    settings, classes = city.study.settings.evaluation, city.study.settings.deciles.classes
+def _levels(known: _StudyAreas, predictions: pd.DataFrame, areas: pd.DataFrame) -> dict[str, Level]:
+    """Evaluate the units of every level above the areas that the settings name."""
+    settings, classes = known.study.settings.evaluation, known.study.settings.deciles.classes
     levels = {}
     for name in settings.levels:
-        unit = units_of_areas(name, city.boundaries, city.locations)
+        unit = units_of_areas(name, known.boundaries, known.locations)
         level = raise_level(
-            predictions, areas, unit, settings.rule, classes, city.weights.locations
+            predictions, areas, unit, settings.rule, classes, known.weights.locations
         )
         frame = mark(
             intervals(level.frame, settings.interval_level, classes), settings.min_locations
@@ -232,34 +232,34 @@ def _levels(city: _City, predictions: pd.DataFrame, areas: pd.DataFrame) -> dict
     return levels
 
 
-def _write_maps(city: _City, frame: pd.DataFrame) -> None:
+def _write_maps(known: _StudyAreas, frame: pd.DataFrame) -> None:
     """Write the areas for a GIS; no file of a run before stays where there is no map."""
-    study = city.study
+    study = known.study
     for path in (study.map, study.geoparquet, study.map_style):
         path.unlink(missing_ok=True)
-    if not city.mapped or frame.empty:
+    if not known.mapped or frame.empty:
         return
     labels = {name: each.label or name for name, each in study.settings.outcomes.items()}
     classes = study.settings.deciles.classes
-    write_geopackage(frame, city.boundaries, study.map, labels=labels, classes=classes)
-    write_geoparquet(frame, city.boundaries, study.geoparquet, labels=labels, classes=classes)
+    write_geopackage(frame, known.boundaries, study.map, labels=labels, classes=classes)
+    write_geoparquet(frame, known.boundaries, study.geoparquet, labels=labels, classes=classes)
 
 
-def _forget_levels(study: Study) -> None:
-    """Remove the tables of levels that were judged before, and nobody else's."""
+def _remove_levels(study: Study) -> None:
+    """Remove the tables of levels that were evaluated before, and nobody else's."""
     before = study.record.get("stages", {}).get("areas", {}).get("outputs", {})
     for name in before:
         if name.startswith("areas-") and name.endswith(".parquet"):
             study.path(name).unlink(missing_ok=True)
 
 
-def _not_measured(city: _City, areas: pd.DataFrame) -> pd.DataFrame:
+def _not_measured(known: _StudyAreas, areas: pd.DataFrame) -> pd.DataFrame:
     """List the areas that have a prediction and are not measured, or count nothing."""
-    least = city.study.settings.evaluation.min_locations
+    least = known.study.settings.evaluation.min_locations
     few = areas.loc[areas["status"] == FEW_LOCATIONS, "area"].drop_duplicates()
     reasons = dict.fromkeys(sorted(few), f"fewer than {least} locations: not measured")
     tested = set(areas["area"])
-    for area in city.weights.empty_areas:
+    for area in known.weights.empty_areas:
         if area in tested:
             reasons.setdefault(area, "no number of people: it counts nothing in the figures")
     return pd.DataFrame({"area": list(reasons), "reason": list(reasons.values())}, dtype="str")
@@ -290,7 +290,7 @@ def _unit(classes: int) -> str:
 
 
 def _oracle(study: Study) -> pd.DataFrame | None:
-    """Give the best scores possible, which only a simulation knows: location_id, outcomes."""
+    """Give the attainable scores, which only a simulation knows: location_id, outcomes."""
     features, path = study.settings.features, study.settings.evaluation.oracle
     if path is not None:
         return read_oracle(path)

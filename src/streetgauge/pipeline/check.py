@@ -17,7 +17,7 @@ from streetgauge.locations import read_areas, read_locations
 from streetgauge.model.event_log import NO_TENSORBOARD, has_tensorboard
 from streetgauge.model.training_data import labels_of, study_splits
 from streetgauge.pipeline.outcomes import read_outcomes
-from streetgauge.pipeline.quality import said_before
+from streetgauge.pipeline.quality import earlier_findings
 from streetgauge.settings import ImageFeatures, OpenImagery, TableFeatures
 from streetgauge.study import Study
 
@@ -126,7 +126,7 @@ class _Inputs:
             return f"{probe(imagery, self.locations)}, for {backbone.name}"
         views, missing = find_views(imagery, self.locations)
         line = f"{len(views):,} images for {backbone.name}, {len(missing):,} excluded"
-        return "; ".join((line, *said_before(self.study.quality, imagery)))
+        return "; ".join((line, *earlier_findings(self.study.quality, imagery)))
 
     def check_evaluation(self) -> str:
         return check_evaluation(self.study, self.areas, self.locations)

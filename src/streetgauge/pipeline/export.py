@@ -24,10 +24,10 @@ if TYPE_CHECKING:
 
 __all__ = ["export_bundle", "export_features", "headline", "import_file"]
 
-LEARNED = ("training", "validation")
+TRAINED_ON = ("training", "validation")
 
 
-FEWEST = 10  # areas, to say what areas look like
+FEWEST = 10  # areas, to describe areas by their features
 
 
 # Of metrics.json: what a reader of the bundle wants to know of each outcome.
@@ -40,7 +40,7 @@ _OF_EACH = ("n_areas", "n_locations", "metrics", "baselines", "gain")
 def export_bundle(
     study: Study, out: Path, *, licence: str | None = None, force: bool = False
 ) -> list[str]:
-    """Copy the model that learned from all of a study's data, for use elsewhere.
+    """Copy the model trained on all of a study's data, for use elsewhere.
 
     Parameters
     ----------
@@ -70,10 +70,10 @@ def export_bundle(
         _refuse_there(out, (out / "bundle.json").is_file())
     if not (study.model / "all" / "bundle.json").is_file():
         raise InputError(
-            study.directory, "no network learned from all areas", "set folds.final = true"
+            study.directory, "no network was trained on all areas", "set folds.final = true"
         )
     bundle, lines = Bundle.load(study.model / "all"), [f"Wrote {out}."]
-    # Outcomes may have got other labels since they were learned.
+    # Outcomes may have got other labels since it was trained.
     bundle = replace(bundle, source={**bundle.source, "outcomes": read_metadata(study.outcomes)})
     try:
         study.require_fresh("areas")
@@ -85,8 +85,10 @@ def export_bundle(
         metrics = None
         lines.append("Its card has no test figures, since nothing was tested.")
     licence_of_it = licence or bundle.licence
-    looks = _applicability(study)
-    replace(bundle, metrics=metrics, licence=licence_of_it, area_of_applicability=looks).save(out)
+    applicability = _applicability(study)
+    replace(
+        bundle, metrics=metrics, licence=licence_of_it, area_of_applicability=applicability
+    ).save(out)
     if not licence:
         lines.append("Its card names no licence: give one with --licence.")
     return lines
@@ -114,24 +116,24 @@ def export_features(
 
 
 def _applicability(study: Study) -> dict[str, Any] | None:
-    """Say what the areas look like that the exported model learned from."""
+    """Describe the areas that the exported model was trained on."""
     if not study.area_features.is_file():
         return None
     splits = pd.read_parquet(study.splits, columns=["area", "split", "part"])
-    learned = splits.loc[(splits["split"] == "all") & splits["part"].isin(LEARNED), "area"]
+    trained = splits.loc[(splits["split"] == "all") & splits["part"].isin(TRAINED_ON), "area"]
     features = feature_table(pd.read_parquet(study.area_features)).sort_index()
-    known = features[features.index.isin(learned)]
+    known = features[features.index.isin(trained)]
     return AreaOfApplicability.of(known.to_numpy()).arrays() if len(known) >= FEWEST else None
 
 
 def headline(metrics: Mapping[str, Any]) -> dict[str, Any]:
-    """Give what a bundle keeps of ``metrics.json``: figures with intervals, and the baselines."""
-    kept = {key: metrics[key] for key in _OF_ALL if key in metrics}
+    """Give what a bundle stores of ``metrics.json``: figures with intervals, and the baselines."""
+    chosen = {key: metrics[key] for key in _OF_ALL if key in metrics}
     each = {
         name: {key: about[key] for key in _OF_EACH if key in about}
         for name, about in metrics["outcomes"].items()
     }
-    return kept | {"outcomes": each}
+    return chosen | {"outcomes": each}
 
 
 def import_file(
@@ -149,7 +151,7 @@ def import_file(
     Parameters
     ----------
     file : Path
-        A state dict of PyTorch, or an array file; its first bytes say which.
+        A state dict of PyTorch, or an array file; its first bytes tell which.
     out : Path
         The bundle's directory, or the safetensors file.
     outcome, label, place, licence : str, optional
@@ -187,7 +189,7 @@ def import_file(
         read_state(file)  # what holds no weights is refused as such
         raise InputError(
             f"--outcome {outcome or ''}".strip(),
-            "the weights do not say what they were trained for",
+            "the weights do not state what they were trained for",
             "give it as one word of letters and digits, e.g. income",
         )
 

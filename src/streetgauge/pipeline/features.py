@@ -12,7 +12,7 @@ from streetgauge.features.store import FORMAT, FeatureStore
 from streetgauge.imagery import find_views
 from streetgauge.io.formats import STORE_VERSION, require_version
 from streetgauge.model.training_data import location_labels
-from streetgauge.pipeline.quality import judge, reinstate
+from streetgauge.pipeline.quality import filter_quality, reset_quality
 from streetgauge.progress import Progress
 from streetgauge.settings import (
     ImageFeatures,
@@ -50,8 +50,8 @@ def make_features(study: Study, key: str, progress: Progress) -> Done:
     locations = pd.read_parquet(study.locations)
     found: tuple[str, ...] = ()
     if isinstance(settings, ImageFeatures):
-        skips = _look_at_pictures(study, settings, locations, key, progress)
-        found, poor = judge(study.features, study.quality, image_files(study))
+        skips = _extract_images(study, settings, locations, key, progress)
+        found, poor = filter_quality(study.features, study.quality, image_files(study))
         skips = pd.concat([skips, poor], ignore_index=True)
     elif isinstance(settings, TableFeatures):
         from streetgauge.features import join_table
@@ -74,7 +74,7 @@ def make_features(study: Study, key: str, progress: Progress) -> Done:
 
 
 def _computed(store: FeatureStore) -> str:
-    """Say what computed a store's features, where if not on the CPU, and how near to float32."""
+    """Name what computed a store's features, where if not on the CPU, and how near to float32."""
     names = ("engine", "precision", "device")
     engine, precision, device = (store.attributes.get(name, "") for name in names)
     if not engine:
@@ -84,7 +84,7 @@ def _computed(store: FeatureStore) -> str:
     return f"{store.backbone}, {engine} {precision}{where}{near}"
 
 
-def _look_at_pictures(
+def _extract_images(
     study: Study,
     settings: ImageFeatures,
     locations: pd.DataFrame,
@@ -101,8 +101,8 @@ def _look_at_pictures(
 
     imagery = image_files(study)
     views, missing = find_views(imagery, locations)
-    reinstate(study.features, imagery.require)
-    missing = _not_said_before(study, missing)
+    reset_quality(study.features, imagery.require)
+    missing = _not_reported_before(study, missing)
     backbone = resolve_checksum(backbone_of(settings), progress)
     wanted = Extraction(
         views,
@@ -125,14 +125,14 @@ def _look_at_pictures(
     return pd.concat([missing, unreadable], ignore_index=True)
 
 
-def _not_said_before(study: Study, missing: pd.DataFrame) -> pd.DataFrame:
-    """Leave out what could not be collected: the stage before has said so, with its reason."""
-    said = study.skips().query("stage == 'images'")
-    places = missing["location_id"].isin(said["location_id"]) & missing["view"].isna()
+def _not_reported_before(study: Study, missing: pd.DataFrame) -> pd.DataFrame:
+    """Drop what could not be collected: the stage before has reported it, with its reason."""
+    reported = study.skips().query("stage == 'images'")
+    whole = missing["location_id"].isin(reported["location_id"]) & missing["view"].isna()
     views = pd.MultiIndex.from_frame(missing[["location_id", "view"]]).isin(
-        pd.MultiIndex.from_frame(said[["location_id", "view"]])
+        pd.MultiIndex.from_frame(reported[["location_id", "view"]])
     )
-    return missing[~(places | views)]
+    return missing[~(whole | views)]
 
 
 def _simulate(
@@ -179,6 +179,6 @@ def simulated(
     locations = locations.sort_values("location_id", ignore_index=True)
     if settings.per_area is not None:
         shuffled = locations.sample(frac=1, random_state=study.settings.seed)
-        kept = shuffled.groupby("area").head(settings.per_area)
-        locations = kept.sort_values("location_id", ignore_index=True)
+        sampled = shuffled.groupby("area").head(settings.per_area)
+        locations = sampled.sort_values("location_id", ignore_index=True)
     return location_labels(study, locations), locations["area"]

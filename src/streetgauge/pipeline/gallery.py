@@ -64,13 +64,13 @@ def make_gallery(study: Study, table: pd.DataFrame, progress: Progress) -> Galle
     table : DataFrame
         Of areas.parquet.
     progress : Progress
-        Told images.
+        Reports images.
 
     Returns
     -------
     Gallery or None
-        None if the study looks at no images, or says that none is to be shown. Where they could
-        be shown but cannot be read, a gallery with a note.
+        None if the study has no images, or its settings forbid to show them. Where they could be
+        shown but cannot be read, a gallery with a note.
 
     Raises
     ------
@@ -84,8 +84,8 @@ def make_gallery(study: Study, table: pd.DataFrame, progress: Progress) -> Galle
         if not has_gallery(study):
             raise InputError(
                 "images",
-                "the study does not say what allows showing them",
-                "say it with imagery.licence",
+                "the study does not state what allows showing them",
+                "state it with imagery.licence",
             )
         gallery = _gallery(study, table, progress)
         if not gallery.outcomes and not gallery.areas:
@@ -119,8 +119,8 @@ def _gallery(study: Study, table: pd.DataFrame, progress: Progress) -> Gallery:
     ]
     located = [str(location) for location in chosen["location_id"].unique()]
     in_groups = {(location, view) for location in located for view in may[location]}
-    eye, looks, note = _looker(study, store, chosen, may)
-    explained = {key for keys in looks.values() for key in keys}
+    explainer, views_of, note = _explainer(study, store, chosen, may)
+    explained = {key for keys in views_of.values() for key in keys}
     large: dict[Key, Shot] = {}
     small: dict[Key, Shot] = {}
     inputs: dict[Key, tuple[Pixels, float]] = {}
@@ -132,17 +132,17 @@ def _gallery(study: Study, table: pd.DataFrame, progress: Progress) -> Gallery:
                 if key in in_groups:
                     large[key] = _shot(key, pixels, rights, SIDE)
                 small[key] = _shot(key, pixels, rights, SIDE_OF_AREA)
-                if eye is not None and key in explained:
-                    inputs[key] = eye.prepared(pixels)
+                if explainer is not None and key in explained:
+                    inputs[key] = explainer.prepared(pixels)
     shots = {
         location: [large[location, view] for view in may[location] if (location, view) in large]
         for location in located
     }
     heats: dict[tuple[str, str, str], Heat] = {}
     largest: dict[str, float] = {}
-    if eye is not None:
+    if explainer is not None:
         try:
-            heats, largest = eye.heats(looks, inputs, large, progress)
+            heats, largest = explainer.heats(views_of, inputs, large, progress)
         except InputError as error:
             note = UNEXPLAINED.format(error.reason)
     missing = len(wanted) - len(small)
@@ -160,37 +160,37 @@ def _gallery(study: Study, table: pd.DataFrame, progress: Progress) -> Gallery:
     )
 
 
-def _looker(
+def _explainer(
     study: Study, store: FeatureStore, chosen: pd.DataFrame, may: dict[str, list[str]]
-) -> tuple[_Eye | None, dict[str, set[Key]], str]:
-    """Give what looks again, and at what for each outcome; or None, nothing, and why."""
+) -> tuple[_Explainer | None, dict[str, set[Key]], str]:
+    """Give what explains scores, and the views for each outcome; or None, nothing, and why."""
     if not study.settings.report.occlusion:
         return None, {}, ""
     try:
-        eye = _Eye(study, store)
-        return eye, eye.telling(chosen, may), ""
+        explainer = _Explainer(study, store)
+        return explainer, explainer.most_telling(chosen, may), ""
     except InputError as error:
         return None, {}, UNEXPLAINED.format(error.reason)
 
 
 def _rights(study: Study, store: FeatureStore) -> pd.DataFrame:
-    """Say what allows showing each view, and whom to name; views that nothing allows are absent."""
+    """Give what allows showing each view, and whom to name; without views that nothing allows."""
     if isinstance(study.settings.imagery, OpenImagery):
-        said = pd.read_parquet(study.images).rename(columns={"source_url": "url"})
+        rights = pd.read_parquet(study.images).rename(columns={"source_url": "url"})
     else:
         pairs = pd.MultiIndex.from_product([store.location_ids, store.views])
-        said = pairs.to_frame(index=False, name=["location_id", "view"])
-        said = said.assign(**study.settings.image_rights, url="")
-    said = said.reindex(columns=RIGHTS)
-    said[RIGHTS[2:]] = said[RIGHTS[2:]].astype(object).fillna("").astype(str)
-    said = said[said["licence"].map(names_a_licence)]
-    return said.drop_duplicates(RIGHTS[:2]).set_index(RIGHTS[:2]).sort_index()
+        rights = pairs.to_frame(index=False, name=["location_id", "view"])
+        rights = rights.assign(**study.settings.image_rights, url="")
+    rights = rights.reindex(columns=RIGHTS)
+    rights[RIGHTS[2:]] = rights[RIGHTS[2:]].astype(object).fillna("").astype(str)
+    rights = rights[rights["licence"].map(names_a_licence)]
+    return rights.drop_duplicates(RIGHTS[:2]).set_index(RIGHTS[:2]).sort_index()
 
 
 def _shown_views(
     store: FeatureStore, rights: pd.DataFrame, predictions: pd.DataFrame
 ) -> dict[str, list[str]]:
-    """Give the views of each predicted location that were looked at and may be shown."""
+    """Give the views of each predicted location that were used and may be shown."""
     ids = pd.unique(predictions["location_id"])
     present = store.present[store.rows(ids)] & (store.rows(ids) >= 0)[:, None]
     allowed = pd.MultiIndex.from_product([ids, store.views]).isin(rights.index)
@@ -203,7 +203,7 @@ def _shown_views(
 
 
 def _by_error(table: pd.DataFrame) -> list[str]:
-    """Order areas by how wrong their predictions are: these one wants to look at first."""
+    """Order areas by how wrong their predictions are: these matter most."""
     wrong = (table["decile"] - table["actual_decile"]).abs().astype("Float64").fillna(-1.0)
     each = wrong.groupby(table["area"]).mean().reset_index(name="wrong")
     return each.sort_values(["wrong", "area"], ascending=[False, True])["area"].tolist()
@@ -212,7 +212,7 @@ def _by_error(table: pd.DataFrame) -> list[str]:
 def _pictures(
     study: Study, imagery: ImagerySettings, wanted: set[Key]
 ) -> Iterator[tuple[Key, Pixels | None]]:
-    """Read images, each file once; None in the place of one that cannot be read."""
+    """Read images, each file once; None instead of one that cannot be read."""
     locations = pd.read_parquet(study.locations)
     # Which location an image with coordinates belongs to depends on all of them.
     if not imagery.exif and imagery.manifest is None:
@@ -237,8 +237,8 @@ def _shot(key: Key, pixels: Pixels, rights: pd.DataFrame, side: int) -> Shot:
 
 
 @dataclass
-class _Eye:
-    """The networks of a study, asked once more about a few images."""
+class _Explainer:
+    """The networks of a study, evaluated once more on a few images."""
 
     study: Study
     store: FeatureStore
@@ -254,12 +254,12 @@ class _Eye:
         self._bundles: dict[str, Any] = {}
 
     def prepared(self, pixels: Pixels) -> tuple[Pixels, float]:
-        """Give what the network looks at, and which share of the shorter side that is."""
+        """Give what the network sees, and which share of the shorter side that is."""
         from streetgauge.features import prepare
 
         return prepare(pixels, self.backbone), self.backbone.crop / self.backbone.resize
 
-    def telling(self, chosen: pd.DataFrame, may: dict[str, list[str]]) -> dict[str, set[Key]]:
+    def most_telling(self, chosen: pd.DataFrame, may: dict[str, list[str]]) -> dict[str, set[Key]]:
         """Of the first location of each group, find the view without which the score differs most.
 
         Returns
@@ -284,7 +284,7 @@ class _Eye:
 
     def heats(
         self,
-        looks: dict[str, set[Key]],
+        views_of: dict[str, set[Key]],
         inputs: dict[Key, tuple[Pixels, float]],
         shots: dict[Key, Shot],
         progress: Progress,
@@ -292,15 +292,15 @@ class _Eye:
         """Draw what moved the score, on one scale for an outcome."""
         from streetgauge.features.occlusion import grey_of, occlusion
 
-        pictures = sorted({key for keys in looks.values() for key in keys if key in inputs})
-        if not pictures:
+        keys = sorted({key for keys in views_of.values() for key in keys if key in inputs})
+        if not keys:
             return {}, {}
         features_of = self._network()
         colour = grey_of(self.backbone)
         effects: dict[tuple[str, Key], Floats] = {}
-        with progress("what moved the scores", len(pictures), "images") as advance:
-            for key in pictures:
-                names = [name for name, keys in looks.items() if key in keys]
+        with progress("what moved the scores", len(keys), "images") as advance:
+            for key in keys:
+                names = [name for name, keys in views_of.items() if key in keys]
 
                 def scores(pixels: Pixels, key: Key = key, names: list[str] = names) -> Floats:
                     seen = features_of(pixels)
@@ -328,7 +328,7 @@ class _Eye:
         return np.asarray(self.store.features[row], np.float32), np.array(self.store.present[row])
 
     def _moved(self, key: Key, outcome: str, seen: npt.NDArray[np.float32]) -> Floats:
-        """Scores of a location with other features in the place of one view's: [n, D] -> [n]."""
+        """Scores of a location with other features instead of one view's: [n, D] -> [n]."""
         features, present = self._of(key[0])
         each = np.repeat(features[None], len(seen), axis=0)
         each[:, self.store.views.index(key[1])] = seen
@@ -350,8 +350,8 @@ class _Eye:
         bundle = self._bundles[name]
         if features.ndim == 2:
             features = np.repeat(features[None], len(present), axis=0)
-        said = bundle.predict(features, present, device="cpu").score
-        scores: Floats = said[:, bundle.outcomes.index(outcome)]
+        predicted = bundle.predict(features, present, device="cpu").score
+        scores: Floats = predicted[:, bundle.outcomes.index(outcome)]
         return scores
 
     def _network(self) -> Callable[[Pixels], npt.NDArray[np.float32]]:

@@ -23,12 +23,10 @@ def collect(study: Study, key: str, progress: Progress) -> Done:
     assert isinstance(imagery, OpenImagery)  # else this stage makes nothing, and is not run
     locations = pd.read_parquet(study.locations)
     work = study.path(".images")
-    pictures, skips = collect_images(
-        imagery, locations, study.image_folder, work, progress=progress
-    )
-    credits = credits_of(pictures)
-    write_table(pictures, study.images, {"credits": credits})
+    images, skips = collect_images(imagery, locations, study.image_folder, work, progress=progress)
+    credits = credits_of(images)
+    write_table(images, study.images, {"credits": credits})
     shutil.rmtree(work, ignore_errors=True)
-    places, files = pictures["location_id"].nunique(), pictures["image_id"].nunique()
-    line = f"{files:,} images for {len(pictures):,} views of {places:,} locations"
+    locations_with, files = images["location_id"].nunique(), images["image_id"].nunique()
+    line = f"{files:,} images for {len(images):,} views of {locations_with:,} locations"
     return Done((line, *(each["line"] for each in credits), *left_out(skips)), skips)

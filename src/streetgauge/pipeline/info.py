@@ -1,4 +1,4 @@
-"""What a file of ours is, in a few facts: studies, feature stores, bundles and tables."""
+"""What a file is, in a few facts: studies, feature stores, bundles and tables."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ from streetgauge.markup import estimate_text
 from streetgauge.study import Study
 from streetgauge.study.stages import stage_named, stages_of
 
-__all__ = ["describe", "describe_outcomes"]
+__all__ = ["file_info", "outcomes_info"]
 
 
-# Of a store's attributes, what is said in other words.
-_SAID = ("views", "dtype")
+# Of a store's attributes, what is worded otherwise.
+_REWORDED = ("views", "dtype")
 
 
-def describe(path: Path) -> dict[str, Any]:
-    """Say what a study, a feature store, a bundle or a table is.
+def file_info(path: Path) -> dict[str, Any]:
+    """Show what a study, a feature store, a bundle or a table is.
 
     Parameters
     ----------
@@ -48,21 +48,21 @@ def describe(path: Path) -> dict[str, Any]:
             path, "there is no such file", "give a study, a store, a bundle or a table"
         )
     if path.suffix == ".toml" or (path / "study.toml").exists():
-        return _study(path)
+        return _study_info(path)
     if (path / "bundle.json").exists():
-        return _bundle(path)
+        return _bundle_info(path)
     if path.suffix == ".h5":
-        return _store(path)
+        return _store_info(path)
     if path.suffix == ".parquet":
-        return _table(path)
+        return _table_info(path)
     raise InputError(
         path,
-        "this is no study, feature store, bundle or table of ours",
+        "this is no study, feature store, bundle or streetgauge table",
         "give a directory with study.toml or bundle.json, or a .h5 or .parquet file",
     )
 
 
-def _study(path: Path) -> dict[str, Any]:
+def _study_info(path: Path) -> dict[str, Any]:
     study = Study.open(path)
     facts: dict[str, Any] = {
         "study": study.settings.name,
@@ -71,7 +71,7 @@ def _study(path: Path) -> dict[str, Any]:
         "locations": study.settings.locations.source,
         "features": f"{study.settings.features.source}: {study.settings.features.store}",
     }
-    makers = {name: _maker(kept) for name, kept in study.record.get("stages", {}).items()}
+    makers = {name: _maker(entry) for name, entry in study.record.get("stages", {}).items()}
     alike = len(set(makers.values())) == 1
     for stage in stages_of(study):
         facts[f"stage {stage.name}"] = _state(study, stage.name)
@@ -80,12 +80,12 @@ def _study(path: Path) -> dict[str, Any]:
     if alike:
         facts["made by"] = next(iter(makers.values()))
     if study.outcomes.exists():
-        for each in describe_outcomes(study.outcomes):
+        for each in outcomes_info(study.outcomes):
             facts[f"outcome {each['outcome']}"] = _outcome_line(each)
     return facts
 
 
-def describe_outcomes(path: Path) -> list[dict[str, Any]]:
+def outcomes_info(path: Path) -> list[dict[str, Any]]:
     """Sum up the outcomes of an ``outcomes.parquet``.
 
     Parameters
@@ -163,40 +163,40 @@ def _state(study: Study, name: str) -> str:
     """Whether a stage is up to date; what it reads may not be there yet."""
     state = study.state(stage_named(name))
     if state == "not done":
-        return f"{state}{_begun(study)}" if name == "features" else state
+        return f"{state}{_interrupted(study)}" if name == "features" else state
     done = study.record["stages"][name]
     if state == "inputs missing":
         return f"done {done['started']}; what it reads is no longer there"
     return f"{state} ({done['started']}): {'; '.join(done['messages'])}"
 
 
-def _maker(kept: dict[str, Any]) -> str:
+def _maker(entry: dict[str, Any]) -> str:
     """Name what made a stage's result: versions of this program and of its libraries."""
-    by = kept["made_by"]
+    by = entry["made_by"]
     parts = [f"streetgauge {by['streetgauge']}", f"python {by['python']} on {by['platform']}"]
     parts += [f"{name} {version}" for name, version in by["versions"].items() if version]
     return ", ".join(parts)
 
 
-def _begun(study: Study) -> str:
-    """Say how many locations the features of a run that did not end are kept of; "" of none."""
+def _interrupted(study: Study) -> str:
+    """Count the locations whose features a run that did not end has stored; "" of none."""
     try:
         store = FeatureStore.open(study.features)
     except InputError:
         return ""
-    kept = int(store.attempted.sum())
-    return f", but {kept:,} of {len(store.location_ids):,} locations are kept" if kept else ""
+    stored = int(store.attempted.sum())
+    return f", but {stored:,} of {len(store.location_ids):,} locations are stored" if stored else ""
 
 
-def _bundle(directory: Path) -> dict[str, Any]:
-    """Say what a bundle is, from its description alone: weights are hashed, not read."""
+def _bundle_info(directory: Path) -> dict[str, Any]:
+    """Describe a bundle, from its description alone: weights are hashed, not read."""
     file = directory / "bundle.json"
     try:
-        said = json.loads(file.read_text(encoding="utf-8"))
-        require_version(file, said["format_version"], BUNDLE_VERSION)
-        weights = directory / said["weights"]["file"]
-        whole = weights.is_file() and sha256_of(weights) == said["weights"]["sha256"]
-        facts = _facts(said)
+        description = json.loads(file.read_text(encoding="utf-8"))
+        require_version(file, description["format_version"], BUNDLE_VERSION)
+        weights = directory / description["weights"]["file"]
+        whole = weights.is_file() and sha256_of(weights) == description["weights"]["sha256"]
+        facts = _bundle_facts(description)
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise InputError(file, f"this is not JSON: {error}", "export the bundle again") from None
     except (KeyError, TypeError, AttributeError, ValueError) as error:
@@ -206,22 +206,26 @@ def _bundle(directory: Path) -> dict[str, Any]:
             "export the bundle again",
         ) from None
     state = "as described" if whole else "missing, or not those that bundle.json describes"
-    return {"bundle": str(directory), **facts, "weights": f"{said['weights']['file']}, {state}"}
+    return {
+        "bundle": str(directory),
+        **facts,
+        "weights": f"{description['weights']['file']}, {state}",
+    }
 
 
-def _facts(said: dict[str, Any]) -> dict[str, Any]:
-    source, training = said["source"], said["training"]
+def _bundle_facts(description: dict[str, Any]) -> dict[str, Any]:
+    source, training = description["source"], description["training"]
     facts: dict[str, Any] = {
-        "format": f"{said['format']} {said['format_version']}",
-        "model": said["name"],
-        "study": source.get("study") or "not said",
-        "licence": said.get("licence") or "not said",
-        "backbone": source.get("backbone") or "not said",
-        "backbone weights": source.get("weights_sha256") or "not said",
-        "transform": source.get("transform") or "not said",
-        "features": said["dimension"],
-        "views": ", ".join(map(str, source.get("views") or ())) or "not said",
-        "classes": said["classes"],
+        "format": f"{description['format']} {description['format_version']}",
+        "model": description["name"],
+        "study": source.get("study") or "not stated",
+        "licence": description.get("licence") or "not stated",
+        "backbone": source.get("backbone") or "not stated",
+        "backbone weights": source.get("weights_sha256") or "not stated",
+        "transform": source.get("transform") or "not stated",
+        "features": description["dimension"],
+        "views": ", ".join(map(str, source.get("views") or ())) or "not stated",
+        "classes": description["classes"],
     }
     if start := source.get("start"):
         facts["started from"] = start
@@ -232,47 +236,47 @@ def _facts(said: dict[str, Any]) -> dict[str, Any]:
         if training
         else "nothing here"
     )
-    measured = (said.get("metrics") or {}).get("outcomes", {})
-    for outcome in said["outcomes"]:
-        facts[f"outcome {outcome}"] = _outcome(
+    measured = (description.get("metrics") or {}).get("outcomes", {})
+    for outcome in description["outcomes"]:
+        facts[f"outcome {outcome}"] = _bundle_outcome(
             source.get("outcomes", {}).get(outcome, {}), measured.get(outcome)
         )
     return facts | {
-        "calibration": said["calibration"],
-        # What is tuned is said of what was: of others it is a default that was never used.
-        "settings": {k: v for k, v in said["settings"].items() if k != "tune" or start},
-        "seed": said["seed"],
-        "streetgauge": said["code_version"],
+        "calibration": description["calibration"],
+        # What is tuned is shown of what was: of others it is a default that was never used.
+        "settings": {k: v for k, v in description["settings"].items() if k != "tune" or start},
+        "seed": description["seed"],
+        "streetgauge": description["code_version"],
     }
 
 
-def _outcome(about: dict[str, Any], measured: dict[str, Any] | None) -> str:
+def _bundle_outcome(about: dict[str, Any], measured: dict[str, Any] | None) -> str:
     keys = ("label", "publisher", "vintage", "direction", "licence")
     parts = [str(about[key]) for key in keys if about.get(key)]
     for name, words in (("mae", "MAE"), ("spearman", "Spearman")):
         figure = (measured or {}).get("metrics", {}).get(name, {})
         if figure.get("value") is not None:
             parts.append(f"{words} {estimate_text(figure)}")
-    return "; ".join(parts) or "nothing is said of it"
+    return "; ".join(parts) or "nothing is stated of it"
 
 
-def _store(path: Path) -> dict[str, Any]:
+def _store_info(path: Path) -> dict[str, Any]:
 
     store = FeatureStore.open(path)
     n, views, dimension = store.features.shape
-    done, tried = int(store.done.sum()), int(store.attempted.sum())
+    done, attempted = int(store.done.sum()), int(store.attempted.sum())
     return {
         "feature store": str(path),
-        "locations": f"{n:,}: {done:,} done, {tried - done:,} excluded, "
-        f"{n - tried:,} not attempted",
+        "locations": f"{n:,}: {done:,} done, {attempted - done:,} excluded, "
+        f"{n - attempted:,} not attempted",
         "views": f"{views}: {', '.join(store.views)}; {int(store.present.sum()):,} are present",
         "features": f"{dimension:,} {store.features.dtype} a view, {store.features.nbytes:,} bytes",
         "shape": f"[{n}, {views}, {dimension}] {store.features.dtype}",
-        **{name: value for name, value in store.attributes.items() if name not in _SAID},
+        **{name: value for name, value in store.attributes.items() if name not in _REWORDED},
     }
 
 
-def _table(path: Path) -> dict[str, Any]:
+def _table_info(path: Path) -> dict[str, Any]:
 
     try:
         file = pq.ParquetFile(path)

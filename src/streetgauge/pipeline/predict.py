@@ -103,7 +103,7 @@ def predict_city(
     model of another city knows where this one's borders lie.
     """
     model, lines = open_bundle(bundle)
-    places = _read_locations(locations)
+    city = _read_locations(locations)
     if (out / "study.toml").exists():
         raise InputError(out, "this is a study, whose files would be written over", "take another")
     given = None if isinstance(source, CityImages) else FeatureStore.open(source)
@@ -114,48 +114,46 @@ def predict_city(
             remove_leftovers(out / f"{name}.parquet")
         if given is None:
             assert isinstance(source, CityImages)
-            store, skips = _extract(model, bundle, source, places, out, progress)
+            store, skips = _extract(model, bundle, source, city, out, progress)
         else:
             store, skips = given, pd.DataFrame()
         lines += compare_with(model, store)
-        rows = store.rows(places["location_id"].to_numpy(str))
+        rows = store.rows(city["location_id"].to_numpy(str))
         if given is not None:
-            without = places.loc[rows < 0, ["location_id", "area"]]
+            without = city.loc[rows < 0, ["location_id", "area"]]
             skips = without.assign(stage="features", reason="the store has no features of it")
-        skips = _with_strays(skips, places[rows >= 0])
+        skips = _with_strays(skips, city[rows >= 0])
         write_table(skips, out / "skipped.parquet")
-        places, rows = places[rows >= 0].reset_index(drop=True), rows[rows >= 0]
-        if not len(places):
+        city, rows = city[rows >= 0].reset_index(drop=True), rows[rows >= 0]
+        if not len(city):
             what = "features there" if given is not None else "all its images"
             folder = source.folder if isinstance(source, CityImages) else source
             raise InputError(folder, f"no location has {what}", f"see {out / 'skipped.parquet'}")
         predictions = model.predict_frame(
-            store.features, store.present, places["location_id"].to_numpy(str), rows=rows
+            store.features, store.present, city["location_id"].to_numpy(str), rows=rows
         )
-        predictions = predictions.merge(
-            places[["location_id", "area"]], on="location_id", how="left"
-        )
+        predictions = predictions.merge(city[["location_id", "area"]], on="location_id", how="left")
         (out / "areas.parquet").unlink(missing_ok=True)
         write_table(predictions, out / "predictions.parquet")
-        lines += [f"{len(places):,} locations predicted: {out}", *left_out(skips)]
-        lines += known_areas(model.area_hashes, places["area"].dropna())
+        lines += [f"{len(city):,} locations predicted: {out}", *left_out(skips)]
+        lines += known_areas(model.area_hashes, city["area"].dropna())
         in_areas = predictions[predictions["area"].notna()]
         if len(in_areas):
             unknown = pd.array([pd.NA] * len(in_areas), dtype="Int64")
             labelled = in_areas.assign(fold=0, actual_decile=unknown)
             areas = aggregate(labelled, classes=model.model.classes)
             areas = add_disagreement(areas, labelled, model.model.classes)
-            areas, notes = _add_applicability(areas, model, store, places)
+            areas, notes = _add_applicability(areas, model, store, city)
             write_table(areas, out / "areas.parquet")
             lines.append(f"{areas['area'].nunique():,} areas, deciles cut within this city")
             lines += notes
         return lines
 
 
-def _with_strays(skips: pd.DataFrame, places: pd.DataFrame) -> pd.DataFrame:
+def _with_strays(skips: pd.DataFrame, city: pd.DataFrame) -> pd.DataFrame:
     """Add the locations that are predicted and count in no area, where others have one."""
-    lost = places["area"].isna()
-    strays = places.loc[lost if not lost.all() else [], ["location_id"]]
+    lost = city["area"].isna()
+    strays = city.loc[lost if not lost.all() else [], ["location_id"]]
     unplaced = strays.assign(stage="areas", reason="predicted, but the table names no area of it")
     parts = [part.reindex(columns=list(SKIP_COLUMNS)) for part in (skips, unplaced) if len(part)]
     empty = pd.DataFrame(columns=list(SKIP_COLUMNS))
@@ -163,13 +161,13 @@ def _with_strays(skips: pd.DataFrame, places: pd.DataFrame) -> pd.DataFrame:
 
 
 def _add_applicability(
-    areas: pd.DataFrame, model: Bundle, store: FeatureStore, places: pd.DataFrame
+    areas: pd.DataFrame, model: Bundle, store: FeatureStore, city: pd.DataFrame
 ) -> tuple[pd.DataFrame, list[str]]:
     """Add ``dissimilarity_index`` and ``outside_aoa``, if the bundle knows its areas."""
     if model.area_of_applicability is None:
         return areas, []
 
-    here = places[places["area"].notna()]
+    here = city[city["area"].notna()]
     features = feature_table(mean_features(store, here))
     index = AreaOfApplicability.from_arrays(model.area_of_applicability).dissimilarity_index(
         features.to_numpy()
@@ -190,7 +188,7 @@ def _extract(
     model: Bundle,
     name: str | Path,
     images: CityImages,
-    places: pd.DataFrame,
+    city: pd.DataFrame,
     out: Path,
     progress: Progress,
 ) -> tuple[FeatureStore, pd.DataFrame]:
@@ -223,7 +221,7 @@ def _extract(
             "give the file as --weights",
         )
     imagery = _imagery(images, tuple(model.views))
-    views, missing = find_views(imagery, places["location_id"].tolist())
+    views, missing = find_views(imagery, city["location_id"].tolist())
     store_path = out / "features" / f"{re.sub(r'[:/]', '-', model.backbone)}.h5"
     wanted = Extraction(
         views,
@@ -258,8 +256,8 @@ def _read_locations(path: Path) -> pd.DataFrame:
         raise InputError(path, f"row {ids.index[ids == ''][0]} has no location_id", "give it one")
     refuse_repeated(ids, path, "location_id")
     areas = frame["area"].str.strip() if "area" in frame else pd.Series("", index=ids.index)
-    places = pd.DataFrame({"location_id": ids, "area": areas.where(areas != "", None)})
-    return places.sort_values("location_id", ignore_index=True)
+    city = pd.DataFrame({"location_id": ids, "area": areas.where(areas != "", None)})
+    return city.sort_values("location_id", ignore_index=True)
 
 
 def _imagery(images: CityImages, views: tuple[str, ...]) -> ImagerySettings:

@@ -26,7 +26,7 @@ from streetgauge.report import (
     ReportData,
     draw_figures,
     draw_maps,
-    hands,
+    processes,
     render,
     render_map,
     save_figures,
@@ -34,10 +34,10 @@ from streetgauge.report import (
 from streetgauge.settings import ImageFeatures, OpenImagery, SimulatedFeatures
 from streetgauge.study import Done, Study
 
-__all__ = ["make_figures", "make_map", "make_report", "picture_facts", "read_curves"]
+__all__ = ["make_figures", "make_map", "make_report", "image_facts", "read_curves"]
 
 
-HANDS = 4  # processes that draw; each takes a second to begin
+PROCESSES = 4  # processes that draw; each takes a second to begin
 
 
 def make_report(study: Study, key: str, progress: Progress) -> Done:
@@ -74,9 +74,9 @@ def make_map(study: Study, path: Path, progress: Progress) -> None:
 
 
 def _collect(study: Study, progress: Progress) -> tuple[ReportData, tuple[str, ...]]:
-    """Gather what the page shows, and say what of it is worth a line on the screen."""
+    """Gather what the page shows, and what of it is worth a line on the screen."""
     table = pd.read_parquet(study.areas)
-    gallery, imagery = make_gallery(study, table, progress), picture_facts(study)
+    gallery, imagery = make_gallery(study, table, progress), image_facts(study)
     data = ReportData(
         name=study.settings.name,
         note=study.settings.note,
@@ -92,16 +92,16 @@ def _collect(study: Study, progress: Progress) -> tuple[ReportData, tuple[str, .
         credits=imagery.get("credits", ()),
         gallery=gallery,
         imagery=imagery,
-        pictures={} if gallery is None else gallery.cards(),
+        images={} if gallery is None else gallery.cards(),
     )
-    return data, () if gallery is None else (gallery.in_words(),)
+    return data, () if gallery is None else (gallery.summary(),)
 
 
 def _without_times(record: dict[str, Any]) -> dict[str, Any]:
-    """Keep what made the results, without when and how fast: the same run gives the same page."""
+    """Select what made the results, without when and how fast: the same run gives the same page."""
     stages = {
-        name: {key: value for key, value in kept.items() if key not in ("started", "seconds")}
-        for name, kept in record.get("stages", {}).items()
+        name: {key: value for key, value in entry.items() if key not in ("started", "seconds")}
+        for name, entry in record.get("stages", {}).items()
         if name != "report"
     }
     return {key: value for key, value in record.items() if key != "files"} | {"stages": stages}
@@ -110,14 +110,14 @@ def _without_times(record: dict[str, Any]) -> dict[str, Any]:
 def make_figures(
     study: Study, data: ReportData, progress: Progress
 ) -> tuple[Sequence[Figure], tuple[str, ...]]:
-    """Draw the figures and the maps, write them into ``figures/``, and say how many there are."""
+    """Draw the figures and the maps, write them into ``figures/``, and count them."""
     wanted = study.settings.report.figures
     if wanted == "none" or not data.metrics["outcomes"]:
         shutil.rmtree(study.figures, ignore_errors=True)
         return (), ()
     labels = {name: str(about.get("label") or name) for name, about in data.provenance.items()}
     maps: dict[str, bytes] = {}
-    with hands(_hands()) as each:
+    with processes(_process_count()) as each:
         slides: Iterable[tuple[str, bytes]] = ()
         if wanted == "all":  # the longest tasks first
             given = (data.areas, data.table, data.metrics, data.provenance, data.name)
@@ -135,15 +135,15 @@ def make_figures(
         maps |= slides
     save_figures(figures, maps, study.figures)
     forms = "SVG, PDF, PNG, CSV" if wanted == "all" else "SVG, CSV"
-    said = f"{study.figures}: {len(figures):,} figures ({forms})"
-    return figures, (f"{said}, {len(maps):,} maps for slides" if maps else said,)
+    line = f"{study.figures}: {len(figures):,} figures ({forms})"
+    return figures, (f"{line}, {len(maps):,} maps for slides" if maps else line,)
 
 
-def _hands() -> int:
-    """Say how many processes may draw: one where another would begin a user's own script anew."""
+def _process_count() -> int:
+    """Choose how many processes draw: one where another would begin a user's own script anew."""
     program = Path(str(getattr(sys.modules["__main__"], "__file__", None) or ""))
     own = "streetgauge" in (program.name, program.parent.name)
-    return min(HANDS, os.cpu_count() or 1) if own else 1
+    return min(PROCESSES, os.cpu_count() or 1) if own else 1
 
 
 def _history(study: Study) -> pd.DataFrame | None:
@@ -165,18 +165,18 @@ def read_curves(study: Study) -> dict[str, Any] | None:
     return read_object(study.curves, ANALYSIS_VERSION, step)
 
 
-def picture_facts(study: Study) -> dict[str, Any]:
-    """Gather what the report says of the images.
+def image_facts(study: Study) -> dict[str, Any]:
+    """Gather the facts of the images.
 
     Returns
     -------
     dict
-        Empty if the study looks at none. Else ``views`` (how many a location has at most),
+        Empty if the study has none. Else ``views`` (how many a location has at most),
         ``licence`` and ``attribution`` (None if not known), ``credits`` (of open imagery:
         ``line``, ``licence``, ``licence_url`` of each source), ``captured`` (first and last year,
-        or None), ``n`` (images that were looked at), ``found`` (how many have which fault) and
+        or None), ``n`` (images that were inspected), ``found`` (how many have which fault) and
         ``exclude`` (the faults with which none was used), and ``weights`` (``backbone``,
-        ``licence`` and ``sha256`` of the network that looked at them).
+        ``licence`` and ``sha256`` of the backbone).
     """
     settings, imagery = study.settings, study.settings.imagery
     if not isinstance(settings.features, ImageFeatures) or imagery is None:

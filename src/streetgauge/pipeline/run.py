@@ -67,8 +67,8 @@ def run_stage(study: Study, name: str, progress: Progress, *, force: bool = Fals
     if force:
         forget_stages(study, [name])
     started, clock = datetime.now(UTC), time.perf_counter()
-    with study.running.stage(name, progress) as heard:
-        done = WORK[name](study, study.key(stage, upstream=False), heard)
+    with study.running.stage(name, progress) as reported:
+        done = WORK[name](study, study.key(stage, upstream=False), reported)
     study.remember(stage, key, done, started, time.perf_counter() - clock)
     return done
 

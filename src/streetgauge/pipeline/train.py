@@ -56,12 +56,12 @@ def train(study: Study, key: str, progress: Progress) -> Done:
     work = _Work(study, data, start, key, progress)
     remove_folds_of_another_kind(study)
     folds = _cross_validated(work, splits, settings.folds, own_outputs(study))
-    second = _train_other_folds(work, locations, labels)
+    other = _train_other_folds(work, locations, labels)
     write_table(mean_features(store, pd.read_parquet(study.locations)), study.area_features)
     notes: tuple[str, ...] = ()
     if start is not None:
-        judged = folds.loc[folds["fold"] > 0, "area"]
-        notes = (*_share_taken(work, splits), *start.notes, *known_areas(start.area_hashes, judged))
+        tested = folds.loc[folds["fold"] > 0, "area"]
+        notes = (*_share_taken(work, splits), *start.notes, *known_areas(start.area_hashes, tested))
     study.transfer_curve.unlink(missing_ok=True)
     if start is not None and has_curve(study):
         curve = TransferCurve(data, splits, start, settings.train, seed=settings.seed)
@@ -71,7 +71,7 @@ def train(study: Study, key: str, progress: Progress) -> Done:
             f"{len(folds):,} locations in {folds['area'].nunique():,} areas, "
             f"{_tested(folds)} ({settings.folds.scheme})",
             *split_notes(splits, data.areas, data.deciles, data.outcomes),
-            *second,
+            *other,
             *notes,
             *left_out(skips),
         ),
@@ -97,10 +97,10 @@ def _cross_validated(
     from streetgauge.model import cross_validate
 
     data, settings, start = work.data, work.study.settings, work.start
-    learned = _learned(work, splits)
+    training = _training_splits(work, splits)
     predictions = cross_validate(
         data,
-        learned,
+        training,
         settings.train if start is None else start.settings,
         seed=settings.seed,
         directory=files.model,
@@ -115,28 +115,28 @@ def _cross_validated(
     frame["n_views"] = frame["location_id"].map(views)
     about = {"folds": folds.model_dump(mode="json", exclude={"file"})}
     write_table(frame, files.folds)
-    write_table(splits_frame(learned, data.location_ids, data.areas), files.splits, about)
+    write_table(splits_frame(training, data.location_ids, data.areas), files.splits, about)
     write_table(predictions, files.predictions)
     return frame
 
 
-def _learned(work: _Work, splits: list[Split]) -> list[Split]:
-    """Give the splits with the share of the areas that is learned from."""
+def _training_splits(work: _Work, splits: list[Split]) -> list[Split]:
+    """Give the splits with the share of the areas that is trained on."""
     data, settings = work.data, work.study.settings
     share = 1.0 if settings.transfer is None else settings.transfer.share
     return [take_share(each, data.areas, data.deciles, share, settings.seed) for each in splits]
 
 
 def _share_taken(work: _Work, splits: list[Split]) -> tuple[str, ...]:
-    """Say how many areas a share of them is, if not all are learned from."""
+    """Report how many areas a share of them is, if not all are trained on."""
     from streetgauge.model.training_data import count_training_areas
 
     transfer = work.study.settings.transfer
     if transfer is None or transfer.share >= 1:
         return ()
-    taken = count_training_areas(_learned(work, splits), work.data.areas)
+    taken = count_training_areas(_training_splits(work, splits), work.data.areas)
     there = count_training_areas(splits, work.data.areas)
-    return (f"learned from {_span(taken)} of {_span(there)} areas (share {transfer.share:g})",)
+    return (f"trained on {_span(taken)} of {_span(there)} areas (share {transfer.share:g})",)
 
 
 def _span(counts: list[int]) -> str:
@@ -147,7 +147,7 @@ def _span(counts: list[int]) -> str:
 def _train_other_folds(
     work: _Work, locations: pd.DataFrame, labels: pd.DataFrame
 ) -> tuple[str, ...]:
-    """Train and test in the folds beside the study's own, where that can be; say what was done."""
+    """Train and test in the other folds, where that can be; report what was done."""
     study, files = work.study, other_outputs(work.study)
     if files is None:
         remove_other_folds(study)
@@ -158,17 +158,17 @@ def _train_other_folds(
     except InputError as error:  # the study's own folds are all the same what they are
         remove_other_folds(study)
         kind = study.settings.folds.other_kind
-        return (f"no {kind} folds beside these: {error}",)
+        return (f"no {kind} folds as well: {error}",)
     if folds is None:
         return ()
     files.areas.unlink(missing_ok=True)  # of these folds or, where they changed, of others
     frame = _cross_validated(work, splits, folds, files)
     how = "at random" if folds.block is None else f"in square blocks of {folds.block:,g} m"
-    return (f"beside that, held out {how}: {_tested(frame)}",)
+    return (f"also held out {how}: {_tested(frame)}",)
 
 
 def _source(study: Study, store: FeatureStore) -> dict[str, Any]:
-    """Say where features and labels come from, as bundles keep it."""
+    """Describe where features and labels come from, for bundles."""
     return {
         "study": study.settings.name,
         "backbone": store.backbone,
@@ -184,7 +184,7 @@ def _source(study: Study, store: FeatureStore) -> dict[str, Any]:
 
 
 def _tested(folds: pd.DataFrame) -> str:
-    """Say how many areas are tested in how many parts."""
+    """Report how many areas are tested in how many parts."""
     sizes = folds[folds["fold"] > 0].groupby("fold")["area"].nunique()
     if sizes.empty:
         return "nothing to test on"
@@ -206,7 +206,7 @@ def remove_folds_of_another_kind(study: Study) -> None:
 
 
 def remove_other_folds(study: Study) -> None:
-    """Remove what was trained in folds that the study no longer has beside its own.
+    """Remove what was trained in folds that the study no longer has next to its own.
 
     Only files of ours: nobody else's that lie in a directory of that name.
     """

@@ -1,4 +1,4 @@
-"""One HTML page that says what was found, how good it is, and what it was made from."""
+"""One HTML page: what was found, its evaluation, and what it was made from."""
 
 import lazy_loader
 

@@ -33,7 +33,7 @@ class ReportData:
         ``vintage``, ``areas``, ``cells``, ``lookup``,
         ``n_areas``, ``n_missing``, ``outside``, each if known; its order is the page's.
     skips : DataFrame
-        What was left out: ``location_id``, ``view``, ``area``, ``stage``, ``reason``.
+        What was excluded: ``location_id``, ``view``, ``area``, ``stage``, ``reason``.
     locations : DataFrame
         The locations of the study, for counts.
     settings : mapping
@@ -71,6 +71,6 @@ class ReportData:
     simulated: bool = False
     credits: Sequence[Mapping[str, Any]] = ()
     figures: Sequence[Any] = ()
-    pictures: Mapping[str, Sequence[Mapping[str, str]]] = field(default_factory=dict)
+    images: Mapping[str, Sequence[Mapping[str, str]]] = field(default_factory=dict)
     gallery: Gallery | None = None
     imagery: Mapping[str, Any] = field(default_factory=dict)

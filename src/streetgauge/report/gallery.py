@@ -12,7 +12,17 @@ import numpy.typing as npt
 import pandas as pd
 from PIL import Image
 
-__all__ = ["Gallery", "Group", "Heat", "Place", "Shot", "compose", "extremes", "heat", "thumbnail"]
+__all__ = [
+    "Gallery",
+    "Group",
+    "Heat",
+    "LocationImages",
+    "Shot",
+    "compose",
+    "extremes",
+    "heat",
+    "thumbnail",
+]
 __all__ += ["KINDS", "typical"]
 
 Pixels = npt.NDArray[np.uint8]
@@ -22,14 +32,14 @@ SIDE = 160  # pixels of a thumbnail's longer side
 SIDE_OF_AREA = 96
 VIEWS = 4  # images of a location, at most
 FOR_OUTCOMES = 0.6  # of the bytes; what they leave is the areas'
-# Orange and blue are told apart by everybody, and neither is a usual colour of streets.
+# Orange and blue are distinguished by everybody, and neither is a usual colour of streets.
 RAISES, LOWERS = (0, 92, 230), (235, 110, 0)
 OPAQUE = 205  # of 255, where the effect is largest
 
 
 @dataclass(frozen=True)
 class Heat:
-    """What moved the score, to be drawn over a thumbnail: an image and its place in pixels."""
+    """What moved the score, to be drawn over a thumbnail: an image and its position in pixels."""
 
     src: str
     x: float
@@ -89,7 +99,7 @@ class Shot:
 
 
 @dataclass(frozen=True)
-class Place:
+class LocationImages:
     """A location on the page: what was predicted of it, what is true of its area, its images."""
 
     location: str
@@ -112,7 +122,7 @@ class Group:
     """Locations of the highest, of the median or of the lowest scores."""
 
     kind: str
-    places: tuple[Place, ...]
+    locations: tuple[LocationImages, ...]
 
 
 @dataclass(frozen=True)
@@ -128,7 +138,7 @@ class Gallery:
     largest : mapping of outcome to float
         The effect on the score that full colour stands for, where effects are drawn.
     note : str
-        Why there are none, or not all; empty if there is nothing to say.
+        Why there are none, or not all; empty if there is nothing to note.
     """
 
     outcomes: Mapping[str, tuple[Group, ...]] = field(default_factory=dict)
@@ -150,10 +160,10 @@ class Gallery:
             for area, shots in self.areas.items()
         }
 
-    def in_words(self) -> str:
-        """Say how many images there are, or why there are none."""
+    def summary(self) -> str:
+        """Count the images, or why there are none."""
         groups = [group for each in self.outcomes.values() for group in each]
-        count = sum(len(place.shots) for group in groups for place in group.places)
+        count = sum(len(location.shots) for group in groups for location in group.locations)
         count += sum(map(len, self.areas.values()))
         return f"{count:,} images shown" if count else self.note
 
@@ -163,7 +173,7 @@ class Gallery:
             s
             for groups in self.outcomes.values()
             for g in groups
-            for p in g.places
+            for p in g.locations
             for s in p.shots
         ]
         shots += [s for each in self.areas.values() for s in each]
@@ -174,7 +184,7 @@ def extremes(predictions: pd.DataFrame, count: int) -> pd.DataFrame:
     """Choose the locations of the highest, the median and the lowest scores of each outcome.
 
     Of an area one location is chosen at most: neighbours resemble each other, and are often
-    looked at in the same images.
+    seen in the same images.
 
     Parameters
     ----------
@@ -193,11 +203,11 @@ def extremes(predictions: pd.DataFrame, count: int) -> pd.DataFrame:
     chosen = []
     for _, rows in predictions.sort_values(["outcome", "location_id"]).groupby("outcome"):
         rows = rows.sort_values(["score", "location_id"], ignore_index=True)
-        place = np.arange(len(rows))
+        position = np.arange(len(rows))
         orders = {
-            "highest": place[::-1],
-            "lowest": place,
-            "median": np.argsort(np.abs(place - (len(rows) - 1) / 2), kind="stable"),
+            "highest": position[::-1],
+            "lowest": position,
+            "median": np.argsort(np.abs(position - (len(rows) - 1) / 2), kind="stable"),
         }
         taken: set[int] = set()
         for kind, order in orders.items():
@@ -238,19 +248,19 @@ def typical(predictions: pd.DataFrame, areas: Sequence[str], count: int) -> pd.D
     each: pd.DataFrame = mean_far.to_frame("far").reset_index()
     each = each.sort_values(["area", "far", "location_id"], ignore_index=True)
     each["rank"] = each.groupby("area").cumcount()
-    order = {area: place for place, area in enumerate(areas)}
+    order = {area: i for i, area in enumerate(areas)}
     each = each[(each["rank"] < count) & each["area"].isin(order)]
-    each["place"] = each["area"].map(order)
-    wanted: pd.DataFrame = each.sort_values(["rank", "place"], ignore_index=True)
+    each["order"] = each["area"].map(order)
+    wanted: pd.DataFrame = each.sort_values(["rank", "order"], ignore_index=True)
     return wanted[["area", "location_id", "rank"]]
 
 
-def thumbnail(picture: Pixels, side: int = SIDE) -> tuple[str, int, int]:
+def thumbnail(pixels: Pixels, side: int = SIDE) -> tuple[str, int, int]:
     """Make a small JPEG of an image, with nothing in it but pixels.
 
     Parameters
     ----------
-    image : array of uint8, [height, width, 3]
+    pixels : array of uint8, [height, width, 3]
     side : int
         Pixels of the longer side of the thumbnail.
 
@@ -261,7 +271,7 @@ def thumbnail(picture: Pixels, side: int = SIDE) -> tuple[str, int, int]:
     width, height : int
         Of the thumbnail.
     """
-    image = Image.fromarray(picture)
+    image = Image.fromarray(pixels)
     image.thumbnail((side, side), Image.Resampling.BICUBIC, reducing_gap=3.0)
     content = io.BytesIO()
     image.save(content, "JPEG", quality=70, optimize=True, subsampling="4:2:0")
@@ -276,7 +286,7 @@ def heat(
     Parameters
     ----------
     effects : array of float, [grid, grid]
-        What each part of the square that the network looks at adds to the score.
+        What each part of the square that the network sees adds to the score.
     largest : float
         The effect of full colour.
     shown : (int, int)
@@ -298,8 +308,8 @@ def heat(
     Image.fromarray(drawn, "RGBA").save(content, "PNG")
     side = min(shown) * seen
     left, top = ((extent - side) / 2 for extent in shown)
-    place = (round(value, 2) for value in (left, top, side, side))
-    return Heat(_uri("png", content.getvalue()), *place)
+    box = (round(value, 2) for value in (left, top, side, side))
+    return Heat(_uri("png", content.getvalue()), *box)
 
 
 def compose(
@@ -319,7 +329,7 @@ def compose(
     chosen : DataFrame
         From `extremes`.
     shots : mapping of location to sequence of Shot
-        Its images, in the order of the views. A location without any is left out.
+        Its images, in the order of the views. A location without any is skipped.
     of_areas : iterable of (area, shot)
         For the areas' cards, the most wanted first.
     budget : int
@@ -335,8 +345,8 @@ def compose(
         Every outcome and kind has as many locations as the others; where the bytes do not do for
         all, first fewer locations are shown, then one image of each, then none.
     """
-    places = [
-        _place(row, shots[str(row.location_id)], heats or {})
+    candidates = [
+        _location_images(row, shots[str(row.location_id)], heats or {})
         for row in chosen.itertuples()
         if shots.get(str(row.location_id))
     ]
@@ -345,11 +355,11 @@ def compose(
         for row in chosen.itertuples()
         if shots.get(str(row.location_id))
     ]
-    shown, left = _fitting(keys, places, int(budget * FOR_OUTCOMES)), budget
-    outcomes: dict[str, dict[str, list[Place]]] = {}
-    for (outcome, kind), place in shown:
-        outcomes.setdefault(outcome, {}).setdefault(kind, []).append(place)
-        left -= sum(shot.size for shot in place.shots)
+    shown, left = _fitting(keys, candidates, int(budget * FOR_OUTCOMES)), budget
+    outcomes: dict[str, dict[str, list[LocationImages]]] = {}
+    for (outcome, kind), location in shown:
+        outcomes.setdefault(outcome, {}).setdefault(kind, []).append(location)
+        left -= sum(shot.size for shot in location.shots)
     cards: dict[str, list[Shot]] = {}
     for area, shot in of_areas:
         left -= shot.size
@@ -367,13 +377,15 @@ def compose(
     )
 
 
-def _place(row: object, shots: Sequence[Shot], heats: Mapping[tuple[str, str, str], Heat]) -> Place:
+def _location_images(
+    row: object, shots: Sequence[Shot], heats: Mapping[tuple[str, str, str], Heat]
+) -> LocationImages:
     outcome, location = str(row.outcome), str(row.location_id)  # type: ignore[attr-defined]
     actual = row.actual_decile  # type: ignore[attr-defined]
     drawn = [replace(s, heat=heats.get((outcome, location, s.view))) for s in shots]
     # The one that is explained comes first: it is the one that stays where there is room for one.
     drawn.sort(key=lambda shot: shot.heat is None)
-    return Place(
+    return LocationImages(
         location,
         str(row.area),  # type: ignore[attr-defined]
         float(row.score),  # type: ignore[attr-defined]
@@ -384,19 +396,19 @@ def _place(row: object, shots: Sequence[Shot], heats: Mapping[tuple[str, str, st
 
 
 def _fitting(
-    keys: Sequence[tuple[str, str]], places: Sequence[Place], budget: int
-) -> list[tuple[tuple[str, str], Place]]:
+    keys: Sequence[tuple[str, str]], candidates: Sequence[LocationImages], budget: int
+) -> list[tuple[tuple[str, str], LocationImages]]:
     """Show as much as fits: so many locations of each kind, with all their images or one."""
     rank = pd.Series(pd.MultiIndex.from_tuples(keys).to_flat_index() if keys else []).to_frame("k")
     ranks = rank.groupby("k").cumcount().tolist() if keys else []
     for views in (VIEWS, 1):
         for most in range(max(ranks, default=-1) + 1, 0, -1):
             shown = [
-                (key, replace(place, shots=place.shots[:views]))
-                for key, place, at in zip(keys, places, ranks, strict=True)
+                (key, replace(location, shots=location.shots[:views]))
+                for key, location, at in zip(keys, candidates, ranks, strict=True)
                 if at < most
             ]
-            if sum(shot.size for _, place in shown for shot in place.shots) <= budget:
+            if sum(shot.size for _, location in shown for shot in location.shots) <= budget:
                 return shown
     return []
 

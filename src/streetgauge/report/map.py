@@ -29,13 +29,13 @@ __all__ = ["layers", "outline", "pack_postcodes", "payload"]
 MOST_APART = 4  # the difference beyond which the map's colours do not change
 MOST_POSTCODES = 3_000_000  # characters; London's 331,264 postcodes take under a million
 
-# Name on the page, column of the table, digits kept: those that the card shows, rounded once.
+# Name on the page, column of the table, digits: those that the card shows, rounded once.
 COLUMNS = (
     *(("decile", "decile", 0), ("low", "low", 0), ("high", "high", 0)),
     *(("actual", "actual_decile", 0), ("n", "n_locations", 0), ("views", "n_views", 0)),
     *(("seen", "share_with_images", 2), ("score", "score", 3), ("disagreement", "disagreement", 2)),
 )
-UNLIKE, ERRORS_LARGE, ERRORS_SMALL, FEW = 1, 2, 4, 8
+OUTSIDE_AOA, ERRORS_LARGE, ERRORS_SMALL, FEW = 1, 2, 4, 8
 TOO_FEW = "too few locations"
 
 
@@ -83,7 +83,7 @@ def payload(
         "districts": _texts(data.areas, "district", len(extra)),
         "outcomes": outcomes,
         "postcodes": pack_postcodes(data.locations, codes),
-        "images": {str(area): list(own) for area, own in data.pictures.items()},
+        "images": {str(area): list(own) for area, own in data.images.items()},
         "geometry": geometry,
     }
 
@@ -111,7 +111,7 @@ def pack_postcodes(locations: pd.DataFrame, codes: Sequence[str]) -> str | None:
 
     Sorted within their area, each is a small letter for the number of characters that it shares
     with the one before (a none, b one, ...) and the rest; "|" goes on to the next area. Blanks are
-    left out; what has other characters than A to Z and 0 to 9 cannot be searched for.
+    dropped; what has other characters than A to Z and 0 to 9 cannot be searched for.
 
     Returns
     -------
@@ -126,22 +126,22 @@ def pack_postcodes(locations: pd.DataFrame, codes: Sequence[str]) -> str | None:
     known = pd.DataFrame({"postcode": text, "area": known["area"]})[usable].drop_duplicates()
     if known.empty:
         return None
-    known["place"] = pd.Index(codes).get_indexer(pd.Index(known["area"]))
-    known = known[known["place"] >= 0].sort_values(["place", "postcode"])
-    parts = _front_coded(known["postcode"].tolist(), place := known["place"].to_numpy())
-    begins = np.searchsorted(place, np.arange(len(codes) + 1))
+    known["order"] = pd.Index(codes).get_indexer(pd.Index(known["area"]))
+    known = known[known["order"] >= 0].sort_values(["order", "postcode"])
+    parts = _front_coded(known["postcode"].tolist(), order := known["order"].to_numpy())
+    begins = np.searchsorted(order, np.arange(len(codes) + 1))
     packed = "|".join("".join(parts[i:j]) for i, j in itertools.pairwise(begins))
     packed = re.sub(r"\|+$", "", packed)
     return packed if packed and len(packed) <= MOST_POSTCODES else None
 
 
-def _front_coded(texts: Sequence[str], place: npt.NDArray[np.intp]) -> list[str]:
-    """Write each text as what it shares with the one before of its place, and the rest."""
+def _front_coded(texts: Sequence[str], order: npt.NDArray[np.intp]) -> list[str]:
+    """Write each text as what it shares with the one before of its order, and the rest."""
     if not texts:
         return []
     letters = np.array(texts, dtype="S").view("S1").reshape(len(texts), -1)
     same = (letters[1:] == letters[:-1]) & (letters[1:] != b"")
-    same &= (place[1:] == place[:-1])[:, None]
+    same &= (order[1:] == order[:-1])[:, None]
     shared = np.r_[0, np.logical_and.accumulate(same, axis=1).sum(1)].tolist()
     return [chr(97 + n) + text[n:] for n, text in zip(shared, texts, strict=True)]
 
@@ -159,7 +159,7 @@ def _flags(rows: pd.DataFrame) -> list[int | None] | None:
     known = False
     if "outside_aoa" in rows and rows["outside_aoa"].notna().any():
         known = True
-        total += UNLIKE * rows["outside_aoa"].eq(True).fillna(False).to_numpy(bool)
+        total += OUTSIDE_AOA * rows["outside_aoa"].eq(True).fillna(False).to_numpy(bool)
     if "error_cluster" in rows and rows["error_cluster"].notna().any():
         known = True
         total += ERRORS_LARGE * rows["error_cluster"].eq("high").fillna(False).to_numpy(bool)

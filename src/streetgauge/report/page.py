@@ -40,7 +40,7 @@ def render(data: ReportData) -> str:
     Parameters
     ----------
     data : ReportData
-        What to show. Without geometry the page has no map and says why.
+        What to show. Without geometry the page has no map and a reason.
 
     Returns
     -------
@@ -99,7 +99,7 @@ def _context(data: ReportData) -> dict[str, Any]:
     known = labels | {n: str(p.get("label") or n) for n, p in data.provenance.items()}
     called = {n: short(label, LONGEST) for n, label in known.items()}
     tested = {n: called[n] for n in names}
-    accounts = {n: data.metrics["outcomes"][n] for n in names}
+    evaluations = {n: data.metrics["outcomes"][n] for n in names}
     classes = int(data.metrics["classes"])
     one, many = words.unit(classes)
     geometry, without_map = _geometry(data)
@@ -107,15 +107,15 @@ def _context(data: ReportData) -> dict[str, Any]:
         "data": data,
         "labels": labels,
         "called": called,
-        "accounts": accounts,
+        "evaluations": evaluations,
         "metrics": data.metrics,
         "summary": words.summary(tested, data.metrics),
-        "beside": _beside(data.metrics, tested),
-        "findings": {n: words.finding(a, data.metrics) for n, a in accounts.items()},
-        "verdicts": {n: words.verdict(a) for n, a in accounts.items()},
+        "other": _other_folds(data.metrics, tested),
+        "findings": {n: words.finding(a, data.metrics) for n, a in evaluations.items()},
+        "verdicts": {n: words.verdict(a) for n, a in evaluations.items()},
         "baseline_in_words": {
             b: words.baseline(b, data.metrics.get("neighbours"), classes)
-            for a in itertools.chain(accounts.values(), *_second_accounts(data.metrics))
+            for a in itertools.chain(evaluations.values(), *_other_evaluations(data.metrics))
             for b in a["baselines"]
         },
         "caveats": words.caveats(data, tested),
@@ -129,19 +129,19 @@ def _context(data: ReportData) -> dict[str, Any]:
             n: words.incomplete(data.provenance.get(n, {}), tested, classes) for n in names
         },
         "counts": _counts(data),
-        "has_oracle": any("oracle" in a for a in accounts.values()),
+        "has_oracle": any("oracle" in a for a in evaluations.values()),
         "titles": evaluation.titles(classes),
-        "methods": {n: evaluation.methods(a, data.metrics) for n, a in accounts.items()},
-        "groups": {n: evaluation.groups(a, data.metrics) for n, a in accounts.items()},
-        "notes": {n: evaluation.notes(a, classes) for n, a in accounts.items()},
+        "methods": {n: evaluation.methods(a, data.metrics) for n, a in evaluations.items()},
+        "groups": {n: evaluation.groups(a, data.metrics) for n, a in evaluations.items()},
+        "notes": {n: evaluation.notes(a, classes) for n, a in evaluations.items()},
         "undefined": {
-            n: evaluation.undefined(a, data.metrics, classes) for n, a in accounts.items()
+            n: evaluation.undefined(a, data.metrics, classes) for n, a in evaluations.items()
         },
         "levels": evaluation.levels(data.metrics, tested),
-        "gains": _gains(accounts, data.metrics),
+        "gains": _gains(evaluations, data.metrics),
         "figures": _plates(data.figures, tested),
-        "shade": {n: _shades(a["confusion"]) for n, a in accounts.items()},
-        "dots": {n: _dots(a) for n, a in accounts.items()},
+        "shade": {n: _shades(a["confusion"]) for n, a in evaluations.items()},
+        "dots": {n: _dots(a) for n, a in evaluations.items()},
         "without_map": without_map,
         "size": None if geometry is None else (geometry["width"], geometry["height"]),
         "layers": layers(data.table, classes),
@@ -153,51 +153,53 @@ def _context(data: ReportData) -> dict[str, Any]:
         "facts": provenance.facts(data.run),
         "gallery": data.gallery,
         "area_names": words.names_of(data.areas),
-        "shot_credits": data.gallery is not None and len(data.gallery.credits()) > 1,
+        "image_credits": data.gallery is not None and len(data.gallery.credits()) > 1,
         # Nothing was seen, so nobody may decide by it.
         "plain": "" if data.simulated else words.plain(tested, data.metrics),
-        "account_of_run": words.what_was_run(data, called),
+        "run_summary": words.what_was_run(data, called),
         "carried": {n: t for n, p in data.provenance.items() if (t := words.carried(p))},
         "cells": {n: provenance.cells(p.get("cells", ())) for n, p in data.provenance.items()},
         "files": {n: provenance.files(p) for n, p in data.provenance.items()},
     }
 
 
-def _beside(metrics: Mapping[str, Any], labels: Mapping[str, str]) -> dict[str, Any] | None:
-    """Give what the images add in the folds beside the study's own, if there are any."""
+def _other_folds(metrics: Mapping[str, Any], labels: Mapping[str, str]) -> dict[str, Any] | None:
+    """Give what the images add in the other folds, if there are any."""
     kind = words.other_kind(metrics)
     if kind is None:
         return None
-    accounts = metrics["other_folds"]["outcomes"]
+    evaluations = metrics["other_folds"]["outcomes"]
     return {
         "own": FOLD_KINDS.get(metrics["kind"], "these folds"),
         "other": FOLD_KINDS[kind],
         "folds": _folds_in_words(metrics, kind),
         "cells": {name: cells.get(kind) for name, cells in metrics["headline"].items()},
-        "verdicts": {name: words.verdict(account) for name, account in accounts.items()},
-        "summary": words.beside(labels, metrics),
+        "verdicts": {
+            name: words.verdict(each_outcome) for name, each_outcome in evaluations.items()
+        },
+        "summary": words.other_summary(labels, metrics),
     }
 
 
 def _folds_in_words(metrics: Mapping[str, Any], kind: str) -> str:
-    """Say what the names of both kinds of folds stand for."""
+    """Describe what the names of both kinds of folds stand for."""
     named = {metrics["kind"]: metrics, kind: metrics["other_folds"]}
-    said = [
+    kinds = [
         f"{FOLD_KINDS[k]}: {each['scheme']['description']}"
         for k, each in named.items()
         if k in FOLD_KINDS
     ]
-    return f"{'; '.join(said).capitalize()}."
+    return f"{'; '.join(kinds).capitalize()}."
 
 
-def _second_accounts(metrics: Mapping[str, Any]) -> Iterator[Iterable[Mapping[str, Any]]]:
+def _other_evaluations(metrics: Mapping[str, Any]) -> Iterator[Iterable[Mapping[str, Any]]]:
     if words.other_kind(metrics) is not None:
         yield metrics["other_folds"]["outcomes"].values()
 
 
-def _gains(accounts: Mapping[str, Any], metrics: Mapping[str, Any]) -> dict[Any, Any]:
+def _gains(evaluations: Mapping[str, Any], metrics: Mapping[str, Any]) -> dict[Any, Any]:
     """Place what the images add in both kinds of folds on one line."""
-    cells = {("own", n): (a["gain"] or {}).get("mae") for n, a in accounts.items()}
+    cells = {("own", n): (a["gain"] or {}).get("mae") for n, a in evaluations.items()}
     kind = words.other_kind(metrics)
     if kind is not None:
         headline = metrics["headline"]
@@ -221,7 +223,7 @@ def _figure(figure: Any, label: str) -> dict[str, Any]:
     """Give a figure as an image: its own styles and names stay out of the page's."""
 
     def below(text: object) -> str:
-        """Leave out the outcome's name, which stands above."""
+        """Drop the outcome's name, which stands above."""
         rest = str(text or "").removeprefix(f"{short(label, 60)}: ")
         return rest[:1].upper() + rest[1:]
 
@@ -290,23 +292,25 @@ def _shades(confusion: list[list[int]]) -> list[list[int]]:
     return result
 
 
-def _dots(account: Mapping[str, Any]) -> dict[str, float | None] | None:
+def _dots(each_outcome: Mapping[str, Any]) -> dict[str, float | None] | None:
     """Place Spearman's rho, its interval and its yardsticks on a line, in per cent of 0 to 1."""
-    rho = account["metrics"]["spearman"]
+    rho = each_outcome["metrics"]["spearman"]
     if rho["value"] is None:
         return None
 
-    def place(value: float | None) -> float | None:
+    def per_cent(value: float | None) -> float | None:
         return None if value is None else round(100 * min(max(value, 0.0), 1.0), 2)
 
-    others = [b["spearman"] for b in account["baselines"].values() if b["spearman"] is not None]
-    oracle = account.get("oracle", {}).get("spearman", {}).get("value")
+    others = [
+        b["spearman"] for b in each_outcome["baselines"].values() if b["spearman"] is not None
+    ]
+    oracle = each_outcome.get("oracle", {}).get("spearman", {}).get("value")
     return {
-        "value": place(rho["value"]),
-        "low": place(rho["low"]),
-        "high": place(rho["high"]),
-        "baseline": place(max(others, default=None)),
-        "oracle": place(oracle),
+        "value": per_cent(rho["value"]),
+        "low": per_cent(rho["low"]),
+        "high": per_cent(rho["high"]),
+        "baseline": per_cent(max(others, default=None)),
+        "oracle": per_cent(oracle),
     }
 
 

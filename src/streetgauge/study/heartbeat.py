@@ -1,4 +1,4 @@
-"""Which stage of a study runs and how far it is: a small file, for those who look on.
+"""Which stage of a study runs and how far it is: a small file, for those who follow it.
 
 A run writes the file every second while it works, and removes it when it ends well. A reader tells
 a run that goes on from one that was killed by the age of its last sign, which needs no right to the
@@ -28,7 +28,7 @@ SILENT = 30.0  # seconds without a sign after which nobody is at work any more
 
 @dataclass
 class _Bar:
-    """Long work that tells how far it is."""
+    """Long work that reports how far it is."""
 
     task: str
     total: int
@@ -38,12 +38,12 @@ class _Bar:
 
 
 class Running:
-    """Tells what runs.
+    """Reports what runs.
 
     Parameters
     ----------
     file : Path
-        Where it is told.
+        Where it is reported.
     """
 
     def __init__(self, file: Path) -> None:
@@ -54,8 +54,8 @@ class Running:
         self._lock = threading.Lock()
 
     @contextmanager
-    def told(self) -> Iterator[None]:
-        """Tell it while the block runs; say why, if the block does not end well."""
+    def heartbeat(self) -> Iterator[None]:
+        """Report it while the block runs; and why, if the block does not end well."""
         self._since = time.time()
         ended = threading.Event()
         beating = threading.Thread(target=self._beat, args=(ended,), daemon=True)
@@ -79,7 +79,7 @@ class Running:
 
     @contextmanager
     def stage(self, name: str, progress: Progress) -> Iterator[Progress]:
-        """Say that a stage runs; give a progress that is told here, too."""
+        """Report that a stage runs; give a progress that is reported here, too."""
         self._stage, self._stage_since = name, time.time()
 
         @contextmanager
@@ -87,11 +87,11 @@ class Running:
             bar = _Bar(description, total, unit)
 
             def advance(steps: int) -> None:
-                with self._lock:  # threads work side by side
+                with self._lock:  # threads work at the same time
                     bar.done += steps
-                shown(steps)
+                advance_shown(steps)
 
-            with progress(description, total, unit) as shown:
+            with progress(description, total, unit) as advance_shown:
                 self._bars.append(bar)
                 try:
                     yield advance
@@ -117,7 +117,7 @@ class Running:
             "stopped": stopped,
         }
         temporary = self.file.with_name(f"{self.file.name}.tmp")
-        # Whoever looks on is not worth a run; no fsync either: a sign that is lost is followed by
+        # Whoever follows it is not worth a run; no fsync either: a sign that is lost is followed by
         # another.
         with suppress(OSError):
             temporary.write_text(json.dumps(content), encoding="utf-8")
@@ -136,17 +136,17 @@ def read_running(file: Path) -> dict[str, Any] | None:
         nothing runs, or the file is not what `Running` writes.
     """
     try:
-        said = json.loads(file.read_text(encoding="utf-8"))
+        content = json.loads(file.read_text(encoding="utf-8"))
         bars = [
             {
                 **{key: str(bar[key]) for key in ("task", "unit")},
                 **{key: int(bar[key]) for key in ("total", "done")},
                 "since": float(bar["since"]),
             }
-            for bar in said["bars"]
+            for bar in content["bars"]
         ]
-        stage, stopped = said["stage"], said["stopped"]
-        times = {key: float(said[key]) for key in ("since", "heartbeat", "stage_since")}
+        stage, stopped = content["stage"], content["stopped"]
+        times = {key: float(content[key]) for key in ("since", "heartbeat", "stage_since")}
     except (OSError, ValueError, KeyError, TypeError, OverflowError):
         return None
     return {

@@ -74,15 +74,15 @@ def _network_files(study: StudyFiles) -> tuple[Path, ...]:
     return () if settings.weights is None else companions(settings.weights)
 
 
-def _drawn_from(study: StudyFiles) -> tuple[Path, ...]:
-    """Give what figures are drawn from beside the report's own files, where it is there."""
+def _figure_inputs(study: StudyFiles) -> tuple[Path, ...]:
+    """Give what figures are drawn from next to the report's own files, where it is there."""
     return tuple(path for path in (study.history, study.curves) if path.exists())
 
 
 def _other_files(study: StudyFiles, *names: str) -> tuple[Path, ...]:
-    """Files of the folds beside the study's own, if there are to be any."""
-    second = other_outputs(study)
-    return () if second is None else tuple(getattr(second, name) for name in names)
+    """Files of the other folds, if there are to be any."""
+    other = other_outputs(study)
+    return () if other is None else tuple(getattr(other, name) for name in names)
 
 
 STAGES = (
@@ -153,7 +153,7 @@ STAGES = (
         1,
         ("name", "note", "areas", "locations", "report", "image_rights"),
         lambda s: (
-            *(s.areas, s.metrics, s.outcomes, s.locations, s.skipped, *_drawn_from(s)),
+            *(s.areas, s.metrics, s.outcomes, s.locations, s.skipped, *_figure_inputs(s)),
             *((s.features, s.splits, s.predictions, s.model) if has_gallery(s) else ()),
             *(_collected(s) if has_gallery(s) else _collected(s)[:1]),
         ),
@@ -202,4 +202,4 @@ def downstream(stage: Stage, study: StudyFiles) -> tuple[Stage, ...]:
 
 
 def _overlap(read: Iterable[Path], written: tuple[Path, ...]) -> bool:
-    return any(path.is_relative_to(place) for path in read for place in written)
+    return any(path.is_relative_to(each) for path in read for each in written)

@@ -52,24 +52,24 @@ __all__ = ["Done", "State", "Study", "content_of", "signature_of"]
 State = Literal["not done", "up to date", "out of date", "inputs missing"]
 
 _LEVEL = re.compile(r"areas-[^/\\]+\.parquet")
-# What a result depends on beside this package: recorded, not compared.
+# What a result depends on next to this package: recorded, not compared.
 _RECORDED = (
     *("numpy", "pandas", "pyarrow", "geopandas", "shapely", "scikit-learn", "scipy"),
     *("torch", "h5py", "pillow", "safetensors"),
 )
 
 
-# What is kept of outcomes and makes no difference to a number.
+# What is stored of outcomes and makes no difference to a number.
 _WORDS = ("label", "publisher", "licence")
-# What run.json keeps of a stage.
-_KEPT = {"cache_key", "version", "outputs", "made_by", "started", "seconds", "messages"}
+# What run.json stores of a stage.
+_ENTRY = {"cache_key", "version", "outputs", "made_by", "started", "seconds", "messages"}
 # TensorBoard's event files hold times, and process ids in their names: no two runs write the same.
 _EVENTS = "events.out.tfevents."
 
 
 @dataclass(frozen=True)
 class Done:
-    """What a stage gives back: lines for the screen and what it left out."""
+    """What a stage gives back: lines for the screen and what it excluded."""
 
     lines: tuple[str, ...] = ()
     skips: pd.DataFrame | None = None
@@ -84,12 +84,14 @@ class Study(StudyFiles):
     file : Path
         The ``study.toml``.
     settings : StudySettings
-        What it says.
+        Its content.
     """
 
     file: Path
     settings: StudySettings
-    _prints: dict[str, dict[str, Any]] = field(default_factory=dict, repr=False, compare=False)
+    _fingerprints: dict[str, dict[str, Any]] = field(
+        default_factory=dict, repr=False, compare=False
+    )
 
     @classmethod
     def open(cls, path: Path, *, anew: bool = False) -> Study:
@@ -116,7 +118,7 @@ class Study(StudyFiles):
         if newer or (not anew and "format_version" in study._content):
             step = f"run it again: `streetgauge run {study.directory} --force`"
             require_version(study.run_file, version, RECORD_VERSION, step)
-        study._prints.update(study.record.get("files", {}))
+        study._fingerprints.update(study.record.get("files", {}))
         return study
 
     def name_of(self, path: Path) -> str:
@@ -126,7 +128,7 @@ class Study(StudyFiles):
 
     @cached_property
     def running(self) -> Running:
-        """Tells those who look on which stage runs, while the study is locked."""
+        """Reports which stage runs, while the study is locked."""
         return Running(self.path(".running.json"))
 
     @cached_property
@@ -152,8 +154,8 @@ class Study(StudyFiles):
         stage : Stage
             Which.
         upstream : bool
-            Whether the versions of all stages upstream count. Without them it says what
-            interrupted work may be resumed from: what took hours is kept where a stage upstream
+            Whether the versions of all stages upstream count. Without them it is what
+            interrupted work may be resumed from: what took hours is reused where a stage upstream
             is done again and its files come out the same.
         """
         sections = {name: getattr(self.settings, name) for name in stage.settings}
@@ -174,12 +176,12 @@ class Study(StudyFiles):
 
     def is_up_to_date(self, stage: Stage, key: str) -> bool:
         """Whether the stage was done with this very key and its outputs are still the same."""
-        kept = self.record.get("stages", {}).get(stage.name)
-        if kept is None or kept["cache_key"] != key or not self._skips_are_whole():
+        entry = self.record.get("stages", {}).get(stage.name)
+        if entry is None or entry["cache_key"] != key or not self._skips_are_whole():
             return False
         # A file that a stage makes only at times (a map needs boundaries) was not made then either.
         return all(
-            kept["outputs"].get(self.name_of(path))
+            entry["outputs"].get(self.name_of(path))
             == (self.fingerprint(path) if path.exists() else None)
             for path in stage.writes(self)
         )
@@ -203,18 +205,18 @@ class Study(StudyFiles):
 
         Sizes and modification times tell whether the content must be read again.
         """
-        sign = signature_of(path)
-        kept = self._prints.get(str(path))
-        if kept is not None and kept["signature"] == sign:
-            return str(kept["sha256"])
+        signature = signature_of(path)
+        known = self._fingerprints.get(str(path))
+        if known is not None and known["signature"] == signature:
+            return str(known["sha256"])
         sha256 = content_of(path)
-        self._prints[str(path)] = {"signature": sign, "sha256": sha256}
+        self._fingerprints[str(path)] = {"signature": signature, "sha256": sha256}
         return sha256
 
     def numbers(self) -> str:
         """Hash of ``outcomes.parquet`` but for labels and other words, which change no number.
 
-        Of a file that is no table of ours it is that of the whole.
+        Of a file that is no streetgauge table it is that of the whole.
         """
         import pandas as pd
         import pyarrow as pa
@@ -223,13 +225,13 @@ class Study(StudyFiles):
             frame, about = pd.read_parquet(self.outcomes), read_metadata(self.outcomes)
         except (OSError, pa.ArrowException):
             return self.fingerprint(self.outcomes)
-        kept = {
-            name: {key: said for key, said in each.items() if key not in _WORDS}
+        numeric = {
+            name: {key: value for key, value in each.items() if key not in _WORDS}
             for name, each in about.items()
         }
         rows = pd.util.hash_pandas_object(frame, index=False).to_numpy().tobytes()
         types = [[name, str(kind)] for name, kind in frame.dtypes.items()]
-        return digest([types, hashlib.sha256(rows).hexdigest(), kept])
+        return digest([types, hashlib.sha256(rows).hexdigest(), numeric])
 
     def require_files(self, sections: tuple[str, ...] | None = None) -> None:
         """Refuse a study whose settings name a file that is not there, or that a run writes over.
@@ -237,7 +239,7 @@ class Study(StudyFiles):
         Parameters
         ----------
         sections : tuple of str, optional
-            Look at these sections only; at all of them if not given.
+            Check these sections only; at all of them if not given.
 
         Raises
         ------
@@ -270,7 +272,7 @@ class Study(StudyFiles):
             raise InputError(f"{self.file}: {key}", f"there is no file {path}", step)
 
     def skips(self) -> pd.DataFrame:
-        """Everything that was left out so far: columns location_id, view, area, stage, reason."""
+        """Everything that was excluded so far: columns location_id, view, area, stage, reason."""
         import pandas as pd
 
         if not self._skips_are_whole():
@@ -279,14 +281,14 @@ class Study(StudyFiles):
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
-        """Keep a second run away from the same study; the lock goes with the process.
+        """Prevent another run of the same study; the lock goes with the process.
 
         Raises
         ------
         InputError
             If another process is at work on it.
         """
-        with WriteLock(self.run_file, "is at work on this study") as lock, self.running.told():
+        with WriteLock(self.run_file, "is at work on this study") as lock, self.running.heartbeat():
             if lock.held:
                 self._remove_leftovers()
             yield
@@ -360,9 +362,9 @@ class Study(StudyFiles):
         if isinstance(value, Url):
             return signature(value)
         if isinstance(value, BaseModel):
-            # What is excluded says how a thing is done, and makes no difference to the result.
-            kept = type(value).model_fields
-            return {key: self._by_content(v) for key, v in value if not kept[key].exclude}
+            # What is excluded is how a thing is done, and makes no difference to the result.
+            fields = type(value).model_fields
+            return {key: self._by_content(v) for key, v in value if not fields[key].exclude}
         if isinstance(value, Mapping):
             return {key: self._by_content(item) for key, item in value.items()}
         if isinstance(value, tuple):
@@ -382,12 +384,12 @@ class Study(StudyFiles):
             else:
                 path.unlink(missing_ok=True)
 
-    def _keep_skips(self, stage: str, skips: pd.DataFrame | None) -> None:
+    def _store_skips(self, stage: str, skips: pd.DataFrame | None) -> None:
         """Replace the stage's rows of skipped.parquet; their order depends on content alone."""
         import pandas as pd
 
-        kept, others = self.skips(), [each.name for each in STAGES if each.name != stage]
-        parts = [kept[kept["stage"].isin(others)]]
+        skips_before, others = self.skips(), [each.name for each in STAGES if each.name != stage]
+        parts = [skips_before[skips_before["stage"].isin(others)]]
         if skips is not None and len(skips):
             parts.append(skips.reindex(columns=list(SKIP_COLUMNS)).assign(stage=stage))
         frame = pd.concat(parts, ignore_index=True).astype("str")  # None stays a missing value
@@ -397,7 +399,7 @@ class Study(StudyFiles):
     def remember(
         self, stage: Stage, key: str, done: Done, started: datetime, seconds: float
     ) -> None:
-        """Record a stage that was done, and what it left out.
+        """Record a stage that was done, and what it excluded.
 
         Parameters
         ----------
@@ -412,7 +414,7 @@ class Study(StudyFiles):
         seconds : float
             How long it took.
         """
-        self._keep_skips(stage.name, done.skips)
+        self._store_skips(stage.name, done.skips)
         stages = dict(self.record.get("stages", {}))
         stages[stage.name] = {
             "cache_key": key,
@@ -435,7 +437,7 @@ class Study(StudyFiles):
                 "seed": self.settings.seed,
                 **_made_by(),
                 "stages": stages,
-                "files": dict(sorted(self._prints.items())),
+                "files": dict(sorted(self._fingerprints.items())),
             }
         )
         write_json(self.record, self.run_file)
@@ -474,7 +476,7 @@ def _is_record(content: Mapping[str, Any]) -> bool:
     return (
         isinstance(stages, dict)
         and isinstance(files, dict)
-        and all(isinstance(s, dict) and s.keys() >= _KEPT for s in stages.values())
+        and all(isinstance(s, dict) and s.keys() >= _ENTRY for s in stages.values())
         and all(isinstance(f, dict) and {"signature", "sha256"} <= f.keys() for f in files.values())
     )
 
@@ -482,13 +484,13 @@ def _is_record(content: Mapping[str, Any]) -> bool:
 def content_of(path: Path) -> str:
     """Sha256 of a file, or of all files of a directory with their relative paths."""
     if path.is_dir():
-        return digest([(p.relative_to(path).as_posix(), sha256_of(p)) for p in _files(path)])
+        return digest([(p.relative_to(path).as_posix(), sha256_of(p)) for p in _all_files(path)])
     return sha256_of(path)
 
 
 def signature_of(path: Path) -> str:
-    """Cheap sign of a change: name, size and modification time of every file."""
-    files = _files(path) if path.is_dir() else [path]
+    """Cheap signature of a change: name, size and modification time of every file."""
+    files = _all_files(path) if path.is_dir() else [path]
     parts = hashlib.sha256()
     for file in files:
         stat = file.stat()
@@ -497,14 +499,14 @@ def signature_of(path: Path) -> str:
     return parts.hexdigest()
 
 
-def _files(directory: Path) -> list[Path]:
+def _all_files(directory: Path) -> list[Path]:
     """Every file below a directory, also behind symbolic links, sorted; no event files."""
     found, seen = [], set()
-    for place, folders, names in os.walk(directory, followlinks=True):
-        real = os.path.realpath(place)
+    for folder, folders, names in os.walk(directory, followlinks=True):
+        real = os.path.realpath(folder)
         if real in seen:  # a link that leads back up
             folders.clear()
             continue
         seen.add(real)
-        found += [Path(place, name) for name in names if not name.startswith(_EVENTS)]
+        found += [Path(folder, name) for name in names if not name.startswith(_EVENTS)]
     return sorted(path for path in found if path.is_file())

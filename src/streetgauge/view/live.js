@@ -5,7 +5,7 @@
   const SVG = "http://www.w3.org/2000/svg";
   const WIDTH = 300, HEIGHT = 150, LEFT = 30, RIGHT = 8, TOP = 10, BOTTOM = 20;
   const STATES = { done: "done", cached: "from an earlier run", running: "running", "not done": "not done" };
-  let first, drawn = "", told = "", missed = 0;
+  let first, drawn = "", announced = "", missed = 0;
 
   function make(tag, text, attributes = {}) {
     const element = document.createElement(tag);
@@ -27,8 +27,8 @@
     if (s < 3600) return `${Math.floor(s / 60)} min ${s % 60} s`;
     return `${Math.floor(s / 3600)} h ${Math.floor(s % 3600 / 60)} min`;
   }
-  function say(text) {  // a reader of the screen hears it only when it changes
-    if (text !== told) by("status").textContent = told = text;
+  function announce(text) {  // a reader of the screen hears it only when it changes
+    if (text !== announced) by("status").textContent = announced = text;
   }
 
   function stage(each) {
@@ -107,11 +107,11 @@
     document.title = `${state.running === null ? "" : `${state.running} · `}${state.name} · streetgauge`;
     by("name").textContent = state.name;
     const done = state.stages.filter(each => each.state === "done").length;
-    if (state.running !== null) say(`Running: ${state.running.replace(/: \d+%$/, "")}.`);
-    else if (state.stopped !== null) say("The last run did not end.");
-    else if (state.report !== null) say("Nothing is running. There is a report.");
-    else if (done) say("Nothing is running, and there is no report yet. `streetgauge run` goes on from here.");
-    else say("Nothing has been done yet. `streetgauge run` starts it; this page follows.");
+    if (state.running !== null) announce(`Running: ${state.running.replace(/: \d+%$/, "")}.`);
+    else if (state.stopped !== null) announce("The last run did not end.");
+    else if (state.report !== null) announce("Nothing is running. There is a report.");
+    else if (done) announce("Nothing is running, and there is no report yet. `streetgauge run` goes on from here.");
+    else announce("Nothing has been done yet. `streetgauge run` starts it; this page follows.");
     by("stopped").hidden = state.stopped === null;
     by("stopped").textContent = state.stopped || "";
     by("report").hidden = state.report === null;
@@ -120,7 +120,7 @@
     curves(state.curves, state.classes);
   }
 
-  async function look() {
+  async function poll() {
     try {
       const answer = await fetch("state.json", { cache: "no-store" });
       if (!answer.ok) throw new Error(answer.status);
@@ -128,9 +128,9 @@
       missed = 0;
     } catch (error) {
       missed += 1;
-      if (missed > 2) say("The viewer does not answer: it was stopped. Start `streetgauge view` again.");
+      if (missed > 2) announce("The viewer does not answer: it was stopped. Start `streetgauge view` again.");
     }
-    setTimeout(look, missed > 2 ? 5000 : 1000);
+    setTimeout(poll, missed > 2 ? 5000 : 1000);
   }
-  look();
+  poll();
 })();

@@ -1,4 +1,4 @@
-"""Pages as they are served: their policy in the header, and a script that keeps them fresh."""
+"""Pages as they are served: their policy in the header, and a script that renews them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from importlib import resources
 
 __all__ = ["FILE_POLICY", "live_page", "watched"]
 
-# Of what is no page of ours: a drawing shows, and runs nothing.
+# Of what is no streetgauge page: a drawing shows, and runs nothing.
 FILE_POLICY = (
     "default-src 'none'; style-src 'unsafe-inline'; img-src data:; "
     "base-uri 'none'; form-action 'none'; frame-ancestors 'none'; sandbox"
@@ -54,8 +54,12 @@ def watched(page: bytes, version: str) -> tuple[bytes, str]:
     """
     script = _asset("watch.js")
     found = _META.search(page, 0, _HEAD)
-    said = html.unescape(found[1].decode("utf-8", "replace")) if found else ""
-    allowed = _kept(said) if found else {"style-src": ["'unsafe-inline'"], "img-src": ["data:"]}
+    stated = html.unescape(found[1].decode("utf-8", "replace")) if found else ""
+    allowed = (
+        _allowed_sources(stated)
+        if found
+        else {"style-src": ["'unsafe-inline'"], "img-src": ["data:"]}
+    )
     allowed.setdefault("script-src", []).append(_hash(script))
     policy = "; ".join(
         ["default-src 'none'"]
@@ -70,14 +74,14 @@ def watched(page: bytes, version: str) -> tuple[bytes, str]:
     return page[:end] + watch + page[end:], policy
 
 
-def _kept(policy: str) -> dict[str, list[str]]:
+def _allowed_sources(policy: str) -> dict[str, list[str]]:
     """Read the sources that a page allows itself, of those that it may."""
-    kept: dict[str, list[str]] = {}
+    allowed: dict[str, list[str]] = {}
     for directive in policy.split(";"):
         name, *sources = directive.split() or [""]
-        if name in _ALLOWED and name not in kept:
-            kept[name] = [each for each in sources if _ALLOWED[name].fullmatch(each)]
-    return kept
+        if name in _ALLOWED and name not in allowed:
+            allowed[name] = [each for each in sources if _ALLOWED[name].fullmatch(each)]
+    return allowed
 
 
 @cache

@@ -1,10 +1,10 @@
 """The server: this machine only, reading only, and only for who has the address.
 
 Why the token is a part of the path, and no cookie: a browser sends the cookies of 127.0.0.1 to
-every server there, whatever its port, so that another user's server on the same machine would be
-told it; and what a browser sends by itself, any page can make it send. What stands in the path is
-sent by nobody who does not know it. It ends with the process, and no page tells it to another
-(``Referrer-Policy``). The browser is started with a ticket in its place, good for one time, because
+every server there, whatever its port, so that another user's server on the same machine would
+receive it; and what a browser sends by itself, any page can make it send. What stands in the
+path is sent by nobody who does not know it. It ends with the process, and no page passes it on
+(``Referrer-Policy``). The browser is started with a ticket instead, good for one time, because
 other users of the machine can read with which words a program was started.
 """
 
@@ -63,7 +63,7 @@ NOTHING = "There is nothing here. Use the whole address that `streetgauge view` 
 
 
 def view(
-    study: Study, *, port: int = 0, browser: bool = True, tell: Callable[[str], Any] = print
+    study: Study, *, port: int = 0, browser: bool = True, announce: Callable[[str], Any] = print
 ) -> None:
     """Show a study in the browser until Ctrl-C.
 
@@ -75,8 +75,8 @@ def view(
         Of 127.0.0.1 and ::1; 0 for any free one.
     browser : bool
         Open the browser.
-    tell : callable
-        Told the address.
+    announce : callable
+        Called with the address.
 
     Raises
     ------
@@ -87,9 +87,9 @@ def view(
         # Begun in the background of a shell, a process hears no Ctrl-C unless it asks for it.
         signal.signal(signal.SIGINT, signal.default_int_handler)
     with contextlib.suppress(KeyboardInterrupt), Viewer(study, port) as viewer:
-        tell(viewer.address)
+        announce(viewer.address)
         if browser:
-            # A browser without windows keeps the thread until it is closed.
+            # A browser without windows holds the thread until it is closed.
             threading.Thread(target=webbrowser.open, args=(viewer.ticket(),), daemon=True).start()
         while True:
             threading.Event().wait(0.5)  # not for ever: Windows would not hear Ctrl-C
@@ -162,7 +162,7 @@ class Viewer:
 
 class _Server(ThreadingHTTPServer):
     daemon_threads = True
-    # Elsewhere than on POSIX this would let another program take the port beside us.
+    # Elsewhere than on POSIX this would let another program take the same port.
     allow_reuse_address = os.name == "posix"
     allow_reuse_port = False
 
@@ -177,7 +177,7 @@ class _Server(ThreadingHTTPServer):
         self.server_name, self.server_port = "localhost", self.server_address[1]
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """Say nothing of those who hang up."""
+        """Ignore those who hang up."""
         if not isinstance(sys.exc_info()[1], (ConnectionError, TimeoutError)):
             super().handle_error(request, client_address)
 
@@ -209,8 +209,8 @@ class _Answer(BaseHTTPRequestHandler):
         elif name == "live":
             self._page(*live_page())
         elif name in ("state.json", "pulse.json"):
-            said = state_of(study) if name == "state.json" else pulse_of(study)
-            self._send(json.dumps(said, allow_nan=False).encode(), TYPES[".json"], FILE_POLICY)
+            content = state_of(study) if name == "state.json" else pulse_of(study)
+            self._send(json.dumps(content, allow_nan=False).encode(), TYPES[".json"], FILE_POLICY)
         elif name in FILES or FIGURE.fullmatch(name):
             self._file(name)
         else:
@@ -269,12 +269,12 @@ class _Answer(BaseHTTPRequestHandler):
         more: Mapping[str, str] = MappingProxyType({}),
     ) -> None:
         self.send_response(status)
-        said = {
+        own = {
             "Content-Type": kind,
             "Content-Length": str(size),
             "Content-Security-Policy": policy,
         }
-        for key, value in {**said, **HEADERS, **more}.items():
+        for key, value in {**own, **HEADERS, **more}.items():
             self.send_header(key, value)
         self.end_headers()
 
@@ -299,7 +299,7 @@ class _Answer(BaseHTTPRequestHandler):
 
 
 def _same(known: str, given: str) -> bool:
-    """Compare in a time that does not tell how much is right."""
+    """Compare in a time that does not reveal how much is right."""
     return secrets.compare_digest(known.encode(), given.encode("utf-8", "surrogatepass"))
 
 
@@ -318,7 +318,7 @@ def _bound(viewer: Viewer, port: int) -> list[_Server]:
             if port:
                 taken = error.errno == errno.EADDRINUSE
                 reason = "another program listens there" if taken else "it is not for every user"
-                step = "take another, or leave out --port"
+                step = "take another, or omit --port"
                 raise InputError(f"port {port}", reason, step) from None
             continue  # a free one of 127.0.0.1 that is taken on ::1
         return servers
@@ -362,7 +362,7 @@ def open_inside(directory: Path, name: str) -> BinaryIO | None:
 
 
 def _walk(directory: Path, name: str) -> int:
-    """Go folder by folder, each held open: nobody can put a link in the place of one meanwhile."""
+    """Go folder by folder, each held open: nobody can replace one by a link meanwhile."""
     *folders, last = name.split("/")
     at = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
     try:
@@ -370,7 +370,7 @@ def _walk(directory: Path, name: str) -> int:
             inner = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=at)
             os.close(at)
             at = inner
-        # A pipe without a writer would keep us waiting for one.
+        # A pipe without a writer would make us wait for one.
         return os.open(last, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=at)
     finally:
         os.close(at)

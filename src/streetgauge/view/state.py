@@ -27,7 +27,7 @@ MEASURES = ("train_loss", "validation_loss", "validation_mae", "validation_tau")
 
 
 def pulse_of(study: Study) -> dict[str, Any]:
-    """Say what a page must know to keep up: the report's version, and what runs.
+    """Give what a page must know to stay current: the report's version, and what runs.
 
     Returns
     -------
@@ -38,12 +38,12 @@ def pulse_of(study: Study) -> dict[str, Any]:
     run = _run(study)
     return {
         "report": version_of(study.report),
-        "running": _in_words(run) if run and run["alive"] else None,
+        "running": _summary(run) if run and run["alive"] else None,
     }
 
 
 def state_of(study: Study) -> dict[str, Any]:
-    """Say all that the live page shows.
+    """Give all that the live page shows.
 
     Returns
     -------
@@ -78,7 +78,7 @@ def version_of(path: Path) -> str | None:
 
 
 def training_curves(study: Study) -> pd.DataFrame:
-    """Read how training went, or goes: one row a look at the validation part.
+    """Read how training went, or goes: one row for each evaluation step.
 
     Returns
     -------
@@ -91,10 +91,10 @@ def training_curves(study: Study) -> pd.DataFrame:
 
     columns = ["folds", "split", "member", "epoch", "outcome", *MEASURES]
     rows = [
-        {"folds": kind, "split": part, **look}
+        {"folds": kind, "split": part, **step}
         for kind, directory in _models(study).items()
-        for part, looks in _histories(directory).items()
-        for look in looks
+        for part, steps in _histories(directory).items()
+        for step in steps
     ]
     return pd.DataFrame(rows, columns=columns)
 
@@ -103,9 +103,9 @@ def _run(study: Study) -> dict[str, Any] | None:
     return read_running(study.running.file)
 
 
-def _in_words(run: dict[str, Any]) -> str:
+def _summary(run: dict[str, Any]) -> str:
     if run["stage"] is None:
-        return "looking at what must be done"
+        return "checking what must be done"
     bars = [bar for bar in run["bars"] if bar["total"] > 0]
     if not bars:
         return f"{run['stage']}"
@@ -122,16 +122,16 @@ def _stopped(run: dict[str, Any]) -> str:
 
 def _stages(study: Study, run: dict[str, Any] | None, now: float) -> list[dict[str, Any]]:
     # Read anew each time: the process that writes it is another one.
-    kept = Study(study.file, study.settings).record.get("stages", {})
+    entries = Study(study.file, study.settings).record.get("stages", {})
     names = [stage.name for stage in stages_of(study)]
     working = run["stage"] if run is not None and run["alive"] else None
     before = names[: names.index(working)] if working in names else names
     result = []
     for name in names:
         about: dict[str, Any] = {"name": name, "state": "not done", "seconds": None, "messages": []}
-        if name in kept:
+        if name in entries:
             about["state"] = "done" if name in before else "cached"
-            about |= {"seconds": kept[name]["seconds"], "messages": kept[name]["messages"]}
+            about |= {"seconds": entries[name]["seconds"], "messages": entries[name]["messages"]}
         bars = []
         if run is not None and name == working:
             about |= {
@@ -169,8 +169,8 @@ def _curves(study: Study) -> list[dict[str, Any]]:
         for name, settings in study.settings.outcomes.items():
             parts = [
                 {"split": part, "points": points}
-                for part, looks in histories.items()
-                if (points := _points(looks, name))
+                for part, steps in histories.items()
+                if (points := _points(steps, name))
             ]
             if parts:
                 outcomes.append({"label": settings.label or name, "splits": parts})
@@ -179,47 +179,47 @@ def _curves(study: Study) -> list[dict[str, Any]]:
     return result
 
 
-def _points(looks: tuple[dict[str, Any], ...], outcome: str) -> list[list[float]]:
+def _points(steps: tuple[dict[str, Any], ...], outcome: str) -> list[list[float]]:
     """Mean over the members of an ensemble, epoch by epoch."""
     at: dict[float, list[float]] = defaultdict(list)
-    for look in looks:
-        if look["outcome"] == outcome and math.isfinite(look["validation_mae"]):
-            at[look["epoch"]].append(look["validation_mae"])
+    for step in steps:
+        if step["outcome"] == outcome and math.isfinite(step["validation_mae"]):
+            at[step["epoch"]].append(step["validation_mae"])
     return [[epoch, round(fmean(values), 4)] for epoch, values in sorted(at.items())]
 
 
 def _histories(model: Path) -> dict[str, tuple[dict[str, Any], ...]]:
-    """Read the looks of each part; ``fold-10`` comes behind ``fold-9``."""
+    """Read the evaluation steps of each part; ``fold-10`` comes behind ``fold-9``."""
     files = {path.parent.name: path for path in model.glob("logs/*/history.jsonl")}
     result = {}
     for part in sorted(files, key=lambda name: (len(name), name)):
         version = version_of(files[part])
         if version is not None:
-            result[part] = _history(files[part], version)
+            result[part] = _evaluation_steps(files[part], version)
     return result
 
 
 @lru_cache(maxsize=256)
-def _history(file: Path, version: str) -> tuple[dict[str, Any], ...]:
-    """Read a diary; its last line may be half written, and what is no look is passed over."""
-    looks = []
+def _evaluation_steps(file: Path, version: str) -> tuple[dict[str, Any], ...]:
+    """Read a diary; its last line may be half written, and what is no step is skipped."""
+    steps = []
     try:
         lines = file.read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:
         return ()
     for line in lines:
         try:
-            said = json.loads(line)
-            told = {key: said.get(key) for key in MEASURES}
-            numbers = {k: math.nan if x is None else float(x) for k, x in told.items()}
-            looks.append(
+            row = json.loads(line)
+            measured = {key: row.get(key) for key in MEASURES}
+            numbers = {k: math.nan if x is None else float(x) for k, x in measured.items()}
+            steps.append(
                 {
-                    "member": int(said.get("member", 1)),
-                    "epoch": float(said["epoch"]),
-                    "outcome": str(said["outcome"]),
+                    "member": int(row.get("member", 1)),
+                    "epoch": float(row["epoch"]),
+                    "outcome": str(row["outcome"]),
                     **numbers,
                 }
             )
         except (ValueError, KeyError, TypeError, AttributeError):
             continue
-    return tuple(looks)
+    return tuple(steps)

@@ -1,11 +1,11 @@
 "use strict";
-// A served report keeps up with its file, and says when a run is under way.
+// A served report keeps up with its file, and shows when a run is under way.
 (() => {
   const mine = document.currentScript.dataset.version;
   const page = location.pathname.split("/").pop();
   let note = null, missed = 0;
 
-  function say(running) {
+  function announce(running) {
     if (running === null) {
       if (note) note.remove();
       note = null;
@@ -25,7 +25,7 @@
     note.textContent = `A run is under way: ${running}`;
   }
 
-  async function look() {
+  async function poll() {
     try {
       const answer = await fetch("pulse.json", { cache: "no-store" });
       if (!answer.ok) throw new Error(answer.status);
@@ -35,12 +35,12 @@
         location.reload();
         return;
       }
-      say(pulse.running);
+      announce(pulse.running);
     } catch (error) {
       missed += 1;
-      say(null);
+      announce(null);
     }
-    if (missed < 10) setTimeout(look, 2000);
+    if (missed < 10) setTimeout(poll, 2000);
   }
-  setTimeout(look, 1000);
+  setTimeout(poll, 1000);
 })();

@@ -89,7 +89,7 @@ const write = (i) => {
   const where = [nameOf(i) === data.codes[i] ? null : data.codes[i], data.districts && data.districts[i]];
   const under = element("p", where.filter(Boolean).join(" \u00b7 "));
   const about = element("p", `${outcome().label}, ${data.unit} 1 to ${CLASSES}`, "about");
-  const flags = FLAGS.filter((flag) => value("flags", i) & flag.bit).map((flag) => element("p", flag.says, "warning"));
+  const flags = FLAGS.filter((flag) => value("flags", i) & flag.bit).map((flag) => element("p", flag.description, "warning"));
   card.replaceChildren(
     element("h3", nameOf(i)), ...(under.textContent ? [under] : []), about, strip(i), list,
     ...placeAmongAll(i), ...flags, ...pictures(i),
@@ -101,11 +101,11 @@ const pictures = (i) => {
   const own = data.images && Object.hasOwn(data.images, data.codes[i]) ? data.images[data.codes[i]] : [];
   if (!own.length) return [];
   const row = element("div", undefined, "thumbs");
-  own.forEach((picture) => {
+  own.forEach((image) => {
     const made = element("img");
-    made.src = picture.src;
-    made.alt = picture.alt || "";
-    if (picture.title) made.title = picture.title;
+    made.src = image.src;
+    made.alt = image.alt || "";
+    if (image.title) made.title = image.title;
     row.append(made);
   });
   return [row];

@@ -75,7 +75,7 @@ const hatch = (pen, fine) => {
   pattern.setTransform(new DOMMatrix().scale(fine));
   return pattern;
 };
-// One path a class, not thousands; kept, for moving the map changes none of them.
+// One path a class, not thousands; stored, for moving the map changes none of them.
 const grouped = new Map();
 const groupsOf = (layer) => {
   const key = `${state.outcome} ${layer}`;
@@ -92,18 +92,18 @@ const groupsOf = (layer) => {
   }
   return grouped.get(key);
 };
-const isKept = (scale, bin) => !state.kept[scale] || state.kept[scale].has(bin);
+const isSelected = (scale, bin) => !state.selected[scale] || state.selected[scale].has(bin);
 const paint = (canvas, layer, place, ratio) => {
   const pen = prepare(canvas, place, ratio), { scale } = layers[layer], entries = scales[scale].entries();
   const fine = 1 / place.scale;
   // Small areas get no edge of their own: it would hide them. Their own colour closes the seams.
   const edges = (place.width * place.height * state.zoom ** 2) / count > 500;
   groupsOf(layer).forEach((path, bin) => {
-    const swatch = bin < 0 ? null : colour(entries[bin].swatch), kept = isKept(scale, bin);
-    pen.globalAlpha = kept ? 1 : FADED;
+    const swatch = bin < 0 ? null : colour(entries[bin].swatch), selected = isSelected(scale, bin);
+    pen.globalAlpha = selected ? 1 : FADED;
     pen.fillStyle = swatch === null ? hatch(pen, fine) : swatch;
     pen.fill(path, "evenodd");
-    if (!kept && !edges) return; // the seam's colour would show twice
+    if (!selected && !edges) return; // the seam's colour would show twice
     pen.strokeStyle = swatch === null ? colour("--nothing") : edges ? colour("--edge") : pen.fillStyle;
     pen.lineWidth = (edges ? 0.8 : 0.5) * fine;
     pen.stroke(path);
@@ -143,12 +143,12 @@ const toPaper = () => {
   document.documentElement.dataset.paper = "";
   if (geometry) shown().forEach((f) => f.panes.forEach(({ canvas, layer }) => {
     const sheet = document.createElement("canvas");
-    const picture = element("img", undefined, canvas.classList.contains("over") ? "paper over" : "paper");
+    const image = element("img", undefined, canvas.classList.contains("over") ? "paper over" : "paper");
     paint(sheet, layer, fit(f), ON_PAPER);
-    picture.src = sheet.toDataURL();
-    picture.alt = "";
-    picture.style.clipPath = canvas.style.clipPath;
-    canvas.after(picture);
+    image.src = sheet.toDataURL();
+    image.alt = "";
+    image.style.clipPath = canvas.style.clipPath;
+    canvas.after(image);
   }));
   delete document.documentElement.dataset.paper;
 };
@@ -263,7 +263,7 @@ const listen = (f) => {
     zoomTo(state.zoom * Math.exp(-event.deltaY / 120));
   }, { passive: false });
 };
-const beside = (i, dx, dy) => {
+const neighbour = (i, dx, dy) => {
   // The nearest area whose centre lies in that direction (within 45 degrees of it).
   if (!centres[i]) return centres.findIndex(Boolean);
   let best = i, nearest = Infinity;

@@ -4,7 +4,7 @@ const turn = () => { later(); if (state.area >= 0) write(state.area); };
 const select = byId("outcome");
 select.addEventListener("change", () => {
   state.outcome = Number(select.value);
-  ["locations", "images"].forEach((scale) => { delete state.kept[scale]; }); // cut anew
+  ["locations", "images"].forEach((scale) => { delete state.selected[scale]; }); // cut anew
   if (geometry) showLegends();
   turn();
 });
@@ -12,7 +12,7 @@ select.addEventListener("change", () => {
 // The legend filters: the areas of other classes fade.
 const legends = byId("legends");
 const legendOf = (scale) => {
-  const { before, after, says, entries } = scales[scale];
+  const { before, after, description, entries } = scales[scale];
   const layer = shown().flatMap((f) => f.panes).map((pane) => pane.layer).find((each) => layers[each].scale === scale);
   const bin = layers[layer].bins(), counts = new Map();
   for (let i = 0; i < count; i += 1) counts.set(bin(i), (counts.get(bin(i)) || 0) + 1);
@@ -21,7 +21,7 @@ const legendOf = (scale) => {
   const legend = element("div", undefined, `legend ${scale}`);
   legend.dataset.scale = scale;
   legend.setAttribute("role", "group");
-  legend.setAttribute("aria-label", `Legend: ${says}. Press a class to show only its areas.`);
+  legend.setAttribute("aria-label", `Legend: ${description}. Press a class to show only its areas.`);
   const buttons = items.map((item, k) => {
     const button = element("button", item.label, item.bin < 0 ? "nothing" : "");
     const areas = counts.get(item.bin) || 0;
@@ -52,21 +52,21 @@ const legendOf = (scale) => {
   return legend;
 };
 const press = (legend) => {
-  const kept = state.kept[legend.dataset.scale];
-  legend.classList.toggle("filtering", Boolean(kept));
-  legend.querySelector(".all").hidden = !kept;
+  const selected = state.selected[legend.dataset.scale];
+  legend.classList.toggle("filtering", Boolean(selected));
+  legend.querySelector(".all").hidden = !selected;
   legend.querySelectorAll(".swatches button").forEach((button) =>
-    button.setAttribute("aria-pressed", String(Boolean(kept) && kept.has(Number(button.dataset.bin)))));
+    button.setAttribute("aria-pressed", String(Boolean(selected) && selected.has(Number(button.dataset.bin)))));
 };
 const keep = (scale, bin) => {
-  const kept = state.kept[scale] || (state.kept[scale] = new Set());
-  if (!kept.delete(bin)) kept.add(bin);
-  if (!kept.size) delete state.kept[scale];
+  const selected = state.selected[scale] || (state.selected[scale] = new Set());
+  if (!selected.delete(bin)) selected.add(bin);
+  if (!selected.size) delete state.selected[scale];
   legends.querySelectorAll(".legend").forEach(press);
   later();
 };
 const forget = (scale) => {
-  delete state.kept[scale];
+  delete state.selected[scale];
   legends.querySelectorAll(".legend").forEach(press);
   later();
 };
@@ -113,7 +113,7 @@ const listenToDivider = (divider) => {
 };
 
 // Search by name, code and postcode.
-const names = byId("names"), found = new Map(), told = byId("found");
+const names = byId("names"), found = new Map(), status = byId("found");
 const options = document.createDocumentFragment();
 for (let i = 0; i < count; i += 1) {
   const text = nameOf(i) === data.codes[i] ? data.codes[i] : `${nameOf(i)} \u00b7 ${data.codes[i]}`;
@@ -144,19 +144,19 @@ const areaWithPostcode = (wanted) => {
 const find = byId("find");
 const search = (last) => {
   const text = find.value.trim(), low = text.toLowerCase();
-  told.textContent = "";
+  status.textContent = "";
   if (!text) return;
   let i = found.get(low);
   const squeezed = text.toUpperCase().replace(/[^A-Z0-9]/g, "");
   if (i === undefined && squeezed.length > 2) {
     i = areaWithPostcode(squeezed);
-    if (i !== undefined) told.textContent = `${text.toUpperCase()} lies in ${nameOf(i)}.`;
+    if (i !== undefined) status.textContent = `${text.toUpperCase()} lies in ${nameOf(i)}.`;
   }
   if (i === undefined && last) {
     const held = [...found.keys()].filter((name) => name.includes(low));
     const near = held.find((name) => name.startsWith(low)) || held[0];
     i = near === undefined ? undefined : found.get(near);
-    if (i === undefined) told.textContent = `No area${data.postcodes ? ", code or postcode" : " or code"} is called \u201c${text.slice(0, 60)}\u201d.`;
+    if (i === undefined) status.textContent = `No area${data.postcodes ? ", code or postcode" : " or code"} is called \u201c${text.slice(0, 60)}\u201d.`;
   }
   if (i === undefined) return;
   choose(i);
@@ -187,7 +187,7 @@ if (geometry) {
   maps.addEventListener("keydown", (event) => {
     if (event.ctrlKey || event.metaKey || event.altKey) return;
     if (arrows[event.key]) {
-      choose(beside(state.area, ...arrows[event.key]));
+      choose(neighbour(state.area, ...arrows[event.key]));
       floatAtArea(state.area);
     } else if (event.key === "+" || event.key === "=") zoomTo(state.zoom * 1.6);
     else if (event.key === "-") zoomTo(state.zoom / 1.6);

@@ -3,7 +3,7 @@ const data = JSON.parse(document.getElementById("data").textContent);
 const byId = (id) => document.getElementById(id);
 const MINUS = "\u2212", DASH = "\u2013", SPREAD = data.apart, CLASSES = data.classes;
 const count = data.codes.length;
-const state = { outcome: 0, layer: "predicted", area: -1, zoom: 1, x: 0, y: 0, split: 50, kept: {} };
+const state = { outcome: 0, layer: "predicted", area: -1, zoom: 1, x: 0, y: 0, split: 50, selected: {} };
 
 const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
 const signed = (value) => (value > 0 ? "+" : value < 0 ? MINUS : "") + Math.abs(value);
@@ -20,12 +20,12 @@ const differenceOf = (i) => {
   return predicted === null || actual === null ? null : predicted - actual;
 };
 
-// Flags of an area, the gravest first: what its colour says where it has several.
+// Flags of an area, the gravest first: what its colour means where it has several.
 const FLAGS = [
-  { bit: 8, label: "too few locations", swatch: "--f1", says: "Too few locations: it is not measured." },
-  { bit: 1, label: "outside the training distribution", swatch: "--f2", says: "Its images are outside the training distribution." },
-  { bit: 2, label: "errors large here and around", swatch: "--f3", says: "Errors are large here and in the areas around." },
-  { bit: 4, label: "errors small here and around", swatch: "--f4", says: "Errors are small here and in the areas around." },
+  { bit: 8, label: "too few locations", swatch: "--f1", description: "Too few locations: it is not measured." },
+  { bit: 1, label: "outside the training distribution", swatch: "--f2", description: "Its images are outside the training distribution." },
+  { bit: 2, label: "errors large here and around", swatch: "--f3", description: "Errors are large here and in the areas around." },
+  { bit: 4, label: "errors small here and around", swatch: "--f4", description: "Errors are small here and in the areas around." },
 ];
 
 // Ten colours for any number of classes; nine for differences and for how much of something.
@@ -40,7 +40,7 @@ const fifths = (key) => {
   return { starts: [...new Set(starts)].filter((each) => each !== undefined), last: sorted[sorted.length - 1] };
 };
 const countScale = (key, what) => ({
-  before: "fewer", after: `more ${what}`, says: `${what} of an area`,
+  before: "fewer", after: `more ${what}`, description: `${what} of an area`,
   entries: () => {
     const { starts, last } = fifths(key);
     return starts.map((start, k) => {
@@ -60,24 +60,24 @@ const countBin = (key) => {
 // The classes that a map shows: -1 is "no value".
 const scales = {
   decile: {
-    before: "worst off", after: "best off", says: `${data.unit}, 1 worst off to ${CLASSES} best off`,
+    before: "worst off", after: "best off", description: `${data.unit}, 1 worst off to ${CLASSES} best off`,
     entries: () => Array.from({ length: CLASSES }, (_, k) => ({ swatch: decileSwatch(k + 1), label: String(k + 1) })),
   },
   difference: {
-    before: "predicted too low", after: "too high", says: `predicted less actual ${data.unit}`,
+    before: "predicted too low", after: "too high", description: `predicted less actual ${data.unit}`,
     entries: () => Array.from({ length: 2 * SPREAD + 1 }, (_, k) => {
       const by = k - SPREAD, open = Math.abs(by) === SPREAD && SPREAD < CLASSES - 1;
       return { swatch: `--x${5 + Math.round((4 * by) / Math.max(SPREAD, 1))}`, label: (open ? (by < 0 ? "\u2264" : "\u2265") : "") + signed(by) };
     }),
   },
   width: {
-    before: "certain", after: "uncertain", says: `width of the interval, in ${data.units}`,
+    before: "certain", after: "uncertain", description: `width of the interval, in ${data.units}`,
     entries: () => Array.from({ length: CLASSES }, (_, k) => ({ swatch: tint(k, CLASSES), label: String(k + 1) })),
   },
   locations: countScale("n", "locations"),
   images: countScale("views", "images"),
   flags: {
-    before: "", after: "", says: "what to be careful of",
+    before: "", after: "", description: "what to be careful of",
     entries: () => [...FLAGS, { label: "none of these", swatch: "--f0" }],
   },
 };

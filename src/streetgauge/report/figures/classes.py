@@ -56,7 +56,7 @@ def confusion(account: Mapping[str, Any], classes: int, label: str) -> Sketch | 
         at, at, share, cmap="Blues", vmin=0, vmax=top, edgecolors="white", linewidth=0.8
     )
     for k in range(classes):
-        axes.add_patch(_square(k + 0.5))
+        axes.add_patch(_cell_outline(k + 0.5))
         for j in range(classes):
             if count[k, j] and classes <= MOST_NUMBERS:
                 dark = share[k, j] > 0.6 * top
@@ -86,7 +86,7 @@ def confusion(account: Mapping[str, Any], classes: int, label: str) -> Sketch | 
         f"{plain(label)}: number of areas by actual (rows) and predicted (columns) {one}; shade: "
         f"share of the areas of that actual {one}; outlined: the same {one}. "
         f"{words.plural(int(count.sum()), 'area')}, {words.percent(exact)} of them in the same "
-        f"{one}, {words.number(mae)} {many} off on average.",
+        f"{one}, mean absolute error {words.number(mae)} {many}.",
     )
 
 
@@ -155,9 +155,9 @@ def agreement(
         + (f" ({words.span(rho)})" if words.span(rho) else ""),
     )
     held = account.get("intervals") or {}
-    said = ""
+    note = ""
     if held.get("share") is not None:
-        said = (
+        note = (
             f" The intervals, meant to hold the actual {one} for {words.percent(held['level'])} of "
             f"the areas, hold it for {words.percent(held['share'])}."
         )
@@ -167,7 +167,7 @@ def agreement(
         f"{label}: predicted against actual {one}",
         f"{plain(label)}: predicted against actual {one} of {words.plural(len(known), 'area')}: "
         f"mean and middle half of the predictions and mean ends of the areas’ intervals, by actual "
-        f"{one}; Spearman’s rho {words.number(rho['value'])}.{said}",
+        f"{one}; Spearman’s rho {words.number(rho['value'])}.{note}",
     )
 
 
@@ -226,7 +226,7 @@ def reliability(
     )
     counted.yaxis.set_major_formatter(_percent)
     stated_error = (account.get("probabilities") or {}).get("areas", {}).get("calibration_error")
-    said = "" if stated_error is None else f" Calibration error {words.number(stated_error, 3)}."
+    note = "" if stated_error is None else f" Calibration error {words.number(stated_error, 3)}."
     return Sketch(
         canvas,
         table,
@@ -234,7 +234,7 @@ def reliability(
         f"{plain(label)}: how often an area’s actual {one} was k or less, against the stated "
         f"probability of that, for all k from 1 to {classes - 1} together; intervals from drawing "
         f"the {words.plural(len(known), 'area')} again; below, how often such probabilities are "
-        f"stated.{said}",
+        f"stated.{note}",
     )
 
 
@@ -297,7 +297,7 @@ def _drawn_again(n: int, seed: int) -> Any:
 
 
 def _measured(rows: pd.DataFrame) -> pd.DataFrame:
-    """Keep the areas whose figures count, in the order of their codes."""
+    """Select the areas whose figures count, in the order of their codes."""
     known = rows[rows["decile"].notna() & rows["actual_decile"].notna()]
     if "status" in known:
         known = known[known["status"].isna() | (known["status"] == "measured")]
@@ -314,7 +314,7 @@ def _measured(rows: pd.DataFrame) -> pd.DataFrame:
     return known.assign(inside=inside.astype("float64").where(known["low"].notna()))
 
 
-def _square(corner: float) -> Any:
+def _cell_outline(corner: float) -> Any:
     from matplotlib.patches import Rectangle
 
     return Rectangle((corner, corner), 1, 1, fill=False, ec=INK, lw=0.8)

@@ -23,7 +23,7 @@ from streetgauge.report.figures import errors as of_errors
 from streetgauge.report.figures import study as of_study
 from streetgauge.report.figures.drawing import Sketch, drawing, files_of, short
 
-__all__ = ["Each", "Figure", "draw_figures", "hands", "save_figures"]
+__all__ = ["Each", "Figure", "draw_figures", "processes", "save_figures"]
 
 # A figure that there may be: its kind, its outcome, and what sketches it.
 Plan = tuple[str, str | None, Callable[[], Sketch | None]]
@@ -86,7 +86,7 @@ def draw_figures(
     """Draw every figure for which there are data.
 
     The same input gives the same bytes. Sizes are one or two columns of a journal page (89 and
-    183 mm), type is 8 points and not below 7, and everything can be told apart without colour.
+    183 mm), type is 8 points and not below 7, and everything can be distinguished without colour.
 
     Parameters
     ----------
@@ -104,9 +104,9 @@ def draw_figures(
     paper : bool, default True
         Also as PDF and PNG, which takes two thirds of the time.
     each : callable
-        What goes through the work, here or in other processes: see `hands`.
+        What goes through the work, here or in other processes: see `processes`.
     progress : Progress
-        Told how many are drawn.
+        Reports how many are drawn.
 
     Returns
     -------
@@ -211,7 +211,7 @@ def _slug(outcome: str) -> str:
 
 
 @contextmanager
-def hands(workers: int) -> Iterator[Each]:
+def processes(workers: int) -> Iterator[Each]:
     """Give what goes through the tasks of drawing: here, or in processes of its own.
 
     All that is given to it before the block ends shares the same processes, so the tasks of one
@@ -231,12 +231,12 @@ def hands(workers: int) -> Iterator[Each]:
     if workers < 2:
         yield map
         return
-    with ProcessPoolExecutor(workers, get_context("spawn"), initializer=_settle) as pool:
+    with ProcessPoolExecutor(workers, get_context("spawn"), initializer=_prepare_process) as pool:
         yield pool.map
 
 
-def _settle() -> None:
-    """Load what draws, and look for garbage among what is drawn only: a tenth of the time."""
+def _prepare_process() -> None:
+    """Load what draws, and collect garbage among what is drawn only: a tenth of the time."""
     import matplotlib.backends.backend_agg
     import matplotlib.backends.backend_pdf
     import matplotlib.backends.backend_svg  # noqa: F401

@@ -44,7 +44,7 @@ __all__ = [
 
 # Widths of one and of two columns, inches: 89 and 183 mm, as Nature and Science ask for.
 COLUMN, PAGE = 3.5, 7.2
-# Okabe and Ito's (2008) blue and vermilion: apart for every colour vision, and one darker in grey.
+# Okabe and Ito's (2008) blue and vermilion: distinct to every eye, and one darker in grey.
 BLUE, ORANGE = "#0072b2", "#d55e00"
 INK, GREY, PALE = "#1d2127", "#6b7280", "#c9ced6"
 DOTS = 300  # of a PNG, an inch
@@ -163,17 +163,17 @@ def new(
 def below(canvas: Canvas, source: Axes, columns: int, *, above: bool = False) -> None:
     """Put the legend of a panel under the whole figure, or above it."""
     handles, labels = source.get_legend_handles_labels()
-    place: Any = f"outside {'upper' if above else 'lower'} center"
-    canvas.legend(handles, labels, loc=place, ncols=columns, columnspacing=1.2)
+    position: Any = f"outside {'upper' if above else 'lower'} center"
+    canvas.legend(handles, labels, loc=position, ncols=columns, columnspacing=1.2)
 
 
 def upright(axes: Axes, text: str, size: float = 7) -> None:
-    """Say in small grey letters at the top of a panel what cannot be drawn."""
+    """Write in small grey letters at the top of a panel what cannot be drawn."""
     axes.set_title(text, fontsize=size, fontweight="normal", color=GREY, loc="right")
 
 
 def apart(values: pd.Series, most: float, *, second: bool = False) -> Any:
-    """Move values a little, the same way each time, so that equal ones can be told apart."""
+    """Move values a little, the same way each time, so that equal ones can be distinguished."""
     steps = np.arange(len(values)) + 0.5
     # Multiples of irrational numbers fill a square evenly (Roberts 2018).
     part = (steps * (0.5698402909980532 if second else 0.7548776662466927)) % 1
@@ -182,8 +182,8 @@ def apart(values: pd.Series, most: float, *, second: bool = False) -> Any:
 
 def plain(text: object) -> str:
     """Give text that XML can hold, on one line."""
-    kept = re.sub("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]", "\ufffd", str(text))
-    return " ".join(kept.split())
+    valid = re.sub("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]", "\ufffd", str(text))
+    return " ".join(valid.split())
 
 
 def short(text: object, most: int = 40, *, lines: int = 1) -> str:
@@ -203,7 +203,7 @@ def files_of(
     ----------
     canvas : matplotlib Figure
     name : str
-        Letters, digits, hyphens and underscores; makes the SVG's ids unlike any other figure's.
+        Letters, digits, hyphens and underscores; makes the SVG's ids its own.
     title, description : str
         For people who do not see it: ``<title>`` and ``<desc>`` of the SVG.
     paper : bool, default True
@@ -243,10 +243,10 @@ def png_of(canvas: Canvas) -> bytes:
 
 
 def _readable(svg: bytes, name: str, title: str, description: str) -> str:
-    """Make an SVG that can stand in a page beside others, and be read aloud.
+    """Make an SVG that can stand in a page next to others, and be read aloud.
 
     Styles become attributes, which a page that forbids inline styles still shows; ids get the
-    figure's name in front; what only matplotlib says of itself goes.
+    figure's name in front; matplotlib's own metadata goes.
     """
     Xml.register_namespace("", SVG)
     Xml.register_namespace("xlink", XLINK)
@@ -299,16 +299,16 @@ def _slim(root: Xml.Element) -> None:
 
 
 def _unwrap(element: Xml.Element) -> None:
-    """Put what is in groups that say nothing in their place."""
-    kept: list[Xml.Element] = []
+    """Replace groups without attributes by what is in them."""
+    children: list[Xml.Element] = []
     for child in element:
         _unwrap(child)
-        kept += list(child) if child.tag == f"{{{SVG}}}g" and not child.attrib else [child]
-    element[:] = kept
+        children += list(child) if child.tag == f"{{{SVG}}}g" and not child.attrib else [child]
+    element[:] = children
 
 
 def _share(element: Xml.Element) -> None:
-    """Say once, for the whole group, what all of its members say: a third of the size goes."""
+    """Set once, for the whole group, what all of its members have: a third of the size goes."""
     members = [child for child in element if child.tag != f"{{{SVG}}}defs"]
     for child in members:
         _share(child)

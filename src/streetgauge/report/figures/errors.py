@@ -54,11 +54,11 @@ def groups(account: Mapping[str, Any], metrics: Mapping[str, Any], label: str) -
     table = pd.DataFrame(found)
     numbers = [c for c in table.columns if c.startswith(("mae", "bias"))]
     table[numbers] = table[numbers].astype("float64")
-    lines, left_out = _lines_of_groups(table)
+    lines, is_cut = _lines_of_groups(table)
     height = 0.75 + 0.145 * len(lines)
     canvas, panels = new(PAGE, max(height, 1.4), 1, 2)
     y = np.arange(len(lines))
-    at = np.array([place for place, (_, row) in zip(y, lines, strict=True) if row is not None])
+    at = np.array([i for i, (_, row) in zip(y, lines, strict=True) if row is not None])
     drawn = pd.DataFrame([row for _, row in lines if row is not None])
     for axes, metric, whole in (
         (panels[0], "mae", account["metrics"]["mae"]["value"]),
@@ -87,7 +87,7 @@ def groups(account: Mapping[str, Any], metrics: Mapping[str, Any], label: str) -
     for text, (_, row) in zip(panels[0].get_yticklabels(), lines, strict=True):
         text.set_color(GREY if row is None else INK)
     panels[1].set_yticks([])
-    more = f" Of many, the {MOST_GROUPS // 2} worst and best are drawn." if left_out else ""
+    more = f" Of many, the {MOST_GROUPS // 2} worst and best are drawn." if is_cut else ""
     return Sketch(
         canvas,
         table,
@@ -131,8 +131,8 @@ def moran_scatter(
     )
     below(canvas, axes, 2)
     p = about.get("p")
-    said = "" if p is None else f", p = {words.number(p, 3)}"
-    upright(axes, f"I = {words.number(about['value'])}{said}")
+    p_value = "" if p is None else f", p = {words.number(p, 3)}"
+    upright(axes, f"I = {words.number(about['value'])}{p_value}")
     kind = (
         "areas that it borders on"
         if account["structure"]["neighbours"] == "contiguity"
@@ -144,7 +144,7 @@ def moran_scatter(
         f"{label}: do errors lie together?",
         f"{plain(label)}: predicted less actual of each of {words.plural(len(known), 'area')} "
         f"against the mean of the {kind}. The slope is Moran’s I, {words.number(about['value'])}"
-        f"{said}; by chance it is about {words.number(about['expected'])}.",
+        f"{p_value}; by chance it is about {words.number(about['expected'])}.",
     )
 
 

@@ -1,4 +1,4 @@
-"""Maps as images, for slides: predicted beside actual class, 1920 x 1080."""
+"""Maps as images, for slides: predicted next to actual class, 1920 x 1080."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def draw_maps(
 ) -> Iterable[tuple[str, bytes]]:
     """Draw a slide for each outcome.
 
-    A bar of kilometres and an arrow to the north are on it if the boundaries say in which
+    A bar of kilometres and an arrow to the north are on it if the boundaries state in which
     coordinate system they are; they are then drawn in metres. Same input, same bytes.
 
     Parameters
@@ -54,7 +54,7 @@ def draw_maps(
     study : str
         Its name.
     each : callable
-        What goes through the work, here or in other processes: see `hands`.
+        What goes through the work, here or in other processes: see `processes`.
 
     Returns
     -------
@@ -71,8 +71,8 @@ def draw_maps(
         if rows["decile"].notna().any():
             about = provenance.get(name, {})
             label = str(about.get("label") or account.get("label") or name)
-            said, source = _said(account, scale, study), _source(about)
-            slides.append(_Slide(name, label, said, source, rows[["decile", "actual_decile"]]))
+            summary, source = _summary(account, scale, study), _source(about)
+            slides.append(_Slide(name, label, summary, source, rows[["decile", "actual_decile"]]))
     tasks = [slides[i : i + AT_ONCE] for i in range(0, len(slides), AT_ONCE)]
     drawn = each(partial(_paint, ground, scale), tasks)
     return (slide for task in drawn for slide in task)
@@ -102,7 +102,7 @@ class _Slide:
 
     outcome: str
     label: str
-    said: str
+    summary: str
     source: str
     rows: pd.DataFrame
 
@@ -127,12 +127,12 @@ class _Ground:
 
     @classmethod
     def of(cls, areas: pd.DataFrame) -> _Ground | None:
-        """Keep the areas that have a polygon; None if none has."""
+        """Select the areas that have a polygon; None if none has."""
         if "geometry" not in areas.columns:
             return None
-        kept: Any = areas[areas.geometry.geom_type.isin(["Polygon", "MultiPolygon"])]
-        kept = kept[~kept.geometry.is_empty]
-        return cls(kept) if len(kept) else None
+        polygons: Any = areas[areas.geometry.geom_type.isin(["Polygon", "MultiPolygon"])]
+        polygons = polygons[~polygons.geometry.is_empty]
+        return cls(polygons) if len(polygons) else None
 
     def paint(self, axes: Axes, values: pd.Series, scale: _Scale) -> None:
         """Fill every area with the colour of its class."""
@@ -173,7 +173,7 @@ def _drawn(ground: _Ground, scale: _Scale, slide: _Slide) -> bytes:
 
     canvas = Canvas(figsize=(WIDTH, HEIGHT), dpi=DOTS)
     canvas.text(LEFT, 0.925, short(slide.label, 70), size=26, color=INK, va="center")
-    canvas.text(LEFT, 0.872, short(slide.said, 150), size=13, color=GREY, va="center")
+    canvas.text(LEFT, 0.872, short(slide.summary, 150), size=13, color=GREY, va="center")
     width = (1 - 2 * LEFT - GAP) / 2
     for i, (column, title) in enumerate((("decile", "Predicted"), ("actual_decile", "Actual"))):
         left = LEFT + i * (width + GAP)
@@ -187,15 +187,15 @@ def _drawn(ground: _Ground, scale: _Scale, slide: _Slide) -> bytes:
     return png_of(canvas)
 
 
-def _said(account: Mapping[str, Any], scale: _Scale, study: str) -> str:
+def _summary(account: Mapping[str, Any], scale: _Scale, study: str) -> str:
     measured, text = account["metrics"], plain(study)
     if measured["mae"]["value"] is None:
         return text
-    beside = " or the one beside it" if scale.near == "within_1" else ""
+    neighbour = " or the one next to it" if scale.near == "within_1" else ""
     return (
         f"{text}: {words.percent(measured[scale.near]['value'])} of "
-        f"{words.plural(account['n_areas'], 'area')} in the actual {scale.one}{beside}, "
-        f"{words.number(measured['mae']['value'], 1)} {scale.many} off on average"
+        f"{words.plural(account['n_areas'], 'area')} in the actual {scale.one}{neighbour}, "
+        f"mean absolute error {words.number(measured['mae']['value'], 1)} {scale.many}"
     )
 
 
@@ -245,8 +245,8 @@ def _bar_and_arrow(canvas: Canvas, axes: Axes, ground: _Ground) -> None:
     """Draw a round number of metres, and where north is, in the lower left of the slide."""
     axes.apply_aspect()  # until then the panel does not know how large it is
     left, _, right, _ = ground.bounds
-    place = axes.get_position()
-    across = place.width / (right - left)  # of the slide, a metre
+    panel = axes.get_position()
+    across = panel.width / (right - left)  # of the slide, a metre
     metres = _round(0.09 / across)
     x, y, length = LEFT, 0.085, metres * across
     from matplotlib.lines import Line2D

@@ -107,8 +107,8 @@ def training(history: pd.DataFrame, metric: str, labels: Mapping[str, str]) -> S
     Parameters
     ----------
     history : DataFrame
-        A row a look and outcome: ``split``, ``member``, ``epoch``, ``outcome``, ``train_loss``,
-        ``validation_loss``, ``validation_tau``.
+        A row for each evaluation step and outcome: ``split``, ``member``, ``epoch``,
+        ``outcome``, ``train_loss``, ``validation_loss``, ``validation_tau``.
     metric : str
     labels : mapping of outcome to str
     """
@@ -178,8 +178,8 @@ def transfer(metrics: Mapping[str, Any], labels: Mapping[str, str]) -> Sketch | 
         drawn,
         table,
         "What labels are worth with a model of another city",
-        "Spearman’s rho of predicted and actual classes against the share of the areas that could "
-        "be learned from: going on from the model of another city, and from nothing; "
+        "Spearman’s rho of predicted and actual classes against the share of the areas used in "
+        "training: going on from the model of another city, and from nothing; "
         f"{words.percent(about.get('interval_level', 0.9))} intervals; the test areas are "
         "the same.",
     )
@@ -190,7 +190,7 @@ def less_data(
 ) -> Sketch | None:
     """Draw how good the study would be with fewer areas, locations or views."""
     axis = {
-        "areas": ("n_training_areas", "Areas to learn from"),
+        "areas": ("n_training_areas", "Training areas"),
         "locations": ("locations_per_area", "Locations an area"),
         "views": ("views_per_location", "Views a location"),
     }
@@ -204,7 +204,7 @@ def less_data(
     axes = _Axes("mae", column, METRICS["mae"].format(many=many), what, logarithmic=True)
     drawn = _multiples(table.assign(start=""), labels, axes, style)
     less = {
-        "areas": "fewer areas to learn from",
+        "areas": "fewer training areas",
         "locations": "fewer locations in every area",
         "views": "fewer views of every location",
     }[by]

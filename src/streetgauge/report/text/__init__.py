@@ -1,11 +1,11 @@
-"""All that the page says in words, each kind from its own module."""
+"""All sentences of the page, each kind from its own module."""
 
 from streetgauge.report.text.caveats import caveats
 from streetgauge.report.text.findings import (
     baseline,
-    beside,
     finding,
     other_kind,
+    other_summary,
     plain,
     summary,
     verdict,
@@ -23,6 +23,6 @@ from streetgauge.report.text.numbers import (
 )
 from streetgauge.report.text.provenance import carried, incomplete, names_of, scale, what_was_run
 
-__all__ = ["MISSING", "PARTS", "baseline", "beside", "carried", "caveats", "finding"]
+__all__ = ["MISSING", "PARTS", "baseline", "other_summary", "carried", "caveats", "finding"]
 __all__ += ["incomplete", "listed", "names_of", "nearby", "number", "percent", "plain", "plural"]
 __all__ += ["scale", "other_kind", "span", "summary", "unit", "verdict", "what_was_run"]

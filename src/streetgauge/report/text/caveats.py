@@ -1,4 +1,4 @@
-"""What to keep in mind of this study, as far as its numbers call for it."""
+"""What to bear in mind of this study, as far as its numbers call for it."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ __all__ = [
     "caveats",
     "held_out",
     "limits",
-    "no_intervals",
+    "vacuous_intervals",
     "seen",
     "tested",
     "vintages",
@@ -38,29 +38,29 @@ APART = 3  # years
 FAULTS = {
     "black": "black",
     "blank": "blank",
-    "placeholder": "a notice in the place of an image",
+    "placeholder": "a notice instead of an image",
     "duplicate": "the same as another",
     "blurred": "blurred",
 }
 
 
 def caveats(data: ReportData, labels: Mapping[str, str]) -> list[str]:
-    """Say what to keep in mind, as far as the numbers call for it."""
+    """List what to bear in mind, as far as the numbers call for it."""
     metrics = data.metrics
-    accounts = metrics["outcomes"]
+    evaluations = metrics["outcomes"]
     result: list[str] = []
-    if accounts:
+    if evaluations:
         result += held_out(metrics["scheme"])
     classes = int(metrics.get("classes", 10))
     result += _other_areas(data.provenance, labels)
-    result += _few_areas(accounts, classes)
+    result += _few_areas(evaluations, classes)
     result += _incomplete_outcomes(data.provenance, labels)
-    result += _missing_areas(accounts, labels, classes)
-    result += _too_few_locations(accounts)
-    result += _no_neighbours(accounts, classes)
-    result += no_intervals(accounts, metrics["scheme"])
-    result += _shifted_folds(data.table, accounts, labels)
-    if accounts:
+    result += _missing_areas(evaluations, labels, classes)
+    result += _too_few_locations(evaluations)
+    result += _no_neighbours(evaluations, classes)
+    result += vacuous_intervals(evaluations, metrics["scheme"])
+    result += _shifted_folds(data.table, evaluations, labels)
+    if evaluations:
         result += limits(metrics, labels)
     if data.simulated:
         result += vintages({}, data.provenance, labels)
@@ -68,7 +68,7 @@ def caveats(data: ReportData, labels: Mapping[str, str]) -> list[str]:
         result += seen(data.table, data.imagery, data.credits, data.provenance, labels)
     if not data.skips.empty:
         count = plural(len(data.skips), "record")
-        result.append(f"{count} of what was left out, and why, are counted under “Left out” below.")
+        result.append(f"{count} of what was excluded, and why, are counted under “Excluded” below.")
     return result
 
 
@@ -82,12 +82,12 @@ def _other_areas(
     for (source, to), names in by_years.items():
         yield (
             f"Values of {source} areas were carried to {to} areas for {listed(names)}; how many "
-            "areas that touches is said under “Official statistics” below."
+            "areas that concerns stands under “Official statistics” below."
         )
 
 
-def _few_areas(accounts: Mapping[str, Any], classes: int) -> Iterable[str]:
-    fewest = min((account["n_areas"] for account in accounts.values()), default=0)
+def _few_areas(evaluations: Mapping[str, Any], classes: int) -> Iterable[str]:
+    fewest = min((evaluation["n_areas"] for evaluation in evaluations.values()), default=0)
     if 0 < fewest < FEW_AREAS:
         yield (
             f"There are few areas to measure with: {fewest}, about {number(fewest / classes, 0)} "
@@ -114,16 +114,19 @@ def _incomplete_outcomes(
 
 
 def _missing_areas(
-    accounts: Mapping[str, Any], labels: Mapping[str, str], classes: int
+    evaluations: Mapping[str, Any], labels: Mapping[str, str], classes: int
 ) -> Iterable[str]:
     one, many = unit(classes)
-    unseen = max((_unseen(account) for account in accounts.values()), default=0)
-    learned = max((a.get("n_areas_training_only") or 0 for a in accounts.values()), default=0)
-    if learned:
+    unseen = max((_unseen(evaluation) for evaluation in evaluations.values()), default=0)
+    training_only = max(
+        (a.get("n_areas_training_only") or 0 for a in evaluations.values()), default=0
+    )
+    if training_only:
+        verb = "was" if training_only == 1 else "were"
         yield (
-            f"{plural(learned, 'area')} of the study {'was' if learned == 1 else 'were'} learned "
-            f"from and never tested. {many.capitalize()} are cut among those that were, and the "
-            "figures are theirs alone."
+            f"{plural(training_only, 'area')} of the study {verb} "
+            f"only trained on, never tested. {many.capitalize()} are cut among those that were "
+            "tested, and the figures are theirs alone."
         )
     if unseen:
         have = "has" if unseen == 1 else "have"
@@ -132,7 +135,7 @@ def _missing_areas(
             f"location. {many.capitalize()} are cut among the areas that have one; nothing here "
             "speaks for the rest."
         )
-    gaps = {n: a.get("n_areas_without_actual") or 0 for n, a in accounts.items()}
+    gaps = {n: a.get("n_areas_without_actual") or 0 for n, a in evaluations.items()}
     named = [f"{labels[n]} ({count:,})" for n, count in gaps.items() if count]
     if named:
         yield (
@@ -141,14 +144,14 @@ def _missing_areas(
         )
 
 
-def _unseen(account: Mapping[str, Any]) -> int:
-    """How many areas were neither tested nor learned from."""
-    without = account.get("n_areas_without_prediction") or 0
-    return int(without - (account.get("n_areas_training_only") or 0))
+def _unseen(evaluation: Mapping[str, Any]) -> int:
+    """How many areas were neither tested nor in training."""
+    without = evaluation.get("n_areas_without_prediction") or 0
+    return int(without - (evaluation.get("n_areas_training_only") or 0))
 
 
-def _no_neighbours(accounts: Mapping[str, Any], classes: int) -> Iterable[str]:
-    known = {name for account in accounts.values() for name in account["baselines"]}
+def _no_neighbours(evaluations: Mapping[str, Any], classes: int) -> Iterable[str]:
+    known = {name for evaluation in evaluations.values() for name in evaluation["baselines"]}
     if known and "nearest-areas" not in known:
         yield (
             "Without coordinates there is no nearest-areas baseline, so the "
@@ -158,9 +161,9 @@ def _no_neighbours(accounts: Mapping[str, Any], classes: int) -> Iterable[str]:
 
 
 def _shifted_folds(
-    table: pd.DataFrame, accounts: Mapping[str, Any], labels: Mapping[str, str]
+    table: pd.DataFrame, evaluations: Mapping[str, Any], labels: Mapping[str, str]
 ) -> Iterable[str]:
-    """Say where the folds' networks, pooled as if on one scale, visibly are not."""
+    """Report where the folds' networks, pooled as if on one scale, visibly are not."""
     shifted = []
     for name, rows in table.groupby("outcome"):
         rows = rows[rows["fold"] > 0].dropna(subset="actual_decile")
@@ -174,7 +177,7 @@ def _shifted_folds(
         by_fold = rest.groupby(rows["fold"]).agg(["mean", "size"])
         far = by_fold["mean"].abs() * np.sqrt(by_fold["size"]) > 4 * rest.std()
         if (far & (by_fold["mean"].abs() > 0.25 * score.std())).any():
-            rho = accounts.get(str(name), {}).get("spearman_within_folds")
+            rho = evaluations.get(str(name), {}).get("spearman_within_folds")
             within = "" if rho is None else f" (rho within folds {number(rho)})"
             shifted.append(labels.get(str(name), str(name)) + within)
     if shifted:
@@ -184,8 +187,8 @@ def _shifted_folds(
         )
 
 
-def _too_few_locations(accounts: Mapping[str, Any]) -> Iterable[str]:
-    few = max((a.get("n_areas_too_few_locations") or 0 for a in accounts.values()), default=0)
+def _too_few_locations(evaluations: Mapping[str, Any]) -> Iterable[str]:
+    few = max((a.get("n_areas_too_few_locations") or 0 for a in evaluations.values()), default=0)
     if few:
         yield (
             f"{plural(few, 'area')} {'has' if few == 1 else 'have'} fewer locations than "
@@ -194,26 +197,26 @@ def _too_few_locations(accounts: Mapping[str, Any]) -> Iterable[str]:
 
 
 def tested(scheme: Mapping[str, Any]) -> str:
-    """Say in a clause who predicted an area, for the captions of figures."""
+    """Describe in a clause who predicted an area, for the captions of figures."""
     if scheme["caution"]:
-        return "by networks that had learned from other locations of these areas"
+        return "by networks trained on other locations of these areas"
     return "each area predicted by a network that never saw it"
 
 
 def held_out(scheme: Mapping[str, Any]) -> Iterable[str]:
-    """Say how areas were held out, and whom that flatters."""
+    """Describe how areas were held out, and whom that flatters."""
     name, words = scheme["name"], str(scheme["description"])
     if scheme["caution"]:
-        yield f"{_capital(words)}: these figures leak, as is said at the top."
+        yield f"{_capital(words)}: these figures leak; see the caution at the top."
         return
     if name == "test-only":
-        yield f"{_capital(words)}: nothing of this study taught it anything."
+        yield f"{_capital(words)}: nothing of this study was in its training set."
         return
     if name == "by-class":
         yield (
             f"{_capital(words)}: no network knew an area like these. As many are predicted in each "
             "class as are in it among them, so which classes were tested is taken as known, and "
-            "the figures say only how well these are told apart."
+            "the figures say only how well these are distinguished."
         )
         return
     if scheme["buffer"]:
@@ -222,13 +225,13 @@ def held_out(scheme: Mapping[str, Any]) -> Iterable[str]:
             "from anything that they know; in another city expect less still."
         )
         return
-    neighbours = "most of an area’s neighbours were learned from"
+    neighbours = "most of an area’s neighbours were in the training set"
     if name == "blocks" or name == "leave-one-group-out" or scheme["unit"] != "area":
-        neighbours = "areas at a border have neighbours that were learned from"
+        neighbours = "areas at a border have neighbours in the training set"
     if name == "stored":
-        neighbours = "what was learned from may lie next door"
+        neighbours = "the training set may lie next door"
     yield (
-        f"{_capital(words)}, so {neighbours}. Places near each other resemble each other: this "
+        f"{_capital(words)}, so {neighbours}. Areas near each other resemble each other: this "
         "flatters every method, the nearest-areas baseline too. Expect less in a city that the "
         "networks have not seen."
     )
@@ -238,13 +241,13 @@ def _capital(text: str) -> str:
     return text[:1].upper() + text[1:]
 
 
-def no_intervals(accounts: Mapping[str, Any], scheme: Mapping[str, Any]) -> Iterable[str]:
-    """Say why the intervals of areas are as wide as the scale, where they are."""
-    held = [(each.get("intervals") or {}, each) for each in accounts.values()]
+def vacuous_intervals(evaluations: Mapping[str, Any], scheme: Mapping[str, Any]) -> Iterable[str]:
+    """Explain why the intervals of areas are as wide as the scale, where they are."""
+    held = [(each.get("intervals") or {}, each) for each in evaluations.values()]
     classes = max((len(about.get("confusion", ())) for _, about in held), default=0) or 10
     if any((each.get("mean_width") or classes) < classes for each, _ in held):
         return
-    if accounts and (scheme["parts"] < 2 or scheme["caution"]):
+    if evaluations and (scheme["parts"] < 2 or scheme["caution"]):
         why = "one part only was tested" if scheme["parts"] < 2 else "the figures leak"
         yield (
             "The areas’ intervals take the errors of areas in other folds. There are none to take, "
@@ -253,30 +256,30 @@ def no_intervals(accounts: Mapping[str, Any], scheme: Mapping[str, Any]) -> Iter
 
 
 def limits(metrics: Mapping[str, Any], labels: Mapping[str, str]) -> Iterator[str]:
-    """Say what the figures of metrics.json call for."""
-    accounts, classes = metrics["outcomes"], int(metrics.get("classes", 10))
-    yield from _torn(metrics["scheme"])
+    """List what the figures of metrics.json call for."""
+    evaluations, classes = metrics["outcomes"], int(metrics.get("classes", 10))
+    yield from _split_areas(metrics["scheme"])
     yield from _leakage(metrics, labels, classes)
-    yield from _shuffled(accounts, labels)
-    yield from _unlike(accounts, labels)
-    yield from _intervals(accounts, labels, classes)
-    yield from _drawn_to_the_middle(accounts, labels, classes)
-    yield from _errors_alike(accounts, labels)
-    yield from _few_pictures_are_worse(accounts, labels)
+    yield from _shuffled(evaluations, labels)
+    yield from _outside_aoa(evaluations, labels)
+    yield from _intervals(evaluations, labels, classes)
+    yield from _drawn_to_the_middle(evaluations, labels, classes)
+    yield from _errors_alike(evaluations, labels)
+    yield from _few_images_are_worse(evaluations, labels)
 
 
-def _torn(scheme: Mapping[str, Any]) -> Iterable[str]:
-    torn = scheme.get("split_areas") or 0
-    if torn:
+def _split_areas(scheme: Mapping[str, Any]) -> Iterable[str]:
+    split = scheme.get("split_areas") or 0
+    if split:
         yield (
-            f"{plural(torn, 'area')} {'is' if torn == 1 else 'are'} split: some of "
-            f"{'its' if torn == 1 else 'their'} locations taught the network that predicted the "
-            "others."
+            f"{plural(split, 'area')} {'is' if split == 1 else 'are'} split: some of "
+            f"{'its' if split == 1 else 'their'} locations were in the training set of the network "
+            "that predicted the others."
         )
 
 
 def _leakage(metrics: Mapping[str, Any], labels: Mapping[str, str], classes: int) -> Iterable[str]:
-    """Compare random with spatial folds: what is lost is what neighbours had told."""
+    """Compare random with spatial folds: what is lost is what neighbours gave."""
     kind = other_kind(metrics)
     if kind is None:
         return
@@ -298,26 +301,27 @@ def _leakage(metrics: Mapping[str, Any], labels: Mapping[str, str], classes: int
         )
 
 
-def _shuffled(accounts: Mapping[str, Any], labels: Mapping[str, str]) -> Iterable[str]:
-    found = []
-    for name, account in accounts.items():
-        dealt = account.get("shuffled") or {}
-        largest, chance = dealt.get("largest"), dealt.get("chance")
-        if largest is not None and chance is not None and largest > chance:
-            found.append(labels[name])
+def _shuffled(evaluations: Mapping[str, Any], labels: Mapping[str, str]) -> Iterable[str]:
+    tests = {name: each.get("shuffled") or {} for name, each in evaluations.items()}
+    found = [
+        labels[name]
+        for name, test in tests.items()
+        if None not in (test.get("largest"), test.get("chance"))
+        and test["largest"] > test["chance"]
+    ]
     if found:
         yield (
-            "With classes dealt at random a model still seemed to know something of "
-            f"{among(found, len(accounts))}. That can be chance in one of many draws, or a way "
+            "With shuffled classes a model still seemed to know something of "
+            f"{among(found, len(evaluations))}. That can be chance in one of many draws, or a way "
             "from labels to predictions that goes past the images."
         )
 
 
-def _unlike(accounts: Mapping[str, Any], labels: Mapping[str, str]) -> Iterable[str]:
-    """Areas are unlike whatever the outcome; how wrong they are differs."""
+def _outside_aoa(evaluations: Mapping[str, Any], labels: Mapping[str, str]) -> Iterable[str]:
+    """Areas are outside whatever the outcome; how wrong they are differs."""
     known = {
         n: a["area_of_applicability"]
-        for n, a in accounts.items()
+        for n, a in evaluations.items()
         if (a.get("area_of_applicability") or {}).get("n_outside")
     }
     if not known:
@@ -341,27 +345,27 @@ def _unlike(accounts: Mapping[str, Any], labels: Mapping[str, str]) -> Iterable[
         and each["mae"] > each["inside"]["mae"] + CLEARLY_FARTHER
     ]
     if worse:
-        text += f" They are predicted worse for {among(worse, len(accounts))}."
+        text += f" They are predicted worse for {among(worse, len(evaluations))}."
     yield text
 
 
 def _intervals(
-    accounts: Mapping[str, Any], labels: Mapping[str, str], classes: int
+    evaluations: Mapping[str, Any], labels: Mapping[str, str], classes: int
 ) -> Iterable[str]:
-    """Say whose intervals are too sure: those of a whole outcome, or of some of its classes."""
+    """Report whose intervals are too sure: those of a whole outcome, or of some of its classes."""
     one, many = unit(classes)
     whole: list[str] = []
     parts: list[str] = []
-    for name, account in accounts.items():
-        held = account.get("intervals") or {}
+    for name, evaluation in evaluations.items():
+        held = evaluation.get("intervals") or {}
         if held.get("share") is None:
             continue
-        if _too_seldom(held["share"], held["level"], account.get("n_areas") or 0, 2):
+        if _too_seldom(held["share"], held["level"], evaluation.get("n_areas") or 0, 2):
             whole.append(f"{labels[name]} ({percent(held['share'])})")
         low = [
             f"{row['decile']}: {percent(row['share'])}"
             for row in held.get("by_decile") or ()
-            # As many classes are looked at: three standard errors, not two.
+            # As many classes are tested: three standard errors, not two.
             if row["n_areas"] >= FEWEST
             and row["share"] is not None
             and _too_seldom(row["share"], held["level"], row["n_areas"], 3)
@@ -386,50 +390,56 @@ def _too_seldom(share: float, level: float, n: int, errors: float) -> bool:
 
 
 def _drawn_to_the_middle(
-    accounts: Mapping[str, Any], labels: Mapping[str, str], classes: int
+    evaluations: Mapping[str, Any], labels: Mapping[str, str], classes: int
 ) -> Iterable[str]:
-    slopes = {}
-    for name, account in accounts.items():
-        slope = (account.get("extremes") or {}).get("slope") or {}
-        if slope.get("high") is not None and slope["high"] < CLEARLY_SHRUNK:
-            slopes[labels[name]] = slope["value"]
+    found = {n: (each.get("extremes") or {}).get("slope") or {} for n, each in evaluations.items()}
+    slopes = {
+        labels[name]: slope["value"]
+        for name, slope in found.items()
+        if slope.get("high") is not None and slope["high"] < CLEARLY_SHRUNK
+    }
     if slopes:
         one, many = unit(classes)
         yield (
-            f"Predictions are drawn to the middle, for {among(list(slopes), len(accounts))}: "
+            f"Predictions are drawn to the middle, for {among(list(slopes), len(evaluations))}: "
             f"where areas are one {one} apart, predictions differ by {spread(slopes)} {many}. The "
             "worst-off areas look better off than they are, the best-off worse; differences "
             "between areas are larger than the map shows."
         )
 
 
-def _errors_alike(accounts: Mapping[str, Any], labels: Mapping[str, str]) -> Iterable[str]:
-    alike = []
-    for name, account in accounts.items():
-        errors = (account.get("structure") or {}).get("residuals") or {}
-        value, p, expected = (errors.get(key) for key in ("value", "p", "expected"))
-        if value is not None and p is not None and p < SURE and value > (expected or 0.0):
-            alike.append(labels[name])
+def _errors_alike(evaluations: Mapping[str, Any], labels: Mapping[str, str]) -> Iterable[str]:
+    found = {
+        n: (each.get("structure") or {}).get("residuals") or {} for n, each in evaluations.items()
+    }
+    alike = [
+        labels[name]
+        for name, moran in found.items()
+        if None not in (moran.get("value"), moran.get("p"))
+        and moran["p"] < SURE
+        and moran["value"] > (moran.get("expected") or 0.0)
+    ]
     if alike:
         yield (
-            f"Neighbouring areas are wrong alike for {among(alike, len(accounts))}: errors do not "
-            "cancel when areas are added up, and a whole quarter can be too high or too low."
+            f"Neighbouring areas are wrong alike for {among(alike, len(evaluations))}: errors do "
+            "not cancel when areas are added up, and a whole neighbourhood can be too high or too "
+            "low."
         )
 
 
-def _few_pictures_are_worse(
-    accounts: Mapping[str, Any], labels: Mapping[str, str]
+def _few_images_are_worse(
+    evaluations: Mapping[str, Any], labels: Mapping[str, str]
 ) -> Iterable[str]:
     worse = []
-    for name, account in accounts.items():
-        kinds = (account.get("groups") or {}).get("images") or {}
+    for name, evaluation in evaluations.items():
+        kinds = (evaluation.get("groups") or {}).get("images") or {}
         few, many = ((kinds.get(kind) or {}).get("mae") or {} for kind in ("few", "many"))
-        if few.get("low") is None or many.get("high") is None:
-            continue
-        if few["low"] > many["high"]:
+        known = few.get("low") is not None and many.get("high") is not None
+        if known and few["low"] > many["high"]:
             worse.append(labels[name])
     if worse:
-        yield f"Areas with few images are predicted clearly worse: {among(worse, len(accounts))}."
+        found = among(worse, len(evaluations))
+        yield f"Areas with few images are predicted clearly worse: {found}."
 
 
 def seen(
@@ -439,15 +449,15 @@ def seen(
     provenance: Mapping[str, Mapping[str, Any]],
     labels: Mapping[str, str],
 ) -> Iterator[str]:
-    """Say what is to be kept in mind of the images."""
-    yield from _few_pictures(table)
+    """List what to bear in mind of the images."""
+    yield from _few_images(table)
     yield from _partly_seen(table)
     yield from vintages(imagery, provenance, labels)
     yield from _faults(imagery)
     yield from _contributed(credits)
 
 
-def _few_pictures(table: pd.DataFrame) -> Iterable[str]:
+def _few_images(table: pd.DataFrame) -> Iterable[str]:
     """Count the areas of few images, or of few locations where images are not counted."""
     views = table["n_views"] if "n_views" in table else pd.Series(dtype="Int64")
     counts = views.groupby(table["area"]).max().dropna()
@@ -459,7 +469,7 @@ def _few_pictures(table: pd.DataFrame) -> Iterable[str]:
             yield f"{plural(thin, 'area')} of {len(locations):,} {rests} on one or two locations."
     elif few:
         yield (
-            f"{plural(few, 'area')} of {len(counts):,} {'is' if few == 1 else 'are'} judged by "
+            f"{plural(few, 'area')} of {len(counts):,} {'rests' if few == 1 else 'rest'} on "
             f"fewer than {FEW} images (the median area by {counts.median():,.0f}): what stood "
             "there on one day decides."
         )
@@ -473,7 +483,7 @@ def _partly_seen(table: pd.DataFrame) -> Iterable[str]:
     if part:
         yield (
             f"In {plural(part, 'area')} of {len(shares):,} less than half of the locations have "
-            "usable images; nothing says that the others look like them."
+            "usable images; whether the others are like them is not known."
         )
 
 
@@ -489,15 +499,15 @@ def vintages(
 ) -> Iterable[str]:
     """Compare the years of the statistics with each other and with those of the images."""
     # "LSOA 2011" of statistics whose own year is not known is that of their areas.
-    said = {
+    vintage_of = {
         n: p.get("vintage") for n, p in provenance.items() if p.get("vintage") != p.get("areas")
     }
-    of = {name: years for name, vintage in said.items() if (years := years_of(vintage))}
+    of = {name: years for name, vintage in vintage_of.items() if (years := years_of(vintage))}
     if not of:
         return
     every = [year for years in of.values() for year in years]
     first, last = min(every), max(every)
-    named = _by_vintage({labels.get(n, n): str(said[n]) for n in of})
+    named = _by_vintage({labels.get(n, n): str(vintage_of[n]) for n in of})
     captured = imagery.get("captured")
     if captured:
         begin, end = captured
@@ -520,10 +530,10 @@ def vintages(
         )
 
 
-def _by_vintage(said: Mapping[str, str]) -> str:
+def _by_vintage(vintage_of: Mapping[str, str]) -> str:
     """Write which outcomes are of which year; of many that share one, the first few."""
     of: dict[str, list[str]] = {}
-    for label, vintage in said.items():
+    for label, vintage in vintage_of.items():
         of.setdefault(vintage, []).append(label)
     parts = [
         # A label may end with its year.
@@ -532,7 +542,7 @@ def _by_vintage(said: Mapping[str, str]) -> str:
         else f"{listed(labels, 3)} {vintage}"
         for vintage, labels in of.items()
     ]
-    return listed(parts) if len(of) == len(said) else "; ".join(parts)
+    return listed(parts) if len(of) == len(vintage_of) else "; ".join(parts)
 
 
 def _faults(imagery: Mapping[str, Any]) -> Iterable[str]:
@@ -541,17 +551,17 @@ def _faults(imagery: Mapping[str, Any]) -> Iterable[str]:
         return
     out = set(imagery.get("exclude") or ())
     left = [f"{n:,} {FAULTS.get(k, k)}" for k, n in found.items() if k in out]
-    kept = [f"{n:,} {FAULTS.get(k, k)}" for k, n in found.items() if k not in out]
+    used = [f"{n:,} {FAULTS.get(k, k)}" for k, n in found.items() if k not in out]
     if left:
         count = sum(n for kind, n in found.items() if kind in out)
         yield (
-            f"Images left out for what they are: {listed(left)}, of {total:,} "
+            f"Images excluded for what they are: {listed(left)}, of {total:,} "
             f"({percent(count / total)})."
         )
-    if kept:
+    if used:
         yield (
-            f"Used although something was found wrong with them: {listed(kept)}, of {total:,} "
-            "pictures."
+            f"Used although something was found wrong with them: {listed(used)}, of {total:,} "
+            "images."
         )
 
 

@@ -1,4 +1,4 @@
-"""The tables and notes of each outcome, made from its account in metrics.json."""
+"""The tables and notes of each outcome, made from its evaluation in metrics.json."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from streetgauge.report.text import numbers
 __all__ = ["gains", "groups", "levels", "methods", "notes", "titles", "undefined"]
 
 TITLES = {
-    "mae": "{Many} off, on average",
+    "mae": "Mean absolute error ({many})",
     "exact": "Same {one}",
     "within_1": "Within 1",
     "within_2": "Within 2",
@@ -20,9 +20,9 @@ TITLES = {
     "kappa": "Quadratic weighted kappa",
 }
 SHARES = ("exact", "within_1", "within_2")
-WAYS = {
+METHODS = {
     "linear": "A linear model of the mean features",
-    "linear-and-kriging": "A linear model of features and places",
+    "linear-and-kriging": "A linear model of features and locations",
     "constant": "The middle {one} for every area",
     "random": "Chance",
     "nearest-areas": "The {n} nearest areas",
@@ -45,12 +45,15 @@ def titles(classes: int) -> dict[str, str]:
     """Name the metrics, without those that nothing can fail: all are within K - 1 classes."""
     one, many = numbers.unit(classes)
     idle = {f"within_{k}" for k in (1, 2) if k >= classes - 1}
-    words = {"one": one, "Many": many.capitalize()}
-    return {metric: title.format(**words) for metric, title in TITLES.items() if metric not in idle}
+    return {
+        metric: title.format(one=one, many=many)
+        for metric, title in TITLES.items()
+        if metric not in idle
+    }
 
 
 def methods(
-    account: Mapping[str, Any], metrics: Mapping[str, Any]
+    outcome: Mapping[str, Any], metrics: Mapping[str, Any]
 ) -> list[tuple[str, list[dict[str, Any]]]]:
     """Give the rows of an outcome's table, in groups: a title each, and its methods.
 
@@ -58,28 +61,30 @@ def methods(
     """
     own = {
         "name": "Images",
-        "figures": {m: _text(m, each) for m, each in account["metrics"].items()},
-        "spans": {m: _span(m, each) for m, each in account["metrics"].items() if each},
+        "figures": {m: _text(m, each) for m, each in outcome["metrics"].items()},
+        "spans": {m: _span(m, each) for m, each in outcome["metrics"].items() if each},
     }
     rows = [("", [own])]
     for key, title in (
         ("baselines", "Without images"),
         ("with_images", "Simpler, on images"),
     ):
-        others = account.get(key) or {}
+        others = outcome.get(key) or {}
         if others:
-            rows.append((title, [_method(_way(n, metrics), each) for n, each in others.items()]))
-    oracle = account.get("oracle")
+            rows.append(
+                (title, [_method(_method_name(n, metrics), each) for n, each in others.items()])
+            )
+    oracle = outcome.get("oracle")
     if oracle:
-        rows.append(("Only in a simulation", [_method("The best possible", oracle)]))
+        rows.append(("Only in a simulation", [_method("Attainable", oracle)]))
     return rows
 
 
-def groups(account: Mapping[str, Any], metrics: Mapping[str, Any]) -> list[dict[str, Any]]:
+def groups(outcome: Mapping[str, Any], metrics: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Give the figures by kind of area: ``title``, ``folded`` and ``rows`` for each."""
     one = numbers.unit(int(metrics["classes"]))[0]
     result = []
-    for kind, members in (account.get("groups") or {}).items():
+    for kind, members in (outcome.get("groups") or {}).items():
         title = KINDS.get(kind, f"By {kind.replace('_', ' ')}").format(one=one)
         rows = [
             {
@@ -88,7 +93,7 @@ def groups(account: Mapping[str, Any], metrics: Mapping[str, Any]) -> list[dict[
                 "mae": numbers.number(each["mae"]["value"]),
                 "span": numbers.span(each["mae"]),
                 "bias": numbers.number(each["bias"]["value"], 1, sign=True),
-                "lean": _lean(each["bias"]),
+                "direction": _direction(each["bias"]),
                 "within_1": numbers.percent(each["within_1"]),
             }
             for name, each in _worst_first(kind, members)
@@ -97,25 +102,25 @@ def groups(account: Mapping[str, Any], metrics: Mapping[str, Any]) -> list[dict[
     return result
 
 
-def notes(account: Mapping[str, Any], classes: int) -> list[str]:
-    """Say what else is known of an outcome's predictions, as far as it was measured."""
+def notes(outcome: Mapping[str, Any], classes: int) -> list[str]:
+    """Report what else is known of an outcome's predictions, as far as it was measured."""
     return [
         text
-        for part in (_measured, _ends, _places, _trust, _chances)
-        for text in part(account, classes)
+        for part in (_measured, _ends, _residuals, _trust, _shuffled)
+        for text in part(outcome, classes)
     ]
 
 
-def undefined(account: Mapping[str, Any], metrics: Mapping[str, Any], classes: int) -> str:
-    """Say why there are dashes: figures by reason, or ""."""
+def undefined(outcome: Mapping[str, Any], metrics: Mapping[str, Any], classes: int) -> str:
+    """Explain dashes: figures by reason, or ""."""
     by_reason: dict[tuple[str, str], list[str]] = {}
     one, many = numbers.unit(classes)
-    for path, reason in (account.get("undefined") or {}).items():
+    for path, reason in (outcome.get("undefined") or {}).items():
         parts = str(path).split(".")
-        what = TITLES.get(parts[-1], parts[-1]).format(one=one, Many=many.capitalize())
+        what = TITLES.get(parts[-1], parts[-1]).format(one=one, many=many)
         if parts[:2] == ["baselines", "constant"]:
-            continue  # is said once below all outcomes
-        who = _way(parts[1], metrics) if len(parts) > 2 else "images"
+            continue  # stands once below all outcomes
+        who = _method_name(parts[1], metrics) if len(parts) > 2 else "images"
         by_reason.setdefault((who, str(reason)), []).append(what)
     return "; ".join(
         f"{_listed(what)} of “{who}”: {reason}" for (who, reason), what in by_reason.items()
@@ -128,16 +133,16 @@ def levels(metrics: Mapping[str, Any], labels: Mapping[str, str]) -> list[dict[s
         {
             "level": str(level),
             "outcome": labels.get(name, name),
-            "n": f"{account['n_areas']:,}",
-            "mae": numbers.number(account["metrics"]["mae"]["value"]),
-            "span": numbers.span(account["metrics"]["mae"]),
-            "within_1": numbers.percent(account["metrics"]["within_1"]["value"]),
-            "spearman": numbers.number(account["metrics"]["spearman"]["value"]),
-            "adds": _added(account),
+            "n": f"{outcome['n_areas']:,}",
+            "mae": numbers.number(outcome["metrics"]["mae"]["value"]),
+            "span": numbers.span(outcome["metrics"]["mae"]),
+            "within_1": numbers.percent(outcome["metrics"]["within_1"]["value"]),
+            "spearman": numbers.number(outcome["metrics"]["spearman"]["value"]),
+            "adds": _added(outcome),
         }
         for level, each in (metrics.get("levels") or {}).items()
-        for name, account in each["outcomes"].items()
-        if account["n_areas"]
+        for name, outcome in each["outcomes"].items()
+        if outcome["n_areas"]
     ]
 
 
@@ -151,11 +156,11 @@ def gains(cells: Mapping[tuple[str, str], Mapping[str, Any] | None]) -> dict[Any
     low, high = min(ends), max(ends)
     wide = (high - low) or 1.0
 
-    def place(value: float) -> float:
+    def per_cent(value: float) -> float:
         return round(float(100 * (value - low) / wide), 2)
 
     return {
-        key: {"zero": place(0.0), **{end: place(c[end]) for end in ("low", "value", "high")}}
+        key: {"zero": per_cent(0.0), **{end: per_cent(c[end]) for end in ("low", "value", "high")}}
         for key, c in known.items()
     }
 
@@ -177,12 +182,12 @@ def _span(metric: str, estimate: Mapping[str, Any]) -> str:
     return numbers.span(estimate)
 
 
-def _way(name: str, metrics: Mapping[str, Any]) -> str:
+def _method_name(name: str, metrics: Mapping[str, Any]) -> str:
     one, many = numbers.unit(int(metrics["classes"]))
     neighbours = metrics.get("neighbours")
     if name == "nearest-areas" and neighbours in (None, 1):
         return "The nearest area" if neighbours == 1 else "The nearest areas"
-    return WAYS.get(name, name).format(one=one, many=many, n=neighbours)
+    return METHODS.get(name, name).format(one=one, many=many, n=neighbours)
 
 
 def _worst_first(kind: str, members: Mapping[str, Any]) -> Sequence[tuple[str, Any]]:
@@ -194,19 +199,19 @@ def _worst_first(kind: str, members: Mapping[str, Any]) -> Sequence[tuple[str, A
     return sorted(members.items(), key=lambda m: -(m[1]["mae"]["value"] or 0.0))
 
 
-def _lean(bias: Mapping[str, float | None]) -> str:
+def _direction(bias: Mapping[str, float | None]) -> str:
     low, high = bias["low"], bias["high"]
     if low is None or high is None or low <= 0 <= high:
         return ""
     return "too high" if low > 0 else "too low"
 
 
-def _measured(account: Mapping[str, Any], classes: int) -> Iterator[str]:
-    rps, r2 = (account["metrics"].get(metric) or {} for metric in ("rps", "r2"))
+def _measured(outcome: Mapping[str, Any], classes: int) -> Iterator[str]:
+    rps, r2 = (outcome["metrics"].get(metric) or {} for metric in ("rps", "r2"))
     if rps.get("value") is not None:
         yield (
-            f"The probabilities of all {numbers.unit(classes)[1]} are "
-            f"{numbers.number(rps['value'])} off (ranked probability score{_between(rps)})."
+            f"Ranked probability score {numbers.number(rps['value'])}{_between(rps)} (lower is "
+            f"better; {numbers.number((classes**2 - 1) / (6 * classes))} = uninformed)."
         )
     if r2.get("value") is not None:
         yield (
@@ -220,8 +225,8 @@ def _between(estimate: Mapping[str, Any]) -> str:
     return f", {span}" if span else ""
 
 
-def _ends(account: Mapping[str, Any], classes: int) -> Iterator[str]:
-    ends, one = account.get("extremes") or {}, numbers.unit(classes)[0]
+def _ends(outcome: Mapping[str, Any], classes: int) -> Iterator[str]:
+    ends, one = outcome.get("extremes") or {}, numbers.unit(classes)[0]
     slope = ends.get("slope") or {}
     if slope.get("value") is not None:
         span = numbers.span(slope)
@@ -239,8 +244,8 @@ def _ends(account: Mapping[str, Any], classes: int) -> Iterator[str]:
             )
 
 
-def _places(account: Mapping[str, Any], classes: int) -> Iterator[str]:
-    residuals = (account.get("structure") or {}).get("residuals") or {}
+def _residuals(outcome: Mapping[str, Any], classes: int) -> Iterator[str]:
+    residuals = (outcome.get("structure") or {}).get("residuals") or {}
     if residuals.get("value") is not None and residuals.get("p") is not None:
         clear = residuals["p"] < 0.05 and residuals["value"] > 0
         words = (
@@ -251,27 +256,27 @@ def _places(account: Mapping[str, Any], classes: int) -> Iterator[str]:
         yield f"{words} (Moran’s I {numbers.number(residuals['value'])}, {_p(residuals['p'])})."
 
 
-def _trust(account: Mapping[str, Any], classes: int) -> Iterator[str]:
-    torn = account.get("disagreement") or {}
-    rho, p = torn.get("error_spearman"), torn.get("p")
+def _trust(outcome: Mapping[str, Any], classes: int) -> Iterator[str]:
+    disagreement = outcome.get("disagreement") or {}
+    rho, p = disagreement.get("error_spearman"), disagreement.get("p")
     if rho is not None and p is not None and p < 0.05 and rho > 0:
         yield (
             "Where an area’s locations disagree more, its error tends to be larger "
             f"(rho {numbers.number(rho)}, {_p(p)})."
         )
-    unlike = account.get("area_of_applicability") or {}
-    if unlike.get("n_outside"):
-        rest = unlike.get("inside") or {}
+    applicability = outcome.get("area_of_applicability") or {}
+    if applicability.get("n_outside"):
+        rest = applicability.get("inside") or {}
         many = numbers.unit(classes)[1]
         yield (
-            "Areas outside the training distribution are "
-            f"{numbers.number(unlike.get('mae'), 1)} {many} off "
-            f"on average, the others {numbers.number(rest.get('mae'), 1)}."
+            "The mean absolute error of areas outside the training distribution is "
+            f"{numbers.number(applicability.get('mae'), 1)} {many}, of the others "
+            f"{numbers.number(rest.get('mae'), 1)}."
         )
 
 
-def _chances(account: Mapping[str, Any], classes: int) -> Iterator[str]:
-    shuffled = account.get("shuffled") or {}
+def _shuffled(outcome: Mapping[str, Any], classes: int) -> Iterator[str]:
+    shuffled = outcome.get("shuffled") or {}
     largest, chance = shuffled.get("largest"), shuffled.get("chance")
     if largest is None or chance is None:
         return
@@ -290,8 +295,8 @@ def _p(value: float) -> str:
     return "p < 0.01" if value < 0.01 else f"p = {numbers.number(value)}"
 
 
-def _added(account: Mapping[str, Any]) -> str:
-    adds = account.get("gain")
+def _added(outcome: Mapping[str, Any]) -> str:
+    adds = outcome.get("gain")
     if not adds:
         return numbers.number(None)
     return numbers.number(adds["mae"]["value"], sign=True)

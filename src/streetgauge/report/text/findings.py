@@ -16,9 +16,9 @@ from streetgauge.report.text.numbers import (
     unit,
 )
 
-__all__ = ["baseline", "beside", "finding", "other_kind", "plain", "summary", "verdict"]
+__all__ = ["baseline", "other_summary", "finding", "other_kind", "plain", "summary", "verdict"]
 
-WITHOUT_PICTURES = {
+IMAGE_FREE = {
     "random": "chance",
     "kriging": "a guess from the areas around (kriging)",
     "density": "a guess from how densely locations lie",
@@ -29,9 +29,9 @@ WITHOUT_PICTURES = {
 }
 
 
-def verdict(account: Mapping[str, Any]) -> str:
-    """Say if images beat the best baseline: "more", "unclear", "less", or "" without one."""
-    adds = account.get("gain")
+def verdict(evaluation: Mapping[str, Any]) -> str:
+    """Compare images with the best baseline: "more", "unclear", "less", or "" without one."""
+    adds = evaluation.get("gain")
     if not adds or adds["mae"]["low"] is None:
         return ""
     if adds["mae"]["low"] > 0:
@@ -40,36 +40,38 @@ def verdict(account: Mapping[str, Any]) -> str:
 
 
 def baseline(name: str | None, neighbours: int | None = None, classes: int = 10) -> str:
-    """Say in words what a baseline does."""
+    """Describe what a baseline does."""
     if name == "nearest-areas":
         many = "nearest areas" if neighbours is None else f"{neighbours} nearest areas"
         return f"the {many}" if neighbours != 1 else "the nearest area"
     if name == "constant":
         return f"the middle {unit(classes)[0]} for every area"
-    return WITHOUT_PICTURES.get(str(name), str(name))
+    return IMAGE_FREE.get(str(name), str(name))
 
 
 def other_kind(metrics: Mapping[str, Any]) -> str | None:
-    """Name the kind of the folds beside the study's own, if there are any."""
+    """Name the kind of the other folds, if there are any."""
     return (metrics.get("other_folds") or {}).get("kind")
 
 
-def beside(labels: Mapping[str, str], metrics: Mapping[str, Any]) -> str:
-    """Say what the images add in the folds beside the study's own; "" if there are none."""
+def other_summary(labels: Mapping[str, str], metrics: Mapping[str, Any]) -> str:
+    """Sum up what the images add in the other folds; "" if there are none."""
     kind = other_kind(metrics)
     if kind is None:
         return ""
-    accounts = metrics["other_folds"]["outcomes"]
-    judged = {n: verdict(accounts[n]) for n in labels if n in accounts and verdict(accounts[n])}
-    if not judged:
+    evaluations = metrics["other_folds"]["outcomes"]
+    verdicts = {
+        n: verdict(evaluations[n]) for n in labels if n in evaluations and verdict(evaluations[n])
+    }
+    if not verdicts:
         return ""
-    more = [labels[name] for name, word in judged.items() if word == "more"]
-    many, how = len(judged), str(metrics["other_folds"]["scheme"]["description"])
+    more = [labels[name] for name, word in verdicts.items() if word == "more"]
+    many, how = len(verdicts), str(metrics["other_folds"]["scheme"]["description"])
     held = f"With {how}" if how.startswith(("square", "areas")) else f"With areas tested so: {how}"
     if many == 1:
         text = f"{held}, they {'do' if more else 'do not clearly do'} so"
     else:
-        same = more == [labels[n] for n in judged if verdict(metrics["outcomes"][n]) == "more"]
+        same = more == [labels[n] for n in verdicts if verdict(metrics["outcomes"][n]) == "more"]
         named = f" ({listed(more)})" if 0 < len(more) < many and not same else ""
         which = "the same " if same and 0 < len(more) < many else ""
         count = f"all {many}" if len(more) == many else f"{which}{len(more) or 'none'} of {many}"
@@ -79,32 +81,32 @@ def beside(labels: Mapping[str, str], metrics: Mapping[str, Any]) -> str:
     return f"{text}; there an area’s neighbours are mostly held out with it."
 
 
-def finding(account: Mapping[str, Any], metrics: Mapping[str, Any]) -> str:
+def finding(evaluation: Mapping[str, Any], metrics: Mapping[str, Any]) -> str:
     """One plain sentence or three on an outcome."""
-    measured, classes = account["metrics"], int(metrics.get("classes", 10))
+    measured, classes = evaluation["metrics"], int(metrics.get("classes", 10))
     one, many = unit(classes)
-    if not account["n_areas"]:
+    if not evaluation["n_areas"]:
         return f"No area has both a predicted and an actual {one}, so nothing is measured."
     within, mae = measured[nearby(classes)], measured["mae"]
-    beside = " or the one beside it" if nearby(classes) == "within_1" else ""
+    neighbour = " or the one next to it" if nearby(classes) == "within_1" else ""
     text = (
-        f"{percent(within['value'])} of {plural(account['n_areas'], 'area')} get the actual "
-        f"{one}{beside}; on average the prediction is {number(mae['value'], 1)} of "
-        f"{classes} {many} off."
+        f"{percent(within['value'])} of {plural(evaluation['n_areas'], 'area')} get the actual "
+        f"{one}{neighbour}; the mean absolute error is {number(mae['value'], 1)} "
+        f"{many}."
     )
-    adds, judged = account["gain"], verdict(account)
-    if adds is None or not judged:
+    adds, found = evaluation["gain"], verdict(evaluation)
+    if adds is None or not found:
         return text
     over = baseline(adds["over"], metrics.get("neighbours"), classes)
     gain = adds["mae"]
-    if judged == "unclear":
+    if found == "unclear":
         where = "closer" if gain["value"] > 0 else "further off"
         return (
             f"{text} That is not clearly better or worse than {over}, which needs no image "
             f"({number(abs(gain['value']))} {many} {where}; what images add: "
             f"interval {number(gain['low'], sign=True)} to {number(gain['high'], sign=True)})."
         )
-    better = "closer" if judged == "more" else "further off"
+    better = "closer" if found == "more" else "further off"
     low, high = sorted((abs(gain["low"]), abs(gain["high"])))
     return (
         f"{text} That is {number(abs(gain['value']))} {many} {better} than {over}, which needs no "
@@ -113,21 +115,21 @@ def finding(account: Mapping[str, Any], metrics: Mapping[str, Any]) -> str:
 
 
 def summary(labels: Mapping[str, str], metrics: Mapping[str, Any]) -> str:
-    """Say over all outcomes what the images add."""
+    """Sum up over all outcomes what the images add."""
     many = unit(int(metrics.get("classes", 10)))[1]
     if not labels:
         return (
-            "Nothing was tested: the networks learned from all areas, so nothing here says how "
-            "good they are. `streetgauge export` makes a bundle of what was learned, and "
+            "Nothing was tested: the networks were trained on all areas, so nothing here says how "
+            "good they are. `streetgauge export` makes a bundle of the trained model, and "
             "`streetgauge predict` uses it on the images of another city."
         )
-    judged = {name: verdict(metrics["outcomes"][name]) for name in labels}
-    known = [name for name, word in judged.items() if word]
+    verdicts = {name: verdict(metrics["outcomes"][name]) for name in labels}
+    known = [name for name, word in verdicts.items() if word]
     if not known:
         return "There was no baseline to compare with, so what the images add is not known."
 
     def named(word: str) -> list[str]:
-        return [labels[name] for name in known if judged[name] == word]
+        return [labels[name] for name in known if verdicts[name] == word]
 
     more, unclear, less = named("more"), named("unclear"), named("less")
     if len(known) == 1:
@@ -135,7 +137,7 @@ def summary(labels: Mapping[str, str], metrics: Mapping[str, Any]) -> str:
             "more": "come clearly closer than",
             "unclear": "are neither clearly closer nor clearly further off than",
             "less": "do not come as close as",
-        }[judged[known[0]]]
+        }[verdicts[known[0]]]
         return f"For {labels[known[0]]}, the images {what} the best guess without an image."
     if len(more) == len(known):
         return (
@@ -160,7 +162,7 @@ def summary(labels: Mapping[str, str], metrics: Mapping[str, Any]) -> str:
 
 
 def plain(labels: Mapping[str, str], metrics: Mapping[str, Any]) -> str:
-    """Say in plain words how far the maps can be trusted, outcome by outcome.
+    """Explain in plain words how far the maps can be trusted, outcome by outcome.
 
     Parameters
     ----------
@@ -174,17 +176,17 @@ def plain(labels: Mapping[str, str], metrics: Mapping[str, Any]) -> str:
     str
         Empty if nothing was measured.
     """
-    accounts = {n: metrics["outcomes"][n] for n in labels if metrics["outcomes"][n]["n_areas"]}
-    if not accounts:
+    evaluations = {n: metrics["outcomes"][n] for n in labels if metrics["outcomes"][n]["n_areas"]}
+    if not evaluations:
         return ""
     kind = other_kind(metrics)
-    second = metrics["other_folds"]["outcomes"] if kind else {}
+    other = metrics["other_folds"]["outcomes"] if kind else {}
     firm: list[str] = []
     near: list[str] = []
     weak: list[str] = []
-    for name, account in accounts.items():
-        here = verdict(account)
-        there = verdict(second[name]) if name in second else here
+    for name, evaluation in evaluations.items():
+        here = verdict(evaluation)
+        there = verdict(other[name]) if name in other else here
         if not here:
             continue
         both = (here == "more") + (there == "more")
@@ -192,24 +194,27 @@ def plain(labels: Mapping[str, str], metrics: Mapping[str, Any]) -> str:
     return " ".join(
         filter(
             None,
-            [_how_close(accounts, labels, metrics), *_trust(firm, near, weak, kind, len(accounts))],
+            [
+                _how_close(evaluations, labels, metrics),
+                *_trust(firm, near, weak, kind, len(evaluations)),
+            ],
         )
     )
 
 
 def _how_close(
-    accounts: Mapping[str, Any], labels: Mapping[str, str], metrics: Mapping[str, Any]
+    evaluations: Mapping[str, Any], labels: Mapping[str, str], metrics: Mapping[str, Any]
 ) -> str:
     classes = int(metrics.get("classes", 10))
     part = PARTS.get(classes, unit(classes)[0])
     metric = nearby(classes)
-    close = {n: a["metrics"][metric]["value"] for n, a in accounts.items()}
+    close = {n: a["metrics"][metric]["value"] for n, a in evaluations.items()}
     close = {name: value for name, value in close.items() if value is not None}
     if not close:
         return ""
     best, worst = max(close, key=close.__getitem__), min(close, key=close.__getitem__)
-    where = f"the right {part}" + (" or the one beside it" if metric == "within_1" else "")
-    off = accounts[best]["metrics"]["mae"]["value"]
+    where = f"the right {part}" + (" or the one next to it" if metric == "within_1" else "")
+    off = evaluations[best]["metrics"]["mae"]["value"]
     text = (
         f"In plain words: from street images alone, {percent(close[best])} of areas are put into "
         f"{where} of the city for {labels[best]}"
@@ -222,22 +227,22 @@ def _how_close(
 def _trust(
     firm: Sequence[str], near: Sequence[str], weak: Sequence[str], kind: str | None, total: int
 ) -> list[str]:
-    """Say of which outcomes the map can be used for what."""
-    said = []
+    """List for which outcomes the map can be used for what."""
+    sentences = []
     if firm:
         tests = "in both tests" if kind else "in the one test that was made"
-        said.append(
+        sentences.append(
             f"Images tell more of {among(firm, total)} than a good guess without them, {tests}: "
             "use the map as far as its intervals allow, and for no single street."
         )
     if near:
-        said.append(
+        sentences.append(
             f"For {among(near, total)} they do so in one of the two tests only: rely on them "
             "only where an official figure can be checked nearby."
         )
     if weak:
-        said.append(
+        sentences.append(
             f"For {among(weak, total)} images add nothing that is certain: do not decide by "
             "this map."
         )
-    return said
+    return sentences

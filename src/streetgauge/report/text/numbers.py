@@ -42,7 +42,7 @@ def unit(classes: int) -> tuple[str, str]:
 
 
 def nearby(classes: int) -> str:
-    """Choose the metric of coming close: with few classes the one beside is not close."""
+    """Choose the metric of coming close: with few classes the next one is not close."""
     return "within_1" if classes >= 5 else "exact"
 
 

@@ -68,13 +68,15 @@ def cells(named: Iterable[str]) -> str:
     for cell in map(str, named):
         table, colon, what = cell.partition(": ")
         tables.setdefault(table if colon else "", []).append(what if colon else cell)
-    said = (f"{table}: {', '.join(of)}" if table else ", ".join(of) for table, of in tables.items())
-    return "; ".join(said)
+    cell_texts = (
+        f"{table}: {', '.join(of)}" if table else ", ".join(of) for table, of in tables.items()
+    )
+    return "; ".join(cell_texts)
 
 
 def reasons(skips: pd.DataFrame, locations: pd.DataFrame) -> dict[str, Any]:
-    """How many rows were left out, by stage and reason; the most frequent first."""
-    if {"location_id", "area"} <= set(locations.columns):  # what a row does not say itself
+    """How many rows were excluded, by stage and reason; the most frequent first."""
+    if {"location_id", "area"} <= set(locations.columns):  # what a row lacks
         of = locations.drop_duplicates("location_id").set_index("location_id")["area"]
         skips = skips.assign(area=skips["area"].fillna(skips["location_id"].map(of)))
     counted = skips.groupby(["stage", "reason"], dropna=False).agg(
@@ -87,7 +89,7 @@ def reasons(skips: pd.DataFrame, locations: pd.DataFrame) -> dict[str, Any]:
 
 
 def facts(run: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """Write what run.json says of the whole run, then what each stage said of itself."""
+    """Write run.json's facts of the whole run, then the messages of each stage."""
     found, stages = [], []
     for key, value in run.items():
         name = key.replace("_", " ").capitalize()
@@ -95,7 +97,9 @@ def facts(run: Mapping[str, Any]) -> list[tuple[str, str]]:
             continue  # for the program, not for the reader
         if key == "stages":
             stages = [
-                (f"Stage {stage}", _said(v)) for stage, v in value.items() if stage != "report"
+                (f"Stage {stage}", _stage_text(v))
+                for stage, v in value.items()
+                if stage != "report"
             ]
         elif key == "seconds":
             times = (f"{stage} {number(float(each), 1)} s" for stage, each in value.items())
@@ -107,7 +111,7 @@ def facts(run: Mapping[str, Any]) -> list[tuple[str, str]]:
     return found + [(stage, text) for stage, text in stages if text]
 
 
-def _said(stage: Mapping[str, Any]) -> str:
+def _stage_text(stage: Mapping[str, Any]) -> str:
     text = "; ".join(str(line) for line in stage.get("messages", ()))
     seconds = stage.get("seconds")
     return text if seconds is None else f"{text} ({number(float(seconds), 1)} s)"
@@ -121,8 +125,14 @@ def names_of(areas: pd.DataFrame) -> dict[str, str]:
 
 
 def what_was_run(data: ReportData, labels: Mapping[str, str]) -> list[str]:
-    """Say what was done with what, each part as far as it is known."""
-    parts = (_data(data), _statistics(data, labels), _pictures(data), _learning(data), _again(data))
+    """Describe what was done with what, each part as far as it is known."""
+    parts = (
+        _data(data),
+        _statistics(data, labels),
+        _images(data),
+        _training(data),
+        _reproducing(data),
+    )
     return [text for part in parts for text in part]
 
 
@@ -141,15 +151,15 @@ def _statistics(data: ReportData, labels: Mapping[str, str]) -> Iterator[str]:
     for name, about in data.provenance.items():
         key = (str(about.get("publisher") or ""), str(about.get("licence") or ""))
         by.setdefault(key, []).append(labels.get(name, name))
-    said = []
+    publishers = []
     for (publisher, licence), names in by.items():
         whose = ", ".join(part for part in (publisher, licence) if part)
-        said.append(f"{listed(names)} ({whose or 'publisher and licence not stated'})")
-    if said:
-        yield f"Statistics: {'; '.join(said)}."
+        publishers.append(f"{listed(names)} ({whose or 'publisher and licence not stated'})")
+    if publishers:
+        yield f"Statistics: {'; '.join(publishers)}."
 
 
-def _pictures(data: ReportData) -> Iterator[str]:
+def _images(data: ReportData) -> Iterator[str]:
     imagery = data.imagery
     if not imagery:
         return
@@ -161,10 +171,10 @@ def _pictures(data: ReportData) -> Iterator[str]:
     if weights.get("backbone"):
         licence = f" ({weights['licence']})" if weights.get("licence") else ""
         sha = f", weights sha256 {weights['sha256'][:12]}" if weights.get("sha256") else ""
-        yield f"Looked at by {weights['backbone']}{licence}{sha}, which was not trained further."
+        yield f"Features by {weights['backbone']}{licence}{sha}, which was not trained further."
 
 
-def _learning(data: ReportData) -> Iterator[str]:
+def _training(data: ReportData) -> Iterator[str]:
     own: Mapping[str, Any] = data.settings.get("train") or {}
     scheme = data.metrics["scheme"]["description"]
     kind = other_kind(data.metrics)
@@ -177,7 +187,7 @@ def _learning(data: ReportData) -> Iterator[str]:
     yield f"{network}{many}{head}, tested with {scheme}{also}."
 
 
-def _again(data: ReportData) -> Iterator[str]:
+def _reproducing(data: ReportData) -> Iterator[str]:
     seed = data.run.get("seed")
     versions = data.run.get("versions") or {}
     package = data.run.get("streetgauge") or versions.get("streetgauge")
@@ -192,11 +202,11 @@ def _again(data: ReportData) -> Iterator[str]:
 
 
 def scale(provenance: Mapping[str, Mapping[str, Any]], classes: int) -> str:
-    """Say what a class means: among which areas, and cut by what."""
+    """Explain what a class means: among which areas, and cut by what."""
     one, many = unit(classes)
-    said = list(provenance.values())
+    outcomes = list(provenance.values())
     part = PARTS.get(classes, f"{classes}th part")
-    own = [each for each in said if each.get("deciles", "study") == "study"]
+    own = [each for each in outcomes if each.get("deciles", "study") == "study"]
     within = own[0].get("within", "study") if own else "study"
     if within == "study":
         who = "the areas of this study"
@@ -205,7 +215,7 @@ def scale(provenance: Mapping[str, Mapping[str, Any]], classes: int) -> str:
     else:
         who = f"the areas with codes like {listed([str(each) for each in within])}"
     text = (
-        f"A {one} says where an area stands among {who}: 1 is the worst-off {part}, {classes} the "
+        f"A {one} is where an area stands among {who}: 1 is the worst-off {part}, {classes} the "
         "best-off."
     )
     if any(each.get("weighted") for each in own):
@@ -234,19 +244,19 @@ def incomplete(provenance: Mapping[str, Any], labels: Mapping[str, str], classes
     whole, part = provenance.get("nation_areas"), provenance.get("file_areas")
     if whole and part and part < whole:
         text += f" Its file holds {part:,} of the {whole:,} areas that the index ranks."
-    unlike = provenance.get("missing_bias")
-    if unlike:
-        by = labels.get(unlike["by"], unlike["by"])
+    bias = provenance.get("missing_bias")
+    if bias:
+        by = labels.get(bias["by"], bias["by"])
         return (
             f"{text} They are no random sample: by {by} the mean {unit(classes)[0]} of the areas "
-            f"without a value is {number(unlike['without'], 1)}, of the others "
-            f"{number(unlike['having'], 1)}."
+            f"without a value is {number(bias['without'], 1)}, of the others "
+            f"{number(bias['having'], 1)}."
         )
     return f"{text} Whether the others are a fair sample is not known."
 
 
 def carried(provenance: Mapping[str, Any]) -> str:
-    """Say how values of one year's areas came to those of another; "" if they did not have to."""
+    """Describe how values came from one year's areas to another's; "" if they did not have to."""
     lookup = provenance.get("lookup")
     if not lookup:
         return ""
