@@ -151,7 +151,7 @@ def rate(network: Network, images: np.ndarray) -> float:
 def random_vgg(folder: Path) -> Path:
     from safetensors.torch import save_file
 
-    from streetgauge.features.vgg import VGG16
+    from streetgauge.features.architectures import VGG16
 
     torch.manual_seed(0)
     module = VGG16()

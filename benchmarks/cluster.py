@@ -32,8 +32,8 @@ import pandas as pd
 
 from features import VIEWS, paint
 from streetgauge.features import Extraction, FeatureStore, extract_features, extract_on_cluster
+from streetgauge.features.extraction import WorkList
 from streetgauge.features.shards import merge_shards
-from streetgauge.features.work_list import WorkList
 from streetgauge.imagery import QUALITY
 from streetgauge.progress import Advance
 from streetgauge.settings import ClusterSettings

@@ -56,9 +56,9 @@ from streetgauge.features import (
     load_network,
     prepare,
 )
-from streetgauge.features.efficientnet import EfficientNetLite
-from streetgauge.features.preprocess import features_of, preprocess_batch, signatures_of
-from streetgauge.features.vgg import VGG16
+from streetgauge.features.architectures import VGG16, EfficientNetLite
+from streetgauge.features.chunks import features_of
+from streetgauge.features.preprocess import preprocess_batch, signatures_of
 from streetgauge.imagery import ImageSource, decode, quality_of, raw_images
 
 VIEWS = ("a", "b", "c", "d")

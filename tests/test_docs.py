@@ -140,12 +140,12 @@ def test_a_toml_with_a_key_that_does_not_exist_would_be_seen() -> None:
 
 
 def test_the_rule_of_an_onnx_file_can_be_read(tmp_path: Path) -> None:
-    from streetgauge.features.onnx_backbone import _rule  # the rest needs the network, too
+    from streetgauge.features.families import read_rule  # the rest needs the network, too
 
     (block,) = (block for block in _all("toml") if block.note == "net.toml")
     for text in (block.text, re.sub(r"^# (?=\w+ = )", "", block.text, flags=re.M)):
         (tmp_path / "net.toml").write_text(text)
-        assert _rule(tmp_path / "net.onnx")
+        assert read_rule(tmp_path / "net.onnx")
 
 
 def test_the_english_study_of_the_guide_reads_real_files(

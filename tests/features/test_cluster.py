@@ -32,6 +32,7 @@ from streetgauge.features import (
 )
 from streetgauge.features.chunks import Computed, compute_batch
 from streetgauge.features.extract import extract_with
+from streetgauge.features.extraction import Positions
 from streetgauge.features.preprocess import preprocess_batch
 from streetgauge.features.ray import (
     ClusterExtractor,
@@ -43,7 +44,6 @@ from streetgauge.features.ray import (
     _refuse_machine,
     decode,
 )
-from streetgauge.features.work_list import Positions
 from streetgauge.imagery import find_views, raw_images, read_image
 from streetgauge.progress import Advance, Progress, silent
 from streetgauge.settings import ClusterSettings, ImagerySettings

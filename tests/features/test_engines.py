@@ -19,11 +19,11 @@ from streetgauge.devices import working_threads
 from streetgauge.errors import InputError
 from streetgauge.features import Backbone, engines, get_backbone, load_network
 from streetgauge.features import network as networks
-from streetgauge.features.efficientnet import EfficientNetLite
+from streetgauge.features.architectures import EfficientNetLite
 from streetgauge.features.engines import OnnxEngine, OpenvinoEngine, TorchEngine
+from streetgauge.features.families import does_not_import
 from streetgauge.features.known_images import known_images
 from streetgauge.features.network import build_module
-from streetgauge.features.optional import does_not_import
 
 LITE0 = get_backbone("efficientnet-lite0")
 SMALL = Backbone(
@@ -254,7 +254,7 @@ def test_int8_is_stated_not_refused_and_needs_openvino(openvino: Any, tmp_path: 
     assert 0.9 < cosine < 0.999999
     looks = images(9, 32)
     for _ in ("rounded", "kept"):
-        again = OpenvinoEngine(record, net, "int8", kept=tmp_path)
+        again = OpenvinoEngine(record, net, "int8", cache=tmp_path)
         np.testing.assert_array_equal(engine(looks), again(looks))
     with pytest.raises(InputError, match="torch has none here; pip install openvino nncf"):
         TorchEngine(record, net, precision="int8")

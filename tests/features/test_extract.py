@@ -35,7 +35,7 @@ from streetgauge.features import (
     prepare,
     preprocess,
 )
-from streetgauge.features.preprocess import features_of
+from streetgauge.features.chunks import features_of
 from streetgauge.imagery import find_views, read_image
 from streetgauge.io.files import WriteLock
 from streetgauge.progress import Advance, silent

@@ -12,7 +12,7 @@ import torch
 
 from streetgauge.errors import InputError
 from streetgauge.features import Backbone, Network, get_backbone, load_network, prepare
-from streetgauge.features.efficientnet import EfficientNetLite
+from streetgauge.features.architectures import EfficientNetLite
 from streetgauge.features.engines import TorchEngine
 from streetgauge.features.network import build_module
 from streetgauge.features.weights import weights_file

@@ -18,7 +18,7 @@ import pytest
 
 from streetgauge.errors import InputError
 from streetgauge.features import FeatureStore, get_backbone
-from streetgauge.features.transform import transform_json
+from streetgauge.features.preprocess import transform_json
 
 IDS = ["BR11AA", "Zürich-1", "x"]
 TEXTS = {"backbone": "test", "weights_sha256": "00", "transform": "{}", "cache_key": "s1"}
@@ -250,7 +250,7 @@ def test_datasets_laid_out_in_another_way_are_refused(path: Path, how: str) -> N
 
 
 def test_a_store_of_nothing_or_with_a_location_twice_is_refused(path: Path) -> None:
-    with pytest.raises(InputError, match="nothing to keep"):
+    with pytest.raises(InputError, match="nothing to store"):
         FeatureStore.create(path, [], ["a"], 3, TEXTS)
     with pytest.raises(InputError, match="a location is given twice"):
         FeatureStore.create(path, ["x", "x"], ["a"], 3, TEXTS)

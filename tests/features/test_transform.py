@@ -12,8 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from streetgauge.features import get_backbone, prepare, transform
-from streetgauge.features.transform import transform_json
+from streetgauge.features import get_backbone, prepare, preprocess
+from streetgauge.features.preprocess import transform_json
 from streetgauge.imagery import read_image
 
 LITE0 = get_backbone("efficientnet-lite0")
@@ -97,8 +97,8 @@ def test_the_fast_resampler_stays_within_two_grey_levels_of_pillow_s(
         if size is not None:
             scaled = Image.fromarray(image).resize(size, Image.Resampling.BICUBIC)
             image = np.asarray(scaled)
-        assert transform._grid(*image.shape[:2], resize, crop) is not None, image.shape
-        away = np.abs(prepare(image, record) - transform._by_pillow(image, record).astype(int))
+        assert preprocess._grid(*image.shape[:2], resize, crop) is not None, image.shape
+        away = np.abs(prepare(image, record) - preprocess._by_pillow(image, record).astype(int))
         assert away.max() <= 2
         assert (away > 0).mean() < 0.025
         assert (away > 1).mean() < 0.0001
@@ -115,13 +115,13 @@ def test_the_fast_resampler_stays_within_two_grey_levels_of_pillow_s(
 )
 def test_where_the_grid_does_not_allow_pillow_itself_is_used(height: int, width: int) -> None:
     image = np.random.default_rng(0).integers(0, 256, (height, width, 3), dtype=np.uint8)
-    assert transform._grid(height, width, 224, 224) is None
-    np.testing.assert_array_equal(prepare(image, LITE0), transform._by_pillow(image, LITE0))
+    assert preprocess._grid(height, width, 224, 224) is None
+    np.testing.assert_array_equal(prepare(image, LITE0), preprocess._by_pillow(image, LITE0))
 
 
 def test_the_crop_s_borders_see_beyond_the_crop_as_with_pillow() -> None:
     image = np.zeros((448, 1344, 3), dtype=np.uint8)
     image[:, 448:896] = 200  # black begins where the crop ends
-    prepared, expected = prepare(image, LITE0), transform._by_pillow(image, LITE0)
+    prepared, expected = prepare(image, LITE0), preprocess._by_pillow(image, LITE0)
     assert expected[:, 0].max() < 200
     assert np.abs(prepared.astype(int) - expected).max() <= 1

@@ -13,9 +13,9 @@ from safetensors.torch import load_file, save_file
 
 from streetgauge.errors import InputError
 from streetgauge.features import get_backbone, load_network, prepare
+from streetgauge.features.architectures import VGG16, named_by_layer
 from streetgauge.features.caffe import VGG16 as SHAPES
 from streetgauge.features.caffe import import_caffe
-from streetgauge.features.vgg import VGG16, named_by_layer
 from streetgauge.features.weights import load_into
 from streetgauge.imagery import read_image
 

@@ -1,4 +1,4 @@
-"""Images, or tables of numbers, as one vector a view; and the file that keeps them."""
+"""Images, or tables of numbers, as one vector a view; and the file that holds them."""
 
 import lazy_loader
 

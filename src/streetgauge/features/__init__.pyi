@@ -6,10 +6,10 @@ from .extract import extract_features as extract_features
 from .extraction import Extraction as Extraction
 from .network import Network as Network
 from .network import load_network as load_network
+from .preprocess import prepare as prepare
 from .ray import extract_on_cluster as extract_on_cluster
 from .shards import take_in_shards as take_in_shards
 from .store import FeatureStore as FeatureStore
 from .table import join_table as join_table
-from .table_columns import read_columns as read_columns
-from .transform import prepare as prepare
+from .table import read_columns as read_columns
 from .weights import resolve_checksum as resolve_checksum

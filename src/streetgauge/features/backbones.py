@@ -1,20 +1,17 @@
-"""The frozen pretrained networks that can look at images, each a name and one record.
+"""The frozen pretrained networks for images, each a name and one record.
 
-Beside the names in `BACKBONES` there are families: ``timm:NAME``, ``open_clip:NAME/WEIGHTS`` and
-``onnx:FILE``, whose records are made from what the library or the file says of a network.
+Besides the names in `BACKBONES` there are families: ``timm:NAME``, ``open_clip:NAME/WEIGHTS`` and
+``onnx:FILE``, whose records are made from how the library or the file describes a network.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from importlib import import_module
 from pathlib import Path
 from typing import Literal
 
 from streetgauge.errors import InputError, closest
-from streetgauge.settings import (
-    ImageFeatures,
-)
+from streetgauge.settings import ImageFeatures
 
 __all__ = ["backbone_of", "BACKBONES", "FAMILIES", "Backbone", "get_backbone"]
 
@@ -39,7 +36,7 @@ class Backbone:
         family that fetches them itself.
     sha256 : str
         Of the weights' file, or how it begins: another file is refused. Empty where any file of
-        the right shapes will do; `resolve_checksum` then says which it is.
+        the right shapes will do; `resolve_checksum` then finds which it is.
     licence : str
         Of the weights (SPDX); empty if it is not known.
     resize : int
@@ -90,7 +87,7 @@ def _efficientnet_lite(
     """Tan and Le (2019), EfficientNet, ICML; "lite" has ReLU6 and no squeeze-excitation.
 
     The shorter side becomes the side of the crop, not the 8/7 of it that is usual for ImageNet:
-    the whole of a square view is looked at.
+    the whole of a square view is used.
 
     What rounding to bfloat16 costs comes from the stem and from the first block of each stage, of
     whose filter and projection all goes through the rounding; in the others it is added to a sum
@@ -123,7 +120,7 @@ def _efficientnet_lite(
 
 # Simonyan and Zisserman (2015), Very deep convolutional networks for large-scale image recognition,
 # configuration D, as it was trained with Caffe: what Suel et al. (2019) used. Bilinear and not
-# bicubic, because that is what the loader beside vgg16.npy does.
+# bicubic, because that is what the loader next to vgg16.npy does.
 _CAFFE = Backbone(
     name="vgg16-caffe-fc6",
     dimension=4096,
@@ -180,12 +177,8 @@ _RECORDS = (
 
 BACKBONES: dict[str, Backbone] = {record.name: record for record in _RECORDS}
 
-# What comes before the colon -> the module that makes a record of what comes after it.
-FAMILIES = {
-    "timm": "timm_backbone",
-    "open_clip": "open_clip_backbone",
-    "onnx": "onnx_backbone",
-}
+# What comes before the colon of a name that is none of `BACKBONES`; see `families`.
+FAMILIES = ("timm", "open_clip", "onnx")
 
 
 def get_backbone(name: str, *, weights: Path | None = None, relu: bool | None = None) -> Backbone:
@@ -199,7 +192,7 @@ def get_backbone(name: str, *, weights: Path | None = None, relu: bool | None = 
         A file with other weights for the same architecture. They have no known sha256 and licence.
         With the name ``onnx``: the file.
     relu : bool, optional
-        Whether negative features of ``fc6`` are cut off; as the name says if not given.
+        Whether negative features of ``fc6`` are cut off; by the name if not given.
 
     Raises
     ------
@@ -210,7 +203,9 @@ def get_backbone(name: str, *, weights: Path | None = None, relu: bool | None = 
     if name == "onnx" and weights is not None:
         (colon, inner), weights = (":", str(weights)), None
     if colon and family in FAMILIES:
-        record: Backbone = import_module(f"streetgauge.features.{FAMILIES[family]}").record(inner)
+        from streetgauge.features import families  # it needs torch
+
+        record = families.FAMILIES[family].record(inner)
     elif name in BACKBONES:
         record = BACKBONES[name]
     else:
@@ -225,13 +220,11 @@ def get_backbone(name: str, *, weights: Path | None = None, relu: bool | None = 
         record = BACKBONES[f"{plain}-relu" if relu else plain]
     if weights is not None:
         if family == "onnx" and colon:
-            raise InputError("weights", "an ONNX file has its own", "leave them out")
+            raise InputError("weights", "an ONNX file has its own", "do not give any")
         record = replace(record, weights=f"file:{weights}", sha256="", licence="")
     return record
 
 
-def backbone_of(looks: ImageFeatures) -> Backbone:
-    """Look up the network that looks at images, as the settings have it."""
-    from streetgauge.features.backbones import get_backbone
-
-    return get_backbone(looks.backbone, weights=looks.weights, relu=looks.relu)
+def backbone_of(settings: ImageFeatures) -> Backbone:
+    """Look up the network of a study's settings."""
+    return get_backbone(settings.backbone, weights=settings.weights, relu=settings.relu)

@@ -15,26 +15,40 @@ import numpy.typing as npt
 import torch
 
 from streetgauge.features.backbones import Backbone
+from streetgauge.features.extraction import Positions, WorkList
 from streetgauge.features.network import Network
 from streetgauge.features.preprocess import (
     DecodedBatch,
     Raw,
-    features_of,
-    finite,
     preprocess_batch,
     signatures_of,
 )
-from streetgauge.features.work_list import Positions, WorkList
-from streetgauge.imagery import ImageSource, raw_images
+from streetgauge.imagery import QUALITY, ImageSource, raw_images
 
-__all__ = ["Computed", "compute_batch", "computing", "in_chunks", "preprocessing", "signed"]
+__all__ = [
+    "NOT_FINITE",
+    "PASS",
+    "Computed",
+    "features_of",
+    "compute_batch",
+    "computing",
+    "in_chunks",
+    "preprocessing",
+    "signed",
+]
 
 T = TypeVar("T")
+Pixels = npt.NDArray[np.uint8]
 Rows = list[ImageSource]
 Job = Callable[[Rows, list[Raw] | None], "Future[T]"]
 
 # Chunks that may be under way or waiting to be written, a core: bounds the memory.
 AHEAD = 2
+# Every engine's pass through the network divides it: a batch is filled up to a multiple of it, so
+# that every pass is of the same shape and takes the same way through the same instructions.
+PASS = 8
+# Why an image is excluded whose features are not numbers to compute with.
+NOT_FINITE = "the network gave no finite number"
 # Batches that a GPU has in hand: one is copied to it while the other is computed.
 ON_GPU = 2
 
@@ -49,7 +63,7 @@ class Computed(NamedTuple):
 
 
 def in_chunks(
-    work_list: WorkList, positions: Positions, size: int, cores: int, job: Job[T]
+    work_list: WorkList, positions: Positions, size: int, pool: ThreadPoolExecutor, job: Job[T]
 ) -> Iterator[tuple[Positions, T]]:
     """Do a job on images, so many at a time; give the results in order.
 
@@ -64,8 +78,8 @@ def in_chunks(
         Which of its images.
     size : int
         Images in a chunk.
-    cores : int
-        How many chunks are worked on at once.
+    pool : ThreadPoolExecutor
+        What works on them: how many at once.
     job : callable
         Begins the work on a chunk: where its images are, and their files if they are read here.
     """
@@ -76,7 +90,7 @@ def in_chunks(
         raws = list(islice(stream, len(rows))) if work_list.streamed[part].any() else None
         waiting.append((part, job(rows, raws)))
         del raws
-        if len(waiting) > AHEAD * cores:
+        if len(waiting) > AHEAD * pool._max_workers:
             first, future = waiting.popleft()
             yield first, future.result()
     while waiting:
@@ -91,7 +105,7 @@ def preprocessing(pool: Executor, backbone: Backbone) -> Job[DecodedBatch]:
 
 def signed(pool: Executor) -> Job[npt.NDArray[np.uint8]]:
     """Give the job of reading images for their content's fingerprints."""
-    return lambda rows, raws: pool.submit(lambda: signatures_of(rows, _read(rows, raws)))
+    return lambda rows, raws: pool.submit(lambda: signatures_of(rows, _files_of(rows, raws)))
 
 
 @contextmanager
@@ -99,7 +113,7 @@ def computing(pool: Executor, network: Network) -> Iterator[Job[Computed]]:
     """Give the job of turning images into features.
 
     On a CPU each core takes a chunk from the files to the features: none waits for another, and
-    decoding and computing share the cores as they need them. A GPU is kept busy by two threads, one
+    decoding and computing share the cores as they need them. Two threads feed a GPU, one
     copying while the other computes; the cores decode for them into pinned memory.
     """
     if network.device == "cpu":
@@ -138,6 +152,45 @@ def compute_batch(network: Network, decoded: DecodedBatch) -> Computed:
     return Computed(decoded.reasons, decoded.signatures, decoded.quality, features)
 
 
+def features_of(network: Network, pixels: Pixels) -> npt.NDArray[np.float32]:
+    """Features of prepared images: uint8 [n, crop, crop, 3] -> float32 [n, D]."""
+    step = PASS if network.device == "cpu" else network.batch
+    short = -len(pixels) % step
+    if short:
+        pixels = np.concatenate([pixels, np.zeros((short, *pixels.shape[1:]), dtype=np.uint8)])
+    return network.features(pixels)[: len(pixels) - short]
+
+
+def finite(
+    decoded: DecodedBatch, features: npt.NDArray[np.float32]
+) -> tuple[DecodedBatch, npt.NDArray[np.float32]]:
+    """Exclude images of which a network gave anything but finite numbers.
+
+    Parameters
+    ----------
+    decoded : DecodedBatch
+        The images, [n].
+    features : array of float32, [n, D]
+        What the network gave of them; zeros where an image could not be read.
+
+    Returns
+    -------
+    decoded : DecodedBatch
+        With a reason, and without a quality, for those that are excluded.
+    features : array of float32, [n, D]
+        Zeros for those.
+    """
+    bad = ~np.logical_and.reduce(np.isfinite(features), axis=1)
+    if not bad.any():
+        return decoded, features
+    pairs = zip(decoded.reasons, bad, strict=True)
+    reasons = [NOT_FINITE if is_bad else reason for reason, is_bad in pairs]
+    quality = decoded.quality.copy()
+    quality[bad] = np.zeros((), dtype=QUALITY)
+    features = np.where(bad[:, None], np.float32(0), features)
+    return decoded._replace(reasons=reasons, quality=quality), features
+
+
 def _decode(
     rows: Rows,
     raws: list[Raw] | None,
@@ -145,15 +198,15 @@ def _decode(
     buffer: Callable[[tuple[int, ...]], npt.NDArray[np.uint8]] | None = None,
 ) -> DecodedBatch:
     more = {} if buffer is None else {"buffer": buffer}
-    return preprocess_batch(rows, _read(rows, raws), backbone, **more)
+    return preprocess_batch(rows, _files_of(rows, raws), backbone, **more)
 
 
-def _read(rows: Rows, raws: list[Raw] | None) -> list[Raw]:
+def _files_of(rows: Rows, raws: list[Raw] | None) -> list[Raw]:
     return list(raw_images(rows)) if raws is None else raws
 
 
 def _pinned(shape: tuple[int, ...]) -> npt.NDArray[np.uint8]:
-    """Zeros that the GPU fetches by itself; torch keeps such memory and gives it out again."""
+    """Zeros that the GPU fetches by itself; torch holds such memory and gives it out again."""
     return torch.zeros(shape, dtype=torch.uint8, pin_memory=True).numpy()
 
 

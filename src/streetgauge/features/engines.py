@@ -37,8 +37,8 @@ Precision = Literal["float32", "bfloat16", "int8"]
 # the C library gives memory back after every layer, and a third of the time goes into getting it
 # again.
 TORCH_SLICE = 4
-# With OpenVINO, which keeps its memory: the fewer, the more of what a layer makes is still near the
-# core when the next one takes it. But large weights are fetched for every slice, so that they want
+# With OpenVINO, which does not give memory back: the fewer, the more of what a layer makes is near
+# the core when the next one takes it. But large weights are fetched for every slice, so that they want
 # more images in it. The bits are the same. See benchmarks/backbones.py --engines.
 OPENVINO_SLICE = 2
 LARGE_SLICE, LARGE = 8, 2**25  # weights
@@ -142,9 +142,9 @@ class TorchEngine:
         """Features of prepared images."""
         cpu = self.device.type == "cpu"
         step = TORCH_SLICE if cpu else self.batch
-        look = self._on_cpu if cpu else self._on_gpu
+        compute = self._on_cpu if cpu else self._on_gpu
         with torch.inference_mode():
-            parts = [look(images[i : i + step]) for i in range(0, len(images), step)]
+            parts = [compute(images[i : i + step]) for i in range(0, len(images), step)]
         return np.concatenate(parts)
 
     def _on_cpu(self, images: Images) -> Features:
@@ -196,9 +196,9 @@ class OpenvinoEngine:
     slice : int, optional
         Images in each; a smaller rest is filled up. What suits the network if not given; the
         features are the same.
-    kept : Path, optional
+    cache : Path, optional
         Folder for models in int8, which are rounded but once then; for published weights, which
-        the record tells by their sha256.
+        the record identifies by their sha256.
     """
 
     name = "openvino"
@@ -211,7 +211,7 @@ class OpenvinoEngine:
         precision: Precision = "float32",
         streams: int = 2,
         slice: int | None = None,
-        kept: Path | None = None,
+        cache: Path | None = None,
     ) -> None:
         self.precision: Precision = precision
         openvino = _openvino()
@@ -220,7 +220,7 @@ class OpenvinoEngine:
             return _normalised(openvino, backbone, _converted(openvino, backbone, network, slice))
 
         is_int8 = precision == "int8"
-        model = quantised(openvino, backbone, make, kept, slice) if is_int8 else make()
+        model = quantised(openvino, backbone, make, cache, slice) if is_int8 else make()
         if precision == "bfloat16" and backbone.exact:
             model = _partly_exact(openvino, model, backbone.exact)
         self.slice: int = model.input(0).shape[0]
@@ -362,13 +362,15 @@ class OnnxEngine:
     batch = 64
 
     def __init__(self, backbone: Backbone, file: Path, threads: int = 1) -> None:
-        from streetgauge.features.onnx_backbone import session
+        from streetgauge.features.families import session
 
         self._session: Any = session(file, threads)
         (given,) = self._session.get_inputs()
         self._input = given.name
         self._fixed = given.shape[0] if isinstance(given.shape[0], int) else None
-        self._look: Callable[[Tensor], Tensor] = Normalised(backbone, nn.Identity(), torch.float32)
+        self._normalised: Callable[[Tensor], Tensor] = Normalised(
+            backbone, nn.Identity(), torch.float32
+        )
 
     def __call__(self, images: Images) -> Features:
         """Features of prepared images."""
@@ -377,7 +379,7 @@ class OnnxEngine:
         for start in range(0, len(images), step):
             part = images[start : start + step]
             with torch.inference_mode():
-                x = self._look(torch.from_numpy(np.array(part))).contiguous().numpy()
+                x = self._normalised(torch.from_numpy(np.array(part))).contiguous().numpy()
             if self._fixed:  # a rest is filled up
                 x = np.pad(x, ((0, step - len(part)), (0, 0), (0, 0), (0, 0)))
             found = self._session.run(None, {self._input: x})[0]

@@ -46,7 +46,7 @@ def export_store(
     force : bool
         Write over what is there, if it is such an export.
     progress : Progress
-        Told of every location.
+        Reports every location.
 
     Returns
     -------
@@ -60,7 +60,7 @@ def export_store(
     """
     if form == "zarr" and find_spec("zarr") is None:
         raise InputError("format 'zarr'", "zarr is not installed", "pip install zarr")
-    ours = out.exists() and _kept_in(out, form).get("format") == FORMAT
+    ours = out.exists() and _attributes_in(out, form).get("format") == FORMAT
     if out.exists() and not (force and ours):
         if ours:
             raise InputError(out, "this exists already", "take another name, or use --force")
@@ -77,19 +77,19 @@ def export_store(
     return [f"Wrote {out}: {len(rows):,} locations, {views} views, {dimension:,} features."]
 
 
-def _kept_in(out: Path, form: str) -> dict[str, Any]:
-    """Give the attributes that an export keeps; nothing of any other file."""
+def _attributes_in(out: Path, form: str) -> dict[str, Any]:
+    """Give the attributes in an export; nothing of any other file."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     try:
         if form == "zarr":
-            kept = json.loads((out / ".zattrs").read_text(encoding="utf-8"))
+            stored = json.loads((out / ".zattrs").read_text(encoding="utf-8"))
         else:
-            kept = json.loads((pq.read_schema(out).metadata or {}).get(b"streetgauge", b"{}"))
+            stored = json.loads((pq.read_schema(out).metadata or {}).get(b"streetgauge", b"{}"))
     except (OSError, ValueError, pa.ArrowException):
         return {}
-    return kept if isinstance(kept, dict) else {}
+    return stored if isinstance(stored, dict) else {}
 
 
 def _blocks(store: FeatureStore, rows: npt.NDArray[np.intp]) -> Iterator[npt.NDArray[np.intp]]:
@@ -114,11 +114,11 @@ def _to_parquet(store: FeatureStore, rows: npt.NDArray[np.intp], out: Path) -> I
     with atomic_path(out) as temporary, pq.ParquetWriter(temporary, schema) as writer:
         for part in _blocks(store, rows):
             there = store.present[part]
-            slot, place = np.nonzero(there)
+            slot, view = np.nonzero(there)
             numbers = store.features[part][there].astype(np.float32, copy=False)
             columns = [
                 pa.array(store.location_ids[part][slot], pa.string()),
-                pa.array(views[place], pa.string()),
+                pa.array(views[view], pa.string()),
                 pa.FixedSizeListArray.from_arrays(pa.array(numbers.ravel()), dimension),
             ]
             writer.write_table(pa.Table.from_arrays(columns, schema=schema))

@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from functools import partial
-from importlib import import_module
 from typing import Any
 
 import numpy as np
@@ -14,8 +13,8 @@ from torch import nn
 
 from streetgauge.devices import choose_device, working_threads
 from streetgauge.errors import InputError
-from streetgauge.features.backbones import FAMILIES, Backbone
-from streetgauge.features.efficientnet import EfficientNetLite
+from streetgauge.features.architectures import VGG16, EfficientNetLite, named_by_layer
+from streetgauge.features.backbones import Backbone
 from streetgauge.features.engines import (
     Engine,
     OnnxEngine,
@@ -24,8 +23,8 @@ from streetgauge.features.engines import (
     TorchEngine,
     has_openvino,
 )
+from streetgauge.features.families import FAMILIES, OpenClip, Timm
 from streetgauge.features.known_images import known_images
-from streetgauge.features.vgg import VGG16, named_by_layer
 from streetgauge.features.weights import (
     cache_directory,
     load_into,
@@ -37,7 +36,7 @@ from streetgauge.progress import Progress, silent
 
 __all__ = ["LEAST_COSINE", "Network", "build_module", "load_network"]
 
-# What bfloat16 has to keep of float32; less means that something is wrong with the engine.
+# What bfloat16 has to retain of float32; less means that something is wrong with the engine.
 LEAST_COSINE = 0.9995
 # PyTorch has to be so many times as fast to be preferred: near a tie the same one is taken always.
 _CLEARLY = 1.25
@@ -55,32 +54,23 @@ class Network:
         What computes it.
     cosine : float
         Least cosine, over some images, between its features and those in float32.
+
+    Attributes
+    ----------
+    engine : {"torch", "openvino", "onnxruntime"}
+        What computes it.
+    precision : {"float32", "bfloat16", "int8"}
+        What it is computed in.
+    device : {"cpu", "cuda", "mps"}
+        Where it runs.
+    batch : int
+        Images at a time that suit the engine.
     """
 
     def __init__(self, backbone: Backbone, engine: Engine, cosine: float = 1.0) -> None:
-        self.backbone = backbone
-        self.cosine = cosine
-        self._engine = engine
-
-    @property
-    def engine(self) -> str:
-        """What computes it: "torch", "openvino" or "onnxruntime"."""
-        return self._engine.name
-
-    @property
-    def precision(self) -> Precision:
-        """What it is computed in: "float32", "bfloat16" or "int8"."""
-        return self._engine.precision
-
-    @property
-    def device(self) -> str:
-        """Where it runs: "cpu", "cuda" or "mps"."""
-        return self._engine.device.type
-
-    @property
-    def batch(self) -> int:
-        """Images at a time that suit the engine."""
-        return self._engine.batch
+        self.backbone, self.cosine, self._engine = backbone, cosine, engine
+        self.engine, self.precision, self.batch = engine.name, engine.precision, engine.batch
+        self.device: str = engine.device.type
 
     def features(self, images: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
         """Features of prepared images; may be called from several threads at once.
@@ -108,7 +98,7 @@ def load_network(
     *,
     progress: Progress = silent,
 ) -> Network:
-    """Load a backbone's weights, after a look at their sha256, into an engine.
+    """Load a backbone's weights, once their sha256 is checked, into an engine.
 
     Parameters
     ----------
@@ -123,7 +113,7 @@ def load_network(
     precision : {"float32", "bfloat16", "int8"}
         int8 needs OpenVINO and nncf.
     progress : Progress
-        Told of a download.
+        Reports a download.
 
     Returns
     -------
@@ -136,16 +126,16 @@ def load_network(
         If the device, the engine or the weights are not there, the weights are not the published
         ones, or bfloat16 is further from float32 than `LEAST_COSINE`.
     """
-    place = choose_device("cpu" if engine in ("openvino", "onnxruntime") else device)
+    where = choose_device("cpu" if engine in ("openvino", "onnxruntime") else device)
     if engine in ("openvino", "onnxruntime") and device not in ("auto", "cpu"):
         raise InputError(f"engine {engine!r}", f"it does not run on {device}", 'use device = "cpu"')
     record = resolve_checksum(backbone, progress)
-    makers = _makers(record, place.type, precision)
+    makers = _makers(record, where.type, precision)
     if engine != "auto":
         if engine not in makers:
             raise InputError(
                 f"engine {engine!r}",
-                f"it does not compute {record.name} in {precision} on {place.type}",
+                f"it does not compute {record.name} in {precision} on {where.type}",
                 f"there {'is' if len(makers) == 1 else 'are'} {', '.join(makers)}",
             )
         makers = {engine: makers[engine]}
@@ -188,12 +178,9 @@ def build_module(record: Backbone) -> nn.Module:
         If the weights do not fit.
     """
     file = weights_file(record)
-    family = record.name.partition(":")[0]
-    if record.name != family:
-        made: nn.Module = import_module(f"streetgauge.features.{FAMILIES[family]}").build(
-            record, file
-        )
-        return made.eval()
+    family = FAMILIES.get(record.name.partition(":")[0])
+    if isinstance(family, Timm | OpenClip):
+        return family.build(record, file).eval()
     module: Any
     tensors = read_tensors(file)
     if record.architecture == "vgg16":
@@ -209,17 +196,19 @@ def _makers(record: Backbone, device: str, precision: Precision) -> dict[str, Ca
     with working_threads() as pool:
         cores: int = pool._max_workers
     makers: dict[str, Callable[[], Engine]] = {}
-    kept = cache_directory() / "int8"
+    cache = cache_directory() / "int8"
     if record.architecture == "onnx":
         file = weights_file(record)
         if has_openvino():
-            makers["openvino"] = partial(OpenvinoEngine, record, file, precision, cores, kept=kept)
+            makers["openvino"] = partial(
+                OpenvinoEngine, record, file, precision, cores, cache=cache
+            )
         if precision == "float32":
             makers["onnxruntime"] = partial(OnnxEngine, record, file)
         return makers
     if device == "cpu" and has_openvino():
         makers["openvino"] = lambda: OpenvinoEngine(
-            record, build_module(record), precision, cores, kept=kept
+            record, build_module(record), precision, cores, cache=cache
         )
     if precision != "int8":
         makers["torch"] = lambda: TorchEngine(record, build_module(record), device, precision)
@@ -242,7 +231,7 @@ def _fastest(record: Backbone, makers: dict[str, Callable[[], Engine]]) -> Engin
         try:
             engine = make()
             seconds = _trial(record, engine)
-        except RuntimeError:  # what a library says of a network that it cannot compute
+        except RuntimeError:  # of a library, for a network that it cannot compute
             continue
         if best is None or seconds * _CLEARLY < least:
             best, least = engine, seconds

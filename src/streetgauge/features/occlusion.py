@@ -1,4 +1,4 @@
-"""What in an image moved a score: it is looked at again with a part of it covered, and again.
+"""What in an image moved a score: it is scored again with a part of it covered, part by part.
 
 Zeiler and Fergus (2014), *Visualizing and understanding convolutional networks*, ECCV, section 4.2:
 a grey square is moved over the image, and what the score loses is written where the square was.
@@ -29,13 +29,13 @@ def grey_of(backbone: Backbone) -> tuple[int, int, int]:
 
 
 def covered(image: Pixels, grid: int, colour: tuple[int, int, int]) -> Pixels:
-    """Cover an image in each of grid x grid places.
+    """Cover an image in each of grid x grid squares.
 
     Parameters
     ----------
     image : array of uint8, [side, side, 3]
     grid : int
-        Places along a side; the square over each is twice as wide as their distance, as a thing
+        Squares along a side; the square over each is twice as wide as their distance, as a thing
         that is cut by a border would else be half seen twice.
     colour : tuple of three int
         Of the square.
@@ -48,8 +48,8 @@ def covered(image: Pixels, grid: int, colour: tuple[int, int, int]) -> Pixels:
     side = len(image)
     cell = side / grid
     result = np.repeat(image[None], grid * grid, axis=0)
-    starts = [max(0, round((place - 0.5) * cell)) for place in range(grid)]
-    stops = [min(side, round((place + 1.5) * cell)) for place in range(grid)]
+    starts = [max(0, round((i - 0.5) * cell)) for i in range(grid)]
+    stops = [min(side, round((i + 1.5) * cell)) for i in range(grid)]
     for row in range(grid):
         for column in range(grid):
             square = (slice(starts[row], stops[row]), slice(starts[column], stops[column]))
@@ -83,8 +83,8 @@ def occlusion(
         The score of the image less that with the part covered: positive where what stands there
         raises the score.
     """
-    looks = np.concatenate([image[None], covered(image, grid, colour)])
-    parts = [score(looks[at : at + BATCH]) for at in range(0, len(looks), BATCH)]
+    variants = np.concatenate([image[None], covered(image, grid, colour)])
+    parts = [score(variants[at : at + BATCH]) for at in range(0, len(variants), BATCH)]
     scores = np.concatenate([np.asarray(part, dtype=np.float64) for part in parts])
     effects: Floats = (scores[0] - scores[1:]).reshape(grid, grid, *scores.shape[1:])
     return effects

@@ -1,52 +1,167 @@
-"""One batch of images: from their bytes to a network's input, and from there to features.
+"""From images' files to a backbone's input, as its record has it and as stores hold it.
 
-What an image's features are depends on nothing but the image: not on the others in its batch,
-nor on its place among them. So work can be cut anyhow, here and on a cluster, and gives the same
+What an image's features are depends on nothing but the image: not on the others in its batch, nor
+on its position among them. So work can be cut anyhow, here and on a cluster, and gives the same
 bits.
 """
 
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Callable, Sequence
+from fractions import Fraction
+from functools import lru_cache
 from itertools import groupby
 from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+from PIL import Image
 
 from streetgauge.features.backbones import Backbone
-from streetgauge.features.network import Network
-from streetgauge.features.store import SIGNATURE
-from streetgauge.features.transform import prepare
-from streetgauge.imagery import (
-    QUALITY,
-    ImageError,
-    ImageSource,
-    decode,
-    decode_cuts,
-    quality_of,
-)
+from streetgauge.features.store_file import SIGNATURE
+from streetgauge.imagery import QUALITY, ImageError, ImageSource, decode, decode_cuts, quality_of
 
 __all__ = [
-    "NOT_FINITE",
+    "exact_json",
+    "prepare",
+    "transform_json",
     "DecodedBatch",
     "Raw",
-    "features_of",
-    "finite",
     "preprocess_batch",
     "signatures_of",
 ]
 
 Pixels = npt.NDArray[np.uint8]
+
+_FILTERS = {
+    "bicubic": Image.Resampling.BICUBIC,
+    "bilinear": Image.Resampling.BILINEAR,
+    "lanczos": Image.Resampling.LANCZOS,
+}
+# Of these torch has the same resampler as Pillow, on vectors of 8-bit numbers.
+_FAST = ("bicubic", "bilinear")
+_REACH = 2  # pixels of the result that it reaches to the side
+_MOST_MARGIN = 32
+
+
+class _Axis(NamedTuple):
+    """Pixels of the original, how many of the result they become, and where the crop begins."""
+
+    start: int
+    stop: int
+    size: int
+    cut: int
+
+
+def prepare(image: Pixels, backbone: Backbone) -> Pixels:
+    """Scale the shorter side and cut the square at the centre, in one step.
+
+    The square is cut from the original, with fractions of pixels, and only that is resampled: the
+    aspect ratio stays exact and the cost does not grow with a panorama's length. The result is
+    that of Pillow's resampler. Where the grid allows, torch's is used, eight times as fast: it
+    rounds its weights to 16 bits, so that on real images up to 2 of 100 values differ, for some
+    sizes up to 8, nearly all of them by 1 of 255 and none by more than 2.
+
+    Parameters
+    ----------
+    image : array of uint8, [height, width, 3]
+        Red, green, blue.
+    backbone : Backbone
+        Says how.
+
+    Returns
+    -------
+    array of uint8, [crop, crop, 3]
+    """
+    height, width = image.shape[:2]
+    grid = _grid(height, width, backbone.resize, backbone.crop)
+    if grid is None or backbone.interpolation not in _FAST:
+        return _by_pillow(image, backbone)
+    return _by_torch(image, backbone, *grid)
+
+
+def _by_pillow(image: Pixels, backbone: Backbone) -> Pixels:
+    height, width = image.shape[:2]
+    side = min(height, width) * backbone.crop / backbone.resize
+    left, top = (width - side) / 2, (height - side) / 2
+    resized = Image.fromarray(image).resize(
+        (backbone.crop, backbone.crop),
+        _FILTERS[backbone.interpolation],
+        box=(left, top, left + side, top + side),
+    )
+    return np.asarray(resized)
+
+
+def _by_torch(image: Pixels, backbone: Backbone, rows: _Axis, columns: _Axis) -> Pixels:
+    import torch  # here: reading a store needs no torch
+
+    part = np.ascontiguousarray(image[rows.start : rows.stop, columns.start : columns.stop])
+    # As a batch of one with whole strides torch sees that channels are last, and retains that;
+    # seen as planes the result would have to be turned, which takes half as long again.
+    resized = torch.nn.functional.interpolate(
+        torch.from_numpy(part.reshape(1, *part.shape)).permute(0, 3, 1, 2),
+        size=(rows.size, columns.size),
+        mode=backbone.interpolation,
+        antialias=True,
+    )
+    whole: Pixels = resized[0].permute(1, 2, 0).numpy()
+    crop = backbone.crop
+    return whole[rows.cut : rows.cut + crop, columns.cut : columns.cut + crop]
+
+
+@lru_cache(maxsize=256)
+def _grid(height: int, width: int, resize: int, crop: int) -> tuple[_Axis, _Axis] | None:
+    """Find whole pixels of the original that become whole pixels of the result; None if none do.
+
+    A resampler reaches beyond the crop, so the crop is made with a margin, unless it ends where the
+    image does. The margin is a whole number of pixels on both sides of the resampler.
+    """
+    side = Fraction(min(height, width) * crop, resize)
+    scale = side / crop
+    if scale < 1:
+        return None
+    margin = -(-_REACH // scale.denominator) * scale.denominator
+    rows, columns = (_axis(extent, side, crop, margin, scale) for extent in (height, width))
+    return None if rows is None or columns is None else (rows, columns)
+
+
+def _axis(extent: int, side: Fraction, crop: int, margin: int, scale: Fraction) -> _Axis | None:
+    if side == extent:
+        return _Axis(0, extent, crop, 0)
+    start = (extent - side) / 2 - margin * scale
+    stop = extent - start
+    if margin > _MOST_MARGIN or start < 0 or start.denominator > 1:
+        return None
+    return _Axis(int(start), int(stop), crop + 2 * margin, margin)
+
+
+def transform_json(backbone: Backbone) -> str:
+    """Write the rule from image to input as JSON: stores with equal text are comparable."""
+    rule = {
+        "resize": {"shorter_side": backbone.resize, "interpolation": backbone.interpolation},
+        "crop": {"centre": backbone.crop},
+        "resampler": "pillow, antialiased, box of the crop in the original",
+        "scale": backbone.scale,
+        "mean": backbone.mean,
+        "std": backbone.std,
+        "channels": backbone.channels,
+        "layer": backbone.layer,
+    }
+    return json.dumps(rule, sort_keys=True)
+
+
+def exact_json(backbone: Backbone, precision: str) -> str:
+    """Write which layers are not rounded, where others are, as JSON; empty if there are none.
+
+    Of two stores in bfloat16 or int8 whose texts differ, features differ by more than rounding.
+    """
+    return json.dumps(backbone.exact) if backbone.exact and precision != "float32" else ""
+
+
 # An image's file, or why it could not be read.
 Raw = bytes | ImageError
-
-# Every engine's pass through the network divides it: a batch is filled up to a multiple of it, so
-# that every pass is of the same shape and takes the same way through the same instructions.
-PASS = 8
-# Why an image is left out whose features are not numbers to compute with.
-NOT_FINITE = "the network gave no finite number"
 
 
 class DecodedBatch(NamedTuple):
@@ -107,8 +222,8 @@ def preprocess_batch(
     reasons: list[str | None] = []
     quality = np.zeros(len(rows), dtype=QUALITY)
     for _, group in groupby(range(len(rows)), lambda i: id(raws[i])):
-        places = list(group)
-        for i, one in zip(places, _decoded(raws[places[0]], rows, places), strict=True):
+        at = list(group)
+        for i, one in zip(at, _decoded(raws[at[0]], rows, at), strict=True):
             if isinstance(one, ImageError):
                 reasons.append(one.reason)
                 continue
@@ -118,17 +233,15 @@ def preprocess_batch(
     return DecodedBatch(pixels, reasons, signatures_of(rows, raws), quality)
 
 
-def _decoded(
-    raw: Raw, rows: Sequence[ImageSource], places: list[int]
-) -> Sequence[Pixels | ImageError]:
+def _decoded(raw: Raw, rows: Sequence[ImageSource], at: list[int]) -> Sequence[Pixels | ImageError]:
     if isinstance(raw, ImageError):
-        return [raw] * len(places)
+        return [raw] * len(at)
     try:
-        if len(places) == 1:
-            return [decode(raw, rows[places[0]].cut)]
-        return list(decode_cuts(raw, [rows[i].cut for i in places]))
+        if len(at) == 1:
+            return [decode(raw, rows[at[0]].cut)]
+        return list(decode_cuts(raw, [rows[i].cut for i in at]))
     except ImageError as error:
-        return [error] * len(places)
+        return [error] * len(at)
 
 
 def signatures_of(rows: Sequence[ImageSource], raws: Sequence[Raw]) -> npt.NDArray[np.uint8]:
@@ -143,42 +256,3 @@ def signatures_of(rows: Sequence[ImageSource], raws: Sequence[Raw]) -> npt.NDArr
         whole.update(repr(row.cut).encode())
         signatures[i] = np.frombuffer(whole.digest()[:SIGNATURE], dtype=np.uint8)
     return signatures
-
-
-def features_of(network: Network, pixels: Pixels) -> npt.NDArray[np.float32]:
-    """Features of prepared images: uint8 [n, crop, crop, 3] -> float32 [n, D]."""
-    step = PASS if network.device == "cpu" else network.batch
-    short = -len(pixels) % step
-    if short:
-        pixels = np.concatenate([pixels, np.zeros((short, *pixels.shape[1:]), dtype=np.uint8)])
-    return network.features(pixels)[: len(pixels) - short]
-
-
-def finite(
-    decoded: DecodedBatch, features: npt.NDArray[np.float32]
-) -> tuple[DecodedBatch, npt.NDArray[np.float32]]:
-    """Leave out images of which a network gave anything but finite numbers.
-
-    Parameters
-    ----------
-    decoded : DecodedBatch
-        The images, [n].
-    features : array of float32, [n, D]
-        What the network gave of them; zeros where an image could not be read.
-
-    Returns
-    -------
-    decoded : DecodedBatch
-        With a reason, and without a quality, for those that are left out.
-    features : array of float32, [n, D]
-        Zeros for those.
-    """
-    bad = ~np.logical_and.reduce(np.isfinite(features), axis=1)
-    if not bad.any():
-        return decoded, features
-    named = zip(decoded.reasons, bad, strict=True)
-    reasons = [NOT_FINITE if strange else reason for reason, strange in named]
-    quality = decoded.quality.copy()
-    quality[bad] = np.zeros((), dtype=QUALITY)
-    features = np.where(bad[:, None], np.float32(0), features)
-    return decoded._replace(reasons=reasons, quality=quality), features

@@ -31,16 +31,14 @@ import pyarrow as pa
 from streetgauge.devices import working_threads
 from streetgauge.errors import InputError
 from streetgauge.features.backbones import Backbone
-from streetgauge.features.chunks import Computed, compute_batch
+from streetgauge.features.chunks import PASS, Computed, compute_batch
 from streetgauge.features.engines import Precision
-from streetgauge.features.extract import Results, extract_with
-from streetgauge.features.extraction import Extraction
+from streetgauge.features.extract import Extractor, Results, extract_with
+from streetgauge.features.extraction import Extraction, Positions, WorkList
 from streetgauge.features.network import Network, load_network
-from streetgauge.features.optional import version_of
-from streetgauge.features.preprocess import PASS, DecodedBatch, preprocess_batch
+from streetgauge.features.preprocess import DecodedBatch, preprocess_batch
 from streetgauge.features.store import FeatureStore
 from streetgauge.features.weights import identified
-from streetgauge.features.work_list import Positions, WorkList
 from streetgauge.imagery import QUALITY, image_sources, raw_images
 from streetgauge.progress import Progress, silent
 from streetgauge.settings import ClusterSettings
@@ -50,9 +48,10 @@ __all__ = ["ClusterExtractor", "InferenceActor", "Machines", "decode", "extract_
 log = logging.getLogger(__name__)
 
 Columns = dict[str, npt.NDArray[Any]]
+Versions = dict[str, str | None]
 
-# Images that an actor without a GPU gets at a time: 19 MB of pixels, and twice what keeps 8 cores
-# at work for a moment.
+# Images that an actor without a GPU gets at a time: 19 MB of pixels, and twice what occupies 8
+# cores for a moment.
 CHUNK = 128
 # Images that one thread of such an actor computes at a time.
 PART = 2 * PASS
@@ -85,7 +84,7 @@ def extract_on_cluster(
     cluster : ClusterSettings
         Which cluster, and how it is used.
     progress : Progress
-        Told of every batch.
+        Reports every batch.
 
     Returns
     -------
@@ -103,11 +102,11 @@ def extract_on_cluster(
         return extract_with(ClusterExtractor(wanted, cluster, stack), progress)
 
 
-class ClusterExtractor:
+class ClusterExtractor(Extractor):
     """The network on the machines of a cluster, connected to when needed until a stack ends."""
 
     def __init__(self, wanted: Extraction, cluster: ClusterSettings, stack: ExitStack) -> None:
-        self.wanted, self.backbone = wanted, identified(wanted.record)
+        super().__init__(wanted, identified(wanted.record))
         self._cluster, self._stack = cluster, stack
         self._ray: Any = None
         self._network: SimpleNamespace | None = None
@@ -156,7 +155,7 @@ class ClusterExtractor:
                 raise failure
 
     def _machines(self, device: str) -> Machines:
-        """Look at the machines that are there now, and refuse a cluster of which one is unfit."""
+        """Count the machines that are there now, and refuse a cluster of which one is unfit."""
         if self._ray is None:
             self._ray = self._stack.enter_context(_connected(self._cluster.address))
         paths = self.wanted.views["path"]
@@ -212,7 +211,7 @@ def _failure(error: BaseException, subject: object) -> tuple[InputError, bool]:
     names = {type(cause).__name__ for cause in causes}
     lines = str(causes[-1]).strip().splitlines() or [""]
     reason = f"the cluster failed: {type(causes[-1]).__name__} {lines[0]}"
-    step = "look at the cluster with `ray status`"
+    step = "inspect the cluster with `ray status`"
     if "OutOfMemoryError" in names:
         reason, step = "a machine of the cluster ran out of memory", "use fewer decoders or actors"
     elif names & {"OutOfDiskError", "ObjectStoreFullError"}:
@@ -226,7 +225,7 @@ def _failure(error: BaseException, subject: object) -> tuple[InputError, bool]:
 
 
 def _causes(error: BaseException) -> list[BaseException]:
-    """Give an error and all that it came from, as Ray keeps it."""
+    """Give an error and all that it came from, as Ray has it."""
     seen: list[BaseException] = []
     queue: list[Any] = [error]
     while queue:
@@ -271,7 +270,7 @@ class InferenceActor:
         self._network: Network | InputError
         try:
             self._network = _loaded(job)
-        except InputError as error:  # an actor that dies while it starts would not say why
+        except InputError as error:  # an actor that dies while it starts would not report why
             self._network = error
         here = ray.get_runtime_context().get_node_id()
         cores = {node["NodeID"]: node["Resources"].get("CPU") for node in ray.nodes()}
@@ -295,7 +294,7 @@ class InferenceActor:
 
 
 def _describe(job: Job) -> SimpleNamespace:
-    """Load a network on a worker and say what it is."""
+    """Load a network on a worker and describe it."""
     network = _loaded(job)
     names = ("engine", "device", "cosine", "batch")
     return SimpleNamespace(**{name: getattr(network, name) for name in names})
@@ -372,6 +371,7 @@ def _refuse_unfit(ray: Any, image: str) -> None:
                 versions[package] = metadata.version(package)
         return "://" in image or os.access(image, os.R_OK), versions
 
+    _, ours = inspect("", _PACKAGES)
     asked = []
     for node in filter(_has_core, ray.nodes()):
         there = NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
@@ -384,14 +384,15 @@ def _refuse_unfit(ray: Any, image: str) -> None:
         except (ray.exceptions.RayError, TimeoutError):
             log.warning("%s gives no answer; work goes on without it.", name)
         else:
-            _refuse_machine(name, image, *found)
+            _refuse_machine(name, image, found, ours)
 
 
-def _refuse_machine(name: str, image: str, sees: bool, versions: dict[str, str | None]) -> None:
+def _refuse_machine(name: str, image: str, found: tuple[bool, Versions], ours: Versions) -> None:
+    sees, versions = found
     for package, version in versions.items():
-        ours = version_of(package)
-        if version != ours:
-            reason = f"its version is {version or 'missing'}, here it is {ours or 'missing'}"
+        own = ours[package]
+        if version != own:
+            reason = f"its version is {version or 'missing'}, here it is {own or 'missing'}"
             step = "install the same versions on every machine"
             raise InputError(f"{name}: {package}", reason, step)
     if image and not sees:

@@ -1,6 +1,6 @@
 """Feature stores that other machines made of the same study, taken into the store of this one.
 
-A shard is a feature store as any machine leaves it, finished or not, in the folder
+A shard is a feature store as any machine wrote it, finished or not, in the folder
 ``features/x.shards`` of the store ``features/x.h5``. It may lack locations of the study.
 """
 
@@ -15,8 +15,8 @@ import numpy.typing as npt
 
 from streetgauge.devices import working_threads
 from streetgauge.errors import InputError
+from streetgauge.features.extract import commit_complete, open_or_create
 from streetgauge.features.extraction import Extraction
-from streetgauge.features.resumption import commit_complete, open_or_create
 from streetgauge.features.store import FeatureStore
 from streetgauge.features.weights import identified
 from streetgauge.io.files import WriteLock
@@ -77,16 +77,15 @@ def take_in_shards(wanted: Extraction, *, progress: Progress = silent) -> bool:
             reason = f"their {name} is {made[name]!r}, and the study asks for {asked!r}"
             raise InputError(shards_of(wanted.path), reason, "remove the folder")
     network = SimpleNamespace(**made | {"cosine": float(made["cosine"] or "nan")})
-    loading = SimpleNamespace(load=lambda store=None: network)
     record = identified(wanted.record)
     work_list = wanted.work_list()
     with (
         WriteLock(wanted.path) as lock,
         working_threads() as pool,
-        open_or_create(wanted, record, work_list, loading, lock, pool) as store,
+        open_or_create(wanted, record, work_list, lambda: network, lock, pool) as store,
     ):
         merge_shards(store, shards, work_list.mask(), progress)
-        commit_complete(store, work_list, store.held[work_list.slots, work_list.places])
+        commit_complete(store, work_list, store.held[work_list.slots, work_list.columns])
     return True
 
 
@@ -116,7 +115,7 @@ def merge_shards(
     Parameters
     ----------
     store : FeatureStore
-        Open for writing; what it holds is left as it is.
+        Open for writing; what it holds stays as it is.
     shards : sequence of FeatureStore
         The shards.
     planned : array of bool, [N, V]
@@ -134,7 +133,6 @@ def merge_shards(
         _refuse_foreign(shard, store)
         for other in shards[:number]:
             _refuse_different(shard, other)
-    nothing = np.zeros(0, dtype=np.intp)
     lacking = np.zeros_like(planned)
     for shard in shards:
         lacking[store.slots(shard.location_ids)] |= shard.held
@@ -143,14 +141,14 @@ def merge_shards(
         for shard, whole in [(shard, whole) for whole in (True, False) for shard in shards]:
             slots = store.slots(shard.location_ids)
             taken = shard.held & (shard.present | (not whole)) & lacking[slots]
-            rows, places = np.nonzero(taken)
+            rows, columns = np.nonzero(taken)
             for start in range(0, len(rows), BLOCK):
-                at = rows[start : start + BLOCK], places[start : start + BLOCK]
+                at = rows[start : start + BLOCK], columns[start : start + BLOCK]
                 values = (shard.features[at], shard.present[at], shard.signature[at])
                 store.write_views(slots[at[0]], at[1], *values, shard.quality[at])
-                store.commit(nothing, nothing.astype(bool))
+                store.commit()
                 advance(len(at[0]))
-            lacking[slots[rows], places] = False
+            lacking[slots[rows], columns] = False
 
 
 def _refuse_foreign(shard: FeatureStore, store: FeatureStore) -> None:
@@ -168,8 +166,8 @@ def _refuse_foreign(shard: FeatureStore, store: FeatureStore) -> None:
         raise InputError(shard.path, "it has other views or features than the store", step)
     slots = store.slots(shard.location_ids)
     if (slots < 0).any():
-        stranger = str(shard.location_ids[np.argmin(slots)])
-        reason = f"the study has no images of its location {stranger!r}"
+        unknown = str(shard.location_ids[np.argmin(slots)])
+        reason = f"the study has no images of its location {unknown!r}"
         raise InputError(shard.path, reason, "remove this shard")
 
 
@@ -177,9 +175,9 @@ def _refuse_different(shard: FeatureStore, other: FeatureStore) -> None:
     """Refuse two shards whose features of a view differ by more than rounding."""
     slots = other.slots(shard.location_ids)
     both = shard.held & shard.present & (slots >= 0)[:, None] & (other.held & other.present)[slots]
-    rows, places = np.nonzero(both)
+    rows, columns = np.nonzero(both)
     for start in range(0, len(rows), BLOCK):
-        at = rows[start : start + BLOCK], places[start : start + BLOCK]
+        at = rows[start : start + BLOCK], columns[start : start + BLOCK]
         there = slots[at[0]], at[1]
         a, b = (x.astype(np.float64) for x in (shard.features[at], other.features[there]))
         sizes = np.linalg.norm(a, axis=1) * np.linalg.norm(b, axis=1)

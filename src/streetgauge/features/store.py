@@ -1,4 +1,4 @@
-"""The file that keeps features: plain HDF5, written so that a kill at any moment loses nothing.
+"""The file of features: plain HDF5, written so that a kill at any moment loses nothing.
 
 The file's structure is complete from the start: its datasets are allocated when it is made, under a
 temporary name, and so is the space on the disk. From then on only numbers are written, at the
@@ -23,6 +23,7 @@ import pandas as pd
 
 from streetgauge.errors import InputError
 from streetgauge.features.backbones import Backbone
+from streetgauge.features.preprocess import exact_json, transform_json
 from streetgauge.features.store_file import (
     ANEW,
     FORMAT,
@@ -40,7 +41,6 @@ from streetgauge.features.store_file import (
     sizes_of,
     views_of,
 )
-from streetgauge.features.transform import exact_json, transform_json
 from streetgauge.io.files import WriteLock, atomic_path
 from streetgauge.markup import facts_html
 
@@ -54,7 +54,7 @@ class FeatureStore:
     contiguous; ``location_id`` [N] UTF-8; ``done`` [N], ``attempted`` [N] and ``present`` [N, V]
     boolean; ``signature`` [N, V, 16] and ``quality`` [N, V].
 
-    A store that is open for writing keeps other writers away until `close`, the end of a ``with``
+    A store that is open for writing excludes other writers until `close`, the end of a ``with``
     block, or the end of the process.
 
     Attributes
@@ -68,7 +68,7 @@ class FeatureStore:
     done : memory map of bool, [N]
         Whether the location's features are complete and may be used.
     attempted : memory map of bool, [N]
-        Whether the location has been looked at: done, or left out for good.
+        Whether the location has been computed: done, or excluded for good.
     signature : memory map of uint8, [N, V, 16]
         What each image's content was; zeros where there was none, it is not known, or the view is
         not `held`.
@@ -114,7 +114,7 @@ class FeatureStore:
         self._marks: list[tuple[npt.NDArray[np.intp], npt.NDArray[np.uint8]]] = []
 
     def _repr_html_(self) -> str:
-        """Say in a notebook what this is."""
+        """Show in a notebook what this is."""
         n, views, dimension = self.features.shape
         facts = {
             "file": self.path,
@@ -138,7 +138,7 @@ class FeatureStore:
         dtype: Dtype = "float32",
         lock: WriteLock | None = None,
     ) -> FeatureStore:
-        """Make an empty store in the place of whatever is at ``path``, and open it for writing.
+        """Make an empty store instead of whatever is at ``path``, and open it for writing.
 
         Parameters
         ----------
@@ -155,7 +155,7 @@ class FeatureStore:
             ``engine``, ``device``, ``precision``, ``cosine``, ``exact_layers`` (JSON: the layers
             that are not rounded); those not given are empty.
         dtype : {"float32", "float16"}
-            How features are kept: half the space with 11 bits of each, up to 65,504.
+            How features are stored: half the space with 11 bits of each, up to 65,504.
         lock : WriteLock, optional
             If the caller holds it already.
 
@@ -169,7 +169,7 @@ class FeatureStore:
         """
         ids = [str(location) for location in location_ids]
         if not ids or not views or dimension < 1:
-            raise InputError(path, "there is nothing to keep", "give locations, views, features")
+            raise InputError(path, "there is nothing to store", "give locations, views, features")
         if not all(ids):
             raise InputError(path, "a location has no id", "give each location one")
         if len(set(ids)) < len(ids):
@@ -218,7 +218,7 @@ class FeatureStore:
 
     @property
     def held(self) -> npt.NDArray[np.bool_]:
-        """Which views have been looked at, each by itself: bool, [N, V].
+        """Which views have been computed, each by itself: bool, [N, V].
 
         Also of locations that are not ``attempted``, because another view of theirs is missing.
         What does not fit together (an image that was measured and is not there) is not held.
@@ -263,7 +263,7 @@ class FeatureStore:
         present : array of bool, [n, V]
             Which views are there.
         done : array of bool, [n], optional
-            Which locations may be used; all if not given. The others are only marked as tried.
+            Which locations may be used; all if not given. The others are only marked as attempted.
         signatures : array of uint8, [n, V, 16], optional
             What the images' content was.
         quality : array of QUALITY, [n, V], optional
@@ -292,45 +292,46 @@ class FeatureStore:
     def write_views(
         self,
         slots: npt.NDArray[np.intp],
-        places: npt.NDArray[np.intp],
+        columns: npt.NDArray[np.intp],
         features: npt.NDArray[Any],
         present: npt.NDArray[np.bool_],
         signatures: npt.NDArray[np.uint8] | None = None,
         quality: npt.NDArray[np.void] | None = None,
     ) -> None:
-        """Write single views, [n] of slots, places and so on; they are not held before `commit`."""
-        self._reopen(slots, places)
-        kept = self._rounded(np.where(present[:, None], features, features.dtype.type(0)), slots)
-        rows = slots * len(self.views) + places
-        self._write("features", rows, kept)
+        """Write single views, [n] of slots and so on; they are not held before `commit`."""
+        self._reopen(slots, columns)
+        rounded = self._rounded(np.where(present[:, None], features, features.dtype.type(0)), slots)
+        rows = slots * len(self.views) + columns
+        self._write("features", rows, rounded)
         self._write("present", rows, present)
         if quality is not None:
             self._write("quality", rows, quality)
         if signatures is not None:
             self._marks.append((rows, signatures))
 
-    def commit(self, slots: npt.NDArray[np.intp], done: npt.NDArray[np.bool_]) -> None:
+    def commit(self, slots: npt.ArrayLike = (), done: npt.ArrayLike = ()) -> None:
         """Bring what was written to the disk, then mark these views and locations as there.
 
         Parameters
         ----------
-        slots : array of int, [n]
-            Locations of which every view has been written; there may be none.
-        done : array of bool, [n]
+        slots : array of int, [n], optional
+            Locations of which every view has been written.
+        done : array of bool, [n], optional
             Which of them may be used.
         """
+        slots = np.asarray(slots, dtype=np.intp)
         if not len(slots) and not self._marks:
             return
         self._sync()
         for rows, signatures in self._marks:
             self._write("signature", rows, signatures)
         self._marks.clear()
-        self._write("done", slots, done)
+        self._write("done", slots, np.asarray(done, dtype=bool))
         self._write("attempted", slots, np.ones(len(slots), dtype=bool))
         self._sync()
 
     def set_mask(self, present: npt.NDArray[np.bool_], done: npt.NDArray[np.bool_]) -> None:
-        """Say anew what may be used of what is there; features stay as they are.
+        """Set anew what may be used of what is there; features stay as they are.
 
         Parameters
         ----------
@@ -367,11 +368,11 @@ class FeatureStore:
         wanted = pd.Index(np.array(list(location_ids), dtype=str))
         return self._index.get_indexer(wanted)
 
-    def _reopen(self, slots: npt.NDArray[np.intp], places: npt.NDArray[np.intp]) -> None:
+    def _reopen(self, slots: npt.NDArray[np.intp], columns: npt.NDArray[np.intp]) -> None:
         """Take back the marks of views, and of their locations, before they are written over."""
         known = np.unique(slots)
         known = known[self.done[known] | self.attempted[known]]
-        marked = (slots * len(self.views) + places)[self.signature[slots, places].any(axis=1)]
+        marked = (slots * len(self.views) + columns)[self.signature[slots, columns].any(axis=1)]
         if len(known) or len(marked):
             nothing = np.zeros(len(known), dtype=bool)
             self._write("done", known, nothing)
@@ -380,11 +381,11 @@ class FeatureStore:
             self._sync()
 
     def _rounded(self, features: npt.NDArray[Any], slots: npt.NDArray[np.intp]) -> npt.NDArray[Any]:
-        """Round features to what the store keeps; infinity out of a number is refused."""
+        """Round features to what the store holds; infinity out of a number is refused."""
         with np.errstate(over="ignore"):
-            kept = features.astype(self.features.dtype, copy=False)
-        if kept.dtype.itemsize < features.dtype.itemsize:
-            lost = (~np.isfinite(kept) & np.isfinite(features)).any(axis=1)
+            rounded = features.astype(self.features.dtype, copy=False)
+        if rounded.dtype.itemsize < features.dtype.itemsize:
+            lost = (~np.isfinite(rounded) & np.isfinite(features)).any(axis=1)
             if lost.any():
                 location = self.location_ids[slots[np.argmax(lost)]]
                 raise InputError(
@@ -393,7 +394,7 @@ class FeatureStore:
                     f"{self.features.dtype}",
                     'use dtype = "float32"',
                 )
-        return kept
+        return rounded
 
     def _write(self, name: str, rows: npt.NDArray[np.intp], values: npt.NDArray[Any]) -> None:
         """Write rows of a dataset, counted over all its axes but the last one of numbers."""

@@ -1,4 +1,4 @@
-"""How a feature store lies in its HDF5 file: made whole at once, and looked through when opened."""
+"""How a feature store lies in its HDF5 file: made whole at once, and checked when opened."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ TEXTS = (
     *("engine", "device", "precision", "cosine", "exact_layers"),
 )
 
-# What mends a file that cannot be used.
+# What to do about a file that cannot be used.
 ANEW = "remove it and make the features again"
 
 
@@ -83,7 +83,7 @@ def _new_file(path: Path) -> h5py.File:
 
 
 def _allocate(file: h5py.File, name: str, shape: tuple[int, ...], kind: np.dtype[Any]) -> None:
-    """Make a contiguous dataset whose place in the file is fixed now."""
+    """Make a contiguous dataset whose position in the file is fixed now."""
     properties = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
     properties.set_layout(h5py.h5d.CONTIGUOUS)
     properties.set_alloc_time(h5py.h5d.ALLOC_TIME_EARLY)
@@ -116,7 +116,7 @@ def require_room(path: Path, ids: list[str], views: int, dimension: int, dtype: 
 
 
 def reserve(temporary: Path, path: Path) -> None:
-    """Take the room that the file will need now: a full disk is told before hours of work.
+    """Take the room that the file will need now: a full disk is reported before hours of work.
 
     Raises
     ------
@@ -139,9 +139,9 @@ def _no_room(path: Path, size: int, number: int) -> OSError:
     free = 0
     with suppress(OSError):
         free = shutil.disk_usage(path.parent).free
-    says = f"it takes {size / 1e6:,.1f} MB and {free / 1e6:,.1f} MB are free"
+    sizes = f"it takes {size / 1e6:,.1f} MB and {free / 1e6:,.1f} MB are free"
     step = "make room, what was there is untouched"
-    return OSError(number, f"{os.strerror(number)}: {says}; {step}", str(path))
+    return OSError(number, f"{os.strerror(number)}: {sizes}; {step}", str(path))
 
 
 def opened(path: Path) -> h5py.File:
@@ -210,7 +210,7 @@ def sizes_of(path: Path, file: h5py.File, n: int, views: int) -> tuple[int, ...]
 def mapped(
     path: Path, file: h5py.File, name: str, shape: tuple[int, ...], kind: np.dtype[Any]
 ) -> Any:
-    """Map a dataset's numbers, after a look that they are all in this very file."""
+    """Map a dataset's numbers, once it is clear that all are in this very file."""
     own = isinstance(file.get(name, getlink=True), h5py.HardLink)
     dataset = file[name]
     offset = dataset.id.get_offset() if own and isinstance(dataset, h5py.Dataset) else None

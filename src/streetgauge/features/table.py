@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import json
-from collections.abc import Callable, Iterator
+import warnings
+import zipfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from streetgauge.errors import InputError
+from streetgauge.errors import InputError, closest
 from streetgauge.features.store import FeatureStore, usable
-from streetgauge.features.table_columns import Columns, read_columns
 from streetgauge.io.files import atomic_path, sha256_of
 from streetgauge.progress import Progress, silent
 from streetgauge.settings import TableFeatures
@@ -27,7 +32,7 @@ MAX_VIEWS = 64
 
 Skip = dict[str, str | None]
 # For each location (slot): positions of its rows by view, -1 where it has none; [N, V]
-Places = npt.NDArray[np.intp]
+RowsOf = npt.NDArray[np.intp]
 
 
 def join_table(
@@ -54,13 +59,13 @@ def join_table(
     settings : TableFeatures
         The table, and how it is joined.
     locations : DataFrame
-        ``location_id``, and ``lat``, ``lon`` in degrees for a join by place.
+        ``location_id``, and ``lat``, ``lon`` in degrees for a join by coordinates.
     path : Path
         The store. Its views are those of the table, or "1" to "k".
     cache_key : str
         Hash of all inputs and settings.
     progress : Progress
-        Told of every location.
+        Reports every location.
 
     Returns
     -------
@@ -80,18 +85,18 @@ def join_table(
     skips = [*_incomplete(settings, table)]
     ids = np.array(sorted({str(location) for location in locations["location_id"]}), dtype=str)
     if settings.location_id is None:
-        table = _in_order(table.kept())
+        table = _in_order(table.usable())
         views = [str(rank) for rank in range(1, settings.k + 1)]
-        places = _by_place(settings, table, locations, ids, skips, progress)
+        rows_of = _by_coordinates(settings, table, locations, ids, skips, progress)
     elif settings.view is None:
-        table = _in_order(table.kept())
+        table = _in_order(table.usable())
         views = [str(rank) for rank in range(1, settings.k + 1)]
-        places = _by_location(settings, table, ids, skips)
+        rows_of = _by_location(settings, table, ids, skips)
     else:
-        table = table.kept()
+        table = table.usable()
         views = _view_names(settings, table)
-        places = _by_view(settings, table, ids, views, skips)
-    present = places >= 0
+        rows_of = _by_view(settings, table, ids, views, skips)
+    present = rows_of >= 0
     done = usable(present, settings.require)
     if not present.any():
         if nothing_whole:
@@ -112,7 +117,7 @@ def join_table(
         ) as store:
             for start in range(0, len(ids), 4096):
                 slots = np.arange(start, min(start + 4096, len(ids)))
-                store.write(slots, table.features[places[slots]], present[slots], done[slots])
+                store.write(slots, table.features[rows_of[slots]], present[slots], done[slots])
     return skips_frame(skips)
 
 
@@ -144,14 +149,14 @@ def _in_order(table: Columns) -> Columns:
     return table.taken(np.lexsort(keys))
 
 
-def _by_place(
+def _by_coordinates(
     settings: TableFeatures,
     table: Columns,
     locations: pd.DataFrame,
     ids: npt.NDArray[np.str_],
     skips: list[Skip],
     progress: Progress,
-) -> Places:
+) -> RowsOf:
     """Find the k nearest rows of each location."""
     from scipy.spatial import cKDTree
 
@@ -159,27 +164,27 @@ def _by_place(
     unique = locations.drop_duplicates("location_id").set_index("location_id")
     where = unique[["lat", "lon"]].reindex(ids).to_numpy(np.float64)
     known = np.isfinite(where).all(axis=1)
-    places = np.full((len(ids), k), -1, dtype=np.intp)
+    rows_of = np.full((len(ids), k), -1, dtype=np.intp)
     skips += [_without(ids[i], "the location has no coordinates") for i in np.flatnonzero(~known)]
     if not len(table.features):
-        return places
+        return rows_of
     points = _earth_centred(table.points)
     tree = cKDTree(points)
     with progress("features", len(ids), "locations") as advance:
         for slots in np.array_split(np.flatnonzero(known), max(1, len(ids) // 1024)):
             centres = _earth_centred(where[slots])
-            # The k-th distance bounds the search; all rows as near are looked at, not some of them.
+            # The k-th distance bounds the search; all rows as near are compared, not some of them.
             far = tree.query(centres, k=[k], distance_upper_bound=within * (1 + 1e-9))[0][:, 0]
             near = tree.query_ball_point(centres, np.minimum(far, within) * (1 + 1e-9))
             for slot, centre, rows in zip(slots, centres, near, strict=True):
                 chosen = _nearest(points, centre, np.sort(np.array(rows, dtype=np.intp)), settings)
-                places[slot, : len(chosen)] = chosen
+                rows_of[slot, : len(chosen)] = chosen
                 if len(chosen) < k:
                     skips.append(
                         _too_few(ids[slot], len(chosen), settings, f" within {within:g} m")
                     )
             advance(len(slots))
-    return places
+    return rows_of
 
 
 def _nearest(
@@ -188,7 +193,7 @@ def _nearest(
     rows: npt.NDArray[np.intp],
     settings: TableFeatures,
 ) -> npt.NDArray[np.intp]:
-    """Of candidates in the table's order, the nearest; a stable sort keeps that order for ties."""
+    """Of candidates in the table's order, the nearest; the stable sort retains it for ties."""
     distances = np.sqrt(((points[rows] - centre) ** 2).sum(axis=1))
     order = np.argsort(distances, kind="stable")
     nearest: npt.NDArray[np.intp] = rows[order[distances[order] <= settings.within][: settings.k]]
@@ -210,10 +215,10 @@ def _earth_centred(degrees: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
 
 def _by_location(
     settings: TableFeatures, table: Columns, ids: npt.NDArray[np.str_], skips: list[Skip]
-) -> Places:
+) -> RowsOf:
     """All rows of each location, in the table's order."""
     slots = _slots(table, ids, skips)
-    places = np.full((len(ids), settings.k), -1, dtype=np.intp)
+    rows_of = np.full((len(ids), settings.k), -1, dtype=np.intp)
     count = np.zeros(len(ids), dtype=np.intp)
     for row in np.flatnonzero(slots >= 0):
         slot = slots[row]
@@ -224,11 +229,11 @@ def _by_location(
                 f"{settings.k}",
                 "set k to the most rows of a location, or name the column 'view'",
             )
-        places[slot, count[slot]] = row
+        rows_of[slot, count[slot]] = row
         count[slot] += 1
     short = np.flatnonzero(count < settings.k)
     skips += [_too_few(ids[i], int(count[i]), settings, "") for i in short]
-    return places
+    return rows_of
 
 
 def _by_view(
@@ -237,34 +242,34 @@ def _by_view(
     ids: npt.NDArray[np.str_],
     views: list[str],
     skips: list[Skip],
-) -> Places:
+) -> RowsOf:
     """Find the one row of each location and view."""
     slots = _slots(table, ids, skips)
-    place_of = {view: place for place, view in enumerate(views)}
-    places = np.full((len(ids), len(views)), -1, dtype=np.intp)
+    column_of = {view: column for column, view in enumerate(views)}
+    rows_of = np.full((len(ids), len(views)), -1, dtype=np.intp)
     for row in np.flatnonzero(slots >= 0):
-        slot, place = slots[row], place_of[table.views[row]]
-        if (other := places[slot, place]) >= 0:
+        slot, column = slots[row], column_of[table.views[row]]
+        if (other := rows_of[slot, column]) >= 0:
             raise InputError(
                 f"{settings.file}: row {table.numbers[row]}",
                 f"view {table.views[row]!r} of location {str(ids[slot])!r} stands there twice, "
                 f"first in row {table.numbers[other]}",
-                "keep one of the two",
+                "remove one of the two",
             )
-        places[slot, place] = row
+        rows_of[slot, column] = row
     suffix = " and all are needed" if settings.require == "all" else ""
-    for location, absent in zip(ids, places < 0, strict=True):
+    for location, absent in zip(ids, rows_of < 0, strict=True):
         if absent.all():
             skips.append(_without(location, "the table has no row of this location"))
             continue
         for missing in np.flatnonzero(absent):
             reason = f"the table has no row of this view{suffix}"
             skips.append({"location_id": str(location), "view": views[missing], "reason": reason})
-    return places
+    return rows_of
 
 
 def _slots(table: Columns, ids: npt.NDArray[np.str_], skips: list[Skip]) -> npt.NDArray[np.intp]:
-    """Position of each row's location; rows of other locations are told."""
+    """Position of each row's location; rows of other locations are skipped."""
     slots: npt.NDArray[np.intp] = pd.Index(ids).get_indexer(pd.Index(table.location_ids, dtype=str))
     for row in np.flatnonzero(slots < 0):
         reason = "the location of this row is not one of the study's"
@@ -280,7 +285,7 @@ def _view_names(settings: TableFeatures, table: Columns) -> list[str]:
         raise InputError(
             settings.file,
             f"column {settings.view!r} names {len(names):,} views, more than {MAX_VIEWS}",
-            "name the column that tells a location's images apart",
+            "name the column that distinguishes a location's images",
         )
     key: Callable[[str], Any] = int if all(name.isdecimal() for name in names) else str
     return sorted(names, key=key)
@@ -294,3 +299,247 @@ def _too_few(location: str, count: int, settings: TableFeatures, where: str) -> 
 
 def _without(location: str, reason: str) -> Skip:
     return {"location_id": str(location), "reason": reason}
+
+
+# What stands where there is no number.
+_GAPS = [
+    *("", "NA", "N/A", "n/a", "<NA>", "#NA", "#N/A"),
+    *("NaN", "nan", "-NaN", "-nan", "NULL", "null", "None"),
+]
+
+
+@dataclass(frozen=True)
+class Columns:
+    """Rows of a table of features; what the settings do not name is empty.
+
+    Parameters
+    ----------
+    numbers : array of int, [n]
+        Where each row stands in the table, from 1, the header not counted.
+    location_ids, views : array of str, [n]
+        Keys; "" where there is none.
+    points : array of float, [n, 2], or [n, 0]
+        Latitude and longitude in degrees.
+    features : array of float32, [n, D]
+        Not finite where a cell is empty.
+    complete : array of bool, [n]
+        Whether a row has all that it needs.
+    """
+
+    numbers: npt.NDArray[np.intp]
+    location_ids: npt.NDArray[np.object_]
+    views: npt.NDArray[np.object_]
+    points: npt.NDArray[np.float64]
+    features: npt.NDArray[np.float32]
+    complete: npt.NDArray[np.bool_]
+
+    def taken(self, rows: npt.NDArray[Any]) -> Columns:
+        """Take some rows, in that order."""
+        return replace(
+            self, **{field.name: getattr(self, field.name)[rows] for field in fields(self)}
+        )
+
+    def usable(self) -> Columns:
+        """Take the complete rows."""
+        return self.taken(self.complete)
+
+
+def read_columns(settings: TableFeatures) -> Columns:
+    """Read the columns that the settings name.
+
+    A name may stand in the header more than once: of such columns the numeric one is taken for a
+    feature or a coordinate (the last, if several are), and the first for a key.
+
+    Raises
+    ------
+    InputError
+        If the file cannot be read, lacks a column, or a cell is no number.
+    """
+    keys = [name for name in (settings.location_id, settings.view) if name]
+    degrees = [name for name in (settings.lat, settings.lon) if name]
+    numeric = [*degrees, *settings.columns]
+    frame, header = _read_needed(settings.file, keys, numeric)
+    file = settings.file
+    n = len(frame)
+    texts = {
+        name: frame[header.index(name)].fillna("").astype(str).str.strip().to_numpy(object)
+        for name in keys
+    }
+    columns = {name: _numbers(file, frame, header, name) for name in numeric}
+    points = _stacked([columns[name] for name in degrees], n, np.dtype(np.float64))
+    with np.errstate(over="ignore"):  # beyond float32: infinite, hence reported as incomplete
+        features = _stacked([columns[name] for name in settings.columns], n, np.dtype(np.float32))
+    if settings.transform == "sqrt":
+        features = _roots(settings, features)
+    _check_degrees(settings, points)
+    complete = np.isfinite(points).all(axis=1) & np.isfinite(features).all(axis=1)
+    for values in texts.values():
+        complete &= values != ""
+    nothing = np.full(n, "", dtype=object)
+    return Columns(
+        np.arange(1, n + 1),
+        texts.get(settings.location_id or "", nothing),
+        texts.get(settings.view or "", nothing),
+        points,
+        features,
+        complete,
+    )
+
+
+def _roots(settings: TableFeatures, features: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """Take square roots; rows are counted from 1."""
+    if (features < 0).any():
+        row, column = (int(i[0]) for i in np.nonzero(features < 0))
+        raise InputError(
+            f"{settings.file}: row {row + 1}, column {settings.columns[column]!r}",
+            f"{features[row, column]:g} is negative and has no square root",
+            'correct it, or remove transform = "sqrt"',
+        )
+    roots: npt.NDArray[Any] = np.sqrt(features)
+    return roots
+
+
+def _stacked(columns: list[Any], n: int, kind: np.dtype[Any]) -> npt.NDArray[Any]:
+    return np.column_stack(columns).astype(kind) if columns else np.empty((n, 0), dtype=kind)
+
+
+def _read_needed(
+    file: Path, keys: Sequence[str], numeric: Sequence[str]
+) -> tuple[pd.DataFrame, list[str]]:
+    """Read the needed columns, named by their position in the header, and the header."""
+    parquet = file.suffix.lower() in (".parquet", ".pq")
+    try:
+        header = _parquet_header(file) if parquet else _csv_header(file)
+        for name in (*keys, *numeric):
+            if name not in header:
+                reason = f"there is no column {name!r}"
+                raise InputError(file, reason, closest(name, dict.fromkeys(header)))
+        needed = [i for i, name in enumerate(header) if name in {*keys, *numeric}]
+        texts = [header.index(name) for name in keys]
+        read = _read_parquet if parquet else _read_csv
+        return read(file, header, needed, texts), header
+    except FileNotFoundError:
+        raise InputError(file, "there is no such file", "check features.file") from None
+    # Errors of pandas, Arrow, csv and UTF-8 are ValueErrors or OSErrors.
+    except (
+        OSError,
+        ValueError,
+        csv.Error,
+        zipfile.BadZipFile,
+        EOFError,
+        pd.errors.ParserWarning,
+    ) as error:
+        reason = str(error).strip().partition("\n")[0][:200]
+        raise InputError(file, f"it cannot be read as a table: {reason}") from None
+
+
+def _parquet_header(file: Path) -> list[str]:
+    import pyarrow.parquet as pq
+
+    return list(pq.read_schema(file).names)
+
+
+def _read_parquet(
+    file: Path, header: list[str], needed: list[int], texts: list[int]
+) -> pd.DataFrame:
+    import pyarrow.parquet as pq
+
+    table = pq.ParquetFile(file).read(columns=list(dict.fromkeys(header[i] for i in needed)))
+    # Reading by name gives all columns of a name, in the file's order.
+    frame = pd.DataFrame({index: table.column(i).to_pandas() for i, index in enumerate(needed)})
+    for index in texts:
+        column = table.column(needed.index(index))
+        whole = column.combine_chunks().cast(_text_of(column.type))  # 7 stays 7 next to a gap
+        texts_of = whole.to_pandas()
+        frame[index] = texts_of.astype("str").where(texts_of.notna(), None)
+    return frame
+
+
+def _text_of(kind: Any) -> Any:
+    """Give the type that a column of ids is cast to on its way to text: its own, or text."""
+    import pyarrow as pa
+
+    plain = pa.types.is_dictionary(kind)
+    readable = pa.types.is_integer(kind) or pa.types.is_large_string(kind)
+    return pa.string() if plain or readable else kind
+
+
+def _csv_header(file: Path) -> list[str]:
+    with _opened(file) as handle:
+        text = io.TextIOWrapper(handle, encoding="utf-8-sig", newline="")
+        header = next(csv.reader(text), [])
+        text.detach()
+    if not header:
+        raise InputError(file, "it is empty", "give a table with a header")
+    return [name.strip() for name in header]
+
+
+def _read_csv(file: Path, header: list[str], needed: list[int], texts: list[int]) -> pd.DataFrame:
+    # A row with more cells than the header is only refused if all columns are read.
+    with _opened(file) as handle, warnings.catch_warnings():
+        warnings.simplefilter("error", pd.errors.ParserWarning)
+        gaps: Any = {i: _GAPS for i in range(len(header)) if i not in texts}
+        # Names are replaced by positions: pandas would rename the second of two equal names.
+        frame = pd.read_csv(
+            handle,
+            encoding="utf-8-sig",
+            header=0,
+            names=list(range(len(header))),
+            dtype=dict.fromkeys(texts, "str"),
+            # Keys are text as they are: "NA" and "null" are ids, too.
+            keep_default_na=False,
+            na_values=gaps,
+            index_col=False,
+            low_memory=False,
+        )
+    return frame[needed]
+
+
+@contextmanager
+def _opened(file: Path) -> Iterator[IO[bytes]]:
+    """Open a CSV, also if it is the one CSV in a zip; nothing is unpacked to disk."""
+    if file.suffix.lower() != ".zip":
+        with file.open("rb") as handle:
+            yield handle
+        return
+    with zipfile.ZipFile(file) as archive:
+        names = [
+            name
+            for name in archive.namelist()
+            if name.lower().endswith(".csv") and not name.startswith("__MACOSX/")
+        ]
+        if len(names) != 1:
+            raise InputError(file, f"it holds {len(names)} CSV files", "give a zip with one")
+        with archive.open(names[0]) as handle:
+            yield handle
+
+
+def _numbers(file: Path, frame: pd.DataFrame, header: list[str], name: str) -> npt.NDArray[Any]:
+    """Take the column of this name that is numeric; the last one, if several are."""
+    candidates = [frame[i] for i, other in enumerate(header) if other == name]
+    for column in reversed(candidates):
+        # A column without any value reads as numbers too; then another may be meant.
+        if pd.api.types.is_numeric_dtype(column) and (column.notna().any() or len(candidates) == 1):
+            return np.asarray(column, dtype=np.float64)
+    column = candidates[-1]
+    values = pd.to_numeric(column, errors="coerce")
+    bad = np.flatnonzero(values.isna() & column.notna() & (column.astype(str).str.strip() != ""))
+    if not len(bad):
+        return np.asarray(values, dtype=np.float64)
+    raise InputError(
+        f"{file}: row {bad[0] + 1}",
+        f"column {name!r} holds {str(column.iloc[bad[0]])[:60]!r}, which is no number",
+        "correct the row, or name other columns",
+    )
+
+
+def _check_degrees(settings: TableFeatures, points: npt.NDArray[np.float64]) -> None:
+    for axis, limit in enumerate((90, 180)[: points.shape[1]]):
+        bad = np.flatnonzero(np.abs(points[:, axis]) > limit)
+        if len(bad):
+            name = (settings.lat, settings.lon)[axis]
+            raise InputError(
+                f"{settings.file}: row {bad[0] + 1}",
+                f"column {name!r} holds {points[bad[0], axis]:g}, not degrees",
+                "give latitude and longitude in degrees (WGS84)",
+            )

@@ -100,9 +100,9 @@ def identified(backbone: Backbone) -> Backbone:
 def _fingerprint(backbone: Backbone, file: Path) -> str:
     if backbone.architecture != "onnx":
         return sha256_of(file)
-    from streetgauge.features import onnx_backbone  # it knows of weights in further files
+    from streetgauge.features.families import Onnx  # it knows of weights in further files
 
-    return onnx_backbone.fingerprint(file)
+    return Onnx().fingerprint(file)
 
 
 def weights_file(backbone: Backbone, progress: Progress = silent) -> Path:
@@ -119,10 +119,9 @@ def weights_file(backbone: Backbone, progress: Progress = silent) -> Path:
     if source == "url":
         return _fetched(backbone, place, progress)
     if source in FAMILIES:
-        from importlib import import_module
+        from streetgauge.features import families  # it needs torch
 
-        found: Path = import_module(f"streetgauge.features.{FAMILIES[source]}").fetch(place)
-        return found
+        return families.FAMILIES[source].fetch(place)
     if source == "cache":
         file = cache_directory() / place
         if not file.is_file():

@@ -356,7 +356,7 @@ class _Explainer:
 
     def _network(self) -> Callable[[Pixels], npt.NDArray[np.float32]]:
         from streetgauge.features import load_network
-        from streetgauge.features.preprocess import features_of
+        from streetgauge.features.chunks import features_of
 
         own = self.study.settings.features
         assert isinstance(own, ImageFeatures)

@@ -1,13 +1,18 @@
-"""EfficientNet-Lite, with layers named as in the published PyTorch checkpoints.
+"""EfficientNet-Lite, and VGG16 as far as ``fc6``, in plain PyTorch.
 
 Tan and Le (2019), *EfficientNet: Rethinking Model Scaling for Convolutional Neural Networks*, ICML
-(https://arxiv.org/abs/1905.11946), table 1. The "lite" variants have ReLU6 in the place of swish,
-no squeeze-and-excitation, and a stem and a head that are not scaled
+(https://arxiv.org/abs/1905.11946), table 1, with layers named as in the published PyTorch
+checkpoints. The "lite" variants have ReLU6 instead of swish, no squeeze-and-excitation, and a
+stem and a head that are not scaled
 (https://github.com/tensorflow/tpu/tree/master/models/official/efficientnet/lite).
+
+Simonyan and Zisserman (2015), *Very deep convolutional networks for large-scale image recognition*
+(https://arxiv.org/abs/1409.1556), table 1, configuration D.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from math import ceil
 from typing import Self
 
@@ -16,7 +21,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-__all__ = ["EfficientNetLite"]
+__all__ = ["EfficientNetLite", "VGG16", "named_by_layer"]
 
 # repeats, kernel, stride of the first, expansion, channels out
 STAGES = (
@@ -134,3 +139,61 @@ def _eighths(channels: float) -> int:
     """Round to a multiple of 8, never down by more than a tenth."""
     rounded = max(8, int(channels + 4) // 8 * 8)
     return rounded if rounded >= 0.9 * channels else rounded + 8
+
+
+# Channels and convolutions of each block; a block ends with a 2 x 2 maximum.
+BLOCKS = ((64, 2), (128, 2), (256, 3), (512, 3), (512, 3))
+SIDE, WIDTH = 7, 4096
+
+# Where torchvision's Sequential has the convolutions, and fc6.
+_TORCHVISION = (0, 2, 5, 7, 10, 12, 14, 17, 19, 21, 24, 26, 28)
+
+
+class VGG16(nn.Module):
+    """Normalised images [n, 3, 224, 224] -> ``fc6`` [n, 4096].
+
+    Parameters
+    ----------
+    relu : bool
+        Whether negative values of ``fc6`` become 0.
+    """
+
+    def __init__(self, relu: bool = False) -> None:
+        super().__init__()
+        self.relu = relu
+        inputs = 3
+        for name, width in _convolutions():
+            setattr(self, name, nn.Conv2d(inputs, width, 3, padding=1))
+            inputs = width
+        self.fc6 = nn.Linear(inputs * SIDE * SIDE, WIDTH)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Features of normalised images."""
+        for block, (_, layers) in enumerate(BLOCKS, 1):
+            for layer in range(1, layers + 1):
+                x = functional.relu(getattr(self, f"conv{block}_{layer}")(x), inplace=True)
+            x = functional.max_pool2d(x, 2)
+        # The columns of fc6 are [channel, row, column] also where images are channels-last.
+        x = self.fc6(torch.flatten(x, 1))
+        return functional.relu(x) if self.relu else x
+
+
+def named_by_layer(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Rename weights as torchvision names them to the names of the layers; others stay."""
+    layers = [name for name, _ in _convolutions()]
+    known = {f"features.{i}": name for i, name in zip(_TORCHVISION, layers, strict=True)}
+    known["classifier.0"] = "fc6"
+    renamed = {}
+    for name, tensor in tensors.items():
+        layer, _, part = name.rpartition(".")
+        renamed[f"{known.get(layer, layer)}.{part}"] = tensor
+    return renamed
+
+
+def _convolutions() -> list[tuple[str, int]]:
+    """Names and channels of the thirteen."""
+    return [
+        (f"conv{block}_{layer}", width)
+        for block, (width, layers) in enumerate(BLOCKS, 1)
+        for layer in range(1, layers + 1)
+    ]
