@@ -359,7 +359,7 @@ def test_an_onnx_file_without_a_rule_or_of_another_shape_is_one_sentence(onnx_fi
         ("mean = [1, 2, 3]\nstd = [1, 1, 0]", r"net.toml: std"),
         ("mean = [1, 2, 3]\nstd = [1, 1, 1]\nsize = 3", "net.toml: size"),
         ("mean", "net.toml: this is no TOML"),
-        (None, "there is no net.toml beside it; write one with mean"),
+        (None, "there is no net.toml next to it; write one with mean"),
     ):
         if content is None:
             beside.unlink()

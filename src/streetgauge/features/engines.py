@@ -38,7 +38,7 @@ Precision = Literal["float32", "bfloat16", "int8"]
 # again.
 TORCH_SLICE = 4
 # With OpenVINO, which does not give memory back: the fewer, the more of what a layer makes is near
-# the core when the next one takes it. But large weights are fetched for every slice, so that they want
+# the core when the next one takes it. But large weights are fetched for every slice, so they want
 # more images in it. The bits are the same. See benchmarks/backbones.py --engines.
 OPENVINO_SLICE = 2
 LARGE_SLICE, LARGE = 8, 2**25  # weights
