@@ -1,7 +1,7 @@
 """What VGG16 is given, and that its features are fc6 before the ReLU.
 
 That the converted weights give the same fc6 as in the layout of TensorFlow, at the real size, is in
-tests/features/test_vgg.py.
+tests/features/test_architectures.py.
 """
 
 from __future__ import annotations

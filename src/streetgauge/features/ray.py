@@ -37,6 +37,7 @@ from streetgauge.features.extract import Extractor, Results, extract_with
 from streetgauge.features.extraction import Extraction, Positions, WorkList
 from streetgauge.features.network import Network, load_network
 from streetgauge.features.preprocess import DecodedBatch, preprocess_batch
+from streetgauge.features.quantised import version_of
 from streetgauge.features.store import FeatureStore
 from streetgauge.features.weights import identified
 from streetgauge.imagery import QUALITY, image_sources, raw_images
@@ -371,7 +372,6 @@ def _refuse_unfit(ray: Any, image: str) -> None:
                 versions[package] = metadata.version(package)
         return "://" in image or os.access(image, os.R_OK), versions
 
-    _, ours = inspect("", _PACKAGES)
     asked = []
     for node in filter(_has_core, ray.nodes()):
         there = NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
@@ -384,15 +384,14 @@ def _refuse_unfit(ray: Any, image: str) -> None:
         except (ray.exceptions.RayError, TimeoutError):
             log.warning("%s gives no answer; work goes on without it.", name)
         else:
-            _refuse_machine(name, image, found, ours)
+            _refuse_machine(name, image, *found)
 
 
-def _refuse_machine(name: str, image: str, found: tuple[bool, Versions], ours: Versions) -> None:
-    sees, versions = found
+def _refuse_machine(name: str, image: str, sees: bool, versions: Versions) -> None:
     for package, version in versions.items():
-        own = ours[package]
-        if version != own:
-            reason = f"its version is {version or 'missing'}, here it is {own or 'missing'}"
+        ours = version_of(package)
+        if version != ours:
+            reason = f"its version is {version or 'missing'}, here it is {ours or 'missing'}"
             step = "install the same versions on every machine"
             raise InputError(f"{name}: {package}", reason, step)
     if image and not sees:
