@@ -7,6 +7,7 @@ Besides the names in `BACKBONES` there are families: ``timm:NAME``, ``open_clip:
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from importlib import import_module
 from pathlib import Path
 from typing import Literal
 
@@ -203,9 +204,9 @@ def get_backbone(name: str, *, weights: Path | None = None, relu: bool | None = 
     if name == "onnx" and weights is not None:
         (colon, inner), weights = (":", str(weights)), None
     if colon and family in FAMILIES:
-        from streetgauge.features import families  # it needs torch
-
-        record = families.FAMILIES[family].record(inner)
+        # By name: the families know this module, and need torch.
+        families = import_module("streetgauge.features.families").FAMILIES
+        record: Backbone = families[family].record(inner)
     elif name in BACKBONES:
         record = BACKBONES[name]
     else:
