@@ -11,7 +11,7 @@ from streetgauge.errors import InputError
 from streetgauge.evaluation.area_facts import check_evaluation
 from streetgauge.evaluation.oracle import read_oracle
 from streetgauge.features.backbones import backbone_of
-from streetgauge.features.table_columns import read_columns
+from streetgauge.features.table import read_columns
 from streetgauge.imagery import find_views
 from streetgauge.locations import read_areas, read_locations
 from streetgauge.model.event_log import NO_TENSORBOARD, has_tensorboard
