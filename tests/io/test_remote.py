@@ -305,7 +305,7 @@ def test_what_cannot_be_listed_is_one_sentence(url: str, parts: list[str]) -> No
         ("zip://a.jpg::s3://b/c.zip", "zip:// cannot be read"),
         ("s3://b/x::memory://y", "cannot be chained"),
         ("https://me:hush@host/x", "it holds a name or password"),
-        ("s3://", "names no place"),
+        ("s3://", "names no file or folder"),
     ],
 )
 def test_only_plain_stores_are_read_and_passwords_refused(url: str, reason: str) -> None:

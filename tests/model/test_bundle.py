@@ -352,7 +352,7 @@ def test_the_card_says_whose_figures_and_whose_data(saved: Path, bundle: Bundle)
     assert "held out for testing" in card
     assert bundle.training is not None
     assert f"{bundle.training.validation_mae[0]:.2f}" in card
-    assert "How good it is" not in card
+    assert "## Evaluation" not in card
 
 
 def test_the_card_says_what_the_networks_are_and_how_they_were_stopped(
@@ -372,7 +372,7 @@ def test_the_card_says_what_the_networks_are_and_how_they_were_stopped(
     alone = {"ensemble_size": 1, "components": 2, "width": 16, "precision": "float32"}
     narrow = trained(world, SETTINGS.model_copy(update=alone))
     said = card(narrow)
-    assert "view layers of 16, 16 and 16 units, learnt on 2 principal components" in said
+    assert "view layers of 16, 16 and 16 units, trained on 2 principal components" in said
     assert "products in float32;" in said
     assert narrow.training is not None
     assert f"Another {narrow.training.validation_areas} areas" in said

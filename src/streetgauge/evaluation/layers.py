@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from streetgauge.evaluation.qgis import FIXED_TIME, keep_styles, layer_styles
+from streetgauge.evaluation.qgis import FIXED_TIME, layer_styles, write_styles
 from streetgauge.io.files import atomic_path, write_text
 
 if TYPE_CHECKING:
@@ -94,7 +94,7 @@ def write_geopackage(
     table = layer_table(frame, areas)
     with atomic_path(path) as temporary:
         table.to_file(temporary, driver="GPKG", layer=LAYER, engine="pyogrio")
-        keep_styles(temporary, LAYER, layer_styles(_named(frame, labels), classes))
+        write_styles(temporary, LAYER, layer_styles(_named(frame, labels), classes))
         with sqlite3.connect(temporary) as connection:
             connection.execute("UPDATE gpkg_contents SET last_change = ?", (FIXED_TIME,))
         connection.close()

@@ -1,8 +1,8 @@
-"""Styles for QGIS: how a layer of areas is drawn, and the table that keeps styles in a GeoPackage.
+"""Styles for QGIS: how a layer of areas is drawn, and the table of styles in a GeoPackage.
 
-QGIS looks for a table ``layer_styles`` in a GeoPackage, draws a layer with the style that is marked
+QGIS searches a GeoPackage for a table ``layer_styles``, draws a layer with the style that is marked
 as the default one, and offers the others in the layer's properties (QGIS user guide, "Save and
-share layer properties": saving in the datasource's database). Beside another file it takes the QML
+share layer properties": saving in the datasource's database). For another file it takes the QML
 file of the same name.
 """
 
@@ -17,9 +17,9 @@ from pathlib import Path
 from streetgauge.evaluation.colours import NOTHING, class_colours, difference_colours
 from streetgauge.markup import template
 
-__all__ = ["FIXED_TIME", "Style", "keep_styles", "layer_styles"]
+__all__ = ["FIXED_TIME", "Style", "write_styles", "layer_styles"]
 
-# A file made again from the same is the same file, so it does not say when that was.
+# A file made again from the same is the same file, so it has no time of its own.
 FIXED_TIME = "2000-01-01T00:00:00.000Z"
 LONGEST_NAME = 30  # of a style, in the table as QGIS makes it
 OUTLINE = "255,255,255,110"
@@ -102,7 +102,7 @@ def layer_styles(outcomes: Mapping[str, str], classes: int = 10) -> list[Style]:
     return styles
 
 
-def keep_styles(path: Path, layer: str, styles: Sequence[Style], column: str = "geom") -> None:
+def write_styles(path: Path, layer: str, styles: Sequence[Style], column: str = "geom") -> None:
     """Put styles into a GeoPackage, the first as the default one of the layer.
 
     Parameters
@@ -151,7 +151,7 @@ def _of_class(k: int, classes: int) -> str:
 
 
 def _bound(difference: int, most: int, classes: int) -> str:
-    """Say which differences look so: those at the ends stand for all beyond."""
+    """Differences of one colour: those at the ends stand for all beyond."""
     if most < classes - 1 and abs(difference) == most:
         return f"{'>=' if difference > 0 else '<='} {difference}"
     return f"= {difference}"

@@ -45,7 +45,7 @@ def is_array_file(file: Path) -> bool:
 
 
 def cache_directory() -> Path:
-    """Where files are kept that are fetched once for all studies.
+    """Where files are cached that are fetched once for all studies.
 
     ``STREETGAUGE_CACHE`` if it is set, else ``streetgauge`` in the user's cache.
     """
@@ -61,7 +61,7 @@ def resolve_checksum(backbone: Backbone, progress: Progress = silent) -> Backbon
     backbone : Backbone
         As `get_backbone` gives it.
     progress : Progress
-        Told of a download.
+        Reports a download.
 
     Returns
     -------
@@ -92,7 +92,7 @@ def identified(backbone: Backbone) -> Backbone:
     Raises
     ------
     InputError
-        If the record does not say it and the weights are not here.
+        If the record does not have it and the weights are not here.
     """
     return backbone if len(backbone.sha256) == _WHOLE else resolve_checksum(backbone)
 
@@ -113,17 +113,17 @@ def weights_file(backbone: Backbone, progress: Progress = silent) -> Path:
     InputError
         If it is not there and cannot be fetched, saying which file to put where.
     """
-    source, _, place = backbone.weights.partition(":")
+    source, _, path = backbone.weights.partition(":")
     if source == "package":
-        return _in_package(backbone, place)
+        return _in_package(backbone, path)
     if source == "url":
-        return _fetched(backbone, place, progress)
+        return _fetched(backbone, path, progress)
     if source in FAMILIES:
         from streetgauge.features import families  # it needs torch
 
-        return families.FAMILIES[source].fetch(place)
+        return families.FAMILIES[source].fetch(path)
     if source == "cache":
-        file = cache_directory() / place
+        file = cache_directory() / path
         if not file.is_file():
             raise InputError(
                 f"weights of {backbone.name}",
@@ -132,17 +132,17 @@ def weights_file(backbone: Backbone, progress: Progress = silent) -> Path:
                 "or name a file in `features.weights`",
             )
         return file
-    if not place or not Path(place).is_file():
-        reason = f"there is no file {place}" if place else "it has none of its own"
+    if not path or not Path(path).is_file():
+        reason = f"there is no file {path}" if path else "it has none of its own"
         raise InputError(
             f"weights of {backbone.name}", reason, "name the file in `features.weights`"
         )
-    return Path(place)
+    return Path(path)
 
 
-def _in_package(backbone: Backbone, place: str) -> Path:
+def _in_package(backbone: Backbone, path: str) -> Path:
     subject = f"weights of {backbone.name}"
-    package, _, inner = place.partition("/")
+    package, _, inner = path.partition("/")
     found = find_spec(package)
     step = f"install the package {package.replace('_', '-')}"
     if found is None or found.origin is None:
@@ -158,9 +158,9 @@ def _fetched(backbone: Backbone, address: str, progress: Progress) -> Path:
     name = address.rpartition("/")[2]
     file = cache_directory() / name
     torch_home = Path(os.environ.get("TORCH_HOME", Path.home() / ".cache" / "torch"))
-    for place in (file, torch_home / "hub" / "checkpoints" / name):
-        if place.is_file():
-            return place
+    for path in (file, torch_home / "hub" / "checkpoints" / name):
+        if path.is_file():
+            return path
     subject = f"weights of {backbone.name}"
     step = f"put {address} as {file}"
     try:
@@ -240,7 +240,7 @@ def read_tensors(file: Path) -> dict[str, Tensor]:
 
 
 def load_into(module: nn.Module, tensors: Mapping[str, Tensor], subject: object) -> None:
-    """Put weights into a module, as float32; what it has no place for is left out.
+    """Put weights into a module, as float32; other tensors are ignored.
 
     Raises
     ------
@@ -250,7 +250,7 @@ def load_into(module: nn.Module, tensors: Mapping[str, Tensor], subject: object)
     import torch
 
     ready = {}
-    for name, place in module.state_dict().items():
+    for name, own in module.state_dict().items():
         if name.endswith("num_batches_tracked"):  # counts batches of a training
             ready[name] = torch.zeros((), dtype=torch.long)
             continue
@@ -259,10 +259,10 @@ def load_into(module: nn.Module, tensors: Mapping[str, Tensor], subject: object)
                 subject, f"tensor {name!r} is missing", "give weights of this architecture"
             )
         tensor = tensors[name]
-        if tensor.shape != place.shape:
+        if tensor.shape != own.shape:
             raise InputError(
                 subject,
-                f"tensor {name!r} has the shape {tuple(tensor.shape)}, not {tuple(place.shape)}",
+                f"tensor {name!r} has the shape {tuple(tensor.shape)}, not {tuple(own.shape)}",
                 "give weights of this architecture",
             )
         ready[name] = tensor.float()

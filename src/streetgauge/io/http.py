@@ -326,7 +326,7 @@ class WebService:
             raise RequestError("the run was stopped")
 
     def _pause(self, seconds: float) -> None:
-        """Keep all threads from sending requests for a while."""
+        """Let no thread send a request for a while."""
         if seconds > LONGEST_RETRY_AFTER:
             raise InputError(
                 self.home,

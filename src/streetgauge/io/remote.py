@@ -1,4 +1,4 @@
-"""Files behind URLs (s3, gs, az, http): listed, read and told apart, through fsspec."""
+"""Files behind URLs (s3, gs, az, http): listed, read and versioned, through fsspec."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ PATIENCE = 300.0
 # Bytes of a file that is copied: a manifest of 100 million images has less.
 MOST_COPIED = 16 << 30
 _BLOCK = 8 << 20
-# What tells one state of a remote file from another, the surest first.
+# What distinguishes versions of a remote file, the surest first.
 _VERSIONS = (
     *("etag", "md5hash", "checksum", "generation", "last_modified", "lastmodified", "mtime"),
     *("modified", "updated", "created"),
@@ -72,11 +72,11 @@ def require_url(url: str) -> None:
     if scheme not in SCHEMES:
         raise ValueError(f"{scheme}:// cannot be read; {closest(scheme, SCHEMES, limit=9)}")
     if "::" in rest:
-        raise ValueError("URLs cannot be chained with '::'; name one place")
+        raise ValueError("URLs cannot be chained with '::'; name one location")
     if "@" in rest.partition("/")[0]:
-        raise ValueError("it holds a name or password; keep those in the environment")
+        raise ValueError("it holds a name or password; put those into the environment")
     if not rest.strip("/"):
-        raise ValueError(f"{url} names no place")
+        raise ValueError(f"{url} names no file or folder")
 
 
 def join(url: str, name: str) -> str:
@@ -149,7 +149,7 @@ def read_url(url: str, most: int) -> bytes:
     url : str
         The file.
     most : int
-        Bytes that it may have; of one with more no more than these are kept in memory.
+        Bytes that it may have; of one with more no more than these are held in memory.
 
     Raises
     ------
@@ -165,7 +165,7 @@ def read_url(url: str, most: int) -> bytes:
 
 def _blocks(url: str, most: int, deadline: float = math.inf) -> Iterator[bytes]:
     filesystem, path = _filesystem(url)
-    # A web server is asked for the file and nothing else: what it says of sizes is not believed.
+    # A web server is asked for the file and nothing else: the sizes that it states are not trusted.
     stream = {"block_size": 0, "size": 1} if _is_web(url) else {}
     left = most
     with _as_os_error(), filesystem.open(path, "rb", **stream) as file:
@@ -202,9 +202,9 @@ def local_copy(url: str) -> Iterator[Path]:
 def signature(url: str) -> str:
     """Sign of what lies behind a URL: changes when a file there is added, removed or replaced.
 
-    The sign is made of names, sizes and what the store says of versions (entity tags, checksums,
-    times). Of a store that says nothing of the kind, names and sizes must do; of a web server that
-    lists nothing, the URL alone.
+    The sign is made of names, sizes and what the store states of versions (entity tags, checksums,
+    times); of names and sizes where a store states nothing of the kind; of the URL alone where a
+    web server lists nothing.
 
     Raises
     ------
@@ -237,7 +237,7 @@ def _listing(url: str) -> tuple[tuple[str, str, str], ...]:
 
 
 def _why_nothing(filesystem: AbstractFileSystem, path: str) -> str:
-    """Tell a server that does not answer from one that has nothing there."""
+    """Distinguish a server that does not respond from one that has nothing there."""
     try:
         filesystem.info(path)
     except FileNotFoundError as error:
@@ -282,7 +282,7 @@ def _filesystem(url: str) -> tuple[AbstractFileSystem, str]:
 
 
 def _options(url: str) -> dict[str, Any]:
-    """Say how long a web server may be silent; without this an archive may take five minutes."""
+    """How long a web server may be silent; without this an archive may take five minutes."""
     if not _is_web(url):
         return {}
     from aiohttp import ClientTimeout

@@ -21,7 +21,7 @@ Description = Mapping[str, Any]
 
 __all__ = ["write_card"]
 
-# Licences that the Hub knows by name; others are named beside "other".
+# Licences that the Hub knows by name; others are named next to "other".
 _HUB_LICENCES = {
     *("apache-2.0", "mit", "bsd-2-clause", "bsd-3-clause", "gpl-2.0", "gpl-3.0", "agpl-3.0"),
     *("lgpl-3.0", "mpl-2.0", "cc0-1.0", "cc-by-4.0", "cc-by-sa-4.0", "cc-by-nc-4.0", "isc"),
@@ -136,7 +136,7 @@ def _validated(bundle: Description, labels: Sequence[str]) -> Iterator[tuple[str
 
 
 def _provenance(about: Mapping[str, Any]) -> Iterator[str]:
-    """Say where an outcome comes from: who, what, when, which cells, which file."""
+    """Where an outcome comes from: who, what, when, which cells, which file."""
     years = dict.fromkeys(about[key] for key in ("vintage", "areas") if about.get(key))
     files = about.get("files") or [about] if about.get("file") else []
     lookup = about.get("lookup")
