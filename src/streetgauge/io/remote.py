@@ -15,7 +15,6 @@ from urllib.parse import quote, unquote, urlsplit
 
 from streetgauge.errors import InputError, StreetgaugeError, closest
 from streetgauge.io.files import digest
-from streetgauge.io.http import AGENT, proxy_of
 
 if TYPE_CHECKING:
     from fsspec import AbstractFileSystem
@@ -286,6 +285,8 @@ def _options(url: str) -> dict[str, Any]:
     if not _is_web(url):
         return {}
     from aiohttp import ClientTimeout
+
+    from streetgauge.io.http import AGENT, proxy_of  # requests takes 0.1 s to import
 
     silence = ClientTimeout(total=None, sock_connect=SILENCE, sock_read=SILENCE)
     # Not aiohttp's own trust_env: that reads passwords from .netrc as well.
