@@ -23,6 +23,7 @@ import pandas as pd
 
 from streetgauge.evaluation import (
     RULES,
+    EvaluationInputs,
     add_coverage,
     aggregate,
     equal_count,
@@ -57,12 +58,10 @@ def main() -> None:
         "metrics with intervals",
         lambda: evaluate(
             frame,
-            place,
             settings,
             seed=0,
-            about=about,
             baselines=Baselines(),
-            levels={"msoa": level},
+            inputs=EvaluationInputs(place, columns=about, levels={"msoa": level}),
         ),
     )
     print(f"{'in all':<26}{time.perf_counter() - start:>7.2f} s   peak {memory():.2f} GiB")

@@ -85,7 +85,7 @@ def main() -> None:
         for fold in folds.values():
             frame = pd.DataFrame({"actual_decile": actual, "fold": fold})
             started = time.perf_counter()
-            guesses = methods.guess(outcome, frame)
+            guesses = methods.predict(outcome, frame)
             seconds = time.perf_counter() - started
             for name, guess in guesses.items():
                 rows.setdefault(name, []).append(figures(actual, guess.deciles, guess.scores))

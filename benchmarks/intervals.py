@@ -23,7 +23,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import numpy as np
 import pandas as pd
 
-from streetgauge.evaluation import aggregate, interval_account, intervals, probability_account
+from streetgauge.evaluation import aggregate, evaluate_intervals, evaluate_probabilities, intervals
 
 HEADER = (
     "| study | folds | areas | outcomes | covered | least | most | short | width | one radius "
@@ -56,9 +56,9 @@ def row(name: str, folds: str, directory: Path, aim: float, classes: int) -> str
     held, stated, plain = [], [], []
     for outcome, rows in areas.groupby("outcome"):
         frame = rows.set_index("area")
-        held.append(interval_account(frame, aim, classes))
+        held.append(evaluate_intervals(frame, aim, classes))
         own = predictions[predictions["outcome"] == outcome]
-        stated.append(probability_account(rows, own, classes))
+        stated.append(evaluate_probabilities(rows, own, classes))
         plain.append(one_radius(frame, aim, classes))
     share = [each["share"] for each in held]
     figures = [

@@ -28,7 +28,7 @@ from streetgauge.model import cross_validate
 from streetgauge.model.training_data import TrainingData
 from streetgauge.settings import FoldSettings, TrainSettings
 from streetgauge.splits import make_splits
-from streetgauge.splits.coordinates import to_metres
+from streetgauge.splits.blocks import to_metres
 from streetgauge.study import Study
 
 AUTHORS = {

@@ -12,8 +12,8 @@ from sklearn.isotonic import IsotonicRegression
 from sklearn.metrics import r2_score
 
 from streetgauge.errors import InputError
-from streetgauge.evaluation import METRICS, equal_count, evaluate
-from streetgauge.evaluation.values import expected_values
+from streetgauge.evaluation import METRICS, EvaluationInputs, equal_count, evaluate
+from streetgauge.evaluation.outcome import expected_values
 from streetgauge.settings import EvaluationSettings
 
 SETTINGS = EvaluationSettings(draws=100)
@@ -40,7 +40,7 @@ def world(noise=0.7, seed=0, n=AREAS):
 
 
 def account_of(frame, settings=SETTINGS, **more):
-    found = evaluate(frame, None, settings, seed=3, **more)
+    found = evaluate(frame, settings, seed=3, inputs=EvaluationInputs(**more))
     assert json.loads(json.dumps(found, allow_nan=False)) == found
     return found["outcomes"]["income"]
 
@@ -91,9 +91,9 @@ def test_the_order_of_rows_changes_nothing():
     frame = world()
     frame = frame.join(certain(frame["decile"])).assign(weight=np.arange(AREAS) % 7)
     about = pd.DataFrame({"district": frame["area"].str[:3].to_numpy()}, frame["area"])
-    one = account_of(frame, about=about)
+    one = account_of(frame, columns=about)
     two = account_of(
-        frame.sample(frac=1, random_state=1), about=about.sample(frac=1, random_state=2)
+        frame.sample(frac=1, random_state=1), columns=about.sample(frac=1, random_state=2)
     )
     assert one == two
 
@@ -164,7 +164,7 @@ def test_groups_show_where_errors_are_larger():
         frame["area"],
     )
     settings = EvaluationSettings(draws=100, groups=("kind",))
-    groups = account_of(frame, settings, about=about)["groups"]
+    groups = account_of(frame, settings, columns=about)["groups"]
     assert set(groups) == {"deprivation", "images", "district", "kind"}
     assert groups["images"]["few"]["mae"]["low"] > groups["images"]["many"]["mae"]["high"]
     assert groups["kind"]["rural"] == groups["images"]["few"]
@@ -271,4 +271,4 @@ def test_areas_that_cannot_be_measured_are_refused(change, words):
 def test_a_group_that_areas_do_not_have_is_refused():
     about = pd.DataFrame({"rural_urban": "urban"}, world(n=30)["area"])
     with pytest.raises(InputError, match=r"no column 'ruralurban'.*rural_urban"):
-        account_of(world(n=30), EvaluationSettings(groups=("ruralurban",)), about=about)
+        account_of(world(n=30), EvaluationSettings(groups=("ruralurban",)), columns=about)

@@ -100,7 +100,7 @@ def test_a_torn_area_has_no_fold():
     rows.loc[rows["area"] == "A", "fold"] = [1, 2]
     with pytest.raises(InputError, match="two folds"):
         aggregate(rows)
-    frame = aggregate(rows, torn=["A"]).set_index("area")
+    frame = aggregate(rows, split_areas=["A"]).set_index("area")
     assert frame["fold"].to_dict() == {"A": 0, "B": 2}
 
 

@@ -11,8 +11,8 @@ from streetgauge.evaluation import (
     AreaOfApplicability,
     add_disagreement,
     assess_applicability,
-    disagreement_account,
     evaluate_applicability,
+    evaluate_disagreement,
     is_outside_aoa,
 )
 
@@ -51,7 +51,7 @@ def test_areas_of_another_kind_are_far():
 
 
 def test_strangeness_is_that_of_a_plain_computation():
-    x, asked = features(60, 8), features(5, 8, seed=3)
+    x, query = features(60, 8), features(5, 8, seed=3)
 
     def far(values, known):
         z, asked_z = ((v - known.mean(0)) / known.std(0) for v in (known, values))
@@ -73,8 +73,8 @@ def test_strangeness_is_that_of_a_plain_computation():
     for part in range(5):
         mine = np.arange(60) % 5 == part
         own[mine] = far(x[mine], x[~mine])
-    expected = [1 - (1 + (own >= d).sum()) / 61 for d in far(asked, x)]
-    np.testing.assert_allclose(AreaOfApplicability.of(x).dissimilarity_index(asked), expected)
+    expected = [1 - (1 + (own >= d).sum()) / 61 for d in far(query, x)]
+    np.testing.assert_allclose(AreaOfApplicability.of(x).dissimilarity_index(query), expected)
 
 
 def test_what_no_component_shows_is_far_as_well():
@@ -99,12 +99,12 @@ def test_features_that_do_not_vary_and_few_areas_are_no_trouble():
 
 
 def test_what_a_bundle_keeps_says_the_same():
-    known, asked = AreaOfApplicability.of(features()), features(40, seed=2)
+    known, query = AreaOfApplicability.of(features()), features(40, seed=2)
     arrays = known.arrays()
     assert {a.dtype for a in arrays.values()} == {np.dtype("float32")}
     again = AreaOfApplicability.from_arrays(arrays)
     np.testing.assert_allclose(
-        again.dissimilarity_index(asked), known.dissimilarity_index(asked), atol=0.011
+        again.dissimilarity_index(query), known.dissimilarity_index(query), atol=0.011
     )
 
 
@@ -117,11 +117,14 @@ def test_each_area_is_compared_with_those_that_its_own_network_learned_from():
 
     def found(fold):
         tested = pd.DataFrame({"area": names, "fold": fold})
-        learned = pd.concat([tested[tested["fold"] != f].assign(fold=f) for f in np.unique(fold)])
+        training_areas = pd.concat(
+            [tested[tested["fold"] != f].assign(fold=f) for f in np.unique(fold)]
+        )
         shuffled = table.sample(frac=1, random_state=1)
-        result = assess_applicability(shuffled, tested, learned)
+        result = assess_applicability(shuffled, tested, training_areas)
         pd.testing.assert_frame_equal(
-            result, assess_applicability(table, tested.sample(frac=1, random_state=2), learned)
+            result,
+            assess_applicability(table, tested.sample(frac=1, random_state=2), training_areas),
         )
         assert result.index.tolist() == names
         return result["outside_aoa"].to_numpy()
@@ -135,11 +138,11 @@ def test_each_area_is_compared_with_those_that_its_own_network_learned_from():
 def test_torn_areas_and_those_without_features_are_not_judged():
     table = pd.DataFrame(features(30), index=[f"A{i:02d}" for i in range(30)])
     tested = pd.DataFrame({"area": [*table.index, "B"], "fold": [0, *[1, 2] * 15]})
-    learned = tested.assign(fold=3 - tested["fold"])
-    result = assess_applicability(table, tested, learned)
+    training_areas = tested.assign(fold=3 - tested["fold"])
+    result = assess_applicability(table, tested, training_areas)
     assert "A00" not in result.index
     assert "B" not in result.index
-    assert assess_applicability(table, tested.iloc[:0], learned).empty
+    assert assess_applicability(table, tested.iloc[:0], training_areas).empty
 
 
 def test_the_account_counts_them_and_says_whether_errors_are_larger():
@@ -177,7 +180,7 @@ def test_disagreement_is_in_deciles_and_its_worth_is_told():
     # Scores are even between 0 and 1: a tenth of them is a decile.
     np.testing.assert_allclose(found["disagreement"][middle], 10 * sd[middle], atol=0.02)
     error = np.where(sd > 0.1, 4, 1)
-    account = disagreement_account(found.assign(actual_decile=pd.array(5 + error, dtype="Int64")))
+    account = evaluate_disagreement(found.assign(actual_decile=pd.array(5 + error, dtype="Int64")))
     assert account["error_spearman"] > 0.7
     assert account["p"] < 1e-6
     assert account["mae_by_third"][0] < 1.2 < 3.8 < account["mae_by_third"][2]
@@ -188,4 +191,4 @@ def test_one_member_does_not_disagree():
     without = add_disagreement(areas, areas)
     assert without["disagreement"].isna().all()
     frame = without.assign(decile=1, actual_decile=1)
-    assert disagreement_account(frame) is None
+    assert evaluate_disagreement(frame) is None

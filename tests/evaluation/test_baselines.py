@@ -40,13 +40,17 @@ def test_labels_of_the_held_out_fold_do_not_leak():
 def test_a_method_is_never_told_of_an_area_that_it_is_asked_for():
     actual, fold, _ = world(n=60)
     whole = pd.DataFrame({"area": actual.index, "decile": actual.to_numpy(int)})
-    learned = pd.concat([whole.assign(fold=f) for f in fold.unique()])  # all of them, wrongly
+    training_areas = pd.concat(
+        [whole.assign(fold=f) for f in fold.unique()]
+    )  # all of them, wrongly
     told = []
-    Folds(actual, fold, learned).ask(lambda training, asked: told.append((training, asked)) or 0.0)
+    Folds(actual, fold, training_areas).predict(
+        lambda training, query: told.append((training, query)) or 0.0
+    )
     assert len(told) == fold.nunique()
-    for training, asked in told:
-        assert not training.index.isin(asked).any()
-        assert len(training) + len(asked) == 60
+    for training, query in told:
+        assert not training.index.isin(query).any()
+        assert len(training) + len(query) == 60
 
 
 def test_other_labels_in_the_held_out_fold_change_none_of_its_scores():
@@ -108,12 +112,12 @@ def others(actual, fold):
 
 def test_told_that_the_other_folds_were_learned_from_nothing_changes():
     actual, fold, place = world()
-    learned = others(actual, fold)
+    training_areas = others(actual, fold)
     for neighbours in (1, 5):
         before = nearest_scores(actual, fold, place, neighbours)
-        after = nearest_scores(actual, fold, place, neighbours, learned)
+        after = nearest_scores(actual, fold, place, neighbours, training_areas)
         pd.testing.assert_series_equal(before, after, check_exact=True)
-    pd.testing.assert_series_equal(constant(actual, fold), constant(actual, fold, learned))
+    pd.testing.assert_series_equal(constant(actual, fold), constant(actual, fold, training_areas))
 
 
 def test_an_area_that_the_network_did_not_learn_from_is_nobodys_neighbour():
@@ -123,8 +127,8 @@ def test_an_area_that_the_network_did_not_learn_from_is_nobodys_neighbour():
     distance = (place["x"].to_numpy()[:, None] - place["x"].to_numpy()).__abs__()
     tested = (fold == 1).to_numpy() & (place["x"] < 500).to_numpy()
     far = (distance[:, tested] > 1000).all(axis=1)
-    learned = pd.DataFrame({"fold": 1, "area": actual.index[far], "decile": actual[far]})
-    score = nearest_scores(actual[tested], fold[tested], place, 1, learned)
+    training_areas = pd.DataFrame({"fold": 1, "area": actual.index[far], "decile": actual[far]})
+    score = nearest_scores(actual[tested], fold[tested], place, 1, training_areas)
     assert score.min() == actual[far].min() > actual[tested].max()
 
 
@@ -132,10 +136,10 @@ def test_areas_that_are_never_tested_are_learned_from():
     actual = pd.Series([5, 1], list("ab"), dtype="Int64")
     fold = pd.Series([1, 1], list("ab"))
     place = pd.DataFrame({"x": [0.0, 10, 1, 9], "y": 0.0}, list("abcd"))
-    learned = pd.DataFrame({"fold": 1, "area": ["c", "d"], "decile": [4, 8]})
-    assert nearest_scores(actual, fold, place, 1, learned).tolist() == [4, 8]
-    assert constant(actual, fold, learned).tolist() == [4, 4]
-    assert constant(actual, fold, learned.assign(fold=2)).isna().all()
+    training_areas = pd.DataFrame({"fold": 1, "area": ["c", "d"], "decile": [4, 8]})
+    assert nearest_scores(actual, fold, place, 1, training_areas).tolist() == [4, 8]
+    assert constant(actual, fold, training_areas).tolist() == [4, 4]
+    assert constant(actual, fold, training_areas.assign(fold=2)).isna().all()
 
 
 def test_with_one_fold_there_is_nothing_to_learn_from():

@@ -12,7 +12,7 @@ from sklearn.gaussian_process.kernels import ConstantKernel, Matern, WhiteKernel
 from sklearn.linear_model import RidgeCV
 
 from streetgauge.classes import equal_count
-from streetgauge.evaluation import headline, shuffled_account
+from streetgauge.evaluation import evaluate_shuffled, headline
 from streetgauge.evaluation.baselines import (
     Baselines,
     Chance,
@@ -63,7 +63,7 @@ def test_labels_of_the_areas_that_are_asked_for_change_no_guess():
     mine = frame["fold"] == 2
     other = frame.copy()
     other.loc[mine, "actual_decile"] = 11 - frame.loc[mine, "actual_decile"]
-    before, after = (methods.guess("income", each) for each in (frame, other))
+    before, after = (methods.predict("income", each) for each in (frame, other))
     assert before.keys() == after.keys() == ALL
     for name in ALL:
         pd.testing.assert_series_equal(
@@ -77,7 +77,7 @@ def test_the_order_of_rows_changes_nothing():
     frame, _, methods, _ = world()
     _, _, again, _ = world()
     shuffled = frame.sample(frac=1, random_state=1)
-    one, two = methods.guess("income", frame), again.guess("income", shuffled)
+    one, two = methods.predict("income", frame), again.predict("income", shuffled)
     for name in ALL:
         pd.testing.assert_series_equal(one[name].scores, two[name].scores.loc[frame.index])
         pd.testing.assert_series_equal(one[name].deciles, two[name].deciles.loc[frame.index])
@@ -87,36 +87,36 @@ def test_what_one_outcome_was_asked_does_not_change_the_next():
     frame, _, methods, _ = world()
     _, _, fresh, _ = world()
     turned = frame.assign(actual_decile=11 - frame["actual_decile"])
-    methods.guess("crime", turned)
-    for name, guess in fresh.guess("income", frame).items():
-        assert guess.scores.equals(methods.guess("income", frame)[name].scores)
+    methods.predict("crime", turned)
+    for name, guess in fresh.predict("income", frame).items():
+        assert guess.scores.equals(methods.predict("income", frame)[name].scores)
 
 
 def test_guesses_are_cut_as_predictions_are_but_for_the_constant():
     frame, _, methods, _ = world()
-    for name, guess in methods.guess("income", frame).items():
+    for name, guess in methods.predict("income", frame).items():
         counts = guess.deciles.value_counts()
         assert guess.deciles.dtype == "Int64"
         assert (len(counts) <= 2) if name == "constant" else counts.eq(24).all()
-        assert guess.pictures == name.startswith("linear")
+        assert guess.uses_images == name.startswith("linear")
 
 
 def test_areas_that_were_not_held_out_as_a_whole_have_no_baseline():
     frame, _, methods, _ = world(n=40)
-    assert methods.guess("income", frame.assign(fold=0)) == {}
+    assert methods.predict("income", frame.assign(fold=0)) == {}
     assert methods.shuffled("income", frame.assign(fold=0)) == []
-    assert methods.guess("income", frame.iloc[:0]) == {}
+    assert methods.predict("income", frame.iloc[:0]) == {}
 
 
 def test_methods_need_what_they_know():
     frame, place, _, _ = world(n=40)
-    assert set(Baselines().guess("income", frame)) == {"constant", "random"}
+    assert set(Baselines().predict("income", frame)) == {"constant", "random"}
     nowhere = place * np.nan
-    assert set(Baselines(nowhere).guess("income", frame)) == {"constant", "random"}
+    assert set(Baselines(nowhere).predict("income", frame)) == {"constant", "random"}
     flat = Baselines(place, density=pd.Series(3.0, place.index))
-    assert "density" not in flat.guess("income", frame)
+    assert "density" not in flat.predict("income", frame)
     same = Baselines(pd.DataFrame({"x": 1.0, "y": 2.0}, place.index))
-    assert same.guess("income", frame)["kriging"].scores.notna().all()
+    assert same.predict("income", frame)["kriging"].scores.notna().all()
 
 
 class OneKriging(Kriging):
@@ -125,9 +125,9 @@ class OneKriging(Kriging):
 
 def test_kriging_from_all_areas_is_a_gaussian_process_with_an_unknown_mean():
     frame, place, _, _ = world(n=150)
-    known, asked = frame.index[:100], frame.index[100:]
+    known, query = frame.index[:100], frame.index[100:]
     labels = frame["actual_decile"].astype(float)[known]
-    found = OneKriging(place, neighbours=1000)(labels, asked)
+    found = OneKriging(place, neighbours=1000)(labels, query)
     near = np.sort(
         np.linalg.norm(place.loc[known].to_numpy()[:, None] - place.loc[known].to_numpy(), axis=2),
         1,
@@ -135,7 +135,7 @@ def test_kriging_from_all_areas_is_a_gaussian_process_with_an_unknown_mean():
     reach = 4 * float(np.median(near[:, 1]))
     kernel = 0.8 * Matern(reach, nu=1.5) + WhiteKernel(0.2) + ConstantKernel(1e5)
     process = GaussianProcessRegressor(kernel, alpha=0, optimizer=None)
-    expected = process.fit(place.loc[known], labels).predict(place.loc[asked])
+    expected = process.fit(place.loc[known], labels).predict(place.loc[query])
     np.testing.assert_allclose(found, expected, atol=1e-3)
 
 
@@ -157,9 +157,9 @@ def test_kriging_chooses_a_long_range_where_labels_are_smooth_and_noise_where_th
 
 def test_kriging_does_better_than_the_mean_and_no_worse_than_neighbours():
     frame, _, methods, _ = world(n=800, noise=0.5)
-    guesses = methods.guess("income", frame)
+    baselines = methods.predict("income", frame)
     actual = frame["actual_decile"].astype(float)
-    error = {n: (g.scores - actual).pow(2).mean() for n, g in guesses.items()}
+    error = {n: (g.scores - actual).pow(2).mean() for n, g in baselines.items()}
     assert error["kriging"] < error["nearest-areas"] < actual.var() / 1.5
 
 
@@ -168,12 +168,12 @@ def test_ridge_is_that_of_scikit_learn_with_the_penalty_of_least_left_out_error(
     index = pd.Index([f"A{i:03d}" for i in range(120)])
     table = pd.DataFrame(rng.normal(size=(120, 8)) * 10 ** rng.uniform(-2, 2, 8), index)
     values = pd.Series(table[0] / table[0].std() + rng.normal(size=120), index)
-    known, asked = index[:90], index[90:]
+    known, query = index[:90], index[90:]
     standard = ((table - table.mean()) / table.std(ddof=0)).to_numpy()
     centred = standard[:90] - standard[:90].mean(0)
     penalties = np.array(Ridge.PENALTIES) * np.linalg.eigvalsh(centred.T @ centred).mean()
     expected = RidgeCV(alphas=penalties).fit(standard[:90], values[known])
-    found = Ridge(table)(values[known], asked)
+    found = Ridge(table)(values[known], query)
     np.testing.assert_allclose(found, expected.predict(standard[90:]), rtol=1e-8)
 
 
@@ -212,11 +212,11 @@ def test_areas_without_facts_get_the_mean_of_the_training_areas():
     frame, place, _, _ = world(n=60)
     lone = frame.index[7]
     methods = Baselines(place.drop(index=lone), density=pd.Series(place["x"]).drop(index=lone))
-    guesses = methods.guess("income", frame)
+    baselines = methods.predict("income", frame)
     others = frame[frame["fold"] != frame.loc[lone, "fold"]]
     for name in ("nearest-areas", "kriging"):
-        assert guesses[name].scores[lone] == pytest.approx(others["actual_decile"].mean())
-    assert guesses["density"].scores[lone] == 5.5  # what every fold's regression starts from
+        assert baselines[name].scores[lone] == pytest.approx(others["actual_decile"].mean())
+    assert baselines["density"].scores[lone] == 5.5  # what every fold's regression starts from
 
 
 def test_places_mend_what_features_leave():
@@ -226,15 +226,15 @@ def test_places_mend_what_features_leave():
     ridge, kriging = Ridge(shown), Kriging(place)
     folds = Folds(frame["actual_decile"], frame["fold"])
     actual = frame["actual_decile"].astype(float)
-    both = folds.ask(RidgeAndPlaces(ridge, kriging))
-    assert (both - actual).abs().mean() < 0.6 * (folds.ask(ridge) - actual).abs().mean()
+    both = folds.predict(RidgeAndPlaces(ridge, kriging))
+    assert (both - actual).abs().mean() < 0.6 * (folds.predict(ridge) - actual).abs().mean()
 
 
 def test_an_earlier_release_is_found_whatever_its_direction_and_shape():
     frame, _, methods, latent = world()
-    guess = methods.guess("income", frame)["previous"]
+    guess = methods.predict("income", frame)["previous"]
     assert guess.scores.corr(latent, method="spearman") > 0.95
-    assert "previous" not in methods.guess("crime", frame)
+    assert "previous" not in methods.predict("crime", frame)
 
 
 def test_splines_leave_gaps_and_constant_columns_alone():
@@ -271,12 +271,12 @@ def test_density_is_locations_by_square_kilometre():
 
 def test_shuffled_labels_are_told_as_by_chance():
     frame, _, methods, _ = world(n=600)
-    account = shuffled_account(methods.shuffled("income", frame), 10)
+    account = evaluate_shuffled(methods.shuffled("income", frame), 10)
     assert account["times"] == 5
     assert abs(account["spearman"]) < account["chance"]
     assert account["mae"] == pytest.approx(3.3, abs=0.3)
-    assert methods.guess("income", frame)["linear"].scores.corr(frame["actual_decile"]) > 0.5
-    assert shuffled_account([], 10) is None
+    assert methods.predict("income", frame)["linear"].scores.corr(frame["actual_decile"]) > 0.5
+    assert evaluate_shuffled([], 10) is None
 
 
 def test_many_small_folds_are_no_leak():
@@ -286,7 +286,7 @@ def test_many_small_folds_are_no_leak():
     frame = frame.assign(fold=rng.integers(1, 41, len(frame)))
     noise = pd.DataFrame(rng.normal(size=(len(frame), 20)), frame.index)
     pairs = Baselines(features=noise).shuffled("income", frame, times=20)
-    account = shuffled_account(pairs, 10)
+    account = evaluate_shuffled(pairs, 10)
     assert abs(account["spearman"]) < account["chance"] / 2
     assert account["mae"] == pytest.approx(3.3, abs=0.15)
 
@@ -308,18 +308,18 @@ def many_folds(n=400, folds=40):
 
 def test_what_knows_nothing_puts_areas_in_no_order_however_many_folds_there_are():
     frame, place, unknown = many_folds()
-    guesses = Baselines(
+    baselines = Baselines(
         place, density=unknown, features=unknown.to_frame(), previous={"income": unknown}
-    ).guess("income", frame)
+    ).predict("income", frame)
     actual = frame["actual_decile"].astype(float)
     for name in ("density", "density-and-kriging", "linear", "linear-and-kriging", "previous"):
-        rho = guesses[name].scores.corr(actual, method="spearman")
+        rho = baselines[name].scores.corr(actual, method="spearman")
         assert abs(rho) < 2.5 / np.sqrt(len(frame)), name
     # Chosen penalties leave hardly more than the mean: as guessed, it runs against the truth.
     ridge = Ridge(smooth_columns(unknown.to_frame("density")))
     plain = pd.concat(
-        pd.Series(ridge(training, asked), asked)
-        for asked, training in Folds(frame["actual_decile"], frame["fold"]).parts
+        pd.Series(ridge(training, query), query)
+        for query, training in Folds(frame["actual_decile"], frame["fold"]).parts
     )
     assert plain.corr(actual, method="spearman") < -0.15
 
@@ -340,12 +340,14 @@ def test_neighbours_are_not_told_the_mean_of_the_areas_that_are_held_out():
         index,
     )
     place = pd.DataFrame(rng.uniform(0, 1e4, (n, 2)), index, columns=["x", "y"])
-    guesses = Baselines(place, density=pd.Series(rng.uniform(size=n), index)).guess("income", frame)
+    baselines = Baselines(place, density=pd.Series(rng.uniform(size=n), index)).predict(
+        "income", frame
+    )
     actual = frame["actual_decile"].astype(float)
-    for name, guess in guesses.items():
+    for name, guess in baselines.items():
         if name != "constant":
             assert guess.scores.corr(actual, method="spearman") < 0.1, name
-    assert abs(guesses["density"].scores.corr(actual, method="spearman")) < 0.1
+    assert abs(baselines["density"].scores.corr(actual, method="spearman")) < 0.1
 
 
 @pytest.mark.parametrize("seed", [0, 2])
@@ -362,10 +364,10 @@ def test_where_folds_are_blocks_the_penalty_is_chosen_by_blocks(seed):
     near = pd.DataFrame(waves(200, 800).T, index)
     labels = pd.Series(equal_count(waves(40, 1500).sum(0)).astype(float), index)
     square = np.floor(place / 2500) @ np.array([1, 10])
-    asked = [index[square == each] for each in np.unique(square)]
+    query = [index[square == each] for each in np.unique(square)]
     error = {}
     for name, ridge in (("alone", Ridge(near)), ("blocks", Ridge(near, place))):
-        guess = [pd.Series(ridge(labels.drop(part), part), part) for part in asked]
+        guess = [pd.Series(ridge(labels.drop(part), part), part) for part in query]
         error[name] = float((pd.concat(guess) - labels).pow(2).mean())
     assert error["blocks"] < 0.7 * error["alone"]
 
@@ -374,8 +376,8 @@ def test_where_folds_are_of_areas_at_random_each_is_left_out_alone():
     rng = np.random.default_rng(8)
     index = pd.Index([f"A{i:04d}" for i in range(500)])
     place = pd.DataFrame(rng.uniform(0, 1e4, (500, 2)), index, columns=["x", "y"])
-    asked = index[rng.uniform(size=500) < 0.2]
-    assert blocks_like(place, index.difference(asked), asked) is None
+    query = index[rng.uniform(size=500) < 0.2]
+    assert blocks_like(place, index.difference(query), query) is None
     far = place.index[place["x"] < 2500]
     rest = index.difference(far)
     part = blocks_like(place, rest, far)
@@ -406,17 +408,19 @@ def test_the_largest_of_several_shuffles_is_seldom_more_than_chance():
     rng = np.random.default_rng(1)
     noise = pd.DataFrame(rng.normal(size=(len(frame), 16)), frame.index)
     pairs = Baselines(features=noise).shuffled("income", frame, times=200)
-    checks = [shuffled_account(pairs[i : i + 5], 10) for i in range(0, 200, 5)]
+    checks = [evaluate_shuffled(pairs[i : i + 5], 10) for i in range(0, 200, 5)]
     assert sum(check["largest"] > check["chance"] for check in checks) <= 2
 
 
 def test_labels_are_shuffled_over_all_areas_that_are_learned_from():
     frame, place, _, _ = world(n=200)
-    learned = frame[["actual_decile"]].reset_index().rename(columns={"actual_decile": "decile"})
-    learned = learned.assign(fold=1).iloc[100:]
+    training_areas = (
+        frame[["actual_decile"]].reset_index().rename(columns={"actual_decile": "decile"})
+    )
+    training_areas = training_areas.assign(fold=1).iloc[100:]
     tested = frame.iloc[:100].assign(fold=1)
     methods = Baselines(place, features=place)
-    for known, score in methods.shuffled("income", tested, learned=learned):
+    for known, score in methods.shuffled("income", tested, training_areas=training_areas):
         assert known.index.equals(tested.index)
         assert score.notna().all()
         assert (known != tested["actual_decile"]).mean() > 0.7
@@ -432,8 +436,8 @@ def test_without_an_account_there_is_no_headline():
 def test_range_and_nugget_are_chosen_from_as_far_as_is_asked():
     rng = np.random.default_rng(2)
     around = rng.uniform(0, 1e4, (300, 2))
-    asked = rng.uniform([1.3e4, 0], [1.5e4, 1e4], (40, 2))  # 3 to 5 km from all that is known
-    trial = Kriging(pd.DataFrame())._trial(around, asked)
+    query = rng.uniform([1.3e4, 0], [1.5e4, 1e4], (40, 2))  # 3 to 5 km from all that is known
+    trial = Kriging(pd.DataFrame())._trial(around, query)
     distance = np.linalg.norm(around[trial.rows] - around[trial.chosen][:, None], axis=2)
     assert distance.min() > 3000
     near = Kriging(pd.DataFrame())._trial(around, around[:40] + 1.0)

@@ -9,8 +9,15 @@ import pandas as pd
 import pytest
 
 from streetgauge.errors import InputError
-from streetgauge.evaluation import METRICS, aggregate, equal_count, evaluate, intervals
-from streetgauge.evaluation.baselines import Baselines, Guess, nearest_areas
+from streetgauge.evaluation import (
+    METRICS,
+    EvaluationInputs,
+    aggregate,
+    equal_count,
+    evaluate,
+    intervals,
+)
+from streetgauge.evaluation.baselines import BaselinePrediction, Baselines, nearest_areas
 from streetgauge.settings import EvaluationSettings
 
 SETTINGS = EvaluationSettings(draws=200)
@@ -23,12 +30,14 @@ class Nearby(Baselines):
         super().__init__()
         self.place = place
 
-    def guess(self, outcome, frame, *, classes=10, counts=None, learned=None):
+    def predict(self, outcome, frame, *, classes=10, counts=None, training_areas=None):
         actual = frame["actual_decile"]
-        near = nearest_areas(actual, frame["fold"], self.place, 5, classes, counts, learned)
+        near = nearest_areas(actual, frame["fold"], self.place, 5, classes, counts, training_areas)
         return {
-            "nearest-areas": Guess(near, near.astype(float)),
-            "all-knowing": Guess(actual.fillna(5), actual.fillna(5).astype(float), pictures=True),
+            "nearest-areas": BaselinePrediction(near, near.astype(float)),
+            "all-knowing": BaselinePrediction(
+                actual.fillna(5), actual.fillna(5).astype(float), uses_images=True
+            ),
         }
 
 
@@ -60,13 +69,20 @@ def city(n=400, noise=1.0, smooth=0.0, seed=0, outcomes=("income",), folds=5):
 
 def account_of(rows, place, **more):
     frame = intervals(aggregate(rows))
-    return evaluate(frame, place, SETTINGS, seed=1, **more)["outcomes"]["income"]
+    return evaluate(frame, SETTINGS, seed=1, inputs=EvaluationInputs(place, **more))["outcomes"][
+        "income"
+    ]
 
 
 def test_it_is_json_with_everything_that_was_promised():
     predictions, place, best = city(outcomes=("income", "crime"))
     frame = intervals(aggregate(predictions))
-    found = evaluate(frame, place, SETTINGS, seed=1, oracle=best, predictions=predictions)
+    found = evaluate(
+        frame,
+        SETTINGS,
+        seed=1,
+        inputs=EvaluationInputs(place, oracle=best, predictions=predictions),
+    )
     assert json.loads(json.dumps(found, allow_nan=False)) == found
     assert (found["format_version"], found["classes"], found["folds"]) == (2, 10, 5)
     assert found["scheme"]["description"] == "areas held out at random in 5 folds"
@@ -111,7 +127,13 @@ def test_a_pair_that_always_agrees_differs_by_exactly_nothing():
     # The images say what the nearest areas say: unpaired draws would give an interval.
     rows = frame.set_index("area")
     rows["decile"] = nearest_areas(rows["actual_decile"], rows["fold"], place)
-    found = evaluate(rows.reset_index(), place, SETTINGS, seed=1, baselines=Nearby(place))
+    found = evaluate(
+        rows.reset_index(),
+        SETTINGS,
+        seed=1,
+        baselines=Nearby(place),
+        inputs=EvaluationInputs(place),
+    )
     adds = found["outcomes"]["income"]["gain"]
     assert adds["over"] == "nearest-areas"
     assert adds["mae"] == adds["spearman"] == {"value": 0.0, "low": 0.0, "high": 0.0}
@@ -161,14 +183,21 @@ def test_an_oracle_that_lacks_locations_is_compared_on_the_areas_that_it_knows()
 def test_the_order_of_rows_does_not_matter():
     predictions, place, best = city(outcomes=("income", "crime"))
     frame = intervals(aggregate(predictions))
-    one = evaluate(frame, place, SETTINGS, seed=1, oracle=best, predictions=predictions)
-    two = evaluate(
-        frame.sample(frac=1, random_state=1),
-        place.sample(frac=1, random_state=2),
+    one = evaluate(
+        frame,
         SETTINGS,
         seed=1,
-        oracle=best.sample(frac=1, random_state=3),
-        predictions=predictions.sample(frac=1, random_state=4),
+        inputs=EvaluationInputs(place, oracle=best, predictions=predictions),
+    )
+    two = evaluate(
+        frame.sample(frac=1, random_state=1),
+        SETTINGS,
+        seed=1,
+        inputs=EvaluationInputs(
+            place.sample(frac=1, random_state=2),
+            oracle=best.sample(frac=1, random_state=3),
+            predictions=predictions.sample(frac=1, random_state=4),
+        ),
     )
     assert one == two
 
@@ -176,8 +205,10 @@ def test_the_order_of_rows_does_not_matter():
 def test_an_outcomes_figures_do_not_depend_on_the_other_outcomes():
     predictions, place, _ = city(outcomes=("income", "crime"))
     frame = intervals(aggregate(predictions))
-    alone = evaluate(frame[frame["outcome"] == "crime"], place, SETTINGS, seed=1)
-    together = evaluate(frame, place, SETTINGS, seed=1)
+    alone = evaluate(
+        frame[frame["outcome"] == "crime"], SETTINGS, seed=1, inputs=EvaluationInputs(place)
+    )
+    together = evaluate(frame, SETTINGS, seed=1, inputs=EvaluationInputs(place))
     assert alone["outcomes"]["crime"] == together["outcomes"]["crime"]
 
 

@@ -8,9 +8,9 @@ import pytest
 from sklearn.ensemble import RandomForestRegressor
 
 from streetgauge.classes import equal_count
-from streetgauge.evaluation import aggregate, evaluate, headline, intervals
+from streetgauge.evaluation import EvaluationInputs, aggregate, evaluate, headline, intervals
 from streetgauge.evaluation.baselines import Baselines
-from streetgauge.evaluation.headline import shuffled_account
+from streetgauge.evaluation.comparison import evaluate_shuffled
 from streetgauge.settings import EvaluationSettings
 
 SETTINGS = EvaluationSettings(draws=300)
@@ -48,7 +48,9 @@ def told(city, score_of):
             }
         )
         frame = intervals(aggregate(rows))
-        sides[kind] = evaluate(frame, place, SETTINGS, seed=1, baselines=methods)
+        sides[kind] = evaluate(
+            frame, SETTINGS, seed=1, baselines=methods, inputs=EvaluationInputs(place)
+        )
     return sides, headline(sides)["income"]
 
 
@@ -120,7 +122,7 @@ def test_baselines_that_put_areas_in_the_wrong_order_are_no_yardstick():
         }
     ).assign(decile=lambda f: equal_count(f["score"]))
     unknown = pd.Series(rng.uniform(size=200), index)
-    metrics = evaluate(frame, None, SETTINGS, seed=1, baselines=Baselines(density=unknown))
+    metrics = evaluate(frame, SETTINGS, seed=1, baselines=Baselines(density=unknown))
     account = metrics["outcomes"]["income"]
     assert account["baselines"]["density"]["spearman"] < 0
     rho = account["metrics"]["spearman"]
@@ -135,9 +137,9 @@ def test_what_chance_allows_is_a_third_wider_than_of_independent_pairs():
     rng, n = np.random.default_rng(0), 101
     label, score = pd.Series(rng.integers(1, 11, n)), pd.Series(rng.normal(size=n))
     # Two-sided 1 % of the normal distribution, and 1 / sqrt(100) for a correlation of 101 pairs.
-    assert shuffled_account([(label, score)], 10)["chance"] == pytest.approx(
+    assert evaluate_shuffled([(label, score)], 10)["chance"] == pytest.approx(
         1.3 * 2.5758 / 10, 1e-4
     )
     # Of several shuffles the largest counts, so that each is allowed less.
-    five = shuffled_account([(label, score)] * 5, 10)["chance"]
+    five = evaluate_shuffled([(label, score)] * 5, 10)["chance"]
     assert five == pytest.approx(1.3 * 3.0902 / 10, 1e-4)

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 from scipy.stats import binom
 
-from streetgauge.evaluation import aggregate, equal_count, interval_account, intervals
+from streetgauge.evaluation import aggregate, equal_count, evaluate_intervals, intervals
 from streetgauge.evaluation.intervals import _mass_before
 
 
@@ -168,16 +168,20 @@ def test_with_one_fold_areas_that_were_held_aside_say_how_wide():
 
 def test_a_torn_area_lends_nothing_and_spans_the_scale():
     frame = city(200, r=1.0)
-    torn = frame.index[:20]
-    frame.loc[torn, "fold"] = 0
+    split_areas = frame.index[:20]
+    frame.loc[split_areas, "fold"] = 0
     result = intervals(frame)
-    assert result.loc[torn, ["low", "high"]].drop_duplicates().to_numpy().tolist() == [[1, 10]]
-    assert (result.loc[torn, "p1"] == 0.1).all()
-    wrong = frame.assign(actual_decile=frame["actual_decile"].where(~frame.index.isin(torn), 1))
+    assert result.loc[split_areas, ["low", "high"]].drop_duplicates().to_numpy().tolist() == [
+        [1, 10]
+    ]
+    assert (result.loc[split_areas, "p1"] == 0.1).all()
+    wrong = frame.assign(
+        actual_decile=frame["actual_decile"].where(~frame.index.isin(split_areas), 1)
+    )
     again = intervals(wrong)
     columns = ["low", "high", "p1", "p10"]
     pd.testing.assert_frame_equal(
-        again.drop(torn)[columns], result.drop(torn)[columns], check_exact=True
+        again.drop(split_areas)[columns], result.drop(split_areas)[columns], check_exact=True
     )
 
 
@@ -216,7 +220,7 @@ def test_the_account_counts_what_is_covered_by_decile_and_by_district():
         index=["A", "B", "C", "D"],
     )
     districts = pd.Series({"A": "north", "B": "north", "C": "south", "D": "south"})
-    found = interval_account(frame, 0.9, classes=4, districts=districts)
+    found = evaluate_intervals(frame, 0.9, classes=4, districts=districts)
     assert found["n_areas"] == 3
     assert found["share"] == pytest.approx(2 / 3)
     assert found["mean_width"] == pytest.approx(5 / 3)
@@ -228,14 +232,16 @@ def test_the_account_counts_what_is_covered_by_decile_and_by_district():
     assert found["by_decile"][1]["share"] is None
     assert found["by_district"]["north"] == {"n_areas": 2, "share": 0.5, "mean_width": 1.5}
     assert found["by_district"]["south"]["share"] == 1
-    assert interval_account(frame.iloc[3:], 0.9, classes=4)["share"] is None
+    assert evaluate_intervals(frame.iloc[3:], 0.9, classes=4)["share"] is None
 
 
 def test_a_fold_unlike_the_others_is_said_to_fall_short():
     frame = intervals(city(3000, r=0.9, shift=2.0))
     lonely = frame[frame["fold"] == 1].set_index("area")
-    assert interval_account(lonely, 0.9)["below_level"]
-    assert not interval_account(intervals(city(3000, r=0.9)).set_index("area"), 0.9)["below_level"]
+    assert evaluate_intervals(lonely, 0.9)["below_level"]
+    assert not evaluate_intervals(intervals(city(3000, r=0.9)).set_index("area"), 0.9)[
+        "below_level"
+    ]
 
 
 def test_what_aggregate_gives_has_intervals():

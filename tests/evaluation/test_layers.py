@@ -14,8 +14,7 @@ import pytest
 from shapely.geometry import box
 
 from streetgauge.evaluation import layer_table, write_geopackage, write_geoparquet
-from streetgauge.evaluation.colours import class_colours, difference_colours
-from streetgauge.evaluation.qgis import layer_styles
+from streetgauge.evaluation.layers import class_colours, difference_colours, layer_styles
 
 
 def squares(side=100.0, n=4, crs="EPSG:27700"):

@@ -7,9 +7,16 @@ import pandas as pd
 import pytest
 
 from streetgauge.errors import InputError
-from streetgauge.evaluation import aggregate, equal_count, evaluate, raise_level, units_of_areas
-from streetgauge.evaluation.baselines import Guess
-from streetgauge.evaluation.levels import guesses_of_units
+from streetgauge.evaluation import (
+    EvaluationInputs,
+    aggregate,
+    equal_count,
+    evaluate,
+    raise_level,
+    units_of_areas,
+)
+from streetgauge.evaluation.baselines import BaselinePrediction
+from streetgauge.evaluation.levels import predictions_of_units
 from streetgauge.settings import EvaluationSettings
 
 
@@ -119,7 +126,12 @@ def test_levels_have_the_same_account_with_the_same_baselines():
     place = pd.DataFrame(
         {"x": np.arange(120) * 100.0, "y": 0.0}, pd.Index(areas["area"], name="area")
     )
-    found = evaluate(areas, place, EvaluationSettings(draws=100), seed=0, levels={"unit": level})
+    found = evaluate(
+        areas,
+        EvaluationSettings(draws=100),
+        seed=0,
+        inputs=EvaluationInputs(place, levels={"unit": level}),
+    )
     below, above = found["outcomes"]["illness"], found["levels"]["unit"]["outcomes"]["illness"]
     assert above["n_areas"] == 30
     assert above["n_areas_below"] == 120
@@ -134,8 +146,8 @@ def test_guesses_of_areas_become_the_units_mean_cut_again():
     _, areas, unit = city()
     frame = areas.set_index("area")
     score = pd.Series(np.random.default_rng(3).normal(size=120), frame.index)
-    guess = Guess(pd.Series(5, frame.index, dtype="Int64"), score)
-    found = guesses_of_units({"x": guess}, frame, unit, 10)["x"].deciles
+    guess = BaselinePrediction(pd.Series(5, frame.index, dtype="Int64"), score)
+    found = predictions_of_units({"x": guess}, frame, unit, 10)["x"].deciles
     assert found.tolist() == equal_count(score.groupby(unit).mean()).tolist()
 
 

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import norm
 
-from streetgauge.evaluation import equal_count, probability_account
+from streetgauge.evaluation import equal_count, evaluate_probabilities
 from streetgauge.evaluation.metrics import ranked_probability_scores
 from streetgauge.evaluation.probabilities import Distributions, calibration_error, normal_scores
 
@@ -116,12 +116,12 @@ def test_the_account_is_of_areas_of_locations_and_of_their_mean():
     areas[columns] = [[1.0, 0.0], [0.5, 0.5]]
     rows = pd.DataFrame({"area": ["A", "A"], "actual_decile": pd.array([1, 1], dtype="Int64")})
     rows[columns] = [[0.5, 0.5], [0.0, 1.0]]
-    found = probability_account(areas, rows, classes=2)
+    found = evaluate_probabilities(areas, rows, classes=2)
     assert found["areas"]["rps"] == 0
     assert found["locations"]["rps"] == pytest.approx((0.25 + 1) / 2)
     assert found["mean_of_locations"]["rps"] == pytest.approx(0.75**2)
-    assert set(probability_account(areas, None, 2)) == {"areas"}
-    assert probability_account(areas.iloc[1:], None, 2)["areas"]["rps"] is None
+    assert set(evaluate_probabilities(areas, None, 2)) == {"areas"}
+    assert evaluate_probabilities(areas.iloc[1:], None, 2)["areas"]["rps"] is None
 
 
 def test_equal_probabilities_share_what_happened_whatever_the_order_of_the_rows():

@@ -93,7 +93,7 @@ def test_a_scheme_is_said_in_words_with_its_sizes(settings: dict[str, object], w
 
 
 def test_a_leak_is_a_fact_not_a_setting() -> None:
-    said = describe_scheme(FoldSettings(unit="location"), 5, torn=3)
+    said = describe_scheme(FoldSettings(unit="location"), 5, split_areas=3)
     assert (said["split_areas"], said["whole_areas"]) == (3, False)
     assert "leak" in said["caution"]
     assert describe_scheme(FoldSettings(unit="location"), 5)["caution"] is None

@@ -235,17 +235,17 @@ def test_neighbours_among_some_areas_are_those_that_they_have_among_all():
     pairs = {(every.areas[i], every.areas[j]) for i, j in every.pairs}
     lost = 0
     for seed in range(20):
-        asked = pd.Index(rng.permutation(places.index)[:70])
-        kept = set(asked)
+        query = pd.Index(rng.permutation(places.index)[:70])
+        kept = set(query)
         while alone := {a for a in kept if not any((a, b) in pairs for b in kept)}:
             kept -= alone
             lost += 1
-        found = every.of(asked)
-        assert found.areas.tolist() == [a for a in asked if a in kept]
+        found = every.of(query)
+        assert found.areas.tolist() == [a for a in query if a in kept]
         named = {(found.areas[i], found.areas[j]) for i, j in found.pairs}
         assert named == {(a, b) for a, b in pairs if a in kept and b in kept}
         assert found.weights.sum(axis=1) == pytest.approx(np.ones(len(found.areas)))
-        values = pd.Series(rng.normal(size=len(asked)), asked)
+        values = pd.Series(rng.normal(size=len(query)), query)
         told = moran(values[found.areas], found.weights, np.random.default_rng(seed), 9)["value"]
         assert told == pytest.approx(plain_moran(values[found.areas], found))
     assert lost > 20  # more than once in some

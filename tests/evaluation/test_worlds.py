@@ -78,7 +78,7 @@ def world(
     people: np.ndarray | None = None,
     published: np.ndarray | None = None,
     fold: np.ndarray | None = None,
-    torn: bool = False,
+    split_areas: bool = False,
     oracle: np.ndarray | None = None,
 ) -> World:
     """Run the stage on areas of a square grid; all locations of an area have its score."""
@@ -121,7 +121,7 @@ def world(
         run_stage(study, name, silent)
     told = pd.read_parquet(study.outcomes).set_index("area")["income_decile"]
     part = (1 + np.arange(n) % 4 if fold is None else fold)[of]
-    if torn:
+    if split_areas:
         part = np.where((of == 0) & (np.arange(len(of)) % 2 == 1), 1 + part % 4, part)
     predictions = pd.DataFrame(
         {
@@ -296,7 +296,7 @@ def test_units_of_which_little_is_known_have_no_actual_decile(tmp_path):
 
 def test_an_area_that_is_torn_between_folds_has_the_best_possible_figures_beside_it(tmp_path):
     income = values()
-    found = world(tmp_path, income, values(seed=1), torn=True, oracle=income)
+    found = world(tmp_path, income, values(seed=1), split_areas=True, oracle=income)
     assert found.metrics["scheme"]["split_areas"] == 1
     assert found.account["oracle"]["mae"]["value"] == 0
     assert found.account["baselines"] == {}

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from streetgauge.evaluation import evaluate
+from streetgauge.evaluation import EvaluationInputs, evaluate
 from streetgauge.features import FeatureStore
 from streetgauge.model import Bundle
 from streetgauge.settings import EvaluationSettings
@@ -129,11 +129,11 @@ def test_baselines_in_k_folds_know_the_other_folds_and_nothing_else(
     place = study("k = 3", epochs=1)
     assert run("run", place)[0] == 0
     settings = Study.open(place).settings
-    alone = evaluate(  # without being told what the networks learned from
+    alone = evaluate(
         pd.read_parquet(place / "areas.parquet"),
-        area_coordinates(read_areas(settings.areas, settings.locations)),
         EvaluationSettings(),
         seed=settings.seed,
+        inputs=EvaluationInputs(area_coordinates(read_areas(settings.areas, settings.locations))),
     )
     for name, account in figures(place)["outcomes"].items():
         for key in ("metrics", "baselines", "gain", "intervals"):

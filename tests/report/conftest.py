@@ -13,7 +13,14 @@ import pytest
 from PIL import Image
 from shapely.geometry import box
 
-from streetgauge.evaluation import aggregate, area_coordinates, equal_count, evaluate, intervals
+from streetgauge.evaluation import (
+    EvaluationInputs,
+    aggregate,
+    area_coordinates,
+    equal_count,
+    evaluate,
+    intervals,
+)
 from streetgauge.report import ReportData
 from streetgauge.settings import EvaluationSettings
 
@@ -67,12 +74,14 @@ def study(areas: gpd.GeoDataFrame | None = None, *, oracle: bool = False, **more
     table = intervals(aggregate(predictions))
     metrics = evaluate(
         table,
-        area_coordinates(areas),
         EvaluationSettings(draws=100),
         seed=1,
-        predictions=predictions,
-        oracle=pd.DataFrame(best) if oracle else None,
-        study_areas=codes,
+        inputs=EvaluationInputs(
+            area_coordinates(areas),
+            predictions=predictions,
+            oracle=pd.DataFrame(best) if oracle else None,
+            study_areas=codes,
+        ),
     )
     skips = pd.DataFrame(
         [("L0001", "a", None, "features", "the image ends early")] * 3

@@ -282,7 +282,7 @@ def test_a_slide_has_both_maps_in_the_page_s_colours(make_study):
     assert picture.size == (1920, 1080)
     pixels = np.asarray(picture).reshape(-1, 3)
     seen = {tuple(int(x) for x in each) for each in np.unique(pixels, axis=0)}
-    from streetgauge.evaluation.colours import NOTHING, class_colours
+    from streetgauge.evaluation.layers import NOTHING, class_colours
 
     for colour in (*class_colours(10), NOTHING):  # A007 has no location, A005 no actual income
         assert tuple(int(colour[i : i + 2], 16) for i in (1, 3, 5)) in seen

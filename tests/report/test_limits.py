@@ -100,7 +100,7 @@ def test_nothing_is_said_of_what_was_not_measured():
 
 
 def test_torn_areas_are_counted():
-    torn = describe_scheme(FoldSettings(), 5, torn=3)
+    torn = describe_scheme(FoldSettings(), 5, split_areas=3)
     assert "3 areas are split: some of their locations" in said(scheme=torn, a=account())
     assert "torn" not in said(a=account())
 

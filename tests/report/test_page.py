@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from streetgauge.evaluation.colours import NOTHING, class_colours, difference_colours
+from streetgauge.evaluation.layers import NOTHING, class_colours, difference_colours
 from streetgauge.report import render
 
 CLOSING = "</b></script><script>alert(4)</script>"
@@ -212,7 +212,7 @@ def test_what_is_not_defined_is_a_dash(make_study):
     from streetgauge.evaluation import evaluate
     from streetgauge.settings import EvaluationSettings
 
-    metrics = evaluate(table, None, EvaluationSettings(draws=100), seed=1)
+    metrics = evaluate(table, EvaluationSettings(draws=100), seed=1)
     text = Page(render(make_study(table=table, metrics=metrics))).text
     assert "nothing is measured" in text
     assert "nan" not in text.lower().split()

@@ -23,7 +23,7 @@ from streetgauge.splits import (
     stored_folds,
     unassigned,
 )
-from streetgauge.splits.coordinates import column_by_location, to_metres
+from streetgauge.splits.blocks import column_by_location, to_metres
 
 N = 60
 AREAS = np.array([f"E{i // 3:02d}" for i in range(N)], object)

@@ -358,8 +358,8 @@ class Curves:
 
     def _measured(self, frames: Mapping[Point, pd.DataFrame]) -> Iterator[dict[str, Any]]:
         from streetgauge.evaluation import aggregate, draw_metrics, positions_of_areas
-        from streetgauge.evaluation.account import is_measured
         from streetgauge.evaluation.area_facts import columns_of_areas, read_weights
+        from streetgauge.evaluation.outcome import is_measured
         from streetgauge.evaluation.resample import draw_units
         from streetgauge.locations import read_areas
 

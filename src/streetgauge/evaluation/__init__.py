@@ -8,27 +8,43 @@ from streetgauge.evaluation.applicability import (
     evaluate_applicability,
     is_outside_aoa,
 )
-from streetgauge.evaluation.comparison import Drawn, compare_areas, compare_figures, draw_metrics
-from streetgauge.evaluation.coverage import FEW_LOCATIONS, add_coverage, mark
-from streetgauge.evaluation.disagreement import add_disagreement, disagreement_account
-from streetgauge.evaluation.evaluate import evaluate
-from streetgauge.evaluation.geography import (
-    area_coordinates,
-    location_coordinates,
-    metric_crs,
-    positions_of_areas,
+from streetgauge.evaluation.area_facts import (
+    FEW_LOCATIONS,
+    add_coverage,
+    area_people,
+    location_people,
+    mark,
+    read_population,
 )
-from streetgauge.evaluation.headline import headline, shuffled_account
-from streetgauge.evaluation.intervals import interval_account, intervals
+from streetgauge.evaluation.comparison import (
+    Drawn,
+    compare_areas,
+    compare_figures,
+    draw_metrics,
+    evaluate_shuffled,
+    headline,
+)
+from streetgauge.evaluation.evaluate import EvaluationInputs, evaluate
+from streetgauge.evaluation.intervals import evaluate_intervals, intervals
 from streetgauge.evaluation.layers import layer_table, write_geopackage, write_geoparquet
 from streetgauge.evaluation.levels import Level, raise_level, units_of_areas
 from streetgauge.evaluation.metrics import METRICS, confusion_matrix, measure
-from streetgauge.evaluation.population import area_people, location_people, read_population
-from streetgauge.evaluation.probabilities import probability_account
+from streetgauge.evaluation.probabilities import evaluate_probabilities
 from streetgauge.evaluation.scheme import class_counts, describe_scheme, split_areas, training_areas
-from streetgauge.evaluation.structure import Neighbours, error_clusters, moran, structure
+from streetgauge.evaluation.structure import (
+    Neighbours,
+    area_coordinates,
+    error_clusters,
+    location_coordinates,
+    metric_crs,
+    moran,
+    positions_of_areas,
+    structure,
+)
+from streetgauge.evaluation.trust import add_disagreement, evaluate_disagreement
 
 __all__ = [
+    "EvaluationInputs",
     "FEW_LOCATIONS",
     "Level",
     "METRICS",
@@ -46,13 +62,13 @@ __all__ = [
     "compare_figures",
     "confusion_matrix",
     "describe_scheme",
-    "disagreement_account",
+    "evaluate_disagreement",
     "draw_metrics",
     "equal_count",
     "error_clusters",
     "evaluate",
     "headline",
-    "interval_account",
+    "evaluate_intervals",
     "intervals",
     "is_outside_aoa",
     "layer_table",
@@ -64,10 +80,10 @@ __all__ = [
     "metric_crs",
     "moran",
     "positions_of_areas",
-    "probability_account",
+    "evaluate_probabilities",
     "raise_level",
     "read_population",
-    "shuffled_account",
+    "evaluate_shuffled",
     "structure",
     "split_areas",
     "evaluate_applicability",

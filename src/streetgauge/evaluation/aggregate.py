@@ -30,7 +30,7 @@ def aggregate(
     rule: str = "mean-score",
     classes: int = 10,
     counts: Mapping[str, Sequence[int]] | None = None,
-    torn: Collection[str] = (),
+    split_areas: Collection[str] = (),
     weights: pd.Series | None = None,
 ) -> pd.DataFrame:
     """Give every area a decile from the predictions of its locations.
@@ -69,7 +69,7 @@ def aggregate(
         classes are not of equal count within the study (they were cut within a nation, say): what
         is cut here is then cut into parts whose sizes are to each other as those
         (`streetgauge.classes.like_counts`).
-    torn : collection of str, optional
+    split_areas : collection of str, optional
         Areas that were not held out as a whole, in splits that are made to leak: their fold is 0.
     weights : Series by location, optional
         How much each location counts in its area, at least 0: the number of its people, say.
@@ -94,7 +94,7 @@ def aggregate(
     if rule not in RULES:
         raise InputError("evaluation.rule", f"{rule!r} is not known", f"use one of {RULES}")
     _refuse_unusable(predictions, rule, classes)
-    rows = _Rows.of(predictions, torn, weights)
+    rows = _Rows.of(predictions, split_areas, weights)
     score = rows.mean(rows.score)
     sizes = counts or {}
 
@@ -180,7 +180,7 @@ class _Rows:
 
     @classmethod
     def of(
-        cls, predictions: pd.DataFrame, torn: Collection[str], weights: pd.Series | None
+        cls, predictions: pd.DataFrame, split_areas: Collection[str], weights: pd.Series | None
     ) -> _Rows:
         outcome, outcomes = pd.factorize(predictions["outcome"], sort=True)
         area, areas = pd.factorize(predictions["area"], sort=True)
@@ -198,7 +198,7 @@ class _Rows:
         new = np.ones(len(key), dtype=bool)
         new[1:] = key[1:] != key[:-1]
         fold = predictions["fold"].to_numpy(np.int64)[order]
-        fold[areas.isin(list(torn))[area[order]]] = 0
+        fold[areas.isin(list(split_areas))[area[order]]] = 0
         rows = cls(
             outcomes,
             areas,

@@ -164,7 +164,7 @@ def is_outside_aoa(dissimilarity_index: npt.ArrayLike) -> npt.NDArray[np.bool_]:
 
 
 def assess_applicability(
-    features: pd.DataFrame, tested: pd.DataFrame, learned: pd.DataFrame
+    features: pd.DataFrame, tested: pd.DataFrame, training_areas: pd.DataFrame
 ) -> pd.DataFrame:
     """Say of every area tested how far it is from those that its network had learned from.
 
@@ -174,7 +174,7 @@ def assess_applicability(
         Mean features [D columns].
     tested : DataFrame
         ``area, fold``, one row an area; areas of fold 0 were learned from in part and are left out.
-    learned : DataFrame
+    training_areas : DataFrame
         ``area, fold``: what each fold's network could learn from.
 
     Returns
@@ -188,16 +188,22 @@ def assess_applicability(
     ]
     values = features.sort_index()
     for fold, rows in tested[tested["fold"] > 0].groupby("fold"):
-        known = values.index[values.index.isin(learned.loc[learned["fold"] == fold, "area"])]
-        asked = values.index[values.index.isin(rows["area"])]
-        if len(known) < 2 * NEAREST or not len(asked):
+        known = values.index[
+            values.index.isin(training_areas.loc[training_areas["fold"] == fold, "area"])
+        ]
+        query = values.index[values.index.isin(rows["area"])]
+        if len(known) < 2 * NEAREST or not len(query):
             continue
-        strange = AreaOfApplicability.of(values.loc[known].to_numpy()).dissimilarity_index(
-            values.loc[asked].to_numpy()
+        dissimilarity = AreaOfApplicability.of(values.loc[known].to_numpy()).dissimilarity_index(
+            values.loc[query].to_numpy()
         )
         tables.append(
             pd.DataFrame(
-                {"dissimilarity_index": strange, "outside_aoa": is_outside_aoa(strange)}, asked
+                {
+                    "dissimilarity_index": dissimilarity,
+                    "outside_aoa": is_outside_aoa(dissimilarity),
+                },
+                query,
             )
         )
     found = pd.concat(tables[1:] or tables)

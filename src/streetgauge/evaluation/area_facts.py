@@ -1,21 +1,31 @@
-"""What is known of areas beside their predictions: images, values, people, units above."""
+"""What is known of areas besides their predictions: images, values, people, units above."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
 
 from streetgauge.errors import InputError, closest
-from streetgauge.settings import FoldSettings
+from streetgauge.io.tables import as_table, choose_sheet, read_sheets, require_columns, to_numbers
+from streetgauge.settings import FoldSettings, PopulationSettings
 from streetgauge.study import Study
 
 __all__ = [
+    "FEW_LOCATIONS",
+    "MEASURED",
+    "WITHOUT_ACTUAL",
     "Weights",
+    "add_coverage",
+    "area_people",
     "check_evaluation",
     "columns_of_areas",
+    "location_people",
+    "mark",
+    "read_population",
     "read_weights",
     "views_of",
     "with_facts",
@@ -45,7 +55,6 @@ def read_weights(study: Study, areas: pd.DataFrame, locations: pd.DataFrame) -> 
     InputError
         If nothing says how many people there are, or a column is absent or holds no numbers.
     """
-    from streetgauge.evaluation.population import area_people, location_people, read_population
     from streetgauge.outcomes.deciles import read_weights as read_people
 
     settings = study.settings.evaluation
@@ -113,8 +122,6 @@ def with_facts(
     min_locations : int, default 1
         As for `streetgauge.evaluation.mark`.
     """
-    from streetgauge.evaluation.coverage import add_coverage, mark
-
     frame = add_coverage(areas, locations, predictions, views)
     values = [
         rows["area"].map(outcomes[f"{name}_value"])
@@ -187,3 +194,165 @@ def _column(areas: pd.DataFrame, name: str) -> pd.Series:
             "evaluation.weight", f"column {name!r} holds no numbers of people", "take another"
         )
     return numbers
+
+
+MEASURED, WITHOUT_ACTUAL, FEW_LOCATIONS = "measured", "no actual decile", "too few locations"
+
+
+def add_coverage(
+    areas: pd.DataFrame,
+    locations: pd.DataFrame,
+    predictions: pd.DataFrame,
+    views: pd.Series | None = None,
+) -> pd.DataFrame:
+    """Add how many images an area's decile comes from, and what share of it they show.
+
+    Parameters
+    ----------
+    areas : DataFrame
+        ``area``, ``outcome``.
+    locations : DataFrame
+        All locations of the study: ``location_id``, ``area`` and, where known, ``postcode``.
+    predictions : DataFrame
+        ``location_id``, ``area``, ``outcome`` of those that were seen.
+    views : Series of int by location, optional
+        How many images of each location there are.
+
+    Returns
+    -------
+    DataFrame
+        ``areas`` with ``n_views`` (Int64, missing if that is not known) and ``share_with_images``
+        (of the area's postcodes, that with a predicted location; of its locations where it has no
+        postcodes) at the end.
+    """
+    location, ids = pd.factorize(predictions["location_id"])
+    outcome, outcomes = pd.factorize(predictions["outcome"])
+    area, codes = pd.factorize(predictions["area"])
+    cell = outcome * len(codes) + area
+    size = len(outcomes) * len(codes)
+    place, places = pd.factorize(_places(locations).reindex(ids).fillna(pd.Series(ids, ids)))
+    pairs = np.unique(cell * len(places) + place[location])
+    seen = np.bincount(pairs // max(len(places), 1), minlength=size)
+    row = outcomes.get_indexer(pd.Index(areas["outcome"])).astype(np.int64)
+    own = row * len(codes) + codes.get_indexer(pd.Index(areas["area"]))
+    result = areas.copy()
+    result["n_views"] = pd.Series(pd.NA, areas.index, dtype="Int64")
+    if views is not None:
+        each = views.reindex(ids).astype("float64").to_numpy()[location]
+        known = np.bincount(cell, np.isfinite(each), size) > 0
+        total = np.where(known, np.bincount(cell, np.nan_to_num(each), size), np.nan)
+        result["n_views"] = pd.array(total[own], dtype="Float64").astype("Int64")
+    result["share_with_images"] = seen[own] / areas["area"].map(_places_of(locations)).to_numpy(
+        float
+    )
+    return result
+
+
+def mark(areas: pd.DataFrame, min_locations: int = 1) -> pd.DataFrame:
+    """Add ``status``: ``measured``, ``no actual decile`` or ``too few locations``.
+
+    Parameters
+    ----------
+    areas : DataFrame
+        ``n_locations``, ``actual_decile``.
+    min_locations : int, default 1
+        Areas with fewer are not measured.
+    """
+    status = pd.Series(MEASURED, areas.index, dtype="str")
+    status[areas["n_locations"] < min_locations] = FEW_LOCATIONS
+    status[areas["actual_decile"].isna()] = WITHOUT_ACTUAL
+    return areas.assign(status=status)
+
+
+def _places(locations: pd.DataFrame) -> pd.Series:
+    """Give the postcode of each location, or where it has none the location itself."""
+    own = pd.Series(locations["location_id"].to_numpy(), locations["location_id"])
+    if "postcode" not in locations:
+        return own
+    postcode = pd.Series(locations["postcode"].to_numpy(), own.index)
+    return postcode.where(postcode.notna(), own)
+
+
+def _places_of(locations: pd.DataFrame) -> dict[str, int]:
+    """Count the places of every area."""
+    places = _places(locations).to_numpy()
+    once = pd.DataFrame({"area": locations["area"].to_numpy(), "place": places}).drop_duplicates()
+    return {str(area): count for area, count in once["area"].value_counts().items()}
+
+
+def read_population(settings: PopulationSettings) -> pd.Series:
+    """Read numbers of people by postcode, location or area.
+
+    Returns
+    -------
+    Series of float by key (str)
+        Rows without a number are left out. Several rows of one key are added up: numbers by sex or
+        age, say.
+
+    Raises
+    ------
+    InputError
+        If a column is absent, a cell is no number, or a number is negative.
+    """
+    sheet = choose_sheet(read_sheets(settings.file), settings.sheet, settings.file, "sheet")
+    table = as_table(sheet)
+    column = settings.location or settings.area
+    kind = "location" if settings.location is not None else "area"
+    named = {
+        f"evaluation.population.{kind}": column,
+        "evaluation.population.people": settings.people,
+    }
+    require_columns(table, named, sheet.title)
+    people = to_numbers(table[settings.people], sheet.title)
+    if (people < 0).any():
+        row = people.index[people < 0][0]
+        raise InputError(
+            f"{sheet.title}, row {row}", "a negative number of people", "mend the cell"
+        )
+    keyed = pd.Series(people.to_numpy(), table[column].astype("str")).dropna()
+    return keyed.groupby(level=0).sum()
+
+
+def location_people(people: pd.Series, locations: pd.DataFrame) -> pd.Series:
+    """Give the people of each location by its id, or by its postcode whatever the spaces in it.
+
+    Of a postcode with several locations each has an equal part.
+
+    Parameters
+    ----------
+    people : Series by location or postcode
+        From `read_population`.
+    locations : DataFrame
+        ``location_id`` and ``postcode``.
+
+    Returns
+    -------
+    Series of float by location
+        Of the locations that it has a number for.
+
+    Raises
+    ------
+    InputError
+        If it has one for none.
+    """
+    ids = pd.Index(locations["location_id"])
+    if ids.isin(people.index).any():
+        return people.reindex(ids).dropna()
+    key = locations["postcode"].str.replace(" ", "").str.upper().to_numpy()
+    by_postcode = people.groupby(people.index.str.replace(" ", "").str.upper()).sum()
+    found = by_postcode.reindex(key)
+    several = pd.Series(key).map(pd.Series(key).value_counts()).to_numpy()
+    result = pd.Series(found.to_numpy() / several, ids).dropna()
+    if result.empty:
+        raise InputError(
+            "evaluation.population",
+            "it has a number for no location or postcode of the study",
+            f"its keys look like {people.index[0]!r}" if len(people) else "it is empty",
+        )
+    return result
+
+
+def area_people(people: pd.Series, locations: pd.DataFrame) -> pd.Series:
+    """Add the people of locations up: Series of float by area."""
+    area = pd.Series(locations["area"].to_numpy(), locations["location_id"])
+    return people.groupby(area.reindex(people.index)).sum()

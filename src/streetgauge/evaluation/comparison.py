@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+from scipy.special import ndtri
 
 from streetgauge.errors import InputError
-from streetgauge.evaluation.account import is_measured
+from streetgauge.evaluation.aggregate import cut
+from streetgauge.evaluation.baselines import CONSTANT
 from streetgauge.evaluation.metrics import (
+    CORRELATIONS,
     METRICS,
     cells,
     confusion_matrix,
@@ -23,11 +26,20 @@ from streetgauge.evaluation.metrics import (
     to_json,
     why_undefined,
 )
+from streetgauge.evaluation.outcome import is_measured
 from streetgauge.evaluation.probabilities import probability_columns
 from streetgauge.evaluation.resample import Sums
 from streetgauge.io.tables import refuse_repeated
 
-__all__ = ["LOWER_IS_BETTER", "Drawn", "compare_areas", "compare_figures", "draw_metrics"]
+__all__ = [
+    "Drawn",
+    "LOWER_IS_BETTER",
+    "compare_areas",
+    "compare_figures",
+    "draw_metrics",
+    "headline",
+    "evaluate_shuffled",
+]
 
 Floats = npt.NDArray[np.float64]
 
@@ -332,3 +344,100 @@ def _agreement(a: pd.DataFrame, b: pd.DataFrame, classes: int) -> dict[str, floa
 def _table(rows: pd.DataFrame, classes: int) -> npt.NDArray[np.int64]:
     actual, said = (rows[c].to_numpy(np.int64) for c in ("actual_decile", "decile"))
     return confusion_matrix(actual, said, classes)
+
+
+# Scores of a fold come of one fit and err together: rho spreads wider than of independent pairs.
+SPREAD = 1.3
+
+
+def headline(tested: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
+    """Put what the images add side by side.
+
+    The baseline is the best one *on the very areas that are measured*, for each metric and each
+    kind of folds anew. Choosing it by hindsight favours the baseline: nothing that looks at no
+    image was better than what the images are compared with. If every baseline puts areas in the
+    wrong order, the order is compared with none at all: the ``constant``, as of rho 0.
+
+    Parameters
+    ----------
+    tested : mapping of kind of folds to dict
+        From `evaluate`: ``random`` and ``spatial``, in the order in which they are shown.
+
+    Returns
+    -------
+    dict of outcome to dict of kind to dict or None
+        JSON-clean. ``scheme`` (how areas were held out, in words), ``n_areas``, ``mae`` and
+        ``spearman``, each with ``value``, ``low`` and ``high`` (paired differences, positive =
+        images are better), ``over`` (the best baseline), ``images`` and ``baseline`` (their own
+        figures). None where there is nothing to compare: an outcome without figures there, or no
+        baseline.
+    """
+    names = sorted({name for metrics in tested.values() for name in metrics["outcomes"]})
+    return {
+        name: {kind: _cell(metrics, name) for kind, metrics in tested.items()} for name in names
+    }
+
+
+def _cell(metrics: Mapping[str, Any], outcome: str) -> dict[str, Any] | None:
+    account = metrics["outcomes"].get(outcome)
+    if account is None or not account["gain"]:
+        return None
+    adds = account["gain"]
+    return {
+        "scheme": metrics["scheme"]["description"],
+        "n_areas": account["n_areas"],
+        "mae": _gain_over(account, adds, "mae", adds["over"]),
+        "spearman": _gain_over(account, adds, "spearman", adds["over_spearman"]),
+    }
+
+
+def _gain_over(
+    account: Mapping[str, Any], adds: Mapping[str, Any], metric: str, over: str | None
+) -> dict[str, Any]:
+    baseline = None if over is None else account["baselines"][over][metric]
+    if over == CONSTANT and metric in CORRELATIONS:
+        baseline = 0.0
+    return {
+        **adds[metric],
+        "over": over,
+        "images": account["metrics"][metric]["value"],
+        "baseline": baseline,
+    }
+
+
+def evaluate_shuffled(
+    pairs: Sequence[tuple[pd.Series, pd.Series]], classes: int
+) -> dict[str, Any] | None:
+    """Say how well labels are told that were shuffled over the areas: as by chance, or some leak.
+
+    Parameters
+    ----------
+    pairs : sequence of pairs of Series by area
+        From `Baselines.shuffled`: shuffled deciles, and scores for them.
+    classes : int
+        K.
+
+    Returns
+    -------
+    dict or None
+        ``method``, ``times``, and means over the times of ``mae`` and ``spearman`` (of deciles,
+        None where not defined), with the ``largest`` absolute rho; ``chance``, what that exceeds in
+        at most about 1 of 100 such checks if there is no leak. None without pairs.
+    """
+    if not pairs:
+        return None
+    tables = [
+        confusion_matrix(known.to_numpy(np.int64), cut(score.to_numpy(), classes), classes)
+        for known, score in pairs
+    ]
+    found = measure(tables)
+    rho = found["spearman"][np.isfinite(found["spearman"])]
+    n = len(pairs[0][0])
+    return {
+        "method": "linear",
+        "times": len(pairs),
+        "mae": to_json(float(np.mean(found["mae"]))),
+        "spearman": float(rho.mean()) if rho.size else None,
+        "largest": float(np.abs(rho).max()) if rho.size else None,
+        "chance": SPREAD * float(ndtri(1 - 0.005 / len(pairs)) / np.sqrt(max(n - 1, 1))),
+    }

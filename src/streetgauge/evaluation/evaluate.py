@@ -1,44 +1,96 @@
-"""An honest account of the areas' deciles: metrics.json."""
+"""The evaluation of the areas' deciles: metrics.json."""
 
 from __future__ import annotations
 
 import zlib
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 
-from streetgauge.evaluation.account import Account, is_measured
-from streetgauge.evaluation.aggregate import refuse_probabilities
-from streetgauge.evaluation.baselines import Baselines, Guess
-from streetgauge.evaluation.levels import Level, guesses_of_units
-from streetgauge.evaluation.oracle import best_possible, check_oracle, share_of_attainable
+from streetgauge.errors import InputError, closest
+from streetgauge.evaluation.aggregate import aggregate, cut, refuse_probabilities
+from streetgauge.evaluation.baselines import BaselinePrediction, Baselines
+from streetgauge.evaluation.comparison import draw_metrics
+from streetgauge.evaluation.levels import Level, predictions_of_units
+from streetgauge.evaluation.metrics import CORRELATIONS, METRICS, to_json
+from streetgauge.evaluation.outcome import OutcomeEvaluation, is_measured
 from streetgauge.evaluation.resample import draw_units
 from streetgauge.evaluation.scheme import describe_scheme
 from streetgauge.io.formats import METRICS_VERSION
-from streetgauge.io.tables import refuse_repeated
+from streetgauge.io.tables import refuse_repeated, require_columns
 from streetgauge.settings import EvaluationSettings, FoldSettings
 
-__all__ = ["evaluate"]
+__all__ = [
+    "attainable_deciles",
+    "EvaluationInputs",
+    "check_oracle",
+    "evaluate",
+    "read_oracle",
+    "share_of_attainable",
+]
+
+
+@dataclass(frozen=True, eq=False)
+class EvaluationInputs:
+    """What is known of areas besides their predictions; none of it is needed.
+
+    Parameters
+    ----------
+    coordinates : DataFrame by area, optional
+        ``x``, ``y`` in metres; without it there is no ``nearest-areas`` and no block to draw.
+    classes : int, default 10
+        The highest decile.
+    class_counts : mapping of outcome to sequence of int, optional
+        As for `aggregate`: the baselines and the oracle are cut as the predictions are.
+    predictions : DataFrame, optional
+        The locations' predictions that the areas were made from.
+    oracle : DataFrame, optional
+        ``location_id`` and for outcomes a column with the best possible score of each location. It
+        goes through the same aggregation as the predictions; needs ``predictions``.
+    location_weights : Series by location, optional
+        As for `aggregate`.
+    study_areas : collection of str, optional
+        All areas of the study, to count those without a prediction.
+    training_areas : DataFrame, optional
+        From `training_areas`: the training areas of each fold, which are
+        then all that the baselines know. Without it, those of the other folds.
+    scheme : mapping, optional
+        From `describe_scheme`; folds of areas at random if not given.
+    columns : DataFrame by area, optional
+        Columns that areas are grouped or drawn by, such as ``district``.
+    levels : mapping of name to Level
+        From `raise_level`: the units above get the same evaluation.
+    """
+
+    coordinates: pd.DataFrame | None = None
+    classes: int = 10
+    class_counts: Mapping[str, Sequence[int]] = field(default_factory=dict)
+    predictions: pd.DataFrame | None = None
+    oracle: pd.DataFrame | None = None
+    location_weights: pd.Series | None = None
+    study_areas: Collection[str] | None = None
+    training_areas: pd.DataFrame | None = None
+    scheme: Mapping[str, Any] | None = None
+    columns: pd.DataFrame | None = None
+    levels: Mapping[str, Level] = field(default_factory=dict)
+
+    def training_areas_of(self, outcome: str) -> pd.DataFrame | None:
+        """Give those of one outcome."""
+        known = self.training_areas
+        return None if known is None else known[known["outcome"] == outcome]
 
 
 def evaluate(
     areas: pd.DataFrame,
-    coordinates: pd.DataFrame | None,
     settings: EvaluationSettings,
     *,
     seed: int,
-    classes: int = 10,
-    counts: Mapping[str, Sequence[int]] | None = None,
-    oracle: pd.DataFrame | None = None,
-    predictions: pd.DataFrame | None = None,
-    weights: pd.Series | None = None,
-    study_areas: Collection[str] | None = None,
-    learned: pd.DataFrame | None = None,
-    scheme: Mapping[str, Any] | None = None,
-    about: pd.DataFrame | None = None,
-    levels: Mapping[str, Level] | None = None,
+    inputs: EvaluationInputs | None = None,
     baselines: Baselines | None = None,
 ) -> dict[str, Any]:
     """Compare predicted with actual deciles, and with what needs no image.
@@ -54,36 +106,14 @@ def evaluate(
         From `aggregate` and `intervals`. Used where they are there: ``p1`` to ``pK`` (for the
         ranked probability score), ``actual_value`` (for R2), ``n_views``, and ``weight``, how much
         each area counts.
-    coordinates : DataFrame by area or None
-        ``x``, ``y`` in metres; without it there is no ``nearest-areas`` and no block to draw.
     settings : EvaluationSettings
         The study's.
     seed : int
         Seed of the bootstrap.
-    classes : int, default 10
-        The highest decile.
-    counts : mapping of outcome to sequence of int, optional
-        As for `aggregate`: the baselines and the oracle are cut as the predictions are.
-    oracle : DataFrame, optional
-        ``location_id`` and for outcomes a column with the best possible score of each location. It
-        goes through the same aggregation as the predictions; needs ``predictions``.
-    predictions : DataFrame, optional
-        The locations' predictions that ``areas`` were made from.
-    weights : Series by location, optional
-        As for `aggregate`.
-    study_areas : collection of str, optional
-        All areas of the study, to count those without a prediction.
-    learned : DataFrame, optional
-        From `training_areas`: the areas that the network of each fold could learn from, which are
-        then all that the baselines know. Without it, those of the other folds.
-    scheme : mapping, optional
-        From `describe_scheme`; folds of areas at random if not given.
-    about : DataFrame by area, optional
-        Columns that areas are grouped or drawn by, such as ``district``.
-    levels : mapping of name to Level, optional
-        From `raise_level`: the same account of the units above.
+    inputs : EvaluationInputs, optional
+        What else is known.
     baselines : Baselines, optional
-        What the images are compared with; what needs nothing but places if not given.
+        What the images are compared with; what needs nothing but coordinates if not given.
 
     Returns
     -------
@@ -93,10 +123,10 @@ def evaluate(
         tested: ``n_areas`` (with a prediction, an actual decile and locations enough: what is
         measured), ``n_areas_without_actual``, ``n_areas_too_few_locations``,
         ``n_areas_without_prediction`` (None if the study's areas are not given), of these
-        ``n_areas_training_only`` (learned from and never tested), ``n_locations``,
+        ``n_areas_training_only`` (trained on and never tested), ``n_locations``,
         ``confusion`` (areas; rows actual, columns predicted), ``metrics`` (each ``value``, ``low``,
         ``high``; `METRICS`, ``rps``, ``r2``), ``extremes``, ``groups``, ``baselines`` (plain
-        values), ``with_images`` (the same of what looks at images in a plainer way),
+        values), ``with_images`` (the same of plainer methods that use images),
         ``gain`` (positive = images are better; each metric over the baseline
         that is best at it, and over rho 0 where every baseline's is below),
         ``spearman_within_folds`` (much above ``spearman``: the folds' networks are not on one
@@ -111,44 +141,25 @@ def evaluate(
         lacks ``location_id``, has a location more than once, or knows no outcome, or the areas
         lack what they are to be grouped or drawn by.
     """
+    inputs = inputs or EvaluationInputs()
+    classes, predictions = inputs.classes, inputs.predictions
     _refuse_unusable(areas, classes)
-    if oracle is not None and len(areas):
-        check_oracle(oracle, predictions, areas)
+    if inputs.oracle is not None and len(areas):
+        check_oracle(inputs.oracle, predictions, areas)
     tested = areas.loc[areas["fold"] > 0, "fold"] if predictions is None else predictions["fold"]
     folds = int(tested.nunique())
-    scheme = dict(scheme or describe_scheme(FoldSettings(k=max(folds, 2)), folds))
-    sizes: Mapping[str, Sequence[int]] = counts or {}
-
+    scheme = dict(inputs.scheme or describe_scheme(FoldSettings(k=max(folds, 2)), folds))
+    coordinates = inputs.coordinates
     baselines = baselines or Baselines(coordinates, neighbours=settings.neighbours, seed=seed)
+    how = _Evaluation(settings, replace(inputs, scheme=scheme), baselines, seed)
     outcomes: dict[str, Any] = {}
-    above: dict[str, dict[str, Any]] = {level: {} for level in levels or {}}
-    for key, frame in areas.groupby("outcome", sort=True):
-        name = str(key)
-        # One stream of chance per outcome, so that adding an outcome changes no other.
-        rng = _chance(seed, name)
-        frame = frame.set_index("area").sort_index()
-        known = None if learned is None else learned[learned["outcome"] == name]
-        own = sizes.get(name)
-        guesses = baselines.guess(name, frame, classes=classes, counts=own, learned=known)
-        unit, drawn = draw_units(frame.index, settings, scheme, coordinates, about)
-        account = Account(frame, guesses, settings, classes, rng, unit, about).account()
-        account["bootstrap"] = drawn
-        missing = None if study_areas is None else set(study_areas) - set(frame.index)
-        account["n_areas_without_prediction"] = None if missing is None else len(missing)
-        told = set() if known is None else set(known["area"])
-        account["n_areas_training_only"] = len(told - set(frame.index))
-        if oracle is not None and predictions is not None and name in oracle.columns:
-            torn = frame.index[frame["fold"] == 0]
-            best = best_possible(
-                name, oracle, predictions, settings.rule, classes, own, weights, torn
-            )
-            rows = frame[is_measured(frame, settings.min_locations)]
-            account["oracle"] = share_of_attainable(
-                rows, best, account, settings, classes, rng, unit
-            )
-        outcomes[name] = account
-        for level, each in (levels or {}).items():
-            above[level][name] = _account_above(each, frame, guesses, settings, classes, seed)
+    above: dict[str, dict[str, Any]] = {level: {} for level in inputs.levels}
+    for key, rows in areas.groupby("outcome", sort=True):
+        name, frame = str(key), rows.set_index("area").sort_index()
+        predicted = how.baseline_predictions(name, frame)
+        outcomes[name] = how.outcome(name, frame, predicted)
+        for level, each in inputs.levels.items():
+            above[level][name] = how.units(each, name, frame, predicted)
     result = {
         "format_version": METRICS_VERSION,
         "classes": classes,
@@ -163,39 +174,208 @@ def evaluate(
         "neighbours": settings.neighbours,
         "outcomes": outcomes,
     }
-    if levels:
-        result["levels"] = {level: {"outcomes": accounts} for level, accounts in above.items()}
+    if inputs.levels:
+        result["levels"] = {level: {"outcomes": each} for level, each in above.items()}
     return result
 
 
-def _account_above(
-    level: Level,
-    areas: pd.DataFrame,
-    guesses: Mapping[str, Guess],
-    settings: EvaluationSettings,
-    classes: int,
-    seed: int,
-) -> dict[str, Any]:
-    """Give the account of a level's units, which are drawn one by one, for the areas' outcome."""
-    outcome = str(areas["outcome"].iloc[0])
-    units = level.frame[level.frame["outcome"] == outcome].set_index("area").sort_index()
-    judged = units["actual_decile"].notna()
-    said = guesses_of_units(guesses, areas, level.unit, classes, judged)
-    plain = settings.model_copy(update={"bootstrap": "areas", "groups": ()})
-    unit, drawn = draw_units(units.index, plain, {})
-    account = Account(units, said, plain, classes, _chance(seed, outcome), unit).account()
-    account["n_areas_below"] = int(units["n_areas"].sum())
-    account["bootstrap"] = drawn
-    # The areas of a unit lie in several folds.
-    account["spearman_within_folds"] = None
-    return account
+@dataclass(frozen=True, eq=False)
+class _Evaluation:
+    """What all outcomes are evaluated with."""
 
+    settings: EvaluationSettings
+    inputs: EvaluationInputs
+    baselines: Baselines
+    seed: int
 
-def _chance(seed: int, outcome: str) -> np.random.Generator:
-    return np.random.default_rng([seed, zlib.crc32(outcome.encode())])
+    def baseline_predictions(
+        self, outcome: str, frame: pd.DataFrame
+    ) -> dict[str, BaselinePrediction]:
+        """Let every baseline predict the areas of an outcome."""
+        inputs = self.inputs
+        return self.baselines.predict(
+            outcome,
+            frame,
+            classes=inputs.classes,
+            counts=inputs.class_counts.get(outcome),
+            training_areas=inputs.training_areas_of(outcome),
+        )
+
+    def outcome(
+        self, outcome: str, frame: pd.DataFrame, predicted: Mapping[str, BaselinePrediction]
+    ) -> dict[str, Any]:
+        """Evaluate the areas of an outcome."""
+        inputs, settings = self.inputs, self.settings
+        # One stream of chance per outcome, so that adding an outcome changes no other.
+        rng = self._chance(outcome)
+        scheme, columns = inputs.scheme or {}, inputs.columns
+        unit, drawn = draw_units(frame.index, settings, scheme, inputs.coordinates, columns)
+        result = OutcomeEvaluation(
+            frame, predicted, settings, inputs.classes, rng, unit, columns
+        ).result()
+        result["bootstrap"] = drawn
+        study = inputs.study_areas
+        missing = None if study is None else len(set(study) - set(frame.index))
+        result["n_areas_without_prediction"] = missing
+        known = inputs.training_areas_of(outcome)
+        trained = set() if known is None else set(known["area"])
+        result["n_areas_training_only"] = len(trained - set(frame.index))
+        if inputs.oracle is not None and outcome in inputs.oracle.columns:
+            attainable = attainable_deciles(outcome, inputs, settings.rule, frame)
+            rows = frame[is_measured(frame, settings.min_locations)]
+            constant = result["baselines"].get("constant", {}).get("mae")
+            result["oracle"] = share_of_attainable(
+                rows, attainable, constant, settings, inputs.classes, rng, unit
+            )
+        return result
+
+    def units(
+        self,
+        level: Level,
+        outcome: str,
+        areas: pd.DataFrame,
+        predicted: Mapping[str, BaselinePrediction],
+    ) -> dict[str, Any]:
+        """Evaluate a level's units, which are drawn one by one, for an outcome of the areas."""
+        classes = self.inputs.classes
+        units = level.frame[level.frame["outcome"] == outcome].set_index("area").sort_index()
+        known = units["actual_decile"].notna()
+        above = predictions_of_units(predicted, areas, level.unit, classes, known)
+        plain = self.settings.model_copy(update={"bootstrap": "areas", "groups": ()})
+        unit, drawn = draw_units(units.index, plain, {})
+        rng = self._chance(outcome)
+        result = OutcomeEvaluation(units, above, plain, classes, rng, unit).result()
+        result["n_areas_below"] = int(units["n_areas"].sum())
+        result["bootstrap"] = drawn
+        # The areas of a unit lie in several folds.
+        result["spearman_within_folds"] = None
+        return result
+
+    def _chance(self, outcome: str) -> np.random.Generator:
+        return np.random.default_rng([self.seed, zlib.crc32(outcome.encode())])
 
 
 def _refuse_unusable(areas: pd.DataFrame, classes: int) -> None:
     for outcome, rows in areas.groupby("outcome"):
         refuse_repeated(pd.Index(rows["area"]), f"areas of {outcome!r}", "area")
     refuse_probabilities(areas, "area", classes)
+
+
+def attainable_deciles(
+    outcome: str, inputs: EvaluationInputs, rule: str, frame: pd.DataFrame
+) -> pd.Series:
+    """Give the deciles by area if the best possible scores were predicted, by the same rule.
+
+    Parameters
+    ----------
+    outcome : str
+        Which.
+    inputs : EvaluationInputs
+        With an oracle and the predictions that the areas were made from.
+    rule : str
+        As for `aggregate`; a rule of the locations' deciles takes those of the best scores.
+    frame : DataFrame by area
+        ``fold``, 0 where an area is split.
+    """
+    if inputs.oracle is None or inputs.predictions is None:
+        raise ValueError("an oracle of locations needs their predictions")
+    rows = inputs.predictions[inputs.predictions["outcome"] == outcome]
+    best = inputs.oracle.set_index("location_id")[outcome]
+    rows = rows.assign(score=rows["location_id"].map(best)).dropna(subset="score")
+    sizes = inputs.class_counts.get(outcome)
+    if rule in ("mean", "median", "majority"):
+        rows["decile"] = cut(rows["score"].to_numpy(float), inputs.classes, sizes)
+    counts = None if sizes is None else {outcome: sizes}
+    split = frame.index[frame["fold"] == 0]
+    areas = aggregate(rows, rule, inputs.classes, counts, split, inputs.location_weights)
+    return areas.set_index("area")["decile"]
+
+
+def share_of_attainable(
+    frame: pd.DataFrame,
+    best: pd.Series,
+    constant_mae: float | None,
+    settings: EvaluationSettings,
+    classes: int,
+    rng: np.random.Generator,
+    unit: pd.Series,
+) -> dict[str, Any]:
+    """Measure the best possible deciles, and the predictions as a share of them.
+
+    Parameters
+    ----------
+    frame : DataFrame by area
+        The areas that are measured.
+    best : Series by area
+        From `attainable_deciles`.
+    constant_mae : float, optional
+        Mean absolute error of the constant baseline.
+    settings, classes, rng, unit
+        As for `OutcomeEvaluation`.
+
+    Returns
+    -------
+    dict
+        ``n_areas``, every metric with its interval, and ``share_of_attainable``.
+    """
+    rows = frame.assign(best=best.reindex(frame.index)).dropna(subset="best")
+    columns = rows[["actual_decile", "decile"]]
+    pair = {"best": columns.assign(decile=rows["best"]), "images": columns}
+    weight = rows.get("weight")
+    drawn = draw_metrics(pair, classes, settings.draws, rng, unit=unit, weight=weight)
+    attainable, images = drawn["best"].value, drawn["images"].value
+    result = {m: drawn["best"].estimate(m, settings.interval_level) for m in METRICS}
+    shares = {m: _share(images[m], attainable[m]) for m in (*CORRELATIONS, "kappa")}
+    if constant_mae is not None:
+        shares["mae"] = _share(constant_mae - images["mae"], constant_mae - attainable["mae"])
+    return {"n_areas": len(rows), **result, "share_of_attainable": shares}
+
+
+def _share(reached: float, attainable: float) -> float | None:
+    return to_json(reached / attainable) if attainable > 0 else None
+
+
+def check_oracle(
+    oracle: pd.DataFrame, predictions: pd.DataFrame | None, areas: pd.DataFrame
+) -> None:
+    """Refuse an oracle that lacks ``location_id``, has one more than once, or knows no outcome.
+
+    Raises
+    ------
+    InputError
+        Naming what is wrong.
+    """
+    if predictions is None:
+        raise ValueError("an oracle of locations needs their predictions")
+    if "location_id" not in oracle.columns:
+        raise InputError(
+            "evaluation.oracle",
+            "there is no column 'location_id'",
+            closest("location_id", oracle.columns),
+        )
+    refuse_repeated(pd.Index(oracle["location_id"]), "evaluation.oracle", "location")
+    names = sorted(set(areas["outcome"]))
+    if not set(names) & set(oracle.columns):
+        raise InputError(
+            "evaluation.oracle",
+            "it has a column for no outcome of the study",
+            f"name columns like outcomes: {', '.join(names)}",
+        )
+
+
+def _read_csv(path: Path) -> pd.DataFrame:
+    """Read a CSV whose ids are text as they are: "007" and "NA", too."""
+    header = pd.read_csv(path, nrows=0).columns
+    gaps = {name: ["", "NA", "NaN", "nan"] for name in header if name != "location_id"}
+    return pd.read_csv(path, dtype={"location_id": "str"}, keep_default_na=False, na_values=gaps)
+
+
+def read_oracle(path: Path) -> pd.DataFrame:
+    """Read the best attainable scores from Parquet or CSV: location_id and the outcomes."""
+    try:
+        frame = pd.read_parquet(path) if path.suffix == ".parquet" else _read_csv(path)
+    except (pa.ArrowException, ValueError) as error:
+        reason = str(error).splitlines()[0]
+        raise InputError(path, f"this is no table: {reason}", "give Parquet or CSV") from None
+    require_columns(frame, {"location_id": "location_id"}, path)
+    return frame.astype({"location_id": "str"})

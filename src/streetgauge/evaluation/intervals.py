@@ -17,7 +17,7 @@ from scipy.stats import binomtest
 
 from streetgauge.evaluation.probabilities import Distributions, normal_scores, probability_columns
 
-__all__ = ["interval_account", "intervals"]
+__all__ = ["evaluate_intervals", "intervals"]
 
 Floats = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int64]
@@ -178,7 +178,7 @@ def _mass_before(p: Floats, start: Integers) -> Floats:
     return before
 
 
-def interval_account(
+def evaluate_intervals(
     areas: pd.DataFrame, level: float, classes: int = 10, districts: pd.Series | None = None
 ) -> dict[str, Any]:
     """Say how often intervals hold the actual decile, of one outcome's areas.

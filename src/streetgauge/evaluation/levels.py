@@ -12,9 +12,9 @@ import pandas as pd
 from streetgauge.classes import equal_count
 from streetgauge.errors import InputError, closest
 from streetgauge.evaluation.aggregate import aggregate, cut
-from streetgauge.evaluation.baselines import CONSTANT, Guess
+from streetgauge.evaluation.baselines import CONSTANT, BaselinePrediction
 
-__all__ = ["Level", "guesses_of_units", "raise_level", "units_of_areas"]
+__all__ = ["Level", "predictions_of_units", "raise_level", "units_of_areas"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -133,21 +133,21 @@ def raise_level(
     return Level(frame[[*first, *rest]].reset_index(drop=True), unit)
 
 
-def guesses_of_units(
-    guesses: Mapping[str, Guess],
+def predictions_of_units(
+    baselines: Mapping[str, BaselinePrediction],
     frame: pd.DataFrame,
     unit: pd.Series,
     classes: int,
     known: pd.Series | None = None,
-) -> dict[str, Guess]:
-    """Put guesses for areas together to units: the mean score of a unit's areas, cut again.
+) -> dict[str, BaselinePrediction]:
+    """Aggregate baseline predictions to units: the mean score of a unit's areas, cut again.
 
     The constant's is rounded and not cut: it differs between units by the folds' medians alone.
 
     Parameters
     ----------
-    guesses : mapping of name to Guess
-        Of areas; one that says nothing of some area says nothing of units.
+    baselines : mapping of name to BaselinePrediction
+        Of areas; one that lacks some area has none for units.
     frame : DataFrame by area
         Of one outcome, perhaps with ``weight``.
     unit : Series by area
@@ -159,23 +159,23 @@ def guesses_of_units(
 
     Returns
     -------
-    dict of name to Guess
+    dict of name to BaselinePrediction
         By unit.
     """
     own = unit.reindex(frame.index).dropna()
     result = {}
-    for name, guess in guesses.items():
-        said = guess.scores.reindex(own.index).astype("float64")
-        if said.isna().any() or said.empty:
+    for name, each in baselines.items():
+        scores = each.scores.reindex(own.index).astype("float64")
+        if scores.isna().any() or scores.empty:
             continue
-        mean = _weighted_means(said, _weight(frame).loc[own.index], [own.to_numpy()])
+        mean = _weighted_means(scores, _weight(frame).loc[own.index], [own.to_numpy()])
         if name == CONSTANT:
             part = np.rint(mean.to_numpy()).astype(np.int64)
         else:
             here = None if known is None else known.reindex(mean.index, fill_value=False)
             part = cut(mean.to_numpy(), classes, None, None if here is None else here.to_numpy())
         deciles = pd.Series(part, index=mean.index, dtype="Int64")
-        result[name] = Guess(deciles, mean, guess.pictures)
+        result[name] = BaselinePrediction(deciles, mean, each.uses_images)
     return result
 
 

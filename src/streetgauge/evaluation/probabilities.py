@@ -23,7 +23,7 @@ __all__ = [
     "Distributions",
     "calibration_error",
     "normal_scores",
-    "probability_account",
+    "evaluate_probabilities",
     "probability_columns",
 ]
 
@@ -201,7 +201,7 @@ def calibration_error(
     return float(np.mean(found))
 
 
-def probability_account(
+def evaluate_probabilities(
     areas: pd.DataFrame, predictions: pd.DataFrame | None, classes: int = 10
 ) -> dict[str, dict[str, float | None]]:
     """Say how well stated probabilities describe what is, for one outcome.

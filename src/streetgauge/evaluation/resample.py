@@ -137,7 +137,7 @@ def draw_units(
     InputError
         If the settings ask for blocks or a column that there is not.
     """
-    unit, side, asked = _wanted(settings, scheme)
+    unit, side, query = _wanted(settings, scheme)
     note = None
     names: pd.Series = pd.Series(areas, index=areas, dtype=object)
     if unit == "blocks":
@@ -145,7 +145,7 @@ def draw_units(
             place = np.floor(coordinates[["x", "y"]].reindex(areas).to_numpy(float) / side)
             known = np.asarray(np.isfinite(place).all(axis=1))
             names.loc[areas[known]] = [f"{x:.0f} {y:.0f}" for x, y in place[known]]
-        elif asked:
+        elif query:
             raise InputError(
                 "evaluation.bootstrap", "blocks need a side in metres", "set evaluation.block"
             )
@@ -157,7 +157,7 @@ def draw_units(
             column = about[unit].reindex(areas)
             known = column.notna().to_numpy()
             names.loc[areas[known]] = column[known].astype(str)
-        elif asked:
+        elif query:
             raise InputError(
                 "evaluation.bootstrap",
                 f"the areas have no column {unit!r}",

@@ -12,7 +12,7 @@ from streetgauge.settings import FoldSettings
 
 __all__ = ["class_counts", "describe_scheme", "training_areas", "split_areas"]
 
-LEARNED = ("training", "validation")
+TRAINED = ("training", "validation")
 CAUTION = (
     "The networks had learned from other locations of the very areas that they were tested on: "
     "these figures leak. They are better than any for areas that are not known, and are no result."
@@ -28,7 +28,7 @@ _OWN = {
 }
 
 
-def describe_scheme(settings: FoldSettings, parts: int, torn: int = 0) -> dict[str, Any]:
+def describe_scheme(settings: FoldSettings, parts: int, split_areas: int = 0) -> dict[str, Any]:
     """Say how areas were held out, for `evaluate` and for all who quote its figures.
 
     Parameters
@@ -37,7 +37,7 @@ def describe_scheme(settings: FoldSettings, parts: int, torn: int = 0) -> dict[s
         The study's.
     parts : int
         How many parts were tested: folds, groups, or 1; 0 if nothing was.
-    torn : int
+    split_areas : int
         How many areas were tested by networks that knew some of their locations.
 
     Returns
@@ -65,10 +65,10 @@ def describe_scheme(settings: FoldSettings, parts: int, torn: int = 0) -> dict[s
         "train_size": settings.train_size,
         "train_size_unit": settings.train_size_unit,
         "parts": parts,
-        "split_areas": torn,
-        "whole_areas": not torn,
+        "split_areas": split_areas,
+        "whole_areas": not split_areas,
         "description": words,
-        "caution": CAUTION if torn else None,
+        "caution": CAUTION if split_areas else None,
     }
 
 
@@ -112,11 +112,11 @@ def training_areas(splits: pd.DataFrame, deciles: pd.DataFrame) -> pd.DataFrame:
     DataFrame
         ``fold, area, outcome, decile`` (int64), without areas that have none.
     """
-    used = splits[(splits["fold"] > 0) & splits["part"].isin(LEARNED)]
+    used = splits[(splits["fold"] > 0) & splits["part"].isin(TRAINED)]
     pairs = used[["fold", "area"]].drop_duplicates()
-    told = deciles.rename_axis("area").reset_index()
-    told = told.melt("area", var_name="outcome", value_name="decile").dropna(subset="decile")
-    found = pairs.merge(told.astype({"decile": "int64"}), on="area")
+    labels = deciles.rename_axis("area").reset_index()
+    labels = labels.melt("area", var_name="outcome", value_name="decile").dropna(subset="decile")
+    found = pairs.merge(labels.astype({"decile": "int64"}), on="area")
     return found.sort_values(["fold", "outcome", "area"], ignore_index=True)
 
 
@@ -135,9 +135,9 @@ def split_areas(splits: pd.DataFrame) -> list[str]:
         same network learned from; sorted. None, unless splits are made to leak.
     """
     tested = splits.loc[splits["part"] == "test", ["split", "area"]].drop_duplicates()
-    learned = splits.loc[splits["part"].isin(LEARNED), ["split", "area"]].drop_duplicates()
+    trained = splits.loc[splits["part"].isin(TRAINED), ["split", "area"]].drop_duplicates()
     several = tested["area"][tested["area"].duplicated()]
-    known = tested.merge(learned, on=["split", "area"])["area"]
+    known = tested.merge(trained, on=["split", "area"])["area"]
     return sorted({*several, *known})
 
 

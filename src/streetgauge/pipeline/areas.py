@@ -13,17 +13,18 @@ import pandas as pd
 from streetgauge.errors import InputError, closest
 from streetgauge.evaluation import (
     FEW_LOCATIONS,
+    EvaluationInputs,
     Level,
     aggregate,
     class_counts,
     describe_scheme,
     evaluate,
+    evaluate_shuffled,
     headline,
     intervals,
     mark,
     positions_of_areas,
     raise_level,
-    shuffled_account,
     split_areas,
     training_areas,
     units_of_areas,
@@ -37,7 +38,7 @@ from streetgauge.evaluation.area_facts import (
     views_of,
     with_facts,
 )
-from streetgauge.evaluation.oracle import read_oracle
+from streetgauge.evaluation.evaluate import read_oracle
 from streetgauge.evaluation.trust import add_trust, held_aside, trust_lines
 from streetgauge.features.area_means import feature_table
 from streetgauge.io.files import write_json, write_table
@@ -173,40 +174,39 @@ def _evaluate_folds(
     )
     frame = _in_order(intervals(areas, settings.interval_level, classes, held_aside(files)))
     levels = _levels(known, predictions, frame)
-    training = training_areas(splits, deciles(study.settings, known.outcomes.reset_index()))
+    trained = training_areas(splits, deciles(study.settings, known.outcomes.reset_index()))
     frame, trust = add_trust(
         frame,
         predictions,
         known.boundaries,
         known.coordinates,
         known.features,
-        training,
+        trained,
         classes=classes,
         seed=study.settings.seed,
     )
-    metrics = evaluate(
-        frame,
-        known.coordinates,
-        settings,
-        seed=study.settings.seed,
+    inputs = EvaluationInputs(
+        coordinates=known.coordinates,
         classes=classes,
-        counts=counts,
-        oracle=known.oracle,
+        class_counts=counts,
         predictions=predictions,
-        weights=weights.locations,
+        oracle=known.oracle,
+        location_weights=weights.locations,
         study_areas=known.boundaries.index,
-        learned=training,
+        training_areas=trained,
         scheme=describe_scheme(folds, int(predictions["fold"].nunique()), len(split)),
-        about=columns_of_areas(study, folds, known.boundaries, known.locations),
+        columns=columns_of_areas(study, folds, known.boundaries, known.locations),
         levels=levels,
-        baselines=known.baselines,
+    )
+    metrics = evaluate(
+        frame, settings, seed=study.settings.seed, inputs=inputs, baselines=known.baselines
     )
     for name, evaluation in metrics["outcomes"].items():
         evaluation |= trust[name]
         rows = frame[frame["outcome"] == name].set_index("area")
-        own = training[training["outcome"] == name]
-        evaluation["shuffled"] = shuffled_account(
-            known.baselines.shuffled(name, rows, learned=own), classes
+        own = trained[trained["outcome"] == name]
+        evaluation["shuffled"] = evaluate_shuffled(
+            known.baselines.shuffled(name, rows, training_areas=own), classes
         )
     return frame, levels, metrics
 

@@ -9,7 +9,7 @@ import pandas as pd
 
 from streetgauge.errors import InputError
 from streetgauge.evaluation.area_facts import check_evaluation
-from streetgauge.evaluation.oracle import read_oracle
+from streetgauge.evaluation.evaluate import read_oracle
 from streetgauge.features.backbones import backbone_of
 from streetgauge.features.table import read_columns
 from streetgauge.imagery import find_views

@@ -1,6 +1,8 @@
 from .blocks import block_side as block_side
 from .blocks import second_folds as second_folds
+from .folds import Split as Split
 from .folds import area_folds as area_folds
+from .folds import take_share as take_share
 from .folds import validation_part as validation_part
 from .membership import areas_in_two_parts as areas_in_two_parts
 from .membership import folds_frame as folds_frame
@@ -11,6 +13,4 @@ from .membership import splits_frame as splits_frame
 from .membership import stored_folds as stored_folds
 from .membership import unassigned as unassigned
 from .schemes import make_splits as make_splits
-from .split import Split as Split
-from .split import take_share as take_share
 from .splitter import AreaSplit as AreaSplit

@@ -1,17 +1,18 @@
-"""The folds next to a study's own: of the other kind, so that both can be reported together."""
+"""Positions of locations in metres, and the folds next to a study's own, of the other kind."""
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 from scipy.spatial import KDTree
 
-from streetgauge.errors import InputError
+from streetgauge.errors import InputError, closest
 from streetgauge.settings import FoldSettings
-from streetgauge.splits.coordinates import to_metres
 
-__all__ = ["block_side", "second_folds"]
+__all__ = ["block_side", "column_by_location", "second_folds", "to_metres"]
 
 MANY = 40  # blocks: enough to assign evenly, few enough that an area is seldom at a border
 STEPS = (1.0, 1.25, 1.5, 2.0, 2.5, 3.0, 4.0, 5.0, 6.0, 8.0)  # times a power of ten
@@ -93,3 +94,44 @@ def block_side(places: ArrayLike, k: int) -> float:
         f"{len(place):,} areas are too few, or too close together, for blocks in {k} folds",
         "set 'other_block' to a side in metres, or other_folds = false",
     )
+
+
+def to_metres(lat: ArrayLike, lon: ArrayLike) -> NDArray[np.float64]:
+    """Give places in metres on the grid of the UTM zone of their median, NaN if not known: [N, 2].
+
+    Within a city a metre of the grid is a metre on the ground give or take 0.1 %.
+    """
+    from pyproj import Transformer
+
+    north, east = np.asarray(lat, np.float64), np.asarray(lon, np.float64)
+    places = np.full((len(north), 2), np.nan)
+    known = ~(np.isnan(north) | np.isnan(east))
+    if known.any():
+        zone = int((np.median(east[known]) + 180) // 6) % 60 + 1
+        code = (32600 if np.median(north[known]) >= 0 else 32700) + zone
+        to_grid = Transformer.from_crs("EPSG:4326", f"EPSG:{code}", always_xy=True)
+        places[known] = np.column_stack(to_grid.transform(east[known], north[known]))
+    return places
+
+
+def column_by_location(
+    name: str, locations: pd.DataFrame, areas: pd.DataFrame | None
+) -> NDArray[np.object_]:
+    """Look a column up for every location, its own or its area's; None where not known: [N]."""
+    columns = {key: locations[key] for key in ("oa", "lsoa", "msoa") if key in locations}
+    for key, values in () if areas is None else areas.items():
+        if key not in ("name", "geometry"):
+            columns.setdefault(str(key), values.reindex(locations["area"]))
+    filled = [key for key, values in columns.items() if values.notna().any()]
+    if name not in columns:
+        raise InputError(
+            "folds", f"neither locations nor areas have '{name}'", closest(name, filled)
+        )
+    if name not in filled:
+        step = f"name a column of theirs in 'areas.columns'; {closest(name, filled)}"
+        if name == "district":
+            step = "set 'areas.district' to the column that has them"
+        raise InputError("folds", f"no location's {name} is known", step)
+    column = columns[name].astype(object)
+    found: NDArray[Any] = column.where(column.notna(), None).to_numpy(object)
+    return found

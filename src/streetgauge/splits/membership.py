@@ -13,9 +13,9 @@ from numpy.typing import ArrayLike, NDArray
 
 from streetgauge.errors import InputError, closest
 from streetgauge.settings import FoldSettings
-from streetgauge.splits.coordinates import column_by_location, to_metres
+from streetgauge.splits.blocks import column_by_location, to_metres
+from streetgauge.splits.folds import PARTS, Split
 from streetgauge.splits.schemes import make_splits
-from streetgauge.splits.split import PARTS, Split
 
 __all__ = ["areas_in_two_parts", "folds_frame", "unassigned", "read_splits", "split_locations"]
 __all__ += ["split_notes", "splits_frame", "stored_folds"]

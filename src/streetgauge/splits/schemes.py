@@ -17,13 +17,15 @@ from streetgauge.errors import InputError, closest
 from streetgauge.seeds import derive_seed
 from streetgauge.settings import FoldSettings
 from streetgauge.splits.folds import (
+    Rows,
+    Split,
     area_folds,
     assign_locations,
     assign_units,
     group_means,
+    take_share,
     validation_part,
 )
-from streetgauge.splits.split import Rows, Split, take_share
 
 __all__ = ["Split", "make_splits"]
 

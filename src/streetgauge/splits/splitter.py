@@ -15,8 +15,8 @@ from sklearn.utils.validation import check_consistent_length
 
 from streetgauge.errors import InputError
 from streetgauge.settings import FoldSettings
+from streetgauge.splits.folds import Rows, Split
 from streetgauge.splits.schemes import make_splits
-from streetgauge.splits.split import Rows, Split
 
 __all__ = ["AreaSplit"]
 

@@ -4,10 +4,22 @@ Every method knows the actual deciles of the very areas that the network of an a
 learn from, no more and no fewer.
 """
 
-from streetgauge.evaluation.baselines.folds import Folds, Method, out_of_fold
-from streetgauge.evaluation.baselines.methods import CHANCE, CONSTANT, Baselines, Guess, density
+from streetgauge.evaluation.baselines.folds import (
+    Chance,
+    Folds,
+    Method,
+    constant,
+    middle,
+    out_of_fold,
+)
+from streetgauge.evaluation.baselines.methods import (
+    CHANCE,
+    CONSTANT,
+    BaselinePrediction,
+    Baselines,
+    density,
+)
 from streetgauge.evaluation.baselines.places import Kriging, Nearest, nearest_areas, nearest_scores
-from streetgauge.evaluation.baselines.plain import Chance, constant, middle
 from streetgauge.evaluation.baselines.ridge import Ridge, RidgeAndPlaces, smooth_columns
 
 __all__ = [
@@ -16,7 +28,7 @@ __all__ = [
     "Baselines",
     "Chance",
     "Folds",
-    "Guess",
+    "BaselinePrediction",
     "Kriging",
     "Method",
     "Nearest",

@@ -1,26 +1,29 @@
-"""A method without images, asked for every fold's areas and told that fold's labels alone."""
+"""A baseline method predicts every fold's areas from that fold's training labels alone."""
 
 from __future__ import annotations
 
-from typing import Protocol
+import hashlib
+from collections import OrderedDict
+from collections.abc import Callable
+from typing import Generic, Protocol, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-__all__ = ["Floats", "Folds", "Method", "out_of_fold"]
+__all__ = ["Chance", "Floats", "Folds", "Method", "constant", "middle", "out_of_fold"]
 
 Floats = npt.NDArray[np.float64]
 
 
 class Method(Protocol):
-    """A way of guessing: what it knows besides labels (places, features) is its own.
+    """A way of predicting: what it knows besides labels (positions, features) is its own.
 
     Parameters
     ----------
     training : Series by area, sorted, float
-        Deciles of the areas that may be learned from; never empty.
-    asked : Index of areas, sorted
+        Deciles of the training areas; never empty.
+    query : Index of areas, sorted
         None of them is in ``training``.
 
     Returns
@@ -31,19 +34,19 @@ class Method(Protocol):
     Notes
     -----
     ``from_mean`` is True of a method that adds what it knows of an area to the mean of the training
-    areas: see `Folds.ask`.
+    areas: see `Folds.predict`.
     """
 
-    def __call__(self, training: pd.Series, asked: pd.Index) -> Floats:
-        """Guess."""
+    def __call__(self, training: pd.Series, query: pd.Index) -> Floats:
+        """Predict."""
         ...
 
 
 class Folds:
-    """Which areas each fold asks for, and the labels that it may learn from.
+    """The query of each fold, and the labels of its training areas.
 
     This is the only place from which a method gets labels, so none can see those of the areas
-    that it is asked for.
+    that it must predict.
 
     Parameters
     ----------
@@ -51,7 +54,7 @@ class Folds:
         Actual deciles, missing where there is none.
     fold : Series by area
         The fold in which each area is held out.
-    learned : DataFrame, optional
+    training_areas : DataFrame, optional
         ``fold, area, decile``: the training areas of every fold, which need not be among those that
         are held out in any; the areas of the other folds if not given.
     middle : float
@@ -62,7 +65,7 @@ class Folds:
         self,
         actual: pd.Series,
         fold: pd.Series,
-        learned: pd.DataFrame | None = None,
+        training_areas: pd.DataFrame | None = None,
         middle: float = 5.5,
     ) -> None:
         self.areas, self.middle = actual.index, middle
@@ -71,23 +74,23 @@ class Folds:
         folds = fold.loc[known.index].to_numpy()
         self.parts: list[tuple[pd.Index, pd.Series]] = []
         for part in np.unique(folds):
-            asked = known.index[folds == part]
-            if learned is None:
+            query = known.index[folds == part]
+            if training_areas is None:
                 training = known[folds != part].dropna()
             else:
-                rows = learned[learned["fold"] == part].set_index("area")["decile"]
+                rows = training_areas[training_areas["fold"] == part].set_index("area")["decile"]
                 training = rows.astype("float64").sort_index()
-            self.parts.append((asked, training[asked.get_indexer(training.index) < 0]))
+            self.parts.append((query, training[query.get_indexer(training.index) < 0]))
 
-    def ask(self, method: Method, labels: pd.Series | None = None) -> pd.Series:
-        """Give every area the score that a method guesses from its fold's training areas.
+    def predict(self, method: Method, labels: pd.Series | None = None) -> pd.Series:
+        """Give every area the score that a method predicts from its fold's training areas.
 
         Where the training areas' mean is high, the areas held out are lower than others: scores
         that are hardly more than this mean would put areas the wrong way round, the more so the
         more folds there are. The networks' scores are free of it (they are balanced over the
         classes), so methods that start from the mean start from ``middle`` instead, in every fold.
-        What is made of neighbours' labels has no such part; less the mean, it would be told of the
-        areas held out what nobody can know.
+        What is made of neighbours' labels has no such part; less the mean, it would know of the
+        areas held out what nobody can.
 
         Parameters
         ----------
@@ -100,19 +103,19 @@ class Folds:
         -------
         Series by area, float
             In the order of ``actual``. The mean of the training areas, or what it starts from,
-            where the method knows nothing; missing where a fold leaves no area with a decile to
-            learn from.
+            where the method knows nothing; missing where a fold has no training area with a
+            decile.
         """
         from_mean = getattr(method, "from_mean", False)
         scores = []
-        for asked, own in self.parts:
+        for query, own in self.parts:
             training = own if labels is None else labels.reindex(own.index)
-            guess = np.full(len(asked), np.nan)
+            score = np.full(len(query), np.nan)
             if len(training):
-                guess = np.asarray(method(training, asked), np.float64)
-                guess = np.where(np.isfinite(guess), guess, training.mean())
-                guess = guess - training.mean() + self.middle if from_mean else guess
-            scores.append(pd.Series(guess, asked))
+                score = np.asarray(method(training, query), np.float64)
+                score = np.where(np.isfinite(score), score, training.mean())
+                score = score - training.mean() + self.middle if from_mean else score
+            scores.append(pd.Series(score, query))
         empty = pd.Series(dtype="float64", index=self.areas[:0])
         return pd.concat(scores or [empty]).reindex(self.areas)
 
@@ -121,7 +124,69 @@ def out_of_fold(
     method: Method,
     actual: pd.Series,
     fold: pd.Series,
-    learned: pd.DataFrame | None = None,
+    training_areas: pd.DataFrame | None = None,
 ) -> pd.Series:
-    """Give every area the score that a method guesses; see `Folds`."""
-    return Folds(actual, fold, learned).ask(method)
+    """Give every area the score that a method predicts; see `Folds`."""
+    return Folds(actual, fold, training_areas).predict(method)
+
+
+T = TypeVar("T")
+
+
+class LRUCache(Generic[T]):
+    """An LRU cache: results by the areas that they were made of."""
+
+    MOST = 64  # more than folds of both kinds, and than the boroughs of London
+
+    def __init__(self) -> None:
+        self._results: OrderedDict[str, T] = OrderedDict()
+
+    def get(self, areas: tuple[pd.Index, ...], make: Callable[[], T]) -> T:
+        """Give what is cached for these areas, made first where it is not there."""
+        key = hashlib.sha256("\n\n".join("\n".join(map(str, a)) for a in areas).encode())
+        name = key.hexdigest()
+        if name not in self._results:
+            self._results[name] = make()
+            while len(self._results) > self.MOST:
+                self._results.popitem(last=False)
+        self._results.move_to_end(name)
+        return self._results[name]
+
+
+def middle(training: pd.Series, query: pd.Index) -> Floats:
+    """Predict the median decile of the training areas; a `Method`.
+
+    The lower median where two deciles are in the middle: a decile, and no other has a lower MAE.
+    """
+    known = np.sort(training.to_numpy())
+    return np.full(len(query), known[(known.size - 1) // 2])
+
+
+class Chance:
+    """Predict at random, uniformly; a `Method`. The value belongs to the area, not to a row."""
+
+    def __init__(self, seed: int, name: str) -> None:
+        self.key = hashlib.sha256(f"{seed} {name}".encode()).hexdigest()[:16]
+
+    def __call__(self, training: pd.Series, query: pd.Index) -> Floats:
+        """Predict: see `Method`."""
+        words = pd.util.hash_array(query.to_numpy(object), hash_key=self.key, categorize=False)
+        return words.astype(np.float64) / 2**64
+
+
+def constant(
+    actual: pd.Series, fold: pd.Series, training_areas: pd.DataFrame | None = None
+) -> pd.Series:
+    """Give every area the median decile of the training areas.
+
+    Parameters
+    ----------
+    actual, fold, training_areas
+        As for `Folds`.
+
+    Returns
+    -------
+    Series by area, Int64
+        Missing for the areas of a fold that leaves no area with an actual decile to train on.
+    """
+    return out_of_fold(middle, actual, fold, training_areas).astype("Int64")

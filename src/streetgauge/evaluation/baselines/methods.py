@@ -1,4 +1,4 @@
-"""All that a study's images are compared with, made once and asked of every outcome."""
+"""All that a study's images are compared with, made once for all outcomes."""
 
 from __future__ import annotations
 
@@ -11,22 +11,21 @@ import numpy as np
 import pandas as pd
 
 from streetgauge.evaluation.aggregate import cut
-from streetgauge.evaluation.baselines.folds import Folds, Method
+from streetgauge.evaluation.baselines.folds import Chance, Folds, Method, middle
 from streetgauge.evaluation.baselines.places import Kriging, Nearest
-from streetgauge.evaluation.baselines.plain import Chance, middle
 from streetgauge.evaluation.baselines.ridge import Ridge, RidgeAndPlaces, smooth_columns
 
 if TYPE_CHECKING:
     import geopandas as gpd
 
-__all__ = ["CHANCE", "CONSTANT", "Baselines", "Guess", "density"]
+__all__ = ["CHANCE", "CONSTANT", "Baselines", "BaselinePrediction", "density"]
 
 CONSTANT, CHANCE = "constant", "random"
 
 
 @dataclass(frozen=True, eq=False)
-class Guess:
-    """What a method says of the areas of one outcome.
+class BaselinePrediction:
+    """What a method predicts for the areas of one outcome.
 
     Parameters
     ----------
@@ -34,13 +33,13 @@ class Guess:
         Cut as the predictions are.
     scores : Series by area, float
         On the scale of deciles, for the methods that have such.
-    images : bool
-        Whether it looks at images' features: then it is no baseline that images must beat.
+    uses_images : bool
+        Whether it uses images' features: then it is no baseline that images must beat.
     """
 
     deciles: pd.Series
     scores: pd.Series
-    pictures: bool = False
+    uses_images: bool = False
 
 
 class Baselines:
@@ -50,7 +49,7 @@ class Baselines:
     ----------
     coordinates : DataFrame by area, optional
         ``x`` and ``y`` in metres; gives ``nearest-areas`` and ``kriging``, and tells the others how
-        far from what was learned they are asked.
+        far from the training areas the query is.
     neighbours : int, default 5
         Of ``nearest-areas``.
     density : Series by area, optional
@@ -62,7 +61,7 @@ class Baselines:
         An earlier release's values of the outcome; gives ``previous``.
     features : DataFrame by area, optional
         Mean features of the areas' images; gives ``linear`` and, with coordinates,
-        ``linear-and-kriging``, which look at images, and the check with shuffled labels.
+        ``linear-and-kriging``, which use images, and the check with shuffled labels.
     seed : int, default 0
         Of ``random`` and of the shuffling.
     """
@@ -80,15 +79,15 @@ class Baselines:
     ) -> None:
         self.seed = seed
         self._plain: dict[str, Method] = {}
-        self._pictures: dict[str, Method] = {}
+        self._images: dict[str, Method] = {}
         if coordinates is not None and np.isfinite(coordinates[["x", "y"]]).all(axis=1).any():
             self._plain["nearest-areas"] = Nearest(coordinates, neighbours)
             self._plain["kriging"] = Kriging(coordinates)
         if density is not None and density.max() > density.min():
             self._plain["density"] = Ridge(smooth_columns(density.to_frame("density")), coordinates)
         if columns is not None and columns.shape[1]:
-            beside = columns if density is None else columns.assign(density=density)
-            self._plain["columns"] = Ridge(smooth_columns(beside), coordinates)
+            known = columns if density is None else columns.assign(density=density)
+            self._plain["columns"] = Ridge(smooth_columns(known), coordinates)
         self._plain |= {
             f"{name}-and-kriging": self._with_places(self._plain[name])
             for name in ("density", "columns")
@@ -99,9 +98,9 @@ class Baselines:
             for outcome, values in (previous or {}).items()
         }
         if features is not None and features.shape[1]:
-            self._pictures["linear"] = Ridge(features, coordinates)
+            self._images["linear"] = Ridge(features, coordinates)
             if "kriging" in self._plain:
-                self._pictures["linear-and-kriging"] = self._with_places(self._pictures["linear"])
+                self._images["linear-and-kriging"] = self._with_places(self._images["linear"])
 
     def _with_places(self, ridge: Method) -> RidgeAndPlaces:
         kriging = self._plain["kriging"]
@@ -109,16 +108,16 @@ class Baselines:
         assert isinstance(kriging, Kriging)
         return RidgeAndPlaces(ridge, kriging)
 
-    def guess(
+    def predict(
         self,
         outcome: str,
         frame: pd.DataFrame,
         *,
         classes: int = 10,
         counts: Sequence[int] | None = None,
-        learned: pd.DataFrame | None = None,
-    ) -> dict[str, Guess]:
-        """Let every method guess the areas of one outcome.
+        training_areas: pd.DataFrame | None = None,
+    ) -> dict[str, BaselinePrediction]:
+        """Let every method predict the areas of one outcome.
 
         Parameters
         ----------
@@ -127,30 +126,30 @@ class Baselines:
         frame : DataFrame by area
             ``fold`` (0: not held out as a whole) and ``actual_decile`` (may be missing).
         classes, counts
-            As for `streetgauge.evaluation.aggregate`: guesses are cut as predictions are. All but
-            the constant's: rounding would lower the MAE of *any* method by crowding its guesses
-            into the middle deciles, where no tenth of the areas is at either end any more.
-        learned : DataFrame, optional
+            As for `streetgauge.evaluation.aggregate`: they are cut as the networks' are. All but
+            the constant's: rounding would lower the MAE of *any* method by crowding its
+            predictions into the middle deciles, where no tenth of the areas is at either end.
+        training_areas : DataFrame, optional
             As for `Folds`, of this outcome.
 
         Returns
         -------
         dict of name to Guess
-            Of methods with something to say of every area. None at all where areas were not held
+            Of methods that have a prediction for every area. None at all where areas were not held
             out as a whole: one that knew what the networks knew would know the area's own decile.
         """
         actual, fold = frame["actual_decile"], frame["fold"]
         if (fold == 0).any() or frame.empty:
             return {}
-        folds, result = Folds(actual, fold, learned, (1 + classes) / 2), {}
+        folds, result = Folds(actual, fold, training_areas, (1 + classes) / 2), {}
         known = actual.notna().to_numpy()
-        for name, method, pictures in self._methods(outcome):
-            score = folds.ask(method)
+        for name, method, uses_images in self._methods(outcome):
+            score = folds.predict(method)
             if score.isna().any():
                 continue
             deciles = score if name == CONSTANT else cut(score.to_numpy(), classes, counts, known)
             deciles = pd.Series(deciles, frame.index).astype("Int64")
-            result[name] = Guess(deciles, score, pictures)
+            result[name] = BaselinePrediction(deciles, score, uses_images)
         return result
 
     def shuffled(
@@ -159,17 +158,17 @@ class Baselines:
         frame: pd.DataFrame,
         *,
         times: int = 5,
-        learned: pd.DataFrame | None = None,
+        training_areas: pd.DataFrame | None = None,
     ) -> list[tuple[pd.Series, pd.Series]]:
-        """Shuffle an outcome's deciles over the areas, and let ``linear`` learn and guess those.
+        """Shuffle an outcome's deciles over the areas, and train ``linear`` on those.
 
-        Whatever of the areas' own labels reached the guesses by some other way than learning would
-        still be found: with nothing to be learned, all that agrees beyond chance is a leak.
+        Whatever of the areas' own labels reached the predictions other than by training would
+        still be found: with nothing to be trained on, all that agrees beyond chance is a leak.
 
         Parameters
         ----------
-        outcome, frame, learned
-            As for `guess`.
+        outcome, frame, training_areas
+            As for `predict`.
         times : int, default 5
             How often.
 
@@ -180,18 +179,19 @@ class Baselines:
             empty without features.
         """
         actual, fold = frame["actual_decile"], frame["fold"]
-        if "linear" not in self._pictures or (fold == 0).any() or not actual.notna().any():
+        if "linear" not in self._images or (fold == 0).any() or not actual.notna().any():
             return []
         labels = actual.dropna().astype("float64")
-        if learned is not None:
-            told = learned.drop_duplicates("area").set_index("area")["decile"].astype("float64")
-            labels = pd.concat([labels, told[~told.index.isin(labels.index)]])
+        if training_areas is not None:
+            once = training_areas.drop_duplicates("area").set_index("area")
+            known = once["decile"].astype("float64")
+            labels = pd.concat([labels, known[~known.index.isin(labels.index)]])
         labels = labels.sort_index()
         rng = np.random.default_rng([self.seed, zlib.crc32(outcome.encode())])
-        folds, tested, result = Folds(actual, fold, learned), actual.notna(), []
+        folds, tested, result = Folds(actual, fold, training_areas), actual.notna(), []
         for _ in range(times):
             other = pd.Series(rng.permutation(labels.to_numpy()), labels.index)
-            score = folds.ask(self._pictures["linear"], other)
+            score = folds.predict(self._images["linear"], other)
             result.append((other.loc[actual.index[tested]], score[tested]))
         return [] if any(score.isna().any() for _, score in result) else result
 
@@ -202,7 +202,7 @@ class Baselines:
             yield name, method, False
         if outcome in self._previous:
             yield "previous", self._previous[outcome], False
-        for name, method in self._pictures.items():
+        for name, method in self._images.items():
             yield name, method, True
 
 
@@ -221,7 +221,7 @@ def density(locations: pd.DataFrame, areas: gpd.GeoDataFrame) -> pd.Series:
     Series by area
         At least 0; NaN where an area has no boundary.
     """
-    from streetgauge.evaluation.geography import metric_crs
+    from streetgauge.evaluation.structure import metric_crs
 
     here = areas[~(areas.geometry.isna() | areas.geometry.is_empty)]
     if here.empty:

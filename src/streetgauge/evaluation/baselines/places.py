@@ -10,8 +10,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from streetgauge.evaluation.aggregate import cut
-from streetgauge.evaluation.baselines.cache import Kept
-from streetgauge.evaluation.baselines.folds import Floats, out_of_fold
+from streetgauge.evaluation.baselines.folds import Floats, LRUCache, out_of_fold
 
 __all__ = ["Kriging", "Nearest", "blocks_like", "nearest_areas", "nearest_scores"]
 
@@ -40,10 +39,10 @@ class Nearest:
     ) -> None:
         self.places, self.neighbours, self.weighted = coordinates, neighbours, weighted
 
-    def __call__(self, training: pd.Series, asked: pd.Index) -> Floats:
-        """Guess: see `Method`."""
-        known, around, place = _placed(self.places, training, asked)
-        score = np.full(len(asked), np.nan)
+    def __call__(self, training: pd.Series, query: pd.Index) -> Floats:
+        """Predict: see `Method`."""
+        known, around, place = _placed(self.places, training, query)
+        score = np.full(len(query), np.nan)
         here = np.isfinite(place).all(1)
         if len(known) and here.any():
             distance, rows = _nearest(around, place[here], self.neighbours)
@@ -52,7 +51,7 @@ class Nearest:
 
 
 class Kriging:
-    """Guess by ordinary kriging: best linear unbiased from the nearest training areas; a `Method`.
+    """Predict by ordinary kriging, best linear unbiased from near training areas; a `Method`.
 
     Matérn covariance of smoothness 3/2 with a nugget (Stein 1999, Interpolation of Spatial Data;
     the neighbourhood moves: Chilès and Delfiner 2012, Geostatistics, 3.6). With all training areas
@@ -77,16 +76,16 @@ class Kriging:
 
     def __init__(self, coordinates: pd.DataFrame, neighbours: int = 20, sample: int = 300) -> None:
         self.places, self.neighbours, self.sample = coordinates, neighbours, sample
-        self._kept: Kept[_Trial] = Kept()
+        self._cache: LRUCache[_Trial] = LRUCache()
 
-    def __call__(self, training: pd.Series, asked: pd.Index) -> Floats:
-        """Guess: see `Method`."""
-        known, around, place = _placed(self.places, training, asked)
-        score = np.full(len(asked), np.nan)
+    def __call__(self, training: pd.Series, query: pd.Index) -> Floats:
+        """Predict: see `Method`."""
+        known, around, place = _placed(self.places, training, query)
+        score = np.full(len(query), np.nan)
         here = np.isfinite(place).all(1)
         if not here.any() or len(known) < 3 or not np.ptp(around, axis=0).any():
             return score
-        trial = self._kept.get((training.index, asked), partial(self._trial, around, place[here]))
+        trial = self._cache.get((training.index, query), partial(self._trial, around, place[here]))
         reach, nugget = trial.best(known)
         rows = _nearest(around, place[here], self.neighbours)[1]
         guess = np.empty(len(rows))
@@ -135,7 +134,7 @@ class _Trial:
         return self.grid[int(((guess - known[self.chosen]) ** 2).mean(1).argmin())]
 
 
-def blocks_like(coordinates: pd.DataFrame, training: pd.Index, asked: pd.Index) -> Rows | None:
+def blocks_like(coordinates: pd.DataFrame, training: pd.Index, query: pd.Index) -> Rows | None:
     """Deal the training areas to parts of whole squares, as far from the rest as what is asked.
 
     Half of a square's points lie beyond .146 of its side from the border, which tells how wide
@@ -145,7 +144,7 @@ def blocks_like(coordinates: pd.DataFrame, training: pd.Index, asked: pd.Index) 
     ----------
     coordinates : DataFrame by area
         ``x`` and ``y`` in metres; areas without them are parts of their own.
-    training, asked : Index of areas
+    training, query : Index of areas
 
     Returns
     -------
@@ -154,7 +153,7 @@ def blocks_like(coordinates: pd.DataFrame, training: pd.Index, asked: pd.Index) 
         training areas than they lie from each other.
     """
     places = coordinates[["x", "y"]]
-    around, place = (places.reindex(each).to_numpy(np.float64) for each in (training, asked))
+    around, place = (places.reindex(each).to_numpy(np.float64) for each in (training, query))
     known, here = np.isfinite(around).all(1), np.isfinite(place).all(1)
     if known.sum() < 2 * PARTS or not here.any():
         return None
@@ -182,7 +181,7 @@ def nearest_scores(
     fold: pd.Series,
     coordinates: pd.DataFrame,
     neighbours: int = 5,
-    learned: pd.DataFrame | None = None,
+    training_areas: pd.DataFrame | None = None,
     *,
     weighted: bool = True,
 ) -> pd.Series:
@@ -190,7 +189,7 @@ def nearest_scores(
 
     Parameters
     ----------
-    actual, fold, learned
+    actual, fold, training_areas
         As for `Folds`.
     coordinates, neighbours, weighted
         As for `Nearest`; an area without coordinates gets the mean of all training areas.
@@ -200,7 +199,7 @@ def nearest_scores(
     Series by area, float
         1 to the number of classes; missing where a fold leaves no area to train on.
     """
-    return out_of_fold(Nearest(coordinates, neighbours, weighted), actual, fold, learned)
+    return out_of_fold(Nearest(coordinates, neighbours, weighted), actual, fold, training_areas)
 
 
 def nearest_areas(
@@ -210,7 +209,7 @@ def nearest_areas(
     neighbours: int = 5,
     classes: int = 10,
     counts: Sequence[int] | None = None,
-    learned: pd.DataFrame | None = None,
+    training_areas: pd.DataFrame | None = None,
     *,
     weighted: bool = True,
 ) -> pd.Series:
@@ -225,20 +224,20 @@ def nearest_areas(
     Series by area, Int64
         In the order of ``actual``; all missing if a fold leaves no area to train on.
     """
-    score = nearest_scores(actual, fold, coordinates, neighbours, learned, weighted=weighted)
+    score = nearest_scores(actual, fold, coordinates, neighbours, training_areas, weighted=weighted)
     if score.isna().any() or score.empty:
         return pd.Series(pd.NA, index=actual.index, dtype="Int64")
     return pd.Series(cut(score.to_numpy(), classes, counts), index=actual.index, dtype="Int64")
 
 
 def _placed(
-    coordinates: pd.DataFrame, training: pd.Series, asked: pd.Index
+    coordinates: pd.DataFrame, training: pd.Series, query: pd.Index
 ) -> tuple[Floats, Floats, Floats]:
     """Deciles and places of the training areas that have one, and the places asked for."""
     places = coordinates[["x", "y"]]
     around = places.reindex(training.index).to_numpy(np.float64)
     near = np.isfinite(around).all(1)
-    place = places.reindex(asked).to_numpy(np.float64)
+    place = places.reindex(query).to_numpy(np.float64)
     return training.to_numpy(np.float64)[near], around[near], place
 
 

@@ -8,15 +8,14 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from streetgauge.evaluation.baselines.cache import Kept
-from streetgauge.evaluation.baselines.folds import Floats
+from streetgauge.evaluation.baselines.folds import Floats, LRUCache
 from streetgauge.evaluation.baselines.places import Kriging, blocks_like
 
 __all__ = ["Ridge", "RidgeAndPlaces", "smooth_columns"]
 
 
 class Ridge:
-    """Guess by ridge regression on columns of the areas; a `Method`.
+    """Predict by ridge regression on columns of the areas; a `Method`.
 
     Columns are standardised and turned into at most `COMPONENTS` principal components, over all
     areas: no label is looked at. The penalty is the one of `PENALTIES` with the least squared
@@ -45,38 +44,38 @@ class Ridge:
         self.areas = known.index
         self.inputs = _components(known.to_numpy(np.float64), self.COMPONENTS)
         self.places = places
-        self._kept: Kept[_Fold] = Kept()
+        self._cache: LRUCache[_Fold] = LRUCache()
 
-    def __call__(self, training: pd.Series, asked: pd.Index) -> Floats:
-        """Guess: see `Method`."""
-        score = np.full(len(asked), np.nan)
-        rows = self.areas.get_indexer(asked)
+    def __call__(self, training: pd.Series, query: pd.Index) -> Floats:
+        """Predict: see `Method`."""
+        score = np.full(len(query), np.nan)
+        rows = self.areas.get_indexer(query)
         labels = self._labels(training)
         if labels is not None:
-            fold = self._fold(labels, asked)
-            score[rows >= 0] = fold.guess(self.inputs[rows[rows >= 0]], labels.to_numpy())
+            fold = self._fold(labels, query)
+            score[rows >= 0] = fold.predict(self.inputs[rows[rows >= 0]], labels.to_numpy())
         return score
 
-    def residuals(self, training: pd.Series, asked: pd.Index) -> pd.Series:
+    def residuals(self, training: pd.Series, query: pd.Index) -> pd.Series:
         """Errors at the training areas, each guessed from the others: Series by area."""
         labels = self._labels(training)
         if labels is None:
             return training - training.mean()
-        return pd.Series(self._fold(labels, asked).errors(labels.to_numpy()), labels.index)
+        return pd.Series(self._fold(labels, query).errors(labels.to_numpy()), labels.index)
 
     def _labels(self, training: pd.Series) -> pd.Series | None:
         """Give those of areas with inputs, if there are enough."""
         labels = training[self.areas.get_indexer(training.index) >= 0]
         return labels if len(labels) >= 3 and self.inputs.shape[1] else None
 
-    def _fold(self, labels: pd.Series, asked: pd.Index) -> _Fold:
+    def _fold(self, labels: pd.Series, query: pd.Index) -> _Fold:
         def make() -> _Fold:
             own = self.inputs[self.areas.get_indexer(labels.index)]
             if self.places is None:
                 return _Fold.of(own)
-            return _Fold.of(own, blocks_like(self.places, labels.index, asked))
+            return _Fold.of(own, blocks_like(self.places, labels.index, query))
 
-        return self._kept.get((labels.index, asked), make)
+        return self._cache.get((labels.index, query), make)
 
 
 @dataclass(frozen=True, eq=False)
@@ -120,7 +119,7 @@ class _Fold:
         blocks = [(left, _Axes.of(inputs[~left])) for left in out]
         return cls(inputs, whole, penalties, leverage, blocks)
 
-    def guess(self, inputs: Floats, labels: Floats) -> Floats:
+    def predict(self, inputs: Floats, labels: Floats) -> Floats:
         weights, best, _ = self._chosen(labels)
         result: Floats = labels.mean() + (inputs - self.whole.mean) @ weights[:, best]
         return result
@@ -145,7 +144,7 @@ class _Fold:
 
 
 class RidgeAndPlaces:
-    """Guess by ridge regression, and krige what it leaves; a `Method`.
+    """Predict by ridge regression, and krige what it leaves; a `Method`.
 
     Regression kriging (Hengl, Heuvelink and Rossiter 2007, Computers & Geosciences 33, 1301-1315).
     What is kriged are the errors at training areas that were left out: the errors of the fit
@@ -157,10 +156,10 @@ class RidgeAndPlaces:
     def __init__(self, ridge: Ridge, kriging: Kriging) -> None:
         self.ridge, self.kriging = ridge, kriging
 
-    def __call__(self, training: pd.Series, asked: pd.Index) -> Floats:
-        """Guess: see `Method`."""
-        left = self.kriging(self.ridge.residuals(training, asked), asked)
-        result: Floats = self.ridge(training, asked) + np.nan_to_num(left)
+    def __call__(self, training: pd.Series, query: pd.Index) -> Floats:
+        """Predict: see `Method`."""
+        left = self.kriging(self.ridge.residuals(training, query), query)
+        result: Floats = self.ridge(training, query) + np.nan_to_num(left)
         return result
 
 

@@ -90,8 +90,7 @@ class _Scale:
 
     @classmethod
     def of(cls, classes: int) -> _Scale:
-
-        from streetgauge.evaluation.colours import NOTHING, class_colours
+        from streetgauge.evaluation.layers import NOTHING, class_colours
 
         return cls(*words.unit(classes), words.nearby(classes), class_colours(classes), NOTHING)
 

@@ -1,17 +1,18 @@
-"""The account of one outcome: figures with intervals, beside what needs no image."""
+"""The evaluation of one outcome: figures with intervals, next to what needs no image."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from streetgauge.evaluation.baselines import CHANCE, CONSTANT, Guess
-from streetgauge.evaluation.groups import Groups, kinds_of_areas
-from streetgauge.evaluation.intervals import interval_account
+from streetgauge.classes import equal_count
+from streetgauge.errors import InputError, closest
+from streetgauge.evaluation.baselines import CHANCE, CONSTANT, BaselinePrediction
+from streetgauge.evaluation.intervals import evaluate_intervals
 from streetgauge.evaluation.metrics import (
     CORRELATIONS,
     METRICS,
@@ -26,10 +27,9 @@ from streetgauge.evaluation.metrics import (
 )
 from streetgauge.evaluation.probabilities import probability_columns
 from streetgauge.evaluation.resample import Sums
-from streetgauge.evaluation.values import expected_values
 from streetgauge.settings import EvaluationSettings
 
-__all__ = ["Account", "is_measured"]
+__all__ = ["OutcomeEvaluation", "Groups", "expected_values", "is_measured", "kinds_of_areas"]
 
 IMAGES = "images"
 Floats = npt.NDArray[np.float64]
@@ -40,16 +40,16 @@ def is_measured(frame: pd.DataFrame, min_locations: int) -> pd.Series:
     return frame["actual_decile"].notna() & (frame["n_locations"] >= min_locations)
 
 
-class Account:
-    """The account of one outcome, step by step.
+class OutcomeEvaluation:
+    """The evaluation of one outcome, step by step.
 
     Parameters
     ----------
     frame : DataFrame by area, sorted
         ``fold``, ``n_locations``, ``score``, ``decile``, ``actual_decile``; where known ``low`` and
         ``high``, ``p1`` to ``pK``, ``n_views``, ``actual_value`` and ``weight`` (of the area).
-    guesses : mapping of name to Guess
-        Of the baselines. Images must beat those that look at none.
+    predicted : mapping of name to BaselinePrediction
+        Of the baselines. Images must beat those that use none.
     settings : EvaluationSettings
         ``interval_level``, ``draws``, ``min_locations``, ``groups``.
     classes : int
@@ -65,7 +65,7 @@ class Account:
     def __init__(
         self,
         frame: pd.DataFrame,
-        guesses: Mapping[str, Guess],
+        predicted: Mapping[str, BaselinePrediction],
         settings: EvaluationSettings,
         classes: int,
         rng: np.random.Generator,
@@ -76,10 +76,10 @@ class Account:
         self.measured = is_measured(frame, settings.min_locations)
         self.rows = frame[self.measured]
         self.undefined: dict[str, str] = {}
-        self.with_images = [name for name, guess in guesses.items() if guess.pictures]
+        self.with_images = [name for name, each in predicted.items() if each.uses_images]
         self.actual = self.rows["actual_decile"].to_numpy(np.int64)
         self.weight = self._weight()
-        self.methods = {IMAGES: self.rows["decile"].to_numpy(np.int64)} | self._usable(guesses)
+        self.methods = {IMAGES: self.rows["decile"].to_numpy(np.int64)} | self._usable(predicted)
         self.tables = {
             name: self._table(deciles, self.weight) for name, deciles in self.methods.items()
         }
@@ -105,12 +105,12 @@ class Account:
         self.groups = Groups(kinds, self.actual, self.methods[IMAGES], classes)
         self._draw(unit.loc[self.rows.index].to_numpy(), rng)
 
-    def account(self) -> dict[str, Any]:
+    def result(self) -> dict[str, Any]:
         """Give all of it, JSON-clean."""
-        pictures, drawn = self.values[IMAGES], self.drawn[IMAGES]
+        values, drawn = self.values[IMAGES], self.drawn[IMAGES]
         interval_level = self.settings.interval_level
         known, enough = self.frame["actual_decile"].notna(), self.measured
-        metrics = {m: estimate(float(pictures[m]), drawn[m], interval_level) for m in METRICS}
+        metrics = {m: estimate(float(values[m]), drawn[m], interval_level) for m in METRICS}
         metrics |= {"rps": self._rps(), "r2": self._r2()}
         counts = confusion_matrix(self.actual, self.methods[IMAGES], self.classes)
         return {
@@ -121,7 +121,7 @@ class Account:
             "confusion": counts.tolist(),
             "metrics": metrics,
             "extremes": self._extremes(),
-            "groups": self.groups.account(self.totals, self.draws, self.weight, interval_level),
+            "groups": self.groups.figures(self.totals, self.draws, self.weight, interval_level),
             "baselines": self._figures([n for n in self.others if n not in self.with_images]),
             "with_images": self._figures([n for n in self.others if n in self.with_images]),
             "gain": self._gain(),
@@ -146,10 +146,14 @@ class Account:
         total = weight.sum()
         return weight * (weight.size / total) if total > 0 else np.ones(weight.size)
 
-    def _usable(self, guesses: Mapping[str, Guess]) -> dict[str, npt.NDArray[np.int64]]:
-        """With an area that it says nothing of, a baseline has no say on the same areas."""
-        own = {name: guess.deciles.reindex(self.rows.index) for name, guess in guesses.items()}
-        return {n: guess.to_numpy(np.int64) for n, guess in own.items() if not guess.isna().any()}
+    def _usable(
+        self, predicted: Mapping[str, BaselinePrediction]
+    ) -> dict[str, npt.NDArray[np.int64]]:
+        """Give the baselines that have a decile for every measured area."""
+        own = {name: each.deciles.reindex(self.rows.index) for name, each in predicted.items()}
+        return {
+            n: deciles.to_numpy(np.int64) for n, deciles in own.items() if deciles.notna().all()
+        }
 
     def _table(self, deciles: npt.NDArray[np.int64], weight: Floats) -> Floats:
         flat = cells(self.actual, deciles, self.classes)
@@ -163,8 +167,8 @@ class Account:
         for name in drawn:
             flat = cells(self.actual, self.methods[name], self.classes)
             sums.add(name, flat, self.classes**2)
-        self.groups.ask(sums)
-        self._ask_continuous(sums)
+        self.groups.add_to(sums)
+        self._add_continuous(sums)
         self.totals, self.draws = sums.totals(), sums.drawn(self.settings.draws, rng)
         shape = (self.settings.draws, self.classes, self.classes)
         self.drawn_tables = self.draws[IMAGES].reshape(shape)
@@ -173,7 +177,7 @@ class Account:
             for name in drawn
         }
 
-    def _ask_continuous(self, sums: Sums) -> None:
+    def _add_continuous(self, sums: Sums) -> None:
         names = probability_columns(self.classes)
         if set(names) <= set(self.rows.columns):
             probabilities = self.rows[names].to_numpy(float)
@@ -197,7 +201,7 @@ class Account:
     def _rps(self) -> dict[str, Any]:
         if "rps" not in self.totals:
             self.undefined["metrics.rps"] = "areas have no probabilities"
-            return _nothing()
+            return _undefined()
         with np.errstate(invalid="ignore", divide="ignore"):
             value = self.totals["rps"] / self.totals["rps weight"]
             drawn = self.draws["rps"] / self.draws["rps weight"]
@@ -208,7 +212,7 @@ class Account:
     def _r2(self) -> dict[str, Any]:
         if "value" not in self.totals:
             self.undefined["metrics.r2"] = "areas have no actual values"
-            return _nothing()
+            return _undefined()
 
         def r2(sums: Mapping[str, Floats]) -> Floats:
             count = sums["value weight"][..., 0]
@@ -262,7 +266,7 @@ class Account:
 
     def _difference(self, metric: str, over: str | None, sign: int) -> dict[str, Any]:
         if over is None:
-            return _nothing()
+            return _undefined()
         value, drawn = self.values[IMAGES][metric], self.drawn[IMAGES][metric]
         if not (over == CONSTANT and metric in CORRELATIONS):  # that is 0, in every draw
             value, drawn = value - self.values[over][metric], drawn - self.drawn[over][metric]
@@ -284,10 +288,179 @@ class Account:
     def _intervals(self) -> dict[str, Any] | None:
         if not {"low", "high"} <= set(self.rows.columns):
             return None
-        return interval_account(
+        return evaluate_intervals(
             self.rows, self.settings.interval_level, self.classes, self.districts
         )
 
 
-def _nothing() -> dict[str, Any]:
+def _undefined() -> dict[str, Any]:
     return {"value": None, "low": None, "high": None}
+
+
+THIRDS = ("deprived", "middle", "affluent")
+
+
+def kinds_of_areas(
+    frame: pd.DataFrame, about: pd.DataFrame | None = None, columns: Sequence[str] = ()
+) -> dict[str, pd.Series]:
+    """Sort the areas that are measured into kinds, in several ways.
+
+    Parameters
+    ----------
+    frame : DataFrame by area
+        Of one outcome: ``actual_decile``, ``n_locations`` and, if known, ``n_views``.
+    about : DataFrame by area, optional
+        Further columns; ``district`` is always used.
+    columns : sequence of str
+        Which others are.
+
+    Returns
+    -------
+    dict of name to Series of str by area
+        ``deprivation``: thirds by the actual decile (of ten: 1 to 3 ``deprived``, 8 to 10
+        ``affluent``). ``images``: ``few`` and ``many``, the two halves by the number of images,
+        or of locations where that is not known. ``district``, and ``columns``. Missing where an
+        area has no such; ways in which all are alike are left out.
+
+    Raises
+    ------
+    InputError
+        If the areas have no such column.
+    """
+    if frame.empty:
+        return {}
+    thirds = equal_count(frame["actual_decile"].to_numpy(float), 3)
+    kinds = {"deprivation": pd.Series(np.array(THIRDS)[thirds - 1], index=frame.index)}
+    counted = "n_locations"
+    if "n_views" in frame and frame["n_views"].notna().all():
+        counted = "n_views"
+    halves = equal_count(frame[counted].to_numpy(float), 2)
+    kinds["images"] = pd.Series(np.array(["few", "many"])[halves - 1], index=frame.index)
+    known = [] if about is None else list(about.columns)
+    for column in columns:
+        if column not in known:
+            raise InputError(
+                "evaluation.groups", f"the areas have no column {column!r}", closest(column, known)
+            )
+    if about is not None:
+        named = ["district"] if "district" in known else []
+        for column in dict.fromkeys([*named, *columns]):
+            kinds[column] = about[column].reindex(frame.index)
+    return {name: kind for name, kind in kinds.items() if len(kind.dropna().unique()) > 1}
+
+
+class Groups:
+    """The figures of every kind of areas, from the same draws as all others.
+
+    Parameters
+    ----------
+    kinds : dict of name to Series by area
+        From `kinds_of_areas`.
+    actual, predicted : ndarray of int64, shape (n,)
+        Deciles of the areas.
+    classes : int
+        K.
+    """
+
+    def __init__(
+        self,
+        kinds: dict[str, pd.Series],
+        actual: npt.NDArray[np.int64],
+        predicted: npt.NDArray[np.int64],
+        classes: int,
+    ) -> None:
+        self.actual, self.predicted, self.classes = actual, predicted, classes
+        self.labels: dict[str, list[str]] = {}
+        self.codes: dict[str, npt.NDArray[np.int64]] = {}
+        for name, kind in kinds.items():
+            code, labels = pd.factorize(kind.astype(object), sort=True)
+            self.codes[name], self.labels[name] = code.astype(np.int64), [str(x) for x in labels]
+
+    def add_to(self, sums: Sums) -> None:
+        """Add the sums that the figures need."""
+        error = self.predicted - self.actual
+        for name, code in self.codes.items():
+            size = len(self.labels[name])
+            sums.add(f"{name} weight", code, size)
+            sums.add(f"{name} mae", code, size, np.abs(error))
+            sums.add(f"{name} bias", code, size, error)
+
+    def figures(
+        self,
+        totals: dict[str, npt.NDArray[np.float64]],
+        drawn: dict[str, npt.NDArray[np.float64]],
+        weight: npt.NDArray[np.float64],
+        interval_level: float,
+    ) -> dict[str, Any]:
+        """Give the figures by kind: ``n_areas``, ``mae``, ``bias``, ``within_1``, ``spearman``."""
+        result: dict[str, Any] = {}
+        for name, labels in self.labels.items():
+            tables = self._tables(self.codes[name], len(labels), weight)
+            values = measure(tables, ("within_1", "spearman"))
+            below, drawn_below = totals[f"{name} weight"], drawn[f"{name} weight"]
+            # A draw without any such area says nothing of them.
+            drawn_below = np.where(drawn_below > 0, drawn_below, np.nan)
+            result[name] = {}
+            for i, label in enumerate(labels):
+                about: dict[str, Any] = {"n_areas": int((self.codes[name] == i).sum())}
+                for metric in ("mae", "bias"):
+                    key = f"{name} {metric}"
+                    value = totals[key][i] / below[i] if below[i] > 0 else np.nan
+                    spread = drawn[key][:, i] / drawn_below[:, i]
+                    about[metric] = estimate(float(value), spread, interval_level)
+                about |= {metric: to_json(float(each[i])) for metric, each in values.items()}
+                result[name][label] = about
+        return result
+
+    def _tables(
+        self, code: npt.NDArray[np.int64], size: int, weight: npt.NDArray[np.float64]
+    ) -> npt.NDArray[np.float64]:
+        cell = (code * self.classes + self.actual - 1) * self.classes + self.predicted - 1
+        used = code >= 0
+        flat = np.bincount(cell[used], weight[used], size * self.classes**2).astype(float)
+        return flat.reshape(size, self.classes, self.classes)
+
+
+def expected_values(frame: pd.DataFrame) -> pd.Series:
+    """Give every area the value that goes with its score in the areas of the other folds.
+
+    The rising (or, where higher is worse, falling) step function of the score with the least
+    squared error, straight between its steps: isotonic regression (Barlow, Bartholomew, Bremner and
+    Brunk 1972, Statistical Inference under Order Restrictions). No fold's own values play a part.
+
+    Parameters
+    ----------
+    frame : DataFrame by area
+        Of one outcome: ``fold``, ``score``, ``actual_decile``, ``actual_value``; the last two may
+        be missing.
+
+    Returns
+    -------
+    Series of float by area
+        In the unit of the values; missing for areas that were not held out as a whole (fold 0), and
+        where the other folds have fewer than two areas with a value.
+    """
+    frame = frame.sort_index()
+    score, fold = frame["score"].to_numpy(float), frame["fold"].to_numpy()
+    value = frame["actual_value"].to_numpy(float)
+    decile = frame["actual_decile"].astype("float64").to_numpy()
+    known = np.isfinite(value) & np.isfinite(decile) & (fold != 0)
+    result = np.full(len(frame), np.nan)
+    for part in np.unique(fold[fold != 0]):
+        others = known & (fold != part)
+        if others.sum() < 2:
+            continue
+        rises = np.cov(decile[others], value[others])[0, 1] >= 0
+        x, y = _monotone(score[others], value[others], rises=bool(rises))
+        result[fold == part] = np.interp(score[fold == part], x, y)
+    return pd.Series(result, index=frame.index)
+
+
+def _monotone(x: Floats, y: Floats, *, rises: bool) -> tuple[Floats, Floats]:
+    """Fit a monotone function: distinct x in order, and its values there."""
+    from scipy.optimize import isotonic_regression  # here: importing the package stays cheap
+
+    distinct, inverse, counts = np.unique(x, return_inverse=True, return_counts=True)
+    means = np.bincount(inverse, y) / counts
+    fit = isotonic_regression(means, weights=counts.astype(float), increasing=rises)
+    return distinct, np.asarray(fit.x)
