@@ -123,14 +123,14 @@ def test_fc6_of_a_real_image_is_that_of_the_caffe_weights_in_tensorflow_s_layout
 def test_torchvision_s_layout_gives_the_same_fc6_with_its_own_normalisation(
     layers: Layers, file: Path, tmp_path: Path
 ) -> None:
-    places = [0, 2, 5, 7, 10, 12, 14, 17, 19, 21, 24, 26, 28]
+    numbers = [0, 2, 5, 7, 10, 12, 14, 17, 19, 21, 24, 26, 28]
     tensors = {}
-    for place, name in zip(places, [name for name in layers if name != "fc6"], strict=True):
+    for number, name in zip(numbers, [name for name in layers if name != "fc6"], strict=True):
         weight, bias = layers[name]
         moved = np.moveaxis(weight[:, :, ::-1], (3, 2), (0, 1))  # there red comes first
-        moved = moved if place == 0 else np.moveaxis(weight, (3, 2), (0, 1))
-        tensors[f"features.{place}.weight"] = torch.from_numpy(np.ascontiguousarray(moved))
-        tensors[f"features.{place}.bias"] = torch.from_numpy(bias)
+        moved = moved if number == 0 else np.moveaxis(weight, (3, 2), (0, 1))
+        tensors[f"features.{number}.weight"] = torch.from_numpy(np.ascontiguousarray(moved))
+        tensors[f"features.{number}.bias"] = torch.from_numpy(bias)
     weight, bias = layers["fc6"]
     by_channel = weight.reshape(7, 7, 512, 4096).transpose(3, 2, 0, 1).reshape(4096, -1)
     tensors["classifier.0.weight"] = torch.from_numpy(np.ascontiguousarray(by_channel))

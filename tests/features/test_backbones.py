@@ -58,7 +58,7 @@ def test_names_that_need_no_torch_do_not_import_it() -> None:
     assert run.stdout.strip() == "[]"
 
 
-def test_a_record_says_how_the_paper_s_network_sees_an_image() -> None:
+def test_a_record_defines_how_the_paper_s_network_sees_an_image() -> None:
     caffe = get_backbone("vgg16-caffe-fc6")
     assert (caffe.resize, caffe.crop, caffe.channels, caffe.scale) == (224, 224, "BGR", 1)
     assert caffe.mean == (123.68, 116.779, 103.939)  # red first, as for all records
@@ -162,7 +162,7 @@ def test_weights_are_downloaded_once_and_their_sha256_completed(
     resolve_checksum(record)  # the server is gone
 
 
-def test_a_download_that_fails_leaves_nothing_and_says_which_file_to_put_where(
+def test_a_download_that_fails_leaves_nothing_and_names_which_file_to_put_where(
     cache: Path, tmp_path: Path
 ) -> None:
     (tmp_path / "a.pth").write_bytes(b"other")
@@ -181,11 +181,11 @@ def test_a_download_that_fails_leaves_nothing_and_says_which_file_to_put_where(
 
 
 def test_what_pytorch_has_downloaded_already_is_used(cache: Path, tmp_path: Path) -> None:
-    place = tmp_path / "torch" / "hub" / "checkpoints"
-    place.mkdir(parents=True)
-    (place / "a.pth").write_bytes(b"content")
-    assert weights_file(at("http://127.0.0.1:9/a.pth")) == place / "a.pth"
-    (place / "a.pth").write_bytes(b"other")
+    directory = tmp_path / "torch" / "hub" / "checkpoints"
+    directory.mkdir(parents=True)
+    (directory / "a.pth").write_bytes(b"content")
+    assert weights_file(at("http://127.0.0.1:9/a.pth")) == directory / "a.pth"
+    (directory / "a.pth").write_bytes(b"other")
     with pytest.raises(InputError, match=r"a.pth: these are not the weights of vgg16-torchvision"):
         resolve_checksum(at("http://127.0.0.1:9/a.pth"))
 

@@ -235,19 +235,19 @@ def test_a_cluster_makes_no_other_features_of_a_study(grid: Path) -> None:
         "cluster": 'cluster = "ray"',
         "section": "[features.cluster]\nactors = 3",
     }
-    said = {}
+    found = {}
     for name, way in ways.items():
         file.write_text(f'{text}[imagery]\nfolder = "images"\n[features]\n{way}\n')
         study = Study.open(grid)
         features: Any = study.settings.features
         key = study.key(stage_named("features"))
-        said[name] = (key, features.model_dump(mode="json"), features.store)
+        found[name] = (key, features.model_dump(mode="json"), features.store)
         actors = None if features.cluster is None else features.cluster.actors
         assert (features.engine, features.cluster is None, actors) == (
             *("auto", name == "plain"),
             3 if name == "section" else None,
         )
-    assert len({str(each) for each in said.values()}) == 1
+    assert len({str(each) for each in found.values()}) == 1
 
 
 def test_ray_is_no_engine() -> None:
@@ -267,7 +267,7 @@ def test_cluster_ray_means_the_cluster_that_this_machine_is_in() -> None:
     assert ImageFeatures().cluster is None
 
 
-def test_an_address_where_nobody_listens_is_said_at_once(folder: Path, tmp_path: Path) -> None:
+def test_an_address_where_nobody_listens_is_reported_at_once(folder: Path, tmp_path: Path) -> None:
     pytest.importorskip("ray", reason="Ray is not installed")
     started = time.monotonic()
     with pytest.raises(
@@ -294,7 +294,7 @@ def test_a_cluster_that_does_not_come_up_is_one_sentence(
     assert ("ray start" in str(caught.value)) == (address != "local")
 
 
-def test_without_ray_one_sentence_says_what_to_install(
+def test_without_ray_one_sentence_names_what_to_install(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "ray", None)

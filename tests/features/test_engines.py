@@ -148,7 +148,7 @@ def test_networks_with_large_weights_get_more_images_at_a_time(openvino: Any) ->
 
 
 class Failing:
-    """A request whose work ends in an error, as often as is told."""
+    """A request whose work ends in an error, as often as asked."""
 
     def __init__(self, request: Any, times: int) -> None:
         self.request, self.times = request, times
@@ -201,7 +201,7 @@ def test_float32_is_float32_though_openvino_would_take_bfloat16(openvino: Any) -
 
 
 @pytest.mark.parametrize("engine", ["torch", "openvino"])
-def test_bfloat16_keeps_the_cosine_and_is_not_float32(engine: str) -> None:
+def test_bfloat16_retains_the_cosine_and_is_not_float32(engine: str) -> None:
     if engine == "openvino":
         pytest.importorskip("openvino")
     network = load_network(LITE0, "cpu", engine, "bfloat16")
@@ -253,7 +253,7 @@ def test_int8_is_stated_not_refused_and_needs_openvino(openvino: Any, tmp_path: 
     cosine = networks._cosine(record, engine, reference)
     assert 0.9 < cosine < 0.999999
     looks = images(9, 32)
-    for _ in ("rounded", "kept"):
+    for _ in ("rounded", "cached"):
         again = OpenvinoEngine(record, net, "int8", cache=tmp_path)
         np.testing.assert_array_equal(engine(looks), again(looks))
     with pytest.raises(InputError, match="torch has none here; pip install openvino nncf"):
@@ -272,7 +272,7 @@ def test_openvino_reports_nothing_home() -> None:
 
 
 class Slow:
-    """An engine that takes as long as it is told."""
+    """An engine that takes as long as asked."""
 
     precision, device, batch = "float32", torch.device("cpu"), 8
 
@@ -322,7 +322,7 @@ def test_what_cannot_go_together_is_refused(
         load_network(LITE0, device, engine, precision)
 
 
-def test_without_openvino_torch_is_used_and_int8_says_what_to_install(
+def test_without_openvino_torch_is_used_and_int8_names_what_to_install(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(networks, "has_openvino", lambda: False)
@@ -353,7 +353,7 @@ def test_an_onnx_file_is_a_backbone(onnx_file: Path) -> None:
 
 
 def test_an_onnx_file_without_a_rule_or_of_another_shape_is_one_sentence(onnx_file: Path) -> None:
-    beside = onnx_file.with_suffix(".toml")
+    toml = onnx_file.with_suffix(".toml")
     for content, reason in (
         ("mean = [1, 2]\nstd = [1, 1, 1]", "net.toml: mean"),
         ("mean = [1, 2, 3]\nstd = [1, 1, 0]", r"net.toml: std"),
@@ -362,9 +362,9 @@ def test_an_onnx_file_without_a_rule_or_of_another_shape_is_one_sentence(onnx_fi
         (None, "there is no net.toml next to it; write one with mean"),
     ):
         if content is None:
-            beside.unlink()
+            toml.unlink()
         else:
-            beside.write_text(content)
+            toml.write_text(content)
         with pytest.raises(InputError, match=reason) as error:
             get_backbone(f"onnx:{onnx_file}")
         assert "\n" not in str(error.value)
@@ -429,12 +429,12 @@ def test_a_library_that_does_not_import_is_named(
 
 def test_a_torchvision_built_for_another_torch_is_what_is_named() -> None:
     alien = RuntimeError("operator torchvision::nms does not exist")
-    said = str(does_not_import("backbone 'timm:resnet18'", "timm", "timm", alien))
-    assert "timm is there: install the torchvision that was built for this torch" in said
-    assert "pip install timm" not in said
+    message = str(does_not_import("backbone 'timm:resnet18'", "timm", "timm", alien))
+    assert "timm is there: install the torchvision that was built for this torch" in message
+    assert "pip install timm" not in message
 
 
-def test_known_images_are_known_and_look_like_images() -> None:
+def test_known_images_are_known_and_resemble_images() -> None:
     looks = known_images(6, 64)
     np.testing.assert_array_equal(looks, known_images(6, 64))
     assert (looks != known_images(6, 64, seed=1)).any()
@@ -443,7 +443,7 @@ def test_known_images_are_known_and_look_like_images() -> None:
     assert (steps < looks.reshape(6, -1).std(axis=1)).all()  # neighbours are alike
 
 
-def test_a_network_that_gives_no_numbers_is_refused_before_it_looks_at_images(
+def test_a_network_that_gives_no_numbers_is_refused_before_it_computes_images(
     openvino: Any, onnx_file: Path
 ) -> None:
     import onnx
@@ -457,7 +457,7 @@ def test_a_network_that_gives_no_numbers_is_refused_before_it_looks_at_images(
         load_network(record, engine="openvino")
 
 
-def test_weights_beside_an_onnx_file_belong_to_what_it_is(onnx_file: Path) -> None:
+def test_weights_next_to_an_onnx_file_belong_to_what_it_is(onnx_file: Path) -> None:
     import onnx
 
     from streetgauge.features import resolve_checksum

@@ -40,8 +40,8 @@ def test_parquet_has_a_row_for_each_view_that_is_there(
     rows = [("L1", "a"), ("L1", "b"), ("L2", "b"), ("x", "a"), ("x", "b")]
     assert list(zip(table["location_id"], table["view"], strict=True)) == rows
     for location, view, features in table.itertuples(index=False):
-        slot, place = store.rows([location])[0], store.views.index(view)
-        np.testing.assert_array_equal(features, store.features[slot, place].astype(np.float32))
+        slot, column = store.rows([location])[0], store.views.index(view)
+        np.testing.assert_array_equal(features, store.features[slot, column].astype(np.float32))
     metadata = json.loads(pq.read_schema(tmp_path / "f.parquet").metadata[b"streetgauge"])
     assert metadata["backbone"] == "test"
     assert metadata["dtype"] == dtype
@@ -65,7 +65,7 @@ def test_zarr_has_the_arrays_of_what_is_done(
     export_store(store, tmp_path / "f.zarr", "zarr", force=True)
 
 
-def test_zarr_that_is_not_installed_is_told_in_one_sentence(
+def test_zarr_that_is_not_installed_is_reported_in_one_sentence(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(export, "find_spec", lambda name: None)
@@ -124,8 +124,8 @@ def test_the_command_takes_a_study_or_a_store(
     first, second = (pd.read_parquet(tmp_path / name) for name in ("a.parquet", "b.parquet"))
     pd.testing.assert_frame_equal(first, second)
     assert len(first) == 2 * 49 * 8
-    said = refuse("export", grid, "--features", "csv", "--out", tmp_path / "c")
-    assert "there are zarr, parquet" in said
+    message = refuse("export", grid, "--features", "csv", "--out", tmp_path / "c")
+    assert "there are zarr, parquet" in message
 
 
 def test_float16_goes_through_the_whole_chain(

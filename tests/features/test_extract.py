@@ -88,11 +88,11 @@ def painted(path: Path, seed: int) -> None:
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Twelve locations with two views each, all whole."""
-    place = tmp_path_factory.mktemp("images")
+    images = tmp_path_factory.mktemp("images")
     for i in range(12):
         for j, view in enumerate(VIEWS):
-            painted(place / f"L{i:02}_{view}.jpg", 10 * i + j)
-    return place
+            painted(images / f"L{i:02}_{view}.jpg", 10 * i + j)
+    return images
 
 
 def broken_copy(folder: Path, target: Path) -> Path:
@@ -173,7 +173,7 @@ def test_every_location_has_its_own_images_features(folder: Path, tmp_path: Path
         np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
 
 
-def test_the_store_says_what_made_it(folder: Path, tmp_path: Path) -> None:
+def test_the_store_names_what_made_it(folder: Path, tmp_path: Path) -> None:
     run(folder, tmp_path / "a.h5")
     attributes = FeatureStore.open(tmp_path / "a.h5").attributes
     assert attributes["backbone"] == "efficientnet-lite0"
@@ -213,8 +213,8 @@ def test_a_broken_image_leaves_its_location_out_and_shifts_no_other(
     assert store.location_ids.tolist() == ids.tolist()
     assert ids[~store.done].tolist() == out
     assert (store.rows(out) == -1).all()
-    kept = store.rows(ids[store.done])
-    np.testing.assert_allclose(store.features[kept], whole.features[kept], rtol=1e-4, atol=1e-5)
+    done = store.rows(ids[store.done])
+    np.testing.assert_allclose(store.features[done], whole.features[done], rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.usefixtures("real")
@@ -222,17 +222,17 @@ def test_no_features_are_saved_under_a_broken_image_s_name(folder: Path, tmp_pat
     skips = run(broken_copy(folder, tmp_path / "broken"), tmp_path / "a.h5", require="any")
     store = FeatureStore.open(tmp_path / "a.h5")
     for row in skips.itertuples():
-        slot, place = store.rows([row.location_id])[0], VIEWS.index(row.view)
-        assert not store.present[slot, place]
-        assert not store.features[slot, place].any()
-        assert store.present[slot, 1 - place]
-        other = alone(folder / f"{row.location_id}_{VIEWS[1 - place]}.jpg")
-        np.testing.assert_allclose(store.features[slot, 1 - place], other, rtol=1e-4, atol=1e-5)
+        slot, column = store.rows([row.location_id])[0], VIEWS.index(row.view)
+        assert not store.present[slot, column]
+        assert not store.features[slot, column].any()
+        assert store.present[slot, 1 - column]
+        other = alone(folder / f"{row.location_id}_{VIEWS[1 - column]}.jpg")
+        np.testing.assert_allclose(store.features[slot, 1 - column], other, rtol=1e-4, atol=1e-5)
     assert store.done.all()
     assert not skips["reason"].str.contains("needed").any()
 
 
-def test_with_any_a_location_without_one_readable_view_is_left_out(
+def test_with_any_a_location_without_one_readable_view_is_excluded(
     folder: Path, tmp_path: Path
 ) -> None:
     copy = broken_copy(folder, tmp_path / "broken")
@@ -245,7 +245,7 @@ def test_with_any_a_location_without_one_readable_view_is_left_out(
     assert skips[skips["location_id"] == "L04"]["view"].tolist() == ["a", "b"]
 
 
-def test_locations_that_lack_a_view_are_not_looked_at_when_all_are_needed(
+def test_locations_that_lack_a_view_are_not_read_when_all_are_needed(
     folder: Path, tmp_path: Path
 ) -> None:
     copy = broken_copy(folder, tmp_path / "broken")
@@ -282,7 +282,7 @@ def test_a_finished_store_is_not_computed_again_and_tells_the_same_skips(
     pd.testing.assert_frame_equal(run(copy, tmp_path / "a.h5"), expected)
 
 
-def test_an_image_that_was_mended_is_looked_at_again(folder: Path, tmp_path: Path) -> None:
+def test_an_image_that_was_repaired_is_computed_again(folder: Path, tmp_path: Path) -> None:
     copy = broken_copy(folder, tmp_path / "broken")
     run(copy, tmp_path / "a.h5")
     (copy / "L04_a.jpg").write_bytes((folder / "L04_a.jpg").read_bytes())
@@ -409,7 +409,7 @@ def test_images_that_are_only_moved_or_touched_are_not_computed_again(
     assert FeatureStore.open(tmp_path / "a.h5").attributes["cache_key"] == "other"
 
 
-def test_images_that_changed_places_are_computed_again(
+def test_images_that_were_swapped_are_computed_again(
     folder: Path, tmp_path: Path, tiles: Tiles
 ) -> None:
     copy = broken_copy(folder, tmp_path / "copy")
@@ -439,7 +439,7 @@ def test_when_a_view_goes_missing_the_others_of_its_location_are_not_computed_ag
     assert (tmp_path / "a.h5").read_bytes() == (tmp_path / "b.h5").read_bytes()
 
 
-def test_what_is_left_out_follows_the_policy_without_computing_again(
+def test_what_is_excluded_follows_the_policy_without_computing_again(
     folder: Path, tmp_path: Path, tiles: Tiles
 ) -> None:
     copy = broken_copy(folder, tmp_path / "copy")
@@ -486,7 +486,7 @@ def test_bfloat16_that_rounds_other_layers_is_other_numbers(
     assert tiles.seen == 72
 
 
-def test_a_store_that_is_gone_on_with_keeps_its_engine(
+def test_a_store_that_is_resumed_retains_its_engine(
     folder: Path, tmp_path: Path, tiles: Tiles, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked = []
@@ -602,7 +602,7 @@ def test_a_panorama_is_decoded_once_for_all_of_its_views(
     assert len(np.unique(store.signature[0], axis=0)) == 4
 
 
-def test_the_quality_of_every_image_that_could_be_read_is_kept(
+def test_the_quality_of_every_image_that_could_be_read_is_stored(
     folder: Path, tmp_path: Path
 ) -> None:
     copy = broken_copy(folder, tmp_path / "copy")
@@ -614,7 +614,7 @@ def test_the_quality_of_every_image_that_could_be_read_is_kept(
 
 @pytest.mark.usefixtures("real")
 @pytest.mark.parametrize("engine", ["torch", "openvino"])
-def test_an_image_s_features_depend_neither_on_its_company_nor_on_its_place(engine: str) -> None:
+def test_an_image_s_features_depend_neither_on_its_company_nor_on_its_position(engine: str) -> None:
     if engine == "openvino":
         pytest.importorskip("openvino")
     network = load_network(LITE0, "cpu", engine)
@@ -709,8 +709,8 @@ def test_numbers_that_are_not_finite_are_no_features(
     path = tmp_path / "a.h5"
     skips = run(folder, path, require=require)
     suffix = ", and all views are needed" if require == "all" else ""
-    told = skips[["location_id", "view", "reason"]].values.tolist()
-    assert told == [["L03", "b", f"the network gave no finite number{suffix}"]]
+    reported = skips[["location_id", "view", "reason"]].values.tolist()
+    assert reported == [["L03", "b", f"the network gave no finite number{suffix}"]]
     store = FeatureStore.open(path)
     assert np.isfinite(store.features).all()
     assert not store.present[3, 1]
@@ -750,8 +750,8 @@ class PowerCut:
         """Leave what such a disk would hold, in sectors of 64 bytes."""
         old, new = (np.frombuffer(b, np.uint8).copy() for b in (self.safe, self.path.read_bytes()))
         sector = rng.random(len(old) // 64 + 1) < rng.random()
-        kept = np.repeat(sector, 64)[: len(old)]
-        self.path.write_bytes(np.where(kept, new, old).astype(np.uint8).tobytes())
+        new_sectors = np.repeat(sector, 64)[: len(old)]
+        self.path.write_bytes(np.where(new_sectors, new, old).astype(np.uint8).tobytes())
 
 
 @pytest.mark.parametrize("packed", [False, True])
@@ -808,7 +808,7 @@ while True:
     os.kill(child, signal.SIGKILL)
     status = os.waitpid(child, 0)[1]
     now = int(FeatureStore.open(path).held.sum()) if path.exists() else 0
-    assert now >= held, (now, held)  # nothing that was kept is lost
+    assert now >= held, (now, held)  # nothing that was stored is lost
     held = now
     killed += os.WIFSIGNALED(status)
     if os.WIFEXITED(status) and os.WEXITSTATUS(status) == 0:
@@ -838,7 +838,7 @@ def test_killed_at_random_moments_again_and_again_the_end_is_the_same(
 
 
 @pytest.mark.parametrize("writes", [0, 3, 9])
-def test_a_disk_that_fills_up_on_the_way_is_told_and_loses_nothing_that_was_kept(
+def test_a_disk_that_fills_up_on_the_way_is_reported_and_loses_nothing_that_was_stored(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, writes: int
 ) -> None:
     path = tmp_path / "a.h5"

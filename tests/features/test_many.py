@@ -21,7 +21,7 @@ def many() -> ModuleType:
     return module
 
 
-def test_every_location_of_many_is_done_or_left_out_with_its_reason(
+def test_every_location_of_many_is_done_or_excluded_with_its_reason(
     many: ModuleType, tmp_path: Path
 ) -> None:
     wrong = many.make(tmp_path / "images", 500, 0.03, seed=1)

@@ -20,7 +20,7 @@ def corner(images: np.ndarray) -> np.ndarray:
     return images[:, :10, -10:].mean(axis=(1, 2, 3))
 
 
-def test_a_network_that_looks_at_one_corner_is_found_out():
+def test_a_network_that_sees_one_corner_is_found_out():
     effects = occlusion(image(), corner, colour=GREY, grid=7)
     assert effects.shape == (7, 7)
     # What stands in the corner is darker than the grey that covers it: it lowers the score.
@@ -34,7 +34,7 @@ def test_a_part_that_raises_the_score_is_positive():
     assert occlusion(image(), lambda p: -corner(p), colour=GREY)[0, -1] > 0
 
 
-def test_scores_of_several_outcomes_are_kept_apart():
+def test_scores_of_several_outcomes_are_separate():
     def both(images: np.ndarray) -> np.ndarray:
         return np.stack([corner(images), -2 * corner(images)], axis=1)
 

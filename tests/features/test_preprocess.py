@@ -39,7 +39,7 @@ def test_pixels_lie_as_the_network_reads_them() -> None:
     assert prepare(image, get_backbone("efficientnet-lite0")).flags.c_contiguous
 
 
-def test_a_larger_resize_looks_at_the_middle_only() -> None:
+def test_a_larger_resize_uses_the_middle_only() -> None:
     image = np.zeros((256, 256, 3), dtype=np.uint8)
     image[16:240, 16:240] = np.random.default_rng(0).integers(0, 256, (224, 224, 3))
     inner = prepare(image, replace(LITE0, resize=256))
@@ -68,7 +68,7 @@ def test_any_size_gives_the_input_s_size(height: int, width: int) -> None:
     assert (prepared == 77).all()
 
 
-def test_the_rule_is_kept_as_json_and_differs_with_every_part_of_the_record() -> None:
+def test_the_rule_is_written_as_json_and_differs_with_every_part_of_the_record() -> None:
     rule = json.loads(transform_json(LITE0))
     assert rule["mean"] == [127.0, 127.0, 127.0]
     for change in (
@@ -108,7 +108,7 @@ def test_the_fast_resampler_stays_within_two_grey_levels_of_pillow_s(
     ("height", "width"),
     [
         (480, 641),  # the crop begins at half a pixel
-        (480, 488),  # too little beside the crop
+        (480, 488),  # too little next to the crop
         (481, 900),  # no small margin is whole on both sides
         (100, 100),  # enlarged
     ],

@@ -44,9 +44,9 @@ def times(factor: float) -> Any:
     return Model([opset13.multiply(given, weights)], [given], "times")
 
 
-def factor_of(kept: Path | None, record: Backbone = RECORD, factor: float = 3) -> float:
+def factor_of(cache: Path | None, record: Backbone = RECORD, factor: float = 3) -> float:
     openvino = _openvino()
-    model = quantised(openvino, record, lambda: times(factor), kept)
+    model = quantised(openvino, record, lambda: times(factor), cache)
     wanted = {"INFERENCE_PRECISION_HINT": "f32"}
     found = openvino.Core().compile_model(model, "CPU", wanted)(np.ones((2, 3), np.float32))[0]
     assert found.min() == found.max()
@@ -57,8 +57,8 @@ def test_it_is_rounded_once(rounded: list[str], tmp_path: Path) -> None:
     assert factor_of(None) == 3
     assert [factor_of(tmp_path) for _ in range(3)] == [3, 3, 3]
     assert len(rounded) == 2
-    (place,) = tmp_path.iterdir()
-    names = sorted(file.name for file in place.iterdir())
+    (directory,) = tmp_path.iterdir()
+    names = sorted(file.name for file in directory.iterdir())
     assert names == ["model.bin", "model.xml", "sha256.json"]
 
 
@@ -68,16 +68,16 @@ def test_what_is_damaged_is_made_anew(
     rounded: list[str], tmp_path: Path, name: str, how: str
 ) -> None:
     assert factor_of(tmp_path) == 3
-    (place,) = tmp_path.iterdir()
-    content = bytearray((place / name).read_bytes())
-    (place / name).unlink()
+    (directory,) = tmp_path.iterdir()
+    content = bytearray((directory / name).read_bytes())
+    (directory / name).unlink()
     if how == "changed":
         content[len(content) // 2] ^= 1
-        (place / name).write_bytes(content)
+        (directory / name).write_bytes(content)
     elif how == "cut":
-        (place / name).write_bytes(content[:-3])
+        (directory / name).write_bytes(content[:-3])
     elif how == "folder":
-        (place / name).mkdir()
+        (directory / name).mkdir()
     assert [factor_of(tmp_path) for _ in range(2)] == [3, 3]
     assert len(rounded) == 2
 
@@ -94,7 +94,7 @@ def test_another_network_is_not_taken_for_it(
     assert len(rounded) == 2
 
 
-def test_words_and_places_make_no_other_network(rounded: list[str], tmp_path: Path) -> None:
+def test_words_and_paths_make_no_other_network(rounded: list[str], tmp_path: Path) -> None:
     factor_of(tmp_path)
     factor_of(tmp_path, replace(RECORD, about="in other words", weights="file:x", licence="MIT"))
     assert len(rounded) == 1
@@ -111,7 +111,7 @@ def test_another_version_of_what_rounds_rounds_anew(
     assert len(rounded) == 2
 
 
-def test_where_nothing_can_be_written_nothing_is_kept(rounded: list[str], tmp_path: Path) -> None:
+def test_where_nothing_can_be_written_nothing_is_cached(rounded: list[str], tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"")
     assert [factor_of(tmp_path / "file") for _ in range(2)] == [3, 3]
     assert len(rounded) == 2

@@ -1,4 +1,4 @@
-"""What a cluster has to do beside plain files and PyTorch, on a Ray of one machine."""
+"""What a cluster has to do besides plain files and PyTorch, on a Ray of one machine."""
 
 from __future__ import annotations
 

@@ -154,9 +154,9 @@ def test_a_row_is_marked_as_not_done_before_it_is_written_over(
 
 def test_views_are_not_read_before_their_row_is_committed(path: Path) -> None:
     store, features = made(path), some(1)
-    for place in (1, 0):
+    for column in (1, 0):
         store.write_views(
-            np.array([2]), np.array([place]), features[:, place], np.ones(1, dtype=bool)
+            np.array([2]), np.array([column]), features[:, column], np.ones(1, dtype=bool)
         )
         assert store.rows(["x"]).tolist() == [-1]
     store.commit(np.array([2]), np.array([True]))
@@ -278,7 +278,7 @@ def test_float16_takes_half_the_space_and_keeps_three_digits(path: Path) -> None
         assert file["features"].dtype == np.float16
 
 
-def test_a_number_too_large_for_float16_is_refused_and_not_kept_as_infinity(path: Path) -> None:
+def test_a_number_too_large_for_float16_is_refused_and_not_stored_as_infinity(path: Path) -> None:
     features = some(3)
     features[1, 1, 3] = -70_000
     with FeatureStore.create(path, IDS, ["a", "b"], 5, TEXTS, dtype="float16") as store:
@@ -332,7 +332,7 @@ def test_a_second_writer_in_the_same_process_is_refused(path: Path) -> None:
     FeatureStore.open(path, writable=True).close()
 
 
-def test_a_full_disk_is_told_before_any_work_and_leaves_the_old_store_whole(
+def test_a_full_disk_is_reported_before_any_work_and_leaves_the_old_store_whole(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made(path).write([0], some(1), np.ones((1, 2), dtype=bool))
@@ -371,7 +371,7 @@ LITE0 = get_backbone("efficientnet-lite0")
 
 
 @pytest.mark.parametrize(
-    ("other", "says"),
+    ("other", "reason"),
     [
         ({"name": "vgg"}, "features are of 'efficientnet-lite0', not of 'vgg'"),
         ({"sha256": "ab" * 32}, "made with other weights: sha256 579344248a93, not abababababab"),
@@ -380,7 +380,7 @@ LITE0 = get_backbone("efficientnet-lite0")
     ],
 )
 def test_a_store_of_another_backbone_is_refused(
-    path: Path, other: dict[str, Any], says: str
+    path: Path, other: dict[str, Any], reason: str
 ) -> None:
     texts = {
         "backbone": LITE0.name,
@@ -389,7 +389,7 @@ def test_a_store_of_another_backbone_is_refused(
     }
     FeatureStore.create(path, IDS, ["a", "b"], 1280, texts).close()
     assert FeatureStore.open(path, backbone=LITE0).backbone == LITE0.name
-    with pytest.raises(InputError, match=says):
+    with pytest.raises(InputError, match=reason):
         FeatureStore.open(path, backbone=replace(LITE0, **other))
 
 

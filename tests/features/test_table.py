@@ -1,4 +1,4 @@
-"""Tables of features that exist already, joined by key or by place."""
+"""Tables of features that exist already, joined by key or by coordinates."""
 
 from __future__ import annotations
 
@@ -94,12 +94,12 @@ def test_zips_parquet_and_byte_order_marks_are_read_alike(tmp_path: Path, kind: 
     assert store.features.tolist() == [[[1, 2], [3, 4]], [[5, 6], [7, 8]]]
 
 
-def test_gaps_and_strangers_are_told_and_leave_a_location_out(tmp_path: Path) -> None:
+def test_gaps_and_unknown_locations_are_reported_and_exclude_a_location(tmp_path: Path) -> None:
     file = written(tmp_path, KEYED + "Q,a,1,1\nY,a,1,1\nZ,a,,1\nZ,b,1,1\n")
     store, skips = joined(by_key(file), ids("X", "007", "Y", "Z", "W"), tmp_path)
     assert store.location_ids[store.done].tolist() == ["007", "X"]
-    told = skips[["location_id", "view", "reason"]].values.tolist()
-    assert told == [
+    reported = skips[["location_id", "view", "reason"]].values.tolist()
+    assert reported == [
         ["Q", "a", "the location of this row is not one of the study's"],
         ["W", None, "the table has no row of this location"],
         ["Y", "b", "the table has no row of this view and all are needed"],
@@ -108,7 +108,7 @@ def test_gaps_and_strangers_are_told_and_leave_a_location_out(tmp_path: Path) ->
     ]
 
 
-def test_with_any_a_missing_view_is_zeros_and_the_location_is_kept(tmp_path: Path) -> None:
+def test_with_any_a_missing_view_is_zeros_and_the_location_is_used(tmp_path: Path) -> None:
     file = written(tmp_path, KEYED + "Y,a,9,9\n")
     store, skips = joined(by_key(file, require="any"), ids("X", "007", "Y"), tmp_path)
     assert store.done.all()
@@ -232,7 +232,7 @@ def test_a_location_takes_the_nearest_rows_nearest_first(tmp_path: Path) -> None
     assert skips["reason"].tolist() == ["5 rows of the table within 40 m, 6 wanted"]
 
 
-def test_a_location_with_too_few_rows_near_is_left_out(tmp_path: Path) -> None:
+def test_a_location_with_too_few_rows_near_is_excluded(tmp_path: Path) -> None:
     file = written(tmp_path, "lat,lon,f\n51.5,-0.1,1\n51.5,-0.1001,2\n52,0,3\n")
     where = places(near=(51.5, -0.1), lonely=(52, 0), far=(53, 0), unknown=(np.nan, np.nan))
     store, skips = joined(by_place(file), where, tmp_path)
@@ -271,7 +271,7 @@ def test_of_rows_equally_near_the_one_with_the_lower_values_comes_first(tmp_path
     assert store.features[0, :, 0].tolist() == [1, 5]
 
 
-def test_rows_without_coordinates_or_features_are_told(tmp_path: Path) -> None:
+def test_rows_without_coordinates_or_features_are_reported(tmp_path: Path) -> None:
     text = "lat,lon,f\n51.5,0,1\n51.5,0,2\n,0,3\n51.5,0,\n51.5,0,inf\n"
     store, skips = joined(by_place(written(tmp_path, text)), places(X=(51.5, 0)), tmp_path)
     assert store.features[0, :, 0].tolist() == [1, 2]
@@ -363,7 +363,7 @@ def test_an_empty_number_is_still_a_gap_where_ids_are_text(tmp_path: Path) -> No
     ]
 
 
-def test_whole_numbers_as_ids_stay_whole_beside_a_gap(tmp_path: Path) -> None:
+def test_whole_numbers_as_ids_stay_whole_next_to_a_gap(tmp_path: Path) -> None:
     columns = {
         "id": pa.array([7, 8, None], pa.int64()),
         "view": pa.array(["a", "a", "a"]).dictionary_encode(),

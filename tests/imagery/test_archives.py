@@ -104,7 +104,7 @@ def test_what_is_no_plain_image_is_listed_with_its_reason(tmp_path: Path) -> Non
         tar.addfile(member("Z\n_a.png", 1), io.BytesIO(b"1"))
     listing = list_archive(str(tmp_path / "1.tar"))
     assert listing.members == ("X_a.png",)
-    told = "\n".join(listing.skipped)
+    reported = "\n".join(listing.skipped)
     for reason in (
         "3 of its members have names that leave the archive, e.g. '/etc/passwd'",
         "3 of its members are links, devices or sparse, not plain files, e.g. 'X_b.png'",
@@ -113,9 +113,9 @@ def test_what_is_no_plain_image_is_listed_with_its_reason(tmp_path: Path) -> Non
         r"1 of its members have names with control characters, e.g. 'Z\n_a.png'",
         "1 of its members stand there twice, of which the first is read, e.g. 'X_a.png'",
     ):
-        assert f"archive 1.tar: {reason}" in told
+        assert f"archive 1.tar: {reason}" in reported
     assert len(listing.skipped) == 6
-    # And so it is told to the user, beside the views that are there.
+    # And so it is reported to the user, next to the views that are there.
     settings = ImagerySettings(
         folder=tmp_path, pattern="1.tar/{location_id}_{view}.png", views=("a",), require="any"
     )
@@ -146,7 +146,9 @@ def test_a_zip_s_links_secrets_and_climbers_are_listed(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["p.tar", "p.tgz", "p.tar.bz2", "p.tar.xz", "p.zip"])
-def test_an_archive_that_is_cut_off_says_so_wherever_it_is_cut(tmp_path: Path, name: str) -> None:
+def test_an_archive_that_is_cut_off_is_reported_wherever_it_is_cut(
+    tmp_path: Path, name: str
+) -> None:
     whole = write(tmp_path / name, FILES).read_bytes()
     contents = dict(FILES)
     end = len(whole.rstrip(b"\0")) if name == "p.tar" else len(whole) - 30  # tar: its end mark
@@ -222,7 +224,7 @@ def test_long_names_are_read(tmp_path: Path, form: int) -> None:
     assert list_archive(str(tmp_path / "p.tar")).members == (long,)
 
 
-def test_the_map_of_a_sparse_file_is_not_kept_in_memory(tmp_path: Path) -> None:
+def test_the_map_of_a_sparse_file_is_not_held_in_memory(tmp_path: Path) -> None:
     path = tmp_path / "p.tgz"
     more = (b"00000000001\0" * 42).ljust(504, b"\0") + b"\1" + bytes(7)
     header = bytearray(member("S_a.png", 512, tarfile.GNUTYPE_SPARSE).tobuf(tarfile.GNU_FORMAT))
@@ -316,7 +318,7 @@ def test_a_pattern_that_fits_nothing_shows_what_is_in_the_archive(tmp_path: Path
 
 
 @pytest.mark.parametrize("content", [b"", b"no archive at all" * 99, b"PK\x03\x04broken" * 50])
-def test_a_file_that_is_only_called_an_archive_is_told(tmp_path: Path, content: bytes) -> None:
+def test_a_file_that_is_only_called_an_archive_is_reported(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "1.zip").write_bytes(content)
     (tmp_path / "2.tgz").write_bytes(content)
     for name in ("1.zip", "2.tgz"):

@@ -72,8 +72,8 @@ def test_of_two_images_for_a_view_the_nearer_then_the_straighter_is_taken(tmp_pa
     settings = ImagerySettings(folder=tmp_path, manifest=written(tmp_path, rows))
     views, skips = find_views(settings, HERE)
     assert [Path(path).name for path in views["path"]] == ["straight.jpg"]
-    told = skips["reason"][skips["reason"].str.startswith("another")].tolist()
-    assert sorted(reason.rpartition(": ")[2] for reason in told) == ["crooked.jpg", "far.jpg"]
+    reported = skips["reason"][skips["reason"].str.startswith("another")].tolist()
+    assert sorted(reason.rpartition(": ")[2] for reason in reported) == ["crooked.jpg", "far.jpg"]
 
 
 def test_panoramas_and_plain_images_stand_side_by_side(tmp_path: Path) -> None:

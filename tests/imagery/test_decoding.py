@@ -221,18 +221,18 @@ def test_the_limit_of_pixels_can_be_set(tmp_path: Path, noise: np.ndarray) -> No
 
 
 @pytest.mark.skipif(not features.check("avif"), reason="this Pillow reads no AVIF")
-def test_what_the_reader_of_avif_says_of_damage_is_a_reason(noise: np.ndarray) -> None:
+def test_what_the_reader_of_avif_reports_of_damage_is_a_reason(noise: np.ndarray) -> None:
     buffer = io.BytesIO()
     Image.fromarray(noise).save(buffer, "AVIF")
-    whole, told = buffer.getvalue(), set()
+    whole, reported = buffer.getvalue(), set()
     start = whole.index(b"mdat")  # behind it are the pixels; the header stays as it is
     for fill in range(0, 256, 51):
         raw = whole[: start + 4] + bytes([fill]) * (len(whole) - start - 4)
         with pytest.raises(ImageError, match="damaged") as caught:
             decode(raw)
-        told.add(caught.value.reason)
-    assert any(reason.startswith("the image is damaged: Failed to decode") for reason in told)
-    assert not any("Error" in reason for reason in told)
+        reported.add(caught.value.reason)
+    assert any(reason.startswith("the image is damaged: Failed to decode") for reason in reported)
+    assert not any("Error" in reason for reason in reported)
 
 
 @pytest.mark.parametrize("kind", ["jpg", "png", "webp", "gif", "tif", "jp2"])
@@ -243,8 +243,8 @@ def test_any_cut_or_damage_gives_an_image_or_a_reason_and_nothing_else(
     rng = np.random.default_rng(7)
     for _ in range(60):
         content = bytearray(whole[: rng.integers(1, len(whole) + 1)])
-        for place in rng.integers(0, len(content), rng.integers(0, 6)):
-            content[place] = rng.integers(0, 256)
+        for position in rng.integers(0, len(content), rng.integers(0, 6)):
+            content[position] = rng.integers(0, 256)
         path = tmp_path / f"b.{kind}"
         path.write_bytes(content)
         try:
@@ -262,7 +262,7 @@ def test_the_real_photographs_are_read(shared_data: Path) -> None:
     assert all(channels == 3 and min(h, w) > 100 for h, w, channels in shapes)
 
 
-def test_of_large_images_one_is_decoded_at_a_time_and_small_ones_beside_it(
+def test_of_large_images_one_is_decoded_at_a_time_and_small_ones_alongside(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(image_file, "LARGE", 100 * 100 - 1)
@@ -297,8 +297,8 @@ def test_a_reason_is_in_words_and_never_in_python_s(monkeypatch: pytest.MonkeyPa
     Image.new("RGB", (8, 8)).save(buffer, "PNG", pnginfo=note)
     with pytest.raises(ImageError) as caught:
         decode(buffer.getvalue())
-    said = "the image is damaged: its text comments are larger than an image's may be"
-    assert str(caught.value) == said
+    message = "the image is damaged: its text comments are larger than an image's may be"
+    assert str(caught.value) == message
     buffer = io.BytesIO()
     Image.new("RGB", (8, 8)).save(buffer, "PNG")
     for error in (KeyError("n"), AttributeError("'NoneType' object has no attribute 'x'")):

@@ -98,7 +98,7 @@ def test_other_formats_say_it_too(kind: str) -> None:
         {3: "E", 4: (IFDRational(1),) * 3},
     ],
 )
-def test_a_place_that_is_none_is_none(gps: dict[int, object]) -> None:
+def test_a_position_that_is_none_is_none(gps: dict[int, object]) -> None:
     note = read_exif(io.BytesIO(photograph(gps=gps)))
     assert math.isnan(note.lat)
     assert math.isnan(note.lon)
@@ -119,7 +119,7 @@ def test_the_description_of_mapillary_s_app_is_understood(description: str, head
     assert note.heading == pytest.approx(heading, nan_ok=True)
 
 
-def test_a_photo_sphere_says_that_it_is_one() -> None:
+def test_a_photo_sphere_is_known_as_one() -> None:
     text = '<x GPano:ProjectionType="equirectangular" GPano:PoseHeadingDegrees="270.5"/>'
     note = read_exif(io.BytesIO(photograph(51.5, -0.1, 10, xmp=text)))
     assert note.panorama
@@ -151,7 +151,7 @@ def test_photographs_go_to_the_nearest_location_and_the_nearest_view(tmp_path: P
     settings = ImagerySettings(folder=tmp_path, exif=True, require="any")
     views, skips = find_views(settings, HERE.sample(frac=1, random_state=1))
     assert views[["location_id", "view"]].to_numpy().tolist() == [["X", "a"], ["Y", "b"]]
-    told = "\n".join(skips["reason"].unique())
+    reported = "\n".join(skips["reason"].unique())
     for reason in (
         "no location lies within 25 m: far.jpg",
         "the photograph has no coordinates: nowhere.jpg",
@@ -160,7 +160,7 @@ def test_photographs_go_to_the_nearest_location_and_the_nearest_view(tmp_path: P
         "another image is closer to view 'b' of 'Y': ",
         "the file cannot be opened: No such file or directory: link.jpg",
     ):
-        assert reason in told
+        assert reason in reported
 
 
 def test_of_a_view_there_is_one_row_whatever_other_images_there_are(tmp_path: Path) -> None:
@@ -172,9 +172,9 @@ def test_of_a_view_there_is_one_row_whatever_other_images_there_are(tmp_path: Pa
     _, skips = find_views(settings, HERE)
     rows = skips[["location_id", "view", "reason"]].to_numpy().tolist()
     assert [None, None, "another image is closer to view 'a' of 'X': next.jpg"] in rows
-    told = [(location, view) for location, view, _ in rows if location is not None]
-    assert len(set(told)) == len(told)
-    assert ("X", "a") not in told  # that is for whoever reads the image to say
+    reported = [(location, view) for location, view, _ in rows if location is not None]
+    assert len(set(reported)) == len(reported)
+    assert ("X", "a") not in reported  # that is for whoever reads the image to say
 
 
 def test_ids_alone_do_not_say_where_locations_are(tmp_path: Path) -> None:
@@ -183,7 +183,7 @@ def test_ids_alone_do_not_say_where_locations_are(tmp_path: Path) -> None:
         find_views(ImagerySettings(folder=tmp_path, exif=True), ["X"])
 
 
-def test_real_geotagged_photographs_find_their_place(shared_data: Path) -> None:
+def test_real_geotagged_photographs_find_their_location(shared_data: Path) -> None:
     folder = shared_data / "images/lund"
     here = pd.DataFrame(
         {"location_id": ["street", "away"], "lat": [55.6982, 55.8], "lon": [13.1951, 13.2]}
@@ -193,19 +193,19 @@ def test_real_geotagged_photographs_find_their_place(shared_data: Path) -> None:
     assert set(views["location_id"]) == {"street"}
     assert len(views) >= 1
     # Each of the 29 photographs is a view, or there is a row that says why not.
-    told = skips["reason"].str.extract(r": (\d\d\.jpg)$")[0].dropna()
+    reported = skips["reason"].str.extract(r": (\d\d\.jpg)$")[0].dropna()
     used = views["path"].str[-6:]
-    assert sorted([*told, *used]) == [f"{i:02d}.jpg" for i in range(1, 30)]
+    assert sorted([*reported, *used]) == [f"{i:02d}.jpg" for i in range(1, 30)]
 
 
 @given(st.lists(st.tuples(st.integers(0, 400), st.integers(0, 255)), max_size=12), st.data())
-def test_damaged_metadata_is_a_note_or_a_reason(
+def test_damaged_metadata_is_a_position_or_a_reason(
     damage: list[tuple[int, int]], data: st.DataObject
 ) -> None:
     kind = data.draw(st.sampled_from(["JPEG", "PNG", "WEBP"]))
     content = bytearray(photograph(51.5, -0.1, 10, kind=kind, description="{}", xmp="GPano:x"))
-    for place, value in damage:
-        content[place % len(content)] = value
+    for position, value in damage:
+        content[position % len(content)] = value
     try:
         note = read_exif(io.BytesIO(bytes(content)))
     except ImageError:

@@ -32,7 +32,7 @@ HOME = (51.5, -0.1)
 
 
 def spot(north: float, east: float) -> dict[str, float]:
-    """Give a place so many metres from home."""
+    """Give a point so many metres from home."""
     lat, lon = HOME
     return {
         "lat": lat + north * METRE,
@@ -73,7 +73,7 @@ def chosen(images: pd.DataFrame) -> dict[tuple[str, str], str]:
     return dict(zip(keys, images["image_id"], strict=True))
 
 
-def test_each_view_takes_the_nearest_image_that_looks_its_way(
+def test_each_view_takes_the_nearest_image_that_faces_its_way(
     street: Street, tmp_path: Path
 ) -> None:
     near_but_turned = image("turned", 1, 0, 45)  # 45 degrees from both neighbours
@@ -113,7 +113,7 @@ def test_the_nearest_panorama_gives_all_views(street: Street, tmp_path: Path) ->
         collect(mapillary(service, panoramas="only"), where, tmp_path / "only")
 
 
-def test_who_took_an_image_and_its_licence_are_kept(street: Street, tmp_path: Path) -> None:
+def test_who_took_an_image_and_its_licence_are_recorded(street: Street, tmp_path: Path) -> None:
     service = street(ROUND_HOME)
     images, _ = collect(mapillary(service), places(A=(0, 0)), tmp_path)
     first = images.iloc[0]
@@ -190,8 +190,8 @@ def test_every_location_is_there_or_skipped_with_its_reason(street: Street, tmp_
     assert reasons["gone", "a"] == "the image is gone (HTTP 404)"
     assert reasons["lonely", "b"] == "there is no open image within 30 m that faces this way"
     assert set(skips["stage"]) == {"images"}
-    told = set(images["location_id"]) | set(skips["location_id"])
-    assert told == set(where["location_id"])
+    reported = set(images["location_id"]) | set(skips["location_id"])
+    assert reported == set(where["location_id"])
 
 
 def test_a_location_that_needs_all_views_costs_no_download_when_one_is_absent(
@@ -273,9 +273,9 @@ def test_the_graph_api_s_own_way_to_say_busy_is_understood(street: Street, tmp_p
 
 
 def test_too_much_data_for_one_answer_is_asked_for_in_parts(street: Street, tmp_path: Path) -> None:
-    said = "Please reduce the amount of data you're asking for, then retry your request"
+    message = "Please reduce the amount of data you're asking for, then retry your request"
     service = street(ROUND_HOME, busy_status=500, busy_headers={})
-    service.busy_body = {"error": {"code": 1, "message": said}}
+    service.busy_body = {"error": {"code": 1, "message": message}}
     service.busy.update({"search": 6})
     images, _ = collect(mapillary(service), places(A=(0, 0)), tmp_path)
     assert len(images) == 4
@@ -304,7 +304,7 @@ def test_a_service_that_is_down_stops_the_run_and_makes_no_skips(
     images, skips = collect(mapillary(service), where, tmp_path)
     assert len(images) == 20
     assert skips.empty
-    assert service.count("search") == searches, "what was found is kept"
+    assert service.count("search") == searches, "what was found is stored"
 
 
 def test_no_answer_at_all_is_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -373,8 +373,8 @@ def test_a_token_may_lie_in_a_file(
     file.write_text(os.environ["MAPILLARY_TOKEN"] + "\n")
     monkeypatch.delenv("MAPILLARY_TOKEN")
     monkeypatch.setenv("MAPILLARY_TOKEN_FILE", str(file))
-    said = probe(mapillary(service), places(A=(0, 0)))
-    assert said == "Mapillary answers and accepts the token; 1 locations in 1 squares to search"
+    message = probe(mapillary(service), places(A=(0, 0)))
+    assert message == "Mapillary answers and accepts the token; 1 locations in 1 squares to search"
     assert len(service.asked) == 1
 
 
@@ -395,7 +395,7 @@ def test_a_token_is_not_sent_over_plain_http_to_another_machine() -> None:
         {"id": "x", "heading": 0.0, "lat": 91.0},
     ],
 )
-def test_what_a_service_says_amiss_is_not_used(
+def test_what_a_service_answers_amiss_is_not_used(
     street: Street, tmp_path: Path, row: dict[str, Any]
 ) -> None:
     service = street([{**spot(0, 0), **row}])
@@ -475,14 +475,14 @@ def test_a_study_is_run_from_its_locations_to_features(
     assert "Mapillary answers and accepts the token; 8 locations" in err
     assert len(service.asked) == 1
     for stage in ("outcomes", "locations", "images", "features"):
-        code, _, said = run(stage, directory)
-        assert code == 0, said
-        err += said
+        code, _, message = run(stage, directory)
+        assert code == 0, message
+        err += message
     assert "left out: 1 there is no open image within 30 m" in err
     images = pd.read_parquet(directory / "images.parquet")
     assert len(images) == 7 * 4
     skipped = pd.read_parquet(directory / "skipped.parquet")
-    assert skipped["stage"].tolist() == ["images"], "told once, with its reason"
+    assert skipped["stage"].tolist() == ["images"], "reported once, with its reason"
     import h5py
 
     with h5py.File(directory / "features" / "efficientnet-lite0.h5") as store:

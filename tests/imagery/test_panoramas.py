@@ -85,7 +85,7 @@ angles = st.floats(0, 360, exclude_max=True)
     size=st.integers(8, 40),
     width=st.sampled_from([256, 512, 514, 1024]),
 )
-def test_a_cut_shows_the_direction_that_it_looks_to(
+def test_a_cut_shows_the_direction_that_it_faces(
     heading: float, own: float, pitch: float, fov: float, size: int, width: int
 ) -> None:
     middle = 0.0 if math.isnan(own) else own
@@ -120,7 +120,7 @@ def test_without_shrinking_a_cut_is_the_bilinear_mean_to_the_grey_level(cut: Cut
 
 @pytest.mark.parametrize("heading", [0.0, 77.0, 180.0, 301.5])
 @pytest.mark.parametrize("pitch", [0.0, -30.0, 60.0])
-def test_a_kept_library_cuts_the_same(heading: float, pitch: float) -> None:
+def test_a_cached_library_cuts_the_same(heading: float, pitch: float) -> None:
     py360convert = pytest.importorskip(
         "py360convert", reason="the library to compare with is not installed"
     )
@@ -199,12 +199,12 @@ def test_a_panorama_s_own_note_of_its_heading_is_honoured(text: str) -> None:
     raw = with_xmp(panorama, text)
     known = cut_panorama(panorama, [Cut(0, 90, 0, 90, 64)])[0]
     assert np.abs(decode(raw, Cut(0, math.nan, 0, 90, 64)).astype(int) - known).max() <= 3
-    # What the manifest says goes before what the file says.
-    told = cut_panorama(panorama, [Cut(0, 0, 0, 90, 64)])[0]
-    assert np.abs(decode(raw, Cut(0, 0, 0, 90, 64)).astype(int) - told).max() <= 3
+    # The manifest goes before the file.
+    given = cut_panorama(panorama, [Cut(0, 0, 0, 90, 64)])[0]
+    assert np.abs(decode(raw, Cut(0, 0, 0, 90, 64)).astype(int) - given).max() <= 3
 
 
-def test_a_panorama_s_compass_counts_where_nothing_else_says_its_heading() -> None:
+def test_a_panorama_s_compass_counts_where_nothing_else_has_its_heading() -> None:
     panorama = compass(512, own=90)
     exif = Image.Exif()
     exif[0x8825] = {16: "T", 17: 90.0}
@@ -248,7 +248,9 @@ def test_panoramas_by_name_become_all_views(tmp_path: Path) -> None:
     assert east[32, 32, 0] > 250
 
 
-def test_the_real_panoramas_join_and_look_where_they_say(shared_data: Path, tmp_path: Path) -> None:
+def test_the_real_panoramas_join_and_face_where_they_should(
+    shared_data: Path, tmp_path: Path
+) -> None:
     folder = shared_data / "images/streetscapes"
     table = pd.read_csv(folder / "metadata.csv")
     table["path"] = table["uuid"] + ".jpg"
@@ -265,9 +267,9 @@ def test_the_real_panoramas_join_and_look_where_they_say(shared_data: Path, tmp_
         rows = image_sources(group)
         images = [decode(raw, row.cut) for raw, row in zip(raw_images(rows), rows, strict=True)]  # type: ignore[arg-type]
         for one, other in zip(images, images[1:] + images[:1], strict=True):
-            beside = np.abs(one[:, -1].astype(int) - other[:, 0]).mean()
+            adjacent = np.abs(one[:, -1].astype(int) - other[:, 0]).mean()
             across = np.abs(one[:, -1].astype(int) - other[:, -1]).mean()
-            assert beside < 10 < across
+            assert adjacent < 10 < across
         # A view that looks where the panorama's middle does shows the panorama's middle.
         own = headings[str(location)]
         raw = (folder / f"{location}.jpg").read_bytes()

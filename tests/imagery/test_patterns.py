@@ -1,4 +1,4 @@
-"""What a file's name says of its location and view."""
+"""What a file's name has of its location and view."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def test_what_is_wanted_tells_how_a_name_is_meant() -> None:
     ]
 
 
-def test_an_id_that_ends_like_an_image_is_told_from_its_suffix() -> None:
+def test_an_id_that_ends_like_an_image_is_distinguished_from_its_suffix() -> None:
     assert Pattern("{location_id}", VIEWS).owners("X.jpg", {"X"}) == [("X", "")]
     assert Pattern("{location_id}", VIEWS).owners("X.jpg", {"X.jpg"}) == [("X.jpg", "")]
     both = Pattern("{location_id}", VIEWS).owners("X.jpg", {"X.jpg", "X"})

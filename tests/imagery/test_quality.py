@@ -1,4 +1,4 @@
-"""Images that show nothing, or not this place, are told from images of streets."""
+"""Images that show nothing, or not this location, are distinguished from images of streets."""
 
 from __future__ import annotations
 
@@ -97,7 +97,7 @@ def test_an_image_is_all_that_holds_of_it_and_is_called_the_first() -> None:
     assert set(FINDINGS) < set(table.columns)
 
 
-def test_what_was_not_looked_at_is_not_listed() -> None:
+def test_what_was_not_measured_is_not_listed() -> None:
     quality = np.zeros((3, 2), dtype=QUALITY)
     quality[1, 0] = quality_of(street(0))
     table = findings(quality, ["X", "Y", "Z"], ["a", "b"])

@@ -55,12 +55,14 @@ def test_the_order_of_locations_does_not_matter(tmp_path: Path) -> None:
     pd.testing.assert_frame_equal(one, other)
 
 
-def test_missing_views_locations_and_strangers_are_told_with_their_reason(tmp_path: Path) -> None:
+def test_missing_views_and_unknown_locations_are_reported_with_their_reason(
+    tmp_path: Path,
+) -> None:
     touched(tmp_path, ["X_a.jpg", "X_b.jpg", "Y_a.jpg", "Q_a.jpg", "X_c.jpg", "notes.txt"])
     views, skips = find_views(settings(tmp_path), ["X", "Y", "Z"])
     assert keys(views) == [("X", "a"), ("X", "b"), ("Y", "a")]
-    told = {(row.location_id, row.view): row.reason for row in skips.itertuples()}
-    assert told == {
+    reported = {(row.location_id, row.view): row.reason for row in skips.itertuples()}
+    assert reported == {
         ("Y", "b"): "there is no image of this view and all are needed",
         ("Z", None): "there is no image of this location",
         ("Q", "a"): "the location is not one of the study's",
@@ -135,7 +137,7 @@ def test_a_pattern_that_fits_nothing_shows_three_files_that_are_there(tmp_path: 
     assert "X_d" not in str(caught.value)
 
 
-def test_images_of_other_places_only_are_refused_with_an_example(tmp_path: Path) -> None:
+def test_images_of_other_locations_only_are_refused_with_an_example(tmp_path: Path) -> None:
     touched(tmp_path, ["BR1 1AA_a.jpg", "BR1 1AA_b.jpg"])
     with pytest.raises(InputError, match=r"BR1 1AA.*did you mean 'BR11AA'"):
         find_views(settings(tmp_path), ["BR11AA", "ZE29ZZ"])
@@ -158,7 +160,7 @@ def test_a_manifest_names_the_images(tmp_path: Path, name: str) -> None:
     assert skips.empty
 
 
-def test_a_manifest_s_gaps_and_strangers_are_told(tmp_path: Path) -> None:
+def test_a_manifest_s_gaps_and_unknown_locations_are_reported(tmp_path: Path) -> None:
     touched(tmp_path, ["one.jpg"])
     rows = [("X", "a", "one.jpg"), ("X", "b", "gone.jpg"), ("Q", "a", "one.jpg")]
     file = manifest(tmp_path, rows)
@@ -224,7 +226,7 @@ def test_a_pattern_without_its_fields_is_refused_by_the_settings(tmp_path: Path)
 
 
 @pytest.mark.skipif(os.name == "nt", reason="names are text there")
-def test_names_that_are_not_utf_8_are_told_and_hinder_no_table(tmp_path: Path) -> None:
+def test_names_that_are_not_utf_8_are_reported_and_hinder_no_table(tmp_path: Path) -> None:
     folder = tmp_path / "images"
     touched(folder, ["X_a.jpg", "X_b.jpg"])
     try:
@@ -246,7 +248,7 @@ def test_names_that_are_not_utf_8_are_told_and_hinder_no_table(tmp_path: Path) -
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no pipes in folders")
 @pytest.mark.parametrize("pattern", ["{location_id}_{view}.jpg", "**/{location_id}_{view}.jpg"])
-def test_a_pipe_is_told_and_never_read(tmp_path: Path, pattern: str) -> None:
+def test_a_pipe_is_reported_and_never_read(tmp_path: Path, pattern: str) -> None:
     touched(tmp_path, ["X_a.jpg"])
     os.mkfifo(tmp_path / "X_b.jpg")  # whoever opened it would wait for ever
     views, skips = find_views(settings(tmp_path, pattern=pattern), ["X"])

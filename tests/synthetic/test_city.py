@@ -91,7 +91,7 @@ def test_no_code_is_that_of_a_real_area(city: SyntheticCity, shared_data: Path) 
     assert real.isdisjoint(city.boundaries.index)
 
 
-def test_postcodes_lie_in_the_area_that_the_directory_says(city: SyntheticCity) -> None:
+def test_postcodes_lie_in_the_area_that_the_directory_names(city: SyntheticCity) -> None:
     directory = pd.read_csv(city.directory / "data/postcodes.csv", dtype=str)
     inside = directory[directory["lsoa11"].isin(city.boundaries.index)]
     points = gpd.GeoSeries.from_xy(
@@ -227,10 +227,10 @@ def test_faults_are_the_only_images_missing_or_broken(city: SyntheticCity) -> No
                 broken.add((location_id, view))
     listed = city.faults.set_index("fault")
     assert broken == {tuple(listed.loc["truncated", ["location_id", "view"]])}
-    told = city.faults[city.faults["fault"] == "missing"]
+    reported = city.faults[city.faults["fault"] == "missing"]
     expected = {
         (row.location_id, view)
-        for row in told.itertuples()
+        for row in reported.itertuples()
         for view in ("abcd" if pd.isna(row.view) else row.view)
     }
     assert missing == expected

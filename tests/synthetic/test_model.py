@@ -16,14 +16,14 @@ def _world(model: LatentModel, areas: int, each: int) -> tuple[np.ndarray, np.nd
     latents = rng.standard_normal((areas, len(LATENTS))) @ root.T
     noise = rng.standard_normal((areas, len(OUTCOMES))) * np.sqrt(1 - model.explained)
     scores = latents @ model.effects.T + noise
-    place = np.repeat(np.arange(areas), each)
-    within = rng.standard_normal((len(place), len(LATENTS))) @ root.T
+    owner = np.repeat(np.arange(areas), each)
+    within = rng.standard_normal((len(owner), len(LATENTS))) @ root.T
     shown = model.show(
-        latents[place] + np.sqrt(model.spread) * within,
-        rng.standard_normal((len(place), len(VISIBLE))),
-        rng.standard_normal((len(place), model.views, len(VISIBLE))),
+        latents[owner] + np.sqrt(model.spread) * within,
+        rng.standard_normal((len(owner), len(VISIBLE))),
+        rng.standard_normal((len(owner), model.views, len(VISIBLE))),
     )
-    return scores[place], shown
+    return scores[owner], shown
 
 
 @pytest.fixture(scope="module")

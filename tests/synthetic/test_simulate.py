@@ -23,10 +23,10 @@ def _table(areas: int, each: int, outcomes: int = 3) -> tuple[pd.DataFrame, np.n
     common = rng.standard_normal((areas, 1))
     scores = pd.DataFrame(0.7 * common + rng.standard_normal((areas, outcomes)))
     deciles = np.ceil(scores.rank(pct=True) * 10).to_numpy()
-    place = np.repeat(np.arange(areas), each)
-    index = pd.Index([f"QX{i:05d}" for i in range(len(place))], name="location_id")
-    frame = pd.DataFrame(deciles[place], index=index, columns=list("uvwxyz"[:outcomes]))
-    return frame, np.array([f"E{a:08d}" for a in place])
+    owner = np.repeat(np.arange(areas), each)
+    index = pd.Index([f"QX{i:05d}" for i in range(len(owner))], name="location_id")
+    frame = pd.DataFrame(deciles[owner], index=index, columns=list("uvwxyz"[:outcomes]))
+    return frame, np.array([f"E{a:08d}" for a in owner])
 
 
 def _recovered(signal: float) -> float:
@@ -170,14 +170,14 @@ def test_area_means_are_distributed_as_means_of_simulated_features(n: int, views
     ).to_numpy()
     truth = (DECILES.to_numpy() - 5.5) / np.sqrt(99 / 12)
 
-    def told(features: np.ndarray) -> tuple[float, float, float]:
+    def variances(features: np.ndarray) -> tuple[float, float, float]:
         """Variance that truth explains, of the channels beside it, and of the rest."""
         design = np.column_stack([np.ones(len(truth)), truth])
         fit = design @ np.linalg.lstsq(design, features, rcond=None)[0]
         left = np.linalg.svd(features - fit, compute_uv=False) ** 2 / len(truth)
         return float(((fit - fit.mean(0)) ** 2).sum() / len(truth)), left[:2].sum(), left[2:].sum()
 
-    for one, other in zip(told(plain), told(quick), strict=True):
+    for one, other in zip(variances(plain), variances(quick), strict=True):
         assert one == pytest.approx(other, rel=0.12)
 
 

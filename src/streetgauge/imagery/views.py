@@ -239,13 +239,13 @@ def _refuse_twice(
             other.where,
             f"view {view!r} of location {location!r} is named twice, first in "
             f"{one.where.rpartition(': ')[2]}",
-            "keep one of the two",
+            "remove one of the two",
         )
     first, second = sorted((one.where, other.where))
     raise InputError(
         settings.folder,
         f"view {view!r} of location {location!r} has two images: {first} and {second}",
-        "keep one of the two, or use a pattern that fits one",
+        "remove one of the two, or use a pattern that fits one",
     )
 
 
