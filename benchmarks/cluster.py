@@ -72,7 +72,7 @@ def extraction(folder: Path, args: argparse.Namespace) -> None:
 
     local = Marks()
     extract_features(wanted("local.h5"), progress=local.progress)
-    alone = local.told("local", len(views))
+    alone = local.describe("local", len(views))
     killed: list[int] = []
     with nodes(args.nodes, args.cores) as (address, kill):
 
@@ -85,7 +85,7 @@ def extraction(folder: Path, args: argparse.Namespace) -> None:
         marks = Marks(after)
         cluster = ClusterSettings(address=address)
         extract_on_cluster(wanted("cluster.h5"), cluster, progress=marks.progress)
-        together = marks.told("cluster", len(views))
+        together = marks.describe("cluster", len(views))
     same = (folder / "local.h5").read_bytes() == (folder / "cluster.h5").read_bytes()
     if alone and together and not args.kill:
         print(f"         {together / alone:8.2f} of the local rate, both steady")
@@ -111,7 +111,7 @@ class Marks:
 
         yield advance
 
-    def heartbeat(self, name: str, count: int) -> float | None:
+    def describe(self, name: str, count: int) -> float | None:
         """Print rates; give the steady one."""
         whole = time.perf_counter() - self._began
         first = self.marks[0][0]

@@ -60,7 +60,7 @@ def main() -> None:
             skips, store = take_in(Path(name), args.images // 4, args.backbone)
             seconds = time.perf_counter() - start
         print(f"{args.images / seconds:,.0f} images a second, finding them included")
-        print(memory.heartbeat())
+        print(memory.summary())
         done = check(wrong, skips, store)
         print(f"{done:,} done + {len(store.done) - done:,} left out = {len(store.done):,}: exact")
 
@@ -233,7 +233,7 @@ class Memory:
                 return
             self.seen.append(int(status.split("RssAnon:")[1].split()[0]) / 1024)
 
-    def heartbeat(self) -> str:
+    def summary(self) -> str:
         """Say how much it was."""
         if len(self.seen) < 10:
             return "memory: not known here"
