@@ -123,7 +123,7 @@ def test_without_a_licence_no_picture_is_shown_and_it_is_said(tmp_path, imagery)
     assert not has_gallery(study)
     gallery = gallery_of(study)
     assert shown(gallery) == set()
-    assert gallery.note == ("No images are shown: the study does not say what allows showing them.")
+    assert gallery.note == ("No images are shown: the study does not state what allows showing them.")
 
 
 @pytest.mark.parametrize("licence", ["none", "All rights reserved.", "Unknown", "-"])
@@ -139,7 +139,7 @@ def test_a_study_that_wants_no_pictures_has_none(tmp_path):
 
 
 def test_a_study_cannot_insist_on_pictures_without_a_licence(tmp_path):
-    with pytest.raises(InputError, match=r"imagery\.licence does not say"):
+    with pytest.raises(InputError, match=r"imagery\.licence does not name"):
         make_study(tmp_path, "", report="images = true")
 
 
@@ -263,7 +263,7 @@ def corner(pixels: np.ndarray) -> np.ndarray:
 
 def test_what_moved_the_score_is_drawn_on_the_view_that_matters(tmp_path, monkeypatch):
     monkeypatch.setattr(model, "Bundle", Toy, raising=False)
-    monkeypatch.setattr(stage._Eye, "_network", lambda self: corner)
+    monkeypatch.setattr(stage._Explainer, "_network", lambda self: corner)
     study = make_study(tmp_path, report="occlusion = true\narea_images = 0")
     for location in IDS:
         bright = np.full((60, 80, 3), 250, dtype=np.uint8)

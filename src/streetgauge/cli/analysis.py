@@ -11,7 +11,7 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from streetgauge.cli.app import Machine, Quiet, Screen, StudyPath, Verbose, app
+from streetgauge.cli.app import Machine, Quiet, Screen, StudyPath, Verbose, app, open_study
 from streetgauge.errors import InputError
 
 if TYPE_CHECKING:
@@ -54,9 +54,8 @@ def write_map(
     """Write the interactive map alone, as one file that works offline."""
     screen = Screen(quiet=quiet, machine=machine)
     from streetgauge.pipeline.report import make_map
-    from streetgauge.study import Study
 
-    opened = Study.open(study)
+    opened = open_study(study)
     opened.require_fresh("areas")
     path = opened.path("map.html") if out is None else out
     make_map(opened, path, screen.progress)
@@ -74,7 +73,6 @@ def view(
 ) -> None:
     """Show the report in the browser, live during a run, to this machine only; Ctrl-C ends it."""
     screen = Screen(machine=machine)
-    from streetgauge.study import Study
     from streetgauge.view import view as serve
 
     def announce(address: str) -> None:
@@ -84,7 +82,7 @@ def view(
             "For this machine only, until Ctrl-C. Who has the address can read the study."
         )
 
-    serve(Study.open(study), port=port, browser=browser, announce=announce)
+    serve(open_study(study), port=port, browser=browser, announce=announce)
 
 
 @app.command(
@@ -152,9 +150,8 @@ def curves(
     screen = Screen(quiet=quiet, verbose=verbose, machine=machine)
     from streetgauge.analysis.curves import Curves
     from streetgauge.cli.tables import curves_table
-    from streetgauge.study import Study
 
-    opened = Study.open(study)
+    opened = open_study(study)
     given = {"shares": _numbers("--shares", shares, float)}
     given |= {
         name: _numbers(f"--{name}", text, int)
@@ -200,9 +197,8 @@ def power(
     screen = Screen(quiet=quiet, machine=machine)
     from streetgauge.analysis.power import FILE, Power, Target
     from streetgauge.cli.tables import power_tables
-    from streetgauge.study import Study
 
-    opened = Study.open(study)
+    opened = open_study(study)
     targets = [Target.read(text) for text in target or ()]
     with opened.locked():
         opened.require_upstream("features")

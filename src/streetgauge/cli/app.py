@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
@@ -28,6 +28,9 @@ from rich.text import Text
 from streetgauge.progress import Advance
 from streetgauge.version import __version__
 
+if TYPE_CHECKING:
+    from streetgauge.study import Study
+
 __all__ = [
     "Force",
     "Machine",
@@ -36,6 +39,7 @@ __all__ = [
     "StudyPath",
     "Verbose",
     "app",
+    "open_study",
 ]
 
 app = typer.Typer(
@@ -54,6 +58,13 @@ Force = Annotated[bool, typer.Option("--force", help="Do it again, even if it is
 Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="Print nothing but errors and results.")]
 Verbose = Annotated[bool, typer.Option("-v", "--verbose", help="Print more.")]
 Machine = Annotated[bool, typer.Option("--json", help="One JSON object a line, for machines.")]
+
+
+def open_study(path: Path, *, anew: bool = False) -> Study:
+    """Open a study; what that needs is loaded no sooner, so that ``--help`` is there at once."""
+    from streetgauge.study import Study
+
+    return Study.open(path, anew=anew)
 
 
 def _version(wanted: bool) -> None:

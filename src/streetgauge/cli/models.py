@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from streetgauge.cli.app import Machine, Quiet, Screen, StudyPath, Verbose, app
+from streetgauge.cli.app import Machine, Quiet, Screen, StudyPath, Verbose, app, open_study
 from streetgauge.errors import InputError
 
 __all__ = ["export", "import_weights", "predict"]
@@ -86,8 +86,6 @@ def export(
     force: Annotated[bool, typer.Option("--force", help="Write over what is there.")] = False,
 ) -> None:
     """Copy the model trained on all of a study, or its features, for use elsewhere."""
-    from streetgauge.study import Study
-
     if features is not None:
         from streetgauge.pipeline.export import export_features
 
@@ -102,7 +100,7 @@ def export(
 
         require_push(push)
 
-    for line in export_bundle(Study.open(study), out, licence=licence, force=force):
+    for line in export_bundle(open_study(study), out, licence=licence, force=force):
         typer.echo(line)
     if push is not None:
         from streetgauge.model.hub import push as publish

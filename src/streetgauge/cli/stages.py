@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from streetgauge.cli.app import Force, Machine, Quiet, Screen, StudyPath, Verbose, app
+from streetgauge.cli.app import Force, Machine, Quiet, Screen, StudyPath, Verbose, app, open_study
 from streetgauge.cli.tables import outcomes_table, print_headline, sources_table
 from streetgauge.errors import InputError
 
@@ -76,9 +76,8 @@ def check(
     """Read every input before any long work, and sum up what is there."""
     screen = Screen(quiet=quiet, verbose=verbose, machine=machine)
     from streetgauge.pipeline.check import check as checks
-    from streetgauge.study import Study
 
-    opened = Study.open(study)
+    opened = open_study(study)
     screen.report(f"{opened.file}: settings can be used")
     for name, sum_up in checks(opened).items():
         screen.report(f"{name}: {sum_up()}", event="checked", check=name)
@@ -113,9 +112,8 @@ def _stage_command(name: str, help_text: str) -> None:
         machine: Machine = False,
     ) -> None:
         screen = Screen(quiet=quiet, verbose=verbose, machine=machine)
-        from streetgauge.study import Study
 
-        opened = Study.open(study)
+        opened = open_study(study)
         _require_made(opened, name)
         with opened.locked():
             opened.require_upstream(name)
@@ -150,9 +148,8 @@ def outcomes(
         screen.result(sources_table(sources()), [each.as_json() for each in sources()])
         return
     from streetgauge.pipeline.info import outcomes_info
-    from streetgauge.study import Study
 
-    opened = Study.open(Path(study))
+    opened = open_study(Path(study))
     with opened.locked():
         _do(opened, "outcomes", screen, force=force)
     summary = outcomes_info(opened.outcomes)
@@ -179,10 +176,9 @@ def _is_sample(file: Path) -> bool:
 def _run_study(path: Path, screen: Screen, *, force: bool, redo: str | None = None) -> None:
     from streetgauge.pipeline.report import read_curves
     from streetgauge.pipeline.run import forget_stages
-    from streetgauge.study import Study
     from streetgauge.study.stages import downstream, stage_named, stages_of
 
-    study, again = Study.open(path, anew=force), set()
+    study, again = open_study(path, anew=force), set()
     if redo is not None:
         stage = stage_named(redo)
         _require_made(study, redo)

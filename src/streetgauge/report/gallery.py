@@ -160,24 +160,20 @@ class Gallery:
             for area, shots in self.areas.items()
         }
 
-    def summary(self) -> str:
-        """Count the images, or why there are none."""
+    def shots(self) -> list[Shot]:
+        """Give all images, also those of the cards."""
         groups = [group for each in self.outcomes.values() for group in each]
-        count = sum(len(location.shots) for group in groups for location in group.locations)
-        count += sum(map(len, self.areas.values()))
+        of_outcomes = [s for g in groups for location in g.locations for s in location.shots]
+        return of_outcomes + [shot for each in self.areas.values() for shot in each]
+
+    def summary(self) -> str:
+        """Count the images, or tell why there are none."""
+        count = len(self.shots())
         return f"{count:,} images shown" if count else self.note
 
     def credits(self) -> list[str]:
         """Whom to name for all of them, each once; sorted."""
-        shots = [
-            s
-            for groups in self.outcomes.values()
-            for g in groups
-            for p in g.locations
-            for s in p.shots
-        ]
-        shots += [s for each in self.areas.values() for s in each]
-        return sorted({shot.credit for shot in shots})
+        return sorted({shot.credit for shot in self.shots()})
 
 
 def extremes(predictions: pd.DataFrame, count: int) -> pd.DataFrame:
@@ -345,16 +341,9 @@ def compose(
         Every outcome and kind has as many locations as the others; where the bytes do not do for
         all, first fewer locations are shown, then one image of each, then none.
     """
-    candidates = [
-        _location_images(row, shots[str(row.location_id)], heats or {})
-        for row in chosen.itertuples()
-        if shots.get(str(row.location_id))
-    ]
-    keys = [
-        (str(row.outcome), str(row.kind))
-        for row in chosen.itertuples()
-        if shots.get(str(row.location_id))
-    ]
+    rows = [row for row in chosen.itertuples() if shots.get(str(row.location_id))]
+    candidates = [_location_images(r, shots[str(r.location_id)], heats or {}) for r in rows]
+    keys = [(str(row.outcome), str(row.kind)) for row in rows]
     shown, left = _fitting(keys, candidates, int(budget * FOR_OUTCOMES)), budget
     outcomes: dict[str, dict[str, list[LocationImages]]] = {}
     for (outcome, kind), location in shown:

@@ -35,8 +35,11 @@ COLUMNS = (
     *(("actual", "actual_decile", 0), ("n", "n_locations", 0), ("views", "n_views", 0)),
     *(("seen", "share_with_images", 2), ("score", "score", 3), ("disagreement", "disagreement", 2)),
 )
-OUTSIDE_AOA, ERRORS_LARGE, ERRORS_SMALL, FEW = 1, 2, 4, 8
-TOO_FEW = "too few locations"
+# Bit, column, and the value that it stands for.
+FLAGS = (
+    *((1, "outside_aoa", True), (2, "error_cluster", "high"), (4, "error_cluster", "low")),
+    (8, "status", "too few locations"),
+)
 
 
 Integers = npt.NDArray[np.int64]
@@ -155,20 +158,14 @@ def _numbers(column: pd.Series, digits: int) -> list[float | int | None]:
 
 def _flags(rows: pd.DataFrame) -> list[int | None] | None:
     """Sum up what to be careful of in an area, a bit for each; None if nothing is known of it."""
-    total: npt.NDArray[np.int64] = np.zeros(len(rows), np.int64)
-    known = False
-    if "outside_aoa" in rows and rows["outside_aoa"].notna().any():
-        known = True
-        total += OUTSIDE_AOA * rows["outside_aoa"].eq(True).fillna(False).to_numpy(bool)
-    if "error_cluster" in rows and rows["error_cluster"].notna().any():
-        known = True
-        total += ERRORS_LARGE * rows["error_cluster"].eq("high").fillna(False).to_numpy(bool)
-        total += ERRORS_SMALL * rows["error_cluster"].eq("low").fillna(False).to_numpy(bool)
-    if "status" in rows and rows["status"].notna().any():
-        known = True
-        total += FEW * rows["status"].eq(TOO_FEW).fillna(False).to_numpy(bool)
+    known = [
+        (bit, rows[column].eq(value).fillna(False).to_numpy(bool))
+        for bit, column, value in FLAGS
+        if column in rows and rows[column].notna().any()
+    ]
     if not known:
         return None
+    total = np.sum([bit * flagged for bit, flagged in known], axis=0)
     seen = rows["decile"].notna().to_numpy(bool)
     return [int(flags) if there else None for flags, there in zip(total, seen, strict=True)]
 

@@ -35,6 +35,7 @@ __all__ = [
     "below",
     "drawing",
     "files_of",
+    "name_rows",
     "new",
     "plain",
     "png_of",
@@ -165,6 +166,15 @@ def below(canvas: Canvas, source: Axes, columns: int, *, above: bool = False) ->
     handles, labels = source.get_legend_handles_labels()
     position: Any = f"outside {'upper' if above else 'lower'} center"
     canvas.legend(handles, labels, loc=position, ncols=columns, columnspacing=1.2)
+
+
+def name_rows(axes: Axes, ticks: Any, labels: Sequence[str] | None) -> None:
+    """Name the rows of a panel, on a grid of their figures and without a line of its own."""
+    axes.set_yticks(ticks, labels)
+    axes.tick_params(axis="y", length=0, labelleft=labels is not None)
+    axes.spines["left"].set_visible(False)
+    axes.grid(axis="x", color=PALE, lw=0.4)
+    axes.set_axisbelow(True)
 
 
 def upright(axes: Axes, text: str, size: float = 7) -> None:

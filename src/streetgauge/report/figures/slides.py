@@ -249,6 +249,7 @@ def _bar_and_arrow(canvas: Canvas, axes: Axes, ground: _Ground) -> None:
     metres = _round(0.09 / across)
     x, y, length = LEFT, 0.085, metres * across
     from matplotlib.lines import Line2D
+    from matplotlib.patches import Polygon
 
     edge = 0.006
     canvas.add_artist(
@@ -257,17 +258,9 @@ def _bar_and_arrow(canvas: Canvas, axes: Axes, ground: _Ground) -> None:
     text = f"{metres / 1000:g} km" if metres >= 1000 else f"{metres:g} m"
     canvas.text(x + length / 2, y - 0.018, text, size=11, color=INK, ha="center", va="center")
     north = x + length + 0.025
-    canvas.add_artist(_arrow(north, y))
+    arrow = [(north, y + 0.03), (north + edge, y), (north, y + 0.008), (north - edge, y)]
+    canvas.add_artist(Polygon(arrow, closed=True, facecolor=INK))
     canvas.text(north, y + 0.043, "N", size=11, color=INK, ha="center", va="center")
-
-
-def _arrow(x: float, y: float) -> Any:
-    from matplotlib.patches import Polygon
-
-    half = 0.006
-    return Polygon(
-        [(x, y + 0.03), (x + half, y), (x, y + 0.008), (x - half, y)], closed=True, facecolor=INK
-    )
 
 
 def _round(metres: float) -> float:

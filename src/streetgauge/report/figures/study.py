@@ -16,9 +16,9 @@ from streetgauge.report.figures.drawing import (
     GREY,
     ORANGE,
     PAGE,
-    PALE,
     Sketch,
     below,
+    name_rows,
     new,
     plain,
     short,
@@ -80,13 +80,8 @@ def added(metrics: Mapping[str, Any], labels: Mapping[str, str]) -> Sketch | Non
                 label=label,
             )
         axes.set(xlabel=what, ylim=(len(names) - 0.5, -0.5))
-        axes.set_yticks(range(len(names)))
-        axes.tick_params(axis="y", length=0)
-        axes.spines["left"].set_visible(False)
-        axes.grid(axis="x", color=PALE, lw=0.4)
-        axes.set_axisbelow(True)
-    panels[0].set_yticklabels([short(labels[name], 24, lines=2) for name in names])
-    panels[1].set_yticklabels([])
+        row_names = [short(labels[name], 24, lines=2) for name in names]
+        name_rows(axes, range(len(names)), row_names if axes is panels[0] else None)
     below(canvas, panels[0], len(kinds))
     both = [metrics, *([metrics["other_folds"]] if "other_folds" in metrics else [])]
     held = [each["scheme"]["description"] for each in both]

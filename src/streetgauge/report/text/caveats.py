@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -46,30 +47,29 @@ FAULTS = {
 
 def caveats(data: ReportData, labels: Mapping[str, str]) -> list[str]:
     """List what to bear in mind, as far as the numbers call for it."""
-    metrics = data.metrics
-    evaluations = metrics["outcomes"]
-    result: list[str] = []
-    if evaluations:
-        result += held_out(metrics["scheme"])
+    metrics, provenance, outcomes = data.metrics, data.provenance, data.metrics["outcomes"]
     classes = int(metrics.get("classes", 10))
-    result += _other_areas(data.provenance, labels)
-    result += _few_areas(evaluations, classes)
-    result += _incomplete_outcomes(data.provenance, labels)
-    result += _missing_areas(evaluations, labels, classes)
-    result += _too_few_locations(evaluations)
-    result += _no_neighbours(evaluations, classes)
-    result += vacuous_intervals(evaluations, metrics["scheme"])
-    result += _shifted_folds(data.table, evaluations, labels)
-    if evaluations:
-        result += limits(metrics, labels)
-    if data.simulated:
-        result += vintages({}, data.provenance, labels)
-    else:
-        result += seen(data.table, data.imagery, data.credits, data.provenance, labels)
-    if not data.skips.empty:
-        count = plural(len(data.skips), "record")
-        result.append(f"{count} of what was excluded, and why, are counted under “Excluded” below.")
-    return result
+    of_images = seen(data.table, data.imagery, data.credits, provenance, labels)
+    return [
+        *([held_out(metrics["scheme"])] if outcomes else ()),
+        *_other_areas(provenance, labels),
+        *_few_areas(outcomes, classes),
+        *_incomplete_outcomes(provenance, labels),
+        *_missing_areas(outcomes, labels, classes),
+        *_too_few_locations(outcomes),
+        *_no_neighbours(outcomes, classes),
+        *vacuous_intervals(outcomes, metrics["scheme"]),
+        *_shifted_folds(data.table, outcomes, labels),
+        *(limits(metrics, labels) if outcomes else ()),
+        *(vintages({}, provenance, labels) if data.simulated else of_images),
+        *_skipped(data.skips),
+    ]
+
+
+def _skipped(skips: pd.DataFrame) -> Iterable[str]:
+    if not skips.empty:
+        count = plural(len(skips), "record")
+        yield f"{count} of what was excluded, and why, are counted under “Excluded” below."
 
 
 def _other_areas(
@@ -203,37 +203,33 @@ def tested(scheme: Mapping[str, Any]) -> str:
     return "each area predicted by a network that never saw it"
 
 
-def held_out(scheme: Mapping[str, Any]) -> Iterable[str]:
+def held_out(scheme: Mapping[str, Any]) -> str:
     """Describe how areas were held out, and whom that flatters."""
-    name, words = scheme["name"], str(scheme["description"])
+    name, words = scheme["name"], _capital(str(scheme["description"]))
     if scheme["caution"]:
-        yield f"{_capital(words)}: these figures leak; see the caution at the top."
-        return
+        return f"{words}: these figures leak; see the caution at the top."
     if name == "test-only":
-        yield f"{_capital(words)}: nothing of this study was in its training set."
-        return
+        return f"{words}: nothing of this study was in its training set."
     if name == "by-class":
-        yield (
-            f"{_capital(words)}: no network knew an area like these. As many are predicted in each "
-            "class as are in it among them, so which classes were tested is taken as known, and "
-            "the figures say only how well these are distinguished."
+        return (
+            f"{words}: no network knew an area like these. As many are predicted in each class as "
+            "are in it among them, so which classes were tested is taken as known, and the figures "
+            "are only about how well these are distinguished."
         )
-        return
     if scheme["buffer"]:
-        yield (
-            f"{_capital(words)}. So the figures say how good the networks are at that distance "
-            "from anything that they know; in another city expect less still."
+        return (
+            f"{words}. So the figures are about how good the networks are at that distance from "
+            "anything that they know; in another city expect less still."
         )
-        return
     neighbours = "most of an area’s neighbours were in the training set"
     if name == "blocks" or name == "leave-one-group-out" or scheme["unit"] != "area":
         neighbours = "areas at a border have neighbours in the training set"
     if name == "stored":
         neighbours = "the training set may lie next door"
-    yield (
-        f"{_capital(words)}, so {neighbours}. Areas near each other resemble each other: this "
-        "flatters every method, the nearest-areas baseline too. Expect less in a city that the "
-        "networks have not seen."
+    return (
+        f"{words}, so {neighbours}. Areas near each other resemble each other: this flatters every "
+        "method, the nearest-areas baseline too. Expect less in a city that the networks have not "
+        "seen."
     )
 
 
@@ -258,14 +254,16 @@ def vacuous_intervals(evaluations: Mapping[str, Any], scheme: Mapping[str, Any])
 def limits(metrics: Mapping[str, Any], labels: Mapping[str, str]) -> Iterator[str]:
     """List what the figures of metrics.json call for."""
     evaluations, classes = metrics["outcomes"], int(metrics.get("classes", 10))
-    yield from _split_areas(metrics["scheme"])
-    yield from _leakage(metrics, labels, classes)
-    yield from _shuffled(evaluations, labels)
-    yield from _outside_aoa(evaluations, labels)
-    yield from _intervals(evaluations, labels, classes)
-    yield from _drawn_to_the_middle(evaluations, labels, classes)
-    yield from _errors_alike(evaluations, labels)
-    yield from _few_images_are_worse(evaluations, labels)
+    return itertools.chain(
+        _split_areas(metrics["scheme"]),
+        _leakage(metrics, labels, classes),
+        _shuffled(evaluations, labels),
+        _outside_aoa(evaluations, labels),
+        _intervals(evaluations, labels, classes),
+        _drawn_to_the_middle(evaluations, labels, classes),
+        _errors_alike(evaluations, labels),
+        _few_images_are_worse(evaluations, labels),
+    )
 
 
 def _split_areas(scheme: Mapping[str, Any]) -> Iterable[str]:
@@ -450,11 +448,13 @@ def seen(
     labels: Mapping[str, str],
 ) -> Iterator[str]:
     """List what to bear in mind of the images."""
-    yield from _few_images(table)
-    yield from _partly_seen(table)
-    yield from vintages(imagery, provenance, labels)
-    yield from _faults(imagery)
-    yield from _contributed(credits)
+    return itertools.chain(
+        _few_images(table),
+        _partly_seen(table),
+        vintages(imagery, provenance, labels),
+        _faults(imagery),
+        _contributed(credits),
+    )
 
 
 def _few_images(table: pd.DataFrame) -> Iterable[str]:
