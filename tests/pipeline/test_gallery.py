@@ -123,7 +123,9 @@ def test_without_a_licence_no_picture_is_shown_and_it_is_said(tmp_path, imagery)
     assert not has_gallery(study)
     gallery = gallery_of(study)
     assert shown(gallery) == set()
-    assert gallery.note == ("No images are shown: the study does not state what allows showing them.")
+    assert gallery.note == (
+        "No images are shown: the study does not state what allows showing them."
+    )
 
 
 @pytest.mark.parametrize("licence", ["none", "All rights reserved.", "Unknown", "-"])
