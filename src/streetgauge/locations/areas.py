@@ -12,6 +12,7 @@ import pandas as pd
 
 from streetgauge.errors import InputError
 from streetgauge.io.tables import (
+    as_codes,
     as_table,
     choose_sheet,
     read_sheets,
@@ -149,6 +150,7 @@ def _set_code(columns: Sequence[str]) -> str:
 
 def _keyed(raw: pd.DataFrame, columns: dict[str, str | None], path: Path) -> pd.DataFrame:
     codes = _texts(raw[columns["code"]])
+    codes = as_codes(pd.Series(codes, dtype="str")).to_numpy(object)
     if (codes == "").any():
         position = int((codes == "").argmax())
         raise InputError(

@@ -150,7 +150,8 @@ def build_outcomes(
         other areas: file, sha256, from, to, how many areas of the study are unchanged, split,
         merged, irregular, absent, and weights), n_areas (with a decile), n_missing (of the study,
         without one), outside (rows of the file that are no areas of the study),
-        missing_bias (how areas without a decile differ, where they clearly do).
+        missing_bias (how areas without a decile differ, where they clearly do), notes (what was
+        passed over in the file or is odd in it, if anything).
     skips : DataFrame
         location_id, view, area, stage ("outcomes"), reason: every missing decile.
 
@@ -178,6 +179,8 @@ def build_outcomes(
             columns[f"{name}_value"], columns[f"{name}_decile"] = values, cut
             skips += [_skip(area, outcome, values, chosen.deciles) for area in codes[cut.isna()]]
             metadata[name] = _describe(outcome, chosen, cuts, codes, int(cut.isna().sum()))
+            if outcome.notes:
+                metadata[name]["notes"] = list(outcome.notes)
     finally:
         forget_sheets()
     frame = pd.DataFrame(columns, index=codes).reset_index()

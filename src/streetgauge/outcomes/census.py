@@ -17,6 +17,7 @@ from streetgauge.outcomes.census_tables import (
     level_of,
     nearest_cells,
     plain,
+    read_custom_dataset,
     read_infuse,
     read_nomis,
     table_of_level,
@@ -95,7 +96,7 @@ def read_census(
 
 
 def read_counts(path: Path, level: str = "lsoa") -> CensusTable:
-    """Read a census table of InFuse or Nomis; the layout is recognised by its header.
+    """Read a census table of InFuse, Nomis or a custom dataset, recognised by its header.
 
     Parameters
     ----------
@@ -110,7 +111,11 @@ def read_counts(path: Path, level: str = "lsoa") -> CensusTable:
         If there is no table with area codes, or it has none of that kind.
     """
     sheets = read_sheets(path, table_of_level(path, level))
-    return read_infuse(sheets, path, level) or read_nomis(sheets, path)
+    return (
+        read_infuse(sheets, path, level)
+        or read_custom_dataset(sheets, path)
+        or read_nomis(sheets, path)
+    )
 
 
 def _measure(name: str, settings: CensusOutcome) -> tuple[Measure, str]:

@@ -12,8 +12,10 @@ import pandas as pd
 
 from streetgauge.errors import InputError
 from streetgauge.io.tables import Columns, Sheet, as_table, find_header, zipped_tables
+from streetgauge.outcomes.outcome import ALL, wide_table
 
 __all__ = [
+    "read_custom_dataset",
     "CensusTable",
     "LEVELS",
     "Level",
@@ -179,6 +181,60 @@ def read_infuse(sheets: Sequence[Sheet], path: Path, level: str) -> CensusTable 
     return CensusTable(
         path, codes[described], table[described], headers, infuse=True, vintage="2011"
     )
+
+
+# ONS custom datasets have no total: what all categories of a variable add up to.
+_TOTALS = {
+    "general health": "Total: All usual residents",
+    "occupancy rating": "Total: All households",
+    "economic activity": "Total: All usual residents aged 16 years and over",
+    "highest level of qualification": "Total: All usual residents aged 16 years and over",
+}
+_CATEGORIES = re.compile(r"(.+?) \(\d+ categor(?:y|ies)\)")
+
+
+def read_custom_dataset(sheets: Sequence[Sheet], path: Path) -> CensusTable | None:
+    """Read a custom dataset of the ONS (Census 2021): a row for each area and category.
+
+    The header is ``<kind of area> Code``, ``<kind of area>``, ``<variable> (n categories) Code``,
+    ``<variable> (n categories)``, ``Observation``. "Does not apply" is no part of the total.
+
+    Returns
+    -------
+    CensusTable or None
+        None if no sheet has such a header.
+
+    Raises
+    ------
+    InputError
+        If the dataset crosses several variables.
+    """
+    found = find_header(sheets, _custom_columns)
+    if found is None:
+        return None
+    sheet, position, columns = found
+    table = as_table(sheet, position)
+    variables = [name for name in table.columns if _CATEGORIES.fullmatch(name)]
+    if len(variables) != 1:
+        raise InputError(
+            path,
+            f"the dataset crosses {len(variables)} variables: {', '.join(variables)}",
+            "make one with a single variable, or read it with source = \"table\" and 'measure'",
+        )
+    table = table[table[variables[0]] != "Does not apply"]
+    codes = table.iloc[:, columns["area"]]
+    counts = wide_table(codes, table[variables[0]], table.iloc[:, columns["number"]], sheet.title)
+    variable = variables[0].lower()
+    total = next((name for start, name in _TOTALS.items() if variable.startswith(start)), "Total")
+    counts = counts.rename(columns={ALL: total})
+    headers = {plain(name): name for name in counts.columns}
+    return CensusTable(path, codes[counts.index], counts, headers, vintage="2021")
+
+
+def _custom_columns(cells: tuple[str, ...]) -> Columns | None:
+    if "Observation" not in cells or not cells[0].endswith(" Code"):
+        return None
+    return {"area": 0, "number": cells.index("Observation")}
 
 
 def nearest_cells(code: str, table: CensusTable, count: int = 3) -> str:

@@ -10,7 +10,7 @@ import pandas as pd
 
 from streetgauge.classes import crowded, equal_count
 from streetgauge.errors import InputError
-from streetgauge.io.tables import read_columns, refuse_numbers, to_numbers
+from streetgauge.io.tables import as_codes, read_columns, refuse_numbers, to_numbers
 from streetgauge.outcomes.outcome import Outcome, one_row_an_area
 from streetgauge.settings import DecileSettings, WeightSettings
 
@@ -202,4 +202,4 @@ def read_weights(settings: WeightSettings) -> pd.Series:
     table, title = read_columns(settings.file, named, settings.sheet)
     people = to_numbers(table[settings.population], title)
     refuse_numbers(people < 0, people, title, "a negative number of people", "fix the cell")
-    return one_row_an_area(table[settings.area], people.to_frame(), title).iloc[:, 0]
+    return one_row_an_area(as_codes(table[settings.area]), people.to_frame(), title).iloc[:, 0]

@@ -6,8 +6,10 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
 from streetgauge.errors import InputError
@@ -28,10 +30,14 @@ from streetgauge.outcomes.outcome import (
     plain_header,
     provenance,
     refuse_no_decile,
+    stray_cells,
 )
 from streetgauge.settings import DeprivationOutcome
 
 __all__ = ["read_deprivation"]
+
+_ODD = 0.01  # share of ranks, and of the nation's areas, that may break the rule for ties
+_FEWEST = 5  # ranks, of which one may break it
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,6 +49,7 @@ class _Found:
     header: str
     codes: pd.Series
     cells: pd.Series
+    notes: tuple[str, ...]
 
 
 def read_deprivation(name: str, settings: DeprivationOutcome) -> Outcome:
@@ -75,8 +82,9 @@ def read_deprivation(name: str, settings: DeprivationOutcome) -> Outcome:
     if found is None:
         raise _no_statistic(path, sheets, domain, statistic)
     numbers = to_numbers(found.cells, found.sheet.title)
+    notes = found.notes
     if statistic == "rank":
-        _refuse_no_ranking(numbers[found.codes != ""], found)
+        notes += _check_ranking(numbers[found.codes != ""], found)
     else:
         _refuse_ranks(numbers[found.codes != ""], found)
     values = one_row_an_area(found.codes, numbers.to_frame(), found.sheet.title).iloc[:, 0]
@@ -109,6 +117,7 @@ def read_deprivation(name: str, settings: DeprivationOutcome) -> Outcome:
             "file_areas": int(values.notna().sum()),
         },
         missing=empty_cells(found.codes, found.cells, numbers),
+        notes=notes,
     )
 
 
@@ -136,13 +145,14 @@ def _in_sheet(sheet: Sheet, index: Index, header: str) -> _Found | None:
         return None
     cells = table.iloc[:, hit[2]["value"]]
     codes = codes.where(fits | (cells != ""), "")
-    return _Found(index, sheet, str(cells.name), codes, cells)
+    return _Found(index, sheet, str(cells.name), codes, cells, stray_cells(table))
 
 
 def _index_columns(cells: tuple[str, ...], index: Index, header: str) -> Columns | None:
     """Where codes and values stand; None if this row is not the header of that index."""
     dated = [plain_header(cell) for cell in cells]
-    headers = [plain_header(re.sub(r"\([^()]*\)", " ", cell)) for cell in cells]
+    # Published headers may be cut off before a bracket is closed.
+    headers = [plain_header(re.sub(r"\([^()]*(?:\)|$)", " ", cell)) for cell in cells]
     area = [n for n, each in enumerate(dated) if re.fullmatch(index.area, each)]
     value = [n for n, each in enumerate(headers) if re.fullmatch(header, each)]
     marked = not index.mark or any(re.fullmatch(index.mark, each) for each in dated)
@@ -171,36 +181,59 @@ def _published(
     return {}, None
 
 
-def _refuse_no_ranking(ranks: pd.Series, found: _Found) -> None:
-    """Refuse numbers that no ranking of the nation's areas can have.
+def _check_ranking(ranks: pd.Series, found: _Found) -> tuple[str, ...]:
+    """Refuse numbers that no ranking of the nation's areas can have; note the few that are odd.
 
-    Areas that tie share the lowest of the ranks that they take up (so do England's), the middle or
-    the highest; whichever it is, it must hold for all of them. Where areas are absent from a file
-    the ranks of the others stay, so that a part of a ranking is one too.
+    Areas that tie share the lowest of the ranks that they take up (so do England's), the middle
+    (Scotland's: 4563.5) or the highest; whichever it is, it must hold for nearly all of them.
+    Scotland's income ranks of 2020 end in twelve areas that share 6969, which none of these gives.
+    Where areas are absent from a file the ranks of the others stay, so that a part of a ranking is
+    one too.
     """
-    title, most = found.sheet.title, found.index.areas
-    step = 'name a file with ranks, or use statistic = "score" for scores'
+    title, index = found.sheet.title, found.index
+    step = "name a file with ranks"
+    if "score" in index.columns:
+        step += ', or use statistic = "score" for scores'
     refuse_numbers(ranks < 1, ranks, title, "no rank: ranks start at 1, the most deprived", step)
     refuse_numbers(ranks % 0.5 != 0, ranks, title, "no rank: ranks are whole numbers", step)
-    beyond = f"no rank: the {found.index.title} has {most:,} areas"
-    refuse_numbers(ranks > most, ranks, title, beyond, "give the file of one nation, as published")
+    beyond = f"no rank: the {index.title} has {index.areas:,} areas"
+    refuse_numbers(ranks > index.areas, ranks, title, beyond, "give the file of one nation")
     # An area with two rows is refused later, and is no tie.
     by_area = ranks.groupby(found.codes[ranks.index]).first().dropna()
     rank, count = np.unique(by_area.to_numpy(), return_counts=True)
-    ways = {"lowest": (rank, rank + count - 1), "highest": (rank - count + 1, rank)}
-    ways["middle"] = (rank - (count - 1) / 2, rank + (count - 1) / 2)
-    wrong = {}
-    for way, (first, last) in ways.items():
-        overlap = (first < np.append(1, last[:-1] + 1)) | (last > np.append(first[1:] - 1, most))
-        wrong[way] = overlap & (count > 1)
-    if all(each.any() for each in wrong.values()):
-        worst = int(np.argmax(np.where(wrong["lowest"], count, 0)))
-        raise InputError(
-            f"{title}, column {found.header!r}",
-            f"rank {rank[worst]:g} stands there for {count[worst]:,} areas, and ranks that they "
-            "would share as ties are taken by others",
-            step,
+    ways = [(rank, rank + count - 1), (rank - count + 1, rank)]
+    ways.append((rank - (count - 1) / 2, rank + (count - 1) / 2))
+    odd = min((_odd_ties(*way, count, index.areas) for way in ways), key=lambda o: count[o].sum())
+    areas = int(count[odd].sum())
+    if not areas:
+        return ()
+    worst = int(np.argmax(np.where(odd, count, 0)))
+    few = max(len(rank) >= _FEWEST, _ODD * len(rank))
+    if odd.sum() <= few and areas <= _ODD * index.areas:
+        return (
+            f"{areas:,} areas have ranks that no rule for ties gives, e.g. {rank[worst]:g} "
+            f"({count[worst]:,} areas)",
         )
+    raise InputError(
+        f"{title}, column {found.header!r}",
+        f"rank {rank[worst]:g} stands there for {count[worst]:,} areas, and ranks that they would "
+        "share as ties are taken by others",
+        step,
+    )
+
+
+def _odd_ties(
+    first: npt.NDArray[Any], last: npt.NDArray[Any], count: npt.NDArray[Any], most: int
+) -> npt.NDArray[np.bool_]:
+    """Which ties take up ranks, from the first to the last, that others take up or nobody has."""
+    overlap = (first < np.append(1, last[:-1] + 1)) | (last > np.append(first[1:] - 1, most))
+    odd: npt.NDArray[np.bool_] = overlap & (count > 1)
+    return odd
+
+
+def _no_sheet(sheets: Sequence[Sheet]) -> str:
+    names = [repr(sheet.name) for sheet in sheets if sheet.name]
+    return f"none of its sheets {', '.join(names)}" if len(names) > 1 else "no sheet"
 
 
 def _refuse_ranks(scores: pd.Series, found: _Found) -> None:
@@ -226,8 +259,8 @@ def _no_statistic(path: Path, sheets: Sequence[Sheet], domain: str, statistic: s
     if not there:
         return InputError(
             path,
-            f"no sheet has area codes and a {statistic} of the domain {domain!r} of an index of "
-            "deprivation that is known",
+            f"{_no_sheet(sheets)} has area codes and a {statistic} of the domain {domain!r} of an "
+            "index of deprivation that is known",
             'give a file of the indices as published, or read it with source = "table"',
         )
     title = next(iter(there))[0]
@@ -243,6 +276,6 @@ def _no_statistic(path: Path, sheets: Sequence[Sheet], domain: str, statistic: s
         return InputError(path, f"it has no {statistic}s", f'use statistic = "{others[0]}"')
     return InputError(
         path,
-        f"no sheet has area codes and a {statistic} of the domain {domain!r}",
+        f"{_no_sheet(sheets)} has area codes and a {statistic} of the domain {domain!r}",
         f"it has {', '.join(domains)}",
     )

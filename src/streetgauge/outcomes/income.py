@@ -23,6 +23,7 @@ from streetgauge.outcomes.outcome import (
     one_row_an_area,
     plain_header,
     provenance,
+    stray_cells,
 )
 from streetgauge.settings import IncomeOutcome
 
@@ -91,6 +92,7 @@ def read_income(
             cells=[str(cells.name)],
         ),
         missing=empty_cells(codes, cells, numbers),
+        notes=stray_cells(table),
     )
 
 

@@ -10,9 +10,11 @@ from typing import Any, Literal
 import pandas as pd
 
 from streetgauge.io.files import sha256_of
-from streetgauge.io.tables import refuse_numbers, refuse_repeated
+from streetgauge.io.tables import refuse_numbers, refuse_repeated, to_numbers
 
 __all__ = ["Outcome"]
+
+ALL = "*"  # all measures of an area in a long table, added up
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,6 +43,8 @@ class Outcome:
     weights : Series of float, optional
         By area code, what each value is a share or a mean of, e.g. the total of a census table:
         the mean of two areas' shares with these weights is the share of their added counts.
+    notes : tuple of str
+        What a user should know of the file: what was passed over in it, and what is odd.
     """
 
     name: str
@@ -51,6 +55,7 @@ class Outcome:
     provenance: dict[str, Any] = field(default_factory=dict)
     missing: Mapping[str, str] = field(default_factory=dict)
     weights: pd.Series | None = None
+    notes: tuple[str, ...] = ()
 
 
 def provenance(
@@ -129,3 +134,43 @@ def refuse_no_decile(numbers: pd.Series, title: object, classes: int = 10) -> No
 def plain_header(header: str) -> str:
     """Write a header in lower case, without underscores and line breaks, one blank at a time."""
     return " ".join(header.lower().replace("_", " ").split())
+
+
+def stray_cells(table: pd.DataFrame) -> tuple[str, ...]:
+    """Count, in a note, the cells next to a table of a workbook."""
+    count = table.attrs.get("stray_cells", 0)
+    if not count:
+        return ()
+    return (f"{count:,} {'cell' if count == 1 else 'cells'} right of the table ignored",)
+
+
+def wide_table(
+    areas: pd.Series, measures: pd.Series, numbers: pd.Series, title: object
+) -> pd.DataFrame:
+    """Lay the rows of a long table out with a row an area and a column a measure.
+
+    Parameters
+    ----------
+    areas, measures, numbers : Series of str
+        What each row is of, what it measures, and the number; the index holds rows' numbers.
+    title : object
+        The file, for errors.
+
+    Returns
+    -------
+    DataFrame of str
+        Indexed by the number of each area's first row; "" where an area lacks a measure. The column
+        `ALL` is all of them added up.
+
+    Raises
+    ------
+    InputError
+        If an area has a measure in two rows, or a cell is no number.
+    """
+    step = "name all the columns that measures differ in"
+    refuse_repeated(areas + ": " + measures, title, "the measure", step=step)
+    rows = pd.DataFrame({"area": areas, "measure": measures, "number": numbers})
+    wide: pd.DataFrame = rows.pivot_table("number", "area", "measure", aggfunc="first", sort=False)
+    total = to_numbers(numbers, title).groupby(areas, sort=False).agg(lambda x: x.sum(skipna=False))
+    wide[ALL] = total.map(lambda x: "" if pd.isna(x) else f"{x:.15g}")
+    return wide.fillna("").set_axis(areas.index[~areas.duplicated()])

@@ -4,25 +4,27 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from functools import reduce
 
 import pandas as pd
 
-from streetgauge.errors import InputError
-from streetgauge.io.tables import (
-    read_columns,
-    refuse_numbers,
-    to_numbers,
-)
+from streetgauge.errors import InputError, closest
+from streetgauge.io.tables import as_codes, read_columns, refuse_numbers, to_numbers
 from streetgauge.outcomes.outcome import (
+    ALL,
     Outcome,
     empty_cells,
     one_row_an_area,
     provenance,
     refuse_no_decile,
+    stray_cells,
+    wide_table,
 )
 from streetgauge.settings import TableOutcome
 
 __all__ = ["read_table"]
+
+_BETWEEN = " / "  # texts of several columns that name a measure
 
 # A variable of the American Community Survey, estimate or margin of error: 'B19013_001E'. Its
 # tables have what no other does: a second header, numbers that stand for missing ones (U.S. Census
@@ -59,9 +61,9 @@ def read_table(name: str, settings: TableOutcome, *, classes: int = 10) -> Outco
     """
     path = settings.file
     table, title = _named_columns(settings)
+    table, codes, notes = _of_areas(table, settings, title)
     names = _listed(settings.value)
     cells = table[list(names)].apply(lambda column: _without_marks(column, settings.missing))
-    codes = _codes(table[list(_listed(settings.area))], settings, title)
     numbers = pd.DataFrame({each: to_numbers(cells[each], title) for each in names})
     value = _combined(numbers, settings.combine, title)
     columns = value.to_frame()
@@ -88,6 +90,7 @@ def read_table(name: str, settings: TableOutcome, *, classes: int = 10) -> Outco
             },
             rows_without_code=int((codes == "").sum()),
         ),
+        notes=notes,
         missing=_reasons(codes, table[list(names)], numbers, settings.combine),
     )
 
@@ -98,18 +101,43 @@ def _listed(columns: str | Sequence[str]) -> tuple[str, ...]:
 
 def _named_columns(settings: TableOutcome) -> tuple[pd.DataFrame, str]:
     """Text of the columns that the settings name, and the title of their sheet."""
-    named = {"decile": settings.decile} if settings.decile is not None else {}
-    for key, columns in (("area", settings.area), ("value", settings.value)):
-        each = _listed(columns)
+    wide: dict[str, str | Sequence[str] | None] = {
+        "value": settings.value,
+        "decile": settings.decile,
+    }
+    long = {"measure": settings.measure, "number": settings.number}
+    named: dict[str, str] = {}
+    for key, columns in {"area": settings.area, **(long if settings.measure else wide)}.items():
+        each = _listed(columns) if columns is not None else ()
         named |= {key if len(each) == 1 else f"{key} {n}": c for n, c in enumerate(each, start=1)}
     part, setting = (
         (settings.layer, "layer") if settings.layer is not None else (settings.sheet, "sheet")
     )
     table, title = read_columns(settings.file, named, part, setting)
     table = table[sorted(set(named.values()))]
+    if settings.measure is not None:
+        return _wide(table, settings, title), title
     if len(table) and any(_ACS_LABEL in cell for cell in table.iloc[0]):
         return table.iloc[1:], title  # the second header: what the first one's codes mean
     return table, title
+
+
+def _joined(parts: pd.DataFrame, between: str) -> pd.Series:
+    return reduce(lambda text, part: text + between + part, (parts[each] for each in parts))
+
+
+def _wide(table: pd.DataFrame, settings: TableOutcome, title: str) -> pd.DataFrame:
+    """Lay a long table out with a row an area: a column for each measure that is asked for."""
+    areas = table[list(_listed(settings.area))]
+    entry = _joined(table[list(_listed(settings.measure or ()))], _BETWEEN)
+    wanted = [*_listed(settings.value), *([settings.decile] if settings.decile else [])]
+    for each in wanted:
+        if each != ALL and not (entry == each).any():
+            raise InputError(title, f"no row measures {each!r}", closest(each, entry.unique()))
+    rows = entry.index if ALL in wanted else entry.index[entry.isin(wanted)]
+    key = _joined(areas.loc[rows], _BETWEEN)
+    texts = wide_table(key, entry[rows], table[str(settings.number)][rows], title)
+    return pd.concat([areas.loc[texts.index], texts[list(dict.fromkeys(wanted))]], axis="columns")
 
 
 def _without_marks(cells: pd.Series, missing: Sequence[str]) -> pd.Series:
@@ -121,21 +149,28 @@ def _without_marks(cells: pd.Series, missing: Sequence[str]) -> pd.Series:
     return emptied.str.replace(_ACS_OPEN, r"\1", regex=True) if survey else emptied
 
 
-def _codes(parts: pd.DataFrame, settings: TableOutcome, title: str) -> pd.Series:
-    """Area codes as text; a row without any part has none."""
-    codes = parts.iloc[:, 0]
-    for column in parts.columns[1:]:
-        codes = codes + parts[column]
-    codes = codes.where((parts != "").all(axis=1), "")
+def _of_areas(
+    table: pd.DataFrame, settings: TableOutcome, title: str
+) -> tuple[pd.DataFrame, pd.Series, tuple[str, ...]]:
+    """Rows of the areas, their codes ("" in rows without one), and notes on what is passed over."""
+    parts = table[list(_listed(settings.area))].apply(as_codes)
+    codes = _joined(parts, "").where((parts != "").all(axis=1), "")
+    notes = stray_cells(table)
     if settings.area_prefix is not None:
-        lost = (codes != "") & ~codes.str.startswith(settings.area_prefix)
-        _refuse_code(codes, lost, title, f"does not start with {settings.area_prefix!r}")
-        codes = codes.str.removeprefix(settings.area_prefix)
+        others = (codes != "") & ~codes.str.startswith(settings.area_prefix)
+        if others.sum() == (codes != "").sum():
+            _refuse_code(codes, others, title, f"does not start with {settings.area_prefix!r}")
+        if others.any():
+            notes += (
+                f"{others.sum():,} {'row' if others.sum() == 1 else 'rows'} of other geographies "
+                f"passed over, e.g. {codes[others].iloc[0]!r}",
+            )
+        table, codes = table[~others], codes[~others].str.removeprefix(settings.area_prefix)
     if settings.area_width is not None:
         long = codes.str.len() > settings.area_width
         _refuse_code(codes, long, title, f"has more than {settings.area_width} characters")
         codes = codes.where(codes == "", codes.str.zfill(settings.area_width))
-    return codes
+    return table, codes, notes
 
 
 def _refuse_code(codes: pd.Series, wrong: pd.Series, title: str, reason: str) -> None:

@@ -81,7 +81,9 @@ class _Inputs:
 
     def check_outcomes(self) -> str:
         self.outcomes, about, _ = read_outcomes(self.study, self.areas)
-        return ", ".join(f"{name} {a['n_areas']:,} areas" for name, a in about.items())
+        counts = [f"{name} {a['n_areas']:,} areas" for name, a in about.items()]
+        notes = [f"{name}: {note}" for name, a in about.items() for note in a.get("notes", ())]
+        return "; ".join((", ".join(counts), *notes))
 
     def check_locations(self) -> str:
         self.locations, skips = read_locations(self.study.settings.locations, self.areas)

@@ -30,6 +30,9 @@ def make_outcomes(study: Study, key: str, progress: Progress) -> Done:
         for name, about in metadata.items()
         if about["n_missing"]
     ]
+    lines += [
+        f"{name}: {note}" for name, about in metadata.items() for note in about.get("notes", ())
+    ]
     return Done(tuple(lines), skips)
 
 

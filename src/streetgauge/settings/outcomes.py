@@ -41,10 +41,13 @@ class TableOutcome(_Outcome):
     source: Literal["table"]
     file: Path = Field(description="CSV, Parquet, Excel or GeoPackage")
     area: Text | Annotated[tuple[Text, ...], Field(min_length=2)] = Field(
-        description="column with the area's code, or columns whose texts make it up in this order"
+        description="column with the area's code, or columns whose texts make it up in this order; "
+        "a column without a name is 'column 1' by its position"
     )
     area_prefix: Text | None = Field(
-        None, description="text that stands before every code and is cut off, e.g. '1400000US'"
+        None,
+        description="text that stands before the codes and is cut off, e.g. '1400000US'; rows of "
+        "other geographies are passed over",
     )
     area_width: Annotated[int, Strict(), Field(ge=1, le=64)] | None = Field(
         None, description="characters of a code; zeros that are lost at its start are put back"
@@ -52,6 +55,13 @@ class TableOutcome(_Outcome):
     value: Text | Annotated[tuple[Text, ...], Field(min_length=2)] = Field(
         description="column with the value, or columns that 'combine' makes one value of"
     )
+    measure: Text | Annotated[tuple[Text, ...], Field(min_length=2)] | None = Field(
+        None,
+        description="of a long table, with several rows an area: column that names what a row "
+        "measures, or columns whose texts with ' / ' between them do; 'value' and 'decile' then "
+        "name measures, and '*' in 'value' is all of an area added up",
+    )
+    number: Text | None = Field(None, description="of a long table: column with the numbers")
     combine: Literal["sum", "mean", "share"] | None = Field(
         None, description="of several columns; share: all but the last added up, over the last"
     )
@@ -62,13 +72,21 @@ class TableOutcome(_Outcome):
     decile: Text | None = Field(
         None, description="column with the published decile (or class of K), 1 = worst off"
     )
-    sheet: Text | None = Field(None, description="sheet of a workbook; the first if unset")
+    sheet: Text | None = Field(
+        None, description="sheet of a workbook; the first with the columns if unset"
+    )
     layer: Text | None = Field(None, description="layer of a GeoPackage; the first if unset")
 
     @model_validator(mode="after")
     def _published_needs_a_column(self) -> Self:
         if self.deciles == "published" and self.decile is None:
             raise ValueError("deciles = \"published\" needs 'decile', the column that has them")
+        return self
+
+    @model_validator(mode="after")
+    def _long_tables_have_both(self) -> Self:
+        if (self.measure is None) != (self.number is None):
+            raise ValueError("a long table needs both 'measure' and 'number'")
         return self
 
     @model_validator(mode="after")

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from streetgauge.io.tables.cells import (
     MISSING_MARKS,
+    as_codes,
     refuse_numbers,
     refuse_repeated,
     require_columns,
@@ -34,6 +35,7 @@ __all__ = [
     "VECTOR_SUFFIXES",
     "Columns",
     "Sheet",
+    "as_codes",
     "as_table",
     "choose_sheet",
     "find_header",

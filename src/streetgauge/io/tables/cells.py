@@ -14,7 +14,14 @@ import pandas as pd
 from streetgauge.errors import InputError, closest
 from streetgauge.io.tables.workbook import UNKNOWN_FORMULA
 
-__all__ = ["MISSING_MARKS", "refuse_numbers", "refuse_repeated", "require_columns", "to_numbers"]
+__all__ = [
+    "MISSING_MARKS",
+    "as_codes",
+    "refuse_numbers",
+    "refuse_repeated",
+    "require_columns",
+    "to_numbers",
+]
 
 # What publishers write where there is no number (also the ONS's symbols), in lower case.
 _MARKS = (
@@ -61,6 +68,13 @@ def to_numbers(texts: pd.Series, subject: object, *, currency: str = "£$€") -
         cell, row = texts.iloc[position], texts.index[position]
         values[position] = _number(cell, row, texts.name, subject, currency)
     return pd.Series(values, index=texts.index, name=texts.name, dtype="float64")
+
+
+def as_codes(texts: pd.Series) -> pd.Series:
+    """Take codes for what they are where a program has written them as decimals: 6001400100.0."""
+    filled = texts[texts != ""]
+    decimals = len(filled) > 0 and filled.str.fullmatch(r"\d+\.0").all()
+    return texts.str.removesuffix(".0") if decimals else texts
 
 
 def _number(cell: str, row: object, column: object, subject: object, currency: str) -> float:

@@ -52,12 +52,15 @@ class Sheet:
     numbers : tuple of int
         Where each row stands in the file, from 1: the line of a text file, the row of a workbook,
         the record of a Parquet file or a layer.
+    workbook : bool
+        Whether cells may stand anywhere, also next to the table.
     """
 
     path: Path
     name: str | None
     rows: tuple[tuple[str, ...], ...]
     numbers: tuple[int, ...]
+    workbook: bool = False
 
     @property
     def title(self) -> str:
@@ -147,16 +150,17 @@ def read_columns(
     path : Path
         The file.
     columns : mapping of setting to column name
-        What is needed; None is not needed.
+        What is needed; None is not needed. A line break in a header counts as a blank; a column
+        without a name is called "column 1" by its position.
     name : str, optional
-        Of the sheet or layer; the first if not given.
+        Of the sheet or layer; if not given the first that has all the columns.
     setting : str
         Which setting gave that name, for errors.
 
     Returns
     -------
     table : DataFrame
-        All columns, as `as_table` gives them.
+        As `as_table` gives it; the columns have the names by which they were asked for.
     title : str
         The file and its sheet, for errors.
 
@@ -165,17 +169,31 @@ def read_columns(
     InputError
         If there is no such sheet or column, or two columns have one of the names.
     """
-    sheet = choose_sheet(read_sheets(path), name, path, setting)
-    wanted = {column for column in columns.values() if column is not None}
-    found = find_header([sheet], lambda cells: {} if wanted <= set(cells) else None)
-    header = found[1] if found else 0
-    require_columns(sheet.rows[header], columns, sheet.title)
-    for column in sorted(wanted):
-        if sheet.rows[header].count(column) > 1:
+    sheets = read_sheets(path)
+    wanted = {" ".join(column.split()): column for column in columns.values() if column is not None}
+    chosen = sheets if name is None else [choose_sheet(sheets, name, path, setting)]
+    found = find_header(chosen, lambda cells: {} if wanted.keys() <= {*_plain(cells)} else None)
+    sheet, header = found[:2] if found else (chosen[0], 0)
+    names = _plain(sheet.rows[header])
+    try:
+        require_columns([wanted.get(each, each) for each in names], columns, sheet.title)
+    except InputError as error:
+        others = [repr(each.name) for each in sheets if each.name != sheet.name]
+        kind = "sheets" if sheet.workbook else "layers"
+        more = f"; its other {kind} are {', '.join(others[:6])}" if others else ""
+        raise InputError(error.subject, error.reason, error.next_step + more) from None
+    for column in wanted:
+        if sum(" ".join(cell.split()) == column for cell in sheet.rows[header]) > 1:
             raise InputError(
                 sheet.title, f"there are two columns {column!r}", "rename one of them in the file"
             )
-    return as_table(sheet, header), sheet.title
+    table = as_table(sheet, header)
+    return table.set_axis([wanted.get(each, each) for each in names], axis="columns"), sheet.title
+
+
+def _plain(header: Sequence[str]) -> list[str]:
+    """Names of columns with one blank for a line break."""
+    return column_names([" ".join(cell.split()) for cell in header])
 
 
 def as_table(sheet: Sheet, header: int = 0, *, ragged: bool = False) -> pd.DataFrame:
@@ -195,12 +213,14 @@ def as_table(sheet: Sheet, header: int = 0, *, ragged: bool = False) -> pd.DataF
     -------
     DataFrame
         Columns of text named as in the file; the index holds the rows' numbers in the file. From
-        its second appearance on, a name has its position added (``"road (column 19)"``).
+        its second appearance on, a name has its position added (``"road (column 19)"``); a column
+        without a name is called by its position (``"column 1"``). ``attrs["stray_cells"]`` counts
+        the cells of a workbook right of the last header, which are no part of the table.
 
     Raises
     ------
     InputError
-        If a row has more cells than the header, or fewer and ``ragged`` is not set.
+        If a row of a text file has more cells than the header, or fewer and ``ragged`` is not set.
     """
     return _cached_table(sheet, header, ragged).copy(deep=False)
 
@@ -209,11 +229,13 @@ def as_table(sheet: Sheet, header: int = 0, *, ragged: bool = False) -> pd.DataF
 def _cached_table(sheet: Sheet, header: int, ragged: bool) -> pd.DataFrame:
     import pyarrow as pa
 
-    names = _unique(_without_trailing_blanks(sheet.rows[header]))
-    width = len(names)
+    names = column_names(sheet.rows[header])
+    width, stray = len(names), 0
     rows = []
     for number, cells in zip(sheet.numbers[header + 1 :], sheet.rows[header + 1 :], strict=True):
-        if len(cells) > width and any(cells[width:]):
+        extra = sum(map(bool, cells[width:]))
+        stray += extra
+        if extra and not sheet.workbook:
             raise InputError(
                 f"{sheet.title}: row {number}",
                 f"it has {len(_without_trailing_blanks(cells))} cells, the header {width}",
@@ -231,7 +253,9 @@ def _cached_table(sheet: Sheet, header: int, ragged: bool) -> pd.DataFrame:
     # pyarrow takes a third of the time that pandas takes for text.
     arrays = [pd.array(pa.array(cells, pa.string()), dtype="str") for cells in columns]
     texts = [pd.Series(array, index=index) for array in arrays]
-    return pd.concat(texts, axis="columns", keys=names) if texts else pd.DataFrame(index=index)
+    table = pd.concat(texts, axis="columns", keys=names) if texts else pd.DataFrame(index=index)
+    table.attrs["stray_cells"] = stray
+    return table
 
 
 @lru_cache(maxsize=4)
@@ -289,7 +313,7 @@ def _page(path: Path, name: str, rows: Sequence[Sequence[object]]) -> Sheet:
     texts = (tuple(map(_text, cells)) for cells in rows)
     filled = [(number, cells) for number, cells in enumerate(texts, start=1) if any(cells)]
     numbers, cells = zip(*filled, strict=True) if filled else ((), ())
-    return Sheet(path, name, _padded(cells), numbers)
+    return Sheet(path, name, _padded(cells), numbers, workbook=True)
 
 
 def _padded(rows: Sequence[tuple[str, ...]]) -> tuple[tuple[str, ...], ...]:
@@ -362,10 +386,12 @@ def _without_trailing_blanks(cells: Sequence[str]) -> tuple[str, ...]:
     return tuple(cells[:end])
 
 
-def _unique(names: Sequence[str]) -> list[str]:
+def column_names(header: Sequence[str]) -> list[str]:
+    """Name the columns below a header: each has a name of its own, also where its cell is empty."""
     seen: set[str] = set()
-    unique = []
-    for position, name in enumerate(names, start=1):
-        unique.append(f"{name} (column {position})" if name in seen or not name else name)
-        seen.add(name)
-    return unique
+    names = []
+    for position, name in enumerate(_without_trailing_blanks(header), start=1):
+        unique = f"{name} (column {position})" if name in seen else name
+        names.append(unique or f"column {position}")
+        seen.add(name or names[-1])
+    return names
