@@ -26,7 +26,7 @@ from streetgauge.evaluation.metrics import confusion_matrix, measure
 from streetgauge.locations import read_areas, read_locations
 from streetgauge.outcomes import build_outcomes
 from streetgauge.settings import FoldSettings, read_settings
-from streetgauge.splits import make_splits
+from streetgauge.splits import LocationColumns, make_splits
 
 STUDY = """
 name = "London"
@@ -124,8 +124,7 @@ def fold_of(
         areas.index,
         labels.astype("float64"),
         seed=seed,
-        coordinates=places[["x", "y"]],
-        groups=areas["district"],
+        columns=LocationColumns(coordinates=places[["x", "y"]], groups=areas["district"]),
     )
     fold = pd.Series(0, areas.index)
     for split in splits:

@@ -27,7 +27,7 @@ from streetgauge.features import FeatureStore
 from streetgauge.model import cross_validate
 from streetgauge.model.training_data import TrainingData
 from streetgauge.settings import FoldSettings, TrainSettings
-from streetgauge.splits import make_splits
+from streetgauge.splits import LocationColumns, make_splits
 from streetgauge.splits.blocks import to_metres
 from streetgauge.study import Study
 
@@ -112,7 +112,13 @@ class _Data:
 
     def splits(self, seed: int) -> list:
         places = to_metres(self.places["lat"], self.places["lon"])
-        splits = make_splits(self.folds, self.areas, self.labels, seed=seed, coordinates=places)
+        splits = make_splits(
+            self.folds,
+            self.areas,
+            self.labels,
+            seed=seed,
+            columns=LocationColumns(coordinates=places),
+        )
         return [split for split in splits if len(split.test)]
 
     def judge(self, settings: TrainSettings, seed: int) -> tuple[float, float, float]:

@@ -21,7 +21,7 @@ from scipy.ndimage import gaussian_filter
 from sklearn.model_selection import StratifiedGroupKFold
 
 from streetgauge.settings import FoldSettings
-from streetgauge.splits import make_splits
+from streetgauge.splits import LocationColumns, make_splits
 
 SCHEMES: dict[str, dict[str, Any]] = {
     "k-fold": {},
@@ -56,11 +56,13 @@ def main() -> None:
             city.areas,
             city.deciles,
             seed=0,
-            location_ids=city.ids,
-            outcomes=[f"o{m}" for m in range(12)],
-            coordinates=city.places,
-            units=city.msoas,
-            groups=city.districts,
+            columns=LocationColumns(
+                location_ids=city.ids,
+                outcomes=[f"o{m}" for m in range(12)],
+                coordinates=city.places,
+                units=city.msoas,
+                groups=city.districts,
+            ),
         )
         seconds = time.perf_counter() - start
         fold = np.zeros(n, int)

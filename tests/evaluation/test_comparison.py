@@ -11,7 +11,7 @@ import pytest
 from scipy import stats
 
 from streetgauge.errors import InputError
-from streetgauge.evaluation import compare_areas, compare_figures, draw_metrics
+from streetgauge.evaluation import Operand, compare_areas, compare_figures, draw_metrics
 from streetgauge.evaluation.metrics import confusion_matrix, measure
 
 
@@ -34,7 +34,7 @@ def world(noise: float, *, n: int = 300, seed: int = 0, prefix: str = "A") -> pd
 
 def test_a_study_compared_with_itself_differs_by_nothing() -> None:
     one = world(0.3)
-    found = compare_areas(one, one.copy())
+    found = compare_areas(Operand(one), Operand(one.copy()))
     assert found["paired"]
     assert found["n_areas"] == {"a": 300, "b": 300, "shared": 300}
     assert found["different_actual"] == 0
@@ -47,7 +47,7 @@ def test_a_study_compared_with_itself_differs_by_nothing() -> None:
 
 def test_the_better_of_two_is_better_in_all_draws_and_the_figures_are_those_of_measure() -> None:
     worse, better = world(0.6), world(0.1)
-    found = compare_areas(worse, better, seed=3)
+    found = compare_areas(Operand(worse), Operand(better), seed=3)
     for name, frame in (("a", worse), ("b", better)):
         plain = measure(confusion_matrix(frame["actual_decile"], frame["decile"], 10))
         for metric, value in plain.items():
@@ -60,14 +60,14 @@ def test_the_better_of_two_is_better_in_all_draws_and_the_figures_are_those_of_m
 
 def test_the_paired_interval_is_that_of_differences_by_area() -> None:
     a, b = world(0.3), world(0.32, seed=0)
-    found = compare_areas(a, b, draws=4000)["metrics"]["mae"]["difference"]
+    found = compare_areas(Operand(a), Operand(b), draws=4000)["metrics"]["mae"]["difference"]
     error = [(f["decile"] - f["actual_decile"]).abs().astype(float) for f in (a, b)]
     each = error[1] - error[0]
     assert found["value"] == pytest.approx(each.mean())
     half = 1.645 * each.std() / np.sqrt(len(each))  # the central limit theorem
     assert found["high"] - found["low"] == pytest.approx(2 * half, rel=0.08)
     # Errors of the same areas resemble each other: unpaired, it would be wider.
-    apart = compare_areas(a, b.assign(area="X" + b["area"]), draws=4000)
+    apart = compare_areas(Operand(a), Operand(b.assign(area="X" + b["area"])), draws=4000)
     assert not apart["paired"]
     wide = apart["metrics"]["mae"]["difference"]
     assert wide["value"] == pytest.approx(found["value"])
@@ -79,10 +79,10 @@ def test_the_paired_interval_is_that_of_differences_by_area() -> None:
 @pytest.mark.parametrize("prefix", ["A", "X"])
 def test_the_order_of_rows_plays_no_part_and_exchange_turns_the_signs(prefix: str) -> None:
     a, b = world(0.3), world(0.5, seed=1, prefix=prefix)
-    found = compare_areas(a, b, draws=300)
+    found = compare_areas(Operand(a), Operand(b), draws=300)
     shuffled = [f.sample(frac=1, random_state=i) for i, f in enumerate((a, b))]
-    assert compare_areas(*shuffled, draws=300) == found
-    turned = compare_areas(b, a, draws=300)
+    assert compare_areas(*map(Operand, shuffled), draws=300) == found
+    turned = compare_areas(Operand(b), Operand(a), draws=300)
     for metric, each in found["metrics"].items():
         other = turned["metrics"][metric]
         assert other["a"] == each["b"]
@@ -93,20 +93,20 @@ def test_the_order_of_rows_plays_no_part_and_exchange_turns_the_signs(prefix: st
 def test_shared_areas_alone_are_paired_and_few_are_not() -> None:
     a, b = world(0.3), world(0.2, seed=2)
     half = b.iloc[:150]
-    found = compare_areas(a, half)
+    found = compare_areas(Operand(a), Operand(half))
     assert found["n_areas"] == {"a": 300, "b": 150, "shared": 150}
     own = measure(confusion_matrix(*(a.iloc[:150][c] for c in ("actual_decile", "decile")), 10))
     assert found["metrics"]["mae"]["a"]["value"] == pytest.approx(float(own["mae"]))
     assert found["different_actual"] > 100  # another permutation of the truth
     few = b.assign(area=np.where(np.arange(300) < 9, b["area"], "X" + b["area"]))
-    assert not compare_areas(a, few)["paired"]
+    assert not compare_areas(Operand(a), Operand(few))["paired"]
 
 
 def test_areas_without_truth_or_with_few_locations_are_not_compared() -> None:
     a, b = world(0.3), world(0.2)
     a.loc[:4, "actual_decile"] = pd.NA
     b.loc[5:9, "n_locations"] = 1
-    found = compare_areas(a, b, min_locations=(1, 2))
+    found = compare_areas(Operand(a, min_locations=1), Operand(b, min_locations=2))
     assert found["n_areas"] == {"a": 295, "b": 295, "shared": 290}
 
 
@@ -117,7 +117,7 @@ def test_areas_that_are_drawn_together_widen_the_interval() -> None:
     off = np.random.default_rng(0).integers(0, 4, 30)[block.to_numpy()]
     b = a.assign(decile=a["actual_decile"] + np.where(a["actual_decile"] <= 5, off, -off))
     one, many = (
-        compare_areas(a, b, units=(None, unit))["metrics"]["mae"]["difference"]
+        compare_areas(Operand(a), Operand(b, unit=unit))["metrics"]["mae"]["difference"]
         for unit in (None, block)
     )
     assert one["value"] == many["value"]
@@ -127,7 +127,9 @@ def test_areas_that_are_drawn_together_widen_the_interval() -> None:
 def test_weights_count() -> None:
     a, b = world(0.3), world(0.5)
     weight = pd.Series(np.arange(300) % 3, index=a["area"], dtype=float)
-    found = compare_areas(a, b, weights=(weight, weight))["metrics"]["mae"]["difference"]["value"]
+    found = compare_areas(Operand(a, weight=weight), Operand(b, weight=weight))["metrics"]["mae"][
+        "difference"
+    ]["value"]
     error = [(f["decile"] - f["actual_decile"]).abs().to_numpy(float) for f in (a, b)]
     assert found == pytest.approx(np.average(error[1] - error[0], weights=weight))
 
@@ -136,15 +138,15 @@ def test_populations_that_differ_are_neither_side_s_to_choose() -> None:
     a, b = world(0.3), world(0.5)
     one = pd.Series(1.0 + np.arange(300) % 3, index=a["area"])
     other = one[::-1].set_axis(one.index)
-    plain = compare_areas(a, b)
+    plain = compare_areas(Operand(a), Operand(b))
     assert plain["weighted"] is None
     for weights in ((one, other), (one, None), (None, other)):
-        found = compare_areas(a, b, weights=weights)
+        found = compare_areas(Operand(a, weight=weights[0]), Operand(b, weight=weights[1]))
         assert found["weighted"] is False
         assert found["metrics"] == plain["metrics"]
     # The same people, in thousands, and counted once more.
-    weighted = compare_areas(a, b, weights=(one, one))
-    again = compare_areas(a, b, weights=(one, 1.003 * one / 1000))
+    weighted = compare_areas(Operand(a, weight=one), Operand(b, weight=one))
+    again = compare_areas(Operand(a, weight=one), Operand(b, weight=1.003 * one / 1000))
     assert weighted["weighted"] is again["weighted"] is True
     mae = [each["metrics"]["mae"]["difference"]["value"] for each in (weighted, again, plain)]
     assert mae[0] == pytest.approx(mae[1])
@@ -154,21 +156,21 @@ def test_populations_that_differ_are_neither_side_s_to_choose() -> None:
 def test_two_cities_have_their_own_people_or_none() -> None:
     a, b = world(0.3), world(0.5, prefix="X")
     people = [pd.Series(1.0 + np.arange(300) % k, index=f["area"]) for f, k in ((a, 3), (b, 7))]
-    found = compare_areas(a, b, weights=(people[0], people[1]))
+    found = compare_areas(Operand(a, weight=people[0]), Operand(b, weight=people[1]))
     assert not found["paired"]
     assert found["weighted"] is True
     for name, frame, weight in (("a", a, people[0]), ("b", b, people[1])):
         error = (frame["decile"] - frame["actual_decile"]).abs().to_numpy(float)
         expected = np.average(error, weights=weight)
         assert found["metrics"]["mae"][name]["value"] == pytest.approx(expected)
-    half = compare_areas(a, b, weights=(people[0], None))
+    half = compare_areas(Operand(a, weight=people[0]), Operand(b))
     assert half["weighted"] is False
-    assert half["metrics"] == compare_areas(a, b)["metrics"]
+    assert half["metrics"] == compare_areas(Operand(a), Operand(b))["metrics"]
 
 
 def test_constant_predictions_have_no_rank_correlation_and_say_why() -> None:
     a = world(0.3)
-    found = compare_areas(a, a.assign(decile=pd.array([5] * 300, dtype="Int64")))
+    found = compare_areas(Operand(a), Operand(a.assign(decile=pd.array([5] * 300, dtype="Int64"))))
     rank = found["metrics"]["spearman"]
     assert rank["b"]["value"] is rank["difference"]["value"] is rank["b_better"] is None
     assert found["undefined"]["b.spearman"] == "all areas have the same predicted class"
@@ -179,18 +181,20 @@ def test_the_ranked_probability_score_is_compared_where_both_have_probabilities(
     sure = pd.DataFrame(np.eye(10)[a["actual_decile"].to_numpy(int) - 1], index=a.index)
     even = pd.DataFrame(np.full((300, 10), 0.1), index=a.index)
     sure.columns = even.columns = [f"p{k}" for k in range(1, 11)]
-    found = compare_areas(pd.concat([a, even], axis=1), pd.concat([a, sure], axis=1))
+    found = compare_areas(
+        Operand(pd.concat([a, even], axis=1)), Operand(pd.concat([a, sure], axis=1))
+    )
     assert found["metrics"]["rps"]["b"]["value"] == 0
     assert found["metrics"]["rps"]["b_better"] == 1
-    assert "rps" not in compare_areas(a, pd.concat([a, sure], axis=1))["metrics"]
+    assert "rps" not in compare_areas(Operand(a), Operand(pd.concat([a, sure], axis=1)))["metrics"]
 
 
 def test_what_cannot_be_compared_is_refused() -> None:
     a = world(0.3)
     with pytest.raises(InputError, match="'A0000' appears more than once"):
-        compare_areas(a, pd.concat([a, a.iloc[:1]]))
+        compare_areas(Operand(a), Operand(pd.concat([a, a.iloc[:1]])))
     with pytest.raises(InputError, match="areas of b: none is measured, so"):
-        compare_areas(a, a.assign(actual_decile=pd.NA))
+        compare_areas(Operand(a), Operand(a.assign(actual_decile=pd.NA)))
 
 
 def test_figures_alone_give_the_interval_of_independent_sides() -> None:

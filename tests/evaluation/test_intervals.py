@@ -153,8 +153,10 @@ def test_with_one_fold_areas_that_were_held_aside_say_how_wide():
     hits, widths = [], []
     for seed in range(6):
         both = city(500, folds=2, seed=seed)
-        aside = both.loc[both["fold"] == 2, ["outcome", "score", "actual_decile"]]
-        result = intervals(both[both["fold"] == 1], held_aside=aside.sample(frac=1, random_state=1))
+        calibration = both.loc[both["fold"] == 2, ["outcome", "score", "actual_decile"]]
+        result = intervals(
+            both[both["fold"] == 1], calibration_set=calibration.sample(frac=1, random_state=1)
+        )
         assert (result["low"] <= result["decile"]).all()
         assert (result["decile"] <= result["high"]).all()
         hits.append(covered(result).mean())
@@ -163,7 +165,7 @@ def test_with_one_fold_areas_that_were_held_aside_say_how_wide():
     assert np.mean(widths) < 8
     # With folds, they are not asked.
     folds = city(300)
-    pd.testing.assert_frame_equal(intervals(folds, held_aside=aside), intervals(folds))
+    pd.testing.assert_frame_equal(intervals(folds, calibration_set=calibration), intervals(folds))
 
 
 def test_a_torn_area_lends_nothing_and_spans_the_scale():

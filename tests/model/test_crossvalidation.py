@@ -510,12 +510,12 @@ def test_scores_aside_are_kept_where_one_part_is_tested_and_of_labelled_location
     )
     assert "A007" not in partly.areas[split.test]
     run(partly, tmp_path, splits=[split], epochs=1)
-    aside = pd.read_parquet(tmp_path / CALIBRATION_SCORES)
+    calibration = pd.read_parquet(tmp_path / CALIBRATION_SCORES)
     learned = np.concatenate([split.training, split.validation])
     truth = pd.DataFrame(partly.deciles[learned], partly.ids[learned], OUTCOMES).stack().dropna()
-    keys = aside[["location_id", "outcome"]]
-    assert len(aside) == len(truth) == len(keys.drop_duplicates())
+    keys = calibration[["location_id", "outcome"]]
+    assert len(calibration) == len(truth) == len(keys.drop_duplicates())
     np.testing.assert_array_equal(
-        aside["actual_decile"].astype(float), truth.loc[pd.MultiIndex.from_frame(keys)]
+        calibration["actual_decile"].astype(float), truth.loc[pd.MultiIndex.from_frame(keys)]
     )
-    assert not ((aside["area"] == "A007") & (aside["outcome"] == "income")).any()
+    assert not ((calibration["area"] == "A007") & (calibration["outcome"] == "income")).any()

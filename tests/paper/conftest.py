@@ -15,7 +15,7 @@ from streetgauge.features import Extraction, extract, get_backbone
 from streetgauge.imagery import find_views
 from streetgauge.model.training_data import TrainingData
 from streetgauge.settings import FoldSettings, ImagerySettings
-from streetgauge.splits import Split, make_splits
+from streetgauge.splits import LocationColumns, Split, make_splits
 
 OUTCOMES = ("income", "health")
 
@@ -46,9 +46,7 @@ class City:
             self.areas,
             self.deciles,
             seed=seed,
-            location_ids=self.ids,
-            outcomes=OUTCOMES,
-            units=self.msoas,
+            columns=LocationColumns(location_ids=self.ids, outcomes=OUTCOMES, units=self.msoas),
         )
 
 

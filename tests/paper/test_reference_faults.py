@@ -31,7 +31,7 @@ from streetgauge.model.calibration import Scored, calibrate
 from streetgauge.model.fitting import _parts
 from streetgauge.model.training import EpochFigures, Execution, balanced_weights
 from streetgauge.settings import FoldSettings, TrainSettings
-from streetgauge.splits import Split, make_splits
+from streetgauge.splits import LocationColumns, Split, make_splits
 
 Run = Callable[..., tuple[int, str, str]]
 
@@ -218,7 +218,7 @@ def test_londons_size_is_split_in_seconds(scheme: dict[str, Any]) -> None:
         np.array([f"E{i:08d}" for i in range(n)])[area],
         rng.integers(1, 11, (n, 12))[area],
         seed=0,
-        coordinates=np.column_stack([area % 70, area // 70]) * 600.0,
+        columns=LocationColumns(coordinates=np.column_stack([area % 70, area // 70]) * 600.0),
     )
     assert time.process_time() - start < 15  # about 1 second; far from quadratic
 

@@ -96,10 +96,10 @@ def test_one_part_alone_takes_its_intervals_from_what_was_held_aside(
 ) -> None:
     place = study('scheme = "train-validation-test"\ntest = 0.3\nfinal = false', epochs=3)
     assert run("run", place)[0] == 0
-    aside = pd.read_parquet(place / "model" / "calibration.parquet")
+    calibration = pd.read_parquet(place / "model" / "calibration.parquet")
     areas = pd.read_parquet(place / "areas.parquet")
-    assert not set(aside["area"]) & set(areas["area"])
-    assert list(aside) == ["location_id", "area", "outcome", "score", "actual_decile"]
+    assert not set(calibration["area"]) & set(areas["area"])
+    assert list(calibration) == ["location_id", "area", "outcome", "score", "actual_decile"]
     assert ((areas["low"] > 1) | (areas["high"] < 10)).any()
     assert (areas["low"] <= areas["decile"]).all()
     assert (areas["decile"] <= areas["high"]).all()

@@ -8,7 +8,7 @@ import pytest
 
 from streetgauge.errors import InputError
 from streetgauge.settings import FoldSettings
-from streetgauge.splits import block_side, second_folds
+from streetgauge.splits import block_side, other_folds
 
 
 def grid(side, step):
@@ -86,7 +86,7 @@ def spread(n=100):
 def test_beside_random_folds_are_blocks_and_beside_spatial_ones_random(settings, kind, second):
     folds = FoldSettings(**settings)
     assert folds.kind == kind
-    found = second_folds(folds, spread())
+    found = other_folds(folds, spread())
     assert (None if found is None else found.scheme) == second
     if found is not None:
         assert found.kind != kind
@@ -95,13 +95,13 @@ def test_beside_random_folds_are_blocks_and_beside_spatial_ones_random(settings,
 
 
 def test_the_second_folds_are_as_many_and_learn_from_as_much():
-    found = second_folds(FoldSettings(k=3, train_size=0.5, validation=0.3), spread())
+    found = other_folds(FoldSettings(k=3, train_size=0.5, validation=0.3), spread())
     assert found is not None
     assert (found.k, found.train_size, found.validation) == (3, 0.5, 0.3)
 
 
 def test_a_side_that_is_given_is_taken():
-    found = second_folds(FoldSettings(other_block=777.0), spread())
+    found = other_folds(FoldSettings(other_block=777.0), spread())
     assert found is not None
     assert found.block == 777
     blocks = {"scheme": "blocks", "block": 9.0}

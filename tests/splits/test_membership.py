@@ -12,6 +12,7 @@ import pytest
 from streetgauge.errors import InputError
 from streetgauge.settings import FoldSettings
 from streetgauge.splits import (
+    LocationColumns,
     Split,
     areas_in_two_parts,
     folds_frame,
@@ -38,9 +39,7 @@ def split(**settings: object) -> list[Split]:
         AREAS,
         DECILES,
         seed=1,
-        location_ids=IDS,
-        coordinates=PLACES,
-        outcomes=["income"],
+        columns=LocationColumns(location_ids=IDS, coordinates=PLACES, outcomes=["income"]),
     )
 
 

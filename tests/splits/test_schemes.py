@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from streetgauge.errors import InputError
 from streetgauge.seeds import derive_seed
 from streetgauge.settings import FoldSettings
-from streetgauge.splits import Split, area_folds, make_splits, validation_part
+from streetgauge.splits import LocationColumns, Split, area_folds, make_splits, validation_part
 
 OUTCOMES = ("income", "health")
 BLOCK = 2000.0
@@ -57,11 +57,13 @@ class City:
             self.areas,
             self.deciles,
             seed=seed,
-            location_ids=self.ids,
-            outcomes=OUTCOMES,
-            coordinates=self.places,
-            units=self.msoas,
-            groups=self.districts,
+            columns=LocationColumns(
+                location_ids=self.ids,
+                outcomes=OUTCOMES,
+                coordinates=self.places,
+                units=self.msoas,
+                groups=self.districts,
+            ),
         )
 
 

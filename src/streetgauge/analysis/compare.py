@@ -4,22 +4,26 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
+import pyarrow as pa
 from pydantic import BaseModel
 
-from streetgauge.analysis.operands import Side, open_side
 from streetgauge.errors import InputError
 from streetgauge.io.files import write_json
-from streetgauge.io.formats import ANALYSIS_VERSION
+from streetgauge.io.formats import ANALYSIS_VERSION, METRICS_VERSION, read_object
+from streetgauge.settings import EvaluationSettings, FoldSettings
 from streetgauge.study import Study
+from streetgauge.study.paths import OTHER_FOLDS, FoldOutputs, own_outputs
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["FILE", "compare", "different_settings"]
+__all__ = ["FILE", "ComparedStudy", "compare", "different_settings", "open_side"]
 
 FILE = "comparison.json"
 FORMAT = "streetgauge comparison"
@@ -135,7 +139,7 @@ def different_settings(a: Study | None, b: Study | None) -> list[dict[str, str]]
     return result
 
 
-def _kinds(a: Side, b: Side, cautions: list[str]) -> dict[str, tuple[str, str]]:
+def _kinds(a: ComparedStudy, b: ComparedStudy, cautions: list[str]) -> dict[str, tuple[str, str]]:
     """Say which folds of a are compared with which of b."""
     shared = [kind for kind in a.kinds if kind in b.kinds]
     if shared:
@@ -148,9 +152,9 @@ def _kinds(a: Side, b: Side, cautions: list[str]) -> dict[str, tuple[str, str]]:
 
 
 def _outcome(
-    name: str, a: Side, b: Side, kind_a: str, kind_b: str, draws: int, seed: int
+    name: str, a: ComparedStudy, b: ComparedStudy, kind_a: str, kind_b: str, draws: int, seed: int
 ) -> dict[str, Any]:
-    from streetgauge.evaluation import compare_areas
+    from streetgauge.evaluation import Operand, compare_areas
 
     accounts = [side.account(kind) for side, kind in ((a, kind_a), (b, kind_b))]
     one, other = (account["outcomes"].get(name) for account in accounts)
@@ -172,15 +176,12 @@ def _outcome(
         for side, kind, each in ((a, kind_a, indexed[0]), (b, kind_b, indexed[1]))
     ]
     return said | compare_areas(
-        first,
-        second,
+        Operand(first, min_locations=a.evaluation.min_locations, unit=units[0], weight=weights[0]),
+        Operand(second, min_locations=b.evaluation.min_locations, unit=units[1], weight=weights[1]),
         classes=a.metrics["classes"],
         interval_level=a.metrics["interval_level"],
         draws=draws,
         seed=seed,
-        min_locations=(a.evaluation.min_locations, b.evaluation.min_locations),
-        units=(units[0], units[1]),
-        weights=(weights[0], weights[1]),
     )
 
 
@@ -211,7 +212,7 @@ def _rows(areas: pd.DataFrame | None, outcome: str) -> pd.DataFrame | None:
     return None if areas is None else areas[areas["outcome"] == outcome]
 
 
-def _scheme(side: Side, kind: str) -> str:
+def _scheme(side: ComparedStudy, kind: str) -> str:
     return str(side.account(kind).get("scheme", {}).get("description") or kind)
 
 
@@ -271,3 +272,167 @@ def _target(out: Path) -> Path:
         if not ours:
             raise InputError(path, "this is no comparison of ours", "take another --out")
     return path
+
+
+COLUMNS = ("area", "outcome", "decile", "actual_decile", "n_locations", "fold")
+
+
+@dataclass(frozen=True)
+class ComparedStudy:
+    """What is compared: a study with its areas, or the figures of a bundle."""
+
+    name: str
+    metrics: Mapping[str, Any]
+    study: Study | None
+
+    @property
+    def own(self) -> str:
+        """Kind of the folds that ``metrics`` itself tells of."""
+        if self.study is not None:
+            return str(self.metrics.get("kind") or self.study.settings.folds.kind)
+        scheme = self.metrics.get("scheme", {})
+        if scheme.get("name") == "stored":
+            return "stored"
+        given = {key: scheme[key] for key in ("block", "group") if scheme.get(key) is not None}
+        try:
+            return FoldSettings(scheme=scheme.get("name", "k-fold"), **given).kind
+        except ValueError:
+            return "class"
+
+    @property
+    def kinds(self) -> list[str]:
+        """All kinds of folds that it was tested in, the own first."""
+        other = self.metrics.get("other_folds")
+        return [self.own] if other is None else [self.own, other["kind"]]
+
+    @property
+    def about(self) -> dict[str, Any]:
+        """Give what is compared, for the record."""
+        version = None if self.study is None else self.study.record.get("streetgauge")
+        what = "bundle" if self.study is None else "study"
+        return {"type": what, "name": self.name, "streetgauge": version}
+
+    @property
+    def evaluation(self) -> EvaluationSettings:
+        """Give how it was measured."""
+        return EvaluationSettings() if self.study is None else self.study.settings.evaluation
+
+    def account(self, kind: str) -> Mapping[str, Any]:
+        """Give the account of all outcomes in folds of this kind."""
+        found: Mapping[str, Any] = self.metrics if kind == self.own else self.metrics["other_folds"]
+        return found
+
+    def areas(self, kind: str) -> pd.DataFrame | None:
+        """Read its predicted areas; None of a bundle."""
+        if self.study is None:
+            return None
+        own = kind == self.own
+        files = own_outputs(self.study) if own else FoldOutputs(self.study.directory / OTHER_FOLDS)
+        try:
+            frame = pd.read_parquet(files.areas)
+        except FileNotFoundError:
+            raise self._undone(files.areas, "it is not there") from None
+        except (OSError, pa.ArrowException) as error:
+            raise self._undone(files.areas, f"it cannot be read ({error})") from None
+        missing = [column for column in COLUMNS if column not in frame]
+        if missing:
+            raise self._undone(files.areas, f"it has no column {missing[0]!r}")
+        return frame
+
+    def units(self, kind: str, outcome: str, areas: pd.Index) -> pd.Series | None:
+        """Say which areas were drawn together for its own figures; None: each alone."""
+        from streetgauge.evaluation.resample import draw_units
+
+        drawn = self.account(kind)["outcomes"][outcome].get("bootstrap") or {}
+        if self.study is None or drawn.get("unit", "areas") == "areas":
+            return None
+        settings = self.evaluation.model_copy(
+            update={"bootstrap": drawn["unit"], "block": drawn.get("side")}
+        )
+        if drawn["unit"] == "blocks":
+            return draw_units(areas, settings, {}, self._places)[0]
+        return draw_units(areas, settings, {}, None, self._columns)[0]
+
+    def cautions(self, side: str) -> Iterator[str]:
+        """Say what a reader must know of it."""
+        caution = self.metrics.get("scheme", {}).get("caution")
+        if caution:
+            yield f"{side} ({self.name}): {caution}"
+        if self.study is None:
+            return
+        try:
+            self.study.require_fresh("areas")
+        except (InputError, OSError):
+            yield (
+                f"{side} ({self.name}) is compared as it was made: its inputs, its settings or the "
+                "program have changed since"
+            )
+
+    @cached_property
+    def _places(self) -> pd.DataFrame:
+        from streetgauge.evaluation import positions_of_areas
+
+        return positions_of_areas(*self._facts)
+
+    @cached_property
+    def _columns(self) -> pd.DataFrame:
+        from streetgauge.evaluation.area_facts import columns_of_areas
+
+        assert self.study is not None
+        return columns_of_areas(self.study, self.study.settings.folds, *self._facts)
+
+    @cached_property
+    def _facts(self) -> tuple[pd.DataFrame, pd.DataFrame]:
+        """Read the areas and the locations."""
+        from streetgauge.locations import read_areas
+
+        assert self.study is not None
+        settings = self.study.settings
+        areas = read_areas(settings.areas, settings.locations)
+        return areas, pd.read_parquet(self.study.locations)
+
+    def _undone(self, file: Path, reason: str) -> InputError:
+        directory = file.parent if self.study is None else self.study.directory
+        return InputError(file, reason, f"make it with `streetgauge run {directory}`")
+
+
+def open_side(name: str | Path) -> ComparedStudy:
+    """Open a study or a bundle, with figures.
+
+    Raises
+    ------
+    InputError
+        If there is none, nothing was tested in it, or its figures cannot be read.
+    """
+    path = Path(name)
+    if str(name).startswith("hf://") or (path / "bundle.json").is_file():
+        from streetgauge.model.transfer import open_bundle
+
+        bundle, _ = open_bundle(name)
+        if bundle.metrics is None or not bundle.metrics.get("outcomes"):
+            raise InputError(
+                name,
+                "this bundle carries no figures",
+                "export it again when its study has been tested",
+            )
+        said = {"classes": bundle.model.classes, "interval_level": 0.9, **bundle.metrics}
+        return ComparedStudy(str(name), said, None)
+    if not path.exists():
+        raise InputError(name, "there is no such study or bundle", "give their directories")
+    study = Study.open(path)
+    again = f"make it again with `streetgauge areas {study.directory} --force`"
+    try:
+        metrics = read_object(study.metrics, METRICS_VERSION, again)
+    except FileNotFoundError:
+        raise InputError(
+            study.directory,
+            "it has no figures yet",
+            f"make them with `streetgauge run {study.directory}`",
+        ) from None
+    if not {"outcomes", "classes", "interval_level", "scheme"} <= metrics.keys():
+        raise InputError(study.metrics, "this is not what `areas` writes", again)
+    if not metrics["outcomes"]:
+        raise InputError(
+            study.directory, "nothing was tested in it", "take another folds.scheme, and run it"
+        )
+    return ComparedStudy(str(name), metrics, study)

@@ -18,6 +18,7 @@ from streetgauge.evaluation.area_facts import (
 )
 from streetgauge.evaluation.comparison import (
     Drawn,
+    Operand,
     compare_areas,
     compare_figures,
     draw_metrics,
@@ -44,6 +45,7 @@ from streetgauge.evaluation.structure import (
 from streetgauge.evaluation.trust import add_disagreement, evaluate_disagreement
 
 __all__ = [
+    "Operand",
     "EvaluationInputs",
     "FEW_LOCATIONS",
     "Level",

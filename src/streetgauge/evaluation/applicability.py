@@ -143,14 +143,15 @@ class AreaOfApplicability:
 
 
 def _largest(z: Floats) -> tuple[Floats, Floats]:
-    """Give the largest singular values of z, and the directions in which they are: as rows."""
-    if min(z.shape) <= SMALL:
-        _, values, turned = np.linalg.svd(z, full_matrices=False)
-        return values, turned
-    from sklearn.utils.extmath import randomized_svd
+    """Give the largest singular values of centred z, and their directions: as rows."""
+    from sklearn.decomposition import PCA
 
-    _, values, turned = randomized_svd(z, MOST, random_state=0)
-    return values, turned
+    exact = min(z.shape) <= SMALL
+    count = min(z.shape) if exact else MOST
+    pca = PCA(count, svd_solver="full" if exact else "randomized", random_state=0)
+    with np.errstate(invalid="ignore"):  # shares of the variance, of areas that are all the same
+        pca.fit(z)
+    return pca.singular_values_, pca.components_
 
 
 def _remainder(z: Floats, along: Floats) -> Floats:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import zlib
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -32,6 +33,7 @@ from streetgauge.evaluation.resample import Sums
 from streetgauge.io.tables import refuse_repeated
 
 __all__ = [
+    "Operand",
     "Drawn",
     "LOWER_IS_BETTER",
     "compare_areas",
@@ -132,43 +134,58 @@ def draw_metrics(
     }
 
 
+@dataclass(frozen=True, eq=False)
+class Operand:
+    """One side of a comparison.
+
+    Parameters
+    ----------
+    areas : DataFrame
+        Rows of one outcome of ``areas.parquet``: ``area``, ``decile``, ``actual_decile``,
+        ``n_locations`` and, where known, ``p1`` to ``pK``.
+    min_locations : int
+        Fewest locations of an area that is measured.
+    unit : Series by area, optional
+        What is drawn together. Paired, it is the coarser of the two sides'.
+    weight : Series by area, optional
+        How much each area counts. Paired, areas count by these if both sides'
+        weights are the same, give or take `ALIKE` and but for a factor, and all count the same if
+        they are not: neither population is that of both. Not paired, each side has its own, if both
+        have any.
+    """
+
+    areas: pd.DataFrame
+    min_locations: int = 1
+    unit: pd.Series | None = None
+    weight: pd.Series | None = None
+
+
 def compare_areas(
-    a: pd.DataFrame,
-    b: pd.DataFrame,
+    a: Operand,
+    b: Operand,
     *,
     classes: int = 10,
     interval_level: float = 0.9,
     draws: int = 1000,
     seed: int = 0,
-    min_locations: tuple[int, int] = (1, 1),
-    units: tuple[pd.Series | None, pd.Series | None] = (None, None),
-    weights: tuple[pd.Series | None, pd.Series | None] = (None, None),
 ) -> dict[str, Any]:
-    """Say how much better one set of predicted areas is than another, of one outcome.
+    """Measure how much better one set of predicted areas is than another, of one outcome.
 
     Where both have at least `FEWEST` measured areas in common, and a tenth of the smaller side's,
-    only those are looked at, and both sides are measured on the same draws of them. Otherwise each
+    only those are compared, and both sides are measured on the same draws of them. Otherwise each
     side has all its areas and draws of its own. Exchanging a and b turns the signs and nothing
     else; the order of the rows does not matter.
 
     Parameters
     ----------
-    a, b : DataFrame
-        Rows of one outcome of ``areas.parquet``: ``area``, ``decile``, ``actual_decile``,
-        ``n_locations``, and ``p1`` to ``pK`` where they are known.
-    classes : int, default 10
-        K, of both.
-    interval_level, draws, seed
-        Of the percentile intervals.
-    min_locations : (int, int)
-        Areas with fewer locations are not measured, on either side.
-    units : (Series by area or None, the same)
-        What is drawn together on either side. Paired, it is the coarser of the two.
-    weights : (Series by area or None, the same)
-        How much each area counts on either side. Paired, areas count by these if both sides'
-        weights are the same, give or take `ALIKE` and but for a factor, and all count the same if
-        they are not: neither population is that of both. Not paired, each side has its own, if both
-        have any.
+    a, b : Operand
+        The two sides.
+    classes : int
+        K.
+    interval_level : float
+        Of the intervals.
+    draws, seed : int
+        Of the bootstrap.
 
     Returns
     -------
@@ -187,19 +204,16 @@ def compare_areas(
     InputError
         If an area appears more than once on one side, or one has no area that is measured.
     """
-    sides = [
-        _measured(frame, least, name)
-        for frame, least, name in zip((a, b), min_locations, "ab", strict=True)
-    ]
+    sides = [_measured(each.areas, each.min_locations, name) for each, name in ((a, "a"), (b, "b"))]
+    units, weights = (a.unit, b.unit), (a.weight, b.weight)
     shared = sides[0].index.intersection(sides[1].index)
     counts = {"a": len(sides[0]), "b": len(sides[1]), "shared": len(shared)}
     paired = len(shared) >= max(FEWEST, SHARE * min(counts["a"], counts["b"]))
     # Small cities that are compared with themselves are paired, too.
     paired = paired or (len(shared) == counts["a"] == counts["b"])
     result: dict[str, Any] = {"paired": paired, "n_areas": counts, "different_actual": None}
-    weights, result["weighted"] = (
-        _common_weights(weights, shared) if paired else _own_weights(weights)
-    )
+    choose = partial(_common_weights, areas=shared) if paired else _own_weights
+    weights, result["weighted"] = choose(weights)
     if paired:
         sides = [side.loc[shared] for side in sides]
         one, other = (side["actual_decile"].to_numpy(np.int64) for side in sides)

@@ -30,7 +30,7 @@ def intervals(
     areas: pd.DataFrame,
     interval_level: float = 0.9,
     classes: int = 10,
-    held_aside: pd.DataFrame | None = None,
+    calibration_set: pd.DataFrame | None = None,
 ) -> pd.DataFrame:
     """Add ``low`` and ``high``, among which the actual decile lies in a given share of the areas.
 
@@ -45,7 +45,7 @@ def intervals(
     Calibration is cross-conformal (Vovk 2015, Ann. Math. Artif. Intell. 74, 9-28): for an area
     held out in fold f both steps see the *other* folds' areas alone, and each of these is
     scored by probabilities that the other four fifths of them gave. Where there is no other
-    fold, ``held_aside`` takes its place. If areas of all folds are alike (exchangeable), the
+    fold, ``calibration_set`` takes its place. If areas of all folds are alike (exchangeable), the
     share that is covered is at least ``interval_level`` up to chance, and exceeds it by 1 / (n + 1)
     only; nothing is drawn at random, so where many areas have the very same probabilities
     (constant scores) it can exceed it by more. Folds that are districts are not alike, and may
@@ -62,7 +62,7 @@ def intervals(
         That share, between 0 and 1.
     classes : int, default 10
         The highest decile.
-    held_aside : DataFrame, optional
+    calibration_set : DataFrame, optional
         ``outcome, score, actual_decile`` of areas that were neither learned from nor tested.
 
     Returns
@@ -76,10 +76,10 @@ def intervals(
     p = np.full((len(areas), classes), 1 / classes)
     place = pd.Series(np.arange(len(areas)), index=areas.index)
     for outcome, rows in areas.groupby("outcome"):
-        aside = None
-        if held_aside is not None:
-            aside = held_aside[held_aside["outcome"] == outcome]
-        for held_out, known in _calibrations(rows, aside):
+        calibration = None
+        if calibration_set is not None:
+            calibration = calibration_set[calibration_set["outcome"] == outcome]
+        for held_out, known in _calibrations(rows, calibration):
             here = place[held_out.index].to_numpy()
             p[here], low[here], high[here] = _one(held_out, known, interval_level, classes)
     columns = probability_columns(classes)
@@ -92,7 +92,7 @@ def intervals(
 
 
 def _calibrations(
-    rows: pd.DataFrame, aside: pd.DataFrame | None
+    rows: pd.DataFrame, calibration: pd.DataFrame | None
 ) -> list[tuple[pd.DataFrame, pd.DataFrame]]:
     """Pair the areas of each fold with those that say how large errors are, in a fixed order.
 
@@ -100,14 +100,14 @@ def _calibrations(
     """
     tested = rows.assign(x=normal_scores(rows["score"]))
     known = tested[(tested["fold"] != 0) & tested["actual_decile"].notna()]
-    if aside is not None:
-        aside = aside[aside["actual_decile"].notna()]
-        aside = aside.assign(x=normal_scores(aside["score"], among=rows["score"]))
+    if calibration is not None:
+        calibration = calibration[calibration["actual_decile"].notna()]
+        calibration = calibration.assign(x=normal_scores(calibration["score"], among=rows["score"]))
     pairs = []
     for fold, held_out in tested[tested["fold"] != 0].groupby("fold"):
         others = known[known["fold"] != fold]
-        if others.empty and aside is not None:
-            others = aside
+        if others.empty and calibration is not None:
+            others = calibration
         if len(others):
             pairs.append((held_out, others.sort_values(["x", "actual_decile"], kind="stable")))
     return pairs

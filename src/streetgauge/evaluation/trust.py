@@ -11,10 +11,16 @@ from scipy.stats import spearmanr
 from streetgauge.classes import equal_count
 from streetgauge.study.paths import FoldOutputs
 
-__all__ = ["add_disagreement", "add_trust", "evaluate_disagreement", "held_aside", "trust_lines"]
+__all__ = [
+    "add_disagreement",
+    "add_trust",
+    "evaluate_disagreement",
+    "calibration_set",
+    "trust_lines",
+]
 
 
-def held_aside(files: FoldOutputs) -> pd.DataFrame | None:
+def calibration_set(files: FoldOutputs) -> pd.DataFrame | None:
     """Read the mean scores of areas that were neither learned from nor tested, if there are any.
 
     Returns

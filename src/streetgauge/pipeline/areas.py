@@ -39,7 +39,7 @@ from streetgauge.evaluation.area_facts import (
     with_facts,
 )
 from streetgauge.evaluation.evaluate import read_oracle
-from streetgauge.evaluation.trust import add_trust, held_aside, trust_lines
+from streetgauge.evaluation.trust import add_trust, calibration_set, trust_lines
 from streetgauge.features.area_means import feature_table
 from streetgauge.io.files import write_json, write_table
 from streetgauge.locations import read_areas
@@ -172,7 +172,7 @@ def _evaluate_folds(
         weights=weights.areas,
         min_locations=settings.min_locations,
     )
-    frame = _in_order(intervals(areas, settings.interval_level, classes, held_aside(files)))
+    frame = _in_order(intervals(areas, settings.interval_level, classes, calibration_set(files)))
     levels = _levels(known, predictions, frame)
     trained = training_areas(splits, deciles(study.settings, known.outcomes.reset_index()))
     frame, trust = add_trust(

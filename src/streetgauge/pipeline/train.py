@@ -20,7 +20,7 @@ from streetgauge.skips import left_out
 from streetgauge.splits import (
     Split,
     folds_frame,
-    second_folds,
+    other_folds,
     split_notes,
     splits_frame,
     take_share,
@@ -153,7 +153,7 @@ def _train_other_folds(
         remove_other_folds(study)
         return ()
     try:
-        folds = second_folds(study.settings.folds, locations)
+        folds = other_folds(study.settings.folds, locations)
         splits = [] if folds is None else study_splits(study, locations, labels, folds)
     except InputError as error:  # the study's own folds are all the same what they are
         remove_other_folds(study)

@@ -1,5 +1,5 @@
 from .blocks import block_side as block_side
-from .blocks import second_folds as second_folds
+from .blocks import other_folds as other_folds
 from .folds import Split as Split
 from .folds import area_folds as area_folds
 from .folds import take_share as take_share
@@ -12,5 +12,6 @@ from .membership import split_notes as split_notes
 from .membership import splits_frame as splits_frame
 from .membership import stored_folds as stored_folds
 from .membership import unassigned as unassigned
+from .schemes import LocationColumns as LocationColumns
 from .schemes import make_splits as make_splits
 from .splitter import AreaSplit as AreaSplit

@@ -15,7 +15,7 @@ from streetgauge.errors import InputError, closest
 from streetgauge.settings import FoldSettings
 from streetgauge.splits.blocks import column_by_location, to_metres
 from streetgauge.splits.folds import PARTS, Split
-from streetgauge.splits.schemes import make_splits
+from streetgauge.splits.schemes import LocationColumns, make_splits
 
 __all__ = ["areas_in_two_parts", "folds_frame", "unassigned", "read_splits", "split_locations"]
 __all__ += ["split_notes", "splits_frame", "stored_folds"]
@@ -219,12 +219,14 @@ def split_locations(
         area,
         deciles.to_numpy(np.float64),
         seed=seed,
-        location_ids=ids,
-        outcomes=[str(name) for name in deciles.columns],
-        coordinates=to_metres(locations["lat"], locations["lon"]) if metric else None,
-        units=column(settings.unit),
-        groups=column(settings.group),
         fold=fold,
+        columns=LocationColumns(
+            location_ids=ids,
+            outcomes=[str(name) for name in deciles.columns],
+            coordinates=to_metres(locations["lat"], locations["lon"]) if metric else None,
+            units=column(settings.unit),
+            groups=column(settings.group),
+        ),
     )
 
 

@@ -27,10 +27,38 @@ from streetgauge.splits.folds import (
     validation_part,
 )
 
-__all__ = ["Split", "make_splits"]
+__all__ = ["LocationColumns", "Split", "make_splits"]
 
 Flags = NDArray[np.bool_]
 Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class LocationColumns:
+    """What may be known of N locations besides their area and its deciles.
+
+    Parameters
+    ----------
+    location_ids : array of str, shape [N], optional
+        Keys of the rows; without them, locations that are not kept together by area are
+        distinguished by their position.
+    outcomes : sequence of str, length M, optional
+        Names of the columns of deciles; ``by-class`` needs them, and with them an outcome without
+        any label in a part is refused.
+    coordinates : array of float, shape [N, 2], optional
+        Where the locations are, in metres; NaN takes the mean of the area's others. ``blocks`` and
+        ``buffer`` need them.
+    units : array, shape [N], optional
+        What is kept whole besides areas, see ``settings.unit``; None where not known.
+    groups : array, shape [N], optional
+        What ``leave-one-group-out`` tests one after the other; None where not known.
+    """
+
+    location_ids: ArrayLike | None = None
+    outcomes: Sequence[str] = ()
+    coordinates: ArrayLike | None = None
+    units: ArrayLike | None = None
+    groups: ArrayLike | None = None
 
 
 def make_splits(
@@ -39,11 +67,7 @@ def make_splits(
     deciles: ArrayLike,
     *,
     seed: int,
-    location_ids: ArrayLike | None = None,
-    outcomes: Sequence[str] = (),
-    coordinates: ArrayLike | None = None,
-    units: ArrayLike | None = None,
-    groups: ArrayLike | None = None,
+    columns: LocationColumns | None = None,
     fold: ArrayLike | None = None,
     validation: bool = True,
 ) -> list[Split]:
@@ -62,19 +86,8 @@ def make_splits(
         Classes of the area per outcome, NaN where missing.
     seed : int
         Same seed and keys, same splits.
-    location_ids : array of str, shape [N], optional
-        Keys of the rows; without them, locations that are not kept together by area are
-        distinguished by their position.
-    outcomes : sequence of str, length M, optional
-        Names of the columns of `deciles`; ``by-class`` needs them, and with them it is looked at
-        whether all have labels to learn from.
-    coordinates : array of float, shape [N, 2], optional
-        Where the locations are, in metres; NaN takes the mean of the area's others. ``blocks`` and
-        `buffer` need them.
-    units : array, shape [N], optional
-        What is kept whole besides areas, see ``settings.unit``; None where not known.
-    groups : array, shape [N], optional
-        What ``leave-one-group-out`` tests one after the other; None where not known.
+    columns : LocationColumns, optional
+        What else is known of the locations.
     fold : array of int, shape [N], optional
         Folds that are made already (0: never tested); then the scheme plays no part.
     validation : bool
@@ -94,8 +107,9 @@ def make_splits(
         coordinate or a column that the scheme needs is missing, no area has the classes asked for,
         nothing is left to learn from, or no area of a part has a label of an outcome.
     """
-    rows = {"deciles": deciles, "location_ids": location_ids, "units": units, "groups": groups}
-    data = _prepare(settings, areas, {**rows, "coordinates": coordinates}, outcomes)
+    columns = columns or LocationColumns()
+    outcomes = columns.outcomes
+    data = _prepare(settings, areas, deciles, columns)
     if fold is not None:
         tests = _stored(data, np.asarray(fold, np.int64))
     else:
@@ -153,10 +167,7 @@ class _Data:
 
 
 def _prepare(
-    settings: FoldSettings,
-    areas: ArrayLike,
-    rows: Mapping[str, ArrayLike | None],
-    outcomes: Sequence[str],
+    settings: FoldSettings, areas: ArrayLike, deciles: ArrayLike, columns: LocationColumns
 ) -> _Data:
     """Give keys numbers, join areas to units, fill in coordinates."""
     area, names = pd.factorize(np.asarray(areas, object), sort=True)
@@ -166,6 +177,8 @@ def _prepare(
     if (area < 0).any():
         raise InputError(f"row {int((area < 0).argmax())}", "it has no area", "leave it out")
     array: dict[str, NDArray[Any]] = {}
+    names_of = ("location_ids", "units", "groups", "coordinates")
+    rows = {"deciles": deciles, **{name: getattr(columns, name) for name in names_of}}
     for name, values in rows.items():
         if values is not None:
             numbers = name in ("deciles", "coordinates")
@@ -187,7 +200,9 @@ def _prepare(
         missing = np.isnan(place).any(axis=1, keepdims=True)
         place = np.where(missing, _mean_places(place, area)[area], place)
     classes, group = array["deciles"].reshape(n, -1), array.get("groups")
-    return _Data(settings, location, area, names, unit, whole, classes, outcomes, place, group)
+    return _Data(
+        settings, location, area, names, unit, whole, classes, columns.outcomes, place, group
+    )
 
 
 def _mean_places(places: Floats, keys: Rows) -> Floats:

@@ -16,7 +16,7 @@ from sklearn.utils.validation import check_consistent_length
 from streetgauge.errors import InputError
 from streetgauge.settings import FoldSettings
 from streetgauge.splits.folds import Rows, Split
-from streetgauge.splits.schemes import make_splits
+from streetgauge.splits.schemes import LocationColumns, make_splits
 
 __all__ = ["AreaSplit"]
 
@@ -153,12 +153,13 @@ class AreaSplit(BaseCrossValidator):  # type: ignore[misc]
                 areas,
                 classes,
                 seed=self._seed(),
-                # Named only where one must be picked: with names all must have labels.
-                outcomes=names if self.scheme == "by-class" else (),
-                coordinates=self._places(areas),
-                units=_looked_up(self.units, areas),
-                groups=_looked_up(self.districts, areas),
-                validation=False,  # an estimator sets its own apart
+                validation=False,
+                columns=LocationColumns(
+                    outcomes=names if self.scheme == "by-class" else (),
+                    coordinates=self._places(areas),
+                    units=_looked_up(self.units, areas),
+                    groups=_looked_up(self.districts, areas),
+                ),
             )
         except InputError as error:
             subject = error.subject.replace("folds.", "AreaSplit.")

@@ -200,16 +200,11 @@ def _components(values: Floats, most: int) -> Floats:
     values = np.where(np.isfinite(values), values, np.nanmedian(values, axis=0))
     spread = values.std(0)
     values = (values - values.mean(0))[:, spread > 0] / spread[spread > 0]
-    if min(values.shape) <= most:  # ridge regression does not care along which axes it goes
-        return values if values.shape[1] <= most else _turned(values)
-    from sklearn.utils.extmath import randomized_svd
+    if values.shape[1] <= most:  # ridge regression does not depend on the axes
+        return values
+    from sklearn.decomposition import PCA
 
-    left, size, _ = randomized_svd(values, most, n_iter=4, random_state=0)
-    result: Floats = left * size
-    return result
-
-
-def _turned(values: Floats) -> Floats:
-    left, size, _ = np.linalg.svd(values, full_matrices=False)
-    result: Floats = left * size
+    solver = "full" if len(values) <= most else "randomized"
+    pca = PCA(min(most, len(values)), svd_solver=solver, iterated_power=4, random_state=0)
+    result: Floats = pca.fit_transform(values)
     return result
