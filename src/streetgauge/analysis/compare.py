@@ -39,7 +39,7 @@ def compare(
     draws: int | None = None,
     seed: int = 2019,
 ) -> dict[str, Any]:
-    """Say how much better one study is than another, outcome by outcome.
+    """Report how much better one study is than another, outcome by outcome.
 
     Studies that share areas are paired by area, and both are measured on the same bootstrap draws
     of the shared areas (`streetgauge.evaluation.compare_areas`); others have draws of their own.
@@ -131,16 +131,16 @@ def different_settings(a: Study | None, b: Study | None) -> list[dict[str, str]]
     absent = ("-", None)
     result = []
     for key in sorted({*one, *other}):
-        (said, content), (too, same) = one.get(key, absent), other.get(key, absent)
-        alike = content == same if content and same else said == too
+        (value, content), (too, same) = one.get(key, absent), other.get(key, absent)
+        alike = content == same if content and same else value == too
         if not alike:
-            mark = " (other content)" if said == too else ""
-            result.append({"key": key, "a": said, "b": too + mark})
+            mark = " (other content)" if value == too else ""
+            result.append({"key": key, "a": value, "b": too + mark})
     return result
 
 
 def _kinds(a: ComparedStudy, b: ComparedStudy, cautions: list[str]) -> dict[str, tuple[str, str]]:
-    """Say which folds of a are compared with which of b."""
+    """Report which folds of a are compared with which of b."""
     shared = [kind for kind in a.kinds if kind in b.kinds]
     if shared:
         return {kind: (kind, kind) for kind in shared}
@@ -164,18 +164,18 @@ def _outcome(
     if one is None or other is None:
         raise InputError(f"outcome {name!r}", f"it was not tested in {kind_a} folds on both sides")
     both = {side: each.get("gain") for side, each in (("a", one), ("b", other))}
-    said: dict[str, Any] = {"label": label, "gain": both}
+    result: dict[str, Any] = {"label": label, "gain": both}
     first, second = _rows(a.areas(kind_a), name), _rows(b.areas(kind_b), name)
     if first is None or second is None:
         same = accounts[0].get("interval_level") == accounts[1].get("interval_level")
-        return said | _figures_alone(one, other, same_level=same)
+        return result | _figures_alone(one, other, same_level=same)
     indexed = [frame.set_index("area") for frame in (first, second)]
     weights = [each.get("weight") for each in indexed]
     units = [
         side.units(kind, name, each.index)
         for side, kind, each in ((a, kind_a, indexed[0]), (b, kind_b, indexed[1]))
     ]
-    return said | compare_areas(
+    return result | compare_areas(
         Operand(first, min_locations=a.evaluation.min_locations, unit=units[0], weight=weights[0]),
         Operand(second, min_locations=b.evaluation.min_locations, unit=units[1], weight=weights[1]),
         classes=a.metrics["classes"],
@@ -217,7 +217,7 @@ def _scheme(side: ComparedStudy, kind: str) -> str:
 
 
 def _cautions(kind: str, outcomes: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
-    """Say where the two sides are measured against different truths, or in part only."""
+    """Report where the two sides are measured against different truths, or in part only."""
     for name, each in outcomes.items():
         counts = each["n_areas"]
         if each["different_actual"]:
@@ -249,8 +249,8 @@ def _flat(study: Study, value: Any, key: str = "") -> Iterator[tuple[str, tuple[
         for name, each in value.items():
             yield from _flat(study, each, f"{key}.{name}")
     elif isinstance(value, Path):
-        kept = study.record.get("files", {}).get(str(value), {})
-        yield key, (study.name_of(value), kept.get("sha256"))
+        stored = study.record.get("files", {}).get(str(value), {})
+        yield key, (study.name_of(value), stored.get("sha256"))
     elif isinstance(value, tuple) and any(isinstance(each, (Path, BaseModel)) for each in value):
         for number, each in enumerate(value, start=1):
             yield from _flat(study, each, f"{key}.{number}")
@@ -340,7 +340,7 @@ class ComparedStudy:
         return frame
 
     def units(self, kind: str, outcome: str, areas: pd.Index) -> pd.Series | None:
-        """Say which areas were drawn together for its own figures; None: each alone."""
+        """Report which areas were drawn together for its own figures; None: each alone."""
         from streetgauge.evaluation.resample import draw_units
 
         drawn = self.account(kind)["outcomes"][outcome].get("bootstrap") or {}
@@ -354,7 +354,7 @@ class ComparedStudy:
         return draw_units(areas, settings, {}, None, self._columns)[0]
 
     def cautions(self, side: str) -> Iterator[str]:
-        """Say what a reader must know of it."""
+        """Report what a reader must know of it."""
         caution = self.metrics.get("scheme", {}).get("caution")
         if caution:
             yield f"{side} ({self.name}): {caution}"
@@ -415,8 +415,8 @@ def open_side(name: str | Path) -> ComparedStudy:
                 "this bundle carries no figures",
                 "export it again when its study has been tested",
             )
-        said = {"classes": bundle.model.classes, "interval_level": 0.9, **bundle.metrics}
-        return ComparedStudy(str(name), said, None)
+        metrics = {"classes": bundle.model.classes, "interval_level": 0.9, **bundle.metrics}
+        return ComparedStudy(str(name), metrics, None)
     if not path.exists():
         raise InputError(name, "there is no such study or bundle", "give their directories")
     study = Study.open(path)

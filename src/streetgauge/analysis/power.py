@@ -81,7 +81,7 @@ class Target:
         return value >= self.value if self.metric == "spearman" else value <= self.value
 
     def __str__(self) -> str:
-        """Say it in words."""
+        """Report it in words."""
         words = {"mae": "MAE", "spearman": "Spearman's r"}[self.metric.partition("-")[0]]
         wide = " with an interval no wider than" if self.metric.endswith("width") else ""
         more = " of at least" if self.metric == "spearman" else " of at most"
@@ -185,7 +185,7 @@ class Power:
 
     @property
     def cost(self) -> str:
-        """Say how much work it is."""
+        """Report how much work it is."""
         cells = int(np.prod([len(each) for each in self.design])) * max(len(self.signals), 1)
         levels = 0 if self.signals else len(LEVELS)
         text = f"{cells * self.repeats} simulated studies of {len(self.deciles):,} areas"
@@ -288,7 +288,7 @@ class Power:
 
     @cached_property
     def noise(self) -> Noise:
-        """Say how a view's noise is divided; by the median outcome of the study's own scores."""
+        """Report how a view's noise is divided; by the median outcome of the study's own scores."""
         if not self._measured_noise:
             return Noise()
         share = float(np.median(list(self._measured_noise.values())))
@@ -315,7 +315,7 @@ class Power:
             figures, _ = self._figures(same, len(count), count, views, advance)
             for name, values in found.items():
                 values.append(figures[name]["spearman"] or 0.0)
-        said = {}
+        predicted = {}
         for name, spearman in self._result.items():
             # A simulation may step back by chance where the next level is hardly stronger.
             along = np.maximum.accumulate(found[name])
@@ -323,7 +323,7 @@ class Power:
                 None if spearman[k] is None else float(np.interp(spearman[k], along, LEVELS))
                 for k in ("low", "value", "high")
             )
-            said[name] = {
+            predicted[name] = {
                 "value": value,
                 "low": low,
                 "high": high,
@@ -335,7 +335,7 @@ class Power:
                     "views": views,
                 },
             }
-        return said
+        return predicted
 
     @staticmethod
     def _value(signal: Mapping[str, Any] | None, outcome: str) -> float:
@@ -405,15 +405,15 @@ class Power:
                 asked = fold == part
                 score[asked] = ridge(labels[~asked & known], areas[asked])
             if not known.any() or not np.isfinite(score[known]).all():
-                # So few of these areas have a value that a fold leaves nothing to learn from.
+                # So few of these areas have a value that a fold leaves nothing to train on.
                 figures[outcome] = dict.fromkeys(FIGURES, np.nan)
                 continue
-            said = pd.DataFrame(
+            predicted = pd.DataFrame(
                 {"decile": cut(score[known], self.classes), "actual_decile": labels[known]},
                 index=areas[known],
             )
             rng = np.random.default_rng(seed)
-            drawn = draw_metrics({"": said}, self.classes, DRAWS, rng, metrics=METRICS)[""]
+            drawn = draw_metrics({"": predicted}, self.classes, DRAWS, rng, metrics=METRICS)[""]
             figures[outcome] = dict(self._widths(drawn.value, drawn.drawn))
         return figures
 

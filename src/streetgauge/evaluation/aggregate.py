@@ -109,12 +109,12 @@ def aggregate(
     if rule == "mean-score":
         decile = parts(score, rows.outcome[rows.start], rows.actual[rows.start])
     elif rule == "mean-decile":
-        said = parts(rows.score, rows.outcome, rows.actual)
-        decile = _rounded(rows.mean(said.astype(float)))
+        predicted = parts(rows.score, rows.outcome, rows.actual)
+        decile = _rounded(rows.mean(predicted.astype(float)))
     else:
-        said = predictions["decile"].to_numpy(np.int64)[rows.order]
+        predicted = predictions["decile"].to_numpy(np.int64)[rows.order]
         decile = {"mean": _mean, "median": _median, "majority": _majority}[rule](
-            rows.shares(said, classes)
+            rows.shares(predicted, classes)
         )
     return pd.DataFrame(
         {
@@ -299,7 +299,7 @@ def refuse_probabilities(frame: pd.DataFrame, key: str, classes: int) -> None:
     ----------
     frame : DataFrame
         ``outcome``, the column ``key``, and perhaps ``p1`` to ``pK``; rows without any of them are
-        not looked at.
+        not used.
     key : str
         ``area`` or ``location_id``.
     classes : int
@@ -318,11 +318,11 @@ def refuse_probabilities(frame: pd.DataFrame, key: str, classes: int) -> None:
     wrong = (np.abs(total - 1) > 1e-3) | (given < -1e-9).any(axis=1)
     wrong |= np.isnan(total) & ~np.isnan(given).all(axis=1)
     if wrong.any():
-        row, said = frame[wrong].iloc[0], total[wrong][0]
+        row, found = frame[wrong].iloc[0], total[wrong][0]
         raise InputError(
             f"probabilities of {key.split('_')[0]} {row[key]!r} for {row['outcome']!r}",
-            f"p1 to p{classes} sum to {said:.4g}, not 1"
-            if np.isfinite(said) and abs(said - 1) > 1e-3
+            f"p1 to p{classes} sum to {found:.4g}, not 1"
+            if np.isfinite(found) and abs(found - 1) > 1e-3
             else "one is missing or negative",
             "make the predictions again: streetgauge train --force",
         )

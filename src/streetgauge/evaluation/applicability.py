@@ -1,4 +1,4 @@
-"""Areas unlike any that a network has learned from: what is said of them is beyond its data."""
+"""Areas outside the training distribution: predictions of them are extrapolations."""
 
 from __future__ import annotations
 
@@ -33,13 +33,13 @@ ARRAYS = ("mean", "sd", "components", "spread", "points", "distances")
 
 @dataclass(frozen=True, eq=False)
 class AreaOfApplicability:
-    """The areas that a model has learned from, by their mean features.
+    """The areas that a model has been trained on, by their mean features.
 
     Features are standardised and turned into principal components, as many as keep 90 % of the
     variance, at most 16 and one for ten areas, each scaled to a standard deviation of 1. How far
     features are from what the components can express is one coordinate more: what is new may be
     what none of them shows. The distance of an area is the mean of those to its 5 nearest. It is
-    far if it is farther than 19 of 20 of the areas learned from are, each fifth of them judged by
+    far if it is farther than 19 of 20 of the training areas are, each fifth of them judged by
     components and areas of the other four, so that of areas that are like them one in twenty is at
     most, up to chance.
 
@@ -114,7 +114,7 @@ class AreaOfApplicability:
         return np.column_stack([along / self.spread[:-2], left])
 
     def distance(self, features: npt.ArrayLike) -> Floats:
-        """Mean distance to the 5 nearest areas learned from: [m]."""
+        """Mean distance to the 5 nearest training areas: [m]."""
         from scipy.spatial import KDTree
 
         nearest = list(range(1, min(NEAREST, len(self.points)) + 1))
@@ -122,7 +122,7 @@ class AreaOfApplicability:
         return np.asarray(KDTree(self.points).query(places, nearest)[0].mean(1))
 
     def dissimilarity_index(self, features: npt.ArrayLike) -> Floats:
-        """Share of the areas learned from that are less far than these are: [m].
+        """Share of the training areas that are less far than these are: [m].
 
         0 to 1; 1 - (1 + the number that are as far or farther) / (n + 1), which is 1 - p of a
         conformal test of "it is like the others" (Laxhammar and Falkman 2010).
@@ -167,22 +167,22 @@ def is_outside_aoa(dissimilarity_index: npt.ArrayLike) -> npt.NDArray[np.bool_]:
 def assess_applicability(
     features: pd.DataFrame, tested: pd.DataFrame, training_areas: pd.DataFrame
 ) -> pd.DataFrame:
-    """Say of every area tested how far it is from those that its network had learned from.
+    """Measure how far every tested area is from the training areas of its network.
 
     Parameters
     ----------
     features : DataFrame by area
         Mean features [D columns].
     tested : DataFrame
-        ``area, fold``, one row an area; areas of fold 0 were learned from in part and are left out.
+        ``area, fold``, one row an area; areas of fold 0 were trained on in part and are excluded.
     training_areas : DataFrame
-        ``area, fold``: what each fold's network could learn from.
+        ``area, fold``: what each fold's network could be trained on.
 
     Returns
     -------
     DataFrame by area
         ``dissimilarity_index`` (0 to 1, see `AreaOfApplicability`) and ``outside_aoa``
-        (bool); areas of which nothing can be said are not in it.
+        (bool); areas of which nothing is known are not in it.
     """
     tables = [
         pd.DataFrame({"dissimilarity_index": [], "outside_aoa": []}, pd.Index([], name="area"))
@@ -217,27 +217,27 @@ def evaluate_applicability(areas: pd.DataFrame) -> dict[str, Any] | None:
     Parameters
     ----------
     areas : DataFrame
-        ``outside_aoa`` (missing where nothing can be said), ``decile, actual_decile, low, high``.
+        ``outside_aoa`` (missing where nothing is known), ``decile, actual_decile, low, high``.
 
     Returns
     -------
     dict or None
-        ``n_areas`` (of which it can be said), ``n_outside`` (how many are), ``share``, ``expected``
+        ``n_areas`` (of which it is known), ``n_outside`` (how many are), ``share``, ``expected``
         (the share if all areas were like those learned from); ``mae`` and ``share_within_interval``
-        of those with an actual decile, and the same ``inside``; None where nothing can be said of
+        of those with an actual decile, and the same ``inside``; None where nothing is known of
         any area.
     """
-    told = areas[areas["outside_aoa"].notna()]
-    if told.empty:
+    known = areas[areas["outside_aoa"].notna()]
+    if known.empty:
         return None
-    unlike = told["outside_aoa"].astype(bool)
+    unlike = known["outside_aoa"].astype(bool)
     return {
-        "n_areas": len(told),
+        "n_areas": len(known),
         "n_outside": int(unlike.sum()),
         "share": float(unlike.mean()),
         "expected": LEVEL,
-        **_errors(told[unlike]),
-        "inside": _errors(told[~unlike]),
+        **_errors(known[unlike]),
+        "inside": _errors(known[~unlike]),
     }
 
 

@@ -286,7 +286,7 @@ def read_population(settings: PopulationSettings) -> pd.Series:
     Returns
     -------
     Series of float by key (str)
-        Rows without a number are left out. Several rows of one key are added up: numbers by sex or
+        Rows without a number are excluded. Several rows of one key are added up: numbers by sex or
         age, say.
 
     Raises

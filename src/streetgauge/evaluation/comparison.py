@@ -99,7 +99,7 @@ def draw_metrics(
     Returns
     -------
     dict of name to `Drawn`
-        With ``rps`` beside the metrics if every prediction has probabilities of every area.
+        With ``rps`` next to the metrics if every prediction has probabilities of every area.
     """
     index = next(iter(predicted.values())).index.sort_values()
     own = pd.Series(index, index=index) if unit is None else unit.reindex(index)
@@ -107,12 +107,12 @@ def draw_metrics(
     sums = Sums(pd.factorize(own, sort=True)[0], counted)
     sums.add("weight", 0, 1)
     names = probability_columns(classes)
-    told = all(_has_probabilities(frame, names) for frame in predicted.values())
+    has_probabilities = all(_has_probabilities(frame, names) for frame in predicted.values())
     for name, frame in predicted.items():
         rows = frame.loc[index]
         actual = rows["actual_decile"].to_numpy(np.int64)
         sums.add(name, cells(actual, rows["decile"].to_numpy(np.int64), classes), classes**2)
-        if told:
+        if has_probabilities:
             scores = ranked_probability_scores(rows[names].to_numpy(float), actual)
             sums.add(f"rps of {name}", 0, 1, scores)
     totals, drawn = sums.totals(), sums.drawn(draws, rng)
@@ -120,7 +120,7 @@ def draw_metrics(
     def measured(parts: Mapping[str, Floats], name: str) -> dict[str, Floats]:
         tables = parts[name].reshape(*parts[name].shape[:-1], classes, classes)
         values = measure(tables, metrics)
-        if told:
+        if has_probabilities:
             with np.errstate(invalid="ignore", divide="ignore"):
                 values["rps"] = (parts[f"rps of {name}"] / parts["weight"])[..., 0]
         return values
@@ -356,8 +356,8 @@ def _agreement(a: pd.DataFrame, b: pd.DataFrame, classes: int) -> dict[str, floa
 
 
 def _table(rows: pd.DataFrame, classes: int) -> npt.NDArray[np.int64]:
-    actual, said = (rows[c].to_numpy(np.int64) for c in ("actual_decile", "decile"))
-    return confusion_matrix(actual, said, classes)
+    actual, predicted = (rows[c].to_numpy(np.int64) for c in ("actual_decile", "decile"))
+    return confusion_matrix(actual, predicted, classes)
 
 
 # Scores of a fold come of one fit and err together: rho spreads wider than of independent pairs.
@@ -422,7 +422,7 @@ def _gain_over(
 def evaluate_shuffled(
     pairs: Sequence[tuple[pd.Series, pd.Series]], classes: int
 ) -> dict[str, Any] | None:
-    """Say how well labels are told that were shuffled over the areas: as by chance, or some leak.
+    """Report how well labels shuffled over the areas are predicted: as by chance, or by a leak.
 
     Parameters
     ----------

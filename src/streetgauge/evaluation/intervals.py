@@ -36,7 +36,7 @@ def intervals(
 
     First every area gets probabilities of the deciles, ``p1`` to ``pK``: see `Distributions`. The
     interval grows from the predicted decile, at each step to the more probable of the two deciles
-    beside it (adaptive prediction sets, Romano, Sesia and Candes 2020, kept contiguous). How far is
+    next to it (adaptive prediction sets, Romano, Sesia and Candes 2020, contiguous). How far is
     conformal: for areas whose decile is known it is looked up how much probability the interval had
     when it was about to take in the actual one, 0 if that was the predicted; of n such areas the
     ceil((n + 1) interval_level)-th smallest is the mass up to which intervals grow. Where this is
@@ -148,8 +148,8 @@ def _limit(
     part = np.arange(actual.size) % PARTS
     for each in np.unique(part):
         mine = part == each
-        learnt = ~mine if (~mine).any() else mine
-        p = Distributions.fit(x[learnt], actual[learnt], classes).at(x[mine])
+        others = ~mine if (~mine).any() else mine
+        p = Distributions.fit(x[others], actual[others], classes).at(x[mine])
         mass = _mass_before(p, decile[mine])
         before[mine] = mass[np.arange(mine.sum()), actual[mine] - 1]
     return float(np.partition(before, needed - 1)[needed - 1])
@@ -181,12 +181,12 @@ def _mass_before(p: Floats, start: Integers) -> Floats:
 def evaluate_intervals(
     areas: pd.DataFrame, level: float, classes: int = 10, districts: pd.Series | None = None
 ) -> dict[str, Any]:
-    """Say how often intervals hold the actual decile, of one outcome's areas.
+    """Report how often intervals hold the actual decile, of one outcome's areas.
 
     Parameters
     ----------
     areas : DataFrame by area
-        ``low, high, actual_decile``; areas without an actual decile are left aside.
+        ``low, high, actual_decile``; areas without an actual decile are skipped.
     level : float
         The share that was asked for.
     classes : int, default 10

@@ -66,7 +66,7 @@ def layer_table(frame: pd.DataFrame, areas: gpd.GeoDataFrame) -> gpd.GeoDataFram
         ``_actual_value``, ``_disagreement``, ``_status``, ``_outside_aoa`` and ``_error_cluster``
         those that the frame has anything in.
     """
-    kept = [column for column in ("name", "district", "geometry") if column in areas.columns]
+    own = [column for column in ("name", "district", "geometry") if column in areas.columns]
     columns: dict[str, pd.Series] = {}
     for outcome, rows in frame.groupby("outcome", sort=True):
         rows = rows.set_index("area")
@@ -79,7 +79,7 @@ def layer_table(frame: pd.DataFrame, areas: gpd.GeoDataFrame) -> gpd.GeoDataFram
                 columns[f"{outcome}_{name}"] = rows.astype({column: kind})[column].reindex(
                     areas.index
                 )
-    table = areas[kept].join(pd.DataFrame(columns, index=areas.index))
+    table = areas[own].join(pd.DataFrame(columns, index=areas.index))
     result: gpd.GeoDataFrame = table.rename_axis("area").reset_index()
     return result
 
@@ -124,7 +124,7 @@ def write_geoparquet(
     labels: Mapping[str, str] | None = None,
     classes: int = 10,
 ) -> None:
-    """Write the same table as GeoParquet 1.1, and beside it the style that QGIS takes.
+    """Write the same table as GeoParquet 1.1, and next to it the style that QGIS takes.
 
     Parameters
     ----------

@@ -34,7 +34,7 @@ class Level:
 
 
 def units_of_areas(level: str, areas: pd.DataFrame, locations: pd.DataFrame) -> pd.Series:
-    """Say which unit of a level each area lies in.
+    """Report which unit of a level each area lies in.
 
     Parameters
     ----------
@@ -216,9 +216,9 @@ def _totals(below: pd.DataFrame, classes: int) -> pd.DataFrame:
     known = below.dropna(subset=[column, "actual_decile"])
     means = _weighted_means(known[column], _weight(known), [known[key].to_numpy() for key in keys])
     value = means.rename_axis(keys).reindex(totals.index)
-    told = _weight(known).groupby([known[key] for key in keys]).sum().reindex(totals.index)
+    weight_known = _weight(known).groupby([known[key] for key in keys]).sum().reindex(totals.index)
     whole = _weight(below).groupby([below[key] for key in keys]).sum()
-    value = value.where(~(told.fillna(0.0) < 0.5 * whole))
+    value = value.where(~(weight_known.fillna(0.0) < 0.5 * whole))
     if column == "actual_value":
         totals["actual_value"] = value
     totals["actual_decile"] = pd.Series(pd.NA, totals.index, dtype="Int64")

@@ -113,7 +113,7 @@ def measure(tables: npt.ArrayLike, metrics: Collection[str] = METRICS) -> dict[s
 
 
 def why_undefined(table: npt.ArrayLike) -> dict[str, str]:
-    """Say of one table which metrics are not defined, and why.
+    """Find which metrics of one table are not defined, and why.
 
     Parameters
     ----------
@@ -198,7 +198,7 @@ def estimate(value: float, drawn: npt.ArrayLike, interval_level: float) -> dict[
     value : float
         NaN if undefined.
     drawn : array_like of float, shape (draws,)
-        The same of every draw; undefined ones (NaN) are left aside.
+        The same of every draw; undefined ones (NaN) are skipped.
     interval_level : float
         Share of the draws between ``low`` and ``high``.
 

@@ -36,7 +36,7 @@ Floats = npt.NDArray[np.float64]
 
 
 def is_measured(frame: pd.DataFrame, min_locations: int) -> pd.Series:
-    """Say which areas are: they have an actual decile, and locations enough."""
+    """Report which areas are: they have an actual decile, and locations enough."""
     return frame["actual_decile"].notna() & (frame["n_locations"] >= min_locations)
 
 
@@ -320,7 +320,7 @@ def kinds_of_areas(
         ``deprivation``: thirds by the actual decile (of ten: 1 to 3 ``deprived``, 8 to 10
         ``affluent``). ``images``: ``few`` and ``many``, the two halves by the number of images,
         or of locations where that is not known. ``district``, and ``columns``. Missing where an
-        area has no such; ways in which all are alike are left out.
+        area has no such; ways in which all are alike are excluded.
 
     Raises
     ------

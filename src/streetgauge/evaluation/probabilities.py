@@ -46,7 +46,7 @@ def probability_columns(classes: int) -> list[str]:
 
 
 def normal_scores(values: npt.ArrayLike, among: npt.ArrayLike | None = None) -> Floats:
-    """Say where values stand among others, as quantiles of the standard normal distribution.
+    """Report where values stand among others, as quantiles of the standard normal distribution.
 
     Parameters
     ----------
@@ -204,7 +204,7 @@ def calibration_error(
 def evaluate_probabilities(
     areas: pd.DataFrame, predictions: pd.DataFrame | None, classes: int = 10
 ) -> dict[str, dict[str, float | None]]:
-    """Say how well stated probabilities describe what is, for one outcome.
+    """Report how well stated probabilities describe what is, for one outcome.
 
     Parameters
     ----------
@@ -220,7 +220,7 @@ def evaluate_probabilities(
     dict
         ``areas``, ``locations`` and ``mean_of_locations`` (the mean of an area's locations'
         probabilities, taken as the area's): each ``rps`` and ``calibration_error``. For locations
-        the rows are locations, and the truth is their area's decile. What is not there is left out.
+        the rows are locations, and the truth is their area's decile. What is not there is excluded.
     """
     columns = probability_columns(classes)
     tables: dict[str, pd.DataFrame] = {}

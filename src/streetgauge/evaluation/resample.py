@@ -105,7 +105,7 @@ def draw_units(
     coordinates: pd.DataFrame | None = None,
     about: pd.DataFrame | None = None,
 ) -> tuple[pd.Series, dict[str, Any]]:
-    """Say which areas are drawn together.
+    """Report which areas are drawn together.
 
     Areas that were held out in blocks or in groups are drawn so as well, since the errors of an
     area resemble those of its neighbours: drawn one by one they would make intervals too narrow.
@@ -177,7 +177,7 @@ def draw_units(
 def _wanted(
     settings: EvaluationSettings, scheme: Mapping[str, Any]
 ) -> tuple[str, float | None, bool]:
-    """Say what to draw, the side of blocks, and whether the user asked for it."""
+    """Report what to draw, the side of blocks, and whether the user asked for it."""
     side = settings.block or scheme.get("block")
     if settings.bootstrap != "auto":
         return settings.bootstrap, side, True

@@ -1,4 +1,4 @@
-"""How areas came to be tested: by which scheme, and by networks that had learned from which."""
+"""How areas came to be tested: by which scheme, and by networks that had been trained on which."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _OWN = {
 
 
 def describe_scheme(settings: FoldSettings, parts: int, split_areas: int = 0) -> dict[str, Any]:
-    """Say how areas were held out, for `evaluate` and for all who quote its figures.
+    """Report how areas were held out, for `evaluate` and for all who quote its figures.
 
     Parameters
     ----------
@@ -46,7 +46,7 @@ def describe_scheme(settings: FoldSettings, parts: int, split_areas: int = 0) ->
         JSON-clean. ``name`` (of the scheme; ``stored`` if a file said how), what belongs to it (as
         ``block``), ``unit``, ``buffer`` (metres), ``train_size``, ``parts``, ``split_areas``,
         ``whole_areas`` (whether there is none), ``description``, and ``caution``, a sentence that
-        must stand beside the figures, or None.
+        must stand next to the figures, or None.
     """
     name = "stored" if settings.file is not None else settings.scheme
     own = settings.model_dump(mode="json", include=set(_OWN.get(name, ())))
@@ -97,12 +97,12 @@ def _in_words(name: str, settings: FoldSettings, parts: int) -> str:
 
 
 def training_areas(splits: pd.DataFrame, deciles: pd.DataFrame) -> pd.DataFrame:
-    """List the areas that each fold's network could learn from, with what it was told of them.
+    """List the areas that each fold's network could be trained on, with their deciles.
 
     Parameters
     ----------
     splits : DataFrame
-        ``area, fold, part`` of every location; parts ``training`` and ``validation`` are looked at,
+        ``area, fold, part`` of every location; parts ``training`` and ``validation`` are used,
         of the splits that test anything (fold 1..).
     deciles : DataFrame by area
         A column for every outcome; missing where an area has no decile.
@@ -132,7 +132,7 @@ def split_areas(splits: pd.DataFrame) -> list[str]:
     -------
     list of str
         Areas with locations in the test parts of several splits, or in a test part and in what the
-        same network learned from; sorted. None, unless splits are made to leak.
+        same network was trained on; sorted. None, unless splits are made to leak.
     """
     tested = splits.loc[splits["part"] == "test", ["split", "area"]].drop_duplicates()
     trained = splits.loc[splits["part"].isin(TRAINED), ["split", "area"]].drop_duplicates()

@@ -75,8 +75,8 @@ class Neighbours:
     def of_boundaries(cls, boundaries: gpd.GeoDataFrame) -> Neighbours:
         """Join areas whose boundaries touch, give or take a metre (queen contiguity).
 
-        An island, or an area all of whose neighbours were left out, is joined to the area whose
-        boundary is nearest. Areas without a boundary are left out.
+        An island, or an area all of whose neighbours were excluded, is joined to the area whose
+        boundary is nearest. Areas without a boundary are excluded.
 
         Parameters
         ----------
@@ -105,7 +105,7 @@ class Neighbours:
         Parameters
         ----------
         coordinates : DataFrame by area
-            ``x``, ``y`` in metres; areas without them are left out.
+            ``x``, ``y`` in metres; areas without them are excluded.
         nearest : int, default 6
             If there are fewer other areas, all of them.
         """
@@ -135,9 +135,9 @@ class Neighbours:
             if (left == here).all():
                 break
             here = left
-        kept = areas[areas.isin(self.areas[here])]
-        place = kept.get_indexer(self.areas)
-        return Neighbours(kept, place[pairs], self.kind, self.islands)
+        shared = areas[areas.isin(self.areas[here])]
+        place = shared.get_indexer(self.areas)
+        return Neighbours(shared, place[pairs], self.kind, self.islands)
 
     @property
     def weights(self) -> csr_array:
@@ -231,7 +231,7 @@ def error_clusters(error: pd.Series, neighbours: Neighbours, seed: int) -> pd.Se
     Returns
     -------
     Series of str by area
-        ``high``, ``low``; missing outside of clusters, or where nothing can be said.
+        ``high``, ``low``; missing outside of clusters, or where nothing is known.
     """
     cluster = pd.Series(None, index=error.index, dtype="str")
     joined = neighbours.of(error.index[error.notna()].sort_values())
@@ -277,7 +277,7 @@ def _own_chance() -> Iterator[None]:
 def structure(
     areas: pd.DataFrame, neighbours: Neighbours, seed: int
 ) -> tuple[dict[str, dict[str, Any]], pd.DataFrame]:
-    """Say for every outcome how labels, predictions and residuals lie, and where errors gather.
+    """Report for every outcome how labels, predictions and residuals lie, and where errors gather.
 
     Parameters
     ----------

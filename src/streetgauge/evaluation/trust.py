@@ -62,7 +62,7 @@ def add_trust(
     features : DataFrame by area
         Mean features.
     training_areas : DataFrame
-        ``area, fold``: what each fold's network could learn from.
+        ``area, fold``: what each fold's network could be trained on.
     classes, seed : int
 
     Returns
@@ -105,12 +105,12 @@ def add_trust(
 
 
 def trust_lines(areas: pd.DataFrame) -> tuple[str, ...]:
-    """Say how many areas are unlike those learned from."""
-    told = areas.drop_duplicates("area")["outside_aoa"].dropna().astype(bool)
-    if not len(told) or not told.any():
+    """Report how many areas are outside the training distribution."""
+    known = areas.drop_duplicates("area")["outside_aoa"].dropna().astype(bool)
+    if not len(known) or not known.any():
         return ()
     return (
-        f"{int(told.sum()):,} of {len(told):,} areas ({told.mean():.0%}) are outside the "
+        f"{int(known.sum()):,} of {len(known):,} areas ({known.mean():.0%}) are outside the "
         "training distribution; at most about 5 % if all were alike",
     )
 
@@ -154,7 +154,7 @@ def add_disagreement(
 
 
 def evaluate_disagreement(areas: pd.DataFrame) -> dict[str, Any] | None:
-    """Say whether areas on which members disagree are more often wrong, for one outcome.
+    """Report whether areas on which members disagree are more often wrong, for one outcome.
 
     Parameters
     ----------
@@ -168,13 +168,13 @@ def evaluate_disagreement(areas: pd.DataFrame) -> dict[str, Any] | None:
         ``p`` (two-sided; None where it is not defined); ``mae_by_third``, the mean absolute error
         where members agree most, in between, and least. None where no area has a disagreement.
     """
-    told = areas[areas["disagreement"].notna() & areas["actual_decile"].notna()]
-    if told.empty:
+    known = areas[areas["disagreement"].notna() & areas["actual_decile"].notna()]
+    if known.empty:
         return None
-    value = told["disagreement"].to_numpy(float)
-    error = (told["decile"] - told["actual_decile"]).abs().to_numpy(float)
+    value = known["disagreement"].to_numpy(float)
+    error = (known["decile"] - known["actual_decile"]).abs().to_numpy(float)
     rho = p = None
-    if len(told) > 2 and np.ptp(value) > 0 and np.ptp(error) > 0:
+    if len(known) > 2 and np.ptp(value) > 0 and np.ptp(error) > 0:
         rho, p = (float(x) for x in spearmanr(value, error))
     third = equal_count(value, 3)
     means = [float(error[third == k].mean()) if (third == k).any() else None for k in (1, 2, 3)]

@@ -63,17 +63,17 @@ class Bundle:
     source : mapping
         Where features and labels come from, as JSON: ``study``; of the backbone ``backbone``,
         ``weights_sha256``, ``transform``, ``licence`` and ``views`` (names); and ``outcomes`` (per
-        outcome its label, direction, publisher, licence, vintage ...). Whatever is given is kept.
+        outcome its label, direction, publisher, licence, vintage ...). Whatever is given is stored.
     metrics : mapping, optional
         How good the study's predictions of held-out areas were, as in ``metrics.json``.
     licence : str, optional
         What allows the use of the bundle itself (SPDX).
     area_of_applicability : mapping of name to array of float32, optional
-        What the areas that it learned from look like, as
+        What the areas that it was trained on look like, as
         `streetgauge.evaluation.AreaOfApplicability` has it.
     area_hashes : frozenset of str, optional
-        Which areas it learned from or was stopped by, as `area_hashes` has them; those of the model
-        that it went on from too.
+        Of the areas it was trained on or stopped by, see `area_hashes`; those of the model
+        that it started from too.
     code_version : str
         Version of this package that trained it.
     """
@@ -157,7 +157,7 @@ class Bundle:
             If backbone, its weights, a table's columns or the dimension differ, or no view has a
             name in common.
         """
-        said = self.source
+        source = self.source
         if self.backbone and backbone and backbone != self.backbone:
             raise InputError(
                 subject,
@@ -171,7 +171,7 @@ class Bundle:
                 f"it has {dimension} features a view, and the bundle knows {self.dimension}",
                 f"extract them with {self.backbone!r}" if self.backbone else "",
             )
-        known = str(said.get("weights_sha256") or "")
+        known = str(source.get("weights_sha256") or "")
         made = backbone not in ("table", "simulated")  # else the hash is of this city's own file
         if made and known and weights_sha256 and known != weights_sha256:
             raise InputError(
@@ -181,7 +181,7 @@ class Bundle:
                 "extract the features again with the bundle's weights",
             )
         notes = []
-        rule = str(said.get("transform") or "")
+        rule = str(source.get("transform") or "")
         if backbone == "table":
             _require_same_columns(subject, _same_json(rule), _same_json(transform))
         if made and rule and transform and _same_json(rule) != _same_json(transform):
@@ -273,8 +273,8 @@ class Bundle:
             by_row = np.full(np.max(rows, initial=-1) + 1, None, object)
             by_row[rows] = ids
         with located(by_row):
-            said = self.predict(features, present, rows=rows, device=device)
-        frame = said.to_frame(ids, self.outcomes)
+            predictions = self.predict(features, present, rows=rows, device=device)
+        frame = predictions.to_frame(ids, self.outcomes)
         return frame.sort_values(["outcome", "location_id"], ignore_index=True)
 
     def save(self, directory: str | Path) -> None:
@@ -297,24 +297,26 @@ class Bundle:
             or the weights do not fit the description.
         """
         directory = Path(directory)
-        said = _read_description(directory / DESCRIPTION)
+        description = _read_description(directory / DESCRIPTION)
         weights = directory / WEIGHTS
         try:
-            model, area_of_applicability = _read_model(weights, said)
+            model, area_of_applicability = _read_model(weights, description)
             return cls(
                 model=model,
-                outcomes=tuple(said["outcomes"]),
-                name=said["name"],
-                settings=TrainSettings.model_validate(said["settings"]),
-                seed=said["seed"],
-                cache_key=said["cache_key"],
-                training=_record(said["training"]),
-                source=said["source"],
-                metrics=said.get("metrics"),
-                licence=said.get("licence"),
+                outcomes=tuple(description["outcomes"]),
+                name=description["name"],
+                settings=TrainSettings.model_validate(description["settings"]),
+                seed=description["seed"],
+                cache_key=description["cache_key"],
+                training=_record(description["training"]),
+                source=description["source"],
+                metrics=description.get("metrics"),
+                licence=description.get("licence"),
                 area_of_applicability=area_of_applicability or None,
-                area_hashes=None if said["area_hashes"] is None else frozenset(said["area_hashes"]),
-                code_version=said["code_version"],
+                area_hashes=None
+                if description["area_hashes"] is None
+                else frozenset(description["area_hashes"]),
+                code_version=description["code_version"],
             )
         except (KeyError, TypeError, ValueError) as error:
             raise InputError(
@@ -324,7 +326,7 @@ class Bundle:
             ) from None
 
     def _repr_html_(self) -> str:
-        """Say in a notebook what this is."""
+        """Show in a notebook what this is."""
         about = self.source.get("outcomes", {})
         named = [str(about.get(n, {}).get("label") or n) for n in self.outcomes]
         record = self.training
@@ -377,8 +379,8 @@ def area_hashes(areas: Iterable[object]) -> frozenset[str]:
     return frozenset(hashlib.sha256(str(c).encode()).hexdigest()[:12] for c in set(areas))
 
 
-def _record(said: Mapping[str, Any] | None) -> TrainingRecord | None:
-    return None if said is None else TrainingRecord(**said)
+def _record(description: Mapping[str, Any] | None) -> TrainingRecord | None:
+    return None if description is None else TrainingRecord(**description)
 
 
 def _require_same_columns(subject: object, learned: object, given: object) -> None:
@@ -411,7 +413,7 @@ def _same_json(text: str) -> object:
 
 
 def _in_words(error: Exception) -> str:
-    """Say in a few words what is wrong, of settings which one."""
+    """Describe in a few words what is wrong, of settings which one."""
     if isinstance(error, ValidationError):
         first = error.errors()[0]
         return f"settings.{'.'.join(map(str, first['loc']))}: {first['msg']}"
@@ -436,25 +438,25 @@ def _tensors(model: Model, applicability: Mapping[str, NDArray[Any]]) -> dict[st
 
 def _read_description(file: Path) -> dict[str, Any]:
     try:
-        said = json.loads(file.read_text(encoding="utf-8"))
+        description = json.loads(file.read_text(encoding="utf-8"))
     except (FileNotFoundError, NotADirectoryError):
         raise InputError(
             file.parent, f"there is no bundle here: {file.name} is missing", "name its directory"
         ) from None
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise InputError(file, f"this is not JSON: {error}", "write the bundle again") from None
-    if not isinstance(said, dict) or said.get("format") != FORMAT:
+    if not isinstance(description, dict) or description.get("format") != FORMAT:
         raise InputError(file, f"this is not a {FORMAT}", "name the directory of a bundle")
-    require_version(file, said.get("format_version"), BUNDLE_VERSION)
-    return said
+    require_version(file, description.get("format_version"), BUNDLE_VERSION)
+    return description
 
 
 def _read_model(
-    file: Path, said: Mapping[str, Any]
+    file: Path, description: Mapping[str, Any]
 ) -> tuple[Model, dict[str, NDArray[np.float32]]]:
     if not file.is_file():
         raise InputError(file, "the bundle's weights are missing", "copy the whole directory")
-    if sha256_of(file) != said["weights"]["sha256"]:
+    if sha256_of(file) != description["weights"]["sha256"]:
         raise InputError(
             file,
             "this is not the file that bundle.json describes",
@@ -464,9 +466,9 @@ def _read_model(
         tensors = load_file(file)
     except SafetensorError as error:
         raise InputError(file, f"this is no safetensors file: {error}") from None
-    networks, dimension = len(said["outcomes"]), said["dimension"]
-    settings = TrainSettings.model_validate(said["settings"])
-    network = Network(dimension, range(networks), settings, said["classes"])
+    networks, dimension = len(description["outcomes"]), description["dimension"]
+    settings = TrainSettings.model_validate(description["settings"])
+    network = Network(dimension, range(networks), settings, description["classes"])
     shapes = {f"network.{name}": tuple(x.shape) for name, x in network.state_dict().items()}
     shapes |= {f"standardisation.{name}": (dimension,) for name in ("mean", "sd")}
     shapes["calibration"] = (networks, 2)
@@ -487,7 +489,9 @@ def _read_model(
     )
     temperature = tensors["temperature"].numpy() if "temperature" in tensors else None
     calibration = tensors["calibration"].numpy()
-    return Model(network.eval(), scale, calibration, said["classes"], temperature), applicability
+    return Model(
+        network.eval(), scale, calibration, description["classes"], temperature
+    ), applicability
 
 
 def _applicability(

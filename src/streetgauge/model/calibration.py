@@ -10,7 +10,7 @@ itself, h' = a + b h, in two steps:
    balanced over the classes, so a network's offset is seen there without chance differences between
    areas, which on a dozen validation areas are larger than the offset;
 2. the scores of the *validation* part are stretched until they are most likely, for a network is
-   always too sure of what it has learnt from (Platt 1999, with the binomial likelihood). A slope
+   always too sure of its training part (Platt 1999, with the binomial likelihood). A slope
    near 1 is more likely chance than scale, a far one is not: hence a penalty with the logarithm of
    a heavy-tailed (Student) density.
 
@@ -73,7 +73,7 @@ def calibrate(
     Parameters
     ----------
     training, validation : Scored
-        The locations that the network learnt from, and those that it did not.
+        The locations that the network was trained on, and those that it was not.
     areas : int
         In how many areas the validation locations lie. Locations of one area tell the same
         story, so the data weigh against the penalty with the number of areas.
@@ -139,7 +139,7 @@ def fit_temperature(
     areas : int
         In how many areas the locations lie: where they are few, u and v stay near `start`.
     start : array, shape [2], optional
-        Those of the model that this one goes on from.
+        Those of the model that this one starts from.
 
     Returns
     -------

@@ -55,7 +55,7 @@ class BinomialOrdinalClassifier(ClassifierMixin, BaseEstimator):  # type: ignore
     Parameters
     ----------
     n_views : int
-        Views of a sample in a flat `X` of shape [n, n_views * features]; not looked at where `X`
+        Views of a sample in a flat `X` of shape [n, n_views * features]; not used where `X`
         has three dimensions.
     classes : sequence, optional
         The whole scale in its order, worst first. Without it the scale is what `fit` finds in
@@ -216,20 +216,20 @@ weight_decay, mixup, sample_weighting, noise, patience, components, precision, m
 
     def predict(self, X: ArrayLike) -> NDArray[Any]:
         """Predict the most probable class: [n]."""
-        best = self._said(X).decile[:, 0] - 1
+        best = self._predictions(X).decile[:, 0] - 1
         classes: NDArray[Any] = self.classes_[best]
         return classes
 
     def predict_proba(self, X: ArrayLike) -> NDArray[np.float64]:
         """Predict the probability of every class, in the order of ``classes_``: [n, K]."""
-        return self._said(X).probabilities[:, 0]
+        return self._predictions(X).probabilities[:, 0]
 
     def decision_function(self, X: ArrayLike) -> NDArray[np.float64]:
         """Give the log-probability of every class, [n, K]; of two classes the log-odds, [n].
 
         The one score that orders all samples is what `score_samples` gives.
         """
-        p = self._said(X).probabilities[:, 0]
+        p = self._predictions(X).probabilities[:, 0]
         logs: NDArray[np.float64] = np.log(np.maximum(p, np.finfo(np.float64).tiny))
         return logs[:, 1] - logs[:, 0] if p.shape[1] == 2 else logs
 
@@ -238,7 +238,7 @@ weight_decay, mixup, sample_weighting, noise, patience, components, precision, m
 
         With the binomial head it is the logit of the expected share of the scale.
         """
-        return self._said(X).score[:, 0]
+        return self._predictions(X).score[:, 0]
 
     def save(self, directory: Path | str) -> None:
         """Write the fitted classifier to a new directory, as a bundle: no pickle, and no code.
@@ -303,15 +303,15 @@ weight_decay, mixup, sample_weighting, noise, patience, components, precision, m
         tags.input_tags.allow_nan = self.n_views != 1
         return tags
 
-    def _said(self, X: ArrayLike) -> Predictions:
+    def _predictions(self, X: ArrayLike) -> Predictions:
         check_is_fitted(self)
         views, _ = self._read(X, reset=False)
         rows = np.zeros(-(-len(views) // BLOCK) * BLOCK, np.int64)
         rows[: len(views)] = np.arange(len(views))  # the last block is filled up with the first row
         with _value_errors():
             device = self._settings().device
-            said = self.model_.predict(views, _present_views(views), rows, device)
-        return Predictions(said.score[: len(views)], said.probabilities[: len(views)])
+            predictions = self.model_.predict(views, _present_views(views), rows, device)
+        return Predictions(predictions.score[: len(views)], predictions.probabilities[: len(views)])
 
     def _read(
         self, X: ArrayLike, *, y: ArrayLike | str = "no_validation", reset: bool
@@ -380,7 +380,7 @@ weight_decay, mixup, sample_weighting, noise, patience, components, precision, m
         ensemble_size: int,
         seed: int,
     ) -> Split:
-        """Part the samples that weigh anything: what is learnt from, and what says when to stop.
+        """Split the samples that have a weight into training and validation parts.
 
         Several members set their own parts apart.
         """
@@ -404,13 +404,13 @@ weight_decay, mixup, sample_weighting, noise, patience, components, precision, m
         held = validation_part(
             areas[rows], target[rows], self.validation, derive_seed(seed, "validation")
         )
-        learnt = np.unique(target[rows[~held]])
-        if len(learnt) < 2:
+        trained = np.unique(target[rows[~held]])
+        if len(trained) < 2:
             raise ValueError(
                 "the groups that are learnt from are all of one class; give more groups, or take a "
                 f"smaller share than validation={self.validation}"
             )
-        lost = np.setdiff1d(np.unique(target[rows]), learnt)
+        lost = np.setdiff1d(np.unique(target[rows]), trained)
         if len(lost):
             names = ", ".join(repr(_plain(self.classes_[int(k) - 1])) for k in lost)
             warnings.warn(
@@ -498,7 +498,7 @@ def _weights_of(sample_weight: ArrayLike | None, X: NDArray[Any]) -> NDArray[np.
 
 @contextmanager
 def _value_errors() -> Iterator[None]:
-    """Say what cannot be used as scikit-learn does: a ValueError of one sentence."""
+    """Report what cannot be used as scikit-learn does: a ValueError of one sentence."""
     try:
         yield
     except InputError as error:

@@ -62,7 +62,7 @@ def from_hub(address: str, *, cache: Path | None = None) -> Path:
     address : str
         ``hf://user/name@revision``; ``main`` if no revision is given.
     cache : Path, optional
-        Where it is kept; the Hub's usual folder if not given.
+        Where it is stored; the Hub's usual folder if not given.
 
     Returns
     -------
@@ -182,5 +182,5 @@ def _failed(subject: str, error: Exception, step: str) -> Exception:
         return InputError(subject, "cannot reach the Hub, and no copy is kept here", step)
     if names & {"ConnectionError", "TransportError", "Timeout"}:
         return InputError(subject, "cannot reach the Hub", step)
-    said = " ".join(str(error).split())[:200] or type(error).__name__
-    return InputError(subject, f"the Hub did not do it ({said})", step)
+    reason = " ".join(str(error).split())[:200] or type(error).__name__
+    return InputError(subject, f"the Hub did not do it ({reason})", step)

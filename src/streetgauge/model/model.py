@@ -146,8 +146,8 @@ class Model:
     ) -> Floats:
         """Give every member's calibrated scores of the given rows by themselves: [n, E, M]."""
         each = self._outputs(features, present, rows, device)
-        said = self._calibrated(scores_of(self.network, each.flatten(0, 1)))
-        return said.reshape(*each.shape[:2], -1)
+        scores = self._calibrated(scores_of(self.network, each.flatten(0, 1)))
+        return scores.reshape(*each.shape[:2], -1)
 
     def _outputs(
         self, features: NDArray[np.float32], present: NDArray[np.bool_], rows: Rows, device: Device

@@ -13,7 +13,7 @@ paper-2019     one each    yes         the network of Suel et al. (2019)
 port-2020      one each    no          its authors' port of 2020
 shared         one for all no          one trunk for all outcomes: a city's outcomes hang
                                        together, and twelve cost little more than one; and a
-                                       linear path from the mean features to the output beside
+                                       linear path from the mean features to the output next to
                                        it, for what needs no depth
 =============  ==========  ==========  =========================================================
 
@@ -88,10 +88,10 @@ class Mixup:
         """Draw the shares of a batch."""
         return cls(torch.rand(size, generator=chance, device=chance.device))
 
-    def mixed(self, said: Tensor) -> Tensor:
-        """Mix what is said of a batch: [B, ...]."""
-        share = self.share.to(said).view(-1, *[1] * (said.ndim - 1))
-        return torch.lerp(said.flip(0), said, share)
+    def mixed(self, pooled: Tensor) -> Tensor:
+        """Mix the pooled values of a batch: [B, ...]."""
+        share = self.share.to(pooled).view(-1, *[1] * (pooled.ndim - 1))
+        return torch.lerp(pooled.flip(0), pooled, share)
 
     def labelled(
         self, outputs: Tensor, target: Tensor, weight: Tensor
@@ -280,8 +280,8 @@ class Dropout(nn.Module):
         """Set a share of x to 0 in training, and scale the rest up."""
         if not self.training or not self.share:
             return x
-        kept = torch.empty_like(x).uniform_(generator=self.generator) >= self.share
-        return x * kept * (1 / (1 - self.share))
+        mask = torch.empty_like(x).uniform_(generator=self.generator) >= self.share
+        return x * mask * (1 / (1 - self.share))
 
 
 class Network(nn.Module):
@@ -398,7 +398,7 @@ class Network(nn.Module):
         Parameters
         ----------
         features : Tensor, shape [B, V, D]
-            Standardised features; what stands in the place of an absent view is not looked at.
+            Standardised features; what stands in the place of an absent view is not used.
         present : Tensor of bool, shape [B, V], optional
             Which views are there, at least one of each location; all if not given.
         each : bool
@@ -414,21 +414,23 @@ class Network(nn.Module):
         there = features.flatten(0, 1) if present is None else features[present]
         first, *later = self._view_blocks()
         looking = [first.dense] if self.direct is None else [first.dense, self.direct]
-        seen, *said = side_by_side(there, *looking)  # [R, T, 512], R views that are there, T trunks
+        seen, *direct_paths = side_by_side(
+            there, *looking
+        )  # [R, T, 512], R views that are there, T trunks
         seen = first.onward(seen)
         for block in later:
             seen = block(seen)
         shape = features.shape[:2]
         pooled = self._pooled(seen, shape, present)
-        direct = [_mean(one, shape, present) for one in said]
+        direct = [_mean(one, shape, present) for one in direct_paths]
         if mixup is not None:
             pooled, *direct = (mixup.mixed(one) for one in [pooled, *direct])
         pooled = self.dropout(pooled).to(seen.dtype)
         # Each member's outcomes look at its own trunk, where they share one.
         if pooled.shape[1] > 1:
             pooled = pooled.repeat_interleave(len(self.score.bias) // pooled.shape[1], 1)
-        told = self.location(pooled)
-        outputs: Tensor = self.score(told if self.training else told.float()).float()
+        location = self.location(pooled)
+        outputs: Tensor = self.score(location if self.training else location.float()).float()
         for one in direct:
             outputs = outputs + one
         scores = outputs.view(len(features), self.ensemble_size, -1, self.head.outputs)

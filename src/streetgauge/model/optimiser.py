@@ -73,8 +73,8 @@ class Adam:
             own = self.moments[start : start + len(group.parameters)]
             start += len(group.parameters)
             moved = [
-                (parameter, parameter.grad, *(kept[name] for name in MOMENTS))
-                for parameter, kept in zip(group.parameters, own, strict=True)
+                (parameter, parameter.grad, *(moments[name] for name in MOMENTS))
+                for parameter, moments in zip(group.parameters, own, strict=True)
                 if parameter.grad is not None
             ]
             if not moved:
@@ -111,8 +111,8 @@ class Adam:
         """Give all that changes, by name."""
         return {
             f"{i}.{name}": moment
-            for i, kept in enumerate(self.moments)
-            for name, moment in kept.items()
+            for i, moments in enumerate(self.moments)
+            for name, moment in moments.items()
         }
 
     def load_state_dict(self, state: dict[str, Tensor]) -> None:

@@ -122,7 +122,7 @@ class Standardisation:
     def of(cls, features: Floats, present: Flags, rows: Rows) -> Self:
         """Measure the views that are there, of the given rows, in the order given.
 
-        Of more than `ENOUGH` rows as many, evenly spread, are looked at.
+        Of more than `ENOUGH` rows as many, evenly spread, are used.
 
         Raises
         ------
@@ -332,13 +332,13 @@ class Reader:
         device: torch.device | None = None,
     ) -> Tensor:
         device = device or self.device
-        kept = self._buffers.get(name)
-        if kept is None or len(kept) < shape[0]:
+        buffer = self._buffers.get(name)
+        if buffer is None or len(buffer) < shape[0]:
             pinned = device.type == "cpu" and self.device.type == "cuda"
             with torch.inference_mode(False):  # it is used for training as well
-                kept = torch.empty(shape, dtype=dtype, device=device, pin_memory=pinned)
-            self._buffers[name] = kept
-        return kept[: shape[0]]
+                buffer = torch.empty(shape, dtype=dtype, device=device, pin_memory=pinned)
+            self._buffers[name] = buffer
+        return buffer[: shape[0]]
 
 
 def principal_components(reader: Reader, training: Rows, components: int, seed: int) -> Tensor:
@@ -349,7 +349,7 @@ def principal_components(reader: Reader, training: Rows, components: int, seed: 
     reader : Reader
         Of all rows.
     training : array of int64
-        Only these are looked at, a sample of them if they are many.
+        Only these are used, a sample of them if they are many.
     components : int
         C.
     seed : int
@@ -408,16 +408,16 @@ def batches(rows: Rows, size: int, order: np.random.Generator) -> Iterator[Rows]
 
 
 def forget_pages(array: NDArray[Any] | Tensor) -> None:
-    """Tell the system that the pages of a memory map that were read need not be kept."""
-    kept: Any = array
-    while kept is not None:
-        mapped = getattr(kept, "_mmap", None)
+    """Tell the system that the pages of a memory map that were read need not stay in memory."""
+    owner: Any = array
+    while owner is not None:
+        mapped = getattr(owner, "_mmap", None)
         if mapped is not None:
             # What a copy-on-write map was changed to is in its pages alone.
-            if getattr(kept, "mode", "c") == "r" and hasattr(mmap, "MADV_DONTNEED"):
+            if getattr(owner, "mode", "c") == "r" and hasattr(mmap, "MADV_DONTNEED"):
                 mapped.madvise(mmap.MADV_DONTNEED)
             return
-        kept = getattr(kept, "base", None)
+        owner = getattr(owner, "base", None)
 
 
 def refuse_non_finite(read: Floats, there: Flags, rows: Rows) -> None:
@@ -438,7 +438,7 @@ def refuse_non_finite(read: Floats, there: Flags, rows: Rows) -> None:
 
 @contextmanager
 def enough_memory(step: str) -> Iterator[None]:
-    """Say that memory does not suffice, whoever noticed it; also a decorator.
+    """Report that memory does not suffice, whoever noticed it; also a decorator.
 
     Parameters
     ----------
@@ -455,8 +455,8 @@ def enough_memory(step: str) -> Iterator[None]:
     except (MemoryError, RuntimeError, OSError) as error:
         if not _is_of_memory(error):
             raise
-        said = " ".join(str(error).partition("\n")[0].split())[:200]
-        found = f"it does not suffice ({said})" if said else "it does not suffice"
+        reason = " ".join(str(error).partition("\n")[0].split())[:200]
+        found = f"it does not suffice ({reason})" if reason else "it does not suffice"
         raise InputError("memory", found, step) from None
 
 

@@ -74,7 +74,7 @@ class Checkpoint:
     Parameters
     ----------
     path : Path, optional
-        The file; nothing is kept without one.
+        The file; nothing is stored without one.
     cache_key : str
         Hash of all that the training is made from: a checkpoint of another one is not used.
     every : float
@@ -91,7 +91,7 @@ class Checkpoint:
         path = self.path and self.path.with_name(f"{self.path.stem}.{member}{self.path.suffix}")
         return replace(self, path=path, cache_key=f"{self.cache_key}.{member}")
 
-    def save(self, tensors: Mapping[str, torch.Tensor], said: Mapping[str, Any]) -> None:
+    def save(self, tensors: Mapping[str, torch.Tensor], state: Mapping[str, Any]) -> None:
         """Write, if it is time; what was there stays until the new file is whole.
 
         Raises
@@ -101,7 +101,7 @@ class Checkpoint:
         """
         if self.path is None or time.monotonic() - self.written < self.every:
             return
-        text = json.dumps({"cache_key": self.cache_key, "layout": LAYOUT, **said})
+        text = json.dumps({"cache_key": self.cache_key, "layout": LAYOUT, **state})
         whole = {name: x.detach().cpu().contiguous().clone() for name, x in tensors.items()}
         try:
             with atomic_path(self.path) as temporary:
@@ -120,10 +120,10 @@ class Checkpoint:
             return None
         try:
             with safe_open(self.path, "pt") as file:
-                said = json.loads((file.metadata() or {}).get("training", "{}"))
-                if (said.get("cache_key"), said.get("layout")) != (self.cache_key, LAYOUT):
+                state = json.loads((file.metadata() or {}).get("training", "{}"))
+                if (state.get("cache_key"), state.get("layout")) != (self.cache_key, LAYOUT):
                     return None
-                return {name: file.get_tensor(name) for name in file.keys()}, said  # noqa: SIM118
+                return {name: file.get_tensor(name) for name in file.keys()}, state  # noqa: SIM118
         except (OSError, SafetensorError, ValueError):
             return None
 

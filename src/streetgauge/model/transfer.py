@@ -85,7 +85,7 @@ def compare_with(bundle: Bundle, store: FeatureStore) -> list[str]:
 
 
 def known_areas(hashes: frozenset[str] | None, areas: Iterable[object]) -> list[str]:
-    """Say how many of these areas a bundle learned from, by their codes; nothing if none.
+    """Report how many of these areas a bundle learned from, by their codes; nothing if none.
 
     Parameters
     ----------

@@ -20,7 +20,7 @@ APART = 2.0  # a block is at least so many distances of an area to its next wide
 
 
 def other_folds(settings: FoldSettings, locations: pd.DataFrame) -> FoldSettings | None:
-    """Give the folds beside a study's own.
+    """Give the folds next to a study's own.
 
     Parameters
     ----------
@@ -32,7 +32,7 @@ def other_folds(settings: FoldSettings, locations: pd.DataFrame) -> FoldSettings
     Returns
     -------
     FoldSettings or None
-        Folds of square blocks beside random ones, random ones beside spatial ones, as many as
+        Folds of square blocks next to random ones, random ones next to spatial ones, as many as
         there are of the study's; None if the study wants none, or its scheme has no other.
 
     Raises
@@ -42,8 +42,8 @@ def other_folds(settings: FoldSettings, locations: pd.DataFrame) -> FoldSettings
     """
     if settings.other_kind is None:
         return None
-    kept = settings.model_dump(include={"k", "validation", "train_size", "train_size_unit"})
-    same = {**kept, "final": False, "other_folds": False}
+    own = settings.model_dump(include={"k", "validation", "train_size", "train_size_unit"})
+    same = {**own, "final": False, "other_folds": False}
     if settings.other_kind == "random":
         return FoldSettings(**same)
     side = settings.other_block

@@ -334,7 +334,7 @@ def take_share(split: Split, keys: ArrayLike, deciles: ArrayLike, share: float, 
     deciles : array, shape [N, M]
         Classes of the area per outcome, NaN where missing.
     share : float
-        Of the training areas and of the validation areas, 0 to 1: every label that is looked at
+        Of the training areas and of the validation areas, 0 to 1: every label that is used
         counts. At least one area of each; none of either for 0.
     seed : int
         That of `make_splits`, which does no other for ``train_size``: the areas are then the same.

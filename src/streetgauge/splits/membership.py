@@ -39,7 +39,7 @@ def splits_frame(
     -------
     DataFrame
         ``location_id, area, split, fold, part, reason``, split by split in order and then by
-        location_id. ``part`` is ``training``, ``validation``, ``test`` or ``left out``; only the
+        location_id. ``part`` is ``training``, ``validation``, ``test`` or ``excluded``; only the
         last has a ``reason``.
     """
     ids, area = np.asarray(location_ids, object), np.asarray(areas, object)
@@ -119,7 +119,7 @@ def read_splits(
         As `splits_frame` makes it: ``location_id, split, fold, part`` and perhaps ``reason``. Rows
         of locations that are not given are not used; see `split_notes` to name them.
     location_ids : array of str, shape [N]
-        Of this study, in any order; what the table lacks is left out of every split.
+        Of this study, in any order; what the table lacks is excluded of every split.
     areas : array of str, shape [N], optional
         Then it is an error if one of them is in two parts of a split.
 
@@ -246,7 +246,7 @@ def split_notes(
     deciles: ArrayLike,
     outcomes: Sequence[str],
 ) -> tuple[str, ...]:
-    """Say what of a split a reader of its results must know, a line each.
+    """Report what of a split a reader of its results must know, a line each.
 
     That areas are in two parts (then results are better than they are elsewhere), how many
     locations no network is tested on, how many a buffer or a share leaves out of a split, and which

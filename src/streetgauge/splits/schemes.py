@@ -49,7 +49,7 @@ class LocationColumns:
         Where the locations are, in metres; NaN takes the mean of the area's others. ``blocks`` and
         ``buffer`` need them.
     units : array, shape [N], optional
-        What is kept whole besides areas, see ``settings.unit``; None where not known.
+        What stays whole besides areas, see ``settings.unit``; None where not known.
     groups : array, shape [N], optional
         What ``leave-one-group-out`` tests one after the other; None where not known.
     """
@@ -98,14 +98,14 @@ def make_splits(
     list of Split
         A split for every test part, and the split ``all`` for a network on everything if
         ``settings.final``. ``train-only`` gives ``all`` alone; ``test-only`` gives ``test``, with
-        nothing to learn from.
+        nothing to train on.
 
     Raises
     ------
     InputError
         If there are fewer areas, blocks or groups than needed, an area lies in two groups, a
         coordinate or a column that the scheme needs is missing, no area has the classes asked for,
-        nothing is left to learn from, or no area of a part has a label of an outcome.
+        nothing is left to train on, or no area of a part has a label of an outcome.
     """
     columns = columns or LocationColumns()
     outcomes = columns.outcomes
@@ -234,7 +234,7 @@ def _joined(area: Rows, units: NDArray[Any]) -> Rows:
 
 
 def _complete(test: Split, data: _Data, seed: int, validation: bool) -> Split:
-    """Part what is not tested: left out, validation, training."""
+    """Split what is not tested: excluded, validation, training."""
     settings, excluded = data.settings, dict(test.excluded)
     rows = np.setdiff1d(np.arange(len(data.area)), np.concatenate([test.test, *excluded.values()]))
     tested = np.isin(data.unit[rows], data.unit[test.test])

@@ -39,7 +39,7 @@ class AreaSplit(BaseCrossValidator):  # type: ignore[misc]
     test : float
         Share of the areas that ``train-test`` tests on.
     buffer : float
-        Metres around tested areas in which nothing is learned from.
+        Metres around tested areas in which nothing is trained on.
     block : float, optional
         Side of the blocks in metres.
     coordinates : DataFrame by area, or array of shape [N, 2], optional
@@ -113,7 +113,7 @@ class AreaSplit(BaseCrossValidator):  # type: ignore[misc]
         Parameters
         ----------
         X : array-like, shape [N, ...]
-            Not looked at.
+            Not used.
         y : array-like, shape [N] or [N, M], optional
             Classes; each part gets its share of each. NaN where missing.
         groups : array-like, shape [N]
@@ -137,7 +137,7 @@ class AreaSplit(BaseCrossValidator):  # type: ignore[misc]
     def get_n_splits(
         self, X: Any = None, y: ArrayLike | None = None, groups: ArrayLike | None = None
     ) -> int:
-        """Say how many splits there are; leaving one group out, that depends on ``groups``."""
+        """Report how many splits there are; leaving one group out, that depends on ``groups``."""
         if self.scheme == "leave-one-group-out":
             return len(self._splits(y, groups))
         return 1 if self.scheme in ("train-test", "by-class") else self.k

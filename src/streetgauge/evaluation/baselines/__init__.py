@@ -1,4 +1,4 @@
-"""What can be said of an area without an image, or by the plainest use of one, in the same folds.
+"""What is known of an area without an image, or by the plainest use of one, in the same folds.
 
 Every method knows the actual deciles of the very areas that the network of an area's fold could
 learn from, no more and no fewer.

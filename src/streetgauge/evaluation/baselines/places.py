@@ -15,7 +15,7 @@ from streetgauge.evaluation.baselines.folds import Floats, LRUCache, out_of_fold
 __all__ = ["Kriging", "Nearest", "blocks_like", "nearest_areas", "nearest_scores"]
 
 Rows = npt.NDArray[np.int64]
-PARTS = 5  # of the training areas, left out in turn
+PARTS = 5  # of the training areas, held out in turn
 HALVINGS = 10  # of a square that holds too many of them
 
 
@@ -56,7 +56,7 @@ class Kriging:
     Matérn covariance of smoothness 3/2 with a nugget (Stein 1999, Interpolation of Spatial Data;
     the neighbourhood moves: Chilès and Delfiner 2012, Geostatistics, 3.6). With all training areas
     as neighbours this is a Gaussian process with an unknown constant mean. Range and nugget are
-    those that guess the *training* areas best, by mean squared error, each left out and guessed
+    those that guess the *training* areas best, by mean squared error, each held out and guessed
     from areas no nearer than the tested areas' own nearest ones: in spatial folds that is far.
     Ours because PyKrige fits a variogram, which is blind to how far away the folds are.
 
@@ -97,7 +97,7 @@ class Kriging:
         return score
 
     def _trial(self, around: Floats, place: Floats) -> _Trial:
-        """Weights for training areas that are left out, for every range and nugget."""
+        """Weights for training areas that are held out, for every range and nugget."""
         rng = np.random.default_rng(0)
         n = len(around)
         chosen = np.sort(rng.choice(n, min(n, self.sample), replace=False))
@@ -118,7 +118,7 @@ class Kriging:
 
 
 class _Trial:
-    """Which training areas were left out, and the weights that would have guessed them."""
+    """Which training areas were held out, and the weights that would have guessed them."""
 
     def __init__(
         self,
@@ -149,7 +149,7 @@ def blocks_like(coordinates: pd.DataFrame, training: pd.Index, query: pd.Index) 
     Returns
     -------
     array of int64, shape [training], or None
-        The part that each is left out in; None where what is asked lies no farther from the
+        The part that each is held out in; None where what is asked lies no farther from the
         training areas than they lie from each other.
     """
     places = coordinates[["x", "y"]]

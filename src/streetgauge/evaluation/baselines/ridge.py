@@ -18,10 +18,10 @@ class Ridge:
     """Predict by ridge regression on columns of the areas; a `Method`.
 
     Columns are standardised and turned into at most `COMPONENTS` principal components, over all
-    areas: no label is looked at. The penalty is the one of `PENALTIES` with the least squared
-    error over the *training* areas, each left out (in closed form: Golub, Heath and Wahba 1979,
+    areas: no label is used. The penalty is the one of `PENALTIES` with the least squared
+    error over the *training* areas, each held out (in closed form: Golub, Heath and Wahba 1979,
     Technometrics 21, 215-223). Where what is asked for lies farther from them than they lie from
-    each other, they are left out by blocks as wide as that (`blocks_like`): an area that is left
+    each other, they are held out by blocks as wide as that (`blocks_like`): an area that is left
     out alone is told by its neighbours, and the penalty would be too small for places without any
     (Roberts et al. 2017, Ecography 40, 913-929).
 
@@ -31,7 +31,7 @@ class Ridge:
         Numbers; NaN takes its column's median. Of areas that are not in it, or with NaN in all
         columns, nothing is known.
     places : DataFrame by area, optional
-        ``x`` and ``y`` in metres; without them areas are left out one by one.
+        ``x`` and ``y`` in metres; without them areas are held out one by one.
     """
 
     COMPONENTS = 200
@@ -107,7 +107,7 @@ class _Fold:
     whole: _Axes
     penalties: Floats  # [P]
     leverage: Floats  # [n, P]
-    blocks: list[tuple[npt.NDArray[np.bool_], _Axes]]  # what is left out, and the axes of the rest
+    blocks: list[tuple[npt.NDArray[np.bool_], _Axes]]  # what is held out, and the axes of the rest
 
     @classmethod
     def of(cls, inputs: Floats, part: npt.NDArray[np.int64] | None = None) -> _Fold:
@@ -125,20 +125,20 @@ class _Fold:
         return result
 
     def errors(self, labels: Floats) -> Floats:
-        """Give the errors [n] at training areas, each left out."""
+        """Give the errors [n] at training areas, each held out."""
         _, best, errors = self._chosen(labels)
         return errors[:, best]
 
     def _chosen(self, labels: Floats) -> tuple[Floats, int, Floats]:
-        """Weights [C, P], the best penalty, and errors of areas that are left out alone [n, P]."""
+        """Weights [C, P], the best penalty, and errors of areas that are held out alone [n, P]."""
         weights = self.whole.weights(self.inputs, labels, self.penalties)
         fitted = (self.inputs - self.whole.mean) @ weights
         errors = (labels[:, None] - labels.mean() - fitted) / (1 - self.leverage).clip(min=1e-3)
         squared = errors**2
         for left, axes in self.blocks:
             rest = labels[~left]
-            told = axes.weights(self.inputs[~left], rest, self.penalties)
-            guess = rest.mean() + (self.inputs[left] - axes.mean) @ told
+            weights_of_rest = axes.weights(self.inputs[~left], rest, self.penalties)
+            guess = rest.mean() + (self.inputs[left] - axes.mean) @ weights_of_rest
             squared[left] = (labels[left][:, None] - guess) ** 2
         return weights, int(squared.mean(0).argmin()), errors
 
@@ -147,7 +147,7 @@ class RidgeAndPlaces:
     """Predict by ridge regression, and krige what it leaves; a `Method`.
 
     Regression kriging (Hengl, Heuvelink and Rossiter 2007, Computers & Geosciences 33, 1301-1315).
-    What is kriged are the errors at training areas that were left out: the errors of the fit
+    What is kriged are the errors at training areas that were held out: the errors of the fit
     itself would be too small.
     """
 
@@ -169,7 +169,7 @@ def smooth_columns(table: pd.DataFrame, knots: int = 5) -> pd.DataFrame:
     Parameters
     ----------
     table : DataFrame by area
-        Numbers; a column without two different ones is left out, and NaN stays so.
+        Numbers; a column without two different ones is excluded, and NaN stays so.
     knots : int, default 5
         Of each column, at its quantiles.
 
