@@ -80,7 +80,7 @@ def aggregate(
     -------
     DataFrame
         One row an area and outcome, sorted by outcome and area: ``area``, ``outcome``, ``fold``
-        (the fold that the area was held out in, 0 if it is torn), ``n_locations``, ``score``
+        (the fold that the area was held out in, 0 if it is split), ``n_locations``, ``score``
         (the mean, whatever the rule), ``decile`` (Int64, 1 to ``classes``), ``actual_decile``
         (Int64, missing where the area has none).
 
@@ -89,7 +89,7 @@ def aggregate(
     InputError
         If the rule is not known, a key, a score or a decile that the rule needs is missing, a
         weight is negative, probabilities do not sum to 1, a location is twice under one outcome, or
-        an area has locations in two folds without being torn, or with two actual deciles.
+        an area has locations in two folds without being split, or with two actual deciles.
     """
     if rule not in RULES:
         raise InputError("evaluation.rule", f"{rule!r} is not known", f"use one of {RULES}")

@@ -128,7 +128,7 @@ def _one(
 
 
 def _deciles(known: pd.DataFrame, held_out: pd.DataFrame) -> Integers:
-    """Give predicted deciles; areas held aside take that of the tested area next to them."""
+    """Give predicted deciles; areas of the calibration set take that of the nearest tested one."""
     if "decile" in known and known["decile"].notna().all():
         return known["decile"].to_numpy(np.int64)
     tested = held_out.sort_values(["x", "decile"], kind="stable")
