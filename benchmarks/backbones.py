@@ -29,7 +29,7 @@ from sklearn.preprocessing import StandardScaler
 
 from streetgauge.devices import working_threads
 from streetgauge.errors import InputError
-from streetgauge.features import Backbone, Network, get_backbone, load_network, prepare
+from streetgauge.features import Backbone, FrozenNetwork, get_backbone, load_network, prepare
 from streetgauge.features.known_images import known_images
 from streetgauge.imagery import find_views, read_image
 from streetgauge.study import Study
@@ -83,7 +83,7 @@ def backbones(study: Study, names: list[str], repeats: int) -> None:
         print(f"  {'mean':20} Spearman {np.mean([mean for mean, _ in found.values()]):.3f}")
 
 
-def look(views: pd.DataFrame, network: Network) -> tuple[np.ndarray, pd.DataFrame]:
+def look(views: pd.DataFrame, network: FrozenNetwork) -> tuple[np.ndarray, pd.DataFrame]:
     """Features of all images that can be read, and which they are."""
     record, parts, kept = network.backbone, [], []
     with working_threads() as pool:
@@ -136,7 +136,7 @@ def engines(name: str, count: int) -> None:
                 )
 
 
-def rate(network: Network, images: np.ndarray) -> float:
+def rate(network: FrozenNetwork, images: np.ndarray) -> float:
     """Images a second with a caller on every core, as in extraction; the best of three."""
     with working_threads() as pool:
         callers = pool._max_workers

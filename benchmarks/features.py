@@ -49,7 +49,7 @@ from streetgauge.features import (
     Backbone,
     Extraction,
     FeatureStore,
-    Network,
+    FrozenNetwork,
     extract,
     extract_features,
     get_backbone,
@@ -170,7 +170,7 @@ def vgg(folder: Path) -> Backbone:
     return replace(record, weights=f"file:{file}", sha256="")
 
 
-def to_store(network: Network, views: pd.DataFrame, path: Path, batch: int | None) -> None:
+def to_store(network: FrozenNetwork, views: pd.DataFrame, path: Path, batch: int | None) -> None:
     """Extract with a network that is loaded already: loading is no part of a long run's rate."""
     path.unlink(missing_ok=True)
     load, extract.load_network = extract.load_network, lambda *_, **__: network
@@ -192,7 +192,7 @@ def to_store(network: Network, views: pd.DataFrame, path: Path, batch: int | Non
     assert FeatureStore.open(path).done.all()
 
 
-def bare(network: Network, views: pd.DataFrame, batch: int | None) -> Callable[[], None]:
+def bare(network: FrozenNetwork, views: pd.DataFrame, batch: int | None) -> Callable[[], None]:
     size = batch or network.batch
     some = np.stack(
         [prepare(decode(Path(p).read_bytes()), network.backbone) for p in views["path"][:size]]

@@ -42,7 +42,7 @@ from streetgauge.features.ray import (
     _failure,
     _from_columns,
     _refuse_machine,
-    decode,
+    decode_rows,
 )
 from streetgauge.imagery import find_views, raw_images, read_image
 from streetgauge.progress import Advance, Progress, silent
@@ -441,10 +441,10 @@ def test_images_that_a_machine_cannot_see_are_not_called_missing(
         given.views["path"] = str(path)
         table = given.work_list().table(np.arange(2))
         if sees:
-            assert "there is no such file" in next(decode(table, job))["reasons"][0]
+            assert "there is no such file" in next(decode_rows(table, job))["reasons"][0]
             continue
         with pytest.raises(InputError, match=r"machine .*: this image cannot be read there"):
-            next(decode(table, job))
+            next(decode_rows(table, job))
 
 
 def test_a_worker_s_results_are_those_of_this_machine_with_their_reasons(
@@ -468,7 +468,7 @@ def test_a_worker_s_results_are_those_of_this_machine_with_their_reasons(
     actor._network = Strange()  # type: ignore[assignment]
     with working_threads(2) as pool:
         actor._pool = pool
-        decoded = list(decode(table, Job(lite0, "cpu", "torch", "float32", size=12)))
+        decoded = list(decode_rows(table, Job(lite0, "cpu", "torch", "float32", size=12)))
         found = [actor(batch) for batch in decoded]
     assert [len(batch["index"]) for batch in found] == [12, 6]
     assert np.concatenate([batch["index"] for batch in found]).tolist() == list(range(18))[::-1]

@@ -185,7 +185,7 @@ def test_after_a_failure_all_requests_can_be_used_again(openvino: Any) -> None:
 
 
 def test_no_image_gives_no_features() -> None:
-    network = networks.Network(SMALL, TorchEngine(SMALL, Net()))
+    network = networks.FrozenNetwork(SMALL, TorchEngine(SMALL, Net()))
     assert network.features(images(0)).shape == (0, 5)
 
 

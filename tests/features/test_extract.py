@@ -27,7 +27,7 @@ from streetgauge.errors import InputError
 from streetgauge.features import (
     Extraction,
     FeatureStore,
-    Network,
+    FrozenNetwork,
     extract,
     extract_features,
     get_backbone,
@@ -134,7 +134,7 @@ def alone(file: Path) -> np.ndarray:
 
 
 @cache
-def network() -> Network:
+def network() -> FrozenNetwork:
     return load_network(LITE0, "cpu", "torch")
 
 

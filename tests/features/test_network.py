@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from streetgauge.errors import InputError
-from streetgauge.features import Backbone, Network, get_backbone, load_network, prepare
+from streetgauge.features import Backbone, FrozenNetwork, get_backbone, load_network, prepare
 from streetgauge.features.architectures import EfficientNetLite
 from streetgauge.features.engines import TorchEngine
 from streetgauge.features.network import build_module
@@ -22,7 +22,7 @@ LITE0 = get_backbone("efficientnet-lite0")
 
 
 @pytest.fixture(scope="module")
-def network() -> Iterator[Network]:
+def network() -> Iterator[FrozenNetwork]:
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # tests run side by side
     yield load_network(LITE0, "cpu", "torch")
@@ -51,21 +51,23 @@ def module() -> EfficientNetLite:
     return build_module(LITE0)  # type: ignore[return-value]
 
 
-def probabilities(network: Network, module: EfficientNetLite, images: np.ndarray) -> np.ndarray:
+def probabilities(
+    network: FrozenNetwork, module: EfficientNetLite, images: np.ndarray
+) -> np.ndarray:
     features = torch.from_numpy(network.features(images))
     return module._fc(features).softmax(dim=1).detach().numpy()
 
 
 @pytest.mark.parametrize("variant", [0, 1, 2])
 def test_at_least_17_of_20_imagenet_images_are_recognised(
-    variant: int, photographs: tuple[list[np.ndarray], np.ndarray], network: Network
+    variant: int, photographs: tuple[list[np.ndarray], np.ndarray], network: FrozenNetwork
 ) -> None:
     images, classes = photographs
     assert len(images) == 20
     record = get_backbone(f"efficientnet-lite{variant}")
     prepared = np.stack([prepare(image, record) for image in images])
     module: EfficientNetLite = build_module(record)  # type: ignore[assignment]
-    found = probabilities(Network(record, TorchEngine(record, module)), module, prepared)
+    found = probabilities(FrozenNetwork(record, TorchEngine(record, module)), module, prepared)
     assert (found.argmax(axis=1) == classes).sum() >= 17
     five = np.argsort(found, axis=1)[:, -5:]
     assert (five == classes[:, None]).any(axis=1).sum() >= 19
@@ -82,7 +84,7 @@ def test_at_least_17_of_20_imagenet_images_are_recognised(
     ids=["no mean", "BGR", "0 to 1", "0 to 255"],
 )
 def test_with_the_wrong_preprocessing_the_right_class_is_less_likely(
-    network: Network,
+    network: FrozenNetwork,
     module: EfficientNetLite,
     imagenet: tuple[np.ndarray, np.ndarray],
     wrong: dict[str, object],
@@ -91,7 +93,7 @@ def test_with_the_wrong_preprocessing_the_right_class_is_less_likely(
     rows = np.arange(20)
     right = probabilities(network, module, images)[rows, classes].mean()
     record = replace(LITE0, **wrong)  # type: ignore[arg-type]
-    other = Network(record, TorchEngine(record, build_module(LITE0)))
+    other = FrozenNetwork(record, TorchEngine(record, build_module(LITE0)))
     assert probabilities(other, module, images)[rows, classes].mean() < right - 0.05
 
 
@@ -106,7 +108,7 @@ def test_with_the_wrong_preprocessing_the_right_class_is_less_likely(
     ],
 )
 def test_what_photographs_show_is_recognised(
-    network: Network, module: EfficientNetLite, name: str, classes: set[int], least: float
+    network: FrozenNetwork, module: EfficientNetLite, name: str, classes: set[int], least: float
 ) -> None:
     skimage = pytest.importorskip("skimage")
     image = prepare(read_image(Path(skimage.__file__).parent / "data" / name), LITE0)
@@ -115,7 +117,7 @@ def test_what_photographs_show_is_recognised(
     assert found[sorted(classes)].sum() > least
 
 
-def test_folding_changes_no_feature_by_more_than_a_ten_thousandth(network: Network) -> None:
+def test_folding_changes_no_feature_by_more_than_a_ten_thousandth(network: FrozenNetwork) -> None:
     plain = EfficientNetLite(0).eval()
     plain.load_state_dict(torch.load(weights_file(LITE0), weights_only=True), strict=True)
     images = np.random.default_rng(0).integers(0, 256, (2, 224, 224, 3), dtype=np.uint8)
@@ -127,7 +129,9 @@ def test_folding_changes_no_feature_by_more_than_a_ten_thousandth(network: Netwo
     assert error.max() < 1e-4
 
 
-def test_the_same_batch_gives_the_same_bits_and_the_order_only_moves_rows(network: Network) -> None:
+def test_the_same_batch_gives_the_same_bits_and_the_order_only_moves_rows(
+    network: FrozenNetwork,
+) -> None:
     images = np.random.default_rng(0).integers(0, 256, (11, 224, 224, 3), dtype=np.uint8)
     once = network.features(images)
     assert once.dtype == np.float32
@@ -150,13 +154,13 @@ def test_normalisation_is_that_of_the_record() -> None:
     )
     images = np.array([10, 20, 30], dtype=np.uint8) * np.ones((1, 2, 2, 1), dtype=np.uint8)
     np.testing.assert_allclose(
-        Network(caffe, TorchEngine(caffe, Look())).features(images),
+        FrozenNetwork(caffe, TorchEngine(caffe, Look())).features(images),
         [[30 - 103.939, 20 - 116.779, 10 - 123.68]],
         rtol=1e-6,
     )
     expected = (np.array([10, 20, 30]) / 255 - unit.mean) / unit.std
     np.testing.assert_allclose(
-        Network(unit, TorchEngine(unit, Look())).features(images)[0], expected, rtol=1e-5
+        FrozenNetwork(unit, TorchEngine(unit, Look())).features(images)[0], expected, rtol=1e-5
     )
 
 
@@ -172,7 +176,7 @@ def test_a_device_that_is_not_there_is_refused(monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_the_54_real_street_images_have_distinct_finite_features(
-    network: Network, shared_data: Path
+    network: FrozenNetwork, shared_data: Path
 ) -> None:
     files = [*(shared_data / "images").glob("*/*.jpg")]
     images = np.stack([prepare(read_image(file), LITE0) for file in sorted(files)])

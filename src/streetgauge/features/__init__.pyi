@@ -4,7 +4,7 @@ from .backbones import get_backbone as get_backbone
 from .export import export_store as export_store
 from .extract import extract_features as extract_features
 from .extraction import Extraction as Extraction
-from .network import Network as Network
+from .network import FrozenNetwork as FrozenNetwork
 from .network import load_network as load_network
 from .preprocess import prepare as prepare
 from .ray import extract_on_cluster as extract_on_cluster

@@ -16,7 +16,7 @@ import torch
 
 from streetgauge.features.backbones import Backbone
 from streetgauge.features.extraction import Positions, WorkList
-from streetgauge.features.network import Network
+from streetgauge.features.network import FrozenNetwork
 from streetgauge.features.preprocess import (
     DecodedBatch,
     Raw,
@@ -109,7 +109,7 @@ def signed(pool: Executor) -> Job[npt.NDArray[np.uint8]]:
 
 
 @contextmanager
-def computing(pool: Executor, network: Network) -> Iterator[Job[Computed]]:
+def computing(pool: Executor, network: FrozenNetwork) -> Iterator[Job[Computed]]:
     """Give the job of turning images into features.
 
     On a CPU each core takes a chunk from the files to the features: none waits for another, and
@@ -129,11 +129,11 @@ def computing(pool: Executor, network: Network) -> Iterator[Job[Computed]]:
         yield job
 
 
-def _compute(rows: Rows, raws: list[Raw] | None, network: Network) -> Computed:
+def _compute(rows: Rows, raws: list[Raw] | None, network: FrozenNetwork) -> Computed:
     return compute_batch(network, _decode(rows, raws, network.backbone))
 
 
-def _on_gpu(decoding: Future[DecodedBatch], network: Network) -> Computed:
+def _on_gpu(decoding: Future[DecodedBatch], network: FrozenNetwork) -> Computed:
     decoded = decoding.result()
     if network.device != "cuda":
         return compute_batch(network, decoded)
@@ -141,7 +141,7 @@ def _on_gpu(decoding: Future[DecodedBatch], network: Network) -> Computed:
         return compute_batch(network, decoded)
 
 
-def compute_batch(network: Network, decoded: DecodedBatch) -> Computed:
+def compute_batch(network: FrozenNetwork, decoded: DecodedBatch) -> Computed:
     """Turn a batch of decoded images into features."""
     features = np.zeros((len(decoded.pixels), network.backbone.dimension), dtype=np.float32)
     whole = decoded.whole
@@ -152,7 +152,7 @@ def compute_batch(network: Network, decoded: DecodedBatch) -> Computed:
     return Computed(decoded.reasons, decoded.signatures, decoded.quality, features)
 
 
-def features_of(network: Network, pixels: Pixels) -> npt.NDArray[np.float32]:
+def features_of(network: FrozenNetwork, pixels: Pixels) -> npt.NDArray[np.float32]:
     """Features of prepared images: uint8 [n, crop, crop, 3] -> float32 [n, D]."""
     step = PASS if network.device == "cpu" else network.batch
     short = -len(pixels) % step

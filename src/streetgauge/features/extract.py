@@ -24,7 +24,7 @@ from streetgauge.errors import InputError
 from streetgauge.features.backbones import Backbone
 from streetgauge.features.chunks import Computed, computing, in_chunks, preprocessing, signed
 from streetgauge.features.extraction import Extraction, Positions, Reasons, WorkList
-from streetgauge.features.network import Network, load_network
+from streetgauge.features.network import FrozenNetwork, load_network
 from streetgauge.features.preprocess import exact_json, transform_json
 from streetgauge.features.store import FeatureStore, usable
 from streetgauge.features.weights import resolve_checksum
@@ -156,9 +156,9 @@ class LocalExtractor(Extractor):
     def __init__(self, wanted: Extraction, backbone: Backbone, batch: int | None = None) -> None:
         super().__init__(wanted, backbone)
         self.batch = batch
-        self._network: Network | None = None
+        self._network: FrozenNetwork | None = None
 
-    def load(self, store: FeatureStore | None = None) -> Network:
+    def load(self, store: FeatureStore | None = None) -> FrozenNetwork:
         """Load the network as it is wanted, or to go on with a store as it was begun.
 
         Raises

@@ -34,7 +34,7 @@ from streetgauge.features.weights import (
 )
 from streetgauge.progress import Progress, silent
 
-__all__ = ["LEAST_COSINE", "Network", "build_module", "load_network"]
+__all__ = ["LEAST_COSINE", "FrozenNetwork", "build_module", "load_network"]
 
 # What bfloat16 has to retain of float32; less means that something is wrong with the engine.
 LEAST_COSINE = 0.9995
@@ -43,7 +43,7 @@ _CLEARLY = 1.25
 _COMPARED = 8  # images that engines are compared on
 
 
-class Network:
+class FrozenNetwork:
     """A frozen network at work.
 
     Parameters
@@ -97,7 +97,7 @@ def load_network(
     precision: Precision = "float32",
     *,
     progress: Progress = silent,
-) -> Network:
+) -> FrozenNetwork:
     """Load a backbone's weights, once their sha256 is checked, into an engine.
 
     Parameters
@@ -117,7 +117,7 @@ def load_network(
 
     Returns
     -------
-    Network
+    FrozenNetwork
         With ``cosine``, how near its features are to PyTorch's in float32.
 
     Raises
@@ -147,7 +147,7 @@ def load_network(
         )
     picked = _fastest(record, makers)
     if picked.precision == "float32" and picked.name in ("torch", "onnxruntime"):
-        return Network(record, picked)
+        return FrozenNetwork(record, picked)
     cosine = _cosine(record, picked, _reference(record))
     if precision != "int8" and not cosine >= LEAST_COSINE:
         raise InputError(
@@ -156,7 +156,7 @@ def load_network(
             f"{cosine:.5f}",
             'use precision = "float32"',
         )
-    return Network(record, picked, cosine)
+    return FrozenNetwork(record, picked, cosine)
 
 
 def build_module(record: Backbone) -> nn.Module:

@@ -35,7 +35,7 @@ from streetgauge.features.chunks import PASS, Computed, compute_batch
 from streetgauge.features.engines import Precision
 from streetgauge.features.extract import Extractor, Results, extract_with
 from streetgauge.features.extraction import Extraction, Positions, WorkList
-from streetgauge.features.network import Network, load_network
+from streetgauge.features.network import FrozenNetwork, load_network
 from streetgauge.features.preprocess import DecodedBatch, preprocess_batch
 from streetgauge.features.quantised import version_of
 from streetgauge.features.store import FeatureStore
@@ -44,7 +44,7 @@ from streetgauge.imagery import QUALITY, image_sources, raw_images
 from streetgauge.progress import Progress, silent
 from streetgauge.settings import ClusterSettings
 
-__all__ = ["ClusterExtractor", "InferenceActor", "Machines", "decode", "extract_on_cluster"]
+__all__ = ["ClusterExtractor", "InferenceActor", "Machines", "decode_rows", "extract_on_cluster"]
 
 log = logging.getLogger(__name__)
 
@@ -174,7 +174,7 @@ class ClusterExtractor(Extractor):
         # Only decoding holds cores in Ray's books: an actor that waited for a core which decoders
         # hold, while these wait for room that only it can make, would wait for ever.
         data = ray.from_arrow([work_list.table(part) for part in parts]).map_batches(
-            decode,
+            decode_rows,
             fn_kwargs={"job": job},
             batch_size=None,
             batch_format="pyarrow",
@@ -247,7 +247,7 @@ class Job(NamedTuple):
     size: int = CHUNK
 
 
-def decode(table: pa.Table, job: Job) -> Iterator[Columns]:
+def decode_rows(table: pa.Table, job: Job) -> Iterator[Columns]:
     """Read images, and prepare them for the network, some at a time."""
     rows, index = image_sources(table.to_pandas()), table["index"].to_numpy()
     raws = raw_images(rows)
@@ -268,7 +268,7 @@ class InferenceActor:
 
     def __init__(self, job: Job) -> None:
         ray: Any = import_module("ray")
-        self._network: Network | InputError
+        self._network: FrozenNetwork | InputError
         try:
             self._network = _loaded(job)
         except InputError as error:  # an actor that dies while it starts would not report why
@@ -301,7 +301,7 @@ def _describe(job: Job) -> SimpleNamespace:
     return SimpleNamespace(**{name: getattr(network, name) for name in names})
 
 
-def _loaded(job: Job) -> Network:
+def _loaded(job: Job) -> FrozenNetwork:
     try:
         return load_network(job.backbone, job.device, job.engine, job.precision)
     except InputError as error:
