@@ -165,7 +165,7 @@ def curves(
         result = drawn.draw(screen.progress)
     screen.result(curves_table(opened.settings.name, result), result)
     for each in result["skipped"]:
-        screen.report(f"{each['by']} {each['value']:g}: left out, {each['reason']}")
+        screen.report(f"{each['by']} {each['value']:g}: skipped, {each['reason']}")
     screen.report(f"Wrote {opened.curves}")
 
 

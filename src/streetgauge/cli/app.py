@@ -83,7 +83,7 @@ def _options(
 
 
 class Screen:
-    """Where the command line says what happens.
+    """Where the command line reports what happens.
 
     Messages and bars go to standard error, results to standard output, so that results can be
     piped.
@@ -106,7 +106,7 @@ class Screen:
         self.console = Console(stderr=True, highlight=False, soft_wrap=True)
         self.output = Console(highlight=False)
         if not self.output.is_terminal:
-            self.output.width = 100  # a file or a log: no terminal says how wide it is
+            self.output.width = 100  # a file or a log: no terminal gives its width
         logging.basicConfig(
             level=logging.INFO if verbose else logging.ERROR if quiet else logging.WARNING,
             format="%(message)s",

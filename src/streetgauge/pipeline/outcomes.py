@@ -48,6 +48,6 @@ def read_outcomes(
         settings.outcomes,
         areas.index,
         settings.deciles,
-        stated=codes,  # the column of the areas' codes may say of which year they are
+        stated=codes,  # the column of the areas' codes may show of which year they are
         lookup=settings.areas.lookup,
     )

@@ -92,12 +92,12 @@ const write = (i) => {
   const flags = FLAGS.filter((flag) => value("flags", i) & flag.bit).map((flag) => element("p", flag.description, "warning"));
   card.replaceChildren(
     element("h3", nameOf(i)), ...(under.textContent ? [under] : []), about, strip(i), list,
-    ...placeAmongAll(i), ...flags, ...pictures(i),
+    ...placeAmongAll(i), ...flags, ...images(i),
   );
   card.dataset.code = data.codes[i];
   card.hidden = false;
 };
-const pictures = (i) => {
+const images = (i) => {
   const own = data.images && Object.hasOwn(data.images, data.codes[i]) ? data.images[data.codes[i]] : [];
   if (!own.length) return [];
   const row = element("div", undefined, "thumbs");

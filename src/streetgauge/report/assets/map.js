@@ -136,7 +136,7 @@ const mark = () => {
     pen.stroke(path);
   });
 };
-// What is drawn on a canvas for print stays blank in Chromium: paper gets pictures, in light colours.
+// What is drawn on a canvas for print stays blank in Chromium: paper gets images, in light colours.
 const ON_PAPER = 3; // dots a pixel
 const toPaper = () => {
   fromPaper();
