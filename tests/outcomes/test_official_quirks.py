@@ -252,3 +252,16 @@ def test_measures_that_two_columns_name_are_read_with_their_published_deciles(
     pattern = re.escape("rows 2 and 4: the measure 'E01000001: Rank' appears more than once")
     with pytest.raises(InputError, match=pattern):
         read_outcome("imd", short)
+
+
+# --- damaged files --------------------------------------------------------------------------------
+
+
+def test_a_workbook_that_is_cut_off_is_refused_as_cut_off(tmp_path: Path) -> None:
+    whole = (CASES / "ni2017_mdm_stray_cell.xlsx").read_bytes()
+    (tmp_path / "ni.xlsx").write_bytes(whole[:4000])
+    with pytest.raises(InputError, match=r"ni\.xlsx: the file is cut off or damaged: .*fetch it"):
+        read_outcome("mdm", deprivation(tmp_path / "ni.xlsx"))
+    (tmp_path / "old.xls").write_bytes(b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + bytes(100))
+    with pytest.raises(InputError, match=r"old\.xls: the file is cut off, or this is not a workb"):
+        read_outcome("mdm", deprivation(tmp_path / "old.xls"))

@@ -160,21 +160,17 @@ def parse_crs(text: str, setting: str) -> CRS:
 def _with_crs(areas: Any, path: Path, crs: str | None, setting: str | None) -> Any:
     stated = areas.crs
     bounds = areas.geometry.total_bounds
-    # GeoJSON without a system counts as degrees, and often is none.
+    # GeoJSON without a system counts as degrees, and often is none; others state one by mistake.
     if stated is not None and not _fits(stated, bounds):
         stated = None
     if stated is None and crs is None:
-        reason = (
-            "the boundaries have no coordinate system"
-            if areas.crs is None
-            else f"the boundaries count as {_name(areas.crs)}, but their coordinates "
-            f"({bounds[0]:g}, {bounds[1]:g}) are no degrees"
-        )
-        step = "save it as GeoPackage with its system, e.g. EPSG:27700"
+        reason, example = "the boundaries have no coordinate system", "EPSG:27700"
+        if areas.crs is not None:
+            reason = f"the boundaries count as {_name(areas.crs)}, but their {_misfit(areas.crs, bounds)}"
+            example = example if areas.crs.is_geographic else WGS84
+        step = f"save it as GeoPackage with its system, e.g. {example}"
         if setting is not None:
-            step = (
-                f"set '{setting}' to the system they are in, e.g. crs = \"EPSG:27700\" in [areas]"
-            )
+            step = f"set '{setting}' to the system they are in, e.g. crs = \"{example}\" in [areas]"
         raise InputError(path, reason, step)
     if crs is None or setting is None:
         return areas
@@ -188,17 +184,30 @@ def _with_crs(areas: Any, path: Path, crs: str | None, setting: str | None) -> A
     if not _fits(given, bounds):
         raise InputError(
             f"{setting} = {crs!r}",
-            f"the coordinates of {path} ({bounds[0]:g}, {bounds[1]:g}) are no degrees",
-            "write the system they are in, e.g. 'EPSG:27700'",
+            f"the {_misfit(given, bounds, f' of {path}')}",
+            "write the system they are in, e.g. "
+            f"{'EPSG:27700' if given.is_geographic else WGS84!r}",
         )
     return areas.set_crs(given, allow_override=True)
 
 
 def _fits(crs: CRS, bounds: Any) -> bool:
-    """Whether coordinates can be of a system: degrees have limits."""
-    if not crs.is_geographic or np.isnan(bounds).any():
+    """Whether coordinates can be of a system: degrees have limits, and metres are no degrees."""
+    if np.isnan(bounds).any():
         return True
-    return bool(np.abs(bounds[[0, 2]]).max() <= 360 and np.abs(bounds[[1, 3]]).max() <= 90)
+    west, south, east, north = bounds
+    if crs.is_geographic:
+        return bool(max(abs(west), abs(east)) <= 360 and max(abs(south), abs(north)) <= 90)
+    use = crs.area_of_use
+    if use is None:
+        return True
+    # Numbers that are, as degrees, within the area that the system is made for.
+    return not (use.west <= west and east <= use.east and use.south <= south and north <= use.north)
+
+
+def _misfit(crs: CRS, bounds: Any, of: str = "") -> str:
+    what = "no degrees" if crs.is_geographic else "degrees"
+    return f"coordinates{of} ({bounds[0]:g}, {bounds[1]:g}) are {what}"
 
 
 def _name(crs: CRS) -> str:
@@ -277,7 +286,8 @@ def _read_layer(
             raise _no_areas(path, layer if len(layers) > 1 else None)
         wanted = None
         if columns is not None:
-            require_columns(list(info["fields"]), columns, path)
+            others = [name for name in layers if name != layer]
+            require_columns(list(info["fields"]), columns, path, others, "layers")
             wanted = sorted({column for column in columns.values() if column is not None})
         return _shapes(dataset, layer, wanted)
     except (
@@ -286,8 +296,9 @@ def _read_layer(
         UnboundLocalError,  # of pyogrio, where GDAL opens a file and then cannot read its fields
     ) as error:
         reason = " ".join(str(error).split())[:200]
+        what = "the file is cut off or damaged: " if "malformed" in reason else ""
         raise InputError(
-            path, f"the boundaries cannot be read ({reason})", "fetch them again"
+            path, f"{what}the boundaries cannot be read ({reason})", "fetch them again"
         ) from None
 
 

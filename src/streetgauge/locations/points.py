@@ -68,10 +68,15 @@ def read_points(settings: PointLocations, areas: pd.DataFrame) -> tuple[pd.DataF
     found[known], overlaps = areas_of_points(x[known], y[known], crs, areas)
     inside = found >= 0
     if not inside.any():
+        boundaries: Any = areas
+        west, south, east, north = boundaries.to_crs(WGS84).total_bounds
         raise InputError(
             path,
-            f"none of its {len(rows):,} points lies in an area of the study",
-            f"check 'locations.lat', 'locations.lon' and 'locations.crs' ({settings.crs})",
+            f"none of its {len(rows):,} points lies in an area of the study: they lie around "
+            f"({rows['lat'].median():.3f}, {rows['lon'].median():.3f}), the areas between "
+            f"({south:.3f}, {west:.3f}) and ({north:.3f}, {east:.3f})",
+            f"check 'locations.lat', 'locations.lon' and 'locations.crs' ({settings.crs}), and the "
+            f"system that the boundary file states ({boundaries.crs.to_string()})",
         )
     frame = location_frame(rows[inside].assign(area=areas.index.to_numpy(object)[found[inside]]))
     frame.attrs = {"overlaps": overlaps}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -95,7 +95,11 @@ def _number(cell: str, row: object, column: object, subject: object, currency: s
 
 
 def require_columns(
-    table: Collection[Any], columns: Mapping[str, str | None], path: object
+    table: Collection[Any],
+    columns: Mapping[str, str | None],
+    path: object,
+    others: Sequence[str] = (),
+    kind: str = "sheets",
 ) -> None:
     """Refuse a table that lacks a column, naming the closest one.
 
@@ -107,18 +111,23 @@ def require_columns(
         What is needed, e.g. ``{"value": "Mean 2012/13"}``; None is not needed.
     path : object
         Named in the error.
+    others : sequence of str
+        The file's other sheets, which may have the column.
+    kind : str
+        What they are: "sheets" or "layers".
 
     Raises
     ------
     InputError
         If a named column is not there.
     """
+    more = f"; its other {kind} are {', '.join(map(repr, others[:6]))}" if others else ""
     for setting, column in columns.items():
         if column is not None and column not in table:
             raise InputError(
                 path,
                 f"there is no column {column!r} (setting '{setting}')",
-                closest(column, table),
+                closest(column, table) + more,
             )
 
 

@@ -106,7 +106,9 @@ def _members(path: Path) -> dict[str, int]:
         with zipfile.ZipFile(path) as archive:
             return {each.filename: each.file_size for each in archive.infolist()}
     except UNPACKING as error:
-        raise InputError(path, f"it cannot be unpacked ({error})", "fetch it again") from None
+        what = "the file is cut off or damaged: " if isinstance(error, zipfile.BadZipFile) else ""
+        reason = f"{what}it cannot be unpacked ({error})"
+        raise InputError(path, reason, "fetch it again") from None
 
 
 def damaged(path: Path, error: Exception) -> InputError:

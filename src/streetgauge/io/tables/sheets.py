@@ -175,20 +175,17 @@ def read_columns(
     found = find_header(chosen, lambda cells: {} if wanted.keys() <= {*_plain(cells)} else None)
     sheet, header = found[:2] if found else (chosen[0], 0)
     names = _plain(sheet.rows[header])
-    try:
-        require_columns([wanted.get(each, each) for each in names], columns, sheet.title)
-    except InputError as error:
-        others = [repr(each.name) for each in sheets if each.name != sheet.name]
-        kind = "sheets" if sheet.workbook else "layers"
-        more = f"; its other {kind} are {', '.join(others[:6])}" if others else ""
-        raise InputError(error.subject, error.reason, error.next_step + more) from None
+    others = [each.name for each in sheets if each.name and each.name != sheet.name]
+    kind = "sheets" if sheet.workbook else "layers"
+    asked = [wanted.get(each, each) for each in names]
+    require_columns(asked, columns, sheet.title, others, kind)
     for column in wanted:
         if sum(" ".join(cell.split()) == column for cell in sheet.rows[header]) > 1:
             raise InputError(
                 sheet.title, f"there are two columns {column!r}", "rename one of them in the file"
             )
     table = as_table(sheet, header)
-    return table.set_axis([wanted.get(each, each) for each in names], axis="columns"), sheet.title
+    return table.set_axis(asked, axis="columns"), sheet.title
 
 
 def _plain(header: Sequence[str]) -> list[str]:

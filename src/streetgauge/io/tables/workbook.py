@@ -127,6 +127,9 @@ def _marked(rows: list[list[Any]], formulas: Sequence[tuple[int, int]]) -> list[
 
 
 def _unreadable(path: Path, error: Exception) -> InputError:
+    if "detect file format" in str(error):
+        reason = "the file is cut off, or this is not a workbook that can be read"
+        return InputError(path, reason, "fetch it again, or save it as .xlsx or .csv")
     return InputError(
         path, f"this is not a workbook that can be read ({error})", "save it as .xlsx or .csv"
     )
