@@ -166,7 +166,8 @@ def _with_crs(areas: Any, path: Path, crs: str | None, setting: str | None) -> A
     if stated is None and crs is None:
         reason, example = "the boundaries have no coordinate system", "EPSG:27700"
         if areas.crs is not None:
-            reason = f"the boundaries count as {_name(areas.crs)}, but their {_misfit(areas.crs, bounds)}"
+            misfit = _misfit(areas.crs, bounds)
+            reason = f"the boundaries count as {_name(areas.crs)}, but their {misfit}"
             example = example if areas.crs.is_geographic else WGS84
         step = f"save it as GeoPackage with its system, e.g. {example}"
         if setting is not None:
