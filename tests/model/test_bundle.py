@@ -90,10 +90,10 @@ def test_predictions_fit_their_contract(bundle: Bundle, world: Any) -> None:
     own = binomial.probabilities(said.score, 10)
     np.testing.assert_array_equal(said.decile, own.argmax(2) + 1)
     each = bundle.model.member_scores(world.features, world.present, np.arange(n))
-    np.testing.assert_allclose(said.spread, each.std(1, ddof=1), rtol=1e-6)
+    np.testing.assert_allclose(said.score_sd, each.std(1, ddof=1), rtol=1e-6)
     stretched = replace(bundle.model, calibration=bundle.model.calibration * [1, 2])
-    twice = stretched.predict(world.features, world.present).spread
-    np.testing.assert_allclose(twice, 2 * said.spread, rtol=1e-6)
+    twice = stretched.predict(world.features, world.present).score_sd
+    np.testing.assert_allclose(twice, 2 * said.score_sd, rtol=1e-6)
     rows = np.array([7, 3])
     np.testing.assert_allclose(
         bundle.predict(world.features, rows=rows).score, said.score[rows], atol=1e-4

@@ -46,14 +46,14 @@ class Predictions:
         The most probable class, 1..K, as the networks' head has it; that of `probabilities` if not
         given. Where a model knows little, almost flat probabilities are largest at one of the ends,
         which is a poor guess.
-    spread : array of float64, shape [N, M], optional
+    score_sd : array of float64, shape [N, M], optional
         Standard deviation of the members' calibrated scores; NaN of one member.
     """
 
     score: Floats
     probabilities: Floats
     likeliest: NDArray[np.int64] | None = None
-    spread: Floats | None = None
+    score_sd: Floats | None = None
 
     @property
     def decile(self) -> NDArray[np.int64]:
@@ -81,7 +81,7 @@ class Predictions:
             "score": self.score.T.ravel(),
             "decile": self.decile.T.ravel(),
             **{f"p{k}": column for k, column in enumerate(flat.T, 1)},
-            "score_sd": np.nan if self.spread is None else self.spread.T.ravel(),
+            "score_sd": np.nan if self.score_sd is None else self.score_sd.T.ravel(),
         }
         return pd.DataFrame(columns).astype({"location_id": "str", "outcome": "str"})
 
@@ -125,16 +125,16 @@ class Model:
         if not len(rows):
             outcomes = len(self.calibration)
             nothing = np.empty((0, outcomes))
-            return Predictions(nothing, np.empty((0, outcomes, self.classes)), spread=nothing)
+            return Predictions(nothing, np.empty((0, outcomes, self.classes)), score_sd=nothing)
         each = self._outputs(features, present, rows, device)
         outputs = each.mean(1)
         score = self._calibrated(scores_of(self.network, outputs))
         members = self._calibrated(scores_of(self.network, each.flatten(0, 1)))
         members = members.reshape(*each.shape[:2], -1)
-        spread = members.std(axis=1, ddof=1) if each.shape[1] > 1 else np.full_like(score, np.nan)
+        score_sd = members.std(axis=1, ddof=1) if each.shape[1] > 1 else np.full_like(score, np.nan)
         own = head_probabilities(self.network, score, outputs, self.classes)
         flat = own if self.temperature is None else apply_temperature(own, score, self.temperature)
-        return Predictions(score, flat, own.argmax(axis=2) + 1, spread)
+        return Predictions(score, flat, own.argmax(axis=2) + 1, score_sd)
 
     @enough_memory(PREDICTING)
     def member_scores(
