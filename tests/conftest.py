@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -14,9 +15,14 @@ import hypothesis
 import numpy as np
 import pandas as pd
 import pytest
+from filelock import FileLock
 from shapely.geometry import box
 
 from streetgauge.cli import main
+from streetgauge.pipeline.run import run_stage
+from streetgauge.progress import silent
+from streetgauge.study import Study
+from streetgauge.study.stages import STAGES
 
 # Tests run side by side, one core each; set before torch is imported, and for what tests start.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -69,6 +75,45 @@ def refuse(run: Callable[..., tuple[int, str, str]]) -> Callable[..., str]:
         return lines[0]
 
     return call
+
+
+@pytest.fixture(scope="session")
+def made_once(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
+    """Give a function that makes a folder once, for all processes that the tests run in."""
+    base = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        base = base.parent  # the workers' common folder
+
+    def call(name: str, make: Callable[[Path], object]) -> Path:
+        place = base / f"once-{name}"
+        with FileLock(f"{place}.lock"):
+            if not place.with_suffix(".made").exists():
+                make(place)
+                place.with_suffix(".made").touch()
+        return place
+
+    return call
+
+
+@pytest.fixture(scope="session")
+def demo_once(made_once: Callable[..., Path]) -> Path:
+    """Give the sample city as the demo makes it, from images to a report; only to be read."""
+
+    def make(place: Path) -> None:
+        words = ["demo", "--out", str(place), "--areas", "20", "--locations", "80"]
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(sys, "argv", ["streetgauge", *words])
+            with pytest.raises(SystemExit) as stop:
+                main()
+        assert not stop.value.code
+
+    return made_once("demo", make)
+
+
+@pytest.fixture
+def demo(demo_once: Path, tmp_path: Path) -> Path:
+    """Give a sample city of one's own."""
+    return Path(shutil.copytree(demo_once, tmp_path / "demo"))
 
 
 CHROMIUM = Path("/usr/bin/chromium")
@@ -162,7 +207,8 @@ k = 2
 k = 3
 
 [train]
-epochs = 15
+ensemble_size = 2
+epochs = 5
 """
 
 
@@ -208,6 +254,24 @@ def write_grid(directory: Path, *, side: int = 7, per_area: int = 8, seed: int =
 def grid(tmp_path: Path) -> Path:
     """Give a fresh study of a small world."""
     return write_grid(tmp_path / "grid")
+
+
+@pytest.fixture(scope="session")
+def finished_once(made_once: Callable[..., Path]) -> Path:
+    """Give that world with all stages done; only to be read."""
+
+    def make(place: Path) -> None:
+        study = Study.open(write_grid(place))
+        for stage in STAGES:
+            run_stage(study, stage.name, silent)
+
+    return made_once("finished", make)
+
+
+@pytest.fixture
+def finished(finished_once: Path, tmp_path: Path) -> Path:
+    """Give a finished study of one's own."""
+    return Path(shutil.copytree(finished_once, tmp_path / "grid"))
 
 
 @pytest.fixture(scope="session")

@@ -32,7 +32,6 @@ def made(tmp_path_factory: pytest.TempPathFactory, grid_writer: Callable[..., Pa
     from streetgauge.pipeline.run import run_stage
 
     place = grid_writer(tmp_path_factory.mktemp("compare") / "one", per_area=4)
-    change(place, "epochs = 15", "epochs = 8\nensemble_size = 1")
     study = Study.open(place)
     from streetgauge.progress import silent
 

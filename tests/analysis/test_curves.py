@@ -31,7 +31,7 @@ def made(tmp_path_factory: pytest.TempPathFactory, grid_writer: Callable[..., Pa
     """Give a study with features and without networks."""
     place = grid_writer(tmp_path_factory.mktemp("curves") / "one", per_area=5)
     file = place / "study.toml"
-    text = file.read_text("utf-8").replace("epochs = 15", "epochs = 6\nensemble_size = 2")
+    text = file.read_text("utf-8")
     file.write_text(text.replace("k = 3", "k = 3\nother_folds = false"), "utf-8")
     prepare(place)
     return place

@@ -32,7 +32,7 @@ def made(tmp_path_factory: pytest.TempPathFactory, grid_writer: Callable[..., Pa
     _, _, tail = tail.partition("[folds]")
     features = f'[features]\nsource = "simulated"\ndimension = 32\nviews = 2\nsignal = {SIGNAL}\n'
     text = f"{head}{features}\n[folds]\nother_folds = false{tail}".replace(
-        "epochs = 15", "ensemble_size = 1"
+        "ensemble_size = 2\nepochs = 5", "ensemble_size = 1"
     )
     file.write_text(text, "utf-8")
     study = Study.open(place)

@@ -10,7 +10,6 @@ from typing import Any
 import pandas as pd
 import pytest
 
-Run = Callable[..., tuple[int, str, str]]
 AXE = "axe.run(document, {resultTypes: ['violations']}).then(r => r.violations.map(v =>"
 AXE += "[v.impact, v.id, v.nodes.slice(0, 3).map(n => n.html + n.failureSummary)]))"
 
@@ -21,16 +20,13 @@ def shown(page: Any, layer: str, outcome: str) -> None:
 
 
 def test_the_demo_s_report_opens_switches_finds_and_says_what_its_table_says(
-    run: Run, watch: Callable[..., Any], tmp_path: Path
+    watch: Callable[..., Any], demo_once: Path
 ) -> None:
-    city = tmp_path / "city"
-    code, _, err = run("demo", "--out", city, "--areas", 20, "--locations", 80)
-    assert code == 0, err
-    address = (city / "report.html").as_uri()
+    address = (demo_once / "report.html").as_uri()
     opened = watch(address, viewport={"width": 1280, "height": 900}, offline=True)
     page = opened.page
-    table = pd.read_parquet(city / "areas.parquet").set_index(["outcome", "area"])
-    locations = pd.read_parquet(city / "locations.parquet").drop_duplicates("area")
+    table = pd.read_parquet(demo_once / "areas.parquet").set_index(["outcome", "area"])
+    locations = pd.read_parquet(demo_once / "locations.parquet").drop_duplicates("area")
     layers = page.locator("#layers input").all()
     for number, outcome in enumerate(dict.fromkeys(table.index.get_level_values("outcome"))):
         page.select_option("#outcome", value=str(number))

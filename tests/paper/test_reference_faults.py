@@ -82,7 +82,6 @@ def trained(grid_writer: Callable[..., Path], run: Run, tmp_path: Path) -> Path:
     text = file.read_text(encoding="utf-8")
     folds = '[folds]\nscheme = "train-test"\ntest = 0.4\nfinal = false\nother_folds = false'
     text = text.replace("[folds]\nk = 3", folds)
-    text = text.replace("epochs = 15", "epochs = 12\nensemble_size = 1")
     file.write_text(text, encoding="utf-8")
     for stage in ("outcomes", "locations", "features", "train"):
         code, _, err = run(stage, study)

@@ -34,7 +34,7 @@ def change(place: Path, old: str, new: str) -> None:
 @pytest.fixture
 def short(grid: Path) -> Path:
     """Give a small study that is trained for two epochs."""
-    change(grid, "epochs = 15", "epochs = 2\nensemble_size = 2")
+    change(grid, "epochs = 5", "epochs = 2")
     return grid
 
 

@@ -45,7 +45,7 @@ def study(world: Path, tmp_path: Path) -> Callable[..., Path]:
         text = file.read_text(encoding="utf-8")
         text = text.replace('name = "name"\n', 'name = "name"\ncolumns = ["ward"]\n')
         text = text.replace("[folds]\nk = 3\n", f"[folds]\n{folds}\n")
-        text = text.replace("epochs = 15", f"epochs = {epochs}") + more
+        text = text.replace("epochs = 5", f"epochs = {epochs}") + more
         file.write_text(text, encoding="utf-8")
         return place
 
@@ -175,7 +175,7 @@ def test_where_nothing_is_tested_the_tables_are_empty_and_the_report_says_so(
 def test_without_a_validation_part_all_epochs_are_gone_through(
     run: Run, study: Callable[..., Path]
 ) -> None:
-    more = 'network = "port-2020"\nensemble_size = 1\npatience = 1\nlearning_rate = 0.01\n'
+    more = 'network = "port-2020"\npatience = 1\nlearning_rate = 0.01\n'
     place = study('scheme = "train-test"', epochs=12, more=more)
     assert run("run", place)[0] == 0
     history = pd.read_json(place / "model" / "history.jsonl", lines=True)
@@ -197,7 +197,7 @@ def test_without_a_validation_part_all_epochs_are_gone_through(
 def test_members_set_their_own_parts_apart_where_there_is_none(
     run: Run, study: Callable[..., Path]
 ) -> None:
-    more = 'network = "shared"\nensemble_size = 2\n'
+    more = 'network = "shared"\n'
     place = study('scheme = "train-test"\nfinal = false', epochs=2, more=more)
     assert run("run", place)[0] == 0
     training = Bundle.load(place / "model" / "train").training

@@ -35,26 +35,9 @@ BEHIND = {
 }
 
 
-@pytest.fixture(scope="module")
-def finished(tmp_path_factory: pytest.TempPathFactory, grid_writer: Callable[..., Path]) -> Path:
-    """Give a finished study."""
-    return finish(grid_writer(tmp_path_factory.mktemp("keys") / "grid", per_area=4))
-
-
-def finish(place: Path) -> Path:
-    file = place / "study.toml"
-    file.write_text(file.read_text().replace("epochs = 15", "epochs = 3\nensemble_size = 1"))
-    subprocess.run(
-        [sys.executable, "-m", "streetgauge.cli", "run", "-q", str(place)],
-        check=True,
-        stdout=subprocess.DEVNULL,
-    )
-    return place
-
-
 @pytest.fixture
-def study(finished: Path, tmp_path: Path) -> Path:
-    return Path(shutil.copytree(finished, tmp_path / "study"))
+def study(finished: Path) -> Path:
+    return finished
 
 
 def record(study: Path) -> dict[str, Any]:
@@ -82,15 +65,16 @@ def raised(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
 
 
 def test_two_identical_runs_have_identical_keys_and_outputs(
-    finished: Path, tmp_path: Path, grid_writer: Callable[..., Path]
+    finished_once: Path, grid: Path
 ) -> None:
-    again = finish(grid_writer(tmp_path / "elsewhere" / "grid", per_area=4))
-    ours, theirs = record(finished)["stages"], record(again)["stages"]
+    command = [sys.executable, "-m", "streetgauge.cli", "run", "-q", str(grid)]
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+    ours, theirs = record(finished_once)["stages"], record(grid)["stages"]
     assert list(ours) == list(theirs) == ALL
     for name in ALL:
         assert ours[name]["cache_key"] == theirs[name]["cache_key"], name
         assert ours[name]["outputs"] == theirs[name]["outputs"], name
-    logs = [place / "model" / "logs" for place in (finished, again)]
+    logs = [place / "model" / "logs" for place in (finished_once, grid)]
     names = [sorted(p.name for p in each.rglob("events.out.tfevents.*")) for each in logs]
     assert names[0] != names[1]  # what is no part of any key
     assert content_of(logs[0]) == content_of(logs[1])
