@@ -113,7 +113,7 @@ def demo_once(made_once: Callable[..., Path]) -> Path:
 @pytest.fixture
 def demo(demo_once: Path, tmp_path: Path) -> Path:
     """Give a sample city of one's own."""
-    return Path(shutil.copytree(demo_once, tmp_path / "demo"))
+    return Path(shutil.copytree(demo_once, tmp_path / "streetgauge-demo"))
 
 
 CHROMIUM = Path("/usr/bin/chromium")
@@ -271,7 +271,7 @@ def finished_once(made_once: Callable[..., Path]) -> Path:
 @pytest.fixture
 def finished(finished_once: Path, tmp_path: Path) -> Path:
     """Give a finished study of one's own."""
-    return Path(shutil.copytree(finished_once, tmp_path / "grid"))
+    return Path(shutil.copytree(finished_once, tmp_path / "finished"))
 
 
 @pytest.fixture(scope="session")

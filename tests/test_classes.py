@@ -43,12 +43,16 @@ def page_of(study: Path) -> tuple[str, dict]:
 
 @pytest.mark.parametrize("classes", [2, 4, 5])
 def test_every_stage_has_the_classes_of_the_study(
-    classes: int, grid: Path, run: Callable[..., tuple[int, str, str]]
+    classes: int, finished: Path, run: Callable[..., tuple[int, str, str]]
 ) -> None:
-    with_classes(grid, f"classes = {classes}", simulated=classes == 4)
+    grid = with_classes(finished, f"classes = {classes}", simulated=classes == 4)
     code, out, err = run("run", grid)
     assert code == 0, err
     assert f"{classes} classes" in out + err
+    # Another number of classes makes everything anew but the features.
+    assert ("features: up to date" in err) == (classes != 4)
+    for stage in ("outcomes", "train", "areas", "report"):
+        assert f"{stage}: up to date" not in err
     all_of_them = set(range(1, classes + 1))
     outcomes = pd.read_parquet(grid / "outcomes.parquet")
     for name in ("income", "illness"):
@@ -71,14 +75,12 @@ def test_every_stage_has_the_classes_of_the_study(
     assert income["metrics"]["spearman"]["value"] > 0.6
     bundle = json.loads((grid / "model" / "all" / "bundle.json").read_text())
     assert bundle["classes"] == classes
+    if classes == 2:
+        _the_page_speaks_of_classes_and_leaves_out_what_cannot_fail(grid)
 
 
-def test_the_page_speaks_of_classes_and_leaves_out_what_cannot_fail(
-    grid: Path, run: Callable[..., tuple[int, str, str]]
-) -> None:
-    with_classes(grid, "classes = 2")
-    assert run("run", grid)[0] == 0
-    text, payload = page_of(grid)
+def _the_page_speaks_of_classes_and_leaves_out_what_cannot_fail(study: Path) -> None:
+    text, payload = page_of(study)
     findings, settings = text.split("All settings")
     assert "decile" not in findings
     assert "deciles.classes 2" in settings
@@ -86,19 +88,6 @@ def test_the_page_speaks_of_classes_and_leaves_out_what_cannot_fail(
     assert "Same class" in text
     assert "Within 1" not in text
     assert (payload["unit"], payload["classes"], payload["apart"]) == ("class", 2, 1)
-
-
-def test_another_number_of_classes_makes_everything_anew_but_the_pictures(
-    grid: Path, run: Callable[..., tuple[int, str, str]]
-) -> None:
-    assert run("run", grid)[0] == 0
-    with_classes(grid, "classes = 5")
-    code, out, err = run("run", grid)
-    assert code == 0
-    said = out + err
-    assert "features: up to date" in said
-    for stage in ("outcomes", "train", "areas", "report"):
-        assert f"{stage}: up to date" not in said
 
 
 def test_as_many_areas_are_predicted_in_each_decile_of_the_nation_as_are_in_it(

@@ -20,7 +20,6 @@ from typer.main import get_command
 
 from streetgauge.cli import app
 from streetgauge.settings import StudySettings
-from streetgauge.synthetic import make_city
 
 ROOT = Path(__file__).parents[1]
 GUIDE = ROOT / "docs"
@@ -64,14 +63,8 @@ def _all(*kinds: str) -> list[Block]:
 # --- python -------------------------------------------------------------------------------------
 
 
-def test_every_example_of_the_guide_runs(
-    run: Callable[..., tuple[int, str, str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    make_city(Path("streetgauge-demo"), seed=4, n_areas=12, n_locations=48, workers=1)
-    for stage in ("outcomes", "locations", "features"):
-        code, _, err = run(stage, "streetgauge-demo")
-        assert code == 0, err
+def test_every_example_of_the_guide_runs(demo: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(demo.parent)
     names: dict[str, Any] = {}
     for block in _all("python"):
         exec(compile(block.text, block.where, "exec"), names)

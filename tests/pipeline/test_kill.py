@@ -22,15 +22,17 @@ RUN = [sys.executable, "-m", "streetgauge.cli", "run", "-q"]
 
 @pytest.fixture
 def city(tmp_path: Path) -> Path:
-    """Give a small city with images, and settings that make training last a while."""
+    """Give a small city with images, and settings that make only training last a while."""
     place = tmp_path / "city"
-    make_city(place, seed=5, n_areas=24, n_locations=96)
+    make_city(place, seed=5, n_areas=16, n_locations=64, workers=1)
     file = place / "study.toml"
     text = file.read_text(encoding="utf-8")
     assert "[train]" not in text
-    file.write_text(
-        text + "\n[train]\nensemble_size = 2\nepochs = 12\npatience = 12\n", encoding="utf-8"
-    )
+    assert "[report]" not in text
+    text = text.replace("[features]\n", '[features]\nengine = "torch"\n')
+    text += "\n[train]\nensemble_size = 2\nepochs = 12\npatience = 12\n"
+    text += '\n[report]\nfigures = "page"\nocclusion = false\n'
+    file.write_text(text, encoding="utf-8")
     return place
 
 
