@@ -23,6 +23,7 @@ from streetgauge.pipeline.run import run_stage
 from streetgauge.progress import silent
 from streetgauge.study import Study
 from streetgauge.study.stages import STAGES
+from streetgauge.synthetic import make_city
 
 # Tests run side by side, one core each; set before torch is imported, and for what tests start.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -108,6 +109,14 @@ def demo_once(made_once: Callable[..., Path]) -> Path:
         assert not stop.value.code
 
     return made_once("demo", make)
+
+
+@pytest.fixture
+def city(made_once: Callable[..., Path], tmp_path: Path) -> Path:
+    """Give a smaller sample city of one's own, of which nothing is computed yet."""
+    how = {"seed": 1, "n_areas": 12, "n_locations": 48, "workers": 1}
+    once = made_once("city", lambda place: make_city(place, **how))
+    return Path(shutil.copytree(once, tmp_path / "city"))
 
 
 @pytest.fixture

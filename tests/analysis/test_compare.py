@@ -26,24 +26,10 @@ def change(place: Path, old: str, new: str) -> None:
     file.write_text(text.replace(old, new), encoding="utf-8")
 
 
-@pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory, grid_writer: Callable[..., Path]) -> Path:
-    """Give a study with figures."""
-    from streetgauge.pipeline.run import run_stage
-
-    place = grid_writer(tmp_path_factory.mktemp("compare") / "one", per_area=4)
-    study = Study.open(place)
-    from streetgauge.progress import silent
-
-    for name in ("outcomes", "locations", "features", "train", "areas"):
-        run_stage(study, name, silent)
-    return place
-
-
 @pytest.fixture
-def pair(made: Path, tmp_path: Path) -> tuple[Path, Path]:
-    """Give two copies of it."""
-    return tuple(Path(shutil.copytree(made, tmp_path / name)) for name in ("a", "b"))  # type: ignore[return-value]
+def pair(finished_once: Path, tmp_path: Path) -> tuple[Path, Path]:
+    """Give two copies of a study with figures."""
+    return tuple(Path(shutil.copytree(finished_once, tmp_path / name)) for name in ("a", "b"))  # type: ignore[return-value]
 
 
 def perfect(place: Path) -> None:

@@ -20,30 +20,9 @@ from streetgauge.progress import silent
 from streetgauge.settings import FoldSettings
 from streetgauge.study import Study
 
-STUDY = """
-name = "World"
-[areas]
-file = "areas.geojson"
-code = "code"
-district = "district"
-columns = ["people", "ward"]
-[outcomes.income]
-source = "table"
-file = "outcomes.csv"
-area = "code"
-value = "income"
-direction = "higher-is-better"
-{outcome}
-[locations]
-source = "points"
-file = "places.csv"
-id = "place"
-[features]
-source = "table"
-name = "shares"
-file = "features.csv"
-columns = ["f0"]
-location_id = "place"
+STUDY = (Path(__file__).parents[1] / "minimal.toml").read_text("utf-8")
+AREAS = 'code = "code"\ndistrict = "district"\ncolumns = ["people", "ward"]\n'
+MORE = """
 [folds]
 k = 4
 other_folds = false
@@ -114,7 +93,8 @@ def world(
             place / "oracle.csv", index=False
         )
         evaluation += '\noracle = "oracle.csv"'
-    text = STUDY.format(classes=classes, outcome=outcome, evaluation=evaluation)
+    text = STUDY.replace('code = "code"\n', AREAS).replace('better"\n', f'better"\n{outcome}\n')
+    text += MORE.format(classes=classes, evaluation=evaluation)
     (place / "study.toml").write_text(text)
     study = Study.open(place)
     for name in ("outcomes", "locations"):

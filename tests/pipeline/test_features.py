@@ -19,26 +19,23 @@ from streetgauge.pipeline.run import WORK, run_stage
 from streetgauge.progress import Progress, silent
 from streetgauge.study import Done, Study, stages
 from streetgauge.study.stages import stage_named
-from streetgauge.synthetic import make_city
 
 
 @pytest.fixture
-def city(tmp_path: Path) -> Path:
+def city(city: Path) -> Path:
     """Give a study whose network is an ONNX file; it is never run."""
-    place = tmp_path / "city"
-    make_city(place, seed=1, n_areas=12, n_locations=48, workers=1)
-    nets = place / "nets"
+    nets = city / "nets"
     nets.mkdir()
     (nets / "net.onnx").write_bytes(b"no network")
     (nets / "net.toml").write_text("mean = [0, 0, 0]\nstd = [1, 1, 1]\n")
-    file = place / "study.toml"
+    file = city / "study.toml"
     text = file.read_text(encoding="utf-8")
     assert "[features]\n" in text
     line = f"[features]\nbackbone = {json.dumps('onnx:nets/net.onnx')}\n"
     kept = [row for row in text.splitlines() if not row.startswith("backbone")]
     file.write_text("\n".join(kept).replace("[features]\n", line) + "\n", encoding="utf-8")
-    (place / "locations.parquet").write_bytes(b"stands for locations")
-    return place
+    (city / "locations.parquet").write_bytes(b"stands for locations")
+    return city
 
 
 def key(city: Path) -> str:

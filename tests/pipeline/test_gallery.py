@@ -26,21 +26,8 @@ from streetgauge.study.stages import has_gallery, stage_named
 
 AREAS, VIEWS = 6, ("a", "b")
 IDS = [f"P{i:02d}" for i in range(2 * AREAS)]
+MINIMAL = (Path(__file__).parents[1] / "minimal.toml").read_text("utf-8")
 SETTINGS = """
-name = "Shown"
-[areas]
-file = "areas.geojson"
-code = "code"
-[outcomes.income]
-source = "table"
-file = "outcomes.csv"
-area = "code"
-value = "income"
-direction = "higher-is-better"
-[locations]
-source = "points"
-file = "places.csv"
-id = "place"
 [features]
 source = "images"
 [imagery]
@@ -64,7 +51,9 @@ def make_study(
     """Two locations in each area with two views; the score rises with the location's number."""
     directory.mkdir(parents=True, exist_ok=True)
     folder = where or f'folder = "pictures"\n{PATTERN}'
-    text = SETTINGS.format(imagery=f"{folder}\n{imagery}", report=report)
+    text = MINIMAL.partition("[features]")[0] + SETTINGS.format(
+        imagery=f"{folder}\n{imagery}", report=report
+    )
     (directory / "study.toml").write_text(text, "utf-8")
     (directory / "pictures").mkdir(exist_ok=True)
     for i, location in enumerate(IDS):

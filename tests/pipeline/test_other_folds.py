@@ -81,25 +81,23 @@ def test_both_kinds_of_folds_are_trained_tested_stored_and_told(run: Run, short:
     assert run("run", short)[2].count("up to date") >= 6
 
 
-def test_a_missing_file_of_the_other_folds_is_made_again(run: Run, short: Path) -> None:
-    assert run("run", short)[0] == 0
-    before = (short / "other-folds" / "predictions.parquet").read_bytes()
-    (short / "other-folds" / "predictions.parquet").unlink()
-    code, _, err = run("run", short)
+def test_a_missing_file_of_the_other_folds_is_made_again(run: Run, finished: Path) -> None:
+    before = (finished / "other-folds" / "predictions.parquet").read_bytes()
+    (finished / "other-folds" / "predictions.parquet").unlink()
+    code, _, err = run("run", finished)
     assert code == 0, err
     assert "train: up to date" not in err
-    assert (short / "other-folds" / "predictions.parquet").read_bytes() == before
+    assert (finished / "other-folds" / "predictions.parquet").read_bytes() == before
 
 
-def test_without_other_folds_nothing_of_them_is_left(run: Run, short: Path) -> None:
-    assert run("run", short)[0] == 0
-    (short / "other-folds" / "notes.txt").write_text("mine")
-    whole = figures(short)
-    change(short, "[folds]\n", "[folds]\nother_folds = false\n")
-    code, out, err = run("run", short)
+def test_without_other_folds_nothing_of_them_is_left(run: Run, finished: Path) -> None:
+    (finished / "other-folds" / "notes.txt").write_text("mine")
+    whole = figures(finished)
+    change(finished, "[folds]\n", "[folds]\nother_folds = false\n")
+    code, out, err = run("run", finished)
     assert code == 0, err
-    assert [p.name for p in (short / "other-folds").iterdir()] == ["notes.txt"]
-    metrics = figures(short)
+    assert [p.name for p in (finished / "other-folds").iterdir()] == ["notes.txt"]
+    metrics = figures(finished)
     assert "other_folds" not in metrics
     assert list(metrics["headline"]["income"]) == ["random"]
     assert metrics["headline"]["income"]["random"] == whole["headline"]["income"]["random"]
@@ -176,13 +174,14 @@ def test_columns_and_an_earlier_release_are_baselines(
     assert "'siz'" in refuse("run", short)
 
 
-def test_the_bundle_is_that_of_the_study_s_own_folds(run: Run, short: Path, tmp_path: Path) -> None:
-    assert run("run", short)[0] == 0
-    own, other = (Bundle.load(p / "model" / "fold-1") for p in (short, short / "other-folds"))
+def test_the_bundle_is_that_of_the_study_s_own_folds(
+    run: Run, finished: Path, tmp_path: Path
+) -> None:
+    own, other = (Bundle.load(p / "model" / "fold-1") for p in (finished, finished / "other-folds"))
     assert own.outcomes == other.outcomes
     assert own.cache_key != other.cache_key
     copy = tmp_path / "moved"
-    shutil.copytree(short, copy)
+    shutil.copytree(finished, copy)
     assert "train: up to date" in run("run", copy)[2]
 
 

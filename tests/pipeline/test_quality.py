@@ -15,7 +15,6 @@ from streetgauge.features import FeatureStore, extract, get_backbone
 from streetgauge.imagery import FINDINGS, QUALITY
 from streetgauge.pipeline.quality import filter_quality, reset_quality
 from streetgauge.settings import ImagerySettings
-from streetgauge.synthetic import make_city
 
 Run = Callable[..., tuple[int, str, str]]
 
@@ -42,12 +41,11 @@ def setting(study: Path, line: str) -> None:
 
 
 def test_poor_pictures_are_listed_and_can_be_left_out_and_taken_back(
-    tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch
+    city: Path, run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     network = Tiles()
     monkeypatch.setattr(extract, "load_network", lambda *_: network)
-    study = tmp_path / "city"
-    make_city(study, seed=3, n_areas=12, n_locations=48, workers=1)
+    study = city
     pictures = next(path.parent for path in study.rglob("*_a.jpg"))
     stems = [path.stem.rpartition("_")[0] for path in pictures.glob("*.jpg")]
     ids = sorted({stem for stem in stems if stems.count(stem) == 4})[3:]  # the sample breaks one

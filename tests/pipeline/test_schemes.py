@@ -120,14 +120,13 @@ def test_of_classes_that_are_tested_alone_as_many_are_predicted_as_there_are(
 
 
 def test_baselines_in_k_folds_know_the_other_folds_and_nothing_else(
-    run: Run, study: Callable[..., Path]
+    finished_once: Path,
 ) -> None:
     from streetgauge.evaluation import area_coordinates
     from streetgauge.locations import read_areas
     from streetgauge.study import Study
 
-    place = study("k = 3", epochs=1)
-    assert run("run", place)[0] == 0
+    place = finished_once
     settings = Study.open(place).settings
     alone = evaluate(
         pd.read_parquet(place / "areas.parquet"),
@@ -141,10 +140,9 @@ def test_baselines_in_k_folds_know_the_other_folds_and_nothing_else(
 
 
 def test_where_nothing_is_tested_the_tables_are_empty_and_the_report_says_so(
-    run: Run, study: Callable[..., Path], tmp_path: Path
+    run: Run, study: Callable[..., Path], finished_once: Path, tmp_path: Path
 ) -> None:
-    tested, place = study("k = 3", name="tested", epochs=1), study('scheme = "train-only"')
-    assert run("run", tested)[0] == 0
+    place = study('scheme = "train-only"')
     code, out, err = run("run", place)
     assert code == 0, err
     assert "nothing was tested" in out
@@ -153,7 +151,7 @@ def test_where_nothing_is_tested_the_tables_are_empty_and_the_report_says_so(
     for name in ("predictions.parquet", "areas.parquet"):
         frame = pd.read_parquet(place / name)
         assert frame.empty
-        expected = pd.read_parquet(tested / name).dtypes
+        expected = pd.read_parquet(finished_once / name).dtypes
         pd.testing.assert_series_equal(frame.dtypes, expected)
     metrics = figures(place)
     assert (metrics["outcomes"], metrics["areas_tested"], metrics["folds"]) == ({}, 0, 0)

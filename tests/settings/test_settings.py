@@ -12,32 +12,7 @@ from pydantic import ValidationError
 from streetgauge.errors import InputError
 from streetgauge.settings import StudySettings, input_files, read_settings
 
-GOOD = """
-name = "Test"
-
-[areas]
-file = "areas.gpkg"
-code = "code"
-
-[outcomes.income]
-source = "table"
-file = "income.csv"
-area = "code"
-value = "income"
-direction = "higher-is-better"
-
-[locations]
-source = "points"
-file = "places.csv"
-id = "place"
-
-[features]
-source = "table"
-name = "shares"
-file = "shares.csv"
-columns = ["a", "b"]
-location_id = "place"
-"""
+GOOD = (Path(__file__).parents[1] / "minimal.toml").read_text("utf-8")
 
 
 @pytest.fixture
@@ -62,10 +37,10 @@ def test_paths_start_at_the_directory_of_study_toml(tmp_path: Path) -> None:
     (tmp_path / "study.toml").write_text(GOOD, encoding="utf-8")
     settings = read_settings(tmp_path / "study.toml")
     assert dict(input_files(settings)) == {
-        "areas.file": tmp_path / "areas.gpkg",
-        "outcomes.income.file": tmp_path / "income.csv",
+        "areas.file": tmp_path / "areas.geojson",
+        "outcomes.income.file": tmp_path / "outcomes.csv",
         "locations.file": tmp_path / "places.csv",
-        "features.file": tmp_path / "shares.csv",
+        "features.file": tmp_path / "features.csv",
     }
 
 
@@ -82,7 +57,7 @@ def test_settings_are_frozen(tmp_path: Path) -> None:
         ("name = ", "nama = ", ["nama: this key is not known", "did you mean 'name'?"]),
         ("direction =", "directon =", ["outcomes.income.directon", "did you mean 'direction'?"]),
         ("[areas]", "[area]", ["area: this key is not known", "did you mean 'areas'?"]),
-        ('columns = ["a', 'colums = ["a', ["features.colums", "did you mean 'columns'?"]),
+        ('columns = ["f0', 'colums = ["f0', ["features.colums", "did you mean 'columns'?"]),
         ('direction = "higher-is-better"', "", ["outcomes.income.direction: this key is missing"]),
         ('"higher-is-better"', '"up"', ["'up' is not possible", "'higher-is-worse'"]),
         ('source = "points"', 'source = "point"', ["locations: source = 'point'", "'points'"]),
@@ -93,7 +68,7 @@ def test_settings_are_frozen(tmp_path: Path) -> None:
         ('name = "Test"', "name = ", ["not TOML", "line 2"]),
         ("[outcomes.income]", '[outcomes."a/b"]', ["outcomes.a/b"]),
         ('location_id = "place"', "", ["features: give either 'location_id' or both"]),
-        ('["a", "b"]', '["a", "a"]', ["a column is named more than once"]),
+        ('["f0", "f1"]', '["f0", "f0"]', ["a column is named more than once"]),
         ("[features]", '[imagery]\nfolder = "x"\n[features]', ["[imagery] is not used"]),
         ("[features]", "[folds]\nk = 1\n[features]", ["folds.k: 1", "greater than or equal to 2"]),
         ("[features]", "[folds]\nvalidation = 1.5\n[features]", ["folds.validation: 1.5"]),

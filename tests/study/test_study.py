@@ -18,52 +18,26 @@ from streetgauge.progress import silent
 from streetgauge.study import Done, Study, stages
 from streetgauge.study.stages import STAGES, Stage, stage_named
 
-STUDY = """
-name = "Test"
-seed = 1
-
-[areas]
-file = "areas.csv"
-code = "code"
-
-[outcomes.income]
-source = "table"
-file = "income.csv"
-area = "code"
-value = "income"
-direction = "higher-is-better"
-
-[locations]
-source = "points"
-file = "places.csv"
-id = "place"
-
-[features]
-source = "table"
-name = "shares"
-file = "shares.csv"
-columns = ["a"]
-location_id = "place"
-"""
+STUDY = "seed = 1\n" + (Path(__file__).parents[1] / "minimal.toml").read_text("utf-8")
 
 
 @pytest.fixture
 def directory(tmp_path: Path) -> Path:
     place = tmp_path / "study"
     place.mkdir()
-    for name in ("areas", "income", "places", "shares"):
-        (place / f"{name}.csv").write_text(f"{name}\n1\n")
+    for name in ("areas.geojson", "outcomes.csv", "places.csv", "features.csv"):
+        (place / name).write_text("income\n1\n")
     (place / "study.toml").write_text(STUDY)
     return place
 
 
 @pytest.fixture(autouse=True)
 def copying(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
-    """Let the stage of the outcomes copy income.csv; give a function that has it skip rows."""
+    """Let the stage of the outcomes copy outcomes.csv; give a function that has it skip rows."""
 
     def set_up(skips: pd.DataFrame | None = None, version: int = 1) -> None:
         def work(study: Study, key: str, progress: object) -> Done:
-            write_text((study.path("income.csv")).read_text(), study.outcomes)
+            write_text((study.path("outcomes.csv")).read_text(), study.outcomes)
             return Done(("copied",), skips)
 
         stage = Stage("outcomes", version, ("outcomes",), lambda s: (), lambda s: (s.outcomes,))
@@ -92,14 +66,14 @@ def test_force_does_it_again(directory: Path) -> None:
 
 def test_a_changed_input_is_noticed_even_at_the_same_size(directory: Path) -> None:
     assert was_done(directory)
-    (directory / "income.csv").write_text("income\n2\n")
+    (directory / "outcomes.csv").write_text("income\n2\n")
     assert was_done(directory)
     assert (directory / "outcomes.parquet").read_text() == "income\n2\n"
 
 
 def test_a_touched_input_with_the_same_content_is_no_change(directory: Path) -> None:
     assert was_done(directory)
-    (directory / "income.csv").write_text("income\n1\n")
+    (directory / "outcomes.csv").write_text("income\n1\n")
     assert not was_done(directory)
 
 
@@ -227,13 +201,13 @@ def test_a_location_may_be_called_none(directory: Path, copying: Callable[..., N
 
 
 def test_a_missing_file_names_its_setting_and_the_closest_file(directory: Path) -> None:
-    (directory / "income.csv").rename(directory / "incomes.csv")
-    with pytest.raises(InputError, match=r"outcomes\.income\.file.*did you mean 'incomes\.csv'"):
+    (directory / "outcomes.csv").rename(directory / "outcome.csv")
+    with pytest.raises(InputError, match=r"outcomes\.income\.file.*did you mean 'outcome\.csv'"):
         Study.open(directory).require_files()
 
 
 def test_an_input_that_a_run_would_write_over_is_refused_and_left_alone(directory: Path) -> None:
-    (directory / "study.toml").write_text(STUDY.replace("income.csv", "predictions.parquet"))
+    (directory / "study.toml").write_text(STUDY.replace("outcomes.csv", "predictions.parquet"))
     (directory / "predictions.parquet").write_text("of the user")
     reason = r"outcomes\.income\.file: .*predictions\.parquet is what a run .* copy it"
     with pytest.raises(InputError, match=reason):
@@ -286,11 +260,11 @@ def test_what_a_stage_made_under_other_settings_is_removed_with_its_record(direc
     old, own = directory / "areas-msoa.parquet", directory / "areas-mine.parquet"
     for file in (old, own, directory / "income.parquet"):
         file.write_text("")
-    outputs = {"areas-msoa.parquet": "0" * 64, "../income.csv": "", "income.parquet": ""}
+    outputs = {"areas-msoa.parquet": "0" * 64, "../outcomes.csv": "", "income.parquet": ""}
     about = {"cache_key": "1.x", "outputs": outputs, "started": "", "seconds": 0.0, "messages": []}
     study.record["stages"] = {"areas": about}
     study.forget(stage_named("areas"))
     assert not old.exists()
     assert own.exists()
-    assert (directory / "income.csv").exists()
+    assert (directory / "outcomes.csv").exists()
     assert (directory / "income.parquet").exists()
