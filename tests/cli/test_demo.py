@@ -13,6 +13,7 @@ import pytest
 Run = Callable[..., tuple[int, str, str]]
 
 
+@pytest.mark.slow  # the first that needs the demo
 def test_a_model_of_one_city_predicts_the_images_of_another(
     run: Run, demo: Path, tmp_path: Path
 ) -> None:
