@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 import shutil
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -19,11 +19,7 @@ from filelock import FileLock
 from shapely.geometry import box
 
 from streetgauge.cli import main
-from streetgauge.pipeline.run import run_stage
-from streetgauge.progress import silent
-from streetgauge.study import Study
-from streetgauge.study.stages import STAGES
-from streetgauge.synthetic import make_city
+from worlds import Rows
 
 # Tests run side by side, one core each; set before torch is imported, and for what tests start.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -119,6 +115,8 @@ def demo_once(made_once: Callable[..., Path]) -> Path:
 @pytest.fixture
 def city(made_once: Callable[..., Path], tmp_path: Path) -> Path:
     """Give a smaller sample city of one's own, of which nothing is computed yet."""
+    from streetgauge.synthetic import make_city
+
     how = {"seed": 1, "n_areas": 12, "n_locations": 48, "workers": 1}
     once = made_once("city", lambda place: make_city(place, **how))
     return Path(shutil.copytree(once, tmp_path / "city"))
@@ -273,6 +271,10 @@ def grid(tmp_path: Path) -> Path:
 @pytest.fixture(scope="session")
 def finished_once(made_once: Callable[..., Path]) -> Path:
     """Give that world with all stages done; only to be read."""
+    from streetgauge.pipeline.run import run_stage
+    from streetgauge.progress import silent
+    from streetgauge.study import Study
+    from streetgauge.study.stages import STAGES
 
     def make(place: Path) -> None:
         study = Study.open(write_grid(place))
@@ -295,7 +297,7 @@ def grid_writer() -> Callable[..., Path]:
 
 
 @dataclass(frozen=True)
-class World:
+class World(Rows):
     """A small city with a known answer: features follow the deciles, plus noise and areas."""
 
     features: np.ndarray
@@ -303,15 +305,6 @@ class World:
     deciles: np.ndarray
     areas: np.ndarray
     ids: np.ndarray
-
-    def take(self, rows: np.ndarray) -> World:
-        return replace(self, **{name: array[rows] for name, array in vars(self).items()})
-
-    def data(self, outcomes: Sequence[str], **more: Any) -> Any:
-        from streetgauge.model.training_data import TrainingData
-
-        arrays = (self.features, self.present, self.deciles, self.areas, self.ids)
-        return TrainingData(*arrays, outcomes, **more)
 
 
 def build_world(

@@ -14,16 +14,10 @@ import pytest
 
 from streetgauge.analysis.compare import compare, different_settings
 from streetgauge.study import Study
+from worlds import change
 
 Run = Callable[..., tuple[int, str, str]]
 Refuse = Callable[..., str]
-
-
-def change(place: Path, old: str, new: str) -> None:
-    file = place / "study.toml"
-    text = file.read_text(encoding="utf-8")
-    assert old in text
-    file.write_text(text.replace(old, new), encoding="utf-8")
 
 
 @pytest.fixture

@@ -12,6 +12,7 @@ import pandas as pd
 import pytest
 
 from streetgauge.evaluation import RULES
+from worlds import add_columns
 
 Run = Callable[..., tuple[int, str, str]]
 Refuse = Callable[..., str]
@@ -23,11 +24,12 @@ SIDE = 6  # areas, squares of 500 m; wards are three rows of two
 def trained(tmp_path_factory: pytest.TempPathFactory, grid_writer: Callable[..., Path]) -> Path:
     """Give a study whose networks are not trained yet; the tests change what comes after."""
     place = grid_writer(tmp_path_factory.mktemp("evaluation") / "world", side=SIDE, per_area=5)
-    areas = gpd.read_file(place / "areas.geojson")
-    areas["ward"] = [f"W{i // SIDE // 3}{i % SIDE // 2}" for i in range(len(areas))]
-    areas["kind"] = ["rural" if i % 3 else "urban" for i in range(len(areas))]
-    areas["homes"] = np.arange(len(areas)) * 10
-    areas.to_file(place / "areas.geojson", driver="GeoJSON", engine="pyogrio")
+    add_columns(
+        place,
+        ward=[f"W{i // SIDE // 3}{i % SIDE // 2}" for i in range(SIDE**2)],
+        kind=["rural" if i % 3 else "urban" for i in range(SIDE**2)],
+        homes=np.arange(SIDE**2) * 10,
+    )
     places = pd.read_csv(place / "places.csv")
     # The first area has one location left.
     places = places[~places["place"].isin([f"P{i:05d}" for i in range(1, 5)])]
@@ -37,7 +39,6 @@ def trained(tmp_path_factory: pytest.TempPathFactory, grid_writer: Callable[...,
     )
     file = place / "study.toml"
     text = file.read_text(encoding="utf-8")
-    text = text.replace('name = "name"\n', 'name = "name"\ncolumns = ["ward", "kind", "homes"]\n')
     text = text.replace("k = 3\n", "k = 3\nfinal = false\n").replace("epochs = 5", "epochs = 2")
     file.write_text(text + "\n[evaluation]\ndraws = 100\n", encoding="utf-8")
     return place

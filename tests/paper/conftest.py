@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -13,15 +13,12 @@ import pytest
 
 from streetgauge.features import Extraction, extract, get_backbone
 from streetgauge.imagery import find_views
-from streetgauge.model.training_data import TrainingData
-from streetgauge.settings import FoldSettings, ImagerySettings
-from streetgauge.splits import LocationColumns, Split, make_splits
-
-OUTCOMES = ("income", "health")
+from streetgauge.settings import ImagerySettings
+from worlds import OUTCOMES, SplitRows
 
 
 @dataclass(frozen=True)
-class City:
+class City(SplitRows):
     """Arrays by location; deciles [N, 2] of the location's area, features [N, views, D]."""
 
     ids: np.ndarray
@@ -32,22 +29,6 @@ class City:
     present: np.ndarray
 
     outcomes = OUTCOMES
-
-    def data(self) -> TrainingData:
-        arrays = (self.features, self.present, self.deciles, self.areas, self.ids)
-        return TrainingData(*arrays, self.outcomes)
-
-    def take(self, rows: np.ndarray) -> City:
-        return replace(self, **{name: array[rows] for name, array in vars(self).items()})
-
-    def split(self, seed: int = 0, **settings: Any) -> list[Split]:
-        return make_splits(
-            FoldSettings(**settings),
-            self.areas,
-            self.deciles,
-            seed=seed,
-            columns=LocationColumns(location_ids=self.ids, outcomes=OUTCOMES, units=self.msoas),
-        )
 
 
 def build_city(

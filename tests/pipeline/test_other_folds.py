@@ -15,6 +15,7 @@ import pytest
 from streetgauge.features import FeatureStore
 from streetgauge.features.area_means import feature_table, mean_features
 from streetgauge.model import Bundle
+from worlds import add_columns, change
 
 Run = Callable[..., tuple[int, str, str]]
 
@@ -22,13 +23,6 @@ Run = Callable[..., tuple[int, str, str]]
 def figures(place: Path) -> dict[str, Any]:
     found: dict[str, Any] = json.loads((place / "metrics.json").read_text(encoding="utf-8"))
     return found
-
-
-def change(place: Path, old: str, new: str) -> None:
-    file = place / "study.toml"
-    text = file.read_text(encoding="utf-8")
-    assert old in text
-    file.write_text(text.replace(old, new), encoding="utf-8")
 
 
 @pytest.fixture
@@ -153,12 +147,7 @@ def test_where_areas_lie_too_close_for_blocks_the_study_says_so_and_goes_on(
 def test_columns_and_an_earlier_release_are_baselines(
     run: Run, refuse: Callable[..., str], short: Path
 ) -> None:
-    import geopandas as gpd
-
-    areas = gpd.read_file(short / "areas.geojson")
-    areas["size"] = np.arange(len(areas)) ** 0.5
-    areas.to_file(short / "areas.geojson", driver="GeoJSON", engine="pyogrio")
-    change(short, 'name = "name"\n', 'name = "name"\ncolumns = ["size"]\n')
+    add_columns(short, size=np.arange(49) ** 0.5)
     more = '\n[evaluation]\ncolumns = ["size"]\nprevious = { income = "illness" }\n'
     file = short / "study.toml"
     text = file.read_text(encoding="utf-8")

@@ -8,7 +8,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import geopandas as gpd
 import numpy as np
 import pandas as pd
 import pytest
@@ -17,6 +16,7 @@ from streetgauge.evaluation import EvaluationInputs, evaluate
 from streetgauge.features import FeatureStore
 from streetgauge.model import Bundle
 from streetgauge.settings import EvaluationSettings
+from worlds import add_columns
 
 Run = Callable[..., tuple[int, str, str]]
 Refuse = Callable[..., str]
@@ -28,9 +28,7 @@ SIDE = 6  # areas, squares of 500 m; wards are two columns of them
 def world(tmp_path_factory: pytest.TempPathFactory, grid_writer: Callable[..., Path]) -> Path:
     """Give a study of 36 areas in 3 wards, not run."""
     place = grid_writer(tmp_path_factory.mktemp("schemes") / "world", side=SIDE, per_area=4)
-    areas = gpd.read_file(place / "areas.geojson")
-    areas["ward"] = [f"W{i % SIDE // 2}" for i in range(len(areas))]
-    areas.to_file(place / "areas.geojson", driver="GeoJSON", engine="pyogrio")
+    add_columns(place, ward=[f"W{i % SIDE // 2}" for i in range(SIDE**2)])
     return place
 
 
@@ -43,7 +41,6 @@ def study(world: Path, tmp_path: Path) -> Callable[..., Path]:
         shutil.copytree(world, place)
         file = place / "study.toml"
         text = file.read_text(encoding="utf-8")
-        text = text.replace('name = "name"\n', 'name = "name"\ncolumns = ["ward"]\n')
         text = text.replace("[folds]\nk = 3\n", f"[folds]\n{folds}\n")
         text = text.replace("epochs = 5", f"epochs = {epochs}") + more
         file.write_text(text, encoding="utf-8")

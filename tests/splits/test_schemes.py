@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 from streetgauge.errors import InputError
 from streetgauge.seeds import derive_seed
 from streetgauge.settings import FoldSettings
-from streetgauge.splits import LocationColumns, Split, area_folds, make_splits, validation_part
+from streetgauge.splits import Split, area_folds, validation_part
+from worlds import SplitRows
 
-OUTCOMES = ("income", "health")
 BLOCK = 2000.0
 SCHEMES: dict[str, dict[str, Any]] = {
     "k-fold": {"k": 3},
@@ -40,31 +40,13 @@ SCHEMES: dict[str, dict[str, Any]] = {
 
 
 @dataclass(frozen=True)
-class City:
+class City(SplitRows):
     ids: np.ndarray
     areas: np.ndarray
     deciles: np.ndarray
     places: np.ndarray
     msoas: np.ndarray
     districts: np.ndarray
-
-    def take(self, rows: np.ndarray) -> City:
-        return replace(self, **{name: array[rows] for name, array in vars(self).items()})
-
-    def split(self, seed: int = 0, **settings: Any) -> list[Split]:
-        return make_splits(
-            FoldSettings(**settings),
-            self.areas,
-            self.deciles,
-            seed=seed,
-            columns=LocationColumns(
-                location_ids=self.ids,
-                outcomes=OUTCOMES,
-                coordinates=self.places,
-                units=self.msoas,
-                groups=self.districts,
-            ),
-        )
 
 
 def build_city(
