@@ -99,12 +99,15 @@ def made_once(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
 
 @pytest.fixture(scope="session")
 def demo_once(made_once: Callable[..., Path]) -> Path:
-    """Give the sample city as the demo makes it, from images to a report; only to be read."""
+    """Give a sample city that the demo has run from images to a report; only to be read."""
+    from streetgauge.synthetic import make_city
 
     def make(place: Path) -> None:
-        words = ["demo", "--out", str(place), "--areas", "20", "--locations", "80"]
+        make_city(place, seed=2019, n_areas=20, n_locations=80, workers=1)
+        with (place / "study.toml").open("a", encoding="utf-8") as file:
+            file.write("\n[train]\nensemble_size = 2\nepochs = 5\n")
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(sys, "argv", ["streetgauge", *words])
+            patch.setattr(sys, "argv", ["streetgauge", "demo", "--out", str(place)])
             with pytest.raises(SystemExit) as stop:
                 main()
         assert not stop.value.code

@@ -89,7 +89,7 @@ def test_a_pattern_that_matches_nothing_shows_what_is_there(
 
 
 def test_a_second_demo_is_up_to_date(run: Run, demo: Path) -> None:
-    code, _, err = run("demo", "--out", demo, "--areas", 20, "--locations", 80)
+    code, _, err = run("demo", "--out", demo)
     assert code == 0
     assert err.count("up to date") == 6
 

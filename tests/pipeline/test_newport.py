@@ -14,16 +14,17 @@ EXAMPLE = Path(__file__).parents[2] / "examples" / "newport" / "study.toml"
 
 
 @pytest.mark.slow
-def test_newport_s_pictures_tell_its_areas_in_order(
+def test_newport_s_images_tell_its_areas_in_order(
     run: Callable[..., tuple[int, str, str]], shared_data: Path, tmp_path: Path
 ) -> None:
     text = EXAMPLE.read_text(encoding="utf-8")
     assert "[train]" not in text
+    assert "[report]" not in text
     place = tmp_path / "newport"
     place.mkdir()
     # Two networks of three epochs are enough to see that it learns; the example trains for longer.
     text = text.replace("../../../shared/data", shared_data.as_posix())
-    text += "\n[train]\nensemble_size = 2\nepochs = 3\n"
+    text += '\n[train]\nensemble_size = 2\nepochs = 3\n[report]\nfigures = "none"\n'
     (place / "study.toml").write_text(text, encoding="utf-8")
     code, out, err = run("run", place)
     assert code == 0, err
