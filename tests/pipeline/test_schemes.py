@@ -36,12 +36,22 @@ def world(tmp_path_factory: pytest.TempPathFactory, grid_writer: Callable[..., P
 def study(world: Path, tmp_path: Path) -> Callable[..., Path]:
     """Give a function that makes a study of that world with other folds."""
 
-    def make(folds: str, *, name: str = "study", epochs: int = 3, more: str = "") -> Path:
+    def make(
+        folds: str,
+        *,
+        name: str = "study",
+        epochs: int = 3,
+        members: int = 2,
+        other: bool = False,
+        more: str = "",
+    ) -> Path:
         place = tmp_path / name
         shutil.copytree(world, place)
         file = place / "study.toml"
         text = file.read_text(encoding="utf-8")
-        text = text.replace("[folds]\nk = 3\n", f"[folds]\n{folds}\n")
+        other_folds = f"other_folds = {str(other).lower()}"
+        text = text.replace("[folds]\nk = 3\n", f"[folds]\n{folds}\n{other_folds}\n")
+        text = text.replace("ensemble_size = 2", f"ensemble_size = {members}")
         text = text.replace("epochs = 5", f"epochs = {epochs}") + more
         file.write_text(text, encoding="utf-8")
         return place
@@ -67,7 +77,8 @@ def test_a_network_is_tested_by_every_scheme_and_the_report_says_how(
         ("tvt", 'scheme = "train-validation-test"', "20 % of the areas held out at random", 7),
         ("class", 'scheme = "by-class"\noutcome = "income"\nclasses = [1, 10]', "1 and 10 of", 8),
     ):
-        place = study(folds + "\nfinal = false", name=name, epochs=1)
+        other = name in ("ward", "buffer")
+        place = study(folds + "\nfinal = false", name=name, epochs=1, other=other)
         code, out, err = run("run", place)
         assert code == 0, err
         metrics = figures(place)
@@ -171,7 +182,7 @@ def test_without_a_validation_part_all_epochs_are_gone_through(
     run: Run, study: Callable[..., Path]
 ) -> None:
     more = 'network = "port-2020"\npatience = 1\nlearning_rate = 0.01\n'
-    place = study('scheme = "train-test"', epochs=12, more=more)
+    place = study('scheme = "train-test"', epochs=12, members=1, more=more)
     assert run("run", place)[0] == 0
     history = pd.read_json(place / "model" / "history.jsonl", lines=True)
     assert history.groupby(["split", "outcome"])["epoch"].max().eq(12).all()
