@@ -67,7 +67,7 @@ def test_a_city_is_predicted_from_features_that_are_there(
     said = Bundle.load(bundle).predict_frame(store.features, store.present, store.location_ids)
     pd.testing.assert_frame_equal(frame.drop(columns="area"), said)
     areas = pd.read_parquet(city.with_name("out") / "areas.parquet")
-    assert areas["area"].nunique() == 30
+    assert areas["area"].nunique() == 66
     assert sorted(areas.loc[areas["outcome"] == "income", "decile"].unique()) == list(range(1, 11))
     skipped = pd.read_parquet(city.with_name("out") / "skipped.parquet")
     assert skipped[["location_id", "stage"]].to_numpy().tolist() == [
@@ -113,7 +113,7 @@ def test_areas_unlike_those_that_a_bundle_learned_from_are_marked(
         out,
     )
     assert code == 0, err
-    assert "30 of 30 areas (100%) are outside the training distribution of the bundle" in err
+    assert "66 of 66 areas (100%) are outside the training distribution of the bundle" in err
     assert pd.read_parquet(out / "areas.parquet")["outside_aoa"].all()
 
 
@@ -170,7 +170,7 @@ def test_predicting_areas_that_a_bundle_learned_from_is_said(
     table = pd.read_csv(city)
     table["area"] = table["area"].str.replace("N", "E000000")
     table.to_csv(city, index=False)
-    assert f"30 of 30 areas {said}" in predicted(run, bundle, study, city)[1]
+    assert f"49 of 66 areas {said}" in predicted(run, bundle, study, city)[1]
     replace(Bundle.load(bundle), area_hashes=None).save(tmp_path / "old")
     assert said not in predicted(run, tmp_path / "old", study, city)[1]
 
@@ -279,7 +279,7 @@ def test_an_exported_bundle_has_the_figures_of_the_test(study: Path, bundle: Pat
     card = (bundle / "README.md").read_text()
     assert card.startswith('---\nlicense: "cc-by-4.0"\n')
     assert f"{metrics['metrics']['spearman']['value']:.2f} (" in card
-    assert "| Household income | 36 |" in card
+    assert "| Household income | 49 |" in card
     assert kept.source["outcomes"]["income"]["direction"] == "higher-is-better"
 
 
