@@ -18,8 +18,8 @@ import pytest
 from filelock import FileLock
 from shapely.geometry import box
 
+from small_worlds import Rows
 from streetgauge.cli import main
-from worlds import Rows
 
 # Tests run side by side, one core each; set before torch is imported, and for what tests start.
 os.environ.setdefault("OMP_NUM_THREADS", "1")

@@ -12,9 +12,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from small_worlds import change
 from streetgauge.analysis.compare import compare, different_settings
 from streetgauge.study import Study
-from worlds import change
 
 Run = Callable[..., tuple[int, str, str]]
 Refuse = Callable[..., str]

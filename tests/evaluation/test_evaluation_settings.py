@@ -11,8 +11,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from small_worlds import add_columns
 from streetgauge.evaluation import RULES
-from worlds import add_columns
 
 Run = Callable[..., tuple[int, str, str]]
 Refuse = Callable[..., str]

@@ -11,10 +11,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from small_worlds import OUTCOMES, SplitRows
 from streetgauge.features import Extraction, extract, get_backbone
 from streetgauge.imagery import find_views
 from streetgauge.settings import ImagerySettings
-from worlds import OUTCOMES, SplitRows
 
 
 @dataclass(frozen=True)

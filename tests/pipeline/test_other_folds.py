@@ -12,10 +12,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from small_worlds import add_columns, change
 from streetgauge.features import FeatureStore
 from streetgauge.features.area_means import feature_table, mean_features
 from streetgauge.model import Bundle
-from worlds import add_columns, change
 
 Run = Callable[..., tuple[int, str, str]]
 

@@ -12,11 +12,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from small_worlds import add_columns
 from streetgauge.evaluation import EvaluationInputs, evaluate
 from streetgauge.features import FeatureStore
 from streetgauge.model import Bundle
 from streetgauge.settings import EvaluationSettings
-from worlds import add_columns
 
 Run = Callable[..., tuple[int, str, str]]
 Refuse = Callable[..., str]

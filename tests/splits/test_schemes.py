@@ -11,11 +11,11 @@ from hypothesis import given
 from hypothesis import settings as examples
 from hypothesis import strategies as st
 
+from small_worlds import SplitRows
 from streetgauge.errors import InputError
 from streetgauge.seeds import derive_seed
 from streetgauge.settings import FoldSettings
 from streetgauge.splits import Split, area_folds, validation_part
-from worlds import SplitRows
 
 BLOCK = 2000.0
 SCHEMES: dict[str, dict[str, Any]] = {
