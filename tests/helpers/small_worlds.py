@@ -39,7 +39,7 @@ class SplitRows(Rows):
     def split(self, seed: int = 0, **settings: Any) -> list[Split]:
         """Split the locations as settings say."""
         from streetgauge.settings import FoldSettings
-        from streetgauge.splits import make_splits
+        from streetgauge.splits import LocationColumns, make_splits
 
         known = {"coordinates": "places", "units": "msoas", "groups": "districts"}
         return make_splits(
@@ -47,9 +47,11 @@ class SplitRows(Rows):
             self.areas,
             self.deciles,
             seed=seed,
-            location_ids=self.ids,
-            outcomes=OUTCOMES,
-            **{name: vars(self)[array] for name, array in known.items() if array in vars(self)},
+            columns=LocationColumns(
+                location_ids=self.ids,
+                outcomes=OUTCOMES,
+                **{name: vars(self)[array] for name, array in known.items() if array in vars(self)},
+            ),
         )
 
 

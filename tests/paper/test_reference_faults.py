@@ -167,7 +167,7 @@ def test_a_member_is_stopped_by_areas_that_it_has_not_learnt_from(
     rows = np.arange(len(city.ids))
     split = Split("fold-1", 1, rows[rows % 7 > 1], rows[rows % 7 == 1], rows[rows % 7 == 0])
     pool = np.sort(np.concatenate([split.training, split.validation]))
-    parts = _parts(split, pool, city.areas, city.deciles.astype(np.float32), 5, 1)
+    parts = _parts(city.data(), split, pool, 5, 1)
     assert len(parts) == 5
     for training, stopping in parts:
         assert not set(city.areas[training]) & set(city.areas[stopping])
