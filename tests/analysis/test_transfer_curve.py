@@ -290,7 +290,7 @@ def test_a_study_starts_from_the_bundle_of_another(cities: Path, run: Run) -> No
     kept = Bundle.load(second / "model" / "all")
     assert kept.source["start"]["study"] == "Grid"
     assert kept.settings.tune == "head"
-    assert "did not start from nothing" in (second / "model" / "all" / "README.md").read_text()
+    assert "was not trained from scratch" in (second / "model" / "all" / "README.md").read_text()
     metrics = json.loads((second / "metrics.json").read_text())
     points = metrics["transfer"]["points"]
     shares = sorted({p["share"] for p in points})
