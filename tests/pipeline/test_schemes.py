@@ -194,7 +194,7 @@ def test_without_a_validation_part_all_epochs_are_gone_through(
         assert bundle.training.validation_loss == [None, None]
         assert bundle.model.calibration[:, 1].tolist() == [1, 1]
         card = (place / "model" / part / "README.md").read_text(encoding="utf-8")
-        assert "Nothing was set apart" in card
+        assert "No areas were set apart" in card
         assert "patience" not in card
     rho = [each["metrics"]["spearman"]["value"] for each in figures(place)["outcomes"].values()]
     assert min(rho) > 0.5
