@@ -108,8 +108,9 @@ def test_every_parameter_reaches_the_training(
         told.append((given, named))
         raise Reached
 
-    monkeypatch.setattr(classifier_module, "fit_model", noted)
+    monkeypatch.setattr(classifier_module, "fit_learner", noted)
     other: dict[str, Any] = {
+        "learner": "kernel",
         **{"network": "paper-2019", "pooling": "attention", "width": 96, "ensemble_size": 1},
         **{"head": "emd", "dropout": 0.35, "epochs": 7, "batch": 33, "learning_rate": 0.0123},
         **{"schedule": "plateau", "weight_decay": 0.0321, "noise": 0.777, "patience": 3},
@@ -377,7 +378,7 @@ def test_a_memory_map_is_read_where_it_lies(
         given.append(data.features)
         return fitting.fit_model(data, *rest, **more)
 
-    monkeypatch.setattr(classifier_module, "fit_model", fit_model)
+    monkeypatch.setattr(classifier_module, "fit_learner", fit_model)
     for shape in ((n, views, dimension), (n, views * dimension)):
         X = np.load(tmp_path / "X.npy", mmap_mode="r").reshape(shape)
         model = BinomialOrdinalClassifier(n_views=views, **settings)

@@ -12,10 +12,10 @@ import torch
 from streetgauge.model import fit_model, fitting
 from streetgauge.model.calibration import Scored
 from streetgauge.model.fitting import (
-    _figures,
-    _parts,
     _weigh_areas_equally,
     calibration_scores,
+    ensemble_parts,
+    figures,
     match_scores,
     untested,
 )
@@ -165,7 +165,7 @@ def test_the_calibration_set_is_scored_by_the_member_that_it_stopped(make_world:
     pool = np.sort(np.concatenate([split.training, split.validation]))
     assert sorted(rows) == pool.tolist()
     said = model.member_scores(world.features, world.present, rows, "cpu")
-    for e, (_, stopping) in enumerate(_parts(data, split, pool, 3, 1)):
+    for e, (_, stopping) in enumerate(ensemble_parts(data, split, pool, 3, 1)):
         own = np.isin(rows, stopping)
         np.testing.assert_array_equal(score[own], said[own, e])
 
@@ -173,7 +173,7 @@ def test_the_calibration_set_is_scored_by_the_member_that_it_stopped(make_world:
 def test_the_record_has_loss_and_error_of_those_that_have_a_label() -> None:
     score = np.array([[0.0], [-3.0], [3.0]])
     target = np.array([[1.0], [np.nan], [2.0]], np.float32)
-    losses, errors = _figures(score, target, 4)
+    losses, errors = figures(score, target, 4)
     # At h = 0 the likeliest of 4 classes is the second (the first of two), at 3 the fourth.
     p = 1 / (1 + np.exp(-3))
     assert losses == [pytest.approx(-(np.log(1 / 8) + np.log(3 * p * (1 - p) ** 2)) / 2)]

@@ -89,7 +89,7 @@ def test_products_of_random_features_are_the_mean_kernel_between_two_areas_views
     world = small("composition")
     world.present[::3, 0] = False
     bags = Bags(world.features, world.present, np.arange(len(world.area)), world.area)
-    embedding = kernel.Embedding.of(bags, KERNELS, seed=0)
+    embedding = kernel.Embedding.of(bags, seed=0)
     vectors = dict(zip(embedding.maps, embedding(bags), strict=True))
     views = (world.features - embedding.scale.mean) / embedding.scale.sd
     share = world.present / world.present.sum(axis=1, keepdims=True)
@@ -109,6 +109,21 @@ def test_products_of_random_features_are_the_mean_kernel_between_two_areas_views
     assert vectors["location-1"][3] @ vectors["location-1"][4] == pytest.approx(
         near.mean(), rel=0.1, abs=2e-3
     )
+
+
+def test_squares_are_the_mean_products_of_two_features():
+    world = small("composition")
+    bags = Bags(world.features, world.present, np.arange(len(world.area)), world.area)
+    embedding = kernel.Embedding.of(bags, seed=0)
+    vectors = dict(zip(embedding.maps, embedding(bags), strict=True))
+    views = (world.features - embedding.scale.mean) / embedding.scale.sd
+    own = world.area == 5
+    for name, rows in (
+        ("view-square", views[own].reshape(-1, 8)),
+        ("location-square", views[own].mean(axis=1)),
+    ):
+        products = rows.T @ rows / len(rows)
+        assert vectors[name][5] == pytest.approx(products[np.triu_indices(8)], abs=1e-4)
 
 
 def test_an_area_is_the_mean_of_its_locations():
@@ -142,7 +157,8 @@ def test_evidence_finds_what_an_outcome_depends_on():
         for one in fit(world).regression.kernels:
             weights[tuple(one.parts.tolist())] = float(one.weight[0])
         best[name] = max(weights, key=weights.get)
-    views = {KERNELS.index((n,)) for n in ("view-0.25", "view-0.5", "view-1")}
+    maps = ("view-0.25", "view-0.5", "view-1", "view-square")
+    views = {KERNELS.index((name,)) for name in maps}
     assert 0 in best["linear"]
     assert 0 not in best["interaction"]
     assert set(best["composition"]) <= views

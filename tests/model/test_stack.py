@@ -58,12 +58,20 @@ def test_a_scale_of_its_own_changes_nothing():
     assert one.combine(both) == pytest.approx(two.combine(other))
 
 
-def test_a_learner_of_the_reverse_order_or_constant_adds_nothing():
+def test_a_learner_of_the_reverse_order_or_constant_changes_no_order():
     labels = truth()
     found = fit_stack([labels, 11 - labels, np.full_like(labels, 5)], labels)
-    assert found.slope[1:] == pytest.approx(0)
+    assert found.slope[0] == pytest.approx(1)
+    assert found.slope[1] == pytest.approx(0.05)
+    assert found.slope[2] == pytest.approx(0)
     order = found.combine([labels, 11 - labels, np.full_like(labels, 5)])
     assert np.corrcoef(order[:, 0], labels[:, 0])[0, 1] == pytest.approx(1)
+
+
+def test_areas_are_told_apart_also_where_nothing_agrees_with_the_labels():
+    labels = truth(outcomes=1)
+    found = fit_stack([11 - labels], labels)
+    assert len(np.unique(found.combine([labels]))) == 10
 
 
 def test_few_areas_leave_weights_near_equal_ones():

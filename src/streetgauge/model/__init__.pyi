@@ -2,7 +2,10 @@ from .bundle import Bundle as Bundle
 from .classifier import BinomialOrdinalClassifier as BinomialOrdinalClassifier
 from .crossvalidation import cross_validate as cross_validate
 from .fitting import fit_model as fit_model
+from .kernel import fit_kernel as fit_kernel
+from .learners import fit_learner as fit_learner
 from .model import Model as Model
 from .model import Predictions as Predictions
 from .network import Network as Network
+from .stack import fit_stack as fit_stack
 from .training import train_network as train_network

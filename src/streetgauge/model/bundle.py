@@ -1,8 +1,8 @@
 """A bundle: the directory with a trained model and all that is needed to use it elsewhere.
 
-``weights.safetensors`` holds the networks, the standardisation and the calibration; ``bundle.json``
-says what they are; ``README.md`` says it to a person, and to the Hugging Face Hub. Nothing in it is
-code, and reading runs none.
+``weights.safetensors`` holds the networks, the standardisation and the calibration, and the fitted
+state of other learners; ``bundle.json`` says what they are; ``README.md`` says it to a person, and
+to the Hugging Face Hub. Nothing in it is code, and reading runs none.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from streetgauge.io.files import atomic_directory, sha256_of, write_json, write_
 from streetgauge.io.formats import BUNDLE_VERSION, require_version
 from streetgauge.markup import facts_html
 from streetgauge.model.card import write_card
+from streetgauge.model.learners import STACK_TENSORS, StackModel, network_of
 from streetgauge.model.model import Model, Predictions, TrainingRecord
 from streetgauge.model.network import Network
 from streetgauge.model.reading import Standardisation, located
@@ -46,8 +47,8 @@ class Bundle:
 
     Parameters
     ----------
-    model : Model
-        Networks, standardisation, calibration.
+    model : Model or StackModel
+        What ``settings.learner`` names.
     outcomes : tuple of str, length M
         Names, in the order of the networks.
     name : str
@@ -78,7 +79,7 @@ class Bundle:
         Version of this package that trained it.
     """
 
-    model: Model
+    model: Model | StackModel
     outcomes: tuple[str, ...]
     name: str
     settings: TrainSettings
@@ -284,7 +285,9 @@ class Bundle:
             (temporary / WEIGHTS).chmod(0o644)  # safetensors lets nobody but the writer read it
             description = self._description(sha256_of(temporary / WEIGHTS))
             write_json(description, temporary / DESCRIPTION)
-            write_text(write_card(description, self.model.network.width), temporary / CARD)
+            network = network_of(self.model)
+            width = None if network is None else network.network.width
+            write_text(write_card(description, width), temporary / CARD)
 
     @classmethod
     def load(cls, directory: str | Path) -> Self:
@@ -359,16 +362,17 @@ class Bundle:
             "source": dict(self.source),
             "metrics": None if self.metrics is None else dict(self.metrics),
             "licence": self.licence,
-            "calibration": {
-                outcome: {"a": a, "b": b}
-                for outcome, (a, b) in zip(
-                    self.outcomes, self.model.calibration.tolist(), strict=True
-                )
-            },
+            "calibration": self._calibration(),
             "weights": {"file": WEIGHTS, "sha256": sha256},
             "area_hashes": None if self.area_hashes is None else sorted(self.area_hashes),
             "code_version": self.code_version,
         }
+
+    def _calibration(self) -> dict[str, dict[str, float]]:
+        """Give each outcome's line from the network's output to its score, if there is one."""
+        network = network_of(self.model)
+        lines = [] if network is None else network.calibration.tolist()
+        return {name: {"a": a, "b": b} for name, (a, b) in zip(self.outcomes, lines, strict=False)}
 
 
 def area_hashes(areas: Iterable[object]) -> frozenset[str]:
@@ -424,15 +428,25 @@ def _first_line(error: Exception) -> str:
     return str(error).partition("\n")[0]
 
 
-def _tensors(model: Model, applicability: Mapping[str, NDArray[Any]]) -> dict[str, torch.Tensor]:
-    network, temperature = model.network.cpu().state_dict(), model.temperature
+def _tensors(
+    model: Model | StackModel, applicability: Mapping[str, NDArray[Any]]
+) -> dict[str, torch.Tensor]:
+    arrays = {f"{APPLICABILITY}{name}": array for name, array in applicability.items()}
+    if isinstance(model, StackModel):
+        arrays |= model.tensors()
+    network = network_of(model)
+    if network is None:
+        return {name: torch.from_numpy(array) for name, array in arrays.items()}
+    arrays |= {
+        "standardisation.mean": network.standardisation.mean,
+        "standardisation.sd": network.standardisation.sd,
+        "calibration": network.calibration,
+        **({} if network.temperature is None else {"temperature": network.temperature}),
+    }
+    state = network.network.cpu().state_dict()
     return {
-        **{f"network.{name}": tensor.contiguous() for name, tensor in network.items()},
-        "standardisation.mean": torch.from_numpy(model.standardisation.mean),
-        "standardisation.sd": torch.from_numpy(model.standardisation.sd),
-        "calibration": torch.from_numpy(model.calibration),
-        **({} if temperature is None else {"temperature": torch.from_numpy(temperature)}),
-        **{f"{APPLICABILITY}{n}": torch.from_numpy(array) for n, array in applicability.items()},
+        **{f"network.{name}": tensor.contiguous() for name, tensor in state.items()},
+        **{name: torch.from_numpy(array) for name, array in arrays.items()},
     }
 
 
@@ -453,7 +467,7 @@ def _read_description(file: Path) -> dict[str, Any]:
 
 def _read_model(
     file: Path, description: Mapping[str, Any]
-) -> tuple[Model, dict[str, NDArray[np.float32]]]:
+) -> tuple[Model | StackModel, dict[str, NDArray[np.float32]]]:
     if not file.is_file():
         raise InputError(file, "the bundle's weights are missing", "copy the whole directory")
     if sha256_of(file) != description["weights"]["sha256"]:
@@ -466,13 +480,33 @@ def _read_model(
         tensors = load_file(file)
     except SafetensorError as error:
         raise InputError(file, f"this is no safetensors file: {error}") from None
-    networks, dimension = len(description["outcomes"]), description["dimension"]
+    applicability = _applicability(file, tensors, description["dimension"])
     settings = TrainSettings.model_validate(description["settings"])
+    if settings.learner == "network":
+        return _read_network(file, description, settings, tensors), applicability
+    own = {n: tensors.pop(n).numpy() for n in list(tensors) if n.startswith(STACK_TENSORS)}
+    network = _read_network(file, description, settings, tensors) if tensors else None
+    model = StackModel.from_tensors(own, network, description["classes"])
+    shape = (len(description["outcomes"]), description["dimension"])
+    if (model.stack.slope.shape[1], len(model.standardisation.mean)) != shape:
+        raise InputError(
+            file, "its tensors do not fit what bundle.json describes", "write the bundle again"
+        )
+    return model, applicability
+
+
+def _read_network(
+    file: Path,
+    description: Mapping[str, Any],
+    settings: TrainSettings,
+    tensors: Mapping[str, torch.Tensor],
+) -> Model:
+    """Make the network of tensors that are all its own."""
+    networks, dimension = len(description["outcomes"]), description["dimension"]
     network = Network(dimension, range(networks), settings, description["classes"])
     shapes = {f"network.{name}": tuple(x.shape) for name, x in network.state_dict().items()}
     shapes |= {f"standardisation.{name}": (dimension,) for name in ("mean", "sd")}
     shapes["calibration"] = (networks, 2)
-    applicability = _applicability(file, tensors, dimension)
     if "temperature" in tensors:
         shapes["temperature"] = (networks, 2)
     for name in sorted(shapes.keys() | tensors.keys()):
@@ -489,9 +523,7 @@ def _read_model(
     )
     temperature = tensors["temperature"].numpy() if "temperature" in tensors else None
     calibration = tensors["calibration"].numpy()
-    return Model(
-        network.eval(), scale, calibration, description["classes"], temperature
-    ), applicability
+    return Model(network.eval(), scale, calibration, description["classes"], temperature)
 
 
 def _applicability(

@@ -36,21 +36,22 @@ _METRICS = {
 }
 
 
-def write_card(bundle: Description, width: int) -> str:
+def write_card(bundle: Description, width: int | None) -> str:
     """Describe a bundle in Markdown with YAML front matter.
 
     Parameters
     ----------
     bundle : mapping
         The content of its ``bundle.json``.
-    width : int
-        Units of the first view layer.
+    width : int or None
+        Units of the network's first view layer; None without a network.
     """
     source, settings, training = bundle["source"], bundle["settings"], bundle["training"]
     metrics = bundle["metrics"] or {}
     licence = (bundle["licence"] or "unknown").lower()
     known = licence in _HUB_LICENCES or licence == "unknown"
-    validated = training and training["validation_areas"]
+    alone = settings["learner"] == "network"
+    validated = alone and training and training["validation_areas"]
     abouts = [source.get("outcomes", {}).get(each, {}) for each in bundle["outcomes"]]
     labels = [str(a.get("label") or n) for n, a in zip(bundle["outcomes"], abouts, strict=True)]
     # An outcome that lacks areas is marked: its figures are those of the others only.
@@ -62,7 +63,7 @@ def write_card(bundle: Description, width: int) -> str:
         settings=settings,
         training=training,
         members=1 if source.get("start") else settings["ensemble_size"],
-        widths=view_widths(width),
+        widths=None if width is None else view_widths(width),
         study=str(source.get("study") or ""),
         licence=licence if known else "other",
         licence_name="" if known else _slug(licence),

@@ -25,7 +25,7 @@ from sklearn.utils.validation import (
 
 from streetgauge.errors import InputError
 from streetgauge.model.bundle import Bundle
-from streetgauge.model.fitting import fit_model
+from streetgauge.model.learners import fit_learner
 from streetgauge.model.model import Predictions
 from streetgauge.model.reading import BLOCK
 from streetgauge.model.training_data import TrainingData
@@ -40,7 +40,7 @@ _DEFAULTS = TrainSettings()
 _AT_A_TIME = 2**24  # bytes of features that are checked at a time
 # The parameters that are settings of a study's [train] too.
 _SETTINGS = (
-    "network", "pooling", "width", "ensemble_size", "head", "dropout", "epochs", "batch",
+    "learner", "network", "pooling", "width", "ensemble_size", "head", "dropout", "epochs", "batch",
     "learning_rate", "schedule", "weight_decay", "mixup", "sample_weighting", "noise", "patience",
     "components", "precision", "memory", "device",
 )  # fmt: skip
@@ -64,8 +64,9 @@ class BinomialOrdinalClassifier(ClassifierMixin, BaseEstimator):  # type: ignore
     head : str
         What makes classes of the network's output: "binomial", or another of
         `streetgauge.model.heads`.
-    network, pooling, width, ensemble_size, dropout, epochs, batch, learning_rate, schedule, \
-weight_decay, mixup, sample_weighting, noise, patience, components, precision, memory, device
+    learner, network, pooling, width, ensemble_size, dropout, epochs, batch, learning_rate, \
+schedule, weight_decay, mixup, sample_weighting, noise, patience, components, precision, memory, \
+device
         As in the ``[train]`` settings of a study, with the same defaults; areas are the groups.
     validation : float
         Share of the groups (samples, if there are none) that only say when to stop, and on which
@@ -82,7 +83,7 @@ weight_decay, mixup, sample_weighting, noise, patience, components, precision, m
         Columns of a flat `X`; features of a view where `X` has three dimensions.
     feature_names_in_ : array of str
         Names of the columns, where `X` is a frame.
-    model_ : Model
+    model_ : Model or StackModel
         What was trained.
     record_ : TrainingRecord
         On how much, with figures on the validation part.
@@ -114,6 +115,7 @@ weight_decay, mixup, sample_weighting, noise, patience, components, precision, m
         *,
         classes: Any = None,
         head: str = _DEFAULTS.head,
+        learner: str = _DEFAULTS.learner,
         network: str = _DEFAULTS.network,
         pooling: str = _DEFAULTS.pooling,
         width: int | None = _DEFAULTS.width,
@@ -138,6 +140,7 @@ weight_decay, mixup, sample_weighting, noise, patience, components, precision, m
         self.n_views = n_views
         self.classes = classes
         self.head = head
+        self.learner = learner
         self.network = network
         self.pooling = pooling
         self.width = width
@@ -203,7 +206,7 @@ weight_decay, mixup, sample_weighting, noise, patience, components, precision, m
         seed = self._seed_of_fit = self._seed()
         with _value_errors():
             settings = self._settings()
-            fitted, self.record_ = fit_model(
+            fitted, self.record_ = fit_learner(
                 data,
                 self._split(areas, target, weight, settings.ensemble_size, seed),
                 settings,

@@ -19,8 +19,14 @@ from streetgauge.errors import InputError
 from streetgauge.io.files import digest, write_table, write_text
 from streetgauge.model.bundle import DESCRIPTION, Bundle, area_hashes
 from streetgauge.model.event_log import NO_TENSORBOARD, EventLog, has_tensorboard
-from streetgauge.model.fitting import calibration_scores, fit_model
 from streetgauge.model.heads import check_labels
+from streetgauge.model.learners import (
+    StackModel,
+    fit_learner,
+    learner_calibration_scores,
+    network_of,
+)
+from streetgauge.model.model import Model
 from streetgauge.model.reading import located
 from streetgauge.model.training import Checkpoint, EpochFigures, Execution
 from streetgauge.model.training_data import TrainingData
@@ -154,6 +160,7 @@ def _trained(split: Split, run: _Run, advance: Advance) -> Bundle:
         advance(run.epochs)
         return cached
     hashes = None if start is None else start.area_hashes
+    model: Model | StackModel
     record = None
     if not len(split.training) and start is not None:
         model = start.model
@@ -165,12 +172,12 @@ def _trained(split: Split, run: _Run, advance: Advance) -> Bundle:
             HistoryLog(logs, split.name, outcomes, advance) as history,
             located(data.location_ids),
         ):
-            model, record = fit_model(
+            model, record = fit_learner(
                 data,
                 split,
                 run.settings,
                 seed=seed,
-                start=None if start is None else start.model,
+                start=None if start is None else network_of(start.model),
                 execution=Execution(Checkpoint(checkpoint, cache_key), history.note, run.sharing),
             )
         advance(run.epochs - history.epochs)
@@ -224,7 +231,7 @@ def _write_calibration_scores(
         return
     data = run.data
     with located(data.location_ids):
-        rows, score = calibration_scores(
+        rows, score = learner_calibration_scores(
             bundle.model, data, split, run.settings, seed=derive_seed(run.seed, split.name)
         )
     frame = pd.DataFrame(

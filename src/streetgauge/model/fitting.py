@@ -44,7 +44,14 @@ from streetgauge.settings import TrainSettings
 from streetgauge.splits.folds import area_folds
 from streetgauge.splits.schemes import Split
 
-__all__ = ["calibration_scores", "fit_model"]
+__all__ = [
+    "CALIBRATION_ROWS",
+    "calibration_scores",
+    "ensemble_parts",
+    "figures",
+    "fit_model",
+    "pooled_rows",
+]
 
 UNTESTED_ROWS = 2048  # locations that show the mean and sd of scores before and after tuning
 SMALL = 1e-6
@@ -103,8 +110,8 @@ def fit_model(
         _require_labels(data, split.validation, "validation")
     start = start and start.absorbed()
     size = 1 if start else settings.ensemble_size
-    pool = _pool(data, split)
-    parts = _parts(data, split, pool, size, seed)
+    pool = pooled_rows(data, split)
+    parts = ensemble_parts(data, split, pool, size, seed)
     sample_weight = data.sample_weight
     if settings.sample_weighting == "areas":
         sample_weight = _weigh_areas_equally(data.areas, pool, sample_weight)
@@ -168,7 +175,7 @@ def calibration_scores(
     rows : array of int64, shape [n]
     score : array of float64, shape [n, M]
     """
-    parts = _parts(data, split, _pool(data, split), model.network.ensemble_size, seed)
+    parts = ensemble_parts(data, split, pooled_rows(data, split), model.network.ensemble_size, seed)
     rows = np.concatenate([stopping for _, stopping in parts])
     if not len(rows):
         return rows, np.empty((0, len(model.calibration)))
@@ -177,14 +184,14 @@ def calibration_scores(
     return rows, each[np.arange(len(rows)), member]
 
 
-def _pool(data: TrainingData, split: Split) -> Rows:
+def pooled_rows(data: TrainingData, split: Split) -> Rows:
     """Give the rows of the training and validation parts, in the order of their keys."""
     pool = np.concatenate([split.training, split.validation])
     ordered: Rows = pool[np.argsort(data.location_ids[pool], kind="stable")]
     return ordered
 
 
-def _parts(
+def ensemble_parts(
     data: TrainingData, split: Split, pool: Rows, size: int, seed: int
 ) -> list[tuple[Rows, Rows]]:
     """Training and validation rows of every ensemble member.
@@ -266,7 +273,7 @@ class _Calibration:
         temperature = self._temperature(own, score, None if start is None else start.temperature)
         scale = self.trained[0].standardisation
         model = Model(network, scale, calibration, classes, temperature)
-        return model, *_figures(score, self.target[self.rows], classes)
+        return model, *figures(score, self.target[self.rows], classes)
 
     def _lines(self, h: Floats) -> Floats:
         """Give each outcome's a and b, from scores of the training rows and the set's `h`."""
@@ -350,7 +357,7 @@ def match_scores(
     return np.column_stack([before.mean(axis=0) - b * after.mean(axis=0), b])
 
 
-def _figures(
+def figures(
     score: Floats, target: NDArray[np.float32], classes: int
 ) -> tuple[list[float | None], list[float | None]]:
     """Mean negative log-likelihood and mean absolute error of each outcome, not weighted."""

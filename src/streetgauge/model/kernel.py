@@ -5,8 +5,10 @@ its locations. The mean of the features themselves gives a linear kernel. The me
 features (Rahimi and Recht 2007, *Random features for large-scale kernel machines*; orthogonal ones,
 Yu et al. 2016) gives the kernel of a mean embedding (Muandet et al. 2017, *Kernel mean embedding of
 distributions*): of location vectors, or of view vectors, which also shows what mix of views an area
-has. All are means over locations, so an area's prediction is the mean of its locations' own. An RBF
-kernel on mean features, which has no such property, was no better on real data and was omitted.
+has. So do the means of all products of two features, a kernel of second degree: it needs fewer
+areas to find an interaction of two features than an RBF kernel does. All are means over locations,
+so an area's prediction is the mean of its locations' own. An RBF kernel on mean features, which has
+no such property, was no better on real data and was omitted.
 
 Each kernel has a Gaussian process on the deciles at every level of `NOISES`. Predictions are
 averaged over kernels and levels, weighted by their marginal likelihood (MacKay 1992, *Bayesian
@@ -19,6 +21,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
+from functools import cached_property
 from typing import Any, Self
 
 import numpy as np
@@ -53,12 +56,19 @@ Rows = NDArray[np.int64]
 LINEAR = "linear"
 WIDTHS = (0.25, 0.5, 1.0)  # of an RBF kernel, as shares of the median distance
 _WAVES = tuple(f"{level}-{width:g}" for level in ("location", "view") for width in WIDTHS)
+_SQUARES = ("location-square", "view-square")
+_NOT_LINEAR = (*_WAVES, *_SQUARES)
 # A kernel is the sum of the kernels of these maps.
 RIDGE_KERNELS: tuple[tuple[str, ...], ...] = ((LINEAR,),)
-KERNELS = (*RIDGE_KERNELS, *((name,) for name in _WAVES), *((LINEAR, name) for name in _WAVES))
+KERNELS = (
+    *RIDGE_KERNELS,
+    *((name,) for name in _NOT_LINEAR),
+    *((LINEAR, name) for name in _NOT_LINEAR),
+)
 NOISES = np.logspace(-2.5, 2.5, 13)  # noise variance over signal variance
 FREQUENCIES = 384  # of a map: twice as many features
 COMPONENTS = 64  # of views, for the maps that are not linear
+SQUARED = 24  # of these, those that are multiplied with each other
 LINEAR_COMPONENTS = 512  # of areas' mean features
 SAMPLE = 1024  # locations that show components and widths
 BLOCK = 64  # locations that are embedded at a time: more do not fit the cache
@@ -142,6 +152,11 @@ def _read(features: NDArray[np.floating], present: Flags, rows: Rows) -> tuple[S
     return views, shares.astype(np.float32)
 
 
+def _each(rows: Rows) -> Rows:
+    """Give every location an area of its own."""
+    return np.arange(len(rows))
+
+
 @dataclass(frozen=True)
 class Embedding:
     """What makes vectors of areas, measured on the training areas' features alone.
@@ -155,7 +170,7 @@ class Embedding:
     linear : array of float32, shape [D, L] or None
         Onto which mean features are projected; None: they are used as they are.
     frequencies : mapping of name to array of float32, shape [C, F]
-        Of each map that is not linear.
+        Of each map of random features; none if there is the linear map alone.
     """
 
     scale: Standardisation
@@ -166,11 +181,11 @@ class Embedding:
     @property
     def maps(self) -> tuple[str, ...]:
         """Names of the maps, in the order of the vectors."""
-        return (LINEAR, *self.frequencies)
+        return (LINEAR, *self.frequencies, *(_SQUARES if self.frequencies else ()))
 
     @classmethod
-    def of(cls, bags: Bags, kernels: Sequence[tuple[str, ...]], seed: int) -> Self:
-        """Measure scale, components and widths for the maps of these kernels."""
+    def of(cls, bags: Bags, seed: int) -> Self:
+        """Measure scale, components and widths."""
         scale = Standardisation.of(bags.features, bags.present, bags.rows)
         order = np.random.default_rng(derive_seed(seed, "sample")).permutation(len(bags.rows))
         sample = bags.rows[np.sort(order[:SAMPLE])]
@@ -184,7 +199,7 @@ class Embedding:
             "view": _median_distance(views[there]),
         }
         frequencies = {}
-        for name in dict.fromkeys(name for kernel in kernels for name in kernel if name != LINEAR):
+        for name in _WAVES:
             level, width = name.split("-")
             drawn = _orthogonal(components.shape[1], derive_seed(seed, name))
             frequencies[name] = drawn / np.float32(float(width) * distance[level])
@@ -193,6 +208,11 @@ class Embedding:
             (means,) = cls(scale, components, None, {})(bags)
             linear = _components(means, LINEAR_COMPONENTS, seed)
         return cls(scale, components, linear, frequencies)
+
+    def linear_only(self) -> Self:
+        """Give the same embedding with the linear map alone."""
+        nothing = np.empty((len(self.scale.mean), 0), np.float32)
+        return replace(self, components=nothing, frequencies={})
 
     def __call__(self, bags: Bags) -> list[Singles]:
         """Embed areas.
@@ -210,15 +230,13 @@ class Embedding:
         def describe(views: Singles, shares: Singles) -> list[Singles]:
             views = (views - self.scale.mean) / self.scale.sd
             mean = np.einsum("bv,bvd->bd", shares, views)
-            parts = [mean]
-            if self.frequencies:
-                views = views @ self.components
-            for name, frequencies in self.frequencies.items():
-                if name.startswith("location"):
-                    parts.append(_waves(mean @ self.components @ frequencies))
-                else:
-                    parts.append(np.einsum("bv,bvw->bw", shares, _waves(views @ frequencies)))
-            return parts
+            if not self.frequencies:
+                return [mean]
+            both = {"location": mean @ self.components, "view": views @ self.components}
+            parts = [_waves(both[name.split("-")[0]] @ w) for name, w in self.frequencies.items()]
+            parts += [_squares(both[name.split("-")[0]]) for name in _SQUARES]
+            pooled = (p if p.ndim == 2 else np.einsum("bv,bvw->bw", shares, p) for p in parts)
+            return [mean, *pooled]
 
         mean, *waves = bags.pool(describe)
         return [mean if self.linear is None else mean @ self.linear, *waves]
@@ -229,6 +247,12 @@ def _waves(phase: Singles) -> Singles:
     both = np.concatenate([np.cos(phase), np.sin(phase)], axis=-1)
     both *= np.float32(1 / np.sqrt(phase.shape[-1]))
     return both
+
+
+def _squares(rows: Singles) -> Singles:
+    """Give the products of every two of the first components: [..., W]."""
+    first, second = np.triu_indices(min(SQUARED, rows.shape[-1]))
+    return rows[..., first] * rows[..., second]
 
 
 def _orthogonal(dimension: int, seed: int) -> Singles:
@@ -265,8 +289,8 @@ class _Kernel:
 
     Parameters
     ----------
-    parts : array of int64
-        Positions of its maps among those of the embedding.
+    parts, widths : array of int64
+        Positions of its maps among those of the embedding, and the lengths of their vectors.
     centre, scale : array, shape [W]
         Of its features: their mean over the training areas, and what gives the vectors of each
         map an equal mean square norm, and those of all together one of 1.
@@ -282,6 +306,7 @@ class _Kernel:
     """
 
     parts: Rows
+    widths: Rows
     centre: Floats
     scale: Floats
     coefficients: Floats
@@ -298,6 +323,11 @@ class _Kernel:
         along = (vectors @ self.axes) ** 2
         variance = np.maximum(norm[:, None] * self.prior - along @ self.explained, 0)
         return vectors @ self.coefficients + self.offset, variance
+
+    def pick(self, outcomes: Sequence[int]) -> Self:
+        """Give the kernel of these outcomes only, by position, in this order."""
+        each = ("coefficients", "offset", "weight", "explained", "prior")
+        return replace(self, **{name: getattr(self, name)[..., outcomes] for name in each})
 
 
 def _joined(maps: Sequence[Singles], parts: ArrayLike) -> Floats:
@@ -407,6 +437,41 @@ class Regression:
         between = np.maximum(second - mean**2, 0)
         return KernelPrediction(self.mean + mean, np.sqrt(within + between + self.noise))
 
+    def expected(self, maps: Sequence[Singles]) -> Floats:
+        """Give the mean of `predict` alone, in a fraction of the time: [A, M]."""
+        constant, slopes = self._sum
+        total = constant + np.zeros((len(maps[0]), 1))
+        for part, slope in slopes.items():
+            total += maps[part].astype(np.float64) @ slope
+        return total
+
+    @cached_property
+    def _sum(self) -> tuple[Floats, dict[int, Floats]]:
+        """The weighted sum of all kernels' predictions as a constant [M] and slopes [W, M]."""
+        constant = self.mean
+        slopes: dict[int, Floats] = {}
+        for kernel in self.kernels:
+            slope = kernel.weight * kernel.coefficients * kernel.scale[:, None]
+            constant = constant + kernel.weight * kernel.offset - kernel.centre @ slope
+            first = 0
+            for part, width in zip(kernel.parts.tolist(), kernel.widths.tolist(), strict=True):
+                own = slope[first : first + width]
+                slopes[part] = slopes[part] + own if part in slopes else own
+                first += width
+        return constant, slopes
+
+    def pick(self, outcomes: Sequence[int]) -> Self:
+        """Give the regression of these outcomes only, by position, in this order."""
+        chosen = list(outcomes)
+        kernels = tuple(kernel.pick(chosen) for kernel in self.kernels)
+        return replace(
+            self,
+            kernels=tuple(kernel for kernel in kernels if kernel.weight.any()),
+            mean=self.mean[chosen],
+            noise=self.noise[chosen],
+            evidence=self.evidence[..., chosen],
+        )
+
 
 def regress(
     maps: Sequence[Singles],
@@ -475,7 +540,8 @@ def _fit(
     vectors = _joined(maps, parts)
     centre = vectors.mean(axis=0)
     vectors -= centre
-    scale = _scale(vectors, [maps[part].shape[1] for part in parts])
+    widths = [maps[part].shape[1] for part in parts]
+    scale = _scale(vectors, widths)
     vectors *= scale
     width, outcomes = vectors.shape[1], labels.shape[1]
     axes, explained = np.empty((width, 0)), np.empty((0, outcomes))
@@ -497,6 +563,7 @@ def _fit(
         explained[:, columns] = (axes.T @ spectrum.axes) ** 2 @ along
     kernel = _Kernel(
         np.array(parts, np.int64),
+        np.array(widths, np.int64),
         centre,
         scale,
         coefficients,
@@ -580,6 +647,29 @@ class KernelModel:
             np.concatenate([part.sd for part in parts]),
         )
 
+    def expected(self, features: NDArray[np.floating], present: Flags, rows: Rows) -> Floats:
+        """Give the expected decile of locations, each as an area of its own.
+
+        Parameters
+        ----------
+        features, present
+            As for `predict`.
+        rows : array of int64, shape [N]
+
+        Returns
+        -------
+        array of float64, shape [N, M]
+        """
+        parts = [
+            self.regression.expected(self.embedding(Bags(features, present, part, _each(part))))
+            for part in np.split(rows, np.arange(PREDICTED, len(rows), PREDICTED))
+        ]
+        return np.concatenate(parts)
+
+    def pick(self, outcomes: Sequence[int]) -> Self:
+        """Give the model of these outcomes only, by position, in this order."""
+        return replace(self, regression=self.regression.pick(outcomes))
+
     def tensors(self) -> dict[str, NDArray[Any]]:
         """Give the fitted state as named arrays, for a safetensors file."""
         embedding, regression = self.embedding, self.regression
@@ -596,7 +686,7 @@ class KernelModel:
             state["linear"] = embedding.linear
         for k, kernel in enumerate(regression.kernels):
             state |= {f"kernels.{k}.{f.name}": getattr(kernel, f.name) for f in fields(kernel)}
-        return {name: np.ascontiguousarray(array) for name, array in state.items()}
+        return {name: np.array(array, order="C") for name, array in state.items()}
 
     @classmethod
     def from_tensors(cls, state: Mapping[str, NDArray[Any]]) -> Self:
@@ -742,6 +832,8 @@ def fit_kernel(
     bags, labels, area_weight = bag_locations(
         features, present, deciles, areas, rows=rows, weight=weight
     )
-    embedding = Embedding.of(bags, kernels, seed)
+    embedding = Embedding.of(bags, seed)
+    if tuple(kernels) == RIDGE_KERNELS:
+        embedding = embedding.linear_only()
     parts = [[embedding.maps.index(name) for name in kernel] for kernel in kernels]
     return KernelModel(embedding, regress(embedding(bags), labels, area_weight, parts))

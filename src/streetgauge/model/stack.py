@@ -9,8 +9,9 @@ comes from areas that the learner was not trained on.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -23,6 +24,7 @@ __all__ = ["EQUAL_AREAS", "Stack", "fit_stack"]
 Floats = NDArray[np.float64]
 
 EQUAL_AREAS = 10.0  # how many areas equal weights count as
+LEAST = 0.05  # correlation with the labels that a learner has at least: else all areas are tied
 SUM = 1e4  # weight of the equation that the weights sum to 1
 
 
@@ -36,7 +38,7 @@ class Stack:
         At least 0, with a sum of 1.
     shift, slope : array of float64, shape [S, M]
         Put each learner's prediction of each outcome on the scale of the labels; slopes are at
-        least 0.
+        least 0, and above it for a learner that tells areas apart.
     """
 
     weight: Floats
@@ -60,6 +62,11 @@ class Stack:
         on_scale = self.shift[:, None] + self.slope[:, None] * given
         combined: Floats = np.tensordot(self.weight, on_scale, 1)
         return combined
+
+    def pick(self, outcomes: Sequence[int]) -> Self:
+        """Give the stack of these outcomes only, by position, in this order."""
+        chosen = list(outcomes)
+        return replace(self, shift=self.shift[:, chosen], slope=self.slope[:, chosen])
 
 
 def fit_stack(
@@ -120,7 +127,8 @@ def fit_stack(
         centre, middle = np.average(chosen, axis=1, weights=own), np.average(target, weights=own)
         away, pull = chosen - centre[:, None], target - middle
         variance = (own * away**2).sum(axis=1)
-        slope[:, m] = np.maximum((own * away) @ pull, 0) / np.where(variance > 0, variance, 1)
+        least = LEAST * np.sqrt(variance * (own @ pull**2))
+        slope[:, m] = np.maximum((own * away) @ pull, least) / np.where(variance > 0, variance, 1)
         shift[:, m] = middle - slope[:, m] * centre
         spread = np.sqrt(np.average(pull**2, weights=own))
         if spread > 0:  # outcomes count alike, whatever their scale

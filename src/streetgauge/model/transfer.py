@@ -13,6 +13,7 @@ from streetgauge.settings import TrainSettings, TransferSettings
 if TYPE_CHECKING:
     from streetgauge.features import FeatureStore
     from streetgauge.model.bundle import Bundle
+    from streetgauge.model.learners import StackModel
     from streetgauge.model.model import Model
 
 __all__ = ["Start", "compare_with", "find_start", "known_areas", "open_bundle", "open_start"]
@@ -116,7 +117,7 @@ class Start:
 
     Parameters
     ----------
-    model : Model
+    model : Model or StackModel
         Of the study's outcomes, in their order.
     settings : TrainSettings
         The study's, for a network like the model's.
@@ -128,7 +129,7 @@ class Start:
         Of the areas that the model was trained on, see `Bundle`; None if it does not say.
     """
 
-    model: Model
+    model: Model | StackModel
     settings: TrainSettings
     about: dict[str, Any] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
@@ -165,13 +166,27 @@ def find_start(
     InputError
         If the bundle cannot be opened, was made with another backbone, or lacks an outcome.
     """
+    from streetgauge.model.learners import network_of
+
     bundle, notes = open_start(transfer, outcomes, classes=classes)
     notes += compare_with(bundle, store)
     theirs = {key: getattr(bundle.settings, key) for key in _ARCHITECTURE}
     if theirs["network"] != train.network:
         notes.append(f"network {theirs['network']}, as the bundle's")
+    model = bundle.pick(outcomes).model
+    network, tuned = network_of(model), transfer.share > 0 or transfer.curve
+    if tuned and network is None:
+        raise InputError(
+            f"transfer.from = {transfer.bundle}",
+            f"its learner is a {bundle.settings.learner}, of which nothing can be tuned",
+            "set transfer.share to 0 without a curve, or name a bundle with a network",
+        )
+    if tuned and network is not None and network is not model:
+        notes.append("the network of the bundle's stack is tuned, and the others are not used")
+        model = network
+    learner = "network" if model is network else bundle.settings.learner
     # Its layers look at all features now, and are as wide as they were.
-    theirs |= {"width": bundle.model.network.width, "components": None}
+    theirs |= {"width": network and network.network.width, "components": None, "learner": learner}
     settings = train.model_copy(update=theirs | {"tune": transfer.tune})
     about = {
         "study": bundle.source.get("study") or "",
@@ -180,8 +195,7 @@ def find_start(
         "from": str(transfer.bundle) if isinstance(transfer.bundle, str) else transfer.bundle.name,
         "share": transfer.share,
     }
-    picked = bundle.pick(outcomes)
-    return Start(picked.model, settings, about, tuple(notes), bundle.area_hashes)
+    return Start(model, settings, about, tuple(notes), bundle.area_hashes)
 
 
 def open_start(

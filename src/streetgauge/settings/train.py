@@ -133,8 +133,14 @@ class FoldSettings(Settings):
 
 
 class TrainSettings(Settings):
-    """``[train]``: the network and its training."""
+    """``[train]``: the learner and its training."""
 
+    learner: Literal["network", "kernel", "ridge", "stack"] = Field(
+        "network",
+        description="a network; Gaussian processes on areas as bags of views; a Bayesian ridge on "
+        "their mean features; or a weighted mean of the three; the other settings are of the "
+        "network",
+    )
     network: Literal["shared", "port-2020", "paper-2019"] = Field(
         "shared",
         description="one trunk that all outcomes share; or one network an outcome, with the "

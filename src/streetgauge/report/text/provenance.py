@@ -29,6 +29,11 @@ __all__ = [
 ]
 
 MOST_REASONS = 40
+LEARNERS = {
+    "kernel": "Gaussian processes on areas as bags of views",
+    "ridge": "Bayesian ridge on mean features",
+    "stack": "A stack of a network, Gaussian processes and a ridge",
+}
 
 
 def flat(settings: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
@@ -184,7 +189,11 @@ def _training(data: ReportData) -> Iterator[str]:
     members = own.get("ensemble_size") or 1
     many = f" of {members} members" if members > 1 else ""
     head = f" with the {own['head']} head" if own.get("head") else ""
-    yield f"{network}{many}{head}, tested with {scheme}{also}."
+    learner = own.get("learner", "network")
+    how = LEARNERS.get(learner, f"{network}{many}{head}")
+    if learner == "stack":
+        how += f" (network “{own['network']}”{many}{head})"
+    yield f"{how}, tested with {scheme}{also}."
 
 
 def _reproducing(data: ReportData) -> Iterator[str]:

@@ -1,0 +1,425 @@
+"""What is trained: a network, Gaussian processes, a ridge, or a stack of them.
+
+``[train] learner`` says which. The network alone is a `Model`. Everything else is a `StackModel`:
+one learner or several, put on the scale of deciles and weighted by what they predict of areas that
+none of them was trained on. The network's members score the areas that stopped them; Gaussian
+processes are fitted again without these areas, which takes seconds.
+
+A score is linear in the expected decile d, with the slope that a binomial has in its middle:
+4 (d - (K + 1) / 2) / (K - 1). So an area's score is the mean of its locations' scores.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from streetgauge.model import binomial
+from streetgauge.model.calibration import apply_temperature, fit_temperature
+from streetgauge.model.fitting import (
+    CALIBRATION_ROWS,
+    calibration_scores,
+    ensemble_parts,
+    figures,
+    fit_model,
+    pooled_rows,
+)
+from streetgauge.model.kernel import (
+    KERNELS,
+    RIDGE_KERNELS,
+    Embedding,
+    KernelModel,
+    Regression,
+    bag_locations,
+    regress,
+)
+from streetgauge.model.model import Floats, Model, Predictions, TrainingRecord
+from streetgauge.model.reading import (
+    PREDICTING,
+    TRAINING,
+    Rows,
+    Standardisation,
+    enough_memory,
+    subsample,
+)
+from streetgauge.model.stack import Stack, fit_stack
+from streetgauge.model.training import Execution, balanced_weights
+from streetgauge.model.training_data import TrainingData
+from streetgauge.settings import Device, TrainSettings
+from streetgauge.splits.schemes import Split
+
+__all__ = [
+    "STACK_TENSORS",
+    "StackModel",
+    "fit_learner",
+    "learner_calibration_scores",
+    "network_of",
+]
+
+INNER_FOLDS = 5  # of a learner without a network
+_KERNELS = {"kernel": KERNELS, "ridge": RIDGE_KERNELS}
+STACK_TENSORS = ("stack.", *(f"{name}." for name in _KERNELS))  # first parts of tensors' names
+
+
+@dataclass(frozen=True)
+class StackModel:
+    """One learner or several, whose predictions are averaged.
+
+    Parameters
+    ----------
+    network : Model or None
+        Calibrated networks.
+    kernels : mapping of name to KernelModel
+        ``kernel``, ``ridge`` or both.
+    stack : Stack
+        Of the network, where there is one, and the others in their order.
+    classes : int
+        K.
+    temperature : array of float64, shape [M, 2], optional
+        Per outcome what turns scores into probabilities: see `fit_temperature`.
+    """
+
+    network: Model | None
+    kernels: Mapping[str, KernelModel]
+    stack: Stack
+    classes: int = 10
+    temperature: Floats | None = None
+
+    @property
+    def standardisation(self) -> Standardisation:
+        """Of the training part's features."""
+        return next(iter(self.kernels.values())).embedding.scale
+
+    @enough_memory(PREDICTING)
+    def predict(
+        self,
+        features: NDArray[np.float32],
+        present: NDArray[np.bool_],
+        rows: Rows | None = None,
+        device: Device = "auto",
+    ) -> Predictions:
+        """Predict locations from features [N, V, D] and flags [N, V], or only the given rows.
+
+        The spread of the scores is that of the learners, and missing of one.
+        """
+        rows = np.arange(len(features)) if rows is None else rows
+        outcomes = self.stack.slope.shape[1]
+        if not len(rows):
+            nothing = np.empty((0, outcomes))
+            return Predictions(nothing, np.empty((0, outcomes, self.classes)), spread=nothing)
+        parts = (
+            []
+            if self.network is None
+            else [self.network.predict(features, present, rows, device).score]
+        )
+        parts += [each.expected(features, present, rows) for each in self.kernels.values()]
+        return self.combined(np.stack(parts))
+
+    def combined(self, parts: Floats) -> Predictions:
+        """Make predictions of what the learners predict: [S, N, M]."""
+        score = _score(self.stack.combine(parts), self.classes)
+        own = binomial.probabilities(score, self.classes)
+        if self.temperature is None:
+            flat, likeliest = own, None
+        else:
+            flat = apply_temperature(own, score, self.temperature)
+            tilted = binomial.probabilities(score * self.temperature[:, 1], self.classes)
+            likeliest = tilted.argmax(axis=2) + 1
+        spread = np.full_like(score, np.nan)
+        if len(parts) > 1:
+            on_scale = self.stack.shift[:, None] + self.stack.slope[:, None] * parts
+            spread = on_scale.std(axis=0, ddof=1) * 4 / (self.classes - 1)
+        return Predictions(score, flat, likeliest, spread)
+
+    def pick(self, outcomes: Sequence[int]) -> Self:
+        """Give the model of these outcomes only, by position, in this order."""
+        chosen = list(outcomes)
+        return replace(
+            self,
+            network=self.network and self.network.pick(outcomes),
+            kernels={name: each.pick(chosen) for name, each in self.kernels.items()},
+            stack=self.stack.pick(chosen),
+            temperature=None if self.temperature is None else self.temperature[chosen],
+        )
+
+    def tensors(self) -> dict[str, NDArray[Any]]:
+        """Give all but the network as named arrays, for a safetensors file."""
+        state: dict[str, NDArray[Any]] = {
+            "stack.weight": self.stack.weight,
+            "stack.shift": self.stack.shift,
+            "stack.slope": self.stack.slope,
+        }
+        if self.temperature is not None:
+            state["stack.temperature"] = self.temperature
+        for name, each in self.kernels.items():
+            state |= {f"{name}.{key}": array for key, array in each.tensors().items()}
+        return state
+
+    @classmethod
+    def from_tensors(
+        cls, state: Mapping[str, NDArray[Any]], network: Model | None, classes: int
+    ) -> Self:
+        """Make the model from what `tensors` gives, and its network.
+
+        Raises
+        ------
+        KeyError
+            If a tensor is missing.
+        """
+        kernels = {}
+        for name in _KERNELS:
+            first = f"{name}."
+            own = {n.removeprefix(first): x for n, x in state.items() if n.startswith(first)}
+            if own:
+                kernels[name] = KernelModel.from_tensors(own)
+        stack = Stack(state["stack.weight"], state["stack.shift"], state["stack.slope"])
+        return cls(network, kernels, stack, classes, state.get("stack.temperature"))
+
+
+def network_of(model: Model | StackModel) -> Model | None:
+    """Give the network of a model; None if it has none."""
+    return model if isinstance(model, Model) else model.network
+
+
+def _score(decile: Floats, classes: int) -> Floats:
+    return (decile - (classes + 1) / 2) * (4 / (classes - 1))
+
+
+def fit_learner(
+    data: TrainingData,
+    split: Split,
+    settings: TrainSettings,
+    *,
+    seed: int,
+    start: Model | None = None,
+    execution: Execution | None = None,
+) -> tuple[Model | StackModel, TrainingRecord]:
+    """Train what ``settings.learner`` names on the training and validation parts of a split.
+
+    Parameters
+    ----------
+    Those of `fit_model`. Of a ``start`` the network is trained further, whatever the learner.
+
+    Returns
+    -------
+    Model or StackModel, TrainingRecord
+        The record's validation figures are those of the whole, where no part of it was trained.
+
+    Raises
+    ------
+    InputError
+        As `fit_model`; or an outcome has a label in fewer than two areas.
+    """
+    if settings.learner == "network" or start is not None:
+        return fit_model(data, split, settings, seed=seed, start=start, execution=execution)
+    data = replace(data, deciles=np.asarray(data.deciles, np.float32))
+    network, record = None, None
+    if settings.learner == "stack":
+        network, record = fit_model(data, split, settings, seed=seed, execution=execution)
+    with enough_memory(TRAINING):
+        return _Fit(data, split, settings, seed, network).fit(record)
+
+
+def learner_calibration_scores(
+    model: Model | StackModel,
+    data: TrainingData,
+    split: Split,
+    settings: TrainSettings,
+    *,
+    seed: int,
+) -> tuple[Rows, Floats]:
+    """Score the calibration set of a model: see `calibration_scores`.
+
+    Parameters
+    ----------
+    Those of `fit_learner`, of which the model came.
+
+    Returns
+    -------
+    rows : array of int64, shape [n]
+    score : array of float64, shape [n, M]
+    """
+    if isinstance(model, Model):
+        return calibration_scores(model, data, split, settings, seed=seed)
+    fit = _Fit(data, split, settings, seed, model.network)
+    rows = fit.inner_rows(len(fit.pool))
+    return rows, model.combined(fit.inner_locations(rows)).score
+
+
+class _Fit:
+    """Gaussian processes and a stack of them and a network, on the parts that stop its members."""
+
+    def __init__(
+        self,
+        data: TrainingData,
+        split: Split,
+        settings: TrainSettings,
+        seed: int,
+        network: Model | None,
+    ) -> None:
+        self.data, self.split, self.settings, self.seed = data, split, settings, seed
+        self.network = network
+        self.names = ["kernel", "ridge"] if settings.learner == "stack" else [settings.learner]
+        self.pool = pooled_rows(data, split)
+        self.pool = self.pool[~np.isnan(data.deciles[self.pool]).all(axis=1)]
+        areas = data.areas[self.pool]
+        weight = None if data.sample_weight is None else data.sample_weight[self.pool]
+        self.bags, self.labels, self.weight = bag_locations(
+            data.features,
+            data.present,
+            data.deciles[self.pool],
+            areas,
+            rows=self.pool,
+            weight=weight,
+        )
+        self.codes = np.unique(data.areas[self.bags.rows])
+        if network is None:
+            size = min(INNER_FOLDS, len(self.codes))
+        else:
+            size = network.network.ensemble_size
+        self.inner_parts = ensemble_parts(data, split, pooled_rows(data, split), size, seed)
+        self.embedding = Embedding.of(self.bags, seed)
+        if "kernel" not in self.names:
+            self.embedding = self.embedding.linear_only()
+        self.maps = self.embedding(self.bags)
+
+    def fit(self, record: TrainingRecord | None) -> tuple[StackModel, TrainingRecord]:
+        """Fit all but the network, and their stack."""
+        data = self.data
+        everywhere = np.ones(len(self.codes), np.bool_)
+        kernels = {name: self._model(name, self._regress(name, everywhere)) for name in self.names}
+        model = StackModel(self.network, kernels, self._stack(), data.classes)
+        rows = self.inner_rows(CALIBRATION_ROWS)
+        score = model.combined(self.inner_locations(rows)).score if len(rows) else None
+        if score is not None:
+            model = replace(model, temperature=self._temperature(rows, score))
+        outcomes = range(len(data.outcomes))
+        if record is None:
+            held = np.unique(data.areas[rows])
+            count = (len(self.bags.rows), len(self.codes), len(self.inner_rows(len(self.pool))))
+            nothing: list[float | None] = [None for _ in outcomes]
+            record = TrainingRecord(*count, len(held), [0.0 for _ in outcomes], nothing, nothing)
+        if score is not None:
+            loss, mae = figures(score, data.deciles[rows], data.classes)
+            record = replace(record, validation_loss=loss, validation_mae=mae)
+        return model, record
+
+    def inner_rows(self, most: int) -> Rows:
+        """Give locations, at most so many, that a part of the learners was not trained on."""
+        nothing = np.empty(0, np.int64)
+        return subsample(np.concatenate([nothing, *(rows for rows, _ in self._inner)]), most)
+
+    def inner_locations(self, rows: Rows) -> Floats:
+        """Predict these locations by learners that were not trained on them: [S, n, M]."""
+        found = np.empty((self._count, len(rows), len(self.data.outcomes)))
+        if self.network is not None:
+            own, score = self._network_scores
+            place = np.full(len(self.data.areas), -1)
+            place[own] = np.arange(len(own))
+            found[0] = score[place[rows]]
+        for held, regressions in self._inner:
+            mine = np.flatnonzero(np.isin(rows, held))
+            for s, (name, regression) in enumerate(
+                regressions.items(), self._count - len(self.names)
+            ):
+                model = self._model(name, regression)
+                if len(mine):
+                    found[s, mine] = model.expected(
+                        self.data.features, self.data.present, rows[mine]
+                    )
+        return found
+
+    @property
+    def _count(self) -> int:
+        """S, the number of learners."""
+        return len(self.names) + (self.network is not None)
+
+    @cached_property
+    def _inner(self) -> list[tuple[Rows, dict[str, Regression]]]:
+        """Held-out rows of every inner part, and regressions on the others' areas.
+
+        A part where that cannot be is missing: nothing is held out, or an outcome has no two
+        labels among the others.
+        """
+        found = []
+        for training, held in self.inner_parts:
+            held = held[np.isin(held, self.bags.rows)]
+            others = np.isin(self.codes, self.data.areas[training])
+            others &= ~np.isin(self.codes, self.data.areas[held])
+            enough = (~np.isnan(self.labels[others])).sum(axis=0).min(initial=len(others)) >= 2
+            if len(held) and enough:
+                found.append((held, {name: self._regress(name, others) for name in self.names}))
+        return found
+
+    @cached_property
+    def _network_scores(self) -> tuple[Rows, Floats]:
+        """What the network's members predict for the rows that stopped them."""
+        assert self.network is not None
+        return calibration_scores(
+            self.network, self.data, self.split, self.settings, seed=self.seed
+        )
+
+    def _stack(self) -> Stack:
+        """Weigh the learners by the areas that were held out from them."""
+        shape = (self._count, *self.labels.shape)
+        predicted = np.full(shape, np.nan)
+        code = {area: a for a, area in enumerate(self.codes.tolist())}
+        for held, regressions in self._inner:
+            areas = np.array([code[area] for area in np.unique(self.data.areas[held]).tolist()])
+            maps = [each[areas] for each in self.maps]
+            for s, (name, regression) in enumerate(regressions.items(), shape[0] - len(self.names)):
+                predicted[s, areas] = regression.expected(self._of(name, maps))
+        if self.network is not None:
+            rows, score = self._network_scores
+            known = np.isin(rows, self.bags.rows)
+            area = np.array([code[each] for each in self.data.areas[rows[known]].tolist()], int)
+            total = np.zeros(shape[1:])
+            np.add.at(total, area, score[known])
+            count = np.bincount(area, minlength=shape[1])[:, None]
+            predicted[0] = np.where(count > 0, total / np.maximum(count, 1), np.nan)
+        if shape[0] == 1:  # a Gaussian process is on the scale of its labels already
+            return Stack(np.ones(1), np.zeros((1, shape[2])), np.ones((1, shape[2])))
+        stack = fit_stack(predicted, self.labels, weight=self.weight)
+        if (
+            self.network is not None and np.isnan(predicted).all()
+        ):  # on no area can they be compared
+            first = np.arange(self._count)[:, None] == 0
+            shift = np.where(first, (self.data.classes + 1) / 2, stack.shift)
+            slope = np.where(first, (self.data.classes - 1) / 4, stack.slope)
+            stack = replace(stack, shift=shift, slope=slope)
+        return stack
+
+    def _temperature(self, rows: Rows, score: Floats) -> Floats:
+        data, found = self.data, []
+        weights = balanced_weights(data.deciles, rows, data.sample_weight)
+        for m, own in enumerate(score.T):
+            target, weight = data.deciles[rows, m], weights[rows, m]
+            known = ~np.isnan(target)
+            probabilities = binomial.probabilities(own[known], data.classes)
+            areas = len(np.unique(data.areas[rows][known]))
+            found.append(
+                fit_temperature(
+                    probabilities, own[known], target[known], weight[known], areas=areas
+                )
+            )
+        return np.array(found)
+
+    def _regress(self, name: str, areas: NDArray[np.bool_]) -> Regression:
+        """Fit Gaussian processes to some of the areas."""
+        maps = [each[areas] for each in self._of(name, self.maps)]
+        names = self.embedding.maps
+        parts = [[names.index(part) for part in kernel] for kernel in _KERNELS[name]]
+        return regress(maps, self.labels[areas], self.weight[areas], parts)
+
+    def _of(self, name: str, maps: Sequence[NDArray[np.float32]]) -> Sequence[NDArray[np.float32]]:
+        """Give the maps that a learner uses: the ridge has but the first one."""
+        return maps if name == "kernel" else maps[:1]
+
+    def _model(self, name: str, regression: Regression) -> KernelModel:
+        ridge = name == "ridge"
+        return KernelModel(self.embedding.linear_only() if ridge else self.embedding, regression)
