@@ -70,7 +70,7 @@ def test_every_learner_fits_predicts_and_is_saved(learner, tmp_path):
     assert said.score.shape == (200, 2)
     assert said.probabilities.sum(axis=2) == pytest.approx(1)
     assert ((said.decile >= 1) & (said.decile <= 10)).all()
-    assert np.isnan(said.spread).all() == (learner != "stack")
+    assert np.isnan(said.score_sd).all() == (learner != "stack")
     score = area_means(world, split.test, said.score[:, 0])[50:]
     assert spearmanr(score, world.deciles[50:, 0])[0] > 0.7
 

@@ -111,7 +111,7 @@ class StackModel:
         outcomes = self.stack.slope.shape[1]
         if not len(rows):
             nothing = np.empty((0, outcomes))
-            return Predictions(nothing, np.empty((0, outcomes, self.classes)), spread=nothing)
+            return Predictions(nothing, np.empty((0, outcomes, self.classes)), score_sd=nothing)
         parts = (
             []
             if self.network is None

@@ -125,7 +125,7 @@ STAGES = (
     ),
     Stage(
         "train",
-        1,
+        2,
         ("areas", "locations", "folds", "train", "deciles", "transfer", "seed"),
         lambda s: (s.outcomes, s.locations, s.features),
         lambda s: (
