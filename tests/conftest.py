@@ -44,6 +44,15 @@ def shared_data() -> Path:
     return SHARED
 
 
+@pytest.fixture(scope="session")
+def shared_cases() -> Path:
+    """Folder with small odd inputs; the test is skipped where it is absent."""
+    folder = SHARED.with_name("cases")
+    if not folder.is_dir():
+        pytest.skip(f"the small odd inputs are not here: {folder} does not exist")
+    return folder
+
+
 @pytest.fixture
 def run(
     monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]

@@ -24,6 +24,7 @@ from streetgauge.imagery import (
     raw_images,
     read_image,
 )
+from streetgauge.imagery.image_file import read_exif
 
 RED, BLUE = (255, 0, 0), (0, 0, 255)
 
@@ -121,6 +122,66 @@ def test_a_palette_with_a_transparent_colour_shows_white_there(tmp_path: Path) -
     pixels = read_image(saved(tmp_path / "a.png", image, transparency=0))
     assert (pixels[:, :4] == RED).all()
     assert (pixels[:, 4:] == 255).all()
+
+
+def png(colour: int, bits: int, samples: np.ndarray, clear: bytes) -> bytes:
+    """Write a PNG with one transparent colour (tRNS)."""
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return (
+            struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+        )
+
+    rows = b"".join(b"\0" + row.astype(f">u{bits // 8}").tobytes() for row in samples)
+    header = struct.pack(">IIBBBBB", samples.shape[1], samples.shape[0], bits, colour, 0, 0, 0)
+    chunks = ((b"IHDR", header), (b"tRNS", clear), (b"IDAT", zlib.compress(rows)), (b"IEND", b""))
+    return b"\x89PNG\r\n\x1a\n" + b"".join(chunk(*each) for each in chunks)
+
+
+@pytest.mark.parametrize("bits", [8, 16])
+@pytest.mark.parametrize("colour", [0, 2])
+def test_a_png_with_a_transparent_colour_shows_white_there(colour: int, bits: int) -> None:
+    red, blue = ((200, 10, 10), (10, 10, 200)) if colour else ((30,), (120,))
+    samples = np.array([[red, blue], [blue, red]]) * (257 if bits == 16 else 1)
+    clear = struct.pack(f">{len(red)}H", *samples[0, 0])
+    pixels = decode(png(colour, bits, samples, clear))
+    assert (pixels[[0, 1], [0, 1]] == 255).all()
+    assert (pixels[[0, 1], [1, 0]] == blue).all()
+
+
+def test_what_libtiff_prints_is_not_on_the_screen(
+    noise: np.ndarray, capfd: pytest.CaptureFixture[str]
+) -> None:
+    buffer = io.BytesIO()
+    Image.fromarray(noise).save(buffer, "TIFF", compression="tiff_adobe_deflate")
+    raw = bytearray(buffer.getvalue())
+    with Image.open(io.BytesIO(bytes(raw))) as image:
+        at = image.tag_v2[273][0]  # type: ignore[attr-defined]
+    raw[at : at + 64] = bytes(64)
+    with pytest.raises(ImageError, match="damaged"):
+        decode(bytes(raw))
+    assert capfd.readouterr() == ("", "")
+
+
+def test_a_heic_image_is_read(noise: np.ndarray) -> None:
+    pillow_heif = pytest.importorskip("pillow_heif", reason="pillow-heif is not installed")
+    pillow_heif.register_heif_opener()
+    exif = Image.Exif()
+    exif[0x8825] = {1: "S", 2: (36.0, 48.0, 0.0), 3: "E", 4: (174.0, 0.0, 0.0)}
+    smooth = Image.fromarray(noise[:2, :2]).resize((64, 48), Image.Resampling.BICUBIC)
+    buffer = io.BytesIO()
+    smooth.save(buffer, "HEIF", quality=95, exif=exif)
+    raw = buffer.getvalue()
+    assert np.abs(decode(raw).astype(int) - np.asarray(smooth)).mean() < 4
+    assert read_exif(io.BytesIO(raw))[:2] == (pytest.approx(-36.8), pytest.approx(174.0))
+
+
+def test_without_the_extra_a_heic_image_names_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    known = tuple(name for name in image_file.FORMATS if name != "HEIF")
+    monkeypatch.setattr(image_file, "_formats", lambda: known)
+    with pytest.raises(ImageError) as caught:
+        decode(struct.pack(">I", 24) + b"ftypheic" + bytes(4) + b"mif1heic" + bytes(200))
+    assert str(caught.value) == "this is a HEIC image; to read it, pip install 'streetgauge[heic]'"
 
 
 @pytest.mark.parametrize(

@@ -129,6 +129,75 @@ def test_a_photo_sphere_is_known_as_one() -> None:
     assert other.heading == pytest.approx(10)
 
 
+NO_HALF = "position unknown: the coordinates lack N or S, or E or W"
+ANGLES = (IFDRational(36), IFDRational(48), IFDRational(0))
+
+
+@pytest.mark.parametrize(
+    "halves", [(None, "E"), ("N", None), ("\x01", "\x01"), ("X", "E"), ("E", "N")]
+)
+def test_without_the_half_of_the_earth_the_position_is_unknown(
+    halves: tuple[str | None, str | None],
+) -> None:
+    gps: dict[int, object] = {2: ANGLES, 4: ANGLES}
+    gps |= {tag: half for tag, half in zip((1, 3), halves, strict=True) if half is not None}
+    info = read_exif(io.BytesIO(photograph(gps=gps)))
+    assert math.isnan(info.lat)
+    assert math.isnan(info.lon)
+    assert info.why_not == NO_HALF
+
+
+@pytest.mark.parametrize(
+    ("latitude", "longitude", "known"),
+    [
+        ("36,48.2423S", "174,43.589E", (-36.8040383, 174.7264833)),
+        ("36,48,30N", "0,6,0W", (36.8083333, -0.1)),
+        ("36.5n", "12E", (36.5, 12.0)),
+        ("36,48.2423", "174,43.589E", None),
+        ("91,0.0N", "0,6,0W", None),
+        ("N", "E", None),
+    ],
+)
+def test_a_position_in_xmp_is_read(
+    latitude: str, longitude: str, known: tuple[float, float] | None
+) -> None:
+    text = f'<x exif:GPSLatitude="{latitude}" exif:GPSLongitude="{longitude}"/>'
+    info = read_exif(io.BytesIO(photograph(xmp=text)))
+    if known is None:
+        assert math.isnan(info.lat)
+        assert math.isnan(info.lon)
+        assert info.why_not == "the photograph has no coordinates"
+    else:
+        assert (info.lat, info.lon) == pytest.approx(known, abs=1e-6)
+    # The camera's own EXIF goes before it.
+    both = read_exif(io.BytesIO(photograph(1.5, 2.5, xmp=text)))
+    assert (both.lat, both.lon) == pytest.approx((1.5, 2.5))
+
+
+def test_the_odd_photographs_say_where_they_were_taken(shared_cases: Path) -> None:
+    nan = math.nan
+    lat, lon = -(36 + 48 / 60 + 14.54 / 3600), -(174 + 43 / 60 + 35.34 / 3600)
+    known = {
+        "plain": (lat, lon, 22, ""),
+        "magnetic": (lat, lon, 22, ""),
+        "dir_neg": (lat, lon, nan, ""),  # -10, which EXIF's unsigned numbers cannot hold
+        "dir_zero_den": (lat, lon, nan, ""),
+        "min_over60": (-(36 + 99 / 60), lon, 22, ""),
+        "lat_sec_zero_den": (nan, nan, 22, "the photograph has no coordinates"),
+        "ref_missing": (nan, nan, 22, NO_HALF),
+        "ref_bytes_binary": (nan, nan, 22, NO_HALF),
+        "xmp_gps_only": (-36.8040383, 174.7264833, 22, ""),
+        "mapillary_desc_only": (-36.8, 174.7, 123, ""),
+    }
+    files = {file.stem: file for file in (shared_cases / "pictures" / "exif").glob("*.jpg")}
+    assert files.keys() == known.keys()
+    for name, file in files.items():
+        with file.open("rb") as handle:
+            info = read_exif(handle)
+        assert info[:3] == pytest.approx(known[name][:3], abs=1e-6, nan_ok=True), name
+        assert info.why_not == known[name][3]
+
+
 def test_what_is_no_image_is_a_reason() -> None:
     with pytest.raises(ImageError, match="not an image"):
         read_exif(io.BytesIO(b"uuid,lat,lon\n"))

@@ -23,6 +23,7 @@ from streetgauge.imagery import (
     image_sources,
     raw_images,
 )
+from streetgauge.imagery.panoramas import Panorama, Sphere
 from streetgauge.settings import ImagerySettings
 
 Vector = tuple[float, float, float]
@@ -217,6 +218,140 @@ def test_a_panorama_s_compass_counts_where_nothing_else_has_its_heading() -> Non
     noted = with_xmp(panorama, '<x GPano:PoseHeadingDegrees="0"/>', exif)
     north = cut_panorama(panorama, [Cut(0, 0, 0, 90, 64)])[0]
     assert np.abs(decode(noted, cut).astype(int) - north).max() <= 3
+
+
+SIZES = (
+    "GPano:FullPanoWidthPixels='{}' GPano:FullPanoHeightPixels='{}' "
+    "GPano:CroppedAreaImageWidthPixels='{}' GPano:CroppedAreaImageHeightPixels='{}' "
+    "GPano:CroppedAreaLeftPixels='{}' GPano:CroppedAreaTopPixels='{}'"
+)
+
+
+@pytest.mark.parametrize(
+    ("words", "heading"), [("90/1", 90), ("0,5", 0.5), ("1e1", 10), (" 45.5 ", 45.5)]
+)
+def test_a_heading_is_read_however_it_is_written(words: str, heading: float) -> None:
+    panorama = compass(512, own=0)
+    raw = with_xmp(panorama, f'<x GPano:PoseHeadingDegrees="{words}"/>')
+    known = decode(raw, Cut(0, heading, 0, 90, 64))
+    np.testing.assert_array_equal(decode(raw, Cut(0, math.nan, 0, 90, 64)), known)
+
+
+@pytest.mark.parametrize("words", ["north", "9O", "1/0", "1,234,5", "12 deg"])
+def test_a_heading_that_is_no_number_is_never_north(words: str) -> None:
+    raw = with_xmp(compass(256), f'<x GPano:PoseHeadingDegrees="{words}"/>')
+    (unknown, given) = decode_cuts(raw, [Cut(0, math.nan, 0, 90, 64), Cut(0, 0, 0, 90, 64)])
+    assert isinstance(unknown, ImageError)
+    assert unknown.reason == f"the panorama's heading is no number: {words!r}"
+    assert isinstance(given, np.ndarray)  # the manifest says it
+    exif = Image.Exif()
+    exif[0x8825] = {16: "T", 17: 90.0}
+    compassed = with_xmp(compass(256), f'<x GPano:PoseHeadingDegrees="{words}"/>', exif)
+    known = decode(compassed, Cut(0, 90, 0, 90, 64))
+    np.testing.assert_array_equal(decode(compassed, Cut(0, math.nan, 0, 90, 64)), known)
+
+
+@given(
+    own=angles, pitch=st.floats(-60, 60), roll=st.floats(-180, 180), heading=angles,
+    up=st.floats(-80, 80),
+)  # fmt: skip
+def test_a_camera_that_was_not_held_level_shows_the_world_upright(
+    own: float, pitch: float, roll: float, heading: float, up: float
+) -> None:
+    # The world as a camera sees it that faces `own`, tips back by `pitch` and rolls clockwise.
+    h, p, r = map(math.radians, (own, pitch, roll))
+    front = np.array([math.sin(h) * math.cos(p), math.cos(h) * math.cos(p), math.sin(p)])
+    level = np.array([math.cos(h), -math.sin(h), 0.0])
+    above = np.cross(level, front)
+    side = level * math.cos(r) - above * math.sin(r)
+    above = above * math.cos(r) + level * math.sin(r)
+    turn = ((np.arange(512) + 0.5) / 512 * 2 - 1) * math.pi
+    high = (0.5 - (np.arange(256)[:, None] + 0.5) / 256) * math.pi
+    east_north_up = (
+        (np.cos(high) * np.sin(turn))[..., None] * side
+        + (np.cos(high) * np.cos(turn))[..., None] * front
+        + (np.sin(high) + 0 * turn)[..., None] * above
+    )
+    panorama = np.round(127.5 + 127.5 * east_north_up).astype(np.uint8)
+    cut = Cut(heading, math.nan, up, 70, 24)
+    view = Panorama(panorama, Sphere(own, pitch, roll)).cut(cut)
+    for row, column in ((0, 0), (0, 23), (23, 0), (12, 8)):
+        known = 127.5 + 127.5 * np.array(direction(cut, row, column, own))
+        assert np.abs(view[row, column] - known).max() < 3
+
+
+@pytest.mark.parametrize(
+    ("left", "top", "width", "height", "shown"),
+    [
+        (0, 0, 1024, 512, "nesw"),
+        (0, 64, 1024, 384, "nesw"),  # all around, 135 of 180 degrees high
+        (256, 128, 512, 256, "n"),  # twice as wide as high by chance
+        (256, 100, 768, 300, "ne"),  # 90 degrees to the left of north to 180 to the right
+        (896, 128, 640, 256, "sw"),  # over the seam
+        (0, 160, 1024, 192, ""),  # 67.5 degrees high
+    ],
+)
+@pytest.mark.parametrize("scale", [1, 2])
+def test_of_a_part_of_a_sphere_the_views_that_it_shows_are_cut(
+    left: int, top: int, width: int, height: int, shown: str, scale: int
+) -> None:
+    whole = compass(1024)
+    part = np.roll(whole, -left, axis=1)[top : top + height, :width]
+    part = np.asarray(Image.fromarray(part).reduce(scale)) if scale > 1 else part
+    raw = with_xmp(part, f"<x {SIZES.format(1024, 512, width, height, left, top)}/>")
+    cuts = [Cut(heading, math.nan, 0, 90, 64) for heading in (0, 90, 180, 270)]
+    for name, cut, view in zip("nesw", cuts, decode_cuts(raw, cuts), strict=True):
+        if name in shown:
+            known = cut_panorama(whole, [cut])[0].astype(int)
+            assert np.abs(view - known).max() <= 4 * scale  # type: ignore[operator]
+        else:
+            assert isinstance(view, ImageError)
+            assert view.reason == "the panorama does not show the whole of this view"
+
+
+@pytest.mark.parametrize(
+    ("sizes", "reason"),
+    [
+        ((1024, 512, 512, 256, 768, 300), "crop more than there is of a sphere"),
+        ((1024, 400, 512, 256, 0, 0), "crop more than there is of a sphere"),
+        ((1024, 512, 512, 400, 0, 0), "describe another image than 512 x 200"),
+        ((1024, 512, 512, "many", 0, 0), "CroppedAreaImageHeightPixels is no number: 'many'"),
+        ((200_000, 100_000, 512, 200, 0, 0), "more than 100,000,000 pixels"),
+    ],
+)
+def test_metadata_of_a_part_that_cannot_be_are_a_reason(
+    sizes: tuple[object, ...], reason: str
+) -> None:
+    raw = with_xmp(compass(512)[:200], f"<x {SIZES.format(*sizes)}/>")
+    with pytest.raises(ImageError, match=reason):
+        decode(raw, Cut(0))
+
+
+def views_of(file: Path, *headings: float) -> list[np.ndarray | str]:
+    cuts = [Cut(heading, math.nan, 0, 90, 128) for heading in headings]
+    views = decode_cuts(file.read_bytes(), cuts)
+    return [view.reason if isinstance(view, ImageError) else view for view in views]
+
+
+def test_the_odd_photo_spheres_are_cut_as_they_say(shared_cases: Path) -> None:
+    folder = shared_cases / "pictures" / "gpano"
+    whole = views_of(folder / "P0.jpg", 0, 90, 180, 270)
+    absent = "the panorama does not show the whole of this view"
+    north, *others = views_of(folder / "P1.jpg", 0, 90, 180, 270)
+    assert others == [absent] * 3
+    for view, known in [(north, whole[0]), *zip(views_of(folder / "P2.jpg", 0, 90), whole)]:  # noqa: B905
+        # Saved once each as JPEG.
+        assert np.abs(view.astype(int) - known).mean() < 2  # type: ignore[union-attr, operator]
+    pixels = decode((folder / "P4.jpg").read_bytes())
+    for name, sphere in {
+        "P4.jpg": Sphere(90),
+        "P6.jpg": Sphere(90, 20, 10),
+        "P7.jpg": Sphere(0.5),
+    }.items():
+        pixels = decode((folder / name).read_bytes())
+        known = Panorama(pixels, sphere).cut(Cut(90, math.nan, 0, 90, 128))
+        np.testing.assert_array_equal(views_of(folder / name, 90)[0], known)
+        assert (known != cut_panorama(pixels, [Cut(90, 0, 0, 90, 128)])[0]).any()
 
 
 def test_views_of_one_file_are_the_same_together_and_alone() -> None:

@@ -239,7 +239,7 @@ def _decoded(raw: Raw, rows: Sequence[ImageSource], at: list[int]) -> Sequence[P
     try:
         if len(at) == 1:
             return [decode(raw, rows[at[0]].cut)]
-        return list(decode_cuts(raw, [rows[i].cut for i in at]))
+        return decode_cuts(raw, [rows[i].cut for i in at])
     except ImageError as error:
         return [error] * len(at)
 

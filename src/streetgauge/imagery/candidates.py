@@ -108,7 +108,7 @@ def read_photographs(
             skips.append({"reason": f"{why}: {file.name}"})
             continue
         if math.isnan(info.lat):
-            skips.append({"reason": f"the photograph has no coordinates: {file.name}"})
+            skips.append({"reason": f"{info.why_not}: {file.name}"})
             continue
         panorama = settings.panoramas or info.panorama
         yield Candidate(file, None, None, info.lat, info.lon, info.heading, panorama, file.name)

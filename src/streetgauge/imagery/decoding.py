@@ -7,6 +7,7 @@ import math
 import os
 import re
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -17,8 +18,9 @@ import simplejpeg  # libjpeg-turbo without Pillow around it: 0.6 of the time, an
 from PIL import Image
 
 from streetgauge.imagery.archives import MAX_BYTES, Archive
-from streetgauge.imagery.image_file import MAX_PIXELS, ImageError, opened, panorama_heading
-from streetgauge.imagery.panoramas import Cut, cut_panorama
+from streetgauge.imagery.image_file import MAX_PIXELS, ImageError, opened
+from streetgauge.imagery.jpeg import without_junk
+from streetgauge.imagery.panoramas import Cut, Panorama, Sphere, read_sphere
 from streetgauge.io.remote import TooLargeError, is_url, read_url
 
 __all__ = ["MAX_PIXELS", "ImageSource", "ImageError", "decode", "decode_cuts", "image_sources"]
@@ -130,25 +132,41 @@ def decode(
     Raises
     ------
     ImageError
-        If it is empty, truncated, damaged, larger than allowed or not an image at all.
+        If it is empty, truncated, damaged, larger than allowed, not an image at all, or a panorama
+        that does not show the whole cut.
     """
     if cut is None:
         return _decoded(raw, at_least, max_pixels)[0]
-    return decode_cuts(raw, [cut], max_pixels=max_pixels)[0]
+    (view,) = decode_cuts(raw, [cut], max_pixels=max_pixels)
+    if isinstance(view, ImageError):
+        raise view
+    return view
 
 
 def decode_cuts(
     raw: bytes, cuts: Sequence[Cut | None], *, max_pixels: int = MAX_PIXELS
-) -> list[Pixels]:
-    """Decode a file once for several views, as `decode` for each of them."""
-    pixels, own = _decoded(raw, None, max_pixels)
-    known = [
-        cut._replace(panorama_heading=own) if math.isnan(cut.panorama_heading) else cut
-        for cut in cuts
-        if cut is not None
-    ]
-    views = iter(cut_panorama(pixels, known) if known else ())
-    return [pixels if cut is None else next(views) for cut in cuts]
+) -> list[Pixels | ImageError]:
+    """Decode a file once for several views, as `decode` for each of them.
+
+    Returns
+    -------
+    list of arrays or ImageError
+        A view that a panorama does not show is the reason; the others are there.
+
+    Raises
+    ------
+    ImageError
+        If the file cannot be read at all.
+    """
+    pixels, sphere = _decoded(raw, None, max_pixels, any(cut is not None for cut in cuts))
+    panorama = None if sphere is None else Panorama(pixels, sphere)
+    views: list[Pixels | ImageError] = []
+    for cut in cuts:
+        try:
+            views.append(pixels if cut is None or panorama is None else panorama.cut(cut))
+        except ImageError as error:
+            views.append(error)
+    return views
 
 
 def read_image(path: str | os.PathLike[str], *, max_pixels: int = MAX_PIXELS) -> Pixels:
@@ -185,12 +203,26 @@ def _too_large() -> str:
     return f"the file is larger than {MAX_BYTES >> 20} MiB"
 
 
-def _decoded(raw: bytes, at_least: int | None, max_pixels: int) -> tuple[Pixels, float]:
-    """Pixels, and the heading that a panorama's file has."""
+def _decoded(
+    raw: bytes, at_least: int | None, max_pixels: int, is_panorama: bool = False
+) -> tuple[Pixels, Sphere | None]:
+    """Pixels and, of a panorama, what its file says of its sphere."""
+    try:
+        return _decoded_as_it_is(raw, at_least, max_pixels, is_panorama)
+    except ImageError:
+        for clean in without_junk(raw):
+            with suppress(ImageError):
+                return _decoded_as_it_is(clean, at_least, max_pixels, is_panorama)
+        raise
+
+
+def _decoded_as_it_is(
+    raw: bytes, at_least: int | None, max_pixels: int, is_panorama: bool
+) -> tuple[Pixels, Sphere | None]:
     if not raw:
         raise ImageError("the file is empty")
     with opened(io.BytesIO(raw), max_pixels) as image:
-        heading = panorama_heading(image)
+        sphere = read_sphere(image) if is_panorama else None
         pixels = _quick(raw, image, at_least)
         if pixels is None:
             if at_least and min(image.size) > at_least and image.format == "JPEG":
@@ -199,7 +231,7 @@ def _decoded(raw: bytes, at_least: int | None, max_pixels: int) -> tuple[Pixels,
             image.load()
             pixels = np.array(_as_rgb(image))
         orientation = image.getexif().get(_ORIENTATION, 1)  # a TIFF obeys its own when it is loaded
-    return _upright(pixels, orientation), heading
+    return _upright(pixels, orientation), sphere
 
 
 def _quick(raw: bytes, image: Image.Image, at_least: int | None) -> Pixels | None:
@@ -245,16 +277,19 @@ def _upright(pixels: Pixels, orientation: object) -> Pixels:
 
 
 def _as_rgb(image: Image.Image) -> Image.Image:
-    if image.mode == "RGB":
-        return image
     if image.mode.startswith("I"):  # 16-bit greyscale, which Pillow would clip at 255
         values = np.asarray(image)
         if values.min() < 0 or values.max() > 65535:
             raise ImageError("32-bit grey values have no known range")
-        return Image.fromarray((values >> 8).astype(np.uint8)).convert("RGB")
+        high = (values >> 8).astype(np.uint8)
+        high[values == image.info.get("transparency", -1)] = 255
+        return Image.fromarray(high).convert("RGB")
     if image.mode == "F":
         raise ImageError("floating-point grey values have no known range")
     if image.has_transparency_data:
+        clear = image.info.get("transparency")
+        if image.mode == "RGB" and isinstance(clear, tuple) and max(clear) > 255:
+            image.info["transparency"] = tuple(value >> 8 for value in clear)  # of 16-bit colours
         layer = image.convert("RGBA")
         white = Image.new("RGBA", layer.size, "white")
         return Image.alpha_composite(white, layer).convert("RGB")

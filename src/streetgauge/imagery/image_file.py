@@ -1,12 +1,14 @@
 """An image file, opened with care: one short reason if it is broken, else its position and heading.
 
 Where a photograph was taken, which way it faces and whether it is a panorama are read from EXIF
-(CIPA DC-008, GPS IFD), from Google's photo sphere metadata in XMP (``GPano``), and from the
-description that Mapillary's app writes. Text of a file is searched, never parsed as XML.
+(CIPA DC-008, GPS IFD), from XMP (the same tags, and Google's photo sphere metadata ``GPano``), and
+from the description that Mapillary's app writes. Text of a file is searched, never parsed as XML.
 """
 
 from __future__ import annotations
 
+import ctypes
+import io
 import json
 import math
 import re
@@ -14,15 +16,17 @@ import struct
 import threading
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from functools import cache
 from typing import IO, Any, NamedTuple
 
 from PIL import Image, UnidentifiedImageError
 
 from streetgauge.errors import StreetgaugeError
+from streetgauge.imagery.jpeg import without_junk
 
-__all__ = ["MAX_PIXELS", "ExifInfo", "ImageError", "opened", "panorama_heading", "read_exif"]
+__all__ = ["MAX_PIXELS", "ExifInfo", "ImageError", "direction", "number_of", "opened", "read_exif"]
+__all__ += ["turned", "xmp_text", "xmp_value"]
 
 MAX_PIXELS = 100_000_000
 # Of images with more pixels one is decoded at a time, whatever the number of threads: each takes
@@ -31,7 +35,9 @@ LARGE = 20_000_000
 _ALONE = threading.RLock()
 
 # Only formats that hold images and nothing else: others of Pillow's readers start programs (EPS).
-FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "GIF", "PPM", "JPEG2000", "AVIF")
+FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "GIF", "PPM", "JPEG2000", "AVIF", "HEIF")
+# What a HEIC file has behind "ftyp" (ISO/IEC 23008-12).
+HEIC = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs", b"mif1", b"msf1")
 
 # What Pillow's readers raise on damaged files, as its documentation and its fuzz tests have it; a
 # RuntimeError is what the one of AVIF raises for all that its decoder reports.
@@ -47,15 +53,20 @@ _WITH_MESSAGE = (OSError, SyntaxError, ValueError, EOFError, RuntimeError)
 # What Pillow would print of single images, with lines of its source, is a reason here or nothing:
 # it warns of 90 million pixels, which are allowed, and of odd tags that nobody reads.
 warnings.filterwarnings("ignore", module=r"PIL\.")
+# libtiff prints by itself. Not every build of Pillow shows its functions.
+with suppress(OSError, AttributeError, TypeError):
+    _libtiff = ctypes.CDLL(Image.core.__file__)  # type: ignore[attr-defined]
+    _libtiff.TIFFSetErrorHandler(None)
+    _libtiff.TIFFSetWarningHandler(None)
 
 
 _GPS = 0x8825
 _DESCRIPTION = 270
 _MOST = 1 << 18  # characters of metadata that are searched
 # As an attribute (GPano:PoseHeadingDegrees="90") or an element (...>90</GPano:...).
-_GPANO = r"GPano:{}\s*(?:=\s*[\"']|>)\s*([^\"'<]{{1,40}})"
-_HEADING = re.compile(_GPANO.format("PoseHeadingDegrees"))
-_PROJECTION = re.compile(_GPANO.format("ProjectionType"))
+_VALUE = r"{}\s*(?:=\s*[\"']|>)\s*([^\"'<]{{1,40}})"
+_NO_POSITION = "the photograph has no coordinates"
+_NO_HALF = "position unknown: the coordinates lack N or S, or E or W"
 
 
 class ImageError(StreetgaugeError):
@@ -85,7 +96,7 @@ def opened(handle: IO[bytes], max_pixels: int = MAX_PIXELS) -> Iterator[Image.Im
         If it is truncated, damaged, larger than allowed or not an image at all.
     """
     try:
-        with Image.open(handle, formats=_formats()) as image:
+        with _open(handle) as image:
             width, height = image.size
             if width * height > max_pixels:
                 raise ImageError(f"{width} x {height} pixels are more than {max_pixels:,}")
@@ -97,6 +108,22 @@ def opened(handle: IO[bytes], max_pixels: int = MAX_PIXELS) -> Iterator[Image.Im
         raise ImageError(f"more pixels than {max_pixels:,}") from None
     except DAMAGE as error:
         raise ImageError(f"the image is damaged: {_message_of(error)}") from None
+
+
+def _open(handle: IO[bytes]) -> Image.Image:
+    """Open a file, also a JPEG with junk in its header that Pillow stumbles over."""
+    try:
+        return Image.open(handle, formats=_formats())
+    except DAMAGE:
+        handle.seek(0)
+        start = handle.read(12)
+        if start[4:8] == b"ftyp" and start[8:] in HEIC and "HEIF" not in _formats():
+            reason = "this is a HEIC image; to read it, pip install 'streetgauge[heic]'"
+            raise ImageError(reason) from None
+        for clean in without_junk(start + handle.read()) if start[:1] == b"\xff" else ():
+            with suppress(*DAMAGE):
+                return Image.open(io.BytesIO(clean), formats=_formats())
+        raise
 
 
 def _message_of(error: BaseException) -> str:
@@ -113,7 +140,11 @@ def _message_of(error: BaseException) -> str:
 
 @cache
 def _formats() -> tuple[str, ...]:
-    """Those of the formats that this build of Pillow can read."""
+    """Those of the formats that can be read here."""
+    with suppress(ImportError):
+        from pillow_heif import register_heif_opener
+
+        register_heif_opener()
     Image.init()
     return tuple(name for name in FORMATS if name in Image.OPEN)
 
@@ -130,12 +161,15 @@ class ExifInfo(NamedTuple):
         none. A magnetic direction is taken as it is.
     panorama : bool
         Whether its metadata call it an equirectangular panorama.
+    why_not : str
+        Why it has no position; "" if it has one.
     """
 
     lat: float
     lon: float
     heading: float
     panorama: bool
+    why_not: str = ""
 
 
 def read_exif(handle: IO[bytes]) -> ExifInfo:
@@ -147,38 +181,55 @@ def read_exif(handle: IO[bytes]) -> ExifInfo:
         If it is not an image.
     """
     with opened(handle) as image:
-        exif = image.getexif()
-        gps = exif.get_ifd(_GPS)
-        lat, lon = _angle(gps, 2, "S", 90), _angle(gps, 4, "W", 180)
-        heading = _direction(exif)
-        own = _pose(image)
-        projection = _PROJECTION.search(_xmp(image))
-    if math.isnan(lat) or math.isnan(lon) or (lat == 0 and lon == 0):  # 0, 0: no fix
-        lat = lon = math.nan
-    panorama = projection is not None and projection[1].strip().lower() == "equirectangular"
-    return ExifInfo(lat, lon, _turn(own if panorama and not math.isnan(own) else heading), panorama)
+        xmp = xmp_text(image)
+        lat, lon, why_not = _position(image, xmp)
+        projection = xmp_value(xmp, "GPano:ProjectionType").lower()
+        pose = number_of(xmp_value(xmp, "GPano:PoseHeadingDegrees"))
+        heading = direction(image, xmp)
+    panorama = projection == "equirectangular"
+    if panorama and not math.isnan(pose):
+        heading = turned(pose)
+    return ExifInfo(lat, lon, heading, panorama, why_not)
 
 
-def panorama_heading(image: Image.Image) -> float:
-    """Which way the middle of a panorama faces, by its XMP or EXIF; NaN if it has neither."""
-    pose = _pose(image)
-    if math.isnan(pose) and image.width == 2 * image.height:
-        return _turn(_direction(image.getexif()))
-    return pose
+def _position(image: Image.Image, xmp: str) -> tuple[float, float, str]:
+    """Latitude, longitude, and why there are none: from EXIF, else XMP, else the description."""
+    exif = image.getexif()
+    gps, said = exif.get_ifd(_GPS), _described(exif)
+    found = (
+        (_angle(gps, 2, "NS", 90), _angle(gps, 4, "EW", 180)),
+        (
+            _xmp_angle(xmp_value(xmp, "exif:GPSLatitude"), "NS", 90),
+            _xmp_angle(xmp_value(xmp, "exif:GPSLongitude"), "EW", 180),
+        ),
+        (_within(said.get("MAPLatitude"), 90), _within(said.get("MAPLongitude"), 180)),
+    )
+    for lat, lon in found:
+        # 0, 0: no fix
+        if not (math.isnan(lat) or math.isnan(lon) or (lat == 0 and lon == 0)):
+            return lat, lon, ""
+    halves = _half(gps, 2, "NS"), _half(gps, 4, "EW")
+    lacking = 2 in gps and 4 in gps and "" in halves
+    return math.nan, math.nan, _NO_HALF if lacking else _NO_POSITION
 
 
-def _pose(image: Image.Image) -> float:
-    match = _HEADING.search(_xmp(image))
-    return _turn(_number(match[1])) if match else math.nan
+def direction(image: Image.Image, xmp: str) -> float:
+    """Which way a photograph faces, by its camera or Mapillary's app; NaN if neither wrote it.
+
+    Degrees from north, 0 to 360. What is no direction by EXIF's own rule, 0 to 360, is none.
+    """
+    exif = image.getexif()
+    heading = _within(exif.get_ifd(_GPS).get(17), 360, 0)
+    if math.isnan(heading):
+        heading = _within(number_of(xmp_value(xmp, "exif:GPSImgDirection")), 360, 0)
+    if math.isnan(heading):
+        compass = _described(exif).get("MAPCompassHeading")
+        heading = _number(compass.get("TrueHeading")) if isinstance(compass, dict) else math.nan
+    return turned(heading)
 
 
-def _direction(exif: Image.Exif) -> float:
-    """Which way a photograph faces, by its camera or Mapillary's app; NaN if neither wrote it."""
-    heading = _number(exif.get_ifd(_GPS).get(17))
-    return _described(exif.get(_DESCRIPTION)) if math.isnan(heading) else heading
-
-
-def _xmp(image: Image.Image) -> str:
+def xmp_text(image: Image.Image) -> str:
+    """XMP of an image as it stands there, "" if it has none."""
     for key in ("xmp", "XML:com.adobe.xmp"):
         text = image.info.get(key)
         if text:
@@ -187,27 +238,69 @@ def _xmp(image: Image.Image) -> str:
     return ""
 
 
-def _angle(gps: dict[int, Any], tag: int, negative: str, limit: float) -> float:
-    """Degrees from degrees, minutes and seconds; the tag before has the half of the Earth."""
-    parts = gps.get(tag)
-    if not isinstance(parts, tuple) or not 1 <= len(parts) <= 3:
+def xmp_value(xmp: str, name: str) -> str:
+    """Value of a property in XMP, "" if it is not there."""
+    match = re.search(_VALUE.format(name), xmp)
+    return match[1].strip() if match else ""
+
+
+def number_of(text: str) -> float:
+    """Read a number as metadata write it: ``90``, ``90/1`` or ``0,5``; NaN if it is none."""
+    above, _, below = text.replace(",", ".").partition("/")
+    divisor = _number(below) if below else 1.0
+    return _number(above) / divisor if divisor else math.nan
+
+
+def turned(degrees: float) -> float:
+    """Give an angle from 0 to below 360."""
+    return degrees % 360 % 360 if not math.isnan(degrees) else math.nan  # twice: -1e-20 % 360 = 360
+
+
+def _half(gps: dict[int, Any], tag: int, halves: str) -> str:
+    """Half of the Earth that the tag before names, "" if it is none of the two."""
+    value = gps.get(tag - 1, "")
+    text = value.decode("ascii", "replace") if isinstance(value, bytes) else str(value)
+    half = text.strip("\0 ").upper()
+    return half if len(half) == 1 and half in halves else ""
+
+
+def _angle(gps: dict[int, Any], tag: int, halves: str, limit: float) -> float:
+    """Degrees from degrees, minutes and seconds; NaN without the half of the Earth."""
+    parts, half = gps.get(tag), _half(gps, tag, halves)
+    if not isinstance(parts, tuple) or not 1 <= len(parts) <= 3 or not half:
         return math.nan
-    numbers = [_number(part) for part in parts]
-    value = sum(number / 60**power for power, number in enumerate(numbers))
-    sign = -1 if str(gps.get(tag - 1, "")).strip("\0 ").upper() == negative else 1
-    return sign * value if abs(value) <= limit else math.nan  # a NaN is not
+    return _signed([_number(part) for part in parts], half, halves, limit)
 
 
-def _described(text: object) -> float:
-    """Heading that Mapillary's app writes into the image's description, as JSON."""
+def _xmp_angle(text: str, halves: str, limit: float) -> float:
+    """Degrees from XMP's ``36,48.2423S`` or ``36,48,14S``; NaN if it is none."""
+    parts, half = text[:-1].split(","), text[-1:].upper()
+    if not half or half not in halves or len(parts) > 3:
+        return math.nan
+    return _signed([_number(part) for part in parts], half, halves, limit)
+
+
+def _signed(parts: list[float], half: str, halves: str, limit: float) -> float:
+    value = sum(number / 60**power for power, number in enumerate(parts))
+    return _within(value if half == halves[0] else -value, limit)
+
+
+def _within(value: object, high: float, low: float | None = None) -> float:
+    """Give a number within bounds (of both signs unless one is given); NaN if it is none."""
+    number = _number(value)
+    return number if (-high if low is None else low) <= number <= high else math.nan
+
+
+def _described(exif: Image.Exif) -> dict[str, Any]:
+    """Read what Mapillary's app writes into the image's description, as JSON."""
+    text = exif.get(_DESCRIPTION)
     if not isinstance(text, str) or not text.startswith("{"):
-        return math.nan
+        return {}
     try:
         content = json.loads(text[:_MOST])
     except (ValueError, RecursionError):
-        return math.nan
-    compass = content.get("MAPCompassHeading") if isinstance(content, dict) else None
-    return _number(compass.get("TrueHeading")) if isinstance(compass, dict) else math.nan
+        return {}
+    return content if isinstance(content, dict) else {}
 
 
 def _number(value: object) -> float:
@@ -216,7 +309,3 @@ def _number(value: object) -> float:
     except (TypeError, ValueError, ZeroDivisionError, OverflowError):
         return math.nan
     return number if math.isfinite(number) else math.nan
-
-
-def _turn(degrees: float) -> float:
-    return degrees % 360 % 360 if not math.isnan(degrees) else math.nan  # twice: -1e-20 % 360 = 360

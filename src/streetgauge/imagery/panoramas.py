@@ -17,9 +17,17 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from streetgauge.imagery.image_file import ImageError
+from streetgauge.imagery.image_file import (
+    MAX_PIXELS,
+    ImageError,
+    direction,
+    number_of,
+    turned,
+    xmp_text,
+    xmp_value,
+)
 
-__all__ = ["Cut", "cut_panorama"]
+__all__ = ["Cut", "Panorama", "Sphere", "cut_panorama", "read_sphere"]
 
 Pixels = npt.NDArray[np.uint8]
 Floats = npt.NDArray[np.float32]
@@ -50,8 +58,98 @@ class Cut(NamedTuple):
     size: int = 448
 
 
+class Part(NamedTuple):
+    """Which part of a sphere a panorama shows, as shares of the sphere's width and height."""
+
+    left: float
+    top: float
+    width: float
+    height: float
+
+
+class Sphere(NamedTuple):
+    """What a panorama's metadata say of the sphere that it shows.
+
+    Parameters
+    ----------
+    heading : float
+        Which way the sphere's middle faces, degrees from north; NaN if nothing says it.
+    pitch, roll : float
+        How its camera was held: degrees upwards, and clockwise as seen from behind it.
+    part : Part or None
+        What part of the sphere it shows; None for the whole.
+    unread : str
+        What it has for its heading, if that is no number and nothing else says the heading.
+    """
+
+    heading: float = math.nan
+    pitch: float = 0.0
+    roll: float = 0.0
+    part: Part | None = None
+    unread: str = ""
+
+
+def read_sphere(image: Image.Image) -> Sphere:
+    """Read what an open image's XMP and EXIF say of its sphere.
+
+    Raises
+    ------
+    ImageError
+        If its pitch, its roll or the part that it shows cannot be read or cannot be.
+    """
+    xmp = xmp_text(image)
+    words = xmp_value(xmp, "GPano:PoseHeadingDegrees")
+    heading = turned(number_of(words))
+    heading = direction(image, xmp) if math.isnan(heading) else heading
+    return Sphere(
+        heading,
+        _read(xmp, "PosePitchDegrees") or 0.0,
+        _read(xmp, "PoseRollDegrees") or 0.0,
+        _read_part(xmp, *image.size),
+        words if math.isnan(heading) else "",
+    )
+
+
+def _read(xmp: str, name: str) -> float | None:
+    """Read a number of the photo sphere's metadata; None if it is not there."""
+    words = xmp_value(xmp, f"GPano:{name}")
+    if words and math.isnan(number_of(words)):
+        raise ImageError(f"the panorama's {name} is no number: {words!a}")
+    return number_of(words) if words else None
+
+
+def _read_part(xmp: str, width: int, height: int) -> Part | None:
+    """Read which part of the sphere an image of this size is; None if it is the whole."""
+    full = [_read(xmp, f"FullPano{name}Pixels") for name in ("Width", "Height")]
+    shown = [_read(xmp, f"CroppedAreaImage{name}Pixels") for name in ("Width", "Height")]
+    start = [_read(xmp, f"CroppedArea{name}Pixels") for name in ("Left", "Top")]
+    numbers = []
+    for whole, part, at in zip(full, shown, start, strict=True):
+        if whole is None or part is None:
+            return None
+        if at is None and part != whole:
+            raise ImageError("the panorama's metadata do not say which part of the sphere it is")
+        numbers.append((whole, part, at or 0.0))
+    if all(part == whole for whole, part, _ in numbers):
+        return None
+    (wide, across, left), (high, down, top) = numbers
+    fits = 0 < across <= wide and 0 < down <= high and 0 <= left < wide and 0 <= top <= high - down
+    if not fits or not _is_double(wide, high):
+        raise ImageError("the panorama's metadata crop more than there is of a sphere")
+    if not _is_double(width * down, height * across / 2):  # another size, the same shape
+        if _is_double(width, height):  # filled up to the whole, with its old metadata
+            return None
+        raise ImageError(f"the panorama's metadata describe another image than {width} x {height}")
+    return Part(left / wide, top / high, across / wide, down / high)
+
+
+def _is_double(width: float, height: float) -> bool:
+    """Whether something is twice as wide as high, as a sphere is, but for rounding."""
+    return abs(width - 2 * height) <= max(2, 0.01 * width)
+
+
 def cut_panorama(panorama: Pixels, cuts: Sequence[Cut]) -> list[Pixels]:
-    """Cut views out of a panorama.
+    """Cut views out of a panorama of the whole sphere.
 
     Every pixel of a cut is the bilinear mean of the four around its direction. Where the cut has
     fewer pixels than the panorama, these are first averaged: the panorama is halved again and
@@ -74,11 +172,99 @@ def cut_panorama(panorama: Pixels, cuts: Sequence[Cut]) -> list[Pixels]:
     ImageError
         If the image is not twice as wide as high, so not the whole sphere.
     """
-    height, width = panorama.shape[:2]
-    if abs(width - 2 * height) > max(2, 0.01 * width):
-        raise ImageError(f"a panorama is twice as wide as high, and this is {width} x {height}")
-    pyramid = _Pyramid(panorama)
-    return [_cut(pyramid, width, cut) for cut in cuts]
+    whole = Panorama(panorama)
+    return [whole.cut(cut) for cut in cuts]
+
+
+class Panorama:
+    """A panorama from which views are cut, as `cut_panorama` does.
+
+    Parameters
+    ----------
+    pixels : array of uint8, [height, width, 3]
+        The sphere, or the part of it that ``sphere`` names.
+    sphere : Sphere
+        What is known of it.
+
+    Raises
+    ------
+    ImageError
+        If it is neither the whole sphere nor such a part.
+    """
+
+    def __init__(self, pixels: Pixels, sphere: Sphere | None = None) -> None:
+        self._sphere = sphere or Sphere()
+        if self._sphere.part is not None:
+            pixels = _filled_up(pixels, self._sphere.part)
+        height, width = pixels.shape[:2]
+        if not _is_double(width, height):
+            raise ImageError(f"a panorama is twice as wide as high, and this is {width} x {height}")
+        self._width = width
+        self._pyramid = _Pyramid(pixels)
+
+    def cut(self, cut: Cut) -> Pixels:
+        """Cut one view.
+
+        Raises
+        ------
+        ImageError
+            If the panorama does not show all of it, or its heading cannot be read.
+        """
+        own = cut.panorama_heading
+        if math.isnan(own):
+            if self._sphere.unread:
+                raise ImageError(f"the panorama's heading is no number: {self._sphere.unread!a}")
+            own = 0.0 if math.isnan(self._sphere.heading) else self._sphere.heading
+        turn, down, level = _directions(cut.pitch, cut.fov, cut.size)
+        # As a share of the panorama's width, exact in float64 where it wraps.
+        across = turn + np.float32((cut.heading - own + 180) % 360 / 360)
+        if self._sphere.pitch or self._sphere.roll:
+            across, down = _tilted(across, down, self._sphere)
+        part = self._sphere.part
+        if part is not None and not _shows(part, across, down, 1 / self._width):
+            raise ImageError("the panorama does not show the whole of this view")
+        return _cut(self._pyramid, self._width, across, down, level, cut.size)
+
+
+def _filled_up(pixels: Pixels, part: Part) -> Pixels:
+    """Fill a part up to the whole sphere with its own edges, so that means at them are right."""
+    height, width = pixels.shape[:2]
+    whole = round(width / part.width), round(height / part.height)
+    if whole[0] * whole[1] > MAX_PIXELS:
+        raise ImageError(f"the panorama's whole sphere has more than {MAX_PIXELS:,} pixels")
+    beside, below = whole[0] - width, whole[1] - height
+    above = min(round(part.top * whole[1]), below)
+    sides = (beside // 2, beside - beside // 2)
+    filled = np.pad(pixels, ((above, below - above), sides, (0, 0)), mode="edge")
+    return np.roll(filled, round(part.left * whole[0]) - sides[0], axis=1)
+
+
+def _shows(part: Part, across: Floats, down: Floats, pixel: float) -> bool:
+    """Whether all directions lie in a part of the sphere, to a pixel (as a share of the width)."""
+    beside = (across - part.left + pixel) % 1
+    below = down - part.top
+    inside = (beside <= part.width + 2 * pixel) & (below >= -2 * pixel)
+    return bool((inside & (below <= part.height + 2 * pixel)).all())
+
+
+def _tilted(across: Floats, down: Floats, sphere: Sphere) -> tuple[Floats, Floats]:
+    """Where directions of the world lie in a sphere whose camera was not held level."""
+    turn, high = 2 * math.pi * (across.astype(float) - 0.5), math.pi * (0.5 - down.astype(float))
+    right, ahead = np.sin(turn) * np.cos(high), np.cos(turn) * np.cos(high)
+    above = np.sin(high)
+    pitch, roll = math.radians(sphere.pitch), math.radians(sphere.roll)
+    ahead, above = (
+        ahead * math.cos(pitch) + above * math.sin(pitch),
+        above * math.cos(pitch) - ahead * math.sin(pitch),
+    )
+    # The camera turns clockwise, so what it sees turns counterclockwise.
+    right, above = (
+        right * math.cos(roll) - above * math.sin(roll),
+        above * math.cos(roll) + right * math.sin(roll),
+    )
+    across = (np.arctan2(right, ahead) / (2 * math.pi) + 0.5).astype(np.float32)
+    down = (0.5 - np.arctan2(above, np.hypot(right, ahead)) / math.pi).astype(np.float32)
+    return across, down
 
 
 class _Level(NamedTuple):
@@ -104,15 +290,13 @@ class _Pyramid:
         return self._levels[step]
 
 
-def _cut(pyramid: _Pyramid, width: int, cut: Cut) -> Pixels:
-    turn, down, level = _directions(cut.pitch, cut.fov, cut.size)
-    own = 0.0 if math.isnan(cut.panorama_heading) else cut.panorama_heading
-    # As a share of the panorama's width, exact in float64 where it wraps.
-    across = turn + np.float32((cut.heading - own + 180) % 360 / 360)
+def _cut(
+    pyramid: _Pyramid, width: int, across: Floats, down: Floats, level: Floats, size: int
+) -> Pixels:
     # How often it is to be halved: binary logarithm of the panorama's pixels by the cut's.
     level = np.maximum(level + np.float32(math.log2(width / (2 * math.pi))), 0)
     first, last = math.floor(float(level.min())), math.ceil(float(level.max()))
-    out = np.zeros((3, cut.size * cut.size), np.float32)
+    out = np.zeros((3, size * size), np.float32)
     for step in range(first, last + 1):
         share = 1 - np.abs(level - np.float32(step))
         (here,) = np.nonzero(share > 0)
@@ -120,7 +304,7 @@ def _cut(pyramid: _Pyramid, width: int, cut: Cut) -> Pixels:
             out = _sampled(pyramid[step], across, down)
         elif len(here):
             out[:, here] += share[here] * _sampled(pyramid[step], across[here], down[here])
-    pixels = (out + np.float32(0.5)).astype(np.uint8).reshape(3, cut.size, cut.size)
+    pixels = (out + np.float32(0.5)).astype(np.uint8).reshape(3, size, size)
     return np.ascontiguousarray(pixels.transpose(1, 2, 0))
 
 
