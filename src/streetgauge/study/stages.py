@@ -109,7 +109,7 @@ STAGES = (
     ),
     Stage(
         "features",
-        1,
+        2,
         ("imagery", "features", "seed"),
         lambda s: (
             (s.locations, s.outcomes)
