@@ -99,7 +99,7 @@ def test_new_results_of_a_stage_leave_those_of_later_stages_as_they_are(
     for configuration in ("default", "second", "images"):
         golden.write(configuration, newer)
         golden.check(configuration, newer)
-    stored = golden.golden("second", "features", 1)
+    stored = golden.golden("second", "features", STAGE["features"].version)
     inputs = json.loads(stored.with_suffix(".json").read_text())["inputs"]
     assert inputs == {"locations": 1}
     golden.check("second", STAGE["features"])
