@@ -99,3 +99,36 @@ def test_what_is_wrong_in_a_table_is_named(
     with pytest.raises(InputError) as error:
         read_locations(table(tmp_path / "t.csv", WORLD.assign(**change), **more), AREAS)
     assert reason in str(error.value)
+
+
+def test_an_id_and_an_area_are_enough_and_what_is_not_possible_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "t.csv"
+    path.write_text("location_id,area\np1,A1\np2,B1\n", encoding="utf-8")
+    settings = TableLocations.model_validate({"source": "table", "file": path})
+    frame, skips = read_locations(settings, pd.DataFrame(index=pd.Index(["A1", "B1"], name="area")))
+    assert list(frame["location_id"]) == ["p1", "p2"]
+    assert list(frame["area"]) == ["A1", "B1"]
+    assert frame[["lat", "lon"]].isna().all(axis=None)
+    assert skips.empty
+    lines = counted(frame)
+    assert lines[0] == "2 locations have an area but no coordinates"
+    assert lines[1].startswith("without coordinates there are no spatial folds")
+
+
+@pytest.mark.parametrize("change", [{"lat": "north"}, {"lon": "east"}])
+def test_coordinates_that_the_settings_name_must_be_there(
+    change: dict[str, str], tmp_path: Path
+) -> None:
+    path = tmp_path / "t.csv"
+    path.write_text("location_id,area\np1,A1\n", encoding="utf-8")
+    settings = TableLocations.model_validate({"source": "table", "file": path, **change})
+    with pytest.raises(InputError, match="there is no column"):
+        read_locations(settings, pd.DataFrame(index=pd.Index(["A1"], name="area")))
+
+
+def test_half_of_the_coordinates_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "t.csv"
+    path.write_text("location_id,area,lat\np1,A1,51.5\n", encoding="utf-8")
+    settings = TableLocations.model_validate({"source": "table", "file": path})
+    with pytest.raises(InputError, match="there is no column 'lon'"):
+        read_locations(settings, pd.DataFrame(index=pd.Index(["A1"], name="area")))

@@ -80,11 +80,14 @@ def test_what_is_wrong_is_named_with_the_next_step(refused, old, new, parts) -> 
         assert part in sentence
 
 
-def test_pictures_need_an_imagery_section(tmp_path: Path) -> None:
+def test_without_imagery_or_locations_nothing_can_be_trained(tmp_path: Path) -> None:
     file = tmp_path / "study.toml"
+    file.write_text(GOOD, encoding="utf-8")
+    assert read_settings(file).lacking is None
     file.write_text(GOOD.split("[features]")[0], encoding="utf-8")
-    with pytest.raises(InputError, match=r"need an \[imagery\] section"):
-        read_settings(file)
+    assert read_settings(file).lacking == "[imagery], or [features] of another source"
+    file.write_text(GOOD.split("[locations]")[0], encoding="utf-8")
+    assert read_settings(file).lacking == "[locations]"
 
 
 def test_a_key_of_another_source_is_said_to_be_one(tmp_path: Path) -> None:

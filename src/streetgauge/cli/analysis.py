@@ -56,7 +56,7 @@ def write_map(
     from streetgauge.pipeline.report import make_map
 
     opened = open_study(study)
-    opened.require_fresh("areas")
+    opened.require_fresh("areas" if opened.settings.lacking is None else "outcomes")
     path = opened.path("map.html") if out is None else out
     make_map(opened, path, screen.progress)
     screen.result(f"Map: {path} ({path.stat().st_size / 1e6:.1f} MB)", {"map": str(path)})

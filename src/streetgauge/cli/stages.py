@@ -190,19 +190,31 @@ def _run_study(path: Path, screen: Screen, *, force: bool, redo: str | None = No
             forget_stages(study, [s.name for s in stages_of(study) if force or s.name in again])
         for stage in stages_of(study):
             _do(study, stage.name, screen, force=False)
-    print_headline(study, screen)
+    if study.settings.lacking is None:
+        print_headline(study, screen)
+    else:
+        step = f"streetgauge map {study.directory}"
+        text = f"Official statistics: {study.outcomes}; a map of them: {step}"
+        screen.result(text, {"outcomes": str(study.outcomes)})
 
 
 def _require_made(study: Study, name: str) -> None:
     """Refuse a stage that makes nothing in this study."""
-    from streetgauge.study.stages import stage_named
+    from streetgauge.study.stages import makes, stage_named
 
-    if not stage_named(name).writes(study):
+    if makes(stage_named(name), study):
+        return
+    if study.settings.lacking is not None:
         raise InputError(
             study.file,
-            f"`{name}` makes nothing in this study, which has images or features of its own",
-            'for open street imagery set imagery.source = "mapillary" or "panoramax"',
+            f"`{name}` needs {study.settings.lacking}, which the study does not have",
+            "add it; `streetgauge outcomes` and `streetgauge map` do without",
         )
+    raise InputError(
+        study.file,
+        f"`{name}` makes nothing in this study, which has images or features of its own",
+        'for open street imagery set imagery.source = "mapillary" or "panoramax"',
+    )
 
 
 def _do(study: Study, name: str, screen: Screen, *, force: bool) -> None:

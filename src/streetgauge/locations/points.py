@@ -218,8 +218,11 @@ def _read_rows(settings: PointLocations | TableLocations) -> tuple[pd.DataFrame,
             f"{path}: row {(ids == '').idxmax()}", f"there is no {ids.name!r}", "give it an id"
         )
     refuse_repeated(ids, path, "location_id", values=None if area is None else cells[[area]])
-    y, x = (to_numbers(cells[column], path) for column in (settings.lat, settings.lon))
-    x, y = x.where(y.notna()), y.where(x.notna())
+    if settings.lat in cells:
+        y, x = (to_numbers(cells[column], path) for column in (settings.lat, settings.lon))
+        x, y = x.where(y.notna()), y.where(x.notna())
+    else:
+        x = y = pd.Series(np.nan, cells.index)
     crs = parse_crs(settings.crs, "locations.crs")
     lon, lat = x, y
     if crs != parse_crs(WGS84, ""):
@@ -258,7 +261,11 @@ def _read_cells(settings: PointLocations | TableLocations, area: str | None) -> 
         "postcode": settings.postcode,
         "area": area,
     }
-    require_columns(read_header(path, zipped[0]), named, path)
+    header = read_header(path, zipped[0])
+    usual = (settings.lat, settings.lon) == ("lat", "lon")
+    if area is not None and usual and not {"lat", "lon"} & set(header):
+        named |= {"lat": None, "lon": None}  # an id and an area are enough
+    require_columns(header, named, path)
     columns = list(dict.fromkeys(column for column in named.values() if column is not None))
     batches = list(scan_columns(path, columns, member=zipped[0]))
     if not sum(batch.num_rows for batch in batches):

@@ -93,6 +93,11 @@ def counted(frame: pd.DataFrame) -> tuple[str, ...]:
         )
     if counts["no_coordinates"]:
         lines.append(f"{counts['no_coordinates']:,} locations have an area but no coordinates")
+        if counts["no_coordinates"] == len(frame):
+            lines.append(
+                "without coordinates there are no spatial folds or buffers, no images by position "
+                "and no baselines of nearby locations"
+            )
     if counts["overlaps"]:
         total, pair = sum(counts["overlaps"].values()), next(iter(counts["overlaps"]))
         lines.append(

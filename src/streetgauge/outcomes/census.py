@@ -23,7 +23,7 @@ from streetgauge.outcomes.census_tables import (
     table_of_level,
 )
 from streetgauge.outcomes.measures import INFUSE, MEASURES, Measure, Sum
-from streetgauge.outcomes.outcome import Outcome, one_row_an_area, provenance
+from streetgauge.outcomes.outcome import Outcome, one_row_an_area, provenance, stray_cells
 from streetgauge.settings import CensusOutcome
 
 __all__ = ["CensusTable", "read_census", "read_counts"]
@@ -91,6 +91,7 @@ def read_census(
             cells=list(dict.fromkeys(cell for count in counts for cell in count.cells)),
         ),
         missing=missing,
+        notes=tuple(note for table in tables for note in stray_cells(table.counts)),
         weights=None if bottom is None else bottom.by_area,
     )
 

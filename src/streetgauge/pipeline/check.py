@@ -40,11 +40,18 @@ def check(study: Study) -> dict[str, Callable[[], str]]:
     """
     inputs = _Inputs(study)
     transfer = {} if study.settings.transfer is None else {"transfer": inputs.check_transfer}
-    return {
+    statistics = {
         "files": inputs.check_files,
         "areas": inputs.check_areas,
         "outcomes": inputs.check_outcomes,
-        "locations": inputs.check_locations,
+    }
+    located = {"locations": inputs.check_locations}
+    if study.settings.lacking is not None:
+        present = {} if study.settings.locations is None else located
+        return {**statistics, **present, "training": inputs.report_lacking}
+    return {
+        **statistics,
+        **located,
         "folds": inputs.check_folds,
         **transfer,
         **({} if has_tensorboard() else {"training": lambda: NO_TENSORBOARD}),
@@ -86,8 +93,13 @@ class _Inputs:
         return "; ".join((", ".join(counts), *notes))
 
     def check_locations(self) -> str:
+        assert self.study.settings.locations is not None  # else it is not checked
         self.locations, skips = read_locations(self.study.settings.locations, self.areas)
         return f"{len(self.locations):,} locations, {len(skips):,} excluded"
+
+    def report_lacking(self) -> str:
+        lacking = self.study.settings.lacking
+        return f"none without {lacking}: official statistics alone, for `outcomes` and `map`"
 
     def check_folds(self) -> str:
         labels = labels_of(self.study.settings, self.outcomes, self.locations)

@@ -64,11 +64,12 @@ def file_info(path: Path) -> dict[str, Any]:
 
 def _study_info(path: Path) -> dict[str, Any]:
     study = Study.open(path)
+    locations = study.settings.locations
     facts: dict[str, Any] = {
         "study": study.settings.name,
         "directory": str(study.directory),
         "outcomes": ", ".join(study.settings.outcomes),
-        "locations": study.settings.locations.source,
+        "locations": "none" if locations is None else locations.source,
         "features": f"{study.settings.features.source}: {study.settings.features.store}",
     }
     makers = {name: _maker(entry) for name, entry in study.record.get("stages", {}).items()}

@@ -14,6 +14,7 @@ __all__ = ["make_locations"]
 
 def make_locations(study: Study, key: str, progress: Progress) -> Done:
     """Postcode directory or coordinates -> locations.parquet."""
+    assert study.settings.locations is not None  # else this stage makes nothing, and is not run
     areas = read_areas(study.settings.areas, study.settings.locations)
     frame, skips = read_locations(study.settings.locations, areas)
     write_table(frame, study.locations)

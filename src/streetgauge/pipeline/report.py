@@ -57,7 +57,8 @@ def make_map(study: Study, path: Path, progress: Progress) -> None:
     InputError
         If the areas have no boundaries, or nothing was tested.
     """
-    data, _ = _collect(study, progress)
+    alone = study.settings.lacking is not None
+    data = _official(study) if alone else _collect(study, progress)[0]
     if "geometry" not in data.areas.columns:
         raise InputError(
             f"{study.file}: areas.file",
@@ -71,6 +72,31 @@ def make_map(study: Study, path: Path, progress: Progress) -> None:
             "choose another scheme under [folds]",
         )
     write_text(render_map(data), path)
+
+
+def _official(study: Study) -> ReportData:
+    """Give what a map of official statistics alone shows."""
+    frame, about = pd.read_parquet(study.outcomes), read_metadata(study.outcomes)
+    empty = dict.fromkeys(("decile", "low", "high", "n_locations", "score"), pd.NA)
+    tables = [
+        pd.DataFrame({"area": frame["area"], "outcome": name, **empty}).assign(
+            actual_decile=frame[f"{name}_decile"], actual_value=frame[f"{name}_value"]
+        )
+        for name in about
+    ]
+    return ReportData(
+        name=study.settings.name,
+        areas=read_areas(study.settings.areas, study.settings.locations),
+        table=pd.concat(tables, ignore_index=True),
+        metrics={
+            "classes": study.settings.deciles.classes,
+            "outcomes": dict.fromkeys(about),
+            "scheme": {"caution": ""},
+        },
+        provenance=about,
+        skips=study.skips(),
+        locations=pd.DataFrame(),
+    )
 
 
 def _collect(study: Study, progress: Progress) -> tuple[ReportData, tuple[str, ...]]:

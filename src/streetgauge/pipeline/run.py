@@ -15,7 +15,7 @@ from streetgauge.pipeline.report import make_report
 from streetgauge.pipeline.train import train
 from streetgauge.progress import Progress
 from streetgauge.study import Done, Study
-from streetgauge.study.stages import stage_named
+from streetgauge.study.stages import makes, stage_named
 
 __all__ = ["PRE_CLEAN", "WORK", "forget_stages", "run_stage"]
 
@@ -58,9 +58,9 @@ def run_stage(study: Study, name: str, progress: Progress, *, force: bool = Fals
         If a file that the stage reads is missing or cannot be used.
     """
     stage = stage_named(name)
-    study.require_inputs(stage)
-    if not stage.writes(study):
+    if not makes(stage, study):
         return None
+    study.require_inputs(stage)
     key = study.key(stage)
     if not force and study.is_up_to_date(stage, key):
         return None

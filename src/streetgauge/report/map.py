@@ -94,6 +94,8 @@ def payload(
 def layers(table: pd.DataFrame, classes: int) -> dict[str, str]:
     """Name the maps that the table has something for, in their order on the page."""
     one, many = unit(classes)
+    if not table["decile"].notna().any():  # official statistics alone
+        return {"actual": f"Official {one}"}
     result = {
         "predicted": f"Predicted {one}",
         "actual": f"Actual {one}",

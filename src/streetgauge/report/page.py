@@ -7,7 +7,7 @@ import hashlib
 import itertools
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from importlib import resources
 from typing import Any
 
@@ -63,10 +63,12 @@ def render_map(data: ReportData) -> str:
     str
         HTML, as self-contained as the report.
     """
-    return write_page("map_page.html.jinja", data)
+    return write_page("map_page.html.jinja", data, _map_context)
 
 
-def write_page(template: str, data: ReportData) -> str:
+def write_page(
+    template: str, data: ReportData, context: Callable[[ReportData], dict[str, Any]] | None = None
+) -> str:
     """Fill a template of this package, with the script and style of the report."""
     script, style = script_of_page(), _asset("style.css")
     environment = jinja2.Environment(
@@ -83,7 +85,7 @@ def write_page(template: str, data: ReportData) -> str:
         "img-src data:; base-uri 'none'; form-action 'none'"
     )
     return environment.get_template(template).render(
-        **_context(data), policy=policy, script=Markup(script), style=Markup(style)
+        **(context or _context)(data), policy=policy, script=Markup(script), style=Markup(style)
     )
 
 
@@ -93,21 +95,41 @@ def script_of_page() -> str:
     return f'"use strict";\n(() => {{\n{parts}}})();\n'
 
 
-def _context(data: ReportData) -> dict[str, Any]:
+def _map_context(data: ReportData) -> dict[str, Any]:
+    """Give what the map and its switches need; there may be no predictions."""
     names = _ordered(data)
     labels = {n: str(data.provenance.get(n, {}).get("label") or n) for n in names}
-    known = labels | {n: str(p.get("label") or n) for n, p in data.provenance.items()}
-    called = {n: short(label, LONGEST) for n, label in known.items()}
-    tested = {n: called[n] for n in names}
-    evaluations = {n: data.metrics["outcomes"][n] for n in names}
     classes = int(data.metrics["classes"])
-    one, many = words.unit(classes)
     geometry, without_map = _geometry(data)
+    packed = payload(data, labels, geometry)
     return {
         "data": data,
         "labels": labels,
+        "evaluations": {n: data.metrics["outcomes"][n] for n in names},
+        "caution": data.metrics["scheme"]["caution"],
+        "scale": words.scale(
+            data.provenance, classes, predicted=bool(data.table["decile"].notna().any())
+        ),
+        "without_map": without_map,
+        "size": None if geometry is None else (geometry["width"], geometry["height"]),
+        "layers": layers(data.table, classes),
+        "payload": _embedded(packed),
+        "postcodes": bool(packed["postcodes"]),
+        "too_many_postcodes": _too_many_postcodes(data, packed["postcodes"]),
+    }
+
+
+def _context(data: ReportData) -> dict[str, Any]:
+    shared = _map_context(data)
+    names, labels, evaluations = list(shared["labels"]), shared["labels"], shared["evaluations"]
+    known = labels | {n: str(p.get("label") or n) for n, p in data.provenance.items()}
+    called = {n: short(label, LONGEST) for n, label in known.items()}
+    tested = {n: called[n] for n in names}
+    classes = int(data.metrics["classes"])
+    one, many = words.unit(classes)
+    return {
+        **shared,
         "called": called,
-        "evaluations": evaluations,
         "metrics": data.metrics,
         "summary": words.summary(tested, data.metrics),
         "other": _other_folds(data.metrics, tested),
@@ -120,8 +142,6 @@ def _context(data: ReportData) -> dict[str, Any]:
         },
         "caveats": words.caveats(data, tested),
         "tested": tested_by(data.metrics["scheme"]),
-        "caution": data.metrics["scheme"]["caution"],
-        "scale": words.scale(data.provenance, classes),
         "one": one,
         "many": many,
         "nearby": words.nearby(classes),
@@ -142,12 +162,6 @@ def _context(data: ReportData) -> dict[str, Any]:
         "figures": _plates(data.figures, tested),
         "shade": {n: _shades(a["confusion"]) for n, a in evaluations.items()},
         "dots": {n: _dots(a) for n, a in evaluations.items()},
-        "without_map": without_map,
-        "size": None if geometry is None else (geometry["width"], geometry["height"]),
-        "layers": layers(data.table, classes),
-        "payload": _embedded(packed := payload(data, labels, geometry)),
-        "postcodes": bool(packed["postcodes"]),
-        "too_many_postcodes": _too_many_postcodes(data, packed["postcodes"]),
         "settings": list(provenance.flat(data.settings)),
         "reasons": provenance.reasons(data.skips, data.locations),
         "facts": provenance.facts(data.run),

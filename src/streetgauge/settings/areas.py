@@ -111,7 +111,10 @@ class PointLocations(Settings):
 
 
 class TableLocations(Settings):
-    """``source = "table"``: coordinates, and the area that each lies in, found beforehand."""
+    """``source = "table"``: the area that each location lies in, and coordinates if it has them.
+
+    A table without the columns ``lat`` and ``lon`` can be used; then nothing is done by position.
+    """
 
     source: Literal["table"]
     file: Path = Field(description="CSV or Parquet, one row a location")

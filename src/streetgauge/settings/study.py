@@ -33,7 +33,7 @@ class StudySettings(Settings):
     areas: AreaSettings
     outcomes: Annotated[dict[Name, OutcomeSettings], Field(min_length=1)]
     deciles: DecileSettings = DecileSettings()
-    locations: LocationSettings
+    locations: LocationSettings | None = None
     imagery: ImagerySource | None = None
     features: FeatureSettings = ImageFeatures()
     folds: FoldSettings = FoldSettings()
@@ -41,6 +41,14 @@ class StudySettings(Settings):
     transfer: TransferSettings | None = None
     evaluation: EvaluationSettings = EvaluationSettings()
     report: ReportSettings = ReportSettings()
+
+    @property
+    def lacking(self) -> str | None:
+        """What is absent for training, if anything: then official statistics stand alone."""
+        if self.locations is None:
+            return "[locations]"
+        no_images = self.features.source == "images" and self.imagery is None
+        return "[imagery], or [features] of another source" if no_images else None
 
     @property
     def image_rights(self) -> dict[str, str | None]:
@@ -92,9 +100,10 @@ class StudySettings(Settings):
     @model_validator(mode="after")
     def _areas_have_a_source(self) -> Self:
         if self.areas.file is None and not isinstance(self.locations, DirectoryLocations):
+            given = "" if self.locations is None else f" instead of {self.locations.source!r}"
             raise ValueError(
                 "[areas] names no file, which only a postcode directory can stand in for; add "
-                f"areas.file, or take a directory instead of source = {self.locations.source!r}"
+                f"areas.file, or [locations] with source = 'directory'{given}"
             )
         return self
 
@@ -113,8 +122,6 @@ class StudySettings(Settings):
 
     @model_validator(mode="after")
     def _images_have_a_source(self) -> Self:
-        if self.features.source == "images" and self.imagery is None:
-            raise ValueError("features from images need an [imagery] section with their location")
         if self.features.source != "images" and self.imagery is not None:
             raise ValueError(
                 f'[imagery] is not used with features.source = "{self.features.source}"; remove it'

@@ -12,7 +12,7 @@ from streetgauge.settings import ImageFeatures, OpenImagery, SimulatedFeatures, 
 from streetgauge.study.paths import StudyFiles, other_outputs
 
 __all__ = ["STAGES", "Stage", "downstream", "has_curve", "has_gallery", "stage_named", "stages_of"]
-__all__ += ["upstream"]
+__all__ += ["makes", "upstream"]
 
 
 @dataclass(frozen=True)
@@ -179,7 +179,17 @@ def stage_named(name: str) -> Stage:
 
 def stages_of(study: StudyFiles) -> tuple[Stage, ...]:
     """Give the stages that make something in this study, in their order."""
-    return tuple(stage for stage in STAGES if stage.writes(study))
+    return tuple(stage for stage in STAGES if makes(stage, study))
+
+
+def makes(stage: Stage, study: StudyFiles) -> bool:
+    """Whether a stage makes something in this study; of official statistics alone, few do."""
+    settings = study.settings
+    if stage.name == "locations":
+        return settings.locations is not None
+    if stage.name != "outcomes" and settings.lacking is not None:
+        return False
+    return bool(stage.writes(study))
 
 
 def upstream(stage: Stage, study: StudyFiles) -> tuple[Stage, ...]:

@@ -79,10 +79,11 @@ const write = (i) => {
     list.append(element("dt", term), made);
   };
   const low = value("low", i), high = value("high", i);
-  row("Predicted", decile === null ? DASH : String(decile), decile === null || low === null ? "" : `(${low} to ${high})`);
-  row("Actual", actual === null ? DASH : String(actual));
-  row("Difference", off === null ? DASH : signed(off));
-  row("Locations", number(value("n", i) || 0));
+  const predicted = data.outcomes.some((each) => each.decile); // none in official statistics alone
+  if (predicted) row("Predicted", decile === null ? DASH : String(decile), decile === null || low === null ? "" : `(${low} to ${high})`);
+  row(predicted ? "Actual" : "Official", actual === null ? DASH : String(actual));
+  if (predicted) row("Difference", off === null ? DASH : signed(off));
+  if (predicted) row("Locations", number(value("n", i) || 0));
   if (value("views", i) !== null) row("Images", number(value("views", i)));
   if (value("seen", i) !== null) row("Share seen", `${Math.round(100 * value("seen", i))} %`);
   if (value("disagreement", i) !== null) row("Disagreement", value("disagreement", i).toFixed(2), data.units);

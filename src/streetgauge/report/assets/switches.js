@@ -202,7 +202,7 @@ if (geometry) {
   document.addEventListener("pointerdown", (event) => { if (!maps.contains(event.target)) leave(); });
   window.addEventListener("resize", later);
   window.matchMedia("(prefers-color-scheme: dark)").addEventListener("change", later);
-  show(window.matchMedia("(min-width: 52rem)").matches ? "all" : "predicted");
+  show(figures.length > 1 && window.matchMedia("(min-width: 52rem)").matches ? "all" : maps.dataset.layer);
 }
 // On paper: nothing folded away.
 window.addEventListener("beforeprint", () => {

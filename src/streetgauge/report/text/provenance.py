@@ -210,7 +210,9 @@ def _reproducing(data: ReportData) -> Iterator[str]:
     )
 
 
-def scale(provenance: Mapping[str, Mapping[str, Any]], classes: int) -> str:
+def scale(
+    provenance: Mapping[str, Mapping[str, Any]], classes: int, *, predicted: bool = True
+) -> str:
     """Explain what a class means: among which areas, and cut by what."""
     one, many = unit(classes)
     outcomes = list(provenance.values())
@@ -232,7 +234,8 @@ def scale(provenance: Mapping[str, Mapping[str, Any]], classes: int) -> str:
     published = [str(p.get("label") or n) for n, p in provenance.items() if p not in own]
     if published:
         text += f" The {many} of {listed(published)} are the publisher’s."
-    if published or within != "study" or any(each.get("weighted") for each in own):
+    uneven = published or within != "study" or any(each.get("weighted") for each in own)
+    if predicted and uneven:
         text += (
             f" As many areas are predicted in each {one} as are in it, so this study’s own share "
             f"of every {one} is taken as known."
