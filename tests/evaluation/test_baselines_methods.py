@@ -24,6 +24,8 @@ from streetgauge.evaluation.baselines import (
     smooth_columns,
 )
 from streetgauge.evaluation.baselines.places import blocks_like
+from streetgauge.report.text.evaluation import METHODS
+from streetgauge.report.text.findings import baseline
 
 
 def world(n=240, seed=3, folds=4, noise=0.3):
@@ -71,6 +73,13 @@ def test_labels_of_the_areas_that_are_asked_for_change_no_guess():
         )
         if name not in ("constant", "random"):
             assert (before[name].scores[~mine] != after[name].scores[~mine]).any()
+
+
+def test_the_report_has_words_for_every_method():
+    frame, _, methods, _ = world()
+    for name, prediction in methods.predict("income", frame).items():
+        assert name in METHODS
+        assert prediction.uses_images or baseline(name) != name
 
 
 def test_the_order_of_rows_changes_nothing():

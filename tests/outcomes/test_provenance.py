@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import pandas as pd
@@ -67,6 +68,13 @@ def every_source(tmp_path: Path) -> dict[str, OutcomeSettings]:
             vintage="2014",
         ),
     }
+
+
+def test_every_source_of_the_settings_is_among_these(
+    every_source: dict[str, OutcomeSettings],
+) -> None:
+    union, _ = get_args(OutcomeSettings)
+    assert {type(each) for each in every_source.values()} == set(get_args(union))
 
 
 def test_every_source_says_all_of_where_it_comes_from(
