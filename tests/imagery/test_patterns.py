@@ -31,6 +31,12 @@ def owners(pattern: str, name: str, *wanted: str, views: tuple[str, ...] = VIEWS
         ("*.tgz/**/{location_id}_{view}.png", "17.tgz/17/X_a.png"),
         ("IMG*-{location_id}_{view}.png", "IMG0017-X_a.png"),
         ("{location_id}/{location_id}_{view}.png", "X/X_a.png"),
+        ("{location_id}_{view}.jpg", "X_a.JPG"),
+        ("{location_id}_{view}.jpg", "X_a.jpeg"),
+        ("{location_id}_{view}.JPEG", "X_a.jpg"),
+        ("{location_id}_{view}.tif", "X_a.TIFF"),
+        ("{location_id}_{view}.png", "X_a.PNG"),
+        ("{location_id}_{view}", "X_a.HEIC"),
     ],
 )
 def test_patterns_fit_these_names(pattern: str, name: str) -> None:
@@ -46,6 +52,9 @@ def test_patterns_fit_these_names(pattern: str, name: str) -> None:
         ("*/{location_id}_{view}.png", "1/2/X_a.png"),
         ("2019/**/{location_id}_{view}.png", "2018/X_a.png"),
         ("{location_id}_{view}.jpg", "X_axjpg"),
+        ("{location_id}_{view}.jpg", "X_a.png"),
+        ("{location_id}_{view}.jpg", "X_A.jpg"),
+        ("{location_id}_{view}.txt", "X_a.TXT"),
         ("{location_id}/{location_id}_{view}.png", "Y/X_a.png"),
     ],
 )

@@ -131,8 +131,8 @@ def test_a_folder_that_is_empty_or_not_there_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_pattern_that_fits_nothing_shows_three_files_that_are_there(tmp_path: Path) -> None:
-    touched(tmp_path, [f"X_{view}.jpeg" for view in "abcd"])
-    with pytest.raises(InputError, match=r"X_a\.jpeg, X_b\.jpeg, X_c\.jpeg\.") as caught:
+    touched(tmp_path, [f"X_{view}.png" for view in "abcd"])
+    with pytest.raises(InputError, match=r"X_a\.png, X_b\.png, X_c\.png\.") as caught:
         find_views(settings(tmp_path), ["X"])
     assert "X_d" not in str(caught.value)
 

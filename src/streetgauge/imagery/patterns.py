@@ -13,7 +13,8 @@ from streetgauge.errors import InputError
 __all__ = ["Pattern"]
 
 # A pattern that ends with a field takes every suffix that an image may have, or none.
-_ANY_SUFFIX = r"(?:\.(?i:jpe?g|jfif|png|webp|tiff?|bmp|gif|ppm|pgm|jp2|avif))?"
+_ANY_SUFFIX = r"(?:\.(?i:jpe?g|jfif|png|webp|tiff?|bmp|gif|ppm|pgm|jp2|avif|hei[cf]))?"
+_SUFFIX = re.compile(r"\.(jpe?g|png|webp|tiff?|bmp|gif|jp2|avif|hei[cf])$", re.IGNORECASE)
 _TOKEN = re.compile(r"(\{location_id\}|\{view\}|\*)")
 _VIEW, _LOCATION = "{view}", "{location_id}"
 
@@ -23,7 +24,8 @@ class Pattern:
 
     ``{location_id}`` and ``{view}`` stand for text without "/", ``*`` for any text without "/" or
     none, ``**/`` for any number of folders or none. Without a suffix at its end it fits the
-    suffixes of all kinds of images.
+    suffixes of all kinds of images; with one it fits that in all its spellings: ``.jpg`` is also
+    ``.JPG`` and ``.jpeg``.
 
     Parameters
     ----------
@@ -132,7 +134,10 @@ class Pattern:
             if part == "**":
                 texts.append("(?:[^/]+/)*")
                 continue
-            for token in _TOKEN.split(part):
+            # Only the file's own suffix has several spellings, not that of an archive.
+            known = _SUFFIX.search(part) if part is self.parts[-1] else None
+            stem, suffix = (part[: known.start()], known[1]) if known else (part, "")
+            for token in _TOKEN.split(stem):
                 if token == "*":
                     # Lazy and greedy turned round: the star short and the id long, or contrary.
                     texts.append("[^/]*?" if lazy else "[^/]*")
@@ -147,9 +152,17 @@ class Pattern:
                     seen.add(field)
                 else:
                     texts.append(re.escape(token))
+            texts += [_spellings(suffix)] if suffix else []
             texts.append("/")
         end = _ANY_SUFFIX if self.parts[-1].endswith("}") else ""
         return re.compile("".join(texts[:-1]) + end, re.DOTALL)
+
+
+def _spellings(suffix: str) -> str:
+    """Write a suffix as an expression of all its spellings."""
+    plain = suffix.lower()
+    known = {"jpg": "jpe?g", "jpeg": "jpe?g", "tif": "tiff?", "tiff": "tiff?"}.get(plain, plain)
+    return rf"\.(?i:{known})"
 
 
 @lru_cache(maxsize=64)

@@ -103,6 +103,9 @@ def _assigned(
     wanted = set(table["location_id"])
     for image, distance in _located(settings, images, table):
         label = image.file.name
+        if math.isinf(distance) and math.isnan(image.lat):
+            skips.append({"reason": f"its position is unknown: {label}"})
+            continue
         if distance > settings.within:
             skips.append({"reason": f"no location lies within {settings.within:g} m: {label}"})
             continue
