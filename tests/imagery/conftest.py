@@ -22,6 +22,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+TOO_MUCH = "Please reduce the amount of data you're asking for, then retry your request"
 TOKEN = "MLY|123|secret-of-a-user"
 
 
@@ -59,6 +60,9 @@ class StreetService:
     gone: set[str] = field(default_factory=set)
     cut_short: Counter[str] = field(default_factory=Counter)  # so many times, then whole
     page_instead: Counter[str] = field(default_factory=Counter)
+    expired: Counter[str] = field(default_factory=Counter)  # so many times, then there
+    expired_status: int = 403
+    crowded: float = 0.0  # boxes wider than so many degrees hold too much for one answer
     busy: Counter[str] = field(default_factory=Counter)  # by kind of request: search, ask, file
     busy_status: int = 429
     busy_headers: dict[str, str] = field(default_factory=lambda: {"Retry-After": "0"})
@@ -89,6 +93,12 @@ class StreetService:
             server.shutdown()
             server.server_close()
 
+    @staticmethod
+    def width(query: dict[str, str]) -> float:
+        """Give the width of a search's box in degrees."""
+        west, _, east, _ = map(float, query["bbox"].split(","))
+        return east - west
+
     def inside(self, query: dict[str, str]) -> list[ServiceImage]:
         """Give the images of a search, as many as one answer holds."""
         west, south, east, north = map(float, query["bbox"].split(","))
@@ -118,6 +128,12 @@ class _Handler(BaseHTTPRequestHandler):
             return self._file(parts.path.removeprefix("/file/").removesuffix(".jpg"))
         if kind == "search" and service.moved is not None:
             return self._answer({}, 302, {"Location": f"{service.moved}{self.path}"})
+        if kind == "search" and "ids" in query:
+            there = [p for p in service.images if p.id == query["ids"] and p.id not in service.gone]
+            return self._answer({"features": [_stac(service, p) for p in there]})
+        if kind == "search" and service.crowded and service.width(query) > service.crowded:
+            error = {"message": TOO_MUCH, "type": "OAuthException", "code": 1}
+            return self._answer({"error": error}, 500)
         if parts.path == "/api/search":
             features = [_stac(service, p) for p in service.inside(query)]
             body = {"type": "FeatureCollection", "features": features, "links": []}
@@ -148,6 +164,10 @@ class _Handler(BaseHTTPRequestHandler):
         if image is None or image_id in service.gone:
             self._answer({"message": "gone"}, 404)
             return
+        if service.expired[image_id] > 0:
+            service.expired[image_id] -= 1
+            self._text("URL signature expired", service.expired_status)
+            return
         content = image.jpeg()
         if service.page_instead[image_id] > 0:
             service.page_instead[image_id] -= 1
@@ -161,6 +181,13 @@ class _Handler(BaseHTTPRequestHandler):
             content = content[: len(content) // 2]
             self.close_connection = True
         self.wfile.write(content)
+
+    def _text(self, words: str, status: int) -> None:
+        self.send_response(status)
+        self.send_header("Content-Type", "text/plain")
+        self.send_header("Content-Length", str(len(words)))
+        self.end_headers()
+        self.wfile.write(words.encode())
 
     def _answer(
         self, body: dict[str, Any], status: int = 200, headers: dict[str, str] | None = None

@@ -61,7 +61,8 @@ def panoramax(service: Any, **options: Any) -> PanoramaxImagery:
 def collect(
     settings: OpenImagery, where: pd.DataFrame, folder: Path
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
-    return collect_images(settings, where, folder / "images", folder / "work")
+    images, skips, _ = collect_images(settings, where, folder / "images", folder / "work")
+    return images, skips
 
 
 VIEWS = {"a": 0, "b": 90, "c": 180, "d": 270}
@@ -187,7 +188,8 @@ def test_every_location_is_there_or_skipped_with_its_reason(street: Street, tmp_
     reasons = skips.fillna({"view": ""}).set_index(["location_id", "view"])["reason"].to_dict()
     assert reasons["unplaced", ""] == "it has no coordinates"
     assert reasons["nowhere", ""] == "there is no open image within 30 m"
-    assert reasons["gone", "a"] == "the image is gone (HTTP 404)"
+    words = "Unsupported get request. Object with ID '...' does not exist"
+    assert reasons["gone", "a"] == f"the image is gone (HTTP 404: {words})"
     assert reasons["lonely", "b"] == "there is no open image within 30 m that faces this way"
     assert set(skips["stage"]) == {"images"}
     reported = set(images["location_id"]) | set(skips["location_id"])
@@ -272,14 +274,81 @@ def test_the_graph_api_s_own_way_to_say_busy_is_understood(street: Street, tmp_p
     assert len(images) == 4
 
 
-def test_too_much_data_for_one_answer_is_asked_for_in_parts(street: Street, tmp_path: Path) -> None:
-    message = "Please reduce the amount of data you're asking for, then retry your request"
-    service = street(ROUND_HOME, busy_status=500, busy_headers={})
-    service.busy_body = {"error": {"code": 1, "message": message}}
-    service.busy.update({"search": 6})
-    images, _ = collect(mapillary(service), places(A=(0, 0)), tmp_path)
+def test_too_much_data_for_one_answer_is_asked_for_in_parts_at_once(
+    street: Street, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("streetgauge.io.http.FIRST_WAIT", 60.0)  # whoever waits never ends
+    far = [image(f"q{h}", 600, 600, h) for h in VIEWS.values()]
+    service = street([*ROUND_HOME, *far])
+    wide, near = places(A=(0, 0), B=(600, 600)), places(A=(0, 0))
+    whole, _ = collect(mapillary(service), wide, tmp_path / "whole")
+    service.crowded = 0.002
+    service.asked.clear()
+    pieces, skips = collect(mapillary(service), wide, tmp_path / "pieces")
+    pd.testing.assert_frame_equal(whole, pieces)
+    assert skips.empty
+    searches = [path for kind, path, _ in service.asked if kind == "search"]
+    assert len(searches) == len(set(searches)), "no box is asked for twice"
+    # What cannot be cut further is no empty street.
+    service.crowded = 1e-9
+    with pytest.raises(InputError, match="more images lie in one place than one answer holds"):
+        collect(mapillary(service), near, tmp_path / "crowd")
+
+
+def test_boxes_go_on_beyond_the_antimeridian(street: Street, tmp_path: Path) -> None:
+    step = 9 * METRE / float(np.cos(np.radians(-17)))
+    fiji = [
+        {"id": f"f{h}", "lat": -17.0, "lon": 180 - step if h < 180 else step - 180, "heading": h}
+        for h in VIEWS.values()
+    ]
+    service = street(fiji)
+    here = [("E", 180 - step / 3), ("W", step / 3 - 180)]
+    where = pd.DataFrame([{"location_id": name, "lat": -17.0, "lon": lon} for name, lon in here])
+    for number, settings in enumerate((mapillary(service), panoramax(service))):
+        images, skips = collect(settings, where, tmp_path / str(number))
+        assert skips.empty
+        assert chosen(images) == {(p, v): f"f{h}" for p in "EW" for v, h in VIEWS.items()}
+        known = [6, 6, 12, 12, 12, 12, 6, 6]
+        assert images["distance_m"].to_numpy() == pytest.approx(known, abs=0.1)
+    for _, path, _ in service.asked:
+        if "bbox=" in path:
+            west, _, east, _ = map(float, re.search(r"bbox=([^&]*)", path)[1].split(","))  # type: ignore[index]
+            assert -180 <= west < east <= 180
+
+
+@pytest.mark.parametrize("status", [403, 404, 410])
+@pytest.mark.parametrize("source", [mapillary, panoramax])
+def test_an_address_that_has_expired_is_asked_for_anew(
+    street: Street, tmp_path: Path, source: Callable[..., OpenImagery], status: int
+) -> None:
+    service = street(ROUND_HOME, expired_status=status)
+    service.expired.update({"p0": 1, "p90": 2})
+    settings, work = source(service, require="any"), (tmp_path / "images", tmp_path / "work")
+    images, skips, retryable = collect_images(settings, places(A=(0, 0)), *work)
+    assert chosen(images) == {("A", v): f"p{VIEWS[v]}" for v in "acd"}
+    assert skips["reason"].tolist() == [
+        f"the image could not be fetched: HTTP {status}: URL signature expired"
+    ]
+    assert retryable == 1
+    files, searches = service.count("file"), service.count("search")
+    images, skips, retryable = collect_images(settings, places(A=(0, 0)), *work)
     assert len(images) == 4
-    assert service.count("search") == 6 + 4
+    assert skips.empty
+    assert retryable == 0
+    assert service.count("file") == files + 1
+    assert service.count("search") == searches, "what was found is stored"
+
+
+def test_an_image_that_panoramax_no_longer_has_is_gone(street: Street, tmp_path: Path) -> None:
+    service = street(ROUND_HOME)
+    service.gone = {"p90"}
+    settings = panoramax(service, require="any")
+    images, skips, retryable = collect_images(
+        settings, places(A=(0, 0)), tmp_path / "images", tmp_path / "work"
+    )
+    assert len(images) == 3
+    assert skips["reason"].tolist() == ["the image is gone"]
+    assert retryable == 0
 
 
 def test_a_service_that_wants_to_be_left_alone_is(street: Street, tmp_path: Path) -> None:
@@ -349,7 +418,10 @@ def test_the_token_does_not_follow_a_redirection_to_another_server(street: Stree
         ({}, "environment variable MAPILLARY_TOKEN: there is no token in it"),
         ({"MAPILLARY_TOKEN": "two words-hush"}, "what it holds cannot be a token"),
         ({"MAPILLARY_TOKEN_FILE": "/no/such/file"}, "/no/such/file: the token cannot be read"),
-        ({"MAPILLARY_TOKEN": "wrong-hush"}, "Mapillary does not accept the token (HTTP 400)"),
+        (
+            {"MAPILLARY_TOKEN": "wrong-hush"},
+            "Mapillary does not accept the token (HTTP 400): Invalid OAuth access token",
+        ),
     ],
 )
 def test_a_token_that_is_absent_or_wrong_is_one_sentence(
@@ -516,6 +588,30 @@ def test_how_fast_it_is_asked_makes_nothing_out_of_date(
     fetched = [path for kind, path, _ in service.asked[asked:] if kind == "file"]
     assert [path.partition("?")[0] for path in fetched] == ["/file/ball0.jpg"]
     assert service.count("file") == 16 + 1
+
+
+def test_images_that_may_be_had_later_are_tried_by_the_next_run(
+    study: tuple[Path, Any], run: Callable[..., tuple[int, str, str]]
+) -> None:
+    directory, service = study
+    service.expired.update({"n4-0": 2, "n5-90": 2})
+    for stage in ("outcomes", "locations"):
+        assert run(stage, directory)[0] == 0
+    code, _, message = run("images", directory)
+    assert code == 0
+    assert "2 could not be had now: the next run asks again" in message
+    assert "the image could not be fetched: HTTP 403: URL signature expired" in message
+    assert "out of date" in run("info", directory)[1]
+    # What lies downstream can go on without them.
+    code, _, err = run("features", directory)
+    assert code == 0, err
+    files, searches = service.count("file"), service.count("search")
+    assert "up to date" not in run("images", directory)[2]
+    assert service.count("file") == files + 2
+    assert service.count("search") == searches
+    assert len(pd.read_parquet(directory / "images.parquet")) == 7 * 4
+    assert not (directory / ".images").exists()
+    assert "images: up to date" in run("images", directory)[2]
 
 
 def test_a_study_with_images_of_its_own_collects_none(

@@ -9,7 +9,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -20,6 +20,7 @@ from streetgauge.imagery.decoding import ImageError, read_image
 from streetgauge.imagery.services import (
     Box,
     Found,
+    GoneError,
     Mapillary,
     Panoramax,
     Service,
@@ -31,7 +32,7 @@ from streetgauge.progress import Progress, silent
 from streetgauge.settings import MapillaryImagery, OpenImagery, PanoramaxImagery
 from streetgauge.skips import skips_frame
 
-__all__ = ["collect_images", "credits_of", "probe"]
+__all__ = ["Collected", "collect_images", "credits_of", "probe"]
 
 METRES = 111_195.0  # of a degree of latitude, on a sphere of 6,371 km
 CELL = 0.01  # degrees: about 1 km; a cell's locations are searched for together
@@ -52,6 +53,28 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
+class Collected(NamedTuple):
+    """What was collected.
+
+    Parameters
+    ----------
+    images : DataFrame
+        One row a view, sorted by location and view: ``location_id, view, path`` (below the
+        folder), ``heading`` (of the image, or of a panorama's middle; degrees),
+        ``panorama``, ``provider, image_id, lat, lon, captured_at, distance_m, licence,
+        licence_url, attribution, source_url``.
+    skips : DataFrame
+        Locations and views without an image, with the reason.
+    retryable : int
+        Images that could not be fetched, and locations that could not be searched for, this time:
+        another run may have them.
+    """
+
+    images: pd.DataFrame
+    skips: pd.DataFrame
+    retryable: int
+
+
 def collect_images(
     settings: OpenImagery,
     locations: pd.DataFrame,
@@ -59,7 +82,7 @@ def collect_images(
     work: Path,
     *,
     progress: Progress = silent,
-) -> tuple[pd.DataFrame, pd.DataFrame]:
+) -> Collected:
     """Search for, choose and fetch the images of a study's locations.
 
     A run that was stopped goes on where it was: what was found in a part of the map is stored in
@@ -79,13 +102,7 @@ def collect_images(
 
     Returns
     -------
-    images : DataFrame
-        One row a view, sorted by location and view: ``location_id, view, path`` (below
-        ``folder``), ``heading`` (of the image, or of a panorama's middle; degrees),
-        ``panorama``, ``provider, image_id, lat, lon, captured_at, distance_m, licence,
-        licence_url, attribution, source_url``.
-    skips : DataFrame
-        Locations and views without an image, with the reason.
+    Collected
 
     Raises
     ------
@@ -100,6 +117,7 @@ def collect_images(
     lost = sorted(set(locations["location_id"]) - set(placed["location_id"]))
     skips: list[Row] = [{"location_id": each, "reason": "it has no coordinates"} for each in lost]
     choices: list[Row] = []
+    retryable = 0
 
     def search(cell: pd.DataFrame) -> tuple[list[Row], list[Row]]:
         return _search_cell(service, settings, cell, work)
@@ -108,7 +126,8 @@ def collect_images(
     with progress("searching for images", len(cells), "squares") as advance:
         for cell, answer in _in_order(service, search, cells, workers, settings):
             if isinstance(answer, RequestError):
-                reason = f"the search failed: {answer.reason}"
+                reason = f"the search failed: {answer.explained}"
+                retryable += len(cell)
                 skips += [{"location_id": i, "reason": reason} for i in cell["location_id"]]
             else:
                 choices += answer[0]
@@ -123,11 +142,12 @@ def collect_images(
     with progress("fetching images", len(addresses), "images") as advance:
         for image, wrong in _in_order(service, fetch, sorted(addresses.items()), workers, settings):
             if isinstance(wrong, RequestError):
-                failed[image[0]] = f"the image could not be fetched: {wrong.reason}"
+                failed[image[0]] = f"the image could not be fetched: {wrong.explained}"
+                retryable += 1
             elif wrong is not None:
                 failed[image[0]] = wrong
             advance(1)
-    return _outcome(settings, choices, failed, skips)
+    return _outcome(settings, choices, failed, skips, retryable)
 
 
 def probe(settings: OpenImagery, locations: pd.DataFrame) -> str:
@@ -226,6 +246,8 @@ def _search(
     try:
         return {image.image_id: image for image in service.search(box)}
     except TooManyError as error:
+        if depth == DEEPEST and not error.found:
+            raise RequestError("more images lie in one place than one answer holds") from None
         if depth == DEEPEST:
             return {image.image_id: image for image in error.found}
     found: dict[str, Found] = {}
@@ -278,7 +300,9 @@ def choose(
     nothing = f"there is no open image within {settings.within:g} m"
     rows = locations[["location_id", "lat", "lon"]].itertuples(index=False, name=None)
     for location, at_lat, at_lon in rows:
-        distance = METRES * np.hypot(lat - at_lat, (lon - at_lon) * np.cos(np.radians(at_lat)))
+        east = lon - at_lon
+        east[np.abs(east) > 180] -= np.copysign(360, east[np.abs(east) > 180])  # antimeridian
+        distance = METRES * np.hypot(lat - at_lat, east * np.cos(np.radians(at_lat)))
         near = np.flatnonzero(distance <= settings.within)
         if not len(near):
             skips.append({"location_id": location, "reason": nothing})
@@ -331,17 +355,15 @@ def _name(image_id: str) -> str:
 
 
 def _fetch(service: Service, image_id: str, address: str, file: Path) -> str | None:
-    """Fetch an image unless it is there; give the reason if it is none."""
+    """Fetch an image unless it is there; give the reason if there is none for good."""
     if file.exists():
         return None
     reason = ""
     for _ in range(2):  # a "busy" page may come with the status of success
         try:
             raw = service.fetch(image_id, address)
-        except RequestError as error:
-            if error.status in (404, 410):
-                return f"the image is gone (HTTP {error.status})"
-            raise
+        except GoneError as error:
+            return error.reason
         try:
             with atomic_path(file) as part:
                 part.write_bytes(raw)
@@ -350,7 +372,7 @@ def _fetch(service: Service, image_id: str, address: str, file: Path) -> str | N
             reason = error.reason
         else:
             return None
-    return f"what was fetched cannot be used: {reason}"
+    raise RequestError(f"what was fetched cannot be used: {reason}", 200)
 
 
 def _remove_parts(folder: Path) -> None:
@@ -392,14 +414,17 @@ def _in_order(
 
 
 def _no_answer(settings: OpenImagery, error: RequestError, step: str) -> InputError:
-    detail = f" ({error.message})" if error.message else ""
     endpoint = getattr(settings, "endpoint", "the service")
-    return InputError(endpoint, f"it does not answer as it should: {error.reason}{detail}", step)
+    return InputError(endpoint, f"it does not answer as it should: {error.explained}", step)
 
 
 def _outcome(
-    settings: OpenImagery, choices: list[Row], failed: dict[str, str], skips: list[Row]
-) -> tuple[pd.DataFrame, pd.DataFrame]:
+    settings: OpenImagery,
+    choices: list[Row],
+    failed: dict[str, str],
+    skips: list[Row],
+    retryable: int,
+) -> Collected:
     """Exclude what could not be fetched, and make the tables."""
     for row in choices:
         if (reason := failed.get(row["image_id"])) is not None:
@@ -412,7 +437,9 @@ def _outcome(
         raise InputError(
             getattr(settings, "endpoint", "the service"),
             f"there is not one image for the study's locations: {counts.index[0]}",
-            "set imagery.within, imagery.angle or the dates wider, or take another source",
+            LATER
+            if retryable
+            else "set imagery.within, imagery.angle or the dates wider, or take another source",
         )
     order = {view: number for number, view in enumerate(settings.views)}
     frame = frame.assign(
@@ -421,4 +448,4 @@ def _outcome(
         captured_at=pd.to_datetime(frame["captured_at"], utc=True, errors="coerce"),
         order=frame["view"].map(order),
     ).sort_values(["location_id", "order"], ignore_index=True)
-    return frame[list(COLUMNS)].astype(COLUMNS), skips_frame(skips, "images")
+    return Collected(frame[list(COLUMNS)].astype(COLUMNS), skips_frame(skips, "images"), retryable)

@@ -13,7 +13,7 @@ from streetgauge.errors import StreetgaugeError
 from streetgauge.io.http import RequestError, WebService, read_token
 from streetgauge.settings import MapillaryImagery, PanoramaxImagery
 
-__all__ = ["Box", "Found", "Mapillary", "Panoramax", "Service", "TooManyError"]
+__all__ = ["Box", "Found", "GoneError", "Mapillary", "Panoramax", "Service", "TooManyError"]
 
 # All that is asked of an image of Mapillary. Its file's address expires, so that is asked for at
 # the download.
@@ -31,6 +31,10 @@ LICENCES = {
     "CC0-1.0": "https://creativecommons.org/publicdomain/zero/1.0/",
     "etalab-2.0": "https://spdx.org/licenses/etalab-2.0.html",
 }
+# Statuses of a file's address that has expired, or of a file that is gone.
+STALE = (401, 403, 404, 410)
+# Mapillary's answer to a box with too much in it has the status of a fault.
+TOO_MUCH = "reduce the amount of data"
 CLOSED = ("", "proprietary", "other", "various")
 
 
@@ -45,6 +49,20 @@ class Box(NamedTuple):
     def written(self) -> str:
         """Write it as both APIs want it."""
         return ",".join(f"{value:.7f}" for value in self)
+
+    def wrapped(self) -> tuple[Box, ...]:
+        """Give it within -180 to 180 and -90 to 90 degrees: in two where the antimeridian cuts it.
+
+        Locations near the antimeridian have boxes that reach beyond it.
+        """
+        south, north = max(self.south, -90.0), min(self.north, 90.0)
+        turn = -360.0 if self.west >= 180 else 360.0 if self.east <= -180 else 0.0
+        west, east = self.west + turn, self.east + turn
+        if west < -180:
+            return Box(west + 360, south, 180.0, north), Box(-180.0, south, east, north)
+        if east > 180:
+            return Box(west, south, 180.0, north), Box(-180.0, south, east - 360, north)
+        return (Box(west, south, east, north),)
 
     def quarters(self) -> tuple[Box, Box, Box, Box]:
         """Cut it in four."""
@@ -86,6 +104,14 @@ class TooManyError(StreetgaugeError):
         super().__init__("more images than one answer holds")
 
 
+class GoneError(RequestError):
+    """An image that the service itself does not have any more."""
+
+    def __init__(self, image_id: str, error: RequestError | None = None) -> None:
+        why = f" ({error.explained.replace(image_id, '...')})" if error is not None else ""
+        super().__init__(f"the image is gone{why}", 410)
+
+
 class Service(ABC):
     """A service of open street imagery."""
 
@@ -93,18 +119,21 @@ class Service(ABC):
     most: int
     """Images of one response."""
     _rows: str  # where a response lists its images
+    _too_much: str | None = None
 
     def __init__(
         self, settings: MapillaryImagery | PanoramaxImagery, credentials: str | None
     ) -> None:
         self._endpoint, rate = settings.endpoint, settings.requests_per_second
-        self._web = WebService(self.name.capitalize(), self._endpoint, rate, credentials)
+        self._web = WebService(
+            self.name.capitalize(), self._endpoint, rate, credentials, self._too_much
+        )
         after = settings.newest and settings.newest + timedelta(days=1)
         self._start = settings.oldest and f"{settings.oldest}T00:00:00Z"
         self._end = after and f"{after}T00:00:00Z"
 
     def search(self, box: Box) -> list[Found]:
-        """Give all usable images in a box.
+        """Give all usable images in a box, which may reach over the antimeridian.
 
         Raises
         ------
@@ -113,7 +142,15 @@ class Service(ABC):
         RequestError
             If there is no response.
         """
-        response = self._ask(box, self.most)
+        return [image for part in box.wrapped() for image in self._search(part)]
+
+    def _search(self, box: Box) -> list[Found]:
+        try:
+            response = self._ask(box, self.most)
+        except RequestError as error:
+            if self._too_much is not None and self._too_much in error.message.lower():
+                raise TooManyError from None
+            raise
         rows = response.get(self._rows)
         if not isinstance(rows, list):
             raise RequestError("the response has no list of images", 200)
@@ -125,8 +162,35 @@ class Service(ABC):
         return found
 
     def fetch(self, image_id: str, address: str) -> bytes:
-        """Give the bytes of an image."""
-        return self._web.file(address)
+        """Give the bytes of an image.
+
+        An address that is refused may have expired: the API is asked for the present one.
+
+        Raises
+        ------
+        GoneError
+            If the service does not have the image any more.
+        RequestError
+            If the file cannot be had now.
+        """
+        try:
+            return self._web.file(address or self._present_address(image_id))
+        except RequestError as error:
+            if isinstance(error, GoneError) or error.status not in STALE:
+                raise
+        return self._web.file(self._present_address(image_id))
+
+    def _present_address(self, image_id: str) -> str:
+        """Ask the API where an image's file is now."""
+        try:
+            address = self._ask_address(image_id)
+        except RequestError as error:
+            if error.status in (404, 410) or "does not exist" in error.message:
+                raise GoneError(image_id, error) from None
+            raise
+        if address is None:
+            raise GoneError(image_id)
+        return address
 
     def stop(self) -> None:
         """End all waiting: the run is over."""
@@ -139,6 +203,10 @@ class Service(ABC):
     @abstractmethod
     def _ask(self, box: Box, limit: int) -> dict[str, Any]:
         """Ask for so many images in a box."""
+
+    @abstractmethod
+    def _ask_address(self, image_id: str) -> str | None:
+        """Ask for the present address of an image's file; None if it has none."""
 
     @abstractmethod
     def _read_image(self, row: dict[str, Any]) -> Found | None:
@@ -170,6 +238,7 @@ class Mapillary(Service):
     name = "mapillary"
     most = 2000
     _rows = "data"
+    _too_much = TOO_MUCH
 
     def __init__(self, settings: MapillaryImagery) -> None:
         where = "https://www.mapillary.com/dashboard/developers"
@@ -177,25 +246,13 @@ class Mapillary(Service):
         self._panoramas = {"only": "true", "never": "false"}.get(settings.panoramas)
         super().__init__(settings, f"OAuth {token}")
 
-    def search(self, box: Box) -> list[Found]:
-        """Give all usable images in a box; Mapillary answers one with too many by an error."""
-        try:
-            return super().search(box)
-        except RequestError as error:
-            if error.status == 500 and "reduce the amount" in error.message:
-                raise TooManyError from None
-            raise
-
-    def fetch(self, image_id: str, address: str) -> bytes:
-        """Ask for the image's present address, and fetch it."""
-        present = self._web.json(f"{self._endpoint}/{image_id}", {"fields": FILE}).get(FILE)
-        if not isinstance(present, str):
-            raise RequestError("it has no file any more", 404)
-        return self._web.file(present)
+    def _ask_address(self, image_id: str) -> str | None:
+        found = self._web.json(f"{self._endpoint}/{image_id}", {"fields": FILE}).get(FILE)
+        return found if isinstance(found, str) else None
 
     def probe(self, box: Box) -> str:
         """Ask for one image's id."""
-        self._ask(box, 1)
+        self._ask(box.wrapped()[0], 1)
         return "Mapillary answers and accepts the token"
 
     def _ask(self, box: Box, limit: int) -> dict[str, Any]:
@@ -266,8 +323,15 @@ class Panoramax(Service):
 
     def probe(self, box: Box) -> str:
         """Ask for one image."""
-        self._ask(box, 1)
+        self._ask(box.wrapped()[0], 1)
         return f"Panoramax answers at {self._endpoint}"
+
+    def _ask_address(self, image_id: str) -> str | None:
+        response = self._web.json(f"{self._endpoint}/search", {"ids": image_id, "limit": 1})
+        for row in _dicts(response.get(self._rows)):
+            if row.get("id") == image_id and isinstance(row.get("assets"), dict):
+                return _address(row["assets"])
+        return None
 
     def _ask(self, box: Box, limit: int) -> dict[str, Any]:
         bounded = self._start or self._end

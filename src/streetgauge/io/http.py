@@ -144,6 +144,11 @@ class RequestError(StreetgaugeError):
     def __str__(self) -> str:
         return self.reason
 
+    @property
+    def explained(self) -> str:
+        """The reason, and what the service itself gave as one."""
+        return f"{self.reason}: {self.message}" if self.message else self.reason
+
 
 def read_token(variable: str | None, needed_for: str = "", where: str = "") -> str | None:
     """Read a token from an environment variable, or from the file that ``<variable>_FILE`` names.
@@ -194,12 +199,20 @@ class WebService:
         Requests start at most so often.
     authorization : str, optional
         The whole header, e.g. ``OAuth ...``; never shown.
+    not_busy : str, optional
+        What the service writes, in lower case, of a request that no waiting makes smaller, though
+        it answers as if it were busy.
     """
 
     def __init__(
-        self, name: str, home: str, requests_per_second: float, authorization: str | None = None
+        self,
+        name: str,
+        home: str,
+        requests_per_second: float,
+        authorization: str | None = None,
+        not_busy: str | None = None,
     ) -> None:
-        self.name, self.home = name, home
+        self.name, self.home, self._not_busy = name, home, not_busy
         address = urlsplit(home)
         here = address.hostname in ("localhost", "127.0.0.1", "::1")
         if authorization and address.scheme != "https" and not here:
@@ -272,7 +285,15 @@ class WebService:
                 failure.reason += f" ({TRIES} tries)"
                 raise failure from None
             asked = failure.wait if failure is not None else None
-            self._pause(retry.get_backoff_time() if asked is None else asked)
+            wait = retry.get_backoff_time() if asked is None else asked
+            if failure is not None and wait > LONGEST_RETRY_AFTER:
+                words = f" ({failure.message})" if failure.message else ""
+                raise InputError(
+                    self.home,
+                    f"{self.name} asks to be left alone for {wait / 60:,.0f} minutes{words}",
+                    "run the same command later: what was fetched is kept",
+                )
+            self._pause(wait)
 
     def _request(self, url: str, *, authorised: bool) -> bytes:
         token = self._authorization if authorised else None
@@ -298,18 +319,16 @@ class WebService:
     def _refusal(
         self, response: requests.Response, content: bytes, *, authorised: bool
     ) -> RequestError:
-        status, code, message = response.status_code, None, ""
-        with suppress(ValueError, RecursionError):
-            about = json.loads(content)
-            about = about.get("error", about) if isinstance(about, dict) else {}
-            if isinstance(about, dict):
-                code, message = about.get("code"), str(about.get("message", ""))
-                message = message.replace(self._secret, "***")[:300]
-        busy = status in BUSY or code in THROTTLED
+        status = response.status_code
+        code, message = _words_of(content)
+        message = message.replace(self._secret, "***")[:300]
+        refused = self._not_busy is not None and self._not_busy in message.lower()
+        busy = (status in BUSY or code in THROTTLED) and not refused
         if authorised and not busy and (status == 401 or code == BAD_TOKEN):
+            words = f": {message}" if message else ""
             raise InputError(
                 self.home,
-                f"{self.name} does not accept the token (HTTP {status})",
+                f"{self.name} does not accept the token (HTTP {status}){words}",
                 "make a new one, or ask for the right to read",
             )
         wait = None
@@ -327,11 +346,24 @@ class WebService:
 
     def _pause(self, seconds: float) -> None:
         """Let no thread send a request for a while."""
-        if seconds > LONGEST_RETRY_AFTER:
-            raise InputError(
-                self.home,
-                f"{self.name} asks to be left alone for {seconds / 60:,.0f} minutes",
-                "run the same command later: what was fetched is kept",
-            )
         with self._lock:
             self._next = max(self._next, time.monotonic() + seconds)
+
+
+def _words_of(content: bytes) -> tuple[object, str]:
+    """Code and message of a refusal, as APIs write them: JSON, or a line of text; no page."""
+    try:
+        about = json.loads(content)
+    except (ValueError, RecursionError):
+        text = content[:2000].decode("utf-8", "replace").strip()
+        return None, "" if text.startswith("<") else _plain(text.partition("\n")[0])
+    about = about.get("error", about) if isinstance(about, dict) else about
+    if not isinstance(about, dict):
+        return None, _plain(about) if isinstance(about, str) else ""
+    message = about.get("message") or about.get("detail") or ""
+    return about.get("code"), _plain(str(message))
+
+
+def _plain(text: str) -> str:
+    """Give a text in one line, without signs that move a cursor."""
+    return "".join(sign for sign in " ".join(text.split()) if sign.isprintable())

@@ -12,7 +12,9 @@ from streetgauge.settings import OpenImagery
 from streetgauge.skips import left_out
 from streetgauge.study import Done, Study
 
-__all__ = ["collect"]
+__all__ = ["collect", "forget_answers"]
+
+_WORK = ".images"
 
 
 def collect(study: Study, key: str, progress: Progress) -> Done:
@@ -22,11 +24,20 @@ def collect(study: Study, key: str, progress: Progress) -> Done:
     imagery = study.settings.imagery
     assert isinstance(imagery, OpenImagery)  # else this stage makes nothing, and is not run
     locations = pd.read_parquet(study.locations)
-    work = study.path(".images")
-    images, skips = collect_images(imagery, locations, study.image_folder, work, progress=progress)
+    work = study.path(_WORK)
+    found = collect_images(imagery, locations, study.image_folder, work, progress=progress)
+    images, skips, retryable = found
     credits = credits_of(images)
     write_table(images, study.images, {"credits": credits})
-    shutil.rmtree(work, ignore_errors=True)
+    if not retryable:
+        forget_answers(study)
     locations_with, files = images["location_id"].nunique(), images["image_id"].nunique()
     line = f"{files:,} images for {len(images):,} views of {locations_with:,} locations"
-    return Done((line, *(each["line"] for each in credits), *left_out(skips)), skips)
+    later = (f"{retryable:,} could not be had now: the next run asks again",) if retryable else ()
+    lines = (line, *(each["line"] for each in credits), *left_out(skips), *later)
+    return Done(lines, skips, retryable=bool(retryable))
+
+
+def forget_answers(study: Study) -> None:
+    """Remove what the service answered, so that all is searched for anew."""
+    shutil.rmtree(study.path(_WORK), ignore_errors=True)

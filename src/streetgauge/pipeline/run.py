@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 
 from streetgauge.pipeline.areas import make_areas
 from streetgauge.pipeline.features import make_features, refuse_newer
-from streetgauge.pipeline.images import collect
+from streetgauge.pipeline.images import collect, forget_answers
 from streetgauge.pipeline.locations import make_locations
 from streetgauge.pipeline.outcomes import make_outcomes
 from streetgauge.pipeline.report import make_report
@@ -28,8 +28,11 @@ WORK: dict[str, Callable[[Study, str, Progress], Done]] = {
     "areas": make_areas,
     "report": make_report,
 }
-# What refuses, by raising InputError, to have a stage's files removed.
-PRE_CLEAN: dict[str, Callable[[Study], None]] = {"features": refuse_newer}
+# What comes before a stage's files are removed; it may refuse that by raising InputError.
+PRE_CLEAN: dict[str, Callable[[Study], None]] = {
+    "features": refuse_newer,
+    "images": forget_answers,
+}
 
 
 def run_stage(study: Study, name: str, progress: Progress, *, force: bool = False) -> Done | None:

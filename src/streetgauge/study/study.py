@@ -69,10 +69,14 @@ _EVENTS = "events.out.tfevents."
 
 @dataclass(frozen=True)
 class Done:
-    """What a stage gives back: lines for the screen and what it excluded."""
+    """What a stage gives back: lines for the screen and what it excluded.
+
+    ``retryable`` is a stage that may have more at another time: it is never up to date.
+    """
 
     lines: tuple[str, ...] = ()
     skips: pd.DataFrame | None = None
+    retryable: bool = False
 
 
 @dataclass(frozen=True)
@@ -174,10 +178,22 @@ class Study(StudyFiles):
         )
         return f"{stage.version}.{content}"
 
-    def is_up_to_date(self, stage: Stage, key: str) -> bool:
-        """Whether the stage was done with this very key and its outputs are still the same."""
+    def is_up_to_date(self, stage: Stage, key: str, *, as_it_is: bool = False) -> bool:
+        """Whether the stage was done with this very key and its outputs are still the same.
+
+        Parameters
+        ----------
+        stage : Stage
+            Which.
+        key : str
+            Its cache key now.
+        as_it_is : bool
+            Also count a stage that another run may complete: what lies downstream can go on.
+        """
         entry = self.record.get("stages", {}).get(stage.name)
         if entry is None or entry["cache_key"] != key or not self._skips_are_whole():
+            return False
+        if entry.get("retryable") and not as_it_is:
             return False
         # A file that a stage makes only at times (a map needs boundaries) was not made then either.
         return all(
@@ -349,7 +365,7 @@ class Study(StudyFiles):
 
     def _require_done(self, stage: Stage) -> None:
         self.require_inputs(stage)
-        if not self.is_up_to_date(stage, self.key(stage)):
+        if not self.is_up_to_date(stage, self.key(stage), as_it_is=True):
             raise InputError(
                 self.directory,
                 f"`{stage.name}` is not done, or what it depends on has changed",
@@ -429,6 +445,7 @@ class Study(StudyFiles):
             "started": started.isoformat(timespec="seconds"),
             "seconds": round(seconds, 2),
             "messages": list(done.lines),
+            **({"retryable": True} if done.retryable else {}),
         }
         self.record.update(
             {
