@@ -40,8 +40,11 @@ def test_degrees_that_a_file_states_to_be_metres_are_refused_and_can_be_put_righ
     assert gpd.GeoDataFrame(right).crs == "EPSG:4326"
 
 
-def test_metres_near_the_origin_of_a_grid_are_no_degrees(tmp_path: Path) -> None:
-    frame = gpd.GeoDataFrame({"code": ["A1"]}, geometry=[shapely.box(0, 0, 100, 100)], crs=27700)
+@pytest.mark.parametrize("box", [(0, 0, 100, 100), (300, 52, 400, 58), (-2, 300, 1, 400)])
+def test_metres_near_the_origin_of_a_grid_are_no_degrees(
+    box: tuple[float, ...], tmp_path: Path
+) -> None:
+    frame = gpd.GeoDataFrame({"code": ["A1"]}, geometry=[shapely.box(*box)], crs=27700)
     frame.to_file(tmp_path / "t.gpkg")
     assert gpd.GeoDataFrame(read_areas(areas(tmp_path / "t.gpkg"))).crs == "EPSG:27700"
 

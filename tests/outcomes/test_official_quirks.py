@@ -205,6 +205,24 @@ def test_an_ons_custom_dataset_has_the_share_of_bad_health() -> None:
     assert len(outcome.values) == 30
 
 
+def test_those_that_a_custom_dataset_s_question_does_not_apply_to_are_no_part_of_the_total(
+    tmp_path: Path,
+) -> None:
+    content = (CASES / "ons_custom_dataset_ts037_long.csv").read_text(encoding="utf-8")
+    path = tmp_path / "ts037.csv"
+    path.write_text(content + "E01000001,X 0,-8,Does not apply,50\n", encoding="utf-8")
+    settings = CensusOutcome.model_validate(
+        {"source": "census", "files": [path], "measure": "bad-health"}
+    )
+    assert read_outcome("health", settings).values["E01000001"] == pytest.approx(4 / 94)
+    crossed = content.replace("Observation", "Sex (2 categories),Observation").replace(
+        " health,", " health,Female,"
+    )
+    path.write_text(crossed, encoding="utf-8")
+    with pytest.raises(InputError, match="the dataset crosses 2 variables: General health"):
+        read_outcome("health", settings)
+
+
 def test_a_long_table_is_read_by_the_names_of_its_measures() -> None:
     settings = table(
         CASES / "ons_custom_dataset_ts037_long.csv",

@@ -70,7 +70,9 @@ def read_income(
         if years is not None:
             known = [cell for cell in years[0].rows[years[1]] if cell]
         there = wanted if years is not None else "Code"
-        raise InputError(path, f"there is no column {there!r}", closest(there, known))
+        names = [repr(sheet.name) for sheet in sheets if sheet.name]
+        more = f"; its sheets are {', '.join(names)}" if len(names) > 1 else ""
+        raise InputError(path, f"there is no column {there!r}", closest(there, known) + more)
     sheet, position, columns = found
     table = as_table(sheet, position)
     codes, cells = table.iloc[:, columns["area"]], table.iloc[:, columns["value"]]
