@@ -106,8 +106,8 @@ def test_what_killed_writers_left_is_removed_and_nothing_else(tmp_path: Path) ->
     (model / ".syncthing.map.png.tmp").write_text("")
     (tmp_path / ".model.old.abcd1234.tmp").mkdir()
     remove_leftovers(model)
-    kept = {path.relative_to(model).as_posix() for path in model.rglob("*") if path.is_file()}
-    assert kept == {"fold-1/bundle.json", ".work.tmp/bundle.json", ".syncthing.map.png.tmp"}
+    remaining = {path.relative_to(model).as_posix() for path in model.rglob("*") if path.is_file()}
+    assert remaining == {"fold-1/bundle.json", ".work.tmp/bundle.json", ".syncthing.map.png.tmp"}
     assert not (tmp_path / ".model.old.abcd1234.tmp").exists()
 
 

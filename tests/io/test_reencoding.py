@@ -122,7 +122,7 @@ def test_a_workbook_and_a_table_are_no_zip(tmp_path: Path) -> None:
 def test_a_zip_without_a_table_or_damaged_is_one_sentence(read, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
     path = tmp_path / "t.zip"
     with zipfile.ZipFile(path, "w") as archive:
-        archive.writestr("picture.png", "x")
+        archive.writestr("image.png", "x")
     with pytest.raises(InputError, match="there is no CSV file in the zip"):
         read(path)
     written(path, WORLD, ",", "\n", "utf-8", "zip", False)

@@ -1,4 +1,4 @@
-"""Files behind URLs are found, read and told apart as files of a folder are."""
+"""Files behind URLs are found, read and distinguished as files of a folder are."""
 
 from __future__ import annotations
 
@@ -220,8 +220,8 @@ def test_a_server_that_never_ends_is_a_picture_that_cannot_be_read(
     if kind == "slow":
         return
     listed = ImagerySettings(folder=tmp_path, manifest=Url(f"{url}/list.csv"), views=("a",))
-    said = "larger than 3 MiB, the most" if kind == "endless" else "nothing arrived for 0 sec"
-    with pytest.raises(InputError, match=rf"http://.*/town/list.csv: it .*{said}"):
+    limit = "larger than 3 MiB, the most" if kind == "endless" else "nothing arrived for 0 sec"
+    with pytest.raises(InputError, match=rf"http://.*/town/list.csv: it .*{limit}"):
         find_views(listed, ["A"])
 
 

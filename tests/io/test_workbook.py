@@ -23,7 +23,7 @@ ROWS = [
 ]
 
 
-def kept(path: Path) -> list[tuple[str, ...]]:
+def cells_of(path: Path) -> list[tuple[str, ...]]:
     return list(read_sheets(path)[0].rows)
 
 
@@ -60,7 +60,7 @@ def test_income_estimates_are_read_from_every_kind_of_workbook(
 def test_a_formula_of_an_old_workbook_is_its_stored_result(
     write_xls: Callable[..., Path], tmp_path: Path
 ) -> None:
-    assert kept(write_xls(tmp_path / "t.xls", [["a"], [None]])) == [("a",), ("7",)]
+    assert cells_of(write_xls(tmp_path / "t.xls", [["a"], [None]])) == [("a",), ("7",)]
 
 
 def stored(path: Path, values: dict[str, str]) -> None:
@@ -108,10 +108,10 @@ def test_a_formula_is_never_run_and_without_a_stored_value_it_is_missing_and_sai
 
 def test_a_workbook_with_macros_is_read_and_they_are_not_run(tmp_path: Path) -> None:
     path = formulas(tmp_path / "i.xlsm")
-    plain = kept(path)
+    plain = cells_of(path)
     with zipfile.ZipFile(path, "a") as book:
         book.writestr("xl/vbaProject.bin", b"\xd0\xcf\x11\xe0" + b"Auto_Open Shell rm" * 40)
-    assert kept(path) == plain
+    assert cells_of(path) == plain
 
 
 def test_formulas_are_found_on_the_sheet_that_has_them(tmp_path: Path) -> None:
@@ -131,7 +131,7 @@ def test_truth_dates_and_whole_numbers_are_written_as_people_read_them(tmp_path:
     book = openpyxl.Workbook()
     book.active.append([True, datetime.date(2021, 3, 21), 32844, 0.1, "0101", " x "])
     book.save(tmp_path / "t.xlsx")
-    assert kept(tmp_path / "t.xlsx") == [("TRUE", "2021-03-21", "32844", "0.1", "0101", "x")]
+    assert cells_of(tmp_path / "t.xlsx") == [("TRUE", "2021-03-21", "32844", "0.1", "0101", "x")]
 
 
 def test_a_stray_cell_far_out_is_refused_before_memory_runs_out(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Further columns of the areas are kept, to split by."""
+"""Further columns of the areas are read, to split by."""
 
 from __future__ import annotations
 

@@ -151,14 +151,14 @@ def test_a_damaged_file_is_read_or_refused_in_one_sentence(name: str, tmp_path: 
         for _ in range(chance.choice((1, 4, 40))):
             other[chance.randrange(len(other))] = chance.randrange(256)
         damaged.append(bytes(other))
-    said = []
+    sentences = []
     for number, each in enumerate(damaged):
         path = tmp_path / f"{number}{Path(name).suffix}"  # GDAL remembers files by their names
         path.write_bytes(each)
         try:
             read_areas(AreaSettings(file=path, code="code", name="name"))
         except InputError as error:
-            said.append(str(error))
+            sentences.append(str(error))
         path.unlink()
-    assert len(said) > TRIES // 2
-    assert all("\n" not in each and len(each) < 700 for each in said)
+    assert len(sentences) > TRIES // 2
+    assert all("\n" not in each and len(each) < 700 for each in sentences)

@@ -159,8 +159,8 @@ def test_a_release_that_headers_cannot_tell_is_that_of_the_file_s_name(
 
 def test_file_5_has_scores_only_and_says_so_where_ranks_are_wanted(tmp_path: Path) -> None:
     frame = english("English Indices of Deprivation 2019")
-    kept = [c for c in frame if "Rank" not in c and "Decile" not in c]
-    frame[kept].to_csv(tmp_path / "file5.csv", index=False)
+    retained = [c for c in frame if "Rank" not in c and "Decile" not in c]
+    frame[retained].to_csv(tmp_path / "file5.csv", index=False)
     score = read_outcome("o", settings(tmp_path / "file5.csv", "crime", statistic="score"))
     assert score.provenance["columns"]["score"] == "Crime Score"
     with pytest.raises(InputError, match='it has no ranks; use statistic = "score"'):
@@ -339,12 +339,12 @@ def test_any_part_of_any_ranking_with_ties_is_accepted(
     scores: list[int], method: str, keep: list[bool], tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     ranks = pd.Series(scores).rank(method=method)
-    kept = ranks[keep[: len(ranks)]]
-    if kept.empty:
+    retained = ranks[keep[: len(ranks)]]
+    if retained.empty:
         return
     path = tmp_path_factory.mktemp("ranks") / "imd.csv"
-    values = read_outcome("o", settings(ranked(path, kept))).values
-    assert values.tolist() == kept.tolist()
+    values = read_outcome("o", settings(ranked(path, retained))).values
+    assert values.tolist() == retained.tolist()
 
 
 def test_published_deciles_that_are_not_there_or_no_deciles_are_refused(tmp_path: Path) -> None:

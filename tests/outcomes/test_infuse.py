@@ -64,10 +64,10 @@ def test_rows_of_small_areas_are_read_by_cell_code_and_no_others(path: Path) -> 
 def test_another_level_is_read_if_the_settings_say_so_or_the_study_has_such_areas(
     level: str, area: str, share: float, path: Path
 ) -> None:
-    said = read_outcome("h", settings(path, level=level))
+    stated = read_outcome("h", settings(path, level=level))
     inferred = read_outcome("h", settings(path), areas=["X", area])
-    assert said.values[area] == share
-    pd.testing.assert_series_equal(said.values, inferred.values)
+    assert stated.values[area] == share
+    pd.testing.assert_series_equal(stated.values, inferred.values)
 
 
 def test_headers_that_only_start_with_a_cell_code_are_read(tmp_path: Path) -> None:

@@ -186,8 +186,8 @@ def test_an_area_made_of_one_without_a_value_has_none_and_the_reason_is_passed_o
     _, _, skips = build_outcomes({"o": settings}, pd.Index(NEW), lookup=lookup)
     reasons = skips.set_index("area")["reason"]
     for area, source in ((MERGED, "E01000032"), (SPLIT[1], "E01000031")):
-        said = f"o: {source}, of which it is made, has no value: column 'value' is empty"
-        assert reasons[area] == said
+        reason = f"o: {source}, of which it is made, has no value: column 'value' is empty"
+        assert reasons[area] == reason
 
 
 def test_areas_of_another_nation_keep_their_values_and_a_partial_file_of_the_same_year_its_gaps(

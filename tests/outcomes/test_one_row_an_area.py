@@ -26,9 +26,9 @@ def test_each_area_has_its_row_or_the_first_contradiction_is_named(
     numbers = pd.DataFrame([row[1:] for row in rows], index, ["x", "y"], dtype="float64")
     first: dict[str, tuple[int, tuple[float, ...]]] = {}
     wrong = None
-    for row, (code, *said) in zip(index, rows, strict=True):
-        before = first.setdefault(code, (row, tuple(said)))
-        if code and wrong is None and not np.array_equal(before[1], said, equal_nan=True):
+    for row, (code, *cells) in zip(index, rows, strict=True):
+        before = first.setdefault(code, (row, tuple(cells)))
+        if code and wrong is None and not np.array_equal(before[1], cells, equal_nan=True):
             wrong = f"rows {before[0]} and {row}: area '{code}' appears more than once"
     if wrong is not None:
         with pytest.raises(InputError, match=wrong):

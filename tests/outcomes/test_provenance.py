@@ -82,27 +82,30 @@ def test_every_source_says_all_of_where_it_comes_from(
 ) -> None:
     frame, metadata, _ = build_outcomes(every_source, pd.Index(CODES))
     write_table(frame, tmp_path / "outcomes.parquet", metadata)
-    kept = read_metadata(tmp_path / "outcomes.parquet")
-    assert kept.keys() == every_source.keys()
-    for name, about in kept.items():
+    found = read_metadata(tmp_path / "outcomes.parquet")
+    assert found.keys() == every_source.keys()
+    for name, about in found.items():
         empty = {key for key in KEYS if about.get(key) in (None, "", [], {})}
         assert not empty, (name, empty)
         assert about["source"] == name
         assert about["areas"] == "LSOA 2011"
         assert len(about["sha256"]) == 64
-    cells = {name: about["cells"] for name, about in kept.items()}
+    cells = {name: about["cells"] for name, about in found.items()}
     assert cells == {
         "census": [f"QS302EW: {c}" for c in ("Bad health", "Very bad health", TOTAL)],
         "deprivation": ["Crime Rank (where 1 is most deprived)"],
         "income": ["Mean 2012/13"],
         "table": ["rent"],
     }
-    vintages = {name: about["vintage"] for name, about in kept.items()}
+    vintages = {name: about["vintage"] for name, about in found.items()}
     assert vintages["census"] == "2011"
     assert vintages["income"] == "2012/13"
     assert vintages["table"] == "2014"
-    assert kept["table"]["sha256"] == sha256_of(tmp_path / "rents.csv")
-    assert (kept["table"]["publisher"], kept["table"]["licence"]) == ("City council", "CC BY 4.0")
+    assert found["table"]["sha256"] == sha256_of(tmp_path / "rents.csv")
+    assert (found["table"]["publisher"], found["table"]["licence"]) == (
+        "City council",
+        "CC BY 4.0",
+    )
 
 
 def test_the_card_of_a_bundle_shows_it_for_every_outcome(

@@ -53,7 +53,7 @@ def test_the_year_of_areas_is_found_in_a_column_s_name(words: str | None, year: 
         # Numbers beyond the newest release are of no real area: made-up cities have such codes.
         (["E01035763", "E01900012", "S01020874", "E01000000"], "LSOA11CD", {}),
         (["E01035762", "W01002040"], None, {"E01": "LSOA 2021", "W01": "LSOA 2021"}),
-        # Other countries and kinds are not known, and nothing is said of them.
+        # Other countries and kinds are not known, and have no vintage.
         (["06037101110", "A01", "E09000001", ""], "GEOID21", {}),
         (["E01000001", "W01000001", "E09000001"], None, {"E01": "LSOA 2011", "W01": "LSOA 2011"}),
     ],

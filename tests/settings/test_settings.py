@@ -94,8 +94,8 @@ def test_a_key_of_another_source_is_said_to_be_one(tmp_path: Path) -> None:
     file = tmp_path / "study.toml"
     imagery = '[imagery]\nsource = "mapillary"\nfolder = "x"\n'
     file.write_text(GOOD.split("[features]")[0] + imagery, encoding="utf-8")
-    said = r"imagery\.folder: this key is not known here; it goes with source = 'files'\."
-    with pytest.raises(InputError, match=said):
+    message = r"imagery\.folder: this key is not known here; it goes with source = 'files'\."
+    with pytest.raises(InputError, match=message):
         read_settings(file)
     file.write_text(file.read_text("utf-8").replace("folder", "oldst"), encoding="utf-8")
     with pytest.raises(InputError, match=r"this key is not known; did you mean 'oldest'\?"):
@@ -126,8 +126,12 @@ def test_the_template_of_init_can_be_used() -> None:
 def test_an_onnx_file_is_a_file_of_the_study_and_names_its_store(tmp_path: Path) -> None:
     from streetgauge.settings import ImageFeatures
 
-    looks = ImageFeatures.model_validate({"source": "images", "backbone": "onnx:nets/a.onnx"})
-    assert (looks.backbone, looks.weights, looks.store) == ("onnx", Path("nets/a.onnx"), "onnx-a")
+    onnx = ImageFeatures.model_validate({"source": "images", "backbone": "onnx:nets/a.onnx"})
+    assert (onnx.backbone, onnx.weights, onnx.store) == (
+        "onnx",
+        Path("nets/a.onnx"),
+        "onnx-a",
+    )
     with pytest.raises(ValidationError, match="an ONNX file has weights of its own"):
         ImageFeatures.model_validate({"backbone": "onnx:a.onnx", "weights": "b.safetensors"})
     plain = ImageFeatures(backbone="vgg16-caffe-fc6", relu=False)
