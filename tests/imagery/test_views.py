@@ -46,6 +46,16 @@ def test_views_are_sorted_by_location_and_then_as_the_settings_name_them(tmp_pat
     assert skips.empty
 
 
+def test_of_two_spellings_of_a_suffix_the_pattern_s_own_is_taken(tmp_path: Path) -> None:
+    touched(tmp_path, ["X_a.jpg", "X_a.JPG", "X_b.JPEG"])
+    views, skips = find_views(settings(tmp_path), ["X"])
+    assert [Path(path).name for path in views["path"]] == ["X_a.jpg", "X_b.JPEG"]
+    assert skips["reason"].tolist() == ["another image has the pattern's own suffix: X_a.JPG"]
+    touched(tmp_path, ["X_b.JPG"])
+    with pytest.raises(InputError, match=r"two images: X_b\.JPEG and X_b\.JPG"):
+        find_views(settings(tmp_path), ["X"])
+
+
 def test_the_order_of_locations_does_not_matter(tmp_path: Path) -> None:
     ids = [f"L{i}" for i in range(30)]
     touched(tmp_path, [f"{location}_{view}.jpg" for location in ids for view in "ab"])

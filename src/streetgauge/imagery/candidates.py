@@ -70,6 +70,8 @@ def read_names(
     """Give images whose location and view their names contain."""
     pattern = Pattern(settings.pattern, settings.views)
     only = settings.views[0] if len(settings.views) == 1 and not settings.panoramas else None
+    taken: set[tuple[str | None, str | None]] = set()
+    respelled: list[Candidate] = []
     for file in folder.files(pattern):
         owners = pattern.owners(file.name, wanted)
         if len(owners) > 1:
@@ -81,12 +83,23 @@ def read_names(
                 "use a pattern that separates ids and views, or a manifest",
             )
         for location, view in owners:
-            yield Candidate(
+            image = Candidate(
                 file, location, view or only, panorama=settings.panoramas, where=file.name
             )
+            if file.name.endswith(pattern.suffix):
+                taken.add((location, image.view))
+                yield image
+            else:
+                respelled.append(image)
         if not owners and (found := pattern.parse(file.name)):
             row = unknown(settings, wanted, Candidate(file, found[0], found[1] or None))
             skips += [row] if row else []
+    for image in respelled:
+        if (image.location, image.view) in taken:
+            reason = f"another image has the pattern's own suffix: {image.where}"
+            skips.append({"reason": reason})
+        else:
+            yield image
 
 
 def read_photographs(

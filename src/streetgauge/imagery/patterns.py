@@ -69,6 +69,12 @@ class Pattern:
         self._any = self._expression(None, lazy=not self.parts[-1].endswith(_LOCATION))
 
     @property
+    def suffix(self) -> str:
+        """The suffix as the pattern spells it; "" if it has none of an image."""
+        known = _SUFFIX.search(self.parts[-1])
+        return known[0] if known else ""
+
+    @property
     def names_views(self) -> bool:
         """Whether it distinguishes views."""
         return _VIEW in self.text

