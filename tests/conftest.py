@@ -231,6 +231,7 @@ k = 2
 k = 3
 
 [train]
+learner = "network"
 ensemble_size = 2
 epochs = 5
 """

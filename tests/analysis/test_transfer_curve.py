@@ -37,7 +37,7 @@ Run = Callable[..., tuple[int, str, str]]
 Refuse = Callable[..., str]
 
 OUTCOMES = ("income", "health")
-TRAIN = TrainSettings(device="cpu", epochs=12)
+TRAIN = TrainSettings(learner="network", device="cpu", epochs=12)
 FOLDS = FoldSettings(k=3)
 
 
@@ -370,7 +370,7 @@ def test_find_start_takes_the_network_of_the_bundle(cities: Path) -> None:
 
     store = FeatureStore.open(cities / "first" / "features" / "shares.h5")
     transfer = TransferSettings.model_validate({"from": cities / "first" / "model" / "all"})
-    train = TrainSettings(network="paper-2019", components=2)
+    train = TrainSettings(learner="network", network="paper-2019", components=2)
     begun = find_start(transfer, train, store, ["illness"])
     lent = Bundle.load(cities / "first" / "model" / "all").settings.network
     assert begun.settings.network == lent != "paper-2019"

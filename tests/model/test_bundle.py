@@ -20,7 +20,7 @@ from streetgauge.settings import FoldSettings, TrainSettings
 from streetgauge.splits import make_splits
 
 DATA = Path(__file__).parent / "data"
-SETTINGS = TrainSettings(epochs=2, device="cpu")
+SETTINGS = TrainSettings(learner="network", epochs=2, device="cpu")
 SOURCE = {
     "backbone": "table",
     "weights_sha256": "0" * 64,
@@ -257,12 +257,14 @@ def test_a_feature_that_is_no_number_is_named_by_row_and_location(
 @pytest.mark.parametrize(
     "settings",
     [
-        TrainSettings(epochs=2, device="cpu", network="paper-2019"),
-        TrainSettings(epochs=2, device="cpu", network="shared", pooling="attention"),
-        TrainSettings(epochs=2, device="cpu", network="shared", ensemble_size=3),
-        TrainSettings(epochs=2, device="cpu", head="exponential"),
-        TrainSettings(epochs=2, device="cpu", head="clm"),
-        TrainSettings(epochs=2, device="cpu", components=4),
+        TrainSettings(learner="network", epochs=2, device="cpu", network="paper-2019"),
+        TrainSettings(
+            learner="network", epochs=2, device="cpu", network="shared", pooling="attention"
+        ),
+        TrainSettings(learner="network", epochs=2, device="cpu", network="shared", ensemble_size=3),
+        TrainSettings(learner="network", epochs=2, device="cpu", head="exponential"),
+        TrainSettings(learner="network", epochs=2, device="cpu", head="clm"),
+        TrainSettings(learner="network", epochs=2, device="cpu", components=4),
     ],
     ids=["batch-norm", "shared", "ensemble_size", "exponential", "clm", "components"],
 )

@@ -40,7 +40,9 @@ def splits_of(world: Any) -> list[Split]:
 
 def run(world: Any, directory: Path, *, epochs: int = 4, **changes: Any) -> pd.DataFrame:
     given: dict[str, Any] = {
-        "settings": TrainSettings(epochs=epochs, batch=64, ensemble_size=2, device="cpu"),
+        "settings": TrainSettings(
+            learner="network", epochs=epochs, batch=64, ensemble_size=2, device="cpu"
+        ),
         "seed": 5,
         "directory": directory,
         "cache_key": "same",
@@ -120,7 +122,7 @@ def test_a_location_is_predicted_by_the_model_that_has_not_seen_its_area(
 def test_a_network_alone_does_not_learn_from_the_areas_that_stop_it(
     world: Any, tmp_path: Path
 ) -> None:
-    settings = TrainSettings(epochs=1, batch=64, ensemble_size=1, device="cpu")
+    settings = TrainSettings(learner="network", epochs=1, batch=64, ensemble_size=1, device="cpu")
     frame = run(world, tmp_path, settings=settings)
     for i, one in frame.groupby("fold"):
         record = Bundle.load(tmp_path / f"fold-{i}").training
@@ -231,7 +233,9 @@ def test_a_run_that_was_killed_while_training_and_run_again_gives_the_same_bytes
 def test_members_learn_from_all_areas_between_them_and_are_averaged(
     world: Any, tmp_path: Path
 ) -> None:
-    settings = TrainSettings(network="shared", ensemble_size=3, epochs=4, batch=64, device="cpu")
+    settings = TrainSettings(
+        learner="network", network="shared", ensemble_size=3, epochs=4, batch=64, device="cpu"
+    )
     frame = run(world, tmp_path / "one", settings=settings)
     pd.testing.assert_frame_equal(run(world, tmp_path / "two", settings=settings), frame)
     bundle = Bundle.load(tmp_path / "one" / "fold-1")
@@ -315,7 +319,9 @@ def test_parts_trained_at_once_keep_to_the_memory_between_them(
 
     monkeypatch.setattr(Reader, "_window", noted)
     memory = world.features.nbytes / 2 / 2**30
-    settings = TrainSettings(epochs=3, batch=16, ensemble_size=1, device="cpu", memory=memory)
+    settings = TrainSettings(
+        learner="network", epochs=3, batch=16, ensemble_size=1, device="cpu", memory=memory
+    )
     run(world, tmp_path, settings=settings)
     block = world.features[:1].nbytes * 8  # blocks differ by a row
     assert windows[0] > len(PARTS) * 3 * 2
@@ -324,7 +330,7 @@ def test_parts_trained_at_once_keep_to_the_memory_between_them(
 
 def test_history_is_json_also_without_a_validation_part(world: Any, tmp_path: Path) -> None:
     splits = [replace(split, validation=split.validation[:0]) for split in splits_of(world)]
-    settings = TrainSettings(epochs=2, batch=64, ensemble_size=1, device="cpu")
+    settings = TrainSettings(learner="network", epochs=2, batch=64, ensemble_size=1, device="cpu")
     run(world, tmp_path, settings=settings, splits=splits)
 
     def refuse(constant: str) -> None:
@@ -357,7 +363,7 @@ def test_a_feature_that_is_no_number_is_named_by_its_row_in_the_store_and_its_lo
                 rows=row_of,
             ),
             [split],
-            TrainSettings(epochs=1, batch=64, ensemble_size=1, device="cpu"),
+            TrainSettings(learner="network", epochs=1, batch=64, ensemble_size=1, device="cpu"),
             seed=5,
             directory=tmp_path,
             cache_key="same",
@@ -450,7 +456,9 @@ def test_what_was_made_from_something_else_is_made_anew(
             )
         },
         "settings": {
-            "settings": TrainSettings(epochs=1, batch=32, ensemble_size=2, device="cpu"),
+            "settings": TrainSettings(
+                learner="network", epochs=1, batch=32, ensemble_size=2, device="cpu"
+            ),
         },
         "seed": {"seed": 6},
     }[changed]

@@ -27,7 +27,7 @@ COMMIT = "a" * 40
 @pytest.fixture(scope="module")
 def saved(make_world: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
     world = make_world(n_areas=12, outcomes=1)
-    settings = TrainSettings(epochs=1, device="cpu")
+    settings = TrainSettings(learner="network", epochs=1, device="cpu")
     (split,) = make_splits(FoldSettings(scheme="train-only"), world.areas, world.deciles, seed=1)
     model, record = fit_model(world.data(["income"]), split, settings, seed=1)
     place = tmp_path_factory.mktemp("hub") / "bundle"

@@ -46,7 +46,7 @@ def areas_of(city: dict[str, Any], labels: pd.DataFrame, folder: Path) -> pd.Dat
             list(labels.columns),
         ),
         splits,
-        TrainSettings(device="cpu", ensemble_size=2, epochs=12),
+        TrainSettings(learner="network", device="cpu", ensemble_size=2, epochs=12),
         seed=2,
         directory=folder,
         cache_key="",

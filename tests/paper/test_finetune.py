@@ -19,7 +19,7 @@ from streetgauge.model.transfer import Start
 from streetgauge.settings import TrainSettings
 from streetgauge.splits import take_share
 
-TRAIN = TrainSettings(device="cpu", epochs=8, ensemble_size=2)
+TRAIN = TrainSettings(learner="network", device="cpu", epochs=8, ensemble_size=2)
 
 
 @pytest.fixture(scope="module")

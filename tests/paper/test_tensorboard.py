@@ -24,7 +24,7 @@ def done(make_city: Callable[..., Any], tmp_path_factory: pytest.TempPathFactory
     cross_validate(
         city.data(),
         city.split(k=3, validation=0.2),
-        TrainSettings(epochs=4, batch=64, ensemble_size=2, device="cpu"),
+        TrainSettings(learner="network", epochs=4, batch=64, ensemble_size=2, device="cpu"),
         seed=5,
         directory=directory,
         cache_key="same",

@@ -77,7 +77,12 @@ def import_authors(
     file = Path(file)
     state = read_state(file)
     settings = TrainSettings(
-        network="port-2020", pooling="mean", ensemble_size=1, head="binomial", dropout=0.0
+        learner="network",
+        network="port-2020",
+        pooling="mean",
+        ensemble_size=1,
+        head="binomial",
+        dropout=0.0,
     )
     network = Network(LAYERS["dense1"][0][1], [0], settings)
     own = dict(network.state_dict())

@@ -482,7 +482,7 @@ def _read_model(
         raise InputError(file, f"this is no safetensors file: {error}") from None
     applicability = _applicability(file, tensors, description["dimension"])
     settings = TrainSettings.model_validate(description["settings"])
-    if settings.learner == "network":
+    if not any(name.startswith(STACK_TENSORS) for name in tensors):
         return _read_network(file, description, settings, tensors), applicability
     own = {n: tensors.pop(n).numpy() for n in list(tensors) if n.startswith(STACK_TENSORS)}
     network = _read_network(file, description, settings, tensors) if tensors else None

@@ -73,8 +73,8 @@ LINEAR_COMPONENTS = 512  # of areas' mean features
 SAMPLE = 1024  # locations that show components and widths
 BLOCK = 64  # locations that are embedded at a time: more do not fit the cache
 PREDICTED = 4096  # locations that are predicted at a time
-NEGLIGIBLE = 1e-3  # weight of a kernel that is dropped for an outcome
-RANK = 128  # axes of a kernel along which the explained variance is stored
+NEGLIGIBLE = 0.01  # weight of a kernel that is dropped for an outcome
+RANK = 64  # axes of a kernel along which the explained variance is stored
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,7 @@ __all__ = ["EQUAL_AREAS", "Stack", "fit_stack"]
 
 Floats = NDArray[np.float64]
 
-EQUAL_AREAS = 10.0  # how many areas equal weights count as
+EQUAL_AREAS = 3.0  # how many areas equal weights count as
 LEAST = 0.05  # correlation with the labels that a learner has at least: else all areas are tied
 SUM = 1e4  # weight of the equation that the weights sum to 1
 

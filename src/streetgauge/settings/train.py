@@ -135,11 +135,11 @@ class FoldSettings(Settings):
 class TrainSettings(Settings):
     """``[train]``: the learner and its training."""
 
-    learner: Literal["network", "kernel", "ridge", "stack"] = Field(
+    learner: Literal["stack", "network", "kernel", "ridge"] = Field(
         "network",
-        description="a network; Gaussian processes on areas as bags of views; a Bayesian ridge on "
-        "their mean features; or a weighted mean of the three; the other settings are of the "
-        "network",
+        description="a network; Gaussian processes on areas as bags of views (kernel); a Bayesian "
+        "ridge on their mean features; or a weighted mean of the three; the other settings are of "
+        "the network",
     )
     network: Literal["shared", "port-2020", "paper-2019"] = Field(
         "shared",
