@@ -1,6 +1,6 @@
 """How well learners that see the same features rank areas, on the same folds of given studies.
 
-    .venv/bin/python benchmarks/learners.py STUDY... [--seeds 5] [--block METRES] [--worlds 10] [--only ..]
+    .venv/bin/python benchmarks/learners.py STUDY... [--seeds 5] [--block METRES] [--worlds 10]
 
 Every study must have its outcomes, locations and features: the sample city (`streetgauge demo`),
 examples/newport, or London with simulated features. Nothing is written to it.
@@ -25,6 +25,7 @@ import numpy as np
 import pandas as pd
 from scipy.optimize import minimize
 from scipy.special import expit
+from sklearn.base import BaseEstimator, RegressorMixin
 from sklearn.ensemble import HistGradientBoostingRegressor, RandomForestRegressor
 from sklearn.linear_model import RidgeCV
 from sklearn.pipeline import make_pipeline
@@ -35,14 +36,14 @@ from streetgauge.features import FeatureStore
 from streetgauge.model import cross_validate
 from streetgauge.model.training_data import TrainingData, labelled, load_training_data
 from streetgauge.settings import FoldSettings, TrainSettings
-from streetgauge.splits import Split, make_splits
+from streetgauge.splits import LocationColumns, Split, make_splits
 from streetgauge.splits.blocks import to_metres
 from streetgauge.study import Study
 
 LEARNERS = ("ridge", "kernel", "network", "stack")
 
 
-class OrdinalLogit:
+class OrdinalLogit(RegressorMixin, BaseEstimator):
     """Proportional odds (McCullagh 1980) with an L2 penalty of 1 on standardised features."""
 
     def fit(self, x: np.ndarray, y: np.ndarray) -> OrdinalLogit:
@@ -60,12 +61,12 @@ class OrdinalLogit:
             away = p - above
             return value, np.concatenate([away.sum(axis=0), x.T @ away.sum(axis=1) + slope])
 
-        self.slope = minimize(loss, start, jac=True, method="L-BFGS-B").x[len(share) :]
+        self.slope_ = minimize(loss, start, jac=True, method="L-BFGS-B").x[len(share) :]
         return self
 
     def predict(self, x: np.ndarray) -> np.ndarray:
         """Give the score that orders samples."""
-        return x @ self.slope
+        return x @ self.slope_
 
 
 STANDARD: dict[str, Callable[[], object]] = {
@@ -96,10 +97,10 @@ class Case:
         folds = study.settings.folds
         if block is not None:
             folds = FoldSettings(scheme="blocks", block=block)
-        metres = to_metres(places["lat"], places["lon"])
+        columns = LocationColumns(coordinates=to_metres(places["lat"], places["lon"]))
 
         def splits(seed: int) -> Sequence[Split]:
-            made = make_splits(folds, data.areas, data.deciles, seed=seed, coordinates=metres)
+            made = make_splits(folds, data.areas, data.deciles, seed=seed, columns=columns)
             return [split for split in made if len(split.test)]
 
         return cls(f"{directory}, {folds.scheme}", data, splits)

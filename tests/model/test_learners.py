@@ -9,6 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from scipy.stats import spearmanr
+from sklearn.ensemble import RandomForestRegressor
+from sklearn.linear_model import RidgeCV
 
 sys.path.insert(0, str(Path(__file__).parent))
 
@@ -85,6 +87,30 @@ def test_every_learner_fits_predicts_and_is_saved(learner, tmp_path):
     assert one.score[:, 0] == pytest.approx(said.score[:, 1], abs=1e-6)
     card = (tmp_path / "bundle" / "README.md").read_text()
     assert ("Network `shared`" in card) == (learner == "stack")
+
+
+@pytest.mark.parametrize("name", WORLDS)
+def test_a_stack_is_about_as_good_as_the_best_standard_learner_on_each_world(name):
+    world = WORLDS[name](0, areas=200)
+    data, split = data_of(world), halves(world)
+    model, _ = fit_learner(data, split, settings("stack", epochs=15, width=None), seed=0)
+    said = model.predict(data.features, data.present, split.test)
+    truth = world.deciles[:, 0]
+    means, first = world.means, np.arange(100)
+    forest = RandomForestRegressor(100, random_state=0).fit(means[first], truth[first])
+    line = RidgeCV(np.logspace(-1, 4, 11)).fit(means[first], truth[first])
+    kernel, _ = fit_learner(data, split, settings("kernel"), seed=0)
+    alone = kernel.predict(data.features, data.present, split.test).score[:, 0]
+    best = max(
+        spearmanr(predicted, truth[100:])[0]
+        for predicted in (
+            forest.predict(means[100:]),
+            line.predict(means[100:]),
+            area_means(world, split.test, alone)[100:],
+        )
+    )
+    score = area_means(world, split.test, said.score[:, 0])[100:]
+    assert spearmanr(score, truth[100:])[0] > best - 0.05
 
 
 def test_the_network_alone_is_what_it_was():

@@ -297,6 +297,8 @@ class _Kernel:
     coefficients : array, shape [W, M]
     offset, weight : array, shape [M]
         What is added to the prediction; the kernel's share of the marginal likelihood.
+    likeliest : array of bool, shape [M]
+        For which outcomes its share is the largest: their variance is taken from it.
     axes : array, shape [W, Q]
         Along which the training areas explain most.
     explained : array, shape [Q, M]
@@ -312,6 +314,7 @@ class _Kernel:
     coefficients: Floats
     offset: Floats
     weight: Floats
+    likeliest: Flags
     axes: Singles
     explained: Floats
     prior: Floats
@@ -319,14 +322,22 @@ class _Kernel:
     def predict(self, maps: Sequence[Singles]) -> tuple[Floats, Floats]:
         """Predict areas, and give the variance of the prediction: both [A, M]."""
         vectors = (_joined(maps, self.parts) - self.centre) * self.scale
-        norm = np.einsum("aw,aw->a", vectors, vectors)
-        along = (vectors @ self.axes) ** 2
-        variance = np.maximum(norm[:, None] * self.prior - along @ self.explained, 0)
+        variance = np.zeros((len(vectors), len(self.weight)))
+        if self.likeliest.any():
+            norm = np.einsum("aw,aw->a", vectors, vectors)
+            along = (vectors @ self.axes) ** 2
+            variance = np.maximum(norm[:, None] * self.prior - along @ self.explained, 0)
         return vectors @ self.coefficients + self.offset, variance
+
+    def weighted(self, weight: Floats, likeliest: Flags) -> Self:
+        """Give the kernel with its weight, and with axes, which take most space, if needed."""
+        rank = self.axes.shape[1] if likeliest.any() else 0
+        axes, explained = self.axes[:, :rank], self.explained[:rank]
+        return replace(self, weight=weight, likeliest=likeliest, axes=axes, explained=explained)
 
     def pick(self, outcomes: Sequence[int]) -> Self:
         """Give the kernel of these outcomes only, by position, in this order."""
-        each = ("coefficients", "offset", "weight", "explained", "prior")
+        each = ("coefficients", "offset", "weight", "likeliest", "explained", "prior")
         return replace(self, **{name: getattr(self, name)[..., outcomes] for name in each})
 
 
@@ -433,7 +444,7 @@ class Regression:
             each, variance = kernel.predict(maps)
             mean += kernel.weight * each
             second += kernel.weight * each**2
-            within += kernel.weight * variance
+            within += kernel.likeliest * variance
         between = np.maximum(second - mean**2, 0)
         return KernelPrediction(self.mean + mean, np.sqrt(within + between + self.noise))
 
@@ -519,7 +530,8 @@ def regress(
     share[share < NEGLIGIBLE] = 0
     share /= share.sum(axis=0)
     used = np.flatnonzero(share.any(axis=1))
-    chosen = tuple(replace(fitted[k][0], weight=share[k]) for k in used)
+    first = share.argmax(axis=0)
+    chosen = tuple(fitted[k][0].weighted(share[k], first == k) for k in used)
     filled, counted = np.where(known, labels, 0), known * weight[:, None]
     mean = (filled * counted).sum(axis=0) / counted.sum(axis=0)
     noise = (share * np.stack([level for _, _, level in fitted])).sum(axis=0)
@@ -569,6 +581,7 @@ def _fit(
         coefficients,
         offset,
         np.ones(outcomes),
+        np.ones(outcomes, np.bool_),
         axes.astype(np.float32),
         explained,
         prior,
