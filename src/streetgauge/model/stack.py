@@ -103,9 +103,9 @@ def fit_stack(
     >>> noise = np.random.default_rng(0).normal(size=truth.shape)
     >>> stack = fit_stack([truth / 10, noise], truth)
     >>> stack.weight.round(2).tolist()
-    [0.95, 0.05]
+    [0.99, 0.01]
     >>> stack.combine([[[0.1], [1.0]], [[0.0], [0.0]]]).round(1).ravel().tolist()
-    [1.2, 9.8]
+    [1.1, 9.9]
     """
     given, truth = np.asarray(predictions, np.float64), np.asarray(labels, np.float64)
     if given.ndim != 3 or not len(given) or given.shape[1:] != truth.shape:
