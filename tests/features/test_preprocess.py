@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -14,7 +15,7 @@ from PIL import Image
 
 from streetgauge.features import get_backbone, prepare, preprocess
 from streetgauge.features.preprocess import transform_json
-from streetgauge.imagery import read_image
+from streetgauge.imagery import Cut, ImageSource, read_image
 
 LITE0 = get_backbone("efficientnet-lite0")
 
@@ -125,3 +126,19 @@ def test_the_crop_s_borders_see_beyond_the_crop_as_with_pillow() -> None:
     prepared, expected = prepare(image, LITE0), preprocess._by_pillow(image, LITE0)
     assert expected[:, 0].max() < 200
     assert np.abs(prepared.astype(int) - expected).max() <= 1
+
+
+def test_of_a_part_of_a_sphere_the_views_that_it_lacks_have_their_reason() -> None:
+    sizes = {"FullPanoWidth": 512, "FullPanoHeight": 256}
+    sizes |= {"CroppedAreaImageWidth": 256, "CroppedAreaImageHeight": 128}
+    sizes |= {"CroppedAreaLeft": 128, "CroppedAreaTop": 64}
+    xmp = " ".join(f'GPano:{name}Pixels="{size}"' for name, size in sizes.items())
+    buffer = io.BytesIO()
+    Image.new("RGB", (256, 128), "green").save(buffer, "JPEG", xmp=f"<x {xmp}/>".encode())
+    raw = buffer.getvalue()
+    rows = [ImageSource("a.jpg", "", Cut(heading, size=64)) for heading in (0.0, 90.0, 180.0)]
+    batch = preprocess.preprocess_batch(rows, [raw] * 3, get_backbone("efficientnet-lite0"))
+    lacking = "the panorama does not show the whole of this view"
+    assert batch.reasons == [None, lacking, lacking]
+    assert (batch.pixels[0][..., 1] > 100).all()
+    assert not batch.pixels[1:].any()
