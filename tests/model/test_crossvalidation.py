@@ -193,7 +193,7 @@ KILLED = """
 import os
 import sys
 from pathlib import Path
-sys.path[:0] = [{tests!r}, {here!r}]
+sys.path[:0] = [{tests!r}, {helpers!r}, {here!r}]
 from conftest import build_world
 from test_crossvalidation import run
 if __name__ == "__main__":
@@ -208,9 +208,9 @@ def test_a_run_that_was_killed_while_training_and_run_again_gives_the_same_bytes
 ) -> None:
     frame, directory = done
     script = tmp_path / "script.py"
-    script.write_text(
-        KILLED.format(tests=str(Path(__file__).parents[1]), here=str(Path(__file__).parent))
-    )
+    here = Path(__file__).parent
+    paths = {"tests": here.parent, "helpers": here.parent / "helpers", "here": here}
+    script.write_text(KILLED.format(**{name: str(path) for name, path in paths.items()}))
     target = tmp_path / "model"
     with subprocess.Popen([sys.executable, str(script), str(target)]) as process:
         second = target / "logs" / "fold-2" / "history.jsonl"
