@@ -9,12 +9,41 @@ from typing import Any
 
 import pandas as pd
 
-__all__ = ["SKIP_COLUMNS", "counted", "left_out", "skips_frame", "without_value"]
+from streetgauge.errors import InputError
+
+__all__ = [
+    "SKIP_COLUMNS",
+    "AllExcludedError",
+    "counted",
+    "left_out",
+    "skips_frame",
+    "without_value",
+]
 
 SKIP_COLUMNS = ("location_id", "view", "area", "stage", "reason")
 
 # What an archive's listing says of members that are not read.
 _MEMBERS = re.compile(r"archive .+?: (?P<count>\d+) of its members (?P<why>.+), e\.g\. ")
+
+
+class AllExcludedError(InputError):
+    """Everything was excluded, so that a stage cannot go on.
+
+    Parameters
+    ----------
+    subject, reason, next_step
+        As of `InputError`.
+    skips : DataFrame
+        What was excluded, and why: as of `skips_frame`.
+    """
+
+    def __init__(self, subject: object, reason: str, next_step: str, skips: pd.DataFrame) -> None:
+        super().__init__(subject, reason, next_step)
+        self.skips = skips
+
+    def __reduce__(self) -> tuple[type[AllExcludedError], tuple[Any, ...]]:
+        """Keep all parts on the way from another process."""
+        return type(self), (self.subject, self.reason, self.next_step, self.skips)
 
 
 def skips_frame(rows: Iterable[Mapping[str, str | None]], stage: str = "features") -> pd.DataFrame:

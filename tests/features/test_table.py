@@ -160,6 +160,38 @@ def test_more_rows_than_k_are_refused_not_cut(tmp_path: Path) -> None:
         joined(how, ids("X", "007"), tmp_path)
 
 
+def test_without_k_a_location_has_as_many_views_as_the_most_rows_and_any_are_enough(
+    tmp_path: Path,
+) -> None:
+    how = by_key(written(tmp_path, "id,f,g\nX,1,2\nY,3,4\nX,5,6\nZ,7,8\nZ,9,9\nZ,9,9\n"), view=None)
+    store, skips = joined(how, ids("X", "Y", "W"), tmp_path)
+    assert store.views == ("1", "2")  # Z is none of the locations
+    assert store.present.tolist() == [[False, False], [True, True], [True, False]]
+    assert store.done.tolist() == [False, True, True]
+    stored = json.loads(store.attributes["transform"])
+    assert (stored["k"], stored["require"]) == (2, "any")
+    reasons = skips.set_index("location_id")["reason"]
+    assert reasons["Y"] == "1 row of the table, 2 wanted"
+
+
+def test_without_k_all_views_can_still_be_required(tmp_path: Path) -> None:
+    file = written(tmp_path, "id,f,g\nX,1,2\nY,3,4\nX,5,6\n")
+    store, _ = joined(by_key(file, view=None, require="all"), ids("X", "Y"), tmp_path)
+    assert store.done.tolist() == [True, False]
+
+
+def test_k_is_four_where_rows_do_not_give_it(tmp_path: Path) -> None:
+    assert by_place(tmp_path / "t.csv", k=None).k == 4
+    named = by_key(tmp_path / "t.csv")
+    assert (named.k, named.require) == (4, "all")
+
+
+def test_a_location_with_very_many_rows_and_no_k_is_refused(tmp_path: Path) -> None:
+    file = written(tmp_path, "id,f,g\n" + "X,1,2\n" * 65)
+    with pytest.raises(InputError, match="'X' has 65 rows, more than 64; name the column"):
+        joined(by_key(file, view=None), ids("X"), tmp_path)
+
+
 def test_of_columns_with_one_name_the_numeric_one_is_taken(tmp_path: Path) -> None:
     for header, row in (("road,f,road", "High Street,2,0.5"), ("road,f,road", "0.5,2,High Street")):
         text = f"id,view,{header}\nX,a,{row}\n"

@@ -34,7 +34,9 @@ def test_folds_keep_their_promises(city: tuple[np.ndarray, np.ndarray], k: int, 
     areas, deciles = city
     names, sizes = np.unique(areas, return_counts=True)
     if len(names) < k:
-        with pytest.raises(InputError, match=rf"{len(names)} areas? cannot be dealt to {k} folds"):
+        with pytest.raises(
+            InputError, match=rf"{len(names)} areas? cannot be assigned to {k} folds"
+        ):
             area_folds(areas, deciles, k, seed)
         return
     fold = area_folds(areas, deciles, k, seed)
@@ -131,7 +133,7 @@ def test_units_are_dealt_within_the_largest_of_their_share(
     units = np.array([f"M{int(name[1:]) % 13}" for name in areas])
     sizes = np.unique(units, return_counts=True)[1]
     if len(sizes) < k:
-        with pytest.raises(InputError, match=f"{len(sizes)} units cannot be dealt to {k} parts"):
+        with pytest.raises(InputError, match=f"{len(sizes)} units cannot be assigned to {k} parts"):
             assign_units(units, areas, deciles, np.ones(k), seed)
         return
     part = assign_units(units, areas, deciles, np.ones(k), seed)

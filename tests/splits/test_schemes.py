@@ -351,14 +351,14 @@ def one_area(city: City) -> City:
 @pytest.mark.parametrize(
     ("change", "settings", "says"),
     [
-        (one_area, {}, "1 area cannot be dealt to 5 folds; add areas"),
+        (one_area, {}, "1 area cannot be assigned to 5 folds; add areas"),
         (one_area, {"scheme": "train-validation-test"}, "1 area cannot be split"),
         (
             one_area,
             {"scheme": "train-only"},
             "all: 1 area is left to learn from, and a training and",
         ),
-        (None, {"k": 200}, "144 areas cannot be dealt to 200 folds"),
+        (None, {"k": 200}, "144 areas cannot be assigned to 200 folds"),
         (
             None,
             {"scheme": "blocks", "block": 1e5},

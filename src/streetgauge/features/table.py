@@ -22,9 +22,9 @@ from streetgauge.features.store import FeatureStore, usable
 from streetgauge.io.files import atomic_path, sha256_of
 from streetgauge.progress import Progress, silent
 from streetgauge.settings import TableFeatures
-from streetgauge.skips import skips_frame
+from streetgauge.skips import AllExcludedError, skips_frame
 
-__all__ = ["join_table"]
+__all__ = ["join_table", "match_rows"]
 
 # WGS84: semi-major axis in metres, squared eccentricity.
 SEMI_MAJOR, ECCENTRICITY_2 = 6_378_137.0, 0.00669437999014
@@ -46,7 +46,8 @@ def join_table(
     """Join a table of features to locations, into a store.
 
     With ``settings.location_id`` rows are joined by key: by location and view, or, without a view,
-    up to ``k`` rows of a location. With coordinates a location takes the ``k`` nearest rows within
+    up to ``k`` rows of a location (if ``k`` is not set, as many as the location with the most rows
+    has, and any are enough). With coordinates a location takes the ``k`` nearest rows within
     ``within`` metres, nearest first; of rows equally far away, and of a location's rows without a
     view, those with the lower latitude, longitude and features (in the order of ``columns``) come
     first. So neither the order of the table's rows nor that of the locations matters.
@@ -80,45 +81,113 @@ def join_table(
         coordinate is none, a location and view stand in it twice, a location has more rows than
         ``k``, or no location has any row.
     """
-    table = read_columns(settings)
-    nothing_whole = len(table.complete) > 0 and not table.complete.any()
-    skips = [*_incomplete(settings, table)]
-    ids = np.array(sorted({str(location) for location in locations["location_id"]}), dtype=str)
-    if settings.location_id is None:
-        table = _in_order(table.usable())
-        views = [str(rank) for rank in range(1, settings.k + 1)]
-        rows_of = _by_coordinates(settings, table, locations, ids, skips, progress)
-    elif settings.view is None:
-        table = _in_order(table.usable())
-        views = [str(rank) for rank in range(1, settings.k + 1)]
-        rows_of = _by_location(settings, table, ids, skips)
-    else:
-        table = table.usable()
-        views = _view_names(settings, table)
-        rows_of = _by_view(settings, table, ids, views, skips)
-    present = rows_of >= 0
-    done = usable(present, settings.require)
-    if not present.any():
-        if nothing_whole:
-            raise InputError(
-                settings.file, "every row lacks a number", "see the columns that study.toml names"
-            )
-        raise InputError(settings.file, "none of its rows belongs to a location", _hint(settings))
+    matched = match_rows(settings, locations, progress)
+    ids, table, rows_of, present = matched.ids, matched.table, matched.rows_of, matched.present
     attributes = {
         "backbone": "table",
         "weights_sha256": sha256_of(settings.file),
-        "transform": json.dumps(settings.model_dump(mode="json", exclude={"file"})),
+        "transform": json.dumps(matched.settings.model_dump(mode="json", exclude={"file"})),
         "cache_key": cache_key,
     }
     with atomic_path(path) as temporary:
         dimension = len(settings.columns)
         with FeatureStore.create(
-            temporary, ids, views, dimension, attributes, dtype=settings.dtype
+            temporary, ids, matched.views, dimension, attributes, dtype=settings.dtype
         ) as store:
             for start in range(0, len(ids), 4096):
                 slots = np.arange(start, min(start + 4096, len(ids)))
-                store.write(slots, table.features[rows_of[slots]], present[slots], done[slots])
-    return skips_frame(skips)
+                features = table.features[rows_of[slots]]
+                store.write(slots, features, present[slots], matched.done[slots])
+    return matched.skips
+
+
+@dataclass(frozen=True, eq=False)
+class Matched:
+    """Rows of a table that belong to locations.
+
+    Parameters
+    ----------
+    settings : TableFeatures
+        With ``k`` and ``require``, also where they followed from the rows.
+    table : Columns
+        The rows.
+    ids : array of str, [N]
+        The locations, sorted.
+    views : list of str, length V
+        Names of the views.
+    rows_of : array of int, [N, V]
+        Position in `table`, -1 where there is none.
+    skips : DataFrame
+        As of `join_table`.
+    """
+
+    settings: TableFeatures
+    table: Columns
+    ids: npt.NDArray[np.str_]
+    views: list[str]
+    rows_of: RowsOf
+    skips: pd.DataFrame
+
+    @property
+    def present(self) -> npt.NDArray[np.bool_]:
+        """Which views there are: [N, V]."""
+        present: npt.NDArray[np.bool_] = self.rows_of >= 0
+        return present
+
+    @property
+    def done(self) -> npt.NDArray[np.bool_]:
+        """Which locations have enough views: [N]."""
+        return usable(self.present, self.settings.require or "all")
+
+
+def match_rows(
+    settings: TableFeatures, locations: pd.DataFrame, progress: Progress = silent
+) -> Matched:
+    """Find the rows of every location; parameters and errors are those of `join_table`."""
+    table = read_columns(settings)
+    nothing_whole = len(table.complete) > 0 and not table.complete.any()
+    skips = [*_incomplete(settings, table)]
+    ids = np.array(sorted({str(location) for location in locations["location_id"]}), dtype=str)
+    table = table.usable()
+    if settings.view is None:
+        table = _in_order(table)
+        settings = _with_views(settings, table, ids)
+        views = [str(rank) for rank in range(1, (settings.k or 0) + 1)]
+    else:
+        views = _view_names(settings, table)
+    if settings.location_id is None:
+        rows_of = _by_coordinates(settings, table, locations, ids, skips, progress)
+    elif settings.view is None:
+        rows_of = _by_location(settings, table, ids, len(views), skips)
+    else:
+        rows_of = _by_view(settings, table, ids, views, skips)
+    if not (rows_of >= 0).any():
+        reason, step = "none of its rows belongs to a location", _hint(settings)
+        if nothing_whole:
+            reason, step = "every row lacks a number", "see the columns that study.toml names"
+        raise AllExcludedError(settings.file, reason, step, skips_frame(skips))
+    return Matched(settings, table, ids, views, rows_of, skips_frame(skips))
+
+
+def _with_views(
+    settings: TableFeatures, table: Columns, ids: npt.NDArray[np.str_]
+) -> TableFeatures:
+    """Set how many views a location has, where that follows from its rows.
+
+    Nobody has asked for a number then, so that locations with fewer rows than others are used.
+    """
+    if settings.k is not None:
+        return settings
+    rows = pd.Series(table.location_ids, dtype=str).value_counts()
+    rows = rows[rows.index.isin(ids)]
+    if len(rows) and rows.iloc[0] > MAX_VIEWS:
+        raise InputError(
+            settings.file,
+            f"location {rows.index[0]!r} has {rows.iloc[0]:,} rows, more than {MAX_VIEWS}",
+            "name the column that distinguishes a location's images as 'view'",
+        )
+    k = int(rows.iloc[0]) if len(rows) else 1
+    return settings.model_copy(update={"k": k, "require": settings.require or "any"})
 
 
 def _hint(settings: TableFeatures) -> str:
@@ -160,7 +229,7 @@ def _by_coordinates(
     """Find the k nearest rows of each location."""
     from scipy.spatial import cKDTree
 
-    k, within = settings.k, settings.within
+    k, within = settings.k or 0, settings.within
     unique = locations.drop_duplicates("location_id").set_index("location_id")
     where = unique[["lat", "lon"]].reindex(ids).to_numpy(np.float64)
     known = np.isfinite(where).all(axis=1)
@@ -214,24 +283,27 @@ def _earth_centred(degrees: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
 
 
 def _by_location(
-    settings: TableFeatures, table: Columns, ids: npt.NDArray[np.str_], skips: list[Skip]
+    settings: TableFeatures,
+    table: Columns,
+    ids: npt.NDArray[np.str_],
+    k: int,
+    skips: list[Skip],
 ) -> RowsOf:
     """All rows of each location, in the table's order."""
     slots = _slots(table, ids, skips)
-    rows_of = np.full((len(ids), settings.k), -1, dtype=np.intp)
+    rows_of = np.full((len(ids), k), -1, dtype=np.intp)
     count = np.zeros(len(ids), dtype=np.intp)
     for row in np.flatnonzero(slots >= 0):
         slot = slots[row]
-        if count[slot] == settings.k:
+        if count[slot] == k:
             raise InputError(
                 settings.file,
-                f"location {str(ids[slot])!r} has {int((slots == slot).sum())} rows, and k is "
-                f"{settings.k}",
+                f"location {str(ids[slot])!r} has {int((slots == slot).sum())} rows, and k is {k}",
                 "set k to the most rows of a location, or name the column 'view'",
             )
         rows_of[slot, count[slot]] = row
         count[slot] += 1
-    short = np.flatnonzero(count < settings.k)
+    short = np.flatnonzero(count < k)
     skips += [_too_few(ids[i], int(count[i]), settings, "") for i in short]
     return rows_of
 

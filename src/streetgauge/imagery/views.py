@@ -21,7 +21,7 @@ from streetgauge.imagery.candidates import (
 )
 from streetgauge.imagery.folders import Folder
 from streetgauge.settings import ImagerySettings
-from streetgauge.skips import skips_frame
+from streetgauge.skips import AllExcludedError, skips_frame
 
 __all__ = ["find_views"]
 
@@ -273,18 +273,20 @@ def _refuse_unknown(settings: ImagerySettings, wanted: list[str], skips: list[Ro
     subject = settings.manifest or settings.folder
     ids = sorted({str(row["location_id"]) for row in skips if row.get("location_id")})
     if not ids and skips:
-        raise InputError(
+        raise AllExcludedError(
             subject,
             f"no image can be used: {skips[0]['reason']}",
             "check the [imagery] section and the locations' coordinates",
+            skips_frame(skips),
         )
     if not ids:
         raise InputError(subject, "none of its files is there", "check imagery.folder")
     step = closest(ids[0], wanted, limit=3)
-    raise InputError(
+    raise AllExcludedError(
         subject,
         f"no image belongs to a location of the study: they are of {', '.join(ids[:3])}",
         f"of the study's locations, {step}" if step.startswith("there are") else step,
+        skips_frame(skips),
     )
 
 

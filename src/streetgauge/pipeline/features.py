@@ -6,7 +6,6 @@ import h5py
 import numpy as np
 import pandas as pd
 
-from streetgauge.errors import InputError
 from streetgauge.features.backbones import backbone_of
 from streetgauge.features.store import FORMAT, FeatureStore
 from streetgauge.imagery import find_views
@@ -19,7 +18,7 @@ from streetgauge.settings import (
     SimulatedFeatures,
     TableFeatures,
 )
-from streetgauge.skips import counted, left_out
+from streetgauge.skips import AllExcludedError, counted, left_out
 from streetgauge.study import Done, Study
 from streetgauge.study.paths import image_files
 
@@ -62,10 +61,11 @@ def make_features(study: Study, key: str, progress: Progress) -> Done:
     store = FeatureStore.open(study.features)
     done = int(store.done.sum())
     if not done:
-        raise InputError(
+        raise AllExcludedError(
             study.features,
             "no location has features",
             f"see the reasons with `streetgauge info {study.skipped}`",
+            skips,
         )
     _, views, dimension = store.features.shape
     line = f"{counted(done, 'location')} with {counted(views, 'view')} of "

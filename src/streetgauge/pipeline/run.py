@@ -14,6 +14,7 @@ from streetgauge.pipeline.outcomes import make_outcomes
 from streetgauge.pipeline.report import make_report
 from streetgauge.pipeline.train import train
 from streetgauge.progress import Progress
+from streetgauge.skips import AllExcludedError
 from streetgauge.study import Done, Study
 from streetgauge.study.stages import makes, stage_named
 
@@ -70,8 +71,12 @@ def run_stage(study: Study, name: str, progress: Progress, *, force: bool = Fals
     if force:
         forget_stages(study, [name])
     started, clock = datetime.now(UTC), time.perf_counter()
-    with study.running.stage(name, progress) as reported:
-        done = WORK[name](study, study.key(stage, upstream=False), reported)
+    try:
+        with study.running.stage(name, progress) as reported:
+            done = WORK[name](study, study.key(stage, upstream=False), reported)
+    except AllExcludedError as error:
+        study.store_skips(name, error.skips)
+        raise
     study.remember(stage, key, done, started, time.perf_counter() - clock)
     return done
 

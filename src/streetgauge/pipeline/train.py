@@ -16,7 +16,7 @@ from streetgauge.io.files import read_metadata, write_table
 from streetgauge.model.training_data import labelled, load_training_data, study_splits
 from streetgauge.progress import Progress
 from streetgauge.settings import FoldSettings
-from streetgauge.skips import left_out
+from streetgauge.skips import AllExcludedError, left_out
 from streetgauge.splits import (
     Split,
     folds_frame,
@@ -45,6 +45,13 @@ def train(study: Study, key: str, progress: Progress) -> Done:
     settings, transfer = study.settings, study.settings.transfer
     store = FeatureStore.open(study.features)
     locations, labels, skips = labelled(study, store)
+    if locations.empty:
+        raise AllExcludedError(
+            study.outcomes,
+            "no location that has features lies in an area that has a decile",
+            f"see the reasons with `streetgauge info {study.skipped}`",
+            skips,
+        )
     data = load_training_data(study, store, locations, labels)
     splits = study_splits(study, locations, labels)
     skips = pd.concat([skips, unassigned(splits, data.location_ids, data.areas)], ignore_index=True)

@@ -141,10 +141,16 @@ class TableFeatures(Settings):
     view: Text | None = Field(None, description="column with the view's name; row order if unset")
     lat: Text | None = Field(None, description="column with the image's latitude")
     lon: Text | None = Field(None, description="column with the image's longitude")
-    k: Annotated[int, Strict(), Field(ge=1)] = Field(4, description="views of a location")
+    k: _Count | None = Field(
+        None,
+        description="views of a location; if unset 4 or, joined by location_id alone, as many as "
+        "the location with the most rows has",
+    )
     within: Positive = Field(40.0, description="metres")
-    require: Literal["all", "any"] = Field(
-        "all", description="use a location only with k views, or with any"
+    require: Literal["all", "any"] | None = Field(
+        None,
+        description="use a location only with k views, or with any; if unset all or, where k "
+        "follows from the rows, any",
     )
     dtype: Dtype = "float32"
 
@@ -152,6 +158,17 @@ class TableFeatures(Settings):
     def store(self) -> str:
         """Name of the feature store's file, without its suffix."""
         return self.name
+
+    @model_validator(mode="before")
+    @classmethod
+    def _views_by_default(cls, given: Any) -> Any:
+        """Set the number of views where rows alone do not give it; see `join_table`."""
+        if not isinstance(given, dict):
+            return given
+        absent = all(given.get(key) is None for key in ("view", "k"))
+        by_rows = absent and given.get("location_id") is not None
+        there = {key: value for key, value in given.items() if value is not None}
+        return there if by_rows else {"k": 4, "require": "all", **there}
 
     @model_validator(mode="after")
     def _one_way_to_join(self) -> Self:

@@ -76,7 +76,7 @@ def area_folds(areas: ArrayLike, deciles: ArrayLike, k: int, seed: int) -> Integ
     if len(sizes) < k:
         raise InputError(
             "folds.k",
-            f"{len(sizes)} area{'s' * (len(sizes) != 1)} cannot be dealt to {k} folds",
+            f"{len(sizes)} area{'s' * (len(sizes) != 1)} cannot be assigned to {k} folds",
             f"set k to {len(sizes)} or less, or add areas" if len(sizes) > 1 else "add areas",
         )
     order = _by_level(levels, np.random.default_rng(seed))
@@ -148,7 +148,9 @@ def assign_units(
     size = np.bincount(unit)
     if len(size) < len(share):
         raise InputError(
-            "folds", f"{len(size)} units cannot be dealt to {len(share)} parts", "use smaller ones"
+            "folds",
+            f"{len(size)} units cannot be assigned to {len(share)} parts",
+            "use smaller ones",
         )
     rng = np.random.default_rng(seed)
     weight = size / size.mean()

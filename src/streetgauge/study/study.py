@@ -400,8 +400,11 @@ class Study(StudyFiles):
             else:
                 path.unlink(missing_ok=True)
 
-    def _store_skips(self, stage: str, skips: pd.DataFrame | None) -> None:
-        """Replace the stage's rows of skipped.parquet; their order depends on content alone."""
+    def store_skips(self, stage: str, skips: pd.DataFrame | None) -> None:
+        """Replace the stage's rows of skipped.parquet; their order depends on content alone.
+
+        A stage that cannot go on stores them, too: they are the reasons why it cannot.
+        """
         import pandas as pd
 
         skips_before, others = self.skips(), [each.name for each in STAGES if each.name != stage]
@@ -430,7 +433,7 @@ class Study(StudyFiles):
         seconds : float
             How long it took.
         """
-        self._store_skips(stage.name, done.skips)
+        self.store_skips(stage.name, done.skips)
         stages = dict(self.record.get("stages", {}))
         stages[stage.name] = {
             "cache_key": key,
