@@ -176,7 +176,7 @@ class Power:
         if most < fewest:
             raise InputError(
                 self.study.outcomes,
-                f"{most} areas are too few to be assigned to {self.k} folds of {self.classes} classes",
+                f"{most} areas are too few for {self.k} folds of {self.classes} classes",
                 f"a power table needs {fewest} or more",
             )
         for value in signals:
