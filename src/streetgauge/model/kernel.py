@@ -309,9 +309,9 @@ class _Kernel:
 
     parts: Rows
     widths: Rows
-    centre: Floats
-    scale: Floats
-    coefficients: Floats
+    centre: Singles
+    scale: Singles
+    coefficients: Singles
     offset: Floats
     weight: Floats
     likeliest: Flags
@@ -576,9 +576,9 @@ def _fit(
     kernel = _Kernel(
         np.array(parts, np.int64),
         np.array(widths, np.int64),
-        centre,
-        scale,
-        coefficients,
+        centre.astype(np.float32),
+        scale.astype(np.float32),
+        coefficients.astype(np.float32),
         offset,
         np.ones(outcomes),
         np.ones(outcomes, np.bool_),
