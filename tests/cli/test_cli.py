@@ -136,7 +136,9 @@ def test_init_writes_a_study_and_does_not_write_over_one(
 ) -> None:
     assert run("init", tmp_path / "new")[0] == 0
     assert "exists" in refuse("init", tmp_path / "new")
-    assert "data/boundaries.gpkg" in refuse("check", tmp_path / "new")
+    code, _, err = run("check", tmp_path / "new")
+    assert code == 2
+    assert "data/boundaries.gpkg" in err
 
 
 def test_machines_get_one_json_object_a_line(run: Run, grid: Path) -> None:

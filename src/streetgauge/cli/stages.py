@@ -73,14 +73,23 @@ def init(
 def check(
     study: StudyPath, quiet: Quiet = False, verbose: Verbose = False, machine: Machine = False
 ) -> None:
-    """Read every input before any long work, and sum up what is there."""
+    """Read every input before any long work; report all that is wrong, and sum up what is there."""
     screen = Screen(quiet=quiet, verbose=verbose, machine=machine)
     from streetgauge.pipeline.check import check as checks
+    from streetgauge.skips import counted
 
     opened = open_study(study)
     screen.report(f"{opened.file}: settings can be used")
-    for name, sum_up in checks(opened).items():
-        screen.report(f"{name}: {sum_up()}", event="checked", check=name)
+    problems = 0
+    for found in checks(opened):
+        if found.is_problem:
+            screen.error(found.text)
+            problems += 1
+        else:
+            screen.report(f"{found.name}: {found.text}", event="checked", check=found.name)
+    if problems:
+        screen.report(f"Not ready: {counted(problems, 'problem')}")
+        raise typer.Exit(2)
     screen.report(f"Ready: streetgauge run {study}")
 
 

@@ -2,62 +2,119 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+from importlib.util import find_spec
 
 import pandas as pd
 
+from streetgauge.devices import choose_device
 from streetgauge.errors import InputError
 from streetgauge.evaluation.area_facts import check_evaluation
 from streetgauge.evaluation.evaluate import read_oracle
 from streetgauge.features.backbones import backbone_of
-from streetgauge.features.table import read_columns
+from streetgauge.features.table import match_rows
 from streetgauge.imagery import find_views
 from streetgauge.locations import read_areas, read_locations
 from streetgauge.model.event_log import NO_TENSORBOARD, has_tensorboard
 from streetgauge.model.training_data import labels_of, study_splits
 from streetgauge.pipeline.outcomes import read_outcomes
 from streetgauge.pipeline.quality import earlier_findings
-from streetgauge.settings import ImageFeatures, OpenImagery, TableFeatures
+from streetgauge.pipeline.report import read_curves
+from streetgauge.settings import ImageFeatures, ImagerySettings, OpenImagery, TableFeatures
 from streetgauge.study import Study
 
-__all__ = ["check"]
+__all__ = ["Finding", "check"]
 
 
-def check(study: Study) -> dict[str, Callable[[], str]]:
-    """Name what can be checked before any long work; each entry reads one input and sums it up.
+@dataclass(frozen=True)
+class Finding:
+    """What a check found.
+
+    Parameters
+    ----------
+    name : str
+        What was checked.
+    text : str
+        What is there, or what is wrong with it.
+    is_problem : bool
+        Whether a run of the study would fail.
+    """
+
+    name: str
+    text: str
+    is_problem: bool = False
+
+
+def check(study: Study) -> Iterator[Finding]:
+    """Read every input of a study before any long work, and find all that is wrong.
 
     Parameters
     ----------
     study : Study
         Nothing is written to it.
 
-    Returns
-    -------
-    dict of str to callable
-        By what is checked; each raises `InputError` if that input cannot be used. Those below
-        use what those above have read.
+    Yields
+    ------
+    Finding
+        In the order of the stages. What cannot be read without an input that is wrong is reported
+        as not checked. If none is a problem, a run of the study has all that it needs.
     """
     inputs = _Inputs(study)
-    transfer = {} if study.settings.transfer is None else {"transfer": inputs.check_transfer}
-    statistics = {
-        "files": inputs.check_files,
-        "areas": inputs.check_areas,
-        "outcomes": inputs.check_outcomes,
-    }
-    located = {"locations": inputs.check_locations}
-    if study.settings.lacking is not None:
-        present = {} if study.settings.locations is None else located
-        return {**statistics, **present, "training": inputs.report_lacking}
-    return {
-        **statistics,
-        **located,
-        "folds": inputs.check_folds,
-        **transfer,
-        **({} if has_tensorboard() else {"training": lambda: NO_TENSORBOARD}),
-        "evaluation": inputs.check_evaluation,
-        "features": inputs.check_features,
-    }
+    failed: set[str] = set()
+    broken = set()
+    for section, error in study.file_problems():
+        broken.add(section)
+        yield Finding("files", str(error), is_problem=True)
+    if not broken:
+        yield Finding("files", "all there")
+    for each in _checks(study, inputs):
+        absent = [name for name in each.needs if name in failed]
+        absent += [f"the files of [{name}]" for name in each.sections if name in broken]
+        if absent:
+            failed.add(each.name)
+            yield Finding(each.name, f"not checked without {' and '.join(absent)}")
+            continue
+        try:
+            text = each.sum_up()
+        except* InputError as errors:
+            failed.add(each.name)
+            text = ""
+            for problem in errors.exceptions:
+                yield Finding(each.name, str(problem), is_problem=True)
+        if text:
+            yield Finding(each.name, text)
+
+
+@dataclass(frozen=True)
+class _Check:
+    """A check, the checks that it needs the results of, and the sections whose files it reads."""
+
+    name: str
+    sum_up: Callable[[], str]
+    needs: tuple[str, ...] = ()
+    sections: tuple[str, ...] = ()
+
+
+def _checks(study: Study, inputs: _Inputs) -> Iterator[_Check]:
+    """Give the checks of a study in their order."""
+    settings = study.settings
+    directory = ("locations",) if settings.areas.file is None else ()
+    yield _Check("areas", inputs.check_areas, (), ("areas", *directory))
+    yield _Check("outcomes", inputs.check_outcomes, ("areas",), ("outcomes", "deciles"))
+    if settings.locations is not None:
+        yield _Check("locations", inputs.check_locations, ("areas",), ("locations",))
+    if settings.lacking is not None:
+        yield _Check("training", inputs.report_lacking)
+        return
+    yield _Check("features", inputs.check_features, ("locations",), ("imagery", "features"))
+    yield _Check("coverage", inputs.check_coverage, ("features",))
+    yield _Check("folds", inputs.check_folds, ("areas", "outcomes", "locations"), ("folds",))
+    if settings.transfer is not None:
+        yield _Check("transfer", inputs.check_transfer, (), ("transfer",))
+    yield _Check("training", inputs.check_training)
+    yield _Check("evaluation", inputs.check_evaluation, ("areas", "locations"), ("evaluation",))
+    yield _Check("report", inputs.check_report)
 
 
 @dataclass
@@ -68,29 +125,38 @@ class _Inputs:
     areas: pd.DataFrame = field(init=False)
     outcomes: pd.DataFrame = field(init=False)
     locations: pd.DataFrame = field(init=False)
-
-    def check_files(self) -> str:
-        self.study.require_files()
-        return "all there"
+    # Views of each location by its id, where that is known before a run, and how many there can be.
+    views: pd.Series | None = None
+    n_views: int = 0
+    usable: pd.Index | None = None
 
     def check_areas(self) -> str:
-        settings, folds = self.study.settings, self.study.settings.folds
+        settings = self.study.settings
         self.areas = read_areas(settings.areas, settings.locations)
-        by_number = folds.scheme == "k-fold" and folds.file is None
-        if by_number and len(self.areas) < folds.k:
-            raise InputError(
-                f"{self.study.file}: folds.k",
-                f"{folds.k} folds of only {len(self.areas)} areas",
-                "an area is never split over folds: take fewer folds",
-            )
         kind = "with" if "geometry" in self.areas else "without"
         return f"{len(self.areas):,} areas {kind} boundaries"
 
     def check_outcomes(self) -> str:
-        self.outcomes, about, _ = read_outcomes(self.study, self.areas)
+        try:
+            self.outcomes, about, _ = read_outcomes(self.study, self.areas)
+        except InputError as error:
+            raise ExceptionGroup("outcomes", self._wrong_outcomes() or [error]) from None
         counts = [f"{name} {a['n_areas']:,} areas" for name, a in about.items()]
         notes = [f"{name}: {note}" for name, a in about.items() for note in a.get("notes", ())]
         return "; ".join((", ".join(counts), *notes))
+
+    def _wrong_outcomes(self) -> list[InputError]:
+        """Read each outcome by itself; give the errors."""
+        errors = []
+        settings = self.study.settings
+        for name, outcome in settings.outcomes.items():
+            alone = settings.model_copy(update={"outcomes": {name: outcome}})
+            try:
+                read_outcomes(replace(self.study, settings=alone), self.areas)
+            except InputError as error:
+                errors.append(error)
+        # What all of them need is wrong once.
+        return list({str(error): error for error in errors}.values())
 
     def check_locations(self) -> str:
         assert self.study.settings.locations is not None  # else it is not checked
@@ -101,10 +167,72 @@ class _Inputs:
         lacking = self.study.settings.lacking
         return f"none without {lacking}: official statistics alone, for `outcomes` and `map`"
 
+    def check_features(self) -> str:
+        settings, imagery = self.study.settings.features, self.study.settings.imagery
+        if isinstance(settings, TableFeatures):
+            matched = match_rows(settings, self.locations)
+            self._count(pd.Series(matched.present.sum(axis=1), matched.ids), len(matched.views))
+            return f"{len(matched.table.features):,} rows of {len(settings.columns):,} features"
+        if not isinstance(settings, ImageFeatures) or imagery is None:
+            return f"{settings.source} features"
+        backbone = backbone_of(settings)
+        if isinstance(imagery, OpenImagery):
+            from streetgauge.imagery.open_street import probe
+
+            return f"{probe(imagery, self.locations)}, for {backbone.name}"
+        views, missing = find_views(imagery, self.locations)
+        self._count(views.groupby("location_id")["view"].nunique(), len(imagery.views))
+        line = f"{len(views):,} images for {backbone.name}, {len(missing):,} excluded"
+        return "; ".join((line, *earlier_findings(self.study.quality, imagery)))
+
+    def _count(self, views: pd.Series, n_views: int) -> None:
+        self.n_views = n_views
+        self.views = views.reindex(self.locations["location_id"].astype(str), fill_value=0)
+
+    def check_coverage(self) -> str:
+        if self.views is None:  # images are still to be collected, or made up
+            return ""
+        settings, imagery = self.study.settings.features, self.study.settings.imagery
+        require = getattr(imagery or settings, "require", None) or "any"
+        whole = self.views == self.n_views
+        usable = whole if require == "all" else self.views > 0
+        areas = self.locations.loc[usable.to_numpy(), "area"].nunique()
+        what = f"all {self.n_views:,} views" if self.n_views > 1 else "features"
+        line = f"{int(whole.sum()):,} of {len(whole):,} locations have {what}"
+        line += (
+            f" and {int(usable.sum()):,} have any" if require == "any" and self.n_views > 1 else ""
+        )
+        line += f", in {areas:,} of {len(self.areas):,} areas"
+        if not usable.any():
+            own = isinstance(imagery, ImagerySettings)
+            step = 'add images, or set require = "any" to use locations that lack a view'
+            section = "imagery" if own else "features"
+            raise InputError(
+                f"{self.study.file}: [{section}]", f"nothing can be used: {line}", step
+            )
+        self.usable = pd.Index(usable.index[usable])
+        return line
+
     def check_folds(self) -> str:
-        labels = labels_of(self.study.settings, self.outcomes, self.locations)
+        folds, locations = self.study.settings.folds, self.locations
+        by_number = folds.scheme == "k-fold" and folds.file is None
+        if by_number and len(self.areas) < folds.k:
+            raise InputError(
+                f"{self.study.file}: folds.k",
+                f"{folds.k} folds of only {len(self.areas)} areas",
+                "an area is never split over folds: take fewer folds",
+            )
+        if self.usable is not None:
+            locations = locations[locations["location_id"].astype(str).isin(self.usable)]
+        labels = labels_of(self.study.settings, self.outcomes, locations)
         labelled = labels.notna().any(axis=1).to_numpy()
-        splits = study_splits(self.study, self.locations[labelled], labels[labelled])
+        if not labelled.any():
+            raise InputError(
+                f"{self.study.file}: [locations]",
+                "no location that has features lies in an area that has a decile",
+                "compare the areas of the locations with those of the outcomes",
+            )
+        splits = study_splits(self.study, locations[labelled], labels[labelled])
         sizes = [len(each.test) for each in splits if len(each.test)]
         return f"{len(sizes)} parts to test on, of at most {max(sizes, default=0):,} locations"
 
@@ -124,23 +252,49 @@ class _Inputs:
         origin = bundle.source.get("study") or "another study"
         return f"from {settings.transfer.bundle}, a model of {origin}"
 
-    def check_features(self) -> str:
-        settings, imagery = self.study.settings, self.study.settings.imagery
-        if settings.evaluation.oracle is not None:
-            read_oracle(settings.evaluation.oracle)
-        if isinstance(settings.features, TableFeatures):
-            table = read_columns(settings.features)
-            return f"{len(table.features):,} rows of {len(settings.features.columns):,} features"
-        if not isinstance(settings.features, ImageFeatures) or imagery is None:
-            return f"{settings.features.source} features"
-        backbone = backbone_of(settings.features)
-        if isinstance(imagery, OpenImagery):
-            from streetgauge.imagery.open_street import probe
-
-            return f"{probe(imagery, self.locations)}, for {backbone.name}"
-        views, missing = find_views(imagery, self.locations)
-        line = f"{len(views):,} images for {backbone.name}, {len(missing):,} excluded"
-        return "; ".join((line, *earlier_findings(self.study.quality, imagery)))
+    def check_training(self) -> str:
+        settings = self.study.settings
+        problems = [*_absent_extras(settings.features)]
+        on_cluster = getattr(settings.features, "cluster", None) is not None
+        devices = {settings.train.device}
+        if not on_cluster:
+            devices.add(getattr(settings.features, "device", "auto"))
+        for device in sorted(devices):
+            try:
+                choose_device(device)
+            except InputError as error:
+                problems.append(error)
+        if problems:
+            raise ExceptionGroup("training", problems)
+        return "" if has_tensorboard() else NO_TENSORBOARD
 
     def check_evaluation(self) -> str:
+        oracle = self.study.settings.evaluation.oracle
+        if oracle is not None:
+            read_oracle(oracle)
         return check_evaluation(self.study, self.areas, self.locations)
+
+    def check_report(self) -> str:
+        return "" if read_curves(self.study) is None else "with the learning curves"
+
+
+def _absent_extras(features: object) -> Iterator[InputError]:
+    """Give the packages that features need by their settings and that are not installed."""
+    if not isinstance(features, ImageFeatures):
+        return
+    needed = {
+        "ray": ("[features.cluster]", "Ray", "ray", features.cluster is not None),
+        "openvino": (
+            *("[features]", "OpenVINO", "openvino"),
+            features.engine == "openvino" or features.precision == "int8",
+        ),
+        "nncf": ("[features]", "nncf", "openvino", features.precision == "int8"),
+        "onnxruntime": (
+            *("[features]", "ONNX Runtime", "onnx"),
+            features.engine == "onnxruntime",
+        ),
+    }
+    for module, (subject, name, extra, is_needed) in needed.items():
+        if is_needed and find_spec(module) is None:
+            step = f"pip install 'streetgauge[{extra}]'"
+            yield InputError(subject, f"{name} is not installed", step)

@@ -262,30 +262,28 @@ class Study(StudyFiles):
         InputError
             Naming the setting, the file, and what to do.
         """
+        for section, error in self.file_problems():
+            if sections is None or section in sections:
+                raise error
+
+    def file_problems(self) -> Iterator[tuple[str, InputError]]:
+        """Give every file that the settings name and that cannot be used, with its section."""
         made = [path for stage in STAGES for path in stage.writes(self)]
         for key, path in input_files(self.settings):
-            if sections is not None and key.split(".")[0] not in sections:
-                continue
+            section, subject = key.split(".")[0], f"{self.file}: {key}"
             if any(path.is_relative_to(each) for each in made):
-                raise InputError(
-                    f"{self.file}: {key}",
-                    f"{path} is what a run of the study writes itself",
-                    "copy it to another name",
-                )
-            if path.is_dir() and self.directory.is_relative_to(path):
-                raise InputError(
-                    f"{self.file}: {key}",
-                    f"the folder {path} is, or contains, the study's own",
-                    "put the files into a folder of their own",
-                )
-            if path.exists():
-                continue
-            if not path.parent.is_dir():
+                reason = f"{path} is what a run of the study writes itself"
+                yield section, InputError(subject, reason, "copy it to another name")
+            elif path.is_dir() and self.directory.is_relative_to(path):
+                reason = f"the folder {path} is, or contains, the study's own"
+                step = "put the files into a folder of their own"
+                yield section, InputError(subject, reason, step)
+            elif not path.exists():
                 step = f"there is no folder {path.parent} either; paths start at {self.directory}"
-            else:
-                names = sorted(p.name for p in path.parent.iterdir() if p.name[0] != ".")
-                step = f"in {path.parent}: {closest(path.name, names)}"
-            raise InputError(f"{self.file}: {key}", f"there is no file {path}", step)
+                if path.parent.is_dir():
+                    names = sorted(p.name for p in path.parent.iterdir() if p.name[0] != ".")
+                    step = f"in {path.parent}: {closest(path.name, names)}"
+                yield section, InputError(subject, f"there is no file {path}", step)
 
     def skips(self) -> pd.DataFrame:
         """Everything that was excluded so far: columns location_id, view, area, stage, reason."""
