@@ -57,7 +57,7 @@ def test_rows_of_no_location_are_stored_before_features_fail(
 
 
 def problems(answer: tuple[int, str, str]) -> list[str]:
-    """Give the problems that `check` reported, with exit status 2; it then promises nothing."""
+    """Give the problems that `check` reported, with exit status 2; no run is promised then."""
     code, _, err = answer
     assert code == 2, err
     assert "Ready: " not in err
@@ -93,7 +93,7 @@ def test_inputs_that_a_run_would_write_over_are_all_named(
     assert {file.name: file.read_bytes() for file in study.iterdir()} == before
 
 
-def test_a_fresh_study_is_told_all_missing_files_in_one_round(run: Run, tmp_path: Path) -> None:
+def test_all_missing_files_of_a_fresh_study_are_named_at_once(run: Run, tmp_path: Path) -> None:
     assert run("init", tmp_path / "new")[0] == 0
     found = problems(run("check", tmp_path / "new"))
     assert len(found) == 6
@@ -112,7 +112,9 @@ def test_every_kind_of_fault_is_reported_at_once(grid: Path, run: Run) -> None:
         assert sum(word in line for line in found) == 1
 
 
-def test_what_cannot_be_checked_is_said_and_is_no_problem_of_its_own(grid: Path, run: Run) -> None:
+def test_what_cannot_be_checked_is_reported_and_is_no_problem_of_its_own(
+    grid: Path, run: Run
+) -> None:
     edit(grid, 'file = "areas.geojson"', 'file = "gone.geojson"')
     answer = run("check", grid)
     assert len(problems(answer)) == 1
@@ -122,12 +124,12 @@ def test_what_cannot_be_checked_is_said_and_is_no_problem_of_its_own(grid: Path,
 
 
 def only(grid: Path, places: int, views: tuple[int, ...] = (1, 2)) -> None:
-    """Leave the features of the first places only."""
+    """Retain the features of the first places only."""
     features = pd.read_csv(grid / "features.csv")
     first = sorted(features["place"].unique())[:places]
     here = features["place"].isin(first) & features["view"].isin(views)
-    kept = features[here | ((features["place"] == "P00391") & (features["view"] == 1))]
-    kept.to_csv(grid / "features.csv", index=False)
+    few = features[here | ((features["place"] == "P00391") & (features["view"] == 1))]
+    few.to_csv(grid / "features.csv", index=False)
 
 
 def test_locations_in_two_areas_are_not_ready_for_three_folds(grid: Path, run: Run) -> None:
@@ -177,3 +179,16 @@ def test_ray_that_is_not_installed_is_reported(
     assert [line for line in found if "Ray is not installed" in line]
     assert [line for line in found if "pip install 'streetgauge[openvino]'" in line]
     assert len(found) == 2
+
+
+def test_every_setting_that_cannot_be_used_is_reported_at_once(
+    grid: Path, run: Run, refuse: Refuse
+) -> None:
+    edit(grid, "k = 3\n", 'k = "three"\n')
+    edit(grid, "epochs = 5\n", "epoch = 5\n")
+    edit(grid, 'direction = "higher-is-worse"\n', "")
+    found = problems(run("check", grid))
+    assert len(found) == 3
+    for key in ("folds.k", "train.epoch", "outcomes.illness.direction"):
+        assert sum(f": {key}: " in line for line in found) == 1
+    assert "(and 2 more)" in refuse("run", grid)

@@ -76,9 +76,15 @@ def check(
     """Read every input before any long work; report all that is wrong, and sum up what is there."""
     screen = Screen(quiet=quiet, verbose=verbose, machine=machine)
     from streetgauge.pipeline.check import check as checks
+    from streetgauge.settings import SettingsError
     from streetgauge.skips import counted
 
-    opened = open_study(study)
+    try:
+        opened = open_study(study)
+    except SettingsError as error:
+        for each in error.errors:
+            screen.error(str(each))
+        raise typer.Exit(2) from None
     screen.report(f"{opened.file}: settings can be used")
     problems = 0
     for found in checks(opened):

@@ -32,7 +32,12 @@ from streetgauge.settings.outcomes import (
     TableOutcome,
     WeightSettings,
 )
-from streetgauge.settings.study import StudySettings, input_files, read_settings
+from streetgauge.settings.study import (
+    SettingsError,
+    StudySettings,
+    input_files,
+    read_settings,
+)
 from streetgauge.settings.train import (
     FOLD_KINDS,
     FoldKind,
@@ -65,6 +70,7 @@ __all__ = [
     "PointLocations",
     "PopulationSettings",
     "ReportSettings",
+    "SettingsError",
     "SimulatedFeatures",
     "StudySettings",
     "TableFeatures",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Self
 
@@ -19,7 +19,21 @@ from streetgauge.settings.imagery import ImagerySettings, ImagerySource
 from streetgauge.settings.outcomes import DecileSettings, OutcomeSettings
 from streetgauge.settings.train import FoldSettings, TrainSettings, TransferSettings
 
-__all__ = ["StudySettings", "input_files", "read_settings"]
+__all__ = ["SettingsError", "StudySettings", "input_files", "read_settings"]
+
+
+class SettingsError(InputError):
+    """Settings that cannot be used: the first error, with all of them in `errors`."""
+
+    def __init__(self, errors: Sequence[InputError]) -> None:
+        first = errors[0]
+        more = f" (and {len(errors) - 1} more)" if len(errors) > 1 else ""
+        super().__init__(first.subject, first.reason + more, first.next_step)
+        self.errors = tuple(errors)
+
+    def __reduce__(self) -> tuple[type[SettingsError], tuple[Any, ...]]:
+        """Keep all errors on the way from another process."""
+        return type(self), (self.errors,)
 
 
 class StudySettings(Settings):
@@ -208,15 +222,16 @@ def _with_absolute_paths(settings: StudySettings, directory: Path) -> StudySetti
     return resolved
 
 
-def _as_input_error(file: Path, error: ValidationError) -> InputError:
-    """Report the first error in one sentence; unknown keys come first, they explain others."""
+def _as_input_error(file: Path, error: ValidationError) -> SettingsError:
+    """Report each error in one sentence; unknown keys come first, they explain others."""
     details = sorted(error.errors(), key=lambda detail: detail["type"] != "extra_forbidden")
-    detail = details[0]
-    more = f" (and {len(details) - 1} more)" if len(details) > 1 else ""
-    parts, around, inner = _locate(detail["loc"])
-    subject = f"{file}: {'.'.join(parts)}" if parts else str(file)
-    reason, step = _explain(detail, parts[-1] if parts else "", around, inner)
-    return InputError(subject, reason + more, step)
+    errors = []
+    for detail in details:
+        parts, around, inner = _locate(detail["loc"])
+        subject = f"{file}: {'.'.join(parts)}" if parts else str(file)
+        reason, step = _explain(detail, parts[-1] if parts else "", around, inner)
+        errors.append(InputError(subject, reason, step))
+    return SettingsError(errors)
 
 
 def _explain(detail: ErrorDetails, key: str, around: _Schema, inner: _Schema) -> tuple[str, str]:
