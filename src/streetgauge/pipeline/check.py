@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
+from functools import partial
 from importlib.util import find_spec
 
 import pandas as pd
@@ -14,6 +15,7 @@ from streetgauge.evaluation.area_facts import check_evaluation
 from streetgauge.evaluation.evaluate import read_oracle
 from streetgauge.features.backbones import backbone_of
 from streetgauge.features.table import match_rows
+from streetgauge.features.weights import weights_file
 from streetgauge.imagery import find_views
 from streetgauge.locations import read_areas, read_locations
 from streetgauge.model.event_log import NO_TENSORBOARD, has_tensorboard
@@ -259,9 +261,12 @@ class _Inputs:
         devices = {settings.train.device}
         if not on_cluster:
             devices.add(getattr(settings.features, "device", "auto"))
-        for device in sorted(devices):
+        wanted: list[Callable[[], object]] = [partial(choose_device, d) for d in sorted(devices)]
+        if isinstance(settings.features, ImageFeatures):
+            wanted.append(partial(_find_weights, settings.features))
+        for each in wanted:
             try:
-                choose_device(device)
+                each()
             except InputError as error:
                 problems.append(error)
         if problems:
@@ -276,6 +281,16 @@ class _Inputs:
 
     def check_report(self) -> str:
         return "" if read_curves(self.study) is None else "with the learning curves"
+
+
+def _find_weights(features: ImageFeatures) -> None:
+    """Refuse a network whose weights are not here; those behind an address are not fetched."""
+    try:
+        backbone = backbone_of(features)
+    except InputError:  # the check of the features reports it
+        return
+    if backbone.weights.startswith(("package:", "cache:")):
+        weights_file(backbone)
 
 
 def _absent_extras(features: object) -> Iterator[InputError]:
