@@ -28,7 +28,7 @@ from streetgauge.imagery import ImageSource, raw_images
 from streetgauge.imagery.archives import list_archive
 from streetgauge.model import Model, binomial, fit_model
 from streetgauge.model.calibration import Scored, calibrate
-from streetgauge.model.fitting import _parts
+from streetgauge.model.fitting import ensemble_parts
 from streetgauge.model.training import EpochFigures, Execution, balanced_weights
 from streetgauge.settings import FoldSettings, TrainSettings
 from streetgauge.splits import LocationColumns, Split, make_splits
@@ -167,7 +167,7 @@ def test_a_member_is_stopped_by_areas_that_it_has_not_learnt_from(
     rows = np.arange(len(city.ids))
     split = Split("fold-1", 1, rows[rows % 7 > 1], rows[rows % 7 == 1], rows[rows % 7 == 0])
     pool = np.sort(np.concatenate([split.training, split.validation]))
-    parts = _parts(city.data(), split, pool, 5, 1)
+    parts = ensemble_parts(city.data(), split, pool, 5, 1)
     assert len(parts) == 5
     for training, stopping in parts:
         assert not set(city.areas[training]) & set(city.areas[stopping])

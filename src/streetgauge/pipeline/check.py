@@ -9,7 +9,6 @@ from importlib.util import find_spec
 
 import pandas as pd
 
-from streetgauge.devices import choose_device
 from streetgauge.errors import InputError
 from streetgauge.evaluation.area_facts import check_evaluation
 from streetgauge.evaluation.evaluate import read_oracle
@@ -261,7 +260,9 @@ class _Inputs:
         devices = {settings.train.device}
         if not on_cluster:
             devices.add(getattr(settings.features, "device", "auto"))
-        wanted: list[Callable[[], object]] = [partial(choose_device, d) for d in sorted(devices)]
+        wanted: list[Callable[[], object]] = [
+            partial(_find_device, name) for name in sorted(devices - {"auto", "cpu"})
+        ]
         if isinstance(settings.features, ImageFeatures):
             wanted.append(partial(_find_weights, settings.features))
         for each in wanted:
@@ -281,6 +282,13 @@ class _Inputs:
 
     def check_report(self) -> str:
         return "" if read_curves(self.study) is None else "with the learning curves"
+
+
+def _find_device(name: str) -> None:
+    """Refuse a device that this machine lacks; a CPU, which all have, needs no torch to be found."""
+    from streetgauge.devices import choose_device
+
+    choose_device(name)
 
 
 def _find_weights(features: ImageFeatures) -> None:

@@ -225,13 +225,13 @@ def _with_absolute_paths(settings: StudySettings, directory: Path) -> StudySetti
 def _as_input_error(file: Path, error: ValidationError) -> SettingsError:
     """Report each error in one sentence; unknown keys come first, they explain others."""
     details = sorted(error.errors(), key=lambda detail: detail["type"] != "extra_forbidden")
-    errors = []
+    errors: dict[str, InputError] = {}  # a value that may be of two kinds fails twice: one error
     for detail in details:
         parts, around, inner = _locate(detail["loc"])
         subject = f"{file}: {'.'.join(parts)}" if parts else str(file)
         reason, step = _explain(detail, parts[-1] if parts else "", around, inner)
-        errors.append(InputError(subject, reason, step))
-    return SettingsError(errors)
+        errors.setdefault(subject, InputError(subject, reason, step))
+    return SettingsError(list(errors.values()))
 
 
 def _explain(detail: ErrorDetails, key: str, around: _Schema, inner: _Schema) -> tuple[str, str]:
