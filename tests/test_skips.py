@@ -31,15 +31,15 @@ def test_members_of_archives_are_counted_one_by_one_over_all_archives() -> None:
     ]
     rows += ["archive 1.tgz: it is damaged: cut off, after 3 files", *["an image is black"] * 2]
     assert left_out(skips_frame({"reason": reason} for reason in rows)) == (
-        "left out: 36 in archives that are links, not plain files",
-        "left out: 2 an image is black",
-        "left out: archive 1.tgz: it is damaged: cut off, after 3 files",
+        "excluded: 36 in archives that are links, not plain files",
+        "excluded: 2 an image is black",
+        "excluded: archive 1.tgz: it is damaged: cut off, after 3 files",
     )
 
 
 def test_beyond_six_reasons_the_rest_is_one_line() -> None:
     rows = [f"reason {i}" for i in range(9) for _ in range(9 - i)]
     lines = left_out(skips_frame({"reason": reason} for reason in rows))
-    assert lines[0] == "left out: 9 reason 0"
-    assert lines[6:] == ("left out: 6 for 3 other reasons",)
+    assert lines[0] == "excluded: 9 reason 0"
+    assert lines[6:] == ("excluded: 6 for 3 other reasons",)
     assert left_out(skips_frame([])) == ()

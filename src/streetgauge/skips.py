@@ -1,4 +1,4 @@
-"""What is left out, and why: one shape of table, everywhere."""
+"""What is excluded, and why: one shape of table, everywhere."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def skips_frame(rows: Iterable[Mapping[str, str | None]], stage: str = "features
 
 
 def left_out(skips: pd.DataFrame) -> tuple[str, ...]:
-    """Count what was left out by reason, for the screen."""
+    """Count what was excluded by reason, for the screen."""
     if not len(skips):
         return ()
     members: Counter[str] = Counter()
@@ -67,10 +67,10 @@ def left_out(skips: pd.DataFrame) -> tuple[str, ...]:
         else:
             counts[str(reason)] = int(rows)
     most = (counts + members).most_common()
-    lines = [f"left out: {_many(count, reason)}" for reason, count in most[:6]]
+    lines = [f"excluded: {_many(count, reason)}" for reason, count in most[:6]]
     if len(most) > 6:
         rest = sum(count for _, count in most[6:])
-        lines.append(f"left out: {rest:,} for {len(most) - 6} other reasons")
+        lines.append(f"excluded: {rest:,} for {len(most) - 6} other reasons")
     return tuple(lines)
 
 

@@ -550,7 +550,7 @@ def test_a_study_is_run_from_its_locations_to_features(
         code, _, message = run(stage, directory)
         assert code == 0, message
         err += message
-    assert "left out: 1 there is no open image within 30 m" in err
+    assert "excluded: 1 there is no open image within 30 m" in err
     images = pd.read_parquet(directory / "images.parquet")
     assert len(images) == 7 * 4
     skipped = pd.read_parquet(directory / "skipped.parquet")

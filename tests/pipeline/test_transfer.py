@@ -74,8 +74,8 @@ def test_a_city_is_predicted_from_features_that_are_there(
         ["elsewhere", "features"],
         [str(store.location_ids[3]), "areas"],
     ]
-    assert "left out: 1 the store has no features of it" in err
-    assert "left out: 1 predicted, but the table names no area of it" in err
+    assert "excluded: 1 the store has no features of it" in err
+    assert "excluded: 1 predicted, but the table names no area of it" in err
 
 
 def test_a_city_without_areas_is_predicted_and_nothing_is_left_out(
@@ -85,7 +85,7 @@ def test_a_city_without_areas_is_predicted_and_nothing_is_left_out(
     table.loc[table["location_id"] != "elsewhere", ["location_id"]].to_csv(city, index=False)
     frame, err = predicted(run, bundle, study, city)
     assert frame["area"].isna().all()
-    assert "left out" not in err
+    assert "excluded" not in err
     assert not len(pd.read_parquet(city.with_name("out") / "skipped.parquet"))
     assert not (city.with_name("out") / "areas.parquet").exists()
 

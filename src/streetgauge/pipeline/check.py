@@ -285,7 +285,7 @@ class _Inputs:
 
 
 def _find_device(name: str) -> None:
-    """Refuse a device that this machine lacks; a CPU, which all have, needs no torch to be found."""
+    """Refuse a device that this machine lacks; a CPU is always there, and needs no torch."""
     from streetgauge.devices import choose_device
 
     choose_device(name)

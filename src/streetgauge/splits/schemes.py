@@ -173,7 +173,7 @@ def _prepare(
     area, names = pd.factorize(np.asarray(areas, object), sort=True)
     n = len(area)
     if not n:
-        raise InputError("folds", "there are no locations to split", "see what was left out")
+        raise InputError("folds", "there are no locations to split", "see what was excluded")
     if (area < 0).any():
         raise InputError(f"row {int((area < 0).argmax())}", "it has no area", "leave it out")
     array: dict[str, NDArray[Any]] = {}
