@@ -228,3 +228,15 @@ def test_a_column_is_looked_up_by_key() -> None:
     assert found.tolist() == [f"D{i}" for i in expected]
     with pytest.raises(InputError, match=r"no location's district is known; set 'areas.district'"):
         column_by_location("district", LOCATIONS, areas().assign(district=None))
+
+
+def test_only_where_something_is_tested_is_it_noted_how_much_is_not() -> None:
+    rows, nothing = np.arange(6), np.empty(0, np.int64)
+    areas, deciles = np.array(list("aabbcc")), np.array([1.0, 1, 2, 2, 3, 3])[:, None]
+
+    def notes(split: Split) -> str:
+        return " ".join(split_notes([split], areas, deciles, ["income"]))
+
+    assert "never tested" not in notes(Split("all", 0, rows, nothing, nothing))
+    partly = notes(Split("fold-1", 1, rows[:2], nothing, rows[2:]))
+    assert "2 of 6 locations are never tested" in partly
