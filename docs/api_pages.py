@@ -6,6 +6,7 @@ import inspect
 from collections.abc import Mapping
 from importlib import import_module
 from pathlib import Path
+from typing import get_origin
 
 # What a user of Python may want, in the order of the flow.
 PACKAGES = (
@@ -43,6 +44,8 @@ def _entry(package: str, name: str, what: object) -> list[str]:
         ]
         left = [f"   :exclude-members: {', '.join(theirs)}"] if theirs else []
         return [f".. {kind}:: {package}.{name}", "   :members:", *left]
+    if get_origin(what) is not None:  # a name for a type, whose docstring is Python's own
+        return [f".. py:data:: {package}.{name}", "", f"   The type ``{what}``."]
     if callable(what):
         return [f".. autofunction:: {package}.{name}"]
     words = what if isinstance(what, Mapping | tuple | list) else ()
