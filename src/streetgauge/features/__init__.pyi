@@ -1,9 +1,9 @@
 from .backbones import BACKBONES as BACKBONES
 from .backbones import Backbone as Backbone
-from .backbones import get_backbone as get_backbone
 from .export import export_store as export_store
 from .extract import extract_features as extract_features
 from .extraction import Extraction as Extraction
+from .lookup import get_backbone as get_backbone
 from .network import FrozenNetwork as FrozenNetwork
 from .network import load_network as load_network
 from .preprocess import prepare as prepare

@@ -7,14 +7,9 @@ Besides the names in `BACKBONES` there are families: ``timm:NAME``, ``open_clip:
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from importlib import import_module
-from pathlib import Path
 from typing import Literal
 
-from streetgauge.errors import InputError, closest
-from streetgauge.settings import ImageFeatures
-
-__all__ = ["backbone_of", "BACKBONES", "FAMILIES", "Backbone", "get_backbone"]
+__all__ = ["BACKBONES", "FAMILIES", "Backbone"]
 
 
 @dataclass(frozen=True)
@@ -178,54 +173,5 @@ _RECORDS = (
 
 BACKBONES: dict[str, Backbone] = {record.name: record for record in _RECORDS}
 
-# What comes before the colon of a name that is none of `BACKBONES`; see `families`.
+# What comes before the colon of a name that is none of `BACKBONES`; see `features.families`.
 FAMILIES = ("timm", "open_clip", "onnx")
-
-
-def get_backbone(name: str, *, weights: Path | None = None, relu: bool | None = None) -> Backbone:
-    """Look up a backbone.
-
-    Parameters
-    ----------
-    name : str
-        A key of `BACKBONES`, or ``timm:NAME``, ``open_clip:NAME/WEIGHTS``, ``onnx:FILE``.
-    weights : Path, optional
-        A file with other weights for the same architecture. They have no known sha256 and licence.
-        With the name ``onnx``: the file.
-    relu : bool, optional
-        Whether negative features of ``fc6`` are cut off; by the name if not given.
-
-    Raises
-    ------
-    InputError
-        If there is none of that name, naming the closest one; or it has no such choice.
-    """
-    family, colon, inner = name.partition(":")
-    if name == "onnx" and weights is not None:
-        (colon, inner), weights = (":", str(weights)), None
-    if colon and family in FAMILIES:
-        # By name: the families know this module, and need torch.
-        families = import_module("streetgauge.features.families").FAMILIES
-        record: Backbone = families[family].record(inner)
-    elif name in BACKBONES:
-        record = BACKBONES[name]
-    else:
-        known = [*BACKBONES, *(f"{each}:..." for each in FAMILIES)]
-        raise InputError(f"backbone {name!r}", "it is not known", closest(name, known, limit=10))
-    if relu is not None and relu != record.relu:
-        if record.relu is None:
-            raise InputError(
-                "relu", f"{name!r} has no such choice", "it is for the backbones of fc6"
-            )
-        plain = record.name.removesuffix("-relu")
-        record = BACKBONES[f"{plain}-relu" if relu else plain]
-    if weights is not None:
-        if family == "onnx" and colon:
-            raise InputError("weights", "an ONNX file has its own", "do not give any")
-        record = replace(record, weights=f"file:{weights}", sha256="", licence="")
-    return record
-
-
-def backbone_of(settings: ImageFeatures) -> Backbone:
-    """Look up the network of a study's settings."""
-    return get_backbone(settings.backbone, weights=settings.weights, relu=settings.relu)

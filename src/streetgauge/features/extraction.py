@@ -13,7 +13,8 @@ import pandas as pd
 import pyarrow as pa
 
 from streetgauge.errors import InputError
-from streetgauge.features.backbones import Backbone, get_backbone
+from streetgauge.features.backbones import Backbone
+from streetgauge.features.lookup import get_backbone
 from streetgauge.imagery import ImageSource, image_sources
 from streetgauge.skips import skips_frame
 

@@ -12,7 +12,7 @@ import pandas as pd
 from streetgauge.errors import InputError
 from streetgauge.evaluation.area_facts import check_evaluation
 from streetgauge.evaluation.evaluate import read_oracle
-from streetgauge.features.backbones import backbone_of
+from streetgauge.features.lookup import backbone_of
 from streetgauge.features.table import match_rows
 from streetgauge.features.weights import weights_file
 from streetgauge.imagery import find_views

@@ -6,7 +6,7 @@ import h5py
 import numpy as np
 import pandas as pd
 
-from streetgauge.features.backbones import backbone_of
+from streetgauge.features.lookup import backbone_of
 from streetgauge.features.store import FORMAT, FeatureStore
 from streetgauge.imagery import find_views
 from streetgauge.io.formats import STORE_VERSION, require_version

@@ -11,7 +11,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from streetgauge.errors import InputError
-from streetgauge.features.backbones import backbone_of
+from streetgauge.features.lookup import backbone_of
 from streetgauge.features.store import FeatureStore
 from streetgauge.imagery import (
     ImageError,
