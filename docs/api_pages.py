@@ -49,5 +49,5 @@ def _entry(package: str, name: str, what: object) -> list[str]:
     if callable(what):
         return [f".. autofunction:: {package}.{name}"]
     words = what if isinstance(what, Mapping | tuple | list) else ()
-    told = ", ".join(f"``{word}``" for word in words if isinstance(word, str))
-    return [f".. py:data:: {package}.{name}", f"   :type: {type(what).__name__}", "", f"   {told}"]
+    value = ", ".join(f"``{word}``" for word in words if isinstance(word, str))
+    return [f".. py:data:: {package}.{name}", f"   :type: {type(what).__name__}", "", f"   {value}"]

@@ -16,7 +16,7 @@ _COMMON = 6
 
 
 def write_cli_sheet(file: Path) -> None:
-    """Write what each command does, takes and looks like in use."""
+    """Write what each command does and takes, with an example."""
     group = get_command(app)
     commands: dict[str, Any] = group.commands  # type: ignore[attr-defined]
     count = Counter(_row(p) for c in commands.values() for p in _options(c))
@@ -24,7 +24,7 @@ def write_cli_sheet(file: Path) -> None:
     parts = [
         "# Command line: a cheat sheet",
         "",
-        "Written from the commands themselves; `streetgauge VERB --help` says the same.",
+        "Written from the commands themselves; `streetgauge VERB --help` shows the same.",
         "",
         "| verb | what it does |",
         "| --- | --- |",
@@ -33,7 +33,7 @@ def write_cli_sheet(file: Path) -> None:
     parts += ["", "## Of most verbs", "", *_table(common)]
     parts += [
         "",
-        "Exit codes: 0 when it was done, 2 for input that you can mend (one sentence says what,",
+        "Exit codes: 0 when it was done, 2 for input that you can fix (one sentence names what,",
         "why and the next step), 1 for anything else.",
     ]
     for name, command in commands.items():

@@ -17,13 +17,13 @@ from streetgauge.imagery import decode, find_views, image_sources, raw_images
 from streetgauge.settings import ImagerySettings
 
 DOCS = Path(__file__).resolve().parent
-PICTURES = DOCS.parents[1] / "shared/data/images/streetscapes"
+IMAGES = DOCS.parents[1] / "shared/data/images/streetscapes"
 SIDE, EDGE, TOP = 180, 4, 22
 
 
 def views_of_panoramas(work: Path) -> pd.DataFrame:
     """Write the manifest of the panoramas, and find their views."""
-    table = pd.read_csv(PICTURES / "metadata.csv")
+    table = pd.read_csv(IMAGES / "metadata.csv")
     panoramas = table[table["projection_type"] == "spherical"]
     manifest = work / "panoramas.csv"
     pd.DataFrame(
@@ -34,7 +34,7 @@ def views_of_panoramas(work: Path) -> pd.DataFrame:
             "panorama": True,
         }
     ).to_csv(manifest, index=False)
-    settings = ImagerySettings(folder=PICTURES, manifest=manifest, size=SIDE)
+    settings = ImagerySettings(folder=IMAGES, manifest=manifest, size=SIDE)
     views, _ = find_views(settings, panoramas["uuid"].str[:8])
     return views
 
@@ -48,8 +48,8 @@ def main() -> None:
     high = TOP + len(names) * (SIDE + EDGE)
     sheet = Image.new("RGB", (4 * (SIDE + EDGE) + EDGE, high), "white")
     pen = ImageDraw.Draw(sheet)
-    for place, word in enumerate(("0: north", "90: east", "180: south", "270: west")):
-        pen.text((EDGE + place * (SIDE + EDGE) + 4, 5), word, fill="black")
+    for column, word in enumerate(("0: north", "90: east", "180: south", "270: west")):
+        pen.text((EDGE + column * (SIDE + EDGE) + 4, 5), word, fill="black")
     for (_, view), row, raw in zip(views.iterrows(), rows, raw_images(rows), strict=True):
         assert isinstance(raw, bytes)
         left = EDGE + "abcd".index(view["view"]) * (SIDE + EDGE)

@@ -20,7 +20,7 @@ DESK, PHONE = {"width": 1180, "height": 1150}, {"width": 390, "height": 844}
 
 
 def main(study: Path) -> None:
-    """Open the report as readers do, and keep what they see."""
+    """Open the report as readers do, and save what they see."""
     report = (study / "report.html").resolve().as_uri()
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(
@@ -30,7 +30,7 @@ def main(study: Path) -> None:
         open_at(page, report)
         end = page.evaluate("document.querySelector('#areas').getBoundingClientRect().bottom")
         whole = {"x": 0, "y": 0, "width": DESK["width"], "height": end}
-        keep(page.screenshot(clip=whole, full_page=True), "report")
+        save(page.screenshot(clip=whole, full_page=True), "report")
 
         page = browser.new_page(
             viewport=PHONE, color_scheme="light", device_scale_factor=2, has_touch=True
@@ -40,7 +40,7 @@ def main(study: Path) -> None:
         box = page.locator("figure[data-layer=predicted] .paint").first.bounding_box()
         page.touchscreen.tap(box["x"] + 0.62 * box["width"], box["y"] + 0.35 * box["height"])
         page.wait_for_timeout(300)
-        keep(page.screenshot(), "report-phone")
+        save(page.screenshot(), "report-phone")
 
         page = browser.new_page(viewport=DESK, color_scheme="dark")
         open_at(page, report)
@@ -51,7 +51,7 @@ def main(study: Path) -> None:
         box = page.locator("figure[data-layer=swipe] .canvas").bounding_box()
         page.mouse.move(box["x"] + 0.33 * box["width"], box["y"] + 0.3 * box["height"])
         page.wait_for_timeout(300)
-        keep(page.screenshot(), "report-dark")
+        save(page.screenshot(), "report-dark")
         browser.close()
 
 
@@ -62,12 +62,12 @@ def open_at(page: Any, address: str) -> None:
     page.wait_for_timeout(300)
 
 
-def keep(png: bytes, name: str) -> None:
+def save(png: bytes, name: str) -> None:
     """Write an image with as few colours as it needs: a third of the size, and no difference."""
-    picture = Image.open(BytesIO(png)).convert("RGB")
+    image = Image.open(BytesIO(png)).convert("RGB")
     path = IMAGES / f"{name}.png"
-    picture.quantize(255, dither=Image.Dither.NONE).save(path, optimize=True)
-    print(f"{path}: {picture.width} x {picture.height}, {path.stat().st_size / 1e3:.0f} kB")
+    image.quantize(255, dither=Image.Dither.NONE).save(path, optimize=True)
+    print(f"{path}: {image.width} x {image.height}, {path.stat().st_size / 1e3:.0f} kB")
 
 
 if __name__ == "__main__":

@@ -33,7 +33,7 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="other C libraries are left alone")
-def test_memory_that_is_kept_is_not_fetched_from_the_system_again() -> None:
+def test_memory_that_is_retained_is_not_fetched_from_the_system_again() -> None:
     def faults(how: str) -> int:
         done = subprocess.run(
             [sys.executable, "-c", FAULTS, how], check=True, capture_output=True, text=True

@@ -121,7 +121,7 @@ def test_without_a_map_there_are_names_and_without_any_file_codes(copy: Path) ->
     assert type(streetgauge.Study(copy).areas()) is pd.DataFrame
 
 
-def test_an_area_without_an_outcome_keeps_its_place_and_whole_numbers(copy: Path) -> None:
+def test_an_area_without_an_outcome_keeps_its_position_and_whole_numbers(copy: Path) -> None:
     table = pd.read_parquet(copy / "areas.parquet")
     gone = table.loc[table["outcome"] == "income", "area"].iloc[0]
     table = table[(table["area"] != gone) | (table["outcome"] != "income")]
@@ -198,7 +198,7 @@ def test_the_classifier_shows_itself() -> None:
     assert "BinomialOrdinalClassifier" in BinomialOrdinalClassifier(epochs=3)._repr_html_()
 
 
-def test_what_is_not_there_is_said_in_a_sentence(
+def test_what_is_not_there_is_reported_in_a_sentence(
     grid: Path, study: streetgauge.Study, tmp_path: Path
 ) -> None:
     fresh = streetgauge.Study(str(grid))

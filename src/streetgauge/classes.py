@@ -4,7 +4,7 @@ Values are laid out in order and the row of them is cut into parts of equal coun
 together: all of them go where one position of theirs falls, the ``lowest`` or the ``middle`` of
 those that they take up. The lowest is the rule of `pandas.qcut`, by which official statistics are
 cut in Suel et al. (2019); the middle favours neither side, which is right for predictions, where a
-tie says nothing about which of the classes it touches is meant.
+tie tells nothing about which of the classes it touches is meant.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ def equal_count(
     classes : int, default 10
         How many parts.
     ties : "lowest" or "middle"
-        Which of the positions that equal values take up says where they go; "lowest" without
+        Which of the positions that equal values take up decides where they go; "lowest" without
         weights is ``pandas.qcut(values, classes)``, whose borders rounding can move a little where
         they should be exactly on a value (never for 2, 4, 5 or 10 parts).
     weights : array_like of float, shape (n,), optional
@@ -89,7 +89,7 @@ def crowded(
 def like_counts(values: npt.ArrayLike, counts: npt.ArrayLike) -> Integers:
     """Cut values into parts whose sizes are to each other as ``counts``, the lowest in part 1.
 
-    Where the actual classes of a place are not of equal count (a nation's deciles within one city),
+    Where the actual classes of a city are not of equal count (a nation's deciles within one city),
     neither are those predicted for it: the same number of areas lands in each. Equal values share
     the part of the middle position that they take up.
 

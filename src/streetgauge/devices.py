@@ -65,7 +65,7 @@ def _has_fast_bfloat16(device: torch.device) -> bool:
 
 
 def keep_freed_memory() -> None:
-    """Let this process keep up to 256 MiB that each of its threads has freed, for their next use.
+    """Let this process retain up to 256 MiB that each of its threads has freed, for their next use.
 
     A step of training allocates and frees the same few megabytes again and again. glibc gives
     these back to the system at once, which hands them out anew page by page, zeroed: a third of a
@@ -93,7 +93,7 @@ def abreast(tasks: int) -> int:
 
 @contextmanager
 def working_threads(count: int | None = None) -> Iterator[ThreadPoolExecutor]:
-    """Threads, one a core if not told otherwise, that each compute on their own.
+    """Threads, one a core if not set otherwise, that each compute on their own.
 
     Torch would rather share every product among the cores, which then wait for each other, the
     longer the busier the machine is; and sums would depend on the number of cores. So would NumPy

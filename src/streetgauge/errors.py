@@ -1,4 +1,4 @@
-"""The errors that a user can mend, each one sentence: the object, the reason, the next step."""
+"""The errors that a user can fix, each one sentence: the object, the reason, the next step."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 __all__ = ["InputError", "StreetgaugeError", "closest"]
 
-_MOST = 600  # characters of what a file says that an error repeats
+_MOST = 600  # characters of a file's text that an error repeats
 
 
 class StreetgaugeError(Exception):
@@ -45,7 +45,7 @@ class InputError(StreetgaugeError):
         super().__init__(sentence if sentence.endswith(("?", ".")) else sentence + ".")
 
     def __reduce__(self) -> tuple[type[InputError], tuple[str, str, str]]:
-        """Keep all three parts on the way from another process."""
+        """Pass on all three parts on the way from another process."""
         return type(self), (self.subject, self.reason, self.next_step)
 
 

@@ -64,7 +64,7 @@ def estimate_text(estimate: Mapping[str, Any] | None, form: str = ".2f") -> str:
 
 
 def facts_html(title: str, facts: Mapping[str, object]) -> str:
-    """Write a heading and a table of two columns; facts that are empty are left out.
+    """Write a heading and a table of two columns; facts that are empty are omitted.
 
     Examples
     --------
@@ -87,8 +87,8 @@ def table_html(
 ) -> str:
     """Write a heading, a table whose first column names its rows, and notes below it."""
     head = "".join(
-        f'<th scope="col"{_NUMBERS if place else _TEXT}>{escape(column)}</th>'
-        for place, column in enumerate(columns)
+        f'<th scope="col"{_NUMBERS if number else _TEXT}>{escape(column)}</th>'
+        for number, column in enumerate(columns)
     )
     body = "".join(
         f'<tr><th scope="row"{_TEXT}>{escape(first)}</th>'

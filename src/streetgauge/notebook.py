@@ -93,7 +93,7 @@ class Metrics(dict[str, Any]):
             cells = [_figure(row, "mae"), _figure(row, "within_1", ".0%"), _figure(row, "spearman")]
             cells += [_figure(row, f"gain_{kind}", "+.2f") for kind in kinds]
             rows.append([str(row["label"]), f"{row['n_areas']:,}", *cells])
-        columns = ["outcome", "areas", "MAE", "within 1", "Spearman r"]
+        columns = ["outcome", "areas", "MAE", "within 1", "Spearman ρ"]
         columns += [f"images add, {FOLD_KINDS.get(kind, kind)}" for kind in kinds]
         scheme = self.get("scheme", {})
         scheme = scheme if isinstance(scheme, Mapping) else {}

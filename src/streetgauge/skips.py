@@ -15,14 +15,14 @@ __all__ = [
     "SKIP_COLUMNS",
     "AllExcludedError",
     "counted",
-    "left_out",
+    "describe_skips",
     "skips_frame",
     "without_value",
 ]
 
 SKIP_COLUMNS = ("location_id", "view", "area", "stage", "reason")
 
-# What an archive's listing says of members that are not read.
+# What an archive's listing has on members that are not read.
 _MEMBERS = re.compile(r"archive .+?: (?P<count>\d+) of its members (?P<why>.+), e\.g\. ")
 
 
@@ -42,7 +42,7 @@ class AllExcludedError(InputError):
         self.skips = skips
 
     def __reduce__(self) -> tuple[type[AllExcludedError], tuple[Any, ...]]:
-        """Keep all parts on the way from another process."""
+        """Pass on all parts on the way from another process."""
         return type(self), (self.subject, self.reason, self.next_step, self.skips)
 
 
@@ -55,28 +55,38 @@ def skips_frame(rows: Iterable[Mapping[str, str | None]], stage: str = "features
     return frame.sort_values(order, key=lambda values: values.fillna(""), ignore_index=True)
 
 
-def left_out(skips: pd.DataFrame) -> tuple[str, ...]:
-    """Count what was excluded by reason, for the screen."""
-    if not len(skips):
-        return ()
-    members: Counter[str] = Counter()
-    counts: Counter[str] = Counter()
-    for reason, rows in skips["reason"].value_counts().items():
+def describe_skips(skips: pd.DataFrame) -> tuple[str, ...]:
+    """Count what was excluded by reason, for the screen.
+
+    Examples
+    --------
+    >>> describe_skips(skips_frame([{"location_id": "A", "reason": "it has no coordinates"}]))
+    ('1 location excluded: it has no coordinates',)
+    """
+    members: Counter[tuple[str, str]] = Counter()
+    counts: Counter[tuple[str, str]] = Counter()
+    nouns = pd.Series("", skips.index)  # of a file or an archive, which the reason names
+    for column, noun in (("area", "area"), ("location_id", "location"), ("view", "view")):
+        if column in skips:
+            nouns[skips[column].notna()] = noun
+    for (reason, noun), rows in Counter(zip(skips["reason"], nouns, strict=True)).items():
         if found := _MEMBERS.match(str(reason)):  # one row stands for many members
-            members[f"in archives that {found['why']}"] += int(found["count"])
+            members[f"they {found['why']}", "member of archives"] += int(found["count"])
         else:
-            counts[str(reason)] = int(rows)
+            counts[str(reason), noun] = rows
     most = (counts + members).most_common()
-    lines = [f"excluded: {_many(count, reason)}" for reason, count in most[:6]]
+    lines = [f"{_counted(count, noun)} excluded: {reason}" for (reason, noun), count in most[:6]]
     if len(most) > 6:
         rest = sum(count for _, count in most[6:])
-        lines.append(f"excluded: {rest:,} for {len(most) - 6} other reasons")
+        lines.append(f"{rest:,} excluded for {len(most) - 6} other reasons")
     return tuple(lines)
 
 
-def _many(count: int, reason: str) -> str:
-    """Put the number before a reason, if that is not about one archive, which it names."""
-    return reason if reason.startswith("archive ") and count == 1 else f"{count:,} {reason}"
+def _counted(number: int, noun: str) -> str:
+    if not noun:
+        return f"{number:,}"
+    one, of, of_what = noun.partition(" of ")
+    return counted(number, one) + of + of_what
 
 
 def counted(number: int, noun: str) -> str:
@@ -91,12 +101,12 @@ def counted(number: int, noun: str) -> str:
 
 
 def without_value(about: Mapping[str, Any]) -> str:
-    """Say which share of the study's areas an outcome says nothing of; "" if of none.
+    """Report which share of the study's areas an outcome has no value for; "" if of none.
 
     Parameters
     ----------
     about : mapping
-        What is kept of the outcome; ``n_areas`` have a value, ``n_missing`` have none.
+        What is stored of the outcome; ``n_areas`` have a value, ``n_missing`` have none.
 
     Examples
     --------

@@ -193,7 +193,7 @@ def test_folds_of_different_kinds_are_compared_with_a_caution(pair: tuple[Path, 
     assert any("part of the difference is that" in caution for caution in found["cautions"])
 
 
-def test_other_weights_on_either_side_are_said(pair: tuple[Path, Path]) -> None:
+def test_other_weights_on_either_side_are_reported(pair: tuple[Path, Path]) -> None:
     a, b = pair
     for place, factor in ((a, 1.0), (b, -1.0)):
         for file in (place / "areas.parquet", place / "other-folds" / "areas.parquet"):

@@ -146,7 +146,7 @@ def test_the_order_of_the_locations_makes_no_difference(study: Path) -> None:
     assert draw(study, shares=(0.5,), locations=(2,), views=(1,), epochs=2) == found
 
 
-def test_too_few_areas_for_the_members_have_fewer_and_no_label_is_left_out(study: Path) -> None:
+def test_too_few_areas_for_the_members_have_fewer_and_no_label_is_excluded(study: Path) -> None:
     found = draw(study, shares=(0.03,), locations=(), views=(), epochs=1)
     point = found["points"][0]
     assert point["by"] == "areas"

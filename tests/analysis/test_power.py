@@ -114,7 +114,7 @@ def test_the_same_seed_gives_the_same_bytes_in_any_order(study: Path) -> None:
     assert (study / "power.json").read_bytes() == before
 
 
-def test_a_target_names_the_cell_with_the_fewest_pictures(run: Run, study: Path) -> None:
+def test_a_target_names_the_cell_with_the_fewest_images(run: Run, study: Path) -> None:
     words = ("--signal", "0.4", "--locations", "1,2,4", "--views", "1,2", "--repeats", "2")
     code, out, err = run("power", study, *words, "--target", "mae=2", "--target", "spearman=1")
     assert code == 0, err

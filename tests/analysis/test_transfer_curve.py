@@ -156,7 +156,7 @@ def test_the_folds_of_a_point_are_a_sample_of_folds() -> None:
 
 
 @pytest.mark.parametrize("share", [0.1, 0.01])
-def test_a_share_is_of_areas_each_learned_from_whole(
+def test_a_share_is_of_areas_each_trained_on_whole(
     here: TrainingData,
     lender: Bundle,
     tmp_path: Path,
@@ -221,7 +221,7 @@ def test_a_killed_curve_goes_on(here: TrainingData, lender: Bundle, tmp_path: Pa
     assert not (tmp_path / "curve").exists()
 
 
-def test_a_share_without_labels_is_left_out_and_said(
+def test_a_share_without_labels_is_excluded_and_reported(
     here: TrainingData, lender: Bundle, tmp_path: Path
 ) -> None:
     deciles = here.deciles.copy()
@@ -268,9 +268,9 @@ def test_a_study_starts_from_the_bundle_of_another(cities: Path, run: Run) -> No
     along = "Spearman by share of areas (how many): 0% (0) 0."
     assert along in err
     assert re.search(r"1% \(2\) [-.0-9]+, 2% \(2\)", err)  # that these are the same is seen
-    said = "36 of 36 areas have the codes of areas that the bundle learned from"
+    said = "36 of 36 areas have the codes of areas that the bundle was trained on"
     assert said in err  # both worlds have the same codes
-    # A share of what can be learned from is learned from, and the others are left out.
+    # A share of what can be trained on is trained on, and the others are excluded.
     splits = pd.read_parquet(second / "splits.parquet")
     learning = splits[splits["part"].isin(["training", "validation"])]
     areas = learning.groupby("split")["area"].nunique()
@@ -286,7 +286,7 @@ def test_a_study_starts_from_the_bundle_of_another(cities: Path, run: Run) -> No
         known = pd.read_parquet(cities / "first" / "locations.parquet")["area"]
         assert own.area_hashes == area_hashes(known)
         others = splits[(splits["split"] == name) & ~splits["area"].isin(here["area"])]
-        assert set(others["reason"].dropna()) == {"it is not in the 0.1 that is learned from"}
+        assert set(others["reason"].dropna()) == {"it is not in the 0.1 that is used for training"}
     kept = Bundle.load(second / "model" / "all")
     assert kept.source["start"]["study"] == "Grid"
     assert kept.settings.tune == "head"
@@ -318,7 +318,7 @@ def test_the_model_as_it_is_tests_another_city(cities: Path, run: Run, refuse: R
         predictions = pd.read_parquet(second / "predictions.parquet")
         assert predictions["location_id"].nunique() == 144
         says = json.loads(run("info", second, "--json")[1])["stage train"]
-        assert "36 of 36 areas have the codes of areas that the bundle learned from" in says
+        assert "36 of 36 areas have the codes of areas that the bundle was trained on" in says
         metrics = json.loads((second / "metrics.json").read_text())
         assert metrics["outcomes"]["income"]["metrics"]["spearman"]["value"] > 0.7
     finally:
@@ -357,7 +357,7 @@ def test_a_model_that_does_not_fit_is_refused(
         assert re.search(reason, refuse(command, study))
 
 
-def test_an_address_is_kept_as_it_is_and_needs_a_revision(tmp_path: Path) -> None:
+def test_an_address_is_stored_as_it_is_and_needs_a_revision(tmp_path: Path) -> None:
     address = "hf://me/city@0123abc"
     assert TransferSettings.model_validate({"from": address}).bundle == address
     assert isinstance(TransferSettings.model_validate({"from": "hf://me/city"}).bundle, Path)
@@ -383,7 +383,7 @@ def test_find_start_takes_the_network_of_the_bundle(cities: Path) -> None:
 
 @pytest.mark.parametrize("lent", [{"components": 2}, {"width": 7}, {}])
 @pytest.mark.parametrize("own", [{}, {"width": 9}])
-def test_a_network_of_any_width_can_be_started_from_and_kept(
+def test_a_network_of_any_width_can_be_started_from_and_saved(
     cities: Path, tmp_path: Path, lent: dict[str, int], own: dict[str, int]
 ) -> None:
     from streetgauge.features import FeatureStore

@@ -235,7 +235,7 @@ def test_an_area_without_locations_is_counted_and_listed(run: Run, grid: Path) -
     assert empty in set(skipped.loc[skipped["stage"] == "locations", "area"])
 
 
-def test_a_location_without_one_of_its_views_is_left_out_and_listed(run: Run, grid: Path) -> None:
+def test_a_location_without_one_of_its_views_is_excluded_and_listed(run: Run, grid: Path) -> None:
     frame = pd.read_csv(grid / "features.csv", dtype=str)
     gone = (frame["place"] == "P00007") & (frame["view"] == "2")
     frame[~gone].to_csv(grid / "features.csv", index=False)
@@ -363,7 +363,7 @@ def test_memory_that_ends_anywhere_is_one_sentence_with_what_to_lower(
     assert "'train.memory'" in sentence
 
 
-def test_pictures_behind_a_link_count_and_the_study_s_own_folder_does_not(
+def test_images_behind_a_link_count_and_the_study_s_own_folder_does_not(
     refuse: Refuse, grid: Path, tmp_path: Path
 ) -> None:
     from streetgauge.study import Study

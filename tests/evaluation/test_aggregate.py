@@ -95,7 +95,7 @@ def test_what_is_cut_is_cut_over_the_areas_with_an_actual_decile(rule):
     assert (found.loc[~known, "decile"] == 10).all()  # that of the nearest among the known
 
 
-def test_a_torn_area_has_no_fold():
+def test_a_split_area_has_no_fold():
     rows = predictions_of({"A": [1.0, 2.0], "B": [3.0, 4.0]})
     rows.loc[rows["area"] == "A", "fold"] = [1, 2]
     with pytest.raises(InputError, match="two folds"):

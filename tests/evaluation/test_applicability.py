@@ -23,7 +23,7 @@ def features(n=200, dimension=30, seed=1, mixed=None):
     return rng.normal(size=(n, 6)) @ mixing + 0.3 * rng.normal(size=(n, dimension))
 
 
-def test_of_areas_like_those_learned_from_at_most_one_in_twenty_is_far():
+def test_of_areas_like_those_trained_on_at_most_one_in_twenty_is_far():
     shares = []
     for seed in range(20):
         known = AreaOfApplicability.of(features(200, seed=seed))
@@ -33,7 +33,7 @@ def test_of_areas_like_those_learned_from_at_most_one_in_twenty_is_far():
     assert 0.015 < np.mean(shares) < 0.06
 
 
-def test_a_large_city_is_judged_like_a_small_one():
+def test_a_large_city_is_measured_like_a_small_one():
     mixed = np.random.default_rng(8).normal(size=(6, 250))
     known = AreaOfApplicability.of(features(1500, 250, mixed=mixed))
     like = is_outside_aoa(known.dissimilarity_index(features(400, 250, seed=2, mixed=mixed))).mean()
@@ -108,7 +108,7 @@ def test_what_a_bundle_keeps_says_the_same():
     )
 
 
-def test_each_area_is_compared_with_those_that_its_own_network_learned_from():
+def test_each_area_is_compared_with_those_that_its_own_network_was_trained_on():
     x = features(120, seed=4)
     x[:40] += 8  # a district of another kind
     names = [f"A{i:03d}" for i in range(120)]
@@ -135,7 +135,7 @@ def test_each_area_is_compared_with_those_that_its_own_network_learned_from():
     assert whole[district].all()
 
 
-def test_torn_areas_and_those_without_features_are_not_judged():
+def test_split_areas_and_those_without_features_are_not_measured():
     table = pd.DataFrame(features(30), index=[f"A{i:02d}" for i in range(30)])
     tested = pd.DataFrame({"area": [*table.index, "B"], "fold": [0, *[1, 2] * 15]})
     training_areas = tested.assign(fold=3 - tested["fold"])
@@ -162,7 +162,7 @@ def test_the_account_counts_them_and_says_whether_errors_are_larger():
     assert evaluate_applicability(frame.iloc[3:]) is None
 
 
-def test_disagreement_is_in_deciles_and_its_worth_is_told():
+def test_disagreement_is_in_deciles_and_its_worth_is_reported():
     rng = np.random.default_rng(6)
     n = 400
     areas = pd.DataFrame(

@@ -32,7 +32,7 @@ def test_the_share_seen_is_of_postcodes_and_of_locations_where_there_are_none():
     assert found["n_views"].isna().all()
 
 
-def test_pictures_are_those_of_the_locations_that_have_a_prediction():
+def test_images_are_those_of_the_locations_that_have_a_prediction():
     views = pd.Series({"1": 4, "2": 3, "3": 4, "4": 4, "5": 1})
     found = add_coverage(AREAS, LOCATIONS, PREDICTIONS, views)
     assert found["n_views"].tolist() == [11, 1, 4]
@@ -97,6 +97,6 @@ def test_numbers_that_cannot_be_used_are_refused(tmp_path, text, words):
         location_people(read_population(settings_of(tmp_path, text)), POSTCODES)
 
 
-def test_it_is_said_whose_numbers_they_are(tmp_path):
+def test_it_is_reported_whose_numbers_they_are(tmp_path):
     with pytest.raises(ValueError, match="either 'location' or 'area'"):
         settings_of(tmp_path, "", area="code")

@@ -37,7 +37,7 @@ def test_labels_of_the_held_out_fold_do_not_leak():
     assert (score == actual.astype(float)).mean() < 0.2
 
 
-def test_a_method_is_never_told_of_an_area_that_it_is_asked_for():
+def test_a_method_is_never_given_an_area_that_it_is_asked_for():
     actual, fold, _ = world(n=60)
     whole = pd.DataFrame({"area": actual.index, "decile": actual.to_numpy(int)})
     training_areas = pd.concat(
@@ -63,7 +63,7 @@ def test_other_labels_in_the_held_out_fold_change_none_of_its_scores():
     assert (constant(other, fold)[mine] == constant(actual, fold)[mine]).all()
 
 
-def test_where_place_tells_all_the_nearest_areas_know_it():
+def test_where_position_decides_all_the_nearest_areas_know_it():
     _, fold, place = world(n=2000)
     actual = pd.qcut(place["x"], 10, labels=False).add(1).astype("Int64")
     found = nearest_areas(actual, fold, place)
@@ -81,7 +81,7 @@ def test_the_nearest_areas_are_those_with_an_actual_decile():
     assert nearest_scores(actual, fold, place, 5)["a"] == pytest.approx(weighted)
 
 
-def test_an_area_without_a_place_gets_the_mean_and_is_no_neighbour():
+def test_an_area_without_a_position_gets_the_mean_and_is_no_neighbour():
     place = pd.DataFrame({"x": [0.0, 1, 2], "y": 0.0}, list("abc"))
     fold = pd.Series([1, 2, 2, 2, 1], list("abcde"))
     actual = pd.Series([5, 2, 4, 9, 1], list("abcde"), dtype="Int64")
@@ -110,7 +110,7 @@ def others(actual, fold):
     return pd.concat(rows, ignore_index=True).sample(frac=1, random_state=0)
 
 
-def test_told_that_the_other_folds_were_learned_from_nothing_changes():
+def test_given_that_the_other_folds_were_trained_on_nothing_changes():
     actual, fold, place = world()
     training_areas = others(actual, fold)
     for neighbours in (1, 5):
@@ -121,7 +121,7 @@ def test_told_that_the_other_folds_were_learned_from_nothing_changes():
 
 
 def test_an_area_that_the_network_did_not_learn_from_is_nobodys_neighbour():
-    # Place tells all, but what lies within 1 km of a tested area was left out.
+    # Position decides all, but what lies within 1 km of a tested area was excluded.
     _, fold, place = world(n=1500)
     actual = pd.qcut(place["x"], 10, labels=False).add(1).astype("Int64")
     distance = (place["x"].to_numpy()[:, None] - place["x"].to_numpy()).__abs__()
@@ -132,7 +132,7 @@ def test_an_area_that_the_network_did_not_learn_from_is_nobodys_neighbour():
     assert score.min() == actual[far].min() > actual[tested].max()
 
 
-def test_areas_that_are_never_tested_are_learned_from():
+def test_areas_that_are_never_tested_are_trained_on():
     actual = pd.Series([5, 1], list("ab"), dtype="Int64")
     fold = pd.Series([1, 1], list("ab"))
     place = pd.DataFrame({"x": [0.0, 10, 1, 9], "y": 0.0}, list("abcd"))

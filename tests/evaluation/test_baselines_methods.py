@@ -19,11 +19,11 @@ from streetgauge.evaluation.baselines import (
     Folds,
     Kriging,
     Ridge,
-    RidgeAndPlaces,
+    RidgeAndKriging,
     density,
     smooth_columns,
 )
-from streetgauge.evaluation.baselines.places import blocks_like
+from streetgauge.evaluation.baselines.spatial import blocks_like
 from streetgauge.report.text.evaluation import METHODS
 from streetgauge.report.text.findings import baseline
 
@@ -172,7 +172,7 @@ def test_kriging_does_better_than_the_mean_and_no_worse_than_neighbours():
     assert error["kriging"] < error["nearest-areas"] < actual.var() / 1.5
 
 
-def test_ridge_is_that_of_scikit_learn_with_the_penalty_of_least_left_out_error():
+def test_ridge_is_that_of_scikit_learn_with_the_penalty_of_least_leave_one_out_error():
     rng = np.random.default_rng(5)
     index = pd.Index([f"A{i:03d}" for i in range(120)])
     table = pd.DataFrame(rng.normal(size=(120, 8)) * 10 ** rng.uniform(-2, 2, 8), index)
@@ -186,7 +186,7 @@ def test_ridge_is_that_of_scikit_learn_with_the_penalty_of_least_left_out_error(
     np.testing.assert_allclose(found, expected.predict(standard[90:]), rtol=1e-8)
 
 
-def test_left_out_errors_are_those_of_fits_without_each_area():
+def test_leave_one_out_errors_are_those_of_fits_without_each_area():
     rng = np.random.default_rng(6)
     index = pd.Index([f"A{i:03d}" for i in range(40)])
     ridge = Ridge(pd.DataFrame(rng.normal(size=(40, 3)), index))
@@ -228,14 +228,14 @@ def test_areas_without_facts_get_the_mean_of_the_training_areas():
     assert baselines["density"].scores[lone] == 5.5  # what every fold's regression starts from
 
 
-def test_places_mend_what_features_leave():
+def test_kriging_explains_what_features_leave():
     frame, place, _, _ = world(n=600, noise=0.0)
     rng = np.random.default_rng(1)
     shown = pd.DataFrame({"east": np.sin(place["x"] / 2000) + 0.3 * rng.normal(size=600)})
     ridge, kriging = Ridge(shown), Kriging(place)
     folds = Folds(frame["actual_decile"], frame["fold"])
     actual = frame["actual_decile"].astype(float)
-    both = folds.predict(RidgeAndPlaces(ridge, kriging))
+    both = folds.predict(RidgeAndKriging(ridge, kriging))
     assert (both - actual).abs().mean() < 0.6 * (folds.predict(ridge) - actual).abs().mean()
 
 
@@ -278,7 +278,7 @@ def test_density_is_locations_by_square_kilometre():
     assert np.isnan(found["C"])
 
 
-def test_shuffled_labels_are_told_as_by_chance():
+def test_shuffled_labels_are_predicted_as_by_chance():
     frame, _, methods, _ = world(n=600)
     account = evaluate_shuffled(methods.shuffled("income", frame), 10)
     assert account["times"] == 5
@@ -333,7 +333,7 @@ def test_what_knows_nothing_puts_areas_in_no_order_however_many_folds_there_are(
     assert plain.corr(actual, method="spearman") < -0.15
 
 
-def test_neighbours_are_not_told_the_mean_of_the_areas_that_are_held_out():
+def test_neighbours_are_not_given_the_mean_of_the_areas_that_are_held_out():
     # Districts differ by much, and what is left of the city knows nothing of the one held out.
     rng = np.random.default_rng(7)
     n, districts = 400, 4
@@ -381,7 +381,7 @@ def test_where_folds_are_blocks_the_penalty_is_chosen_by_blocks(seed):
     assert error["blocks"] < 0.7 * error["alone"]
 
 
-def test_where_folds_are_of_areas_at_random_each_is_left_out_alone():
+def test_where_folds_are_of_areas_at_random_each_is_held_out_alone():
     rng = np.random.default_rng(8)
     index = pd.Index([f"A{i:04d}" for i in range(500)])
     place = pd.DataFrame(rng.uniform(0, 1e4, (500, 2)), index, columns=["x", "y"])
@@ -401,7 +401,7 @@ def test_where_folds_are_of_areas_at_random_each_is_left_out_alone():
     assert 0.3 < np.median(nearest) / np.median(asked_far) < 2
 
 
-def test_areas_in_one_place_or_without_any_are_left_out_alone():
+def test_areas_at_one_position_or_without_any_are_held_out_alone():
     index = pd.Index([f"A{i:04d}" for i in range(40)])
     place = pd.DataFrame({"x": 0.0, "y": 0.0}, index)
     place.iloc[30:] = 5000.0
@@ -421,7 +421,7 @@ def test_the_largest_of_several_shuffles_is_seldom_more_than_chance():
     assert sum(check["largest"] > check["chance"] for check in checks) <= 2
 
 
-def test_labels_are_shuffled_over_all_areas_that_are_learned_from():
+def test_labels_are_shuffled_over_all_areas_that_are_trained_on():
     frame, place, _, _ = world(n=200)
     training_areas = (
         frame[["actual_decile"]].reset_index().rename(columns={"actual_decile": "decile"})

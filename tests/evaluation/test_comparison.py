@@ -316,7 +316,7 @@ def test_a_shuffled_model_scores_as_chance_and_adds_less_than_nothing(city):
         assert cell["spearman"]["high"] < 0
 
 
-def test_a_model_that_only_knows_places_adds_nothing_over_the_baselines(city):
+def test_a_model_that_only_knows_coordinates_adds_nothing_over_the_baselines(city):
     _, place, latent, _ = city
 
     def forest(fold):

@@ -85,7 +85,7 @@ def test_it_is_json_with_everything_that_was_promised():
     )
     assert json.loads(json.dumps(found, allow_nan=False)) == found
     assert (found["format_version"], found["classes"], found["folds"]) == (2, 10, 5)
-    assert found["scheme"]["description"] == "areas held out at random in 5 folds"
+    assert found["scheme"]["description"] == "5-fold cross-validation by area"
     assert set(found["outcomes"]) == {"income", "crime"}
     account = found["outcomes"]["income"]
     assert account["n_areas"] == 400
@@ -98,7 +98,7 @@ def test_it_is_json_with_everything_that_was_promised():
     assert set(account["baselines"]) >= {"constant", "nearest-areas"}
 
 
-def test_pictures_that_see_the_latent_beat_what_has_no_picture():
+def test_images_that_see_the_latent_beat_what_has_no_image():
     account = account_of(*city(noise=0.5)[:2])
     adds = account["gain"]
     assert adds["mae"]["low"] > 0.5
@@ -107,7 +107,7 @@ def test_pictures_that_see_the_latent_beat_what_has_no_picture():
     assert adds["spearman"]["low"] > 0.5
 
 
-def test_pictures_that_see_nothing_add_nothing():
+def test_images_that_see_nothing_add_nothing():
     account = account_of(*city(noise=100.0, smooth=8.0)[:2])
     assert account["gain"]["over"] in ("nearest-areas", "kriging")
     assert account["gain"]["mae"]["high"] < 0
@@ -222,7 +222,7 @@ def test_missing_labels_and_missing_areas_are_counted():
     assert account["n_areas_without_prediction"] == 1
 
 
-def test_without_coordinates_nothing_knows_places():
+def test_without_coordinates_no_baseline_uses_coordinates():
     predictions, _, _ = city()
     found = account_of(predictions, None)["baselines"]
     assert "constant" in found

@@ -140,7 +140,7 @@ def test_a_column_of_the_areas_may_weigh_them(judge: Callable[[str], Path]) -> N
 @pytest.mark.parametrize(
     ("settings", "words"),
     [
-        ('weight = "population"', "nothing says how many people there are"),
+        ('weight = "population"', "no file gives how many people there are"),
         ('weight = "home"', "no column 'home'"),
         ('levels = ["wards"]', "no column 'wards'"),
         ('groups = ["kinds"]', "no column 'kinds'"),

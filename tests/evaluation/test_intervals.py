@@ -168,7 +168,7 @@ def test_with_one_fold_areas_that_were_held_aside_say_how_wide():
     pd.testing.assert_frame_equal(intervals(folds, calibration_set=calibration), intervals(folds))
 
 
-def test_a_torn_area_lends_nothing_and_spans_the_scale():
+def test_a_split_area_lends_nothing_and_spans_the_scale():
     frame = city(200, r=1.0)
     split_areas = frame.index[:20]
     frame.loc[split_areas, "fold"] = 0
@@ -237,7 +237,7 @@ def test_the_account_counts_what_is_covered_by_decile_and_by_district():
     assert evaluate_intervals(frame.iloc[3:], 0.9, classes=4)["share"] is None
 
 
-def test_a_fold_unlike_the_others_is_said_to_fall_short():
+def test_a_fold_unlike_the_others_is_reported_to_fall_short():
     frame = intervals(city(3000, r=0.9, shift=2.0))
     lonely = frame[frame["fold"] == 1].set_index("area")
     assert evaluate_intervals(lonely, 0.9)["below_level"]

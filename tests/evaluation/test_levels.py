@@ -111,7 +111,7 @@ def test_a_unit_of_which_less_than_half_is_known_has_no_actual_decile():
     }  # of U00 a quarter is known, of U01 half
 
 
-def test_pictures_that_nobody_counted_are_not_none():
+def test_images_that_nobody_counted_are_not_none():
     predictions, areas, unit = city()
     areas["n_views"] = areas["n_views"].astype("Int64")
     areas.loc[areas["area"].isin(["A000", "A001", "A002", "A003", "A004"]), "n_views"] = pd.NA

@@ -182,7 +182,7 @@ def test_groups_show_where_errors_are_larger():
     assert own["spearman"] == pytest.approx(rho)
 
 
-def test_pictures_are_counted_where_their_number_is_known():
+def test_images_are_counted_where_their_number_is_known():
     frame = world(n=100).assign(n_views=pd.array([4, 1] * 50, dtype="Int64"))
     groups = account_of(frame)["groups"]["images"]
     assert (groups["few"]["n_areas"], groups["many"]["n_areas"]) == (50, 50)

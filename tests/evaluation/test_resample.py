@@ -115,7 +115,7 @@ def test_a_handful_of_districts_is_too_few_and_it_says_so():
     assert code.nunique() == 36
 
 
-def test_an_area_without_a_place_or_a_district_is_drawn_alone():
+def test_an_area_without_a_position_or_a_district_is_drawn_alone():
     settings = EvaluationSettings(bootstrap="blocks", block=100.0)
     code, _ = draw_units(AREAS, settings, {}, PLACE.drop(AREAS[:2]))
     assert code[AREAS[0]] != code[AREAS[1]]

@@ -13,7 +13,7 @@ def splits(*rows: tuple[str, str, int, str]) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["area", "split", "fold", "part"])
 
 
-def test_what_a_fold_learned_from_is_its_training_and_its_validation_part() -> None:
+def test_what_a_fold_was_trained_on_is_its_training_and_its_validation_part() -> None:
     parts = splits(
         ("a", "fold-1", 1, "test"),
         ("b", "fold-1", 1, "training"),
@@ -35,7 +35,7 @@ def test_what_a_fold_learned_from_is_its_training_and_its_validation_part() -> N
     pd.testing.assert_frame_equal(found, shuffled)
 
 
-def test_an_area_is_torn_if_it_is_tested_by_who_knows_it_or_in_two_parts() -> None:
+def test_an_area_is_split_if_it_is_tested_by_who_knows_it_or_in_two_parts() -> None:
     whole = splits(
         ("a", "fold-1", 1, "test"),
         ("a", "fold-1", 1, "excluded"),
@@ -64,26 +64,25 @@ def test_classes_of_tested_areas_are_counted_once_an_area() -> None:
 @pytest.mark.parametrize(
     ("settings", "words"),
     [
-        ({}, "areas held out at random in 5 folds"),
-        ({"unit": "msoa"}, "whole units (msoa) held out at random in 5 folds"),
+        ({}, "5-fold cross-validation by area"),
+        ({"unit": "msoa"}, "5-fold cross-validation by whole unit (msoa)"),
         (
             {"scheme": "blocks", "block": 2000.0, "buffer": 500.0},
-            "square blocks of 2,000 m held out at random in 5 folds, and nothing learned from "
-            "within 500 m of them",
+            "5-fold spatial block cross-validation (2 km), with no training data within 500 m of "
+            "them",
         ),
         (
             {"scheme": "blocks", "block": 2000.0, "unit": "msoa"},
-            "square blocks of 2,000 m, which split no msoa, held out at random in 5 folds",
+            "5-fold spatial block cross-validation (2 km), in blocks that split no msoa",
         ),
         (
             {"scheme": "leave-one-group-out", "group": "district"},
             "each district held out in turn (5 of them)",
         ),
-        ({"train_size": 0.1}, "areas held out at random in 5 folds; learned from 0.1 of the other "
-         "areas"),
+        ({"train_size": 0.1}, "5-fold cross-validation by area; trained on 0.1 of the other areas"),
     ],
 )  # fmt: skip
-def test_a_scheme_is_said_in_words_with_its_sizes(settings: dict[str, object], words: str) -> None:
+def test_a_scheme_is_described_with_its_sizes(settings: dict[str, object], words: str) -> None:
     said = describe_scheme(FoldSettings(**settings), 5)
     assert said["description"] == words
     assert said["whole_areas"]

@@ -76,7 +76,7 @@ def test_an_island_is_joined_to_the_nearest_area():
     assert [near[0], 8] in neighbours.pairs.tolist()
 
 
-def test_areas_without_boundary_are_left_out():
+def test_areas_without_boundary_are_excluded():
     areas = grid(3)
     areas.loc["A004", "geometry"] = None
     neighbours = Neighbours.of_boundaries(areas)
@@ -98,7 +98,7 @@ def test_points_are_joined_to_the_nearest():
     assert (same.pairs[:, 0] != same.pairs[:, 1]).all()
 
 
-def test_those_that_lose_all_neighbours_are_left_out():
+def test_those_that_lose_all_neighbours_are_excluded():
     neighbours = Neighbours.of_boundaries(grid(3)).of(pd.Index(["A000", "A001", "A008"]))
     assert neighbours.areas.tolist() == ["A000", "A001"]
     assert neighbours.pairs.tolist() == [[0, 1], [1, 0]]
@@ -285,7 +285,7 @@ def test_other_units_become_metres(crs):
     assert between == pytest.approx(expected, rel=2e-3)
 
 
-def test_an_area_without_a_boundary_has_no_place():
+def test_an_area_without_a_boundary_has_no_position():
     frame = squares()
     frame.loc["A2", "geometry"] = None
     found = area_coordinates(frame)
@@ -298,7 +298,7 @@ def test_boundaries_that_do_not_say_where_they_are_are_refused():
         area_coordinates(squares(crs=None))
 
 
-def test_locations_give_the_mean_place_of_their_area_whatever_their_order():
+def test_locations_give_the_mean_position_of_their_area_whatever_their_order():
     frame = pd.DataFrame(
         {
             "area": ["A", "A", "B", None, "C"],

@@ -154,7 +154,7 @@ def agrees(found: World) -> None:
     assert found.account["intervals"]["share"] == 1
 
 
-def test_pictures_that_are_the_truth_are_right_everywhere_and_add_all_that_was_missing(tmp_path):
+def test_images_that_are_the_truth_are_right_everywhere_and_add_all_that_was_missing(tmp_path):
     income = values()
     found = world(tmp_path, income, income, evaluation='levels = ["ward"]')
     agrees(found)
@@ -165,7 +165,7 @@ def test_pictures_that_are_the_truth_are_right_everywhere_and_add_all_that_was_m
     assert found.metrics["levels"]["ward"]["outcomes"]["income"]["metrics"]["mae"]["value"] < 0.3
 
 
-def test_pictures_that_are_noise_tell_nothing_and_say_so(tmp_path):
+def test_images_that_are_noise_add_nothing_and_that_is_reported(tmp_path):
     found = world(tmp_path, values(), values(seed=1))
     metrics, adds = found.account["metrics"], found.account["gain"]
     assert abs(metrics["spearman"]["value"]) < 2.5 / SIDE
@@ -180,7 +180,7 @@ def test_pictures_that_are_noise_tell_nothing_and_say_so(tmp_path):
 
 
 @pytest.mark.parametrize("classes", [2, 3, 20])
-def test_any_number_of_classes_is_told(tmp_path, classes):
+def test_any_number_of_classes_is_predicted(tmp_path, classes):
     income = values()
     agrees(world(tmp_path / "truth", income, income, classes=classes))
     noisy = world(tmp_path / "noise", income, values(seed=1), classes=classes)
@@ -206,7 +206,7 @@ def test_one_area_with_half_of_the_people_counts_as_all_the_others(tmp_path):
     assert mae["high"] - mae["low"] > 3 * (plain["high"] - plain["low"])
 
 
-def test_areas_that_are_all_in_one_class_but_one_are_told_as_such(tmp_path):
+def test_areas_that_are_all_in_one_class_but_one_are_reported_as_such(tmp_path):
     n = SIDE**2
     published = np.ones(n)
     published[7] = 4
@@ -220,7 +220,7 @@ def test_areas_that_are_all_in_one_class_but_one_are_told_as_such(tmp_path):
         world(tmp_path / "all", values(), values(), published=np.ones(n), outcome=chosen)
 
 
-def test_an_outcome_that_the_richer_half_lacks_is_judged_among_those_that_have_it(tmp_path):
+def test_an_outcome_that_the_richer_half_lacks_is_measured_among_those_that_have_it(tmp_path):
     income = values()
     known = np.where(income <= np.median(income), income, np.nan)
     found = world(tmp_path, known, income)
@@ -241,7 +241,7 @@ def test_an_outcome_that_half_of_the_areas_lack_by_chance_changes_little(tmp_pat
     assert np.abs(found.areas["decile"].to_numpy() - whole)[lost].mean() < 0.5
 
 
-def test_a_value_that_many_areas_share_is_no_error_of_pictures_that_show_it(tmp_path):
+def test_a_value_that_many_areas_share_is_no_error_of_images_that_show_it(tmp_path):
     income = np.sort(values())
     income[10:37] = income[10]  # on the border of two classes: all are in the lower one
     income = income[np.random.default_rng(2).permutation(SIDE**2)]
@@ -274,7 +274,7 @@ def test_units_of_which_little_is_known_have_no_actual_decile(tmp_path):
     assert level["metrics"]["spearman"]["value"] > 0.9
 
 
-def test_an_area_that_is_torn_between_folds_has_the_best_possible_figures_beside_it(tmp_path):
+def test_an_area_that_is_split_between_folds_has_the_attainable_figures_next_to_it(tmp_path):
     income = values()
     found = world(tmp_path, income, values(seed=1), split_areas=True, oracle=income)
     assert found.metrics["scheme"]["split_areas"] == 1

@@ -135,7 +135,7 @@ def test_torchvision_s_layout_gives_the_same_fc6_with_its_own_normalisation(
     by_channel = weight.reshape(7, 7, 512, 4096).transpose(3, 2, 0, 1).reshape(4096, -1)
     tensors["classifier.0.weight"] = torch.from_numpy(np.ascontiguousarray(by_channel))
     tensors["classifier.0.bias"] = torch.from_numpy(bias)
-    tensors["classifier.3.bias"] = torch.zeros(3)  # layers after fc6 are left out
+    tensors["classifier.3.bias"] = torch.zeros(3)  # layers after fc6 are skipped
     save_file(tensors, tmp_path / "tv.safetensors")
     del tensors, by_channel
 

@@ -205,7 +205,7 @@ def test_a_killed_driver_and_a_killed_machine_lose_nothing_and_do_nothing_twice(
 @pytest.mark.parametrize(
     ("content", "sentence"),
     [
-        ({"cluster": "spark"}, "'spark' is not possible: write cluster = 'ray'"),
+        ({"cluster": "spark"}, "'spark' is not allowed: write cluster = 'ray'"),
         ({"cluster": {"address": "ray://head:10001"}}, "run streetgauge on a machine of the"),
         ({"cluster": {"address": "head"}}, "write host:port, 'auto' or 'local'"),
     ],

@@ -509,7 +509,7 @@ def test_float16_keeps_the_same_features_rounded(folder: Path, tmp_path: Path) -
     np.testing.assert_array_equal(half, full.astype(np.float16))
 
 
-def test_a_row_that_is_torn_is_never_read_and_is_done_again(folder: Path, tmp_path: Path) -> None:
+def test_a_partly_written_row_is_never_read_and_is_done_again(folder: Path, tmp_path: Path) -> None:
     path = tmp_path / "a.h5"
     run(folder, path)
     whole = path.read_bytes()
@@ -755,7 +755,7 @@ class PowerCut:
 
 
 @pytest.mark.parametrize("packed", [False, True])
-def test_a_power_cut_at_any_moment_leaves_no_torn_row_and_the_end_is_the_same(
+def test_a_power_cut_at_any_moment_leaves_no_partly_written_row_and_the_end_is_the_same(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, packed: bool
 ) -> None:
     copy = broken_copy(folder, tmp_path / "copy")

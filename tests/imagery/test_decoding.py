@@ -241,7 +241,7 @@ def test_broken_files_give_one_short_reason(
     assert "\n" not in str(caught.value)
 
 
-def test_reading_makes_no_more_room_than_the_file_takes(
+def test_reading_makes_no_larger_buffer_than_the_file_takes(
     tmp_path: Path, noise: np.ndarray, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = saved(tmp_path / "a.png", Image.fromarray(noise))

@@ -550,7 +550,7 @@ def test_a_study_is_run_from_its_locations_to_features(
         code, _, message = run(stage, directory)
         assert code == 0, message
         err += message
-    assert "excluded: 1 there is no open image within 30 m" in err
+    assert "1 location excluded: there is no open image within 30 m" in err
     images = pd.read_parquet(directory / "images.parquet")
     assert len(images) == 7 * 4
     skipped = pd.read_parquet(directory / "skipped.parquet")
@@ -663,7 +663,7 @@ def test_the_guide_s_settings_can_be_used() -> None:
 @pytest.mark.parametrize(
     ("given", "parts"),
     [
-        ('source = "google"', ["imagery: source = 'google' is not possible", "'mapillary'"]),
+        ('source = "google"', ["imagery: source = 'google' is not allowed", "'mapillary'"]),
         ('token = "MLY|hush"', ["a token does not belong into study.toml", "token_variable"]),
         ('endpoint = "https://x/?access_token=hush"', ["imagery.endpoint: it holds more than"]),
         ('token_variable = "MLY|hush"', ["imagery.token_variable: a token does not belong"]),

@@ -90,7 +90,7 @@ def found(settings: ImagerySettings, *ids: str) -> dict[tuple[str, str], bytes]:
     return dict(zip(zip(views["location_id"], views["view"], strict=True), raw, strict=True))
 
 
-def test_a_pattern_finds_pictures_behind_a_url(place: tuple[str, Callable]) -> None:
+def test_a_pattern_finds_images_behind_a_url(place: tuple[str, Callable]) -> None:
     url, write = place
     shades = {("A 1", "a"): 10, ("A 1", "b"): 90, ("Ö", "a"): 170}
     for (location, view), shade in shades.items():
@@ -195,7 +195,7 @@ def bad_server(request: pytest.FixtureRequest) -> Iterator[tuple[str, str, list[
         server.shutdown()
 
 
-def test_a_server_that_never_ends_is_a_picture_that_cannot_be_read(
+def test_a_server_that_never_ends_is_an_image_that_cannot_be_read(
     bad_server: tuple[str, str, list[int]], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     kind, url, sent = bad_server
@@ -245,7 +245,7 @@ def test_a_manifest_s_url_must_be_one_that_is_read(tmp_path: Path) -> None:
         assert "hush" not in str(caught.value)
 
 
-def test_a_picture_that_went_is_a_picture_that_cannot_be_read() -> None:
+def test_an_image_that_went_is_an_image_that_cannot_be_read() -> None:
     put("memory://bucket/A_a.jpg", jpeg(1))
     put("memory://bucket/B_a.jpg", jpeg(2))
     settings = ImagerySettings(folder=Url("memory://bucket"), views=("a",))
@@ -333,7 +333,7 @@ def test_a_url_survives_where_paths_become_absolute(grid: Path) -> None:
     assert imagery.model_dump(mode="json")["folder"] == "s3://bucket/images"
 
 
-def test_a_study_s_stamp_follows_its_remote_pictures(grid: Path) -> None:
+def test_a_study_s_cache_key_follows_its_remote_images(grid: Path) -> None:
     from streetgauge.study import Study
 
     put("memory://bucket/A_a.jpg", jpeg(1))

@@ -91,7 +91,9 @@ def test_a_file_that_changed_is_read_again(tmp_path: Path) -> None:
     assert read_rows(path)[1] == ["22"]
 
 
-def test_a_cut_off_row_is_refused_and_a_note_below_is_kept_where_it_may_be(tmp_path: Path) -> None:
+def test_a_cut_off_row_is_refused_and_a_note_below_is_retained_if_allowed(
+    tmp_path: Path,
+) -> None:
     path = tmp_path / "table.csv"
     path.write_text("a,b,c\n1,2,3\n4,5\n")
     sheet = read_sheets(path)[0]

@@ -90,7 +90,7 @@ def formulas(path: Path) -> Path:
     return path
 
 
-def test_a_formula_is_never_run_and_without_a_stored_value_it_is_missing_and_said_so(
+def test_a_formula_is_never_run_and_without_a_stored_value_it_is_missing_and_reported_so(
     tmp_path: Path,
 ) -> None:
     path = formulas(tmp_path / "i.xlsx")
@@ -101,8 +101,8 @@ def test_a_formula_is_never_run_and_without_a_stored_value_it_is_missing_and_sai
     outcome = read_outcome("i", IncomeOutcome(source="income", file=path))
     assert outcome.values.dropna().to_dict() == {"E01000001": 41000.0, "E01000003": 3.0}
     assert outcome.missing == {
-        "E01000002": f"the file says {unknown!r}",
-        "E01000004": f"the file says {unknown!r}",
+        "E01000002": f"the file has {unknown!r}",
+        "E01000004": f"the file has {unknown!r}",
     }
 
 
@@ -160,7 +160,7 @@ def test_a_long_narrow_sheet_is_no_stray_cell(tmp_path: Path) -> None:
         (["mimetype"], "not a workbook that can be read"),
     ],
 )
-def test_what_looks_like_a_workbook_and_is_none_is_one_sentence(
+def test_what_resembles_a_workbook_and_is_none_is_one_sentence(
     names: list[str], reason: str, tmp_path: Path
 ) -> None:
     with zipfile.ZipFile(tmp_path / "t.xlsx", "w") as archive:

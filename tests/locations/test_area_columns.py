@@ -11,7 +11,7 @@ from streetgauge.locations import read_areas
 from streetgauge.settings import AreaSettings
 
 
-def test_further_columns_stand_beside_the_district(tmp_path: Path) -> None:
+def test_further_columns_stand_next_to_the_district(tmp_path: Path) -> None:
     (tmp_path / "areas.csv").write_text("code,city\nB2,South\nA1,North\nC3,\n")
     areas = read_areas(AreaSettings(file=tmp_path / "areas.csv", code="code", columns=("city",)))
     assert list(areas.columns) == ["name", "district", "city"]

@@ -49,7 +49,7 @@ def test_metres_near_the_origin_of_a_grid_are_no_degrees(
     assert gpd.GeoDataFrame(read_areas(areas(tmp_path / "t.gpkg"))).crs == "EPSG:27700"
 
 
-def test_where_no_point_lies_in_an_area_both_places_and_the_stated_system_are_named(
+def test_where_no_point_lies_in_an_area_both_positions_and_the_stated_system_are_named(
     tmp_path: Path,
 ) -> None:
     # Irish grid stated for British coordinates: the areas land elsewhere.

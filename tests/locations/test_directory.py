@@ -44,7 +44,7 @@ def areas_named(*codes: str) -> pd.DataFrame:
     return pd.DataFrame({"name": None}, index=pd.Index(sorted(codes), name="area"))
 
 
-def test_postcodes_of_the_study_are_kept_and_the_others_counted(tmp_path: Path) -> None:
+def test_postcodes_of_the_study_are_used_and_the_others_counted(tmp_path: Path) -> None:
     frame, skips = read_locations(directory(written(tmp_path / "d.csv")), AREAS)
     assert frame["location_id"].tolist() == ["AB12CD", "AB12CE", "B11AA"]
     assert frame["postcode"].tolist() == ["AB1 2CD", "AB1 2CE", "B1 1AA"]
@@ -67,12 +67,12 @@ def test_null_coordinates_and_pseudo_codes_are_missing(tmp_path: Path) -> None:
     assert frame.loc[2, "msoa"] == "E02000001"
 
 
-def test_terminated_postcodes_are_left_out_and_listed_only_if_asked(tmp_path: Path) -> None:
+def test_terminated_postcodes_are_excluded_and_listed_only_if_asked(tmp_path: Path) -> None:
     path = written(tmp_path / "d.csv")
     frame, skips = read_locations(directory(path, live_only=True), AREAS)
     assert frame["location_id"].tolist() == ["AB12CD", "B11AA"]
     assert skips["location_id"].tolist() == ["AB12CE", None]
-    assert skips["reason"].tolist()[0] == "the postcode was terminated in 199912"
+    assert skips["reason"].tolist()[0] == "postcode terminated December 1999"
     written(path, WORLD.drop(columns="doterm"))
     with pytest.raises(InputError, match="no column holds the date of termination"):
         read_locations(directory(path, live_only=True), AREAS)
@@ -367,7 +367,7 @@ def test_a_row_that_repeats_another_counts_once_and_is_counted(tmp_path: Path) -
     assert expected.attrs["repeated"] == 0
 
 
-def test_a_repeated_postcode_with_another_place_is_refused(tmp_path: Path) -> None:
+def test_a_repeated_postcode_with_another_position_is_refused(tmp_path: Path) -> None:
     moved = pd.concat([WORLD, WORLD.iloc[[0]].assign(lat="51.7")])
     with pytest.raises(InputError) as error:
         read_locations(directory(written(tmp_path / "d.csv", moved)), AREAS)

@@ -42,7 +42,7 @@ LATER = names("""
         ("onspd_nov2025.csv", "ONSPD from November 2025", 53),
     ],
 )
-def test_published_headers_are_told_by_name(
+def test_published_headers_are_recognised_by_name(
     file: str, layout: str, size: int, shared_data: Path
 ) -> None:
     with (shared_data / "formats/postcode_samples" / file).open(encoding="utf-8") as handle:
@@ -55,7 +55,7 @@ def test_published_headers_are_told_by_name(
 @pytest.mark.parametrize("layout", LAYOUTS)
 @hypothesis_settings(deadline=None, max_examples=10)
 @given(data=st.data())
-def test_a_layout_is_told_whatever_the_order_and_case(layout: str, data: st.DataObject) -> None:
+def test_a_layout_is_recognised_in_any_order_and_case(layout: str, data: st.DataObject) -> None:
     header = data.draw(st.permutations([column.upper() for column in LAYOUTS[layout]]))
     assert closest_layout(header) == (layout, 1.0)
 
@@ -110,7 +110,7 @@ def test_every_layout_says_which_column_holds_what(
     ]
 
 
-def test_headers_between_two_layouts_are_told_by_the_closest() -> None:
+def test_headers_between_two_layouts_are_recognised_by_the_closest() -> None:
     found = recognise(PORTAL, "lsoa11", HERE)
     assert found.name == "NSPL of the Census 2011"
     assert found.columns["district"] == "laua"
@@ -157,7 +157,7 @@ def test_an_unknown_header_is_refused_with_its_closest_columns_and_layout_only()
     )
 
 
-def test_a_table_of_other_areas_is_told_which_it_has() -> None:
+def test_a_table_of_other_areas_is_answered_with_which_it_has() -> None:
     with pytest.raises(InputError) as error:
         recognise(["pcds", "lat", "long", "lsoa21"], "lsoa11", HERE)
     assert str(error.value) == (

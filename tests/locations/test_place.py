@@ -207,7 +207,7 @@ def test_without_boundaries_the_middle_is_that_of_the_postcodes(
         (None, "London", "the districts of the areas are unknown"),
     ],
 )
-def test_a_place_that_matches_nothing_is_refused_with_what_is_close(
+def test_an_area_that_matches_nothing_is_refused_with_what_is_close(
     district: str | None, place: str, reason: str, tmp_path: Path
 ) -> None:
     path = boundaries(tmp_path / "b.gpkg")
@@ -216,7 +216,7 @@ def test_a_place_that_matches_nothing_is_refused_with_what_is_close(
     assert reason in str(error.value)
 
 
-def test_a_place_that_a_directory_does_not_know_is_refused_with_what_is_close(
+def test_an_area_that_a_directory_does_not_know_is_refused_with_what_is_close(
     directory: DirectoryLocations,
 ) -> None:
     with pytest.raises(InputError, match="no area lies in 'E0800003'; did you mean 'E08000035'"):

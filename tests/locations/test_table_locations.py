@@ -43,7 +43,7 @@ def test_a_table_says_the_areas_and_needs_no_boundaries(tmp_path: Path) -> None:
     assert counted(frame) == ("1 locations have an area but no coordinates",)
 
 
-def test_what_is_left_out_is_listed_in_order(tmp_path: Path) -> None:
+def test_what_is_excluded_is_listed_in_order(tmp_path: Path) -> None:
     world = WORLD.assign(area=["Z9", "Z8", "", "A1"])
     _, skips = read_locations(table(tmp_path / "t.csv", world), AREAS)
     assert skips[["location_id", "area", "reason"]].values.tolist()[:3] == [

@@ -224,7 +224,7 @@ def test_a_bundle_of_an_earlier_release_predicts_the_same(tmp_path: Path) -> Non
     np.testing.assert_array_equal(again.score, said.score)
 
 
-def test_a_bundle_knows_which_areas_it_learned_from(
+def test_a_bundle_knows_which_areas_it_was_trained_on(
     bundle: Bundle, world: Any, tmp_path: Path
 ) -> None:
     replace(bundle, area_hashes=area_hashes(world.areas[:60])).save(tmp_path / "b")
@@ -323,9 +323,9 @@ def test_a_table_of_other_columns_or_prepared_otherwise_is_refused(bundle: Bundl
     b = replace(bundle, source=SOURCE | {"backbone": "table", "transform": said("abc", "sqrt")})
     same = {"dimension": 8, "backbone": "table"}
     assert b.compare("s.h5", **same, transform=said("abc", "sqrt")) == []
-    with pytest.raises(InputError, match="feature 2 is 'c', where the bundle learned from 'b'"):
+    with pytest.raises(InputError, match="feature 2 is 'c', where the bundle was trained on 'b'"):
         b.compare("s.h5", **same, transform=said("acb", "sqrt"))
-    with pytest.raises(InputError, match="is None, where the bundle learned with 'sqrt'"):
+    with pytest.raises(InputError, match="is None, where the bundle was trained with 'sqrt'"):
         b.compare("s.h5", **same, transform=said("abc", None))
 
 
@@ -388,7 +388,7 @@ def test_others_than_the_writer_can_read_a_bundle(saved: Path) -> None:
     assert {mode & 0o444 for mode in modes.values()} == {0o444}, modes
 
 
-def test_the_card_has_the_figures_of_the_test_and_what_needs_no_picture(
+def test_the_card_has_the_figures_of_the_test_and_what_needs_no_image(
     bundle: Bundle, tmp_path: Path
 ) -> None:
     replace(bundle, metrics=METRICS, licence="CC-BY-4.0").save(tmp_path / "b")

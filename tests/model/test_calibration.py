@@ -28,7 +28,7 @@ def test_shift_and_stretch_are_undone(shift: float, stretch: float) -> None:
     assert b == pytest.approx(1 / stretch, rel=0.06)
 
 
-def test_a_network_that_is_too_sure_of_what_it_has_learnt_is_held_back() -> None:
+def test_a_network_that_is_too_sure_of_its_training_data_is_held_back() -> None:
     true, classes = sample(2000)
     known, new = scored(true, classes), scored(2 * true, classes)
     assert calibrate(known, new, areas=2000)[1] == pytest.approx(0.5, abs=0.05)

@@ -77,7 +77,7 @@ def test_it_works_in_a_pipeline_under_cross_validation_by_area(make_world: Any) 
     assert scores.mean() > -1.8  # by chance it is below -3
 
 
-def test_no_area_is_learnt_from_and_stopped_on(make_world: Any) -> None:
+def test_no_area_is_trained_on_and_stopped_on(make_world: Any) -> None:
     world = make_world()
     model = BinomialOrdinalClassifier(**ALONE)
     model.fit(world.features, world.deciles[:, 0], groups=world.areas)
@@ -325,7 +325,7 @@ def test_what_cannot_be_used_is_a_value_error_of_one_sentence(
     assert "\n" not in str(caught.value)
 
 
-def test_a_class_that_only_the_validation_part_has_is_told(make_world: Any) -> None:
+def test_a_class_that_only_the_validation_part_has_is_reported(make_world: Any) -> None:
     world = make_world(n_areas=10)  # an area of each class
     alone = BinomialOrdinalClassifier(**ALONE)
     with pytest.warns(UserWarning, match="is only in groups that say when to stop"):
@@ -405,7 +405,7 @@ def test_half_precision_features_are_used_as_they_are(make_world: Any) -> None:
     )
 
 
-def test_what_is_said_of_a_sample_does_not_depend_on_its_company(make_world: Any) -> None:
+def test_the_prediction_of_a_sample_does_not_depend_on_its_company(make_world: Any) -> None:
     world = make_world(dimension=50)
     model = BinomialOrdinalClassifier(**QUICK | {"ensemble_size": 5})
     model.fit(world.features, world.deciles[:, 0])

@@ -372,7 +372,7 @@ def test_a_feature_that_is_no_number_is_named_by_its_row_in_the_store_and_its_lo
     assert where in str(caught.value)
 
 
-def test_bundles_know_the_areas_that_were_learned_from_and_not_those_held_out(
+def test_bundles_know_the_areas_that_were_trained_on_and_not_those_held_out(
     done: tuple[pd.DataFrame, Path], world: Any
 ) -> None:
     for split in splits_of(world):
@@ -502,7 +502,7 @@ def test_a_training_that_was_interrupted_goes_on_from_its_checkpoint_and_leaves_
     assert not (tmp_path / "killed" / "checkpoints").exists()
 
 
-def test_scores_aside_are_kept_where_one_part_is_tested_and_of_labelled_locations_only(
+def test_calibration_scores_are_stored_where_one_part_is_tested_and_of_labelled_locations_only(
     world: Any, done: tuple[pd.DataFrame, Path], tmp_path: Path
 ) -> None:
     assert not (

@@ -150,12 +150,12 @@ def test_what_is_not_there_is_one_sentence(
 
 
 @pytest.mark.parametrize("offline", [False, True])
-def test_a_hub_that_cannot_be_reached_is_said_plainly(
+def test_a_hub_that_cannot_be_reached_is_reported_plainly(
     saved: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, offline: bool
 ) -> None:
     monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", "http://127.0.0.1:9")
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", offline)
-    with pytest.raises(InputError, match="me/city: cannot reach the Hub, and no copy is kept here"):
+    with pytest.raises(InputError, match="me/city: cannot reach the Hub, and no copy is cached"):
         from_hub("hf://me/city", cache=tmp_path)
     monkeypatch.setenv("HF_TOKEN", "hf_mine")
     api = hub.HfApi

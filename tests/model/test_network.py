@@ -115,7 +115,7 @@ def test_joined_networks_say_the_mean_of_what_each_says_alone(variant: str) -> N
 
 @pytest.mark.parametrize("variant", ["paper-2019", "port-2020", "shared"])
 @pytest.mark.parametrize("pooling", ["mean", "attention"])
-def test_picked_outcomes_say_what_they_said_among_all(variant: str, pooling: str) -> None:
+def test_picked_outcomes_give_what_they_gave_among_all(variant: str, pooling: str) -> None:
     network = Network(
         8, [1, 2, 3], TrainSettings(network=variant, pooling=pooling, ensemble_size=2, dropout=0.0)
     )
@@ -127,7 +127,7 @@ def test_picked_outcomes_say_what_they_said_among_all(variant: str, pooling: str
 
 
 @pytest.mark.parametrize("variant", ["port-2020", "shared"])
-def test_a_calibrated_network_says_a_plus_b_times_what_it_said(variant: str) -> None:
+def test_a_calibrated_network_gives_a_plus_b_times_its_output(variant: str) -> None:
     network = shaken(
         Network(8, [1, 2], TrainSettings(network=variant, ensemble_size=2, dropout=0.0))
     )
@@ -350,7 +350,7 @@ def test_a_network_computes_in_the_precision_of_the_features(variant: str, pooli
     assert all(p.grad is not None and p.grad.isfinite().all() for p in network.parameters())
 
 
-def test_what_is_said_where_nothing_is_learnt_is_not_rounded_to_the_features_precision() -> None:
+def test_outputs_of_what_is_not_trained_are_not_rounded_to_the_features_precision() -> None:
     network = shaken(
         Network(20, [1, 2], TrainSettings(network="port-2020", ensemble_size=1, dropout=0.0))
     )

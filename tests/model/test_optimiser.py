@@ -52,7 +52,7 @@ def test_one_that_was_put_back_goes_on_as_if_it_had_not_been_left() -> None:
         assert torch.equal(mine, other)
 
 
-def test_layers_that_look_at_many_features_and_tuned_trunks_take_smaller_steps() -> None:
+def test_layers_that_read_many_features_and_tuned_trunks_take_smaller_steps() -> None:
     def factors(dimension: int, **changes: Any) -> dict[str, float]:
         network = Network(
             dimension, [1, 2], TrainSettings(network="shared", ensemble_size=1, dropout=0.0)

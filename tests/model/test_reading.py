@@ -179,7 +179,7 @@ def test_a_feature_that_is_no_number_is_named() -> None:
     Standardisation.of(features, present, np.arange(4))
 
 
-def test_mean_and_sd_of_many_rows_are_told_by_rows_spread_over_them(
+def test_mean_and_sd_of_many_rows_are_estimated_from_rows_spread_over_them(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     rng = np.random.default_rng(0)
@@ -285,7 +285,7 @@ def failing(error: Exception) -> Callable[..., Any]:
     [(Adam, "step"), (Network, "forward"), (Reader, "_window"), (Reader, "batch")],
     ids=["step", "scoring", "window", "batch"],
 )
-def test_what_to_lower_is_said_when_training_runs_out_of_memory(
+def test_what_to_lower_is_reported_when_training_runs_out_of_memory(
     make_world: Any, monkeypatch: pytest.MonkeyPatch, owner: type, name: str, error: Exception
 ) -> None:
     monkeypatch.setattr(owner, name, failing(error))
@@ -416,7 +416,7 @@ def test_a_network_with_its_projection_gives_on_features_what_it_gave_on_compone
     )
 
 
-def test_a_trained_network_says_of_all_features_what_it_learnt_on_the_components(
+def test_a_trained_network_gives_on_all_features_what_it_gave_on_the_components(
     reader: Reader,
 ) -> None:
     rng = np.random.default_rng(1)

@@ -68,7 +68,7 @@ def test_a_learner_of_the_reverse_order_or_constant_changes_no_order():
     assert np.corrcoef(order[:, 0], labels[:, 0])[0, 1] == pytest.approx(1)
 
 
-def test_areas_are_told_apart_also_where_nothing_agrees_with_the_labels():
+def test_areas_are_distinguished_also_where_nothing_agrees_with_the_labels():
     labels = truth(outcomes=1)
     found = fit_stack([11 - labels], labels)
     assert len(np.unique(found.combine([labels]))) == 10

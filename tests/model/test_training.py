@@ -143,7 +143,7 @@ def tau_of(trained: TrainedNetwork, world: Any, rows: np.ndarray) -> float:
     return float(np.mean([kendalltau(*pair).statistic for pair in pairs]))
 
 
-def test_the_weights_kept_are_those_of_each_outcomes_best_epoch(make_world: Any) -> None:
+def test_the_weights_saved_are_those_of_each_outcomes_best_epoch(make_world: Any) -> None:
     world = make_world(noise=3.0, n_areas=24)  # hard, so that outcomes overfit soon
     trained, figures, held = train(world, epochs=12, patience=12)
     losses = np.array([f.validation_loss for f in figures])
@@ -156,7 +156,7 @@ def test_the_weights_kept_are_those_of_each_outcomes_best_epoch(make_world: Any)
         )
 
 
-def test_a_shared_network_is_kept_whole_at_the_least_mean_loss(make_world: Any) -> None:
+def test_a_shared_network_is_saved_whole_at_the_least_mean_loss(make_world: Any) -> None:
     world = make_world(noise=3.0, n_areas=24)
     trained, figures, _ = train(world, epochs=12, patience=12, network="shared")
     losses = np.array([f.validation_loss for f in figures])
@@ -210,7 +210,7 @@ def test_training_ends_when_every_outcome_has_stopped(make_world: Any) -> None:
         assert len(figures) == best.argmin(0).max() + 1 + 2  # patience, and not one look more
 
 
-def test_figures_are_those_of_the_validation_part_weighted_as_it_is_learnt(make_world: Any) -> None:
+def test_figures_are_those_of_the_validation_part_weighted_as_in_training(make_world: Any) -> None:
     world = make_world()
     world.deciles[world.deciles <= 7] = 1  # one class is frequent, and weighs no more
     rows, held = parts(world)
@@ -275,7 +275,7 @@ def test_noise_has_the_standard_deviation_of_the_setting_and_no_side(
     assert not torch.equal(noise[:30], noise[len(noise) // 2 :][:30])
 
 
-def test_rows_outside_the_two_parts_are_never_looked_at(make_world: Any) -> None:
+def test_rows_outside_the_two_parts_are_never_read(make_world: Any) -> None:
     world = make_world()
     target = world.deciles.astype(np.float32)
     training, validation = np.arange(0, 120), np.arange(120, 180)
@@ -341,7 +341,7 @@ def test_a_training_that_was_killed_goes_on_bit_for_bit(
 
 
 @pytest.mark.parametrize("schedule", ["constant", "plateau"])
-def test_a_training_that_was_killed_after_its_best_look_still_ends_with_it(
+def test_a_training_that_was_killed_after_its_best_evaluation_step_still_ends_with_it(
     make_world: Any, tmp_path: Path, schedule: str
 ) -> None:
     world = make_world(noise=3.0, n_areas=24)  # hard, so that it overfits soon
@@ -366,7 +366,7 @@ def test_a_training_that_was_killed_after_its_best_look_still_ends_with_it(
     np.testing.assert_array_equal(losses, again)
 
 
-def test_a_long_epoch_is_looked_at_several_times_and_can_be_stopped_within(
+def test_a_long_epoch_is_evaluated_several_times_and_can_be_stopped_within(
     make_world: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     world = make_world(noise=2.0)
@@ -380,7 +380,7 @@ def test_a_long_epoch_is_looked_at_several_times_and_can_be_stopped_within(
     np.testing.assert_array_equal(trained.best_epoch, (losses.argmin(axis=0) + 1) / 4)
 
 
-def test_the_parts_of_an_epoch_hold_every_row_once_and_the_next_epoch_is_dealt_anew(
+def test_the_parts_of_an_epoch_hold_every_row_once_and_the_next_epoch_is_shuffled_anew(
     make_world: Any,
 ) -> None:
     world = make_world()
@@ -404,7 +404,7 @@ def test_the_parts_of_an_epoch_hold_every_row_once_and_the_next_epoch_is_dealt_a
         assert set(dealt[0]) != set(dealt[3])
 
 
-def test_only_a_spread_of_a_large_validation_part_is_looked_at(
+def test_only_a_spread_of_a_large_validation_part_is_read(
     make_world: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     world, seen = make_world(), []
@@ -471,7 +471,7 @@ def test_the_rate_falls_as_scheduled(make_world: Any, monkeypatch: pytest.Monkey
     assert len(figures) > 3
 
 
-def test_a_rate_at_which_training_diverges_is_said(make_world: Any) -> None:
+def test_a_rate_at_which_training_diverges_is_reported(make_world: Any) -> None:
     world = make_world()
     world.features[0] = 3e38  # finite, but not for long
     with pytest.raises(InputError, match="learning_rate"):
@@ -495,7 +495,7 @@ def test_a_device_that_is_not_there_is_refused() -> None:
 
 
 @pytest.mark.parametrize("part", [0, 1], ids=["training", "validation"])
-def test_a_feature_that_is_no_number_is_named_by_its_row_though_others_told_the_scale(
+def test_a_feature_that_is_no_number_is_named_by_its_row_though_others_gave_the_scale(
     make_world: Any, monkeypatch: pytest.MonkeyPatch, part: int
 ) -> None:
     monkeypatch.setattr(reading, "ENOUGH", 10)
@@ -509,7 +509,7 @@ def test_a_feature_that_is_no_number_is_named_by_its_row_though_others_told_the_
 TENSORS = {"a": torch.arange(3.0), "b": torch.zeros(2, dtype=torch.uint8)}
 
 
-def test_what_was_kept_comes_back(tmp_path: Path) -> None:
+def test_what_was_saved_comes_back(tmp_path: Path) -> None:
     kept = Checkpoint(tmp_path / "deep" / "c.safetensors", "cache_key", every=0)
     assert kept.load() is None
     kept.save(TENSORS, {"epoch": 3, "state": 2**127})
@@ -546,7 +546,7 @@ def test_none_is_written_before_it_is_time(tmp_path: Path) -> None:
     assert kept.load() is None
 
 
-def test_a_full_disk_is_said_and_leaves_the_old_checkpoint(
+def test_a_full_disk_is_reported_and_leaves_the_old_checkpoint(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     kept = Checkpoint(tmp_path / "c.safetensors", "cache_key", every=0)

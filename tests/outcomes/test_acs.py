@@ -68,7 +68,7 @@ def test_a_file_of_data_census_gov_is_read_as_it_is(tmp_path: Path) -> None:
     expected = dict(zip(TRACTS, INCOME.astype(float), strict=True)) | {"06013301000": 250_000.0}
     del expected[TRACTS[NO_ESTIMATE]]
     assert outcome.values.dropna().to_dict() == expected
-    assert outcome.missing == {TRACTS[NO_ESTIMATE]: "the file says '-666666666'"}
+    assert outcome.missing == {TRACTS[NO_ESTIMATE]: "the file has '-666666666'"}
 
 
 @pytest.mark.parametrize(
@@ -147,7 +147,7 @@ def test_a_mark_that_the_settings_name_is_missing_and_no_number(tmp_path: Path) 
     chosen = table(path, area="code", area_prefix=None, value="rate", missing=["-9", "-99"])
     outcome = read_outcome("o", chosen)
     assert outcome.values.dropna().to_dict() == {"A2": 9.0}
-    assert outcome.missing["A3"] == "the file says '-99'"
+    assert outcome.missing["A3"] == "the file has '-99'"
 
 
 def test_a_direction_that_is_not_stated_and_columns_that_are_not_combined_are_refused(
@@ -209,5 +209,5 @@ def test_the_example_runs_from_tract_to_report(
     assert outcomes.loc[worst, "income_decile"] == 1
     assert outcomes["income_decile"].isna().sum() == 1
     skips = pd.read_parquet(study / "skipped.parquet")
-    assert "income: the file says '-666666666'" in set(skips["reason"])
+    assert "income: the file has '-666666666'" in set(skips["reason"])
     assert "This outcome is not complete: 1 of 36 areas" in (study / "report.html").read_text()

@@ -106,7 +106,7 @@ def test_a_missing_mark_is_missing_and_listed_and_a_number_code_stays_text(tmp_p
     path.write_text("code,score\n0101,..\n0102,\n0103,3\n")
     outcome = read_outcome("o", table(path, decile=None))
     assert outcome.values.dropna().to_dict() == {"0103": 3.0}
-    assert outcome.missing == {"0101": "the file says '..'", "0102": "column 'score' is empty"}
+    assert outcome.missing == {"0101": "the file has '..'", "0102": "column 'score' is empty"}
 
 
 @pytest.mark.parametrize(

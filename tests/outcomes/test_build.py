@@ -50,7 +50,7 @@ def test_every_area_of_the_study_has_a_row_and_what_is_missing_is_listed(tmp_pat
     assert frame["area"].tolist() == sorted(AREAS)
     assert frame["air_decile"].isna().sum() == 2
     assert skips["area"].tolist() == ["A00", "A01"]
-    assert skips["reason"].tolist() == ["air: b.csv has no row for it", "air: the file says '..'"]
+    assert skips["reason"].tolist() == ["air: b.csv has no row for it", "air: the file has '..'"]
     assert (skips["stage"] == "outcomes").all()
     assert list(skips.columns) == ["location_id", "view", "area", "stage", "reason"]
     about = metadata["air"]

@@ -151,7 +151,7 @@ def test_the_unemployment_rate_is_a_share_of_the_active_in_every_layout(
     assert read_outcome("u", share).values.to_dict() == {"E01000001": 0.05}
 
 
-def test_rows_for_town_and_country_apart_are_not_read_beside_the_total(tmp_path: Path) -> None:
+def test_rows_for_town_and_country_apart_are_not_read_next_to_the_total(tmp_path: Path) -> None:
     path = written(
         tmp_path / "bulk.csv",
         "date,geography,geography code,Rural Urban,General Health: All categories: General health;"
@@ -165,7 +165,7 @@ def test_rows_for_town_and_country_apart_are_not_read_beside_the_total(tmp_path:
     assert outcome.provenance["vintage"] == "2011"
 
 
-def test_where_it_comes_from_is_said_to_the_column(tmp_path: Path) -> None:
+def test_where_it_comes_from_is_reported_to_the_column(tmp_path: Path) -> None:
     about = read_outcome("h", bad_health(written(tmp_path / "q.csv", TITLE + ROWS))).provenance
     assert about["vintage"] == "2011"
     assert about["cells"] == [
@@ -241,7 +241,7 @@ def test_what_is_wrong_in_a_census_table_is_named(
         read_outcome("h", bad_health(path))
 
 
-def test_a_suppressed_count_is_missing_and_said_so(tmp_path: Path) -> None:
+def test_a_suppressed_count_is_missing_and_reported_so(tmp_path: Path) -> None:
     path = written(tmp_path / "q.csv", (TITLE + ROWS).replace("10,6,4", "10,[c],4"))
     outcome = read_outcome("h", bad_health(path))
     assert outcome.missing["E01000001"] == "q.csv has no 'Bad health + Very bad health' for it"

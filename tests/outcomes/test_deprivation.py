@@ -196,7 +196,7 @@ def write_welsh(path: Path, *, whole: bool) -> Path:
 
 
 @pytest.mark.parametrize(("n", "domain"), list(enumerate(WALES)))
-def test_welsh_ranks_and_scores_are_told_apart_under_the_same_headers(
+def test_welsh_ranks_and_scores_are_distinguished_under_the_same_headers(
     n: int, domain: str, tmp_path: Path
 ) -> None:
     ranks = write_welsh(tmp_path / "ranks.xlsx", whole=True)
@@ -226,7 +226,7 @@ def test_welsh_deciles_come_from_their_own_sheet_of_the_workbook(tmp_path: Path)
 
 @pytest.mark.parametrize("code", ["Data_Zone", "DZ", "DataZone"])
 @pytest.mark.parametrize(("n", "domain"), list(enumerate(SCOTLAND)))
-def test_every_scottish_domain_is_recognised_in_ranks_and_look_up(
+def test_every_scottish_domain_is_recognised_in_ranks_and_the_lookup(
     n: int, domain: str, code: str, tmp_path: Path
 ) -> None:
     frame = pd.DataFrame({code: ["S01006506", "S01006507"], "Total_population": [900, 800]})

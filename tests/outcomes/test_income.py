@@ -64,7 +64,7 @@ def test_a_year_is_the_same_however_it_is_written(header: str, year: str, tmp_pa
     assert outcome.provenance["cells"] == [header]
 
 
-def test_an_area_twice_with_one_income_is_kept_once_and_with_two_refused(tmp_path: Path) -> None:
+def test_an_area_twice_with_one_income_is_used_once_and_with_two_refused(tmp_path: Path) -> None:
     path = tmp_path / "income.csv"
     path.write_text(HEADER + ROWS + ROWS)
     assert len(read_outcome("i", income(path)).values) == 2
@@ -84,7 +84,7 @@ def test_the_median_is_another_column_and_its_gaps_are_listed(tmp_path: Path) ->
     path.write_text(HEADER + ROWS)
     outcome = read_outcome("i", income(path, "median"))
     assert outcome.values.dropna().to_dict() == {"E02": 40100.0}
-    assert outcome.missing == {"E01": "the file says 'n/a'"}
+    assert outcome.missing == {"E01": "the file has 'n/a'"}
 
 
 def test_a_year_or_a_code_column_that_is_not_there_is_refused(tmp_path: Path) -> None:

@@ -142,7 +142,7 @@ def test_the_real_samples_districts_are_read_where_the_study_has_districts(
     assert read_outcome("age", chosen, areas=areas).values.index.tolist() == areas.tolist()
 
 
-def test_the_real_sample_without_the_cells_says_what_it_looked_for(shared_data: Path) -> None:
+def test_the_real_sample_without_the_cells_names_what_it_searched_for(shared_data: Path) -> None:
     file = shared_data / "formats/infuse_sample/Data_UNIT_URESPOP.csv"
     with pytest.raises(InputError, match=r"no column 'F2375'.*the nearest there are F2384"):
         read_outcome("o", settings(file, measure="overcrowding"))

@@ -146,7 +146,7 @@ def test_people_in_the_lookup_weigh_merged_areas_and_make_irregular_ones_possibl
     assert metadata["o"]["lookup"]["weights"] == "the lookup's numbers of people"
 
 
-def test_a_published_decile_is_kept_where_all_that_an_area_is_made_of_have_the_same(
+def test_a_published_decile_is_retained_where_all_that_an_area_is_made_of_have_the_same(
     tmp_path: Path,
 ) -> None:
     settings = table(tmp_path / "t.csv", OLD, np.arange(1.0, 36.0))

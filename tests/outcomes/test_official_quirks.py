@@ -71,7 +71,7 @@ def test_a_rank_that_half_the_nation_shares_is_refused_without_advice_on_scores(
     assert "score" not in str(error.value)
 
 
-def test_deciles_in_the_place_of_ranks_are_refused_however_few_they_are(tmp_path: Path) -> None:
+def test_deciles_instead_of_ranks_are_refused_however_few_they_are(tmp_path: Path) -> None:
     frame = pd.DataFrame(
         {
             "Data_Zone": [f"S0100{6506 + i}" for i in range(60)],

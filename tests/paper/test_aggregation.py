@@ -86,7 +86,7 @@ def test_a_rule_is_what_a_plain_loop_gives(rule, case):
         ("majority", [3, 3, 7, 7], 3),  # equally near: the lower
     ],
 )
-def test_halves_and_ties_go_where_it_is_said(rule, deciles, expected):
+def test_halves_and_ties_go_where_documented(rule, deciles, expected):
     found = aggregate(frame_of([("A", 0.0, k) for k in deciles]), rule)
     assert found["decile"].tolist() == [expected]
 

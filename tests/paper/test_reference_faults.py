@@ -160,7 +160,7 @@ def test_the_same_seed_gives_the_same_weights_and_another_seed_does_not(
     assert not same_weights(first, other)
 
 
-def test_a_member_is_stopped_by_areas_that_it_has_not_learnt_from(
+def test_a_member_is_stopped_by_areas_that_it_was_not_trained_on(
     make_city: Callable[..., Any],
 ) -> None:
     city = make_city()
@@ -175,7 +175,7 @@ def test_a_member_is_stopped_by_areas_that_it_has_not_learnt_from(
     assert sorted(np.concatenate([stopping for _, stopping in parts])) == pool.tolist()
 
 
-def test_what_says_when_to_stop_is_not_learnt_from(make_city: Callable[..., Any]) -> None:
+def test_what_decides_when_to_stop_is_not_trained_on(make_city: Callable[..., Any]) -> None:
     city, other = make_city(), make_city()
     split = parts(city)
     other.deciles[split.validation] = 11 - other.deciles[split.validation]

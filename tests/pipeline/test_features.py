@@ -42,7 +42,7 @@ def key(city: Path) -> str:
     return Study.open(city).key(stage_named("features"), upstream=False)
 
 
-def test_editing_the_rule_beside_an_onnx_file_makes_features_out_of_date(city: Path) -> None:
+def test_editing_the_rule_next_to_an_onnx_file_makes_features_out_of_date(city: Path) -> None:
     before = key(city)
     assert key(city) == before
     (city / "nets" / "net.toml").write_text("mean = [0, 0, 0]\nstd = [2, 2, 2]\n")
@@ -52,7 +52,7 @@ def test_editing_the_rule_beside_an_onnx_file_makes_features_out_of_date(city: P
     assert key(city) == changed
 
 
-def test_new_weights_beside_an_onnx_file_make_features_out_of_date(
+def test_new_weights_next_to_an_onnx_file_make_features_out_of_date(
     city: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(files, "external_data", lambda _: ["net.data"])
@@ -84,7 +84,7 @@ def test_a_store_of_a_newer_version_is_never_written_over(city: Path, force: boo
     assert study.features.read_bytes() == before
 
 
-def test_what_is_kept_of_a_run_that_was_stopped_is_said(city: Path) -> None:
+def test_what_is_stored_of_a_run_that_was_stopped_is_reported(city: Path) -> None:
     study = Study.open(city)
     assert file_info(city)["stage features"] == "not done"
     store(study.features, locations=3, tried=0)

@@ -94,7 +94,7 @@ def shown(gallery: Gallery) -> set[tuple[str, str]]:
     return {(each.location, each.view) for each in shots}
 
 
-def test_pictures_with_a_licence_are_shown_with_it(tmp_path):
+def test_images_with_a_licence_are_shown_with_it(tmp_path):
     gallery = gallery_of(make_study(tmp_path))
     groups = {group.kind: group.locations for group in gallery.outcomes["income"]}
     assert [place.location for place in groups["highest"]] == ["P11", "P09", "P07"]
@@ -107,7 +107,7 @@ def test_pictures_with_a_licence_are_shown_with_it(tmp_path):
 
 
 @pytest.mark.parametrize("imagery", ["", 'attribution = "Jo Doe"'])
-def test_without_a_licence_no_picture_is_shown_and_it_is_said(tmp_path, imagery):
+def test_without_a_licence_no_image_is_shown_and_it_is_reported(tmp_path, imagery):
     study = make_study(tmp_path, imagery)
     assert not has_gallery(study)
     gallery = gallery_of(study)
@@ -123,18 +123,18 @@ def test_what_is_no_licence_is_refused(tmp_path, licence):
         make_study(tmp_path, f'licence = "{licence}"')
 
 
-def test_a_study_that_wants_no_pictures_has_none(tmp_path):
+def test_a_study_that_wants_no_images_has_none(tmp_path):
     study = make_study(tmp_path, report="images = false")
     assert stage.make_gallery(study, table(), silent) is None
     assert not has_gallery(study)
 
 
-def test_a_study_cannot_insist_on_pictures_without_a_licence(tmp_path):
+def test_a_study_cannot_insist_on_images_without_a_licence(tmp_path):
     with pytest.raises(InputError, match=r"imagery\.licence does not name"):
         make_study(tmp_path, "", report="images = true")
 
 
-def test_of_open_imagery_only_pictures_with_a_licence_are_shown(tmp_path):
+def test_of_open_imagery_only_images_with_a_licence_are_shown(tmp_path):
     study = make_study(tmp_path, imagery="", where='source = "mapillary"')
     rows = [
         {
@@ -166,7 +166,7 @@ def test_of_open_imagery_only_pictures_with_a_licence_are_shown(tmp_path):
     assert facts["credits"] == [{"line": "24 images"}]
 
 
-def test_pictures_left_out_of_the_features_are_not_shown(tmp_path):
+def test_images_excluded_from_the_features_are_not_shown(tmp_path):
     study = make_study(tmp_path)
     with FeatureStore.open(study.features, writable=True) as store:
         present = np.array(store.present)
@@ -176,7 +176,7 @@ def test_pictures_left_out_of_the_features_are_not_shown(tmp_path):
     assert ("P11", "a") not in shown(gallery_of(study))
 
 
-def test_pictures_that_are_gone_or_damaged_are_counted(tmp_path):
+def test_images_that_are_gone_or_damaged_are_counted(tmp_path):
     study = make_study(tmp_path)
     (tmp_path / "pictures" / "P11_a.png").unlink()
     (tmp_path / "pictures" / "P00_a.png").write_bytes(b"no image")
@@ -197,7 +197,7 @@ def test_a_folder_that_is_gone_is_no_reason_for_no_report(tmp_path, insists):
         assert gallery_of(study).note.startswith("No images are shown: ")
 
 
-def test_pictures_in_an_archive_are_the_same(tmp_path):
+def test_images_in_an_archive_are_the_same(tmp_path):
     plain = gallery_of(make_study(tmp_path / "plain"))
     study = make_study(tmp_path / "packed", where=f'folder = "pictures.zip"\n{PATTERN}')
     with zipfile.ZipFile(tmp_path / "packed" / "pictures.zip", "w") as archive:
@@ -222,7 +222,7 @@ def test_views_of_panoramas_are_shown_as_they_were_cut(tmp_path):
     assert place.shots[0].src != place.shots[1].src
 
 
-def test_the_same_study_gives_the_same_pictures(tmp_path):
+def test_the_same_study_gives_the_same_images(tmp_path):
     one, other = (gallery_of(make_study(tmp_path / name)) for name in "ab")
     assert shown(one)
     assert one == other
@@ -278,7 +278,7 @@ def test_what_moved_the_score_is_drawn_on_the_view_that_matters(tmp_path, monkey
                for s in p.shots)  # fmt: skip
 
 
-def test_a_model_that_is_gone_leaves_the_pictures_without_explanation(tmp_path):
+def test_a_model_that_is_gone_leaves_the_images_without_explanation(tmp_path):
     study = make_study(tmp_path, report="occlusion = true")
     gallery = gallery_of(study)
     assert gallery.note.startswith("What moved the scores is not shown: ")

@@ -32,7 +32,7 @@ def short(grid: Path) -> Path:
     return grid
 
 
-def test_both_kinds_of_folds_are_trained_tested_stored_and_told(run: Run, short: Path) -> None:
+def test_both_kinds_of_folds_are_trained_tested_stored_and_reported(run: Run, short: Path) -> None:
     code, out, err = run("run", short)
     assert code == 0, err
     other = short / "other-folds"
@@ -56,7 +56,7 @@ def test_both_kinds_of_folds_are_trained_tested_stored_and_told(run: Run, short:
 
     metrics = figures(short)
     assert metrics["kind"] == "random"
-    assert "square blocks of" in metrics["other_folds"]["scheme"]["description"]
+    assert "spatial block cross-validation" in metrics["other_folds"]["scheme"]["description"]
     assert "headline" not in metrics["other_folds"]
     for name, cells in metrics["headline"].items():
         assert list(cells) == ["random", "spatial"]
@@ -69,9 +69,9 @@ def test_both_kinds_of_folds_are_trained_tested_stored_and_told(run: Run, short:
             assert abs(account["shuffled"]["spearman"]) < 2 * account["shuffled"]["chance"]
     assert "random folds" in out
     assert "spatial folds" in out
-    assert "also held out in square blocks" in err
+    assert "also held out in blocks of" in err
     report = (short / "report.html").read_text(encoding="utf-8")
-    assert "square blocks of" in report
+    assert "spatial block cross-validation" in report
     assert run("run", short)[2].count("up to date") >= 6
 
 
@@ -98,7 +98,7 @@ def test_without_other_folds_nothing_of_them_is_left(run: Run, finished: Path) -
     assert "spatial folds" not in out
 
 
-def test_beside_blocks_stand_random_folds(run: Run, short: Path) -> None:
+def test_next_to_blocks_stand_random_folds(run: Run, short: Path) -> None:
     change(short, "[folds]\n", '[folds]\nscheme = "blocks"\nblock = 1000.0\n')
     assert run("run", short)[0] == 0
     metrics = figures(short)

@@ -40,7 +40,7 @@ def setting(study: Path, line: str) -> None:
     file.write_text("\n".join(lines) + "\n", "utf-8")
 
 
-def test_poor_pictures_are_listed_and_can_be_left_out_and_taken_back(
+def test_poor_images_are_listed_and_can_be_excluded_and_taken_back(
     city: Path, run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     network = Tiles()
@@ -112,7 +112,7 @@ def stored(path: Path, fingerprints: list[int], **measured: float) -> Path:
     ("copies", "measured", "called"),
     [(2, {}, "duplicate"), (6, {}, "placeholder"), (6, {"brightness": 4, "contrast": 1}, "black")],
 )
-def test_duplicates_are_left_out_whatever_else_they_are(
+def test_duplicates_are_excluded_whatever_else_they_are(
     tmp_path: Path, copies: int, measured: dict[str, float], called: str
 ) -> None:
     path = stored(tmp_path / "s.h5", [0x702] * copies, **measured)
@@ -130,7 +130,9 @@ def test_duplicates_are_left_out_whatever_else_they_are(
     assert FeatureStore.open(path).done.all()
 
 
-def test_fingerprints_of_an_older_version_are_told_where_they_meet_others(tmp_path: Path) -> None:
+def test_fingerprints_of_an_older_version_are_reported_next_to_others(
+    tmp_path: Path,
+) -> None:
     imagery = ImagerySettings(folder=tmp_path, views=("a",))
     for name, fingerprints, said in (
         ("new", [0x102, 0x202, 0x302], 0),
@@ -144,7 +146,7 @@ def test_fingerprints_of_an_older_version_are_told_where_they_meet_others(tmp_pa
 
 
 @pytest.mark.parametrize("killed_after", [1, 2])
-def test_a_kill_while_pictures_are_left_out_costs_no_second_look(
+def test_a_kill_while_images_are_excluded_costs_no_second_reading(
     tmp_path: Path, killed_after: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ids, path = ["X", "Y"], tmp_path / "s.h5"

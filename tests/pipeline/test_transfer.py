@@ -74,11 +74,11 @@ def test_a_city_is_predicted_from_features_that_are_there(
         ["elsewhere", "features"],
         [str(store.location_ids[3]), "areas"],
     ]
-    assert "excluded: 1 the store has no features of it" in err
-    assert "excluded: 1 predicted, but the table names no area of it" in err
+    assert "1 location excluded: the store has no features of it" in err
+    assert "1 location excluded: predicted, but the table names no area of it" in err
 
 
-def test_a_city_without_areas_is_predicted_and_nothing_is_left_out(
+def test_a_city_without_areas_is_predicted_and_nothing_is_excluded(
     run: Run, bundle: Path, study: Path, city: Path
 ) -> None:
     table = pd.read_csv(city)
@@ -90,7 +90,7 @@ def test_a_city_without_areas_is_predicted_and_nothing_is_left_out(
     assert not (city.with_name("out") / "areas.parquet").exists()
 
 
-def test_areas_unlike_those_that_a_bundle_learned_from_are_marked(
+def test_areas_outside_a_bundles_training_distribution_are_marked(
     run: Run, bundle: Path, study: Path, city: Path, tmp_path: Path
 ) -> None:
     assert set(Bundle.load(bundle).area_of_applicability or ()) >= {"mean", "components", "points"}
@@ -117,7 +117,7 @@ def test_areas_unlike_those_that_a_bundle_learned_from_are_marked(
     assert pd.read_parquet(out / "areas.parquet")["outside_aoa"].all()
 
 
-def test_a_feature_that_is_no_number_is_named_by_its_place_in_the_store_and_its_location(
+def test_a_feature_that_is_no_number_is_named_by_its_position_in_the_store_and_its_location(
     refuse: Refuse, bundle: Path, study: Path, city: Path, tmp_path: Path
 ) -> None:
     shutil.copy(study / "features" / "shares.h5", tmp_path / "store.h5")
@@ -160,12 +160,12 @@ def test_predict_reads_of_a_store_no_more_than_a_block_at_a_time(
     assert isinstance(features, np.memmap)
 
 
-def test_predicting_areas_that_a_bundle_learned_from_is_said(
+def test_predicting_areas_that_a_bundle_was_trained_on_is_reported(
     run: Run, bundle: Path, study: Path, city: Path, tmp_path: Path
 ) -> None:
     from dataclasses import replace
 
-    said = "have the codes of areas that the bundle learned from"
+    said = "have the codes of areas that the bundle was trained on"
     assert said not in predicted(run, bundle, study, city)[1]  # other codes
     table = pd.read_csv(city)
     table["area"] = table["area"].str.replace("N", "E000000")
@@ -175,7 +175,7 @@ def test_predicting_areas_that_a_bundle_learned_from_is_said(
     assert said not in predicted(run, tmp_path / "old", study, city)[1]
 
 
-def test_a_bundle_with_half_of_what_areas_look_like_is_refused(
+def test_a_bundle_with_half_of_the_area_of_applicability_is_refused(
     bundle: Path, tmp_path: Path
 ) -> None:
     from dataclasses import replace
@@ -213,7 +213,7 @@ def test_without_such_a_model_the_others_are_named(
         "--out",
         tmp_path / "out",
     )
-    assert "no model that learned from all areas" in sentence
+    assert "no model that was trained on all areas" in sentence
     assert "fold-1" in sentence
 
 
@@ -246,7 +246,7 @@ def test_a_store_of_another_backbone_is_refused(
         assert reason in sentence
 
 
-def test_predict_wants_pictures_or_features(
+def test_predict_wants_images_or_features(
     refuse: Refuse, bundle: Path, city: Path, tmp_path: Path
 ) -> None:
     words = ("predict", bundle, "--locations", city, "--out", tmp_path / "out")
@@ -410,7 +410,7 @@ def test_vgg16_becomes_one_file(
         ({"precision": "int8"}, {"precision": "int8"}, None),
     ],
 )
-def test_engines_in_float32_may_be_exchanged_and_another_precision_is_said(
+def test_engines_in_float32_may_be_exchanged_and_another_precision_is_reported(
     bundle: Path, study: Path, here: dict[str, str], there: dict[str, str], said: str | None
 ) -> None:
     from dataclasses import replace

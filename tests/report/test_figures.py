@@ -115,7 +115,7 @@ def test_a_drawing_is_well_formed_says_what_it_is_and_shares_no_id(drawn):
     assert len(ids) == len(set(ids))
 
 
-def test_the_numbers_beside_a_figure_are_those_of_the_metrics(drawn):
+def test_the_numbers_next_to_a_figure_are_those_of_the_metrics(drawn):
     metrics, table, figures = drawn
     account = metrics["outcomes"]["income"]
     counted = figures["confusion-income"].table
@@ -202,7 +202,7 @@ def test_missing_intervals_and_few_classes_are_drawn_without(make_study):
     assert "deciles" not in figures["confusion-income"].caption
 
 
-def test_names_cannot_leave_their_place_in_a_drawing_or_in_a_file_s_name(make_study, tmp_path):
+def test_names_cannot_leave_their_position_in_a_drawing_or_in_a_file_s_name(make_study, tmp_path):
     data = make_study()
     name = '../../<script>alert(1)</script>"$x^2$\x00'
     metrics = {**data.metrics, "headline": {}}

@@ -90,7 +90,7 @@ def test_an_areas_typical_location_is_the_one_next_to_its_mean():
     ]
 
 
-def test_a_thumbnail_is_small_and_the_same_for_the_same_picture():
+def test_a_thumbnail_is_small_and_the_same_for_the_same_image():
     src, width, height = thumbnail(pixels(1, 1200, 1600))
     assert (width, height) == (160, 120)
     assert src == thumbnail(pixels(1, 1200, 1600))[0]
@@ -100,7 +100,7 @@ def test_a_thumbnail_is_small_and_the_same_for_the_same_picture():
     assert len(src) < 20_000
 
 
-def test_heat_lies_on_the_square_that_the_network_looks_at():
+def test_heat_lies_on_the_square_that_the_network_sees():
     effects = np.zeros((7, 7))
     effects[0, 6], effects[6, 0] = 0.5, -0.25
     drawn = heat(effects, 0.5, (160, 120), 0.5)
@@ -115,7 +115,7 @@ def test_heat_lies_on_the_square_that_the_network_looks_at():
 
 
 @pytest.mark.parametrize("licence", ["", "  "])
-def test_a_picture_without_a_licence_cannot_be_made(licence):
+def test_an_image_without_a_licence_cannot_be_made(licence):
     with pytest.raises(ValueError, match="no licence"):
         shot("L001", licence=licence)
 
@@ -151,7 +151,7 @@ def test_more_bytes_show_more_and_none_are_more_than_allowed():
     assert counts[-1] == 0
 
 
-def test_a_location_without_readable_pictures_is_left_out():
+def test_a_location_without_readable_images_is_excluded():
     chosen = extremes(predictions(), 1)
     gallery = compose(chosen, {"L029": [shot("L029")]}, [], budget=10**6)
     assert [g.kind for g in gallery.outcomes["income"]] == ["highest"]
@@ -168,7 +168,7 @@ def test_the_explained_view_comes_first():
     assert gallery.largest == {"income": 1.0}
 
 
-def test_the_page_shows_pictures_with_their_makers(make_study):
+def test_the_page_shows_images_with_their_makers(make_study):
     gallery = composed(10**7)
     page = render(make_study(gallery=gallery, images=gallery.cards()))
     assert "What the networks saw" in page
@@ -177,7 +177,7 @@ def test_the_page_shows_pictures_with_their_makers(make_study):
     assert page == render(make_study(gallery=composed(10**7), images=gallery.cards()))
 
 
-def test_pictures_of_several_makers_name_each_beside_it(make_study):
+def test_images_of_several_makers_name_each_next_to_it(make_study):
     gallery = composed(10**7)
     group = gallery.outcomes["income"][0]
     own = (
@@ -207,7 +207,7 @@ def test_hostile_names_are_text(make_study):
     assert "&lt;script&gt;alert(1)" in page
 
 
-def test_a_page_without_pictures_says_why_or_nothing(make_study):
+def test_a_page_without_images_says_why_or_nothing(make_study):
     why = "No images are shown: the study does not say what allows showing them."
     assert why in render(make_study(gallery=Gallery(note=why)))
     page = render(make_study())

@@ -11,7 +11,7 @@ from streetgauge.settings import FoldSettings
 
 LABELS = {"a": "Apples", "b": "Berries"}
 SCHEME = describe_scheme(FoldSettings(), 5)
-BLOCKS = {"description": "square blocks of 500 m held out at random in 5 folds", "split_areas": 0}
+BLOCKS = {"description": "5-fold spatial block cross-validation (0.5 km)", "split_areas": 0}
 
 
 def account(**more):
@@ -93,13 +93,13 @@ def test_of_many_outcomes_a_caveat_gives_the_range_and_no_list():
     assert "(B)" not in text
 
 
-def test_nothing_is_said_of_what_was_not_measured():
+def test_nothing_is_reported_of_what_was_not_measured():
     assert said(a=account(), b=account()) == ""
     nothing = {"intervals": None, "area_of_applicability": None, "extremes": {}, "structure": None}
     assert said(a=account(**nothing)) == ""
 
 
-def test_torn_areas_are_counted():
+def test_split_areas_are_counted():
     torn = describe_scheme(FoldSettings(), 5, split_areas=3)
     assert "3 areas are split: some of their locations" in said(scheme=torn, a=account())
     assert "torn" not in said(a=account())
@@ -113,7 +113,7 @@ def test_leakage_is_what_spatial_folds_lose_whichever_are_the_studys_own(kind):
     text = said(scheme=scheme, kind=kind, second=other, **own)
     assert "further off by up to 0.50 deciles: Apples (1.50 off at random, 2.00 there)" in text
     assert "Berries" not in text
-    assert "square blocks of 500 m" in text
+    assert "spatial block cross-validation (0.5 km)" in text
     assert "Knowing the neighbours" not in said(kind="random", second=near, **near)
     assert "Knowing the neighbours" not in said(kind="random", second=near, **far)
 
@@ -156,7 +156,7 @@ def pictures(frame=None, imagery=None, credits=(), vintages=None) -> str:
          "contributed: 9 images by Jo, Mapillary, CC BY-SA 4.0."),
     ],
 )  # fmt: skip
-def test_what_is_to_be_kept_in_mind_of_the_pictures(calls, does_not, text):
+def test_what_to_bear_in_mind_of_the_images(calls, does_not, text):
     assert text in pictures(**calls)
     assert text not in pictures(**does_not)
 
@@ -179,13 +179,13 @@ def test_the_year_of_areas_is_not_taken_for_that_of_their_statistics():
     assert "2011" not in " ".join(seen(table(), {"views": 4}, (), provenance, LABELS))
 
 
-def test_where_pictures_are_not_counted_locations_are():
+def test_where_images_are_not_counted_locations_are():
     text = "2 areas of 3 rest on one or two locations"
     assert text in pictures(table(n_locations=[1, 2, 5]))
     assert text not in pictures(table(n_locations=[1, 2, 5], n_views=[9, 20, 40]))
 
 
-def test_without_pictures_nothing_is_said_of_them():
+def test_without_images_nothing_is_reported_of_them():
     assert pictures() == ""
     assert pictures(frame=table(n_views=[None] * 3, share_with_images=[None] * 3)) == ""
 

@@ -95,7 +95,7 @@ def test_the_width_of_an_interval_and_flags_have_the_legends_colours(opened, mak
         assert opened.seen(*opened.point("flags", *place(area))) == opened.variable(name)
 
 
-def test_the_card_has_the_frames_numbers_and_the_areas_place_among_all(opened, make_study):
+def test_the_card_has_the_frames_numbers_and_the_areas_rank_among_all(opened, make_study):
     data = deepened(make_study())
     opened.layer("flags")
     opened.page.mouse.move(*opened.point("flags", *place("A002")))
@@ -126,7 +126,7 @@ def test_an_area_is_found_by_postcode_however_it_is_typed(opened, typed):
     assert "lies in Square 12." in opened.page.inner_text("#found")
 
 
-def test_what_is_not_found_is_said_and_part_of_a_name_is_enough(opened):
+def test_what_is_not_found_is_reported_and_part_of_a_name_is_enough(opened):
     opened.page.fill("#find", "AB9 9XX")
     assert opened.page.inner_text("#found") == ""  # one may still be typing
     opened.page.keyboard.press("Enter")

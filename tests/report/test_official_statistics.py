@@ -57,7 +57,7 @@ def test_each_outcome_s_provenance_stands_in_its_row(
     assert "not complete" in row
 
 
-def test_what_a_lookup_did_is_said_in_words_with_all_its_counts(
+def test_what_a_lookup_did_is_reported_in_words_with_all_its_counts(
     make_study: Callable[..., ReportData],
 ) -> None:
     provenance = {"crime": CRIME | {"lookup": LOOKUP}, "income": {"label": "Income"}}
@@ -81,7 +81,7 @@ def test_what_a_lookup_did_is_said_in_words_with_all_its_counts(
         ({"absent": 1, "irregular": 0}, "; 1 not in the lookup, without a value."),
     ],
 )
-def test_only_what_happened_is_said(more: dict[str, Any], end: str) -> None:
+def test_only_what_happened_is_reported(more: dict[str, Any], end: str) -> None:
     assert words.carried({"lookup": LOOKUP | more}).endswith(end)
 
 

@@ -71,7 +71,7 @@ def test_it_shows_the_numbers_of_the_metrics(make_study):
     assert "Share of the attainable" in page.text
 
 
-def test_it_names_data_licence_run_and_what_was_left_out(make_study):
+def test_it_names_data_licence_run_and_what_was_excluded(make_study):
     text = Page(render(make_study())).text
     for words in (
         "Gridtown",
@@ -219,7 +219,7 @@ def test_what_is_not_defined_is_a_dash(make_study):
     assert "None" not in text
 
 
-def test_it_says_if_nothing_was_left_out(make_study):
+def test_it_reports_if_nothing_was_excluded(make_study):
     data = make_study()
     text = Page(render(make_study(skips=data.skips.iloc[:0]))).text
     assert "Nothing was excluded." in text
@@ -297,7 +297,7 @@ def test_an_outcomes_table_has_every_method_in_its_group(make_study):
     assert "Attainable" in text
 
 
-def test_kinds_of_areas_and_what_is_not_defined_are_told(make_study):
+def test_kinds_of_areas_and_what_is_not_defined_are_reported(make_study):
     data = make_study()
     account = data.metrics["outcomes"]["income"]
     assert "deprivation" in account["groups"]
@@ -356,7 +356,7 @@ def test_wide_figures_fill_the_page_and_each_outcome_has_its_own_fold(make_study
     assert "Title of confusion-crime" not in html  # the outcome's table has it
 
 
-def test_what_was_left_out_counts_the_areas_of_its_locations(make_study):
+def test_what_was_excluded_counts_the_areas_of_its_locations(make_study):
     data = make_study()
     where = data.locations.assign(area="A001")
     text = Page(render(replace(data, locations=where))).text

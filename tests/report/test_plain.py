@@ -44,7 +44,7 @@ def test_an_outcome_that_holds_in_one_test_is_to_be_checked():
 
 
 @pytest.mark.parametrize("interval", [UNCLEAR, LESS])
-def test_an_outcome_that_pictures_do_not_show_is_not_to_be_decided_by(interval):
+def test_an_outcome_that_images_do_not_show_is_not_to_be_decided_by(interval):
     text = plain({"a": account(MORE), "b": account(interval, 0.3)})
     assert "For Berries images add nothing that is certain: do not decide" in text
     assert "and 30 % for Berries" in text
@@ -55,7 +55,7 @@ def test_few_classes_are_called_by_their_names():
     assert "the right third of the city" in plain({"a": account(MORE)}, classes=3)
 
 
-def test_nothing_measured_is_nothing_said():
+def test_nothing_measured_is_nothing_reported():
     assert plain({"a": account(MORE, n=0)}) == ""
     assert plain({}) == ""
 
@@ -94,7 +94,7 @@ def test_the_page_says_what_was_run(make_study):
     assert "Images" not in " ".join(words.what_was_run(replace(data, imagery={}), LABELS))
 
 
-def test_too_few_locations_are_said(make_study):
+def test_too_few_locations_are_reported(make_study):
     data = make_study()
     labels = {name: name for name in data.metrics["outcomes"]}
     assert "min_locations" not in " ".join(words.caveats(data, labels))

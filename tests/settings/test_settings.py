@@ -59,7 +59,7 @@ def test_settings_are_frozen(tmp_path: Path) -> None:
         ("[areas]", "[area]", ["area: this key is not known", "did you mean 'areas'?"]),
         ('columns = ["f0', 'colums = ["f0', ["features.colums", "did you mean 'columns'?"]),
         ('direction = "higher-is-better"', "", ["outcomes.income.direction: this key is missing"]),
-        ('"higher-is-better"', '"up"', ["'up' is not possible", "'higher-is-worse'"]),
+        ('"higher-is-better"', '"up"', ["'up' is not allowed", "'higher-is-worse'"]),
         ('source = "points"', 'source = "point"', ["locations: source = 'point'", "'points'"]),
         ('source = "points"', "", ["locations: the key 'source' is missing", "'directory'"]),
         ('name = "Test"', "name = 7", ["name: 7 does not fit", "string"]),
@@ -90,7 +90,7 @@ def test_without_imagery_or_locations_nothing_can_be_trained(tmp_path: Path) -> 
     assert read_settings(file).lacking == "[locations]"
 
 
-def test_a_key_of_another_source_is_said_to_be_one(tmp_path: Path) -> None:
+def test_a_key_of_another_source_is_reported_to_be_one(tmp_path: Path) -> None:
     file = tmp_path / "study.toml"
     imagery = '[imagery]\nsource = "mapillary"\nfolder = "x"\n'
     file.write_text(GOOD.split("[features]")[0] + imagery, encoding="utf-8")

@@ -83,7 +83,7 @@ def spread(n=100):
         ({"other_folds": False}, "random", None),
     ],
 )
-def test_beside_random_folds_are_blocks_and_beside_spatial_ones_random(settings, kind, second):
+def test_next_to_random_folds_are_blocks_and_next_to_spatial_ones_random(settings, kind, second):
     folds = FoldSettings(**settings)
     assert folds.kind == kind
     found = other_folds(folds, spread())

@@ -85,7 +85,7 @@ def test_one_fold_is_refused() -> None:
         area_folds(["a", "b"], [[1], [2]], 1, 0)
 
 
-def test_london_is_dealt_in_seconds() -> None:
+def test_london_is_split_in_seconds() -> None:
     rng = np.random.default_rng(0)
     deciles = rng.integers(1, 11, (4835, 12)).astype(float)
     area = np.concatenate([np.arange(4835), rng.integers(0, 4835, 156_581 - 4835)])
@@ -126,7 +126,7 @@ def test_a_single_training_area_cannot_be_split() -> None:
 
 @given(cities(), st.integers(2, 6), st.integers(0, 99))
 @settings(deadline=None, max_examples=60)
-def test_units_are_dealt_within_the_largest_of_their_share(
+def test_units_are_assigned_within_the_largest_of_their_share(
     city: tuple[np.ndarray, np.ndarray], k: int, seed: int
 ) -> None:
     areas, deciles = city
@@ -160,7 +160,7 @@ def test_two_parts_of_units_have_their_shares_give_or_take_the_largest(
 
 @given(cities(), st.integers(2, 6), st.integers(0, 99))
 @settings(deadline=None, max_examples=30)
-def test_locations_are_dealt_evenly_within_areas(
+def test_locations_are_assigned_evenly_within_areas(
     city: tuple[np.ndarray, np.ndarray], k: int, seed: int
 ) -> None:
     areas, _ = city
@@ -251,14 +251,14 @@ def test_a_share_has_all_deciles(world: Any) -> None:
     assert len(set(deciles)) >= 8
 
 
-def test_nothing_is_learned_from_at_share_0(world: Any) -> None:
+def test_nothing_is_trained_on_at_share_0(world: Any) -> None:
     split = make_splits(FoldSettings(), world.areas, world.deciles, seed=1)[0]
     part = take_share(split, world.areas, world.deciles, 0, 1)
     assert len(part.training) == len(part.validation) == 0
     assert take_share(split, world.areas, world.deciles, 1, 1) is split
 
 
-def test_a_share_of_a_share_forgets_nothing_that_was_left_out(world: Any) -> None:
+def test_a_share_of_a_share_forgets_nothing_that_was_excluded(world: Any) -> None:
     split = make_splits(FoldSettings(train_size=0.5), world.areas, world.deciles, seed=1)[0]
     part = take_share(split, world.areas, world.deciles, 0.5, 1)
     assert 0 < len(part.training) < len(split.training)
@@ -266,7 +266,7 @@ def test_a_share_of_a_share_forgets_nothing_that_was_left_out(world: Any) -> Non
     np.testing.assert_array_equal(np.sort(np.concatenate(rows)), np.arange(len(world.ids)))
 
 
-def test_the_seed_decides_which_areas_are_learned_from(world: Any) -> None:
+def test_the_seed_decides_which_areas_are_trained_on(world: Any) -> None:
     split = make_splits(FoldSettings(), world.areas, world.deciles, seed=1)[0]
     one, again, other = (
         take_share(split, world.areas, world.deciles, 0.2, seed) for seed in (1, 1, 2)

@@ -77,7 +77,7 @@ def test_folds_are_numbered_and_0_where_never_tested() -> None:
     assert frame["fold"].value_counts().to_dict() == {0: 45, 1: 15}
 
 
-def test_what_a_stored_split_lacks_is_left_out_with_a_reason() -> None:
+def test_what_a_stored_split_lacks_is_excluded_with_a_reason() -> None:
     frame = splits_frame(split(k=3), IDS, AREAS)
     lost = IDS[AREAS == "E05"]
     again = read_splits(frame[~frame["location_id"].isin(lost)], IDS, AREAS)
@@ -98,7 +98,7 @@ def test_only_what_is_in_no_part_of_any_split_is_a_skip() -> None:
     assert set(unused["location_id"]) == set(IDS[near])
 
 
-def test_areas_in_two_parts_are_found_and_said() -> None:
+def test_areas_in_two_parts_are_found_and_reported() -> None:
     whole, leaking = split(k=3), split(k=3, unit="location")
     assert areas_in_two_parts(whole, AREAS) == []
     assert areas_in_two_parts(leaking, AREAS) == sorted(set(AREAS))
@@ -107,13 +107,15 @@ def test_areas_in_two_parts_are_found_and_said() -> None:
     assert not any("two parts" in note for note in split_notes(whole, AREAS, DECILES, ["income"]))
 
 
-def test_classes_that_a_network_never_sees_are_said() -> None:
+def test_classes_that_a_network_never_sees_are_reported() -> None:
     splits = split(scheme="train-validation-test", final=False)
     unseen = sorted(set(DECILES[:, 0]) - set(DECILES[splits[0].training, 0]))
     deciles = DECILES.copy()
     deciles[splits[0].test] = 11
     notes = split_notes(splits, AREAS, deciles, ["income"])
-    assert any(f"train learns from no area of decile {11}" in n or "more like" in n for n in notes)
+    assert any(
+        f"train is trained on no area of decile {11}" in n or "more like" in n for n in notes
+    )
     assert len(unseen) < 10
 
 
@@ -206,7 +208,7 @@ def test_a_file_that_is_no_table_is_refused(tmp_path: Path) -> None:
         split_locations(settings, LOCATIONS, LABELS, areas, seed=5)
 
 
-def test_a_location_that_the_folds_lack_is_learned_from_but_never_tested() -> None:
+def test_a_location_that_the_folds_lack_is_trained_on_but_never_tested() -> None:
     frame = pd.DataFrame({"location_id": IDS[3:], "fold": np.arange(N - 3) // 3 % 3 + 1})
     assert (stored_folds(frame, IDS) == 0).sum() == 3
 

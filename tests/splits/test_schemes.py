@@ -183,7 +183,7 @@ def test_an_area_lies_in_the_block_of_its_mean_position() -> None:
 
 
 @pytest.mark.parametrize("scheme", ["whole msoas", "blocks"])
-def test_folds_of_blocks_have_more_even_deciles_than_dealt_by_chance(scheme: str) -> None:
+def test_folds_of_blocks_have_more_even_deciles_than_at_random(scheme: str) -> None:
     uneven = {"dealt": 0.0, "chance": 0.0}
     for seed in range(10):
         city = build_city(seed, side=24)
@@ -253,7 +253,7 @@ def test_a_location_of_no_known_district_is_in_no_fold() -> None:
         assert set(city.districts[unknown]) == {"D0-0"}
 
 
-def test_units_that_a_group_cuts_through_are_left_out_where_it_is_tested() -> None:
+def test_units_that_a_group_cuts_through_are_excluded_where_it_is_tested() -> None:
     city = build_city()
     # The border runs through the second column of MSOAs.
     districts = np.where(city.places[:, 0] // 500 < 3, "west", "east").astype(object)
@@ -429,7 +429,7 @@ def test_what_cannot_be_split_is_refused_in_a_sentence(
     assert "\n" not in str(caught.value)
 
 
-def test_a_single_unit_beside_the_tested_one_is_refused_or_learned_from_whole() -> None:
+def test_a_single_unit_next_to_the_tested_one_is_refused_or_trained_on_whole() -> None:
     city = build_city()
     districts = np.where(city.places[:, 0] < 3000, "west", "east").astype(object)
     city = replace(city, districts=districts, msoas=districts)

@@ -60,7 +60,7 @@ def test_a_router_of_metadata_passes_the_groups_on() -> None:
     assert search.n_splits_ == 3
 
 
-def test_places_and_districts_are_looked_up_by_area_so_parts_of_the_rows_can_be_split() -> None:
+def test_coordinates_and_districts_are_found_by_area_so_parts_of_the_rows_can_be_split() -> None:
     inner = np.flatnonzero(Y > 3)
     cv = SPLITTERS["buffered"]
     place = PLACES.loc[GROUPS[inner]].to_numpy()
@@ -87,7 +87,7 @@ def test_the_classes_asked_for_are_tested_and_no_other() -> None:
     np.testing.assert_array_equal(test, same)
 
 
-def test_a_share_is_learned_from_and_is_within_each_larger_share() -> None:
+def test_a_share_is_trained_on_and_is_within_each_larger_share() -> None:
     whole, half, tenth = (
         next(AreaSplit(k=2, train_size=share).split(X, Y, GROUPS)) for share in (1.0, 0.5, 0.1)
     )
@@ -113,7 +113,7 @@ def test_the_share_that_is_tested_is_of_the_areas() -> None:
         assert len(set(GROUPS[test])) == round(share * len(set(GROUPS)))
 
 
-def test_units_are_kept_whole() -> None:
+def test_units_are_held_whole() -> None:
     for train, test in SPLITTERS["units"].split(X, Y, GROUPS):
         assert not set(DISTRICTS[GROUPS[train]]) & set(DISTRICTS[GROUPS[test]])
 

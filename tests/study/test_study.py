@@ -119,7 +119,7 @@ def test_a_broken_run_json_only_means_doing_it_again(directory: Path) -> None:
     assert was_done(directory)
 
 
-def test_what_was_left_out_is_found_again_if_its_file_is_lost(
+def test_what_was_excluded_is_found_again_if_its_file_is_lost(
     directory: Path, copying: Callable[..., None]
 ) -> None:
     skips = pd.DataFrame({"location_id": ["a"], "reason": ["no image"]})

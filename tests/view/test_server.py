@@ -93,7 +93,7 @@ def test_all_that_is_served_is_served(viewer: Viewer) -> None:
     assert "attachment" in ask(viewer, within(viewer, "areas.gpkg")).headers["Content-Disposition"]
 
 
-def test_every_answer_forbids_to_be_kept_framed_or_guessed_at(viewer: Viewer) -> None:
+def test_every_answer_forbids_to_be_cached_framed_or_guessed_at(viewer: Viewer) -> None:
     names = ("report.html", "metrics.json", "figures/moran-income.svg", "live", "state.json", "no")
     for target in (*(within(viewer, name) for name in names), "/", within(viewer, "")):
         headers = ask(viewer, target).headers
@@ -152,7 +152,7 @@ def test_a_page_from_elsewhere_gets_nothing(viewer: Viewer, more: bytes) -> None
 
 
 @pytest.mark.parametrize("token", ["", "wrong", "x" * 43, "\xff" * 43, "%00", "None", "é"])
-def test_without_the_token_nothing_is_told(viewer: Viewer, token: str) -> None:
+def test_without_the_token_nothing_is_served(viewer: Viewer, token: str) -> None:
     for name in ("", "report.html", "metrics.json", "live", "state.json"):
         reply = ask(viewer, f"/{token}/{name}")
         assert reply.status == 404

@@ -42,7 +42,7 @@ def test_before_anything_is_done_nothing_is(grid: Path) -> None:
     assert json.loads(json.dumps(said, allow_nan=False)) == said
 
 
-def test_stages_are_told_as_they_are_done_and_run(
+def test_stages_are_reported_as_they_are_done_and_run(
     grid: Path, run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert run("outcomes", grid)[0] == 0

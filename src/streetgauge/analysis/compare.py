@@ -188,7 +188,7 @@ def _outcome(
 def _figures_alone(
     one: Mapping[str, Any], other: Mapping[str, Any], *, same_level: bool
 ) -> dict[str, Any]:
-    """Compare accounts without areas; intervals of another level say nothing of the difference."""
+    """Compare accounts without areas; intervals of another level show nothing of the difference."""
     from streetgauge.evaluation import compare_figures
 
     a, b = (

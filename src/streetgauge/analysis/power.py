@@ -82,7 +82,7 @@ class Target:
 
     def __str__(self) -> str:
         """Report it in words."""
-        words = {"mae": "MAE", "spearman": "Spearman's r"}[self.metric.partition("-")[0]]
+        words = {"mae": "MAE", "spearman": "Spearman's ρ"}[self.metric.partition("-")[0]]
         wide = " with an interval no wider than" if self.metric.endswith("width") else ""
         more = " of at least" if self.metric == "spearman" else " of at most"
         return f"{words}{wide or more} {self.value:g}"
@@ -93,13 +93,13 @@ class Power:
 
     Areas, their official statistics and the number of their locations are the user's own; the
     images' mean features are made up (`simulate_area_means`). Folds are those of k-fold at
-    random, and what learns is ridge regression on the areas' mean features, in place of the
+    random, and the learner is ridge regression on the areas' mean features, instead of the
     networks.
 
     Parameters
     ----------
     study : Study
-        With outcomes and locations; where it has a result, this says how strong the signal is.
+        With outcomes and locations; where it has a result, this gives how strong the signal is.
     signals : sequence of float, optional
         How strong the signal is of all outcomes, instead.
     areas : sequence of int, optional
@@ -132,9 +132,9 @@ class Power:
 
         self.study = study
         self.classes = study.settings.deciles.classes
-        places = pd.read_parquet(study.locations)
+        frame = pd.read_parquet(study.locations)
         table = deciles(study.settings, pd.read_parquet(study.outcomes))
-        self.sizes = places["area"].value_counts().sort_index()
+        self.sizes = frame["area"].value_counts().sort_index()
         table = table[table.notna().any(axis=1).to_numpy()]
         self.deciles = table[table.index.isin(self.sizes.index)].sort_index()
         self.sizes = self.sizes.reindex(self.deciles.index).astype("int64")
@@ -151,8 +151,8 @@ class Power:
         if not self.signals and not self._result:
             raise InputError(
                 study.directory,
-                "it has no result that says how much its images show",
-                "run it first, or say it: --signal 0.1 --signal 0.3",
+                "it has no result that shows how much its images show",
+                "run it first, or give it: --signal 0.1 --signal 0.3",
             )
 
     def _refuse_numbers(
@@ -199,9 +199,9 @@ class Power:
         Parameters
         ----------
         targets : sequence of Target
-            For each and every outcome it is said which cell reaches it with the fewest images.
+            For each and every outcome it is reported which cell reaches it with the fewest images.
         progress : Progress
-            Told simulated studies.
+            Simulated studies so far.
 
         Returns
         -------
@@ -222,10 +222,10 @@ class Power:
             for one in sets:
                 of = {o: one if one is not None else self._value(signal, o) for o in self.outcomes}
                 for m, n, v in product(*self.design):
-                    figures, pictures = self._figures(of, m, self.sizes.clip(upper=n), v, advance)
+                    figures, images = self._figures(of, m, self.sizes.clip(upper=n), v, advance)
                     cells.append(
                         {"signal": one, "areas": m, "locations": n, "views": v}
-                        | {"images": pictures, "outcomes": figures}
+                        | {"images": images, "outcomes": figures}
                     )
         content = {
             "format_version": ANALYSIS_VERSION,
@@ -250,7 +250,7 @@ class Power:
         write_json(content, self.study.path(FILE))
         return content
 
-    # --- what the study itself says ---------------------------------------------------------------
+    # --- the study's own signal ---------------------------------------------------------------
 
     @property
     def _interval_level(self) -> float:
@@ -306,7 +306,7 @@ class Power:
         return count, float(len(FeatureStore.open(self.study.features).views))
 
     def _estimated(self, advance: Any) -> dict[str, Any]:
-        """Find the signal that gives a simulated study like this one its Spearman's r."""
+        """Find the signal that gives a simulated study like this one its Spearman's ρ."""
         count, views = self._own_design
         count = count[count.index.isin(self.deciles.index)]
         found: dict[str, list[float]] = {name: [] for name in self._result}
@@ -354,14 +354,14 @@ class Power:
         advance: Any,
     ) -> tuple[dict[str, dict[str, float | None]], int]:
         """Give the mean figures of repeated studies of so many areas, and their images."""
-        runs, pictures = [], []
+        runs, images = [], []
         for repeat in range(self.repeats):
             seed = (self.study.settings.seed, repeat)
             chosen = self._chosen(locations.index, areas, seed)
             runs.append(self._run(signal, chosen, locations, views, seed))
-            pictures.append(float(locations.reindex(chosen).sum() * views))
+            images.append(float(locations.reindex(chosen).sum() * views))
             advance(1)
-        return {o: _mean([run[o] for run in runs]) for o in runs[0]}, round(np.mean(pictures))
+        return {o: _mean([run[o] for run in runs]) for o in runs[0]}, round(np.mean(images))
 
     def _chosen(self, known: pd.Index, areas: int, seed: tuple[int, int]) -> pd.Index:
         """Take so many areas that are a small image of all; fewer lie within more."""

@@ -183,7 +183,7 @@ def power(
     ] = None,
     signal: Annotated[
         str | None,
-        typer.Option(help="How strong, 0 to 1; what the study's own result says if not given."),
+        typer.Option(help="How strong, 0 to 1; that of the study's own result if not given."),
     ] = None,
     areas: Annotated[str | None, typer.Option(help="Numbers of areas; all if not given.")] = None,
     locations: Annotated[str, typer.Option(help="Locations of an area, at most.")] = "1,2,4,8,16",

@@ -60,7 +60,7 @@ def _print_figures(study: Study, metrics: dict[str, Any], screen: Screen) -> Non
         "without them, which is named; "
         f"{'; '.join(f'{kind}: {how}' for kind, how in sorted(schemes.items()))}.",
         Column("outcome", min_width=12),
-        *_numbers("MAE", near, "Spearman\nr", *added, "of the\nattainable"),
+        *_numbers("MAE", near, "Spearman\nρ", *added, "of the\nattainable"),
     )
     about = read_metadata(study.outcomes)
     for name, account in metrics["outcomes"].items():
@@ -152,7 +152,7 @@ def comparison_tables(result: Mapping[str, Any]) -> Iterator[Table]:
         table = _new_table(
             f"a = {a}, b = {b}: {schemes}",
             f"Below each figure its {result['interval_level']:.0%} interval. b less a: less MAE "
-            "and more Spearman's r is better. The share is that of the draws in which b is better.",
+            "and more Spearman's ρ is better. The share is that of the draws in which b is better.",
             Column("outcome", min_width=12),
             *_numbers("areas", "MAE\na", "\nb", "\nb less a", "Spearman\na", "\nb", "\nb less a"),
         )
@@ -179,7 +179,7 @@ def curves_table(name: str, curves: Mapping[str, Any]) -> Table:
     outcomes = _few(dict.fromkeys(each["outcome"] for each in points))
     table = _new_table(
         f"{name}: what fewer areas, locations and views would give",
-        f"Spearman's r of the areas with its {curves['interval_level']:.0%} interval; "
+        f"Spearman's ρ of the areas with its {curves['interval_level']:.0%} interval; "
         f"{curves['scheme']}. Areas: to train on. Locations: of an area, and views: of a "
         "location, at most, in training and test.",
         Column("at most", no_wrap=True),
@@ -208,9 +208,9 @@ def power_tables(name: str, power: Mapping[str, Any]) -> Iterator[Table]:
         table = _new_table(
             f"{name}: how much of an outcome its images show",
             "Signal: share of what a view shows of an outcome that is true, by which a simulated "
-            "study like this one has the same Spearman's r.",
+            "study like this one has the same Spearman's ρ.",
             "outcome",
-            *_numbers("Spearman's r", "signal", "interval"),
+            *_numbers("Spearman's ρ", "signal", "interval"),
         )
         for outcome, about in power["signal"].items():
             values = (figure_text(about["spearman"]), figure_text(about["value"]))
@@ -222,7 +222,7 @@ def power_tables(name: str, power: Mapping[str, Any]) -> Iterator[Table]:
     table = _new_table(
         f"{name}: simulated studies of its areas",
         f"Means over {power['repeats']} simulations; \u00b1 half the width of the "
-        f"{power['interval_level']:.0%} interval of Spearman's r.",
+        f"{power['interval_level']:.0%} interval of Spearman's ρ.",
         *_numbers(*signal, *CELL, "mean\nMAE", "mean\nr", *outcomes),
     )
     for cell in power["cells"]:

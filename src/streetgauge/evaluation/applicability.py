@@ -20,9 +20,9 @@ __all__ = [
 Floats = npt.NDArray[np.float64]
 
 NEAREST = 5  # areas to which the distance is taken
-EXPLAINED = 0.9  # share of the variance that the components keep
+EXPLAINED = 0.9  # share of the variance that the components explain
 MOST = 16  # components
-PER_COMPONENT = 10  # areas: with fewer, unseen areas look far only because they were not fitted
+PER_COMPONENT = 10  # areas: with fewer, unseen areas seem far only because they were not fitted
 PARTS = 5
 ENOUGH = 1000  # areas that show the components
 SMALL = 64  # rows or columns, up to which a matrix is decomposed exactly
@@ -35,11 +35,11 @@ ARRAYS = ("mean", "sd", "components", "spread", "points", "distances")
 class AreaOfApplicability:
     """The areas that a model has been trained on, by their mean features.
 
-    Features are standardised and turned into principal components, as many as keep 90 % of the
+    Features are standardised and turned into principal components, as many as explain 90 % of the
     variance, at most 16 and one for ten areas, each scaled to a standard deviation of 1. How far
     features are from what the components can express is one coordinate more: what is new may be
     what none of them shows. The distance of an area is the mean of those to its 5 nearest. It is
-    far if it is farther than 19 of 20 of the training areas are, each fifth of them judged by
+    far if it is farther than 19 of 20 of the training areas are, each fifth of them by
     components and areas of the other four, so that of areas that are like them one in twenty is at
     most, up to chance.
 
@@ -54,7 +54,7 @@ class AreaOfApplicability:
     points : ndarray of float, shape (n, C + 1)
         The areas.
     distances : ndarray of float, shape (n,)
-        Of each area learned from, as if it had not been; sorted.
+        Of each training area, as if it had not been one; sorted.
     """
 
     mean: Floats
@@ -66,7 +66,7 @@ class AreaOfApplicability:
 
     @classmethod
     def of(cls, features: npt.ArrayLike) -> AreaOfApplicability:
-        """Learn what areas look like.
+        """Fit the area of applicability.
 
         Parameters
         ----------
@@ -75,7 +75,7 @@ class AreaOfApplicability:
         """
         x = np.asarray(features, dtype=float)
         if x.ndim != 2 or len(x) < 2:
-            raise ValueError("what areas look like is learned from two or more")
+            raise ValueError("the area of applicability needs two or more areas")
         whole = cls._of(x)
         distances = np.empty(len(x))
         part = np.arange(len(x)) % PARTS
@@ -105,9 +105,9 @@ class AreaOfApplicability:
         # Where nothing is left, what little there is must not count as much as a component.
         spread = np.r_[along, left.mean(), max(float(left.std()), LEAST * np.sqrt(x.shape[1]))]
         made = cls(mean, sd, components, spread, np.empty(0), np.empty(0))
-        return replace(made, points=made._places(x))
+        return replace(made, points=made._project(x))
 
-    def _places(self, x: Floats) -> Floats:
+    def _project(self, x: Floats) -> Floats:
         z = (x - self.mean) / self.sd
         along = z @ self.components
         left = (_remainder(z, along) - self.spread[-2]) / self.spread[-1]
@@ -118,8 +118,8 @@ class AreaOfApplicability:
         from scipy.spatial import KDTree
 
         nearest = list(range(1, min(NEAREST, len(self.points)) + 1))
-        places = self._places(np.asarray(features, dtype=float))
-        return np.asarray(KDTree(self.points).query(places, nearest)[0].mean(1))
+        points = self._project(np.asarray(features, dtype=float))
+        return np.asarray(KDTree(self.points).query(points, nearest)[0].mean(1))
 
     def dissimilarity_index(self, features: npt.ArrayLike) -> Floats:
         """Share of the training areas that are less far than these are: [m].
@@ -132,7 +132,7 @@ class AreaOfApplicability:
         return np.asarray(1 - (1 + farther) / (len(self.distances) + 1), dtype=float)
 
     def arrays(self) -> dict[str, npt.NDArray[np.float32]]:
-        """Give what a bundle keeps, by name; `from_arrays` reads it."""
+        """Give what a bundle stores, by name; `from_arrays` reads it."""
         parts = {name: getattr(self, name) for name in ARRAYS}
         return {name: np.ascontiguousarray(part, dtype=np.float32) for name, part in parts.items()}
 
@@ -212,7 +212,7 @@ def assess_applicability(
 
 
 def evaluate_applicability(areas: pd.DataFrame) -> dict[str, Any] | None:
-    """Count the unlike areas of one outcome, and say whether errors are larger there.
+    """Count the areas outside, of one outcome, and report whether errors are larger there.
 
     Parameters
     ----------
@@ -223,21 +223,21 @@ def evaluate_applicability(areas: pd.DataFrame) -> dict[str, Any] | None:
     -------
     dict or None
         ``n_areas`` (of which it is known), ``n_outside`` (how many are), ``share``, ``expected``
-        (the share if all areas were like those learned from); ``mae`` and ``share_within_interval``
+        (the share if all areas were like those trained on); ``mae`` and ``share_within_interval``
         of those with an actual decile, and the same ``inside``; None where nothing is known of
         any area.
     """
     known = areas[areas["outside_aoa"].notna()]
     if known.empty:
         return None
-    unlike = known["outside_aoa"].astype(bool)
+    outside = known["outside_aoa"].astype(bool)
     return {
         "n_areas": len(known),
-        "n_outside": int(unlike.sum()),
-        "share": float(unlike.mean()),
+        "n_outside": int(outside.sum()),
+        "share": float(outside.mean()),
         "expected": LEVEL,
-        **_errors(known[unlike]),
-        "inside": _errors(known[~unlike]),
+        **_errors(known[outside]),
+        "inside": _errors(known[~outside]),
     }
 
 

@@ -53,7 +53,7 @@ def read_weights(study: Study, areas: pd.DataFrame, locations: pd.DataFrame) -> 
     Raises
     ------
     InputError
-        If nothing says how many people there are, or a column is absent or holds no numbers.
+        If no file gives how many people there are, or a column is absent or holds no numbers.
     """
     from streetgauge.outcomes.deciles import read_weights as read_people
 
@@ -73,7 +73,7 @@ def read_weights(study: Study, areas: pd.DataFrame, locations: pd.DataFrame) -> 
     else:
         raise InputError(
             f"{study.file}: evaluation.weight",
-            "nothing says how many people there are",
+            "no file gives how many people there are",
             "add [evaluation.population] with 'file', 'people' and 'location' or 'area'",
         )
     of_areas = people.reindex(areas.index).astype("float64").fillna(0.0)
@@ -81,13 +81,13 @@ def read_weights(study: Study, areas: pd.DataFrame, locations: pd.DataFrame) -> 
         raise InputError(
             f"{study.file}: evaluation.weight",
             "it has people for no area of the study",
-            f"its areas look like {people.index[0]!r}" if len(people) else "it is empty",
+            f"its areas read like {people.index[0]!r}" if len(people) else "it is empty",
         )
     return Weights(of_locations, of_areas)
 
 
 def views_of(folds: Path) -> pd.Series | None:
-    """Read how many images each location has; None where the file does not say."""
+    """Read how many images each location has; None where the file does not state it."""
     if not folds.is_file() or "n_views" not in pq.read_schema(folds).names:
         return None
     return pd.read_parquet(folds, columns=["location_id", "n_views"]).set_index("location_id")[
@@ -230,9 +230,11 @@ def add_coverage(
     area, codes = pd.factorize(predictions["area"])
     cell = outcome * len(codes) + area
     size = len(outcomes) * len(codes)
-    place, places = pd.factorize(_places(locations).reindex(ids).fillna(pd.Series(ids, ids)))
-    pairs = np.unique(cell * len(places) + place[location])
-    seen = np.bincount(pairs // max(len(places), 1), minlength=size)
+    postcode, postcodes = pd.factorize(
+        _postcodes(locations).reindex(ids).fillna(pd.Series(ids, ids))
+    )
+    pairs = np.unique(cell * len(postcodes) + postcode[location])
+    seen = np.bincount(pairs // max(len(postcodes), 1), minlength=size)
     row = outcomes.get_indexer(pd.Index(areas["outcome"])).astype(np.int64)
     own = row * len(codes) + codes.get_indexer(pd.Index(areas["area"]))
     result = areas.copy()
@@ -242,7 +244,7 @@ def add_coverage(
         known = np.bincount(cell, np.isfinite(each), size) > 0
         total = np.where(known, np.bincount(cell, np.nan_to_num(each), size), np.nan)
         result["n_views"] = pd.array(total[own], dtype="Float64").astype("Int64")
-    result["share_with_images"] = seen[own] / areas["area"].map(_places_of(locations)).to_numpy(
+    result["share_with_images"] = seen[own] / areas["area"].map(_n_postcodes(locations)).to_numpy(
         float
     )
     return result
@@ -264,7 +266,7 @@ def mark(areas: pd.DataFrame, min_locations: int = 1) -> pd.DataFrame:
     return areas.assign(status=status)
 
 
-def _places(locations: pd.DataFrame) -> pd.Series:
+def _postcodes(locations: pd.DataFrame) -> pd.Series:
     """Give the postcode of each location, or where it has none the location itself."""
     own = pd.Series(locations["location_id"].to_numpy(), locations["location_id"])
     if "postcode" not in locations:
@@ -273,10 +275,12 @@ def _places(locations: pd.DataFrame) -> pd.Series:
     return postcode.where(postcode.notna(), own)
 
 
-def _places_of(locations: pd.DataFrame) -> dict[str, int]:
-    """Count the places of every area."""
-    places = _places(locations).to_numpy()
-    once = pd.DataFrame({"area": locations["area"].to_numpy(), "place": places}).drop_duplicates()
+def _n_postcodes(locations: pd.DataFrame) -> dict[str, int]:
+    """Count the postcodes of every area."""
+    postcodes = _postcodes(locations).to_numpy()
+    once = pd.DataFrame(
+        {"area": locations["area"].to_numpy(), "postcode": postcodes}
+    ).drop_duplicates()
     return {str(area): count for area, count in once["area"].value_counts().items()}
 
 
@@ -307,7 +311,7 @@ def read_population(settings: PopulationSettings) -> pd.Series:
     if (people < 0).any():
         row = people.index[people < 0][0]
         raise InputError(
-            f"{sheet.title}, row {row}", "a negative number of people", "mend the cell"
+            f"{sheet.title}, row {row}", "a negative number of people", "correct the cell"
         )
     keyed = pd.Series(people.to_numpy(), table[column].astype("str")).dropna()
     return keyed.groupby(level=0).sum()
@@ -347,7 +351,7 @@ def location_people(people: pd.Series, locations: pd.DataFrame) -> pd.Series:
         raise InputError(
             "evaluation.population",
             "it has a number for no location or postcode of the study",
-            f"its keys look like {people.index[0]!r}" if len(people) else "it is empty",
+            f"its keys read like {people.index[0]!r}" if len(people) else "it is empty",
         )
     return result
 

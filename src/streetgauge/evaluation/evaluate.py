@@ -50,7 +50,7 @@ class EvaluationInputs:
     predictions : DataFrame, optional
         The locations' predictions that the areas were made from.
     oracle : DataFrame, optional
-        ``location_id`` and for outcomes a column with the best possible score of each location. It
+        ``location_id`` and for outcomes a column with the attainable score of each location. It
         goes through the same aggregation as the predictions; needs ``predictions``.
     location_weights : Series by location, optional
         As for `aggregate`.
@@ -118,7 +118,7 @@ def evaluate(
     Returns
     -------
     dict
-        JSON-clean: what is not defined is None, and ``undefined`` says why. ``scheme`` says how
+        JSON-clean: what is not defined is None, and ``undefined`` why. ``scheme`` describes how
         areas were held out, ``areas_tested`` how many. Under ``outcomes``, for each that was
         tested: ``n_areas`` (with a prediction, an actual decile and locations enough: what is
         measured), ``n_areas_without_actual``, ``n_areas_too_few_locations``,
@@ -264,7 +264,7 @@ def _refuse_unusable(areas: pd.DataFrame, classes: int) -> None:
 def attainable_deciles(
     outcome: str, inputs: EvaluationInputs, rule: str, frame: pd.DataFrame
 ) -> pd.Series:
-    """Give the deciles by area if the best possible scores were predicted, by the same rule.
+    """Give the deciles by area if the attainable scores were predicted, by the same rule.
 
     Parameters
     ----------
@@ -300,7 +300,7 @@ def share_of_attainable(
     rng: np.random.Generator,
     unit: pd.Series,
 ) -> dict[str, Any]:
-    """Measure the best possible deciles, and the predictions as a share of them.
+    """Measure the attainable deciles, and the predictions as a share of them.
 
     Parameters
     ----------

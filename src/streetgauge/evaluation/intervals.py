@@ -22,7 +22,7 @@ __all__ = ["evaluate_intervals", "intervals"]
 Floats = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int64]
 
-PARTS = 5  # areas that are calibrated on are scored by what the other four fifths of them say
+PARTS = 5  # areas that are calibrated on are scored by the other four fifths of them
 SLACK = 1e-9  # (9 + 1) * 0.9 must be 9, and a mass on the border inside, whatever floats make of it
 
 
@@ -37,7 +37,7 @@ def intervals(
     First every area gets probabilities of the deciles, ``p1`` to ``pK``: see `Distributions`. The
     interval grows from the predicted decile, at each step to the more probable of the two deciles
     next to it (adaptive prediction sets, Romano, Sesia and Candes 2020, contiguous). How far is
-    conformal: for areas whose decile is known it is looked up how much probability the interval had
+    conformal: for areas whose decile is known it is measured how much probability the interval had
     when it was about to take in the actual one, 0 if that was the predicted; of n such areas the
     ceil((n + 1) interval_level)-th smallest is the mass up to which intervals grow. Where this is
     more than n (too few areas) the interval is everything, 1 to ``classes``.
@@ -45,13 +45,13 @@ def intervals(
     Calibration is cross-conformal (Vovk 2015, Ann. Math. Artif. Intell. 74, 9-28): for an area
     held out in fold f both steps see the *other* folds' areas alone, and each of these is
     scored by probabilities that the other four fifths of them gave. Where there is no other
-    fold, ``calibration_set`` takes its place. If areas of all folds are alike (exchangeable), the
+    fold, ``calibration_set`` is used. If areas of all folds are alike (exchangeable), the
     share that is covered is at least ``interval_level`` up to chance, and exceeds it by 1 / (n + 1)
     only; nothing is drawn at random, so where many areas have the very same probabilities
     (constant scores) it can exceed it by more. Folds that are districts are not alike, and may
     be covered less.
 
-    Areas that were not held out as a whole (fold 0) say nothing of how large errors are: they lend
+    Areas that were not held out as a whole (fold 0) show nothing of how large errors are: they lend
     none to others, their own interval is everything, and every decile is as probable as another.
 
     Parameters
@@ -63,7 +63,7 @@ def intervals(
     classes : int, default 10
         The highest decile.
     calibration_set : DataFrame, optional
-        ``outcome, score, actual_decile`` of areas that were neither learned from nor tested.
+        ``outcome, score, actual_decile`` of areas that were neither trained on nor tested.
 
     Returns
     -------
@@ -74,13 +74,13 @@ def intervals(
     low = np.ones(len(areas), dtype=np.int64)
     high = np.full(len(areas), classes, dtype=np.int64)
     p = np.full((len(areas), classes), 1 / classes)
-    place = pd.Series(np.arange(len(areas)), index=areas.index)
+    position = pd.Series(np.arange(len(areas)), index=areas.index)
     for outcome, rows in areas.groupby("outcome"):
         calibration = None
         if calibration_set is not None:
             calibration = calibration_set[calibration_set["outcome"] == outcome]
         for held_out, known in _calibrations(rows, calibration):
-            here = place[held_out.index].to_numpy()
+            here = position[held_out.index].to_numpy()
             p[here], low[here], high[here] = _one(held_out, known, interval_level, classes)
     columns = probability_columns(classes)
     frame = areas.drop(columns=["low", "high", *columns], errors="ignore")
@@ -94,7 +94,7 @@ def intervals(
 def _calibrations(
     rows: pd.DataFrame, calibration: pd.DataFrame | None
 ) -> list[tuple[pd.DataFrame, pd.DataFrame]]:
-    """Pair the areas of each fold with those that say how large errors are, in a fixed order.
+    """Pair the areas of each fold with those that show how large errors are, in a fixed order.
 
     Both get a column ``x``, the normal score of ``score`` among all the areas tested.
     """

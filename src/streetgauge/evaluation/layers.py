@@ -94,7 +94,7 @@ def write_geopackage(
 ) -> None:
     """Write the areas for a GIS: layer ``areas`` of a GeoPackage, styled for QGIS.
 
-    The same areas give the same bytes: the file does not say when it was written.
+    The same areas give the same bytes: the file does not hold when it was written.
 
     Parameters
     ----------
@@ -131,7 +131,7 @@ def write_geoparquet(
     frame, areas, labels, classes
         As for `write_geopackage`.
     path : Path
-        The ``.parquet``; the style has its name with ``.qml`` in place of ``.parquet``.
+        The ``.parquet``; the style has its name with ``.qml`` instead of ``.parquet``.
     """
     table = layer_table(frame, areas)
     with atomic_path(path) as temporary:
@@ -333,7 +333,7 @@ def _fill(colour: str) -> dict[str, str]:
 
 
 # ColorBrewer's RdYlBu with 10 and PRGn with 9 colours (Brewer 2013, colorbrewer2.org, Apache 2.0):
-# both can be told apart with any kind of colour vision. The middle of PRGn is a little darker, so
+# any kind of colour vision distinguishes them. The middle of PRGn is a little darker, so
 # that areas without a difference stand out from white paper.
 CLASSES = (
     *("#a50026", "#d73027", "#f46d43", "#fdae61", "#fee090"),
@@ -374,7 +374,7 @@ def difference_colours(classes: int = 10) -> dict[int, str]:
     Returns
     -------
     dict of int to str
-        From ``-apart`` to ``apart``, the smaller of 4 and K - 1; larger ones look like these.
+        From ``-apart`` to ``apart``, the smaller of 4 and K - 1; larger ones are drawn like these.
     """
     apart = max(min(MOST_APART, classes - 1), 0)
     return dict(zip(range(-apart, apart + 1), _spread(DIFFERENCE, 2 * apart + 1), strict=True))

@@ -49,7 +49,7 @@ def units_of_areas(level: str, areas: pd.DataFrame, locations: pd.DataFrame) -> 
     -------
     Series of str by area
         By the areas' own column; else the unit in which most of the area's locations lie, of
-        equals the first by code. Missing where neither says.
+        equals the first by code. Missing where neither has it.
 
     Raises
     ------
@@ -91,7 +91,7 @@ def raise_level(
     area counting by its ``weight`` (the same if there is none), however many locations it has. Its
     actual value is the mean of its areas' actual values with the same weights (of their deciles, if
     there are no values), over the areas that have a prediction, so that both are of the same
-    places; a unit has none if less than half of it, by weight, has one. Actual deciles are those
+    positions; a unit has none if less than half of it, by weight, has one. Actual deciles are those
     values' parts of equal count over the units.
 
     Parameters

@@ -53,7 +53,7 @@ def confusion_matrix(actual: npt.ArrayLike, predicted: npt.ArrayLike, classes: i
 
 
 def cells(actual: npt.ArrayLike, predicted: npt.ArrayLike, classes: int) -> Integers:
-    """Give the place of each area in the flattened confusion matrix, 0 to K * K - 1.
+    """Give the index of each area in the flattened confusion matrix, 0 to K * K - 1.
 
     Raises
     ------

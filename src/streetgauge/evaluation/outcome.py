@@ -225,7 +225,7 @@ class OutcomeEvaluation:
         if not np.isfinite(value):
             read = self.totals["value weight"][0] > 0
             self.undefined["metrics.r2"] = (
-                "actual values do not vary" if read else "no other fold says what a score is worth"
+                "actual values do not vary" if read else "no other fold shows what a score is worth"
             )
         return estimate(value, r2(self.draws), self.settings.interval_level)
 
@@ -244,7 +244,7 @@ class OutcomeEvaluation:
     def _best(self, metric: str, choose: Callable[..., str]) -> str | None:
         """Which baseline is best at a metric; of equally good ones the first.
 
-        What looks at images is none, and chance is never best but by chance.
+        What uses images is none, and chance is never best but by chance.
         """
         values = {
             name: float(value[metric])
@@ -398,7 +398,7 @@ class Groups:
             tables = self._tables(self.codes[name], len(labels), weight)
             values = measure(tables, ("within_1", "spearman"))
             below, drawn_below = totals[f"{name} weight"], drawn[f"{name} weight"]
-            # A draw without any such area says nothing of them.
+            # A draw without any such area tells nothing of them.
             drawn_below = np.where(drawn_below > 0, drawn_below, np.nan)
             result[name] = {}
             for i, label in enumerate(labels):

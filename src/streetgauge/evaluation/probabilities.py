@@ -1,7 +1,7 @@
-"""How probable each decile is for an area, learnt from what areas with such scores are.
+"""How probable each decile is for an area, estimated from areas with such scores.
 
 The mean of an area's locations' probabilities describes a random location, seen through a network,
-not the area; and it is as narrow as the network is sure. What is said of an area here is instead
+not the area; and it is as narrow as the network is sure. The estimate of an area here is instead
 the distribution of the *actual* decile among other areas with a like score.
 """
 
@@ -78,11 +78,11 @@ class Distributions:
 
     Two estimates are put together, at every score by how many areas are near it:
 
-    - a Gaussian copula of score and decile: one number r, by maximum likelihood, says how closely
-      they hang together, and the deciles' own shares say the rest (Joe 2014, *Dependence modeling
+    - a Gaussian copula of score and decile: one number r, by maximum likelihood, gives how closely
+      they are related, and the deciles' own shares give the rest (Joe 2014, *Dependence modeling
       with copulas*, chapter 2). It needs few areas, but is one shape for the whole city;
     - the shares of the deciles among the areas near by, weighted with a Gaussian kernel (Nadaraya
-      1964, Watson 1964), which in a city of thousands of areas say more.
+      1964, Watson 1964), which in a city of thousands of areas give more.
 
     The mean, P = (kernel counts + m copula) / (kernel sum + m) with m = 5 K, is that of a Dirichlet
     prior. Lastly P(decile <= k) is made to fall, or stay, as the score rises, for every k: the mean
@@ -124,18 +124,18 @@ class Distributions:
     def at(self, position: npt.ArrayLike) -> Floats:
         """Give probabilities at normal scores: [n, K], each row of sum 1."""
         x = np.clip(np.asarray(position, dtype=float), NODES[0], NODES[-1])
-        place = (x - NODES[0]) / (NODES[1] - NODES[0])
-        left = np.clip(place.astype(np.int64), 0, NODES.size - 2)
-        share = (place - left)[:, None]
+        node = (x - NODES[0]) / (NODES[1] - NODES[0])
+        left = np.clip(node.astype(np.int64), 0, NODES.size - 2)
+        share = (node - left)[:, None]
         found: Floats = (1 - share) * self.table[left] + share * self.table[left + 1]
         return np.asarray(found / found.sum(1, keepdims=True))
 
 
 def _binned(x: Floats, decile: Integers, classes: int) -> Floats:
     """Count areas by node and decile; an area between two nodes counts for both, by nearness."""
-    place = (x - NODES[0]) / (NODES[1] - NODES[0])
-    left = np.clip(place.astype(np.int64), 0, NODES.size - 2)
-    share = place - left
+    node = (x - NODES[0]) / (NODES[1] - NODES[0])
+    left = np.clip(node.astype(np.int64), 0, NODES.size - 2)
+    share = node - left
     counts = np.zeros((NODES.size, classes))
     np.add.at(counts, (left, decile - 1), 1 - share)
     np.add.at(counts, (left + 1, decile - 1), share)
@@ -154,11 +154,11 @@ def _copula(counts: Floats) -> Floats:
         return np.asarray(np.maximum(np.diff(upto, axis=1), TINY))
 
     def unlikely(r: float) -> float:
-        # The second term keeps r from 1 where a handful of areas happen to be in order.
+        # The second term prevents r = 1 where a handful of areas happen to be in order.
         return float(-(counts * np.log(probabilities(r))).sum() - 2 * np.log(1 - r**2))
 
     r = minimize_scalar(unlikely, bounds=(-LARGEST_R, LARGEST_R), method="bounded").x
-    # Scores that order areas the wrong way round say nothing of new ones.
+    # Scores that order areas the wrong way round tell nothing of new ones.
     return probabilities(max(float(r), 0.0))
 
 

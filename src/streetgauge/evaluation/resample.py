@@ -35,7 +35,7 @@ class Sums:
     unit : ndarray of int64, shape (n,)
         Which unit each area belongs to, 0, 1, ...: areas of one unit are drawn together. The area's
         own number if areas are drawn one by one; districts or squares for the block bootstrap,
-        which keeps what neighbours share (Kuensch 1989, Annals of Statistics 17, 1217-1241; for
+        which preserves what neighbours share (Kuensch 1989, Annals of Statistics 17, 1217-1241; for
         clusters Cameron, Gelbach and Miller 2008, Review of Economics and Statistics 90, 414-427).
     weight : ndarray of float, shape (n,), optional
         How much each area counts; 1 if not given.
@@ -142,9 +142,9 @@ def draw_units(
     names: pd.Series = pd.Series(areas, index=areas, dtype=object)
     if unit == "blocks":
         if coordinates is not None and side is not None:
-            place = np.floor(coordinates[["x", "y"]].reindex(areas).to_numpy(float) / side)
-            known = np.asarray(np.isfinite(place).all(axis=1))
-            names.loc[areas[known]] = [f"{x:.0f} {y:.0f}" for x, y in place[known]]
+            block = np.floor(coordinates[["x", "y"]].reindex(areas).to_numpy(float) / side)
+            known = np.asarray(np.isfinite(block).all(axis=1))
+            names.loc[areas[known]] = [f"{x:.0f} {y:.0f}" for x, y in block[known]]
         elif query:
             raise InputError(
                 "evaluation.bootstrap", "blocks need a side in metres", "set evaluation.block"

@@ -2,7 +2,7 @@
 
 Moran's I is near 0 where values lie as if they had been shuffled over the areas, and near 1 where
 neighbours are alike (Moran 1950, Biometrika 37, 17-23). Labels whose neighbours are alike make
-random folds easy; residuals whose neighbours are alike say that the map is wrong by districts, not
+random folds easy; residuals whose neighbours are alike show that the map is wrong by districts, not
 by areas, and that neighbours' errors must not be counted as independent.
 """
 
@@ -46,7 +46,7 @@ LOCAL_PERMUTATIONS_OF_MANY = 1999
 MANY = 1000
 CHUNK = 2**20  # areas x permutations at a time: 8 MiB
 LEVEL = 0.05
-FEWEST = 8  # areas, below which nothing is said
+FEWEST = 8  # areas, below which nothing is reported
 
 
 class Neighbours:
@@ -112,21 +112,21 @@ class Neighbours:
         from scipy.spatial import KDTree
 
         # In the order of the codes: areas at one point are then the same neighbours in every order.
-        places = coordinates[["x", "y"]].dropna().sort_index()
-        count = min(nearest, len(places) - 1)
+        points = coordinates[["x", "y"]].dropna().sort_index()
+        count = min(nearest, len(points) - 1)
         if count < 1:
-            return cls(places.index, np.empty((0, 2)), "nearest")
-        xy = places.to_numpy(float)
+            return cls(points.index, np.empty((0, 2)), "nearest")
+        xy = points.to_numpy(float)
         found = KDTree(xy).query(xy, count + 1)[1]
         own = np.arange(len(xy))[:, None]
         # An area is the first that is nearest to itself, but among others at its very point.
         order = np.argsort(found != own, axis=1, kind="stable")
         others = np.take_along_axis(found, order, axis=1)[:, 1:]
         pairs = np.column_stack([np.repeat(own, count), others.ravel()])
-        return cls(places.index, pairs, "nearest")
+        return cls(points.index, pairs, "nearest")
 
     def of(self, areas: pd.Index) -> Neighbours:
-        """Keep only those of these areas that have a neighbour among them, in the order given."""
+        """Select those of these areas that have a neighbour among them, in the order given."""
         here = self.areas.isin(areas)
         while True:  # who has none goes; of nearest areas, somebody may lose the last one by that
             pairs = self.pairs[here[self.pairs].all(1)]
@@ -136,8 +136,8 @@ class Neighbours:
                 break
             here = left
         shared = areas[areas.isin(self.areas[here])]
-        place = shared.get_indexer(self.areas)
-        return Neighbours(shared, place[pairs], self.kind, self.islands)
+        position = shared.get_indexer(self.areas)
+        return Neighbours(shared, position[pairs], self.kind, self.islands)
 
     @property
     def weights(self) -> csr_array:
@@ -340,12 +340,12 @@ def metric_crs(areas: gpd.GeoDataFrame | gpd.GeoSeries) -> Any:
     Raises
     ------
     InputError
-        If the boundaries do not say in which coordinate system they are.
+        If the boundaries do not state in which coordinate system they are.
     """
     if areas.crs is None:
         raise InputError(
             "boundaries",
-            "they do not say in which coordinate system they are",
+            "they do not state in which coordinate system they are",
             "use a file that does, e.g. a GeoPackage",
         )
     metres = all(axis.unit_conversion_factor == 1 for axis in areas.crs.axis_info[:2])
@@ -377,7 +377,7 @@ def area_coordinates(areas: gpd.GeoDataFrame) -> pd.DataFrame:
 
 
 def positions_of_areas(areas: pd.DataFrame, locations: pd.DataFrame) -> pd.DataFrame:
-    """Give every area a place: its centroid where there are boundaries, else its locations' mean.
+    """Locate every area: at its centroid where there are boundaries, else its locations' mean.
 
     Parameters
     ----------

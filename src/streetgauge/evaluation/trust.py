@@ -1,4 +1,4 @@
-"""How far to trust the areas' deciles: disagreement, unlike areas, clusters of error."""
+"""How far to trust the areas' deciles: disagreement, dissimilar areas, clusters of error."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ __all__ = [
 
 
 def calibration_set(files: FoldOutputs) -> pd.DataFrame | None:
-    """Read the mean scores of areas that were neither learned from nor tested, if there are any.
+    """Read the mean scores of areas that were neither trained on nor tested, if there are any.
 
     Returns
     -------
@@ -48,7 +48,7 @@ def add_trust(
     classes: int,
     seed: int,
 ) -> tuple[pd.DataFrame, dict[str, dict[str, Any]]]:
-    """Add what says where not to trust the deciles, and say what it is worth.
+    """Add what shows where not to trust the deciles, and report what it is worth.
 
     Parameters
     ----------

@@ -12,7 +12,7 @@ What is written, all float32:
 - ``fc6.weight`` [4096, 512 * 7 * 7], ``fc6.bias`` [4096]: the columns are the last pooled image
   as [channel, row, column], which in the file is [row, column, channel].
 
-``fc7`` and ``fc8`` are left out: features are the values of ``fc6``.
+``fc7`` and ``fc8`` are skipped: features are the values of ``fc6``.
 """
 
 from __future__ import annotations
@@ -75,8 +75,8 @@ def import_caffe(file: Path, out: Path) -> list[str]:
     unused = sorted(layers.keys() - VGG16.keys())
     return [
         f"{len(tensors)} tensors of {len(VGG16)} layers: {out}, sha256 {sha256_of(out)[:12]}",
-        *([f"left out: {', '.join(unused)}"] if unused else []),
-        f'use it: backbone = "vgg16-caffe-fc6", weights = "{out}" in [features]; or keep it as '
+        *([f"skipped: {', '.join(unused)}"] if unused else []),
+        f'use it: backbone = "vgg16-caffe-fc6", weights = "{out}" in [features]; or store it as '
         f"{cache_directory() / 'vgg16-caffe.safetensors'} for all studies",
     ]
 
@@ -195,7 +195,7 @@ class _Reader(pickle.Unpickler):
             raise InputError(
                 self._file,
                 f"it asks for {known}, which is more than numbers, and was not read on",
-                "get the file from a place that you trust",
+                "get the file from a source that you trust",
             )
         return _Unread
 

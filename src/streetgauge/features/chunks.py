@@ -73,7 +73,7 @@ def in_chunks(
     Parameters
     ----------
     work_list : WorkList
-        Says where images are.
+        Where images are.
     positions : array of int
         Which of its images.
     size : int

@@ -103,7 +103,7 @@ class TorchEngine:
     Parameters
     ----------
     backbone : Backbone
-        Says how pixels are normalised.
+        How pixels are normalised.
     module : torch.nn.Module
         [n, 3, crop, crop] -> [n, dimension]. It is moved and, for bfloat16, converted.
     device : torch.device
@@ -185,7 +185,7 @@ class OpenvinoEngine:
     Parameters
     ----------
     backbone : Backbone
-        Says how pixels are normalised.
+        How pixels are normalised.
     network : torch.nn.Module or Path
         [n, 3, crop, crop] -> [n, dimension], or an ONNX file of the same.
     precision : {"float32", "bfloat16", "int8"}
@@ -349,7 +349,7 @@ class OnnxEngine:
     Parameters
     ----------
     backbone : Backbone
-        Says how pixels are normalised.
+        How pixels are normalised.
     file : Path
         The network, float32 [n, 3, crop, crop] -> [n, dimension].
     threads : int

@@ -69,7 +69,7 @@ def prepare(image: Pixels, backbone: Backbone) -> Pixels:
     image : array of uint8, [height, width, 3]
         Red, green, blue.
     backbone : Backbone
-        Says how.
+        How.
 
     Returns
     -------
@@ -209,7 +209,7 @@ def preprocess_batch(
     raws : sequence of bytes or ImageError, [n]
         Their files, as `raw_images` gives them: neighbours that are one file are decoded once.
     backbone : Backbone
-        Says what the network expects.
+        What the network expects.
     buffer : callable
         Gives zeros of a shape, for the pixels.
 

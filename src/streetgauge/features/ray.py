@@ -202,7 +202,7 @@ class ClusterExtractor(Extractor):
 
 
 def _failure(error: BaseException, subject: object) -> tuple[InputError, bool]:
-    """Say in one sentence why a cluster failed, and whether it would do so again."""
+    """Report in one sentence why a cluster failed, and whether it would do so again."""
     causes = _causes(error)
     for cause in causes:
         if isinstance(cause, InputError):  # Ray's copy of it prints as a whole traceback

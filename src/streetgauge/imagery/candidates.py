@@ -224,7 +224,7 @@ def _require_columns(settings: ImagerySettings, table: pd.DataFrame, file: objec
 
 
 def _cells(settings: ImagerySettings, cells: dict[str, str]) -> dict[str, str]:
-    """Empty the cells that say that there is no value."""
+    """Empty the cells that stand for no value."""
     for name, text in cells.items():
         word = text.strip().lower()
         is_a_name = name in ("path", "location_id") or text in settings.views

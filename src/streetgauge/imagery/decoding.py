@@ -206,7 +206,7 @@ def _too_large() -> str:
 def _decoded(
     raw: bytes, at_least: int | None, max_pixels: int, is_panorama: bool = False
 ) -> tuple[Pixels, Sphere | None]:
-    """Pixels and, of a panorama, what its file says of its sphere."""
+    """Pixels and, of a panorama, what its file has on its sphere."""
     try:
         return _decoded_as_it_is(raw, at_least, max_pixels, is_panorama)
     except ImageError:

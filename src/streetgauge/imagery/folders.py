@@ -156,7 +156,7 @@ class Folder:
 
 
 def _kind(entry: os.DirEntry[str]) -> str:
-    """Say what an entry is: "file", "folder", "device" or, of a link to nothing, "gone"."""
+    """Return what an entry is: "file", "folder", "device" or, of a link to nothing, "gone"."""
     try:
         if entry.is_file():
             return "file"
@@ -169,7 +169,7 @@ def _kind(entry: os.DirEntry[str]) -> str:
 
 
 def _why_not(name: str, kind: str) -> str:
-    """Say why an entry of a folder cannot be an image, or ""."""
+    """Return why an entry of a folder cannot be an image, or ""."""
     if kind == "device":  # reading a pipe may never end
         return "this is a pipe, a socket or a device, which is not read"
     try:

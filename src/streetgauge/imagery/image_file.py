@@ -195,14 +195,14 @@ def read_exif(handle: IO[bytes]) -> ExifInfo:
 def _position(image: Image.Image, xmp: str) -> tuple[float, float, str]:
     """Latitude, longitude, and why there are none: from EXIF, else XMP, else the description."""
     exif = image.getexif()
-    gps, said = exif.get_ifd(_GPS), _described(exif)
+    gps, described = exif.get_ifd(_GPS), _described(exif)
     found = (
         (_angle(gps, 2, "NS", 90), _angle(gps, 4, "EW", 180)),
         (
             _xmp_angle(xmp_value(xmp, "exif:GPSLatitude"), "NS", 90),
             _xmp_angle(xmp_value(xmp, "exif:GPSLongitude"), "EW", 180),
         ),
-        (_within(said.get("MAPLatitude"), 90), _within(said.get("MAPLongitude"), 180)),
+        (_within(described.get("MAPLatitude"), 90), _within(described.get("MAPLongitude"), 180)),
     )
     for lat, lon in found:
         # 0, 0: no fix

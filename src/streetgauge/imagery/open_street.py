@@ -247,7 +247,7 @@ def _search(
         return {image.image_id: image for image in service.search(box)}
     except TooManyError as error:
         if depth == DEEPEST and not error.found:
-            raise RequestError("more images lie in one place than one answer holds") from None
+            raise RequestError("more images lie at one point than one answer holds") from None
         if depth == DEEPEST:
             return {image.image_id: image for image in error.found}
     found: dict[str, Found] = {}

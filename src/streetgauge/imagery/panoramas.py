@@ -68,18 +68,18 @@ class Part(NamedTuple):
 
 
 class Sphere(NamedTuple):
-    """What a panorama's metadata say of the sphere that it shows.
+    """What a panorama's metadata give of the sphere that it shows.
 
     Parameters
     ----------
     heading : float
-        Which way the sphere's middle faces, degrees from north; NaN if nothing says it.
+        Which way the sphere's middle faces, degrees from north; NaN if not known.
     pitch, roll : float
         How its camera was held: degrees upwards, and clockwise as seen from behind it.
     part : Part or None
         What part of the sphere it shows; None for the whole.
     unread : str
-        What it has for its heading, if that is no number and nothing else says the heading.
+        What it has for its heading, if that is no number and nothing else gives the heading.
     """
 
     heading: float = math.nan
@@ -90,7 +90,7 @@ class Sphere(NamedTuple):
 
 
 def read_sphere(image: Image.Image) -> Sphere:
-    """Read what an open image's XMP and EXIF say of its sphere.
+    """Read the sphere from an open image's XMP and EXIF.
 
     Raises
     ------
@@ -128,7 +128,7 @@ def _read_part(xmp: str, width: int, height: int) -> Part | None:
         if whole is None or part is None:
             return None
         if at is None and part != whole:
-            raise ImageError("the panorama's metadata do not say which part of the sphere it is")
+            raise ImageError("the panorama's metadata do not state which part of the sphere it is")
         numbers.append((whole, part, at or 0.0))
     if all(part == whole for whole, part, _ in numbers):
         return None
@@ -232,18 +232,18 @@ def _filled_up(pixels: Pixels, part: Part) -> Pixels:
     whole = round(width / part.width), round(height / part.height)
     if whole[0] * whole[1] > MAX_PIXELS:
         raise ImageError(f"the panorama's whole sphere has more than {MAX_PIXELS:,} pixels")
-    beside, below = whole[0] - width, whole[1] - height
+    extra, below = whole[0] - width, whole[1] - height
     above = min(round(part.top * whole[1]), below)
-    sides = (beside // 2, beside - beside // 2)
+    sides = (extra // 2, extra - extra // 2)
     filled = np.pad(pixels, ((above, below - above), sides, (0, 0)), mode="edge")
     return np.roll(filled, round(part.left * whole[0]) - sides[0], axis=1)
 
 
 def _shows(part: Part, across: Floats, down: Floats, pixel: float) -> bool:
     """Whether all directions lie in a part of the sphere, to a pixel (as a share of the width)."""
-    beside = (across - part.left + pixel) % 1
+    right = (across - part.left + pixel) % 1
     below = down - part.top
-    inside = (beside <= part.width + 2 * pixel) & (below >= -2 * pixel)
+    inside = (right <= part.width + 2 * pixel) & (below >= -2 * pixel)
     return bool((inside & (below <= part.height + 2 * pixel)).all())
 
 
@@ -377,7 +377,7 @@ def _sampled(level: _Level, across: Floats, down: Floats) -> Floats:
 def _corner(
     row: npt.NDArray[np.int64], column: npt.NDArray[np.int64], width: int, height: int
 ) -> npt.NDArray[np.int64]:
-    """Place of pixels in the flat image; it goes on at its sides, and behind each pole."""
+    """Position of pixels in the flat image; it goes on at its sides, and behind each pole."""
     beyond = (row < 0) | (row >= height)
     if beyond.any():
         row = np.clip(row, 0, height - 1)

@@ -177,7 +177,7 @@ def _is_given(image: Candidate) -> bool:
 
 
 def _lost(settings: ImagerySettings, wanted: set[str], image: Candidate) -> Row | None:
-    """Say what a file that the manifest names and that is not there would have been, if no view."""
+    """Return the skip of a file that the manifest names and that is not there, if it is no view."""
     if image.location is None:
         return {"reason": _not_there(image)}
     return unknown(settings, wanted, image)

@@ -291,7 +291,7 @@ class WebService:
                 raise InputError(
                     self.home,
                     f"{self.name} asks to be left alone for {wait / 60:,.0f} minutes{words}",
-                    "run the same command later: what was fetched is kept",
+                    "run the same command later: what was fetched is saved",
                 )
             self._pause(wait)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from calendar import month_name
 from collections import Counter
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -162,25 +164,25 @@ def read_directory(
     """
     directory = _Directory.open(settings)
     kind = settings.area[:-2]
-    kept, outside, counts = _scan(directory, kind, areas.index, settings.live_only)
-    rows = len(kept)
-    kept = _once(directory, kept)
-    counts["repeated"] = rows - len(kept)
-    _refuse_strangers(directory, kept, outside)
+    matched, outside, counts = _scan(directory, kind, areas.index, settings.live_only)
+    rows = len(matched)
+    matched = _once(directory, matched)
+    counts["repeated"] = rows - len(matched)
+    _refuse_strangers(directory, matched, outside)
     skips = []
     if settings.live_only:
-        ended = pc.not_equal(kept["terminated"], "")
-        excluded = kept.filter(ended)
+        ended = pc.not_equal(matched["terminated"], "")
+        excluded = matched.filter(ended)
         skips.append(
             skip_frame(
-                [f"the postcode was terminated in {m}" for m in excluded["terminated"].to_pylist()],
+                [_terminated(month) for month in excluded["terminated"].to_pylist()],
                 location_id=excluded["location_id"].to_pylist(),
                 area=excluded["area"].to_pylist(),
             )
         )
-        kept = kept.filter(pc.invert(ended))
-    lat, lon = degrees(kept, directory.layout.columns, directory.where)
-    ids = kept["location_id"]
+        matched = matched.filter(pc.invert(ended))
+    lat, lon = degrees(matched, directory.layout.columns, directory.where)
+    ids = matched["location_id"]
     first, last = (pc.utf8_slice_codeunits(ids, *part) for part in ((0, -3), (-3, None)))
     frame = sorted_frame(
         {
@@ -188,8 +190,8 @@ def read_directory(
             "postcode": pc.binary_join_element_wise(first, last, " "),
             "lat": lat,
             "lon": lon,
-            **{role: without_pseudo(kept[role]) for role in ("oa", "lsoa", "msoa")},
-            "area": kept["area"],
+            **{role: without_pseudo(matched[role]) for role in ("oa", "lsoa", "msoa")},
+            "area": matched["area"],
         }
     )
     frame.attrs = {
@@ -327,7 +329,7 @@ def _scan(
     """Rows of the study's areas, keys and rows of all others, and how many of them are what."""
     wanted = pa.array(areas.to_numpy(dtype=object), pa.string())
     roles = ("postcode", "oa", "lsoa", "msoa", *_PLACED_BY, *(["terminated"] * live_only))
-    kept, outside = [], []
+    matched, outside = [], []
     counts: dict[Hashable, Any] = {"rows": 0, "outside": 0, "no_area": 0}
     pseudo: Counter[str] = Counter()
     example = ""
@@ -337,7 +339,7 @@ def _scan(
         block = block.append_column("area", codes)
         inside = pc.is_in(codes, value_set=wanted)
         others = pc.invert(inside)
-        kept.append(block.filter(inside))
+        matched.append(block.filter(inside))
         outside.append(block.select(["table", "row", "location_id"]).filter(others))
         foreign = codes.filter(others)
         counts["rows"] += block.num_rows
@@ -351,7 +353,7 @@ def _scan(
             example = plain[0].as_py() if len(plain) else ""
     if counts["outside"] == counts["rows"]:
         raise _none_of_the_study(directory, kind, areas, example)
-    table = pa.concat_tables(kept)
+    table = pa.concat_tables(matched)
     blank = pa.nulls(table.num_rows, pa.string())
     for role in ("oa", "lsoa", "msoa"):
         if role not in table.column_names:
@@ -382,21 +384,28 @@ def _none_of_the_study(
     )
 
 
-def _once(directory: _Directory, kept: pa.Table) -> pa.Table:
+def _terminated(month: str) -> str:
+    """Name the month of a date like 201006; what is no such date is repeated."""
+    if re.fullmatch(r"\d{4}(0[1-9]|1[0-2])", month):
+        month = f"{month_name[int(month[4:])]} {month[:4]}"
+    return f"postcode terminated {month}"
+
+
+def _once(directory: _Directory, matched: pa.Table) -> pa.Table:
     """Take one of equal rows of a postcode; refuse rows that differ."""
-    ids = kept["location_id"]
+    ids = matched["location_id"]
     blank = pc.index(ids, "").as_py()
     if blank >= 0:
-        row = kept.slice(blank, 1).select(["table", "row"]).to_pylist()[0]
+        row = matched.slice(blank, 1).select(["table", "row"]).to_pylist()[0]
         raise InputError(
             directory.where((row["table"], row["row"])),
             "there is no postcode",
             "fix or remove the row",
         )
     if pc.count_distinct(ids).as_py() == len(ids):
-        return kept
+        return matched
     keys = ids.to_pandas()
-    several = kept.filter(pa.array(keys.duplicated(keep=False))).to_pandas()
+    several = matched.filter(pa.array(keys.duplicated(keep=False))).to_pandas()
     # Areas first: of all that differs they matter most.
     known = ["area", *(role for role in directory.layout.columns if role in several)]
     values = several[known].drop(columns="postcode").apply(lambda cells: cells.str.strip())
@@ -407,16 +416,16 @@ def _once(directory: _Directory, kept: pa.Table) -> pa.Table:
         values=values.rename(columns={**directory.layout.columns, "area": directory.area}),
         unless_equal=True,
     )
-    return kept.filter(pa.array(~keys.duplicated()))
+    return matched.filter(pa.array(~keys.duplicated()))
 
 
-def _refuse_strangers(directory: _Directory, kept: pa.Table, outside: pa.Table) -> None:
+def _refuse_strangers(directory: _Directory, matched: pa.Table, outside: pa.Table) -> None:
     """Refuse a postcode of the study that has another row, in an area outside it."""
-    ids = kept["location_id"]
+    ids = matched["location_id"]
     strangers = pc.is_in(outside["location_id"], value_set=ids.combine_chunks())
     if pc.any(strangers).as_py():
         other = outside.filter(strangers).slice(0, 1).to_pylist()[0]
-        own = kept.filter(pc.equal(ids, other["location_id"])).to_pylist()[0]
+        own = matched.filter(pc.equal(ids, other["location_id"])).to_pylist()[0]
         raise InputError(
             directory.where((own["table"], own["row"]), (other["table"], other["row"])),
             f"location_id {own['location_id']!r} appears more than once, in area {own['area']!r} "

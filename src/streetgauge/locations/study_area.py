@@ -1,4 +1,4 @@
-"""The study's place: districts by code, pattern or name, a box, or a polygon."""
+"""The study area: districts by code, pattern or name, a box, or a polygon."""
 
 from __future__ import annotations
 

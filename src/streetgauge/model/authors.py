@@ -56,7 +56,7 @@ def import_authors(
     file : str or Path
         State dict, as ``torch.save`` writes it, or safetensors.
     outcome : str
-        What the network was trained for: the file does not say it.
+        What the network was trained for: the file does not name it.
     label : str, optional
         The same for people.
     place : str, optional
@@ -108,7 +108,7 @@ def import_authors(
         source={
             "study": place or "",
             "backbone": BACKBONE,
-            "weights_sha256": "",  # the file does not say which; the name must do
+            "weights_sha256": "",  # the file does not name them; its own name must do
             "transform": "{}",
             "views": list(VIEWS),
             "imported": {"file": file.name, "sha256": sha256},

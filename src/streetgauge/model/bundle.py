@@ -1,7 +1,7 @@
 """A bundle: the directory with a trained model and all that is needed to use it elsewhere.
 
 ``weights.safetensors`` holds the networks, the standardisation and the calibration, and the fitted
-state of other learners; ``bundle.json`` says what they are; ``README.md`` says it to a person, and
+state of other learners; ``bundle.json`` describes them; ``README.md`` describes it to a person, and
 to the Hugging Face Hub. Nothing in it is code, and reading runs none.
 """
 
@@ -70,7 +70,7 @@ class Bundle:
     licence : str, optional
         What allows the use of the bundle itself (SPDX).
     area_of_applicability : mapping of name to array of float32, optional
-        What the areas that it was trained on look like, as
+        The features of the areas that it was trained on, as
         `streetgauge.evaluation.AreaOfApplicability` has it.
     area_hashes : frozenset of str, optional
         Of the areas it was trained on or stopped by, see `area_hashes`; those of the model
@@ -120,12 +120,12 @@ class Bundle:
             if outcome not in self.outcomes:
                 step = closest(outcome, self.outcomes)
                 raise InputError(f"outcome {outcome!r}", "the bundle does not have it", step)
-        places = [self.outcomes.index(outcome) for outcome in outcomes]
-        if places == list(range(len(self.outcomes))):
+        columns = [self.outcomes.index(outcome) for outcome in outcomes]
+        if columns == list(range(len(self.outcomes))):
             return self
-        training = self.training and self.training.pick(places)
+        training = self.training and self.training.pick(columns)
         return replace(
-            self, model=self.model.pick(places), outcomes=tuple(outcomes), training=training
+            self, model=self.model.pick(columns), outcomes=tuple(outcomes), training=training
         )
 
     def compare(
@@ -138,7 +138,7 @@ class Bundle:
         transform: str = "",
         views: Sequence[str] = (),
     ) -> list[str]:
-        """Refuse features that the bundle does not know; say what is different but can be used.
+        """Refuse features that the bundle does not know; report what is different but can be used.
 
         Parameters
         ----------
@@ -387,29 +387,29 @@ def _record(description: Mapping[str, Any] | None) -> TrainingRecord | None:
     return None if description is None else TrainingRecord(**description)
 
 
-def _require_same_columns(subject: object, learned: object, given: object) -> None:
+def _require_same_columns(subject: object, trained: object, given: object) -> None:
     """Refuse a table whose columns are others than the bundle's, or were prepared otherwise."""
-    if not isinstance(learned, dict) or not isinstance(given, dict):
+    if not isinstance(trained, dict) or not isinstance(given, dict):
         return
-    pairs = zip(learned.get("columns", ()), given.get("columns", ()), strict=False)
-    for place, (ours, theirs) in enumerate(pairs, 1):
+    pairs = zip(trained.get("columns", ()), given.get("columns", ()), strict=False)
+    for position, (ours, theirs) in enumerate(pairs, 1):
         if ours != theirs:
             raise InputError(
                 subject,
-                f"its feature {place} is {theirs!r}, where the bundle learned from {ours!r}",
+                f"its feature {position} is {theirs!r}, where the bundle was trained on {ours!r}",
                 "name the bundle's columns in its order: `streetgauge info` tells them",
             )
-    ours, theirs = learned.get("transform"), given.get("transform")
-    if "transform" in learned and ours != theirs:
+    ours, theirs = trained.get("transform"), given.get("transform")
+    if "transform" in trained and ours != theirs:
         raise InputError(
             subject,
-            f"features.transform is {theirs!r}, where the bundle learned with {ours!r}",
+            f"features.transform is {theirs!r}, where the bundle was trained with {ours!r}",
             "prepare the table in the same way",
         )
 
 
 def _same_json(text: str) -> object:
-    """Read what a rule says, whatever the order and the spaces in which it was written."""
+    """Normalise a rule, whatever the order and the spaces in which it was written."""
     try:
         return json.loads(text)
     except json.JSONDecodeError:
@@ -529,7 +529,7 @@ def _read_network(
 def _applicability(
     file: Path, tensors: dict[str, torch.Tensor], dimension: int
 ) -> dict[str, NDArray[np.float32]]:
-    """Take out what areas look like, if it is there and of one piece."""
+    """Take out the area of applicability, if it is there and of one piece."""
     own = {n: tensors.pop(n).numpy() for n in list(tensors) if n.startswith(APPLICABILITY)}
     found = {name.removeprefix(APPLICABILITY): array for name, array in own.items()}
     if not found:

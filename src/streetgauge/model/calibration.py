@@ -20,7 +20,7 @@ mean and sd of both on locations that need no label (`fitting.match_scores`); th
 correct it.
 
 How sure to be is another matter than the scale. A binomial of K - 1 trials has a standard
-deviation of 1.5 deciles in the middle, whatever the network knows; where images say little the
+deviation of 1.5 deciles in the middle, whatever the network knows; where images show little the
 actual decile lies anywhere. So probabilities are flattened, or made sharper, until the labels of
 the calibration set are most likely (`fit_temperature`).
 """
@@ -78,7 +78,7 @@ def calibrate(
         In how many areas the validation locations lie. Locations of one area tell the same
         story, so the data weigh against the penalty with the number of areas.
     training_areas : int, optional
-        In how many areas the training locations lie: few say little of the offset, too. Without
+        In how many areas the training locations lie: few tell little of the offset, too. Without
         it the offset has no penalty.
     classes : int
         K.
@@ -120,7 +120,7 @@ def fit_temperature(
 ) -> tuple[float, float]:
     """Find how sharp probabilities may be, and how strongly the score tilts them.
 
-    What the network's head says, p(k), becomes
+    The output p(k) of the network's head becomes
 
         log P(k) = u log p(k) + (v - u) (k - (K + 1) / 2) score + constant,
 

@@ -69,7 +69,7 @@ schedule, weight_decay, mixup, sample_weighting, noise, patience, components, pr
 device
         As in the ``[train]`` settings of a study, with the same defaults; areas are the groups.
     validation : float
-        Share of the groups (samples, if there are none) that only say when to stop, and on which
+        Share of the groups (samples, if there are none) that only decide when to stop, and on which
         the score is calibrated, where ``ensemble_size=1``. Several members share all groups out:
         each is stopped by a part of its own, from which the others learn.
     random_state : int, RandomState or None
@@ -90,7 +90,7 @@ device
 
     Notes
     -----
-    A view whose features are all NaN is absent, and nothing is put in its place; any other NaN is
+    A view whose features are all NaN is absent, and nothing is filled in; any other NaN is
     refused. An `X` of float32 or float16 is used where it lies: a memory map is read batch by
     batch. Other types are copied to float32.
 
@@ -178,7 +178,7 @@ device
         y : array, shape [n]
             Classes, at least two.
         groups : array, shape [n], optional
-            Areas: none is both learnt from and used to stop.
+            Areas: none is used both for training and to stop it.
         sample_weight : array, shape [n], optional
             On top of the weights that let every class count the same. A sample of weight 0 is as
             good as absent.
@@ -355,7 +355,7 @@ device
         return array, labels
 
     def _encode(self, labels: NDArray[Any], scale: list[Any] | None) -> NDArray[np.int64]:
-        """Set ``classes_``; give the place of every label on the scale, 0..K - 1."""
+        """Set ``classes_``; give the index of every label on the scale, 0..K - 1."""
         check_classification_targets(labels)
         if scale is None:
             self.classes_, code = np.unique(labels, return_inverse=True)
@@ -410,14 +410,14 @@ device
         trained = np.unique(target[rows[~held]])
         if len(trained) < 2:
             raise ValueError(
-                "the groups that are learnt from are all of one class; give more groups, or take a "
+                "the groups for training are all of one class; give more groups, or take a "
                 f"smaller share than validation={self.validation}"
             )
         lost = np.setdiff1d(np.unique(target[rows]), trained)
         if len(lost):
             names = ", ".join(repr(_plain(self.classes_[int(k) - 1])) for k in lost)
             warnings.warn(
-                f"class {names} is only in groups that say when to stop, and is not learnt from; "
+                f"class {names} is only in the groups that decide when to stop, not in training; "
                 f"give more groups, or take a smaller share than validation={self.validation}",
                 UserWarning,
                 stacklevel=3,
@@ -452,7 +452,7 @@ def _plain(value: Any) -> Any:
 
 
 def _present_views(views: NDArray[Any]) -> NDArray[np.bool_]:
-    """Which views are there: all but those that are all NaN. Looks at a few rows at a time."""
+    """Which views are there: all but those that are all NaN. Reads a few rows at a time."""
     present = np.ones(views.shape[:2], np.bool_)
     step = max(1, _AT_A_TIME // max(1, views[:1].nbytes))
     for start in range(0, len(views), step):

@@ -85,7 +85,7 @@ def fit_model(
     seed : int
         Same inputs and seed, same model.
     start : Model, optional
-        A model of the same outcomes to start from: ``settings.tune`` says what moves. Its
+        A model of the same outcomes to start from: ``settings.tune`` decides what moves. Its
         standardisation stays.
     execution : Execution, optional
         Checkpoint, callback and sharing of memory; its ``on_epoch`` receives the ensemble member
@@ -328,7 +328,7 @@ def match_scores(
     """Find a and b > 0 that give tuned scores the mean and the spread of those started from.
 
     A few labelled areas move a network's scores up or down by chance, in every fold another way,
-    before they mend their order. Its scores of the city's other locations show by how much, and
+    before they improve their order. Its scores of the city's other locations show by how much, and
     need no label for it.
 
     Parameters

@@ -133,7 +133,7 @@ class CumulativeLink(Head):
         self.outputs = 1
         # Such that all classes are as probable as each other at h = 0.
         start = torch.logit(torch.arange(1, classes, dtype=torch.float64) / classes)
-        # Gaps are kept as logarithms, so that thresholds rise whatever training does.
+        # Gaps are stored as logarithms, so that thresholds rise whatever training does.
         self.first = nn.Parameter(start[:1].float().repeat(outcomes, 1))
         self.log_gaps = nn.Parameter(start.diff().log().float().repeat(outcomes, 1))
 
@@ -223,7 +223,7 @@ def make_head(name: str, classes: int, outcomes: int) -> Head:
 
 
 def check_labels(target: ArrayLike, classes: int, outcomes: Sequence[str]) -> None:
-    """Refuse labels that are no classes of the scale; no head looks at that while it is trained.
+    """Refuse labels that are no classes of the scale; no head checks that while it is trained.
 
     Parameters
     ----------
@@ -251,5 +251,5 @@ def check_labels(target: ArrayLike, classes: int, outcomes: Sequence[str]) -> No
 
 
 def _code(target: Tensor) -> Tensor:
-    """Classes as indices 0..K - 1; 0 in the place of a missing label."""
+    """Classes as indices 0..K - 1; 0 for a missing label."""
     return torch.where(target.isnan(), 1, target).long() - 1

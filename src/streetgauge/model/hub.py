@@ -77,7 +77,7 @@ def from_hub(address: str, *, cache: Path | None = None) -> Path:
     wanted = Address.parse(address)
     hub = _hub(address)
     try:
-        place = hub.snapshot_download(
+        folder = hub.snapshot_download(
             wanted.repository,
             revision=wanted.revision,
             cache_dir=cache,
@@ -85,8 +85,8 @@ def from_hub(address: str, *, cache: Path | None = None) -> Path:
             token=os.environ.get("HF_TOKEN") or False,  # False: nor one that lies about on disk
         )
     except _errors(hub) as error:
-        raise _failed(address, error, "look at the address, the network and HF_TOKEN") from None
-    return Path(place)
+        raise _failed(address, error, "check the address, the network and HF_TOKEN") from None
+    return Path(folder)
 
 
 def push(directory: Path, repository: str, *, public: bool = False) -> str:
@@ -124,7 +124,7 @@ def push(directory: Path, repository: str, *, public: bool = False) -> str:
             commit_message="Write a streetgauge bundle",
         )
     except _errors(hub) as error:
-        raise _failed(repository, error, "look at the name, the network and HF_TOKEN") from None
+        raise _failed(repository, error, "check the name, the network and HF_TOKEN") from None
     return str(Address(repository, commit.oid))
 
 
@@ -179,7 +179,7 @@ def _failed(subject: str, error: Exception, step: str) -> Exception:
     # Errors of a connection are of several libraries, with the version of huggingface_hub.
     names = {kind.__name__ for kind in type(error).__mro__}
     if "LocalEntryNotFoundError" in names:
-        return InputError(subject, "cannot reach the Hub, and no copy is kept here", step)
+        return InputError(subject, "cannot reach the Hub, and no copy is cached here", step)
     if names & {"ConnectionError", "TransportError", "Timeout"}:
         return InputError(subject, "cannot reach the Hub", step)
     reason = " ".join(str(error).split())[:200] or type(error).__name__

@@ -349,7 +349,7 @@ def _joined(maps: Sequence[Singles], parts: ArrayLike) -> Floats:
 
 @dataclass(frozen=True)
 class _Spectrum:
-    """Eigen-decomposition of a kernel on labelled areas, and what their labels say along it.
+    """Eigen-decomposition of a kernel on labelled areas, and the projections of their labels.
 
     With features X and labels y, less their weighted means, ``values`` [r] and ``axes`` [W, r] are
     those of X'X, and ``pull`` [r, M] is axes' X'y. ``centre`` [W] is the mean of the features,

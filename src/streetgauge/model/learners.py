@@ -1,6 +1,6 @@
 """What is trained: a network, Gaussian processes, a ridge, or a stack of them.
 
-``[train] learner`` says which. The network alone is a `Model`. Everything else is a `StackModel`:
+``[train] learner`` names it. The network alone is a `Model`. Everything else is a `StackModel`:
 one learner or several, put on the scale of deciles and weighted by what they predict of areas that
 none of them was trained on. The network's members score the areas that stopped them; Gaussian
 processes are fitted again without these areas, which takes seconds.
@@ -319,9 +319,9 @@ class _Fit:
         found = np.empty((self._count, len(rows), len(self.data.outcomes)))
         if self.network is not None:
             own, score = self._network_scores
-            place = np.full(len(self.data.areas), -1)
-            place[own] = np.arange(len(own))
-            found[0] = score[place[rows]]
+            position = np.full(len(self.data.areas), -1)
+            position[own] = np.arange(len(own))
+            found[0] = score[position[rows]]
         for held, regressions in self._inner:
             mine = np.flatnonzero(np.isin(rows, held))
             for s, (name, regression) in enumerate(

@@ -34,7 +34,7 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Predictions:
-    """What a model says of N locations and M outcomes on a scale of K classes.
+    """What a model predicts of N locations and M outcomes on a scale of K classes.
 
     Parameters
     ----------
@@ -152,7 +152,7 @@ class Model:
     def _outputs(
         self, features: NDArray[np.float32], present: NDArray[np.bool_], rows: Rows, device: Device
     ) -> Tensor:
-        """Give what the head needs, in float32, as every member says it: [n, E, M, outputs]."""
+        """Give what the head needs, in float32, of every member: [n, E, M, outputs]."""
         chosen = choose_device(device)
         reader = Reader(features, present, self.standardisation, chosen)
         return outputs_of(deepcopy(self.network).to(chosen), reader, rows, each=True)
@@ -173,11 +173,11 @@ class Model:
 
     def pick(self, outcomes: Sequence[int]) -> Self:
         """Give the model of these outcomes only, by position, in this order."""
-        places = list(outcomes)
-        temperature = None if self.temperature is None else self.temperature[places]
+        columns = list(outcomes)
+        temperature = None if self.temperature is None else self.temperature[columns]
         picked = self.network.cpu().pick(outcomes)
         return replace(
-            self, network=picked, calibration=self.calibration[places], temperature=temperature
+            self, network=picked, calibration=self.calibration[columns], temperature=temperature
         )
 
 
@@ -185,9 +185,9 @@ class Model:
 class TrainingRecord:
     """On what a model was trained; lists have one entry per outcome.
 
-    The validation figures are of the model as calibrated, on the areas that also said when to stop
-    and how to calibrate: they flatter, and are no estimate of how good the model is elsewhere. They
-    are None where there was no validation part.
+    The validation figures are of the model as calibrated, on the areas that also decided when to
+    stop and how to calibrate: they flatter, and are no estimate of how good the model is elsewhere.
+    They are None where there was no validation part.
     """
 
     training_locations: int

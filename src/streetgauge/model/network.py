@@ -1,9 +1,9 @@
 """The networks: the same layers for every view, pooled over a location's views, heads for outcomes.
 
 Every view goes through the same dense blocks, D -> 512 -> 256 -> 128 (the trunk; `view_widths` of
-others); what the views that are there say is pooled; one block of 64 (or as few as it looks at) and
+others); the views that are there are pooled; one block of 64 (or as few as it reads) and
 a linear layer give what the head needs: for the binomial head one number, the score. All layers
-compute in the precision of the features, but the last, which is in float32 where nothing is learnt;
+compute in the precision of the features, but the last, which is in float32 without training;
 views are summed in float32.
 
 =============  ==========  ==========  =========================================================
@@ -17,7 +17,7 @@ shared         one for all no          one trunk for all outcomes: a city's outc
                                        it, for what needs no depth
 =============  ==========  ==========  =========================================================
 
-A network may have several members, each trained by itself on other areas; what they say is
+A network may have several members, each trained by itself on other areas; their outputs are
 averaged.
 
 Parameters have the networks that they belong to as their first axis: ``tensor[m]`` is outcome m's,
@@ -52,7 +52,7 @@ FEW_OUTPUTS = 64
 
 
 def width_of(settings: TrainSettings) -> int:
-    """Give the width of the first view layer, which settings need not say."""
+    """Give the width of the first view layer, which settings need not give."""
     return settings.width or (WIDTH_ON_COMPONENTS if settings.components else WIDTH)
 
 
@@ -69,10 +69,10 @@ def view_widths(width: int) -> tuple[int, int, int]:
 class Mixup:
     """How far each location of a batch is moved towards another one.
 
-    What a location's views say, pooled, is mixed with a partner's, and the loss counts the labels
+    A location's pooled views are mixed with a partner's, and the loss counts the labels
     of both by the same shares (Zhang et al. 2018; behind some layers, as here, Verma et al. 2019).
     A network that is held to straight lines between locations does not learn single areas by
-    heart, of which a city has but few. Batches are dealt by chance, so a batch in reverse gives
+    heart, of which a city has but few. Batches are shuffled, so a batch in reverse gives
     every location a partner by chance.
 
     Parameters
@@ -163,7 +163,7 @@ class StackedLinear(nn.Module):
 
 
 def side_by_side(x: Tensor, *layers: StackedLinear) -> list[Tensor]:
-    """Let layers look at the same rows [R, inputs] in one product: [R, M, outputs] of each."""
+    """Let layers read the same rows [R, inputs] in one product: [R, M, outputs] of each."""
     if len({layer.weight.requires_grad for layer in layers}) > 1:
         # Those that do not move would have gradients computed with those that do.
         return [side_by_side(x, layer)[0] for layer in layers]
@@ -196,7 +196,7 @@ class StackedBatchNorm(nn.Module):
     """M batch norms side by side, over the rows of [R, M, width].
 
     The running mean and variance are plain averages at first and move by a tenth a batch later:
-    small cities have but ten batches an epoch, and would else be judged with the initial values.
+    small cities have but ten batches an epoch, and would else be validated with the initial values.
     """
 
     running_mean: Tensor
@@ -250,7 +250,7 @@ class Block(nn.Module):
 
 
 class Attention(nn.Module):
-    """How much each view counts, by what it says and not by its place among the views.
+    """How much each view counts, by its content and not by its position among the views.
 
     The gate-free attention of Ilse, Tomczak and Welling (2018, equation 8): the softmax over a
     location's views of ``w . tanh(V x)``. It starts as the plain mean.
@@ -344,7 +344,7 @@ class Network(nn.Module):
 
     @property
     def width(self) -> int:
-        """Of the first layer that looks at views."""
+        """Of the first layer that reads views."""
         return next(self.views.parameters()).shape[2]
 
     def pick(self, outcomes: Sequence[int]) -> Self:
@@ -380,7 +380,7 @@ class Network(nn.Module):
         return whole
 
     def trunk(self) -> Iterator[nn.Parameter]:
-        """Give the parameters that look at views; the others look at whole locations."""
+        """Give the parameters that read views; the others read whole locations."""
         yield from self.views.parameters()
         if self.attention is not None:
             yield from self.attention.parameters()
@@ -393,18 +393,18 @@ class Network(nn.Module):
         each: bool = False,
         mixup: Mixup | None = None,
     ) -> Tensor:
-        """Look at locations.
+        """Compute the outputs of locations.
 
         Parameters
         ----------
         features : Tensor, shape [B, V, D]
-            Standardised features; what stands in the place of an absent view is not used.
+            Standardised features; what stands for an absent view is not used.
         present : Tensor of bool, shape [B, V], optional
             Which views are there, at least one of each location; all if not given.
         each : bool
-            Give what every member says by itself.
+            Give the output of every member by itself.
         mixup : Mixup, optional
-            Mix locations behind the pooling, and what the linear path says of them.
+            Mix locations behind the pooling, and the output of the linear path.
 
         Returns
         -------
@@ -426,7 +426,7 @@ class Network(nn.Module):
         if mixup is not None:
             pooled, *direct = (mixup.mixed(one) for one in [pooled, *direct])
         pooled = self.dropout(pooled).to(seen.dtype)
-        # Each member's outcomes look at its own trunk, where they share one.
+        # Each member's outcomes read its own trunk, where they share one.
         if pooled.shape[1] > 1:
             pooled = pooled.repeat_interleave(len(self.score.bias) // pooled.shape[1], 1)
         location = self.location(pooled)

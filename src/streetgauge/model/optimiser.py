@@ -20,7 +20,7 @@ MOMENTS = ("exp_avg", "exp_avg_sq", "step")
 
 @dataclass(frozen=True)
 class Group:
-    """Parameters whose steps are ``factor`` times as long as the learning rate says."""
+    """Parameters whose steps are ``factor`` times as long as the learning rate."""
 
     parameters: list[Tensor]
     factor: float
@@ -124,7 +124,7 @@ class Adam:
 def groups_of(network: Network, settings: TrainSettings) -> list[Group]:
     """Group what moves by how far; what does not move gets no gradients.
 
-    Layers that look at features take steps of 1 / inputs beyond `USUAL_WIDTH` (the rule of maximal
+    Layers that read features take steps of 1 / inputs beyond `USUAL_WIDTH` (the rule of maximal
     update parametrisation, Yang et al. 2021): one learning rate then does for 20 and for 4,096.
     """
     trunk = set(network.trunk())

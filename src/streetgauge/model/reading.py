@@ -56,9 +56,9 @@ CACHED = 2**20  # bytes of features that are worked on at a time: what a core's 
 ENOUGH = 4_096  # locations that tell mean and sd: four views of each, to a percent of an sd
 
 
-# What libraries say where they raise a plain RuntimeError: torch on CPU and MPS, cuBLAS, cuDNN; and
+# The messages of libraries that raise a RuntimeError: torch on CPU and MPS, cuBLAS, cuDNN; and
 # oneDNN, which gives no reason. It has found before that it knows how ("a primitive descriptor").
-_SAID = re.compile(
+_OUT_OF_MEMORY = re.compile(
     "can't allocate memory|cannot allocate memory|out of memory|alloc_failed"
     "|could not create a primitive(?! descriptor)",
     re.IGNORECASE,
@@ -198,7 +198,7 @@ class Reader:
         sharing: int = 1,
     ) -> None:
         self.source, self.present = features, present
-        # Where a row is held, by the row: -1, which is no place, of those that are not.
+        # Where a row is held, by the row: -1, which is no position, of those that are not.
         self.positions: NDArray[np.int32] | None = None
         if keys is not None:
             self.positions = np.full(keys[-1] + 1 if len(keys) else 0, -1, np.int32)
@@ -219,12 +219,12 @@ class Reader:
 
     def batch(self, rows: Rows) -> Batch:
         """Give these rows, in this order; the tensors are valid until the next batch."""
-        places = torch.from_numpy(rows if self.positions is None else self.positions[rows])
+        positions = torch.from_numpy(rows if self.positions is None else self.positions[rows])
         views = self._buffer("views", (len(rows), *self.features.shape[1:]), self.dtype)
         each = self.features[0].numel() * self.features.element_size()
         step = len(rows) if self.device.type != "cpu" else max(1, CACHED // each)
         for start in range(0, len(rows), step):
-            self._read(places[start : start + step], views[start : start + step])
+            self._read(positions[start : start + step], views[start : start + step])
         there = self.present.take(rows, axis=0)
         return Batch(rows, views, None if there.all() else torch.from_numpy(there).to(self.device))
 
@@ -272,10 +272,10 @@ class Reader:
         rows = np.sort(rows)
         basis = basis.to(self.device, self.dtype)
         held = torch.empty(len(rows), self.features.shape[1], basis.shape[1], dtype=self.dtype)
-        places = iter(torch.split(held, BLOCK))
+        blocks = iter(torch.split(held, BLOCK))
         with torch.inference_mode():
             for part in self.parts(rows, BLOCK):
-                next(places).copy_(part.views @ basis)
+                next(blocks).copy_(part.views @ basis)
         reader = Reader(held, self.present, None, self.device, self.dtype, keys=rows)
         reader.origin, reader.block = self, BLOCK_ON_COMPONENTS
         return reader
@@ -294,24 +294,24 @@ class Reader:
         forget_pages(self.source)
         return Reader(read, self.present, self.scale, self.device, self.dtype, keys=rows)
 
-    def _read(self, places: Tensor, views: Tensor) -> None:
+    def _read(self, positions: Tensor, views: Tensor) -> None:
         """Standardise these rows of the features into `views`."""
         if self.scale is None and (self.features.dtype, self.features.device) == (
             views.dtype,
             views.device,
         ):
-            torch.index_select(self.features, 0, places, out=views)
+            torch.index_select(self.features, 0, positions, out=views)
             return
-        shape = (len(places), *self.features.shape[1:])
+        shape = (len(positions), *self.features.shape[1:])
         read = self._buffer("read", shape, self.features.dtype, torch.device("cpu"))
-        torch.index_select(self.features, 0, places, out=read)
+        torch.index_select(self.features, 0, positions, out=read)
         moved = read.to(self.device, non_blocking=True).float()
         if self.scale is not None:
             torch.addcmul(self.shift, moved, self.inverse, out=moved)
         views.copy_(moved)
 
     def refuse_non_finite(self, rows: Rows) -> None:
-        """Look for what makes a network's numbers none.
+        """Find what makes a network's numbers none.
 
         Raises
         ------
@@ -321,8 +321,8 @@ class Reader:
         own = self.origin or self
         for start in range(0, len(rows), 256):
             part = rows[start : start + 256]
-            places = part if own.positions is None else own.positions[part]
-            refuse_non_finite(np.asarray(own.source[places]), own.present[part], part)
+            positions = part if own.positions is None else own.positions[part]
+            refuse_non_finite(np.asarray(own.source[positions]), own.present[part], part)
 
     def _buffer(
         self,
@@ -448,7 +448,7 @@ def enough_memory(step: str) -> Iterator[None]:
     Raises
     ------
     InputError
-        In the place of a MemoryError, of torch's own and of the system's.
+        Instead of a MemoryError, of torch's own and of the system's.
     """
     try:
         yield
@@ -465,5 +465,5 @@ def _is_of_memory(error: Exception) -> bool:
         return True
     if isinstance(error, OSError):
         return error.errno == errno.ENOMEM
-    # torch.OutOfMemoryError is a RuntimeError that says so.
-    return _SAID.search(str(error)) is not None
+    # torch.OutOfMemoryError is a RuntimeError with this message.
+    return _OUT_OF_MEMORY.search(str(error)) is not None

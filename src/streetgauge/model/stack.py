@@ -2,7 +2,7 @@
 
 Learners are first put on one scale, outcome by outcome, by the straight line from what they predict
 to the labels. Their weights are then those with the least squared error (Breiman 1996, *Stacked
-regressions*): at least 0, with a sum of 1, and shrunk to equal ones, for a few dozen areas say
+regressions*): at least 0, with a sum of 1, and shrunk to equal ones, for a few dozen areas tell
 little of which learner is better, and learners that err differently are best together. All of it
 comes from areas that the learner was not trained on.
 """

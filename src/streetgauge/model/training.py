@@ -115,7 +115,7 @@ class Checkpoint:
         self.written = time.monotonic()
 
     def load(self) -> tuple[dict[str, torch.Tensor], dict[str, Any]] | None:
-        """Read what was kept of this training; None where there is nothing of it."""
+        """Read what was saved of this training; None where there is nothing of it."""
         if self.path is None or not self.path.is_file():
             return None
         try:
@@ -228,7 +228,7 @@ def train_network(
     scale : Standardisation, optional
         Of the features; measured on the training part if not given.
     start : Network, optional
-        A trained network to start from; ``settings.tune`` says which of its layers move. `scale`
+        A trained network to start from; ``settings.tune`` decides which of its layers move. `scale`
         is then the one that it was trained with.
     execution : Execution, optional
         Checkpoint, callback and sharing of memory.

@@ -43,7 +43,7 @@ def study_splits(
     labels: pd.DataFrame,
     folds: FoldSettings | None = None,
 ) -> list[Split]:
-    """Split locations as the study's folds say, or as others do."""
+    """Split locations by the study's folds, or by others."""
     from streetgauge.locations import read_areas
     from streetgauge.splits import split_locations
 

@@ -44,8 +44,8 @@ def open_bundle(name: str | Path) -> tuple[Bundle, list[str]]:
     if str(name).startswith("hf://"):
         from streetgauge.model.hub import from_hub
 
-        place = from_hub(str(name))
-        return Bundle.load(place), [f"{name}: commit {place.name}"]
+        folder = from_hub(str(name))
+        return Bundle.load(folder), [f"{name}: commit {folder.name}"]
     directory = Path(name)
     if (directory / "bundle.json").exists():
         return Bundle.load(directory), []
@@ -55,16 +55,16 @@ def open_bundle(name: str | Path) -> tuple[Bundle, list[str]]:
         if parts := sorted(file.parent for file in inner.glob("*/bundle.json")):
             raise InputError(
                 directory,
-                "it has no model that learned from all areas",
+                "it has no model that was trained on all areas",
                 f"name the one you want: {', '.join(map(str, parts[:6]))}",
             )
-    return Bundle.load(directory), []  # which says what is missing
+    return Bundle.load(directory), []  # which reports what is missing
 
 
 def compare_with(bundle: Bundle, store: FeatureStore) -> list[str]:
-    """Refuse a store that a bundle does not fit; say what is different but can be used.
+    """Refuse a store that a bundle does not fit; report what is different but can be used.
 
-    Engines in float32 agree to six digits. Other precisions are rounded, so they are said.
+    Engines in float32 agree to six digits. Other precisions are rounded, so they are reported.
     """
     notes = bundle.compare(
         store.path,
@@ -79,19 +79,19 @@ def compare_with(bundle: Bundle, store: FeatureStore) -> list[str]:
     if here != there:
         cosines = (about.get("cosine") or 1 for about in (store.attributes, bundle.source))
         notes.append(
-            f"features in {here} here, in {there} where the bundle learned: "
+            f"features in {here} here, in {there} where the bundle was trained: "
             f"cosine to float32 {min(map(float, cosines)):.4f}"
         )
     return notes
 
 
 def known_areas(hashes: frozenset[str] | None, areas: Iterable[object]) -> list[str]:
-    """Report how many of these areas a bundle learned from, by their codes; nothing if none.
+    """Report how many of these areas a bundle was trained on, by their codes; nothing if none.
 
     Parameters
     ----------
     hashes : frozenset of str or None
-        Of the bundle, see `Bundle`; None if it does not say.
+        Of the bundle, see `Bundle`; None if it is not stored.
     areas : iterable of str
         Codes, in any order and as often as they come.
     """
@@ -102,7 +102,7 @@ def known_areas(hashes: frozenset[str] | None, areas: Iterable[object]) -> list[
     if not both:
         return []
     return [
-        f"{both:,} of {len(own):,} areas have the codes of areas that the bundle learned from: "
+        f"{both:,} of {len(own):,} areas have the codes of areas that the bundle was trained on: "
         "if they are these, figures of them flatter it"
     ]
 
@@ -126,7 +126,7 @@ class Start:
     notes : tuple of str
         For the screen.
     area_hashes : frozenset of str, optional
-        Of the areas that the model was trained on, see `Bundle`; None if it does not say.
+        Of the areas that the model was trained on, see `Bundle`; None if it is not stored.
     """
 
     model: Model | StackModel
@@ -185,7 +185,7 @@ def find_start(
         notes.append("the network of the bundle's stack is tuned, and the others are not used")
         model = network
     learner = "network" if model is network else bundle.settings.learner
-    # Its layers look at all features now, and are as wide as they were.
+    # Its layers read all features now, and are as wide as they were.
     theirs |= {"width": network and network.network.width, "components": None, "learner": learner}
     settings = train.model_copy(update=theirs | {"tune": transfer.tune})
     about = {

@@ -240,7 +240,7 @@ def read_lookup(path: Path) -> Lookup:
 
     Known layouts: the exact-fit and best-fit lookups of OAs, LSOAs and MSOAs (2001 to 2011, 2011 to
     2021), with columns like ``LSOA11CD``, ``CHGIND`` or ``CHNGIND``, ``LSOA21CD``; the same for
-    data zones; any table with columns ``from`` and ``to``. A column ``population`` may say how
+    data zones; any table with columns ``from`` and ``to``. A column ``population`` may give how
     many people of the one area live in the other.
 
     Raises

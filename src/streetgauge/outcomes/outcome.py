@@ -118,7 +118,7 @@ def empty_cells(codes: pd.Series, cells: pd.Series, numbers: pd.Series) -> dict[
     """Give for every area without a number what its cell holds instead."""
     lost = numbers.isna() & (codes != "")
     return {
-        code: f"column {cells.name!r} is empty" if cell == "" else f"the file says {cell!r}"
+        code: f"column {cells.name!r} is empty" if cell == "" else f"the file has {cell!r}"
         for code, cell in zip(codes[lost], cells[lost], strict=True)
     }
 

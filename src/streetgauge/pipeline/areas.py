@@ -48,7 +48,7 @@ from streetgauge.pipeline.features import simulated
 from streetgauge.pipeline.train import stored_settings
 from streetgauge.progress import Progress
 from streetgauge.settings import FoldSettings, SimulatedFeatures
-from streetgauge.skips import left_out
+from streetgauge.skips import describe_skips
 from streetgauge.study import Done, Study
 from streetgauge.study.paths import FoldOutputs, other_outputs, own_outputs
 from streetgauge.study.stages import has_curve
@@ -100,7 +100,7 @@ def make_areas(study: Study, key: str, progress: Progress) -> Done:
     lines = [f"{n_areas:,} of {len(known.boundaries):,} areas have a predicted {_unit(classes)}"]
     if without & training:
         lines.append(f"{len(without & training):,} areas are in training and never tested")
-    return Done((*lines, *trust_lines(frame), *left_out(skips)), skips)
+    return Done((*lines, *trust_lines(frame), *describe_skips(skips)), skips)
 
 
 class _StudyAreas:

@@ -18,7 +18,7 @@ from streetgauge.settings import (
     SimulatedFeatures,
     TableFeatures,
 )
-from streetgauge.skips import AllExcludedError, counted, left_out
+from streetgauge.skips import AllExcludedError, counted, describe_skips
 from streetgauge.study import Done, Study
 from streetgauge.study.paths import image_files
 
@@ -70,7 +70,7 @@ def make_features(study: Study, key: str, progress: Progress) -> Done:
     _, views, dimension = store.features.shape
     line = f"{counted(done, 'location')} with {counted(views, 'view')} of "
     line += f"{counted(dimension, 'feature')} ({_computed(store)})"
-    return Done((line, *found, *left_out(skips)), skips)
+    return Done((line, *found, *describe_skips(skips)), skips)
 
 
 def _computed(store: FeatureStore) -> str:

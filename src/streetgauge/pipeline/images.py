@@ -9,7 +9,7 @@ import pandas as pd
 from streetgauge.io.files import write_table
 from streetgauge.progress import Progress
 from streetgauge.settings import OpenImagery
-from streetgauge.skips import left_out
+from streetgauge.skips import describe_skips
 from streetgauge.study import Done, Study
 
 __all__ = ["collect", "forget_answers"]
@@ -34,7 +34,7 @@ def collect(study: Study, key: str, progress: Progress) -> Done:
     locations_with, files = images["location_id"].nunique(), images["image_id"].nunique()
     line = f"{files:,} images for {len(images):,} views of {locations_with:,} locations"
     later = (f"{retryable:,} could not be had now: the next run asks again",) if retryable else ()
-    lines = (line, *(each["line"] for each in credits), *left_out(skips), *later)
+    lines = (line, *(each["line"] for each in credits), *describe_skips(skips), *later)
     return Done(lines, skips, retryable=bool(retryable))
 
 

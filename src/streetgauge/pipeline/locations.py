@@ -6,7 +6,7 @@ from streetgauge.io.files import write_table
 from streetgauge.locations import counted, read_areas, read_locations
 from streetgauge.locations.areas import repaired
 from streetgauge.progress import Progress
-from streetgauge.skips import left_out
+from streetgauge.skips import describe_skips
 from streetgauge.study import Done, Study
 
 __all__ = ["make_locations"]
@@ -19,4 +19,4 @@ def make_locations(study: Study, key: str, progress: Progress) -> Done:
     frame, skips = read_locations(study.settings.locations, areas)
     write_table(frame, study.locations)
     lines = [f"{len(frame):,} locations in {frame['area'].nunique():,} of {len(areas):,} areas"]
-    return Done((*lines, *repaired(areas), *counted(frame), *left_out(skips)), skips)
+    return Done((*lines, *repaired(areas), *counted(frame), *describe_skips(skips)), skips)

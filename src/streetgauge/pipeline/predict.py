@@ -32,7 +32,7 @@ from streetgauge.io.tables import (
 from streetgauge.model.transfer import compare_with, known_areas, open_bundle
 from streetgauge.progress import Progress, silent
 from streetgauge.settings import ImagerySettings
-from streetgauge.skips import SKIP_COLUMNS, left_out
+from streetgauge.skips import SKIP_COLUMNS, describe_skips
 
 if TYPE_CHECKING:
     from streetgauge.model import Bundle
@@ -135,7 +135,7 @@ def predict_city(
         predictions = predictions.merge(city[["location_id", "area"]], on="location_id", how="left")
         (out / "areas.parquet").unlink(missing_ok=True)
         write_table(predictions, out / "predictions.parquet")
-        lines += [f"{len(city):,} locations predicted: {out}", *left_out(skips)]
+        lines += [f"{len(city):,} locations predicted: {out}", *describe_skips(skips)]
         lines += known_areas(model.area_hashes, city["area"].dropna())
         in_areas = predictions[predictions["area"].notna()]
         if len(in_areas):

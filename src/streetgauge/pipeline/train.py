@@ -16,7 +16,7 @@ from streetgauge.io.files import read_metadata, write_table
 from streetgauge.model.training_data import labelled, load_training_data, study_splits
 from streetgauge.progress import Progress
 from streetgauge.settings import FoldSettings
-from streetgauge.skips import AllExcludedError, left_out
+from streetgauge.skips import AllExcludedError, describe_skips
 from streetgauge.splits import (
     Split,
     folds_frame,
@@ -80,7 +80,7 @@ def train(study: Study, key: str, progress: Progress) -> Done:
             *split_notes(splits, data.areas, data.deciles, data.outcomes),
             *other,
             *notes,
-            *left_out(skips),
+            *describe_skips(skips),
         ),
         skips,
     )
@@ -170,7 +170,7 @@ def _train_other_folds(
         return ()
     files.areas.unlink(missing_ok=True)  # of these folds or, where they changed, of others
     frame = _cross_validated(work, splits, folds, files)
-    how = "at random" if folds.block is None else f"in square blocks of {folds.block:,g} m"
+    how = "at random" if folds.block is None else f"in blocks of {folds.block / 1000:,g} km"
     return (f"also held out {how}: {_tested(frame)}",)
 
 

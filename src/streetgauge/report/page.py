@@ -307,7 +307,7 @@ def _shades(confusion: list[list[int]]) -> list[list[int]]:
 
 
 def _dots(each_outcome: Mapping[str, Any]) -> dict[str, float | None] | None:
-    """Place Spearman's rho, its interval and its yardsticks on a line, in per cent of 0 to 1."""
+    """Place Spearman's ρ, its interval and its yardsticks on a line, in per cent of 0 to 1."""
     rho = each_outcome["metrics"]["spearman"]
     if rho["value"] is None:
         return None

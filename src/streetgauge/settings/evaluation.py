@@ -89,7 +89,7 @@ class EvaluationSettings(Settings):
         'baseline: `{ crime = "crime_2015" }`',
     )
     oracle: Path | None = Field(
-        None, description="table location_id, <outcome>...: the best scores possible, if known"
+        None, description="table location_id, <outcome>...: the attainable scores, if known"
     )
 
 

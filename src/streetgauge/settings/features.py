@@ -55,7 +55,7 @@ class ClusterSettings(Settings):
 
 def _by_name(value: object) -> object:
     if isinstance(value, str) and value != "ray":
-        raise ValueError(f"{value!r} is not possible: write cluster = 'ray', or [features.cluster]")
+        raise ValueError(f"{value!r} is not allowed: write cluster = 'ray', or [features.cluster]")
     return {} if value == "ray" else value
 
 

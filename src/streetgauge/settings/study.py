@@ -32,7 +32,7 @@ class SettingsError(InputError):
         self.errors = tuple(errors)
 
     def __reduce__(self) -> tuple[type[SettingsError], tuple[Any, ...]]:
-        """Keep all errors on the way from another process."""
+        """Pass on all errors on the way from another process."""
         return type(self), (self.errors,)
 
 
@@ -249,10 +249,10 @@ def _explain(detail: ErrorDetails, key: str, around: _Schema, inner: _Schema) ->
     if kind == "value_error":
         return str(context.get("error", detail["msg"])), ""
     if kind == "literal_error":
-        return f"{given!r} is not possible", f"use {context['expected']}"
+        return f"{given!r} is not allowed", f"use {context['expected']}"
     if kind == "union_tag_invalid":
         tags = context["expected_tags"]
-        return f"source = {given.get('source')!r} is not possible", f"use one of {tags}"
+        return f"source = {given.get('source')!r} is not allowed", f"use one of {tags}"
     if kind == "union_tag_not_found":
         tags = ", ".join(map(repr, inner.get("discriminator", {}).get("mapping", {})))
         return "the key 'source' is missing", f"use one of {tags}"

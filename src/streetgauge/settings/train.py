@@ -55,7 +55,7 @@ class FoldSettings(Settings):
         (), description="the classes that by-class tests on, e.g. [1, 10]"
     )
     train_size: Annotated[float, Strict(), Field(gt=0, le=1)] = Field(
-        1.0, description="share of the possible training data that is used"
+        1.0, description="share of the available training data that is used"
     )
     train_size_unit: Literal["areas", "locations"] = Field(
         "areas", description="what that is a share of"

@@ -48,13 +48,13 @@ def other_folds(settings: FoldSettings, locations: pd.DataFrame) -> FoldSettings
         return FoldSettings(**same)
     side = settings.other_block
     if side is None:
-        places = pd.DataFrame(to_metres(locations["lat"], locations["lon"]), columns=["x", "y"])
-        means = places.groupby(locations["area"].to_numpy(str)).mean().dropna()
+        points = pd.DataFrame(to_metres(locations["lat"], locations["lon"]), columns=["x", "y"])
+        means = points.groupby(locations["area"].to_numpy(str)).mean().dropna()
         side = block_side(means.to_numpy(), settings.k)
     return FoldSettings(scheme="blocks", block=side, **same)
 
 
-def block_side(places: ArrayLike, k: int) -> float:
+def block_side(points: ArrayLike, k: int) -> float:
     """Choose the side of square blocks for a city.
 
     Such that about 40 blocks have an area in them, but at least twice the median distance of an
@@ -62,7 +62,7 @@ def block_side(places: ArrayLike, k: int) -> float:
 
     Parameters
     ----------
-    places : array of float, shape [A, 2]
+    points : array of float, shape [A, 2]
         Where the areas are, in metres.
     k : int
         How many folds are made of the blocks.
@@ -77,41 +77,41 @@ def block_side(places: ArrayLike, k: int) -> float:
     InputError
         If areas lie in fewer blocks than ``k`` however small these are.
     """
-    place, apart = np.asarray(places, np.float64), np.empty(0)
-    if len(place) >= 2:
-        apart = KDTree(place).query(place, k=2)[0][:, 1]
+    xy, apart = np.asarray(points, np.float64), np.empty(0)
+    if len(xy) >= 2:
+        apart = KDTree(xy).query(xy, k=2)[0][:, 1]
     typical = float(np.median(apart[apart > 0])) if (apart > 0).any() else np.inf
     sides = np.outer(10.0 ** np.arange(0, 7), STEPS).ravel()
     # First as wide as asked for; in a small city as wide as can be.
     for least in (APART * typical, typical):
         wide = sides[sides >= least]
-        count = np.array([len(np.unique(np.floor(place / side), axis=0)) for side in wide])
+        count = np.array([len(np.unique(np.floor(xy / side), axis=0)) for side in wide])
         if (count >= k).any():
             gap = np.where(count >= k, np.abs(np.log(np.maximum(count, 1) / MANY)), np.inf)
             return float(wide[gap.argmin()])
     raise InputError(
         "folds.other_folds",
-        f"{len(place):,} areas are too few, or too close together, for blocks in {k} folds",
+        f"{len(xy):,} areas are too few, or too close together, for blocks in {k} folds",
         "set 'other_block' to a side in metres, or other_folds = false",
     )
 
 
 def to_metres(lat: ArrayLike, lon: ArrayLike) -> NDArray[np.float64]:
-    """Give places in metres on the grid of the UTM zone of their median, NaN if not known: [N, 2].
+    """Project to metres on the grid of the UTM zone of their median, NaN if not known: [N, 2].
 
     Within a city a metre of the grid is a metre on the ground give or take 0.1 %.
     """
     from pyproj import Transformer
 
     north, east = np.asarray(lat, np.float64), np.asarray(lon, np.float64)
-    places = np.full((len(north), 2), np.nan)
+    points = np.full((len(north), 2), np.nan)
     known = ~(np.isnan(north) | np.isnan(east))
     if known.any():
         zone = int((np.median(east[known]) + 180) // 6) % 60 + 1
         code = (32600 if np.median(north[known]) >= 0 else 32700) + zone
         to_grid = Transformer.from_crs("EPSG:4326", f"EPSG:{code}", always_xy=True)
-        places[known] = np.column_stack(to_grid.transform(east[known], north[known]))
-    return places
+        points[known] = np.column_stack(to_grid.transform(east[known], north[known]))
+    return points
 
 
 def column_by_location(

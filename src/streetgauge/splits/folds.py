@@ -360,7 +360,7 @@ def take_share(split: Split, keys: ArrayLike, deciles: ArrayLike, share: float, 
             taken[part] = rows[:0]
     before = np.concatenate([split.training, split.validation])
     out = np.setdiff1d(before, np.concatenate(list(taken.values())))
-    why = f"it is not in the {share:.3g} that is learned from"
+    why = f"it is not in the {share:.3g} that is used for training"
     out = np.union1d(out, split.excluded.get(why, out[:0]))  # a share of a share of the same size
     excluded = {**split.excluded, why: out} if len(out) else split.excluded
     return replace(split, **taken, excluded=excluded)

@@ -249,8 +249,8 @@ def split_notes(
     """Report what of a split a reader of its results must know, a line each.
 
     That areas are in two parts (then results are better than they are elsewhere), how many
-    locations no network is tested on, how many a buffer or a share leaves out of a split, and which
-    classes a network never sees: the binomial head learns of them from their neighbours.
+    locations no network is tested on, how many a buffer or a share excludes from a split, and which
+    classes a network never sees: the binomial head infers them from their neighbours.
     """
     area, target = np.asarray(areas, object), np.asarray(deciles, np.float64)
     notes = []
@@ -267,9 +267,9 @@ def split_notes(
         counts = [len(split.excluded[reason]) for split in splits if reason in split.excluded]
         span = f"{min(counts):,}" + (f" to {max(counts):,}" if max(counts) > min(counts) else "")
         of = f"{len(counts)} of {len(splits)} splits" if len(splits) > 1 else "the split"
-        notes.append(f"{span} locations are left out of {of}: {reason}")
+        notes.append(f"{span} locations are excluded from {of}: {reason}")
     unseen = [
-        f"{split.name} learns from no area of decile {decile:g} of '{outcome}'"
+        f"{split.name} is trained on no area of decile {decile:g} of '{outcome}'"
         for outcome, column in zip(outcomes, target.T, strict=True)
         for split in splits
         if len(split.training)

@@ -40,7 +40,7 @@ class LocationColumns:
     Parameters
     ----------
     location_ids : array of str, shape [N], optional
-        Keys of the rows; without them, locations that are not kept together by area are
+        Keys of the rows; without them, locations that are not held together by area are
         distinguished by their position.
     outcomes : sequence of str, length M, optional
         Names of the columns of deciles; ``by-class`` needs them, and with them an outcome without
@@ -71,10 +71,10 @@ def make_splits(
     fold: ArrayLike | None = None,
     validation: bool = True,
 ) -> list[Split]:
-    """Split locations as the settings say; each area is in one part of a split only.
+    """Split locations by the settings; each area is in one part of a split only.
 
     Nothing depends on the order of the rows: the same keys get the same parts. See the guide's
-    page on the method for what each scheme is for and which bounds it keeps.
+    page on the method for what each scheme is for and which bounds it respects.
 
     Parameters
     ----------
@@ -141,29 +141,29 @@ class _Data:
     whole: str  # what a unit is called
     deciles: Floats  # [N, M], NaN where missing
     outcomes: Sequence[str]
-    place: Floats | None  # [N, 2] in metres, NaN where none is known in the area
+    coordinates: Floats | None  # [N, 2] in metres, NaN where none is known in the area
     groups: NDArray[Any] | None
 
     @property
     def n_units(self) -> int:
         return int(self.unit.max()) + 1
 
-    def places(self) -> Floats:
-        """Give the places of all rows; an error if one has none."""
-        if self.place is None:
+    def known_coordinates(self) -> Floats:
+        """Give the coordinates of all rows; an error if one has none."""
+        if self.coordinates is None:
             raise InputError(
                 "folds.scheme",
                 "blocks and buffers are in metres, and the locations have no coordinates",
                 "add columns with latitude and longitude to the locations",
             )
-        missing = np.isnan(self.place).any(axis=1)
+        missing = np.isnan(self.coordinates).any(axis=1)
         if missing.any():
             raise InputError(
                 f"area '{self.area_names[self.area[missing].min()]}'",
                 "none of its locations has coordinates, which blocks and buffers need",
                 "add them or leave the area out",
             )
-        return self.place
+        return self.coordinates
 
 
 def _prepare(
@@ -195,22 +195,20 @@ def _prepare(
         if "units" not in array:
             raise InputError("folds.unit", f"it is not known which {whole} a location lies in")
         unit = _joined(area, array["units"])
-    place = array.get("coordinates")
-    if place is not None:
-        missing = np.isnan(place).any(axis=1, keepdims=True)
-        place = np.where(missing, _mean_places(place, area)[area], place)
+    xy = array.get("coordinates")
+    if xy is not None:
+        missing = np.isnan(xy).any(axis=1, keepdims=True)
+        xy = np.where(missing, _mean_coordinates(xy, area)[area], xy)
     classes, group = array["deciles"].reshape(n, -1), array.get("groups")
-    return _Data(
-        settings, location, area, names, unit, whole, classes, columns.outcomes, place, group
-    )
+    return _Data(settings, location, area, names, unit, whole, classes, columns.outcomes, xy, group)
 
 
-def _mean_places(places: Floats, keys: Rows) -> Floats:
-    """Give the mean place of every key's rows, NaN where there is none: [keys, 2]."""
-    known = np.flatnonzero(~np.isnan(places).any(axis=1))
+def _mean_coordinates(xy: Floats, keys: Rows) -> Floats:
+    """Give the mean position of every key's rows, NaN where there is none: [keys, 2]."""
+    known = np.flatnonzero(~np.isnan(xy).any(axis=1))
     # Sums of floats depend on the order: put equal rows in one and the same.
-    rows = known[np.lexsort((places[known, 1], places[known, 0], keys[known]))]
-    return group_means(places[rows], keys[rows], int(keys.max()) + 1)
+    rows = known[np.lexsort((xy[known, 1], xy[known, 0], keys[known]))]
+    return group_means(xy[rows], keys[rows], int(keys.max()) + 1)
 
 
 def _codes(values: NDArray[Any]) -> tuple[Flags, Rows, NDArray[Any]]:
@@ -241,9 +239,9 @@ def _complete(test: Split, data: _Data, seed: int, validation: bool) -> Split:
     excluded[f"its {data.whole} is tested"] = rows[tested]
     rows = rows[~tested]
     if settings.buffer and len(test.test):
-        place = data.places()
+        xy = data.known_coordinates()
         bound = np.nextafter(settings.buffer, np.inf)
-        distance, _ = KDTree(place[test.test]).query(place[rows], distance_upper_bound=bound)
+        distance, _ = KDTree(xy[test.test]).query(xy[rows], distance_upper_bound=bound)
         near = distance <= settings.buffer
         excluded[f"within {settings.buffer:,g} m of a tested location"] = rows[near]
         rows = rows[~near]
@@ -306,7 +304,9 @@ def _k_fold(data: _Data, seed: int) -> list[Split]:
 def _blocks(data: _Data) -> Rows:
     """Give the number of the square block in which every unit's mean position lies: [N]."""
     # Blocks start at the origin, so that they are the same whatever locations there are.
-    cell = np.floor(_mean_places(data.places(), data.unit) / (data.settings.block or np.inf))
+    cell = np.floor(
+        _mean_coordinates(data.known_coordinates(), data.unit) / (data.settings.block or np.inf)
+    )
     block: Rows = np.unique(cell, axis=0, return_inverse=True)[1].ravel()[data.unit]
     return block
 

@@ -53,7 +53,7 @@ class AreaSplit(BaseCrossValidator):  # type: ignore[misc]
     column : int
         Whose classes, where ``y`` has several columns.
     train_size : float
-        Share of what could be learned from that is; nested in every larger share.
+        Share of what could be used for training that is; nested in every larger share.
     train_size_unit : {"areas", "locations"}
         What that is a share of.
     random_state : int, RandomState or None
@@ -156,7 +156,7 @@ class AreaSplit(BaseCrossValidator):  # type: ignore[misc]
                 validation=False,
                 columns=LocationColumns(
                     outcomes=names if self.scheme == "by-class" else (),
-                    coordinates=self._places(areas),
+                    coordinates=self._coordinates(areas),
                     units=_looked_up(self.units, areas),
                     groups=_looked_up(self.districts, areas),
                 ),
@@ -200,7 +200,7 @@ class AreaSplit(BaseCrossValidator):  # type: ignore[misc]
         same = {name: getattr(self, name) for name in ("scheme", "buffer", "block")}
         return FoldSettings(**same, **own, train_size_unit=self.train_size_unit, final=False)
 
-    def _places(self, areas: NDArray[Any]) -> NDArray[np.float64] | None:
+    def _coordinates(self, areas: NDArray[Any]) -> NDArray[np.float64] | None:
         if self.coordinates is None:
             return None
         if isinstance(self.coordinates, pd.DataFrame):

@@ -19,8 +19,8 @@ from streetgauge.evaluation.baselines.methods import (
     Baselines,
     density,
 )
-from streetgauge.evaluation.baselines.places import Kriging, Nearest, nearest_areas, nearest_scores
-from streetgauge.evaluation.baselines.ridge import Ridge, RidgeAndPlaces, smooth_columns
+from streetgauge.evaluation.baselines.ridge import Ridge, RidgeAndKriging, smooth_columns
+from streetgauge.evaluation.baselines.spatial import Kriging, Nearest, nearest_areas, nearest_scores
 
 __all__ = [
     "CHANCE",
@@ -33,7 +33,7 @@ __all__ = [
     "Method",
     "Nearest",
     "Ridge",
-    "RidgeAndPlaces",
+    "RidgeAndKriging",
     "constant",
     "density",
     "middle",

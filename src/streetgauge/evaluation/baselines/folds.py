@@ -45,7 +45,7 @@ class Method(Protocol):
 class Folds:
     """The query of each fold, and the labels of its training areas.
 
-    This is the only place from which a method gets labels, so none can see those of the areas
+    Only from here a method gets labels, so none can see those of the areas
     that it must predict.
 
     Parameters

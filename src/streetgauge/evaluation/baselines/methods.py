@@ -12,8 +12,8 @@ import pandas as pd
 
 from streetgauge.evaluation.aggregate import cut
 from streetgauge.evaluation.baselines.folds import Chance, Folds, Method, middle
-from streetgauge.evaluation.baselines.places import Kriging, Nearest
-from streetgauge.evaluation.baselines.ridge import Ridge, RidgeAndPlaces, smooth_columns
+from streetgauge.evaluation.baselines.ridge import Ridge, RidgeAndKriging, smooth_columns
+from streetgauge.evaluation.baselines.spatial import Kriging, Nearest
 
 if TYPE_CHECKING:
     import geopandas as gpd
@@ -89,7 +89,7 @@ class Baselines:
             known = columns if density is None else columns.assign(density=density)
             self._plain["columns"] = Ridge(smooth_columns(known), coordinates)
         self._plain |= {
-            f"{name}-and-kriging": self._with_places(self._plain[name])
+            f"{name}-and-kriging": self._with_kriging(self._plain[name])
             for name in ("density", "columns")
             if name in self._plain and "kriging" in self._plain
         }
@@ -100,13 +100,13 @@ class Baselines:
         if features is not None and features.shape[1]:
             self._images["linear"] = Ridge(features, coordinates)
             if "kriging" in self._plain:
-                self._images["linear-and-kriging"] = self._with_places(self._images["linear"])
+                self._images["linear-and-kriging"] = self._with_kriging(self._images["linear"])
 
-    def _with_places(self, ridge: Method) -> RidgeAndPlaces:
+    def _with_kriging(self, ridge: Method) -> RidgeAndKriging:
         kriging = self._plain["kriging"]
         assert isinstance(ridge, Ridge)
         assert isinstance(kriging, Kriging)
-        return RidgeAndPlaces(ridge, kriging)
+        return RidgeAndKriging(ridge, kriging)
 
     def predict(
         self,

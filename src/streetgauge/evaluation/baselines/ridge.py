@@ -9,9 +9,9 @@ import numpy.typing as npt
 import pandas as pd
 
 from streetgauge.evaluation.baselines.folds import Floats, LRUCache
-from streetgauge.evaluation.baselines.places import Kriging, blocks_like
+from streetgauge.evaluation.baselines.spatial import Kriging, blocks_like
 
-__all__ = ["Ridge", "RidgeAndPlaces", "smooth_columns"]
+__all__ = ["Ridge", "RidgeAndKriging", "smooth_columns"]
 
 
 class Ridge:
@@ -21,8 +21,9 @@ class Ridge:
     areas: no label is used. The penalty is the one of `PENALTIES` with the least squared
     error over the *training* areas, each held out (in closed form: Golub, Heath and Wahba 1979,
     Technometrics 21, 215-223). Where what is asked for lies farther from them than they lie from
-    each other, they are held out by blocks as wide as that (`blocks_like`): an area that is left
-    out alone is told by its neighbours, and the penalty would be too small for places without any
+    each other, they are held out by blocks as wide as that (`blocks_like`): an area that is
+    held out alone is predicted by its neighbours, and the penalty would be too small where there
+    are none
     (Roberts et al. 2017, Ecography 40, 913-929).
 
     Parameters
@@ -30,7 +31,7 @@ class Ridge:
     table : DataFrame by area
         Numbers; NaN takes its column's median. Of areas that are not in it, or with NaN in all
         columns, nothing is known.
-    places : DataFrame by area, optional
+    coordinates : DataFrame by area, optional
         ``x`` and ``y`` in metres; without them areas are held out one by one.
     """
 
@@ -39,11 +40,11 @@ class Ridge:
 
     from_mean = True
 
-    def __init__(self, table: pd.DataFrame, places: pd.DataFrame | None = None) -> None:
+    def __init__(self, table: pd.DataFrame, coordinates: pd.DataFrame | None = None) -> None:
         known = table[table.notna().any(axis=1).to_numpy()].sort_index()
         self.areas = known.index
         self.inputs = _components(known.to_numpy(np.float64), self.COMPONENTS)
-        self.places = places
+        self.coordinates = coordinates
         self._cache: LRUCache[_Fold] = LRUCache()
 
     def __call__(self, training: pd.Series, query: pd.Index) -> Floats:
@@ -71,9 +72,9 @@ class Ridge:
     def _fold(self, labels: pd.Series, query: pd.Index) -> _Fold:
         def make() -> _Fold:
             own = self.inputs[self.areas.get_indexer(labels.index)]
-            if self.places is None:
+            if self.coordinates is None:
                 return _Fold.of(own)
-            return _Fold.of(own, blocks_like(self.places, labels.index, query))
+            return _Fold.of(own, blocks_like(self.coordinates, labels.index, query))
 
         return self._cache.get((labels.index, query), make)
 
@@ -143,7 +144,7 @@ class _Fold:
         return weights, int(squared.mean(0).argmin()), errors
 
 
-class RidgeAndPlaces:
+class RidgeAndKriging:
     """Predict by ridge regression, and krige what it leaves; a `Method`.
 
     Regression kriging (Hengl, Heuvelink and Rossiter 2007, Computers & Geosciences 33, 1301-1315).
@@ -194,7 +195,7 @@ def smooth_columns(table: pd.DataFrame, knots: int = 5) -> pd.DataFrame:
 
 
 def _components(values: Floats, most: int) -> Floats:
-    """Standardise columns and keep their principal components [n, at most ``most``]."""
+    """Standardise columns and take their principal components [n, at most ``most``]."""
     if not values.size:
         return values.reshape(len(values), 0)
     values = np.where(np.isfinite(values), values, np.nanmedian(values, axis=0))

@@ -167,7 +167,7 @@ def agreement(
         f"{label}: predicted against actual {one}",
         f"{plain(label)}: predicted against actual {one} of {words.plural(len(known), 'area')}: "
         f"mean and middle half of the predictions and mean ends of the areas’ intervals, by actual "
-        f"{one}; Spearman’s rho {words.number(rho['value'])}.{note}",
+        f"{one}; Spearman’s ρ {words.number(rho['value'])}.{note}",
     )
 
 

@@ -173,7 +173,7 @@ def transfer(metrics: Mapping[str, Any], labels: Mapping[str, str]) -> Sketch | 
         drawn,
         table,
         "What labels are worth with a model of another city",
-        "Spearman’s rho of predicted and actual classes against the share of the areas used in "
+        "Spearman’s ρ of predicted and actual classes against the share of the areas used in "
         "training: going on from the model of another city, and from nothing; "
         f"{words.percent(about.get('interval_level', 0.9))} intervals; the test areas are "
         "the same.",

@@ -15,7 +15,7 @@ TITLES = {
     "within_1": "Within 1",
     "within_2": "Within 2",
     "pearson": "Pearson’s r",
-    "spearman": "Spearman’s rho",
+    "spearman": "Spearman’s ρ",
     "kendall": "Kendall’s tau‑b",
     "kappa": "Quadratic weighted kappa",
 }

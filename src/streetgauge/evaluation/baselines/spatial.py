@@ -1,4 +1,4 @@
-"""What the labels of places around an area say of it: its nearest areas, and kriging."""
+"""Predict an area from the labels of areas around it: the nearest ones, and kriging."""
 
 from __future__ import annotations
 
@@ -31,21 +31,21 @@ class Nearest:
         How many; all training areas if there are fewer.
     weighted : bool, default True
         Weights of one over the distance, so that the next counts more than the fifth; areas at the
-        very same place count alone.
+        very same position count alone.
     """
 
     def __init__(
         self, coordinates: pd.DataFrame, neighbours: int = 5, weighted: bool = True
     ) -> None:
-        self.places, self.neighbours, self.weighted = coordinates, neighbours, weighted
+        self.coordinates, self.neighbours, self.weighted = coordinates, neighbours, weighted
 
     def __call__(self, training: pd.Series, query: pd.Index) -> Floats:
         """Predict: see `Method`."""
-        known, around, place = _placed(self.places, training, query)
+        known, around, target = _positions(self.coordinates, training, query)
         score = np.full(len(query), np.nan)
-        here = np.isfinite(place).all(1)
+        here = np.isfinite(target).all(1)
         if len(known) and here.any():
-            distance, rows = _nearest(around, place[here], self.neighbours)
+            distance, rows = _nearest(around, target[here], self.neighbours)
             score[here] = (_closeness(distance, self.weighted) * known[rows]).sum(1)
         return score
 
@@ -75,33 +75,33 @@ class Kriging:
     BLOCK = 2000  # systems solved at a time, which bounds the memory
 
     def __init__(self, coordinates: pd.DataFrame, neighbours: int = 20, sample: int = 300) -> None:
-        self.places, self.neighbours, self.sample = coordinates, neighbours, sample
+        self.coordinates, self.neighbours, self.sample = coordinates, neighbours, sample
         self._cache: LRUCache[_Trial] = LRUCache()
 
     def __call__(self, training: pd.Series, query: pd.Index) -> Floats:
         """Predict: see `Method`."""
-        known, around, place = _placed(self.places, training, query)
+        known, around, target = _positions(self.coordinates, training, query)
         score = np.full(len(query), np.nan)
-        here = np.isfinite(place).all(1)
+        here = np.isfinite(target).all(1)
         if not here.any() or len(known) < 3 or not np.ptp(around, axis=0).any():
             return score
-        trial = self._cache.get((training.index, query), partial(self._trial, around, place[here]))
+        trial = self._cache.get((training.index, query), partial(self._trial, around, target[here]))
         reach, nugget = trial.best(known)
-        rows = _nearest(around, place[here], self.neighbours)[1]
+        rows = _nearest(around, target[here], self.neighbours)[1]
         guess = np.empty(len(rows))
         for start in range(0, len(rows), self.BLOCK):
             part = slice(start, start + self.BLOCK)
-            distances = _apart(around[rows[part]], place[here][part])
+            distances = _apart(around[rows[part]], target[here][part])
             guess[part] = (_weights(*distances, reach, nugget) * known[rows[part]]).sum(1)
         score[here] = guess
         return score
 
-    def _trial(self, around: Floats, place: Floats) -> _Trial:
+    def _trial(self, around: Floats, target: Floats) -> _Trial:
         """Weights for training areas that are held out, for every range and nugget."""
         rng = np.random.default_rng(0)
         n = len(around)
         chosen = np.sort(rng.choice(n, min(n, self.sample), replace=False))
-        far = np.sort(_nearest(around, place, 1)[0][:, 0])
+        far = np.sort(_nearest(around, target, 1)[0][:, 0])
         least = rng.permutation(far[np.arange(len(chosen)) * len(far) // len(chosen)])
         distance = np.linalg.norm(around[chosen, None] - around, axis=2)
         distance[np.arange(len(chosen)), chosen] = np.inf
@@ -152,13 +152,13 @@ def blocks_like(coordinates: pd.DataFrame, training: pd.Index, query: pd.Index) 
         The part that each is held out in; None where what is asked lies no farther from the
         training areas than they lie from each other.
     """
-    places = coordinates[["x", "y"]]
-    around, place = (places.reindex(each).to_numpy(np.float64) for each in (training, query))
-    known, here = np.isfinite(around).all(1), np.isfinite(place).all(1)
+    points = coordinates[["x", "y"]]
+    around, target = (points.reindex(each).to_numpy(np.float64) for each in (training, query))
+    known, here = np.isfinite(around).all(1), np.isfinite(target).all(1)
     if known.sum() < 2 * PARTS or not here.any():
         return None
     near = float(np.median(_nearest(around[known], around[known], 2)[0][:, -1]))
-    far = float(np.median(_nearest(around[known], place[here], 1)[0]))
+    far = float(np.median(_nearest(around[known], target[here], 1)[0]))
     side = (far - near) / 0.146
     if side <= 2 * near or side <= 0:
         return None
@@ -171,8 +171,8 @@ def blocks_like(coordinates: pd.DataFrame, training: pd.Index, query: pd.Index) 
         side /= 2
     alone = np.flatnonzero(~known)
     square[alone] = square.max() + 1 + np.arange(len(alone))
-    dealt = np.random.default_rng(0).permutation(square.max() + 1) % PARTS
-    part: Rows = dealt[square]
+    shuffled = np.random.default_rng(0).permutation(square.max() + 1) % PARTS
+    part: Rows = shuffled[square]
     return part if len(np.unique(part)) > 1 else None
 
 
@@ -230,30 +230,30 @@ def nearest_areas(
     return pd.Series(cut(score.to_numpy(), classes, counts), index=actual.index, dtype="Int64")
 
 
-def _placed(
+def _positions(
     coordinates: pd.DataFrame, training: pd.Series, query: pd.Index
 ) -> tuple[Floats, Floats, Floats]:
-    """Deciles and places of the training areas that have one, and the places asked for."""
-    places = coordinates[["x", "y"]]
-    around = places.reindex(training.index).to_numpy(np.float64)
+    """Deciles and positions of the training areas that have one, and the positions to predict."""
+    points = coordinates[["x", "y"]]
+    around = points.reindex(training.index).to_numpy(np.float64)
     near = np.isfinite(around).all(1)
-    place = places.reindex(query).to_numpy(np.float64)
-    return training.to_numpy(np.float64)[near], around[near], place
+    target = points.reindex(query).to_numpy(np.float64)
+    return training.to_numpy(np.float64)[near], around[near], target
 
 
-def _nearest(around: Floats, place: Floats, count: int) -> tuple[Floats, Rows]:
+def _nearest(around: Floats, target: Floats, count: int) -> tuple[Floats, Rows]:
     """Distances and rows of the nearest ones, the nearest first: [n, at most count]."""
     from scipy.spatial import KDTree  # here, so that importing the package stays cheap
 
-    distance, rows = KDTree(around).query(place, k=[*range(1, min(count, len(around)) + 1)])
+    distance, rows = KDTree(around).query(target, k=[*range(1, min(count, len(around)) + 1)])
     return distance, rows.astype(np.int64)
 
 
-def _apart(around: Floats, place: Floats) -> tuple[Floats, Floats]:
-    """Distances between neighbours [n, k, k] of places, and from them to their place [n, k]."""
+def _apart(around: Floats, target: Floats) -> tuple[Floats, Floats]:
+    """Distances between neighbours [n, k, k] of points, and from them to their target [n, k]."""
     x, y = around[..., 0], around[..., 1]
     between = np.hypot(x[:, :, None] - x[:, None], y[:, :, None] - y[:, None])
-    to = np.hypot(x - place[:, :1], y - place[:, 1:])
+    to = np.hypot(x - target[:, :1], y - target[:, 1:])
     return between, to
 
 
