@@ -16,8 +16,9 @@ sys.path.insert(0, str(Path(__file__).parent))
 from worlds import WORLDS, World
 
 from streetgauge.errors import InputError
-from streetgauge.model import kernel
-from streetgauge.model.kernel import KERNELS, RIDGE_KERNELS, Bags, KernelModel, fit_kernel
+from streetgauge.model import embedding, gaussian_process, kernel
+from streetgauge.model.embedding import Bags, Embedding
+from streetgauge.model.kernel import KERNELS, RIDGE_KERNELS, KernelModel, fit_kernel
 
 
 def small(name: str = "linear", seed: int = 0) -> World:
@@ -44,7 +45,7 @@ def rho(world: World, model: KernelModel, rows: np.ndarray) -> float:
 
 
 def test_the_linear_kernel_is_the_exact_gaussian_process_on_mean_features(monkeypatch):
-    monkeypatch.setattr(kernel, "NOISES", np.array([0.3]))
+    monkeypatch.setattr(gaussian_process, "NOISES", np.array([0.3]))
     world = small()
     train, test = halves(world)
     model = fit(world, train, kernels=RIDGE_KERNELS)
@@ -71,7 +72,7 @@ def test_the_evidence_is_the_marginal_likelihood_of_the_labels(areas):
     # With more features than areas, and with fewer: the two ways to decompose.
     rng = np.random.default_rng(0)
     x, y, weight = rng.normal(size=(areas, 20)), rng.normal(size=(areas, 1)), np.ones(areas)
-    evidence, variance = kernel._Spectrum.of(x, y, weight).evidence()
+    evidence, variance = gaussian_process.Spectrum.of(x, y, weight).evidence()
     # What is left of the labels without their mean, in areas - 1 dimensions.
     contrasts = np.linalg.svd(np.eye(areas) - 1 / areas)[0][:, : areas - 1]
     exact = [
@@ -79,19 +80,19 @@ def test_the_evidence_is_the_marginal_likelihood_of_the_labels(areas):
             contrasts.T @ y[:, 0],
             cov=s * contrasts.T @ (x @ x.T + noise * np.eye(areas)) @ contrasts,
         )
-        for noise, s in zip(kernel.NOISES, variance[:, 0], strict=True)
+        for noise, s in zip(gaussian_process.NOISES, variance[:, 0], strict=True)
     ]
     assert np.diff(evidence[:, 0]) == pytest.approx(np.diff(exact), abs=1e-6)
 
 
 def test_products_of_random_features_are_the_mean_kernel_between_two_areas_views(monkeypatch):
-    monkeypatch.setattr(kernel, "FREQUENCIES", 8192)
+    monkeypatch.setattr(embedding, "FREQUENCIES", 8192)
     world = small("composition")
     world.present[::3, 0] = False
     bags = Bags(world.features, world.present, np.arange(len(world.area)), world.area)
-    embedding = kernel.Embedding.of(bags, seed=0)
-    vectors = dict(zip(embedding.maps, embedding(bags), strict=True))
-    views = (world.features - embedding.scale.mean) / embedding.scale.sd
+    embed = Embedding.of(bags, seed=0)
+    vectors = dict(zip(embed.maps, embed(bags), strict=True))
+    views = (world.features - embed.scale.mean) / embed.scale.sd
     share = world.present / world.present.sum(axis=1, keepdims=True)
     places = (share[..., None] * views).sum(axis=1)
     own = [world.area == a for a in (3, 4)]
@@ -114,9 +115,9 @@ def test_products_of_random_features_are_the_mean_kernel_between_two_areas_views
 def test_squares_are_the_mean_products_of_two_features():
     world = small("composition")
     bags = Bags(world.features, world.present, np.arange(len(world.area)), world.area)
-    embedding = kernel.Embedding.of(bags, seed=0)
-    vectors = dict(zip(embedding.maps, embedding(bags), strict=True))
-    views = (world.features - embedding.scale.mean) / embedding.scale.sd
+    embed = Embedding.of(bags, seed=0)
+    vectors = dict(zip(embed.maps, embed(bags), strict=True))
+    views = (world.features - embed.scale.mean) / embed.scale.sd
     own = world.area == 5
     for name, rows in (
         ("view-square", views[own].reshape(-1, 8)),
@@ -169,7 +170,7 @@ def test_same_seed_same_model_and_blocks_change_nothing(monkeypatch):
     train, test = halves(world)
     first = fit(world, train, seed=1)
     again, other = fit(world, train, seed=1), fit(world, train, seed=2)
-    monkeypatch.setattr(kernel, "BLOCK", 7)
+    monkeypatch.setattr(embedding, "BLOCK", 7)
     blocks = fit(world, train, seed=1)
     said = [m.predict(world.features, world.present, rows=test).mean for m in (first, again, other)]
     assert np.array_equal(said[0], said[1])
@@ -213,9 +214,9 @@ def test_weights_of_areas_are_what_copies_of_them_are():
     rng = np.random.default_rng(0)
     x, y = rng.normal(size=(20, 5)), rng.normal(size=(20, 1))
     weight = np.r_[np.ones(10), np.full(10, 2)]
-    weighted = kernel._Spectrum.of(x, y, weight)
+    weighted = gaussian_process.Spectrum.of(x, y, weight)
     twice = np.r_[np.arange(20), np.arange(10, 20)]
-    copied = kernel._Spectrum.of(x[twice], y[twice], np.ones(30))
+    copied = gaussian_process.Spectrum.of(x[twice], y[twice], np.ones(30))
     assert weighted.centre == pytest.approx(copied.centre)
     assert weighted.values == pytest.approx(copied.values)
     assert np.abs(weighted.pull) == pytest.approx(np.abs(copied.pull))
@@ -273,8 +274,8 @@ def test_many_features_and_few_areas_work():
 
 
 def test_more_areas_and_features_than_linear_components_are_projected(monkeypatch):
-    monkeypatch.setattr(kernel, "LINEAR_COMPONENTS", 6)
-    monkeypatch.setattr(kernel, "COMPONENTS", 5)
+    monkeypatch.setattr(embedding, "LINEAR_COMPONENTS", 6)
+    monkeypatch.setattr(embedding, "COMPONENTS", 5)
     world = WORLDS["linear"](0)
     train, test = halves(world)
     model = fit(world, train)

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from streetgauge.model import binomial
 from streetgauge.model.calibration import apply_temperature, fit_temperature
+from streetgauge.model.embedding import Embedding, bag_locations
 from streetgauge.model.fitting import (
     CALIBRATION_ROWS,
     calibration_scores,
@@ -29,15 +30,8 @@ from streetgauge.model.fitting import (
     fit_model,
     pooled_rows,
 )
-from streetgauge.model.kernel import (
-    KERNELS,
-    RIDGE_KERNELS,
-    Embedding,
-    KernelModel,
-    Regression,
-    bag_locations,
-    regress,
-)
+from streetgauge.model.gaussian_process import Regression, regress
+from streetgauge.model.kernel import KERNELS, RIDGE_KERNELS, KernelModel
 from streetgauge.model.model import Floats, Model, Predictions, TrainingRecord
 from streetgauge.model.reading import (
     PREDICTING,

@@ -1,0 +1,349 @@
+"""Gaussian-process regression on vectors of areas, averaged over kernels and levels of noise.
+
+Each kernel has a Gaussian process on the deciles at every level of `NOISES`. Predictions are
+averaged over kernels and levels, weighted by their marginal likelihood (MacKay 1992, *Bayesian
+interpolation*): nothing is chosen on areas that are predicted. Everything is computed in the
+primal, with one eigen-decomposition a kernel, so time is linear in the number of areas, and the
+fitted state holds no training data.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Self
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy.linalg import eigh
+from scipy.special import logsumexp
+
+from streetgauge.errors import InputError
+
+__all__ = ["Kernel", "KernelPrediction", "Regression", "Spectrum", "regress"]
+
+Floats = NDArray[np.float64]
+Singles = NDArray[np.float32]
+Flags = NDArray[np.bool_]
+Rows = NDArray[np.int64]
+
+NOISES = np.logspace(-2.5, 2.5, 13)  # noise variance over signal variance
+NEGLIGIBLE = 0.01  # weight of a kernel that is dropped for an outcome
+RANK = 64  # axes of a kernel along which the explained variance is stored
+
+
+@dataclass(frozen=True)
+class Kernel:
+    """A kernel's Gaussian process, averaged over the levels of noise.
+
+    Parameters
+    ----------
+    parts, widths : array of int64
+        Positions of its maps among those of the embedding, and the lengths of their vectors.
+    centre, scale : array, shape [W]
+        Of its features: their mean over the training areas, and what gives the vectors of each
+        map an equal mean square norm, and those of all together one of 1.
+    coefficients : array, shape [W, M]
+    offset, weight : array, shape [M]
+        What is added to the prediction; the kernel's share of the marginal likelihood.
+    likeliest : array of bool, shape [M]
+        For which outcomes its share is the largest: their variance is taken from it.
+    axes : array, shape [W, Q]
+        Along which the training areas explain most.
+    explained : array, shape [Q, M]
+        Variance along each axis that the training areas explain.
+    prior : array, shape [M]
+        Variance without them, of an area whose vector has norm 1.
+    """
+
+    parts: Rows
+    widths: Rows
+    centre: Singles
+    scale: Singles
+    coefficients: Singles
+    offset: Floats
+    weight: Floats
+    likeliest: Flags
+    axes: Singles
+    explained: Floats
+    prior: Floats
+
+    def predict(self, maps: Sequence[Singles]) -> tuple[Floats, Floats]:
+        """Predict areas, and give the variance of the prediction: both [A, M]."""
+        vectors = (_joined(maps, self.parts) - self.centre) * self.scale
+        variance = np.zeros((len(vectors), len(self.weight)))
+        if self.likeliest.any():
+            norm = np.einsum("aw,aw->a", vectors, vectors)
+            along = (vectors @ self.axes) ** 2
+            variance = np.maximum(norm[:, None] * self.prior - along @ self.explained, 0)
+        return vectors @ self.coefficients + self.offset, variance
+
+    def weighted(self, weight: Floats, likeliest: Flags) -> Self:
+        """Give the kernel with its weight, and with axes, which take most space, if needed."""
+        rank = self.axes.shape[1] if likeliest.any() else 0
+        axes, explained = self.axes[:, :rank], self.explained[:rank]
+        return replace(self, weight=weight, likeliest=likeliest, axes=axes, explained=explained)
+
+    def pick(self, outcomes: Sequence[int]) -> Self:
+        """Give the kernel of these outcomes only, by position, in this order."""
+        each = ("coefficients", "offset", "weight", "likeliest", "explained", "prior")
+        return replace(self, **{name: getattr(self, name)[..., outcomes] for name in each})
+
+
+def _joined(maps: Sequence[Singles], parts: ArrayLike) -> Floats:
+    """Put the vectors of these maps next to each other, in float64: [A, W]."""
+    chosen = [maps[part] for part in np.asarray(parts).tolist()]
+    return np.concatenate(chosen, axis=1, dtype=np.float64)
+
+
+@dataclass(frozen=True)
+class Spectrum:
+    """Eigen-decomposition of a kernel on labelled areas, and the projections of their labels.
+
+    With features X and labels y, less their weighted means, ``values`` [r] and ``axes`` [W, r] are
+    those of X'X, and ``pull`` [r, M] is axes' X'y. ``centre`` [W] is the mean of the features,
+    ``total`` [M] the sum of squares of y, and ``freedom`` the number of areas less one.
+    """
+
+    values: Floats
+    axes: Floats
+    pull: Floats
+    centre: Floats
+    total: Floats
+    freedom: int
+
+    @classmethod
+    def of(cls, vectors: Floats, labels: Floats, weight: Floats) -> Self:
+        """Decompose the kernel of these vectors [A, W], with labels [A, M] and weights [A]."""
+        share = weight / weight.sum()
+        centre = share @ vectors
+        root = np.sqrt(weight)[:, None]
+        x, y = root * (vectors - centre), root * (labels - share @ labels)
+        if len(x) < x.shape[1]:  # the smaller of the two products has the same eigenvalues
+            values, left = eigh(x @ x.T, check_finite=False)
+            positive = values > 1e-10 * values[-1]
+            values = values[positive]
+            axes = x.T @ (left[:, positive] / np.sqrt(values))
+        else:
+            values, axes = eigh(x.T @ x, check_finite=False)
+        values, axes = np.maximum(values[::-1], 0), axes[:, ::-1]
+        return cls(values, axes, axes.T @ (x.T @ y), centre, (y**2).sum(axis=0), len(x) - 1)
+
+    def evidence(self) -> tuple[Floats, Floats]:
+        """Give log marginal likelihood and signal variance at each level of noise: [L, M].
+
+        The signal variance is the most likely one, and the mean is integrated over.
+        """
+        noise = NOISES[:, None]
+        pulled = (1 / (self.values + noise)) @ self.pull**2
+        rest = np.maximum(self.total - pulled, 1e-12 * np.maximum(self.total, 1e-12))
+        variance = rest / noise / self.freedom
+        determinant = np.log1p(self.values / noise).sum(axis=1, keepdims=True)
+        return -(self.freedom * np.log(variance * noise) + determinant) / 2, variance
+
+
+@dataclass(frozen=True)
+class KernelPrediction:
+    """What Gaussian processes predict for A areas and M outcomes.
+
+    Parameters
+    ----------
+    mean : array of float64, shape [A, M]
+        Expected decile; it may lie outside the scale.
+    sd : array of float64, shape [A, M]
+        Predictive standard deviation of the decile, noise included.
+    """
+
+    mean: Floats
+    sd: Floats
+
+
+@dataclass(frozen=True)
+class Regression:
+    """Gaussian processes on embedded areas; see `regress`.
+
+    Parameters
+    ----------
+    kernels : tuple
+        Those with a weight of at least `NEGLIGIBLE` for some outcome.
+    mean, noise : array of float64, shape [M]
+        Mean decile of the training areas, and variance of the noise.
+    evidence : array of float64, shape [P, L, M]
+        Log marginal likelihood of each of P kernels at each of L levels of noise.
+    """
+
+    kernels: tuple[Kernel, ...]
+    mean: Floats
+    noise: Floats
+    evidence: Floats
+
+    def predict(self, maps: Sequence[Singles]) -> KernelPrediction:
+        """Predict areas.
+
+        Parameters
+        ----------
+        maps : sequence of array of float32, shape [A, W]
+            Their vectors, as the `Embedding` gives them.
+
+        Returns
+        -------
+        KernelPrediction
+        """
+        mean, second, within = np.zeros((3, len(maps[0]), len(self.mean)))
+        for kernel in self.kernels:
+            each, variance = kernel.predict(maps)
+            mean += kernel.weight * each
+            second += kernel.weight * each**2
+            within += kernel.likeliest * variance
+        between = np.maximum(second - mean**2, 0)
+        return KernelPrediction(self.mean + mean, np.sqrt(within + between + self.noise))
+
+    def expected(self, maps: Sequence[Singles]) -> Floats:
+        """Give the mean of `predict` alone, in a fraction of the time: [A, M]."""
+        constant, slopes = self._sum
+        total = constant + np.zeros((len(maps[0]), 1))
+        for part, slope in slopes.items():
+            total += maps[part].astype(np.float64) @ slope
+        return total
+
+    @cached_property
+    def _sum(self) -> tuple[Floats, dict[int, Floats]]:
+        """The weighted sum of all kernels' predictions as a constant [M] and slopes [W, M]."""
+        constant = self.mean
+        slopes: dict[int, Floats] = {}
+        for kernel in self.kernels:
+            slope = kernel.weight * kernel.coefficients * kernel.scale[:, None]
+            constant = constant + kernel.weight * kernel.offset - kernel.centre @ slope
+            first = 0
+            for part, width in zip(kernel.parts.tolist(), kernel.widths.tolist(), strict=True):
+                own = slope[first : first + width]
+                slopes[part] = slopes[part] + own if part in slopes else own
+                first += width
+        return constant, slopes
+
+    def pick(self, outcomes: Sequence[int]) -> Self:
+        """Give the regression of these outcomes only, by position, in this order."""
+        chosen = list(outcomes)
+        kernels = tuple(kernel.pick(chosen) for kernel in self.kernels)
+        return replace(
+            self,
+            kernels=tuple(kernel for kernel in kernels if kernel.weight.any()),
+            mean=self.mean[chosen],
+            noise=self.noise[chosen],
+            evidence=self.evidence[..., chosen],
+        )
+
+
+def regress(
+    maps: Sequence[Singles],
+    labels: Floats,
+    weight: Floats,
+    kernels: Sequence[Sequence[int]],
+) -> Regression:
+    """Fit a Gaussian process with every kernel, and weigh them by their marginal likelihood.
+
+    Parameters
+    ----------
+    maps : sequence of array of float32, shape [A, W]
+        Vectors of the training areas, as the `Embedding` gives them.
+    labels : array of float64, shape [A, M]
+        Deciles, NaN where missing.
+    weight : array of float64, shape [A]
+        Above 0; the noise of an area has a variance of one over its weight.
+    kernels : sequence of sequence of int
+        Positions of the maps whose kernels each kernel sums.
+
+    Returns
+    -------
+    Regression
+
+    Raises
+    ------
+    InputError
+        If an outcome has a label in fewer than two areas.
+    """
+    known = ~np.isnan(labels)
+    few = np.flatnonzero(known.sum(axis=0) < 2)
+    if len(few):
+        raise InputError(
+            f"outcome {few[0] + 1}",
+            f"{known[:, few[0]].sum()} of the areas to train on have a label",
+            "at least two are needed: exclude the outcome, or add areas",
+        )
+    masks, group = np.unique(known.T, axis=0, return_inverse=True)
+    largest_first = np.argsort(-np.bincount(group), kind="stable")
+    groups = [(masks[g], np.flatnonzero(group == g)) for g in largest_first]
+    fitted = [_fit(maps, parts, labels, weight, groups) for parts in kernels]
+    evidence = np.stack([levels for _, levels, _ in fitted])
+    log_weight = logsumexp(evidence, axis=1)
+    share = np.exp(log_weight - logsumexp(log_weight, axis=0))
+    share[share < NEGLIGIBLE] = 0
+    share /= share.sum(axis=0)
+    used = np.flatnonzero(share.any(axis=1))
+    first = share.argmax(axis=0)
+    chosen = tuple(fitted[k][0].weighted(share[k], first == k) for k in used)
+    filled, counted = np.where(known, labels, 0), known * weight[:, None]
+    mean = (filled * counted).sum(axis=0) / counted.sum(axis=0)
+    noise = (share * np.stack([level for _, _, level in fitted])).sum(axis=0)
+    return Regression(chosen, mean, noise, evidence)
+
+
+def _fit(
+    maps: Sequence[Singles],
+    parts: Sequence[int],
+    labels: Floats,
+    weight: Floats,
+    groups: Sequence[tuple[Flags, Rows]],
+) -> tuple[Kernel, Floats, Floats]:
+    """Fit one kernel; also give its evidence at each level of noise [L, M], and its noise [M].
+
+    ``groups`` are areas [A] with the outcomes that have a label in just these, largest first.
+    """
+    vectors = _joined(maps, parts)
+    centre = vectors.mean(axis=0)
+    vectors -= centre
+    widths = [maps[part].shape[1] for part in parts]
+    scale = _scale(vectors, widths)
+    vectors *= scale
+    width, outcomes = vectors.shape[1], labels.shape[1]
+    axes, explained = np.empty((width, 0)), np.empty((0, outcomes))
+    coefficients, evidence = np.empty((width, outcomes)), np.empty((len(NOISES), outcomes))
+    offset, prior, noise = np.empty((3, outcomes))
+    for areas, columns in groups:
+        spectrum = Spectrum.of(vectors[areas], labels[np.ix_(areas, columns)], weight[areas])
+        if not axes.shape[1]:
+            axes = spectrum.axes[:, :RANK]
+            explained = np.empty((axes.shape[1], outcomes))
+        evidence[:, columns], variance = spectrum.evidence()
+        share = np.exp(evidence[:, columns] - logsumexp(evidence[:, columns], axis=0))
+        inverse = 1 / (spectrum.values[:, None] + NOISES)
+        coefficients[:, columns] = spectrum.axes @ (spectrum.pull * (inverse @ share))
+        offset[columns] = -spectrum.centre @ coefficients[:, columns]
+        prior[columns] = (share * variance).sum(axis=0)
+        noise[columns] = NOISES @ (share * variance)
+        along = spectrum.values[:, None] * (inverse @ (share * variance))
+        explained[:, columns] = (axes.T @ spectrum.axes) ** 2 @ along
+    kernel = Kernel(
+        np.array(parts, np.int64),
+        np.array(widths, np.int64),
+        centre.astype(np.float32),
+        scale.astype(np.float32),
+        coefficients.astype(np.float32),
+        offset,
+        np.ones(outcomes),
+        np.ones(outcomes, np.bool_),
+        axes.astype(np.float32),
+        explained,
+        prior,
+    )
+    return kernel, evidence, noise
+
+
+def _scale(vectors: Floats, widths: Sequence[int]) -> Floats:
+    """Give each map's vectors an equal mean square norm, and all together 1: factors [W]."""
+    factors = []
+    for part in np.split(vectors, np.cumsum(widths)[:-1], axis=1):
+        norm = np.einsum("aw,aw->", part, part) / len(part) * len(widths)
+        factors.append(np.full(part.shape[1], 1 / np.sqrt(norm) if norm > 0 else 1.0))
+    return np.concatenate(factors)
