@@ -72,10 +72,10 @@ class Metrics(dict[str, Any]):
             than that of the best guess without images) with ``_low``, ``_high`` and ``_over``
             (which guess that is). NaN where a figure is not defined.
         """
-        rows, accounts = {}, self.get("outcomes", {})
-        order = [name for name in self.labels if name in accounts]
-        for name in dict.fromkeys([*order, *accounts]):
-            about = accounts[name]
+        rows, evaluations = {}, self.get("outcomes", {})
+        order = [name for name in self.labels if name in evaluations]
+        for name in dict.fromkeys([*order, *evaluations]):
+            about = evaluations[name]
             row = {"label": self.labels.get(name, name), "n_areas": about.get("n_areas")}
             for metric in ("mae", "within_1", "spearman"):
                 row |= _spread(metric, about.get("metrics", {}).get(metric))
@@ -298,8 +298,8 @@ class Study:
         Returns
         -------
         DataFrame by stage
-            ``state``: ``up to date``, ``out of date``, ``inputs missing`` or ``not done``;
-            ``started``; ``seconds``; ``messages``.
+            ``state``: ``up to date``, ``out of date``, ``inputs missing``,
+            ``inputs unreachable`` or ``not done``; ``started``; ``seconds``; ``messages``.
         """
         from streetgauge.study.stages import stages_of
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import stat
 import subprocess
 import sys
 from pathlib import Path
@@ -46,6 +47,23 @@ def test_a_killed_process_holds_no_lock(tmp_path: Path) -> None:
         holder.send_signal(signal.SIGKILL)
         holder.wait()
     WriteLock(file).release()
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no such modes")
+@pytest.mark.parametrize(
+    ("directory", "expected"), [(0o2775, 0o664), (0o755, 0o644), (0o700, 0o600)]
+)
+def test_who_may_write_into_the_directory_may_take_over_a_lock_that_was_left(
+    directory: int, expected: int, tmp_path: Path
+) -> None:
+    (shared := tmp_path / "shared").mkdir()
+    shared.chmod(directory)
+    before = os.umask(0o022)
+    try:
+        with WriteLock(shared / "run.json"):
+            assert stat.S_IMODE((shared / ".run.json.lock").stat().st_mode) == expected
+    finally:
+        os.umask(before)
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")

@@ -352,6 +352,24 @@ def test_a_study_s_cache_key_follows_its_remote_images(grid: Path) -> None:
     assert sign() != before
 
 
+def test_without_a_network_the_inputs_of_a_stage_are_unreachable_and_not_missing(
+    grid: Path,
+) -> None:
+    from streetgauge.study import Study
+    from streetgauge.study.stages import stage_named
+
+    file = grid / "study.toml"
+    text = file.read_text().partition("[features]")[0]
+    file.write_text(text + '[imagery]\nfolder = "http://127.0.0.1:9/images"\n')
+    study = Study.open(grid)
+    study.record["stages"] = {"features": {}}
+    assert study.state(stage_named("features")) == "inputs unreachable"
+    file.write_text(text + '[imagery]\nfolder = "nowhere"\n')
+    study = Study.open(grid)
+    study.record["stages"] = {"features": {}}
+    assert study.state(stage_named("features")) == "inputs missing"
+
+
 def test_a_bad_url_in_study_toml_is_one_sentence(grid: Path) -> None:
     file = grid / "study.toml"
     text = file.read_text().partition("[features]")[0]

@@ -9,6 +9,7 @@ import os
 import re
 import shutil
 import socket
+import stat
 import tempfile
 import weakref
 from collections.abc import Iterator, Mapping
@@ -192,7 +193,10 @@ class WriteLock:
     def __init__(self, path: Path, busy: str = "is writing to it") -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         file = path.with_name(f".{path.name}.lock")
-        lock = FileLock(file, timeout=0, fallback_to_soft=False)
+        # Whoever may write into the directory may also take over the lock of a process that was
+        # killed, as they may replace every other file: its mode follows the directory's.
+        mode = 0o600 | stat.S_IMODE(path.parent.stat().st_mode) & 0o066
+        lock = FileLock(file, timeout=0, mode=mode, fallback_to_soft=False)
         self.held = False
         try:
             lock.acquire()

@@ -136,6 +136,10 @@ def open_url(url: str) -> IO[bytes]:
         return opened
 
 
+class UnreachableError(InputError):
+    """No server answers at a URL: another run may find it again."""
+
+
 class TooLargeError(OSError):
     """A remote file that is larger than what is asked of it."""
 
@@ -224,7 +228,7 @@ def _listing(url: str) -> tuple[tuple[str, str, str], ...]:
     except OSError as error:
         raise InputError(url, f"it cannot be listed: {error}", "check the address") from None
     if not found:
-        raise InputError(url, _why_nothing(filesystem, path), "check it, and who may read it")
+        raise _why_nothing(url, filesystem, path)
     root = path.rstrip("/")
     escaped = _is_web(url)
     rows = []
@@ -235,16 +239,17 @@ def _listing(url: str) -> tuple[tuple[str, str, str], ...]:
     return tuple(sorted(rows))
 
 
-def _why_nothing(filesystem: AbstractFileSystem, path: str) -> str:
+def _why_nothing(url: str, filesystem: AbstractFileSystem, path: str) -> InputError:
     """Distinguish a server that does not respond from one that has nothing there."""
+    step, reason = "check it, and who may read it", "there is nothing at this address"
     try:
         filesystem.info(path)
     except FileNotFoundError as error:
         if isinstance(error.__cause__, OSError):  # fsspec calls a refused connection "not found"
-            return f"no server answers: {str(error.__cause__)[:200]}"
+            return UnreachableError(url, f"no server answers: {str(error.__cause__)[:200]}", step)
     except Exception as error:  # stores' libraries share no base class
-        return f"it cannot be listed: {str(error)[:200]}"
-    return "there is nothing at this address"
+        reason = f"it cannot be listed: {str(error)[:200]}"
+    return InputError(url, reason, step)
 
 
 def _is_web(url: str) -> bool:
@@ -255,6 +260,8 @@ def _web_listing(url: str) -> tuple[tuple[str, str, str], ...]:
     """As `_listing`, but empty where a web server lists nothing."""
     try:
         return _listing(url)
+    except UnreachableError:
+        raise
     except InputError:
         return ()
 

@@ -168,6 +168,8 @@ def _state(study: Study, name: str) -> str:
     done = study.record["stages"][name]
     if state == "inputs missing":
         return f"done {done['started']}; what it reads is no longer there"
+    if state == "inputs unreachable":
+        return f"done {done['started']}; what it reads cannot be reached now"
     return f"{state} ({done['started']}): {'; '.join(done['messages'])}"
 
 

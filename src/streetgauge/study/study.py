@@ -49,7 +49,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Done", "State", "Study", "content_of", "signature_of"]
 
-State = Literal["not done", "up to date", "out of date", "inputs missing"]
+State = Literal["not done", "up to date", "out of date", "inputs missing", "inputs unreachable"]
 
 _LEVEL = re.compile(r"areas-[^/\\]+\.parquet")
 # What a result depends on next to this package: recorded, not compared.
@@ -206,15 +206,21 @@ class Study(StudyFiles):
         """Whether a stage is done, and whether its result is that of its inputs as they are now.
 
         Files that have changed are read. ``inputs missing`` is a stage that was done from files
-        that are no longer there.
+        that are no longer there; ``inputs unreachable`` one that reads a URL which nothing
+        answers now, as without a network.
         """
         if stage.name not in self.record.get("stages", {}):
             return "not done"
         try:
             self.require_files(stage.settings)
-            return "up to date" if self.is_up_to_date(stage, self.key(stage)) else "out of date"
-        except (InputError, FileNotFoundError):
+        except InputError:
             return "inputs missing"
+        try:
+            return "up to date" if self.is_up_to_date(stage, self.key(stage)) else "out of date"
+        except FileNotFoundError:
+            return "inputs missing"
+        except InputError:
+            return "inputs unreachable"
 
     def fingerprint(self, path: Path) -> str:
         """Sha256 of a file, or of all files of a directory with their relative paths.
