@@ -54,6 +54,6 @@ def test_each_reason_counts_what_it_excludes_the_smallest_thing_that_a_row_names
     ]
     assert describe_skips(skips_frame(rows)) == (
         "2 locations excluded: postcode terminated June 2010",
-        "1 view excluded: it is black",
         "1 area excluded: no location lies in this area",
+        "1 view excluded: it is black",
     )

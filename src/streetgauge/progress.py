@@ -1,4 +1,4 @@
-"""How long work tells how far it is, without knowing who listens.
+"""How long work reports its progress, without knowing who listens.
 
 Functions that take long accept ``progress: Progress = silent`` and use it as
 ``with progress("features", total, "images") as advance: advance(64)``. The command line passes

@@ -63,6 +63,8 @@ def describe_skips(skips: pd.DataFrame) -> tuple[str, ...]:
     >>> describe_skips(skips_frame([{"location_id": "A", "reason": "it has no coordinates"}]))
     ('1 location excluded: it has no coordinates',)
     """
+    if not len(skips):
+        return ()
     members: Counter[tuple[str, str]] = Counter()
     counts: Counter[tuple[str, str]] = Counter()
     nouns = pd.Series("", skips.index)  # of a file or an archive, which the reason names

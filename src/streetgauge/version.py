@@ -1,3 +1,3 @@
-"""The version of the package, in a place that every module may read."""
+"""The version of the package, in a module that every other may read."""
 
 __version__ = "0.1.0"

@@ -110,7 +110,7 @@ def test_a_split_area_has_no_fold():
         (lambda f: f.drop(columns="score"), "no column 'score'"),
         (lambda f: f.assign(score=np.nan), "2 rows have no 'score'"),
         (lambda f: f.assign(area=["A", None]), "1 rows have no 'area'"),
-        (lambda f: f.assign(location_id="same"), "'same' is there twice"),
+        (lambda f: f.assign(location_id="same"), "same' appears more than once"),
         (lambda f: f.assign(area="A", fold=[1, 2]), "'A' has two folds"),
         (
             lambda f: f.assign(area="A", fold=1, actual_decile=[3, 4]),

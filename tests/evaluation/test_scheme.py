@@ -64,22 +64,23 @@ def test_classes_of_tested_areas_are_counted_once_an_area() -> None:
 @pytest.mark.parametrize(
     ("settings", "words"),
     [
-        ({}, "5-fold cross-validation by area"),
-        ({"unit": "msoa"}, "5-fold cross-validation by whole unit (msoa)"),
+        ({}, "areas held out at random in 5 folds"),
+        ({"unit": "msoa"}, "whole units (msoa) held out at random in 5 folds"),
         (
             {"scheme": "blocks", "block": 2000.0, "buffer": 500.0},
-            "5-fold spatial block cross-validation (2 km), with no training data within 500 m of "
-            "them",
+            "square blocks of 2,000 m held out at random in 5 folds, and nothing learned from "
+            "within 500 m of them",
         ),
         (
             {"scheme": "blocks", "block": 2000.0, "unit": "msoa"},
-            "5-fold spatial block cross-validation (2 km), in blocks that split no msoa",
+            "square blocks of 2,000 m, which split no msoa, held out at random in 5 folds",
         ),
         (
             {"scheme": "leave-one-group-out", "group": "district"},
             "each district held out in turn (5 of them)",
         ),
-        ({"train_size": 0.1}, "5-fold cross-validation by area; trained on 0.1 of the other areas"),
+        ({"train_size": 0.1}, "areas held out at random in 5 folds; learned from 0.1 of the other "
+         "areas"),
     ],
 )  # fmt: skip
 def test_a_scheme_is_described_with_its_sizes(settings: dict[str, object], words: str) -> None:

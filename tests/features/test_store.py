@@ -252,7 +252,7 @@ def test_datasets_laid_out_in_another_way_are_refused(path: Path, how: str) -> N
 def test_a_store_of_nothing_or_with_a_location_twice_is_refused(path: Path) -> None:
     with pytest.raises(InputError, match="nothing to store"):
         FeatureStore.create(path, [], ["a"], 3, TEXTS)
-    with pytest.raises(InputError, match="a location is given twice"):
+    with pytest.raises(InputError, match="appears more than once; give each location once"):
         FeatureStore.create(path, ["x", "x"], ["a"], 3, TEXTS)
     assert not path.exists()
 

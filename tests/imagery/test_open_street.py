@@ -291,7 +291,7 @@ def test_too_much_data_for_one_answer_is_asked_for_in_parts_at_once(
     assert len(searches) == len(set(searches)), "no box is asked for twice"
     # What cannot be cut further is no empty street.
     service.crowded = 1e-9
-    with pytest.raises(InputError, match="more images lie in one place than one answer holds"):
+    with pytest.raises(InputError, match="more images lie at one point than one answer holds"):
         collect(mapillary(service), near, tmp_path / "crowd")
 
 

@@ -155,8 +155,8 @@ def test_members_learn_from_all_groups_between_them(
     model.fit(world.features, world.deciles[:, 0], groups=world.areas)
     assert model.record_.training_areas == model.record_.validation_areas == 40
     assert len(parts) == 3
-    for learnt, stopping in parts:
-        assert learnt == set(range(40)) - stopping
+    for trained, stopping in parts:
+        assert trained == set(range(40)) - stopping
     assert sorted(area for _, stopping in parts for area in stopping) == list(range(40))
     with pytest.raises(ValueError, match=r"ensemble_size=3 need .* are of 2; take ensemble_size=2"):
         model.fit(world.features[:12], world.deciles[:12, 0], groups=world.areas[:12])
@@ -328,9 +328,9 @@ def test_what_cannot_be_used_is_a_value_error_of_one_sentence(
 def test_a_class_that_only_the_validation_part_has_is_reported(make_world: Any) -> None:
     world = make_world(n_areas=10)  # an area of each class
     alone = BinomialOrdinalClassifier(**ALONE)
-    with pytest.warns(UserWarning, match="is only in groups that say when to stop"):
+    with pytest.warns(UserWarning, match="is only in the groups that decide when to stop"):
         alone.fit(world.features, world.deciles[:, 0], groups=world.areas)
-    together = BinomialOrdinalClassifier(**QUICK)  # what stops one, the other learns
+    together = BinomialOrdinalClassifier(**QUICK)  # what stops one trains the other
     with warnings.catch_warnings(action="error", category=UserWarning):
         together.fit(world.features, world.deciles[:, 0], groups=world.areas)
 
@@ -424,7 +424,7 @@ def test_another_number_of_features_or_views_is_seen(make_world: Any) -> None:
         model.predict(world.features[:, :, :5])
 
 
-@pytest.mark.filterwarnings("ignore:class .* is only in groups that say when to stop")
+@pytest.mark.filterwarnings("ignore:class .* is only in the groups that decide when to stop")
 def test_groups_and_weights_find_their_way_through_cross_validation(make_world: Any) -> None:
     world = make_world()
     weight = np.random.default_rng(0).integers(0, 3, 240).astype(float)

@@ -160,7 +160,7 @@ def test_a_hub_that_cannot_be_reached_is_reported_plainly(
     monkeypatch.setenv("HF_TOKEN", "hf_mine")
     api = hub.HfApi
     monkeypatch.setattr(hub, "HfApi", lambda token: api(token=token, endpoint="http://127.0.0.1:9"))
-    with pytest.raises(InputError, match="me/city: cannot reach the Hub; look at"):
+    with pytest.raises(InputError, match="me/city: cannot reach the Hub; check"):
         push(saved, "me/city")
 
 

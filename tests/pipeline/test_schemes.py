@@ -68,17 +68,17 @@ def test_a_network_is_tested_by_every_scheme_and_the_report_says_how(
     run: Run, study: Callable[..., Path]
 ) -> None:
     for name, folds, words, areas in (
-        ("k", "k = 3", "3-fold cross-validation by area", 36),
+        ("k", "k = 3", "areas held out at random in 3 folds", 36),
         (
             "blocks",
             'scheme = "blocks"\nblock = 1000.0\nk = 3',
-            "spatial block cross-validation",
+            "square blocks of 1,000 m",
             36,
         ),
-        ("ward", 'k = 3\nunit = "ward"', "3-fold cross-validation by whole unit (ward)", 36),
+        ("ward", 'k = 3\nunit = "ward"', "whole units (ward) held out at random in 3 folds", 36),
         ("group", 'scheme = "leave-one-group-out"\ngroup = "ward"', "each ward held out in", 36),
-        ("buffer", "k = 3\nbuffer = 100.0", "no training data within 100 m of them", 36),
-        ("size", "k = 3\ntrain_size = 0.5", "trained on 0.5 of the other areas", 36),
+        ("buffer", "k = 3\nbuffer = 100.0", "nothing learned from within 100 m of them", 36),
+        ("size", "k = 3\ntrain_size = 0.5", "learned from 0.5 of the other areas", 36),
         ("tvt", 'scheme = "train-validation-test"', "20 % of the areas held out at random", 7),
         ("class", 'scheme = "by-class"\noutcome = "income"\nclasses = [1, 10]', "1 and 10 of", 8),
     ):
@@ -240,7 +240,7 @@ def test_a_model_from_elsewhere_is_tested_as_it_is(
         assert found.loc[outcome, "location_id"].tolist() == ids
         np.testing.assert_array_equal(found.loc[outcome, "score"], expected.score[:, m])
     report = (place / "report.html").read_text(encoding="utf-8")
-    assert "All areas tested with a model that was trained on none of them" in report
+    assert "All areas tested with a model that learned from none of them" in report
     tuned = study('scheme = "train-test"', name="tuned", more=transfer)
     assert run("run", tuned)[0] == 0
     training = Bundle.load(tuned / "model" / "train").training

@@ -124,7 +124,7 @@ def test_classes_that_a_network_never_sees_are_reported() -> None:
     [
         (lambda f: f.drop(columns="fold"), "no column 'fold'"),
         (lambda f: f.assign(part="tset"), "no part 'tset'; parts are training, validation, test"),
-        (lambda f: pd.concat([f, f.iloc[:1]]), "is there twice"),
+        (lambda f: pd.concat([f, f.iloc[:1]]), "appears more than once; keep one of the rows"),
         (lambda f: f.assign(location_id="X" + f["location_id"]), "none of their locations is one"),
     ],
 )

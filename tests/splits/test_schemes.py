@@ -411,7 +411,7 @@ def one_area(city: City) -> City:
         (
             lambda c: replace(c, ids=np.where(c.ids == "P00003", "P00002", c.ids)),
             {},
-            "location 'P00002': it is there twice",
+            "location 'P00002' appears more than once",
         ),
         (
             lambda c: replace(c, places=c.places[:5]),

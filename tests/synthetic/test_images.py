@@ -179,7 +179,7 @@ def test_locations_of_an_area_share_its_latents() -> None:
 def test_what_cannot_be_simulated_is_refused(tmp_path: Path) -> None:
     locations, deciles = _locations_and_deciles()
     twice = pd.concat([locations, locations.iloc[[2]]])
-    with pytest.raises(InputError, match="'BR12' stands twice"):
+    with pytest.raises(InputError, match="'BR12' appears more than once"):
         simulate_images(twice, tmp_path, deciles, **TINY)
     with pytest.raises(InputError, match="'BR10' has no row"):
         simulate_images(locations, tmp_path, deciles.iloc[1:], **TINY)

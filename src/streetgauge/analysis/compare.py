@@ -156,8 +156,8 @@ def _outcome(
 ) -> dict[str, Any]:
     from streetgauge.evaluation import Operand, compare_areas
 
-    accounts = [side.account(kind) for side, kind in ((a, kind_a), (b, kind_b))]
-    one, other = (account["outcomes"].get(name) for account in accounts)
+    evaluations = [side.metrics_of(kind) for side, kind in ((a, kind_a), (b, kind_b))]
+    one, other = (evaluation["outcomes"].get(name) for evaluation in evaluations)
     # The study may have been given other outcomes since it was run.
     about = None if a.study is None else a.study.settings.outcomes.get(name)
     label = name if about is None else about.label or name
@@ -167,7 +167,7 @@ def _outcome(
     result: dict[str, Any] = {"label": label, "gain": both}
     first, second = _rows(a.areas(kind_a), name), _rows(b.areas(kind_b), name)
     if first is None or second is None:
-        same = accounts[0].get("interval_level") == accounts[1].get("interval_level")
+        same = evaluations[0].get("interval_level") == evaluations[1].get("interval_level")
         return result | _figures_alone(one, other, same_level=same)
     indexed = [frame.set_index("area") for frame in (first, second)]
     weights = [each.get("weight") for each in indexed]
@@ -188,7 +188,7 @@ def _outcome(
 def _figures_alone(
     one: Mapping[str, Any], other: Mapping[str, Any], *, same_level: bool
 ) -> dict[str, Any]:
-    """Compare accounts without areas; intervals of another level show nothing of the difference."""
+    """Compare evaluations without areas; intervals of another level do not tell the difference."""
     from streetgauge.evaluation import compare_figures
 
     a, b = (
@@ -213,7 +213,7 @@ def _rows(areas: pd.DataFrame | None, outcome: str) -> pd.DataFrame | None:
 
 
 def _scheme(side: ComparedStudy, kind: str) -> str:
-    return str(side.account(kind).get("scheme", {}).get("description") or kind)
+    return str(side.metrics_of(kind).get("scheme", {}).get("description") or kind)
 
 
 def _cautions(kind: str, outcomes: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
@@ -317,8 +317,8 @@ class ComparedStudy:
         """Give how it was measured."""
         return EvaluationSettings() if self.study is None else self.study.settings.evaluation
 
-    def account(self, kind: str) -> Mapping[str, Any]:
-        """Give the account of all outcomes in folds of this kind."""
+    def metrics_of(self, kind: str) -> Mapping[str, Any]:
+        """Give the evaluation of all outcomes in folds of this kind."""
         found: Mapping[str, Any] = self.metrics if kind == self.own else self.metrics["other_folds"]
         return found
 
@@ -343,7 +343,7 @@ class ComparedStudy:
         """Report which areas were drawn together for its own figures; None: each alone."""
         from streetgauge.evaluation.resample import draw_units
 
-        drawn = self.account(kind)["outcomes"][outcome].get("bootstrap") or {}
+        drawn = self.metrics_of(kind)["outcomes"][outcome].get("bootstrap") or {}
         if self.study is None or drawn.get("unit", "areas") == "areas":
             return None
         settings = self.evaluation.model_copy(

@@ -258,18 +258,18 @@ class Power:
 
     @cached_property
     def _result(self) -> dict[str, Any]:
-        """Give the accounts of the study's outcomes, as far as there are any."""
+        """Give the evaluations of the study's outcomes, as far as there are any."""
         if not self.study.folds.is_file():
             return {}
         try:
             metrics = json.loads(self.study.metrics.read_text(encoding="utf-8"))
             step = f"run it again: `streetgauge run {self.study.directory} --force`"
             require_version(self.study.metrics, metrics["format_version"], METRICS_VERSION, step)
-            accounts = metrics["outcomes"]
+            evaluations = metrics["outcomes"]
             return {
-                name: accounts[name]["metrics"]["spearman"]
+                name: evaluations[name]["metrics"]["spearman"]
                 for name in self.outcomes
-                if accounts[name]["metrics"]["spearman"]["value"] is not None
+                if evaluations[name]["metrics"]["spearman"]["value"] is not None
             }
         except (OSError, ValueError, KeyError, TypeError):
             return {}

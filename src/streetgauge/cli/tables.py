@@ -63,10 +63,10 @@ def _print_figures(study: Study, metrics: dict[str, Any], screen: Screen) -> Non
         *_numbers("MAE", near, "Spearman\nρ", *added, "of the\nattainable"),
     )
     about = read_metadata(study.outcomes)
-    for name, account in metrics["outcomes"].items():
+    for name, evaluation in metrics["outcomes"].items():
         label = study.settings.outcomes[name].label or name
         mark = " *" if without_value(about.get(name, {})) else ""
-        cells = _headline_cells(account, metrics["headline"][name], close)
+        cells = _headline_cells(evaluation, metrics["headline"][name], close)
         table.add_row(Text(label + mark), *cells)
     screen.result(table, metrics)
     for name in metrics["outcomes"]:
@@ -78,10 +78,10 @@ def _print_figures(study: Study, metrics: dict[str, Any], screen: Screen) -> Non
 
 
 def _headline_cells(
-    account: dict[str, Any], headline: dict[str, dict[str, Any] | None], close: str
+    evaluation: dict[str, Any], headline: dict[str, dict[str, Any] | None], close: str
 ) -> list[str]:
-    values = account["metrics"]
-    shares = (account.get("oracle") or {}).get("share_of_attainable") or {}
+    values = evaluation["metrics"]
+    shares = (evaluation.get("oracle") or {}).get("share_of_attainable") or {}
     return [
         _with_interval(values["mae"]),
         figure_text(values[close]["value"], ".0%"),

@@ -13,6 +13,7 @@ import pandas as pd
 from streetgauge.classes import equal_count, like_counts
 from streetgauge.errors import InputError
 from streetgauge.evaluation.probabilities import probability_columns
+from streetgauge.io.tables import refuse_repeated
 from streetgauge.settings.evaluation import Rule
 
 __all__ = ["RULES", "aggregate", "cut", "refuse_probabilities"]
@@ -188,12 +189,11 @@ class _Rows:
         key = outcome.astype(np.int64) * len(areas) + area
         order = np.lexsort((location, key))
         twice = pd.Series(outcome.astype(np.int64) * len(locations) + location).duplicated()
-        if twice.any():
-            row = predictions[twice.to_numpy()].iloc[0]
-            raise InputError(
-                f"predictions of {row['outcome']!r}",
-                f"location {row['location_id']!r} is there twice",
+        if twice.any():  # only then the keys are made: strings of millions of rows take seconds
+            keys = (
+                predictions["outcome"].astype(str) + ", " + predictions["location_id"].astype(str)
             )
+            refuse_repeated(pd.Index(keys), "predictions", "location of an outcome")
         key, location = key[order], location[order]
         new = np.ones(len(key), dtype=bool)
         new[1:] = key[1:] != key[:-1]

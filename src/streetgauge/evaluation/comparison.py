@@ -393,28 +393,28 @@ def headline(tested: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any
 
 
 def _cell(metrics: Mapping[str, Any], outcome: str) -> dict[str, Any] | None:
-    account = metrics["outcomes"].get(outcome)
-    if account is None or not account["gain"]:
+    evaluation = metrics["outcomes"].get(outcome)
+    if evaluation is None or not evaluation["gain"]:
         return None
-    adds = account["gain"]
+    adds = evaluation["gain"]
     return {
         "scheme": metrics["scheme"]["description"],
-        "n_areas": account["n_areas"],
-        "mae": _gain_over(account, adds, "mae", adds["over"]),
-        "spearman": _gain_over(account, adds, "spearman", adds["over_spearman"]),
+        "n_areas": evaluation["n_areas"],
+        "mae": _gain_over(evaluation, adds, "mae", adds["over"]),
+        "spearman": _gain_over(evaluation, adds, "spearman", adds["over_spearman"]),
     }
 
 
 def _gain_over(
-    account: Mapping[str, Any], adds: Mapping[str, Any], metric: str, over: str | None
+    evaluation: Mapping[str, Any], adds: Mapping[str, Any], metric: str, over: str | None
 ) -> dict[str, Any]:
-    baseline = None if over is None else account["baselines"][over][metric]
+    baseline = None if over is None else evaluation["baselines"][over][metric]
     if over == CONSTANT and metric in CORRELATIONS:
         baseline = 0.0
     return {
         **adds[metric],
         "over": over,
-        "images": account["metrics"][metric]["value"],
+        "images": evaluation["metrics"][metric]["value"],
         "baseline": baseline,
     }
 

@@ -14,7 +14,7 @@ __all__ = ["class_counts", "describe_scheme", "training_areas", "split_areas"]
 
 TRAINED = ("training", "validation")
 CAUTION = (
-    "The networks were trained on other locations of the very areas that they were tested on: "
+    "The networks had learned from other locations of the very areas that they were tested on: "
     "these figures leak. They are better than any for areas that are not known, and are no result."
 )
 # What of the settings belongs to a scheme.
@@ -54,9 +54,9 @@ def describe_scheme(settings: FoldSettings, parts: int, split_areas: int = 0) ->
         own["file"] = settings.file.name
     words = _in_words(name, settings, parts)
     if settings.buffer and parts:
-        words += f", with no training data within {settings.buffer:,g} m of them"
+        words += f", and nothing learned from within {settings.buffer:,g} m of them"
     if settings.train_size < 1 and parts:
-        words += f"; trained on {settings.train_size:.3g} of the other {settings.train_size_unit}"
+        words += f"; learned from {settings.train_size:.3g} of the other {settings.train_size_unit}"
     return {
         "name": name,
         **own,
@@ -78,10 +78,10 @@ def _in_words(name: str, settings: FoldSettings, parts: int) -> str:
     whole = {"area": "areas", "location": "single locations"}.get(
         settings.unit, f"whole units ({settings.unit})"
     )
+    folds = f"in {parts} folds" if parts > 1 else "once"
     if name == "blocks":
-        also = "" if settings.unit == "area" else f", in blocks that split no {settings.unit}"
-        side = (settings.block or 0) / 1000
-        return f"{parts}-fold spatial block cross-validation ({side:,g} km){also}"
+        also = "" if settings.unit == "area" else f", which split no {settings.unit},"
+        return f"square blocks of {settings.block:,g} m{also} held out at random {folds}"
     if name == "leave-one-group-out":
         return f"each {settings.group} held out in turn ({parts} of them)"
     if name in ("train-validation-test", "train-test"):
@@ -90,14 +90,10 @@ def _in_words(name: str, settings: FoldSettings, parts: int) -> str:
         of = " and ".join(map(str, settings.classes))
         return f"areas in class {of} of {settings.outcome} held out, once"
     if name == "test-only":
-        return "all areas tested with a model that was trained on none of them"
+        return "all areas tested with a model that learned from none of them"
     if name == "stored" and settings.file is not None:
-        folds = f"in {parts} folds" if parts > 1 else "once"
         return f"{whole} held out as {settings.file.name} has it, {folds}"
-    by = {"area": "area", "location": "single location"}.get(
-        settings.unit, f"whole unit ({settings.unit})"
-    )
-    return f"{parts}-fold cross-validation by {by}"
+    return f"{whole} held out at random {folds}"
 
 
 def training_areas(splits: pd.DataFrame, deciles: pd.DataFrame) -> pd.DataFrame:

@@ -290,7 +290,7 @@ def structure(
 
     Returns
     -------
-    accounts : dict
+    evaluations : dict
         By outcome: ``n_areas`` (tested, with an actual decile and a neighbour that has one),
         ``neighbours`` (``contiguity`` or ``nearest``), ``mean_neighbours``, ``islands``;
         ``labels``, ``predictions`` and ``residuals`` (predicted less actual), each as
@@ -306,7 +306,7 @@ def structure(
         },
         index=areas.index,
     )
-    accounts = {}
+    evaluations = {}
     for outcome, rows in areas.groupby("outcome", sort=True):
         frame = rows.set_index("area").sort_index()
         residual = (frame["decile"] - frame["actual_decile"]).astype("Float64").astype("float64")
@@ -317,7 +317,7 @@ def structure(
         weights = joined.weights
         labels, predictions = (known[c].astype("float64") for c in ("actual_decile", "decile"))
         cluster = error_clusters(residual.abs(), joined, (seed + own) % 2**32)
-        accounts[str(outcome)] = {
+        evaluations[str(outcome)] = {
             "n_areas": len(known),
             "neighbours": joined.kind,
             "mean_neighbours": len(joined.pairs) / len(known) if len(known) else None,
@@ -331,7 +331,7 @@ def structure(
         nearby = joined.lag(residual.reindex(joined.areas))
         columns.loc[rows.index, "residual_nearby"] = nearby.reindex(area).to_numpy(float)
         columns.loc[rows.index, "error_cluster"] = cluster.reindex(area).to_numpy(object)
-    return accounts, columns
+    return evaluations, columns
 
 
 def metric_crs(areas: gpd.GeoDataFrame | gpd.GeoSeries) -> Any:

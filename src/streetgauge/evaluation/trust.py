@@ -92,16 +92,16 @@ def add_trust(
         neighbours = Neighbours.of_points(coordinates.reindex(here))
     structures, columns = structure(frame, neighbours, seed)
     frame = frame.join(columns)
-    accounts: dict[str, dict[str, Any]] = {}
+    evaluations: dict[str, dict[str, Any]] = {}
     for name, rows in frame.groupby("outcome", sort=True):
         own = predictions[predictions["outcome"] == name]
-        accounts[str(name)] = {
+        evaluations[str(name)] = {
             "probabilities": evaluate_probabilities(rows, own, classes),
             "disagreement": evaluate_disagreement(rows),
             "area_of_applicability": evaluate_applicability(rows),
             "structure": structures[str(name)],
         }
-    return frame, accounts
+    return frame, evaluations
 
 
 def trust_lines(areas: pd.DataFrame) -> tuple[str, ...]:

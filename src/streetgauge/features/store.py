@@ -42,6 +42,7 @@ from streetgauge.features.store_file import (
     views_of,
 )
 from streetgauge.io.files import WriteLock, atomic_path
+from streetgauge.io.tables import refuse_repeated
 from streetgauge.markup import facts_html
 
 __all__ = ["FORMAT", "SIGNATURE", "FeatureStore", "usable"]
@@ -101,7 +102,7 @@ class FeatureStore:
             }
         self._index = pd.Index(self.location_ids)
         if not self._index.is_unique:
-            raise InputError(path, "a location stands in it twice", ANEW)
+            refuse_repeated(self._index, path, "location", step=ANEW)
         self.backbone = self.attributes["backbone"]
         self.features: npt.NDArray[Any] = maps["features"]
         self.present: npt.NDArray[np.bool_] = maps["present"]
@@ -172,8 +173,7 @@ class FeatureStore:
             raise InputError(path, "there is nothing to store", "give locations, views, features")
         if not all(ids):
             raise InputError(path, "a location has no id", "give each location one")
-        if len(set(ids)) < len(ids):
-            raise InputError(path, "a location is given twice", "give each location once")
+        refuse_repeated(pd.Index(ids), path, "location", step="give each location once")
         if unknown := sorted(set(attributes) - set(TEXTS)):
             raise InputError(path, f"no store has attribute {unknown[0]!r}")
         with ExitStack() as held:

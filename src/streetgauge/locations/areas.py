@@ -60,13 +60,13 @@ def read_areas(settings: AreaSettings, locations: LocationSettings | None = None
         Indexed by ``area`` (str, sorted, unique) with columns ``name`` and ``district`` (str or
         None) and, from a boundary file, ``geometry`` in the file's own coordinate system.
         ``attrs`` count what was done: ``repaired`` (invalid polygons made valid, and open rings
-        closed) and ``excluded`` (areas outside the study's place).
+        closed) and ``excluded`` (areas outside the study area).
 
     Raises
     ------
     InputError
         If the file, its layer or a column is not there, a code is empty or repeated, a pattern
-        or the place selects nothing, boundaries have no coordinate system, or an area has no
+        or the selection is empty, boundaries have no coordinate system, or an area has no
         polygon.
     """
     directory = locations if isinstance(locations, DirectoryLocations) else None

@@ -25,7 +25,7 @@ def _codes(prefix: str, first: int, last: int) -> tuple[str, ...]:
     return tuple(f"{prefix}{number:06d}" for number in range(first, last + 1))
 
 
-# The paper's four places by the codes of their local authority districts (ONS Code History
+# The paper's four cities by the codes of their local authority districts (ONS Code History
 # Database): the boroughs of London with the City, and the districts of three metropolitan counties.
 PLACES: dict[str, tuple[str, ...]] = {
     "London": _codes("E09", 1, 33),
@@ -35,7 +35,7 @@ PLACES: dict[str, tuple[str, ...]] = {
 }
 _NAMES = {name.casefold(): name for name in PLACES}
 
-# What a postcode directory has an area lie in, and a place may be named by.
+# What a postcode directory has an area lie in, and a study area may be named by.
 LABELS = ("district", "ward", "county", "region", "country")
 Survey = Callable[[], pd.DataFrame]
 
@@ -43,7 +43,7 @@ Survey = Callable[[], pd.DataFrame]
 def in_place(
     areas: pd.DataFrame, place: Sequence[str], path: Path, survey: Survey | None
 ) -> np.ndarray[Any, Any]:
-    """Find which areas lie in a place.
+    """Find which areas lie in the named districts.
 
     Parameters
     ----------
@@ -135,7 +135,9 @@ def in_polygon(points: np.ndarray[Any, Any], polygon: Path, path: Path) -> np.nd
         raise InputError(polygon, "this is no boundary file", "give GeoJSON, GeoPackage or a zip")
     raw: Any = read_boundaries(polygon)
     if "geometry" not in raw:
-        raise InputError(polygon, "its layer has no polygons", "give a file with the place's shape")
+        raise InputError(
+            polygon, "its layer has no polygons", "give a file with the study area's shape"
+        )
     shapes, _ = checked_boundaries(raw, polygon, setting=None)
     whole = shapely.union_all(shapes.geometry.to_numpy())
     shapely.prepare(whole)

@@ -170,7 +170,7 @@ def _train_other_folds(
         return ()
     files.areas.unlink(missing_ok=True)  # of these folds or, where they changed, of others
     frame = _cross_validated(work, splits, folds, files)
-    how = "at random" if folds.block is None else f"in blocks of {folds.block / 1000:,g} km"
+    how = "at random" if folds.block is None else f"in square blocks of {folds.block:,g} m"
     return (f"also held out {how}: {_tested(frame)}",)
 
 

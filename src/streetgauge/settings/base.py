@@ -20,7 +20,7 @@ from pydantic_core import CoreSchema, core_schema
 from streetgauge.io.remote import is_url, require_url
 
 __all__ = ["Device", "Direction", "HubAddress", "Name", "PathOrUrl", "Positive", "Settings"]
-__all__ += ["Share", "Text", "Url"]
+__all__ += ["Share", "Text", "Url", "default_source"]
 
 Device = Annotated[
     Literal["auto", "cpu", "cuda", "mps"], Field(description="where it runs; auto takes a GPU")
@@ -64,6 +64,15 @@ def _url_or_text(value: object) -> object:
 PathOrUrl = Annotated[
     Annotated[Url | Path, Field(union_mode="left_to_right")], BeforeValidator(_url_or_text)
 ]
+
+
+def default_source(source: str) -> BeforeValidator:
+    """Make a table without a ``source`` one of this source."""
+
+    def add_source(value: object) -> object:
+        return {"source": source, **value} if isinstance(value, dict) else value
+
+    return BeforeValidator(add_source)
 
 
 class Settings(BaseModel):

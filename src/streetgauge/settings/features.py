@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BeforeValidator, Field, Strict, field_validator, model_validator
 
-from streetgauge.settings.base import Device, Name, Positive, Settings, Text
+from streetgauge.settings.base import Device, Name, Positive, Settings, Text, default_source
 
 __all__ = [
     "Cluster",
@@ -204,13 +204,7 @@ class SimulatedFeatures(Settings):
         return self.name
 
 
-def _images_by_default(value: object) -> object:
-    if isinstance(value, dict) and "source" not in value:
-        return {"source": "images", **value}
-    return value
-
-
 FeatureSettings = Annotated[
     Annotated[ImageFeatures | TableFeatures | SimulatedFeatures, Field(discriminator="source")],
-    BeforeValidator(_images_by_default),
+    default_source("images"),
 ]

@@ -10,13 +10,12 @@ from urllib.parse import urlsplit
 
 from pydantic import (
     AfterValidator,
-    BeforeValidator,
     Field,
     Strict,
     model_validator,
 )
 
-from streetgauge.settings.base import PathOrUrl, Positive, Settings, Text
+from streetgauge.settings.base import PathOrUrl, Positive, Settings, Text, default_source
 
 __all__ = [
     "ImagerySettings",
@@ -251,13 +250,7 @@ class PanoramaxImagery(OpenImagery):
     )
 
 
-def _files_by_default(value: object) -> object:
-    if isinstance(value, dict) and "source" not in value:
-        return {"source": "files", **value}
-    return value
-
-
 ImagerySource = Annotated[
     Annotated[ImagerySettings | MapillaryImagery | PanoramaxImagery, Field(discriminator="source")],
-    BeforeValidator(_files_by_default),
+    default_source("files"),
 ]

@@ -12,6 +12,7 @@ import pyarrow as pa
 from numpy.typing import ArrayLike, NDArray
 
 from streetgauge.errors import InputError, closest
+from streetgauge.io.tables import refuse_repeated
 from streetgauge.settings import FoldSettings
 from streetgauge.splits.blocks import column_by_location, to_metres
 from streetgauge.splits.folds import PARTS, Split
@@ -171,13 +172,13 @@ def split_locations(
     *,
     seed: int,
 ) -> list[Split]:
-    """Split a study's locations as its settings say, or as stored splits do.
+    """Split a study's locations by its settings, or by stored splits.
 
     Parameters
     ----------
     settings : FoldSettings
         If `file` is set, the splits (with a column ``part``) or the folds (with ``fold`` only) in
-        it are used; with folds, the settings still say how what is not tested is parted.
+        it are used; with folds, the settings still decide how what is not tested is parted.
     locations : DataFrame
         ``location_id, area, lat, lon``, and ``oa, lsoa, msoa`` where a setting names them.
     deciles : DataFrame
@@ -297,13 +298,9 @@ def _keys_of(
             )
     stored = pd.Index(frame["location_id"], dtype="str")
     ids = pd.Index(np.asarray(location_ids, object), dtype="str")
-    again = frame.duplicated([name for name in ("split", "location_id") if name in columns])
-    if again.any():
-        raise InputError(
-            "stored splits",
-            f"location '{stored[again.argmax()]}' is there twice",
-            "keep one of the rows",
-        )
+    if frame.duplicated([name for name in ("split", "location_id") if name in columns]).any():
+        split = frame["split"].astype(str) + ": " if "split" in columns else ""
+        refuse_repeated(pd.Index(split + stored), "stored splits", "location")
     if not stored.isin(ids).any():
         other = f"they have '{stored[0]}', the study '{ids[0]}'" if len(stored) and len(ids) else ""
         raise InputError("stored splits", "none of their locations is one of this study's", other)

@@ -14,6 +14,7 @@ from scipy.sparse.csgraph import connected_components
 from scipy.spatial import KDTree
 
 from streetgauge.errors import InputError, closest
+from streetgauge.io.tables import refuse_repeated
 from streetgauge.seeds import derive_seed
 from streetgauge.settings import FoldSettings
 from streetgauge.splits.folds import (
@@ -188,8 +189,7 @@ def _prepare(
                 raise InputError(name, reason)
     location, known = pd.factorize(array.get("location_ids", np.arange(n)), sort=True)
     if len(known) < n:
-        twice = known[np.bincount(location).argmax()]
-        raise InputError(f"location '{twice}'", "it is there twice", "keep one row of it")
+        refuse_repeated(pd.Index(known[location]), "folds", "location")
     whole, unit = settings.unit, {"location": location, "area": area}.get(settings.unit)
     if unit is None:
         if "units" not in array:

@@ -45,7 +45,7 @@ class AreaSplit(BaseCrossValidator):  # type: ignore[misc]
     coordinates : DataFrame by area, or array of shape [N, 2], optional
         ``x`` and ``y`` in metres, of the areas or else of the rows.
     units : Series by area or mapping, optional
-        Larger units that are kept whole as well: the MSOA of each area, say.
+        Larger units that are held whole as well: the MSOA of each area, say.
     districts : Series by area or mapping, optional
         What ``leave-one-group-out`` tests one after the other: districts, or cities.
     classes : sequence of int, optional

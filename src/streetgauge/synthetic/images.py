@@ -19,6 +19,7 @@ from PIL import Image
 from scipy.special import ndtr, ndtri
 
 from streetgauge.errors import InputError
+from streetgauge.io.tables import refuse_repeated
 from streetgauge.progress import Progress, silent
 from streetgauge.synthetic.chance import key_of, normals, words_of
 from streetgauge.synthetic.model import LATENTS, OUTCOMES, VISIBLE, Array, LatentModel
@@ -186,9 +187,7 @@ def simulate_images(
     model, rendering = model or LatentModel(), rendering or Rendering()
     seed = rendering.seed
     ids = [str(location_id) for location_id in locations["location_id"]]
-    if len(set(ids)) < len(ids):
-        twice = locations["location_id"][locations["location_id"].duplicated()].iloc[0]
-        raise InputError("locations", f"location_id {twice!r} stands twice", "remove one row of it")
+    refuse_repeated(locations["location_id"].astype(str), "locations", "location")
     absent = [location_id for location_id in ids if location_id not in deciles.index]
     if absent:
         raise InputError("deciles", f"location {absent[0]!r} has no row", "add it")

@@ -1,4 +1,4 @@
-// The card of an area: its numbers, and its place among all.
+// The card of an area: its numbers, and its rank among all.
 const card = byId("card");
 const element = (tag, text, className) => {
   const made = document.createElement(tag);

@@ -50,16 +50,16 @@ const fit = (f) => {
     top: height / 2 - (geometry.height / 2 + state.y) * scale,
   };
 };
-const prepare = (canvas, place, ratio = window.devicePixelRatio || 1) => {
-  const width = Math.round(place.width * ratio), height = Math.round(place.height * ratio);
+const prepare = (canvas, fitted, ratio = window.devicePixelRatio || 1) => {
+  const width = Math.round(fitted.width * ratio), height = Math.round(fitted.height * ratio);
   if (canvas.width !== width || canvas.height !== height) {
     canvas.width = width; canvas.height = height;
-    canvas.style.height = `${place.height}px`;
+    canvas.style.height = `${fitted.height}px`;
   }
   const pen = canvas.getContext("2d");
   pen.setTransform(1, 0, 0, 1, 0, 0);
   pen.clearRect(0, 0, width, height);
-  pen.setTransform(ratio * place.scale, 0, 0, ratio * place.scale, ratio * place.left, ratio * place.top);
+  pen.setTransform(ratio * fitted.scale, 0, 0, ratio * fitted.scale, ratio * fitted.left, ratio * fitted.top);
   pen.lineJoin = "round";
   return pen;
 };
@@ -93,11 +93,11 @@ const groupsOf = (layer) => {
   return grouped.get(key);
 };
 const isSelected = (scale, bin) => !state.selected[scale] || state.selected[scale].has(bin);
-const paint = (canvas, layer, place, ratio) => {
-  const pen = prepare(canvas, place, ratio), { scale } = layers[layer], entries = scales[scale].entries();
-  const fine = 1 / place.scale;
+const paint = (canvas, layer, fitted, ratio) => {
+  const pen = prepare(canvas, fitted, ratio), { scale } = layers[layer], entries = scales[scale].entries();
+  const fine = 1 / fitted.scale;
   // Small areas get no edge of their own: it would hide them. Their own colour closes the seams.
-  const edges = (place.width * place.height * state.zoom ** 2) / count > 500;
+  const edges = (fitted.width * fitted.height * state.zoom ** 2) / count > 500;
   groupsOf(layer).forEach((path, bin) => {
     const swatch = bin < 0 ? null : colour(entries[bin].swatch), selected = isSelected(scale, bin);
     pen.globalAlpha = selected ? 1 : FADED;
@@ -116,8 +116,8 @@ const paint = (canvas, layer, place, ratio) => {
 const draw = () => {
   if (!geometry) return;
   shown().forEach((f) => {
-    const place = fit(f);
-    f.panes.forEach((pane) => paint(pane.canvas, pane.layer, place));
+    const fitted = fit(f);
+    f.panes.forEach((pane) => paint(pane.canvas, pane.layer, fitted));
     f.box.classList.toggle("zoomed", state.zoom > 1);
   });
   mark();
@@ -126,13 +126,13 @@ const draw = () => {
 };
 const mark = () => {
   shown().forEach((f) => {
-    const place = fit(f), pen = prepare(f.mark, place), path = paths[state.area];
+    const fitted = fit(f), pen = prepare(f.mark, fitted), path = paths[state.area];
     if (!path) return;
     pen.strokeStyle = colour("--edge");
-    pen.lineWidth = 5 / place.scale;
+    pen.lineWidth = 5 / fitted.scale;
     pen.stroke(path);
     pen.strokeStyle = colour("--mark");
-    pen.lineWidth = 2.2 / place.scale;
+    pen.lineWidth = 2.2 / fitted.scale;
     pen.stroke(path);
   });
 };
@@ -158,9 +158,9 @@ const later = () => { cancelAnimationFrame(waiting); waiting = requestAnimationF
 
 const probe = document.createElement("canvas").getContext("2d");
 const areaAt = (f, event) => {
-  const rect = f.box.getBoundingClientRect(), place = fit(f);
-  const x = (event.clientX - rect.left - place.left) / place.scale;
-  const y = (event.clientY - rect.top - place.top) / place.scale;
+  const rect = f.box.getBoundingClientRect(), fitted = fit(f);
+  const x = (event.clientX - rect.left - fitted.left) / fitted.scale;
+  const y = (event.clientY - rect.top - fitted.top) / fitted.scale;
   for (let i = 0; i < count; i += 1) {
     const box = boxes[i];
     if (box && box[0] <= x && x <= box[2] && box[1] <= y && y <= box[3] &&
@@ -185,8 +185,8 @@ const floatAt = (x, y) => {
 const floatAtArea = (i) => {
   const f = shown()[0];
   if (!f || !centres[i]) { card.className = "settled"; return; }
-  const rect = f.box.getBoundingClientRect(), place = fit(f);
-  floatAt(rect.left + place.left + centres[i][0] * place.scale, rect.top + place.top + centres[i][1] * place.scale);
+  const rect = f.box.getBoundingClientRect(), fitted = fit(f);
+  floatAt(rect.left + fitted.left + centres[i][0] * fitted.scale, rect.top + fitted.top + centres[i][1] * fitted.scale);
 };
 const zoomTo = (zoom) => {
   state.zoom = Math.max(1, Math.min(CLOSEST, zoom));
@@ -251,9 +251,9 @@ const listen = (f) => {
     if (i >= 0) floatAt(event.clientX, event.clientY);
   });
   f.box.addEventListener("dblclick", (event) => {
-    const rect = f.box.getBoundingClientRect(), place = fit(f);
-    state.x = (event.clientX - rect.left - place.left) / place.scale - geometry.width / 2;
-    state.y = (event.clientY - rect.top - place.top) / place.scale - geometry.height / 2;
+    const rect = f.box.getBoundingClientRect(), fitted = fit(f);
+    state.x = (event.clientX - rect.left - fitted.left) / fitted.scale - geometry.width / 2;
+    state.y = (event.clientY - rect.top - fitted.top) / fitted.scale - geometry.height / 2;
     zoomTo(state.zoom * 2);
   });
   // Only the pinch of a trackpad: the plain wheel belongs to the page.

@@ -32,9 +32,9 @@ BINS = 10
 DRAWS = 500
 
 
-def confusion(account: Mapping[str, Any], classes: int, label: str) -> Sketch | None:
+def confusion(evaluation: Mapping[str, Any], classes: int, label: str) -> Sketch | None:
     """Count the areas by actual and predicted class."""
-    count = np.asarray(account["confusion"], dtype=np.int64)
+    count = np.asarray(evaluation["confusion"], dtype=np.int64)
     if not count.sum():
         return None
     one, many = words.unit(classes)
@@ -78,7 +78,7 @@ def confusion(account: Mapping[str, Any], classes: int, label: str) -> Sketch | 
     bar.ax.yaxis.set_major_formatter(_percent)
     bar.set_label(f"Share of the areas of an actual {one}", size=7)
     bar.outline.set_visible(False)
-    exact, mae = account["metrics"]["exact"]["value"], account["metrics"]["mae"]["value"]
+    exact, mae = evaluation["metrics"]["exact"]["value"], evaluation["metrics"]["mae"]["value"]
     return Sketch(
         canvas,
         table,
@@ -91,7 +91,7 @@ def confusion(account: Mapping[str, Any], classes: int, label: str) -> Sketch | 
 
 
 def agreement(
-    rows: pd.DataFrame, account: Mapping[str, Any], metrics: Mapping[str, Any], label: str
+    rows: pd.DataFrame, evaluation: Mapping[str, Any], metrics: Mapping[str, Any], label: str
 ) -> Sketch | None:
     """Draw predicted against actual class, with the areas' intervals."""
     classes = int(metrics["classes"])
@@ -148,13 +148,13 @@ def agreement(
     )
     _whole_numbers(axes, classes, both=True)
     below(canvas, axes, 2)
-    rho = account["metrics"]["spearman"]
+    rho = evaluation["metrics"]["spearman"]
     upright(
         axes,
         f"Spearman’s ρ {words.number(rho['value'])}"
         + (f" ({words.span(rho)})" if words.span(rho) else ""),
     )
-    held = account.get("intervals") or {}
+    held = evaluation.get("intervals") or {}
     note = ""
     if held.get("share") is not None:
         note = (
@@ -173,7 +173,7 @@ def agreement(
 
 def reliability(
     rows: pd.DataFrame,
-    account: Mapping[str, Any],
+    evaluation: Mapping[str, Any],
     metrics: Mapping[str, Any],
     label: str,
     seed: int = 0,
@@ -225,7 +225,7 @@ def reliability(
         ylabel="Share of\nstatements",
     )
     counted.yaxis.set_major_formatter(_percent)
-    stated_error = (account.get("probabilities") or {}).get("areas", {}).get("calibration_error")
+    stated_error = (evaluation.get("probabilities") or {}).get("areas", {}).get("calibration_error")
     note = "" if stated_error is None else f" Calibration error {words.number(stated_error, 3)}."
     return Sketch(
         canvas,

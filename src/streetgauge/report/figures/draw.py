@@ -138,7 +138,7 @@ def _draw(paper: bool, plans: Sequence[Plan]) -> list[Figure]:
 
 
 def save_figures(figures: Sequence[Figure], maps: Mapping[str, bytes], directory: Path) -> None:
-    """Write each figure as SVG, PDF, PNG and CSV, and the maps, in place of all that is there.
+    """Write each figure as SVG, PDF, PNG and CSV, and the maps, instead of all that is there.
 
     Parameters
     ----------
@@ -185,15 +185,15 @@ def _of_outcomes(
     common = {"classes": classes, "interval_level": metrics["interval_level"]}
     rows_of = {str(name): rows for name, rows in table.groupby("outcome")}
     for name, label in labels.items():
-        account = metrics["outcomes"][name]
+        evaluation = metrics["outcomes"][name]
         rows = rows_of.get(name, table.iloc[:0])
-        of = (rows, account, common, label)
+        of = (rows, evaluation, common, label)
         yield [
-            ("confusion", name, partial(of_classes.confusion, account, classes, label)),
+            ("confusion", name, partial(of_classes.confusion, evaluation, classes, label)),
             ("agreement", name, partial(of_classes.agreement, *of)),
             ("reliability", name, partial(of_classes.reliability, *of)),
-            ("groups", name, partial(of_errors.groups, account, common, label)),
-            ("moran", name, partial(of_errors.moran_scatter, rows, account, label, classes)),
+            ("groups", name, partial(of_errors.groups, evaluation, common, label)),
+            ("moran", name, partial(of_errors.moran_scatter, rows, evaluation, label, classes)),
         ]
 
 

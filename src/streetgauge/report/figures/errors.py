@@ -33,9 +33,9 @@ MOST_GROUPS = 40  # units of one kind; the worst and the best half of that many 
 FIRST = {"deprivation": ("deprived", "middle", "affluent"), "images": ("few", "many")}
 
 
-def groups(account: Mapping[str, Any], metrics: Mapping[str, Any], label: str) -> Sketch | None:
+def groups(evaluation: Mapping[str, Any], metrics: Mapping[str, Any], label: str) -> Sketch | None:
     """Draw the error and the bias of kinds of areas and of every district."""
-    kinds = account.get("groups") or {}
+    kinds = evaluation.get("groups") or {}
     found = [
         {"kind": kind, "group": name, "areas": each["n_areas"]}
         | {
@@ -61,7 +61,7 @@ def groups(account: Mapping[str, Any], metrics: Mapping[str, Any], label: str) -
     at = np.array([i for i, (_, row) in zip(y, lines, strict=True) if row is not None])
     drawn = pd.DataFrame([row for _, row in lines if row is not None])
     for axes, metric, whole in (
-        (panels[0], "mae", account["metrics"]["mae"]["value"]),
+        (panels[0], "mae", evaluation["metrics"]["mae"]["value"]),
         (panels[1], "bias", 0.0),
     ):
         if whole is not None:
@@ -99,10 +99,10 @@ def groups(account: Mapping[str, Any], metrics: Mapping[str, Any], label: str) -
 
 
 def moran_scatter(
-    rows: pd.DataFrame, account: Mapping[str, Any], label: str, classes: int
+    rows: pd.DataFrame, evaluation: Mapping[str, Any], label: str, classes: int
 ) -> Sketch | None:
     """Draw each area's residual against that of its neighbours."""
-    about = (account.get("structure") or {}).get("residuals") or {}
+    about = (evaluation.get("structure") or {}).get("residuals") or {}
     if "residual_nearby" not in rows or about.get("value") is None:
         return None
     known = rows.assign(residual=(rows["decile"] - rows["actual_decile"]).astype("Float64"))
@@ -135,7 +135,7 @@ def moran_scatter(
     upright(axes, f"I = {words.number(about['value'])}{p_value}")
     kind = (
         "areas that it borders on"
-        if account["structure"]["neighbours"] == "contiguity"
+        if evaluation["structure"]["neighbours"] == "contiguity"
         else ("nearest areas")
     )
     return Sketch(

@@ -66,12 +66,12 @@ def draw_maps(
         return ()
     scale = _Scale.of(int(metrics["classes"]))
     slides = []
-    for name, account in metrics["outcomes"].items():
+    for name, evaluation in metrics["outcomes"].items():
         rows = table[table["outcome"] == name].set_index("area").reindex(ground.codes)
         if rows["decile"].notna().any():
             about = provenance.get(name, {})
-            label = str(about.get("label") or account.get("label") or name)
-            summary, source = _summary(account, scale, study), _source(about)
+            label = str(about.get("label") or evaluation.get("label") or name)
+            summary, source = _summary(evaluation, scale, study), _source(about)
             slides.append(_Slide(name, label, summary, source, rows[["decile", "actual_decile"]]))
     tasks = [slides[i : i + AT_ONCE] for i in range(0, len(slides), AT_ONCE)]
     drawn = each(partial(_paint, ground, scale), tasks)
@@ -186,14 +186,14 @@ def _drawn(ground: _Ground, scale: _Scale, slide: _Slide) -> bytes:
     return png_of(canvas)
 
 
-def _summary(account: Mapping[str, Any], scale: _Scale, study: str) -> str:
-    measured, text = account["metrics"], plain(study)
+def _summary(evaluation: Mapping[str, Any], scale: _Scale, study: str) -> str:
+    measured, text = evaluation["metrics"], plain(study)
     if measured["mae"]["value"] is None:
         return text
     neighbour = " or the one next to it" if scale.near == "within_1" else ""
     return (
         f"{text}: {words.percent(measured[scale.near]['value'])} of "
-        f"{words.plural(account['n_areas'], 'area')} in the actual {scale.one}{neighbour}, "
+        f"{words.plural(evaluation['n_areas'], 'area')} in the actual {scale.one}{neighbour}, "
         f"mean absolute error {words.number(measured['mae']['value'], 1)} {scale.many}"
     )
 
