@@ -18,7 +18,7 @@ import pytest
 from filelock import FileLock
 from shapely.geometry import box
 
-from small_worlds import Rows
+from small_worlds import Rows, keep_outcomes
 from streetgauge.cli import main
 
 # Tests run side by side, one core each; set before torch is imported, and for what tests start.
@@ -113,6 +113,7 @@ def demo_once(made_once: Callable[..., Path]) -> Path:
 
     def make(place: Path) -> None:
         make_city(place, seed=2019, n_areas=20, n_locations=80, workers=1)
+        keep_outcomes(place, "income", "low_qualification", "crime")  # one of every source
         with (place / "study.toml").open("a", encoding="utf-8") as file:
             file.write("\n[train]\nensemble_size = 2\nepochs = 5\n")
         with pytest.MonkeyPatch.context() as patch:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -61,6 +62,14 @@ def change(place: Path, old: str, new: str) -> None:
     text = file.read_text(encoding="utf-8")
     assert old in text
     file.write_text(text.replace(old, new), encoding="utf-8")
+
+
+def keep_outcomes(city: Path, *names: str) -> None:
+    """Leave a sample city these outcomes alone."""
+    file = city / "study.toml"
+    text = file.read_text(encoding="utf-8")
+    others = rf"\[outcomes\.(?!(?:{'|'.join(names)})\]).*?\n\n"
+    file.write_text(re.sub(others, "", text, flags=re.S), encoding="utf-8")
 
 
 def add_columns(place: Path, **columns: Sequence[Any]) -> None:

@@ -9,7 +9,9 @@ import tarfile
 import tracemalloc
 import zipfile
 from collections.abc import Iterable
+from functools import cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 import pytest
@@ -163,15 +165,22 @@ def test_an_archive_that_is_cut_off_is_reported_wherever_it_is_cut(
             assert got == contents[member_name] or isinstance(got, ImageError)
 
 
+@cache
+def packed_tar(name: str, size: int) -> tuple[list[tuple[str, bytes]], bytes]:
+    """Files of random bytes, as a camera's: nothing to pack; and the archive of them."""
+    rng = np.random.default_rng(1)
+    files = [(f"{i}_a.jpg", rng.bytes(size)) for i in range(32)]
+    with TemporaryDirectory() as folder:
+        return files, write_tar(Path(folder) / name, files).read_bytes()
+
+
 @pytest.mark.parametrize("name", ["p.tgz", "p.tar.bz2", "p.tar.xz"])
 @pytest.mark.parametrize("share", [0.1, 0.2, 0.5, 0.9])
 def test_all_that_stands_whole_before_the_cut_of_a_packed_tar_is_read(
     tmp_path: Path, name: str, share: float
 ) -> None:
-    rng = np.random.default_rng(1)
     size = 60_000 if name != "p.tar.bz2" else 400_000  # bzip2 unpacks whole blocks of 900 kB
-    files = [(f"{i}_a.jpg", rng.bytes(size)) for i in range(32)]  # a camera's: nothing to pack
-    whole = write_tar(tmp_path / name, files).read_bytes()
+    files, whole = packed_tar(name, size)
     (tmp_path / name).write_bytes(whole[: int(share * len(whole))])
     listing = list_archive(str(tmp_path / name))
     got = dict(

@@ -8,6 +8,7 @@ import itertools
 import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import cache
 from importlib import resources
 from typing import Any
 
@@ -71,6 +72,18 @@ def write_page(
 ) -> str:
     """Fill a template of this package, with the script and style of the report."""
     script, style = script_of_page(), _asset("style.css")
+    policy = (
+        f"default-src 'none'; script-src {_hash(script)}; style-src {_hash(style)}; "
+        "img-src data:; base-uri 'none'; form-action 'none'"
+    )
+    return _environment().get_template(template).render(
+        **(context or _context)(data), policy=policy, script=Markup(script), style=Markup(style)
+    )
+
+
+@cache
+def _environment() -> jinja2.Environment:
+    """Templates of this package: compiled once, though a process writes many pages."""
     environment = jinja2.Environment(
         autoescape=True,
         undefined=jinja2.StrictUndefined,
@@ -80,13 +93,7 @@ def write_page(
     )
     environment.filters |= {"number": words.number, "percent": words.percent, "span": words.span}
     environment.globals |= {"plural": words.plural}
-    policy = (
-        f"default-src 'none'; script-src {_hash(script)}; style-src {_hash(style)}; "
-        "img-src data:; base-uri 'none'; form-action 'none'"
-    )
-    return environment.get_template(template).render(
-        **(context or _context)(data), policy=policy, script=Markup(script), style=Markup(style)
-    )
+    return environment
 
 
 def script_of_page() -> str:

@@ -123,7 +123,7 @@ class Viewer:
             f"{name}:{self.port}" for name in ("127.0.0.1", "localhost", "[::1]")
         )
         for server in self._servers:
-            threading.Thread(target=server.serve_forever, args=(0.1,), daemon=True).start()
+            threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
 
     def __enter__(self) -> Self:
         return self
