@@ -116,7 +116,7 @@ def study(areas: gpd.GeoDataFrame | None = None, *, oracle: bool = False, **more
     return ReportData(**{**facts, **more})
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def make_study() -> Callable[..., ReportData]:
     return study
 

@@ -119,11 +119,13 @@ def test_every_areas_score_is_rounded_once(opened, make_study):
         assert f"Its score, {score:.3f}, ".replace("-", "−") in opened.page.inner_text("#card")
 
 
-@pytest.mark.parametrize("typed", ["AB2 4ZZ", "ab24zz", " ab2  4zz "])
-def test_an_area_is_found_by_postcode_however_it_is_typed(opened, typed):
-    opened.page.fill("#find", typed)
-    assert opened.page.get_attribute("#card", "data-code") == "A012"
-    assert "lies in Square 12." in opened.page.inner_text("#found")
+def test_an_area_is_found_by_postcode_however_it_is_typed(opened):
+    for typed in ("AB2 4ZZ", "ab24zz", " ab2  4zz "):
+        opened.page.fill("#find", "AB1 1AA")
+        assert opened.page.get_attribute("#card", "data-code") == "A000"
+        opened.page.fill("#find", typed)
+        assert opened.page.get_attribute("#card", "data-code") == "A012"
+        assert "lies in Square 12." in opened.page.inner_text("#found")
 
 
 def test_what_is_not_found_is_reported_and_part_of_a_name_is_enough(opened):
