@@ -136,12 +136,12 @@ def test_a_city_made_anew_has_no_images_of_the_one_before(
     own = tmp_path / "data" / "images" / "own.jpg"  # no sample city is there: nothing is removed
     own.parent.mkdir(parents=True)
     own.touch()
-    assert run(*city, "--locations", 40)[0] == 0
+    assert run(*city, "--locations", 80)[0] == 0
     assert own.exists()
-    for size in (50, 40):
+    for size in (100, 80):
         code, _, err = run(*city, "--locations", size, "--force")
         assert code == 0, err
     ids = set(pd.read_parquet(tmp_path / "data" / "oracle.parquet")["location_id"])
     shown = {path.name.rsplit("_", 1)[0] for path in (tmp_path / "data" / "images").iterdir()}
     assert shown <= ids
-    assert len(ids) == 40
+    assert len(ids) == 80

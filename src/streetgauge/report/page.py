@@ -76,7 +76,8 @@ def write_page(
         f"default-src 'none'; script-src {_hash(script)}; style-src {_hash(style)}; "
         "img-src data:; base-uri 'none'; form-action 'none'"
     )
-    return _environment().get_template(template).render(
+    page = _environment().get_template(template)
+    return page.render(
         **(context or _context)(data), policy=policy, script=Markup(script), style=Markup(style)
     )
 
