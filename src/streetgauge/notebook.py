@@ -78,9 +78,9 @@ class Metrics(dict[str, Any]):
             about = evaluations[name]
             row = {"label": self.labels.get(name, name), "n_areas": about.get("n_areas")}
             for metric in ("mae", "within_1", "spearman"):
-                row |= _spread(metric, about.get("metrics", {}).get(metric))
+                row |= _interval_cells(metric, about.get("metrics", {}).get(metric))
             for kind, cell in self.get("headline", {}).get(name, {}).items():
-                row |= _spread(f"gain_{kind}", (cell or {}).get("mae"))
+                row |= _interval_cells(f"gain_{kind}", (cell or {}).get("mae"))
                 row[f"gain_{kind}_over"] = (cell or {}).get("mae", {}).get("over")
             rows[name] = row
         return pd.DataFrame.from_dict(rows, orient="index").rename_axis("outcome")
@@ -395,7 +395,7 @@ def _of_outcome(table: pd.DataFrame, outcome: str) -> pd.DataFrame:
     return rows.rename(columns=lambda name: f"{outcome}_{_OF_OUTCOME[name]}")
 
 
-def _spread(name: str, figure: Mapping[str, Any] | None) -> dict[str, float | None]:
+def _interval_cells(name: str, figure: Mapping[str, Any] | None) -> dict[str, float | None]:
     estimate = figure or {}
     return {
         name: estimate.get("value"),

@@ -100,7 +100,7 @@ def test_the_order_of_rows_and_of_coordinates_does_not_matter():
 
 
 def others(actual, fold):
-    """What networks of folds learn from, as a table."""
+    """What networks of folds train on, as a table."""
     rows = [
         pd.DataFrame(
             {"fold": part, "area": actual.index[fold != part], "decile": actual[fold != part]}

@@ -98,7 +98,7 @@ def test_an_areas_own_fold_has_no_say_in_its_interval_and_probabilities():
     pd.testing.assert_frame_equal(
         before.loc[mine, columns], after.loc[mine, columns], check_exact=True
     )
-    # The others did learn from fold 2: it says now that errors are larger.
+    # The others did train on fold 2: it says now that errors are larger.
     width = (after["high"] - after["low"]) - (before["high"] - before["low"])
     assert width[~mine].mean() > 0.5
 

@@ -356,7 +356,7 @@ def one_area(city: City) -> City:
         (
             one_area,
             {"scheme": "train-only"},
-            "all: 1 area is left to learn from, and a training and",
+            "all: 1 area is left to train on, and a training and",
         ),
         (None, {"k": 200}, "144 areas cannot be assigned to 200 folds"),
         (
@@ -365,11 +365,11 @@ def one_area(city: City) -> City:
             "the locations lie in 1 100,000 m blocks, too few for 5 folds; use fewer folds or sm",
         ),
         (None, {"k": 40, "unit": "msoa"}, "36 msoas, too few for 40 folds"),
-        (None, {"buffer": 1e4}, "fold-1: nothing is left to learn from farther than 10,000 m from"),
+        (None, {"buffer": 1e4}, "fold-1: nothing is left to train on farther than 10,000 m from"),
         (
             lambda c: replace(c, districts=np.full(len(c.ids), "D", object)),
             {"scheme": "leave-one-group-out", "group": "district"},
-            r"there is only one district \('D'\), so none to learn from",
+            r"there is only one district \('D'\), so none to train on",
         ),
         (
             lambda c: replace(c, districts=np.full(len(c.ids), None, object)),
@@ -433,9 +433,7 @@ def test_a_single_unit_next_to_the_tested_one_is_refused_or_trained_on_whole() -
     city = build_city()
     districts = np.where(city.places[:, 0] < 3000, "west", "east").astype(object)
     city = replace(city, districts=districts, msoas=districts)
-    with pytest.raises(
-        InputError, match=r"fold-1 \(east\): 1 district is left to learn from besid"
-    ):
+    with pytest.raises(InputError, match=r"fold-1 \(east\): 1 district is left to train on besid"):
         city.split(scheme="leave-one-group-out", group="district", unit="district")
     for split in city.split(scheme="leave-one-group-out", group="district", final=False):
         assert len(split.validation) > 0  # of the areas of the other district

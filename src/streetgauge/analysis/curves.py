@@ -205,7 +205,9 @@ class Curves:
     def cost(self) -> str:
         """Give how much work the curves are, and how long by the time that training has taken."""
         missing = [point for point in self.points if not self._is_cached(point)]
-        text = f"{len(self.points)} points x {len(self.splits)} folds x {self._members} of networks"
+        text = (
+            f"{len(self.points)} points x {len(self.splits)} folds x {self._size_text} of networks"
+        )
         if not missing:
             return f"{text}: all of them are there already"
         if len(missing) < len(self.points):
@@ -289,7 +291,7 @@ class Curves:
         return (*points, Point("all"))
 
     @property
-    def _members(self) -> str:
+    def _size_text(self) -> str:
         size = self.settings.ensemble_size
         return f"{size} member{'s' if size > 1 else ''}"
 
@@ -373,12 +375,12 @@ class Curves:
         predicted = {point: aggregate(frame, *how) for point, frame in frames.items()}
         facts = {point: self._facts(point) for point in frames}
         for outcome in data.outcomes:
-            rows = _of(predicted[Point("all")], outcome)
+            rows = _of_outcome(predicted[Point("all")], outcome)
             # The areas that are measured are the same at every point.
             areas = rows.index[is_measured(rows, settings.min_locations)]
             unit, _ = draw_units(areas, settings, self._scheme, coordinates, about)
             drawn = draw_metrics(
-                {p.name: _of(frame, outcome).loc[areas] for p, frame in predicted.items()},
+                {p.name: _of_outcome(frame, outcome).loc[areas] for p, frame in predicted.items()},
                 data.classes,
                 settings.draws,
                 np.random.default_rng(study.settings.seed),
@@ -444,7 +446,7 @@ def _first_views(
     return taken
 
 
-def _of(areas: pd.DataFrame, outcome: str) -> pd.DataFrame:
+def _of_outcome(areas: pd.DataFrame, outcome: str) -> pd.DataFrame:
     """Give the areas of one outcome, by area."""
     return areas[areas["outcome"] == outcome].set_index("area")
 

@@ -361,7 +361,7 @@ class Power:
             runs.append(self._run(signal, chosen, locations, views, seed))
             images.append(float(locations.reindex(chosen).sum() * views))
             advance(1)
-        return {o: _mean([run[o] for run in runs]) for o in runs[0]}, round(np.mean(images))
+        return {o: _mean_of_runs([run[o] for run in runs]) for o in runs[0]}, round(np.mean(images))
 
     def _chosen(self, known: pd.Index, areas: int, seed: tuple[int, int]) -> pd.Index:
         """Take so many areas that are a small image of all; fewer lie within more."""
@@ -440,7 +440,7 @@ class Power:
         return {"target": str(target), "metric": target.metric, "value": target.value, "by": found}
 
 
-def _mean(runs: Sequence[Mapping[str, float]]) -> dict[str, float | None]:
+def _mean_of_runs(runs: Sequence[Mapping[str, float]]) -> dict[str, float | None]:
     """Average figures over repeated studies; None where one is not defined."""
     result: dict[str, float | None] = {}
     for key in runs[0]:

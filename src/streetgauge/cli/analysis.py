@@ -152,9 +152,9 @@ def curves(
     from streetgauge.cli.tables import curves_table
 
     opened = open_study(study)
-    given = {"shares": _numbers("--shares", shares, float)}
+    given = {"shares": _parse_numbers("--shares", shares, float)}
     given |= {
-        name: _numbers(f"--{name}", text, int)
+        name: _parse_numbers(f"--{name}", text, int)
         for name, text in (("locations", locations), ("views", views))
         if text is not None
     }
@@ -204,10 +204,10 @@ def power(
         opened.require_upstream("features")
         simulated = Power(
             opened,
-            signals=_numbers("--signal", signal or "", float),
-            areas=_numbers("--areas", areas or "", int),
-            locations=_numbers("--locations", locations, int),
-            views=_numbers("--views", views, int),
+            signals=_parse_numbers("--signal", signal or "", float),
+            areas=_parse_numbers("--areas", areas or "", int),
+            locations=_parse_numbers("--locations", locations, int),
+            views=_parse_numbers("--views", views, int),
             repeats=repeats,
             dimension=dimension,
         )
@@ -221,7 +221,7 @@ def power(
     screen.report(f"Wrote {opened.path(FILE)}")
 
 
-def _numbers(option: str, text: str, kind: Callable[[str], Number]) -> tuple[Number, ...]:
+def _parse_numbers(option: str, text: str, kind: Callable[[str], Number]) -> tuple[Number, ...]:
     """Read numbers with commas between; 0 alone is none of them."""
     if text.strip() in ("", "0"):
         return ()

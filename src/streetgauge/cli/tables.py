@@ -60,7 +60,7 @@ def _print_figures(study: Study, metrics: dict[str, Any], screen: Screen) -> Non
         "without them, which is named; "
         f"{'; '.join(f'{kind}: {how}' for kind, how in sorted(schemes.items()))}.",
         Column("outcome", min_width=12),
-        *_numbers("MAE", near, "Spearman\nρ", *added, "of the\nattainable"),
+        *_number_columns("MAE", near, "Spearman\nρ", *added, "of the\nattainable"),
     )
     about = read_metadata(study.outcomes)
     for name, evaluation in metrics["outcomes"].items():
@@ -124,9 +124,9 @@ def outcomes_table(study: str, summary: Sequence[Mapping[str, Any]]) -> Table:
         f"{study}: outcomes",
         None,
         Column("outcome", overflow="fold"),
-        *_numbers("areas", "missing"),
+        *_number_columns("areas", "missing"),
         "higher is",
-        *_numbers("min", "median", "max"),
+        *_number_columns("min", "median", "max"),
         Column("vintage", overflow="fold"),
     )
     for each in summary:
@@ -154,7 +154,9 @@ def comparison_tables(result: Mapping[str, Any]) -> Iterator[Table]:
             f"Below each figure its {result['interval_level']:.0%} interval. b less a: less MAE "
             "and more Spearman's ρ is better. The share is that of the draws in which b is better.",
             Column("outcome", min_width=12),
-            *_numbers("areas", "MAE\na", "\nb", "\nb less a", "Spearman\na", "\nb", "\nb less a"),
+            *_number_columns(
+                "areas", "MAE\na", "\nb", "\nb less a", "Spearman\na", "\nb", "\nb less a"
+            ),
         )
         for about in each["outcomes"].values():
             cells = [cell for m in ("mae", "spearman") for cell in _compared(about["metrics"], m)]
@@ -183,7 +185,7 @@ def curves_table(name: str, curves: Mapping[str, Any]) -> Table:
         f"{curves['scheme']}. Areas: to train on. Locations: of an area, and views: of a "
         "location, at most, in training and test.",
         Column("at most", no_wrap=True),
-        *_numbers("training\nareas", "images", "mean\nMAE", "mean\nr"),
+        *_number_columns("training\nareas", "images", "mean\nMAE", "mean\nr"),
         *(Column(outcome, justify="right") for outcome in outcomes),
     )
     section = points[0]["by"] if points else None
@@ -196,7 +198,7 @@ def curves_table(name: str, curves: Mapping[str, Any]) -> Table:
             _point(by, value),
             f"{rows[0]['n_training_areas']:,.0f}",
             f"{rows[0]['images']:,}",
-            *(_mean([row[m]["value"] for row in rows]) for m in ("mae", "spearman")),
+            *(_mean_text([row[m]["value"] for row in rows]) for m in ("mae", "spearman")),
             *(_with_interval(row["spearman"]) for row in rows if row["outcome"] in outcomes),
         )
     return table
@@ -210,7 +212,7 @@ def power_tables(name: str, power: Mapping[str, Any]) -> Iterator[Table]:
             "Signal: share of what a view shows of an outcome that is true, by which a simulated "
             "study like this one has the same Spearman's ρ.",
             "outcome",
-            *_numbers("Spearman's ρ", "signal", "interval"),
+            *_number_columns("Spearman's ρ", "signal", "interval"),
         )
         for outcome, about in power["signal"].items():
             values = (figure_text(about["spearman"]), figure_text(about["value"]))
@@ -223,20 +225,20 @@ def power_tables(name: str, power: Mapping[str, Any]) -> Iterator[Table]:
         f"{name}: simulated studies of its areas",
         f"Means over {power['repeats']} simulations; \u00b1 half the width of the "
         f"{power['interval_level']:.0%} interval of Spearman's ρ.",
-        *_numbers(*signal, *CELL, "mean\nMAE", "mean\nr", *outcomes),
+        *_number_columns(*signal, *CELL, "mean\nMAE", "mean\nr", *outcomes),
     )
     for cell in power["cells"]:
         figures = list(cell["outcomes"].values())
         table.add_row(
             *(f"{cell[key]:g}" for key in signal),
             *(f"{cell[key]:,}" for key in CELL),
-            *(_mean([each[m] for each in figures]) for m in ("mae", "spearman")),
+            *(_mean_text([each[m] for each in figures]) for m in ("mae", "spearman")),
             *(_give_or_take(cell["outcomes"][o]) for o in outcomes),
         )
     yield table
     for target in power["targets"]:
         title = f"Fewest images for {target['target']}"
-        table = _new_table(title, None, *signal, "outcome", *_numbers(*CELL))
+        table = _new_table(title, None, *signal, "outcome", *_number_columns(*CELL))
         for each in target["by"]:
             cell = each["cell"]
             counts = [f"{cell[key]:,}" for key in CELL] if cell else ["none of these"]
@@ -255,7 +257,7 @@ def _new_table(title: str, caption: str | None, *columns: Column | str) -> Table
     )
 
 
-def _numbers(*names: str) -> list[Column]:
+def _number_columns(*names: str) -> list[Column]:
     """Name columns of numbers."""
     return [Column(name, justify="right", no_wrap=True) for name in names]
 
@@ -284,7 +286,7 @@ def _point(by: str, value: float) -> str:
     return f"{value:g} {by.removesuffix('s') if value == 1 else by}"
 
 
-def _mean(values: Sequence[float | None]) -> str:
+def _mean_text(values: Sequence[float | None]) -> str:
     known = [value for value in values if value is not None]
     return figure_text(sum(known) / len(known) if known else None)
 

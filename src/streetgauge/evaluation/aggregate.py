@@ -114,7 +114,7 @@ def aggregate(
         decile = _rounded(rows.mean(predicted.astype(float)))
     else:
         predicted = predictions["decile"].to_numpy(np.int64)[rows.order]
-        decile = {"mean": _mean, "median": _median, "majority": _majority}[rule](
+        decile = {"mean": _mean_decile, "median": _median, "majority": _most_common_decile}[rule](
             rows.shares(predicted, classes)
         )
     return pd.DataFrame(
@@ -273,7 +273,7 @@ def _mean_of(shares: Floats) -> Floats:
     return np.asarray(shares @ np.arange(1.0, shares.shape[1] + 1) / shares.sum(1))
 
 
-def _mean(shares: Floats) -> Integers:
+def _mean_decile(shares: Floats) -> Integers:
     return _rounded(_mean_of(shares))
 
 
@@ -285,7 +285,7 @@ def _median(shares: Floats) -> Integers:
     return _rounded(1 + (lower + upper) / 2)
 
 
-def _majority(shares: Floats) -> Integers:
+def _most_common_decile(shares: Floats) -> Integers:
     distance = np.abs(np.arange(1.0, shares.shape[1] + 1) - _mean_of(shares)[:, None])
     most = shares >= shares.max(1, keepdims=True) * (1 - SLACK)
     # Rounded, so that two deciles equally far from the mean are so in floats.

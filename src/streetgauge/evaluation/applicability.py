@@ -76,17 +76,17 @@ class AreaOfApplicability:
         x = np.asarray(features, dtype=float)
         if x.ndim != 2 or len(x) < 2:
             raise ValueError("the area of applicability needs two or more areas")
-        whole = cls._of(x)
+        whole = cls._without_distances(x)
         distances = np.empty(len(x))
         part = np.arange(len(x)) % PARTS
         for each in np.unique(part):
             mine = part == each
-            others = cls._of(x[~mine]) if (~mine).any() else whole
+            others = cls._without_distances(x[~mine]) if (~mine).any() else whole
             distances[mine] = others.distance(x[mine])
         return replace(whole, distances=np.sort(distances))
 
     @classmethod
-    def _of(cls, x: Floats) -> AreaOfApplicability:
+    def _without_distances(cls, x: Floats) -> AreaOfApplicability:
         """Everything but the distances."""
         mean, sd = x.mean(0), x.std(0)
         sd = np.where(sd > 1e-9 * np.maximum(np.abs(mean), 1e-300), sd, 1.0)

@@ -213,12 +213,12 @@ def evaluate_intervals(
         },
         index=rows.index,
     )
-    by_decile = [{"decile": k, **_share(held[actual == k])} for k in range(1, classes + 1)]
+    by_decile = [{"decile": k, **_share_within(held[actual == k])} for k in range(1, classes + 1)]
     by_district = None
     if districts is not None:
         named = districts.reindex(held.index).dropna().astype(str)
         groups = held.loc[named.index].groupby(named.to_numpy(), sort=True)
-        by_district = {str(name): _share(group) for name, group in groups} or None
+        by_district = {str(name): _share_within(group) for name, group in groups} or None
     likely: Mapping[str, Any] = {"low": None, "high": None, "below_level": None}
     if len(held):
         chance = binomtest(int(held["inside"].sum()), len(held)).proportion_ci(0.95)
@@ -227,7 +227,7 @@ def evaluate_intervals(
             "high": float(chance.high),
             "below_level": bool(chance.high < level),
         }
-    whole = _share(held)
+    whole = _share_within(held)
     return {
         "level": level,
         "share": whole["share"],
@@ -239,7 +239,7 @@ def evaluate_intervals(
     }
 
 
-def _share(held: pd.DataFrame) -> dict[str, Any]:
+def _share_within(held: pd.DataFrame) -> dict[str, Any]:
     return {
         "n_areas": len(held),
         "share": float(held["inside"].mean()) if len(held) else None,

@@ -225,9 +225,9 @@ def layer_styles(outcomes: Mapping[str, str], classes: int = 10) -> list[Style]:
     styles: list[Style] = []
     for outcome, label in outcomes.items():
         for short, column, what, steps in kinds:
-            name = _unlike(f"{outcome} {short}", [style.name for style in styles])
+            name = _distinct_name(f"{outcome} {short}", [style.name for style in styles])
             qml = _qml(f"{outcome}_{column}", steps)
-            styles.append(Style(name, f"{_plain(label)}: {what}", qml))
+            styles.append(Style(name, f"{_xml_text(label)}: {what}", qml))
     return styles
 
 
@@ -295,12 +295,12 @@ def _apart(difference: int, most: int, classes: int) -> str:
     return text
 
 
-def _plain(text: str) -> str:
+def _xml_text(text: str) -> str:
     """Leave out what XML cannot hold."""
     return re.sub("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]", "", text)
 
 
-def _unlike(name: str, others: Sequence[str]) -> str:
+def _distinct_name(name: str, others: Sequence[str]) -> str:
     short = name if len(name) <= LONGEST_NAME else f"{name[:14]}…{name[-15:]}"
     found, number = short, 2
     while found in others:
@@ -360,7 +360,7 @@ def class_colours(classes: int = 10) -> list[str]:
     list of str
         ``#rrggbb``, by class.
     """
-    return _spread(CLASSES, classes)
+    return _interpolated_colours(CLASSES, classes)
 
 
 def difference_colours(classes: int = 10) -> dict[int, str]:
@@ -377,14 +377,16 @@ def difference_colours(classes: int = 10) -> dict[int, str]:
         From ``-apart`` to ``apart``, the smaller of 4 and K - 1; larger ones are drawn like these.
     """
     apart = max(min(MOST_APART, classes - 1), 0)
-    return dict(zip(range(-apart, apart + 1), _spread(DIFFERENCE, 2 * apart + 1), strict=True))
+    return dict(
+        zip(range(-apart, apart + 1), _interpolated_colours(DIFFERENCE, 2 * apart + 1), strict=True)
+    )
 
 
-def _spread(colours: tuple[str, ...], count: int) -> list[str]:
+def _interpolated_colours(colours: tuple[str, ...], count: int) -> list[str]:
     """Take so many colours from the whole of a scale, mixed where it has none."""
     if count == 1:
         return [colours[len(colours) // 2]]
-    table = np.array([_numbers(colour) for colour in colours], dtype=float)
+    table = np.array([_rgb(colour) for colour in colours], dtype=float)
     at = np.linspace(0, len(colours) - 1, count)
     mixed = [np.interp(at, np.arange(len(colours)), channel) for channel in table.T]
     return [
@@ -392,5 +394,5 @@ def _spread(colours: tuple[str, ...], count: int) -> list[str]:
     ]
 
 
-def _numbers(colour: str) -> npt.NDArray[np.int64]:
+def _rgb(colour: str) -> npt.NDArray[np.int64]:
     return np.array([int(colour[i : i + 2], 16) for i in (1, 3, 5)])

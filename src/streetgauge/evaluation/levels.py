@@ -117,7 +117,7 @@ def raise_level(
     """
     used = ["location_id", "area", "outcome", "score", "decile"]
     rows = predictions[[column for column in used if column in predictions.columns]]
-    rows = rows.assign(unit=_looked_up(rows["area"], unit)).dropna(subset="unit")
+    rows = rows.assign(unit=_map_once(rows["area"], unit)).dropna(subset="unit")
     below = areas.assign(unit=areas["area"].map(unit)).dropna(subset="unit")
     importance = _importance(rows, below, weights)
     totals = _totals(below, classes)
@@ -193,7 +193,7 @@ def _importance(rows: pd.DataFrame, below: pd.DataFrame, weights: pd.Series | No
     return share * once.map(_weight(below.drop_duplicates("area").set_index("area")))
 
 
-def _looked_up(keys: pd.Series, values: pd.Series) -> pd.Series:
+def _map_once(keys: pd.Series, values: pd.Series) -> pd.Series:
     """Do as ``map``, looking each distinct key up once."""
     code, distinct = pd.factorize(keys)
     return pd.Series(values.reindex(distinct).to_numpy()[code], keys.index)

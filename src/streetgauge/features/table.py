@@ -437,7 +437,7 @@ def read_columns(settings: TableFeatures) -> Columns:
         name: frame[header.index(name)].fillna("").astype(str).str.strip().to_numpy(object)
         for name in keys
     }
-    columns = {name: _numbers(file, frame, header, name) for name in numeric}
+    columns = {name: _numeric_column(file, frame, header, name) for name in numeric}
     points = _stacked([columns[name] for name in degrees], n, np.dtype(np.float64))
     with np.errstate(over="ignore"):  # beyond float32: infinite, hence reported as incomplete
         features = _stacked([columns[name] for name in settings.columns], n, np.dtype(np.float32))
@@ -586,7 +586,9 @@ def _opened(file: Path) -> Iterator[IO[bytes]]:
             yield handle
 
 
-def _numbers(file: Path, frame: pd.DataFrame, header: list[str], name: str) -> npt.NDArray[Any]:
+def _numeric_column(
+    file: Path, frame: pd.DataFrame, header: list[str], name: str
+) -> npt.NDArray[Any]:
     """Take the column of this name that is numeric; the last one, if several are."""
     candidates = [frame[i] for i, other in enumerate(header) if other == name]
     for column in reversed(candidates):

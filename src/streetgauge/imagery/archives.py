@@ -307,7 +307,7 @@ class _Tar:
         self._tar.close()
         self._opened.close()
 
-    def _members(self) -> Iterator[tarfile.TarInfo]:
+    def _tar_members(self) -> Iterator[tarfile.TarInfo]:
         self._at_start = False
         while (info := self._tar.next()) is not None:
             self._tar.members.clear()  # type: ignore[attr-defined]  # else all headers stay in memory
@@ -315,7 +315,7 @@ class _Tar:
                 yield info
 
     def names(self) -> Iterator[tuple[str, str]]:
-        for info in self._members():
+        for info in self._tar_members():
             name, why = _member_name(info.name)
             if not why:
                 why = "" if info.isreg() and not info.issparse() else _LINK
@@ -329,7 +329,7 @@ class _Tar:
             self.close()
             self._rewind()
         whole = self._at_start
-        for info in self._members():
+        for info in self._tar_members():
             name, why = _member_name(info.name)
             if why or not info.isreg() or info.issparse() or name in self._seen:
                 continue

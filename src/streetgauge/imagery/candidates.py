@@ -261,10 +261,10 @@ def _row_candidate(where: str, cells: dict[str, str], panoramas: bool) -> Candid
         file=File(cells["path"], ""),
         location=_filled(where, cells, "location_id") if by_id else None,
         view=view,
-        lat=math.nan if by_id else _number(where, cells, "lat"),
-        lon=math.nan if by_id else _number(where, cells, "lon"),
+        lat=math.nan if by_id else _read_cell(where, cells, "lat"),
+        lon=math.nan if by_id else _read_cell(where, cells, "lon"),
         # Of an image whose view is given, its own heading does not matter.
-        heading=_number(where, cells, "heading") % 360 if panorama or view is None else math.nan,
+        heading=_read_cell(where, cells, "heading") % 360 if panorama or view is None else math.nan,
         panorama=panorama,
         where=where,
     )
@@ -276,7 +276,7 @@ def _filled(where: str, cells: dict[str, str], column: str) -> str:
     return cells[column]
 
 
-def _number(where: str, cells: dict[str, str], column: str) -> float:
+def _read_cell(where: str, cells: dict[str, str], column: str) -> float:
     """Read a number; an absent or empty one is NaN."""
     text = cells.get(column, "")
     if not text:

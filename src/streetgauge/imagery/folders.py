@@ -63,11 +63,11 @@ class Folder:
     def files(self, pattern: Pattern) -> Iterator[File]:
         """Give the files that can fit the pattern, and some that do not."""
         if self._is_archive:
-            yield from self._members("", str(self.root))
+            yield from self._archive_members("", str(self.root))
         elif self._remote:
             for name, url in list_files(str(self.root)).items():
                 if is_archive(name) and _leads(pattern, name):
-                    yield from self._members(f"{name}/", url)
+                    yield from self._archive_members(f"{name}/", url)
                 else:
                     yield File(name, url)
         else:
@@ -93,14 +93,14 @@ class Folder:
                     if last:
                         yield File(name, entry.path)
                 elif is_archive(entry.name) and kind == "file":
-                    yield from self._members(f"{name}/", entry.path)
+                    yield from self._archive_members(f"{name}/", entry.path)
                 elif kind == "folder":
                     path = Path(entry.path)
                     yield from self._walk(pattern, path, f"{name}/", depth + 1, above | {real})
                 elif pattern.depth is None:
                     yield File(name, entry.path)
 
-    def _members(self, base: str, path: str) -> Iterator[File]:
+    def _archive_members(self, base: str, path: str) -> Iterator[File]:
         listing = list_archive(path)
         self.skipped += [reason for reason in listing.skipped if reason not in self.skipped]
         for position, member in enumerate(listing.members):
@@ -109,7 +109,7 @@ class Folder:
     def find(self, names: set[str]) -> dict[str, File]:
         """Find files by their names below the folder; those that are not there are not given."""
         if self._is_archive:
-            return {f.name: f for f in self._members("", str(self.root)) if f.name in names}
+            return {f.name: f for f in self._archive_members("", str(self.root)) if f.name in names}
         urls = self._urls() if self._remote else None
         found = {}
         archives: dict[str, str] = {}
@@ -124,7 +124,9 @@ class Folder:
         for archive, path in sorted(archives.items()):
             if urls is None and not Path(path).is_file():
                 continue
-            found |= {f.name: f for f in self._members(f"{archive}/", path) if f.name in names}
+            found |= {
+                f.name: f for f in self._archive_members(f"{archive}/", path) if f.name in names
+            }
         return found
 
     def _urls(self) -> Callable[[str], str | None]:
@@ -140,7 +142,7 @@ class Folder:
 
     def _some(self) -> Iterator[str]:
         if self._is_archive:
-            yield from (file.name for file in self._members("", str(self.root)))
+            yield from (file.name for file in self._archive_members("", str(self.root)))
         elif self._remote:
             yield from list_files(str(self.root))
         else:
@@ -150,7 +152,7 @@ class Folder:
                     path = Path(base, name)
                     inside = path.relative_to(self.root).as_posix()
                     if is_archive(name):
-                        yield from (f.name for f in self._members(f"{inside}/", str(path)))
+                        yield from (f.name for f in self._archive_members(f"{inside}/", str(path)))
                     else:
                         yield inside
 

@@ -224,7 +224,7 @@ def direction(image: Image.Image, xmp: str) -> float:
         heading = _within(number_of(xmp_value(xmp, "exif:GPSImgDirection")), 360, 0)
     if math.isnan(heading):
         compass = _described(exif).get("MAPCompassHeading")
-        heading = _number(compass.get("TrueHeading")) if isinstance(compass, dict) else math.nan
+        heading = _finite(compass.get("TrueHeading")) if isinstance(compass, dict) else math.nan
     return turned(heading)
 
 
@@ -247,8 +247,8 @@ def xmp_value(xmp: str, name: str) -> str:
 def number_of(text: str) -> float:
     """Read a number as metadata write it: ``90``, ``90/1`` or ``0,5``; NaN if it is none."""
     above, _, below = text.replace(",", ".").partition("/")
-    divisor = _number(below) if below else 1.0
-    return _number(above) / divisor if divisor else math.nan
+    divisor = _finite(below) if below else 1.0
+    return _finite(above) / divisor if divisor else math.nan
 
 
 def turned(degrees: float) -> float:
@@ -269,7 +269,7 @@ def _angle(gps: dict[int, Any], tag: int, halves: str, limit: float) -> float:
     parts, half = gps.get(tag), _half(gps, tag, halves)
     if not isinstance(parts, tuple) or not 1 <= len(parts) <= 3 or not half:
         return math.nan
-    return _signed([_number(part) for part in parts], half, halves, limit)
+    return _signed([_finite(part) for part in parts], half, halves, limit)
 
 
 def _xmp_angle(text: str, halves: str, limit: float) -> float:
@@ -277,7 +277,7 @@ def _xmp_angle(text: str, halves: str, limit: float) -> float:
     parts, half = text[:-1].split(","), text[-1:].upper()
     if not half or half not in halves or len(parts) > 3:
         return math.nan
-    return _signed([_number(part) for part in parts], half, halves, limit)
+    return _signed([_finite(part) for part in parts], half, halves, limit)
 
 
 def _signed(parts: list[float], half: str, halves: str, limit: float) -> float:
@@ -287,7 +287,7 @@ def _signed(parts: list[float], half: str, halves: str, limit: float) -> float:
 
 def _within(value: object, high: float, low: float | None = None) -> float:
     """Give a number within bounds (of both signs unless one is given); NaN if it is none."""
-    number = _number(value)
+    number = _finite(value)
     return number if (-high if low is None else low) <= number <= high else math.nan
 
 
@@ -303,7 +303,7 @@ def _described(exif: Image.Exif) -> dict[str, Any]:
     return content if isinstance(content, dict) else {}
 
 
-def _number(value: object) -> float:
+def _finite(value: object) -> float:
     try:
         number = float(value)  # type: ignore[arg-type]
     except (TypeError, ValueError, ZeroDivisionError, OverflowError):

@@ -103,14 +103,14 @@ def read_sphere(image: Image.Image) -> Sphere:
     heading = direction(image, xmp) if math.isnan(heading) else heading
     return Sphere(
         heading,
-        _read(xmp, "PosePitchDegrees") or 0.0,
-        _read(xmp, "PoseRollDegrees") or 0.0,
+        _read_number(xmp, "PosePitchDegrees") or 0.0,
+        _read_number(xmp, "PoseRollDegrees") or 0.0,
         _read_part(xmp, *image.size),
         words if math.isnan(heading) else "",
     )
 
 
-def _read(xmp: str, name: str) -> float | None:
+def _read_number(xmp: str, name: str) -> float | None:
     """Read a number of the photo sphere's metadata; None if it is not there."""
     words = xmp_value(xmp, f"GPano:{name}")
     if words and math.isnan(number_of(words)):
@@ -120,9 +120,9 @@ def _read(xmp: str, name: str) -> float | None:
 
 def _read_part(xmp: str, width: int, height: int) -> Part | None:
     """Read which part of the sphere an image of this size is; None if it is the whole."""
-    full = [_read(xmp, f"FullPano{name}Pixels") for name in ("Width", "Height")]
-    shown = [_read(xmp, f"CroppedAreaImage{name}Pixels") for name in ("Width", "Height")]
-    start = [_read(xmp, f"CroppedArea{name}Pixels") for name in ("Left", "Top")]
+    full = [_read_number(xmp, f"FullPano{name}Pixels") for name in ("Width", "Height")]
+    shown = [_read_number(xmp, f"CroppedAreaImage{name}Pixels") for name in ("Width", "Height")]
+    start = [_read_number(xmp, f"CroppedArea{name}Pixels") for name in ("Left", "Top")]
     numbers = []
     for whole, part, at in zip(full, shown, start, strict=True):
         if whole is None or part is None:

@@ -356,14 +356,14 @@ def _words_of(content: bytes) -> tuple[object, str]:
         about = json.loads(content)
     except (ValueError, RecursionError):
         text = content[:2000].decode("utf-8", "replace").strip()
-        return None, "" if text.startswith("<") else _plain(text.partition("\n")[0])
+        return None, "" if text.startswith("<") else _one_line(text.partition("\n")[0])
     about = about.get("error", about) if isinstance(about, dict) else about
     if not isinstance(about, dict):
-        return None, _plain(about) if isinstance(about, str) else ""
+        return None, _one_line(about) if isinstance(about, str) else ""
     message = about.get("message") or about.get("detail") or ""
-    return about.get("code"), _plain(str(message))
+    return about.get("code"), _one_line(str(message))
 
 
-def _plain(text: str) -> str:
+def _one_line(text: str) -> str:
     """Give a text in one line, without signs that move a cursor."""
     return "".join(sign for sign in " ".join(text.split()) if sign.isprintable())

@@ -65,7 +65,7 @@ def degrees(table: pa.Table, columns: Mapping[str, str], where: Where) -> tuple[
         if {"east", "north"} <= columns.keys():
             return _from_grid(table, columns, where)
         return np.full(table.num_rows, np.nan), np.full(table.num_rows, np.nan)
-    lat, lon = (_numbers(table, role, columns, where) for role in ("lat", "lon"))
+    lat, lon = (_as_floats(table, role, columns, where) for role in ("lat", "lon"))
     none = np.isnan(lat) | np.isnan(lon) | ((lat == 0) & (lon == 0))
     none |= np.abs(lat - NULL_LATITUDE) < 1e-5
     lat[none] = lon[none] = np.nan
@@ -84,7 +84,7 @@ def degrees(table: pa.Table, columns: Mapping[str, str], where: Where) -> tuple[
 def _from_grid(table: pa.Table, columns: Mapping[str, str], where: Where) -> tuple[Array, Array]:
     from pyproj import Transformer
 
-    x, y = (_numbers(table, role, columns, where) for role in ("east", "north"))
+    x, y = (_as_floats(table, role, columns, where) for role in ("east", "north"))
     irish = pc.starts_with(table["location_id"], "BT").to_numpy()
     lat, lon = np.full_like(x, np.nan), np.full_like(x, np.nan)
     known = ~(np.isnan(x) | np.isnan(y)) & ~((x == 0) & (y == 0))
@@ -94,7 +94,7 @@ def _from_grid(table: pa.Table, columns: Mapping[str, str], where: Where) -> tup
     return lat, lon
 
 
-def _numbers(table: pa.Table, role: str, columns: Mapping[str, str], where: Where) -> Array:
+def _as_floats(table: pa.Table, role: str, columns: Mapping[str, str], where: Where) -> Array:
     cells = pc.utf8_trim_whitespace(table[role])
     cells = pc.if_else(pc.equal(cells, ""), pa.scalar(None, pa.string()), cells)
     try:
@@ -239,7 +239,7 @@ class _Directory:
     @classmethod
     def open(cls, settings: DirectoryLocations) -> _Directory:
         path = settings.file
-        members = _members(path)
+        members = _tables_with_postcodes(path)
         headers = tuple(tuple(read_header(path, member)) for member in members)
         return cls(path, members, headers, settings.area, settings.live_only)
 
@@ -299,7 +299,7 @@ def _read_ahead(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.Table]:
             yield pa.Table.from_batches(ready)
 
 
-def _members(path: Path) -> tuple[str | None, ...]:
+def _tables_with_postcodes(path: Path) -> tuple[str | None, ...]:
     """Find the tables with postcodes: in a zip one that is whole, or many that are its parts."""
     zipped = zipped_tables(path)
     if zipped is None:
@@ -455,13 +455,13 @@ def _survey(directory: _Directory, kind: str, modified: int, size: int) -> pd.Da
     areas = rows.groupby("area")[["lat_sum", "lat_count", "lon_sum"]].sum()
     found = pd.DataFrame(index=areas.index)
     for label in LABELS:
-        found[label] = _majority(rows, label) if label in labels else None
+        found[label] = _most_common_label(rows, label) if label in labels else None
     count = areas["lat_count"].where(areas["lat_count"] > 0)
     found["lat"], found["lon"] = areas["lat_sum"] / count, areas["lon_sum"] / count
     return found
 
 
-def _majority(rows: pd.DataFrame, label: str) -> pd.Series:
+def _most_common_label(rows: pd.DataFrame, label: str) -> pd.Series:
     """Give the value with most postcodes for each area; pseudo codes and blanks do not count."""
     named = rows[["area", label, "one_sum"]]
     named = named.assign(**{label: named[label].str.strip()})

@@ -113,7 +113,7 @@ def in_box(
     inside: np.ndarray[Any, Any] = (west <= x) & (x <= east) & (south <= y) & (y <= north)
     if not inside.any():
         raise InputError(
-            f"areas.bbox = {list(box)}", "no area's middle lies in it", _span(points, path)
+            f"areas.bbox = {list(box)}", "no area's middle lies in it", _extent_text(points, path)
         )
     return inside
 
@@ -146,7 +146,9 @@ def in_polygon(points: np.ndarray[Any, Any], polygon: Path, path: Path) -> np.nd
     inside = np.zeros(len(points), dtype=bool)
     inside[known] = shapely.intersects_xy(whole, *to_polygon.transform(*points[known].T))
     if not inside.any():
-        raise InputError(polygon, "no area's middle lies in its polygons", _span(points, path))
+        raise InputError(
+            polygon, "no area's middle lies in its polygons", _extent_text(points, path)
+        )
     return inside
 
 
@@ -174,7 +176,7 @@ def representative_points(areas: pd.DataFrame, survey: Survey | None) -> np.ndar
     return table[["lon", "lat"]].to_numpy(np.float64)
 
 
-def _span(points: np.ndarray[Any, Any], path: Path) -> str:
+def _extent_text(points: np.ndarray[Any, Any], path: Path) -> str:
     if np.isnan(points).all():
         return f"none of the areas of {path} has coordinates"
     west, south = np.nanmin(points, axis=0)

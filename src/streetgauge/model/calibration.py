@@ -211,15 +211,15 @@ class _Likelihood:
         self.trials = classes - 1
 
     def of_shift(self, shift: Floats) -> tuple[float, Floats]:
-        value, pull = self._of(self.score + shift)
+        value, pull = self._loss_and_gradient(self.score + shift)
         return value, np.array([pull.sum()])
 
     def of_slope(self, log_slope: Floats, shift: float) -> tuple[float, Floats]:
         x = np.exp(log_slope) * (self.score + shift)
-        value, pull = self._of(x)
+        value, pull = self._loss_and_gradient(x)
         return value, np.array([pull @ x])
 
-    def _of(self, x: Floats) -> tuple[float, Floats]:
+    def _loss_and_gradient(self, x: Floats) -> tuple[float, Floats]:
         each = self.successes * log_expit(x) + (self.trials - self.successes) * log_expit(-x)
         return float(-self.weight @ each), self.weight * (self.trials * expit(x) - self.successes)
 

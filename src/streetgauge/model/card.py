@@ -66,7 +66,7 @@ def write_card(bundle: Description, width: int | None) -> str:
         widths=None if width is None else view_widths(width),
         study=str(source.get("study") or ""),
         licence=licence if known else "other",
-        licence_name="" if known else _slug(licence),
+        licence_name="" if known else _hub_name(licence),
         labels=labels,
         results=list(_results(bundle, marked)),
         evaluation=_evaluation(metrics),
@@ -75,7 +75,7 @@ def write_card(bundle: Description, width: int | None) -> str:
         validated=list(_validated(bundle, labels)) if validated else None,
         provenance=zip(labels, map(list, map(_provenance, abouts)), strict=True),
         json=partial(json.dumps, ensure_ascii=False),
-        slug=_slug,
+        slug=_hub_name,
     )
 
 
@@ -156,5 +156,5 @@ def _provenance(about: Mapping[str, Any]) -> Iterator[str]:
         yield str(about["licence"])
 
 
-def _slug(text: str) -> str:
+def _hub_name(text: str) -> str:
     return re.sub(r"[^a-z0-9.]+", "-", text.lower()).strip("-.") or "study"

@@ -193,7 +193,7 @@ device
             If `X`, `y`, `groups`, `sample_weight` or a parameter cannot be used.
         """
         scale = _scale_of(y) if self.classes is None else list(self.classes)
-        views, labels = self._read(X, y=y, reset=True)
+        views, labels = self._read_samples(X, y=y, reset=True)
         present = _present_views(views)
         code = self._encode(labels, scale)
         areas = _codes_of(groups, views)
@@ -308,7 +308,7 @@ device
 
     def _predictions(self, X: ArrayLike) -> Predictions:
         check_is_fitted(self)
-        views, _ = self._read(X, reset=False)
+        views, _ = self._read_samples(X, reset=False)
         rows = np.zeros(-(-len(views) // BLOCK) * BLOCK, np.int64)
         rows[: len(views)] = np.arange(len(views))  # the last block is filled up with the first row
         with _value_errors():
@@ -316,7 +316,7 @@ device
             predictions = self.model_.predict(views, _present_views(views), rows, device)
         return Predictions(predictions.score[: len(views)], predictions.probabilities[: len(views)])
 
-    def _read(
+    def _read_samples(
         self, X: ArrayLike, *, y: ArrayLike | str = "no_validation", reset: bool
     ) -> tuple[NDArray[Any], NDArray[Any]]:
         """Give views [n, V, D], where it is possible without a copy, and labels [n]."""
@@ -362,13 +362,13 @@ device
         else:
             index = pd.Index(scale)
             if not index.is_unique:
-                twice = _plain(index[index.duplicated()][0])
+                twice = _scalar(index[index.duplicated()][0])
                 raise ValueError(f"classes names {twice!r} more than once")
             code = index.get_indexer(labels)
             if (code < 0).any():
                 row = int(np.argmax(code < 0))
                 raise ValueError(
-                    f"y[{row}] is {_plain(labels[row])!r}, which is none of classes={list(scale)!r}"
+                    f"y[{row}] is {_scalar(labels[row])!r}, which is none of classes={list(scale)!r}"
                 )
             self.classes_ = np.asarray(scale)
         if len(self.classes_) < 2 or len(np.unique(code)) < 2:
@@ -394,7 +394,7 @@ device
         if groups < 2:
             raise ValueError(
                 "all samples that weigh anything are of one group; at least two are needed, to "
-                "learn from one and to know from the other when to stop"
+                "train on one and to know from the other when to stop"
             )
         if ensemble_size > 1:
             if groups < ensemble_size:
@@ -415,7 +415,7 @@ device
             )
         lost = np.setdiff1d(np.unique(target[rows]), trained)
         if len(lost):
-            names = ", ".join(repr(_plain(self.classes_[int(k) - 1])) for k in lost)
+            names = ", ".join(repr(_scalar(self.classes_[int(k) - 1])) for k in lost)
             warnings.warn(
                 f"class {names} is only in the groups that decide when to stop, not in training; "
                 f"give more groups, or take a smaller share than validation={self.validation}",
@@ -427,7 +427,7 @@ device
     def _settings(self) -> TrainSettings:
         given = {}
         for name in _SETTINGS:
-            value = _plain(getattr(self, name))
+            value = _scalar(getattr(self, name))
             whole_float = isinstance(getattr(_DEFAULTS, name), float) and type(value) is int
             given[name] = float(value) if whole_float else value
         return TrainSettings(**given)
@@ -446,7 +446,7 @@ def _scale_of(y: Any) -> list[Any] | None:
     return list(pd.Categorical(y).remove_unused_categories().categories)
 
 
-def _plain(value: Any) -> Any:
+def _scalar(value: Any) -> Any:
     """Make a Python number of a NumPy one; leave anything else."""
     return value.item() if isinstance(value, np.generic) else value
 

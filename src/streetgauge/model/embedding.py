@@ -99,7 +99,7 @@ class Bags:
         pooled: list[Singles] = []
         for start in range(0, len(self.rows), BLOCK):
             block = slice(start, start + BLOCK)
-            parts = describe(*_read(self.features, self.present, self.rows[block]))
+            parts = describe(*_read_views(self.features, self.present, self.rows[block]))
             pooled = pooled or [np.zeros((self.count, p.shape[1]), np.float32) for p in parts]
             order = np.argsort(self.area[block], kind="stable")
             codes = self.area[block][order]
@@ -110,7 +110,9 @@ class Bags:
         return pooled
 
 
-def _read(features: NDArray[np.floating], present: Flags, rows: Rows) -> tuple[Singles, Singles]:
+def _read_views(
+    features: NDArray[np.floating], present: Flags, rows: Rows
+) -> tuple[Singles, Singles]:
     """Read views, zero where absent, and each view's share of its location."""
     views, there = np.asarray(features[rows], np.float32), present[rows]
     if not there.all():
@@ -153,7 +155,7 @@ class Embedding:
         scale = Standardisation.of(bags.features, bags.present, bags.rows)
         order = np.random.default_rng(derive_seed(seed, "sample")).permutation(len(bags.rows))
         sample = bags.rows[np.sort(order[:SAMPLE])]
-        views, shares = _read(bags.features, bags.present, sample)
+        views, shares = _read_views(bags.features, bags.present, sample)
         there = shares > 0
         views = np.where(there[..., None], (views - scale.mean) / scale.sd, np.float32(0))
         components = _components(views[there], COMPONENTS, seed)

@@ -367,7 +367,7 @@ class _Fit:
             areas = np.array([code[area] for area in np.unique(self.data.areas[held]).tolist()])
             maps = [each[areas] for each in self.maps]
             for s, (name, regression) in enumerate(regressions.items(), shape[0] - len(self.names)):
-                predicted[s, areas] = regression.expected(self._of(name, maps))
+                predicted[s, areas] = regression.expected(self._maps_of(name, maps))
         if self.network is not None:
             rows, score = self._network_scores
             known = np.isin(rows, self.bags.rows)
@@ -405,12 +405,14 @@ class _Fit:
 
     def _regress(self, name: str, areas: NDArray[np.bool_]) -> Regression:
         """Fit Gaussian processes to some of the areas."""
-        maps = [each[areas] for each in self._of(name, self.maps)]
+        maps = [each[areas] for each in self._maps_of(name, self.maps)]
         names = self.embedding.maps
         parts = [[names.index(part) for part in kernel] for kernel in _KERNELS[name]]
         return regress(maps, self.labels[areas], self.weight[areas], parts)
 
-    def _of(self, name: str, maps: Sequence[NDArray[np.float32]]) -> Sequence[NDArray[np.float32]]:
+    def _maps_of(
+        self, name: str, maps: Sequence[NDArray[np.float32]]
+    ) -> Sequence[NDArray[np.float32]]:
         """Give the maps that a learner uses: the ridge has but the first one."""
         return maps if name == "kernel" else maps[:1]
 

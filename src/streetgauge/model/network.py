@@ -422,7 +422,7 @@ class Network(nn.Module):
             seen = block(seen)
         shape = features.shape[:2]
         pooled = self._pooled(seen, shape, present)
-        direct = [_mean(one, shape, present) for one in direct_paths]
+        direct = [_mean_of_views(one, shape, present) for one in direct_paths]
         if mixup is not None:
             pooled, *direct = (mixup.mixed(one) for one in [pooled, *direct])
         pooled = self.dropout(pooled).to(seen.dtype)
@@ -442,7 +442,7 @@ class Network(nn.Module):
     def _pooled(self, seen: Tensor, shape: torch.Size, present: Tensor | None) -> Tensor:
         """Pool [R, T, W] over each location's views: [B, T, W], in float32."""
         if self.attention is None:
-            return _mean(seen, shape, present)
+            return _mean_of_views(seen, shape, present)
         weight = self.attention(seen).float()
         if present is None:
             views, logits = (x.view(*shape, *x.shape[1:]) for x in (seen, weight))
@@ -453,7 +453,7 @@ class Network(nn.Module):
         return torch.sum(views * logits.softmax(1), 1)
 
 
-def _mean(seen: Tensor, shape: torch.Size, present: Tensor | None) -> Tensor:
+def _mean_of_views(seen: Tensor, shape: torch.Size, present: Tensor | None) -> Tensor:
     """Average [R, T, W] over each location's views that are there: [B, T, W], in float32."""
     if present is None:
         views = seen.view(*shape, *seen.shape[1:])

@@ -224,7 +224,7 @@ class Reader:
         each = self.features[0].numel() * self.features.element_size()
         step = len(rows) if self.device.type != "cpu" else max(1, CACHED // each)
         for start in range(0, len(rows), step):
-            self._read(positions[start : start + step], views[start : start + step])
+            self._standardise(positions[start : start + step], views[start : start + step])
         there = self.present.take(rows, axis=0)
         return Batch(rows, views, None if there.all() else torch.from_numpy(there).to(self.device))
 
@@ -294,7 +294,7 @@ class Reader:
         forget_pages(self.source)
         return Reader(read, self.present, self.scale, self.device, self.dtype, keys=rows)
 
-    def _read(self, positions: Tensor, views: Tensor) -> None:
+    def _standardise(self, positions: Tensor, views: Tensor) -> None:
         """Standardise these rows of the features into `views`."""
         if self.scale is None and (self.features.dtype, self.features.device) == (
             views.dtype,

@@ -144,7 +144,7 @@ class _StudyAreas:
             self.coordinates,
             neighbours=settings.evaluation.neighbours,
             density=density(self.locations, self.boundaries) if self.mapped else None,
-            columns=_numbers(self.boundaries, settings.evaluation.columns),
+            columns=_numeric_columns(self.boundaries, settings.evaluation.columns),
             previous={name: self.outcomes[f"{p}_value"] for name, p in previous.items()},
             features=self.features,
             seed=settings.seed,
@@ -265,7 +265,7 @@ def _not_measured(known: _StudyAreas, areas: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame({"area": list(reasons), "reason": list(reasons.values())}, dtype="str")
 
 
-def _numbers(areas: pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame | None:
+def _numeric_columns(areas: pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame | None:
     """Columns of the areas as numbers."""
     if not columns:
         return None

@@ -269,7 +269,7 @@ class _Explainer:
         result: dict[str, set[Key]] = {}
         for row in chosen[chosen["rank"] == 0].itertuples():
             outcome, location = str(row.outcome), str(row.location_id)
-            features, present = self._of(location)
+            features, present = self._features_of(location)
             if location not in self.part.index:
                 continue
             there = [v for v in may[location] if present[self.store.views.index(v)]]
@@ -323,13 +323,13 @@ class _Explainer:
         }
         return drawn, largest
 
-    def _of(self, location: str) -> tuple[npt.NDArray[Any], npt.NDArray[np.bool_]]:
+    def _features_of(self, location: str) -> tuple[npt.NDArray[Any], npt.NDArray[np.bool_]]:
         row = int(self.store.rows([location])[0])
         return np.asarray(self.store.features[row], np.float32), np.array(self.store.present[row])
 
     def _moved(self, key: Key, outcome: str, seen: npt.NDArray[np.float32]) -> Floats:
         """Scores of a location with other features instead of one view's: [n, D] -> [n]."""
-        features, present = self._of(key[0])
+        features, present = self._features_of(key[0])
         each = np.repeat(features[None], len(seen), axis=0)
         each[:, self.store.views.index(key[1])] = seen
         return self._scores(key[0], outcome, each, np.repeat(present[None], len(seen), axis=0))

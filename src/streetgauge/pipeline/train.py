@@ -143,10 +143,12 @@ def _share_taken(work: _Work, splits: list[Split]) -> tuple[str, ...]:
         return ()
     taken = count_training_areas(_training_splits(work, splits), work.data.areas)
     there = count_training_areas(splits, work.data.areas)
-    return (f"trained on {_span(taken)} of {_span(there)} areas (share {transfer.share:g})",)
+    return (
+        f"trained on {_range_text(taken)} of {_range_text(there)} areas (share {transfer.share:g})",
+    )
 
 
-def _span(counts: list[int]) -> str:
+def _range_text(counts: list[int]) -> str:
     low, high = min(counts), max(counts)
     return f"{low:,}" if low == high else f"{low:,} to {high:,}"
 

@@ -65,7 +65,7 @@ def payload(
         outcome: dict[str, Any] = {"name": name, "label": label}
         for key, column, digits in COLUMNS:
             if column in rows.columns and rows[column].notna().any():
-                outcome[key] = _numbers(rows[column], digits)
+                outcome[key] = _rounded_values(rows[column], digits)
         if (flags := _flags(rows)) is not None:
             outcome["flags"] = flags
         outcomes.append(outcome)
@@ -151,7 +151,7 @@ def _front_coded(texts: Sequence[str], order: npt.NDArray[np.intp]) -> list[str]
     return [chr(97 + n) + text[n:] for n, text in zip(shared, texts, strict=True)]
 
 
-def _numbers(column: pd.Series, digits: int) -> list[float | int | None]:
+def _rounded_values(column: pd.Series, digits: int) -> list[float | int | None]:
     values = column.astype("Float64").to_numpy(float, na_value=np.nan)
     if digits == 0:
         return [None if np.isnan(value) else int(value) for value in values]

@@ -191,7 +191,7 @@ class TrainSettings(Settings):
     )
     components: Annotated[int, Strict(), Field(ge=1)] | None = Field(
         None,
-        description="train on so many principal components of the features, not from all: "
+        description="train on so many principal components of the features, not on all: "
         "several times as fast, a little less exact",
     )
     tune: Literal["all", "scaled", "head"] = Field(

@@ -325,7 +325,7 @@ class Split:
 
 
 def take_share(split: Split, keys: ArrayLike, deciles: ArrayLike, share: float, seed: int) -> Split:
-    """Let a split learn from a share of its areas only; what it tests stays as it is.
+    """Let a split train on a share of its areas only; what it tests stays as it is.
 
     Parameters
     ----------

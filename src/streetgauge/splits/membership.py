@@ -201,7 +201,7 @@ def split_locations(
     ids, area = (locations[key].to_numpy(object) for key in ("location_id", "area"))
     fold = None
     if settings.file is not None:
-        stored = _read(settings.file)
+        stored = _read_parquet(settings.file)
         if "part" in stored:
             if settings.unit != "location":
                 return read_splits(stored, ids, area)
@@ -307,7 +307,7 @@ def _keys_of(
     return stored, ids
 
 
-def _read(file: Path) -> pd.DataFrame:
+def _read_parquet(file: Path) -> pd.DataFrame:
     try:
         return pd.read_parquet(file)
     except (pa.ArrowException, ValueError, OSError) as error:

@@ -325,7 +325,7 @@ def _leave_one_group_out(data: _Data, seed: int) -> list[Split]:
         )
     if len(names) < 2:
         found = f"only one {what} ('{names[0]}')" if len(names) else f"no {what} at all"
-        raise InputError("folds.group", f"there is {found}, so none to learn from", "use k-fold")
+        raise InputError("folds.group", f"there is {found}, so none to train on", "use k-fold")
     group = np.full(len(known), -1)
     group[known] = code
     excluded = {f"its {what} is not known": ~known}
@@ -414,7 +414,7 @@ def _too_few(n_units: int, test: Split, data: _Data) -> InputError:
     ways += ["smaller blocks"] if settings.scheme == "blocks" else ["more areas"]
     return InputError(
         f"{test.name} ({test.label})" if test.label else test.name,
-        f"{left} left to learn from{around}, and a training and a validation part need 2",
+        f"{left} left to train on{around}, and a training and a validation part need 2",
         f"use {' or '.join(ways)}",
     )
 

@@ -157,8 +157,8 @@ class AreaSplit(BaseCrossValidator):  # type: ignore[misc]
                 columns=LocationColumns(
                     outcomes=names if self.scheme == "by-class" else (),
                     coordinates=self._coordinates(areas),
-                    units=_looked_up(self.units, areas),
-                    groups=_looked_up(self.districts, areas),
+                    units=_by_row(self.units, areas),
+                    groups=_by_row(self.districts, areas),
                 ),
             )
         except InputError as error:
@@ -209,7 +209,7 @@ class AreaSplit(BaseCrossValidator):  # type: ignore[misc]
         return np.asarray(self.coordinates, np.float64)
 
 
-def _looked_up(values: ByArea | None, areas: NDArray[Any]) -> NDArray[np.object_] | None:
+def _by_row(values: ByArea | None, areas: NDArray[Any]) -> NDArray[np.object_] | None:
     if values is None:
         return None
     found: NDArray[np.object_] = pd.Series(values).reindex(areas).to_numpy(object)

@@ -14,7 +14,7 @@ __all__ += ["own_outputs"]
 OTHER_FOLDS = "other-folds"
 
 
-class _Directory(Protocol):
+class _HasDirectory(Protocol):
     @property
     def directory(self) -> Path: ...
 
@@ -25,7 +25,7 @@ class _File:
 
     name: str
 
-    def __get__(self, files: _Directory, owner: type) -> Path:
+    def __get__(self, files: _HasDirectory, owner: type) -> Path:
         return files.directory / self.name
 
 

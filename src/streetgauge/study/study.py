@@ -443,7 +443,7 @@ class Study(StudyFiles):
             "cache_key": key,
             "version": stage.version,
             "settings": json.loads(
-                json.dumps({n: _plain(getattr(self.settings, n)) for n in stage.settings})
+                json.dumps({n: _as_json(getattr(self.settings, n)) for n in stage.settings})
             ),
             "outputs": {
                 self.name_of(p): self.fingerprint(p) for p in stage.writes(self) if p.exists()
@@ -467,11 +467,11 @@ class Study(StudyFiles):
         write_json(self.record, self.run_file)
 
 
-def _plain(value: Any) -> Any:
+def _as_json(value: Any) -> Any:
     if isinstance(value, BaseModel):
         return value.model_dump(mode="json")
     if isinstance(value, Mapping):
-        return {key: _plain(item) for key, item in value.items()}
+        return {key: _as_json(item) for key, item in value.items()}
     return value
 
 

@@ -270,7 +270,7 @@ class Boundary:
     def _hedge(self, canvas: Canvas, palette: Palette, near: float, rng: Random) -> None:
         length = self.z1 - self.z0
         leaf = mix(palette.leaf, (60, 76, 44), 0.4)
-        canvas.box(self._span(0.7), (0, 1.0), (self.z0, self.z1), scale(leaf, 0.8))
+        canvas.box(self._across(0.7), (0, 1.0), (self.z0, self.z1), scale(leaf, 0.8))
         for _ in range(max(2, int(length * 2.2)) if near > 7 else 0):
             z = self.z0 + rng.random() * length
             tone = scale(leaf, 0.72 + 0.5 * rng.random())
@@ -293,7 +293,7 @@ class Boundary:
         wall = mix(wall, _DIRT, 0.45 * worn)
         gap = 0.0 if is_wall else worn * 0.6 * rng.random()
         end = max(self.z0 + 0.5, self.z1 - gap * length)
-        canvas.box(self._span(0.25), (0, 0.85), (self.z0, end), wall)
+        canvas.box(self._across(0.25), (0, 0.85), (self.z0, end), wall)
         if rng.random() > 0.25 + self.upkeep * 1.1:
             z = self.z0 + rng.random() * max(0.1, length - 2)
             colour = _SPRAY[rng.randrange(len(_SPRAY))]
@@ -302,7 +302,7 @@ class Boundary:
                 [(x, 0.2 + 0.55 * rng.random(), z + 0.3 * i) for i in range(7)], colour, 0.09
             )
 
-    def _span(self, wide: float) -> tuple[float, float]:
+    def _across(self, wide: float) -> tuple[float, float]:
         return (self.x, self.x + wide) if self.side > 0 else (self.x - wide, self.x)
 
 

@@ -1,7 +1,7 @@
 """What is known of an area without an image, or by the plainest use of one, in the same folds.
 
 Every method knows the actual deciles of the very areas that the network of an area's fold could
-learn from, no more and no fewer.
+train on, no more and no fewer.
 """
 
 from streetgauge.evaluation.baselines.folds import (

@@ -83,7 +83,7 @@ def opened(path: Path, member: str | None = None) -> Any:
 
 
 def _sizes(path: Path) -> dict[str, int]:
-    tables = {name: size for name, size in _members(path).items() if _is_table(name)}
+    tables = {name: size for name, size in _member_sizes(path).items() if _is_table(name)}
     if not tables:
         raise InputError(path, "there is no CSV file in the zip", "give CSV or Parquet")
     return tables
@@ -97,10 +97,10 @@ def _is_table(name: str) -> bool:
 
 def names_in_zip(path: Path) -> tuple[str, ...]:
     """Name all files in a zip."""
-    return tuple(_members(path))
+    return tuple(_member_sizes(path))
 
 
-def _members(path: Path) -> dict[str, int]:
+def _member_sizes(path: Path) -> dict[str, int]:
     """Sizes of all files in a zip, by name."""
     try:
         with zipfile.ZipFile(path) as archive:

@@ -172,9 +172,11 @@ def read_columns(
     sheets = read_sheets(path)
     wanted = {" ".join(column.split()): column for column in columns.values() if column is not None}
     chosen = sheets if name is None else [choose_sheet(sheets, name, path, setting)]
-    found = find_header(chosen, lambda cells: {} if wanted.keys() <= {*_plain(cells)} else None)
+    found = find_header(
+        chosen, lambda cells: {} if wanted.keys() <= {*_plain_headers(cells)} else None
+    )
     sheet, header = found[:2] if found else (chosen[0], 0)
-    names = _plain(sheet.rows[header])
+    names = _plain_headers(sheet.rows[header])
     others = [each.name for each in sheets if each.name and each.name != sheet.name]
     kind = "sheets" if sheet.workbook else "layers"
     asked = [wanted.get(each, each) for each in names]
@@ -188,7 +190,7 @@ def read_columns(
     return table.set_axis(asked, axis="columns"), sheet.title
 
 
-def _plain(header: Sequence[str]) -> list[str]:
+def _plain_headers(header: Sequence[str]) -> list[str]:
     """Names of columns with one blank for a line break."""
     return column_names([" ".join(cell.split()) for cell in header])
 

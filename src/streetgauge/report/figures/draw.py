@@ -132,7 +132,7 @@ def _draw(paper: bool, plans: Sequence[Plan]) -> list[Figure]:
     with drawing():
         for kind, outcome, sketch_of in plans:
             if (sketch := sketch_of()) is not None:
-                name = kind if outcome is None else f"{kind}-{_slug(outcome)}"
+                name = kind if outcome is None else f"{kind}-{_file_name(outcome)}"
                 figures.append(_figure(name, sketch, outcome, paper))
     return figures
 
@@ -158,7 +158,7 @@ def save_figures(figures: Sequence[Figure], maps: Mapping[str, bytes], directory
                 (temporary / f"{figure.name}.png").write_bytes(figure.png)
             figure.table.to_csv(temporary / f"{figure.name}.csv", index=False, lineterminator="\n")
         for outcome, content in maps.items():
-            (temporary / f"map-{_slug(outcome)}.png").write_bytes(content)
+            (temporary / f"map-{_file_name(outcome)}.png").write_bytes(content)
 
 
 def _of_study(
@@ -203,7 +203,7 @@ def _figure(name: str, sketch: Sketch, outcome: str | None, paper: bool) -> Figu
     return Figure(*about, sketch.table.reset_index(drop=True), outcome)
 
 
-def _slug(outcome: str) -> str:
+def _file_name(outcome: str) -> str:
     """Make part of a file's name of an outcome's: the name itself where that can be one."""
     plain = re.sub("[^a-z0-9_-]+", "-", outcome.lower())[:40].strip("-")
     own = hashlib.sha256(outcome.encode()).hexdigest()[:6]

@@ -62,7 +62,7 @@ def methods(
     own = {
         "name": "Images",
         "figures": {m: _text(m, each) for m, each in outcome["metrics"].items()},
-        "spans": {m: _span(m, each) for m, each in outcome["metrics"].items() if each},
+        "spans": {m: _interval_text(m, each) for m, each in outcome["metrics"].items() if each},
     }
     rows = [("", [own])]
     for key, title in (
@@ -174,7 +174,7 @@ def _text(metric: str, figure: Any) -> str:
     return numbers.percent(value) if metric in SHARES else numbers.number(value)
 
 
-def _span(metric: str, estimate: Mapping[str, Any]) -> str:
+def _interval_text(metric: str, estimate: Mapping[str, Any]) -> str:
     if estimate.get("low") is None or estimate.get("high") is None:
         return ""
     if metric in SHARES:

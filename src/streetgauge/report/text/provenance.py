@@ -44,12 +44,12 @@ def flat(settings: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, s
             yield from flat(value, f"{name}.")
         elif isinstance(value, (list, tuple)):
             if value:
-                yield name, ", ".join(_plain(item) for item in value)
+                yield name, ", ".join(_value_text(item) for item in value)
         elif value is not None:
-            yield name, _plain(value)
+            yield name, _value_text(value)
 
 
-def _plain(value: object) -> str:
+def _value_text(value: object) -> str:
     """Text of a value; of a path only the name, for the page is shown to others."""
     if isinstance(value, bool):
         return "yes" if value else "no"
@@ -64,7 +64,7 @@ def files(provenance: Mapping[str, Any]) -> list[tuple[str, str]]:
     names = str(provenance.get("file") or "").split(" + ")
     sums = str(provenance.get("sha256") or "").split(" + ")
     pairs = itertools.zip_longest(names, sums[: len(names)], fillvalue="")
-    return [(_plain(file), sha256) for file, sha256 in pairs if file]
+    return [(_value_text(file), sha256) for file, sha256 in pairs if file]
 
 
 def cells(named: Iterable[str]) -> str:
@@ -110,9 +110,9 @@ def facts(run: Mapping[str, Any]) -> list[tuple[str, str]]:
             times = (f"{stage} {number(float(each), 1)} s" for stage, each in value.items())
             found.append(("Time", ", ".join(times)))
         elif isinstance(value, Mapping):
-            found.append((name, ", ".join(f"{k} {_plain(v)}" for k, v in value.items())))
+            found.append((name, ", ".join(f"{k} {_value_text(v)}" for k, v in value.items())))
         else:
-            found.append((name, _plain(value)))
+            found.append((name, _value_text(value)))
     return found + [(stage, text) for stage, text in stages if text]
 
 
