@@ -230,7 +230,7 @@ def test_a_scale_that_is_given_holds_where_a_class_is_missing(make_world: Any) -
     model.fit(world.features[some], world.deciles[some, 0])
     assert model.predict_proba(world.features).shape == (len(some), 10)
     assert model.classes_.tolist() == list(range(1, 11))
-    with pytest.raises(ValueError, match=r"y\[\d+\] is 10\.0, which is none of classes="):
+    with pytest.raises(ValueError, match=r"y\[\d+\] is 10\.0, none of classes="):
         model.set_params(classes=range(1, 10)).fit(world.features, world.deciles[:, 0])
     with pytest.raises(ValueError, match="names 2 more than once"):
         model.set_params(classes=[1, 2, 2]).fit(world.features, world.deciles[:, 0])

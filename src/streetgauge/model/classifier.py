@@ -368,7 +368,7 @@ device
             if (code < 0).any():
                 row = int(np.argmax(code < 0))
                 raise ValueError(
-                    f"y[{row}] is {_scalar(labels[row])!r}, which is none of classes={list(scale)!r}"
+                    f"y[{row}] is {_scalar(labels[row])!r}, none of classes={list(scale)!r}"
                 )
             self.classes_ = np.asarray(scale)
         if len(self.classes_) < 2 or len(np.unique(code)) < 2:
