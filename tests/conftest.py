@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import shutil
 import sys
@@ -24,6 +25,10 @@ from streetgauge.cli import main
 # Tests run side by side, one core each; set before torch is imported, and for what tests start.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+# Libraries and tests are a million objects that stay: going through them again and again for
+# garbage would take a twelfth of the time.
+gc.set_threshold(50_000, 20, 50)
+
 # How long an example takes says how busy the machine is, not whether the code is right.
 hypothesis.settings.register_profile("streetgauge", deadline=None)
 hypothesis.settings.load_profile("streetgauge")
@@ -34,6 +39,11 @@ SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Begin with the slow tests, so that at the end no process waits for one of them."""
     items.sort(key=lambda item: item.get_closest_marker("slow") is None)
+
+
+def pytest_collection_finish() -> None:
+    """Look for garbage among what is made from here on only."""
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")
