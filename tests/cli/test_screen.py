@@ -33,3 +33,13 @@ def test_folds_that_train_in_threads_report_one_json_object_a_line_and_lose_no_s
     events = [json.loads(line) for line in stream.getvalue().splitlines()]
     assert len(events) == 40
     assert sorted(each["done"] for each in events) == list(range(40, 1601, 40))
+
+
+def test_a_screen_without_greek_letters_shows_a_question_mark(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    stream = io.TextIOWrapper(io.BytesIO(), encoding="cp1252")
+    monkeypatch.setattr(sys, "stdout", stream)
+    Screen().result("Spearman ρ")
+    stream.seek(0)
+    assert stream.read() == "Spearman ?\n"

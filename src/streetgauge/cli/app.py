@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from io import TextIOWrapper
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -102,6 +103,9 @@ class Screen:
         self, *, quiet: bool = False, verbose: bool = False, machine: bool = False
     ) -> None:
         self.quiet, self.verbose, self.machine = quiet, verbose, machine
+        for stream in (sys.stdout, sys.stderr):
+            if isinstance(stream, TextIOWrapper):  # a pipe on Windows has no ρ, and no name's ł
+                stream.reconfigure(errors="replace")
         self._lock = threading.Lock()  # folds train in threads, and each reports its progress
         self.console = Console(stderr=True, highlight=False, soft_wrap=True)
         self.output = Console(highlight=False)
