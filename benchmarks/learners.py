@@ -79,6 +79,7 @@ STANDARD: dict[str, Callable[[], object]] = {
         StandardScaler(), RidgeCV(np.logspace(-1, 6, 15))
     ),
     "random forest": lambda: RandomForestRegressor(300, max_features=1 / 3, random_state=0),
+    "forest, all features": lambda: RandomForestRegressor(300, random_state=0),
     "histogram boosting": lambda: HistGradientBoostingRegressor(random_state=0),
     "ordinal logit": lambda: make_pipeline(StandardScaler(), OrdinalLogit()),
 }
