@@ -303,7 +303,8 @@ def kill_predict(bench: Bench, moment: Moment) -> tuple[str | None, list[str]]:
     log = bench.work / "log"
     if not kill(bench.predict, log, bench.city.exists, moment, bench.city):
         return None, []
-    return PREDICT, attempt(bench.predict, log)
+    # One that was killed when its last file was written has ended all the same.
+    return PREDICT, attempt([*bench.predict, "--force"], log)
 
 
 def kill(

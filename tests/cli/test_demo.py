@@ -103,7 +103,7 @@ def test_predictions_follow_the_images_not_their_names(
     places.write_text(f"location_id,area\n{first},E1\n{second},\n", encoding="utf-16")
     images = demo / "data" / "images"
     words = ("predict", demo / "model" / "all", "--images", images)
-    words = (*words, "--locations", places, "--out", out)
+    words = (*words, "--locations", places, "--out", out, "--force")
 
     def scores() -> dict[str, float]:
         assert run(*words)[0] == 0

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from streetgauge.errors import InputError
-from streetgauge.evaluation import aggregate, equal_count
+from streetgauge.evaluation import aggregate, classes_between, cut_points, equal_count
 
 
 def predictions_of(scores: dict[str, list[float]], actual: dict[str, int | None] | None = None):
@@ -126,3 +126,21 @@ def test_what_cannot_be_aggregated_is_refused(change, words):
 def test_a_rule_that_is_not_known_is_refused():
     with pytest.raises(InputError, match="'vote' is not known"):
         aggregate(predictions_of({"A": [1.0]}), rule="vote")
+
+
+def test_cut_points_lie_between_the_held_out_areas_of_neighbouring_classes() -> None:
+    areas = pd.DataFrame(
+        {
+            "area": list("abcdef"),
+            "outcome": "income",
+            "fold": [1, 1, 2, 2, 0, 1],  # of fold 0 no area was held out
+            "score": [1.0, 2.0, 4.0, 7.0, 100.0, 200.0],
+            "decile": pd.array([1, 1, 2, 4, 3, 3], dtype="Int64"),
+            "actual_decile": pd.array([1, 2, 3, 4, 4, pd.NA], dtype="Int64"),
+        }
+    )
+    borders = cut_points(areas, classes=4)["income"]
+    assert borders == [3.0, 5.5, 5.5]  # nothing is in class 3
+    assert classes_between([-9, 3, 3.1, 5.5, 5.6], borders).tolist() == [1, 1, 2, 2, 4]
+    lowest = cut_points(areas[areas["decile"] > 1], classes=4)["income"]
+    assert classes_between([-1e300, 5, 6], lowest).tolist() == [2, 2, 4]  # as there, no 1

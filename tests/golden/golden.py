@@ -76,9 +76,12 @@ class Runnable(Stage):
 # Not a stage of a study, so its version is here.
 PREDICT = Runnable(
     "predict",
-    version=1,
+    version=2,
     settings=(),
-    reads=lambda study: (study.model, study.features),
+    # Areas held out there, and their official classes, say where predicted ones are cut.
+    reads=lambda study: (
+        *(study.model, study.features, study.predictions, study.splits, study.outcomes),
+    ),
     writes=lambda study: (study.path("predicted"),),
 )
 CHAIN: tuple[Runnable, ...] = (

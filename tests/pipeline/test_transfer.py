@@ -68,7 +68,11 @@ def test_a_city_is_predicted_from_features_that_are_there(
     pd.testing.assert_frame_equal(frame.drop(columns="area"), said)
     areas = pd.read_parquet(city.with_name("out") / "areas.parquet")
     assert areas["area"].nunique() == 66
-    assert sorted(areas.loc[areas["outcome"] == "income", "decile"].unique()) == list(range(1, 11))
+    cuts = Bundle.load(bundle).cut_points
+    assert cuts is not None
+    for outcome, rows in areas.groupby("outcome"):  # above how many of the cut points it lies
+        above = [1 + sum(cut < score for cut in cuts[outcome]) for score in rows["score"]]
+        assert rows["decile"].tolist() == above
     skipped = pd.read_parquet(city.with_name("out") / "skipped.parquet")
     assert skipped[["location_id", "stage"]].to_numpy().tolist() == [
         ["elsewhere", "features"],
@@ -170,9 +174,81 @@ def test_predicting_areas_that_a_bundle_was_trained_on_is_reported(
     table = pd.read_csv(city)
     table["area"] = table["area"].str.replace("N", "E000000")
     table.to_csv(city, index=False)
-    assert f"49 of 66 areas {said}" in predicted(run, bundle, study, city)[1]
+    assert f"49 of 66 areas {said}" in predicted(run, bundle, study, city, "known")[1]
     replace(Bundle.load(bundle), area_hashes=None).save(tmp_path / "old")
-    assert said not in predicted(run, tmp_path / "old", study, city)[1]
+    assert said not in predicted(run, tmp_path / "old", study, city, "unknown")[1]
+
+
+def test_ten_locations_in_two_areas_get_the_classes_that_their_scores_had_in_the_source_city(
+    run: Run, bundle: Path, study: Path, city: Path
+) -> None:
+    held_out = pd.read_parquet(study / "areas.parquet")
+    income = held_out[held_out["outcome"] == "income"].set_index("area")
+    middle = income[income["decile"].isin([5, 6])].index
+    places = pd.read_parquet(study / "predictions.parquet")
+    places = places[places["outcome"] == "income"]
+    chosen = places[places["area"].isin(middle)].groupby("area").head(5).iloc[:10].copy()
+    chosen["area"] = ["A"] * 5 + ["B"] * 5
+    chosen[["location_id", "area"]].to_csv(city, index=False)
+    predicted(run, bundle, study, city)
+    areas = pd.read_parquet(city.with_name("out") / "areas.parquet")
+    found = areas.loc[areas["outcome"] == "income", "decile"]
+    assert len(found) == 2
+    assert found.between(3, 8).all()
+    predicted(run, study, study, city, "from-the-study")  # whose own cut points are the same
+    again = pd.read_parquet(city.with_name("from-the-study") / "areas.parquet")
+    assert again["decile"].tolist() == areas["decile"].tolist()
+
+
+def test_classes_of_the_new_city_need_five_areas_each(
+    run: Run, refuse: Refuse, bundle: Path, study: Path, city: Path
+) -> None:
+    store, out = study / "features" / "shares.h5", city.with_name("here")
+    words = ("predict", bundle, "--features", store, "--locations", city, "--cut", "here")
+    code, _, err = run(*words, "--out", out)
+    assert code == 0, err
+    assert "66 areas, deciles cut within this city" in err
+    sizes = pd.read_parquet(out / "areas.parquet").groupby(["outcome", "decile"]).size()
+    assert set(sizes) == {6, 7}
+    table = pd.read_csv(city)
+    table[table["area"] < "N49"].to_csv(city, index=False)
+    said = refuse(*words, "--out", city.with_name("few"))
+    assert "49 areas are too few for 10 classes of 5 or more each" in said
+
+
+def test_areas_are_refused_where_a_bundle_has_no_cut_points(
+    refuse: Refuse, bundle: Path, study: Path, city: Path, tmp_path: Path
+) -> None:
+    from dataclasses import replace
+
+    replace(Bundle.load(bundle), cut_points=None).save(tmp_path / "without")
+    store = study / "features" / "shares.h5"
+    words = ("--features", store, "--locations", city, "--out", tmp_path / "out")
+    assert "between which scores the classes" in refuse("predict", tmp_path / "without", *words)
+    file = tmp_path / "without" / "bundle.json"
+    about = json.loads(file.read_text())
+    about["cut_points"] = {name: [0.5, 0.1] for name in about["outcomes"]}
+    file.write_text(json.dumps(about))
+    assert "are not ascending" in refuse("predict", tmp_path / "without", *words)
+
+
+def test_a_second_run_replaces_the_first_only_when_asked_and_never_another_file(
+    run: Run, refuse: Refuse, bundle: Path, study: Path, city: Path
+) -> None:
+    predicted(run, bundle, study, city)
+    store, out = study / "features" / "shares.h5", city.with_name("out")
+    words = ("predict", bundle, "--features", store, "--out", out, "--locations")
+    before = (out / "predictions.parquet").read_bytes()
+    assert "an earlier run wrote this; take another name" in refuse(*words, city)
+    (out / "notes.txt").write_text("mine")
+    assert run(*words, city, "--force")[0] == 0
+    assert (out / "predictions.parquet").read_bytes() == before
+    assert (out / "notes.txt").read_text() == "mine"
+    skipped = out / "skipped.parquet"
+    assert "this is an input" in refuse(*words, skipped, "--force")
+    skipped.write_text("mine")
+    assert "nothing that this command writes" in refuse(*words, city, "--force")
+    assert skipped.read_text() == "mine"
 
 
 def test_a_bundle_with_half_of_the_area_of_applicability_is_refused(

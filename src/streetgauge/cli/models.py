@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -42,6 +42,11 @@ def predict(
     engine: Annotated[
         str, typer.Option(help="What computes it: auto, torch, openvino or onnxruntime.")
     ] = "auto",
+    cut: Annotated[
+        Literal["source", "here"],
+        typer.Option(help="Classes of areas: those of the bundle's city, or of this one."),
+    ] = "source",
+    force: Annotated[bool, typer.Option("--force", help="Replace an earlier run's files.")] = False,
     quiet: Quiet = False,
     verbose: Verbose = False,
     machine: Machine = False,
@@ -54,7 +59,10 @@ def predict(
         raise InputError("predict", "it reads one thing", "give --images or --features")
     source = features if images is None else CityImages(images, pattern, weights, engine)
     assert source is not None
-    for line in predict_city(bundle, source, locations, out, progress=screen.progress):
+    lines = predict_city(
+        bundle, source, locations, out, cut=cut, force=force, progress=screen.progress
+    )
+    for line in lines:
         screen.report(line)
 
 

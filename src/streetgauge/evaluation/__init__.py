@@ -1,7 +1,7 @@
 """From locations to areas: deciles with intervals, how good they are, and what needs no image."""
 
 from streetgauge.classes import equal_count
-from streetgauge.evaluation.aggregate import RULES, aggregate
+from streetgauge.evaluation.aggregate import RULES, aggregate, classes_between, cut_points
 from streetgauge.evaluation.applicability import (
     AreaOfApplicability,
     assess_applicability,
@@ -60,6 +60,8 @@ __all__ = [
     "area_coordinates",
     "area_people",
     "class_counts",
+    "classes_between",
+    "cut_points",
     "compare_areas",
     "compare_figures",
     "confusion_matrix",

@@ -16,7 +16,7 @@ from streetgauge.evaluation.probabilities import probability_columns
 from streetgauge.io.tables import refuse_repeated
 from streetgauge.settings.evaluation import Rule
 
-__all__ = ["RULES", "aggregate", "cut", "refuse_probabilities"]
+__all__ = ["RULES", "aggregate", "classes_between", "cut", "cut_points", "refuse_probabilities"]
 
 SLACK = 1e-9  # of sums of weights, which are exact in thought and not in floats
 RULES: tuple[str, ...] = get_args(Rule)
@@ -162,6 +162,51 @@ def cut(
     result: npt.NDArray[np.int64] = part[order][np.where(nearer, above - 1, above)]
     result[known] = part
     return result
+
+
+def cut_points(areas: pd.DataFrame, classes: int = 10) -> dict[str, list[float]]:
+    """Give the scores that lie between the classes of areas that were held out.
+
+    Parameters
+    ----------
+    areas : DataFrame
+        From `aggregate` by the rule *mean-score*. Areas without an actual decile and areas that
+        were not held out as a whole (fold 0) are not used.
+    classes : int, default 10
+        K.
+
+    Returns
+    -------
+    dict of outcome to list of float, length K - 1
+        Half way between the highest score of the classes below and the lowest of those above.
+        Next to a class that no area is in, the end of the range of floats: none gets it elsewhere
+        either.
+    """
+    used = areas[areas["actual_decile"].notna() & (areas["fold"] > 0)]
+    result = {}
+    for outcome, rows in used.groupby("outcome", sort=True):
+        score, decile = rows["score"].to_numpy(float), rows["decile"].to_numpy(np.int64)
+        result[str(outcome)] = [_border(score, decile <= each) for each in range(1, classes)]
+    return result
+
+
+def _border(score: Floats, below: npt.NDArray[np.bool_]) -> float:
+    if not below.any() or below.all():
+        limits = np.finfo(float)
+        return float(limits.max if below.all() else limits.min)
+    return float((score[below].max() + score[~below].min()) / 2)
+
+
+def classes_between(scores: npt.ArrayLike, borders: Sequence[float]) -> Integers:
+    """Give the classes of scores by the borders between them; on one, the class below it.
+
+    Examples
+    --------
+    >>> classes_between([0.1, 0.5, 0.9], [0.5, 0.7]).tolist()
+    [1, 1, 3]
+    """
+    found = np.searchsorted(np.asarray(borders, float), np.asarray(scores, float), "left")
+    return np.asarray(1 + found, dtype=np.int64)
 
 
 @dataclass(frozen=True, eq=False)

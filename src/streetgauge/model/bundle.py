@@ -75,6 +75,8 @@ class Bundle:
     area_hashes : frozenset of str, optional
         Of the areas it was trained on or stopped by, see `area_hashes`; those of the model
         that it started from too.
+    cut_points : mapping of outcome to sequence of float, optional
+        The K - 1 mean scores, ascending, between the classes of the areas that the study held out.
     code_version : str
         Version of this package that trained it.
     """
@@ -91,6 +93,7 @@ class Bundle:
     licence: str | None = None
     area_of_applicability: Mapping[str, NDArray[np.float32]] | None = None
     area_hashes: frozenset[str] | None = None
+    cut_points: Mapping[str, Sequence[float]] | None = None
     code_version: str = __version__
 
     @property
@@ -124,8 +127,10 @@ class Bundle:
         if columns == list(range(len(self.outcomes))):
             return self
         training = self.training and self.training.pick(columns)
+        cuts = self.cut_points and {name: self.cut_points[name] for name in outcomes}
+        model = self.model.pick(columns)
         return replace(
-            self, model=self.model.pick(columns), outcomes=tuple(outcomes), training=training
+            self, model=model, outcomes=tuple(outcomes), training=training, cut_points=cuts
         )
 
     def compare(
@@ -319,6 +324,7 @@ class Bundle:
                 area_hashes=None
                 if description["area_hashes"] is None
                 else frozenset(description["area_hashes"]),
+                cut_points=_cut_points(description),
                 code_version=description["code_version"],
             )
         except (KeyError, TypeError, ValueError) as error:
@@ -365,6 +371,7 @@ class Bundle:
             "calibration": self._calibration(),
             "weights": {"file": WEIGHTS, "sha256": sha256},
             "area_hashes": None if self.area_hashes is None else sorted(self.area_hashes),
+            **({} if self.cut_points is None else {"cut_points": dict(self.cut_points)}),
             "code_version": self.code_version,
         }
 
@@ -385,6 +392,19 @@ def area_hashes(areas: Iterable[object]) -> frozenset[str]:
 
 def _record(description: Mapping[str, Any] | None) -> TrainingRecord | None:
     return None if description is None else TrainingRecord(**description)
+
+
+def _cut_points(description: Mapping[str, Any]) -> dict[str, list[float]] | None:
+    """Read the cut points, if the bundle has them: ascending, for each outcome."""
+    given = description.get("cut_points")
+    if given is None:
+        return None
+    cuts = {name: [float(cut) for cut in given[name]] for name in description["outcomes"]}
+    for name, each in cuts.items():
+        finite = bool(np.isfinite(each).all())
+        if len(each) != description["classes"] - 1 or not finite or each != sorted(each):
+            raise ValueError(f"cut_points of {name!r} are not ascending between its classes")
+    return cuts
 
 
 def _require_same_columns(subject: object, trained: object, given: object) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,17 +12,25 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from streetgauge.errors import InputError
-from streetgauge.evaluation import AreaOfApplicability
+from streetgauge.evaluation import (
+    AreaOfApplicability,
+    aggregate,
+    class_counts,
+    cut_points,
+    split_areas,
+)
 from streetgauge.features.area_means import feature_table
 from streetgauge.features.store import FeatureStore
 from streetgauge.features.weights import is_array_file
 from streetgauge.io.files import read_metadata
+from streetgauge.model.training_data import study_class_counts
 from streetgauge.progress import Progress, silent
+from streetgauge.study.paths import own_outputs
 
 if TYPE_CHECKING:
     from streetgauge.study import Study
 
-__all__ = ["export_bundle", "export_features", "headline", "import_file"]
+__all__ = ["export_bundle", "export_features", "headline", "import_file", "study_cut_points"]
 
 TRAINED_ON = ("training", "validation")
 
@@ -87,7 +95,11 @@ def export_bundle(
     licence_of_it = licence or bundle.licence
     applicability = _applicability(study)
     replace(
-        bundle, metrics=metrics, licence=licence_of_it, area_of_applicability=applicability
+        bundle,
+        metrics=metrics,
+        licence=licence_of_it,
+        area_of_applicability=applicability,
+        cut_points=study_cut_points(study, bundle.outcomes),
     ).save(out)
     if not licence:
         lines.append("Its card names no licence: give one with --licence.")
@@ -113,6 +125,25 @@ def export_features(
     store = FeatureStore.open(path)
     kind: Any = form
     return export_store(store, out, kind, force=force, progress=progress)
+
+
+def study_cut_points(study: Study, outcomes: Sequence[str]) -> dict[str, list[float]] | None:
+    """Give the scores between the classes of the areas that a study held out.
+
+    Returns
+    -------
+    dict of outcome to list of float, or None
+        None if an outcome was not tested on areas.
+    """
+    files, classes = own_outputs(study), study.settings.deciles.classes
+    if not files.predictions.is_file():
+        return None
+    predictions, splits = pd.read_parquet(files.predictions), pd.read_parquet(files.splits)
+    by_class = study.settings.folds.scheme == "by-class"
+    counts = class_counts(predictions, classes) if by_class else study_class_counts(study)
+    areas = aggregate(predictions, classes=classes, counts=counts, split_areas=split_areas(splits))
+    found = cut_points(areas, classes)
+    return {name: found[name] for name in outcomes} if set(outcomes) <= set(found) else None
 
 
 def _applicability(study: Study) -> dict[str, Any] | None:

@@ -5,13 +5,21 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 from pydantic import ValidationError
 
 from streetgauge.errors import InputError
-from streetgauge.evaluation import AreaOfApplicability, add_disagreement, aggregate, is_outside_aoa
+from streetgauge.evaluation import (
+    AreaOfApplicability,
+    add_disagreement,
+    aggregate,
+    classes_between,
+    is_outside_aoa,
+)
 from streetgauge.features.area_means import feature_table, mean_features
 from streetgauge.features.store import FeatureStore
 from streetgauge.imagery import find_views
@@ -35,9 +43,21 @@ from streetgauge.settings import ImagerySettings
 from streetgauge.skips import SKIP_COLUMNS, describe_skips
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
     from streetgauge.model import Bundle
 
+    CutPoints = Mapping[str, Sequence[float]]
+
 __all__ = ["CityImages", "predict_city"]
+
+AREAS_A_CLASS = 5  # with fewer, the classes of one city are mostly chance
+# What each file has, by which one of ours is told from somebody else's of that name.
+OWN_COLUMNS = {
+    "areas": {"area", "outcome", "score", "decile"},
+    "skipped": {"location_id", "stage", "reason"},
+    "predictions": {"location_id", "outcome", "score", "decile"},
+}
 
 
 @dataclass(frozen=True)
@@ -68,6 +88,8 @@ def predict_city(
     locations: Path,
     out: Path,
     *,
+    cut: Literal["source", "here"] = "source",
+    force: bool = False,
     progress: Progress = silent,
 ) -> list[str]:
     """Predict every location of a city with a bundle of another; no labels are needed.
@@ -84,6 +106,11 @@ def predict_city(
     out : Path
         Directory for ``predictions.parquet``, ``areas.parquet``, ``skipped.parquet`` and the
         feature store.
+    cut : {"source", "here"}
+        Whose classes an area's is one of: those of the city that the bundle comes from, or those of
+        this one, in parts of equal count.
+    force : bool
+        Replace what an earlier run wrote to ``out``.
     progress : Progress
         Reports how far the images are.
 
@@ -95,23 +122,34 @@ def predict_city(
     Raises
     ------
     InputError
-        If the bundle, the table, the images or the store cannot be used.
+        If the bundle, the table, the images or the store cannot be used, an earlier run has
+        written to ``out``, the bundle has no cut points, or areas are too few to be cut here.
 
     Notes
     -----
-    Deciles of areas are cut within *this* city (its own lowest tenth is decile 1), because no
-    model of another city knows where this one's borders lie.
+    An area's class is the one that its mean score had in the bundle's own city, by the predictions
+    of areas that were held out there: it does not depend on which other areas are predicted.
     """
     model, lines = open_bundle(bundle)
     city = _read_locations(locations)
     if (out / "study.toml").exists():
         raise InputError(out, "this is a study, whose files would be written over", "take another")
+    inputs = (locations,) if isinstance(source, CityImages) else (locations, source)
+    _refuse_there(out, inputs, force)
+    borders = None
+    if cut == "here":
+        _refuse_few(city["area"].nunique(), model.model.classes)
+    elif city["area"].notna().any():
+        borders = _borders(bundle, model)
     given = None if isinstance(source, CityImages) else FeatureStore.open(source)
     if given is not None:
         compare_with(model, given)
     with WriteLock(out / "predictions.parquet") as lock:
-        for name in ("predictions", "areas", "skipped") if lock.held else ():
-            remove_leftovers(out / f"{name}.parquet")
+        _refuse_there(out, inputs, force)  # another run may have ended meanwhile
+        for name in OWN_COLUMNS:
+            if lock.held:
+                remove_leftovers(out / f"{name}.parquet")
+            (out / f"{name}.parquet").unlink(missing_ok=True)
         if given is None:
             assert isinstance(source, CityImages)
             store, skips = _extract(model, bundle, source, city, out, progress)
@@ -133,8 +171,6 @@ def predict_city(
             store.features, store.present, city["location_id"].to_numpy(str), rows=rows
         )
         predictions = predictions.merge(city[["location_id", "area"]], on="location_id", how="left")
-        (out / "areas.parquet").unlink(missing_ok=True)
-        write_table(predictions, out / "predictions.parquet")
         lines += [f"{len(city):,} locations predicted: {out}", *describe_skips(skips)]
         lines += known_areas(model.area_hashes, city["area"].dropna())
         in_areas = predictions[predictions["area"].notna()]
@@ -142,12 +178,77 @@ def predict_city(
             unknown = pd.array([pd.NA] * len(in_areas), dtype="Int64")
             labelled = in_areas.assign(fold=0, actual_decile=unknown)
             areas = aggregate(labelled, classes=model.model.classes)
+            if borders is None:
+                _refuse_few(areas["area"].nunique(), model.model.classes)
+            else:
+                areas["decile"] = _deciles(areas, borders)
             areas = add_disagreement(areas, labelled, model.model.classes)
             areas, notes = _add_applicability(areas, model, store, city)
             write_table(areas, out / "areas.parquet")
-            lines.append(f"{areas['area'].nunique():,} areas, deciles cut within this city")
+            where = "within this city" if borders is None else "on the scale of the bundle's city"
+            lines.append(f"{areas['area'].nunique():,} areas, deciles cut {where}")
             lines += notes
+        # Last: where it is, a run has ended, and one that was killed goes on without --force.
+        write_table(predictions, out / "predictions.parquet")
         return lines
+
+
+def _refuse_there(out: Path, inputs: Sequence[Path], force: bool) -> None:
+    """Refuse to write over an input, what is nothing of ours, or unasked over an earlier run."""
+    for name, columns in OWN_COLUMNS.items():
+        file = out / f"{name}.parquet"
+        if not file.exists():
+            continue
+        if any(each.exists() and each.samefile(file) for each in inputs):
+            raise InputError(file, "this is an input, and would be written over", "take another")
+        try:
+            ours = columns <= set(pq.read_schema(file).names)
+        except (OSError, pa.ArrowInvalid):
+            ours = False
+        if not ours:
+            what = "this exists and is nothing that this command writes"
+            raise InputError(file, what, "take another name with --out")
+        if name == "predictions" and not force:
+            step = "take another name with --out, or use --force"
+            raise InputError(file, "an earlier run wrote this", step)
+
+
+def _borders(name: str | Path, model: Bundle) -> CutPoints:
+    """Give the cut points of the bundle's own city, or of the study that it lies in."""
+    from streetgauge.pipeline.export import study_cut_points
+    from streetgauge.study import Study
+
+    found = model.cut_points
+    if found is None and not str(name).startswith("hf://"):
+        place = Path(name).resolve()
+        for folder in (place, place.parent, place.parent.parent):
+            if (folder / "study.toml").is_file():
+                found = study_cut_points(Study.open(folder), model.outcomes)
+                break
+    if found is None:
+        raise InputError(
+            name,
+            "it does not state between which scores the classes of its own city's areas lie",
+            "export it again from its study, use --cut here, or leave `area` out of the table",
+        )
+    return found
+
+
+def _refuse_few(count: int, classes: int) -> None:
+    if count < AREAS_A_CLASS * classes:
+        raise InputError(
+            "--cut here",
+            f"{count:,} areas are too few for {classes} classes of {AREAS_A_CLASS} or more each",
+            "leave it out: classes are then those of the bundle's city",
+        )
+
+
+def _deciles(areas: pd.DataFrame, borders: CutPoints) -> pd.Series:
+    """Give each area the class that its score had in the bundle's city."""
+    decile = pd.Series(0, areas.index, dtype="Int64")
+    for outcome, rows in areas.groupby("outcome"):
+        decile[rows.index] = classes_between(rows["score"], borders[str(outcome)])
+    return decile
 
 
 def _with_strays(skips: pd.DataFrame, city: pd.DataFrame) -> pd.DataFrame:
