@@ -39,7 +39,9 @@ def trained(tmp_path_factory: pytest.TempPathFactory, grid_writer: Callable[...,
     )
     file = place / "study.toml"
     text = file.read_text(encoding="utf-8")
-    text = text.replace("k = 3\n", "k = 3\nfinal = false\n").replace("epochs = 5", "epochs = 2")
+    text = text.replace("k = 3\n", "k = 3\nfinal = false\nother_folds = false\n").replace(
+        "epochs = 5", "epochs = 2"
+    )
     file.write_text(text + "\n[evaluation]\ndraws = 100\n", encoding="utf-8")
     return place
 
