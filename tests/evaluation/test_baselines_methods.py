@@ -117,6 +117,13 @@ def test_areas_that_were_not_held_out_as_a_whole_have_no_baseline():
     assert methods.predict("income", frame.iloc[:0]) == {}
 
 
+def test_nothing_is_shuffled_without_features_labels_or_whole_folds():
+    frame, _, methods, _ = world(n=40)
+    assert methods.shuffled("income", frame)
+    assert methods.shuffled("income", frame.assign(actual_decile=pd.NA)) == []
+    assert Baselines().shuffled("income", frame) == []
+
+
 def test_methods_need_what_they_know():
     frame, place, _, _ = world(n=40)
     assert set(Baselines().predict("income", frame)) == {"constant", "random"}

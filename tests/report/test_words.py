@@ -7,6 +7,7 @@ import pytest
 
 from streetgauge.evaluation import describe_scheme
 from streetgauge.report import text as words
+from streetgauge.report.text import evaluation
 from streetgauge.settings import FoldSettings
 
 
@@ -174,3 +175,15 @@ def test_it_says_for_how_many_outcomes_the_other_folds_agree():
     assert "they do so;" in words.other_summary({"a": "Income"}, both(a=clear))
     assert words.other_summary(labels, {"outcomes": {"a": clear}}) == ""
     assert words.other_summary(labels, both(a=account() | {"gain": None})) == ""
+
+
+def test_gains_of_all_outcomes_lie_on_one_line_from_the_lowest_to_the_highest_end():
+    cells = {
+        ("spatial", "income"): {"low": 0.5, "value": 1.0, "high": 3.0},
+        ("spatial", "health"): {"low": -1.0, "value": 0.0, "high": 1.0},
+        ("spatial", "crime"): {"low": None, "value": None, "high": None},
+    }
+    assert evaluation.gains(cells) == {
+        ("spatial", "income"): {"zero": 25.0, "low": 37.5, "value": 50.0, "high": 100.0},
+        ("spatial", "health"): {"zero": 25.0, "low": 0.0, "value": 25.0, "high": 50.0},
+    }
