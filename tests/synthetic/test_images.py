@@ -66,6 +66,24 @@ def test_images_have_the_size_asked_for(size: tuple[int, int]) -> None:
     assert image.mode == "RGB"
 
 
+def _streets() -> Image.Image:
+    """Draw 40 views on one sheet, each reduced to 24 by 18 means of colour."""
+    sheet = Image.new("RGB", (4 * 24, 10 * 18))
+    for row, shown in enumerate(_shown(10)):
+        for column, view in enumerate(VIEWS):
+            image = draw_view(4, f"QX{row}", view, shown[column], SIZE).reduce(4)
+            sheet.paste(image, (24 * column, 18 * row))
+    return sheet
+
+
+def test_streets_look_as_stored() -> None:
+    # The figures in the documentation are of this city: if its images change on purpose, measure
+    # them anew and store _streets() in the file.
+    stored = Image.open(Path(__file__).with_name("streets.png"))
+    difference = np.asarray(_streets(), int) - np.asarray(stored, int)
+    assert np.abs(difference).max() <= 1
+
+
 def test_extreme_scenes_can_be_drawn() -> None:
     for level in (-9.0, 9.0):
         for kind in range(len(VISIBLE)):
