@@ -92,5 +92,6 @@ def forget_stages(study: Study, names: Sequence[str]) -> None:
     for name in names:
         if name in PRE_CLEAN:
             PRE_CLEAN[name](study)
+    study.running.watchdog.clear()
     for name in reversed(names):
         study.forget(stage_named(name))

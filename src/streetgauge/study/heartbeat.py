@@ -8,6 +8,7 @@ process, works over a shared disk, and never gets in the way of the lock of the 
 from __future__ import annotations
 
 import json
+import logging
 import os
 import threading
 import time
@@ -19,8 +20,11 @@ from typing import Any
 
 from streetgauge.errors import StreetgaugeError
 from streetgauge.progress import Advance, Progress
+from streetgauge.watchdog import PATIENCE, Watchdog
 
 __all__ = ["SILENT", "Running", "read_running"]
+
+log = logging.getLogger(__name__)
 
 BEAT = 1.0  # seconds between signs
 SILENT = 30.0  # seconds without a sign after which nobody is at work any more
@@ -44,10 +48,14 @@ class Running:
     ----------
     file : Path
         Where it is reported.
+    patience : float
+        Seconds in which nothing moves before the stacks of all threads are written to
+        ``stalled.log`` next to it. A step of reported work moves something; a sign does not.
     """
 
-    def __init__(self, file: Path) -> None:
+    def __init__(self, file: Path, patience: float = PATIENCE) -> None:
         self.file = file
+        self.watchdog = Watchdog(file.with_name("stalled.log"), patience)
         self._stage: str | None = None
         self._stage_since = self._since = 0.0
         self._bars: list[_Bar] = []
@@ -85,8 +93,10 @@ class Running:
         @contextmanager
         def both(description: str, total: int, unit: str) -> Iterator[Advance]:
             bar = _Bar(description, total, unit)
+            self.watchdog.moved()
 
             def advance(steps: int) -> None:
+                self.watchdog.moved()
                 with self._lock:  # threads work at the same time
                     bar.done += steps
                 advance_shown(steps)
@@ -97,13 +107,18 @@ class Running:
                     yield advance
                 finally:
                     self._bars.remove(bar)
+                    self.watchdog.moved()
 
-        yield both
+        with self.watchdog.watching():
+            yield both
         self._stage = None
 
     def _beat(self, ended: threading.Event) -> None:
         while not ended.wait(BEAT):
             self._write()
+            alarm = self.watchdog.look(self._stage or "")
+            if alarm is not None:
+                log.warning("%s", alarm)
 
     def _write(self, stopped: str | None = None) -> None:
         content = {

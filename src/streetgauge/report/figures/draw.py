@@ -22,6 +22,7 @@ from streetgauge.report.figures import classes as of_classes
 from streetgauge.report.figures import errors as of_errors
 from streetgauge.report.figures import study as of_study
 from streetgauge.report.figures.drawing import Sketch, drawing, files_of, short
+from streetgauge.watchdog import answer_watchdog, watched_log
 
 __all__ = ["Each", "Figure", "draw_figures", "processes", "save_figures"]
 
@@ -231,12 +232,14 @@ def processes(workers: int) -> Iterator[Each]:
     if workers < 2:
         yield map
         return
-    with ProcessPoolExecutor(workers, get_context("spawn"), initializer=_prepare_process) as pool:
+    spawn, log = get_context("spawn"), watched_log()
+    with ProcessPoolExecutor(workers, spawn, _prepare_process, (log,)) as pool:
         yield pool.map
 
 
-def _prepare_process() -> None:
+def _prepare_process(log: Path | None) -> None:
     """Load what draws, and collect garbage among what is drawn only: a tenth of the time."""
+    answer_watchdog(log)
     import matplotlib.backends.backend_agg
     import matplotlib.backends.backend_pdf
     import matplotlib.backends.backend_svg  # noqa: F401

@@ -1,0 +1,179 @@
+"""When nothing moves, a log has every thread's stack, a sentence names it, and the run goes on."""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import logging
+import os
+import re
+import signal
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from streetgauge import watchdog
+from streetgauge.cli.app import Screen
+from streetgauge.pipeline.run import forget_stages
+from streetgauge.progress import silent
+from streetgauge.report.figures.draw import processes
+from streetgauge.settings import StudySettings
+from streetgauge.study import Study, heartbeat
+from streetgauge.study.heartbeat import Running
+from streetgauge.watchdog import Watchdog
+
+posix = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such signals")
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(heartbeat, "BEAT", 0.05)
+    monkeypatch.setattr(watchdog, "GRACE", 0.4)
+
+
+def wait_for_alarm(caplog: pytest.LogCaptureFixture) -> str:
+    for _ in range(200):
+        if caplog.messages:
+            return caplog.messages[0]
+        time.sleep(0.05)
+    raise AssertionError("no alarm came")
+
+
+def work_in(folder: Path) -> int:
+    (folder / f"begun-{os.getpid()}").touch()
+    for _ in range(600):
+        if (folder / "end").exists():
+            break
+        time.sleep(0.05)
+    return os.getpid()
+
+
+def stuck_worker(released: threading.Event) -> None:
+    released.wait(30)
+
+
+@posix
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="workers are asked on Linux")
+def test_a_stage_whose_worker_process_is_stopped_leaves_the_stacks_of_all_that_can_answer(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    run = Running(tmp_path / ".running.json", patience=1)
+    with Watchdog(run.watchdog.log).watching(), processes(2) as each:
+        results = each(work_in, [tmp_path, tmp_path])
+        while len(begun := list(tmp_path.glob("begun-*"))) < 2:  # processes start slowly
+            time.sleep(0.05)
+        first, second = (int(file.name.partition("-")[2]) for file in begun)
+        os.kill(first, signal.SIGSTOP)
+        try:
+            with run.heartbeat(), run.stage("report", silent):
+                sentence = wait_for_alarm(caplog)
+        finally:
+            os.kill(first, signal.SIGCONT)
+        (tmp_path / "end").touch()
+        assert set(results) == {first, second}  # the run went on
+    text = run.watchdog.log.read_text("utf-8")
+    main, *workers = re.split(r"^Process (?=\d)", text, flags=re.MULTILINE)
+    assert "in test_a_stage_whose_worker" in main  # of the main thread
+    assert "in look" in main  # of the thread that looks
+    stacks = {int(part.partition(",")[0]): part for part in workers}
+    assert set(stacks) == {first, second}
+    assert "it gives no answer" in stacks[first]
+    assert "in work_in" in stacks[second]
+    assert sentence.startswith("report: nothing has moved for 1 s")
+    assert str(run.watchdog.log) in sentence
+
+
+@posix
+def test_stacks_are_written_while_native_code_holds_the_interpreter(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    log = tmp_path / "stalled.log"
+    run = Running(tmp_path / ".running.json", patience=0.3)
+    with run.heartbeat(), run.stage("features", silent):
+        run.watchdog.moved()
+        ctypes.PyDLL(None).usleep(ctypes.c_uint(1_500_000))  # this call keeps the lock
+        held = log.read_text("utf-8")
+        assert "Timeout (" in held
+        assert "in test_stacks_are_written_while" in held
+        assert str(log) in wait_for_alarm(caplog)
+
+
+def test_an_alarm_is_one_sentence_for_people_and_for_machines(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    released = threading.Event()
+    thread = threading.Thread(target=stuck_worker, args=(released,), name="stuck")
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    Screen(machine=True)
+    try:
+        run = Running(tmp_path / ".running.json", patience=0.5)
+        with run.heartbeat(), run.stage("features", silent):
+            thread.start()
+            time.sleep(1.5)
+            released.set()
+            thread.join()
+    finally:
+        root.handlers[:] = handlers
+        root.setLevel(level)
+    (line,) = capsys.readouterr().err.splitlines()
+    record = json.loads(line)
+    assert (record["event"], record["level"]) == ("log", "warning")
+    assert record["message"].endswith(f"are in {run.watchdog.log}, and the run goes on.")
+    text = run.watchdog.log.read_text("utf-8")
+    assert "in stuck_worker" in text
+    assert f"{thread.ident:#018x} stuck" in text
+
+
+def test_what_moves_raises_no_alarm_and_leaves_no_log(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    run = Running(tmp_path / ".running.json", patience=0.6)
+    with (
+        run.heartbeat(),
+        run.stage("train", silent) as progress,
+        progress("train", 9, "epochs") as advance,
+    ):
+        for _ in range(9):
+            time.sleep(0.2)
+            advance(1)
+        assert run.watchdog.log.exists()
+    assert caplog.messages == []
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_steps_that_are_longer_raise_one_alarm_in_a_stage(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = [0.0]
+    monkeypatch.setattr(watchdog.time, "monotonic", lambda: now[0])
+    dog = Watchdog(tmp_path / "stalled.log", patience=60)
+    alarms = []
+    for _ in range(2):
+        with dog.watching():
+            for second in range(1, 361):
+                now[0] += 1
+                if second % 90 == 0:
+                    dog.moved()
+                alarms.append(dog.look("train") is not None)
+    assert [i + 1 for i, alarm in enumerate(alarms) if alarm] == [60, 420]
+
+
+def test_forcing_a_stage_removes_the_log_of_earlier_runs(tmp_path: Path) -> None:
+    study = Study(tmp_path / "study.toml", StudySettings.model_construct())
+    log = study.running.watchdog.log
+    log.write_text("old")
+    with study.running.watchdog.watching():
+        pass
+    assert log.read_text() == "old"
+    forget_stages(study, ["train"])
+    assert not log.exists()
+
+
+def test_a_directory_that_nothing_can_be_written_to_is_not_watched(tmp_path: Path) -> None:
+    dog = Watchdog(tmp_path / "missing" / "stalled.log", patience=0)
+    with dog.watching():
+        assert dog.look("train") is None
