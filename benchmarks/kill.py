@@ -324,11 +324,15 @@ def kill(
 
 
 def names_in(place: Path) -> set[str]:
-    """Give the names of all that was made in a folder so far, without the heartbeat's and the watchdog's."""
+    """Give the names of all that was made in a folder so far, without those of who looks on."""
     found = set()
     for at, folders, files in os.walk(place):
         folders[:] = [name for name in folders if name not in INPUTS]
-        found |= {f"{at}/{name}" for name in [*folders, *files] if not name.startswith((HEARTBEAT, "stalled"))}
+        found |= {
+            f"{at}/{name}"
+            for name in [*folders, *files]
+            if not name.startswith((HEARTBEAT, "stalled"))
+        }
     return found
 
 
