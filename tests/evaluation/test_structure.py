@@ -14,6 +14,8 @@ from streetgauge.evaluation import (
     area_coordinates,
     error_clusters,
     location_coordinates,
+    location_means,
+    metric_crs,
     moran,
     positions_of_areas,
     structure,
@@ -326,3 +328,29 @@ def test_areas_lie_where_their_boundaries_are_and_without_any_where_their_locati
     plain = pd.DataFrame(areas.drop(columns="geometry"))
     found = positions_of_areas(plain, locations)
     pd.testing.assert_frame_equal(found, location_coordinates(locations))
+
+
+def test_locations_at_the_centroids_place_areas_there_in_the_boundaries_own_metres():
+    areas = squares()
+    for system in ("EPSG:27700", "EPSG:4326"):
+        shapes = areas.to_crs(system)
+        centroids = area_coordinates(shapes)
+        points = gpd.GeoSeries(
+            gpd.points_from_xy(centroids["x"], centroids["y"]), crs=metric_crs(shapes)
+        ).to_crs("EPSG:4326")
+        # Two about each centroid, and one that no coordinates are known of.
+        locations = pd.concat(
+            pd.DataFrame({"area": areas.index, "lat": points.y + step, "lon": points.x})
+            for step in (1e-5, -1e-5, np.nan)
+        )
+        found = location_means(shapes, locations)
+        pd.testing.assert_frame_equal(
+            found, centroids.sort_index(), check_names=False, check_exact=False, atol=0.01, rtol=0
+        )
+
+
+def test_without_boundaries_there_is_no_second_placement():
+    locations = pd.DataFrame({"area": ["A0"], "lat": [51.5], "lon": [0.0]})
+    areas = squares()
+    assert location_means(pd.DataFrame(areas.drop(columns="geometry")), locations) is None
+    assert location_means(areas.set_geometry(gpd.GeoSeries(None, areas.index)), locations) is None

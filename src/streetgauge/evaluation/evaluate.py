@@ -131,7 +131,8 @@ def evaluate(
         that is best at it, and over rho 0 where every baseline's is below),
         ``spearman_within_folds`` (much above ``spearman``: the folds' networks are not on one
         scale), ``intervals``, ``bootstrap`` (what was drawn), ``undefined``
-        (path of a figure to the reason why there is none), ``oracle``. ``levels`` has the same by
+        (path of a figure to the reason why there is none), ``placement`` (in how many folds areas
+        were placed at ``centroids`` and at ``locations``), ``oracle``. ``levels`` has the same by
         level, if there are any. Where areas were not held out as a whole there is no baseline.
 
     Raises
@@ -214,10 +215,11 @@ class _Evaluation:
             frame, predicted, settings, inputs.classes, rng, unit, columns
         ).result()
         result["bootstrap"] = drawn
+        known = inputs.training_areas_of(outcome)
+        result["placement"] = self.baselines.placement(frame, known)
         study = inputs.study_areas
         missing = None if study is None else len(set(study) - set(frame.index))
         result["n_areas_without_prediction"] = missing
-        known = inputs.training_areas_of(outcome)
         trained = set() if known is None else set(known["area"])
         result["n_areas_training_only"] = len(trained - set(frame.index))
         if inputs.oracle is not None and outcome in inputs.oracle.columns:

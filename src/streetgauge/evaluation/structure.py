@@ -29,6 +29,7 @@ __all__ = [
     "area_coordinates",
     "error_clusters",
     "location_coordinates",
+    "location_means",
     "metric_crs",
     "moran",
     "positions_of_areas",
@@ -83,8 +84,7 @@ class Neighbours:
         boundaries : GeoDataFrame by area
             In any coordinate system.
         """
-        shapes = boundaries.geometry
-        shapes = shapes[~(shapes.isna() | shapes.is_empty)].sort_index()
+        shapes = _shapes(boundaries).sort_index()
         if len(shapes) < 2:
             return cls(shapes.index, np.empty((0, 2)))
         shapes = shapes.to_crs(metric_crs(shapes))
@@ -367,13 +367,17 @@ def area_coordinates(areas: gpd.GeoDataFrame) -> pd.DataFrame:
     DataFrame by area
         ``x``, ``y`` in metres; NaN where the boundary is missing or empty.
     """
-    geometry = areas.geometry
-    here = ~(geometry.isna() | geometry.is_empty)
+    shapes = _shapes(areas)
     result = pd.DataFrame(np.nan, index=areas.index, columns=["x", "y"])
-    if here.any():
-        centroid = geometry[here].to_crs(metric_crs(geometry[here])).centroid
-        result.loc[here, "x"], result.loc[here, "y"] = centroid.x, centroid.y
+    if len(shapes):
+        centroid = shapes.to_crs(metric_crs(shapes)).centroid
+        result.loc[shapes.index, "x"], result.loc[shapes.index, "y"] = centroid.x, centroid.y
     return result
+
+
+def _shapes(areas: gpd.GeoDataFrame) -> gpd.GeoSeries:
+    """Boundaries that are there."""
+    return areas.geometry[~(areas.geometry.isna() | areas.geometry.is_empty)]
 
 
 def positions_of_areas(areas: pd.DataFrame, locations: pd.DataFrame) -> pd.DataFrame:
@@ -397,19 +401,45 @@ def positions_of_areas(areas: pd.DataFrame, locations: pd.DataFrame) -> pd.DataF
     return location_coordinates(locations)
 
 
-def location_coordinates(locations: pd.DataFrame) -> pd.DataFrame:
-    """Give the mean position of every area's locations: for studies without boundaries.
+def location_means(areas: pd.DataFrame, locations: pd.DataFrame) -> pd.DataFrame | None:
+    """Locate areas that have boundaries at their locations' mean: a second placement.
+
+    An area's people may live far from its centroid, and a study has locations where they live.
+
+    Parameters
+    ----------
+    areas : DataFrame by area
+        With ``geometry`` or without.
+    locations : DataFrame
+        As for `location_coordinates`.
+
+    Returns
+    -------
+    DataFrame by area, or None
+        ``x``, ``y`` in the metres of `area_coordinates`; None without boundaries, where
+        `positions_of_areas` gives these means.
+    """
+    if "geometry" not in areas:
+        return None
+    boundaries: Any = areas
+    shapes = _shapes(boundaries)
+    return location_coordinates(locations, metric_crs(shapes)) if len(shapes) else None
+
+
+def location_coordinates(locations: pd.DataFrame, crs: Any = None) -> pd.DataFrame:
+    """Give the mean position of every area's locations.
 
     Parameters
     ----------
     locations : DataFrame
         ``area``, ``lat``, ``lon`` (degrees, WGS 84); rows without any of them are not used.
+    crs : optional
+        Coordinate system in metres; the UTM zone of the locations if not given.
 
     Returns
     -------
     DataFrame by area
-        ``x``, ``y`` in metres (UTM zone of the locations), sorted by area; areas without a
-        position are not in it.
+        ``x``, ``y`` in metres, sorted by area; areas without a position are not in it.
     """
     import geopandas as gpd
 
@@ -419,5 +449,5 @@ def location_coordinates(locations: pd.DataFrame) -> pd.DataFrame:
     if mean.empty:
         return pd.DataFrame({"x": [], "y": []}, index=mean.index, dtype=float)
     points = gpd.GeoSeries(gpd.points_from_xy(mean["lon"], mean["lat"]), mean.index, "EPSG:4326")
-    points = points.to_crs(points.estimate_utm_crs())
+    points = points.to_crs(crs or points.estimate_utm_crs())
     return pd.DataFrame({"x": points.x, "y": points.y})

@@ -22,6 +22,7 @@ from streetgauge.evaluation import (
     evaluate_shuffled,
     headline,
     intervals,
+    location_means,
     mark,
     positions_of_areas,
     raise_level,
@@ -120,6 +121,13 @@ class _StudyAreas:
         return positions_of_areas(self.boundaries, self.locations)
 
     @cached_property
+    def location_means(self) -> pd.DataFrame | None:
+        """Mean positions of the locations that have features, in every fold the same."""
+        splits = pd.read_parquet(own_outputs(self.study).splits, columns=["location_id"])
+        used = self.locations["location_id"].isin(splits["location_id"])
+        return location_means(self.boundaries, self.locations[used])
+
+    @cached_property
     def features(self) -> pd.DataFrame:
         """Mean features of the areas' images: by area, a column for each."""
         return feature_table(pd.read_parquet(self.study.area_features))
@@ -142,6 +150,7 @@ class _StudyAreas:
         previous = settings.evaluation.previous
         return Baselines(
             self.coordinates,
+            location_means=self.location_means,
             neighbours=settings.evaluation.neighbours,
             density=density(self.locations, self.boundaries) if self.mapped else None,
             columns=_numeric_columns(self.boundaries, settings.evaluation.columns),

@@ -136,7 +136,7 @@ STAGES = (
     ),
     Stage(
         "areas",
-        1,
+        2,
         ("areas", "locations", "folds", "evaluation", "deciles", "seed"),
         lambda s: (
             *(s.predictions, s.folds, s.splits, s.locations, s.outcomes, s.area_features),

@@ -19,6 +19,7 @@ from streetgauge.evaluation.baselines.methods import (
     Baselines,
     density,
 )
+from streetgauge.evaluation.baselines.placements import BetterPlaced, Placements
 from streetgauge.evaluation.baselines.ridge import Ridge, RidgeAndKriging, smooth_columns
 from streetgauge.evaluation.baselines.spatial import Kriging, Nearest, nearest_areas, nearest_scores
 
@@ -26,12 +27,14 @@ __all__ = [
     "CHANCE",
     "CONSTANT",
     "Baselines",
+    "BetterPlaced",
     "Chance",
     "Folds",
     "BaselinePrediction",
     "Kriging",
     "Method",
     "Nearest",
+    "Placements",
     "Ridge",
     "RidgeAndKriging",
     "constant",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zlib
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -12,6 +13,7 @@ import pandas as pd
 
 from streetgauge.evaluation.aggregate import cut
 from streetgauge.evaluation.baselines.folds import Chance, Folds, Method, middle
+from streetgauge.evaluation.baselines.placements import BetterPlaced, Placements
 from streetgauge.evaluation.baselines.ridge import Ridge, RidgeAndKriging, smooth_columns
 from streetgauge.evaluation.baselines.spatial import Kriging, Nearest
 
@@ -50,6 +52,10 @@ class Baselines:
     coordinates : DataFrame by area, optional
         ``x`` and ``y`` in metres; gives ``nearest-areas`` and ``kriging``, and tells the others how
         far from the training areas the query is.
+    location_means : DataFrame by area, optional
+        The mean positions of the areas' locations, in the same coordinate system: a second
+        placement. ``nearest-areas`` and ``kriging`` take, fold by fold, the one that predicts the
+        training areas better.
     neighbours : int, default 5
         Of ``nearest-areas``.
     density : Series by area, optional
@@ -70,6 +76,7 @@ class Baselines:
         self,
         coordinates: pd.DataFrame | None = None,
         *,
+        location_means: pd.DataFrame | None = None,
         neighbours: int = 5,
         density: pd.Series | None = None,
         columns: pd.DataFrame | None = None,
@@ -80,9 +87,15 @@ class Baselines:
         self.seed = seed
         self._plain: dict[str, Method] = {}
         self._images: dict[str, Method] = {}
-        if coordinates is not None and np.isfinite(coordinates[["x", "y"]]).all(axis=1).any():
-            self._plain["nearest-areas"] = Nearest(coordinates, neighbours)
-            self._plain["kriging"] = Kriging(coordinates)
+        given = {"centroids": coordinates, "locations": location_means}
+        placed = {n: each for n, each in given.items() if each is not None and _any_position(each)}
+        self.placements = Placements(placed, neighbours) if placed else None
+        if self.placements is not None:
+            coordinates_of = self.placements.coordinates.items()
+            nearest = {name: Nearest(each, neighbours) for name, each in coordinates_of}
+            self._plain["nearest-areas"] = BetterPlaced(self.placements, nearest)
+            kriging = {name: Kriging(each) for name, each in coordinates_of}
+            self._plain["kriging"] = BetterPlaced(self.placements, kriging)
         if density is not None and density.max() > density.min():
             self._plain["density"] = Ridge(smooth_columns(density.to_frame("density")), coordinates)
         if columns is not None and columns.shape[1]:
@@ -102,11 +115,13 @@ class Baselines:
             if "kriging" in self._plain:
                 self._images["linear-and-kriging"] = self._with_kriging(self._images["linear"])
 
-    def _with_kriging(self, ridge: Method) -> RidgeAndKriging:
+    def _with_kriging(self, ridge: Method) -> BetterPlaced[RidgeAndKriging]:
         kriging = self._plain["kriging"]
         assert isinstance(ridge, Ridge)
-        assert isinstance(kriging, Kriging)
-        return RidgeAndKriging(ridge, kriging)
+        assert isinstance(kriging, BetterPlaced)
+        # Placed by the labels, as kriging alone is, and not by what the regression leaves.
+        methods = {name: RidgeAndKriging(ridge, each) for name, each in kriging.methods.items()}
+        return BetterPlaced(kriging.placements, methods)
 
     def predict(
         self,
@@ -151,6 +166,28 @@ class Baselines:
             deciles = pd.Series(deciles, frame.index).astype("Int64")
             result[name] = BaselinePrediction(deciles, score, uses_images)
         return result
+
+    def placement(
+        self, frame: pd.DataFrame, training_areas: pd.DataFrame | None = None
+    ) -> dict[str, int] | None:
+        """Count in how many folds each placement is the one that is taken.
+
+        Parameters
+        ----------
+        frame, training_areas
+            As for `predict`.
+
+        Returns
+        -------
+        dict of name to int, or None
+            ``centroids`` and ``locations``; None where there is no choice of two, or no baseline.
+        """
+        fold = frame["fold"]
+        if self.placements is None or len(self.placements.coordinates) < 2 or (fold == 0).any():
+            return None
+        parts = Folds(frame["actual_decile"], fold, training_areas).parts
+        taken = Counter(self.placements.best(training) for _, training in parts if len(training))
+        return {name: taken[name] for name in self.placements.coordinates}
 
     def shuffled(
         self,
@@ -204,6 +241,10 @@ class Baselines:
             yield "previous", self._previous[outcome], False
         for name, method in self._images.items():
             yield name, method, True
+
+
+def _any_position(coordinates: pd.DataFrame) -> bool:
+    return bool(np.isfinite(coordinates[["x", "y"]].to_numpy(float)).all(axis=1).any())
 
 
 def density(locations: pd.DataFrame, areas: gpd.GeoDataFrame) -> pd.Series:

@@ -12,7 +12,7 @@ import pandas as pd
 from streetgauge.evaluation.aggregate import cut
 from streetgauge.evaluation.baselines.folds import Floats, LRUCache, out_of_fold
 
-__all__ = ["Kriging", "Nearest", "blocks_like", "nearest_areas", "nearest_scores"]
+__all__ = ["Kriging", "Nearest", "blocks_like", "nearest_areas", "nearest_others", "nearest_scores"]
 
 Rows = npt.NDArray[np.int64]
 PARTS = 5  # of the training areas, held out in turn
@@ -247,6 +247,15 @@ def _nearest(around: Floats, target: Floats, count: int) -> tuple[Floats, Rows]:
 
     distance, rows = KDTree(around).query(target, k=[*range(1, min(count, len(around)) + 1)])
     return distance, rows.astype(np.int64)
+
+
+def nearest_others(points: Floats, count: int) -> tuple[Floats, Rows]:
+    """Weights of `Nearest`, and rows, of each point's nearest others: [n, at most count]."""
+    distance, rows = _nearest(points, points, count + 1)
+    # Not always the first is the point itself: others may lie at its very position.
+    order = np.argsort(rows != np.arange(len(points))[:, None], axis=1, kind="stable")[:, 1:]
+    weight = _closeness(np.take_along_axis(distance, order, axis=1), True)
+    return weight, np.take_along_axis(rows, order, axis=1)
 
 
 def _apart(around: Floats, target: Floats) -> tuple[Floats, Floats]:
