@@ -135,20 +135,30 @@ def test_of_classes_that_are_tested_alone_as_many_are_predicted_as_there_are(
 def test_baselines_in_k_folds_know_the_other_folds_and_nothing_else(
     finished_once: Path,
 ) -> None:
-    from streetgauge.evaluation import area_coordinates
+    from streetgauge.evaluation import area_coordinates, location_means
+    from streetgauge.evaluation.baselines import Baselines
     from streetgauge.locations import read_areas
     from streetgauge.study import Study
 
     place = finished_once
     settings = Study.open(place).settings
+    boundaries = read_areas(settings.areas, settings.locations)
+    coordinates = area_coordinates(boundaries)
+    predicted = set(pd.read_parquet(place / "predictions.parquet")["location_id"])
+    locations = pd.read_parquet(place / "locations.parquet")
+    used = locations[locations["location_id"].isin(predicted)]
     alone = evaluate(
         pd.read_parquet(place / "areas.parquet"),
         EvaluationSettings(),
         seed=settings.seed,
-        inputs=EvaluationInputs(area_coordinates(read_areas(settings.areas, settings.locations))),
+        inputs=EvaluationInputs(coordinates),
+        baselines=Baselines(
+            coordinates, location_means=location_means(boundaries, used), seed=settings.seed
+        ),
     )
     for name, account in figures(place)["outcomes"].items():
-        for key in ("metrics", "baselines", "gain", "intervals"):
+        assert sum(account["placement"].values()) == figures(place)["folds"]
+        for key in ("metrics", "baselines", "gain", "intervals", "placement"):
             assert account[key] == alone["outcomes"][name][key]
 
 
