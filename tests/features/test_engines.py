@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -269,6 +270,21 @@ def test_openvino_reports_nothing_home() -> None:
     )
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert run.stdout.split() == ["None", "openvino.tools.ovc.telemetry_stub"]
+
+
+def test_onnx_runtime_reports_nothing_home(tmp_path: Path) -> None:
+    pytest.importorskip("onnxruntime")
+    code = (
+        "from pathlib import Path; from streetgauge.errors import InputError\n"
+        "from streetgauge.features.families import session\n"
+        "try: session(Path('none.onnx'))\n"
+        "except InputError: pass"
+    )
+    home = {name: str(tmp_path) for name in ("HOME", "XDG_CACHE_HOME")}
+    switches = ("CI", "ORT_DISABLE_TELEMETRY", "ORT_RUNNING_UNIT_TESTS")  # any would silence it
+    settings = {name: value for name, value in os.environ.items() if name not in switches}
+    subprocess.run([sys.executable, "-c", code], env=settings | home, check=True)
+    assert not list(tmp_path.rglob("*Microsoft*"))  # where it queues what it would send
 
 
 class Slow:

@@ -13,6 +13,7 @@ and where they differ from the usual ``scale``, ``channels``, ``resize``, ``inte
 
 from __future__ import annotations
 
+import os
 import tomllib
 from collections.abc import Mapping
 from importlib import import_module
@@ -316,6 +317,8 @@ def session(file: Path, threads: int = 1) -> Any:
     InputError
         If ONNX Runtime is not installed, or the file is not one that it can run.
     """
+    # Its official builds would report each model's name and hashes to their makers.
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
     try:
         import onnxruntime
     except ImportError:
