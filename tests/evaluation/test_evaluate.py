@@ -18,6 +18,7 @@ from streetgauge.evaluation import (
     intervals,
 )
 from streetgauge.evaluation.baselines import BaselinePrediction, Baselines, nearest_areas
+from streetgauge.report.text import plainer
 from streetgauge.settings import EvaluationSettings
 
 SETTINGS = EvaluationSettings(draws=200)
@@ -272,3 +273,52 @@ def test_an_oracle_that_cannot_be_used_is_refused(change, words):
     predictions, place, best = city(n=50)
     with pytest.raises(InputError, match=words):
         account_of(predictions, place, oracle=change(best), predictions=predictions)
+
+
+class Linear(Baselines):
+    """One plainer learner on images, that is as far off the latent as it is asked to be."""
+
+    def __init__(self, deciles):
+        super().__init__()
+        self.deciles = deciles
+
+    def predict(self, outcome, frame, *, classes=10, counts=None, training_areas=None):
+        known = self.deciles.reindex(frame.index).astype("Int64")
+        return {"linear": BaselinePrediction(known, known.astype(float), uses_images=True)}
+
+
+def compared_with_linear(noise):
+    """Evaluate a learner with noise 1 next to a plainer one with the given noise."""
+    predictions, place, _ = city(noise=1.0)
+    plainer = city(noise=noise)[0].groupby("area")["score"].mean()
+    found = evaluate(
+        intervals(aggregate(predictions)),
+        SETTINGS,
+        seed=1,
+        baselines=Linear(pd.Series(equal_count(plainer), plainer.index)),
+        inputs=EvaluationInputs(place),
+    )
+    return found["outcomes"]["income"], found
+
+
+@pytest.mark.parametrize(("noise", "better"), [(0.3, True), (1.0, False), (3.0, False)])
+def test_a_plainer_learner_that_is_clearly_better_is_named_and_others_are_not(noise, better):
+    account, metrics = compared_with_linear(noise)
+    own, other = account["metrics"], account["with_images"]["linear"]
+    gain = other["gain"]
+    assert gain["mae"]["value"] == pytest.approx(other["mae"] - own["mae"]["value"])
+    assert gain["spearman"]["value"] == pytest.approx(own["spearman"]["value"] - other["spearman"])
+    assert other["mae_interval"]["low"] < other["mae"] < other["mae_interval"]["high"]
+    assert (gain["mae"]["high"] < 0) == (gain["spearman"]["high"] < 0) == better
+    sentences = plainer({**metrics, "kind": "random"}, {"income": "Income"}, "network")
+    assert len(sentences) == better
+    if better:
+        figures = f"Income ({other['mae']:.2f} against {own['mae']['value']:.2f}, 90 % interval"
+        assert figures in sentences[0].replace("\u00a0", " ").replace("\u202f", " ")
+        assert 'learner = "ridge" or learner = "kernel"' in sentences[0]
+        assert "in random folds" in sentences[0]
+
+
+def test_a_pair_of_learners_that_agree_differs_by_exactly_nothing():
+    same = compared_with_linear(1.0)[0]["with_images"]["linear"]["gain"]
+    assert same["mae"] == same["spearman"] == {"value": 0.0, "low": 0.0, "high": 0.0}

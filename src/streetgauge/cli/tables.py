@@ -42,6 +42,7 @@ def print_headline(study: Study, screen: Screen) -> None:
 
 def _print_figures(study: Study, metrics: dict[str, Any], screen: Screen) -> None:
     from streetgauge.io.files import read_metadata
+    from streetgauge.report.text import plainer
     from streetgauge.settings import FOLD_KINDS
     from streetgauge.skips import without_value
 
@@ -75,6 +76,9 @@ def _print_figures(study: Study, metrics: dict[str, Any], screen: Screen) -> Non
             screen.result(Text(f"* {label}: {message}"), {"incomplete": name, "message": message})
     if caution := metrics["scheme"]["caution"]:
         screen.result(f"CAUTION: {caution}", {"caution": caution})
+    labels = {n: study.settings.outcomes[n].label or n for n in metrics["outcomes"]}
+    for sentence in plainer(metrics, labels, study.settings.train.learner):
+        screen.result(Text(f"CAUTION: {sentence}"), {"caution": sentence})
 
 
 def _headline_cells(

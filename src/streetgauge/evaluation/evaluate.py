@@ -126,7 +126,8 @@ def evaluate(
         ``n_areas_training_only`` (trained on and never tested), ``n_locations``,
         ``confusion`` (areas; rows actual, columns predicted), ``metrics`` (each ``value``, ``low``,
         ``high``; `METRICS`, ``rps``, ``r2``), ``extremes``, ``groups``, ``baselines`` (plain
-        values), ``with_images`` (the same of plainer methods that use images),
+        values, and ``mae_interval``), ``with_images`` (the same of plainer methods that use images,
+        and ``gain``: how much better the mapped learner is, paired, in ``mae`` and ``spearman``),
         ``gain`` (positive = images are better; each metric over the baseline
         that is best at it, and over rho 0 where every baseline's is below),
         ``spearman_within_folds`` (much above ``spearman``: the folds' networks are not on one

@@ -135,8 +135,24 @@ class OutcomeEvaluation:
         """What the networks are compared with."""
         return [name for name in self.methods if name != IMAGES]
 
-    def _figures(self, names: list[str]) -> dict[str, dict[str, float | None]]:
-        return {n: {m: to_json(float(self.values[n][m])) for m in METRICS} for n in names}
+    def _figures(self, names: list[str]) -> dict[str, dict[str, Any]]:
+        """Give each method's figures, and the gain over those that use images, too.
+
+        With images there is no best one by hindsight: each is a learner that anyone may take.
+        """
+        level, figures = self.settings.interval_level, {}
+        for name in names:
+            value, drawn = self.values[name], self.drawn[name]
+            mae = estimate(float(value["mae"]), drawn["mae"], level)
+            figures[name] = {m: to_json(float(value[m])) for m in METRICS} | {
+                "mae_interval": {end: mae[end] for end in ("low", "high")}
+            }
+            if name in self.with_images:
+                figures[name]["gain"] = {
+                    "mae": self._difference("mae", name, sign=-1),
+                    "spearman": self._difference("spearman", name, sign=1),
+                }
+        return figures
 
     def _weight(self) -> Floats:
         """How much each measured area counts, 1 on average."""
@@ -163,19 +179,19 @@ class OutcomeEvaluation:
     def _draw(self, unit: npt.NDArray[np.int64], rng: np.random.Generator) -> None:
         # Not all units need have a measured area.
         sums = Sums(np.unique(unit, return_inverse=True)[1], self.weight)
-        drawn = [IMAGES, *dict.fromkeys(n for n in self.best.values() if n is not None)]
-        for name in drawn:
-            flat = cells(self.actual, self.methods[name], self.classes)
+        for name, deciles in self.methods.items():
+            flat = cells(self.actual, deciles, self.classes)
             sums.add(name, flat, self.classes**2)
         self.groups.add_to(sums)
         self._add_continuous(sums)
         self.totals, self.draws = sums.totals(), sums.drawn(self.settings.draws, rng)
         shape = (self.settings.draws, self.classes, self.classes)
         self.drawn_tables = self.draws[IMAGES].reshape(shape)
+        ranked = {*self.with_images, self.best["spearman"]}  # of the others only the MAE is drawn
         self.drawn = {
-            name: measure(self.draws[name].reshape(shape), METRICS if name == IMAGES else self.best)
-            for name in drawn
-        }
+            name: measure(self.draws[name].reshape(shape), self.best if name in ranked else ["mae"])
+            for name in self.others
+        } | {IMAGES: measure(self.drawn_tables)}
 
     def _add_continuous(self, sums: Sums) -> None:
         names = probability_columns(self.classes)

@@ -141,6 +141,7 @@ def _context(data: ReportData) -> dict[str, Any]:
         "metrics": data.metrics,
         "summary": words.summary(tested, data.metrics),
         "other": _other_folds(data.metrics, tested),
+        "plainer": words.plainer(data.metrics, tested, _learner(data.settings)),
         "findings": {n: words.finding(a, data.metrics) for n, a in evaluations.items()},
         "verdicts": {n: words.verdict(a) for n, a in evaluations.items()},
         "baseline_in_words": {
@@ -183,6 +184,10 @@ def _context(data: ReportData) -> dict[str, Any]:
         "cells": {n: provenance.cells(p.get("cells", ())) for n, p in data.provenance.items()},
         "files": {n: provenance.files(p) for n, p in data.provenance.items()},
     }
+
+
+def _learner(settings: Mapping[str, Any]) -> str:
+    return str((settings.get("train") or {}).get("learner") or "network")
 
 
 def _other_folds(metrics: Mapping[str, Any], labels: Mapping[str, str]) -> dict[str, Any] | None:

@@ -7,6 +7,7 @@ from streetgauge.report.text.findings import (
     other_kind,
     other_summary,
     plain,
+    plainer,
     summary,
     verdict,
 )
@@ -25,4 +26,5 @@ from streetgauge.report.text.provenance import carried, incomplete, names_of, sc
 
 __all__ = ["MISSING", "PARTS", "baseline", "other_summary", "carried", "caveats", "finding"]
 __all__ += ["incomplete", "listed", "names_of", "nearby", "number", "percent", "plain", "plural"]
+__all__ += ["plainer"]
 __all__ += ["scale", "other_kind", "span", "summary", "unit", "verdict", "what_was_run"]

@@ -57,7 +57,7 @@ def methods(
 ) -> list[tuple[str, list[dict[str, Any]]]]:
     """Give the rows of an outcome's table, in groups: a title each, and its methods.
 
-    Each method has ``name``, ``figures`` (text by metric) and ``spans`` (text by metric, or none).
+    Each method has ``name``, ``figures`` (text by metric) and ``spans`` (text by metric).
     """
     own = {
         "name": "Images",
@@ -166,7 +166,11 @@ def gains(cells: Mapping[tuple[str, str], Mapping[str, Any] | None]) -> dict[Any
 
 
 def _method(name: str, figures: Mapping[str, Any]) -> dict[str, Any]:
-    return {"name": name, "figures": {m: _text(m, figures.get(m)) for m in TITLES}, "spans": None}
+    return {
+        "name": name,
+        "figures": {m: _text(m, figures.get(m)) for m in TITLES},
+        "spans": {"mae": _interval_text("mae", figures.get("mae_interval") or {})},
+    }
 
 
 def _text(metric: str, figure: Any) -> str:

@@ -13,10 +13,13 @@ from streetgauge.report.text.numbers import (
     number,
     percent,
     plural,
+    span,
     unit,
 )
+from streetgauge.settings import FOLD_KINDS
 
-__all__ = ["baseline", "other_summary", "finding", "other_kind", "plain", "summary", "verdict"]
+__all__ = ["baseline", "other_summary", "finding", "other_kind", "plain", "plainer", "summary"]
+__all__ += ["verdict"]
 
 IMAGE_FREE = {
     "random": "chance",
@@ -27,6 +30,13 @@ IMAGE_FREE = {
     "columns-and-kriging": "a guess from the areas around and the study’s other columns",
     "previous": "the earlier release",
 }
+
+PLAINER = {
+    "linear": "Ridge regression on the areas’ mean features (linear)",
+    "linear-and-kriging": "Ridge regression on the areas’ mean features with kriging of what it "
+    "leaves (linear-and-kriging)",
+}
+SETTINGS = ("ridge", "kernel")  # learners of [train] that are as plain, or nearly
 
 
 def verdict(evaluation: Mapping[str, Any]) -> str:
@@ -246,3 +256,67 @@ def _trust(
             "this map."
         )
     return sentences
+
+
+def plainer(
+    metrics: Mapping[str, Any], labels: Mapping[str, str], learner: str = "network"
+) -> list[str]:
+    """Name the plainer learners on the same images that are clearly better than the mapped one.
+
+    Clearly better is a lower MAE, with an interval of the paired difference that excludes 0, and
+    a rho that is not clearly lower.
+
+    Parameters
+    ----------
+    metrics : mapping
+        As in metrics.json.
+    labels : mapping of outcome to str
+        In the order of the sentence.
+    learner : str
+        The mapped one: ``learner`` under ``[train]``.
+
+    Returns
+    -------
+    list of str
+        A sentence for each such learner, of both kinds of folds.
+    """
+    level = percent(metrics.get("interval_level", 0.9))
+    both = [metrics, *([metrics["other_folds"]] if "other_folds" in metrics else [])]
+    sentences = []
+    for name, method in PLAINER.items():
+        parts = []
+        for tested in both:
+            found = [
+                f"{label} ({number(each['mae'])} against "
+                f"{number(evaluation['metrics']['mae']['value'])}, {level} interval of the "
+                f"difference {span(each['gain']['mae'])})"
+                for outcome, label in labels.items()
+                if (evaluation := tested["outcomes"].get(outcome))
+                and (each := (evaluation.get("with_images") or {}).get(name))
+                and _clearly_better(each)
+            ]
+            if found:
+                kind = FOLD_KINDS.get(tested.get("kind", ""), "the study’s folds")
+                parts.append(f"in {kind} for {listed(found)}")
+        if parts:
+            sentences.append(
+                f"{method} has a clearly lower mean absolute error than the mapped learner "
+                f"({learner}): {'; '.join(parts)}; {_advice(name, learner)}."
+            )
+    return sentences
+
+
+def _clearly_better(each: Mapping[str, Any]) -> bool:
+    """Whether a method is better than the mapped learner: gains are the mapped learner's."""
+    gain = each.get("gain") or {}
+    mae, rho = (gain.get(metric) or {} for metric in ("mae", "spearman"))
+    lower = mae.get("high") is not None and mae["high"] < 0
+    return lower and not (rho.get("low") is not None and rho["low"] > 0)
+
+
+def _advice(name: str, learner: str) -> str:
+    others = " or ".join(f'learner = "{each}"' for each in SETTINGS if each != learner)
+    settings = f"try {others} under [train]"
+    if name == "linear":
+        return settings
+    return f"it uses places too, so this is not what images alone show; of images alone, {settings}"
