@@ -8,7 +8,7 @@ import pytest
 from streetgauge.evaluation import describe_scheme
 from streetgauge.report import text as words
 from streetgauge.report.text import evaluation
-from streetgauge.settings import FoldSettings
+from streetgauge.settings import FOLD_KINDS, FoldSettings
 
 
 def account(low=0.5, high=0.9, value=0.7, n=500, over="nearest-areas", **more):
@@ -187,3 +187,36 @@ def test_gains_of_all_outcomes_lie_on_one_line_from_the_lowest_to_the_highest_en
         ("spatial", "income"): {"zero": 25.0, "low": 37.5, "value": 50.0, "high": 100.0},
         ("spatial", "health"): {"zero": 25.0, "low": 0.0, "value": 25.0, "high": 50.0},
     }
+
+
+def compared(name, mae, spearman):
+    """An outcome with one plainer learner; gains are the mapped learner's."""
+    ends = ("value", "low", "high")
+    gain = {m: dict(zip(ends, v, strict=True)) for m, v in (("mae", mae), ("spearman", spearman))}
+    return account(with_images={name: {"mae": 1.0, "gain": gain}})
+
+
+@pytest.mark.parametrize(
+    ("mae", "spearman", "named"),
+    [
+        ((-0.3, -0.4, -0.2), (0.0, -0.1, 0.1), True),
+        ((-0.3, -0.4, 0.0), (-0.1, -0.2, -0.05), False),  # the MAE is not clearly lower
+        ((-0.3, -0.4, -0.2), (0.1, 0.05, 0.2), False),  # but the order is clearly worse
+        ((-0.3, None, None), (0.0, None, None), False),
+        ((-0.3, -0.4, -0.2), (None, None, None), True),
+    ],
+)
+def test_a_plainer_learner_is_better_by_its_mae_unless_rho_contradicts(mae, spearman, named):
+    metrics = {**METRICS, "outcomes": {"a": compared("linear", mae, spearman)}}
+    assert bool(words.plainer(metrics, LABELS)) == named
+
+
+def test_a_plainer_learner_that_knows_places_is_not_what_images_alone_show():
+    found = compared("linear-and-kriging", (-0.3, -0.4, -0.2), (0.0, -0.1, 0.1))
+    random, spatial = ({**METRICS, "kind": k, "outcomes": {"a": found}} for k in FOLD_KINDS)
+    sentence = words.plainer({**random, "other_folds": spatial}, LABELS, "ridge")
+    assert [each.count("0.30 lower") for each in sentence] == [2]
+    assert "in random folds for Apples (1.00 against 1.34: 0.30 lower" in sentence[0]
+    assert "uses places too, so this is not what images alone show" in sentence[0]
+    assert 'learner = "kernel"' in sentence[0]
+    assert 'learner = "ridge"' not in sentence[0]

@@ -78,7 +78,7 @@ def _print_figures(study: Study, metrics: dict[str, Any], screen: Screen) -> Non
         screen.result(f"CAUTION: {caution}", {"caution": caution})
     labels = {n: study.settings.outcomes[n].label or n for n in metrics["outcomes"]}
     for sentence in plainer(metrics, labels, study.settings.train.learner):
-        screen.result(Text(f"CAUTION: {sentence}"), {"caution": sentence})
+        screen.result(Text(f"NOTE: {sentence}"), {"plainer_learner": sentence})
 
 
 def _headline_cells(

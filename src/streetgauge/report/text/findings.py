@@ -32,8 +32,8 @@ IMAGE_FREE = {
 }
 
 PLAINER = {
-    "linear": "Ridge regression on the areas’ mean features (linear)",
-    "linear-and-kriging": "Ridge regression on the areas’ mean features with kriging of what it "
+    "linear": "Ridge regression on mean features of areas (linear)",
+    "linear-and-kriging": "Ridge regression on mean features of areas, with kriging of what it "
     "leaves (linear-and-kriging)",
 }
 SETTINGS = ("ridge", "kernel")  # learners of [train] that are as plain, or nearly
@@ -288,15 +288,14 @@ def plainer(
         for tested in both:
             found = [
                 f"{label} ({number(each['mae'])} against "
-                f"{number(evaluation['metrics']['mae']['value'])}, {level} interval of the "
-                f"difference {span(each['gain']['mae'])})"
+                f"{number(evaluation['metrics']['mae']['value'])}: {_lower_by(each, level)})"
                 for outcome, label in labels.items()
                 if (evaluation := tested["outcomes"].get(outcome))
                 and (each := (evaluation.get("with_images") or {}).get(name))
                 and _clearly_better(each)
             ]
             if found:
-                kind = FOLD_KINDS.get(tested.get("kind", ""), "the study’s folds")
+                kind = FOLD_KINDS.get(tested.get("kind", ""), "these folds")
                 parts.append(f"in {kind} for {listed(found)}")
         if parts:
             sentences.append(
@@ -312,6 +311,12 @@ def _clearly_better(each: Mapping[str, Any]) -> bool:
     mae, rho = (gain.get(metric) or {} for metric in ("mae", "spearman"))
     lower = mae.get("high") is not None and mae["high"] < 0
     return lower and not (rho.get("low") is not None and rho["low"] > 0)
+
+
+def _lower_by(each: Mapping[str, Any], level: str) -> str:
+    mae = each["gain"]["mae"]
+    less = {"low": -mae["high"], "high": -mae["low"]}
+    return f"{number(-mae['value'])} lower, {level} interval {span(less)}"
 
 
 def _advice(name: str, learner: str) -> str:
