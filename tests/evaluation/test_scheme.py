@@ -92,6 +92,26 @@ def test_a_scheme_is_described_with_its_sizes(settings: dict[str, object], words
         assert said["name" if key == "scheme" else key] == value
 
 
+@pytest.mark.parametrize(
+    ("known", "words"),
+    [
+        (0, "a model that learned from none of them"),
+        (18, "a model that learned from 18 of these 36"),
+        (36, "a model that learned from 36 of these 36"),
+        (None, "a model that does not state which areas it learned from"),
+    ],
+)
+def test_areas_that_the_model_was_trained_on_are_a_caution(known: int | None, words: str) -> None:
+    found = describe_scheme(FoldSettings(scheme="test-only"), 1, known_areas=known, tested=36)
+    assert found["description"] == f"all areas tested with {words}"
+    assert found.get("known_areas", 0) == known
+    if known:
+        assert f"trained on {known} of the 36 areas" in found["caution"]
+        assert "not held out" in found["caution"]
+    else:
+        assert found["caution"] is None
+
+
 def test_a_leak_is_a_fact_not_a_setting() -> None:
     said = describe_scheme(FoldSettings(unit="location"), 5, split_areas=3)
     assert (said["split_areas"], said["whole_areas"]) == (3, False)

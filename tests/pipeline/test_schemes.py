@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from small_worlds import add_columns
 from streetgauge.evaluation import EvaluationInputs, evaluate
 from streetgauge.features import FeatureStore
 from streetgauge.model import Bundle
+from streetgauge.model.bundle import area_hashes
 from streetgauge.settings import EvaluationSettings
 
 Run = Callable[..., tuple[int, str, str]]
@@ -236,7 +238,32 @@ def test_a_model_from_elsewhere_is_tested_as_it_is(
 ) -> None:
     first = study('scheme = "train-only"', name="first", epochs=4)
     assert run("run", first)[0] == 0
-    transfer = '\n[transfer]\nfrom = "../first/model/all"\n'
+    own = Bundle.load(first / "model" / "all")
+    assert own.area_hashes is not None
+    known = {
+        "none": area_hashes(["elsewhere"]),
+        "half": frozenset(sorted(own.area_hashes)[:18]),
+        "all": own.area_hashes,
+    }
+    for name, hashes in known.items():
+        replace(own, area_hashes=hashes).save(first / "model" / name)
+    for name, n in (("half", 18), ("all", 36)):
+        there = study(
+            'scheme = "test-only"',
+            name=name,
+            more=f'\n[transfer]\nfrom = "../first/model/{name}"\n',
+        )
+        assert run("run", there)[0] == 0
+        code, out, _ = run("run", there, "-q")  # all is up to date
+        assert code == 0
+        assert f"CAUTION: The model that was started from had been trained on {n} of the 36" in out
+        assert figures(there)["scheme"]["known_areas"] == n
+        shown = (there / "report.html").read_text(encoding="utf-8")
+        assert f"had been trained on {n} of the 36 areas" in shown
+        assert "learned from none of them" not in shown
+        for each in figures(there)["outcomes"].values():
+            assert not each.get("oracle", {}).get("share_of_attainable")
+    transfer = '\n[transfer]\nfrom = "../first/model/none"\n'
     place = study('scheme = "test-only"', more=transfer)
     code, _, err = run("run", place)
     assert code == 0, err

@@ -230,6 +230,8 @@ class _Evaluation:
             result["oracle"] = share_of_attainable(
                 rows, attainable, constant, settings, inputs.classes, rng, unit
             )
+            if scheme.get("known_areas"):  # labels that were seen can be told beyond that
+                result["oracle"]["share_of_attainable"] = {}
         return result
 
     def units(

@@ -17,6 +17,11 @@ CAUTION = (
     "The networks had learned from other locations of the very areas that they were tested on: "
     "these figures leak. They are better than any for areas that are not known, and are no result."
 )
+KNOWN = (
+    "The model that was started from had been trained on {known:,} of the {tested:,} areas that "
+    "were tested, by their codes: if they are these, they are not held out, and the figures are "
+    "better than any for areas that are not known."
+)
 # What of the settings belongs to a scheme.
 _OWN = {
     "k-fold": ("k",),
@@ -28,7 +33,13 @@ _OWN = {
 }
 
 
-def describe_scheme(settings: FoldSettings, parts: int, split_areas: int = 0) -> dict[str, Any]:
+def describe_scheme(
+    settings: FoldSettings,
+    parts: int,
+    split_areas: int = 0,
+    known_areas: int | None = 0,
+    tested: int = 0,
+) -> dict[str, Any]:
     """Report how areas were held out, for `evaluate` and for all who quote its figures.
 
     Parameters
@@ -39,24 +50,33 @@ def describe_scheme(settings: FoldSettings, parts: int, split_areas: int = 0) ->
         How many parts were tested: folds, groups, or 1; 0 if nothing was.
     split_areas : int
         How many areas were tested by networks that knew some of their locations.
+    known_areas : int or None
+        How many of the tested areas the model that was started from had been trained on; None if
+        that model has not stored its areas.
+    tested : int
+        How many areas were tested; needed where there are known areas.
 
     Returns
     -------
     dict
         JSON-clean. ``name`` (of the scheme; ``stored`` if a file said how), what belongs to it (as
         ``block``), ``unit``, ``buffer`` (metres), ``train_size``, ``parts``, ``split_areas``,
-        ``whole_areas`` (whether there is none), ``description``, and ``caution``, a sentence that
+        ``whole_areas`` (whether there is none), ``known_areas`` and ``tested`` where the former is
+        not 0, ``description``, and ``caution``, a sentence that
         must stand next to the figures, or None.
     """
     name = "stored" if settings.file is not None else settings.scheme
     own = settings.model_dump(mode="json", include=set(_OWN.get(name, ())))
     if settings.file is not None:
         own["file"] = settings.file.name
-    words = _in_words(name, settings, parts)
+    words = _in_words(name, settings, parts, known_areas, tested)
     if settings.buffer and parts:
         words += f", and nothing learned from within {settings.buffer:,g} m of them"
     if settings.train_size < 1 and parts:
         words += f"; learned from {settings.train_size:.3g} of the other {settings.train_size_unit}"
+    cautions = [CAUTION] if split_areas else []
+    if known_areas:
+        cautions.append(KNOWN.format(known=known_areas, tested=tested))
     return {
         "name": name,
         **own,
@@ -67,12 +87,15 @@ def describe_scheme(settings: FoldSettings, parts: int, split_areas: int = 0) ->
         "parts": parts,
         "split_areas": split_areas,
         "whole_areas": not split_areas,
+        **({} if known_areas == 0 else {"known_areas": known_areas, "tested": tested}),
         "description": words,
-        "caution": CAUTION if split_areas else None,
+        "caution": " ".join(cautions) or None,
     }
 
 
-def _in_words(name: str, settings: FoldSettings, parts: int) -> str:
+def _in_words(
+    name: str, settings: FoldSettings, parts: int, known_areas: int | None, tested: int
+) -> str:
     if not parts:
         return "nothing tested"
     whole = {"area": "areas", "location": "single locations"}.get(
@@ -90,7 +113,10 @@ def _in_words(name: str, settings: FoldSettings, parts: int) -> str:
         of = " and ".join(map(str, settings.classes))
         return f"areas in class {of} of {settings.outcome} held out, once"
     if name == "test-only":
-        return "all areas tested with a model that learned from none of them"
+        if known_areas is None:
+            return "all areas tested with a model that does not state which areas it learned from"
+        whom = f"{known_areas:,} of these {tested:,}" if known_areas else "none of them"
+        return f"all areas tested with a model that learned from {whom}"
     if name == "stored" and settings.file is not None:
         return f"{whole} held out as {settings.file.name} has it, {folds}"
     return f"{whole} held out at random {folds}"

@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from streetgauge.model.learners import StackModel
     from streetgauge.model.model import Model
 
-__all__ = ["Start", "compare_with", "find_start", "known_areas", "open_bundle", "open_start"]
+__all__ = ["Start", "compare_with", "count_known_areas", "find_start", "known_areas"]
+__all__ += ["open_bundle", "open_start"]
 
 
 def open_bundle(name: str | Path) -> tuple[Bundle, list[str]]:
@@ -85,6 +86,16 @@ def compare_with(bundle: Bundle, store: FeatureStore) -> list[str]:
     return notes
 
 
+def count_known_areas(hashes: frozenset[str] | None, areas: Iterable[object]) -> int | None:
+    """Count the areas that a bundle was trained on, by their codes; None if it has not stored them.
+
+    Parameters are those of `known_areas`.
+    """
+    from streetgauge.model.bundle import area_hashes
+
+    return None if hashes is None else len(area_hashes(areas) & hashes)
+
+
 def known_areas(hashes: frozenset[str] | None, areas: Iterable[object]) -> list[str]:
     """Report how many of these areas a bundle was trained on, by their codes; nothing if none.
 
@@ -98,7 +109,7 @@ def known_areas(hashes: frozenset[str] | None, areas: Iterable[object]) -> list[
     from streetgauge.model.bundle import area_hashes
 
     own = area_hashes(areas)
-    both = len(own & (hashes or frozenset()))
+    both = count_known_areas(hashes, areas)
     if not both:
         return []
     return [

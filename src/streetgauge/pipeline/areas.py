@@ -42,7 +42,7 @@ from streetgauge.evaluation.area_facts import (
 from streetgauge.evaluation.evaluate import read_oracle
 from streetgauge.evaluation.trust import add_trust, calibration_set, trust_lines
 from streetgauge.features.area_means import feature_table
-from streetgauge.io.files import write_json, write_table
+from streetgauge.io.files import read_metadata, write_json, write_table
 from streetgauge.locations import read_areas
 from streetgauge.model.training_data import deciles, study_class_counts
 from streetgauge.pipeline.features import simulated
@@ -101,6 +101,8 @@ def make_areas(study: Study, key: str, progress: Progress) -> Done:
     lines = [f"{n_areas:,} of {len(known.boundaries):,} areas have a predicted {_unit(classes)}"]
     if without & training:
         lines.append(f"{len(without & training):,} areas are in training and never tested")
+    if caution := metrics["scheme"]["caution"]:
+        lines.append(caution)
     return Done((*lines, *trust_lines(frame), *describe_skips(skips)), skips)
 
 
@@ -203,7 +205,13 @@ def _evaluate_folds(
         location_weights=weights.locations,
         study_areas=known.boundaries.index,
         training_areas=trained,
-        scheme=describe_scheme(folds, int(predictions["fold"].nunique()), len(split)),
+        scheme=describe_scheme(
+            folds,
+            int(predictions["fold"].nunique()),
+            len(split),
+            read_metadata(files.splits).get("known_areas", 0),
+            predictions["area"].nunique(),
+        ),
         columns=columns_of_areas(study, folds, known.boundaries, known.locations),
         levels=levels,
     )

@@ -102,6 +102,7 @@ def _cross_validated(
 ) -> pd.DataFrame:
     """Train and test in these splits, and write all that comes of it; give the table of folds."""
     from streetgauge.model import cross_validate
+    from streetgauge.model.transfer import count_known_areas
 
     data, settings, start = work.data, work.study.settings, work.start
     training = _training_splits(work, splits)
@@ -120,7 +121,10 @@ def _cross_validated(
         data.present[data.location_rows].sum(axis=1, dtype="int64"), data.location_ids
     )
     frame["n_views"] = frame["location_id"].map(views)
-    about = {"folds": folds.model_dump(mode="json", exclude={"file"})}
+    about: dict[str, Any] = {"folds": folds.model_dump(mode="json", exclude={"file"})}
+    if start is not None:
+        tested = frame.loc[frame["fold"] > 0, "area"]
+        about["known_areas"] = count_known_areas(start.area_hashes, tested)
     write_table(frame, files.folds)
     write_table(splits_frame(training, data.location_ids, data.areas), files.splits, about)
     write_table(predictions, files.predictions)

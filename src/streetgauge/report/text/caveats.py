@@ -198,8 +198,10 @@ def _too_few_locations(evaluations: Mapping[str, Any]) -> Iterable[str]:
 
 def tested(scheme: Mapping[str, Any]) -> str:
     """Describe in a clause who predicted an area, for the captions of figures."""
-    if scheme["caution"]:
+    if scheme.get("split_areas"):
         return "by networks trained on other locations of these areas"
+    if scheme.get("known_areas", 0) != 0:
+        return "by networks that started from a model that may have seen them"
     return "each area predicted by a network that never saw it"
 
 
@@ -208,6 +210,8 @@ def held_out(scheme: Mapping[str, Any]) -> str:
     name, words = scheme["name"], _capital(str(scheme["description"]))
     if scheme["caution"]:
         return f"{words}: these figures leak; see the caution at the top."
+    if name == "test-only" and "known_areas" in scheme:
+        return f"{words}: whether they were held out is not known."
     if name == "test-only":
         return f"{words}: nothing of this study was in its training set."
     if name == "by-class":
