@@ -6,6 +6,7 @@ import pandas as pd
 import pytest
 
 from streetgauge.evaluation import describe_scheme
+from streetgauge.report.text import evaluation
 from streetgauge.report.text.caveats import limits, seen, years_of
 from streetgauge.settings import FoldSettings
 
@@ -196,3 +197,11 @@ def test_without_images_nothing_is_reported_of_them():
 )
 def test_years_are_read_from_vintages(text, years):
     assert years_of(text) == years
+
+
+def test_the_note_on_shuffled_labels_says_which_leaks_it_cannot_see() -> None:
+    outcome = {"metrics": {}, "shuffled": {"largest": 0.1, "chance": 0.2}}
+    (note,) = evaluation.notes(outcome, 10)
+    assert note.startswith("With shuffled labels rho is at most 0.10, no more than chance gives.")
+    assert "cannot see images or positions that training and test areas share" in note
+    assert "or an outcome among the features" in note

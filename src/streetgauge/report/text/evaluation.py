@@ -290,8 +290,9 @@ def _shuffled(outcome: Mapping[str, Any], classes: int) -> Iterator[str]:
         else f"more than the {numbers.number(chance)} of chance"
     )
     yield (
-        f"Guard against leaks: with shuffled labels rho is at most {numbers.number(largest)}, "
-        f"{limit}."
+        f"With shuffled labels rho is at most {numbers.number(largest)}, {limit}. This checks only "
+        "that labels of tested areas do not reach the training; it cannot see images or positions "
+        "that training and test areas share, or an outcome among the features."
     )
 
 
