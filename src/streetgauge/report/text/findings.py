@@ -320,8 +320,7 @@ def _lower_by(each: Mapping[str, Any], level: str) -> str:
 
 
 def _advice(name: str, learner: str) -> str:
+    if name != "linear":  # no learner of [train] is that, and a ridge alone may be no better
+        return "it uses places too, so this is not what images alone show"
     others = " or ".join(f'learner = "{each}"' for each in SETTINGS if each != learner)
-    settings = f"try {others} under [train]"
-    if name == "linear":
-        return settings
-    return f"it uses places too, so this is not what images alone show; of images alone, {settings}"
+    return f"try {others} under [train]"
