@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -16,8 +17,10 @@ import pytest
 from small_worlds import add_columns
 from streetgauge.evaluation import EvaluationInputs, evaluate
 from streetgauge.features import FeatureStore
+from streetgauge.io.files import write_table
 from streetgauge.model import Bundle
 from streetgauge.model.bundle import area_hashes
+from streetgauge.pipeline import areas as areas_stage
 from streetgauge.settings import EvaluationSettings
 
 Run = Callable[..., tuple[int, str, str]]
@@ -332,3 +335,16 @@ def test_stored_splits_that_leak_are_used_again_where_leaking_is_asked_for(
     assert figures(again)["scheme"]["name"] == "stored"
     frames = [pd.read_parquet(each / "predictions.parquet") for each in (place, again)]
     pd.testing.assert_frame_equal(*frames)
+
+
+@pytest.mark.parametrize(
+    ("transfer", "stored", "known"),
+    [(None, {}, 0), ("a bundle", {}, None), ("a bundle", {"known_areas": 18}, 18)],
+)
+def test_what_no_split_records_of_known_areas_is_unknown_and_not_none(
+    transfer, stored, known, tmp_path
+):
+    write_table(pd.DataFrame({"area": ["A"]}), tmp_path / "splits.parquet", {"folds": {}, **stored})
+    there = SimpleNamespace(settings=SimpleNamespace(transfer=transfer))
+    files = SimpleNamespace(splits=tmp_path / "splits.parquet")
+    assert areas_stage._known_areas(there, files) == known

@@ -230,7 +230,7 @@ class _Evaluation:
             result["oracle"] = share_of_attainable(
                 rows, attainable, constant, settings, inputs.classes, rng, unit
             )
-            if scheme.get("known_areas"):  # labels that were seen can be told beyond that
+            if scheme.get("known_areas"):  # who saw the labels can exceed it
                 result["oracle"]["share_of_attainable"] = {}
         return result
 

@@ -209,7 +209,7 @@ def _evaluate_folds(
             folds,
             int(predictions["fold"].nunique()),
             len(split),
-            read_metadata(files.splits).get("known_areas", 0),
+            _known_areas(study, files),
             predictions["area"].nunique(),
         ),
         columns=columns_of_areas(study, folds, known.boundaries, known.locations),
@@ -226,6 +226,14 @@ def _evaluate_folds(
             known.baselines.shuffled(name, rows, training_areas=own), classes
         )
     return frame, levels, metrics
+
+
+def _known_areas(study: Study, files: FoldOutputs) -> int | None:
+    """Count the tested areas that the model that was started from knew; None if not recorded."""
+    known: int | None = 0
+    if study.settings.transfer is not None:
+        known = read_metadata(files.splits).get("known_areas")
+    return known
 
 
 def _in_order(areas: pd.DataFrame) -> pd.DataFrame:

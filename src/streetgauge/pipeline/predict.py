@@ -52,7 +52,7 @@ if TYPE_CHECKING:
 __all__ = ["CityImages", "predict_city"]
 
 AREAS_A_CLASS = 5  # with fewer, the classes of one city are mostly chance
-# What each file has, by which one of ours is told from somebody else's of that name.
+# What each file has: by it a file of ours is recognised among others of that name.
 OWN_COLUMNS = {
     "areas": {"area", "outcome", "score", "decile"},
     "skipped": {"location_id", "stage", "reason"},
