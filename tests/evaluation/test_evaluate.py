@@ -163,6 +163,14 @@ def test_predictions_as_good_as_the_oracle_reach_all_that_is_possible():
     assert set(account["oracle"]["share_of_attainable"].values()) == {1.0}
 
 
+def test_areas_that_the_model_knew_have_no_share_of_what_is_attainable():
+    predictions, place, best = city(noise=1.0)
+    known = {"oracle": best, "predictions": predictions, "scheme": {"known_areas": 3}}
+    account = account_of(predictions, place, **known)
+    assert account["oracle"]["share_of_attainable"] == {}
+    assert account["oracle"]["spearman"]["value"] > 0.97
+
+
 def test_rho_within_folds_does_not_see_that_folds_are_on_different_scales():
     predictions, place, _ = city(noise=0.5)
     plain = account_of(predictions, place)
