@@ -297,10 +297,11 @@ def _converted(
         return model
     slice = slice or _slice(sum(p.numel() for p in network.parameters()))
     shape = [slice, 3, backbone.crop, backbone.crop]
-    with torch.no_grad():
-        return openvino.convert_model(
-            network.eval().float(), example_input=torch.zeros(shape), input=[shape]
-        )
+    example = torch.zeros(shape)
+    trace: Any = torch.jit.trace
+    with torch.no_grad():  # traced here, because OpenVINO would trace it twice, as a check
+        traced = trace(network.eval().float(), example, strict=False, check_trace=False)
+        return openvino.convert_model(traced, example_input=example, input=[shape])
 
 
 def _normalised(openvino: Any, backbone: Backbone, model: Any) -> Any:
