@@ -76,9 +76,8 @@ def layer_table(frame: pd.DataFrame, areas: gpd.GeoDataFrame) -> gpd.GeoDataFram
         for column, name, kind in COLUMNS:
             # Columns that came with the first promise are there even if they are empty.
             if column in rows and (kind == "Int64" or rows[column].notna().any()):
-                columns[f"{outcome}_{name}"] = rows.astype({column: kind})[column].reindex(
-                    areas.index
-                )
+                values = rows[[column]].astype({column: kind})[column]
+                columns[f"{outcome}_{name}"] = values.reindex(areas.index)
     table = areas[own].join(pd.DataFrame(columns, index=areas.index))
     result: gpd.GeoDataFrame = table.rename_axis("area").reset_index()
     return result
