@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import warnings
+from importlib import import_module
+
 import geopandas as gpd
 import numpy as np
 import pandas as pd
@@ -196,6 +199,47 @@ def test_shuffled_errors_have_no_cluster():
         for s in range(6)
     ]
     assert np.mean(found) < 1.5
+
+
+@pytest.mark.parametrize("kind", ["boundaries", "points"])
+@pytest.mark.parametrize("seed", range(4))
+def test_clusters_are_those_of_esda(kind, seed, monkeypatch):
+    """With the same draws, and few values, so that many permutations are ties."""
+    import esda
+    from libpysal.graph import Graph
+
+    monkeypatch.setattr(import_module("streetgauge.evaluation.structure"), "MANY", 80)
+    areas = grid((8, 10)[seed % 2])
+    rng = np.random.default_rng(seed)
+    gone = rng.choice(areas.index, 9, replace=False)
+    if kind == "boundaries":
+        neighbours = Neighbours.of_boundaries(areas)
+    else:
+        centre = areas.geometry.centroid
+        neighbours = Neighbours.of_points(pd.DataFrame({"x": centre.x, "y": centre.y}))
+    far = np.where(areas.geometry.centroid.x > areas.geometry.centroid.x.mean(), 9, 0)
+    error = pd.Series(rng.integers(0, 3, len(areas)) + far, areas.index, dtype=float)
+    error[gone] = np.nan
+    joined = neighbours.of(error.index[error.notna()])
+    row, column = joined.pairs.T
+    codes = joined.areas.to_numpy(object)
+    graph = Graph.from_arrays(codes[row], codes[column], np.ones(len(row)))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        theirs = esda.Moran_Local(
+            error[graph.unique_ids].to_numpy(),
+            graph,
+            permutations=9999 if len(joined.areas) <= 80 else 1999,
+            seed=seed,
+            keep_simulations=False,
+        )
+    alike = np.where(theirs.Is > 0, theirs.p_sim, 1.0)
+    found = alike <= esda.fdr(alike, 0.05)
+    expected = pd.Series(None, index=areas.index, dtype="str")
+    expected[graph.unique_ids[found & (theirs.q == 1)]] = "high"
+    expected[graph.unique_ids[found & (theirs.q == 3)]] = "low"
+    assert expected.notna().sum() > 8
+    pd.testing.assert_series_equal(error_clusters(error, neighbours, seed), expected)
 
 
 def test_rows_may_be_in_any_order_and_chance_is_seeded_and_private():
