@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -28,7 +29,7 @@ from streetgauge.model.crossvalidation import CALIBRATION_SCORES, HistoryLog
 from streetgauge.model.reading import Reader
 from streetgauge.model.training import Checkpoint, EpochFigures
 from streetgauge.settings import FoldSettings, TrainSettings
-from streetgauge.splits import Split, make_splits
+from streetgauge.splits import Split, ViewIdentity, make_splits
 
 OUTCOMES = ["income", "health"]
 PARTS = ["fold-1", "fold-2", "fold-3", "all"]
@@ -193,6 +194,7 @@ KILLED = """
 import os
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 sys.path[:0] = [{tests!r}, {helpers!r}, {here!r}]
 from conftest import build_world
 from test_crossvalidation import run
@@ -527,3 +529,31 @@ def test_calibration_scores_are_stored_where_one_part_is_tested_and_of_labelled_
         calibration["actual_decile"].astype(float), truth.loc[pd.MultiIndex.from_frame(keys)]
     )
     assert not ((calibration["area"] == "A007") & (calibration["outcome"] == "income")).any()
+
+
+def test_what_only_copies_in_the_test_part_show_is_learned_only_if_they_are_allowed(
+    make_world: Any, tmp_path: Path
+) -> None:
+    rng = np.random.default_rng(2)
+    world = make_world(n_areas=60, per_area=3, views=2, dimension=12, seed=4)
+    # Features know nothing but which two areas are copies of each other, with the same deciles.
+    half = rng.normal(size=(90, 2, 12)).astype(np.float32)
+    deciles = np.repeat(rng.permutation(np.arange(30)) // 3 + 1.0, 3)[:, None]
+    world = replace(
+        world, features=np.concatenate([half, half]), deciles=np.concatenate([deciles, deciles])
+    )
+    there = {"present": world.present, "done": np.ones(180, bool)}
+    store: Any = SimpleNamespace(
+        features=world.features, signature=np.zeros((180, 2, 16), np.uint8), **there
+    )
+    splits = make_splits(FoldSettings(k=4, final=False), world.areas, world.deciles, seed=0)
+    settings = TrainSettings(learner="kernel")
+    rho = {}
+    for name, identity in (("allow", None), ("exclude", ViewIdentity.of(store))):
+        how = {"seed": 1, "directory": tmp_path / name, "cache_key": name}
+        data = world.data(["y"], identity=identity)
+        frame = cross_validate(data, splits, settings, **how)
+        areas = frame.groupby("area")[["score", "actual_decile"]].mean()
+        rho[name] = spearmanr(areas["score"], areas["actual_decile"]).statistic
+    assert rho["allow"] > 0.5
+    assert rho["exclude"] < 0.3

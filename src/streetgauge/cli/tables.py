@@ -41,6 +41,7 @@ def print_headline(study: Study, screen: Screen) -> None:
 
 
 def _print_figures(study: Study, metrics: dict[str, Any], screen: Screen) -> None:
+    from streetgauge.evaluation.leaks import leak_messages
     from streetgauge.io.files import read_metadata
     from streetgauge.report.text import plainer
     from streetgauge.settings import FOLD_KINDS
@@ -76,6 +77,8 @@ def _print_figures(study: Study, metrics: dict[str, Any], screen: Screen) -> Non
             screen.result(Text(f"* {label}: {message}"), {"incomplete": name, "message": message})
     if caution := metrics["scheme"]["caution"]:
         screen.result(f"CAUTION: {caution}", {"caution": caution})
+    for sentence in leak_messages(metrics):
+        screen.result(Text(f"LEAK: {sentence}"), {"leak": sentence})
     labels = {n: study.settings.outcomes[n].label or n for n in metrics["outcomes"]}
     for sentence in plainer(metrics, labels, study.settings.train.learner):
         screen.result(Text(f"NOTE: {sentence}"), {"plainer_learner": sentence})

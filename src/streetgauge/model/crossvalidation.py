@@ -148,7 +148,8 @@ def cross_validate(
 
 def _trained(split: Split, run: _Run, advance: Advance) -> Bundle:
     """Give the bundle of a split, trained now unless it is there; always as read from disk."""
-    data, start, target = run.data, run.start, run.directory / split.name
+    data, split = run.data.without_shared(split)
+    start, target = run.start, run.directory / split.name
     seed = derive_seed(run.seed, split.name)
     settings = run.settings.model_dump(mode="json")
     parts = [digest(data.location_ids[p].tolist()) for p in (split.training, split.validation)]
@@ -229,7 +230,7 @@ def _write_calibration_scores(
     bundle, split = tested[0]
     if run.start is not None and not len(split.validation):
         return
-    data = run.data
+    data, split = run.data.without_shared(split)
     with located(data.location_ids):
         rows, score = learner_calibration_scores(
             bundle.model, data, split, run.settings, seed=derive_seed(run.seed, split.name)

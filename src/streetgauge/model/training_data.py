@@ -20,6 +20,7 @@ from streetgauge.study import Study
 if TYPE_CHECKING:
     from streetgauge.features import FeatureStore
     from streetgauge.splits import Split
+    from streetgauge.splits.sharing import ViewIdentity
 
 __all__ = [
     "TrainingData",
@@ -34,6 +35,7 @@ __all__ = [
     "study_class_counts",
 ]
 
+SHARED = "all of its images stand in the test part as well"
 UNEVEN = 0.1  # of a class's mean count: ties on a border do less
 
 
@@ -108,6 +110,9 @@ def load_training_data(
     study: Study, store: FeatureStore, locations: pd.DataFrame, labels: pd.DataFrame
 ) -> TrainingData:
     """Join the features of these locations to their labels."""
+    from streetgauge.splits.sharing import ViewIdentity
+
+    exclude = study.settings.folds.shared_images == "exclude"
     ids = locations["location_id"].to_numpy(str)
     return TrainingData(
         store.features,
@@ -119,6 +124,7 @@ def load_training_data(
         rows=store.rows(ids),
         classes=study.settings.deciles.classes,
         class_counts=study_class_counts(study),
+        identity=ViewIdentity.of(store) if exclude else None,
     )
 
 
@@ -148,6 +154,8 @@ class TrainingData:
         Weights of the locations.
     source : mapping
         Where features and labels come from, as bundles store it: see `Bundle`.
+    identity : ViewIdentity, optional
+        Which views are the same, of all rows: those of the test part are then not trained on.
     """
 
     features: NDArray[np.float32]
@@ -161,6 +169,7 @@ class TrainingData:
     class_counts: Mapping[str, Sequence[int]] | None = None
     sample_weight: NDArray[Any] | None = None
     source: Mapping[str, Any] = field(default_factory=dict)
+    identity: ViewIdentity | None = None
 
     @property
     def location_rows(self) -> NDArray[np.int64]:
@@ -180,6 +189,47 @@ class TrainingData:
             rows=self.location_rows[keep],
         )
         return data, [split.map(lambda rows: position[rows[keep[rows]]]) for split in splits]
+
+    def without_shared(self, split: Split) -> tuple[TrainingData, Split]:
+        """Exclude from training and validation the views that also stand in the test part.
+
+        A split that is made to leak, and so does not keep areas whole, stays as it is.
+
+        Returns
+        -------
+        TrainingData, Split
+            Such views are absent, and locations without any other are excluded.
+
+        Raises
+        ------
+        InputError
+            If nothing is left to train on.
+        """
+        known = np.concatenate([split.training, split.validation])
+        if self.identity is None or not split.whole_areas or not len(known):
+            return self, split
+        rows, tested = self.location_rows[known], self.location_rows[split.test]
+        there = self.present[rows]
+        left = there & ~self.identity.shared(rows, tested, self.present)
+        if np.array_equal(left, there):
+            return self, split
+        used = left.any(axis=1)
+        if not used.any():
+            raise InputError(
+                split.name,
+                "every image of its training part stands in its test part as well",
+                'remove the copies, or set shared_images = "allow" under [folds]',
+            )
+        present = np.array(self.present)
+        present[rows[used]] = left[used]
+        excluded = dict(split.excluded)
+        if not used.all():
+            excluded[SHARED] = np.sort(known[~used])
+        training, validation = (
+            part[np.isin(part, known[used])] for part in (split.training, split.validation)
+        )
+        split = replace(split, training=training, validation=validation, excluded=excluded)
+        return replace(self, present=present), split
 
     def by_row(self, splits: Sequence[Split]) -> tuple[TrainingData, list[Split]]:
         """Scatter the locations to the rows of the features, and sort splits by location id.

@@ -40,6 +40,12 @@ from streetgauge.evaluation.area_facts import (
     with_facts,
 )
 from streetgauge.evaluation.evaluate import read_oracle
+from streetgauge.evaluation.leaks import (
+    feature_leaks,
+    leak_messages,
+    outcome_values,
+    shared_images,
+)
 from streetgauge.evaluation.trust import add_trust, calibration_set, trust_lines
 from streetgauge.features.area_means import feature_table
 from streetgauge.io.files import read_metadata, write_json, write_table
@@ -48,7 +54,7 @@ from streetgauge.model.training_data import deciles, study_class_counts
 from streetgauge.pipeline.features import simulated
 from streetgauge.pipeline.train import stored_settings
 from streetgauge.progress import Progress
-from streetgauge.settings import FoldSettings, SimulatedFeatures
+from streetgauge.settings import FoldSettings, SimulatedFeatures, TableFeatures
 from streetgauge.skips import describe_skips
 from streetgauge.study import Done, Study
 from streetgauge.study.paths import FoldOutputs, other_outputs, own_outputs
@@ -76,6 +82,7 @@ def make_areas(study: Study, key: str, progress: Progress) -> Done:
         other_frame, _, kinds[folds.kind] = _evaluate_folds(known, other, folds)
         write_table(other_frame, other.areas)
         metrics = {**metrics, "other_folds": {**kinds[folds.kind], "kind": folds.kind}}
+    metrics["feature_leaks"] = _feature_leaks(known)
     metrics = {**metrics, "kind": study.settings.folds.kind}
     metrics["headline"] = headline({kind: kinds[kind] for kind in sorted(kinds)})
     if has_curve(study):
@@ -103,6 +110,7 @@ def make_areas(study: Study, key: str, progress: Progress) -> Done:
         lines.append(f"{len(without & training):,} areas are in training and never tested")
     if caution := metrics["scheme"]["caution"]:
         lines.append(caution)
+    lines += leak_messages(metrics)
     return Done((*lines, *trust_lines(frame), *describe_skips(skips)), skips)
 
 
@@ -218,6 +226,8 @@ def _evaluate_folds(
     metrics = evaluate(
         frame, settings, seed=study.settings.seed, inputs=inputs, baselines=known.baselines
     )
+    shared = read_metadata(files.splits).get("shared")
+    metrics["leaks"] = shared_images(shared, folds.shared_images)
     for name, evaluation in metrics["outcomes"].items():
         evaluation |= trust[name]
         rows = frame[frame["outcome"] == name].set_index("area")
@@ -234,6 +244,17 @@ def _known_areas(study: Study, files: FoldOutputs) -> int | None:
     if study.settings.transfer is not None:
         known = read_metadata(files.splits).get("known_areas")
     return known
+
+
+def _feature_leaks(known: _StudyAreas) -> list[dict[str, Any]]:
+    """Find features that know an outcome, unless they are made up from the outcomes."""
+    settings, features = known.study.settings, known.study.settings.features
+    if isinstance(features, SimulatedFeatures):
+        return []
+    values = outcome_values(settings, known.outcomes)
+    if isinstance(features, TableFeatures):
+        return feature_leaks(known.features, values, features.file.name, features.columns)
+    return feature_leaks(known.features, values, features.store)
 
 
 def _in_order(areas: pd.DataFrame) -> pd.DataFrame:

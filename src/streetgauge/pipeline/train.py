@@ -5,9 +5,11 @@ from __future__ import annotations
 import shutil
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
+import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from streetgauge.errors import InputError
 from streetgauge.features.area_means import mean_features
@@ -26,6 +28,7 @@ from streetgauge.splits import (
     take_share,
     unassigned,
 )
+from streetgauge.splits.sharing import ViewIdentity, codes_of, count_shared
 from streetgauge.study import Done, Study
 from streetgauge.study.paths import OTHER_FOLDS, FoldOutputs, other_outputs, own_outputs
 from streetgauge.study.stages import has_curve
@@ -60,7 +63,8 @@ def train(study: Study, key: str, progress: Progress) -> Done:
         start = find_start(transfer, settings.train, store, data.outcomes, classes=data.classes)
         source["start"] = start.about
     data = replace(data, source=source)
-    work = _Work(study, data, start, key, progress)
+    shared = _Sharing.of(data, store, locations)
+    work = _Work(study, data, start, key, progress, shared)
     remove_folds_of_another_kind(study)
     folds = _cross_validated(work, splits, settings.folds, own_outputs(study))
     other = _train_other_folds(work, locations, labels)
@@ -95,6 +99,30 @@ class _Work:
     start: Start | None
     key: str
     progress: Progress
+    sharing: _Sharing
+
+
+@dataclass(frozen=True)
+class _Sharing:
+    """Which views, and which locations' coordinates, are the same."""
+
+    identity: ViewIdentity
+    position: NDArray[np.int64]
+
+    @classmethod
+    def of(cls, data: TrainingData, store: FeatureStore, locations: pd.DataFrame) -> Self:
+        points = locations[["lat", "lon"]].to_numpy(np.float64)
+        position = np.where(np.isnan(points).any(axis=1), -1, codes_of(points))
+        return cls(data.identity or ViewIdentity.of(store), position)
+
+    def count(self, data: TrainingData, splits: list[Split]) -> list[dict[str, int]]:
+        """Count what the tested part of each split shares with its training part."""
+        rows, present = data.location_rows, data.present
+        return [
+            count_shared(self.identity, split, rows, present, self.position)
+            for split in splits
+            if len(split.test)
+        ]
 
 
 def _cross_validated(
@@ -125,8 +153,10 @@ def _cross_validated(
     if start is not None:
         tested = frame.loc[frame["fold"] > 0, "area"]
         about["known_areas"] = count_known_areas(start.area_hashes, tested)
+    about["shared"] = work.sharing.count(data, training)
+    used = [data.without_shared(each)[1] for each in training]
     write_table(frame, files.folds)
-    write_table(splits_frame(training, data.location_ids, data.areas), files.splits, about)
+    write_table(splits_frame(used, data.location_ids, data.areas), files.splits, about)
     write_table(predictions, files.predictions)
     return frame
 

@@ -75,6 +75,11 @@ class FoldSettings(Settings):
     file: Path | None = Field(
         None, description="folds.parquet or splits.parquet of another study, used again"
     )
+    shared_images: Literal["exclude", "allow"] = Field(
+        "exclude",
+        description="whether views that stand in a test part too, by their image or by their "
+        "features, are trained on",
+    )
 
     @model_validator(mode="after")
     def _keys_fit_the_scheme(self) -> Self:

@@ -14,4 +14,5 @@ from .membership import stored_folds as stored_folds
 from .membership import unassigned as unassigned
 from .schemes import LocationColumns as LocationColumns
 from .schemes import make_splits as make_splits
+from .sharing import ViewIdentity as ViewIdentity
 from .splitter import AreaSplit as AreaSplit

@@ -42,7 +42,8 @@ def other_folds(settings: FoldSettings, locations: pd.DataFrame) -> FoldSettings
     """
     if settings.other_kind is None:
         return None
-    own = settings.model_dump(include={"k", "validation", "train_size", "train_size_unit"})
+    shared = {"k", "validation", "train_size", "train_size_unit", "shared_images"}
+    own = settings.model_dump(include=shared)
     same = {**own, "final": False, "other_folds": False}
     if settings.other_kind == "random":
         return FoldSettings(**same)

@@ -125,7 +125,7 @@ STAGES = (
     ),
     Stage(
         "train",
-        2,
+        3,
         ("areas", "locations", "folds", "train", "deciles", "transfer", "seed"),
         lambda s: (s.outcomes, s.locations, s.features),
         lambda s: (
@@ -136,7 +136,7 @@ STAGES = (
     ),
     Stage(
         "areas",
-        2,
+        3,
         ("areas", "locations", "folds", "evaluation", "deciles", "seed"),
         lambda s: (
             *(s.predictions, s.folds, s.splits, s.locations, s.outcomes, s.area_features),

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from streetgauge.evaluation.leaks import leak_messages
 from streetgauge.report.text.findings import other_kind
 from streetgauge.report.text.numbers import among, listed, number, percent, plural, spread, unit
 
@@ -260,6 +261,7 @@ def limits(metrics: Mapping[str, Any], labels: Mapping[str, str]) -> Iterator[st
     evaluations, classes = metrics["outcomes"], int(metrics.get("classes", 10))
     return itertools.chain(
         _split_areas(metrics["scheme"]),
+        _leaks(metrics),
         _leakage(metrics, labels, classes),
         _shuffled(evaluations, labels),
         _outside_aoa(evaluations, labels),
@@ -278,6 +280,18 @@ def _split_areas(scheme: Mapping[str, Any]) -> Iterable[str]:
             f"{'its' if split == 1 else 'their'} locations were in the training set of the network "
             "that predicted the others."
         )
+
+
+def _leaks(metrics: Mapping[str, Any]) -> Iterable[str]:
+    """Report what training and test parts share, and which features know an outcome."""
+    messages = leak_messages(metrics)
+    about = metrics.get("leaks") or {}
+    if about.get("tested") and not (about["message"] or messages):
+        yield (
+            f"None of {about['tested']:,} tested locations has an image, features or coordinates "
+            "in common with the training part of its fold."
+        )
+    yield from messages
 
 
 def _leakage(metrics: Mapping[str, Any], labels: Mapping[str, str], classes: int) -> Iterable[str]:
