@@ -327,7 +327,7 @@ def test_predict_wants_images_or_features(
 ) -> None:
     words = ("predict", bundle, "--locations", city, "--out", tmp_path / "out")
     assert "give --images or --features" in refuse(*words)
-    assert "give a store with --features" in refuse(*words, "--images", tmp_path)
+    assert "give a store with --features" in refuse(*words, "--images", tmp_path / "images")
     assert "hf://user/name@revision" in refuse("predict", "hf://city", *words[2:], "--images", ".")
     nothing = refuse("predict", tmp_path / "none", *words[2:], "--images", tmp_path)
     assert "there is no bundle here" in nothing

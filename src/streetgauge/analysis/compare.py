@@ -18,10 +18,11 @@ from streetgauge.io.files import write_json
 from streetgauge.io.formats import ANALYSIS_VERSION, METRICS_VERSION, read_object
 from streetgauge.settings import EvaluationSettings, FoldSettings
 from streetgauge.study import Study
+from streetgauge.study.outputs import refuse_overlap
 from streetgauge.study.paths import OTHER_FOLDS, FoldOutputs, own_outputs
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
 __all__ = ["FILE", "ComparedStudy", "compare", "different_settings", "open_side"]
 
@@ -72,7 +73,7 @@ def compare(
         or ``out`` has a file of that name that is not ours.
     """
     left, right = open_side(a), open_side(b)
-    target = None if out is None else _target(out)
+    target = None if out is None else _target(out, (left, right))
     if left.metrics["classes"] != right.metrics["classes"]:
         raise InputError(
             f"{left.name} and {right.name}",
@@ -259,11 +260,14 @@ def _flat(study: Study, value: Any, key: str = "") -> Iterator[tuple[str, tuple[
         yield key, (text, None)
 
 
-def _target(out: Path) -> Path:
-    """Give the file to write; refuse to write over what is not ours."""
+def _target(out: Path, sides: Sequence[ComparedStudy]) -> Path:
+    """Give the file to write; refuse to write over what is read, or is not ours."""
     if out.exists() and not out.is_dir():
         raise InputError(out, "this is a file", "give a directory with --out")
     path = out / FILE
+    for side in sides:
+        bundle = ((side.name, Path(side.name)),)
+        refuse_overlap(bundle if side.study is None else side.study.everything(), (path,))
     if path.exists():
         try:
             ours = json.loads(path.read_text(encoding="utf-8")).get("format") == FORMAT

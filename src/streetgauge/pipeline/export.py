@@ -25,6 +25,7 @@ from streetgauge.features.weights import is_array_file
 from streetgauge.io.files import read_metadata
 from streetgauge.model.training_data import study_class_counts
 from streetgauge.progress import Progress, silent
+from streetgauge.study.outputs import refuse_others, refuse_overlap
 from streetgauge.study.paths import own_outputs
 
 if TYPE_CHECKING:
@@ -72,10 +73,13 @@ def export_bundle(
         If the study is not trained, or is out of date, or `out` is there.
     """
     from streetgauge.model import Bundle
+    from streetgauge.model.bundle import FILES
 
     study.require_fresh("train")
     if out.exists() and not (force and (out / "bundle.json").is_file()):
         _refuse_there(out, (out / "bundle.json").is_file())
+    refuse_overlap(study.everything(), (out,))
+    refuse_others(out, FILES)
     if not (study.model / "all" / "bundle.json").is_file():
         raise InputError(
             study.directory, "no network was trained on all areas", "set folds.final = true"
@@ -121,7 +125,13 @@ def export_features(
 
     if form not in ("zarr", "parquet"):
         raise InputError(f"--features {form}", "it is no format", "there are zarr, parquet")
-    path = source if source.suffix == ".h5" else Study.open(source).features
+    if source.suffix == ".h5":
+        refuse_overlap((("STUDY", source),), (out,))
+        path = source
+    else:
+        study = Study.open(source)
+        refuse_overlap(study.everything(), (out,))
+        path = study.features
     store = FeatureStore.open(path)
     kind: Any = form
     return export_store(store, out, kind, force=force, progress=progress)
@@ -202,6 +212,7 @@ def import_file(
     """
     from streetgauge.features.caffe import import_caffe
     from streetgauge.model.authors import import_authors, read_state
+    from streetgauge.model.bundle import FILES
 
     if not file.is_file():
         what = "this is a folder" if file.is_dir() else "there is no such file"
@@ -209,11 +220,13 @@ def import_file(
     backbone = is_array_file(file)
     if not backbone and file.suffix == ".npy":
         raise InputError(file, "this is no array file of NumPy, but called so", "get it again")
+    refuse_overlap((("FILE", file),), (out,))
     if backbone and out.suffix != ".safetensors":
         raise InputError(out, "VGG16 becomes one file", "let its name end in .safetensors")
     ours = out.is_file() if backbone else (out / "bundle.json").is_file()
     if out.exists() and not (force and ours):
         _refuse_there(out, ours)
+    refuse_others(out, FILES)
     if backbone:
         return import_caffe(file, out)
     if not outcome or not re.fullmatch(r"[A-Za-z][A-Za-z0-9_-]{0,63}", outcome):

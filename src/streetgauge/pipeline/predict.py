@@ -25,6 +25,7 @@ from streetgauge.features.store import FeatureStore
 from streetgauge.imagery import find_views
 from streetgauge.io.files import (
     WriteLock,
+    companions,
     digest,
     remove_leftovers,
     sha256_of,
@@ -41,9 +42,10 @@ from streetgauge.model.transfer import compare_with, known_areas, open_bundle
 from streetgauge.progress import Progress, silent
 from streetgauge.settings import ImagerySettings
 from streetgauge.skips import SKIP_COLUMNS, describe_skips
+from streetgauge.study.outputs import refuse_overlap
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from streetgauge.model import Bundle
 
@@ -134,8 +136,10 @@ def predict_city(
     city = _read_locations(locations)
     if (out / "study.toml").exists():
         raise InputError(out, "this is a study, whose files would be written over", "take another")
-    inputs = (locations,) if isinstance(source, CityImages) else (locations, source)
-    _refuse_there(out, inputs, force)
+    store_file = out / "features" / f"{re.sub(r'[:/]', '-', model.backbone)}.h5"
+    outputs = [store_file, *(out / f"{name}.parquet" for name in OWN_COLUMNS)]
+    refuse_overlap(_inputs(bundle, source, locations), outputs)
+    _refuse_there(out, force)
     borders = None
     if cut == "here":
         _refuse_few(city["area"].nunique(), model.model.classes)
@@ -145,14 +149,14 @@ def predict_city(
     if given is not None:
         compare_with(model, given)
     with WriteLock(out / "predictions.parquet") as lock:
-        _refuse_there(out, inputs, force)  # another run may have ended meanwhile
+        _refuse_there(out, force)  # another run may have ended meanwhile
         for name in OWN_COLUMNS:
             if lock.held:
                 remove_leftovers(out / f"{name}.parquet")
             (out / f"{name}.parquet").unlink(missing_ok=True)
         if given is None:
             assert isinstance(source, CityImages)
-            store, skips = _extract(model, bundle, source, city, out, progress)
+            store, skips = _extract(model, bundle, source, city, store_file, progress)
         else:
             store, skips = given, pd.DataFrame()
         lines += compare_with(model, store)
@@ -193,14 +197,30 @@ def predict_city(
         return lines
 
 
-def _refuse_there(out: Path, inputs: Sequence[Path], force: bool) -> None:
-    """Refuse to write over an input, what is nothing of ours, or unasked over an earlier run."""
+def _inputs(
+    bundle: str | Path, source: CityImages | Path, locations: Path
+) -> Iterator[tuple[str, Path]]:
+    """Give everything that is read, by the option that names it."""
+    yield "--locations", locations
+    if isinstance(source, CityImages):
+        yield "--images", source.folder
+        if source.weights is not None:
+            yield "--weights", source.weights
+            yield from (("--weights", path) for path in companions(source.weights))
+    else:
+        yield "--features", source
+    if not str(bundle).startswith("hf://"):
+        place = Path(bundle)
+        own = (place, place / "model", place / "all")
+        yield "BUNDLE", next((each for each in own if (each / "bundle.json").is_file()), own[1])
+
+
+def _refuse_there(out: Path, force: bool) -> None:
+    """Refuse to write over what is nothing of ours, or unasked over an earlier run."""
     for name, columns in OWN_COLUMNS.items():
         file = out / f"{name}.parquet"
         if not file.exists():
             continue
-        if any(each.exists() and each.samefile(file) for each in inputs):
-            raise InputError(file, "this is an input, and would be written over", "take another")
         try:
             ours = columns <= set(pq.read_schema(file).names)
         except (OSError, pa.ArrowInvalid):
@@ -290,7 +310,7 @@ def _extract(
     name: str | Path,
     images: CityImages,
     city: pd.DataFrame,
-    out: Path,
+    store_path: Path,
     progress: Progress,
 ) -> tuple[FeatureStore, pd.DataFrame]:
     """Extract features of the images as the bundle's backbone gives them."""
@@ -323,7 +343,6 @@ def _extract(
         )
     imagery = _imagery(images, tuple(model.views))
     views, missing = find_views(imagery, city["location_id"].tolist())
-    store_path = out / "features" / f"{re.sub(r'[:/]', '-', model.backbone)}.h5"
     wanted = Extraction(
         views,
         sorted(views["location_id"].unique()),

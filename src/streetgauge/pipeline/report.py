@@ -33,10 +33,12 @@ from streetgauge.report import (
 )
 from streetgauge.settings import ImageFeatures, OpenImagery, SimulatedFeatures
 from streetgauge.study import Done, Study
+from streetgauge.study.outputs import refuse_overlap
 
 __all__ = ["make_figures", "make_map", "make_report", "image_facts", "read_curves"]
 
 
+_OURS = b'<meta name="generator" content="streetgauge">'
 PROCESSES = 4  # processes that draw; each takes a second to begin
 
 
@@ -55,8 +57,12 @@ def make_map(study: Study, path: Path, progress: Progress) -> None:
     Raises
     ------
     InputError
-        If the areas have no boundaries, or nothing was tested.
+        If the areas have no boundaries, nothing was tested, or ``path`` is no map but some other
+        file.
     """
+    own = study.path("map.html")
+    refuse_overlap((each for each in study.everything() if each[1] != own), (path,))
+    _refuse_no_map(path)
     alone = study.settings.lacking is not None
     data = _official(study) if alone else _collect(study, progress)[0]
     if "geometry" not in data.areas.columns:
@@ -72,6 +78,17 @@ def make_map(study: Study, path: Path, progress: Progress) -> None:
             "choose another scheme under [folds]",
         )
     write_text(render_map(data), path)
+
+
+def _refuse_no_map(path: Path) -> None:
+    """Refuse to write over what is no page of ours."""
+    if path.is_dir():
+        raise InputError(path, "this is a folder", "name a file with --out")
+    if path.exists():
+        with path.open("rb") as page:
+            if _OURS not in page.read(4096):
+                what = "this exists and is nothing that this command writes"
+                raise InputError(path, what, "take another name with --out")
 
 
 def _official(study: Study) -> ReportData:
@@ -130,7 +147,9 @@ def _without_times(record: dict[str, Any]) -> dict[str, Any]:
         for name, entry in record.get("stages", {}).items()
         if name != "report"
     }
-    return {key: value for key, value in record.items() if key != "files"} | {"stages": stages}
+    return {key: value for key, value in record.items() if key not in ("files", "made")} | {
+        "stages": stages
+    }
 
 
 def make_figures(

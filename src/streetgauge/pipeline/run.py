@@ -70,6 +70,7 @@ def run_stage(study: Study, name: str, progress: Progress, *, force: bool = Fals
         return None
     if force:
         forget_stages(study, [name])
+    study.begin(stage)
     started, clock = datetime.now(UTC), time.perf_counter()
     try:
         with study.running.stage(name, progress) as reported:
@@ -89,6 +90,8 @@ def forget_stages(study: Study, names: Sequence[str]) -> None:
     InputError
         If one of them must not be removed; nothing is removed then.
     """
+    for name in names:
+        study.require_made(stage_named(name))
     for name in names:
         if name in PRE_CLEAN:
             PRE_CLEAN[name](study)

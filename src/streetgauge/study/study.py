@@ -39,7 +39,8 @@ from streetgauge.io.remote import signature
 from streetgauge.settings import StudySettings, Url, input_files, read_settings
 from streetgauge.skips import SKIP_COLUMNS
 from streetgauge.study.heartbeat import Running
-from streetgauge.study.paths import StudyFiles
+from streetgauge.study.outputs import MadeFiles, overlap
+from streetgauge.study.paths import OTHER_FOLDS, StudyFiles
 from streetgauge.study.stages import STAGES, Stage, stage_named
 from streetgauge.study.stages import upstream as stages_before
 from streetgauge.version import __version__
@@ -63,6 +64,11 @@ _RECORDED = (
 _WORDS = ("label", "publisher", "licence")
 # What run.json stores of a stage.
 _ENTRY = {"cache_key", "version", "outputs", "made_by", "started", "seconds", "messages"}
+# What commands and runs write besides the files of stages.
+_ALSO_WRITTEN = (
+    *("run.json", "skipped.parquet", "curves.json", "curves", "power.json", "map.html", ".images"),
+    *(".running.json", "stalled.log", OTHER_FOLDS),
+)
 # TensorBoard's event files hold times, and process ids in their names: no two runs write the same.
 _EVENTS = "events.out.tfevents."
 
@@ -147,6 +153,23 @@ class Study(StudyFiles):
         except (FileNotFoundError, json.JSONDecodeError, UnicodeDecodeError):
             return {}
         return content if isinstance(content, dict) else {}
+
+    @cached_property
+    def made(self) -> MadeFiles:
+        """What run.json states that a run made."""
+        return MadeFiles.of_record(self.directory, self._content, self.run_file.exists())
+
+    @property
+    def written(self) -> tuple[Path, ...]:
+        """Everything that a run or a command may write into the study's directory."""
+        stages = (path for stage in STAGES for path in stage.writes(self))
+        return (*stages, *map(self.path, _ALSO_WRITTEN))
+
+    def everything(self) -> Iterator[tuple[str, Path]]:
+        """Give what no other command may write: settings, inputs and all that a run makes."""
+        yield "study.toml", self.file
+        yield from input_files(self.settings)
+        yield from ((self.name_of(path), path) for path in self.written)
 
     def key(self, stage: Stage, *, upstream: bool = True) -> str:
         """Cache key of a stage: its version, and a hash of all else that its result depends on.
@@ -268,22 +291,44 @@ class Study(StudyFiles):
         InputError
             Naming the setting, the file, and what to do.
         """
+        self.refuse_overlap()
         for section, error in self.file_problems():
             if sections is None or section in sections:
                 raise error
 
+    def refuse_overlap(self) -> None:
+        """Refuse a study of which a run would write to an input, whichever stage reads it.
+
+        Raises
+        ------
+        InputError
+            Naming the setting and the file.
+        """
+        for key, path in input_files(self.settings):
+            error = self._overlap(key, path)
+            if error is not None:
+                raise error
+
+    def _overlap(self, key: str, path: Path) -> InputError | None:
+        subject = f"{self.file}: {key}"
+        if path.is_dir() and self.directory.is_relative_to(path):
+            reason = f"the folder {path} is, or contains, the study's own"
+            return InputError(subject, reason, "put the files into a folder of their own")
+        for output in self.written:
+            how = overlap(path, (output,))
+            if how is not None:
+                what = f"is what a run of the study writes itself ({output})"
+                what = f"{how}, and that {what}" if not how.startswith("is") else what
+                return InputError(subject, f"{path} {what}", "copy it to another place")
+        return None
+
     def file_problems(self) -> Iterator[tuple[str, InputError]]:
         """Give every file that the settings name and that cannot be used, with its section."""
-        made = [path for stage in STAGES for path in stage.writes(self)]
         for key, path in input_files(self.settings):
             section, subject = key.split(".")[0], f"{self.file}: {key}"
-            if any(path.is_relative_to(each) for each in made):
-                reason = f"{path} is what a run of the study writes itself"
-                yield section, InputError(subject, reason, "copy it to another name")
-            elif path.is_dir() and self.directory.is_relative_to(path):
-                reason = f"the folder {path} is, or contains, the study's own"
-                step = "put the files into a folder of their own"
-                yield section, InputError(subject, reason, step)
+            error = self._overlap(key, path)
+            if error is not None:
+                yield section, error
             elif not path.exists():
                 step = f"there is no folder {path.parent} either; paths start at {self.directory}"
                 if path.parent.is_dir():
@@ -306,8 +351,9 @@ class Study(StudyFiles):
         Raises
         ------
         InputError
-            If another process is at work on it.
+            If another process is at work on it, or a run would write to an input.
         """
+        self.refuse_overlap()
         with WriteLock(self.run_file, "is at work on this study") as lock, self.running.heartbeat():
             if lock.held:
                 self._remove_leftovers()
@@ -391,8 +437,56 @@ class Study(StudyFiles):
             return [self._by_content(item) for item in value]
         return value
 
+    def begin(self, stage: Stage) -> None:
+        """State in run.json what a stage is going to write, before it does.
+
+        Raises
+        ------
+        InputError
+            If it would write over a file that no run made.
+        """
+        if self.made.is_known:
+            self._refuse_strangers(stage)
+            self.made.begin(stage.writes(self))
+        else:  # all is made anew, and then the record states it
+            self.made.begin(path for each in STAGES for path in each.writes(self))
+        if self.record.get("made") != self.made.names:
+            empty = {"format_version": RECORD_VERSION, "stages": {}, "files": {}}
+            self.record.update({**empty, **self.record, "made": self.made.names})
+            write_json(self.record, self.run_file)
+
+    def require_made(self, stage: Stage) -> None:
+        """Refuse to remove what a stage made together with what no run made.
+
+        Raises
+        ------
+        InputError
+            Naming a file that the record does not state, or the record, if it states nothing.
+        """
+        if not self.made.is_known and any(path.exists() for path in stage.writes(self)):
+            raise InputError(
+                self.run_file,
+                "it is damaged, and does not state which files a run made, so none is removed",
+                f"make them again without --force: `streetgauge run {self.directory}`",
+            )
+        self._refuse_strangers(stage, also=self.features)
+
+    def _refuse_strangers(self, stage: Stage, also: Path | None = None) -> None:
+        """Refuse what no run made; a feature store is no other's, and is checked where it opens."""
+        for path in stage.writes(self):
+            stranger = next(self.made.strangers(path), None)
+            if stranger is not None and (path != self.features or path == also):
+                raise InputError(
+                    stranger,
+                    f"`{stage.name}` would write over it, and run.json states no run that made it",
+                    "move it away, or remove it yourself",
+                )
+
     def forget(self, stage: Stage) -> None:
-        """Remove what a stage made: first from the record, so that a run killed now is not done."""
+        """Remove what a stage made: first from the record, so that a run killed now is not done.
+
+        See `require_made`, which comes before.
+        """
         done = self.record.get("stages", {}).pop(stage.name, None)
         if done is not None:
             write_json(self.record, self.run_file)
@@ -403,6 +497,7 @@ class Study(StudyFiles):
                 shutil.rmtree(path)
             else:
                 path.unlink(missing_ok=True)
+        self.made.settle(stage.writes(self))
 
     def store_skips(self, stage: str, skips: pd.DataFrame | None) -> None:
         """Replace the stage's rows of skipped.parquet; their order depends on content alone.
@@ -454,6 +549,7 @@ class Study(StudyFiles):
             "messages": list(done.lines),
             **({"retryable": True} if done.retryable else {}),
         }
+        self.made.settle(stage.writes(self), whole=(self.image_folder,))
         self.record.update(
             {
                 "format_version": RECORD_VERSION,
@@ -461,6 +557,7 @@ class Study(StudyFiles):
                 "seed": self.settings.seed,
                 **_made_by(),
                 "stages": stages,
+                "made": self.made.names,
                 "files": dict(sorted(self._fingerprints.items())),
             }
         )

@@ -1,0 +1,219 @@
+"""What may be written and removed: never an input, and only what the run record states.
+
+An input is written to where its real path (links followed) is an output's, lies in one or contains
+one. And what is removed or replaced with ``--force`` is what `run.json` states that a run made.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from streetgauge.errors import InputError
+
+__all__ = ["MadeFiles", "overlap", "refuse_others", "refuse_overlap"]
+
+# What file browsers put into any folder that they show.
+_DROPPINGS = frozenset({".DS_Store", "Thumbs.db", "desktop.ini"})
+
+
+def overlap(read: Path, written: Iterable[Path]) -> str | None:
+    """Tell how an input would be written to.
+
+    Parameters
+    ----------
+    read : Path
+        The input: a file, or a folder of which anything may be read.
+    written : iterable of Path
+        What will be written; none need exist.
+
+    Returns
+    -------
+    str or None
+        The end of a sentence on the input, e.g. ``is areas.parquet``; None if none is written to.
+
+    Examples
+    --------
+    >>> overlap(Path("/city/images"), [Path("/city/areas.parquet")])
+    >>> overlap(Path("/city"), [Path("/city/areas.parquet")])
+    'contains /city/areas.parquet'
+    """
+    real = _real(read)
+    for path in written:
+        target = _real(path)
+        if real == target or _is_same(read, path):
+            return f"is {path}" if read != path else "is it"
+        if real.is_relative_to(target):
+            return f"lies in {path}"
+        if target.is_relative_to(real):
+            return f"contains {path}"
+    return None
+
+
+def refuse_overlap(
+    inputs: Iterable[tuple[object, Path]],
+    outputs: Iterable[Path],
+    step: str = "take another name with --out",
+) -> None:
+    """Refuse to write to an input.
+
+    Parameters
+    ----------
+    inputs : iterable of (object, Path)
+        What is read, each with its name in the error: an option or a setting.
+    outputs : iterable of Path
+        What is to be written.
+    step : str
+        What to do about it.
+
+    Raises
+    ------
+    InputError
+        Naming the output and the input.
+    """
+    written = tuple(outputs)
+    for name, path in inputs:
+        for output in written:
+            how = overlap(path, (output,))
+            if how is not None:
+                reason = f"this would be written, and {name} ({path}), which is read, {how}"
+                if how.startswith("is"):
+                    reason = f"this is an input ({name}), and would be written over"
+                raise InputError(output, reason, step)
+
+
+def refuse_others(directory: Path, own: Iterable[str]) -> None:
+    """Refuse to replace a directory that holds more than what a command writes into it.
+
+    Parameters
+    ----------
+    directory : Path
+        What is to be replaced; nothing happens where there is none.
+    own : iterable of str
+        The names of what the command writes into it.
+
+    Raises
+    ------
+    InputError
+        Naming one of the other files.
+    """
+    if not directory.is_dir():
+        return
+    others = {each.name for each in directory.iterdir()} - set(own) - _DROPPINGS
+    if others:
+        reason = "this would be removed, and is nothing that this command writes"
+        raise InputError(directory / min(others), reason, "move it away")
+
+
+def _real(path: Path) -> Path:
+    return Path(os.path.realpath(path))
+
+
+def _is_same(one: Path, other: Path) -> bool:
+    """Whether two names are of one file: by a hard link, or where capitals make no difference."""
+    with suppress(OSError):
+        return one.samefile(other)
+    return False
+
+
+class MadeFiles:
+    """The files of a study that a run made, or began to make, as its record states them.
+
+    A directory that a run is at work on, or has too many files to name each, is stated as a whole
+    by a name that ends in ``/``; of others each file is.
+
+    Parameters
+    ----------
+    directory : Path
+        The study's.
+    names : iterable of str, optional
+        Relative to it, as `names` gives them; None where a record is damaged and states nothing.
+    """
+
+    def __init__(self, directory: Path, names: Iterable[str] | None) -> None:
+        self.directory = directory
+        self._names = None if names is None else set(names)
+
+    @classmethod
+    def of_record(cls, directory: Path, content: Mapping[str, Any], is_there: bool) -> MadeFiles:
+        """Read what a record states, of whichever version.
+
+        Parameters
+        ----------
+        directory : Path
+            The study's.
+        content : mapping
+            The record.
+        is_there : bool
+            Whether there is one: without it, no run has made anything.
+        """
+        stated, stages = content.get("made"), content.get("stages")
+        if isinstance(stated, list):
+            return cls(directory, map(str, stated))
+        if not is_there:
+            return cls(directory, ())
+        if not isinstance(stages, dict):
+            return cls(directory, None)
+        outputs = [each.get("outputs") for each in stages.values() if isinstance(each, dict)]
+        names = [str(name) for each in outputs if isinstance(each, dict) for name in each]
+        return cls(directory, (*names, *(f"{name}/" for name in names)))
+
+    @property
+    def names(self) -> list[str]:
+        """What the record states, sorted."""
+        return sorted(self._names or ())
+
+    @property
+    def is_known(self) -> bool:
+        """Whether there is a record that can be read."""
+        return self._names is not None
+
+    def strangers(self, output: Path) -> Iterator[Path]:
+        """Give what lies at an output's path, or in its directory, and was made by no run."""
+        if not os.path.lexists(output):
+            return
+        names, name = self._names or set(), self._name(output)
+        if not output.is_dir():
+            if name not in names:
+                yield output
+            return
+        if f"{name}/" in names:
+            return
+        for folder, folders, files in os.walk(output):
+            links = [each for each in folders if Path(folder, each).is_symlink()]
+            for file in sorted(set(files).union(links) - _DROPPINGS):
+                if self._name(Path(folder, file)) not in names:
+                    yield Path(folder, file)
+
+    def begin(self, outputs: Iterable[Path]) -> None:
+        """State what a stage is going to make, before it does."""
+        if self._names is None:
+            self._names = set()
+        names = [self._name(path) for path in outputs]
+        self._names |= {*names, *(f"{name}/" for name in names)}
+
+    def settle(self, outputs: Iterable[Path], whole: Iterable[Path] = ()) -> None:
+        """State what a stage has made: of directories each file, but for those named as a whole."""
+        if self._names is None:
+            self._names = set()
+        as_whole = set(whole)
+        for path in outputs:
+            name = self._name(path)
+            inside = {each for each in self._names if each.startswith(f"{name}/")}
+            self._names -= {name, *inside}
+            if path in as_whole:
+                self._names.add(f"{name}/")
+            elif path.is_dir():
+                self._names |= {
+                    self._name(Path(folder, file))
+                    for folder, _, files in os.walk(path)
+                    for file in files
+                }
+            elif path.exists():
+                self._names.add(name)
+
+    def _name(self, path: Path) -> str:
+        return path.relative_to(self.directory).as_posix()
