@@ -10,7 +10,15 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from jinja2 import Template
 
-__all__ = ["estimate_text", "facts_html", "figure_text", "interval_text", "table_html", "template"]
+__all__ = [
+    "cut_points_text",
+    "estimate_text",
+    "facts_html",
+    "figure_text",
+    "interval_text",
+    "table_html",
+    "template",
+]
 
 _NUMBERS = ' style="text-align: right"'
 _TEXT = ' style="text-align: left"'
@@ -61,6 +69,17 @@ def estimate_text(estimate: Mapping[str, Any] | None, form: str = ".2f") -> str:
     value = figure_text((estimate or {}).get("value"), form)
     interval = interval_text(estimate, form)
     return f"{value} ({interval})" if interval and value != "-" else value
+
+
+def cut_points_text(borders: Sequence[float]) -> list[str]:
+    """Write the scores between classes; an end of the range of floats is infinite.
+
+    Examples
+    --------
+    >>> cut_points_text([-1.7976931348623157e308, 0.25])
+    ['-∞', '0.250']
+    """
+    return [f"{b:.3f}" if abs(b) < 1e300 else "-∞" if b < 0 else "∞" for b in borders]
 
 
 def facts_html(title: str, facts: Mapping[str, object]) -> str:

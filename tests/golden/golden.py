@@ -63,7 +63,9 @@ def predict(study: Study, cache_key: str, progress: Progress) -> Done:
     """Predict places of another city with the stored bundle."""
     places = study.directory.parent / "city" / "other-places.csv"
     out = study.path("predicted")
-    return Done(tuple(predict_city(study.model, study.features, places, out)))
+    lines = predict_city(study.model, study.features, places, out)
+    (out / "report.html").unlink()  # repeats the tables
+    return Done(tuple(lines))
 
 
 @dataclass(frozen=True)

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import geopandas as gpd
 import h5py
 import numpy as np
 import pandas as pd
@@ -502,3 +505,125 @@ def test_engines_in_float32_may_be_exchanged_and_another_precision_is_reported(
         assert said in notes[0]
         if "cosine" in here:
             assert "cosine to float32 0.9940" in notes[0]
+
+
+@pytest.fixture
+def boundaries(tmp_path: Path) -> Path:
+    """Squares N00 to N66, whose names try to break a page, and one that is not in the table."""
+    from shapely.geometry import box
+
+    codes = [f"N{i:02d}" for i in range(67)] + ["Z00"]
+    squares = [
+        box(500 * (i % 9), 500 * (i // 9), 500 * (i % 9) + 500, 500 * (i // 9) + 500)
+        for i in range(68)
+    ]
+    frame = {"code": codes, "name": [f"<b>{code}" for code in codes]}
+    shapes = gpd.GeoDataFrame(frame, geometry=squares, crs="EPSG:27700")
+    shapes[shapes["code"] != "N02"].to_file(tmp_path / "shapes.gpkg")
+    return tmp_path / "shapes.gpkg"
+
+
+def payload_of(page: Path) -> dict[str, Any]:
+    found = re.search(r'<script type="application/json" id="data">(.*?)</script>', page.read_text())
+    assert found
+    return json.loads(found[1])
+
+
+def test_a_city_without_labels_has_a_report_and_a_map_of_its_deciles(
+    run: Run, bundle: Path, study: Path, city: Path, boundaries: Path
+) -> None:
+    out = city.with_name("out")
+    words = ("--boundaries", boundaries, "--code", "code", "--name", "name")
+    store = study / "features" / "shares.h5"
+    code, _, err = run(
+        *("predict", bundle, "--features", store, "--locations", city, "--out", out), *words
+    )
+    assert code == 0, err
+    areas = pd.read_parquet(out / "areas.parquet")
+    income = areas[areas["outcome"] == "income"].set_index("area")["decile"]
+    for page in (out / "map.html", out / "report.html"):
+        shown = payload_of(page)
+        assert shown["geometry"]["width"] == shown["geometry"]["height"] * 9 // 8
+        first = dict(zip(shown["codes"], shown["outcomes"][0]["decile"], strict=True))
+        assert {code: each for code, each in first.items() if code in income} == income.to_dict()
+        assert shown["names"][0] == "<b>N00"
+        assert "Z00" not in first
+        assert "actual" not in shown["outcomes"][0]
+    # Counts on the screen and in the report are those of the table.
+    sizes = income.value_counts().reindex(range(1, 11), fill_value=0)
+    line = f"Household income: areas in decile 1 (worst off) to 10: {', '.join(map(str, sizes))}"
+    assert line in err
+    text = (out / "report.html").read_text()
+    cells = "".join(f'<td class="n">{size}</td>' for size in sizes)
+    assert f'<th scope="row">Household income</th>{cells}' in text
+    assert "1 area not on the map: the boundaries lack the code" in err
+    # Figures of the other city, and named as such.
+    metrics = Bundle.load(bundle).metrics
+    assert metrics is not None
+    mae = metrics["outcomes"]["income"]["metrics"]["mae"]["value"]
+    assert f'<td class="n">{mae:.2f} (' in text
+    assert "Figures of Grid, not of out" in text
+    assert "<strong>Not measured.</strong>" in text
+    cuts = Bundle.load(bundle).cut_points
+    assert cuts is not None
+    assert "".join(f'<td class="n">{cut:.3f}</td>' for cut in cuts["income"]) in text
+    outside = areas.drop_duplicates("area")["outside_aoa"]
+    assert f"{outside.sum()} of 66 areas" in text
+    assert str(city.parent) not in text
+
+
+def test_a_city_without_boundaries_or_areas_has_a_report_that_states_why_there_is_no_map(
+    run: Run, bundle: Path, study: Path, city: Path
+) -> None:
+    predicted(run, bundle, study, city)
+    text = (city.with_name("out") / "report.html").read_text()
+    assert "no boundaries were given" in text
+    assert not (city.with_name("out") / "map.html").exists()
+    pd.read_csv(city)[["location_id"]].to_csv(city, index=False)
+    predicted(run, bundle, study, city, "places")
+    text = (city.with_name("places") / "report.html").read_text()
+    assert "predictions of locations only" in text
+    assert "Not known: the table names no areas" in text
+    assert "<script" not in text
+    assert "the store has no features of it" in text
+
+
+def test_a_map_that_was_made_before_goes_with_its_predictions_and_no_page_of_others_does(
+    run: Run, refuse: Refuse, bundle: Path, study: Path, city: Path, boundaries: Path
+) -> None:
+    store, out = study / "features" / "shares.h5", city.with_name("out")
+    words = ("predict", bundle, "--features", store, "--locations", city, "--out", out, "--force")
+    shapes = ("--boundaries", boundaries, "--code", "code")
+    assert run(*words, *shapes)[0] == 0
+    before = {file.name: file.read_bytes() for file in out.iterdir() if file.is_file()}
+    assert run(*words)[0] == 0
+    assert not (out / "map.html").exists()
+    (out / "predictions.parquet").unlink()  # as of a run that was killed
+    assert run(*words[:-1], *shapes)[0] == 0
+    assert {file.name: file.read_bytes() for file in out.iterdir() if file.is_file()} == before
+    (out / "map.html").write_text("<p>mine</p>")
+    assert "nothing that this command writes" in refuse(*words)
+    assert (out / "map.html").read_text() == "<p>mine</p>"
+
+
+def test_boundaries_that_are_of_other_areas_are_refused(
+    refuse: Refuse, bundle: Path, study: Path, city: Path, boundaries: Path
+) -> None:
+    store, out = study / "features" / "shares.h5", city.with_name("out")
+    words = ("predict", bundle, "--features", store, "--locations", city, "--out", out)
+    said = refuse(*words, "--boundaries", boundaries, "--code", "name")
+    assert "column 'name' has none of the areas that the locations lie in" in said
+    assert "there is no column 'area'" in refuse(*words, "--boundaries", boundaries)
+    assert "there is no such file" in refuse(*words, "--boundaries", boundaries.with_name("x.gpkg"))
+    assert "--code, --name" in refuse(*words, "--boundaries", boundaries, "--code", "")
+    (city.with_name("list.csv")).write_text("area,name\nN00,one\nN01,two\n")
+    said = refuse(*words, "--boundaries", city.with_name("list.csv"))
+    assert "it has no boundaries" in said
+    assert not out.exists()
+
+
+def test_the_card_of_a_bundle_names_its_cut_points(bundle: Path) -> None:
+    cuts = Bundle.load(bundle).cut_points
+    assert cuts is not None
+    row = f"| Household income | {', '.join(f'{cut:.3f}' for cut in cuts['income'])} |"
+    assert row in (bundle / "README.md").read_text()

@@ -16,7 +16,7 @@ import pytest
 from PIL import Image
 from shapely.geometry import box
 
-from streetgauge.report import render
+from streetgauge.report import PredictedCity, render, render_predicted, render_predicted_map
 
 DESKTOP = {"width": 1280, "height": 900}
 PHONE = {"width": 390, "height": 844}
@@ -332,3 +332,62 @@ def test_a_page_of_londons_size_is_small_paints_and_finds_a_postcode(
     assert opened.card(99)["predicted"] == f"{row['decile']} ({row['low']} to {row['high']})"
     assert opened.complaints == []
     assert opened.asked == [opened.url]
+
+
+def test_the_pages_of_a_city_without_labels_paint_its_deciles_and_compare_them_with_nothing(
+    show, make_study
+):
+    data = deepened(make_study())
+    table = data.table.drop(columns=["low", "high", "actual_decile", "n_views"])
+    city = PredictedCity(
+        name="Elsewhere",
+        bundle_name="gridtown-bundle",
+        bundle={
+            "name": "all",
+            "outcomes": ["income", "crime"],
+            "classes": 10,
+            "source": {"study": "Gridtown", "outcomes": {"income": {"label": "<b>Income"}}},
+            "settings": {"learner": "network"},
+            "training": {"training_locations": 1234, "training_areas": 56},
+            "metrics": None,
+            "licence": None,
+            "code_version": "0.1.0",
+        },
+        held_out="Every area was held out.",
+        figures=[("<b>Income", "48", "1.10", "0.80", "1.60 (constant)", "+0.50")],
+        cut_points={"income": [-1e308 * 1.7, *range(8)], "crime": list(range(9))},
+        locations=pd.DataFrame({"location_id": ["L1"], "area": ["A000"]}),
+        areas=data.areas,
+        table=table.assign(dissimilarity_index=0.5),
+        skips=data.skips,
+    )
+    for html in (render_predicted(city), render_predicted_map(city)):
+        opened = show(html, color_scheme="light", has_touch=False)
+        opened.drawn()
+        inputs = opened.page.locator("#layers input")
+        layers = [inputs.nth(i).get_attribute("value") for i in range(inputs.count())]
+        assert layers == ["predicted", "spread", "locations", "flags"]
+        row = row_of(data, "income", "A012")
+        point = opened.point("predicted", *place("A012"))
+        assert opened.seen(*point) == opened.variable(f"--d{row['decile']}")
+        opened.page.mouse.move(*point)
+        found = opened.card(99)
+        assert found["predicted"] == str(row["decile"])
+        assert not found.keys() & {"actual", "difference", "official"}
+        assert found["disagreement"] == f"{row['disagreement']:.2f} deciles"
+        opened.layer("spread")
+        tint = round(1 + 8 * int(2 * row["disagreement"]) / 4)
+        point = opened.point("spread", *place("A012"))
+        assert opened.seen(*point) == opened.variable(f"--s{tint}")
+        assert "no error of its own is known" in opened.page.inner_text("header")
+        assert opened.complaints == []
+        assert opened.asked == [opened.url]
+    opened = show(render_predicted(city), PHONE)
+    text = opened.page.inner_text("main")
+    assert "Bundle “gridtown-bundle”, model “all”, of Gridtown: trained on 1,234 locations" in text
+    assert "Figures of Gridtown, not of Elsewhere" in text
+    assert "1 of 47 areas (2 %) is outside the training distribution" in text
+    cut = opened.page.locator("table:has-text('Mean scores between') tbody tr").first
+    assert cut.locator("td").first.inner_text() == "-∞"
+    assert cut.locator("th").inner_text() == "<b>Income"
+    assert opened.page.evaluate("document.documentElement.scrollWidth") <= 390

@@ -42,6 +42,13 @@ def predict(
     engine: Annotated[
         str, typer.Option(help="What computes it: auto, torch, openvino or onnxruntime.")
     ] = "auto",
+    boundaries: Annotated[
+        Path | None, typer.Option(help="Boundaries of the areas, for a map (GeoPackage, GeoJSON).")
+    ] = None,
+    code: Annotated[str, typer.Option(help="Column of the boundaries with the code.")] = "area",
+    name: Annotated[
+        str | None, typer.Option(help="Column of the boundaries with the area's name.")
+    ] = None,
     cut: Annotated[
         Literal["source", "here"],
         typer.Option(help="Classes of areas: those of the bundle's city, or of this one."),
@@ -54,13 +61,22 @@ def predict(
     """Use a trained model on the images of another city."""
     screen = Screen(quiet=quiet, verbose=verbose, machine=machine)
     from streetgauge.pipeline.predict import CityImages, predict_city
+    from streetgauge.pipeline.predict_pages import boundary_settings
 
     if (images is None) == (features is None):
         raise InputError("predict", "it reads one thing", "give --images or --features")
     source = features if images is None else CityImages(images, pattern, weights, engine)
     assert source is not None
+    shapes = None if boundaries is None else boundary_settings(boundaries, code, name)
     lines = predict_city(
-        bundle, source, locations, out, cut=cut, force=force, progress=screen.progress
+        bundle,
+        source,
+        locations,
+        out,
+        boundaries=shapes,
+        cut=cut,
+        force=force,
+        progress=screen.progress,
     )
     for line in lines:
         screen.report(line)

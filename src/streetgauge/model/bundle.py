@@ -288,7 +288,8 @@ class Bundle:
         with atomic_directory(Path(directory)) as temporary:
             save_file(_tensors(self.model, self.area_of_applicability or {}), temporary / WEIGHTS)
             (temporary / WEIGHTS).chmod(0o644)  # safetensors lets nobody but the writer read it
-            description = self._description(sha256_of(temporary / WEIGHTS))
+            weights = {"file": WEIGHTS, "sha256": sha256_of(temporary / WEIGHTS)}
+            description = {**self.description(), "weights": weights}
             write_json(description, temporary / DESCRIPTION)
             network = network_of(self.model)
             width = None if network is None else network.network.width
@@ -353,7 +354,8 @@ class Bundle:
         }
         return facts_html(f"Bundle {self.name}", facts)
 
-    def _description(self, sha256: str) -> dict[str, Any]:
+    def description(self) -> dict[str, Any]:
+        """Give the content of ``bundle.json``, but for ``weights``, which names their file."""
         return {
             "format": FORMAT,
             "format_version": BUNDLE_VERSION,
@@ -369,7 +371,7 @@ class Bundle:
             "metrics": None if self.metrics is None else dict(self.metrics),
             "licence": self.licence,
             "calibration": self._calibration(),
-            "weights": {"file": WEIGHTS, "sha256": sha256},
+            "weights": None,
             "area_hashes": None if self.area_hashes is None else sorted(self.area_hashes),
             **({} if self.cut_points is None else {"cut_points": dict(self.cut_points)}),
             "code_version": self.code_version,

@@ -13,13 +13,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any
 
-from streetgauge.markup import estimate_text, template
+from streetgauge.markup import cut_points_text, estimate_text, template
 from streetgauge.model.network import view_widths
 from streetgauge.skips import without_value
 
 Description = Mapping[str, Any]
 
-__all__ = ["write_card"]
+__all__ = ["held_out_rows", "held_out_sentence", "write_card"]
 
 # Licences that the Hub knows by name; others are named next to "other".
 _HUB_LICENCES = {
@@ -52,11 +52,8 @@ def write_card(bundle: Description, width: int | None) -> str:
     known = licence in _HUB_LICENCES or licence == "unknown"
     alone = settings["learner"] == "network"
     validated = alone and training and training["validation_areas"]
-    abouts = [source.get("outcomes", {}).get(each, {}) for each in bundle["outcomes"]]
-    labels = [str(a.get("label") or n) for n, a in zip(bundle["outcomes"], abouts, strict=True)]
-    # An outcome that lacks areas is marked: its figures are those of the others only.
-    lacking = [without_value(about) for about in abouts]
-    marked = [f"{x} ({y})" if y else x for x, y in zip(labels, lacking, strict=True)]
+    abouts, labels, marked = _named(bundle)
+    cuts = bundle.get("cut_points") or {}
     return template("streetgauge.model", "card.md.jinja").render(
         bundle=bundle,
         source=source,
@@ -69,14 +66,29 @@ def write_card(bundle: Description, width: int | None) -> str:
         licence_name="" if known else _hub_name(licence),
         labels=labels,
         results=list(_results(bundle, marked)),
-        evaluation=_evaluation(metrics),
+        evaluation=held_out_sentence(metrics),
         interval_level=metrics.get("interval_level"),
-        tested=list(_tested(bundle, marked)) if metrics.get("outcomes") else None,
+        tested=list(held_out_rows(bundle)) if metrics.get("outcomes") else None,
+        cuts=[
+            (x, cut_points_text(cuts[n])) for n, x in zip(bundle["outcomes"], labels, strict=True)
+        ]
+        if cuts
+        else None,
         validated=list(_validated(bundle, labels)) if validated else None,
         provenance=zip(labels, map(list, map(_provenance, abouts)), strict=True),
         json=partial(json.dumps, ensure_ascii=False),
         slug=_hub_name,
     )
+
+
+def _named(bundle: Description) -> tuple[list[Mapping[str, Any]], list[str], list[str]]:
+    """Give what is known of each outcome, its label, and the label with a mark."""
+    about = bundle["source"].get("outcomes", {})
+    abouts = [about.get(each, {}) for each in bundle["outcomes"]]
+    labels = [str(a.get("label") or n) for n, a in zip(bundle["outcomes"], abouts, strict=True)]
+    # An outcome that lacks areas is marked: its figures are those of the others only.
+    lacking = [without_value(each) for each in abouts]
+    return abouts, labels, [f"{x} ({y})" if y else x for x, y in zip(labels, lacking, strict=True)]
 
 
 def _results(bundle: Description, labels: Sequence[str]) -> Iterator[dict[str, Any]]:
@@ -93,8 +105,8 @@ def _results(bundle: Description, labels: Sequence[str]) -> Iterator[dict[str, A
             yield {"label": label, "metrics": found}
 
 
-def _evaluation(metrics: Mapping[str, Any]) -> str:
-    """Sentence on how the areas were held out."""
+def held_out_sentence(metrics: Mapping[str, Any]) -> str:
+    """Describe how the areas were held out."""
     scheme = metrics.get("scheme")
     about = scheme if isinstance(scheme, Mapping) else {}
     how = f" ({about['description']})" if about.get("description") else ""
@@ -105,10 +117,23 @@ def _evaluation(metrics: Mapping[str, Any]) -> str:
     return f"{who.rstrip('.')}{how}."
 
 
-def _tested(bundle: Description, labels: Sequence[str]) -> Iterator[tuple[str, ...]]:
-    """Rows of the table of the test."""
-    for outcome, label in zip(bundle["outcomes"], labels, strict=True):
-        about = bundle["metrics"]["outcomes"].get(outcome)
+def held_out_rows(bundle: Description) -> Iterator[tuple[str, ...]]:
+    """Give the figures of each outcome that was tested, as text.
+
+    Parameters
+    ----------
+    bundle : mapping
+        ``outcomes``, ``source`` and ``metrics`` of its ``bundle.json``.
+
+    Returns
+    -------
+    iterator of tuple of str
+        Label, areas, mean absolute error, rank correlation, the best baseline without images, and
+        what the images add.
+    """
+    tested = (bundle["metrics"] or {}).get("outcomes", {})
+    for outcome, label in zip(bundle["outcomes"], _named(bundle)[2], strict=True):
+        about = tested.get(outcome)
         if not about:
             continue
         baselines = {

@@ -39,9 +39,16 @@ from streetgauge.io.tables import (
     require_columns,
 )
 from streetgauge.model.transfer import compare_with, known_areas, open_bundle
+from streetgauge.pipeline.predict_pages import (
+    PAGES,
+    areas_of_city,
+    is_own_page,
+    predicted_city,
+    write_pages,
+)
 from streetgauge.progress import Progress, silent
-from streetgauge.settings import ImagerySettings
-from streetgauge.skips import SKIP_COLUMNS, describe_skips
+from streetgauge.settings import AreaSettings, ImagerySettings
+from streetgauge.skips import SKIP_COLUMNS, counted, describe_skips
 from streetgauge.study.outputs import refuse_overlap
 
 if TYPE_CHECKING:
@@ -60,6 +67,7 @@ OWN_COLUMNS = {
     "skipped": {"location_id", "stage", "reason"},
     "predictions": {"location_id", "outcome", "score", "decile"},
 }
+OWN_FILES = (*(f"{each}.parquet" for each in OWN_COLUMNS), *PAGES)
 
 
 @dataclass(frozen=True)
@@ -90,6 +98,7 @@ def predict_city(
     locations: Path,
     out: Path,
     *,
+    boundaries: AreaSettings | None = None,
     cut: Literal["source", "here"] = "source",
     force: bool = False,
     progress: Progress = silent,
@@ -106,8 +115,10 @@ def predict_city(
         CSV or Parquet with ``location_id`` and, for areas, ``area``; a location without one is
         predicted, and listed in ``skipped.parquet`` if others have one.
     out : Path
-        Directory for ``predictions.parquet``, ``areas.parquet``, ``skipped.parquet`` and the
-        feature store.
+        Directory for ``predictions.parquet``, ``areas.parquet``, ``skipped.parquet``,
+        ``report.html``, ``map.html`` and the feature store.
+    boundaries : AreaSettings, optional
+        The boundary file of the areas, for the map.
     cut : {"source", "here"}
         Whose classes an area's is one of: those of the city that the bundle comes from, or those of
         this one, in parts of equal count.
@@ -137,29 +148,30 @@ def predict_city(
     if (out / "study.toml").exists():
         raise InputError(out, "this is a study, whose files would be written over", "take another")
     store_file = out / "features" / f"{re.sub(r'[:/]', '-', model.backbone)}.h5"
-    outputs = [store_file, *(out / f"{name}.parquet" for name in OWN_COLUMNS)]
-    refuse_overlap(_inputs(bundle, source, locations), outputs)
+    outputs = [store_file, *(out / name for name in OWN_FILES)]
+    refuse_overlap(_inputs(bundle, source, locations, boundaries), outputs)
     _refuse_there(out, force)
     borders = None
     if cut == "here":
         _refuse_few(city["area"].nunique(), model.model.classes)
     elif city["area"].notna().any():
         borders = _borders(bundle, model)
+    drawn = areas_of_city(city["area"].dropna().unique().tolist(), boundaries)
     given = None if isinstance(source, CityImages) else FeatureStore.open(source)
     if given is not None:
         compare_with(model, given)
     with WriteLock(out / "predictions.parquet") as lock:
         _refuse_there(out, force)  # another run may have ended meanwhile
-        for name in OWN_COLUMNS:
+        for file in (out / name for name in OWN_FILES):
             if lock.held:
-                remove_leftovers(out / f"{name}.parquet")
-            (out / f"{name}.parquet").unlink(missing_ok=True)
+                remove_leftovers(file)
+            file.unlink(missing_ok=True)
         if given is None:
             assert isinstance(source, CityImages)
             store, skips = _extract(model, bundle, source, city, store_file, progress)
         else:
             store, skips = given, pd.DataFrame()
-        lines += compare_with(model, store)
+        notes = compare_with(model, store)
         rows = store.rows(city["location_id"].to_numpy(str))
         if given is not None:
             without = city.loc[rows < 0, ["location_id", "area"]]
@@ -175,33 +187,68 @@ def predict_city(
             store.features, store.present, city["location_id"].to_numpy(str), rows=rows
         )
         predictions = predictions.merge(city[["location_id", "area"]], on="location_id", how="left")
-        lines += [f"{len(city):,} locations predicted: {out}", *describe_skips(skips)]
-        lines += known_areas(model.area_hashes, city["area"].dropna())
-        in_areas = predictions[predictions["area"].notna()]
-        if len(in_areas):
-            unknown = pd.array([pd.NA] * len(in_areas), dtype="Int64")
-            labelled = in_areas.assign(fold=0, actual_decile=unknown)
-            areas = aggregate(labelled, classes=model.model.classes)
-            if borders is None:
-                _refuse_few(areas["area"].nunique(), model.model.classes)
-            else:
-                areas["decile"] = _deciles(areas, borders)
-            areas = add_disagreement(areas, labelled, model.model.classes)
-            areas, notes = _add_applicability(areas, model, store, city)
+        notes += known_areas(model.area_hashes, city["area"].dropna())
+        lines += [f"{len(city):,} locations predicted: {out}", *describe_skips(skips), *notes]
+        areas = _areas(predictions, borders, model.model.classes)
+        if len(areas):
+            areas, applicability = _add_applicability(areas, model, store, city)
             write_table(areas, out / "areas.parquet")
             where = "within this city" if borders is None else "on the scale of the bundle's city"
             lines.append(f"{areas['area'].nunique():,} areas, deciles cut {where}")
-            lines += notes
+            lines += [*_deciles_in_words(areas, model), *applicability]
+        if boundaries is not None and (lost := len(set(areas["area"]) - set(drawn.index))):
+            notes.append(f"{counted(lost, 'area')} not on the map: the boundaries lack the code")
+            lines.append(notes[-1])
+        shown = predicted_city(
+            model,
+            {"locations": city, "areas": drawn, "table": areas, "skips": skips},
+            name=out.resolve().name,
+            bundle_name=str(bundle) if str(bundle).startswith("hf://") else Path(bundle).name,
+            cut_points=borders,
+            notes=notes,
+        )
+        lines += write_pages(shown, out)
         # Last: where it is, a run has ended, and one that was killed goes on without --force.
         write_table(predictions, out / "predictions.parquet")
         return lines
 
 
+def _areas(predictions: pd.DataFrame, borders: CutPoints | None, classes: int) -> pd.DataFrame:
+    """Give every area of the city its class and its spread; none where locations have no area."""
+    in_areas = predictions[predictions["area"].notna()]
+    unknown = pd.array([pd.NA] * len(in_areas), dtype="Int64")
+    labelled = in_areas.assign(fold=0, actual_decile=unknown)
+    areas = aggregate(labelled, classes=classes)
+    if borders is not None:
+        areas["decile"] = _deciles(areas, borders)
+    elif len(areas):
+        _refuse_few(areas["area"].nunique(), classes)
+    return add_disagreement(areas, labelled, classes)
+
+
+def _deciles_in_words(areas: pd.DataFrame, model: Bundle) -> list[str]:
+    """Count each outcome's areas in every class, from the worst off."""
+    classes = model.model.classes
+    about = model.source.get("outcomes") or {}
+    counts = areas.groupby(["outcome", "decile"]).size()
+    scale = f"areas in {'decile' if classes == 10 else 'class'} 1 (worst off) to {classes}"
+    return [
+        f"{about.get(name, {}).get('label') or name}: {scale}: "
+        + ", ".join(str(counts.get((name, k), 0)) for k in range(1, classes + 1))
+        for name in model.outcomes
+    ]
+
+
 def _inputs(
-    bundle: str | Path, source: CityImages | Path, locations: Path
+    bundle: str | Path,
+    source: CityImages | Path,
+    locations: Path,
+    boundaries: AreaSettings | None,
 ) -> Iterator[tuple[str, Path]]:
     """Give everything that is read, by the option that names it."""
     yield "--locations", locations
+    if boundaries is not None and boundaries.file is not None:
+        yield "--boundaries", boundaries.file
     if isinstance(source, CityImages):
         yield "--images", source.folder
         if source.weights is not None:
@@ -217,20 +264,26 @@ def _inputs(
 
 def _refuse_there(out: Path, force: bool) -> None:
     """Refuse to write over what is nothing of ours, or unasked over an earlier run."""
-    for name, columns in OWN_COLUMNS.items():
-        file = out / f"{name}.parquet"
+    for name in OWN_FILES:
+        file = out / name
         if not file.exists():
             continue
-        try:
-            ours = columns <= set(pq.read_schema(file).names)
-        except (OSError, pa.ArrowInvalid):
-            ours = False
-        if not ours:
+        if not _is_own(file):
             what = "this exists and is nothing that this command writes"
             raise InputError(file, what, "take another name with --out")
-        if name == "predictions" and not force:
+        if name == "predictions.parquet" and not force:
             step = "take another name with --out, or use --force"
             raise InputError(file, "an earlier run wrote this", step)
+
+
+def _is_own(file: Path) -> bool:
+    """Whether this command wrote a file, by its columns or by the head of its page."""
+    try:
+        if file.name in PAGES:
+            return is_own_page(file)
+        return OWN_COLUMNS[file.stem] <= set(pq.read_schema(file).names)
+    except (OSError, pa.ArrowInvalid):
+        return False
 
 
 def _borders(name: str | Path, model: Bundle) -> CutPoints:

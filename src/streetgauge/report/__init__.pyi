@@ -1,3 +1,4 @@
+from .data import PredictedCity as PredictedCity
 from .data import ReportData as ReportData
 from .figures.draw import Figure as Figure
 from .figures.draw import draw_figures as draw_figures
@@ -6,3 +7,5 @@ from .figures.draw import save_figures as save_figures
 from .figures.slides import draw_maps as draw_maps
 from .page import render as render
 from .page import render_map as render_map
+from .predicted import render_predicted as render_predicted
+from .predicted import render_predicted_map as render_predicted_map

@@ -10,7 +10,7 @@ import pandas as pd
 
 from streetgauge.report.gallery import Gallery
 
-__all__ = ["ReportData"]
+__all__ = ["PredictedCity", "ReportData"]
 
 
 @dataclass(frozen=True)
@@ -74,3 +74,60 @@ class ReportData:
     images: Mapping[str, Sequence[Mapping[str, str]]] = field(default_factory=dict)
     gallery: Gallery | None = None
     imagery: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class PredictedCity:
+    """What is shown of a city that was predicted, as plain data.
+
+    Parameters
+    ----------
+    name : str
+        The city's.
+    bundle_name : str
+        What the bundle is called where it was given.
+    bundle : mapping
+        Of its ``bundle.json``: ``name``, ``outcomes``, ``classes``, ``source``, ``settings``,
+        ``training``, ``metrics``, ``licence``, ``code_version``.
+    held_out : str
+        How the areas of the bundle's city were held out.
+    figures : sequence of sequence of str
+        For every outcome that was tested there: label, areas, mean absolute error, rank
+        correlation, the best baseline without images, what the images add.
+    cut_points : mapping of outcome to sequence of float, or None
+        Between which scores the classes lie; None where they were cut within this city.
+    locations : DataFrame
+        ``location_id`` and ``area`` of the locations that were predicted.
+    areas : DataFrame or GeoDataFrame by area
+        ``name`` and ``geometry``, each if known.
+    table : DataFrame
+        One row an area and outcome: ``area``, ``outcome``, ``n_locations``, ``score``, ``decile``,
+        ``disagreement``; ``dissimilarity_index`` and ``outside_aoa`` if the bundle knows its areas.
+    skips : DataFrame
+        What was excluded: ``location_id``, ``area``, ``stage``, ``reason``.
+    notes : sequence of str
+        What else is to be borne in mind of this run.
+    """
+
+    name: str
+    bundle_name: str
+    bundle: Mapping[str, Any]
+    held_out: str
+    figures: Sequence[Sequence[str]]
+    cut_points: Mapping[str, Sequence[float]] | None
+    locations: pd.DataFrame
+    areas: pd.DataFrame
+    table: pd.DataFrame
+    skips: pd.DataFrame
+    notes: Sequence[str] = ()
+
+    @property
+    def source(self) -> str:
+        """Name of the city that the bundle comes from."""
+        return str(self.bundle["source"].get("study") or "the bundle’s city")
+
+    @property
+    def labels(self) -> dict[str, str]:
+        """What each outcome is called."""
+        about = self.bundle["source"].get("outcomes") or {}
+        return {n: str(about.get(n, {}).get("label") or n) for n in self.bundle["outcomes"]}

@@ -96,13 +96,13 @@ def layers(table: pd.DataFrame, classes: int) -> dict[str, str]:
     one, many = unit(classes)
     if not table["decile"].notna().any():  # official statistics alone
         return {"actual": f"Official {one}"}
-    result = {
-        "predicted": f"Predicted {one}",
-        "actual": f"Actual {one}",
-        "difference": "Predicted less actual",
-    }
+    result = {"predicted": f"Predicted {one}"}
+    if table["actual_decile"].notna().any():
+        result |= {"actual": f"Actual {one}", "difference": "Predicted less actual"}
     if table["low"].notna().any():
         result["uncertainty"] = f"Uncertainty: width of the interval, in {many}"
+    elif "disagreement" in table and table["disagreement"].notna().any():
+        result["spread"] = f"Spread: how far the ensemble’s members disagree, in {many}"
     result["locations"] = "Coverage: locations of each area"
     if "n_views" in table and table["n_views"].notna().any():
         result["images"] = "Coverage: images of each area"

@@ -24,7 +24,7 @@ from streetgauge.report.text import evaluation, provenance
 from streetgauge.report.text.caveats import tested as tested_by
 from streetgauge.settings import FOLD_KINDS
 
-__all__ = ["render", "render_map"]
+__all__ = ["map_context", "render", "render_map", "write_page"]
 
 SHADES = 9
 LONGEST = 80  # characters of an outcome's label within a sentence or a table's row
@@ -64,7 +64,7 @@ def render_map(data: ReportData) -> str:
     str
         HTML, as self-contained as the report.
     """
-    return write_page("map_page.html.jinja", data, _map_context)
+    return write_page("map_page.html.jinja", data, map_context)
 
 
 def write_page(
@@ -103,7 +103,7 @@ def script_of_page() -> str:
     return f'"use strict";\n(() => {{\n{parts}}})();\n'
 
 
-def _map_context(data: ReportData) -> dict[str, Any]:
+def map_context(data: ReportData) -> dict[str, Any]:
     """Give what the map and its switches need; there may be no predictions."""
     names = _ordered(data)
     labels = {n: str(data.provenance.get(n, {}).get("label") or n) for n in names}
@@ -115,6 +115,7 @@ def _map_context(data: ReportData) -> dict[str, Any]:
         "labels": labels,
         "evaluations": {n: data.metrics["outcomes"][n] for n in names},
         "caution": data.metrics["scheme"]["caution"],
+        "unmeasured": "",
         "scale": words.scale(
             data.provenance, classes, predicted=bool(data.table["decile"].notna().any())
         ),
@@ -128,7 +129,7 @@ def _map_context(data: ReportData) -> dict[str, Any]:
 
 
 def _context(data: ReportData) -> dict[str, Any]:
-    shared = _map_context(data)
+    shared = map_context(data)
     names, labels, evaluations = list(shared["labels"]), shared["labels"], shared["evaluations"]
     known = labels | {n: str(p.get("label") or n) for n, p in data.provenance.items()}
     called = {n: short(label, LONGEST) for n, label in known.items()}

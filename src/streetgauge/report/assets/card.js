@@ -81,8 +81,9 @@ const write = (i) => {
   const low = value("low", i), high = value("high", i);
   const predicted = data.outcomes.some((each) => each.decile); // none in official statistics alone
   if (predicted) row("Predicted", decile === null ? DASH : String(decile), decile === null || low === null ? "" : `(${low} to ${high})`);
-  row(predicted ? "Actual" : "Official", actual === null ? DASH : String(actual));
-  if (predicted) row("Difference", off === null ? DASH : signed(off));
+  const compared = data.outcomes.some((each) => each.actual); // no labels in a city that was only predicted
+  if (compared) row(predicted ? "Actual" : "Official", actual === null ? DASH : String(actual));
+  if (predicted && compared) row("Difference", off === null ? DASH : signed(off));
   if (predicted) row("Locations", number(value("n", i) || 0));
   if (value("views", i) !== null) row("Images", number(value("views", i)));
   if (value("seen", i) !== null) row("Share seen", `${Math.round(100 * value("seen", i))} %`);

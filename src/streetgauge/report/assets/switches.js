@@ -202,7 +202,8 @@ if (geometry) {
   document.addEventListener("pointerdown", (event) => { if (!maps.contains(event.target)) leave(); });
   window.addEventListener("resize", later);
   window.matchMedia("(prefers-color-scheme: dark)").addEventListener("change", later);
-  show(figures.length > 1 && window.matchMedia("(min-width: 52rem)").matches ? "all" : maps.dataset.layer);
+  const sideBySide = inputs.some((input) => input.value === "all");
+  show(sideBySide && window.matchMedia("(min-width: 52rem)").matches ? "all" : maps.dataset.layer);
 }
 // On paper: nothing folded away.
 window.addEventListener("beforeprint", () => {

@@ -57,6 +57,7 @@ const countBin = (key) => {
   };
 };
 
+const HALVES = 5; // halves of a class, the last open
 // The classes that a map shows: -1 is "no value".
 const scales = {
   decile: {
@@ -76,6 +77,13 @@ const scales = {
   },
   locations: countScale("n", "locations"),
   images: countScale("views", "images"),
+  spread: {
+    before: "members agree", after: "disagree", description: `how far the ensemble\u2019s members disagree, in ${data.units}`,
+    entries: () => Array.from({ length: HALVES }, (_, k) => ({
+      swatch: tint(k, HALVES),
+      label: k + 1 < HALVES ? `${k / 2}\u2013${(k + 1) / 2}` : `\u2265 ${k / 2}`,
+    })),
+  },
   flags: {
     before: "", after: "", description: "what to be careful of",
     entries: () => [...FLAGS, { label: "none of these", swatch: "--f0" }],
@@ -94,6 +102,10 @@ const layers = {
   uncertainty: {
     scale: "width",
     bins: () => (i) => (value("low", i) === null || value("high", i) === null ? -1 : value("high", i) - value("low", i)),
+  },
+  spread: {
+    scale: "spread",
+    bins: () => (i) => (value("disagreement", i) === null ? -1 : Math.min(HALVES - 1, Math.floor(2 * value("disagreement", i)))),
   },
   locations: { scale: "locations", bins: () => countBin("n") },
   images: { scale: "images", bins: () => countBin("views") },
