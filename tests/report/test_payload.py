@@ -88,7 +88,8 @@ def test_what_only_the_first_outcome_has_is_not_lent_to_the_second(make_study):
 
 def test_layers_are_those_that_the_table_has_something_for(make_study):
     data = make_study()
-    plain = data.table[["area", "outcome", "decile", "low", "high", "n_locations"]]
+    columns = ["area", "outcome", "decile", "low", "high", "actual_decile", "n_locations"]
+    plain = data.table[columns]
     assert list(layers(plain, 10)) == [
         *("predicted", "actual", "difference", "uncertainty", "locations")
     ]
@@ -96,3 +97,8 @@ def test_layers_are_those_that_the_table_has_something_for(make_study):
     assert list(layers(full, 10))[-2:] == ["images", "flags"]
     assert "uncertainty" not in layers(plain.assign(low=pd.NA), 10)
     assert layers(plain, 5)["predicted"] == "Predicted class"
+    unlabelled = plain.assign(low=pd.NA, actual_decile=pd.NA)
+    assert list(layers(unlabelled, 10)) == ["predicted", "locations"]
+    assert list(layers(unlabelled.assign(disagreement=0.5), 10)) == [
+        *("predicted", "spread", "locations")
+    ]
