@@ -357,9 +357,9 @@ class Study:
         """Read names and boundaries by area: of the study's own map, else of the areas' file."""
         settings = self.files.settings
         if self.files.map.is_file():
-            import geopandas as gpd
+            from streetgauge.locations.boundaries import read_boundaries
 
-            layer = gpd.read_file(self.files.map, layer="areas").set_index("area")
+            layer: Any = read_boundaries(self.files.map, "areas").set_index("area")
         elif settings.areas.file is not None and settings.areas.file.exists():
             from streetgauge.locations import read_areas
 

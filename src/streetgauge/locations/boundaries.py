@@ -13,6 +13,7 @@ import pandas as pd
 from streetgauge.errors import InputError, closest
 from streetgauge.io.tables import VECTOR_SUFFIXES, require_columns
 from streetgauge.io.tables.raw import DAMAGED, PARQUET, damaged, names_in_zip, starts
+from streetgauge.io.vector import open_vector
 
 if TYPE_CHECKING:
     import geopandas as gpd
@@ -268,29 +269,13 @@ def _read_geoparquet(path: Path) -> gpd.GeoDataFrame:
 def _read_layer(
     path: Path, layer: str | None, columns: Mapping[str, str | None] | None
 ) -> pd.DataFrame:
-    import pyogrio
     from pyogrio.errors import DataLayerError, DataSourceError
     from pyproj.exceptions import CRSError
     from shapely.errors import ShapelyError
 
-    dataset = _dataset(path, layer)
     try:
-        layers = [str(row[0]) for row in pyogrio.list_layers(dataset)]
-        if not layers:
-            raise InputError(path, "there is no layer in it", "give a file with the areas' shapes")
-        if layer is None:
-            layer = layers[0]
-        elif layer not in layers:
-            raise InputError(path, f"there is no layer {layer!r}", closest(layer, layers))
-        info = pyogrio.read_info(dataset, layer=layer)
-        if info["features"] == 0:  # an empty GeoJSON has no columns either
-            raise _no_areas(path, layer if len(layers) > 1 else None)
-        wanted = None
-        if columns is not None:
-            others = [name for name in layers if name != layer]
-            require_columns(list(info["fields"]), columns, path, others, "layers")
-            wanted = sorted({column for column in columns.values() if column is not None})
-        return _shapes(dataset, layer, wanted)
+        with open_vector(path, _member(path, layer)) as dataset:
+            return _read_dataset(path, dataset, layer, columns)
     except (
         *(DataSourceError, DataLayerError, CRSError, ShapelyError),
         *DAMAGED,  # names and texts that are no UTF-8
@@ -301,6 +286,29 @@ def _read_layer(
         raise InputError(
             path, f"{what}the boundaries cannot be read ({reason})", "fetch them again"
         ) from None
+
+
+def _read_dataset(
+    path: Path, dataset: str, layer: str | None, columns: Mapping[str, str | None] | None
+) -> pd.DataFrame:
+    import pyogrio
+
+    layers = [str(row[0]) for row in pyogrio.list_layers(dataset)]
+    if not layers:
+        raise InputError(path, "there is no layer in it", "give a file with the areas' shapes")
+    if layer is None:
+        layer = layers[0]
+    elif layer not in layers:
+        raise InputError(path, f"there is no layer {layer!r}", closest(layer, layers))
+    info = pyogrio.read_info(dataset, layer=layer)
+    if info["features"] == 0:  # an empty GeoJSON has no columns either
+        raise _no_areas(path, layer if len(layers) > 1 else None)
+    wanted = None
+    if columns is not None:
+        others = [name for name in layers if name != layer]
+        require_columns(list(info["fields"]), columns, path, others, "layers")
+        wanted = sorted({column for column in columns.values() if column is not None})
+    return _shapes(dataset, layer, wanted)
 
 
 def _shapes(dataset: str, layer: str, columns: list[str] | None) -> pd.DataFrame:
@@ -330,10 +338,10 @@ def _no_areas(path: Path, layer: str | None = None) -> InputError:
     return InputError(path, f"{where} has no areas", "give a file with the areas' shapes")
 
 
-def _dataset(path: Path, layer: str | None) -> str:
-    """Name the dataset for GDAL; a zip is searched, for it finds no shapefile in a folder."""
+def _member(path: Path, layer: str | None) -> str | None:
+    """Name the file of a zip to read; GDAL itself finds no shapefile in a folder of it."""
     if not starts(path, b"PK"):
-        return str(path)
+        return None
     members = sorted(
         name
         for name in names_in_zip(path)
@@ -346,4 +354,4 @@ def _dataset(path: Path, layer: str | None) -> str:
         stems = [Path(name).stem for name in members]
         step = closest(layer, stems) if layer else f"set 'areas.layer' to one of {', '.join(stems)}"
         raise InputError(path, f"the zip has {len(members)} boundary files", step)
-    return f"/vsizip/{{{path}}}/{(named or members)[0]}"
+    return (named or members)[0]

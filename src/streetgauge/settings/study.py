@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import tomllib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -175,10 +176,22 @@ def read_settings(file: Path) -> StudySettings:
         settings = StudySettings.model_validate(content)
     except ValidationError as error:
         raise _as_input_error(file, error) from None
+    _refuse_virtual(file, settings)
     try:
         return _with_absolute_paths(settings, file.resolve().parent)
     except (ValueError, RuntimeError, OSError) as error:
         raise InputError(file, f"a path in it cannot be used: {error}", "fix it") from None
+
+
+def _refuse_virtual(file: Path, settings: StudySettings) -> None:
+    """Refuse what GDAL would take for an address or an archive."""
+    for key, path in input_files(settings):
+        if re.match(r"/vsi\w+(/|$)", path.as_posix()) and not path.exists():
+            raise InputError(
+                f"{file}: {key}",
+                f"{path} is a name of GDAL's virtual file systems, which are closed",
+                "name a file, or a zip with one",
+            )
 
 
 def input_files(settings: BaseModel) -> Iterator[tuple[str, Path]]:

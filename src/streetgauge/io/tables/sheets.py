@@ -25,6 +25,7 @@ from streetgauge.io.tables.raw import (
     opened,
 )
 from streetgauge.io.tables.workbook import read_pages
+from streetgauge.io.vector import open_vector
 
 __all__ = ["VECTOR_SUFFIXES", "Columns", "Sheet", "as_table", "choose_sheet", "find_header"]
 __all__ += ["forget_sheets", "read_columns", "read_sheets"]
@@ -344,15 +345,15 @@ def _read_layers(path: Path) -> list[Sheet]:
     from pyogrio.errors import DataLayerError, DataSourceError
 
     try:
-        layers = [str(name) for name in pyogrio.list_layers(path)[:, 0]]
-        return [
-            _typed_sheet(
-                path, layer, pyogrio.read_dataframe(path, layer=layer, read_geometry=False)
-            )
-            for layer in layers
-        ]
+        with open_vector(path) as dataset:
+            layers = [str(name) for name in pyogrio.list_layers(dataset)[:, 0]]
+            frames = [
+                pyogrio.read_dataframe(dataset, layer=layer, read_geometry=False)
+                for layer in layers
+            ]
     except (DataSourceError, DataLayerError, ValueError) as error:  # ValueError: no UTF-8
         raise InputError(path, f"the file cannot be read ({error})", "fetch it again") from None
+    return [_typed_sheet(path, *each) for each in zip(layers, frames, strict=True)]
 
 
 def _typed_sheet(path: Path, name: str | None, frame: pd.DataFrame) -> Sheet:
