@@ -14,6 +14,7 @@ import pandas as pd
 
 from streetgauge import study
 from streetgauge.errors import InputError, closest
+from streetgauge.io.files import read_table
 from streetgauge.io.formats import METRICS_VERSION, read_object
 from streetgauge.markup import estimate_text, facts_html, table_html
 from streetgauge.settings import FOLD_KINDS
@@ -216,7 +217,7 @@ class Study:
             return self._read_table("predictions")
         self._require(outcome)
         path = self._existing(self.files.predictions)
-        return pd.read_parquet(path, filters=[("outcome", "==", outcome)])
+        return read_table(path, filters=[("outcome", "==", outcome)])
 
     def skipped(self) -> pd.DataFrame:
         """Give everything that was excluded: location_id, view, area, stage, reason."""
@@ -338,7 +339,7 @@ class Study:
         return summary + facts_html("", about)
 
     def _read_table(self, name: str) -> pd.DataFrame:
-        return pd.read_parquet(self._existing(getattr(self.files, name)))
+        return read_table(self._existing(getattr(self.files, name)))
 
     def _existing(self, path: Path) -> Path:
         if not path.exists():

@@ -14,7 +14,7 @@ import pyarrow as pa
 from pydantic import BaseModel
 
 from streetgauge.errors import InputError
-from streetgauge.io.files import write_json
+from streetgauge.io.files import read_table, write_json
 from streetgauge.io.formats import ANALYSIS_VERSION, METRICS_VERSION, read_object
 from streetgauge.settings import EvaluationSettings, FoldSettings
 from streetgauge.study import Study
@@ -393,7 +393,7 @@ class ComparedStudy:
         assert self.study is not None
         settings = self.study.settings
         areas = read_areas(settings.areas, settings.locations)
-        return areas, pd.read_parquet(self.study.locations)
+        return areas, read_table(self.study.locations)
 
     def _undone(self, file: Path, reason: str) -> InputError:
         directory = file.parent if self.study is None else self.study.directory

@@ -14,7 +14,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from streetgauge.errors import InputError
-from streetgauge.io.files import digest, write_json, write_table
+from streetgauge.io.files import digest, read_table, write_json, write_table
 from streetgauge.io.formats import ANALYSIS_VERSION
 from streetgauge.model.training_data import TrainingData, cached_predictions, count_training_areas
 from streetgauge.model.transfer import Start
@@ -367,7 +367,7 @@ class Curves:
 
         study, settings, data = self.study, self.study.settings.evaluation, self.data
         boundaries = read_areas(study.settings.areas, study.settings.locations)
-        locations = pd.read_parquet(study.locations)
+        locations = read_table(study.locations)
         coordinates = positions_of_areas(boundaries, locations)
         weights = read_weights(study, boundaries, locations)
         about = columns_of_areas(study, study.settings.folds, boundaries, locations)

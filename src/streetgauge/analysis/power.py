@@ -11,13 +11,12 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import pyarrow as pa
 
 from streetgauge.errors import InputError
 from streetgauge.evaluation import draw_metrics
 from streetgauge.evaluation.aggregate import cut
 from streetgauge.evaluation.baselines.ridge import Ridge
-from streetgauge.io.files import write_json
+from streetgauge.io.files import read_table, write_json
 from streetgauge.io.formats import ANALYSIS_VERSION, METRICS_VERSION, require_version
 from streetgauge.progress import Progress, silent
 from streetgauge.settings import SimulatedFeatures
@@ -132,8 +131,8 @@ class Power:
 
         self.study = study
         self.classes = study.settings.deciles.classes
-        frame = pd.read_parquet(study.locations)
-        table = deciles(study.settings, pd.read_parquet(study.outcomes))
+        frame = read_table(study.locations)
+        table = deciles(study.settings, read_table(study.outcomes))
         self.sizes = frame["area"].value_counts().sort_index()
         table = table[table.notna().any(axis=1).to_numpy()]
         self.deciles = table[table.index.isin(self.sizes.index)].sort_index()
@@ -280,8 +279,8 @@ class Power:
         if not self._result:
             return {}
         try:
-            predictions = pd.read_parquet(self.study.predictions)
-        except (OSError, pa.ArrowException):
+            predictions = read_table(self.study.predictions)
+        except (OSError, InputError):
             return {}
         found = {str(o): noise_of_scores(rows) for o, rows in predictions.groupby("outcome")}
         return {o: share for o, share in found.items() if share is not None}
@@ -297,7 +296,7 @@ class Power:
     @cached_property
     def _own_design(self) -> tuple[pd.Series, float]:
         """Give the study's own number of locations by area, and of views by location."""
-        folds = pd.read_parquet(self.study.folds)
+        folds = read_table(self.study.folds)
         count = folds[folds["fold"] > 0]["area"].value_counts()
         if "n_views" in folds:
             return count, float(folds["n_views"].mean())

@@ -10,6 +10,7 @@ import pandas as pd
 import pyarrow.parquet as pq
 
 from streetgauge.errors import InputError, closest
+from streetgauge.io.files import read_table
 from streetgauge.io.tables import as_table, choose_sheet, read_sheets, require_columns, to_numbers
 from streetgauge.settings import FoldSettings, PopulationSettings
 from streetgauge.study import Study
@@ -90,9 +91,7 @@ def views_of(folds: Path) -> pd.Series | None:
     """Read how many images each location has; None where the file does not state it."""
     if not folds.is_file() or "n_views" not in pq.read_schema(folds).names:
         return None
-    return pd.read_parquet(folds, columns=["location_id", "n_views"]).set_index("location_id")[
-        "n_views"
-    ]
+    return read_table(folds, columns=["location_id", "n_views"]).set_index("location_id")["n_views"]
 
 
 def with_facts(

@@ -9,6 +9,7 @@ import pandas as pd
 from scipy.stats import spearmanr
 
 from streetgauge.classes import equal_count
+from streetgauge.io.files import read_table
 from streetgauge.study.paths import FoldOutputs
 
 __all__ = [
@@ -30,7 +31,7 @@ def calibration_set(files: FoldOutputs) -> pd.DataFrame | None:
     """
     if not files.calibration.is_file():
         return None
-    rows = pd.read_parquet(files.calibration)
+    rows = read_table(files.calibration)
     grouped = rows.groupby(["outcome", "area"], observed=True, sort=True)
     return grouped.agg(
         score=("score", "mean"), actual_decile=("actual_decile", "first")

@@ -32,6 +32,7 @@ __all__ = [
     "digest",
     "external_data",
     "read_metadata",
+    "read_table",
     "remove_leftovers",
     "sha256_of",
     "write_json",
@@ -142,6 +143,44 @@ def write_table(
         pq.write_table(table, temporary)
 
 
+# What a Parquet file with wrong bytes raises besides pyarrow's own errors: Python decodes names,
+# texts and metadata.
+_DAMAGED = (OSError, ValueError, KeyError, TypeError)
+
+
+def read_table(path: Path, **options: Any) -> pd.DataFrame:
+    """Read a table that `write_table` wrote.
+
+    Parameters
+    ----------
+    path : Path
+        Where.
+    **options
+        Of `pandas.read_parquet`: ``columns``, ``filters``.
+
+    Raises
+    ------
+    InputError
+        If it is damaged.
+    FileNotFoundError
+        If it is not there.
+    """
+    import pyarrow as pa
+
+    try:
+        return pd.read_parquet(path, **options)
+    except (FileNotFoundError, PermissionError):
+        raise
+    except (pa.ArrowException, *_DAMAGED) as error:
+        raise _damaged(path, error) from None
+
+
+def _damaged(path: Path, error: Exception) -> InputError:
+    reason = " ".join(str(error).split())[:200]
+    step = "remove the file and run the study again, which makes it anew"
+    return InputError(path, f"this table is damaged ({reason})", step)
+
+
 def sha256_of(path: Path) -> str:
     """Sha256 of a file's content, as 64 hexadecimal digits."""
     with path.open("rb") as handle:
@@ -155,11 +194,28 @@ def digest(content: object) -> str:
 
 
 def read_metadata(path: Path) -> dict[str, Any]:
-    """Read back what `write_table` stored as metadata; empty if there is none."""
+    """Read back what `write_table` stored as metadata; empty if there is none.
+
+    Raises
+    ------
+    InputError
+        If the table is damaged.
+    FileNotFoundError
+        If it is not there.
+    """
+    import pyarrow as pa
     import pyarrow.parquet as pq
 
-    stored = (pq.read_schema(path).metadata or {}).get(b"streetgauge")
-    return json.loads(stored) if stored else {}
+    try:
+        stored = (pq.read_schema(path).metadata or {}).get(b"streetgauge")
+        content = json.loads(stored) if stored else {}
+    except (FileNotFoundError, PermissionError):
+        raise
+    except (pa.ArrowException, *_DAMAGED, RecursionError) as error:
+        raise _damaged(path, error) from None
+    if not isinstance(content, dict):
+        raise _damaged(path, ValueError("its metadata is no object"))
+    return content
 
 
 # What file systems answer that know no locks: there is none then.

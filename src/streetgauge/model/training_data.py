@@ -12,7 +12,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from streetgauge.errors import InputError
-from streetgauge.io.files import read_metadata
+from streetgauge.io.files import read_metadata, read_table
 from streetgauge.io.tables import refuse_repeated
 from streetgauge.settings import FoldSettings, StudySettings
 from streetgauge.study import Study
@@ -60,7 +60,7 @@ def study_splits(
 
 def location_labels(study: Study, locations: pd.DataFrame) -> pd.DataFrame:
     """Deciles of each location's area: index location_id, a float column for each outcome."""
-    return labels_of(study.settings, pd.read_parquet(study.outcomes), locations)
+    return labels_of(study.settings, read_table(study.outcomes), locations)
 
 
 def labels_of(
@@ -83,7 +83,7 @@ def study_class_counts(study: Study) -> dict[str, list[int]]:
 
     They were cut within a wider set, or by people, or a value that many areas share fills several.
     """
-    outcomes, about = pd.read_parquet(study.outcomes), read_metadata(study.outcomes)
+    outcomes, about = read_table(study.outcomes), read_metadata(study.outcomes)
     counts = {}
     for name, each in about.items():
         equal = each["deciles"] == "study" and each["within"] == "study" and not each["weighted"]
@@ -96,7 +96,7 @@ def study_class_counts(study: Study) -> dict[str, list[int]]:
 
 def labelled(study: Study, store: FeatureStore) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
     """Give the locations that have features and a decile, their deciles, and the others."""
-    locations = pd.read_parquet(study.locations).sort_values("location_id", ignore_index=True)
+    locations = read_table(study.locations).sort_values("location_id", ignore_index=True)
     here = store.rows(locations["location_id"].to_numpy(str)) >= 0
     locations = locations[here].reset_index(drop=True)
     labels = location_labels(study, locations)

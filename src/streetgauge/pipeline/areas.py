@@ -48,7 +48,7 @@ from streetgauge.evaluation.leaks import (
 )
 from streetgauge.evaluation.trust import add_trust, calibration_set, trust_lines
 from streetgauge.features.area_means import feature_table
-from streetgauge.io.files import read_metadata, write_json, write_table
+from streetgauge.io.files import read_metadata, read_table, write_json, write_table
 from streetgauge.locations import read_areas
 from streetgauge.model.training_data import deciles, study_class_counts
 from streetgauge.pipeline.features import simulated
@@ -94,7 +94,7 @@ def make_areas(study: Study, key: str, progress: Progress) -> Done:
     _write_maps(known, frame)
     write_json(metrics, study.metrics)
     n_areas = frame["area"].nunique()
-    splits = pd.read_parquet(own.splits)
+    splits = read_table(own.splits)
     training = set(splits.loc[splits["part"].isin(["training", "validation"]), "area"])
     without = set(known.boundaries.index) - set(frame["area"])
     unused = sorted(without - training)
@@ -122,8 +122,8 @@ class _StudyAreas:
         self.study = study
         self.boundaries = read_areas(study.settings.areas, study.settings.locations)
         self.mapped = "geometry" in self.boundaries
-        self.locations = pd.read_parquet(study.locations)
-        self.outcomes = pd.read_parquet(study.outcomes).set_index("area")
+        self.locations = read_table(study.locations)
+        self.outcomes = read_table(study.outcomes).set_index("area")
 
     @cached_property
     def coordinates(self) -> pd.DataFrame:
@@ -133,14 +133,14 @@ class _StudyAreas:
     @cached_property
     def location_means(self) -> pd.DataFrame | None:
         """Mean positions of the locations that have features, in every fold the same."""
-        splits = pd.read_parquet(own_outputs(self.study).splits, columns=["location_id"])
+        splits = read_table(own_outputs(self.study).splits, columns=["location_id"])
         used = self.locations["location_id"].isin(splits["location_id"])
         return location_means(self.boundaries, self.locations[used])
 
     @cached_property
     def features(self) -> pd.DataFrame:
         """Mean features of the areas' images: by area, a column for each."""
-        return feature_table(pd.read_parquet(self.study.area_features))
+        return feature_table(read_table(self.study.area_features))
 
     @cached_property
     def weights(self) -> Weights:
@@ -176,7 +176,7 @@ def _evaluate_folds(
     """Give the areas as predicted in these folds, the levels above, and their evaluation."""
     study = known.study
     settings, classes = study.settings.evaluation, study.settings.deciles.classes
-    predictions, splits = pd.read_parquet(files.predictions), pd.read_parquet(files.splits)
+    predictions, splits = read_table(files.predictions), read_table(files.splits)
     by_class = folds.scheme == "by-class"
     counts = class_counts(predictions, classes) if by_class else study_class_counts(study)
     split = split_areas(splits)
@@ -344,7 +344,7 @@ def _oracle(study: Study) -> pd.DataFrame | None:
         return None
     from streetgauge.synthetic import simulated_oracle
 
-    deciles, areas = simulated(study, features, pd.read_parquet(study.locations))
+    deciles, areas = simulated(study, features, read_table(study.locations))
     return simulated_oracle(
         deciles,
         areas,

@@ -9,8 +9,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import pandas as pd
-
 from streetgauge.errors import InputError
 from streetgauge.evaluation import (
     AreaOfApplicability,
@@ -22,7 +20,7 @@ from streetgauge.evaluation import (
 from streetgauge.features.area_means import feature_table
 from streetgauge.features.store import FeatureStore
 from streetgauge.features.weights import is_array_file
-from streetgauge.io.files import read_metadata
+from streetgauge.io.files import read_metadata, read_table
 from streetgauge.model.training_data import study_class_counts
 from streetgauge.progress import Progress, silent
 from streetgauge.study.outputs import refuse_others, refuse_overlap
@@ -148,7 +146,7 @@ def study_cut_points(study: Study, outcomes: Sequence[str]) -> dict[str, list[fl
     files, classes = own_outputs(study), study.settings.deciles.classes
     if not files.predictions.is_file():
         return None
-    predictions, splits = pd.read_parquet(files.predictions), pd.read_parquet(files.splits)
+    predictions, splits = read_table(files.predictions), read_table(files.splits)
     by_class = study.settings.folds.scheme == "by-class"
     counts = class_counts(predictions, classes) if by_class else study_class_counts(study)
     areas = aggregate(predictions, classes=classes, counts=counts, split_areas=split_areas(splits))
@@ -160,9 +158,9 @@ def _applicability(study: Study) -> dict[str, Any] | None:
     """Describe the areas that the exported model was trained on."""
     if not study.area_features.is_file():
         return None
-    splits = pd.read_parquet(study.splits, columns=["area", "split", "part"])
+    splits = read_table(study.splits, columns=["area", "split", "part"])
     trained = splits.loc[(splits["split"] == "all") & splits["part"].isin(TRAINED_ON), "area"]
-    features = feature_table(pd.read_parquet(study.area_features)).sort_index()
+    features = feature_table(read_table(study.area_features)).sort_index()
     known = features[features.index.isin(trained)]
     return AreaOfApplicability.of(known.to_numpy()).arrays() if len(known) >= FEWEST else None
 

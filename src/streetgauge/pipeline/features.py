@@ -9,6 +9,7 @@ import pandas as pd
 from streetgauge.features.lookup import backbone_of
 from streetgauge.features.store import FORMAT, FeatureStore
 from streetgauge.imagery import find_views
+from streetgauge.io.files import read_table
 from streetgauge.io.formats import STORE_VERSION, require_version
 from streetgauge.model.training_data import location_labels
 from streetgauge.pipeline.quality import filter_quality, reset_quality
@@ -46,7 +47,7 @@ def make_features(study: Study, key: str, progress: Progress) -> Done:
     """Images, or a table of features, -> the feature store."""
     refuse_newer(study)
     settings = study.settings.features
-    locations = pd.read_parquet(study.locations)
+    locations = read_table(study.locations)
     found: tuple[str, ...] = ()
     if isinstance(settings, ImageFeatures):
         skips = _extract_images(study, settings, locations, key, progress)

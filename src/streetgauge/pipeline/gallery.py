@@ -21,6 +21,7 @@ from streetgauge.imagery import (
     image_sources,
     raw_images,
 )
+from streetgauge.io.files import read_table
 from streetgauge.progress import Progress
 from streetgauge.report.gallery import (
     SIDE,
@@ -103,7 +104,7 @@ def _gallery(study: Study, table: pd.DataFrame, progress: Progress) -> Gallery:
     if isinstance(imagery.folder, Url) and wishes.images == "auto":
         raise InputError("images", "they lie behind an address of the web", "report.images = true")
     store = FeatureStore.open(study.features)
-    predictions = pd.read_parquet(study.predictions)
+    predictions = read_table(study.predictions)
     rights = _rights(study, store)
     may = _shown_views(store, rights, predictions)
     predictions = predictions[predictions["location_id"].isin(may)]
@@ -176,7 +177,7 @@ def _explainer(
 def _rights(study: Study, store: FeatureStore) -> pd.DataFrame:
     """Give what allows showing each view, and whom to name; without views that nothing allows."""
     if isinstance(study.settings.imagery, OpenImagery):
-        rights = pd.read_parquet(study.images).rename(columns={"source_url": "url"})
+        rights = read_table(study.images).rename(columns={"source_url": "url"})
     else:
         pairs = pd.MultiIndex.from_product([store.location_ids, store.views])
         rights = pairs.to_frame(index=False, name=["location_id", "view"])
@@ -213,7 +214,7 @@ def _pictures(
     study: Study, imagery: ImagerySettings, wanted: set[Key]
 ) -> Iterator[tuple[Key, Pixels | None]]:
     """Read images, each file once; None instead of one that cannot be read."""
-    locations = pd.read_parquet(study.locations)
+    locations = read_table(study.locations)
     # Which location an image with coordinates belongs to depends on all of them.
     if not imagery.exif and imagery.manifest is None:
         locations = locations[locations["location_id"].isin({each for each, _ in wanted})]
@@ -249,7 +250,7 @@ class _Explainer:
         own = self.study.settings.features
         assert isinstance(own, ImageFeatures)  # else there are no images
         self.backbone: Backbone = resolve_checksum(backbone_of(own))
-        splits = pd.read_parquet(self.study.splits).query("part == 'test'")
+        splits = read_table(self.study.splits).query("part == 'test'")
         self.part = splits.drop_duplicates("location_id").set_index("location_id")["split"]
         self._bundles: dict[str, Any] = {}
 

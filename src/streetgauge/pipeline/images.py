@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import shutil
 
-import pandas as pd
-
-from streetgauge.io.files import write_table
+from streetgauge.io.files import read_table, write_table
 from streetgauge.progress import Progress
 from streetgauge.settings import OpenImagery
 from streetgauge.skips import describe_skips
@@ -23,7 +21,7 @@ def collect(study: Study, key: str, progress: Progress) -> Done:
 
     imagery = study.settings.imagery
     assert isinstance(imagery, OpenImagery)  # else this stage makes nothing, and is not run
-    locations = pd.read_parquet(study.locations)
+    locations = read_table(study.locations)
     work = study.path(_WORK)
     found = collect_images(imagery, locations, study.image_folder, work, progress=progress)
     images, skips, retryable = found

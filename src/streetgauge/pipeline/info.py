@@ -284,15 +284,17 @@ def _table_info(path: Path) -> dict[str, Any]:
     try:
         file = pq.ParquetFile(path)
         metadata = read_metadata(path)
-    except (pa.ArrowException, json.JSONDecodeError) as error:
+        skips = None
+        if path.name.startswith("skipped") and {"stage", "reason"} <= set(file.schema_arrow.names):
+            skips = file.read().to_pandas()[["stage", "reason"]]
+    except (pa.ArrowException, OSError) as error:
         raise InputError(path, f"this is no Parquet file: {error}") from None
     facts: dict[str, Any] = {
         "table": str(path),
         "rows": f"{file.metadata.num_rows:,}",
         "columns": ", ".join(file.schema_arrow.names),
     }
-    if path.name == "skipped.parquet":
-        counts = file.read(["stage", "reason"]).to_pandas().value_counts()
-        for (stage, reason), count in counts.items():
+    if skips is not None:
+        for (stage, reason), count in skips.value_counts().items():
             facts[f"{stage}: {reason}"] = f"{count:,}"
     return facts | metadata

@@ -16,7 +16,7 @@ import pyarrow as pa
 
 from streetgauge.errors import InputError
 from streetgauge.features.store import FeatureStore
-from streetgauge.io.files import read_metadata, write_text
+from streetgauge.io.files import read_metadata, read_table, write_text
 from streetgauge.io.formats import ANALYSIS_VERSION, read_object
 from streetgauge.locations import read_areas
 from streetgauge.pipeline.gallery import make_gallery
@@ -93,7 +93,7 @@ def _refuse_no_map(path: Path) -> None:
 
 def _official(study: Study) -> ReportData:
     """Give what a map of official statistics alone shows."""
-    frame, about = pd.read_parquet(study.outcomes), read_metadata(study.outcomes)
+    frame, about = read_table(study.outcomes), read_metadata(study.outcomes)
     empty = dict.fromkeys(("decile", "low", "high", "n_locations", "score"), pd.NA)
     tables = [
         pd.DataFrame({"area": frame["area"], "outcome": name, **empty}).assign(
@@ -118,7 +118,7 @@ def _official(study: Study) -> ReportData:
 
 def _collect(study: Study, progress: Progress) -> tuple[ReportData, tuple[str, ...]]:
     """Gather what the page shows, and what of it is worth a line on the screen."""
-    table = pd.read_parquet(study.areas)
+    table = read_table(study.areas)
     gallery, imagery = make_gallery(study, table, progress), image_facts(study)
     data = ReportData(
         name=study.settings.name,
@@ -130,7 +130,7 @@ def _collect(study: Study, progress: Progress) -> tuple[ReportData, tuple[str, .
         provenance=read_metadata(study.outcomes),
         skips=study.skips(),
         run=_without_times(study.record),
-        locations=pd.read_parquet(study.locations),
+        locations=read_table(study.locations),
         simulated=isinstance(study.settings.features, SimulatedFeatures),
         credits=imagery.get("credits", ()),
         gallery=gallery,
@@ -243,7 +243,7 @@ def image_facts(study: Study) -> dict[str, Any]:
     }
     if isinstance(imagery, OpenImagery) and study.images.exists():
         facts["credits"] = read_metadata(study.images).get("credits", [])
-        taken = pd.to_datetime(pd.read_parquet(study.images)["captured_at"], utc=True).dropna()
+        taken = pd.to_datetime(read_table(study.images)["captured_at"], utc=True).dropna()
         if len(taken):
             facts["captured"] = (int(taken.min().year), int(taken.max().year))
     try:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from streetgauge.errors import InputError
 from streetgauge.features.area_means import mean_features
 from streetgauge.features.store import FeatureStore
-from streetgauge.io.files import read_metadata, write_table
+from streetgauge.io.files import read_metadata, read_table, write_table
 from streetgauge.model.training_data import labelled, load_training_data, study_splits
 from streetgauge.progress import Progress
 from streetgauge.settings import FoldSettings
@@ -68,7 +68,7 @@ def train(study: Study, key: str, progress: Progress) -> Done:
     remove_folds_of_another_kind(study)
     folds = _cross_validated(work, splits, settings.folds, own_outputs(study))
     other = _train_other_folds(work, locations, labels)
-    write_table(mean_features(store, pd.read_parquet(study.locations)), study.area_features)
+    write_table(mean_features(store, read_table(study.locations)), study.area_features)
     notes: tuple[str, ...] = ()
     if start is not None:
         tested = folds.loc[folds["fold"] > 0, "area"]

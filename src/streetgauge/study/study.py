@@ -29,6 +29,7 @@ from streetgauge.io.files import (
     WriteLock,
     digest,
     read_metadata,
+    read_table,
     remove_leftovers,
     sha256_of,
     write_json,
@@ -102,6 +103,8 @@ class Study(StudyFiles):
     _fingerprints: dict[str, dict[str, Any]] = field(
         default_factory=dict, repr=False, compare=False
     )
+
+    _skips_seen: dict[str, str] = field(default_factory=dict, repr=False, compare=False)
 
     @classmethod
     def open(cls, path: Path, *, anew: bool = False) -> Study:
@@ -214,7 +217,9 @@ class Study(StudyFiles):
             Also count a stage that another run may complete: what lies downstream can go on.
         """
         entry = self.record.get("stages", {}).get(stage.name)
-        if entry is None or entry["cache_key"] != key or not self._skips_are_whole():
+        if entry is None or entry["cache_key"] != key:
+            return False
+        if not self._skips_are_whole(stage.name, entry):
             return False
         if entry.get("retryable") and not as_it_is:
             return False
@@ -264,11 +269,10 @@ class Study(StudyFiles):
         Of a file that is no streetgauge table it is that of the whole.
         """
         import pandas as pd
-        import pyarrow as pa
 
         try:
-            frame, about = pd.read_parquet(self.outcomes), read_metadata(self.outcomes)
-        except (OSError, pa.ArrowException):
+            frame, about = read_table(self.outcomes), read_metadata(self.outcomes)
+        except (OSError, InputError):
             return self.fingerprint(self.outcomes)
         numeric = {
             name: {key: value for key, value in each.items() if key not in _WORDS}
@@ -340,9 +344,10 @@ class Study(StudyFiles):
         """Everything that was excluded so far: columns location_id, view, area, stage, reason."""
         import pandas as pd
 
-        if not self._skips_are_whole():
+        found = self._read_skips()
+        if found is None:
             return pd.DataFrame({name: pd.Series(dtype="str") for name in SKIP_COLUMNS})
-        return pd.read_parquet(self.skipped)
+        return found
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
@@ -357,6 +362,7 @@ class Study(StudyFiles):
         with WriteLock(self.run_file, "is at work on this study") as lock, self.running.heartbeat():
             if lock.held:
                 self._remove_leftovers()
+            self._restore_skips()
             yield
 
     def _remove_leftovers(self) -> None:
@@ -365,14 +371,30 @@ class Study(StudyFiles):
         for path in (self.run_file, self.skipped, self.curves, *sorted(made)):
             remove_leftovers(path)
 
-    def _skips_are_whole(self) -> bool:
-        import pyarrow as pa
-        import pyarrow.parquet as pq
+    def _read_skips(self) -> pd.DataFrame | None:
+        """Read all of skipped.parquet; None if it is lost or damaged."""
+        import pandas as pd
 
         try:
-            return set(pq.read_schema(self.skipped).names) == set(SKIP_COLUMNS)
-        except (OSError, pa.ArrowException):
-            return False
+            frame = read_table(self.skipped)
+        except (OSError, InputError):
+            return None
+        texts = all(pd.api.types.is_string_dtype(frame[name]) for name in frame)
+        return frame if set(frame) == set(SKIP_COLUMNS) and texts else None
+
+    def _skips_are_whole(self, stage: str, entry: Mapping[str, Any]) -> bool:
+        """Whether skipped.parquet has the very rows of a stage that its run recorded."""
+        recorded = entry.get("skipped")
+        signature = signature_of(self.skipped) if self.skipped.is_file() else ""
+        if self._skips_seen.get("signature") != signature:
+            self._skips_seen.clear()
+            self._skips_seen.update(_digests(self._read_skips()), signature=signature)
+        return bool(self._skips_seen.get(stage, "") == recorded)
+
+    def _restore_skips(self) -> None:
+        """Write skipped.parquet anew where it is lost or damaged; who had rows is redone."""
+        if self.record.get("stages") and self._read_skips() is None:
+            write_table(self.skips().astype("str"), self.skipped)
 
     def require_inputs(self, stage: Stage) -> None:
         """Refuse a stage whose input files are not there.
@@ -547,6 +569,7 @@ class Study(StudyFiles):
             "started": started.isoformat(timespec="seconds"),
             "seconds": round(seconds, 2),
             "messages": list(done.lines),
+            "skipped": _digests(self._read_skips()).get(stage.name, ""),
             **({"retryable": True} if done.retryable else {}),
         }
         self.made.settle(stage.writes(self), whole=(self.image_folder,))
@@ -562,6 +585,19 @@ class Study(StudyFiles):
             }
         )
         write_json(self.record, self.run_file)
+
+
+def _digests(skips: pd.DataFrame | None) -> dict[str, str]:
+    """Hash the rows of each stage; a stage without any has none."""
+    if skips is None:
+        return {}
+    import pandas as pd
+
+    rows = pd.util.hash_pandas_object(skips, index=False)
+    return {
+        str(stage): hashlib.sha256(each.to_numpy().tobytes()).hexdigest()
+        for stage, each in rows.groupby(skips["stage"].to_numpy())
+    }
 
 
 def _as_json(value: Any) -> Any:
