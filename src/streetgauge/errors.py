@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import difflib
+import unicodedata
 from collections.abc import Iterable
 
-__all__ = ["InputError", "StreetgaugeError", "closest"]
+__all__ = ["InputError", "StreetgaugeError", "closest", "visible"]
 
+_JOINERS = "\u200c\u200d"  # of letters in some scripts, and of emoji
 _MOST = 600  # characters of a file's text that an error repeats
 
 
@@ -17,8 +19,8 @@ class StreetgaugeError(Exception):
 class InputError(StreetgaugeError):
     """Something that the user gave cannot be used as it is.
 
-    What it repeats from a file stays one line: signs that move a terminal's cursor become blanks,
-    and what is longer than a few lines is cut off.
+    What it repeats from a file stays one line: signs that move a terminal's cursor are written as
+    escapes, and what is longer than a few lines is cut off.
 
     Parameters
     ----------
@@ -49,8 +51,30 @@ class InputError(StreetgaugeError):
         return type(self), (self.subject, self.reason, self.next_step)
 
 
+def visible(text: str) -> str:
+    r"""Write signs that a terminal would act on, or could not show, as escapes.
+
+    Line ends, other control characters, marks that turn the direction of text, and the bytes of a
+    file's name that are no UTF-8, as Python has them in a string.
+
+    Examples
+    --------
+    >>> print(visible("leeds[draft]"), visible("a\nb\x1b[2J"), visible("v\udcff"))
+    leeds[draft] a\nb\x1b[2J v\xff
+    """
+    return text if text.isprintable() else "".join(map(_visible_sign, text))
+
+
+def _visible_sign(sign: str) -> str:
+    if sign.isprintable() or sign in _JOINERS or unicodedata.category(sign) == "Zs":
+        return sign
+    if "\udc80" <= sign <= "\udcff":  # a byte that is no UTF-8, see PEP 383
+        return f"\\x{ord(sign) - 0xDC00:02x}"
+    return sign.encode("unicode_escape").decode("ascii")
+
+
 def _one_line(text: str) -> str:
-    plain = text if text.isprintable() else "".join(c if c.isprintable() else " " for c in text)
+    plain = "".join(sign if sign.isprintable() else " " for sign in visible(text))
     return plain if len(plain) <= _MOST else f"{plain[:_MOST]} ..."
 
 

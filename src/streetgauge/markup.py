@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
 from html import escape
 from typing import TYPE_CHECKING, Any
+
+from streetgauge.errors import visible
 
 if TYPE_CHECKING:
     from jinja2 import Template
@@ -16,6 +19,7 @@ __all__ = [
     "facts_html",
     "figure_text",
     "interval_text",
+    "markdown_text",
     "table_html",
     "template",
 ]
@@ -26,17 +30,31 @@ _TEXT = ' style="text-align: left"'
 
 @cache
 def template(package: str, name: str) -> Template:
-    """Template in a package's folder ``assets``; values are escaped, but not in Markdown."""
+    """Template in a package's folder ``assets``; values are escaped, in Markdown by ``md``."""
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
-    return Environment(
+    environment = Environment(
         loader=PackageLoader(package, "assets"),
         autoescape=not name.endswith(".md.jinja"),
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
         keep_trailing_newline=True,
-    ).get_template(name)
+    )
+    environment.filters["md"] = markdown_text
+    return environment.get_template(name)
+
+
+def markdown_text(value: object) -> str:
+    r"""Write a value so that Markdown shows it as it is, on one line, also in a table.
+
+    Examples
+    --------
+    >>> print(markdown_text("*a* | <b>"))
+    \*a\* \| \<b\>
+    """
+    text = visible(" ".join(str(value).splitlines()))
+    return re.sub(r"([\\`*_{}\[\]<>|~&$])", r"\\\1", text)
 
 
 def figure_text(value: float | None, form: str = ".2f") -> str:

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import errno
 import sys
+from contextlib import suppress
+from pathlib import Path
 
 # The order of the verbs.
 # isort: off
@@ -16,7 +18,7 @@ from streetgauge.cli import models
 from streetgauge.cli import analysis
 
 # isort: on
-from streetgauge.cli.app import Screen, app
+from streetgauge.cli.app import Screen, app, replace_unknown_signs
 from streetgauge.errors import InputError, StreetgaugeError
 
 __all__ = ["analysis", "app", "main", "models", "stages"]
@@ -29,7 +31,9 @@ LOWER = (
 def main() -> None:
     """Run the command line; errors that a user can fix are one sentence and exit code 2."""
     machine = "--json" in sys.argv
+    replace_unknown_signs()
     try:
+        _require_utf8(sys.argv[1:])
         app()
     except StreetgaugeError as error:
         Screen(machine=machine).error(str(error))
@@ -47,3 +51,12 @@ def main() -> None:
         fixable = (PermissionError, IsADirectoryError, NotADirectoryError, FileNotFoundError)
         named = isinstance(error, (*fixable, FileExistsError))
         raise SystemExit(2 if named or error.errno == errno.ENAMETOOLONG else 1) from None
+
+
+def _require_utf8(words: list[str]) -> None:
+    """Refuse names that no table, page or library can hold, before any long work."""
+    with suppress(FileNotFoundError):  # the folder that one is in may have been removed
+        words = [*words, str(Path.cwd())]
+    for word in words:
+        if any("\udc80" <= sign <= "\udcff" for sign in word):
+            raise InputError(word, "this name has bytes that are no UTF-8", "give it another name")

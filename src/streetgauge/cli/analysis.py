@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from streetgauge.cli.app import Machine, Quiet, Screen, StudyPath, Verbose, app, open_study
-from streetgauge.errors import InputError
+from streetgauge.errors import InputError, visible
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -38,7 +38,7 @@ def info(
     table.add_column(overflow="fold")
     for name, value in facts.items():
         text = value if isinstance(value, str) else json.dumps(value, default=str)
-        table.add_row(name, text)
+        table.add_row(visible(name), visible(text))  # a line end in them would look like a row
     Screen(machine=machine).result(table, facts)
 
 

@@ -7,7 +7,7 @@ import logging
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from io import TextIOWrapper
@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Console
+from rich.console import Console, ConsoleOptions, RenderableType
 from rich.progress import (
     BarColumn,
     Progress,
@@ -23,9 +23,11 @@ from rich.progress import (
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
+from rich.segment import Segment
 from rich.table import Table
 from rich.text import Text
 
+from streetgauge.errors import visible
 from streetgauge.progress import Advance
 from streetgauge.version import __version__
 
@@ -40,7 +42,9 @@ __all__ = [
     "StudyPath",
     "Verbose",
     "app",
+    "echo",
     "open_study",
+    "replace_unknown_signs",
 ]
 
 app = typer.Typer(
@@ -70,7 +74,7 @@ def open_study(path: Path, *, anew: bool = False) -> Study:
 
 def _version(wanted: bool) -> None:
     if wanted:
-        typer.echo(f"streetgauge {__version__}")
+        echo(f"streetgauge {__version__}")
         raise typer.Exit
 
 
@@ -81,6 +85,42 @@ def _options(
     ] = False,
 ) -> None:
     pass
+
+
+class PlainConsole(Console):
+    """A console on which names and paths stand as they are: no markup, and no control characters.
+
+    Rich reads "[/bold]" of a study's name as a tag, and takes "[draft]" out of a path; here a style
+    comes from the program alone.
+    """
+
+    def __init__(self, *, stderr: bool = False, soft_wrap: bool = False) -> None:
+        super().__init__(
+            stderr=stderr, soft_wrap=soft_wrap, markup=False, emoji=False, highlight=False
+        )
+
+    def render(
+        self, renderable: RenderableType, options: ConsoleOptions | None = None
+    ) -> Iterable[Segment]:
+        """Render as any console, with signs that a terminal would act on as escapes."""
+        for segment in super().render(renderable, options):
+            if segment.control or segment.text.isprintable():
+                yield segment
+            else:
+                lines = "\n".join(map(visible, segment.text.split("\n")))
+                yield Segment(lines, segment.style)
+
+
+def replace_unknown_signs() -> None:
+    """Let what a stream's encoding lacks become a question mark, and no error."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):  # a pipe on Windows has no ρ, and no name's ł
+            stream.reconfigure(errors="replace")
+
+
+def echo(line: str) -> None:
+    """Print a line that was asked for to standard output, of any command without options of it."""
+    Screen().result(line)
 
 
 class Screen:
@@ -103,12 +143,10 @@ class Screen:
         self, *, quiet: bool = False, verbose: bool = False, machine: bool = False
     ) -> None:
         self.quiet, self.verbose, self.machine = quiet, verbose, machine
-        for stream in (sys.stdout, sys.stderr):
-            if isinstance(stream, TextIOWrapper):  # a pipe on Windows has no ρ, and no name's ł
-                stream.reconfigure(errors="replace")
+        replace_unknown_signs()
         self._lock = threading.Lock()  # folds train in threads, and each reports its progress
-        self.console = Console(stderr=True, highlight=False, soft_wrap=True)
-        self.output = Console(highlight=False)
+        self.console = PlainConsole(stderr=True, soft_wrap=True)
+        self.output = PlainConsole()
         if not self.output.is_terminal:
             self.output.width = 100  # a file or a log: no terminal gives its width
         logging.basicConfig(
@@ -125,21 +163,25 @@ class Screen:
         if self.machine:
             self._json(event=event, message=message, **details)
         else:
-            self.console.print(Text(message))
+            # A log's message may have several lines.
+            lines = message.splitlines() if event == "log" else [message]
+            self.console.print(Text("\n".join(map(visible, lines))))
 
     def error(self, message: str) -> None:
         """Tell what went wrong, also when quiet."""
         if self.machine:
             self._json(event="error", message=message)
         else:
-            self.console.print(Text.assemble(("Error: ", "bold red"), message))
+            self.console.print(Text.assemble(("Error: ", "bold red"), visible(message)))
 
     def result(self, table: Table | Text | str, data: object = None) -> None:
         """Print what was asked for to standard output."""
         if self.machine:
-            print(json.dumps(data, default=str, ensure_ascii=False))  # noqa: T201
+            print(_json_text(data, sys.stdout.encoding))  # noqa: T201
+        elif isinstance(table, str):
+            self.output.print(Text(visible(table)), soft_wrap=True)
         else:
-            self.output.print(table, soft_wrap=isinstance(table, str))
+            self.output.print(table)
 
     @contextmanager
     def progress(self, description: str, total: int, unit: str) -> Iterator[Advance]:
@@ -150,7 +192,7 @@ class Screen:
             yield from self._json_progress(description, total, unit)
         else:
             with Progress(
-                TextColumn("  {task.description}"),
+                TextColumn("  {task.description}", markup=False),
                 BarColumn(),
                 TextColumn("{task.completed:,.0f} of {task.total:,.0f} {task.fields[unit]}"),
                 _Rate(),
@@ -183,10 +225,20 @@ class Screen:
 
     def _json(self, **fields: Any) -> None:
         now = datetime.now(UTC).isoformat(timespec="milliseconds")
-        line = json.dumps({"time": now, **fields}, default=str, ensure_ascii=False)
+        line = _json_text({"time": now, **fields}, sys.stderr.encoding)
         with self._lock:  # a line and its end at once, however many threads write
             sys.stderr.write(line + "\n")
             sys.stderr.flush()
+
+
+def _json_text(content: object, encoding: str | None) -> str:
+    """Write JSON as an encoding can hold it: with escapes where it lacks a sign."""
+    text = json.dumps(content, default=str, ensure_ascii=False)
+    try:
+        text.encode(encoding or "utf-8")
+    except UnicodeEncodeError:
+        return json.dumps(content, default=str)
+    return text
 
 
 class _Rate(TextColumn):

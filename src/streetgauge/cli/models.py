@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from streetgauge.cli.app import Machine, Quiet, Screen, StudyPath, Verbose, app, open_study
+from streetgauge.cli.app import Machine, Quiet, Screen, StudyPath, Verbose, app, echo, open_study
 from streetgauge.errors import InputError
 
 __all__ = ["export", "import_weights", "predict"]
@@ -125,12 +125,12 @@ def export(
         require_push(push)
 
     for line in export_bundle(open_study(study), out, licence=licence, force=force):
-        typer.echo(line)
+        echo(line)
     if push is not None:
         from streetgauge.model.hub import push as publish
 
-        typer.echo(f"Published: {publish(out, push, public=public)}")
-    typer.echo(f"What it is: streetgauge info {out}")
+        echo(f"Published: {publish(out, push, public=public)}")
+    echo(f"What it is: streetgauge info {out}")
 
 
 @app.command(
@@ -159,4 +159,4 @@ def import_weights(
     for line in import_file(
         file, out, outcome=outcome, label=label, place=place, licence=licence, force=force
     ):
-        typer.echo(line)
+        echo(line)

@@ -8,7 +8,17 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from streetgauge.cli.app import Force, Machine, Quiet, Screen, StudyPath, Verbose, app, open_study
+from streetgauge.cli.app import (
+    Force,
+    Machine,
+    Quiet,
+    Screen,
+    StudyPath,
+    Verbose,
+    app,
+    echo,
+    open_study,
+)
 from streetgauge.cli.tables import outcomes_table, print_headline, sources_table
 from streetgauge.errors import InputError
 
@@ -66,7 +76,7 @@ def init(
         raise InputError(file, "this file exists", "take another directory, or use --force")
     template = files("streetgauge").joinpath("study.template.toml").read_text(encoding="utf-8")
     write_text(template, file)
-    typer.echo(f"Wrote {file}. Edit it, then: streetgauge check {directory}")
+    echo(f"Wrote {file}. Edit it, then: streetgauge check {directory}")
 
 
 @app.command(epilog="Example: `streetgauge check examples/newport`")
