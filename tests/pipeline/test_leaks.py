@@ -75,10 +75,22 @@ def test_an_outcome_among_the_features_is_named_on_the_screen_and_in_the_report(
     income = pd.read_csv(study / "outcomes.csv")["income"]
     features["f2"] = income[features["place"].str[1:].astype(int) // 4].to_numpy()
     features.to_csv(study / "features.csv", index=False)
+    checked = run("check", study)[2]
     code, out, err = run("run", study)
     assert code == 0, err
     sentence = "Feature column 3 (f2) of features.csv puts areas in the order of Household income"
     assert sentence in " ".join(out.split())
+    assert sentence in checked
     assert sentence in (study / "report.html").read_text(encoding="utf-8")
     (leak,) = json.loads((study / "metrics.json").read_text(encoding="utf-8"))["feature_leaks"]
     assert (leak["kind"], leak["column"], leak["spearman"]) == ("value", 3, pytest.approx(1))
+
+
+def test_locations_that_share_features_with_another_area_are_counted_before_a_run(
+    study: Path, run: Run
+) -> None:
+    code, _, err = run("check", study)
+    assert code == 0, err
+    assert "leaks: 6 of 100 locations have features in common with another area" in err
+    change(study, "k = 3", 'k = 3\nshared_images = "allow"')
+    assert 'shared_images = "allow" under [folds]' in run("check", study)[2]

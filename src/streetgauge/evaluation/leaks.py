@@ -13,7 +13,7 @@ from scipy.stats import t as student
 from sklearn.utils.extmath import randomized_svd
 
 from streetgauge.settings import StudySettings
-from streetgauge.splits.sharing import codes_of, recognised
+from streetgauge.splits.sharing import recognised_codes
 
 __all__ = ["feature_leaks", "leak_messages", "outcome_values", "shared_images"]
 
@@ -208,9 +208,8 @@ def _message(leak: Mapping[str, Any], source: str) -> str:
 def _copies(features: pd.DataFrame, source: str) -> Iterator[dict[str, Any]]:
     """Find areas that have exactly the features of another area."""
     vectors = features.to_numpy(np.float32)
-    code = codes_of(vectors)
-    same = np.bincount(code)[code] > 1
-    same[same] = recognised(vectors[same], vectors, len(vectors))
+    code = recognised_codes(vectors)
+    same = (code >= 0) & (np.bincount(code + 1)[code + 1] > 1)
     if not same.any():
         return
     names = features.index.to_numpy(str)

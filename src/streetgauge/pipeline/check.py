@@ -7,13 +7,15 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from importlib.util import find_spec
 
+import numpy as np
 import pandas as pd
 
 from streetgauge.errors import InputError
 from streetgauge.evaluation.area_facts import check_evaluation
 from streetgauge.evaluation.evaluate import read_oracle
+from streetgauge.evaluation.leaks import feature_leaks, outcome_values
 from streetgauge.features.lookup import backbone_of
-from streetgauge.features.table import match_rows
+from streetgauge.features.table import Matched, match_rows
 from streetgauge.features.weights import weights_file
 from streetgauge.imagery import find_views
 from streetgauge.locations import read_areas, read_locations
@@ -23,6 +25,7 @@ from streetgauge.pipeline.outcomes import read_outcomes
 from streetgauge.pipeline.quality import earlier_findings
 from streetgauge.pipeline.report import read_curves
 from streetgauge.settings import ImageFeatures, ImagerySettings, OpenImagery, TableFeatures
+from streetgauge.splits.sharing import recognised_codes
 from streetgauge.study import Study
 
 __all__ = ["Finding", "check"]
@@ -110,6 +113,7 @@ def _checks(study: Study, inputs: _Inputs) -> Iterator[_Check]:
         return
     yield _Check("features", inputs.check_features, ("locations",), ("imagery", "features"))
     yield _Check("coverage", inputs.check_coverage, ("features",))
+    yield _Check("leaks", inputs.check_leaks, ("outcomes", "features"))
     yield _Check("folds", inputs.check_folds, ("areas", "outcomes", "locations"), ("folds",))
     if settings.transfer is not None:
         yield _Check("transfer", inputs.check_transfer, (), ("transfer",))
@@ -130,6 +134,7 @@ class _Inputs:
     views: pd.Series | None = None
     n_views: int = 0
     usable: pd.Index | None = None
+    table: Matched | None = None
 
     def check_areas(self) -> str:
         settings = self.study.settings
@@ -171,7 +176,7 @@ class _Inputs:
     def check_features(self) -> str:
         settings, imagery = self.study.settings.features, self.study.settings.imagery
         if isinstance(settings, TableFeatures):
-            matched = match_rows(settings, self.locations)
+            self.table = matched = match_rows(settings, self.locations)
             self._count(pd.Series(matched.present.sum(axis=1), matched.ids), len(matched.views))
             return f"{len(matched.table.features):,} rows of {len(settings.columns):,} features"
         if not isinstance(settings, ImageFeatures) or imagery is None:
@@ -213,6 +218,31 @@ class _Inputs:
             )
         self.usable = pd.Index(usable.index[usable])
         return line
+
+    def check_leaks(self) -> str:
+        """Find what a table of features shows: rows that areas share, features of an outcome."""
+        if self.table is None:
+            return ""
+        matched, settings = self.table, self.study.settings
+        slot, view = np.nonzero(matched.present & matched.done[:, None])
+        ids = self.locations["location_id"].astype(str)
+        areas = self.locations["area"].set_axis(ids).reindex(matched.ids).to_numpy(str)
+        vectors = matched.table.features[matched.rows_of[slot, view]]
+        code = recognised_codes(vectors)
+        count = pd.Series(areas[slot]).groupby(code).transform("nunique").to_numpy()
+        lines = []
+        if shared := len(np.unique(slot[(code >= 0) & (count > 1)])):
+            lines.append(
+                f"{shared:,} of {len(np.unique(slot)):,} locations have features in common with "
+                f'another area; shared_images = "{settings.folds.shared_images}" under [folds] '
+                "sets whether training takes those that a test part has as well"
+            )
+        means = pd.DataFrame(vectors).groupby(slot).mean()
+        means = means.groupby(areas[means.index]).mean()
+        values = outcome_values(settings, self.outcomes.set_index("area"))
+        name, columns = matched.settings.file.name, matched.settings.columns
+        lines += [each["message"] for each in feature_leaks(means, values, name, columns)]
+        return "; ".join(lines)
 
     def check_folds(self) -> str:
         folds, locations = self.study.settings.folds, self.locations

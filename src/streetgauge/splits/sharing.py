@@ -22,7 +22,7 @@ from streetgauge.splits.folds import Rows, Split
 if TYPE_CHECKING:
     from streetgauge.features.store import FeatureStore
 
-__all__ = ["ViewIdentity", "codes_of", "count_shared", "recognised"]
+__all__ = ["ViewIdentity", "codes_of", "count_shared", "recognised", "recognised_codes"]
 
 Codes = NDArray[np.int64]
 Flags = NDArray[np.bool_]
@@ -64,7 +64,7 @@ class ViewIdentity:
         again = np.flatnonzero(np.bincount(code, minlength=1)[code] > 1)
         _, first = np.unique(code[again], return_index=True)
         shown = again[first]
-        spread = np.linspace(0, max(len(row) - 1, 0), min(len(row), SAMPLE)).astype(np.int64)
+        spread = _spread(len(row))
         known = recognised(
             store.features[row[shown], view[shown]],
             store.features[row[spread], view[spread]],
@@ -92,6 +92,15 @@ class ViewIdentity:
 def codes_of(vectors: NDArray[Any]) -> Codes:
     """Give each of the vectors [n, D] a number: the same where their bytes are."""
     return _numbered(_hashes(vectors))
+
+
+def recognised_codes(vectors: NDArray[Any]) -> Codes:
+    """Give vectors [n, D] numbers as `codes_of`, below 0 where others may equal them by chance."""
+    return np.where(
+        recognised(vectors, vectors[_spread(len(vectors))], len(vectors)),
+        codes_of(vectors),
+        UNKNOWN,
+    )
 
 
 def recognised(vectors: NDArray[Any], sample: NDArray[Any], n: int) -> Flags:
@@ -167,6 +176,11 @@ def _stands_in(codes: Codes, rows: Rows, others: Rows, present: Flags) -> Flags:
     found = np.isin(codes[rows], codes[others][present[others]])
     found &= present[rows] & (codes[rows] >= 0)
     return found
+
+
+def _spread(n: int) -> Rows:
+    """Give at most `SAMPLE` of n positions, evenly spread over them."""
+    return np.linspace(0, max(n - 1, 0), min(n, SAMPLE)).astype(np.int64)
 
 
 def _numbered(hashes: NDArray[np.uint64]) -> Codes:
