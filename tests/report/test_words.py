@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from textwrap import wrap
+
 import pandas as pd
 import pytest
 
@@ -215,14 +217,38 @@ def test_a_plainer_learner_that_knows_places_is_not_what_images_alone_show():
     found = compared("linear-and-kriging", (-0.3, -0.4, -0.2), (0.0, -0.1, 0.1))
     random, spatial = ({**METRICS, "kind": k, "outcomes": {"a": found}} for k in FOLD_KINDS)
     sentence = words.plainer({**random, "other_folds": spatial}, LABELS, "ridge")
-    assert [each.count("0.30 lower") for each in sentence] == [2]
-    assert "in random folds for Apples (1.00 against 1.34: 0.30 lower" in sentence[0]
-    assert "uses places too, so this is not what images alone show" in sentence[0]
-    assert "learner = " not in sentence[0]
+    assert sentence == [
+        "The mapped learner (ridge) errs clearly more than linear-and-kriging (with places) by "
+        "0.30 for Apples in random and spatial folds. That is not what images alone show."
+    ]
 
 
 def test_the_learner_in_use_is_not_what_is_to_be_tried():
     found = compared("linear", (-0.3, -0.4, -0.2), (0.0, -0.1, 0.1))
     (sentence,) = words.plainer({**METRICS, "outcomes": {"a": found}}, LABELS, "ridge")
-    assert 'learner = "kernel"' in sentence
-    assert 'learner = "ridge"' not in sentence
+    assert sentence.endswith(
+        '(linear) by 0.30 for Apples in these folds. Try learner = "kernel" under [train].'
+    )
+
+
+def test_of_many_outcomes_the_note_on_plainer_learners_takes_three_lines():
+    names = {n: f"Welsh Index of Multiple Deprivation 2019, {n}" for n in "abcde"}
+    gains = {n: (-0.2 - i / 10, -0.9, -0.1) for i, n in enumerate(names)}
+    outcomes = {}
+    for name, gain in gains.items():
+        both = [compared(each, gain, (0.0, -0.1, 0.1)) for each in ("linear", "linear-and-kriging")]
+        outcomes[name] = both[0] | {"with_images": both[0]["with_images"] | both[1]["with_images"]}
+    spatial = {**METRICS, "kind": "spatial", "outcomes": outcomes}
+    (sentence,) = words.plainer({**spatial, "kind": "random", "other_folds": spatial}, names)
+    assert (
+        "(linear) by 0.20 to 0.60 for all 5 outcomes in random and spatial folds, and" in sentence
+    )
+    assert "(with places) by 0.20 to 0.60 there. Try" in sentence
+    assert sentence.count("learner = ") == 1
+    assert len(wrap(f"NOTE: {sentence}", 100)) <= 3
+    for outcome in "abc":  # now their outcomes differ
+        del outcomes[outcome]["with_images"]["linear"]
+    fewer = {**spatial, "outcomes": {n: outcomes[n] for n in "abcd"}}
+    (sentence,) = words.plainer({**spatial, "kind": "random", "other_folds": fewer}, names)
+    assert "for all 5 outcomes in random or spatial folds" in sentence
+    assert f"(linear) by 0.50 to 0.60 for {names['d']} and {names['e']} in" in sentence

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from streetgauge.report.text.numbers import (
@@ -13,7 +13,6 @@ from streetgauge.report.text.numbers import (
     number,
     percent,
     plural,
-    span,
     unit,
 )
 from streetgauge.settings import FOLD_KINDS
@@ -32,10 +31,10 @@ IMAGE_FREE = {
 }
 
 PLAINER = {
-    "linear": "Ridge regression on mean features of areas (linear)",
-    "linear-and-kriging": "Ridge regression on mean features of areas, with kriging of what it "
-    "leaves (linear-and-kriging)",
+    "linear": "ridge regression (linear)",
+    "linear-and-kriging": "linear-and-kriging (with places)",
 }
+FEW = 2  # outcomes that are named; of more the number is enough
 SETTINGS = ("ridge", "kernel")  # learners of [train] that are as plain, or nearly
 
 
@@ -263,6 +262,9 @@ def plainer(
 ) -> list[str]:
     """Name the plainer learners on the same images that are clearly better than the mapped one.
 
+    In a sentence that takes three lines of a screen, however many outcomes there are: each one's
+    figures stand in the tables.
+
     Clearly better is a lower MAE, with an interval of the paired difference that excludes 0, and
     a rho that is not clearly lower.
 
@@ -278,31 +280,43 @@ def plainer(
     Returns
     -------
     list of str
-        A sentence for each such learner, of both kinds of folds.
+        The sentence and its advice, of all such learners and both kinds of folds; or nothing.
     """
-    level = percent(metrics.get("interval_level", 0.9))
     both = [metrics, *([metrics["other_folds"]] if "other_folds" in metrics else [])]
-    sentences = []
+    better: dict[str, str] = {}
     for name, method in PLAINER.items():
-        parts = []
-        for tested in both:
-            found = [
-                f"{label} ({number(each['mae'])} against "
-                f"{number(evaluation['metrics']['mae']['value'])}: {_lower_by(each, level)})"
-                for outcome, label in labels.items()
-                if (evaluation := tested["outcomes"].get(outcome))
-                and (each := (evaluation.get("with_images") or {}).get(name))
-                and _clearly_better(each)
-            ]
-            if found:
-                kind = FOLD_KINDS.get(tested.get("kind", ""), "these folds")
-                parts.append(f"in {kind} for {listed(found)}")
-        if parts:
-            sentences.append(
-                f"{method} has a clearly lower mean absolute error than the mapped learner "
-                f"({learner}): {'; '.join(parts)}; {_advice(name, learner)}."
-            )
-    return sentences
+        lower = {
+            (outcome, tested.get("kind", "")): -each["gain"]["mae"]["value"]
+            for tested in both
+            for outcome in labels
+            if (evaluation := tested["outcomes"].get(outcome))
+            and (each := (evaluation.get("with_images") or {}).get(name))
+            and _clearly_better(each)
+        }
+        if lower:
+            least, most = (number(end(lower.values())) for end in (min, max))
+            by = least if least == most else f"{least} to {most}"
+            where = _where(list(lower), labels)
+            again = any(text.endswith(where) for text in better.values())
+            better[name] = f"{method} by {by} {'there' if again else where}"
+    if not better:
+        return []
+    return [
+        f"The mapped learner ({learner}) errs clearly more than "
+        f"{', and than '.join(better.values())}. {_advice(better, learner)}."
+    ]
+
+
+def _where(lower: Sequence[tuple[str, str]], labels: Mapping[str, str]) -> str:
+    """Write for which outcomes and in which folds an error is lower."""
+    names = [label for name, label in labels.items() if name in {name for name, _ in lower}]
+    count = f"all {len(names)}" if len(names) == len(labels) else f"{len(names)} of {len(labels)}"
+    whom = listed(names) if len(names) <= FEW else f"{count} outcomes"
+    kinds = dict.fromkeys(kind for _, kind in lower)
+    folds = [FOLD_KINDS.get(kind, "these folds").removesuffix(" folds") for kind in kinds]
+    every = len(lower) == len(names) * len(folds)  # for each outcome in each kind of folds
+    where = (" and " if every else " or ").join(folds) + " folds"
+    return f"for {whom} in {where}"
 
 
 def _clearly_better(each: Mapping[str, Any]) -> bool:
@@ -313,14 +327,8 @@ def _clearly_better(each: Mapping[str, Any]) -> bool:
     return lower and not (rho.get("low") is not None and rho["low"] > 0)
 
 
-def _lower_by(each: Mapping[str, Any], level: str) -> str:
-    mae = each["gain"]["mae"]
-    less = {"low": -mae["high"], "high": -mae["low"]}
-    return f"{number(-mae['value'])} lower, {level} interval {span(less)}"
-
-
-def _advice(name: str, learner: str) -> str:
-    if name != "linear":  # no learner of [train] is that, and a ridge alone may be no better
-        return "it uses places too, so this is not what images alone show"
-    others = " or ".join(f'learner = "{each}"' for each in SETTINGS if each != learner)
-    return f"try {others} under [train]"
+def _advice(better: Collection[str], learner: str) -> str:
+    if "linear" not in better:  # a ridge alone may be no better
+        return "That is not what images alone show"
+    others = " or ".join(f'"{each}"' for each in SETTINGS if each != learner)
+    return f"Try learner = {others} under [train]"
