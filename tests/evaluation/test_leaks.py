@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from streetgauge.evaluation.leaks import feature_leaks, leak_messages, shared_images
+from streetgauge.evaluation.leaks import feature_leaks, shared_images
 
 AREAS = pd.Index([f"A{i:03d}" for i in range(120)], name="area")
 
@@ -114,11 +114,3 @@ def test_nothing_shared_has_no_message_and_nothing_counted_no_entry() -> None:
     assert found is not None
     assert found["message"] is None
     assert shared_images(None, "exclude") is None
-
-
-def test_of_two_kinds_of_folds_the_first_that_share_are_stated() -> None:
-    here, there = {"message": "own"}, {"message": "other"}
-    assert leak_messages({"leaks": here, "other_folds": {"leaks": there}}) == ["own"]
-    known = {"leaks": {"message": None}, "feature_leaks": [{"message": "column"}]}
-    assert leak_messages({**known, "other_folds": {"leaks": there}}) == ["other", "column"]
-    assert leak_messages({"outcomes": {}}) == []

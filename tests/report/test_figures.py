@@ -86,11 +86,40 @@ def drawn(make_study):
 def test_every_figure_is_drawn_where_there_are_data_in_the_study_s_order(drawn):
     _, _, figures = drawn
     assert list(figures) == [
-        *("gain", "transfer", "fewer-areas", "training-loss", "training-tau"),
+        *("gain", "methods", "transfer", "fewer-areas", "training-loss", "training-tau"),
         *(f"{kind}-{name}" for name in LABELS for kind in PER_OUTCOME),
     ]
     assert figures["moran-crime"].outcome == "crime"
     assert figures["gain"].outcome is None
+
+
+def test_every_method_is_a_row_with_the_error_and_interval_that_the_metrics_have(make_study):
+    metrics, table, _ = whole(make_study())
+    own = metrics["outcomes"]["crime"]
+    own["with_images"] = {"linear": {"mae": 1.25, "mae_interval": {"low": 1.0, "high": 1.5}}}
+    own["baselines"] = {
+        "random": {"mae": 3.3, "mae_interval": {"low": 3.0, "high": 3.6}},
+        "kriging": {"mae": 1.75, "mae_interval": {"low": 1.5, "high": 2.0}},
+    }
+    figures = {each.name: each for each in draw_figures(metrics, table, LABELS, paper=False)}
+    rows = figures["methods"].table.query("outcome == 'crime'").set_index("method")
+    mapped = own["metrics"]["mae"]
+    assert rows.drop(columns="outcome").T.to_dict("list") == {
+        "kriging": ["without images", 1.75, 1.5, 2.0],
+        "linear": ["plainly, on images", 1.25, 1.0, 1.5],
+        "images": ["the mapped learner", *(mapped[end] for end in ("value", "low", "high"))],
+    }
+    assert "Kriging" in figures["methods"].svg
+    assert "Random" not in figures["methods"].svg
+
+
+def test_without_any_other_method_there_is_nothing_to_compare_in_a_figure(make_study):
+    metrics, table, _ = whole(make_study())
+    for each in metrics["outcomes"].values():
+        each |= {"baselines": {}, "with_images": {}}
+    assert "methods" not in {
+        each.name for each in draw_figures(metrics, table, LABELS, paper=False)
+    }
 
 
 def test_a_drawing_is_well_formed_says_what_it_is_and_shares_no_id(drawn):
@@ -326,7 +355,7 @@ def test_processes_side_by_side_draw_the_same_bytes(make_study):
             drawn.append(([(f.name, f.svg, f.pdf, f.png) for f in figures], dict(slides)))
     alone, helped = drawn
     assert alone == helped
-    assert [len(each) for each in alone] == [10, 2]
+    assert [len(each) for each in alone] == [11, 2]
     half = len(told) // 2
     assert told[0] == sum(told[1:half]) == sum(told[half + 1 :])
 

@@ -7,7 +7,7 @@ import pytest
 
 from streetgauge.evaluation import describe_scheme
 from streetgauge.report.text import evaluation
-from streetgauge.report.text.caveats import limits, seen, years_of
+from streetgauge.report.text.caveats import leak_messages, limits, seen, years_of
 from streetgauge.settings import FoldSettings
 
 LABELS = {"a": "Apples", "b": "Berries"}
@@ -205,3 +205,24 @@ def test_the_note_on_shuffled_labels_says_which_leaks_it_cannot_see() -> None:
     assert note.startswith("With shuffled labels rho is at most 0.10, no more than chance gives.")
     assert "cannot see images or positions that training and test areas share" in note
     assert "or an outcome among the features" in note
+
+
+def test_of_two_kinds_of_folds_the_first_that_share_are_stated():
+    here, there = {"message": "own"}, {"message": "other"}
+    assert leak_messages({"leaks": here, "other_folds": {"leaks": there}}) == ["own"]
+    known = {"leaks": {"message": None}, "feature_leaks": [{"message": "column"}]}
+    assert leak_messages({**known, "other_folds": {"leaks": there}}) == ["other", "column"]
+    assert leak_messages({"outcomes": {}}) == []
+
+
+def test_that_nothing_is_shared_is_stated_only_where_it_was_counted():
+    def leaks(**more):
+        metrics = {"classes": 10, "scheme": SCHEME, "outcomes": {}, "kind": "random", **more}
+        return " ".join(limits(metrics, {}))
+
+    clean = {"leaks": {"tested": 4000, "message": None}}
+    assert "None of 4,000 tested locations has an image" in leaks(**clean)
+    assert "None of" not in leaks()
+    assert "None of" not in leaks(
+        **clean, other_folds={"leaks": {"message": "shared"}, "kind": "x"}
+    )

@@ -41,9 +41,8 @@ def print_headline(study: Study, screen: Screen) -> None:
 
 
 def _print_figures(study: Study, metrics: dict[str, Any], screen: Screen) -> None:
-    from streetgauge.evaluation.leaks import leak_messages
     from streetgauge.io.files import read_metadata
-    from streetgauge.report.text import plainer
+    from streetgauge.report.text import leak_messages, plainer
     from streetgauge.settings import FOLD_KINDS
     from streetgauge.skips import without_value
 

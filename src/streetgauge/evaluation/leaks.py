@@ -15,7 +15,7 @@ from sklearn.utils.extmath import randomized_svd
 from streetgauge.settings import StudySettings
 from streetgauge.splits.sharing import recognised_codes
 
-__all__ = ["feature_leaks", "leak_messages", "outcome_values", "shared_images"]
+__all__ = ["feature_leaks", "outcome_values", "shared_images"]
 
 Floats = NDArray[np.float64]
 
@@ -239,11 +239,3 @@ def outcome_values(settings: StudySettings, outcomes: pd.DataFrame) -> pd.DataFr
         known = value if value.notna().any() else outcomes[f"{name}_decile"]
         values[outcome.label or name] = known.astype("Float64").astype("float64")
     return pd.DataFrame(values, index=outcomes.index)
-
-
-def leak_messages(metrics: Mapping[str, Any]) -> list[str]:
-    """Give the sentences on leaks of metrics.json; of two kinds of folds the first that share."""
-    kinds = (metrics, metrics.get("other_folds") or {})
-    shared = [(each.get("leaks") or {}).get("message") for each in kinds]
-    found = [each["message"] for each in metrics.get("feature_leaks") or ()]
-    return [*filter(None, shared)][:1] + found

@@ -42,7 +42,6 @@ from streetgauge.evaluation.area_facts import (
 from streetgauge.evaluation.evaluate import read_oracle
 from streetgauge.evaluation.leaks import (
     feature_leaks,
-    leak_messages,
     outcome_values,
     shared_images,
 )
@@ -54,6 +53,7 @@ from streetgauge.model.training_data import deciles, study_class_counts
 from streetgauge.pipeline.features import simulated
 from streetgauge.pipeline.train import stored_settings
 from streetgauge.progress import Progress
+from streetgauge.report.text import leak_messages
 from streetgauge.settings import FoldSettings, SimulatedFeatures, TableFeatures
 from streetgauge.skips import describe_skips
 from streetgauge.study import Done, Study

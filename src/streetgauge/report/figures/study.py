@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -29,10 +29,16 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure as Canvas
 
-__all__ = ["added", "less_data", "training", "transfer"]
+__all__ = ["added", "less_data", "methods", "training", "transfer"]
 
 MARKS = {"random": (ORANGE, "s"), "spatial": (BLUE, "o")}  # by kind of folds
 OTHER = (GREY, "D")
+# By what a method sees: its colour and mark.
+SEEN = {
+    "without images": (GREY, "D"),
+    "plainly, on images": (ORANGE, "s"),
+    "the mapped learner": (BLUE, "o"),
+}
 ACROSS = 4  # panels of small multiples
 METRICS = {"mae": "Mean absolute error ({many})", "spearman": "Spearman’s ρ"}
 
@@ -94,6 +100,65 @@ def added(metrics: Mapping[str, Any], labels: Mapping[str, str]) -> Sketch | Non
         f"folds by its result; paired {words.percent(metrics['interval_level'])} intervals; right "
         f"of zero, images are better. Folds: {'; '.join(dict.fromkeys(held))}.",
     )
+
+
+def methods(metrics: Mapping[str, Any], labels: Mapping[str, str]) -> Sketch | None:
+    """Draw the mean absolute error of each method, without and with images, for each outcome."""
+    table = pd.DataFrame(
+        [row for name in labels for row in _errors(name, metrics["outcomes"][name])]
+    )
+    if table.empty or table["seen"].nunique() < 2:
+        return None
+    names = [name for name in labels if name in set(table["outcome"])]
+    rows = list(dict.fromkeys(table.sort_values("rank", kind="stable")["method"]))
+    across = min(3, len(names))
+    down = -(-len(names) // across)
+    canvas, panels = new(PAGE, 0.9 + down * (0.45 + 0.17 * len(rows)), down, across)
+    for axes in panels[len(names) :]:
+        axes.set_visible(False)
+    for i, (axes, name) in enumerate(zip(panels, names, strict=False)):
+        for seen, (colour, mark) in SEEN.items():
+            own = table[(table["outcome"] == name) & (table["seen"] == seen)]
+            y, ends = own["method"].map(rows.index), own[["low", "high"]].astype(float)
+            axes.hlines(y, ends["low"], ends["high"], color=colour, lw=1.2)
+            # One is hollow, so that all are apart in grey too.
+            fill = "white" if mark == "s" else colour
+            mae = own["mae"].astype(float)
+            axes.plot(mae, y, mark, ms=4, mec=colour, mew=1.1, mfc=fill, label=seen)
+        axes.set_title(short(labels[name], 24, lines=2))
+        axes.set_ylim(len(rows) - 0.5, -0.5)
+        shown = [row.replace("-", " ").capitalize() for row in rows]
+        name_rows(axes, range(len(rows)), None if i % across else shown)
+    _, many = words.unit(int(metrics["classes"]))
+    canvas.supxlabel(METRICS["mae"].format(many=many), size=8)
+    below(canvas, panels[0], len(SEEN), above=True)
+    return Sketch(
+        canvas,
+        table.drop(columns="rank"),
+        "How far off each method is",
+        f"Mean absolute error in {many} on the same areas: of what sees no image, of plain uses of "
+        "the images (the one with kriging uses places too), and of the mapped learner; "
+        f"{words.percent(metrics['interval_level'])} intervals. Left is better. Folds: "
+        f"{metrics['scheme']['description']}.",
+    )
+
+
+def _errors(outcome: str, evaluation: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    """Give each method's error and interval, chance excluded: it is too far off to draw."""
+    groups = (evaluation.get("baselines") or {}, evaluation.get("with_images") or {})
+    for rank, (seen, group) in enumerate(zip(SEEN, groups, strict=False)):
+        for method, each in group.items():
+            if method != "random" and each.get("mae") is not None:
+                ends = each.get("mae_interval") or {}
+                yield {"outcome": outcome, "method": method, "seen": seen, "rank": rank} | {
+                    "mae": each["mae"],
+                    "low": ends.get("low"),
+                    "high": ends.get("high"),
+                }
+    mapped = evaluation.get("metrics", {}).get("mae") or {}
+    if mapped.get("value") is not None:
+        own = {"mae": mapped["value"], "low": mapped["low"], "high": mapped["high"]}
+        yield {"outcome": outcome, "method": "images", "seen": list(SEEN)[-1], "rank": 9} | own
 
 
 def training(history: pd.DataFrame, metric: str, labels: Mapping[str, str]) -> Sketch | None:

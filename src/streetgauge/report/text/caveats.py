@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from streetgauge.evaluation.leaks import leak_messages
 from streetgauge.report.text.findings import other_kind
 from streetgauge.report.text.numbers import among, listed, number, percent, plural, spread, unit
 
@@ -20,6 +19,7 @@ if TYPE_CHECKING:
 __all__ = [
     "caveats",
     "held_out",
+    "leak_messages",
     "limits",
     "vacuous_intervals",
     "seen",
@@ -280,6 +280,14 @@ def _split_areas(scheme: Mapping[str, Any]) -> Iterable[str]:
             f"{'its' if split == 1 else 'their'} locations were in the training set of the network "
             "that predicted the others."
         )
+
+
+def leak_messages(metrics: Mapping[str, Any]) -> list[str]:
+    """Give the sentences on leaks of metrics.json; of two kinds of folds the first that share."""
+    kinds = (metrics, metrics.get("other_folds") or {})
+    shared = [(each.get("leaks") or {}).get("message") for each in kinds]
+    found = [each["message"] for each in metrics.get("feature_leaks") or ()]
+    return [*filter(None, shared)][:1] + found
 
 
 def _leaks(metrics: Mapping[str, Any]) -> Iterable[str]:
