@@ -91,8 +91,9 @@ class Kriging:
         guess = np.empty(len(rows))
         for start in range(0, len(rows), self.BLOCK):
             part = slice(start, start + self.BLOCK)
-            distances = _apart(around[rows[part]], target[here][part])
-            guess[part] = (_weights(*distances, reach, nugget) * known[rows[part]]).sum(1)
+            between, to = _apart(around[rows[part]], target[here][part])
+            weights = _weights(_matern(between / reach), _matern(to / reach), nugget)
+            guess[part] = (weights * known[rows[part]]).sum(1)
         score[here] = guess
         return score
 
@@ -112,8 +113,11 @@ class Kriging:
         rows = np.argsort(distance, 1, kind="stable")[:, :count]
         step = float(np.median(_nearest(around, around, 2)[0][:, -1])) or 1.0
         grid = [(step * reach, nugget) for reach in self.RANGES for nugget in self.NUGGETS]
-        distances = _apart(around[rows], around[chosen])
-        weights = [_weights(*distances, *each) for each in grid]
+        between, to = _apart(around[rows], around[chosen])
+        weights = []
+        for reach in self.RANGES:
+            alike = _matern(between / (step * reach)), _matern(to / (step * reach))
+            weights += [_weights(*alike, nugget) for nugget in self.NUGGETS]
         return _Trial(chosen, rows, np.stack(weights).astype(np.float32), grid)
 
 
@@ -266,10 +270,13 @@ def _apart(around: Floats, target: Floats) -> tuple[Floats, Floats]:
     return between, to
 
 
-def _weights(between: Floats, to: Floats, reach: float, nugget: float) -> Floats:
-    """Kriging weights of neighbours [n, k], which sum to 1: the mean is not known."""
-    covariance = (1 - nugget) * _matern(between / reach) + nugget * np.eye(to.shape[1])
-    right = np.stack([(1 - nugget) * _matern(to / reach), np.ones_like(to)], axis=2)
+def _weights(between: Floats, to: Floats, nugget: float) -> Floats:
+    """Kriging weights of neighbours [n, k], which sum to 1: the mean is not known.
+
+    Given is how alike they are to each other [n, k, k], and to their target [n, k].
+    """
+    covariance = (1 - nugget) * between + nugget * np.eye(to.shape[1])
+    right = np.stack([(1 - nugget) * to, np.ones_like(to)], axis=2)
     simple, ones = np.moveaxis(np.linalg.solve(covariance, right), 2, 0)
     lacking = (1 - simple.sum(1)) / ones.sum(1)
     result: Floats = simple + ones * lacking[:, None]
