@@ -274,15 +274,16 @@ def test_chance_belongs_to_the_area():
 
 def test_density_is_locations_by_square_kilometre():
     areas = gpd.GeoDataFrame(
-        index=pd.Index(["A", "B", "C"], name="area"),
-        geometry=[box(0, 0, 1000, 1000), box(0, 0, 2000, 1000), None],
+        index=pd.Index(["A", "B", "C", "D"], name="area"),
+        geometry=[box(0, 0, 1000, 1000), box(0, 0, 2000, 1000), None, box(0, 0, 1000, 0)],
         crs="EPSG:27700",
     )
-    places = pd.DataFrame({"area": ["B", "A", "A", "C", "A"]})
+    places = pd.DataFrame({"area": ["B", "A", "A", "C", "A", "D"]})
     found = density(places, areas)
     assert found["A"] == pytest.approx(3)
     assert found["B"] == pytest.approx(0.5)
     assert np.isnan(found["C"])
+    assert np.isnan(found["D"])  # its boundary encloses nothing
 
 
 def test_shuffled_labels_are_predicted_as_by_chance():

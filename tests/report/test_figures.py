@@ -7,16 +7,20 @@ import re
 import subprocess
 import sys
 from contextlib import contextmanager
+from itertools import combinations
 from xml.etree import ElementTree as Xml
 
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib.colors import to_hex
 from PIL import Image
 
 from streetgauge.evaluation import headline
+from streetgauge.evaluation.layers import NOTHING
 from streetgauge.report import draw_figures, draw_maps, processes, save_figures
 from streetgauge.report.figures.drawing import short
+from streetgauge.report.figures.slides import DOTS, HEIGHT, WIDTH, _legend, _Scale
 
 SVG = "{http://www.w3.org/2000/svg}"
 LABELS = {"income": "Household income", "crime": "Crime"}
@@ -312,12 +316,38 @@ def test_a_slide_has_both_maps_in_the_page_s_colours(make_study):
     assert picture.size == (1920, 1080)
     pixels = np.asarray(picture).reshape(-1, 3)
     seen = {tuple(int(x) for x in each) for each in np.unique(pixels, axis=0)}
-    from streetgauge.evaluation.layers import NOTHING, class_colours
+    from streetgauge.evaluation.layers import class_colours
 
     for colour in (*class_colours(10), NOTHING):  # A007 has no location, A005 no actual income
         assert tuple(int(colour[i : i + 2], 16) for i in (1, 3, 5)) in seen
     again = dict(draw_maps(data.areas, data.table, data.metrics, data.provenance, data.name))
     assert maps == again
+
+
+@pytest.mark.parametrize("classes", [2, 10, 40])
+def test_nothing_in_the_legend_of_a_slide_lies_on_anything_else(classes):
+    from matplotlib.figure import Figure
+
+    canvas = Figure(figsize=(WIDTH, HEIGHT), dpi=DOTS)
+    _legend(canvas, _Scale.of(classes), missing=True)
+    texts = [each.get_text() for each in canvas.texts]
+    assert {"worst off", "best off", "no value"} <= set(texts)
+    (no_value,) = (each for each in canvas.texts if each.get_text() == "no value")
+    boxes = [each.get_window_extent() for each in (*canvas.texts, *canvas.artists)]
+    assert len(canvas.artists) == classes + 1
+    for one, other in combinations(boxes, 2):
+        assert not one.overlaps(other)
+    for box in boxes:
+        assert canvas.bbox.x0 < box.x0 < box.x1 < canvas.bbox.x1
+    last = max(canvas.artists, key=lambda each: each.get_x())
+    assert to_hex(last.get_facecolor()) == NOTHING  # next to what it means
+    assert 0 < no_value.get_window_extent().x0 - last.get_window_extent().x1 < DOTS / 4
+
+
+def test_the_line_of_a_moran_scatter_plot_is_named_with_its_slope(drawn):
+    _, _, figures = drawn
+    for name in LABELS:
+        assert "slope: Moran’s I = 0.20" in figures[f"moran-{name}"].svg
 
 
 def test_areas_without_boundaries_have_no_slide_and_without_a_crs_no_bar(make_study, make_grid):
@@ -331,6 +361,7 @@ def test_areas_without_boundaries_have_no_slide_and_without_a_crs_no_bar(make_st
     assert len(dict(draw_maps(holed, data.table, data.metrics, {}, "x"))) == 2
 
 
+@pytest.mark.slow
 def test_processes_side_by_side_draw_the_same_bytes(make_study):
     data = make_study()
     metrics, table, _ = whole(data)
