@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import gzip
+import zipfile
 from pathlib import Path
 
 import pandas as pd
@@ -50,6 +51,17 @@ def test_a_broken_row_is_one_sentence(tmp_path: Path) -> None:
     path.write_text("a,b\n1,2\n3\n")
     with pytest.raises(InputError, match="a row is broken"):
         scanned(path, ["a"])
+
+
+def test_a_broken_row_in_a_zip_is_named_with_the_table_that_it_is_in(tmp_path: Path) -> None:
+    path = tmp_path / "tables.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("whole.csv", "a,b\n1,2\n")
+        archive.writestr("broken.csv", "a,b\n1,2\n3\n")
+    assert len(list(scan_columns(path, ["a"], member="whole.csv"))) == 1
+    with pytest.raises(InputError) as caught:
+        list(scan_columns(path, ["a"], member="broken.csv"))
+    assert str(caught.value).startswith(f"{path}: broken.csv: a row is broken: ")
 
 
 def test_a_cut_off_gzip_is_one_sentence(tmp_path: Path) -> None:
