@@ -41,6 +41,7 @@ def page_of(study: Path) -> tuple[str, dict]:
     return " ".join(re.sub(r"<[^>]+>", " ", text).split()), payload
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("classes", [2, 4, 5])
 def test_every_stage_has_the_classes_of_the_study(
     classes: int, finished: Path, run: Callable[..., tuple[int, str, str]]

@@ -63,6 +63,7 @@ def _all(*kinds: str) -> list[Block]:
 # --- python -------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_every_example_of_the_guide_runs(demo: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(demo.parent)
     names: dict[str, Any] = {}

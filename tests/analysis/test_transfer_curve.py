@@ -258,6 +258,7 @@ def tune(study: Path, section: str) -> None:
     file.write_text(text + "\n[transfer]\n" + section)
 
 
+@pytest.mark.slow
 def test_a_study_starts_from_the_bundle_of_another(cities: Path, run: Run) -> None:
     second = cities / "second"
     bundle = cities / "first-bundle"

@@ -32,6 +32,7 @@ def plain(grid: Path) -> Path:
     return grid
 
 
+@pytest.mark.slow
 def test_one_command_goes_from_files_to_a_report(run: Run, grid: Path) -> None:
     code, out, err = run("run", grid)
     assert code == 0, err

@@ -820,6 +820,7 @@ print(killed)
 """
 
 
+@pytest.mark.slow
 def test_killed_at_random_moments_again_and_again_the_end_is_the_same(
     folder: Path, tmp_path: Path
 ) -> None:

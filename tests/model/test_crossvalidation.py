@@ -205,6 +205,7 @@ if __name__ == "__main__":
 """
 
 
+@pytest.mark.slow
 def test_a_run_that_was_killed_while_training_and_run_again_gives_the_same_bytes(
     done: tuple[pd.DataFrame, Path], world: Any, tmp_path: Path
 ) -> None:

@@ -108,6 +108,7 @@ def test_next_to_blocks_stand_random_folds(run: Run, short: Path) -> None:
     assert (short / "other-folds" / "predictions.parquet").is_file()
 
 
+@pytest.mark.slow
 def test_nothing_of_the_other_folds_survives_when_the_study_s_own_become_spatial(
     run: Run, short: Path, tmp_path: Path
 ) -> None:

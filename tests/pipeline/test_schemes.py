@@ -69,6 +69,7 @@ def figures(place: Path) -> dict[str, Any]:
     return found
 
 
+@pytest.mark.slow
 def test_a_network_is_tested_by_every_scheme_and_the_report_says_how(
     run: Run, study: Callable[..., Path]
 ) -> None:

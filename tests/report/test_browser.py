@@ -249,6 +249,7 @@ def test_paper_gets_the_map_in_light_colours_and_the_screen_its_own_back(show, m
     assert opened.complaints == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("page", [render, render_map])
 @pytest.mark.parametrize("width", [390, 1280])
 def test_a_label_of_ten_thousand_characters_is_text_and_widens_no_page(

@@ -303,6 +303,7 @@ def a_large_city(data, areas):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("city", ["squares", "London"])
 def test_a_page_of_londons_size_is_small_paints_and_finds_a_postcode(
     show, make_study, city, request

@@ -64,6 +64,7 @@ def raised(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     monkeypatch.setattr(stages, "STAGES", tuple(table))
 
 
+@pytest.mark.slow
 def test_two_identical_runs_have_identical_keys_and_outputs(
     finished_once: Path, grid: Path
 ) -> None:
