@@ -6,7 +6,7 @@ import difflib
 import unicodedata
 from collections.abc import Iterable
 
-__all__ = ["InputError", "StreetgaugeError", "closest", "visible"]
+__all__ = ["InputError", "Stopped", "StreetgaugeError", "closest", "visible"]
 
 _JOINERS = "\u200c\u200d"  # of letters in some scripts, and of emoji
 _MOST = 600  # characters of a file's text that an error repeats
@@ -14,6 +14,24 @@ _MOST = 600  # characters of a file's text that an error repeats
 
 class StreetgaugeError(Exception):
     """Base of every error that this package raises on purpose."""
+
+
+class Stopped(SystemExit):
+    """A signal that ends the process: all is closed as by Ctrl-C, and the exit code is its own.
+
+    Parameters
+    ----------
+    name : str
+        Of the signal, e.g. SIGTERM.
+    number : int
+        Of the signal; the exit code is 128 more.
+    """
+
+    def __init__(self, name: str, number: int) -> None:
+        super().__init__(128 + number)
+        self.sentence = (
+            f"It was stopped by {name}; what is done stays, and the same command goes on from it."
+        )
 
 
 class InputError(StreetgaugeError):

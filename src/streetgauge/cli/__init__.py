@@ -7,9 +7,13 @@ are called, so that ``--help`` is there at once.
 from __future__ import annotations
 
 import errno
+import signal
 import sys
-from contextlib import suppress
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from types import FrameType
 
 # The order of the verbs.
 # isort: off
@@ -19,7 +23,7 @@ from streetgauge.cli import analysis
 
 # isort: on
 from streetgauge.cli.app import Screen, app, replace_unknown_signs
-from streetgauge.errors import InputError, StreetgaugeError
+from streetgauge.errors import InputError, Stopped, StreetgaugeError
 
 __all__ = ["analysis", "app", "main", "models", "stages"]
 
@@ -28,13 +32,43 @@ LOWER = (
 )
 
 
+@contextmanager
+def _ending_by_signal() -> Iterator[None]:
+    """End at the signals of schedulers and of closed terminals as by Ctrl-C, all closed.
+
+    A second one is passed over: the first is on its way. One that is ignored (nohup) stays so.
+    """
+    wanted = [getattr(signal, name, None) for name in ("SIGTERM", "SIGHUP")]
+    before = {each: signal.getsignal(each) for each in wanted if each is not None}
+    if threading.current_thread() is not threading.main_thread():
+        before = {}
+
+    def end(number: int, _: FrameType | None) -> None:
+        for each in before:
+            signal.signal(each, signal.SIG_IGN)
+        raise Stopped(signal.Signals(number).name, number)
+
+    for each, handler in before.items():
+        if handler == signal.SIG_DFL:
+            signal.signal(each, end)
+    try:
+        yield
+    finally:
+        for each, handler in before.items():
+            signal.signal(each, handler)
+
+
 def main() -> None:
     """Run the command line; errors that a user can fix are one sentence and exit code 2."""
     machine = "--json" in sys.argv
     replace_unknown_signs()
     try:
         _require_utf8(sys.argv[1:])
-        app()
+        with _ending_by_signal():
+            app()
+    except Stopped as stopped:
+        Screen(machine=machine).error(stopped.sentence)
+        raise
     except StreetgaugeError as error:
         Screen(machine=machine).error(str(error))
         raise SystemExit(2) from None

@@ -22,7 +22,7 @@ from typing import Any, Self
 import pandas as pd
 from filelock import FileLock, Timeout
 
-from streetgauge.errors import InputError
+from streetgauge.errors import InputError, StreetgaugeError
 
 __all__ = [
     "WriteLock",
@@ -31,6 +31,7 @@ __all__ = [
     "companions",
     "digest",
     "external_data",
+    "full_disk",
     "read_metadata",
     "read_table",
     "remove_leftovers",
@@ -56,6 +57,11 @@ def atomic_path(path: Path) -> Iterator[Path]:
         with temporary.open("rb+") as handle:
             os.fsync(handle.fileno())
         temporary.replace(path)
+    except Exception as error:
+        full = full_disk(error, path)
+        if full is None:
+            raise
+        raise full from None
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -75,8 +81,50 @@ def atomic_directory(path: Path) -> Iterator[Path]:
             shutil.rmtree(old)
         else:
             temporary.replace(path)
+    except Exception as error:
+        full = full_disk(error, path)
+        if full is None:
+            raise
+        raise full from None
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+_FULL = re.compile(r"no space left|disk is full|quota exceeded|os error (28|122)\b", re.IGNORECASE)
+_NO_ROOM = 64 << 10  # bytes: with less, whatever a library reports, it could not write
+_WHAT_TO_DO = "free some, and run the same command again: it goes on from what is done"
+
+
+def full_disk(error: Exception, path: Path) -> OSError | None:
+    """Give the error of a full disk that names the file, whichever library met it.
+
+    Parameters
+    ----------
+    error : Exception
+        What a library raised while it wrote: OSError, often without a name, or one of its own.
+    path : Path
+        What was written.
+
+    Returns
+    -------
+    OSError or None
+        ENOSPC or EDQUOT with a name; None if the disk is not full.
+    """
+    number = error.errno if isinstance(error, OSError) else None
+    is_named = isinstance(error, OSError) and bool(error.filename)
+    if isinstance(error, StreetgaugeError) or (is_named and "; " in str(error)):
+        return None  # what raised it has a sentence of its own
+    if number not in (errno.ENOSPC, errno.EDQUOT):
+        if not _FULL.search(str(error)) and not _has_no_room(path):
+            return None
+        number = errno.ENOSPC
+    name = getattr(error, "filename", None) or path
+    return OSError(number, f"{os.strerror(number)}; {_WHAT_TO_DO}", str(name))
+
+
+def _has_no_room(path: Path) -> bool:
+    folder = next((each for each in (path.parent, *path.parents) if each.is_dir()), None)
+    return folder is not None and shutil.disk_usage(folder).free < _NO_ROOM
 
 
 # What `atomic_path` and `atomic_directory` write before they rename it, with the files that SQLite

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 
+from streetgauge.io.files import full_disk
 from streetgauge.pipeline.areas import make_areas
 from streetgauge.pipeline.features import make_features, refuse_newer
 from streetgauge.pipeline.images import collect, forget_answers
@@ -78,6 +79,11 @@ def run_stage(study: Study, name: str, progress: Progress, *, force: bool = Fals
     except AllExcludedError as error:
         study.store_skips(name, error.skips)
         raise
+    except Exception as error:
+        full = full_disk(error, study.directory)
+        if full is None:
+            raise
+        raise full from None
     study.remember(stage, key, done, started, time.perf_counter() - clock)
     return done
 

@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from streetgauge.errors import StreetgaugeError
+from streetgauge.errors import Stopped, StreetgaugeError
 from streetgauge.progress import Advance, Progress
 from streetgauge.watchdog import PATIENCE, Watchdog
 
@@ -169,13 +169,27 @@ def read_running(file: Path) -> dict[str, Any] | None:
         "stage": None if stage is None else str(stage),
         "bars": bars,
         "stopped": None if stopped is None else str(stopped),
-        "alive": stopped is None and time.time() - times["heartbeat"] < SILENT,
+        "alive": stopped is None and _is_recent(file, times["heartbeat"]),
     }
+
+
+def _is_recent(file: Path, beat: float) -> bool:
+    """Whether a sign is recent; one from the future, since a clock was set back, is waited for."""
+    age = time.time() - beat
+    if age > -SILENT:
+        return age < SILENT
+    before = file.stat().st_mtime_ns
+    time.sleep(2 * BEAT)
+    with suppress(OSError):  # it has ended meanwhile
+        return file.stat().st_mtime_ns != before
+    return False
 
 
 def _why(error: BaseException) -> str:
     if isinstance(error, StreetgaugeError):
         return str(error)
+    if isinstance(error, Stopped):
+        return error.sentence
     if isinstance(error, KeyboardInterrupt):
         return "It was stopped by hand."
     return f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"

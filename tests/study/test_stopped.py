@@ -1,0 +1,172 @@
+"""A full disk and a scheduler's signal end a run with one sentence, and the next run goes on."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from safetensors import SafetensorError
+
+from streetgauge.errors import InputError, Stopped
+from streetgauge.io.files import atomic_directory, atomic_path, full_disk, write_table, write_text
+from streetgauge.study import heartbeat
+from streetgauge.study.heartbeat import read_running
+
+Run = Callable[..., tuple[int, str, str]]
+posix = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such signals")
+linux = pytest.mark.skipif(not Path("/dev/full").exists(), reason="only Linux has /dev/full")
+
+
+@posix
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGHUP"])
+def test_a_signal_of_a_scheduler_ends_a_run_as_ctrl_c_does(grid: Path, name: str, run: Run) -> None:
+    command = [sys.executable, "-m", "streetgauge.cli", "run", str(grid)]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    for _ in range(600):
+        about = read_running(grid / ".running.json")
+        if about is not None and about["stage"] == "train":
+            break
+        time.sleep(0.05)
+    process.send_signal(getattr(signal, name))
+    process.send_signal(getattr(signal, name))  # schedulers repeat themselves
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 128 + getattr(signal, name)
+    assert "Traceback" not in err
+    sentence = (
+        f"It was stopped by {name}; what is done stays, and the same command goes on from it."
+    )
+    assert err.splitlines()[-1] == f"Error: {sentence}"
+    left = read_running(grid / ".running.json")
+    assert left is not None
+    assert (left["stopped"], left["alive"]) == (sentence, False)
+    assert not (grid / ".run.json.lock").exists()
+    assert "features" in json.loads((grid / "run.json").read_text())["stages"]
+    if name == "SIGTERM":
+        assert run("run", grid)[0] == 0
+
+
+def test_a_signal_that_is_ignored_stays_so(run: Run) -> None:
+    before = signal.getsignal(signal.SIGTERM)
+    assert run("--version")[0] == 0
+    assert signal.getsignal(signal.SIGTERM) == before
+    assert Stopped("SIGHUP", 1).code == 129
+
+
+def test_a_clock_set_back_makes_no_dead_run_alive_and_no_live_one_dead(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(heartbeat, "BEAT", 0.05)
+    file = tmp_path / ".running.json"
+    now = time.time()
+    with heartbeat.Running(file).heartbeat():
+        monkeypatch.setattr(heartbeat.time, "time", lambda: now - 3600)
+        about = read_running(file)
+        assert about is not None
+        assert about["alive"]
+        content = json.loads(file.read_text())
+    file.write_text(json.dumps(content | {"heartbeat": now}))
+    about = read_running(file)
+    assert about is not None
+    assert not about["alive"]
+
+
+@linux
+def test_a_full_disk_is_named_with_the_file_and_leaves_the_old_one(tmp_path: Path) -> None:
+    frame = pd.DataFrame({"a": range(100_000)})
+    for name, write in (
+        ("a.txt", lambda path: write_text("x" * 100_000, path)),
+        ("a.parquet", lambda path: write_table(frame, path)),
+    ):
+        file = tmp_path / name
+        file.write_text("old")
+        stem, suffix = name.split(".")
+        (tmp_path / f".{stem}.{os.getpid()}.tmp.{suffix}").symlink_to("/dev/full")
+        with pytest.raises(OSError, match="No space left on device; free some") as caught:
+            write(file)
+        assert caught.value.errno == errno.ENOSPC
+        assert caught.value.filename == str(file)
+        assert file.read_text() == "old"
+        assert sorted(each.name for each in tmp_path.glob(".a.*")) == []
+
+
+@pytest.mark.parametrize(
+    ("error", "is_full"),
+    [
+        (OSError(errno.ENOSPC, "No space left on device"), True),
+        (OSError(errno.EDQUOT, "Disk quota exceeded"), True),
+        (SafetensorError("Error while serializing: I/O error: No space left (os error 28)"), True),
+        (RuntimeError("sqlite3_exec(COMMIT) failed: database or disk is full"), True),
+        (OSError(errno.EACCES, "Permission denied"), False),
+        (InputError("a", "no space left in this sentence"), False),
+        (ValueError("os error 280"), False),
+    ],
+)
+def test_whichever_library_meets_a_full_disk_it_is_the_same_error(
+    error: Exception, is_full: bool, tmp_path: Path
+) -> None:
+    found = full_disk(error, tmp_path / "a.gpkg")
+    assert (found is not None) == is_full
+    if found is not None:
+        assert found.filename == str(tmp_path / "a.gpkg")
+        assert full_disk(found, tmp_path) is None  # named once
+    for inside in (atomic_path(tmp_path / "x"), atomic_directory(tmp_path / "y")):
+        with pytest.raises(OSError if is_full else type(error)) as caught, inside:
+            raise error
+        assert is_full or caught.value is error
+
+
+def test_an_error_on_a_disk_without_any_room_is_one_of_a_full_disk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    error = RuntimeError("Failed to create file")
+    assert full_disk(error, tmp_path / "none" / "a") is None
+    usage = shutil.disk_usage(tmp_path)._replace(free=4096)
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage)
+    assert full_disk(error, tmp_path / "none" / "a") is not None
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """Give a disk of 16 MB, where the system lets this process mount one."""
+    place = tmp_path / "disk"
+    place.mkdir()
+    mount = shutil.which("mount")
+    made = mount and subprocess.run(
+        [mount, "-t", "tmpfs", "-o", "size=16m", "tmpfs", str(place)], capture_output=True
+    )
+    if not made or made.returncode:
+        pytest.skip("this process may not mount a disk")
+    yield place
+    subprocess.run(["umount", "-l", str(place)], check=True)
+
+
+@pytest.mark.parametrize("stage", ["outcomes", "locations", "train", "areas", "report"])
+def test_a_stage_on_a_full_disk_ends_in_one_sentence_that_names_a_file(
+    finished_once: Path, small_disk: Path, run: Run, stage: str
+) -> None:
+    study = Path(shutil.copytree(finished_once, small_disk / "study"))
+    record = json.loads((study / "run.json").read_text())
+    del record["stages"][stage]
+    (study / "run.json").write_text(json.dumps(record))
+    for folder in ("model", "other-folds") if stage == "train" else ():
+        shutil.rmtree(study / folder)
+    left = 64 << 10 if stage == "train" else 4 << 10  # what folds write first is no failure yet
+    with (small_disk / "filler").open("wb") as filler:
+        filler.write(bytes(shutil.disk_usage(small_disk).free - left))
+    code, _, err = run(stage, study)
+    assert code == 1, err
+    lines = [line for line in err.splitlines() if line.startswith("Error: ")]
+    assert len(lines) == 1
+    assert lines[0].startswith(f"Error: {study}")
+    assert "no space left on device; free some, and run the same command again" in lines[0]
+    assert "Traceback" not in err
