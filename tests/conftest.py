@@ -126,7 +126,8 @@ def demo_once(made_once: Callable[..., Path]) -> Path:
         make_city(place, seed=2019, n_areas=20, n_locations=80, workers=1)
         keep_outcomes(place, "income", "low_qualification", "crime")  # one of every source
         with (place / "study.toml").open("a", encoding="utf-8") as file:
-            file.write("\n[train]\nensemble_size = 2\nepochs = 5\n[report]\nfigures = 'page'\n")
+            file.write("\n[train]\nensemble_size = 2\nepochs = 5\nwidth = 128\n")
+            file.write("\n[report]\nfigures = 'page'\n")
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(sys, "argv", ["streetgauge", "demo", "--out", str(place)])
             with pytest.raises(SystemExit) as stop:
@@ -246,6 +247,7 @@ k = 3
 learner = "network"
 ensemble_size = 2
 epochs = 5
+width = 128
 """
 
 
