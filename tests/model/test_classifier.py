@@ -24,7 +24,8 @@ from streetgauge.model import classifier as classifier_module
 from streetgauge.settings import TrainSettings
 from streetgauge.splits import Split
 
-QUICK = {"epochs": 8, "ensemble_size": 2, "batch": 32, "device": "cpu", "random_state": 0}
+QUICK = {"epochs": 8, "ensemble_size": 2, "batch": 32, "width": 64, "device": "cpu"}
+QUICK |= {"random_state": 0}
 ALONE = QUICK | {"ensemble_size": 1}
 
 # Checks that ask for something that the method does not promise, with the reason.
@@ -453,6 +454,7 @@ def test_groups_and_weights_find_their_way_through_cross_validation(make_world: 
     assert len(seen) == 3
 
 
+@pytest.mark.slow
 def test_it_can_be_searched_for_settings_in_a_pipeline(make_world: Any) -> None:
     world = make_world()
     model = make_pipeline(StandardScaler(), BinomialOrdinalClassifier(n_views=3, **QUICK))
