@@ -546,6 +546,7 @@ def test_a_study_is_run_from_its_locations_to_features(
     assert code == 0, err
     assert "Mapillary answers and accepts the token; 8 locations" in err
     assert len(service.asked) == 1
+    assert re.search(r"coverage: 8 of 8 locations have coordinates, in \d of \d areas; how", err)
     for stage in ("outcomes", "locations", "images", "features"):
         code, _, message = run(stage, directory)
         assert code == 0, message
@@ -568,6 +569,8 @@ def test_a_study_is_run_from_its_locations_to_features(
     for file in directory.rglob("*"):
         assert not file.is_file() or b"secret-of-a-user" not in file.read_bytes()
     assert not (directory / ".images").exists()
+    err = run("check", directory)[2]
+    assert "coverage: 7 of 8 locations have all 4 views" in err
 
 
 def test_how_fast_it_is_asked_makes_nothing_out_of_date(

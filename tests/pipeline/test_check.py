@@ -123,6 +123,20 @@ def test_what_cannot_be_checked_is_reported_and_is_no_problem_of_its_own(
     assert "Not ready: 1 problem\n" in answer[2]
 
 
+def test_check_counts_the_locations_that_simulated_features_are_made_for(
+    grid: Path, run: Run
+) -> None:
+    toml = (grid / "study.toml").read_text(encoding="utf-8")
+    before, _, after = toml.partition("[features]")
+    rest = after[after.index("\n[") :]
+    features = '[features]\nsource = "simulated"\nviews = 3\nper_area = 2\n'
+    (grid / "study.toml").write_text(before + features + rest, encoding="utf-8")
+    code, _, err = run("check", grid)
+    assert code == 0, err
+    line = "98 of 392 locations have all 3 views and 98 have any, in 49 of 49 areas"
+    assert f"coverage: {line}" in err
+
+
 def only(grid: Path, places: int, views: tuple[int, ...] = (1, 2)) -> None:
     """Retain the features of the first places only."""
     features = pd.read_csv(grid / "features.csv")

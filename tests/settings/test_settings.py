@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from streetgauge.errors import InputError
-from streetgauge.settings import StudySettings, input_files, read_settings
+from streetgauge.settings import SettingsError, StudySettings, input_files, read_settings
 
 GOOD = (Path(__file__).parents[1] / "minimal.toml").read_text("utf-8")
 
@@ -145,3 +145,48 @@ def test_no_text_makes_it_crash(tmp_path_factory: pytest.TempPathFactory, text: 
     file.write_text(text, encoding="utf-8", errors="surrogatepass")
     with pytest.raises(InputError):
         read_settings(file)
+
+
+def test_all_rules_between_sections_are_reported_at_once_with_what_is_wrong_within_one(
+    tmp_path: Path,
+) -> None:
+    wrong = """
+[imagery]
+folder = "images"
+
+[report]
+images = true
+
+[train]
+tune = "head"
+
+[evaluation]
+previous = { income = "illness", income2 = "income2" }
+
+[folds]
+scheme = "test-only"
+"""
+    file = tmp_path / "study.toml"
+    expected = [
+        "'tune' belongs to [transfer]",
+        'folds.scheme = "test-only" tests a model',
+        "evaluation.previous names 'illness'",
+        "evaluation.previous names 'income2'",
+        "evaluation.previous makes 'income2' its own",
+        "imagery.licence does not name",
+        '[imagery] is not used with features.source = "table"',
+    ]
+    file.write_text(GOOD + wrong)
+    with pytest.raises(SettingsError) as caught:
+        read_settings(file)
+    found = [str(each) for each in caught.value.errors]
+    assert len(found) == len(expected)
+    for part in expected:
+        assert sum(part in each for each in found) == 1
+    file.write_text(GOOD + wrong.replace("[folds]", "[folds]\nkk = 3"))
+    with pytest.raises(SettingsError) as caught:
+        read_settings(file)
+    found = [str(each) for each in caught.value.errors]
+    assert "folds.kk: this key is not known" in found[0]
+    assert len(found) == len(expected)  # that of [folds] waits for its section
+    assert not any("test-only" in each for each in found)

@@ -18,15 +18,24 @@ from streetgauge.features.lookup import backbone_of
 from streetgauge.features.table import Matched, match_rows
 from streetgauge.features.weights import weights_file
 from streetgauge.imagery import find_views
+from streetgauge.io.files import read_table
 from streetgauge.locations import read_areas, read_locations
 from streetgauge.model.event_log import NO_TENSORBOARD, has_tensorboard
 from streetgauge.model.training_data import labels_of, study_splits
+from streetgauge.pipeline.features import sampled_locations
 from streetgauge.pipeline.outcomes import read_outcomes
 from streetgauge.pipeline.quality import earlier_findings
 from streetgauge.pipeline.report import read_curves
-from streetgauge.settings import ImageFeatures, ImagerySettings, OpenImagery, TableFeatures
+from streetgauge.settings import (
+    ImageFeatures,
+    ImagerySettings,
+    OpenImagery,
+    SimulatedFeatures,
+    TableFeatures,
+)
 from streetgauge.splits.sharing import recognised_codes
 from streetgauge.study import Study
+from streetgauge.study.stages import stage_named
 
 __all__ = ["Finding", "check"]
 
@@ -179,25 +188,42 @@ class _Inputs:
             self.table = matched = match_rows(settings, self.locations)
             self._count(pd.Series(matched.present.sum(axis=1), matched.ids), len(matched.views))
             return f"{len(matched.table.features):,} rows of {len(settings.columns):,} features"
-        if not isinstance(settings, ImageFeatures) or imagery is None:
+        if isinstance(settings, SimulatedFeatures):
+            seed = self.study.settings.seed
+            ids = sampled_locations(settings, self.locations, seed)["location_id"].astype(str)
+            self._count(pd.Series(settings.views, ids), settings.views)
             return f"{settings.source} features"
+        assert isinstance(settings, ImageFeatures)
+        assert imagery is not None  # else the study lacks it, and this is not checked
         backbone = backbone_of(settings)
         if isinstance(imagery, OpenImagery):
             from streetgauge.imagery.open_street import probe
 
+            self._count_collected(len(imagery.views))
             return f"{probe(imagery, self.locations)}, for {backbone.name}"
         views, missing = find_views(imagery, self.locations)
         self._count(views.groupby("location_id")["view"].nunique(), len(imagery.views))
         line = f"{len(views):,} images for {backbone.name}, {len(missing):,} excluded"
         return "; ".join((line, *earlier_findings(self.study.quality, imagery)))
 
+    def _count_collected(self, n_views: int) -> None:
+        """Count the views of open imagery that an earlier run has found."""
+        stage = stage_named("images")
+        try:
+            if not self.study.is_up_to_date(stage, self.study.key(stage), as_it_is=True):
+                return
+            found = read_table(self.study.images, columns=["location_id", "view"])
+        except (OSError, InputError):  # none has, or all is searched for again
+            return
+        self._count(found.groupby("location_id")["view"].nunique(), n_views)
+
     def _count(self, views: pd.Series, n_views: int) -> None:
         self.n_views = n_views
         self.views = views.reindex(self.locations["location_id"].astype(str), fill_value=0)
 
     def check_coverage(self) -> str:
-        if self.views is None:  # images are still to be collected, or made up
-            return ""
+        if self.views is None:  # images are still to be searched for
+            return self._at_most()
         settings, imagery = self.study.settings.features, self.study.settings.imagery
         require = getattr(imagery or settings, "require", None) or "any"
         whole = self.views == self.n_views
@@ -243,6 +269,17 @@ class _Inputs:
         name, columns = matched.settings.file.name, matched.settings.columns
         lines += [each["message"] for each in feature_leaks(means, values, name, columns)]
         return "; ".join(lines)
+
+    def _at_most(self) -> str:
+        """Tell of how many locations images can be searched for."""
+        placed = self.locations.reindex(columns=["lat", "lon"]).notna().all(axis=1)
+        areas = self.locations.loc[placed, "area"].nunique()
+        line = f"{int(placed.sum()):,} of {len(placed):,} locations have coordinates, in "
+        line += f"{areas:,} of {len(self.areas):,} areas"
+        if not placed.any():
+            step = "add the columns lat and lon to the locations"
+            raise InputError(f"{self.study.file}: [imagery]", f"nothing can be found: {line}", step)
+        return f"{line}; how many have images is known when `images` has searched for them"
 
     def check_folds(self) -> str:
         folds, locations = self.study.settings.folds, self.locations

@@ -173,13 +173,20 @@ def _simulate(
     return pd.DataFrame()
 
 
+def sampled_locations(
+    settings: SimulatedFeatures, locations: pd.DataFrame, seed: int
+) -> pd.DataFrame:
+    """Give the locations that get simulated features, sorted: at most so many of each area."""
+    locations = locations.sort_values("location_id", ignore_index=True)
+    if settings.per_area is None:
+        return locations
+    sampled = locations.sample(frac=1, random_state=seed).groupby("area").head(settings.per_area)
+    return sampled.sort_values("location_id", ignore_index=True)
+
+
 def simulated(
     study: Study, settings: SimulatedFeatures, locations: pd.DataFrame
 ) -> tuple[pd.DataFrame, pd.Series[str]]:
     """Give deciles (by location_id, sorted) and areas of the locations that get features."""
-    locations = locations.sort_values("location_id", ignore_index=True)
-    if settings.per_area is not None:
-        shuffled = locations.sample(frac=1, random_state=study.settings.seed)
-        sampled = shuffled.groupby("area").head(settings.per_area)
-        locations = sampled.sort_values("location_id", ignore_index=True)
+    locations = sampled_locations(settings, locations, study.settings.seed)
     return location_labels(study, locations), locations["area"]
