@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import io
 import json
 import os
 import signal
@@ -104,8 +105,16 @@ def broken_copy(folder: Path, target: Path) -> Path:
     (target / "L01_b.jpg").write_bytes(whole[: len(whole) // 2])
     (target / "L04_a.jpg").write_bytes(b"")
     (target / "L07_a.jpg").write_text("no image")
-    Image.new("1", (16_000, 16_000)).save(target / "L11_b.jpg", format="PNG")
+    (target / "L11_b.jpg").write_bytes(too_large())
     return target
+
+
+@cache
+def too_large() -> bytes:
+    """An image of 256 megapixels in a few kilobytes, which take half a second to pack."""
+    file = io.BytesIO()
+    Image.new("1", (16_000, 16_000)).save(file, format="PNG")
+    return file.getvalue()
 
 
 def images_of(
