@@ -87,6 +87,36 @@ def test_a_stage_whose_worker_process_is_stopped_leaves_the_stacks_of_all_that_c
 
 
 @posix
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="workers are asked on Linux")
+def test_one_stopped_worker_is_noticed_in_time_while_the_others_move_on(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    run = Running(tmp_path / ".running.json", patience=1)
+    with Watchdog(run.watchdog.log).watching(), processes(2) as each:
+        results = each(work_in, [tmp_path, tmp_path])
+        while len(begun := list(tmp_path.glob("begun-*"))) < 2:
+            time.sleep(0.05)
+        first = int(begun[0].name.partition("-")[2])
+        os.kill(first, signal.SIGSTOP)
+        since = time.monotonic()
+        try:
+            with run.heartbeat(), run.stage("report", silent):
+                while not caplog.messages and time.monotonic() - since < 10:
+                    run.watchdog.moved()
+                    time.sleep(0.05)
+                took = time.monotonic() - since
+                time.sleep(0.5)
+        finally:
+            os.kill(first, signal.SIGCONT)
+        (tmp_path / "end").touch()
+        list(results)
+    assert took < 3
+    (sentence,) = caplog.messages  # once
+    assert sentence.startswith(f"report: worker process {first} has been stopped for 1 s; ")
+    assert "in work_in" in run.watchdog.log.read_text("utf-8")
+
+
+@posix
 def test_stacks_are_written_while_native_code_holds_the_interpreter(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

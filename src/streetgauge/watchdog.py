@@ -51,6 +51,7 @@ class Watchdog:
         self._file: BinaryIO | None = None
         self._moved = self._armed = self._deadline = self._used = 0.0
         self._wait, self._is_alarmed = patience, False
+        self._stopped: dict[int, float] = {}  # worker processes that are stopped, and since when
 
     def moved(self) -> None:
         """Take note of a step that was done; any thread may call this, as often as it likes."""
@@ -104,9 +105,11 @@ class Watchdog:
                 if self._is_alarmed:
                     self._wait = max(self._wait, 2 * (self._moved - self._armed))
                 self._arm()
+                return self._look_at_workers(self._file, work, now)
+            if self._is_alarmed:
                 return None
-            if self._is_alarmed or now - self._armed < self._wait:
-                return None
+            if now - self._armed < self._wait:
+                return self._look_at_workers(self._file, work, now)
             faulthandler.cancel_dump_traceback_later()
             self._is_alarmed = True
             used = time.process_time() - self._used
@@ -116,6 +119,19 @@ class Watchdog:
                 f"{found} ({used:.0f} s of processor time used); the stacks of all threads are in "
                 f"{self.log}, and the run goes on."
             )
+        return None
+
+    def _look_at_workers(self, file: BinaryIO, work: str, now: float) -> str | None:
+        """Give a sentence if a worker process has been stopped for too long, whatever others do."""
+        workers = [each.pid or 0 for each in multiprocessing.active_children()]
+        stopped = [pid for pid in workers if _status(pid).get("State", "")[:1] == "T"]
+        self._stopped = {pid: self._stopped.get(pid, now) for pid in stopped}
+        for pid, since in self._stopped.items():
+            if now - since >= self.patience:
+                self._stopped[pid] = float("inf")  # once
+                found = f"{work}: worker process {pid} has been stopped for {now - since:.0f} s"
+                self._write(file, found, was_held=False)
+                return f"{found}; the stacks of all threads are in {self.log}, and the run waits."
         return None
 
     def _arm(self) -> None:
@@ -178,10 +194,15 @@ def _is_answered(process: int, file: BinaryIO) -> bool:
 
 def _listens(process: int) -> bool:
     """Whether a process handles the signal, which would end it otherwise, and is not stopped."""
-    try:
-        lines = Path(f"/proc/{process}/status").read_text(encoding="utf-8").splitlines()
-    except OSError:  # it is gone, or this is not Linux
-        return False
-    status = dict(line.split(":\t", 1) for line in lines if ":\t" in line)
+    status = _status(process)
     handled = int(status.get("SigCgt", "0"), 16) >> (signal.SIGUSR1 - 1) & 1
     return bool(handled) and status.get("State", "T")[0] not in "TZ"
+
+
+def _status(process: int) -> dict[str, str]:
+    """Give what Linux tells of a process; nothing if it is gone, or elsewhere."""
+    try:
+        lines = Path(f"/proc/{process}/status").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return {}
+    return dict(line.split(":\t", 1) for line in lines if ":\t" in line)
