@@ -58,6 +58,23 @@ def test_the_example_has_the_twelve_outcomes_of_the_paper_for_4835_of_4835_areas
         assert counts.between(482, 485).all(), name
 
 
+def test_the_values_of_the_city_of_london_001a_are_those_of_the_page_of_official_files(
+    built: tuple[pd.DataFrame, dict, pd.DataFrame],
+) -> None:
+    values = built[0].set_index("area").loc["E01000001"]
+    known = {
+        "health_self": 0.020478,
+        "low_qualification": 0.044444,
+        "unemployment": 0.027846,
+        "overcrowding": 0.259132,
+        "income_mean": 105_400,
+    }
+    page = (EXAMPLE.parents[2] / "docs" / "official-files.md").read_text(encoding="utf-8")
+    for name, value in known.items():
+        assert values[f"{name}_value"] == pytest.approx(value, abs=1e-6)
+        assert f"{value:,}" in page
+
+
 def plain_nomis(path: Path) -> pd.DataFrame:
     """The table below the ninth line, read plainly."""
     frame = pd.read_csv(path, skiprows=8, skip_blank_lines=True)
@@ -134,6 +151,7 @@ def test_the_2015_workbook_gives_the_overall_rank_and_englands_own_deciles(
     england = study.model_copy(update={"deciles": "published"})
     frame, metadata, skips = build_outcomes({"study": study, "england": england}, areas)
     assert skips.empty
+    assert frame.set_index("area").loc["E01000001", "study_value"] == 29_111
     assert frame["study_decile"].value_counts().between(482, 485).all()
     assert metadata["study"]["outside"] == 32_844 - 4835
     page = pd.read_excel(path, index_col=0, engine="openpyxl").loc[frame["area"]]
