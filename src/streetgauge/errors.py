@@ -57,7 +57,7 @@ class InputError(StreetgaugeError):
 
     def __init__(self, subject: object, reason: str, next_step: str = "") -> None:
         self.subject = _one_line(str(subject))
-        self.reason = reason = _one_line(reason)
+        self.reason = reason = _one_line(" ".join(reason.splitlines()))  # a library's may be many
         self.next_step = next_step = _one_line(next_step)
         sentence = f"{self.subject}: {reason}"
         if next_step:
