@@ -18,6 +18,8 @@ def test_a_page_for_a_table_does_not_fill_the_screen() -> None:
     assert error.reason == "there is no column 'code'"
 
 
-def test_lines_of_a_librarys_message_are_joined_and_a_path_keeps_its_line_end_as_an_escape() -> None:
+def test_lines_of_a_librarys_message_are_joined_and_a_path_keeps_its_line_end_as_an_escape() -> (
+    None
+):
     said = str(InputError("a\nb.h5", "it cannot be read (one\ntwo\x1b)", "get it again"))
     assert said == r"a\nb.h5: it cannot be read (one two\x1b); get it again."

@@ -15,7 +15,7 @@ from pydantic import BaseModel
 
 from streetgauge.errors import InputError
 from streetgauge.io.files import read_table, write_json
-from streetgauge.io.formats import ANALYSIS_VERSION, METRICS_VERSION, read_object
+from streetgauge.io.formats import ANALYSIS_VERSION, METRICS_VERSION, metrics_fault, read_object
 from streetgauge.settings import EvaluationSettings, FoldSettings
 from streetgauge.study import Study
 from streetgauge.study.outputs import refuse_overlap
@@ -271,7 +271,7 @@ def _target(out: Path, sides: Sequence[ComparedStudy]) -> Path:
     if path.exists():
         try:
             ours = json.loads(path.read_text(encoding="utf-8")).get("format") == FORMAT
-        except (ValueError, AttributeError, OSError):
+        except (ValueError, AttributeError, OSError, RecursionError):
             ours = False
         if not ours:
             raise InputError(path, "this is no comparison of ours", "take another --out")
@@ -435,6 +435,8 @@ def open_side(name: str | Path) -> ComparedStudy:
         ) from None
     if not {"outcomes", "classes", "interval_level", "scheme"} <= metrics.keys():
         raise InputError(study.metrics, "this is not what `areas` writes", again)
+    if fault := metrics_fault(metrics):
+        raise InputError(study.metrics, f"{fault} is not what `areas` writes", again)
     if not metrics["outcomes"]:
         raise InputError(
             study.directory, "nothing was tested in it", "take another folds.scheme, and run it"

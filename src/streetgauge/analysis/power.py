@@ -270,7 +270,7 @@ class Power:
                 for name in self.outcomes
                 if evaluations[name]["metrics"]["spearman"]["value"] is not None
             }
-        except (OSError, ValueError, KeyError, TypeError):
+        except (OSError, ValueError, KeyError, TypeError, RecursionError):
             return {}
 
     @cached_property

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +10,7 @@ from rich.table import Column, Table
 from rich.text import Text
 
 from streetgauge.cli.app import Screen
+from streetgauge.io.formats import METRICS_VERSION, read_object
 from streetgauge.markup import figure_text, interval_text
 
 if TYPE_CHECKING:
@@ -27,7 +27,8 @@ CELL = ("areas", "locations", "views", "images")  # of a simulated study
 
 def print_headline(study: Study, screen: Screen) -> None:
     """Print the table that matters, and where the report is."""
-    metrics = json.loads(study.metrics.read_text(encoding="utf-8"))
+    again = f"make it again with `streetgauge areas {study.directory} --force`"
+    metrics = read_object(study.metrics, METRICS_VERSION, again)
     if metrics["outcomes"]:
         _print_figures(study, metrics, screen)
     else:

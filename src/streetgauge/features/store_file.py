@@ -145,6 +145,8 @@ def _no_room(path: Path, size: int, number: int) -> OSError:
 
 
 def opened(path: Path) -> h5py.File:
+    if path.exists() and not path.is_file():  # a pipe, of which reading would never end
+        raise InputError(path, "this is no feature store", "name a file under features/")
     try:
         return h5py.File(path, "r")
     except FileNotFoundError:
@@ -161,12 +163,22 @@ def checked_attributes(path: Path, file: h5py.File) -> dict[str, str]:
     version = attributes.get("format_version", "")
     require_version(path, int(version) if version.isdecimal() else version, STORE_VERSION)
     absent = [name for name in ("views", "dtype", *TEXTS) if name not in attributes]
-    absent += [name for name in (*sorted(LAYOUT), "location_id") if name not in file]
+    absent += [name for name in (*sorted(LAYOUT), "location_id") if not _is_own(path, file, name)]
     if absent:
         raise InputError(path, f"it lacks {absent[0]!r}", ANEW)
     if attributes["dtype"] not in ("float32", "float16"):
         raise InputError(path, f"features of type {attributes['dtype']!r} are not known", ANEW)
     return dict(sorted(attributes.items()))
+
+
+def _is_own(path: Path, file: h5py.File, name: str) -> bool:
+    """Whether a name is there; refuse a link, which is not followed: it may lead to a pipe."""
+    links = file.id.links
+    if not links.exists(name.encode()):
+        return False
+    if links.get_info(name.encode()).type != h5py.h5l.TYPE_HARD:
+        raise InputError(path, f"{name!r} is not laid out as in a feature store", ANEW)
+    return True
 
 
 def ids_of(path: Path, file: h5py.File) -> npt.NDArray[np.str_]:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from streetgauge.errors import InputError
 
 __all__ = ["ANALYSIS_VERSION", "BUNDLE_VERSION", "METRICS_VERSION", "RECORD_VERSION"]
-__all__ += ["STORE_VERSION", "read_object", "require_version"]
+__all__ += ["STORE_VERSION", "metrics_fault", "read_json", "read_object", "require_version"]
 
 ANALYSIS_VERSION = 2  # of curves.json, power.json, comparison.json and transfer.json
 BUNDLE_VERSION = 4  # of bundle.json
@@ -60,6 +61,88 @@ def require_version(
     )
 
 
+def read_json(path: Path, step: str) -> Any:
+    """Read a JSON file, of any content.
+
+    Parameters
+    ----------
+    path : Path
+        The file.
+    step : str
+        What to do about a file that cannot be used.
+
+    Raises
+    ------
+    InputError
+        If it is no JSON, or is nested too deeply to be any of ours.
+    FileNotFoundError
+        If there is none.
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except RecursionError:
+        raise InputError(path, "its JSON is nested too deeply", step) from None
+    except ValueError as error:  # also of text that is no UTF-8, and numbers of too many digits
+        raise InputError(path, f"this is not JSON: {error}", step) from None
+
+
+# Types of what is read of metrics: of the whole, and of each outcome.
+_OF_ALL: dict[str, type | tuple[type, ...]] = {
+    **{"outcomes": dict, "scheme": dict, "headline": dict, "other_folds": dict},
+    **{"classes": int, "interval_level": float, "draws": int, "kind": str},
+}
+_OF_EACH: dict[str, type | tuple[type, ...]] = {
+    **{"metrics": dict, "baselines": dict, "n_areas": int, "n_locations": int},
+    **{"gain": (dict, type(None)), "bootstrap": (dict, type(None))},
+}
+
+
+def metrics_fault(content: Mapping[str, Any]) -> str:
+    """Name the first key of metrics.json, or of a bundle's figures, that has an odd type.
+
+    Parameters
+    ----------
+    content : mapping
+        What was read; keys that are not there are no fault.
+
+    Returns
+    -------
+    str
+        The key, with those that it lies in; empty if all types are those that `areas` writes.
+
+    Examples
+    --------
+    >>> metrics_fault({"outcomes": {"income": {"metrics": {"mae": {"value": "1"}}}}})
+    'outcomes.income.metrics.mae'
+    """
+    odd = _odd(content, _OF_ALL)
+    for name, about in () if odd else content.get("outcomes", {}).items():
+        inside = _odd(about, _OF_EACH) if isinstance(about, dict) else "type"
+        if not inside:
+            kinds = {key: about.get(key, {}) for key in ("metrics", "baselines")}
+            figures = {f"{k}.{each}": v for k, of in kinds.items() for each, v in of.items()}
+            inside = next((key for key, v in figures.items() if not _is_figure(v)), "")
+        if inside:
+            return f"outcomes.{name}.{inside}"
+    if not odd and "other_folds" in content:
+        inside = metrics_fault(content["other_folds"])
+        odd = f"other_folds.{inside}" if inside else ""
+    return odd
+
+
+def _odd(content: Mapping[str, Any], kinds: Mapping[str, type | tuple[type, ...]]) -> str:
+    found = (k for k, kind in kinds.items() if k in content and not isinstance(content[k], kind))
+    return next(found, "")
+
+
+def _is_figure(value: object) -> bool:
+    """Whether this is a figure with its interval, or a baseline's figures by name."""
+    keys = ("value", "low", "high", "mae", "spearman")
+    if not isinstance(value, dict):
+        return False
+    return all(isinstance(value.get(key), (int, float, type(None))) for key in keys)
+
+
 def read_object(path: Path, known: int, step: str) -> dict[str, Any]:
     """Read a JSON object of a format version.
 
@@ -79,10 +162,7 @@ def read_object(path: Path, known: int, step: str) -> dict[str, Any]:
     FileNotFoundError
         If there is none.
     """
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise InputError(path, f"this is not JSON: {error}", step) from None
+    content = read_json(path, step)
     if not isinstance(content, dict):
         raise InputError(path, "this is not a JSON object", step)
     require_version(path, content.get("format_version"), known, step)

@@ -24,7 +24,7 @@ from safetensors.torch import load_file, save_file
 
 from streetgauge.errors import InputError, closest
 from streetgauge.io.files import atomic_directory, sha256_of, write_json, write_text
-from streetgauge.io.formats import BUNDLE_VERSION, require_version
+from streetgauge.io.formats import BUNDLE_VERSION, metrics_fault, read_json, require_version
 from streetgauge.markup import facts_html
 from streetgauge.model.card import write_card
 from streetgauge.model.learners import STACK_TENSORS, StackModel, network_of
@@ -309,6 +309,7 @@ class Bundle:
         description = _read_description(directory / DESCRIPTION)
         weights = directory / WEIGHTS
         try:
+            _require_types(description)
             model, area_of_applicability = _read_model(weights, description)
             return cls(
                 model=model,
@@ -328,7 +329,7 @@ class Bundle:
                 cut_points=_cut_points(description),
                 code_version=description["code_version"],
             )
-        except (KeyError, TypeError, ValueError) as error:
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise InputError(
                 directory / DESCRIPTION,
                 f"this does not describe a bundle ({_in_words(error)})",
@@ -396,6 +397,26 @@ def _record(description: Mapping[str, Any] | None) -> TrainingRecord | None:
     return None if description is None else TrainingRecord(**description)
 
 
+def _require_types(description: Mapping[str, Any]) -> None:
+    """Raise what `load` words, if a part that is read much later has an odd type."""
+    source, metrics = description["source"], description.get("metrics")
+    about, views = source.get("outcomes") or {}, source.get("views") or []
+    kinds = (
+        ("source", source, dict),
+        ("source.outcomes", about, dict),
+        *((f"source.outcomes.{name}", each, dict) for name, each in about.items()),
+        ("source.start", source.get("start") or {}, dict),
+        ("source.views", views, list),
+        ("metrics", metrics or {}, dict),
+        ("calibration", description["calibration"], dict),
+    )
+    for key, value, kind in kinds:
+        if not isinstance(value, kind):
+            raise TypeError(f"{key} is no {kind.__name__}")
+    if fault := metrics_fault(metrics or {}):
+        raise TypeError(f"metrics.{fault} has an odd type")
+
+
 def _cut_points(description: Mapping[str, Any]) -> dict[str, list[float]] | None:
     """Read the cut points, if the bundle has them: ascending, for each outcome."""
     given = description.get("cut_points")
@@ -434,7 +455,7 @@ def _same_json(text: str) -> object:
     """Normalise a rule, whatever the order and the spaces in which it was written."""
     try:
         return json.loads(text)
-    except json.JSONDecodeError:
+    except (json.JSONDecodeError, RecursionError):
         return text
 
 
@@ -474,13 +495,11 @@ def _tensors(
 
 def _read_description(file: Path) -> dict[str, Any]:
     try:
-        description = json.loads(file.read_text(encoding="utf-8"))
+        description = read_json(file, "write the bundle again")
     except (FileNotFoundError, NotADirectoryError):
         raise InputError(
             file.parent, f"there is no bundle here: {file.name} is missing", "name its directory"
         ) from None
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise InputError(file, f"this is not JSON: {error}", "write the bundle again") from None
     if not isinstance(description, dict) or description.get("format") != FORMAT:
         raise InputError(file, f"this is not a {FORMAT}", "name the directory of a bundle")
     require_version(file, description.get("format_version"), BUNDLE_VERSION)

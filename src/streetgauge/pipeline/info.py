@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 from streetgauge.errors import InputError
 from streetgauge.features.store import FeatureStore
 from streetgauge.io.files import read_metadata, sha256_of
-from streetgauge.io.formats import BUNDLE_VERSION, require_version
+from streetgauge.io.formats import BUNDLE_VERSION, read_json, require_version
 from streetgauge.markup import estimate_text
 from streetgauge.study import Study
 from streetgauge.study.stages import stage_named, stages_of
@@ -195,13 +195,11 @@ def _bundle_info(directory: Path) -> dict[str, Any]:
     """Describe a bundle, from its description alone: weights are hashed, not read."""
     file = directory / "bundle.json"
     try:
-        description = json.loads(file.read_text(encoding="utf-8"))
+        description = read_json(file, "export the bundle again")
         require_version(file, description["format_version"], BUNDLE_VERSION)
         weights = directory / description["weights"]["file"]
         whole = weights.is_file() and sha256_of(weights) == description["weights"]["sha256"]
         facts = _bundle_facts(description)
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise InputError(file, f"this is not JSON: {error}", "export the bundle again") from None
     except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise InputError(
             file,

@@ -162,7 +162,7 @@ def read_running(file: Path) -> dict[str, Any] | None:
         ]
         stage, stopped = content["stage"], content["stopped"]
         times = {key: float(content[key]) for key in ("since", "heartbeat", "stage_since")}
-    except (OSError, ValueError, KeyError, TypeError, OverflowError):
+    except (OSError, ValueError, KeyError, TypeError, OverflowError, RecursionError):
         return None
     return {
         **times,

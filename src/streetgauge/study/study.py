@@ -153,7 +153,7 @@ class Study(StudyFiles):
     def _content(self) -> dict[str, Any]:
         try:
             content = json.loads(self.run_file.read_text(encoding="utf-8"))
-        except (FileNotFoundError, json.JSONDecodeError, UnicodeDecodeError):
+        except (FileNotFoundError, ValueError, RecursionError):  # not JSON, or not UTF-8
             return {}
         return content if isinstance(content, dict) else {}
 
@@ -635,6 +635,8 @@ def _is_record(content: Mapping[str, Any]) -> bool:
         isinstance(stages, dict)
         and isinstance(files, dict)
         and all(isinstance(s, dict) and s.keys() >= _ENTRY for s in stages.values())
+        and all(isinstance(s["outputs"], dict) for s in stages.values())
+        and all(isinstance(s["messages"], list) for s in stages.values())
         and all(isinstance(f, dict) and {"signature", "sha256"} <= f.keys() for f in files.values())
     )
 
