@@ -64,12 +64,12 @@ class ViewIdentity:
         again = np.flatnonzero(np.bincount(code, minlength=1)[code] > 1)
         _, first = np.unique(code[again], return_index=True)
         shown = again[first]
-        spread = _spread(len(row))
-        known = recognised(
-            store.features[row[shown], view[shown]],
-            store.features[row[spread], view[spread]],
-            len(row),
+        spread = _spread(len(row), SAMPLE)
+        columns = _spread(store.features.shape[2], COLUMNS)
+        some, sample = (
+            store.features[row[at, None], view[at, None], columns] for at in (shown, spread)
         )
+        known = recognised(some, sample, len(row))
         code[np.isin(code, code[shown[~known]])] = UNKNOWN
         vector[there] = code
         return cls(image, vector)
@@ -97,7 +97,7 @@ def codes_of(vectors: NDArray[Any]) -> Codes:
 def recognised_codes(vectors: NDArray[Any]) -> Codes:
     """Give vectors [n, D] numbers as `codes_of`, below 0 where others may equal them by chance."""
     return np.where(
-        recognised(vectors, vectors[_spread(len(vectors))], len(vectors)),
+        recognised(vectors, vectors[_spread(len(vectors), SAMPLE)], len(vectors)),
         codes_of(vectors),
         UNKNOWN,
     )
@@ -116,7 +116,7 @@ def recognised(vectors: NDArray[Any], sample: NDArray[Any], n: int) -> Flags:
     n : int
         How many there are.
     """
-    columns = np.linspace(0, sample.shape[1] - 1, min(sample.shape[1], COLUMNS)).astype(np.int64)
+    columns = _spread(sample.shape[1], COLUMNS)
     expected = np.full(len(vectors), np.log(max(n, 1)))
     for column in columns if len(vectors) else ():
         values = np.sort(sample[:, column])
@@ -178,9 +178,9 @@ def _stands_in(codes: Codes, rows: Rows, others: Rows, present: Flags) -> Flags:
     return found
 
 
-def _spread(n: int) -> Rows:
-    """Give at most `SAMPLE` of n positions, evenly spread over them."""
-    return np.linspace(0, max(n - 1, 0), min(n, SAMPLE)).astype(np.int64)
+def _spread(n: int, most: int) -> Rows:
+    """Give at most so many of n positions, evenly spread over them."""
+    return np.linspace(0, max(n - 1, 0), min(n, most)).astype(np.int64)
 
 
 def _numbered(hashes: NDArray[np.uint64]) -> Codes:
