@@ -178,7 +178,9 @@ class Study:
         boundaries = self._boundaries()
         if outcome is not None:
             self._require(outcome)
-            rows = table[table["outcome"] == outcome].set_index("area")
+            from streetgauge.evaluation import tested_areas
+
+            rows = tested_areas(table[table["outcome"] == outcome]).set_index("area")
             return _with_boundaries(boundaries, rows, rows.index)
         wide = pd.concat([_of_outcome(table, name) for name in self.labels], axis=1)
         return _with_boundaries(boundaries, wide, wide.index.union(boundaries.index).rename("area"))

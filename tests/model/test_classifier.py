@@ -25,7 +25,7 @@ from streetgauge.settings import TrainSettings
 from streetgauge.splits import Split
 
 QUICK = {"epochs": 8, "ensemble_size": 2, "batch": 32, "width": 64, "device": "cpu"}
-QUICK |= {"random_state": 0}
+QUICK |= {"learner": "network", "random_state": 0}
 ALONE = QUICK | {"ensemble_size": 1}
 
 # Checks that ask for something that the method does not promise, with the reason.

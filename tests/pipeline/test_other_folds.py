@@ -188,7 +188,7 @@ def test_mean_features_are_over_views_that_are_there_and_then_over_locations(
         store.write(np.arange(7), features, there, done)
     places = pd.DataFrame({"location_id": ids, "area": list("BABACBC")})
     shuffled = places.sample(frac=1, random_state=1)
-    found = mean_features(FeatureStore.open(tmp_path / "f.h5"), shuffled)
+    found, scale = mean_features(FeatureStore.open(tmp_path / "f.h5"), shuffled)
     assert found["area"].tolist() == ["A", "B", "C"]
     assert found["n_locations"].tolist() == [2, 3, 1]  # the last location is not done
     mean = np.stack([features[i][there[i]].mean(0) for i in range(7)])
@@ -197,3 +197,5 @@ def test_mean_features_are_over_views_that_are_there_and_then_over_locations(
     np.testing.assert_allclose(table.loc["B"], mean[[0, 2, 5]].mean(0), rtol=1e-5)
     np.testing.assert_allclose(table.loc["C"], mean[4], rtol=1e-5)
     assert found["features"].iloc[0].dtype == np.float32
+    seen = features[:6][there[:6]]
+    np.testing.assert_allclose(scale, seen.std(axis=0), rtol=1e-6)

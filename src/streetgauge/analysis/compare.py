@@ -330,6 +330,8 @@ class ComparedStudy:
         """Read its predicted areas; None of a bundle."""
         if self.study is None:
             return None
+        from streetgauge.evaluation import tested_areas
+
         own = kind == self.own
         files = own_outputs(self.study) if own else FoldOutputs(self.study.directory / OTHER_FOLDS)
         try:
@@ -341,7 +343,7 @@ class ComparedStudy:
         missing = [column for column in COLUMNS if column not in frame]
         if missing:
             raise self._undone(files.areas, f"it has no column {missing[0]!r}")
-        return frame
+        return tested_areas(frame)
 
     def units(self, kind: str, outcome: str, areas: pd.Index) -> pd.Series | None:
         """Report which areas were drawn together for its own figures; None: each alone."""

@@ -54,22 +54,24 @@ def _print_figures(study: Study, metrics: dict[str, Any], screen: Screen) -> Non
     both = [metrics, *([metrics["other_folds"]] if "other_folds" in metrics else [])]
     schemes = {FOLD_KINDS.get(m["kind"], m["kind"]): m["scheme"]["description"] for m in both}
     kinds = list(next(iter(metrics["headline"].values())))
+    attainable = ["of the\nattainable"] if any(map(_attained, metrics["outcomes"].values())) else []
     added = [f"images add\n{FOLD_KINDS.get(kind, kind)}" for kind in kinds]
     table = _new_table(
         f"{study.settings.name}: areas' {many}; {metrics['scheme']['description']}",
         f"Below each figure its {metrics['interval_level']:.0%} interval. MAE: mean "
-        f"absolute error in {many}. Images add: how much less that is than by the best guess "
-        "without them, which is named; "
+        f"absolute error in {many}, of the best estimate from all that is known, and of images "
+        f"alone, as all that follows. Images add: how much less the latter is than that of the "
+        "best guess without them, which is named; "
         f"{'; '.join(f'{kind}: {how}' for kind, how in sorted(schemes.items()))}.",
         Column("outcome", min_width=12),
-        *_number_columns("MAE", near, "Spearman\nρ", *added, "of the\nattainable"),
+        *_number_columns("best est.\nMAE", "images\nMAE", near, "Spearman\nρ", *added, *attainable),
     )
     about = read_metadata(study.outcomes)
     for name, evaluation in metrics["outcomes"].items():
         label = study.settings.outcomes[name].label or name
         mark = " *" if without_value(about.get(name, {})) else ""
         cells = _headline_cells(evaluation, metrics["headline"][name], close)
-        table.add_row(Text(label + mark), *cells)
+        table.add_row(Text(label + mark), *cells[: len(table.columns) - 1])
     screen.result(table, metrics)
     for name in metrics["outcomes"]:
         if message := without_value(about.get(name, {})):
@@ -87,9 +89,9 @@ def _print_figures(study: Study, metrics: dict[str, Any], screen: Screen) -> Non
 def _headline_cells(
     evaluation: dict[str, Any], headline: dict[str, dict[str, Any] | None], close: str
 ) -> list[str]:
-    values = evaluation["metrics"]
-    shares = (evaluation.get("oracle") or {}).get("share_of_attainable") or {}
+    values, best = evaluation["metrics"], evaluation.get("best")
     return [
+        "-" if best is None else _with_interval(best["metrics"]["mae"]),
         _with_interval(values["mae"]),
         figure_text(values[close]["value"], ".0%"),
         _with_interval(values["spearman"]),
@@ -97,8 +99,13 @@ def _headline_cells(
             "-" if cell is None else f"{_with_interval(cell['mae'], '+.2f')}\n{cell['mae']['over']}"
             for cell in headline.values()
         ),
-        figure_text(shares.get("spearman"), ".0%"),
+        figure_text(_attained(evaluation).get("spearman"), ".0%"),
     ]
+
+
+def _attained(evaluation: Mapping[str, Any]) -> Mapping[str, float]:
+    """Give the share of what is attainable, which only a simulation knows."""
+    return (evaluation.get("oracle") or {}).get("share_of_attainable") or {}
 
 
 def sources_table(sources: Sequence[Source]) -> Table:

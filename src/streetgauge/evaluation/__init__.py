@@ -15,6 +15,7 @@ from streetgauge.evaluation.area_facts import (
     location_people,
     mark,
     read_population,
+    tested_areas,
 )
 from streetgauge.evaluation.comparison import (
     Drawn,
@@ -91,6 +92,7 @@ __all__ = [
     "read_population",
     "evaluate_shuffled",
     "structure",
+    "tested_areas",
     "split_areas",
     "evaluate_applicability",
     "assess_applicability",

@@ -19,6 +19,7 @@ __all__ = [
     "FEW_LOCATIONS",
     "MEASURED",
     "WITHOUT_ACTUAL",
+    "WITHOUT_IMAGES",
     "Weights",
     "add_coverage",
     "area_people",
@@ -28,6 +29,7 @@ __all__ = [
     "mark",
     "read_population",
     "read_weights",
+    "tested_areas",
     "views_of",
     "with_facts",
 ]
@@ -196,6 +198,7 @@ def _column(areas: pd.DataFrame, name: str) -> pd.Series:
 
 
 MEASURED, WITHOUT_ACTUAL, FEW_LOCATIONS = "measured", "no actual decile", "too few locations"
+WITHOUT_IMAGES = "no images"  # has but a best estimate
 
 
 def add_coverage(
@@ -247,6 +250,11 @@ def add_coverage(
         float
     )
     return result
+
+
+def tested_areas(areas: pd.DataFrame) -> pd.DataFrame:
+    """Give the rows of areas.parquet that images were seen of: all but those of no images."""
+    return areas[areas["n_locations"] > 0].reset_index(drop=True)
 
 
 def mark(areas: pd.DataFrame, min_locations: int = 1) -> pd.DataFrame:

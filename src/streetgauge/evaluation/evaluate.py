@@ -14,15 +14,17 @@ import pyarrow as pa
 
 from streetgauge.errors import InputError, closest
 from streetgauge.evaluation.aggregate import aggregate, cut, refuse_probabilities
-from streetgauge.evaluation.baselines import BaselinePrediction, Baselines
+from streetgauge.evaluation.baselines import CONSTANT, BaselinePrediction, Baselines
 from streetgauge.evaluation.comparison import draw_metrics
 from streetgauge.evaluation.levels import Level, predictions_of_units
 from streetgauge.evaluation.metrics import CORRELATIONS, METRICS, to_json
 from streetgauge.evaluation.outcome import OutcomeEvaluation, is_measured
+from streetgauge.evaluation.probabilities import probability_columns
 from streetgauge.evaluation.resample import draw_units
 from streetgauge.evaluation.scheme import describe_scheme
 from streetgauge.io.formats import METRICS_VERSION
 from streetgauge.io.tables import refuse_repeated, require_columns
+from streetgauge.progress import Advance
 from streetgauge.settings import EvaluationSettings, FoldSettings
 
 __all__ = [
@@ -33,6 +35,8 @@ __all__ = [
     "read_oracle",
     "share_of_attainable",
 ]
+
+ALONE = "images-alone"
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,6 +96,7 @@ def evaluate(
     seed: int,
     inputs: EvaluationInputs | None = None,
     baselines: Baselines | None = None,
+    advance: Advance = lambda steps: None,
 ) -> dict[str, Any]:
     """Compare predicted with actual deciles, and with what needs no image.
 
@@ -114,6 +119,8 @@ def evaluate(
         What else is known.
     baselines : Baselines, optional
         What the images are compared with; what needs nothing but coordinates if not given.
+    advance : callable, optional
+        Called after each outcome.
 
     Returns
     -------
@@ -132,7 +139,10 @@ def evaluate(
         that is best at it, and over rho 0 where every baseline's is below),
         ``spearman_within_folds`` (much above ``spearman``: the folds' networks are not on one
         scale), ``intervals``, ``bootstrap`` (what was drawn), ``undefined``
-        (path of a figure to the reason why there is none), ``placement`` (in how many folds areas
+        (path of a figure to the reason why there is none), ``best`` (the best estimate of the same
+        areas: ``from``, ``n_areas``, ``metrics``, ``extremes``, ``gain`` over the baselines that
+        images are compared with, ``gain_over_images`` and ``intervals``; None where there is no
+        such estimate), ``placement`` (in how many folds areas
         were placed at ``centroids`` and at ``locations``), ``oracle``. ``levels`` has the same by
         level, if there are any. Where areas were not held out as a whole there is no baseline.
 
@@ -160,8 +170,10 @@ def evaluate(
         name, frame = str(key), rows.set_index("area").sort_index()
         predicted = how.baseline_predictions(name, frame)
         outcomes[name] = how.outcome(name, frame, predicted)
+        outcomes[name]["best"] = how.best(name, frame, predicted, outcomes[name]["gain"])
         for level, each in inputs.levels.items():
             above[level][name] = how.units(each, name, frame, predicted)
+        advance(1)
     result = {
         "format_version": METRICS_VERSION,
         "classes": classes,
@@ -233,6 +245,40 @@ class _Evaluation:
             if scheme.get("known_areas"):  # who saw the labels can exceed it
                 result["oracle"]["share_of_attainable"] = {}
         return result
+
+    def best(
+        self,
+        outcome: str,
+        frame: pd.DataFrame,
+        predicted: Mapping[str, BaselinePrediction],
+        gain: Mapping[str, Any] | None,
+    ) -> dict[str, Any] | None:
+        """Evaluate the best estimate of the same areas, next to images alone and baselines.
+
+        It is drawn with the same units, and compared with the baselines that images were.
+        """
+        if "best_score" not in frame or frame["best_score"].isna().any():
+            return None
+        inputs, settings = self.inputs, self.settings.model_copy(update={"groups": ()})
+        over = {None if gain is None else gain[key] for key in ("over", "over_spearman")}
+        others = {name: each for name, each in predicted.items() if name in over | {CONSTANT}}
+        others[ALONE] = BaselinePrediction(frame["decile"], frame["score"], uses_images=True)
+        names = ("score", "decile", "low", "high")
+        own = frame.drop(columns=probability_columns(inputs.classes), errors="ignore")
+        own = own.assign(**{name: frame[f"best_{name}"] for name in names})
+        unit, _ = draw_units(
+            frame.index, self.settings, inputs.scheme or {}, inputs.coordinates, inputs.columns
+        )
+        rng = self._chance(outcome)
+        result = OutcomeEvaluation(
+            own, others, settings, inputs.classes, rng, unit, inputs.columns
+        ).result()
+        kept = {key: result[key] for key in ("n_areas", "metrics", "extremes", "gain", "intervals")}
+        return {
+            "from": str(frame["best_from"].iloc[0]),
+            **kept,
+            "gain_over_images": result["with_images"][ALONE]["gain"],
+        }
 
     def units(
         self,

@@ -38,6 +38,9 @@ LAYER = "areas"
 # Column of the areas' table, name in the layer, kind.
 COLUMNS = (
     *(("decile", "decile", "Int64"), ("actual_decile", "actual", "Int64")),
+    *(("best_decile", "best_decile", "Int64"), ("best_low", "best_low", "Int64")),
+    *(("best_high", "best_high", "Int64"), ("best_score", "best_score", "float64")),
+    ("best_from", "best_from", "str"),
     *(("difference", "difference", "Int64"), ("low", "low", "Int64"), ("high", "high", "Int64")),
     *(("width", "width", "Int64"), ("n_locations", "n_locations", "Int64")),
     *(("n_views", "n_views", "Int64"), ("share_with_images", "share_with_images", "float64")),
@@ -61,9 +64,11 @@ def layer_table(frame: pd.DataFrame, areas: gpd.GeoDataFrame) -> gpd.GeoDataFram
     -------
     GeoDataFrame
         ``area``, ``name``, ``district`` and for every outcome ``<outcome>_decile``, ``_actual``,
-        ``_difference`` (predicted less actual), ``_low``, ``_high``, ``_width`` (high less low),
-        ``_n_locations`` (locations), and of ``_n_views``, ``_share_with_images``, ``_score``,
-        ``_actual_value``, ``_disagreement``, ``_status``, ``_outside_aoa`` and ``_error_cluster``
+        ``_best_decile``, ``_best_low``, ``_best_high``, ``_best_score`` and ``_best_from`` (of the
+        best estimate), ``_difference`` (predicted less actual), ``_low``, ``_high``, ``_width``
+        (high less low), ``_n_locations`` (locations), and of ``_n_views``, ``_share_with_images``,
+        ``_score``, ``_actual_value``, ``_disagreement``, ``_status``, ``_outside_aoa`` and
+        ``_error_cluster``
         those that the frame has anything in.
     """
     own = [column for column in ("name", "district", "geometry") if column in areas.columns]
@@ -109,7 +114,7 @@ def write_geopackage(
     table = layer_table(frame, areas)
     with atomic_path(path) as temporary:
         table.to_file(temporary, driver="GPKG", layer=LAYER, engine="pyogrio")
-        write_styles(temporary, LAYER, layer_styles(_named(frame, labels), classes))
+        write_styles(temporary, LAYER, _styles(frame, labels, classes))
         with sqlite3.connect(temporary) as connection:
             connection.execute("UPDATE gpkg_contents SET last_change = ?", (FIXED_TIME,))
         connection.close()
@@ -135,9 +140,14 @@ def write_geoparquet(
     table = layer_table(frame, areas)
     with atomic_path(path) as temporary:
         table.to_parquet(temporary, index=False, schema_version="1.1.0", write_covering_bbox=True)
-    styles = layer_styles(_named(frame, labels), classes)
+    styles = _styles(frame, labels, classes)
     if styles:
         write_text(styles[0].qml, path.with_suffix(".qml"))
+
+
+def _styles(frame: pd.DataFrame, labels: Mapping[str, str] | None, classes: int) -> list[Style]:
+    best = "best_decile" in frame and bool(frame["best_decile"].notna().any())
+    return layer_styles(_named(frame, labels), classes, best=best)
 
 
 def _named(frame: pd.DataFrame, labels: Mapping[str, str] | None) -> dict[str, str]:
@@ -191,7 +201,9 @@ class Style:
     qml: str
 
 
-def layer_styles(outcomes: Mapping[str, str], classes: int = 10) -> list[Style]:
+def layer_styles(
+    outcomes: Mapping[str, str], classes: int = 10, *, best: bool = False
+) -> list[Style]:
     """Draw each outcome's predicted and actual class, and their difference.
 
     Parameters
@@ -200,11 +212,13 @@ def layer_styles(outcomes: Mapping[str, str], classes: int = 10) -> list[Style]:
         Label by name; the columns are ``<name>_decile``, ``_actual`` and ``_difference``.
     classes : int, default 10
         K.
+    best : bool, default False
+        Whether there is a best estimate, ``<name>_best_decile``: then it is drawn first.
 
     Returns
     -------
     list of Style
-        The first is the predicted class of the first outcome.
+        The first is the best estimate, or else the predicted class, of the first outcome.
     """
     unit = "decile" if classes == 10 else "class"
     scale = [
@@ -217,6 +231,7 @@ def layer_styles(outcomes: Mapping[str, str], classes: int = 10) -> list[Style]:
         for d, colour in apart
     ]
     kinds = (
+        *((("best", "best_decile", f"best estimate of the {unit}", scale),) if best else ()),
         ("predicted", "decile", f"predicted {unit}", scale),
         ("actual", "actual", f"actual {unit}", scale),
         ("difference", "difference", f"predicted less actual {unit}", difference),

@@ -17,7 +17,9 @@ __all__ = ["feature_table", "mean_features"]
 BLOCK = 2**24  # numbers read at a time
 
 
-def mean_features(store: FeatureStore, locations: pd.DataFrame) -> pd.DataFrame:
+def mean_features(
+    store: FeatureStore, locations: pd.DataFrame
+) -> tuple[pd.DataFrame, NDArray[np.float64]]:
     """Average the features of every area.
 
     Over the views that are there of each location, then over the area's locations.
@@ -34,6 +36,8 @@ def mean_features(store: FeatureStore, locations: pd.DataFrame) -> pd.DataFrame:
     DataFrame
         ``area`` (sorted), ``n_locations`` (int64, with features) and ``features`` (list of D
         float32), for areas with a location that has features.
+    array of float64, shape [D]
+        Standard deviation of each feature over all these views.
     """
     ids = locations["location_id"].to_numpy(str)
     rows = store.rows(ids)
@@ -43,21 +47,25 @@ def mean_features(store: FeatureStore, locations: pd.DataFrame) -> pd.DataFrame:
     order = np.lexsort((ids[known], area))
     rows, area = rows[known][order], area[order]
     dimension = store.features.shape[2]
-    total = np.zeros((len(names), dimension))
+    total, moments = np.zeros((len(names), dimension)), np.zeros((3, dimension))
     step = max(BLOCK // max(store.features[0].size, 1), 1) if len(rows) else 1
     for start in range(0, len(rows), step):
         part = slice(start, start + step)
         here, first = np.unique(area[part], return_index=True)
-        total[here] += np.add.reduceat(_location_means(store, rows[part]), first, axis=0)
+        views, there = _read_views(store, rows[part])
+        total[here] += np.add.reduceat(_location_means(views, there), first, axis=0)
+        moments += _moments(views[there > 0])
     count = np.bincount(area, minlength=len(names))
     mean = (total / count.clip(min=1)[:, None]).astype(np.float32)
-    return pd.DataFrame(
+    frame = pd.DataFrame(
         {
             "area": pd.Series(names, dtype="str"),
             "n_locations": count.astype(np.int64),
             "features": pd.Series(list(mean), dtype="object"),
         }
     )
+    n, first_moment, second = moments / moments[0].clip(min=1)
+    return frame, np.sqrt((second - first_moment**2).clip(min=0)) * (n > 0)
 
 
 def feature_table(frame: pd.DataFrame) -> pd.DataFrame:
@@ -66,9 +74,21 @@ def feature_table(frame: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(values, index=pd.Index(frame["area"], name="area"))
 
 
-def _location_means(store: FeatureStore, rows: NDArray[np.intp]) -> NDArray[np.float64]:
+def _read_views(
+    store: FeatureStore, rows: NDArray[np.intp]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Read views [n, V, D], and which are there [n, V], 1 or 0."""
     there = np.asarray(store.present[rows], np.float64)
-    features = np.asarray(store.features[rows], np.float64)
-    total = np.einsum("nvd,nv->nd", features, there)
+    return np.asarray(store.features[rows], np.float64), there
+
+
+def _location_means(views: NDArray[np.float64], there: NDArray[np.float64]) -> NDArray[np.float64]:
+    total = np.einsum("nvd,nv->nd", views, there)
     means: NDArray[np.float64] = total / there.sum(1).clip(min=1)[:, None]
     return means
+
+
+def _moments(views: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Give the number, the sum and the sum of squares of features: [3, D]."""
+    count = np.full(views.shape[1], float(len(views)))
+    return np.stack([count, views.sum(axis=0), np.einsum("nd,nd->d", views, views)])

@@ -240,6 +240,7 @@ def regress(
     labels: Floats,
     weight: Floats,
     kernels: Sequence[Sequence[int]],
+    shares: Sequence[Sequence[float]] | None = None,
 ) -> Regression:
     """Fit a Gaussian process with every kernel, and weigh them by their marginal likelihood.
 
@@ -253,6 +254,9 @@ def regress(
         Above 0; the noise of an area has a variance of one over its weight.
     kernels : sequence of sequence of int
         Positions of the maps whose kernels each kernel sums.
+    shares : sequence of sequence of float, optional
+        Of each kernel the shares that its maps have of the prior variance, of sum 1; equal ones if
+        not given.
 
     Returns
     -------
@@ -274,7 +278,12 @@ def regress(
     masks, group = np.unique(known.T, axis=0, return_inverse=True)
     largest_first = np.argsort(-np.bincount(group), kind="stable")
     groups = [(masks[g], np.flatnonzero(group == g)) for g in largest_first]
-    fitted = [_fit(maps, parts, labels, weight, groups) for parts in kernels]
+    if shares is None:
+        shares = [[1 / len(parts)] * len(parts) for parts in kernels]
+    fitted = [
+        _fit(maps, parts, share, labels, weight, groups)
+        for parts, share in zip(kernels, shares, strict=True)
+    ]
     evidence = np.stack([levels for _, levels, _ in fitted])
     log_weight = logsumexp(evidence, axis=1)
     share = np.exp(log_weight - logsumexp(log_weight, axis=0))
@@ -292,6 +301,7 @@ def regress(
 def _fit(
     maps: Sequence[Singles],
     parts: Sequence[int],
+    shares: Sequence[float],
     labels: Floats,
     weight: Floats,
     groups: Sequence[tuple[Flags, Rows]],
@@ -304,7 +314,7 @@ def _fit(
     centre = vectors.mean(axis=0)
     vectors -= centre
     widths = [maps[part].shape[1] for part in parts]
-    scale = _scale(vectors, widths)
+    scale = _scale(vectors, widths, shares)
     vectors *= scale
     width, outcomes = vectors.shape[1], labels.shape[1]
     axes, explained = np.empty((width, 0)), np.empty((0, outcomes))
@@ -340,10 +350,11 @@ def _fit(
     return kernel, evidence, noise
 
 
-def _scale(vectors: Floats, widths: Sequence[int]) -> Floats:
-    """Give each map's vectors an equal mean square norm, and all together 1: factors [W]."""
+def _scale(vectors: Floats, widths: Sequence[int], shares: Sequence[float]) -> Floats:
+    """Give each map's vectors its share of a mean square norm of 1: factors [W]."""
     factors = []
-    for part in np.split(vectors, np.cumsum(widths)[:-1], axis=1):
-        norm = np.einsum("aw,aw->", part, part) / len(part) * len(widths)
-        factors.append(np.full(part.shape[1], 1 / np.sqrt(norm) if norm > 0 else 1.0))
+    parts = np.split(vectors, np.cumsum(widths)[:-1], axis=1)
+    for part, share in zip(parts, shares, strict=True):
+        norm = np.einsum("aw,aw->", part, part) / len(part)
+        factors.append(np.full(part.shape[1], np.sqrt(share / norm) if norm > 0 else 1.0))
     return np.concatenate(factors)

@@ -33,12 +33,14 @@ from streetgauge.evaluation import (
     write_geoparquet,
 )
 from streetgauge.evaluation.area_facts import (
+    WITHOUT_IMAGES,
     Weights,
     columns_of_areas,
     read_weights,
     views_of,
     with_facts,
 )
+from streetgauge.evaluation.best import AreaKnowledge, best_estimates
 from streetgauge.evaluation.evaluate import read_oracle
 from streetgauge.evaluation.leaks import (
     feature_leaks,
@@ -52,7 +54,7 @@ from streetgauge.locations import read_areas
 from streetgauge.model.training_data import deciles, study_class_counts
 from streetgauge.pipeline.features import simulated
 from streetgauge.pipeline.train import stored_settings
-from streetgauge.progress import Progress
+from streetgauge.progress import Advance, Progress
 from streetgauge.report.text import leak_messages
 from streetgauge.settings import FoldSettings, SimulatedFeatures, TableFeatures
 from streetgauge.skips import describe_skips
@@ -69,29 +71,39 @@ AREA_COLUMNS = [
     *("area", "outcome", "n_locations", "score", "decile", "low", "high", "actual_decile", "fold"),
 ]
 
+STEPS = 3  # of an evaluation, before its outcomes: aggregated, trusted, estimated
+
 
 def make_areas(study: Study, key: str, progress: Progress) -> Done:
     """Predictions of locations -> areas.parquet, areas.gpkg and metrics.json."""
     classes, known = study.settings.deciles.classes, _StudyAreas(study)
-    own = own_outputs(study)
-    frame, levels, metrics = _evaluate_folds(known, own, study.settings.folds)
+    own, other = own_outputs(study), other_outputs(study)
+    if other is not None and not other.predictions.is_file():
+        other = None
+    steps = (1 if other is None else 2) * (STEPS + len(study.settings.outcomes))
+    with progress("areas", steps, "steps") as advance:
+        frame, estimates, levels, metrics = _evaluate_folds(
+            known, own, study.settings.folds, advance
+        )
+        if other is not None:
+            folds = stored_settings(other.splits)
+            other_frame, others, _, other_metrics = _evaluate_folds(known, other, folds, advance)
     kinds = {study.settings.folds.kind: metrics}
-    other = other_outputs(study)
-    if other is not None and other.predictions.is_file():
-        folds = stored_settings(other.splits)
-        other_frame, _, kinds[folds.kind] = _evaluate_folds(known, other, folds)
-        write_table(other_frame, other.areas)
+    if other is not None:
+        kinds[folds.kind] = other_metrics
+        write_table(_with_untested(other_frame, others, known.outcomes), other.areas)
         metrics = {**metrics, "other_folds": {**kinds[folds.kind], "kind": folds.kind}}
     metrics["feature_leaks"] = _feature_leaks(known)
     metrics = {**metrics, "kind": study.settings.folds.kind}
     metrics["headline"] = headline({kind: kinds[kind] for kind in sorted(kinds)})
     if has_curve(study):
         metrics["transfer"] = json.loads(study.transfer_curve.read_text(encoding="utf-8"))
-    write_table(frame, study.areas)
+    every = _with_untested(frame, estimates, known.outcomes)
+    write_table(every, study.areas)
     _remove_levels(study)
     for level, each in levels.items():
         write_table(each.frame, study.level(level))
-    _write_maps(known, frame)
+    _write_maps(known, every)
     write_json(metrics, study.metrics)
     n_areas = frame["area"].nunique()
     splits = read_table(own.splits)
@@ -106,6 +118,8 @@ def make_areas(study: Study, key: str, progress: Progress) -> Done:
         ignore_index=True,
     )
     lines = [f"{n_areas:,} of {len(known.boundaries):,} areas have a predicted {_unit(classes)}"]
+    if untested := every["area"].nunique() - n_areas:
+        lines.append(f"{untested:,} areas without images have an estimate from the areas around")
     if without & training:
         lines.append(f"{len(without & training):,} areas are in training and never tested")
     if caution := metrics["scheme"]["caution"]:
@@ -152,28 +166,48 @@ class _StudyAreas:
         return _oracle(self.study)
 
     @cached_property
+    def _columns(self) -> pd.DataFrame | None:
+        return _numeric_columns(self.boundaries, self.study.settings.evaluation.columns)
+
+    @cached_property
+    def _previous(self) -> dict[str, pd.Series]:
+        previous = self.study.settings.evaluation.previous
+        return {name: self.outcomes[f"{each}_value"] for name, each in previous.items()}
+
+    @cached_property
+    def knowledge(self) -> AreaKnowledge:
+        """What the best estimate is made of."""
+        return AreaKnowledge(
+            pd.Index(self.boundaries.index),
+            self.features,
+            read_metadata(self.study.area_features).get("feature_sd"),
+            self.baselines.placements,
+            self._columns,
+            self._previous,
+        )
+
+    @cached_property
     def baselines(self) -> Baselines:
         """What the images are compared with, made once for all outcomes and folds."""
         from streetgauge.evaluation.baselines import Baselines, density
 
         settings = self.study.settings
-        previous = settings.evaluation.previous
         return Baselines(
             self.coordinates,
             location_means=self.location_means,
             neighbours=settings.evaluation.neighbours,
             density=density(self.locations, self.boundaries) if self.mapped else None,
-            columns=_numeric_columns(self.boundaries, settings.evaluation.columns),
-            previous={name: self.outcomes[f"{p}_value"] for name, p in previous.items()},
+            columns=self._columns,
+            previous=self._previous,
             features=self.features,
             seed=settings.seed,
         )
 
 
 def _evaluate_folds(
-    known: _StudyAreas, files: FoldOutputs, folds: FoldSettings
-) -> tuple[pd.DataFrame, dict[str, Level], dict[str, Any]]:
-    """Give the areas as predicted in these folds, the levels above, and their evaluation."""
+    known: _StudyAreas, files: FoldOutputs, folds: FoldSettings, advance: Advance
+) -> tuple[pd.DataFrame, pd.DataFrame, dict[str, Level], dict[str, Any]]:
+    """Give the areas tested in these folds, all estimates, the levels above, and the figures."""
     study = known.study
     settings, classes = study.settings.evaluation, study.settings.deciles.classes
     predictions, splits = read_table(files.predictions), read_table(files.splits)
@@ -191,9 +225,11 @@ def _evaluate_folds(
         weights=weights.areas,
         min_locations=settings.min_locations,
     )
-    frame = _in_order(intervals(areas, settings.interval_level, classes, calibration_set(files)))
+    calibration = calibration_set(files)
+    frame = _in_order(intervals(areas, settings.interval_level, classes, calibration))
     levels = _levels(known, predictions, frame)
     trained = training_areas(splits, deciles(study.settings, known.outcomes.reset_index()))
+    advance(1)
     frame, trust = add_trust(
         frame,
         predictions,
@@ -204,6 +240,18 @@ def _evaluate_folds(
         classes=classes,
         seed=study.settings.seed,
     )
+    advance(1)
+    estimates = best_estimates(
+        areas,
+        known.knowledge,
+        trained,
+        classes=classes,
+        counts=counts,
+        interval_level=settings.interval_level,
+        calibration_set=calibration,
+    )
+    advance(1)
+    frame = frame.merge(estimates, "left", ["outcome", "area"], validate="one_to_one")
     inputs = EvaluationInputs(
         coordinates=known.coordinates,
         classes=classes,
@@ -224,7 +272,12 @@ def _evaluate_folds(
         levels=levels,
     )
     metrics = evaluate(
-        frame, settings, seed=study.settings.seed, inputs=inputs, baselines=known.baselines
+        frame,
+        settings,
+        seed=study.settings.seed,
+        inputs=inputs,
+        baselines=known.baselines,
+        advance=advance,
     )
     shared = read_metadata(files.splits).get("shared")
     metrics["leaks"] = shared_images(shared, folds.shared_images)
@@ -235,7 +288,24 @@ def _evaluate_folds(
         evaluation["shuffled"] = evaluate_shuffled(
             known.baselines.shuffled(name, rows, training_areas=own), classes
         )
-    return frame, levels, metrics
+    return frame, estimates, levels, metrics
+
+
+def _with_untested(
+    frame: pd.DataFrame, estimates: pd.DataFrame, outcomes: pd.DataFrame
+) -> pd.DataFrame:
+    """Add the areas without images that have an estimate, below those that were tested."""
+    pair = ["outcome", "area"]
+    tested = pd.MultiIndex.from_frame(frame[pair])
+    rows = estimates[~pd.MultiIndex.from_frame(estimates[pair]).isin(tested)]
+    rows = rows.assign(n_locations=0, fold=0, status=WITHOUT_IMAGES)
+    for name, own in rows.groupby("outcome"):
+        actual = outcomes[f"{name}_decile"].reindex(own["area"]).to_numpy()
+        rows.loc[own.index, "actual_decile"] = actual
+    return pd.concat(
+        [frame, rows.reindex(columns=frame.columns).astype(frame.dtypes.to_dict())],
+        ignore_index=True,
+    )
 
 
 def _known_areas(study: Study, files: FoldOutputs) -> int | None:

@@ -342,7 +342,7 @@ def _add_applicability(
         return areas, []
 
     here = city[city["area"].notna()]
-    features = feature_table(mean_features(store, here))
+    features = feature_table(mean_features(store, here)[0])
     index = AreaOfApplicability.from_arrays(model.area_of_applicability).dissimilarity_index(
         features.to_numpy()
     )

@@ -15,6 +15,7 @@ import pandas as pd
 import pyarrow as pa
 
 from streetgauge.errors import InputError
+from streetgauge.evaluation import tested_areas
 from streetgauge.features.store import FeatureStore
 from streetgauge.io.files import read_metadata, read_table, write_text
 from streetgauge.io.formats import ANALYSIS_VERSION, read_object
@@ -118,7 +119,8 @@ def _official(study: Study) -> ReportData:
 
 def _collect(study: Study, progress: Progress) -> tuple[ReportData, tuple[str, ...]]:
     """Gather what the page shows, and what of it is worth a line on the screen."""
-    table = read_table(study.areas)
+    estimates = read_table(study.areas)
+    table = tested_areas(estimates)
     gallery, imagery = make_gallery(study, table, progress), image_facts(study)
     data = ReportData(
         name=study.settings.name,
@@ -126,6 +128,7 @@ def _collect(study: Study, progress: Progress) -> tuple[ReportData, tuple[str, .
         settings=study.settings.model_dump(mode="json", exclude_none=True),
         areas=read_areas(study.settings.areas, study.settings.locations),
         table=table,
+        estimates=estimates,
         metrics=json.loads(study.metrics.read_text(encoding="utf-8")),
         provenance=read_metadata(study.outcomes),
         skips=study.skips(),

@@ -68,7 +68,8 @@ def train(study: Study, key: str, progress: Progress) -> Done:
     remove_folds_of_another_kind(study)
     folds = _cross_validated(work, splits, settings.folds, own_outputs(study))
     other = _train_other_folds(work, locations, labels)
-    write_table(mean_features(store, read_table(study.locations)), study.area_features)
+    means, scale = mean_features(store, read_table(study.locations))
+    write_table(means, study.area_features, {"feature_sd": scale.tolist()})
     notes: tuple[str, ...] = ()
     if start is not None:
         tested = folds.loc[folds["fold"] > 0, "area"]

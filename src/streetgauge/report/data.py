@@ -26,6 +26,8 @@ class ReportData:
     table : DataFrame
         One row an area and outcome: ``area``, ``outcome``, ``fold``, ``n_locations``, ``score``,
         ``decile``, ``low``, ``high``, ``actual_decile``.
+    estimates : DataFrame, optional
+        ``area``, ``outcome`` and the columns of the best estimate, also of areas without images.
     metrics : dict
         From `streetgauge.evaluation.evaluate`.
     provenance : mapping of outcome to dict
@@ -65,6 +67,7 @@ class ReportData:
     provenance: Mapping[str, Mapping[str, Any]]
     skips: pd.DataFrame
     locations: pd.DataFrame
+    estimates: pd.DataFrame | None = None
     settings: Mapping[str, Any] = field(default_factory=dict)
     run: Mapping[str, Any] = field(default_factory=dict)
     note: str | None = None

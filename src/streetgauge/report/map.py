@@ -31,6 +31,7 @@ MOST_POSTCODES = 3_000_000  # characters; London's 331,264 postcodes take under 
 
 # Name on the page, column of the table, digits: those that the card shows, rounded once.
 COLUMNS = (
+    *(("best", "best_decile", 0), ("bestlow", "best_low", 0), ("besthigh", "best_high", 0)),
     *(("decile", "decile", 0), ("low", "low", 0), ("high", "high", 0)),
     *(("actual", "actual_decile", 0), ("n", "n_locations", 0), ("views", "n_views", 0)),
     *(("seen", "share_with_images", 2), ("score", "score", 3), ("disagreement", "disagreement", 2)),
@@ -55,13 +56,14 @@ def payload(
 
     A column that is the same for all outcomes stands with the first one only.
     """
-    extra = sorted(set(data.table["area"]) - set(data.areas.index))
+    table = data.table if data.estimates is None else _as_seen(data.estimates)
+    extra = sorted(set(table["area"]) - set(data.areas.index))
     codes = [*data.areas.index.astype(str), *extra]
     if geometry is not None:
         geometry = {**geometry, "shapes": geometry["shapes"] + [None] * len(extra)}
     outcomes: list[dict[str, Any]] = []
     for name, label in labels.items():
-        rows = data.table[data.table["outcome"] == name].set_index("area").reindex(codes)
+        rows = table[table["outcome"] == name].set_index("area").reindex(codes)
         outcome: dict[str, Any] = {"name": name, "label": label}
         for key, column, digits in COLUMNS:
             if column in rows.columns and rows[column].notna().any():
@@ -74,7 +76,7 @@ def payload(
             if outcome[key] == outcomes[0].get(key):
                 del outcome[key]
         # What only the first has must not be taken for this one's.
-        outcome |= {k: [None] * len(codes) for k in _absent(outcomes[0], outcome, data.table)}
+        outcome |= {k: [None] * len(codes) for k in _absent(outcomes[0], outcome, table)}
     one, many = unit(data.metrics["classes"])
     return {
         "classes": data.metrics["classes"],
@@ -91,12 +93,20 @@ def payload(
     }
 
 
+def _as_seen(estimates: pd.DataFrame) -> pd.DataFrame:
+    """Give the areas' table without the zeros of areas that have no images."""
+    return estimates.assign(n_locations=estimates["n_locations"].replace(0, pd.NA))
+
+
 def layers(table: pd.DataFrame, classes: int) -> dict[str, str]:
     """Name the maps that the table has something for, in their order on the page."""
     one, many = unit(classes)
     if not table["decile"].notna().any():  # official statistics alone
         return {"actual": f"Official {one}"}
-    result = {"predicted": f"Predicted {one}"}
+    result = {}
+    if "best_decile" in table and table["best_decile"].notna().any():
+        result["best"] = f"Best estimate: {one}"
+    result["predicted"] = f"Predicted {one}{', images alone' if result else ''}"
     if table["actual_decile"].notna().any():
         result |= {"actual": f"Actual {one}", "difference": "Predicted less actual"}
     if table["low"].notna().any():

@@ -141,7 +141,7 @@ class TrainSettings(Settings):
     """``[train]``: the learner and its training."""
 
     learner: Literal["stack", "network", "kernel", "ridge"] = Field(
-        "network",
+        "stack",
         description="a network; Gaussian processes on areas as bags of views (kernel); a Bayesian "
         "ridge on their mean features; or a weighted mean of the three; the other settings are of "
         "the network",

@@ -80,6 +80,8 @@ const write = (i) => {
   };
   const low = value("low", i), high = value("high", i);
   const predicted = data.outcomes.some((each) => each.decile); // none in official statistics alone
+  const best = value("best", i);
+  if (best !== null) row("Best estimate", String(best), `(${value("bestlow", i)} to ${value("besthigh", i)})`);
   if (predicted) row("Predicted", decile === null ? DASH : String(decile), decile === null || low === null ? "" : `(${low} to ${high})`);
   const compared = data.outcomes.some((each) => each.actual); // no labels in a city that was only predicted
   if (compared) row(predicted ? "Actual" : "Official", actual === null ? DASH : String(actual));
@@ -92,6 +94,7 @@ const write = (i) => {
   const under = element("p", where.filter(Boolean).join(" \u00b7 "));
   const about = element("p", `${outcome().label}, ${data.unit} 1 to ${CLASSES}`, "about");
   const flags = FLAGS.filter((flag) => value("flags", i) & flag.bit).map((flag) => element("p", flag.description, "warning"));
+  if (best !== null && decile === null) flags.push(element("p", "No images here: estimated from the areas around.", "warning"));
   card.replaceChildren(
     element("h3", nameOf(i)), ...(under.textContent ? [under] : []), about, strip(i), list,
     ...placeAmongAll(i), ...flags, ...images(i),

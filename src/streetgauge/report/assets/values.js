@@ -90,6 +90,7 @@ const scales = {
   },
 };
 const layers = {
+  best: { scale: "decile", bins: () => (i) => (value("best", i) === null ? -1 : value("best", i) - 1) },
   predicted: { scale: "decile", bins: () => (i) => (value("decile", i) === null ? -1 : value("decile", i) - 1) },
   actual: { scale: "decile", bins: () => (i) => (value("actual", i) === null ? -1 : value("actual", i) - 1) },
   difference: {

@@ -60,11 +60,11 @@ def methods(
     Each method has ``name``, ``figures`` (text by metric) and ``spans`` (text by metric).
     """
     own = {
-        "name": "Images",
+        "name": "Images alone",
         "figures": {m: _text(m, each) for m, each in outcome["metrics"].items()},
         "spans": {m: _interval_text(m, each) for m, each in outcome["metrics"].items() if each},
     }
-    rows = [("", [own])]
+    rows = [("", [*_best(outcome), own])]
     for key, title in (
         ("baselines", "Without images"),
         ("with_images", "Simpler, on images"),
@@ -78,6 +78,20 @@ def methods(
     if oracle:
         rows.append(("Only in a simulation", [_method("Attainable", oracle)]))
     return rows
+
+
+def _best(outcome: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Give the row of the best estimate, if there is one."""
+    best = outcome.get("best")
+    if not best:
+        return []
+    return [
+        {
+            "name": f"Best estimate: {best['from']}",
+            "figures": {m: _text(m, each) for m, each in best["metrics"].items()},
+            "spans": {m: _interval_text(m, each) for m, each in best["metrics"].items() if each},
+        }
+    ]
 
 
 def groups(outcome: Mapping[str, Any], metrics: Mapping[str, Any]) -> list[dict[str, Any]]:

@@ -105,7 +105,7 @@ def finding(evaluation: Mapping[str, Any], metrics: Mapping[str, Any]) -> str:
     )
     adds, found = evaluation["gain"], verdict(evaluation)
     if adds is None or not found:
-        return text
+        return text + _best_in_words(evaluation, metrics)
     over = baseline(adds["over"], metrics.get("neighbours"), classes)
     gain = adds["mae"]
     if found == "unclear":
@@ -114,13 +114,39 @@ def finding(evaluation: Mapping[str, Any], metrics: Mapping[str, Any]) -> str:
             f"{text} That is not clearly better or worse than {over}, which needs no image "
             f"({number(abs(gain['value']))} {many} {where}; what images add: "
             f"interval {number(gain['low'], sign=True)} to {number(gain['high'], sign=True)})."
+            f"{_best_in_words(evaluation, metrics)}"
         )
     better = "closer" if found == "more" else "further off"
     low, high = sorted((abs(gain["low"]), abs(gain["high"])))
     return (
         f"{text} That is {number(abs(gain['value']))} {many} {better} than {over}, which needs no "
-        f"image (interval {number(low)} to {number(high)})."
+        f"image (interval {number(low)} to {number(high)}).{_best_in_words(evaluation, metrics)}"
     )
+
+
+def _best_in_words(evaluation: Mapping[str, Any], metrics: Mapping[str, Any]) -> str:
+    """Report what the best estimate gains on images alone, and whether it needs them; or ""."""
+    best = evaluation.get("best")
+    if not best or best["metrics"]["mae"]["value"] is None:
+        return ""
+    classes = int(metrics.get("classes", 10))
+    many = unit(classes)[1]
+    text = (
+        f" The best estimate, of {listed(best['from'].split(', '))}, is "
+        f"{number(best['metrics']['mae']['value'])} {many} off"
+    )
+    more = best["gain_over_images"]["mae"]
+    if more["low"] is not None:
+        text += (
+            f": {number(abs(more['value']))} {'closer' if more['value'] >= 0 else 'further off'} "
+            f"than images alone (interval {number(more['low'], sign=True)} to "
+            f"{number(more['high'], sign=True)})"
+        )
+    gain = best["gain"]
+    if gain and gain["mae"]["low"] is not None and gain["mae"]["low"] <= 0:
+        over = baseline(gain["over"], metrics.get("neighbours"), classes)
+        text += f". It is not clearly better than {over}: this map does not need images"
+    return f"{text}."
 
 
 def summary(labels: Mapping[str, str], metrics: Mapping[str, Any]) -> str:
