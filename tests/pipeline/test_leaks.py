@@ -45,7 +45,7 @@ def test_shared_images_are_counted_excluded_and_stated(study: Path, run: Run) ->
     assert (leaks["vectors"], leaks["images"], leaks["coordinates"]) == (2 * len(apart), 0, 0)
     views = 2 * sum(1 + (pair[0] == "P00001") for pair in apart)
     assert leaks["training_shared"] == views
-    assert leaks["message"] in " ".join(out.split("LEAK: ")[1].split())
+    assert leaks["message"] in " ".join(out.split("NOTE: ")[1].split())
     assert leaks["message"] in (study / "report.html").read_text(encoding="utf-8")
     assert leaks["message"] in " ".join(run("run", study, "-q")[1].split())
     splits = pd.read_parquet(study / "splits.parquet")

@@ -80,7 +80,7 @@ def _print_figures(study: Study, metrics: dict[str, Any], screen: Screen) -> Non
     if caution := metrics["scheme"]["caution"]:
         screen.result(f"CAUTION: {caution}", {"caution": caution})
     for sentence in leak_messages(metrics):
-        screen.result(Text(f"LEAK: {sentence}"), {"leak": sentence})
+        screen.result(Text(f"NOTE: {sentence}"), {"leak": sentence})
     labels = {n: study.settings.outcomes[n].label or n for n in metrics["outcomes"]}
     for sentence in plainer(metrics, labels, study.settings.train.learner):
         screen.result(Text(f"NOTE: {sentence}"), {"plainer_learner": sentence})
