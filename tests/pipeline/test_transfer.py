@@ -570,6 +570,8 @@ def test_a_city_without_labels_has_a_report_and_a_map_of_its_deciles(
     outside = areas.drop_duplicates("area")["outside_aoa"]
     assert f"{outside.sum()} of 66 areas" in text
     assert str(city.parent) not in text
+    assert "Bundle “bundle”, model “all”, of Grid" in text
+    assert "<li>1 area not on the map: the boundaries lack the code.</li>" in text
 
 
 def test_a_city_without_boundaries_or_areas_has_a_report_that_states_why_there_is_no_map(

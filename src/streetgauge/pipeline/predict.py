@@ -203,7 +203,7 @@ def predict_city(
             model,
             {"locations": city, "areas": drawn, "table": areas, "skips": skips},
             name=out.resolve().name,
-            bundle_name=str(bundle) if str(bundle).startswith("hf://") else Path(bundle).name,
+            bundle_name=_name_of(bundle),
             cut_points=borders,
             notes=notes,
         )
@@ -211,6 +211,11 @@ def predict_city(
         # Last: where it is, a run has ended, and one that was killed goes on without --force.
         write_table(predictions, out / "predictions.parquet")
         return lines
+
+
+def _name_of(bundle: str | Path) -> str:
+    """Name a bundle as its page does: the page is shown to others, who need no path."""
+    return str(bundle) if str(bundle).startswith("hf://") else Path(bundle).resolve().name
 
 
 def _areas(predictions: pd.DataFrame, borders: CutPoints | None, classes: int) -> pd.DataFrame:

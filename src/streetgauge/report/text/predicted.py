@@ -89,7 +89,7 @@ def caveats(city: PredictedCity) -> Iterator[str]:
     )
     if len(city.table):
         yield from _spread(city)
-    yield from city.notes
+    yield from (f"{note[:1].upper()}{note[1:].rstrip('.')}." for note in city.notes)
     yield from seen(city.table, {}, (), {}, {})
 
 
