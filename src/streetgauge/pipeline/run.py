@@ -30,11 +30,9 @@ WORK: dict[str, Callable[[Study, str, Progress], Done]] = {
     "areas": make_areas,
     "report": make_report,
 }
-# What comes before a stage's files are removed; it may refuse that by raising InputError.
-PRE_CLEAN: dict[str, Callable[[Study], None]] = {
-    "features": refuse_newer,
-    "images": forget_answers,
-}
+# What may refuse that a stage's files are removed, by raising InputError; and what else is removed.
+REFUSE_CLEAN: dict[str, Callable[[Study], None]] = {"features": refuse_newer}
+PRE_CLEAN: dict[str, Callable[[Study], None]] = {"images": forget_answers}
 
 
 def run_stage(study: Study, name: str, progress: Progress, *, force: bool = False) -> Done | None:
@@ -97,6 +95,8 @@ def forget_stages(study: Study, names: Sequence[str]) -> None:
         If one of them must not be removed; nothing is removed then.
     """
     for name in names:
+        if name in REFUSE_CLEAN:
+            REFUSE_CLEAN[name](study)
         study.require_made(stage_named(name))
     for name in names:
         if name in PRE_CLEAN:
