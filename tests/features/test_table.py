@@ -406,3 +406,28 @@ def test_whole_numbers_as_ids_stay_whole_next_to_a_gap(tmp_path: Path) -> None:
     store, skips = joined(by_key(tmp_path / "t.parquet"), ids("7", "8"), tmp_path)
     assert store.done.all()
     assert len(skips) == 1
+
+
+def test_a_parquet_table_with_two_columns_of_a_name_gives_each_feature_its_own_values(
+    shared_cases: Path, tmp_path: Path
+) -> None:
+    file = shared_cases / "hostile" / "feature_table_duplicate_column.parquet"
+    table = pq.ParquetFile(file).read()
+    assert table.column_names == ["id", "view", "f1", "f2", "f3", "f4", "f3"]
+    places = sorted(set(table.column(0).to_pylist()))
+    names = ("f1", "f4", "f3")
+    settings = TableFeatures(
+        source="table", name="t", file=file, columns=names, location_id="id", view="view", k=4
+    )
+    locations = pd.DataFrame({"location_id": places, "area": "A"})
+    join_table(settings, locations, tmp_path / "t.h5", cache_key="1")
+    store = FeatureStore.open(tmp_path / "t.h5")
+    expected = {
+        (place, view): values
+        for place, view, *values in zip(
+            *(table.column(i).to_pylist() for i in (0, 1, 2, 5, 6)), strict=True
+        )
+    }
+    row = store.rows(np.array([places[0]]))[0]
+    for number, view in enumerate(store.views):
+        assert store.features[row, number].tolist() == expected[places[0], view]

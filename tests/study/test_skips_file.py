@@ -103,3 +103,11 @@ def test_metadata_that_is_no_object_is_damage(tmp_path: Path) -> None:
         pq.write_table(table, tmp_path / "t.parquet")
         with pytest.raises(InputError, match="this table is damaged"):
             read_metadata(tmp_path / "t.parquet")
+
+
+@pytest.mark.parametrize("number", [1, 2])
+def test_outcomes_whose_metadata_is_damaged_are_one_sentence(
+    shared_cases: Path, refuse: Callable[..., str], number: int
+) -> None:
+    file = shared_cases / "hostile" / f"outcomes_bad_metadata_{number}.parquet"
+    assert f"{file.name}: this table is damaged" in refuse("info", file)

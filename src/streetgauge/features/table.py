@@ -517,10 +517,18 @@ def _read_parquet(
     import pyarrow.parquet as pq
 
     table = pq.ParquetFile(file).read(columns=list(dict.fromkeys(header[i] for i in needed)))
-    # Reading by name gives all columns of a name, in the file's order.
-    frame = pd.DataFrame({index: table.column(i).to_pandas() for i, index in enumerate(needed)})
+    # Reading by name gives all columns of a name, among themselves in the file's order.
+    places: dict[str, list[int]] = {}
+    for place, name in enumerate(table.column_names):
+        places.setdefault(name, []).append(place)
+    earlier = [header[:index].count(header[index]) for index in needed]
+    columns = {
+        index: table.column(places[header[index]][count])
+        for index, count in zip(needed, earlier, strict=True)
+    }
+    frame = pd.DataFrame({index: column.to_pandas() for index, column in columns.items()})
     for index in texts:
-        column = table.column(needed.index(index))
+        column = columns[index]
         whole = column.combine_chunks().cast(_text_of(column.type))  # 7 stays 7 next to a gap
         texts_of = whole.to_pandas()
         frame[index] = texts_of.astype("str").where(texts_of.notna(), None)
