@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
+import geopandas as gpd
 import pandas as pd
 import pytest
 
@@ -44,3 +45,16 @@ def test_newport_s_images_tell_its_areas_in_order(
     assert about["housing"]["metrics"]["spearman"]["value"] > 0.5
     assert all(a["metrics"]["spearman"]["value"] > 0.25 for a in about.values())
     assert all("nearest-areas" in a["baselines"] for a in about.values())
+    areas = pd.read_parquet(place / "areas.parquet")
+    without = areas[areas["n_locations"] == 0]
+    assert without["area"].nunique() == 10  # of all 95 areas
+    assert without["status"].eq("no images").all()
+    assert without["best_from"].eq("places").all()
+    assert without["decile"].isna().all()
+    assert areas["best_decile"].between(1, 10).all()
+    best = about["environment"]["best"]
+    assert best["metrics"]["spearman"]["value"] > 0.75  # places show it, images hardly
+    assert best["gain_over_images"]["mae"]["low"] > 0
+    layer = gpd.read_file(place / "areas.gpkg")
+    assert len(layer) == 95
+    assert layer["environment_best_decile"].notna().all()

@@ -77,6 +77,28 @@ def test_a_finding_says_how_far_off_and_against_what():
     assert "interval −0.10 to +0.30" in unclear
 
 
+def best_estimate(low: float, over_images: float) -> dict:
+    """What `evaluate` gives of a best estimate, as far as sentences need it."""
+    gain = {"value": low + 0.2, "low": low, "high": low + 0.4}
+    more = {"value": over_images, "low": over_images - 0.1, "high": over_images + 0.1}
+    return {
+        "from": "images, places",
+        "metrics": {"mae": {"value": 1.1, "low": 1.0, "high": 1.2}},
+        "gain": {"over": "kriging", "mae": gain},
+        "gain_over_images": {"mae": more},
+    }
+
+
+def test_a_finding_ends_with_the_best_estimate_and_whether_it_needs_images():
+    clear = words.finding(account() | {"best": best_estimate(0.1, 0.2)}, METRICS)
+    assert "The best estimate, of images and places, is 1.10 deciles off: 0.20 closer" in clear
+    assert "does not need" not in clear
+    useless = words.finding(account() | {"best": best_estimate(-0.1, -0.2)}, METRICS)
+    assert "0.20 further off than images alone" in useless
+    assert "not clearly better than a guess from the areas around (kriging)" in useless
+    assert useless.endswith("this map does not need images.")
+
+
 def test_the_summary_counts_the_outcomes():
     less = account(low=-0.9, value=-0.7, high=-0.5)
     assert summary(a=account(), b=account()).startswith("For all 2 outcomes")
