@@ -14,6 +14,7 @@ from streetgauge.report.figures.drawing import (
     BLUE,
     COLUMN,
     GREY,
+    INK,
     ORANGE,
     PAGE,
     Sketch,
@@ -38,6 +39,7 @@ SEEN = {
     "without images": (GREY, "D"),
     "plainly, on images": (ORANGE, "s"),
     "the mapped learner": (BLUE, "o"),
+    "the best estimate": (INK, "^"),
 }
 ACROSS = 4  # panels of small multiples
 METRICS = {"mae": "Mean absolute error ({many})", "spearman": "Spearman’s ρ"}
@@ -124,7 +126,8 @@ def methods(metrics: Mapping[str, Any], labels: Mapping[str, str]) -> Sketch | N
             # One is hollow, so that all are apart in grey too.
             fill = "white" if mark == "s" else colour
             mae = own["mae"].astype(float)
-            axes.plot(mae, y, mark, ms=4, mec=colour, mew=1.1, mfc=fill, label=seen)
+            if len(own):
+                axes.plot(mae, y, mark, ms=4, mec=colour, mew=1.1, mfc=fill, label=seen)
         axes.set_title(short(labels[name], 24, lines=2))
         axes.set_ylim(len(rows) - 0.5, -0.5)
         shown = [row.replace("-", " ").capitalize() for row in rows]
@@ -137,7 +140,8 @@ def methods(metrics: Mapping[str, Any], labels: Mapping[str, str]) -> Sketch | N
         table.drop(columns="rank"),
         "How far off each method is",
         f"Mean absolute error in {many} on the same areas: of what sees no image, of plain uses of "
-        "the images (the one with kriging uses places too), and of the mapped learner; "
+        "the images (the one with kriging uses places too), of the mapped learner, and of the best "
+        "estimate from all that is known; "
         f"{words.percent(metrics['interval_level'])} intervals. Left is better. Folds: "
         f"{metrics['scheme']['description']}.",
     )
@@ -155,10 +159,12 @@ def _errors(outcome: str, evaluation: Mapping[str, Any]) -> Iterator[dict[str, A
                     "low": ends.get("low"),
                     "high": ends.get("high"),
                 }
-    mapped = evaluation.get("metrics", {}).get("mae") or {}
-    if mapped.get("value") is not None:
-        own = {"mae": mapped["value"], "low": mapped["low"], "high": mapped["high"]}
-        yield {"outcome": outcome, "method": "images", "seen": list(SEEN)[-1], "rank": 9} | own
+    last = {"images": evaluation, "best-estimate": evaluation.get("best") or {}}
+    for rank, (seen, (method, each)) in enumerate(zip([*SEEN][2:], last.items(), strict=True), 8):
+        mae = each.get("metrics", {}).get("mae") or {}
+        if mae.get("value") is not None:
+            own = {"mae": mae["value"], "low": mae["low"], "high": mae["high"]}
+            yield {"outcome": outcome, "method": method, "seen": seen, "rank": rank} | own
 
 
 def training(history: pd.DataFrame, metric: str, labels: Mapping[str, str]) -> Sketch | None:
