@@ -93,9 +93,11 @@ def test_a_finding_ends_with_the_best_estimate_and_whether_it_needs_images():
     clear = words.finding(account() | {"best": best_estimate(0.1, 0.2)}, METRICS)
     assert "The best estimate, of images and places, is 1.10 deciles off: 0.20 closer" in clear
     assert "does not need" not in clear
-    useless = words.finding(account() | {"best": best_estimate(-0.1, -0.2)}, METRICS)
+    unclear = words.finding(account() | {"best": best_estimate(-0.1, 0.2)}, METRICS)
+    assert unclear.endswith("(kriging): that images help is not shown.")
+    useless = words.finding(account() | {"best": best_estimate(-0.3, -0.2)}, METRICS)
     assert "0.20 further off than images alone" in useless
-    assert "not clearly better than a guess from the areas around (kriging)" in useless
+    assert "It is no better than a guess from the areas around (kriging)" in useless
     assert useless.endswith("this map does not need images.")
 
 

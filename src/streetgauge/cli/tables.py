@@ -96,11 +96,16 @@ def _headline_cells(
         figure_text(values[close]["value"], ".0%"),
         _with_interval(values["spearman"]),
         *(
-            "-" if cell is None else f"{_with_interval(cell['mae'], '+.2f')}\n{cell['mae']['over']}"
+            "-" if cell is None else f"{_with_interval(cell['mae'], '+.2f')}\n{_over(cell['mae'])}"
             for cell in headline.values()
         ),
         figure_text(_attained(evaluation).get("spearman"), ".0%"),
     ]
+
+
+def _over(gain: Mapping[str, Any]) -> str:
+    """Name the best guess without images, on two lines where it is long."""
+    return str(gain["over"]).replace("-and-", "-and-\n")
 
 
 def _attained(evaluation: Mapping[str, Any]) -> Mapping[str, float]:

@@ -145,7 +145,10 @@ def _best_in_words(evaluation: Mapping[str, Any], metrics: Mapping[str, Any]) ->
     gain = best["gain"]
     if gain and gain["mae"]["low"] is not None and gain["mae"]["low"] <= 0:
         over = baseline(gain["over"], metrics.get("neighbours"), classes)
-        text += f". It is not clearly better than {over}: this map does not need images"
+        if gain["mae"]["value"] > 0:
+            text += f". It is not clearly better than {over}: that images help is not shown"
+        else:
+            text += f". It is no better than {over}: this map does not need images"
     return f"{text}."
 
 
