@@ -37,7 +37,7 @@ def main(study: Path) -> None:
         )
         open_at(page, report)
         page.evaluate("document.querySelector('#legends').scrollIntoView({behavior: 'instant'})")
-        box = page.locator("figure[data-layer=predicted] .paint").first.bounding_box()
+        box = page.locator("#maps figure:visible .paint").first.bounding_box()
         page.touchscreen.tap(box["x"] + 0.62 * box["width"], box["y"] + 0.35 * box["height"])
         page.wait_for_timeout(300)
         save(page.screenshot(), "report-phone")

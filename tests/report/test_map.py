@@ -83,6 +83,40 @@ def test_every_layer_paints_for_every_outcome_without_a_complaint(opened):
     assert opened.asked == [opened.url]
 
 
+def with_estimates(data):
+    """Give the study best estimates, also of the area that has no location."""
+    best = 11 - data.table["decile"]
+    low, high = best.clip(2, 9) - 1, best.clip(2, 9) + 1
+    table = data.table.assign(best_decile=best, best_low=low, best_high=high)
+    without = table.drop_duplicates("outcome").assign(
+        **dict.fromkeys(["score", "decile", "low", "high"], pd.NA),
+        **{"area": "A007", "n_locations": 0, "best_decile": 3, "best_low": 2, "best_high": 4},
+    )
+    return replace(data, table=table, estimates=pd.concat([table, without], ignore_index=True))
+
+
+@pytest.mark.parametrize("viewport", [DESKTOP, PHONE])
+def test_the_best_estimate_is_the_first_map_next_to_images_alone(show, make_study, viewport):
+    data = with_estimates(make_study())
+    opened = show(render(data), viewport=viewport, color_scheme="light", has_touch=False)
+    opened.drawn()
+    shown = opened.page.locator("#maps figure:visible")
+    layers = [shown.nth(i).get_attribute("data-layer") for i in range(shown.count())]
+    assert layers == (["best"] if viewport is PHONE else ["best", "predicted", "actual"])
+    best = int(row_of(data, "income", "A012")["best_decile"])
+    assert opened.seen(*opened.point("best", *place("A012"))) == opened.variable(f"--d{best}")
+    point = opened.point("best", *place("A007"))
+    assert opened.seen(*point) == opened.variable("--d3")
+    opened.layer("best")
+    assert opened.page.locator("#maps figure:visible").count() == 1
+    opened.page.mouse.move(*opened.point("best", *place("A007")))
+    found = opened.card(99)
+    assert found["best estimate"] == "3 (2 to 4)"
+    assert found["predicted"] == "\N{EN DASH}"
+    assert "No images here" in opened.page.inner_text("#card")
+    assert opened.complaints == []
+
+
 def test_the_width_of_an_interval_and_flags_have_the_legends_colours(opened, make_study):
     data = deepened(make_study())
     area = "A012"

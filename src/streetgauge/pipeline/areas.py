@@ -119,7 +119,7 @@ def make_areas(study: Study, key: str, progress: Progress) -> Done:
     )
     lines = [f"{n_areas:,} of {len(known.boundaries):,} areas have a predicted {_unit(classes)}"]
     if untested := every["area"].nunique() - n_areas:
-        lines.append(f"{untested:,} areas without images have an estimate from the areas around")
+        lines.append(f"{untested:,} areas without images have an estimate from what else is known")
     if without & training:
         lines.append(f"{len(without & training):,} areas are in training and never tested")
     if caution := metrics["scheme"]["caution"]:

@@ -29,7 +29,7 @@ const legendOf = (scale) => {
     button.dataset.bin = item.bin;
     button.tabIndex = k ? -1 : 0; // one stop for the tab key; arrows go on from there
     if (item.swatch) button.style.setProperty("--swatch", `var(${item.swatch})`);
-    button.setAttribute("aria-label", `${item.label}: ${number(areas)} ${areas === 1 ? "area" : "areas"} ${layer === "actual" ? "actually" : layer === "predicted" ? "predicted" : ""}`.trim());
+    button.setAttribute("aria-label", `${item.label}: ${number(areas)} ${areas === 1 ? "area" : "areas"} ${layer === "actual" ? "actually" : layer === "predicted" ? "predicted" : layer === "best" ? "estimated" : ""}`.trim());
     button.title = `${number(areas)} ${areas === 1 ? "area" : "areas"}`;
     button.addEventListener("click", () => keep(scale, item.bin));
     return button;
