@@ -23,7 +23,13 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import numpy as np
 import pandas as pd
 
-from streetgauge.evaluation import aggregate, evaluate_intervals, evaluate_probabilities, intervals
+from streetgauge.evaluation import (
+    aggregate,
+    evaluate_intervals,
+    evaluate_probabilities,
+    intervals,
+    tested_areas,
+)
 
 HEADER = (
     "| study | folds | areas | outcomes | covered | least | most | short | width | one radius "
@@ -52,7 +58,7 @@ def row(name: str, folds: str, directory: Path, aim: float, classes: int) -> str
     made = directory / "areas.parquet"
     # Areas of a study that was run may have other rules and weights: their deciles are kept.
     areas = pd.read_parquet(made) if made.is_file() else aggregate(predictions, classes=classes)
-    areas = intervals(areas, aim, classes)
+    areas = intervals(tested_areas(areas), aim, classes)
     held, stated, plain = [], [], []
     for outcome, rows in areas.groupby("outcome"):
         frame = rows.set_index("area")

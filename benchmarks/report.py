@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from streetgauge.evaluation import describe_scheme
+from streetgauge.evaluation import describe_scheme, tested_areas
 from streetgauge.io.files import read_metadata
 from streetgauge.locations import read_areas
 from streetgauge.report import ReportData, draw_figures, draw_maps, processes, render
@@ -44,7 +44,7 @@ def read(study: Study) -> ReportData:
         note=settings.note,
         settings=settings.model_dump(mode="json", exclude_none=True),
         areas=read_areas(settings.areas, settings.locations),
-        table=pd.read_parquet(study.areas),
+        table=tested_areas(pd.read_parquet(study.areas)),
         metrics=metrics,
         provenance=read_metadata(study.outcomes),
         skips=study.skips(),

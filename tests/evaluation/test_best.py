@@ -181,6 +181,24 @@ def test_an_area_without_images_is_estimated_from_places_and_says_so() -> None:
     assert (rows["best_high"] - rows["best_low"]).mean() < 8
 
 
+def test_an_area_without_a_position_is_not_estimated_from_places() -> None:
+    world = World(3)
+    hidden, areas = world.codes[::4], world.areas()
+    areas = areas[~areas["area"].isin(hidden)]
+    tested = pd.Index(areas["area"])
+    without = [*hidden[:5], *tested[:5]]
+    points = world.coordinates.drop(without)
+    known = world.known(
+        features=world.features.drop(hidden), placements=Placements({"centroids": points})
+    )
+    found = estimate(world, areas, known)
+    assert found.index.sort_values().equals(world.codes.drop(hidden[:5]))
+    assert found.loc[tested[:5], "best_from"].eq("images").all()
+    assert found.loc[tested[5:], "best_from"].eq("images, places").all()
+    assert found.loc[hidden[5:], "best_from"].eq("places").all()
+    assert found["best_score"].notna().all()
+
+
 def test_columns_and_an_earlier_release_are_used_where_they_are_given() -> None:
     world = World(4, image=0.2, place=0.2)
     truth = pd.Series(world.decile + 0.5 * np.random.default_rng(0).normal(size=AREAS), world.codes)

@@ -136,7 +136,7 @@ def best_estimates(
     one without a label from all areas that have one. Where an area has no images, its place, its
     columns and its earlier release are used, and nothing else; the intervals of such areas come
     from the errors that the same makes in areas with images. An area that was trained on and never
-    tested has no estimate.
+    tested has no estimate, nor has one of which nothing is known.
 
     Parameters
     ----------
@@ -155,8 +155,8 @@ def best_estimates(
     DataFrame
         ``area``, ``outcome``, ``best_score`` (on the scale of ``score``), ``best_decile``,
         ``best_low`` and ``best_high`` (Int64, 1 to ``classes``) and ``best_from``, which names what
-        the estimate is made of. Sorted by outcome and area; empty where areas were not held out as
-        a whole, or none of the study's areas was trained on.
+        the area's estimate is made of. Sorted by outcome and area; empty where areas were not held
+        out as a whole, or none of the study's areas was trained on.
     """
     if areas.empty or training_areas.empty or (areas["fold"] == 0).any():
         return _table([])
@@ -278,16 +278,17 @@ class _Estimates:
 
     def _rows(self, found: pd.DataFrame, outcome: str, *, images: bool) -> pd.DataFrame:
         actual, fold = self.actual[outcome], self.fold
-        place = next(iter(self.known.places), "")
-        parts = [name for name, _ in _parts(self.known, outcome, place, images)]
+        parts = _known_parts(self.known, outcome, found.index, images=images)
+        # An area of which nothing is known would get the mean.
+        estimated = found[outcome].where(parts != "")
         return pd.DataFrame(
             {
                 "area": found.index,
                 "outcome": outcome,
                 "fold": fold.reindex(found.index).fillna(fold.max() + 1).astype(int).to_numpy(),
-                "score": (found[outcome].to_numpy() - self.middle) / self.step,
+                "score": (estimated.to_numpy() - self.middle) / self.step,
                 "actual_decile": actual.reindex(found.index).astype("Int64").to_numpy(),
-                "from": ", ".join(parts),
+                "from": parts.to_numpy(),
                 "wanted": True,
             }
         )
@@ -323,6 +324,17 @@ def _parts(
     for name, each in ((FURTHER, known.further), (EARLIER, known.earlier(outcome))):
         if each is not None:
             yield name, [each]
+
+
+def _known_parts(known: AreaKnowledge, outcome: str, areas: pd.Index, *, images: bool) -> pd.Series:
+    """Name which parts are known of each area; "" where there are none."""
+    rows = known.areas.get_indexer(areas)
+    # Where areas have images, their learner knows them, even if their mean features are all alike.
+    names = pd.Series(IMAGES if images else "", areas, dtype="object")
+    for name, maps in _parts(known, outcome, next(iter(known.places), ""), images=False):
+        there = maps[0][rows].any(axis=1)
+        names += np.where(there, np.where(names == "", name, f", {name}"), "")
+    return names
 
 
 def _regressed(

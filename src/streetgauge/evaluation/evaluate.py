@@ -275,7 +275,7 @@ class _Evaluation:
         ).result()
         kept = {key: result[key] for key in ("n_areas", "metrics", "extremes", "gain", "intervals")}
         return {
-            "from": str(frame["best_from"].iloc[0]),
+            "from": str(frame["best_from"].mode().iloc[0]),  # a few areas may lack a position
             **kept,
             "gain_over_images": result["with_images"][ALONE]["gain"],
         }
