@@ -174,6 +174,32 @@ def test_files_of_a_directory_are_stated_one_by_one_once_a_stage_has_ended(tmp_p
     assert [*made.strangers(model)] == []
 
 
+def test_a_study_run_whole_and_one_run_stage_by_stage_state_the_same_files(
+    finished: Path, grid: Path, run: Run
+) -> None:
+    assert run("run", finished, "--force")[0] == 0
+    for stage in ("outcomes", "locations", "features", "train", "areas", "report"):
+        assert run(stage, grid)[0] == 0
+    stated = [json.loads((each / "run.json").read_text())["made"] for each in (finished, grid)]
+    assert stated[0] == stated[1]
+    events = [name for name in stated[0] if "tfevents" in name]
+    assert len(events) == len(set(events)) == 7  # three folds, three others, and all areas
+    assert all(name.endswith("/events.out.tfevents.*") for name in events)
+
+
+def test_event_files_are_of_a_run_only_in_folders_where_one_wrote_any(tmp_path: Path) -> None:
+    made, model = MadeFiles(tmp_path, ()), tmp_path / "model"
+    for name in ("logs", "other"):
+        (model / name).mkdir(parents=True)
+    (model / "logs" / "events.out.tfevents.1.host.1").write_text("")
+    (model / ".DS_Store").write_text("")
+    made.settle([model])
+    assert made.names == ["model/logs/events.out.tfevents.*"]
+    (model / "logs" / "events.out.tfevents.2.host.2").write_text("")  # of a run that was killed
+    (model / "other" / "events.out.tfevents.1.host.1").write_text("of the user")
+    assert [*made.strangers(model)] == [model / "other" / "events.out.tfevents.1.host.1"]
+
+
 def test_a_bundle_with_other_files_in_it_is_not_replaced(tmp_path: Path) -> None:
     (tmp_path / "bundle.json").write_text("{}")
     refuse_others(tmp_path, ["bundle.json"])

@@ -14,8 +14,10 @@ from typing import Any
 
 from streetgauge.errors import InputError
 
-__all__ = ["MadeFiles", "overlap", "refuse_others", "refuse_overlap"]
+__all__ = ["EVENTS", "MadeFiles", "overlap", "refuse_others", "refuse_overlap"]
 
+# TensorBoard's event files hold times, and process ids in their names: no two runs write the same.
+EVENTS = "events.out.tfevents."
 # What file browsers put into any folder that they show.
 _DROPPINGS = frozenset({".DS_Store", "Thumbs.db", "desktop.ini"})
 
@@ -123,7 +125,8 @@ class MadeFiles:
     """The files of a study that a run made, or began to make, as its record states them.
 
     A directory that a run is at work on, or has too many files to name each, is stated as a whole
-    by a name that ends in ``/``; of others each file is.
+    by a name that ends in ``/``; of others each file is. TensorBoard's event files are stated by a
+    name that ends in ``*`` for each folder that has any: their own names differ from run to run.
 
     Parameters
     ----------
@@ -185,7 +188,7 @@ class MadeFiles:
         for folder, folders, files in os.walk(output):
             links = [each for each in folders if Path(folder, each).is_symlink()]
             for file in sorted(set(files).union(links) - _DROPPINGS):
-                if self._name(Path(folder, file)) not in names:
+                if not names & {self._name(Path(folder, file)), self._stated(Path(folder, file))}:
                     yield Path(folder, file)
 
     def begin(self, outputs: Iterable[Path]) -> None:
@@ -208,12 +211,18 @@ class MadeFiles:
                 self._names.add(f"{name}/")
             elif path.is_dir():
                 self._names |= {
-                    self._name(Path(folder, file))
+                    self._stated(Path(folder, file))
                     for folder, _, files in os.walk(path)
-                    for file in files
+                    for file in set(files) - _DROPPINGS
                 }
             elif path.exists():
                 self._names.add(name)
+
+    def _stated(self, path: Path) -> str:
+        """Name a file as every run of the same study does."""
+        if path.name.startswith(EVENTS):
+            path = path.with_name(f"{EVENTS}*")
+        return self._name(path)
 
     def _name(self, path: Path) -> str:
         return path.relative_to(self.directory).as_posix()

@@ -40,7 +40,7 @@ from streetgauge.io.remote import signature
 from streetgauge.settings import StudySettings, Url, input_files, read_settings
 from streetgauge.skips import SKIP_COLUMNS
 from streetgauge.study.heartbeat import Running
-from streetgauge.study.outputs import MadeFiles, overlap
+from streetgauge.study.outputs import EVENTS, MadeFiles, overlap
 from streetgauge.study.paths import OTHER_FOLDS, StudyFiles
 from streetgauge.study.stages import STAGES, Stage, stage_named
 from streetgauge.study.stages import upstream as stages_before
@@ -70,8 +70,6 @@ _ALSO_WRITTEN = (
     *("run.json", "skipped.parquet", "curves.json", "curves", "power.json", "map.html", ".images"),
     *(".running.json", "stalled.log", OTHER_FOLDS),
 )
-# TensorBoard's event files hold times, and process ids in their names: no two runs write the same.
-_EVENTS = "events.out.tfevents."
 
 
 @dataclass(frozen=True)
@@ -514,12 +512,13 @@ class Study(StudyFiles):
             write_json(self.record, self.run_file)
         # Also what other settings made: the table of a level that is evaluated no more.
         names = [name for name in (done or {}).get("outputs", {}) if _LEVEL.fullmatch(name)]
-        for path in (*stage.writes(self), *map(self.path, names)):
+        paths = (*stage.writes(self), *map(self.path, names))
+        for path in paths:
             if path.is_dir():
                 shutil.rmtree(path)
             else:
                 path.unlink(missing_ok=True)
-        self.made.settle(stage.writes(self))
+        self.made.settle(paths)
 
     def store_skips(self, stage: str, skips: pd.DataFrame | None) -> None:
         """Replace the stage's rows of skipped.parquet; their order depends on content alone.
@@ -668,5 +667,5 @@ def _all_files(directory: Path) -> list[Path]:
             folders.clear()
             continue
         seen.add(real)
-        found += [Path(folder, name) for name in names if not name.startswith(_EVENTS)]
+        found += [Path(folder, name) for name in names if not name.startswith(EVENTS)]
     return sorted(path for path in found if path.is_file())
