@@ -150,7 +150,7 @@ STAGES = (
     ),
     Stage(
         "report",
-        2,
+        3,
         ("name", "note", "areas", "locations", "report", "image_rights"),
         lambda s: (
             *(s.areas, s.metrics, s.outcomes, s.locations, s.skipped, *_figure_inputs(s)),
