@@ -255,3 +255,11 @@ def test_of_one_split_the_calibration_set_gives_the_intervals() -> None:
     assert (found["best_high"] - found["best_low"]).mean() < 8
     wide = best_estimates(tested, world.known(), training)
     assert (wide["best_high"] - wide["best_low"]).eq(9).all()
+
+
+def test_an_area_that_is_not_in_the_study_is_refused_and_not_taken_for_the_last_one() -> None:
+    world = World(0)
+    known = world.known()
+    fewer = AreaKnowledge(world.codes[:-1], known.features, placements=known.placements)
+    with pytest.raises(ValueError, match="not among those"):
+        best_estimates(world.areas(), fewer, trained(world.areas()))

@@ -353,6 +353,8 @@ def _regressed(
     kernels, shares = zip(*alone, *sums, strict=True)
     labels = labels.dropna(how="all")
     training, asked = areas.get_indexer(labels.index), areas.get_indexer(query)
+    if (training < 0).any() or (asked < 0).any():
+        raise ValueError("an area is not among those of which something is known")
     fitted = regress(
         [each[training] for each in maps],
         labels.to_numpy(np.float64),
