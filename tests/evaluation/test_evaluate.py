@@ -321,14 +321,9 @@ def test_a_plainer_learner_that_is_clearly_better_is_named_and_others_are_not(no
     sentences = plainer({**metrics, "kind": "random"}, {"income": "Income"}, "network")
     assert len(sentences) == better
     if better:
-        low, high = -gain["mae"]["high"], -gain["mae"]["low"]
-        figures = (
-            f"Income ({other['mae']:.2f} against {own['mae']['value']:.2f}: "
-            f"{-gain['mae']['value']:.2f} lower, 90 % interval {low:.2f} to {high:.2f})"
-        )
+        figures = f"by {-gain['mae']['value']:.2f} for Income in random folds"
         assert figures in sentences[0].replace("\u00a0", " ").replace("\u202f", " ")
-        assert 'learner = "ridge" or learner = "kernel"' in sentences[0]
-        assert "in random folds" in sentences[0]
+        assert 'learner = "ridge" or "kernel"' in sentences[0]
 
 
 def test_a_pair_of_learners_that_agree_differs_by_exactly_nothing():

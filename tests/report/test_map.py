@@ -113,7 +113,7 @@ def test_the_best_estimate_is_the_first_map_next_to_images_alone(show, make_stud
     found = opened.card(99)
     assert found["best estimate"] == "3 (2 to 4)"
     assert found["predicted"] == "\N{EN DASH}"
-    assert "No images here" in opened.page.inner_text("#card")
+    assert "Without images" in opened.page.inner_text("#card")
     assert opened.complaints == []
 
 

@@ -94,7 +94,7 @@ const write = (i) => {
   const under = element("p", where.filter(Boolean).join(" \u00b7 "));
   const about = element("p", `${outcome().label}, ${data.unit} 1 to ${CLASSES}`, "about");
   const flags = FLAGS.filter((flag) => value("flags", i) & flag.bit).map((flag) => element("p", flag.description, "warning"));
-  if (best !== null && decile === null) flags.push(element("p", "No images here: estimated from what else is known.", "warning"));
+  if (best !== null && decile === null) flags.push(element("p", "Without images: estimated from what else is known.", "warning"));
   card.replaceChildren(
     element("h3", nameOf(i)), ...(under.textContent ? [under] : []), about, strip(i), list,
     ...placeAmongAll(i), ...flags, ...images(i),
