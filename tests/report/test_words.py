@@ -237,13 +237,13 @@ def test_a_plainer_learner_is_better_by_its_mae_unless_rho_contradicts(mae, spea
     assert bool(words.plainer(metrics, LABELS)) == named
 
 
-def test_a_plainer_learner_that_knows_places_is_not_what_images_alone_show():
+def test_of_a_plainer_learner_that_uses_places_the_best_estimate_is_named_and_no_setting():
     found = compared("linear-and-kriging", (-0.3, -0.4, -0.2), (0.0, -0.1, 0.1))
     random, spatial = ({**METRICS, "kind": k, "outcomes": {"a": found}} for k in FOLD_KINDS)
     sentence = words.plainer({**random, "other_folds": spatial}, LABELS, "ridge")
     assert sentence == [
         "The mapped learner (ridge) errs clearly more than linear-and-kriging (with places) by "
-        "0.30 for Apples in random and spatial folds. That is not what images alone show."
+        "0.30 for Apples in random and spatial folds. It uses places, as the best estimate does."
     ]
 
 

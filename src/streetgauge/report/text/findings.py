@@ -358,6 +358,6 @@ def _clearly_better(each: Mapping[str, Any]) -> bool:
 
 def _advice(better: Collection[str], learner: str) -> str:
     if "linear" not in better:  # a ridge alone may be no better
-        return "That is not what images alone show"
+        return "It uses places, as the best estimate does"
     others = " or ".join(f'"{each}"' for each in SETTINGS if each != learner)
     return f"Try learner = {others} under [train]"
