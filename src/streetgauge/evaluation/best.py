@@ -191,7 +191,7 @@ class _Estimates:
     def __init__(
         self, areas: pd.DataFrame, known: AreaKnowledge, training: pd.DataFrame, classes: int
     ) -> None:
-        self.areas, self.known, self.training = areas, known, training
+        self.known, self.training = known, training
         self.middle, self.step = (classes + 1) / 2, (classes - 1) / 4  # of a score, in classes
         self.outcomes = [str(name) for name in np.unique(areas["outcome"].to_numpy(str))]
         self.fold = areas.drop_duplicates("area").set_index("area")["fold"].sort_index()

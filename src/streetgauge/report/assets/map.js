@@ -37,7 +37,7 @@ if (geometry) {
   geometry.borders.forEach((line) => trace(borders, line, false));
 }
 const shown = () => figures.filter((f) => (state.layer === "all"
-  ? f.figure.classList.contains("beside") : f.layer === state.layer));
+  ? f.figure.classList.contains("abreast") : f.layer === state.layer));
 const fit = (f) => {
   // From grid to pixels of the box: the whole map fits, and zooming moves around its middle.
   const width = f.box.clientWidth;
