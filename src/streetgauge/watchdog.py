@@ -111,7 +111,7 @@ class Watchdog:
             if now - self._armed < self._wait:
                 return self._look_at_workers(self._file, work, now)
             faulthandler.cancel_dump_traceback_later()
-            self._is_alarmed = True
+            self._is_alarmed, self._armed = True, self._moved
             used = time.process_time() - self._used
             found = f"{work}: nothing has moved for {now - self._armed:.0f} s"
             self._write(self._file, found, was_held)

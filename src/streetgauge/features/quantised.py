@@ -87,7 +87,7 @@ def quantised(
 def _rounded(backbone: Backbone, model: Any) -> Any:
     import nncf
 
-    nncf.set_log_level(logging.ERROR)
+    logging.getLogger("nncf").setLevel(logging.ERROR)
     slice = model.input(0).shape[0]
     images = known_images(CALIBRATION, backbone.crop, seed=8, drawn=False)
     parts = [images[i : i + slice] for i in range(0, CALIBRATION, slice)]
