@@ -188,6 +188,7 @@ def test_the_2019_file_with_bare_cr_line_ends_agrees_with_the_other_one(
     assert skips.empty
     assert (frame["cr_value"] == frame["lf_value"]).all()
     assert (frame["cr_decile"] == frame["lf_decile"]).all()
+    assert frame.set_index("area").loc["E01000001", "cr_value"] == 29_199
 
 
 def test_median_income_is_complete_and_below_the_mean(shared_data: Path, areas: pd.Index) -> None:

@@ -190,3 +190,45 @@ scheme = "test-only"
     assert "folds.kk: this key is not known" in found[0]
     assert len(found) == len(expected)  # that of [folds] waits for its section
     assert not any("test-only" in each for each in found)
+
+
+def test_all_rules_within_one_section_are_reported_at_once_with_its_wrong_keys(
+    tmp_path: Path,
+) -> None:
+    file = tmp_path / "study.toml"
+    folds = """
+[folds]
+scheme = "blocks"
+unit = "location"
+file = "folds.parquet"
+other_block = 500.0
+other_folds = false
+classes = [1]
+"""
+    expected = [
+        "'classes' is not used with scheme",
+        "scheme = \"blocks\" needs 'block'",
+        'unit = "location" splits areas',
+        "'file' has the split of locations",
+        "'other_block' is the block size next to random folds",
+    ]
+
+    def found(sections: str) -> list[str]:
+        file.write_text(GOOD + sections)
+        with pytest.raises(SettingsError) as caught:
+            read_settings(file)
+        start = f"{file}: folds: "
+        return [str(each).removeprefix(start).split(";")[0] for each in caught.value.errors]
+
+    rules = found(folds)
+    assert len(rules) == len(expected)
+    for part in expected:
+        assert sum(part in each for each in rules) == 1
+    # What reads a wrong key waits for it; the other rules do not.
+    wrong, *rules = found(folds.replace('"folds.parquet"', "5"))
+    assert "folds.file: 5 does not fit" in wrong
+    assert len(rules) == 4
+    assert not any("'file' has" in each for each in rules)
+    wrong, *rules = found('[folds]\nk = "3"\nbuffer = 50.0\nscheme = "train-only"\n')
+    assert "folds.k: '3' does not fit" in wrong
+    assert rules == ["'buffer' needs a scheme that both trains and tests."]

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal
 
-from pydantic import Field, StrictBool, model_validator
+from pydantic import Field, StrictBool
 
-from streetgauge.settings.base import Settings, Text
+from streetgauge.settings.base import Settings, Text, rule
 
 __all__ = [
     "AreaSettings",
@@ -57,34 +58,36 @@ class AreaSettings(Settings):
         None, description="only areas in the polygons of this boundary file"
     )
 
-    @model_validator(mode="after")
-    def _columns_belong_to_a_file(self) -> Self:
+    @rule
+    def _columns_belong_to_a_file(self) -> Iterator[str]:
         given = {key: getattr(self, key) for key in ("code", "name", "district", "layer", "crs")}
         named = [key for key, value in given.items() if value is not None]
         named += ["columns"] if self.columns else []
-        own = ["area", "code", "district", "geometry", "location", "lsoa", "msoa", "name", "oa"]
-        if taken := [column for column in self.columns if column in own]:
-            raise ValueError(f"a further column cannot be called {taken[0]!r}; rename it")
         if self.file is None and named:
-            raise ValueError(f"'{named[0]}' goes with 'file', and there is none")
+            yield f"'{named[0]}' goes with 'file', and there is none"
         if self.file is not None and self.code is None and named:
-            raise ValueError(f"'{named[0]}' needs 'code', the column with the area's code")
-        chosen = (self.place, self.bbox, self.polygon, self.include)
-        if self.file is None and not any(chosen):
-            raise ValueError(
-                "give 'file', or 'place' with a postcode directory, e.g. place = [\"London\"]"
-            )
-        return self
+            yield f"'{named[0]}' needs 'code', the column with the area's code"
 
-    @model_validator(mode="after")
-    def _box_is_one(self) -> Self:
+    @rule
+    def _further_columns_have_other_names(self) -> Iterator[str]:
+        own = ["area", "code", "district", "geometry", "location", "lsoa", "msoa", "name", "oa"]
+        for column in self.columns:
+            if column in own:
+                yield f"a further column cannot be called {column!r}; rename it"
+
+    @rule
+    def _areas_are_chosen(self) -> Iterator[str]:
+        if not any((self.file, self.place, self.bbox, self.polygon, self.include)):
+            yield "give 'file', or 'place' with a postcode directory, e.g. place = [\"London\"]"
+
+    @rule
+    def _box_is_one(self) -> Iterator[str]:
         if self.bbox is not None:
             west, south, east, north = self.bbox
             if not (-180 <= west < east <= 180 and -90 <= south < north <= 90):
-                raise ValueError(
+                yield (
                     f"bbox = {list(self.bbox)} is no box: give west, south, east, north in degrees"
                 )
-        return self
 
 
 class DirectoryLocations(Settings):

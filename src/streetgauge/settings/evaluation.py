@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal
 
-from pydantic import Field, Strict, StrictBool, model_validator
+from pydantic import Field, Strict, StrictBool
 
-from streetgauge.settings.base import Name, Positive, Settings, Share, Text
+from streetgauge.settings.base import Name, Positive, Settings, Share, Text, rule
 
 __all__ = ["EvaluationSettings", "PopulationSettings", "ReportSettings"]
 
@@ -25,11 +26,10 @@ class PopulationSettings(Settings):
     people: Text = Field(description="column with the number of people, or of households")
     sheet: Text | None = Field(None, description="sheet of a workbook; the first if unset")
 
-    @model_validator(mode="after")
-    def _of_one_kind(self) -> Self:
+    @rule
+    def _of_one_kind(self) -> Iterator[str]:
         if (self.location is None) == (self.area is None):
-            raise ValueError("give either 'location' or 'area', the column of the numbers' keys")
-        return self
+            yield "give either 'location' or 'area', the column of the numbers' keys"
 
 
 class EvaluationSettings(Settings):

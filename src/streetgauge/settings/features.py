@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, Strict, field_validator, model_validator
+from pydantic import BeforeValidator, Field, Strict, field_validator
 
-from streetgauge.settings.base import Device, Name, Positive, Settings, Text, default_source
+from streetgauge.settings.base import Device, Name, Positive, Settings, Text, default_source, rule
 
 __all__ = [
     "Cluster",
@@ -109,16 +110,19 @@ class ImageFeatures(Settings):
         name = self.backbone.replace(":", "-").replace("/", "-")
         return f"{name}-relu" if self.relu and not name.endswith("-relu") else name
 
-    @model_validator(mode="before")
     @classmethod
-    def _file_of_onnx(cls, given: Any) -> Any:
+    def _prepare(cls, given: dict[str, Any]) -> dict[str, Any]:
         """Split ``onnx:FILE``: a file among the settings starts at the study's directory."""
-        if isinstance(given, dict) and str(given.get("backbone", "")).startswith("onnx:"):
-            if given.get("weights") is not None:
-                raise ValueError("an ONNX file has weights of its own: leave 'weights' out")
-            file = given["backbone"].removeprefix("onnx:")
+        backbone = str(given.get("backbone", ""))
+        if given.get("weights") is None and backbone.startswith("onnx:"):
+            file = backbone.removeprefix("onnx:")
             return {**given, "backbone": "onnx", "weights": file}
         return given
+
+    @rule
+    def _weights_of_onnx_are_in_its_file(self) -> Iterator[str]:
+        if self.backbone.startswith("onnx:"):
+            yield "an ONNX file has weights of its own: leave 'weights' out"
 
 
 class TableFeatures(Settings):
@@ -159,28 +163,27 @@ class TableFeatures(Settings):
         """Name of the feature store's file, without its suffix."""
         return self.name
 
-    @model_validator(mode="before")
     @classmethod
-    def _views_by_default(cls, given: Any) -> Any:
+    def _prepare(cls, given: dict[str, Any]) -> dict[str, Any]:
         """Set the number of views where rows alone do not give it; see `join_table`."""
-        if not isinstance(given, dict):
-            return given
         absent = all(given.get(key) is None for key in ("view", "k"))
         by_rows = absent and given.get("location_id") is not None
         there = {key: value for key, value in given.items() if value is not None}
         return there if by_rows else {"k": 4, "require": "all", **there}
 
-    @model_validator(mode="after")
-    def _one_way_to_join(self) -> Self:
+    @rule
+    def _one_way_to_join(self) -> Iterator[str]:
         by_key = self.location_id is not None
         by_position = self.lat is not None and self.lon is not None
         if by_key == by_position:
-            raise ValueError("give either 'location_id' or both 'lat' and 'lon'")
+            yield "give either 'location_id' or both 'lat' and 'lon'"
         if self.view is not None and not by_key:
-            raise ValueError("'view' goes with 'location_id'")
+            yield "'view' goes with 'location_id'"
+
+    @rule
+    def _columns_differ(self) -> Iterator[str]:
         if len(set(self.columns)) < len(self.columns):
-            raise ValueError("a column is named more than once")
-        return self
+            yield "a column is named more than once"
 
 
 class SimulatedFeatures(Settings):

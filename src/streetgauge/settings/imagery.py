@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from datetime import date
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
-from pydantic import (
-    AfterValidator,
-    Field,
-    Strict,
-    model_validator,
-)
+from pydantic import AfterValidator, Field, Strict
 
-from streetgauge.settings.base import PathOrUrl, Positive, Settings, Text, default_source
+from streetgauge.settings.base import PathOrUrl, Positive, Settings, Text, default_source, rule
 
 __all__ = [
     "ImagerySettings",
@@ -79,18 +75,20 @@ class ViewSettings(Settings):
         headings = self.headings or tuple(360 * position / count for position in range(count))
         return dict(zip(self.views, headings, strict=True))
 
-    @model_validator(mode="after")
-    def _views_differ(self) -> Self:
+    @rule
+    def _views_differ(self) -> Iterator[str]:
         if len(set(self.views)) < len(self.views):
-            raise ValueError("a view is named more than once")
+            yield "a view is named more than once"
+
+    @rule
+    def _views_have_headings_of_their_own(self) -> Iterator[str]:
         if self.headings is not None:
+            if len(set(self.headings)) < len(self.headings):
+                yield "two views have the same heading"
             if len(self.headings) != len(self.views):
-                raise ValueError(
+                yield (
                     f"{len(self.headings)} headings for {len(self.views)} views; give each its own"
                 )
-            if len(set(self.headings)) < len(self.headings):
-                raise ValueError("two views have the same heading")
-        return self
 
 
 class ImagerySettings(ViewSettings):
@@ -129,32 +127,26 @@ class ImagerySettings(ViewSettings):
         None, description="whom to name next to an image that is shown", exclude=True
     )
 
-    @model_validator(mode="before")
     @classmethod
-    def _fitting_pattern(cls, data: Any) -> Any:
+    def _prepare(cls, given: dict[str, Any]) -> dict[str, Any]:
         """Take the usual pattern of what the images are."""
-        if not isinstance(data, dict) or "pattern" in data:
-            return data
-        if data.get("exif") is True:
-            return {**data, "pattern": "**/*"}
-        if data.get("panoramas") is True:
-            return {**data, "pattern": "{location_id}.jpg"}
-        return data
+        if given.get("exif") is True:
+            return {"pattern": "**/*", **given}
+        if given.get("panoramas") is True:
+            return {"pattern": "{location_id}.jpg", **given}
+        return given
 
-    @model_validator(mode="after")
-    def _pattern_has_its_fields(self) -> Self:
+    @rule
+    def _pattern_has_its_fields(self) -> Iterator[str]:
         if self.manifest is not None and self.exif:
-            raise ValueError("'manifest' and 'exif' both give the images' positions; use one")
+            yield "'manifest' and 'exif' both give the images' positions; use one"
         if self.manifest is None and not self.exif:
             whole = self.panoramas or len(self.views) == 1
             for part in ("{location_id}", "{view}"):
                 if part not in self.pattern and not (whole and part == "{view}"):
-                    raise ValueError(f"pattern {self.pattern!r} lacks {part}")
+                    yield f"pattern {self.pattern!r} lacks {part}"
             if self.panoramas and "{view}" in self.pattern:
-                raise ValueError(
-                    f"pattern {self.pattern!r} has {{view}}, but a panorama holds every view"
-                )
-        return self
+                yield f"pattern {self.pattern!r} has {{view}}, but a panorama holds every view"
 
 
 _NO_TOKEN = (
@@ -209,18 +201,17 @@ class OpenImagery(ViewSettings):
         shared = {name: getattr(self, name) for name in ViewSettings.model_fields}
         return ImagerySettings(folder=folder, manifest=manifest, **shared)
 
-    @model_validator(mode="before")
     @classmethod
-    def _no_token_here(cls, data: Any) -> Any:
-        if isinstance(data, dict) and "token" in data:
+    def _prepare(cls, given: dict[str, Any]) -> dict[str, Any]:
+        """Refuse a token alone: errors of other keys would show it among what was given."""
+        if "token" in given:
             raise ValueError(_NO_TOKEN)
-        return data
+        return given
 
-    @model_validator(mode="after")
-    def _dates_are_in_order(self) -> Self:
+    @rule
+    def _dates_are_in_order(self) -> Iterator[str]:
         if self.oldest is not None and self.newest is not None and self.oldest > self.newest:
-            raise ValueError(f"oldest = {self.oldest} is after newest = {self.newest}")
-        return self
+            yield f"oldest = {self.oldest} is after newest = {self.newest}"
 
 
 class MapillaryImagery(OpenImagery):

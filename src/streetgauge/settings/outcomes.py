@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal
 
-from pydantic import Field, Strict, model_validator
+from pydantic import Field, Strict
 
-from streetgauge.settings.base import Direction, Settings, Text
+from streetgauge.settings.base import Direction, Settings, Text, rule
 
 __all__ = [
     "CensusOutcome",
@@ -77,23 +78,20 @@ class TableOutcome(_Outcome):
     )
     layer: Text | None = Field(None, description="layer of a GeoPackage; the first if unset")
 
-    @model_validator(mode="after")
-    def _published_needs_a_column(self) -> Self:
+    @rule
+    def _published_needs_a_column(self) -> Iterator[str]:
         if self.deciles == "published" and self.decile is None:
-            raise ValueError("deciles = \"published\" needs 'decile', the column that has them")
-        return self
+            yield "deciles = \"published\" needs 'decile', the column that has them"
 
-    @model_validator(mode="after")
-    def _long_tables_have_both(self) -> Self:
+    @rule
+    def _long_tables_have_both(self) -> Iterator[str]:
         if (self.measure is None) != (self.number is None):
-            raise ValueError("a long table needs both 'measure' and 'number'")
-        return self
+            yield "a long table needs both 'measure' and 'number'"
 
-    @model_validator(mode="after")
-    def _several_columns_are_combined(self) -> Self:
+    @rule
+    def _several_columns_are_combined(self) -> Iterator[str]:
         if (self.combine is None) != isinstance(self.value, str):
-            raise ValueError("'combine' goes with several columns in 'value', and they with it")
-        return self
+            yield "'combine' goes with several columns in 'value', and they with it"
 
 
 class CensusOutcome(_Outcome):
@@ -125,19 +123,21 @@ class CensusOutcome(_Outcome):
         None, description="goes with numerator and denominator, and with an age"
     )
 
-    @model_validator(mode="after")
-    def _measure_or_columns(self) -> Self:
+    @rule
+    def _measure_or_columns(self) -> Iterator[str]:
         own = (bool(self.numerator), bool(self.denominator), self.direction is not None)
         if self.measure is None and not all(own):
-            raise ValueError("give 'measure', or 'numerator', 'denominator' and 'direction'")
+            yield "give 'measure', or 'numerator', 'denominator' and 'direction'"
         if self.measure in ("mean-age", "median-age"):
             if own != (False, False, True):
-                raise ValueError(f"{self.measure!r} goes with 'direction': no age is worse as such")
+                yield f"{self.measure!r} goes with 'direction': no age is worse as such"
         elif self.measure is not None and any(own):
-            raise ValueError("'measure' already has numerator, denominator and direction")
+            yield "'measure' already has numerator, denominator and direction"
+
+    @rule
+    def _no_published_deciles(self) -> Iterator[str]:
         if self.deciles == "published":
-            raise ValueError('the census publishes no deciles; use deciles = "study"')
-        return self
+            yield 'the census publishes no deciles; use deciles = "study"'
 
 
 class DeprivationOutcome(_Outcome):
@@ -169,11 +169,10 @@ class IncomeOutcome(_Outcome):
     statistic: Literal["mean", "median"] = Field("mean", description="of households")
     year: Text = Field("2012/13", description="as in the header")
 
-    @model_validator(mode="after")
-    def _no_published_deciles(self) -> Self:
+    @rule
+    def _no_published_deciles(self) -> Iterator[str]:
         if self.deciles == "published":
-            raise ValueError('the income estimates carry no deciles; use deciles = "study"')
-        return self
+            yield 'the income estimates carry no deciles; use deciles = "study"'
 
 
 OutcomeSettings = Annotated[

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import re
 import tomllib
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from operator import getitem
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Self
+from typing import Annotated, Any
 
-from pydantic import BaseModel, Field, Strict, TypeAdapter, ValidationError, model_validator
+from pydantic import BaseModel, Field, Strict, ValidationError
 from pydantic_core import ErrorDetails
 
 from streetgauge.errors import InputError, closest
 from streetgauge.settings.areas import AreaSettings, DirectoryLocations, LocationSettings
-from streetgauge.settings.base import Name, Settings, Text
+from streetgauge.settings.base import Name, Settings, Text, rule
 from streetgauge.settings.evaluation import EvaluationSettings, ReportSettings
 from streetgauge.settings.features import FeatureSettings, ImageFeatures
 from streetgauge.settings.imagery import ImagerySettings, ImagerySource
@@ -75,98 +74,66 @@ class StudySettings(Settings):
             "attribution": None if own is None else own.attribution,
         }
 
-    @model_validator(mode="after")
-    def _sections_go_together(self) -> Self:
-        for _, rule in _RULES:
-            for reason in rule(self):  # the first; `read_settings` gives all
-                raise ValueError(reason)
-        return self
+    @rule
+    def _tuning_belongs_to_transfer(self) -> Iterator[str]:
+        if self.train.tune != TrainSettings().tune:
+            yield "'tune' belongs to [transfer]; move it there"
 
-
-def _tuning_belongs_to_transfer(study: StudySettings) -> Iterator[str]:
-    if study.train.tune != TrainSettings().tune:
-        yield "'tune' belongs to [transfer]; move it there"
-
-
-def _transfer_fits_the_folds(study: StudySettings) -> Iterator[str]:
-    if study.folds.scheme == "test-only" and study.transfer is None:
-        yield 'folds.scheme = "test-only" tests a model that is there; name it: [transfer] from'
-    if study.transfer and study.transfer.curve and study.folds.kind == "none":
-        yield (
-            "'curve' under [transfer] needs areas to train on and others to test on, which "
-            f'folds.scheme = "{study.folds.scheme}" does not have; take another scheme'
-        )
-
-
-def _earlier_releases_are_outcomes(study: StudySettings) -> Iterator[str]:
-    for outcome, earlier in study.evaluation.previous.items():
-        for name in dict.fromkeys((outcome, earlier)):
-            if name not in study.outcomes:
-                yield f"evaluation.previous names {name!r}, which is no outcome of the study"
-        if outcome == earlier:
-            yield f"evaluation.previous makes {outcome!r} its own earlier release"
-
-
-def _published_deciles_make_the_classes(study: StudySettings) -> Iterator[str]:
-    for name, outcome in study.outcomes.items():
-        published = outcome.deciles == "published" and outcome.source == "deprivation"
-        if published and 10 % study.deciles.classes:
+    @rule
+    def _transfer_fits_the_folds(self) -> Iterator[str]:
+        if self.folds.scheme == "test-only" and self.transfer is None:
+            yield 'folds.scheme = "test-only" tests a model that is there; name it: [transfer] from'
+        if self.transfer and self.transfer.curve and self.folds.kind == "none":
             yield (
-                f'deciles = "published" of outcome {name!r} cannot be put together to '
-                f"{study.deciles.classes} classes; use 2, 5 or 10"
+                "'curve' under [transfer] needs areas to train on and others to test on, which "
+                f'folds.scheme = "{self.folds.scheme}" does not have; take another scheme'
             )
 
+    @rule
+    def _earlier_releases_are_outcomes(self) -> Iterator[str]:
+        for outcome, earlier in self.evaluation.previous.items():
+            for name in dict.fromkeys((outcome, earlier)):
+                if name not in self.outcomes:
+                    yield f"evaluation.previous names {name!r}, which is no outcome of the study"
+            if outcome == earlier:
+                yield f"evaluation.previous makes {outcome!r} its own earlier release"
 
-def _areas_have_a_source(study: StudySettings) -> Iterator[str]:
-    if study.areas.file is None and not isinstance(study.locations, DirectoryLocations):
-        given = "" if study.locations is None else f" instead of {study.locations.source!r}"
-        yield (
-            "[areas] names no file, which only a postcode directory can stand in for; add "
-            f"areas.file, or [locations] with source = 'directory'{given}"
-        )
+    @rule
+    def _published_deciles_make_the_classes(self) -> Iterator[str]:
+        for name, outcome in self.outcomes.items():
+            published = outcome.deciles == "published" and outcome.source == "deprivation"
+            if published and 10 % self.deciles.classes:
+                yield (
+                    f'deciles = "published" of outcome {name!r} cannot be put together to '
+                    f"{self.deciles.classes} classes; use 2, 5 or 10"
+                )
 
+    @rule
+    def _areas_have_a_source(self) -> Iterator[str]:
+        if self.areas.file is None and not isinstance(self.locations, DirectoryLocations):
+            given = "" if self.locations is None else f" instead of {self.locations.source!r}"
+            yield (
+                "[areas] names no file, which only a postcode directory can stand in for; add "
+                f"areas.file, or [locations] with source = 'directory'{given}"
+            )
 
-def _shown_images_have_a_licence(study: StudySettings) -> Iterator[str]:
-    if study.report.images is not True:
-        return
-    if study.imagery is None:
-        yield "report.images = true, but the study has no [imagery]"
-    elif isinstance(study.imagery, ImagerySettings) and study.image_rights["licence"] is None:
-        yield (
-            "report.images = true, but imagery.licence does not name what allows showing them; "
-            "add it, or remove report.images"
-        )
+    @rule
+    def _shown_images_have_a_licence(self) -> Iterator[str]:
+        if self.report.images is not True:
+            return
+        if self.imagery is None:
+            yield "report.images = true, but the study has no [imagery]"
+        elif isinstance(self.imagery, ImagerySettings) and self.image_rights["licence"] is None:
+            yield (
+                "report.images = true, but imagery.licence does not name what allows showing them; "
+                "add it, or remove report.images"
+            )
 
-
-def _images_have_a_source(study: StudySettings) -> Iterator[str]:
-    if study.features.source != "images" and study.imagery is not None:
-        yield f'[imagery] is not used with features.source = "{study.features.source}"; remove it'
-
-
-# The rules between sections, with the sections that each reads.
-_RULES: tuple[tuple[set[str], Callable[[StudySettings], Iterator[str]]], ...] = (
-    ({"train"}, _tuning_belongs_to_transfer),
-    ({"folds", "transfer"}, _transfer_fits_the_folds),
-    ({"evaluation", "outcomes"}, _earlier_releases_are_outcomes),
-    ({"outcomes", "deciles"}, _published_deciles_make_the_classes),
-    ({"areas", "locations"}, _areas_have_a_source),
-    ({"report", "imagery"}, _shown_images_have_a_licence),
-    ({"features", "imagery"}, _images_have_a_source),
-)
-
-
-def _rules_of_whole_sections(content: dict[str, Any], error: ValidationError) -> Iterator[str]:
-    """Apply the rules to the sections that are right in themselves, where others are wrong."""
-    wrong = {str(detail["loc"][0]) for detail in error.errors() if detail["loc"]}
-    whole: dict[str, Any] = {}
-    for name, info in StudySettings.model_fields.items():
-        if name in content and name not in wrong:
-            kind: Any = getitem(Annotated, (info.annotation, info))  # the field with its validators
-            whole[name] = TypeAdapter(kind).validate_python(content[name])
-    study = StudySettings.model_construct(**whole)
-    for sections, rule in _RULES:
-        if not sections & wrong:
-            yield from rule(study)
+    @rule
+    def _images_have_a_source(self) -> Iterator[str]:
+        if self.features.source != "images" and self.imagery is not None:
+            source = self.features.source
+            yield f'[imagery] is not used with features.source = "{source}"; remove it'
 
 
 def read_settings(file: Path) -> StudySettings:
@@ -200,8 +167,7 @@ def read_settings(file: Path) -> StudySettings:
     try:
         settings = StudySettings.model_validate(content)
     except ValidationError as error:
-        broken = _rules_of_whole_sections(content, error)
-        raise _as_input_error(file, error, broken) from None
+        raise _as_input_error(file, error) from None
     _refuse_virtual(file, settings)
     try:
         return _with_absolute_paths(settings, file.resolve().parent)
@@ -261,22 +227,18 @@ def _with_absolute_paths(settings: StudySettings, directory: Path) -> StudySetti
     return resolved
 
 
-def _as_input_error(file: Path, error: ValidationError, broken: Iterable[str]) -> SettingsError:
-    """Report each error in one sentence; unknown keys come first, they explain others.
-
-    ``broken`` are the rules between sections that are broken.
-    """
+def _as_input_error(file: Path, error: ValidationError) -> SettingsError:
+    """Report each error in one sentence; unknown keys come first, they explain others."""
     details = sorted(error.errors(), key=lambda detail: detail["type"] != "extra_forbidden")
-    errors: dict[str, InputError] = {}  # a value that may be of two kinds fails twice: one error
+    errors: dict[tuple[str, str], InputError] = {}
     for detail in details:
         parts, around, inner = _locate(detail["loc"])
         subject = f"{file}: {'.'.join(parts)}" if parts else str(file)
         reason, step = _explain(detail, parts[-1] if parts else "", around, inner)
-        errors.setdefault(subject, InputError(subject, reason, step))
-    rules = {reason: InputError(file, reason) for reason in broken}
-    if str(file) in errors and rules:  # the first of the rules stands there, too
-        del errors[str(file)]
-    return SettingsError([*errors.values(), *rules.values()])
+        # A value that may be of two kinds fails twice: one error; but several rules may be broken.
+        rule = reason if detail["type"] == "value_error" else ""
+        errors.setdefault((subject, rule), InputError(subject, reason, step))
+    return SettingsError(list(errors.values()))
 
 
 def _explain(detail: ErrorDetails, key: str, around: _Schema, inner: _Schema) -> tuple[str, str]:

@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal
 
-from pydantic import Field, Strict, StrictBool, model_validator
+from pydantic import Field, Strict, StrictBool
 
-from streetgauge.settings.base import Device, HubAddress, Name, Positive, Settings, Share, Text
+from streetgauge.settings.base import (
+    Device,
+    HubAddress,
+    Name,
+    Positive,
+    Settings,
+    Share,
+    Text,
+    rule,
+)
 
 __all__ = ["FOLD_KINDS", "FoldKind", "FoldSettings", "TrainSettings", "TransferSettings"]
 
@@ -81,8 +91,8 @@ class FoldSettings(Settings):
         "features, are trained on",
     )
 
-    @model_validator(mode="after")
-    def _keys_fit_the_scheme(self) -> Self:
+    @rule
+    def _keys_fit_the_scheme(self) -> Iterator[str]:
         belongs = {
             "k": ("k-fold", "blocks"),
             "test": ("train-validation-test", "train-test"),
@@ -95,22 +105,25 @@ class FoldSettings(Settings):
         for key, schemes in belongs.items():
             given = getattr(self, key) != fields[key].default
             if given and self.scheme not in schemes:
-                raise ValueError(f'{key!r} is not used with scheme = "{self.scheme}"; remove it')
+                yield f'{key!r} is not used with scheme = "{self.scheme}"; remove it'
             if not given and self.scheme in schemes and fields[key].default in (None, ()):
-                raise ValueError(f'scheme = "{self.scheme}" needs {key!r}')
+                yield f'scheme = "{self.scheme}" needs {key!r}'
+
+    @rule
+    def _the_scheme_fits_the_rest(self) -> Iterator[str]:
         if self.unit == "location" and (
             self.buffer or self.scheme in ("blocks", "leave-one-group-out", "by-class")
         ):
-            raise ValueError('unit = "location" splits areas: it goes with no spatial scheme')
+            yield 'unit = "location" splits areas: it goes with no spatial scheme'
         if self.buffer and self.scheme in _NOT_BOTH:
-            raise ValueError("'buffer' needs a scheme that both trains and tests")
-        if self.other_block is not None and self.other_kind != "spatial":
-            raise ValueError(
-                "'other_block' is the block size next to random folds, which this study lacks"
-            )
+            yield "'buffer' needs a scheme that both trains and tests"
         if self.file is not None and self.scheme != "k-fold":
-            raise ValueError("'file' has the split of locations; remove 'scheme'")
-        return self
+            yield "'file' has the split of locations; remove 'scheme'"
+
+    @rule
+    def _other_block_has_other_folds(self) -> Iterator[str]:
+        if self.other_block is not None and self.other_kind != "spatial":
+            yield "'other_block' is the block size next to random folds, which this study lacks"
 
     @property
     def kind(self) -> FoldKind:

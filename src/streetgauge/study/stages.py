@@ -109,7 +109,7 @@ STAGES = (
     ),
     Stage(
         "features",
-        2,
+        3,
         ("imagery", "features", "seed"),
         lambda s: (
             (s.locations, s.outcomes)
