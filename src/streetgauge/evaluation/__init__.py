@@ -26,6 +26,7 @@ from streetgauge.evaluation.comparison import (
     evaluate_shuffled,
     headline,
 )
+from streetgauge.evaluation.concepts import Draws, associations, readable_model, worst_and_best
 from streetgauge.evaluation.evaluate import EvaluationInputs, evaluate
 from streetgauge.evaluation.intervals import evaluate_intervals, intervals
 from streetgauge.evaluation.layers import layer_table, write_geopackage, write_geoparquet
@@ -54,6 +55,7 @@ __all__ = [
     "METRICS",
     "RULES",
     "Drawn",
+    "Draws",
     "AreaOfApplicability",
     "Neighbours",
     "add_coverage",
@@ -61,6 +63,7 @@ __all__ = [
     "aggregate",
     "area_coordinates",
     "area_people",
+    "associations",
     "class_counts",
     "classes_between",
     "cut_points",
@@ -89,6 +92,7 @@ __all__ = [
     "positions_of_areas",
     "evaluate_probabilities",
     "raise_level",
+    "readable_model",
     "read_population",
     "evaluate_shuffled",
     "structure",
@@ -97,6 +101,7 @@ __all__ = [
     "evaluate_applicability",
     "assess_applicability",
     "units_of_areas",
+    "worst_and_best",
     "write_geopackage",
     "write_geoparquet",
 ]

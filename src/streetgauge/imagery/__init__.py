@@ -4,6 +4,7 @@
 `decode` gives their pixels, or one short reason why not.
 """
 
+from streetgauge.imagery.appearance import APPEARANCE, appearance_of
 from streetgauge.imagery.decoding import (
     ImageError,
     ImageSource,
@@ -18,11 +19,13 @@ from streetgauge.imagery.quality import FINDINGS, QUALITY, findings, quality_of
 from streetgauge.imagery.views import find_views
 
 __all__ = [
+    "APPEARANCE",
     "FINDINGS",
     "QUALITY",
     "Cut",
     "ImageSource",
     "ImageError",
+    "appearance_of",
     "cut_panorama",
     "decode",
     "decode_cuts",
