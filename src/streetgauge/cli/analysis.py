@@ -17,7 +17,7 @@ from streetgauge.errors import InputError, visible
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["compare", "curves", "info", "power", "view", "write_map"]
+__all__ = ["compare", "coverage", "curves", "info", "power", "view", "write_map"]
 
 Number = TypeVar("Number", int, float)
 
@@ -219,6 +219,57 @@ def power(
     for table in power_tables(opened.settings.name, result):
         screen.result(table)
     screen.report(f"Wrote {opened.path(FILE)}")
+
+
+@app.command(
+    epilog="Examples: `streetgauge coverage streetgauge-demo`; "
+    "`streetgauge coverage areas.csv --area lsoa21 --images images --decile imd_decile "
+    "--x easting --y northing`"
+)
+def coverage(
+    path: Annotated[Path, typer.Argument(metavar="STUDY|TABLE", help="A study, or any table.")],
+    area: Annotated[str | None, typer.Option(help="Of a table: column of areas' codes.")] = None,
+    images: Annotated[str | None, typer.Option(help="Column of numbers of images.")] = None,
+    decile: Annotated[str | None, typer.Option(help="Column of deciles, or classes.")] = None,
+    x: Annotated[str | None, typer.Option(help="Column of eastings, in metres.")] = None,
+    y: Annotated[str | None, typer.Option(help="Column of northings, in metres.")] = None,
+    district: Annotated[str | None, typer.Option(help="Column of districts.")] = None,
+    people: Annotated[str | None, typer.Option(help="Column of numbers of residents.")] = None,
+    classes: Annotated[int, typer.Option(min=2, help="Of the table's column.")] = 10,
+    draws: Annotated[int, typer.Option(min=99, help="Permutations.")] = 999,
+    quiet: Quiet = False,
+    machine: Machine = False,
+) -> None:
+    """Test whether having images is related to the outcome: areas without any, by decile."""
+    screen = Screen(quiet=quiet, machine=machine)
+    from streetgauge.cli.tables import coverage_tables
+    from streetgauge.pipeline.coverage import TableColumns, study_coverage, table_coverage
+    from streetgauge.report.text import coverage_sentences
+
+    given = {"area": area, "images": images, "decile": decile}
+    more = {"x": x, "y": y, "district": district, "people": people}
+    if path.is_dir() or path.suffix == ".toml":
+        if named := [f"--{name}" for name, column in (given | more).items() if column is not None]:
+            why = "these name columns of a table, and this is a study"
+            raise InputError(", ".join(named), why, "leave them out")
+        study = open_study(path)
+        with study.locked():
+            study.require_upstream("features")
+            result = study_coverage(study, draws=draws)
+    else:
+        if lacking := [f"--{name}" for name, column in given.items() if column is None]:
+            why = "a table needs " + ", ".join(lacking)
+            raise InputError(path, why, "name its columns by these options")
+        columns = TableColumns(**given, **more)  # type: ignore[arg-type]
+        result = table_coverage(path, columns, classes=classes, draws=draws)
+    if machine:
+        screen.result("", result)
+        return
+    for table in coverage_tables(result):
+        screen.result(table)
+    for name, about in result["outcomes"].items():
+        for line in coverage_sentences(about, result["strata"], result["classes"]):
+            screen.result(f"{name}: {line}")
 
 
 def _parse_numbers(option: str, text: str, kind: Callable[[str], Number]) -> tuple[Number, ...]:

@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from streetgauge.outcomes import Source
     from streetgauge.study import Study
 
-__all__ = ["comparison_tables", "curves_table", "outcomes_table", "power_tables", "print_headline"]
+__all__ = ["comparison_tables", "coverage_tables", "curves_table", "outcomes_table"]
+__all__ += ["power_tables", "print_headline"]
 __all__ += ["settings_table", "sources_table"]
 
 Estimate = Mapping[str, Any]
@@ -262,6 +263,26 @@ def power_tables(name: str, power: Mapping[str, Any]) -> Iterator[Table]:
             cell = each["cell"]
             counts = [f"{cell[key]:,}" for key in CELL] if cell else ["none of these"]
             table.add_row(*(f"{each[key]:g}" for key in signal), Text(each["outcome"]), *counts)
+        yield table
+
+
+def coverage_tables(coverage: Mapping[str, Any]) -> Iterator[Table]:
+    """Show the areas without images by decile, a table for each outcome."""
+    one = "decile" if coverage["classes"] == 10 else "class"
+    for outcome, about in coverage["outcomes"].items():
+        rows = about["by_decile"]
+        with_people = any(each["people"] is not None for each in rows)
+        table = _new_table(
+            f"{coverage['name']}: areas without images by {one} of {outcome}",
+            None,
+            *_number_columns(one, "areas", "without images", "share", "90 % interval"),
+            *(_number_columns("people in them") if with_people else ()),
+        )
+        for each in rows:
+            share = figure_text(each["share"], ".3f")
+            cells = [str(each["decile"]), f"{each['n']:,}", f"{each['n_without']:,}", share]
+            people = [f"{each['people_without']:,.0f}"] if with_people else []
+            table.add_row(*cells, interval_text(each, ".3f", "\u2013"), *people)
         yield table
 
 

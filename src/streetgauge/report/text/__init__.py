@@ -1,6 +1,7 @@
 """All sentences of the page, each kind from its own module."""
 
 from streetgauge.report.text.caveats import caveats, leak_messages
+from streetgauge.report.text.coverage import coverage_sentences
 from streetgauge.report.text.findings import (
     baseline,
     finding,
@@ -26,5 +27,5 @@ from streetgauge.report.text.provenance import carried, incomplete, names_of, sc
 
 __all__ = ["MISSING", "PARTS", "baseline", "other_summary", "carried", "caveats", "finding"]
 __all__ += ["incomplete", "listed", "names_of", "nearby", "number", "percent", "plain", "plural"]
-__all__ += ["leak_messages", "plainer"]
+__all__ += ["coverage_sentences", "leak_messages", "plainer"]
 __all__ += ["scale", "other_kind", "span", "summary", "unit", "verdict", "what_was_run"]

@@ -1,0 +1,74 @@
+"""Sentences on which areas have images."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from streetgauge.report.text.numbers import number, percent, plural, span, unit
+
+__all__ = ["coverage_sentences"]
+
+WITHIN = {"district": "within districts", "blocks": "within squares of 20 km", "all": "among all"}
+
+
+def coverage_sentences(about: Mapping[str, Any], strata: str, classes: int) -> list[str]:
+    """Put into words how images relate to one outcome.
+
+    Parameters
+    ----------
+    about : mapping
+        From `streetgauge.analysis.coverage.measure_coverage`.
+    strata : str
+        ``district``, ``blocks`` or ``all``.
+    classes : int
+        K.
+
+    Returns
+    -------
+    list of str
+    """
+    one = unit(classes)[0]
+    n, without = about["n_areas"], about["n_without"]
+    if not without:
+        lines = [f"All {plural(n, 'area')} have images."]
+        return [*lines, *_by_number(about, one)]
+    lines = [f"{without:,} of {plural(n, 'area')} ({percent(without / n)}) have no image."]
+    shares = [each for each in about["by_decile"] if each["n"]]
+    most, least = (pick(shares, key=lambda each: each["share"]) for pick in (max, min))
+    if about["p_value"] is None:
+        lines.append(
+            "Whether that has to do with the outcome cannot be tested: no district or square has "
+            "areas with images and areas without, of different " + unit(classes)[1] + "."
+        )
+    elif about["is_related"]:
+        lines.append(
+            f"This is not random: {percent(most['share'])} ({_span(most)}) of the areas in {one} "
+            f"{most['decile']} have none, and {percent(least['share'])} ({_span(least)}) in {one} "
+            f"{least['decile']} (p = {number(about['p_value'], 3)}, permuted {WITHIN[strata]})."
+        )
+    else:
+        lines.append(
+            f"No relation with the outcome is found (p = {number(about['p_value'], 2)}, permuted "
+            f"{WITHIN[strata]}). With few areas only a strong one would be."
+        )
+    people = [each for each in shares if each["people"]]
+    if people:
+        living = sum(each["people_without"] for each in people) / sum(e["people"] for e in people)
+        lines.append(f"{percent(living)} of the people live in areas without an image.")
+    return [*lines, *_by_number(about, one)]
+
+
+def _by_number(about: Mapping[str, Any], one: str) -> list[str]:
+    rho = about["spearman"]
+    if rho["value"] is None or rho["low"] is None or rho["low"] <= 0 <= rho["high"]:
+        return []
+    more = "more" if rho["value"] > 0 else "fewer"
+    return [
+        f"Areas of a higher {one} have {more} images (Spearman’s ρ {number(rho['value'])}, "
+        f"{span(rho)})."
+    ]
+
+
+def _span(each: Mapping[str, Any]) -> str:
+    return f"{percent(each['low'])} to {percent(each['high'])}"
