@@ -123,6 +123,15 @@ def test_what_cannot_be_aggregated_is_refused(change, words):
         aggregate(change(predictions_of({"A": [1.0], "B": [2.0]})))
 
 
+def test_further_scores_become_weighted_means_of_the_areas():
+    given = predictions_of({"A": [1.0, 2.0], "B": [3.0]})
+    given = given.assign(score_kernel=[4.0, 8.0, 6.0])
+    weights = pd.Series([3.0, 1.0, 1.0], given["location_id"])
+    found = aggregate(given, weights=weights, further=["score_kernel"])
+    assert found["score_kernel"].tolist() == [5.0, 6.0]
+    assert found["score"].tolist() == [1.25, 3.0]
+
+
 def test_a_rule_that_is_not_known_is_refused():
     with pytest.raises(InputError, match="'vote' is not known"):
         aggregate(predictions_of({"A": [1.0]}), rule="vote")

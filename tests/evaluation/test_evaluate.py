@@ -326,6 +326,31 @@ def test_a_plainer_learner_that_is_clearly_better_is_named_and_others_are_not(no
         assert 'learner = "ridge" or "kernel"' in sentences[0]
 
 
+def test_other_learners_of_the_images_are_evaluated_as_the_mapped_one_is():
+    predictions, place, _ = city(noise=1.0)
+    better = city(noise=0.3)[0]["score"]
+    given = predictions.assign(score_network=predictions["score"], score_kernel=better)
+    areas = aggregate(given, further=["score_network", "score_kernel"])
+    inputs = EvaluationInputs(place)
+    metrics = evaluate(intervals(areas), SETTINGS, seed=1, inputs=inputs)
+    account = metrics["outcomes"]["income"]
+    assert list(account["with_images"]) == ["network", "kernel"]
+    same, other = account["with_images"].values()
+    assert same["mae"] == account["metrics"]["mae"]["value"]
+    assert same["gain"]["spearman"] == {"value": 0.0, "low": 0.0, "high": 0.0}
+    alone = evaluate(
+        intervals(aggregate(predictions.assign(score=better))), SETTINGS, seed=1, inputs=inputs
+    )["outcomes"]["income"]
+    assert other["spearman"] == alone["metrics"]["spearman"]["value"]
+    assert other["gain"]["mae"]["high"] < 0
+    (sentence,) = plainer({**metrics, "kind": "random"}, {"income": "Income"}, "stack")
+    assert 'Try learner = "kernel" under [train].' in sentence
+    # Where areas were not held out as a whole, nothing is compared.
+    split = intervals(areas.assign(fold=areas["fold"].where(areas["area"] != areas["area"][0], 0)))
+    leaking = evaluate(split, SETTINGS, seed=1, inputs=inputs)["outcomes"]["income"]
+    assert leaking["with_images"] == {}
+
+
 def test_a_pair_of_learners_that_agree_differs_by_exactly_nothing():
     same = compared_with_linear(1.0)[0]["with_images"]["linear"]["gain"]
     assert same["mae"] == same["spearman"] == {"value": 0.0, "low": 0.0, "high": 0.0}

@@ -125,6 +125,18 @@ def test_the_network_alone_is_what_it_was():
     assert np.array_equal(one, other)
 
 
+def test_the_parts_of_a_stack_are_what_each_learner_predicts_alone():
+    data, split = data_of(small(), outcomes=2), halves(small())
+    model, _ = fit_learner(data, split, settings("stack"), seed=3)
+    parts = model.predict(data.features, data.present, split.test).parts
+    assert list(parts) == ["network", "kernel", "ridge"]
+    for learner, part in parts.items():
+        alone, _ = fit_learner(data, split, settings(learner), seed=3)
+        said = alone.predict(data.features, data.present, split.test)
+        assert np.array_equal(part, said.score), learner
+        assert not said.parts
+
+
 def test_scores_of_areas_have_the_scale_of_their_deciles():
     world = small("linear", areas=200)
     data, split = data_of(world), halves(world)

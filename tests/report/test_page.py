@@ -368,3 +368,21 @@ def test_a_table_is_named_once_before_its_cells():
 
     assert cells(["QS1: Bad", "QS1: All", "KS2: None"]) == "QS1: Bad, All; KS2: None"
     assert cells(["Rank (where 1 is most)"]) == "Rank (where 1 is most)"
+
+
+def test_the_headline_table_has_the_best_estimate_next_to_images_alone(make_study):
+    study = make_study()
+    assert "Best estimate" not in Page(render(study)).text.partition("Read with care")[0]
+    best = {"metrics": {"mae": {"value": 1.23, "low": 1.11, "high": 1.35}}}
+    own = study.metrics["outcomes"]["income"]
+    ours = {m: {"value": None, "low": None, "high": None} for m in own["metrics"]}
+    given = {"from": "images, places", "metrics": ours | best["metrics"], "gain": own["gain"]}
+    given |= {k: own[k] for k in ("extremes", "intervals", "n_areas")}
+    given |= {"gain_over_images": dict.fromkeys(("mae", "spearman"), ours["mae"])}
+    outcomes = {**study.metrics["outcomes"], "income": {**own, "best": given}}
+    page = Page(render(replace(study, metrics={**study.metrics, "outcomes": outcomes})))
+    head = page.text.partition("Read with care")[0]
+    assert "Best estimate: mean absolute error (deciles) Images alone: mean absolute" in head
+    first = head.rpartition("Household income")[2]
+    assert "1.23 1.11 to 1.35" in first[:60]
+    assert head.rpartition("Crime")[2].strip().startswith("–")

@@ -255,6 +255,30 @@ def test_the_learner_in_use_is_not_what_is_to_be_tried():
     )
 
 
+def test_a_learner_that_is_better_for_one_outcome_and_worse_on_average_is_not_named():
+    lower, higher = (-0.1, -0.2, -0.05), (0.2, 0.1, 0.3)
+    outcomes = {
+        name: compared("kernel", gain, (0.0, -0.1, 0.1))
+        for name, gain in (("a", lower), ("b", higher))
+    }
+    assert words.plainer({**METRICS, "outcomes": outcomes}, LABELS, "stack") == []
+    outcomes["b"] = compared("kernel", (0.0, -0.1, 0.1), (0.0, -0.1, 0.1))
+    (sentence,) = words.plainer({**METRICS, "outcomes": outcomes}, LABELS, "stack")
+    assert sentence == (
+        "The mapped learner (stack) errs clearly more than Gaussian processes alone (kernel) by "
+        '0.10 for Apples in these folds. Try learner = "kernel" under [train].'
+    )
+
+
+def test_of_a_ridge_and_its_yardstick_one_is_named():
+    gain = (-0.1, -0.2, -0.05), (0.0, -0.1, 0.1)
+    both = [compared(each, *gain)["with_images"] for each in ("ridge", "linear")]
+    outcomes = {"a": account(with_images=both[0] | both[1])}
+    (sentence,) = words.plainer({**METRICS, "outcomes": outcomes}, LABELS, "stack")
+    assert "(linear)" not in sentence
+    assert 'Try learner = "ridge" under' in sentence
+
+
 def test_of_many_outcomes_the_note_on_plainer_learners_takes_three_lines():
     names = {n: f"Welsh Index of Multiple Deprivation 2019, {n}" for n in "abcde"}
     gains = {n: (-0.2 - i / 10, -0.9, -0.1) for i, n in enumerate(names)}

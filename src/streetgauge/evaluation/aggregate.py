@@ -33,6 +33,7 @@ def aggregate(
     counts: Mapping[str, Sequence[int]] | None = None,
     split_areas: Collection[str] = (),
     weights: pd.Series | None = None,
+    further: Sequence[str] = (),
 ) -> pd.DataFrame:
     """Give every area a decile from the predictions of its locations.
 
@@ -76,6 +77,8 @@ def aggregate(
         How much each location counts in its area, at least 0: the number of its people, say.
         Locations that are not in it count nothing, but in an area where no location counts all
         count the same. Where parts are cut, areas (and for *mean-decile* locations) count the same.
+    further : sequence of str
+        Further columns of scores, of which the areas get the mean as of ``score``.
 
     Returns
     -------
@@ -83,7 +86,7 @@ def aggregate(
         One row an area and outcome, sorted by outcome and area: ``area``, ``outcome``, ``fold``
         (the fold that the area was held out in, 0 if it is split), ``n_locations``, ``score``
         (the mean, whatever the rule), ``decile`` (Int64, 1 to ``classes``), ``actual_decile``
-        (Int64, missing where the area has none).
+        (Int64, missing where the area has none), and those of ``further``.
 
     Raises
     ------
@@ -126,6 +129,7 @@ def aggregate(
             "score": score,
             "decile": pd.array(decile, dtype="Int64"),
             "actual_decile": pd.array(rows.actual[rows.start], dtype="Float64").astype("Int64"),
+            **{n: rows.mean(predictions[n].to_numpy(float)[rows.order]) for n in further},
         }
     )
 

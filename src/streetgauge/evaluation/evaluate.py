@@ -28,6 +28,7 @@ from streetgauge.progress import Advance
 from streetgauge.settings import EvaluationSettings, FoldSettings
 
 __all__ = [
+    "LEARNER_SCORES",
     "attainable_deciles",
     "EvaluationInputs",
     "check_oracle",
@@ -37,6 +38,7 @@ __all__ = [
 ]
 
 ALONE = "images-alone"
+LEARNER_SCORES = tuple(f"score_{name}" for name in ("network", "kernel", "ridge"))
 
 
 @dataclass(frozen=True, eq=False)
@@ -109,8 +111,8 @@ def evaluate(
     ----------
     areas : DataFrame
         From `aggregate` and `intervals`. Used where they are there: ``p1`` to ``pK`` (for the
-        ranked probability score), ``actual_value`` (for R2), ``n_views``, and ``weight``, how much
-        each area counts.
+        ranked probability score), ``actual_value`` (for R2), ``n_views``, ``weight``, how much
+        each area counts, and `LEARNER_SCORES`: what other learners of the images predict.
     settings : EvaluationSettings
         The study's.
     seed : int
@@ -133,7 +135,7 @@ def evaluate(
         ``n_areas_training_only`` (trained on and never tested), ``n_locations``,
         ``confusion`` (areas; rows actual, columns predicted), ``metrics`` (each ``value``, ``low``,
         ``high``; `METRICS`, ``rps``, ``r2``), ``extremes``, ``groups``, ``baselines`` (plain
-        values, and ``mae_interval``), ``with_images`` (the same of plainer methods that use images,
+        values, and ``mae_interval``), ``with_images`` (the same of other methods that use images,
         and ``gain``: how much better the mapped learner is, paired, in ``mae`` and ``spearman``),
         ``gain`` (positive = images are better; each metric over the baseline
         that is best at it, and over rho 0 where every baseline's is below),
@@ -205,15 +207,25 @@ class _Evaluation:
     def baseline_predictions(
         self, outcome: str, frame: pd.DataFrame
     ) -> dict[str, BaselinePrediction]:
-        """Let every baseline predict the areas of an outcome."""
+        """Let every baseline predict the areas of an outcome; learners have predicted them."""
         inputs = self.inputs
-        return self.baselines.predict(
+        counts = inputs.class_counts.get(outcome)
+        found = self.baselines.predict(
             outcome,
             frame,
             classes=inputs.classes,
-            counts=inputs.class_counts.get(outcome),
+            counts=counts,
             training_areas=inputs.training_areas_of(outcome),
         )
+        known = frame["actual_decile"].notna().to_numpy()
+        # Nothing is compared where areas were not held out as a whole.
+        for column in LEARNER_SCORES if (frame["fold"] > 0).all() else ():
+            if column in frame:
+                part = cut(frame[column].to_numpy(float), inputs.classes, counts, known)
+                deciles = pd.Series(part, frame.index, dtype="Int64")
+                name = column.removeprefix("score_")
+                found[name] = BaselinePrediction(deciles, frame[column], uses_images=True)
+        return found
 
     def outcome(
         self, outcome: str, frame: pd.DataFrame, predicted: Mapping[str, BaselinePrediction]

@@ -105,9 +105,10 @@ def cross_validate(
     DataFrame
         One row per outcome and tested location, sorted by them: ``location_id, area,
         fold (int64), outcome, score (float64), decile (int64), actual_decile (Int64),
-        p1.. (float32), score_sd (float64)``. Every row is predicted by the model that has not seen
-        its area (nor its
-        location, if the split does not keep areas whole). No row if nothing is tested.
+        p1.. (float32), score_sd (float64)``; of a stack then ``score_network, score_kernel,
+        score_ridge (float32)``: the scores of each of its learners, as if it had been trained
+        alone. Every row is predicted by the model that has not seen its area (nor its location, if
+        the split does not keep areas whole). No row if nothing is tested.
 
     Raises
     ------
@@ -211,6 +212,8 @@ def _predicted(bundle: Bundle, split: Split, run: _Run) -> pd.DataFrame:
     frame.insert(1, "area", np.tile(data.areas[rows], len(data.outcomes)))
     frame.insert(2, "fold", np.int64(split.fold))
     frame.insert(6, "actual_decile", actual)
+    for name, score in predictions.parts.items():
+        frame[f"score_{name}"] = score.T.ravel().astype(np.float32)
     return frame.astype({"area": "str"})
 
 

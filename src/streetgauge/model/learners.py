@@ -124,11 +124,14 @@ class StackModel:
             flat = apply_temperature(own, score, self.temperature)
             tilted = binomial.probabilities(score * self.temperature[:, 1], self.classes)
             likeliest = tilted.argmax(axis=2) + 1
-        spread = np.full_like(score, np.nan)
+        spread, alone = np.full_like(score, np.nan), {}
         if len(parts) > 1:
             on_scale = self.stack.shift[:, None] + self.stack.slope[:, None] * parts
             spread = on_scale.std(axis=0, ddof=1) * 4 / (self.classes - 1)
-        return Predictions(score, flat, likeliest, spread)
+            alone = {"network": parts[0]} if self.network is not None else {}
+            others = zip(self.kernels, parts[len(alone) :], strict=True)
+            alone |= {name: _score(part, self.classes) for name, part in others}
+        return Predictions(score, flat, likeliest, spread, alone)
 
     def pick(self, outcomes: Sequence[int]) -> Self:
         """Give the model of these outcomes only, by position, in this order."""

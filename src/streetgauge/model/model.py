@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from copy import deepcopy
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Self
 
 import numpy as np
@@ -48,12 +48,15 @@ class Predictions:
         which is a poor guess.
     score_sd : array of float64, shape [N, M], optional
         Standard deviation of the members' calibrated scores; NaN of one member.
+    parts : mapping of learner to array of float64, shape [N, M]
+        Of a stack: the scores that each of its learners has by itself.
     """
 
     score: Floats
     probabilities: Floats
     likeliest: NDArray[np.int64] | None = None
     score_sd: Floats | None = None
+    parts: Mapping[str, Floats] = field(default_factory=dict)
 
     @property
     def decile(self) -> NDArray[np.int64]:

@@ -41,7 +41,7 @@ from streetgauge.evaluation.area_facts import (
     with_facts,
 )
 from streetgauge.evaluation.best import AreaKnowledge, best_estimates
-from streetgauge.evaluation.evaluate import read_oracle
+from streetgauge.evaluation.evaluate import LEARNER_SCORES, read_oracle
 from streetgauge.evaluation.leaks import (
     feature_leaks,
     outcome_values,
@@ -215,7 +215,10 @@ def _evaluate_folds(
     counts = class_counts(predictions, classes) if by_class else study_class_counts(study)
     split = split_areas(splits)
     weights = known.weights
-    areas = aggregate(predictions, settings.rule, classes, counts, split, weights.locations)
+    learners = [column for column in LEARNER_SCORES if column in predictions]
+    areas = aggregate(
+        predictions, settings.rule, classes, counts, split, weights.locations, learners
+    )
     areas = with_facts(
         areas,
         predictions,

@@ -159,6 +159,7 @@ def _context(data: ReportData) -> dict[str, Any]:
             n: words.incomplete(data.provenance.get(n, {}), tested, classes) for n in names
         },
         "counts": _counts(data),
+        "has_best": any(a.get("best") for a in evaluations.values()),
         "has_oracle": any("oracle" in a for a in evaluations.values()),
         "titles": evaluation.titles(classes),
         "methods": {n: evaluation.methods(a, data.metrics) for n, a in evaluations.items()},

@@ -125,7 +125,7 @@ STAGES = (
     ),
     Stage(
         "train",
-        3,
+        4,
         ("areas", "locations", "folds", "train", "deciles", "transfer", "seed"),
         lambda s: (s.outcomes, s.locations, s.features),
         lambda s: (
@@ -136,7 +136,7 @@ STAGES = (
     ),
     Stage(
         "areas",
-        3,
+        4,
         ("areas", "locations", "folds", "evaluation", "deciles", "seed"),
         lambda s: (
             *(s.predictions, s.folds, s.splits, s.locations, s.outcomes, s.area_features),
@@ -150,7 +150,7 @@ STAGES = (
     ),
     Stage(
         "report",
-        3,
+        4,
         ("name", "note", "areas", "locations", "report", "image_rights"),
         lambda s: (
             *(s.areas, s.metrics, s.outcomes, s.locations, s.skipped, *_figure_inputs(s)),

@@ -139,7 +139,7 @@ def methods(metrics: Mapping[str, Any], labels: Mapping[str, str]) -> Sketch | N
         canvas,
         table.drop(columns="rank"),
         "How far off each method is",
-        f"Mean absolute error in {many} on the same areas: of what sees no image, of plain uses of "
+        f"Mean absolute error in {many} on the same areas: of what sees no image, of other uses of "
         "the images (the one with kriging uses places too), of the mapped learner, and of the best "
         "estimate from all that is known; "
         f"{words.percent(metrics['interval_level'])} intervals. Left is better. Folds: "

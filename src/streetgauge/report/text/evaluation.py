@@ -21,6 +21,9 @@ TITLES = {
 }
 SHARES = ("exact", "within_1", "within_2")
 METHODS = {
+    "network": "The network alone",
+    "kernel": "Gaussian processes alone (kernel)",
+    "ridge": "The ridge learner alone",
     "linear": "A linear model of the mean features",
     "linear-and-kriging": "A linear model of features and locations",
     "constant": "The middle {one} for every area",
@@ -67,7 +70,7 @@ def methods(
     rows = [("", [*_best(outcome), own])]
     for key, title in (
         ("baselines", "Without images"),
-        ("with_images", "Simpler, on images"),
+        ("with_images", "Other learners, on images"),
     ):
         others = outcome.get(key) or {}
         if others:
