@@ -135,6 +135,7 @@ def serving(handler: Any) -> Iterator[str]:
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("STREETGAUGE_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
+    monkeypatch.setattr("streetgauge.io.addresses._allowed", {"127.0.0.1"})
     return tmp_path / "cache"
 
 

@@ -254,6 +254,11 @@ def _stac(service: StreetService, image: ServiceImage) -> dict[str, Any]:
     }
 
 
+@pytest.fixture(autouse=True)
+def this_machine_may_be_reached(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("streetgauge.io.addresses._allowed", {"127.0.0.1", "localhost"})
+
+
 @pytest.fixture
 def street(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., StreetService]]:
     """Give a function that starts a service; its images are given as dicts of `ServiceImage`."""

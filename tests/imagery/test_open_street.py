@@ -505,6 +505,7 @@ engine = "torch"
 [imagery]
 source = "mapillary"
 endpoint = "{endpoint}"
+allow_hosts = ["127.0.0.1"]
 requests_per_second = 100.0
 require = "any"
 """

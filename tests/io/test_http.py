@@ -4,63 +4,27 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import pytest
 import requests
 
+from serving import Server, serve
 from streetgauge.io import remote
 from streetgauge.io.http import RequestError, WebService, open_session, reason_of
-
-Respond = Callable[[str], tuple[int, dict[str, str], bytes]]
-
-
-class Server:
-    """A server on this machine: what it was asked for, and when."""
-
-    def __init__(self) -> None:
-        self.respond: Respond = lambda path: (200, {}, b"content")
-        self.requests: list[tuple[str, dict[str, str]]] = []
-        self.times: list[float] = []
-        self.address = ""
-
-    @property
-    def paths(self) -> list[str]:
-        return [path for path, _ in self.requests]
 
 
 @pytest.fixture
 def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
     monkeypatch.setenv("no_proxy", "127.0.0.1,localhost")
     monkeypatch.setattr("streetgauge.io.http.FIRST_WAIT", 0.01)
-    found = Server()
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            found.requests.append((self.path, dict(self.headers)))
-            found.times.append(time.monotonic())
-            status, headers, content = found.respond(self.path)
-            self.send_response(status)
-            for name, value in {"Content-Length": str(len(content)), **headers}.items():
-                self.send_header(name, value)
-            self.end_headers()
-            self.wfile.write(content)
-
-        def log_message(self, *words: object) -> None:
-            pass
-
-    web = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    web.daemon_threads = True
-    found.address = f"http://127.0.0.1:{web.server_address[1]}"
-    threading.Thread(target=web.serve_forever, args=(0.02,), daemon=True).start()
-    yield found
-    web.shutdown()
-    web.server_close()
+    monkeypatch.setattr("streetgauge.io.addresses._allowed", {"127.0.0.1", "localhost"})
+    with serve() as found:
+        yield found
 
 
 def service(server: Server, **options: Any) -> WebService:

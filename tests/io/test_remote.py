@@ -31,6 +31,7 @@ fsspec = pytest.importorskip("fsspec", reason="fsspec reads what is behind URLs"
 @pytest.fixture(autouse=True)
 def nothing_remembered(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setenv("no_proxy", "127.0.0.1")
+    monkeypatch.setattr("streetgauge.io.addresses._allowed", {"127.0.0.1"})
     forget()
     yield
     store = fsspec.filesystem("memory")

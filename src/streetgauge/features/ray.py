@@ -41,6 +41,7 @@ from streetgauge.features.quantised import version_of
 from streetgauge.features.store import FeatureStore
 from streetgauge.features.weights import identified
 from streetgauge.imagery import QUALITY, image_sources, raw_images
+from streetgauge.io.addresses import allow_hosts, allowed_hosts
 from streetgauge.progress import Progress, silent
 from streetgauge.settings import ClusterSettings
 
@@ -134,7 +135,8 @@ class ClusterExtractor(Extractor):
         """Compute pending images in any order; what a failed round has not done, the next does."""
         network = self.load(store)
         size = CHUNK if network.device == "cpu" else network.batch
-        job = Job(self.backbone, network.device, network.engine, self.wanted.precision, size)
+        precision, hosts = self.wanted.precision, allowed_hosts()
+        job = Job(self.backbone, network.device, network.engine, precision, size, hosts)
         waiting = np.zeros(len(work_list), dtype=bool)
         waiting[pending] = True
         fruitless = 0
@@ -245,10 +247,12 @@ class Job(NamedTuple):
     engine: str
     precision: Precision
     size: int = CHUNK
+    hosts: tuple[str, ...] = ()  # of this cluster's own network, that images may be fetched from
 
 
 def decode_rows(table: pa.Table, job: Job) -> Iterator[Columns]:
     """Read images, and prepare them for the network, some at a time."""
+    allow_hosts(job.hosts)
     rows, index = image_sources(table.to_pandas()), table["index"].to_numpy()
     raws = raw_images(rows)
     for start in range(0, len(rows), job.size):

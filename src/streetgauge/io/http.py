@@ -2,17 +2,19 @@
 
 fsspec reads stores of files and lists folders (`streetgauge.io.remote`). It cannot be given a
 session of requests (of its two HTTP filesystems the synchronous one is experimental), so it has
-its own connections and takes only the name and the proxy from here.
+its own connections and takes only the name and the proxy from here. Which hosts may be reached is
+the same for both (`streetgauge.io.addresses`).
 """
 
 from __future__ import annotations
 
 import json
 import os
+import socket
 import ssl
 import threading
 import time
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import suppress
 from http.cookiejar import DefaultCookiePolicy
 from pathlib import Path
@@ -23,10 +25,19 @@ from urllib.request import getproxies, proxy_bypass
 import requests
 from requests.adapters import HTTPAdapter
 from requests.exceptions import ChunkedEncodingError, InvalidProxyURL
-from urllib3.exceptions import InvalidHeader, MaxRetryError
+from urllib3.connection import HTTPConnection, HTTPSConnection
+from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
+from urllib3.exceptions import (
+    ConnectTimeoutError,
+    InvalidHeader,
+    MaxRetryError,
+    NameResolutionError,
+    NewConnectionError,
+)
 from urllib3.util import Retry
 
 from streetgauge.errors import InputError, StreetgaugeError
+from streetgauge.io.addresses import AddressError, resolve
 from streetgauge.version import __version__
 
 __all__ = [
@@ -59,8 +70,44 @@ def proxy_of(url: str) -> str | None:
     return None if proxy_bypass(address.hostname or "") else getproxies().get(address.scheme)
 
 
+def _connect(connection: HTTPConnection, connect: Callable[[], socket.socket]) -> socket.socket:
+    """Connect to an address that was checked, whatever its host's name means a moment later."""
+    host, failure = connection._dns_host, None
+    try:
+        addresses = resolve(host, connection.port)
+    except socket.gaierror as error:
+        raise NameResolutionError(connection.host, connection, error) from error
+    for address in addresses:
+        connection.host = address
+        try:
+            return connect()
+        except (NewConnectionError, ConnectTimeoutError) as error:
+            failure = error
+        finally:
+            connection.host = host  # for the certificate and the Host header
+    raise failure or NewConnectionError(connection, "the host has no address")
+
+
+class _Connection(HTTPConnection):
+    def _new_conn(self) -> socket.socket:
+        return _connect(self, super()._new_conn)
+
+
+class _SecureConnection(HTTPSConnection):
+    def _new_conn(self) -> socket.socket:
+        return _connect(self, super()._new_conn)
+
+
+class _Pool(HTTPConnectionPool):
+    ConnectionCls = _Connection
+
+
+class _SecurePool(HTTPSConnectionPool):
+    ConnectionCls = _SecureConnection
+
+
 class _Adapter(HTTPAdapter):
-    """Connections through this machine's proxy, with the certificates that it trusts.
+    """Connections to public hosts or this machine's proxy, with the certificates that it trusts.
 
     A session that takes these from the environment takes passwords from .netrc as well.
     """
@@ -68,6 +115,8 @@ class _Adapter(HTTPAdapter):
     def init_poolmanager(self, *args: Any, **options: Any) -> None:
         self._trusted = ssl.create_default_context()
         super().init_poolmanager(*args, ssl_context=self._trusted, **options)
+        pools = {"http": _Pool, "https": _SecurePool}
+        self.poolmanager.pool_classes_by_scheme = pools  # a proxy has a manager of its own
 
     def proxy_manager_for(self, proxy: str, **options: Any) -> Any:
         return super().proxy_manager_for(proxy, ssl_context=self._trusted, **options)
@@ -85,7 +134,8 @@ def open_session(schemes: Collection[str] = ("https", "http")) -> requests.Sessi
     """Open a session for the web alone.
 
     Redirections are followed to URLs of the same schemes only, never to files of this machine, and
-    take no token to another host. Neither .netrc nor cookies are read or sent.
+    take no token to another host. Neither .netrc nor cookies are read or sent. A host of this
+    machine or of its own network is an `AddressError`, unless it is allowed by name.
     """
     session = requests.Session()
     session.trust_env = False
@@ -233,7 +283,8 @@ class WebService:
         RequestError
             If there is none after several tries, or the service refuses the request.
         InputError
-            If the service refuses the token, or asks to be left alone for long.
+            If the service refuses the token, asks to be left alone for long, or is within this
+            machine or its own network and not allowed by name.
         """
         query = urlencode({k: v for k, v in (parameters or {}).items() if v is not None}, safe=",")
         address = f"{url}?{query}" if query else url
@@ -249,7 +300,7 @@ class WebService:
         Raises
         ------
         RequestError
-            If it cannot be had, or is larger than 64 MiB.
+            If it cannot be had, may not be reached, or is larger than 64 MiB.
         """
         return next(self._responses(url, authorised=False))
 
@@ -305,6 +356,10 @@ class WebService:
                     content += block
                     if len(content) > MAX_BYTES:
                         raise RequestError(f"it is larger than {MAX_BYTES >> 20} MiB")
+        except AddressError as error:
+            if authorised:  # the service itself; else it is one of the files that it names
+                raise
+            raise RequestError(str(error)) from None
         except ChunkedEncodingError as error:
             raise RequestError(reason_of(error), 200, transient=True) from None
         except ValueError as error:

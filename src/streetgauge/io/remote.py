@@ -14,9 +14,11 @@ from typing import IO, TYPE_CHECKING, Any
 from urllib.parse import quote, unquote, urlsplit
 
 from streetgauge.errors import InputError, StreetgaugeError, closest
+from streetgauge.io.addresses import AddressError, require_public, resolve
 from streetgauge.io.files import digest
 
 if TYPE_CHECKING:
+    from aiohttp import ClientSession
     from fsspec import AbstractFileSystem
 
 __all__ = [
@@ -160,6 +162,8 @@ def read_url(url: str, most: int) -> bytes:
         If it has more.
     OSError
         As `open_url`; also if nothing arrives for a minute, or not all in five.
+    AddressError
+        If it, or what it redirects to, may not be reached.
     InputError
         As `open_url`.
     """
@@ -244,7 +248,10 @@ def _why_nothing(url: str, filesystem: AbstractFileSystem, path: str) -> InputEr
     step, reason = "check it, and who may read it", "there is nothing at this address"
     try:
         filesystem.info(path)
+    except AddressError:
+        raise
     except FileNotFoundError as error:
+        _raise_refused(error)
         if isinstance(error.__cause__, OSError):  # fsspec calls a refused connection "not found"
             return UnreachableError(url, f"no server answers: {str(error.__cause__)[:200]}", step)
     except Exception as error:  # stores' libraries share no base class
@@ -260,7 +267,7 @@ def _web_listing(url: str) -> tuple[tuple[str, str, str], ...]:
     """As `_listing`, but empty where a web server lists nothing."""
     try:
         return _listing(url)
-    except UnreachableError:
+    except (AddressError, UnreachableError):
         raise
     except InputError:
         return ()
@@ -288,7 +295,10 @@ def _filesystem(url: str) -> tuple[AbstractFileSystem, str]:
 
 
 def _options(url: str) -> dict[str, Any]:
-    """How long a web server may be silent; without this an archive may take five minutes."""
+    """How long a web server may be silent, and which may be reached.
+
+    Without the first an archive may take five minutes.
+    """
     if not _is_web(url):
         return {}
     from aiohttp import ClientTimeout
@@ -298,7 +308,46 @@ def _options(url: str) -> dict[str, Any]:
     silence = ClientTimeout(total=None, sock_connect=SILENCE, sock_read=SILENCE)
     # Not aiohttp's own trust_env: that reads passwords from .netrc as well.
     proxy, headers = proxy_of(url), {"User-Agent": AGENT}
-    return {"client_kwargs": {"timeout": silence, "proxy": proxy, "headers": headers}}
+    options = {"timeout": silence, "proxy": proxy, "headers": headers}
+    return {"client_kwargs": options, "get_client": _public_client if proxy is None else _client}
+
+
+async def _client(**options: Any) -> ClientSession:
+    """Make a client of a proxy, which resolves names itself."""
+    from aiohttp import ClientSession
+
+    return ClientSession(**options)
+
+
+async def _public_client(**options: Any) -> ClientSession:
+    """Make a client that connects to hosts only that may be reached, also behind redirections."""
+    from aiohttp import TCPConnector
+    from aiohttp.resolver import ThreadedResolver
+
+    class Resolver(ThreadedResolver):
+        async def resolve(self, host: str, *args: Any, **options: Any) -> list[Any]:
+            found: list[Any] = await super().resolve(host, *args, **options)
+            require_public(host, [each["host"] for each in found])
+            return found
+
+    async def check_numbers(request: Any, handler: Any) -> Any:
+        # aiohttp asks no resolver for what looks like an address to it, as 2130706433 does.
+        host = request.url.raw_host
+        if ":" in host or host.replace(".", "").isdigit():
+            resolve(host, request.url.port)
+        return await handler(request)
+
+    connector = TCPConnector(resolver=Resolver())
+    return await _client(connector=connector, middlewares=[check_numbers], **options)
+
+
+def _raise_refused(error: BaseException) -> None:
+    """Raise the refusal of an address that a library took for a file that is not there."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, AddressError):
+            raise cause from None
+        cause = cause.__cause__ or cause.__context__
 
 
 @contextmanager
@@ -308,7 +357,10 @@ def _as_os_error() -> Iterator[None]:
         yield
     except TimeoutError:
         raise OSError(f"nothing arrived for {SILENCE:.0f} seconds") from None
-    except (OSError, StreetgaugeError):
+    except StreetgaugeError:
+        raise
+    except OSError as error:
+        _raise_refused(error)
         raise
     except Exception as error:  # botocore, aiohttp, gcsfs and azure share no base class
         reason = str(error).partition("\n")[0] or type(error).__name__

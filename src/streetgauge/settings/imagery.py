@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from contextlib import suppress
 from datetime import date
+from ipaddress import IPv6Address
 from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field, Strict
 
+from streetgauge.io.addresses import plain_host
 from streetgauge.settings.base import PathOrUrl, Positive, Settings, Text, default_source, rule
 
 __all__ = [
@@ -24,6 +27,19 @@ __all__ = [
 ]
 
 Heading = Annotated[float, Strict(), Field(ge=0, lt=360)]
+
+
+def _host(text: str) -> str:
+    host = plain_host(text)
+    if ":" in host:
+        with suppress(ValueError):
+            return str(IPv6Address(host))
+    if re.fullmatch(r"[a-z0-9_.-]{1,253}", host) is None:
+        raise ValueError(f"{text!r} is no host; write its name alone, without https:// or a port")
+    return host
+
+
+Host = Annotated[str, AfterValidator(_host)]
 Finding = Literal["black", "blank", "placeholder", "duplicate", "blurred"]
 
 
@@ -66,6 +82,13 @@ class ViewSettings(Settings):
     )
     exclude: tuple[Finding, ...] = Field(
         (), description="images not to use; all that are found are listed in quality.parquet"
+    )
+    # Excluded: where images may be fetched from makes no difference to their content.
+    allow_hosts: tuple[Host, ...] = Field(
+        (),
+        description="hosts of this machine or its own network that images may be fetched from, by "
+        "name; all others there are refused",
+        exclude=True,
     )
 
     @property

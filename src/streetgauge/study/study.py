@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import BaseModel
 
 from streetgauge.errors import InputError, closest
+from streetgauge.io.addresses import allow_hosts
 from streetgauge.io.files import (
     WriteLock,
     digest,
@@ -124,6 +125,8 @@ class Study(StudyFiles):
             raise InputError(path, "this is no study", "name its directory, or its study.toml")
         file = path / "study.toml" if path.is_dir() or path.suffix != ".toml" else path
         study = cls(file.resolve(), read_settings(file))
+        if study.settings.imagery is not None:
+            allow_hosts(study.settings.imagery.allow_hosts)
         version = study._content.get("format_version")
         newer = isinstance(version, int) and version > RECORD_VERSION
         if newer or (not anew and "format_version" in study._content):
