@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from streetgauge.errors import InputError
-from streetgauge.study.outputs import MadeFiles, overlap, refuse_others
+from streetgauge.study.outputs import MadeFiles, overlap, real_paths, refuse_others
 
 Run = Callable[..., tuple[int, str, str]]
 Refuse = Callable[..., str]
@@ -55,15 +55,21 @@ def test_an_input_is_written_to_if_it_is_or_holds_or_lies_in_an_output(
     (tmp_path / "link-to-table").symlink_to("out/areas.parquet")
     os.link(tmp_path / "out" / "areas.parquet", tmp_path / "hard-link")
     written = [tmp_path / "out" / "areas.parquet", tmp_path / "out" / "model"]
-    found = overlap(tmp_path / read, written)
-    assert found is None if how is None else (found or "").startswith(how)
+    found = overlap(tmp_path / read, real_paths(written))
+    if how is None:
+        assert found is None
+    else:
+        assert found is not None
+        output, reason = found
+        assert output in written
+        assert reason.startswith(how)
 
 
 def test_an_output_that_is_a_link_to_an_input_is_written_to(tmp_path: Path) -> None:
     (tmp_path / "official.parquet").write_text("a")
     (tmp_path / "outcomes.parquet").symlink_to("official.parquet")
-    assert overlap(tmp_path / "official.parquet", [tmp_path / "outcomes.parquet"])
-    assert overlap(tmp_path, [tmp_path / "not" / "there"])
+    for read, output in (("official.parquet", "outcomes.parquet"), (".", "not/there")):
+        assert overlap(tmp_path / read, real_paths([tmp_path / output]))
 
 
 # What a study may name by mistake: its name in study.toml, and where it leads to.

@@ -14,7 +14,7 @@ from typing import Any
 
 from streetgauge.errors import InputError
 
-__all__ = ["EVENTS", "MadeFiles", "overlap", "refuse_others", "refuse_overlap"]
+__all__ = ["EVENTS", "MadeFiles", "overlap", "real_paths", "refuse_others", "refuse_overlap"]
 
 # TensorBoard's event files hold times, and process ids in their names: no two runs write the same.
 EVENTS = "events.out.tfevents."
@@ -22,36 +22,42 @@ EVENTS = "events.out.tfevents."
 _DROPPINGS = frozenset({".DS_Store", "Thumbs.db", "desktop.ini"})
 
 
-def overlap(read: Path, written: Iterable[Path]) -> str | None:
-    """Tell how an input would be written to.
+def real_paths(paths: Iterable[Path]) -> dict[Path, Path]:
+    """Give each path with its real one: links are followed."""
+    return {path: _real(path) for path in paths}
+
+
+def overlap(read: Path, written: Mapping[Path, Path]) -> tuple[Path, str] | None:
+    """Find an output through which an input would be written to.
 
     Parameters
     ----------
     read : Path
         The input: a file, or a folder of which anything may be read.
-    written : iterable of Path
-        What will be written; none need exist.
+    written : mapping of Path to Path
+        What will be written, by `real_paths`; none need exist.
 
     Returns
     -------
-    str or None
-        The end of a sentence on the input, e.g. ``is areas.parquet``; None if none is written to.
+    (Path, str) or None
+        The output, and the end of a sentence on the input, e.g. ``is areas.parquet``; None if none
+        is written to.
 
     Examples
     --------
-    >>> overlap(Path("/city/images"), [Path("/city/areas.parquet")])
-    >>> overlap(Path("/city"), [Path("/city/areas.parquet")])
+    >>> outputs = real_paths([Path("/city/areas.parquet")])
+    >>> overlap(Path("/city/images"), outputs)
+    >>> overlap(Path("/city"), outputs)[1]
     'contains /city/areas.parquet'
     """
-    real = _real(read)
-    for path in written:
-        target = _real(path)
-        if real == target or _is_same(read, path):
-            return f"is {path}" if read != path else "is it"
+    real, is_there = _real(read), read.exists()
+    for path, target in written.items():
+        if real == target or (is_there and _is_same(read, path)):
+            return path, f"is {path}" if read != path else "is it"
         if real.is_relative_to(target):
-            return f"lies in {path}"
+            return path, f"lies in {path}"
         if target.is_relative_to(real):
-            return f"contains {path}"
+            return path, f"contains {path}"
     return None
 
 
@@ -76,15 +82,14 @@ def refuse_overlap(
     InputError
         Naming the output and the input.
     """
-    written = tuple(outputs)
+    written = real_paths(outputs)
     for name, path in inputs:
-        for output in written:
-            how = overlap(path, (output,))
-            if how is not None:
-                reason = f"this would be written, and {name} ({path}), which is read, {how}"
-                if how.startswith("is"):
-                    reason = f"this is an input ({name}), and would be written over"
-                raise InputError(output, reason, step)
+        if (found := overlap(path, written)) is not None:
+            output, how = found
+            reason = f"this would be written, and {name} ({path}), which is read, {how}"
+            if how.startswith("is"):
+                reason = f"this is an input ({name}), and would be written over"
+            raise InputError(output, reason, step)
 
 
 def refuse_others(directory: Path, own: Iterable[str]) -> None:

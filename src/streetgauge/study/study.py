@@ -41,7 +41,7 @@ from streetgauge.io.remote import signature
 from streetgauge.settings import StudySettings, Url, input_files, read_settings
 from streetgauge.skips import SKIP_COLUMNS
 from streetgauge.study.heartbeat import Running
-from streetgauge.study.outputs import EVENTS, MadeFiles, overlap
+from streetgauge.study.outputs import EVENTS, MadeFiles, overlap, real_paths
 from streetgauge.study.paths import OTHER_FOLDS, StudyFiles
 from streetgauge.study.stages import STAGES, Stage, stage_named
 from streetgauge.study.stages import upstream as stages_before
@@ -297,8 +297,9 @@ class Study(StudyFiles):
             Naming the setting, the file, and what to do.
         """
         self.refuse_overlap()
-        for section, error in self.file_problems():
-            if sections is None or section in sections:
+        for key, path in input_files(self.settings):
+            error = self._missing(key, path)
+            if error is not None and (sections is None or key.split(".")[0] in sections):
                 raise error
 
     def refuse_overlap(self) -> None:
@@ -309,37 +310,40 @@ class Study(StudyFiles):
         InputError
             Naming the setting and the file.
         """
+        written = real_paths(self.written)
         for key, path in input_files(self.settings):
-            error = self._overlap(key, path)
+            error = self._overlap(key, path, written)
             if error is not None:
                 raise error
 
-    def _overlap(self, key: str, path: Path) -> InputError | None:
+    def _overlap(self, key: str, path: Path, written: dict[Path, Path]) -> InputError | None:
         subject = f"{self.file}: {key}"
         if path.is_dir() and self.directory.is_relative_to(path):
             reason = f"the folder {path} is, or contains, the study's own"
             return InputError(subject, reason, "put the files into a folder of their own")
-        for output in self.written:
-            how = overlap(path, (output,))
-            if how is not None:
-                what = f"is what a run of the study writes itself ({output})"
-                what = f"{how}, and that {what}" if not how.startswith("is") else what
-                return InputError(subject, f"{path} {what}", "copy it to another place")
-        return None
+        if (found := overlap(path, written)) is None:
+            return None
+        output, how = found
+        what = f"is what a run of the study writes itself ({output})"
+        what = f"{how}, and that {what}" if not how.startswith("is") else what
+        return InputError(subject, f"{path} {what}", "copy it to another place")
 
     def file_problems(self) -> Iterator[tuple[str, InputError]]:
         """Give every file that the settings name and that cannot be used, with its section."""
+        written = real_paths(self.written)
         for key, path in input_files(self.settings):
-            section, subject = key.split(".")[0], f"{self.file}: {key}"
-            error = self._overlap(key, path)
+            error = self._overlap(key, path, written) or self._missing(key, path)
             if error is not None:
-                yield section, error
-            elif not path.exists():
-                step = f"there is no folder {path.parent} either; paths start at {self.directory}"
-                if path.parent.is_dir():
-                    names = sorted(p.name for p in path.parent.iterdir() if p.name[0] != ".")
-                    step = f"in {path.parent}: {closest(path.name, names)}"
-                yield section, InputError(subject, f"there is no file {path}", step)
+                yield key.split(".")[0], error
+
+    def _missing(self, key: str, path: Path) -> InputError | None:
+        if path.exists():
+            return None
+        step = f"there is no folder {path.parent} either; paths start at {self.directory}"
+        if path.parent.is_dir():
+            names = sorted(p.name for p in path.parent.iterdir() if p.name[0] != ".")
+            step = f"in {path.parent}: {closest(path.name, names)}"
+        return InputError(f"{self.file}: {key}", f"there is no file {path}", step)
 
     def skips(self) -> pd.DataFrame:
         """Everything that was excluded so far: columns location_id, view, area, stage, reason."""

@@ -143,7 +143,7 @@ class LRUCache(Generic[T]):
 
     def get(self, areas: tuple[pd.Index, ...], make: Callable[[], T]) -> T:
         """Give what is cached for these areas, made first where it is not there."""
-        key = hashlib.sha256("\n\n".join("\n".join(map(str, a)) for a in areas).encode())
+        key = hashlib.sha256("\n\n".join("\n".join(map(str, a.to_numpy())) for a in areas).encode())
         name = key.hexdigest()
         if name not in self._results:
             self._results[name] = make()
