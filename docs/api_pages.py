@@ -16,7 +16,7 @@ PACKAGES = (
     *("streetgauge.study.stages", "streetgauge.pipeline.run", "streetgauge.pipeline.check"),
     *("streetgauge.pipeline.export", "streetgauge.pipeline.predict", "streetgauge.pipeline.info"),
     *("streetgauge.analysis.compare", "streetgauge.analysis.coverage"),
-    *("streetgauge.analysis.curves", "streetgauge.analysis.power"),
+    *("streetgauge.analysis.curves", "streetgauge.analysis.fairness", "streetgauge.analysis.power"),
     *("streetgauge.io.tables", "streetgauge.classes", "streetgauge.skips", "streetgauge.errors"),
 )
 

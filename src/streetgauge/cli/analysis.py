@@ -17,7 +17,7 @@ from streetgauge.errors import InputError, visible
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["compare", "coverage", "curves", "info", "power", "view", "write_map"]
+__all__ = ["compare", "coverage", "curves", "fairness", "info", "power", "view", "write_map"]
 
 Number = TypeVar("Number", int, float)
 
@@ -270,6 +270,39 @@ def coverage(
     for name, about in result["outcomes"].items():
         for line in coverage_sentences(about, result["strata"], result["classes"]):
             screen.result(f"{name}: {line}")
+
+
+@app.command(
+    epilog="Examples: `streetgauge fairness streetgauge-demo`; "
+    "`streetgauge fairness leeds --group urban --group ethnicity`"
+)
+def fairness(
+    study: StudyPath,
+    group: Annotated[
+        list[str] | None,
+        typer.Option(help="Column of areas.columns that names groups; may be repeated."),
+    ] = None,
+    quiet: Quiet = False,
+    machine: Machine = False,
+) -> None:
+    """Find who is misjudged: errors of groups of areas against those of all others."""
+    screen = Screen(quiet=quiet, machine=machine)
+    from streetgauge.analysis.fairness import FILE
+    from streetgauge.cli.tables import fairness_table
+    from streetgauge.pipeline.fairness import study_fairness
+    from streetgauge.report.text import fairness_sentences
+
+    opened = open_study(study)
+    with opened.locked():
+        opened.require_fresh("areas")
+        result = study_fairness(opened, group or ())
+    if machine:
+        screen.result("", result)
+        return
+    screen.result(fairness_table(result))
+    for line in fairness_sentences(result):
+        screen.result(line)
+    screen.report(f"Wrote {opened.path(FILE)}")
 
 
 def _parse_numbers(option: str, text: str, kind: Callable[[str], Number]) -> tuple[Number, ...]:

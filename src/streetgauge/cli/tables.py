@@ -17,11 +17,13 @@ if TYPE_CHECKING:
     from streetgauge.outcomes import Source
     from streetgauge.study import Study
 
-__all__ = ["comparison_tables", "coverage_tables", "curves_table", "outcomes_table"]
+__all__ = ["comparison_tables", "coverage_tables", "curves_table", "fairness_table"]
+__all__ += ["outcomes_table"]
 __all__ += ["power_tables", "print_headline"]
 __all__ += ["settings_table", "sources_table"]
 
 Estimate = Mapping[str, Any]
+SUREST = 12  # comparisons of groups
 MOST = 5  # outcomes next to each other
 CELL = ("areas", "locations", "views", "images")  # of a simulated study
 
@@ -284,6 +286,30 @@ def coverage_tables(coverage: Mapping[str, Any]) -> Iterator[Table]:
             people = [f"{each['people_without']:,.0f}"] if with_people else []
             table.add_row(*cells, interval_text(each, ".3f", "\u2013"), *people)
         yield table
+
+
+def fairness_table(fairness: Mapping[str, Any]) -> Table:
+    """Show the surest differences between groups and all other areas, at most twelve."""
+    rows = fairness["comparisons"]
+    table = _new_table(
+        f"{fairness['name']}: groups of areas against all others, the surest differences",
+        f"{fairness['interval_level']:.0%} intervals of the difference; q: p-value adjusted over "
+        f"all {len(rows):,} comparisons; a star: at most {fairness['false_discovery_rate']:g}.",
+        *("outcome", "group", "measure"),
+        *_number_columns("areas", "group", "others", "difference", "q"),
+    )
+    for each in rows[:SUREST]:
+        table.add_row(
+            Text(each["outcome"]),
+            Text(f"{each['column']}: {each['group']}"),
+            each["measure"].replace("_", " "),
+            f"{each['n']:,}",
+            figure_text(each["value"]),
+            figure_text(each["others"]),
+            f"{each['difference']:+.2f} ({interval_text(each, '+.2f')})",
+            figure_text(each["q"], ".3f") + ("*" if each["reported"] else " "),
+        )
+    return table
 
 
 def _new_table(title: str, caption: str | None, *columns: Column | str) -> Table:

@@ -21,7 +21,8 @@ from streetgauge.evaluation.baselines.ridge import Ridge
 from streetgauge.evaluation.comparison import draw_metrics
 from streetgauge.evaluation.resample import Sums
 
-__all__ = ["FALSE_DISCOVERY_RATE", "Draws", "associations", "readable_model", "worst_and_best"]
+__all__ = ["FALSE_DISCOVERY_RATE", "Draws", "associations", "count_effective", "p_values"]
+__all__ += ["readable_model", "worst_and_best"]
 
 Floats = npt.NDArray[np.float64]
 
@@ -151,7 +152,7 @@ def _compared(
     contrast = best / best.sum() - worst / worst.sum()
     difference = contrast @ scaled
     low, high = _intervals(scaled, worst, best, unit, draws)
-    effective = _effective(scaled, contrast, xy)
+    effective = count_effective(scaled, contrast, xy)
     return pd.DataFrame(
         {
             "concept": values.columns,
@@ -163,7 +164,7 @@ def _compared(
             "low": low,
             "high": high,
             "effective": effective,
-            "p": _p_values(difference, contrast, effective, len(scaled)),
+            "p": p_values(difference, contrast, effective, len(scaled)),
         }
     )
 
@@ -191,7 +192,7 @@ def _intervals(
     return np.asarray(low), np.asarray(high)
 
 
-def _effective(scaled: Floats, contrast: Floats, xy: pd.DataFrame | None) -> Floats:
+def count_effective(scaled: Floats, contrast: Floats, xy: pd.DataFrame | None) -> Floats:
     """Count how many independent areas each comparison is worth: [K], at most all.
 
     The variance of a product of two unrelated maps is the sum over classes of distance of the
@@ -242,7 +243,7 @@ def _distances(some: Floats, points: Floats) -> Floats:
     return distances
 
 
-def _p_values(difference: Floats, contrast: Floats, effective: Floats, n: int) -> Floats:
+def p_values(difference: Floats, contrast: Floats, effective: Floats, n: int) -> Floats:
     """Two-sided p-values of the t-test of a correlation with so many independent areas."""
     from scipy.stats import t
 
