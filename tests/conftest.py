@@ -311,23 +311,47 @@ def grid(tmp_path: Path) -> Path:
 @pytest.fixture(scope="session")
 def finished_once(made_once: Callable[..., Path]) -> Path:
     """Give that world with all stages done; only to be read."""
+    return made_once("finished", lambda place: finish(write_grid(place)))
+
+
+def finish(place: Path) -> None:
     from streetgauge.pipeline.run import run_stage
     from streetgauge.progress import silent
     from streetgauge.study import Study
     from streetgauge.study.stages import STAGES
 
-    def make(place: Path) -> None:
-        study = Study.open(write_grid(place))
-        for stage in STAGES:
-            run_stage(study, stage.name, silent)
-
-    return made_once("finished", make)
+    study = Study.open(place)
+    for stage in STAGES:
+        run_stage(study, stage.name, silent)
 
 
 @pytest.fixture
 def finished(finished_once: Path, tmp_path: Path) -> Path:
     """Give a finished study of one's own."""
     return Path(shutil.copytree(finished_once, tmp_path / "finished"))
+
+
+def in_one_kind_of_folds(place: Path) -> Path:
+    """Train and test a study in its own folds alone: half of the work."""
+    file = place / "study.toml"
+    text = file.read_text(encoding="utf-8")
+    file.write_text(text.replace("k = 3", "k = 3\nother_folds = false"), encoding="utf-8")
+    return place
+
+
+@pytest.fixture
+def plain(grid: Path) -> Path:
+    """Give a fresh study of a small world in one kind of folds."""
+    return in_one_kind_of_folds(grid)
+
+
+@pytest.fixture
+def finished_plain(made_once: Callable[..., Path], tmp_path: Path) -> Path:
+    """Give a finished study of one's own in one kind of folds, quicker to be done again."""
+    once = made_once(
+        "finished-plain", lambda place: finish(in_one_kind_of_folds(write_grid(place)))
+    )
+    return Path(shutil.copytree(once, tmp_path / "finished"))
 
 
 @pytest.fixture(scope="session")

@@ -44,9 +44,9 @@ def page_of(study: Path) -> tuple[str, dict]:
 @pytest.mark.slow
 @pytest.mark.parametrize("classes", [2, 4, 5])
 def test_every_stage_has_the_classes_of_the_study(
-    classes: int, finished: Path, run: Callable[..., tuple[int, str, str]]
+    classes: int, finished_plain: Path, run: Callable[..., tuple[int, str, str]]
 ) -> None:
-    grid = with_classes(finished, f"classes = {classes}", simulated=classes == 4)
+    grid = with_classes(finished_plain, f"classes = {classes}", simulated=classes == 4)
     code, out, err = run("run", grid)
     assert code == 0, err
     assert f"{classes} classes" in out + err
@@ -92,24 +92,24 @@ def _the_page_speaks_of_classes_and_leaves_out_what_cannot_fail(study: Path) -> 
 
 
 def test_as_many_areas_are_predicted_in_each_decile_of_the_nation_as_are_in_it(
-    grid: Path, run: Callable[..., tuple[int, str, str]]
+    plain: Path, run: Callable[..., tuple[int, str, str]]
 ) -> None:
-    table = pd.read_csv(grid / "outcomes.csv")
+    table = pd.read_csv(plain / "outcomes.csv")
     # Twice as many areas elsewhere, all of them poorer and healthier than the study's median.
     rest = pd.DataFrame({"code": [f"W{i:08d}" for i in range(98)]})
     rest = rest.assign(income=np.arange(98) / 4, illness=np.arange(98) / 4)
-    pd.concat([table, rest]).to_csv(grid / "outcomes.csv", index=False)
-    with_classes(grid, 'classes = 5\nwithin = "nation"')
-    code, _, err = run("run", grid)
+    pd.concat([table, rest]).to_csv(plain / "outcomes.csv", index=False)
+    with_classes(plain, 'classes = 5\nwithin = "nation"')
+    code, _, err = run("run", plain)
     assert code == 0, err
-    outcomes = pd.read_parquet(grid / "outcomes.parquet")
-    areas = pd.read_parquet(grid / "areas.parquet")
+    outcomes = pd.read_parquet(plain / "outcomes.parquet")
+    areas = pd.read_parquet(plain / "areas.parquet")
     for name in ("income", "illness"):
         actual = outcomes[f"{name}_decile"].value_counts()
         assert actual.max() - actual.min() > 5
         predicted = areas[areas["outcome"] == name]["decile"].value_counts()
         assert predicted.to_dict() == actual.to_dict()
-    text, _ = page_of(grid)
+    text, _ = page_of(plain)
     assert "stands among all areas of each statistic’s file: 1 is the worst-off fifth" in text
 
 

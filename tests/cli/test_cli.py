@@ -25,14 +25,6 @@ def edit(file: Path, old: str, new: str) -> None:
     file.write_text(text.replace(old, new, 1), encoding="utf-8")
 
 
-@pytest.fixture
-def plain(grid: Path) -> Path:
-    """Give a study of one kind of folds, which takes half the time."""
-    edit(grid / "study.toml", "k = 3", "k = 3\nother_folds = false")
-    return grid
-
-
-@pytest.mark.slow
 def test_one_command_goes_from_files_to_a_report(run: Run, grid: Path) -> None:
     code, out, err = run("run", grid)
     assert code == 0, err
@@ -315,30 +307,30 @@ def test_another_label_is_shown_everywhere_and_trains_nothing_again(
 
 
 def test_a_damaged_file_of_an_earlier_stage_is_refused_and_made_again(
-    run: Run, refuse: Refuse, finished: Path
+    run: Run, refuse: Refuse, finished_plain: Path
 ) -> None:
-    whole = pd.read_parquet(finished / "predictions.parquet")
+    whole = pd.read_parquet(finished_plain / "predictions.parquet")
     for name in ("outcomes.parquet", "skipped.parquet", "metrics.json", "features/shares.h5"):
-        content = (finished / name).read_bytes()
-        (finished / name).write_bytes(content[: len(content) // 2])
-    refuse("train", finished)
-    assert run("run", finished)[0] == 0
-    pd.testing.assert_frame_equal(pd.read_parquet(finished / "predictions.parquet"), whole)
-    (finished / "run.json").write_text('{"stages": []}')
-    assert run("run", finished)[0] == 0
+        content = (finished_plain / name).read_bytes()
+        (finished_plain / name).write_bytes(content[: len(content) // 2])
+    refuse("train", finished_plain)
+    assert run("run", finished_plain)[0] == 0
+    pd.testing.assert_frame_equal(pd.read_parquet(finished_plain / "predictions.parquet"), whole)
+    (finished_plain / "run.json").write_text('{"stages": []}')
+    assert run("run", finished_plain)[0] == 0
 
 
-def test_fewer_folds_leave_no_bundle_of_the_old_ones(run: Run, finished: Path) -> None:
-    edit(finished / "study.toml", "k = 3", "k = 2")
-    assert run("train", finished)[0] == 0
-    made = {p.name for p in (finished / "model").iterdir() if p.is_dir()}
+def test_fewer_folds_leave_no_bundle_of_the_old_ones(run: Run, finished_plain: Path) -> None:
+    edit(finished_plain / "study.toml", "k = 3", "k = 2")
+    assert run("train", finished_plain)[0] == 0
+    made = {p.name for p in (finished_plain / "model").iterdir() if p.is_dir()}
     assert made == {"fold-1", "fold-2", "all", "logs"}
 
 
-def test_a_deleted_map_is_made_again(run: Run, finished: Path) -> None:
-    (finished / "areas.gpkg").unlink()
-    assert run("run", finished)[0] == 0
-    assert (finished / "areas.gpkg").exists()
+def test_a_deleted_map_is_made_again(run: Run, finished_plain: Path) -> None:
+    (finished_plain / "areas.gpkg").unlink()
+    assert run("run", finished_plain)[0] == 0
+    assert (finished_plain / "areas.gpkg").exists()
 
 
 def test_locations_of_areas_without_any_label_are_listed(run: Run, plain: Path) -> None:

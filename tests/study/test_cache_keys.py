@@ -36,8 +36,8 @@ BEHIND = {
 
 
 @pytest.fixture
-def study(finished: Path) -> Path:
-    return finished
+def study(finished_plain: Path) -> Path:
+    return finished_plain
 
 
 def record(study: Path) -> dict[str, Any]:

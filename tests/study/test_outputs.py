@@ -128,29 +128,29 @@ def test_a_file_that_no_run_made_is_neither_written_over_nor_removed(
 
 
 def test_a_users_file_in_a_folder_that_is_replaced_is_named_and_stays(
-    finished: Path, refuse: Refuse, run: Run
+    finished_plain: Path, refuse: Refuse, run: Run
 ) -> None:
-    (finished / "model" / "all" / "mine.txt").write_text("of the user")
-    before = contents(finished)
+    (finished_plain / "model" / "all" / "mine.txt").write_text("of the user")
+    before = contents(finished_plain)
     for words in (["train", "--force"], ["run", "--force"], ["run", "--redo", "train"]):
-        sentence = refuse(words[0], finished, *words[1:])
+        sentence = refuse(words[0], finished_plain, *words[1:])
         assert "model/all/mine.txt: `train` would write over it" in sentence
-    assert contents(finished) == before
-    (finished / "model" / "all" / "mine.txt").unlink()
-    (finished / "model" / ".DS_Store").write_text("")
-    assert run("train", finished, "--force")[0] == 0
+    assert contents(finished_plain) == before
+    (finished_plain / "model" / "all" / "mine.txt").unlink()
+    (finished_plain / "model" / ".DS_Store").write_text("")
+    assert run("train", finished_plain, "--force")[0] == 0
 
 
-def test_force_removes_what_a_killed_stage_had_begun(grid: Path, run: Run) -> None:
-    assert run("outcomes", grid)[0] == 0
-    record = json.loads((grid / "run.json").read_text())
+def test_force_removes_what_a_killed_stage_had_begun(plain: Path, run: Run) -> None:
+    assert run("outcomes", plain)[0] == 0
+    record = json.loads((plain / "run.json").read_text())
     record["made"] += ["predictions.parquet", "model", "model/"]  # as if `train` had begun
-    (grid / "run.json").write_text(json.dumps(record))
-    (grid / "model" / "half").mkdir(parents=True)
-    (grid / "model" / "half" / "weights").write_text("x")
-    (grid / "predictions.parquet").write_text("x")
-    assert run("run", grid, "--force")[0] == 0
-    assert not (grid / "model" / "half").exists()
+    (plain / "run.json").write_text(json.dumps(record))
+    (plain / "model" / "half").mkdir(parents=True)
+    (plain / "model" / "half" / "weights").write_text("x")
+    (plain / "predictions.parquet").write_text("x")
+    assert run("run", plain, "--force")[0] == 0
+    assert not (plain / "model" / "half").exists()
 
 
 def test_a_damaged_record_states_nothing_so_that_force_removes_nothing(

@@ -29,11 +29,13 @@ linux = pytest.mark.skipif(not Path("/dev/full").exists(), reason="only Linux ha
 
 @posix
 @pytest.mark.parametrize("name", ["SIGTERM", "SIGHUP"])
-def test_a_signal_of_a_scheduler_ends_a_run_as_ctrl_c_does(grid: Path, name: str, run: Run) -> None:
-    command = [sys.executable, "-m", "streetgauge.cli", "run", str(grid)]
+def test_a_signal_of_a_scheduler_ends_a_run_as_ctrl_c_does(
+    plain: Path, name: str, run: Run
+) -> None:
+    command = [sys.executable, "-m", "streetgauge.cli", "run", str(plain)]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
     for _ in range(600):
-        about = read_running(grid / ".running.json")
+        about = read_running(plain / ".running.json")
         if about is not None and about["stage"] == "train":
             break
         time.sleep(0.05)
@@ -46,13 +48,13 @@ def test_a_signal_of_a_scheduler_ends_a_run_as_ctrl_c_does(grid: Path, name: str
         f"It was stopped by {name}; what is done stays, and the same command goes on from it."
     )
     assert err.splitlines()[-1] == f"Error: {sentence}"
-    left = read_running(grid / ".running.json")
+    left = read_running(plain / ".running.json")
     assert left is not None
     assert (left["stopped"], left["alive"]) == (sentence, False)
-    assert not (grid / ".run.json.lock").exists()
-    assert "features" in json.loads((grid / "run.json").read_text())["stages"]
+    assert not (plain / ".run.json.lock").exists()
+    assert "features" in json.loads((plain / "run.json").read_text())["stages"]
     if name == "SIGTERM":
-        assert run("run", grid)[0] == 0
+        assert run("run", plain)[0] == 0
 
 
 def test_a_signal_that_is_ignored_stays_so(run: Run) -> None:
