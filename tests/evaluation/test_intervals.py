@@ -8,7 +8,7 @@ import pytest
 from scipy.stats import binom
 
 from streetgauge.evaluation import aggregate, equal_count, evaluate_intervals, intervals
-from streetgauge.evaluation.intervals import _mass_before
+from streetgauge.evaluation.intervals import _mass_before, intervals_elsewhere
 
 
 def city(n=600, classes=10, r=0.6, folds=5, seed=1, outcome="income", shift=0.0):
@@ -270,3 +270,48 @@ def test_a_level_that_floats_cannot_hold_takes_no_area_more_than_it_needs():
         frame = city(75, r=0.5, seed=seed).assign(fold=[1] * 74 + [2])
         as_written, less = (intervals(frame, level).iloc[-1] for level in (0.68, 0.68 - 1e-12))
         assert as_written[["low", "high"]].tolist() == less[["low", "high"]].tolist()
+
+
+def a_city(n, seed, shift=0.0):
+    """Areas whose score shows their decile with noise; deciles are cut in the first city."""
+    rng = np.random.default_rng(seed)
+    latent = rng.normal(shift, 1, n)
+    score = latent + 0.7 * rng.normal(size=n)
+    borders = np.quantile(np.random.default_rng(0).normal(size=10_000), np.arange(0.1, 1, 0.1))
+    cuts = np.quantile(np.random.default_rng(1).normal(0, 1.22, 10_000), np.arange(0.1, 1, 0.1))
+    actual, decile = 1 + np.searchsorted(borders, latent), 1 + np.searchsorted(cuts, score)
+    return pd.DataFrame(
+        {"outcome": "income", "score": score, "decile": decile, "actual_decile": actual}
+    )
+
+
+@pytest.mark.parametrize("shift", [0.0, 0.8])
+def test_intervals_elsewhere_hold_in_a_city_like_the_first_wherever_its_scores_lie(shift):
+    first = a_city(800, 2)[["score", "decile", "actual_decile"]].to_numpy(float)
+    city = a_city(2000, 3, shift)
+    found = intervals_elsewhere(city, {"income": first})
+    assert list(found)[:5] == ["outcome", "score", "decile", "low", "high"]
+    inside = found["actual_decile"].between(found["low"], found["high"])
+    assert 0.86 < inside.mean() < 0.94
+    assert ((found["low"] <= found["decile"]) & (found["decile"] <= found["high"])).all()
+    assert (found["high"] - found["low"] + 1).mean() < 7
+    reverse = intervals_elsewhere(city[::-1], {"income": first[::-1]})[::-1]
+    pd.testing.assert_frame_equal(reverse, found)
+
+
+def test_intervals_elsewhere_are_everything_where_too_few_areas_were_held_out():
+    first = a_city(8, 2)[["score", "decile", "actual_decile"]].to_numpy(float)
+    found = intervals_elsewhere(a_city(50, 3), {"income": first})
+    assert found["low"].eq(1).all()
+    assert found["high"].eq(10).all()
+
+
+def test_scores_of_another_scale_stand_within_their_own_city_where_deciles_were_cut_there():
+    first = a_city(800, 2)[["score", "decile", "actual_decile"]].to_numpy(float)
+    city = a_city(1000, 3)
+    other = city.assign(score=100 + 5 * city["score"])  # the same order
+    same, moved = (
+        intervals_elsewhere(each, {"income": first}, own_scale=True) for each in (city, other)
+    )
+    assert same["low"].equals(moved["low"])
+    assert same["high"].equals(moved["high"])

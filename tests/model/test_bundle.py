@@ -194,6 +194,25 @@ def test_weights_of_another_bundle_or_half_of_them_are_refused(saved: Path) -> N
         Bundle.load(saved)
 
 
+@pytest.mark.parametrize(
+    "rows", [[[0.5, 1.0, 11.0]], [[0.5, 1.0]], [[np.nan, 1.0, 2.0]], np.empty((0, 3))]
+)
+def test_held_out_areas_are_read_as_written_and_refused_if_unusable(
+    saved: Path, tmp_path: Path, rows: Any
+) -> None:
+    bundle = Bundle.load(saved)
+    areas = {n: np.array([[-0.5, 2.0, 1.0], [0.25, 7.0, 10.0]]) for n in bundle.outcomes}
+    bundle = replace(bundle, held_out=areas)
+    bundle.save(tmp_path / "with")
+    found = Bundle.load(tmp_path / "with").held_out
+    assert found is not None
+    assert np.array_equal(found["income"], areas["income"])
+    wrong = areas | {"income": np.asarray(rows, np.float64)}
+    replace(bundle, held_out=wrong).save(tmp_path / "wrong")
+    with pytest.raises(InputError, match=r"held_out\.\* are not of areas and classes"):
+        Bundle.load(tmp_path / "wrong")
+
+
 def test_a_tensor_that_does_not_belong_is_refused(saved: Path) -> None:
     file = saved / "weights.safetensors"
     save_file(load_file(file) | {"more": np.zeros(2)}, file)

@@ -85,6 +85,54 @@ def test_a_city_is_predicted_from_features_that_are_there(
     assert "1 location excluded: predicted, but the table names no area of it" in err
 
 
+def test_areas_of_a_city_without_labels_have_the_intervals_of_the_bundles_city(
+    run: Run, bundle: Path, study: Path, city: Path
+) -> None:
+    held_out = Bundle.load(bundle).held_out
+    assert held_out is not None
+    theirs = pd.read_parquet(study / "areas.parquet").query("outcome == 'income'")
+    theirs = theirs.dropna(subset="actual_decile")
+    expected = theirs[["score", "decile", "actual_decile"]].to_numpy(float)
+    np.testing.assert_allclose(held_out["income"], expected[np.lexsort(expected.T[::-1])])
+    _, err = predicted(run, bundle, study, city)
+    areas = pd.read_parquet(city.with_name("out") / "areas.parquet")
+    assert list(areas.columns[5:8]) == ["decile", "low", "high"]
+    assert areas["decile"].between(areas["low"], areas["high"]).all()
+    assert "intervals of 90% come from areas held out in the bundle's city" in err
+    assert not [name for name in areas if name.startswith("best_")]
+    text = (city.with_name("out") / "report.html").read_text()
+    assert "They hold for this city only as far as it resembles Grid" in text
+    assert "There are no intervals" not in text
+    predicted(run, study, study, city, "from-study")  # not exported: the study has them
+    same = pd.read_parquet(city.with_name("from-study") / "areas.parquet")
+    pd.testing.assert_frame_equal(same[["low", "high"]], areas[["low", "high"]])
+
+
+def test_deciles_that_are_known_in_a_city_give_it_a_best_estimate(
+    run: Run, refuse: Refuse, bundle: Path, study: Path, city: Path
+) -> None:
+    labels, out = city.with_name("labels.csv"), city.with_name("out")
+    known = pd.DataFrame({"area": [f"N{i:02d}" for i in range(40)]})
+    known.assign(income_decile=1 + np.arange(40) % 10).to_csv(labels, index=False)
+    store = study / "features" / "shares.h5"
+    words = ("predict", bundle, "--features", store, "--locations", city, "--labels", labels)
+    code, _, err = run(*words, "--out", out)
+    assert code == 0, err
+    areas = pd.read_parquet(out / "areas.parquet").set_index("outcome")
+    best = ["best_score", "best_decile", "best_low", "best_high"]
+    assert areas.loc["income", best].notna().all(axis=None)
+    assert areas.loc["illness", best].isna().all(axis=None)
+    assert (areas.loc["income", "best_from"] == "images").all()  # no place is known
+    assert "income: in 40 areas whose decile is known, each estimated without its own" in err
+    text = (out / "report.html").read_text()
+    assert "Measured in part." in text
+    assert "the best estimate (images) is" in text
+    labels.write_text("area,wealth_decile\nN01,3\n")
+    said = refuse(*words, "--out", out.with_name("two"))
+    assert "it has a column for no outcome of the bundle; name it income_decile" in said
+    assert not out.with_name("two").exists()
+
+
 def test_a_city_without_areas_is_predicted_and_nothing_is_excluded(
     run: Run, bundle: Path, study: Path, city: Path
 ) -> None:

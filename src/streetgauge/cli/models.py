@@ -49,6 +49,13 @@ def predict(
     name: Annotated[
         str | None, typer.Option(help="Column of the boundaries with the area's name.")
     ] = None,
+    labels: Annotated[
+        Path | None,
+        typer.Option(
+            help="Table with area and <outcome>_decile of areas whose decile is known: gives the "
+            "best estimate of all areas."
+        ),
+    ] = None,
     cut: Annotated[
         Literal["source", "here"],
         typer.Option(help="Classes of areas: those of the bundle's city, or of this one."),
@@ -74,6 +81,7 @@ def predict(
         locations,
         out,
         boundaries=shapes,
+        labels=labels,
         cut=cut,
         force=force,
         progress=screen.progress,

@@ -17,7 +17,7 @@ from scipy.stats import binomtest
 
 from streetgauge.evaluation.probabilities import Distributions, normal_scores, probability_columns
 
-__all__ = ["evaluate_intervals", "intervals"]
+__all__ = ["evaluate_intervals", "intervals", "intervals_elsewhere"]
 
 Floats = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int64]
@@ -89,6 +89,53 @@ def intervals(
     frame.insert(at + 1, "low", pd.Series(low, index=frame.index, dtype="Int64"))
     frame.insert(at + 2, "high", pd.Series(high, index=frame.index, dtype="Int64"))
     return frame.join(pd.DataFrame(p, index=frame.index, columns=columns))
+
+
+def intervals_elsewhere(
+    areas: pd.DataFrame,
+    held_out: Mapping[str, npt.ArrayLike],
+    interval_level: float = 0.9,
+    classes: int = 10,
+    *,
+    own_scale: bool = False,
+) -> pd.DataFrame:
+    """Add ``low`` and ``high`` to areas of a city without labels, from another city's errors.
+
+    As `intervals`, with the areas that were held out in the other city as those that show how
+    large errors are. So the share holds for this city only as far as it resembles that one.
+
+    Parameters
+    ----------
+    areas : DataFrame
+        ``outcome, score, decile`` of the city's areas.
+    held_out : mapping of outcome to array_like of float, shape (n, 3)
+        Score, predicted and actual decile of the other city's areas.
+    interval_level, classes
+        As for `intervals`.
+    own_scale : bool
+        Whether deciles were cut within this city. A score then stands where it stands among this
+        city's scores, and otherwise where it would stand among those of the other city.
+
+    Returns
+    -------
+    DataFrame
+        ``areas`` with ``low`` and ``high`` (Int64) behind ``decile``.
+    """
+    low, high = (pd.Series(0, areas.index, dtype="Int64") for _ in range(2))
+    for outcome, rows in areas.groupby("outcome"):
+        theirs = np.asarray(held_out[str(outcome)], np.float64)
+        known = pd.DataFrame(theirs, columns=["score", "decile", "actual_decile"])
+        known = known.assign(x=normal_scores(known["score"])).sort_values(["x", "actual_decile"])
+        among = None if own_scale else known["score"]
+        tested = rows.assign(x=normal_scores(rows["score"], among=among))
+        _, lowest, highest = _one(tested, known, interval_level, classes)
+        low[rows.index], high[rows.index] = lowest, highest
+    at = areas.columns.get_loc("decile")
+    assert isinstance(at, int)
+    frame = areas.copy()
+    frame.insert(at + 1, "low", low)
+    frame.insert(at + 2, "high", high)
+    return frame
 
 
 def _calibrations(

@@ -38,6 +38,7 @@ __all__ = ["CARD", "DESCRIPTION", "FILES", "WEIGHTS", "Bundle", "area_hashes"]
 
 FORMAT = "streetgauge-bundle"
 APPLICABILITY = "area_of_applicability."  # first part of its tensors' names
+HELD_OUT = "held_out."
 WEIGHTS, DESCRIPTION, CARD = FILES = ("weights.safetensors", "bundle.json", "README.md")
 
 
@@ -77,6 +78,9 @@ class Bundle:
         that it started from too.
     cut_points : mapping of outcome to sequence of float, optional
         The K - 1 mean scores, ascending, between the classes of the areas that the study held out.
+    held_out : mapping of outcome to array of float64, shape [n, 3], optional
+        Mean score, predicted and actual class of these areas, of which no code is given: what
+        intervals elsewhere are made from.
     code_version : str
         Version of this package that trained it.
     """
@@ -94,6 +98,7 @@ class Bundle:
     area_of_applicability: Mapping[str, NDArray[np.float32]] | None = None
     area_hashes: frozenset[str] | None = None
     cut_points: Mapping[str, Sequence[float]] | None = None
+    held_out: Mapping[str, NDArray[np.float64]] | None = None
     code_version: str = __version__
 
     @property
@@ -127,10 +132,13 @@ class Bundle:
         if columns == list(range(len(self.outcomes))):
             return self
         training = self.training and self.training.pick(columns)
-        cuts = self.cut_points and {name: self.cut_points[name] for name in outcomes}
-        model = self.model.pick(columns)
         return replace(
-            self, model=model, outcomes=tuple(outcomes), training=training, cut_points=cuts
+            self,
+            model=self.model.pick(columns),
+            outcomes=tuple(outcomes),
+            training=training,
+            cut_points=self.cut_points and {name: self.cut_points[name] for name in outcomes},
+            held_out=self.held_out and {name: self.held_out[name] for name in outcomes},
         )
 
     def compare(
@@ -286,7 +294,11 @@ class Bundle:
     def save(self, directory: str | Path) -> None:
         """Write the bundle; a bundle that is there is replaced at once, never half."""
         with atomic_directory(Path(directory)) as temporary:
-            save_file(_tensors(self.model, self.area_of_applicability or {}), temporary / WEIGHTS)
+            further: dict[str, NDArray[Any]] = {
+                **{f"{APPLICABILITY}{n}": x for n, x in (self.area_of_applicability or {}).items()},
+                **{f"{HELD_OUT}{n}": x for n, x in (self.held_out or {}).items()},
+            }
+            save_file(_tensors(self.model, further), temporary / WEIGHTS)
             (temporary / WEIGHTS).chmod(0o644)  # safetensors lets nobody but the writer read it
             weights = {"file": WEIGHTS, "sha256": sha256_of(temporary / WEIGHTS)}
             description = {**self.description(), "weights": weights}
@@ -310,7 +322,7 @@ class Bundle:
         weights = directory / WEIGHTS
         try:
             _require_types(description)
-            model, area_of_applicability = _read_model(weights, description)
+            model, area_of_applicability, held_out = _read_model(weights, description)
             return cls(
                 model=model,
                 outcomes=tuple(description["outcomes"]),
@@ -327,6 +339,7 @@ class Bundle:
                 if description["area_hashes"] is None
                 else frozenset(description["area_hashes"]),
                 cut_points=_cut_points(description),
+                held_out=held_out or None,
                 code_version=description["code_version"],
             )
         except (AttributeError, KeyError, TypeError, ValueError) as error:
@@ -472,9 +485,9 @@ def _first_line(error: Exception) -> str:
 
 
 def _tensors(
-    model: Model | StackModel, applicability: Mapping[str, NDArray[Any]]
+    model: Model | StackModel, further: Mapping[str, NDArray[Any]]
 ) -> dict[str, torch.Tensor]:
-    arrays = {f"{APPLICABILITY}{name}": array for name, array in applicability.items()}
+    arrays = dict(further)
     if isinstance(model, StackModel):
         arrays |= model.tensors()
     network = network_of(model)
@@ -508,7 +521,7 @@ def _read_description(file: Path) -> dict[str, Any]:
 
 def _read_model(
     file: Path, description: Mapping[str, Any]
-) -> tuple[Model | StackModel, dict[str, NDArray[np.float32]]]:
+) -> tuple[Model | StackModel, dict[str, NDArray[Any]], dict[str, NDArray[Any]]]:
     if not file.is_file():
         raise InputError(file, "the bundle's weights are missing", "copy the whole directory")
     if sha256_of(file) != description["weights"]["sha256"]:
@@ -522,9 +535,10 @@ def _read_model(
     except SafetensorError as error:
         raise InputError(file, f"this is no safetensors file: {error}") from None
     applicability = _applicability(file, tensors, description["dimension"])
+    held_out = _held_out(file, tensors, description)
     settings = TrainSettings.model_validate(description["settings"])
     if not any(name.startswith(STACK_TENSORS) for name in tensors):
-        return _read_network(file, description, settings, tensors), applicability
+        return _read_network(file, description, settings, tensors), applicability, held_out
     own = {n: tensors.pop(n).numpy() for n in list(tensors) if n.startswith(STACK_TENSORS)}
     network = _read_network(file, description, settings, tensors) if tensors else None
     model = StackModel.from_tensors(own, network, description["classes"])
@@ -533,7 +547,7 @@ def _read_model(
         raise InputError(
             file, "its tensors do not fit what bundle.json describes", "write the bundle again"
         )
-    return model, applicability
+    return model, applicability, held_out
 
 
 def _read_network(
@@ -589,5 +603,28 @@ def _applicability(
     if shape != needed or not areas:
         raise InputError(
             file, f"its tensors {APPLICABILITY}* do not fit each other", "write the bundle again"
+        )
+    return found
+
+
+def _held_out(
+    file: Path, tensors: dict[str, torch.Tensor], description: Mapping[str, Any]
+) -> dict[str, NDArray[np.float64]]:
+    """Take out the areas that were held out, if they are there, of all outcomes and usable."""
+    own = {n: tensors.pop(n).numpy() for n in list(tensors) if n.startswith(HELD_OUT)}
+    found = {name.removeprefix(HELD_OUT): array for name, array in own.items()}
+    if not found:
+        return {}
+    usable = found.keys() == set(description["outcomes"]) and all(
+        each.ndim == 2
+        and each.shape[1] == 3
+        and len(each)
+        and np.isfinite(each).all()
+        and np.isin(each[:, 1:], np.arange(1, description["classes"] + 1)).all()
+        for each in found.values()
+    )
+    if not usable:
+        raise InputError(
+            file, f"its tensors {HELD_OUT}* are not of areas and classes", "write the bundle again"
         )
     return found

@@ -9,6 +9,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from streetgauge.errors import InputError
 from streetgauge.evaluation import (
     AreaOfApplicability,
@@ -29,7 +32,7 @@ from streetgauge.study.paths import own_outputs
 if TYPE_CHECKING:
     from streetgauge.study import Study
 
-__all__ = ["export_bundle", "export_features", "headline", "import_file", "study_cut_points"]
+__all__ = ["export_bundle", "export_features", "headline", "import_file", "study_scale"]
 
 TRAINED_ON = ("training", "validation")
 
@@ -96,12 +99,14 @@ def export_bundle(
         lines.append("Its card has no test figures, since nothing was tested.")
     licence_of_it = licence or bundle.licence
     applicability = _applicability(study)
+    cuts, held_out = study_scale(study, bundle.outcomes) or (None, None)
     replace(
         bundle,
         metrics=metrics,
         licence=licence_of_it,
         area_of_applicability=applicability,
-        cut_points=study_cut_points(study, bundle.outcomes),
+        cut_points=cuts,
+        held_out=held_out,
     ).save(out)
     if not licence:
         lines.append("Its card names no licence: give one with --licence.")
@@ -135,13 +140,15 @@ def export_features(
     return export_store(store, out, kind, force=force, progress=progress)
 
 
-def study_cut_points(study: Study, outcomes: Sequence[str]) -> dict[str, list[float]] | None:
-    """Give the scores between the classes of the areas that a study held out.
+def study_scale(
+    study: Study, outcomes: Sequence[str]
+) -> tuple[dict[str, list[float]], dict[str, NDArray[np.float64]]] | None:
+    """Give the scores of the areas that a study held out, and those between their classes.
 
     Returns
     -------
-    dict of outcome to list of float, or None
-        None if an outcome was not tested on areas.
+    dict of outcome to list of float, dict of outcome to array of float64, shape [n, 3], or None
+        ``cut_points`` and ``held_out`` of a bundle; None if an outcome was not tested on areas.
     """
     files, classes = own_outputs(study), study.settings.deciles.classes
     if not files.predictions.is_file():
@@ -151,7 +158,17 @@ def study_cut_points(study: Study, outcomes: Sequence[str]) -> dict[str, list[fl
     counts = class_counts(predictions, classes) if by_class else study_class_counts(study)
     areas = aggregate(predictions, classes=classes, counts=counts, split_areas=split_areas(splits))
     found = cut_points(areas, classes)
-    return {name: found[name] for name in outcomes} if set(outcomes) <= set(found) else None
+    if not set(outcomes) <= set(found):
+        return None
+    tested = areas[areas["actual_decile"].notna() & (areas["fold"] > 0)].set_index("outcome")
+    columns = ["score", "decile", "actual_decile"]
+    held_out = {  # in the order of their scores: that of their codes would name them
+        name: np.ascontiguousarray(
+            tested.loc[[name], columns].sort_values(columns).to_numpy(np.float64)
+        )
+        for name in outcomes
+    }
+    return {name: found[name] for name in outcomes}, held_out
 
 
 def _applicability(study: Study) -> dict[str, Any] | None:

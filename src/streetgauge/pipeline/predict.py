@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, Self
 
 import pandas as pd
 import pyarrow as pa
@@ -20,6 +20,8 @@ from streetgauge.evaluation import (
     classes_between,
     is_outside_aoa,
 )
+from streetgauge.evaluation.best import AreaKnowledge
+from streetgauge.evaluation.intervals import intervals_elsewhere
 from streetgauge.features.area_means import feature_table, mean_features
 from streetgauge.features.store import FeatureStore
 from streetgauge.imagery import find_views
@@ -39,6 +41,7 @@ from streetgauge.io.tables import (
     require_columns,
 )
 from streetgauge.model.transfer import compare_with, known_areas, open_bundle
+from streetgauge.pipeline.predict_best import add_best, placements_of, read_labels
 from streetgauge.pipeline.predict_pages import (
     PAGES,
     areas_of_city,
@@ -53,6 +56,9 @@ from streetgauge.study.outputs import refuse_overlap
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
+
+    import numpy as np
+    from numpy.typing import NDArray
 
     from streetgauge.model import Bundle
 
@@ -99,6 +105,7 @@ def predict_city(
     out: Path,
     *,
     boundaries: AreaSettings | None = None,
+    labels: Path | None = None,
     cut: Literal["source", "here"] = "source",
     force: bool = False,
     progress: Progress = silent,
@@ -113,12 +120,16 @@ def predict_city(
         Images, or a feature store that exists already.
     locations : Path
         CSV or Parquet with ``location_id`` and, for areas, ``area``; a location without one is
-        predicted, and listed in ``skipped.parquet`` if others have one.
+        predicted, and listed in ``skipped.parquet`` if others have one. ``lat`` and ``lon``, if
+        they are there, show where areas lie.
     out : Path
         Directory for ``predictions.parquet``, ``areas.parquet``, ``skipped.parquet``,
         ``report.html``, ``map.html`` and the feature store.
     boundaries : AreaSettings, optional
-        The boundary file of the areas, for the map.
+        The boundary file of the areas, for the map, and for where they lie.
+    labels : Path, optional
+        CSV or Parquet with ``area`` and ``<outcome>_decile`` of areas whose decile is known: gives
+        the best estimate, see `streetgauge.pipeline.predict_best.add_best`.
     cut : {"source", "here"}
         Whose classes an area's is one of: those of the city that the bundle comes from, or those of
         this one, in parts of equal count.
@@ -136,7 +147,8 @@ def predict_city(
     ------
     InputError
         If the bundle, the table, the images or the store cannot be used, an earlier run has
-        written to ``out``, the bundle has no cut points, or areas are too few to be cut here.
+        written to ``out``, the bundle has no cut points, areas are too few to be cut here, or the
+        labels are of none of the outcomes, or no classes.
 
     Notes
     -----
@@ -149,13 +161,16 @@ def predict_city(
         raise InputError(out, "this is a study, whose files would be written over", "take another")
     store_file = out / "features" / f"{re.sub(r'[:/]', '-', model.backbone)}.h5"
     outputs = [store_file, *(out / name for name in OWN_FILES)]
-    refuse_overlap(_inputs(bundle, source, locations, boundaries), outputs)
+    refuse_overlap(_inputs(bundle, source, locations, boundaries, labels), outputs)
     _refuse_there(out, force)
-    borders = None
+    known = None if labels is None else read_labels(labels, model.outcomes, model.model.classes)
+    scale = _Scale.of(bundle, model) if city["area"].notna().any() else _Scale()
     if cut == "here":
         _refuse_few(city["area"].nunique(), model.model.classes)
-    elif city["area"].notna().any():
-        borders = _borders(bundle, model)
+        scale = replace(scale, cut_points=None)
+    elif city["area"].notna().any() and scale.cut_points is None:
+        _refuse_without_scale(bundle)
+    borders = scale.cut_points
     drawn = areas_of_city(city["area"].dropna().unique().tolist(), boundaries)
     given = None if isinstance(source, CityImages) else FeatureStore.open(source)
     if given is not None:
@@ -189,13 +204,34 @@ def predict_city(
         predictions = predictions.merge(city[["location_id", "area"]], on="location_id", how="left")
         notes += known_areas(model.area_hashes, city["area"].dropna())
         lines += [f"{len(city):,} locations predicted: {out}", *describe_skips(skips), *notes]
-        areas = _areas(predictions, borders, model.model.classes)
+        areas = _areas(predictions, scale, model.model.classes)
         if len(areas):
-            areas, applicability = _add_applicability(areas, model, store, city)
-            write_table(areas, out / "areas.parquet")
+            here = city[city["area"].notna()]
+            features = feature_table(mean_features(store, here)[0])
+            areas, applicability = _add_applicability(areas, model, features)
             where = "within this city" if borders is None else "on the scale of the bundle's city"
             lines.append(f"{areas['area'].nunique():,} areas, deciles cut {where}")
             lines += [*_deciles_in_words(areas, model), *applicability]
+            if "low" in areas:
+                lines.append(
+                    f"intervals of {scale.interval_level:.0%} come from areas held out in the "
+                    "bundle's city, and hold as far as this city resembles it"
+                )
+            if known is not None:
+                areas, found = add_best(
+                    areas,
+                    known,
+                    AreaKnowledge(
+                        pd.Index(sorted(features.index)),
+                        features,
+                        placements=placements_of(drawn, here),
+                    ),
+                    classes=model.model.classes,
+                    interval_level=scale.interval_level,
+                )
+                lines += found
+                notes += found
+            write_table(areas, out / "areas.parquet")
         if boundaries is not None and (lost := len(set(areas["area"]) - set(drawn.index))):
             notes.append(f"{counted(lost, 'area')} not on the map: the boundaries lack the code")
             lines.append(notes[-1])
@@ -218,16 +254,48 @@ def _name_of(bundle: str | Path) -> str:
     return str(bundle) if str(bundle).startswith("hf://") else Path(bundle).resolve().name
 
 
-def _areas(predictions: pd.DataFrame, borders: CutPoints | None, classes: int) -> pd.DataFrame:
+@dataclass(frozen=True)
+class _Scale:
+    """What the bundle's own city shows of scores: the classes between them, and their errors."""
+
+    cut_points: CutPoints | None = None
+    held_out: Mapping[str, NDArray[np.float64]] | None = None
+    interval_level: float = 0.9
+
+    @classmethod
+    def of(cls, name: str | Path, model: Bundle) -> Self:
+        """Take it from the bundle, or from the study that it lies in."""
+        from streetgauge.pipeline.export import study_scale
+        from streetgauge.study import Study
+
+        if model.cut_points is not None or str(name).startswith("hf://"):
+            level = (model.metrics or {}).get("interval_level", cls.interval_level)
+            return cls(model.cut_points, model.held_out, float(level))
+        place = Path(name).resolve()
+        for folder in (place, place.parent, place.parent.parent):
+            if (folder / "study.toml").is_file():
+                study = Study.open(folder)
+                found = study_scale(study, model.outcomes)
+                level = study.settings.evaluation.interval_level
+                return cls() if found is None else cls(*found, level)
+        return cls()
+
+
+def _areas(predictions: pd.DataFrame, scale: _Scale, classes: int) -> pd.DataFrame:
     """Give every area of the city its class and its spread; none where locations have no area."""
     in_areas = predictions[predictions["area"].notna()]
     unknown = pd.array([pd.NA] * len(in_areas), dtype="Int64")
     labelled = in_areas.assign(fold=0, actual_decile=unknown)
     areas = aggregate(labelled, classes=classes)
-    if borders is not None:
-        areas["decile"] = _deciles(areas, borders)
+    if scale.cut_points is not None:
+        areas["decile"] = _deciles(areas, scale.cut_points)
     elif len(areas):
         _refuse_few(areas["area"].nunique(), classes)
+    if scale.held_out is not None and len(areas):
+        own_scale = scale.cut_points is None
+        areas = intervals_elsewhere(
+            areas, scale.held_out, scale.interval_level, classes, own_scale=own_scale
+        )
     return add_disagreement(areas, labelled, classes)
 
 
@@ -249,9 +317,12 @@ def _inputs(
     source: CityImages | Path,
     locations: Path,
     boundaries: AreaSettings | None,
+    labels: Path | None,
 ) -> Iterator[tuple[str, Path]]:
     """Give everything that is read, by the option that names it."""
     yield "--locations", locations
+    if labels is not None:
+        yield "--labels", labels
     if boundaries is not None and boundaries.file is not None:
         yield "--boundaries", boundaries.file
     if isinstance(source, CityImages):
@@ -291,25 +362,12 @@ def _is_own(file: Path) -> bool:
         return False
 
 
-def _borders(name: str | Path, model: Bundle) -> CutPoints:
-    """Give the cut points of the bundle's own city, or of the study that it lies in."""
-    from streetgauge.pipeline.export import study_cut_points
-    from streetgauge.study import Study
-
-    found = model.cut_points
-    if found is None and not str(name).startswith("hf://"):
-        place = Path(name).resolve()
-        for folder in (place, place.parent, place.parent.parent):
-            if (folder / "study.toml").is_file():
-                found = study_cut_points(Study.open(folder), model.outcomes)
-                break
-    if found is None:
-        raise InputError(
-            name,
-            "it does not state between which scores the classes of its own city's areas lie",
-            "export it again from its study, use --cut here, or leave `area` out of the table",
-        )
-    return found
+def _refuse_without_scale(name: str | Path) -> None:
+    raise InputError(
+        name,
+        "it does not state between which scores the classes of its own city's areas lie",
+        "export it again from its study, use --cut here, or leave `area` out of the table",
+    )
 
 
 def _refuse_few(count: int, classes: int) -> None:
@@ -340,14 +398,12 @@ def _with_strays(skips: pd.DataFrame, city: pd.DataFrame) -> pd.DataFrame:
 
 
 def _add_applicability(
-    areas: pd.DataFrame, model: Bundle, store: FeatureStore, city: pd.DataFrame
+    areas: pd.DataFrame, model: Bundle, features: pd.DataFrame
 ) -> tuple[pd.DataFrame, list[str]]:
     """Add ``dissimilarity_index`` and ``outside_aoa``, if the bundle knows its areas."""
     if model.area_of_applicability is None:
         return areas, []
 
-    here = city[city["area"].notna()]
-    features = feature_table(mean_features(store, here)[0])
     index = AreaOfApplicability.from_arrays(model.area_of_applicability).dissimilarity_index(
         features.to_numpy()
     )
@@ -424,7 +480,7 @@ def _by_content(views: pd.DataFrame) -> list[tuple[str, ...]]:
 
 
 def _read_locations(path: Path) -> pd.DataFrame:
-    """Read location_id and, where it is there, area; both as text, empty areas as None."""
+    """Read location_id and, where they are there, area (no area is None), lat and lon."""
     sheet = read_sheets(path)[0]
     frame = as_table(sheet)
     forget_sheets()
@@ -435,6 +491,8 @@ def _read_locations(path: Path) -> pd.DataFrame:
     refuse_repeated(ids, path, "location_id")
     areas = frame["area"].str.strip() if "area" in frame else pd.Series("", index=ids.index)
     city = pd.DataFrame({"location_id": ids, "area": areas.where(areas != "", None)})
+    if {"lat", "lon"} <= set(frame):
+        city = city.assign(**{n: pd.to_numeric(frame[n], "coerce") for n in ("lat", "lon")})
     return city.sort_values("location_id", ignore_index=True)
 
 

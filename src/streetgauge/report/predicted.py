@@ -55,7 +55,7 @@ def _report_data(city: PredictedCity) -> ReportData:
     return ReportData(
         name=city.name,
         areas=city.areas,
-        table=city.table.assign(low=empty, high=empty, actual_decile=empty),
+        table=pd.DataFrame({"low": empty, "high": empty, **city.table, "actual_decile": empty}),
         metrics={
             "classes": city.bundle["classes"],
             "outcomes": dict.fromkeys(city.bundle["outcomes"]),
@@ -74,6 +74,7 @@ def _map_context(city: PredictedCity, data: ReportData) -> dict[str, Any]:
         **shared,
         "scale": words.scale(city),
         "unmeasured": words.unmeasured(city),
+        "flag": "Measured in part" if "best_decile" in city.table else "Not measured",
         "without_map": words.NO_BOUNDARIES if without else shared["without_map"],
     }
 

@@ -33,11 +33,20 @@ def counts(city: PredictedCity) -> list[tuple[str, str]]:
 
 
 def unmeasured(city: PredictedCity) -> str:
-    """State that nothing was measured in this city."""
+    """State what was measured in this city."""
+    if _has_best(city):
+        return (
+            f"A model of {city.source} predicts this city. Deciles of some areas are known here: "
+            "the best estimate uses them, and its error in them stands below."
+        )
     return (
         f"This city has no labels: no error of its own is known. A model of {city.source} "
         "predicts it."
     )
+
+
+def _has_best(city: PredictedCity) -> bool:
+    return "best_decile" in city.table
 
 
 def model(city: PredictedCity) -> Iterator[str]:
@@ -78,9 +87,10 @@ def scale(city: PredictedCity) -> str:
 
 def caveats(city: PredictedCity) -> Iterator[str]:
     """List what to bear in mind."""
+    measured = "Images alone were fitted to no label of this city. " if _has_best(city) else ""
     yield (
-        f"Nothing was measured in this city. The figures above are of {city.source}, and are no "
-        "promise for this one."
+        f"{measured or 'Nothing was measured in this city. '}The figures above are of "
+        f"{city.source}, and are no promise for this one."
     )
     yield (
         "In another city a model is as a rule less accurate than where it was trained, and it can "
@@ -97,7 +107,14 @@ def _spread(city: PredictedCity) -> Iterator[str]:
     many = unit(int(city.bundle["classes"]))[1]
     known = city.table["disagreement"].dropna()
     none = "There are no intervals: they are made from errors, and none are known here."
-    if len(known):
+    if "low" in city.table:
+        width = (city.table["high"] - city.table["low"] + 1).mean()
+        yield (
+            f"The intervals of images alone come from the errors in areas that were held out in "
+            f"{city.source}: {number(float(width), 1)} {many} wide on average. They hold for this "
+            f"city only as far as it resembles {city.source}."
+        )
+    elif len(known):
         yield (
             f"{none} The spread is how many {many} the members of the ensemble disagree by, "
             f"{number(float(known.mean()), 1)} on average. It holds no error that they share."
