@@ -6,6 +6,7 @@ import gc
 import logging
 import os
 import shutil
+import subprocess
 import sys
 from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass, field
@@ -110,6 +111,44 @@ def refuse(run: Callable[..., tuple[int, str, str]]) -> Callable[..., str]:
         return lines[0]
 
     return call
+
+
+@dataclass
+class SmallDisk:
+    """A disk of 16 MB, and the command line on it."""
+
+    place: Path
+    run: Callable[..., tuple[int, str, str]]
+
+    def fill(self, left: int) -> None:
+        """Leave only so many bytes free."""
+        with (self.place / "filler").open("wb") as filler:
+            filler.write(bytes(shutil.disk_usage(self.place).free - left))
+
+    def refuse(self, named: Path, *words: object) -> None:
+        """Run a command that must end in one sentence, which names a file below a folder."""
+        code, _, err = self.run(*words)
+        assert code == 1, err
+        lines = [line for line in err.splitlines() if line.startswith("Error: ")]
+        assert len(lines) == 1
+        assert lines[0].startswith(f"Error: {named}")
+        assert "no space left on device; free some, and run the same command again" in lines[0]
+        assert "Traceback" not in err
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path, run: Callable[..., tuple[int, str, str]]) -> Iterator[SmallDisk]:
+    """Give a disk of 16 MB, where the system lets this process mount one."""
+    place = tmp_path / "disk"
+    place.mkdir()
+    mount = shutil.which("mount")
+    made = mount and subprocess.run(
+        [mount, "-t", "tmpfs", "-o", "size=16m", "tmpfs", str(place)], capture_output=True
+    )
+    if not made or made.returncode:
+        pytest.skip("this process may not mount a disk")
+    yield SmallDisk(place, run)
+    subprocess.run(["umount", "-l", str(place)], check=True)
 
 
 @pytest.fixture(scope="session")

@@ -496,3 +496,29 @@ def test_weights_next_to_an_onnx_file_belong_to_what_it_is(onnx_file: Path) -> N
     weights.write_bytes(weights.read_bytes()[:-4] + b"\x00\x00\x80\x3f")
     assert sha256_of(onnx_file) == of_file
     assert resolve_checksum(record).sha256 != before
+
+
+@pytest.mark.parametrize("where", ["../secret.bin", "{folder}/secret.bin", "link.bin", "pipe"])
+def test_an_onnx_file_opens_no_file_outside_its_folder(onnx_file: Path, where: str) -> None:
+    """Weights may be in a file that the network names; it could be any."""
+    import onnx
+
+    from streetgauge.io.files import companions
+
+    folder = onnx_file.parent / "of-a-stranger"
+    folder.mkdir()
+    name = folder / "net.onnx"
+    name.with_suffix(".toml").write_text(onnx_file.with_suffix(".toml").read_text())
+    how = {"save_as_external_data": True, "location": "near.bin", "size_threshold": 0}
+    onnx.save(onnx.load(onnx_file), name, **how)
+    weights = (folder / "near.bin").rename(onnx_file.parent / "secret.bin")
+    (folder / "link.bin").symlink_to(weights)
+    os.mkfifo(folder / "pipe")
+    model = onnx.load(name, load_external_data=False)
+    for tensor in model.graph.initializer:
+        tensor.external_data[0].value = where.format(folder=onnx_file.parent)
+    name.write_bytes(model.SerializeToString())
+    assert weights not in companions(name)
+    with pytest.raises(InputError, match=r"it has weights in|cannot run it") as caught:
+        get_backbone(f"onnx:{name}")
+    assert "\n" not in str(caught.value)

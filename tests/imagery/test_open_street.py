@@ -653,6 +653,21 @@ def test_killed_again_and_again_it_ends_with_the_same_files(
     assert service.count("file") - asked <= images + 3 * 8, "what was there was not fetched again"
 
 
+def test_images_on_a_full_disk_end_in_one_sentence_and_what_was_fetched_stays(
+    study: tuple[Path, Any], small_disk: Any, run: Callable[..., tuple[int, str, str]]
+) -> None:
+    directory = Path(shutil.copytree(study[0], small_disk.place / "study"))
+    for stage in ("outcomes", "locations"):
+        assert run(stage, directory)[0] == 0
+    small_disk.fill(40 << 10)
+    small_disk.refuse(directory, "images", directory)
+    assert not (directory / "images.parquet").exists()
+    assert files_of(directory)
+    assert not [*(directory / "images").rglob(".*")]
+    (small_disk.place / "filler").unlink()
+    assert run("images", directory)[0] == 0
+
+
 def test_the_guide_s_settings_can_be_used() -> None:
     from pydantic import TypeAdapter
 

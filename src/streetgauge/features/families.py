@@ -279,6 +279,11 @@ class Onnx:
         file = Path(name)
         if not file.is_file():
             raise InputError(f"backbone 'onnx:{name}'", f"there is no file {file}", "name another")
+        for weights in external_data(file):
+            if Path(weights).name != weights:
+                raise InputError(
+                    file, f"it has weights in {weights!r}", "save them in one file, or next to it"
+                )
         given, found = _ends(file)
         rule = read_rule(file)
         return Backbone(

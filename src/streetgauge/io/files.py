@@ -32,6 +32,7 @@ __all__ = [
     "digest",
     "external_data",
     "full_disk",
+    "naming_full_disk",
     "read_metadata",
     "read_table",
     "remove_leftovers",
@@ -53,15 +54,11 @@ def atomic_path(path: Path) -> Iterator[Path]:
     # The suffix stays: some writers choose the format by it.
     temporary = path.with_name(f".{path.stem}.{os.getpid()}.tmp{path.suffix}")
     try:
-        yield temporary
-        with temporary.open("rb+") as handle:
-            os.fsync(handle.fileno())
-        temporary.replace(path)
-    except Exception as error:
-        full = full_disk(error, path)
-        if full is None:
-            raise
-        raise full from None
+        with naming_full_disk(path):
+            yield temporary
+            with temporary.open("rb+") as handle:
+                os.fsync(handle.fileno())
+            temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -73,19 +70,15 @@ def atomic_directory(path: Path) -> Iterator[Path]:
     temporary = Path(tempfile.mkdtemp(".tmp", f".{path.name}.", path.parent))
     temporary.chmod(0o755)
     try:
-        yield temporary
-        if path.exists():
-            old = Path(tempfile.mkdtemp(".tmp", f".{path.name}.old.", path.parent))
-            path.replace(old / path.name)
-            temporary.replace(path)
-            shutil.rmtree(old)
-        else:
-            temporary.replace(path)
-    except Exception as error:
-        full = full_disk(error, path)
-        if full is None:
-            raise
-        raise full from None
+        with naming_full_disk(path):
+            yield temporary
+            if path.exists():
+                old = Path(tempfile.mkdtemp(".tmp", f".{path.name}.old.", path.parent))
+                path.replace(old / path.name)
+                temporary.replace(path)
+                shutil.rmtree(old)
+            else:
+                temporary.replace(path)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 
@@ -93,6 +86,18 @@ def atomic_directory(path: Path) -> Iterator[Path]:
 _FULL = re.compile(r"no space left|disk is full|quota exceeded|os error (28|122)\b", re.IGNORECASE)
 _NO_ROOM = 64 << 10  # bytes: with less, whatever a library reports, it could not write
 _WHAT_TO_DO = "free some, and run the same command again: it goes on from what is done"
+
+
+@contextmanager
+def naming_full_disk(path: Path) -> Iterator[None]:
+    """Let an error of a full disk name what was written, whichever library met it."""
+    try:
+        yield
+    except Exception as error:
+        full = full_disk(error, path)
+        if full is None:
+            raise
+        raise full from None
 
 
 def full_disk(error: Exception, path: Path) -> OSError | None:
@@ -344,12 +349,13 @@ def companions(file: Path) -> tuple[Path, ...]:
     The TOML file with its record, and files with weights that the network names (what exporters
     make of large ones).
     """
-    names = {file.with_suffix(".toml").name, *external_data(file)}
+    near = (name for name in external_data(file) if Path(name).name == name)
+    names = {file.with_suffix(".toml").name, *near}
     return tuple(path for name in sorted(names) if (path := file.parent / name).is_file())
 
 
 def external_data(file: Path) -> list[str]:
-    """Name the files that hold a network's weights, of those in its folder.
+    """Name the files that hold a network's weights, as the network names them.
 
     In an ONNX file such a tensor has an entry (key, value) = ("location", name), which Protocol
     Buffers write as these very bytes.
@@ -369,6 +375,5 @@ def _names_in(file: Path, size: int, modified: int) -> list[str]:
     with file.open("rb") as handle, mmap(handle.fileno(), 0, access=ACCESS_READ) as content:
         for found in re.finditer(rb"\n\x08location\x12(.)", content, re.DOTALL):
             name = content[found.end() : found.end() + found[1][0]].decode(errors="replace")
-            if name and Path(name).name == name:
-                names.add(name)
-    return sorted(names)
+            names.add(name)
+    return sorted(names - {""})

@@ -16,7 +16,7 @@ import pandas as pd
 
 from streetgauge.devices import abreast, choose_device, working_threads
 from streetgauge.errors import InputError
-from streetgauge.io.files import digest, write_table, write_text
+from streetgauge.io.files import digest, naming_full_disk, write_table, write_text
 from streetgauge.model.bundle import DESCRIPTION, Bundle, area_hashes
 from streetgauge.model.event_log import NO_TENSORBOARD, EventLog, has_tensorboard
 from streetgauge.model.heads import check_labels
@@ -171,6 +171,7 @@ def _trained(split: Split, run: _Run, advance: Advance) -> Bundle:
         checkpoint = run.directory / CHECKPOINTS / f"{split.name}.safetensors"
         logs = run.directory / "logs" / split.name
         with (
+            naming_full_disk(logs),
             HistoryLog(logs, split.name, outcomes, advance) as history,
             located(data.location_ids),
         ):
