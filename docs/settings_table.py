@@ -25,6 +25,7 @@ SECTIONS = {
     "ClusterSettings": "[features.cluster]",
     "TableFeatures": '[features] with source = "table"',
     "SimulatedFeatures": '[features] with source = "simulated"',
+    "ConceptSettings": "[concepts]",
     "FoldSettings": "[folds]",
     "TrainSettings": "[train]",
     "TransferSettings": "[transfer]",

@@ -187,6 +187,7 @@ for _name, _help in {
     "features": "Turn every image into a vector, or join features that exist already.",
     "train": "Train on the features, fold by fold, and predict every location out of fold.",
     "areas": "Turn predictions of locations into deciles of areas, with metrics and baselines.",
+    "concepts": "Measure what the images show, and which of it differs between areas.",
     "report": "Write the page for people.",
 }.items():
     _stage_command(_name, _help)
@@ -211,9 +212,10 @@ def _run_study(path: Path, screen: Screen, *, force: bool, redo: str | None = No
     study.require_files()
     with study.locked():
         read_curves(study)  # the report draws them, hours from now
+        stages = stages_of(study)
         if force or again:
-            forget_stages(study, [s.name for s in stages_of(study) if force or s.name in again])
-        for stage in stages_of(study):
+            forget_stages(study, [s.name for s in stages if force or s.name in again])
+        for stage in stages:
             _do(study, stage.name, screen, force=False)
     if study.settings.lacking is None:
         print_headline(study, screen)
@@ -234,6 +236,12 @@ def _require_made(study: Study, name: str) -> None:
             study.file,
             f"`{name}` needs {study.settings.lacking}, which the study does not have",
             "add it; `streetgauge outcomes` and `streetgauge map` do without",
+        )
+    if name == "concepts":
+        raise InputError(
+            study.file,
+            "`concepts` are of images, and the study's features are not",
+            'set features.source = "images" and name the images under [imagery]',
         )
     raise InputError(
         study.file,

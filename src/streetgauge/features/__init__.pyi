@@ -1,5 +1,8 @@
 from .backbones import BACKBONES as BACKBONES
 from .backbones import Backbone as Backbone
+from .concepts import CONCEPT_SOURCES as CONCEPT_SOURCES
+from .concepts import ConceptSource as ConceptSource
+from .concepts import concept_source as concept_source
 from .export import export_store as export_store
 from .extract import extract_features as extract_features
 from .extraction import Extraction as Extraction

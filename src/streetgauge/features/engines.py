@@ -26,8 +26,17 @@ from torch import Tensor, nn
 from streetgauge.errors import InputError
 from streetgauge.features.backbones import Backbone
 from streetgauge.features.quantised import is_of, quantised
+from streetgauge.imagery import appearance_of
 
-__all__ = ["Engine", "OnnxEngine", "OpenvinoEngine", "Precision", "TorchEngine", "has_openvino"]
+__all__ = [
+    "AppearanceEngine",
+    "Engine",
+    "OnnxEngine",
+    "OpenvinoEngine",
+    "Precision",
+    "TorchEngine",
+    "has_openvino",
+]
 
 Images = npt.NDArray[np.uint8]
 Features = npt.NDArray[np.float32]
@@ -161,6 +170,18 @@ class TorchEngine:
         ):
             found: Features = self.module(given.to(self.device, non_blocking=True)).cpu().numpy()
         return found
+
+
+class AppearanceEngine:
+    """What is measured and not trained: see `streetgauge.imagery.appearance_of`."""
+
+    name, batch = "numpy", 32
+    precision: Precision = "float32"
+    device = torch.device("cpu")
+
+    def __call__(self, images: Images) -> Features:
+        """Measures of prepared images."""
+        return appearance_of(images)
 
 
 def has_openvino() -> bool:

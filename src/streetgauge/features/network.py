@@ -16,6 +16,7 @@ from streetgauge.errors import InputError
 from streetgauge.features.architectures import VGG16, EfficientNetLite, named_by_layer
 from streetgauge.features.backbones import Backbone
 from streetgauge.features.engines import (
+    AppearanceEngine,
     Engine,
     OnnxEngine,
     OpenvinoEngine,
@@ -130,6 +131,8 @@ def load_network(
     if engine in ("openvino", "onnxruntime") and device not in ("auto", "cpu"):
         raise InputError(f"engine {engine!r}", f"it does not run on {device}", 'use device = "cpu"')
     record = resolve_checksum(backbone, progress)
+    if record.architecture == "appearance":
+        return FrozenNetwork(record, AppearanceEngine())
     makers = _makers(record, where.type, precision)
     if engine != "auto":
         if engine not in makers:

@@ -73,6 +73,8 @@ def resolve_checksum(backbone: Backbone, progress: Progress = silent) -> Backbon
     InputError
         If the weights cannot be had, or are not those of the record.
     """
+    if not backbone.weights:  # nothing was trained
+        return backbone
     file = weights_file(backbone, progress)
     found = _fingerprint(backbone, file)
     if not found.startswith(backbone.sha256):

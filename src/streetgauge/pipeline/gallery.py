@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
@@ -44,12 +44,13 @@ from streetgauge.study.stages import has_gallery
 if TYPE_CHECKING:
     from streetgauge.features import Backbone
 
-__all__ = ["make_gallery"]
+__all__ = ["concept_examples", "make_gallery"]
 
 Pixels = npt.NDArray[np.uint8]
 Floats = npt.NDArray[np.float64]
 Key = tuple[str, str]  # location and view
 
+SHOWN = 4  # images at either end of a concept
 LEAST_BYTES = 1500  # of a thumbnail: more of them need not be tried
 UNEXPLAINED = "What moved the scores is not shown: {}."
 RIGHTS = ["location_id", "view", "licence", "attribution", "url"]
@@ -96,6 +97,54 @@ def make_gallery(study: Study, table: pd.DataFrame, progress: Progress) -> Galle
         if settings.report.images is True:
             raise
         return Gallery(note=f"No images are shown: {error.reason}.")
+
+
+def concept_examples(
+    study: Study, findings: Mapping[str, Any], progress: Progress
+) -> dict[str, dict[str, list[Shot]]]:
+    """Read images with most and with least of each concept that is reported.
+
+    Parameters
+    ----------
+    study : Study
+        Its images.
+    findings : mapping
+        The content of ``concepts.json``: of the images in its ``examples`` the first are shown
+        that may be and can be read.
+    progress : Progress
+        Reports images.
+
+    Returns
+    -------
+    dict of concept to dict of list of Shot
+        ``most`` and ``least``; without concepts of which no image can be shown at both ends.
+    """
+    chosen = findings.get("examples") or {}
+    if not chosen or not has_gallery(study):
+        return {}
+    imagery, store = image_files(study), FeatureStore.open(study.features)
+    if isinstance(imagery.folder, Url) and study.settings.report.images == "auto":
+        return {}
+    rights = _rights(study, store)
+    candidates = {
+        (concept, end): [key for key in map(tuple, keys) if key in rights.index][:SHOWN]
+        for concept, ends in chosen.items()
+        for end, keys in ends.items()
+    }
+    wanted: set[Key] = {key for keys in candidates.values() for key in keys}
+    shots: dict[Key, Shot] = {}
+    with progress("images of concepts", len(wanted), "images") as advance:
+        for key, pixels in _pictures(study, imagery, wanted):
+            advance(1)
+            if pixels is not None:
+                shots[key] = _shot(key, pixels, rights, SIDE_OF_AREA)
+    found = {
+        concept: {
+            end: [shots[key] for key in candidates[concept, end] if key in shots] for end in ends
+        }
+        for concept, ends in chosen.items()
+    }
+    return {concept: ends for concept, ends in found.items() if all(ends.values())}
 
 
 def _gallery(study: Study, table: pd.DataFrame, progress: Progress) -> Gallery:

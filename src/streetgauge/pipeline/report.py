@@ -20,7 +20,7 @@ from streetgauge.features.store import FeatureStore
 from streetgauge.io.files import read_metadata, read_table, write_text
 from streetgauge.io.formats import ANALYSIS_VERSION, read_object
 from streetgauge.locations import read_areas
-from streetgauge.pipeline.gallery import make_gallery
+from streetgauge.pipeline.gallery import concept_examples, make_gallery
 from streetgauge.progress import Progress
 from streetgauge.report import (
     Figure,
@@ -122,6 +122,7 @@ def _collect(study: Study, progress: Progress) -> tuple[ReportData, tuple[str, .
     estimates = read_table(study.areas)
     table = tested_areas(estimates)
     gallery, imagery = make_gallery(study, table, progress), image_facts(study)
+    concepts = _concepts(study)
     data = ReportData(
         name=study.settings.name,
         note=study.settings.note,
@@ -139,6 +140,8 @@ def _collect(study: Study, progress: Progress) -> tuple[ReportData, tuple[str, .
         gallery=gallery,
         imagery=imagery,
         images={} if gallery is None else gallery.cards(),
+        concepts=concepts,
+        concept_examples=concept_examples(study, concepts, progress),
     )
     return data, () if gallery is None else (gallery.summary(),)
 
@@ -197,6 +200,14 @@ def _process_count() -> int:
 def _history(study: Study) -> pd.DataFrame | None:
     file = study.history
     return pd.read_json(file, lines=True) if file.exists() and file.stat().st_size else None
+
+
+def _concepts(study: Study) -> dict[str, Any]:
+    """Read what was found about concepts, where it was asked for."""
+    if not study.concept_findings.exists():
+        return {}
+    step = f"make it again with `streetgauge concepts {study.directory}`, or remove it"
+    return read_object(study.concept_findings, ANALYSIS_VERSION, step)
 
 
 def read_curves(study: Study) -> dict[str, Any] | None:

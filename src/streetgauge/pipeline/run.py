@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 
 from streetgauge.io.files import full_disk
 from streetgauge.pipeline.areas import make_areas
+from streetgauge.pipeline.concepts import make_concepts
 from streetgauge.pipeline.features import make_features, refuse_newer
 from streetgauge.pipeline.images import collect, forget_answers
 from streetgauge.pipeline.locations import make_locations
@@ -28,6 +29,7 @@ WORK: dict[str, Callable[[Study, str, Progress], Done]] = {
     "features": make_features,
     "train": train,
     "areas": make_areas,
+    "concepts": make_concepts,
     "report": make_report,
 }
 # What may refuse that a stage's files are removed, by raising InputError; and what else is removed.

@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from streetgauge.report.gallery import Gallery
+from streetgauge.report.gallery import Gallery, Shot
 
 __all__ = ["PredictedCity", "ReportData"]
 
@@ -58,6 +58,10 @@ class ReportData:
         ``found``, ``exclude``, each if known.
     images : mapping of area to sequence of mapping
         The areas' own images for their cards: ``src`` (a data URI), ``alt``, ``title``.
+    concepts : mapping
+        The content of ``concepts.json``; empty if there is none.
+    concept_examples : mapping of concept to mapping
+        Images with ``most`` and with ``least`` of it.
     """
 
     name: str
@@ -77,6 +81,8 @@ class ReportData:
     images: Mapping[str, Sequence[Mapping[str, str]]] = field(default_factory=dict)
     gallery: Gallery | None = None
     imagery: Mapping[str, Any] = field(default_factory=dict)
+    concepts: Mapping[str, Any] = field(default_factory=dict)
+    concept_examples: Mapping[str, Mapping[str, Sequence[Shot]]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

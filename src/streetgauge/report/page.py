@@ -176,6 +176,8 @@ def _context(data: ReportData) -> dict[str, Any]:
         "settings": list(provenance.flat(data.settings)),
         "reasons": provenance.reasons(data.skips, data.locations),
         "facts": provenance.facts(data.run),
+        "concepts": words.concepts_of(data.concepts, tested) if data.concepts else (),
+        "concept_caveats": words.concept_caveats(data.concepts, tested) if data.concepts else (),
         "gallery": data.gallery,
         "area_names": words.names_of(data.areas),
         "image_credits": data.gallery is not None and len(data.gallery.credits()) > 1,

@@ -11,6 +11,7 @@ from streetgauge.settings.base import Device, Url
 from streetgauge.settings.evaluation import EvaluationSettings, PopulationSettings, ReportSettings
 from streetgauge.settings.features import (
     ClusterSettings,
+    ConceptSettings,
     FeatureSettings,
     ImageFeatures,
     SimulatedFeatures,
@@ -50,6 +51,7 @@ __all__ = [
     "AreaSettings",
     "CensusOutcome",
     "ClusterSettings",
+    "ConceptSettings",
     "DecileSettings",
     "DeprivationOutcome",
     "DirectoryLocations",

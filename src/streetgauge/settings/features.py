@@ -1,4 +1,4 @@
-"""``[features]``, with its ``[features.cluster]``."""
+"""``[features]``, with its ``[features.cluster]``, and ``[concepts]``: what is made of images."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from streetgauge.settings.base import Device, Name, Positive, Settings, Text, de
 __all__ = [
     "Cluster",
     "ClusterSettings",
+    "ConceptSettings",
     "FeatureSettings",
     "ImageFeatures",
     "SimulatedFeatures",
@@ -211,3 +212,13 @@ FeatureSettings = Annotated[
     Annotated[ImageFeatures | TableFeatures | SimulatedFeatures, Field(discriminator="source")],
     default_source("images"),
 ]
+
+
+class ConceptSettings(Settings):
+    """``[concepts]``: named, readable features of every image; with it, every run makes them."""
+
+    sources: Annotated[tuple[Text, ...], Field(min_length=1)] = Field(
+        ("appearance",),
+        description="where they come from: `appearance` needs no network; see the documentation "
+        "for those that do",
+    )

@@ -15,7 +15,7 @@ from streetgauge.errors import InputError, closest
 from streetgauge.settings.areas import AreaSettings, DirectoryLocations, LocationSettings
 from streetgauge.settings.base import Name, Settings, Text, rule
 from streetgauge.settings.evaluation import EvaluationSettings, ReportSettings
-from streetgauge.settings.features import FeatureSettings, ImageFeatures
+from streetgauge.settings.features import ConceptSettings, FeatureSettings, ImageFeatures
 from streetgauge.settings.imagery import ImagerySettings, ImagerySource
 from streetgauge.settings.outcomes import DecileSettings, OutcomeSettings
 from streetgauge.settings.train import FoldSettings, TrainSettings, TransferSettings
@@ -51,6 +51,7 @@ class StudySettings(Settings):
     locations: LocationSettings | None = None
     imagery: ImagerySource | None = None
     features: FeatureSettings = ImageFeatures()
+    concepts: ConceptSettings | None = None
     folds: FoldSettings = FoldSettings()
     train: TrainSettings = TrainSettings()
     transfer: TransferSettings | None = None
@@ -134,6 +135,12 @@ class StudySettings(Settings):
         if self.features.source != "images" and self.imagery is not None:
             source = self.features.source
             yield f'[imagery] is not used with features.source = "{source}"; remove it'
+
+    @rule
+    def _concepts_have_images(self) -> Iterator[str]:
+        if self.features.source != "images" and self.concepts is not None:
+            source = self.features.source
+            yield f'[concepts] need images, and features.source = "{source}" has none; remove it'
 
 
 def read_settings(file: Path) -> StudySettings:

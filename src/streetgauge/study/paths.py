@@ -71,6 +71,18 @@ class StudyFiles:
     areas = _File("areas.parquet")
     """Predicted and actual decile of each area."""
 
+    concepts = _File("concepts.parquet")
+    """Concepts of each location: named, readable features of its images."""
+
+    area_concepts = _File("area_concepts.parquet")
+    """Their means over each area's locations."""
+
+    concept_findings = _File("concepts.json")
+    """Which of them differ between areas, and what they predict alone."""
+
+    concept_stores = _File("concepts")
+    """Concepts of each image, a feature store for each source."""
+
     map = _File("areas.gpkg")
     """The same with boundaries, for a GIS."""
 

@@ -35,6 +35,8 @@ class Stage:
         The files and directories that it makes.
     by_numbers : bool
         Whether its result is the same whatever outcomes are called: see `Study.numbers`.
+    wanted : callable
+        Whether a run does it; its own verb does it in any case.
     """
 
     name: str
@@ -43,6 +45,7 @@ class Stage:
     reads: Callable[[StudyFiles], tuple[Path, ...]]
     writes: Callable[[StudyFiles], tuple[Path, ...]]
     by_numbers: bool = False
+    wanted: Callable[[StudyFiles], bool] = lambda study: True
 
 
 def has_curve(study: StudyFiles) -> bool:
@@ -74,9 +77,10 @@ def _network_files(study: StudyFiles) -> tuple[Path, ...]:
     return () if settings.weights is None else companions(settings.weights)
 
 
-def _figure_inputs(study: StudyFiles) -> tuple[Path, ...]:
-    """Give what figures are drawn from next to the report's own files, where it is there."""
-    return tuple(path for path in (study.history, study.curves) if path.exists())
+def _further_inputs(study: StudyFiles) -> tuple[Path, ...]:
+    """Give what the page shows besides what every study has, where it is there."""
+    more = (study.history, study.curves, study.concept_findings)
+    return tuple(path for path in more if path.exists())
 
 
 def _other_files(study: StudyFiles, *names: str) -> tuple[Path, ...]:
@@ -149,11 +153,26 @@ STAGES = (
         ),
     ),
     Stage(
+        "concepts",
+        1,
+        ("imagery", "concepts", "areas", "locations", "folds", "evaluation", "deciles", "seed"),
+        lambda s: (
+            *(s.locations, s.outcomes, s.features, s.splits, s.areas, s.metrics),
+            *_collected(s),
+        ),
+        lambda s: (
+            (s.concepts, s.area_concepts, s.concept_findings, s.concept_stores)
+            if isinstance(s.settings.features, ImageFeatures)
+            else ()
+        ),
+        wanted=lambda s: s.settings.concepts is not None or s.concepts.exists(),
+    ),
+    Stage(
         "report",
         4,
         ("name", "note", "areas", "locations", "report", "image_rights"),
         lambda s: (
-            *(s.areas, s.metrics, s.outcomes, s.locations, s.skipped, *_figure_inputs(s)),
+            *(s.areas, s.metrics, s.outcomes, s.locations, s.skipped, *_further_inputs(s)),
             *((s.features, s.splits, s.predictions, s.model) if has_gallery(s) else ()),
             *(_collected(s) if has_gallery(s) else _collected(s)[:1]),
         ),
@@ -178,8 +197,8 @@ def stage_named(name: str) -> Stage:
 
 
 def stages_of(study: StudyFiles) -> tuple[Stage, ...]:
-    """Give the stages that make something in this study, in their order."""
-    return tuple(stage for stage in STAGES if makes(stage, study))
+    """Give the stages that make something in this study and are wanted, in their order."""
+    return tuple(stage for stage in STAGES if makes(stage, study) and stage.wanted(study))
 
 
 def makes(stage: Stage, study: StudyFiles) -> bool:

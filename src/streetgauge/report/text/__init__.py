@@ -1,6 +1,7 @@
 """All sentences of the page, each kind from its own module."""
 
 from streetgauge.report.text.caveats import caveats, leak_messages
+from streetgauge.report.text.concepts import concept_caveats, concepts_of
 from streetgauge.report.text.coverage import coverage_sentences
 from streetgauge.report.text.fairness import fairness_sentences
 from streetgauge.report.text.findings import (
@@ -28,5 +29,6 @@ from streetgauge.report.text.provenance import carried, incomplete, names_of, sc
 
 __all__ = ["MISSING", "PARTS", "baseline", "other_summary", "carried", "caveats", "finding"]
 __all__ += ["incomplete", "listed", "names_of", "nearby", "number", "percent", "plain", "plural"]
-__all__ += ["coverage_sentences", "fairness_sentences", "leak_messages", "plainer"]
+__all__ += ["concept_caveats", "concepts_of", "coverage_sentences", "fairness_sentences"]
+__all__ += ["leak_messages", "plainer"]
 __all__ += ["scale", "other_kind", "span", "summary", "unit", "verdict", "what_was_run"]
