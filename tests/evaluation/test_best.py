@@ -235,6 +235,15 @@ def test_what_is_missing_leaves_the_rest(case: str) -> None:
     assert found["best_decile"].between(1, 10).all()
 
 
+def test_with_fewer_labels_than_three_the_estimate_is_that_of_images_and_says_so() -> None:
+    world = World(0)
+    areas = world.areas()
+    areas.loc[2:, "actual_decile"] = pd.NA
+    found = estimate(world, areas)
+    assert set(found["best_from"]) == {"images"}
+    assert found["best_score"].to_numpy() == pytest.approx(world.score)
+
+
 def test_more_features_than_areas_are_no_obstacle() -> None:
     world = World(5)
     rng = np.random.default_rng(0)

@@ -190,6 +190,10 @@ def test_mean_features_are_over_views_that_are_there_and_then_over_locations(
     shuffled = places.sample(frac=1, random_state=1)
     found, scale = mean_features(FeatureStore.open(tmp_path / "f.h5"), shuffled)
     assert found["area"].tolist() == ["A", "B", "C"]
+    fewer = there & (np.arange(7) != 1)[:, None]  # of location 1 no view is used
+    without, _ = mean_features(FeatureStore.open(tmp_path / "f.h5"), shuffled, fewer)
+    others, _ = mean_features(FeatureStore.open(tmp_path / "f.h5"), shuffled.drop(index=1))
+    assert np.array_equal(feature_table(without), feature_table(others))
     assert found["n_locations"].tolist() == [2, 3, 1]  # the last location is not done
     mean = np.stack([features[i][there[i]].mean(0) for i in range(7)])
     table = feature_table(found)

@@ -114,6 +114,18 @@ def test_the_best_estimate_is_the_first_map_next_to_images_alone(show, make_stud
     assert found["best estimate"] == "3 (2 to 4)"
     assert found["predicted"] == "\N{EN DASH}"
     assert "Without images" in opened.page.inner_text("#card")
+
+    def strip(name):
+        steps = "(steps, name) => steps.map((step) => step.classList.contains(name))"
+        flags = opened.page.locator("#card .strip i").evaluate_all(steps, name)
+        return [k for k, there in enumerate(flags, 1) if there]
+
+    assert (strip("predicted"), strip("inside")) == ([3], [2, 3, 4])
+    opened.layer("predicted")
+    opened.page.mouse.move(*opened.point("predicted", *place("A012")))
+    row = row_of(data, "income", "A012")
+    assert strip("predicted") == [int(row["decile"])]
+    assert strip("inside") == list(range(int(row["low"]), int(row["high"]) + 1))
     assert opened.complaints == []
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -141,3 +142,24 @@ def test_shared_images_features_and_coordinates_are_counted_apart() -> None:
         "training_views": 16,
         "training_shared": 5,
     }
+
+
+def test_an_image_that_stands_in_two_areas_is_in_neithers_mean() -> None:
+    features = noise(8)
+    features[3, 1] = features[0, 0]  # of another area
+    features[1, 0] = features[0, 1]  # of the same area
+    areas = np.array(["a", "a", "b", "b", "c", "c", "d", "d"])
+    features[6:] = features[4:6]  # c and d are copies
+    identity = ViewIdentity.of(store(features))
+    data = TrainingData(
+        features.astype(np.float32),
+        np.ones((8, 2), bool),
+        np.ones((8, 1)),
+        areas,
+        np.array([f"P{i}" for i in range(8)]),
+        ["income"],
+        identity=identity,
+    )
+    present = data.present_in_one_area()
+    assert np.argwhere(~present).tolist() == [[0, 0], [3, 1]]  # c and d would have none left
+    assert replace(data, identity=None).present_in_one_area().all()

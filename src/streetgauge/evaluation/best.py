@@ -229,10 +229,15 @@ class _Estimates:
         return result
 
     @cached_property
+    def processed(self) -> pd.DataFrame:
+        """What Gaussian processes alone make of the tested areas; missing where labels are few."""
+        return self._held_out(images=True)
+
+    @cached_property
     def from_images(self) -> pd.DataFrame:
         """Estimates of the tested areas: a mean with the learner's, which stands alone at need."""
-        found = self._held_out(images=True)
-        return ((1 - LEARNER) * found + LEARNER * self.learner).fillna(self.learner)
+        mean = (1 - LEARNER) * self.processed + LEARNER * self.learner
+        return mean.fillna(self.learner)
 
     @cached_property
     def from_places(self) -> pd.DataFrame:
@@ -255,7 +260,10 @@ class _Estimates:
 
     def tested(self, outcome: str) -> pd.DataFrame:
         """Give the tested areas with what `intervals` needs."""
-        return self._rows(self.from_images, outcome, images=True)
+        rows = self._rows(self.from_images, outcome, images=True)
+        alone = self.processed[outcome].isna().to_numpy()
+        rows.loc[alone, "from"] = IMAGES
+        return rows
 
     def untested(self, outcome: str) -> pd.DataFrame:
         """Give the areas without images, which are ``wanted``, next to those that test them."""

@@ -18,7 +18,9 @@ BLOCK = 2**24  # numbers read at a time
 
 
 def mean_features(
-    store: FeatureStore, locations: pd.DataFrame
+    store: FeatureStore,
+    locations: pd.DataFrame,
+    present: NDArray[np.bool_] | None = None,
 ) -> tuple[pd.DataFrame, NDArray[np.float64]]:
     """Average the features of every area.
 
@@ -30,6 +32,9 @@ def mean_features(
         Of the study.
     locations : DataFrame
         ``location_id`` and ``area``.
+    present : array of bool, shape [N, V], optional
+        Which views of the store are used; all that are there if not given. A location without any
+        is not in the mean.
 
     Returns
     -------
@@ -48,15 +53,18 @@ def mean_features(
     rows, area = rows[known][order], area[order]
     dimension = store.features.shape[2]
     total, moments = np.zeros((len(names), dimension)), np.zeros((3, dimension))
+    used = np.zeros(len(names))
     step = max(BLOCK // max(store.features[0].size, 1), 1) if len(rows) else 1
+    present = store.present if present is None else present
     for start in range(0, len(rows), step):
         part = slice(start, start + step)
         here, first = np.unique(area[part], return_index=True)
-        views, there = _read_views(store, rows[part])
+        views, there = _read_views(store, rows[part], present)
+        used += np.bincount(area[part], there.any(axis=1), len(names))
         total[here] += np.add.reduceat(_location_means(views, there), first, axis=0)
         moments += _moments(views[there > 0])
     count = np.bincount(area, minlength=len(names))
-    mean = (total / count.clip(min=1)[:, None]).astype(np.float32)
+    mean = (total / used.clip(min=1)[:, None]).astype(np.float32)
     frame = pd.DataFrame(
         {
             "area": pd.Series(names, dtype="str"),
@@ -75,10 +83,10 @@ def feature_table(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def _read_views(
-    store: FeatureStore, rows: NDArray[np.intp]
+    store: FeatureStore, rows: NDArray[np.intp], present: NDArray[np.bool_]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Read views [n, V, D], and which are there [n, V], 1 or 0."""
-    there = np.asarray(store.present[rows], np.float64)
+    there = np.asarray(present[rows], np.float64)
     return np.asarray(store.features[rows], np.float64), there
 
 

@@ -190,6 +190,21 @@ class TrainingData:
         )
         return data, [split.map(lambda rows: position[rows[keep[rows]]]) for split in splits]
 
+    def present_in_one_area(self) -> NDArray[np.bool_]:
+        """Give which views an area's mean is of: [R, V].
+
+        Those that stand in another area too are in none's, unless an area would be left without
+        any, or views that are shared may be trained on.
+        """
+        present = np.array(self.present)
+        if self.identity is None:
+            return present
+        rows = self.location_rows
+        left = present[rows] & ~self.identity.in_several(rows, self.areas, present)
+        own = np.isin(self.areas, self.areas[left.any(axis=1)])
+        present[rows[own]] = left[own]
+        return present
+
     def without_shared(self, split: Split) -> tuple[TrainingData, Split]:
         """Exclude from training and validation the views that also stand in the test part.
 

@@ -68,7 +68,8 @@ def train(study: Study, key: str, progress: Progress) -> Done:
     remove_folds_of_another_kind(study)
     folds = _cross_validated(work, splits, settings.folds, own_outputs(study))
     other = _train_other_folds(work, locations, labels)
-    means, scale = mean_features(store, read_table(study.locations))
+    present = data.present_in_one_area()
+    means, scale = mean_features(store, read_table(study.locations), present)
     write_table(means, study.area_features, {"feature_sd": scale.tolist()})
     notes: tuple[str, ...] = ()
     if start is not None:

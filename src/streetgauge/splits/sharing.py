@@ -88,6 +88,26 @@ class ViewIdentity:
             found |= _stands_in(codes, rows, others, present)
         return found
 
+    def in_several(self, rows: Rows, areas: NDArray[Any], present: Flags) -> Flags:
+        """Flag the views of some rows that also stand in a row of another area: [n, V].
+
+        Parameters
+        ----------
+        rows : array of int64, shape [n]
+        areas : array of str, shape [n]
+            Of each row.
+        present : array of bool, shape [R, V]
+            Which views are used.
+        """
+        used = present[rows]
+        found = np.zeros_like(used)
+        area = np.broadcast_to(pd.factorize(areas)[0][:, None], used.shape)
+        for codes in (self.image, self.vector):
+            known = used & (codes[rows] >= 0)
+            own = pd.Series(area[known]).groupby(codes[rows][known])
+            found[known] |= own.transform("nunique").to_numpy() > 1
+        return found
+
 
 def codes_of(vectors: NDArray[Any]) -> Codes:
     """Give each of the vectors [n, D] a number: the same where their bytes are."""

@@ -129,7 +129,7 @@ STAGES = (
     ),
     Stage(
         "train",
-        4,
+        5,
         ("areas", "locations", "folds", "train", "deciles", "transfer", "seed"),
         lambda s: (s.outcomes, s.locations, s.features),
         lambda s: (
@@ -140,7 +140,7 @@ STAGES = (
     ),
     Stage(
         "areas",
-        4,
+        5,
         ("areas", "locations", "folds", "evaluation", "deciles", "seed"),
         lambda s: (
             *(s.predictions, s.folds, s.splits, s.locations, s.outcomes, s.area_features),

@@ -15,13 +15,15 @@ const drawing = (tag, attributes) => {
 };
 const strip = (i) => {
   const made = element("div", undefined, "strip");
-  const low = value("low", i), high = value("high", i);
+  // Of the estimate that the card names first, unless the map is of images alone.
+  const best = state.layer !== "predicted" && value("best", i) !== null;
+  const [of, low, high] = (best ? ["best", "bestlow", "besthigh"] : ["decile", "low", "high"]).map((name) => value(name, i));
   made.setAttribute("aria-hidden", "true");
   for (let k = 1; k <= CLASSES; k += 1) {
     const step = element("i");
     step.style.setProperty("--swatch", `var(${decileSwatch(k)})`);
     step.classList.toggle("inside", low !== null && high !== null && low <= k && k <= high);
-    step.classList.toggle("predicted", value("decile", i) === k);
+    step.classList.toggle("predicted", of === k);
     step.classList.toggle("actual", value("actual", i) === k);
     made.append(step);
   }
