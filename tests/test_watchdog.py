@@ -12,6 +12,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -20,7 +21,7 @@ from streetgauge import watchdog
 from streetgauge.cli.app import Screen
 from streetgauge.pipeline.run import forget_stages
 from streetgauge.progress import silent
-from streetgauge.report.figures.draw import processes
+from streetgauge.report.figures.draw import Each, processes
 from streetgauge.settings import StudySettings
 from streetgauge.study import Study, heartbeat
 from streetgauge.study.heartbeat import Running
@@ -74,65 +75,6 @@ def work_in(folder: Path) -> int:
 
 def stuck_worker(released: threading.Event) -> None:
     released.wait(30)
-
-
-@posix
-@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="workers are asked on Linux")
-def test_a_stage_whose_worker_process_is_stopped_leaves_the_stacks_of_all_that_can_answer(
-    tmp_path: Path, alarms: Alarms
-) -> None:
-    run = Running(tmp_path / ".running.json", patience=1)
-    with Watchdog(run.watchdog.log).watching(), processes(2) as each:
-        results = each(work_in, [tmp_path, tmp_path])
-        while len(begun := list(tmp_path.glob("begun-*"))) < 2:  # processes start slowly
-            time.sleep(0.05)
-        first, second = (int(file.name.partition("-")[2]) for file in begun)
-        os.kill(first, signal.SIGSTOP)
-        try:
-            with run.heartbeat(), run.stage("report", silent):
-                sentence = alarms.wait()
-        finally:
-            os.kill(first, signal.SIGCONT)
-        (tmp_path / "end").touch()
-        assert set(results) == {first, second}  # the run went on
-    text = run.watchdog.log.read_text("utf-8")
-    main, *workers = re.split(r"^Process (?=\d)", text, flags=re.MULTILINE)
-    assert "in test_a_stage_whose_worker" in main  # of the main thread
-    assert "in look" in main  # of the thread that looks
-    stacks = {int(part.partition(",")[0]): part for part in workers}
-    assert set(stacks) == {first, second}
-    assert "it gives no answer" in stacks[first]
-    assert "in work_in" in stacks[second]
-    assert sentence.startswith("report: nothing has moved for 1 s")
-    assert str(run.watchdog.log) in sentence
-
-
-@posix
-@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="workers are asked on Linux")
-def test_one_stopped_worker_is_noticed_while_the_others_move_on(
-    tmp_path: Path, alarms: Alarms
-) -> None:
-    run = Running(tmp_path / ".running.json", patience=1)
-    with Watchdog(run.watchdog.log).watching(), processes(2) as each:
-        results = each(work_in, [tmp_path, tmp_path])
-        while len(begun := list(tmp_path.glob("begun-*"))) < 2:
-            time.sleep(0.05)
-        first = int(begun[0].name.partition("-")[2])
-        os.kill(first, signal.SIGSTOP)
-        end = time.monotonic() + 30
-        try:
-            with run.heartbeat(), run.stage("report", silent):
-                while not alarms.sentences and time.monotonic() < end:
-                    run.watchdog.moved()
-                    time.sleep(0.05)
-                time.sleep(0.5)
-        finally:
-            os.kill(first, signal.SIGCONT)
-        (tmp_path / "end").touch()
-        list(results)
-    (sentence,) = alarms.sentences  # once
-    assert sentence.startswith(f"report: worker process {first} has been stopped for 1 s; ")
-    assert "in work_in" in run.watchdog.log.read_text("utf-8")
 
 
 @posix
@@ -238,3 +180,74 @@ def test_a_directory_that_nothing_can_be_written_to_is_not_watched(tmp_path: Pat
     dog = Watchdog(tmp_path / "missing" / "stalled.log", patience=0)
     with dog.watching():
         assert dog.look("train") is None
+
+
+# Last: what has worker processes asks them, too.
+Workers = tuple[Each, Path]
+
+
+@pytest.fixture(scope="module")
+def workers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Workers]:
+    """Give two worker processes, and the file of a run whose log they answer in."""
+    if not Path("/proc/self/status").exists():
+        pytest.skip("workers are asked on Linux")
+    file = tmp_path_factory.mktemp("workers") / ".running.json"
+    with Watchdog(Running(file).watchdog.log).watching(), processes(2) as each:
+        yield each, file
+
+
+@contextmanager
+def one_stopped(each: Each, folder: Path) -> Iterator[tuple[int, int]]:
+    """Stop the first of two workers; in the end it goes on, and both end their work."""
+    results = each(work_in, [folder, folder])
+    while len(begun := list(folder.glob("begun-*"))) < 2:  # processes start slowly
+        time.sleep(0.05)
+    first, second = (int(file.name.partition("-")[2]) for file in begun)
+    os.kill(first, signal.SIGSTOP)
+    try:
+        yield first, second
+    finally:
+        os.kill(first, signal.SIGCONT)
+        (folder / "end").touch()
+    assert set(results) == {first, second}  # the run went on
+
+
+@posix
+def test_a_stage_whose_worker_process_is_stopped_leaves_the_stacks_of_all_that_can_answer(
+    tmp_path: Path, workers: Workers, alarms: Alarms
+) -> None:
+    each, file = workers
+    run = Running(file, patience=1)
+    run.watchdog.log.write_bytes(b"")
+    stopped = one_stopped(each, tmp_path)
+    with stopped as (first, second), run.heartbeat(), run.stage("report", silent):
+        sentence = alarms.wait()
+    text = run.watchdog.log.read_text("utf-8")
+    main, *others = re.split(r"^Process (?=\d)", text, flags=re.MULTILINE)
+    assert "in test_a_stage_whose_worker" in main  # of the main thread
+    assert "in look" in main  # of the thread that looks
+    stacks = {int(part.partition(",")[0]): part for part in others}
+    assert set(stacks) == {first, second}
+    assert "it gives no answer" in stacks[first]
+    assert "in work_in" in stacks[second]
+    assert sentence.startswith("report: nothing has moved for 1 s")
+    assert str(run.watchdog.log) in sentence
+
+
+@posix
+def test_one_stopped_worker_is_noticed_while_the_others_move_on(
+    tmp_path: Path, workers: Workers, alarms: Alarms
+) -> None:
+    each, file = workers
+    run = Running(file, patience=1)
+    run.watchdog.log.write_bytes(b"")
+    end = time.monotonic() + 30
+    stopped = one_stopped(each, tmp_path)
+    with stopped as (first, _), run.heartbeat(), run.stage("report", silent):
+        while not alarms.sentences and time.monotonic() < end:
+            run.watchdog.moved()
+            time.sleep(0.05)
+        time.sleep(0.5)
+    (sentence,) = alarms.sentences  # once
+    assert sentence.startswith(f"report: worker process {first} has been stopped for 1 s; ")
+    assert "in work_in" in run.watchdog.log.read_text("utf-8")

@@ -258,7 +258,7 @@ class Curves:
             "folds": len(self.splits),
             "scheme": self._scheme["description"],
             "settings": self.settings.model_dump(mode="json"),
-            "points": list(self._measured(frames)),
+            "points": list(self._measurements(frames)),
             "skipped": skipped,
         }
         write_json(content, self.study.curves)
@@ -358,7 +358,7 @@ class Curves:
         folds = self.study.settings.folds
         return describe_scheme(folds, len(self.splits), len(self._split_areas))
 
-    def _measured(self, frames: Mapping[Point, pd.DataFrame]) -> Iterator[dict[str, Any]]:
+    def _measurements(self, frames: Mapping[Point, pd.DataFrame]) -> Iterator[dict[str, Any]]:
         from streetgauge.evaluation import aggregate, draw_metrics, positions_of_areas
         from streetgauge.evaluation.area_facts import columns_of_areas, read_weights
         from streetgauge.evaluation.outcome import is_measured

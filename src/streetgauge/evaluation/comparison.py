@@ -204,7 +204,9 @@ def compare_areas(
     InputError
         If an area appears more than once on one side, or one has no area that is measured.
     """
-    sides = [_measured(each.areas, each.min_locations, name) for each, name in ((a, "a"), (b, "b"))]
+    sides = [
+        _measured_areas(each.areas, each.min_locations, name) for each, name in ((a, "a"), (b, "b"))
+    ]
     units, weights = (a.unit, b.unit), (a.weight, b.weight)
     shared = sides[0].index.intersection(sides[1].index)
     counts = {"a": len(sides[0]), "b": len(sides[1]), "shared": len(shared)}
@@ -288,7 +290,7 @@ def _has_probabilities(frame: pd.DataFrame, names: list[str]) -> bool:
     return set(names) <= set(frame.columns) and bool(frame[names].notna().to_numpy().all())
 
 
-def _measured(frame: pd.DataFrame, min_locations: int, name: str) -> pd.DataFrame:
+def _measured_areas(frame: pd.DataFrame, min_locations: int, name: str) -> pd.DataFrame:
     refuse_repeated(pd.Index(frame["area"]), f"areas of {name}", "area")
     rows = frame[is_measured(frame, min_locations) & frame["decile"].notna()]
     if rows.empty:

@@ -38,14 +38,14 @@ def appearance_of(images: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
         pixels whose Sobel slope of brightness is above `EDGE`, the simplest measure of clutter
         (Rosenholtz, Li and Nakano 2007, Journal of Vision 7(2), 17).
     """
-    return np.stack([_measured(image) for image in images]) if len(images) else _none()
+    return np.stack([_appearance(image) for image in images]) if len(images) else _none()
 
 
 def _none() -> npt.NDArray[np.float32]:
     return np.zeros((0, len(APPEARANCE)), np.float32)
 
 
-def _measured(image: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+def _appearance(image: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
     pixels = image.astype(np.float32)
     red, green, blue = (pixels[..., channel] for channel in range(3))
     total = red + green + blue

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 
-from streetgauge.io.files import full_disk
+from streetgauge.io.files import naming_full_disk
 from streetgauge.pipeline.areas import make_areas
 from streetgauge.pipeline.concepts import make_concepts
 from streetgauge.pipeline.features import make_features, refuse_newer
@@ -74,16 +74,14 @@ def run_stage(study: Study, name: str, progress: Progress, *, force: bool = Fals
     study.begin(stage)
     started, clock = datetime.now(UTC), time.perf_counter()
     try:
-        with study.running.stage(name, progress) as reported:
+        with (
+            naming_full_disk(study.directory),
+            study.running.stage(name, progress) as reported,
+        ):
             done = WORK[name](study, study.key(stage, upstream=False), reported)
     except AllExcludedError as error:
         study.store_skips(name, error.skips)
         raise
-    except Exception as error:
-        full = full_disk(error, study.directory)
-        if full is None:
-            raise
-        raise full from None
     study.remember(stage, key, done, started, time.perf_counter() - clock)
     return done
 
