@@ -18,10 +18,8 @@ from streetgauge.errors import InputError
 from streetgauge.evaluation.metrics import estimate, measure, to_json
 from streetgauge.evaluation.resample import Sums
 
-__all__ = ["ALARM", "BLOCK", "FILE", "Strata", "choose_strata", "measure_coverage", "reweighted"]
+__all__ = ["ALARM", "BLOCK", "Strata", "choose_strata", "measure_coverage", "reweighted"]
 __all__ += ["square_blocks", "wilson"]
-
-FILE = "coverage.json"
 
 BLOCK = 20_000.0  # metres: the side of the blocks within which deciles are permuted
 ALARM = 0.05

@@ -16,14 +16,14 @@ import pandas as pd
 
 from streetgauge.classes import equal_count
 from streetgauge.evaluation.concepts import FALSE_DISCOVERY_RATE, count_effective, p_values
-from streetgauge.evaluation.probabilities import calibration_error, probability_columns
+from streetgauge.evaluation.probabilities import probability_columns
 
-__all__ = ["FEWEST", "FILE", "MEASURES", "audit", "sort_into_groups"]
+__all__ = ["FEWEST", "MEASURES", "audit", "sort_into_groups"]
 
-FILE = "fairness.json"
 FEWEST = 10  # areas of a group, and of all others: with fewer there are no rates
 LEVELS = 12  # values of a column of numbers, above which it is cut into thirds
-PERMUTATIONS = 199  # of the calibration error, which is no mean
+BINS = 10  # of probabilities
+PERMUTATIONS = 499  # of the calibration error, which is no mean
 THIRDS = ("low", "middle", "high")
 MEASURES = {
     "deprived_as_well_off": "deprived areas (lowest 30 %) that are put into the upper half",
@@ -242,23 +242,36 @@ def _calibration(
 
     So p and the interval come from permuted groups of the same sizes, not from a comparison with 0.
     """
+    gaps = _gaps(values)
+    rng = np.random.default_rng(seed)
+    permuted = np.array([inside, *(rng.permutation(inside) for _ in range(PERMUTATIONS))])
+    own, others = (np.abs(of @ gaps).sum(axis=1) / of.sum(axis=1) for of in (permuted, ~permuted))
+    difference = own - others
+    expected = difference[1:].mean()
+    away = difference - expected
+    tail = (1 - level) / 2
+    low, high = away[0] - np.quantile(away[1:], [1 - tail, tail])
+    return {
+        **{"value": float(own[0]), "others": float(others[0]), "difference": float(away[0])},
+        **{"low": float(low), "high": float(high)},
+        "p": float((np.abs(away) >= np.abs(away[0]) - 1e-12).mean()),
+    }
+
+
+def _gaps(values: pd.DataFrame) -> Floats:
+    """Give what each area adds to the calibration error's gaps: [n, (K - 1) * BINS].
+
+    Of "the class is k or less", for each k: its probability less whether it is so, in the column of
+    the bin that the probability lies in; bins are tenths of all areas, so that those of a group and
+    of all others are the same (Naeini, Cooper and Hauskrecht 2015).
+    """
     probability = values.iloc[:, :-1].to_numpy(float)
     actual = values.iloc[:, -1].to_numpy(np.int64)
-
-    def difference(of: npt.NDArray[np.bool_]) -> tuple[float, float]:
-        own, others = (calibration_error(probability[s], actual[s]) for s in (of, ~of))
-        return own, others
-
-    own, others = difference(inside)
-    rng = np.random.default_rng(seed)
-    shuffled = (rng.permutation(inside) for _ in range(PERMUTATIONS))
-    permuted = np.array([np.subtract(*difference(of)) for of in shuffled])
-    expected, value = permuted.mean(), own - others
-    more_extreme = np.abs(permuted - expected) >= abs(value - expected) - 1e-12
-    tail = (1 - level) / 2
-    low, high = value - expected - np.quantile(permuted - expected, [1 - tail, tail])
-    return {
-        **{"value": own, "others": others, "difference": value - expected},
-        **{"low": float(low), "high": float(high)},
-        "p": float((1 + more_extreme.sum()) / (1 + PERMUTATIONS)),
-    }
+    upto = np.cumsum(probability, axis=1)[:, :-1].round(12)
+    n, borders = upto.shape
+    gaps = np.zeros((n, borders * BINS))
+    for k in range(borders):
+        bin_ = equal_count(upto[:, k], BINS) - 1
+        gaps[np.arange(n), k * BINS + bin_] = upto[:, k] - (actual <= k + 1)
+    mean: Floats = gaps / borders
+    return mean

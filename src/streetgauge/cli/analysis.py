@@ -243,6 +243,7 @@ def coverage(
     """Test whether having images is related to the outcome: areas without any, by decile."""
     screen = Screen(quiet=quiet, machine=machine)
     from streetgauge.cli.tables import coverage_tables
+    from streetgauge.io.files import write_json
     from streetgauge.pipeline.coverage import TableColumns, study_coverage, table_coverage
     from streetgauge.report.text import coverage_sentences
 
@@ -256,6 +257,7 @@ def coverage(
         with study.locked():
             study.require_upstream("features")
             result = study_coverage(study, draws=draws)
+            write_json(result, study.coverage)
     else:
         if lacking := [f"--{name}" for name, column in given.items() if column is None]:
             why = "a table needs " + ", ".join(lacking)
@@ -287,7 +289,6 @@ def fairness(
 ) -> None:
     """Find who is misjudged: errors of groups of areas against those of all others."""
     screen = Screen(quiet=quiet, machine=machine)
-    from streetgauge.analysis.fairness import FILE
     from streetgauge.cli.tables import fairness_table
     from streetgauge.pipeline.fairness import study_fairness
     from streetgauge.report.text import fairness_sentences
@@ -302,7 +303,7 @@ def fairness(
     screen.result(fairness_table(result))
     for line in fairness_sentences(result):
         screen.result(line)
-    screen.report(f"Wrote {opened.path(FILE)}")
+    screen.report(f"Wrote {opened.fairness}")
 
 
 def _parse_numbers(option: str, text: str, kind: Callable[[str], Number]) -> tuple[Number, ...]:

@@ -9,14 +9,14 @@ from typing import Any
 
 import pandas as pd
 
-from streetgauge.analysis.coverage import FILE, Strata, choose_strata, measure_coverage
+from streetgauge.analysis.coverage import Strata, choose_strata, measure_coverage
 from streetgauge.errors import InputError
 from streetgauge.evaluation import positions_of_areas
 from streetgauge.evaluation.area_facts import area_people, location_people, read_population
 from streetgauge.features.store import FeatureStore
 from streetgauge.features.table import match_rows
 from streetgauge.imagery import find_views
-from streetgauge.io.files import read_table, write_json
+from streetgauge.io.files import read_table
 from streetgauge.io.formats import ANALYSIS_VERSION
 from streetgauge.io.tables import read_columns, refuse_repeated, to_numbers
 from streetgauge.locations import read_areas
@@ -52,7 +52,7 @@ class TableColumns:
 
 
 def study_coverage(study: Study, *, draws: int = 999) -> dict[str, Any]:
-    """Relate the images of a study's areas to its outcomes; write coverage.json.
+    """Relate the images of a study's areas to its outcomes.
 
     Parameters
     ----------
@@ -89,9 +89,7 @@ def study_coverage(study: Study, *, draws: int = 999) -> dict[str, Any]:
         draws=draws,
         seed=settings.seed,
     )
-    result["name"] = settings.name
-    write_json(result, study.path(FILE))
-    return result
+    return {**result, "name": settings.name}
 
 
 def table_coverage(

@@ -9,18 +9,18 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from streetgauge.analysis.fairness import FEWEST, FILE, MEASURES, audit, sort_into_groups
+from streetgauge.analysis.fairness import FEWEST, MEASURES, audit, sort_into_groups
 from streetgauge.classes import equal_count
 from streetgauge.errors import InputError, closest
 from streetgauge.evaluation import positions_of_areas, tested_areas
 from streetgauge.evaluation.area_facts import MEASURED, columns_of_areas
 from streetgauge.evaluation.concepts import FALSE_DISCOVERY_RATE
 from streetgauge.io.files import read_table, write_json
-from streetgauge.io.formats import ANALYSIS_VERSION
+from streetgauge.io.formats import ANALYSIS_VERSION, read_object
 from streetgauge.locations import read_areas
 from streetgauge.study import Study
 
-__all__ = ["study_fairness"]
+__all__ = ["read_fairness", "study_fairness"]
 
 
 def study_fairness(study: Study, columns: Sequence[str] = ()) -> dict[str, Any]:
@@ -37,9 +37,10 @@ def study_fairness(study: Study, columns: Sequence[str] = ()) -> dict[str, Any]:
     Returns
     -------
     dict
-        ``name``, ``classes``, ``interval_level``, ``false_discovery_rate``, ``fewest`` (areas of a
-        group), ``measures`` (by name, in words), ``small`` (groups with fewer), ``without``
-        (areas without a group, by column), ``comparisons``: the rows that `audit` gives.
+        ``name``, ``areas_sha256`` (of areas.parquet), ``classes``, ``interval_level``,
+        ``false_discovery_rate``, ``fewest`` (areas of a group), ``measures`` (by name, in words),
+        ``small`` (groups with fewer), ``without`` (areas without a group, by column),
+        ``comparisons``: the rows that `audit` gives.
 
     Raises
     ------
@@ -68,6 +69,7 @@ def study_fairness(study: Study, columns: Sequence[str] = ()) -> dict[str, Any]:
     result = {
         "format_version": ANALYSIS_VERSION,
         "name": settings.name,
+        "areas_sha256": study.fingerprint(study.areas),
         "classes": classes,
         "interval_level": evaluation.interval_level,
         "false_discovery_rate": FALSE_DISCOVERY_RATE,
@@ -77,8 +79,23 @@ def study_fairness(study: Study, columns: Sequence[str] = ()) -> dict[str, Any]:
         "without": {name: int(groups[name].isna().sum()) for name in groups},
         "comparisons": json.loads(table.to_json(orient="records")),
     }
-    write_json(result, study.path(FILE))
+    write_json(result, study.fairness)
     return result
+
+
+def read_fairness(study: Study) -> dict[str, Any] | None:
+    """Read fairness.json where it has been made of the areas as they are now; None otherwise.
+
+    Raises
+    ------
+    InputError
+        If it cannot be read, or is of another version.
+    """
+    if not study.fairness.exists():
+        return None
+    step = f"make it again with `streetgauge fairness {study.directory}`, or remove it"
+    found = read_object(study.fairness, ANALYSIS_VERSION, step)
+    return found if found.get("areas_sha256") == study.fingerprint(study.areas) else None
 
 
 def _columns(about: pd.DataFrame, names: Sequence[str], frame: pd.DataFrame) -> pd.DataFrame:

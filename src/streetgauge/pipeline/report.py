@@ -20,6 +20,8 @@ from streetgauge.features.store import FeatureStore
 from streetgauge.io.files import read_metadata, read_table, write_text
 from streetgauge.io.formats import ANALYSIS_VERSION, read_object
 from streetgauge.locations import read_areas
+from streetgauge.pipeline.coverage import study_coverage
+from streetgauge.pipeline.fairness import read_fairness
 from streetgauge.pipeline.gallery import concept_examples, make_gallery
 from streetgauge.progress import Progress
 from streetgauge.report import (
@@ -123,6 +125,7 @@ def _collect(study: Study, progress: Progress) -> tuple[ReportData, tuple[str, .
     table = tested_areas(estimates)
     gallery, imagery = make_gallery(study, table, progress), image_facts(study)
     concepts = _concepts(study)
+    is_simulated = isinstance(study.settings.features, SimulatedFeatures)
     data = ReportData(
         name=study.settings.name,
         note=study.settings.note,
@@ -135,13 +138,15 @@ def _collect(study: Study, progress: Progress) -> tuple[ReportData, tuple[str, .
         skips=study.skips(),
         run=_without_times(study.record),
         locations=read_table(study.locations),
-        simulated=isinstance(study.settings.features, SimulatedFeatures),
+        simulated=is_simulated,
         credits=imagery.get("credits", ()),
         gallery=gallery,
         imagery=imagery,
         images={} if gallery is None else gallery.cards(),
         concepts=concepts,
         concept_examples=concept_examples(study, concepts, progress),
+        coverage=None if is_simulated else study_coverage(study),
+        fairness=read_fairness(study),
     )
     return data, () if gallery is None else (gallery.summary(),)
 

@@ -104,6 +104,12 @@ class StudyFiles:
     curves = _File("curves.json")
     """How good the study would be with less: there once `streetgauge curves` has been run."""
 
+    coverage = _File("coverage.json")
+    """Which areas have images: there once `streetgauge coverage` has been run."""
+
+    fairness = _File("fairness.json")
+    """Errors of groups of areas: there once `streetgauge fairness` has been run."""
+
     skipped = _File("skipped.parquet")
     """Everything that was excluded, and why."""
 

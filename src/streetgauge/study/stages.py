@@ -79,7 +79,7 @@ def _network_files(study: StudyFiles) -> tuple[Path, ...]:
 
 def _further_inputs(study: StudyFiles) -> tuple[Path, ...]:
     """Give what the page shows besides what every study has, where it is there."""
-    more = (study.history, study.curves, study.concept_findings)
+    more = (study.history, study.curves, study.concept_findings, study.fairness)
     return tuple(path for path in more if path.exists())
 
 
@@ -172,8 +172,9 @@ STAGES = (
         4,
         ("name", "note", "areas", "locations", "report", "image_rights"),
         lambda s: (
-            *(s.areas, s.metrics, s.outcomes, s.locations, s.skipped, *_further_inputs(s)),
-            *((s.features, s.splits, s.predictions, s.model) if has_gallery(s) else ()),
+            *(s.areas, s.metrics, s.outcomes, s.locations, s.features, s.skipped),
+            *_further_inputs(s),
+            *((s.splits, s.predictions, s.model) if has_gallery(s) else ()),
             *(_collected(s) if has_gallery(s) else _collected(s)[:1]),
         ),
         lambda s: (s.report, s.figures),

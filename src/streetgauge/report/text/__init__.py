@@ -2,7 +2,7 @@
 
 from streetgauge.report.text.caveats import caveats, leak_messages
 from streetgauge.report.text.concepts import concept_caveats, concepts_of
-from streetgauge.report.text.coverage import coverage_sentences
+from streetgauge.report.text.coverage import coverage_of, coverage_sentences
 from streetgauge.report.text.fairness import fairness_sentences
 from streetgauge.report.text.findings import (
     baseline,
@@ -25,10 +25,11 @@ from streetgauge.report.text.numbers import (
     span,
     unit,
 )
+from streetgauge.report.text.people import responsible_use
 from streetgauge.report.text.provenance import carried, incomplete, names_of, scale, what_was_run
 
 __all__ = ["MISSING", "PARTS", "baseline", "other_summary", "carried", "caveats", "finding"]
 __all__ += ["incomplete", "listed", "names_of", "nearby", "number", "percent", "plain", "plural"]
-__all__ += ["concept_caveats", "concepts_of", "coverage_sentences", "fairness_sentences"]
-__all__ += ["leak_messages", "plainer"]
+__all__ += ["concept_caveats", "concepts_of", "coverage_of", "coverage_sentences"]
+__all__ += ["fairness_sentences", "leak_messages", "plainer", "responsible_use"]
 __all__ += ["scale", "other_kind", "span", "summary", "unit", "verdict", "what_was_run"]

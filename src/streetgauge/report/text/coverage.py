@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from streetgauge.report.text.numbers import number, percent, plural, span, unit
 
-__all__ = ["coverage_sentences"]
+if TYPE_CHECKING:
+    from streetgauge.report.data import ReportData
+
+__all__ = ["coverage_of", "coverage_sentences"]
 
 WITHIN = {"district": "within districts", "blocks": "within squares of 20 km", "all": "among all"}
 
@@ -57,6 +60,26 @@ def coverage_sentences(about: Mapping[str, Any], strata: str, classes: int) -> l
         living = sum(each["people_without"] for each in people) / sum(e["people"] for e in people)
         lines.append(f"{percent(living)} of the people live in areas without an image.")
     return [*lines, *_by_number(about, one)]
+
+
+def coverage_of(data: ReportData, labels: Mapping[str, str]) -> dict[str, Any] | None:
+    """Give the page's table of areas without images and its sentences; None if not known."""
+    if data.coverage is None:
+        return None
+    outcomes = data.coverage["outcomes"]
+    classes, strata = data.coverage["classes"], data.coverage["strata"]
+    return {
+        "sentences": {
+            labels.get(name, name): " ".join(coverage_sentences(about, strata, classes))
+            for name, about in outcomes.items()
+        },
+        "rows": {
+            labels.get(name, name): [percent(each["share"]) for each in about["by_decile"]]
+            for name, about in outcomes.items()
+            if about["n_without"]
+        },
+        "classes": range(1, classes + 1),
+    }
 
 
 def _by_number(about: Mapping[str, Any], one: str) -> list[str]:
