@@ -10,7 +10,7 @@ import pytest
 
 from streetgauge.analysis.coverage import measure_coverage
 from streetgauge.report import ReportData
-from streetgauge.report.text import responsible_use
+from streetgauge.report.text import coverage_of, responsible_use
 
 LABELS = {"income": "Income"}
 DECILE = pd.Series([k for k in range(1, 11) for _ in range(40)], [f"a{i:03d}" for i in range(400)])
@@ -93,3 +93,19 @@ def test_a_caveat_stands_where_its_condition_holds_and_nowhere_else(
 
 def test_of_simulated_features_nobody_may_conclude_anything() -> None:
     assert responsible_use(page(outcome=outcome(width=9.0), simulated=True), LABELS) == []
+
+
+def test_a_count_that_all_outcomes_share_is_stated_once() -> None:
+    one = coverage(is_related=True)
+    about = coverage_of(page(coverage=one), LABELS)
+    assert about is not None
+    assert about["common"] == "20 of 400 areas (5 %) have no image."
+    assert about["sentences"]["Income"].startswith("This is not random: 50 %")
+    assert about["rows"] == {"Income": ["50 %", *["0 %"] * 9]}
+    fewer = measure_coverage(pd.Series(1, DECILE.index[:100]), DECILE[:100])
+    two = one | {"outcomes": one["outcomes"] | {"crime": fewer}}
+    both = coverage_of(page(coverage=two), LABELS)
+    assert both is not None
+    assert both["common"] == ""
+    assert both["sentences"]["crime"] == "All 100 areas have images."
+    assert coverage_of(page(), LABELS) is None

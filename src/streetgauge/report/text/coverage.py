@@ -68,11 +68,16 @@ def coverage_of(data: ReportData, labels: Mapping[str, str]) -> dict[str, Any] |
         return None
     outcomes = data.coverage["outcomes"]
     classes, strata = data.coverage["classes"], data.coverage["strata"]
+    found = {n: coverage_sentences(about, strata, classes) for n, about in outcomes.items()}
+    counts = {sentences[0] for sentences in found.values()}
+    common = counts.pop() if len(counts) == 1 else ""
+    sentences = {
+        labels.get(name, name): " ".join(each[1:] if common else each)
+        for name, each in found.items()
+    }
     return {
-        "sentences": {
-            labels.get(name, name): " ".join(coverage_sentences(about, strata, classes))
-            for name, about in outcomes.items()
-        },
+        "common": common,
+        "sentences": {name: text for name, text in sentences.items() if text},
         "rows": {
             labels.get(name, name): [percent(each["share"]) for each in about["by_decile"]]
             for name, about in outcomes.items()
