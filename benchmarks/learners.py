@@ -192,7 +192,7 @@ class Case:
         return area, total / np.bincount(code)[:, None], np.asarray(data.deciles)[first]
 
 
-def _figures(predicted: np.ndarray) -> np.ndarray:
+def figures(predicted: np.ndarray) -> np.ndarray:
     """Give Spearman's rho and the mean absolute error, as means over the outcomes."""
     found = []
     for own in predicted:
@@ -202,8 +202,8 @@ def _figures(predicted: np.ndarray) -> np.ndarray:
     return np.mean(found, axis=0)
 
 
-def _difference(
-    cases: Sequence[Case], one: Sequence[np.ndarray], other: Sequence[np.ndarray]
+def difference(
+    cases: Sequence[object], one: Sequence[np.ndarray], other: Sequence[np.ndarray]
 ) -> np.ndarray:
     """Give one learner's figures less another's, and the bounds of their interval: [3, 2].
 
@@ -214,7 +214,7 @@ def _difference(
 
     def mean(rows: dict[int, np.ndarray]) -> np.ndarray:
         each = [
-            _figures(a[:, rows[id(case)]]) - _figures(b[:, rows[id(case)]])
+            figures(a[:, rows[id(case)]]) - figures(b[:, rows[id(case)]])
             for case, a, b in zip(cases, one, other, strict=True)
         ]
         return np.mean(each, axis=0)
@@ -233,14 +233,14 @@ def print_table(cases: Sequence[Case], seeds: Sequence[int], only: Sequence[str]
         pairs = zip(cases, seeds, strict=True)
         predicted[name] = [case.predict(name, seed) for case, seed in pairs]
         seconds = (time.perf_counter() - start) / len(cases)
-        figures = np.array([_figures(each) for each in predicted[name]])
-        columns = "   ".join(f"{c.mean():.3f} +- {c.std():.3f}" for c in figures.T)
+        found = np.array([figures(each) for each in predicted[name]])
+        columns = "   ".join(f"{c.mean():.3f} +- {c.std():.3f}" for c in found.T)
         print(f"{name:24}  {columns}   {seconds:6.1f}", flush=True)
     network = predicted.pop("network", None)
     for name, own in predicted.items() if network is not None else ():
         columns = "   ".join(
             f"{value:+.3f} ({low:+.3f} to {high:+.3f})"
-            for value, low, high in _difference(cases, own, network).T
+            for value, low, high in difference(cases, own, network).T
         )
         print(f"{name + ' - network':24}  {columns}", flush=True)
 

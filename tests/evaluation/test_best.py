@@ -218,7 +218,9 @@ def test_there_is_no_estimate_where_areas_were_not_held_out_as_a_whole() -> None
     assert best_estimates(world.areas(), world.known(), trained(world.areas()).iloc[:0]).empty
 
 
-@pytest.mark.parametrize("case", ["no coordinates", "constant features", "one position", "few"])
+@pytest.mark.parametrize(
+    "case", ["no coordinates", "constant features", "one position", "few", "half of the labels"]
+)
 def test_what_is_missing_leaves_the_rest(case: str) -> None:
     world = World(0)
     areas, known = world.areas(), world.known()
@@ -228,6 +230,8 @@ def test_what_is_missing_leaves_the_rest(case: str) -> None:
         known = world.known(features=world.features * 0)
     elif case == "one position":
         known = world.known(placements=Placements({"centroids": world.coordinates * 0}))
+    elif case == "half of the labels":
+        areas.loc[::2, "actual_decile"] = pd.NA
     else:
         areas = areas.iloc[:20]
     found = estimate(world, areas, known).loc[areas["area"]]

@@ -208,3 +208,36 @@ def test_one_member_few_areas_and_missing_labels_work():
             said = model.predict(data.features, data.present, split.test)
             assert np.isfinite(said.score).all()
             assert np.isfinite(said.probabilities).all()
+
+
+SMALL = {
+    "one location an area": {"locations": 1},
+    "one view": {"views": 1},
+    "one location and one view": {"locations": 1, "views": 1},
+    "20 areas": {"areas": 20},
+}
+
+
+@pytest.mark.parametrize("learner", LEARNERS)
+@pytest.mark.parametrize("case", [*SMALL, "constant features", "4,096 columns and 85 areas"])
+def test_small_and_odd_inputs_are_predicted(learner, case):
+    world = small("linear", **SMALL.get(case, {"areas": 85}))
+    if case == "constant features":
+        world = replace(world, features=np.ones_like(world.features))
+    if case == "4,096 columns and 85 areas":
+        noise = np.random.default_rng(0).normal(size=(*world.features.shape[:2], 4096))
+        noise[..., :8] += 4 * world.features
+        world = replace(world, features=noise.astype(np.float32))
+    training = world.area < 0.8 * len(world.deciles)  # as in five folds
+    parts = {"training": np.flatnonzero(training), "test": np.flatnonzero(~training)}
+    data, split = data_of(world), halves(world, **parts)
+    model, _ = fit_learner(data, split, settings(learner, epochs=1), seed=0)
+    said = model.predict(data.features, data.present, split.test)
+    assert np.isfinite(said.score).all()
+    assert said.probabilities.sum(axis=2) == pytest.approx(1)
+    if case == "constant features":
+        assert np.ptp(said.score) == pytest.approx(0, abs=1e-6)
+    elif learner != "stack" and case != "20 areas":  # the network had one epoch
+        score = area_means(world, split.test, said.score[:, 0])
+        known = ~np.isnan(score)
+        assert spearmanr(score[known], world.deciles[known, 0])[0] > 0.3
