@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import stat
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -16,6 +18,7 @@ from streetgauge.io.files import WriteLock
 
 HOLD = """
 import sys, time
+from collections.abc import Callable
 from pathlib import Path
 from streetgauge.io.files import WriteLock
 lock = WriteLock(Path(sys.argv[1]))
@@ -74,3 +77,37 @@ def test_a_fork_that_ends_does_not_release_the_lock_of_its_parent(tmp_path: Path
     command = [sys.executable, "-c", code, str(tmp_path / "a.h5")]
     parent = subprocess.run(command, capture_output=True, text=True, check=True)
     assert parent.stdout.split() == ["held", "True"]
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows locks otherwise")
+@pytest.mark.parametrize("name", ["ENOSYS", "EOPNOTSUPP", "ENOLCK", "EINVAL"])
+def test_a_file_system_without_locks_is_written_to_without_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    import fcntl
+
+    def refuse(*_: object) -> None:
+        raise OSError(getattr(errno, name), "no locks here")
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    with WriteLock(tmp_path / "a.h5") as lock:
+        assert not lock.held
+        with WriteLock(tmp_path / "a.h5") as other:  # nothing can prevent it there
+            assert not other.held
+    assert [each.name for each in tmp_path.iterdir()] in ([], [".a.h5.lock"])
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows locks otherwise")
+def test_a_study_on_a_file_system_without_locks_is_run(
+    grid: Path, run: Callable[..., tuple[int, str, str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import fcntl
+
+    def refuse(*_: object) -> None:
+        raise OSError(errno.EOPNOTSUPP, "Operation not supported")
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    for stage in ("outcomes", "locations", "features"):
+        code, _, err = run(stage, grid)
+        assert (code, "Traceback" in err) == (0, False), err
+    assert run("info", grid / "outcomes.parquet")[0] == 0

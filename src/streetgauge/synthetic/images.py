@@ -7,9 +7,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import as_completed
 from dataclasses import dataclass, replace
-from multiprocessing import get_context
 from pathlib import Path
 from random import Random
 from typing import TYPE_CHECKING, Any
@@ -21,6 +20,7 @@ from scipy.special import ndtr, ndtri
 
 from streetgauge.errors import InputError
 from streetgauge.io.tables import refuse_repeated
+from streetgauge.processes import process_pool
 from streetgauge.progress import Progress, silent
 from streetgauge.synthetic.chance import key_of, normals, words_of
 from streetgauge.synthetic.model import LATENTS, OUTCOMES, VISIBLE, Array, LatentModel
@@ -177,12 +177,15 @@ def write_images(
         (rendering, ids[start : start + _CHUNK], shown[start : start + _CHUNK], folder)
         for start in range(0, len(ids), _CHUNK)
     ]
-    with progress("images", len(ids) * shown.shape[1], "images") as advance:
-        if rendering.workers <= 1 or len(jobs) < 2:
+    workers = rendering.workers if len(jobs) > 1 else 1
+    with (
+        progress("images", len(ids) * shown.shape[1], "images") as advance,
+        process_pool(workers) as pool,
+    ):
+        if pool is None:
             for job in jobs:
                 advance(_write_some(*job))
-            return
-        with ProcessPoolExecutor(rendering.workers, mp_context=get_context("spawn")) as pool:
+        else:
             for future in as_completed([pool.submit(_write_some, *job) for job in jobs]):
                 advance(future.result())
 

@@ -6,17 +6,16 @@ import gc
 import hashlib
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from streetgauge.io.files import atomic_directory
+from streetgauge.processes import process_pool
 from streetgauge.progress import Progress, silent
 from streetgauge.report.figures import classes as of_classes
 from streetgauge.report.figures import errors as of_errors
@@ -230,12 +229,8 @@ def processes(workers: int) -> Iterator[Each]:
     callable
         ``each(function, tasks)``, as `map`: results come in the order of the tasks.
     """
-    if workers < 2:
-        yield map
-        return
-    spawn, log = get_context("spawn"), watched_log()
-    with ProcessPoolExecutor(workers, spawn, _prepare_process, (log,)) as pool:
-        yield pool.map
+    with process_pool(workers, _prepare_process, (watched_log(),)) as pool:
+        yield map if pool is None else pool.map
 
 
 def _prepare_process(log: Path | None) -> None:
