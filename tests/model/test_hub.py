@@ -140,6 +140,25 @@ def test_weights_that_were_changed_on_the_way_are_refused(
         Bundle.load(from_hub("hf://me/city", cache=tmp_path))
 
 
+@pytest.mark.filterwarnings("ignore:Not enough free disk space")
+def test_a_file_that_is_not_as_large_as_the_hub_states_is_one_sentence(
+    server: type[Server], tmp_path: Path
+) -> None:
+    answer = server.answer
+
+    def enormous(
+        self: Server, status: int, body: bytes, headers: dict[str, str] | None = None
+    ) -> None:
+        stated = {"X-Linked-Size": str(10**13)} if "weights" in self.path else {}
+        answer(self, status, body, (headers or {}) | stated)
+
+    server.answer = enormous  # type: ignore[method-assign]
+    with pytest.raises(InputError, match="hf://me/city: the Hub did not do it") as caught:
+        from_hub("hf://me/city", cache=tmp_path)
+    assert "\n" not in str(caught.value)
+    assert not [*tmp_path.rglob("snapshots/*/weights.safetensors")]
+
+
 @pytest.mark.parametrize("address", ["hf://me/town@v1", "hf://me/city@v2"])
 def test_what_is_not_there_is_one_sentence(
     address: str, server: type[Server], tmp_path: Path
