@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 from shapely.geometry import box
 
-from streetgauge.evaluation import layer_table, write_geopackage, write_geoparquet
+from streetgauge.evaluation import AreaLayers, layer_table
 from streetgauge.evaluation.layers import class_colours, difference_colours, layer_styles
 
 
@@ -69,7 +69,7 @@ def rules_of(qml: str) -> dict[str, str]:
 
 def test_the_geopackage_holds_every_area_with_its_deciles(tmp_path):
     path = tmp_path / "areas.gpkg"
-    write_geopackage(predicted(), squares(), path)
+    AreaLayers(predicted(), squares()).write_geopackage(path)
     found = gpd.read_file(path, layer="areas").set_index("area")
     assert found.index.tolist() == ["A0", "A1", "A2", "A3"]
     assert found.crs == "EPSG:27700"
@@ -81,7 +81,7 @@ def test_the_geopackage_holds_every_area_with_its_deciles(tmp_path):
     assert pd.isna(found.loc["A2", "income_decile"])
     assert found.loc["A2", "name"] == "Area 2"
     assert [p.name for p in tmp_path.iterdir()] == ["areas.gpkg"]
-    write_geopackage(predicted(), squares(n=2), path)  # in the old one's place
+    AreaLayers(predicted(), squares(n=2)).write_geopackage(path)  # in the old one's place
     assert len(gpd.read_file(path, layer="areas")) == 2
 
 
@@ -108,7 +108,9 @@ def test_a_layer_tells_what_a_mapper_must_know_of_an_area_and_nothing_that_is_no
 
 def test_the_geopackage_opens_in_qgis_with_the_predicted_class_of_the_first_outcome(tmp_path):
     path = tmp_path / "areas.gpkg"
-    write_geopackage(both(), squares(), path, labels={"income": "Income", "crime": "Crime"})
+    AreaLayers(both(), squares(), labels={"income": "Income", "crime": "Crime"}).write_geopackage(
+        path
+    )
     styles = styles_of(path)
     # QGIS asks for rows with an empty schema and catalogue, not with none.
     assert {row[:4] for row in styles} == {("", "", "areas", "geom")}
@@ -130,7 +132,7 @@ def test_the_geopackage_opens_in_qgis_with_the_predicted_class_of_the_first_outc
 
 def test_the_table_of_styles_is_the_one_that_qgis_makes_and_the_file_a_whole_geopackage(tmp_path):
     path = tmp_path / "areas.gpkg"
-    write_geopackage(predicted(), squares(), path)
+    AreaLayers(predicted(), squares()).write_geopackage(path)
     connection = sqlite3.connect(path)
     columns = [(row[1], row[2]) for row in connection.execute("PRAGMA table_info(layer_styles)")]
     assert columns == [
@@ -151,8 +153,9 @@ def test_the_same_areas_give_the_same_bytes(tmp_path):
     for name in ("one", "two"):
         (tmp_path / name).mkdir()
         shuffled = frame.sample(frac=1, random_state=len(name) + ord(name[0]))
-        write_geopackage(shuffled, squares(), tmp_path / name / "a.gpkg", labels=labels)
-        write_geoparquet(shuffled, squares(), tmp_path / name / "a.geo.parquet", labels=labels)
+        layers = AreaLayers(shuffled, squares(), labels=labels)
+        layers.write_geopackage(tmp_path / name / "a.gpkg")
+        layers.write_geoparquet(tmp_path / name / "a.geo.parquet")
     for name in ("a.gpkg", "a.geo.parquet", "a.geo.qml"):
         assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes()
 
@@ -161,7 +164,7 @@ def test_the_geoparquet_says_where_it_is_and_what_is_in_it(tmp_path):
     path = tmp_path / "areas.geo.parquet"
     areas = squares()
     areas.loc["A2", "geometry"] = None
-    write_geoparquet(predicted(), areas, path)
+    AreaLayers(predicted(), areas).write_geoparquet(path)
     about = json.loads(pq.read_schema(path).metadata[b"geo"])
     assert about["version"] == "1.1.0"
     assert about["primary_column"] == "geometry"
@@ -200,12 +203,12 @@ def test_hostile_names_stay_text_and_long_ones_stay_apart(tmp_path):
     assert '"a"" OR 1=1 --_decile" = 1' in rules_of(quoted.qml).values()
     areas = squares()
     areas["name"] = label.replace("\x00", "")
-    write_geopackage(predicted(outcome="it's"), areas, tmp_path / "a.gpkg")
+    AreaLayers(predicted(outcome="it's"), areas).write_geopackage(tmp_path / "a.gpkg")
     assert len(styles_of(tmp_path / "a.gpkg")) == 3
 
 
 def test_a_layer_without_any_prediction_has_no_style(tmp_path):
-    write_geopackage(predicted().iloc[:0], squares(), tmp_path / "a.gpkg")
+    AreaLayers(predicted().iloc[:0], squares()).write_geopackage(tmp_path / "a.gpkg")
     assert len(gpd.read_file(tmp_path / "a.gpkg", layer="areas")) == 4
     with pytest.raises(sqlite3.OperationalError, match="layer_styles"):
         styles_of(tmp_path / "a.gpkg")

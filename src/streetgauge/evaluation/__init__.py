@@ -29,7 +29,7 @@ from streetgauge.evaluation.comparison import (
 from streetgauge.evaluation.concepts import Draws, associations, readable_model, worst_and_best
 from streetgauge.evaluation.evaluate import EvaluationInputs, evaluate
 from streetgauge.evaluation.intervals import evaluate_intervals, intervals
-from streetgauge.evaluation.layers import layer_table, write_geopackage, write_geoparquet
+from streetgauge.evaluation.layers import AreaLayers, layer_table
 from streetgauge.evaluation.levels import Level, raise_level, units_of_areas
 from streetgauge.evaluation.metrics import METRICS, confusion_matrix, measure
 from streetgauge.evaluation.probabilities import evaluate_probabilities
@@ -48,6 +48,7 @@ from streetgauge.evaluation.structure import (
 from streetgauge.evaluation.trust import add_disagreement, evaluate_disagreement
 
 __all__ = [
+    "AreaLayers",
     "Operand",
     "EvaluationInputs",
     "FEW_LOCATIONS",
@@ -102,6 +103,4 @@ __all__ = [
     "assess_applicability",
     "units_of_areas",
     "worst_and_best",
-    "write_geopackage",
-    "write_geoparquet",
 ]

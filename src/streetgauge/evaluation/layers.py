@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     import geopandas as gpd
 
 __all__ = [
+    "AreaLayers",
     "DIFFERENCE",
     "FIXED_TIME",
     "MOST_APART",
@@ -29,8 +30,6 @@ __all__ = [
     "difference_colours",
     "layer_styles",
     "layer_table",
-    "write_geopackage",
-    "write_geoparquet",
     "write_styles",
 ]
 
@@ -88,66 +87,62 @@ def layer_table(frame: pd.DataFrame, areas: gpd.GeoDataFrame) -> gpd.GeoDataFram
     return result
 
 
-def write_geopackage(
-    frame: pd.DataFrame,
-    areas: gpd.GeoDataFrame,
-    path: Path,
-    *,
-    labels: Mapping[str, str] | None = None,
-    classes: int = 10,
-) -> None:
-    """Write the areas for a GIS: layer ``areas`` of a GeoPackage, styled for QGIS.
-
-    The same areas give the same bytes: the file does not hold when it was written.
+class AreaLayers:
+    """The areas for a GIS: one row an area, drawn by styles of QGIS.
 
     Parameters
     ----------
     frame, areas
         As for `layer_table`.
-    path : Path
-        The ``.gpkg``.
     labels : mapping of outcome to str, optional
         Outcomes as people call them, in their order: the map that opens is the first one's.
     classes : int, default 10
         K.
     """
-    table = layer_table(frame, areas)
-    with atomic_path(path) as temporary:
-        table.to_file(temporary, driver="GPKG", layer=LAYER, engine="pyogrio")
-        write_styles(temporary, LAYER, _styles(frame, labels, classes))
-        with sqlite3.connect(temporary) as connection:
-            connection.execute("UPDATE gpkg_contents SET last_change = ?", (FIXED_TIME,))
-        connection.close()
 
+    def __init__(
+        self,
+        frame: pd.DataFrame,
+        areas: gpd.GeoDataFrame,
+        *,
+        labels: Mapping[str, str] | None = None,
+        classes: int = 10,
+    ) -> None:
+        self.table = layer_table(frame, areas)
+        best = "best_decile" in frame and bool(frame["best_decile"].notna().any())
+        self._styles = layer_styles(_named(frame, labels), classes, best=best)
 
-def write_geoparquet(
-    frame: pd.DataFrame,
-    areas: gpd.GeoDataFrame,
-    path: Path,
-    *,
-    labels: Mapping[str, str] | None = None,
-    classes: int = 10,
-) -> None:
-    """Write the same table as GeoParquet 1.1, and next to it the style that QGIS takes.
+    def write_geopackage(self, path: Path) -> None:
+        """Write layer ``areas`` of a GeoPackage, with its styles in it.
 
-    Parameters
-    ----------
-    frame, areas, labels, classes
-        As for `write_geopackage`.
-    path : Path
-        The ``.parquet``; the style has its name with ``.qml`` instead of ``.parquet``.
-    """
-    table = layer_table(frame, areas)
-    with atomic_path(path) as temporary:
-        table.to_parquet(temporary, index=False, schema_version="1.1.0", write_covering_bbox=True)
-    styles = _styles(frame, labels, classes)
-    if styles:
-        write_text(styles[0].qml, path.with_suffix(".qml"))
+        The same areas give the same bytes: the file does not hold when it was written.
 
+        Parameters
+        ----------
+        path : Path
+            The ``.gpkg``.
+        """
+        with atomic_path(path) as temporary:
+            self.table.to_file(temporary, driver="GPKG", layer=LAYER, engine="pyogrio")
+            write_styles(temporary, LAYER, self._styles)
+            with sqlite3.connect(temporary) as connection:
+                connection.execute("UPDATE gpkg_contents SET last_change = ?", (FIXED_TIME,))
+            connection.close()
 
-def _styles(frame: pd.DataFrame, labels: Mapping[str, str] | None, classes: int) -> list[Style]:
-    best = "best_decile" in frame and bool(frame["best_decile"].notna().any())
-    return layer_styles(_named(frame, labels), classes, best=best)
+    def write_geoparquet(self, path: Path) -> None:
+        """Write the same table as GeoParquet 1.1, and next to it the style that QGIS takes.
+
+        Parameters
+        ----------
+        path : Path
+            The ``.parquet``; the style has its name with ``.qml`` instead of ``.parquet``.
+        """
+        with atomic_path(path) as temporary:
+            self.table.to_parquet(
+                temporary, index=False, schema_version="1.1.0", write_covering_bbox=True
+            )
+        if self._styles:
+            write_text(self._styles[0].qml, path.with_suffix(".qml"))
 
 
 def _named(frame: pd.DataFrame, labels: Mapping[str, str] | None) -> dict[str, str]:

@@ -13,6 +13,7 @@ import pandas as pd
 from streetgauge.errors import InputError, closest
 from streetgauge.evaluation import (
     FEW_LOCATIONS,
+    AreaLayers,
     EvaluationInputs,
     Level,
     aggregate,
@@ -29,8 +30,6 @@ from streetgauge.evaluation import (
     split_areas,
     training_areas,
     units_of_areas,
-    write_geopackage,
-    write_geoparquet,
 )
 from streetgauge.evaluation.area_facts import (
     WITHOUT_IMAGES,
@@ -360,8 +359,9 @@ def _write_maps(known: _StudyAreas, frame: pd.DataFrame) -> None:
         return
     labels = {name: each.label or name for name, each in study.settings.outcomes.items()}
     classes = study.settings.deciles.classes
-    write_geopackage(frame, known.boundaries, study.map, labels=labels, classes=classes)
-    write_geoparquet(frame, known.boundaries, study.geoparquet, labels=labels, classes=classes)
+    layers = AreaLayers(frame, known.boundaries, labels=labels, classes=classes)
+    layers.write_geopackage(study.map)
+    layers.write_geoparquet(study.geoparquet)
 
 
 def _remove_levels(study: Study) -> None:
