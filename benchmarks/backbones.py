@@ -2,11 +2,15 @@
 
     python benchmarks/backbones.py [STUDY]            backbones by what a ridge learns from them
     python benchmarks/backbones.py --engines [NAME]   engines and precisions of one backbone
+    python benchmarks/backbones.py --specs FOLDER     backbones and crops by what people see
 
 The first takes a study that has been run (the demo, if none is given): every backbone looks at its
 images, and a ridge regression from mean features of areas to each outcome is tested on areas
 that it has not seen, five folds drawn ten times. The second looks at prepared images in memory;
-VGG16 gets random weights, since how fast it is does not depend on them.
+VGG16 gets random weights, since how fast it is does not depend on them. The third takes the 100
+street images of SPECS that people have compared, with their scores: a ridge is tested on images
+that it has not seen, five folds drawn twenty times and one city left out at a time, with the square
+at the centre and with the whole image squashed into it; all is paired with the default.
 """
 
 from __future__ import annotations
@@ -21,9 +25,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
+from PIL import Image
 from scipy.stats import rankdata
 from sklearn.linear_model import RidgeCV
-from sklearn.model_selection import KFold, cross_val_predict
+from sklearn.model_selection import KFold, LeaveOneGroupOut, cross_val_predict
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
@@ -31,11 +36,16 @@ from streetgauge.devices import working_threads
 from streetgauge.errors import InputError
 from streetgauge.features import Backbone, FrozenNetwork, get_backbone, load_network, prepare
 from streetgauge.features.known_images import known_images
+from streetgauge.features.places import read_head
+from streetgauge.features.weights import weights_file
 from streetgauge.imagery import find_views, read_image
 from streetgauge.study import Study
 
 NAMES = ("efficientnet-lite0", "efficientnet-lite1", "efficientnet-lite2")
 BLOCK = 256  # images at a time
+ATTRIBUTES = "places365 attributes"
+SCORES = ("wealthy", "beautiful", "lively", "safety", "boring", "depressing")
+SPLITS = 20
 
 
 def main() -> None:
@@ -45,9 +55,12 @@ def main() -> None:
     parser.add_argument("--engines", nargs="?", const="efficientnet-lite0", metavar="NAME")
     parser.add_argument("--images", type=int, default=64, help="for --engines")
     parser.add_argument("--repeats", type=int, default=10, help="draws of five folds")
+    parser.add_argument("--specs", type=Path, help="folder with scores.csv and its images")
     args = parser.parse_args()
     print(f"{os.cpu_count()} cores ({platform.machine()}), torch {torch.__version__}")
-    if args.engines:
+    if args.specs:
+        specs(args.specs, [*args.backbones, "places365-resnet18", ATTRIBUTES])
+    elif args.engines:
         engines(args.engines, args.images)
     else:
         backbones(Study.open(args.study), args.backbones, args.repeats)
@@ -113,6 +126,63 @@ def held_out(x: np.ndarray, y: pd.Series, repeats: int) -> tuple[float, float]:
         said = cross_val_predict(model, x, target, cv=KFold(5, shuffle=True, random_state=seed))
         rhos.append(np.corrcoef(rankdata(said), rankdata(target))[0, 1])
     return float(np.mean(rhos)), float(np.std(rhos))
+
+
+def specs(folder: Path, names: list[str]) -> None:
+    table = pd.read_csv(folder / "scores.csv")
+    images = [read_image(folder / name) for name in table["file"]]
+    cities = table["city"].to_numpy()
+    print(f"{len(table)} images of {len(np.unique(cities))} cities, {SPLITS} splits")
+    rhos: dict[tuple[str, str], np.ndarray] = {}  # [outcomes, splits], then the city left out
+    for name in names:
+        for crop in ("centre", "squashed"):
+            features = of_crop(images, name, squashed=crop == "squashed")
+            rhos[name, crop] = people_s(features, table[list(SCORES)].to_numpy(float), cities)
+    default = rhos["efficientnet-lite0", "centre"]
+    for kind, columns in (("5 folds", slice(SPLITS)), ("city left out", slice(SPLITS, None))):
+        print(f"{kind:36} " + " ".join(f"{score:>16}" for score in (*SCORES, "mean", "gain")))
+        for (name, crop), found in rhos.items():
+            own = found[:, columns]
+            cells = [interval(row) for row in [*own, own.mean(axis=0)]]
+            paired = interval((own - default[:, columns]).mean(axis=0))
+            print(f"{name:25} {crop:10} " + " ".join(f"{c:>16}" for c in (*cells, paired)))
+
+
+def of_crop(images: list[np.ndarray], name: str, *, squashed: bool) -> np.ndarray:
+    record = get_backbone("places365-resnet18" if name == ATTRIBUTES else name)
+    network = load_network(record)
+    if squashed:
+        side = max(record.crop, 480)
+        images = [np.asarray(Image.fromarray(i).resize((side, side))) for i in images]
+    features = network.features(np.stack([prepare(image, record) for image in images]))
+    if name == ATTRIBUTES:
+        return read_head(weights_file(record), "attributes").scores(features.astype(float))
+    return features
+
+
+def people_s(x: np.ndarray, y: np.ndarray, cities: np.ndarray) -> np.ndarray:
+    """Spearman's rho of each score [M] in each split of five folds, then in each city left out."""
+    ridge = RidgeCV(np.logspace(0, 6, 13), alpha_per_target=True)
+    model = make_pipeline(StandardScaler(), ridge)
+    every = np.ones(len(y), bool)
+    found = []
+    for seed in range(SPLITS):
+        folds = KFold(5, shuffle=True, random_state=seed)
+        found.append((every, cross_val_predict(model, x, y, cv=folds)))
+    left_out = cross_val_predict(model, x, y, groups=cities, cv=LeaveOneGroupOut())
+    found += [(cities == city, left_out) for city in np.unique(cities)]
+    columns = range(y.shape[1])
+    return np.array([[spearman(p[at, m], y[at, m]) for at, p in found] for m in columns])
+
+
+def spearman(a: np.ndarray, b: np.ndarray) -> float:
+    return float(np.corrcoef(rankdata(a), rankdata(b))[0, 1])
+
+
+def interval(values: np.ndarray) -> str:
+    """Mean, and the range that 90 % of the splits (or all cities) fall in."""
+    low, high = np.quantile(values, [0.05, 0.95])
+    return f"{values.mean():.2f} ({low:.2f}-{high:.2f})"
 
 
 def engines(name: str, count: int) -> None:

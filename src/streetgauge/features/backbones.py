@@ -163,12 +163,32 @@ _LITE = (
     (1, "77cc7160d37bebc1e0d68dc9e8d1e836a263e063f0825ec80d85670b2c913850", 240, _LITE1_EXACT),
     (2, "9656183eaeafe8cbf0cf560089305d34668787f6a26377ccbe5be192ed3f855d", 260, _LITE2_EXACT),
 )
+# Zhou et al. (2018), Places: a 10 million image database for scene recognition, IEEE TPAMI 40,
+# 1452-1464. The authors squash the whole image into the square; here the square is cut out of it,
+# as for every other network.
+_PLACES = Backbone(
+    name="places365-resnet18",
+    dimension=512,
+    layer="global average pool before the classifier",
+    weights="cache:places365-resnet18.safetensors",
+    sha256="",
+    licence="CC BY",
+    resize=224,
+    crop=224,
+    mean=(0.485, 0.456, 0.406),
+    std=(0.229, 0.224, 0.225),
+    scale=1 / 255,
+    interpolation="bilinear",
+    architecture="places-resnet",
+    about="Places365: scenes instead of things, by import-weights",
+)
 _RECORDS = (
     *(_efficientnet_lite(*each) for each in _LITE),
     _CAFFE,
     _with_relu(_CAFFE),
     _TORCHVISION,
     _with_relu(_TORCHVISION),
+    _PLACES,
 )
 
 BACKBONES: dict[str, Backbone] = {record.name: record for record in _RECORDS}

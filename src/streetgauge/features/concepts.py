@@ -9,12 +9,18 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
+from importlib.util import find_spec
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
 from streetgauge.errors import InputError, closest
 from streetgauge.features.backbones import Backbone
+from streetgauge.features.lookup import get_backbone
+from streetgauge.features.places import Head, read_head
+from streetgauge.features.weights import read_tensors, weights_file
 from streetgauge.imagery import APPEARANCE
 
 __all__ = ["CONCEPT_SOURCES", "ConceptSource", "concept_source"]
@@ -67,7 +73,57 @@ def _appearance() -> ConceptSource:
     return ConceptSource("appearance", _APPEARANCE, APPEARANCE, lambda found: found, measured)
 
 
-CONCEPT_SOURCES: dict[str, Callable[[], ConceptSource]] = {"appearance": _appearance}
+def _scenes() -> ConceptSource:
+    return _of_places("scenes", "scene", Head.shares)
+
+
+def _attributes() -> ConceptSource:
+    return _of_places("attributes", "attribute", Head.scores)
+
+
+def _of_places(kind: str, one: str, read: Callable[[Head, Floats], Floats]) -> ConceptSource:
+    backbone = get_backbone("places365-resnet18")
+    head = read_head(weights_file(backbone), kind)
+    names = tuple(f"{one} {name}" for name in head.names)
+    return ConceptSource(f"places-{kind}", backbone, names, partial(read, head))
+
+
+def _imagenet() -> ConceptSource:
+    """Classes of the default network: its classifier lies with its weights, their names with timm.
+
+    timm's files are read, and timm itself is not loaded.
+    """
+    backbone = get_backbone("efficientnet-lite0")
+    tensors = read_tensors(weights_file(backbone))
+    weight, bias = (tensors[f"_fc.{part}"].double().numpy() for part in ("weight", "bias"))
+    head = Head(_imagenet_names(), weight, bias)
+    names = tuple(f"imagenet {name}" for name in head.names)
+    return ConceptSource("imagenet", backbone, names, head.shares)
+
+
+def _imagenet_names() -> tuple[str, ...]:
+    spec = find_spec("timm")
+    folder = Path(spec.origin).parent / "data" / "_info" if spec and spec.origin else Path()
+    try:
+        lemmas = (folder / "imagenet_synset_to_lemma.txt").read_text("utf-8").splitlines()
+        synsets = (folder / "imagenet_synsets.txt").read_text("utf-8").split()
+        words = dict(line.split("\t", 1) for line in lemmas)
+        short = [words[synset].split(",")[0].strip() for synset in synsets]
+    except (OSError, KeyError, ValueError):
+        raise InputError(
+            "concepts.sources: 'imagenet'", "the names of the classes are not here", "install timm"
+        ) from None
+    # Two are cranes, the bird and the machine.
+    pairs = zip(short, synsets, strict=True)
+    return tuple(f"{n} ({synset})" if short.count(n) > 1 else n for n, synset in pairs)
+
+
+CONCEPT_SOURCES: dict[str, Callable[[], ConceptSource]] = {
+    "appearance": _appearance,
+    "imagenet": _imagenet,
+    "places-scenes": _scenes,
+    "places-attributes": _attributes,
+}
 
 
 def concept_source(name: str) -> ConceptSource:

@@ -13,7 +13,7 @@ from torch import nn
 
 from streetgauge.devices import choose_device, working_threads
 from streetgauge.errors import InputError
-from streetgauge.features.architectures import VGG16, EfficientNetLite, named_by_layer
+from streetgauge.features.architectures import VGG16, EfficientNetLite, PlacesResNet, named_by_layer
 from streetgauge.features.backbones import Backbone
 from streetgauge.features.engines import (
     AppearanceEngine,
@@ -188,6 +188,8 @@ def build_module(record: Backbone) -> nn.Module:
     tensors = read_tensors(file)
     if record.architecture == "vgg16":
         module, tensors = VGG16(relu=bool(record.relu)), named_by_layer(tensors)
+    elif record.architecture == "places-resnet":
+        module = PlacesResNet()
     else:
         module = EfficientNetLite(int(record.architecture[-1]))
     load_into(module, tensors, file)

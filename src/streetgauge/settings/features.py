@@ -219,6 +219,6 @@ class ConceptSettings(Settings):
 
     sources: Annotated[tuple[Text, ...], Field(min_length=1)] = Field(
         ("appearance",),
-        description="where they come from: `appearance` needs no network; see the documentation "
-        "for those that do",
+        description="where they come from: `appearance` needs no network; `imagenet`, "
+        "`places-scenes`, `places-attributes` are what networks were trained on",
     )
