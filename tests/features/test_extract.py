@@ -37,6 +37,7 @@ from streetgauge.features import (
     preprocess,
 )
 from streetgauge.features.chunks import features_of
+from streetgauge.features.store_file import put_text
 from streetgauge.imagery import find_views, read_image
 from streetgauge.io.files import WriteLock
 from streetgauge.progress import Advance, silent
@@ -679,7 +680,7 @@ def test_a_store_begun_on_another_device_is_not_gone_on_with_here(
     with pytest.raises(StopError):
         run(folder, path, device="auto", progress=stopping_after(2))
     with h5py.File(path, "r+") as file:
-        file.attrs["device"] = "mps"  # which no machine has that runs this on Linux
+        put_text(file, "device", "mps")  # which no machine has that runs this on Linux
     before = path.read_bytes()
     with pytest.raises(InputError, match=r"a\.h5: its features were computed on 'mps', which this"):
         run(folder, path, device="auto")
@@ -695,7 +696,7 @@ def test_a_finished_store_of_another_device_is_used_as_it_is(folder: Path, tmp_p
     path = tmp_path / "a.h5"
     run(folder, path)
     with h5py.File(path, "r+") as file:
-        file.attrs["device"] = "cuda"
+        put_text(file, "device", "cuda")
     before = path.read_bytes()
     assert run(folder, path, device="auto").empty
     assert path.read_bytes() == before

@@ -21,6 +21,7 @@ from streetgauge.features import (
     take_in_shards,
 )
 from streetgauge.features.shards import _opened, merge_shards, shards_of
+from streetgauge.features.store_file import put_text
 from streetgauge.imagery import QUALITY, find_views
 from streetgauge.settings import ImagerySettings
 
@@ -151,7 +152,7 @@ def test_a_shard_of_a_location_that_the_study_lacks_is_refused(store: FeatureSto
 def test_a_shard_of_another_device_is_refused_by_name(store: FeatureStore) -> None:
     path = shard(store, "1", "A", "ab")
     with h5py.File(path, "r+") as file:
-        file.attrs["device"] = "cuda"
+        put_text(file, "device", "cuda")
     with pytest.raises(InputError, match=r"1\.h5: its device is 'cuda', the store's is 'cpu'"):
         merge(store)
 
@@ -239,7 +240,7 @@ def test_features_of_another_device_are_taken_in_and_not_mixed_with_ours(
     shards = elsewhere(folder, path)
     for shard in shards:
         with h5py.File(shard, "r+") as file:
-            file.attrs["device"] = "cuda"
+            put_text(file, "device", "cuda")
     shards[0].unlink()
     with pytest.raises(InputError, match="their device is 'cuda', and the study asks for 'cpu'"):
         take_in_shards(wanted(folder, path))

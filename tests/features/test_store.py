@@ -5,9 +5,11 @@ from __future__ import annotations
 import errno
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,6 +21,8 @@ import pytest
 from streetgauge.errors import InputError
 from streetgauge.features import FeatureStore, get_backbone
 from streetgauge.features.preprocess import transform_json
+from streetgauge.features.store_file import LAYOUT, put_text
+from streetgauge.imagery import QUALITY
 
 IDS = ["BR11AA", "Zürich-1", "x"]
 TEXTS = {"backbone": "test", "weights_sha256": "00", "transform": "{}", "cache_key": "s1"}
@@ -85,8 +89,8 @@ def test_h5py_alone_reads_it(path: Path) -> None:
         assert file["done"].dtype == bool
         assert file["done"][:].all()
         assert file["present"].shape == (3, 2)
-        assert file.attrs["format"] == "streetgauge-features"
-        assert file.attrs["format_version"] == 3
+        assert file.attrs["format"] == b"streetgauge-features"
+        assert file.attrs["format_version"] == 4
         assert json.loads(file.attrs["views"]) == ["a", "b"]
         named = {"backbone", "weights_sha256", "transform", "dtype", "code_version", "cache_key"}
         assert named | {"licence"} <= set(file.attrs)
@@ -111,7 +115,7 @@ def test_writing_never_touches_hdf5_s_own_records(path: Path) -> None:
     after = np.frombuffer(path.read_bytes(), np.uint8)
     inside = np.zeros(len(before), dtype=bool)
     with h5py.File(path) as file:
-        for name in ("features", "present", "done", "attempted"):
+        for name in LAYOUT:
             start = file[name].id.get_offset()
             inside[start : start + file[name].nbytes] = True
     assert len(before) == len(after)
@@ -182,16 +186,19 @@ def test_an_open_store_cannot_be_written_unless_asked(path: Path) -> None:
 def altered(path: Path, **attributes: object) -> None:
     with h5py.File(path, "r+") as file:
         for name, value in attributes.items():
-            file.attrs[name] = value
+            if isinstance(value, str):
+                put_text(file, name, value)
+            else:
+                file.attrs[name] = value
 
 
 @pytest.mark.parametrize(
     ("version", "sentence"),
     [
-        (4, r"a newer streetgauge made it \(format 4; this one reads 3\); upgrade streetgauge\.$"),
+        (5, r"a newer streetgauge made it \(format 5; this one reads 4\); upgrade streetgauge\.$"),
         (
-            2,
-            r"an unreleased version of streetgauge made it \(format 2; this one reads 3\); "
+            3,
+            r"an unreleased version of streetgauge made it \(format 3; this one reads 4\); "
             r"run the study again with --force\.$",
         ),
         ("new", "'new' is no format version; run the study again with --force"),
@@ -399,7 +406,7 @@ def test_names_of_views_that_are_none_are_refused(tmp_path: Path, views: str) ->
     about = {"backbone": "b", "weights_sha256": "", "transform": "{}", "cache_key": ""}
     FeatureStore.create(path, ["X", "Y"], ["a", "b"], 3, about).close()
     with h5py.File(path, "r+") as file:
-        file.attrs["views"] = views
+        put_text(file, "views", views)
     with pytest.raises(InputError, match="views"):
         FeatureStore.open(path)
 
@@ -423,3 +430,137 @@ def test_ids_that_are_no_text_of_this_file_are_refused(tmp_path: Path, kind: str
             }[kind]
     with pytest.raises(InputError):
         FeatureStore.open(path)
+
+
+def whole(path: Path, features: np.ndarray) -> FeatureStore:
+    """A store of which every dataset has numbers, closed."""
+    signatures = np.arange(1, 97, dtype=np.uint8).reshape(3, 2, 16)
+    quality = np.zeros((3, 2), QUALITY)
+    quality["fingerprint"] = np.arange(1, 7).reshape(3, 2)
+    present = np.ones((3, 2), dtype=bool)
+    quality["fingerprint"][1, 1], present[1, 1] = 0, False
+    with made(path) as store:
+        store.write(
+            [0, 1, 2],
+            features,
+            present,
+            present.all(axis=1),
+            signatures=signatures,
+            quality=quality,
+        )
+    return FeatureStore.open(path)
+
+
+def content_of(path: Path) -> list[Any]:
+    store = FeatureStore.open(path)
+    store.verify()
+    arrays = [np.asarray(getattr(store, name)).tobytes() for name in (*LAYOUT, "location_ids")]
+    return [*arrays, store.attributes, store.views]
+
+
+def test_a_flipped_bit_is_refused_wherever_it_lies_or_changes_nothing_that_is_read(
+    path: Path,
+) -> None:
+    store = whole(path, some(3))
+    expected, before = content_of(path), path.read_bytes()
+    with h5py.File(path) as file:
+        numbers = [
+            file[name].id.get_offset() + at
+            for name in (*LAYOUT, "location_id")
+            for at in range(file[name].nbytes)
+        ]
+    del store
+    rng = np.random.default_rng(1)
+    tried = [*rng.choice(numbers, 150), *rng.choice(len(before), 100)]
+    for position in tried:
+        damaged = bytearray(before)
+        damaged[position] ^= 1 << int(rng.integers(8))
+        path.write_bytes(damaged)
+        if position in numbers:
+            with pytest.raises(InputError, match=f"^{re.escape(str(path))}: "):
+                content_of(path)
+            continue
+        with suppress(InputError):
+            assert content_of(path) == expected
+
+
+def test_verify_names_the_first_damaged_location_and_its_view(path: Path) -> None:
+    offset = whole(path, some(3)).features.offset
+    FeatureStore.open(path).verify()
+    damaged = bytearray(path.read_bytes())
+    for slot, view in ((1, 0), (2, 1)):
+        damaged[offset + (slot * 2 + view) * 5 * 4] ^= 1
+    path.write_bytes(damaged)
+    with pytest.raises(InputError) as caught:
+        FeatureStore.open(path).verify()
+    assert str(caught.value) == (
+        f"{path}: the numbers of location 'Zürich-1', view 'a', and of 1 more are not those that "
+        "were written; make it again with `streetgauge features STUDY --force`."
+    )
+
+
+def test_swapped_views_and_a_page_of_zeros_are_found_as_well(path: Path) -> None:
+    store = whole(path, some(3))
+    before, size = path.read_bytes(), 2 * 5 * 4
+    for name in ("features", "checksum", "mark_checksum", "done", "present"):
+        damaged = bytearray(before)
+        start = getattr(store, name).offset
+        damaged[start : start + getattr(store, name).nbytes] = bytes(getattr(store, name).nbytes)
+        path.write_bytes(damaged)
+        with pytest.raises(InputError, match="are not those that were written"):
+            FeatureStore.open(path).verify()
+    start = store.features.offset
+    damaged = bytearray(before)
+    damaged[start : start + size] = before[start + size : start + 2 * size]
+    damaged[start + size : start + 2 * size] = before[start : start + size]
+    path.write_bytes(damaged)
+    with pytest.raises(InputError, match="are not those that were written"):
+        FeatureStore.open(path).verify()
+
+
+def test_what_is_discarded_as_damaged_is_as_if_it_had_never_been_computed(path: Path) -> None:
+    store = whole(path, some(3))
+    damaged = bytearray(path.read_bytes())
+    damaged[store.features.offset + 40] ^= 8  # of location 1, view "a"
+    path.write_bytes(damaged)
+    with FeatureStore.open(path, writable=True) as store:
+        store.discard_damaged()
+    store = FeatureStore.open(path)
+    store.verify()
+    assert store.attempted.tolist() == [True, False, True]
+    assert store.held.tolist() == [[True, True], [False, True], [True, True]]
+    assert not store.features[1].any()
+
+
+def test_a_mask_that_is_set_anew_has_its_checksums(path: Path) -> None:
+    whole(path, some(3))
+    with FeatureStore.open(path, writable=True) as store:
+        store.set_mask(np.array([[1, 0], [0, 1], [1, 1]], bool), np.array([0, 0, 1], bool))
+    store = FeatureStore.open(path)
+    store.verify()
+    assert store.done.tolist() == [False, False, True]
+
+
+@pytest.mark.parametrize("name", ["features", "location_id", "done"])
+def test_a_dataset_that_claims_terabytes_is_refused_before_any_is_allocated(
+    path: Path, name: str
+) -> None:
+    made(path).close()
+    with h5py.File(path, "r+") as file:
+        kind = file[name].dtype
+        del file[name]
+        shape = (2**30, 2, 2**10) if name == "features" else (2**40,)
+        file.create_dataset(name, shape, kind, **({"chunks": (1, 2, 8)} if len(shape) > 1 else {}))
+    with pytest.raises(
+        InputError, match=f"'{name}' is not laid out as in a feature store|features"
+    ):
+        FeatureStore.open(path)
+
+
+def test_attributes_of_odd_types_or_great_size_are_not_read(path: Path) -> None:
+    made(path).close()
+    with h5py.File(path, "r+") as file:
+        file.attrs["backbone"] = np.zeros(1000, np.uint64)
+        file.attrs["strange"] = np.zeros(3, np.dtype([("a", "i4"), ("b", "f8")]))
+    store = FeatureStore.open(path)
+    assert (store.backbone, store.attributes["strange"]) == ("", "")

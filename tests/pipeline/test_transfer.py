@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import geopandas as gpd
-import h5py
 import numpy as np
 import pandas as pd
 import pytest
@@ -145,6 +144,12 @@ def test_a_city_without_areas_is_predicted_and_nothing_is_excluded(
     assert not (city.with_name("out") / "areas.parquet").exists()
 
 
+def write_features(store: FeatureStore, features: np.ndarray) -> None:
+    """Write other features for all views, with their checksums."""
+    present, done = np.array(store.present), np.array(store.done)
+    store.write(np.arange(len(done)), features, present, done)
+
+
 def test_areas_outside_a_bundles_training_distribution_are_marked(
     run: Run, bundle: Path, study: Path, city: Path, tmp_path: Path
 ) -> None:
@@ -154,8 +159,8 @@ def test_areas_outside_a_bundles_training_distribution_are_marked(
     assert areas["outside_aoa"].mean() < 0.3
     assert areas["disagreement"].notna().all()
     shutil.copy(study / "features" / "shares.h5", tmp_path / "other.h5")
-    with h5py.File(tmp_path / "other.h5", "r+") as store:
-        store["features"][:] += 50
+    with FeatureStore.open(tmp_path / "other.h5", writable=True) as store:
+        write_features(store, store.features + 50)
     out = tmp_path / "elsewhere"
     code, _, err = run(
         "predict",
@@ -176,8 +181,10 @@ def test_a_feature_that_is_no_number_is_named_by_its_position_in_the_store_and_i
     refuse: Refuse, bundle: Path, study: Path, city: Path, tmp_path: Path
 ) -> None:
     shutil.copy(study / "features" / "shares.h5", tmp_path / "store.h5")
-    with h5py.File(tmp_path / "store.h5", "r+") as store:
-        store["features"][50, 1, 2] = np.nan
+    with FeatureStore.open(tmp_path / "store.h5", writable=True) as store:
+        features = np.array(store.features)
+        features[50, 1, 2] = np.nan
+        write_features(store, features)
     location = FeatureStore.open(tmp_path / "store.h5").location_ids[50]
     table = pd.read_csv(city)
     table[table["location_id"] >= location].to_csv(tmp_path / "some.csv", index=False)

@@ -187,6 +187,7 @@ class Curves:
 
         self.study = study
         store = FeatureStore.open(study.features)
+        store.verify()
         locations_used, labels, _ = labelled(study, store)
         self.data: TrainingData = load_training_data(study, store, locations_used, labels)
         splits = study_splits(study, locations_used, labels)

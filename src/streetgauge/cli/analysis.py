@@ -27,12 +27,15 @@ def info(
     file: Annotated[
         Path, typer.Argument(help="A study, a store, a bundle, or a streetgauge table.")
     ],
+    verify: Annotated[
+        bool, typer.Option("--verify", help="Compare a store's numbers with their checksums.")
+    ] = False,
     machine: Machine = False,
 ) -> None:
     """Show what a study, a feature store, a bundle or a table is."""
     from streetgauge.pipeline.info import file_info
 
-    facts = file_info(file)
+    facts = file_info(file, verify=verify)
     table = Table(show_header=False, box=None, pad_edge=False)
     table.add_column(style="bold")
     table.add_column(overflow="fold")

@@ -53,7 +53,8 @@ def extract_features(
 ) -> pd.DataFrame:
     """Compute the features of images into a store.
 
-    A store at the same path with the same cache_key and locations is resumed. From one whose
+    A store at the same path with the same cache_key and locations is resumed; what is damaged in
+    it, by its checksums, is computed again. From one whose
     features were computed in the same way, views whose images have the same content are taken
     over, by location and view; only the others are computed. Any other store is replaced. In all
     cases the result is the same bytes as that of a run that was never stopped and began with
@@ -288,7 +289,9 @@ def open_or_create(
             old.attributes["cache_key"] == wanted.cache_key
             and old.location_ids.tolist() == work_list.ids
         ):
-            return FeatureStore(path, lock)
+            store = FeatureStore(path, lock)
+            store.discard_damaged()
+            return store
     what = (work_list.ids, work_list.view_names, record.dimension, attributes)
     with (
         _disk_errors_of(path),
@@ -334,7 +337,8 @@ def _take_over(
 ) -> None:
     """Copy the views whose images have the same content, by location and view."""
     source = old.slots(work_list.ids)
-    known = (source >= 0)[:, None] & old.held[source]
+    whole = old.held & ~old.damaged()[0]
+    known = (source >= 0)[:, None] & whole[source]
     positions = np.flatnonzero(known[work_list.slots, work_list.columns])
     chunks = in_chunks(work_list, positions, CHUNK, pool, signed(pool))
     for number, (part, signatures) in enumerate(chunks):

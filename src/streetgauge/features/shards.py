@@ -91,10 +91,13 @@ def take_in_shards(wanted: Extraction, *, progress: Progress = silent) -> bool:
 
 def _opened(folder: Path) -> list[FeatureStore]:
     try:
-        return [FeatureStore.open(path) for path in sorted(folder.glob("[!.]*.h5"))]
+        shards = [FeatureStore.open(path) for path in sorted(folder.glob("[!.]*.h5"))]
+        for shard in shards:
+            shard.verify(marks=False)
     except InputError as error:
         reason = f"a shard in it cannot be used: {str(error).rstrip('.')}"
         raise InputError(folder, reason, "remove the shard, or the folder") from None
+    return shards
 
 
 def _refuse_other_inputs(shard: FeatureStore, cache_key: str) -> None:

@@ -6,6 +6,9 @@ datasets' offsets; HDF5's own records are never touched again. A view's features
 its signature is, which marks it as held, and before its location is marked as done; the marks are
 taken back before what they stand for is written over. Ours because a kill while h5py itself writes
 can leave a file that no longer opens.
+
+Every view has a checksum of its numbers, and every location one of its marks: `verify` finds a bit
+that has changed since. HDF5 has checksums of its own records.
 """
 
 from __future__ import annotations
@@ -16,6 +19,7 @@ from contextlib import ExitStack
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, Self
+from zlib import crc32
 
 import numpy as np
 import numpy.typing as npt
@@ -45,7 +49,10 @@ from streetgauge.io.files import WriteLock, atomic_path
 from streetgauge.io.tables import refuse_repeated
 from streetgauge.markup import facts_html
 
-__all__ = ["FORMAT", "SIGNATURE", "FeatureStore", "usable"]
+__all__ = ["FORMAT", "SIGNATURE", "FeatureStore", "usable", "view_checksums"]
+
+# Bytes of features that are verified at a time.
+VERIFIED = 2**25
 
 
 class FeatureStore:
@@ -53,7 +60,8 @@ class FeatureStore:
 
     Any HDF5 reader can read the file: datasets ``features`` [N, V, D] float32 or float16,
     contiguous; ``location_id`` [N] UTF-8; ``done`` [N], ``attempted`` [N] and ``present`` [N, V]
-    boolean; ``signature`` [N, V, 16] and ``quality`` [N, V].
+    boolean; ``signature`` [N, V, 16], ``quality`` [N, V], ``checksum`` [N, V] and
+    ``mark_checksum`` [N].
 
     A store that is open for writing excludes other writers until `close`, the end of a ``with``
     block, or the end of the process.
@@ -75,6 +83,11 @@ class FeatureStore:
         not `held`.
     quality : memory map of `streetgauge.imagery.QUALITY`, [N, V]
         What was measured on each image; zeros where it was not.
+    checksum : memory map of uint32, [N, V]
+        CRC-32 of what was written of each view: see `view_checksums`.
+    mark_checksum : memory map of uint32, [N]
+        CRC-32 of each location's id, ``present``, ``done`` and ``attempted``; 0 until it has been
+        attempted.
     location_ids : array of str, [N]
         Sorted.
     views : tuple of str
@@ -110,6 +123,8 @@ class FeatureStore:
         self.attempted: npt.NDArray[np.bool_] = maps["attempted"]
         self.signature: npt.NDArray[np.uint8] = maps["signature"]
         self.quality: npt.NDArray[np.void] = maps["quality"]
+        self.checksum: npt.NDArray[np.uint32] = maps["checksum"]
+        self.mark_checksum: npt.NDArray[np.uint32] = maps["mark_checksum"]
         self._file = path.open("r+b", buffering=0) if lock is not None else None
         # Signatures of what is written and perhaps not on the disk yet, with their rows.
         self._marks: list[tuple[npt.NDArray[np.intp], npt.NDArray[np.uint8]]] = []
@@ -227,6 +242,69 @@ class FeatureStore:
         held: npt.NDArray[np.bool_] = marked & (self.present == (self.quality["fingerprint"] != 0))
         return held
 
+    def damaged(self) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_]]:
+        """Find what is not as it was written: which views [N, V], and which locations' marks [N].
+
+        All numbers are read. Views that are neither held nor of a location that has been
+        attempted may be half written, and are not damaged.
+        """
+        slots = np.arange(len(self.done))
+        sums = self._mark_checksums(slots)
+        marks = sums != self.mark_checksum
+        marked = (sums != 0) | (self.mark_checksum != 0)
+        whole = marked[:, None] | self.signature.any(axis=2)  # first: another may be writing
+        found = np.zeros(self.present.shape, dtype=bool)
+        step = max(1, VERIFIED // max(self.features[:1].nbytes, 1))
+        for start in range(0, len(found), step):
+            part = slice(start, start + step)
+            sums = view_checksums(
+                *(getattr(self, name)[part] for name in ("features", "quality", "signature"))
+            )
+            found[part] = whole[part] & (sums != self.checksum[part])
+        return found, marks
+
+    def verify(self, *, marks: bool = True) -> None:
+        """Read all numbers and compare them with their checksums.
+
+        Parameters
+        ----------
+        marks : bool
+            Also which views are present and which locations are done: a run that was killed may
+            have left these half written, and only these.
+
+        Raises
+        ------
+        InputError
+            If some are not as they were written, naming the first location of which that is so.
+        """
+        views, of_locations = self.damaged()
+        affected = np.flatnonzero(views.any(axis=1) | (of_locations & marks))
+        if not len(affected):
+            return
+        first = affected[0]
+        what = f"the numbers of location {str(self.location_ids[first])!r}"
+        if views[first].any():
+            what += f", view {self.views[int(np.argmax(views[first]))]!r},"
+        if len(affected) > 1:
+            what += f" and of {len(affected) - 1:,} more"
+        raise InputError(self.path, f"{what} are not those that were written", ANEW)
+
+    def discard_damaged(self) -> None:
+        """Take back what is not as it was written, as if it had never been computed."""
+        views, marks = self.damaged()
+        known = np.flatnonzero(views.any(axis=1) | marks)
+        if not len(known):
+            return
+        slots, columns = np.nonzero(views)
+        rows = slots * len(self.views) + columns
+        self._unmark(known)
+        self._write("signature", rows, np.zeros((len(rows), SIGNATURE), dtype=np.uint8))
+        self._sync()
+        for name in ("features", "present", "quality", "checksum"):
+            shape = (len(rows), *getattr(self, name).shape[2:])
+            self._write(name, rows, np.zeros(shape, getattr(self, name).dtype))
+        self._sync()
+
     def close(self) -> None:
         """End the writing; what was read from the store stays as it is."""
         if self._file is not None:
@@ -304,10 +382,15 @@ class FeatureStore:
         rows = slots * len(self.views) + columns
         self._write("features", rows, rounded)
         self._write("present", rows, present)
-        if quality is not None:
+        if quality is None:
+            quality = self.quality[slots, columns]
+        else:
             self._write("quality", rows, quality)
         if signatures is not None:
             self._marks.append((rows, signatures))
+        else:
+            signatures = np.zeros((len(rows), SIGNATURE), dtype=np.uint8)
+        self._write("checksum", rows, view_checksums(rounded, quality, signatures))
 
     def commit(self, slots: npt.ArrayLike = (), done: npt.ArrayLike = ()) -> None:
         """Bring what was written to the disk, then mark these views and locations as there.
@@ -328,6 +411,7 @@ class FeatureStore:
         self._marks.clear()
         self._write("done", slots, np.asarray(done, dtype=bool))
         self._write("attempted", slots, np.ones(len(slots), dtype=bool))
+        self._write("mark_checksum", slots, self._mark_checksums(slots))
         self._sync()
 
     def set_mask(self, present: npt.NDArray[np.bool_], done: npt.NDArray[np.bool_]) -> None:
@@ -341,11 +425,13 @@ class FeatureStore:
             Which locations may be.
         """
         slots = np.arange(len(done))
+        self._write("mark_checksum", slots, np.zeros(len(done), dtype=np.uint32))
         self._write("done", slots, np.zeros(len(done), dtype=bool))
         self._sync()
         self._write("present", np.arange(present.size), present.ravel())
         self._sync()
         self._write("done", slots, done)
+        self._write("mark_checksum", slots, self._mark_checksums(slots))
         self._sync()
 
     def rows(self, location_ids: Iterable[str]) -> npt.NDArray[np.intp]:
@@ -374,11 +460,26 @@ class FeatureStore:
         known = known[self.done[known] | self.attempted[known]]
         marked = (slots * len(self.views) + columns)[self.signature[slots, columns].any(axis=1)]
         if len(known) or len(marked):
-            nothing = np.zeros(len(known), dtype=bool)
-            self._write("done", known, nothing)
-            self._write("attempted", known, nothing)
+            self._unmark(known)
             self._write("signature", marked, np.zeros((len(marked), SIGNATURE), dtype=np.uint8))
             self._sync()
+
+    def _unmark(self, slots: npt.NDArray[np.intp]) -> None:
+        """Take back that locations have been attempted."""
+        self._write("mark_checksum", slots, np.zeros(len(slots), dtype=np.uint32))
+        for name in ("done", "attempted"):
+            self._write(name, slots, np.zeros(len(slots), dtype=bool))
+
+    def _mark_checksums(self, slots: npt.NDArray[np.intp]) -> npt.NDArray[np.uint32]:
+        """CRC-32 of what is marked of some locations, [n]; 0 of those that were not attempted."""
+        done, attempted, present = (
+            getattr(self, name)[slots].view(np.uint8) for name in ("done", "attempted", "present")
+        )
+        marks = np.column_stack([present, done, attempted])
+        ids = self.location_ids[slots].tolist()
+        pairs = zip(ids, marks, strict=True)
+        sums = [crc32(row.tobytes(), crc32(each.encode())) or 1 for each, row in pairs]
+        return np.where(done | attempted, np.array(sums, dtype=np.uint32), np.uint32(0))
 
     def _rounded(self, features: npt.NDArray[Any], slots: npt.NDArray[np.intp]) -> npt.NDArray[Any]:
         """Round features to what the store holds; infinity out of a number is refused."""
@@ -413,6 +514,38 @@ class FeatureStore:
         if self._file is None:
             raise ValueError(f"{self.path} is open read-only")
         os.fsync(self._file.fileno())
+
+
+def view_checksums(
+    features: npt.NDArray[Any], quality: npt.NDArray[np.void], signature: npt.NDArray[np.uint8]
+) -> npt.NDArray[np.uint32]:
+    """CRC-32 of the numbers of views, so that views of zeros have 0.
+
+    Parameters
+    ----------
+    features : array of float, [..., D]
+        As the store holds them.
+    quality : array of QUALITY, [...]
+        What was measured on each image.
+    signature : array of uint8, [..., 16]
+        What its content was.
+
+    Returns
+    -------
+    array of uint32, [...]
+        CRC-32 of the bytes of quality, signature and features, one after the other, exclusive or
+        that of as many zeros.
+    """
+    count = quality.size
+    numbers, measured, content = (
+        np.ascontiguousarray(each).view(np.uint8).reshape(count, -1)
+        for each in (features, quality, signature)
+    )
+    small = np.concatenate([measured, content], axis=1)
+    nothing = crc32(bytes(numbers.shape[1]), crc32(bytes(small.shape[1])))
+    pairs: Iterable[tuple[Any, Any]] = zip(numbers, small, strict=True)
+    sums = [crc32(row, crc32(rest)) for row, rest in pairs]
+    return (np.array(sums, dtype=np.uint32) ^ np.uint32(nothing)).reshape(quality.shape)
 
 
 def usable(present: npt.NDArray[np.bool_], require: str) -> npt.NDArray[np.bool_]:

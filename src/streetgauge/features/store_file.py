@@ -6,8 +6,8 @@ import errno
 import json
 import os
 import shutil
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from math import prod
 from pathlib import Path
 from typing import Any, Literal
@@ -23,8 +23,8 @@ from streetgauge.version import __version__
 
 __all__ = [
     *("ANEW", "FORMAT", "LAYOUT", "SIGNATURE", "TEXTS", "Dtype"),
-    *("checked_attributes", "ids_of", "lay_out", "mapped", "opened", "require_room", "reserve"),
-    *("sizes_of", "views_of"),
+    *("checked_attributes", "ids_of", "lay_out", "mapped", "opened", "put_text", "require_room"),
+    *("reserve", "sizes_of", "text_attribute", "views_of"),
 ]
 
 FORMAT = "streetgauge-features"
@@ -39,6 +39,8 @@ LAYOUT: dict[str, tuple[tuple[int, ...], np.dtype[Any] | None]] = {
     "attempted": ((0,), np.dtype(bool)),
     "signature": ((0, 1, 3), np.dtype("u1")),
     "quality": ((0, 1), QUALITY),
+    "checksum": ((0, 1), np.dtype("<u4")),
+    "mark_checksum": ((0,), np.dtype("<u4")),
 }
 TEXTS = (
     *("backbone", "weights_sha256", "transform", "cache_key", "licence"),
@@ -46,7 +48,13 @@ TEXTS = (
 )
 
 # What to do about a file that cannot be used.
-ANEW = "remove it and make the features again"
+ANEW = "make it again with `streetgauge features STUDY --force`"
+
+_MAGIC = b"\x89HDF\r\n\x1a\n"  # the byte after it is the version of the file's structure
+_LONGEST = 2**24  # bytes of an attribute
+
+# What h5py raises of a file whose records are damaged, whichever of them.
+_DAMAGED = (OSError, KeyError, ValueError, TypeError, RuntimeError, AttributeError, MemoryError)
 
 
 def lay_out(
@@ -66,19 +74,29 @@ def lay_out(
         encoded = [location.encode() for location in ids]
         text = h5py.string_dtype("utf-8", max(map(len, encoded)))
         file.create_dataset("location_id", data=np.array(encoded, dtype=text))
-        file.attrs["format"] = FORMAT
         file.attrs["format_version"] = STORE_VERSION
-        file.attrs["code_version"] = __version__
-        file.attrs["dtype"] = dtype
-        file.attrs["views"] = json.dumps([str(view) for view in views])
-        for name in TEXTS:
-            file.attrs[name] = attributes.get(name, "")
+        about = {name: attributes.get(name, "") for name in TEXTS}
+        about |= {"format": FORMAT, "code_version": __version__, "dtype": dtype}
+        about["views"] = json.dumps([str(view) for view in views])
+        for name, value in about.items():
+            put_text(file, name, value)
+
+
+def put_text(file: h5py.File, name: str, value: str) -> None:
+    """Write an attribute as a text of fixed length.
+
+    Texts of any length lie in a heap that has no checksum, and in which HDF5 can search for ever.
+    """
+    encoded = value.encode()
+    kind = h5py.string_dtype("utf-8", max(len(encoded), 1))
+    file.attrs.create(name, np.array(encoded, kind), dtype=kind)
 
 
 def _new_file(path: Path) -> h5py.File:
+    # v108: from this version on HDF5 has checksums of its own records and refuses damaged ones.
     # 64: every dataset starts on a cache line, so that its map is aligned.
     return h5py.File(
-        path, "w", libver=("earliest", "v110"), alignment_threshold=1, alignment_interval=64
+        path, "w", libver=("v108", "v110"), alignment_threshold=1, alignment_interval=64
     )
 
 
@@ -144,20 +162,37 @@ def _no_room(path: Path, size: int, number: int) -> OSError:
     return OSError(number, f"{os.strerror(number)}: {sizes}; {step}", str(path))
 
 
-def opened(path: Path) -> h5py.File:
+@contextmanager
+def opened(path: Path) -> Iterator[h5py.File]:
+    """Open a file for reading; whatever of its records cannot be read is one sentence.
+
+    Raises
+    ------
+    InputError
+    """
     if path.exists() and not path.is_file():  # a pipe, of which reading would never end
         raise InputError(path, "this is no feature store", "name a file under features/")
     try:
-        return h5py.File(path, "r")
+        with path.open("rb") as start:
+            begins = start.read(9)
+        if begins[:8] == _MAGIC and begins[8:] < b"\x02":  # without checksums of its own records
+            raise InputError(path, "this is no feature store of this version", ANEW)
+        file = h5py.File(path, "r")
     except FileNotFoundError:
         raise InputError(path, "there is no such file", "make it: `streetgauge features`") from None
-    except OSError as error:
+    except _DAMAGED as error:
         reason = "it is cut off" if "truncated" in str(error) else "this is no feature store"
         raise InputError(path, reason, ANEW) from None
+    try:
+        with file:
+            yield file
+    except _DAMAGED:
+        raise InputError(path, "its HDF5 records are damaged", ANEW) from None
 
 
 def checked_attributes(path: Path, file: h5py.File) -> dict[str, str]:
-    attributes = {name: str(value) for name, value in file.attrs.items()}
+    """Read a store's attributes, once it is clear that they are those of a store."""
+    attributes = {name: text_attribute(file, name) for name in sorted(file.attrs)}
     if attributes.get("format") != FORMAT:
         raise InputError(path, "this is no feature store", "name a file under features/")
     version = attributes.get("format_version", "")
@@ -168,7 +203,18 @@ def checked_attributes(path: Path, file: h5py.File) -> dict[str, str]:
         raise InputError(path, f"it lacks {absent[0]!r}", ANEW)
     if attributes["dtype"] not in ("float32", "float16"):
         raise InputError(path, f"features of type {attributes['dtype']!r} are not known", ANEW)
-    return dict(sorted(attributes.items()))
+    return attributes
+
+
+def text_attribute(file: h5py.File, name: str) -> str:
+    """Read an attribute that is one text of fixed length, or one number; "" of any other."""
+    if name not in file.attrs:
+        return ""
+    about = file.attrs.get_id(name)
+    if about.shape != () or about.dtype.kind not in "Siuf" or about.dtype.itemsize > _LONGEST:
+        return ""
+    value = file.attrs[name]
+    return value.decode() if isinstance(value, bytes) else str(value)
 
 
 def _is_own(path: Path, file: h5py.File, name: str) -> bool:
@@ -177,26 +223,35 @@ def _is_own(path: Path, file: h5py.File, name: str) -> bool:
     if not links.exists(name.encode()):
         return False
     if links.get_info(name.encode()).type != h5py.h5l.TYPE_HARD:
-        raise InputError(path, f"{name!r} is not laid out as in a feature store", ANEW)
+        raise _laid_out_otherwise(path, name)
     return True
+
+
+def _laid_out_otherwise(path: Path, name: str) -> InputError:
+    return InputError(path, f"{name!r} is not laid out as in a feature store", ANEW)
 
 
 def ids_of(path: Path, file: h5py.File) -> npt.NDArray[np.str_]:
     """Read the locations' ids, which must stand in this very file."""
-    own = isinstance(file.get("location_id", getlink=True), h5py.HardLink)
-    dataset = file["location_id"] if own else None
-    if (
-        not isinstance(dataset, h5py.Dataset)
-        or dataset.ndim != 1
-        or dataset.external
-        or dataset.is_virtual
-        or h5py.check_string_dtype(dataset.dtype) is None
-    ):
-        raise InputError(path, "'location_id' is not laid out as in a feature store", ANEW)
+    dataset, _ = _whole(path, file, "location_id")
+    text = h5py.check_string_dtype(dataset.dtype)
+    if dataset.ndim != 1 or text is None or text.length is None:
+        raise _laid_out_otherwise(path, "location_id")
     try:
         return np.array(dataset.asstr()[:], dtype=str)
     except (OSError, UnicodeDecodeError):
         raise InputError(path, "its locations' ids cannot be read", ANEW) from None
+
+
+def _whole(path: Path, file: h5py.File, name: str) -> tuple[h5py.Dataset, int]:
+    """Give a dataset whose bytes are all in one piece of this very file, and where they begin."""
+    dataset = file[name] if _is_own(path, file, name) else None
+    offset = dataset.id.get_offset() if isinstance(dataset, h5py.Dataset) else None
+    if dataset is None or offset is None or dataset.dtype.itemsize == 0:
+        raise _laid_out_otherwise(path, name)
+    if offset + prod(dataset.shape) * dataset.dtype.itemsize > path.stat().st_size:
+        raise InputError(path, "it is cut off", ANEW)
+    return dataset, offset
 
 
 def views_of(path: Path, attributes: Mapping[str, str]) -> tuple[str, ...]:
@@ -223,11 +278,7 @@ def mapped(
     path: Path, file: h5py.File, name: str, shape: tuple[int, ...], kind: np.dtype[Any]
 ) -> Any:
     """Map a dataset's numbers, once it is clear that all are in this very file."""
-    own = isinstance(file.get(name, getlink=True), h5py.HardLink)
-    dataset = file[name]
-    offset = dataset.id.get_offset() if own and isinstance(dataset, h5py.Dataset) else None
-    if offset is None or dataset.shape != shape or dataset.dtype != kind:
-        raise InputError(path, f"{name!r} is not laid out as in a feature store", ANEW)
-    if offset + dataset.nbytes > path.stat().st_size:
-        raise InputError(path, "it is cut off", ANEW)
+    dataset, offset = _whole(path, file, name)
+    if dataset.shape != shape or dataset.dtype != kind:
+        raise _laid_out_otherwise(path, name)
     return np.memmap(path, dtype=kind, mode="r", offset=offset, shape=shape)

@@ -16,7 +16,7 @@ ANALYSIS_VERSION = 2  # of curves.json, power.json, comparison.json and transfer
 BUNDLE_VERSION = 4  # of bundle.json
 METRICS_VERSION = 2  # of metrics.json
 RECORD_VERSION = 3  # of run.json
-STORE_VERSION = 3  # of a feature store
+STORE_VERSION = 4  # of a feature store
 
 
 def require_version(

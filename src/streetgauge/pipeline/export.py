@@ -136,6 +136,7 @@ def export_features(
         refuse_overlap(study.everything(), (out,))
         path = study.features
     store = FeatureStore.open(path)
+    store.verify()
     kind: Any = form
     return export_store(store, out, kind, force=force, progress=progress)
 

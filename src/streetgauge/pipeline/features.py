@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import h5py
 import numpy as np
 import pandas as pd
 
+from streetgauge.errors import InputError
 from streetgauge.features.lookup import backbone_of
 from streetgauge.features.store import FORMAT, FeatureStore
+from streetgauge.features.store_file import opened, text_attribute
 from streetgauge.imagery import find_views
 from streetgauge.io.files import read_table
 from streetgauge.io.formats import STORE_VERSION, require_version
@@ -35,9 +36,9 @@ def refuse_newer(study: Study) -> None:
         If its format is newer than what is written here.
     """
     try:
-        with h5py.File(study.features, "r") as file:
-            form, version = (str(file.attrs.get(n, "")) for n in ("format", "format_version"))
-    except OSError:  # there is none, or none that anybody could read
+        with opened(study.features) as file:
+            form, version = (text_attribute(file, name) for name in ("format", "format_version"))
+    except InputError:  # there is none, or none that anybody could read
         return
     if form == FORMAT and version.isdecimal() and int(version) > STORE_VERSION:
         require_version(study.features, int(version), STORE_VERSION)

@@ -25,13 +25,15 @@ __all__ = ["file_info", "outcomes_info"]
 _REWORDED = ("views", "dtype")
 
 
-def file_info(path: Path) -> dict[str, Any]:
+def file_info(path: Path, *, verify: bool = False) -> dict[str, Any]:
     """Show what a study, a feature store, a bundle or a table is.
 
     Parameters
     ----------
     path : Path
         A study's directory or study.toml, a ``.h5`` store, a bundle's directory, or a ``.parquet``.
+    verify : bool
+        Read all numbers of a store, or of a study's store, and compare them with their checksums.
 
     Returns
     -------
@@ -41,18 +43,18 @@ def file_info(path: Path) -> dict[str, Any]:
     Raises
     ------
     InputError
-        If it is not there or none of these.
+        If it is not there or none of these, or a number of the store is not as it was written.
     """
     if not path.exists():
         raise InputError(
             path, "there is no such file", "give a study, a store, a bundle or a table"
         )
     if path.suffix == ".toml" or (path / "study.toml").exists():
-        return _study_info(path)
+        return _study_info(path, verify=verify)
     if (path / "bundle.json").exists():
         return _bundle_info(path)
     if path.suffix == ".h5":
-        return _store_info(path)
+        return _store_info(path, verify=verify)
     if path.suffix == ".parquet":
         return _table_info(path)
     raise InputError(
@@ -62,7 +64,7 @@ def file_info(path: Path) -> dict[str, Any]:
     )
 
 
-def _study_info(path: Path) -> dict[str, Any]:
+def _study_info(path: Path, *, verify: bool) -> dict[str, Any]:
     study = Study.open(path)
     locations = study.settings.locations
     facts: dict[str, Any] = {
@@ -83,7 +85,7 @@ def _study_info(path: Path) -> dict[str, Any]:
     if study.outcomes.exists():
         for each in outcomes_info(study.outcomes):
             facts[f"outcome {each['outcome']}"] = _outcome_line(each)
-    return facts
+    return facts | (_verified(FeatureStore.open(study.features)) if verify else {})
 
 
 def outcomes_info(path: Path) -> list[dict[str, Any]]:
@@ -261,8 +263,12 @@ def _bundle_outcome(about: dict[str, Any], measured: dict[str, Any] | None) -> s
     return "; ".join(parts) or "nothing is stated of it"
 
 
-def _store_info(path: Path) -> dict[str, Any]:
+def _verified(store: FeatureStore) -> dict[str, Any]:
+    store.verify()
+    return {"verified": f"all {store.features.nbytes:,} bytes of features are as written"}
 
+
+def _store_info(path: Path, *, verify: bool) -> dict[str, Any]:
     store = FeatureStore.open(path)
     n, views, dimension = store.features.shape
     done, attempted = int(store.done.sum()), int(store.attempted.sum())
@@ -273,6 +279,7 @@ def _store_info(path: Path) -> dict[str, Any]:
         "views": f"{views}: {', '.join(store.views)}; {int(store.present.sum()):,} are present",
         "features": f"{dimension:,} {store.features.dtype} a view, {store.features.nbytes:,} bytes",
         "shape": f"[{n}, {views}, {dimension}] {store.features.dtype}",
+        **(_verified(store) if verify else {}),
         **{name: value for name, value in store.attributes.items() if name not in _REWORDED},
     }
 

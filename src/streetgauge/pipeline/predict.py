@@ -175,6 +175,7 @@ def predict_city(
     given = None if isinstance(source, CityImages) else FeatureStore.open(source)
     if given is not None:
         compare_with(model, given)
+        given.verify()
     with WriteLock(out / "predictions.parquet") as lock:
         _refuse_there(out, force)  # another run may have ended meanwhile
         for file in (out / name for name in OWN_FILES):

@@ -47,6 +47,7 @@ def train(study: Study, key: str, progress: Progress) -> Done:
 
     settings, transfer = study.settings, study.settings.transfer
     store = FeatureStore.open(study.features)
+    store.verify()
     locations, labels, skips = labelled(study, store)
     if locations.empty:
         raise AllExcludedError(
