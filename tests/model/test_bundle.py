@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import zipfile
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -218,6 +219,48 @@ def test_a_tensor_that_does_not_belong_is_refused(saved: Path) -> None:
     save_file(load_file(file) | {"more": np.zeros(2)}, file)
     change(saved / "bundle.json", weights={"sha256": sha256_of(file)})
     with pytest.raises(InputError, match="'more' has shape"):
+        Bundle.load(saved)
+
+
+def rewritten(saved: Path, name: str, change_tensor: Callable[[np.ndarray], np.ndarray]) -> None:
+    """Change a tensor as whoever makes a bundle could, with the right checksum."""
+    file = saved / "weights.safetensors"
+    tensors = load_file(file)
+    save_file(tensors | {name: change_tensor(tensors[name])}, file)
+    change(
+        saved / "bundle.json",
+        weights={"file": "weights.safetensors", "sha256": sha256_of(file)},
+    )
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_weights_that_are_no_finite_numbers_are_refused_at_once(saved: Path, value: float) -> None:
+    rewritten(saved, "network.score.bias", lambda bias: np.full_like(bias, value))
+    with pytest.raises(InputError, match=r"safetensors: its tensor 'network\.score\.bias' has a"):
+        Bundle.load(saved)
+
+
+@pytest.mark.parametrize(("name", "factor"), [("standardisation.sd", 0.0), ("calibration", -1.0)])
+def test_a_scale_that_is_not_positive_is_refused(saved: Path, name: str, factor: float) -> None:
+    rewritten(saved, name, lambda scale: scale * scale.dtype.type(factor))
+    with pytest.raises(InputError, match=f"its tensor '{name}' has a scale that is not positive"):
+        Bundle.load(saved)
+
+
+@pytest.mark.parametrize("factor", [1e6, 1e37])
+def test_weights_that_give_absurd_scores_are_refused_when_first_used(
+    saved: Path, world: Any, factor: float
+) -> None:
+    rewritten(saved, "network.score.weight", lambda weight: weight * np.float32(factor))
+    with pytest.raises(InputError, match="no finite numbers, or far off its classes"):
+        Bundle.load(saved).predict(world.features)
+
+
+def test_a_description_that_claims_terabytes_is_refused_before_any_is_allocated(
+    saved: Path,
+) -> None:
+    change(saved / "bundle.json", dimension=2**40)
+    with pytest.raises(InputError, match="has shape"):
         Bundle.load(saved)
 
 

@@ -78,7 +78,7 @@ def test_a_store_of_a_newer_version_is_never_written_over(city: Path, force: boo
     with h5py.File(study.features, "r+") as file:
         file.attrs["format_version"] = 99
     before = study.features.read_bytes()
-    newer = r"a newer streetgauge made it \(format 99; this one reads 3\); upgrade"
+    newer = r"a newer streetgauge made it \(format 99; this one reads 4\); upgrade"
     with pytest.raises(InputError, match=newer):
         run_stage(study, "features", silent, force=force)
     assert study.features.read_bytes() == before

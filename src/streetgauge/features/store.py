@@ -537,6 +537,8 @@ def view_checksums(
         that of as many zeros.
     """
     count = quality.size
+    if not count:
+        return np.zeros(quality.shape, dtype=np.uint32)
     numbers, measured, content = (
         np.ascontiguousarray(each).view(np.uint8).reshape(count, -1)
         for each in (features, quality, signature)

@@ -193,7 +193,7 @@ def write_table(
         own = {b"streetgauge": json.dumps(metadata, sort_keys=True).encode()}
         table = table.replace_schema_metadata({**(table.schema.metadata or {}), **own})
     with atomic_path(path) as temporary:
-        pq.write_table(table, temporary)
+        pq.write_table(table, temporary, write_page_checksum=True)
 
 
 # What a Parquet file with wrong bytes raises besides pyarrow's own errors: Python decodes names,
@@ -221,7 +221,7 @@ def read_table(path: Path, **options: Any) -> pd.DataFrame:
     import pyarrow as pa
 
     try:
-        return pd.read_parquet(path, **options)
+        return pd.read_parquet(path, page_checksum_verification=True, **options)
     except (FileNotFoundError, PermissionError):
         raise
     except (pa.ArrowException, *_DAMAGED) as error:

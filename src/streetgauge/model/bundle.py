@@ -39,6 +39,9 @@ __all__ = ["CARD", "DESCRIPTION", "FILES", "WEIGHTS", "Bundle", "area_hashes"]
 FORMAT = "streetgauge-bundle"
 APPLICABILITY = "area_of_applicability."  # first part of its tensors' names
 HELD_OUT = "held_out."
+# Times the number of classes: scores far outside the training distribution are well below it.
+ABSURD = 1000.0
+MOST = 1000  # classes
 WEIGHTS, DESCRIPTION, CARD = FILES = ("weights.safetensors", "bundle.json", "README.md")
 
 
@@ -240,7 +243,8 @@ class Bundle:
         Raises
         ------
         InputError
-            If the features have another dimension, or a location has no view at all.
+            If the features have another dimension, a location has no view at all, or a score is
+            no finite number or absurd.
         """
         views = features if isinstance(features, np.ndarray) else np.asarray(features, np.float32)
         if views.ndim != 3 or views.shape[2] != self.dimension:
@@ -255,7 +259,14 @@ class Bundle:
         wanted = there if rows is None else there[rows]
         if not wanted.any(axis=1).all():
             raise InputError("present", "a location has no view at all", "leave it out")
-        return self.model.predict(views, there.astype(np.bool_), rows, device)
+        predictions = self.model.predict(views, there.astype(np.bool_), rows, device)
+        if not (np.abs(predictions.score) <= ABSURD * self.model.classes).all():
+            raise InputError(
+                f"bundle {self.name}",
+                "its weights give scores that are no finite numbers, or far off its classes",
+                "take another bundle, or make it again",
+            )
+        return predictions
 
     def predict_frame(
         self,
@@ -423,6 +434,8 @@ def _require_types(description: Mapping[str, Any]) -> None:
         ("metrics", metrics or {}, dict),
         ("calibration", description["calibration"], dict),
     )
+    if not isinstance(description["classes"], int) or not 2 <= description["classes"] <= MOST:
+        raise ValueError(f"classes: {description['classes']!r} is no number of classes")
     for key, value, kind in kinds:
         if not isinstance(value, kind):
             raise TypeError(f"{key} is no {kind.__name__}")
@@ -534,6 +547,7 @@ def _read_model(
         tensors = load_file(file)
     except SafetensorError as error:
         raise InputError(file, f"this is no safetensors file: {error}") from None
+    _refuse_absurd(file, tensors)
     applicability = _applicability(file, tensors, description["dimension"])
     held_out = _held_out(file, tensors, description)
     settings = TrainSettings.model_validate(description["settings"])
@@ -550,6 +564,20 @@ def _read_model(
     return model, applicability, held_out
 
 
+def _refuse_absurd(file: Path, tensors: Mapping[str, torch.Tensor]) -> None:
+    """Refuse weights that no training gives: not finite, or scales that are not positive."""
+    for name, tensor in sorted(tensors.items()):
+        positive = name in ("standardisation.sd", "calibration")
+        scale = tensor[..., 1] if name == "calibration" and tensor.ndim == 2 else tensor
+        if not tensor.isfinite().all():
+            reason = f"its tensor {name!r} has a number that is not finite"
+        elif positive and not (scale > 0).all():
+            reason = f"its tensor {name!r} has a scale that is not positive"
+        else:
+            continue
+        raise InputError(file, reason, "get the bundle again, or make it again")
+
+
 def _read_network(
     file: Path,
     description: Mapping[str, Any],
@@ -558,7 +586,9 @@ def _read_network(
 ) -> Model:
     """Make the network of tensors that are all its own."""
     networks, dimension = len(description["outcomes"]), description["dimension"]
-    network = Network(dimension, range(networks), settings, description["classes"])
+    kind = dimension, range(networks), settings, description["classes"]
+    with torch.device("meta"):  # takes no memory, whatever the description claims
+        network = Network(*kind)
     shapes = {f"network.{name}": tuple(x.shape) for name, x in network.state_dict().items()}
     shapes |= {f"standardisation.{name}": (dimension,) for name in ("mean", "sd")}
     shapes["calibration"] = (networks, 2)
@@ -572,6 +602,7 @@ def _read_network(
                 f"tensor {name!r} has shape {found}, and bundle.json needs {shapes.get(name)}",
                 "write the bundle again",
             )
+    network = Network(*kind)
     network.load_state_dict({n: tensors[f"network.{n}"] for n in network.state_dict()})
     scale = Standardisation(
         tensors["standardisation.mean"].numpy(), tensors["standardisation.sd"].numpy()

@@ -113,7 +113,7 @@ STAGES = (
     ),
     Stage(
         "features",
-        3,
+        4,
         ("imagery", "features", "seed"),
         lambda s: (
             (s.locations, s.outcomes)
