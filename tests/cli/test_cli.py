@@ -118,6 +118,7 @@ def test_check_says_what_is_there_and_writes_nothing(run: Run, grid: Path) -> No
     before = sorted(grid.iterdir())
     code, _, err = run("check", grid)
     assert code == 0
+    assert f"{grid / 'study.toml'}: settings can be used" in err
     assert "49 areas with boundaries" in err
     assert "392 locations" in err
     assert sorted(grid.iterdir()) == before

@@ -92,6 +92,12 @@ def test_a_scheme_is_described_with_its_sizes(settings: dict[str, object], words
         assert said["name" if key == "scheme" else key] == value
 
 
+def test_two_folds_are_folds_and_one_part_is_tested_once() -> None:
+    words = [describe_scheme(FoldSettings(), parts)["description"] for parts in (2, 1)]
+    assert ["in 2 folds" in each for each in words] == [True, False]
+    assert ["once" in each for each in words] == [False, True]
+
+
 @pytest.mark.parametrize(
     ("known", "words"),
     [

@@ -197,6 +197,8 @@ def test_it_says_for_how_many_outcomes_the_other_folds_agree():
     assert "for 1 of 2 (Income)" in words.other_summary(labels, fewer)
     assert "neighbours are mostly held out" in found
     assert "for none of 2;" in words.other_summary(labels, both(a=unclear, b=unclear))
+    none = both(a=clear, b=clear) | {"other_folds": both(a=unclear, b=unclear)["other_folds"]}
+    assert "for none of 2;" in words.other_summary(labels, none)
     assert "for all 2;" in words.other_summary(labels, both(a=clear, b=clear))
     assert "they do so;" in words.other_summary({"a": "Income"}, both(a=clear))
     assert words.other_summary(labels, {"outcomes": {"a": clear}}) == ""

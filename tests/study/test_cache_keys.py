@@ -177,6 +177,15 @@ def test_a_redo_that_is_killed_goes_on_with_all_that_was_asked_for(
     assert done(run, study) == BEHIND["train"]
 
 
+def test_what_another_run_may_complete_is_done_enough_for_what_needs_it(study: Path) -> None:
+    content = record(study)
+    content["stages"]["train"]["retryable"] = 3
+    (study / "run.json").write_text(json.dumps(content))
+    opened, train = Study.open(study), stage_named("train")
+    assert not opened.is_up_to_date(train, opened.key(train))
+    opened.require_fresh("train")  # not refused
+
+
 def test_redo_of_a_stage_that_is_not_there_is_one_sentence(study: Path, refuse: Refuse) -> None:
     before = content_of(study)
     assert "stage 'trian': there is no stage of this name; did you mean 'train'?" in refuse(

@@ -71,7 +71,7 @@ def confusion(evaluation: Mapping[str, Any], classes: int, label: str) -> Sketch
                 )
     axes.set(aspect="equal", xlabel=f"Predicted {one}", ylabel=f"Actual {one}")
     axes.invert_yaxis()
-    _whole_numbers(axes, classes, both=True)
+    _class_ticks(axes, classes)
     axes.spines[:].set_visible(False)
     axes.tick_params(length=0)
     bar = canvas.colorbar(mesh, ax=axes, shrink=0.8, aspect=28, pad=0.02)
@@ -146,7 +146,7 @@ def agreement(
         xlim=(0.4, classes + 0.6),
         ylim=(0.4, classes + 0.6),
     )
-    _whole_numbers(axes, classes, both=True)
+    _class_ticks(axes, classes)
     below(canvas, axes, 2)
     rho = evaluation["metrics"]["spearman"]
     upright(
@@ -320,12 +320,10 @@ def _cell_outline(corner: float) -> Any:
     return Rectangle((corner, corner), 1, 1, fill=False, ec=INK, lw=0.8)
 
 
-def _whole_numbers(axes: Any, classes: int, *, both: bool = False) -> None:
-    step = -(-classes // 20)
-    ticks = np.arange(1, classes + 1, step)
+def _class_ticks(axes: Any, classes: int) -> None:
+    ticks = np.arange(1, classes + 1)
     axes.set_xticks(ticks)
-    if both:
-        axes.set_yticks(ticks)
+    axes.set_yticks(ticks)
 
 
 def _percent(value: float, _: float) -> str:
