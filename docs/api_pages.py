@@ -15,7 +15,7 @@ PACKAGES = (
     *("streetgauge.report", "streetgauge.view", "streetgauge.synthetic", "streetgauge.study"),
     *("streetgauge.study.stages", "streetgauge.pipeline.run", "streetgauge.pipeline.check"),
     *("streetgauge.pipeline.export", "streetgauge.pipeline.predict", "streetgauge.pipeline.info"),
-    *("streetgauge.analysis.compare", "streetgauge.analysis.coverage"),
+    *("streetgauge.analysis.age", "streetgauge.analysis.compare", "streetgauge.analysis.coverage"),
     *("streetgauge.analysis.curves", "streetgauge.analysis.fairness", "streetgauge.analysis.power"),
     *("streetgauge.io.tables", "streetgauge.classes", "streetgauge.skips", "streetgauge.errors"),
 )

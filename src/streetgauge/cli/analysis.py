@@ -17,7 +17,7 @@ from streetgauge.errors import InputError, visible
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["compare", "coverage", "curves", "fairness", "info", "power", "view", "write_map"]
+__all__ = ["age", "compare", "coverage", "curves", "fairness", "info", "power", "view", "write_map"]
 
 Number = TypeVar("Number", int, float)
 
@@ -307,6 +307,35 @@ def fairness(
     for line in fairness_sentences(result):
         screen.result(line)
     screen.report(f"Wrote {opened.fairness}")
+
+
+@app.command(epilog="Example: `streetgauge age leeds --year 2016`")
+def age(
+    study: StudyPath,
+    year: Annotated[
+        int | None,
+        typer.Option(help="Train before it, test since; the middle of all images if not given."),
+    ] = None,
+    quiet: Quiet = False,
+    machine: Machine = False,
+) -> None:
+    """Show when images were taken, whether errors grow with it, and a test over time."""
+    screen = Screen(quiet=quiet, machine=machine)
+    from streetgauge.cli.tables import age_table
+    from streetgauge.pipeline.age import study_age
+    from streetgauge.report.text import age_sentences
+
+    opened = open_study(study)
+    with opened.locked():
+        opened.require_fresh("areas")
+        result = study_age(opened, year, screen.progress)
+    if machine:
+        screen.result("", result)
+        return
+    screen.result(age_table(result))
+    for line in age_sentences(result):
+        screen.result(line)
+    screen.report(f"Wrote {opened.age}")
 
 
 def _parse_numbers(option: str, text: str, kind: Callable[[str], Number]) -> tuple[Number, ...]:

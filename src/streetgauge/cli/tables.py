@@ -17,12 +17,13 @@ if TYPE_CHECKING:
     from streetgauge.outcomes import Source
     from streetgauge.study import Study
 
-__all__ = ["comparison_tables", "coverage_tables", "curves_table", "fairness_table"]
+__all__ = ["age_table", "comparison_tables", "coverage_tables", "curves_table", "fairness_table"]
 __all__ += ["outcomes_table"]
 __all__ += ["power_tables", "print_headline"]
 __all__ += ["settings_table", "sources_table"]
 
 Estimate = Mapping[str, Any]
+TIMES = ("early", "late")
 SUREST = 12  # comparisons of groups
 MOST = 5  # outcomes next to each other
 CELL = ("areas", "locations", "views", "images")  # of a simulated study
@@ -286,6 +287,32 @@ def coverage_tables(coverage: Mapping[str, Any]) -> Iterator[Table]:
             people = [f"{each['people_without']:,.0f}"] if with_people else []
             table.add_row(*cells, interval_text(each, ".3f", "\u2013"), *people)
         yield table
+
+
+def age_table(age: Mapping[str, Any]) -> Table:
+    """Show for each outcome how errors go with the age of images, and the test over time."""
+    table = _new_table(
+        f"{age['name']}: images of {age['first']} to {age['last']}, trained before {age['year']} "
+        "and tested since",
+        "Years: images less statistic, median. Per 5 years: more error in classes for each five "
+        "years between them. Since/since: trained and tested on images since then.",
+        "outcome",
+        *_number_columns("years", "per 5 years", "q", "areas", "MAE\nbefore/since", "since/since"),
+    )
+    for outcome, each in age["outcomes"].items():
+        tested = each["over_time"]
+        figures = ["-"] * 3
+        if tested is not None:
+            mae = tested["mae"]
+            figures = [f"{tested['n_areas']:,}", *(figure_text(mae[t]["value"]) for t in TIMES)]
+        table.add_row(
+            Text(outcome),
+            figure_text(each["gap"], "+.1f"),
+            _with_interval(each["per_5_years"], "+.2f"),
+            figure_text(each["q"], ".3f"),
+            *figures,
+        )
+    return table
 
 
 def fairness_table(fairness: Mapping[str, Any]) -> Table:

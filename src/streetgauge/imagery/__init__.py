@@ -5,6 +5,7 @@
 """
 
 from streetgauge.imagery.appearance import APPEARANCE, appearance_of
+from streetgauge.imagery.dates import capture_dates
 from streetgauge.imagery.decoding import (
     ImageError,
     ImageSource,
@@ -26,6 +27,7 @@ __all__ = [
     "ImageSource",
     "ImageError",
     "appearance_of",
+    "capture_dates",
     "cut_panorama",
     "decode",
     "decode_cuts",

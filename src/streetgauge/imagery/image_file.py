@@ -8,6 +8,7 @@ from the description that Mapillary's app writes. Text of a file is searched, ne
 from __future__ import annotations
 
 import ctypes
+import datetime
 import io
 import json
 import math
@@ -25,8 +26,8 @@ from PIL import Image, UnidentifiedImageError
 from streetgauge.errors import StreetgaugeError
 from streetgauge.imagery.jpeg import without_junk
 
-__all__ = ["MAX_PIXELS", "ExifInfo", "ImageError", "direction", "number_of", "opened", "read_exif"]
-__all__ += ["turned", "xmp_text", "xmp_value"]
+__all__ = ["MAX_PIXELS", "ExifInfo", "ImageError", "direction", "number_of", "opened"]
+__all__ += ["read_captured", "read_exif", "turned", "xmp_text", "xmp_value"]
 
 MAX_PIXELS = 100_000_000
 # Of images with more pixels one is decoded at a time, whatever the number of threads: each takes
@@ -61,10 +62,12 @@ with suppress(OSError, AttributeError, TypeError):
 
 
 _GPS = 0x8825
+_EXIF = 0x8769
 _DESCRIPTION = 270
 _MOST = 1 << 18  # characters of metadata that are searched
 # As an attribute (GPano:PoseHeadingDegrees="90") or an element (...>90</GPano:...).
 _VALUE = r"{}\s*(?:=\s*[\"']|>)\s*([^\"'<]{{1,40}})"
+_DAY = re.compile(r"((?:19|20)\d\d)[:_-](\d\d)[:_-](\d\d)")
 _NO_POSITION = "the photograph has no coordinates"
 _NO_HALF = "position unknown: the coordinates lack N or S, or E or W"
 
@@ -190,6 +193,32 @@ def read_exif(handle: IO[bytes]) -> ExifInfo:
     if panorama and not math.isnan(pose):
         heading = turned(pose)
     return ExifInfo(lat, lon, heading, panorama, why_not)
+
+
+def read_captured(handle: IO[bytes]) -> str:
+    """Read when a photograph was taken: "2019-05-31"; "" if it does not state a day.
+
+    From EXIF (DateTimeOriginal, else the day of GPS), else the description of Mapillary's app. The
+    time at which the file was written (DateTime) is no such day.
+
+    Raises
+    ------
+    ImageError
+        If it is not an image.
+    """
+    with opened(handle) as image:
+        exif = image.getexif()
+        found = (
+            exif.get_ifd(_EXIF).get(36867),
+            exif.get_ifd(_GPS).get(29),
+            _described(exif).get("MAPCaptureTime"),
+        )
+    for text in found:
+        day = _DAY.match(text.strip()) if isinstance(text, str) else None
+        with suppress(ValueError):
+            if day is not None:
+                return datetime.date(*map(int, day.groups())).isoformat()
+    return ""
 
 
 def _position(image: Image.Image, xmp: str) -> tuple[float, float, str]:

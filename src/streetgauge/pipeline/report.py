@@ -20,6 +20,7 @@ from streetgauge.features.store import FeatureStore
 from streetgauge.io.files import read_metadata, read_table, write_text
 from streetgauge.io.formats import ANALYSIS_VERSION, read_object
 from streetgauge.locations import read_areas
+from streetgauge.pipeline.age import read_age
 from streetgauge.pipeline.coverage import study_coverage
 from streetgauge.pipeline.fairness import read_fairness
 from streetgauge.pipeline.gallery import concept_examples, make_gallery
@@ -147,6 +148,7 @@ def _collect(study: Study, progress: Progress) -> tuple[ReportData, tuple[str, .
         concept_examples=concept_examples(study, concepts, progress),
         coverage=None if is_simulated else study_coverage(study),
         fairness=read_fairness(study),
+        age=read_age(study),
     )
     return data, () if gallery is None else (gallery.summary(),)
 

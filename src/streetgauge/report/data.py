@@ -56,9 +56,9 @@ class ReportData:
     imagery : mapping
         What is known of the study's images: ``views``, ``licence``, ``captured``, ``n``,
         ``found``, ``exclude``, each if known.
-    coverage, fairness : mapping, optional
-        Which areas have images, and which groups are misjudged: from `study_coverage` and
-        `study_fairness` of `streetgauge.pipeline`.
+    age, coverage, fairness : mapping, optional
+        When images were taken, which areas have some, and which groups are misjudged: from
+        `study_age`, `study_coverage` and `study_fairness` of `streetgauge.pipeline`.
     images : mapping of area to sequence of mapping
         The areas' own images for their cards: ``src`` (a data URI), ``alt``, ``title``.
     concepts : mapping
@@ -86,6 +86,7 @@ class ReportData:
     imagery: Mapping[str, Any] = field(default_factory=dict)
     concepts: Mapping[str, Any] = field(default_factory=dict)
     concept_examples: Mapping[str, Mapping[str, Sequence[Shot]]] = field(default_factory=dict)
+    age: Mapping[str, Any] | None = None
     coverage: Mapping[str, Any] | None = None
     fairness: Mapping[str, Any] | None = None
 

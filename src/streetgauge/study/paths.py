@@ -104,6 +104,9 @@ class StudyFiles:
     curves = _File("curves.json")
     """How good the study would be with less: there once `streetgauge curves` has been run."""
 
+    age = _File("age.json")
+    """When images were taken, and what that does: there once `streetgauge age` has been run."""
+
     coverage = _File("coverage.json")
     """Which areas have images: there once `streetgauge coverage` has been run."""
 

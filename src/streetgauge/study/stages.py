@@ -79,7 +79,7 @@ def _network_files(study: StudyFiles) -> tuple[Path, ...]:
 
 def _further_inputs(study: StudyFiles) -> tuple[Path, ...]:
     """Give what the page shows besides what every study has, where it is there."""
-    more = (study.history, study.curves, study.concept_findings, study.fairness)
+    more = (study.history, study.curves, study.concept_findings, study.fairness, study.age)
     return tuple(path for path in more if path.exists())
 
 

@@ -69,7 +69,7 @@ _ENTRY = {"cache_key", "version", "outputs", "made_by", "started", "seconds", "m
 # What commands and runs write besides the files of stages.
 _ALSO_WRITTEN = (
     *("run.json", "skipped.parquet", "curves.json", "curves", "power.json", "map.html", ".images"),
-    *("coverage.json", "fairness.json", ".running.json", "stalled.log", OTHER_FOLDS),
+    *("age.json", "coverage.json", "fairness.json", ".running.json", "stalled.log", OTHER_FOLDS),
 )
 
 

@@ -1,6 +1,7 @@
 """All sentences of the page, each kind from its own module."""
 
-from streetgauge.report.text.caveats import caveats, leak_messages
+from streetgauge.report.text.age import age_sentences
+from streetgauge.report.text.caveats import caveats, leak_messages, years_of
 from streetgauge.report.text.concepts import concept_caveats, concepts_of
 from streetgauge.report.text.coverage import coverage_of, coverage_sentences
 from streetgauge.report.text.fairness import fairness_sentences
@@ -32,4 +33,5 @@ __all__ = ["MISSING", "PARTS", "baseline", "other_summary", "carried", "caveats"
 __all__ += ["incomplete", "listed", "names_of", "nearby", "number", "percent", "plain", "plural"]
 __all__ += ["concept_caveats", "concepts_of", "coverage_of", "coverage_sentences"]
 __all__ += ["fairness_sentences", "leak_messages", "plainer", "responsible_use"]
+__all__ += ["age_sentences", "years_of"]
 __all__ += ["scale", "other_kind", "span", "summary", "unit", "verdict", "what_was_run"]
