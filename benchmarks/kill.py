@@ -88,8 +88,10 @@ def main() -> None:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # what was started ends with it
     start = time.monotonic()
     bench = prepared(work.resolve())
-    missed = kill_all(bench, args)
-    print_table(bench, missed, args.seed, time.monotonic() - start)
+    try:
+        kill_all(bench, args)
+    finally:  # also of those before it was stopped
+        print_table(bench, args.seed, time.monotonic() - start)
     differs = any(tally.differences for tally in bench.tallies.values())
     if differs:
         print(f"what differs is in {work}")
@@ -117,6 +119,7 @@ class Bench:
     inputs: dict[str, str] = field(default_factory=dict)
     tallies: dict[str, Tally] = field(default_factory=dict)
     other_bytes: Counter[str] = field(default_factory=Counter)
+    missed: int = 0  # kills that came too late
 
     @property
     def study(self) -> Path:
@@ -278,11 +281,11 @@ class Moment:
         return f"{self.seconds:5.2f} s{later} after the start of {self.target}"
 
 
-def kill_all(bench: Bench, args: argparse.Namespace) -> int:
-    """Kill as many times as is asked for; say how many kills came too late."""
+def kill_all(bench: Bench, args: argparse.Namespace) -> None:
+    """Kill as many times as is asked for."""
     rng = random.Random(args.seed)
     share = max(1, args.kills // len(args.stages))
-    missed = done = late = 0
+    done = late = 0
     while done < args.kills:
         target = min(args.stages, key=lambda name: (bench.tallies[name].kills, rng.random()))
         # One kill in each of the equal parts of a stage's time, unless that came too late.
@@ -292,7 +295,7 @@ def kill_all(bench: Bench, args: argparse.Namespace) -> int:
         moment = Moment(target, part * bench.seconds[target], changes)
         hit, failure = (kill_predict if target == PREDICT else kill_run)(bench, moment)
         if hit is None:
-            missed, late = missed + 1, late + 1
+            bench.missed, late = bench.missed + 1, late + 1
             tell(f"   - too late: {moment}")
             if late == MOST_LATE:
                 sys.exit(f"{late} kills of {target} in a row came too late")
@@ -310,7 +313,6 @@ def kill_all(bench: Bench, args: argparse.Namespace) -> int:
             tell(f"       {what}")
         if found:
             keep(place, bench.work / f"different-{done}")
-    return missed
 
 
 def kill_run(bench: Bench, moment: Moment) -> tuple[str | None, list[str]]:
@@ -544,7 +546,7 @@ def first(lines: list[str], most: int) -> list[str]:
     return [*lines[:most], *([f"and {more} more"] if more > 0 else [])]
 
 
-def print_table(bench: Bench, missed: int, seed: int, seconds: float) -> None:
+def print_table(bench: Bench, seed: int, seconds: float) -> None:
     print(f"{'stage':<10}{'kills':>7}{'artefacts compared':>21}{'differences':>13}")
     all_of = bench.tallies.values()
     total = Tally(
@@ -554,7 +556,7 @@ def print_table(bench: Bench, missed: int, seed: int, seconds: float) -> None:
     )
     for name, tally in [*bench.tallies.items(), ("in all", total)]:
         print(f"{name:<10}{tally.kills:>7}{tally.compared:>21,}{len(tally.differences):>13}")
-    print(f"\nseed {seed}, {missed} kills came too late and do not count; {seconds:.0f} s")
+    print(f"\nseed {seed}, {bench.missed} kills came too late and do not count; {seconds:.0f} s")
     print(f"{len(bench.inputs)} inputs hashed after every kill; all artefacts by bytes, but for")
     for name, how in NOT_BY_BYTES.items():
         print(f"  {name:<24}{how}")
