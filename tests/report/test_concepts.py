@@ -13,6 +13,7 @@ from streetgauge.report.text import concept_caveats, concepts_of
 LABELS = {"income": "Household income", "crime": "Crime"}
 CAUSE, ALIKE, DISTRICTS = "not a cause", "go together", "Neighbours are alike"
 LIGHT, FEW, WITHOUT = "Season, weather", "as few as", "Areas without images"
+NETWORKS = "Names such as imagenet kite"
 
 
 def row(concept: str = "edges", difference: float = 0.8, **more: Any) -> dict[str, Any]:
@@ -50,6 +51,7 @@ def findings(*rows: dict[str, Any], known: int = 300, **more: Any) -> dict[str, 
         "tests": 10,
         "outcomes": {"income": {"rows": list(rows), "readable": readable, "n_areas": known}},
         "alike": [],
+        "sources": {"appearance": ["edges", "sky", "greenery"], "imagenet": ["imagenet kite"]},
         **more,
     }
 
@@ -106,6 +108,7 @@ def test_the_readable_model_stands_next_to_the_full_one(
             findings(row()),
         ),
         (DISTRICTS, findings(row(effective=149.0)), findings(row(effective=151.0))),
+        (NETWORKS, findings(row(), row("imagenet kite")), findings(row())),
         (LIGHT, findings(row("greenery")), findings(row("greenery", reported=False), row())),
         (FEW, findings(row(n_best=29)), findings(row(n_best=30))),
         (WITHOUT, findings(row(), known=301), findings(row(), known=300)),

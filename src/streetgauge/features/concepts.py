@@ -59,6 +59,9 @@ class ConceptSource:
         Features [n, D] -> concepts [n, K].
     measured : tuple of str
         Which measures of `streetgauge.imagery.QUALITY`, that every store has, are concepts, too.
+    least : float, optional
+        What a concept's mean must reach in some area to be compared at all: a class that is
+        likely nowhere is not in the images, whatever its small numbers correlate with.
     """
 
     name: str
@@ -66,6 +69,7 @@ class ConceptSource:
     concepts: tuple[str, ...]
     read: Callable[[Floats], Floats]
     measured: tuple[str, ...] = ()
+    least: float | None = None
 
 
 def _appearance() -> ConceptSource:
@@ -73,19 +77,24 @@ def _appearance() -> ConceptSource:
     return ConceptSource("appearance", _APPEARANCE, APPEARANCE, lambda found: found, measured)
 
 
+LEAST = 0.01  # of the probability of a class
+
+
 def _scenes() -> ConceptSource:
-    return _of_places("scenes", "scene", Head.shares)
+    return _of_places("scenes", "scene", Head.shares, LEAST)
 
 
 def _attributes() -> ConceptSource:
-    return _of_places("attributes", "attribute", Head.scores)
+    return _of_places("attributes", "attribute", Head.scores, None)
 
 
-def _of_places(kind: str, one: str, read: Callable[[Head, Floats], Floats]) -> ConceptSource:
+def _of_places(
+    kind: str, one: str, read: Callable[[Head, Floats], Floats], least: float | None
+) -> ConceptSource:
     backbone = get_backbone("places365-resnet18")
     head = read_head(weights_file(backbone), kind)
     names = tuple(f"{one} {name}" for name in head.names)
-    return ConceptSource(f"places-{kind}", backbone, names, partial(read, head))
+    return ConceptSource(f"places-{kind}", backbone, names, partial(read, head), least=least)
 
 
 def _imagenet() -> ConceptSource:
@@ -98,7 +107,7 @@ def _imagenet() -> ConceptSource:
     weight, bias = (tensors[f"_fc.{part}"].double().numpy() for part in ("weight", "bias"))
     head = Head(_imagenet_names(), weight, bias)
     names = tuple(f"imagenet {name}" for name in head.names)
-    return ConceptSource("imagenet", backbone, names, head.shares)
+    return ConceptSource("imagenet", backbone, names, head.shares, least=LEAST)
 
 
 def _imagenet_names() -> tuple[str, ...]:

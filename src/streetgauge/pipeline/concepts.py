@@ -69,7 +69,7 @@ def make_concepts(study: Study, key: str, progress: Progress) -> Done:
     about = {source.name: [*source.concepts, *source.measured] for source in sources}
     write_table(by_location, study.concepts, about)
     write_table(by_area, study.area_concepts, about)
-    findings = _findings(study, by_area.set_index("area")[names])
+    findings = _findings(study, by_area.set_index("area")[_shown(by_area, sources)])
     findings["sources"] = about
     findings["examples"] = images.examples(_strongest(findings), locations)
     write_json(findings, study.concept_findings)
@@ -84,6 +84,16 @@ def make_concepts(study: Study, key: str, progress: Progress) -> Done:
     )
     every = pd.concat(skips, ignore_index=True).drop_duplicates(["location_id", "view"])
     return Done((*lines, *describe_skips(every)), every)
+
+
+def _shown(by_area: pd.DataFrame, sources: Sequence[ConceptSource]) -> list[str]:
+    """Name the concepts that some area's images show."""
+    return [
+        name
+        for source in sources
+        for name in (*source.concepts, *source.measured)
+        if source.least is None or by_area[name].max() >= source.least
+    ]
 
 
 def _store_of(

@@ -58,6 +58,7 @@ def concept_caveats(findings: Mapping[str, Any], labels: Mapping[str, str]) -> l
     return [
         *_not_causes(reported),
         *_alike(findings["alike"]),
+        *_of_networks(reported, findings["sources"]),
         *_of_districts(reported),
         *_of_light(reported),
         *_few_areas(rows),
@@ -131,6 +132,19 @@ def _alike(pairs: Sequence[Mapping[str, Any]]) -> Iterator[str]:
         yield (
             f"These concepts go together over the areas: {listed(named)}. Which of them matters "
             "cannot be seen from this study."
+        )
+
+
+def _of_networks(
+    reported: Sequence[Mapping[str, Any]], sources: Mapping[str, Sequence[str]]
+) -> Iterator[str]:
+    measured = set(sources.get("appearance", ()))
+    names = [str(r["concept"]) for r in reported if r["concept"] not in measured]
+    if names:
+        yield (
+            f"Names such as {names[0]} are of what a network was trained on: it has only these, "
+            "and gives one of them to whatever looks most like it. The images show what it means "
+            "here."
         )
 
 
