@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from textwrap import wrap
+from types import SimpleNamespace
 
 import pandas as pd
 import pytest
 
 from streetgauge.evaluation import describe_scheme
 from streetgauge.report import text as words
-from streetgauge.report.text import evaluation
+from streetgauge.report.text import evaluation, predicted
 from streetgauge.settings import FOLD_KINDS, FoldSettings
 
 
@@ -302,3 +303,19 @@ def test_of_many_outcomes_the_note_on_plainer_learners_takes_three_lines():
     (sentence,) = words.plainer({**spatial, "kind": "random", "other_folds": fewer}, names)
     assert "for all 5 outcomes in random or spatial folds" in sentence
     assert f"(linear) by 0.50 to 0.60 for {names['d']} and {names['e']} in" in sentence
+
+
+def test_areas_without_a_prediction_are_no_skipped_locations_of_a_predicted_city():
+    skips = [("L1", "features"), ("L1", "features"), ("L2", "locations"), ("", "areas")]
+    city = SimpleNamespace(
+        skips=pd.DataFrame(skips, columns=["location_id", "stage"]),
+        table=pd.DataFrame({"area": ["A", "A", "B"]}),
+        locations=["L3"] * 1200,
+        bundle={"outcomes": ["income", "crime"]},
+    )
+    assert dict(predicted.counts(city)) == {
+        "areas with a prediction": "2",
+        "locations predicted": "1,200",
+        "locations skipped": "2",
+        "outcomes": "2",
+    }
