@@ -20,12 +20,12 @@ import os
 import platform
 import tempfile
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import torch
-from PIL import Image
 from scipy.stats import rankdata
 from sklearn.linear_model import RidgeCV
 from sklearn.model_selection import KFold, LeaveOneGroupOut, cross_val_predict
@@ -43,7 +43,7 @@ from streetgauge.study import Study
 
 NAMES = ("efficientnet-lite0", "efficientnet-lite1", "efficientnet-lite2")
 BLOCK = 256  # images at a time
-ATTRIBUTES = "places365 attributes"
+PLACES = "places365-resnet18"
 SCORES = ("wealthy", "beautiful", "lively", "safety", "boring", "depressing")
 SPLITS = 20
 
@@ -59,7 +59,7 @@ def main() -> None:
     args = parser.parse_args()
     print(f"{os.cpu_count()} cores ({platform.machine()}), torch {torch.__version__}")
     if args.specs:
-        specs(args.specs, [*args.backbones, "places365-resnet18", ATTRIBUTES])
+        specs(args.specs, [*args.backbones, PLACES])
     elif args.engines:
         engines(args.engines, args.images)
     else:
@@ -134,10 +134,16 @@ def specs(folder: Path, names: list[str]) -> None:
     cities = table["city"].to_numpy()
     print(f"{len(table)} images of {len(np.unique(cities))} cities, {SPLITS} splits")
     rhos: dict[tuple[str, str], np.ndarray] = {}  # [outcomes, splits], then the city left out
+    y = table[list(SCORES)].to_numpy(float)
     for name in names:
         for crop in ("centre", "squashed"):
             features = of_crop(images, name, squashed=crop == "squashed")
-            rhos[name, crop] = people_s(features, table[list(SCORES)].to_numpy(float), cities)
+            rhos[name, crop] = people_s(features, y, cities)
+            if name == PLACES:
+                attributes = read_head(weights_file(get_backbone(name)), "attributes")
+                rhos["102 attributes", crop] = people_s(
+                    attributes.scores(features.astype(float)), y, cities
+                )
     default = rhos["efficientnet-lite0", "centre"]
     for kind, columns in (("5 folds", slice(SPLITS)), ("city left out", slice(SPLITS, None))):
         print(f"{kind:36} " + " ".join(f"{score:>16}" for score in (*SCORES, "mean", "gain")))
@@ -149,15 +155,9 @@ def specs(folder: Path, names: list[str]) -> None:
 
 
 def of_crop(images: list[np.ndarray], name: str, *, squashed: bool) -> np.ndarray:
-    record = get_backbone("places365-resnet18" if name == ATTRIBUTES else name)
+    record = replace(get_backbone(name), squash=squashed)
     network = load_network(record)
-    if squashed:
-        side = max(record.crop, 480)
-        images = [np.asarray(Image.fromarray(i).resize((side, side))) for i in images]
-    features = network.features(np.stack([prepare(image, record) for image in images]))
-    if name == ATTRIBUTES:
-        return read_head(weights_file(record), "attributes").scores(features.astype(float))
-    return features
+    return network.features(np.stack([prepare(image, record) for image in images]))
 
 
 def people_s(x: np.ndarray, y: np.ndarray, cities: np.ndarray) -> np.ndarray:

@@ -47,6 +47,20 @@ def test_a_larger_resize_uses_the_middle_only() -> None:
     np.testing.assert_array_equal(inner, image[16:240, 16:240])
 
 
+def test_a_squashed_image_is_seen_from_edge_to_edge() -> None:
+    squashed = replace(LITE0, squash=True)
+    image = np.zeros((448, 1344, 3), dtype=np.uint8)
+    image[:, :448], image[:, 896:] = (200, 10, 90), (10, 90, 200)
+    seen = prepare(image, squashed)
+    assert seen.shape == (224, 224, 3)
+    assert (seen[:, :70] == (200, 10, 90)).all()
+    assert (seen[:, -70:] == (10, 90, 200)).all()
+    assert not (seen[:, 79:-79] > 0).any()
+    assert transform_json(squashed) != transform_json(LITE0)
+    assert "centre" not in transform_json(squashed)
+    assert get_backbone("places365-resnet18").squash
+
+
 def test_real_panoramas_agree_with_resizing_first_and_cropping_then(shared_data: Path) -> None:
     compared = 0
     for path in sorted((shared_data / "images/streetscapes").glob("*.jpg")):

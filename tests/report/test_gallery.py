@@ -103,6 +103,8 @@ def test_a_thumbnail_is_small_and_the_same_for_the_same_image():
 def test_heat_lies_on_the_square_that_the_network_sees():
     effects = np.zeros((7, 7))
     effects[0, 6], effects[6, 0] = 0.5, -0.25
+    whole = heat(effects, 0.5, (160, 120), None)  # of a network that sees all of the image
+    assert (whole.x, whole.y, whole.width, whole.height) == (0, 0, 160, 120)
     drawn = heat(effects, 0.5, (160, 120), 0.5)
     assert (drawn.x, drawn.y, drawn.width, drawn.height) == (50, 30, 60, 60)
     image = np.asarray(Image.open(io.BytesIO(base64.b64decode(drawn.src.partition(",")[2]))))

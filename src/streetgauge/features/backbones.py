@@ -54,6 +54,8 @@ class Backbone:
     exact : tuple of str
         Layers that stay in float32 with bfloat16 and int8, and with them, for bfloat16, all sums of
         two branches; empty if the whole network may be rounded.
+    squash : bool
+        Whether the whole image is pressed into the square, of ``crop`` pixels, instead of cut.
     about : str
         One line for people.
     """
@@ -74,6 +76,7 @@ class Backbone:
     architecture: str = ""
     relu: bool | None = None
     exact: tuple[str, ...] = ()
+    squash: bool = False
     about: str = ""
 
 
@@ -164,8 +167,7 @@ _LITE = (
     (2, "9656183eaeafe8cbf0cf560089305d34668787f6a26377ccbe5be192ed3f855d", 260, _LITE2_EXACT),
 )
 # Zhou et al. (2018), Places: a 10 million image database for scene recognition, IEEE TPAMI 40,
-# 1452-1464. The authors squash the whole image into the square; here the square is cut out of it,
-# as for every other network.
+# 1452-1464; they press the whole image into the square.
 _PLACES = Backbone(
     name="places365-resnet18",
     dimension=512,
@@ -180,6 +182,7 @@ _PLACES = Backbone(
     scale=1 / 255,
     interpolation="bilinear",
     architecture="places-resnet",
+    squash=True,
     about="Places365: scenes instead of things, by import-weights",
 )
 _RECORDS = (

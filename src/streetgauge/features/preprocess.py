@@ -56,7 +56,7 @@ class _Axis(NamedTuple):
 
 
 def prepare(image: Pixels, backbone: Backbone) -> Pixels:
-    """Scale the shorter side and cut the square at the centre, in one step.
+    """Scale the shorter side and cut the square at the centre, in one step, or squash the image.
 
     The square is cut from the original, with fractions of pixels, and only that is resampled: the
     aspect ratio stays exact and the cost does not grow with a panorama's length. The result is
@@ -76,6 +76,8 @@ def prepare(image: Pixels, backbone: Backbone) -> Pixels:
     array of uint8, [crop, crop, 3]
     """
     height, width = image.shape[:2]
+    if backbone.squash:
+        return _resized(image, backbone, (0, 0, width, height))
     grid = _grid(height, width, backbone.resize, backbone.crop)
     if grid is None or backbone.interpolation not in _FAST:
         return _by_pillow(image, backbone)
@@ -86,11 +88,12 @@ def _by_pillow(image: Pixels, backbone: Backbone) -> Pixels:
     height, width = image.shape[:2]
     side = min(height, width) * backbone.crop / backbone.resize
     left, top = (width - side) / 2, (height - side) / 2
-    resized = Image.fromarray(image).resize(
-        (backbone.crop, backbone.crop),
-        _FILTERS[backbone.interpolation],
-        box=(left, top, left + side, top + side),
-    )
+    return _resized(image, backbone, (left, top, left + side, top + side))
+
+
+def _resized(image: Pixels, backbone: Backbone, box: tuple[float, float, float, float]) -> Pixels:
+    square = (backbone.crop, backbone.crop)
+    resized = Image.fromarray(image).resize(square, _FILTERS[backbone.interpolation], box=box)
     return np.asarray(resized)
 
 
@@ -149,6 +152,9 @@ def transform_json(backbone: Backbone) -> str:
         "channels": backbone.channels,
         "layer": backbone.layer,
     }
+    if backbone.squash:
+        rule |= {"resize": {"sides": backbone.crop, "interpolation": backbone.interpolation}}
+        del rule["crop"]
     return json.dumps(rule, sort_keys=True)
 
 

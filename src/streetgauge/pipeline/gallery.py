@@ -173,7 +173,7 @@ def _gallery(study: Study, table: pd.DataFrame, progress: Progress) -> Gallery:
     explained = {key for keys in views_of.values() for key in keys}
     large: dict[Key, Shot] = {}
     small: dict[Key, Shot] = {}
-    inputs: dict[Key, tuple[Pixels, float]] = {}
+    inputs: dict[Key, tuple[Pixels, float | None]] = {}
     wanted = in_groups | {key for _, key in cards}
     with progress("images of the report", len(wanted), "images") as advance:
         for key, pixels in _pictures(study, imagery, wanted):
@@ -303,11 +303,12 @@ class _Explainer:
         self.part = splits.drop_duplicates("location_id").set_index("location_id")["split"]
         self._bundles: dict[str, Any] = {}
 
-    def prepared(self, pixels: Pixels) -> tuple[Pixels, float]:
-        """Give what the network sees, and which share of the shorter side that is."""
+    def prepared(self, pixels: Pixels) -> tuple[Pixels, float | None]:
+        """Give what the network sees, and which share of the shorter side that is; None: all."""
         from streetgauge.features import prepare
 
-        return prepare(pixels, self.backbone), self.backbone.crop / self.backbone.resize
+        share = None if self.backbone.squash else self.backbone.crop / self.backbone.resize
+        return prepare(pixels, self.backbone), share
 
     def most_telling(self, chosen: pd.DataFrame, may: dict[str, list[str]]) -> dict[str, set[Key]]:
         """Of the first location of each group, find the view without which the score differs most.
@@ -335,7 +336,7 @@ class _Explainer:
     def heats(
         self,
         views_of: dict[str, set[Key]],
-        inputs: dict[Key, tuple[Pixels, float]],
+        inputs: dict[Key, tuple[Pixels, float | None]],
         shots: dict[Key, Shot],
         progress: Progress,
     ) -> tuple[dict[tuple[str, str, str], Heat], dict[str, float]]:

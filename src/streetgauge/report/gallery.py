@@ -275,7 +275,10 @@ def thumbnail(pixels: Pixels, side: int = SIDE) -> tuple[str, int, int]:
 
 
 def heat(
-    effects: npt.NDArray[np.floating], largest: float, shown: tuple[int, int], seen: float
+    effects: npt.NDArray[np.floating],
+    largest: float,
+    shown: tuple[int, int],
+    seen: float | None,
 ) -> Heat:
     """Draw what moved the score, to be laid over a thumbnail.
 
@@ -287,8 +290,9 @@ def heat(
         The effect of full colour.
     shown : (int, int)
         Width and height of the thumbnail.
-    seen : float
-        Side of that square, which is at the centre, as a share of the image's shorter side.
+    seen : float, optional
+        Side of that square, which is at the centre, as a share of the image's shorter side; None
+        if the whole image was pressed into it.
 
     Returns
     -------
@@ -302,9 +306,9 @@ def heat(
     drawn = np.concatenate([colours, opacity[..., None]], axis=-1).round().astype(np.uint8)
     content = io.BytesIO()
     Image.fromarray(drawn, "RGBA").save(content, "PNG")
-    side = min(shown) * seen
-    left, top = ((extent - side) / 2 for extent in shown)
-    box = (round(value, 2) for value in (left, top, side, side))
+    sides = shown if seen is None else (min(shown) * seen,) * 2
+    left, top = ((extent - side) / 2 for extent, side in zip(shown, sides, strict=True))
+    box = (round(value, 2) for value in (left, top, *sides))
     return Heat(_uri("png", content.getvalue()), *box)
 
 
