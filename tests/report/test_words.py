@@ -280,6 +280,13 @@ def test_of_a_ridge_and_its_yardstick_one_is_named():
     (sentence,) = words.plainer({**METRICS, "outcomes": outcomes}, LABELS, "stack")
     assert "(linear)" not in sentence
     assert 'Try learner = "ridge" under' in sentence
+    # What was measured and is no better is not what is to be tried.
+    alike = (0.0, -0.1, 0.1), (0.0, -0.1, 0.1)
+    for each in ("kernel", "ridge"):
+        outcomes["a"]["with_images"][each] = compared(each, *alike)["with_images"][each]
+    (sentence,) = words.plainer({**METRICS, "outcomes": outcomes}, LABELS, "stack")
+    assert sentence.endswith("in these folds. No other learner of [train] is clearly better.")
+    assert "(linear) by 0.10 for Apples" in sentence
 
 
 def test_of_many_outcomes_the_note_on_plainer_learners_takes_three_lines():

@@ -321,6 +321,7 @@ def plainer(
     """
     both = [metrics, *([metrics["other_folds"]] if "other_folds" in metrics else [])]
     better: dict[str, str] = {}
+    measured = {learner}
     for name, method in PLAINER.items():
         found = {
             (outcome, tested.get("kind", "")): each
@@ -329,6 +330,7 @@ def plainer(
             if (evaluation := tested["outcomes"].get(outcome))
             and (each := (evaluation.get("with_images") or {}).get(name))
         }
+        measured |= {name} if found else set()
         lower = {
             case: -each["gain"]["mae"]["value"]
             for case, each in found.items()
@@ -346,7 +348,7 @@ def plainer(
         return []
     return [
         f"The mapped learner ({learner}) errs clearly more than "
-        f"{', and than '.join(better.values())}. {_advice(better, learner)}."
+        f"{', and than '.join(better.values())}. {_advice(better, measured)}."
     ]
 
 
@@ -374,11 +376,12 @@ def _clearly_better(each: Mapping[str, Any]) -> bool:
     return lower and not (rho.get("low") is not None and rho["low"] > 0)
 
 
-def _advice(better: Collection[str], learner: str) -> str:
+def _advice(better: Collection[str], measured: Collection[str]) -> str:
     named = [each for each in LEARNERS if each in better]
-    if not named and "linear" in better:
-        named = [each for each in SETTINGS if each != learner]
-    if not named:  # a ridge alone may be no better
+    if not named and "linear" not in better:  # a ridge alone may be no better
         return "It uses places, as the best estimate does"
+    named = named or [each for each in SETTINGS if each not in measured]
+    if not named:
+        return "No other learner of [train] is clearly better"
     others = " or ".join(f'"{each}"' for each in named)
     return f"Try learner = {others} under [train]"
