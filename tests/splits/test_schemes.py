@@ -306,6 +306,13 @@ def test_an_outcome_with_labels_on_one_side_only_is_refused_whichever_it_is() ->
     assert said == {"training", "validation"}
 
 
+def test_with_a_model_of_elsewhere_every_location_is_tested_and_none_trained_on() -> None:
+    city = build_city()
+    (split,) = city.split(scheme="test-only")
+    assert sorted(split.test) == list(range(len(city.ids)))
+    assert len(split.training) == len(split.validation) == 0
+
+
 def test_locations_alone_are_split_evenly_within_every_area() -> None:
     city = build_city(most=40)
     splits = city.split(k=4, unit="location", final=False)
