@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
-import pyarrow as pa
 from pydantic import BaseModel
 
 from streetgauge.errors import InputError
@@ -335,10 +334,10 @@ class ComparedStudy:
         own = kind == self.own
         files = own_outputs(self.study) if own else FoldOutputs(self.study.directory / OTHER_FOLDS)
         try:
-            frame = pd.read_parquet(files.areas)
+            frame = read_table(files.areas)
         except FileNotFoundError:
             raise self._undone(files.areas, "it is not there") from None
-        except (OSError, pa.ArrowException) as error:
+        except (OSError, InputError) as error:
             raise self._undone(files.areas, f"it cannot be read ({error})") from None
         missing = [column for column in COLUMNS if column not in frame]
         if missing:

@@ -198,7 +198,7 @@ def write_table(
 
 # What a Parquet file with wrong bytes raises besides pyarrow's own errors: Python decodes names,
 # texts and metadata.
-_DAMAGED = (OSError, ValueError, KeyError, TypeError)
+_DAMAGED = (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError)
 
 
 def read_table(path: Path, **options: Any) -> pd.DataFrame:
@@ -264,7 +264,7 @@ def read_metadata(path: Path) -> dict[str, Any]:
         content = json.loads(stored) if stored else {}
     except (FileNotFoundError, PermissionError):
         raise
-    except (pa.ArrowException, *_DAMAGED, RecursionError) as error:
+    except (pa.ArrowException, *_DAMAGED) as error:
         raise _damaged(path, error) from None
     if not isinstance(content, dict):
         raise _damaged(path, ValueError("its metadata is no object"))

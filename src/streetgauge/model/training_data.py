@@ -325,7 +325,7 @@ def cached_predictions(file: Path, cache_key: str) -> pd.DataFrame | None:
     """Read predictions that were made from the same inputs; None if there are none."""
     try:
         if read_metadata(file).get("cache_key") == cache_key:
-            return pd.read_parquet(file)
-    except (OSError, ValueError):
+            return read_table(file)
+    except (OSError, InputError):
         pass
     return None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +11,7 @@ import pyarrow.parquet as pq
 
 from streetgauge.errors import InputError
 from streetgauge.features.store import FeatureStore
-from streetgauge.io.files import read_metadata, sha256_of
+from streetgauge.io.files import read_metadata, read_table, sha256_of
 from streetgauge.io.formats import BUNDLE_VERSION, read_json, require_version
 from streetgauge.markup import estimate_text
 from streetgauge.study import Study
@@ -109,7 +108,7 @@ def outcomes_info(path: Path) -> list[dict[str, Any]]:
         If it is no table of outcomes.
     """
     try:
-        frame, metadata = pd.read_parquet(path), read_metadata(path)
+        frame, metadata = read_table(path), read_metadata(path)
         result = []
         columns = [column for column in frame.columns if column.endswith("_value")]
         for column in columns:  # metadata is in the order of names, columns in that of the study
@@ -131,7 +130,7 @@ def outcomes_info(path: Path) -> list[dict[str, Any]]:
                     "lookup": about.get("lookup"),
                 }
             )
-    except (pa.ArrowException, json.JSONDecodeError, KeyError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise InputError(
             path, f"this is no table of outcomes: {error}", "make it again with --force"
         ) from None
@@ -289,9 +288,9 @@ def _table_info(path: Path) -> dict[str, Any]:
     try:
         file = pq.ParquetFile(path)
         metadata = read_metadata(path)
-        skips = None
+        skips: pd.DataFrame | None = None
         if path.name.startswith("skipped") and {"stage", "reason"} <= set(file.schema_arrow.names):
-            skips = file.read().to_pandas()[["stage", "reason"]]
+            skips = read_table(path)[["stage", "reason"]]
     except (pa.ArrowException, OSError) as error:
         raise InputError(path, f"this is no Parquet file: {error}") from None
     facts: dict[str, Any] = {
@@ -300,6 +299,6 @@ def _table_info(path: Path) -> dict[str, Any]:
         "columns": ", ".join(file.schema_arrow.names),
     }
     if skips is not None:
-        for (stage, reason), count in skips.value_counts().items():
-            facts[f"{stage}: {reason}"] = f"{count:,}"
+        counts = (skips["stage"].astype(str) + ": " + skips["reason"].astype(str)).value_counts()
+        facts |= {str(what): f"{count:,}" for what, count in counts.items()}
     return facts | metadata

@@ -7,13 +7,12 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-import pyarrow as pa
 
 from streetgauge.errors import InputError
 from streetgauge.features.store import FeatureStore, usable
 from streetgauge.imagery import FINDINGS, findings
 from streetgauge.imagery.quality import FINGERPRINT
-from streetgauge.io.files import write_table
+from streetgauge.io.files import read_table, write_table
 from streetgauge.settings import ImagerySettings
 from streetgauge.skips import skips_frame
 
@@ -84,8 +83,8 @@ def filter_quality(
 def earlier_findings(file: Path, imagery: ImagerySettings) -> tuple[str, ...]:
     """Give what an earlier run found; nothing if there was none, or its list cannot be read."""
     try:
-        return _finding_lines(pd.read_parquet(file), imagery)
-    except (OSError, ValueError, KeyError, pa.ArrowException):
+        return _finding_lines(read_table(file), imagery)
+    except (OSError, ValueError, KeyError, InputError):
         return ()
 
 

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-import pyarrow as pa
 
 from streetgauge.errors import InputError
 from streetgauge.evaluation import tested_areas
@@ -268,8 +267,8 @@ def image_facts(study: Study) -> dict[str, Any]:
         if len(taken):
             facts["captured"] = (int(taken.min().year), int(taken.max().year))
     try:
-        found = pd.read_parquet(study.quality, columns=["finding"])["finding"]
-    except (OSError, ValueError, pa.ArrowException):  # of a study that knew no such list
+        found = read_table(study.quality, columns=["finding"])["finding"]
+    except (OSError, InputError):  # of a study that knew no such list
         return facts
     counts = found[found != ""].value_counts()
     return facts | {"n": len(found), "found": {str(k): int(n) for k, n in counts.items()}}
