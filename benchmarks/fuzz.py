@@ -21,9 +21,10 @@ own that is killed if a file takes more than --limit seconds. What can come of i
 When are other values stated, and when are they wrong? A digit that is changed in a CSV file makes
 another CSV file, and no program can know. So: where a format has checksums (feature stores,
 bundles and their weights, tables of our own, PNG, members of a zip, with workbooks), every value
-that differs after a change of bytes is wrong; where the format's structure was rewritten, as
-somebody could on purpose, with checksums that are right, other values are stated. Of text (TOML,
-CSV, JSON) other values are stated if a reader of the standard library sees other content in the
+that differs after a change of bytes is wrong, but of a table where the study's record finds that
+it is no longer what was made, so that the next run makes it again (warned); where the format's
+structure was rewritten, as somebody could on purpose, with checksums that are right, other values
+are stated. Of text (TOML, CSV, JSON) other values are stated if a reader of the standard library sees other content in the
 changed file too, and wrong if not. Of other formats without checksums (JPEG, WebP, TIFF, tar,
 GeoPackage, shapefile, FlatGeobuf, a user's Parquet) any change of bytes states other values. And
 in all cases values that break what the reader promises are wrong: classes out of range, areas
@@ -340,9 +341,12 @@ def table_values(file: Path) -> Any:
     file_info(file)
     if file.name == "outcomes.parquet":
         outcomes_info(file)
+    study = Study.open(file.parent)
+    found = [frame_values(frame), str(read_metadata(file))]
     if file.name == "skipped.parquet":
-        return frame_values(Study.open(file.parent).skips())
-    return [frame_values(frame), str(read_metadata(file))]
+        found = frame_values(study.skips())
+    noticed = any(study.state(stage) == "out of date" for stage in STAGES)
+    return Warned(found) if noticed else found
 
 
 def csv_content(raw: bytes) -> Any:
@@ -812,9 +816,9 @@ def work_through(cases: Sequence[Case], originals: dict[str, Any], pipe: Connect
         pipe.send((number, run_case(case, originals[case.kind.name])))
 
 
-def run_all(cases: Sequence[Case], limit: float) -> Tally:
+def run_all(cases: Sequence[Case], limit: float, tally: Tally) -> None:
     """Do all cases; a process that hangs or dies is replaced, and the next case goes on."""
-    tally, start = Tally(), 0
+    start = 0
     originals = {case.kind.name: case.kind.read(case.kind.file) for case in cases}
     safe = {case.kind.file: case.kind.file.read_bytes() for case in cases}
     beside = {file.with_name("bundle.json") for file in safe if "safetensors" in file.name}
@@ -848,7 +852,6 @@ def run_all(cases: Sequence[Case], limit: float) -> Tally:
             tally.add(cases[start + done], end, detail)
             done += 1
         start += done
-    return tally
 
 
 def make_cases(kinds: Sequence[Kind], count: int, seed: int) -> list[Case]:
@@ -859,11 +862,17 @@ def make_cases(kinds: Sequence[Kind], count: int, seed: int) -> list[Case]:
 def fuzz(
     study: Path, work: Path, count: int, seed: int, only: str = "", limit: float = 30
 ) -> Tally:
-    """Change the files of a finished study, and others like them, and read them."""
+    """Change the files of a finished study, and others like them, and read them.
+
+    Ctrl-C ends it with what has been counted.
+    """
     kinds = [kind for kind in kinds_of(study, work) if only in ("", kind.name)]
     if not kinds:
         raise SystemExit(f"there is no kind {only!r}")
-    return run_all(make_cases(kinds, count, seed), limit)
+    tally = Tally()
+    with suppress(KeyboardInterrupt):
+        run_all(make_cases(kinds, count, seed), limit, tally)
+    return tally
 
 
 def main() -> None:

@@ -42,7 +42,8 @@ def test_a_reader_that_ignores_checksums_is_found_to_be_silently_wrong(
     file = tmp_path / "numbers"
     file.write_bytes(bytes(range(64)))
     kind = fuzz.Kind("numbers", file, lambda path: list(path.read_bytes()), checked=True)
-    tally = fuzz.run_all([fuzz.Case(kind, seed) for seed in range(5)], 30)
+    tally = fuzz.Tally()
+    fuzz.run_all([fuzz.Case(kind, seed) for seed in range(5)], 30, tally)
     assert tally.counts["numbers"]["wrong"] == 5
 
 
@@ -59,6 +60,7 @@ def test_a_reader_that_hangs_or_dies_is_counted_and_the_next_file_goes_on(
         return ""
 
     kind = fuzz.Kind("numbers", file, read)
-    tally = fuzz.run_all([fuzz.Case(kind, seed) for seed in range(2)], 0.5)
+    tally = fuzz.Tally()
+    fuzz.run_all([fuzz.Case(kind, seed) for seed in range(2)], 0.5, tally)
     assert tally.counts["numbers"] == {"hang": 2}
     assert file.read_bytes() == bytes(64)

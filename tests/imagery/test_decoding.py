@@ -46,6 +46,18 @@ def test_lossless_pixels_come_back_as_they_were(tmp_path: Path, noise: np.ndarra
     np.testing.assert_array_equal(image, noise)
 
 
+def test_a_png_with_a_changed_byte_is_refused_and_not_shown_otherwise(
+    tmp_path: Path, noise: np.ndarray
+) -> None:
+    file = saved(tmp_path / "a.png", Image.fromarray(noise), compress_level=0)
+    whole = file.read_bytes()
+    start = whole.index(b"IDAT") + 4
+    for at in range(start + 20, len(whole) - 20, 500):
+        file.write_bytes(whole[:at] + bytes([whole[at] ^ 4]) + whole[at + 1 :])
+        with pytest.raises(ImageError, match="the image is damaged"):
+            read_image(file)
+
+
 @pytest.mark.parametrize("orientation", range(1, 9))
 def test_the_camera_s_orientation_is_obeyed(tmp_path: Path, orientation: int) -> None:
     upright = Image.new("RGB", (48, 32), "white")

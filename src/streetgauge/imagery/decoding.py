@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
+from zlib import crc32
 
 import numpy as np
 import numpy.typing as npt
@@ -222,6 +223,8 @@ def _decoded_as_it_is(
     if not raw:
         raise ImageError("the file is empty")
     with opened(io.BytesIO(raw), max_pixels) as image:
+        if image.format == "PNG":
+            _refuse_wrong_checksum(raw)
         sphere = read_sphere(image) if is_panorama else None
         pixels = _quick(raw, image, at_least)
         if pixels is None:
@@ -232,6 +235,18 @@ def _decoded_as_it_is(
             pixels = np.array(_as_rgb(image))
         orientation = image.getexif().get(_ORIENTATION, 1)  # a TIFF obeys its own when it is loaded
     return _upright(pixels, orientation), sphere
+
+
+def _refuse_wrong_checksum(raw: bytes) -> None:
+    """Refuse a PNG whose pixels are not those that were written: Pillow does not compare them."""
+    at, size = 8, len(raw)
+    while at + 12 <= size:
+        end = at + 8 + int.from_bytes(raw[at : at + 4])
+        named = raw[at + 4 : at + 8] in (b"IHDR", b"PLTE", b"IDAT", b"tRNS")
+        whole = end + 4 <= size  # of what is cut off, Pillow has the reason
+        if named and whole and crc32(raw[at + 4 : end]) != int.from_bytes(raw[end : end + 4]):
+            raise ImageError("the image is damaged: its checksum is not that of its content")
+        at = end + 4
 
 
 def _quick(raw: bytes, image: Image.Image, at_least: int | None) -> Pixels | None:
