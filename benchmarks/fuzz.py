@@ -19,17 +19,17 @@ own that is killed if a file takes more than --limit seconds. What can come of i
 - wrong: other values that nobody could know to be wrong.
 
 When are other values stated, and when are they wrong? A digit that is changed in a CSV file makes
-another CSV file, and no program can know. So: where a format has checksums (feature stores,
-bundles and their weights, tables of our own, PNG, members of a zip, with workbooks), every value
-that differs after a change of bytes is wrong, but of a table where the study's record finds that
-it is no longer what was made, so that the next run makes it again (warned); where the format's
-structure was rewritten, as somebody could on purpose, with checksums that are right, other values
-are stated. Of text (TOML, CSV, JSON) other values are stated if a reader of the standard library sees other content in the
-changed file too, and wrong if not. Of other formats without checksums (JPEG, WebP, TIFF, tar,
-GeoPackage, shapefile, FlatGeobuf, a user's Parquet) any change of bytes states other values. And
-in all cases values that break what the reader promises are wrong: classes out of range, areas
-twice, coordinates that are none, scores that are not finite. So "wrong: 0" says that checksums and
-promises hold; it does not say that a changed photograph is known to be changed.
+another CSV file, and no program can know. So: where a format has checksums (feature stores, bundles
+and their weights, tables of our own, PNG, members of a zip, with workbooks), every value that
+differs after a change of bytes is wrong, but of a table where the study's record finds that it is
+no longer what was made, so that the next run makes it again (warned); where the format's structure
+was rewritten, as somebody could on purpose, with checksums that are right, other values are stated.
+Of text (TOML, CSV, JSON) other values are stated if a reader of the standard library sees other
+content in the changed file too, and wrong if not. Of other formats without checksums (JPEG, WebP,
+TIFF, tar, GeoPackage, shapefile, FlatGeobuf, a user's Parquet) any change of bytes states other
+values. And in all cases values that break what the reader promises are wrong: classes out of range,
+areas twice, coordinates that are none, scores that are not finite. So "wrong: 0" says that
+checksums and promises hold; it does not say that a changed photograph is known to be changed.
 
 Ends with 1 if there is a traceback, a hang or a wrong result, each of which is printed with what
 makes it again. Needs `fork`, so no Windows.
