@@ -15,8 +15,9 @@ few times: few moments are within a write, and there a kill can do the most.
 
 Prints a line for each kill on standard error and a table for each stage on standard output; ends
 with 1 if anything differs, and then keeps its folder, with what differs in `different-N/`. Only the
-command line is used. 50 kills took 25 minutes on two busy cores. Needs process groups, so no
-Windows. Trainings are too short here to write checkpoints within a network, which come every 20 s.
+command line is used. 50 kills took 25 minutes on two busy cores, an hour on one that fifteen
+processes shared. Needs process groups, so no Windows. Trainings are too short here to write
+checkpoints within a network, which come every 20 s.
 """
 
 from __future__ import annotations
