@@ -49,7 +49,8 @@ from streetgauge.progress import Advance, Progress, silent
 from streetgauge.settings import ClusterSettings, ImagerySettings
 
 VIEWS = ("a", "b")
-N = 240
+N = 64
+CHUNK = 32  # images that a worker gets at a time, so that there are four chunks to lose
 FEW = 48  # locations where Ray itself has no part
 BROKEN = range(7, N, 40)
 IDS = [f"L{i:04}" for i in range(N)]
@@ -154,20 +155,24 @@ import sys
 from contextlib import contextmanager
 from pathlib import Path
 sys.path.insert(0, sys.argv[1])
-from test_cluster import there
+from streetgauge.features import ray
+from test_cluster import CHUNK, N, there
+
+ray.CHUNK = CHUNK
 
 @contextmanager
 def progress(description, total, unit):
     yield lambda steps: print(description, flush=True)
 
-there(Path(sys.argv[2]), Path(sys.argv[3]), sys.argv[4], progress, require="any", count=240)
+there(Path(sys.argv[2]), Path(sys.argv[3]), sys.argv[4], progress, require="any", count=N)
 """
 
 
 @pytest.mark.slow
 def test_a_killed_driver_and_a_killed_machine_lose_nothing_and_do_nothing_twice(
-    folder: Path, tmp_path: Path, machines: TwoMachines
+    folder: Path, tmp_path: Path, machines: TwoMachines, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("streetgauge.features.ray.CHUNK", CHUNK)
     path, local = tmp_path / "there.h5", tmp_path / "here.h5"
     expected = here(folder, local, require="any", count=N)
 
