@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import os
 import threading
 import time
@@ -162,6 +163,8 @@ def read_running(file: Path) -> dict[str, Any] | None:
         ]
         stage, stopped = content["stage"], content["stopped"]
         times = {key: float(content[key]) for key in ("since", "heartbeat", "stage_since")}
+        if not all(map(math.isfinite, (*times.values(), *(bar["since"] for bar in bars)))):
+            return None
     except (OSError, ValueError, KeyError, TypeError, OverflowError, RecursionError):
         return None
     return {
