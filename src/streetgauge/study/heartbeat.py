@@ -163,7 +163,7 @@ def read_running(file: Path) -> dict[str, Any] | None:
         ]
         stage, stopped = content["stage"], content["stopped"]
         times = {key: float(content[key]) for key in ("since", "heartbeat", "stage_since")}
-        if not all(map(math.isfinite, (*times.values(), *(bar["since"] for bar in bars)))):
+        if not all(math.isfinite(float(t)) for t in (*times.values(), *(b["since"] for b in bars))):
             return None
     except (OSError, ValueError, KeyError, TypeError, OverflowError, RecursionError):
         return None
