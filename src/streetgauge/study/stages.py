@@ -169,7 +169,7 @@ STAGES = (
     ),
     Stage(
         "report",
-        4,
+        5,
         ("name", "note", "areas", "locations", "report", "image_rights"),
         lambda s: (
             *(s.areas, s.metrics, s.outcomes, s.locations, s.features, s.skipped),
