@@ -153,7 +153,7 @@ def read_running(file: Path) -> dict[str, Any] | None:
     """
     try:
         content = json.loads(file.read_text(encoding="utf-8"))
-        bars = [
+        bars: list[dict[str, Any]] = [
             {
                 **{key: str(bar[key]) for key in ("task", "unit")},
                 **{key: int(bar[key]) for key in ("total", "done")},
@@ -163,7 +163,7 @@ def read_running(file: Path) -> dict[str, Any] | None:
         ]
         stage, stopped = content["stage"], content["stopped"]
         times = {key: float(content[key]) for key in ("since", "heartbeat", "stage_since")}
-        if not all(math.isfinite(float(t)) for t in (*times.values(), *(b["since"] for b in bars))):
+        if not all(math.isfinite(t) for t in (*times.values(), *(bar["since"] for bar in bars))):
             return None
     except (OSError, ValueError, KeyError, TypeError, OverflowError, RecursionError):
         return None
