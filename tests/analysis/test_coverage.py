@@ -112,6 +112,12 @@ def test_weights_give_each_decile_its_part_of_all_areas() -> None:
     nobody = reweighted([[0, 0, 0], [0, 0, 0], [0, 0, 8]], found)
     assert nobody is not None
     assert nobody["missing"] == [1]
+    text = coverage_sentences(found | {"reweighted": weighted}, "all", 3)
+    assert "all areas, the mean absolute error would be 1.00, not 0.40." in text[-1]
+    text = coverage_sentences(found | {"reweighted": nobody}, "all", 3)
+    assert text[-1] == "No measured area stands for class 1."
+    alike = weighted | {"mae_weighted": 0.401}
+    assert "would be" not in " ".join(coverage_sentences(found | {"reweighted": alike}, "all", 3))
     assert reweighted(np.zeros((3, 3)), found) is None
 
 
@@ -191,6 +197,16 @@ def test_a_study_is_measured_before_its_features_and_after_with_the_same_result(
     code, out, _ = run("coverage", grid)
     assert code == 0
     assert f"income: {gone} of 49 areas" in out
+
+
+def test_an_evaluated_study_has_its_error_as_of_all_areas(finished: Path, run: Run) -> None:
+    """All areas have images, so that weights change nothing."""
+    found = json.loads(run("coverage", finished, "--json")[1])["outcomes"]
+    metrics = json.loads((finished / "metrics.json").read_text("utf-8"))["outcomes"]
+    for name, about in found.items():
+        mae = metrics[name]["metrics"]["mae"]["value"]
+        assert about["reweighted"]["mae"] == pytest.approx(mae)
+        assert about["reweighted"]["mae_weighted"] == pytest.approx(mae)
 
 
 def test_simulated_features_have_no_images(grid: Path, run: Run, refuse: Refuse) -> None:

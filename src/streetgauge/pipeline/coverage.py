@@ -9,7 +9,12 @@ from typing import Any
 
 import pandas as pd
 
-from streetgauge.analysis.coverage import Strata, choose_strata, measure_coverage
+from streetgauge.analysis.coverage import (
+    Strata,
+    choose_strata,
+    measure_coverage,
+    reweighted,
+)
 from streetgauge.errors import InputError
 from streetgauge.evaluation import positions_of_areas
 from streetgauge.evaluation.area_facts import area_people, location_people, read_population
@@ -17,7 +22,7 @@ from streetgauge.features.store import FeatureStore
 from streetgauge.features.table import match_rows
 from streetgauge.imagery import find_views
 from streetgauge.io.files import read_table
-from streetgauge.io.formats import ANALYSIS_VERSION
+from streetgauge.io.formats import ANALYSIS_VERSION, METRICS_VERSION, read_object
 from streetgauge.io.tables import read_columns, refuse_repeated, to_numbers
 from streetgauge.locations import read_areas
 from streetgauge.model.training_data import deciles
@@ -66,7 +71,8 @@ def study_coverage(study: Study, *, draws: int = 999) -> dict[str, Any]:
     -------
     dict
         ``name``, ``classes``, ``strata`` (``district``, ``blocks`` or ``all``), ``outcomes``: by
-        name, what `measure_coverage` gives.
+        name, what `measure_coverage` gives and, of a study that is evaluated, ``reweighted``: what
+        `streetgauge.analysis.coverage.reweighted` gives.
 
     Raises
     ------
@@ -89,6 +95,13 @@ def study_coverage(study: Study, *, draws: int = 999) -> dict[str, Any]:
         draws=draws,
         seed=settings.seed,
     )
+    areas_stage = stage_named("areas")
+    if study.is_up_to_date(areas_stage, study.key(areas_stage), as_it_is=True):
+        step = f"make it again with `streetgauge areas {study.directory} --force`"
+        evaluations = read_object(study.metrics, METRICS_VERSION, step)["outcomes"]
+        for name, about in result["outcomes"].items():
+            if name in evaluations:
+                about["reweighted"] = reweighted(evaluations[name]["confusion"], about)
     return {**result, "name": settings.name}
 
 

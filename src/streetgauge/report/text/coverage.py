@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from streetgauge.report.text.numbers import number, percent, plural, span, unit
+from streetgauge.report.text.numbers import listed, number, percent, plural, span, unit
 
 if TYPE_CHECKING:
     from streetgauge.report.data import ReportData
@@ -59,7 +59,7 @@ def coverage_sentences(about: Mapping[str, Any], strata: str, classes: int) -> l
     if people:
         living = sum(each["people_without"] for each in people) / sum(e["people"] for e in people)
         lines.append(f"{percent(living)} of the people live in areas without an image.")
-    return [*lines, *_by_number(about, one)]
+    return [*lines, *_by_number(about, one), *_reweighted(about.get("reweighted"), one)]
 
 
 def coverage_of(data: ReportData, labels: Mapping[str, str]) -> dict[str, Any] | None:
@@ -85,6 +85,21 @@ def coverage_of(data: ReportData, labels: Mapping[str, str]) -> dict[str, Any] |
         },
         "classes": range(1, classes + 1),
     }
+
+
+def _reweighted(found: Mapping[str, Any] | None, one: str) -> list[str]:
+    """State what the error would be of all areas alike, where it is another one."""
+    if found is None or found["mae"] is None:
+        return []
+    if found["missing"]:
+        return [f"No measured area stands for {one} {listed(list(map(str, found['missing'])))}."]
+    own, weighted = number(found["mae"]), number(found["mae_weighted"])
+    if own == weighted:
+        return []
+    return [
+        f"If each {one} counted as it does among all areas, the mean absolute error would be "
+        f"{weighted}, not {own}."
+    ]
 
 
 def _by_number(about: Mapping[str, Any], one: str) -> list[str]:
