@@ -18,6 +18,7 @@ import pandas as pd
 import pytest
 from safetensors import SafetensorError
 
+from small_worlds import change
 from streetgauge.errors import InputError, Stopped
 from streetgauge.io.files import atomic_directory, atomic_path, full_disk, write_table, write_text
 from streetgauge.study import heartbeat
@@ -33,6 +34,8 @@ linux = pytest.mark.skipif(not Path("/dev/full").exists(), reason="only Linux ha
 def test_a_signal_of_a_scheduler_ends_a_run_as_ctrl_c_does(
     plain: Path, name: str, run: Run
 ) -> None:
+    # A run states once a second where it is, so its training must take longer than that.
+    change(plain, "epochs = 5", "epochs = 400\npatience = 400")
     command = [sys.executable, "-m", "streetgauge.cli", "run", str(plain)]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
     for _ in range(600):
@@ -55,6 +58,7 @@ def test_a_signal_of_a_scheduler_ends_a_run_as_ctrl_c_does(
     assert not (plain / ".run.json.lock").exists()
     assert "features" in json.loads((plain / "run.json").read_text())["stages"]
     if name == "SIGTERM":
+        change(plain, "epochs = 400\npatience = 400", "epochs = 5")
         assert run("run", plain)[0] == 0
 
 

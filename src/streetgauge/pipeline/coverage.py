@@ -95,8 +95,8 @@ def study_coverage(study: Study, *, draws: int = 999) -> dict[str, Any]:
         draws=draws,
         seed=settings.seed,
     )
-    areas_stage = stage_named("areas")
-    if study.is_up_to_date(areas_stage, study.key(areas_stage), as_it_is=True):
+    stage = stage_named("areas")
+    if study.metrics.is_file() and study.is_up_to_date(stage, study.key(stage), as_it_is=True):
         step = f"make it again with `streetgauge areas {study.directory} --force`"
         evaluations = read_object(study.metrics, METRICS_VERSION, step)["outcomes"]
         for name, about in result["outcomes"].items():
