@@ -211,6 +211,14 @@ def test_columns_and_an_earlier_release_are_used_where_they_are_given() -> None:
     assert by_release["best_from"].eq("images, places, earlier release").all()
 
 
+def test_each_fold_gives_a_sign_that_the_work_goes_on() -> None:
+    world, signs = World(0), []
+    areas = world.areas()
+    best_estimates(areas, world.known(), trained(areas), advance=signs.append)
+    assert len(signs) >= areas["fold"].nunique()
+    assert set(signs) == {0}  # they fill no bar
+
+
 def test_there_is_no_estimate_where_areas_were_not_held_out_as_a_whole() -> None:
     world = World(0)
     split = world.areas().assign(fold=0)

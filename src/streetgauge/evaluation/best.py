@@ -23,6 +23,7 @@ from streetgauge.evaluation.aggregate import cut
 from streetgauge.evaluation.baselines import Placements, smooth_columns
 from streetgauge.evaluation.intervals import intervals
 from streetgauge.model.gaussian_process import regress
+from streetgauge.progress import Advance
 
 __all__ = ["AreaKnowledge", "best_estimates"]
 
@@ -129,6 +130,7 @@ def best_estimates(
     counts: Mapping[str, Sequence[int]] | None = None,
     interval_level: float = 0.9,
     calibration_set: pd.DataFrame | None = None,
+    advance: Advance | None = None,
 ) -> pd.DataFrame:
     """Estimate every area from all that is known.
 
@@ -149,6 +151,8 @@ def best_estimates(
         As for `aggregate`: estimates are cut as the predictions are.
     interval_level, calibration_set
         As for `intervals`.
+    advance : callable, optional
+        Called with 0 after each fold, as a sign that the work goes on.
 
     Returns
     -------
@@ -160,7 +164,7 @@ def best_estimates(
     """
     if areas.empty or training_areas.empty or (areas["fold"] == 0).any():
         return _table([])
-    one = _Estimates(areas, known, training_areas, classes)
+    one = _Estimates(areas, known, training_areas, classes, advance or (lambda steps: None))
     tables = []
     for outcome in one.outcomes:
         sizes = (counts or {}).get(outcome)
@@ -189,9 +193,14 @@ class _Estimates:
     """Estimates of the areas of one study in one kind of folds."""
 
     def __init__(
-        self, areas: pd.DataFrame, known: AreaKnowledge, training: pd.DataFrame, classes: int
+        self,
+        areas: pd.DataFrame,
+        known: AreaKnowledge,
+        training: pd.DataFrame,
+        classes: int,
+        advance: Advance,
     ) -> None:
-        self.known, self.training = known, training
+        self.known, self.training, self.advance = known, training, advance
         self.middle, self.step = (classes + 1) / 2, (classes - 1) / 4  # of a score, in classes
         self.outcomes = [str(name) for name in np.unique(areas["outcome"].to_numpy(str))]
         self.fold = areas.drop_duplicates("area").set_index("area")["fold"].sort_index()
@@ -256,6 +265,7 @@ class _Estimates:
         if query.empty:
             return pd.DataFrame(index=query, columns=self.outcomes, dtype="float64")
         found = _predict(self.known, labels, query, images=images)
+        self.advance(0)
         return found - labels.mean() + self.middle
 
     def tested(self, outcome: str) -> pd.DataFrame:

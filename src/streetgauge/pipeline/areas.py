@@ -251,6 +251,7 @@ def _evaluate_folds(
         counts=counts,
         interval_level=settings.interval_level,
         calibration_set=calibration,
+        advance=advance,
     )
     advance(1)
     frame = frame.merge(estimates, "left", ["outcome", "area"], validate="one_to_one")
