@@ -37,16 +37,22 @@ def test_a_signal_of_a_scheduler_ends_a_run_as_ctrl_c_does(
     # A run states once a second where it is, so its training must take longer than that.
     change(plain, "epochs = 5", "epochs = 400\npatience = 400")
     command = [sys.executable, "-m", "streetgauge.cli", "run", str(plain)]
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    number = getattr(signal, name)
+    process = subprocess.Popen(
+        command,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(number, signal.SIG_DFL),  # tests may be run by nohup
+    )
     for _ in range(600):
         about = read_running(plain / ".running.json")
         if about is not None and about["stage"] == "train":
             break
         time.sleep(0.05)
-    process.send_signal(getattr(signal, name))
-    process.send_signal(getattr(signal, name))  # schedulers repeat themselves
+    process.send_signal(number)
+    process.send_signal(number)  # schedulers repeat themselves
     _, err = process.communicate(timeout=60)
-    assert process.returncode == 128 + getattr(signal, name)
+    assert process.returncode == 128 + number
     assert "Traceback" not in err
     sentence = (
         f"It was stopped by {name}; what is done stays, and the same command goes on from it."
