@@ -300,13 +300,7 @@ def fairness(
     with opened.locked():
         opened.require_fresh("areas")
         result = study_fairness(opened, group or ())
-    if machine:
-        screen.result("", result)
-        return
-    screen.result(fairness_table(result))
-    for line in fairness_sentences(result):
-        screen.result(line)
-    screen.report(f"Wrote {opened.fairness}")
+    _show(screen, result, fairness_table(result), fairness_sentences(result), opened.fairness)
 
 
 @app.command(epilog="Example: `streetgauge age leeds --year 2016`")
@@ -329,13 +323,16 @@ def age(
     with opened.locked():
         opened.require_fresh("areas")
         result = study_age(opened, year, screen.progress)
-    if machine:
-        screen.result("", result)
-        return
-    screen.result(age_table(result))
-    for line in age_sentences(result):
-        screen.result(line)
-    screen.report(f"Wrote {opened.age}")
+    _show(screen, result, age_table(result), age_sentences(result), opened.age)
+
+
+def _show(screen: Screen, result: object, table: Table, lines: list[str], file: Path) -> None:
+    """Show a table, sentences and where all of it is; to a machine the result."""
+    screen.result(table, result)
+    if not screen.machine:
+        for line in lines:
+            screen.result(line)
+        screen.report(f"Wrote {file}")
 
 
 def _parse_numbers(option: str, text: str, kind: Callable[[str], Number]) -> tuple[Number, ...]:
