@@ -228,3 +228,4 @@ def test_what_a_table_lacks_is_one_sentence(tmp_path: Path, refuse: Refuse) -> N
     table.write_text("code,n,imd\na,1,1\nb,many,2\n", "utf-8")
     assert "row 3, column 'n': 'many' is not a number" in refuse("coverage", table, *named)
     assert "--area" in refuse("coverage", tmp_path, "--area", "code")
+    assert "there is no such file or folder; name a study" in refuse("coverage", tmp_path / "x.csv")

@@ -252,6 +252,10 @@ def coverage(
 
     given = {"area": area, "images": images, "decile": decile}
     more = {"x": x, "y": y, "district": district, "people": people}
+    if not path.exists():
+        raise InputError(
+            path, "there is no such file or folder", "name a study, or a table of areas"
+        )
     if path.is_dir() or path.suffix == ".toml":
         if named := [f"--{name}" for name, column in (given | more).items() if column is not None]:
             why = "these name columns of a table, and this is a study"
