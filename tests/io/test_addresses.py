@@ -270,6 +270,44 @@ def test_a_manifest_names_no_host_of_the_own_network(server: Server, tmp_path: P
     assert server.requests == []
 
 
+@pytest.mark.parametrize(
+    "url",
+    [
+        *("s3://bucket/1.jpg", "gs://bucket/1.jpg", "az://container/1.jpg"),
+        *("abfs://account.dfs.core.windows.net/1.jpg", "s3://b/1.jpg?endpoint_url=http://10.0.0.1"),
+    ],
+)
+def test_a_store_is_opened_with_its_url_alone(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """So that its host is the provider's, or what the user's own environment names."""
+    core = pytest.importorskip("fsspec.core", reason="fsspec reads what is behind URLs")
+    asked = []
+
+    def url_to_fs(*given: Any, **options: Any) -> Any:
+        asked.append((given, options))
+        raise ImportError
+
+    monkeypatch.setattr(core, "url_to_fs", url_to_fs)
+    with pytest.raises(InputError, match="not installed"):
+        remote.open_url(url)
+    assert asked == [((url,), {})]
+
+
+@pytest.mark.parametrize(
+    "store", ["127.0.0.1#", "127.0.0.1?", "127.0.0.1\\", "a b", "a[b]", "10.0.0.1%2f"]
+)
+def test_a_container_s_name_does_not_end_the_provider_s_host_early(store: str) -> None:
+    with pytest.raises(ValueError, match="no name of a bucket or container"):
+        remote.require_url(f"az://{store}.blob.core.windows.net/container/1.jpg")
+    remote.require_url("az://account.blob.core.windows.net/container/1.jpg")
+    remote.require_url("s3://arn:aws:s3:eu-west-2:123456789012:accesspoint:images/1.jpg")
+
+
+@pytest.mark.parametrize("key", ["endpoint_url", "storage_options", "client_kwargs"])
+def test_no_setting_names_the_host_of_a_store(key: str) -> None:
+    with pytest.raises(ValidationError, match=key):
+        ImagerySettings.model_validate({"folder": "s3://bucket", key: "http://10.0.0.1"})
+
+
 def test_a_study_allows_hosts_by_name(grid: Path) -> None:
     file = grid / "study.toml"
     text = file.read_text().partition("[features]")[0]

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+import socket
 import threading
 from collections.abc import Iterator
+from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from types import SimpleNamespace
@@ -14,7 +16,13 @@ from typing import Any
 import numpy as np
 import pytest
 
+import serving
+from serving import serve
 from streetgauge.errors import InputError
+from streetgauge.features.families import OpenClip, Timm
+from streetgauge.io import addresses
+from streetgauge.io.addresses import AddressError
+from streetgauge.io.hub import import_hub
 from streetgauge.model import Bundle, fit_model
 from streetgauge.model.hub import Address, from_hub, push
 from streetgauge.settings import FoldSettings, TrainSettings
@@ -84,6 +92,30 @@ class Server(BaseHTTPRequestHandler):
         pass
 
 
+@dataclass
+class Redirecting:
+    """The server that the Hub redirects to, and by which name."""
+
+    server: serving.Server
+    host: str = "127.0.0.1"
+
+
+def means(monkeypatch: pytest.MonkeyPatch, names: dict[str, list[str]]) -> list[str]:
+    """Let names have these addresses; which were asked for."""
+    asked: list[str] = []
+    real = socket.getaddrinfo
+
+    def getaddrinfo(host: Any, port: Any, *args: Any, **options: Any) -> Any:
+        if host not in names:
+            return real(host, port, *args, **options)
+        asked.append(host)
+        kind = (socket.AF_INET, socket.SOCK_STREAM, 6, "")
+        return [(*kind, (each, int(port))) for each in names[host]]
+
+    monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
+    return asked
+
+
 @pytest.fixture
 def server(saved: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[type[Server]]:
     handler = type(
@@ -92,7 +124,7 @@ def server(saved: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[type[Server
         {"files": {p.name: p.read_bytes() for p in saved.iterdir()}, "asked": []},
     )
     listening = ThreadingHTTPServer(("127.0.0.1", 0), handler)
-    threading.Thread(target=listening.serve_forever, daemon=True).start()
+    threading.Thread(target=listening.serve_forever, args=(0.02,), daemon=True).start()
     monkeypatch.setattr(
         "huggingface_hub.constants.ENDPOINT", f"http://127.0.0.1:{listening.server_port}"
     )
@@ -138,6 +170,134 @@ def test_weights_that_were_changed_on_the_way_are_refused(
     server.files["weights.safetensors"] = bytes(content)
     with pytest.raises(InputError, match=r"not the file that bundle\.json describes"):
         Bundle.load(from_hub("hf://me/city", cache=tmp_path))
+
+
+@pytest.fixture
+def redirecting(
+    server: type[Server], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Redirecting]:
+    """Let the Hub name another server, as it does for large files, and see what that is sent."""
+    monkeypatch.setattr(addresses, "_allowed", set())
+    for name in ("http_proxy", "https_proxy", "all_proxy"):
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.upper(), raising=False)
+    for name in ("ENDPOINT", "HUGGINGFACE_CO_URL_TEMPLATE"):
+        own = getattr(hub.constants, name).replace("127.0.0.1", "localhost")
+        monkeypatch.setattr(f"huggingface_hub.constants.{name}", own)
+    answer = server.answer
+    with serve() as other:
+        found = Redirecting(other)
+
+        def redirect(
+            self: Server, status: int, body: bytes, headers: dict[str, str] | None = None
+        ) -> None:
+            if "weights" in self.path and "/resolve/" in self.path:
+                target = f"http://{found.host}:{other.port}/weights"
+                xet = {"X-Xet-Hash": "0" * 64, "X-Xet-Refresh-Route": "/xet"}
+                size = str(len(self.files["weights.safetensors"]))
+                stated = {"Location": target, "X-Linked-Size": size, **xet}
+                return answer(self, 302, b"", (headers or {}) | stated)
+            return answer(self, status, body, headers)
+
+        other.respond = lambda path: (200, {}, server.files["weights.safetensors"])
+        server.answer = redirect  # type: ignore[method-assign]
+        yield found
+
+
+@pytest.mark.parametrize(
+    "host", ["127.0.0.1", "2130706433", "[::ffff:127.0.0.1]", "inside.example"]
+)
+def test_a_redirection_of_the_hub_into_the_own_network_is_refused(
+    redirecting: Redirecting, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, host: str
+) -> None:
+    means(monkeypatch, {"inside.example": ["127.0.0.1"]})
+    redirecting.host = host
+    with pytest.raises(AddressError, match=r"own network, which a study may not reach"):
+        from_hub("hf://me/city", cache=tmp_path)
+    assert redirecting.server.requests == []
+    assert not [*tmp_path.rglob("snapshots/*/weights.safetensors")]
+
+
+def test_a_redirection_of_the_hub_is_resolved_once_and_that_address_is_reached(
+    redirecting: Redirecting, saved: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What the name means a moment later, this machine here, is never asked."""
+    asked = means(monkeypatch, {"files.example": ["1.1.1.1"]})
+    connect, reached = socket.create_connection, []
+
+    def noted(address: tuple[str, int], *args: Any, **options: Any) -> socket.socket:
+        reached.append(address[0])
+        own = ("127.0.0.1", address[1]) if address[0] == "1.1.1.1" else address
+        return connect(own, *args, **options)
+
+    monkeypatch.setattr(socket, "create_connection", noted)
+    monkeypatch.setenv("HF_TOKEN", "hf_mine")
+    redirecting.host = "files.example"
+    place = from_hub("hf://me/city", cache=tmp_path)
+    assert Bundle.load(place).outcomes == Bundle.load(saved).outcomes
+    ((path, headers),) = redirecting.server.requests
+    assert (path, headers["Host"]) == ("/weights", f"files.example:{redirecting.server.port}")
+    assert "authorization" not in {name.lower() for name in headers}
+    assert asked == ["files.example"]
+    assert "1.1.1.1" in reached
+
+
+def test_the_certificate_of_a_redirection_is_checked_against_its_name(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    means(monkeypatch, {"files.example": ["1.1.1.1"]})
+    client, sent = import_hub().get_session(), []
+    httpx2 = pytest.importorskip("httpx2")
+
+    def caught(self: Any, request: Any) -> Any:
+        sent.append(request)
+        return httpx2.Response(200)
+
+    monkeypatch.setattr(httpx2.HTTPTransport, "handle_request", caught)
+    client.get("https://files.example/weights")
+    (request,) = sent
+    assert request.url.host == "1.1.1.1"
+    assert request.extensions["sni_hostname"] == request.headers["host"] == "files.example"
+
+
+def test_an_allowed_host_may_be_what_the_hub_redirects_to(
+    redirecting: Redirecting, tmp_path: Path
+) -> None:
+    addresses.allow_hosts(["127.0.0.1"])
+    from_hub("hf://me/city", cache=tmp_path)
+    assert redirecting.server.paths == ["/weights"]
+
+
+def test_a_proxy_of_the_hub_resolves_names_itself(
+    redirecting: Redirecting, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("http_proxy", redirecting.server.address.removeprefix("http://"))
+    monkeypatch.setenv("no_proxy", "localhost")
+    asked = means(monkeypatch, {"files.example": ["10.0.0.1"]})
+    redirecting.host = "files.example"
+    from_hub("hf://me/city", cache=tmp_path)
+    assert redirecting.server.paths == [f"http://files.example:{redirecting.server.port}/weights"]
+    assert asked == []
+
+
+@pytest.mark.parametrize("family", [Timm, OpenClip])
+def test_weights_of_a_library_come_through_the_checked_client(
+    redirecting: Redirecting, family: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Which repository holds them stands in the library: a study names a model of its list."""
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    redirecting.host = "127.0.0.1"
+    about = SimpleNamespace(hf_hub_id="me/city", hf_hub_filename="weights.safetensors")
+    library = SimpleNamespace(
+        get_pretrained_cfg=lambda *names: about,
+        download_pretrained=lambda about, prefer_hf_hub: hub.hf_hub_download(
+            about.hf_hub_id, about.hf_hub_filename
+        ),
+    )
+    monkeypatch.setattr(family, "_module", lambda self, name: library)
+    with pytest.raises(AddressError, match="own network"):
+        family().fetch("a/b")
+    assert redirecting.server.requests == []
 
 
 @pytest.mark.filterwarnings("ignore:Not enough free disk space")

@@ -27,6 +27,7 @@ from torch import Tensor, nn
 from streetgauge.errors import InputError, closest
 from streetgauge.features.backbones import Backbone
 from streetgauge.io.files import digest, external_data, sha256_of
+from streetgauge.io.hub import import_hub
 
 __all__ = ["FAMILIES", "Onnx", "OpenClip", "Timm", "does_not_import", "read_rule", "session"]
 
@@ -144,10 +145,8 @@ class Timm(_Library):
         if about is None or not about.hf_hub_id:
             raise InputError(subject, "timm has none", "give them as `features.weights`")
         try:
-            from huggingface_hub import hf_hub_download
-
             file = about.hf_hub_filename or "model.safetensors"
-            return Path(hf_hub_download(about.hf_hub_id, file))
+            return Path(import_hub().hf_hub_download(about.hf_hub_id, file))
         except (OSError, ValueError, ImportError) as error:
             raise InputError(
                 subject,
@@ -226,6 +225,7 @@ class OpenClip(_Library):
         open_clip = self._module(name)
         model_name, _, weights = name.partition("/")
         try:
+            import_hub()
             about = open_clip.get_pretrained_cfg(model_name, weights)
             return Path(open_clip.download_pretrained(about, prefer_hf_hub=True))
         except (OSError, ValueError, RuntimeError, ImportError) as error:

@@ -74,8 +74,12 @@ def require_url(url: str) -> None:
         raise ValueError(f"{scheme}:// cannot be read; {closest(scheme, SCHEMES, limit=9)}")
     if "::" in rest:
         raise ValueError("URLs cannot be chained with '::'; name one location")
-    if "@" in rest.partition("/")[0]:
+    store = rest.partition("/")[0]
+    if "@" in store:
         raise ValueError("it holds a name or password; put those into the environment")
+    # A library makes a host of what az:// names, so that nothing may end that host early.
+    if store and not scheme.startswith("http") and not re.fullmatch(r"[\w.:-]+", store):
+        raise ValueError(f"{store!r} is no name of a bucket or container")
     if not rest.strip("/"):
         raise ValueError(f"{url} names no file or folder")
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from streetgauge.errors import InputError
+from streetgauge.io.hub import import_hub
 from streetgauge.model.bundle import FILES, Bundle
 
 __all__ = ["Address", "from_hub", "push", "require_push"]
@@ -158,12 +159,11 @@ def require_push(repository: str) -> tuple[Any, str]:
 
 def _hub(subject: str) -> Any:
     try:
-        import huggingface_hub
+        return import_hub()
     except ImportError:
         raise InputError(
-            subject, "this needs huggingface_hub", "pip install 'streetgauge[hub]'"
+            subject, "this needs huggingface_hub 2 or later", "pip install 'streetgauge[hub]'"
         ) from None
-    return huggingface_hub
 
 
 def _errors(hub: Any) -> tuple[type[Exception], ...]:
