@@ -24,6 +24,7 @@ SECTIONS = {
     "ImageFeatures": '[features] with source = "images"',
     "ClusterSettings": "[features.cluster]",
     "TableFeatures": '[features] with source = "table"',
+    "RasterFeatures": '[features] with source = "raster"',
     "SimulatedFeatures": '[features] with source = "simulated"',
     "ConceptSettings": "[concepts]",
     "FoldSettings": "[folds]",

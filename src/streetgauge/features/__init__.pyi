@@ -10,6 +10,8 @@ from .lookup import get_backbone as get_backbone
 from .network import FrozenNetwork as FrozenNetwork
 from .network import load_network as load_network
 from .preprocess import prepare as prepare
+from .raster import sample_raster as sample_raster
+from .raster import store_raster as store_raster
 from .ray import extract_on_cluster as extract_on_cluster
 from .shards import take_in_shards as take_in_shards
 from .store import FeatureStore as FeatureStore

@@ -189,7 +189,11 @@ class Bundle:
                 f"extract them with {self.backbone!r}" if self.backbone else "",
             )
         known = str(source.get("weights_sha256") or "")
-        made = backbone not in ("table", "simulated")  # else the hash is of this city's own file
+        made = backbone not in (
+            "table",
+            "raster",
+            "simulated",
+        )  # else the hash is of this city's own file
         if made and known and weights_sha256 and known != weights_sha256:
             raise InputError(
                 subject,
@@ -199,7 +203,7 @@ class Bundle:
             )
         notes = []
         rule = str(source.get("transform") or "")
-        if backbone == "table":
+        if backbone in ("table", "raster"):
             _require_same_columns(subject, _same_json(rule), _same_json(transform))
         if made and rule and transform and _same_json(rule) != _same_json(transform):
             notes.append("images were prepared otherwise than for the bundle: see `transform`")

@@ -15,6 +15,7 @@ from streetgauge.evaluation.area_facts import check_evaluation
 from streetgauge.evaluation.evaluate import read_oracle
 from streetgauge.evaluation.leaks import feature_leaks, outcome_values
 from streetgauge.features.lookup import backbone_of
+from streetgauge.features.raster import count_bands, sample_raster
 from streetgauge.features.table import Matched, match_rows
 from streetgauge.features.weights import weights_file
 from streetgauge.imagery import find_views
@@ -30,9 +31,11 @@ from streetgauge.settings import (
     ImageFeatures,
     ImagerySettings,
     OpenImagery,
+    RasterFeatures,
     SimulatedFeatures,
     TableFeatures,
 )
+from streetgauge.skips import counted
 from streetgauge.splits.sharing import recognised_codes
 from streetgauge.study import Study
 from streetgauge.study.stages import stage_named
@@ -188,6 +191,10 @@ class _Inputs:
             self.table = matched = match_rows(settings, self.locations)
             self._count(pd.Series(matched.present.sum(axis=1), matched.ids), len(matched.views))
             return f"{len(matched.table.features):,} rows of {len(settings.columns):,} features"
+        if isinstance(settings, RasterFeatures):
+            sample = sample_raster(settings, self.locations, areas=self.areas)
+            self._count(pd.Series(sample.done.astype("int64"), sample.ids), 1)
+            return f"{counted(sample.values.shape[1], 'band')}, read by {settings.sample}"
         if isinstance(settings, SimulatedFeatures):
             seed = self.study.settings.seed
             ids = sampled_locations(settings, self.locations, seed)["location_id"].astype(str)
@@ -314,6 +321,8 @@ class _Inputs:
         dimension, backbone = bundle.dimension, str(features.source)
         if isinstance(features, TableFeatures):
             dimension = len(features.columns)
+        if isinstance(features, RasterFeatures):
+            dimension = count_bands(features)
         if isinstance(features, ImageFeatures):
             backbone = backbone_of(features).name
         bundle.compare(self.study.file, dimension=dimension, backbone=backbone)

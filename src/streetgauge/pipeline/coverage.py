@@ -26,11 +26,17 @@ from streetgauge.io.formats import ANALYSIS_VERSION, METRICS_VERSION, read_objec
 from streetgauge.io.tables import read_columns, refuse_repeated, to_numbers
 from streetgauge.locations import read_areas
 from streetgauge.model.training_data import deciles
-from streetgauge.settings import ImageFeatures, OpenImagery, SimulatedFeatures, TableFeatures
+from streetgauge.settings import (
+    ImageFeatures,
+    OpenImagery,
+    RasterFeatures,
+    SimulatedFeatures,
+    TableFeatures,
+)
 from streetgauge.study import Study
 from streetgauge.study.stages import stage_named
 
-__all__ = ["TableColumns", "study_coverage", "table_coverage"]
+__all__ = ["TableColumns", "has_no_images", "study_coverage", "table_coverage"]
 
 
 @dataclass(frozen=True)
@@ -178,14 +184,20 @@ def _measured(
     }
 
 
+def has_no_images(study: Study) -> bool:
+    """Whether the features of a study come from no images, so that no area can lack them."""
+    return isinstance(study.settings.features, SimulatedFeatures | RasterFeatures)
+
+
 def _count_views(study: Study, locations: pd.DataFrame) -> pd.Series:
     """Count the images of each location, in the order of the locations."""
     settings = study.settings
     ids = locations["location_id"].astype("str")
-    if isinstance(settings.features, SimulatedFeatures):
+    if has_no_images(study):
+        is_simulated = isinstance(settings.features, SimulatedFeatures)
         raise InputError(
             f"{study.file}: [features]",
-            "simulated features have no images",
+            "simulated features have no images" if is_simulated else "a raster has no images",
             "name a table of areas instead of the study",
         )
     stage = stage_named("features")

@@ -12,11 +12,13 @@ from streetgauge.features.store_file import opened, text_attribute
 from streetgauge.imagery import find_views
 from streetgauge.io.files import read_table
 from streetgauge.io.formats import STORE_VERSION, require_version
+from streetgauge.locations import read_areas
 from streetgauge.model.training_data import location_labels
 from streetgauge.pipeline.quality import filter_quality, reset_quality
 from streetgauge.progress import Progress
 from streetgauge.settings import (
     ImageFeatures,
+    RasterFeatures,
     SimulatedFeatures,
     TableFeatures,
 )
@@ -58,6 +60,17 @@ def make_features(study: Study, key: str, progress: Progress) -> Done:
         from streetgauge.features import join_table
 
         skips = join_table(settings, locations, study.features, cache_key=key, progress=progress)
+    elif isinstance(settings, RasterFeatures):
+        from streetgauge.features import store_raster
+
+        by_area = settings.sample == "areas"
+        areas = read_areas(study.settings.areas, study.settings.locations) if by_area else None
+        skips = store_raster(
+            *(settings, locations, study.features),
+            areas=areas,
+            cache_key=key,
+            progress=progress,
+        )
     else:
         skips = _simulate(study, settings, locations, key, progress)
     store = FeatureStore.open(study.features)

@@ -20,7 +20,7 @@ from streetgauge.io.files import read_metadata, read_table, write_text
 from streetgauge.io.formats import ANALYSIS_VERSION, read_object
 from streetgauge.locations import read_areas
 from streetgauge.pipeline.age import read_age
-from streetgauge.pipeline.coverage import study_coverage
+from streetgauge.pipeline.coverage import has_no_images, study_coverage
 from streetgauge.pipeline.fairness import read_fairness
 from streetgauge.pipeline.gallery import concept_examples, make_gallery
 from streetgauge.progress import Progress
@@ -145,7 +145,7 @@ def _collect(study: Study, progress: Progress) -> tuple[ReportData, tuple[str, .
         images={} if gallery is None else gallery.cards(),
         concepts=concepts,
         concept_examples=concept_examples(study, concepts, progress),
-        coverage=None if is_simulated else study_coverage(study),
+        coverage=None if has_no_images(study) else study_coverage(study),
         fairness=read_fairness(study),
         age=read_age(study),
     )

@@ -14,6 +14,7 @@ from streetgauge.settings.features import (
     ConceptSettings,
     FeatureSettings,
     ImageFeatures,
+    RasterFeatures,
     SimulatedFeatures,
     TableFeatures,
 )
@@ -71,6 +72,7 @@ __all__ = [
     "ImageFeatures",
     "PointLocations",
     "PopulationSettings",
+    "RasterFeatures",
     "ReportSettings",
     "SettingsError",
     "SimulatedFeatures",

@@ -16,6 +16,7 @@ __all__ = [
     "ConceptSettings",
     "FeatureSettings",
     "ImageFeatures",
+    "RasterFeatures",
     "SimulatedFeatures",
     "TableFeatures",
 ]
@@ -187,6 +188,33 @@ class TableFeatures(Settings):
             yield "a column is named more than once"
 
 
+class RasterFeatures(Settings):
+    """``source = "raster"``: bands of a GeoTIFF, as an embedding of satellite images has them."""
+
+    source: Literal["raster"]
+    name: Name = Field("raster", description="how the store is called")
+    file: Path = Field(description="GeoTIFF, cloud-optimised or not")
+    bands: Annotated[tuple[_Count, ...], Field(min_length=1)] | None = Field(
+        None, description="which bands are features, the first is 1; all if unset"
+    )
+    sample: Literal["locations", "areas"] = Field(
+        "locations",
+        description="the pixel of each location, or the mean over the pixels of its area, which "
+        "needs boundaries",
+    )
+    dtype: Dtype = "float32"
+
+    @property
+    def store(self) -> str:
+        """Name of the feature store's file, without its suffix."""
+        return self.name
+
+    @rule
+    def _bands_differ(self) -> Iterator[str]:
+        if self.bands is not None and len(set(self.bands)) < len(self.bands):
+            yield "a band is named more than once"
+
+
 class SimulatedFeatures(Settings):
     """``source = "simulated"``: made up from the outcomes, to find how many images are needed."""
 
@@ -209,7 +237,10 @@ class SimulatedFeatures(Settings):
 
 
 FeatureSettings = Annotated[
-    Annotated[ImageFeatures | TableFeatures | SimulatedFeatures, Field(discriminator="source")],
+    Annotated[
+        ImageFeatures | TableFeatures | RasterFeatures | SimulatedFeatures,
+        Field(discriminator="source"),
+    ],
     default_source("images"),
 ]
 

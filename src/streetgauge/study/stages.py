@@ -8,11 +8,11 @@ from pathlib import Path
 
 from streetgauge.errors import InputError, closest
 from streetgauge.io.files import companions
-from streetgauge.settings import ImageFeatures, OpenImagery, SimulatedFeatures, TableFeatures
+from streetgauge.settings import ImageFeatures, OpenImagery, RasterFeatures, SimulatedFeatures
 from streetgauge.study.paths import StudyFiles, other_outputs
 
 __all__ = ["STAGES", "Stage", "downstream", "has_curve", "has_gallery", "stage_named", "stages_of"]
-__all__ += ["makes", "upstream"]
+__all__ += ["makes", "sections", "upstream"]
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ def has_curve(study: StudyFiles) -> bool:
 def has_gallery(study: StudyFiles) -> bool:
     """Whether the page may show images of the study, so that it depends on what was predicted."""
     settings = study.settings
-    if isinstance(settings.features, SimulatedFeatures | TableFeatures):
+    if not isinstance(settings.features, ImageFeatures):
         return False
     if settings.report.images is False or settings.imagery is None:
         return False
@@ -180,6 +180,13 @@ STAGES = (
         lambda s: (s.report, s.figures),
     ),
 )
+
+
+def sections(stage: Stage, study: StudyFiles) -> tuple[str, ...]:
+    """Give the sections of study.toml that a stage depends on in this study."""
+    features = study.settings.features
+    by_area = isinstance(features, RasterFeatures) and features.sample == "areas"
+    return (*stage.settings, "areas") if by_area and stage.name == "features" else stage.settings
 
 
 def stage_named(name: str) -> Stage:

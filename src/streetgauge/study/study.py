@@ -44,6 +44,7 @@ from streetgauge.study.heartbeat import Running
 from streetgauge.study.outputs import EVENTS, MadeFiles, overlap, real_paths
 from streetgauge.study.paths import OTHER_FOLDS, StudyFiles
 from streetgauge.study.stages import STAGES, Stage, stage_named
+from streetgauge.study.stages import sections as sections_of
 from streetgauge.study.stages import upstream as stages_before
 from streetgauge.version import __version__
 
@@ -189,7 +190,7 @@ class Study(StudyFiles):
             interrupted work may be resumed from: what took hours is reused where a stage upstream
             is done again and its files come out the same.
         """
-        sections = {name: getattr(self.settings, name) for name in stage.settings}
+        sections = {name: getattr(self.settings, name) for name in sections_of(stage, self)}
         before = stages_before(stage, self) if upstream else ()
         content = digest(
             {
@@ -241,7 +242,7 @@ class Study(StudyFiles):
         if stage.name not in self.record.get("stages", {}):
             return "not done"
         try:
-            self.require_files(stage.settings)
+            self.require_files(sections_of(stage, self))
         except InputError:
             return "inputs missing"
         try:
@@ -409,7 +410,7 @@ class Study(StudyFiles):
         InputError
             Naming the file and what makes it.
         """
-        self.require_files(stage.settings)
+        self.require_files(sections_of(stage, self))
         for path in stage.reads(self):
             if not path.exists():
                 raise InputError(
@@ -566,7 +567,9 @@ class Study(StudyFiles):
             "cache_key": key,
             "version": stage.version,
             "settings": json.loads(
-                json.dumps({n: _as_json(getattr(self.settings, n)) for n in stage.settings})
+                json.dumps(
+                    {n: _as_json(getattr(self.settings, n)) for n in sections_of(stage, self)}
+                )
             ),
             "outputs": {
                 self.name_of(p): self.fingerprint(p) for p in stage.writes(self) if p.exists()
