@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import platform
+import signal
 import tarfile
 import zipfile
 from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +20,7 @@ from PIL import Image
 from streetgauge.errors import InputError
 from streetgauge.features import Extraction, FeatureStore, extract_features, extract_on_cluster
 from streetgauge.imagery import find_views
+from streetgauge.progress import Advance
 from streetgauge.settings import ClusterSettings, ImagerySettings
 
 CHUNK = 128  # images that a worker gets at a time
@@ -91,6 +95,56 @@ def test_archives_and_panoramas_on_ray_are_those_of_one_machine_to_the_last_bit(
     assert store.present.sum() == 156
     assert set(skips["location_id"]) == {"L07"}
     assert len(np.unique(store.features[0], axis=0)) == 4
+
+
+def workers(name: str) -> list[int]:
+    """Processes of Ray that compute something of this name, as they call themselves."""
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            title = (process / "cmdline").read_text(errors="replace")
+            if title.startswith("ray::") and name in title:
+                found.append(int(process.name))
+    return found
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("ray")
+@pytest.mark.skipif(not Path("/proc/self/cmdline").exists(), reason="processes are found in /proc")
+def test_a_worker_that_vanishes_is_replaced_and_changes_no_bit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What it had computed and not handed over is computed again, by the worker that follows it."""
+    monkeypatch.setattr("streetgauge.features.ray.CHUNK", 8)
+    folder = tmp_path / "images"
+    folder.mkdir()
+    ids = [f"L{i:02}" for i in range(64)]
+    for i, location in enumerate(ids):
+        painted(300 + i).save(folder / f"{location}_a.jpg")
+    views, _ = find_views(ImagerySettings(folder=folder, views=("a",)), ids)
+    how: dict[str, Any] = {"view_names": ("a",), "device": "cpu", "engine": "torch"}
+    extract_features(Extraction(views, ids, tmp_path / "here", **how))
+    killed: list[int] = []
+    computed: list[int] = []
+
+    @contextmanager
+    def progress(description: str, total: int, unit: str) -> Iterator[Advance]:
+        def advance(steps: int) -> None:
+            if not killed:
+                for process in workers("InferenceActor"):
+                    os.kill(process, signal.SIGKILL)
+                    killed.append(process)
+            computed.append(steps)
+
+        yield advance
+
+    wanted = Extraction(views, ids, tmp_path / "there", **how)
+    skips = extract_on_cluster(wanted, ClusterSettings(address="local"), progress=progress)
+    assert killed
+    assert len(computed) > 1  # it vanished before the end
+    assert sum(computed) == len(ids)
+    assert skips.empty
+    assert (tmp_path / "here").read_bytes() == (tmp_path / "there").read_bytes()
 
 
 @pytest.mark.slow
