@@ -12,7 +12,8 @@ from streetgauge.evaluation.aggregate import cut
 from streetgauge.evaluation.baselines.folds import Folds
 from streetgauge.evaluation.baselines.ridge import Ridge
 from streetgauge.evaluation.comparison import draw_metrics
-from streetgauge.evaluation.concepts import Draws, count_effective, p_values
+from streetgauge.evaluation.concepts import Draws
+from streetgauge.evaluation.effective_size import count_effective, p_values
 from streetgauge.evaluation.metrics import to_json
 
 __all__ = ["FEWEST", "area_years", "error_by_age", "over_time"]

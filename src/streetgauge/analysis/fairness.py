@@ -15,7 +15,8 @@ import numpy.typing as npt
 import pandas as pd
 
 from streetgauge.classes import equal_count
-from streetgauge.evaluation.concepts import FALSE_DISCOVERY_RATE, count_effective, p_values
+from streetgauge.evaluation.concepts import FALSE_DISCOVERY_RATE
+from streetgauge.evaluation.effective_size import count_effective, p_values
 from streetgauge.evaluation.probabilities import probability_columns
 
 __all__ = ["FEWEST", "MEASURES", "audit", "sort_into_groups"]

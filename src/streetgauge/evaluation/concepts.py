@@ -19,19 +19,16 @@ from streetgauge.evaluation.aggregate import cut
 from streetgauge.evaluation.baselines.folds import Folds
 from streetgauge.evaluation.baselines.ridge import Ridge
 from streetgauge.evaluation.comparison import draw_metrics
+from streetgauge.evaluation.effective_size import count_effective, p_values
 from streetgauge.evaluation.resample import Sums
 
-__all__ = ["FALSE_DISCOVERY_RATE", "Draws", "associations", "count_effective", "p_values"]
-__all__ += ["readable_model", "worst_and_best"]
+__all__ = ["FALSE_DISCOVERY_RATE", "Draws", "associations", "readable_model", "worst_and_best"]
 
 Floats = npt.NDArray[np.float64]
 
 FALSE_DISCOVERY_RATE = 0.05
 END = 0.2  # of the classes, at either end
 FEWEST = 5  # areas at an end, below which nothing is compared
-NEIGHBOURS = 6  # areas in the nearest class of distances; each further class has twice as many
-BLOCK = 1024  # areas whose distances are computed at a time
-SAMPLED = 500  # areas from which the classes of distances are drawn
 
 COLUMNS = [
     *("outcome", "concept", "n_areas", "n_worst", "n_best", "worst", "best", "difference"),
@@ -190,67 +187,6 @@ def _intervals(
     tail = (1 - draws.interval_level) / 2
     low, high = np.nanquantile(differences, [tail, 1 - tail], axis=0)
     return np.asarray(low), np.asarray(high)
-
-
-def count_effective(scaled: Floats, contrast: Floats, xy: pd.DataFrame | None) -> Floats:
-    """Count how many independent areas each comparison is worth: [K], at most all.
-
-    The variance of a product of two unrelated maps is the sum over classes of distance of the
-    products of their covariances there.
-    """
-    n = len(scaled)
-    if xy is None or xy.isna().to_numpy().any():
-        return np.full(scaled.shape[1], float(n))
-    points = xy.to_numpy(np.float64)
-    edges = _distance_classes(points)
-    counts = np.zeros(len(edges) + 1)
-    products = np.zeros((len(edges) + 1, scaled.shape[1]))
-    contrasts = np.zeros(len(edges) + 1)
-    for start in range(0, n, BLOCK):
-        part = slice(start, min(start + BLOCK, n))
-        own = np.arange(n)[part]
-        class_ = np.searchsorted(edges, _distances(points[part], points))
-        class_[np.arange(len(own)), own] = -1
-        for k in range(len(edges) + 1):
-            pairs = (class_ == k).astype(np.float64)
-            counts[k] += pairs.sum()
-            products[k] += (scaled[part] * (pairs @ scaled)).sum(axis=0)
-            contrasts[k] += float(contrast[part] @ (pairs @ contrast))
-    covariances = products / counts.clip(min=1)[:, None]
-    own_variance = float(contrast @ contrast)  # each concept has variance 1
-    variance = own_variance + contrasts @ covariances
-    # Independent areas are the best that there can be, and three the least.
-    effective = 1 + (n - 1) * own_variance / variance.clip(min=own_variance)
-    return np.asarray(effective.clip(3, n))
-
-
-def _distance_classes(points: Floats) -> Floats:
-    """Give the upper ends of classes of distance, but of the last, which has no end."""
-    n = len(points)
-    some = np.random.default_rng(0).permutation(n)[:SAMPLED]
-    ordered = np.sort(_distances(points[some], points), axis=1).mean(axis=0)
-    ends, many = [], NEIGHBOURS
-    while many < n - 1:
-        ends.append(ordered[many])
-        many = 2 * many + NEIGHBOURS
-    return np.array(ends)
-
-
-def _distances(some: Floats, points: Floats) -> Floats:
-    from scipy.spatial.distance import cdist
-
-    distances: Floats = cdist(some, points)
-    return distances
-
-
-def p_values(difference: Floats, contrast: Floats, effective: Floats, n: int) -> Floats:
-    """Two-sided p-values of the t-test of a correlation with so many independent areas."""
-    from scipy.stats import t
-
-    rho = (difference / np.sqrt(n * (contrast @ contrast))).clip(-1 + 1e-12, 1 - 1e-12)
-    freedom = effective - 2
-    p: Floats = 2 * t.sf(np.abs(rho) * np.sqrt(freedom / (1 - rho**2)), freedom)
-    return p
 
 
 def readable_model(

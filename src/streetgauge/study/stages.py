@@ -154,7 +154,7 @@ STAGES = (
     ),
     Stage(
         "concepts",
-        1,
+        2,
         ("imagery", "concepts", "areas", "locations", "folds", "evaluation", "deciles", "seed"),
         lambda s: (
             *(s.locations, s.outcomes, s.features, s.splits, s.areas, s.metrics),
