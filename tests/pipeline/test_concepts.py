@@ -125,3 +125,19 @@ def test_a_source_that_is_not_known_is_refused_before_anything_is_made(
     (demo / "study.toml").write_text(text + '\n[concepts]\nsources = ["apearance"]\n', "utf-8")
     assert "did you mean 'appearance'" in refuse("concepts", demo)
     assert not (demo / "concepts").exists()
+
+
+def test_check_finds_what_concepts_lack(
+    city: Path, run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("STREETGAUGE_CACHE", str(tmp_path))
+    text = (city / "study.toml").read_text(encoding="utf-8")
+    own = '\n[concepts]\nsources = ["appearance"]\n'
+    (city / "study.toml").write_text(text + own, encoding="utf-8")
+    code, _, err = run("check", city)
+    assert code == 0, err
+    assert "concepts: 5 concepts from appearance" in err
+    (city / "study.toml").write_text(text + own.replace("appearance", "places-scenes"), "utf-8")
+    code, _, err = run("check", city)
+    assert code == 2
+    assert "weights of places365-resnet18: there is no file" in err

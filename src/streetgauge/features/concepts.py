@@ -7,7 +7,7 @@ its features, as the layer that a network was trained with, or that others have 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from importlib.util import find_spec
@@ -22,6 +22,7 @@ from streetgauge.features.lookup import get_backbone
 from streetgauge.features.places import Head, read_head
 from streetgauge.features.weights import read_tensors, weights_file
 from streetgauge.imagery import APPEARANCE
+from streetgauge.settings import ConceptSettings
 
 __all__ = ["CONCEPT_SOURCES", "ConceptSource", "concept_source"]
 
@@ -127,16 +128,62 @@ def _imagenet_names() -> tuple[str, ...]:
     return tuple(f"{n} ({synset})" if short.count(n) > 1 else n for n, synset in pairs)
 
 
-CONCEPT_SOURCES: dict[str, Callable[[], ConceptSource]] = {
-    "appearance": _appearance,
-    "imagenet": _imagenet,
-    "places-scenes": _scenes,
-    "places-attributes": _attributes,
+def _segmentation(settings: ConceptSettings) -> ConceptSource:
+    from streetgauge.features.segmentation import read_segmenter  # it needs torch
+
+    if settings.segmentation is None:
+        raise InputError("concepts.segmentation", "no model is named", "give a folder or hf://...")
+    backbone, labels = read_segmenter(settings.segmentation)
+    names = tuple(f"segment {label}" for label in labels)
+    return ConceptSource("segmentation", backbone, names, lambda found: found, least=LEAST)
+
+
+def _clip(settings: ConceptSettings) -> ConceptSource:
+    from streetgauge.features.families import OpenClip
+
+    if not settings.prompts:
+        raise InputError("concepts.prompts", "there are none", "give each concept a text")
+    backbone = get_backbone(f"open_clip:{settings.clip}")
+    texts = [text for each in settings.prompts.values() for text in each]
+    encoded, scale = OpenClip().texts(backbone, weights_file(backbone), texts)
+    ends = np.cumsum([len(each) for each in settings.prompts.values()])
+    names = tuple(f"prompt {name}" for name in settings.prompts)
+    read = partial(_likeness, np.split(encoded, ends[:-1]), scale)
+    return ConceptSource("clip", backbone, names, read)
+
+
+def _likeness(texts: Sequence[Floats], scale: float, features: Floats) -> Floats:
+    """Compare images with texts: the cosine, or of several texts the probability of the first."""
+    lengths = np.linalg.norm(features, axis=1, keepdims=True)
+    images = features / np.where(lengths > 0, lengths, 1)
+    found = []
+    for each in texts:
+        cosines = images @ each.T
+        odds = np.exp(scale * (cosines - cosines.max(axis=1, keepdims=True)))
+        first = odds[:, 0] / odds.sum(axis=1)
+        found.append(cosines[:, 0] if len(each) == 1 else first)
+    return np.column_stack(found)
+
+
+CONCEPT_SOURCES: dict[str, Callable[[ConceptSettings], ConceptSource]] = {
+    "appearance": lambda settings: _appearance(),
+    "imagenet": lambda settings: _imagenet(),
+    "places-scenes": lambda settings: _scenes(),
+    "places-attributes": lambda settings: _attributes(),
+    "segmentation": _segmentation,
+    "clip": _clip,
 }
 
 
-def concept_source(name: str) -> ConceptSource:
+def concept_source(name: str, settings: ConceptSettings | None = None) -> ConceptSource:
     """Give the source of a name, ready to be read.
+
+    Parameters
+    ----------
+    name : str
+        One of `CONCEPT_SOURCES`.
+    settings : ConceptSettings, optional
+        With the model of ``segmentation``, or the prompts of ``clip``.
 
     Raises
     ------
@@ -147,4 +194,4 @@ def concept_source(name: str) -> ConceptSource:
         raise InputError(
             f"concepts.sources: {name!r}", "it is not known", closest(name, CONCEPT_SOURCES)
         )
-    return CONCEPT_SOURCES[name]()
+    return CONCEPT_SOURCES[name](settings or ConceptSettings())

@@ -15,12 +15,14 @@ from __future__ import annotations
 
 import os
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from importlib import import_module
 from math import floor
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
+import torch
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from torch import Tensor, nn
 
@@ -52,6 +54,16 @@ def does_not_import(subject: str, module: str, package: str, error: Exception) -
     )
     reason = f"{module} does not import here: {str(error).partition(chr(10))[0]}"
     return InputError(subject, reason, step)
+
+
+@contextmanager
+def _of_this_model(backbone: Backbone, file: Path) -> Iterator[None]:
+    """Say in one sentence that weights are those of another model."""
+    try:
+        yield
+    except (RuntimeError, KeyError, ValueError, OSError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise InputError(file, f"these are not weights of {backbone.name}: {reason}") from None
 
 
 class _Library:
@@ -92,11 +104,8 @@ class _Library:
         InputError
             If they are the weights of another model.
         """
-        try:
+        with _of_this_model(backbone, file):
             return self._built(backbone.name.partition(":")[2], file)
-        except (RuntimeError, KeyError, ValueError, OSError) as error:
-            reason = " ".join(str(error).split())[:200]
-            raise InputError(file, f"these are not weights of {backbone.name}: {reason}") from None
 
     def _built(self, name: str, file: Path) -> nn.Module:
         raise NotImplementedError
@@ -235,13 +244,39 @@ class OpenClip(_Library):
                 "give the file as `features.weights`",
             ) from None
 
+    def texts(self, backbone: Backbone, file: Path, texts: Sequence[str]) -> tuple[Any, float]:
+        """Encode texts as a model compares them with images.
+
+        Returns
+        -------
+        array of float64, [n, dimension]
+            Of length 1 each.
+        float
+            What the model multiplies similarities by before it makes probabilities of them.
+
+        Raises
+        ------
+        InputError
+            If they are the weights of another model.
+        """
+        name = backbone.name.partition(":")[2]
+        tokens = self._module(name).get_tokenizer(name.partition("/")[0])(list(texts))
+        with _of_this_model(backbone, file):
+            model = self._whole(name, file)
+        with torch.inference_mode():
+            found = model.eval().encode_text(tokens).double()
+            found = found / found.norm(dim=1, keepdim=True)
+            return found.numpy(), float(model.logit_scale.exp())
+
     def _built(self, name: str, file: Path) -> nn.Module:
+        return _ImageEncoder(self._whole(name, file))
+
+    def _whole(self, name: str, file: Path) -> Any:
         model_name, _, weights = name.partition("/")
-        model = self._module(name).create_model(
+        return self._module(name).create_model(
             model_name, pretrained=str(file), force_quick_gelu=weights == "openai",
             weights_only=True,
         )  # fmt: skip
-        return _ImageEncoder(model)
 
 
 Three = tuple[float, float, float]

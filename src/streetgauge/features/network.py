@@ -26,6 +26,7 @@ from streetgauge.features.engines import (
 )
 from streetgauge.features.families import FAMILIES, OpenClip, Timm
 from streetgauge.features.known_images import known_images
+from streetgauge.features.segmentation import build_segmenter
 from streetgauge.features.weights import (
     cache_directory,
     load_into,
@@ -133,6 +134,8 @@ def load_network(
     record = resolve_checksum(backbone, progress)
     if record.architecture == "appearance":
         return FrozenNetwork(record, AppearanceEngine())
+    if record.architecture == "segmentation":  # the likeliest class of a pixel is no product
+        return FrozenNetwork(record, TorchEngine(record, build_module(record), where))
     makers = _makers(record, where.type, precision)
     if engine != "auto":
         if engine not in makers:
@@ -184,6 +187,8 @@ def build_module(record: Backbone) -> nn.Module:
     family = FAMILIES.get(record.name.partition(":")[0])
     if isinstance(family, Timm | OpenClip):
         return family.build(record, file).eval()
+    if record.architecture == "segmentation":
+        return build_segmenter(record, file)
     module: Any
     tensors = read_tensors(file)
     if record.architecture == "vgg16":

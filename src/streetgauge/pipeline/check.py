@@ -14,6 +14,7 @@ from streetgauge.errors import InputError
 from streetgauge.evaluation.area_facts import check_evaluation
 from streetgauge.evaluation.evaluate import read_oracle
 from streetgauge.evaluation.leaks import feature_leaks, outcome_values
+from streetgauge.features.concepts import concept_source
 from streetgauge.features.lookup import backbone_of
 from streetgauge.features.raster import count_bands, sample_raster
 from streetgauge.features.table import Matched, match_rows
@@ -131,6 +132,8 @@ def _checks(study: Study, inputs: _Inputs) -> Iterator[_Check]:
         yield _Check("transfer", inputs.check_transfer, (), ("transfer",))
     yield _Check("training", inputs.check_training)
     yield _Check("evaluation", inputs.check_evaluation, ("areas", "locations"), ("evaluation",))
+    if settings.concepts is not None:
+        yield _Check("concepts", inputs.check_concepts, (), ("concepts",))
     yield _Check("report", inputs.check_report)
 
 
@@ -355,6 +358,13 @@ class _Inputs:
         if oracle is not None:
             read_oracle(oracle)
         return check_evaluation(self.study, self.areas, self.locations)
+
+    def check_concepts(self) -> str:
+        settings = self.study.settings.concepts
+        assert settings is not None  # else it is not checked
+        sources = [concept_source(name, settings) for name in dict.fromkeys(settings.sources)]
+        names = [name for source in sources for name in (*source.concepts, *source.measured)]
+        return f"{counted(len(names), 'concept')} from {', '.join(s.name for s in sources)}"
 
     def check_report(self) -> str:
         return "" if read_curves(self.study) is None else "with the learning curves"

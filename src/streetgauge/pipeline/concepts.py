@@ -54,7 +54,7 @@ def make_concepts(study: Study, key: str, progress: Progress) -> Done:
     from streetgauge.features import concept_source
 
     wanted = study.settings.concepts or ConceptSettings()
-    sources = [concept_source(name) for name in dict.fromkeys(wanted.sources)]
+    sources = [concept_source(name, wanted) for name in dict.fromkeys(wanted.sources)]
     study.concept_stores.mkdir(exist_ok=True)
     features, found, skips = FeatureStore.open(study.features), [], []
     for source in sources:

@@ -8,7 +8,16 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, Strict, field_validator
 
-from streetgauge.settings.base import Device, Name, Positive, Settings, Text, default_source, rule
+from streetgauge.settings.base import (
+    Device,
+    HubAddress,
+    Name,
+    Positive,
+    Settings,
+    Text,
+    default_source,
+    rule,
+)
 
 __all__ = [
     "Cluster",
@@ -251,5 +260,25 @@ class ConceptSettings(Settings):
     sources: Annotated[tuple[Text, ...], Field(min_length=1)] = Field(
         ("appearance",),
         description="where they come from: `appearance` needs no network; `imagenet`, "
-        "`places-scenes`, `places-attributes` are what networks were trained on",
+        "`places-scenes`, `places-attributes` are what networks were trained on; `segmentation` "
+        "and `clip` are set below",
     )
+    segmentation: HubAddress | Path | None = Field(
+        None,
+        description="for `segmentation`: a folder with a model of transformers for semantic "
+        "segmentation, or hf://user/name@revision",
+    )
+    clip: Text = Field(
+        "ViT-B-32/openai", description="for `clip`: a model of open_clip and its weights"
+    )
+    prompts: dict[Name, Annotated[tuple[Text, ...], Field(min_length=1)]] = Field(
+        {},
+        description="for `clip`: a text for each concept; the first of several texts counts "
+        "against the others",
+    )
+
+    @rule
+    def _sources_are_set(self) -> Iterator[str]:
+        for source, key in (("segmentation", "segmentation"), ("clip", "prompts")):
+            if (source in self.sources) != bool(getattr(self, key)):
+                yield f"{source!r} under 'sources' and the key {key!r} go together; give both"
