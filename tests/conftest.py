@@ -175,10 +175,10 @@ def demo_once(made_once: Callable[..., Path]) -> Path:
     from streetgauge.synthetic import make_city
 
     def make(place: Path) -> None:
-        make_city(place, seed=2019, n_areas=20, n_locations=80, workers=1)
+        make_city(place, seed=2019, n_areas=16, n_locations=64, workers=1)
         keep_outcomes(place, "income", "low_qualification", "crime")  # one of every source
         with (place / "study.toml").open("a", encoding="utf-8") as file:
-            file.write("\n[train]\nensemble_size = 2\nepochs = 5\nwidth = 128\n")
+            file.write("\n[train]\nensemble_size = 2\nepochs = 3\nwidth = 128\n")
             file.write("\n[report]\nfigures = 'page'\n")
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(sys, "argv", ["streetgauge", "demo", "--out", str(place)])

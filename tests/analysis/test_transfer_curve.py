@@ -15,6 +15,7 @@ import pandas as pd
 import pytest
 import torch
 
+from small_worlds import change
 from streetgauge.analysis.curves import CurveTraining
 from streetgauge.analysis.transfer_curve import TransferCurve, measure_areas
 from streetgauge.errors import InputError
@@ -37,7 +38,7 @@ Run = Callable[..., tuple[int, str, str]]
 Refuse = Callable[..., str]
 
 OUTCOMES = ("income", "health")
-TRAIN = TrainSettings(learner="network", device="cpu", epochs=12)
+TRAIN = TrainSettings(learner="network", device="cpu", epochs=12, ensemble_size=2, width=128)
 FOLDS = FoldSettings(k=3)
 
 
@@ -248,7 +249,9 @@ def cities(
     """Two studies of small worlds alike; the first has run."""
     place = tmp_path_factory.mktemp("cities")
     shutil.copytree(finished_once, place / "first")
-    grid_writer(place / "second", side=6, per_area=4, seed=1)
+    second = grid_writer(place / "second", side=6, per_area=4, seed=1)
+    change(second, "k = 3", "k = 3\nother_folds = false")
+    change(second, "epochs = 5", "epochs = 2")
     return place
 
 

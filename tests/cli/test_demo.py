@@ -134,15 +134,15 @@ def test_a_city_made_anew_has_no_images_of_the_one_before(
     run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("streetgauge.cli.stages._run_study", lambda *_, **__: None)
-    city = ("demo", "--out", tmp_path, "--areas", 20)
+    city = ("demo", "--out", tmp_path, "--areas", 16)
     own = tmp_path / "data" / "images" / "own.jpg"  # no sample city is there: nothing is removed
     own.parent.mkdir(parents=True)
     own.touch()
-    assert run(*city, "--locations", 100)[0] == 0
+    assert run(*city, "--locations", 80)[0] == 0
     assert own.exists()
-    code, _, err = run(*city, "--locations", 80, "--force")
+    code, _, err = run(*city, "--locations", 64, "--force")
     assert code == 0, err
     ids = set(pd.read_parquet(tmp_path / "data" / "oracle.parquet")["location_id"])
     shown = {path.name.rsplit("_", 1)[0] for path in (tmp_path / "data" / "images").iterdir()}
     assert shown <= ids
-    assert len(ids) == 80
+    assert len(ids) == 64

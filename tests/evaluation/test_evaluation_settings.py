@@ -39,6 +39,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory, grid_writer: Callable[...,
     )
     file = place / "study.toml"
     text = file.read_text(encoding="utf-8")
+    text = text.replace(text[text.index("[outcomes.illness]") : text.index("[locations]")], "")
     text = text.replace("k = 3\n", "k = 3\nfinal = false\nother_folds = false\n").replace(
         "epochs = 5", "epochs = 2"
     )

@@ -200,7 +200,9 @@ def test_the_example_runs_from_tract_to_report(
 ) -> None:
     study = write_county(tmp_path / "acs")
     with (study / "study.toml").open("a", encoding="utf-8") as file:
-        file.write("\n[train]\nensemble_size = 2\nepochs = 3\n")  # the example's is longer
+        file.write(
+            "\n[train]\nensemble_size = 2\nepochs = 3\nwidth = 128\n"
+        )  # the example's is longer
     for stage in ("check", "run"):
         code, _, err = run(stage, study)
         assert code == 0, err

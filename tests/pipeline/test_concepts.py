@@ -35,7 +35,7 @@ def _page(study: Path) -> str:
 def test_concepts_are_made_stopped_resumed_and_shown(
     run: Run, demo: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(compared, "FEWEST", 3)  # the demo has four areas at an end
+    monkeypatch.setattr(compared, "FEWEST", 3)  # the demo has three areas at an end
     file = demo / "study.toml"
     text = file.read_text(encoding="utf-8")
     with_images = Study.open(demo)

@@ -32,7 +32,7 @@ def city(tmp_path: Path) -> Path:
     assert "[train]" not in text
     assert "[report]" not in text
     text = text.replace("k = 5", "k = 3").replace("[features]", '[features]\nengine = "torch"')
-    text += "\n[train]\nensemble_size = 2\nepochs = 12\npatience = 12\n"
+    text += "\n[train]\nensemble_size = 2\nepochs = 6\npatience = 6\nwidth = 128\n"
     text += '\n[report]\nfigures = "none"\nocclusion = false\n'
     file.write_text(text, encoding="utf-8")
     return place
