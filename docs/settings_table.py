@@ -29,6 +29,7 @@ SECTIONS = {
     "ConceptSettings": "[concepts]",
     "FoldSettings": "[folds]",
     "TrainSettings": "[train]",
+    "CoverageSettings": "[coverage]",
     "TransferSettings": "[transfer]",
     "EvaluationSettings": "[evaluation]",
     "PopulationSettings": "[evaluation.population]",

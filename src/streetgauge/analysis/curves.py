@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from streetgauge.analysis.coverage_weights import training_weights
 from streetgauge.errors import InputError
 from streetgauge.io.files import digest, read_table, write_json, write_table
 from streetgauge.io.formats import ANALYSIS_VERSION
@@ -190,6 +191,10 @@ class Curves:
         store.verify()
         locations_used, labels, _ = labelled(study, store)
         self.data: TrainingData = load_training_data(study, store, locations_used, labels)
+        weights = training_weights(study, self.data.areas)
+        if weights is not None:
+            own = weights.reindex(self.data.areas).to_numpy(np.float64)
+            self.data = replace(self.data, sample_weight=own)
         splits = study_splits(study, locations_used, labels)
         self.splits = [each for each in splits if len(each.test)]
         self.settings = _cheaper(study.settings.train, ensemble_size, epochs)

@@ -187,6 +187,7 @@ class TrainingData:
             areas=self.areas[keep],
             location_ids=self.location_ids[keep],
             rows=self.location_rows[keep],
+            sample_weight=None if self.sample_weight is None else self.sample_weight[keep],
         )
         return data, [split.map(lambda rows: position[rows[keep[rows]]]) for split in splits]
 
@@ -267,6 +268,9 @@ class TrainingData:
             "areas": (area.shape, (n,)),
             "rows": (row.shape, (n,)),
         }
+        weight = None if self.sample_weight is None else np.asarray(self.sample_weight, np.float64)
+        if weight is not None:
+            shapes["sample_weight"] = (weight.shape[:1], (n,))
         for name, (found, expected) in shapes.items():
             if found != expected:
                 raise InputError(name, f"shape {found} does not fit the others: {expected}")
@@ -289,6 +293,7 @@ class TrainingData:
             areas=_scattered(area, row, length, None),
             location_ids=_scattered(ids, row, length, None),
             rows=None,
+            sample_weight=None if weight is None else _scattered(weight, row, length, 0.0),
         )
         return data, [split.map(lambda part: row[part[np.argsort(rank[part])]]) for split in splits]
 

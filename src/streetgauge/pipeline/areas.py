@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
+from streetgauge.analysis.coverage_weights import compare_weighting
 from streetgauge.errors import InputError, closest
 from streetgauge.evaluation import (
     FEW_LOCATIONS,
@@ -32,6 +33,7 @@ from streetgauge.evaluation import (
     units_of_areas,
 )
 from streetgauge.evaluation.area_facts import (
+    MEASURED,
     WITHOUT_IMAGES,
     Weights,
     columns_of_areas,
@@ -95,6 +97,8 @@ def make_areas(study: Study, key: str, progress: Progress) -> Done:
     metrics["feature_leaks"] = _feature_leaks(known)
     metrics = {**metrics, "kind": study.settings.folds.kind}
     metrics["headline"] = headline({kind: kinds[kind] for kind in sorted(kinds)})
+    if study.settings.coverage is not None and study.unweighted.exists():
+        metrics["coverage_weights"] = _effect_of_weights(known, frame)
     if has_curve(study):
         metrics["transfer"] = json.loads(study.transfer_curve.read_text(encoding="utf-8"))
     every = _with_untested(frame, estimates, known.outcomes)
@@ -309,6 +313,28 @@ def _with_untested(
         [frame, rows.reindex(columns=frame.columns).astype(frame.dtypes.to_dict())],
         ignore_index=True,
     )
+
+
+def _effect_of_weights(known: _StudyAreas, frame: pd.DataFrame) -> dict[str, Any]:
+    """Compare the areas that were predicted with weights in training with those without."""
+    study, settings = known.study, known.study.settings
+    predictions, about = read_table(study.unweighted), read_metadata(study.unweighted)
+    classes = settings.deciles.classes
+    without = aggregate(
+        predictions,
+        settings.evaluation.rule,
+        classes,
+        class_counts(predictions, classes)
+        if settings.folds.scheme == "by-class"
+        else study_class_counts(study),
+        split_areas(read_table(own_outputs(study).splits)),
+        known.weights.locations,
+    )
+    measured = frame[(frame["status"] == MEASURED) & frame["decile"].notna()]
+    without = without[without["decile"].notna() & without["actual_decile"].notna()]
+    weights = predictions.groupby("area")["weight"].first()
+    trained = {"with": measured, "without": without}
+    return {**about, "outcomes": compare_weighting(trained, weights, classes)}
 
 
 def _known_areas(study: Study, files: FoldOutputs) -> int | None:

@@ -78,7 +78,9 @@ def study_coverage(study: Study, *, draws: int = 999) -> dict[str, Any]:
     dict
         ``name``, ``classes``, ``strata`` (``district``, ``blocks`` or ``all``), ``outcomes``: by
         name, what `measure_coverage` gives and, of a study that is evaluated, ``reweighted``: what
-        `streetgauge.analysis.coverage.reweighted` gives.
+        `streetgauge.analysis.coverage.reweighted` gives; with weights in training ``weighting``:
+        ``columns``, ``effective`` and ``largest`` weight, and what
+        `streetgauge.analysis.coverage_weights.compare_weighting` gives.
 
     Raises
     ------
@@ -104,10 +106,14 @@ def study_coverage(study: Study, *, draws: int = 999) -> dict[str, Any]:
     stage = stage_named("areas")
     if study.metrics.is_file() and study.is_up_to_date(stage, study.key(stage), as_it_is=True):
         step = f"make it again with `streetgauge areas {study.directory} --force`"
-        evaluations = read_object(study.metrics, METRICS_VERSION, step)["outcomes"]
+        metrics = read_object(study.metrics, METRICS_VERSION, step)
+        evaluations, weights = metrics["outcomes"], metrics.get("coverage_weights")
         for name, about in result["outcomes"].items():
             if name in evaluations:
                 about["reweighted"] = reweighted(evaluations[name]["confusion"], about)
+            if weights is not None and name in weights["outcomes"]:
+                about["weighting"] = {**weights, **weights["outcomes"][name]}
+                del about["weighting"]["outcomes"]
     return {**result, "name": settings.name}
 
 

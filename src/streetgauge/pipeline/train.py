@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from streetgauge.analysis.coverage_weights import effective_number, training_weights
 from streetgauge.errors import InputError
 from streetgauge.features.area_means import mean_features
 from streetgauge.features.store import FeatureStore
@@ -59,6 +60,9 @@ def train(study: Study, key: str, progress: Progress) -> Done:
     data = load_training_data(study, store, locations, labels)
     splits = study_splits(study, locations, labels)
     skips = pd.concat([skips, unassigned(splits, data.location_ids, data.areas)], ignore_index=True)
+    weights = training_weights(study, data.areas)
+    if weights is not None:
+        data = replace(data, sample_weight=weights.reindex(data.areas).to_numpy(np.float64))
     source, start = _source(study, store), None
     if transfer is not None:
         start = find_start(transfer, settings.train, store, data.outcomes, classes=data.classes)
@@ -68,6 +72,7 @@ def train(study: Study, key: str, progress: Progress) -> Done:
     work = _Work(study, data, start, key, progress, shared)
     remove_folds_of_another_kind(study)
     folds = _cross_validated(work, splits, settings.folds, own_outputs(study))
+    weighted = _train_unweighted(work, splits, weights)
     other = _train_other_folds(work, locations, labels)
     present = data.present_in_one_area()
     means, scale = mean_features(store, read_table(study.locations), present)
@@ -86,6 +91,7 @@ def train(study: Study, key: str, progress: Progress) -> Done:
             f"{_tested(folds)} ({settings.folds.scheme})",
             *split_notes(splits, data.areas, data.deciles, data.outcomes),
             *other,
+            *weighted,
             *notes,
             *describe_skips(skips),
         ),
@@ -162,6 +168,44 @@ def _cross_validated(
     write_table(splits_frame(used, data.location_ids, data.areas), files.splits, about)
     write_table(predictions, files.predictions)
     return frame
+
+
+def _train_unweighted(
+    work: _Work, splits: list[Split], weights: pd.Series | None
+) -> tuple[str, ...]:
+    """Train without weights as well, to show what they change; report what they are worth."""
+    from streetgauge.model import cross_validate
+
+    study, start = work.study, work.start
+    file, tested = study.unweighted, [each for each in splits if len(each.test)]
+    if weights is None or not tested:
+        if file.is_file():
+            shutil.rmtree(file.parent)
+        return ()
+    assert study.settings.coverage is not None
+    predictions = cross_validate(
+        replace(work.data, sample_weight=None),
+        _training_splits(work, tested),
+        study.settings.train if start is None else start.settings,
+        seed=study.settings.seed,
+        directory=file.parent,
+        cache_key=work.key,
+        start=start,
+        progress=work.progress,
+    )
+    about: dict[str, Any] = {
+        "columns": list(study.settings.coverage.weights),
+        "n_areas": len(weights),
+        "effective": effective_number(weights),
+        "largest": float(weights.max()),
+    }
+    predictions["weight"] = predictions["area"].map(weights)
+    write_table(predictions, file, about)
+    columns = ", ".join(study.settings.coverage.weights)
+    return (
+        f"areas weighted by how likely they have images, from {columns}: "
+        f"{len(weights):,} count as {about['effective']:,.0f}",
+    )
 
 
 def _training_splits(work: _Work, splits: list[Split]) -> list[Split]:

@@ -42,6 +42,7 @@ from streetgauge.settings.study import (
 )
 from streetgauge.settings.train import (
     FOLD_KINDS,
+    CoverageSettings,
     FoldKind,
     FoldSettings,
     TrainSettings,
@@ -53,6 +54,7 @@ __all__ = [
     "CensusOutcome",
     "ClusterSettings",
     "ConceptSettings",
+    "CoverageSettings",
     "DecileSettings",
     "DeprivationOutcome",
     "DirectoryLocations",

@@ -18,7 +18,12 @@ from streetgauge.settings.evaluation import EvaluationSettings, ReportSettings
 from streetgauge.settings.features import ConceptSettings, FeatureSettings, ImageFeatures
 from streetgauge.settings.imagery import ImagerySettings, ImagerySource
 from streetgauge.settings.outcomes import DecileSettings, OutcomeSettings
-from streetgauge.settings.train import FoldSettings, TrainSettings, TransferSettings
+from streetgauge.settings.train import (
+    CoverageSettings,
+    FoldSettings,
+    TrainSettings,
+    TransferSettings,
+)
 
 __all__ = ["SettingsError", "StudySettings", "input_files", "read_settings"]
 
@@ -54,6 +59,7 @@ class StudySettings(Settings):
     concepts: ConceptSettings | None = None
     folds: FoldSettings = FoldSettings()
     train: TrainSettings = TrainSettings()
+    coverage: CoverageSettings | None = None
     transfer: TransferSettings | None = None
     evaluation: EvaluationSettings = EvaluationSettings()
     report: ReportSettings = ReportSettings()
@@ -89,6 +95,16 @@ class StudySettings(Settings):
                 "'curve' under [transfer] needs areas to train on and others to test on, which "
                 f'folds.scheme = "{self.folds.scheme}" does not have; take another scheme'
             )
+
+    @rule
+    def _coverage_weights_are_of_columns_of_the_areas(self) -> Iterator[str]:
+        known = ("district", *self.areas.columns)
+        for name in () if self.coverage is None else self.coverage.weights:
+            if name not in known:
+                yield (
+                    f"coverage.weights names {name!r}, which the areas do not have; name it in "
+                    f"areas.columns, too, or use one of: {', '.join(known)}"
+                )
 
     @rule
     def _earlier_releases_are_outcomes(self) -> Iterator[str]:

@@ -1,4 +1,4 @@
-"""``[folds]``, ``[train]`` and ``[transfer]``."""
+"""``[folds]``, ``[train]``, ``[coverage]`` and ``[transfer]``."""
 
 from __future__ import annotations
 
@@ -19,7 +19,8 @@ from streetgauge.settings.base import (
     rule,
 )
 
-__all__ = ["FOLD_KINDS", "FoldKind", "FoldSettings", "TrainSettings", "TransferSettings"]
+__all__ = ["FOLD_KINDS", "CoverageSettings", "FoldKind", "FoldSettings", "TrainSettings"]
+__all__ += ["TransferSettings"]
 
 FoldKind = Literal["random", "spatial", "stored", "class", "none"]
 # Those that a study can have both of, as people call them.
@@ -224,6 +225,15 @@ class TrainSettings(Settings):
         8.0, description="GiB that features may take in training, in all folds together"
     )
     device: Device = "auto"
+
+
+class CoverageSettings(Settings):
+    """``[coverage]``: let the areas that have images stand for those that have none."""
+
+    weights: Annotated[tuple[Text, ...], Field(min_length=1)] = Field(
+        description="columns of `areas.columns`, or `district`, from which the probability that an "
+        "area has images is estimated; training weights areas by its inverse",
+    )
 
 
 class TransferSettings(Settings):

@@ -65,6 +65,9 @@ class StudyFiles:
     transfer_curve = _File("model/transfer.json")
     """What labels are worth with a model of another city."""
 
+    unweighted = _File("model/unweighted/predictions.parquet")
+    """What training without the weights of ``[coverage]`` predicts; its weights are in it."""
+
     area_features = _File("area_features.parquet")
     """Mean features of each area's locations."""
 

@@ -146,6 +146,7 @@ STAGES = (
             *(s.predictions, s.folds, s.splits, s.locations, s.outcomes, s.area_features),
             *(f for f in _other_files(s, "predictions", "folds", "splits") if f.exists()),
             *((s.transfer_curve,) if has_curve(s) else ()),
+            *((s.unweighted,) if s.settings.coverage and s.unweighted.exists() else ()),
         ),
         lambda s: (
             *(s.areas, s.map, s.geoparquet, s.map_style, s.metrics, *_other_files(s, "areas")),
@@ -184,6 +185,8 @@ STAGES = (
 
 def sections(stage: Stage, study: StudyFiles) -> tuple[str, ...]:
     """Give the sections of study.toml that a stage depends on in this study."""
+    if stage.name == "train" and study.settings.coverage is not None:
+        return (*stage.settings, "coverage")
     features = study.settings.features
     by_area = isinstance(features, RasterFeatures) and features.sample == "areas"
     return (*stage.settings, "areas") if by_area and stage.name == "features" else stage.settings

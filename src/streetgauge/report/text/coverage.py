@@ -59,7 +59,12 @@ def coverage_sentences(about: Mapping[str, Any], strata: str, classes: int) -> l
     if people:
         living = sum(each["people_without"] for each in people) / sum(e["people"] for e in people)
         lines.append(f"{percent(living)} of the people live in areas without an image.")
-    return [*lines, *_by_number(about, one), *_reweighted(about.get("reweighted"), one)]
+    return [
+        *lines,
+        *_by_number(about, one),
+        *_reweighted(about.get("reweighted"), one),
+        *_weighting(about.get("weighting")),
+    ]
 
 
 def coverage_of(data: ReportData, labels: Mapping[str, str]) -> dict[str, Any] | None:
@@ -99,6 +104,24 @@ def _reweighted(found: Mapping[str, Any] | None, one: str) -> list[str]:
     return [
         f"If each {one} counted as it does among all areas, the mean absolute error would be "
         f"{weighted}, not {own}."
+    ]
+
+
+def _weighting(found: Mapping[str, Any] | None) -> list[str]:
+    """State what weights in training changed."""
+    if found is None:
+        return []
+    with_, without = found["with"], found["without"]
+    if with_["mae"] is None or without["mae"] is None:
+        return []
+    of_weighted = (number(each["mae_weighted"]) for each in (with_, without))
+    measured = (number(each["mae"]) for each in (with_, without))
+    return [
+        f"Training weighted areas by the inverse of the probability that they have images, "
+        f"estimated from {listed(found['columns'])}: the areas it used count as "
+        f"{found['effective']:,.0f} of equal weight. Weighted so, the mean absolute error is "
+        f"{' and without weights in training '.join(of_weighted)}; of the measured areas alike "
+        f"{' and '.join(measured)}."
     ]
 
 
