@@ -47,7 +47,8 @@ def join_table(
 
     With ``settings.location_id`` rows are joined by key: by location and view, or, without a view,
     up to ``k`` rows of a location (if ``k`` is not set, as many as the location with the most rows
-    has, and any are enough). With coordinates a location takes the ``k`` nearest rows within
+    has, and any are enough). With ``settings.area`` each location takes the rows of its area in the
+    same way. With coordinates a location takes the ``k`` nearest rows within
     ``within`` metres, nearest first; of rows equally far away, and of a location's rows without a
     view, those with the lower latitude, longitude and features (in the order of ``columns``) come
     first. So neither the order of the table's rows nor that of the locations matters.
@@ -60,7 +61,8 @@ def join_table(
     settings : TableFeatures
         The table, and how it is joined.
     locations : DataFrame
-        ``location_id``, and ``lat``, ``lon`` in degrees for a join by coordinates.
+        ``location_id``, and ``lat``, ``lon`` in degrees for a join by coordinates or ``area`` for
+        one by area.
     path : Path
         The store. Its views are those of the table, or "1" to "k".
     cache_key : str
@@ -83,10 +85,11 @@ def join_table(
     """
     matched = match_rows(settings, locations, progress)
     ids, table, rows_of, present = matched.ids, matched.table, matched.rows_of, matched.present
+    unused = {"file"} if settings.area else {"file", "area"}
     attributes = {
         "backbone": "table",
         "weights_sha256": sha256_of(settings.file),
-        "transform": json.dumps(matched.settings.model_dump(mode="json", exclude={"file"})),
+        "transform": json.dumps(matched.settings.model_dump(mode="json", exclude=unused)),
         "cache_key": cache_key,
     }
     with atomic_path(path) as temporary:
@@ -148,14 +151,18 @@ def match_rows(
     nothing_whole = len(table.complete) > 0 and not table.complete.any()
     skips = [*_incomplete(settings, table)]
     ids = np.array(sorted({str(location) for location in locations["location_id"]}), dtype=str)
+    of_area = None if settings.area is None else _areas_of(locations, ids)
+    keys = ids if of_area is None else np.unique(of_area)
     table = table.usable()
     if settings.view is None:
         table = _in_order(table)
-        settings = _with_views(settings, table, ids)
+        settings = _with_views(settings, table, keys)
         views = [str(rank) for rank in range(1, (settings.k or 0) + 1)]
     else:
         views = _view_names(settings, table)
-    if settings.location_id is None:
+    if of_area is not None:
+        rows_of = _by_area(settings, table, of_area, ids, len(views), skips)
+    elif settings.location_id is None:
         rows_of = _by_coordinates(settings, table, locations, ids, skips, progress)
     elif settings.view is None:
         rows_of = _by_location(settings, table, ids, len(views), skips)
@@ -169,6 +176,12 @@ def match_rows(
     return Matched(settings, table, ids, views, rows_of, skips_frame(skips))
 
 
+def _areas_of(locations: pd.DataFrame, ids: npt.NDArray[np.str_]) -> npt.NDArray[np.str_]:
+    """Give the area of each of these locations."""
+    areas = locations["area"].astype(str).set_axis(locations["location_id"].astype(str))
+    return areas.reindex(ids).to_numpy(str)
+
+
 def _with_views(
     settings: TableFeatures, table: Columns, ids: npt.NDArray[np.str_]
 ) -> TableFeatures:
@@ -178,19 +191,23 @@ def _with_views(
     """
     if settings.k is not None:
         return settings
-    rows = pd.Series(table.location_ids, dtype=str).value_counts()
+    rows = pd.Series(table.keys, dtype=str).value_counts()
     rows = rows[rows.index.isin(ids)]
     if len(rows) and rows.iloc[0] > MAX_VIEWS:
+        what = "location" if settings.area is None else "area"
+        step = "name the column that distinguishes a location's images as 'view'"
         raise InputError(
             settings.file,
-            f"location {rows.index[0]!r} has {rows.iloc[0]:,} rows, more than {MAX_VIEWS}",
-            "name the column that distinguishes a location's images as 'view'",
+            f"{what} {rows.index[0]!r} has {rows.iloc[0]:,} rows, more than {MAX_VIEWS}",
+            step if settings.area is None else "give a table with a row an area",
         )
     k = int(rows.iloc[0]) if len(rows) else 1
     return settings.model_copy(update={"k": k, "require": settings.require or "any"})
 
 
 def _hint(settings: TableFeatures) -> str:
+    if settings.area is not None:
+        return f"compare its column {settings.area!r} with the areas of the locations"
     if settings.location_id is None:
         return f"no image lies within {settings.within:g} m of a location: check lat and lon"
     return f"compare its column {settings.location_id!r} with the locations' ids"
@@ -206,7 +223,8 @@ def _incomplete(settings: TableFeatures, table: Columns) -> Iterator[Skip]:
         what = names[gaps[0]] if len(gaps) else " or ".join(keys)
         found = "infinity" if len(gaps) and np.isinf(numbers[i, gaps[0]]) else "nothing"
         yield {
-            "location_id": table.location_ids[i] or None if settings.location_id else None,
+            "location_id": table.keys[i] or None if settings.location_id else None,
+            "area": table.keys[i] or None if settings.area else None,
             "view": table.views[i] or None if settings.view else None,
             "reason": f"a row of the table has {found} in column {what!r}",
         }
@@ -308,6 +326,35 @@ def _by_location(
     return rows_of
 
 
+def _by_area(
+    settings: TableFeatures,
+    table: Columns,
+    of_area: npt.NDArray[np.str_],
+    ids: npt.NDArray[np.str_],
+    k: int,
+    skips: list[Skip],
+) -> RowsOf:
+    """All rows of each location's area, in the table's order."""
+    areas, slot = np.unique(of_area, return_inverse=True)
+    own = pd.Index(areas).get_indexer(pd.Index(table.keys, dtype=str))
+    rows_of = np.full((len(areas), k), -1, dtype=np.intp)
+    count = np.zeros(len(areas), dtype=np.intp)
+    for row in np.flatnonzero(own >= 0):  # rows of areas without a location are no loss
+        area = own[row]
+        if count[area] == k:
+            raise InputError(
+                settings.file,
+                f"area {str(areas[area])!r} has {int((own == area).sum())} rows, and k is {k}",
+                "set k to the most rows of an area",
+            )
+        rows_of[area, count[area]] = row
+        count[area] += 1
+    for i in np.flatnonzero(count[slot] < k):
+        short = _too_few(ids[i], int(count[slot[i]]), settings, " for its area")
+        skips.append({**short, "area": str(of_area[i])})
+    return rows_of[slot]
+
+
 def _by_view(
     settings: TableFeatures,
     table: Columns,
@@ -342,11 +389,11 @@ def _by_view(
 
 def _slots(table: Columns, ids: npt.NDArray[np.str_], skips: list[Skip]) -> npt.NDArray[np.intp]:
     """Position of each row's location; rows of other locations are skipped."""
-    slots: npt.NDArray[np.intp] = pd.Index(ids).get_indexer(pd.Index(table.location_ids, dtype=str))
+    slots: npt.NDArray[np.intp] = pd.Index(ids).get_indexer(pd.Index(table.keys, dtype=str))
     for row in np.flatnonzero(slots < 0):
         reason = "the location of this row is not one of the study's"
         view = table.views[row] or None
-        skips.append({"location_id": table.location_ids[row], "view": view, "reason": reason})
+        skips.append({"location_id": table.keys[row], "view": view, "reason": reason})
     return slots
 
 
@@ -388,8 +435,8 @@ class Columns:
     ----------
     numbers : array of int, [n]
         Where each row stands in the table, from 1, the header not counted.
-    location_ids, views : array of str, [n]
-        Keys; "" where there is none.
+    keys, views : array of str, [n]
+        The location, or the area, and the view; "" where there is none.
     points : array of float, [n, 2], or [n, 0]
         Latitude and longitude in degrees.
     features : array of float32, [n, D]
@@ -399,7 +446,7 @@ class Columns:
     """
 
     numbers: npt.NDArray[np.intp]
-    location_ids: npt.NDArray[np.object_]
+    keys: npt.NDArray[np.object_]
     views: npt.NDArray[np.object_]
     points: npt.NDArray[np.float64]
     features: npt.NDArray[np.float32]
@@ -427,7 +474,8 @@ def read_columns(settings: TableFeatures) -> Columns:
     InputError
         If the file cannot be read, lacks a column, or a cell is no number.
     """
-    keys = [name for name in (settings.location_id, settings.view) if name]
+    key = settings.location_id or settings.area
+    keys = [name for name in (key, settings.view) if name]
     degrees = [name for name in (settings.lat, settings.lon) if name]
     numeric = [*degrees, *settings.columns]
     frame, header = _read_needed(settings.file, keys, numeric)
@@ -450,7 +498,7 @@ def read_columns(settings: TableFeatures) -> Columns:
     nothing = np.full(n, "", dtype=object)
     return Columns(
         np.arange(1, n + 1),
-        texts.get(settings.location_id or "", nothing),
+        texts.get(key or "", nothing),
         texts.get(settings.view or "", nothing),
         points,
         features,

@@ -23,6 +23,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from streetgauge.errors import InputError, closest
+from streetgauge.features.joint import Part
 from streetgauge.io.files import atomic_directory, sha256_of, write_json, write_text
 from streetgauge.io.formats import BUNDLE_VERSION, metrics_fault, read_json, require_version
 from streetgauge.markup import facts_html
@@ -106,8 +107,18 @@ class Bundle:
 
     @property
     def dimension(self) -> int:
-        """D, the features of a view."""
-        return len(self.model.standardisation.mean)
+        """D, the features of a view; of several sources, of the one with most."""
+        return max((part.dimension for part in self.parts), default=self.model.dimension)
+
+    @property
+    def parts(self) -> tuple[Part, ...]:
+        """Where the views of each source stand, of several sources."""
+        return Part.from_json(self.source.get("parts") or ())
+
+    @property
+    def sources(self) -> dict[str, Mapping[str, Any]]:
+        """What is known of each source, of several: as `source` has it of one."""
+        return dict(self.source.get("sources") or {})
 
     @property
     def backbone(self) -> str:
@@ -251,10 +262,13 @@ class Bundle:
             no finite number or absurd.
         """
         views = features if isinstance(features, np.ndarray) else np.asarray(features, np.float32)
-        if views.ndim != 3 or views.shape[2] != self.dimension:
+        count = sum(part.count for part in self.parts)
+        wrong = views.ndim != 3 or views.shape[2] != self.dimension
+        if wrong or (self.parts and views.shape[1] != count):
             raise InputError(
                 "features",
-                f"their shape is {views.shape}, not [locations, views, {self.dimension}]",
+                f"their shape is {views.shape}, not [locations, {count or 'views'}, "
+                f"{self.dimension}]",
                 f"extract them with the bundle's backbone {self.backbone!r}",
             )
         there = np.ones(views.shape[:2], np.bool_) if present is None else np.asarray(present)
@@ -378,6 +392,7 @@ class Bundle:
             "backbone": self.backbone,
             "features": f"{self.dimension:,} a view",
             "views": ", ".join(self.views),
+            "sources": ", ".join(self.sources),
             "licence": self.licence,
             "made with": f"streetgauge {self.code_version}, seed {self.seed}",
         }
@@ -435,6 +450,8 @@ def _require_types(description: Mapping[str, Any]) -> None:
         *((f"source.outcomes.{name}", each, dict) for name, each in about.items()),
         ("source.start", source.get("start") or {}, dict),
         ("source.views", views, list),
+        ("source.sources", source.get("sources") or {}, dict),
+        *((f"source.sources.{n}", s, dict) for n, s in (source.get("sources") or {}).items()),
         ("metrics", metrics or {}, dict),
         ("calibration", description["calibration"], dict),
     )
@@ -445,6 +462,16 @@ def _require_types(description: Mapping[str, Any]) -> None:
             raise TypeError(f"{key} is no {kind.__name__}")
     if fault := metrics_fault(metrics or {}):
         raise TypeError(f"metrics.{fault} has an odd type")
+
+
+def _parts(description: Mapping[str, Any]) -> tuple[Part, ...]:
+    """Read the sources, if there are several: one behind the other, as they are made."""
+    parts = Part.from_json(description["source"].get("parts") or ())
+    if parts != Part.in_order({part.name: (part.count, part.dimension) for part in parts}):
+        raise ValueError("source.parts do not stand one behind the other")
+    if parts and max(part.dimension for part in parts) != description["dimension"]:
+        raise ValueError("dimension is not that of source.parts")
+    return parts
 
 
 def _cut_points(description: Mapping[str, Any]) -> dict[str, list[float]] | None:
@@ -552,16 +579,18 @@ def _read_model(
     except SafetensorError as error:
         raise InputError(file, f"this is no safetensors file: {error}") from None
     _refuse_absurd(file, tensors)
-    applicability = _applicability(file, tensors, description["dimension"])
+    parts = _parts(description)
+    wide = sum(part.dimension for part in parts) or description["dimension"]
+    applicability = _applicability(file, tensors, wide)
     held_out = _held_out(file, tensors, description)
     settings = TrainSettings.model_validate(description["settings"])
     if not any(name.startswith(STACK_TENSORS) for name in tensors):
         return _read_network(file, description, settings, tensors), applicability, held_out
     own = {n: tensors.pop(n).numpy() for n in list(tensors) if n.startswith(STACK_TENSORS)}
     network = _read_network(file, description, settings, tensors) if tensors else None
-    model = StackModel.from_tensors(own, network, description["classes"])
-    shape = (len(description["outcomes"]), description["dimension"])
-    if (model.stack.slope.shape[1], len(model.standardisation.mean)) != shape:
+    model = StackModel.from_tensors(own, network, description["classes"], parts)
+    fits = parts or model.dimension == description["dimension"]
+    if not fits or model.stack.slope.shape[1] != len(description["outcomes"]):
         raise InputError(
             file, "its tensors do not fit what bundle.json describes", "write the bundle again"
         )
@@ -591,11 +620,13 @@ def _read_network(
 ) -> Model:
     """Make the network of tensors that are all its own."""
     networks, dimension = len(description["outcomes"]), description["dimension"]
-    kind = dimension, range(networks), settings, description["classes"]
+    parts = _parts(description)
+    kind = dimension, range(networks), settings, description["classes"], parts
     with torch.device("meta"):  # takes no memory, whatever the description claims
         network = Network(*kind)
     shapes = {f"network.{name}": tuple(x.shape) for name, x in network.state_dict().items()}
-    shapes |= {f"standardisation.{name}": (dimension,) for name in ("mean", "sd")}
+    features = (sum(part.count for part in parts), dimension) if parts else (dimension,)
+    shapes |= {f"standardisation.{name}": features for name in ("mean", "sd")}
     shapes["calibration"] = (networks, 2)
     if "temperature" in tensors:
         shapes["temperature"] = (networks, 2)

@@ -23,10 +23,12 @@ from scipy.spatial.distance import pdist
 from sklearn.utils.extmath import randomized_svd
 
 from streetgauge.errors import InputError
+from streetgauge.features.joint import Part
 from streetgauge.model.reading import Standardisation, refuse_non_finite, subsample
 from streetgauge.seeds import derive_seed
 
-__all__ = ["LINEAR", "NOT_LINEAR", "RANDOM_FEATURES", "Bags", "Embedding", "bag_locations"]
+__all__ = ["LINEAR", "NOT_LINEAR", "RANDOM_FEATURES", "Bags", "Embedding", "JointEmbedding"]
+__all__ += ["bag_locations", "embedding_of"]
 
 Floats = NDArray[np.float64]
 Singles = NDArray[np.float32]
@@ -69,6 +71,27 @@ class Bags:
     rows: Rows
     area: Rows
     weight: Floats | None = None
+
+    def of_part(self, part: Part) -> tuple[Bags, Rows, Floats]:
+        """Give the bags of one of several sources, without the locations that lack it.
+
+        Returns
+        -------
+        Bags
+            Of the areas that have it, numbered anew.
+        array of int64, shape [a]
+            Which areas these are.
+        array of float64, shape [A]
+            The share of each area's locations, by weight, that have it.
+        """
+        present = self.present[:, part.views]
+        here = present[self.rows].any(axis=1)
+        weight = np.ones(len(self.rows)) if self.weight is None else self.weight
+        areas, area = np.unique(self.area[here], return_inverse=True)
+        whole = np.bincount(self.area, weight, self.count)
+        share = np.bincount(self.area, weight * here, self.count) / whole
+        features = self.features[:, part.views, : part.dimension]
+        return Bags(features, present, self.rows[here], area, weight[here]), areas, share
 
     @property
     def count(self) -> int:
@@ -206,6 +229,94 @@ class Embedding:
 
         mean, *waves = bags.pool(describe)
         return [mean if self.linear is None else mean @ self.linear, *waves]
+
+
+@dataclass(frozen=True)
+class JointEmbedding:
+    """The embeddings of several sources side by side.
+
+    A location that lacks a source has zeros there, which is the mean of those that have it, and
+    another number in the last column of that source's linear map, which tells that it is absent. So
+    an area's vector is still the mean of its locations' own.
+
+    Parameters
+    ----------
+    parts : tuple of Part
+        The sources that the training areas have, sorted by name.
+    embeddings : tuple of Embedding
+        Of each.
+    centres : tuple of tuple of array of float32, shape [W]
+        Means of each one's vectors over the training areas that have it.
+    """
+
+    parts: tuple[Part, ...]
+    embeddings: tuple[Embedding, ...]
+    centres: tuple[tuple[Singles, ...], ...]
+
+    @classmethod
+    def of(cls, bags: Bags, parts: Sequence[Part], seed: int) -> Self:
+        """Measure the embedding of each source on the areas that have it."""
+        known, embeddings, centres = [], [], []
+        for part in parts:
+            own, _, _ = bags.of_part(part)
+            if not len(own.rows):
+                continue
+            embedding = Embedding.of(own, derive_seed(seed, "source", part.name))
+            known.append(part)
+            embeddings.append(embedding)
+            centres.append(tuple(each.mean(axis=0) for each in embedding(own)))
+        return cls(tuple(known), tuple(embeddings), tuple(centres))
+
+    @property
+    def maps(self) -> tuple[str, ...]:
+        """Names of the maps, those of a source behind its own and a slash."""
+        pairs = zip(self.parts, self.embeddings, strict=True)
+        return tuple(f"{part.name}/{name}" for part, each in pairs for name in each.maps)
+
+    def linear_only(self) -> Self:
+        """Give the same embedding with the linear maps alone."""
+        embeddings = tuple(each.linear_only() for each in self.embeddings)
+        return replace(self, embeddings=embeddings, centres=tuple(c[:1] for c in self.centres))
+
+    def kernels(self, kernels: Sequence[tuple[str, ...]]) -> list[tuple[str, ...]]:
+        """Give the kernels of one source for several: of each alone, of all, of all but one.
+
+        A kernel of several sources is the sum of theirs. What the areas show of each kernel weighs
+        them (`regress`), so that a source that tells nothing does not stand in the way of others.
+        """
+        names = [part.name for part in self.parts]
+        return [
+            tuple(f"{name}/{each}" for name in chosen for each in kernel)
+            for chosen in subsets(names)
+            for kernel in kernels
+        ]
+
+    def __call__(self, bags: Bags) -> list[Singles]:
+        """Embed areas; as `Embedding` does, for all maps of all sources."""
+        found: list[Singles] = []
+        for part, embedding, centres in zip(self.parts, self.embeddings, self.centres, strict=True):
+            own, areas, share = bags.of_part(part)
+            there = share.astype(np.float32)[:, None]
+            vectors = embedding(own) if len(own.rows) else []
+            for k, centre in enumerate(centres):
+                whole = np.zeros((bags.count, len(centre)), np.float32)
+                if vectors:
+                    whole[areas] = (vectors[k] - centre) * there[areas]
+                found.append(whole if k else np.concatenate([whole, there], axis=1))
+        return found
+
+
+def subsets(names: Sequence[str]) -> list[tuple[str, ...]]:
+    """Give each name alone, all together, and all but one, each once."""
+    whole = tuple(names)
+    without = [tuple(other for other in names if other != name) for name in names]
+    chosen = [*((name,) for name in names), whole, *without]
+    return [each for each in dict.fromkeys(chosen) if each]
+
+
+def embedding_of(bags: Bags, parts: Sequence[Part], seed: int) -> Embedding | JointEmbedding:
+    """Measure the embedding of one source, or of several."""
+    return JointEmbedding.of(bags, parts, seed) if parts else Embedding.of(bags, seed)
 
 
 def _waves(phase: Singles) -> Singles:

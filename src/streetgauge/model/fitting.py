@@ -118,7 +118,7 @@ def fit_model(
     training = split.training if size == 1 else pool
     training = training[~np.isnan(target[training]).all(axis=1)]
     scale = start and start.standardisation
-    scale = scale or Standardisation.of(data.features, data.present, training)
+    scale = scale or Standardisation.of_parts(data.features, data.present, training, data.parts)
     trained: list[TrainedNetwork] = []
     for member, (rows, stopping) in enumerate(parts, 1):
         purpose = ("member", str(member)) if size > 1 else ()

@@ -9,12 +9,14 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from streetgauge.features.joint import Part
 from streetgauge.model.embedding import (
     LINEAR,
     NOT_LINEAR,
     RANDOM_FEATURES,
     Bags,
     Embedding,
+    JointEmbedding,
     bag_locations,
 )
 from streetgauge.model.gaussian_process import Kernel, KernelPrediction, Regression, regress
@@ -42,11 +44,12 @@ class KernelModel:
 
     Parameters
     ----------
-    embedding : Embedding
+    embedding : Embedding or JointEmbedding
+        Of one source, or of several.
     regression : Regression
     """
 
-    embedding: Embedding
+    embedding: Embedding | JointEmbedding
     regression: Regression
 
     def predict(
@@ -125,29 +128,34 @@ class KernelModel:
 
     def tensors(self) -> dict[str, NDArray[Any]]:
         """Give the fitted state as named arrays, for a safetensors file."""
-        embedding, regression = self.embedding, self.regression
+        regression = self.regression
         state: dict[str, NDArray[Any]] = {
-            "mean": embedding.scale.mean,
-            "sd": embedding.scale.sd,
-            "components": embedding.components,
-            **{f"frequencies.{name}": each for name, each in embedding.frequencies.items()},
             "regression.mean": regression.mean,
             "regression.noise": regression.noise,
             "regression.evidence": regression.evidence,
         }
-        if embedding.linear is not None:
-            state["linear"] = embedding.linear
+        if isinstance(self.embedding, Embedding):
+            state |= _embedding_tensors(self.embedding)
+        else:
+            joint = self.embedding
+            each = zip(joint.parts, joint.embeddings, joint.centres, strict=True)
+            for part, embedding, centres in each:
+                own = _embedding_tensors(embedding)
+                own |= {f"centres.{k}": centre for k, centre in enumerate(centres)}
+                state |= {f"sources.{part.name}.{name}": array for name, array in own.items()}
         for k, kernel in enumerate(regression.kernels):
             state |= {f"kernels.{k}.{f.name}": getattr(kernel, f.name) for f in fields(kernel)}
         return {name: np.array(array, order="C") for name, array in state.items()}
 
     @classmethod
-    def from_tensors(cls, state: Mapping[str, NDArray[Any]]) -> Self:
+    def from_tensors(cls, state: Mapping[str, NDArray[Any]], parts: Sequence[Part] = ()) -> Self:
         """Make the model from what `tensors` gives.
 
         Parameters
         ----------
         state : mapping of name to array
+        parts : sequence of Part
+            The sources, where there are several.
 
         Returns
         -------
@@ -158,13 +166,7 @@ class KernelModel:
         KeyError
             If a tensor is missing.
         """
-        names = [name for name in RANDOM_FEATURES if f"frequencies.{name}" in state]
-        embedding = Embedding(
-            Standardisation(state["mean"], state["sd"]),
-            state["components"],
-            state.get("linear"),
-            {name: state[f"frequencies.{name}"] for name in names},
-        )
+        embedding = _joint_embedding(state, parts) if parts else _embedding(state)
         count = len({name.split(".")[1] for name in state if name.startswith("kernels.")})
         kernels = tuple(
             Kernel(**{f.name: state[f"kernels.{k}.{f.name}"] for f in fields(Kernel)})
@@ -172,6 +174,43 @@ class KernelModel:
         )
         of = (state[f"regression.{name}"] for name in ("mean", "noise", "evidence"))
         return cls(embedding, Regression(kernels, *of))
+
+
+def _embedding_tensors(embedding: Embedding) -> dict[str, NDArray[Any]]:
+    """Give what describes an embedding as named arrays."""
+    linear = {} if embedding.linear is None else {"linear": embedding.linear}
+    return {
+        "mean": embedding.scale.mean,
+        "sd": embedding.scale.sd,
+        "components": embedding.components,
+        **{f"frequencies.{name}": each for name, each in embedding.frequencies.items()},
+        **linear,
+    }
+
+
+def _embedding(state: Mapping[str, NDArray[Any]]) -> Embedding:
+    """Make an embedding of what `_embedding_tensors` gives."""
+    names = [name for name in RANDOM_FEATURES if f"frequencies.{name}" in state]
+    return Embedding(
+        Standardisation(state["mean"], state["sd"]),
+        state["components"],
+        state.get("linear"),
+        {name: state[f"frequencies.{name}"] for name in names},
+    )
+
+
+def _joint_embedding(state: Mapping[str, NDArray[Any]], parts: Sequence[Part]) -> JointEmbedding:
+    """Make the embedding of several sources of named arrays."""
+    found = []
+    for part in parts:
+        first = f"sources.{part.name}."
+        own = {n.removeprefix(first): x for n, x in state.items() if n.startswith(first)}
+        if own:  # no training area of a fold may have had the source
+            count = sum(name.startswith("centres.") for name in own)
+            centres = tuple(own[f"centres.{k}"] for k in range(count))
+            found.append((part, _embedding(own), centres))
+    known, embeddings, means = zip(*found, strict=True) if found else ((), (), ())
+    return JointEmbedding(known, embeddings, means)
 
 
 def fit_kernel(

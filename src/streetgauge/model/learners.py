@@ -19,9 +19,10 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from streetgauge.features.joint import Part
 from streetgauge.model import binomial
 from streetgauge.model.calibration import apply_temperature, fit_temperature
-from streetgauge.model.embedding import Embedding, bag_locations
+from streetgauge.model.embedding import Embedding, JointEmbedding, bag_locations, embedding_of
 from streetgauge.model.fitting import (
     CALIBRATION_ROWS,
     calibration_scores,
@@ -37,7 +38,6 @@ from streetgauge.model.reading import (
     PREDICTING,
     TRAINING,
     Rows,
-    Standardisation,
     enough_memory,
     subsample,
 )
@@ -85,9 +85,12 @@ class StackModel:
     temperature: Floats | None = None
 
     @property
-    def standardisation(self) -> Standardisation:
-        """Of the training part's features."""
-        return next(iter(self.kernels.values())).embedding.scale
+    def dimension(self) -> int:
+        """D, the features of a view; of several sources, of the one with most."""
+        embedding = next(iter(self.kernels.values())).embedding
+        if isinstance(embedding, JointEmbedding):
+            return max(part.dimension for part in embedding.parts)
+        return len(embedding.scale.mean)
 
     @enough_memory(PREDICTING)
     def predict(
@@ -159,7 +162,11 @@ class StackModel:
 
     @classmethod
     def from_tensors(
-        cls, state: Mapping[str, NDArray[Any]], network: Model | None, classes: int
+        cls,
+        state: Mapping[str, NDArray[Any]],
+        network: Model | None,
+        classes: int,
+        parts: Sequence[Part] = (),
     ) -> Self:
         """Make the model from what `tensors` gives, and its network.
 
@@ -173,7 +180,7 @@ class StackModel:
             first = f"{name}."
             own = {n.removeprefix(first): x for n, x in state.items() if n.startswith(first)}
             if own:
-                kernels[name] = KernelModel.from_tensors(own)
+                kernels[name] = KernelModel.from_tensors(own, parts)
         stack = Stack(state["stack.weight"], state["stack.shift"], state["stack.slope"])
         return cls(network, kernels, stack, classes, state.get("stack.temperature"))
 
@@ -280,7 +287,7 @@ class _Fit:
         else:
             size = network.network.ensemble_size
         self.inner_parts = ensemble_parts(data, split, pooled_rows(data, split), size, seed)
-        self.embedding = Embedding.of(self.bags, seed)
+        self.embedding = embedding_of(self.bags, data.parts, seed)
         if "kernel" not in self.names:
             self.embedding = self.embedding.linear_only()
         self.maps = self.embedding(self.bags)
@@ -409,16 +416,22 @@ class _Fit:
     def _regress(self, name: str, areas: NDArray[np.bool_]) -> Regression:
         """Fit Gaussian processes to some of the areas."""
         maps = [each[areas] for each in self._maps_of(name, self.maps)]
-        names = self.embedding.maps
-        parts = [[names.index(part) for part in kernel] for kernel in _KERNELS[name]]
+        embedding = self._embedding_of(name)
+        names, kernels = embedding.maps, _KERNELS[name]
+        if isinstance(embedding, JointEmbedding):
+            kernels = tuple(embedding.kernels(kernels))
+        parts = [[names.index(part) for part in kernel] for kernel in kernels]
         return regress(maps, self.labels[areas], self.weight[areas], parts)
 
     def _maps_of(
         self, name: str, maps: Sequence[NDArray[np.float32]]
     ) -> Sequence[NDArray[np.float32]]:
-        """Give the maps that a learner uses: the ridge has but the first one."""
-        return maps if name == "kernel" else maps[:1]
+        """Give the maps that a learner uses: the ridge has but the linear ones."""
+        used = self._embedding_of(name).maps
+        return [each for each, own in zip(maps, self.embedding.maps, strict=True) if own in used]
+
+    def _embedding_of(self, name: str) -> Embedding | JointEmbedding:
+        return self.embedding.linear_only() if name == "ridge" else self.embedding
 
     def _model(self, name: str, regression: Regression) -> KernelModel:
-        ridge = name == "ridge"
-        return KernelModel(self.embedding.linear_only() if ridge else self.embedding, regression)
+        return KernelModel(self._embedding_of(name), regression)

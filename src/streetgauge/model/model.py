@@ -114,6 +114,11 @@ class Model:
     classes: int = 10
     temperature: Floats | None = None
 
+    @property
+    def dimension(self) -> int:
+        """D, the features of a view; of several sources, of the one with most."""
+        return int(self.standardisation.mean.shape[-1])
+
     @enough_memory(PREDICTING)
     def predict(
         self,

@@ -36,7 +36,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import batch_norm, relu
 
+from streetgauge.features.joint import Part
 from streetgauge.model.heads import make_head
+from streetgauge.seeds import derive_seed
 from streetgauge.settings import TrainSettings
 
 __all__ = ["Mixup", "Network", "StackedBatchNorm", "StackedLinear", "view_widths", "width_of"]
@@ -284,8 +286,97 @@ class Dropout(nn.Module):
         return x * mask * (1 / (1 - self.share))
 
 
-class Network(nn.Module):
+class SourceDropout(nn.Module):
+    """Leave sources out of a location in training, so that a network can do without one."""
+
+    def __init__(self, share: float) -> None:
+        super().__init__()
+        self.share = share
+        self.generator: torch.Generator | None = None  # given by the training loop
+
+    def forward(self, there: Tensor) -> Tensor:
+        """Take a share of the sources away that a location has [B, S], but never all of them."""
+        if not self.training or not self.share:
+            return there
+        chance = torch.empty(there.shape, device=there.device).uniform_(generator=self.generator)
+        left = there & (chance >= self.share)
+        return torch.where(left.any(1, keepdim=True), left, there)
+
+
+class Branch(nn.Module):
+    """Layers that read the views of one source, and the linear path from their mean."""
+
+    def __init__(
+        self,
+        dimension: int,
+        trunk: Sequence[torch.Generator],
+        own: Sequence[torch.Generator],
+        settings: TrainSettings,
+        outputs: int,
+    ) -> None:
+        super().__init__()
+        self._make_views(dimension, trunk, settings)
+        self._make_paths(dimension, trunk, own, settings, outputs)
+
+    def _make_views(
+        self, dimension: int, trunk: Sequence[torch.Generator], settings: TrainSettings
+    ) -> None:
+        pairs = pairwise((dimension, *view_widths(width_of(settings))))
+        norm = settings.network == "paper-2019"
+        self.views = nn.Sequential(*(Block(trunk, *pair, norm) for pair in pairs))
+
+    def _make_paths(
+        self,
+        dimension: int,
+        trunk: Sequence[torch.Generator],
+        own: Sequence[torch.Generator],
+        settings: TrainSettings,
+        outputs: int,
+    ) -> None:
+        last = view_widths(width_of(settings))[-1]
+        self.attention = Attention(trunk, last) if settings.pooling == "attention" else None
+        shared = settings.network == "shared"
+        self.direct = StackedLinear(own, dimension, outputs) if shared else None
+        if self.direct is not None:
+            nn.init.zeros_(self.direct.weight)
+
+    def read_views(self, features: Tensor, present: Tensor | None) -> list[Tensor]:
+        """Read views [B, V, D] and pool them: [B, T, W], and the linear path's [B, M, outputs]."""
+        there = features.flatten(0, 1) if present is None else features[present]
+        first, *later = self._view_blocks()
+        looking = [first.dense] if self.direct is None else [first.dense, self.direct]
+        seen, *direct_paths = side_by_side(
+            there, *looking
+        )  # [R, T, 512], R views that are there, T trunks
+        seen = first.onward(seen)
+        for block in later:
+            seen = block(seen)
+        shape = features.shape[:2]
+        pooled = self._pooled(seen, shape, present)
+        return [pooled, *(_mean_of_views(one, shape, present) for one in direct_paths)]
+
+    def _view_blocks(self) -> list[Block]:
+        return [block for block in self.views if isinstance(block, Block)]
+
+    def _pooled(self, seen: Tensor, shape: torch.Size, present: Tensor | None) -> Tensor:
+        """Pool [R, T, W] over each location's views: [B, T, W], in float32."""
+        if self.attention is None:
+            return _mean_of_views(seen, shape, present)
+        weight = self.attention(seen).float()
+        if present is None:
+            views, logits = (x.view(*shape, *x.shape[1:]) for x in (seen, weight))
+        else:  # absent views weigh nothing
+            views = _in_place(seen, shape, present)
+            logits = weight.new_full((*shape, *weight.shape[1:]), -torch.inf)
+            logits[present] = weight
+        return torch.sum(views * logits.softmax(1), 1)
+
+
+class Network(Branch):
     """M outcomes' networks, with a trunk each or one trunk for all.
+
+    Of several sources it has view layers for each, those of the first, by name, being its own; what
+    they pool is averaged over the sources that a location has.
 
     Parameters
     ----------
@@ -299,6 +390,8 @@ class Network(nn.Module):
         dropout, head and ensemble_size, E.
     classes : int
         K.
+    parts : sequence of Part
+        The sources, where there are several; `dimension` is then of no use.
     """
 
     def __init__(
@@ -307,27 +400,36 @@ class Network(nn.Module):
         seeds: Sequence[int],
         settings: TrainSettings,
         classes: int = 10,
+        parts: Sequence[Part] = (),
     ) -> None:
-        super().__init__()
+        nn.Module.__init__(self)
+        self.parts = tuple(parts)
         self.shared = settings.network == "shared"
         self.ensemble_size: int = settings.ensemble_size
         own = [_generator(seed, e) for e in range(self.ensemble_size) for seed in seeds]
-        trunk = (
-            [_generator(seeds[0] ^ 1, e) for e in range(self.ensemble_size)] if self.shared else own
-        )
-        norm = settings.network == "paper-2019"
+
+        def of_source(name: str) -> list[torch.Generator]:
+            first = seeds[0] ^ 1
+            given = [first] if self.shared else seeds
+            sown = [derive_seed(seed, "source", name) for seed in given] if name else given
+            return [_generator(seed, e) for e in range(self.ensemble_size) for seed in sown]
+
+        name, dimension = (parts[0].name, parts[0].dimension) if parts else ("", dimension)
+        trunk = of_source(name) if self.shared or name else own
         self.head = make_head(settings.head, classes, len(seeds))
+        self._make_views(dimension, trunk, settings)
         widths = view_widths(width_of(settings))
-        pairs = pairwise((dimension, *widths))
-        self.views = nn.Sequential(*(Block(trunk, *pair, norm) for pair in pairs))
         last = min(widths[-1], LOCATION_WIDTH)
-        self.location = Block(own, widths[-1], last, norm)
+        self.location = Block(own, widths[-1], last, settings.network == "paper-2019")
         self.score = StackedLinear(own, last, self.head.outputs, one_product=self.shared)
         # Made last, so that the other first weights do not depend on them.
-        self.attention = Attention(trunk, widths[-1]) if settings.pooling == "attention" else None
-        self.direct = StackedLinear(own, dimension, self.head.outputs) if self.shared else None
-        if self.direct is not None:
-            nn.init.zeros_(self.direct.weight)
+        outputs = self.head.outputs
+        self._make_paths(dimension, trunk, own, settings, outputs)
+        self.others = nn.ModuleList(
+            Branch(part.dimension, of_source(part.name), own, settings, outputs)
+            for part in parts[1:]
+        )
+        self.source_dropout = SourceDropout(settings.source_dropout)
         self.dropout = Dropout(settings.dropout)
 
     @classmethod
@@ -352,7 +454,8 @@ class Network(nn.Module):
         picked = deepcopy(self)
         count = len(self.score.bias) // self.ensemble_size
         rows = torch.tensor([e * count + m for e in range(self.ensemble_size) for m in outcomes])
-        trunk = set(picked.trunk()) | set(picked.views.buffers())
+        trunk: set[Tensor] = set(picked.trunk())
+        trunk |= {x for branch in picked.branches() for x in branch.views.buffers()}
         for tensor in picked.state_dict(keep_vars=True).values():
             if not self.shared or tensor not in trunk:
                 own = rows if len(tensor) == len(self.score.bias) else torch.tensor(outcomes)
@@ -366,9 +469,10 @@ class Network(nn.Module):
         with torch.no_grad():
             moved.score.weight.mul_(b[:, None, None])
             moved.score.bias.mul_(b[:, None]).add_(a[:, None])
-            if moved.direct is not None:
-                moved.direct.weight.mul_(b[:, None, None])
-                moved.direct.bias.mul_(b[:, None])
+            for branch in moved.branches():
+                if branch.direct is not None:
+                    branch.direct.weight.mul_(b[:, None, None])
+                    branch.direct.bias.mul_(b[:, None])
         return moved
 
     def fold_projection(self, basis: Tensor) -> Self:
@@ -381,9 +485,14 @@ class Network(nn.Module):
 
     def trunk(self) -> Iterator[nn.Parameter]:
         """Give the parameters that read views; the others read whole locations."""
-        yield from self.views.parameters()
-        if self.attention is not None:
-            yield from self.attention.parameters()
+        for branch in self.branches():
+            yield from branch.views.parameters()
+            if branch.attention is not None:
+                yield from branch.attention.parameters()
+
+    def branches(self) -> list[Branch]:
+        """Give the layers that read each source's views."""
+        return [self, *(each for each in self.others if isinstance(each, Branch))]
 
     def forward(
         self,
@@ -411,21 +520,13 @@ class Network(nn.Module):
         Tensor of float32, shape [B, M, outputs]; of each member [B, E, M, outputs]
             What the head needs, averaged over the members.
         """
-        there = features.flatten(0, 1) if present is None else features[present]
-        first, *later = self._view_blocks()
-        looking = [first.dense] if self.direct is None else [first.dense, self.direct]
-        seen, *direct_paths = side_by_side(
-            there, *looking
-        )  # [R, T, 512], R views that are there, T trunks
-        seen = first.onward(seen)
-        for block in later:
-            seen = block(seen)
-        shape = features.shape[:2]
-        pooled = self._pooled(seen, shape, present)
-        direct = [_mean_of_views(one, shape, present) for one in direct_paths]
+        if self.parts:
+            pooled, *direct = self._over_sources(features, present)
+        else:
+            pooled, *direct = self.read_views(features, present)
         if mixup is not None:
             pooled, *direct = (mixup.mixed(one) for one in [pooled, *direct])
-        pooled = self.dropout(pooled).to(seen.dtype)
+        pooled = self.dropout(pooled).to(features.dtype)
         # Each member's outcomes read its own trunk, where they share one.
         if pooled.shape[1] > 1:
             pooled = pooled.repeat_interleave(len(self.score.bias) // pooled.shape[1], 1)
@@ -436,21 +537,22 @@ class Network(nn.Module):
         scores = outputs.view(len(features), self.ensemble_size, -1, self.head.outputs)
         return scores if each else scores.mean(1)
 
-    def _view_blocks(self) -> list[Block]:
-        return [block for block in self.views if isinstance(block, Block)]
-
-    def _pooled(self, seen: Tensor, shape: torch.Size, present: Tensor | None) -> Tensor:
-        """Pool [R, T, W] over each location's views: [B, T, W], in float32."""
-        if self.attention is None:
-            return _mean_of_views(seen, shape, present)
-        weight = self.attention(seen).float()
+    def _over_sources(self, features: Tensor, present: Tensor | None) -> list[Tensor]:
+        """Average what the layers of each source give over the sources of each location."""
         if present is None:
-            views, logits = (x.view(*shape, *x.shape[1:]) for x in (seen, weight))
-        else:  # absent views weigh nothing
-            views = _in_place(seen, shape, present)
-            logits = weight.new_full((*shape, *weight.shape[1:]), -torch.inf)
-            logits[present] = weight
-        return torch.sum(views * logits.softmax(1), 1)
+            present = torch.ones(features.shape[:2], dtype=torch.bool, device=features.device)
+        there = torch.stack([present[:, part.views].any(1) for part in self.parts], 1)
+        there = self.source_dropout(there)
+        total: list[Tensor] = []
+        for branch, part, here in zip(self.branches(), self.parts, there.T, strict=True):
+            views = features[here][:, part.views, : part.dimension]
+            found = branch.read_views(views, present[here][:, part.views])
+            whole = [one.new_zeros(len(there), *one.shape[1:]) for one in found]
+            for one, own in zip(whole, found, strict=True):
+                one[here] = own
+            total = [a + b for a, b in zip(total, whole, strict=True)] if total else whole
+        count = there.sum(1)[:, None, None]
+        return [one / count for one in total]
 
 
 def _mean_of_views(seen: Tensor, shape: torch.Size, present: Tensor | None) -> Tensor:

@@ -128,8 +128,10 @@ def groups_of(network: Network, settings: TrainSettings) -> list[Group]:
     update parametrisation, Yang et al. 2021): one learning rate then does for 20 and for 4,096.
     """
     trunk = set(network.trunk())
-    looking = {next(network.views.parameters())}
-    looking |= set() if network.direct is None else {network.direct.weight}
+    looking: set[Tensor] = set()
+    for branch in network.branches():
+        looking.add(next(branch.views.parameters()))
+        looking |= set() if branch.direct is None else {branch.direct.weight}
     by_factor: dict[float, list[Tensor]] = {}
     for parameter in network.parameters():
         if settings.tune == "head" and parameter in trunk:

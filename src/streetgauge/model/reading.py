@@ -12,7 +12,7 @@ import errno
 import mmap
 import re
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Self
@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from streetgauge.errors import InputError
+from streetgauge.features.joint import Part
 
 __all__ = [
     "BLOCK",
@@ -112,7 +113,8 @@ class Standardisation:
     Parameters
     ----------
     mean, sd : array of float32, shape [D]
-        A feature that never varies has sd 1.
+        A feature that never varies has sd 1. Of several sources they are [V, D]: each view's are
+        those of its source.
     """
 
     mean: Floats
@@ -151,6 +153,29 @@ class Standardisation:
         sd = np.sqrt(square / count)
         sd[sd <= 1e-6 * np.abs(mean) + 1e-30] = 1.0  # constant, but for rounding
         return cls(mean.astype(np.float32), sd.astype(np.float32))
+
+    @classmethod
+    def of_parts(
+        cls, features: Floats, present: Flags, rows: Rows, parts: Sequence[Part] = ()
+    ) -> Self:
+        """Measure each of several sources by itself; without any, as `of` does."""
+        if not parts:
+            return cls.of(features, present, rows)
+        mean = np.zeros(features.shape[1:], np.float32)
+        sd = np.ones_like(mean)
+        for part in parts:
+            there = present[:, part.views]
+            here = rows[there[rows].any(axis=1)]
+            if len(here):
+                own = cls.of(features[:, part.views, : part.dimension], there, here)
+                mean[part.views, : part.dimension] = own.mean
+                sd[part.views, : part.dimension] = own.sd
+        return cls(mean, sd)
+
+    def of_part(self, part: Part) -> Standardisation:
+        """Give that of one source alone."""
+        at = (part.first, slice(part.dimension))
+        return Standardisation(self.mean[at], self.sd[at])
 
 
 @dataclass(frozen=True)

@@ -250,7 +250,7 @@ def train_network(
     device = choose_device(settings.device)
     dtype = choose_precision(settings.precision, device)
     features, present = data.features, data.present
-    scale = scale or Standardisation.of(features, present, training)
+    scale = scale or Standardisation.of_parts(features, present, training, data.parts)
     sharing = execution.sharing
     reader = Reader(features, present, scale, device, dtype, settings.memory, sharing=sharing)
     if reader.windows(training) > 1:
@@ -261,7 +261,8 @@ def train_network(
         reader = reader.projected(np.concatenate([training, validation]), basis)
     alone = settings.model_copy(update={"ensemble_size": 1})
     inputs = reader.features.shape[2]
-    network = deepcopy(start) if start else Network(inputs, network_seeds, alone, data.classes)
+    own = (inputs, network_seeds, alone, data.classes, data.parts)
+    network = deepcopy(start) if start else Network(*own)
     loop = _Loop(
         network, reader, data, (training, subsample(validation, EVAL_ROWS)), settings, seed
     )
@@ -275,7 +276,7 @@ def train_network(
         )
     network.load_state_dict(best.weights)
     network.cpu().eval()
-    network.dropout.generator = None
+    network.dropout.generator = network.source_dropout.generator = None
     whole = network if basis is None else network.fold_projection(basis)
     return TrainedNetwork(whole, scale, best.step / loop.parts, network, reader)
 
@@ -388,7 +389,7 @@ class _Loop:
         self.optimiser = Adam(groups_of(network, settings), settings)
         self.stopping = EarlyStopping(network, settings.patience)
         self.noise = torch.Generator(reader.device).manual_seed(seed)
-        network.dropout.generator = self.noise
+        network.dropout.generator = network.source_dropout.generator = self.noise
         self.parts = -(-len(self.training) // EVAL_EVERY)
         order = np.random.default_rng(seed)
         self.sampler = EpochSampler(reader, self.training, self.parts, order)
@@ -430,7 +431,8 @@ class _Loop:
         batches = -(-len(self.training) // (self.parts * settings.batch))
         network.train()
         if settings.tune == "head":
-            network.views.eval()  # not even running means move
+            for branch in network.branches():
+                branch.views.eval()  # not even running means move
         batch_losses = []
         for i, batch in enumerate(self.sampler.part(step, settings.batch)):
             target, weight = (

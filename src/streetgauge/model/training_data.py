@@ -12,6 +12,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from streetgauge.errors import InputError
+from streetgauge.features.joint import JointStore, Part
 from streetgauge.io.files import read_metadata, read_table
 from streetgauge.io.tables import refuse_repeated
 from streetgauge.settings import FoldSettings, StudySettings
@@ -94,7 +95,9 @@ def study_class_counts(study: Study) -> dict[str, list[int]]:
     return counts
 
 
-def labelled(study: Study, store: FeatureStore) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
+def labelled(
+    study: Study, store: FeatureStore | JointStore
+) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
     """Give the locations that have features and a decile, their deciles, and the others."""
     locations = read_table(study.locations).sort_values("location_id", ignore_index=True)
     here = store.rows(locations["location_id"].to_numpy(str)) >= 0
@@ -107,11 +110,9 @@ def labelled(study: Study, store: FeatureStore) -> tuple[pd.DataFrame, pd.DataFr
 
 
 def load_training_data(
-    study: Study, store: FeatureStore, locations: pd.DataFrame, labels: pd.DataFrame
+    study: Study, store: FeatureStore | JointStore, locations: pd.DataFrame, labels: pd.DataFrame
 ) -> TrainingData:
     """Join the features of these locations to their labels."""
-    from streetgauge.splits.sharing import ViewIdentity
-
     exclude = study.settings.folds.shared_images == "exclude"
     ids = locations["location_id"].to_numpy(str)
     return TrainingData(
@@ -124,8 +125,19 @@ def load_training_data(
         rows=store.rows(ids),
         classes=study.settings.deciles.classes,
         class_counts=study_class_counts(study),
-        identity=ViewIdentity.of(store) if exclude else None,
+        identity=identity_of(store) if exclude else None,
+        parts=store.parts if isinstance(store, JointStore) else (),
     )
+
+
+def identity_of(store: FeatureStore | JointStore) -> ViewIdentity:
+    """Tell which views are the same; of several sources, each among its own."""
+    from streetgauge.splits.sharing import ViewIdentity
+
+    if not isinstance(store, JointStore):
+        return ViewIdentity.of(store)
+    each = [(ViewIdentity.of(own), own.rows(store.location_ids)) for own in store.stores.values()]
+    return ViewIdentity.side_by_side(each)
 
 
 @dataclass(frozen=True)
@@ -156,6 +168,8 @@ class TrainingData:
         Where features and labels come from, as bundles store it: see `Bundle`.
     identity : ViewIdentity, optional
         Which views are the same, of all rows: those of the test part are then not trained on.
+    parts : tuple of Part
+        Where the views of each source stand, of several sources: see `JointStore`.
     """
 
     features: NDArray[np.float32]
@@ -170,6 +184,7 @@ class TrainingData:
     sample_weight: NDArray[Any] | None = None
     source: Mapping[str, Any] = field(default_factory=dict)
     identity: ViewIdentity | None = None
+    parts: tuple[Part, ...] = ()
 
     @property
     def location_rows(self) -> NDArray[np.int64]:

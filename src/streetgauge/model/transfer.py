@@ -240,6 +240,13 @@ def open_start(
             f"it tells {bundle.model.classes} classes, and the study has {classes}",
             f"set deciles.classes to {bundle.model.classes}",
         )
+    if bundle.parts:
+        raise InputError(
+            subject,
+            f"it was trained on several sources ({', '.join(bundle.sources)}), and what starts "
+            "from it has one",
+            "name a bundle of one source",
+        )
     for outcome in outcomes:
         if outcome not in bundle.outcomes:
             raise InputError(

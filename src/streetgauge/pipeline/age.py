@@ -132,6 +132,7 @@ def read_age(study: Study) -> dict[str, Any] | None:
 
 def _taken(study: Study, progress: Progress) -> pd.Series:
     """Give when each image was taken: by location_id and view, NaT where it is not known."""
+    study.require_one_source()
     settings = study.settings
     if not isinstance(settings.features, ImageFeatures) or settings.imagery is None:
         raise InputError(

@@ -347,13 +347,19 @@ def _known_areas(study: Study, files: FoldOutputs) -> int | None:
 
 def _feature_leaks(known: _StudyAreas) -> list[dict[str, Any]]:
     """Find features that know an outcome, unless they are made up from the outcomes."""
-    settings, features = known.study.settings, known.study.settings.features
-    if isinstance(features, SimulatedFeatures):
-        return []
+    settings = known.study.settings
     values = outcome_values(settings, known.outcomes)
-    if isinstance(features, TableFeatures):
-        return feature_leaks(known.features, values, features.file.name, features.columns)
-    return feature_leaks(known.features, values, features.store)
+    widths = read_metadata(known.study.area_features).get("sources", {})
+    found, first = [], 0
+    for name, features in settings.sources.items():
+        width = widths.get(name, known.features.shape[1])
+        own = known.features.iloc[:, first : first + width]
+        first += width
+        if isinstance(features, TableFeatures):
+            found += feature_leaks(own, values, features.file.name, features.columns)
+        elif not isinstance(features, SimulatedFeatures):
+            found += feature_leaks(own, values, name or features.store)
+    return found
 
 
 def _in_order(areas: pd.DataFrame) -> pd.DataFrame:
@@ -440,7 +446,7 @@ def _oracle(study: Study) -> pd.DataFrame | None:
     features, path = study.settings.features, study.settings.evaluation.oracle
     if path is not None:
         return read_oracle(path)
-    if not isinstance(features, SimulatedFeatures):
+    if study.settings.several or not isinstance(features, SimulatedFeatures):
         return None
     from streetgauge.synthetic import simulated_oracle
 

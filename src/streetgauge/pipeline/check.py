@@ -150,6 +150,7 @@ class _Inputs:
     n_views: int = 0
     usable: pd.Index | None = None
     table: Matched | None = None
+    sources: dict[str, _Inputs] = field(default_factory=dict)
 
     def check_areas(self) -> str:
         settings = self.study.settings
@@ -189,6 +190,11 @@ class _Inputs:
         return f"none without {lacking}: official statistics alone, for `outcomes` and `map`"
 
     def check_features(self) -> str:
+        if self.study.settings.several:
+            for name, study in self.study.sources.items():
+                self.sources[name] = own = _Inputs(study)
+                own.areas, own.locations = self.areas, self.locations
+            return self._of_sources(lambda own: own.check_features())
         settings, imagery = self.study.settings.features, self.study.settings.imagery
         if isinstance(settings, TableFeatures):
             self.table = matched = match_rows(settings, self.locations)
@@ -216,6 +222,19 @@ class _Inputs:
         line = f"{len(views):,} images for {backbone.name}, {len(missing):,} excluded"
         return "; ".join((line, *earlier_findings(self.study.quality, imagery)))
 
+    def _of_sources(self, sum_up: Callable[[_Inputs], str]) -> str:
+        """Check each source by itself; give what all report, or all that is wrong."""
+        found = {}
+        problems = []
+        for name, own in self.sources.items():
+            try:
+                found[name] = sum_up(own)
+            except InputError as error:
+                problems.append(error)
+        if problems:
+            raise ExceptionGroup("sources", problems)
+        return "; ".join(f"{name}: {text}" for name, text in found.items() if text)
+
     def _count_collected(self, n_views: int) -> None:
         """Count the views of open imagery that an earlier run has found."""
         stage = stage_named("images")
@@ -232,6 +251,11 @@ class _Inputs:
         self.views = views.reindex(self.locations["location_id"].astype(str), fill_value=0)
 
     def check_coverage(self) -> str:
+        if self.sources:
+            lines = self._of_sources(lambda own: own.check_coverage())
+            some = [own.usable for own in self.sources.values() if own.usable is not None]
+            self.usable = pd.Index(sorted(set().union(*some)))
+            return f"{lines}; {len(self.usable):,} locations have any source"
         if self.views is None:  # images are still to be searched for
             return self._at_most()
         settings, imagery = self.study.settings.features, self.study.settings.imagery
@@ -257,6 +281,10 @@ class _Inputs:
 
     def check_leaks(self) -> str:
         """Find what a table of features shows: rows that areas share, features of an outcome."""
+        for own in self.sources.values():
+            own.outcomes = self.outcomes
+        if self.sources:
+            return self._of_sources(lambda own: own.check_leaks())
         if self.table is None:
             return ""
         matched, settings = self.table, self.study.settings
@@ -334,16 +362,19 @@ class _Inputs:
 
     def check_training(self) -> str:
         settings = self.study.settings
-        problems = [*_absent_extras(settings.features)]
-        on_cluster = getattr(settings.features, "cluster", None) is not None
+        problems: list[InputError] = []
         devices = {settings.train.device}
-        if not on_cluster:
-            devices.add(getattr(settings.features, "device", "auto"))
-        wanted: list[Callable[[], object]] = [
-            partial(_find_device, name) for name in sorted(devices - {"auto", "cpu"})
+        wanted: list[Callable[[], object]] = []
+        for features in settings.sources.values():
+            problems += _absent_extras(features)
+            if getattr(features, "cluster", None) is None:
+                devices.add(getattr(features, "device", "auto"))
+            if isinstance(features, ImageFeatures):
+                wanted.append(partial(_find_weights, features))
+        wanted = [
+            *(partial(_find_device, name) for name in sorted(devices - {"auto", "cpu"})),
+            *wanted,
         ]
-        if isinstance(settings.features, ImageFeatures):
-            wanted.append(partial(_find_weights, settings.features))
         for each in wanted:
             try:
                 each()

@@ -192,7 +192,15 @@ def _measured(
 
 def has_no_images(study: Study) -> bool:
     """Whether the features of a study come from no images, so that no area can lack them."""
-    return isinstance(study.settings.features, SimulatedFeatures | RasterFeatures)
+    none = SimulatedFeatures | RasterFeatures
+    return all(isinstance(each, none) for each in study.settings.sources.values())
+
+
+def _with_images(study: Study) -> list[Study]:
+    """Give the sources of images, or, of a study without any, the tables."""
+    real = [each for each in study.sources.values() if not has_no_images(each)]
+    images = [each for each in real if isinstance(each.settings.features, ImageFeatures)]
+    return images or real
 
 
 def _count_views(study: Study, locations: pd.DataFrame) -> pd.Series:
@@ -200,12 +208,15 @@ def _count_views(study: Study, locations: pd.DataFrame) -> pd.Series:
     settings = study.settings
     ids = locations["location_id"].astype("str")
     if has_no_images(study):
-        is_simulated = isinstance(settings.features, SimulatedFeatures)
+        kinds = {each.source for each in settings.sources.values()}
         raise InputError(
             f"{study.file}: [features]",
-            "simulated features have no images" if is_simulated else "a raster has no images",
+            "a raster has no images" if "raster" in kinds else "simulated features have no images",
             "name a table of areas instead of the study",
         )
+    if settings.several:
+        counts = [_count_views(each, locations) for each in _with_images(study)]
+        return pd.concat(counts, axis=1).sum(axis=1)
     stage = stage_named("features")
     if study.is_up_to_date(stage, study.key(stage), as_it_is=True):
         store = FeatureStore.open(study.features)

@@ -16,6 +16,7 @@ from streetgauge.locations import read_areas
 from streetgauge.model.training_data import location_labels
 from streetgauge.pipeline.quality import filter_quality, reset_quality
 from streetgauge.progress import Progress
+from streetgauge.seeds import derive_seed
 from streetgauge.settings import (
     ImageFeatures,
     RasterFeatures,
@@ -25,6 +26,7 @@ from streetgauge.settings import (
 from streetgauge.skips import AllExcludedError, counted, describe_skips
 from streetgauge.study import Done, Study
 from streetgauge.study.paths import image_files
+from streetgauge.study.stages import stage_named
 
 __all__ = ["simulated", "make_features", "refuse_newer"]
 
@@ -37,18 +39,56 @@ def refuse_newer(study: Study) -> None:
     InputError
         If its format is newer than what is written here.
     """
-    try:
-        with opened(study.features) as file:
-            form, version = (text_attribute(file, name) for name in ("format", "format_version"))
-    except InputError:  # there is none, or none that anybody could read
-        return
-    if form == FORMAT and version.isdecimal() and int(version) > STORE_VERSION:
-        require_version(study.features, int(version), STORE_VERSION)
+    for path in study.stores:
+        try:
+            with opened(path) as file:
+                names = ("format", "format_version")
+                form, version = (text_attribute(file, name) for name in names)
+        except InputError:  # there is none, or none that anybody could read
+            continue
+        if form == FORMAT and version.isdecimal() and int(version) > STORE_VERSION:
+            require_version(path, int(version), STORE_VERSION)
 
 
 def make_features(study: Study, key: str, progress: Progress) -> Done:
-    """Images, or a table of features, -> the feature store."""
+    """Images, or tables of features, -> a feature store for each source."""
     refuse_newer(study)
+    if not study.settings.several:
+        return _make_source(study, key, progress)
+    lines: list[str] = []
+    skips: list[pd.DataFrame] = []
+    stage = stage_named("features")
+    for name, source in study.sources.items():
+        try:  # by its own key: a change of one source does not touch the others
+            done = _make_source(source, source.key(stage, upstream=False), progress)
+        except AllExcludedError as error:
+            skips.append(_of_source(name, error.skips))
+            raise AllExcludedError(
+                f"{study.file}: [features.{name}]",
+                f"{error.subject}: {error.reason}",
+                error.next_step,
+                pd.concat(skips, ignore_index=True),
+            ) from None
+        lines += [f"{name}: {line}" for line in done.lines]
+        assert done.skips is not None
+        skips.append(_of_source(name, done.skips))
+    return Done((*lines, _joint_line(study)), pd.concat(skips, ignore_index=True))
+
+
+def _of_source(name: str, skips: pd.DataFrame) -> pd.DataFrame:
+    """Name the source in the reasons for which it lacks something."""
+    return skips.assign(reason=f"{name}: " + skips["reason"]) if len(skips) else skips
+
+
+def _joint_line(study: Study) -> str:
+    """Count the locations that have any source, and those that have all."""
+    here = [set(s.location_ids[s.done]) for s in map(FeatureStore.open, study.stores)]
+    some, whole = len(set.union(*here)), len(set.intersection(*here))
+    return f"{counted(some, 'location')} with any source, {whole:,} with all {len(here)}"
+
+
+def _make_source(study: Study, key: str, progress: Progress) -> Done:
+    """Make the feature store of a study's only source."""
     settings = study.settings.features
     locations = read_table(study.locations)
     found: tuple[str, ...] = ()
@@ -179,12 +219,18 @@ def _simulate(
                 dimension=settings.dimension,
                 views=settings.views,
                 signal=settings.signal,
-                seed=study.settings.seed,
+                seed=source_seed(study),
                 classes=study.settings.deciles.classes,
             )
             store.write(slots, features, np.ones(features.shape[:2], dtype=bool))
             advance(len(slots))
     return pd.DataFrame()
+
+
+def source_seed(study: Study) -> int:
+    """Give the seed of simulated features: each source of several has noise of its own."""
+    seed = study.settings.seed
+    return derive_seed(seed, "source", study.source) if study.source else seed
 
 
 def sampled_locations(

@@ -71,7 +71,10 @@ def _study_info(path: Path, *, verify: bool) -> dict[str, Any]:
         "directory": str(study.directory),
         "outcomes": ", ".join(study.settings.outcomes),
         "locations": "none" if locations is None else locations.source,
-        "features": f"{study.settings.features.source}: {study.settings.features.store}",
+        "features": "; ".join(
+            f"{name}: {each.source}" if name else f"{each.source}: {each.store}"
+            for name, each in study.settings.sources.items()
+        ),
     }
     makers = {name: _maker(entry) for name, entry in study.record.get("stages", {}).items()}
     alike = len(set(makers.values())) == 1
@@ -84,7 +87,9 @@ def _study_info(path: Path, *, verify: bool) -> dict[str, Any]:
     if study.outcomes.exists():
         for each in outcomes_info(study.outcomes):
             facts[f"outcome {each['outcome']}"] = _outcome_line(each)
-    return facts | (_verified(FeatureStore.open(study.features)) if verify else {})
+    for path in study.stores if verify else ():
+        facts |= _verified(FeatureStore.open(path))
+    return facts
 
 
 def outcomes_info(path: Path) -> list[dict[str, Any]]:
@@ -184,12 +189,15 @@ def _maker(entry: dict[str, Any]) -> str:
 
 def _interrupted(study: Study) -> str:
     """Count the locations whose features a run that did not end has stored; "" of none."""
-    try:
-        store = FeatureStore.open(study.features)
-    except InputError:
-        return ""
-    stored = int(store.attempted.sum())
-    return f", but {stored:,} of {len(store.location_ids):,} locations are stored" if stored else ""
+    counts = []
+    for path in study.stores:
+        try:
+            store = FeatureStore.open(path)
+        except InputError:
+            continue
+        counts.append((int(store.attempted.sum()), len(store.location_ids)))
+    stored, there = (sum(each) for each in zip(*counts, strict=True)) if counts else (0, 0)
+    return f", but {stored:,} of {there:,} locations are stored" if stored else ""
 
 
 def _bundle_info(directory: Path) -> dict[str, Any]:
@@ -222,13 +230,13 @@ def _bundle_facts(description: dict[str, Any]) -> dict[str, Any]:
         "model": description["name"],
         "study": source.get("study") or "not stated",
         "licence": description.get("licence") or "not stated",
-        "backbone": source.get("backbone") or "not stated",
-        "backbone weights": source.get("weights_sha256") or "not stated",
-        "transform": source.get("transform") or "not stated",
-        "features": description["dimension"],
-        "views": ", ".join(map(str, source.get("views") or ())) or "not stated",
-        "classes": description["classes"],
     }
+    parts = {each["name"]: each for each in source.get("parts") or ()}
+    for name, each in (source.get("sources") or {"": source}).items():
+        dimension = parts[name]["dimension"] if name else description["dimension"]
+        own = _source_facts(each, dimension)
+        facts |= {f"{name}: {key}" if name else key: value for key, value in own.items()}
+    facts["classes"] = description["classes"]
     if start := source.get("start"):
         facts["started from"] = start
     if imported := source.get("imported"):
@@ -249,6 +257,17 @@ def _bundle_facts(description: dict[str, Any]) -> dict[str, Any]:
         "settings": {k: v for k, v in description["settings"].items() if k != "tune" or start},
         "seed": description["seed"],
         "streetgauge": description["code_version"],
+    }
+
+
+def _source_facts(source: dict[str, Any], dimension: int) -> dict[str, Any]:
+    """Describe what one source of features was made with."""
+    return {
+        "backbone": source.get("backbone") or "not stated",
+        "backbone weights": source.get("weights_sha256") or "not stated",
+        "transform": source.get("transform") or "not stated",
+        "features": dimension,
+        "views": ", ".join(map(str, source.get("views") or ())) or "not stated",
     }
 
 

@@ -125,11 +125,12 @@ def _collect(study: Study, progress: Progress) -> tuple[ReportData, tuple[str, .
     table = tested_areas(estimates)
     gallery, imagery = make_gallery(study, table, progress), image_facts(study)
     concepts = _concepts(study)
-    is_simulated = isinstance(study.settings.features, SimulatedFeatures)
+    sources = study.settings.sources.values()
+    is_simulated = all(isinstance(each, SimulatedFeatures) for each in sources)
     data = ReportData(
         name=study.settings.name,
         note=study.settings.note,
-        settings=study.settings.model_dump(mode="json", exclude_none=True),
+        settings=study.settings.written(),
         areas=read_areas(study.settings.areas, study.settings.locations),
         table=table,
         estimates=estimates,
@@ -243,6 +244,9 @@ def image_facts(study: Study) -> dict[str, Any]:
         ``exclude`` (the faults with which none was used), and ``weights`` (``backbone``,
         ``licence`` and ``sha256`` of the backbone).
     """
+    if study.settings.several:
+        of_images = [s for s in study.sources.values() if s.settings.imagery is not None]
+        return image_facts(of_images[0]) if len(of_images) == 1 else {}
     settings, imagery = study.settings, study.settings.imagery
     if not isinstance(settings.features, ImageFeatures) or imagery is None:
         return {}

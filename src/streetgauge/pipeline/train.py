@@ -13,10 +13,15 @@ from numpy.typing import NDArray
 
 from streetgauge.analysis.coverage_weights import effective_number, training_weights
 from streetgauge.errors import InputError
-from streetgauge.features.area_means import mean_features
+from streetgauge.features.joint import JointStore, area_means, open_features
 from streetgauge.features.store import FeatureStore
 from streetgauge.io.files import read_metadata, read_table, write_table
-from streetgauge.model.training_data import labelled, load_training_data, study_splits
+from streetgauge.model.training_data import (
+    identity_of,
+    labelled,
+    load_training_data,
+    study_splits,
+)
 from streetgauge.progress import Progress
 from streetgauge.settings import FoldSettings
 from streetgauge.skips import AllExcludedError, describe_skips
@@ -47,7 +52,7 @@ def train(study: Study, key: str, progress: Progress) -> Done:
     from streetgauge.model.transfer import find_start, known_areas
 
     settings, transfer = study.settings, study.settings.transfer
-    store = FeatureStore.open(study.features)
+    store = open_features(study)
     store.verify()
     locations, labels, skips = labelled(study, store)
     if locations.empty:
@@ -65,6 +70,7 @@ def train(study: Study, key: str, progress: Progress) -> Done:
         data = replace(data, sample_weight=weights.reindex(data.areas).to_numpy(np.float64))
     source, start = _source(study, store), None
     if transfer is not None:
+        assert isinstance(store, FeatureStore)  # the settings see to it
         start = find_start(transfer, settings.train, store, data.outcomes, classes=data.classes)
         source["start"] = start.about
     data = replace(data, source=source)
@@ -75,8 +81,8 @@ def train(study: Study, key: str, progress: Progress) -> Done:
     weighted = _train_unweighted(work, splits, weights)
     other = _train_other_folds(work, locations, labels)
     present = data.present_in_one_area()
-    means, scale = mean_features(store, read_table(study.locations), present)
-    write_table(means, study.area_features, {"feature_sd": scale.tolist()})
+    means, about = area_means(store, read_table(study.locations), present)
+    write_table(means, study.area_features, about)
     notes: tuple[str, ...] = ()
     if start is not None:
         tested = folds.loc[folds["fold"] > 0, "area"]
@@ -119,10 +125,12 @@ class _Sharing:
     position: NDArray[np.int64]
 
     @classmethod
-    def of(cls, data: TrainingData, store: FeatureStore, locations: pd.DataFrame) -> Self:
+    def of(
+        cls, data: TrainingData, store: FeatureStore | JointStore, locations: pd.DataFrame
+    ) -> Self:
         points = locations[["lat", "lon"]].to_numpy(np.float64)
         position = np.where(np.isnan(points).any(axis=1), -1, codes_of(points))
-        return cls(data.identity or ViewIdentity.of(store), position)
+        return cls(data.identity or identity_of(store), position)
 
     def count(self, data: TrainingData, splits: list[Split]) -> list[dict[str, int]]:
         """Count what the tested part of each split shares with its training part."""
@@ -257,10 +265,25 @@ def _train_other_folds(
     return (f"also held out {how}: {_tested(frame)}",)
 
 
-def _source(study: Study, store: FeatureStore) -> dict[str, Any]:
+def _source(study: Study, store: FeatureStore | JointStore) -> dict[str, Any]:
     """Describe where features and labels come from, for bundles."""
+    if isinstance(store, FeatureStore):
+        features = _features_source(store)
+    else:
+        features = {
+            "parts": [part.as_json() for part in store.parts],
+            "sources": {name: _features_source(each) for name, each in store.stores.items()},
+        }
     return {
         "study": study.settings.name,
+        **features,
+        "outcomes": read_metadata(study.outcomes),
+    }
+
+
+def _features_source(store: FeatureStore) -> dict[str, Any]:
+    """Describe where the features of one source come from."""
+    return {
         "backbone": store.backbone,
         "weights_sha256": store.attributes["weights_sha256"],
         "transform": store.attributes["transform"],
@@ -269,7 +292,6 @@ def _source(study: Study, store: FeatureStore) -> dict[str, Any]:
         "precision": store.attributes.get("precision", ""),
         "cosine": store.attributes.get("cosine", ""),
         "views": list(store.views),
-        "outcomes": read_metadata(study.outcomes),
     }
 
 

@@ -139,8 +139,9 @@ class ImageFeatures(Settings):
 class TableFeatures(Settings):
     """``source = "table"``: features that exist already, one row an image.
 
-    With ``location_id`` (and ``view``) rows are joined to locations by key; with ``lat`` and
-    ``lon`` a location takes the ``k`` nearest images within ``within`` metres.
+    With ``location_id`` (and ``view``) rows are joined to locations by key; with ``area`` all
+    locations of an area take its rows; with ``lat`` and ``lon`` a location takes the ``k`` nearest
+    images within ``within`` metres.
     """
 
     source: Literal["table"]
@@ -153,13 +154,16 @@ class TableFeatures(Settings):
         "none", description="sqrt suits shares of a whole, of which many are near 0 (Hellinger)"
     )
     location_id: Text | None = Field(None, description="column with the location's id, to join by")
+    area: Text | None = Field(
+        None, description="column with the area's code, where a row is of a whole area"
+    )
     view: Text | None = Field(None, description="column with the view's name; row order if unset")
     lat: Text | None = Field(None, description="column with the image's latitude")
     lon: Text | None = Field(None, description="column with the image's longitude")
     k: _Count | None = Field(
         None,
-        description="views of a location; if unset 4 or, joined by location_id alone, as many as "
-        "the location with the most rows has",
+        description="views of a location; if unset 4 or, joined by location_id or area alone, as "
+        "many as the one with the most rows has",
     )
     within: Positive = Field(40.0, description="metres")
     require: Literal["all", "any"] | None = Field(
@@ -178,7 +182,7 @@ class TableFeatures(Settings):
     def _prepare(cls, given: dict[str, Any]) -> dict[str, Any]:
         """Set the number of views where rows alone do not give it; see `join_table`."""
         absent = all(given.get(key) is None for key in ("view", "k"))
-        by_rows = absent and given.get("location_id") is not None
+        by_rows = absent and any(given.get(key) is not None for key in ("location_id", "area"))
         there = {key: value for key, value in given.items() if value is not None}
         return there if by_rows else {"k": 4, "require": "all", **there}
 
@@ -186,8 +190,8 @@ class TableFeatures(Settings):
     def _one_way_to_join(self) -> Iterator[str]:
         by_key = self.location_id is not None
         by_position = self.lat is not None and self.lon is not None
-        if by_key == by_position:
-            yield "give either 'location_id' or both 'lat' and 'lon'"
+        if by_key + by_position + (self.area is not None) != 1:
+            yield "give either 'location_id' or both 'lat' and 'lon', or 'area'"
         if self.view is not None and not by_key:
             yield "'view' goes with 'location_id'"
 

@@ -27,6 +27,8 @@ from streetgauge.settings.train import (
 
 __all__ = ["SettingsError", "StudySettings", "input_files", "read_settings"]
 
+_NAMED = {"named_features": "features", "named_imagery": "imagery"}
+
 
 class SettingsError(InputError):
     """Settings that cannot be used: the first error, with all of them in `errors`."""
@@ -56,6 +58,9 @@ class StudySettings(Settings):
     locations: LocationSettings | None = None
     imagery: ImagerySource | None = None
     features: FeatureSettings = ImageFeatures()
+    # What study.toml writes as [features.NAME] and [imagery.NAME]; then those above are not used.
+    named_features: dict[Name, FeatureSettings] = Field({})
+    named_imagery: dict[Name, ImagerySource] = Field({})
     concepts: ConceptSettings | None = None
     folds: FoldSettings = FoldSettings()
     train: TrainSettings = TrainSettings()
@@ -64,11 +69,70 @@ class StudySettings(Settings):
     evaluation: EvaluationSettings = EvaluationSettings()
     report: ReportSettings = ReportSettings()
 
+    @classmethod
+    def _prepare(cls, given: dict[str, Any]) -> dict[str, Any]:
+        """Tell several named sources of features from one that has no name."""
+        features: Any = given.get("features")
+        imagery: Any = given.get("imagery")
+        if not _are_tables(features) or set(features) == {"cluster"}:
+            return given
+        named = {key: value for key, value in given.items() if key not in ("features", "imagery")}
+        sources = {
+            name: {"name": name, **each} if each.get("source", "images") != "images" else each
+            for name, each in features.items()
+        }
+        named["named_features"] = sources
+        if _are_tables(imagery):
+            named["named_imagery"] = imagery
+        elif imagery is not None:
+            of_images = [n for n, each in sources.items() if each.get("source") in (None, "images")]
+            if len(of_images) != 1:
+                count = len(of_images) or "none"
+                raise ValueError(
+                    f"[imagery] belongs to one source of images, and there are {count}: "
+                    "write [imagery.NAME] with the source's name"
+                )
+            named["named_imagery"] = {of_images[0]: imagery}
+        return named
+
+    @property
+    def sources(self) -> dict[str, FeatureSettings]:
+        """The sources of features, sorted by name; the only one of most studies is called ""."""
+        return dict(sorted(self.named_features.items())) or {"": self.features}
+
+    @property
+    def several(self) -> bool:
+        """Whether there are several sources of features, each with a name."""
+        return bool(self.named_features)
+
+    def only(self, source: str) -> StudySettings:
+        """Give the settings with one source of features, by its name, and its images alone."""
+        if not self.several:
+            return self
+        own = {"features": self.named_features[source], "imagery": self.named_imagery.get(source)}
+        return self.model_copy(update={**own, "named_features": {}, "named_imagery": {}})
+
+    def section(self, name: str) -> Any:
+        """Give a section of study.toml, with all of its named sources where it has some."""
+        named = getattr(self, f"named_{name}", None)
+        return named or getattr(self, name)
+
+    def written(self) -> dict[str, Any]:
+        """Give all settings as study.toml has them."""
+        whole = self.model_dump(mode="json", exclude_none=True)
+        for field, section in _NAMED.items():
+            named = whole.pop(field)
+            if self.several:
+                whole[section] = named
+        return whole
+
     @property
     def lacking(self) -> str | None:
         """What is absent for training, if anything: then official statistics stand alone."""
         if self.locations is None:
             return "[locations]"
+        if self.several:
+            return None
         no_images = self.features.source == "images" and self.imagery is None
         return "[imagery], or [features] of another source" if no_images else None
 
@@ -147,6 +211,54 @@ class StudySettings(Settings):
             )
 
     @rule
+    def _sources_are_several(self) -> Iterator[str]:
+        names = list(self.named_features)
+        if len(names) == 1:
+            only = f"[features.{names[0]}]"
+            yield f"one source of features needs no name: write [features], not {only}"
+        if len({name.lower() for name in names}) < len(names):
+            yield "two sources of features have one name, but for capitals; name one otherwise"
+        if "cluster" in names:
+            yield "a source of features cannot be called 'cluster'; name it otherwise"
+        for name, source in self.named_features.items():
+            if (given := getattr(source, "name", name)) != name:
+                yield f"features.{name}.name = {given!r}, but its name is {name!r}; remove 'name'"
+
+    @rule
+    def _named_images_have_a_source(self) -> Iterator[str]:
+        images = [n for n, each in self.named_features.items() if each.source == "images"]
+        for name in images:
+            if name not in self.named_imagery:
+                yield f"[features.{name}] has no images; add [imagery.{name}]"
+        for name in self.named_imagery:
+            if name not in images:
+                yield f"[imagery.{name}] belongs to no [features.{name}] of images; remove it"
+        for name, imagery in self.named_imagery.items():
+            if not isinstance(imagery, ImagerySettings):
+                yield (
+                    f"[imagery.{name}] is open imagery, which goes with one source of features; "
+                    "fetch it with a study of its own, and name its images here"
+                )
+
+    @rule
+    def _what_goes_with_one_source(self) -> Iterator[str]:
+        if not self.several:
+            if self.train.source_dropout:
+                yield "train.source_dropout goes with several sources of features; remove it"
+            return
+        unknown = {
+            "[transfer]": self.transfer is not None,
+            "[concepts]": self.concepts is not None,
+            "report.images = true": self.report.images is True,
+            "train.components": self.train.components is not None,
+            'train.network = "paper-2019"': self.train.network == "paper-2019",
+            "evaluation.oracle": self.evaluation.oracle is not None,
+        }
+        for what, given in unknown.items():
+            if given:
+                yield f"{what} goes with one source of features, and there are several; remove it"
+
+    @rule
     def _images_have_a_source(self) -> Iterator[str]:
         if self.features.source != "images" and self.imagery is not None:
             source = self.features.source
@@ -157,6 +269,12 @@ class StudySettings(Settings):
         if self.features.source != "images" and self.concepts is not None:
             source = self.features.source
             yield f'[concepts] need images, and features.source = "{source}" has none; remove it'
+
+
+def _are_tables(section: Any) -> bool:
+    """Whether every value of a section is itself a table."""
+    tables = isinstance(section, dict) and all(isinstance(x, dict) for x in section.values())
+    return tables and bool(section)
 
 
 def read_settings(file: Path) -> StudySettings:
@@ -217,7 +335,7 @@ def input_files(settings: BaseModel) -> Iterator[tuple[str, Path]]:
 
 def _written(settings: BaseModel, key: str) -> str:
     """Give the key as study.toml has it."""
-    return type(settings).model_fields[key].alias or key
+    return _NAMED.get(key) or type(settings).model_fields[key].alias or key
 
 
 def _paths(key: str, value: object) -> Iterator[tuple[str, Path]]:
@@ -310,7 +428,7 @@ def _locate(loc: tuple[int | str, ...]) -> tuple[list[str], _Schema, _Schema]:
         elif parts and not inner.keys() & {"properties", "patternProperties", "items"}:
             continue  # which of the types that a value may have was tried
         elif part != "[key]":
-            parts.append(str(part))
+            parts.append(_NAMED.get(str(part), str(part)))
             around = inner
             # Keys of a table like [outcomes] are the user's own, of one pattern.
             own: _Schema = next(iter(inner.get("patternProperties", {}).values()), {})

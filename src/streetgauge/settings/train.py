@@ -184,6 +184,11 @@ class TrainSettings(Settings):
     dropout: Annotated[float, Strict(), Field(ge=0, lt=1)] = Field(
         0.5, description="share of a location's pooled values dropped, training only"
     )
+    source_dropout: Annotated[float, Strict(), Field(ge=0, lt=1)] = Field(
+        0.0,
+        description="share of a location's sources taken away, training only, but never all: "
+        "a bundle then also serves a city that lacks a source",
+    )
     epochs: Annotated[int, Strict(), Field(ge=1)] = Field(40, description="at most so many")
     batch: Annotated[int, Strict(), Field(ge=2)] = Field(128, description="locations at a time")
     learning_rate: Positive = Field(1e-3, description="3e-3 suits paper-2019")

@@ -8,7 +8,7 @@ view would have it were its columns independent.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Any, Self
@@ -73,6 +73,27 @@ class ViewIdentity:
         code[np.isin(code, code[shown[~known]])] = UNKNOWN
         vector[there] = code
         return cls(image, vector)
+
+    @classmethod
+    def side_by_side(cls, sources: Sequence[tuple[ViewIdentity, Rows]]) -> Self:
+        """Put the views of several sources side by side; those of two sources are never the same.
+
+        Parameters
+        ----------
+        sources : sequence of (ViewIdentity, array of int64, shape [R])
+            Each source's, and where it has each of the R rows, below 0 where it has not.
+        """
+
+        def joined(name: str) -> Codes:
+            first, columns = 0, []
+            for identity, rows in sources:
+                codes = getattr(identity, name)
+                known = (rows >= 0)[:, None] & (codes[rows] >= 0)
+                columns.append(np.where(known, codes[rows] + first, UNKNOWN))
+                first += int(codes.max(initial=UNKNOWN)) + 1
+            return np.concatenate(columns, axis=1)
+
+        return cls(joined("image"), joined("vector"))
 
     def shared(self, rows: Rows, others: Rows, present: Flags) -> Flags:
         """Flag the views of some rows that also stand in other rows: [n, V].

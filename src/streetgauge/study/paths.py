@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol, Self
 
+from streetgauge.errors import InputError
 from streetgauge.settings import ImagerySettings, OpenImagery, StudySettings
 
 __all__ = ["OTHER_FOLDS", "FoldOutputs", "StudyFiles", "image_files", "other_outputs"]
@@ -34,6 +35,8 @@ class StudyFiles:
 
     file: Path
     settings: StudySettings
+    source: str = ""
+    """The source of features that these files are of alone, where a study has several."""
 
     outcomes = _File("outcomes.parquet")
     """Values and deciles of each area."""
@@ -43,9 +46,6 @@ class StudyFiles:
 
     images = _File("images.parquet")
     """Which image of open street imagery is which view, and whose it is."""
-
-    quality = _File("quality.parquet")
-    """What was measured of each image, and what is wrong with it."""
 
     folds = _File("folds.parquet")
     """Which fold each location is in."""
@@ -134,9 +134,52 @@ class StudyFiles:
         return self.directory / "images" / (imagery.source if imagery else "files")
 
     @property
+    def sources(self) -> dict[str, Self]:
+        """The study with each source of features alone, by its name; of one source itself as ""."""
+        if not self.settings.several:
+            return {"": self}
+        own: Any = self
+        return {
+            name: replace(own, settings=self.settings.only(name), source=name)
+            for name in self.settings.sources
+        }
+
+    @property
     def features(self) -> Path:
-        """The feature store."""
-        return self.directory / "features" / f"{self.settings.features.store}.h5"
+        """The feature store.
+
+        Raises
+        ------
+        InputError
+            If the study has several sources of features.
+        """
+        self.require_one_source()
+        return self.directory / "features" / f"{self.source or self.settings.features.store}.h5"
+
+    @property
+    def quality(self) -> Path:
+        """What was measured of each image, and what is wrong with it."""
+        name = f"features/{self.source}.quality.parquet" if self.source else "quality.parquet"
+        return self.directory / name
+
+    def require_one_source(self) -> None:
+        """Refuse a study of several sources of features, for what needs one.
+
+        Raises
+        ------
+        InputError
+        """
+        if self.settings.several:
+            raise InputError(
+                f"{self.file}: [features]",
+                f"it has several sources ({', '.join(self.settings.sources)}), and this needs one",
+                "use a study of one source",
+            )
+
+    @property
+    def stores(self) -> tuple[Path, ...]:
+        """The feature store of every source."""
+        return tuple(each.features for each in self.sources.values())
 
     def path(self, name: str) -> Path:
         """Give the path of one of the study's files."""

@@ -56,7 +56,7 @@ def has_curve(study: StudyFiles) -> bool:
 def has_gallery(study: StudyFiles) -> bool:
     """Whether the page may show images of the study, so that it depends on what was predicted."""
     settings = study.settings
-    if not isinstance(settings.features, ImageFeatures):
+    if settings.several or not isinstance(settings.features, ImageFeatures):
         return False
     if settings.report.images is False or settings.imagery is None:
         return False
@@ -75,6 +75,29 @@ def _network_files(study: StudyFiles) -> tuple[Path, ...]:
     if not isinstance(settings, ImageFeatures) or settings.backbone != "onnx":
         return ()
     return () if settings.weights is None else companions(settings.weights)
+
+
+def _made_from(study: StudyFiles) -> tuple[Path, ...]:
+    """Files of the study that features are made from, of all sources."""
+    found = [study.locations, *_collected(study)]
+    for each in study.sources.values():
+        if isinstance(each.settings.features, SimulatedFeatures):
+            found.append(study.outcomes)
+        found += _network_files(each)
+    return tuple(dict.fromkeys(found))
+
+
+def _feature_files(study: StudyFiles) -> tuple[Path, ...]:
+    """Files with the features of all sources, and of images with what was found wrong with them."""
+    return tuple(
+        path
+        for each in study.sources.values()
+        for path in (
+            (each.features, each.quality)
+            if isinstance(each.settings.features, ImageFeatures)
+            else (each.features,)
+        )
+    )
 
 
 def _further_inputs(study: StudyFiles) -> tuple[Path, ...]:
@@ -115,23 +138,15 @@ STAGES = (
         "features",
         4,
         ("imagery", "features", "seed"),
-        lambda s: (
-            (s.locations, s.outcomes)
-            if isinstance(s.settings.features, SimulatedFeatures)
-            else (s.locations, *_collected(s), *_network_files(s))
-        ),
-        lambda s: (
-            (s.features, s.quality)
-            if isinstance(s.settings.features, ImageFeatures)
-            else (s.features,)
-        ),
+        _made_from,
+        _feature_files,
         by_numbers=True,
     ),
     Stage(
         "train",
         5,
         ("areas", "locations", "folds", "train", "deciles", "transfer", "seed"),
-        lambda s: (s.outcomes, s.locations, s.features),
+        lambda s: (s.outcomes, s.locations, *s.stores),
         lambda s: (
             *(s.folds, s.splits, s.predictions, s.model, s.area_features),
             *_other_files(s, "folds", "splits", "predictions", "model"),
@@ -158,12 +173,12 @@ STAGES = (
         2,
         ("imagery", "concepts", "areas", "locations", "folds", "evaluation", "deciles", "seed"),
         lambda s: (
-            *(s.locations, s.outcomes, s.features, s.splits, s.areas, s.metrics),
+            *(s.locations, s.outcomes, *s.stores, s.splits, s.areas, s.metrics),
             *_collected(s),
         ),
         lambda s: (
             (s.concepts, s.area_concepts, s.concept_findings, s.concept_stores)
-            if isinstance(s.settings.features, ImageFeatures)
+            if isinstance(s.settings.features, ImageFeatures) and not s.settings.several
             else ()
         ),
         wanted=lambda s: s.settings.concepts is not None or s.concepts.exists(),
@@ -173,7 +188,7 @@ STAGES = (
         5,
         ("name", "note", "areas", "locations", "report", "image_rights"),
         lambda s: (
-            *(s.areas, s.metrics, s.outcomes, s.locations, s.features, s.skipped),
+            *(s.areas, s.metrics, s.outcomes, s.locations, *s.stores, s.skipped),
             *_further_inputs(s),
             *((s.splits, s.predictions, s.model) if has_gallery(s) else ()),
             *(_collected(s) if has_gallery(s) else _collected(s)[:1]),
@@ -187,8 +202,10 @@ def sections(stage: Stage, study: StudyFiles) -> tuple[str, ...]:
     """Give the sections of study.toml that a stage depends on in this study."""
     if stage.name == "train" and study.settings.coverage is not None:
         return (*stage.settings, "coverage")
-    features = study.settings.features
-    by_area = isinstance(features, RasterFeatures) and features.sample == "areas"
+    by_area = any(
+        isinstance(each, RasterFeatures) and each.sample == "areas"
+        for each in study.settings.sources.values()
+    )
     return (*stage.settings, "areas") if by_area and stage.name == "features" else stage.settings
 
 

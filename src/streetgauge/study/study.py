@@ -96,10 +96,13 @@ class Study(StudyFiles):
         The ``study.toml``.
     settings : StudySettings
         Its content.
+    source : str
+        The source of features that this is the study of alone: see `sources`.
     """
 
     file: Path
     settings: StudySettings
+    source: str = ""
     _fingerprints: dict[str, dict[str, Any]] = field(
         default_factory=dict, repr=False, compare=False
     )
@@ -126,8 +129,9 @@ class Study(StudyFiles):
             raise InputError(path, "this is no study", "name its directory, or its study.toml")
         file = path / "study.toml" if path.is_dir() or path.suffix != ".toml" else path
         study = cls(file.resolve(), read_settings(file))
-        if study.settings.imagery is not None:
-            allow_hosts(study.settings.imagery.allow_hosts)
+        for each in study.sources.values():
+            if each.settings.imagery is not None:
+                allow_hosts(each.settings.imagery.allow_hosts)
         version = study._content.get("format_version")
         newer = isinstance(version, int) and version > RECORD_VERSION
         if newer or (not anew and "format_version" in study._content):
@@ -190,7 +194,7 @@ class Study(StudyFiles):
             interrupted work may be resumed from: what took hours is reused where a stage upstream
             is done again and its files come out the same.
         """
-        sections = {name: getattr(self.settings, name) for name in sections_of(stage, self)}
+        sections = {name: self.settings.section(name) for name in sections_of(stage, self)}
         before = stages_before(stage, self) if upstream else ()
         content = digest(
             {
@@ -373,7 +377,7 @@ class Study(StudyFiles):
 
     def _remove_leftovers(self) -> None:
         """Remove what a killed run left half written; the store's own lock guards the store."""
-        made = {path for stage in STAGES for path in stage.writes(self)} - {self.features}
+        made = {path for stage in STAGES for path in stage.writes(self)} - set(self.stores)
         for path in (self.run_file, self.skipped, self.curves, *sorted(made)):
             remove_leftovers(path)
 
@@ -497,13 +501,13 @@ class Study(StudyFiles):
                 "it is damaged, and does not state which files a run made, so none is removed",
                 f"make them again without --force: `streetgauge run {self.directory}`",
             )
-        self._refuse_strangers(stage, also=self.features)
+        self._refuse_strangers(stage, stores=True)
 
-    def _refuse_strangers(self, stage: Stage, also: Path | None = None) -> None:
+    def _refuse_strangers(self, stage: Stage, *, stores: bool = False) -> None:
         """Refuse what no run made; a feature store is no other's, and is checked where it opens."""
         for path in stage.writes(self):
             stranger = next(self.made.strangers(path), None)
-            if stranger is not None and (path != self.features or path == also):
+            if stranger is not None and (stores or path not in self.stores):
                 raise InputError(
                     stranger,
                     f"`{stage.name}` would write over it, and run.json states no run that made it",
@@ -568,7 +572,7 @@ class Study(StudyFiles):
             "version": stage.version,
             "settings": json.loads(
                 json.dumps(
-                    {n: _as_json(getattr(self.settings, n)) for n in sections_of(stage, self)}
+                    {n: _as_json(self.settings.section(n)) for n in sections_of(stage, self)}
                 )
             ),
             "outputs": {
