@@ -400,6 +400,7 @@ class Bundle:
 
     def description(self) -> dict[str, Any]:
         """Give the content of ``bundle.json``, but for ``weights``, which names their file."""
+        unused = set() if self.parts else {"source_dropout"}
         return {
             "format": FORMAT,
             "format_version": BUNDLE_VERSION,
@@ -407,7 +408,7 @@ class Bundle:
             "outcomes": list(self.outcomes),
             "classes": self.model.classes,
             "dimension": self.dimension,
-            "settings": self.settings.model_dump(mode="json"),
+            "settings": self.settings.model_dump(mode="json", exclude=unused),
             "seed": self.seed,
             "cache_key": self.cache_key,
             "training": None if self.training is None else asdict(self.training),

@@ -45,6 +45,7 @@ COMPONENTS = 64  # of views, for the maps that are not linear
 SQUARED = 24  # of these, those that are multiplied with each other
 LINEAR_COMPONENTS = 512  # of areas' mean features
 SAMPLE = 1024  # locations that show components and widths
+ODDS = 10.0  # by which a further source has to make labels more likely
 BLOCK = 64  # locations that are embedded at a time: more do not fit the cache
 
 
@@ -278,18 +279,35 @@ class JointEmbedding:
         embeddings = tuple(each.linear_only() for each in self.embeddings)
         return replace(self, embeddings=embeddings, centres=tuple(c[:1] for c in self.centres))
 
-    def kernels(self, kernels: Sequence[tuple[str, ...]]) -> list[tuple[str, ...]]:
+    def kernels(
+        self, kernels: Sequence[tuple[str, ...]], among: Sequence[str] | None = None
+    ) -> tuple[list[tuple[str, ...]], list[float]]:
         """Give the kernels of one source for several: of each alone, of all, of all but one.
 
         A kernel of several sources is the sum of theirs. What the areas show of each kernel weighs
-        them (`regress`), so that a source that tells nothing does not stand in the way of others.
+        them (`regress`), so that a source that tells nothing does not stand in the way of others;
+        each further source has to make the labels `ODDS` times as likely.
+
+        Parameters
+        ----------
+        kernels : sequence of tuple of str
+            Of one source.
+        among : sequence of str, optional
+            The sources that may be used; all if not given.
+
+        Returns
+        -------
+        list of tuple of str, list of float
+            The maps of each kernel, and its prior for `regress`.
         """
-        names = [part.name for part in self.parts]
-        return [
-            tuple(f"{name}/{each}" for name in chosen for each in kernel)
-            for chosen in subsets(names)
-            for kernel in kernels
-        ]
+        found, prior = [], []
+        for chosen in subsets([part.name for part in self.parts]):
+            if among is not None and not set(chosen) <= set(among):
+                continue
+            for kernel in kernels:
+                found.append(tuple(f"{name}/{each}" for name in chosen for each in kernel))
+                prior.append(-len(chosen) * float(np.log(ODDS)))
+        return found, prior
 
     def __call__(self, bags: Bags) -> list[Singles]:
         """Embed areas; as `Embedding` does, for all maps of all sources."""

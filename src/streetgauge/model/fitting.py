@@ -32,6 +32,7 @@ from streetgauge.model.reading import (
     enough_memory,
     subsample,
 )
+from streetgauge.model.sources import source_weights
 from streetgauge.model.training import (
     Execution,
     TrainedNetwork,
@@ -118,7 +119,10 @@ def fit_model(
     training = split.training if size == 1 else pool
     training = training[~np.isnan(target[training]).all(axis=1)]
     scale = start and start.standardisation
-    scale = scale or Standardisation.of_parts(data.features, data.present, training, data.parts)
+    if scale is None:
+        scale = Standardisation.of_parts(data.features, data.present, training, data.parts)
+        if data.parts:
+            scale = scale.weighted(data.parts, source_weights(data, training, seed))
     trained: list[TrainedNetwork] = []
     for member, (rows, stopping) in enumerate(parts, 1):
         purpose = ("member", str(member)) if size > 1 else ()

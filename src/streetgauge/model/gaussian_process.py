@@ -241,6 +241,7 @@ def regress(
     weight: Floats,
     kernels: Sequence[Sequence[int]],
     shares: Sequence[Sequence[float]] | None = None,
+    prior: Sequence[float] | None = None,
 ) -> Regression:
     """Fit a Gaussian process with every kernel, and weigh them by their marginal likelihood.
 
@@ -257,6 +258,9 @@ def regress(
     shares : sequence of sequence of float, optional
         Of each kernel the shares that its maps have of the prior variance, of sum 1; equal ones if
         not given.
+    prior : sequence of float, optional
+        Logarithm of how likely each kernel is before any label is seen, up to a constant; all alike
+        if not given.
 
     Returns
     -------
@@ -286,6 +290,8 @@ def regress(
     ]
     evidence = np.stack([levels for _, levels, _ in fitted])
     log_weight = logsumexp(evidence, axis=1)
+    if prior is not None:
+        log_weight += np.asarray(prior, np.float64)[:, None]
     share = np.exp(log_weight - logsumexp(log_weight, axis=0))
     share[share < NEGLIGIBLE] = 0
     share /= share.sum(axis=0)

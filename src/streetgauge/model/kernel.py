@@ -22,7 +22,7 @@ from streetgauge.model.embedding import (
 from streetgauge.model.gaussian_process import Kernel, KernelPrediction, Regression, regress
 from streetgauge.model.reading import Standardisation
 
-__all__ = ["KERNELS", "RIDGE_KERNELS", "KernelModel", "fit_kernel"]
+__all__ = ["KERNELS", "RIDGE_KERNELS", "KernelModel", "fit_kernel", "fit_kernels"]
 
 Floats = NDArray[np.float64]
 Flags = NDArray[np.bool_]
@@ -280,5 +280,35 @@ def fit_kernel(
     embedding = Embedding.of(bags, seed)
     if tuple(kernels) == RIDGE_KERNELS:
         embedding = embedding.linear_only()
-    parts = [[embedding.maps.index(name) for name in kernel] for kernel in kernels]
-    return KernelModel(embedding, regress(embedding(bags), labels, area_weight, parts))
+    regression = fit_kernels(embedding, embedding(bags), labels, area_weight, kernels)
+    return KernelModel(embedding, regression)
+
+
+def fit_kernels(
+    embedding: Embedding | JointEmbedding,
+    maps: Sequence[NDArray[np.float32]],
+    labels: Floats,
+    weight: Floats,
+    kernels: Sequence[tuple[str, ...]],
+) -> Regression:
+    """Fit Gaussian processes to embedded areas, with kernels given by the names of their maps.
+
+    Parameters
+    ----------
+    embedding : Embedding or JointEmbedding
+        What embedded them.
+    maps, labels, weight
+        As for `regress`.
+    kernels : sequence of tuple of str
+        Of one source; of several they are made of these.
+
+    Returns
+    -------
+    Regression
+    """
+    prior = None
+    if isinstance(embedding, JointEmbedding):
+        kernels, prior = embedding.kernels(kernels)
+    names = embedding.maps
+    parts = [[names.index(name) for name in kernel] for kernel in kernels]
+    return regress(maps, labels, weight, parts, prior=prior)

@@ -31,8 +31,8 @@ from streetgauge.model.fitting import (
     fit_model,
     pooled_rows,
 )
-from streetgauge.model.gaussian_process import Regression, regress
-from streetgauge.model.kernel import KERNELS, RIDGE_KERNELS, KernelModel
+from streetgauge.model.gaussian_process import Regression
+from streetgauge.model.kernel import KERNELS, RIDGE_KERNELS, KernelModel, fit_kernels
 from streetgauge.model.model import Floats, Model, Predictions, TrainingRecord
 from streetgauge.model.reading import (
     PREDICTING,
@@ -416,12 +416,9 @@ class _Fit:
     def _regress(self, name: str, areas: NDArray[np.bool_]) -> Regression:
         """Fit Gaussian processes to some of the areas."""
         maps = [each[areas] for each in self._maps_of(name, self.maps)]
-        embedding = self._embedding_of(name)
-        names, kernels = embedding.maps, _KERNELS[name]
-        if isinstance(embedding, JointEmbedding):
-            kernels = tuple(embedding.kernels(kernels))
-        parts = [[names.index(part) for part in kernel] for kernel in kernels]
-        return regress(maps, self.labels[areas], self.weight[areas], parts)
+        return fit_kernels(
+            self._embedding_of(name), maps, self.labels[areas], self.weight[areas], _KERNELS[name]
+        )
 
     def _maps_of(
         self, name: str, maps: Sequence[NDArray[np.float32]]

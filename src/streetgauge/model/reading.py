@@ -12,9 +12,9 @@ import errno
 import mmap
 import re
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Self
 
 import numpy as np
@@ -172,10 +172,12 @@ class Standardisation:
                 sd[part.views, : part.dimension] = own.sd
         return cls(mean, sd)
 
-    def of_part(self, part: Part) -> Standardisation:
-        """Give that of one source alone."""
-        at = (part.first, slice(part.dimension))
-        return Standardisation(self.mean[at], self.sd[at])
+    def weighted(self, parts: Sequence[Part], weights: Mapping[str, float]) -> Self:
+        """Give each of several sources a standard deviation of its weight, not of 1."""
+        sd = self.sd.copy()
+        for part in parts:
+            sd[part.views] /= weights[part.name]
+        return replace(self, sd=sd)
 
 
 @dataclass(frozen=True)

@@ -77,8 +77,12 @@ class StudySettings(Settings):
         if not _are_tables(features) or set(features) == {"cluster"}:
             return given
         named = {key: value for key, value in given.items() if key not in ("features", "imagery")}
+        # A source that is called in a way that is refused need not be refused for its file, too.
+        stored = {name: name if re.fullmatch(r"[A-Za-z][\w-]*", name) else "x" for name in features}
         sources = {
-            name: {"name": name, **each} if each.get("source", "images") != "images" else each
+            name: {"name": stored[name], **each}
+            if each.get("source", "images") != "images"
+            else each
             for name, each in features.items()
         }
         named["named_features"] = sources
@@ -123,7 +127,7 @@ class StudySettings(Settings):
         for field, section in _NAMED.items():
             named = whole.pop(field)
             if self.several:
-                whole[section] = named
+                whole[section] = dict(sorted(named.items()))
         return whole
 
     @property
