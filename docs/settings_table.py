@@ -56,7 +56,7 @@ def _is_plain(about: dict[str, Any]) -> bool:
 def _table(properties: dict[str, Any], required: list[str]) -> list[str]:
     rows = ["| key | default | meaning |", "| --- | --- | --- |"]
     for key, about in properties.items():
-        if key in ("source", "outcomes"):
+        if key in ("source", "outcomes", "named_features", "named_imagery"):
             continue
         default = "required" if key in required else f"`{about.get('default')}`"
         meaning = about.get("description", "")

@@ -118,7 +118,7 @@ def fit_model(
         sample_weight = _weigh_areas_equally(data.areas, pool, sample_weight)
     training = split.training if size == 1 else pool
     training = training[~np.isnan(target[training]).all(axis=1)]
-    scale = start and start.standardisation
+    scale = None if start is None else start.standardisation
     if scale is None:
         scale = Standardisation.of_parts(data.features, data.present, training, data.parts)
         if data.parts:

@@ -80,7 +80,9 @@ def make_gallery(study: Study, table: pd.DataFrame, progress: Progress) -> Galle
         If the study insists on images and there are none to show.
     """
     settings = study.settings
-    if not isinstance(settings.features, ImageFeatures) or settings.report.images is False:
+    if settings.several or not isinstance(settings.features, ImageFeatures):
+        return None
+    if settings.report.images is False:
         return None
     try:
         if not has_gallery(study):

@@ -156,6 +156,12 @@ def predict_city(
     of areas that were held out there: it does not depend on which other areas are predicted.
     """
     model, lines = open_bundle(bundle)
+    if model.parts:
+        raise InputError(
+            bundle,
+            f"it was trained on several sources ({', '.join(model.sources)})",
+            "predict with a bundle of one source",
+        )
     city = _read_locations(locations)
     if (out / "study.toml").exists():
         raise InputError(out, "this is a study, whose files would be written over", "take another")

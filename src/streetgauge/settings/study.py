@@ -72,6 +72,9 @@ class StudySettings(Settings):
     @classmethod
     def _prepare(cls, given: dict[str, Any]) -> dict[str, Any]:
         """Tell several named sources of features from one that has no name."""
+        for field, section in _NAMED.items():
+            if field in given:
+                raise ValueError(f"{field!r} is not known; write [{section}.NAME]")
         features: Any = given.get("features")
         imagery: Any = given.get("imagery")
         if not _are_tables(features) or set(features) == {"cluster"}:
