@@ -1,6 +1,6 @@
 """The best estimate of every area: what its images, its place and its columns show together.
 
-An area's class is predicted by Gaussian processes on a sum of kernels: a linear one on the mean
+An area's class is predicted by Gaussian processes on a sum of kernels: a Gaussian one on the mean
 features of its images, a Matérn one on its position, linear ones on splines of further columns and
 of an earlier release. The sums differ in smoothness, range and in the shares of their parts, and
 are averaged by marginal likelihood (`streetgauge.model.gaussian_process.regress`). A quarter of
@@ -34,6 +34,8 @@ LEARNER = 0.25  # share of the images' learner: docs/best.md compares shares
 COMPONENTS = 256  # of areas' mean features
 MANY = 1500  # areas or features, beyond which exact components take long
 LANDMARKS = 500  # areas that span the kernels of places, which are exact up to so many
+WIDTH = 2.0  # of the images' kernel, in median distances of features: docs/best.md compares it
+IMAGE_LANDMARKS = 256  # areas that span the images' kernel
 SMOOTHNESS = (0.5, 1.5)  # of Matérn kernels
 RANGES = 4  # from the median distance to the nearest area to that between any two
 SHARES = (0.2, 0.5, 0.8)  # of the first of two parts
@@ -76,7 +78,25 @@ class AreaKnowledge:
 
     @cached_property
     def images(self) -> Singles | None:
-        """Principal components of the mean features [A, C]; zero in areas without images."""
+        """Map of the images' kernel [A, landmarks]; zero in areas without images."""
+        components = self._components
+        if components is None:
+            return None
+        from scipy.spatial.distance import cdist
+
+        marks = _landmarks(len(components), IMAGE_LANDMARKS)
+        reaching = cdist(components[marks], components)
+        between = reaching[:, marks]
+        apart = between[np.triu_indices(len(marks), 1)]
+        if not apart.any():
+            return None
+        width = WIDTH * np.median(apart[apart > 0])
+        inner, cross = (np.exp(-((d / width) ** 2) / 2) for d in (between, reaching))
+        return self._rows(pd.DataFrame(_spanned(inner, cross), self.with_images.sort_values()))
+
+    @property
+    def _components(self) -> Floats | None:
+        """Principal components of the mean features of the areas that have images, sorted."""
         if not len(self.with_images) or self.features is None or not self.features.shape[1]:
             return None
         from sklearn.decomposition import PCA
@@ -90,7 +110,8 @@ class AreaKnowledge:
         n, width = values.shape
         solver = "covariance_eigh" if width <= MANY else "full" if n <= MANY else "randomized"
         pca = PCA(min(COMPONENTS, n, width), svd_solver=solver, iterated_power=4, random_state=0)
-        return self._rows(pd.DataFrame(pca.fit_transform(values), known.index))
+        found: Floats = pca.fit_transform(values)
+        return found
 
     @cached_property
     def places(self) -> Mapping[str, list[Singles]]:
@@ -395,16 +416,12 @@ def _shares(count: int) -> list[tuple[float, ...]]:
 def _matern_maps(points: Floats) -> list[Singles]:
     """Give vectors of points [A, 2] whose products are Matérn covariances: [A, landmarks] each.
 
-    Of every smoothness and range. With more than `LANDMARKS` points it is the Nyström approximation
-    (Williams and Seeger 2001, *Using the Nyström method to speed up kernel machines*).
+    Of every smoothness and range.
     """
-    from scipy.linalg import cholesky, solve_triangular
     from scipy.spatial.distance import cdist
 
     here = np.flatnonzero(np.isfinite(points).all(axis=1))
-    marks = here
-    if len(here) > LANDMARKS:
-        marks = np.sort(np.random.default_rng(0).choice(here, LANDMARKS, replace=False))
+    marks = here[_landmarks(len(here), LANDMARKS)]
     if len(marks) < 2 or not np.ptp(points[marks], axis=0).any():
         return []
     between, reaching = cdist(points[marks], points[marks]), cdist(points[marks], points[here])
@@ -413,12 +430,32 @@ def _matern_maps(points: Floats) -> list[Singles]:
     maps = []
     for smoothness in SMOOTHNESS:
         for reach in np.geomspace(near, max(near, far), RANGES):
-            inner = _matern(between / reach, smoothness) + 1e-6 * np.eye(len(marks))
-            cross = _matern(reaching / reach, smoothness)
+            inner, cross = (_matern(d / reach, smoothness) for d in (between, reaching))
             found = np.zeros((len(points), len(marks)), np.float32)
-            found[here] = solve_triangular(cholesky(inner, lower=True), cross, lower=True).T
+            found[here] = _spanned(inner, cross)
             maps.append(found)
     return maps
+
+
+def _landmarks(count: int, most: int) -> npt.NDArray[np.int64]:
+    """Draw the rows that span a kernel: all, up to so many."""
+    if count <= most:
+        return np.arange(count)
+    return np.sort(np.random.default_rng(0).choice(count, most, replace=False))
+
+
+def _spanned(inner: Floats, cross: Floats) -> Floats:
+    """Give vectors [A, landmarks] whose products are a kernel's values.
+
+    ``inner`` has the values among the landmarks, ``cross`` those of landmarks with all rows.
+    Exact where every row is a landmark; else the Nyström approximation (Williams and Seeger 2001,
+    *Using the Nyström method to speed up kernel machines*).
+    """
+    from scipy.linalg import cholesky, solve_triangular
+
+    lower = cholesky(inner + 1e-6 * np.eye(len(inner)), lower=True)
+    found: Floats = solve_triangular(lower, cross, lower=True).T
+    return found
 
 
 def _matern(scaled: Floats, smoothness: float) -> Floats:
