@@ -78,9 +78,11 @@ def test_of_many_areas_the_count_is_within_five_per_cent_of_that_of_each_pair(
     assert n > effective_size.EXACT
     quick = count_effective(scaled, contrasts[group], xy)
     monkeypatch.setattr(effective_size, "EXACT", n)
+    effective_size._pairs_of.cache_clear()
     exact = count_effective(scaled, contrasts[group], xy)
     np.testing.assert_allclose(quick, exact, rtol=0.05)
     assert (quick != exact).any()
+    effective_size._pairs_of.cache_clear()
 
 
 def test_every_pair_of_many_areas_is_counted_once_also_of_areas_at_one_point() -> None:

@@ -3,9 +3,9 @@
 Two maps that have nothing to do with each other agree more often than independent numbers would.
 The variance of such an agreement is a sum over all pairs of areas (Clifford, Richardson and Hemon
 1989, Biometrics 45, 123-134). Pairs are put into classes by distance, in each of which the maps'
-covariance is a mean. Up to `EXACT` areas every pair is in the class of its own distance. Of more,
-areas are put into cells of neighbours: only pairs within a cell and its nearest cells are measured,
-and pairs of cells further apart are in the class of the distance between the cells' centres.
+covariance is a mean. Up to `EXACT` areas every pair is in the class of its own distance. More are
+put into cells of neighbours: only pairs within a cell and its nearest cells are measured, and areas
+of cells further apart are in the class of the distance between the cells' centres.
 """
 
 from __future__ import annotations
@@ -22,9 +22,8 @@ Floats = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int64]
 
 NEIGHBOURS = 6  # areas in the nearest class of distances; each further class has twice as many
-BLOCK = 1024  # areas whose distances are computed at a time
 SAMPLED = 500  # areas from which the classes of distances are drawn
-EXACT = 2048  # areas, up to which the distance of each pair is measured
+EXACT = 2048  # areas, up to which all are one cell
 CELL = 16  # areas of a cell, until there are as many cells as there may be
 CELLS = 2048  # cells at most
 NEAR = 512  # areas in a cell and its nearest ones, from which its own areas are measured
@@ -40,13 +39,9 @@ def count_effective(scaled: Floats, contrast: Floats, xy: pd.DataFrame | None) -
     if xy is None or xy.isna().to_numpy().any():
         return np.full(scaled.shape[1], float(n))
     points = np.ascontiguousarray(xy.to_numpy(np.float64))
-    if n <= EXACT:
-        counts, products, contrasts = _measured(points, scaled, contrast)
-    else:
-        pairs = _pairs_of(points.tobytes())
-        counts, products = pairs.counts, pairs.sums(scaled)
-        contrasts = pairs.sums(contrast[:, None])[:, 0]
-    covariances = products / counts.clip(min=1)[:, None]
+    pairs = _pairs_of(points.tobytes())
+    covariances = pairs.sums(scaled) / pairs.counts.clip(min=1)[:, None]
+    contrasts = pairs.sums(contrast[:, None])[:, 0]
     own_variance = float(contrast @ contrast)  # each concept has variance 1
     variance = own_variance + contrasts @ covariances
     # Independent areas are the best that there can be, and three the least.
@@ -54,27 +49,8 @@ def count_effective(scaled: Floats, contrast: Floats, xy: pd.DataFrame | None) -
     return np.asarray(effective.clip(3, n))
 
 
-def _measured(points: Floats, scaled: Floats, contrast: Floats) -> tuple[Floats, Floats, Floats]:
-    """Sum over all pairs of areas, class by class: their number, and the products of values."""
-    n, edges = len(points), _distance_classes(points)
-    counts = np.zeros(len(edges) + 1)
-    products = np.zeros((len(edges) + 1, scaled.shape[1]))
-    contrasts = np.zeros(len(edges) + 1)
-    for start in range(0, n, BLOCK):
-        part = slice(start, min(start + BLOCK, n))
-        own = np.arange(n)[part]
-        class_ = np.searchsorted(edges, _distances(points[part], points))
-        class_[np.arange(len(own)), own] = -1
-        for k in range(len(edges) + 1):
-            pairs = (class_ == k).astype(np.float64)
-            counts[k] += pairs.sum()
-            products[k] += (scaled[part] * (pairs @ scaled)).sum(axis=0)
-            contrasts[k] += float(contrast[part] @ (pairs @ contrast))
-    return counts, products, contrasts
-
-
 class _Pairs:
-    """Pairs of many areas by class of distance: of cells, and one by one where cells are near."""
+    """Pairs of areas by class of distance: one by one where cells are near, else of whole cells."""
 
     def __init__(self, points: Floats) -> None:
         from scipy.sparse import csr_array
@@ -135,6 +111,8 @@ def _pairs_of(points: bytes) -> _Pairs:
 def _cells(points: Floats) -> list[Integers]:
     """Halve the areas along the wider side, and the halves again, until cells are small."""
     cells = [np.arange(len(points))]
+    if len(points) <= EXACT:
+        return cells
     while len(cells[0]) > CELL and len(cells) < CELLS:
         halves = []
         for own in cells:
