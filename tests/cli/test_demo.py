@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -134,7 +135,7 @@ def test_a_city_made_anew_has_no_images_of_the_one_before(
     run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("streetgauge.cli.stages._run_study", lambda *_, **__: None)
-    city = ("demo", "--out", tmp_path, "--areas", 16)
+    city = ("demo", "--out", tmp_path, "--areas", 20)
     own = tmp_path / "data" / "images" / "own.jpg"  # no sample city is there: nothing is removed
     own.parent.mkdir(parents=True)
     own.touch()
@@ -146,3 +147,23 @@ def test_a_city_made_anew_has_no_images_of_the_one_before(
     shown = {path.name.rsplit("_", 1)[0] for path in (tmp_path / "data" / "images").iterdir()}
     assert shown <= ids
     assert len(ids) == 64
+
+
+def test_the_demo_s_report_has_who_is_missing_and_misjudged_how_old_images_are_and_their_use(
+    run: Run, demo: Path
+) -> None:
+    page = (demo / "report.html").read_text(encoding="utf-8")
+    section = page.partition('<section id="people"')[2].partition("</section>")[0]
+    for title in ("Areas without images", "The age of the images", "Groups of areas"):
+        assert f"<h3>{title}</h3>" in section
+    assert "<h3>Responsible use</h3>" in section
+    dated = re.search(
+        r"(\d+) % of \d+ images state when they were taken: from 201\d to 20", section
+    )
+    assert dated is not None
+    assert int(dated[1]) >= 95  # a few images of the city are spoilt
+    before = (demo / "age.json").stat().st_mtime_ns
+    code, _, err = run("demo", "--out", demo)
+    assert code == 0, err
+    assert (demo / "age.json").stat().st_mtime_ns == before
+    assert "report: up to date" in err

@@ -58,7 +58,7 @@ def demo(
         if file.exists():  # images of a city of another size would be counted as nobody's
             shutil.rmtree(out / "data" / "images", ignore_errors=True)
         make_city(out, seed=seed, n_areas=areas, n_locations=locations, progress=screen.progress)
-    _run_study(out, screen, force=force)
+    _run_study(out, screen, force=force, audited=True)
 
 
 @app.command(epilog="Example: `streetgauge init newport`")
@@ -199,7 +199,14 @@ def _is_sample(file: Path) -> bool:
         return lines.readline().startswith("# The sample city")
 
 
-def _run_study(path: Path, screen: Screen, *, force: bool, redo: str | None = None) -> None:
+def _run_study(
+    path: Path,
+    screen: Screen,
+    *,
+    force: bool,
+    redo: str | None = None,
+    audited: bool = False,
+) -> None:
     from streetgauge.pipeline.report import read_curves
     from streetgauge.pipeline.run import forget_stages
     from streetgauge.study.stages import downstream, stage_named, stages_of
@@ -216,6 +223,8 @@ def _run_study(path: Path, screen: Screen, *, force: bool, redo: str | None = No
         if force or again:
             forget_stages(study, [s.name for s in stages if force or s.name in again])
         for stage in stages:
+            if audited and stage.name == "report":
+                _audit(study, screen)
             _do(study, stage.name, screen, force=False)
     if study.settings.lacking is None:
         print_headline(study, screen)
@@ -223,6 +232,20 @@ def _run_study(path: Path, screen: Screen, *, force: bool, redo: str | None = No
         step = f"streetgauge map {study.directory}"
         text = f"Official statistics: {study.outcomes}; a map of them: {step}"
         screen.result(text, {"outcomes": str(study.outcomes)})
+
+
+def _audit(study: Study, screen: Screen) -> None:
+    """Find who is misjudged and how old the images are, so that the report has both."""
+    from streetgauge.pipeline.age import read_age, study_age
+    from streetgauge.pipeline.fairness import read_fairness, study_fairness
+
+    if read_fairness(study) is None:
+        study_fairness(study)
+    if read_age(study) is None:
+        try:
+            study_age(study, progress=screen.progress)
+        except InputError as error:  # images of a city that an older version made have no dates
+            screen.report(str(error))
 
 
 def _require_made(study: Study, name: str) -> None:

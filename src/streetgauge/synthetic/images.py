@@ -9,13 +9,14 @@ import math
 from collections.abc import Mapping, Sequence
 from concurrent.futures import as_completed
 from dataclasses import dataclass, replace
+from datetime import date, timedelta
 from pathlib import Path
 from random import Random
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import ExifTags, Image
 from scipy.special import ndtr, ndtri
 
 from streetgauge.errors import InputError
@@ -42,6 +43,7 @@ __all__ = [
 VIEWS = ("a", "b", "c", "d")
 """Along the street, its right side, back along it, its left side."""
 
+FIRST_DAY, DAYS = date(2012, 1, 1), 12 * 365  # of the days on which images are taken
 GREEN_CHANNEL = 1
 CHANGED = 40  # of 255, by which a pixel changes that is made of something
 
@@ -135,13 +137,22 @@ def drawn_shares(
     }
 
 
+def _taken_on(day: date) -> Image.Exif:
+    """Give what a camera writes of the day; what is drawn does not depend on it."""
+    exif = Image.Exif()
+    exif.get_ifd(ExifTags.IFD.Exif)[ExifTags.Base.DateTimeOriginal] = f"{day:%Y:%m:%d} 12:00:00"
+    return exif
+
+
 def _write_some(rendering: Rendering, ids: list[str], shown: NDArray[Any], folder: Path) -> int:
     seed = rendering.seed
     for location_id, rows in zip(ids, shown, strict=True):
+        day = Random(key_of(seed, location_id, "day")).randrange(DAYS)
+        exif = _taken_on(FIRST_DAY + timedelta(day))
         for view, row in zip(VIEWS, rows, strict=False):
             image = draw_view(seed, location_id, view, row, rendering.size)
             quality = Random(key_of(seed, location_id, view, "jpeg")).randint(68, 90)
-            image.save(folder / f"{location_id}_{view}.jpg", "JPEG", quality=quality)
+            image.save(folder / f"{location_id}_{view}.jpg", "JPEG", quality=quality, exif=exif)
     return len(ids) * int(shown.shape[1])
 
 
