@@ -139,14 +139,14 @@ def test_a_city_made_anew_has_no_images_of_the_one_before(
     own = tmp_path / "data" / "images" / "own.jpg"  # no sample city is there: nothing is removed
     own.parent.mkdir(parents=True)
     own.touch()
-    assert run(*city, "--locations", 80)[0] == 0
+    assert run(*city, "--locations", 100)[0] == 0
     assert own.exists()
-    code, _, err = run(*city, "--locations", 64, "--force")
+    code, _, err = run(*city, "--locations", 80, "--force")
     assert code == 0, err
     ids = set(pd.read_parquet(tmp_path / "data" / "oracle.parquet")["location_id"])
     shown = {path.name.rsplit("_", 1)[0] for path in (tmp_path / "data" / "images").iterdir()}
     assert shown <= ids
-    assert len(ids) == 64
+    assert len(ids) == 80
 
 
 def test_the_demo_s_report_has_who_is_missing_and_misjudged_how_old_images_are_and_their_use(
