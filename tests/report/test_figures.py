@@ -329,7 +329,7 @@ def test_nothing_in_the_legend_of_a_slide_lies_on_anything_else(classes):
     from matplotlib.figure import Figure
 
     canvas = Figure(figsize=(WIDTH, HEIGHT), dpi=DOTS)
-    _legend(canvas, _Scale.of(classes), missing=True)
+    _legend(canvas, _Scale.of(classes), ("worst off", "best off"), missing=True)
     texts = [each.get_text() for each in canvas.texts]
     assert {"worst off", "best off", "no value"} <= set(texts)
     (no_value,) = (each for each in canvas.texts if each.get_text() == "no value")

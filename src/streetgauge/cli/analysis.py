@@ -17,7 +17,8 @@ from streetgauge.errors import InputError, visible
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["age", "compare", "coverage", "curves", "fairness", "info", "power", "view", "write_map"]
+__all__ = ["age", "compare", "coverage", "curves", "fairness", "info", "power", "survey", "view"]
+__all__ += ["write_map"]
 
 Number = TypeVar("Number", int, float)
 
@@ -328,6 +329,46 @@ def age(
         opened.require_fresh("areas")
         result = study_age(opened, year, screen.progress)
     _show(screen, result, age_table(result), age_sentences(result), opened.age)
+
+
+@app.command(
+    epilog="Examples: `streetgauge survey leeds --table survey.csv --outcome income`; "
+    "`streetgauge survey leeds --table survey.xlsx --area lsoa --estimate mean --se se`"
+)
+def survey(
+    study: StudyPath,
+    table: Annotated[Path, typer.Option(help="Direct estimates, a row an area.")],
+    outcome: Annotated[
+        list[str] | None,
+        typer.Option(help="Whose predictions are used; may be repeated."),
+    ] = None,
+    area: Annotated[str, typer.Option(help="Column of areas' codes.")] = "area",
+    estimate: Annotated[str, typer.Option(help="Column of direct estimates.")] = "estimate",
+    variance: Annotated[
+        str | None, typer.Option(help="Column of sampling variances; variance if not given.")
+    ] = None,
+    se: Annotated[
+        str | None, typer.Option(help="Column of standard errors, instead of variances.")
+    ] = None,
+    quiet: Quiet = False,
+    machine: Machine = False,
+) -> None:
+    """Combine a survey's estimates of areas with what images show (Fay-Herriot)."""
+    screen = Screen(quiet=quiet, machine=machine)
+    from streetgauge.cli.tables import survey_table
+    from streetgauge.pipeline.survey import SurveyTable, study_survey
+    from streetgauge.report.text import survey_sentences
+
+    if variance is not None and se is not None:
+        raise InputError("--variance, --se", "both are given", "name one of the columns")
+    if se is None:
+        variance = variance or "variance"
+    opened = open_study(study)
+    with opened.locked():
+        opened.require_fresh("areas")
+        columns = SurveyTable(table, area, estimate, variance, se)
+        result = study_survey(opened, columns, outcome or ())
+    _show(screen, result, survey_table(result), survey_sentences(result), opened.survey)
 
 
 def _show(screen: Screen, result: object, table: Table, lines: list[str], file: Path) -> None:

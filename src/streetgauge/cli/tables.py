@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 __all__ = ["age_table", "comparison_tables", "coverage_tables", "curves_table", "fairness_table"]
 __all__ += ["outcomes_table"]
 __all__ += ["power_tables", "print_headline"]
-__all__ += ["settings_table", "sources_table"]
+__all__ += ["settings_table", "sources_table", "survey_table"]
 
 Estimate = Mapping[str, Any]
 TIMES = ("early", "late")
@@ -336,6 +336,19 @@ def fairness_table(fairness: Mapping[str, Any]) -> Table:
             f"{each['difference']:+.2f} ({interval_text(each, '+.2f')})",
             figure_text(each["q"], ".3f") + ("*" if each["reported"] else " "),
         )
+    return table
+
+
+def survey_table(survey: Mapping[str, Any]) -> Table:
+    """Show the model that combines a survey with images."""
+    table = _new_table(
+        f"{survey['name']}: {survey['survey']} with images",
+        f"Fay-Herriot model; variance between areas {survey['area_variance']:.3g}.",
+        "",
+        *_number_columns("coefficient", "standard error"),
+    )
+    for name, each in survey["coefficients"].items():
+        table.add_row(Text(name), f"{each['value']:.3g}", f"{each['standard_error']:.3g}")
     return table
 
 

@@ -122,12 +122,7 @@ class AreaLayers:
         path : Path
             The ``.gpkg``.
         """
-        with atomic_path(path) as temporary:
-            self.table.to_file(temporary, driver="GPKG", layer=LAYER, engine="pyogrio")
-            write_styles(temporary, LAYER, self._styles)
-            with sqlite3.connect(temporary) as connection:
-                connection.execute("UPDATE gpkg_contents SET last_change = ?", (FIXED_TIME,))
-            connection.close()
+        write_layer(self.table, path, self._styles)
 
     def write_geoparquet(self, path: Path) -> None:
         """Write the same table as GeoParquet 1.1, and next to it the style that QGIS takes.
@@ -143,6 +138,25 @@ class AreaLayers:
             )
         if self._styles:
             write_text(self._styles[0].qml, path.with_suffix(".qml"))
+
+
+def write_layer(table: gpd.GeoDataFrame, path: Path, styles: Sequence[Style] = ()) -> None:
+    """Write a GeoPackage of one layer, ``areas``: the same table gives the same bytes.
+
+    Parameters
+    ----------
+    table : GeoDataFrame
+    path : Path
+        The ``.gpkg``.
+    styles : sequence of Style
+        Of QGIS, the default one first.
+    """
+    with atomic_path(path) as temporary:
+        table.to_file(temporary, driver="GPKG", layer=LAYER, engine="pyogrio")
+        write_styles(temporary, LAYER, styles)
+        with sqlite3.connect(temporary) as connection:
+            connection.execute("UPDATE gpkg_contents SET last_change = ?", (FIXED_TIME,))
+        connection.close()
 
 
 def _named(frame: pd.DataFrame, labels: Mapping[str, str] | None) -> dict[str, str]:

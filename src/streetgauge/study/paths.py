@@ -116,6 +116,18 @@ class StudyFiles:
     fairness = _File("fairness.json")
     """Errors of groups of areas: there once `streetgauge fairness` has been run."""
 
+    survey = _File("survey.parquet")
+    """A survey's estimates with images: there once `streetgauge survey` has been run."""
+
+    survey_findings = _File("survey.json")
+    """The model behind them."""
+
+    survey_layer = _File("survey.gpkg")
+    """The same for a GIS."""
+
+    survey_map = _File("survey.png")
+    """The same on a slide."""
+
     skipped = _File("skipped.parquet")
     """Everything that was excluded, and why."""
 

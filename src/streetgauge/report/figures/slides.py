@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -20,11 +20,13 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure as Canvas
 
-__all__ = ["draw_maps"]
+__all__ = ["draw_maps", "draw_survey"]
 
 WIDTH, HEIGHT, DOTS = 40 / 3, 7.5, 144  # inches, and dots an inch: 1920 x 1080
 FINEST = 1 / 1500  # of the longer side: about a dot
 LEFT, GAP = 0.035, 0.02  # margins, shares of the width
+PREDICTED = (("decile", "Predicted"), ("actual_decile", "Actual"))
+SURVEY = (("direct", "Survey alone"), ("estimate", "Survey and images"))
 AT_ONCE = 3  # slides of a task: the shapes are handed over with each task
 
 
@@ -78,6 +80,41 @@ def draw_maps(
     return (slide for task in drawn for slide in task)
 
 
+def draw_survey(areas: pd.DataFrame, table: pd.DataFrame, label: str, summary: str) -> bytes | None:
+    """Draw a survey's direct estimates next to the combined ones, in the same classes.
+
+    Parameters
+    ----------
+    areas : DataFrame or GeoDataFrame by area
+        Without ``geometry`` there is no map.
+    table : DataFrame
+        ``area, direct, estimate``; what `streetgauge.analysis.survey.combine` gives.
+    label, summary : str
+        What was estimated, and a line on how.
+
+    Returns
+    -------
+    bytes or None
+        A PNG.
+    """
+    ground = _Ground.of(areas)
+    if ground is None:
+        return None
+    rows = table.set_index("area")
+    # Classes of equal count among the combined estimates; direct ones vary more.
+    steps = rows["estimate"].quantile(np.arange(1, 10) / 10).to_numpy()
+    classes = rows[["direct", "estimate"]].apply(
+        lambda column: pd.Series(np.searchsorted(steps, column) + 1.0, rows.index).where(
+            column.notna()
+        )
+    )
+    source = f"Ten classes, bounded by {', '.join(map(words.general, steps))}."
+    slide = _Slide(
+        "survey", label, summary, source, classes.reindex(ground.codes), SURVEY, ("low", "high")
+    )
+    return _paint(ground, replace(_Scale.of(10), one=""), [slide])[0][1]
+
+
 @dataclass(frozen=True)
 class _Scale:
     """What the classes are called, and their colours."""
@@ -104,6 +141,8 @@ class _Slide:
     summary: str
     source: str
     rows: pd.DataFrame
+    titles: tuple[tuple[str, str], ...] = PREDICTED
+    ends: tuple[str, str] = ("worst off", "best off")
 
 
 class _Ground:
@@ -174,14 +213,14 @@ def _drawn(ground: _Ground, scale: _Scale, slide: _Slide) -> bytes:
     canvas.text(LEFT, 0.925, short(slide.label, 70), size=26, color=INK, va="center")
     canvas.text(LEFT, 0.872, short(slide.summary, 150), size=13, color=GREY, va="center")
     width = (1 - 2 * LEFT - GAP) / 2
-    for i, (column, title) in enumerate((("decile", "Predicted"), ("actual_decile", "Actual"))):
+    for i, (column, title) in enumerate(slide.titles):
         left = LEFT + i * (width + GAP)
         axes = canvas.add_axes((left, 0.15, width, 0.63))
         ground.paint(axes, slide.rows[column], scale)
-        canvas.text(left, 0.815, f"{title} {scale.one}", size=15, color=INK, va="center")
+        canvas.text(left, 0.815, f"{title} {scale.one}".rstrip(), size=15, color=INK, va="center")
         if i == 0 and ground.metric:
             _bar_and_arrow(canvas, axes, ground)
-    _legend(canvas, scale, bool(slide.rows.isna().any(axis=None)))
+    _legend(canvas, scale, slide.ends, missing=bool(slide.rows.isna().any(axis=None)))
     canvas.text(LEFT, 0.03, short(slide.source, 170), size=9.5, color=GREY, va="center")
     return png_of(canvas)
 
@@ -204,7 +243,7 @@ def _source(about: Mapping[str, Any]) -> str:
     return f"Predicted from street images with streetgauge, areas held out.{actual}"
 
 
-def _legend(canvas: Canvas, scale: _Scale, missing: bool) -> None:
+def _legend(canvas: Canvas, scale: _Scale, ends: tuple[str, str], *, missing: bool) -> None:
     """Put the scale below the maps, in the middle."""
     colours = scale.colours
     each = min(0.035, 0.35 / len(colours))
@@ -232,9 +271,9 @@ def _legend(canvas: Canvas, scale: _Scale, missing: bool) -> None:
                 va="center",
             )
     middle = bottom + height / 2
-    canvas.text(left - 0.01, middle, "worst off", size=12, color=INK, ha="right", va="center")
+    canvas.text(left - 0.01, middle, ends[0], size=12, color=INK, ha="right", va="center")
     end = left + len(colours) * each + 0.01
-    canvas.text(end, middle, "best off", size=12, color=INK, va="center")
+    canvas.text(end, middle, ends[1], size=12, color=INK, va="center")
     if missing:
         box(end + 0.1, scale.nothing)
         canvas.text(end + 0.11 + each, middle, "no value", size=12, color=INK, va="center")

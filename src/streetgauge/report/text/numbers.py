@@ -6,7 +6,18 @@ from collections.abc import Mapping, Sequence
 
 from streetgauge.markup import interval_text
 
-__all__ = ["MISSING", "PARTS", "among", "listed", "nearby", "number", "percent", "plural", "span"]
+__all__ = [
+    "MISSING",
+    "PARTS",
+    "among",
+    "general",
+    "listed",
+    "nearby",
+    "number",
+    "percent",
+    "plural",
+    "span",
+]
 __all__ += ["spread", "unit"]
 
 MISSING = "–"
@@ -19,6 +30,11 @@ def number(value: float | None, digits: int = 2, *, sign: bool = False) -> str:
         return MISSING
     text = f"{value:+.{digits}f}" if sign else f"{value:.{digits}f}"
     return (text if float(text) else f"{0:.{digits}f}").replace("-", "−")
+
+
+def general(value: float) -> str:
+    """Write a figure of any unit with three digits, a large one whole: "0.0123", "43,120"."""
+    return (f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}").replace("-", "−")
 
 
 def percent(value: float | None) -> str:
