@@ -108,7 +108,7 @@ def draw_survey(areas: pd.DataFrame, table: pd.DataFrame, label: str, summary: s
             column.notna()
         )
     )
-    source = f"Ten classes, bounded by {', '.join(map(words.general, steps))}."
+    source = f"Ten classes, bounded by {', '.join(words.general(step) for step in steps.tolist())}."
     slide = _Slide(
         "survey", label, summary, source, classes.reindex(ground.codes), SURVEY, ("low", "high")
     )
