@@ -197,6 +197,22 @@ def test_every_command_line_of_the_guide_can_be_given() -> None:
     assert count > 25
 
 
+@pytest.mark.parametrize("verb", ["age", "coverage", "fairness"])
+def test_what_the_guide_asks_of_the_sample_city_runs(
+    verb: str, demo: Path, run: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(demo.parent)
+    lines = {line for block in _all("sh") for line in _lines(block)}
+    (words,) = (
+        shlex.split(line) for line in lines if line.startswith(f"streetgauge {verb} street")
+    )
+    (demo / f"{verb}.json").unlink(missing_ok=True)
+    code, out, err = run(*words[1:])
+    assert code == 0, err
+    assert out.strip()
+    assert (demo / f"{verb}.json").is_file()
+
+
 @pytest.mark.parametrize(
     "line", ["streetgauge rum x", "streetgauge run x --froce", "streetgauge run"]
 )

@@ -55,6 +55,18 @@ def test_newport_s_images_tell_its_areas_in_order(
     best = about["environment"]["best"]
     assert best["metrics"]["spearman"]["value"] > 0.75  # places show it, images hardly
     assert best["gain_over_images"]["mae"]["low"] > 0
+    assert run("coverage", place)[0] == 0
+    coverage = json.loads((place / "coverage.json").read_text())["outcomes"]
+    assert {each["n_without"] for each in coverage.values()} == {10}
+    assert [each["n_without"] for each in coverage["housing"]["by_decile"][-2:]] == [2, 4]
+    assert coverage["housing"]["is_related"]  # areas of good housing lie outside the streets
+    assert not coverage["environment"]["is_related"]
+    code, out, err = run("fairness", place)
+    assert code == 0, err
+    assert "images few" in out or "No difference between groups is sure" in out
+    code, _, err = run("age", place)
+    assert code == 2
+    assert "source = 'table' has no images with dates" in err
     layer = gpd.read_file(place / "areas.gpkg")
     assert len(layer) == 95
     assert layer["environment_best_decile"].notna().all()
