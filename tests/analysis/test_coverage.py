@@ -137,9 +137,15 @@ def test_where_all_or_none_have_images_nothing_is_tested_and_it_says_so() -> Non
     assert "cannot be tested" in " ".join(coverage_sentences(nowhere, "all", 10))
 
 
-@pytest.mark.parametrize("value", [-1, 1.5, np.nan, np.inf])
-def test_a_number_of_images_that_cannot_be_one_is_refused(value: float) -> None:
-    with pytest.raises(InputError, match=r"area 'b'.*is no number of images"):
+@pytest.mark.parametrize(
+    ("value", "reason"),
+    [
+        *((each, f"{float(each)} is no number") for each in (-1, 1.5, np.inf)),
+        (np.nan, "it has no number"),
+    ],
+)
+def test_a_number_of_images_that_cannot_be_one_is_refused(value: float, reason: str) -> None:
+    with pytest.raises(InputError, match=f"area 'b': {reason} of images"):
         measure_coverage(pd.Series([1.0, value], ["a", "b"]), pd.Series([1, 2], ["a", "b"]))
 
 
@@ -147,8 +153,25 @@ def test_deciles_that_are_none_are_refused() -> None:
     images = pd.Series([1, 0], ["a", "b"])
     with pytest.raises(InputError, match="between 1 and 10"):
         measure_coverage(images, pd.Series([0, 11], ["a", "b"]))
+    with pytest.raises(InputError, match="whole numbers between 1 and 10"):
+        measure_coverage(images, pd.Series([1.5, 2], ["a", "b"]))
     with pytest.raises(InputError, match="no area has both"):
         measure_coverage(images, pd.Series([1, 2], ["c", "d"]))
+
+
+def test_a_number_of_people_below_nought_is_refused() -> None:
+    images, decile = (pd.Series([1, 2], ["a", "b"]) for _ in range(2))
+    with pytest.raises(InputError, match=r"area 'b': -5\.0 is no number of people"):
+        measure_coverage(images, decile, people=pd.Series([3.0, -5.0], ["a", "b"]))
+
+
+def test_nine_areas_have_a_rank_correlation_and_no_interval_of_it() -> None:
+    decile = pd.Series(range(1, 11), [f"a{i}" for i in range(10)])
+    assert measure_coverage(decile, decile)["spearman"]["low"] == pytest.approx(1)
+    few = decile.iloc[:9]
+    found = measure_coverage(few, few)
+    assert found["spearman"] == {"value": pytest.approx(1), "low": None, "high": None}
+    assert coverage_sentences(found, "all", 10) == ["All 9 areas have images."]
 
 
 def test_one_city_is_one_stratum_and_a_country_has_squares_of_20_km() -> None:
@@ -228,4 +251,6 @@ def test_what_a_table_lacks_is_one_sentence(tmp_path: Path, refuse: Refuse) -> N
     table.write_text("code,n,imd\na,1,1\nb,many,2\n", "utf-8")
     assert "row 3, column 'n': 'many' is not a number" in refuse("coverage", table, *named)
     assert "--area" in refuse("coverage", tmp_path, "--area", "code")
+    table.write_text("code,n,imd,x\na,1,1,5\nb,2,2,6\n", "utf-8")
+    assert "--x, --y: a position needs both" in refuse("coverage", table, *named, "--x", "x")
     assert "there is no such file or folder; name a study" in refuse("coverage", tmp_path / "x.csv")

@@ -23,6 +23,7 @@ __all__ += ["square_blocks", "wilson"]
 
 BLOCK = 20_000.0  # metres: the side of the blocks within which deciles are permuted
 ALARM = 0.05
+FEWEST = 10  # areas, below which a rank correlation has no interval
 FEWEST_UNITS = 20  # blocks or districts that can stand for others; else areas are drawn
 
 Floats = npt.NDArray[np.float64]
@@ -157,7 +158,8 @@ def measure_coverage(
     Raises
     ------
     InputError
-        If a number of images is negative or no whole number, or no area has a decile.
+        If a number of images is negative or no whole number, a number of people is negative, a
+        decile is none, or no area has one.
 
     Examples
     --------
@@ -168,15 +170,19 @@ def measure_coverage(
     (1.0, 0.0, True)
     """
     _refuse_counts(images)
-    known = deciles.dropna().astype("int64")
+    known = deciles.dropna()
     known = known.loc[known.index.intersection(images.index)].sort_index()
     if known.empty:
         why = "no area has both a number of images and a decile"
         raise InputError("coverage", why, "compare the codes of the areas")
     counts = np.asarray(images.reindex(known.index), dtype=np.float64)
     decile = np.asarray(known, dtype=np.int64) - 1
-    if decile.min() < 0 or decile.max() >= classes:
-        raise InputError("coverage", f"deciles must lie between 1 and {classes}", "set --classes")
+    if decile.min() < 0 or decile.max() >= classes or (decile + 1 != known).any():
+        why = f"deciles must be whole numbers between 1 and {classes}"
+        raise InputError("coverage", why, "set --classes")
+    if people is not None and (people < 0).any():
+        area, value = next(iter(people[people < 0].items()))
+        raise InputError(f"area '{area}'", f"{value!r} is no number of people", "fix it")
     of = pd.Series("all", known.index) if strata is None else strata.reindex(known.index)
     stratum = pd.factorize(of.fillna("none"), sort=True)[0]
     residents = None if people is None else people.reindex(known.index).fillna(0.0).to_numpy(float)
@@ -240,9 +246,8 @@ def _refuse_counts(images: pd.Series) -> None:
     wrong = ~(np.isfinite(numbers) & (numbers >= 0) & (numbers == np.floor(numbers)))
     if wrong.any():
         area, value = next(iter(images[wrong].items()))
-        raise InputError(
-            f"area '{area}'", f"{value!r} is no number of images", "give 0, 1, 2, ... for each area"
-        )
+        what = "it has no number" if pd.isna(value) else f"{value!r} is no number"
+        raise InputError(f"area '{area}'", f"{what} of images", "give 0, 1, 2, ... for each area")
 
 
 def _by_decile(
@@ -328,7 +333,8 @@ def _spearman(
         return np.asarray((xy - x * y / n) / np.sqrt(safe))
 
     value = float(correlation(sums.totals()))
-    return estimate(value, correlation(sums.drawn(draws, rng)), level)
+    enough = len(counts) >= FEWEST
+    return estimate(value, correlation(sums.drawn(draws, rng)) if enough else [], level)
 
 
 def _permute(

@@ -270,6 +270,8 @@ def coverage(
         if lacking := [f"--{name}" for name, column in given.items() if column is None]:
             why = "a table needs " + ", ".join(lacking)
             raise InputError(path, why, "name its columns by these options")
+        if (x is None) != (y is None):
+            raise InputError("--x, --y", "a position needs both", "name both columns")
         columns = TableColumns(**given, **more)  # type: ignore[arg-type]
         result = table_coverage(path, columns, classes=classes, draws=draws)
     if machine:

@@ -34,7 +34,7 @@ def coverage_sentences(about: Mapping[str, Any], strata: str, classes: int) -> l
     one = unit(classes)[0]
     n, without = about["n_areas"], about["n_without"]
     if not without:
-        lines = [f"All {plural(n, 'area')} have images."]
+        lines = [f"All {n:,} areas have images." if n > 1 else "The one area has images."]
         return [*lines, *_by_number(about, one)]
     lines = [f"{without:,} of {plural(n, 'area')} ({percent(without / n)}) have no image."]
     shares = [each for each in about["by_decile"] if each["n"]]
