@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -137,6 +139,18 @@ def test_sources_are_joined_by_key_and_what_is_absent_stays_absent(
     predictions = read_table(study.predictions)
     assert len(predictions) == AREAS * LOCATIONS - 1
     assert [*Bundle.load(study.model / "all").sources] == ["statistics", "street"]
+    metrics = json.loads(study.metrics.read_text(encoding="utf-8"))
+    found = metrics["outcomes"]["income"]["sources"]
+    assert found["adds"]["street"]["n_areas"] == AREAS - 1
+    assert found["adds"]["statistics"]["n_areas"] == AREAS - 2
+    for name in ("street", "statistics"):
+        assert found["adds"][name]["spearman"]["low"] > 0
+        alone = found["alone"][name]["spearman"]["value"]
+        assert found["together"]["spearman"]["value"] > alone + 0.05
+    assert set(metrics["outcomes"]["income"]["baselines"]).isdisjoint({"street", "statistics"})
+    page = study.report.read_text(encoding="utf-8")
+    assert "What each source adds" in page
+    assert "statistics in 38" in page
 
 
 def test_both_sources_together_do_better_than_either(
@@ -268,3 +282,85 @@ def test_what_needs_one_source_says_so(
     for words in (("curves", place), ("export", place, "--features", "parquet", "--out", "x")):
         sentence = refuse(*words)
         assert "it has several sources (statistics, street), and this needs one" in sentence
+
+
+@pytest.fixture
+def elsewhere(run: Callable[..., tuple[int, str, str]], place: Path, tmp_path: Path) -> Path:
+    """Give a table of locations in areas; the stores of the study do for those of another city."""
+    change(place, 'learner = "ridge"', 'learner = "kernel"\nsource_dropout = 0.2')
+    assert run("run", place)[0] == 0
+    table = pd.read_csv(place / "locations.csv").rename(columns={"id": "location_id"})
+    file = tmp_path / "elsewhere.csv"
+    table.rename(columns={"code": "area"}).to_csv(file, index=False)
+    return file
+
+
+def predict(place: Path, elsewhere: Path, out: Path, *names: str) -> list[object]:
+    """Give the words that predict another city with some sources."""
+    given = [w for n in names for w in ("--features", f"{n}={place / 'features' / f'{n}.h5'}")]
+    return ["predict", place, *given, "--locations", elsewhere, "--out", out]
+
+
+def test_another_city_is_predicted_from_all_sources_or_without_one_that_it_lacks(
+    run: Callable[..., tuple[int, str, str]], place: Path, elsewhere: Path, tmp_path: Path
+) -> None:
+    found = {}
+    for names in (("street", "statistics"), ("statistics", "street"), ("street",)):
+        out = tmp_path / "-".join(names)
+        code, text, err = run(*predict(place, elsewhere, out, *names))
+        assert code == 0, err
+        absent = "predicted without statistics, which the bundle was trained on too"
+        assert (absent in " ".join((text + err).split())) == (len(names) == 1)
+        found[names] = read_table(out / "predictions.parquet")
+    whole, other, street = found.values()
+    pd.testing.assert_frame_equal(whole, other)
+    assert len(street) == AREAS * LOCATIONS - 1 - LOCATIONS
+    income = pd.read_csv(place / "areas.csv").set_index("code")["income"]
+
+    def rho(frame: pd.DataFrame) -> float:
+        return frame.groupby("area")["score"].mean().corr(income, method="spearman")
+
+    assert rho(whole) > rho(street) + 0.05
+    assert rho(street) > 0.5
+
+
+def test_sources_that_a_bundle_cannot_use_are_refused_in_one_sentence(
+    run: Callable[..., tuple[int, str, str]],
+    refuse: Callable[..., str],
+    place: Path,
+    elsewhere: Path,
+    tmp_path: Path,
+) -> None:
+    out = tmp_path / "out"
+    rest = ["--locations", elsewhere, "--out", out]
+    store = place / "features" / "street.h5"
+    sentence = refuse("predict", place, "--features", store, *rest)
+    assert "it was trained on several sources (statistics, street)" in sentence
+    assert "--features statistics=FILE --features street=FILE" in sentence
+    sentence = refuse("predict", place, "--features", f"air={store}", *rest)
+    assert "no such source" in sentence
+    sentence = refuse("predict", place, "--features", f"statistics={store}", *rest)
+    assert "it has 3 features a view, and the bundle knows 1" in sentence
+    # A city whose locations have more rows, so more views, than those of the study.
+    table = pd.read_csv(place / "street.csv")
+    pd.concat([table, table]).to_csv(place / "street.csv", index=False)
+    bundle = tmp_path / "bundle"
+    assert run("export", place, "--out", bundle)[0] == 2  # out of date
+    shutil.copytree(place / "model" / "all", bundle)
+    assert run("run", place)[0] == 0
+    table = pd.read_csv(elsewhere)[["location_id"]]
+    table.to_csv(elsewhere, index=False)
+    words = predict(place, elsewhere, out, "street")
+    words[1] = bundle
+    assert "source 'street' has views 1, 2, 3, 4 here" in refuse(*words)
+
+
+def test_a_bundle_that_was_trained_without_source_dropout_needs_all_its_sources(
+    run: Callable[..., tuple[int, str, str]], refuse: Callable[..., str], place: Path
+) -> None:
+    assert run("run", place)[0] == 0
+    table = pd.read_csv(place / "locations.csv").rename(columns={"id": "location_id"})
+    file = place / "elsewhere.csv"
+    table[["location_id"]].to_csv(file, index=False)
+    sentence = refuse(*predict(place, file, place.parent / "out", "street"))
+    assert "it cannot do without statistics: it was trained without source dropout" in sentence

@@ -31,7 +31,12 @@ def predict(
     out: Annotated[Path, typer.Option(help="Directory for the predictions.")],
     images: Annotated[Path | None, typer.Option(help="Folder with the images.")] = None,
     features: Annotated[
-        Path | None, typer.Option(help="A feature store that exists already, not images.")
+        list[str] | None,
+        typer.Option(
+            metavar="[NAME=]FILE",
+            help="A feature store that exists already, not images; of several sources one "
+            "for each: --features street=FILE --features satellite=FILE.",
+        ),
     ] = None,
     pattern: Annotated[
         str, typer.Option(help="File names of the images.")
@@ -70,10 +75,10 @@ def predict(
     from streetgauge.pipeline.predict import CityImages, predict_city
     from streetgauge.pipeline.predict_pages import boundary_settings
 
-    if (images is None) == (features is None):
+    if (images is None) == (not features):
         raise InputError("predict", "it reads one thing", "give --images or --features")
-    source = features if images is None else CityImages(images, pattern, weights, engine)
-    assert source is not None
+    given = _stores(features or [])
+    source = given if images is None else CityImages(images, pattern, weights, engine)
     shapes = None if boundaries is None else boundary_settings(boundaries, code, name)
     lines = predict_city(
         bundle,
@@ -88,6 +93,20 @@ def predict(
     )
     for line in lines:
         screen.report(line)
+
+
+def _stores(features: list[str]) -> Path | dict[str, Path]:
+    """Read which stores are given: one, or one for each source by its name."""
+    if len(features) == 1 and ("=" not in features[0] or Path(features[0]).exists()):
+        return Path(features[0])
+    found: dict[str, Path] = {}
+    for each in features:
+        name, _, file = each.partition("=")
+        if not file or name in found:
+            reason = "this source is given twice" if file else "it has no name, and several do"
+            raise InputError(f"--features {each}", reason, "write --features NAME=FILE for each")
+        found[name] = Path(file)
+    return found
 
 
 @app.command(

@@ -164,6 +164,7 @@ class Bundle:
         weights_sha256: str = "",
         transform: str = "",
         views: Sequence[str] = (),
+        of: str = "",
     ) -> list[str]:
         """Refuse features that the bundle does not know; report what is different but can be used.
 
@@ -173,6 +174,8 @@ class Bundle:
             Named in errors: where the features are.
         dimension, backbone, weights_sha256, transform, views
             Of these features; what is empty, there or in the bundle, is not compared.
+        of : str
+            Which of several sources they are.
 
         Returns
         -------
@@ -185,19 +188,21 @@ class Bundle:
             If backbone, its weights, a table's columns or the dimension differ, or no view has a
             name in common.
         """
-        source = self.source
-        if self.backbone and backbone and backbone != self.backbone:
+        source = self.sources[of] if of else self.source
+        trained = str(source.get("backbone") or "")
+        widths = {part.name: part.dimension for part in self.parts}
+        if trained and backbone and backbone != trained:
             raise InputError(
                 subject,
-                f"its features come from {backbone!r}, and the bundle knows those of "
-                f"{self.backbone!r}",
-                f"extract them with {self.backbone!r}, or take a bundle made with {backbone!r}",
+                f"its features come from {backbone!r}, and the bundle knows those of {trained!r}",
+                f"extract them with {trained!r}, or take a bundle made with {backbone!r}",
             )
-        if dimension != self.dimension:
+        if dimension != widths.get(of, self.dimension):
             raise InputError(
                 subject,
-                f"it has {dimension} features a view, and the bundle knows {self.dimension}",
-                f"extract them with {self.backbone!r}" if self.backbone else "",
+                f"it has {dimension} features a view, and the bundle knows "
+                f"{widths.get(of, self.dimension)}",
+                f"extract them with {trained!r}" if trained else "",
             )
         known = str(source.get("weights_sha256") or "")
         made = backbone not in (
@@ -218,9 +223,10 @@ class Bundle:
             _require_same_columns(subject, _same_json(rule), _same_json(transform))
         if made and rule and transform and _same_json(rule) != _same_json(transform):
             notes.append("images were prepared otherwise than for the bundle: see `transform`")
-        if views and self.views and tuple(views) != self.views:
-            theirs, ours = ", ".join(self.views), ", ".join(views)
-            if not set(views) & set(self.views):
+        known_views = tuple(map(str, source.get("views") or ()))
+        if views and known_views and tuple(views) != known_views:
+            theirs, ours = ", ".join(known_views), ", ".join(views)
+            if not set(views) & set(known_views):
                 raise InputError(
                     subject,
                     f"its views are {ours}, and the bundle was trained on {theirs}",

@@ -28,7 +28,7 @@ from streetgauge.model.reading import Standardisation, refuse_non_finite, subsam
 from streetgauge.seeds import derive_seed
 
 __all__ = ["LINEAR", "NOT_LINEAR", "RANDOM_FEATURES", "Bags", "Embedding", "JointEmbedding"]
-__all__ += ["bag_locations", "embedding_of"]
+__all__ += ["bag_locations", "embedding_of", "sources_of", "subsets"]
 
 Floats = NDArray[np.float64]
 Singles = NDArray[np.float32]
@@ -280,20 +280,19 @@ class JointEmbedding:
         return replace(self, embeddings=embeddings, centres=tuple(c[:1] for c in self.centres))
 
     def kernels(
-        self, kernels: Sequence[tuple[str, ...]], among: Sequence[str] | None = None
+        self, kernels: Sequence[tuple[str, ...]]
     ) -> tuple[list[tuple[str, ...]], list[float]]:
         """Give the kernels of one source for several: of each alone, of all, of all but one.
 
         A kernel of several sources is the sum of theirs. What the areas show of each kernel weighs
         them (`regress`), so that a source that tells nothing does not stand in the way of others;
-        each further source has to make the labels `ODDS` times as likely.
+        each further source has to make the labels `ODDS` times as likely. Of one source's kernels
+        those with a linear part are used: several sources have many.
 
         Parameters
         ----------
         kernels : sequence of tuple of str
             Of one source.
-        among : sequence of str, optional
-            The sources that may be used; all if not given.
 
         Returns
         -------
@@ -302,9 +301,7 @@ class JointEmbedding:
         """
         found, prior = [], []
         for chosen in subsets([part.name for part in self.parts]):
-            if among is not None and not set(chosen) <= set(among):
-                continue
-            for kernel in kernels:
+            for kernel in (each for each in kernels if LINEAR in each):
                 found.append(tuple(f"{name}/{each}" for name in chosen for each in kernel))
                 prior.append(-len(chosen) * float(np.log(ODDS)))
         return found, prior
@@ -322,6 +319,11 @@ class JointEmbedding:
                     whole[areas] = (vectors[k] - centre) * there[areas]
                 found.append(whole if k else np.concatenate([whole, there], axis=1))
         return found
+
+
+def sources_of(kernel: Sequence[str]) -> frozenset[str]:
+    """Give the sources whose maps a kernel of several sources sums."""
+    return frozenset(name.partition("/")[0] for name in kernel)
 
 
 def subsets(names: Sequence[str]) -> list[tuple[str, ...]]:

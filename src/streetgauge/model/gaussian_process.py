@@ -21,7 +21,8 @@ from scipy.special import logsumexp
 
 from streetgauge.errors import InputError
 
-__all__ = ["Kernel", "KernelPrediction", "Regression", "Spectrum", "regress"]
+__all__ = ["Fitted", "Kernel", "KernelPrediction", "Regression", "Spectrum", "fit_each"]
+__all__ += ["regress"]
 
 Floats = NDArray[np.float64]
 Singles = NDArray[np.float32]
@@ -235,6 +236,54 @@ class Regression:
         )
 
 
+@dataclass(frozen=True)
+class Fitted:
+    """Gaussian processes with several kernels on the same areas, before they are averaged.
+
+    Parameters
+    ----------
+    kernels : tuple of Kernel
+    evidence : array of float64, shape [P, L, M]
+        Log marginal likelihood at each level of noise.
+    noises : array of float64, shape [P, M]
+        Variance of each one's noise.
+    mean : array of float64, shape [M]
+        Mean decile of the areas.
+    """
+
+    kernels: tuple[Kernel, ...]
+    evidence: Floats
+    noises: Floats
+    mean: Floats
+
+    def averaged(
+        self, prior: Sequence[float] | None = None, among: Sequence[int] | None = None
+    ) -> Regression:
+        """Average the kernels, or some of them, by how likely the labels are with each.
+
+        Parameters
+        ----------
+        prior : sequence of float, optional
+            Logarithm of how likely each kernel is before any label is seen, up to a constant; all
+            alike if not given.
+        among : sequence of int, optional
+            Positions of the kernels that are averaged; all if not given.
+        """
+        chosen = range(len(self.kernels)) if among is None else among
+        rows = np.fromiter(chosen, np.int64)
+        log_weight = logsumexp(self.evidence[rows], axis=1)
+        if prior is not None:
+            log_weight += np.asarray(prior, np.float64)[rows, None]
+        share = np.exp(log_weight - logsumexp(log_weight, axis=0))
+        share[share < NEGLIGIBLE] = 0
+        share /= share.sum(axis=0)
+        used = np.flatnonzero(share.any(axis=1))
+        first = share.argmax(axis=0)
+        weighted = tuple(self.kernels[rows[k]].weighted(share[k], first == k) for k in used)
+        noise = (share * self.noises[rows]).sum(axis=0)
+        return Regression(weighted, self.mean, noise, self.evidence[rows])
+
+
 def regress(
     maps: Sequence[Singles],
     labels: Floats,
@@ -244,6 +293,34 @@ def regress(
     prior: Sequence[float] | None = None,
 ) -> Regression:
     """Fit a Gaussian process with every kernel, and weigh them by their marginal likelihood.
+
+    Parameters
+    ----------
+    maps, labels, weight, kernels, shares
+        As for `fit_each`.
+    prior : sequence of float, optional
+        As for `Fitted.averaged`.
+
+    Returns
+    -------
+    Regression
+
+    Raises
+    ------
+    InputError
+        If an outcome has a label in fewer than two areas.
+    """
+    return fit_each(maps, labels, weight, kernels, shares).averaged(prior)
+
+
+def fit_each(
+    maps: Sequence[Singles],
+    labels: Floats,
+    weight: Floats,
+    kernels: Sequence[Sequence[int]],
+    shares: Sequence[Sequence[float]] | None = None,
+) -> Fitted:
+    """Fit a Gaussian process with every kernel.
 
     Parameters
     ----------
@@ -258,13 +335,10 @@ def regress(
     shares : sequence of sequence of float, optional
         Of each kernel the shares that its maps have of the prior variance, of sum 1; equal ones if
         not given.
-    prior : sequence of float, optional
-        Logarithm of how likely each kernel is before any label is seen, up to a constant; all alike
-        if not given.
 
     Returns
     -------
-    Regression
+    Fitted
 
     Raises
     ------
@@ -288,20 +362,10 @@ def regress(
         _fit(maps, parts, share, labels, weight, groups)
         for parts, share in zip(kernels, shares, strict=True)
     ]
-    evidence = np.stack([levels for _, levels, _ in fitted])
-    log_weight = logsumexp(evidence, axis=1)
-    if prior is not None:
-        log_weight += np.asarray(prior, np.float64)[:, None]
-    share = np.exp(log_weight - logsumexp(log_weight, axis=0))
-    share[share < NEGLIGIBLE] = 0
-    share /= share.sum(axis=0)
-    used = np.flatnonzero(share.any(axis=1))
-    first = share.argmax(axis=0)
-    chosen = tuple(fitted[k][0].weighted(share[k], first == k) for k in used)
     filled, counted = np.where(known, labels, 0), known * weight[:, None]
     mean = (filled * counted).sum(axis=0) / counted.sum(axis=0)
-    noise = (share * np.stack([level for _, _, level in fitted])).sum(axis=0)
-    return Regression(chosen, mean, noise, evidence)
+    each, evidence, noises = zip(*fitted, strict=True)
+    return Fitted(each, np.stack(evidence), np.stack(noises), mean)
 
 
 def _fit(

@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from streetgauge.errors import InputError
+from streetgauge.features.joint import JointStore
+from streetgauge.features.store import FeatureStore
 from streetgauge.settings import TrainSettings, TransferSettings
 
 if TYPE_CHECKING:
-    from streetgauge.features import FeatureStore
     from streetgauge.model.bundle import Bundle
     from streetgauge.model.learners import StackModel
     from streetgauge.model.model import Model
 
 __all__ = ["Start", "compare_with", "count_known_areas", "find_start", "known_areas"]
-__all__ += ["open_bundle", "open_start"]
+__all__ += ["join_city", "open_bundle", "open_start"]
 
 
 def open_bundle(name: str | Path) -> tuple[Bundle, list[str]]:
@@ -62,10 +63,11 @@ def open_bundle(name: str | Path) -> tuple[Bundle, list[str]]:
     return Bundle.load(directory), []  # which reports what is missing
 
 
-def compare_with(bundle: Bundle, store: FeatureStore) -> list[str]:
+def compare_with(bundle: Bundle, store: FeatureStore, of: str = "") -> list[str]:
     """Refuse a store that a bundle does not fit; report what is different but can be used.
 
-    Engines in float32 agree to six digits. Other precisions are rounded, so they are reported.
+    ``of`` is which of several sources it is. Engines in float32 agree to six digits. Other
+    precisions are rounded, so they are reported.
     """
     notes = bundle.compare(
         store.path,
@@ -74,16 +76,71 @@ def compare_with(bundle: Bundle, store: FeatureStore) -> list[str]:
         weights_sha256=store.attributes.get("weights_sha256", ""),
         transform=store.attributes.get("transform", ""),
         views=store.views,
+        of=of,
     )
+    source = bundle.sources[of] if of else bundle.source
     here = store.attributes.get("precision") or "float32"
-    there = str(bundle.source.get("precision") or "float32")
+    there = str(source.get("precision") or "float32")
     if here != there:
-        cosines = (about.get("cosine") or 1 for about in (store.attributes, bundle.source))
+        cosines = (about.get("cosine") or 1 for about in (store.attributes, source))
         notes.append(
             f"features in {here} here, in {there} where the bundle was trained: "
             f"cosine to float32 {min(map(float, cosines)):.4f}"
         )
     return notes
+
+
+def join_city(
+    name: str | Path, bundle: Bundle, files: Mapping[str, Path], folder: Path
+) -> tuple[JointStore, list[str]]:
+    """Put the stores of another city side by side as a bundle of several sources knows them.
+
+    Parameters
+    ----------
+    name : str or Path
+        What the bundle is called in errors.
+    bundle : Bundle
+    files : mapping of source to Path
+        The stores.
+    folder : Path
+        Where the joint features lie while the process lasts.
+
+    Returns
+    -------
+    JointStore
+    list of str
+        Sentences on what is different but can be used, and on the sources that are absent.
+
+    Raises
+    ------
+    InputError
+        If a store does not fit, a source is none of the bundle's, or one is absent though the
+        bundle was not trained with source dropout.
+    """
+    sources = bundle.sources
+    for each in files:
+        if each not in sources:
+            step = f"it has {', '.join(sources)}"
+            raise InputError(f"--features {each}=", "the bundle has no such source", step)
+    absent = [each for each in sources if each not in files]
+    step = " ".join(f"--features {each}=FILE" for each in sources)
+    if not files:
+        reason = f"it was trained on several sources ({', '.join(sources)})"
+        raise InputError(name, reason, f"give a store of each: {step}")
+    if absent and not bundle.settings.source_dropout:
+        raise InputError(
+            name,
+            f"it cannot do without {' and '.join(absent)}: it was trained without source dropout",
+            f"give {step}, or train it with source_dropout under [train]",
+        )
+    notes = [f"predicted without {each}, which the bundle was trained on too" for each in absent]
+    stores = {each: FeatureStore.open(path) for each, path in files.items()}
+    for each, store in stores.items():
+        notes += [f"{each}: {note}" for note in compare_with(bundle, store, each)]
+        store.verify()
+    views = {each: list(map(str, about.get("views") or ())) for each, about in sources.items()}
+    widths = {part.name: part.dimension for part in bundle.parts}
+    return JointStore(stores, folder, views, widths), notes
 
 
 def count_known_areas(hashes: frozenset[str] | None, areas: Iterable[object]) -> int | None:

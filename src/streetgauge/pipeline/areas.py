@@ -8,6 +8,7 @@ from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pandas as pd
 
 from streetgauge.analysis.coverage_weights import compare_weighting
@@ -48,6 +49,8 @@ from streetgauge.evaluation.leaks import (
     outcome_values,
     shared_images,
 )
+from streetgauge.evaluation.resample import draw_units
+from streetgauge.evaluation.sources import compare_sources
 from streetgauge.evaluation.trust import add_trust, calibration_set, trust_lines
 from streetgauge.features.area_means import feature_table
 from streetgauge.io.files import read_metadata, read_table, write_json, write_table
@@ -56,7 +59,8 @@ from streetgauge.model.training_data import deciles, study_class_counts
 from streetgauge.pipeline.features import simulated
 from streetgauge.pipeline.train import stored_settings
 from streetgauge.progress import Advance, Progress
-from streetgauge.report.text import leak_messages
+from streetgauge.report.text import leak_messages, source_sentences
+from streetgauge.seeds import derive_seed
 from streetgauge.settings import FoldSettings, SimulatedFeatures, TableFeatures
 from streetgauge.skips import describe_skips
 from streetgauge.study import Done, Study
@@ -128,6 +132,8 @@ def make_areas(study: Study, key: str, progress: Progress) -> Done:
     if caution := metrics["scheme"]["caution"]:
         lines.append(caution)
     lines += leak_messages(metrics)
+    labels = {name: each.label or name for name, each in study.settings.outcomes.items()}
+    lines += source_sentences(metrics, labels).values()
     return Done((*lines, *trust_lines(frame), *describe_skips(skips)), skips)
 
 
@@ -295,7 +301,28 @@ def _evaluate_folds(
         evaluation["shuffled"] = evaluate_shuffled(
             known.baselines.shuffled(name, rows, training_areas=own), classes
         )
+        if study.settings.several:
+            evaluation["sources"] = _compare_sources(known, files, inputs, name, rows)
     return frame, estimates, levels, metrics
+
+
+def _compare_sources(
+    known: _StudyAreas, files: FoldOutputs, inputs: EvaluationInputs, name: str, rows: pd.DataFrame
+) -> dict[str, Any] | None:
+    """Compare what each source predicts of an outcome's areas by itself with what all do."""
+    settings, scheme = known.study.settings, inputs.scheme or {}
+    predicted = read_table(files.sources)
+    given = (settings.evaluation, scheme, inputs.coordinates, inputs.columns)
+    counts = inputs.class_counts.get(name)
+    return compare_sources(
+        predicted[predicted["outcome"] == name],
+        rows,
+        settings.evaluation,
+        np.random.default_rng(derive_seed(settings.seed, "sources", name)),
+        classes=inputs.classes,
+        counts=None if counts is None else list(counts),
+        unit=draw_units(rows.index, *given)[0],
+    )
 
 
 def _with_untested(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Self
@@ -22,7 +23,8 @@ from streetgauge.evaluation import (
 )
 from streetgauge.evaluation.best import AreaKnowledge
 from streetgauge.evaluation.intervals import intervals_elsewhere
-from streetgauge.features.area_means import feature_table, mean_features
+from streetgauge.features.area_means import feature_table
+from streetgauge.features.joint import JointStore, area_means
 from streetgauge.features.store import FeatureStore
 from streetgauge.imagery import find_views
 from streetgauge.io.files import (
@@ -40,7 +42,7 @@ from streetgauge.io.tables import (
     refuse_repeated,
     require_columns,
 )
-from streetgauge.model.transfer import compare_with, known_areas, open_bundle
+from streetgauge.model.transfer import compare_with, join_city, known_areas, open_bundle
 from streetgauge.pipeline.predict_best import add_best, placements_of, read_labels
 from streetgauge.pipeline.predict_pages import (
     PAGES,
@@ -55,7 +57,7 @@ from streetgauge.skips import SKIP_COLUMNS, counted, describe_skips
 from streetgauge.study.outputs import refuse_overlap
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Sequence
 
     import numpy as np
     from numpy.typing import NDArray
@@ -100,7 +102,7 @@ class CityImages:
 
 def predict_city(
     bundle: str | Path,
-    source: CityImages | Path,
+    source: CityImages | Path | Mapping[str, Path],
     locations: Path,
     out: Path,
     *,
@@ -116,8 +118,10 @@ def predict_city(
     ----------
     bundle : str or Path
         See `open_bundle`.
-    source : CityImages or Path
-        Images, or a feature store that exists already.
+    source : CityImages or Path, or mapping of name to Path
+        Images, or a feature store that exists already; for a bundle of several sources a store for
+        each. What is absent of these is reported, and the rest is used, if the bundle was trained
+        with source dropout.
     locations : Path
         CSV or Parquet with ``location_id`` and, for areas, ``area``; a location without one is
         predicted, and listed in ``skipped.parquet`` if others have one. ``lat`` and ``lon``, if
@@ -156,12 +160,6 @@ def predict_city(
     of areas that were held out there: it does not depend on which other areas are predicted.
     """
     model, lines = open_bundle(bundle)
-    if model.parts:
-        raise InputError(
-            bundle,
-            f"it was trained on several sources ({', '.join(model.sources)})",
-            "predict with a bundle of one source",
-        )
     city = _read_locations(locations)
     if (out / "study.toml").exists():
         raise InputError(out, "this is a study, whose files would be written over", "take another")
@@ -178,22 +176,20 @@ def predict_city(
         _refuse_without_scale(bundle)
     borders = scale.cut_points
     drawn = areas_of_city(city["area"].dropna().unique().tolist(), boundaries)
-    given = None if isinstance(source, CityImages) else FeatureStore.open(source)
-    if given is not None:
-        compare_with(model, given)
-        given.verify()
+    given, notes = _open_given(bundle, model, source, out)
     with WriteLock(out / "predictions.parquet") as lock:
         _refuse_there(out, force)  # another run may have ended meanwhile
         for file in (out / name for name in OWN_FILES):
             if lock.held:
                 remove_leftovers(file)
             file.unlink(missing_ok=True)
+        store: FeatureStore | JointStore
         if given is None:
             assert isinstance(source, CityImages)
             store, skips = _extract(model, bundle, source, city, store_file, progress)
+            notes = compare_with(model, store)
         else:
             store, skips = given, pd.DataFrame()
-        notes = compare_with(model, store)
         rows = store.rows(city["location_id"].to_numpy(str))
         if given is not None:
             without = city.loc[rows < 0, ["location_id", "area"]]
@@ -203,7 +199,7 @@ def predict_city(
         city, rows = city[rows >= 0].reset_index(drop=True), rows[rows >= 0]
         if not len(city):
             what = "features there" if given is not None else "all its images"
-            folder = source.folder if isinstance(source, CityImages) else source
+            folder = source.folder if isinstance(source, CityImages) else "--features"
             raise InputError(folder, f"no location has {what}", f"see {out / 'skipped.parquet'}")
         predictions = model.predict_frame(
             store.features, store.present, city["location_id"].to_numpy(str), rows=rows
@@ -214,7 +210,7 @@ def predict_city(
         areas = _areas(predictions, scale, model.model.classes)
         if len(areas):
             here = city[city["area"].notna()]
-            features = feature_table(mean_features(store, here)[0])
+            features = feature_table(area_means(store, here)[0])
             areas, applicability = _add_applicability(areas, model, features)
             where = "within this city" if borders is None else "on the scale of the bundle's city"
             lines.append(f"{areas['area'].nunique():,} areas, deciles cut {where}")
@@ -254,6 +250,29 @@ def predict_city(
         # Last: where it is, a run has ended, and one that was killed goes on without --force.
         write_table(predictions, out / "predictions.parquet")
         return lines
+
+
+def _open_given(
+    bundle: str | Path,
+    model: Bundle,
+    source: CityImages | Path | Mapping[str, Path],
+    out: Path,
+) -> tuple[FeatureStore | JointStore | None, list[str]]:
+    """Open the features that are given, as the bundle knows them; None of images."""
+    if model.parts:
+        files = source if isinstance(source, Mapping) else {}
+        return join_city(bundle, model, files, out / "features")
+    if isinstance(source, CityImages):
+        return None, []
+    if isinstance(source, Mapping):
+        if len(source) != 1:
+            reason = "it was trained on one source of features"
+            raise InputError(bundle, reason, "give its store alone: --features FILE")
+        (source,) = source.values()
+    store = FeatureStore.open(source)
+    notes = compare_with(model, store)
+    store.verify()
+    return store, notes
 
 
 def _name_of(bundle: str | Path) -> str:
@@ -321,7 +340,7 @@ def _deciles_in_words(areas: pd.DataFrame, model: Bundle) -> list[str]:
 
 def _inputs(
     bundle: str | Path,
-    source: CityImages | Path,
+    source: CityImages | Path | Mapping[str, Path],
     locations: Path,
     boundaries: AreaSettings | None,
     labels: Path | None,
@@ -337,6 +356,8 @@ def _inputs(
         if source.weights is not None:
             yield "--weights", source.weights
             yield from (("--weights", path) for path in companions(source.weights))
+    elif isinstance(source, Mapping):
+        yield from (("--features", path) for path in source.values())
     else:
         yield "--features", source
     if not str(bundle).startswith("hf://"):
@@ -410,6 +431,9 @@ def _add_applicability(
     """Add ``dissimilarity_index`` and ``outside_aoa``, if the bundle knows its areas."""
     if model.area_of_applicability is None:
         return areas, []
+    known = len(model.area_of_applicability["mean"])
+    if features.shape[1] != known:  # of several sources, one is absent
+        return areas, ["whether areas are like those of training is not known without all sources"]
 
     index = AreaOfApplicability.from_arrays(model.area_of_applicability).dissimilarity_index(
         features.to_numpy()

@@ -161,6 +161,7 @@ def _cross_validated(
         start=start,
         progress=work.progress,
     )
+    _predict_by_sources(work, training, files)
     frame = folds_frame(splits, data.location_ids, data.areas)
     views = pd.Series(
         data.present[data.location_rows].sum(axis=1, dtype="int64"), data.location_ids
@@ -214,6 +215,19 @@ def _train_unweighted(
         f"areas weighted by how likely they have images, from {columns}: "
         f"{len(weights):,} count as {about['effective']:,.0f}",
     )
+
+
+def _predict_by_sources(work: _Work, splits: list[Split], files: FoldOutputs) -> None:
+    """Write what each of several sources predicts by itself; no such file stays of one source."""
+    from streetgauge.model.sources import predict_by_sources
+    from streetgauge.model.training_data import cached_predictions
+
+    if not work.data.parts:
+        files.sources.unlink(missing_ok=True)
+    elif cached_predictions(files.sources, work.key) is None:
+        seed = work.study.settings.seed
+        found = predict_by_sources(work.data, splits, seed=seed, progress=work.progress)
+        write_table(found, files.sources, {"cache_key": work.key})
 
 
 def _training_splits(work: _Work, splits: list[Split]) -> list[Split]:

@@ -179,6 +179,7 @@ def _context(data: ReportData) -> dict[str, Any]:
         "concepts": words.concepts_of(data.concepts, tested) if data.concepts else (),
         "concept_caveats": words.concept_caveats(data.concepts, tested) if data.concepts else (),
         "coverage": words.coverage_of(data, called),
+        "sources": words.source_sentences(data.metrics, tested),
         "age": words.age_sentences(data.age, called) if data.age else (),
         "fairness": words.fairness_sentences(data.fairness, called) if data.fairness else (),
         "use": words.responsible_use(data, called),

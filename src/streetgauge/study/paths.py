@@ -220,6 +220,9 @@ class FoldOutputs:
     model = _File("model")
     areas = _File("areas.parquet")
 
+    sources = _File("model/sources.parquet")
+    """What each of several sources, and all but one, predict of the tested areas."""
+
     calibration = _File("model/calibration.parquet")
     """The calibration set of a single split: `streetgauge.model.cross_validate` writes it."""
 

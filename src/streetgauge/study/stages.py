@@ -9,7 +9,7 @@ from pathlib import Path
 from streetgauge.errors import InputError, closest
 from streetgauge.io.files import companions
 from streetgauge.settings import ImageFeatures, OpenImagery, RasterFeatures, SimulatedFeatures
-from streetgauge.study.paths import StudyFiles, other_outputs
+from streetgauge.study.paths import StudyFiles, other_outputs, own_outputs
 
 __all__ = ["STAGES", "Stage", "downstream", "has_curve", "has_gallery", "stage_named", "stages_of"]
 __all__ += ["makes", "sections", "upstream"]
@@ -162,6 +162,8 @@ STAGES = (
             *(f for f in _other_files(s, "predictions", "folds", "splits") if f.exists()),
             *((s.transfer_curve,) if has_curve(s) else ()),
             *((s.unweighted,) if s.settings.coverage and s.unweighted.exists() else ()),
+            *((own_outputs(s).sources,) if s.settings.several else ()),
+            *(f for f in _other_files(s, "sources") if s.settings.several and f.exists()),
         ),
         lambda s: (
             *(s.areas, s.map, s.geoparquet, s.map_style, s.metrics, *_other_files(s, "areas")),

@@ -171,6 +171,7 @@ def _of_study(
     course = pd.DataFrame() if history is None else history
     yield "gain", None, partial(of_study.added, metrics, labels)
     yield "methods", None, partial(of_study.methods, metrics, labels)
+    yield "sources", None, partial(of_study.sources, metrics, labels)
     yield "transfer", None, partial(of_study.transfer, metrics, labels)
     for by in ("areas", "locations", "views"):
         yield f"fewer-{by}", None, partial(of_study.less_data, curves, by, labels)

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure as Canvas
 
-__all__ = ["added", "less_data", "methods", "training", "transfer"]
+__all__ = ["added", "less_data", "methods", "sources", "training", "transfer"]
 
 MARKS = {"random": (ORANGE, "s"), "spatial": (BLUE, "o")}  # by kind of folds
 OTHER = (GREY, "D")
@@ -41,6 +41,13 @@ SEEN = {
     "the mapped learner": (BLUE, "o"),
     "the best estimate": (INK, "^"),
 }
+# By which sources were used: colour, mark and shift of the row.
+USED = {
+    "alone": (ORANGE, "s", -0.12),
+    "all but it": (GREY, "D", 0.12),
+    "all together": (BLUE, "o", 0.0),
+}
+ENDS = {"value": "", "low": "_low", "high": "_high"}
 ACROSS = 4  # panels of small multiples
 METRICS = {"mae": "Mean absolute error ({many})", "spearman": "Spearman’s ρ"}
 
@@ -144,6 +151,55 @@ def methods(metrics: Mapping[str, Any], labels: Mapping[str, str]) -> Sketch | N
         "estimate from all that is known; "
         f"{words.percent(metrics['interval_level'])} intervals. Left is better. Folds: "
         f"{metrics['scheme']['description']}.",
+    )
+
+
+def sources(metrics: Mapping[str, Any], labels: Mapping[str, str]) -> Sketch | None:
+    """Draw how well each source of several ranks the areas: alone, all together, all but it."""
+    found = {n: each for n in labels if (each := metrics["outcomes"][n].get("sources"))}
+    rows = []
+    for outcome, each in found.items():
+        parts = [("alone", n, f) for n, f in each["alone"].items()]
+        without = each["without"] if len(each["alone"]) > 2 else {}
+        parts += [("all but it", n, f) for n, f in without.items()]
+        parts.append(("all together", "all", each["together"]))
+        rows += [
+            {"outcome": outcome, "used": used, "source": source, "areas": each["n_areas"]}
+            | {f"{m}{end}": f[m][k] for m in METRICS for k, end in ENDS.items()}
+            for used, source, f in parts
+        ]
+    table = pd.DataFrame(rows)
+    if table.empty or table["spearman"].isna().all():
+        return None
+    names = [*dict.fromkeys(table["source"])]
+    across = min(3, len(found))
+    down = -(-len(found) // across)
+    canvas, panels = new(PAGE, 0.9 + down * (0.45 + 0.24 * len(names)), down, across)
+    for axes in panels[len(found) :]:
+        axes.set_visible(False)
+    for i, (axes, outcome) in enumerate(zip(panels, found, strict=False)):
+        for used, (colour, mark, shift) in USED.items():
+            own = table[(table["outcome"] == outcome) & (table["used"] == used)]
+            if own.empty:
+                continue
+            y = own["source"].map(names.index) + shift
+            ends = own[["spearman_low", "spearman_high"]].astype(float)
+            axes.hlines(y, ends["spearman_low"], ends["spearman_high"], color=colour, lw=1.2)
+            fill = "white" if mark == "s" else colour
+            rho = own["spearman"].astype(float)
+            axes.plot(rho, y, mark, ms=4, mec=colour, mew=1.1, mfc=fill, label=used)
+        axes.set_title(short(labels[outcome], 24, lines=2))
+        axes.set_ylim(len(names) - 0.5, -0.5)
+        name_rows(axes, range(len(names)), None if i % across else [short(n, 24) for n in names])
+    canvas.supxlabel(METRICS["spearman"], size=8)
+    below(canvas, panels[0], len(USED), above=True)
+    return Sketch(
+        canvas,
+        table,
+        "What each source of features tells",
+        "Spearman’s ρ of predicted and actual areas from each source alone and from all together, "
+        "and, of three sources or more, from all but the one that is named; by the same Gaussian "
+        f"processes on the same folds, with {words.percent(metrics['interval_level'])} intervals.",
     )
 
 
