@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 
 from streetgauge.evaluation import Draws, associations, readable_model, worst_and_best
+from streetgauge.evaluation.weighted_test import weighted_p_values
 
 N, K = 120, 6
 FEW = Draws(draws=20)
@@ -55,6 +56,17 @@ def test_maps_that_are_smooth_and_unrelated_are_reported_only_where_distances_ar
         without += bool(_reported(associations(concepts, deciles, draws=FEW)))
     assert with_distances <= 4
     assert without >= 20
+
+
+def test_planted_concepts_are_found_among_smooth_maps() -> None:
+    planted = unrelated = 0
+    for seed in range(40):
+        concepts, deciles, xy = _world(seed, planted=0.5, reach=1_500)
+        found = _reported(associations(concepts, deciles, coordinates=xy, draws=FEW))
+        planted += "concept 0" in found
+        unrelated += bool(found - {"concept 0"})
+    assert planted >= 30
+    assert unrelated <= 4
 
 
 def test_worst_and_best_off_are_a_fifth_of_the_classes_each() -> None:
@@ -136,3 +148,45 @@ def test_readable_model_is_tested_on_areas_that_it_has_not_seen() -> None:
     assert noise is not None
     assert abs(noise["concepts"]["value"]) < 0.25
     assert readable_model(concepts.iloc[:0], frame, pairs) is None
+
+
+def test_weighted_test_agrees_with_least_squares_of_the_true_covariance() -> None:
+    """With a covariance that is in the family, p-values are those of the exact computation."""
+    from scipy.stats import t
+
+    exact, found = [], []
+    for seed in range(10):
+        rng = np.random.default_rng(seed)
+        points = rng.uniform(0, 10_000, (150, 2))
+        distance = np.hypot(*(points[:, None] - points[None]).transpose(2, 0, 1))
+        factor = np.linalg.cholesky(np.exp(-distance / 2_000) + 1e-9 * np.eye(150))
+        fields = factor @ rng.standard_normal((150, 5))
+        decile = fields[:, 0].argsort().argsort() * 10 // 150 + 1
+        worst, best = (decile <= 2).astype(float), (decile > 8).astype(float)
+        x = np.linalg.solve(factor, np.column_stack([np.ones(150), worst, best]))
+        y = np.linalg.solve(factor, fields[:, 1:] + 0.4 * fields[:, :1])
+        inverse = np.linalg.inv(x.T @ x)
+        coefficients = inverse @ x.T @ y
+        error = ((y - x @ coefficients) ** 2).sum(axis=0) / 147
+        contrast = np.array([0, -1, 1])
+        statistic = contrast @ coefficients / np.sqrt(error * (contrast @ inverse @ contrast))
+        exact.append(statistic)
+        values = fields[:, 1:] + 0.4 * fields[:, :1]
+        p = weighted_p_values(values, worst, best, points)
+        plain = best @ values / best.sum() - worst @ values / worst.sum()
+        found.append(np.where(p < 1, np.sign(plain) * t.isf(p / 2, 147), np.nan))
+    known = np.isfinite(found)
+    assert known.sum() >= 35
+    np.testing.assert_allclose(np.array(found)[known], np.array(exact)[known], atol=0.6)
+
+
+def test_weighted_test_is_the_t_test_where_areas_are_independent() -> None:
+    from scipy.stats import ttest_ind
+
+    rng = np.random.default_rng(1)
+    points, values = rng.uniform(0, 1_000, (200, 2)), rng.standard_normal((200, 40))
+    worst = np.arange(200) < 100
+    p = weighted_p_values(values, worst * 1.0, ~worst * 1.0, points)
+    np.testing.assert_allclose(
+        np.median(p / ttest_ind(values[worst], values[~worst]).pvalue), 1, atol=0.05
+    )

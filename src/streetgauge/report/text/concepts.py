@@ -142,9 +142,9 @@ def _of_networks(
     names = [str(r["concept"]) for r in reported if r["concept"] not in measured]
     if names:
         yield (
-            f"Names such as {names[0]} are of what a network was trained on: it has only these, "
-            "and gives one of them to whatever looks most like it. The images show what it means "
-            "here."
+            f"Names such as {names[0]} are those that a network was trained on: it knows no "
+            "others, and gives the closest to whatever an image shows. The images show what it "
+            "means here."
         )
 
 
@@ -174,7 +174,7 @@ def _few_areas(rows: Sequence[Mapping[str, Any]]) -> Iterator[str]:
     if fewest < FEW_AREAS:
         yield (
             f"There are as few as {plural(fewest, 'area')} at an end: only large differences can "
-            "be found, and those found look larger than they are."
+            "be detected, and those are overestimated."
         )
 
 
