@@ -191,3 +191,30 @@ def test_a_study_tells_when_its_images_were_taken_and_one_of_a_table_is_refused(
     text = " ".join(age_sentences(found))
     assert f"{percent(found['n_dated'] / found['n_images'])} of" in text  # some are damaged
     assert "from 2011 to 2019, half of them before 2016." in text
+
+
+def test_a_gap_of_a_year_between_images_and_statistic_is_stated_and_a_smaller_one_is_not() -> None:
+    about = {
+        **{
+            "n_dated": 10,
+            "n_images": 10,
+            "first": 2012,
+            "last": 2018,
+            "median": 2015,
+            "year": 2015,
+        },
+        "outcomes": {
+            name: {
+                "gap": gap,
+                "vintage": 2011.5,
+                "is_related": False,
+                "over_time": None,
+                "per_5_years": {},
+            }
+            for name, gap in {"income": 3.46, "health": -1.0, "crime": 0.9, "age": None}.items()
+        },
+    }
+    text = " ".join(age_sentences(about, {"income": "Income"}))
+    assert "later than the statistic by 3.5 years (Income)." in text
+    assert "earlier than the statistic by 1.0 years (health)." in text
+    assert "crime" not in text

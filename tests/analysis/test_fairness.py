@@ -134,6 +134,8 @@ def test_numbers_are_cut_into_thirds_and_few_numbers_are_groups_as_they_are() ->
     groups, small = sort_into_groups(columns)
     assert groups["density"].value_counts().to_dict() == {"low": 20, "middle": 20, "high": 20}
     assert set(groups["zone"]) == {"0", "1"}
+    columns["zone"] = columns["zone"].where(np.arange(60) > 3)
+    assert set(sort_into_groups(columns)[0]["zone"].dropna()) == {"0", "1"}
     assert small == []
 
 

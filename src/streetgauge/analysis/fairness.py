@@ -71,6 +71,8 @@ def sort_into_groups(columns: pd.DataFrame) -> tuple[pd.DataFrame, list[dict[str
         if pd.api.types.is_numeric_dtype(known) and known.nunique() > LEVELS:
             third = equal_count(known.to_numpy(float), len(THIRDS))
             known = pd.Series(np.array(THIRDS)[third - 1], known.index)
+        elif pd.api.types.is_float_dtype(known) and (known == known.round()).all():
+            known = known.astype("int64")  # as they were before some were missing
         groups[str(name)] = known.astype("str").reindex(columns.index)
     small = [
         {"column": str(name), "group": str(group), "n": int(n)}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from streetgauge.report.text.numbers import number, percent, plural, span
+from streetgauge.report.text.numbers import listed, number, percent, plural, span
 
 __all__ = ["age_sentences"]
 
@@ -29,6 +29,7 @@ def age_sentences(age: Mapping[str, Any], labels: Mapping[str, str] = {}) -> lis
         f"when they were taken: from {age['first']} to {age['last']}, half of them before "
         f"{age['median'] + 1}."
     ]
+    lines += _gaps(age["outcomes"], labels)
     for name, each in age["outcomes"].items():
         called, slope = labels.get(name, name), each["per_5_years"]
         if each["is_related"]:
@@ -42,6 +43,21 @@ def age_sentences(age: Mapping[str, Any], labels: Mapping[str, str] = {}) -> lis
             lines += _over_time(called, tested, age["year"])
     if not any(each["is_related"] for each in age["outcomes"].values()):
         lines.append("Errors are not found to go with the age of the images.")
+    return lines
+
+
+def _gaps(outcomes: Mapping[str, Any], labels: Mapping[str, str]) -> list[str]:
+    """State how far images are from the year of each statistic, where that is a year or more."""
+    lines = []
+    for when, sign in (("later", 1), ("earlier", -1)):
+        years = {
+            labels.get(name, name): number(abs(each["gap"]), 1)
+            for name, each in outcomes.items()
+            if each["gap"] is not None and sign * each["gap"] >= 1
+        }
+        if years:
+            each = listed([f"{gap} years ({name})" for name, gap in years.items()])
+            lines.append(f"In the median area images are {when} than the statistic by {each}.")
     return lines
 
 
