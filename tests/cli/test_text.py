@@ -151,3 +151,12 @@ def test_a_terminal_of_ascii_gets_all_results(marked: Path) -> None:
     found = [json.loads(line) for line in done.stdout.splitlines()]
     assert found[0]["scheme"]["description"]
     assert found[-1]["report"] == str(marked / "report.html")
+
+
+def test_the_name_of_the_case_is_shown_as_it_is(run: Run, grid: Path, shared_cases: Path) -> None:
+    name = (shared_cases / "hostile" / "markup_in_a_name.toml.part").read_text("utf-8").strip()
+    file = grid / "study.toml"
+    file.write_text(file.read_text("utf-8").replace('name = "Grid"', name), encoding="utf-8")
+    code, out, err = run("outcomes", grid)
+    assert code == 0, err
+    assert "City [/bold] of [x]: outcomes" in out

@@ -55,7 +55,7 @@ def _single_areas(metrics: Mapping[str, Any], labels: Mapping[str, str]) -> Iter
         yield (
             f"Not for decisions about single areas by images alone: for "
             f"{among(list(wide), len(metrics['outcomes']))} an area’s interval is {span} of "
-            f"{classes} {unit(classes)[1]} wide on average. Use it to rank and to look closer."
+            f"{classes} {unit(classes)[1]} wide on average. Use it to rank areas, and to choose which to examine first."
         )
 
 
@@ -117,6 +117,6 @@ def _images(data: ReportData) -> Iterator[str]:
         )
     if data.gallery is not None or data.images:
         yield (
-            "The page shows street images. They may show faces, number plates and homes: look at "
-            "each before the page leaves your office."
+            "The page shows street images. They may show faces, number plates and homes: check "
+            "each of them before you publish the page."
         )
