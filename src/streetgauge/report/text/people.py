@@ -55,7 +55,8 @@ def _single_areas(metrics: Mapping[str, Any], labels: Mapping[str, str]) -> Iter
         yield (
             f"Not for decisions about single areas by images alone: for "
             f"{among(list(wide), len(metrics['outcomes']))} an area’s interval is {span} of "
-            f"{classes} {unit(classes)[1]} wide on average. Use it to rank areas, and to choose which to examine first."
+            f"{classes} {unit(classes)[1]} wide on average. Use it to rank areas, and to "
+            "choose which to examine first."
         )
 
 
