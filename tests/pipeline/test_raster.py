@@ -102,3 +102,21 @@ def test_a_raster_has_no_images_that_could_cover_an_area(
     for stage in ("outcomes", "locations"):
         assert run(stage, study)[0] == 0
     assert "a raster has no images" in refuse("coverage", study)
+
+
+def test_a_raster_is_a_source_next_to_others_and_its_absence_is_no_copy(
+    study: Path, run: Run
+) -> None:
+    rng = np.random.default_rng(0)
+    places = pd.read_csv(study / "places.csv")["place"]
+    noise = pd.DataFrame(rng.normal(size=(len(places), 3)), columns=["a", "b", "c"])
+    noise.assign(place=places).to_csv(study / "noise.csv", index=False)
+    change(study, "[features]\n", "[features.sky]\n")
+    own = 'source = "table"\nfile = "noise.csv"\ncolumns = ["a", "b", "c"]\n'
+    change(study, "[folds]\n", f'[features.street]\n{own}location_id = "place"\n\n[folds]\n')
+    code, _, err = run("run", study)
+    assert code == 0, err
+    assert "sky: 56 locations excluded: the raster does not cover the location's area" in err
+    assert "392 locations with any source, 336 with all 2" in err
+    assert "of sky puts areas in the order of Household income" in err
+    assert "exactly the features of another area" not in err

@@ -53,6 +53,7 @@ from streetgauge.evaluation.resample import draw_units
 from streetgauge.evaluation.sources import compare_sources
 from streetgauge.evaluation.trust import add_trust, calibration_set, trust_lines
 from streetgauge.features.area_means import feature_table
+from streetgauge.features.store import FeatureStore
 from streetgauge.io.files import read_metadata, read_table, write_json, write_table
 from streetgauge.locations import read_areas
 from streetgauge.model.training_data import deciles, study_class_counts
@@ -382,11 +383,20 @@ def _feature_leaks(known: _StudyAreas) -> list[dict[str, Any]]:
         width = widths.get(name, known.features.shape[1])
         own = known.features.iloc[:, first : first + width]
         first += width
+        if settings.several:  # others have a mean in place of what they lack
+            own = own[own.index.isin(_areas_of_source(known, name))]
         if isinstance(features, TableFeatures):
             found += feature_leaks(own, values, features.file.name, features.columns)
         elif not isinstance(features, SimulatedFeatures):
             found += feature_leaks(own, values, name or features.store)
     return found
+
+
+def _areas_of_source(known: _StudyAreas, name: str) -> pd.Series:
+    """Give the areas in which some location has features of a source."""
+    store = FeatureStore.open(known.study.sources[name].features)
+    there = known.locations["location_id"].isin(store.location_ids[store.done])
+    return known.locations.loc[there, "area"]
 
 
 def _in_order(areas: pd.DataFrame) -> pd.DataFrame:
