@@ -6,7 +6,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from streetgauge.evaluation.baselines import Folds, constant, nearest_areas, nearest_scores
+from small_worlds import nearest
+from streetgauge.classes import equal_count
+from streetgauge.evaluation.baselines import Folds, constant
 
 
 def world(n=600, seed=2, folds=5):
@@ -33,7 +35,7 @@ def test_the_constant_is_a_decile_even_where_two_are_in_the_middle():
 def test_labels_of_the_held_out_fold_do_not_leak():
     # Labels are unrelated to place: whoever finds the own area among the neighbours gets all right.
     actual, fold, place = world()
-    score = nearest_scores(actual, fold, place, neighbours=1)
+    score = nearest(actual, fold, place, neighbours=1)
     assert (score == actual.astype(float)).mean() < 0.2
 
 
@@ -57,7 +59,7 @@ def test_other_labels_in_the_held_out_fold_change_none_of_its_scores():
     actual, fold, place = world()
     mine = fold == 3
     other = actual.where(~mine, 11 - actual)
-    before, after = (nearest_scores(a, fold, place) for a in (actual, other))
+    before, after = (nearest(a, fold, place) for a in (actual, other))
     pd.testing.assert_series_equal(before[mine], after[mine])
     assert (before[~mine] != after[~mine]).any()
     assert (constant(other, fold)[mine] == constant(actual, fold)[mine]).all()
@@ -66,7 +68,7 @@ def test_other_labels_in_the_held_out_fold_change_none_of_its_scores():
 def test_where_position_decides_all_the_nearest_areas_know_it():
     _, fold, place = world(n=2000)
     actual = pd.qcut(place["x"], 10, labels=False).add(1).astype("Int64")
-    found = nearest_areas(actual, fold, place)
+    found = pd.Series(equal_count(nearest(actual, fold, place)), actual.index)
     assert (found - actual).abs().mean() < 0.3
     assert found.value_counts().between(170, 230).all()  # equal counts, like the predictions
 
@@ -75,17 +77,17 @@ def test_the_nearest_areas_are_those_with_an_actual_decile():
     place = pd.DataFrame({"x": [0.0, 1, 2, 9], "y": 0.0}, list("abcd"))
     fold = pd.Series([1, 2, 2, 2], list("abcd"))
     actual = pd.Series([5, None, 7, 9], list("abcd"), dtype="Int64")
-    assert nearest_scores(actual, fold, place, 1)["a"] == 7
-    assert nearest_scores(actual, fold, place, 5, weighted=False)["a"] == 8
+    assert nearest(actual, fold, place, neighbours=1)["a"] == 7
+    assert nearest(actual, fold, place, weighted=False)["a"] == 8
     weighted = (7 / 2 + 9 / 9) / (1 / 2 + 1 / 9)  # by one over the distance
-    assert nearest_scores(actual, fold, place, 5)["a"] == pytest.approx(weighted)
+    assert nearest(actual, fold, place)["a"] == pytest.approx(weighted)
 
 
 def test_an_area_without_a_position_gets_the_mean_and_is_no_neighbour():
     place = pd.DataFrame({"x": [0.0, 1, 2], "y": 0.0}, list("abc"))
     fold = pd.Series([1, 2, 2, 2, 1], list("abcde"))
     actual = pd.Series([5, 2, 4, 9, 1], list("abcde"), dtype="Int64")
-    score = nearest_scores(actual, fold, place, 5, weighted=False)  # d and e have no place
+    score = nearest(actual, fold, place, weighted=False)  # d and e have no place
     assert score["a"] == 3
     assert score["e"] == 5
 
@@ -94,8 +96,8 @@ def test_the_order_of_rows_and_of_coordinates_does_not_matter():
     actual, fold, place = world(n=300)
     place = place.round(-3)  # many areas equally far away
     order = np.random.default_rng(0).permutation(300)
-    one = nearest_areas(actual, fold, place)
-    two = nearest_areas(actual.iloc[order], fold, place.iloc[order[::-1]])
+    one = nearest(actual, fold, place)
+    two = nearest(actual.iloc[order], fold, place.iloc[order[::-1]])
     pd.testing.assert_series_equal(one, two.sort_index(), check_names=False)
 
 
@@ -114,8 +116,8 @@ def test_given_that_the_other_folds_were_trained_on_nothing_changes():
     actual, fold, place = world()
     training_areas = others(actual, fold)
     for neighbours in (1, 5):
-        before = nearest_scores(actual, fold, place, neighbours)
-        after = nearest_scores(actual, fold, place, neighbours, training_areas)
+        before = nearest(actual, fold, place, neighbours=neighbours)
+        after = nearest(actual, fold, place, neighbours=neighbours, training_areas=training_areas)
         pd.testing.assert_series_equal(before, after, check_exact=True)
     pd.testing.assert_series_equal(constant(actual, fold), constant(actual, fold, training_areas))
 
@@ -128,7 +130,9 @@ def test_an_area_that_the_network_did_not_learn_from_is_nobodys_neighbour():
     tested = (fold == 1).to_numpy() & (place["x"] < 500).to_numpy()
     far = (distance[:, tested] > 1000).all(axis=1)
     training_areas = pd.DataFrame({"fold": 1, "area": actual.index[far], "decile": actual[far]})
-    score = nearest_scores(actual[tested], fold[tested], place, 1, training_areas)
+    score = nearest(
+        actual[tested], fold[tested], place, neighbours=1, training_areas=training_areas
+    )
     assert score.min() == actual[far].min() > actual[tested].max()
 
 
@@ -137,7 +141,10 @@ def test_areas_that_are_never_tested_are_trained_on():
     fold = pd.Series([1, 1], list("ab"))
     place = pd.DataFrame({"x": [0.0, 10, 1, 9], "y": 0.0}, list("abcd"))
     training_areas = pd.DataFrame({"fold": 1, "area": ["c", "d"], "decile": [4, 8]})
-    assert nearest_scores(actual, fold, place, 1, training_areas).tolist() == [4, 8]
+    assert nearest(actual, fold, place, neighbours=1, training_areas=training_areas).tolist() == [
+        4,
+        8,
+    ]
     assert constant(actual, fold, training_areas).tolist() == [4, 4]
     assert constant(actual, fold, training_areas.assign(fold=2)).isna().all()
 
@@ -145,10 +152,10 @@ def test_areas_that_are_never_tested_are_trained_on():
 def test_with_one_fold_there_is_nothing_to_learn_from():
     actual, fold, place = world(folds=1)
     assert constant(actual, fold).isna().all()
-    assert nearest_areas(actual, fold, place).isna().all()
+    assert nearest(actual, fold, place).isna().all()
 
 
 @pytest.mark.parametrize("neighbours", [1, 5, 10_000])
 def test_any_number_of_neighbours_gives_every_area_a_decile(neighbours):
     actual, fold, place = world(n=80)
-    assert nearest_areas(actual, fold, place, neighbours).between(1, 10).all()
+    assert nearest(actual, fold, place, neighbours=neighbours).between(1, 10).all()

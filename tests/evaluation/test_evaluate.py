@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from small_worlds import nearest
 from streetgauge.errors import InputError
 from streetgauge.evaluation import (
     METRICS,
@@ -17,7 +18,8 @@ from streetgauge.evaluation import (
     evaluate,
     intervals,
 )
-from streetgauge.evaluation.baselines import BaselinePrediction, Baselines, nearest_areas
+from streetgauge.evaluation.aggregate import cut
+from streetgauge.evaluation.baselines import BaselinePrediction, Baselines
 from streetgauge.report.text import plainer
 from streetgauge.settings import EvaluationSettings
 
@@ -33,7 +35,8 @@ class Nearby(Baselines):
 
     def predict(self, outcome, frame, *, classes=10, counts=None, training_areas=None):
         actual = frame["actual_decile"]
-        near = nearest_areas(actual, frame["fold"], self.place, 5, classes, counts, training_areas)
+        score = nearest(actual, frame["fold"], self.place, training_areas=training_areas)
+        near = pd.Series(cut(score.to_numpy(), classes, counts), actual.index, dtype="Int64")
         return {
             "nearest-areas": BaselinePrediction(near, near.astype(float)),
             "all-knowing": BaselinePrediction(
@@ -127,7 +130,7 @@ def test_a_pair_that_always_agrees_differs_by_exactly_nothing():
     frame = aggregate(predictions)
     # The images say what the nearest areas say: unpaired draws would give an interval.
     rows = frame.set_index("area")
-    rows["decile"] = nearest_areas(rows["actual_decile"], rows["fold"], place)
+    rows["decile"] = cut(nearest(rows["actual_decile"], rows["fold"], place))
     found = evaluate(
         rows.reset_index(),
         SETTINGS,

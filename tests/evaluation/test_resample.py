@@ -7,9 +7,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from small_worlds import nearest
 from streetgauge.errors import InputError
 from streetgauge.evaluation import equal_count
-from streetgauge.evaluation.baselines import nearest_scores
 from streetgauge.evaluation.metrics import cells, measure
 from streetgauge.evaluation.resample import Sums, draw_units
 from streetgauge.evaluation.scheme import describe_scheme
@@ -149,7 +149,7 @@ def test_on_real_boroughs_areas_drawn_one_by_one_promise_too_much(shared_data):
     middle = areas.geometry.centroid
     place = pd.DataFrame({"x": middle.x, "y": middle.y}, areas.index)
     fold = pd.Series(np.random.default_rng(0).integers(1, 6, len(areas)), areas.index)
-    guess = pd.Series(equal_count(nearest_scores(actual, fold, place, 5)), areas.index)
+    guess = pd.Series(equal_count(nearest(actual, fold, place)), areas.index)
     width = {}
     for how in ({}, {"bootstrap": "blocks", "block": 5_000.0}, {"bootstrap": "district"}):
         about = pd.DataFrame({"district": areas["LAD11NM"]})

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 import geopandas as gpd
+import pandas as pd
 
 if TYPE_CHECKING:  # tests that need neither do not wait for them
     from streetgauge.model.training_data import TrainingData
@@ -54,6 +55,23 @@ class SplitRows(Rows):
                 **{name: vars(self)[array] for name, array in known.items() if array in vars(self)},
             ),
         )
+
+
+def nearest(
+    actual: pd.Series, fold: pd.Series, coordinates: pd.DataFrame, **settings: Any
+) -> pd.Series:
+    """Give every area the mean decile of the nearest training areas."""
+    from streetgauge.evaluation.baselines import Nearest, out_of_fold
+
+    training_areas = settings.pop("training_areas", None)
+    return out_of_fold(Nearest(coordinates, **settings), actual, fold, training_areas)
+
+
+def leave_out_illness(place: Path) -> None:
+    """Leave a small world's second outcome out of its study: half of the work."""
+    file = place / "study.toml"
+    head, _, rest = file.read_text(encoding="utf-8").partition("[outcomes.illness]\n")
+    file.write_text(head + rest[rest.index("[") :], encoding="utf-8")
 
 
 def change(place: Path, old: str, new: str) -> None:

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from small_worlds import add_columns, change
+from small_worlds import add_columns, change, leave_out_illness
 from streetgauge.features import FeatureStore
 from streetgauge.features.area_means import feature_table, mean_features
 from streetgauge.model import Bundle
@@ -112,6 +112,7 @@ def test_next_to_blocks_stand_random_folds(run: Run, short: Path) -> None:
 def test_nothing_of_the_other_folds_survives_when_the_study_s_own_become_spatial(
     run: Run, short: Path, tmp_path: Path
 ) -> None:
+    leave_out_illness(short)
     fresh = tmp_path / "fresh"
     shutil.copytree(short, fresh)
     change(short, "k = 3", "k = 4")

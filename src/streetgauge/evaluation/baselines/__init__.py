@@ -21,7 +21,7 @@ from streetgauge.evaluation.baselines.methods import (
 )
 from streetgauge.evaluation.baselines.placements import BetterPlaced, Placements
 from streetgauge.evaluation.baselines.ridge import Ridge, RidgeAndKriging, smooth_columns
-from streetgauge.evaluation.baselines.spatial import Kriging, Nearest, nearest_areas, nearest_scores
+from streetgauge.evaluation.baselines.spatial import Kriging, Nearest
 
 __all__ = [
     "CHANCE",
@@ -40,8 +40,6 @@ __all__ = [
     "constant",
     "density",
     "middle",
-    "nearest_areas",
-    "nearest_scores",
     "out_of_fold",
     "smooth_columns",
 ]

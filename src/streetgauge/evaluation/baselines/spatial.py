@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from functools import partial
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from streetgauge.evaluation.aggregate import cut
-from streetgauge.evaluation.baselines.folds import Floats, LRUCache, out_of_fold
+from streetgauge.evaluation.baselines.folds import Floats, LRUCache
 
-__all__ = ["Kriging", "Nearest", "blocks_like", "nearest_areas", "nearest_others", "nearest_scores"]
+__all__ = ["Kriging", "Nearest", "blocks_like", "nearest_others"]
 
 Rows = npt.NDArray[np.int64]
 PARTS = 5  # of the training areas, held out in turn
@@ -178,60 +176,6 @@ def blocks_like(coordinates: pd.DataFrame, training: pd.Index, query: pd.Index) 
     shuffled = np.random.default_rng(0).permutation(square.max() + 1) % PARTS
     part: Rows = shuffled[square]
     return part if len(np.unique(part)) > 1 else None
-
-
-def nearest_scores(
-    actual: pd.Series,
-    fold: pd.Series,
-    coordinates: pd.DataFrame,
-    neighbours: int = 5,
-    training_areas: pd.DataFrame | None = None,
-    *,
-    weighted: bool = True,
-) -> pd.Series:
-    """Give every area the mean decile of the nearest training areas with an actual decile.
-
-    Parameters
-    ----------
-    actual, fold, training_areas
-        As for `Folds`.
-    coordinates, neighbours, weighted
-        As for `Nearest`; an area without coordinates gets the mean of all training areas.
-
-    Returns
-    -------
-    Series by area, float
-        1 to the number of classes; missing where a fold leaves no area to train on.
-    """
-    return out_of_fold(Nearest(coordinates, neighbours, weighted), actual, fold, training_areas)
-
-
-def nearest_areas(
-    actual: pd.Series,
-    fold: pd.Series,
-    coordinates: pd.DataFrame,
-    neighbours: int = 5,
-    classes: int = 10,
-    counts: Sequence[int] | None = None,
-    training_areas: pd.DataFrame | None = None,
-    *,
-    weighted: bool = True,
-) -> pd.Series:
-    """Give deciles to `nearest_scores` as the predictions get theirs, cut over all areas.
-
-    Rounding the mean instead would lower the MAE of *any* method by crowding its guesses into the
-    middle deciles, where no tenth of the areas is at either end any more; predictions are not
-    rounded, so the yardstick is not either, and both are compared at the same task.
-
-    Returns
-    -------
-    Series by area, Int64
-        In the order of ``actual``; all missing if a fold leaves no area to train on.
-    """
-    score = nearest_scores(actual, fold, coordinates, neighbours, training_areas, weighted=weighted)
-    if score.isna().any() or score.empty:
-        return pd.Series(pd.NA, index=actual.index, dtype="Int64")
-    return pd.Series(cut(score.to_numpy(), classes, counts), index=actual.index, dtype="Int64")
 
 
 def _positions(
