@@ -17,8 +17,8 @@ from streetgauge.errors import InputError, visible
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["age", "compare", "coverage", "curves", "fairness", "info", "power", "survey", "view"]
-__all__ += ["write_map"]
+__all__ = ["age", "compare", "coverage", "curves", "fairness", "info", "power", "sample", "survey"]
+__all__ += ["view", "write_map"]
 
 Number = TypeVar("Number", int, float)
 
@@ -331,6 +331,37 @@ def age(
         opened.require_fresh("areas")
         result = study_age(opened, year, screen.progress)
     _show(screen, result, age_table(result), age_sentences(result), opened.age)
+
+
+@app.command(
+    epilog="Examples: `streetgauge sample leeds --budget 200`; "
+    "`streetgauge sample leeds --budget 200 --travel 500`"
+)
+def sample(
+    study: StudyPath,
+    budget: Annotated[
+        float, typer.Option(min=1, help="Locations to photograph; with --travel what they cost.")
+    ],
+    travel: Annotated[
+        float | None,
+        typer.Option(min=1, help="Metres of way that cost as much as one location."),
+    ] = None,
+    quiet: Quiet = False,
+    machine: Machine = False,
+) -> None:
+    """Plan where to take images next: locations by how much they reduce the error of all areas."""
+    screen = Screen(quiet=quiet, machine=machine)
+    from streetgauge.cli.tables import sample_table
+    from streetgauge.io.files import read_table
+    from streetgauge.pipeline.sampling import study_sample
+    from streetgauge.report.text import sample_sentences
+
+    opened = open_study(study)
+    with opened.locked():
+        opened.require_fresh("areas")
+        result = study_sample(opened, budget, travel=travel)
+    table = sample_table(opened.settings.name, read_table(opened.sample))
+    _show(screen, result, table, sample_sentences(result), opened.sample)
 
 
 @app.command(

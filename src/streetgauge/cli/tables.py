@@ -14,13 +14,15 @@ from streetgauge.io.formats import METRICS_VERSION, read_object
 from streetgauge.markup import figure_text, interval_text
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from streetgauge.outcomes import Source
     from streetgauge.study import Study
 
 __all__ = ["age_table", "comparison_tables", "coverage_tables", "curves_table", "fairness_table"]
 __all__ += ["outcomes_table"]
 __all__ += ["power_tables", "print_headline"]
-__all__ += ["settings_table", "sources_table", "survey_table"]
+__all__ += ["sample_table", "settings_table", "sources_table", "survey_table"]
 
 Estimate = Mapping[str, Any]
 TIMES = ("early", "late")
@@ -336,6 +338,21 @@ def fairness_table(fairness: Mapping[str, Any]) -> Table:
             f"{each['difference']:+.2f} ({interval_text(each, '+.2f')})",
             figure_text(each["q"], ".3f") + ("*" if each["reported"] else " "),
         )
+    return table
+
+
+def sample_table(name: str, plan: pd.DataFrame) -> Table:
+    """Show the areas of a plan with the largest gains, at most twelve."""
+    areas = plan.groupby("area", sort=False).agg(locations=("rank", "size"), gain=("gain", "sum"))
+    table = _new_table(
+        f"{name}: where to take images next",
+        "Gain: share of the whole fall of the mean squared error over all areas.",
+        "area",
+        *_number_columns("locations", "gain"),
+    )
+    for area, row in areas.sort_values("gain", ascending=False, kind="stable")[:SUREST].iterrows():
+        share = row["gain"] / areas["gain"].sum()
+        table.add_row(Text(str(area)), f"{row['locations']:,.0f}", f"{share:.1%}")
     return table
 
 

@@ -22,6 +22,7 @@ import pandas as pd
 from streetgauge.evaluation.aggregate import cut
 from streetgauge.evaluation.baselines import Placements, smooth_columns
 from streetgauge.evaluation.intervals import intervals
+from streetgauge.evaluation.kernels import landmarks, matern_maps, spanned
 from streetgauge.model.gaussian_process import regress
 from streetgauge.progress import Advance
 
@@ -33,11 +34,8 @@ Singles = npt.NDArray[np.float32]
 LEARNER = 0.25  # share of the images' learner: docs/best.md compares shares
 COMPONENTS = 256  # of areas' mean features
 MANY = 1500  # areas or features, beyond which exact components take long
-LANDMARKS = 500  # areas that span the kernels of places, which are exact up to so many
 WIDTH = 2.0  # of the images' kernel, in median distances of features: docs/best.md compares it
 IMAGE_LANDMARKS = 256  # areas that span the images' kernel
-SMOOTHNESS = (0.5, 1.5)  # of Matérn kernels
-RANGES = 4  # from the median distance to the nearest area to that between any two
 SHARES = (0.2, 0.5, 0.8)  # of the first of two parts
 LARGE = 0.6  # share of one of more than two parts; the others have equal ones
 LEAST = 3  # areas with a label, below which there is no estimate
@@ -84,7 +82,7 @@ class AreaKnowledge:
             return None
         from scipy.spatial.distance import cdist
 
-        marks = _landmarks(len(components), IMAGE_LANDMARKS)
+        marks = landmarks(len(components), IMAGE_LANDMARKS)
         reaching = cdist(components[marks], components)
         between = reaching[:, marks]
         apart = between[np.triu_indices(len(marks), 1)]
@@ -92,7 +90,7 @@ class AreaKnowledge:
             return None
         width = WIDTH * np.median(apart[apart > 0])
         inner, cross = (np.exp(-((d / width) ** 2) / 2) for d in (between, reaching))
-        return self._rows(pd.DataFrame(_spanned(inner, cross), self.with_images.sort_values()))
+        return self._rows(pd.DataFrame(spanned(inner, cross), self.with_images.sort_values()))
 
     @property
     def _components(self) -> Floats | None:
@@ -119,7 +117,7 @@ class AreaKnowledge:
         if self.placements is None:
             return {}
         return {
-            name: _matern_maps(points.reindex(self.areas)[["x", "y"]].to_numpy(np.float64))
+            name: matern_maps(points.reindex(self.areas)[["x", "y"]].to_numpy(np.float64))
             for name, points in self.placements.coordinates.items()
         }
 
@@ -411,55 +409,3 @@ def _shares(count: int) -> list[tuple[float, ...]]:
     rest = (1 - LARGE) / (count - 1)
     one_large = [tuple(LARGE if i == k else rest for i in range(count)) for k in range(count)]
     return [(1 / count,) * count, *one_large]
-
-
-def _matern_maps(points: Floats) -> list[Singles]:
-    """Give vectors of points [A, 2] whose products are Matérn covariances: [A, landmarks] each.
-
-    Of every smoothness and range.
-    """
-    from scipy.spatial.distance import cdist
-
-    here = np.flatnonzero(np.isfinite(points).all(axis=1))
-    marks = here[_landmarks(len(here), LANDMARKS)]
-    if len(marks) < 2 or not np.ptp(points[marks], axis=0).any():
-        return []
-    between, reaching = cdist(points[marks], points[marks]), cdist(points[marks], points[here])
-    apart = np.where(between > 0, between, np.inf).min(axis=0)
-    near, far = np.median(apart), np.median(between[np.triu_indices(len(marks), 1)])
-    maps = []
-    for smoothness in SMOOTHNESS:
-        for reach in np.geomspace(near, max(near, far), RANGES):
-            inner, cross = (_matern(d / reach, smoothness) for d in (between, reaching))
-            found = np.zeros((len(points), len(marks)), np.float32)
-            found[here] = _spanned(inner, cross)
-            maps.append(found)
-    return maps
-
-
-def _landmarks(count: int, most: int) -> npt.NDArray[np.int64]:
-    """Draw the rows that span a kernel: all, up to so many."""
-    if count <= most:
-        return np.arange(count)
-    return np.sort(np.random.default_rng(0).choice(count, most, replace=False))
-
-
-def _spanned(inner: Floats, cross: Floats) -> Floats:
-    """Give vectors [A, landmarks] whose products are a kernel's values.
-
-    ``inner`` has the values among the landmarks, ``cross`` those of landmarks with all rows.
-    Exact where every row is a landmark; else the Nyström approximation (Williams and Seeger 2001,
-    *Using the Nyström method to speed up kernel machines*).
-    """
-    from scipy.linalg import cholesky, solve_triangular
-
-    lower = cholesky(inner + 1e-6 * np.eye(len(inner)), lower=True)
-    found: Floats = solve_triangular(lower, cross, lower=True).T
-    return found
-
-
-def _matern(scaled: Floats, smoothness: float) -> Floats:
-    if smoothness == 0.5:
-        return np.asarray(np.exp(-scaled))
-    root = np.sqrt(3) * scaled
-    return np.asarray((1 + root) * np.exp(-root))

@@ -181,7 +181,8 @@ def _write_maps(
     layer = areas[own].join(table.set_index("area"), how="inner")
     write_layer(layer.rename_axis("area").reset_index(), study.survey_layer)
     line = survey_sentences(result)[0]
-    drawn = draw_survey(areas, table, f"{result['name']}: {result['survey']}", line)
+    label = f"{result['name']}: {result['survey']}"
+    drawn = draw_survey(areas, table.set_index("area"), label, line)
     if drawn is not None:
         with atomic_path(study.survey_map) as temporary:
             temporary.write_bytes(drawn)

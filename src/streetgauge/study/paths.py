@@ -116,6 +116,18 @@ class StudyFiles:
     fairness = _File("fairness.json")
     """Errors of groups of areas: there once `streetgauge fairness` has been run."""
 
+    sample = _File("sample.parquet")
+    """Locations to photograph next: there once `streetgauge sample` has been run."""
+
+    sample_findings = _File("sample.json")
+    """What they are expected to gain."""
+
+    sample_layer = _File("sample.gpkg")
+    """Images to take in each area, for a GIS."""
+
+    sample_map = _File("sample.png")
+    """The same on a slide."""
+
     survey = _File("survey.parquet")
     """A survey's estimates with images: there once `streetgauge survey` has been run."""
 

@@ -71,6 +71,7 @@ _ENTRY = {"cache_key", "version", "outputs", "made_by", "started", "seconds", "m
 _ALSO_WRITTEN = (
     *("run.json", "skipped.parquet", "curves.json", "curves", "power.json", "map.html", ".images"),
     *("age.json", "coverage.json", "fairness.json", ".running.json", "stalled.log", OTHER_FOLDS),
+    *("sample.parquet", "sample.json", "sample.gpkg", "sample.png"),
     *("survey.parquet", "survey.json", "survey.gpkg", "survey.png"),
 )
 

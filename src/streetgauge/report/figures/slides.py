@@ -20,12 +20,13 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure as Canvas
 
-__all__ = ["draw_maps", "draw_survey"]
+__all__ = ["draw_errors", "draw_maps", "draw_survey"]
 
 WIDTH, HEIGHT, DOTS = 40 / 3, 7.5, 144  # inches, and dots an inch: 1920 x 1080
 FINEST = 1 / 1500  # of the longer side: about a dot
 LEFT, GAP = 0.035, 0.02  # margins, shares of the width
 PREDICTED = (("decile", "Predicted"), ("actual_decile", "Actual"))
+ERRORS = (("error_now", "Expected error now"), ("error_planned", "With the plan"))
 SURVEY = (("direct", "Survey alone"), ("estimate", "Survey and images"))
 AT_ONCE = 3  # slides of a task: the shapes are handed over with each task
 
@@ -87,8 +88,8 @@ def draw_survey(areas: pd.DataFrame, table: pd.DataFrame, label: str, summary: s
     ----------
     areas : DataFrame or GeoDataFrame by area
         Without ``geometry`` there is no map.
-    table : DataFrame
-        ``area, direct, estimate``; what `streetgauge.analysis.survey.combine` gives.
+    table : DataFrame by area
+        ``direct, estimate``: as `streetgauge.analysis.survey.combine` gives them.
     label, summary : str
         What was estimated, and a line on how.
 
@@ -97,22 +98,49 @@ def draw_survey(areas: pd.DataFrame, table: pd.DataFrame, label: str, summary: s
     bytes or None
         A PNG.
     """
+    return _draw_numbers(areas, table, SURVEY, label, summary)
+
+
+def draw_errors(areas: pd.DataFrame, table: pd.DataFrame, label: str, summary: str) -> bytes | None:
+    """Draw the errors that are expected of areas now next to those after a plan of images.
+
+    Parameters
+    ----------
+    areas : DataFrame or GeoDataFrame by area
+        Without ``geometry`` there is no map.
+    table : DataFrame by area
+        ``error_now, error_planned``, in classes.
+    label, summary : str
+        Of which study, and a line on the plan.
+
+    Returns
+    -------
+    bytes or None
+        A PNG.
+    """
+    return _draw_numbers(areas, table, ERRORS, label, summary)
+
+
+def _draw_numbers(
+    areas: pd.DataFrame,
+    table: pd.DataFrame,
+    titles: tuple[tuple[str, str], ...],
+    label: str,
+    summary: str,
+) -> bytes | None:
+    """Draw two columns in the same ten classes, of equal count among all of their numbers."""
     ground = _Ground.of(areas)
     if ground is None:
         return None
-    rows = table.set_index("area")
-    # Classes of equal count among the combined estimates; direct ones vary more.
-    steps = rows["estimate"].quantile(np.arange(1, 10) / 10).to_numpy()
-    classes = rows[["direct", "estimate"]].apply(
-        lambda column: pd.Series(np.searchsorted(steps, column) + 1.0, rows.index).where(
-            column.notna()
-        )
-    )
-    source = f"Ten classes, bounded by {', '.join(words.general(step) for step in steps.tolist())}."
+    values = table[[column for column, _ in titles]].reindex(ground.codes).astype("float64")
+    steps = np.unique(np.nanquantile(values.to_numpy(), np.arange(1, 10) / 10))
+    numbers = np.searchsorted(steps, values.to_numpy()) + 1.0
+    classes = pd.DataFrame(numbers, values.index, values.columns).where(values.notna())
+    bounds = ", ".join(words.general(step) for step in steps.tolist())
     slide = _Slide(
-        "survey", label, summary, source, classes.reindex(ground.codes), SURVEY, ("low", "high")
+        "", label, summary, f"Classes are bounded by {bounds}.", classes, titles, ("low", "high")
     )
-    return _paint(ground, replace(_Scale.of(10), one=""), [slide])[0][1]
+    return _paint(ground, replace(_Scale.of(len(steps) + 1), one=""), [slide])[0][1]
 
 
 @dataclass(frozen=True)

@@ -29,6 +29,7 @@ from streetgauge.report.text.numbers import (
 )
 from streetgauge.report.text.people import responsible_use
 from streetgauge.report.text.provenance import carried, incomplete, names_of, scale, what_was_run
+from streetgauge.report.text.sampling import sample_sentences
 from streetgauge.report.text.sources import source_sentences
 from streetgauge.report.text.survey import survey_sentences
 
@@ -38,4 +39,4 @@ __all__ += ["concept_caveats", "concepts_of", "coverage_of", "coverage_sentences
 __all__ += ["fairness_sentences", "leak_messages", "plainer", "responsible_use"]
 __all__ += ["age_sentences", "source_sentences", "years_of"]
 __all__ += ["scale", "other_kind", "span", "summary", "unit", "verdict", "what_was_run"]
-__all__ += ["general", "survey_sentences"]
+__all__ += ["general", "sample_sentences", "survey_sentences"]

@@ -1,0 +1,278 @@
+"""Where to photograph next: locations by how much they would reduce the error of all areas.
+
+An area's class is a smooth surface over the city, as its neighbours show, and a part of its own.
+Images of n of its locations tell it with a variance that falls with n to what images cannot tell.
+So the expected error of every area follows from how many locations each has, whatever images will
+show: the design of experiments for a Gaussian process (Krause, Singh and Guestrin 2008,
+*Near-optimal sensor placements in Gaussian processes*, J. Mach. Learn. Res. 9, 235-284). Locations
+are added one by one, each where the mean squared error over all areas falls most.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Self
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from streetgauge.errors import InputError
+from streetgauge.evaluation.kernels import matern_maps
+from streetgauge.model.gaussian_process import NOISES, Spectrum
+
+__all__ = ["Design", "choose_locations", "plan_areas"]
+
+ROUNDS = 400  # in which a budget is spent: with a larger one several areas a round
+FEWEST = 10  # areas with images and a label
+CLOSE = 1e-9  # of costs that add up to a budget
+SHOWN = 0.98  # of the variance that may be left for images to tell anything
+
+Floats = NDArray[np.float64]
+Counts = NDArray[np.int64]
+
+
+@dataclass(frozen=True, eq=False)
+class Design:
+    """What is known of the areas of a city before more images are taken.
+
+    Parameters
+    ----------
+    areas : Index
+        A areas.
+    surface : array, shape [A, R]
+        Vectors whose products are the covariances of the smooth part, in squared classes.
+    own : float
+        Variance of each area's own part.
+    error : float
+        Variance of what images tell of an area, however many of its locations have any.
+    within : float
+        Variance between locations of an area; divided by their number it adds to ``error``.
+    """
+
+    areas: pd.Index
+    surface: Floats
+    own: float
+    error: float
+    within: float
+
+    @classmethod
+    def fit(cls, areas: pd.DataFrame, scores: pd.DataFrame, xy: pd.DataFrame) -> Self:
+        """Learn the variances from a study, as means over its outcomes.
+
+        Parameters
+        ----------
+        areas : DataFrame
+            ``area, outcome, score, actual_decile``: predicted by images alone, out of fold.
+        scores : DataFrame
+            ``area, outcome, score`` of every location.
+        xy : DataFrame by area
+            ``x``, ``y`` in metres, of all areas of the city. Where it is unknown, an area has no
+            neighbours.
+
+        Raises
+        ------
+        InputError
+            If fewer than 10 areas have images and a label, or images tell nothing of any outcome.
+        """
+        told = [
+            variances
+            for _, own in areas.groupby("outcome", sort=True)
+            if (variances := _told(own, scores)) is not None
+        ]
+        if not told:
+            raise InputError(
+                "the study",
+                "its images tell nothing of any outcome, or fewer than 10 areas have a label",
+                "more images would not help; use other features",
+            )
+        error, within = np.mean(told, axis=0)
+        labels = areas.pivot_table("actual_decile", "area", "outcome", aggfunc="first").dropna()
+        surface, own = _surface(labels, xy)
+        return cls(xy.index, surface, own, float(error), float(within))
+
+    def errors(self, counts: Counts) -> Floats:
+        """Give the expected squared error of every area, with images of so many locations: [A]."""
+        own, rest, precision = self._terms(counts)
+        return own + rest * _spread(self.surface, _posterior(self.surface, precision))
+
+    def _terms(self, counts: Counts) -> tuple[Floats, Floats, Floats]:
+        """Variance of the own part, share of the surface's that is left, and precision: [A]."""
+        with np.errstate(divide="ignore"):
+            noise = self.error + self.within / counts
+        known = np.isfinite(noise)
+        noise = np.where(known, noise, 1.0)
+        total = self.own + noise
+        return (
+            np.where(known, self.own * noise / total, self.own),
+            np.where(known, (noise / total) ** 2, 1.0),
+            np.where(known, 1 / total, 0.0),
+        )
+
+    def gains(self, counts: Counts, posterior: Floats) -> Floats:
+        """Give by how much the sum of squared errors falls with one more location: [A]."""
+        own, rest, precision = self._terms(counts)
+        own_next, rest_next, precision_next = self._terms(counts + 1)
+        added = precision_next - precision
+        reached = self.surface @ posterior
+        spread = np.einsum("ar,ar->a", reached, self.surface)
+        whole = (self.surface.T * rest) @ self.surface
+        others = np.einsum("ar,ar->a", reached @ whole, reached) - rest * spread**2
+        left = 1 + added * spread
+        fall: Floats = own - own_next + rest * spread - (rest_next * spread - others * added) / left
+        return fall
+
+
+def plan_areas(
+    design: Design,
+    counts: Counts,
+    free: Counts,
+    budget: float,
+    *,
+    xy: Floats | None = None,
+    travel: float | None = None,
+) -> pd.DataFrame:
+    """Choose in which areas locations are photographed, one after the other.
+
+    Parameters
+    ----------
+    design : Design
+    counts, free : array of int64, shape [A]
+        Locations of each area with images, and those that could get some.
+    budget : float
+        Locations, or what they cost.
+    xy : array, shape [A, 2], optional
+        Positions in metres; needed with ``travel``.
+    travel : float, optional
+        Metres of way that cost as much as a location: one costs 1, and the way from the nearest
+        area that is already in the plan.
+
+    Returns
+    -------
+    DataFrame
+        ``area`` (position), ``gain`` (by how much the mean squared error over all areas falls) and
+        ``cost``, in the order of the choice.
+    """
+    counts, free = counts.copy(), free.copy()
+    posterior = _posterior(design.surface, design._terms(counts)[2])
+    at_once = max(1, int(np.ceil(budget / ROUNDS)))
+    way = np.zeros(len(counts))
+    rows: list[tuple[int, float, float]] = []
+    spent = 0.0
+    while True:
+        cost = 1 + way
+        possible = (free > 0) & (spent + cost <= budget + CLOSE)
+        gain = np.where(possible, design.gains(counts, posterior), 0)
+        order = np.argsort(-gain / cost, kind="stable")[:at_once]
+        order = order[gain[order] > 0]
+        if not len(order):
+            break
+        before = design._terms(counts)[2]
+        for area in order.tolist():
+            if spent + cost[area] > budget + CLOSE:
+                continue
+            rows.append((area, gain[area] / len(counts), cost[area]))
+            spent += cost[area]
+            counts[area] += 1
+            free[area] -= 1
+            if travel is not None and xy is not None:
+                apart = np.hypot(*(xy - xy[area]).T) / travel
+                way = apart if len(rows) == 1 else np.minimum(way, apart)
+        added = design._terms(counts)[2] - before
+        for area in np.flatnonzero(added).tolist():
+            along = posterior @ design.surface[area]
+            left = 1 + added[area] * (design.surface[area] @ along)
+            posterior -= np.outer(along, along) * (added[area] / left)
+    return pd.DataFrame(rows, columns=["area", "gain", "cost"])
+
+
+def choose_locations(taken: Floats, free: Floats, count: int) -> list[int]:
+    """Choose locations of an area, each as far as can be from those that have images.
+
+    Parameters
+    ----------
+    taken, free : array, shape [n, 2]
+        Positions in metres of locations with images, and of those to choose from.
+    count : int
+        How many, at most as many as there are.
+
+    Returns
+    -------
+    list of int
+        Rows of ``free``. The first of an area without images is the one nearest to the middle.
+
+    Examples
+    --------
+    >>> row = np.column_stack([np.arange(5.0), np.zeros(5)])
+    >>> choose_locations(row[:0], row, 3)
+    [2, 0, 4]
+    """
+    middle = np.nanmean(free, axis=0) if np.isfinite(free).any() else np.zeros(2)
+    free = np.where(np.isfinite(free), free, middle)
+    if len(taken):
+        apart = np.hypot(*(free[:, None] - taken).transpose(2, 0, 1))
+        apart = np.nan_to_num(apart, nan=0.0).min(axis=1)
+    else:
+        apart = -np.hypot(*(free - middle).T)
+    chosen: list[int] = []
+    for _ in range(min(count, len(free))):
+        row = int(np.argmax(apart))
+        away = np.hypot(*(free - free[row]).T)
+        apart = np.minimum(apart, away) if len(chosen) or len(taken) else away
+        apart[[*chosen, row]] = -np.inf
+        chosen.append(row)
+    return chosen
+
+
+def _told(areas: pd.DataFrame, scores: pd.DataFrame) -> tuple[float, float] | None:
+    """Give what images tell of an outcome: the two variances of `Design`; None if nothing."""
+    known = areas.dropna(subset=["score", "actual_decile"])
+    actual, score = (known[name].to_numpy(float) for name in ("actual_decile", "score"))
+    if len(known) < FEWEST or not np.ptp(score) or not np.ptp(actual):
+        return None
+    slope = np.cov(actual, score)[0, 1] / score.var(ddof=1)
+    variance = actual.var(ddof=1)
+    left = (actual - actual.mean() - slope * (score - score.mean())).var(ddof=2)
+    if slope <= 0 or left >= SHOWN * variance:
+        return None
+    own = scores[scores["outcome"] == known["outcome"].iloc[0]]
+    of_area = own.groupby("area")["score"]
+    number = of_area.size().reindex(known["area"]).to_numpy(float)
+    freedom = float((of_area.size() - 1).sum())
+    between = float((own["score"] - of_area.transform("mean")).pow(2).sum() / max(freedom, 1))
+    # As an observation of the class itself, not as its best prediction.
+    told = 1 - left / variance
+    noise = variance * left / (variance - left)
+    within = slope**2 * between / told**2
+    return max(noise - within * float(np.nanmean(1 / number)), 0.05 * noise), within
+
+
+def _surface(labels: pd.DataFrame, xy: pd.DataFrame) -> tuple[Floats, float]:
+    """Choose the likeliest smooth surface of all outcomes: vectors [A, R], and the own variance."""
+    values = labels.to_numpy(float)
+    variance = float(values.var(axis=0, ddof=1).mean())
+    best = -np.inf
+    found: tuple[Floats, float] = (np.zeros((len(xy), 1)), variance)
+    rows = xy.index.get_indexer(labels.index)
+    for vectors in matern_maps(xy[["x", "y"]].to_numpy(float)):
+        wide = vectors.astype(np.float64)
+        wide /= np.sqrt(np.einsum("ar,ar->", wide, wide) / len(wide))
+        spectrum = Spectrum.of(wide[rows], values, np.ones(len(rows)))
+        evidence, signal = spectrum.evidence()
+        level = int(evidence.sum(axis=1).argmax())
+        if evidence[level].sum() > best:
+            best = float(evidence[level].sum())
+            strength = float(signal[level].mean())
+            found = (wide * np.sqrt(strength), strength * float(NOISES[level]))
+    return found
+
+
+def _posterior(surface: Floats, precision: Floats) -> Floats:
+    """Covariance of the surface's coefficients, with areas known this precisely: [R, R]."""
+    information = (surface.T * precision) @ surface
+    return np.linalg.inv(information + np.eye(surface.shape[1])).astype(np.float64)
+
+
+def _spread(surface: Floats, posterior: Floats) -> Floats:
+    found: Floats = np.einsum("ar,rs,as->a", surface, posterior, surface, optimize=True)
+    return found
