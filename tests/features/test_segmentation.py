@@ -15,7 +15,12 @@ import torch
 
 from streetgauge.errors import InputError
 from streetgauge.features import concept_source, load_network
-from streetgauge.features.segmentation import ClassShares, build_segmenter, read_segmenter
+from streetgauge.features.segmentation import (
+    ClassShares,
+    build_segmenter,
+    import_transformers,
+    read_segmenter,
+)
 from streetgauge.settings import ConceptSettings
 
 LABELS = ("sky", "tree", "wall", "tree")
@@ -161,6 +166,14 @@ def test_a_model_of_another_kind_is_one_sentence(folder: Path) -> None:
         change(folder / "config.json", model_type=kind)
         with pytest.raises(InputError, match="tiny model: it cannot be loaded"):
             build_segmenter(record, folder / "model.safetensors")
+
+
+def test_transformers_that_does_not_import_is_one_sentence(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setitem(sys.modules, "transformers", None)
+    with pytest.raises(InputError, match="concepts: transformers does not import here"):
+        import_transformers("concepts")
 
 
 def test_settings_name_the_model_of_the_source(tmp_path: Path) -> None:

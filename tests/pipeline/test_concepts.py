@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from small_worlds import keep_outcomes
 from streetgauge.evaluation import concepts as compared
 from streetgauge.features import FeatureStore, engines
 from streetgauge.imagery import APPEARANCE, appearance_of, read_image
@@ -125,6 +126,26 @@ def test_a_source_that_is_not_known_is_refused_before_anything_is_made(
     (demo / "study.toml").write_text(text + '\n[concepts]\nsources = ["apearance"]\n', "utf-8")
     assert "did you mean 'appearance'" in refuse("concepts", demo)
     assert not (demo / "concepts").exists()
+
+
+@pytest.mark.slow
+def test_concepts_of_several_sources_are_those_of_the_one_with_images(city: Path, run: Run) -> None:
+    keep_outcomes(city, "income")
+    file = city / "study.toml"
+    text = file.read_text(encoding="utf-8")
+    noise = '[features.noise]\nsource = "simulated"\ndimension = 4\n\n'
+    small = "[train]\nensemble_size = 1\nepochs = 3\nwidth = 64\n[report]\nfigures = 'page'\n"
+    small += "\n[concepts]\n"
+    assert "[features]\n" in text
+    text = "".join(row for row in text.splitlines(True) if not row.startswith("oracle"))
+    file.write_text(text.replace("[features]\n", f"{noise}[features.street]\n") + small, "utf-8")
+    code, _, err = run("run", city)
+    assert code == 0, err
+    table = pd.read_parquet(city / "concepts.parquet")
+    assert list(table) == ["location_id", "area", "n_images", *NAMES]
+    store = FeatureStore.open(city / "features" / "street.h5")
+    assert table["location_id"].tolist() == store.location_ids[store.done].tolist()
+    assert 'id="concepts"' in _page(city)
 
 
 def test_check_finds_what_concepts_lack(

@@ -240,7 +240,7 @@ main()
         (STATISTICS, STATISTICS + "witin = 3.0", ["features.statistics.witin", "'within'"]),
         (STREET, "\n[features.street]\n", ["[features.street] has no images", "[imagery.street]"]),
         (STREET, STREET + '\n[imagery]\nfolder = "x"\n', ["one source of images", "are none"]),
-        (REST, REST + "\n[concepts]\n", ["[concepts] goes with one source"]),
+        (REST, REST + "\n[concepts]\n", ["[concepts] need images, and"]),
         ('learner = "ridge"', "components = 2", ["train.components goes with one source"]),
         ('learner = "ridge"', 'network = "paper-2019"', ["paper-2019", "one source"]),
         (STATISTICS, STATISTICS + 'name = "other"\n', ["its name is 'statistics'"]),

@@ -24,7 +24,7 @@ from streetgauge.features.backbones import Backbone
 from streetgauge.features.families import does_not_import
 from streetgauge.io.hub import import_hub
 
-__all__ = ["ClassShares", "build_segmenter", "read_segmenter"]
+__all__ = ["ClassShares", "build_segmenter", "import_transformers", "read_segmenter"]
 
 WEIGHTS, CONFIG, PREPROCESSOR = "model.safetensors", "config.json", "preprocessor_config.json"
 ARCHITECTURE = "segmentation"
@@ -121,17 +121,10 @@ def build_segmenter(record: Backbone, file: Path) -> nn.Module:
         If transformers does not import here, the weights do not fit, or the labels do not match
         the outputs.
     """
-    try:
-        transformers: Any = import_module("transformers")
-        loader = transformers.AutoModelForSemanticSegmentation
-        transformers.PreTrainedModel  # noqa: B018  (imported now)
-    except (ImportError, RuntimeError) as error:  # of a torchvision that is alien
-        while error.__cause__ is not None:
-            error = error.__cause__  # type: ignore[assignment]
-        raise does_not_import(record.name, "transformers", "transformers", error) from None
+    transformers = import_transformers(record.name)
     try:
         with _quiet(transformers.utils.logging):
-            model, about = loader.from_pretrained(
+            model, about = transformers.AutoModelForSemanticSegmentation.from_pretrained(
                 str(file.parent),
                 local_files_only=True,
                 trust_remote_code=False,
@@ -157,6 +150,24 @@ def build_segmenter(record: Backbone, file: Path) -> nn.Module:
         reason = f"its {record.dimension} labels do not match its {found[1]} outputs"
         raise InputError(file.parent, reason, _STEP)
     return shares
+
+
+def import_transformers(subject: str) -> Any:
+    """Import transformers, for what is named.
+
+    Raises
+    ------
+    InputError
+        If it does not import here, as next to a torchvision that was built for another torch.
+    """
+    try:
+        transformers: Any = import_module("transformers")
+        transformers.PreTrainedModel  # noqa: B018  (imported now)
+    except (ImportError, RuntimeError) as error:
+        while error.__cause__ is not None:
+            error = error.__cause__  # type: ignore[assignment]
+        raise does_not_import(subject, "transformers", "transformers", error) from None
+    return transformers
 
 
 def _fetched(address: str) -> Path:

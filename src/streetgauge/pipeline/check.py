@@ -394,6 +394,10 @@ class _Inputs:
         settings = self.study.settings.concepts
         assert settings is not None  # else it is not checked
         sources = [concept_source(name, settings) for name in dict.fromkeys(settings.sources)]
+        if settings.segmentation is not None:
+            from streetgauge.features.segmentation import import_transformers
+
+            import_transformers("concepts.sources: 'segmentation'")
         names = [name for source in sources for name in (*source.concepts, *source.measured)]
         return f"{counted(len(names), 'concept')} from {', '.join(s.name for s in sources)}"
 

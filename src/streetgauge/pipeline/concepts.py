@@ -56,9 +56,11 @@ def make_concepts(study: Study, key: str, progress: Progress) -> Done:
     wanted = study.settings.concepts or ConceptSettings()
     sources = [concept_source(name, wanted) for name in dict.fromkeys(wanted.sources)]
     study.concept_stores.mkdir(exist_ok=True)
-    features, found, skips = FeatureStore.open(study.features), [], []
+    own = study.image_source
+    assert own is not None  # else the stage makes nothing
+    features, found, skips = FeatureStore.open(own.features), [], []
     for source in sources:
-        store, unreadable = _store_of(study, source, features, progress)
+        store, unreadable = _store_of(own, source, features, progress)
         skips.append(unreadable)
         found.append(_of_images(source, store, features))
     names = [name for source in sources for name in (*source.concepts, *source.measured)]

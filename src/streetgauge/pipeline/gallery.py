@@ -121,6 +121,7 @@ def concept_examples(
     dict of concept to dict of list of Shot
         ``most`` and ``least``; without concepts of which no image can be shown at both ends.
     """
+    study = study.image_source or study
     chosen = findings.get("examples") or {}
     if not chosen or not has_gallery(study):
         return {}

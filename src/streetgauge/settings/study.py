@@ -255,7 +255,6 @@ class StudySettings(Settings):
             return
         unknown = {
             "[transfer]": self.transfer is not None,
-            "[concepts]": self.concepts is not None,
             "report.images = true": self.report.images is True,
             "train.components": self.train.components is not None,
             'train.network = "paper-2019"': self.train.network == "paper-2019",
@@ -273,9 +272,9 @@ class StudySettings(Settings):
 
     @rule
     def _concepts_have_images(self) -> Iterator[str]:
-        if self.features.source != "images" and self.concepts is not None:
-            source = self.features.source
-            yield f'[concepts] need images, and features.source = "{source}" has none; remove it'
+        found = [each.source for each in self.sources.values()]
+        if self.concepts is not None and "images" not in found:
+            yield f'[concepts] need images, and features.source = "{found[0]}" has none; remove it'
 
 
 def _are_tables(section: Any) -> bool:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Protocol, Self
 
 from streetgauge.errors import InputError
-from streetgauge.settings import ImagerySettings, OpenImagery, StudySettings
+from streetgauge.settings import ImageFeatures, ImagerySettings, OpenImagery, StudySettings
 
 __all__ = ["OTHER_FOLDS", "FoldOutputs", "StudyFiles", "image_files", "other_outputs"]
 __all__ += ["own_outputs"]
@@ -167,6 +167,12 @@ class StudyFiles:
             name: replace(own, settings=self.settings.only(name), source=name)
             for name in self.settings.sources
         }
+
+    @property
+    def image_source(self) -> Self | None:
+        """The study with its source of images alone, of several the first by name; None if none."""
+        own = (e for e in self.sources.values() if isinstance(e.settings.features, ImageFeatures))
+        return next(own, None)
 
     @property
     def features(self) -> Path:

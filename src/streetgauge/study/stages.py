@@ -180,7 +180,7 @@ STAGES = (
         ),
         lambda s: (
             (s.concepts, s.area_concepts, s.concept_findings, s.concept_stores)
-            if isinstance(s.settings.features, ImageFeatures) and not s.settings.several
+            if s.image_source is not None
             else ()
         ),
         wanted=lambda s: s.settings.concepts is not None or s.concepts.exists(),
