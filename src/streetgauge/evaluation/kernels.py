@@ -25,7 +25,7 @@ def matern_maps(points: Floats) -> list[Singles]:
     --------
     >>> line = np.column_stack([np.arange(4.0), np.zeros(4)])
     >>> vectors = matern_maps(line)[0]  # smoothness 1/2, range 1
-    >>> float((vectors[0] @ vectors[1]).round(2))  # exp(-1)
+    >>> round(float(vectors[0] @ vectors[1]), 2)  # exp(-1)
     0.37
     """
     from scipy.spatial.distance import cdist
