@@ -137,6 +137,22 @@ def test_another_point_costs_only_itself_and_cheaper_networks_are_others(study: 
     assert cheap.draw()["settings"]["ensemble_size"] == 1
 
 
+def test_the_time_of_a_curve_is_that_of_training_by_its_networks_and_epochs(study: Path) -> None:
+    file = study / "run.json"
+    content = json.loads(file.read_text("utf-8"))
+    content["stages"]["train"] = {**content["stages"]["features"], "seconds": 2400.0}
+    file.write_text(json.dumps(content), "utf-8")
+
+    def cost(**settings: Any) -> str:
+        curves = Curves(Study.open(study), shares=(), locations=(), views=(), **settings)
+        return curves.cost.rpartition("about ")[2]
+
+    # Three of the four networks are of folds; two members of five epochs each took 40 minutes.
+    assert cost().startswith("30 min ")
+    assert cost(ensemble_size=1).startswith("15 min ")
+    assert cost(epochs=10).startswith("60 min ")
+
+
 def test_the_order_of_the_locations_makes_no_difference(study: Path) -> None:
     found = draw(study, shares=(0.5,), locations=(2,), views=(1,), epochs=2)
     places = study / "locations.parquet"

@@ -174,6 +174,7 @@ def test_the_geoparquet_says_where_it_is_and_what_is_in_it(tmp_path):
     assert column["crs"]["id"] == {"authority": "EPSG", "code": 27700}
     assert column["bbox"] == [500_000, 200_000, 500_400, 200_100]
     assert column["covering"]["bbox"]["xmin"] == ["bbox", "xmin"]
+    assert not [name for name in pq.read_schema(path).names if "index" in name]
     found = gpd.read_parquet(path).set_index("area")
     assert found.crs == "EPSG:27700"
     assert found.loc["A3", "income_decile"] == 9

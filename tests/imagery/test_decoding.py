@@ -24,6 +24,7 @@ from streetgauge.imagery import (
     raw_images,
     read_image,
 )
+from streetgauge.imagery.decoding import _is_padding
 from streetgauge.imagery.image_file import read_exif
 
 RED, BLUE = (255, 0, 0), (0, 0, 255)
@@ -382,3 +383,16 @@ def test_a_reason_is_in_words_and_never_in_python_s(monkeypatch: pytest.MonkeyPa
 
 def _raise(error: Exception) -> None:
     raise error
+
+
+@pytest.mark.parametrize(
+    ("message", "padding"),
+    [
+        ("Corrupt JPEG data: 16 extraneous bytes before marker 0xd9", True),
+        ("Corrupt JPEG data: 17 extraneous bytes before marker 0xd9", False),
+        ("Corrupt JPEG data: 2 extraneous bytes before marker 0xd4", False),
+        ("Corrupt JPEG data: premature end of data segment", False),
+    ],
+)
+def test_a_few_bytes_before_the_end_are_no_damage(message: str, padding: bool) -> None:
+    assert _is_padding(message) is padding

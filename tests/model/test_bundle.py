@@ -99,6 +99,7 @@ def test_predictions_fit_their_contract(bundle: Bundle, world: Any) -> None:
     np.testing.assert_allclose(
         bundle.predict(world.features, rows=rows).score, said.score[rows], atol=1e-4
     )
+    assert bundle.predict(world.features, rows=rows[:0]).score.shape == (0, 2)
 
 
 def test_a_frame_is_sorted_by_key_whatever_the_order_of_the_rows(

@@ -24,7 +24,7 @@ from streetgauge.io import addresses
 from streetgauge.io.addresses import AddressError
 from streetgauge.io.hub import import_hub
 from streetgauge.model import Bundle, fit_model
-from streetgauge.model.hub import Address, from_hub, push
+from streetgauge.model.hub import Address, _failed, from_hub, push
 from streetgauge.settings import FoldSettings, TrainSettings
 from streetgauge.splits import make_splits
 
@@ -400,3 +400,9 @@ def test_without_the_extra_the_next_step_is_named(
     monkeypatch.setitem(__import__("sys").modules, "huggingface_hub", None)
     with pytest.raises(InputError, match=r"pip install 'streetgauge\[hub\]'"):
         from_hub("hf://me/city", cache=tmp_path)
+
+
+def test_what_the_hub_says_is_repeated_and_an_error_without_words_is_named() -> None:
+    said = str(_failed("hf://me/city", ValueError("no such\n  revision"), "look"))
+    assert "the Hub did not do it (no such revision)" in said
+    assert "the Hub did not do it (ValueError)" in str(_failed("it", ValueError(), "look"))

@@ -15,6 +15,7 @@ from small_worlds import keep_outcomes
 from streetgauge.evaluation import concepts as compared
 from streetgauge.features import FeatureStore, engines
 from streetgauge.imagery import APPEARANCE, appearance_of, read_image
+from streetgauge.pipeline.concepts import _alike
 from streetgauge.pipeline.gallery import concept_examples
 from streetgauge.progress import silent
 from streetgauge.study import Study
@@ -162,3 +163,11 @@ def test_check_finds_what_concepts_lack(
     code, _, err = run("check", city)
     assert code == 2
     assert "weights of places365-resnet18: there is no file" in err
+
+
+def test_concepts_that_go_together_are_listed_in_pairs_of_two() -> None:
+    sky = np.arange(40.0)
+    other = np.random.default_rng(0).permutation(40)
+    concepts = pd.DataFrame({"sky": sky, "edges": -sky, "brightness": other, "lake": sky})
+    table = pd.DataFrame({"concept": list(concepts), "reported": [True, True, True, False]})
+    assert _alike(concepts, table) == [{"concepts": ["sky", "edges"], "spearman": -1.0}]

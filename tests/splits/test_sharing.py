@@ -11,7 +11,7 @@ import pytest
 
 from streetgauge.errors import InputError
 from streetgauge.model.training_data import SHARED, TrainingData
-from streetgauge.splits import Split, ViewIdentity
+from streetgauge.splits import Split, ViewIdentity, sharing
 from streetgauge.splits.sharing import count_shared
 
 
@@ -163,3 +163,9 @@ def test_an_image_that_stands_in_two_areas_is_in_neithers_mean() -> None:
     present = data.present_in_one_area()
     assert np.argwhere(~present).tolist() == [[0, 0], [3, 1]]  # c and d would have none left
     assert replace(data, identity=None).present_in_one_area().all()
+
+
+def test_a_sample_of_positions_begins_with_the_first_and_ends_with_the_last() -> None:
+    assert sharing._spread(9, 3).tolist() == [0, 4, 8]
+    assert sharing._spread(2, 5).tolist() == [0, 1]
+    assert sharing._spread(1, 5).tolist() == [0]

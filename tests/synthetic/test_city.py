@@ -17,7 +17,7 @@ from streetgauge.errors import InputError
 from streetgauge.settings import input_files, read_settings
 from streetgauge.synthetic import LATENTS, OUTCOMES, LatentModel, SyntheticCity, make_city
 from streetgauge.synthetic.official import NATIONAL_AREAS, deprivation_ranks
-from streetgauge.synthetic.plan import draw_plan
+from streetgauge.synthetic.plan import _means, draw_plan
 
 SMALL = {"seed": 5, "n_areas": 14, "n_locations": 60, "size": (64, 48), "workers": 1}
 
@@ -242,3 +242,8 @@ def test_too_small_a_city_is_refused(tmp_path: Path) -> None:
         make_city(tmp_path, n_areas=5, n_locations=100)
     with pytest.raises(InputError, match="4 locations for each"):
         make_city(tmp_path, n_areas=20, n_locations=50)
+
+
+def test_the_seed_of_a_group_moves_to_the_mean_of_its_points() -> None:
+    points = np.array([[0.0, 2], [4, 4], [9, 9]])
+    assert _means(points, np.array([1, 1, 0]), 2).tolist() == [[9, 9], [2, 3]]

@@ -157,6 +157,7 @@ def test_without_the_token_nothing_is_served(viewer: Viewer, token: str) -> None
         reply = ask(viewer, f"/{token}/{name}")
         assert reply.status == 404
         assert reply.body == ask(viewer, "/favicon.ico").body
+        assert int(reply.headers["Content-Length"]) == len(reply.body) > 1
     assert viewer.token.encode() not in ask(viewer, "/").body
 
 
