@@ -9,7 +9,7 @@ fitted state holds no training data.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Self
@@ -319,6 +319,7 @@ def fit_each(
     weight: Floats,
     kernels: Sequence[Sequence[int]],
     shares: Sequence[Sequence[float]] | None = None,
+    advance: Callable[[int], object] = lambda _: None,
 ) -> Fitted:
     """Fit a Gaussian process with every kernel.
 
@@ -335,6 +336,8 @@ def fit_each(
     shares : sequence of sequence of float, optional
         Of each kernel the shares that its maps have of the prior variance, of sum 1; equal ones if
         not given.
+    advance : callable
+        Receives 1 after every kernel.
 
     Returns
     -------
@@ -358,10 +361,10 @@ def fit_each(
     groups = [(masks[g], np.flatnonzero(group == g)) for g in largest_first]
     if shares is None:
         shares = [[1 / len(parts)] * len(parts) for parts in kernels]
-    fitted = [
-        _fit(maps, parts, share, labels, weight, groups)
-        for parts, share in zip(kernels, shares, strict=True)
-    ]
+    fitted = []
+    for parts, share in zip(kernels, shares, strict=True):
+        fitted.append(_fit(maps, parts, share, labels, weight, groups))
+        advance(1)
     filled, counted = np.where(known, labels, 0), known * weight[:, None]
     mean = (filled * counted).sum(axis=0) / counted.sum(axis=0)
     each, evidence, noises = zip(*fitted, strict=True)

@@ -23,7 +23,7 @@ from streetgauge.model.gaussian_process import Fitted, fit_each
 from streetgauge.model.kernel import KERNELS
 from streetgauge.model.reading import located
 from streetgauge.model.training_data import TrainingData
-from streetgauge.progress import Progress, silent
+from streetgauge.progress import Advance, Progress, silent
 from streetgauge.seeds import derive_seed
 from streetgauge.splits.schemes import Split
 
@@ -49,6 +49,7 @@ class _FittedSources:
         rows: NDArray[np.int64],
         seed: int,
         kernels: Sequence[tuple[str, ...]],
+        advance: Advance = lambda _: None,
     ) -> Self | None:
         """Fit them; None where too few of the areas of these rows have a label."""
         weight = None if data.sample_weight is None else np.asarray(data.sample_weight)[rows]
@@ -61,7 +62,8 @@ class _FittedSources:
         embedding = JointEmbedding.of(bags, data.parts, seed)
         joint, prior = embedding.kernels(kernels)
         parts = [[embedding.maps.index(name) for name in kernel] for kernel in joint]
-        return cls(embedding, joint, prior, fit_each(embedding(bags), labels, of_area, parts))
+        fitted = fit_each(embedding(bags), labels, of_area, parts, advance=advance)
+        return cls(embedding, joint, prior, fitted)
 
     def among(self, sources: Sequence[str]) -> list[int]:
         """Give the positions of the kernels of these sources."""
@@ -118,7 +120,7 @@ def predict_by_sources(
     seed : int
         Of the study.
     progress : Progress
-        Receives splits.
+        Receives kernels.
 
     Returns
     -------
@@ -130,15 +132,16 @@ def predict_by_sources(
     data, tested = data.by_row([each for each in splits if len(each.test)])
     chosen = subsets([part.name for part in data.parts])
     frames = []
-    with progress("sources", len(tested), "folds") as advance, located(data.location_ids):
+    steps = len(chosen) * sum(LINEAR in kernel for kernel in KERNELS)
+    with progress("sources", steps * len(tested), "kernels") as advance, located(data.location_ids):
         for split in tested:
             used, own = data.without_shared(split)
             rows = np.concatenate([own.training, own.validation])
             rows = rows[~np.isnan(data.deciles[rows].astype(float)).all(axis=1)]
-            each = _FittedSources.of(used, rows, derive_seed(seed, "sources", split.name), KERNELS)
+            own_seed = derive_seed(seed, "sources", split.name)
+            each = _FittedSources.of(used, rows, own_seed, KERNELS, advance)
             if each is not None:
                 frames += [_predicted(each, data, split, subset) for subset in chosen]
-            advance(1)
     columns = ["sources", "outcome", "area", "fold", "score", "share"]
     frame = pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(columns=columns)
     return frame[columns].sort_values(columns[:3], ignore_index=True)

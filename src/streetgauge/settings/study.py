@@ -77,6 +77,14 @@ class StudySettings(Settings):
                 raise ValueError(f"{field!r} is not known; write [{section}.NAME]")
         features: Any = given.get("features")
         imagery: Any = given.get("imagery")
+        if not isinstance(features, dict):
+            return given
+        tables = [n for n, x in features.items() if isinstance(x, dict) and n != "cluster"]
+        if tables and not _are_tables(features):
+            raise ValueError(
+                f"[features] has keys of its own beside [features.{tables[0]}]; give each source "
+                "a name, or leave one"
+            )
         if not _are_tables(features) or set(features) == {"cluster"}:
             return given
         named = {key: value for key, value in given.items() if key not in ("features", "imagery")}
