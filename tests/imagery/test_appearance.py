@@ -2,16 +2,28 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+from random import Random
+from typing import Any
+
 import numpy as np
 import pytest
+from numpy.typing import NDArray
+from scipy.special import ndtr
 from scipy.stats import spearmanr
 
 from streetgauge.imagery import APPEARANCE, appearance_of
-from streetgauge.synthetic.images import VIEWS, draw_view, drawn_shares
+from streetgauge.synthetic.chance import key_of
+from streetgauge.synthetic.images import VIEWS, draw_view
 from streetgauge.synthetic.model import VISIBLE
+from streetgauge.synthetic.street import Weather, draw_street, make_weather
 
 SIDE = 40
 SIZE = (192, 144)
+GREEN_CHANNEL = 1
+CHANGED = 40  # of 255, by which a pixel changes that is made of something
 GREY, LEAF, BLUE = (128, 128, 128), (60, 140, 50), (120, 170, 230)
 
 
@@ -65,6 +77,41 @@ def test_an_image_does_not_depend_on_the_others() -> None:
     assert together.shape == (3, len(APPEARANCE))
     assert (together[1] == appearance_of(images[1:2])[0]).all()
     assert appearance_of(images[:0]).shape == (0, len(APPEARANCE))
+
+
+def drawn_shares(
+    seed: int, location_id: str, view: str, shown: Sequence[float], size: tuple[int, int]
+) -> dict[str, float]:
+    """Give how much of an image is drawn as green plants and as sky: the truth about `draw_view`.
+
+    The same scene is drawn with these things in other colours, without haze and clouds; what
+    changes is made of them. Leaves and grass count where their season's colour is green.
+    """
+    weather = make_weather(Random(key_of(seed, location_id, "weather")))
+    strength = dict(zip(VISIBLE, (float(p) for p in ndtr(np.asarray(shown))), strict=True))
+    along = VIEWS.index(view) % 2 == 0
+    palette = weather.palette
+    plants: dict[str, Any] = {
+        name: (255.0, 0.0, 255.0)
+        for name in ("leaf", "grass")
+        if max(range(3), key=getattr(palette, name).__getitem__) == GREEN_CHANNEL
+    }
+    black = replace(weather, haze=math.inf, clouds=0.0, sky=((0.0,) * 3, (0.0,) * 3))
+    others = {
+        "greenery": replace(black, palette=replace(palette, **plants)),
+        "sky": replace(black, sky=((255.0,) * 3, (255.0,) * 3)),
+    }
+
+    def drawn(weather: Weather) -> NDArray[np.int16]:
+        rng = Random(key_of(seed, location_id, view))
+        image = draw_street(strength, weather, rng, along=along, size=size)
+        return np.asarray(image).astype(np.int16)
+
+    plain = drawn(black)
+    return {
+        name: float((np.abs(drawn(each) - plain).max(axis=2) > CHANGED).mean())
+        for name, each in others.items()
+    }
 
 
 def test_greenery_and_sky_of_a_drawn_city_are_recovered() -> None:

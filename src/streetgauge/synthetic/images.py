@@ -5,10 +5,9 @@ They are of a synthetic city, or simulated for the locations of a real area tabl
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from concurrent.futures import as_completed
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import date, timedelta
 from pathlib import Path
 from random import Random
@@ -25,7 +24,7 @@ from streetgauge.processes import process_pool
 from streetgauge.progress import Progress, silent
 from streetgauge.synthetic.chance import key_of, normals, words_of
 from streetgauge.synthetic.model import LATENTS, OUTCOMES, VISIBLE, Array, LatentModel
-from streetgauge.synthetic.street import Weather, draw_street, make_weather
+from streetgauge.synthetic.street import draw_street, make_weather
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -34,7 +33,6 @@ __all__ = [
     "VIEWS",
     "Rendering",
     "draw_view",
-    "drawn_shares",
     "latents_of_deciles",
     "simulate_images",
     "write_images",
@@ -44,8 +42,6 @@ VIEWS = ("a", "b", "c", "d")
 """Along the street, its right side, back along it, its left side."""
 
 FIRST_DAY, DAYS = date(2012, 1, 1), 12 * 365  # of the days on which images are taken
-GREEN_CHANNEL = 1
-CHANGED = 40  # of 255, by which a pixel changes that is made of something
 
 _CHUNK = 8  # locations that a worker draws before it reports
 
@@ -90,51 +86,6 @@ def draw_view(
     rng = Random(key_of(seed, location_id, view))
     strength = dict(zip(VISIBLE, (float(p) for p in ndtr(np.asarray(shown))), strict=True))
     return draw_street(strength, weather, rng, along=VIEWS.index(view) % 2 == 0, size=size)
-
-
-def drawn_shares(
-    seed: int, location_id: str, view: str, shown: Sequence[float], size: tuple[int, int]
-) -> dict[str, float]:
-    """Give how much of an image is drawn as green plants and as sky: the truth about `draw_view`.
-
-    The same scene is drawn with these things in other colours, without haze and clouds; what
-    changes is made of them. Leaves and grass count where their season's colour is green.
-
-    Parameters
-    ----------
-    seed, location_id, view, shown, size
-        As for `draw_view`.
-
-    Returns
-    -------
-    dict
-        ``greenery`` and ``sky``, shares of all pixels.
-    """
-    weather = make_weather(Random(key_of(seed, location_id, "weather")))
-    strength = dict(zip(VISIBLE, (float(p) for p in ndtr(np.asarray(shown))), strict=True))
-    along = VIEWS.index(view) % 2 == 0
-    palette = weather.palette
-    plants: dict[str, Any] = {
-        name: (255.0, 0.0, 255.0)
-        for name in ("leaf", "grass")
-        if max(range(3), key=getattr(palette, name).__getitem__) == GREEN_CHANNEL
-    }
-    black = replace(weather, haze=math.inf, clouds=0.0, sky=((0.0,) * 3, (0.0,) * 3))
-    others = {
-        "greenery": replace(black, palette=replace(palette, **plants)),
-        "sky": replace(black, sky=((255.0,) * 3, (255.0,) * 3)),
-    }
-
-    def drawn(weather: Weather) -> NDArray[np.int16]:
-        rng = Random(key_of(seed, location_id, view))
-        image = draw_street(strength, weather, rng, along=along, size=size)
-        return np.asarray(image).astype(np.int16)
-
-    plain = drawn(black)
-    return {
-        name: float((np.abs(drawn(each) - plain).max(axis=2) > CHANGED).mean())
-        for name, each in others.items()
-    }
 
 
 def _taken_on(day: date) -> Image.Exif:

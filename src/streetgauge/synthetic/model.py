@@ -99,11 +99,6 @@ class LatentModel:
         return _CORRELATION.copy()
 
     @property
-    def shows(self) -> Array:
-        """``W`` [K, L], before the scaling to variance 1."""
-        return _SHOWS.copy()
-
-    @property
     def explained(self) -> Array:
         """Share [M] of an outcome's variance over areas that latents explain."""
         return _EXPLAINED.copy()
