@@ -81,6 +81,12 @@ def real() -> None:
     """Ask for the real network."""
 
 
+@pytest.fixture
+def loaded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Take the real network as it was loaded once, where loading it is not the question."""
+    monkeypatch.setattr(extract, "load_network", lambda *_, **__: network())
+
+
 def painted(path: Path, seed: int) -> None:
     """An image unlike any other: coarse coloured noise."""
     coarse = np.random.default_rng(seed).integers(0, 256, (6, 8, 3), dtype=np.uint8)
@@ -227,7 +233,7 @@ def test_a_broken_image_leaves_its_location_out_and_shifts_no_other(
     np.testing.assert_allclose(store.features[done], whole.features[done], rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.usefixtures("real")
+@pytest.mark.usefixtures("real", "loaded")
 def test_no_features_are_saved_under_a_broken_image_s_name(folder: Path, tmp_path: Path) -> None:
     skips = run(broken_copy(folder, tmp_path / "broken"), tmp_path / "a.h5", require="any")
     store = FeatureStore.open(tmp_path / "a.h5")
@@ -266,7 +272,7 @@ def test_locations_that_lack_a_view_are_not_read_when_all_are_needed(
     assert "L01" not in skips["location_id"].tolist()
 
 
-@pytest.mark.usefixtures("real")
+@pytest.mark.usefixtures("real", "loaded")
 @pytest.mark.parametrize("require", ["all", "any"])
 def test_a_run_that_was_stopped_and_resumed_is_the_run_that_was_not(
     folder: Path, tmp_path: Path, require: str
@@ -350,7 +356,7 @@ extract_features(wanted, batch=5, progress=progress)
 """
 
 
-@pytest.mark.usefixtures("real")
+@pytest.mark.usefixtures("real", "loaded")
 def test_kill_9_in_the_middle_loses_nothing(folder: Path, tmp_path: Path) -> None:
     copy, path = broken_copy(folder, tmp_path / "broken"), tmp_path / "killed.h5"
     expected = run(copy, tmp_path / "a.h5")

@@ -40,7 +40,7 @@ def expected(estimator: BaseEstimator) -> dict[str, str]:
     return EXPECTED_FAILURES
 
 
-@parametrize_with_checks([BinomialOrdinalClassifier(**QUICK)], expected_failed_checks=expected)
+@parametrize_with_checks([BinomialOrdinalClassifier(**ALONE)], expected_failed_checks=expected)
 def test_it_is_a_classifier_to_scikit_learn(estimator: BaseEstimator, check: Any) -> None:
     check(estimator)
 
