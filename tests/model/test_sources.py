@@ -65,6 +65,16 @@ def test_what_stands_where_a_source_is_absent_is_never_read() -> None:
         np.testing.assert_array_equal(first, second)
 
 
+@pytest.mark.parametrize("learner", LEARNERS)
+def test_a_source_that_no_training_area_has_makes_no_difference(learner: str) -> None:
+    tested = np.arange(AREAS) >= AREAS - TESTED
+    only_there = World.of(1).lacking("sat", ~tested)
+    nowhere = only_there.lacking("sat", np.ones(AREAS, np.bool_))
+    found = [w.predictions(w.data("sat", "street"), learner=learner) for w in (only_there, nowhere)]
+    np.testing.assert_array_equal(found[0][0], found[1][0])
+    assert spearmanr(*found[0]).statistic > 0.5
+
+
 @pytest.mark.parametrize("learner", [*LEARNERS, "stack"])
 def test_the_order_of_sources_makes_no_difference(learner: str) -> None:
     world = World.of(2)

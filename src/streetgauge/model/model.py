@@ -162,6 +162,8 @@ class Model:
     ) -> Tensor:
         """Give what the head needs, in float32, of every member: [n, E, M, outputs]."""
         chosen = choose_device(device)
+        if self.network.parts:  # layers of a source that no training location had know nothing
+            present = present & self.standardisation.seen(self.network.parts)
         reader = Reader(features, present, self.standardisation, chosen)
         return outputs_of(deepcopy(self.network).to(chosen), reader, rows, each=True)
 

@@ -551,7 +551,7 @@ class Network(Branch):
             for one, own in zip(whole, found, strict=True):
                 one[here] = own
             total = [a + b for a, b in zip(total, whole, strict=True)] if total else whole
-        count = there.sum(1)[:, None, None]
+        count = there.sum(1).clamp(min=1)[:, None, None]
         return [one / count for one in total]
 
 

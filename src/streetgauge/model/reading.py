@@ -172,6 +172,13 @@ class Standardisation:
                 sd[part.views, : part.dimension] = own.sd
         return cls(mean, sd)
 
+    def seen(self, parts: Sequence[Part]) -> NDArray[np.bool_]:
+        """Tell which views are of a source that any location had when it was measured: [V]."""
+        found = np.ones(len(self.mean), np.bool_)
+        for part in parts:
+            found[part.views] = self.mean[part.views].any()
+        return found
+
     def weighted(self, parts: Sequence[Part], weights: Mapping[str, float]) -> Self:
         """Give each of several sources a standard deviation of its weight, not of 1."""
         sd = self.sd.copy()
