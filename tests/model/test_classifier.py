@@ -87,11 +87,14 @@ def test_no_area_is_trained_on_and_stopped_on(make_world: Any) -> None:
     assert model.record_.validation_locations == 36
 
 
+ABSENT = {"tune", "source_dropout"}  # nothing is tuned, and features are of one source
+
+
 def test_its_defaults_are_those_of_a_study() -> None:
     given = BinomialOrdinalClassifier().get_params()
     study = TrainSettings().model_dump()
     own = {"n_views", "classes", "validation", "random_state"}
-    assert given.keys() - own == study.keys() - {"tune"}  # nothing is tuned here
+    assert given.keys() - own == study.keys() - ABSENT
     assert {name: study[name] for name in given.keys() - own} == {
         name: given[name] for name in given.keys() - own
     }
@@ -129,7 +132,7 @@ def test_every_parameter_reaches_the_training(
     ((given, named),) = told
     (settings,) = (each for each in given if isinstance(each, TrainSettings))
     assert {name: getattr(settings, name) for name in other} == other
-    assert other.keys() == TrainSettings.model_fields.keys() - {"tune"}
+    assert other.keys() == TrainSettings.model_fields.keys() - ABSENT
     differing = {name for name in other if other[name] != getattr(TrainSettings(), name)}
     assert differing >= other.keys() - {"ensemble_size", "device"}
     (split,) = (each for each in given if isinstance(each, Split))
