@@ -41,7 +41,9 @@ def test_a_record_nested_too_deeply_or_of_odd_entries_is_as_if_it_were_not_there
     record = (study / "run.json").read_bytes()
     (study / "run.json").write_text(DEEP, encoding="utf-8")
     assert "not done" in run("info", study)[1]
-    for key, odd in (("outputs", 7), ("messages", 5)):
+    odd_makers = ({"versions": None}, {"streetgauge": "1", "python": "3", "platform": "x"})
+    odd_entries = (("outputs", 7), ("messages", 5), ("messages", [5]))
+    for key, odd in (*odd_entries, *(("made_by", each) for each in odd_makers)):
         (study / "run.json").write_bytes(record)
         changed(study / "run.json", "stages", "areas", key, value=odd)
         code, out, err = run("info", study)

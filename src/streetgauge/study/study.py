@@ -652,8 +652,16 @@ def _is_record(content: Mapping[str, Any]) -> bool:
         and all(isinstance(s, dict) and s.keys() >= _ENTRY for s in stages.values())
         and all(isinstance(s["outputs"], dict) for s in stages.values())
         and all(isinstance(s["messages"], list) for s in stages.values())
+        and all(isinstance(m, str) for s in stages.values() for m in s["messages"])
+        and all(_is_maker(s["made_by"]) for s in stages.values())
         and all(isinstance(f, dict) and {"signature", "sha256"} <= f.keys() for f in files.values())
     )
+
+
+def _is_maker(by: object) -> bool:
+    """Whether this names what made a result."""
+    known = {"streetgauge", "python", "platform", "versions"}
+    return isinstance(by, dict) and by.keys() >= known and isinstance(by["versions"], dict)
 
 
 def content_of(path: Path) -> str:
