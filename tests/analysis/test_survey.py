@@ -201,6 +201,8 @@ def test_no_area_of_the_study_an_unknown_outcome_and_no_outcome_are_one_sentence
     assert "is one of the study's" in refuse(*start, "--outcome", outcome)
     assert "the study has no such outcome" in refuse(*start, "--outcome", "incme")
     assert "outcomes; name what the survey is about with --outcome" in refuse(*start)
+    line = refuse("survey", place, "--table", tmp_path / "none.csv", "--outcome", outcome)
+    assert "none.csv: there is no such file; correct the path" in line
     own = place / "survey.parquet"
     survey.to_parquet(own)
     line = refuse("survey", place, "--table", own, "--se", "se", "--outcome", outcome)

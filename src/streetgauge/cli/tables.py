@@ -358,14 +358,16 @@ def sample_table(name: str, plan: pd.DataFrame) -> Table:
 
 def survey_table(survey: Mapping[str, Any]) -> Table:
     """Show the model that combines a survey with images."""
+    from streetgauge.report.text import general
+
     table = _new_table(
         f"{survey['name']}: {survey['survey']} with images",
-        f"Fay-Herriot model; variance between areas {survey['area_variance']:.3g}.",
+        f"Fay-Herriot model; variance between areas {general(survey['area_variance'])}.",
         "",
         *_number_columns("coefficient", "standard error"),
     )
     for name, each in survey["coefficients"].items():
-        table.add_row(Text(name), f"{each['value']:.3g}", f"{each['standard_error']:.3g}")
+        table.add_row(Text(name), general(each["value"]), general(each["standard_error"]))
     return table
 
 

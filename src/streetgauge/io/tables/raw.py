@@ -38,7 +38,7 @@ def starts(path: Path, magic: bytes) -> bool:
         with path.open("rb") as handle:
             return handle.read(len(magic)) == magic
     except (FileNotFoundError, NotADirectoryError):
-        raise InputError(path, "there is no such file", "fix the path in study.toml") from None
+        raise InputError(path, "there is no such file", "correct the path") from None
     except IsADirectoryError:
         raise InputError(path, "this is a folder", "name a file in it") from None
 

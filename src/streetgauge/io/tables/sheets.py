@@ -94,7 +94,7 @@ def read_sheets(path: Path, member: str | None = None) -> tuple[Sheet, ...]:
         state = path.stat()
         return _sheets(path, member, state.st_mtime_ns, state.st_size)
     except (FileNotFoundError, NotADirectoryError):
-        raise InputError(path, "there is no such file", "fix the path in study.toml") from None
+        raise InputError(path, "there is no such file", "correct the path") from None
     except IsADirectoryError:
         raise InputError(path, "this is a folder", "name a file in it") from None
 
