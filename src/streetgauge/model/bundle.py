@@ -205,11 +205,8 @@ class Bundle:
                 f"extract them with {trained!r}" if trained else "",
             )
         known = str(source.get("weights_sha256") or "")
-        made = backbone not in (
-            "table",
-            "raster",
-            "simulated",
-        )  # else the hash is of this city's own file
+        # Of a table and the like the hash is of this city's own file.
+        made = backbone not in ("table", "raster", "simulated")
         if made and known and weights_sha256 and known != weights_sha256:
             raise InputError(
                 subject,

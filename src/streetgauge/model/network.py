@@ -345,9 +345,8 @@ class Branch(nn.Module):
         there = features.flatten(0, 1) if present is None else features[present]
         first, *later = self._view_blocks()
         looking = [first.dense] if self.direct is None else [first.dense, self.direct]
-        seen, *direct_paths = side_by_side(
-            there, *looking
-        )  # [R, T, 512], R views that are there, T trunks
+        # [R, T, 512]: R views that are there, T trunks.
+        seen, *direct_paths = side_by_side(there, *looking)
         seen = first.onward(seen)
         for block in later:
             seen = block(seen)
