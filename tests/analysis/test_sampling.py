@@ -104,7 +104,7 @@ def test_the_locations_of_an_area_are_far_from_each_other_and_from_those_with_im
     assert choose_locations(row[:0], row * np.nan, 2) == [0, 1]
 
 
-def told(share: float, within: float, seed: int = 0) -> tuple[pd.DataFrame, ...]:
+def city(share: float, within: float, seed: int = 0) -> tuple[pd.DataFrame, ...]:
     """A city of which images tell this share of the variance, with ten locations an area."""
     rng = np.random.default_rng(seed)
     n = 2000
@@ -121,7 +121,7 @@ def told(share: float, within: float, seed: int = 0) -> tuple[pd.DataFrame, ...]
 
 
 def test_variances_are_learned_from_a_study_whatever_the_scale_of_its_scores() -> None:
-    found = Design.fit(*told(share=0.5, within=6.0))
+    found = Design.fit(*city(share=0.5, within=6.0))
     assert found.error == pytest.approx(4, rel=0.15)
     assert found.within == pytest.approx(6, rel=0.15)
     smooth = np.einsum("ar,ar->a", found.surface, found.surface).mean()
@@ -129,7 +129,7 @@ def test_variances_are_learned_from_a_study_whatever_the_scale_of_its_scores() -
 
 
 def test_images_that_tell_nothing_or_ten_areas_too_few_are_refused() -> None:
-    areas, scores, xy = told(share=0.5, within=1.0)
+    areas, scores, xy = city(share=0.5, within=1.0)
     rng = np.random.default_rng(1)
     blind = areas.assign(actual_decile=rng.permutation(areas["actual_decile"]))
     for wrong in (blind, areas.iloc[:9]):

@@ -236,7 +236,7 @@ main()
         ("[features.statistics]", "[features.Street]", ["one name, but for capitals"]),
         ("[features.statistics]", "[features.cluster]", ["cannot be called 'cluster'"]),
         ("[features.statistics]", '[features."a b"]', ["features.a b"]),
-        (STREET, "\n[features]\nk = 4\n", ["keys of its own beside [features.statistics]"]),
+        (STREET, "\n[features]\nk = 4\n", ["keys of its own besides [features.statistics]"]),
         (STREET, "", ["write [features], not [features.statistics]"]),
         (STATISTICS, STATISTICS + "witin = 3.0", ["features.statistics.witin", "'within'"]),
         (STREET, "\n[features.street]\n", ["[features.street] has no images", "[imagery.street]"]),

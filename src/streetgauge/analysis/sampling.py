@@ -75,18 +75,18 @@ class Design:
         InputError
             If fewer than 10 areas have images and a label, or images tell nothing of any outcome.
         """
-        told = [
+        found = [
             variances
             for _, own in areas.groupby("outcome", sort=True)
-            if (variances := _told(own, scores)) is not None
+            if (variances := _variances(own, scores)) is not None
         ]
-        if not told:
+        if not found:
             raise InputError(
                 "the study",
                 "its images tell nothing of any outcome, or fewer than 10 areas have a label",
                 "more images would not help; use other features",
             )
-        error, within = np.mean(told, axis=0)
+        error, within = np.mean(found, axis=0)
         labels = areas.pivot_table("actual_decile", "area", "outcome", aggfunc="first").dropna()
         surface, own = _surface(labels, xy)
         return cls(xy.index, surface, own, float(error), float(within))
@@ -224,7 +224,7 @@ def choose_locations(taken: Floats, free: Floats, count: int) -> list[int]:
     return chosen
 
 
-def _told(areas: pd.DataFrame, scores: pd.DataFrame) -> tuple[float, float] | None:
+def _variances(areas: pd.DataFrame, scores: pd.DataFrame) -> tuple[float, float] | None:
     """Give what images tell of an outcome: the two variances of `Design`; None if nothing."""
     known = areas.dropna(subset=["score", "actual_decile"])
     actual, score = (known[name].to_numpy(float) for name in ("actual_decile", "score"))
@@ -241,9 +241,9 @@ def _told(areas: pd.DataFrame, scores: pd.DataFrame) -> tuple[float, float] | No
     freedom = float((of_area.size() - 1).sum())
     between = float((own["score"] - of_area.transform("mean")).pow(2).sum() / max(freedom, 1))
     # As an observation of the class itself, not as its best prediction.
-    told = 1 - left / variance
+    reliability = 1 - left / variance
     noise = variance * left / (variance - left)
-    within = slope**2 * between / told**2
+    within = slope**2 * between / reliability**2
     return max(noise - within * float(np.nanmean(1 / number)), 0.05 * noise), within
 
 

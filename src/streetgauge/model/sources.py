@@ -71,7 +71,7 @@ class _FittedSources:
 
 
 def source_weights(data: TrainingData, rows: NDArray[np.int64], seed: int) -> dict[str, float]:
-    """Give how likely it is that each source tells something of any outcome beside the others.
+    """Give how likely it is that each source tells something of any outcome that the others do not.
 
     By the marginal likelihood of Gaussian processes on each source alone, on all, and on all but
     one. A network has no such measure of its own: its layers learn the noise of a source that tells

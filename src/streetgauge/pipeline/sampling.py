@@ -10,17 +10,18 @@ import pandas as pd
 from streetgauge.analysis.sampling import Design, choose_locations, plan_areas
 from streetgauge.errors import InputError
 from streetgauge.evaluation import positions_of_areas, tested_areas
-from streetgauge.evaluation.layers import write_layer
-from streetgauge.io.files import atomic_path, read_table, write_json, write_table
+from streetgauge.io.files import read_table, write_json, write_table
 from streetgauge.io.formats import ANALYSIS_VERSION
 from streetgauge.locations import read_areas
-from streetgauge.report.figures.slides import draw_errors
+from streetgauge.pipeline.area_maps import write_area_maps
 from streetgauge.report.text import sample_sentences
 from streetgauge.splits.blocks import to_metres
 from streetgauge.study import Study
 from streetgauge.study.paths import own_outputs
 
 __all__ = ["study_sample"]
+
+TITLES = {"error_now": "Expected error now", "error_planned": "With the plan"}
 
 DRAWN = 20  # choices at random that a plan is compared with
 
@@ -94,7 +95,15 @@ def study_sample(study: Study, budget: float, *, travel: float | None = None) ->
         },
         areas.index,
     )
-    _write_maps(study, areas, table, result)
+    write_area_maps(
+        areas,
+        table,
+        study.sample_layer,
+        study.sample_map,
+        titles=TITLES,
+        label=f"{study.settings.name}: where to look next",
+        summary=sample_sentences(result)[0],
+    )
     return result
 
 
@@ -148,21 +157,3 @@ def _located(
     columns = ["location_id", *(["lat", "lon"] if known else [])]
     where = pd.DataFrame({"rank": named["rank"], "area": areas[named["area"]].astype("str")})
     return pd.concat([where, rows[columns], named[["gain", "cost"]]], axis=1)
-
-
-def _write_maps(
-    study: Study, areas: pd.DataFrame, table: pd.DataFrame, result: dict[str, Any]
-) -> None:
-    """Write the map for a GIS and the one for a slide; none of a run before stays."""
-    for path in (study.sample_layer, study.sample_map):
-        path.unlink(missing_ok=True)
-    if "geometry" not in areas.columns:
-        return
-    own = [column for column in ("name", "district", "geometry") if column in areas.columns]
-    write_layer(areas[own].join(table).rename_axis("area").reset_index(), study.sample_layer)
-    drawn = draw_errors(
-        areas, table, f"{result['name']}: where to look next", sample_sentences(result)[0]
-    )
-    if drawn is not None:
-        with atomic_path(study.sample_map) as temporary:
-            temporary.write_bytes(drawn)

@@ -13,17 +13,18 @@ import pandas as pd
 from streetgauge.analysis.survey import FayHerriot, combine
 from streetgauge.errors import InputError, closest
 from streetgauge.evaluation import tested_areas
-from streetgauge.evaluation.layers import write_layer
-from streetgauge.io.files import atomic_path, read_table, write_json, write_table
+from streetgauge.io.files import read_table, write_json, write_table
 from streetgauge.io.formats import ANALYSIS_VERSION
 from streetgauge.io.tables import read_columns, refuse_repeated, to_numbers
 from streetgauge.locations import read_areas
-from streetgauge.report.figures.slides import draw_survey
+from streetgauge.pipeline.area_maps import write_area_maps
 from streetgauge.report.text import survey_sentences
 from streetgauge.study import Study
 from streetgauge.study.outputs import refuse_overlap
 
 __all__ = ["SurveyTable", "study_survey"]
+
+TITLES = {"direct": "Survey alone", "estimate": "Survey and images"}
 
 
 @dataclass(frozen=True)
@@ -133,7 +134,15 @@ def study_survey(study: Study, table: SurveyTable, outcomes: Sequence[str] = ())
     }
     write_table(combined, study.survey)
     write_json(result, study.survey_findings)
-    _write_maps(study, areas, combined, result)
+    write_area_maps(
+        areas,
+        combined.set_index("area"),
+        study.survey_layer,
+        study.survey_map,
+        titles=TITLES,
+        label=f"{study.settings.name}: {table.file.name}",
+        summary=survey_sentences(result)[0],
+    )
     return result
 
 
@@ -167,22 +176,3 @@ def _figures(table: pd.DataFrame, model: FayHerriot, names: Sequence[str]) -> di
             "combined": float(np.sqrt(both["mse"]).median()),
         },
     }
-
-
-def _write_maps(
-    study: Study, areas: pd.DataFrame, table: pd.DataFrame, result: dict[str, Any]
-) -> None:
-    """Write the map for a GIS and the one for a slide; none of a run before stays."""
-    for path in (study.survey_layer, study.survey_map):
-        path.unlink(missing_ok=True)
-    if "geometry" not in areas.columns:
-        return
-    own = [column for column in ("name", "district", "geometry") if column in areas.columns]
-    layer = areas[own].join(table.set_index("area"), how="inner")
-    write_layer(layer.rename_axis("area").reset_index(), study.survey_layer)
-    line = survey_sentences(result)[0]
-    label = f"{result['name']}: {result['survey']}"
-    drawn = draw_survey(areas, table.set_index("area"), label, line)
-    if drawn is not None:
-        with atomic_path(study.survey_map) as temporary:
-            temporary.write_bytes(drawn)

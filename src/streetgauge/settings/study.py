@@ -82,7 +82,7 @@ class StudySettings(Settings):
         tables = [n for n, x in features.items() if isinstance(x, dict) and n != "cluster"]
         if tables and not _are_tables(features):
             raise ValueError(
-                f"[features] has keys of its own beside [features.{tables[0]}]; give each source "
+                f"[features] has keys of its own besides [features.{tables[0]}]; give each source "
                 "a name, or leave one"
             )
         if not _are_tables(features) or set(features) == {"cluster"}:

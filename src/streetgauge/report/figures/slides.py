@@ -20,14 +20,12 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure as Canvas
 
-__all__ = ["draw_errors", "draw_maps", "draw_survey"]
+__all__ = ["draw_maps", "draw_numbers"]
 
 WIDTH, HEIGHT, DOTS = 40 / 3, 7.5, 144  # inches, and dots an inch: 1920 x 1080
 FINEST = 1 / 1500  # of the longer side: about a dot
 LEFT, GAP = 0.035, 0.02  # margins, shares of the width
 PREDICTED = (("decile", "Predicted"), ("actual_decile", "Actual"))
-ERRORS = (("error_now", "Expected error now"), ("error_planned", "With the plan"))
-SURVEY = (("direct", "Survey alone"), ("estimate", "Survey and images"))
 AT_ONCE = 3  # slides of a task: the shapes are handed over with each task
 
 
@@ -81,64 +79,48 @@ def draw_maps(
     return (slide for task in drawn for slide in task)
 
 
-def draw_survey(areas: pd.DataFrame, table: pd.DataFrame, label: str, summary: str) -> bytes | None:
-    """Draw a survey's direct estimates next to the combined ones, in the same classes.
-
-    Parameters
-    ----------
-    areas : DataFrame or GeoDataFrame by area
-        Without ``geometry`` there is no map.
-    table : DataFrame by area
-        ``direct, estimate``: as `streetgauge.analysis.survey.combine` gives them.
-    label, summary : str
-        What was estimated, and a line on how.
-
-    Returns
-    -------
-    bytes or None
-        A PNG.
-    """
-    return _draw_numbers(areas, table, SURVEY, label, summary)
-
-
-def draw_errors(areas: pd.DataFrame, table: pd.DataFrame, label: str, summary: str) -> bytes | None:
-    """Draw the errors that are expected of areas now next to those after a plan of images.
-
-    Parameters
-    ----------
-    areas : DataFrame or GeoDataFrame by area
-        Without ``geometry`` there is no map.
-    table : DataFrame by area
-        ``error_now, error_planned``, in classes.
-    label, summary : str
-        Of which study, and a line on the plan.
-
-    Returns
-    -------
-    bytes or None
-        A PNG.
-    """
-    return _draw_numbers(areas, table, ERRORS, label, summary)
-
-
-def _draw_numbers(
+def draw_numbers(
     areas: pd.DataFrame,
     table: pd.DataFrame,
-    titles: tuple[tuple[str, str], ...],
+    titles: Mapping[str, str],
     label: str,
     summary: str,
 ) -> bytes | None:
-    """Draw two columns in the same ten classes, of equal count among all of their numbers."""
+    """Draw two columns next to each other, in the same ten classes.
+
+    The classes are of equal count among all numbers of both.
+
+    Parameters
+    ----------
+    areas : DataFrame or GeoDataFrame by area
+        Without ``geometry`` there is no map.
+    table : DataFrame by area
+    titles : mapping of column to str
+        What the two show.
+    label, summary : str
+        The slide's title, and a line below it.
+
+    Returns
+    -------
+    bytes or None
+        A PNG.
+    """
     ground = _Ground.of(areas)
     if ground is None:
         return None
-    values = table[[column for column, _ in titles]].reindex(ground.codes).astype("float64")
+    values = table[[*titles]].reindex(ground.codes).astype("float64")
     steps = np.unique(np.nanquantile(values.to_numpy(), np.arange(1, 10) / 10))
     numbers = np.searchsorted(steps, values.to_numpy()) + 1.0
     classes = pd.DataFrame(numbers, values.index, values.columns).where(values.notna())
     bounds = ", ".join(words.general(step) for step in steps.tolist())
     slide = _Slide(
-        "", label, summary, f"Classes are bounded by {bounds}.", classes, titles, ("low", "high")
+        "",
+        label,
+        summary,
+        f"Classes are bounded by {bounds}.",
+        classes,
+        tuple(titles.items()),
+        ("low", "high"),
     )
     return _paint(ground, replace(_Scale.of(len(steps) + 1), one=""), [slide])[0][1]
 
