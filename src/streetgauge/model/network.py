@@ -286,13 +286,8 @@ class Dropout(nn.Module):
         return x * mask * (1 / (1 - self.share))
 
 
-class SourceDropout(nn.Module):
+class SourceDropout(Dropout):
     """Leave sources out of a location in training, so that a network can do without one."""
-
-    def __init__(self, share: float) -> None:
-        super().__init__()
-        self.share = share
-        self.generator: torch.Generator | None = None  # given by the training loop
 
     def forward(self, there: Tensor) -> Tensor:
         """Take a share of the sources away that a location has [B, S], but never all of them."""
