@@ -1,6 +1,8 @@
 from __future__ import annotations
 
-from streetgauge.errors import InputError, closest
+import pytest
+
+from streetgauge.errors import InputError, closest, summary
 
 
 def test_what_a_file_says_cannot_break_the_sentence_or_move_the_cursor() -> None:
@@ -23,3 +25,22 @@ def test_lines_of_a_librarys_message_are_joined_and_a_path_keeps_its_line_end_as
 ):
     said = str(InputError("a\nb.h5", "it cannot be read (one\ntwo\x1b)", "get it again"))
     assert said == r"a\nb.h5: it cannot be read (one two\x1b); get it again."
+
+
+@pytest.mark.parametrize(
+    ("message", "limit", "expected"),
+    [
+        ("It is broken.", 200, "It is broken"),
+        ("Is it open?", 200, "Is it open?"),
+        # The rest of the sentence stands on the next line, and a traceback after it.
+        ("size mismatch for\n\thead in it.\n  File x", 200, "size mismatch for head in it"),
+        ("no field:\n  a\n  b", 200, "no field: a b"),
+        ("It holds 1.5 GB. It is too large.", 20, "It holds 1.5 GB"),
+        ("a long sentence without an end", 20, "a long sentence ..."),
+        (KeyError(), 200, "KeyError"),
+    ],
+)  # fmt: skip
+def test_another_programs_message_ends_with_a_sentence_or_after_a_word(
+    message: object, limit: int, expected: str
+) -> None:
+    assert summary(message, limit) == expected

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import difflib
+import re
 import unicodedata
 from collections.abc import Iterable
 
-__all__ = ["InputError", "Stopped", "StreetgaugeError", "closest", "visible"]
+__all__ = ["InputError", "Stopped", "StreetgaugeError", "closest", "summary", "visible"]
 
 _JOINERS = "\u200c\u200d"  # of letters in some scripts, and of emoji
 _MOST = 600  # characters of a file's text that an error repeats
+_SENTENCE_END = re.compile(r"[.!?](?=\s|$)")
 
 
 class StreetgaugeError(Exception):
@@ -81,6 +83,35 @@ def visible(text: str) -> str:
     leeds[draft] a\nb\x1b[2J v\xff
     """
     return text if text.isprintable() else "".join(map(_visible_sign, text))
+
+
+def summary(error: object, limit: int = 200) -> str:
+    r"""Give the beginning of another program's message, up to the end of a sentence if it has one.
+
+    Parameters
+    ----------
+    error : Exception or str
+        Its first line is taken, and further lines until a sentence ends; of an exception without
+        a message, its type.
+    limit : int
+        Characters, at most. A sentence that is longer is cut after a word, and ends in "...".
+
+    Examples
+    --------
+    >>> summary("Cannot open it. Is it a GeoTIFF?\nTraceback (most recent call last)")
+    'Cannot open it. Is it a GeoTIFF?'
+    >>> summary("The header is broken. Nothing more can be read of this file", limit=30)
+    'The header is broken'
+    """
+    lines = [" ".join(line.split()) for line in str(error).strip().splitlines()]
+    text, *more = lines or [""]
+    if more and not _SENTENCE_END.search(text):
+        first = _SENTENCE_END.search(rest := " ".join(more))
+        text = f"{text} {rest[: first.end()] if first else rest}"
+    if len(text) > limit:
+        ends = [at for end in _SENTENCE_END.finditer(text) if (at := end.end()) <= limit]
+        text = text[: ends[-1]] if ends else f"{text[: limit - 3].rpartition(' ')[0]} ..."
+    return (text if text.endswith("...") else text.rstrip(".: ")) or type(error).__name__
 
 
 def _visible_sign(sign: str) -> str:

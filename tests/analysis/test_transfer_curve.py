@@ -374,12 +374,19 @@ def test_find_start_takes_the_network_of_the_bundle(cities: Path) -> None:
 
     store = FeatureStore.open(cities / "first" / "features" / "shares.h5")
     transfer = TransferSettings.model_validate({"from": cities / "first" / "model" / "all"})
-    train = TrainSettings(learner="network", network="paper-2019", components=2)
+    train = TrainSettings(
+        learner="network", network="paper-2019", components=2, ensemble_size=4, dropout=0.375
+    )
     begun = find_start(transfer, train, store, ["illness"])
     lent = Bundle.load(cities / "first" / "model" / "all").settings.network
     assert begun.settings.network == lent != "paper-2019"
     assert begun.settings.components is None
-    assert begun.notes == (f"network {lent}, as the bundle's",)
+    assert begun.settings.ensemble_size != 4
+    (note,) = begun.notes
+    assert f"network {lent}" in note
+    assert f"ensemble_size {begun.settings.ensemble_size}" in note
+    assert f"dropout {begun.settings.dropout}" in note
+    assert note.endswith(", as the bundle's")
     assert len(begun.model.calibration) == 1
     with pytest.raises(InputError, match="no bundle"):
         find_start(transfer.model_copy(update={"bundle": cities}), train, store, ["illness"])

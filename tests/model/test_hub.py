@@ -25,6 +25,7 @@ from streetgauge.io.addresses import AddressError
 from streetgauge.io.hub import import_hub
 from streetgauge.model import Bundle, fit_model
 from streetgauge.model.hub import Address, _failed, from_hub, push
+from streetgauge.pipeline.info import file_info
 from streetgauge.settings import FoldSettings, TrainSettings
 from streetgauge.splits import make_splits
 
@@ -136,6 +137,16 @@ def server(saved: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[type[Server
     yield handler
     listening.shutdown()
     listening.server_close()
+
+
+def test_info_describes_a_bundle_by_its_address(
+    server: type[Server], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    facts = file_info("hf://me/city@v1")
+    assert facts["bundle"] == f"hf://me/city@v1: commit {COMMIT}"
+    assert facts["outcome income"]
+    assert "as described" in facts["weights"]
 
 
 def test_a_bundle_comes_down_whole_and_nothing_else_does(

@@ -46,6 +46,9 @@ def test_another_seed_gives_another_city(city: SyntheticCity, tmp_path: Path) ->
     other = make_city(tmp_path, **{**SMALL, "seed": 6})
     assert not np.allclose(other.outcomes, city.outcomes)
     assert other.boundaries.geometry.iloc[0] != city.boundaries.geometry.iloc[0]
+    for column in ("area", "lsoa", "msoa", "oa"):
+        assert not set(other.locations[column]) & set(city.locations[column])
+    assert not set(other.boundaries["LAD11CD"]) & set(city.boundaries["LAD11CD"])
 
 
 def test_the_study_is_valid_and_names_files_that_exist(city: SyntheticCity) -> None:
@@ -81,7 +84,7 @@ def test_boundaries_have_the_census_columns_and_grid(city: SyntheticCity) -> Non
     frame = gpd.read_file(city.directory / "data/boundaries.gpkg")
     assert list(frame.columns) == ["LSOA11CD", "LSOA11NM", "LAD11CD", "LAD11NM", "geometry"]
     assert frame.crs.to_epsg() == 27700
-    assert frame["LSOA11CD"].str.fullmatch(r"E019\d{5}").all()
+    assert frame["LSOA11CD"].str.fullmatch(r"E012\d{5}").all()
     assert frame["LSOA11NM"].is_unique
 
 

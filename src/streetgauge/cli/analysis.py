@@ -26,7 +26,11 @@ Number = TypeVar("Number", int, float)
 @app.command(epilog="Example: `streetgauge info streetgauge-demo/features/efficientnet-lite0.h5`")
 def info(
     file: Annotated[
-        Path, typer.Argument(help="A study, a store, a bundle, or a streetgauge table.")
+        str,
+        typer.Argument(
+            metavar="FILE",
+            help="A study, a store, a bundle or hf://user/name@revision, or a streetgauge table.",
+        ),
     ],
     verify: Annotated[
         bool, typer.Option("--verify", help="Compare a store's numbers with their checksums.")

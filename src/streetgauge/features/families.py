@@ -26,7 +26,7 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from torch import Tensor, nn
 
-from streetgauge.errors import InputError, closest
+from streetgauge.errors import InputError, closest, summary
 from streetgauge.features.backbones import Backbone
 from streetgauge.io.files import digest, external_data, sha256_of
 from streetgauge.io.hub import import_hub
@@ -52,7 +52,7 @@ def does_not_import(subject: str, module: str, package: str, error: Exception) -
         if absent
         else f"{package} is there: install the torchvision that was built for this torch"
     )
-    reason = f"{module} does not import here: {str(error).partition(chr(10))[0]}"
+    reason = f"{module} does not import here: {summary(error)}"
     return InputError(subject, reason, step)
 
 
@@ -62,7 +62,7 @@ def _of_this_model(backbone: Backbone, file: Path) -> Iterator[None]:
     try:
         yield
     except (RuntimeError, KeyError, ValueError, OSError) as error:
-        reason = " ".join(str(error).split())[:200]
+        reason = summary(error)
         raise InputError(file, f"these are not weights of {backbone.name}: {reason}") from None
 
 
@@ -373,7 +373,7 @@ def session(file: Path, threads: int = 1) -> Any:
     except Exception as error:  # its errors have no common base but this
         if not type(error).__module__.startswith("onnxruntime"):
             raise
-        reason = str(error).partition("\n")[0]
+        reason = summary(error)
         raise InputError(file, f"ONNX Runtime cannot run it: {reason}", "give another") from None
 
 

@@ -29,7 +29,7 @@ import pandas as pd
 import pyarrow as pa
 
 from streetgauge.devices import working_threads
-from streetgauge.errors import InputError
+from streetgauge.errors import InputError, summary
 from streetgauge.features.backbones import Backbone
 from streetgauge.features.chunks import PASS, Computed, compute_batch
 from streetgauge.features.engines import Precision
@@ -416,6 +416,8 @@ def _connected(address: str) -> Iterator[Any]:
     except ImportError:
         step = "pip install 'streetgauge[ray]'"
         raise InputError("[features.cluster]", "Ray is not installed", step) from None
+    # Of a healthy run Ray's core reports as an error that its actors are started as Ray Data does.
+    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
     logging.getLogger("ray.data").setLevel(logging.ERROR)
     warnings.filterwarnings("ignore", module=r"ray\.data\.")  # that few images make few tasks
     if ray.is_initialized():
@@ -423,14 +425,15 @@ def _connected(address: str) -> Iterator[Any]:
         return
     _refuse_unreachable(address)
     try:
-        ray.init(
-            address=address,
-            log_to_driver=False,
-            logging_level=logging.ERROR,
-            include_dashboard=False if address == "local" else None,
-        )
+        with _muted():  # Ray's core reports which level it logs from
+            ray.init(
+                address=address,
+                log_to_driver=False,
+                logging_level=logging.ERROR,
+                include_dashboard=False if address == "local" else None,
+            )
     except Exception as error:  # of a start that takes too long Ray raises no other
-        first = str(error).strip().partition("\n")[0].rstrip(".") or type(error).__name__
+        first = summary(error)
         reason, step = f"it cannot be reached: {first}", _STEP
         if address == "local":
             reason = f"it does not start: {first}"
@@ -440,6 +443,19 @@ def _connected(address: str) -> Iterator[Any]:
         yield ray
     finally:
         ray.shutdown()
+
+
+@contextmanager
+def _muted() -> Iterator[None]:
+    """Drop what this process writes to standard error, whatever library writes it."""
+    stderr = os.dup(2)
+    try:
+        with Path(os.devnull).open("wb") as nowhere:
+            os.dup2(nowhere.fileno(), 2)
+        yield
+    finally:
+        os.dup2(stderr, 2)
+        os.close(stderr)
 
 
 def _refuse_unreachable(address: str) -> None:

@@ -19,7 +19,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from streetgauge.errors import InputError
+from streetgauge.errors import InputError, summary
 from streetgauge.features.backbones import Backbone
 from streetgauge.features.families import does_not_import
 from streetgauge.io.hub import import_hub
@@ -141,7 +141,7 @@ def build_segmenter(record: Backbone, file: Path) -> nn.Module:
                 with torch.inference_mode():
                     found = model(pixel_values=torch.zeros(1, 3, side, side)).logits.shape
     except Exception as error:  # of several libraries, and of any class of a model
-        reason = f"it cannot be loaded ({' '.join(str(error).split())[:160]})"
+        reason = f"it cannot be loaded ({summary(error)})"
         raise InputError(file.parent, reason, _STEP) from None
     if wrong:
         reason = f"its labels do not match its outputs, or weights are absent ({wrong[0]})"

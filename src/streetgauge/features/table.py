@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from streetgauge.errors import InputError, closest
+from streetgauge.errors import InputError, closest, summary
 from streetgauge.features.store import FeatureStore, usable
 from streetgauge.io.files import atomic_path, sha256_of
 from streetgauge.progress import Progress, silent
@@ -549,8 +549,8 @@ def _read_needed(
         EOFError,
         pd.errors.ParserWarning,
     ) as error:
-        reason = str(error).strip().partition("\n")[0][:200]
-        raise InputError(file, f"it cannot be read as a table: {reason}") from None
+        reason = f"it cannot be read as a table: {summary(error)}"
+        raise InputError(file, reason) from None
 
 
 def _parquet_header(file: Path) -> list[str]:

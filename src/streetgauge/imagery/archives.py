@@ -22,6 +22,7 @@ from functools import lru_cache
 from pathlib import Path, PurePosixPath
 from typing import IO, Protocol, cast
 
+from streetgauge.errors import summary
 from streetgauge.imagery.image_file import ImageError
 from streetgauge.io.remote import is_url, open_url
 
@@ -183,7 +184,7 @@ class Archive:
         return self._reader
 
     def _damaged(self, error: BaseException) -> ImageError:
-        reason = str(error).partition("\n")[0][:120] or type(error).__name__
+        reason = summary(error, 120)
         if "range requests" in reason:  # of fsspec: a zip's list of members is at its end
             reason = "its web server gives files from the beginning only, so it has to be a tar"
             return ImageError(f"archive {_short(self.path)}: {reason}")

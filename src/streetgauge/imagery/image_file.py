@@ -23,7 +23,7 @@ from typing import IO, Any, NamedTuple
 
 from PIL import Image, UnidentifiedImageError
 
-from streetgauge.errors import StreetgaugeError
+from streetgauge.errors import StreetgaugeError, summary
 from streetgauge.imagery.jpeg import without_junk
 
 __all__ = ["MAX_PIXELS", "ExifInfo", "ImageError", "direction", "number_of", "opened"]
@@ -131,7 +131,7 @@ def _open(handle: IO[bytes]) -> Image.Image:
 
 def _message_of(error: BaseException) -> str:
     """Give a reader's message, if it is written for people, without Python's names."""
-    message = str(error).partition("\n")[0][:120]
+    message = summary(error, 120)
     if "MAX_TEXT" in message:  # PNG: a small file that unpacks to any number of letters
         return "its text comments are larger than an image's may be"
     # What Python itself reports of a reader that stumbled is about the reader.

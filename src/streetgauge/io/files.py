@@ -22,7 +22,7 @@ from typing import Any, Self
 import pandas as pd
 from filelock import FileLock, Timeout
 
-from streetgauge.errors import InputError, StreetgaugeError
+from streetgauge.errors import InputError, StreetgaugeError, summary
 
 __all__ = [
     "WriteLock",
@@ -229,9 +229,8 @@ def read_table(path: Path, **options: Any) -> pd.DataFrame:
 
 
 def _damaged(path: Path, error: Exception) -> InputError:
-    reason = " ".join(str(error).split())[:200]
     step = "remove the file and run the study again, which makes it anew"
-    return InputError(path, f"this table is damaged ({reason})", step)
+    return InputError(path, f"this table is damaged ({summary(error)})", step)
 
 
 def sha256_of(path: Path) -> str:

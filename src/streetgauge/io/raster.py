@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from streetgauge.errors import InputError
+from streetgauge.errors import InputError, summary
 
 __all__ = ["open_raster"]
 
@@ -77,8 +77,8 @@ def open_raster(path: Path) -> Iterator[Any]:
                 _refuse_unusable(path, raster)
                 yield raster
         except RasterioError as error:
-            reason = " ".join(str(error.__cause__ or error).split())[:200]
-            raise InputError(path, f"it cannot be read ({reason})", "fetch it again") from None
+            reason = f"it cannot be read ({summary(error.__cause__ or error)})"
+            raise InputError(path, reason, "fetch it again") from None
 
 
 def _refuse_unusable(path: Path, raster: Any) -> None:

@@ -13,7 +13,7 @@ from pathlib import Path, PurePosixPath
 from typing import IO, TYPE_CHECKING, Any
 from urllib.parse import quote, unquote, urlsplit
 
-from streetgauge.errors import InputError, StreetgaugeError, closest
+from streetgauge.errors import InputError, StreetgaugeError, closest, summary
 from streetgauge.io.addresses import AddressError, require_public, resolve
 from streetgauge.io.files import digest
 
@@ -257,9 +257,9 @@ def _why_nothing(url: str, filesystem: AbstractFileSystem, path: str) -> InputEr
     except FileNotFoundError as error:
         _raise_refused(error)
         if isinstance(error.__cause__, OSError):  # fsspec calls a refused connection "not found"
-            return UnreachableError(url, f"no server answers: {str(error.__cause__)[:200]}", step)
+            return UnreachableError(url, f"no server answers: {summary(error.__cause__)}", step)
     except Exception as error:  # stores' libraries share no base class
-        reason = f"it cannot be listed: {str(error)[:200]}"
+        reason = f"it cannot be listed: {summary(error)}"
     return InputError(url, reason, step)
 
 
@@ -367,5 +367,4 @@ def _as_os_error() -> Iterator[None]:
         _raise_refused(error)
         raise
     except Exception as error:  # botocore, aiohttp, gcsfs and azure share no base class
-        reason = str(error).partition("\n")[0] or type(error).__name__
-        raise OSError(reason[:200]) from error
+        raise OSError(summary(error)) from error

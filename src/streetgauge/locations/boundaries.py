@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from streetgauge.errors import InputError, closest
+from streetgauge.errors import InputError, closest, summary
 from streetgauge.io.tables import VECTOR_SUFFIXES, require_columns
 from streetgauge.io.tables.raw import DAMAGED, PARQUET, damaged, names_in_zip, starts
 from streetgauge.io.vector import open_vector
@@ -281,7 +281,7 @@ def _read_layer(
         *DAMAGED,  # names and texts that are no UTF-8
         UnboundLocalError,  # of pyogrio, where GDAL opens a file and then cannot read its fields
     ) as error:
-        reason = " ".join(str(error).split())[:200]
+        reason = summary(error)
         what = "the file is cut off or damaged: " if "malformed" in reason else ""
         raise InputError(
             path, f"{what}the boundaries cannot be read ({reason})", "fetch them again"

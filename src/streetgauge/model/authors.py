@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from streetgauge.errors import InputError
+from streetgauge.errors import InputError, summary
 from streetgauge.io.files import sha256_of
 from streetgauge.model.bundle import Bundle
 from streetgauge.model.model import Model
@@ -151,7 +151,7 @@ def read_state(file: Path) -> dict[str, Tensor]:
             *(SafetensorError, pickle.UnpicklingError, OSError, RuntimeError, EOFError),
             *(LookupError, ValueError, TypeError, AttributeError),
         ) as error:
-            reason = str(error).partition("\n")[0].rstrip(".")[:160]
+            reason = summary(error)
             raise InputError(
                 file,
                 f"this is no file of PyTorch with nothing but tensors ({reason})",

@@ -22,7 +22,7 @@ from pydantic import ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
-from streetgauge.errors import InputError, closest
+from streetgauge.errors import InputError, closest, summary
 from streetgauge.features.joint import Part
 from streetgauge.io.files import atomic_directory, sha256_of, write_json, write_text
 from streetgauge.io.formats import BUNDLE_VERSION, metrics_fault, read_json, require_version
@@ -525,11 +525,7 @@ def _in_words(error: Exception) -> str:
     if isinstance(error, ValidationError):
         first = error.errors()[0]
         return f"settings.{'.'.join(map(str, first['loc']))}: {first['msg']}"
-    return f"{type(error).__name__}: {_first_line(error)}"
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).partition("\n")[0]
+    return f"{type(error).__name__}: {summary(error)}"
 
 
 def _tensors(

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
-from streetgauge.errors import InputError
+from streetgauge.errors import InputError, summary
 from streetgauge.io.hub import import_hub
 from streetgauge.model.bundle import FILES, Bundle
 
@@ -182,5 +182,5 @@ def _failed(subject: str, error: Exception, step: str) -> Exception:
         return InputError(subject, "cannot reach the Hub, and no copy is cached here", step)
     if names & {"ConnectionError", "TransportError", "Timeout"}:
         return InputError(subject, "cannot reach the Hub", step)
-    reason = " ".join(str(error).split())[:200] or type(error).__name__
+    reason = summary(error)
     return InputError(subject, f"the Hub did not do it ({reason})", step)

@@ -22,7 +22,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from streetgauge.errors import InputError
+from streetgauge.errors import InputError, summary
 from streetgauge.features.joint import Part
 
 __all__ = [
@@ -489,8 +489,7 @@ def enough_memory(step: str) -> Iterator[None]:
     except (MemoryError, RuntimeError, OSError) as error:
         if not _is_of_memory(error):
             raise
-        reason = " ".join(str(error).partition("\n")[0].split())[:200]
-        found = f"it does not suffice ({reason})" if reason else "it does not suffice"
+        found = f"it does not suffice ({summary(error)})" if str(error) else "it does not suffice"
         raise InputError("memory", found, step) from None
 
 

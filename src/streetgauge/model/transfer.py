@@ -239,8 +239,9 @@ def find_start(
     bundle, notes = open_start(transfer, outcomes, classes=classes)
     notes += compare_with(bundle, store)
     theirs = {key: getattr(bundle.settings, key) for key in _ARCHITECTURE}
-    if theirs["network"] != train.network:
-        notes.append(f"network {theirs['network']}, as the bundle's")
+    replaced = [f"{key} {value}" for key, value in theirs.items() if value != getattr(train, key)]
+    if replaced:
+        notes.append(f"{', '.join(replaced)}, as the bundle's")
     model = bundle.pick(outcomes).model
     network, tuned = network_of(model), transfer.share > 0 or transfer.curve
     if tuned and network is None:

@@ -24,13 +24,14 @@ __all__ = ["file_info", "outcomes_info"]
 _REWORDED = ("views", "dtype")
 
 
-def file_info(path: Path, *, verify: bool = False) -> dict[str, Any]:
+def file_info(name: str | Path, *, verify: bool = False) -> dict[str, Any]:
     """Show what a study, a feature store, a bundle or a table is.
 
     Parameters
     ----------
-    path : Path
-        A study's directory or study.toml, a ``.h5`` store, a bundle's directory, or a ``.parquet``.
+    name : str or Path
+        A study's directory or study.toml, a ``.h5`` store, a bundle's directory or its address
+        ``hf://user/name@revision``, or a ``.parquet``.
     verify : bool
         Read all numbers of a store, or of a study's store, and compare them with their checksums.
 
@@ -44,6 +45,12 @@ def file_info(path: Path, *, verify: bool = False) -> dict[str, Any]:
     InputError
         If it is not there or none of these, or a number of the store is not as it was written.
     """
+    if str(name).startswith("hf://"):
+        from streetgauge.model.hub import from_hub
+
+        folder = from_hub(str(name))
+        return _bundle_info(folder) | {"bundle": f"{name}: commit {folder.name}"}
+    path = Path(name)
     if not path.exists():
         raise InputError(
             path, "there is no such file", "give a study, a store, a bundle or a table"

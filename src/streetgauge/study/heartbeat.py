@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from streetgauge.errors import Stopped, StreetgaugeError
+from streetgauge.errors import Stopped, StreetgaugeError, summary
 from streetgauge.progress import Advance, Progress
 from streetgauge.watchdog import PATIENCE, Watchdog
 
@@ -195,4 +195,4 @@ def _why(error: BaseException) -> str:
         return error.sentence
     if isinstance(error, KeyboardInterrupt):
         return "It was stopped by hand."
-    return f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"
+    return f"{type(error).__name__}: {summary(error)}"

@@ -19,7 +19,7 @@ from streetgauge.synthetic import official
 from streetgauge.synthetic.chance import generator
 from streetgauge.synthetic.images import VIEWS, Rendering, write_images
 from streetgauge.synthetic.model import LATENTS, OUTCOMES, VISIBLE, Array, LatentModel
-from streetgauge.synthetic.plan import CRS, draw_plan, place_locations, smooth_fields
+from streetgauge.synthetic.plan import CRS, draw_plan, first_code, place_locations, smooth_fields
 
 __all__ = ["SyntheticCity", "make_city"]
 
@@ -88,7 +88,7 @@ def make_city(
     directory : Path
         Gets ``study.toml`` and ``data/``; files of the same name are written over.
     seed : int
-        The same seed and sizes give the same bytes.
+        The same seed and sizes give the same bytes; another seed has other area codes.
     n_areas : int
         Small areas, at least 12.
     n_locations : int
@@ -120,7 +120,7 @@ def make_city(
         )
     model = model or LatentModel()
     directory, data = Path(directory), Path(directory) / "data"
-    plan = draw_plan(generator(seed, "plan"), n_areas)
+    plan = draw_plan(generator(seed, "plan"), n_areas, first_code(seed))
     areas = _dissolve(plan)
     locations, free = place_locations(
         generator(seed, "locations"), plan, n_locations, _TERMINATED + _NULL + _ELSEWHERE

@@ -14,7 +14,7 @@ from scipy.spatial import cKDTree
 
 from streetgauge.synthetic.model import Array
 
-__all__ = ["CRS", "draw_plan", "place_locations", "smooth_fields"]
+__all__ = ["CRS", "draw_plan", "first_code", "place_locations", "smooth_fields"]
 
 CRS = "EPSG:27700"
 _CENTRE = (600_000.0, 420_000.0)  # on the British grid, but in the North Sea: nobody lives there
@@ -24,9 +24,24 @@ _DISTRICTS = (
 )  # fmt: skip
 _INWARD = "ABDEFGHJLNPQRSTUWXYZ"  # letters that the second half of a postcode uses
 _FIRST_OUTWARD = 8  # QX8, QX9, QX10 ...: no postcode begins with Q; both lengths occur
+# Real areas of any kind have numbers below 200,000. 150 blocks of 5,000 follow, one a city.
+_FIRST_CODE, _BLOCK, _BLOCKS = 200_001, 5_000, 150
 
 
-def draw_plan(rng: np.random.Generator, n_areas: int) -> gpd.GeoDataFrame:
+def first_code(seed: int) -> int:
+    """Give the number from which a city's codes count.
+
+    Cities of the next 149 seeds have other codes, unless one has more than 1,000 areas.
+
+    Examples
+    --------
+    >>> first_code(2019), first_code(2020)
+    (545001, 550001)
+    """
+    return _FIRST_CODE + _BLOCK * (seed % _BLOCKS)
+
+
+def draw_plan(rng: np.random.Generator, n_areas: int, first: int = _FIRST_CODE) -> gpd.GeoDataFrame:
     """Draw the city's output areas, grouped to small areas, middle areas and districts.
 
     Output areas are Voronoi cells, denser in the centre, about five to a small area (as in the
@@ -39,6 +54,8 @@ def draw_plan(rng: np.random.Generator, n_areas: int) -> gpd.GeoDataFrame:
         Source of chance.
     n_areas : int
         How many small areas (LSOA).
+    first : int
+        Number in the first code of every kind, see `first_code`.
 
     Returns
     -------
@@ -51,10 +68,10 @@ def draw_plan(rng: np.random.Generator, n_areas: int) -> gpd.GeoDataFrame:
     small = _group(points, n_areas, rng)
     centres = _means(points, small, n_areas)
     district = _group(centres, min(len(_DISTRICTS), max(1, n_areas // 22)), rng)
-    codes = _names(centres, district, rng)
+    codes = _names(centres, district, rng, first)
     plan = gpd.GeoDataFrame(codes.iloc[small].reset_index(drop=True), geometry=cells, crs=CRS)
     plan = plan.sort_values("LSOA11CD", kind="stable", ignore_index=True)
-    plan.insert(0, "OA11CD", [f"E{900_001 + i:08d}" for i in range(len(plan))])
+    plan.insert(0, "OA11CD", [f"E00{first + i:06d}" for i in range(len(plan))])
     return plan
 
 
@@ -115,10 +132,12 @@ def _means(points: Array, member: NDArray[np.intp], count: int) -> Array:
     return np.column_stack([total / size for total in sums])
 
 
-def _names(centres: Array, district: NDArray[np.intp], rng: np.random.Generator) -> pd.DataFrame:
-    """Codes and names of the small areas; codes of the 900,000s, which no real area has."""
+def _names(
+    centres: Array, district: NDArray[np.intp], rng: np.random.Generator, first: int
+) -> pd.DataFrame:
+    """Codes and names of the small areas."""
     rows: list[dict[str, str] | None] = [None] * len(centres)
-    small = middle = 0
+    small = middle = first - 1
     for number in range(district.max() + 1):
         inside = np.flatnonzero(district == number)
         groups = _group(centres[inside], max(1, len(inside) // 5), rng)
@@ -127,10 +146,10 @@ def _names(centres: Array, district: NDArray[np.intp], rng: np.random.Generator)
             for letter, area in enumerate(inside[groups == group]):
                 small += 1
                 rows[area] = {
-                    "LSOA11CD": f"E{1_900_000 + small:08d}",
+                    "LSOA11CD": f"E01{small:06d}",
                     "LSOA11NM": f"{_DISTRICTS[number]} {group + 1:03d}{_letters(letter)}",
-                    "MSOA11CD": f"E{2_900_000 + middle:08d}",
-                    "LAD11CD": f"E{9_900_001 + number:08d}",
+                    "MSOA11CD": f"E02{middle:06d}",
+                    "LAD11CD": f"E09{first + number:06d}",
                     "LAD11NM": _DISTRICTS[number],
                 }
     return pd.DataFrame(rows)

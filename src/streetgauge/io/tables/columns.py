@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from streetgauge.errors import InputError
+from streetgauge.errors import InputError, summary
 from streetgauge.io.tables.raw import (
     DAMAGED,
     GZIP,
@@ -94,7 +94,7 @@ def scan_columns(
             ),
         )
     except pa.ArrowInvalid as error:
-        reason = str(error).removeprefix("CSV parse error: ")[:200]
+        reason = summary(str(error).removeprefix("CSV parse error: "))
         raise InputError(title, f"a row is broken: {reason}", "fetch the file again") from None
     except pa.ArrowKeyError:
         raise InputError(

@@ -13,7 +13,7 @@ from contextlib import suppress
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from streetgauge.errors import InputError, closest
+from streetgauge.errors import InputError, closest, summary
 
 __all__ = []
 
@@ -113,8 +113,8 @@ def _member_sizes(path: Path) -> dict[str, int]:
 
 def damaged(path: Path, error: Exception) -> InputError:
     """Make one line of what the library reports of a Parquet file that cannot be read."""
-    reason = " ".join(str(error).split())[:200]
-    return InputError(path, f"this Parquet file is damaged ({reason})", "fetch it again")
+    reason = f"this Parquet file is damaged ({summary(error)})"
+    return InputError(path, reason, "fetch it again")
 
 
 DELIMITERS = (",", "\t", ";")
