@@ -6,8 +6,9 @@ import multiprocessing.context
 from pathlib import Path
 
 import pytest
+from threadpoolctl import threadpool_info, threadpool_limits
 
-from streetgauge.processes import process_pool
+from streetgauge.processes import process_pool, undivided_products
 from streetgauge.report.figures.draw import processes
 from streetgauge.synthetic import make_city
 
@@ -18,6 +19,18 @@ def test_two_processes_do_what_is_asked() -> None:
         assert list(pool.map(abs, [-1, 2])) == [1, 2]
     with process_pool(1) as pool:
         assert pool is None
+
+
+def threads_of_products() -> set[int]:
+    return {each["num_threads"] for each in threadpool_info() if each["user_api"] == "blas"}
+
+
+def test_products_of_matrices_are_not_divided_among_threads() -> None:
+    with threadpool_limits(2, user_api="blas"):
+        with undivided_products():
+            assert threads_of_products() == {1}
+        assert undivided_products()(threads_of_products)() == {1}
+        assert threads_of_products() == {2}
 
 
 def test_without_shared_memory_all_is_done_in_one_process(

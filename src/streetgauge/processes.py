@@ -1,4 +1,4 @@
-"""Processes side by side, where the system has what they share."""
+"""How the cores are used: products of matrices by one each, and processes side by side."""
 
 from __future__ import annotations
 
@@ -8,7 +8,23 @@ from contextlib import contextmanager
 from multiprocessing import get_context
 from typing import Any
 
-__all__ = ["process_pool"]
+from threadpoolctl import threadpool_limits
+
+__all__ = ["process_pool", "undivided_products"]
+
+
+@contextmanager
+def undivided_products() -> Iterator[None]:
+    """Let one thread compute each product of matrices, for the whole process.
+
+    NumPy and SciPy would share even small products among the cores. The threads then wait for each
+    other: on a busy machine that takes many times as long. And sums would depend on the number of
+    cores. May be used as a decorator.
+    """
+    import scipy.linalg  # noqa: F401  it loads a library of its own, which is to be limited as well
+
+    with threadpool_limits(1, user_api="blas"):
+        yield
 
 
 @contextmanager

@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 import h5py
+import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
 import torch
@@ -440,7 +441,12 @@ def _read_csv(path: Path) -> Table:
 
 
 def _read_safetensors(path: Path) -> Table:
-    return {name: [tensor.tolist()] for name, tensor in load_file(path).items()}
+    tensors = load_file(path)
+    for name, tensor in tensors.items():
+        if name.endswith(".axes") and tensor.size:  # an eigenvector may point either way
+            largest = np.take_along_axis(tensor, abs(tensor).argmax(axis=0)[None], axis=0)
+            tensors[name] = tensor * np.sign(largest)
+    return {name: [tensor.tolist()] for name, tensor in tensors.items()}
 
 
 READERS = {

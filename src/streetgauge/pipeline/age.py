@@ -20,6 +20,7 @@ from streetgauge.io.files import read_metadata, read_table, write_json
 from streetgauge.io.formats import ANALYSIS_VERSION, read_object
 from streetgauge.locations import read_areas
 from streetgauge.model.training_data import deciles
+from streetgauge.processes import undivided_products
 from streetgauge.progress import Progress, silent
 from streetgauge.report.text import years_of
 from streetgauge.settings import ImageFeatures, OpenImagery
@@ -29,6 +30,7 @@ from streetgauge.study.paths import own_outputs
 __all__ = ["read_age", "study_age"]
 
 
+@undivided_products()
 def study_age(study: Study, year: int | None = None, progress: Progress = silent) -> dict[str, Any]:
     """Read when the images of a study were taken, and relate it to its errors; write age.json.
 

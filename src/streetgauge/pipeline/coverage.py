@@ -26,6 +26,7 @@ from streetgauge.io.formats import ANALYSIS_VERSION, METRICS_VERSION, read_objec
 from streetgauge.io.tables import read_columns, refuse_repeated, to_numbers
 from streetgauge.locations import read_areas
 from streetgauge.model.training_data import deciles
+from streetgauge.processes import undivided_products
 from streetgauge.settings import (
     ImageFeatures,
     OpenImagery,
@@ -62,6 +63,7 @@ class TableColumns:
     people: str | None = None
 
 
+@undivided_products()
 def study_coverage(study: Study, *, draws: int = 999) -> dict[str, Any]:
     """Relate the images of a study's areas to its outcomes.
 
@@ -117,6 +119,7 @@ def study_coverage(study: Study, *, draws: int = 999) -> dict[str, Any]:
     return {**result, "name": settings.name}
 
 
+@undivided_products()
 def table_coverage(
     file: Path, columns: TableColumns, *, classes: int = 10, draws: int = 999, seed: int = 2019
 ) -> dict[str, Any]:

@@ -18,11 +18,13 @@ from streetgauge.evaluation.concepts import FALSE_DISCOVERY_RATE
 from streetgauge.io.files import read_table, write_json
 from streetgauge.io.formats import ANALYSIS_VERSION, read_object
 from streetgauge.locations import read_areas
+from streetgauge.processes import undivided_products
 from streetgauge.study import Study
 
 __all__ = ["read_fairness", "study_fairness"]
 
 
+@undivided_products()
 def study_fairness(study: Study, columns: Sequence[str] = ()) -> dict[str, Any]:
     """Compare the errors of groups of a study's areas; write fairness.json.
 

@@ -51,6 +51,7 @@ from streetgauge.pipeline.predict_pages import (
     predicted_city,
     write_pages,
 )
+from streetgauge.processes import undivided_products
 from streetgauge.progress import Progress, silent
 from streetgauge.settings import AreaSettings, ImagerySettings
 from streetgauge.skips import SKIP_COLUMNS, counted, describe_skips
@@ -100,6 +101,7 @@ class CityImages:
     engine: str = "auto"
 
 
+@undivided_products()
 def predict_city(
     bundle: str | Path,
     source: CityImages | Path | Mapping[str, Path],

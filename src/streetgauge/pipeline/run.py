@@ -15,6 +15,7 @@ from streetgauge.pipeline.locations import make_locations
 from streetgauge.pipeline.outcomes import make_outcomes
 from streetgauge.pipeline.report import make_report
 from streetgauge.pipeline.train import train
+from streetgauge.processes import undivided_products
 from streetgauge.progress import Progress
 from streetgauge.skips import AllExcludedError
 from streetgauge.study import Done, Study
@@ -76,6 +77,7 @@ def run_stage(study: Study, name: str, progress: Progress, *, force: bool = Fals
     try:
         with (
             naming_full_disk(study.directory),
+            undivided_products(),
             study.running.stage(name, progress) as reported,
         ):
             done = WORK[name](study, study.key(stage, upstream=False), reported)

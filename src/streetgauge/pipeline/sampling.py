@@ -14,6 +14,7 @@ from streetgauge.io.files import read_table, write_json, write_table
 from streetgauge.io.formats import ANALYSIS_VERSION
 from streetgauge.locations import read_areas
 from streetgauge.pipeline.area_maps import write_area_maps
+from streetgauge.processes import undivided_products
 from streetgauge.report.text import sample_sentences
 from streetgauge.splits.blocks import to_metres
 from streetgauge.study import Study
@@ -26,6 +27,7 @@ TITLES = {"error_now": "Expected error now", "error_planned": "With the plan"}
 DRAWN = 20  # choices at random that a plan is compared with
 
 
+@undivided_products()
 def study_sample(study: Study, budget: float, *, travel: float | None = None) -> dict[str, Any]:
     """Plan which locations without images should get some next.
 

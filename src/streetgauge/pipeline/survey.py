@@ -18,6 +18,7 @@ from streetgauge.io.formats import ANALYSIS_VERSION
 from streetgauge.io.tables import read_columns, refuse_repeated, to_numbers
 from streetgauge.locations import read_areas
 from streetgauge.pipeline.area_maps import write_area_maps
+from streetgauge.processes import undivided_products
 from streetgauge.report.text import survey_sentences
 from streetgauge.study import Study
 from streetgauge.study.outputs import refuse_overlap
@@ -80,6 +81,7 @@ class SurveyTable:
         return found.dropna().rename_axis("area")
 
 
+@undivided_products()
 def study_survey(study: Study, table: SurveyTable, outcomes: Sequence[str] = ()) -> dict[str, Any]:
     """Combine a survey's direct estimates with what images alone show.
 
