@@ -16,7 +16,7 @@ PACKAGES = (
     *("streetgauge.study.stages", "streetgauge.pipeline.run", "streetgauge.pipeline.check"),
     *("streetgauge.pipeline.export", "streetgauge.pipeline.predict", "streetgauge.pipeline.info"),
     *("streetgauge.analysis.age", "streetgauge.analysis.compare", "streetgauge.analysis.coverage"),
-    "streetgauge.analysis.coverage_weights",
+    *("streetgauge.analysis.change", "streetgauge.analysis.coverage_weights"),
     *("streetgauge.analysis.curves", "streetgauge.analysis.fairness", "streetgauge.analysis.power"),
     *("streetgauge.analysis.sampling", "streetgauge.analysis.survey"),
     *("streetgauge.io.tables", "streetgauge.classes", "streetgauge.skips", "streetgauge.errors"),

@@ -8,7 +8,7 @@ import pytest
 from scipy.stats import spearmanr
 from sklearn.linear_model import Ridge
 
-from streetgauge.synthetic import simulate_features, simulated_oracle
+from streetgauge.synthetic import change_deciles, simulate_features, simulated_oracle
 from streetgauge.synthetic.simulate import (
     AREA_NOISE,
     Noise,
@@ -227,3 +227,39 @@ def test_noise_is_split_so_that_the_area_has_its_share() -> None:
     assert Noise.split(0.0, 4).area == 0
     assert Noise.split(1.0, 4).area == 1
     assert float(usual.of_area(10**9, 4)) == pytest.approx(usual.area)
+
+
+def test_a_fifth_of_the_areas_are_two_deciles_better_or_worse_off_in_the_second_year() -> None:
+    rng = np.random.default_rng(0)
+    areas = [f"a{i}" for i in range(2000)]
+    deciles = pd.DataFrame(rng.integers(1, 11, (2000, 2)) + 0.0, areas, ["u", "v"])
+    deciles.iloc[7, 1] = np.nan
+    changed = change_deciles(deciles, areas, share=0.2, seed=3)
+    difference = changed - deciles
+    assert set(np.unique(difference.fillna(0))) == {-2.0, 0.0, 2.0}
+    assert changed.min().min() == 1
+    assert changed.max().max() == 10
+    moved = difference["u"] != 0
+    assert moved.mean() == pytest.approx(0.2, abs=0.03)
+    assert (difference["v"].ne(0) == moved).drop(areas[7]).all()  # the same areas
+    assert np.isnan(changed.iloc[7, 1])
+    some = change_deciles(deciles.iloc[300:100:-1], areas[300:100:-1], share=0.2, seed=3)
+    pd.testing.assert_frame_equal(some.iloc[::-1], changed.iloc[101:301])
+    assert change_deciles(deciles, areas, share=0, seed=3).equals(deciles)
+
+
+def test_a_second_year_has_a_camera_of_its_own_and_most_of_what_misleads_is_still_there() -> None:
+    areas = np.repeat([f"a{i}" for i in range(300)], 4)
+    ids = [f"l{i}" for i in range(1200)]
+    deciles = pd.DataFrame({"u": np.full(1200, 5.5)}, ids)
+    how = {"dimension": 12, "views": 3, "signal": 0.0, "seed": 1}
+    years = [simulate_features(deciles, areas, year=year, **how) for year in (1, 2)]
+    first, second = (each.mean(axis=1) for each in years)
+    assert np.abs(second.mean(axis=0) - first.mean(axis=0)).max() > 1  # the camera
+    ratio = years[1].reshape(-1, 12).std(axis=0) / years[0].reshape(-1, 12).std(axis=0)
+    assert np.ptp(ratio) > 0.2
+    direction = np.linalg.svd(first - first.mean(axis=0), full_matrices=False)[2][0]
+    noise = [each @ direction for each in (first, second)]
+    assert 0.5 < np.corrcoef(*noise)[0, 1] < 0.8
+    part = simulate_features(deciles.iloc[40:80], areas[40:80], year=2, **how)
+    assert part == pytest.approx(years[1][40:80], abs=1e-5)

@@ -17,8 +17,8 @@ from streetgauge.errors import InputError, visible
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["age", "compare", "coverage", "curves", "fairness", "info", "power", "sample", "survey"]
-__all__ += ["view", "write_map"]
+__all__ = ["age", "change", "compare", "coverage", "curves", "fairness", "info", "power", "sample"]
+__all__ += ["survey", "view", "write_map"]
 
 Number = TypeVar("Number", int, float)
 
@@ -335,6 +335,29 @@ def age(
         opened.require_fresh("areas")
         result = study_age(opened, year, screen.progress)
     _show(screen, result, age_table(result), age_sentences(result), opened.age)
+
+
+@app.command(epilog="Example: `streetgauge change leeds-2012 leeds-2022`")
+def change(
+    first: Annotated[Path, typer.Argument(metavar="A", help="Study of the first year; evaluated.")],
+    second: Annotated[
+        Path, typer.Argument(metavar="B", help="Study of the same areas, images of another year.")
+    ],
+    quiet: Quiet = False,
+    machine: Machine = False,
+) -> None:
+    """Find which areas have changed between the images of two years."""
+    screen = Screen(quiet=quiet, machine=machine)
+    from streetgauge.cli.tables import change_table
+    from streetgauge.pipeline.change import study_change
+    from streetgauge.report.text import change_sentences
+
+    opened, other = open_study(first), open_study(second)
+    with opened.locked():
+        opened.require_fresh("areas")
+        other.require_fresh("features")
+        result = study_change(opened, other, screen.progress)
+    _show(screen, result, change_table(result), change_sentences(result), opened.change)
 
 
 @app.command(

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 __all__ = ["age_table", "comparison_tables", "coverage_tables", "curves_table", "fairness_table"]
 __all__ += ["outcomes_table"]
 __all__ += ["power_tables", "print_headline"]
-__all__ += ["sample_table", "settings_table", "sources_table", "survey_table"]
+__all__ += ["change_table", "sample_table", "settings_table", "sources_table", "survey_table"]
 
 Estimate = Mapping[str, Any]
 TIMES = ("early", "late")
@@ -353,6 +353,25 @@ def sample_table(name: str, plan: pd.DataFrame) -> Table:
     for area, row in areas.sort_values("gain", ascending=False, kind="stable")[:SUREST].iterrows():
         share = row["gain"] / areas["gain"].sum()
         table.add_row(Text(str(area)), f"{row['locations']:,.0f}", f"{share:.1%}")
+    return table
+
+
+def change_table(change: Mapping[str, Any]) -> Table:
+    """Show for each outcome in how many areas change is detected, and how large it must be."""
+    table = _new_table(
+        f"{change['name']} to {change['other']}: {change['n_areas']:,} areas",
+        "In classes. Removed: what all areas have in common. Error: standard error of an area's "
+        "change, by its locations, and beyond. Noticed: the change that would be in 4 of 5 areas.",
+        "outcome",
+        *_number_columns("detected", "removed", "error by\nlocations", "beyond", "noticed"),
+    )
+    for name, each in change["outcomes"].items():
+        if each is None:
+            table.add_row(Text(name), *["-"] * 5)
+            continue
+        figures = (figure_text(each[key], ".1f") for key in ("within", "between", "detectable"))
+        shift = figure_text(each["shift"], "+.1f")
+        table.add_row(Text(name), f"{each['n_flagged']:,}", shift, *figures)
     return table
 
 

@@ -221,6 +221,7 @@ def _simulate(
                 signal=settings.signal,
                 seed=source_seed(study),
                 classes=study.settings.deciles.classes,
+                year=settings.year,
             )
             store.write(slots, features, np.ones(features.shape[:2], dtype=bool))
             advance(len(slots))
@@ -248,5 +249,12 @@ def simulated(
     study: Study, settings: SimulatedFeatures, locations: pd.DataFrame
 ) -> tuple[pd.DataFrame, pd.Series[str]]:
     """Give deciles (by location_id, sorted) and areas of the locations that get features."""
-    locations = sampled_locations(settings, locations, study.settings.seed)
-    return location_labels(study, locations), locations["area"]
+    from streetgauge.synthetic import change_deciles
+
+    seed, classes = study.settings.seed, study.settings.deciles.classes
+    locations = sampled_locations(settings, locations, seed)
+    labels, areas = location_labels(study, locations), locations["area"]
+    if settings.year > 1:
+        share = settings.changed
+        labels = change_deciles(labels, areas, share=share, seed=seed, classes=classes)
+    return labels, areas

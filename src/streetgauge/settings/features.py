@@ -241,6 +241,12 @@ class SimulatedFeatures(Settings):
     per_area: Annotated[int, Strict(), Field(ge=1)] | None = Field(
         None, description="at most so many locations of an area; all if unset"
     )
+    year: Annotated[int, Strict(), Field(ge=1, le=2)] = Field(
+        1, description="2: another camera and season, and some areas have changed, see `change`"
+    )
+    changed: Annotated[float, Strict(), Field(ge=0, le=1)] = Field(
+        0.2, description="share of the areas that are two deciles better or worse off in year 2"
+    )
     dtype: Dtype = "float32"
 
     @property

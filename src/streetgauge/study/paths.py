@@ -140,6 +140,18 @@ class StudyFiles:
     survey_map = _File("survey.png")
     """The same on a slide."""
 
+    change = _File("change.parquet")
+    """Change to another year's images: there once `streetgauge change` has been run."""
+
+    change_findings = _File("change.json")
+    """What was removed from all areas, and what change would be noticed."""
+
+    change_layer = _File("change.gpkg")
+    """The same for a GIS."""
+
+    change_map = _File("change.png")
+    """The same on a slide."""
+
     skipped = _File("skipped.parquet")
     """Everything that was excluded, and why."""
 

@@ -73,6 +73,7 @@ _ALSO_WRITTEN = (
     *("age.json", "coverage.json", "fairness.json", ".running.json", "stalled.log", OTHER_FOLDS),
     *("sample.parquet", "sample.json", "sample.gpkg", "sample.png"),
     *("survey.parquet", "survey.json", "survey.gpkg", "survey.png"),
+    *("change.parquet", "change.json", "change.gpkg", "change.png"),
 )
 
 

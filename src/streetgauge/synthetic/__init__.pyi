@@ -5,5 +5,6 @@ from .model import LATENTS as LATENTS
 from .model import OUTCOMES as OUTCOMES
 from .model import VISIBLE as VISIBLE
 from .model import LatentModel as LatentModel
+from .simulate import change_deciles as change_deciles
 from .simulate import simulate_features as simulate_features
 from .simulate import simulated_oracle as simulated_oracle

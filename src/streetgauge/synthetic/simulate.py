@@ -9,10 +9,13 @@ How a view's feature vector is made, so that a result on it can be read:
    the area's (`AREA_NOISE`: no number of images in the area averages it away), the location's
    (`LOCATION_NOISE`: its views do not) and the view's own. With more locations an area's mean
    channel tends to a correlation of ``sqrt(s / (s + (1 - s) AREA_NOISE))`` with the truth.
+   In a second year the views' noise is new; most of the others' lasts (`PERSISTENCE`).
 3. The M channels are turned into M directions of the D-dimensional space (orthonormal, the same
    for every location, from the seed), `STRENGTH` times as strong as what fills the rest of the
    space: standard normal noise without any relation to outcomes. With D <= M there is no rest,
    and channels mix.
+4. A second year has another camera (each feature's offset and gain), another season by location and
+   another light by area, each along a direction of its own; `change_deciles` changes some areas.
 
 Every draw belongs to (seed, location_id) or (seed, area), not to a row: a shuffled or a smaller
 table gives the same rows again (but for the last bit of rounding), so a large table is made block
@@ -32,12 +35,14 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
+from scipy.special import ndtr
 
 from streetgauge.synthetic.chance import generator, normals, words_of
 from streetgauge.synthetic.model import Array
 
 __all__ = [
     "Noise",
+    "change_deciles",
     "noise_of_scores",
     "simulate_area_means",
     "simulate_features",
@@ -47,6 +52,10 @@ __all__ = [
 AREA_NOISE = 0.15
 LOCATION_NOISE = 0.35
 STRENGTH = 3.0
+PERSISTENCE = 0.8
+CHANGED = 2  # classes
+# Of the second year's nuisance, in standard deviations of a feature.
+_OFFSET, _GAIN, _SEASON, _LIGHT = 1.0, 0.15, 0.5, 0.25
 _BLOCK = 512
 _VIEW_NOISE = 1 - AREA_NOISE - LOCATION_NOISE
 
@@ -60,6 +69,7 @@ def simulate_features(
     signal: float,
     seed: int,
     classes: int = 10,
+    year: int = 1,
 ) -> NDArray[np.float32]:
     """Make features of given strength for locations whose deciles are known.
 
@@ -80,6 +90,8 @@ def simulate_features(
         Another seed, other features.
     classes : int, default 10
         The highest decile.
+    year : int, default 1
+        2: the same locations photographed again, with another camera and in another season.
 
     Returns
     -------
@@ -92,18 +104,61 @@ def simulate_features(
         If ``signal`` is outside 0 to 1, or ``areas`` has another length than ``deciles``.
     """
     count = deciles.shape[1]
-    channels = _channels(deciles, areas, views=views, signal=signal, seed=seed, classes=classes)
+    channels = _channels(
+        deciles, areas, views=views, signal=signal, seed=seed, classes=classes, year=year
+    )
     basis = _directions(list(deciles.columns), dimension, seed)
     strong = (STRENGTH * channels).astype(np.float32)
-    if dimension <= count:
-        return strong @ basis
-    features = np.empty((len(deciles), views, dimension), np.float32)
-    for row, location_id in enumerate(deciles.index):
-        generator(seed, location_id, "rest").standard_normal(dtype=np.float32, out=features[row])
+    features = np.zeros((len(deciles), views, dimension), np.float32)
+    rest = "rest" if year == 1 else f"rest {year}"
+    for row, location_id in enumerate(deciles.index if dimension > count else ()):
+        generator(seed, location_id, rest).standard_normal(dtype=np.float32, out=features[row])
     for start in range(0, len(features), _BLOCK):  # bounds the memory next to the result
         part = features[start : start + _BLOCK]
         part += (strong[start : start + _BLOCK] - part @ basis.T) @ basis
+    if year > 1:
+        owner = deciles.index if areas is None else areas
+        _photograph_again(features, deciles.index, owner, seed=seed, year=year)
     return features
+
+
+def change_deciles(
+    deciles: pd.DataFrame,
+    areas: Sequence[str] | NDArray[np.str_] | pd.Series,
+    *,
+    share: float,
+    seed: int,
+    classes: int = 10,
+) -> pd.DataFrame:
+    """Change the deciles of some areas by two, up or down: what a second year shows.
+
+    Parameters
+    ----------
+    deciles : DataFrame [N, M]
+        Of locations or areas; NaN = missing.
+    areas : sequence of N str
+        The area of each row. Which areas change depends on the seed and their codes alone.
+    share : float
+        Of the areas, on average.
+    seed : int
+        As for `simulate_features`.
+    classes : int, default 10
+        The highest decile: who would rise above it falls, and the reverse.
+
+    Returns
+    -------
+    DataFrame
+        As ``deciles``.
+    """
+    words = words_of(seed, map(str, areas))
+    drawn = normals(words, "changed", 1)
+    changed = deciles.copy()
+    for name in map(str, deciles.columns):
+        old = deciles[name].to_numpy(float)
+        step = np.where(normals(words, f"changed {name}", 1)[:, 0] > 0, CHANGED, -CHANGED)
+        step = np.where((old + step < 1) | (old + step > classes), -step, step)
+        changed[name] = np.where(ndtr(drawn[:, 0]) < share, old + step, old).clip(1, classes)
+    return changed
 
 
 def simulated_oracle(
@@ -288,6 +343,7 @@ def _channels(
     signal: float,
     seed: int,
     classes: int = 10,
+    year: int = 1,
 ) -> Array:
     """Channels [N, V, M]; see the module's text."""
     if not 0 <= signal <= 1:
@@ -297,13 +353,13 @@ def _channels(
     outcomes = [str(name) for name in deciles.columns]
     words = words_of(seed, (str(location_id) for location_id in deciles.index))
     # Drawn outcome by outcome, so that another outcome more changes none of the others.
-    drawn = np.stack([normals(words, f"channel {o}", 1 + views) for o in outcomes], axis=-1)
+    drawn = _drawn(words, [f"channel {o}" for o in outcomes], 1 + views, year)
     if areas is None:
         owner = np.arange(len(words))
     else:
         names, owner = np.unique(np.asarray(areas, dtype=str), return_inverse=True)
         words = words_of(seed, names.tolist())
-    shared = np.stack([normals(words, f"area {o}", 1) for o in outcomes], axis=-1)[owner]
+    shared = _drawn(words, [f"area {o}" for o in outcomes], 1, year)[owner]
     noise = (
         np.sqrt(AREA_NOISE) * shared
         + np.sqrt(LOCATION_NOISE) * drawn[:, :1]
@@ -312,6 +368,35 @@ def _channels(
     truth = np.nan_to_num(_standard(deciles, classes))
     channels: Array = np.sqrt(signal) * truth[:, None, :] + np.sqrt(1 - signal) * noise
     return channels
+
+
+def _drawn(words: NDArray[np.uint64], purposes: list[str], count: int, year: int) -> Array:
+    """Draw noise [N, count, purposes]: the first of each count lasts, in part, to another year."""
+    drawn = np.stack([normals(words, each, count) for each in purposes], axis=-1)
+    if year == 1:
+        return drawn
+    new = np.stack([normals(words, f"{each} {year}", count) for each in purposes], axis=-1)
+    new[:, 0] = np.sqrt(PERSISTENCE) * drawn[:, 0] + np.sqrt(1 - PERSISTENCE) * new[:, 0]
+    return new
+
+
+def _photograph_again(
+    features: NDArray[np.float32],
+    locations: Sequence[str] | pd.Index,
+    areas: Sequence[str] | NDArray[np.str_] | pd.Series | pd.Index,
+    *,
+    seed: int,
+    year: int,
+) -> None:
+    """Give features the camera, season and light of another year, in place."""
+    camera = generator(seed, "camera", year).standard_normal((4, features.shape[2]))
+    offset, gain, season, light = camera.astype(np.float32)
+    by_location = normals(words_of(seed, map(str, locations)), f"season {year}", 1) > 0
+    by_area = normals(words_of(seed, map(str, areas)), f"light {year}", 1)
+    features *= np.exp(_GAIN * gain)
+    features += _OFFSET * offset
+    for amount, along in ((_SEASON * by_location, season), (_LIGHT * by_area, light)):
+        features += (amount.astype(np.float32) * along)[:, None]
 
 
 def _directions(outcomes: list[str], dimension: int, seed: int) -> NDArray[np.float32]:

@@ -2,6 +2,7 @@
 
 from streetgauge.report.text.age import age_sentences
 from streetgauge.report.text.caveats import caveats, leak_messages, years_of
+from streetgauge.report.text.change import change_sentences
 from streetgauge.report.text.concepts import concept_caveats, concepts_of
 from streetgauge.report.text.coverage import coverage_of, coverage_sentences
 from streetgauge.report.text.fairness import fairness_sentences
@@ -39,4 +40,4 @@ __all__ += ["concept_caveats", "concepts_of", "coverage_of", "coverage_sentences
 __all__ += ["fairness_sentences", "leak_messages", "plainer", "responsible_use"]
 __all__ += ["age_sentences", "source_sentences", "years_of"]
 __all__ += ["scale", "other_kind", "span", "summary", "unit", "verdict", "what_was_run"]
-__all__ += ["general", "sample_sentences", "survey_sentences"]
+__all__ += ["change_sentences", "general", "sample_sentences", "survey_sentences"]
