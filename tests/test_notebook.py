@@ -33,8 +33,8 @@ def city(demo_once: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def study(city: Path) -> streetgauge.Study:
-    return streetgauge.Study(city)
+def study(city: Path) -> streetgauge.Results:
+    return streetgauge.Results(city)
 
 
 @pytest.fixture
@@ -48,13 +48,13 @@ def test_importing_the_package_imports_nothing_heavy() -> None:
     code = (
         "import sys, streetgauge; "
         "heavy = {'torch', 'geopandas', 'pandas', 'numpy', 'pydantic'} & set(sys.modules); "
-        "assert not heavy, heavy; streetgauge.Study; "
+        "assert not heavy, heavy; streetgauge.Results; "
         "heavy = {'torch', 'geopandas', 'sklearn', 'matplotlib'} & set(sys.modules); "
         "assert not heavy, heavy"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
-    with pytest.raises(AttributeError, match="no attribute 'Studio'"):
-        _ = streetgauge.Studio
+    with pytest.raises(AttributeError, match="no attribute 'Result'"):
+        _ = streetgauge.Result
 
 
 def test_every_example_of_the_page_runs(city: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -70,7 +70,7 @@ def test_every_example_of_the_page_runs(city: Path, monkeypatch: pytest.MonkeyPa
     assert names["bundle"].name == "all"
 
 
-def test_the_map_of_an_outcome_is_its_rows_of_the_table(study: streetgauge.Study) -> None:
+def test_the_map_of_an_outcome_is_its_rows_of_the_table(study: streetgauge.Results) -> None:
     areas = study.areas("crime")
     assert isinstance(areas, gpd.GeoDataFrame)
     assert areas.crs == "EPSG:4326"
@@ -88,7 +88,7 @@ def test_the_map_of_an_outcome_is_its_rows_of_the_table(study: streetgauge.Study
     assert areas.geometry.geom_equals_exact(given.geometry, 1e-6).all()
 
 
-def test_all_outcomes_stand_side_by_side_as_in_the_map_file(study: streetgauge.Study) -> None:
+def test_all_outcomes_stand_side_by_side_as_in_the_map_file(study: streetgauge.Results) -> None:
     wide = study.areas()
     layer = gpd.read_file(study.files.map, layer="areas").set_index("area").reindex(wide.index)
     columns = [
@@ -100,7 +100,7 @@ def test_all_outcomes_stand_side_by_side_as_in_the_map_file(study: streetgauge.S
     assert next(c for c in wide if c.endswith("_decile")) == "income_decile"  # as in study.toml
 
 
-def test_a_map_can_be_moved_and_clicked_on(study: streetgauge.Study) -> None:
+def test_a_map_can_be_moved_and_clicked_on(study: streetgauge.Results) -> None:
     pytest.importorskip("folium", reason="folium is not installed")
     pytest.importorskip("mapclassify", reason="mapclassify is not installed")
     areas = study.areas("income")
@@ -110,15 +110,15 @@ def test_a_map_can_be_moved_and_clicked_on(study: streetgauge.Study) -> None:
 
 def test_without_a_map_there_are_names_and_without_any_file_codes(copy: Path) -> None:
     (copy / "areas.gpkg").unlink()
-    from_inputs = streetgauge.Study(copy).areas("income")
+    from_inputs = streetgauge.Results(copy).areas("income")
     assert from_inputs.crs == "EPSG:4326"
     shutil.rmtree(copy / "data")
     (copy / "data").mkdir()
-    plain = streetgauge.Study(copy).areas("income")
+    plain = streetgauge.Results(copy).areas("income")
     assert type(plain) is pd.DataFrame
     assert "geometry" not in plain
     assert plain["decile"].equals(from_inputs["decile"])
-    assert type(streetgauge.Study(copy).areas()) is pd.DataFrame
+    assert type(streetgauge.Results(copy).areas()) is pd.DataFrame
 
 
 def test_an_area_without_an_outcome_keeps_its_position_and_whole_numbers(copy: Path) -> None:
@@ -126,15 +126,15 @@ def test_an_area_without_an_outcome_keeps_its_position_and_whole_numbers(copy: P
     gone = table.loc[table["outcome"] == "income", "area"].iloc[0]
     table = table[(table["area"] != gone) | (table["outcome"] != "income")]
     table.sample(frac=1, random_state=3).to_parquet(copy / "areas.parquet")
-    wide = streetgauge.Study(copy).areas()
+    wide = streetgauge.Results(copy).areas()
     assert pd.isna(wide.loc[gone, "income_decile"])
     assert pd.notna(wide.loc[gone, "crime_decile"])
     assert wide["income_n_locations"].dtype == "Int64"
     assert wide.loc[gone, "geometry"] is not None
-    assert gone not in streetgauge.Study(copy).areas("income").index
+    assert gone not in streetgauge.Results(copy).areas("income").index
 
 
-def test_predictions_and_skips_are_the_files(study: streetgauge.Study) -> None:
+def test_predictions_and_skips_are_the_files(study: streetgauge.Results) -> None:
     whole = pd.read_parquet(study.files.predictions)
     assert study.predictions().equals(whole)
     part = study.predictions("income")
@@ -142,14 +142,14 @@ def test_predictions_and_skips_are_the_files(study: streetgauge.Study) -> None:
     assert study.skipped().equals(pd.read_parquet(study.files.skipped))
 
 
-def test_locations_are_points_where_they_lie(study: streetgauge.Study) -> None:
+def test_locations_are_points_where_they_lie(study: streetgauge.Results) -> None:
     places = study.locations()
     assert places.crs == "EPSG:4326"
     assert np.array_equal(places.geometry.x, places["lon"])
     assert np.array_equal(places.geometry.y, places["lat"])
 
 
-def test_metrics_are_the_file_and_their_table_says_the_same(study: streetgauge.Study) -> None:
+def test_metrics_are_the_file_and_their_table_says_the_same(study: streetgauge.Results) -> None:
     metrics = study.metrics()
     said = json.loads(study.files.metrics.read_text())
     assert metrics == said
@@ -163,11 +163,11 @@ def test_metrics_are_the_file_and_their_table_says_the_same(study: streetgauge.S
         assert table.loc[name, "gain_random_over"] == added["over"]
 
 
-def test_summaries_show_text_as_text(copy: Path, study: streetgauge.Study) -> None:
+def test_summaries_show_text_as_text(copy: Path, study: streetgauge.Results) -> None:
     file = copy / "study.toml"
     text = file.read_text(encoding="utf-8").replace("Mean household income", HOSTILE)
     file.write_text(text.replace('name = "Sample city"', f'name = "{HOSTILE}"'), encoding="utf-8")
-    hostile = streetgauge.Study(copy)
+    hostile = streetgauge.Results(copy)
     for html in (hostile._repr_html_(), hostile.metrics()._repr_html_()):
         assert "<script" not in html
         assert html.count("&lt;script&gt;alert(1)&lt;/script&gt;") >= 2
@@ -199,9 +199,9 @@ def test_the_classifier_shows_itself() -> None:
 
 
 def test_what_is_not_there_is_reported_in_a_sentence(
-    grid: Path, study: streetgauge.Study, tmp_path: Path
+    grid: Path, study: streetgauge.Results, tmp_path: Path
 ) -> None:
-    fresh = streetgauge.Study(str(grid))
+    fresh = streetgauge.Results(str(grid))
     assert "none yet" in fresh._repr_html_()
     assert repr(str(grid)) in repr(fresh)
     asks: list[Callable[[], object]] = [fresh.areas, fresh.metrics, fresh.predictions]
@@ -217,11 +217,11 @@ def test_what_is_not_there_is_reported_in_a_sentence(
     with pytest.raises(InputError, match="did you mean 'fold-1'"):
         study.bundle("fold1")
     with pytest.raises(InputError):
-        streetgauge.Study(tmp_path)
+        streetgauge.Results(tmp_path)
 
 
 def test_reading_results_writes_nothing_and_leaves_them_up_to_date(
-    city: Path, study: streetgauge.Study
+    city: Path, study: streetgauge.Results
 ) -> None:
     before = {p: p.stat().st_mtime_ns for p in city.rglob("*")}
     study.areas(), study.metrics(), study.history(), study.skipped(), study._repr_html_()
@@ -231,7 +231,7 @@ def test_reading_results_writes_nothing_and_leaves_them_up_to_date(
 
 
 def test_what_has_changed_is_out_of_date(copy: Path) -> None:
-    assert streetgauge.Study(copy).stages().loc["outcomes", "state"] == "up to date"
+    assert streetgauge.Results(copy).stages().loc["outcomes", "state"] == "up to date"
     file = copy / "study.toml"
     file.write_text(file.read_text().replace('statistic = "mean"', 'statistic = "median"'))
-    assert streetgauge.Study(copy).stages().loc["outcomes", "state"] == "out of date"
+    assert streetgauge.Results(copy).stages().loc["outcomes", "state"] == "out of date"

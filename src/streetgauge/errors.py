@@ -7,7 +7,15 @@ import re
 import unicodedata
 from collections.abc import Iterable
 
-__all__ = ["InputError", "Stopped", "StreetgaugeError", "closest", "summary", "visible"]
+__all__ = [
+    "InputError",
+    "Stopped",
+    "StreetgaugeError",
+    "closest",
+    "missing_torch",
+    "summary",
+    "visible",
+]
 
 _JOINERS = "\u200c\u200d"  # of letters in some scripts, and of emoji
 _MOST = 600  # characters of a file's text that an error repeats
@@ -83,6 +91,15 @@ def visible(text: str) -> str:
     leeds[draft] a\nb\x1b[2J v\xff
     """
     return text if text.isprintable() else "".join(map(_visible_sign, text))
+
+
+def missing_torch() -> InputError:
+    """Report that PyTorch is needed: what trains networks and reads images does."""
+    return InputError(
+        "PyTorch",
+        "it is not installed, and images and training need it",
+        "pip install torch --index-url https://download.pytorch.org/whl/cpu",
+    )
 
 
 def summary(error: object, limit: int = 200) -> str:

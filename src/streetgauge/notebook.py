@@ -1,6 +1,6 @@
 """A study's results as they are used in a notebook: tables, maps, and a summary to read.
 
-This is the face for people; `streetgauge.study.Study`, on which it stands, knows the files, the
+`Results` is for people; `streetgauge.study.Study`, on which it stands, knows the files, the
 stages, and what is up to date. Nothing is read before it is asked for, and nothing is written.
 """
 
@@ -21,11 +21,12 @@ from streetgauge.settings import FOLD_KINDS
 
 if TYPE_CHECKING:
     import geopandas as gpd
+    from matplotlib.figure import Figure
 
     from streetgauge.features import FeatureStore
     from streetgauge.model import Bundle
 
-__all__ = ["Metrics", "Study"]
+__all__ = ["Metrics", "Results"]
 
 # Columns of the table of all outcomes, as in areas.gpkg.
 _OF_OUTCOME = {
@@ -36,6 +37,9 @@ _OF_OUTCOME = {
     "high": "high",
     "n_locations": "n_locations",
 }
+
+
+_PLAIN = ("within_1", "spearman")  # metrics without an interval in the table of methods
 
 
 class Metrics(dict[str, Any]):
@@ -86,6 +90,43 @@ class Metrics(dict[str, Any]):
             rows[name] = row
         return pd.DataFrame.from_dict(rows, orient="index").rename_axis("outcome")
 
+    def methods(self) -> pd.DataFrame:
+        """Put the errors of every method on the same areas into a table.
+
+        Returns
+        -------
+        DataFrame by outcome and method
+            ``features`` is the mapped learner, from the images alone, and ``best-estimate`` what
+            everything that is known gives together; the others by ``mae`` (mean absolute error in
+            classes, with ``_low`` and ``_high``). ``uses``: what a method knows of an area
+            (``features`` of its images, ``other``, or ``both``); ``within_1``: share of areas at
+            most one class off; ``spearman``: Spearman's rho.
+        """
+        rows = {}
+        for name, about in self.get("outcomes", {}).items():
+            best = about.get("best") or {}
+            for method, uses, each in (
+                ("best-estimate", "both", best.get("metrics")),
+                ("features", "features", about.get("metrics")),
+            ):
+                if each:
+                    row = _interval_cells("mae", each.get("mae"))
+                    row |= {key: (each.get(key) or {}).get("value") for key in _PLAIN}
+                    rows[name, method] = {"uses": uses, **row}
+            others = [
+                (each["mae"], method, uses, each)
+                for group, uses in (("with_images", "features"), ("baselines", "other"))
+                for method, each in (about.get(group) or {}).items()
+                if each.get("mae") is not None
+            ]
+            for _, method, uses, each in sorted(others, key=lambda other: other[:2]):
+                given = {"value": each["mae"], **(each.get("mae_interval") or {})}
+                row = _interval_cells("mae", given) | {key: each.get(key) for key in _PLAIN}
+                rows[name, method] = {"uses": uses, **row}
+        frame = pd.DataFrame.from_dict(rows, orient="index")
+        frame.index = pd.MultiIndex.from_tuples(rows, names=["outcome", "method"])
+        return frame
+
     def _repr_html_(self) -> str:
         table = self.table()
         kinds = list(dict.fromkeys(k for cells in self.get("headline", {}).values() for k in cells))
@@ -112,8 +153,8 @@ class Metrics(dict[str, Any]):
         return table_html(self.title, columns, rows, notes)
 
 
-class Study:
-    """A study, to read its results.
+class Results:
+    """The results of a study: tables, maps, a model, and what is up to date.
 
     Parameters
     ----------
@@ -133,8 +174,8 @@ class Study:
     Examples
     --------
     >>> import streetgauge
-    >>> study = streetgauge.Study("streetgauge-demo")  # doctest: +SKIP
-    >>> study.areas("income").explore("decile")  # doctest: +SKIP
+    >>> results = streetgauge.Results("streetgauge-demo")  # doctest: +SKIP
+    >>> results.areas("income").explore("decile")  # doctest: +SKIP
     """
 
     def __init__(self, path: str | Path) -> None:
@@ -196,6 +237,28 @@ class Study:
         path = self._existing(self.files.metrics)
         content = read_object(path, METRICS_VERSION, self._how_to_make("areas"))
         return Metrics(content, self.labels, self.name)
+
+    def plot(self) -> Figure:
+        """Draw the error of every method with its interval, for each outcome.
+
+        Returns
+        -------
+        matplotlib Figure
+
+        Raises
+        ------
+        InputError
+            If the study has no results yet, or nothing was tested.
+        """
+        from streetgauge.report.figures.drawing import drawing
+        from streetgauge.report.figures.study import methods
+
+        metrics = self.metrics()
+        with drawing():
+            drawn = methods(metrics, {n: self.labels.get(n, n) for n in metrics["outcomes"]})
+        if drawn is None:
+            raise InputError(self.files.metrics, "nothing was tested", "add areas with a class")
+        return drawn.canvas
 
     def predictions(self, outcome: str | None = None) -> pd.DataFrame:
         """Give score, decile and probabilities of every location, each out of fold.
@@ -319,7 +382,7 @@ class Study:
         return pd.DataFrame.from_dict(rows, orient="index").rename_axis("stage")
 
     def __repr__(self) -> str:
-        return f"Study({str(self.files.directory)!r})"
+        return f"{type(self).__name__}({str(self.files.directory)!r})"
 
     def _repr_html_(self) -> str:
         if self.files.metrics.is_file():

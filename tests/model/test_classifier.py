@@ -515,3 +515,13 @@ def test_names_that_need_no_torch_do_not_import_it() -> None:
     code = "import sys, streetgauge.splits as s; s.area_folds; print('torch' in sys.modules)"
     told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert told.stdout == "False\n"
+
+
+def test_texts_are_not_sorted_silently() -> None:
+    X, y = np.random.default_rng(1).normal(size=(30, 3)), np.repeat(["low", "mid", "high"], 10)
+    with pytest.warns(UserWarning, match=r"alphabet \(high < low < mid\); give classes="):
+        BinomialOrdinalClassifier(**ALONE).fit(X, y)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        model = BinomialOrdinalClassifier(classes=["low", "mid", "high"], **ALONE).fit(X, y)
+    assert list(model.classes_) == ["low", "mid", "high"]

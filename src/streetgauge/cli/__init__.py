@@ -23,7 +23,7 @@ from streetgauge.cli import analysis
 
 # isort: on
 from streetgauge.cli.app import Screen, app, replace_unknown_signs
-from streetgauge.errors import InputError, Stopped, StreetgaugeError
+from streetgauge.errors import InputError, Stopped, StreetgaugeError, missing_torch
 
 __all__ = ["analysis", "app", "main", "models", "stages"]
 
@@ -71,6 +71,11 @@ def main() -> None:
         raise
     except StreetgaugeError as error:
         Screen(machine=machine).error(str(error))
+        raise SystemExit(2) from None
+    except ModuleNotFoundError as error:
+        if error.name != "torch":
+            raise
+        Screen(machine=machine).error(str(missing_torch()))
         raise SystemExit(2) from None
     except MemoryError as error:  # wherever; training and predicting have sentences of their own
         message = " ".join(str(error).split())

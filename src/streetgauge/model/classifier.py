@@ -359,6 +359,14 @@ device
         check_classification_targets(labels)
         if scale is None:
             self.classes_, code = np.unique(labels, return_inverse=True)
+            if isinstance(self.classes_[0], str):
+                order = " < ".join(self.classes_[:3]) + (" ..." if len(self.classes_) > 3 else "")
+                warnings.warn(
+                    f"y holds texts, which are taken in the order of the alphabet ({order}); give "
+                    "classes=[lowest, ..., highest], or y as an ordered Categorical",
+                    UserWarning,
+                    stacklevel=3,
+                )
         else:
             index = pd.Index(scale)
             if not index.is_unique:

@@ -38,7 +38,7 @@ from streetgauge.settings import ImageFeatures, OpenImagery, SimulatedFeatures
 from streetgauge.study import Done, Study
 from streetgauge.study.outputs import refuse_overlap
 
-__all__ = ["make_figures", "make_map", "make_report", "image_facts", "read_curves"]
+__all__ = ["make_figures", "make_map", "make_report", "image_facts", "read_curves", "refuse_no_map"]
 
 
 _OURS = b'<meta name="generator" content="streetgauge">'
@@ -65,7 +65,7 @@ def make_map(study: Study, path: Path, progress: Progress) -> None:
     """
     own = study.path("map.html")
     refuse_overlap((each for each in study.everything() if each[1] != own), (path,))
-    _refuse_no_map(path)
+    refuse_no_map(path)
     alone = study.settings.lacking is not None
     data = _official(study) if alone else _collect(study, progress)[0]
     if "geometry" not in data.areas.columns:
@@ -83,8 +83,14 @@ def make_map(study: Study, path: Path, progress: Progress) -> None:
     write_text(render_map(data), path)
 
 
-def _refuse_no_map(path: Path) -> None:
-    """Refuse to write over what is no page of ours."""
+def refuse_no_map(path: Path) -> None:
+    """Refuse to write a map over what is no page of ours.
+
+    Raises
+    ------
+    InputError
+        If that is a folder, or some other file.
+    """
     if path.is_dir():
         raise InputError(path, "this is a folder", "name a file with --out")
     if path.exists():

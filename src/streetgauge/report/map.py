@@ -113,7 +113,8 @@ def layers(table: pd.DataFrame, classes: int) -> dict[str, str]:
         result["uncertainty"] = f"Uncertainty: width of the interval, in {many}"
     elif "disagreement" in table and table["disagreement"].notna().any():
         result["spread"] = f"Spread: how far the ensemble’s members disagree, in {many}"
-    result["locations"] = "Coverage: locations of each area"
+    if table["n_locations"].notna().any():
+        result["locations"] = "Coverage: locations of each area"
     if "n_views" in table and table["n_views"].notna().any():
         result["images"] = "Coverage: images of each area"
     if _flags(table) is not None:

@@ -51,20 +51,23 @@ def render(data: ReportData) -> str:
     return write_page("template.html.jinja", data)
 
 
-def render_map(data: ReportData) -> str:
+def render_map(data: ReportData, scale: str = "") -> str:
     """Write a page with nothing but the map, its switches, its search and its cards.
 
     Parameters
     ----------
     data : ReportData
         As for `render`.
+    scale : str
+        What a class means, if it is no class of official statistics.
 
     Returns
     -------
     str
         HTML, as self-contained as the report.
     """
-    return write_page("map_page.html.jinja", data, map_context)
+    own = {"scale": scale} if scale else {}
+    return write_page("map_page.html.jinja", data, lambda given: map_context(given) | own)
 
 
 def write_page(
