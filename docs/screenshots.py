@@ -16,7 +16,7 @@ from playwright.sync_api import sync_playwright
 
 IMAGES = Path(__file__).resolve().parent / "images"
 CHROMIUM = "/usr/bin/chromium"
-DESK, PHONE = {"width": 1180, "height": 1150}, {"width": 390, "height": 844}
+DESK, PHONE = {"width": 1280, "height": 800}, {"width": 390, "height": 844}
 
 
 def main(study: Path) -> None:
@@ -28,28 +28,22 @@ def main(study: Path) -> None:
         )
         page = browser.new_page(viewport=DESK, color_scheme="light")
         open_at(page, report)
-        end = page.evaluate("document.querySelector('#areas').getBoundingClientRect().bottom")
-        whole = {"x": 0, "y": 0, "width": DESK["width"], "height": end}
-        save(page.screenshot(clip=whole, full_page=True), "report")
+        save(page.screenshot(), "report")
 
         page = browser.new_page(
             viewport=PHONE, color_scheme="light", device_scale_factor=2, has_touch=True
         )
         open_at(page, report)
-        page.evaluate("document.querySelector('#legends').scrollIntoView({behavior: 'instant'})")
-        box = page.locator("#maps figure:visible .paint").first.bounding_box()
-        page.touchscreen.tap(box["x"] + 0.62 * box["width"], box["y"] + 0.35 * box["height"])
-        page.wait_for_timeout(300)
         save(page.screenshot(), "report-phone")
 
         page = browser.new_page(viewport=DESK, color_scheme="dark")
         open_at(page, report)
-        page.locator("#layers label:has(input[value=swipe])").click()
+        page.select_option("#layer", "swipe")
         for worst in range(3):
             page.locator(f'.legend:visible button[data-bin="{worst}"]').click()
         page.evaluate("document.querySelector('#areas').scrollIntoView({behavior: 'instant'})")
         box = page.locator("figure[data-layer=swipe] .canvas").bounding_box()
-        page.mouse.move(box["x"] + 0.33 * box["width"], box["y"] + 0.3 * box["height"])
+        page.mouse.click(box["x"] + 0.33 * box["width"], box["y"] + 0.3 * box["height"])
         page.wait_for_timeout(300)
         save(page.screenshot(), "report-dark")
         browser.close()

@@ -15,7 +15,7 @@ AXE += "[v.impact, v.id, v.nodes.slice(0, 3).map(n => n.html + n.failureSummary)
 
 
 def shown(page: Any, layer: str, outcome: str) -> None:
-    page.locator(f"#layers label:has(input[value={layer}])").click()
+    page.select_option("#layer", layer)
     page.wait_for_selector(f'#maps[data-drawn="{outcome} {layer}"]', state="attached")
 
 
@@ -27,7 +27,7 @@ def test_the_demo_s_report_opens_switches_finds_and_says_what_its_table_says(
     page = opened.page
     table = pd.read_parquet(demo_once / "areas.parquet").set_index(["outcome", "area"])
     locations = pd.read_parquet(demo_once / "locations.parquet").drop_duplicates("area")
-    layers = page.locator("#layers input").all()
+    layers = page.locator("#layer option").all()
     for number, outcome in enumerate(dict.fromkeys(table.index.get_level_values("outcome"))):
         page.select_option("#outcome", value=str(number))
         for layer in layers:

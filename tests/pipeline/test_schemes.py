@@ -101,8 +101,9 @@ def test_a_network_is_tested_by_every_scheme_and_the_report_says_how(
         assert "CAUTION" not in out
         report = (place / "report.html").read_text(encoding="utf-8")
         if name == "k":  # one epoch is not enough for a network
-            assert "NOTE: The mapped learner (network) errs clearly more than ridge" in out
-            assert "errs clearly more than ridge regression (linear) by" in report
+            clearly = "Images alone, by the study’s learner (network), err clearly more than ridge"
+            assert f"NOTE: {clearly}" in out
+            assert f"{clearly} regression (linear) by" in report
             assert "clearly" in run("run", place, "-q")[1]
         assert metrics["scheme"]["description"][1:] in report
         assert "each area predicted by a network that never saw it" in report

@@ -175,7 +175,7 @@ class Opened:
         return self.page.get_attribute("#maps", "data-drawn")
 
     def layer(self, name: str) -> None:
-        self.page.locator(f"#layers label:has(input[value={name}])").click()
+        self.page.select_option("#layer", name)
         self.drawn()
 
     def point(self, layer: str, column: int, row: int, columns=8, rows=6) -> tuple[float, float]:

@@ -34,7 +34,7 @@ def test_it_opens_without_a_network_and_asks_for_nothing(show, make_study):
 
 def test_the_policy_stops_what_would_be_put_into_it(show, make_study):
     html = render(make_study()).replace(
-        "<main>", "<main><script>document.title = 'broken'</script>"
+        "</main>", "<script>document.title = 'broken'</script></main>"
     )
     opened = show(html)
     assert opened.page.title() != "broken"
@@ -43,7 +43,8 @@ def test_the_policy_stops_what_would_be_put_into_it(show, make_study):
 
 def test_the_three_maps_paint_the_deciles_in_their_colours(show, make_study):
     opened = show(render(make_study()), color_scheme="light")
-    assert opened.drawn().endswith(" all")
+    assert opened.drawn().endswith(" predicted")
+    opened.layer("all")
     palette = {(165, 0, 38), (215, 48, 39), (244, 109, 67), (253, 174, 97), (254, 224, 144)}
     palette |= {(224, 243, 248), (171, 217, 233), (116, 173, 209), (69, 117, 180), (49, 54, 149)}
     assert set(opened.colours("predicted")) >= palette
@@ -80,31 +81,37 @@ def test_switches_change_what_is_shown(show, make_study):
             assert shown.get_attribute("data-layer") == layer
             assert opened.page.locator(".legend[data-scale]:visible").count() == 1
     opened.page.select_option("#outcome", label="Crime")
-    opened.page.wait_for_selector('#maps[data-drawn="crime all"]', state="attached")
+    opened.drawn("crime")
     assert opened.colours("predicted") != before
 
 
 @pytest.mark.parametrize(("outcome", "label"), [("income", "Household income"), ("crime", "Crime")])
-def test_hovering_shows_the_numbers_of_the_frame(show, make_study, outcome, label):
+def test_a_click_shows_the_numbers_of_the_frame_and_the_pointer_the_name(
+    show, make_study, outcome, label
+):
     data = make_study()
     opened = show(render(data))
     opened.drawn()
     opened.page.select_option("#outcome", label=label)
     for layer, (column, row) in (("predicted", (2, 1)), ("actual", (7, 5)), ("difference", (0, 3))):
         area = f"A{8 * row + column:03d}"
-        opened.page.mouse.move(*opened.point(layer, column, row))
+        opened.layer(layer)
+        opened.page.mouse.click(*opened.point(layer, column, row))
         assert opened.page.get_attribute("#card", "data-code") == area
         assert opened.page.is_visible("#card")
+        assert f"Square {8 * row + column}" in opened.page.inner_text("#tip")
         assert opened.card() == expected(data.table, outcome, area)
         assert f"Square {8 * row + column}" in opened.page.inner_text("#card")
     opened.page.mouse.move(2, 2)
+    assert opened.page.is_hidden("#tip")
+    opened.page.click("#card .close")
     assert opened.page.is_hidden("#card")
 
 
 def test_an_area_without_predictions_says_so(show, make_study):
     opened = show(render(make_study()))
     opened.drawn()
-    opened.page.mouse.move(*opened.point("predicted", 7, 0))
+    opened.page.mouse.click(*opened.point("predicted", 7, 0))
     card = opened.card()
     assert card["predicted"] == "–"
     assert card["locations"] == "0"
@@ -138,11 +145,11 @@ def test_zooming_keeps_the_hover_true(show, make_study):
     opened.drawn()
     box = opened.page.locator("figure[data-layer=predicted] .paint").bounding_box()
     opened.page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
-    assert opened.page.get_attribute("#card", "data-code") == "A019"
+    assert "Square 19" in opened.page.inner_text("#tip")
     opened.page.click("#whole")
     opened.drawn()
     opened.page.mouse.move(*opened.point("predicted", 0, 0))
-    assert opened.page.get_attribute("#card", "data-code") == "A000"
+    assert "Square 0" in opened.page.inner_text("#tip")
 
 
 def test_an_area_is_found_by_name_and_by_code(show, make_study):
@@ -157,9 +164,10 @@ def test_an_area_is_found_by_name_and_by_code(show, make_study):
 def test_hostile_names_are_shown_as_text_and_do_nothing(show, hostile, page):
     opened = show(page(hostile))
     opened.drawn()
-    opened.page.mouse.move(*opened.point("predicted", 0, 0))
+    opened.page.mouse.click(*opened.point("predicted", 0, 0))
+    assert opened.page.inner_text("#tip b") == "<script>alert(1)</script>"
     assert opened.page.inner_text("#card h3") == "<script>alert(1)</script>"
-    opened.page.mouse.move(*opened.point("predicted", 1, 0))
+    opened.page.mouse.click(*opened.point("predicted", 1, 0))
     assert opened.page.inner_text("#card h3") == hostile.areas.loc["A001", "name"]
     assert opened.page.inner_text("h1") == "<script>alert(1)</script>"
     assert opened.page.locator("img").count() == 0
@@ -214,11 +222,11 @@ def test_it_prints_with_its_maps_and_without_its_switches(show, make_study):
     opened.drawn()
     opened.page.emulate_media(media="print")
     assert opened.page.is_hidden("#controls")
-    assert opened.page.pdf().count(b"/Subtype /Image") >= 3  # no other image is on this page
+    assert opened.page.pdf().count(b"/Subtype /Image") >= 2  # no other image is on this page
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_paper_gets_the_map_in_light_colours_and_the_screen_its_own_back(show, make_study, scheme):
+def test_paper_gets_a_map_of_each_outcome_in_light_colours(show, make_study, scheme):
     opened = show(render(make_study()), color_scheme=scheme)
     opened.drawn()
     colour = "getComputedStyle(document.documentElement).getPropertyValue('--edge').trim()"
@@ -226,7 +234,7 @@ def test_paper_gets_the_map_in_light_colours_and_the_screen_its_own_back(show, m
     opened.page.evaluate("window.dispatchEvent(new Event('beforeprint'))")
     assert opened.page.evaluate(colour) == before
     painted = """async () => {
-      const image = document.querySelector("figure[data-layer=predicted] img.paper");
+      const image = document.querySelector("#sheets img");
       await image.decode();
       const sheet = document.createElement("canvas");
       sheet.width = image.naturalWidth; sheet.height = image.naturalHeight;
@@ -241,11 +249,15 @@ def test_paper_gets_the_map_in_light_colours_and_the_screen_its_own_back(show, m
     assert "165,0,38" in seen  # decile 1 as on a light screen
     assert "194,24,58" not in seen  # and not as on a dark one
     opened.page.emulate_media(media="print")
-    assert opened.page.is_visible("figure[data-layer=predicted] img.paper")
-    assert opened.page.is_hidden("figure[data-layer=predicted] canvas.paint")
+    assert opened.page.locator("#sheets figcaption").all_inner_texts() == [
+        "Household income",
+        "Crime",
+    ]
+    assert opened.page.locator("#sheets img").first.is_visible()
+    assert opened.page.is_hidden("#maps")
     opened.page.emulate_media(media="screen")
     opened.page.evaluate("window.dispatchEvent(new Event('afterprint'))")
-    assert opened.page.locator("img.paper").count() == 0
+    assert opened.page.locator("#sheets img").count() == 0
     assert opened.complaints == []
 
 

@@ -110,8 +110,8 @@ def test_every_method_is_a_row_with_the_error_and_interval_that_the_metrics_have
     mapped = own["metrics"]["mae"]
     assert rows.drop(columns="outcome").T.to_dict("list") == {
         "kriging": ["without images", 1.75, 1.5, 2.0],
-        "linear": ["plainly, on images", 1.25, 1.0, 1.5],
-        "images": ["the mapped learner", *(mapped[end] for end in ("value", "low", "high"))],
+        "linear": ["other learners, on images", 1.25, 1.0, 1.5],
+        "images": ["images alone", *(mapped[end] for end in ("value", "low", "high"))],
     }
     assert "Kriging" in figures["methods"].svg
     assert "Random" not in figures["methods"].svg

@@ -20,8 +20,8 @@ from streetgauge.report import PredictedCity, render, render_predicted, render_p
 
 DESKTOP = {"width": 1280, "height": 900}
 PHONE = {"width": 390, "height": 844}
-LAYERS = ["all", "swipe", "predicted", "actual", "difference", "uncertainty", "locations"]
-LAYERS += ["images", "flags"]
+LAYERS = ["predicted", "actual", "difference", "uncertainty", "locations", "images", "flags"]
+LAYERS += ["all", "pair", "swipe"]
 SVG = (
     '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 9 9"><style>rect {fill: red}</style>'
     '<rect style="opacity: 1" width="9" height="9"/></svg>'
@@ -54,6 +54,12 @@ def opened(show, make_study):
     return opened
 
 
+def values(opened) -> list[str]:
+    """The layers that one can choose."""
+    options = opened.page.locator("#layer option")
+    return [options.nth(i).get_attribute("value") for i in range(options.count())]
+
+
 def place(area: str) -> tuple[int, int]:
     return int(area[1:]) % 8, int(area[1:]) // 8
 
@@ -63,17 +69,16 @@ def row_of(data, outcome: str, area: str) -> pd.Series:
 
 
 def test_every_layer_paints_for_every_outcome_without_a_complaint(opened):
-    inputs = opened.page.locator("#layers input")
-    assert [inputs.nth(i).get_attribute("value") for i in range(inputs.count())] == LAYERS
+    assert values(opened) == LAYERS
     painted = set()
     for outcome, label in (("income", "Household income"), ("crime", "Crime")):
         opened.page.select_option("#outcome", label=label)
         for layer in LAYERS:
-            opened.page.locator(f"#layers label:has(input[value={layer}])").click()
+            opened.page.select_option("#layer", layer)
             opened.drawn(outcome)
             shown = opened.page.locator("#maps figure:visible")
-            assert shown.count() == (3 if layer == "all" else 1)
-            if layer not in ("all", "swipe"):
+            assert shown.count() == {"all": 3, "pair": 2}.get(layer, 1)
+            if layer not in ("all", "pair", "swipe"):
                 assert shown.get_attribute("data-layer") == layer
                 picture = opened.page.locator(f"figure[data-layer={layer}] .paint").screenshot()
                 assert len(Image.open(BytesIO(picture)).convert("RGB").getcolors(1 << 20)) > 3
@@ -101,15 +106,14 @@ def test_the_best_estimate_is_the_first_map_next_to_images_alone(show, make_stud
     opened = show(render(data), viewport=viewport, color_scheme="light", has_touch=False)
     opened.drawn()
     shown = opened.page.locator("#maps figure:visible")
-    layers = [shown.nth(i).get_attribute("data-layer") for i in range(shown.count())]
-    assert layers == (["best"] if viewport is PHONE else ["best", "predicted", "actual"])
+    assert [shown.nth(i).get_attribute("data-layer") for i in range(shown.count())] == ["best"]
     best = int(row_of(data, "income", "A012")["best_decile"])
     assert opened.seen(*opened.point("best", *place("A012"))) == opened.variable(f"--d{best}")
     point = opened.point("best", *place("A007"))
     assert opened.seen(*point) == opened.variable("--d3")
     opened.layer("best")
     assert opened.page.locator("#maps figure:visible").count() == 1
-    opened.page.mouse.move(*opened.point("best", *place("A007")))
+    opened.page.mouse.click(*opened.point("best", *place("A007")))
     found = opened.card(99)
     assert found["best estimate"] == "3 (2 to 4)"
     assert found["predicted"] == "\N{EN DASH}"
@@ -122,7 +126,7 @@ def test_the_best_estimate_is_the_first_map_next_to_images_alone(show, make_stud
 
     assert (strip("predicted"), strip("inside")) == ([3], [2, 3, 4])
     opened.layer("predicted")
-    opened.page.mouse.move(*opened.point("predicted", *place("A012")))
+    opened.page.mouse.click(*opened.point("predicted", *place("A012")))
     row = row_of(data, "income", "A012")
     assert strip("predicted") == [int(row["decile"])]
     assert strip("inside") == list(range(int(row["low"]), int(row["high"]) + 1))
@@ -144,7 +148,7 @@ def test_the_width_of_an_interval_and_flags_have_the_legends_colours(opened, mak
 def test_the_card_has_the_frames_numbers_and_the_areas_rank_among_all(opened, make_study):
     data = deepened(make_study())
     opened.layer("flags")
-    opened.page.mouse.move(*opened.point("flags", *place("A002")))
+    opened.page.mouse.click(*opened.point("flags", *place("A002")))
     row, scores = row_of(data, "income", "A002"), data.table.query("outcome == 'income'")["score"]
     found = opened.card(99)
     assert found["predicted"] == f"{row['decile']} ({row['low']} to {row['high']})"
@@ -200,7 +204,7 @@ def test_the_divider_shows_predicted_left_and_actual_right(opened, make_study):
     opened.page.keyboard.press("ArrowLeft")
     assert opened.page.get_attribute("#divider", "aria-valuenow") == "98"
     handle = opened.page.locator("#divider").bounding_box()
-    x, y = handle["x"] + handle["width"] / 2, handle["y"] + 60
+    x, y = handle["x"] + handle["width"] / 2, handle["y"] + handle["height"] / 2
     opened.page.mouse.move(x, y)
     opened.page.mouse.down()
     opened.page.mouse.move(x - 400, y, steps=4)
@@ -236,6 +240,7 @@ def test_a_class_of_the_legend_fades_the_areas_of_the_others(opened, make_study)
 
 
 def test_a_figure_is_drawn_with_its_own_style_and_printed(opened):
+    opened.page.click("#figures > summary")
     assert opened.page.locator("#figures img").evaluate("i => i.complete && i.naturalWidth > 0")
     opened.page.locator("#figures img").scroll_into_view_if_needed()
     box = opened.page.locator("#figures img").bounding_box()
@@ -244,14 +249,19 @@ def test_a_figure_is_drawn_with_its_own_style_and_printed(opened):
 
 
 def test_paper_has_maps_tables_and_figures_and_nothing_folded_away(opened):
+    short = opened.page.pdf()
+    opened.page.check("#print-all")
     pdf = opened.page.pdf()
     assert pdf.startswith(b"%PDF")
-    assert pdf.count(b"/Subtype /Image") >= 3
+    assert pdf.count(b"/Subtype /Image") >= 2
+    assert short.count(b"/Type /Page\n") <= 4 < pdf.count(b"/Type /Page\n")
+    assert opened.page.evaluate("[...document.querySelectorAll('details')].some(d => !d.open)")
+    opened.page.evaluate("window.dispatchEvent(new Event('beforeprint'))")
     assert opened.page.evaluate("[...document.querySelectorAll('details')].every(d => d.open)")
     opened.page.emulate_media(media="print", color_scheme="dark")
     for shown in ("table.headline thead", "table.measures", "table.confusion", "#figures img"):
         assert opened.page.locator(shown).first.is_visible()
-    for hidden in ("#controls", "#divider", ".legend .all", ".hint"):
+    for hidden in ("#controls", "#divider", ".legend .all", ".contents", "#tools"):
         assert not opened.page.locator(hidden).first.is_visible()
     paper = opened.page.evaluate("getComputedStyle(document.body).backgroundColor")
     assert paper == "rgb(255, 255, 255)"
@@ -411,13 +421,11 @@ def test_the_pages_of_a_city_without_labels_paint_its_deciles_and_compare_them_w
     for html in (render_predicted(city), render_predicted_map(city)):
         opened = show(html, color_scheme="light", has_touch=False)
         opened.drawn()
-        inputs = opened.page.locator("#layers input")
-        layers = [inputs.nth(i).get_attribute("value") for i in range(inputs.count())]
-        assert layers == ["predicted", "spread", "locations", "flags"]
+        assert values(opened) == ["predicted", "spread", "locations", "flags", "all", "pair"]
         row = row_of(data, "income", "A012")
         point = opened.point("predicted", *place("A012"))
         assert opened.seen(*point) == opened.variable(f"--d{row['decile']}")
-        opened.page.mouse.move(*point)
+        opened.page.mouse.click(*point)
         found = opened.card(99)
         assert found["predicted"] == str(row["decile"])
         assert not found.keys() & {"actual", "difference", "official"}
@@ -430,11 +438,11 @@ def test_the_pages_of_a_city_without_labels_paint_its_deciles_and_compare_them_w
         assert opened.complaints == []
         assert opened.asked == [opened.url]
     opened = show(render_predicted(city), PHONE)
-    text = opened.page.inner_text("main")
+    text = re.sub(r"\s+", " ", opened.page.text_content("main"))
     assert "Bundle “gridtown-bundle”, model “all”, of Gridtown: trained on 1,234 locations" in text
     assert "Figures of Gridtown, not of Elsewhere" in text
     assert "1 of 47 areas (2 %) is outside the training distribution" in text
     cut = opened.page.locator("table:has-text('Mean scores between') tbody tr").first
-    assert cut.locator("td").first.inner_text() == "-∞"
-    assert cut.locator("th").inner_text() == "<b>Income"
+    assert cut.locator("td").first.text_content() == "-∞"
+    assert cut.locator("th").text_content() == "<b>Income"
     assert opened.page.evaluate("document.documentElement.scrollWidth") <= 390

@@ -56,13 +56,13 @@ def test_numbers_have_a_real_minus_and_no_signed_zero(value, digits, sign, text)
 
 
 def test_a_clear_gain_is_called_one_and_others_are_not():
-    assert words.verdict(account()) == "more"
-    assert words.verdict(account(low=-0.1, value=0.1)) == "unclear"
+    assert words.gain_direction(account()) == "more"
+    assert words.gain_direction(account(low=-0.1, value=0.1)) == "unclear"
     # However little of the interval lies below nothing.
-    assert words.verdict(account(low=-0.001, value=0.1)) == "unclear"
-    assert words.verdict(account(low=-0.9, value=-0.7, high=0.001)) == "unclear"
-    assert words.verdict(account(low=-0.9, value=-0.7, high=-0.5)) == "less"
-    assert words.verdict(account() | {"gain": None}) == ""
+    assert words.gain_direction(account(low=-0.001, value=0.1)) == "unclear"
+    assert words.gain_direction(account(low=-0.9, value=-0.7, high=0.001)) == "unclear"
+    assert words.gain_direction(account(low=-0.9, value=-0.7, high=-0.5)) == "less"
+    assert words.gain_direction(account() | {"gain": None}) == ""
 
 
 def test_a_finding_says_how_far_off_and_against_what():
@@ -219,7 +219,7 @@ def test_gains_of_all_outcomes_lie_on_one_line_from_the_lowest_to_the_highest_en
 
 
 def compared(name, mae, spearman):
-    """An outcome with one plainer learner; gains are the mapped learner's."""
+    """An outcome with one plainer learner; gains are those of images alone."""
     ends = ("value", "low", "high")
     gain = {m: dict(zip(ends, v, strict=True)) for m, v in (("mae", mae), ("spearman", spearman))}
     return account(with_images={name: {"mae": 1.0, "gain": gain}})
@@ -245,8 +245,9 @@ def test_of_a_plainer_learner_that_uses_places_the_best_estimate_is_named_and_no
     random, spatial = ({**METRICS, "kind": k, "outcomes": {"a": found}} for k in FOLD_KINDS)
     sentence = words.plainer({**random, "other_folds": spatial}, LABELS, "ridge")
     assert sentence == [
-        "The mapped learner (ridge) errs clearly more than linear-and-kriging (with places) by "
-        "0.30 for Apples in random and spatial folds. It uses places, as the best estimate does."
+        "Images alone, by the study’s learner (ridge), err clearly more than "
+        "linear-and-kriging (with places) by 0.30 for Apples in random and spatial folds. "
+        "Like the best estimate, linear-and-kriging uses places as well as images."
     ]
 
 
@@ -268,8 +269,9 @@ def test_a_learner_that_is_better_for_one_outcome_and_worse_on_average_is_not_na
     outcomes["b"] = compared("kernel", (0.0, -0.1, 0.1), (0.0, -0.1, 0.1))
     (sentence,) = words.plainer({**METRICS, "outcomes": outcomes}, LABELS, "stack")
     assert sentence == (
-        "The mapped learner (stack) errs clearly more than Gaussian processes alone (kernel) by "
-        '0.10 for Apples in these folds. Try learner = "kernel" under [train].'
+        "Images alone, by the study’s learner (stack), err clearly more than "
+        "Gaussian processes alone (kernel) by 0.10 for Apples in these folds. "
+        'Try learner = "kernel" under [train].'
     )
 
 

@@ -136,7 +136,7 @@ def evaluate(
         ``confusion`` (areas; rows actual, columns predicted), ``metrics`` (each ``value``, ``low``,
         ``high``; `METRICS`, ``rps``, ``r2``), ``extremes``, ``groups``, ``baselines`` (plain
         values, and ``mae_interval``), ``with_images`` (the same of other methods that use images,
-        and ``gain``: how much better the mapped learner is, paired, in ``mae`` and ``spearman``),
+        and ``gain``: how much better images alone are, paired, in ``mae`` and ``spearman``),
         ``gain`` (positive = images are better; each metric over the baseline
         that is best at it, and over rho 0 where every baseline's is below),
         ``spearman_within_folds`` (much above ``spearman``: the folds' networks are not on one

@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 import shapely
+from pyproj import Transformer
 
 from streetgauge.evaluation import metric_crs
 from streetgauge.report.data import ReportData
@@ -47,6 +48,7 @@ Integers = npt.NDArray[np.int64]
 GRID = 8192  # the longer side, in steps
 MOST_POINTS = 160_000  # about 1 MB of numbers
 COARSEST = 1 / 300  # of the longer side
+LATTICE = 17  # points a side: in between, the page is less than a step of the grid off
 
 
 def payload(
@@ -79,6 +81,8 @@ def payload(
         outcome |= {k: [None] * len(codes) for k in _absent(outcomes[0], outcome, table)}
     one, many = unit(data.metrics["classes"])
     return {
+        "name": data.name,
+        "layers": layers(data.table, data.metrics["classes"]),
         "classes": data.metrics["classes"],
         "unit": one,
         "units": many,
@@ -214,7 +218,9 @@ def outline(areas: gpd.GeoDataFrame) -> dict[str, Any] | None:
     Returns
     -------
     dict or None
-        ``width``, ``height`` (steps of the grid); ``shapes``: for every row of ``areas`` a list of
+        ``width``, ``height`` (steps of the grid); ``step`` (metres) and ``lattice`` (longitude and
+        latitude of points over the grid, row by row from the north-west), each None if the
+        coordinate system is not known; ``shapes``: for every row of ``areas`` a list of
         rings ``[x, y, dx, dy, dx, dy, ...]``, or None where there is no polygon; ``borders``: lines
         written in the same way. None if no row has a polygon.
     """
@@ -245,12 +251,24 @@ def outline(areas: gpd.GeoDataFrame) -> dict[str, Any] | None:
         rings = [ring for points in _rings(polygon) if len(ring := _tidy(on_grid(points))) > 3]
         shapes.append(rings or [_dot(on_grid(shapely.get_coordinates(original.centroid))[0])])
     districts = areas["district"].tolist() if "district" in areas.columns else None
+    frame = (left, bottom, left + max(right - left, step), bottom + max(top - bottom, step))
     return {
         "width": max(round((right - left) / step), 1),
         "height": max(round((top - bottom) / step), 1),
+        "step": None if areas.crs is None else float(f"{step:.6g}"),
+        "lattice": None if areas.crs is None else _lattice(geometry.crs, frame),
         "shapes": [None if s is None else [_deltas(ring[:-1]) for ring in s] for s in shapes],
         "borders": [] if districts is None else [_deltas(b) for b in _borders(shapes, districts)],
     }
+
+
+def _lattice(crs: Any, frame: tuple[float, float, float, float]) -> list[float]:
+    """Give longitude and latitude of points over the map, so that a page can write GeoJSON."""
+    left, bottom, right, top = frame
+    x, y = np.meshgrid(np.linspace(left, right, LATTICE), np.linspace(top, bottom, LATTICE))
+    degrees = Transformer.from_crs(crs, 4326, always_xy=True).transform(x.ravel(), y.ravel())
+    values: list[float] = np.column_stack(degrees).round(6).ravel().tolist()
+    return values
 
 
 def _simplified(polygons: npt.NDArray[Any], tolerance: float, coarsest: float) -> npt.NDArray[Any]:

@@ -29,7 +29,8 @@ __all__ = ["map_context", "render", "render_map", "write_page"]
 SHADES = 9
 LONGEST = 80  # characters of an outcome's label within a sentence or a table's row
 COLUMN = 300  # points; what is wider fills both columns of the page
-SCRIPTS = ("values.js", "card.js", "map.js", "switches.js")
+SCRIPTS = ("values.js", "card.js", "map.js", "switches.js", "take.js", "page.js")
+FIRST = ("gain", "methods")  # the figures that carry the verdicts
 
 
 def render(data: ReportData) -> str:
@@ -128,6 +129,11 @@ def map_context(data: ReportData) -> dict[str, Any]:
         "payload": _embedded(packed),
         "postcodes": bool(packed["postcodes"]),
         "too_many_postcodes": _too_many_postcodes(data, packed["postcodes"]),
+        "contents": [],  # each section adds itself
+        "verdicts": {},
+        "incomplete": {},
+        "classes": classes,
+        "many": words.unit(classes)[1],
     }
 
 
@@ -139,6 +145,7 @@ def _context(data: ReportData) -> dict[str, Any]:
     tested = {n: called[n] for n in names}
     classes = int(data.metrics["classes"])
     one, many = words.unit(classes)
+    plates = _plates(data.figures, tested)
     return {
         **shared,
         "called": called,
@@ -147,7 +154,7 @@ def _context(data: ReportData) -> dict[str, Any]:
         "other": _other_folds(data.metrics, tested),
         "plainer": words.plainer(data.metrics, tested, _learner(data.settings)),
         "findings": {n: words.finding(a, data.metrics) for n, a in evaluations.items()},
-        "verdicts": {n: words.verdict(a) for n, a in evaluations.items()},
+        "directions": {n: words.gain_direction(a) for n, a in evaluations.items()},
         "baseline_in_words": {
             b: words.baseline(b, data.metrics.get("neighbours"), classes)
             for a in itertools.chain(evaluations.values(), *_other_evaluations(data.metrics))
@@ -162,6 +169,8 @@ def _context(data: ReportData) -> dict[str, Any]:
             n: words.incomplete(data.provenance.get(n, {}), tested, classes) for n in names
         },
         "counts": _counts(data),
+        "about": _about(data),
+        "verdicts": {n: _verdict(n, data) for n in names},
         "has_best": any(a.get("best") for a in evaluations.values()),
         "has_oracle": any("oracle" in a for a in evaluations.values()),
         "titles": evaluation.titles(classes),
@@ -173,7 +182,8 @@ def _context(data: ReportData) -> dict[str, Any]:
         },
         "levels": evaluation.levels(data.metrics, tested),
         "gains": _gains(evaluations, data.metrics),
-        "figures": _plates(data.figures, tested),
+        "leading": plates.pop("", []),
+        "figures": list(plates.items()),
         "shade": {n: _shades(a["confusion"]) for n, a in evaluations.items()},
         "dots": {n: _dots(a) for n, a in evaluations.items()},
         "settings": list(provenance.flat(data.settings)),
@@ -213,9 +223,7 @@ def _other_folds(metrics: Mapping[str, Any], labels: Mapping[str, str]) -> dict[
         "other": FOLD_KINDS[kind],
         "folds": _folds_in_words(metrics, kind),
         "cells": {name: cells.get(kind) for name, cells in metrics["headline"].items()},
-        "verdicts": {
-            name: words.verdict(each_outcome) for name, each_outcome in evaluations.items()
-        },
+        "directions": {n: words.gain_direction(each) for n, each in evaluations.items()},
         "summary": words.other_summary(labels, metrics),
     }
 
@@ -246,16 +254,17 @@ def _gains(evaluations: Mapping[str, Any], metrics: Mapping[str, Any]) -> dict[A
     return evaluation.gains(cells)
 
 
-def _plates(figures: Sequence[Any], labels: Mapping[str, str]) -> list[tuple[str, list[Any]]]:
-    """Put the figures of the study first, then those of each outcome under its name."""
+def _plates(figures: Sequence[Any], labels: Mapping[str, str]) -> dict[str, list[Any]]:
+    """Put the figures that carry the verdicts first, then the study's, then each outcome's."""
     plates: dict[str, list[Any]] = {}
     for each in figures:
         # The outcome's own section has the same numbers as a table.
         if not str(each.name).startswith("confusion-"):
             of = getattr(each, "outcome", None)
             title = "The whole study" if of is None else labels.get(of, of)
+            title = "" if each.name in FIRST else title
             plates.setdefault(title, []).append(_figure(each, "" if of is None else title))
-    return list(plates.items())
+    return plates
 
 
 def _figure(figure: Any, label: str) -> dict[str, Any]:
@@ -286,13 +295,43 @@ def _ordered(data: ReportData) -> list[str]:
     return first + [name for name in known if name not in first]
 
 
-def _counts(data: ReportData) -> list[tuple[str, str]]:
+def _verdict(name: str, data: ReportData) -> words.Verdict:
+    """Judge an outcome's map; figures that hold for no real city allow no use."""
+    if data.simulated:
+        return words.Verdict("no", ("No image was used.",))
+    if data.metrics["scheme"]["caution"]:
+        return words.Verdict("no", ("The figures leak.",))
+    other = (data.metrics.get("other_folds") or {}).get("outcomes", {}).get(name)
+    predicted = data.table.loc[data.table["outcome"] == name, "decile"].notna().sum()
+    return words.verdict(
+        data.metrics["outcomes"][name],
+        other,
+        with_images=float(predicted) / max(len(data.areas), 1),
+        classes=int(data.metrics["classes"]),
+    )
+
+
+def _about(data: ReportData) -> str:
+    """Sum up in a line what was estimated, and where."""
+    what = words.plural(len(data.metrics["outcomes"]), "outcome")
+    source = "made-up features" if data.simulated else "street images"
+    return (
+        f"{what} of {words.plural(len(data.areas), 'area')}, estimated from {source} at "
+        f"{words.plural(_used(data), 'location')}."
+    )
+
+
+def _used(data: ReportData) -> int:
     used = data.table.groupby("outcome")["n_locations"].sum().max() if len(data.table) else 0
+    return int(used)
+
+
+def _counts(data: ReportData) -> list[tuple[str, str]]:
     return [
         ("areas", f"{len(data.areas):,}"),
         ("areas with a prediction", f"{data.table['area'].nunique():,}"),
         ("locations", f"{len(data.locations):,}"),
-        ("locations used", f"{int(used):,}"),
+        ("locations used", f"{_used(data):,}"),
         ("outcomes", f"{len(data.metrics['outcomes'])}"),
         ("folds", f"{data.metrics['folds']}"),
     ]

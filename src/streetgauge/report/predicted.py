@@ -9,11 +9,13 @@ import pandas as pd
 from streetgauge.markup import cut_points_text
 from streetgauge.report.data import PredictedCity, ReportData
 from streetgauge.report.page import map_context, write_page
+from streetgauge.report.text import Verdict, unit
 from streetgauge.report.text import predicted as words
-from streetgauge.report.text import unit
 from streetgauge.report.text.provenance import reasons
 
 __all__ = ["render_predicted", "render_predicted_map"]
+
+UNMEASURED = Verdict("unmeasured", ("No official statistic of this city was used.",))
 
 
 def render_predicted(city: PredictedCity) -> str:
@@ -70,11 +72,14 @@ def _report_data(city: PredictedCity) -> ReportData:
 def _map_context(city: PredictedCity, data: ReportData) -> dict[str, Any]:
     shared = map_context(data)
     without = "geometry" not in city.areas.columns
+    measured = "best_decile" in city.table
     return {
         **shared,
         "scale": words.scale(city),
         "unmeasured": words.unmeasured(city),
-        "flag": "Measured in part" if "best_decile" in city.table else "Not measured",
+        "about": words.about(city),
+        "verdicts": {} if measured else dict.fromkeys(shared["labels"], UNMEASURED),
+        "flag": "Measured in part" if measured else "Not measured",
         "without_map": words.NO_BOUNDARIES if without else shared["without_map"],
     }
 
@@ -84,9 +89,7 @@ def _context(city: PredictedCity, data: ReportData) -> dict[str, Any]:
     return {
         **_map_context(city, data),
         "city": city,
-        "classes": classes,
         "one": unit(classes)[0],
-        "many": unit(classes)[1],
         "counts": words.counts(city),
         "model": words.model(city),
         "held_out": city.held_out,

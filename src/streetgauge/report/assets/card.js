@@ -1,11 +1,5 @@
 // The card of an area: its numbers, and its rank among all.
 const card = byId("card");
-const element = (tag, text, className) => {
-  const made = document.createElement(tag);
-  if (text !== undefined) made.textContent = text;
-  if (className) made.className = className;
-  return made;
-};
 // The name of SVG, put together: the page holds no address.
 const SVG = ["http:", "", "www.w3.org", "2000", "svg"].join("/");
 const drawing = (tag, attributes) => {
@@ -74,31 +68,36 @@ const placeAmongAll = (i) => {
 const write = (i) => {
   const decile = value("decile", i), actual = value("actual", i), off = differenceOf(i);
   const list = element("dl");
-  const row = (term, text, small) => {
-    const made = element("dd", text);
+  const row = (term, text, small, key) => {
+    const made = element("dd", text), name = element("dt", term);
     made.dataset.value = term.toLowerCase();
+    name.title = TERMS[key];
     if (small) made.append(" ", element("small", small));
-    list.append(element("dt", term), made);
+    list.append(name, made);
   };
   const low = value("low", i), high = value("high", i);
   const predicted = data.outcomes.some((each) => each.decile); // none in official statistics alone
   const best = value("best", i);
-  if (best !== null) row("Best estimate", String(best), `(${value("bestlow", i)} to ${value("besthigh", i)})`);
-  if (predicted) row("Predicted", decile === null ? DASH : String(decile), decile === null || low === null ? "" : `(${low} to ${high})`);
+  if (best !== null) row("Best estimate", String(best), `(${value("bestlow", i)} to ${value("besthigh", i)})`, "best");
+  if (predicted) row("Predicted", decile === null ? DASH : String(decile), decile === null || low === null ? "" : `(${low} to ${high})`, "predicted");
   const compared = data.outcomes.some((each) => each.actual); // no labels in a city that was only predicted
-  if (compared) row(predicted ? "Actual" : "Official", actual === null ? DASH : String(actual));
-  if (predicted && compared) row("Difference", off === null ? DASH : signed(off));
-  if (predicted) row("Locations", number(value("n", i) || 0));
-  if (value("views", i) !== null) row("Images", number(value("views", i)));
-  if (value("seen", i) !== null) row("Share seen", `${Math.round(100 * value("seen", i))} %`);
-  if (value("disagreement", i) !== null) row("Disagreement", value("disagreement", i).toFixed(2), data.units);
+  if (compared) row(predicted ? "Actual" : "Official", actual === null ? DASH : String(actual), "", "actual");
+  if (predicted && compared) row("Difference", off === null ? DASH : signed(off), "", "difference");
+  if (predicted) row("Locations", number(value("n", i) || 0), "", "locations");
+  if (value("views", i) !== null) row("Images", number(value("views", i)), "", "images");
+  if (value("seen", i) !== null) row("Share seen", `${Math.round(100 * value("seen", i))} %`, "", "seen");
+  if (value("disagreement", i) !== null) row("Disagreement", value("disagreement", i).toFixed(2), data.units, "disagreement");
   const where = [nameOf(i) === data.codes[i] ? null : data.codes[i], data.districts && data.districts[i]];
   const under = element("p", where.filter(Boolean).join(" \u00b7 "));
   const about = element("p", `${outcome().label}, ${data.unit} 1 to ${CLASSES}`, "about");
   const flags = FLAGS.filter((flag) => value("flags", i) & flag.bit).map((flag) => element("p", flag.description, "warning"));
   if (best !== null && decile === null) flags.push(element("p", "Without images: estimated from what else is known.", "warning"));
+  const close = element("button", "\u00d7", "close");
+  close.type = "button";
+  close.setAttribute("aria-label", "Close the card");
+  close.addEventListener("click", () => choose(-1));
   card.replaceChildren(
-    element("h3", nameOf(i)), ...(under.textContent ? [under] : []), about, strip(i), list,
+    close, element("h3", nameOf(i)), ...(under.textContent ? [under] : []), about, strip(i), list,
     ...placeAmongAll(i), ...flags, ...images(i),
   );
   card.dataset.code = data.codes[i];
@@ -116,4 +115,16 @@ const images = (i) => {
     row.append(made);
   });
   return [row];
+};
+// What a layer shows of an area, in a line.
+const figureOf = (layer, i) => {
+  const entry = layers[layer].bins()(i), item = scales[layers[layer].scale].entries()[entry];
+  if (!item) return `${DASH} no value`;
+  const one = { best: "best", predicted: "decile", actual: "actual" }[layer];
+  const [low, high] = (ENDS[layer] || []).map((name) => value(name, i));
+  const span = low === null || low === undefined ? "" : ` (${low} to ${high})`;
+  if (one) return `${data.unit} ${value(one, i)}${span}`;
+  if (layer === "locations" || layer === "images") return `${number(value(layer === "images" ? "views" : "n", i))} ${layer}`;
+  if (layer === "uncertainty") return `${widthOf("predicted", i)} of ${CLASSES} ${data.units} wide`;
+  return layer === "difference" ? `${signed(differenceOf(i))} ${data.units}` : item.label;
 };

@@ -4,7 +4,7 @@ const maps = byId("maps");
 const MARGIN = 0.02, CLOSEST = 24, FADED = 0.12;
 const figures = geometry ? [...maps.querySelectorAll("figure")].map((figure) => ({
   layer: figure.dataset.layer, figure, box: figure.querySelector(".canvas"),
-  panes: [...figure.querySelectorAll(".paint")].map((canvas) => ({ canvas, layer: canvas.dataset.paints })),
+  panes: [...figure.querySelectorAll(".paint")].map((canvas) => ({ canvas, layer: canvas.dataset.paints, second: "second" in canvas.dataset })),
   mark: figure.querySelector(".mark"),
 })) : [];
 const paths = [], boxes = [], centres = [];
@@ -41,7 +41,7 @@ const shown = () => figures.filter((f) => (state.layer === "all"
 const fit = (f) => {
   // From grid to pixels of the box: the whole map fits, and zooming moves around its middle.
   const width = f.box.clientWidth;
-  const tallest = Math.max(240, window.innerHeight * 0.76);
+  const tallest = Math.max(240, window.innerHeight * (narrow() ? 0.5 : 0.6));
   const height = Math.min(width * (geometry.height / geometry.width), tallest);
   const scale = Math.min(width / geometry.width, height / geometry.height) * (1 - 2 * MARGIN) * state.zoom;
   return {
@@ -64,13 +64,13 @@ const prepare = (canvas, fitted, ratio = window.devicePixelRatio || 1) => {
   return pen;
 };
 // Stripes for "no value", so that it is no colour of any scale.
-const hatch = (pen, fine) => {
+const hatch = (pen, fine, name = "--nothing", size = 5) => {
   const tile = document.createElement("canvas");
-  tile.width = tile.height = 5;
+  tile.width = tile.height = size;
   const stripe = tile.getContext("2d");
-  stripe.strokeStyle = colour("--nothing");
+  stripe.strokeStyle = colour(name);
   stripe.lineWidth = 1.2;
-  stripe.stroke(new Path2D("M-1 1L1 -1M0 5L5 0M4 6L6 4"));
+  stripe.stroke(new Path2D(`M-1 1L1 -1M0 ${size}L${size} 0M${size - 1} ${size + 1}L${size + 1} ${size - 1}`));
   const pattern = pen.createPattern(tile, "repeat");
   pattern.setTransform(new DOMMatrix().scale(fine));
   return pattern;
@@ -78,15 +78,18 @@ const hatch = (pen, fine) => {
 // One path a class, not thousands; stored, for moving the map changes none of them.
 const grouped = new Map();
 const groupsOf = (layer) => {
-  const key = `${state.outcome} ${layer}`;
+  const key = `${state.outcome} ${layer} ${state.five}`;
   if (!grouped.has(key)) {
     if (grouped.size > 16) grouped.clear();
     const groups = new Map(), bin = layers[layer].bins();
+    const add = (own, path) => {
+      if (!groups.has(own)) groups.set(own, new Path2D());
+      groups.get(own).addPath(path);
+    };
     for (let i = 0; i < count; i += 1) {
       if (!paths[i]) continue;
-      const own = bin(i);
-      if (!groups.has(own)) groups.set(own, new Path2D());
-      groups.get(own).addPath(paths[i]);
+      add(bin(i), paths[i]);
+      if (isWide(layer, i)) add("wide", paths[i]);
     }
     grouped.set(key, groups);
   }
@@ -98,7 +101,9 @@ const paint = (canvas, layer, fitted, ratio) => {
   const fine = 1 / fitted.scale;
   // Small areas get no edge of their own: it would hide them. Their own colour closes the seams.
   const edges = (fitted.width * fitted.height * state.zoom ** 2) / count > 500;
-  groupsOf(layer).forEach((path, bin) => {
+  const groups = groupsOf(layer);
+  groups.forEach((path, bin) => {
+    if (bin === "wide") return;
     const swatch = bin < 0 ? null : colour(entries[bin].swatch), selected = isSelected(scale, bin);
     pen.globalAlpha = selected ? 1 : FADED;
     pen.fillStyle = swatch === null ? hatch(pen, fine) : swatch;
@@ -109,15 +114,63 @@ const paint = (canvas, layer, fitted, ratio) => {
     pen.stroke(path);
   });
   pen.globalAlpha = 1;
+  if (state.hatch && groups.has("wide")) {
+    pen.fillStyle = hatch(pen, fine, "--edge", 7);
+    pen.fill(groups.get("wide"), "evenodd");
+  }
   pen.strokeStyle = colour("--border");
   pen.lineWidth = 0.7 * fine;
   pen.stroke(borders);
+  letter(pen, fitted, ratio);
+};
+const paintPane = (pane, canvas, fitted, ratio) =>
+  as(pane.second ? state.second : state.outcome, () => paint(canvas, pane.layer, fitted, ratio));
+
+// Names of districts, the largest first where they would overlap, and a scale bar.
+const districts = [];
+if (geometry && data.districts && new Set(data.districts.filter(Boolean)).size > 1) {
+  const found = new Map();
+  data.districts.forEach((name, i) => {
+    if (!name || !boxes[i]) return;
+    const size = (boxes[i][2] - boxes[i][0]) * (boxes[i][3] - boxes[i][1]) + 1;
+    const own = found.get(name) || { name: name.length > 26 ? `${name.slice(0, 25)}\u2026` : name, x: 0, y: 0, size: 0 };
+    own.x += size * centres[i][0]; own.y += size * centres[i][1]; own.size += size;
+    found.set(name, own);
+  });
+  districts.push(...[...found.values()].sort((a, b) => b.size - a.size).map((own) => ({ name: own.name, x: own.x / own.size, y: own.y / own.size })));
+}
+const letter = (pen, fitted, ratio = window.devicePixelRatio || 1) => {
+  pen.setTransform(ratio, 0, 0, ratio, 0, 0);
+  pen.font = `600 11px ${getComputedStyle(document.body).fontFamily}`;
+  pen.textAlign = "center"; pen.textBaseline = "middle";
+  pen.lineJoin = "round"; pen.lineWidth = 3;
+  pen.strokeStyle = colour("--edge"); pen.fillStyle = colour("--ink");
+  const taken = [];
+  const write = (text, x, y) => {
+    const half = pen.measureText(text).width / 2 + 3;
+    if (x - half < 0 || x + half > fitted.width || y < 8 || y > fitted.height - 24) return;
+    if (taken.some((t) => Math.abs(t.x - x) < t.half + half && Math.abs(t.y - y) < 14)) return;
+    taken.push({ x, y, half });
+    pen.strokeText(text, x, y); pen.fillText(text, x, y);
+  };
+  districts.forEach(({ name, x, y }) => write(name, fitted.left + x * fitted.scale, fitted.top + y * fitted.scale));
+  if (!geometry.step) return;
+  // The longest of 1, 2 and 5 metres, tens of metres, ... that a fifth of the map holds.
+  const most = (0.2 * fitted.width * geometry.step) / fitted.scale, ten = 10 ** Math.floor(Math.log10(most));
+  const metres = [5, 2, 1].find((each) => each * ten <= most) * ten;
+  const length = (metres / geometry.step) * fitted.scale, y = fitted.height - 8;
+  const text = metres < 1000 ? `${metres} m` : `${metres / 1000} km`;
+  const bar = new Path2D(`M8 ${y - 5}V${y}H${8 + length}V${y - 5}`);
+  pen.stroke(bar);
+  pen.lineWidth = 1.5; pen.strokeStyle = colour("--ink"); pen.stroke(bar);
+  pen.textAlign = "left"; pen.lineWidth = 3; pen.strokeStyle = colour("--edge");
+  pen.strokeText(text, 12, y - 9); pen.fillText(text, 12, y - 9);
 };
 const draw = () => {
   if (!geometry) return;
   shown().forEach((f) => {
     const fitted = fit(f);
-    f.panes.forEach((pane) => paint(pane.canvas, pane.layer, fitted));
+    f.panes.forEach((pane) => paintPane(pane, pane.canvas, fitted));
     f.box.classList.toggle("zoomed", state.zoom > 1);
   });
   mark();
@@ -126,33 +179,43 @@ const draw = () => {
 };
 const mark = () => {
   shown().forEach((f) => {
-    const fitted = fit(f), pen = prepare(f.mark, fitted), path = paths[state.area];
-    if (!path) return;
-    pen.strokeStyle = colour("--edge");
-    pen.lineWidth = 5 / fitted.scale;
-    pen.stroke(path);
-    pen.strokeStyle = colour("--mark");
-    pen.lineWidth = 2.2 / fitted.scale;
-    pen.stroke(path);
+    const fitted = fit(f), pen = prepare(f.mark, fitted);
+    new Set([state.hover, state.area]).forEach((i) => {
+      if (!paths[i]) return;
+      pen.strokeStyle = colour("--edge");
+      pen.lineWidth = 5 / fitted.scale;
+      pen.stroke(paths[i]);
+      pen.strokeStyle = colour("--mark");
+      pen.lineWidth = (i === state.area ? 2.6 : 1.4) / fitted.scale;
+      pen.stroke(paths[i]);
+    });
   });
 };
-// What is drawn on a canvas for print stays blank in Chromium: paper gets images, in light colours.
+// What is drawn on a canvas for print stays blank in Chromium: paper gets an image of each
+// outcome, in light colours.
 const ON_PAPER = 3; // dots a pixel
+const sheets = byId("sheets");
 const toPaper = () => {
+  if (!geometry) return;
   fromPaper();
   document.documentElement.dataset.paper = "";
-  if (geometry) shown().forEach((f) => f.panes.forEach(({ canvas, layer }) => {
-    const sheet = document.createElement("canvas");
-    const image = element("img", undefined, canvas.classList.contains("over") ? "paper over" : "paper");
-    paint(sheet, layer, fit(f), ON_PAPER);
-    image.src = sheet.toDataURL();
+  const layer = layers[state.layer] ? state.layer : figures[0].layer, height = geometry.height / geometry.width;
+  const fitted = { width: 330, height: 330 * Math.min(height, 1.2) };
+  fitted.scale = Math.min(fitted.width / geometry.width, fitted.height / geometry.height) * (1 - 2 * MARGIN);
+  fitted.left = (fitted.width - geometry.width * fitted.scale) / 2;
+  fitted.top = (fitted.height - geometry.height * fitted.scale) / 2;
+  data.outcomes.forEach((each, k) => {
+    const canvas = document.createElement("canvas"), image = element("img"), figure = element("figure");
+    as(k, () => paint(canvas, layer, fitted, ON_PAPER));
+    image.src = canvas.toDataURL();
     image.alt = "";
-    image.style.clipPath = canvas.style.clipPath;
-    canvas.after(image);
-  }));
+    figure.append(image, element("figcaption", each.label));
+    sheets.append(figure);
+  });
+  sheets.prepend(element("p", `${TERMS[layer]}`));
   delete document.documentElement.dataset.paper;
 };
-const fromPaper = () => document.querySelectorAll("img.paper").forEach((each) => each.remove());
+const fromPaper = () => sheets && sheets.replaceChildren();
 let waiting = 0;
 const later = () => { cancelAnimationFrame(waiting); waiting = requestAnimationFrame(draw); };
 
@@ -172,21 +235,21 @@ const choose = (i) => {
   state.area = i;
   if (geometry) mark();
   if (i < 0) card.hidden = true; else write(i);
+  remember();
 };
-const floatAt = (x, y) => {
-  card.className = "floating";
-  if (narrow()) { card.style.left = card.style.top = ""; return; }
-  const size = card.getBoundingClientRect(), gap = 16;
-  const left = x + gap + size.width > window.innerWidth ? x - gap - size.width : x + gap;
-  const top = Math.min(y + gap, window.innerHeight - size.height - 8);
-  card.style.left = `${Math.max(8, left)}px`;
-  card.style.top = `${Math.max(8, top)}px`;
-};
-const floatAtArea = (i) => {
-  const f = shown()[0];
-  if (!f || !centres[i]) { card.className = "settled"; return; }
-  const rect = f.box.getBoundingClientRect(), fitted = fit(f);
-  floatAt(rect.left + fitted.left + centres[i][0] * fitted.scale, rect.top + fitted.top + centres[i][1] * fitted.scale);
+// A line at the pointer; the card comes with a click.
+const tip = byId("tip");
+const hint = (f, event) => {
+  const i = event ? areaAt(f, event) : -1;
+  if (i !== state.hover) { state.hover = i; mark(); }
+  tip.hidden = i < 0;
+  if (i < 0) return;
+  const lines = f.panes.map((pane) => element("span", as(pane.second ? state.second : state.outcome, () => figureOf(pane.layer, i))));
+  tip.replaceChildren(element("b", nameOf(i)), ...lines);
+  const size = tip.getBoundingClientRect(), gap = 14;
+  const left = event.clientX + gap + size.width > window.innerWidth ? event.clientX - gap - size.width : event.clientX + gap;
+  tip.style.left = `${Math.max(4, left)}px`;
+  tip.style.top = `${Math.max(4, Math.min(event.clientY + gap, window.innerHeight - size.height - 4))}px`;
 };
 const zoomTo = (zoom) => {
   state.zoom = Math.max(1, Math.min(CLOSEST, zoom));
@@ -206,6 +269,7 @@ const reach = (i) => {
   zoomTo(size < SEEN ? Math.min((state.zoom * SEEN) / size, CLOSEST / 2) : state.zoom);
 };
 
+let hiding = 0;
 const listen = (f) => {
   const touching = new Map();
   let moved = 0, spread = 0;
@@ -228,10 +292,7 @@ const listen = (f) => {
       }
       if (moved > 6) return;
     }
-    if (event.pointerType !== "mouse") return;
-    const i = areaAt(f, event);
-    if (i !== state.area) choose(i);
-    if (i >= 0) floatAt(event.clientX, event.clientY);
+    if (event.pointerType === "mouse") hint(f, event);
   });
   f.box.addEventListener("pointerdown", (event) => {
     moved = 0; spread = 0;
@@ -242,13 +303,11 @@ const listen = (f) => {
   f.box.addEventListener("pointerup", release);
   f.box.addEventListener("pointercancel", release);
   f.box.addEventListener("pointerleave", (event) => {
-    if (event.pointerType === "mouse") { release(event); choose(-1); }
+    if (event.pointerType === "mouse") { release(event); hint(f, null); }
   });
   f.box.addEventListener("click", (event) => {
     if (moved > 6) return;
-    const i = areaAt(f, event);
-    choose(i);
-    if (i >= 0) floatAt(event.clientX, event.clientY);
+    choose(areaAt(f, event));
   });
   f.box.addEventListener("dblclick", (event) => {
     const rect = f.box.getBoundingClientRect(), fitted = fit(f);
@@ -258,6 +317,9 @@ const listen = (f) => {
   });
   // Only the pinch of a trackpad: the plain wheel belongs to the page.
   f.box.addEventListener("wheel", (event) => {
+    byId("wheel").hidden = event.ctrlKey;
+    clearTimeout(hiding);
+    hiding = setTimeout(() => { byId("wheel").hidden = true; }, 1500);
     if (!event.ctrlKey) return;
     event.preventDefault();
     zoomTo(state.zoom * Math.exp(-event.deltaY / 120));

@@ -1,13 +1,32 @@
 // Switches: outcome, layer, legend, divider and search.
-byId("controls").hidden = false;
-const turn = () => { later(); if (state.area >= 0) write(state.area); };
-const select = byId("outcome");
-select.addEventListener("change", () => {
-  state.outcome = Number(select.value);
+byId("controls").hidden = byId("tools").hidden = false;
+const turn = () => {
+  if (geometry) { showLegends(); nameMaps(); later(); }
+  if (state.area >= 0) write(state.area);
+  remember();
+};
+const select = byId("outcome"), second = byId("second"), layerOf = byId("layer");
+const setOutcome = (k) => {
+  state.outcome = k;
+  select.value = String(k);
   ["locations", "images"].forEach((scale) => { delete state.selected[scale]; }); // cut anew
-  if (geometry) showLegends();
   turn();
-});
+};
+select.addEventListener("change", () => setOutcome(Number(select.value)));
+if (second) second.addEventListener("change", () => { state.second = Number(second.value); turn(); });
+const nameMaps = () => {
+  if (second) second.parentElement.hidden = state.layer !== "pair";
+  maps.querySelectorAll("figure[data-layer=pair] figcaption").forEach((each) => {
+    each.textContent = ("second" in each.dataset ? data.outcomes[state.second] : outcome()).label;
+  });
+  byId("explained").textContent = TERMS[state.layer];
+  const wide = layers[state.layer] && state.layer in ENDS ? data.codes.filter((_, i) => isWide(state.layer, i)).length : 0;
+  byId("hatch-field").hidden = !wide;
+  byId("hatch-field").lastElementChild.textContent = `Hatch areas whose interval is wider than ${WIDE} ${data.units} (${number(wide)})`;
+};
+const switched = (id, set) => { const box = byId(id); if (box) box.addEventListener("change", () => { set(box.checked); turn(); }); };
+switched("hatch", (on) => { state.hatch = on; });
+switched("five", (on) => { state.five = on; delete state.selected.decile; });
 
 // The legend filters: the areas of other classes fade.
 const legends = byId("legends");
@@ -161,53 +180,39 @@ const search = (last) => {
   if (i === undefined) return;
   choose(i);
   reach(i);
-  card.className = "settled";
-  card.style.left = card.style.top = "";
 };
 find.addEventListener("input", () => search(false));
 byId("controls").addEventListener("submit", (event) => { event.preventDefault(); search(true); });
 
+const setLayer = (layer) => {
+  state.layer = layer;
+  maps.dataset.layer = layer;
+  figures.forEach((f) => { f.figure.hidden = !shown().includes(f); });
+  if (layerOf) layerOf.value = layer;
+  turn();
+};
 if (geometry) {
-  const inputs = [...document.getElementsByName("layer")];
-  const show = (layer) => {
-    state.layer = layer;
-    maps.dataset.layer = layer;
-    inputs.forEach((input) => { input.checked = input.value === layer; });
-    showLegends();
-    turn();
-  };
-  inputs.forEach((input) => input.addEventListener("change", () => show(input.value)));
   maps.hidden = legends.hidden = false;
   figures.forEach(listen);
   if (byId("divider")) listenToDivider(byId("divider"));
+  if (layerOf) {
+    [...layerOf.options].forEach((option) => { option.title = TERMS[option.value]; });
+    layerOf.addEventListener("change", () => setLayer(layerOf.value));
+  }
   byId("closer").addEventListener("click", () => zoomTo(state.zoom * 1.6));
   byId("farther").addEventListener("click", () => zoomTo(state.zoom / 1.6));
   byId("whole").addEventListener("click", () => zoomTo(1));
   const arrows = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
   maps.addEventListener("keydown", (event) => {
     if (event.ctrlKey || event.metaKey || event.altKey) return;
-    if (arrows[event.key]) {
-      choose(neighbour(state.area, ...arrows[event.key]));
-      floatAtArea(state.area);
-    } else if (event.key === "+" || event.key === "=") zoomTo(state.zoom * 1.6);
+    if (arrows[event.key]) choose(neighbour(state.area, ...arrows[event.key]));
+    else if (event.key === "+" || event.key === "=") zoomTo(state.zoom * 1.6);
     else if (event.key === "-") zoomTo(state.zoom / 1.6);
     else if (event.key === "0") zoomTo(1);
     else if (event.key === "Escape") choose(-1);
     else return;
     event.preventDefault();
   });
-  // A floating card goes when one turns to something else.
-  const leave = () => { if (card.className === "floating") choose(-1); };
-  maps.addEventListener("blur", leave);
-  document.addEventListener("pointerdown", (event) => { if (!maps.contains(event.target)) leave(); });
   window.addEventListener("resize", later);
   window.matchMedia("(prefers-color-scheme: dark)").addEventListener("change", later);
-  const sideBySide = inputs.some((input) => input.value === "all");
-  show(sideBySide && window.matchMedia("(min-width: 52rem)").matches ? "all" : maps.dataset.layer);
 }
-// On paper: nothing folded away.
-window.addEventListener("beforeprint", () => {
-  document.querySelectorAll("details").forEach((each) => { each.open = true; });
-  toPaper();
-});
-window.addEventListener("afterprint", fromPaper);

@@ -3,7 +3,16 @@ const data = JSON.parse(document.getElementById("data").textContent);
 const byId = (id) => document.getElementById(id);
 const MINUS = "\u2212", DASH = "\u2013", SPREAD = data.apart, CLASSES = data.classes;
 const count = data.codes.length;
-const state = { outcome: 0, layer: "predicted", area: -1, zoom: 1, x: 0, y: 0, split: 50, selected: {} };
+const state = {
+  outcome: 0, second: Math.min(1, data.outcomes.length - 1), layer: "predicted", area: -1, hover: -1,
+  zoom: 1, x: 0, y: 0, split: 50, selected: {}, hatch: true, five: false,
+};
+const element = (tag, text, className) => {
+  const made = document.createElement(tag);
+  if (text !== undefined) made.textContent = text;
+  if (className) made.className = className;
+  return made;
+};
 
 const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
 const signed = (value) => (value > 0 ? "+" : value < 0 ? MINUS : "") + Math.abs(value);
@@ -15,6 +24,12 @@ const outcome = () => data.outcomes[state.outcome];
 // What is the same for every outcome is written with the first one only.
 const column = (key) => outcome()[key] || data.outcomes[0][key] || null;
 const value = (key, i) => { const all = column(key); return all ? all[i] : null; };
+// The same, of another outcome.
+const as = (other, work) => {
+  const before = state.outcome;
+  state.outcome = other;
+  try { return work(); } finally { state.outcome = before; }
+};
 const differenceOf = (i) => {
   const predicted = value("decile", i), actual = value("actual", i);
   return predicted === null || actual === null ? null : predicted - actual;
@@ -27,6 +42,33 @@ const FLAGS = [
   { bit: 2, label: "errors large here and around", swatch: "--f3", description: "Errors are large here and in the areas around." },
   { bit: 4, label: "errors small here and around", swatch: "--f4", description: "Errors are small here and in the areas around." },
 ];
+
+// An interval wider than this says little: such areas are hatched.
+const WIDE = Math.max(1, Math.floor(CLASSES / 2));
+const ENDS = { best: ["bestlow", "besthigh"], predicted: ["low", "high"] };
+const widthOf = (layer, i) => {
+  const [low, high] = (ENDS[layer] || ENDS.predicted).map((name) => value(name, i));
+  return low === null || high === null ? null : high - low + 1;
+};
+const isWide = (layer, i) => layer in ENDS && widthOf(layer, i) > WIDE;
+
+// Every term of the map and the card.
+const TERMS = {
+  best: `Best estimate: the ${data.unit} from all that is known, such as images and places, with its interval.`,
+  predicted: `Predicted: the ${data.unit} from street images alone, by a model that was not trained on this area.`,
+  actual: `Actual: the ${data.unit} by the official statistic.`,
+  difference: `Difference: predicted less actual ${data.unit}. Above 0, an area is predicted better off than it is.`,
+  uncertainty: `Uncertainty: how many ${data.units} the interval holds. The wider it is, the less is known.`,
+  spread: "Spread: how far the members of the ensemble disagree. It holds no error that they share.",
+  locations: "Locations: how many points of the area were used. Few make an estimate uncertain.",
+  images: "Images: how many images of the area were used. Few make an estimate uncertain.",
+  flags: "Quality flags: areas whose estimate needs a check, and why.",
+  swipe: "Drag the divider: predicted from images alone on the left, official on the right.",
+  pair: "The same map of two outcomes.",
+  all: "Three maps of the same outcome.",
+  seen: "Share of the area\u2019s postcodes that have images.",
+  disagreement: "How far the members of the ensemble disagree.",
+};
 
 // Ten colours for any number of classes; nine for differences and for how much of something.
 const decileSwatch = (decile) =>
@@ -62,7 +104,9 @@ const HALVES = 5; // halves of a class, the last open
 const scales = {
   decile: {
     before: "worst off", after: "best off", description: `${data.unit}, 1 worst off to ${CLASSES} best off`,
-    entries: () => Array.from({ length: CLASSES }, (_, k) => ({ swatch: decileSwatch(k + 1), label: String(k + 1) })),
+    entries: () => (state.five
+      ? [1, 3, 5, 8, 10].map((decile, k) => ({ swatch: decileSwatch(decile), label: `${2 * k + 1}\u2013${2 * k + 2}` }))
+      : Array.from({ length: CLASSES }, (_, k) => ({ swatch: decileSwatch(k + 1), label: String(k + 1) }))),
   },
   difference: {
     before: "predicted too low", after: "too high", description: `predicted less actual ${data.unit}`,
@@ -89,10 +133,14 @@ const scales = {
     entries: () => [...FLAGS, { label: "none of these", swatch: "--f0" }],
   },
 };
+const decileBin = (key) => (i) => {
+  const each = value(key, i);
+  return each === null ? -1 : Math.floor((each - 1) / (state.five ? 2 : 1));
+};
 const layers = {
-  best: { scale: "decile", bins: () => (i) => (value("best", i) === null ? -1 : value("best", i) - 1) },
-  predicted: { scale: "decile", bins: () => (i) => (value("decile", i) === null ? -1 : value("decile", i) - 1) },
-  actual: { scale: "decile", bins: () => (i) => (value("actual", i) === null ? -1 : value("actual", i) - 1) },
+  best: { scale: "decile", bins: () => decileBin("best") },
+  predicted: { scale: "decile", bins: () => decileBin("decile") },
+  actual: { scale: "decile", bins: () => decileBin("actual") },
   difference: {
     scale: "difference",
     bins: () => (i) => {
@@ -102,7 +150,7 @@ const layers = {
   },
   uncertainty: {
     scale: "width",
-    bins: () => (i) => (value("low", i) === null || value("high", i) === null ? -1 : value("high", i) - value("low", i)),
+    bins: () => (i) => { const width = widthOf("predicted", i); return width === null ? -1 : width - 1; },
   },
   spread: {
     scale: "spread",

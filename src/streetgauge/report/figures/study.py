@@ -37,9 +37,9 @@ OTHER = (GREY, "D")
 # By what a method sees: its colour and mark.
 SEEN = {
     "without images": (GREY, "D"),
-    "plainly, on images": (ORANGE, "s"),
-    "the mapped learner": (BLUE, "o"),
-    "the best estimate": (INK, "^"),
+    "other learners, on images": (ORANGE, "s"),
+    "images alone": (BLUE, "o"),
+    "best estimate": (INK, "^"),
 }
 # By which sources were used: colour, mark and shift of the row.
 USED = {
@@ -147,8 +147,8 @@ def methods(metrics: Mapping[str, Any], labels: Mapping[str, str]) -> Sketch | N
         table.drop(columns="rank"),
         "How far off each method is",
         f"Mean absolute error in {many} on the same areas: of what sees no image, of other uses of "
-        "the images (the one with kriging uses places too), of the mapped learner, and of the best "
-        "estimate from all that is known; "
+        "the images (the one with kriging uses places too), of images alone by the study’s "
+        "learner, and of the best estimate from all that is known; "
         f"{words.percent(metrics['interval_level'])} intervals. Left is better. Folds: "
         f"{metrics['scheme']['description']}.",
     )

@@ -9,12 +9,12 @@ from streetgauge.report.text.fairness import fairness_sentences
 from streetgauge.report.text.findings import (
     baseline,
     finding,
+    gain_direction,
     other_kind,
     other_summary,
     plain,
     plainer,
     summary,
-    verdict,
 )
 from streetgauge.report.text.numbers import (
     MISSING,
@@ -33,11 +33,13 @@ from streetgauge.report.text.provenance import carried, incomplete, names_of, sc
 from streetgauge.report.text.sampling import sample_sentences
 from streetgauge.report.text.sources import source_sentences
 from streetgauge.report.text.survey import survey_sentences
+from streetgauge.report.text.verdict import Verdict, verdict
 
 __all__ = ["MISSING", "PARTS", "baseline", "other_summary", "carried", "caveats", "finding"]
 __all__ += ["incomplete", "listed", "names_of", "nearby", "number", "percent", "plain", "plural"]
 __all__ += ["concept_caveats", "concepts_of", "coverage_of", "coverage_sentences"]
 __all__ += ["fairness_sentences", "leak_messages", "plainer", "responsible_use"]
 __all__ += ["age_sentences", "source_sentences", "years_of"]
-__all__ += ["scale", "other_kind", "span", "summary", "unit", "verdict", "what_was_run"]
-__all__ += ["change_sentences", "general", "sample_sentences", "survey_sentences"]
+__all__ += ["scale", "other_kind", "span", "summary", "unit", "gain_direction", "what_was_run"]
+__all__ += ["Verdict", "change_sentences", "general", "sample_sentences", "survey_sentences"]
+__all__ += ["verdict"]

@@ -7,7 +7,6 @@ from typing import Any
 
 from streetgauge.report.text.numbers import (
     PARTS,
-    among,
     listed,
     nearby,
     number,
@@ -18,7 +17,7 @@ from streetgauge.report.text.numbers import (
 from streetgauge.settings import FOLD_KINDS
 
 __all__ = ["baseline", "other_summary", "finding", "other_kind", "plain", "plainer", "summary"]
-__all__ += ["verdict"]
+__all__ += ["gain_direction"]
 
 IMAGE_FREE = {
     "random": "chance",
@@ -44,7 +43,7 @@ FEW = 2  # outcomes that are named; of more the number is enough
 SETTINGS = ("ridge", "kernel")  # learners of [train] that are as plain as `linear`, or nearly
 
 
-def verdict(evaluation: Mapping[str, Any]) -> str:
+def gain_direction(evaluation: Mapping[str, Any]) -> str:
     """Compare images with the best baseline: "more", "unclear", "less", or "" without one."""
     adds = evaluation.get("gain")
     if not adds or adds["mae"]["low"] is None:
@@ -76,7 +75,9 @@ def other_summary(labels: Mapping[str, str], metrics: Mapping[str, Any]) -> str:
         return ""
     evaluations = metrics["other_folds"]["outcomes"]
     verdicts = {
-        n: verdict(evaluations[n]) for n in labels if n in evaluations and verdict(evaluations[n])
+        n: gain_direction(evaluations[n])
+        for n in labels
+        if n in evaluations and gain_direction(evaluations[n])
     }
     if not verdicts:
         return ""
@@ -86,7 +87,9 @@ def other_summary(labels: Mapping[str, str], metrics: Mapping[str, Any]) -> str:
     if many == 1:
         text = f"{held}, they {'do' if more else 'do not clearly do'} so"
     else:
-        same = more == [labels[n] for n in verdicts if verdict(metrics["outcomes"][n]) == "more"]
+        same = more == [
+            labels[n] for n in verdicts if gain_direction(metrics["outcomes"][n]) == "more"
+        ]
         named = f" ({listed(more)})" if 0 < len(more) < many and not same else ""
         which = "the same " if same and 0 < len(more) < many else ""
         count = f"all {many}" if len(more) == many else f"{which}{len(more) or 'none'} of {many}"
@@ -109,7 +112,7 @@ def finding(evaluation: Mapping[str, Any], metrics: Mapping[str, Any]) -> str:
         f"{one}{neighbour}; the mean absolute error is {number(mae['value'], 1)} "
         f"{many}."
     )
-    adds, found = evaluation["gain"], verdict(evaluation)
+    adds, found = evaluation["gain"], gain_direction(evaluation)
     if adds is None or not found:
         return text + _best_in_words(evaluation, metrics)
     over = baseline(adds["over"], metrics.get("neighbours"), classes)
@@ -167,7 +170,7 @@ def summary(labels: Mapping[str, str], metrics: Mapping[str, Any]) -> str:
             "good they are. `streetgauge export` makes a bundle of the trained model, and "
             "`streetgauge predict` uses it on the images of another city."
         )
-    verdicts = {name: verdict(metrics["outcomes"][name]) for name in labels}
+    verdicts = {name: gain_direction(metrics["outcomes"][name]) for name in labels}
     known = [name for name, word in verdicts.items() if word]
     if not known:
         return "There was no baseline to compare with, so what the images add is not known."
@@ -206,7 +209,7 @@ def summary(labels: Mapping[str, str], metrics: Mapping[str, Any]) -> str:
 
 
 def plain(labels: Mapping[str, str], metrics: Mapping[str, Any]) -> str:
-    """Explain in plain words how far the maps can be trusted, outcome by outcome.
+    """Explain in plain words how close images alone come.
 
     Parameters
     ----------
@@ -221,34 +224,6 @@ def plain(labels: Mapping[str, str], metrics: Mapping[str, Any]) -> str:
         Empty if nothing was measured.
     """
     evaluations = {n: metrics["outcomes"][n] for n in labels if metrics["outcomes"][n]["n_areas"]}
-    if not evaluations:
-        return ""
-    kind = other_kind(metrics)
-    other = metrics["other_folds"]["outcomes"] if kind else {}
-    firm: list[str] = []
-    near: list[str] = []
-    weak: list[str] = []
-    for name, evaluation in evaluations.items():
-        here = verdict(evaluation)
-        there = verdict(other[name]) if name in other else here
-        if not here:
-            continue
-        both = (here == "more") + (there == "more")
-        (weak, near, firm)[both].append(labels[name])
-    return " ".join(
-        filter(
-            None,
-            [
-                _how_close(evaluations, labels, metrics),
-                *_trust(firm, near, weak, kind, len(evaluations)),
-            ],
-        )
-    )
-
-
-def _how_close(
-    evaluations: Mapping[str, Any], labels: Mapping[str, str], metrics: Mapping[str, Any]
-) -> str:
     classes = int(metrics.get("classes", 10))
     part = PARTS.get(classes, unit(classes)[0])
     metric = nearby(classes)
@@ -266,30 +241,6 @@ def _how_close(
     if worst != best:
         return f"{text}, and {percent(close[worst])} for {labels[worst]}."
     return f"{text}; a typical area is {number(off, 1)} {unit(classes)[1]} off."
-
-
-def _trust(
-    firm: Sequence[str], near: Sequence[str], weak: Sequence[str], kind: str | None, total: int
-) -> list[str]:
-    """List for which outcomes the map can be used for what."""
-    sentences = []
-    if firm:
-        tests = "in both tests" if kind else "in the one test that was made"
-        sentences.append(
-            f"Images tell more of {among(firm, total)} than a good guess without them, {tests}: "
-            "use the map as far as its intervals allow, and for no single street."
-        )
-    if near:
-        sentences.append(
-            f"For {among(near, total)} they do so in one of the two tests only: rely on them "
-            "only where an official figure can be checked nearby."
-        )
-    if weak:
-        sentences.append(
-            f"For {among(weak, total)} images add nothing that is certain: do not decide by "
-            "this map."
-        )
-    return sentences
 
 
 def plainer(
@@ -347,7 +298,7 @@ def plainer(
     if not better:
         return []
     return [
-        f"The mapped learner ({learner}) errs clearly more than "
+        f"Images alone, by the study’s learner ({learner}), err clearly more than "
         f"{', and than '.join(better.values())}. {_advice(better, measured)}."
     ]
 
@@ -369,7 +320,7 @@ def _lower_on_average(found: Collection[Mapping[str, Any]]) -> bool:
 
 
 def _clearly_better(each: Mapping[str, Any]) -> bool:
-    """Whether a method is better than the mapped learner: gains are the mapped learner's."""
+    """Whether a method is better than images alone: gains are those of images alone."""
     gain = each.get("gain") or {}
     mae, rho = (gain.get(metric) or {} for metric in ("mae", "spearman"))
     lower = mae.get("high") is not None and mae["high"] < 0
@@ -379,7 +330,7 @@ def _clearly_better(each: Mapping[str, Any]) -> bool:
 def _advice(better: Collection[str], measured: Collection[str]) -> str:
     named = [each for each in LEARNERS if each in better]
     if not named and "linear" not in better:  # a ridge alone may be no better
-        return "It uses places, as the best estimate does"
+        return "Like the best estimate, linear-and-kriging uses places as well as images"
     named = named or [each for each in SETTINGS if each not in measured]
     if not named:
         return "No other learner of [train] is clearly better"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
-from streetgauge.report.text.findings import verdict
+from streetgauge.report.text.findings import gain_direction
 from streetgauge.report.text.numbers import among, listed, number, percent, unit
 
 if TYPE_CHECKING:
@@ -62,7 +62,9 @@ def _single_areas(metrics: Mapping[str, Any], labels: Mapping[str, str]) -> Iter
 
 def _without_gain(outcomes: Mapping[str, Any], labels: Mapping[str, str]) -> Iterator[str]:
     names = [
-        labels.get(n, n) for n, each in outcomes.items() if verdict(each) in ("less", "unclear")
+        labels.get(n, n)
+        for n, each in outcomes.items()
+        if gain_direction(each) in ("less", "unclear")
     ]
     if names:
         yield (

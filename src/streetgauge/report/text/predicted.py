@@ -12,13 +12,30 @@ from streetgauge.report.text.provenance import LEARNERS
 if TYPE_CHECKING:
     from streetgauge.report.data import PredictedCity
 
-__all__ = ["NO_BOUNDARIES", "applicability", "caveats", "counts", "model", "scale", "unmeasured"]
+__all__ = [
+    "NO_BOUNDARIES",
+    "about",
+    "applicability",
+    "caveats",
+    "counts",
+    "model",
+    "scale",
+    "unmeasured",
+]
 
 NO_BOUNDARIES = (
     "There is no map: no boundaries were given. With --boundaries FILE, and --code COLUMN for the "
     "column of the areas’ codes, this page draws them."
 )
 EXPECTED = 0.05  # share outside, of areas that are like those trained on
+
+
+def about(city: PredictedCity) -> str:
+    """Sum up in a line what was predicted, and where."""
+    what = plural(len(city.bundle["outcomes"]), "outcome")
+    areas = plural(city.table["area"].nunique(), "area")
+    where = plural(len(city.locations), "location")
+    return f"{what} of {areas}, predicted from images at {where} by a model of {city.source}."
 
 
 def counts(city: PredictedCity) -> list[tuple[str, str]]:
