@@ -207,6 +207,18 @@ def test_two_studies_give_a_table_a_layer_and_a_slide(years: tuple[Path, Path], 
     assert (second / "run.json").read_bytes() == before
 
 
+def test_the_report_is_made_again_with_a_section_of_the_change(
+    years: tuple[Path, Path], run: Run
+) -> None:
+    first, second = years
+    assert run("change", first, second)[0] == 0
+    assert run("report", first)[0] == 0
+    page = (first / "report.html").read_text(encoding="utf-8")
+    assert 'id="change"' in page
+    assert "Change is detected in" in page
+    assert "The map is change.png in the study’s directory" in page
+
+
 def test_areas_of_one_year_are_listed(years: tuple[Path, Path], run: Run) -> None:
     first, second = years
     places = pd.read_csv(second / "places.csv")

@@ -236,12 +236,13 @@ def _run_study(
 
 def _audit(study: Study, screen: Screen) -> None:
     """Find who is misjudged and how old the images are, so that the report has both."""
-    from streetgauge.pipeline.age import read_age, study_age
-    from streetgauge.pipeline.fairness import read_fairness, study_fairness
+    from streetgauge.pipeline.age import study_age
+    from streetgauge.pipeline.fairness import study_fairness
+    from streetgauge.pipeline.findings import read_findings
 
-    if read_fairness(study) is None:
+    if read_findings(study, study.fairness) is None:
         study_fairness(study)
-    if read_age(study) is None:
+    if read_findings(study, study.age) is None:
         try:
             study_age(study, progress=screen.progress)
         except InputError as error:  # images of a city that an older version made have no dates

@@ -17,7 +17,7 @@ from streetgauge.features.area_means import feature_table, mean_features
 from streetgauge.features.store import FeatureStore
 from streetgauge.imagery import capture_dates, find_views
 from streetgauge.io.files import read_metadata, read_table, write_json
-from streetgauge.io.formats import ANALYSIS_VERSION, read_object
+from streetgauge.io.formats import ANALYSIS_VERSION
 from streetgauge.locations import read_areas
 from streetgauge.model.training_data import deciles
 from streetgauge.processes import undivided_products
@@ -27,7 +27,7 @@ from streetgauge.settings import ImageFeatures, OpenImagery
 from streetgauge.study import Study
 from streetgauge.study.paths import own_outputs
 
-__all__ = ["read_age", "study_age"]
+__all__ = ["study_age"]
 
 
 @undivided_products()
@@ -115,21 +115,6 @@ def study_age(study: Study, year: int | None = None, progress: Progress = silent
     }
     write_json(result, study.age)
     return result
-
-
-def read_age(study: Study) -> dict[str, Any] | None:
-    """Read age.json where it has been made of the areas as they are now; None otherwise.
-
-    Raises
-    ------
-    InputError
-        If it cannot be read, or is of another version.
-    """
-    if not study.age.exists():
-        return None
-    step = f"make it again with `streetgauge age {study.directory}`, or remove it"
-    found = read_object(study.age, ANALYSIS_VERSION, step)
-    return found if found.get("areas_sha256") == study.fingerprint(study.areas) else None
 
 
 def _taken(study: Study, progress: Progress) -> pd.Series:

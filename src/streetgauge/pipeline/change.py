@@ -50,7 +50,7 @@ def study_change(study: Study, other: Study, progress: Progress = silent) -> dic
     Returns
     -------
     dict
-        ``name`` and ``other`` (names of the studies), ``interval_level``,
+        ``name`` and ``other`` (names of the studies), ``areas_sha256``, ``interval_level``,
         ``false_discovery_rate``, ``n_areas``, ``only`` (areas of the ``first`` and of the
         ``second`` year alone), ``seen`` (areas that were not held out), ``notes`` (what is
         different of the features and can be used), ``outcomes``: by name what
@@ -90,6 +90,7 @@ def study_change(study: Study, other: Study, progress: Progress = silent) -> dic
     result = {
         "format_version": ANALYSIS_VERSION,
         "name": study.settings.name,
+        "areas_sha256": study.fingerprint(study.areas),
         "other": other.settings.name,
         "interval_level": study.settings.evaluation.interval_level,
         "false_discovery_rate": FALSE_DISCOVERY_RATE,

@@ -16,12 +16,12 @@ from streetgauge.evaluation import positions_of_areas, tested_areas
 from streetgauge.evaluation.area_facts import MEASURED, columns_of_areas
 from streetgauge.evaluation.concepts import FALSE_DISCOVERY_RATE
 from streetgauge.io.files import read_table, write_json
-from streetgauge.io.formats import ANALYSIS_VERSION, read_object
+from streetgauge.io.formats import ANALYSIS_VERSION
 from streetgauge.locations import read_areas
 from streetgauge.processes import undivided_products
 from streetgauge.study import Study
 
-__all__ = ["read_fairness", "study_fairness"]
+__all__ = ["study_fairness"]
 
 
 @undivided_products()
@@ -83,21 +83,6 @@ def study_fairness(study: Study, columns: Sequence[str] = ()) -> dict[str, Any]:
     }
     write_json(result, study.fairness)
     return result
-
-
-def read_fairness(study: Study) -> dict[str, Any] | None:
-    """Read fairness.json where it has been made of the areas as they are now; None otherwise.
-
-    Raises
-    ------
-    InputError
-        If it cannot be read, or is of another version.
-    """
-    if not study.fairness.exists():
-        return None
-    step = f"make it again with `streetgauge fairness {study.directory}`, or remove it"
-    found = read_object(study.fairness, ANALYSIS_VERSION, step)
-    return found if found.get("areas_sha256") == study.fingerprint(study.areas) else None
 
 
 def _columns(about: pd.DataFrame, names: Sequence[str], frame: pd.DataFrame) -> pd.DataFrame:

@@ -19,9 +19,8 @@ from streetgauge.features.store import FeatureStore
 from streetgauge.io.files import read_metadata, read_table, write_text
 from streetgauge.io.formats import ANALYSIS_VERSION, read_object
 from streetgauge.locations import read_areas
-from streetgauge.pipeline.age import read_age
 from streetgauge.pipeline.coverage import has_no_images, study_coverage
-from streetgauge.pipeline.fairness import read_fairness
+from streetgauge.pipeline.findings import read_findings
 from streetgauge.pipeline.gallery import concept_examples, make_gallery
 from streetgauge.progress import Progress
 from streetgauge.report import (
@@ -153,8 +152,11 @@ def _collect(study: Study, progress: Progress) -> tuple[ReportData, tuple[str, .
         concepts=concepts,
         concept_examples=concept_examples(study, concepts, progress),
         coverage=None if has_no_images(study) else study_coverage(study),
-        fairness=read_fairness(study),
-        age=read_age(study),
+        fairness=read_findings(study, study.fairness),
+        age=read_findings(study, study.age),
+        change=read_findings(study, study.change_findings),
+        sample=read_findings(study, study.sample_findings),
+        survey=read_findings(study, study.survey_findings),
     )
     return data, () if gallery is None else (gallery.summary(),)
 

@@ -44,11 +44,11 @@ def study_sample(study: Study, budget: float, *, travel: float | None = None) ->
     Returns
     -------
     dict
-        ``name``, ``budget``, ``travel``, ``n_locations``, ``n_areas`` and ``cost`` of the plan,
-        ``n_candidates``; ``error``: the expected root mean squared error over all areas, in
-        classes, ``now``, ``planned`` and ``at_random`` (the same number of locations). Also
-        written to sample.json; the locations to sample.parquet and, where areas have boundaries,
-        sample.gpkg and sample.png.
+        ``name``, ``areas_sha256``, ``budget``, ``travel``, ``n_locations``, ``n_areas`` and
+        ``cost`` of the plan, ``n_candidates``; ``error``: the expected root mean squared error
+        over all areas, in classes, ``now``, ``planned`` and ``at_random`` (the same number of
+        locations). Also written to sample.json; the locations to sample.parquet and, where areas
+        have boundaries, sample.gpkg and sample.png.
 
     Raises
     ------
@@ -78,6 +78,7 @@ def study_sample(study: Study, budget: float, *, travel: float | None = None) ->
     result = {
         "format_version": ANALYSIS_VERSION,
         "name": study.settings.name,
+        "areas_sha256": study.fingerprint(study.areas),
         "budget": budget,
         "travel": travel,
         "n_candidates": candidates,

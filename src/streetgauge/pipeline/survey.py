@@ -96,12 +96,12 @@ def study_survey(study: Study, table: SurveyTable, outcomes: Sequence[str] = ())
     Returns
     -------
     dict
-        ``name``, ``survey`` (the file's name), ``outcomes``, ``coefficients`` (``constant`` and by
-        outcome: ``value``, ``standard_error``), ``area_variance``, ``n`` (areas by what their
-        estimate is made of), ``unknown`` (areas of the survey that are not in the study),
-        ``images_weight`` and ``standard_error`` (medians over the survey's areas; the latter with
-        that of the survey alone). Also written to survey.json; the areas to survey.parquet and,
-        where they have boundaries, survey.gpkg and survey.png.
+        ``name``, ``areas_sha256``, ``survey`` (the file's name), ``outcomes``, ``coefficients``
+        (``constant`` and by outcome: ``value``, ``standard_error``), ``area_variance``, ``n``
+        (areas by what their estimate is made of), ``unknown`` (areas of the survey that are not in
+        the study), ``images_weight`` and ``standard_error`` (medians over the survey's areas; the
+        latter with that of the survey alone). Also written to survey.json; the areas to
+        survey.parquet and, where they have boundaries, survey.gpkg and survey.png.
 
     Raises
     ------
@@ -128,6 +128,7 @@ def study_survey(study: Study, table: SurveyTable, outcomes: Sequence[str] = ())
     result = {
         "format_version": ANALYSIS_VERSION,
         "name": study.settings.name,
+        "areas_sha256": study.fingerprint(study.areas),
         "survey": table.file.name,
         "outcomes": names,
         "interval_level": level,

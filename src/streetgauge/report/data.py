@@ -59,6 +59,8 @@ class ReportData:
     age, coverage, fairness : mapping, optional
         When images were taken, which areas have some, and which groups are misjudged: from
         `study_age`, `study_coverage` and `study_fairness` of `streetgauge.pipeline`.
+    change, sample, survey : mapping, optional
+        What `study_change`, `study_sample` and `study_survey` of `streetgauge.pipeline` have found.
     images : mapping of area to sequence of mapping
         The areas' own images for their cards: ``src`` (a data URI), ``alt``, ``title``.
     concepts : mapping
@@ -89,6 +91,9 @@ class ReportData:
     age: Mapping[str, Any] | None = None
     coverage: Mapping[str, Any] | None = None
     fairness: Mapping[str, Any] | None = None
+    change: Mapping[str, Any] | None = None
+    sample: Mapping[str, Any] | None = None
+    survey: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True)

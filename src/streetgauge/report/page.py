@@ -195,6 +195,7 @@ def _context(data: ReportData) -> dict[str, Any]:
         "sources": words.source_sentences(data.metrics, tested),
         "age": words.age_sentences(data.age, called) if data.age else (),
         "fairness": words.fairness_sentences(data.fairness, called) if data.fairness else (),
+        "asked": words.asked_of(data, called),
         "use": words.responsible_use(data, called),
         "gallery": data.gallery,
         "area_names": words.names_of(data.areas),

@@ -102,7 +102,10 @@ def _feature_files(study: StudyFiles) -> tuple[Path, ...]:
 
 def _further_inputs(study: StudyFiles) -> tuple[Path, ...]:
     """Give what the page shows besides what every study has, where it is there."""
-    more = (study.history, study.curves, study.concept_findings, study.fairness, study.age)
+    more = (
+        *(study.history, study.curves, study.concept_findings, study.fairness, study.age),
+        *(study.change_findings, study.sample_findings, study.survey_findings),
+    )
     return tuple(path for path in more if path.exists())
 
 

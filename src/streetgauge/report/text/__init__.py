@@ -1,6 +1,7 @@
 """All sentences of the page, each kind from its own module."""
 
 from streetgauge.report.text.age import age_sentences
+from streetgauge.report.text.asked import asked_of
 from streetgauge.report.text.caveats import caveats, leak_messages, years_of
 from streetgauge.report.text.change import change_sentences
 from streetgauge.report.text.concepts import concept_caveats, concepts_of
@@ -42,4 +43,4 @@ __all__ += ["fairness_sentences", "leak_messages", "plainer", "responsible_use"]
 __all__ += ["age_sentences", "source_sentences", "years_of"]
 __all__ += ["scale", "other_kind", "span", "summary", "unit", "gain_direction", "what_was_run"]
 __all__ += ["Verdict", "change_sentences", "general", "sample_sentences", "survey_sentences"]
-__all__ += ["verdict"]
+__all__ += ["asked_of", "verdict"]
