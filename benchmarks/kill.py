@@ -47,7 +47,7 @@ from typing import Any
 import h5py
 import numpy as np
 
-CLI = [sys.executable, "-m", "streetgauge.cli"]
+CLI = [sys.executable, "-m", "streetgauge"]
 
 # Every name of the program that this depends on. All other files are found, whatever their names.
 PREDICT = "predict"

@@ -1,4 +1,4 @@
-"""``python -m streetgauge.cli``."""
+"""``python -m streetgauge``."""
 
 from streetgauge.cli import main
 

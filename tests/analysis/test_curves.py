@@ -176,7 +176,7 @@ def test_a_curve_that_was_killed_goes_on_and_ends_with_the_same_bytes(
 ) -> None:
     whole = Path(shutil.copytree(study, tmp_path / "whole"))
     words = ["--shares", "0.5", "--locations", "2", "--views", "0", "--epochs", "5", "-q"]
-    command = [sys.executable, "-m", "streetgauge.cli", "curves"]
+    command = [sys.executable, "-m", "streetgauge", "curves"]
     process = subprocess.Popen([*command, str(study), *words], stdout=subprocess.DEVNULL)
     deadline = time.monotonic() + 120
     while not list(study.glob("curves/*/fold-1/bundle.json")):

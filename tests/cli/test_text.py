@@ -132,7 +132,7 @@ def test_a_name_that_is_no_utf8_is_refused_before_any_work(tmp_path: Path) -> No
     except OSError:
         pytest.skip("this file system has no such names")
     done = subprocess.run(
-        [sys.executable, "-m", "streetgauge.cli", "run", name], capture_output=True, check=False
+        [sys.executable, "-m", "streetgauge", "run", name], capture_output=True, check=False
     )
     assert done.returncode == 2
     assert b"bad\\xff: this name has bytes that are no UTF-8; give it another name." in done.stderr
@@ -140,7 +140,7 @@ def test_a_name_that_is_no_utf8_is_refused_before_any_work(tmp_path: Path) -> No
 
 
 def test_a_terminal_of_ascii_gets_all_results(marked: Path) -> None:
-    command = [sys.executable, "-m", "streetgauge.cli"]
+    command = [sys.executable, "-m", "streetgauge"]
     for words in (["--help"], ["run", str(marked)], ["run", "--json", str(marked)]):
         done = subprocess.run(
             [*command, *words], capture_output=True, check=False, env={**os.environ, **ASCII}

@@ -636,7 +636,7 @@ def test_killed_again_and_again_it_ends_with_the_same_files(
     shutil.rmtree(directory / "images")
     (directory / "images.parquet").unlink()
     service.delay, asked = 0.05, service.count("file")
-    command = [sys.executable, "-m", "streetgauge.cli", "images", "-q", str(directory)]
+    command = [sys.executable, "-m", "streetgauge", "images", "-q", str(directory)]
     for killed in (2, 6, 11):
         process = subprocess.Popen(command)
         deadline = time.monotonic() + 60

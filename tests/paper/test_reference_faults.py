@@ -321,7 +321,7 @@ def test_pooled_folds_are_in_the_right_order_though_their_networks_are_shifted()
 
 
 def test_success_is_status_0_without_a_gpu_and_bad_input_is_status_2(grid: Path) -> None:
-    words = [sys.executable, "-m", "streetgauge.cli", "outcomes", str(grid)]
+    words = [sys.executable, "-m", "streetgauge", "outcomes", str(grid)]
     no_gpu = {**os.environ, "CUDA_VISIBLE_DEVICES": ""}
     assert subprocess.run(words, env=no_gpu, capture_output=True).returncode == 0
     (grid / "outcomes.csv").unlink()

@@ -18,7 +18,7 @@ import pytest
 from small_worlds import keep_outcomes
 from streetgauge.synthetic import make_city
 
-RUN = [sys.executable, "-m", "streetgauge.cli", "run", "-q"]
+RUN = [sys.executable, "-m", "streetgauge", "run", "-q"]
 
 
 @pytest.fixture

@@ -68,7 +68,7 @@ def raised(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
 def test_two_identical_runs_have_identical_keys_and_outputs(
     finished_once: Path, grid: Path
 ) -> None:
-    command = [sys.executable, "-m", "streetgauge.cli", "run", "-q", str(grid)]
+    command = [sys.executable, "-m", "streetgauge", "run", "-q", str(grid)]
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
     ours, theirs = record(finished_once)["stages"], record(grid)["stages"]
     assert list(ours) == list(theirs) == ALL
@@ -103,11 +103,11 @@ def test_a_comment_in_every_module_leaves_a_finished_study_up_to_date(
 
     where = call("-c", "import streetgauge; print(streetgauge.__file__)")
     assert Path(where.strip()).is_relative_to(source)
-    facts = json.loads(call("-m", "streetgauge.cli", "info", "--json", study))
+    facts = json.loads(call("-m", "streetgauge", "info", "--json", study))
     states = {name: facts[f"stage {name}"].partition(" (")[0] for name in ALL}
     assert states == dict.fromkeys(ALL, "up to date")
     before = (study / "run.json").read_bytes()
-    call("-m", "streetgauge.cli", "run", study)
+    call("-m", "streetgauge", "run", study)
     assert (study / "run.json").read_bytes() == before
 
 

@@ -36,7 +36,7 @@ def test_a_signal_of_a_scheduler_ends_a_run_as_ctrl_c_does(
 ) -> None:
     # A run states once a second where it is, so its training must take longer than that.
     change(plain, "epochs = 5", "epochs = 400\npatience = 400")
-    command = [sys.executable, "-m", "streetgauge.cli", "run", str(plain)]
+    command = [sys.executable, "-m", "streetgauge", "run", str(plain)]
     number = getattr(signal, name)
     process = subprocess.Popen(
         command,

@@ -36,7 +36,7 @@ def test_the_page_follows_a_run_to_its_report_and_the_report_follows_its_file(
         assert page.locator('#stages > li[data-state="not done"]').count() == 6
         assert not page.is_visible("#curves")
         run = subprocess.Popen(
-            [sys.executable, "-m", "streetgauge.cli", "run", str(grid), "--quiet"],
+            [sys.executable, "-m", "streetgauge", "run", str(grid), "--quiet"],
             stdout=subprocess.DEVNULL,
         )
         wait(looker.page, '[data-stage="outcomes"][data-state="done"]')

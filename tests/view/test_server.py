@@ -343,7 +343,7 @@ def test_a_port_that_is_taken_is_refused_in_a_sentence(study: Study, refuse: Ref
 
 
 def test_the_command_prints_the_address_and_ends_well_with_ctrl_c(study: Study) -> None:
-    words = [sys.executable, "-m", "streetgauge.cli", "view", study.directory, "--no-browser"]
+    words = [sys.executable, "-m", "streetgauge", "view", study.directory, "--no-browser"]
     before = sorted((p, p.stat().st_mtime_ns) for p in study.directory.rglob("*"))
     with subprocess.Popen(
         [*map(str, words), "--json"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True

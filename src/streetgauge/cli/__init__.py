@@ -27,6 +27,20 @@ from streetgauge.errors import InputError, Stopped, StreetgaugeError, missing_to
 
 __all__ = ["analysis", "app", "main", "models", "stages"]
 
+# Under which heading of the help a verb stands; those that are not named are analyses.
+PANELS = {
+    "Begin": ("demo", "init", "check", "run"),
+    "Stages of a study": (
+        *("outcomes", "locations", "images", "features", "train", "areas", "concepts", "report"),
+    ),
+    "Results": ("info", "map", "view"),
+    "Models": ("predict", "export", "import-weights"),
+}
+for command in app.registered_commands:
+    verb = command.name or getattr(command.callback, "__name__", "")
+    titles = (title for title, verbs in PANELS.items() if verb in verbs)
+    command.rich_help_panel = next(titles, "Analyses")
+
 LOWER = (
     "lower 'train.memory', 'train.ensemble_size' or 'features.batch', or take a machine with more"
 )
