@@ -90,8 +90,9 @@ def test_predictions_fit_their_contract(bundle: Bundle, world: Any) -> None:
     # The decile is the head's own most probable one, however flat the probabilities are made.
     own = binomial.probabilities(said.score, 10)
     np.testing.assert_array_equal(said.decile, own.argmax(2) + 1)
-    each = bundle.model.member_scores(world.features, world.present, np.arange(n))
-    np.testing.assert_allclose(said.score_sd, each.std(1, ddof=1), rtol=1e-6)
+    rows = [np.arange(n)] * bundle.model.network.ensemble_size
+    each = bundle.model.member_scores(world.features, world.present, rows).reshape(-1, n, 2)
+    np.testing.assert_allclose(said.score_sd, each.std(0, ddof=1), rtol=1e-6)
     stretched = replace(bundle.model, calibration=bundle.model.calibration * [1, 2])
     twice = stretched.predict(world.features, world.present).score_sd
     np.testing.assert_allclose(twice, 2 * said.score_sd, rtol=1e-6)

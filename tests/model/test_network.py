@@ -107,6 +107,8 @@ def test_joined_networks_say_the_mean_of_what_each_says_alone(variant: str) -> N
         rest = Network(8, [1, 2], TrainSettings(network=variant, ensemble_size=3, dropout=0.0))
         rest.load_state_dict(joined.state_dict())
         torch.testing.assert_close(rest.eval()(x), joined(x))
+        for e, network in enumerate(alone):
+            torch.testing.assert_close(joined.member(e)(x), network(x))
     for e in range(3):
         for m in range(2 if variant == "shared" else 0):
             said = by_hand(joined, x.numpy(), e * 2 + m, e)

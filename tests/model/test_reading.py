@@ -304,7 +304,7 @@ def test_predicting_says_it_too(
     with pytest.raises(InputError, match=r"memory: it does not suffice.*fewer locations"):
         model.predict(world.features, world.present)
     with pytest.raises(InputError, match="memory: it does not suffice"):
-        model.member_scores(world.features, world.present, np.arange(3))
+        model.member_scores(world.features, world.present, [np.arange(3)])
 
 
 def test_what_comes_before_and_after_the_steps_is_covered_and_so_is_a_training_alone(

@@ -180,12 +180,9 @@ def calibration_scores(
     score : array of float64, shape [n, M]
     """
     parts = ensemble_parts(data, split, pooled_rows(data, split), model.network.ensemble_size, seed)
-    rows = np.concatenate([stopping for _, stopping in parts])
-    if not len(rows):
-        return rows, np.empty((0, len(model.calibration)))
-    member = np.repeat(np.arange(len(parts)), [len(stopping) for _, stopping in parts])
-    each = model.member_scores(data.features, data.present, rows, settings.device)
-    return rows, each[np.arange(len(rows)), member]
+    stopping = [rows for _, rows in parts]
+    score = model.member_scores(data.features, data.present, stopping, settings.device)
+    return np.concatenate(stopping), score
 
 
 def pooled_rows(data: TrainingData, split: Split) -> Rows:

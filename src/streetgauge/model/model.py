@@ -149,13 +149,16 @@ class Model:
         self,
         features: NDArray[np.float32],
         present: NDArray[np.bool_],
-        rows: Rows,
+        rows: Sequence[Rows],
         device: Device = "auto",
     ) -> Floats:
-        """Give every member's calibrated scores of the given rows by themselves: [n, E, M]."""
-        each = self._outputs(features, present, rows, device)
-        scores = self._calibrated(scores_of(self.network, each.flatten(0, 1)))
-        return scores.reshape(*each.shape[:2], -1)
+        """Give the calibrated scores that every member predicts for its own rows: [n, M]."""
+        found = []
+        for e, own in enumerate(rows):
+            alone = replace(self, network=self.network.member(e))
+            outputs = alone._outputs(features, present, own, device)
+            found.append(self._calibrated(scores_of(alone.network, outputs[:, 0])))
+        return np.concatenate(found)
 
     def _outputs(
         self, features: NDArray[np.float32], present: NDArray[np.bool_], rows: Rows, device: Device

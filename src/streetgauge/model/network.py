@@ -438,6 +438,15 @@ class Network(Branch):
             tensor.data = torch.stack(same).mean(0) if name.startswith("head.") else torch.cat(same)
         return whole
 
+    def member(self, number: int) -> Self:
+        """Give one member of the ensemble, counted from 0, as a network of its own."""
+        one = deepcopy(self)
+        one.ensemble_size = 1
+        for name, tensor in one.state_dict(keep_vars=True).items():
+            if not name.startswith("head."):
+                tensor.data = tensor.data.chunk(self.ensemble_size)[number]
+        return one
+
     @property
     def width(self) -> int:
         """Of the first layer that reads views."""
