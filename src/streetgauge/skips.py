@@ -5,11 +5,12 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from typing import Any
-
-import pandas as pd
+from typing import TYPE_CHECKING, Any
 
 from streetgauge.errors import InputError
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 __all__ = [
     "SKIP_COLUMNS",
@@ -48,6 +49,8 @@ class AllExcludedError(InputError):
 
 def skips_frame(rows: Iterable[Mapping[str, str | None]], stage: str = "features") -> pd.DataFrame:
     """Skips as a frame of text, sorted; what a row does not name is None."""
+    import pandas as pd
+
     records = [{**dict.fromkeys(SKIP_COLUMNS), "stage": stage, **row} for row in rows]
     frame = pd.DataFrame(records, columns=list(SKIP_COLUMNS)).astype(object)
     frame = frame.where(frame.notna(), None)
@@ -65,6 +68,8 @@ def describe_skips(skips: pd.DataFrame) -> tuple[str, ...]:
     """
     if not len(skips):
         return ()
+    import pandas as pd
+
     members: Counter[tuple[str, str]] = Counter()
     counts: Counter[tuple[str, str]] = Counter()
     nouns = pd.Series("", skips.index)  # of a file or an archive, which the reason names

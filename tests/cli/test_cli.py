@@ -16,6 +16,17 @@ Run = Callable[..., tuple[int, str, str]]
 Refuse = Callable[..., str]
 
 
+# What takes long to import, and what a verb may import of it.
+HEAVY = {
+    *("numpy", "pandas", "pyarrow", "scipy", "sklearn", "torch", "openvino", "onnxruntime"),
+    *("geopandas", "pyogrio", "shapely", "pyproj", "matplotlib", "PIL", "h5py", "jinja2"),
+    *("pydantic", "requests", "ray", "networkx"),
+}
+SETTINGS = {"pydantic"}
+TABLES = {*SETTINGS, "numpy", "pandas", "pyarrow"}
+STORES = {*TABLES, "h5py", "PIL"}
+BOUNDARIES = {*STORES, "geopandas", "pyogrio", "shapely", "pyproj"}
+INPUTS = {*BOUNDARIES, "scipy", "sklearn", "requests"}  # a table of features is tried for leaks
 UNTIL_TRAIN = ("outcomes", "locations", "features", "train")
 
 
@@ -28,6 +39,7 @@ def edit(file: Path, old: str, new: str) -> None:
 def test_one_command_goes_from_files_to_a_report(run: Run, grid: Path) -> None:
     code, out, err = run("run", grid)
     assert code == 0, err
+    assert imported("run", str(grid)) <= {"pydantic", "numpy", "pyarrow"}  # all is up to date
     assert "Household income" in out
     assert "Report: " in out
     made = {p.name for p in grid.iterdir()}
@@ -158,19 +170,38 @@ def test_quiet_says_only_the_result(run: Run, grid: Path) -> None:
     assert (code, out, err) == (0, "", "")
 
 
-@pytest.mark.parametrize("command", [["--help"], ["check", "STUDY"], ["info", "STUDY"]])
-def test_torch_is_not_imported_for(command: list[str], grid: Path) -> None:
-    words = [str(grid) if word == "STUDY" else word for word in command]
+@pytest.mark.parametrize(
+    ("command", "allowed"),
+    [
+        (["--help"], set()),
+        (["init", "NEW"], SETTINGS),
+        (["run", "--help"], SETTINGS),
+        (["outcomes", "list"], TABLES),
+        (["outcomes", "STUDY"], BOUNDARIES),
+        (["info", "STUDY"], STORES),
+        (["check", "STUDY"], INPUTS),
+    ],
+)
+def test_a_verb_imports_nothing_heavy_that_it_does_not_need(
+    command: list[str], allowed: set[str], grid: Path
+) -> None:
+    places = {"STUDY": str(grid), "NEW": str(grid / "new")}
+    assert imported(*(places.get(word, word) for word in command)) <= allowed
+
+
+def imported(*words: str) -> set[str]:
+    """Give what a command imports of what takes long, in a process of its own."""
     code = (
         "import sys; from streetgauge.cli import main; sys.argv = ['streetgauge', *sys.argv[1:]]\n"
         "try: main()\n"
         "except SystemExit as stop: assert not stop.code, stop.code\n"
-        "assert 'torch' not in sys.modules"
+        f"print('imported', *({HEAVY} & set(sys.modules)))"
     )
     result = subprocess.run(
         [sys.executable, "-c", code, *words], capture_output=True, text=True, check=False
     )
     assert result.returncode == 0, result.stderr
+    return set(result.stdout.splitlines()[-1].split()[1:])
 
 
 # ---- bad input: one sentence, exit code 2 ----

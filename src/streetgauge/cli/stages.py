@@ -207,7 +207,6 @@ def _run_study(
     redo: str | None = None,
     audited: bool = False,
 ) -> None:
-    from streetgauge.pipeline.report import read_curves
     from streetgauge.pipeline.run import forget_stages
     from streetgauge.study.stages import downstream, stage_named, stages_of
 
@@ -218,7 +217,10 @@ def _run_study(
         again = {stage.name, *(each.name for each in downstream(stage, study))}
     study.require_files()
     with study.locked():
-        read_curves(study)  # the report draws them, hours from now
+        if study.curves.exists():
+            from streetgauge.pipeline.report import read_curves
+
+            read_curves(study)  # the report draws them, hours from now
         stages = stages_of(study)
         if force or again:
             forget_stages(study, [s.name for s in stages if force or s.name in again])

@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-from scipy.stats import binomtest
 
 from streetgauge.evaluation.probabilities import Distributions, normal_scores, probability_columns
 
@@ -251,6 +250,8 @@ def evaluate_intervals(
         (by name; None without any), each with ``n_areas``, ``share``, ``mean_width``. What is not
         defined is None.
     """
+    from scipy.stats import binomtest
+
     rows = areas[areas["actual_decile"].notna()]
     actual = rows["actual_decile"].astype("int64")
     held = pd.DataFrame(

@@ -8,9 +8,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from scipy.stats import rankdata
-from scipy.stats import t as student
-from sklearn.utils.extmath import randomized_svd
 
 from streetgauge.settings import StudySettings
 from streetgauge.splits.sharing import recognised_codes
@@ -142,6 +139,8 @@ def _ranked(vectors: Floats) -> _Ranked:
 
 def _unit_ranks(values: Floats) -> Floats:
     """Rank the values of columns so that the product of two is Spearman's rho; 0 of a constant."""
+    from scipy.stats import rankdata
+
     ranks = rankdata(values, axis=0)
     ranks -= ranks.mean(axis=0)
     norm = np.sqrt((ranks**2).sum(axis=0))
@@ -170,6 +169,8 @@ def _leak(ranked: _Ranked, target: Floats, columns: Sequence[str] | None) -> dic
 
 def _components(vectors: Floats) -> Floats:
     """Give the areas' scores on the first principal components of standardised features."""
+    from sklearn.utils.extmath import randomized_svd
+
     count = min(COMPONENTS, len(vectors) - 1, vectors.shape[1])
     if count < 1:
         return np.empty((len(vectors), 0))
@@ -181,6 +182,8 @@ def _components(vectors: Floats) -> Floats:
 
 def _chance(n: int, columns: int) -> float:
     """Give the |rho| that the largest of so many columns exceeds by chance once in 100 studies."""
+    from scipy.stats import t as student
+
     if n < 4:
         return 1.0
     t = student.isf(CHANCE / (2 * max(columns, 1)), n - 2)

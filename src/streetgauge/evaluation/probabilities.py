@@ -13,9 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-from scipy.optimize import minimize_scalar
 from scipy.special import ndtr, ndtri
-from scipy.stats import rankdata
 
 from streetgauge.evaluation.metrics import ranked_probability_scores
 
@@ -60,6 +58,8 @@ def normal_scores(values: npt.ArrayLike, among: npt.ArrayLike | None = None) -> 
         Of the middle of the positions that a value takes up among the others; equal values have
         equal ones, and with constant scores all are 0.
     """
+    from scipy.stats import rankdata
+
     value = np.asarray(values, dtype=float)
     if among is None:
         share = (rankdata(value) - 0.5) / max(value.size, 1)
@@ -144,6 +144,8 @@ def _binned(x: Floats, decile: Integers, classes: int) -> Floats:
 
 def _copula(counts: Floats) -> Floats:
     """Fit r to the counts, and give the copula's probabilities at every node."""
+    from scipy.optimize import minimize_scalar
+
     classes = counts.shape[1]
     # One area, spread evenly, so that no class is impossible.
     shares = (counts.sum(0) + 1 / classes) / (counts.sum() + 1)

@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy.stats import spearmanr
 
 from streetgauge.classes import equal_count
 from streetgauge.io.files import read_table
@@ -169,6 +168,8 @@ def evaluate_disagreement(areas: pd.DataFrame) -> dict[str, Any] | None:
         ``p`` (two-sided; None where it is not defined); ``mae_by_third``, the mean absolute error
         where members agree most, in between, and least. None where no area has a disagreement.
     """
+    from scipy.stats import spearmanr
+
     known = areas[areas["disagreement"].notna() & areas["actual_decile"].notna()]
     if known.empty:
         return None

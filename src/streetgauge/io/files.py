@@ -17,12 +17,14 @@ from contextlib import contextmanager, suppress
 from functools import lru_cache
 from mmap import ACCESS_READ, mmap
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
-import pandas as pd
 from filelock import FileLock, Timeout
 
 from streetgauge.errors import InputError, StreetgaugeError, summary
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 __all__ = [
     "WriteLock",
@@ -218,6 +220,7 @@ def read_table(path: Path, **options: Any) -> pd.DataFrame:
     FileNotFoundError
         If it is not there.
     """
+    import pandas as pd
     import pyarrow as pa
 
     try:

@@ -27,7 +27,6 @@ from streetgauge.model.training_data import labels_of, study_splits
 from streetgauge.pipeline.features import sampled_locations
 from streetgauge.pipeline.outcomes import read_outcomes
 from streetgauge.pipeline.quality import earlier_findings
-from streetgauge.pipeline.report import read_curves
 from streetgauge.settings import (
     ImageFeatures,
     ImagerySettings,
@@ -402,7 +401,12 @@ class _Inputs:
         return f"{counted(len(names), 'concept')} from {', '.join(s.name for s in sources)}"
 
     def check_report(self) -> str:
-        return "" if read_curves(self.study) is None else "with the learning curves"
+        if not self.study.curves.exists():
+            return ""
+        from streetgauge.pipeline.report import read_curves
+
+        read_curves(self.study)
+        return "with the learning curves"
 
 
 def _find_device(name: str) -> None:

@@ -5,16 +5,10 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
+from importlib import import_module
+from typing import Any
 
 from streetgauge.io.files import naming_full_disk
-from streetgauge.pipeline.areas import make_areas
-from streetgauge.pipeline.concepts import make_concepts
-from streetgauge.pipeline.features import make_features, refuse_newer
-from streetgauge.pipeline.images import collect, forget_answers
-from streetgauge.pipeline.locations import make_locations
-from streetgauge.pipeline.outcomes import make_outcomes
-from streetgauge.pipeline.report import make_report
-from streetgauge.pipeline.train import train
 from streetgauge.processes import undivided_products
 from streetgauge.progress import Progress
 from streetgauge.skips import AllExcludedError
@@ -23,19 +17,29 @@ from streetgauge.study.stages import makes, stage_named
 
 __all__ = ["PRE_CLEAN", "WORK", "forget_stages", "run_stage"]
 
+
+def _in(module: str, name: str) -> Callable[..., Any]:
+    """Give a function that is imported when it is called: what is up to date loads nothing."""
+
+    def call(*given: Any) -> Any:
+        return getattr(import_module(f"streetgauge.pipeline.{module}"), name)(*given)
+
+    return call
+
+
 WORK: dict[str, Callable[[Study, str, Progress], Done]] = {
-    "outcomes": make_outcomes,
-    "locations": make_locations,
-    "images": collect,
-    "features": make_features,
-    "train": train,
-    "areas": make_areas,
-    "concepts": make_concepts,
-    "report": make_report,
+    "outcomes": _in("outcomes", "make_outcomes"),
+    "locations": _in("locations", "make_locations"),
+    "images": _in("images", "collect"),
+    "features": _in("features", "make_features"),
+    "train": _in("train", "train"),
+    "areas": _in("areas", "make_areas"),
+    "concepts": _in("concepts", "make_concepts"),
+    "report": _in("report", "make_report"),
 }
 # What may refuse that a stage's files are removed, by raising InputError; and what else is removed.
-REFUSE_CLEAN: dict[str, Callable[[Study], None]] = {"features": refuse_newer}
-PRE_CLEAN: dict[str, Callable[[Study], None]] = {"images": forget_answers}
+REFUSE_CLEAN: dict[str, Callable[[Study], None]] = {"features": _in("features", "refuse_newer")}
+PRE_CLEAN: dict[str, Callable[[Study], None]] = {"images": _in("images", "forget_answers")}
 
 
 def run_stage(study: Study, name: str, progress: Progress, *, force: bool = False) -> Done | None:

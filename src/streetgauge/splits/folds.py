@@ -11,7 +11,6 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.optimize import linear_sum_assignment
 
 from streetgauge.errors import InputError
 from streetgauge.seeds import derive_seed
@@ -70,6 +69,8 @@ def area_folds(areas: ArrayLike, deciles: ArrayLike, k: int, seed: int) -> Integ
     InputError
         If there are fewer areas than folds.
     """
+    from scipy.optimize import linear_sum_assignment
+
     if k < 2:
         raise InputError("folds.k", f"{k} folds cannot be tested on each other", "use 2 or more")
     member, levels, sizes = _by_area(areas, deciles)

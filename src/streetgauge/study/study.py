@@ -15,7 +15,7 @@ import os
 import platform
 import re
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cache, cached_property
@@ -109,8 +109,6 @@ class Study(StudyFiles):
     _fingerprints: dict[str, dict[str, Any]] = field(
         default_factory=dict, repr=False, compare=False
     )
-
-    _skips_seen: dict[str, str] = field(default_factory=dict, repr=False, compare=False)
 
     @classmethod
     def open(cls, path: Path, *, anew: bool = False) -> Study:
@@ -277,6 +275,17 @@ class Study(StudyFiles):
 
         Of a file that is no streetgauge table it is that of the whole.
         """
+        return str(self._found_in(self.outcomes, "numbers", self._hash_numbers))
+
+    def _found_in(self, path: Path, name: str, find: Callable[[], Any]) -> Any:
+        """Find something in a file, and record it with its hash until the file changes."""
+        self.fingerprint(path)
+        known = self._fingerprints[str(path)]
+        if name not in known:
+            known[name] = find()
+        return known[name]
+
+    def _hash_numbers(self) -> str:
         import pandas as pd
 
         try:
@@ -398,15 +407,20 @@ class Study(StudyFiles):
     def _skips_are_whole(self, stage: str, entry: Mapping[str, Any]) -> bool:
         """Whether skipped.parquet has the very rows of a stage that its run recorded."""
         recorded = entry.get("skipped")
-        signature = signature_of(self.skipped) if self.skipped.is_file() else ""
-        if self._skips_seen.get("signature") != signature:
-            self._skips_seen.clear()
-            self._skips_seen.update(_digests(self._read_skips()), signature=signature)
-        return bool(self._skips_seen.get(stage, "") == recorded)
+        return bool((self._skip_digests() or {}).get(stage, "") == recorded)
+
+    def _skip_digests(self) -> dict[str, str] | None:
+        """Hash the skips of each stage; None if skipped.parquet is lost or damaged."""
+        if not self.skipped.is_file():
+            return None
+        found: dict[str, str] | None = self._found_in(
+            self.skipped, "skips", lambda: _digests(self._read_skips())
+        )
+        return found
 
     def _restore_skips(self) -> None:
         """Write skipped.parquet anew where it is lost or damaged; who had rows is redone."""
-        if self.record.get("stages") and self._read_skips() is None:
+        if self.record.get("stages") and self._skip_digests() is None:
             write_table(self.skips().astype("str"), self.skipped)
 
     def require_inputs(self, stage: Stage) -> None:
@@ -585,7 +599,7 @@ class Study(StudyFiles):
             "started": started.isoformat(timespec="seconds"),
             "seconds": round(seconds, 2),
             "messages": list(done.lines),
-            "skipped": _digests(self._read_skips()).get(stage.name, ""),
+            "skipped": (self._skip_digests() or {}).get(stage.name, ""),
             **({"retryable": True} if done.retryable else {}),
         }
         self.made.settle(stage.writes(self), whole=(self.image_folder,))
@@ -603,10 +617,10 @@ class Study(StudyFiles):
         write_json(self.record, self.run_file)
 
 
-def _digests(skips: pd.DataFrame | None) -> dict[str, str]:
+def _digests(skips: pd.DataFrame | None) -> dict[str, str] | None:
     """Hash the rows of each stage; a stage without any has none."""
     if skips is None:
-        return {}
+        return None
     import pandas as pd
 
     rows = pd.util.hash_pandas_object(skips, index=False)
@@ -656,6 +670,7 @@ def _is_record(content: Mapping[str, Any]) -> bool:
         and all(isinstance(m, str) for s in stages.values() for m in s["messages"])
         and all(_is_maker(s["made_by"]) for s in stages.values())
         and all(isinstance(f, dict) and {"signature", "sha256"} <= f.keys() for f in files.values())
+        and all(isinstance(f.get("skips") or {}, dict) for f in files.values())
     )
 
 

@@ -5,15 +5,15 @@ from __future__ import annotations
 import itertools
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from math import sqrt
 from typing import TYPE_CHECKING, Any
-
-import numpy as np
-import pandas as pd
 
 from streetgauge.report.text.findings import other_kind
 from streetgauge.report.text.numbers import among, listed, number, percent, plural, spread, unit
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from streetgauge.report.data import ReportData
 
 __all__ = [
@@ -165,6 +165,9 @@ def _shifted_folds(
     table: pd.DataFrame, evaluations: Mapping[str, Any], labels: Mapping[str, str]
 ) -> Iterable[str]:
     """Report where the folds' networks, pooled as if on one scale, visibly are not."""
+    import numpy as np
+    import pandas as pd
+
     shifted = []
     for name, rows in table.groupby("outcome"):
         rows = rows[rows["fold"] > 0].dropna(subset="actual_decile")
@@ -352,7 +355,7 @@ def _outside_aoa(evaluations: Mapping[str, Any], labels: Mapping[str, str]) -> I
         return
     about = max(known.values(), key=lambda each: each["n_outside"])
     count, n, expected = about["n_outside"], about["n_areas"], about["expected"]
-    chance = 2 * np.sqrt(expected * (1 - expected) / max(n, 1))
+    chance = 2 * sqrt(expected * (1 - expected) / max(n, 1))
     text = (
         f"{plural(count, 'area')} of {n:,} {'is' if count == 1 else 'are'} outside the "
         f"training distribution; {'its prediction goes' if count == 1 else 'their predictions go'} "
@@ -410,7 +413,7 @@ def _intervals(
 
 def _too_seldom(share: float, level: float, n: int, errors: float) -> bool:
     """Whether a share is below its level by more than so many standard errors."""
-    return bool(n and share < level - errors * np.sqrt(level * (1 - level) / n))
+    return bool(n and share < level - errors * sqrt(level * (1 - level) / n))
 
 
 def _drawn_to_the_middle(
@@ -485,6 +488,8 @@ def seen(
 
 def _few_images(table: pd.DataFrame) -> Iterable[str]:
     """Count the areas of few images, or of few locations where images are not counted."""
+    import pandas as pd
+
     views = table["n_views"] if "n_views" in table else pd.Series(dtype="Int64")
     counts = views.groupby(table["area"]).max().dropna()
     few = int((counts < FEW).sum())

@@ -7,12 +7,12 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
-import pandas as pd
-
 from streetgauge.report.text.findings import other_kind
 from streetgauge.report.text.numbers import PARTS, listed, number, percent, plural, unit
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from streetgauge.report.data import ReportData
 
 __all__ = [
