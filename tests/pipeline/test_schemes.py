@@ -290,11 +290,25 @@ def test_a_model_from_elsewhere_is_tested_as_it_is(
         np.testing.assert_array_equal(found.loc[outcome, "score"], expected.score[:, m])
     report = (place / "report.html").read_text(encoding="utf-8")
     assert "All areas tested with a model that learned from none of them" in report
-    tuned = study('scheme = "train-test"', name="tuned", more=transfer)
+    scaled = transfer + 'tune = "scaled"\n'
+    tuned = study('scheme = "train-test"', name="tuned", more=scaled)
     assert run("run", tuned)[0] == 0
     training = Bundle.load(tuned / "model" / "train").training
     assert training is not None
     assert training.best_epoch == [3, 3]
+    corrected = study('scheme = "train-test"', name="corrected", more=transfer)
+    code, _, err = run("run", corrected)
+    assert code == 0, err
+    training = Bundle.load(corrected / "model" / "train").training
+    assert training is not None
+    gains = dict(zip(("income", "illness"), training.gain or (), strict=True))
+    found = figures(corrected)["correction"]
+    report = (corrected / "report.html").read_text(encoding="utf-8")
+    for outcome, gain in gains.items():
+        expected = {"n_models": 1, "n_corrected": int(gain > 0), "gain": gain}
+        assert found[outcome] == pytest.approx(expected)
+        assert f"{outcome}: " + ("labels correct the" if gain else "the other city's model") in err
+    assert "The model comes from another city" in report
     curve = study('scheme = "test-only"', name="curve", more=transfer + "curve = true\n")
     assert "needs areas to train on and others to test on" in refuse("run", curve)
 

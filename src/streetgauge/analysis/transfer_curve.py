@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from streetgauge.model.transfer import Start
     from streetgauge.splits import Split
 
-__all__ = ["SHARES", "TransferCurve"]
+__all__ = ["SHARES", "TransferCurve", "correction_lines", "corrections"]
 
 SHARES = (0.0, 0.01, 0.02, 0.05, 0.10, 0.25, 1.0)  # of the training areas
 METRICS = ("mae", "spearman")
@@ -104,8 +104,10 @@ class TransferCurve:
                 skipped.append(facts | {"reason": str(error)})
                 continue
             areas = aggregate(frame, evaluation.rule, data.classes, data.class_counts, split)
+            added = corrections(frame)
             points += [
-                facts | each for each in measure_areas(areas, data.classes, evaluation, self.seed)
+                facts | added.get(each["outcome"], {}) | each
+                for each in measure_areas(areas, data.classes, evaluation, self.seed)
             ]
         shutil.rmtree(directory / FOLDER, ignore_errors=True)
         content = {
@@ -134,10 +136,51 @@ class TransferCurve:
                 yield training, facts | {"share": share, "start": kind}
 
 
+def corrections(predictions: pd.DataFrame) -> dict[str, dict[str, Any]]:
+    """Count the folds in which labels changed the order that a model of another city gives.
+
+    Parameters
+    ----------
+    predictions : DataFrame
+        With ``gain``, where labels may correct such a model: see `Correction`.
+
+    Returns
+    -------
+    dict of outcome to dict
+        ``n_corrected`` of ``n_models``, and ``gain``, the mean over all of them; nothing without
+        that column.
+    """
+    if "gain" not in predictions:
+        return {}
+    gains = predictions.groupby(["outcome", "fold"])["gain"].first()
+    return {
+        str(outcome): {
+            "n_models": len(own),
+            "n_corrected": int((own > 0).sum()),
+            "gain": float(own.mean()),
+        }
+        for outcome, own in gains.groupby("outcome")
+    }
+
+
+def correction_lines(found: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
+    """Put into words what `corrections` gives, an outcome a line."""
+    for outcome, each in found.items():
+        n, many = each["n_corrected"], each["n_models"]
+        if n:
+            how = f"labels correct the other city's model in {n} of {many} folds: they lower the"
+            yield f"{outcome}: {how} squared error of held-out areas by {each['gain']:.1%}"
+        else:
+            yield (
+                f"{outcome}: the other city's model as it is, since labels do not lower the "
+                "error of held-out areas"
+            )
+
+
 def _lines(points: Sequence[Mapping[str, Any]]) -> Iterator[str]:
     """Give the rank correlation along the curve, a line for each outcome and start."""
     for outcome in dict.fromkeys(point["outcome"] for point in points):
-        for kind, words in (("tuned", "tuned"), ("scratch", "from nothing")):
+        for kind, words in (("tuned", "from the other city's model"), ("scratch", "from nothing")):
             along = [p for p in points if p["outcome"] == outcome and p["start"] == kind]
             values = ", ".join(
                 f"{p['share']:.0%} ({p['n_training_areas']:.3g}) {p['spearman']['value']:.2f}"

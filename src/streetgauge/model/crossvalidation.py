@@ -24,7 +24,6 @@ from streetgauge.model.learners import (
     StackModel,
     fit_learner,
     learner_calibration_scores,
-    network_of,
 )
 from streetgauge.model.model import Model
 from streetgauge.model.reading import located
@@ -107,8 +106,9 @@ def cross_validate(
         fold (int64), outcome, score (float64), decile (int64), actual_decile (Int64),
         p1.. (float32), score_sd (float64)``; of a stack then ``score_network, score_kernel,
         score_ridge (float32)``: the scores of each of its learners, as if it had been trained
-        alone. Every row is predicted by the model that has not seen its area (nor its location, if
-        the split does not keep areas whole). No row if nothing is tested.
+        alone; of a model of another city that labels correct ``gain``, see `Correction`. Every row
+        is predicted by the model that has not seen its area (nor its location, if the split does
+        not keep areas whole). No row if nothing is tested.
 
     Raises
     ------
@@ -180,7 +180,7 @@ def _trained(split: Split, run: _Run, advance: Advance) -> Bundle:
                 split,
                 run.settings,
                 seed=seed,
-                start=None if start is None else network_of(start.model),
+                start=None if start is None else start.model,
                 execution=Execution(Checkpoint(checkpoint, cache_key), history.note, run.sharing),
             )
         advance(run.epochs - history.epochs)
@@ -215,6 +215,8 @@ def _predicted(bundle: Bundle, split: Split, run: _Run) -> pd.DataFrame:
     frame.insert(6, "actual_decile", actual)
     for name, score in predictions.parts.items():
         frame[f"score_{name}"] = score.T.ravel().astype(np.float32)
+    if bundle.training is not None and bundle.training.gain is not None:
+        frame["gain"] = np.repeat(bundle.training.gain, len(rows))
     return frame.astype({"area": "str"})
 
 

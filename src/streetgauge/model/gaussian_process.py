@@ -72,13 +72,18 @@ class Kernel:
 
     def predict(self, maps: Sequence[Singles]) -> tuple[Floats, Floats]:
         """Predict areas, and give the variance of the prediction: both [A, M]."""
-        vectors = (_joined(maps, self.parts) - self.centre) * self.scale
+        vectors = self.vectors(maps)
         variance = np.zeros((len(vectors), len(self.weight)))
         if self.likeliest.any():
             norm = np.einsum("aw,aw->a", vectors, vectors)
             along = (vectors @ self.axes) ** 2
             variance = np.maximum(norm[:, None] * self.prior - along @ self.explained, 0)
         return vectors @ self.coefficients + self.offset, variance
+
+    def vectors(self, maps: Sequence[Singles]) -> Floats:
+        """Give the features of areas, centred and scaled: [A, W]."""
+        found: Floats = (_joined(maps, self.parts) - self.centre) * self.scale
+        return found
 
     def weighted(self, weight: Floats, likeliest: Flags) -> Self:
         """Give the kernel with its weight, and with axes, which take most space, if needed."""

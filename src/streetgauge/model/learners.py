@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from streetgauge.features.joint import Part
 from streetgauge.model import binomial
 from streetgauge.model.calibration import apply_temperature, fit_temperature
+from streetgauge.model.correction import Correction, fit_correction
 from streetgauge.model.embedding import Embedding, JointEmbedding, bag_locations, embedding_of
 from streetgauge.model.fitting import (
     CALIBRATION_ROWS,
@@ -57,7 +58,8 @@ __all__ = [
 
 INNER_FOLDS = 5  # of a learner without a network
 _KERNELS = {"kernel": KERNELS, "ridge": RIDGE_KERNELS}
-STACK_TENSORS = ("stack.", *(f"{name}." for name in _KERNELS))  # first parts of tensors' names
+# First parts of tensors' names.
+STACK_TENSORS = ("stack.", "correction.", *(f"{name}." for name in _KERNELS))
 
 
 @dataclass(frozen=True)
@@ -76,6 +78,9 @@ class StackModel:
         K.
     temperature : array of float64, shape [M, 2], optional
         Per outcome what turns scores into probabilities: see `fit_temperature`.
+    corrections : tuple of KernelModel
+        What labels of another city than the learners' own add to the expected decile, see
+        `Correction`; of a model that went from city to city, one for each.
     """
 
     network: Model | None
@@ -83,10 +88,14 @@ class StackModel:
     stack: Stack
     classes: int = 10
     temperature: Floats | None = None
+    corrections: tuple[KernelModel, ...] = ()
 
     @property
     def dimension(self) -> int:
         """D, the features of a view; of several sources, of the one with most."""
+        if not self.kernels:
+            assert self.network is not None
+            return self.network.dimension
         embedding = next(iter(self.kernels.values())).embedding
         if isinstance(embedding, JointEmbedding):
             return max(part.dimension for part in embedding.parts)
@@ -115,11 +124,12 @@ class StackModel:
             else [self.network.predict(features, present, rows, device).score]
         )
         parts += [each.expected(features, present, rows) for each in self.kernels.values()]
-        return self.combined(np.stack(parts))
+        added = [each.expected(features, present, rows) for each in self.corrections]
+        return self.combined(np.stack(parts), sum(added, np.zeros((len(rows), outcomes))))
 
-    def combined(self, parts: Floats) -> Predictions:
-        """Make predictions of what the learners predict: [S, N, M]."""
-        score = _score(self.stack.combine(parts), self.classes)
+    def combined(self, parts: Floats, added: Floats | float = 0.0) -> Predictions:
+        """Make predictions of what the learners predict, [S, N, M], and corrections add."""
+        score = _score(self.stack.combine(parts) + added, self.classes)
         own = binomial.probabilities(score, self.classes)
         if self.temperature is None:
             flat, likeliest = own, None
@@ -134,6 +144,7 @@ class StackModel:
             alone = {"network": parts[0]} if self.network is not None else {}
             others = zip(self.kernels, parts[len(alone) :], strict=True)
             alone |= {name: _score(part, self.classes) for name, part in others}
+            alone = {} if self.corrections else alone  # they are of the other city
         return Predictions(score, flat, likeliest, spread, alone)
 
     def pick(self, outcomes: Sequence[int]) -> Self:
@@ -145,6 +156,7 @@ class StackModel:
             kernels={name: each.pick(chosen) for name, each in self.kernels.items()},
             stack=self.stack.pick(chosen),
             temperature=None if self.temperature is None else self.temperature[chosen],
+            corrections=tuple(each.pick(chosen) for each in self.corrections),
         )
 
     def tensors(self) -> dict[str, NDArray[Any]]:
@@ -156,7 +168,8 @@ class StackModel:
         }
         if self.temperature is not None:
             state["stack.temperature"] = self.temperature
-        for name, each in self.kernels.items():
+        corrections = {f"correction.{k}": each for k, each in enumerate(self.corrections)}
+        for name, each in {**self.kernels, **corrections}.items():
             state |= {f"{name}.{key}": array for key, array in each.tensors().items()}
         return state
 
@@ -175,14 +188,25 @@ class StackModel:
         KeyError
             If a tensor is missing.
         """
+        many = {name.split(".")[1] for name in state if name.startswith("correction.")}
+        corrections = [f"correction.{k}" for k in range(len(many))]
         kernels = {}
-        for name in _KERNELS:
+        for name in (*_KERNELS, *corrections):
             first = f"{name}."
             own = {n.removeprefix(first): x for n, x in state.items() if n.startswith(first)}
             if own:
                 kernels[name] = KernelModel.from_tensors(own, parts)
         stack = Stack(state["stack.weight"], state["stack.shift"], state["stack.slope"])
-        return cls(network, kernels, stack, classes, state.get("stack.temperature"))
+        added = tuple(kernels.pop(name) for name in corrections)
+        return cls(network, kernels, stack, classes, state.get("stack.temperature"), added)
+
+    @classmethod
+    def of_network(cls, network: Model) -> Self:
+        """Make the model of a network alone; its probabilities are those of a binomial."""
+        outcomes, classes = len(network.calibration), network.classes
+        shift, slope = (np.full((1, outcomes), x) for x in ((classes + 1) / 2, (classes - 1) / 4))
+        stack = Stack(np.ones(1), shift, slope)
+        return cls(network, {}, stack, classes, network.temperature)
 
 
 def network_of(model: Model | StackModel) -> Model | None:
@@ -200,14 +224,15 @@ def fit_learner(
     settings: TrainSettings,
     *,
     seed: int,
-    start: Model | None = None,
+    start: Model | StackModel | None = None,
     execution: Execution | None = None,
 ) -> tuple[Model | StackModel, TrainingRecord]:
     """Train what ``settings.learner`` names on the training and validation parts of a split.
 
     Parameters
     ----------
-    Those of `fit_model`. Of a ``start`` the network is trained further, whatever the learner.
+    Those of `fit_model`. Of a ``start`` the network is trained further, whatever the learner, or
+    nothing is, and labels add a correction to it: ``settings.tune``.
 
     Returns
     -------
@@ -219,8 +244,12 @@ def fit_learner(
     InputError
         As `fit_model`; or an outcome has a label in fewer than two areas.
     """
+    if start is not None and settings.tune == "correction":
+        with enough_memory(TRAINING):
+            return _corrected(start, data, split, settings, seed)
     if settings.learner == "network" or start is not None:
-        return fit_model(data, split, settings, seed=seed, start=start, execution=execution)
+        network = None if start is None else network_of(start)
+        return fit_model(data, split, settings, seed=seed, start=network, execution=execution)
     data = replace(data, deciles=np.asarray(data.deciles, np.float32))
     network, record = None, None
     if settings.learner == "stack":
@@ -248,11 +277,72 @@ def learner_calibration_scores(
     rows : array of int64, shape [n]
     score : array of float64, shape [n, M]
     """
+    if isinstance(model, StackModel) and model.corrections:
+        source = replace(model, corrections=model.corrections[:-1])
+        found = _correct(source, data, split, settings, seed)
+        return found.rows, _score(found.held_out, model.classes)
     if isinstance(model, Model):
         return calibration_scores(model, data, split, settings, seed=seed)
     fit = _Fit(data, split, settings, seed, model.network)
     rows = fit.inner_rows(len(fit.pool))
     return rows, model.combined(fit.inner_locations(rows)).score
+
+
+def _correct(
+    source: StackModel, data: TrainingData, split: Split, settings: TrainSettings, seed: int
+) -> Correction:
+    """Train what labels add to a model of another city."""
+
+    def expected(rows: Rows) -> Floats:
+        score = source.predict(data.features, data.present, rows, settings.device).score
+        found: Floats = (source.classes + 1) / 2 + (source.classes - 1) / 4 * score
+        return found
+
+    kernel = source.kernels.get("ridge") or source.kernels.get("kernel")
+    return fit_correction(kernel, expected, data, split, seed=seed)
+
+
+def _corrected(
+    start: Model | StackModel,
+    data: TrainingData,
+    split: Split,
+    settings: TrainSettings,
+    seed: int,
+) -> tuple[StackModel, TrainingRecord]:
+    """Let labels correct a model of another city, of which no layer moves."""
+    source = StackModel.of_network(start) if isinstance(start, Model) else start
+    found = _correct(source, data, split, settings, seed)
+    score, rows = _score(found.held_out, data.classes), found.rows
+    temperature = _temperature(data, rows, score, source.temperature)
+    corrections = (*source.corrections, found.model)
+    model = replace(source, temperature=temperature, corrections=corrections)
+    areas = len(np.unique(data.areas[rows]))
+    nothing = [0.0 for _ in data.outcomes]
+    record = TrainingRecord(
+        *(len(rows), areas, 0, 0, nothing, *figures(score, data.deciles[rows], data.classes)),
+        gain=found.gain.tolist(),
+    )
+    return model, record
+
+
+def _temperature(data: TrainingData, rows: Rows, score: Floats, start: Floats | None) -> Floats:
+    """Fit each outcome's temperature to locations [n] and scores that were held out [n, M]."""
+    found = []
+    weights = balanced_weights(data.deciles, rows, data.sample_weight)
+    for m, own in enumerate(score.T):
+        target, weight = data.deciles[rows, m], weights[rows, m]
+        known = ~np.isnan(target)
+        probabilities = binomial.probabilities(own[known], data.classes)
+        areas = len(np.unique(data.areas[rows][known]))
+        before = None if start is None else start[m]
+        found.append(
+            fit_temperature(
+                *(probabilities, own[known], target[known], weight[known]),
+                areas=areas,
+                start=before,
+            )
+        )
+    return np.array(found)
 
 
 class _Fit:
@@ -301,7 +391,7 @@ class _Fit:
         rows = self.inner_rows(CALIBRATION_ROWS)
         score = model.combined(self.inner_locations(rows)).score if len(rows) else None
         if score is not None:
-            model = replace(model, temperature=self._temperature(rows, score))
+            model = replace(model, temperature=_temperature(data, rows, score, None))
         outcomes = range(len(data.outcomes))
         if record is None:
             held = np.unique(data.areas[rows])
@@ -397,21 +487,6 @@ class _Fit:
             slope = np.where(first, (self.data.classes - 1) / 4, stack.slope)
             stack = replace(stack, shift=shift, slope=slope)
         return stack
-
-    def _temperature(self, rows: Rows, score: Floats) -> Floats:
-        data, found = self.data, []
-        weights = balanced_weights(data.deciles, rows, data.sample_weight)
-        for m, own in enumerate(score.T):
-            target, weight = data.deciles[rows, m], weights[rows, m]
-            known = ~np.isnan(target)
-            probabilities = binomial.probabilities(own[known], data.classes)
-            areas = len(np.unique(data.areas[rows][known]))
-            found.append(
-                fit_temperature(
-                    probabilities, own[known], target[known], weight[known], areas=areas
-                )
-            )
-        return np.array(found)
 
     def _regress(self, name: str, areas: NDArray[np.bool_]) -> Regression:
         """Fit Gaussian processes to some of the areas."""

@@ -200,7 +200,8 @@ class TrainingRecord:
 
     The validation figures are of the model as calibrated, on the areas that also decided when to
     stop and how to calibrate: they flatter, and are no estimate of how good the model is elsewhere.
-    They are None where there was no validation part.
+    They are None where there was no validation part. ``gain`` is what labels add to a model of
+    another city, see `Correction`; None of any other model.
     """
 
     training_locations: int
@@ -211,6 +212,7 @@ class TrainingRecord:
     validation_loss: list[float | None]
     validation_mae: list[float | None]
     precision: str = "float32"
+    gain: list[float] | None = None
 
     def pick(self, outcomes: Sequence[int]) -> Self:
         """Give the record of these outcomes only, by position, in this order."""
@@ -219,6 +221,7 @@ class TrainingRecord:
             best_epoch=[self.best_epoch[i] for i in outcomes],
             validation_loss=[self.validation_loss[i] for i in outcomes],
             validation_mae=[self.validation_mae[i] for i in outcomes],
+            gain=self.gain and [self.gain[i] for i in outcomes],
         )
 
 

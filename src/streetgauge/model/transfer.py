@@ -243,12 +243,13 @@ def find_start(
     if replaced:
         notes.append(f"{', '.join(replaced)}, as the bundle's")
     model = bundle.pick(outcomes).model
-    network, tuned = network_of(model), transfer.share > 0 or transfer.curve
+    network = network_of(model)
+    tuned = transfer.tune != "correction" and (transfer.share > 0 or transfer.curve)
     if tuned and network is None:
         raise InputError(
             f"transfer.from = {transfer.bundle}",
             f"its learner is a {bundle.settings.learner}, of which nothing can be tuned",
-            "set transfer.share to 0 without a curve, or name a bundle with a network",
+            'set transfer.tune to "correction", or name a bundle with a network',
         )
     if tuned and network is not None and network is not model:
         notes.append("the network of the bundle's stack is tuned, and the others are not used")

@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 
 from streetgauge.analysis.coverage_weights import compare_weighting
+from streetgauge.analysis.transfer_curve import corrections
 from streetgauge.errors import InputError, closest
 from streetgauge.evaluation import (
     FEW_LOCATIONS,
@@ -104,6 +105,8 @@ def make_areas(study: Study, key: str, progress: Progress) -> Done:
     metrics["headline"] = headline({kind: kinds[kind] for kind in sorted(kinds)})
     if study.settings.coverage is not None and study.unweighted.exists():
         metrics["coverage_weights"] = _effect_of_weights(known, frame)
+    if added := corrections(read_table(own.predictions)):
+        metrics["correction"] = added
     if has_curve(study):
         metrics["transfer"] = json.loads(study.transfer_curve.read_text(encoding="utf-8"))
     every = _with_untested(frame, estimates, known.outcomes)

@@ -48,7 +48,7 @@ __all__ = ["remove_folds_of_another_kind", "remove_other_folds", "stored_setting
 
 def train(study: Study, key: str, progress: Progress) -> Done:
     """Features and deciles -> folds.parquet, predictions.parquet and the bundles in model/."""
-    from streetgauge.analysis.transfer_curve import TransferCurve
+    from streetgauge.analysis.transfer_curve import TransferCurve, correction_lines, corrections
     from streetgauge.model.transfer import find_start, known_areas
 
     settings, transfer = study.settings, study.settings.transfer
@@ -87,6 +87,7 @@ def train(study: Study, key: str, progress: Progress) -> Done:
     if start is not None:
         tested = folds.loc[folds["fold"] > 0, "area"]
         notes = (*_share_taken(work, splits), *start.notes, *known_areas(start.area_hashes, tested))
+        notes += tuple(correction_lines(corrections(read_table(study.predictions))))
     study.transfer_curve.unlink(missing_ok=True)
     if start is not None and has_curve(study):
         curve = TransferCurve(data, splits, start, settings.train, seed=settings.seed)

@@ -218,10 +218,10 @@ class TrainSettings(Settings):
         description="train on so many principal components of the features, not on all: "
         "several times as fast, a little less exact",
     )
-    tune: Literal["all", "scaled", "head"] = Field(
+    tune: Literal["correction", "all", "scaled", "head"] = Field(
         "all",
-        description="what moves when a trained model is tuned further: all layers, those "
-        "before the pooling at a tenth of the rate, or only those after the pooling",
+        description="what labels do to a model that is there: correct it as it is; or move all "
+        "layers, those before the pooling at a tenth of the rate, or only those after the pooling",
     )
     precision: Literal["auto", "float32", "bfloat16"] = Field(
         "auto", description="of the products; auto takes bfloat16 where the processor has it"
@@ -251,10 +251,11 @@ class TransferSettings(Settings):
     share: Annotated[float, Strict(), Field(ge=0, le=1)] = Field(
         1.0, description="of the areas that can be trained on; 0: the model as it is"
     )
-    tune: Literal["all", "scaled", "head"] = Field(
-        "scaled",
-        description="what moves: all layers, those before the pooling at a tenth of the rate, or "
-        "only those after the pooling",
+    tune: Literal["correction", "all", "scaled", "head"] = Field(
+        "correction",
+        description="what labels do: correct the model as it is, where that lowers the error of "
+        "areas that are held out; or move its network, all layers, those before the pooling at a "
+        "tenth of the rate, or only those after the pooling",
     )
     curve: StrictBool = Field(
         False,

@@ -54,6 +54,7 @@ def caveats(data: ReportData, labels: Mapping[str, str]) -> list[str]:
     return [
         *([held_out(metrics["scheme"])] if outcomes else ()),
         *_other_areas(provenance, labels),
+        *_corrected(metrics.get("correction") or {}, labels),
         *_few_areas(outcomes, classes),
         *_incomplete_outcomes(provenance, labels),
         *_missing_areas(outcomes, labels, classes),
@@ -85,6 +86,24 @@ def _other_areas(
             f"Values of {source} areas were carried to {to} areas for {listed(names)}; how many "
             "areas that concerns stands under “Official statistics” below."
         )
+
+
+def _corrected(found: Mapping[str, Any], labels: Mapping[str, str]) -> Iterable[str]:
+    """State for which outcomes labels changed what the model of another city gives."""
+    for changed in (True, False):
+        own = {n: e for n, e in found.items() if bool(e["n_corrected"]) is changed}
+        named = [labels.get(name, name) for name in own]
+        if named and changed:
+            gains = [f"{percent(e['gain'])} for {labels.get(n, n)}" for n, e in own.items()]
+            yield (
+                "The model comes from another city, and labels of this one correct it: the squared "
+                f"error of areas that were held out falls by {listed(gains)}."
+            )
+        elif named:
+            yield (
+                "The model comes from another city. Labels of this one do not lower the error of "
+                f"areas that were held out for {listed(named)}: the order of areas is its own."
+            )
 
 
 def _few_areas(evaluations: Mapping[str, Any], classes: int) -> Iterable[str]:
