@@ -153,7 +153,7 @@ def test_the_demo_s_report_has_who_is_missing_and_misjudged_how_old_images_are_a
     run: Run, demo: Path
 ) -> None:
     page = (demo / "report.html").read_text(encoding="utf-8")
-    section = page.partition('<section id="people"')[2].partition("</section>")[0]
+    section = page.partition('<details id="people"')[2].partition("</section>")[0]
     for title in ("Areas without images", "The age of the images", "Groups of areas"):
         assert f"<h3>{title}</h3>" in section
     assert "<h3>Responsible use</h3>" in section

@@ -29,6 +29,7 @@ from streetgauge.report import (
     draw_figures,
     draw_maps,
     processes,
+    read_basemap,
     render,
     render_map,
     save_figures,
@@ -121,7 +122,14 @@ def _official(study: Study) -> ReportData:
         provenance=about,
         skips=study.skips(),
         locations=pd.DataFrame(),
+        basemap=_basemap(study),
     )
+
+
+def _basemap(study: Study) -> dict[str, Any]:
+    wishes = study.settings.report
+    files = {"water": wishes.water, "roads": wishes.roads, "places": wishes.places}
+    return dict(read_basemap(files))
 
 
 def _collect(study: Study, progress: Progress) -> tuple[ReportData, tuple[str, ...]]:
@@ -157,6 +165,7 @@ def _collect(study: Study, progress: Progress) -> tuple[ReportData, tuple[str, .
         change=read_findings(study, study.change_findings),
         sample=read_findings(study, study.sample_findings),
         survey=read_findings(study, study.survey_findings),
+        basemap=_basemap(study),
     )
     return data, () if gallery is None else (gallery.summary(),)
 

@@ -1,3 +1,4 @@
+from .basemap import read_basemap as read_basemap
 from .data import PredictedCity as PredictedCity
 from .data import ReportData as ReportData
 from .figures.draw import Figure as Figure

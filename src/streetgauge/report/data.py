@@ -56,6 +56,8 @@ class ReportData:
     imagery : mapping
         What is known of the study's images: ``views``, ``licence``, ``captured``, ``n``,
         ``found``, ``exclude``, each if known.
+    basemap : mapping of GeoDataFrame
+        Layers to draw over the areas, from `streetgauge.report.read_basemap`.
     age, coverage, fairness : mapping, optional
         When images were taken, which areas have some, and which groups are misjudged: from
         `study_age`, `study_coverage` and `study_fairness` of `streetgauge.pipeline`.
@@ -88,6 +90,7 @@ class ReportData:
     imagery: Mapping[str, Any] = field(default_factory=dict)
     concepts: Mapping[str, Any] = field(default_factory=dict)
     concept_examples: Mapping[str, Mapping[str, Sequence[Shot]]] = field(default_factory=dict)
+    basemap: Mapping[str, Any] = field(default_factory=dict)
     age: Mapping[str, Any] | None = None
     coverage: Mapping[str, Any] | None = None
     fairness: Mapping[str, Any] | None = None

@@ -18,6 +18,7 @@ import shapely
 from pyproj import Transformer
 
 from streetgauge.evaluation import metric_crs
+from streetgauge.report.basemap import on_map
 from streetgauge.report.data import ReportData
 from streetgauge.report.text.numbers import unit
 
@@ -204,7 +205,9 @@ def _texts(areas: pd.DataFrame, column: str, extra: int) -> list[str | None] | N
     return values + [None] * extra
 
 
-def outline(areas: gpd.GeoDataFrame) -> dict[str, Any] | None:
+def outline(
+    areas: gpd.GeoDataFrame, basemap: Mapping[str, gpd.GeoDataFrame] | None = None
+) -> dict[str, Any] | None:
     """Draw the areas' boundaries for the page.
 
     Neighbours are simplified together (``shapely.coverage_simplify``) and rounded to one grid, so
@@ -214,6 +217,8 @@ def outline(areas: gpd.GeoDataFrame) -> dict[str, Any] | None:
     ----------
     areas : GeoDataFrame by area
         Boundaries; with ``district``, borders between districts are drawn too.
+    basemap : mapping of GeoDataFrame, optional
+        Layers to draw over them, from `read_basemap`.
 
     Returns
     -------
@@ -222,7 +227,8 @@ def outline(areas: gpd.GeoDataFrame) -> dict[str, Any] | None:
         latitude of points over the grid, row by row from the north-west), each None if the
         coordinate system is not known; ``shapes``: for every row of ``areas`` a list of
         rings ``[x, y, dx, dy, dx, dy, ...]``, or None where there is no polygon; ``borders``: lines
-        written in the same way. None if no row has a polygon.
+        written in the same way, and ``water``, ``roads`` and ``places`` of the basemap. None if no
+        row has a polygon.
     """
     geometry = areas.geometry
     if areas.crs is not None:
@@ -252,6 +258,7 @@ def outline(areas: gpd.GeoDataFrame) -> dict[str, Any] | None:
         shapes.append(rings or [_dot(on_grid(shapely.get_coordinates(original.centroid))[0])])
     districts = areas["district"].tolist() if "district" in areas.columns else None
     frame = (left, bottom, left + max(right - left, step), bottom + max(top - bottom, step))
+    drawn = on_map(basemap or {}, geometry.crs, frame, step)
     return {
         "width": max(round((right - left) / step), 1),
         "height": max(round((top - bottom) / step), 1),
@@ -259,6 +266,7 @@ def outline(areas: gpd.GeoDataFrame) -> dict[str, Any] | None:
         "lattice": None if areas.crs is None else _lattice(geometry.crs, frame),
         "shapes": [None if s is None else [_deltas(ring[:-1]) for ring in s] for s in shapes],
         "borders": [] if districts is None else [_deltas(b) for b in _borders(shapes, districts)],
+        **{k: v if k == "places" else [_deltas(_tidy(b)) for b in v] for k, v in drawn.items()},
     }
 
 

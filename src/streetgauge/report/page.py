@@ -344,7 +344,7 @@ def _geometry(data: ReportData) -> tuple[dict[str, Any] | None, str]:
             "There is no map: the study's areas come from a table without boundaries. With a "
             "boundary file under [areas] this page draws them."
         )
-    geometry = outline(data.areas)
+    geometry = outline(data.areas, data.basemap)
     if geometry is None:
         return None, "There is no map: no area of the study's boundary file has a polygon."
     return geometry, ""

@@ -86,8 +86,11 @@ def _map_context(city: PredictedCity, data: ReportData) -> dict[str, Any]:
 
 def _context(city: PredictedCity, data: ReportData) -> dict[str, Any]:
     classes = int(city.bundle["classes"])
+    shared = _map_context(city, data)
     return {
-        **_map_context(city, data),
+        **shared,
+        # Without areas there is nothing for the script to show.
+        "evaluations": shared["evaluations"] if len(city.table) else {},
         "city": city,
         "one": unit(classes)[0],
         "counts": words.counts(city),

@@ -115,6 +115,13 @@ class ReportSettings(Settings):
     area_images: Annotated[int, Strict(), Field(ge=0, le=6)] = Field(
         2, description="images on an area's card; 0 for none"
     )
+    water: Path | None = Field(
+        None, description="water on the map: polygons, a GeoPackage or GeoJSON"
+    )
+    roads: Path | None = Field(None, description="roads on the map: lines, in such a file")
+    places: Path | None = Field(
+        None, description="names of places on the map: points with a column `name`"
+    )
     megabytes: Positive = Field(
         1.5, description="that images may add to the page; the most telling ones come first"
     )

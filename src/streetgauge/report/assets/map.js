@@ -9,6 +9,7 @@ const figures = geometry ? [...maps.querySelectorAll("figure")].map((figure) => 
 })) : [];
 const paths = [], boxes = [], centres = [];
 const borders = geometry ? new Path2D() : null;
+const water = new Path2D(), roads = new Path2D();
 const trace = (path, steps, close) => {
   let x = steps[0], y = steps[1], left = x, top = y, right = x, bottom = y;
   path.moveTo(x, y);
@@ -35,6 +36,8 @@ if (geometry) {
     centres.push([(whole[0] + whole[2]) / 2, (whole[1] + whole[3]) / 2]);
   });
   geometry.borders.forEach((line) => trace(borders, line, false));
+  (geometry.water || []).forEach((ring) => trace(water, ring, true));
+  (geometry.roads || []).forEach((line) => trace(roads, line, false));
 }
 const shown = () => figures.filter((f) => (state.layer === "all"
   ? f.figure.classList.contains("abreast") : f.layer === state.layer));
@@ -118,6 +121,11 @@ const paint = (canvas, layer, fitted, ratio) => {
     pen.fillStyle = hatch(pen, fine, "--edge", 7);
     pen.fill(groups.get("wide"), "evenodd");
   }
+  pen.fillStyle = colour("--water");
+  pen.fill(water, "evenodd");
+  pen.strokeStyle = colour("--road");
+  pen.lineWidth = 0.9 * fine;
+  pen.stroke(roads);
   pen.strokeStyle = colour("--border");
   pen.lineWidth = 0.7 * fine;
   pen.stroke(borders);
@@ -154,6 +162,9 @@ const letter = (pen, fitted, ratio = window.devicePixelRatio || 1) => {
     pen.strokeText(text, x, y); pen.fillText(text, x, y);
   };
   districts.forEach(({ name, x, y }) => write(name, fitted.left + x * fitted.scale, fitted.top + y * fitted.scale));
+  pen.font = pen.font.replace("600", "400");
+  (geometry.places || []).forEach(([x, y, name]) => write(name, fitted.left + x * fitted.scale, fitted.top + y * fitted.scale));
+  pen.font = pen.font.replace("400", "600");
   if (!geometry.step) return;
   // The longest of 1, 2 and 5 metres, tens of metres, ... that a fifth of the map holds.
   const most = (0.2 * fitted.width * geometry.step) / fitted.scale, ten = 10 ** Math.floor(Math.log10(most));
