@@ -74,7 +74,7 @@ class Metrics(dict[str, Any]):
             ``label``, ``n_areas``; ``mae`` (mean absolute error in classes), ``within_1`` (share of
             areas at most one class off) and ``spearman``, each with ``_low`` and ``_high``; and for
             each kind of folds ``gain_<kind>`` (how much lower the mean absolute error is
-            than that of the best guess without images) with ``_low``, ``_high`` and ``_over``
+            than that of the best baseline without images) with ``_low``, ``_high`` and ``_over``
             (which guess that is). NaN where a figure is not defined.
         """
         rows, evaluations = {}, self.get("outcomes", {})
@@ -144,7 +144,7 @@ class Metrics(dict[str, Any]):
         how = str(scheme.get("description") or "")
         notes = [
             f"MAE: mean absolute error in {many}{share}. Images add: how much less that is than "
-            "by the best guess without them.",
+            "by the best baseline without them.",
             f"{how[:1].upper()}{how[1:]}." if how else "",
             f"Caution: {scheme['caution']}" if scheme.get("caution") else "",
         ]

@@ -106,7 +106,7 @@ def test_images_that_see_the_latent_beat_what_has_no_image():
     account = account_of(*city(noise=0.5)[:2])
     adds = account["gain"]
     assert adds["mae"]["low"] > 0.5
-    # Place tells nothing in this city, so the best guess is the middle.
+    # Place tells nothing in this city, so the best baseline is the middle.
     assert adds["over"] == "constant"
     assert adds["spearman"]["low"] > 0.5
 

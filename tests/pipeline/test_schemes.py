@@ -106,7 +106,7 @@ def test_a_network_is_tested_by_every_scheme_and_the_report_says_how(
             assert f"{clearly} regression (linear) by" in report
             assert "clearly" in run("run", place, "-q")[1]
         assert metrics["scheme"]["description"][1:] in report
-        assert "each area predicted by a network that never saw it" in report
+        assert "each area predicted by a model that was not trained on it" in report
         assert metrics["areas_tested"] == areas
         for account in metrics["outcomes"].values():
             assert account["n_areas"] == areas
@@ -336,7 +336,7 @@ def test_splits_of_single_locations_run_and_are_called_leaking_everywhere(
         assert account["spearman_within_folds"] is None
     report = (place / "report.html").read_text(encoding="utf-8")
     assert "These figures leak." in report
-    assert "never saw it" not in report
+    assert "not trained on it" not in report
     again = study(f'file = "{place / "splits.parquet"}"', name="again")
     assert "two parts" in run("check", again)[2]
 

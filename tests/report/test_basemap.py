@@ -39,7 +39,7 @@ def test_a_large_layer_is_simplified_to_what_a_page_can_hold():
     rng = np.random.default_rng(2)
     lines = [
         LineString(np.cumsum(rng.normal(0, 9, (400, 2)), axis=0) + np.array([504_000, 203_000]))
-        for _ in range(300)
+        for _ in range(120)
     ]
     found = on_map({"roads": frame(*lines)}, "EPSG:27700", FRAME, STEP)
     assert 0 < sum(map(len, found["roads"])) <= MOST_POINTS

@@ -82,8 +82,8 @@ def test_nothing_reported_and_nothing_compared_are_different_sentences() -> None
     ("difference", "words"),
     [
         (estimate(0.05, -0.02, 0.12), "not clearly different"),
-        (estimate(0.05, 0.02, 0.12), "the full model knows more"),
-        (estimate(-0.05, -0.12, -0.02), "the concepts know more"),
+        (estimate(0.05, 0.02, 0.12), "the full model explains more"),
+        (estimate(-0.05, -0.12, -0.02), "the concepts explain more"),
     ],
 )
 def test_the_readable_model_stands_next_to_the_full_one(

@@ -202,7 +202,9 @@ def test_years_are_read_from_vintages(text, years):
 def test_the_note_on_shuffled_labels_says_which_leaks_it_cannot_see() -> None:
     outcome = {"metrics": {}, "shuffled": {"largest": 0.1, "chance": 0.2}}
     (note,) = evaluation.notes(outcome, 10)
-    assert note.startswith("With shuffled labels rho is at most 0.10, no more than chance gives.")
+    assert note.startswith(
+        "With shuffled labels Spearman’s ρ is at most 0.10, no more than chance gives."
+    )
     assert "cannot see images or positions that training and test areas share" in note
     assert "or an outcome among the features" in note
 

@@ -153,7 +153,7 @@ def test_the_card_has_the_frames_numbers_and_the_areas_rank_among_all(opened, ma
     found = opened.card(99)
     assert found["predicted"] == f"{row['decile']} ({row['low']} to {row['high']})"
     assert found["images"] == str(row["n_views"])
-    assert found["share seen"] == f"{100 * row['share_with_images']:.0f} %"
+    assert found["postcodes with images"] == f"{100 * row['share_with_images']:.0f} %"
     assert found["disagreement"] == f"{row['disagreement']:.2f} deciles"
     below = round(100 * (scores < row["score"]).sum() / (len(scores) - 1))
     text = opened.page.inner_text("#card")
@@ -280,9 +280,11 @@ def test_axe_finds_no_serious_fault(show, make_study, scheme, viewport):
     page = show(render(data), viewport, color_scheme=scheme)
     page.drawn()
     page.page.evaluate(axe + "; 0")
-    for layer in ("swipe", "flags"):
+    for layer, folds in (("swipe", "[open]"), ("pair", "")):
         page.layer(layer)
         page.page.fill("#find", "A002")
+        unfold = "folds => document.querySelectorAll(`details${folds}`).forEach(d => d.open = true)"
+        page.page.evaluate(unfold, folds)
         found = page.page.evaluate(
             "axe.run(document, {resultTypes: ['violations']}).then(r => r.violations.map(v =>"
             "[v.impact, v.id, v.nodes.slice(0, 3).map(n => n.html + n.failureSummary)]))"

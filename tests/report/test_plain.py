@@ -30,7 +30,7 @@ def plain(accounts, second=None, classes=10):
 def test_how_close_images_come_is_stated_in_plain_words():
     text = plain({"a": account(MORE)}, {"a": account(MORE)})
     assert "60 % of areas are put into the right tenth or the one next to it" in text
-    assert "a typical area is 1.3 deciles off" in text
+    assert "the mean absolute error is 1.3 deciles" in text
     assert "and 30 % for Berries" in plain({"a": account(MORE), "b": account(MORE, 0.3)})
 
 

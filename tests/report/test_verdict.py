@@ -78,4 +78,4 @@ def test_what_was_not_tested_is_not_used_and_an_unknown_gain_calls_for_care():
 
 def test_only_the_reasons_of_the_verdict_are_given():
     found = verdict(evaluation(UNCLEAR, 6.0), None, with_images=0.6, classes=10)
-    assert found.reasons == ("It is not clearly closer than what needs no image.",)
+    assert found.reasons == ("The estimate is not clearly closer than what needs no image.",)

@@ -92,13 +92,14 @@ def best_estimate(low: float, over_images: float) -> dict:
 
 def test_a_finding_ends_with_the_best_estimate_and_whether_it_needs_images():
     clear = words.finding(account() | {"best": best_estimate(0.1, 0.2)}, METRICS)
-    assert "The best estimate, of images and places, is 1.10 deciles off: 0.20 closer" in clear
+    best = "The mean absolute error of the best estimate, of images and places, is 1.10 deciles"
+    assert f"{best}: 0.20 closer" in clear
     assert "does not need" not in clear
     unclear = words.finding(account() | {"best": best_estimate(-0.1, 0.2)}, METRICS)
-    assert unclear.endswith("(kriging): that images help is not shown.")
+    assert unclear.endswith("kriging of the areas around: that images help is not shown.")
     useless = words.finding(account() | {"best": best_estimate(-0.3, -0.2)}, METRICS)
     assert "0.20 further off than images alone" in useless
-    assert "It is no better than a guess from the areas around (kriging)" in useless
+    assert "It is no better than kriging of the areas around" in useless
     assert useless.endswith("this map does not need images.")
 
 
@@ -107,7 +108,7 @@ def test_the_summary_counts_the_outcomes():
     assert summary(a=account(), b=account()).startswith("For all 2 outcomes")
     mixed = summary(a=account(), b=less)
     assert "For 1 of 2 outcomes (Apples)" in mixed
-    assert "For Berries guessing without images is clearly closer." in mixed
+    assert "For Berries the best baseline without images is clearly closer." in mixed
     assert summary(a=less, b=less).startswith("For none of the 2 outcomes")
     assert "clearly closer than" in summary(a=account())
     assert "not known" in summary(a=account() | {"gain": None})
@@ -169,7 +170,7 @@ def table(shift):
 
 def test_folds_that_disagree_on_the_level_of_scores_are_reported():
     text = caveats({"a": account(spearman_within_folds=0.834)}, table=table(4.0))
-    assert "For Apples (rho within folds 0.83) the networks" in text
+    assert "For Apples (Spearman’s ρ within folds 0.83) the networks" in text
     assert "do not agree on the level" in text
     assert "do not agree on the level" not in caveats({"a": account()}, table=table(0.0))
 

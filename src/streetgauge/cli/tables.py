@@ -67,7 +67,7 @@ def _print_figures(study: Study, metrics: dict[str, Any], screen: Screen) -> Non
         f"Below each figure its {metrics['interval_level']:.0%} interval. MAE: mean "
         f"absolute error in {many}, of the best estimate from all that is known, and of images "
         f"alone, as all that follows. Images add: how much less the latter is than that of the "
-        "best guess without them, which is named; "
+        "best baseline without them, which is named; "
         f"{'; '.join(f'{kind}: {how}' for kind, how in sorted(schemes.items()))}.",
         Column("outcome", min_width=12),
         *_number_columns("best est.\nMAE", "images\nMAE", near, "Spearman\nρ", *added, *attainable),
@@ -110,7 +110,7 @@ def _headline_cells(
 
 
 def _over(gain: Mapping[str, Any]) -> str:
-    """Name the best guess without images, on two lines where it is long."""
+    """Name the best baseline without images, on two lines where it is long."""
     return str(gain["over"]).replace("-and-", "-and-\n")
 
 

@@ -1,6 +1,9 @@
 // Switches: outcome, layer, legend, divider and search.
 byId("controls").hidden = byId("tools").hidden = false;
 const turn = () => {
+  document.querySelectorAll(".verdicts a").forEach((each, k) => {
+    if (k === state.outcome) each.setAttribute("aria-current", "true"); else each.removeAttribute("aria-current");
+  });
   if (geometry) { showLegends(); nameMaps(); later(); }
   if (state.area >= 0) write(state.area);
   remember();

@@ -53,7 +53,7 @@ METRICS = {"mae": "Mean absolute error ({many})", "spearman": "Spearman’s ρ"}
 
 
 def added(metrics: Mapping[str, Any], labels: Mapping[str, str]) -> Sketch | None:
-    """Draw what the images add over the best guess without any, in every kind of folds."""
+    """Draw what the images add to the best baseline without any, in every kind of folds."""
     cells = [
         {"outcome": name, "folds": kind, "metric": metric, "areas": cell["n_areas"]}
         | {k: cell[metric][k] for k in ("value", "low", "high", "over", "images", "baseline")}
@@ -103,7 +103,7 @@ def added(metrics: Mapping[str, Any], labels: Mapping[str, str]) -> Sketch | Non
     return Sketch(
         canvas,
         table,
-        "What the images add over the best guess without them",
+        "What the images add to the best baseline without them",
         "How much less the predictions from images err, and how much better they rank the areas, "
         "than the best baseline that sees no image, chosen for each outcome, metric and kind of "
         f"folds by its result; paired {words.percent(metrics['interval_level'])} intervals; right "
@@ -196,7 +196,7 @@ def sources(metrics: Mapping[str, Any], labels: Mapping[str, str]) -> Sketch | N
     return Sketch(
         canvas,
         table,
-        "What each source of features tells",
+        "What each source of features adds",
         "Spearman’s ρ of predicted and actual areas from each source alone and from all together, "
         "and, of three sources or more, from all but the one that is named; by the same Gaussian "
         f"processes on the same folds, with {words.percent(metrics['interval_level'])} intervals.",

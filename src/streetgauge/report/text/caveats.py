@@ -201,7 +201,7 @@ def _shifted_folds(
         far = by_fold["mean"].abs() * np.sqrt(by_fold["size"]) > 4 * rest.std()
         if (far & (by_fold["mean"].abs() > 0.25 * score.std())).any():
             rho = evaluations.get(str(name), {}).get("spearman_within_folds")
-            within = "" if rho is None else f" (rho within folds {number(rho)})"
+            within = "" if rho is None else f" (Spearman’s ρ within folds {number(rho)})"
             shifted.append(labels.get(str(name), str(name)) + within)
     if shifted:
         yield (
@@ -225,7 +225,7 @@ def tested(scheme: Mapping[str, Any]) -> str:
         return "by networks trained on other locations of these areas"
     if scheme.get("known_areas", 0) != 0:
         return "by networks that started from a model that may have seen them"
-    return "each area predicted by a network that never saw it"
+    return "each area predicted by a model that was not trained on it"
 
 
 def held_out(scheme: Mapping[str, Any]) -> str:

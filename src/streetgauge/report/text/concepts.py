@@ -109,7 +109,7 @@ def _readable(readable: Mapping[str, Any] | None) -> str:
     span_of = f"full less readable {span(more)}"
     if more["low"] <= 0 <= more["high"]:
         return f"{text}; they are not clearly different ({span_of})."
-    better = "the full model knows more" if more["low"] > 0 else "the concepts know more"
+    better = "the full model explains more" if more["low"] > 0 else "the concepts explain more"
     return f"{text}; {better} ({span_of})."
 
 

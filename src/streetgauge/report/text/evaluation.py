@@ -283,7 +283,7 @@ def _trust(outcome: Mapping[str, Any], classes: int) -> Iterator[str]:
     if rho is not None and p is not None and p < 0.05 and rho > 0:
         yield (
             "Where an area’s locations disagree more, its error tends to be larger "
-            f"(rho {numbers.number(rho)}, {_p(p)})."
+            f"(Spearman’s ρ {numbers.number(rho)}, {_p(p)})."
         )
     applicability = outcome.get("area_of_applicability") or {}
     if applicability.get("n_outside"):
@@ -307,9 +307,9 @@ def _shuffled(outcome: Mapping[str, Any], classes: int) -> Iterator[str]:
         else f"more than the {numbers.number(chance)} of chance"
     )
     yield (
-        f"With shuffled labels rho is at most {numbers.number(largest)}, {limit}. This checks only "
-        "that labels of tested areas do not reach the training; it cannot see images or positions "
-        "that training and test areas share, or an outcome among the features."
+        f"With shuffled labels Spearman’s ρ is at most {numbers.number(largest)}, {limit}. "
+        "This checks only that labels of tested areas do not reach the training. It cannot see "
+        "images or positions that training and test areas share, or an outcome among the features."
     )
 
 

@@ -21,11 +21,11 @@ __all__ += ["gain_direction"]
 
 IMAGE_FREE = {
     "random": "chance",
-    "kriging": "a guess from the areas around (kriging)",
-    "density": "a guess from how densely locations lie",
-    "columns": "a guess from the study’s other columns",
-    "density-and-kriging": "a guess from the areas around and how densely locations lie",
-    "columns-and-kriging": "a guess from the areas around and the study’s other columns",
+    "kriging": "kriging of the areas around",
+    "density": "the density of locations",
+    "columns": "the study’s other columns",
+    "density-and-kriging": "kriging and the density of locations",
+    "columns-and-kriging": "kriging and the study’s other columns",
     "previous": "the earlier release",
 }
 
@@ -95,7 +95,7 @@ def other_summary(labels: Mapping[str, str], metrics: Mapping[str, Any]) -> str:
         count = f"all {many}" if len(more) == many else f"{which}{len(more) or 'none'} of {many}"
         text = f"{held}, they do so for {count}{named}"
     if kind == "random":
-        return f"{text}; there the best guess knows an area’s neighbours."
+        return f"{text}; there the best baseline uses an area’s neighbours."
     return f"{text}; there an area’s neighbours are mostly held out with it."
 
 
@@ -141,8 +141,8 @@ def _best_in_words(evaluation: Mapping[str, Any], metrics: Mapping[str, Any]) ->
     classes = int(metrics.get("classes", 10))
     many = unit(classes)[1]
     text = (
-        f" The best estimate, of {listed(best['from'].split(', '))}, is "
-        f"{number(best['metrics']['mae']['value'])} {many} off"
+        f" The mean absolute error of the best estimate, of {listed(best['from'].split(', '))}, is "
+        f"{number(best['metrics']['mae']['value'])} {many}"
     )
     more = best["gain_over_images"]["mae"]
     if more["low"] is not None:
@@ -185,26 +185,26 @@ def summary(labels: Mapping[str, str], metrics: Mapping[str, Any]) -> str:
             "unclear": "are neither clearly closer nor clearly further off than",
             "less": "do not come as close as",
         }[verdicts[known[0]]]
-        return f"For {labels[known[0]]}, the images {what} the best guess without an image."
+        return f"For {labels[known[0]]}, the images {what} the best baseline without images."
     if len(more) == len(known):
         return (
             f"For all {len(known)} outcomes the images come clearly closer to the actual {many} "
-            "than the best guess without an image."
+            "than the best baseline without images."
         )
     if not more:
         text = (
             f"For none of the {len(known)} outcomes do the images come clearly closer to the "
-            f"actual {many} than the best guess without an image."
+            f"actual {many} than the best baseline without images."
         )
     else:
         text = (
             f"For {len(more)} of {len(known)} outcomes ({listed(more)}) the images come clearly "
-            f"closer to the actual {many} than the best guess without an image."
+            f"closer to the actual {many} than the best baseline without images."
         )
     if unclear and more:
         text += f" For {listed(unclear)} there is no clear difference."
     if less:
-        text += f" For {listed(less)} guessing without images is clearly closer."
+        text += f" For {listed(less)} the best baseline without images is clearly closer."
     return text
 
 
@@ -240,7 +240,7 @@ def plain(labels: Mapping[str, str], metrics: Mapping[str, Any]) -> str:
     )
     if worst != best:
         return f"{text}, and {percent(close[worst])} for {labels[worst]}."
-    return f"{text}; a typical area is {number(off, 1)} {unit(classes)[1]} off."
+    return f"{text}; the mean absolute error is {number(off, 1)} {unit(classes)[1]}."
 
 
 def plainer(

@@ -79,11 +79,14 @@ def _gain(words: list[str]) -> tuple[str, str]:
     if not words:
         return "care", "What images add is not known."
     if not certain:
-        return "no", "It is not clearly closer than what needs no image."
+        return "no", "The estimate is not clearly closer than what needs no image."
     if certain < len(words):
-        return "care", "It is clearly closer than what needs no image in one of two tests only."
+        return (
+            "care",
+            "The estimate is clearly closer than what needs no image in one of two tests only.",
+        )
     tests = "both tests" if len(words) > 1 else "the one test"
-    return "use", f"It is clearly closer than what needs no image, in {tests}."
+    return "use", f"The estimate is clearly closer than what needs no image, in {tests}."
 
 
 def _coverage(share: float) -> tuple[str, str]:
