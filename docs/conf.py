@@ -10,18 +10,21 @@ from settings_table import write_settings_table
 
 project = "streetgauge"
 author = "The streetgauge developers"
-extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
-myst_enable_extensions = ["colon_fence"]
+extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx_copybutton"]
+myst_enable_extensions = ["colon_fence", "deflist"]
 myst_heading_anchors = 3
 exclude_patterns = ["_build"]
-html_theme = "alabaster"
+html_theme = "furo"
+html_title = "streetgauge"
 html_static_path = ["static"]
 html_css_files = ["guide.css"]
 html_theme_options = {
-    "description": "Inequality, measured from street images",
-    "fixed_sidebar": True,
-    "page_width": "1100px",
+    "source_repository": "https://github.com/streetgauge/streetgauge/",
+    "source_branch": "main",
+    "source_directory": "docs/",
 }
+copybutton_exclude = ".linenos, .gp, .go"
+copybutton_prompt_text = ">>> "
 autodoc_typehints = "description"
 autodoc_typehints_description_target = "documented"
 napoleon_google_docstring = False
