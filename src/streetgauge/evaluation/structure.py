@@ -259,8 +259,8 @@ def _local_p(
     and half a second to be imported.
     """
     n, counts = len(z), np.diff(weights.indptr)
-    rng = np.random.RandomState(seed)
-    drawn = np.array([rng.permutation(n - 1)[: counts.max()] for _ in range(permutations)])
+    rng, most = np.random.RandomState(seed), counts.max()
+    drawn = np.array([rng.permutation(n - 1)[:most] for _ in range(permutations)])
     scale = (n - 1) / (z * z).sum()
     p = np.empty(n, np.float32)
     for i, count in enumerate(counts):

@@ -93,12 +93,29 @@ def _filters(points: Floats) -> Iterator[_Filter]:
     """Give a filter for each covariance of the grid."""
     before, distances = _neighbours(points)
     between = np.linalg.norm(points[before][:, :, None] - points[before][:, None], axis=3)
-    near = np.median(distances[:, 0][np.isfinite(distances[:, 0])])
+    there = np.isfinite(distances)
+    near = np.median(distances[:, 0][there[:, 0]])
     far = float(np.linalg.norm(np.ptp(points, axis=0)))
     ranges = np.geomspace(max(near, far / 1000), 2 * far, RANGES)
-    for smoothness, reach, nugget in product(SMOOTHNESS, ranges, NUGGETS):
-        yield _filter(before, distances, between, (smoothness, reach, nugget))
-    yield _filter(before, distances, between, (0.5, near, 1.0))
+    distances = np.where(there, distances, 0.0)
+    pairs = there[:, :, None] & there[:, None]
+    # The same places in the matrix for all: only what stands there differs.
+    columns = np.column_stack([before, np.arange(len(points))])
+    order = np.argsort(columns, axis=1, kind="stable")
+    columns = np.take_along_axis(columns, order, axis=1)
+
+    def correlations(smoothness: float, reach: float) -> tuple[Floats, Floats]:
+        return (
+            there * _matern(distances, smoothness, reach),
+            pairs * _matern(between, smoothness, reach),
+        )
+
+    for covariance in product(SMOOTHNESS, ranges):
+        to_own, among = correlations(*covariance)
+        for nugget in NUGGETS:
+            yield _filter(columns, order, (1 - nugget) * to_own, (1 - nugget) * among)
+    to_own, among = correlations(0.5, near)
+    yield _filter(columns, order, 0.0 * to_own, 0.0 * among)
 
 
 def _neighbours(points: Floats) -> tuple[Integers, Floats]:
@@ -116,28 +133,22 @@ def _neighbours(points: Floats) -> tuple[Integers, Floats]:
     return np.where(np.isfinite(distances), positions, 0), distances
 
 
-def _filter(
-    before: Integers, distances: Floats, between: Floats, covariance: tuple[float, float, float]
-) -> _Filter:
-    n, m = before.shape
-    there = np.isfinite(distances)
-    shared = 1 - covariance[2]
-    to_own = np.where(there, shared * _matern(distances, *covariance[:2]), 0.0)
-    among = shared * _matern(between, *covariance[:2]) * (there[:, :, None] & there[:, None])
+def _filter(columns: Integers, order: Integers, to_own: Floats, among: Floats) -> _Filter:
+    """Make a filter from the covariances of areas with their neighbours, and of these."""
+    n, m = to_own.shape
     among[:, np.arange(m), np.arange(m)] = 1.0
     weights = np.linalg.solve(among, to_own[..., None])[..., 0]
     deviation = np.sqrt((1 - (weights * to_own).sum(axis=1)).clip(1e-9))
-    rows = np.repeat(np.arange(n), m + 1)
-    columns = np.column_stack([before, np.arange(n)]).ravel()
     entries = np.column_stack([-weights, np.ones(n)]) / deviation[:, None]
-    matrix = csr_array((entries.ravel(), (rows, columns)), shape=(n, n))
+    entries = np.take_along_axis(entries, order, axis=1)
+    rows = np.arange(n + 1) * (m + 1)
+    matrix = csr_array((entries.ravel(), columns.ravel(), rows), shape=(n, n))
     return _Filter(matrix, float(2 * np.log(deviation).sum()))
 
 
 def _matern(distances: Floats, smoothness: float, reach: float) -> Floats:
     """Matern correlations of smoothness 1/2, 3/2 or 5/2."""
-    finite = np.where(np.isfinite(distances), distances, 0.0)
-    scaled = np.sqrt(2 * smoothness) * finite / reach
+    scaled = np.sqrt(2 * smoothness) * distances / reach
     rise = {0.5: 0.0, 1.5: scaled, 2.5: scaled + scaled**2 / 3}[smoothness]
     found: Floats = (1 + rise) * np.exp(-scaled)
     return found
