@@ -21,7 +21,7 @@ import pytest
 from filelock import FileLock
 from shapely.geometry import box
 
-from small_worlds import Rows, keep_outcomes
+from small_worlds import Rows, change, keep_outcomes, leave_out_illness
 from streetgauge.cli import main
 
 # Tests run side by side, one core each; set before torch is imported, and for what tests start.
@@ -181,9 +181,11 @@ def demo_once(made_once: Callable[..., Path]) -> Path:
     def make(place: Path) -> None:
         make_city(place, seed=2019, n_areas=16, n_locations=64, workers=1)
         keep_outcomes(place, "income", "low_qualification", "crime")  # one of every source
+        change(place, "k = 5", "k = 3")
+        change(place, "[features]\n", '[features]\nengine = "torch"\n')  # the soonest loaded
         with (place / "study.toml").open("a", encoding="utf-8") as file:
             file.write("\n[train]\nensemble_size = 2\nepochs = 3\nwidth = 128\n")
-            file.write("\n[report]\nfigures = 'page'\n")
+            file.write("\n[report]\nfigures = 'page'\nocclusion = false\n")
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(sys, "argv", ["streetgauge", "demo", "--out", str(place)])
             with pytest.raises(SystemExit) as stop:
@@ -374,26 +376,23 @@ def finished(finished_once: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(finished_once, tmp_path / "finished"))
 
 
-def in_one_kind_of_folds(place: Path) -> Path:
-    """Train and test a study in its own folds alone: half of the work."""
-    file = place / "study.toml"
-    text = file.read_text(encoding="utf-8")
-    file.write_text(text.replace("k = 3", "k = 3\nother_folds = false"), encoding="utf-8")
+def plainer(place: Path) -> Path:
+    """Leave a study its own folds and one outcome: a quarter of the work."""
+    change(place, "k = 3", "k = 3\nother_folds = false")
+    leave_out_illness(place)
     return place
 
 
 @pytest.fixture
 def plain(grid: Path) -> Path:
-    """Give a fresh study of a small world in one kind of folds."""
-    return in_one_kind_of_folds(grid)
+    """Give a fresh study of a small world in one kind of folds, with one outcome."""
+    return plainer(grid)
 
 
 @pytest.fixture
 def finished_plain(made_once: Callable[..., Path], tmp_path: Path) -> Path:
     """Give a finished study of one's own in one kind of folds, quicker to be done again."""
-    once = made_once(
-        "finished-plain", lambda place: finish(in_one_kind_of_folds(write_grid(place)))
-    )
+    once = made_once("finished-plain", lambda place: finish(plainer(write_grid(place))))
     return Path(shutil.copytree(once, tmp_path / "finished"))
 
 

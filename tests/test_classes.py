@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from small_worlds import change
 from streetgauge.classes import crowded, equal_count, like_counts
 from streetgauge.io.files import read_metadata
 from streetgauge.settings import read_settings
@@ -22,6 +23,20 @@ dimension = 16
 views = 2
 signal = 0.8
 """
+
+
+@pytest.fixture
+def plain(grid: Path) -> Path:
+    """Give a fresh study with two outcomes, in one kind of folds."""
+    change(grid, "k = 3", "k = 3\nother_folds = false")
+    return grid
+
+
+@pytest.fixture
+def finished_plain(finished: Path) -> Path:
+    """Give a study with two outcomes of which the features are made."""
+    change(finished, "k = 3", "k = 3\nother_folds = false")
+    return finished
 
 
 def with_classes(study: Path, section: str, *, simulated: bool = False) -> Path:

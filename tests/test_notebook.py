@@ -66,7 +66,7 @@ def test_every_example_of_the_page_runs(city: Path, monkeypatch: pytest.MonkeyPa
     for block in blocks:
         exec(compile(block, "notebook.md", "exec"), names)
     assert names["nearest"].shape == (10, 1280)
-    assert set(names["training"]["split"]) == {*(f"fold-{k}" for k in range(1, 6)), "all"}
+    assert set(names["training"]["split"]) == {*(f"fold-{k}" for k in range(1, 4)), "all"}
     assert names["bundle"].name == "all"
 
 

@@ -200,6 +200,8 @@ def test_a_share_is_of_areas_each_trained_on_whole(
 def test_a_killed_curve_goes_on(here: TrainingData, lender: Bundle, tmp_path: Path) -> None:
     splits = make_splits(FOLDS, here.areas, here.deciles, seed=5)
     few = EvaluationSettings(draws=100)
+    train = TRAIN.model_copy(update={"epochs": 1})
+    begun = Start(lender.model, train, {"study": "There"}, ())
     asked: list[str] = []
 
     def draw(fail_at: int) -> None:
@@ -210,7 +212,7 @@ def test_a_killed_curve_goes_on(here: TrainingData, lender: Bundle, tmp_path: Pa
             return silent(name, *words)
 
         about = {"seed": 5, "shares": (0.0, 0.02), "evaluation": few}
-        curve = TransferCurve(here, splits, start(lender), TRAIN, **about)
+        curve = TransferCurve(here, splits, begun, train, **about)
         curve.draw(tmp_path, "s", progress)
 
     with pytest.raises(KeyboardInterrupt):

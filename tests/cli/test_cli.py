@@ -319,21 +319,21 @@ def test_a_stage_does_not_go_on_from_what_is_out_of_date(
 
 
 def test_another_label_is_shown_everywhere_and_trains_nothing_again(
-    run: Run, finished: Path
+    run: Run, finished_plain: Path
 ) -> None:
-    before = (finished / "predictions.parquet").read_bytes()
-    edit(finished / "study.toml", 'label = "Household income"', 'label = "Money at home"')
-    code, out, err = run("run", finished)
+    before = (finished_plain / "predictions.parquet").read_bytes()
+    edit(finished_plain / "study.toml", 'label = "Household income"', 'label = "Money at home"')
+    code, out, err = run("run", finished_plain)
     assert code == 0
     assert "train: up to date" in err
     assert "report: up to date" not in err
-    assert (finished / "predictions.parquet").read_bytes() == before
+    assert (finished_plain / "predictions.parquet").read_bytes() == before
     assert "Money at home" in out
-    page = (finished / "report.html").read_text(encoding="utf-8")
+    page = (finished_plain / "report.html").read_text(encoding="utf-8")
     assert "Money at home" in page
     assert "Household income" not in page
-    assert run("export", finished, "--out", finished / "bundle")[0] == 0
-    card = (finished / "bundle" / "README.md").read_text(encoding="utf-8")
+    assert run("export", finished_plain, "--out", finished_plain / "bundle")[0] == 0
+    card = (finished_plain / "bundle" / "README.md").read_text(encoding="utf-8")
     assert "Money at home" in card
     assert "Household income" not in card
 

@@ -26,7 +26,7 @@ def city(tmp_path: Path) -> Path:
     """Give a small city with images, and settings that make only training last a while."""
     place = tmp_path / "city"
     make_city(place, seed=5, n_areas=12, n_locations=48, workers=1)
-    keep_outcomes(place, "income", "crime")
+    keep_outcomes(place, "income")
     file = place / "study.toml"
     text = file.read_text(encoding="utf-8")
     assert "[train]" not in text

@@ -99,6 +99,7 @@ def test_without_other_folds_nothing_of_them_is_left(run: Run, finished: Path) -
 
 
 def test_next_to_blocks_stand_random_folds(run: Run, short: Path) -> None:
+    leave_out_illness(short)
     change(short, "[folds]\n", '[folds]\nscheme = "blocks"\nblock = 1000.0\n')
     assert run("run", short)[0] == 0
     metrics = figures(short)
@@ -137,6 +138,7 @@ def test_nothing_of_the_other_folds_survives_when_the_study_s_own_become_spatial
 def test_where_areas_lie_too_close_for_blocks_the_study_says_so_and_goes_on(
     run: Run, short: Path
 ) -> None:
+    leave_out_illness(short)
     change(short, "[folds]\n", "[folds]\nother_block = 100000.0\n")
     code, _, err = run("run", short)
     assert code == 0, err
@@ -149,6 +151,7 @@ def test_where_areas_lie_too_close_for_blocks_the_study_says_so_and_goes_on(
 def test_columns_and_an_earlier_release_are_baselines(
     run: Run, refuse: Callable[..., str], short: Path
 ) -> None:
+    change(short, "[folds]\n", "[folds]\nother_folds = false\n")
     add_columns(short, size=np.arange(49) ** 0.5)
     more = '\n[evaluation]\ncolumns = ["size"]\nprevious = { income = "illness" }\n'
     file = short / "study.toml"
