@@ -12,6 +12,7 @@ import pandas as pd
 import pytest
 import shapely
 from PIL import Image
+from scipy.special import ndtr
 
 from streetgauge.errors import InputError
 from streetgauge.settings import input_files, read_settings
@@ -250,3 +251,26 @@ def test_too_small_a_city_is_refused(tmp_path: Path) -> None:
 def test_the_seed_of_a_group_moves_to_the_mean_of_its_points() -> None:
     points = np.array([[0.0, 2], [4, 4], [9, 9]])
     assert _means(points, np.array([1, 1, 0]), 2).tolist() == [[9, 9], [2, 3]]
+
+
+def test_in_the_second_year_a_fifth_of_the_areas_have_changed_and_every_image(
+    city: SyntheticCity, tmp_path: Path
+) -> None:
+    first, second = city, make_city(tmp_path, year=2, **SMALL)
+    pd.testing.assert_frame_equal(first.locations, second.locations)
+    assert first.boundaries.geometry.equals(second.boundaries.geometry)
+    rank = ndtr(second.outcomes["income"]) - ndtr(first.outcomes["income"])
+    changed = rank.abs() > 1e-9
+    assert changed.sum() == 3
+    assert rank[changed].abs().to_numpy() == pytest.approx(0.2)
+    same = first.latents.index[~first.locations["area"].isin(rank.index[changed]).to_numpy()]
+    pd.testing.assert_frame_equal(first.latents.loc[same], second.latents.loc[same])
+    assert not np.allclose(first.shown.loc[same], second.shown.loc[same])  # views are others
+    images = [
+        {file.name: file.read_bytes() for file in (each.directory / "data" / "images").iterdir()}
+        for each in (first, second)
+    ]
+    assert images[0].keys() == images[1].keys()
+    assert not any(images[0][name] == images[1][name] for name in images[0])
+    settings = [(c.directory / "study.toml").read_text(encoding="utf-8") for c in (first, second)]
+    assert settings[1].replace("Sample city, year 2", "Sample city") == settings[0]

@@ -30,12 +30,16 @@ __all__ = ["check", "demo", "init", "outcomes", "run"]
 
 @app.command(epilog="Example: `streetgauge demo --out my-demo`")
 def demo(
-    out: Annotated[Path, typer.Option(help="Where the city and its study are made.")] = Path(
-        "streetgauge-demo"
-    ),
+    out: Annotated[
+        Path | None,
+        typer.Option(help="Where the city is made; streetgauge-demo, or -year-2, if not given."),
+    ] = None,
     areas: Annotated[int, typer.Option(min=20, help="Areas of the city.")] = 300,
     locations: Annotated[int, typer.Option(min=20, help="Postcodes of the city.")] = 3000,
     seed: Annotated[int, typer.Option(min=0, help="Another seed, another city.")] = 2019,
+    year: Annotated[
+        int, typer.Option(min=1, max=2, help="2: the same places later, for `change`.")
+    ] = 1,
     force: Force = False,
     quiet: Quiet = False,
     verbose: Verbose = False,
@@ -45,6 +49,7 @@ def demo(
     screen = Screen(quiet=quiet, verbose=verbose, machine=machine)
     from streetgauge.synthetic import make_city
 
+    out = out or Path("streetgauge-demo" if year == 1 else f"streetgauge-demo-year-{year}")
     file = out / "study.toml"
     if file.exists() and not _is_sample(file):
         raise InputError(file, "this is a study of your own", "take another directory with --out")
@@ -57,7 +62,14 @@ def demo(
         )
         if file.exists():  # images of a city of another size would be counted as nobody's
             shutil.rmtree(out / "data" / "images", ignore_errors=True)
-        make_city(out, seed=seed, n_areas=areas, n_locations=locations, progress=screen.progress)
+        make_city(
+            out,
+            seed=seed,
+            n_areas=areas,
+            n_locations=locations,
+            year=year,
+            progress=screen.progress,
+        )
     _run_study(out, screen, force=force, audited=True)
 
 

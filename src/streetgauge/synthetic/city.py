@@ -10,7 +10,7 @@ import geopandas as gpd
 import numpy as np
 import pandas as pd
 import shapely
-from scipy.special import expit
+from scipy.special import expit, ndtr, ndtri
 
 from streetgauge.errors import InputError
 from streetgauge.io.files import write_table, write_text
@@ -25,6 +25,8 @@ __all__ = ["SyntheticCity", "make_city"]
 
 SMOOTH = 0.6
 """Share of the areas' latent variance that neighbours share, the rest is each area's own."""
+
+CHANGED, STEP = 0.2, 0.2  # share of the areas in the second year, and of the ranks
 
 _SMOOTH_NOISE = 0.35  # the same for what no image shows
 _TERMINATED, _NULL, _ELSEWHERE = 12, 3, 25  # rows of the directory that a reader skips
@@ -79,6 +81,7 @@ def make_city(
     size: tuple[int, int] = (256, 192),
     workers: int = 2,
     model: LatentModel | None = None,
+    year: int = 1,
     progress: Progress = silent,
 ) -> SyntheticCity:
     """Make a city and write it as a study: ``study.toml`` and the files that it names.
@@ -99,6 +102,9 @@ def make_city(
         Processes that draw; with more than one, a script needs ``if __name__ == "__main__":``.
     model : LatentModel, optional
         How strongly images and outcomes hang together.
+    year : int, default 1
+        2: the same places later. In a fifth of the areas income is two deciles better or worse
+        off, and what goes with it; everywhere camera, season and light are others.
     progress : Progress
         Reports every image.
 
@@ -126,19 +132,28 @@ def make_city(
         generator(seed, "locations"), plan, n_locations, _TERMINATED + _NULL + _ELSEWHERE
     )
     area_latents, outcomes = _truth(generator(seed, "truth"), areas, model)
-    latents, shown = _postcodes(generator(seed, "postcodes"), locations, area_latents, model)
+    if year > 1:
+        _change(generator(seed, "changed"), area_latents, outcomes, model)
+    glimpses = generator(seed, "glimpses", year) if year > 1 else None
+    latents, shown = _postcodes(
+        generator(seed, "postcodes"), locations, area_latents, model, glimpses
+    )
     published = _publish(generator(seed, "publish"), outcomes, areas, data)
     official.write_boundaries(areas.reset_index(names="LSOA11CD"), data / "boundaries.gpkg")
     _write_directory(generator(seed, "directory"), locations, free, areas, data)
     ids = locations["location_id"].tolist()
     views = VIEWS[: model.views]
-    write_images(data / "images", ids, shown, Rendering(seed, size, workers), progress=progress)
+    rendering = Rendering(seed, size, workers, year)
+    write_images(data / "images", ids, shown, rendering, progress=progress)
     faults = _spoil(generator(seed, "faults"), ids, views, data / "images")
     oracle = pd.DataFrame(model.oracle(shown), columns=list(OUTCOMES))
     oracle.insert(0, "location_id", ids)
     write_table(oracle, data / "oracle.parquet")
     text = files("streetgauge.synthetic").joinpath("study.toml").read_text(encoding="utf-8")
-    write_text(text.replace("seed = 2019", f"seed = {seed}"), directory / "study.toml")
+    text = text.replace("seed = 2019", f"seed = {seed}")
+    if year > 1:
+        text = text.replace('name = "Sample city"', f'name = "Sample city, year {year}"')
+    write_text(text, directory / "study.toml")
     index = pd.Index(ids, name="location_id")
     return SyntheticCity(
         directory=directory, boundaries=areas, outcomes=outcomes, published=published,
@@ -184,6 +199,30 @@ def _truth(
     )
 
 
+def _change(
+    rng: np.random.Generator,
+    latents: pd.DataFrame,
+    outcomes: pd.DataFrame,
+    model: LatentModel,
+) -> None:
+    """Change the income of a fifth of the areas by two deciles, in place, and what goes with it.
+
+    Latents change as little as is likely for such a change of income; the other outcomes follow
+    them.
+    """
+    count = len(outcomes)
+    rows = rng.choice(count, round(CHANGED * count), replace=False)
+    step = rng.choice((-STEP, STEP), len(rows))
+    now = ndtr(outcomes["income"].to_numpy()[rows])
+    inside = (now + step > STEP / 4) & (now + step < 1 - STEP / 4)
+    rise = ndtri(now + np.where(inside, step, -step)) - ndtri(now)
+    effect = model.effects[OUTCOMES.index("income")]
+    along = model.correlation @ effect
+    moved = np.outer(rise, along / (effect @ along))
+    latents.iloc[rows] += moved
+    outcomes.iloc[rows] += moved @ model.effects.T
+
+
 def _field(
     rng: np.random.Generator, points: Array, count: int, smooth: float, reach: float
 ) -> Array:
@@ -206,14 +245,18 @@ def _postcodes(
     locations: pd.DataFrame,
     area_latents: pd.DataFrame,
     model: LatentModel,
+    glimpses: np.random.Generator | None = None,
 ) -> tuple[Array, Array]:
-    """Latents [N, L] of the locations and what their views show [N, V, K]."""
+    """Latents [N, L] of the locations and what their views show [N, V, K].
+
+    By ``glimpses`` views differ otherwise, while the houses are the same.
+    """
     root = np.linalg.cholesky(model.correlation)
     count = len(locations)
     within = rng.standard_normal((count, len(LATENTS))) @ root.T
     latents = area_latents.loc[locations["area"]].to_numpy() + np.sqrt(model.spread) * within
     shared = rng.standard_normal((count, len(VISIBLE)))
-    own = rng.standard_normal((count, model.views, len(VISIBLE)))
+    own = (glimpses or rng).standard_normal((count, model.views, len(VISIBLE)))
     return latents, model.show(latents, shared, own)
 
 

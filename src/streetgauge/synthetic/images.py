@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import ExifTags, Image
+from PIL import ExifTags, Image, ImageFilter
 from scipy.special import ndtr, ndtri
 
 from streetgauge.errors import InputError
@@ -24,7 +24,7 @@ from streetgauge.processes import process_pool
 from streetgauge.progress import Progress, silent
 from streetgauge.synthetic.chance import key_of, normals, words_of
 from streetgauge.synthetic.model import LATENTS, OUTCOMES, VISIBLE, Array, LatentModel
-from streetgauge.synthetic.street import draw_street, make_weather
+from streetgauge.synthetic.street import SEASONS, draw_street, make_weather
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -43,6 +43,11 @@ VIEWS = ("a", "b", "c", "d")
 
 FIRST_DAY, DAYS = date(2012, 1, 1), 12 * 365  # of the days on which images are taken
 
+# Of the second year.
+FIRST_DAY_AGAIN, DAYS_AGAIN = date(2026, 9, 1), 90
+LATE = ("autumn", "autumn", "winter")
+GAINS, GAMMAS, BLUR = (1.0, 0.97, 0.9), (0.85, 0.9, 0.95), 0.7  # red, green, blue; pixels
+
 _CHUNK = 8  # locations that a worker draws before it reports
 
 
@@ -59,15 +64,23 @@ class Rendering:
     workers : int
         Processes, started afresh ("spawn"): a script that draws with more than one needs the usual
         ``if __name__ == "__main__":``.
+    year : int
+        2: taken by another camera, late in the year and in another light.
     """
 
     seed: int = 2019
     size: tuple[int, int] = (256, 192)
     workers: int = 2
+    year: int = 1
 
 
 def draw_view(
-    seed: int, location_id: str, view: str, shown: Sequence[float], size: tuple[int, int]
+    seed: int,
+    location_id: str,
+    view: str,
+    shown: Sequence[float],
+    size: tuple[int, int],
+    year: int = 1,
 ) -> Image.Image:
     """Draw one view of one location.
 
@@ -80,12 +93,27 @@ def draw_view(
         What the view shows, standard normal, in the order of `VISIBLE`.
     size : (int, int)
         Width and height in pixels.
+    year : int, default 1
+        As in `Rendering`.
     """
     # random.Random: thousands of single draws an image, which numpy makes ten times slower.
-    weather = make_weather(Random(key_of(seed, location_id, "weather")))
-    rng = Random(key_of(seed, location_id, view))
+    again = () if year == 1 else (year,)
+    seasons = SEASONS if year == 1 else LATE
+    weather = make_weather(Random(key_of(seed, location_id, "weather", *again)), seasons)
+    rng = Random(key_of(seed, location_id, view, *again))
     strength = dict(zip(VISIBLE, (float(p) for p in ndtr(np.asarray(shown))), strict=True))
-    return draw_street(strength, weather, rng, along=VIEWS.index(view) % 2 == 0, size=size)
+    image = draw_street(strength, weather, rng, along=VIEWS.index(view) % 2 == 0, size=size)
+    return image if year == 1 else _of_another_camera(image)
+
+
+def _of_another_camera(image: Image.Image) -> Image.Image:
+    """Give an image the colours, contrast and sharpness of another lens and sensor."""
+    tones = [
+        int(255 * (gain * level / 255) ** gamma)
+        for gain, gamma in zip(GAINS, GAMMAS, strict=True)
+        for level in range(256)
+    ]
+    return image.point(tones).filter(ImageFilter.GaussianBlur(BLUR))
 
 
 def _taken_on(day: date) -> Image.Exif:
@@ -96,12 +124,13 @@ def _taken_on(day: date) -> Image.Exif:
 
 
 def _write_some(rendering: Rendering, ids: list[str], shown: NDArray[Any], folder: Path) -> int:
-    seed = rendering.seed
+    seed, year = rendering.seed, rendering.year
+    first, days = (FIRST_DAY, DAYS) if year == 1 else (FIRST_DAY_AGAIN, DAYS_AGAIN)
     for location_id, rows in zip(ids, shown, strict=True):
-        day = Random(key_of(seed, location_id, "day")).randrange(DAYS)
-        exif = _taken_on(FIRST_DAY + timedelta(day))
+        day = Random(key_of(seed, location_id, "day")).randrange(days)
+        exif = _taken_on(first + timedelta(day))
         for view, row in zip(VIEWS, rows, strict=False):
-            image = draw_view(seed, location_id, view, row, rendering.size)
+            image = draw_view(seed, location_id, view, row, rendering.size, year)
             quality = Random(key_of(seed, location_id, view, "jpeg")).randint(68, 90)
             image.save(folder / f"{location_id}_{view}.jpg", "JPEG", quality=quality, exif=exif)
     return len(ids) * int(shown.shape[1])
@@ -117,7 +146,7 @@ def write_images(
 ) -> None:
     """Draw the views of all locations as ``<location_id>_<view>.jpg``.
 
-    An image's bytes depend on seed, location_id, view, size and what it shows, and on nothing
+    An image's bytes depend on seed, location_id, view, size, year and what it shows, and on nothing
     else: neither on the order of locations nor on the number of workers.
 
     Parameters

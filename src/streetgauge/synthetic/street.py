@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from itertools import pairwise
@@ -30,6 +30,7 @@ __all__ = ["Weather", "draw_street", "make_weather"]
 _ASPHALT: Colour = (96, 97, 100)
 _SLABS: Colour = (158, 154, 146)
 _FAR = 120.0
+SEASONS = ("spring", "summer", "summer", "autumn", "winter")
 
 
 @dataclass(frozen=True)
@@ -46,9 +47,9 @@ class Weather:
     wet: float
 
 
-def make_weather(rng: Random) -> Weather:
-    """Draw season, time of day and weather by chance."""
-    leaf, grass, bare, snow = _season(rng)
+def make_weather(rng: Random, seasons: Sequence[str] = SEASONS) -> Weather:
+    """Draw season, one of those given, time of day and weather by chance."""
+    leaf, grass, bare, snow = _season(rng, seasons)
     brick = _jitter(rng, ((152, 84, 62), (172, 118, 84), (186, 158, 118), (128, 76, 66)), 14)
     paint = _jitter(rng, ((226, 220, 206), (214, 200, 176), (198, 206, 208), (220, 190, 170)), 12)
     roof = _jitter(rng, ((92, 92, 98), (126, 78, 62), (84, 76, 72)), 10)
@@ -75,8 +76,8 @@ def make_weather(rng: Random) -> Weather:
     )  # fmt: skip
 
 
-def _season(rng: Random) -> tuple[Colour, Colour, float, bool]:
-    season = rng.choice(("spring", "summer", "summer", "autumn", "winter"))
+def _season(rng: Random, seasons: Sequence[str]) -> tuple[Colour, Colour, float, bool]:
+    season = rng.choice(seasons)
     if season == "spring":
         leaf = mix((128, 164, 70), (210, 170, 186), 0.8 * float(rng.random() < 0.2))
         return leaf, (112, 150, 66), rng.uniform(0, 0.3), False
