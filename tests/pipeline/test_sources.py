@@ -365,3 +365,32 @@ def test_a_bundle_that_was_trained_without_source_dropout_needs_all_its_sources(
     table[["location_id"]].to_csv(file, index=False)
     sentence = refuse(*predict(place, file, place.parent / "out", "street"))
     assert "it cannot do without statistics: it was trained without source dropout" in sentence
+
+
+def test_a_second_year_of_both_sources_is_compared_and_one_of_other_sources_refused(
+    place: Path,
+    run: Callable[..., tuple[int, str, str]],
+    refuse: Callable[..., str],
+) -> None:
+    second = Path(shutil.copytree(place, place.with_name("second")))
+    rng = np.random.default_rng(5)
+    street = pd.read_csv(second / "street.csv")
+    better = [f"L{i:03d}" for i in range(10 * LOCATIONS, 12 * LOCATIONS)]  # two areas
+    street["a"] += 9.0 * street["id"].isin(better) + rng.normal(0, 0.5, len(street))
+    street[["a", "b", "c"]] = street[["a", "b", "c"]] * 1.3 + [5.0, -4.0, 2.0]
+    street.to_csv(second / "street.csv", index=False)
+    assert run("run", place, "-q")[0] == 0
+    for stage in ("outcomes", "locations", "features"):
+        assert run(stage, second, "-q")[0] == 0
+    code, _, err = run("change", place, second)
+    assert code == 0, err
+    table = pd.read_parquet(place / "change.parquet").set_index("area")
+    assert table["change"].nlargest(2).index.sort_values().tolist() == ["E10", "E11"]
+    rest = table["change"].drop(["E10", "E11"])
+    assert abs(rest.median()) < 0.5  # five times the spread of a was added to all
+    assert not (place / "change.png").exists()  # there are no boundaries
+    change(second, "[features.statistics]", "[features.people]")
+    assert run("features", second, "-q")[0] == 0
+    line = refuse("change", place, second)
+    assert "its sources of features (people, street) are not those of" in line
+    assert "(statistics, street)" in line

@@ -69,7 +69,8 @@ class FeatureShift:
         """
         difference = second - first
         centre = np.median(difference, axis=0)
-        error = NORMAL * np.median(np.abs(difference - centre), axis=0) / np.sqrt(len(first))
+        spread_apart = NORMAL * np.median(np.abs(difference - centre), axis=0)
+        error = spread_apart * np.sqrt(np.pi / 2 / len(first))  # of a median
         before, after = spread
         known = (before > 0) & (after > 0)
         ratio = np.zeros(len(before))
