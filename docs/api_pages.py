@@ -18,6 +18,7 @@ PACKAGES = (
     *("streetgauge.analysis.age", "streetgauge.analysis.compare", "streetgauge.analysis.coverage"),
     *("streetgauge.analysis.change", "streetgauge.analysis.coverage_weights"),
     *("streetgauge.analysis.curves", "streetgauge.analysis.fairness", "streetgauge.analysis.power"),
+    "streetgauge.analysis.pooling",
     *("streetgauge.analysis.sampling", "streetgauge.analysis.survey"),
     *("streetgauge.io.tables", "streetgauge.classes", "streetgauge.skips", "streetgauge.errors"),
 )

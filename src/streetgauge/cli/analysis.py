@@ -17,8 +17,8 @@ from streetgauge.errors import InputError, visible
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["age", "change", "compare", "coverage", "curves", "fairness", "info", "power", "sample"]
-__all__ += ["survey", "view", "write_map"]
+__all__ = ["age", "change", "compare", "coverage", "curves", "fairness", "info", "pool", "power"]
+__all__ += ["sample", "survey", "view", "write_map"]
 
 Number = TypeVar("Number", int, float)
 
@@ -358,6 +358,29 @@ def change(
         other.require_fresh("features")
         result = study_change(opened, other, screen.progress)
     _show(screen, result, change_table(result), change_sentences(result), opened.change)
+
+
+@app.command(epilog="Example: `streetgauge pool leeds york hull --out pooled`")
+def pool(
+    studies: Annotated[
+        list[Path], typer.Argument(metavar="A B ...", help="Finished studies, one for each city.")
+    ],
+    out: Annotated[Path, typer.Option(help="Directory for the results.")],
+    force: Annotated[
+        bool, typer.Option("--force", help="Replace the results of an earlier run.")
+    ] = False,
+    quiet: Quiet = False,
+    machine: Machine = False,
+) -> None:
+    """Predict several cities by each other, and each by all together with its own labels."""
+    screen = Screen(quiet=quiet, machine=machine)
+    from streetgauge.cli.tables import pool_table
+    from streetgauge.pipeline.pooling import pool_studies
+    from streetgauge.report.text import pool_sentences
+
+    opened = [open_study(path) for path in studies]
+    result = pool_studies(opened, out, force=force, progress=screen.progress)
+    _show(screen, result, pool_table(result), pool_sentences(result), out / "pool.parquet")
 
 
 @app.command(

@@ -22,7 +22,14 @@ if TYPE_CHECKING:
 __all__ = ["age_table", "comparison_tables", "coverage_tables", "curves_table", "fairness_table"]
 __all__ += ["outcomes_table"]
 __all__ += ["power_tables", "print_headline"]
-__all__ += ["change_table", "sample_table", "settings_table", "sources_table", "survey_table"]
+__all__ += [
+    "change_table",
+    "pool_table",
+    "sample_table",
+    "settings_table",
+    "sources_table",
+    "survey_table",
+]
 
 Estimate = Mapping[str, Any]
 TIMES = ("early", "late")
@@ -372,6 +379,30 @@ def change_table(change: Mapping[str, Any]) -> Table:
         figures = (figure_text(each[key], ".1f") for key in ("within", "between", "detectable"))
         shift = figure_text(each["shift"], "+.1f")
         table.add_row(Text(name), f"{each['n_flagged']:,}", shift, *figures)
+    return table
+
+
+def pool_table(pool: Mapping[str, Any]) -> Table:
+    """Show how well cities predict each other, and all together each: means over the outcomes."""
+    from streetgauge.report.text import pool_means
+
+    names = [each["name"] for each in pool["cities"]]
+    table = _new_table(
+        "Spearman's \u03c1 of areas, mean over the outcomes",
+        "Columns: the city that is predicted. Its own labels are used out of fold.",
+        "predicted by",
+        *_number_columns(*names),
+    )
+    for source in names:
+        cells = []
+        for target in names:
+            own = [e for e in pool["matrix"] if (e["from"], e["to"]) == (source, target)]
+            cells.append(_mean_text([each["spearman"]["value"] for each in own]))
+        table.add_row(Text(source), *cells)
+    rows = {"others": "all others", "own": "its own labels", "pooled": "both"}
+    for method, words in (rows | {"best": "best estimate"}).items():
+        cells = [figure_text(pool_means(pool, name, method)) for name in names]
+        table.add_row(Text(words), *cells)
     return table
 
 

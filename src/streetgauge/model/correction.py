@@ -37,7 +37,7 @@ Rows = NDArray[np.int64]
 
 # Variance by which two cities' coefficients differ, over their prior variance; each is half as
 # likely as the one before it, until labels are seen.
-SPREADS = (0.0, 0.01, 0.1, 1.0)
+SPREADS = (0.0, 0.01, 0.1, 1.0, 10.0)
 FREEDOM = 10.0  # how many areas the noise of the other city counts as
 # How many areas count as much as no level at all. Of few areas the level is chance, in every fold
 # another one, and areas would differ by the fold that they are in.

@@ -1,0 +1,274 @@
+"""Several cities together: which predicts which, and what all of them say of each.
+
+A city is its areas: their mean features, standardised within the city so that its camera, light and
+season do not count, and their deciles, which are the city's own. A Bayesian ridge of some cities
+predicts another without any label of it. Labels of that city then correct it: what the others leave
+open is their prior (`streetgauge.model.correction`), as where a study starts from another's bundle.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from streetgauge.evaluation import draw_metrics
+from streetgauge.evaluation.aggregate import cut
+from streetgauge.model.correction import fit_correction
+from streetgauge.model.kernel import RIDGE_KERNELS, KernelModel, fit_kernel
+from streetgauge.model.stack import fit_stack
+from streetgauge.model.training_data import TrainingData
+from streetgauge.seeds import derive_seed
+from streetgauge.settings import EvaluationSettings
+from streetgauge.splits.folds import area_folds, take_share
+from streetgauge.splits.schemes import Split
+
+__all__ = ["FEWEST", "METHODS", "City", "Pool"]
+
+Floats = NDArray[np.float64]
+Rows = NDArray[np.int64]
+
+FEWEST = 10  # labelled areas of a city that trains others, corrects them and is measured
+FOLDS = 5
+METRICS = ("spearman", "mae")
+# What a city's areas are predicted by: all other cities; its own labels; both; and, with what the
+# study itself estimates, the best estimate.
+METHODS = ("others", "own", "pooled", "best")
+
+
+@dataclass(frozen=True)
+class City:
+    """A city's areas.
+
+    Parameters
+    ----------
+    name : str
+    features : DataFrame [A, D] by area
+        Mean features.
+    deciles : DataFrame [A, M] by area
+        A column for each outcome, NaN where missing.
+    best : DataFrame by area, optional
+        A column for each outcome: what the city's study estimates of areas that were held out.
+    """
+
+    name: str
+    features: pd.DataFrame
+    deciles: pd.DataFrame
+    best: pd.DataFrame | None = None
+
+    def labels(self, outcome: str) -> Floats:
+        """Give an outcome's deciles in the order of the features, NaN where missing."""
+        if outcome not in self.deciles:
+            return np.full(len(self.features), np.nan)
+        found: Floats = self.deciles[outcome].reindex(self.features.index).to_numpy(np.float64)
+        return found
+
+    def standardised(self) -> NDArray[np.float32]:
+        """Give the features with a mean of 0 and a standard deviation of 1: [A, 1, D]."""
+        values = self.features.to_numpy(np.float64)
+        sd = values.std(axis=0)
+        scaled = (values - values.mean(axis=0)) / np.where(sd > 0, sd, 1)
+        singles: NDArray[np.float32] = scaled.astype(np.float32)[:, None]
+        return singles
+
+
+class Pool:
+    """Several cities, and what they predict of each other.
+
+    Parameters
+    ----------
+    cities : sequence of City
+        Of the same features; their areas may have the same codes.
+    classes : int
+        K of the deciles.
+    seed : int
+        Of folds and intervals.
+    evaluation : EvaluationSettings, optional
+        Draws and interval level.
+    """
+
+    def __init__(
+        self,
+        cities: Sequence[City],
+        *,
+        classes: int = 10,
+        seed: int = 0,
+        evaluation: EvaluationSettings | None = None,
+    ) -> None:
+        self.cities = {city.name: city for city in cities}
+        self.classes, self.seed = classes, seed
+        self.evaluation = evaluation or EvaluationSettings()
+        self.features = {name: city.standardised() for name, city in self.cities.items()}
+
+    def labelled(self, outcome: str) -> list[str]:
+        """Name the cities with labels enough to train others."""
+        return [
+            name
+            for name, city in self.cities.items()
+            if np.isfinite(city.labels(outcome)).sum() >= FEWEST
+        ]
+
+    def ridge(self, names: Sequence[str], outcome: str) -> KernelModel:
+        """Train a Bayesian ridge on all labelled areas of some cities."""
+        features = np.concatenate([self.features[name] for name in names])
+        labels = np.concatenate([self.cities[name].labels(outcome) for name in names])
+        return _ridge(features, labels, np.arange(len(labels)))
+
+    def matrix(self, outcome: str) -> Iterator[dict[str, Any]]:
+        """Measure how well each city predicts each other one, none of whose labels is used.
+
+        Yields
+        ------
+        dict
+            ``outcome``, ``from``, ``to``, ``n_areas``, ``spearman`` and ``mae`` (each ``value``,
+            ``low``, ``high``).
+        """
+        labelled = self.labelled(outcome)
+        for source in labelled:
+            model = self.ridge([source], outcome)
+            for target in labelled:
+                if target != source:
+                    labels = self.cities[target].labels(outcome)
+                    scores = {"actual_decile": labels, "score": self._all(model, target)}
+                    frame = pd.DataFrame(scores, self.cities[target].features.index)
+                    measured = self._measured(frame, ("score",))["score"]
+                    yield {"outcome": outcome, "from": source, "to": target} | measured
+
+    def estimates(self, outcome: str, target: str, share: float = 1.0) -> pd.DataFrame:
+        """Predict the areas of a city by the others, by its own labels, and by both.
+
+        Every labelled area is predicted by labels of the four fifths in which it is not.
+
+        Parameters
+        ----------
+        outcome, target : str
+        share : float
+            Of the training areas of each fold whose labels are used.
+
+        Returns
+        -------
+        DataFrame by area
+            ``actual_decile``, ``fold`` (0 where there is no label), and the expected decile of each
+            of `METHODS`, NaN where that cannot be; ``gain`` is what labels of the fold's training
+            areas add to the other cities, see `Correction`.
+        """
+        labels, index = self.cities[target].labels(outcome), self.cities[target].features.index
+        columns = {name: np.full(len(labels), np.nan) for name in (*METHODS, "gain")}
+        fold = np.zeros(len(labels), np.int64)
+        others = [name for name in self.labelled(outcome) if name != target]
+        model = self.ridge(others, outcome) if others else None
+        if model is not None:
+            columns["others"] = self._all(model, target)
+            columns["pooled"] = columns["others"].copy()
+        splits = self._splits(target, labels, share) if target in self.labelled(outcome) else ()
+        for split in splits:
+            rows = split.test
+            fold[rows] = split.fold
+            if len(split.training) > 1 and len(rows):
+                own = _ridge(self.features[target], labels, split.training)
+                columns["own"][rows] = self._rows(own, target, rows)
+            if model is not None and len(rows):
+                columns["pooled"][rows], columns["gain"][rows] = self._corrected(
+                    model, target, labels, split
+                )
+        pooled = np.where(np.isnan(columns["pooled"]), columns["own"], columns["pooled"])
+        study = self.cities[target].best
+        if study is not None and outcome in study:
+            columns["best"] = study[outcome].reindex(index).to_numpy(np.float64)
+        columns |= {"pooled": pooled, "best": _combined(pooled, columns["best"], labels, fold)}
+        return pd.DataFrame({"actual_decile": labels, "fold": fold, **columns}, index)
+
+    def measured(self, frame: pd.DataFrame) -> dict[str, dict[str, Any]]:
+        """Measure what `estimates` gives, on the areas that are labelled and held out.
+
+        Returns
+        -------
+        dict of method to dict
+            ``n_areas``, ``spearman`` and ``mae``; only methods that predict all of them.
+        """
+        return self._measured(frame[frame["fold"] > 0], METHODS)
+
+    def _splits(self, target: str, labels: Floats, share: float) -> Iterator[Split]:
+        """Give the folds of a city's labelled areas, and one that tests those without a label."""
+        known, areas = np.flatnonzero(np.isfinite(labels)), np.arange(len(labels))
+        seed = derive_seed(self.seed, target)
+        fold = area_folds(known, labels[known, None], FOLDS, seed)
+        without = {"it has no label": np.setdiff1d(areas, known)}
+        nothing = np.empty(0, np.int64)
+        for e in range(FOLDS + 1):
+            held = known[fold == e] if e else without["it has no label"]
+            excluded = without if e else {}
+            training = np.setdiff1d(known, held)
+            split = Split(f"fold-{e}", e, training, nothing, held, excluded)
+            yield take_share(split, areas, labels[:, None], share, seed)
+
+    def _corrected(
+        self, model: KernelModel, target: str, labels: Floats, split: Split
+    ) -> tuple[Floats, float]:
+        """Predict the tested areas by the others as labels correct them, and give the gain."""
+        features = self.features[target]
+        present, areas = np.ones((len(labels), 1), np.bool_), np.arange(len(labels))
+        data = TrainingData(
+            *(features, present, labels[:, None], areas, areas, ("",)), classes=self.classes
+        )
+        added = fit_correction(
+            model, lambda rows: self._rows(model, target, rows)[:, None], data, split, seed=0
+        )
+        more = added.model.expected(features, present, split.test)[:, 0]
+        return self._rows(model, target, split.test) + more, float(added.gain[0])
+
+    def _all(self, model: KernelModel, target: str) -> Floats:
+        return self._rows(model, target, np.arange(len(self.features[target])))
+
+    def _rows(self, model: KernelModel, target: str, rows: Rows) -> Floats:
+        features = self.features[target]
+        found: Floats = model.expected(features, np.ones((len(features), 1), np.bool_), rows)[:, 0]
+        return found
+
+    def _measured(self, frame: pd.DataFrame, columns: Sequence[str]) -> dict[str, dict[str, Any]]:
+        known = frame[frame["actual_decile"].notna()]
+        predicted = {
+            column: known.assign(decile=cut(known[column].to_numpy(float), self.classes))
+            for column in columns
+            if len(known) and known[column].notna().all()
+        }
+        if not predicted:
+            return {}
+        rng = np.random.default_rng(self.seed)
+        draws, level = self.evaluation.draws, self.evaluation.interval_level
+        drawn = draw_metrics(predicted, self.classes, draws, rng, metrics=METRICS)
+        return {
+            name: {
+                "n_areas": len(known),
+                **{metric: each.estimate(metric, level) for metric in METRICS},
+            }
+            for name, each in drawn.items()
+        }
+
+
+def _ridge(features: NDArray[np.float32], labels: Floats, rows: Rows) -> KernelModel:
+    return fit_kernel(
+        features,
+        np.ones(features.shape[:2], np.bool_),
+        labels[rows, None],
+        rows,
+        rows=rows,
+        kernels=RIDGE_KERNELS,
+    )
+
+
+def _combined(pooled: Floats, study: Floats, labels: Floats, fold: Rows) -> Floats:
+    """Weigh the pooled and the study's own estimate; an area's weights come from other folds."""
+    both = np.stack([pooled, study])
+    found: Floats = np.where(np.isnan(pooled), study, pooled)
+    known = np.isfinite(both).all(axis=0)
+    for e in np.unique(fold):
+        here, others = known & (fold == e), known & (fold > 0) & (fold != e)
+        if here.any() and others.sum() >= FEWEST:
+            stack = fit_stack(both[:, others, None], labels[others, None])
+            found[here] = stack.combine(both[:, here, None])[:, 0]
+    return found
