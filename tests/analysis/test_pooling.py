@@ -17,6 +17,7 @@ import pytest
 from small_worlds import change
 from streetgauge.analysis.pooling import METHODS, City, Pool
 from streetgauge.errors import InputError
+from streetgauge.features.store_file import put_text
 from streetgauge.pipeline.pooling import _refuse_unlike, _shared_outcomes
 from streetgauge.settings import EvaluationSettings
 
@@ -70,12 +71,15 @@ def test_with_a_tenth_of_the_labels_pooled_is_at_least_as_good_as_a_single_city(
 
 
 def test_a_city_that_shows_the_opposite_is_predicted_by_its_own_labels() -> None:
-    cities = pool(city("a"), city("b"), city("c", sign=-1.0))
-    frame = cities.estimates("income", "c")
-    found = rho(frame)
-    assert found["others"] < -0.3
-    assert found["pooled"] > max(0.5, found["own"] - 0.1)
-    assert (frame.loc[frame["fold"] > 0, "gain"] > 0.2).all()
+    found = []
+    for seed in "abc":
+        cities = pool(city(f"{seed}x"), city(f"{seed}y"), city(f"{seed}z", sign=-1.0))
+        frame = cities.estimates("income", f"{seed}z")
+        found.append(rho(frame))
+        assert (frame.loc[frame["fold"] > 0, "gain"] > 0.2).all()
+    mean = pd.concat(found, axis=1).mean(axis=1)
+    assert mean["others"] < -0.4
+    assert mean["pooled"] > max(0.5, mean["own"] - 0.1)
 
 
 def test_no_area_is_predicted_by_its_own_label() -> None:
@@ -176,7 +180,7 @@ def test_outcomes_and_classes_that_studies_do_not_share_are_named() -> None:
     shared, notes = _shared_outcomes(names)
     assert shared == ["income"]
     assert [note.partition(" is")[0] for note in notes] == ["A: crime", "B: health"]
-    with pytest.raises(InputError, match="no outcome is in all of the studies .A: income, crime"):
+    with pytest.raises(InputError, match=r"no outcome is in all of the studies .A: income, crime"):
         _shared_outcomes(names | {"C": study("c", 10, "crime_rate")})
     with pytest.raises(InputError, match="it has 5 classes, and a has 10"):
         _shared_outcomes(names | {"C": study("c", 5, "income")})
@@ -197,6 +201,7 @@ def test_features_of_another_kind_are_refused(
     shutil.copy(here, there)
     _refuse_unlike(here, there)
     with h5py.File(there, "r+") as file:
-        file.attrs.update(change_to)
+        for name, text in change_to.items():
+            put_text(file, name, text)
     with pytest.raises(InputError, match=reason):
         _refuse_unlike(here, there)
