@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -414,7 +414,7 @@ class Bundle:
             "settings": self.settings.model_dump(mode="json", exclude=unused),
             "seed": self.seed,
             "cache_key": self.cache_key,
-            "training": None if self.training is None else asdict(self.training),
+            "training": None if self.training is None else self.training.to_json(),
             "source": dict(self.source),
             "metrics": None if self.metrics is None else dict(self.metrics),
             "licence": self.licence,

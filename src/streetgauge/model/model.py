@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
-from dataclasses import dataclass, field, replace
-from typing import Self
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any, Self
 
 import numpy as np
 import pandas as pd
@@ -213,6 +213,10 @@ class TrainingRecord:
     validation_mae: list[float | None]
     precision: str = "float32"
     gain: list[float] | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """Give the record as a bundle stores it: ``gain`` only where there is one."""
+        return {name: x for name, x in asdict(self).items() if name != "gain" or x is not None}
 
     def pick(self, outcomes: Sequence[int]) -> Self:
         """Give the record of these outcomes only, by position, in this order."""
