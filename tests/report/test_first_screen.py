@@ -52,23 +52,23 @@ def test_a_verdict_shows_its_outcome_and_the_address_what_is_shown(show, make_st
     opened = show(render(data))
     opened.drawn("income")
     page = opened.page
-    assert "#" not in page.url
+    assert "#" not in page.evaluate("location.href")
     page.click(".verdicts a[href='#outcome=crime']")
     opened.drawn("crime")
     opened.layer("actual")
     page.mouse.click(*opened.point("actual", *place("A012")))
-    assert page.url.endswith("#outcome=crime&layer=actual&area=A012")
+    assert page.evaluate("location.href").endswith("#outcome=crime&layer=actual&area=A012")
     other = show(render(data))
+    other.page.goto("about:blank")
     other.page.goto(f"{opened.url}#outcome=crime&layer=actual&area=A012")
-    other.page.reload()
     assert other.drawn() == "crime actual"
     assert other.page.get_attribute("#card", "data-code") == "A012"
+    other.page.goto("about:blank")
     other.page.goto(f"{opened.url}#outcome=none&layer=none&area=none")
-    other.page.reload()
     assert other.drawn() == "income best"
     assert other.page.is_hidden("#card")
+    other.page.goto("about:blank")
     other.page.goto(f"{opened.url}#made")
-    other.page.reload()
     assert other.page.is_visible("#excluded")
     assert opened.complaints == other.complaints == []
 
@@ -117,7 +117,9 @@ def test_two_outcomes_stand_next_to_each_other(show, make_study):
         y = box["y"] + box["height"] / 2 - (row - 2.5) * scale
         opened.page.mouse.move(x, y)
         lines = opened.page.locator("#tip span").all_inner_texts()
-        assert lines[0].startswith(f"decile {int(row_of(data, outcome, area)['decile'])} ")
+        assert lines[0].startswith(
+            f"Predicted: decile {int(row_of(data, outcome, area)['decile'])} "
+        )
     opened.page.select_option("#second", label="Household income")
     names = opened.page.locator("#maps figure:visible figcaption").all_inner_texts()
     assert names == ["Household income", "Household income"]
@@ -199,7 +201,7 @@ def test_the_address_of_an_area_with_a_hostile_code_is_text(show, make_study, ma
     opened = show(render(data))
     opened.drawn()
     opened.page.fill("#find", "<b>&=#%")
-    address = opened.page.url
+    address = opened.page.evaluate("location.href")
     opened.page.goto("about:blank")
     opened.page.goto(address)
     opened.drawn()
@@ -218,3 +220,15 @@ def test_an_image_of_the_gallery_enlarges_and_closes_by_keyboard(show, make_stud
     opened.page.keyboard.press("Escape")
     assert opened.page.is_hidden("#enlarged")
     assert opened.complaints == []
+
+
+def test_districts_are_listed_by_the_mean_of_their_areas(show, make_study):
+    data = with_estimates(make_study())
+    opened = show(render(data))
+    opened.drawn()
+    opened.page.click("#districts > summary")
+    rows = opened.page.locator("#districts tbody tr").all_inner_texts()
+    table = data.estimates.query("outcome == 'income'").set_index("area")["best_decile"]
+    means = table.astype(float).groupby(data.areas["district"]).mean().sort_values()
+    assert [row.split("\t")[0] for row in rows] == list(means.index)
+    assert [row.split("\t")[2] for row in rows] == [f"{mean:.1f}" for mean in means]

@@ -129,6 +129,7 @@ def map_context(data: ReportData) -> dict[str, Any]:
         "payload": _embedded(packed),
         "postcodes": bool(packed["postcodes"]),
         "too_many_postcodes": _too_many_postcodes(data, packed["postcodes"]),
+        "districts": bool(packed["districts"]),
         "contents": [],  # each section adds itself
         "verdicts": {},
         "incomplete": {},

@@ -123,7 +123,8 @@ const figureOf = (layer, i) => {
   const one = { best: "best", predicted: "decile", actual: "actual" }[layer];
   const [low, high] = (ENDS[layer] || []).map((name) => value(name, i));
   const span = low === null || low === undefined ? "" : ` (${low} to ${high})`;
-  if (one) return `${data.unit} ${value(one, i)}${span}`;
+  const named = { best: "Best estimate", predicted: "Predicted", actual: "Actual" }[layer];
+  if (one) return `${named}: ${data.unit} ${value(one, i)}${span}`;
   if (layer === "locations" || layer === "images") return `${number(value(layer === "images" ? "views" : "n", i))} ${layer}`;
   if (layer === "uncertainty") return `${widthOf("predicted", i)} of ${CLASSES} ${data.units} wide`;
   return layer === "difference" ? `${signed(differenceOf(i))} ${data.units}` : item.label;

@@ -13,7 +13,12 @@ const unfold = (id) => {
   target.scrollIntoView();
 };
 const follow = () => {
-  const hash = window.location.hash.slice(1);
+  const before = opened;
+  opened = false; // the address has what is shown already
+  show(window.location.hash.slice(1));
+  opened = before;
+};
+const show = (hash) => {
   if (!hash.includes("=")) { unfold(hash); return; }
   const wanted = new URLSearchParams(hash);
   const k = data.outcomes.findIndex((each) => each.name === wanted.get("outcome"));

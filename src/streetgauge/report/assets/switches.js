@@ -5,9 +5,38 @@ const turn = () => {
     if (k === state.outcome) each.setAttribute("aria-current", "true"); else each.removeAttribute("aria-current");
   });
   if (geometry) { showLegends(); nameMaps(); later(); }
+  listDistricts();
   if (state.area >= 0) write(state.area);
   remember();
 };
+// The districts by the mean of their areas, with how many of them are uncertain.
+const districtTable = byId("districts");
+const listDistricts = () => {
+  if (!districtTable || !districtTable.open) return;
+  const key = column("best") ? "best" : column("decile") ? "decile" : "actual", layer = key === "decile" ? "predicted" : key;
+  const found = new Map();
+  data.districts.forEach((name, i) => {
+    if (!name || value(key, i) === null) return;
+    const own = found.get(name) || { name, n: 0, sum: 0, worst: 0, wide: 0 };
+    own.n += 1; own.sum += value(key, i);
+    own.worst += value(key, i) <= CLASSES / 5; own.wide += isWide(layer, i);
+    found.set(name, own);
+  });
+  const table = element("table", undefined, "groups"), head = element("tr");
+  const heads = ["District", "Areas", `Mean ${data.unit}`, "In the worst-off fifth", ...(layer in ENDS ? [`Interval wider than ${WIDE}`] : [])];
+  heads.forEach((text, k) => { const cell = element("th", text, k ? "n" : ""); cell.scope = "col"; head.append(cell); });
+  table.append(element("thead"), element("tbody"));
+  table.firstElementChild.append(head);
+  [...found.values()].sort((a, b) => a.sum / a.n - b.sum / b.n).forEach((own) => {
+    const row = element("tr"), name = element("th", own.name), of = (k) => `${Math.round((100 * k) / own.n)} %`;
+    name.scope = "row";
+    const cells = [number(own.n), (own.sum / own.n).toFixed(1), of(own.worst), ...(layer in ENDS ? [of(own.wide)] : [])];
+    row.append(name, ...cells.map((text) => element("td", text, "n")));
+    table.lastElementChild.append(row);
+  });
+  districtTable.lastElementChild.replaceChildren(element("p", `${TERMS[layer]} Errors of neighbouring areas resemble each other, so a district\u2019s mean is less certain than it seems.`, "fine"), table);
+};
+if (districtTable) districtTable.addEventListener("toggle", listDistricts);
 const select = byId("outcome"), second = byId("second"), layerOf = byId("layer");
 const setOutcome = (k) => {
   state.outcome = k;
@@ -23,7 +52,8 @@ const nameMaps = () => {
     each.textContent = ("second" in each.dataset ? data.outcomes[state.second] : outcome()).label;
   });
   byId("explained").textContent = TERMS[state.layer];
-  const wide = layers[state.layer] && state.layer in ENDS ? data.codes.filter((_, i) => isWide(state.layer, i)).length : 0;
+  const { layer } = shown()[0].panes[0];
+  const wide = data.codes.filter((_, i) => isWide(layer, i)).length;
   byId("hatch-field").hidden = !wide;
   byId("hatch-field").lastElementChild.textContent = `Hatch areas whose interval is wider than ${WIDE} ${data.units} (${number(wide)})`;
 };
