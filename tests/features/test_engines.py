@@ -8,12 +8,14 @@ import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch import nn
 
 from streetgauge.devices import working_threads
@@ -457,6 +459,15 @@ def test_known_images_are_known_and_resemble_images() -> None:
     assert (looks.reshape(6, -1).std(axis=1) > 10).all()
     steps = np.abs(np.diff(looks.astype(int), axis=2)).mean(axis=(1, 2, 3))
     assert (steps < looks.reshape(6, -1).std(axis=1)).all()  # neighbours are alike
+
+
+def test_parts_of_photographs_are_no_negatives(monkeypatch: pytest.MonkeyPatch) -> None:
+    downwards = np.linspace(255, 0, 64).astype(np.uint8)[:, None, None]
+    bright_above = Image.fromarray(np.tile(downwards, (1, 64, 3)))
+    module = import_module("streetgauge.features.known_images")
+    monkeypatch.setattr(module, "_photographs", lambda: (bright_above,))
+    looks = known_images(8, 32, drawn=False).astype(float)
+    assert (looks[:, :8].mean(axis=(1, 2, 3)) > looks[:, -8:].mean(axis=(1, 2, 3)) + 10).all()
 
 
 def test_a_network_that_gives_no_numbers_is_refused_before_it_computes_images(

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from streetgauge.errors import InputError
 from streetgauge.features import FeatureStore, join_table
-from streetgauge.features.table import _earth_centred
+from streetgauge.features.table import _earth_centred, _numeric_column
 from streetgauge.io.files import sha256_of
 from streetgauge.settings import TableFeatures, read_settings
 
@@ -431,3 +431,8 @@ def test_a_parquet_table_with_two_columns_of_a_name_gives_each_feature_its_own_v
     row = store.rows(np.array([places[0]]))[0]
     for number, view in enumerate(store.views):
         assert store.features[row, number].tolist() == expected[places[0], view]
+
+
+def test_of_two_columns_of_a_name_the_one_with_values_is_meant() -> None:
+    frame = pd.DataFrame({0: [1.0, 2.0], 1: [np.nan, np.nan]})
+    assert _numeric_column(Path("a.csv"), frame, ["a", "a"], "a").tolist() == [1, 2]

@@ -6,6 +6,7 @@ import errno
 import weakref
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -462,3 +463,15 @@ def test_the_seed_decides(reader: Reader) -> None:
         return principal_components(reader, np.arange(400), 3, seed)
 
     assert torch.equal(found(1), found(1))
+
+
+def test_no_rows_have_no_outputs(reader: Reader) -> None:
+    network: Any = SimpleNamespace(
+        eval=lambda: None,
+        score=SimpleNamespace(bias=np.zeros(6)),
+        ensemble_size=3,
+        head=SimpleNamespace(outputs=10),
+    )
+    none = np.array([], dtype=np.int64)
+    assert outputs_of(network, reader, none).shape == (0, 2, 10)
+    assert outputs_of(network, reader, none, each=True).shape == (0, 3, 2, 10)

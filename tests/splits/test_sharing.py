@@ -12,7 +12,7 @@ import pytest
 from streetgauge.errors import InputError
 from streetgauge.model.training_data import SHARED, TrainingData
 from streetgauge.splits import Split, ViewIdentity, sharing
-from streetgauge.splits.sharing import count_shared
+from streetgauge.splits.sharing import _spread, count_shared
 
 
 def store(features: np.ndarray, **more: Any) -> SimpleNamespace:
@@ -169,3 +169,9 @@ def test_a_sample_of_positions_begins_with_the_first_and_ends_with_the_last() ->
     assert sharing._spread(9, 3).tolist() == [0, 4, 8]
     assert sharing._spread(2, 5).tolist() == [0, 1]
     assert sharing._spread(1, 5).tolist() == [0]
+
+
+def test_rows_that_are_compared_are_spread_from_the_first_to_the_last() -> None:
+    assert _spread(10, 4).tolist() == [0, 3, 6, 9]
+    assert _spread(2, 5).tolist() == [0, 1]
+    assert _spread(0, 5).tolist() == []

@@ -18,7 +18,7 @@ from streetgauge.errors import InputError
 from streetgauge.settings import input_files, read_settings
 from streetgauge.synthetic import LATENTS, OUTCOMES, LatentModel, SyntheticCity, make_city
 from streetgauge.synthetic.official import NATIONAL_AREAS, deprivation_ranks
-from streetgauge.synthetic.plan import _means, draw_plan
+from streetgauge.synthetic.plan import _group, _means, draw_plan
 
 SMALL = {"seed": 5, "n_areas": 14, "n_locations": 60, "size": (64, 48), "workers": 1}
 
@@ -274,3 +274,13 @@ def test_in_the_second_year_a_fifth_of_the_areas_have_changed_and_every_image(
     assert not any(images[0][name] == images[1][name] for name in images[0])
     settings = [(c.directory / "study.toml").read_text(encoding="utf-8") for c in (first, second)]
     assert settings[1].replace("Sample city, year 2", "Sample city") == settings[0]
+
+
+def test_groups_begin_at_as_many_points_as_there_are_groups() -> None:
+    class Drawn:
+        def choice(self, n: int, count: int, *, replace: bool) -> np.ndarray:
+            assert not replace
+            return np.arange(n)[:count]
+
+    points = np.array([[0, 0], [10, 0], [0, 10], [0, 1], [10, 1], [1, 10]], dtype=float)
+    assert _group(points, 3, Drawn()).tolist() == [0, 1, 2, 0, 1, 2]  # type: ignore[arg-type]

@@ -20,6 +20,7 @@ from streetgauge.synthetic.images import (
     write_images,
 )
 from streetgauge.synthetic.model import LATENTS, OUTCOMES, VISIBLE, LatentModel
+from streetgauge.synthetic.street import _season
 
 SIZE = (96, 72)
 ONE, TWO = Rendering(4, SIZE, workers=1), Rendering(4, SIZE, workers=2)
@@ -203,3 +204,10 @@ def test_what_cannot_be_simulated_is_refused(tmp_path: Path) -> None:
         simulate_images(locations, tmp_path, deciles.iloc[1:], **TINY)
     with pytest.raises(InputError, match="'wealth'"):
         simulate_images(locations, tmp_path, deciles, kinds={"income": "wealth"}, **TINY)
+
+
+def test_leaves_and_grass_of_every_season_are_colours() -> None:
+    rng = np.random.default_rng(0)
+    colours = np.array([colour for _ in range(400) for colour in _season(rng)[:2]])
+    assert colours.min() >= 0
+    assert colours.max() <= 255

@@ -7,6 +7,7 @@ import pytest
 from scipy.stats import spearmanr
 
 from streetgauge.synthetic import LATENTS, OUTCOMES, VISIBLE, LatentModel
+from streetgauge.synthetic.model import _SHOWS
 
 
 def _world(model: LatentModel, areas: int, each: int) -> tuple[np.ndarray, np.ndarray]:
@@ -98,3 +99,21 @@ def test_some_smart_streets_lie_in_poor_areas(world: tuple[np.ndarray, np.ndarra
     looks = LatentModel().oracle(shown)[:, 0]
     misled = (looks[poor] > np.median(looks)).mean()
     assert 0.05 < misled < 0.3
+
+
+def test_what_images_show_is_a_mixture_of_these_latents_and_no_other() -> None:
+    assert {
+        name: {LATENTS[k] for k in np.flatnonzero(row)}
+        for name, row in zip(VISIBLE, _SHOWS, strict=True)
+    } == {
+        "size": {"affluence", "density"},
+        "height": {"density"},
+        "trees": {"affluence", "greenery"},
+        "hedges": {"affluence", "density", "greenery"},
+        "facade": {"affluence", "upkeep"},
+        "litter": {"affluence", "density", "upkeep"},
+        "cars": {"affluence"},
+        "age": {"age"},
+        "paving": {"affluence", "upkeep"},
+        "doors": {"affluence", "upkeep", "age"},
+    }
