@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import h5py
 import numpy as np
 import pandas as pd
 import pytest
+
+import streetgauge.synthetic
 
 Run = Callable[..., tuple[int, str, str]]
 
@@ -135,6 +138,8 @@ def test_a_city_made_anew_has_no_images_of_the_one_before(
     run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("streetgauge.cli.stages._run_study", lambda *_, **__: None)
+    small = partial(streetgauge.synthetic.make_city, size=(48, 36))  # nobody looks at the images
+    monkeypatch.setattr("streetgauge.synthetic.make_city", small)
     city = ("demo", "--out", tmp_path, "--areas", 20)
     own = tmp_path / "data" / "images" / "own.jpg"  # no sample city is there: nothing is removed
     own.parent.mkdir(parents=True)

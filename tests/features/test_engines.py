@@ -137,9 +137,9 @@ def test_any_number_of_images_and_callers_gives_the_same_bits(openvino: Any) -> 
 
 
 def test_images_in_a_slice_change_no_bit(openvino: Any) -> None:
-    looks = known_images(8, 224)
-    few = OpenvinoEngine(LITE0, build_module(LITE0), slice=2)
-    many = OpenvinoEngine(LITE0, build_module(LITE0), slice=8)
+    looks, module = known_images(8, 224), build_module(LITE0)
+    few = OpenvinoEngine(LITE0, module, slice=2)
+    many = OpenvinoEngine(LITE0, module, slice=8)
     np.testing.assert_array_equal(few(looks), many(looks))
 
 
