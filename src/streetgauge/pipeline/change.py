@@ -249,13 +249,16 @@ def _write_maps(
     wide = wide.reindex(areas.index[areas.index.isin(wide.index)])
     shown = {name: each for name, each in result["outcomes"].items() if each is not None}
     most = max(shown, key=lambda name: shown[name]["n_flagged"])
-    sure = wide[f"{most}_change"].where(wide[f"{most}_flagged"].fillna(False), 0.0)
+    sure = wide[f"{most}_change"].where(wide[f"{most}_flagged"].fillna(False))
     write_area_maps(
         areas,
         wide.assign(**{f"{most}_detected": sure}),
         study.change_layer,
         study.change_map,
-        titles={f"{most}_change": "Estimated change", f"{most}_detected": "Detected change"},
+        titles={
+            f"{most}_change": "Estimated change",
+            f"{most}_detected": "Detected (grey: no detectable change)",
+        },
         label=f"{result['name']} to {result['other']}: {most}",
         summary=change_sentences(result)[0],
     )

@@ -26,16 +26,18 @@ def change_sentences(change: Mapping[str, Any], labels: Mapping[str, str] = {}) 
     """
     many = unit(change["classes"])[1]
     shown = {labels.get(name, name): each for name, each in change["outcomes"].items() if each}
+    areas = plural(change["n_areas"], "area")
     found = [f"{each['n_flagged']:,} ({name})" for name, each in shown.items()]
     lines = [
-        f"Change is detected in {listed(found)} of {plural(change['n_areas'], 'area')}; at most "
-        f"{percent(change['false_discovery_rate'])} of these are expected to be false. In all "
-        "others there is no detectable change, which is not the same as none."
+        f"Change is detected in {listed(found)} of {areas}; at most "
+        f"{percent(change['false_discovery_rate'])} of these are expected to be false."
+        if any(each["n_flagged"] for each in shown.values())
+        else f"No change is detected in any of {areas}."
     ]
     sizes = [f"{number(each['detectable'], 1)} ({name})" for name, each in shown.items()]
     lines.append(
-        f"A change would be noticed in four of five areas if it were of at least {listed(sizes)} "
-        f"{many}."
+        "No detectable change is not the same as none: a change would be noticed in four of five "
+        f"areas if it were of at least {listed(sizes)} {many}."
     )
     shifts = [f"{number(each['shift'], 1, sign=True)} ({name})" for name, each in shown.items()]
     lines.append(
