@@ -9,6 +9,8 @@ from typing import Any
 
 import pytest
 
+from streetgauge.model.bundle import FILES
+from streetgauge.pipeline.info import file_info
 from streetgauge.version import __version__
 
 yaml = pytest.importorskip("yaml")
@@ -94,3 +96,21 @@ def test_pages_that_a_registry_shows_have_whole_addresses() -> None:
         targets = re.findall(r"\]\(([^)]+)\)", read(name))
         assert targets
         assert [each for each in targets if not each.startswith("https://")] == [], name
+
+
+def test_the_model_that_is_shipped_is_small_licensed_and_predicts_as_its_page_shows(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    folder = ROOT / "examples/newport/bundle"
+    assert sorted(file.name for file in folder.iterdir()) == sorted(FILES)
+    assert sum(file.stat().st_size for file in folder.iterdir()) < 1_000_000
+    facts = file_info(folder)
+    assert facts["licence"] == "MIT"
+    assert "as described" in facts["weights"]
+    (example,) = re.findall(r"^```py3\n(.*?)^```", read("docs/models.md"), re.M | re.S)
+    monkeypatch.chdir(ROOT)
+    names: dict[str, Any] = {}
+    exec(compile(example, "models.md", "exec"), names)
+    leafy, built_up = names["predictions"].decile
+    assert (leafy >= built_up).all()
+    assert (leafy > built_up).any()
