@@ -5,6 +5,7 @@ from __future__ import annotations
 import zlib
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -87,8 +88,14 @@ class EvaluationInputs:
 
     def training_areas_of(self, outcome: str) -> pd.DataFrame | None:
         """Give those of one outcome."""
-        known = self.training_areas
-        return None if known is None else known[known["outcome"] == outcome]
+        known = self._training_areas_by_outcome
+        return None if known is None else known.get(outcome, self.training_areas.iloc[:0])
+
+    @cached_property
+    def _training_areas_by_outcome(self) -> dict[str, pd.DataFrame] | None:
+        if self.training_areas is None:
+            return None
+        return {str(name): rows for name, rows in self.training_areas.groupby("outcome")}
 
 
 def evaluate(

@@ -301,7 +301,7 @@ def _evaluate_folds(
     for name, evaluation in metrics["outcomes"].items():
         evaluation |= trust[name]
         rows = frame[frame["outcome"] == name].set_index("area")
-        own = trained[trained["outcome"] == name]
+        own = inputs.training_areas_of(name)
         evaluation["shuffled"] = evaluate_shuffled(
             known.baselines.shuffled(name, rows, training_areas=own), classes
         )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-from collections import OrderedDict
 from collections.abc import Callable
 from typing import Generic, Protocol, TypeVar
 
@@ -139,18 +138,24 @@ class LRUCache(Generic[T]):
     MOST = 64  # more than folds of both kinds, and than the boroughs of London
 
     def __init__(self) -> None:
-        self._results: OrderedDict[str, T] = OrderedDict()
+        self._results: list[tuple[tuple[pd.Index, ...], T]] = []  # the last used one at the end
 
     def get(self, areas: tuple[pd.Index, ...], make: Callable[[], T]) -> T:
         """Give what is cached for these areas, made first where it is not there."""
-        key = hashlib.sha256("\n\n".join("\n".join(map(str, a.to_numpy())) for a in areas).encode())
-        name = key.hexdigest()
-        if name not in self._results:
-            self._results[name] = make()
-            while len(self._results) > self.MOST:
-                self._results.popitem(last=False)
-        self._results.move_to_end(name)
-        return self._results[name]
+        # Compared, not hashed: where outcomes share their areas, an index is often the very same.
+        for i in range(len(self._results) - 1, -1, -1):
+            if all(map(_same, self._results[i][0], areas)):
+                self._results.append(self._results.pop(i))
+                return self._results[-1][1]
+        self._results = [*self._results[-self.MOST + 1 :], (areas, make())]
+        return self._results[-1][1]
+
+
+def _same(one: pd.Index, other: pd.Index) -> bool:
+    """Whether two indices have the same areas; the ends of sorted ones mostly tell at once."""
+    if len(one) != len(other):
+        return False
+    return not len(one) or (one[0] == other[0] and one[-1] == other[-1] and one.equals(other))
 
 
 def middle(training: pd.Series, query: pd.Index) -> Floats:

@@ -9,13 +9,14 @@ import numpy as np
 import pandas as pd
 
 from streetgauge.evaluation.baselines.folds import Floats, LRUCache, Method
-from streetgauge.evaluation.baselines.spatial import Rows, nearest_others
+from streetgauge.evaluation.baselines.spatial import Mask, Rows, nearest_others
 
 __all__ = ["BetterPlaced", "Placements"]
 
 CLOSE = 1e-9  # deciles: a difference that only the order of a sum makes is none
 
 M = TypeVar("M", bound=Method)
+_Neighbours = tuple[Mask, list[tuple[Floats, Rows]]]  # weights and rows of each placement
 
 
 class Placements:
@@ -34,7 +35,7 @@ class Placements:
         points = {name: each[["x", "y"]] for name, each in coordinates.items()}
         self.coordinates = {name: _filled(name, points) for name in points}
         self.neighbours = neighbours
-        self._cache: LRUCache[list[tuple[Floats, Rows]]] = LRUCache()
+        self._cache: LRUCache[_Neighbours] = LRUCache()
 
     def best(self, training: pd.Series) -> str:
         """Name the placement whose nearest neighbours predict the training areas best.
@@ -52,19 +53,21 @@ class Placements:
         if len(names) == 1:
             return names[0]
         # All placements know the same areas.
-        known = training[training.index.isin(self.coordinates[names[0]].dropna().index)]
-        if len(known) < 2:
+        known, of_each = self._cache.get((training.index,), lambda: self._weights(training.index))
+        if not of_each:
             return names[0]
-        label = known.to_numpy(np.float64)
-        of_each = self._cache.get((known.index,), lambda: self._weights(known.index))
+        label = training.to_numpy(np.float64)[known]
         guesses = [(weight * label[rows]).sum(1) for weight, rows in of_each]
         errors = np.array([np.abs(guess - label).mean() for guess in guesses])
         return names[int(np.flatnonzero(errors <= errors.min() + CLOSE)[0])]
 
-    def _weights(self, areas: pd.Index) -> list[tuple[Floats, Rows]]:
-        """Weights and rows of each area's nearest others, by placement."""
-        return [
-            nearest_others(each.loc[areas].to_numpy(np.float64), self.neighbours)
+    def _weights(self, areas: pd.Index) -> _Neighbours:
+        """Which areas have a position, and of each placement their nearest others."""
+        known = areas.isin(next(iter(self.coordinates.values())).dropna().index)
+        if known.sum() < 2:
+            return known, []
+        return known, [
+            nearest_others(each.loc[areas[known]].to_numpy(np.float64), self.neighbours)
             for each in self.coordinates.values()
         ]
 

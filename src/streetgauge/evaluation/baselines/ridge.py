@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
@@ -46,15 +46,16 @@ class Ridge:
         self.inputs = _components(known.to_numpy(np.float64), self.COMPONENTS)
         self.coordinates = coordinates
         self._cache: LRUCache[_Fold] = LRUCache()
+        self._known: LRUCache[npt.NDArray[np.bool_]] = LRUCache()
 
     def __call__(self, training: pd.Series, query: pd.Index) -> Floats:
         """Predict: see `Method`."""
         score = np.full(len(query), np.nan)
-        rows = self.areas.get_indexer(query)
         labels = self._labels(training)
         if labels is not None:
             fold = self._fold(labels, query)
-            score[rows >= 0] = fold.predict(self.inputs[rows[rows >= 0]], labels.to_numpy())
+            here = fold.query >= 0
+            score[here] = fold.predict(self.inputs[fold.query[here]], labels.to_numpy())
         return score
 
     def residuals(self, training: pd.Series, query: pd.Index) -> pd.Series:
@@ -66,15 +67,19 @@ class Ridge:
 
     def _labels(self, training: pd.Series) -> pd.Series | None:
         """Give those of areas with inputs, if there are enough."""
-        labels = training[self.areas.get_indexer(training.index) >= 0]
+        known = self._known.get(
+            (training.index,), lambda: self.areas.get_indexer(training.index) >= 0
+        )
+        labels = training if known.all() else training[known]
         return labels if len(labels) >= 3 and self.inputs.shape[1] else None
 
     def _fold(self, labels: pd.Series, query: pd.Index) -> _Fold:
         def make() -> _Fold:
             own = self.inputs[self.areas.get_indexer(labels.index)]
+            rows = self.areas.get_indexer(query)
             if self.coordinates is None:
-                return _Fold.of(own)
-            return _Fold.of(own, blocks_like(self.coordinates, labels.index, query))
+                return _Fold.of(own, rows)
+            return _Fold.of(own, rows, blocks_like(self.coordinates, labels.index, query))
 
         return self._cache.get((labels.index, query), make)
 
@@ -105,36 +110,54 @@ class _Fold:
     """What serves all outcomes of the training areas of a fold."""
 
     inputs: Floats  # [n, C]
+    query: npt.NDArray[np.intp]  # rows of what is asked for among all inputs; -1: none
     whole: _Axes
     penalties: Floats  # [P]
-    leverage: Floats  # [n, P]
+    free: Floats  # [n, P]: 1 less the leverage
     blocks: list[tuple[npt.NDArray[np.bool_], _Axes]]  # what is held out, and the axes of the rest
+    last: list[Floats] = field(default_factory=list)  # labels, and their weights and errors
 
     @classmethod
-    def of(cls, inputs: Floats, part: npt.NDArray[np.int64] | None = None) -> _Fold:
+    def of(
+        cls,
+        inputs: Floats,
+        query: npt.NDArray[np.intp],
+        part: npt.NDArray[np.int64] | None = None,
+    ) -> _Fold:
         whole = _Axes.of(inputs)
         penalties = np.array(Ridge.PENALTIES) * max(float(whole.power.mean()), 1e-12)
         turned = (inputs - whole.mean) @ whole.axes
         leverage = turned**2 @ (1 / (whole.power[:, None] + penalties)) + 1 / len(inputs)
         out = [] if part is None else [part == each for each in np.unique(part)]
         blocks = [(left, _Axes.of(inputs[~left])) for left in out]
-        return cls(inputs, whole, penalties, leverage, blocks)
+        return cls(inputs, query, whole, penalties, (1 - leverage).clip(min=1e-3), blocks)
 
     def predict(self, inputs: Floats, labels: Floats) -> Floats:
-        weights, best, _ = self._chosen(labels)
-        result: Floats = labels.mean() + (inputs - self.whole.mean) @ weights[:, best]
+        weights, _ = self._fitted(labels)
+        result: Floats = labels.mean() + (inputs - self.whole.mean) @ weights
         return result
 
     def errors(self, labels: Floats) -> Floats:
         """Give the errors [n] at training areas, each held out."""
-        _, best, errors = self._chosen(labels)
-        return errors[:, best]
+        return self._fitted(labels)[1]
+
+    def _fitted(self, labels: Floats) -> tuple[Floats, Floats]:
+        """Weights [C] and errors [n] by the best penalty; the last ones are kept.
+
+        A regression, and kriging of what it leaves, ask for the same labels one after another.
+        """
+        last = list(self.last)
+        if not last or not np.array_equal(last[0], labels):
+            weights, best, errors = self._chosen(labels)
+            last = [labels.copy(), weights[:, best].copy(), errors[:, best].copy()]
+            self.last[:] = last
+        return last[1], last[2]
 
     def _chosen(self, labels: Floats) -> tuple[Floats, int, Floats]:
         """Weights [C, P], the best penalty, and errors of areas that are held out alone [n, P]."""
         weights = self.whole.weights(self.inputs, labels, self.penalties)
         fitted = (self.inputs - self.whole.mean) @ weights
-        errors = (labels[:, None] - labels.mean() - fitted) / (1 - self.leverage).clip(min=1e-3)
+        errors = (labels[:, None] - labels.mean() - fitted) / self.free
         squared = errors**2
         for left, axes in self.blocks:
             rest = labels[~left]

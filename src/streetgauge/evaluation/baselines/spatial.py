@@ -13,6 +13,7 @@ from streetgauge.evaluation.baselines.folds import Floats, LRUCache
 __all__ = ["Kriging", "Nearest", "blocks_like", "nearest_others"]
 
 Rows = npt.NDArray[np.int64]
+Mask = npt.NDArray[np.bool_]
 PARTS = 5  # of the training areas, held out in turn
 HALVINGS = 10  # of a square that holds too many of them
 
@@ -36,16 +37,25 @@ class Nearest:
         self, coordinates: pd.DataFrame, neighbours: int = 5, weighted: bool = True
     ) -> None:
         self.coordinates, self.neighbours, self.weighted = coordinates, neighbours, weighted
+        self._cache: LRUCache[tuple[Mask, Mask, Floats, Rows]] = LRUCache()
 
     def __call__(self, training: pd.Series, query: pd.Index) -> Floats:
         """Predict: see `Method`."""
-        known, around, target = _positions(self.coordinates, training, query)
+        near, here, weight, rows = self._cache.get(
+            (training.index, query), partial(self._fold, training.index, query)
+        )
         score = np.full(len(query), np.nan)
-        here = np.isfinite(target).all(1)
-        if len(known) and here.any():
-            distance, rows = _nearest(around, target[here], self.neighbours)
-            score[here] = (_closeness(distance, self.weighted) * known[rows]).sum(1)
+        if near.any() and here.any():
+            score[here] = (weight * training.to_numpy(np.float64)[near][rows]).sum(1)
         return score
+
+    def _fold(self, training: pd.Index, query: pd.Index) -> tuple[Mask, Mask, Floats, Rows]:
+        """Find who has a position, and the weights and rows of the nearest."""
+        around, near, target, here = _positions(self.coordinates, training, query)
+        if not len(around) or not len(target):
+            return near, here, np.empty((0, 0)), np.empty((0, 0), np.int64)
+        distance, rows = _nearest(around, target, self.neighbours)
+        return near, here, _closeness(distance, self.weighted), rows
 
 
 class Kriging:
@@ -70,30 +80,27 @@ class Kriging:
 
     RANGES = tuple(2.0**i for i in range(7))  # in median distances of a training area to its next
     NUGGETS = (0.05, 0.2, 0.4, 0.6, 0.8)  # share of the variance
-    BLOCK = 2000  # systems solved at a time, which bounds the memory
 
     def __init__(self, coordinates: pd.DataFrame, neighbours: int = 20, sample: int = 300) -> None:
         self.coordinates, self.neighbours, self.sample = coordinates, neighbours, sample
-        self._cache: LRUCache[_Trial] = LRUCache()
+        self._cache: LRUCache[_KrigedFold] = LRUCache()
 
     def __call__(self, training: pd.Series, query: pd.Index) -> Floats:
         """Predict: see `Method`."""
-        known, around, target = _positions(self.coordinates, training, query)
+        fold = self._cache.get((training.index, query), partial(self._fold, training.index, query))
         score = np.full(len(query), np.nan)
-        here = np.isfinite(target).all(1)
-        if not here.any() or len(known) < 3 or not np.ptp(around, axis=0).any():
-            return score
-        trial = self._cache.get((training.index, query), partial(self._trial, around, target[here]))
-        reach, nugget = trial.best(known)
-        rows = _nearest(around, target[here], self.neighbours)[1]
-        guess = np.empty(len(rows))
-        for start in range(0, len(rows), self.BLOCK):
-            part = slice(start, start + self.BLOCK)
-            between, to = _apart(around[rows[part]], target[here][part])
-            weights = _weights(_matern(between / reach), _matern(to / reach), nugget)
-            guess[part] = (weights * known[rows[part]]).sum(1)
-        score[here] = guess
+        if fold.trial is not None:
+            known = training.to_numpy(np.float64)[fold.near]
+            score[fold.here] = (fold.weights(fold.trial.best(known)) * known[fold.rows]).sum(1)
         return score
+
+    def _fold(self, training: pd.Index, query: pd.Index) -> _KrigedFold:
+        """Find what depends on places alone, and so serves every outcome of these areas."""
+        around, near, target, here = _positions(self.coordinates, training, query)
+        if not here.any() or len(around) < 3 or not np.ptp(around, axis=0).any():
+            return _KrigedFold(near, here, around, target, np.empty((0, 0), np.int64), None)
+        rows = _nearest(around, target, self.neighbours)[1]
+        return _KrigedFold(near, here, around, target, rows, self._trial(around, target))
 
     def _trial(self, around: Floats, target: Floats) -> _Trial:
         """Weights for training areas that are held out, for every range and nugget."""
@@ -134,6 +141,40 @@ class _Trial:
     def best(self, known: Floats) -> tuple[float, float]:
         guess = np.einsum("gnk,nk->gn", self.weights, known[self.rows])
         return self.grid[int(((guess - known[self.chosen]) ** 2).mean(1).argmin())]
+
+
+class _KrigedFold:
+    """Positions of a fold's areas, who is near whom, and weights for the labels that come."""
+
+    BLOCK = 2000  # systems solved at a time, which bounds the memory
+    MOST = 6  # weights of ranges and nuggets that are kept, of 160 bytes an area with 20 neighbours
+
+    def __init__(
+        self,
+        near: Mask,  # training areas with a position
+        here: Mask,  # of those that are asked for
+        around: Floats,
+        target: Floats,
+        rows: Rows,
+        trial: _Trial | None,  # none where there are too few positions
+    ) -> None:
+        self.near, self.here, self.around, self.target = near, here, around, target
+        self.rows, self.trial = rows, trial
+        self._weights: dict[tuple[float, float], Floats] = {}
+
+    def weights(self, chosen: tuple[float, float]) -> Floats:
+        """Weights of the neighbours [n, k] for a range and a nugget."""
+        if chosen not in self._weights:
+            while len(self._weights) >= self.MOST:
+                self._weights.pop(next(iter(self._weights)))
+            parts = range(0, len(self.rows), self.BLOCK)
+            solved = [self._solved(slice(i, i + self.BLOCK), *chosen) for i in parts]
+            self._weights[chosen] = np.concatenate(solved)
+        return self._weights[chosen]
+
+    def _solved(self, part: slice, reach: float, nugget: float) -> Floats:
+        between, to = _apart(self.around[self.rows[part]], self.target[part])
+        return _weights(_matern(between / reach), _matern(to / reach), nugget)
 
 
 def blocks_like(coordinates: pd.DataFrame, training: pd.Index, query: pd.Index) -> Rows | None:
@@ -179,14 +220,13 @@ def blocks_like(coordinates: pd.DataFrame, training: pd.Index, query: pd.Index) 
 
 
 def _positions(
-    coordinates: pd.DataFrame, training: pd.Series, query: pd.Index
-) -> tuple[Floats, Floats, Floats]:
-    """Deciles and positions of the training areas that have one, and the positions to predict."""
+    coordinates: pd.DataFrame, training: pd.Index, query: pd.Index
+) -> tuple[Floats, Mask, Floats, Mask]:
+    """Positions of the training areas that have one, and which do; the same of those to predict."""
     points = coordinates[["x", "y"]]
-    around = points.reindex(training.index).to_numpy(np.float64)
-    near = np.isfinite(around).all(1)
-    target = points.reindex(query).to_numpy(np.float64)
-    return training.to_numpy(np.float64)[near], around[near], target
+    around, target = (points.reindex(each).to_numpy(np.float64) for each in (training, query))
+    near, here = (np.isfinite(each).all(1) for each in (around, target))
+    return around[near], near, target[here], here
 
 
 def _nearest(around: Floats, target: Floats, count: int) -> tuple[Floats, Rows]:
