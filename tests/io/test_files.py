@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -13,6 +14,7 @@ from streetgauge.io.files import (
     atomic_path,
     digest,
     read_metadata,
+    read_table,
     remove_leftovers,
     write_json,
     write_table,
@@ -124,3 +126,22 @@ def test_names_of_what_is_being_written_are_those_that_are_removed(tmp_path: Pat
     remove_leftovers(tmp_path / "a[1].gpkg")
     remove_leftovers(tmp_path / "model")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a[1].gpkg", "model"]
+
+
+def test_a_compact_table_has_the_same_numbers_in_less_space(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    score = rng.normal(5, 2, 20_000)
+    frame = pd.DataFrame(
+        {
+            "area": [f"A{i // 12:05d}" for i in range(len(score))],
+            "score": np.where(score > 9, np.nan, score),
+            "p1": (score / 20).astype(np.float32),
+            "decile": pd.array(np.clip(score, 1, 10).round(), dtype="Int64"),
+        }
+    )
+    write_table(frame, tmp_path / "plain.parquet", {"a": 1})
+    write_table(frame, tmp_path / "compact.parquet", {"a": 1}, compact=True)
+    pd.testing.assert_frame_equal(read_table(tmp_path / "compact.parquet"), frame)
+    assert read_metadata(tmp_path / "compact.parquet") == {"a": 1}
+    plain, compact = (tmp_path / f"{name}.parquet" for name in ("plain", "compact"))
+    assert compact.stat().st_size < 0.85 * plain.stat().st_size

@@ -88,14 +88,13 @@ class EvaluationInputs:
 
     def training_areas_of(self, outcome: str) -> pd.DataFrame | None:
         """Give those of one outcome."""
-        known = self._training_areas_by_outcome
-        return None if known is None else known.get(outcome, self.training_areas.iloc[:0])
+        known = self.training_areas
+        return None if known is None else self._by_outcome.get(outcome, known.iloc[:0])
 
     @cached_property
-    def _training_areas_by_outcome(self) -> dict[str, pd.DataFrame] | None:
-        if self.training_areas is None:
-            return None
-        return {str(name): rows for name, rows in self.training_areas.groupby("outcome")}
+    def _by_outcome(self) -> dict[str, pd.DataFrame]:
+        known = self.training_areas
+        return {} if known is None else {str(name): own for name, own in known.groupby("outcome")}
 
 
 def evaluate(

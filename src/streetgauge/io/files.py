@@ -174,7 +174,11 @@ def write_json(content: object, path: Path) -> None:
 
 
 def write_table(
-    frame: pd.DataFrame, path: Path, metadata: Mapping[str, object] | None = None
+    frame: pd.DataFrame,
+    path: Path,
+    metadata: Mapping[str, object] | None = None,
+    *,
+    compact: bool = False,
 ) -> None:
     """Write a frame as Parquet atomically, without its index.
 
@@ -186,6 +190,9 @@ def write_table(
         Where.
     metadata : mapping, optional
         Stored as JSON under the key ``streetgauge`` of the file's schema.
+    compact : bool
+        Compress by zstd, with the bytes of floats by significance: the same numbers in three
+        quarters of the space, for tables of millions of rows.
     """
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -194,8 +201,13 @@ def write_table(
     if metadata is not None:
         own = {b"streetgauge": json.dumps(metadata, sort_keys=True).encode()}
         table = table.replace_schema_metadata({**(table.schema.metadata or {}), **own})
+    options: dict[str, Any] = {}
+    if compact:
+        split = [each.name for each in table.schema if pa.types.is_floating(each.type)]
+        rest = [name for name in table.column_names if name not in split]
+        options = {"use_byte_stream_split": split, "use_dictionary": rest, "compression": "zstd"}
     with atomic_path(path) as temporary:
-        pq.write_table(table, temporary, write_page_checksum=True)
+        pq.write_table(table, temporary, write_page_checksum=True, **options)
 
 
 # What a Parquet file with wrong bytes raises besides pyarrow's own errors: Python decodes names,

@@ -250,7 +250,7 @@ def predict_city(
         )
         lines += write_pages(shown, out)
         # Last: where it is, a run has ended, and one that was killed goes on without --force.
-        write_table(predictions, out / "predictions.parquet")
+        write_table(predictions, out / "predictions.parquet", compact=True)
         return lines
 
 

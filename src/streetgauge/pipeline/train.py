@@ -176,7 +176,7 @@ def _cross_validated(
     used = [data.without_shared(each)[1] for each in training]
     write_table(frame, files.folds)
     write_table(splits_frame(used, data.location_ids, data.areas), files.splits, about)
-    write_table(predictions, files.predictions)
+    write_table(predictions, files.predictions, compact=True)
     return frame
 
 
@@ -210,7 +210,7 @@ def _train_unweighted(
         "largest": float(weights.max()),
     }
     predictions["weight"] = predictions["area"].map(weights)
-    write_table(predictions, file, about)
+    write_table(predictions, file, about, compact=True)
     columns = ", ".join(study.settings.coverage.weights)
     return (
         f"areas weighted by how likely they have images, from {columns}: "
