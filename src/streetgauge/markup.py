@@ -67,13 +67,20 @@ def interval_text(
 ) -> str:
     """Write the ends of an interval, ``low`` and ``high``; empty where one is not defined.
 
+    ``between`` stands between numbers without a sign; a dash next to a minus cannot be read.
+
     Examples
     --------
     >>> interval_text({"value": 0.5, "low": 0.4, "high": 0.6})
     '0.40 to 0.60'
+    >>> interval_text({"low": -0.4, "high": 0.6}, "+.1f", between="-")
+    '-0.4 to +0.6'
     """
     ends = [figure_text((estimate or {}).get(end), form) for end in ("low", "high")]
-    return "" if "-" in ends else between.join(ends)
+    if "-" in ends:
+        return ""
+    is_signed = any(end[0] in "-+\u2212" for end in ends)
+    return (" to " if is_signed else between).join(ends)
 
 
 def estimate_text(estimate: Mapping[str, Any] | None, form: str = ".2f") -> str:

@@ -67,7 +67,7 @@ def _print_figures(study: Study, metrics: dict[str, Any], screen: Screen) -> Non
     both = [metrics, *([metrics["other_folds"]] if "other_folds" in metrics else [])]
     schemes = {FOLD_KINDS.get(m["kind"], m["kind"]): m["scheme"]["description"] for m in both}
     kinds = list(next(iter(metrics["headline"].values())))
-    attainable = ["of the\nattainable"] if any(map(_attained, metrics["outcomes"].values())) else []
+    attainable = ["of the\nmax. ρ"] if any(map(_attained, metrics["outcomes"].values())) else []
     added = [f"images add\n{FOLD_KINDS.get(kind, kind)}" for kind in kinds]
     table = _new_table(
         f"{study.settings.name}: areas' {many}; {metrics['scheme']['description']}",
@@ -76,7 +76,7 @@ def _print_figures(study: Study, metrics: dict[str, Any], screen: Screen) -> Non
         f"alone, as all that follows. Images add: how much less the latter is than that of the "
         "best baseline without them, which is named; "
         f"{'; '.join(f'{kind}: {how}' for kind, how in sorted(schemes.items()))}.",
-        Column("outcome", min_width=12),
+        Column("outcome", min_width=13),
         *_number_columns("best est.\nMAE", "images\nMAE", near, "Spearman\nρ", *added, *attainable),
     )
     about = read_metadata(study.outcomes)
@@ -185,7 +185,7 @@ def comparison_tables(result: Mapping[str, Any]) -> Iterator[Table]:
             f"a = {a}, b = {b}: {schemes}",
             f"Below each figure its {result['interval_level']:.0%} interval. b less a: less MAE "
             "and more Spearman's ρ is better. The share is that of the draws in which b is better.",
-            Column("outcome", min_width=12),
+            Column("outcome", min_width=13),
             *_number_columns(
                 "areas", "MAE\na", "\nb", "\nb less a", "Spearman\na", "\nb", "\nb less a"
             ),
