@@ -206,8 +206,11 @@ def test_what_cannot_be_simulated_is_refused(tmp_path: Path) -> None:
         simulate_images(locations, tmp_path, deciles, kinds={"income": "wealth"}, **TINY)
 
 
+SEASONS = ("spring", "summer", "autumn", "winter")
+
+
 def test_leaves_and_grass_of_every_season_are_colours() -> None:
     rng = np.random.default_rng(0)
-    colours = np.array([colour for _ in range(400) for colour in _season(rng)[:2]])
+    colours = np.array([colour for _ in range(400) for colour in _season(rng, SEASONS)[:2]])
     assert colours.min() >= 0
     assert colours.max() <= 255
