@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from datetime import UTC, datetime
 from importlib import import_module
 from typing import Any
@@ -37,6 +38,8 @@ WORK: dict[str, Callable[[Study, str, Progress], Done]] = {
     "concepts": _in("concepts", "make_concepts"),
     "report": _in("report", "make_report"),
 }
+# These multiply no matrices, and do not wait for SciPy.
+WITHOUT_PRODUCTS = ("outcomes", "locations", "images")
 # What may refuse that a stage's files are removed, by raising InputError; and what else is removed.
 REFUSE_CLEAN: dict[str, Callable[[Study], None]] = {"features": _in("features", "refuse_newer")}
 PRE_CLEAN: dict[str, Callable[[Study], None]] = {"images": _in("images", "forget_answers")}
@@ -81,7 +84,7 @@ def run_stage(study: Study, name: str, progress: Progress, *, force: bool = Fals
     try:
         with (
             naming_full_disk(study.directory),
-            undivided_products(),
+            nullcontext() if name in WITHOUT_PRODUCTS else undivided_products(),
             study.running.stage(name, progress) as reported,
         ):
             done = WORK[name](study, study.key(stage, upstream=False), reported)

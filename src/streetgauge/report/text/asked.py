@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from streetgauge.report.data import ReportData
 from streetgauge.report.text.change import change_sentences
 from streetgauge.report.text.numbers import general, number
 from streetgauge.report.text.sampling import sample_sentences
 from streetgauge.report.text.survey import survey_sentences
+
+if TYPE_CHECKING:  # the page has it; who prints sentences does not wait for tables and images
+    from streetgauge.report.data import ReportData
 
 __all__ = ["Asked", "asked_of"]
 
