@@ -120,7 +120,7 @@ def measure(
 def done(stage: str, study: Path) -> Cost:
     """Do a stage in a process of its own."""
     before, start = size(study), time.perf_counter()
-    words = [sys.executable, "-m", "streetgauge.cli", stage, str(study), "-q"]
+    words = [sys.executable, "-m", "streetgauge", stage, str(study), "-q"]
     process = subprocess.Popen(words, stdout=subprocess.DEVNULL)
     _, status, used = os.wait4(process.pid, 0)
     process.returncode = os.waitstatus_to_exitcode(status)
