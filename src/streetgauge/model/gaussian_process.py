@@ -9,10 +9,11 @@ fitted state holds no training data.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -21,8 +22,8 @@ from scipy.special import logsumexp
 
 from streetgauge.errors import InputError
 
-__all__ = ["Fitted", "Kernel", "KernelPrediction", "Regression", "Spectrum", "fit_each"]
-__all__ += ["regress"]
+__all__ = ["Fitted", "Kernel", "KernelPrediction", "Products", "Regression", "Spectrum"]
+__all__ += ["fit_each", "regress"]
 
 Floats = NDArray[np.float64]
 Singles = NDArray[np.float32]
@@ -31,6 +32,7 @@ Rows = NDArray[np.int64]
 
 NOISES = np.logspace(-2.5, 2.5, 13)  # noise variance over signal variance
 NEGLIGIBLE = 0.01  # weight of a kernel that is dropped for an outcome
+BLOCK = 4096  # areas whose vectors are in float64 at a time
 RANK = 64  # axes of a kernel along which the explained variance is stored
 
 
@@ -103,6 +105,80 @@ def _joined(maps: Sequence[Singles], parts: ArrayLike) -> Floats:
     return np.concatenate(chosen, axis=1, dtype=np.float64)
 
 
+class Products:
+    """Products of the maps of some areas with each other and with labels, each computed once.
+
+    The kernels of a regression are sums of the same few maps, each with a factor of its own, and so
+    are their products. Maps and labels are less their weighted means, and times the root of the
+    weight; a block of areas at a time is in float64.
+
+    Parameters
+    ----------
+    maps : sequence of array, shape [A, W]
+    labels : array of float64, shape [A, M]
+    weight : array of float64, shape [A]
+    """
+
+    def __init__(self, maps: Sequence[NDArray[Any]], labels: Floats, weight: Floats) -> None:
+        self.maps, self.root = maps, np.sqrt(weight)[:, None]
+        self.share = weight / weight.sum()
+        self.labels = self.root * (labels - self.share @ labels)
+        self._found: dict[tuple[str, int, int], Floats] = {}
+
+    def _once(self, name: str, one: int, other: int, compute: Callable[[], Floats]) -> Floats:
+        key = (name, one, other)
+        if key not in self._found:
+            self._found[key] = compute()
+        return self._found[key]
+
+    def _blocks(self) -> Iterator[slice]:
+        return (slice(a, a + BLOCK) for a in range(0, len(self.root), BLOCK))
+
+    def _part(self, part: int, block: slice) -> Floats:
+        centred: Floats = self.maps[part][block] - self.centre(part)
+        return self.root[block] * centred
+
+    def centre(self, part: int) -> Floats:
+        """Give the weighted mean of a map's vectors: [W]."""
+
+        def compute() -> Floats:
+            each = (self.share[block] @ self.maps[part][block] for block in self._blocks())
+            return sum(each, np.zeros(self.maps[part].shape[1]))
+
+        return self._once("centre", part, part, compute)
+
+    def rows(self, part: int) -> Floats:
+        """Give a map's vectors themselves: [A, W]."""
+        return self._once("rows", part, part, lambda: self._part(part, slice(None)))
+
+    def inner(self, part: int) -> Floats:
+        """Give the products of areas: [A, A]."""
+        return self._once("inner", part, part, lambda: self.rows(part) @ self.rows(part).T)
+
+    def cross(self, one: int, other: int) -> Floats:
+        """Give the products of two maps, summed over areas: [W, W']."""
+        if other < one:
+            return self.cross(other, one).T
+
+        def compute() -> Floats:
+            found = np.zeros((self.maps[one].shape[1], self.maps[other].shape[1]))
+            for block in self._blocks():
+                left = self._part(one, block)
+                found += left.T @ (left if one == other else self._part(other, block))
+            return found
+
+        return self._once("cross", one, other, compute)
+
+    def pull(self, part: int) -> Floats:
+        """Give the products of a map and the labels, summed over areas: [W, M]."""
+
+        def compute() -> Floats:
+            each = (self._part(part, block).T @ self.labels[block] for block in self._blocks())
+            return sum(each, np.zeros((self.maps[part].shape[1], self.labels.shape[1])))
+
+        return self._once("pull", part, part, compute)
+
+
 @dataclass(frozen=True)
 class Spectrum:
     """Eigen-decomposition of a kernel on labelled areas, and the projections of their labels.
@@ -125,13 +201,22 @@ class Spectrum:
     @classmethod
     def of(cls, vectors: Floats, labels: Floats, weight: Floats) -> Self:
         """Decompose the kernel of these vectors [A, W], with labels [A, M] and weights [A]."""
-        share = weight / weight.sum()
-        centre = share @ vectors
-        root = np.sqrt(weight)[:, None]
-        x, y = root * (vectors - centre), root * (labels - share @ labels)
-        few = len(x) < x.shape[1]  # the smaller of the two products has the same eigenvalues
+        return cls.of_sum(Products([vectors], labels, weight), [0], [1.0])
+
+    @classmethod
+    def of_sum(cls, products: Products, parts: Sequence[int], factors: Sequence[float]) -> Self:
+        """Decompose the sum of the kernels of these maps, each map's vectors times its factor."""
+        used = [*zip(parts, factors, strict=True)]
+        count, y = len(products.root), products.labels
+        few = count < sum(products.maps[p].shape[1] for p in parts)
+        rows = None
+        if few:  # the smaller of the two products has the same eigenvalues
+            rows = np.concatenate([products.rows(p) * f for p, f in used], axis=1)
+            gram = sum((products.inner(p) * f**2 for p, f in used), np.zeros((count, count)))
+        else:
+            gram = np.block([[products.cross(p, q) * (f * g) for q, g in used] for p, f in used])
         # Divide and conquer ("evd") gives all vectors a third faster than the default.
-        values, axes = eigh(x @ x.T if few else x.T @ x, check_finite=False, driver="evd")
+        values, axes = eigh(gram, check_finite=False, driver="evd")
         values, axes = np.maximum(values[::-1], 0), axes[:, ::-1]
         if few:
             positive = values > 1e-10 * values[0]
@@ -139,9 +224,9 @@ class Spectrum:
             pull = np.sqrt(values)[:, None] * (axes.T @ y)
             axes = axes / np.sqrt(values)
         else:
-            pull = axes.T @ (x.T @ y)
-        rest = (centre, (y**2).sum(axis=0), len(x) - 1)
-        return cls(values, axes, x if few else None, pull, *rest)
+            pull = axes.T @ np.concatenate([products.pull(p) * f for p, f in used])
+        centre = np.concatenate([products.centre(p) * f for p, f in used])
+        return cls(values, axes, rows, pull, centre, (y**2).sum(axis=0), count - 1)
 
     def along(self, inner: Floats) -> Floats:
         """Give the sums of axes with these factors: [r, C] to [W, C]."""
@@ -385,12 +470,17 @@ def fit_each(
         )
     masks, group = np.unique(known.T, axis=0, return_inverse=True)
     largest_first = np.argsort(-np.bincount(group), kind="stable")
-    groups = [(masks[g], np.flatnonzero(group == g)) for g in largest_first]
+    groups = []
+    for g in largest_first:
+        areas, columns = masks[g], np.flatnonzero(group == g)
+        own = maps if areas.all() else [each[areas] for each in maps]
+        groups.append((Products(own, labels[np.ix_(areas, columns)], weight[areas]), columns))
+    scales = [_scale(each) for each in maps]
     if shares is None:
         shares = [[1 / len(parts)] * len(parts) for parts in kernels]
     fitted = []
     for parts, share in zip(kernels, shares, strict=True):
-        fitted.append(_fit(maps, parts, share, labels, weight, groups))
+        fitted.append(_fit(parts, share, scales, groups, labels.shape[1]))
         advance(1)
     filled, counted = np.where(known, labels, 0), known * weight[:, None]
     mean = (filled * counted).sum(axis=0) / counted.sum(axis=0)
@@ -399,29 +489,31 @@ def fit_each(
 
 
 def _fit(
-    maps: Sequence[Singles],
     parts: Sequence[int],
     shares: Sequence[float],
-    labels: Floats,
-    weight: Floats,
-    groups: Sequence[tuple[Flags, Rows]],
+    scales: Sequence[tuple[Floats, float]],
+    groups: Sequence[tuple[Products, Rows]],
+    outcomes: int,
 ) -> tuple[Kernel, Floats, Floats]:
     """Fit one kernel; also give its evidence at each level of noise [L, M], and its noise [M].
 
-    ``groups`` are areas [A] with the outcomes that have a label in just these, largest first.
+    ``scales`` are each map's mean and mean square norm, ``groups`` the areas and the outcomes that
+    have a label in just these, largest first.
     """
-    vectors = _joined(maps, parts)
-    centre = vectors.mean(axis=0)
-    vectors -= centre
-    widths = [maps[part].shape[1] for part in parts]
-    scale = _scale(vectors, widths, shares)
-    vectors *= scale
-    width, outcomes = vectors.shape[1], labels.shape[1]
+    means = [scales[part][0] for part in parts]
+    norms = [scales[part][1] for part in parts]
+    # Each map gets its share of a mean square norm of 1.
+    factors = [
+        math.sqrt(share / norm) if norm > 0 else 1.0
+        for share, norm in zip(shares, norms, strict=True)
+    ]
+    widths = [len(mean) for mean in means]
+    centre, scale, width = np.concatenate(means), np.repeat(factors, widths), sum(widths)
     axes, explained = np.empty((width, 0)), np.empty((0, outcomes))
     coefficients, evidence = np.empty((width, outcomes)), np.empty((len(NOISES), outcomes))
     offset, prior, noise = np.empty((3, outcomes))
-    for areas, columns in groups:
-        spectrum = Spectrum.of(vectors[areas], labels[np.ix_(areas, columns)], weight[areas])
+    for products, columns in groups:
+        spectrum = Spectrum.of_sum(products, parts, factors)
         if not axes.shape[1]:
             axes = spectrum.first_axes(RANK)
             explained = np.empty((axes.shape[1], outcomes))
@@ -429,7 +521,7 @@ def _fit(
         share = np.exp(evidence[:, columns] - logsumexp(evidence[:, columns], axis=0))
         inverse = 1 / (spectrum.values[:, None] + NOISES)
         coefficients[:, columns] = spectrum.along(spectrum.pull * (inverse @ share))
-        offset[columns] = -spectrum.centre @ coefficients[:, columns]
+        offset[columns] = (centre * scale - spectrum.centre) @ coefficients[:, columns]
         prior[columns] = (share * variance).sum(axis=0)
         noise[columns] = NOISES @ (share * variance)
         along = spectrum.values[:, None] * (inverse @ (share * variance))
@@ -450,11 +542,8 @@ def _fit(
     return kernel, evidence, noise
 
 
-def _scale(vectors: Floats, widths: Sequence[int], shares: Sequence[float]) -> Floats:
-    """Give each map's vectors its share of a mean square norm of 1: factors [W]."""
-    factors = []
-    parts = np.split(vectors, np.cumsum(widths)[:-1], axis=1)
-    for part, share in zip(parts, shares, strict=True):
-        norm = np.einsum("aw,aw->", part, part) / len(part)
-        factors.append(np.full(part.shape[1], np.sqrt(share / norm) if norm > 0 else 1.0))
-    return np.concatenate(factors)
+def _scale(vectors: Singles) -> tuple[Floats, float]:
+    """Give the mean of a map's vectors [W], and their mean square norm about it."""
+    mean = vectors.mean(axis=0, dtype=np.float64)
+    blocks = (vectors[first : first + BLOCK] - mean for first in range(0, len(vectors), BLOCK))
+    return mean, sum(float(np.einsum("aw,aw->", own, own)) for own in blocks) / len(vectors)
