@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ import pytest
 from safetensors import SafetensorError
 
 from small_worlds import change
+from streetgauge.cli import _ending_by_signal
 from streetgauge.errors import InputError, Stopped
 from streetgauge.io.files import atomic_directory, atomic_path, full_disk, write_table, write_text
 from streetgauge.study import heartbeat
@@ -66,6 +68,36 @@ def test_a_signal_of_a_scheduler_ends_a_run_as_ctrl_c_does(
     if name == "SIGTERM":
         change(plain, "epochs = 400\npatience = 400", "epochs = 5")
         assert run("run", plain)[0] == 0
+
+
+SLOW = """
+import os, signal, time
+try:
+    os.kill(os.getpid(), signal.SIGTERM)
+    time.sleep(0.1)
+except BaseException:
+    raise ImportError("as compiled modules do where one that they load fails") from None
+"""
+
+
+@posix
+def test_a_signal_waits_for_a_module_that_is_being_loaded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "loads_slowly.py").write_text(SLOW)
+    monkeypatch.syspath_prepend(tmp_path)
+    before = signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+    def load() -> None:
+        with _ending_by_signal():
+            assert import_module("loads_slowly").time is time
+            time.sleep(10)
+
+    try:
+        with pytest.raises(Stopped, match="143"):
+            load()
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def test_a_signal_that_is_ignored_stays_so(run: Run) -> None:

@@ -213,7 +213,13 @@ class Pool:
         features = self.features[target]
         present, areas = np.ones((len(labels), 1), np.bool_), np.arange(len(labels))
         data = TrainingData(
-            *(features, present, labels[:, None], areas, areas, ("",)), classes=self.classes
+            features,
+            present,
+            labels[:, None],
+            areas,
+            location_ids=areas,
+            outcomes=("",),
+            classes=self.classes,
         )
         added = fit_correction(
             model, lambda rows: self._rows(model, target, rows)[:, None], data, split, seed=0

@@ -7,6 +7,7 @@ are called, so that ``--help`` is there at once.
 from __future__ import annotations
 
 import errno
+import os
 import signal
 import sys
 import threading
@@ -57,7 +58,12 @@ def _ending_by_signal() -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         before = {}
 
-    def end(number: int, _: FrameType | None) -> None:
+    def end(number: int, frame: FrameType | None) -> None:
+        if _is_importing(frame):
+            again = threading.Timer(0.02, os.kill, (os.getpid(), number))
+            again.daemon = True
+            again.start()
+            return
         for each in before:
             signal.signal(each, signal.SIG_IGN)
         raise Stopped(signal.Signals(number).name, number)
@@ -70,6 +76,15 @@ def _ending_by_signal() -> Iterator[None]:
     finally:
         for each, handler in before.items():
             signal.signal(each, handler)
+
+
+def _is_importing(frame: FrameType | None) -> bool:
+    """Tell whether a module is being loaded: a compiled one may pass on an error of its own."""
+    while frame is not None:
+        if frame.f_code.co_filename == "<frozen importlib._bootstrap>":
+            return True
+        frame = frame.f_back
+    return False
 
 
 def main() -> None:

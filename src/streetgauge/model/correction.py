@@ -103,7 +103,10 @@ def fit_correction(
     pool = pooled_rows(data, split)
     weight = None if data.sample_weight is None else np.asarray(data.sample_weight)[pool]
     bags, labels, weight = bag_locations(
-        *(data.features, data.present, data.deciles[pool], data.areas[pool]),
+        data.features,
+        data.present,
+        data.deciles[pool],
+        data.areas[pool],
         rows=pool,
         weight=weight,
     )
@@ -145,9 +148,17 @@ def _uninformed(maps: Sequence[NDArray[np.float32]], outcomes: int, classes: int
     nothing = np.zeros((width, outcomes), np.float32)
     every, whole = np.full(outcomes, spread), np.ones(outcomes)
     kernel = Kernel(
-        *(np.zeros(1, np.int64), np.array([width]), np.zeros(width, np.float32), scale),
-        *(nothing, np.zeros(outcomes), whole, whole.astype(np.bool_)),
-        *(nothing[:, :0], np.empty((0, outcomes)), every),
+        parts=np.zeros(1, np.int64),
+        widths=np.array([width]),
+        centre=np.zeros(width, np.float32),
+        scale=scale,
+        coefficients=nothing,
+        offset=np.zeros(outcomes),
+        weight=whole,
+        likeliest=whole.astype(np.bool_),
+        axes=nothing[:, :0],
+        explained=np.empty((0, outcomes)),
+        prior=every,
     )
     return Regression((kernel,), np.zeros(outcomes), every, np.zeros((1, 1, outcomes)))
 

@@ -317,9 +317,15 @@ def _corrected(
     corrections = (*source.corrections, found.model)
     model = replace(source, temperature=temperature, corrections=corrections)
     areas = len(np.unique(data.areas[rows]))
-    nothing = [0.0 for _ in data.outcomes]
+    loss, mae = figures(score, data.deciles[rows], data.classes)
     record = TrainingRecord(
-        *(len(rows), areas, 0, 0, nothing, *figures(score, data.deciles[rows], data.classes)),
+        training_locations=len(rows),
+        training_areas=areas,
+        validation_locations=0,
+        validation_areas=0,
+        best_epoch=[0.0 for _ in data.outcomes],
+        validation_loss=loss,
+        validation_mae=mae,
         gain=found.gain.tolist(),
     )
     return model, record
@@ -337,7 +343,10 @@ def _temperature(data: TrainingData, rows: Rows, score: Floats, start: Floats | 
         before = None if start is None else start[m]
         found.append(
             fit_temperature(
-                *(probabilities, own[known], target[known], weight[known]),
+                probabilities,
+                own[known],
+                target[known],
+                weight[known],
                 areas=areas,
                 start=before,
             )
