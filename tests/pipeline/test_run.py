@@ -22,8 +22,9 @@ def test_a_stage_computes_each_product_by_one_thread(
         seen.extend(each["num_threads"] for each in blas)
         return Done()
 
-    monkeypatch.setitem(WORK, "outcomes", work)
+    (city / "locations.parquet").write_bytes(b"stands for locations")
+    monkeypatch.setitem(WORK, "features", work)
     with threadpool_limits(2, user_api="blas"):
-        run_stage(Study.open(city), "outcomes", silent)
+        run_stage(Study.open(city), "features", silent)
     assert seen
     assert set(seen) == {1}

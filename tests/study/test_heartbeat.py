@@ -75,7 +75,7 @@ def test_the_progress_that_was_given_still_hears_everything(file: Path) -> None:
     [
         (InputError("a.csv", "it is empty", "give another"), "a.csv: it is empty; give another."),
         (KeyboardInterrupt(), "It was stopped by hand."),
-        (MemoryError("no more\nat all"), "MemoryError: no more"),
+        (MemoryError("no more\nat all"), "MemoryError: no more at all"),
     ],
 )
 def test_a_run_that_does_not_end_well_says_why(file: Path, error: BaseException, said: str) -> None:
