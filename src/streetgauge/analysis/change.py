@@ -102,7 +102,7 @@ def estimate_change(
     ----------
     first, second : DataFrame
         ``location_id``, ``area`` and ``score`` of every location, by year; of a model that has not
-        seen its area. Areas of one year only are left out.
+        seen its area. Areas of one year only are excluded.
     actual : Series by area
         Classes of the first year, which show by how much scores rise from one to the next.
     level : float

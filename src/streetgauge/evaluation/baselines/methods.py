@@ -149,7 +149,7 @@ class Baselines:
 
         Returns
         -------
-        dict of name to Guess
+        dict of name to BaselinePrediction
             Of methods that have a prediction for every area. None at all where areas were not held
             out as a whole: one that knew what the networks knew would know the area's own decile.
         """
