@@ -14,7 +14,7 @@ test: $(VENV)/ready
 	$(BIN)/python -m pytest
 
 check: $(VENV)/ready
-	$(MAKE) --jobs 2 --output-sync lint types docs
+	$(MAKE) --jobs 2 lint types docs
 	$(MAKE) test
 
 lint: $(VENV)/ready
