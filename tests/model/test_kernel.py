@@ -222,6 +222,27 @@ def test_weights_of_areas_are_what_copies_of_them_are():
     assert np.abs(weighted.pull) == pytest.approx(np.abs(copied.pull))
 
 
+@pytest.mark.parametrize("areas", [60, 15], ids=["more areas than features", "fewer"])
+def test_sums_of_shared_maps_are_the_kernels_of_their_joined_vectors(
+    areas: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(gaussian_process, "BLOCK", 7)  # areas at a time
+    rng = np.random.default_rng(1)
+    maps = [rng.normal(3, 1, (areas, width)) for width in (4, 9, 6)]
+    y, weight = rng.normal(size=(areas, 2)), rng.uniform(0.5, 2, areas)
+    products = gaussian_process.Products(maps, y, weight)
+    for parts, factors in (((0, 1), (0.5, 2.0)), ((2, 1), (1.5, 0.7))):
+        found = gaussian_process.Spectrum.of_sum(products, parts, factors)
+        joined = np.hstack([maps[p] * f for p, f in zip(parts, factors, strict=True)])
+        share = weight / weight.sum()
+        x = np.sqrt(weight)[:, None] * (joined - share @ joined)
+        pull = x.T @ (np.sqrt(weight)[:, None] * (y - share @ y))
+        assert found.centre == pytest.approx(share @ joined)
+        axes = found.along(np.eye(len(found.values)))
+        assert (axes * found.values) @ axes.T == pytest.approx(x.T @ x)
+        assert axes @ found.pull == pytest.approx(pull)
+
+
 def test_a_location_without_weight_is_not_used_and_one_of_weight_two_counts_twice():
     world = small()
     weight = np.ones(len(world.area))
