@@ -20,6 +20,7 @@ from streetgauge.io.formats import ANALYSIS_VERSION
 from streetgauge.locations import read_areas
 from streetgauge.model.transfer import compare_with, join_city
 from streetgauge.pipeline.area_maps import write_area_maps
+from streetgauge.pipeline.pooling import refuse_other_sources
 from streetgauge.progress import Progress, silent
 from streetgauge.report.text import change_sentences
 from streetgauge.study import Study
@@ -112,13 +113,7 @@ def _refuse_unlike(study: Study, other: Study) -> None:
     if study.directory.resolve() == other.directory.resolve():
         reason = "both are the same study"
         raise InputError(other.directory, reason, "name the study of the other year's images")
-    if list(study.sources) != list(other.sources):
-        here, there = (", ".join(name or "one" for name in each.sources) for each in (study, other))
-        raise InputError(
-            f"{other.file}: [features]",
-            f"its sources of features ({there}) are not those of {study.directory} ({here})",
-            "give both studies the same",
-        )
+    refuse_other_sources(study, other)
 
 
 def _held_out(study: Study) -> tuple[pd.Series, list[str]]:

@@ -22,7 +22,7 @@ from streetgauge.progress import Progress, silent
 from streetgauge.study import Study
 from streetgauge.study.outputs import refuse_overlap
 
-__all__ = ["POOL_FILES", "pool_studies"]
+__all__ = ["POOL_FILES", "pool_studies", "refuse_other_sources"]
 
 AREAS, MATRIX, FINDINGS = POOL_FILES = ("pool.parquet", "pool-matrix.parquet", "pool.json")
 
@@ -165,15 +165,20 @@ def _refuse_other_features(names: dict[str, Study]) -> None:
     """Refuse studies whose features do not mean the same."""
     first, *others = names.values()
     for other in others:
-        if list(first.sources) != list(other.sources):
-            here, there = (", ".join(n or "one" for n in each.sources) for each in (first, other))
-            raise InputError(
-                f"{other.file}: [features]",
-                f"its sources of features ({there}) are not those of {first.directory} ({here})",
-                "give all studies the same",
-            )
+        refuse_other_sources(first, other)
         for name, source in first.sources.items():
             _refuse_unlike(source.features, other.sources[name].features)
+
+
+def refuse_other_sources(first: Study, other: Study) -> None:
+    """Refuse a study whose features come from other sources than those of the first."""
+    if list(first.sources) != list(other.sources):
+        here, there = (", ".join(name or "one" for name in each.sources) for each in (first, other))
+        raise InputError(
+            f"{other.file}: [features]",
+            f"its sources of features ({there}) are not those of {first.directory} ({here})",
+            "give all studies the same",
+        )
 
 
 def _refuse_unlike(here: Path, there: Path) -> None:
