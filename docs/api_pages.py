@@ -3,25 +3,35 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from importlib import import_module
 from pathlib import Path
 from typing import get_origin
 
-# What a user of Python may want, in the order of the flow.
+# All that is public, in the order of the flow: what these modules list in ``__all__``.
 PACKAGES = (
-    *("streetgauge", "streetgauge.outcomes", "streetgauge.locations", "streetgauge.imagery"),
-    *("streetgauge.features", "streetgauge.splits", "streetgauge.model", "streetgauge.evaluation"),
-    *("streetgauge.report", "streetgauge.view", "streetgauge.synthetic", "streetgauge.study"),
-    *("streetgauge.study.stages", "streetgauge.pipeline.run", "streetgauge.pipeline.check"),
-    *("streetgauge.pipeline.export", "streetgauge.pipeline.predict", "streetgauge.pipeline.info"),
-    *("streetgauge.analysis.age", "streetgauge.analysis.compare", "streetgauge.analysis.coverage"),
-    *("streetgauge.analysis.change", "streetgauge.analysis.coverage_weights"),
-    *("streetgauge.analysis.curves", "streetgauge.analysis.fairness", "streetgauge.analysis.power"),
-    "streetgauge.analysis.pooling",
-    *("streetgauge.analysis.sampling", "streetgauge.analysis.survey"),
-    *("streetgauge.io.tables", "streetgauge.classes", "streetgauge.skips", "streetgauge.errors"),
+    *("streetgauge", "streetgauge.outcomes", "streetgauge.imagery", "streetgauge.features"),
+    *("streetgauge.splits", "streetgauge.model", "streetgauge.model.authors"),
+    *("streetgauge.evaluation", "streetgauge.report", "streetgauge.synthetic"),
+    *("streetgauge.analysis.age", "streetgauge.analysis.change", "streetgauge.analysis.coverage"),
+    *("streetgauge.analysis.coverage_weights", "streetgauge.analysis.fairness"),
+    *("streetgauge.analysis.pooling", "streetgauge.analysis.sampling"),
+    *("streetgauge.analysis.survey", "streetgauge.errors"),
 )
+
+
+def public_names() -> Iterator[tuple[str, str]]:
+    """Give the full name and the docstring of each public function, class, method and property."""
+    for package in PACKAGES:
+        module = import_module(package)
+        for name in module.__all__:
+            found = getattr(module, name)
+            if inspect.isclass(found) or inspect.isfunction(found):
+                yield f"{package}.{name}", found.__doc__ or ""
+            for member, value in vars(found).items() if inspect.isclass(found) else ():
+                described = getattr(value, "__func__", getattr(value, "fget", value))
+                if not member.startswith("_") and inspect.isfunction(described):
+                    yield f"{package}.{name}.{member}", described.__doc__ or ""
 
 
 def write_api_pages(directory: Path) -> None:

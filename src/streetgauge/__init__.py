@@ -7,6 +7,9 @@ command line starts at once.
 
 In Python: `embed` gives the features of a folder of images, `evaluate` cross-validates on features,
 `map` writes a map of predictions, and `Results` reads the results of a study.
+
+Public is what the API reference shows: the names that ``__all__`` lists here and in the packages of
+``dir(streetgauge)``. Everything else is internal, and may change in any release.
 """
 
 from __future__ import annotations
@@ -19,9 +22,9 @@ from streetgauge.version import __version__
 if TYPE_CHECKING:
     from streetgauge.frames import Evaluation, embed, evaluate
     from streetgauge.frames import write_map as map
-    from streetgauge.notebook import Results
+    from streetgauge.notebook import Metrics, Results
 
-__all__ = ["embed", "evaluate", "map", "Evaluation", "Results", "__version__"]
+__all__ = ["embed", "evaluate", "map", "Evaluation", "Results", "Metrics", "__version__"]
 
 # Where a name is, and what it is called there.
 _NAMES = {
@@ -30,10 +33,12 @@ _NAMES = {
     "map": ("frames", "write_map"),
     "Evaluation": ("frames", "Evaluation"),
     "Results": ("notebook", "Results"),
+    "Metrics": ("notebook", "Metrics"),
 }
+# The packages of the API reference; all others are internal.
 _SUBPACKAGES = (
-    *("analysis", "evaluation", "features", "imagery", "locations", "model", "outcomes"),
-    *("pipeline", "report", "settings", "splits", "study", "synthetic", "view"),
+    *("analysis", "errors", "evaluation", "features", "imagery", "model", "outcomes", "report"),
+    *("splits", "synthetic"),
 )
 
 

@@ -7,15 +7,7 @@ import re
 import unicodedata
 from collections.abc import Iterable
 
-__all__ = [
-    "InputError",
-    "Stopped",
-    "StreetgaugeError",
-    "closest",
-    "missing_torch",
-    "summary",
-    "visible",
-]
+__all__ = ["StreetgaugeError", "InputError"]
 
 _JOINERS = "\u200c\u200d"  # of letters in some scripts, and of emoji
 _MOST = 600  # characters of a file's text that an error repeats
@@ -23,7 +15,13 @@ _SENTENCE_END = re.compile(r"[.!?](?=\s|$)")
 
 
 class StreetgaugeError(Exception):
-    """Base of every error that this package raises on purpose."""
+    """Base of every error that this package raises on purpose.
+
+    Examples
+    --------
+    >>> issubclass(InputError, StreetgaugeError)
+    True
+    """
 
 
 class Stopped(SystemExit):

@@ -170,10 +170,19 @@ class Evaluation(Results):
     ----------
     classes : tuple
         The classes from the lowest to the highest; class 1 of the tables is the first.
+
+    Examples
+    --------
+    >>> result = Evaluation("streetgauge-demo", range(1, 11))  # of a study that has been run
+    >>> result.classes
+    (1, 2, 3, 4, 5, 6, 7, 8, 9, 10)
     """
 
     def __init__(
-        self, path: Path, classes: Sequence[Any], folder: TemporaryDirectory[str] | None = None
+        self,
+        path: str | Path,
+        classes: Sequence[Any],
+        folder: TemporaryDirectory[str] | None = None,
     ) -> None:
         super().__init__(path)
         self.classes = tuple(classes)
@@ -185,6 +194,12 @@ class Evaluation(Results):
 
         ``uses`` says what a method knows; ``mae`` (mean absolute error in classes) has its interval
         in ``mae_low`` and ``mae_high``; ``within_1`` is the share of areas at most one class off.
+
+        Examples
+        --------
+        >>> table = Evaluation("streetgauge-demo", range(1, 11)).table
+        >>> table.columns.tolist()
+        ['uses', 'mae', 'mae_low', 'mae_high', 'within_1', 'spearman']
         """
         return self.metrics().methods()
 
@@ -192,7 +207,7 @@ class Evaluation(Results):
         metrics = self.metrics()
         about = f"{len(self.classes)} classes, {metrics['scheme']['description']}"
         table = metrics.methods()
-        if not self.several:
+        if not self._several:
             table = table.droplevel("outcome")
         lines = [f"Evaluation of {metrics['areas_tested']:,} areas, {about}", ""]
         lines += [table.to_string(float_format=lambda value: f"{value:.2f}", na_rep="-")]
@@ -206,7 +221,7 @@ class Evaluation(Results):
             for kind, cell in cells.items():
                 gain = (cell or {}).get("mae") or {}
                 if gain.get("value") is not None:
-                    where = f"{name}, {kind}" if self.several else kind
+                    where = f"{name}, {kind}" if self._several else kind
                     yield (
                         f"With features mae is lower by {estimate_text(gain)} than by "
                         f"{gain.get('over')} ({where} folds)."
@@ -217,7 +232,7 @@ class Evaluation(Results):
         return self.metrics()._repr_html_() + table
 
     @property
-    def several(self) -> bool:
+    def _several(self) -> bool:
         """Whether there are several outcomes."""
         return len(self.labels) > 1
 

@@ -91,7 +91,7 @@ def test_no_area_is_predicted_by_its_own_label() -> None:
     moved = Pool([replace(first, deciles=other), second], evaluation=FEW)
     labels = moved.cities["a"].labels("income")
     (split,) = (s for s in moved._splits("a", first.labels("income"), 1.0) if s.fold == 1)
-    model = moved.ridge(["b"], "income")
+    model = moved._ridge(["b"], "income")
     scores, _ = moved._corrected(model, "a", labels, split)
     np.testing.assert_allclose(scores, before.loc[here, "pooled"])
 

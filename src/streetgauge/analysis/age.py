@@ -16,7 +16,7 @@ from streetgauge.evaluation.concepts import Draws
 from streetgauge.evaluation.effective_size import count_effective, p_values
 from streetgauge.evaluation.metrics import to_json
 
-__all__ = ["FEWEST", "area_years", "error_by_age", "over_time"]
+__all__ = ["area_years", "error_by_age"]
 
 FEWEST = 10  # areas, below which nothing is measured
 PER = 5.0  # years, that errors are stated for

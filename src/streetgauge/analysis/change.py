@@ -20,7 +20,7 @@ from scipy.stats import false_discovery_control, t
 from streetgauge.errors import InputError
 from streetgauge.evaluation.concepts import FALSE_DISCOVERY_RATE
 
-__all__ = ["FEWEST", "FeatureShift", "estimate_change"]
+__all__ = ["FeatureShift", "estimate_change"]
 
 FEWEST = 10  # areas with images of both years
 ROUNDS = 20
@@ -46,6 +46,12 @@ class FeatureShift:
         By how much they lie above those of the first.
     scale : array, shape [D]
         How many times as far they are spread.
+
+    Examples
+    --------
+    >>> shift = FeatureShift(middle=np.array([2.0]), shift=np.array([1.0]), scale=np.array([1.0]))
+    >>> shift.remove(np.array([[2.5]])).tolist()
+    [[1.5]]
     """
 
     middle: Floats
@@ -66,6 +72,14 @@ class FeatureShift:
             Mean features of the same areas.
         spread : two arrays, shape [D]
             Standard deviation of each feature over all views, by year.
+
+        Examples
+        --------
+        >>> rng = np.random.default_rng(0)
+        >>> first = rng.normal(size=(50, 2))
+        >>> one = np.ones(2)
+        >>> FeatureShift.fit(first, first + [3.0, 0.0], (one, one)).shift.round(2).tolist()
+        [3.0, 0.0]
         """
         difference = second - first
         centre = np.median(difference, axis=0)
@@ -82,14 +96,28 @@ class FeatureShift:
         )
 
     def remove(self, features: NDArray[Any]) -> NDArray[Any]:
-        """Give features of the second year as they would be in the first: [..., D]."""
+        """Give features of the second year as they would be in the first: [..., D].
+
+        Examples
+        --------
+        >>> shift = FeatureShift(np.zeros(2), np.array([3.0, 0.0]), np.ones(2))
+        >>> shift.remove(np.array([4.0, 1.0])).tolist()
+        [1.0, 1.0]
+        """
         kind = features.dtype
         left = (self.middle - self.shift - self.middle / self.scale).astype(kind)
         aligned: NDArray[Any] = features * (1 / self.scale).astype(kind) + left
         return aligned
 
     def part(self, columns: slice) -> FeatureShift:
-        """Give the same of some features."""
+        """Give the same of some features.
+
+        Examples
+        --------
+        >>> shift = FeatureShift(np.zeros(2), np.array([3.0, 0.0]), np.ones(2))
+        >>> shift.part(slice(0, 1)).shift.tolist()
+        [3.0]
+        """
         return FeatureShift(self.middle[columns], self.shift[columns], self.scale[columns])
 
 
@@ -126,6 +154,20 @@ def estimate_change(
     ------
     InputError
         If both years have the same scores.
+
+    Examples
+    --------
+    >>> rng = np.random.default_rng(0)
+    >>> areas = [f"a{i:02d}" for i in range(40)]
+    >>> level = np.repeat(np.arange(40) % 10 + 1.0, 4)
+    >>> first = pd.DataFrame({"location_id": range(160), "area": np.repeat(areas, 4)})
+    >>> second = first.assign(score=level + rng.normal(0, 0.3, 160))
+    >>> second.loc[second["area"] == "a00", "score"] += 6.0  # one area has changed
+    >>> first["score"] = level + rng.normal(0, 0.3, 160)
+    >>> actual = pd.Series(np.arange(40) % 10 + 1, areas)
+    >>> table, about = estimate_change(first, second, actual)
+    >>> table.loc[table["flagged"], "area"].tolist()
+    ['a00']
     """
     areas = _means(first, second)
     per_class, slope_error = _score_per_class(areas["first"], actual)

@@ -18,8 +18,7 @@ from streetgauge.errors import InputError
 from streetgauge.evaluation.metrics import estimate, measure, to_json
 from streetgauge.evaluation.resample import Sums
 
-__all__ = ["ALARM", "BLOCK", "Strata", "choose_strata", "measure_coverage", "reweighted"]
-__all__ += ["square_blocks", "wilson"]
+__all__ = ["Strata", "choose_strata", "measure_coverage", "reweighted", "square_blocks", "wilson"]
 
 BLOCK = 20_000.0  # metres: the side of the blocks within which deciles are permuted
 ALARM = 0.05
@@ -65,6 +64,12 @@ class Strata:
         ``district``, ``blocks`` or ``all``: all areas are one stratum.
     of : Series of str by area, optional
         Each area's; None if all are one.
+
+    Examples
+    --------
+    >>> strata = choose_strata(None, None)
+    >>> strata.kind
+    'all'
     """
 
     kind: str

@@ -22,7 +22,7 @@ from streetgauge.locations import read_areas
 from streetgauge.model.training_data import deciles
 from streetgauge.study import Study
 
-__all__ = ["compare_weighting", "effective_number", "inverse_probability", "training_weights"]
+__all__ = ["effective_number", "inverse_probability"]
 
 TRIMMED = 0.01  # of the areas at either end have the weight of the one next to them
 FEWEST = 10  # areas with images, and without, that a probability is estimated from

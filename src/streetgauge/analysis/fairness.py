@@ -19,7 +19,7 @@ from streetgauge.evaluation.concepts import FALSE_DISCOVERY_RATE
 from streetgauge.evaluation.effective_size import count_effective, p_values
 from streetgauge.evaluation.probabilities import probability_columns
 
-__all__ = ["FEWEST", "MEASURES", "audit", "sort_into_groups"]
+__all__ = ["MEASURES", "audit", "sort_into_groups"]
 
 FEWEST = 10  # areas of a group, and of all others: with fewer there are no rates
 LEVELS = 12  # values of a column of numbers, above which it is cut into thirds

@@ -27,7 +27,7 @@ from streetgauge.settings import EvaluationSettings
 from streetgauge.splits.folds import area_folds, take_share
 from streetgauge.splits.schemes import Split
 
-__all__ = ["FEWEST", "METHODS", "City", "Pool"]
+__all__ = ["METHODS", "City", "Pool"]
 
 Floats = NDArray[np.float64]
 Rows = NDArray[np.int64]
@@ -53,6 +53,12 @@ class City:
         A column for each outcome, NaN where missing.
     best : DataFrame by area, optional
         A column for each outcome: what the city's study estimates of areas that were held out.
+
+    Examples
+    --------
+    >>> city = City("Leeds", pd.DataFrame({"f0": [1.0, 2.0]}), pd.DataFrame({"income": [3, 8]}))
+    >>> city.name
+    'Leeds'
     """
 
     name: str
@@ -61,14 +67,28 @@ class City:
     best: pd.DataFrame | None = None
 
     def labels(self, outcome: str) -> Floats:
-        """Give an outcome's deciles in the order of the features, NaN where missing."""
+        """Give an outcome's deciles in the order of the features, NaN where missing.
+
+        Examples
+        --------
+        >>> city = City("Leeds", pd.DataFrame({"f0": [1.0, 2.0]}), pd.DataFrame({"income": [3, 8]}))
+        >>> city.labels("income").tolist()
+        [3.0, 8.0]
+        """
         if outcome not in self.deciles:
             return np.full(len(self.features), np.nan)
         found: Floats = self.deciles[outcome].reindex(self.features.index).to_numpy(np.float64)
         return found
 
     def standardised(self) -> NDArray[np.float32]:
-        """Give the features with a mean of 0 and a standard deviation of 1: [A, 1, D]."""
+        """Give the features with a mean of 0 and a standard deviation of 1: [A, 1, D].
+
+        Examples
+        --------
+        >>> city = City("Leeds", pd.DataFrame({"f0": [1.0, 2.0]}), pd.DataFrame({"income": [3, 8]}))
+        >>> city.standardised()[:, 0, 0].tolist()
+        [-1.0, 1.0]
+        """
         values = self.features.to_numpy(np.float64)
         sd = values.std(axis=0)
         scaled = (values - values.mean(axis=0)) / np.where(sd > 0, sd, 1)
@@ -89,6 +109,14 @@ class Pool:
         Of folds and intervals.
     evaluation : EvaluationSettings, optional
         Draws and interval level.
+
+    Examples
+    --------
+    >>> decile = np.repeat(np.arange(1.0, 11), 3)
+    >>> frames = pd.DataFrame({"f0": decile}), pd.DataFrame({"income": decile})
+    >>> pool = Pool([City("Leeds", *frames), City("York", *frames)])
+    >>> list(pool.cities)
+    ['Leeds', 'York']
     """
 
     def __init__(
@@ -105,14 +133,23 @@ class Pool:
         self.features = {name: city.standardised() for name, city in self.cities.items()}
 
     def labelled(self, outcome: str) -> list[str]:
-        """Name the cities with labels enough to train others."""
+        """Name the cities with labels enough to train others.
+
+        Examples
+        --------
+        >>> decile = np.repeat(np.arange(1.0, 11), 3)
+        >>> frames = pd.DataFrame({"f0": decile}), pd.DataFrame({"income": decile})
+        >>> pool = Pool([City("Leeds", *frames), City("York", *frames)])
+        >>> pool.labelled("income")
+        ['Leeds', 'York']
+        """
         return [
             name
             for name, city in self.cities.items()
             if np.isfinite(city.labels(outcome)).sum() >= FEWEST
         ]
 
-    def ridge(self, names: Sequence[str], outcome: str) -> KernelModel:
+    def _ridge(self, names: Sequence[str], outcome: str) -> KernelModel:
         """Train a Bayesian ridge on all labelled areas of some cities."""
         features = np.concatenate([self.features[name] for name in names])
         labels = np.concatenate([self.cities[name].labels(outcome) for name in names])
@@ -126,10 +163,18 @@ class Pool:
         dict
             ``outcome``, ``from``, ``to``, ``n_areas``, ``spearman`` and ``mae`` (each ``value``,
             ``low``, ``high``).
+
+        Examples
+        --------
+        >>> decile = np.repeat(np.arange(1.0, 11), 3)
+        >>> frames = pd.DataFrame({"f0": decile}), pd.DataFrame({"income": decile})
+        >>> pool = Pool([City("Leeds", *frames), City("York", *frames)])
+        >>> [(each["from"], each["to"]) for each in pool.matrix("income")]
+        [('Leeds', 'York'), ('York', 'Leeds')]
         """
         labelled = self.labelled(outcome)
         for source in labelled:
-            model = self.ridge([source], outcome)
+            model = self._ridge([source], outcome)
             for target in labelled:
                 if target != source:
                     labels = self.cities[target].labels(outcome)
@@ -155,12 +200,20 @@ class Pool:
             ``actual_decile``, ``fold`` (0 where there is no label), and the expected decile of each
             of `METHODS`, NaN where that cannot be; ``gain`` is what labels of the fold's training
             areas add to the other cities, see `Correction`.
+
+        Examples
+        --------
+        >>> decile = np.repeat(np.arange(1.0, 11), 3)
+        >>> frames = pd.DataFrame({"f0": decile}), pd.DataFrame({"income": decile})
+        >>> pool = Pool([City("Leeds", *frames), City("York", *frames)])
+        >>> bool(pool.estimates("income", "York")["pooled"].corr(frames[1]["income"]) > 0.9)
+        True
         """
         labels, index = self.cities[target].labels(outcome), self.cities[target].features.index
         columns = {name: np.full(len(labels), np.nan) for name in (*METHODS, "gain")}
         fold = np.zeros(len(labels), np.int64)
         others = [name for name in self.labelled(outcome) if name != target]
-        model = self.ridge(others, outcome) if others else None
+        model = self._ridge(others, outcome) if others else None
         if model is not None:
             columns["others"] = self._all(model, target)
             columns["pooled"] = columns["others"].copy()
@@ -189,6 +242,15 @@ class Pool:
         -------
         dict of method to dict
             ``n_areas``, ``spearman`` and ``mae``; only methods that predict all of them.
+
+        Examples
+        --------
+        >>> decile = np.repeat(np.arange(1.0, 11), 3)
+        >>> frames = pd.DataFrame({"f0": decile}), pd.DataFrame({"income": decile})
+        >>> pool = Pool([City("Leeds", *frames), City("York", *frames)])
+        >>> found = pool.measured(pool.estimates("income", "York"))
+        >>> found["pooled"]["n_areas"]
+        30
         """
         return self._measured(frame[frame["fold"] > 0], METHODS)
 

@@ -48,6 +48,12 @@ class Design:
         Variance of what images tell of an area, however many of its locations have any.
     within : float
         Variance between locations of an area; divided by their number it adds to ``error``.
+
+    Examples
+    --------
+    >>> design = Design(pd.Index(["a", "b"]), np.zeros((2, 1)), own=2.0, error=1.0, within=4.0)
+    >>> design.errors(np.array([4, 0])).tolist()  # with images at four locations, and without any
+    [1.0, 2.0]
     """
 
     areas: pd.Index
@@ -74,6 +80,19 @@ class Design:
         ------
         InputError
             If fewer than 10 areas have images and a label, or images tell nothing of any outcome.
+
+        Examples
+        --------
+        >>> rng = np.random.default_rng(0)
+        >>> decile = np.arange(40) % 10 + 1.0
+        >>> areas = pd.DataFrame({"area": [f"a{i:02d}" for i in range(40)], "outcome": "income"})
+        >>> areas["score"] = decile + rng.normal(0, 0.5, 40)
+        >>> areas["actual_decile"] = decile
+        >>> scores = areas.loc[areas.index.repeat(3), ["area", "outcome", "score"]]
+        >>> scores["score"] += rng.normal(0, 0.2, 120)
+        >>> xy = pd.DataFrame(rng.uniform(0, 9000, (40, 2)), areas["area"], ["x", "y"])
+        >>> len(Design.fit(areas, scores, xy).areas)
+        40
         """
         found = [
             variances
@@ -92,7 +111,14 @@ class Design:
         return cls(xy.index, surface, own, float(error), float(within))
 
     def errors(self, counts: Counts) -> Floats:
-        """Give the expected squared error of every area, with images of so many locations: [A]."""
+        """Give the expected squared error of every area, with images of so many locations: [A].
+
+        Examples
+        --------
+        >>> design = Design(pd.Index(["a", "b"]), np.zeros((2, 1)), own=2.0, error=1.0, within=4.0)
+        >>> design.errors(np.array([0, 4])).tolist()
+        [2.0, 1.0]
+        """
         own, rest, precision = self._terms(counts)
         return own + rest * _spread(self.surface, _posterior(self.surface, precision))
 
@@ -110,7 +136,15 @@ class Design:
         )
 
     def gains(self, counts: Counts, posterior: Floats) -> Floats:
-        """Give by how much the sum of squared errors falls with one more location: [A]."""
+        """Give by how much the sum of squared errors falls with one more location: [A].
+
+        Examples
+        --------
+        >>> design = Design(pd.Index(["a", "b"]), np.zeros((2, 1)), own=2.0, error=1.0, within=4.0)
+        >>> first, fifth = design.gains(np.array([0, 4]), np.eye(1))
+        >>> bool(first > fifth)
+        True
+        """
         own, rest, precision = self._terms(counts)
         own_next, rest_next, precision_next = self._terms(counts + 1)
         added = precision_next - precision
@@ -152,6 +186,12 @@ def plan_areas(
     DataFrame
         ``area`` (position), ``gain`` (by how much the mean squared error over all areas falls) and
         ``cost``, in the order of the choice.
+
+    Examples
+    --------
+    >>> design = Design(pd.Index(["a", "b"]), np.zeros((2, 1)), own=2.0, error=1.0, within=4.0)
+    >>> plan_areas(design, np.array([0, 4]), free=np.array([5, 5]), budget=1)["area"].tolist()
+    [0]
     """
     counts, free = counts.copy(), free.copy()
     posterior = _posterior(design.surface, design._terms(counts)[2])

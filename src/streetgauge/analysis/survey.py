@@ -20,7 +20,7 @@ from scipy.stats import norm
 
 from streetgauge.errors import InputError
 
-__all__ = ["FEWEST", "FayHerriot", "combine"]
+__all__ = ["FayHerriot", "combine"]
 
 FEWEST = 10  # areas with a direct estimate and a prediction
 TRIED = np.geomspace(1e-8, 1e3, 120)  # variances of area effects, over that of direct estimates
@@ -43,6 +43,13 @@ class FayHerriot:
         variables explain all that sampling does not.
     uncertainty : float
         Asymptotic variance of ``area_variance``.
+
+    Examples
+    --------
+    >>> model = FayHerriot(np.array([3.0, 2.0]), np.eye(2) * 0.01, 0.5, 0.1)
+    >>> estimate, mse = model.synthetic(np.array([[1.0]]))
+    >>> estimate.tolist()
+    [5.0]
     """
 
     coefficients: Floats
@@ -94,7 +101,14 @@ class FayHerriot:
         return cls(coefficients, covariance, area_variance, float(2 / (total**-2.0).sum()))
 
     def synthetic(self, auxiliary: Floats) -> tuple[Floats, Floats]:
-        """Estimate areas without a direct estimate, and give the mean squared error: [A] each."""
+        """Estimate areas without a direct estimate, and give the mean squared error: [A] each.
+
+        Examples
+        --------
+        >>> model = FayHerriot(np.array([3.0, 2.0]), np.eye(2) * 0.01, 0.5, 0.1)
+        >>> model.synthetic(np.array([[0.0], [1.0]]))[0].tolist()
+        [3.0, 5.0]
+        """
         design = _design(auxiliary)
         spread = np.einsum("ap,pq,aq->a", design, self.covariance, design)
         return design @ self.coefficients, self.area_variance + spread
@@ -108,6 +122,13 @@ class FayHerriot:
             The EBLUP; its mean squared error (Prasad and Rao 1990, *The estimation of the mean
             squared error of small-area estimators*, J. Am. Stat. Assoc. 85, 163-171, in the form
             for REML: g1 + g2 + 2 g3); the weight of the images, 0 to 1.
+
+        Examples
+        --------
+        >>> model = FayHerriot(np.array([3.0, 2.0]), np.eye(2) * 0.01, 0.5, 0.1)
+        >>> estimate, _, weight = model.eblup(np.array([6.0]), np.array([0.5]), np.array([[1.0]]))
+        >>> estimate.tolist(), weight.tolist()  # halfway between the survey's 6 and the images' 5
+        ([5.5], [0.5])
         """
         design = _design(auxiliary)
         total = sampling + self.area_variance

@@ -1,106 +1,64 @@
 """From locations to areas: deciles with intervals, how good they are, and what needs no image."""
 
-from streetgauge.classes import equal_count
-from streetgauge.evaluation.aggregate import RULES, aggregate, classes_between, cut_points
-from streetgauge.evaluation.applicability import (
-    AreaOfApplicability,
-    assess_applicability,
-    evaluate_applicability,
-    is_outside_aoa,
-)
-from streetgauge.evaluation.area_facts import (
-    FEW_LOCATIONS,
-    add_coverage,
-    area_people,
-    location_people,
-    mark,
-    read_population,
-    tested_areas,
-)
-from streetgauge.evaluation.comparison import (
-    Drawn,
-    Operand,
-    compare_areas,
-    compare_figures,
-    draw_metrics,
-    evaluate_shuffled,
-    headline,
-)
-from streetgauge.evaluation.concepts import Draws, associations, readable_model, worst_and_best
-from streetgauge.evaluation.evaluate import EvaluationInputs, evaluate
-from streetgauge.evaluation.intervals import evaluate_intervals, intervals
-from streetgauge.evaluation.layers import AreaLayers, layer_table
-from streetgauge.evaluation.levels import Level, raise_level, units_of_areas
+from streetgauge.classes import equal_count as equal_count
+from streetgauge.evaluation.aggregate import RULES as RULES
+from streetgauge.evaluation.aggregate import aggregate as aggregate
+from streetgauge.evaluation.aggregate import classes_between
+from streetgauge.evaluation.aggregate import cut_points as cut_points
+from streetgauge.evaluation.applicability import AreaOfApplicability as AreaOfApplicability
+from streetgauge.evaluation.applicability import assess_applicability as assess_applicability
+from streetgauge.evaluation.applicability import evaluate_applicability as evaluate_applicability
+from streetgauge.evaluation.applicability import is_outside_aoa as is_outside_aoa
+from streetgauge.evaluation.area_facts import FEW_LOCATIONS as FEW_LOCATIONS
+from streetgauge.evaluation.area_facts import add_coverage as add_coverage
+from streetgauge.evaluation.area_facts import area_people as area_people
+from streetgauge.evaluation.area_facts import location_people as location_people
+from streetgauge.evaluation.area_facts import mark as mark
+from streetgauge.evaluation.area_facts import read_population as read_population
+from streetgauge.evaluation.area_facts import tested_areas
+from streetgauge.evaluation.comparison import Drawn as Drawn
+from streetgauge.evaluation.comparison import Operand as Operand
+from streetgauge.evaluation.comparison import compare_areas as compare_areas
+from streetgauge.evaluation.comparison import compare_figures as compare_figures
+from streetgauge.evaluation.comparison import draw_metrics as draw_metrics
+from streetgauge.evaluation.comparison import evaluate_shuffled as evaluate_shuffled
+from streetgauge.evaluation.comparison import headline as headline
+from streetgauge.evaluation.concepts import Draws as Draws
+from streetgauge.evaluation.concepts import associations as associations
+from streetgauge.evaluation.concepts import readable_model as readable_model
+from streetgauge.evaluation.concepts import worst_and_best as worst_and_best
+from streetgauge.evaluation.evaluate import EvaluationInputs as EvaluationInputs
+from streetgauge.evaluation.evaluate import evaluate as evaluate
+from streetgauge.evaluation.intervals import evaluate_intervals as evaluate_intervals
+from streetgauge.evaluation.intervals import intervals as intervals
+from streetgauge.evaluation.layers import AreaLayers as AreaLayers
+from streetgauge.evaluation.layers import layer_table as layer_table
+from streetgauge.evaluation.levels import Level as Level
+from streetgauge.evaluation.levels import raise_level as raise_level
+from streetgauge.evaluation.levels import units_of_areas as units_of_areas
 from streetgauge.evaluation.metrics import METRICS, confusion_matrix, measure
-from streetgauge.evaluation.probabilities import evaluate_probabilities
-from streetgauge.evaluation.scheme import class_counts, describe_scheme, split_areas, training_areas
-from streetgauge.evaluation.structure import (
-    Neighbours,
-    area_coordinates,
-    error_clusters,
-    location_coordinates,
-    location_means,
-    metric_crs,
-    moran,
-    positions_of_areas,
-    structure,
-)
-from streetgauge.evaluation.trust import add_disagreement, evaluate_disagreement
+from streetgauge.evaluation.probabilities import evaluate_probabilities as evaluate_probabilities
+from streetgauge.evaluation.scheme import class_counts as class_counts
+from streetgauge.evaluation.scheme import describe_scheme as describe_scheme
+from streetgauge.evaluation.scheme import split_areas as split_areas
+from streetgauge.evaluation.scheme import training_areas as training_areas
+from streetgauge.evaluation.structure import Neighbours as Neighbours
+from streetgauge.evaluation.structure import area_coordinates as area_coordinates
+from streetgauge.evaluation.structure import error_clusters as error_clusters
+from streetgauge.evaluation.structure import location_coordinates
+from streetgauge.evaluation.structure import location_means as location_means
+from streetgauge.evaluation.structure import metric_crs as metric_crs
+from streetgauge.evaluation.structure import moran as moran
+from streetgauge.evaluation.structure import positions_of_areas as positions_of_areas
+from streetgauge.evaluation.structure import structure as structure
+from streetgauge.evaluation.trust import add_disagreement as add_disagreement
+from streetgauge.evaluation.trust import evaluate_disagreement as evaluate_disagreement
 
 __all__ = [
-    "AreaLayers",
-    "Operand",
-    "EvaluationInputs",
-    "FEW_LOCATIONS",
-    "Level",
     "METRICS",
-    "RULES",
-    "Drawn",
-    "Draws",
-    "AreaOfApplicability",
-    "Neighbours",
-    "add_coverage",
-    "add_disagreement",
-    "aggregate",
-    "area_coordinates",
-    "area_people",
-    "associations",
-    "class_counts",
     "classes_between",
-    "cut_points",
-    "compare_areas",
-    "compare_figures",
     "confusion_matrix",
-    "describe_scheme",
-    "evaluate_disagreement",
-    "draw_metrics",
-    "equal_count",
-    "error_clusters",
-    "evaluate",
-    "headline",
-    "evaluate_intervals",
-    "intervals",
-    "is_outside_aoa",
-    "layer_table",
-    "training_areas",
     "location_coordinates",
-    "location_means",
-    "location_people",
-    "mark",
     "measure",
-    "metric_crs",
-    "moran",
-    "positions_of_areas",
-    "evaluate_probabilities",
-    "raise_level",
-    "readable_model",
-    "read_population",
-    "evaluate_shuffled",
-    "structure",
     "tested_areas",
-    "split_areas",
-    "evaluate_applicability",
-    "assess_applicability",
-    "units_of_areas",
-    "worst_and_best",
 ]

@@ -253,7 +253,14 @@ def add_coverage(
 
 
 def tested_areas(areas: pd.DataFrame) -> pd.DataFrame:
-    """Give the rows of areas.parquet that images were seen of: all but those of no images."""
+    """Give the rows of areas.parquet that images were seen of: all but those of no images.
+
+    Examples
+    --------
+    >>> areas = pd.DataFrame({"area": ["a", "b"], "n_locations": [3, 0]})
+    >>> tested_areas(areas)["area"].tolist()
+    ['a']
+    """
     return areas[areas["n_locations"] > 0].reset_index(drop=True)
 
 

@@ -47,6 +47,11 @@ def confusion_matrix(actual: npt.ArrayLike, predicted: npt.ArrayLike, classes: i
     -------
     ndarray of int64, shape (K, K)
         Row and column 0 are decile 1.
+
+    Examples
+    --------
+    >>> confusion_matrix([1, 2, 2], [1, 2, 1], classes=2).tolist()
+    [[1, 0], [1, 1]]
     """
     flat = cells(actual, predicted, classes)
     return np.bincount(flat, minlength=classes**2).reshape(classes, classes).astype(np.int64)
@@ -84,6 +89,12 @@ def measure(tables: npt.ArrayLike, metrics: Collection[str] = METRICS) -> dict[s
         ``pearson``, ``spearman`` (of mid-ranks), ``kendall`` (tau-b), ``kappa`` (Cohen's, quadratic
         weights), each -1 to 1. NaN where a metric is not defined: no area, or for the last four
         deciles that do not vary.
+
+    Examples
+    --------
+    >>> table = confusion_matrix([1, 2, 3, 3], [1, 2, 3, 2], classes=3)
+    >>> float(measure(table, ["mae"])["mae"])
+    0.25
     """
     table = np.asarray(tables, dtype=float)
     step = np.arange(table.shape[-1], dtype=float)

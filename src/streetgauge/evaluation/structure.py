@@ -444,6 +444,12 @@ def location_coordinates(locations: pd.DataFrame, crs: Any = None) -> pd.DataFra
     -------
     DataFrame by area
         ``x``, ``y`` in metres, sorted by area; areas without a position are not in it.
+
+    Examples
+    --------
+    >>> places = pd.DataFrame({"area": ["a", "a"], "lat": [51.5, 51.5], "lon": [-0.1, -0.1]})
+    >>> location_coordinates(places).round(-3).astype(int).to_dict("index")
+    {'a': {'x': 701000, 'y': 5709000}}
     """
     import geopandas as gpd
 

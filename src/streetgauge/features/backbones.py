@@ -58,6 +58,12 @@ class Backbone:
         Whether the whole image is pressed into the square, of ``crop`` pixels, instead of cut.
     about : str
         One line for people.
+
+    Examples
+    --------
+    >>> backbone = BACKBONES["efficientnet-lite0"]
+    >>> backbone.dimension, backbone.crop, backbone.licence
+    (1280, 224, 'Apache-2.0')
     """
 
     name: str

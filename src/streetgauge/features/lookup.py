@@ -29,6 +29,11 @@ def get_backbone(name: str, *, weights: Path | None = None, relu: bool | None = 
     ------
     InputError
         If there is none of that name, naming the closest one; or it has no such choice.
+
+    Examples
+    --------
+    >>> get_backbone("vgg16-caffe-fc6").dimension
+    4096
     """
     family, colon, inner = name.partition(":")
     if name == "onnx" and weights is not None:

@@ -96,6 +96,12 @@ class FeatureStore:
         What made the features.
     attributes : dict of str
         All attributes of the file, lists and rules as JSON text.
+
+    Examples
+    --------
+    >>> store = FeatureStore.open(Path("streetgauge-demo/features/efficientnet-lite0.h5"))
+    >>> store.views, store.features.shape[1:]
+    (('a', 'b', 'c', 'd'), (4, 1280))
     """
 
     def __init__(
@@ -182,6 +188,14 @@ class FeatureStore:
             process is writing to the file.
         OSError
             If the disk has no room for it; what was at ``path`` is untouched.
+
+        Examples
+        --------
+        >>> file = Path("new.h5")
+        >>> store = FeatureStore.create(file, ["SE1", "SE2"], ["a", "b"], 3, {"backbone": "table"})
+        >>> store.features.shape
+        (2, 2, 3)
+        >>> store.close()
         """
         ids = [str(location) for location in location_ids]
         if not ids or not views or dimension < 1:
@@ -221,6 +235,12 @@ class FeatureStore:
         InputError
             If the file is no feature store, of another format version, damaged, made by another
             backbone, or being written by another process.
+
+        Examples
+        --------
+        >>> store = FeatureStore.open("streetgauge-demo/features/efficientnet-lite0.h5")
+        >>> store.backbone
+        'efficientnet-lite0'
         """
         path = Path(path)
         with ExitStack() as held:
@@ -237,6 +257,12 @@ class FeatureStore:
 
         Also of locations that are not ``attempted``, because another view of theirs is missing.
         What does not fit together (an image that was measured and is not there) is not held.
+
+        Examples
+        --------
+        >>> store = FeatureStore.open("streetgauge-demo/features/efficientnet-lite0.h5")
+        >>> bool(store.held[store.done].any())
+        True
         """
         marked = np.logical_or.reduce(self.signature, axis=2)
         held: npt.NDArray[np.bool_] = marked & (self.present == (self.quality["fingerprint"] != 0))
@@ -247,6 +273,13 @@ class FeatureStore:
 
         All numbers are read. Views that are neither held nor of a location that has been
         attempted may be half written, and are not damaged.
+
+        Examples
+        --------
+        >>> store = FeatureStore.open("streetgauge-demo/features/efficientnet-lite0.h5")
+        >>> views, marks = store.damaged()
+        >>> int(views.sum()), int(marks.sum())
+        (0, 0)
         """
         slots = np.arange(len(self.done))
         sums = self._mark_checksums(slots)
@@ -276,6 +309,10 @@ class FeatureStore:
         ------
         InputError
             If some are not as they were written, naming the first location of which that is so.
+
+        Examples
+        --------
+        >>> FeatureStore.open("streetgauge-demo/features/efficientnet-lite0.h5").verify()
         """
         views, of_locations = self.damaged()
         affected = np.flatnonzero(views.any(axis=1) | (of_locations & marks))
@@ -290,7 +327,16 @@ class FeatureStore:
         raise InputError(self.path, f"{what} are not those that were written", ANEW)
 
     def discard_damaged(self) -> None:
-        """Take back what is not as it was written, as if it had never been computed."""
+        """Take back what is not as it was written, as if it had never been computed.
+
+        Examples
+        --------
+        >>> with FeatureStore.create(Path("new.h5"), ["SE1"], ["a"], 3, {}) as store:
+        ...     store.write([0], np.ones((1, 1, 3)), np.ones((1, 1), bool))
+        ...     store.discard_damaged()
+        ...     store.rows(["SE1"]).tolist()
+        [0]
+        """
         views, marks = self.damaged()
         known = np.flatnonzero(views.any(axis=1) | marks)
         if not len(known):
@@ -306,7 +352,13 @@ class FeatureStore:
         self._sync()
 
     def close(self) -> None:
-        """End the writing; what was read from the store stays as it is."""
+        """End the writing; what was read from the store stays as it is.
+
+        Examples
+        --------
+        >>> store = FeatureStore.create(Path("new.h5"), ["SE1"], ["a"], 3, {})
+        >>> store.close()
+        """
         if self._file is not None:
             self._file.close()
             self._file = None
@@ -351,6 +403,13 @@ class FeatureStore:
         ------
         InputError
             If a feature is too large for the store's type.
+
+        Examples
+        --------
+        >>> with FeatureStore.create(Path("new.h5"), ["SE1", "SE2"], ["a"], 3, {}) as store:
+        ...     store.write([1], np.full((1, 1, 3), 0.5), np.ones((1, 1), bool))
+        ...     store.done.tolist()
+        [False, True]
         """
         slots = np.asarray(slots, dtype=np.intp)
         n_views = len(self.views)
@@ -376,7 +435,15 @@ class FeatureStore:
         signatures: npt.NDArray[np.uint8] | None = None,
         quality: npt.NDArray[np.void] | None = None,
     ) -> None:
-        """Write single views, [n] of slots and so on; they are not held before `commit`."""
+        """Write single views, [n] of slots and so on; they are not held before `commit`.
+
+        Examples
+        --------
+        >>> with FeatureStore.create(Path("new.h5"), ["SE1"], ["a", "b"], 3, {}) as store:
+        ...     store.write_views(np.array([0]), np.array([1]), np.ones((1, 3)), np.array([True]))
+        ...     store.present.tolist()
+        [[False, True]]
+        """
         self._reopen(slots, columns)
         rounded = self._rounded(np.where(present[:, None], features, features.dtype.type(0)), slots)
         rows = slots * len(self.views) + columns
@@ -401,6 +468,14 @@ class FeatureStore:
             Locations of which every view has been written.
         done : array of bool, [n], optional
             Which of them may be used.
+
+        Examples
+        --------
+        >>> with FeatureStore.create(Path("new.h5"), ["SE1"], ["a"], 3, {}) as store:
+        ...     store.write_views(np.array([0]), np.array([0]), np.ones((1, 3)), np.array([True]))
+        ...     store.commit([0], [True])
+        ...     store.done.tolist()
+        [True]
         """
         slots = np.asarray(slots, dtype=np.intp)
         if not len(slots) and not self._marks:
@@ -423,6 +498,14 @@ class FeatureStore:
             Which views may be.
         done : array of bool, [N]
             Which locations may be.
+
+        Examples
+        --------
+        >>> with FeatureStore.create(Path("new.h5"), ["SE1"], ["a"], 3, {}) as store:
+        ...     store.write([0], np.ones((1, 1, 3)), np.ones((1, 1), bool))
+        ...     store.set_mask(np.array([[True]]), done=np.array([False]))
+        ...     store.rows(["SE1"]).tolist()
+        [-1]
         """
         slots = np.arange(len(done))
         self._write("mark_checksum", slots, np.zeros(len(done), dtype=np.uint32))
@@ -445,12 +528,25 @@ class FeatureStore:
         Returns
         -------
         array of int, [n]
+
+        Examples
+        --------
+        >>> store = FeatureStore.open("streetgauge-demo/features/efficientnet-lite0.h5")
+        >>> store.rows(["ZZ99 9ZZ"]).tolist()
+        [-1]
         """
         rows = self.slots(location_ids)
         return np.where((rows >= 0) & self.done[rows], rows, -1)
 
     def slots(self, location_ids: Iterable[str]) -> npt.NDArray[np.intp]:
-        """Positions of locations by their id, done or not; -1 where a location is absent."""
+        """Positions of locations by their id, done or not; -1 where a location is absent.
+
+        Examples
+        --------
+        >>> store = FeatureStore.open("streetgauge-demo/features/efficientnet-lite0.h5")
+        >>> store.slots(store.location_ids[:2]).tolist()
+        [0, 1]
+        """
         wanted = pd.Index(np.array(list(location_ids), dtype=str))
         return self._index.get_indexer(wanted)
 

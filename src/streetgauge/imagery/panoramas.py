@@ -49,6 +49,11 @@ class Cut(NamedTuple):
         Degrees from the left to the right edge at the middle row, below 180.
     size : int
         Pixels of each side.
+
+    Examples
+    --------
+    >>> Cut(heading=90.0).fov
+    90.0
     """
 
     heading: float
@@ -171,6 +176,13 @@ def cut_panorama(panorama: Pixels, cuts: Sequence[Cut]) -> list[Pixels]:
     ------
     ImageError
         If the image is not twice as wide as high, so not the whole sphere.
+
+    Examples
+    --------
+    >>> panorama = np.zeros((64, 128, 3), np.uint8)
+    >>> north, east = cut_panorama(panorama, [Cut(0.0, size=32), Cut(90.0, size=32)])
+    >>> north.shape
+    (32, 32, 3)
     """
     whole = Panorama(panorama)
     return [whole.cut(cut) for cut in cuts]

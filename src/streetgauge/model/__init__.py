@@ -5,4 +5,9 @@ Names are imported when they are asked for: torch takes a second.
 
 import lazy_loader
 
-__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
+__getattr__, _, _ = lazy_loader.attach_stub(__name__, __file__)
+__all__ = ["BinomialOrdinalClassifier", "Bundle", "Predictions"]
+
+
+def __dir__() -> list[str]:
+    return list(__all__)

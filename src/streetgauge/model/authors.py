@@ -25,7 +25,7 @@ from streetgauge.model.network import Network
 from streetgauge.model.reading import Standardisation
 from streetgauge.settings import TrainSettings
 
-__all__ = ["BACKBONE", "LAYERS", "import_authors", "read_state"]
+__all__ = ["LAYERS", "import_authors"]
 
 BACKBONE = "vgg16-caffe-fc6"
 VIEWS = ("a", "b", "c", "d")
@@ -73,6 +73,15 @@ def import_authors(
     ------
     InputError
         If the file holds anything but tensors, or a layer is missing or has another shape.
+
+    Examples
+    --------
+    >>> state = {}
+    >>> for name, (shape, _) in LAYERS.items():
+    ...     state |= {f"{name}.weight": torch.zeros(shape), f"{name}.bias": torch.zeros(shape[0])}
+    >>> torch.save(state, "income.pth")
+    >>> import_authors("income.pth", outcome="income", place="London").outcomes
+    ('income',)
     """
     file = Path(file)
     state = read_state(file)

@@ -87,6 +87,12 @@ class Bundle:
         intervals elsewhere are made from.
     code_version : str
         Version of this package that trained it.
+
+    Examples
+    --------
+    >>> bundle = Bundle.load("streetgauge-demo/model/all")
+    >>> bundle.outcomes, bundle.model.classes
+    (('income', 'low_qualification', 'crime'), 10)
     """
 
     model: Model | StackModel
@@ -107,27 +113,57 @@ class Bundle:
 
     @property
     def dimension(self) -> int:
-        """D, the features of a view; of several sources, of the one with most."""
+        """D, the features of a view; of several sources, of the one with most.
+
+        Examples
+        --------
+        >>> Bundle.load("streetgauge-demo/model/all").dimension
+        1280
+        """
         return max((part.dimension for part in self.parts), default=self.model.dimension)
 
     @property
     def parts(self) -> tuple[Part, ...]:
-        """Where the views of each source stand, of several sources."""
+        """Where the views of each source stand, of several sources.
+
+        Examples
+        --------
+        >>> Bundle.load("streetgauge-demo/model/all").parts  # it has one source
+        ()
+        """
         return Part.from_json(self.source.get("parts") or ())
 
     @property
     def sources(self) -> dict[str, Mapping[str, Any]]:
-        """What is known of each source, of several: as `source` has it of one."""
+        """What is known of each source, of several: as `source` has it of one.
+
+        Examples
+        --------
+        >>> Bundle.load("streetgauge-demo/model/all").sources  # it has one
+        {}
+        """
         return dict(self.source.get("sources") or {})
 
     @property
     def backbone(self) -> str:
-        """Name of the backbone that its features come from; empty if it is not known."""
+        """Name of the backbone that its features come from; empty if it is not known.
+
+        Examples
+        --------
+        >>> Bundle.load("streetgauge-demo/model/all").backbone
+        'efficientnet-lite0'
+        """
         return str(self.source.get("backbone") or "")
 
     @property
     def views(self) -> tuple[str, ...]:
-        """Names of the views that it was trained on; empty if they are not known."""
+        """Names of the views that it was trained on; empty if they are not known.
+
+        Examples
+        --------
+        >>> Bundle.load("streetgauge-demo/model/all").views
+        ('a', 'b', 'c', 'd')
+        """
         return tuple(map(str, self.source.get("views") or ()))
 
     def pick(self, outcomes: Sequence[str]) -> Self:
@@ -137,6 +173,11 @@ class Bundle:
         ------
         InputError
             If it has no outcome of a name.
+
+        Examples
+        --------
+        >>> Bundle.load("streetgauge-demo/model/all").pick(["crime"]).outcomes
+        ('crime',)
         """
         for outcome in outcomes:
             if outcome not in self.outcomes:
@@ -187,6 +228,13 @@ class Bundle:
         InputError
             If backbone, its weights, a table's columns or the dimension differ, or no view has a
             name in common.
+
+        Examples
+        --------
+        >>> bundle = Bundle.load("streetgauge-demo/model/all")
+        >>> views = ["a", "b", "c"]
+        >>> bundle.compare("x.h5", dimension=1280, backbone="efficientnet-lite0", views=views)
+        ['views a, b, c, where the bundle was trained on a, b, c, d']
         """
         source = self.sources[of] if of else self.source
         trained = str(source.get("backbone") or "")
@@ -263,6 +311,13 @@ class Bundle:
         InputError
             If the features have another dimension, a location has no view at all, or a score is
             no finite number or absurd.
+
+        Examples
+        --------
+        >>> bundle = Bundle.load("streetgauge-demo/model/all")
+        >>> predictions = bundle.predict(np.zeros((2, 4, 1280), np.float32))
+        >>> predictions.probabilities.shape
+        (2, 3, 10)
         """
         views = features if isinstance(features, np.ndarray) else np.asarray(features, np.float32)
         count = sum(part.count for part in self.parts)
@@ -312,6 +367,13 @@ class Bundle:
         ------
         InputError
             As `predict`; also if a feature is no finite number, naming row and location.
+
+        Examples
+        --------
+        >>> bundle = Bundle.load("streetgauge-demo/model/all")
+        >>> features = np.zeros((2, 4, 1280), np.float32)
+        >>> bundle.predict_frame(features, None, ["SE1", "SE2"])["outcome"].unique().tolist()
+        ['crime', 'income', 'low_qualification']
         """
         ids = np.asarray(location_ids, object)
         by_row = ids
@@ -324,7 +386,14 @@ class Bundle:
         return frame.sort_values(["outcome", "location_id"], ignore_index=True)
 
     def save(self, directory: str | Path) -> None:
-        """Write the bundle; a bundle that is there is replaced at once, never half."""
+        """Write the bundle; a bundle that is there is replaced at once, never half.
+
+        Examples
+        --------
+        >>> Bundle.load("streetgauge-demo/model/all").pick(["crime"]).save("crime-only")
+        >>> sorted(path.name for path in Path("crime-only").iterdir())
+        ['README.md', 'bundle.json', 'weights.safetensors']
+        """
         with atomic_directory(Path(directory)) as temporary:
             further: dict[str, NDArray[Any]] = {
                 **{f"{APPLICABILITY}{n}": x for n, x in (self.area_of_applicability or {}).items()},
@@ -348,6 +417,11 @@ class Bundle:
         InputError
             If it is no bundle, its format is of another version, a file is missing or was changed,
             or the weights do not fit the description.
+
+        Examples
+        --------
+        >>> Bundle.load("streetgauge-demo/model/fold-1").name
+        'fold-1'
         """
         directory = Path(directory)
         description = _read_description(directory / DESCRIPTION)
@@ -402,7 +476,13 @@ class Bundle:
         return facts_html(f"Bundle {self.name}", facts)
 
     def description(self) -> dict[str, Any]:
-        """Give the content of ``bundle.json``, but for ``weights``, which names their file."""
+        """Give the content of ``bundle.json``, but for ``weights``, which names their file.
+
+        Examples
+        --------
+        >>> Bundle.load("streetgauge-demo/model/all").description()["classes"]
+        10
+        """
         unused = set() if self.parts else {"source_dropout"}
         return {
             "format": FORMAT,

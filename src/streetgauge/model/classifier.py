@@ -191,6 +191,13 @@ device
         ------
         ValueError
             If `X`, `y`, `groups`, `sample_weight` or a parameter cannot be used.
+
+        Examples
+        --------
+        >>> X, y = np.linspace(0, 1, 60)[:, None], np.repeat([1, 2, 3], 20)
+        >>> model = BinomialOrdinalClassifier(learner="kernel", random_state=0).fit(X, y)
+        >>> model.classes_.tolist()
+        [1, 2, 3]
         """
         scale = _scale_of(y) if self.classes is None else list(self.classes)
         views, labels = self._read_samples(X, y=y, reset=True)
@@ -218,19 +225,42 @@ device
         return self
 
     def predict(self, X: ArrayLike) -> NDArray[Any]:
-        """Predict the most probable class: [n]."""
+        """Predict the most probable class: [n].
+
+        Examples
+        --------
+        >>> X, y = np.linspace(0, 1, 60)[:, None], np.repeat([1, 2, 3], 20)
+        >>> model = BinomialOrdinalClassifier(learner="kernel", random_state=0).fit(X, y)
+        >>> model.predict([[0.0], [1.0]]).tolist()
+        [1, 3]
+        """
         best = self._predictions(X).decile[:, 0] - 1
         classes: NDArray[Any] = self.classes_[best]
         return classes
 
     def predict_proba(self, X: ArrayLike) -> NDArray[np.float64]:
-        """Predict the probability of every class, in the order of ``classes_``: [n, K]."""
+        """Predict the probability of every class, in the order of ``classes_``: [n, K].
+
+        Examples
+        --------
+        >>> X, y = np.linspace(0, 1, 60)[:, None], np.repeat([1, 2, 3], 20)
+        >>> model = BinomialOrdinalClassifier(learner="kernel", random_state=0).fit(X, y)
+        >>> model.predict_proba([[0.0], [1.0]]).shape
+        (2, 3)
+        """
         return self._predictions(X).probabilities[:, 0]
 
     def decision_function(self, X: ArrayLike) -> NDArray[np.float64]:
         """Give the log-probability of every class, [n, K]; of two classes the log-odds, [n].
 
         The one score that orders all samples is what `score_samples` gives.
+
+        Examples
+        --------
+        >>> X, y = np.linspace(0, 1, 60)[:, None], np.repeat([1, 2, 3], 20)
+        >>> model = BinomialOrdinalClassifier(learner="kernel", random_state=0).fit(X, y)
+        >>> model.decision_function([[0.0], [1.0]]).argmax(axis=1).tolist()
+        [0, 2]
         """
         p = self._predictions(X).probabilities[:, 0]
         logs: NDArray[np.float64] = np.log(np.maximum(p, np.finfo(np.float64).tiny))
@@ -240,6 +270,14 @@ device
         """Score samples: one number, higher for higher classes, however many classes: [n].
 
         With the binomial head it is the logit of the expected share of the scale.
+
+        Examples
+        --------
+        >>> X, y = np.linspace(0, 1, 60)[:, None], np.repeat([1, 2, 3], 20)
+        >>> model = BinomialOrdinalClassifier(learner="kernel", random_state=0).fit(X, y)
+        >>> low, high = model.score_samples([[0.0], [1.0]])
+        >>> bool(low < high)
+        True
         """
         return self._predictions(X).score[:, 0]
 
@@ -250,6 +288,12 @@ device
         ------
         ValueError
             If its classes are of a type that JSON does not have.
+
+        Examples
+        --------
+        >>> X, y = np.linspace(0, 1, 60)[:, None], np.repeat([1, 2, 3], 20)
+        >>> model = BinomialOrdinalClassifier(learner="kernel", random_state=0).fit(X, y)
+        >>> model.save("three-classes")
         """
         check_is_fitted(self)
         about = {
@@ -278,6 +322,14 @@ device
         ------
         ValueError
             If the directory holds no such bundle.
+
+        Examples
+        --------
+        >>> X, y = np.linspace(0, 1, 60)[:, None], np.repeat([1, 2, 3], 20)
+        >>> model = BinomialOrdinalClassifier(learner="kernel", random_state=0).fit(X, y)
+        >>> model.save("saved")
+        >>> BinomialOrdinalClassifier.load("saved").predict([[0.0], [1.0]]).tolist()
+        [1, 3]
         """
         with _value_errors():
             bundle = Bundle.load(Path(directory))

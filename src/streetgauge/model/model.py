@@ -50,6 +50,12 @@ class Predictions:
         Standard deviation of the members' calibrated scores; NaN of one member.
     parts : mapping of learner to array of float64, shape [N, M]
         Of a stack: the scores that each of its learners has by itself.
+
+    Examples
+    --------
+    >>> predictions = Predictions(np.array([[0.4]]), np.array([[[0.2, 0.7, 0.1]]]))
+    >>> predictions.decile.tolist()
+    [[2]]
     """
 
     score: Floats
@@ -60,7 +66,13 @@ class Predictions:
 
     @property
     def decile(self) -> NDArray[np.int64]:
-        """The most probable class, 1..K: [N, M]."""
+        """The most probable class, 1..K: [N, M].
+
+        Examples
+        --------
+        >>> Predictions(np.array([[0.4]]), np.array([[[0.2, 0.7, 0.1]]])).decile.tolist()
+        [[2]]
+        """
         if self.likeliest is not None:
             return self.likeliest
         best: NDArray[np.int64] = self.probabilities.argmax(axis=2) + 1
@@ -71,6 +83,13 @@ class Predictions:
 
         Columns are ``location_id, outcome, score (float64), decile (int64), p1.. (float32)``, and
         ``score_sd`` (float64), the standard deviation of the members' scores, missing of one.
+
+        Examples
+        --------
+        >>> predictions = Predictions(np.array([[0.4]]), np.array([[[0.2, 0.7, 0.1]]]))
+        >>> frame = predictions.to_frame(["SE1"], ["income"])
+        >>> frame[["location_id", "outcome", "decile"]].to_dict("records")
+        [{'location_id': 'SE1', 'outcome': 'income', 'decile': 2}]
         """
         ids = np.asarray(location_ids, object)
         flat = (

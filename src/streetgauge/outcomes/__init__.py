@@ -6,20 +6,13 @@ the study's areas by their codes. Decile 1 is the worst off, for every outcome.
 
 from __future__ import annotations
 
-from streetgauge.outcomes.build import build_outcomes, read_outcome
+from streetgauge.outcomes.build import build_outcomes as build_outcomes
+from streetgauge.outcomes.build import read_outcome as read_outcome
 from streetgauge.outcomes.deciles import deciles
-from streetgauge.outcomes.measures import MEASURES, Measure, Sum
-from streetgauge.outcomes.outcome import Outcome
+from streetgauge.outcomes.measures import MEASURES as MEASURES
+from streetgauge.outcomes.measures import Measure as Measure
+from streetgauge.outcomes.measures import Sum as Sum
+from streetgauge.outcomes.outcome import Outcome as Outcome
 from streetgauge.outcomes.sources import Source, sources
 
-__all__ = [
-    "MEASURES",
-    "Measure",
-    "Outcome",
-    "Source",
-    "Sum",
-    "build_outcomes",
-    "deciles",
-    "read_outcome",
-    "sources",
-]
+__all__ = ["Source", "deciles", "sources"]

@@ -28,6 +28,12 @@ class Source:
         Who makes it and what allows its use, as in its outcomes.
     lines : str
         An entry of study.toml.
+
+    Examples
+    --------
+    >>> income = next(source for source in sources() if source.name == "income")
+    >>> income.publisher
+    'Greater London Authority'
     """
 
     name: str
@@ -38,7 +44,13 @@ class Source:
     lines: str
 
     def as_json(self) -> dict[str, Any]:
-        """Give the same as plain data."""
+        """Give the same as plain data.
+
+        Examples
+        --------
+        >>> sources()[0].as_json()["name"]
+        'census'
+        """
         return asdict(self)
 
 

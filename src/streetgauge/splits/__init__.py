@@ -2,4 +2,9 @@
 
 import lazy_loader
 
-__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
+__getattr__, _, _ = lazy_loader.attach_stub(__name__, __file__)
+__all__ = ["AreaSplit"]
+
+
+def __dir__() -> list[str]:
+    return list(__all__)

@@ -129,6 +129,13 @@ class AreaSplit(BaseCrossValidator):  # type: ignore[misc]
         ValueError
             As `make_splits`; also if there are no groups, or not one for each row, or an area is
             not known to ``coordinates``.
+
+        Examples
+        --------
+        >>> areas = np.repeat(["a", "b", "c"], 2)
+        >>> train, test = next(AreaSplit(k=3).split(np.zeros((6, 1)), groups=areas))
+        >>> set(areas[train]) & set(areas[test])
+        set()
         """
         check_consistent_length(X, y, groups)
         for split in self._splits(y, groups):
@@ -137,7 +144,13 @@ class AreaSplit(BaseCrossValidator):  # type: ignore[misc]
     def get_n_splits(
         self, X: Any = None, y: ArrayLike | None = None, groups: ArrayLike | None = None
     ) -> int:
-        """Report how many splits there are; leaving one group out, that depends on ``groups``."""
+        """Report how many splits there are; leaving one group out, that depends on ``groups``.
+
+        Examples
+        --------
+        >>> AreaSplit(k=3).get_n_splits()
+        3
+        """
         if self.scheme == "leave-one-group-out":
             return len(self._splits(y, groups))
         return 1 if self.scheme in ("train-test", "by-class") else self.k

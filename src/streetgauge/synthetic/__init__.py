@@ -8,4 +8,9 @@ processes that draw images need neither geopandas nor pandas.
 
 import lazy_loader
 
-__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
+__getattr__, _, _ = lazy_loader.attach_stub(__name__, __file__)
+__all__ = ["Rendering", "SyntheticCity", "make_city", "simulate_images"]
+
+
+def __dir__() -> list[str]:
+    return list(__all__)

@@ -1,5 +1,6 @@
 from .city import SyntheticCity as SyntheticCity
 from .city import make_city as make_city
+from .images import Rendering as Rendering
 from .images import simulate_images as simulate_images
 from .model import LATENTS as LATENTS
 from .model import OUTCOMES as OUTCOMES

@@ -58,6 +58,11 @@ class SyntheticCity:
         location_id, then the best attainable score for each outcome; see `LatentModel.oracle`.
     faults : DataFrame
         location_id, view (None: all), fault: images that were spoilt on purpose.
+
+    Examples
+    --------
+    >>> list(SyntheticCity.__annotations__)[:4]
+    ['directory', 'boundaries', 'outcomes', 'published']
     """
 
     directory: Path
@@ -117,6 +122,12 @@ def make_city(
     ------
     InputError
         If there are fewer than 12 areas, or fewer than four locations for each.
+
+    Examples
+    --------
+    >>> city = make_city(Path("town"), n_areas=12, n_locations=48, size=(64, 48), workers=1)
+    >>> sorted(path.name for path in city.directory.iterdir())
+    ['data', 'study.toml']
     """
     if n_areas < 12 or n_locations < 4 * n_areas:
         raise InputError(

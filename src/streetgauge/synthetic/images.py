@@ -66,6 +66,11 @@ class Rendering:
         ``if __name__ == "__main__":``.
     year : int
         2: taken by another camera, late in the year and in another light.
+
+    Examples
+    --------
+    >>> Rendering(workers=1).size
+    (256, 192)
     """
 
     seed: int = 2019
@@ -227,6 +232,15 @@ def simulate_images(
     ------
     InputError
         If a location stands twice or has no row in ``deciles``, or a kind is not known.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> locations = pd.DataFrame({"location_id": ["SE1", "SE2"]})
+    >>> deciles = pd.DataFrame({"income": [1, 10]}, ["SE1", "SE2"])
+    >>> oracle = simulate_images(locations, Path("drawn"), deciles, rendering=Rendering(workers=1))
+    >>> len(list(Path("drawn").iterdir())), oracle.columns.tolist()
+    (8, ['location_id', 'income'])
     """
     model, rendering = model or LatentModel(), rendering or Rendering()
     seed = rendering.seed

@@ -55,6 +55,13 @@ class Figure:
         The numbers that are drawn.
     outcome : str or None
         Whose it is; None of all.
+
+    Examples
+    --------
+    >>> table = pd.DataFrame({"decile": [1, 2], "areas": [8, 8]})
+    >>> figure = Figure("counts", "Areas", "Areas by decile.", "<svg/>", None, None, table)
+    >>> figure.name, figure.outcome
+    ('counts', None)
     """
 
     name: str
@@ -68,7 +75,13 @@ class Figure:
 
     @property
     def alt(self) -> str:
-        """What those read who do not see it."""
+        """What those read who do not see it.
+
+        Examples
+        --------
+        >>> Figure("map", "A map", "Deciles of 16 areas.", "<svg/>", None, None, pd.DataFrame()).alt
+        'Deciles of 16 areas.'
+        """
         return self.caption
 
 
@@ -112,6 +125,15 @@ def draw_figures(
     -------
     list of Figure
         First those of the whole study, then those of each outcome.
+
+    Examples
+    --------
+    >>> import json
+    >>> metrics = json.loads(Path("streetgauge-demo/metrics.json").read_text())
+    >>> areas = pd.read_parquet("streetgauge-demo/areas.parquet").query("n_locations > 0")
+    >>> metrics["outcomes"] = {"crime": metrics["outcomes"]["crime"]}  # all of them take longer
+    >>> [figure.name for figure in draw_figures(metrics, areas, paper=False)][:2]
+    ['gain', 'methods']
     """
     known = {name: name for name in metrics["outcomes"]}
     named = {name: short(text, 60) for name, text in (labels or {}).items() if name in known}
@@ -147,6 +169,13 @@ def save_figures(figures: Sequence[Figure], maps: Mapping[str, bytes], directory
         From `draw_maps`; their files are ``map-<outcome>.png``.
     directory : Path
         Written whole or not at all.
+
+    Examples
+    --------
+    >>> figure = Figure("map", "A map", "Deciles.", "<svg/>", None, None, pd.DataFrame({"a": [1]}))
+    >>> save_figures([figure], {}, Path("figures"))
+    >>> sorted(path.name for path in Path("figures").iterdir())
+    ['map.csv', 'map.svg']
     """
     with atomic_directory(directory) as temporary:
         for figure in figures:
@@ -229,6 +258,12 @@ def processes(workers: int) -> Iterator[Each]:
     ------
     callable
         ``each(function, tasks)``, as `map`: results come in the order of the tasks.
+
+    Examples
+    --------
+    >>> with processes(1) as each:
+    ...     list(each(abs, [-1, 2]))
+    [1, 2]
     """
     with process_pool(workers, _prepare_process, (watched_log(),)) as pool:
         yield map if pool is None else pool.map
