@@ -65,6 +65,14 @@ def pytest_runtest_protocol() -> Generator[None, object, object]:
         root.setLevel(level)
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Take nothing from the user's cache, and leave nothing there."""
+    base = tmp_path_factory.getbasetemp()
+    of_all_workers = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+    os.environ["STREETGAUGE_CACHE"] = str(of_all_workers / "cache")
+
+
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
     """Folder with the real public files; the test is skipped where it is absent."""

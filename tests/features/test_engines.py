@@ -266,7 +266,7 @@ def test_int8_is_stated_not_refused_and_needs_openvino(openvino: Any, tmp_path: 
 def test_openvino_reports_nothing_home() -> None:
     pytest.importorskip("openvino")
     code = (
-        "import sys; from streetgauge.features.engines import _openvino; _openvino(); "
+        "import sys; from streetgauge.features.engines import import_openvino; import_openvino(); "
         "import openvino.tools.ovc.telemetry_utils as used; "
         "print(sys.modules['openvino_telemetry'], used.tm.__name__)"
     )

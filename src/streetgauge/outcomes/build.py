@@ -190,7 +190,7 @@ def build_outcomes(
 
 
 def _refuse_strangers(outcome: Outcome, codes: pd.Index) -> None:
-    if not outcome.values.index.isin(codes).any():
+    if (codes.get_indexer(outcome.values.index) < 0).all():
         theirs = f"{outcome.values.index[0]!r}" if len(outcome.values) else "no area at all"
         raise InputError(
             f"outcome {outcome.name!r}",
@@ -231,7 +231,7 @@ def _describe(
     unused = {"area"} if chosen.deciles == "published" else {"area", "decile"}
     columns = {k: v for k, v in known.get("columns", {}).items() if k not in unused}
     known["cells"] = known.get("cells") or list(dict.fromkeys(columns.values()))
-    strangers = int((~outcome.values.index.isin(codes)).sum())
+    strangers = int((codes.get_indexer(outcome.values.index) < 0).sum())
     return {
         "label": outcome.label,
         "direction": outcome.direction,

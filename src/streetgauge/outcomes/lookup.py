@@ -161,19 +161,22 @@ def vintages(
         If codes of two releases stand together, which no one release has.
     """
     year = year_in(stated)
-    ends: dict[str, tuple[str, str]] = {}  # the lowest and the highest code of each sequence
-    for code in codes:
-        start = code[:3]
-        if _NORTHERN_IRISH_SOA.fullmatch(code):
-            start = code[:2]
-        elif start not in FAMILIES or not FAMILIES[start].has(code):
+    by_start: dict[str, list[str]] = {}
+    for code in sorted(set(codes)):
+        is_soa = code.startswith("95") and _NORTHERN_IRISH_SOA.fullmatch(code)
+        by_start.setdefault(code[:2] if is_soa else code[:3], []).append(code)
+    found = {}
+    for start, own in sorted(by_start.items()):
+        family = FAMILIES.get(start)
+        if family is None:
             continue
-        low, high = ends.get(start, (code, code))
-        ends[start] = min(low, code), max(high, code)
-    return {
-        start: _vintage(FAMILIES[start], low, high, year, stated, title)
-        for start, (low, high) in sorted(ends.items())
-    }
+        is_known = family.has if family.last else _NORTHERN_IRISH_SOA.fullmatch
+        # Sorted, so that both ends are soon found.
+        low = next(filter(is_known, own), None)
+        high = next(filter(is_known, reversed(own)), None)
+        if low is not None and high is not None:
+            found[start] = _vintage(family, low, high, year, stated, title)
+    return found
 
 
 def _vintage(
@@ -327,8 +330,8 @@ def onto_areas(
     """
     file = outcome.provenance.get("file")
     title = f"outcome {outcome.name!r}: its file {file}"
-    theirs = vintages(outcome.values.index, _words_on_areas(outcome), title)
-    ours = vintages(codes, stated, "the study's areas")
+    theirs = vintages(outcome.values.index.tolist(), _words_on_areas(outcome), title)
+    ours = vintages(codes.tolist(), stated, "the study's areas")
     names = " and ".join(sorted({str(each) for each in theirs.values()})) or None
     areas = names or outcome.provenance.get("areas")
     dated = {"areas": areas, "vintage": outcome.provenance.get("vintage") or areas}

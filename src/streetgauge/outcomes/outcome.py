@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal
 
@@ -131,6 +132,7 @@ def refuse_no_decile(numbers: pd.Series, title: object, classes: int = 10) -> No
     refuse_numbers(wrong, numbers, title, f"no {word} from 1 to {classes}", step)
 
 
+@lru_cache(maxsize=1 << 14)  # every row of a file may be its header, of each kind of index
 def plain_header(header: str) -> str:
     """Write a header in lower case, without underscores and line breaks, one blank at a time."""
     return " ".join(header.lower().replace("_", " ").split())

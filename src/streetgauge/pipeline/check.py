@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from functools import partial
 from importlib.util import find_spec
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -20,7 +21,7 @@ from streetgauge.features.raster import count_bands, sample_raster
 from streetgauge.features.table import Matched, match_rows
 from streetgauge.features.weights import weights_file
 from streetgauge.imagery import find_views
-from streetgauge.io.files import read_table
+from streetgauge.io.files import read_metadata, read_table
 from streetgauge.locations import read_areas, read_locations
 from streetgauge.model.event_log import NO_TENSORBOARD, has_tensorboard
 from streetgauge.model.training_data import labels_of, study_splits
@@ -158,13 +159,27 @@ class _Inputs:
         return f"{len(self.areas):,} areas {kind} boundaries"
 
     def check_outcomes(self) -> str:
-        try:
-            self.outcomes, about, _ = read_outcomes(self.study, self.areas)
-        except InputError as error:
-            raise ExceptionGroup("outcomes", self._wrong_outcomes() or [error]) from None
+        made = self._made("outcomes", self.study.outcomes)
+        if made is not None:
+            self.outcomes, about = made, read_metadata(self.study.outcomes)
+        else:
+            try:
+                self.outcomes, about, _ = read_outcomes(self.study, self.areas)
+            except InputError as error:
+                raise ExceptionGroup("outcomes", self._wrong_outcomes() or [error]) from None
         counts = [f"{name} {a['n_areas']:,} areas" for name, a in about.items()]
         notes = [f"{name}: {note}" for name, a in about.items() for note in a.get("notes", ())]
         return "; ".join((", ".join(counts), *notes))
+
+    def _made(self, name: str, file: Path) -> pd.DataFrame | None:
+        """Read what a stage has made of the very files that are there now, if it has."""
+        stage = stage_named(name)
+        try:
+            if self.study.is_up_to_date(stage, self.study.key(stage), as_it_is=True):
+                return read_table(file)
+        except (OSError, InputError):  # of what is wrong, the checks have the reason
+            pass
+        return None
 
     def _wrong_outcomes(self) -> list[InputError]:
         """Read each outcome by itself; give the errors."""
@@ -181,8 +196,14 @@ class _Inputs:
 
     def check_locations(self) -> str:
         assert self.study.settings.locations is not None  # else it is not checked
-        self.locations, skips = read_locations(self.study.settings.locations, self.areas)
-        return f"{len(self.locations):,} locations, {len(skips):,} excluded"
+        made = self._made("locations", self.study.locations)
+        if made is not None:
+            self.locations = made
+            excluded = int((self.study.skips()["stage"] == "locations").sum())
+        else:
+            self.locations, skips = read_locations(self.study.settings.locations, self.areas)
+            excluded = len(skips)
+        return f"{len(self.locations):,} locations, {excluded:,} excluded"
 
     def report_lacking(self) -> str:
         lacking = self.study.settings.lacking
@@ -236,12 +257,8 @@ class _Inputs:
 
     def _count_collected(self, n_views: int) -> None:
         """Count the views of open imagery that an earlier run has found."""
-        stage = stage_named("images")
-        try:
-            if not self.study.is_up_to_date(stage, self.study.key(stage), as_it_is=True):
-                return
-            found = read_table(self.study.images, columns=["location_id", "view"])
-        except (OSError, InputError):  # none has, or all is searched for again
+        found = self._made("images", self.study.images)
+        if found is None:  # all is searched for again
             return
         self._count(found.groupby("location_id")["view"].nunique(), n_views)
 
