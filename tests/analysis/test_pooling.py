@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
+import geopandas as gpd
 import h5py
 import numpy as np
 import pandas as pd
@@ -117,6 +118,48 @@ def test_the_best_estimate_takes_up_what_the_study_knows() -> None:
     assert found["best"] > found["pooled"] + 0.1
 
 
+def test_nine_in_ten_areas_lie_in_the_intervals_of_the_best_estimate_and_these_are_narrow() -> None:
+    held, width = [], []
+    for seed in "abc":
+        cities = pool(*(city(f"{seed}{name}", n=100) for name in "xy"))
+        for name in cities.cities:
+            frame = cities.estimates("income", name)
+            classed = cities.classed(frame, "income", name)
+            found = cities.coverage(frame, classed)
+            assert found is not None
+            assert found["n_areas"] == 100
+            inside = frame["actual_decile"].between(classed["best_low"], classed["best_high"])
+            assert found["share"] == pytest.approx(inside.mean())
+            assert (classed["best_low"] <= classed["best_decile"]).all()
+            held.append(found["share"])
+            width.append(found["mean_width"])
+    assert 0.87 < np.mean(held) < 0.94
+    assert np.mean(width) < 7.2  # of an area of which nothing is known it is 9
+
+
+def test_a_city_without_labels_gets_intervals_from_how_others_predict_each_other() -> None:
+    held, width = [], []
+    for seed in "abcdef":
+        truth = city(f"{seed}z").deciles["income"]
+        blind = replace(city(f"{seed}z"), deciles=pd.DataFrame())
+        cities = pool(city(f"{seed}x"), city(f"{seed}y"), blind)
+        frame = cities.estimates("income", blind.name)
+        classed = cities.classed(frame, "income", blind.name)
+        assert cities.coverage(frame, classed) is None
+        held.append(truth.between(classed["best_low"], classed["best_high"]).mean())
+        width.append((classed["best_high"] - classed["best_low"] + 1).mean())
+    assert 0.85 < np.mean(held) < 0.96
+    assert np.mean(width) < 8
+
+
+def test_where_nothing_shows_how_large_errors_are_an_interval_is_everything() -> None:
+    blind = replace(city("b"), deciles=pd.DataFrame())
+    cities = pool(city("a"), blind)  # one city with labels: nobody predicts it
+    classed = cities.classed(cities.estimates("income", "b"), "income", "b")
+    assert (classed["best_low"] == 1).all()
+    assert (classed["best_high"] == 10).all()
+
+
 # ---- of studies ----
 
 
@@ -149,6 +192,18 @@ def test_studies_are_pooled_and_areas_of_the_same_code_stay_apart(
         rows = table[(table["city"] == each["city"]) & (table["outcome"] == each["outcome"])]
         assert rows["pooled"].corr(rows["actual_decile"].astype(float), method="spearman") > 0.7
         assert rows["best_decile"].between(1, 10).all()
+        held = rows["actual_decile"].between(rows["best_low"], rows["best_high"])
+        assert each["intervals"]["share"] == pytest.approx(held.mean())
+        assert each["intervals"]["n_areas"] == 49
+    layer = gpd.read_file(out / "pool.gpkg")
+    assert layer.groupby("city").size().tolist() == [49, 49]
+    own = table[(table["city"] == "second") & (table["outcome"] == "income")].set_index("area")
+    drawn = layer[layer["city"] == "second"].set_index("area")
+    assert drawn["income_best_low"].equals(own["best_low"].astype(drawn["income_best_low"].dtype))
+    page = (out / "report.html").read_text(encoding="utf-8")
+    assert "Which city predicts which" in page
+    assert '"codes":["first: E00000000"' in page
+    assert "intervals of the best estimate hold the actual class in" in screen
     matrix = pd.read_parquet(out / "pool-matrix.parquet")
     assert {"outcome", "from", "to", "spearman", "spearman_low", "mae_high"} <= set(matrix)
     assert "an earlier run wrote this" in refuse("pool", *studies, "--out", out)

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from streetgauge.evaluation import draw_metrics
 from streetgauge.evaluation.aggregate import cut
+from streetgauge.evaluation.intervals import evaluate_intervals, intervals, intervals_elsewhere
 from streetgauge.model.correction import fit_correction
 from streetgauge.model.kernel import RIDGE_KERNELS, KernelModel, fit_kernel
 from streetgauge.model.stack import fit_stack
@@ -35,9 +36,11 @@ Rows = NDArray[np.int64]
 FEWEST = 10  # labelled areas of a city that trains others, corrects them and is measured
 FOLDS = 5
 METRICS = ("spearman", "mae")
+COVERAGE = ("level", "share", "low", "high", "n_areas", "mean_width")
 # What a city's areas are predicted by: all other cities; its own labels; both; and, with what the
 # study itself estimates, the best estimate.
 METHODS = ("others", "own", "pooled", "best")
+CLASSED = ("pooled", "best")  # those that are cut into classes and get intervals
 
 
 @dataclass(frozen=True)
@@ -235,6 +238,76 @@ class Pool:
         columns |= {"pooled": pooled, "best": _combined(pooled, columns["best"], labels, fold)}
         return pd.DataFrame({"actual_decile": labels, "fold": fold, **columns}, index)
 
+    def classed(self, frame: pd.DataFrame, outcome: str, target: str) -> pd.DataFrame:
+        """Cut what `estimates` gives into classes of the city, with intervals.
+
+        The intervals are conformal (`streetgauge.evaluation.intervals`): an area's comes from the
+        errors in other folds. A city with too few labels has none; its areas get the intervals of
+        other cities that are predicted in the same way, without any label of their own.
+
+        Returns
+        -------
+        DataFrame by area
+            ``pooled_decile``, ``pooled_low``, ``pooled_high`` and the same of ``best`` (Int64).
+
+        Examples
+        --------
+        >>> decile = np.repeat(np.arange(1.0, 11), 3)
+        >>> frames = pd.DataFrame({"f0": decile}), pd.DataFrame({"income": decile})
+        >>> pool = Pool([City("Leeds", *frames), City("York", *frames)])
+        >>> classed = pool.classed(pool.estimates("income", "York"), "income", "York")
+        >>> int(classed["best_low"].min()), int(classed["best_high"].max())
+        (1, 10)
+        """
+        known, fold = frame["actual_decile"].notna(), frame["fold"].to_numpy(np.int64)
+        last = fold.max() + 1  # areas without a label, to which all folds lend their errors
+        columns: dict[str, pd.Series] = {}
+        for method in CLASSED:
+            rows = frame[frame[method].notna()]
+            score = rows[method].to_numpy(float)
+            table = rows[[]].assign(
+                outcome=outcome,
+                fold=np.where(fold > 0, fold, last)[frame[method].notna()],
+                score=score,
+                decile=cut(score, self.classes, None, known[rows.index].to_numpy()),
+                actual_decile=rows["actual_decile"].round().astype("Int64"),
+            )
+            level = self.evaluation.interval_level
+            if (fold > 0).any():
+                found = intervals(table, level, self.classes)
+            else:
+                theirs = {outcome: self._errors_elsewhere(outcome, target)}
+                found = intervals_elsewhere(table, theirs, level, self.classes, own_scale=True)
+            for name in ("decile", "low", "high"):
+                columns[f"{method}_{name}"] = found[name].astype("Int64").reindex(frame.index)
+        return pd.DataFrame(columns, frame.index)
+
+    def coverage(self, frame: pd.DataFrame, classed: pd.DataFrame) -> dict[str, Any] | None:
+        """Measure how often intervals of the best estimate hold the class of held-out areas.
+
+        Returns
+        -------
+        dict or None
+            ``level``, ``share`` with ``low`` and ``high``, ``n_areas`` and ``mean_width``, see
+            `evaluate_intervals`; None where no area was held out.
+
+        Examples
+        --------
+        >>> decile = np.repeat(np.arange(1.0, 11), 3)
+        >>> frames = pd.DataFrame({"f0": decile}), pd.DataFrame({"income": decile})
+        >>> pool = Pool([City("Leeds", *frames), City("York", *frames)])
+        >>> frame = pool.estimates("income", "York")
+        >>> pool.coverage(frame, pool.classed(frame, "income", "York"))["n_areas"]
+        30
+        """
+        held = (frame["fold"] > 0) & frame["actual_decile"].notna() & classed["best_low"].notna()
+        if not held.any():
+            return None
+        rows = classed.loc[held, ["best_low", "best_high"]].set_axis(["low", "high"], axis=1)
+        rows["actual_decile"] = frame.loc[held, "actual_decile"].round().astype("Int64")
+        found = evaluate_intervals(rows, self.evaluation.interval_level, self.classes)
+        return {name: found[name] for name in COVERAGE}
+
     def measured(self, frame: pd.DataFrame) -> dict[str, dict[str, Any]]:
         """Measure what `estimates` gives, on the areas that are labelled and held out.
 
@@ -253,6 +326,19 @@ class Pool:
         30
         """
         return self._measured(frame[frame["fold"] > 0], METHODS)
+
+    def _errors_elsewhere(self, outcome: str, target: str) -> Floats:
+        """Give score, class and actual class of other cities' areas, each city by all others."""
+        labelled = [name for name in self.labelled(outcome) if name != target]
+        tables = [np.empty((0, 3))]
+        for name in labelled if len(labelled) > 1 else ():
+            rest = [other for other in labelled if other != name]
+            score = self._all(self._ridge(rest, outcome), name)
+            actual = self.cities[name].labels(outcome)
+            known = np.isfinite(actual)
+            decile = cut(score, self.classes, None, known)
+            tables.append(np.column_stack([score, decile, actual])[known])
+        return np.concatenate(tables)
 
     def _splits(self, target: str, labels: Floats, share: float) -> Iterator[Split]:
         """Give the folds of a city's labelled areas, and one that tests those without a label."""

@@ -384,7 +384,7 @@ def change_table(change: Mapping[str, Any]) -> Table:
 
 def pool_table(pool: Mapping[str, Any]) -> Table:
     """Show how well cities predict each other, and all together each: means over the outcomes."""
-    from streetgauge.report.text import pool_means
+    from streetgauge.report.text import POOL_METHODS, pool_means
 
     names = [each["name"] for each in pool["cities"]]
     table = _new_table(
@@ -399,8 +399,7 @@ def pool_table(pool: Mapping[str, Any]) -> Table:
             own = [e for e in pool["matrix"] if (e["from"], e["to"]) == (source, target)]
             cells.append(_mean_text([each["spearman"]["value"] for each in own]))
         table.add_row(Text(source), *cells)
-    rows = {"others": "all others", "own": "its own labels", "pooled": "both"}
-    for method, words in (rows | {"best": "best estimate"}).items():
+    for method, words in POOL_METHODS.items():
         cells = [figure_text(pool_means(pool, name, method)) for name in names]
         table.add_row(Text(words), *cells)
     return table

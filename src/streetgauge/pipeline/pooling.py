@@ -1,30 +1,33 @@
-"""Several finished studies -> pool.parquet, pool-matrix.parquet and pool.json."""
+"""Several finished studies -> pool.parquet and its page, layer, matrix and findings."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import combinations
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from streetgauge.analysis.pooling import FEWEST, METHODS, City, Pool
+from streetgauge.analysis.pooling import CLASSED, FEWEST, METHODS, City, Pool
 from streetgauge.errors import InputError
-from streetgauge.evaluation.aggregate import cut
+from streetgauge.evaluation.layers import write_layer
 from streetgauge.features.area_means import feature_table
 from streetgauge.features.store import FeatureStore
-from streetgauge.io.files import read_table, write_json, write_table
+from streetgauge.io.files import read_metadata, read_table, write_json, write_table, write_text
 from streetgauge.io.formats import ANALYSIS_VERSION
+from streetgauge.locations import read_areas
 from streetgauge.model.training_data import deciles
 from streetgauge.progress import Progress, silent
+from streetgauge.report import PooledCities, render_pooled
 from streetgauge.study import Study
 from streetgauge.study.outputs import refuse_overlap
 
 __all__ = ["POOL_FILES", "pool_studies", "refuse_other_sources"]
 
-AREAS, MATRIX, FINDINGS = POOL_FILES = ("pool.parquet", "pool-matrix.parquet", "pool.json")
+POOL_FILES = ("pool.parquet", "pool-matrix.parquet", "pool.json", "pool.gpkg", "report.html")
+AREAS, MATRIX, FINDINGS, LAYER, PAGE = POOL_FILES
 
 
 def pool_studies(
@@ -47,10 +50,12 @@ def pool_studies(
     dict
         ``cities`` (``name``, ``n_areas``), ``outcomes`` (those that all studies have), ``notes``,
         ``matrix`` (see `Pool.matrix`), ``results`` (per ``outcome`` and ``city`` ``n_models``,
-        ``n_corrected`` and ``gain`` of labels, and for each of the methods ``n_areas``,
-        ``spearman`` and ``mae``). Also written to pool.json and pool-matrix.parquet; the areas to
-        pool.parquet: ``city``, ``area``, ``outcome``, ``fold``, ``actual_decile``, what each method
-        predicts, ``pooled_decile``, ``best_decile`` and ``gain``.
+        ``n_corrected`` and ``gain`` of labels, for each of the methods ``n_areas``, ``spearman``
+        and ``mae``, and ``intervals``, see `Pool.coverage`). Also written to pool.json and
+        pool-matrix.parquet; the areas to pool.parquet: ``city``, ``area``, ``outcome``, ``fold``,
+        ``actual_decile``, what each method predicts, ``_decile``, ``_low`` and ``_high`` of
+        ``pooled`` and ``best``, and ``gain``. report.html shows all of it; pool.gpkg has the
+        areas that have boundaries.
 
     Raises
     ------
@@ -81,10 +86,13 @@ def pool_studies(
         for outcome in outcomes:
             for name in names:
                 frame = pool.estimates(outcome, name)
-                tables.append(_areas(frame, name, outcome, classes))
-                results.append({"outcome": outcome, "city": name, **_result(pool, frame)})
+                classed = pool.classed(frame, outcome, name)
+                tables.append(_areas(frame.join(classed), name, outcome))
+                held = pool.coverage(frame, classed)
+                found = {**_result(pool, frame), "intervals": held}
+                results.append({"outcome": outcome, "city": name, **found})
                 advance(1)
-    found = {
+    result = {
         "format_version": ANALYSIS_VERSION,
         "cities": [{"name": c.name, "n_areas": len(c.features)} for c in cities],
         "outcomes": outcomes,
@@ -95,10 +103,52 @@ def pool_studies(
         "results": results,
     }
     out.mkdir(parents=True, exist_ok=True)
-    write_table(pd.concat(tables, ignore_index=True), out / AREAS)
+    table = pd.concat(tables, ignore_index=True)
+    write_table(table, out / AREAS)
     write_table(_flat(matrix), out / MATRIX)
-    write_json(found, out / FINDINGS)
-    return found
+    write_json(result, out / FINDINGS)
+    _show(names, result, table, out)
+    return result
+
+
+def _show(
+    names: Mapping[str, Study], result: dict[str, Any], table: pd.DataFrame, out: Path
+) -> None:
+    """Write the page and, of areas with boundaries, the layer."""
+    areas = {
+        name: read_areas(study.settings.areas, study.settings.locations)
+        for name, study in names.items()
+    }
+    counts = pd.concat({name: read_table(study.areas) for name, study in names.items()})
+    counts = counts.rename_axis(["city", None]).reset_index("city")
+    own = ["city", "area", "outcome"]
+    shown = table.merge(counts[[*own, "n_locations"]], "left", on=own)
+    about = read_metadata(next(iter(names.values())).outcomes)
+    labels = {n: str(about.get(n, {}).get("label") or n) for n in result["outcomes"]}
+    write_text(render_pooled(PooledCities(result, shown, areas, labels)), out / PAGE)
+    (out / LAYER).unlink(missing_ok=True)
+    layers = [_layer(each, table[table["city"] == city]) for city, each in areas.items()]
+    drawn = [layer for layer in layers if layer is not None]
+    if drawn:
+        crs = drawn[0].crs
+        same = [each if each.crs == crs or crs is None else each.to_crs(crs) for each in drawn]
+        write_layer(pd.concat(same, ignore_index=True), out / LAYER)
+
+
+def _layer(areas: Any, table: pd.DataFrame) -> Any:
+    """Give the areas of a city with boundaries, and what is known of them under every outcome."""
+    if "geometry" not in areas.columns:
+        return None
+    columns = ["pooled_decile", "best_decile", "best_low", "best_high", "actual_decile"]
+    parts = {
+        f"{outcome}_{column}": own.set_index("area")[column]
+        for outcome, own in table.groupby("outcome", sort=False)
+        for column in columns
+    }
+    known = [column for column in ("name", "geometry") if column in areas.columns]
+    joined = areas[known].join(pd.DataFrame(parts), how="inner").rename_axis("area").reset_index()
+    joined.insert(0, "city", table["city"].iloc[0])
+    return joined
 
 
 def _refuse_too_few(studies: Sequence[Study]) -> None:
@@ -223,21 +273,15 @@ def _result(pool: Pool, frame: pd.DataFrame) -> dict[str, Any]:
     }
 
 
-def _areas(frame: pd.DataFrame, city: str, outcome: str, classes: int) -> pd.DataFrame:
+def _areas(frame: pd.DataFrame, city: str, outcome: str) -> pd.DataFrame:
     """Give the rows of pool.parquet."""
     table = frame.rename_axis("area").reset_index()
     table.insert(0, "city", city)
     table.insert(2, "outcome", outcome)
-    known = table["actual_decile"].notna().to_numpy()
-    for method in ("pooled", "best"):
-        there = table[method].notna().to_numpy()
-        table[f"{method}_decile"] = pd.array([pd.NA] * len(table), dtype="Int64")
-        if there.any():
-            own = cut(table.loc[there, method].to_numpy(float), classes, None, known[there])
-            table.loc[there, f"{method}_decile"] = own
     table["actual_decile"] = table["actual_decile"].round().astype("Int64")
+    classes = [f"{method}_{name}" for method in CLASSED for name in ("decile", "low", "high")]
     columns = ["city", "area", "outcome", "fold", "actual_decile", *METHODS]
-    return table[[*columns, "pooled_decile", "best_decile", "gain"]]
+    return table[[*columns, *classes, "gain"]]
 
 
 def _flat(matrix: Sequence[dict[str, Any]]) -> pd.DataFrame:

@@ -1,4 +1,5 @@
 from .basemap import read_basemap as read_basemap
+from .data import PooledCities as PooledCities
 from .data import PredictedCity as PredictedCity
 from .data import ReportData as ReportData
 from .figures.draw import Figure as Figure
@@ -8,5 +9,6 @@ from .figures.draw import save_figures as save_figures
 from .figures.slides import draw_maps as draw_maps
 from .page import render as render
 from .page import render_map as render_map
+from .pooled import render_pooled as render_pooled
 from .predicted import render_predicted as render_predicted
 from .predicted import render_predicted_map as render_predicted_map

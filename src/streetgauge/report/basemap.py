@@ -80,8 +80,8 @@ def on_map(
     ----------
     layers : mapping of GeoDataFrame
         From `read_basemap`.
-    crs : CRS
-        Of the map, in metres.
+    crs : CRS or None
+        Of the map, in metres; None where the layers are in its coordinates.
     frame : tuple
         West, south, east and north of the map.
     step : float
@@ -94,7 +94,7 @@ def on_map(
     """
     result: dict[str, list[Any]] = {}
     for kind, layer in layers.items():
-        shapes = layer.geometry.to_crs(crs).to_numpy()
+        shapes = (layer.geometry if crs is None else layer.geometry.to_crs(crs)).to_numpy()
         if kind == "places":
             result[kind] = _places(shapes, layer["name"].tolist(), frame, step)
             continue

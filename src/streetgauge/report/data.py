@@ -10,7 +10,7 @@ import pandas as pd
 
 from streetgauge.report.gallery import Gallery, Shot
 
-__all__ = ["PredictedCity", "ReportData"]
+__all__ = ["PooledCities", "PredictedCity", "ReportData"]
 
 
 @dataclass(frozen=True)
@@ -154,3 +154,25 @@ class PredictedCity:
         """What each outcome is called."""
         about = self.bundle["source"].get("outcomes") or {}
         return {n: str(about.get(n, {}).get("label") or n) for n in self.bundle["outcomes"]}
+
+
+@dataclass(frozen=True)
+class PooledCities:
+    """What is shown of several cities that predict each other, as plain data.
+
+    Parameters
+    ----------
+    result : mapping
+        What `streetgauge.pipeline.pooling.pool_studies` gives.
+    table : DataFrame
+        The rows of ``pool.parquet``, with ``n_locations``.
+    areas : mapping of city to DataFrame or GeoDataFrame by area
+        ``name`` and ``geometry``, each if known.
+    labels : mapping of outcome to str
+        What outcomes are called.
+    """
+
+    result: Mapping[str, Any]
+    table: pd.DataFrame
+    areas: Mapping[str, pd.DataFrame]
+    labels: Mapping[str, str]

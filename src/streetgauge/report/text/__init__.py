@@ -30,7 +30,7 @@ from streetgauge.report.text.numbers import (
     unit,
 )
 from streetgauge.report.text.people import responsible_use
-from streetgauge.report.text.pooling import pool_means, pool_sentences
+from streetgauge.report.text.pooling import POOL_METHODS, pool_means, pool_sentences
 from streetgauge.report.text.provenance import carried, incomplete, names_of, scale, what_was_run
 from streetgauge.report.text.sampling import sample_sentences
 from streetgauge.report.text.sources import source_sentences
@@ -43,6 +43,13 @@ __all__ += ["concept_caveats", "concepts_of", "coverage_of", "coverage_sentences
 __all__ += ["fairness_sentences", "leak_messages", "plainer", "responsible_use"]
 __all__ += ["age_sentences", "source_sentences", "years_of"]
 __all__ += ["scale", "other_kind", "span", "summary", "unit", "gain_direction", "what_was_run"]
-__all__ += ["Verdict", "change_sentences", "general", "pool_means", "pool_sentences"]
+__all__ += [
+    "POOL_METHODS",
+    "Verdict",
+    "change_sentences",
+    "general",
+    "pool_means",
+    "pool_sentences",
+]
 __all__ += ["sample_sentences", "survey_sentences"]
 __all__ += ["asked_of", "verdict"]
