@@ -221,7 +221,7 @@ def test_weights_whose_package_is_not_installed_are_reported(
 def test_what_a_run_has_made_of_the_same_files_is_not_read_again(
     grid: Path, finished: Path, run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    of_files = run("check", grid)[1].splitlines()[1:-1]
+    of_files = run("check", grid)[2].splitlines()[1:-1]
 
     def forbidden(*_: object, **__: object) -> None:
         pytest.fail("read an input")
@@ -229,10 +229,10 @@ def test_what_a_run_has_made_of_the_same_files_is_not_read_again(
     with monkeypatch.context() as patch:
         patch.setattr(checks, "read_outcomes", forbidden)
         patch.setattr(checks, "read_locations", forbidden)
-        code, out, _ = run("check", finished)
+        code, _, err = run("check", finished)
     assert code == 0
-    assert out.splitlines()[1:-1] == of_files
+    assert err.splitlines()[1:-1] == of_files
     table = finished / "outcomes.csv"
     table.write_text("".join(table.read_text().splitlines(keepends=True)[:-1]))
-    assert "outcomes: income 49 areas" in out
-    assert "outcomes: income 48 areas" in run("check", finished)[1]
+    assert "outcomes: income 49 areas" in err
+    assert "outcomes: income 48 areas" in run("check", finished)[2]

@@ -161,7 +161,8 @@ class _Inputs:
     def check_outcomes(self) -> str:
         made = self._made("outcomes", self.study.outcomes)
         if made is not None:
-            self.outcomes, about = made, read_metadata(self.study.outcomes)
+            self.outcomes, stored = made, read_metadata(self.study.outcomes)
+            about = {name: stored[name] for name in self.study.settings.outcomes}
         else:
             try:
                 self.outcomes, about, _ = read_outcomes(self.study, self.areas)
