@@ -6,14 +6,16 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parent))
 from api_pages import write_api_pages
 from cli_sheet import write_cli_sheet
+from gallery_page import write_gallery
+from notebook_page import write_page
 from settings_table import write_settings_table
 
 project = "streetgauge"
-author = "The streetgauge developers"
+author = copyright = "The streetgauge developers"
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx_copybutton"]
 myst_enable_extensions = ["colon_fence", "deflist"]
 myst_heading_anchors = 3
-exclude_patterns = ["_build"]
+exclude_patterns = ["_build", "*.ipynb"]
 html_theme = "furo"
 html_title = "streetgauge"
 html_static_path = ["static"]
@@ -39,3 +41,5 @@ GENERATED = Path(__file__).parent / "_generated"
 write_settings_table(GENERATED / "settings.md")
 write_cli_sheet(GENERATED / "cli.md")
 write_api_pages(GENERATED / "api")
+write_page(GENERATED / "tutorial.md")
+write_gallery(GENERATED / "gallery")

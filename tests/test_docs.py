@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import doctest
+import json
 import re
 import shlex
 import sys
@@ -334,6 +335,40 @@ def test_every_page_can_be_reached_from_the_first() -> None:
         for name in block.split()
     }
     assert {page.stem for page in GUIDE.glob("*.md")} - tree == {"index"}
+
+
+@pytest.mark.slow
+def test_the_tutorial_gives_the_outputs_that_are_stored_with_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    module = _docs_module("notebook_page", monkeypatch)
+    stored = json.loads(module.NOTEBOOK.read_text("utf-8"))["cells"]
+    for before, now in zip(stored, module.run(stored, tmp_path), strict=True):
+        for shown, given in zip(before.get("outputs", ()), now.get("outputs", ()), strict=True):
+            texts = [
+                "".join(each.get("data", each).get("text/plain", "")) for each in (shown, given)
+            ]
+            words, numbers = zip(*(_apart(text) for text in texts), strict=True)
+            assert words[0] == words[1], before["id"]
+            # Another processor rounds otherwise, and an area may change its class by that.
+            assert numbers[1] == pytest.approx(numbers[0], rel=0.1, abs=1.01), before["id"]
+
+
+def _apart(text: str) -> tuple[list[str], list[float]]:
+    """Give the words of an output, and its numbers."""
+    number = r"-?\d+(?:\.\d+)?"
+    return re.sub(number, " ", text).split(), [float(each) for each in re.findall(number, text)]
+
+
+def test_the_gallery_shows_every_figure_that_is_drawn_for_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _docs_module("gallery_page", monkeypatch).write_gallery(tmp_path)
+    page = (GUIDE / "gallery.md").read_text("utf-8")
+    shown = set(re.findall(r"_generated/gallery/([\w.-]+)", page))
+    drawn = {path.name for path in tmp_path.iterdir()}
+    assert shown <= drawn
+    assert drawn - shown == {"groups-crime.svg"}  # as that of income
 
 
 def test_extras_that_pages_install_exist() -> None:
