@@ -28,6 +28,7 @@ from streetgauge.io.files import atomic_directory, sha256_of, write_json, write_
 from streetgauge.io.formats import BUNDLE_VERSION, metrics_fault, read_json, require_version
 from streetgauge.markup import facts_html
 from streetgauge.model.card import write_card
+from streetgauge.model.heads import make_head
 from streetgauge.model.learners import STACK_TENSORS, StackModel, network_of
 from streetgauge.model.model import Model, Predictions, TrainingRecord
 from streetgauge.model.network import Network
@@ -701,9 +702,9 @@ def _read_network(
     """Make the network of tensors that are all its own."""
     networks, dimension = len(description["outcomes"]), description["dimension"]
     parts = _parts(description)
-    kind = dimension, range(networks), settings, description["classes"], parts
-    with torch.device("meta"):  # takes no memory, whatever the description claims
-        network = Network(*kind)
+    # Takes no memory, whatever the description claims, and draws no first weights.
+    with torch.device("meta"):
+        network = Network(dimension, range(networks), settings, description["classes"], parts)
     shapes = {f"network.{name}": tuple(x.shape) for name, x in network.state_dict().items()}
     features = (sum(part.count for part in parts), dimension) if parts else (dimension,)
     shapes |= {f"standardisation.{name}": features for name in ("mean", "sd")}
@@ -718,8 +719,9 @@ def _read_network(
                 f"tensor {name!r} has shape {found}, and bundle.json needs {shapes.get(name)}",
                 "write the bundle again",
             )
-    network = Network(*kind)
-    network.load_state_dict({n: tensors[f"network.{n}"] for n in network.state_dict()})
+    network.head = make_head(settings.head, description["classes"], networks)
+    own = {n: tensors[f"network.{n}"].float() for n in network.state_dict()}
+    network.load_state_dict(own, assign=True)
     scale = Standardisation(
         tensors["standardisation.mean"].numpy(), tensors["standardisation.sd"].numpy()
     )
