@@ -99,6 +99,21 @@ def test_predictions_fit_their_contract(done: tuple[pd.DataFrame, Path], world: 
     np.testing.assert_array_equal(frame["actual_decile"], truth.loc[keys])
 
 
+def test_probabilities_are_thousandths_near_the_models_own_and_have_a_sum_of_exactly_1(
+    done: tuple[pd.DataFrame, Path], world: Any
+) -> None:
+    frame, directory = done
+    rounded = frame.filter(regex=r"^p\d").to_numpy()
+    np.testing.assert_array_equal(rounded * 1024, np.rint(rounded * 1024))
+    np.testing.assert_array_equal(rounded.sum(1), 1)
+    assert rounded.min() >= 0
+    part = (frame["fold"] == 1) & (frame["outcome"] == "health")
+    rows = np.searchsorted(world.ids, frame.loc[part, "location_id"].to_numpy(str))
+    own = Bundle.load(directory / "fold-1").predict(world.features, rows=rows, device="cpu")
+    off = np.cumsum(rounded[part], axis=1) - np.cumsum(own.probabilities[:, 1], axis=1)
+    assert 0 < np.abs(off).max() <= 1 / 2048 + 1e-12
+
+
 def test_areas_that_were_held_out_are_put_in_order(done: tuple[pd.DataFrame, Path]) -> None:
     frame, _ = done
     for _, one in frame.groupby("outcome"):
@@ -115,7 +130,7 @@ def test_a_location_is_predicted_by_the_model_that_has_not_seen_its_area(
         part = frame[(frame["fold"] == i) & (frame["outcome"] == "health")]
         rows = np.searchsorted(world.ids, part["location_id"].to_numpy(str))
         said = bundle.predict(world.features, rows=rows, device="cpu")
-        np.testing.assert_array_equal(said.score[:, 1], part["score"])
+        np.testing.assert_array_equal(said.score[:, 1].astype(np.float32), part["score"])
         others = 40 - part["area"].nunique()  # what stops one member, the other learns
         assert bundle.training.training_areas == bundle.training.validation_areas == others
 

@@ -191,8 +191,9 @@ def write_table(
     metadata : mapping, optional
         Stored as JSON under the key ``streetgauge`` of the file's schema.
     compact : bool
-        Compress by zstd, with the bytes of floats by significance: the same numbers in three
-        quarters of the space, for tables of millions of rows.
+        Compress by zstd, with what suits tables of millions of sorted rows: ``location_id`` as
+        differences, float64 with its bytes by significance, all else, float32 of few values
+        too, by dictionary. The numbers stay the same.
     """
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -203,9 +204,12 @@ def write_table(
         table = table.replace_schema_metadata({**(table.schema.metadata or {}), **own})
     options: dict[str, Any] = {}
     if compact:
-        split = [each.name for each in table.schema if pa.types.is_floating(each.type)]
-        rest = [name for name in table.column_names if name not in split]
-        options = {"use_byte_stream_split": split, "use_dictionary": rest, "compression": "zstd"}
+        of_type = {each.name: each.type for each in table.schema}
+        coded = {n: "BYTE_STREAM_SPLIT" for n, kind in of_type.items() if kind == pa.float64()}
+        coded |= {n: "DELTA_BYTE_ARRAY" for n in of_type if n == "location_id"}
+        rest = [name for name in of_type if name not in coded]
+        options = {"column_encoding": coded, "use_dictionary": rest}
+        options |= {"compression": "zstd", "compression_level": 3}
     with atomic_path(path) as temporary:
         pq.write_table(table, temporary, write_page_checksum=True, **options)
 

@@ -25,7 +25,7 @@ from streetgauge.model.learners import (
     fit_learner,
     learner_calibration_scores,
 )
-from streetgauge.model.model import Model
+from streetgauge.model.model import Model, in_steps
 from streetgauge.model.reading import located
 from streetgauge.model.training import Checkpoint, EpochFigures, Execution
 from streetgauge.model.training_data import TrainingData
@@ -106,9 +106,9 @@ def cross_validate(
         fold (int64), outcome, score (float64), decile (int64), actual_decile (Int64),
         p1.. (float32), score_sd (float64)``; of a stack then ``score_network, score_kernel,
         score_ridge (float32)``: the scores of each of its learners, as if it had been trained
-        alone; of a model of another city that labels correct ``gain``, see `Correction`. Every row
-        is predicted by the model that has not seen its area (nor its location, if the split does
-        not keep areas whole). No row if nothing is tested.
+        alone, in multiples of 2^-10; of a model of another city that labels correct ``gain``, see
+        `Correction`. Every row is predicted by the model that has not seen its area (nor its
+        location, if the split does not keep areas whole). No row if nothing is tested.
 
     Raises
     ------
@@ -214,7 +214,7 @@ def _predicted(bundle: Bundle, split: Split, run: _Run) -> pd.DataFrame:
     frame.insert(2, "fold", np.int64(split.fold))
     frame.insert(6, "actual_decile", actual)
     for name, score in predictions.parts.items():
-        frame[f"score_{name}"] = score.T.ravel().astype(np.float32)
+        frame[f"score_{name}"] = in_steps(score).T.ravel().astype(np.float32)
     if bundle.training is not None and bundle.training.gain is not None:
         frame["gain"] = np.repeat(bundle.training.gain, len(rows))
     return frame.astype({"area": "str"})

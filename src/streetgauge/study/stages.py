@@ -147,7 +147,7 @@ STAGES = (
     ),
     Stage(
         "train",
-        5,
+        6,
         ("areas", "locations", "folds", "train", "deciles", "transfer", "seed"),
         lambda s: (s.outcomes, s.locations, *s.stores),
         lambda s: (
@@ -158,7 +158,7 @@ STAGES = (
     ),
     Stage(
         "areas",
-        6,
+        7,
         ("areas", "locations", "folds", "evaluation", "deciles", "seed"),
         lambda s: (
             *(s.predictions, s.folds, s.splits, s.locations, s.outcomes, s.area_features),
@@ -190,7 +190,7 @@ STAGES = (
     ),
     Stage(
         "report",
-        7,
+        8,
         ("name", "note", "areas", "locations", "report", "image_rights"),
         lambda s: (
             *(s.areas, s.metrics, s.outcomes, s.locations, *s.stores, s.skipped),
