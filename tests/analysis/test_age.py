@@ -215,6 +215,6 @@ def test_a_gap_of_a_year_between_images_and_statistic_is_stated_and_a_smaller_on
         },
     }
     text = " ".join(age_sentences(about, {"income": "Income"}))
-    assert "later than the statistic by 3.5 years (Income)." in text
-    assert "earlier than the statistic by 1.0 years (health)." in text
+    assert "images are 3.5 years later than the statistic, for Income." in text
+    assert "images are 1.0 years earlier than the statistic, for health." in text
     assert "crime" not in text

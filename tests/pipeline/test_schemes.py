@@ -101,7 +101,7 @@ def test_a_network_is_tested_by_every_scheme_and_the_report_says_how(
         assert "CAUTION" not in out
         report = (place / "report.html").read_text(encoding="utf-8")
         if name == "k":  # one epoch is not enough for a network
-            clearly = "Images alone, by the study’s learner (network), err clearly more than ridge"
+            clearly = "The study’s learner (network) errs clearly more on images than ridge"
             assert f"NOTE: {clearly}" in out
             assert f"{clearly} regression (linear) by" in report
             assert "clearly" in run("run", place, "-q")[1]

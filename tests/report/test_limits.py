@@ -74,8 +74,8 @@ def dealt(largest):
         (unlike(20), unlike(6), "more than the 5 % that chance gives"),
         (unlike(20), unlike(20, mae=1.5), "predicted worse for Apples."),
         (slope(0.6, 0.7), slope(0.9, 1.0), "drawn to the middle"),
-        (moran(0.2, 0.01), moran(0.2, 0.3), "wrong alike for Apples:"),
-        (moran(0.2, 0.01), moran(-0.2, 0.01), "errors do not cancel"),
+        (moran(0.2, 0.01), moran(0.2, 0.3), "neighbouring areas are alike for Apples."),
+        (moran(0.2, 0.01), moran(-0.2, 0.01), "They do not cancel"),
         (by_pictures(2.0, 1.0), by_pictures(1.1, 1.0), "few images are predicted clearly worse"),
         (dealt(0.3), dealt(0.1), "With shuffled classes"),
     ],
@@ -112,7 +112,7 @@ def test_leakage_is_what_spatial_folds_lose_whichever_are_the_studys_own(kind):
     own, other = (near, far) if kind == "random" else (far, near)
     scheme = SCHEME if kind == "random" else BLOCKS
     text = said(scheme=scheme, kind=kind, second=other, **own)
-    assert "further off by up to 0.50 deciles: Apples (1.50 off at random, 2.00 there)" in text
+    assert "rises by up to 0.50 deciles (Apples: 1.50 at random, 2.00 there)" in text
     assert "Berries" not in text
     assert "square blocks of 500 m" in text
     assert "Knowing the neighbours" not in said(kind="random", second=near, **near)
@@ -139,7 +139,7 @@ def pictures(frame=None, imagery=None, credits=(), vintages=None) -> str:
          "In 2 areas of 3 less than half"),
         ({"vintages": {"a": "2011"}, "imagery": {"captured": (2018, 2021)}},
          {"vintages": {"a": "2019"}, "imagery": {"captured": (2018, 2021)}},
-         "taken in 2018 to 2021, the statistics are of Apples 2011"),
+         "taken in 2018 to 2021, statistics are of Apples 2011"),
         ({"vintages": {"a": "2019"}, "imagery": {"captured": (2008, 2020)}},
          {"vintages": {"a": "2019"}, "imagery": {"captured": (2018, 2020)}},
          "not of one time"),

@@ -230,8 +230,8 @@ def test_simulated_features_are_announced_at_the_top(make_study):
     html = render(make_study(simulated=True))
     assert html.index("Simulated features.") < html.index("<main")
     assert html.count("imulated") == 1  # said once
-    assert "In plain words" in render(make_study())
-    assert "In plain words" not in html  # nobody may decide by what nobody saw
+    assert "From street images alone" in render(make_study())
+    assert "From street images alone" not in html  # nobody may decide by what nobody saw
 
 
 def test_the_headings_descend_one_by_one_and_ids_are_unique(make_study):

@@ -100,7 +100,10 @@ def test_a_count_that_all_outcomes_share_is_stated_once() -> None:
     about = coverage_of(page(coverage=one), LABELS)
     assert about is not None
     assert about["common"] == "20 of 400 areas (5 %) have no image."
-    assert about["sentences"]["Income"].startswith("This is not random: 50 %")
+    assert about["sentences"]["Income"].startswith("This is not random (p = 0.001")
+    assert (
+        "In decile 1, 50 % (37 % to 63 %) of the areas have none;" in about["sentences"]["Income"]
+    )
     assert about["rows"] == {"Income": ["50 %", *["0 %"] * 9]}
     fewer = measure_coverage(pd.Series(1, DECILE.index[:100]), DECILE[:100])
     two = one | {"outcomes": one["outcomes"] | {"crime": fewer}}

@@ -75,7 +75,7 @@ def test_a_finding_says_how_far_off_and_against_what():
     assert "(interval 0.50 to 0.90)" in worse
     unclear = words.finding(account(low=-0.1, value=0.1, high=0.3), METRICS)
     assert "not clearly better or worse" in unclear
-    assert "interval −0.10 to +0.30" in unclear
+    assert "interval of what they add: −0.10 to +0.30" in unclear
 
 
 def best_estimate(low: float, over_images: float) -> dict:
@@ -92,13 +92,13 @@ def best_estimate(low: float, over_images: float) -> dict:
 
 def test_a_finding_ends_with_the_best_estimate_and_whether_it_needs_images():
     clear = words.finding(account() | {"best": best_estimate(0.1, 0.2)}, METRICS)
-    best = "The mean absolute error of the best estimate, of images and places, is 1.10 deciles"
-    assert f"{best}: 0.20 closer" in clear
+    best = "The best estimate, from images and places, has a mean absolute error of 1.10 deciles"
+    assert f"{best}. That is 0.20 deciles closer than images alone" in clear
     assert "does not need" not in clear
     unclear = words.finding(account() | {"best": best_estimate(-0.1, 0.2)}, METRICS)
     assert unclear.endswith("kriging of the areas around: that images help is not shown.")
     useless = words.finding(account() | {"best": best_estimate(-0.3, -0.2)}, METRICS)
-    assert "0.20 further off than images alone" in useless
+    assert "0.20 deciles further off than images alone" in useless
     assert "It is no better than kriging of the areas around" in useless
     assert useless.endswith("this map does not need images.")
 
@@ -107,7 +107,8 @@ def test_the_summary_counts_the_outcomes():
     less = account(low=-0.9, value=-0.7, high=-0.5)
     assert summary(a=account(), b=account()).startswith("For all 2 outcomes")
     mixed = summary(a=account(), b=less)
-    assert "For 1 of 2 outcomes (Apples)" in mixed
+    assert "For 1 of 2 outcomes the images come" in mixed
+    assert "without images: Apples." in mixed
     assert "For Berries the best baseline without images is clearly closer." in mixed
     assert summary(a=less, b=less).startswith("For none of the 2 outcomes")
     assert "clearly closer than" in summary(a=account())
@@ -194,15 +195,15 @@ def test_it_says_for_how_many_outcomes_the_other_folds_agree():
     clear, unclear = account(), account(low=-0.2)
     found = words.other_summary(labels, both(a=clear, b=unclear))
     assert found.startswith("With square blocks of 500 m held out at random in 5 folds, they do so")
-    assert "for the same 1 of 2;" in found
+    assert "for the same 1 of 2. In that test" in found
     fewer = both(a=clear, b=clear) | {"other_folds": both(a=clear, b=unclear)["other_folds"]}
     assert "for 1 of 2 (Income)" in words.other_summary(labels, fewer)
-    assert "neighbours are mostly held out" in found
-    assert "for none of 2;" in words.other_summary(labels, both(a=unclear, b=unclear))
+    assert "most neighbours of an area are held out" in found
+    assert "for none of 2. In that test" in words.other_summary(labels, both(a=unclear, b=unclear))
     none = both(a=clear, b=clear) | {"other_folds": both(a=unclear, b=unclear)["other_folds"]}
-    assert "for none of 2;" in words.other_summary(labels, none)
-    assert "for all 2;" in words.other_summary(labels, both(a=clear, b=clear))
-    assert "they do so;" in words.other_summary({"a": "Income"}, both(a=clear))
+    assert "for none of 2. In that test" in words.other_summary(labels, none)
+    assert "for all 2." in words.other_summary(labels, both(a=clear, b=clear))
+    assert "they do so." in words.other_summary({"a": "Income"}, both(a=clear))
     assert words.other_summary(labels, {"outcomes": {"a": clear}}) == ""
     assert words.other_summary(labels, both(a=account() | {"gain": None})) == ""
 
@@ -246,8 +247,8 @@ def test_of_a_plainer_learner_that_uses_places_the_best_estimate_is_named_and_no
     random, spatial = ({**METRICS, "kind": k, "outcomes": {"a": found}} for k in FOLD_KINDS)
     sentence = words.plainer({**random, "other_folds": spatial}, LABELS, "ridge")
     assert sentence == [
-        "Images alone, by the study’s learner (ridge), err clearly more than "
-        "linear-and-kriging (with places) by 0.30 for Apples in random and spatial folds. "
+        "The study’s learner (ridge) errs clearly more on images than "
+        "linear-and-kriging (with places), by 0.30 deciles for Apples in random and spatial folds. "
         "Like the best estimate, linear-and-kriging uses places as well as images."
     ]
 
@@ -256,7 +257,7 @@ def test_the_learner_in_use_is_not_what_is_to_be_tried():
     found = compared("linear", (-0.3, -0.4, -0.2), (0.0, -0.1, 0.1))
     (sentence,) = words.plainer({**METRICS, "outcomes": {"a": found}}, LABELS, "ridge")
     assert sentence.endswith(
-        '(linear) by 0.30 for Apples in these folds. Try learner = "kernel" under [train].'
+        '(linear), by 0.30 deciles for Apples in these folds. Try learner = "kernel" under [train].'
     )
 
 
@@ -270,8 +271,8 @@ def test_a_learner_that_is_better_for_one_outcome_and_worse_on_average_is_not_na
     outcomes["b"] = compared("kernel", (0.0, -0.1, 0.1), (0.0, -0.1, 0.1))
     (sentence,) = words.plainer({**METRICS, "outcomes": outcomes}, LABELS, "stack")
     assert sentence == (
-        "Images alone, by the study’s learner (stack), err clearly more than "
-        "Gaussian processes alone (kernel) by 0.10 for Apples in these folds. "
+        "The study’s learner (stack) errs clearly more on images than "
+        "Gaussian processes alone (kernel), by 0.10 deciles for Apples in these folds. "
         'Try learner = "kernel" under [train].'
     )
 
@@ -289,7 +290,7 @@ def test_of_a_ridge_and_its_yardstick_one_is_named():
         outcomes["a"]["with_images"][each] = compared(each, *alike)["with_images"][each]
     (sentence,) = words.plainer({**METRICS, "outcomes": outcomes}, LABELS, "stack")
     assert sentence.endswith("in these folds. No other learner of [train] is clearly better.")
-    assert "(linear) by 0.10 for Apples" in sentence
+    assert "(linear), by 0.10 deciles for Apples" in sentence
 
 
 def test_of_many_outcomes_the_note_on_plainer_learners_takes_three_lines():
@@ -302,9 +303,10 @@ def test_of_many_outcomes_the_note_on_plainer_learners_takes_three_lines():
     spatial = {**METRICS, "kind": "spatial", "outcomes": outcomes}
     (sentence,) = words.plainer({**spatial, "kind": "random", "other_folds": spatial}, names)
     assert (
-        "(linear) by 0.20 to 0.60 for all 5 outcomes in random and spatial folds, and" in sentence
+        "(linear), by 0.20 to 0.60 deciles for all 5 outcomes in random and spatial folds."
+        in sentence
     )
-    assert "(with places) by 0.20 to 0.60 there. Try" in sentence
+    assert "(with places), by 0.20 to 0.60 there. Try" in sentence
     assert sentence.count("learner = ") == 1
     assert len(wrap(f"NOTE: {sentence}", 100)) <= 3
     for outcome in "abc":  # now their outcomes differ
@@ -312,7 +314,7 @@ def test_of_many_outcomes_the_note_on_plainer_learners_takes_three_lines():
     fewer = {**spatial, "outcomes": {n: outcomes[n] for n in "abcd"}}
     (sentence,) = words.plainer({**spatial, "kind": "random", "other_folds": fewer}, names)
     assert "for all 5 outcomes in random or spatial folds" in sentence
-    assert f"(linear) by 0.50 to 0.60 for {names['d']} and {names['e']} in" in sentence
+    assert f"(linear), by 0.50 to 0.60 deciles for {names['d']} and {names['e']} in" in sentence
 
 
 def test_areas_without_a_prediction_are_no_skipped_locations_of_a_predicted_city():

@@ -83,8 +83,8 @@ def confusion(evaluation: Mapping[str, Any], classes: int, label: str) -> Sketch
         canvas,
         table,
         f"{label}: areas by actual and predicted {one}",
-        f"{plain(label)}: number of areas by actual (rows) and predicted (columns) {one}; shade: "
-        f"share of the areas of that actual {one}; outlined: the same {one}. "
+        f"{plain(label)}: number of areas by actual (rows) and predicted (columns) {one}. "
+        f"Shade: share of the areas of that actual {one}. Outlined: the same {one}. "
         f"{words.plural(int(count.sum()), 'area')}, {words.percent(exact)} of them in the same "
         f"{one}, mean absolute error {words.number(mae)} {many}.",
     )
@@ -158,16 +158,16 @@ def agreement(
     note = ""
     if held.get("share") is not None:
         note = (
-            f" The intervals, meant to hold the actual {one} for {words.percent(held['level'])} of "
-            f"the areas, hold it for {words.percent(held['share'])}."
+            f" The {words.percent(held['level'])} intervals hold the actual {one} of "
+            f"{words.percent(held['share'])} of the areas."
         )
     return Sketch(
         canvas,
         table,
         f"{label}: predicted against actual {one}",
-        f"{plain(label)}: predicted against actual {one} of {words.plural(len(known), 'area')}: "
-        f"mean and middle half of the predictions and mean ends of the areas’ intervals, by actual "
-        f"{one}; Spearman’s ρ {words.number(rho['value'])}.{note}",
+        f"{plain(label)}: predicted against actual {one} of {words.plural(len(known), 'area')}. "
+        f"For each actual {one}: mean and middle half of the predictions, and mean ends of the "
+        f"areas’ intervals. Spearman’s ρ {words.number(rho['value'])}.{note}",
     )
 
 
@@ -190,14 +190,14 @@ def reliability(
     one, _ = words.unit(classes)
     table = _by_probability(known, columns, float(metrics["interval_level"]), seed)
     canvas, (axes, counted) = new(COLUMN, 3.5, 2, heights=(5, 1))
-    axes.plot([0, 1], [0, 1], color=GREY, lw=0.8, ls=(0, (4, 3)), label="as stated")
+    axes.plot([0, 1], [0, 1], color=GREY, lw=0.8, ls=(0, (4, 3)), label="perfectly calibrated")
     axes.vlines(
         table["mean_probability"],
         table["low"],
         table["high"],
         color=BLUE,
         lw=1,
-        label=f"{words.percent(metrics['interval_level'])} interval",
+        label=f"its {words.percent(metrics['interval_level'])} interval",
     )
     axes.plot(
         table["mean_probability"],
@@ -208,9 +208,9 @@ def reliability(
         color=BLUE,
         mec="white",
         mew=0.6,
-        label="found",
+        label="observed share",
     )
-    axes.set(ylabel="Share for which it was so", xlim=(-0.02, 1.02), ylim=(-0.02, 1.02))
+    axes.set(ylabel="Observed share of areas", xlim=(-0.02, 1.02), ylim=(-0.02, 1.02))
     axes.legend(loc="upper left")
     axes.tick_params(labelbottom=False)
     counted.bar(
@@ -230,11 +230,11 @@ def reliability(
     return Sketch(
         canvas,
         table,
-        f"{label}: are the probabilities right?",
+        f"{label}: reliability of the probabilities",
         f"{plain(label)}: how often an area’s actual {one} was k or less, against the stated "
-        f"probability of that, for all k from 1 to {classes - 1} together; intervals from drawing "
-        f"the {words.plural(len(known), 'area')} again; below, how often such probabilities are "
-        f"stated.{note}",
+        f"probability of that. All k from 1 to {classes - 1} are taken together. Intervals come "
+        f"from resampling the {words.plural(len(known), 'area')}. The lower panel shows how often "
+        f"each probability is stated.{note}",
     )
 
 

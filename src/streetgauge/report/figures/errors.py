@@ -93,7 +93,7 @@ def groups(evaluation: Mapping[str, Any], metrics: Mapping[str, Any], label: str
         table,
         f"{label}: error by district and kind of area",
         f"{plain(label)}: mean absolute error and mean difference of predicted and actual {one} by "
-        f"kind of area, with {words.percent(metrics['interval_level'])} intervals; in brackets, "
+        f"kind of area, with {words.percent(metrics['interval_level'])} intervals. In brackets: "
         f"the number of areas.{more}",
     )
 

@@ -249,7 +249,7 @@ def _summary(evaluation: Mapping[str, Any], scale: _Scale, study: str) -> str:
 
 def _source(about: Mapping[str, Any]) -> str:
     official = [plain(about[key]) for key in ("publisher", "licence") if about.get(key)]
-    actual = f" Actual: {', '.join(official)}." if official else ""
+    actual = f" Official statistics: {', '.join(official)}." if official else ""
     return f"Predicted from street images with streetgauge, areas held out.{actual}"
 
 

@@ -104,10 +104,10 @@ def added(metrics: Mapping[str, Any], labels: Mapping[str, str]) -> Sketch | Non
         canvas,
         table,
         "What the images add to the best baseline without them",
-        "How much less the predictions from images err, and how much better they rank the areas, "
-        "than the best baseline that sees no image, chosen for each outcome, metric and kind of "
-        f"folds by its result; paired {words.percent(metrics['interval_level'])} intervals; right "
-        f"of zero, images are better. Folds: {'; '.join(dict.fromkeys(held))}.",
+        "How much less predictions from images err, and how much better they rank the areas, than "
+        "the best baseline without images. It is chosen for each outcome, metric and kind of "
+        f"folds by its result. Lines are paired {words.percent(metrics['interval_level'])} "
+        f"intervals. Right of zero, images are better. Folds: {'; '.join(dict.fromkeys(held))}.",
     )
 
 
@@ -146,9 +146,8 @@ def methods(metrics: Mapping[str, Any], labels: Mapping[str, str]) -> Sketch | N
         canvas,
         table.drop(columns="rank"),
         "How far off each method is",
-        f"Mean absolute error in {many} on the same areas: of what sees no image, of other uses of "
-        "the images (the one with kriging uses places too), of images alone by the study’s "
-        "learner, and of the best estimate from all that is known; "
+        f"Mean absolute error in {many}, by method, on the same areas. The one with kriging uses "
+        "places as well as images. The best estimate uses all that is known. Lines are "
         f"{words.percent(metrics['interval_level'])} intervals. Left is better. Folds: "
         f"{metrics['scheme']['description']}.",
     )
@@ -197,9 +196,9 @@ def sources(metrics: Mapping[str, Any], labels: Mapping[str, str]) -> Sketch | N
         canvas,
         table,
         "What each source of features adds",
-        "Spearman’s ρ of predicted and actual areas from each source alone and from all together, "
-        "and, of three sources or more, from all but the one that is named; by the same Gaussian "
-        f"processes on the same folds, with {words.percent(metrics['interval_level'])} intervals.",
+        "Spearman’s ρ of predicted and actual areas from each source alone and from all together. "
+        "Of three sources or more, also from all but the one that is named. All use the same "
+        f"Gaussian processes and folds, with {words.percent(metrics['interval_level'])} intervals.",
     )
 
 
@@ -274,8 +273,8 @@ def training(history: pd.DataFrame, metric: str, labels: Mapping[str, str]) -> S
         canvas,
         mean,
         f"The course of the training: {'loss' if metric == 'loss' else 'rank agreement'}",
-        f"{what} by epoch: thin, each of {words.plural(parts, 'training')} (mean of its networks);"
-        " thick, their median, as far as half of them went. Training stops for an outcome when the "
+        f"{what} by epoch. Thin: each of {words.plural(parts, 'training')} (mean of its networks)."
+        " Thick: their median, as far as half of them went. Training stops for an outcome when the "
         "validation loss no longer falls.",
     )
 
@@ -288,7 +287,7 @@ def transfer(metrics: Mapping[str, Any], labels: Mapping[str, str]) -> Sketch | 
         return None
     starts = {
         "tuned": (BLUE, "o", "-", "from the other city’s model"),
-        "scratch": (ORANGE, "s", "--", "from nothing"),
+        "scratch": (ORANGE, "s", "--", "from no model"),
     }
     drawn = _multiples(
         table,
@@ -301,9 +300,9 @@ def transfer(metrics: Mapping[str, Any], labels: Mapping[str, str]) -> Sketch | 
         table,
         "What labels are worth with a model of another city",
         "Spearman’s ρ of predicted and actual classes against the share of the areas used in "
-        "training: going on from the model of another city, and from nothing; "
-        f"{words.percent(about.get('interval_level', 0.9))} intervals; the test areas are "
-        "the same.",
+        "training. One curve begins from the model of another city, one from no model. "
+        f"Bands are {words.percent(about.get('interval_level', 0.9))} intervals. The test areas "
+        "are the same.",
     )
 
 
@@ -335,8 +334,8 @@ def less_data(
         drawn,
         table,
         f"How good this would be with {less}",
-        f"Mean absolute error with {less}, on the same test areas; {interval_level} intervals. The "
-        "last point is all there is.",
+        f"Mean absolute error with {less}, on the same test areas, with {interval_level} "
+        "intervals. The last point uses everything.",
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from streetgauge.report.text.numbers import listed, number, percent, plural, span
+from streetgauge.report.text.numbers import among, number, percent, plural, span
 
 __all__ = ["age_sentences"]
 
@@ -56,8 +56,12 @@ def _gaps(outcomes: Mapping[str, Any], labels: Mapping[str, str]) -> list[str]:
             if each["gap"] is not None and sign * each["gap"] >= 1
         }
         if years:
-            each = listed([f"{gap} years ({name})" for name, gap in years.items()])
-            lines.append(f"In the median area images are {when} than the statistic by {each}.")
+            gaps = sorted(set(years.values()), key=float)
+            span = gaps[0] if len(gaps) == 1 else f"{gaps[0]} to {gaps[-1]}"
+            whom = among([*years], len(outcomes))
+            lines.append(
+                f"In the median area images are {span} years {when} than the statistic, for {whom}."
+            )
     return lines
 
 

@@ -83,8 +83,8 @@ def _other_areas(
             by_years.setdefault((lookup["from"], lookup["to"]), []).append(labels.get(name, name))
     for (source, to), names in by_years.items():
         yield (
-            f"Values of {source} areas were carried to {to} areas for {listed(names)}; how many "
-            "areas that concerns stands under “Official statistics” below."
+            f"Values of {source} areas were carried to {to} areas for {listed(names)}. How "
+            "many areas that concerns stands under “Official statistics” below."
         )
 
 
@@ -96,13 +96,13 @@ def _corrected(found: Mapping[str, Any], labels: Mapping[str, str]) -> Iterable[
         if named and changed:
             gains = [f"{percent(e['gain'])} for {labels.get(n, n)}" for n, e in own.items()]
             yield (
-                "The model comes from another city, and labels of this one correct it: the squared "
+                "The model comes from another city, and labels of this one correct it. The squared "
                 f"error of areas that were held out falls by {listed(gains)}."
             )
         elif named:
             yield (
                 "The model comes from another city. Labels of this one do not lower the error of "
-                f"areas that were held out for {listed(named)}: the order of areas is its own."
+                f"areas that were held out for {listed(named)}. The order of areas is its own."
             )
 
 
@@ -174,9 +174,8 @@ def _no_neighbours(evaluations: Mapping[str, Any], classes: int) -> Iterable[str
     known = {name for evaluation in evaluations.values() for name in evaluation["baselines"]}
     if known and "nearest-areas" not in known:
         yield (
-            "Without coordinates there is no nearest-areas baseline, so the "
-            f"images are compared with the middle {unit(classes)[0]} only, which is easily "
-            "beaten."
+            "Without coordinates there is no nearest-areas baseline. The images are compared with "
+            f"the middle {unit(classes)[0]} only, which is easily beaten."
         )
 
 
@@ -206,7 +205,7 @@ def _shifted_folds(
     if shifted:
         yield (
             f"For {listed(shifted)} the networks of different folds do not agree on the level of "
-            "their scores; the areas of one fold then land too high or too low together."
+            "their scores. Areas of one fold are then too high or too low together."
         )
 
 
@@ -240,13 +239,13 @@ def held_out(scheme: Mapping[str, Any]) -> str:
     if name == "by-class":
         return (
             f"{words}: no network knew an area like these. As many are predicted in each class as "
-            "are in it among them, so which classes were tested is taken as known, and the figures "
-            "are only about how well these are distinguished."
+            "are in it among them, so which classes were tested is taken as known. The figures are "
+            "only about how well these are distinguished."
         )
     if scheme["buffer"]:
         return (
-            f"{words}. So the figures are about how good the networks are at that distance from "
-            "anything that they know; in another city expect less still."
+            f"{words}. So the figures show how good the networks are at that distance from "
+            "anything that they know. In another city expect less still."
         )
     neighbours = "most of an area’s neighbours were in the training set"
     if name == "blocks" or name == "leave-one-group-out" or scheme["unit"] != "area":
@@ -273,8 +272,8 @@ def vacuous_intervals(evaluations: Mapping[str, Any], scheme: Mapping[str, Any])
     if evaluations and (scheme["parts"] < 2 or scheme["caution"]):
         why = "one part only was tested" if scheme["parts"] < 2 else "the figures leak"
         yield (
-            "The areas’ intervals take the errors of areas in other folds. There are none to take, "
-            f"since {why}, so the intervals are as wide as the scale."
+            "The areas’ intervals use the errors of areas in other folds. There are none, since "
+            f"{why}, so the intervals are as wide as the scale."
         )
 
 
@@ -331,19 +330,20 @@ def _leakage(metrics: Mapping[str, Any], labels: Mapping[str, str], classes: int
         return
     other = metrics["other_folds"]
     spatial, random = (other, metrics) if kind == "spatial" else (metrics, other)
-    lost, gaps = [], []
+    lost: dict[str, tuple[float, float, float]] = {}
     for name in labels:
         pair = [each["outcomes"].get(name, {}).get("metrics", {}) for each in (random, spatial)]
         near, far = (each.get("mae", {}).get("value") for each in pair)
         if near is not None and far is not None and far - near >= CLEARLY_FARTHER:
-            lost.append(f"{labels[name]} ({number(near)} off at random, {number(far)} there)")
-            gaps.append(far - near)
+            lost[labels[name]] = far - near, near, far
     if lost:
-        how = spatial["scheme"]["description"]
+        how, most = spatial["scheme"]["description"], max(lost, key=lost.__getitem__)
+        gap, near, far = lost[most]
         yield (
-            f"Knowing the neighbours helped. With {how}, predictions are further off by up to "
-            f"{number(max(gaps))} {unit(classes)[1]}: {listed(lost)}. Where no neighbour is known, "
-            "take the figures of those folds."
+            f"Knowing the neighbours helped. With {how}, the mean absolute error rises by up to "
+            f"{number(gap)} {unit(classes)[1]} ({most}: {number(near)} at random, {number(far)} "
+            f"there). It is higher for {among([*lost], len(labels))}. "
+            "Where no neighbour is known, take the figures of those folds."
         )
 
 
@@ -358,8 +358,8 @@ def _shuffled(evaluations: Mapping[str, Any], labels: Mapping[str, str]) -> Iter
     if found:
         yield (
             "With shuffled classes a model still seemed to know something of "
-            f"{among(found, len(evaluations))}. That can be chance in one of many draws, or a way "
-            "from labels to predictions that goes past the images."
+            f"{among(found, len(evaluations))}. That can be chance in one of many draws, or a path "
+            "from labels to predictions other than the images."
         )
 
 
@@ -447,9 +447,9 @@ def _drawn_to_the_middle(
     if slopes:
         one, many = unit(classes)
         yield (
-            f"Predictions are drawn to the middle, for {among(list(slopes), len(evaluations))}: "
-            f"where areas are one {one} apart, predictions differ by {spread(slopes)} {many}. The "
-            "worst-off areas look better off than they are, the best-off worse; differences "
+            f"Predictions are drawn to the middle, for {among(list(slopes), len(evaluations))}. "
+            f"Where areas are one {one} apart, predictions differ by {spread(slopes)} {many}. The "
+            "worst-off areas look better off than they are, the best-off worse. Differences "
             "between areas are larger than the map shows."
         )
 
@@ -467,9 +467,8 @@ def _errors_alike(evaluations: Mapping[str, Any], labels: Mapping[str, str]) -> 
     ]
     if alike:
         yield (
-            f"Neighbouring areas are wrong alike for {among(alike, len(evaluations))}: errors do "
-            "not cancel when areas are added up, and a whole neighbourhood can be too high or too "
-            "low."
+            f"Errors of neighbouring areas are alike for {among(alike, len(evaluations))}. They do "
+            "not cancel when areas are added up: a whole neighbourhood can be too high or too low."
         )
 
 
@@ -520,7 +519,7 @@ def _few_images(table: pd.DataFrame) -> Iterable[str]:
     elif few:
         yield (
             f"{plural(few, 'area')} of {len(counts):,} {'rests' if few == 1 else 'rest'} on "
-            f"fewer than {FEW} images (the median area by {counts.median():,.0f}): what stood "
+            f"fewer than {FEW} images (the median area by {counts.median():,.0f}). What stood "
             "there on one day decides."
         )
 
@@ -533,7 +532,7 @@ def _partly_seen(table: pd.DataFrame) -> Iterable[str]:
     if part:
         yield (
             f"In {plural(part, 'area')} of {len(shares):,} less than half of the locations have "
-            "usable images; whether the others are like them is not known."
+            "usable images. Whether the others are like them is not known."
         )
 
 
@@ -565,7 +564,7 @@ def vintages(
         if apart >= APART:
             when = str(begin) if begin == end else f"{begin} to {end}"
             yield (
-                f"Images and statistics are not of one time: images were taken in {when}, the "
+                f"Images and statistics are not of one time. Images were taken in {when}, "
                 f"statistics are of {named}. What has changed in between counts as error."
             )
     elif last - first >= APART:
@@ -575,7 +574,7 @@ def vintages(
         )
     if imagery and not captured:
         yield (
-            f"When the images were taken is not known to the study; the statistics are of "
+            f"When the images were taken is not known to the study. The statistics are of "
             f"{first if first == last else f'{first} to {last}'}."
         )
 

@@ -46,9 +46,9 @@ def coverage_sentences(about: Mapping[str, Any], strata: str, classes: int) -> l
         )
     elif about["is_related"]:
         lines.append(
-            f"This is not random: {percent(most['share'])} ({_span(most)}) of the areas in {one} "
-            f"{most['decile']} have none, and {percent(least['share'])} ({_span(least)}) in {one} "
-            f"{least['decile']} (p = {number(about['p_value'], 3)}, permuted {WITHIN[strata]})."
+            f"This is not random (p = {number(about['p_value'], 3)}, permuted {WITHIN[strata]}). "
+            f"In {one} {most['decile']}, {percent(most['share'])} ({_span(most)}) of the areas "
+            f"have none; in {one} {least['decile']}, {percent(least['share'])} ({_span(least)})."
         )
     else:
         lines.append(

@@ -36,7 +36,7 @@ def fairness_sentences(fairness: Mapping[str, Any], labels: Mapping[str, str] = 
         )
     if rows and not found:
         lines.append(
-            f"No difference between groups is sure in {plural(len(rows), 'comparison')}; that is "
+            f"No difference between groups is sure in {plural(len(rows), 'comparison')}. That is "
             "not the same as none: intervals state how large it could be."
         )
     if not rows:

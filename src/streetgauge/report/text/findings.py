@@ -95,8 +95,8 @@ def other_summary(labels: Mapping[str, str], metrics: Mapping[str, Any]) -> str:
         count = f"all {many}" if len(more) == many else f"{which}{len(more) or 'none'} of {many}"
         text = f"{held}, they do so for {count}{named}"
     if kind == "random":
-        return f"{text}; there the best baseline uses an area’s neighbours."
-    return f"{text}; there an area’s neighbours are mostly held out with it."
+        return f"{text}. In that test the best baseline uses an area’s neighbours."
+    return f"{text}. In that test, most neighbours of an area are held out with it."
 
 
 def finding(evaluation: Mapping[str, Any], metrics: Mapping[str, Any]) -> str:
@@ -109,8 +109,7 @@ def finding(evaluation: Mapping[str, Any], metrics: Mapping[str, Any]) -> str:
     neighbour = " or the one next to it" if nearby(classes) == "within_1" else ""
     text = (
         f"{percent(within['value'])} of {plural(evaluation['n_areas'], 'area')} get the actual "
-        f"{one}{neighbour}; the mean absolute error is {number(mae['value'], 1)} "
-        f"{many}."
+        f"{one}{neighbour}. The mean absolute error is {number(mae['value'], 1)} {many}."
     )
     adds, found = evaluation["gain"], gain_direction(evaluation)
     if adds is None or not found:
@@ -120,9 +119,9 @@ def finding(evaluation: Mapping[str, Any], metrics: Mapping[str, Any]) -> str:
     if found == "unclear":
         where = "closer" if gain["value"] > 0 else "further off"
         return (
-            f"{text} That is not clearly better or worse than {over}, which needs no image "
-            f"({number(abs(gain['value']))} {many} {where}; what images add: "
-            f"interval {number(gain['low'], sign=True)} to {number(gain['high'], sign=True)})."
+            f"{text} That is not clearly better or worse than {over}, which needs no image. "
+            f"Images are {number(abs(gain['value']))} {many} {where} (interval of what they add: "
+            f"{number(gain['low'], sign=True)} to {number(gain['high'], sign=True)})."
             f"{_best_in_words(evaluation, metrics)}"
         )
     better = "closer" if found == "more" else "further off"
@@ -141,15 +140,15 @@ def _best_in_words(evaluation: Mapping[str, Any], metrics: Mapping[str, Any]) ->
     classes = int(metrics.get("classes", 10))
     many = unit(classes)[1]
     text = (
-        f" The mean absolute error of the best estimate, of {listed(best['from'].split(', '))}, is "
-        f"{number(best['metrics']['mae']['value'])} {many}"
+        f" The best estimate, from {listed(best['from'].split(', '))}, has a mean absolute error "
+        f"of {number(best['metrics']['mae']['value'])} {many}"
     )
     more = best["gain_over_images"]["mae"]
     if more["low"] is not None:
+        where = "closer" if more["value"] >= 0 else "further off"
         text += (
-            f": {number(abs(more['value']))} {'closer' if more['value'] >= 0 else 'further off'} "
-            f"than images alone (interval {number(more['low'], sign=True)} to "
-            f"{number(more['high'], sign=True)})"
+            f". That is {number(abs(more['value']))} {many} {where} than images alone "
+            f"(interval {number(more['low'], sign=True)} to {number(more['high'], sign=True)})"
         )
     gain = best["gain"]
     if gain and gain["mae"]["low"] is not None and gain["mae"]["low"] <= 0:
@@ -166,8 +165,8 @@ def summary(labels: Mapping[str, str], metrics: Mapping[str, Any]) -> str:
     many = unit(int(metrics.get("classes", 10)))[1]
     if not labels:
         return (
-            "Nothing was tested: the networks were trained on all areas, so nothing here says how "
-            "good they are. `streetgauge export` makes a bundle of the trained model, and "
+            "Nothing was tested: the networks were trained on all areas. Their accuracy is not "
+            "known. `streetgauge export` makes a bundle of the trained model, and "
             "`streetgauge predict` uses it on the images of another city."
         )
     verdicts = {name: gain_direction(metrics["outcomes"][name]) for name in labels}
@@ -198,8 +197,8 @@ def summary(labels: Mapping[str, str], metrics: Mapping[str, Any]) -> str:
         )
     else:
         text = (
-            f"For {len(more)} of {len(known)} outcomes ({listed(more)}) the images come clearly "
-            f"closer to the actual {many} than the best baseline without images."
+            f"For {len(more)} of {len(known)} outcomes the images come clearly closer to the "
+            f"actual {many} than the best baseline without images: {listed(more)}."
         )
     if unclear and more:
         text += f" For {listed(unclear)} there is no clear difference."
@@ -232,15 +231,16 @@ def plain(labels: Mapping[str, str], metrics: Mapping[str, Any]) -> str:
     if not close:
         return ""
     best, worst = max(close, key=close.__getitem__), min(close, key=close.__getitem__)
-    where = f"the right {part}" + (" or the one next to it" if metric == "within_1" else "")
+    where = f"the right {part} of the city"
+    where += ", or the one next to it," if metric == "within_1" else ""
     off = evaluations[best]["metrics"]["mae"]["value"]
     text = (
-        f"In plain words: from street images alone, {percent(close[best])} of areas are put into "
-        f"{where} of the city for {labels[best]}"
+        f"From street images alone, {percent(close[best])} of the areas are put into {where} for "
+        f"{labels[best]}"
     )
     if worst != best:
-        return f"{text}, and {percent(close[worst])} for {labels[worst]}."
-    return f"{text}; the mean absolute error is {number(off, 1)} {unit(classes)[1]}."
+        return f"{text}. For {labels[worst]} it is {percent(close[worst])}."
+    return f"{text}. The mean absolute error is {number(off, 1)} {unit(classes)[1]}."
 
 
 def plainer(
@@ -272,7 +272,7 @@ def plainer(
     """
     both = [metrics, *([metrics["other_folds"]] if "other_folds" in metrics else [])]
     better: dict[str, str] = {}
-    measured = {learner}
+    measured, many = {learner}, unit(int(metrics.get("classes", 10)))[1]
     for name, method in PLAINER.items():
         found = {
             (outcome, tested.get("kind", "")): each
@@ -294,12 +294,14 @@ def plainer(
             by = least if least == most else f"{least} to {most}"
             where = _where(list(lower), labels)
             again = any(text.endswith(where) for text in better.values())
-            better[name] = f"{method} by {by} {'there' if again else where}"
+            better[name] = f"{method}, by {by} {'there' if again else f'{many} {where}'}"
     if not better:
         return []
+    first, *others = better.values()
+    also = "".join(f" Also more than {each}." for each in others)
     return [
-        f"Images alone, by the study’s learner ({learner}), err clearly more than "
-        f"{', and than '.join(better.values())}. {_advice(better, measured)}."
+        f"The study’s learner ({learner}) errs clearly more on images than {first}.{also} "
+        f"{_advice(better, measured)}."
     ]
 
 

@@ -53,7 +53,7 @@ def _single_areas(metrics: Mapping[str, Any], labels: Mapping[str, str]) -> Iter
             number(most, 1) if most - least < 0.05 else f"{number(least, 1)} to {number(most, 1)}"
         )
         yield (
-            f"Not for decisions about single areas by images alone: for "
+            f"Not for decisions about single areas by images alone. For "
             f"{among(list(wide), len(metrics['outcomes']))} an area’s interval is {span} of "
             f"{classes} {unit(classes)[1]} wide on average. Use it to rank areas, and to "
             "choose which to examine first."
@@ -84,14 +84,15 @@ def _missing(coverage: Mapping[str, Any] | None, labels: Mapping[str, str]) -> I
         if about["n_without"] and about["is_related"]
     }
     if related:
-        one = unit(coverage["classes"])[0]
-        shares = [
+        one, many = unit(coverage["classes"])
+        each = [
             f"{percent(most['share'])} of those in {one} {most['decile']} of {name}"
             for name, most in related.items()
         ]
+        shares = each[0] if len(each) == 1 else f"many areas of some {many}: {listed(each)}"
         yield (
-            f"A list of areas from images alone would lack {listed(shares)}, and whoever lives "
-            "there. Take the best estimate, or name the areas without images."
+            f"A list of areas from images alone would lack {shares}, and whoever lives there. "
+            "Take the best estimate, or name the areas without images."
         )
 
 

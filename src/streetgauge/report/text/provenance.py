@@ -160,8 +160,7 @@ def _statistics(data: ReportData, labels: Mapping[str, str]) -> Iterator[str]:
     for (publisher, licence), names in by.items():
         whose = ", ".join(part for part in (publisher, licence) if part)
         publishers.append(f"{listed(names)} ({whose or 'publisher and licence not stated'})")
-    if publishers:
-        yield f"Statistics: {'; '.join(publishers)}."
+    yield from (f"Statistics: {each}." for each in publishers)
 
 
 def _images(data: ReportData) -> Iterator[str]:
@@ -184,7 +183,7 @@ def _training(data: ReportData) -> Iterator[str]:
     scheme = data.metrics["scheme"]["description"]
     kind = other_kind(data.metrics)
     other = data.metrics["other_folds"]["scheme"]["description"] if kind else ""
-    also = f", and again with {other}" if other else ""
+    also = f", then with {other}" if other else ""
     network = f"Network “{own['network']}”" if own.get("network") else "Networks"
     members = own.get("ensemble_size") or 1
     many = f" of {members} members" if members > 1 else ""
@@ -193,7 +192,7 @@ def _training(data: ReportData) -> Iterator[str]:
     how = LEARNERS.get(learner, f"{network}{many}{head}")
     if learner == "stack":
         how += f" (network “{own['network']}”{many}{head})"
-    yield f"{how}, tested with {scheme}{also}."
+    yield f"{how}. Tested with {scheme}{also}."
 
 
 def _reproducing(data: ReportData) -> Iterator[str]:
@@ -205,8 +204,8 @@ def _reproducing(data: ReportData) -> Iterator[str]:
     torch = f", torch {versions['torch']}" if versions.get("torch") else ""
     python = f", Python {data.run['python']}" if data.run.get("python") else ""
     yield (
-        f"All chance follows from seed {seed}: the same inputs, settings and versions (streetgauge "
-        f"{package}{python}{torch}) give the same numbers."
+        f"Same inputs, settings and versions give the same numbers: seed {seed}, streetgauge "
+        f"{package}{python}{torch}."
     )
 
 
@@ -226,7 +225,7 @@ def scale(
     else:
         who = f"the areas with codes like {listed([str(each) for each in within])}"
     text = (
-        f"A {one} is where an area stands among {who}: 1 is the worst-off {part}, {classes} the "
+        f"A {one} is the rank of an area among {who}: 1 is the worst-off {part}, {classes} the "
         "best-off."
     )
     if any(each.get("weighted") for each in own):
@@ -250,8 +249,8 @@ def incomplete(provenance: Mapping[str, Any], labels: Mapping[str, str], classes
         return ""
     text = (
         f"This outcome is not complete: {missing:,} of {plural(missing + n, 'area')} of the study "
-        f"({percent(missing / (missing + n))}) {'has' if missing == 1 else 'have'} no value, and "
-        f"its figures speak for the other {n:,} only."
+        f"({percent(missing / (missing + n))}) {'has' if missing == 1 else 'have'} no value. "
+        f"Its figures are of the other {n:,} only."
     )
     whole, part = provenance.get("nation_areas"), provenance.get("file_areas")
     if whole and part and part < whole:
@@ -260,7 +259,7 @@ def incomplete(provenance: Mapping[str, Any], labels: Mapping[str, str], classes
     if bias:
         by = labels.get(bias["by"], bias["by"])
         return (
-            f"{text} They are no random sample: by {by} the mean {unit(classes)[0]} of the areas "
+            f"{text} They are no random sample. By {by}, the mean {unit(classes)[0]} of the areas "
             f"without a value is {number(bias['without'], 1)}, of the others "
             f"{number(bias['having'], 1)}."
         )
