@@ -14,7 +14,8 @@ PACKAGES = (
     *("streetgauge.splits", "streetgauge.model", "streetgauge.model.authors"),
     *("streetgauge.evaluation", "streetgauge.report", "streetgauge.synthetic"),
     *("streetgauge.analysis.age", "streetgauge.analysis.change", "streetgauge.analysis.coverage"),
-    *("streetgauge.analysis.coverage_weights", "streetgauge.analysis.fairness"),
+    *("streetgauge.analysis.coverage_weights", "streetgauge.analysis.districts"),
+    "streetgauge.analysis.fairness",
     *("streetgauge.analysis.pooling", "streetgauge.analysis.sampling"),
     *("streetgauge.analysis.survey", "streetgauge.errors"),
 )

@@ -68,7 +68,7 @@ def test_what_a_lookup_did_is_reported_in_words_with_all_its_counts(
         "with the whole’s value; 22 merged, with the mean (equal weights); 2 redrawn irregularly, "
         "without a value." in shown
     )
-    caveat = "Values of LSOA 2011 areas were carried to LSOA 2021 areas for Crime; how many"
+    caveat = "Values of LSOA 2011 areas were carried to LSOA 2021 areas for Crime. How many"
     assert caveat in shown
     without = texts(render(make_study()))
     assert "were carried" not in without

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 
 import pandas as pd
 import pytest
@@ -102,3 +103,15 @@ def test_layers_are_those_that_the_table_has_something_for(make_study):
     assert list(layers(unlabelled.assign(disagreement=0.5), 10)) == [
         *("predicted", "spread", "locations")
     ]
+
+
+def test_districts_have_an_interval_of_their_mean_and_only_from_areas_held_out(make_study):
+    data = make_study()
+    data.areas["district"] = [f"District {i % 6}" for i in range(len(data.areas))]
+    (found, _) = payload(data, {"income": "Income", "crime": "Crime"}, None)["of_districts"]
+    assert set(found["predicted"]) == {f"District {i}" for i in range(6)}
+    for low, high, worst in found["predicted"].values():
+        assert 1 <= low < high <= 10
+        assert 0 <= worst <= 1
+    known = replace(data, table=data.table.assign(fold=0))
+    assert payload(known, {"income": "Income"}, None)["of_districts"] == [{"predicted": {}}]

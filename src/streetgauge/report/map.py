@@ -17,6 +17,7 @@ import pandas as pd
 import shapely
 from pyproj import Transformer
 
+from streetgauge.analysis.districts import district_intervals
 from streetgauge.evaluation import metric_crs
 from streetgauge.report.basemap import on_map
 from streetgauge.report.data import ReportData
@@ -92,10 +93,29 @@ def payload(
         "names": _texts(data.areas, "name", len(extra)),
         "districts": _texts(data.areas, "district", len(extra)),
         "outcomes": outcomes,
+        "of_districts": [_of_districts(data, table, name) for name in labels],
         "postcodes": pack_postcodes(data.locations, codes),
         "images": {str(area): list(own) for area, own in data.images.items()},
         "geometry": geometry,
     }
+
+
+def _of_districts(data: ReportData, table: pd.DataFrame, name: str) -> dict[str, Any]:
+    """Give low end, high end and chance to be the worst off of each district, by layer."""
+    if "district" not in data.areas or not {"fold", "actual_decile"} <= set(table):
+        return {}
+    rows = table[table["outcome"] == name]
+    actual = rows["actual_decile"].where(rows["fold"].fillna(0) > 0)  # only of areas held out
+    district = rows["area"].map(data.areas["district"])
+    level, classes = data.metrics.get("interval_level", 0.9), data.metrics["classes"]
+    found = {}
+    for layer, column in (("best", "best_decile"), ("predicted", "decile")):
+        if column in rows and rows[column].notna().any():
+            each = {"district": district, "estimate": rows[column], "actual": actual}
+            ends = district_intervals(pd.DataFrame(each), level, classes)[["low", "high", "worst"]]
+            known = ends.dropna(subset="low").round({"low": 1, "high": 1, "worst": 2})
+            found[layer] = dict(zip(known.index, known.to_numpy(float).tolist(), strict=True))
+    return found
 
 
 def _as_seen(estimates: pd.DataFrame) -> pd.DataFrame:

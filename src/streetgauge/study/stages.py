@@ -190,7 +190,7 @@ STAGES = (
     ),
     Stage(
         "report",
-        9,
+        10,
         ("name", "note", "areas", "locations", "report", "image_rights"),
         lambda s: (
             *(s.areas, s.metrics, s.outcomes, s.locations, *s.stores, s.skipped),

@@ -90,6 +90,9 @@ const write = (i) => {
   const where = [nameOf(i) === data.codes[i] ? null : data.codes[i], data.districts && data.districts[i]];
   const under = element("p", where.filter(Boolean).join(" \u00b7 "));
   const about = element("p", `${outcome().label}, ${data.unit} 1 to ${CLASSES}`, "about");
+  const layer = best === null ? "predicted" : "best";
+  const mean = data.districts && data.districts[i] ? districtOf(layer, data.districts[i]) : null;
+  if (mean) row("District, mean", `${mean[0].toFixed(1)} to ${mean[1].toFixed(1)}`, "", "mean");
   const flags = FLAGS.filter((flag) => value("flags", i) & flag.bit).map((flag) => element("p", flag.description, "warning"));
   if (best !== null && decile === null) flags.push(element("p", "Without images: estimated from what else is known.", "warning"));
   const close = element("button", "\u00d7", "close");

@@ -23,18 +23,21 @@ const listDistricts = () => {
     found.set(name, own);
   });
   const table = element("table", undefined, "groups"), head = element("tr");
-  const heads = ["District", "Areas", `Mean ${data.unit}`, "In the worst-off fifth", ...(layer in ENDS ? [`Interval wider than ${WIDE}`] : [])];
+  const sure = [...found.keys()].some((name) => districtOf(layer, name));
+  const heads = ["District", "Areas", `Mean ${data.unit}`, ...(sure ? ["Its interval", "Chance to be the worst off"] : []), "In the worst-off fifth", ...(layer in ENDS ? [`Interval wider than ${WIDE}`] : [])];
   heads.forEach((text, k) => { const cell = element("th", text, k ? "n" : ""); cell.scope = "col"; head.append(cell); });
   table.append(element("thead"), element("tbody"));
   table.firstElementChild.append(head);
   [...found.values()].sort((a, b) => a.sum / a.n - b.sum / b.n).forEach((own) => {
     const row = element("tr"), name = element("th", own.name), of = (k) => `${Math.round((100 * k) / own.n)} %`;
     name.scope = "row";
-    const cells = [number(own.n), (own.sum / own.n).toFixed(1), of(own.worst), ...(layer in ENDS ? [of(own.wide)] : [])];
+    const [low, high, worst] = districtOf(layer, own.name) || [];
+    const ends = low === undefined ? [DASH, DASH] : [`${low.toFixed(1)} to ${high.toFixed(1)}`, worst === null ? DASH : worst < 0.01 ? "< 1 %" : `${Math.round(100 * worst)} %`];
+    const cells = [number(own.n), (own.sum / own.n).toFixed(1), ...(sure ? ends : []), of(own.worst), ...(layer in ENDS ? [of(own.wide)] : [])];
     row.append(name, ...cells.map((text) => element("td", text, "n")));
     table.lastElementChild.append(row);
   });
-  districtTable.lastElementChild.replaceChildren(element("p", `${TERMS[layer]} Errors of neighbouring areas resemble each other, so a district\u2019s mean is less certain than it seems.`, "fine"), table);
+  districtTable.lastElementChild.replaceChildren(element("p", `${TERMS[layer]} ${layer === "actual" ? "" : sure ? "Intervals and chances of a mean come from the errors of areas in other districts." : "There is no interval of a mean: too few other districts have areas with an error that is known."}`, "fine"), table);
 };
 if (districtTable) districtTable.addEventListener("toggle", listDistricts);
 const select = byId("outcome"), second = byId("second"), layerOf = byId("layer");

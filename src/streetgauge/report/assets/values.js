@@ -52,6 +52,11 @@ const widthOf = (layer, i) => {
 };
 const isWide = (layer, i) => layer in ENDS && widthOf(layer, i) > WIDE;
 
+// Low end, high end and chance to be the worst off of a district's mean; null if not known.
+const districtOf = (layer, name) => {
+  const own = data.of_districts[state.outcome][layer];
+  return own && Object.hasOwn(own, name) ? own[name] : null;
+};
 // Every term of the map and the card.
 const TERMS = {
   best: `Best estimate: the ${data.unit} from all that is known, such as images and places, with its interval.`,
@@ -67,6 +72,7 @@ const TERMS = {
   pair: "The same map of two outcomes.",
   all: "Three maps of the same outcome.",
   seen: "Share of the area\u2019s postcodes that have images.",
+  mean: `The interval of the district\u2019s mean ${data.unit}, from errors in other districts.`,
   disagreement: "How far the members of the ensemble disagree.",
 };
 
