@@ -26,6 +26,7 @@ from streetgauge.settings import FOLD_KINDS
 
 __all__ = ["map_context", "render", "render_map", "write_page"]
 
+OFFICIAL = "Official statistics of {:,} areas: nothing is predicted."
 SHADES = 9
 LONGEST = 80  # characters of an outcome's label within a sentence or a table's row
 COLUMN = 300  # points; what is wider fills both columns of the page
@@ -67,7 +68,7 @@ def render_map(data: ReportData, scale: str = "") -> str:
     str
         HTML, as self-contained as the report.
     """
-    own = {"scale": scale} if scale else {}
+    own = {"scale": scale, "about": ""} if scale else {}
     return write_page("map_page.html.jinja", data, lambda given: map_context(given) | own)
 
 
@@ -133,6 +134,7 @@ def map_context(data: ReportData) -> dict[str, Any]:
         "contents": [],  # each section adds itself
         "verdicts": {},
         "incomplete": {},
+        "about": "" if data.table["decile"].notna().any() else OFFICIAL.format(len(data.areas)),
         "classes": classes,
         "many": words.unit(classes)[1],
     }

@@ -81,7 +81,7 @@ const write = (i) => {
   if (best !== null) row("Best estimate", String(best), `(${value("bestlow", i)} to ${value("besthigh", i)})`, "best");
   if (predicted) row("Predicted", decile === null ? DASH : String(decile), decile === null || low === null ? "" : `(${low} to ${high})`, "predicted");
   const compared = data.outcomes.some((each) => each.actual); // no labels in a city that was only predicted
-  if (compared) row(predicted ? "Actual" : "Official", actual === null ? DASH : String(actual), "", "actual");
+  if (compared) row(ACTUAL, actual === null ? DASH : String(actual), "", "actual");
   if (predicted && compared) row("Difference", off === null ? DASH : signed(off), "", "difference");
   if (predicted) row("Locations", number(value("n", i) || 0), "", "locations");
   if (value("views", i) !== null) row("Images", number(value("views", i)), "", "images");
@@ -126,7 +126,7 @@ const figureOf = (layer, i) => {
   const one = { best: "best", predicted: "decile", actual: "actual" }[layer];
   const [low, high] = (ENDS[layer] || []).map((name) => value(name, i));
   const span = low === null || low === undefined ? "" : ` (${low} to ${high})`;
-  const named = { best: "Best estimate", predicted: "Predicted", actual: "Actual" }[layer];
+  const named = { best: "Best estimate", predicted: "Predicted", actual: ACTUAL }[layer];
   if (one) return `${named}: ${data.unit} ${value(one, i)}${span}`;
   if (layer === "locations" || layer === "images") return `${number(value(layer === "images" ? "views" : "n", i))} ${layer}`;
   if (layer === "uncertainty") return `${widthOf("predicted", i)} of ${CLASSES} ${data.units} wide`;

@@ -36,7 +36,7 @@ opened = true;
 // On paper: what is always printed is unfolded, and all if that was asked for.
 let folded = [];
 window.addEventListener("beforeprint", () => {
-  const what = byId("print-all").checked ? "details" : ".fold.always > details";
+  const what = (byId("print-all") || {}).checked ? "details" : ".fold.always > details";
   folded = [...document.querySelectorAll(what)].filter((each) => !each.open);
   folded.forEach((each) => { each.open = true; });
   toPaper();

@@ -98,11 +98,13 @@ const legendOf = (scale) => {
     event.preventDefault();
   });
   const swatches = element("div", undefined, "swatches");
-  swatches.append(...buttons);
+  swatches.append(...buttons.filter((button) => !button.classList.contains("nothing")));
+  const extra = element("div", undefined, "swatches extra");
+  extra.append(...buttons.filter((button) => button.classList.contains("nothing")));
   const all = element("button", "show all", "all");
   all.type = "button";
   all.addEventListener("click", () => { forget(scale); buttons[0].focus(); });
-  legend.append(...(before ? [element("span", before)] : []), swatches, ...(after ? [element("span", after)] : []), all);
+  legend.append(...(before ? [element("span", before)] : []), swatches, ...(after ? [element("span", after)] : []), ...(extra.firstChild ? [extra] : []), all);
   press(legend);
   return legend;
 };
@@ -211,7 +213,7 @@ const search = (last) => {
     const held = [...found.keys()].filter((name) => name.includes(low));
     const near = held.find((name) => name.startsWith(low)) || held[0];
     i = near === undefined ? undefined : found.get(near);
-    if (i === undefined) status.textContent = `No area${data.postcodes ? ", code or postcode" : " or code"} is called \u201c${text.slice(0, 60)}\u201d.`;
+    if (i === undefined) status.textContent = `No area${data.postcodes ? ", code or postcode" : " or code"} is called \u201c${text.slice(0, 60)}\u201d. Streets are not stored in this page: press the map, or enter ${data.postcodes ? "a postcode" : "a name"}.`;
   }
   if (i === undefined) return;
   choose(i);

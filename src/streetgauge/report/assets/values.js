@@ -57,11 +57,13 @@ const districtOf = (layer, name) => {
   const own = data.of_districts[state.outcome][layer];
   return own && Object.hasOwn(own, name) ? own[name] : null;
 };
+// Official statistics alone are compared with nothing.
+const ACTUAL = data.outcomes.some((each) => each.decile) ? "Actual" : "Official";
 // Every term of the map and the card.
 const TERMS = {
   best: `Best estimate: the ${data.unit} from all that is known, such as images and places, with its interval.`,
   predicted: `Predicted: the ${data.unit} from street images alone, by a model that was not trained on this area.`,
-  actual: `Actual: the ${data.unit} by the official statistic.`,
+  actual: `${ACTUAL}: the ${data.unit} by the official statistic.`,
   difference: `Difference: predicted less actual ${data.unit}. Above 0, an area is predicted better off than it is.`,
   uncertainty: `Uncertainty: how many ${data.units} the interval holds. The wider it is, the less is known.`,
   spread: "Spread: how far the members of the ensemble disagree. It holds no error that they share.",
