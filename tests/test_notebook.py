@@ -235,3 +235,11 @@ def test_what_has_changed_is_out_of_date(copy: Path) -> None:
     file = copy / "study.toml"
     file.write_text(file.read_text().replace('statistic = "mean"', 'statistic = "median"'))
     assert streetgauge.Results(copy).stages().loc["outcomes", "state"] == "out of date"
+
+
+def test_a_bundle_without_torch_is_refused_in_one_sentence(
+    demo_once: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("streetgauge.errors.find_spec", lambda name: None)
+    with pytest.raises(InputError, match="PyTorch: it is not installed"):
+        streetgauge.Results(demo_once).bundle()

@@ -6,6 +6,7 @@ import difflib
 import re
 import unicodedata
 from collections.abc import Iterable
+from importlib.util import find_spec
 
 __all__ = ["StreetgaugeError", "InputError"]
 
@@ -98,6 +99,12 @@ def missing_torch() -> InputError:
         "it is not installed, and images and training need it",
         "pip install torch --index-url https://download.pytorch.org/whl/cpu",
     )
+
+
+def require_torch() -> None:
+    """Refuse to go on without PyTorch, before anything is removed that only it can make."""
+    if find_spec("torch") is None:
+        raise missing_torch()
 
 
 def summary(error: object, limit: int = 200) -> str:

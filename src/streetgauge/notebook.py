@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from streetgauge import study
-from streetgauge.errors import InputError, closest
+from streetgauge.errors import InputError, closest, require_torch
 from streetgauge.io.files import read_table
 from streetgauge.io.formats import METRICS_VERSION, read_object
 from streetgauge.markup import estimate_text, facts_html, table_html
@@ -410,13 +410,14 @@ class Results:
         Raises
         ------
         InputError
-            If there is none of that name.
+            If there is none of that name, or PyTorch is not installed.
 
         Examples
         --------
         >>> Results("streetgauge-demo").bundle("fold-1").outcomes
         ('income', 'low_qualification', 'crime')
         """
+        require_torch()
         from streetgauge.model import Bundle
 
         model = self.files.model

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from streetgauge.errors import InputError
+from streetgauge.errors import InputError, require_torch
 from streetgauge.evaluation.area_facts import check_evaluation
 from streetgauge.evaluation.evaluate import read_oracle
 from streetgauge.evaluation.leaks import feature_leaks, outcome_values
@@ -381,7 +381,7 @@ class _Inputs:
         settings = self.study.settings
         problems: list[InputError] = []
         devices = {settings.train.device}
-        wanted: list[Callable[[], object]] = []
+        wanted: list[Callable[[], object]] = [require_torch]
         for features in settings.sources.values():
             problems += _absent_extras(features)
             if getattr(features, "cluster", None) is None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
@@ -219,6 +220,8 @@ def _explainer(
     """Give what explains scores, and the views for each outcome; or None, nothing, and why."""
     if not study.settings.report.occlusion:
         return None, {}, ""
+    if find_spec("torch") is None:
+        return None, {}, UNEXPLAINED.format("PyTorch is not installed")
     try:
         explainer = _Explainer(study, store)
         return explainer, explainer.most_telling(chosen, may), ""

@@ -9,9 +9,11 @@ from datetime import UTC, datetime
 from importlib import import_module
 from typing import Any
 
+from streetgauge.errors import require_torch
 from streetgauge.io.files import naming_full_disk
 from streetgauge.processes import undivided_products
 from streetgauge.progress import Progress
+from streetgauge.settings import ImageFeatures
 from streetgauge.skips import AllExcludedError
 from streetgauge.study import Done, Study
 from streetgauge.study.stages import makes, stage_named
@@ -103,7 +105,10 @@ def forget_stages(study: Study, names: Sequence[str]) -> None:
     InputError
         If one of them must not be removed; nothing is removed then.
     """
+    images = any(isinstance(each, ImageFeatures) for each in study.settings.sources.values())
     for name in names:
+        if name == "train" or (name == "features" and images):
+            require_torch()
         if name in REFUSE_CLEAN:
             REFUSE_CLEAN[name](study)
         study.require_made(stage_named(name))

@@ -317,7 +317,9 @@ def _tested(folds: pd.DataFrame) -> str:
         return "nothing to test on"
     if len(sizes) == 1:
         return f"{sizes.max():,} areas to test on"
-    return f"{len(sizes)} folds of {sizes.min():,} to {sizes.max():,} areas to test on"
+    least, most = f"{sizes.min():,}", f"{sizes.max():,}"
+    size = least if least == most else f"{least} to {most}"
+    return f"{len(sizes)} folds of {size} areas to test on"
 
 
 def stored_settings(splits: Path) -> FoldSettings:
