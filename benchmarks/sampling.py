@@ -5,9 +5,12 @@
 The sample city, without drawing its images: a location's features are what its images would show,
 and noise. 60 locations at random have images at first. From there on locations are added by plan or
 at random, and all areas are estimated as the best estimate does: out of fold, from images and
-places where an area has images, from places elsewhere. Printed are Spearman's rho, mean over the
-outcomes and seeds, and how many locations the plan needs for the rho that chance reaches with as
-many as stated, with 90 % intervals over the seeds.
+places where an area has images, from places elsewhere. A third column has a plan that knows the
+city's variances and surface, from images of all locations and all labels. Printed are Spearman's
+rho, mean over the outcomes and seeds, in how many areas the locations lie, and how many locations
+the plans need for the rho that chance reaches with as many as stated, with 90 % intervals over the
+seeds. The last line of each is the bound by numbers alone: how many locations a plan needs to have
+images in as many areas.
 """
 
 from __future__ import annotations
@@ -76,10 +79,10 @@ class City:
                     found.loc[own] = _predict(known, labels, own, images=images).to_numpy()
         return float(np.mean([spearmanr(found[c], self.deciles[c])[0] for c in found]))
 
-    def planned(self, first: np.ndarray, budget: int) -> np.ndarray:
-        """Add locations by plan."""
-        features = self.means(first)
-        every = self.features.iloc[first]
+    def design(self, chosen: np.ndarray) -> Design:
+        """Learn what is known before more images are taken, from these locations."""
+        features = self.means(chosen)
+        every = self.features.iloc[chosen]
         areas, locations = [], []
         for outcome in self.deciles:
             actual = self.deciles.loc[features.index, outcome]
@@ -88,9 +91,12 @@ class City:
             columns = {"area": features.index, "outcome": outcome, "score": score}
             areas.append(pd.DataFrame({**columns, "actual_decile": actual.to_numpy()}))
             score = model.fit(features, actual).predict(every)
-            columns = {"area": self.areas[self.area[first]], "outcome": outcome, "score": score}
+            columns = {"area": self.areas[self.area[chosen]], "outcome": outcome, "score": score}
             locations.append(pd.DataFrame(columns))
-        design = Design.fit(pd.concat(areas), pd.concat(locations), self.xy)
+        return Design.fit(pd.concat(areas), pd.concat(locations), self.xy)
+
+    def planned(self, first: np.ndarray, budget: int, design: Design) -> np.ndarray:
+        """Add locations by plan."""
         counts = np.bincount(self.area[first], minlength=len(self.areas))
         free = np.bincount(self.area, minlength=len(self.areas)) - counts
         plan = plan_areas(design, counts, free, budget)
@@ -103,13 +109,20 @@ class City:
         return np.concatenate([first, *added])
 
 
-def curves(seed: int, n_areas: int) -> np.ndarray:
-    """Give rho by size, by plan and at random: [2, sizes]."""
+def curves(seed: int, n_areas: int) -> tuple[np.ndarray, np.ndarray]:
+    """Give rho and the number of areas by size: by plan, by one that knows more, at random."""
     city = City(seed, n_areas)
     order = city.rng.permutation(len(city.area))
     first = order[:FIRST]
-    plans = [city.planned(first, size - FIRST) if size > FIRST else first for size in SIZES]
-    return np.array([[*map(city.rho, plans)], [city.rho(order[:size]) for size in SIZES]])
+    designs = [city.design(each) for each in (first, order)]
+    chosen = [
+        [city.planned(first, size - FIRST, each) if size > FIRST else first for size in SIZES]
+        for each in designs
+    ]
+    chosen.append([order[:size] for size in SIZES])
+    rho = [[city.rho(each) for each in some] for some in chosen]
+    areas = [[len(np.unique(city.area[each])) for each in some] for some in chosen]
+    return np.array(rho), np.array(areas)
 
 
 def needed(by_plan: np.ndarray, rho: float) -> float:
@@ -123,21 +136,35 @@ def main() -> None:
     arguments.add_argument("--seeds", type=int, default=10)
     arguments.add_argument("--areas", type=int, default=300)
     given = arguments.parse_args()
-    found = np.array([curves(seed, given.areas) for seed in range(given.seeds)])
-    print("| locations | by plan | at random |")
-    print("| --- | --- | --- |")
-    for size, planned, chance in zip(SIZES, *found.mean(axis=0), strict=True):
-        print(f"| {size} | {planned:.3f} | {chance:.3f} |")
+    each = [curves(seed, given.areas) for seed in range(given.seeds)]
+    found, areas = (np.array(part) for part in zip(*each, strict=True))
+    print("| locations | by plan | variances known | at random | areas by plan | areas at random |")
+    print("| --- | --- | --- | --- | --- | --- |")
+    for k, size in enumerate(SIZES):
+        cells = [f"{x:.3f}" for x in found[:, :, k].mean(axis=0)]
+        cells += [f"{areas[:, i, k].mean():.0f}" for i in (0, 2)]
+        print(f"| {size} | " + " | ".join(cells) + " |")
     rng = np.random.default_rng(0)
     for target in TARGETS:
-        at = SIZES.index(target) if target in SIZES else None
-        rows = []
-        for by_plan, chance in found:
-            rho = float(chance[at]) if at is not None else float(np.interp(target, SIZES, chance))
-            rows.append(1 - needed(by_plan, rho) / target)
-        drawn = rng.choice(rows, (2000, len(rows))).mean(axis=1)
-        low, high = np.quantile(drawn, [0.05, 0.95])
-        print(f"as good as {target} at random: {np.mean(rows):.0%} fewer ({low:.0%} to {high:.0%})")
+        print(f"as good as {target} at random:")
+        for i, plan in enumerate(("by plan", "variances known")):
+            fewer = [target - needed(x[i], level(x[2], target)) for x in found]
+            share, chosen = np.array(fewer) / target, np.array(fewer) / (target - FIRST)
+            print(f"  {plan}: {stated(share, rng)} fewer, {stated(chosen, rng)} of those to choose")
+        same = [target - needed(x[0], level(x[2], target)) for x in areas]
+        print(f"  as many areas: {stated(np.array(same) / target, rng)} fewer")
+
+
+def level(curve: np.ndarray, size: int) -> float:
+    """Interpolate a curve."""
+    return float(np.interp(size, SIZES, curve))
+
+
+def stated(shares: np.ndarray, rng: np.random.Generator) -> str:
+    """Write a mean over seeds with its 90 % interval."""
+    drawn = rng.choice(shares, (2000, len(shares))).mean(axis=1)
+    low, high = np.quantile(drawn, [0.05, 0.95])
+    return f"{shares.mean():.0%} ({low:.0%} to {high:.0%})"
 
 
 if __name__ == "__main__":

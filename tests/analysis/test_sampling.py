@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import geopandas as gpd
@@ -31,31 +32,62 @@ def design(n: int = 30, seed: int = 0, own: float = 2.0) -> tuple[Design, np.nda
 
 
 def kriging_errors(of: Design, counts: np.ndarray) -> np.ndarray:
-    """Write the same down as a Gaussian process with all of its covariances."""
-    prior = of.surface @ of.surface.T + of.own * np.eye(len(counts))
-    known = np.flatnonzero(counts)
-    noise = np.diag(of.error + of.within / counts[known])
-    seen = prior[np.ix_(known, known)] + noise
-    reach = prior[:, known]
-    return np.diag(prior - reach @ np.linalg.solve(seen, reach.T))
+    """Write the same down as a Gaussian process with all of its covariances.
+
+    For every area, the classes of all others with images are observed, and its own images.
+    """
+    n = len(counts)
+    prior = of.surface @ of.surface.T + of.own * np.eye(n)
+    found = np.zeros(n)
+    for area in range(n):
+        others = np.flatnonzero((counts > 0) & (np.arange(n) != area))
+        reach = prior[area, others]
+        left = prior[area, area] - reach @ np.linalg.solve(prior[np.ix_(others, others)], reach)
+        noise = of.error + of.within / counts[area] if counts[area] else np.inf
+        found[area] = left if np.isinf(noise) else left * noise / (left + noise)
+    return found
 
 
-def test_expected_errors_are_those_of_kriging_with_images_as_observations() -> None:
+def test_expected_errors_are_those_of_kriging_from_other_areas_classes_and_own_images() -> None:
     of, _ = design()
     counts = np.random.default_rng(0).integers(0, 4, 30)
     assert of.errors(counts) == pytest.approx(kriging_errors(of, counts), abs=1e-6)
 
 
-def test_the_gain_of_a_location_is_by_how_much_all_errors_fall() -> None:
+@pytest.mark.parametrize("most", [1, 3])
+def test_the_gain_of_a_location_is_by_how_much_all_errors_fall(most: int) -> None:
     of, _ = design(seed=2)
-    counts = np.random.default_rng(1).integers(0, 3, 30)
-    precision = of._terms(counts)[2]
-    posterior = np.linalg.inv((of.surface.T * precision) @ of.surface + np.eye(30))
+    counts = np.random.default_rng(1).integers(0, most, 30)
+    posterior = of.posterior(counts)
     gains = of.gains(counts, posterior)
     before = of.errors(counts).sum()
     for area in range(30):
-        more = counts + (np.arange(30) == area)
-        assert gains[area] == pytest.approx(before - of.errors(more).sum(), abs=1e-6)
+        more, rest = counts.copy(), posterior.copy()
+        fall = before - of.errors(counts + (np.arange(30) == area)).sum()
+        assert of.add(area, more, rest) == pytest.approx(fall, abs=1e-6)
+        np.testing.assert_array_equal(more, counts + (np.arange(30) == area))
+        np.testing.assert_allclose(rest, of.posterior(more), atol=1e-6)
+        exact = counts[area] or most == 1  # no other area's images gain from its class
+        assert gains[area] == pytest.approx(fall, abs=1e-6 if exact else 0, rel=0 if exact else 0.1)
+        assert gains[area] > fall - 1e-6
+
+
+def test_a_city_with_one_location_an_area_has_no_variance_within_areas() -> None:
+    of, _ = design()
+    of = replace(of, within=0.0)
+    counts = np.arange(30) % 2
+    assert of.errors(counts) == pytest.approx(kriging_errors(of, counts), abs=1e-6)
+    assert plan_areas(of, counts, 1 - counts, 9)["area"].is_unique
+
+
+def test_what_a_neighbour_shows_is_worth_more_than_a_second_location() -> None:
+    of, _ = design(own=0.5)
+    counts = np.ones(30, int)
+    counts[20:] = 0
+    plan = plan_areas(of, counts, np.full(30, 9), 10)
+    assert (plan["area"] >= 20).all()
+    # The first is where most is unknown around, not at the border of what is known.
+    assert plan["area"].iloc[0] > 21
 
 
 def test_a_plan_states_what_it_gains_and_is_better_than_chance() -> None:

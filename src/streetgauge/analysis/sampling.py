@@ -1,9 +1,10 @@
 """Where to photograph next: locations by how much they would reduce the error of all areas.
 
 An area's class is a smooth surface over the city, as its neighbours show, and a part of its own.
-Images of n of its locations tell it with a variance that falls with n to what images cannot tell.
-So the expected error of every area follows from how many locations each has, whatever images will
-show: the design of experiments for a Gaussian process (Krause, Singh and Guestrin 2008,
+Images of n of its locations tell it with a variance that falls with n to what images cannot tell;
+and where an area has images, its official class is among those that its neighbours are estimated
+from. So the expected error of every area follows from how many locations each has, whatever images
+will show: the design of experiments for a Gaussian process (Krause, Singh and Guestrin 2008,
 *Near-optimal sensor placements in Gaussian processes*, J. Mach. Learn. Res. 9, 235-284). Locations
 are added one by one, each where the mean squared error over all areas falls most.
 """
@@ -113,30 +114,33 @@ class Design:
     def errors(self, counts: Counts) -> Floats:
         """Give the expected squared error of every area, with images of so many locations: [A].
 
+        The class of an area with images is known to all others, and not to itself.
+
         Examples
         --------
         >>> design = Design(pd.Index(["a", "b"]), np.zeros((2, 1)), own=2.0, error=1.0, within=4.0)
         >>> design.errors(np.array([0, 4])).tolist()
         [2.0, 1.0]
         """
-        own, rest, precision = self._terms(counts)
-        return own + rest * _spread(self.surface, _posterior(self.surface, precision))
+        return self._errors(counts, _spread(self.surface, self.posterior(counts)))
 
-    def _terms(self, counts: Counts) -> tuple[Floats, Floats, Floats]:
-        """Variance of the own part, share of the surface's that is left, and precision: [A]."""
-        with np.errstate(divide="ignore"):
-            noise = self.error + self.within / counts
-        known = np.isfinite(noise)
-        noise = np.where(known, noise, 1.0)
-        total = self.own + noise
-        return (
-            np.where(known, self.own * noise / total, self.own),
-            np.where(known, (noise / total) ** 2, 1.0),
-            np.where(known, 1 / total, 0.0),
-        )
+    def posterior(self, counts: Counts) -> Floats:
+        """Give the covariance of the surface's coefficients: [R, R].
+
+        Examples
+        --------
+        >>> design = Design(pd.Index(["a", "b"]), np.ones((2, 1)), own=2.0, error=1.0, within=4.0)
+        >>> design.posterior(np.array([0, 4])).round(3).tolist()
+        [[0.667]]
+        """
+        information = (self.surface.T * ((counts > 0) / self.own)) @ self.surface
+        return np.linalg.inv(information + np.eye(self.surface.shape[1])).astype(np.float64)
 
     def gains(self, counts: Counts, posterior: Floats) -> Floats:
         """Give by how much the sum of squared errors falls with one more location: [A].
+
+        What areas with images gain from a neighbour's class is taken to first order, which is a
+        little too much.
 
         Examples
         --------
@@ -145,16 +149,48 @@ class Design:
         >>> bool(first > fifth)
         True
         """
-        own, rest, precision = self._terms(counts)
-        own_next, rest_next, precision_next = self._terms(counts + 1)
-        added = precision_next - precision
         reached = self.surface @ posterior
         spread = np.einsum("ar,ar->a", reached, self.surface)
-        whole = (self.surface.T * rest) @ self.surface
-        others = np.einsum("ar,ar->a", reached @ whole, reached) - rest * spread**2
-        left = 1 + added * spread
-        fall: Floats = own - own_next + rest * spread - (rest_next * spread - others * added) / left
+        errors = self._errors(counts, spread)
+        left = self._left(counts, spread)
+        alone = 1 / (1 / left + 1 / self._noise(counts + 1))
+        share = np.where(counts > 0, (errors / self.own) ** 2, 1.0)
+        whole = (self.surface.T * share) @ self.surface
+        others = np.einsum("ar,ar->a", reached @ whole, reached) - share * spread**2
+        fall: Floats = errors - alone + np.where(counts > 0, 0, others / (self.own + spread))
         return fall
+
+    def add(self, area: int, counts: Counts, posterior: Floats) -> float:
+        """Add a location to an area, in place, and give by how much the sum of errors falls.
+
+        Examples
+        --------
+        >>> design = Design(pd.Index(["a", "b"]), np.zeros((2, 1)), own=2.0, error=1.0, within=0.0)
+        >>> counts = np.array([0, 1])
+        >>> round(design.add(0, counts, design.posterior(counts)), 3), counts.tolist()
+        (1.333, [1, 1])
+        """
+        before = _spread(self.surface, posterior)
+        errors = self._errors(counts, before)
+        along = posterior @ self.surface[area]
+        counts[area] += 1
+        if counts[area] == 1:
+            along /= np.sqrt(self.own + before[area])
+            posterior -= np.outer(along, along)
+            before = before - (self.surface @ along) ** 2
+        return float((errors - self._errors(counts, before)).sum())
+
+    def _errors(self, counts: Counts, spread: Floats) -> Floats:
+        return 1 / (1 / self._left(counts, spread) + 1 / self._noise(counts))
+
+    def _left(self, counts: Counts, spread: Floats) -> Floats:
+        """Variance of an area's class given the classes of others; its own is in the spread."""
+        own = np.where(counts > 0, self.own**2 / (self.own - spread), self.own + spread)
+        return np.asarray(own, np.float64)
+
+    def _noise(self, counts: Counts) -> Floats:
+        some = self.error + self.within / np.maximum(counts, 1)
+        return np.where(counts > 0, some, np.inf)
 
 
 def plan_areas(
@@ -194,7 +230,7 @@ def plan_areas(
     [0]
     """
     counts, free = counts.copy(), free.copy()
-    posterior = _posterior(design.surface, design._terms(counts)[2])
+    posterior = design.posterior(counts)
     at_once = max(1, int(np.ceil(budget / ROUNDS)))
     way = np.zeros(len(counts))
     rows: list[tuple[int, float, float]] = []
@@ -207,22 +243,16 @@ def plan_areas(
         order = order[gain[order] > 0]
         if not len(order):
             break
-        before = design._terms(counts)[2]
         for area in order.tolist():
             if spent + cost[area] > budget + CLOSE:
                 continue
-            rows.append((area, gain[area] / len(counts), cost[area]))
+            fall = design.add(area, counts, posterior)
+            rows.append((area, fall / len(counts), cost[area]))
             spent += cost[area]
-            counts[area] += 1
             free[area] -= 1
             if travel is not None and xy is not None:
                 apart = np.hypot(*(xy - xy[area]).T) / travel
                 way = apart if len(rows) == 1 else np.minimum(way, apart)
-        added = design._terms(counts)[2] - before
-        for area in np.flatnonzero(added).tolist():
-            along = posterior @ design.surface[area]
-            left = 1 + added[area] * (design.surface[area] @ along)
-            posterior -= np.outer(along, along) * (added[area] / left)
     return pd.DataFrame(rows, columns=["area", "gain", "cost"])
 
 
@@ -305,12 +335,6 @@ def _surface(labels: pd.DataFrame, xy: pd.DataFrame) -> tuple[Floats, float]:
             strength = float(signal[level].mean())
             found = (wide * np.sqrt(strength), strength * float(NOISES[level]))
     return found
-
-
-def _posterior(surface: Floats, precision: Floats) -> Floats:
-    """Covariance of the surface's coefficients, with areas known this precisely: [R, R]."""
-    information = (surface.T * precision) @ surface
-    return np.linalg.inv(information + np.eye(surface.shape[1])).astype(np.float64)
 
 
 def _spread(surface: Floats, posterior: Floats) -> Floats:
