@@ -16,6 +16,7 @@ import pytest
 import torch
 
 from small_worlds import change
+from streetgauge.analysis import transfer_curve
 from streetgauge.analysis.curves import CurveTraining
 from streetgauge.analysis.transfer_curve import TransferCurve, measure_areas
 from streetgauge.errors import InputError
@@ -222,6 +223,56 @@ def test_a_killed_curve_goes_on(here: TrainingData, lender: Bundle, tmp_path: Pa
     draw(-1)
     assert len(asked) == 1  # only the third of three was left
     assert not (tmp_path / "curve").exists()
+
+
+@pytest.mark.parametrize("moment", ["before", "amid", "after"])
+def test_a_curve_killed_while_it_is_tidied_up_trains_nothing_again(
+    here: TrainingData,
+    lender: Bundle,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    moment: str,
+) -> None:
+    splits = make_splits(FOLDS, here.areas, here.deciles, seed=5)
+    train = TRAIN.model_copy(update={"epochs": 1, "ensemble_size": 1})
+    begun = Start(lender.model, train, {"study": "There"}, ())
+    about = {"seed": 5, "shares": (0.0, 0.02), "evaluation": EvaluationSettings(draws=100)}
+    asked: list[str] = []
+
+    def progress(name: str, *words: Any) -> Any:
+        asked.append(name)
+        return silent(name, *words)
+
+    def draw(cache_key: str) -> tuple[str, ...]:
+        return TransferCurve(here, splits, begun, train, **about).draw(
+            tmp_path, cache_key, progress
+        )
+
+    remove = shutil.rmtree
+
+    def killed(path: Path, ignore_errors: bool = False) -> None:
+        if Path(path).name != "curve":
+            return remove(path, ignore_errors=ignore_errors)
+        if moment == "amid":
+            next(Path(path).glob("*.parquet")).unlink()
+        if moment == "after":
+            remove(path)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(transfer_curve.shutil, "rmtree", killed)
+    with pytest.raises(KeyboardInterrupt):
+        draw("s")
+    assert len(asked) == 3
+    monkeypatch.undo()
+    stored = (tmp_path / "transfer.json").read_bytes()
+    lines = draw("s")
+    assert len(asked) == 3
+    assert (tmp_path / "transfer.json").read_bytes() == stored
+    assert not (tmp_path / "curve").exists()
+    assert "from the other city's model, Spearman by share of areas" in lines[0]
+    if moment == "after":
+        draw("of other inputs")
+        assert len(asked) == 6
 
 
 def test_a_share_without_labels_is_excluded_and_reported(

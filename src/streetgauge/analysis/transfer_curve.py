@@ -14,7 +14,7 @@ from streetgauge.analysis.curves import CurveTraining
 from streetgauge.errors import InputError
 from streetgauge.evaluation import aggregate, confusion_matrix, draw_metrics, measure, split_areas
 from streetgauge.io.files import digest, write_json
-from streetgauge.io.formats import ANALYSIS_VERSION
+from streetgauge.io.formats import ANALYSIS_VERSION, read_object
 from streetgauge.progress import Progress, silent
 from streetgauge.settings import EvaluationSettings, TrainSettings
 
@@ -27,7 +27,7 @@ __all__ = ["SHARES", "TransferCurve", "correction_lines", "corrections"]
 
 SHARES = (0.0, 0.01, 0.02, 0.05, 0.10, 0.25, 1.0)  # of the training areas
 METRICS = ("mae", "spearman")
-FOLDER = "curve"
+FOLDER, FILE = "curve", "transfer.json"
 
 
 class TransferCurve:
@@ -80,6 +80,7 @@ class TransferCurve:
         ----------
         directory : Path
             Where ``transfer.json`` goes; and ``curve`` on the way, so that a killed run resumes.
+            One of the same inputs is used as it is.
         cache_key : str
             Hash of all inputs.
         progress : Progress
@@ -90,6 +91,19 @@ class TransferCurve:
         tuple of str
             What was found, for the screen; ``transfer.json`` has all of it.
         """
+        content = _finished(directory / FILE, cache_key)
+        if content is None:
+            (directory / FILE).unlink(missing_ok=True)
+            content = self._measured(directory / FOLDER, cache_key, progress)
+            write_json(content, directory / FILE)
+        # Not before its figures are written: a run that is killed in between trains nothing again.
+        shutil.rmtree(directory / FOLDER, ignore_errors=True)
+        skipped = content["skipped"]
+        missing = [f"{w['share']:.0%}, {w['start']}: skipped, {w['reason']}" for w in skipped]
+        return (*_lines(content["points"]), *missing)
+
+    def _measured(self, directory: Path, cache_key: str, progress: Progress) -> dict[str, Any]:
+        """Train, test and measure every point that is not there yet."""
         from streetgauge.splits import splits_frame
 
         data, evaluation = self.data, self.evaluation
@@ -99,7 +113,7 @@ class TransferCurve:
         for training, facts in self._trainings():
             own = digest([cache_key, training.name, training.settings.model_dump(mode="json")])
             try:
-                frame = training.predict(directory / FOLDER, own, progress)
+                frame = training.predict(directory, own, progress)
             except InputError as error:  # so few areas that an outcome has no label there
                 skipped.append(facts | {"reason": str(error)})
                 continue
@@ -109,9 +123,9 @@ class TransferCurve:
                 facts | added.get(each["outcome"], {}) | each
                 for each in measure_areas(areas, data.classes, evaluation, self.seed)
             ]
-        shutil.rmtree(directory / FOLDER, ignore_errors=True)
-        content = {
+        return {
             "format_version": ANALYSIS_VERSION,
+            "cache_key": cache_key,
             "from": self.start.about,
             "tune": self.start.settings.tune,
             "folds": len(self.splits),
@@ -119,9 +133,6 @@ class TransferCurve:
             "points": points,
             "skipped": skipped,
         }
-        write_json(content, directory / "transfer.json")
-        missing = [f"{w['share']:.0%}, {w['start']}: skipped, {w['reason']}" for w in skipped]
-        return (*_lines(points), *missing)
 
     def _trainings(self) -> Iterator[tuple[CurveTraining, dict[str, Any]]]:
         """Give what is trained at each point, and the point's columns."""
@@ -134,6 +145,15 @@ class TransferCurve:
                 )
                 facts = {"n_training_areas": training.n_training_areas}
                 yield training, facts | {"share": share, "start": kind}
+
+
+def _finished(file: Path, cache_key: str) -> dict[str, Any] | None:
+    """Read a curve of the same inputs; None if there is none."""
+    try:
+        content = read_object(file, ANALYSIS_VERSION, "run it again")
+    except (OSError, InputError):
+        return None
+    return content if content.get("cache_key") == cache_key else None
 
 
 def corrections(predictions: pd.DataFrame) -> dict[str, dict[str, Any]]:

@@ -108,7 +108,8 @@ def make_areas(study: Study, key: str, progress: Progress) -> Done:
     if added := corrections(read_table(own.predictions)):
         metrics["correction"] = added
     if has_curve(study):
-        metrics["transfer"] = json.loads(study.transfer_curve.read_text(encoding="utf-8"))
+        curve = json.loads(study.transfer_curve.read_text(encoding="utf-8"))
+        metrics["transfer"] = {key: value for key, value in curve.items() if key != "cache_key"}
     every = _with_untested(frame, estimates, known.outcomes)
     write_table(every, study.areas)
     _remove_levels(study)

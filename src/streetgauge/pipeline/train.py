@@ -88,10 +88,11 @@ def train(study: Study, key: str, progress: Progress) -> Done:
         tested = folds.loc[folds["fold"] > 0, "area"]
         notes = (*_share_taken(work, splits), *start.notes, *known_areas(start.area_hashes, tested))
         notes += tuple(correction_lines(corrections(read_table(study.predictions))))
-    study.transfer_curve.unlink(missing_ok=True)
     if start is not None and has_curve(study):
         curve = TransferCurve(data, splits, start, settings.train, seed=settings.seed)
         notes += curve.draw(study.model, key, progress)
+    else:
+        study.transfer_curve.unlink(missing_ok=True)
     return Done(
         (
             f"{len(folds):,} locations in {folds['area'].nunique():,} areas, "
