@@ -126,6 +126,10 @@ def test_no_more_locations_are_planned_than_an_area_has_and_the_budget_pays() ->
     for k in range(1, len(way)):  # each costs the way from the nearest that is planned
         assert near["cost"].iloc[k] == pytest.approx(1 + np.abs(way[k] - way[:k]).min())
     assert np.ptp(way) < np.ptp(plan_areas(of, counts, np.full(30, 5), 20)["area"])
+    many = plan_areas(of, counts, np.full(30, 40), 1e6, xy=xy, travel=1.0)  # several a round
+    way = many["area"].to_numpy()
+    for k in range(1, 60):
+        assert many["cost"].iloc[k] == pytest.approx(1 + np.abs(way[k] - way[:k]).min())
 
 
 def test_the_locations_of_an_area_are_far_from_each_other_and_from_those_with_images() -> None:
@@ -207,6 +211,8 @@ def test_a_plan_names_locations_without_images_and_draws_them(
     assert study.sample.read_bytes() == stored
     line = refuse("sample", partly, "--budget", 4000)
     assert "locations without images; take at most" in line
+    line = refuse("sample", partly, "--budget", 4000, "--travel", 500)
+    assert "in all; take no more, or name more in [locations]" in line
 
 
 def test_a_study_with_images_everywhere_has_nowhere_left_to_look(

@@ -231,7 +231,7 @@ def plan_areas(
     """
     counts, free = counts.copy(), free.copy()
     posterior = design.posterior(counts)
-    at_once = max(1, int(np.ceil(budget / ROUNDS)))
+    at_once = max(1, int(np.ceil(min(budget, free.sum()) / ROUNDS)))
     way = np.zeros(len(counts))
     rows: list[tuple[int, float, float]] = []
     spent = 0.0
@@ -244,11 +244,12 @@ def plan_areas(
         if not len(order):
             break
         for area in order.tolist():
-            if spent + cost[area] > budget + CLOSE:
+            price = 1 + way[area]  # others of this round may lie near by
+            if spent + price > budget + CLOSE:
                 continue
             fall = design.add(area, counts, posterior)
-            rows.append((area, fall / len(counts), cost[area]))
-            spent += cost[area]
+            rows.append((area, fall / len(counts), price))
+            spent += price
             free[area] -= 1
             if travel is not None and xy is not None:
                 apart = np.hypot(*(xy - xy[area]).T) / travel

@@ -74,6 +74,12 @@ def study_sample(study: Study, budget: float, *, travel: float | None = None) ->
     plan = plan_areas(design, counts, free, budget, xy=xy, travel=travel)
     if plan.empty:
         raise InputError(f"--budget {budget:g}", "it is less than one location costs", "raise it")
+    if len(plan) == candidates and plan["cost"].sum() <= budget - 1:
+        cost = (
+            f"{candidates:,} locations without images, which cost {plan['cost'].sum():,.1f} in all"
+        )
+        step = "take no more, or name more in [locations]"
+        raise InputError(f"--budget {budget:g}", f"the study has {cost}", step)
     added = np.bincount(plan["area"], minlength=len(areas))
     result = {
         "format_version": ANALYSIS_VERSION,
