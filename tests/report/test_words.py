@@ -108,7 +108,7 @@ def test_the_summary_counts_the_outcomes():
     assert summary(a=account(), b=account()).startswith("For all 2 outcomes")
     mixed = summary(a=account(), b=less)
     assert "For 1 of 2 outcomes the images come" in mixed
-    assert "without images: Apples." in mixed
+    assert "without images. These are Apples." in mixed
     assert "For Berries the best baseline without images is clearly closer." in mixed
     assert summary(a=less, b=less).startswith("For none of the 2 outcomes")
     assert "clearly closer than" in summary(a=account())

@@ -198,7 +198,7 @@ def summary(labels: Mapping[str, str], metrics: Mapping[str, Any]) -> str:
     else:
         text = (
             f"For {len(more)} of {len(known)} outcomes the images come clearly closer to the "
-            f"actual {many} than the best baseline without images: {listed(more)}."
+            f"actual {many} than the best baseline without images. These are {listed(more)}."
         )
     if unclear and more:
         text += f" For {listed(unclear)} there is no clear difference."
@@ -232,10 +232,10 @@ def plain(labels: Mapping[str, str], metrics: Mapping[str, Any]) -> str:
         return ""
     best, worst = max(close, key=close.__getitem__), min(close, key=close.__getitem__)
     where = f"the right {part} of the city"
-    where += ", or the one next to it," if metric == "within_1" else ""
+    where += " or the one next to it" if metric == "within_1" else ""
     off = evaluations[best]["metrics"]["mae"]["value"]
     text = (
-        f"From street images alone, {percent(close[best])} of the areas are put into {where} for "
+        f"From street images alone, {percent(close[best])} of the areas get {where} for "
         f"{labels[best]}"
     )
     if worst != best:
