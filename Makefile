@@ -1,17 +1,21 @@
 # make demo   a synthetic city from files to a report
 # make test   all tests
+# make bench  how fast it is, as a table in docs/benchmarks.md
 # make check  lint, types, documentation and all tests: what continuous integration runs
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test check lint types docs clean
+.PHONY: demo test bench check lint types docs clean
 
 demo: $(VENV)/ready
 	$(BIN)/streetgauge demo --out streetgauge-demo
 
 test: $(VENV)/ready
 	$(BIN)/python -m pytest
+
+bench: $(VENV)/ready
+	$(BIN)/python benchmarks/bench.py
 
 check: $(VENV)/ready
 	$(MAKE) --jobs 2 lint types docs

@@ -20,6 +20,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from _table import add_short, row
 
 from streetgauge.evaluation import (
     RULES,
@@ -42,6 +43,7 @@ def main() -> None:
     arguments.add_argument("--small", action="store_true", help="a twentieth of London")
     arguments.add_argument("--rule", choices=RULES, default="mean-score")
     arguments.add_argument("--blocks", action="store_true", help="draw blocks of 2 km, not areas")
+    add_short(arguments)
     chosen = arguments.parse_args()
     areas, n = (242, 7_800) if chosen.small else (4_835, 156_581)
     predictions, about, place = city(areas, n, np.random.default_rng(0))
@@ -64,7 +66,11 @@ def main() -> None:
             inputs=EvaluationInputs(place, columns=about, levels={"msoa": level}),
         ),
     )
-    print(f"{'in all':<26}{time.perf_counter() - start:>7.2f} s   peak {memory():.2f} GiB")
+    seconds = time.perf_counter() - start
+    print(f"{'in all':<26}{seconds:>7.2f} s   peak {memory():.2f} GiB")
+    if chosen.short:
+        what = f"evaluation of {areas:,} areas, {OUTCOMES} outcomes"
+        row(what, "", "", f"{seconds:.1f} s, {memory():.1f} GiB")
     account = found["outcomes"]["o00"]
     print({name: round(each["value"], 3) for name, each in account["metrics"].items()})
 

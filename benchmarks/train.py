@@ -1,11 +1,13 @@
 """How fast a city is learnt, beside the plain loop that the published code runs.
 
-    .venv/bin/python benchmarks/train.py [--locations 20000] [--folder DIR] [--seconds 60]
+    .venv/bin/python benchmarks/train.py [--locations 20000] [--study DIR] [--folder DIR]
                                          [--ways plain,one,narrow,all,...] [--repeats 3]
-                                         [--no-mixup]
+                                         [--steps 2000] [--seeds 5] [--no-mixup] [--short]
 
-On simulated features [N, 4, 4096] of the real London deciles (examples/london must have its
-outcomes and locations), in a feature store on disk, each way in a process of its own:
+On simulated features [N, 4, 4096] of made-up deciles, or of those of a study that has its outcomes
+and locations, in a feature store on disk, each way in a process of its own. With several seeds
+each has its own city, folds and networks, and what is printed at the end is by how much the least
+losses differ from the plain loop's, paired by seed.
 
 plain       one outcome: batch 20, classes balanced by scanning the labels for each of them, four
             reads of the HDF5 file a location, float32, Adam at 1e-4
@@ -52,6 +54,8 @@ import h5py
 import numpy as np
 import pandas as pd
 import torch
+from _table import add_short, row
+from scipy.stats import t
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch import nn
 
@@ -74,8 +78,8 @@ from streetgauge.splits import make_splits
 from streetgauge.splits.schemes import Split
 from streetgauge.synthetic import simulate_features
 
-LONDON = Path(__file__).parents[1] / "examples" / "london"
-VIEWS, DIMENSION, SEED = 4, 4096, 2019
+VIEWS, SEED = 4, 2019
+OUTCOMES, PER_AREA = 12, 8  # of a made-up city
 # Locations alike, as in the plain loop: losses are then of the same weights.
 SETTINGS = {
     "ensemble_size": 1,
@@ -92,32 +96,65 @@ def main() -> None:
     arguments = argparse.ArgumentParser(description=__doc__)
     arguments.add_argument("--locations", type=int, default=20_000)
     arguments.add_argument("--folder", type=Path, help="where the store is kept between runs")
-    arguments.add_argument("--seconds", type=float, default=60.0, help="of the plain loop")
+    arguments.add_argument("--study", type=Path, help="take labels and locations from it")
+    arguments.add_argument("--steps", type=int, default=2000, help="of the plain loop")
+    arguments.add_argument("--dimension", type=int, default=4096, help="of the features")
+    arguments.add_argument("--seed", type=int, default=SEED)
+    arguments.add_argument("--seeds", type=int, default=1, help="so many, from --seed on")
     arguments.add_argument("--epochs", type=int, default=40, help="at most")
     arguments.add_argument("--repeats", type=int, default=1, help="the fastest of each way counts")
     arguments.add_argument("--no-mixup", action="store_true", help="learn from locations alone")
     arguments.add_argument("--ways", default=",".join(WAYS))
     arguments.add_argument("--way", help=argparse.SUPPRESS)
     arguments.add_argument("--target", type=float, default=0.0, help="loss to reach, without plain")
+    add_short(
+        arguments,
+        locations=4000,
+        dimension=1024,
+        steps=600,
+        ways="plain,one,all-narrow,compressed",
+    )
     given = arguments.parse_args()
+    if given.study is not None and not (given.study / "outcomes.parquet").is_file():
+        arguments.error(f"{given.study} has no outcomes.parquet: run `streetgauge outcomes` first")
     if given.way:
         print(json.dumps(WAYS[given.way](given)))
         return
     with tempfile.TemporaryDirectory() as scratch:
         given.folder = given.folder or Path(scratch)
         given.folder.mkdir(parents=True, exist_ok=True)
-        _compare(given)
+        losses = []
+        for seed in range(given.seed, given.seed + given.seeds):
+            given.seed = seed
+            losses.append({way: own["loss"] for way, own in _compare(given).items()})
+            if given.seeds > 1:
+                _path(given).unlink()
+        if given.seeds > 1:
+            _differ(pd.DataFrame(losses))
 
 
-def _compare(given: argparse.Namespace) -> None:
+def _differ(losses: pd.DataFrame) -> None:
+    """Print by how much the least losses of the seeds differ from the plain loop's."""
+    print(losses.round(4).to_string())
+    for way in losses.columns.drop("plain"):
+        less = losses[way] - losses["plain"]
+        error = less.std(ddof=1) / np.sqrt(len(less))
+        half = t.ppf(0.95, len(less) - 1) * error
+        print(f"{way} less plain: {less.mean():+.4f}, 90 % interval {less.mean() - half:+.4f} to "
+              f"{less.mean() + half:+.4f} over {len(less)} seeds")  # fmt: skip
+
+
+def _compare(given: argparse.Namespace) -> dict[str, dict[str, float]]:
     _make_store(given)
-    size = given.locations * VIEWS * DIMENSION * 4 / 2**30
-    print(f"{given.locations:,} locations x {VIEWS} x {DIMENSION:,} float32, {size:.1f} GiB")
+    size = given.locations * VIEWS * given.dimension * 4 / 2**30
+    print(f"{given.locations:,} locations x {VIEWS} x {given.dimension:,} float32, {size:.1f} GiB")
     found: dict[str, dict[str, float]] = {}
     for way in given.ways.split(","):
         target = found.get("plain", {}).get("loss", given.target)
         command = [sys.executable, __file__, "--way", way, "--folder", str(given.folder)]
-        command += ["--locations", str(given.locations), "--seconds", str(given.seconds)]
+        command += ["--locations", str(given.locations), "--steps", str(given.steps)]
+        command += ["--seed", str(given.seed), "--dimension", str(given.dimension)]
+        command += [] if given.study is None else ["--study", str(given.study)]
         command += ["--epochs", str(given.epochs), "--target", str(target)]
         command += ["--no-mixup"] * given.no_mixup
         found[way] = max((_run(command) for _ in range(given.repeats)), key=lambda own: own["rate"])
@@ -142,6 +179,13 @@ def _compare(given: argparse.Namespace) -> None:
             print(
                 f"{'':11} {at}, x{ratio:.0f}" if "plain" in found else f"{'':11} {at}", flush=True
             )
+        if given.short and way != "plain":
+            figure = f"{own['rate']:,.0f} locations a second"
+            ratio = own["rate"] / plain["rate"]
+            row(f"training, {WORDS[way]}", f"{ratio:,.0f}", "the plain loop", figure)
+            loss, least = f"{own['loss'] / plain['loss']:.3f}", f"{own['loss']:.3f}"
+            row(f"validation loss, {WORDS[way]}", loss, "the plain loop", least)
+    return found
 
 
 def _run(command: list[str]) -> dict[str, float]:
@@ -150,12 +194,12 @@ def _run(command: list[str]) -> dict[str, float]:
 
 
 def plain(given: argparse.Namespace) -> dict[str, float]:
-    """Train one network as the published port does, for so many seconds."""
+    """Train one network as the published port does, for so many steps."""
     data = _Data(given)
     split = data.splits()[0]
     labels = data.deciles[:, 0]
     views = nn.Sequential(
-        nn.Linear(4096, 512),
+        nn.Linear(given.dimension, 512),
         nn.ReLU(),
         nn.Linear(512, 256),
         nn.ReLU(),
@@ -165,7 +209,7 @@ def plain(given: argparse.Namespace) -> dict[str, float]:
     rest = nn.Sequential(nn.Linear(128, 64), nn.ReLU(), nn.Linear(64, 1))
     parameters = [*views.parameters(), *rest.parameters()]
     optimizer = torch.optim.Adam(parameters, lr=1e-4, weight_decay=1e-4)
-    chance = np.random.default_rng(SEED)
+    chance = np.random.default_rng(given.seed)
 
     def score(file: h5py.File, rows: np.ndarray) -> torch.Tensor:
         each = [[file["features"][row, view] for row in rows] for view in range(VIEWS)]
@@ -179,7 +223,7 @@ def plain(given: argparse.Namespace) -> dict[str, float]:
     best, best_at = np.inf, 0.0
     steps, start, away = 0, time.perf_counter(), 0.0
     with h5py.File(data.store.path) as file:
-        while time.perf_counter() - start - away < given.seconds:
+        while steps < given.steps:
             batch = []
             for k in range(1, 11):
                 members = split.training[labels[split.training] == k]
@@ -212,8 +256,8 @@ def one(given: argparse.Namespace, **changes: object) -> dict[str, float]:
         data,
         (split.training, split.validation),
         settings,
-        seed=SEED,
-        network_seeds=[SEED],
+        seed=given.seed,
+        network_seeds=[given.seed],
         execution=Execution(
             on_epoch=lambda epoch: figures.append((time.perf_counter() - start, epoch))
         ),
@@ -223,7 +267,7 @@ def one(given: argparse.Namespace, **changes: object) -> dict[str, float]:
     learnt = len(split.training) * figures[-1][1].epoch
     seen = len(figures) * len(subsample(split.validation, EVAL_ROWS))
     found = _said(learnt / seconds, min(losses), seconds)
-    found |= _share(learnt, seen, seconds, settings, peak)
+    found |= _share(given.dimension, learnt, seen, seconds, settings, peak)
     reached = [at for (at, _), loss in zip(figures, losses, strict=True) if loss <= given.target]
     return found | ({"reached": reached[0], "abreast": 1} if reached else {})
 
@@ -269,19 +313,21 @@ def soonest(given: argparse.Namespace) -> dict[str, float]:
             data,
             (split.training, split.validation),
             settings,
-            seed=SEED,
-            network_seeds=[SEED],
+            seed=given.seed,
+            network_seeds=[given.seed],
             execution=Execution(on_epoch=note),
         )
     seconds = time.perf_counter() - start - away
     learnt, loss = len(split.training) * last[0].epoch, float(last[0].validation_loss[0])
-    found = _said(learnt / seconds, loss, seconds) | _share(learnt, 0, seconds, settings, peak)
+    found = _said(learnt / seconds, loss, seconds) | _share(
+        given.dimension, learnt, 0, seconds, settings, peak
+    )
     return found | ({"reached": seconds, "abreast": 1} if loss <= given.target else {})
 
 
 def streamed(given: argparse.Namespace) -> dict[str, float]:
     """Train one outcome within a quarter of the memory that its features take."""
-    return one(given, memory=given.locations * VIEWS * DIMENSION * 4 / 2**30 / 4)
+    return one(given, memory=given.locations * VIEWS * given.dimension * 4 / 2**30 / 4)
 
 
 def everything(given: argparse.Namespace, **changes: object) -> dict[str, float]:
@@ -303,7 +349,7 @@ def everything(given: argparse.Namespace, **changes: object) -> dict[str, float]
             ),
             splits,
             settings,
-            seed=SEED,
+            seed=given.seed,
             directory=Path(scratch),
             cache_key="",
         )
@@ -321,7 +367,7 @@ def everything(given: argparse.Namespace, **changes: object) -> dict[str, float]
         len(subsample(split.validation, EVAL_ROWS)) * steps_of[split.name] for split in splits
     )
     found = _said(learnt / seconds * len(data.outcomes), loss, seconds)
-    found |= _share(learnt, seen, seconds, settings, peak)
+    found |= _share(given.dimension, learnt, seen, seconds, settings, peak)
     kept = history.groupby(["split", "step"])["validation_loss"].mean()
     found["mean"] = float(kept.groupby("split").min().mean())
     reached = [step.wall_time - began for step in scalars if step.value <= given.target]
@@ -344,27 +390,43 @@ class _Data:
 
     def __init__(self, given: argparse.Namespace) -> None:
         self.store = FeatureStore.open(_path(given))
-        places, labels = _london(given)
+        places, labels = _city(given)
+        self.seed = given.seed
         self.ids, self.areas = places["location_id"].to_numpy(str), places["area"].to_numpy(str)
         self.deciles = labels.to_numpy(np.float32)
         self.outcomes = list(labels.columns)
         assert (self.store.location_ids == self.ids).all()
 
     def splits(self) -> list:
-        return make_splits(FoldSettings(), self.areas, self.deciles, seed=SEED)
+        return make_splits(FoldSettings(), self.areas, self.deciles, seed=self.seed)
 
     def weight(self, split: object) -> np.ndarray:
         return balanced_weights(self.deciles, split.training)
 
 
-def _london(given: argparse.Namespace) -> tuple[pd.DataFrame, pd.DataFrame]:
-    table = pd.read_parquet(LONDON / "outcomes.parquet").set_index("area")
+def _city(given: argparse.Namespace) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Give locations with their areas, and their deciles."""
+    if given.study is None:
+        return _made_up(given.locations, given.seed)
+    table = pd.read_parquet(given.study / "outcomes.parquet").set_index("area")
     labels = table[[name for name in table if name.endswith("_decile")]]
-    places = pd.read_parquet(LONDON / "locations.parquet")
+    places = pd.read_parquet(given.study / "locations.parquet")
     places = places[places["area"].isin(labels.index)].sample(given.locations, random_state=SEED)
     places = places.sort_values("location_id", ignore_index=True)
     own = labels.reindex(places["area"]).astype("Float64").astype("float64")
     return places, own.set_index(pd.Index(places["location_id"])).rename(columns=_outcome)
+
+
+def _made_up(locations: int, seed: int) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Make areas whose outcomes have half of their variance in common."""
+    rng = np.random.default_rng(seed)
+    shape = (-(-locations // PER_AREA), OUTCOMES)
+    values = rng.normal(size=(shape[0], 1)) + rng.normal(size=shape)
+    deciles = values.argsort(axis=0).argsort(axis=0) * 10 // shape[0] + 1.0
+    area = np.arange(locations) % shape[0]
+    ids = pd.Index([f"L{i:06}" for i in range(locations)], name="location_id")
+    places = pd.DataFrame({"location_id": ids, "area": [f"A{i:05}" for i in area]})
+    return places, pd.DataFrame(deciles[area], ids, [f"outcome{i}" for i in range(OUTCOMES)])
 
 
 def _outcome(column: str) -> str:
@@ -372,18 +434,18 @@ def _outcome(column: str) -> str:
 
 
 def _path(given: argparse.Namespace) -> Path:
-    return given.folder / f"london-{given.locations}.h5"
+    return given.folder / f"city-{given.locations}-{given.dimension}-{given.seed}.h5"
 
 
 def _make_store(given: argparse.Namespace) -> None:
     if _path(given).is_file():
         return
-    places, labels = _london(given)
+    places, labels = _city(given)
     views = list("abcd")
     with (
         atomic_path(_path(given)) as path,  # a store that was left half made is none
         FeatureStore.create(
-            path, places["location_id"], views, DIMENSION, {"backbone": "simulated"}
+            path, places["location_id"], views, given.dimension, {"backbone": "simulated"}
         ) as store,
     ):
         for start in range(0, len(places), 2048):
@@ -391,10 +453,10 @@ def _make_store(given: argparse.Namespace) -> None:
             features = simulate_features(
                 labels.iloc[slots],
                 places["area"].iloc[slots],
-                dimension=DIMENSION,
+                dimension=given.dimension,
                 views=VIEWS,
                 signal=0.5,
-                seed=SEED,
+                seed=given.seed,
             )
             store.write(slots, features, np.ones(features.shape[:2], np.bool_))
 
@@ -426,11 +488,11 @@ def _settings(given: argparse.Namespace, changes: dict[str, object]) -> TrainSet
 
 
 def _share(
-    learnt: float, seen: float, seconds: float, settings: TrainSettings, peak: float
+    dimension: int, learnt: float, seen: float, seconds: float, settings: TrainSettings, peak: float
 ) -> dict[str, float]:
     """Say which share of the peak it takes to learn from and to look at so many locations."""
     width, second, third = view_widths(width_of(settings))
-    first = (settings.components or DIMENSION) * width
+    first = (settings.components or dimension) * width
     others = width * second + second * third
     # One product forward and two backward; one in the first layer, which hands no gradient on.
     operations = 2 * VIEWS * (learnt * (2 * first + 3 * others) + seen * (first + others))
@@ -449,6 +511,11 @@ def _peak() -> float:
     return 2 * 2048**3 / best
 
 
+WORDS = {
+    "one": "one outcome, one fold",
+    "all-narrow": "12 outcomes x 5 folds, width 64",
+    "compressed": "12 outcomes x 5 folds on 48 components",
+}
 WAYS = {
     "plain": plain,
     "one": one,
