@@ -99,7 +99,9 @@ def view(
 )
 def compare(
     a: Annotated[str, typer.Argument(metavar="A", help="A study, or a bundle.")],
-    b: Annotated[str, typer.Argument(metavar="B", help="Another: is it better?")],
+    b: Annotated[
+        str, typer.Argument(metavar="B", help="Another study or bundle, which may be better.")
+    ],
     out: Annotated[Path | None, typer.Option(help="Directory for comparison.json.")] = None,
     draws: Annotated[
         int | None, typer.Option(min=100, help="Bootstrap draws; as in A if not given.")
@@ -149,7 +151,7 @@ def curves(
     ensemble_size: Annotated[
         int | None, typer.Option(min=1, help="Members of each network: 1 is cheap.")
     ] = None,
-    epochs: Annotated[int | None, typer.Option(min=1, help="At most so many.")] = None,
+    epochs: Annotated[int | None, typer.Option(min=1, help="At most this many.")] = None,
     quiet: Quiet = False,
     verbose: Verbose = False,
     machine: Machine = False,
@@ -191,7 +193,9 @@ def power(
     ] = None,
     signal: Annotated[
         str | None,
-        typer.Option(help="How strong, 0 to 1; that of the study's own result if not given."),
+        typer.Option(
+            help="Strength of the signal, 0 to 1; that of the study's own result if not given."
+        ),
     ] = None,
     areas: Annotated[str | None, typer.Option(help="Numbers of areas; all if not given.")] = None,
     locations: Annotated[str, typer.Option(help="Locations of an area, at most.")] = "1,2,4,8,16",
@@ -319,7 +323,9 @@ def age(
     study: StudyPath,
     year: Annotated[
         int | None,
-        typer.Option(help="Train before it, test since; the middle of all images if not given."),
+        typer.Option(
+            help="Train on images before it, test on those since; the median year if not given."
+        ),
     ] = None,
     quiet: Quiet = False,
     machine: Machine = False,
@@ -394,7 +400,7 @@ def sample(
     ],
     travel: Annotated[
         float | None,
-        typer.Option(min=1, help="Metres of way that cost as much as one location."),
+        typer.Option(min=1, help="Metres of travel that cost as much as one location."),
     ] = None,
     quiet: Quiet = False,
     machine: Machine = False,
@@ -420,7 +426,7 @@ def sample(
 )
 def survey(
     study: StudyPath,
-    table: Annotated[Path, typer.Option(help="Direct estimates, a row an area.")],
+    table: Annotated[Path, typer.Option(help="Direct estimates, one row for each area.")],
     outcome: Annotated[
         list[str] | None,
         typer.Option(help="Whose predictions are used; may be repeated."),

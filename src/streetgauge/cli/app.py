@@ -59,7 +59,7 @@ app = typer.Typer(
 StudyPath = Annotated[
     Path, typer.Argument(metavar="STUDY", help="The study's directory, or its study.toml.")
 ]
-Force = Annotated[bool, typer.Option("--force", help="Do it again, even if it is up to date.")]
+Force = Annotated[bool, typer.Option("--force", help="Run it again, even if it is up to date.")]
 Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="Print nothing but errors and results.")]
 Verbose = Annotated[bool, typer.Option("-v", "--verbose", help="Print more.")]
 Machine = Annotated[bool, typer.Option("--json", help="One JSON object a line, for machines.")]

@@ -26,7 +26,8 @@ def predict(
         ),
     ],
     locations: Annotated[
-        Path, typer.Option(help="Table with location_id, and area if you want areas (CSV, Parquet)")
+        Path,
+        typer.Option(help="Table with location_id, and area if you want areas (CSV, Parquet)."),
     ],
     out: Annotated[Path, typer.Option(help="Directory for the predictions.")],
     images: Annotated[Path | None, typer.Option(help="Folder with the images.")] = None,
@@ -133,7 +134,9 @@ def export(
             metavar="USER/NAME", help="Publish it on the Hugging Face Hub; needs HF_TOKEN."
         ),
     ] = None,
-    public: Annotated[bool, typer.Option("--public", help="For everyone, when published.")] = False,
+    public: Annotated[
+        bool, typer.Option("--public", help="Make it public when it is published.")
+    ] = False,
     force: Annotated[bool, typer.Option("--force", help="Write over what is there.")] = False,
 ) -> None:
     """Copy the model trained on all of a study, or its features, for use elsewhere."""
@@ -185,7 +188,7 @@ def import_weights(
     licence: Annotated[str | None, typer.Option(help="What allows its use.")] = None,
     force: Annotated[bool, typer.Option("--force", help="Write over what is there.")] = False,
 ) -> None:
-    """Convert weights that others have published: safetensors come out, and no code is run."""
+    """Convert published weights to safetensors, without running any code."""
     from streetgauge.pipeline.export import import_file
 
     for line in import_file(

@@ -45,7 +45,7 @@ def demo(
     verbose: Verbose = False,
     machine: Machine = False,
 ) -> None:
-    """Make a synthetic city and run the whole chain on it, from files to a report."""
+    """Make a synthetic city and run every step on it, from files to a report."""
     screen = Screen(quiet=quiet, verbose=verbose, machine=machine)
     from streetgauge.synthetic import make_city
 
@@ -95,7 +95,7 @@ def init(
 def check(
     study: StudyPath, quiet: Quiet = False, verbose: Verbose = False, machine: Machine = False
 ) -> None:
-    """Read every input before any long work; report all that is wrong, and sum up what is there."""
+    """Read every input before any long work; report every problem and summarise what is there."""
     screen = Screen(quiet=quiet, verbose=verbose, machine=machine)
     from streetgauge.pipeline.check import check as checks
     from streetgauge.settings import SettingsError
@@ -128,14 +128,14 @@ def run(
     redo: Annotated[
         str | None,
         typer.Option(
-            metavar="STAGE", help="Do this stage and all that follow from it again, from nothing."
+            metavar="STAGE", help="Run this stage and all later ones again, from scratch."
         ),
     ] = None,
     quiet: Quiet = False,
     verbose: Verbose = False,
     machine: Machine = False,
 ) -> None:
-    """Do all stages; those that are up to date are skipped."""
+    """Run all stages; those that are up to date are skipped."""
     screen = Screen(quiet=quiet, verbose=verbose, machine=machine)
     _run_study(study, screen, force=force, redo=redo)
 
@@ -177,7 +177,7 @@ def outcomes(
     verbose: Verbose = False,
     machine: Machine = False,
 ) -> None:
-    """Read official statistics into values and deciles of each area, and sum them up."""
+    """Read official statistics into values and deciles of each area, and summarise them."""
     screen = Screen(quiet=quiet, verbose=verbose, machine=machine)
     if study == "list":
         from streetgauge.outcomes import sources
@@ -200,7 +200,7 @@ for _name, _help in {
     "train": "Train on the features, fold by fold, and predict every location out of fold.",
     "areas": "Turn predictions of locations into deciles of areas, with metrics and baselines.",
     "concepts": "Measure what the images show, and which of it differs between areas.",
-    "report": "Write the page for people.",
+    "report": "Write the report: one page that works offline.",
 }.items():
     _stage_command(_name, _help)
 
