@@ -448,3 +448,25 @@ def test_the_pages_of_a_city_without_labels_paint_its_deciles_and_compare_them_w
     assert cut.locator("td").first.text_content() == "-∞"
     assert cut.locator("th").text_content() == "<b>Income"
     assert opened.page.evaluate("document.documentElement.scrollWidth") <= 390
+
+
+def test_a_page_of_many_areas_whose_numbers_are_text_shows_what_the_plain_one_shows(
+    opened, show, make_study, monkeypatch
+):
+    monkeypatch.setattr("streetgauge.report.map.MANY_AREAS", 10)
+    html = render(deepened(make_study()))
+    assert '"per_unit"' in html
+    other = show(html, color_scheme="light", has_touch=False)
+    for outcome in ("Household income", "Crime"):
+        for layer in ("predicted", "difference", "uncertainty", "locations", "flags"):
+            for each in (opened, other):
+                each.page.select_option("#outcome", label=outcome)
+                each.page.select_option("#layer", layer)
+                each.drawn()
+            assert other.colours(layer) == opened.colours(layer)
+    for each in (opened, other):
+        each.page.select_option("#layer", "predicted")
+        each.page.fill("#find", "A005")
+        each.page.keyboard.press("Enter")
+    assert other.card() == opened.card()
+    assert all("getImageData" in each for each in other.complaints)  # of this test itself

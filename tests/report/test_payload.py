@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streetgauge.report.map import layers, pack_postcodes, payload
+from streetgauge.report import map as module
+from streetgauge.report.map import SIGNS, layers, pack_postcodes, packed, payload
 
 
 def unpack(packed: str | None) -> list[list[str]]:
@@ -115,3 +116,40 @@ def test_districts_have_an_interval_of_their_mean_and_only_from_areas_held_out(m
         assert 0 <= worst <= 1
     known = replace(data, table=data.table.assign(fold=0))
     assert payload(known, {"income": "Income"}, None)["of_districts"] == [{"predicted": {}}]
+
+
+def read_numbers(column: dict) -> list[float | None]:
+    """Read as the page's script does."""
+    signs, text = column["signs"], column["text"]
+    codes = []
+    for i in range(0, len(text), signs):
+        code = 0
+        for sign in text[i : i + signs]:
+            code = code * len(SIGNS) + SIGNS.index(sign)
+        codes.append(code)
+    return [(c - 1 + column["least"]) / column["per_unit"] if c else None for c in codes]
+
+
+@given(
+    st.lists(st.none() | st.integers(-9_000_000, 9_000_000), min_size=1, max_size=20),
+    st.sampled_from([0, 2, 3]),
+)
+def test_numbers_that_are_written_as_text_are_read_as_they_were(whole, digits):
+    values = [None if each is None else each / 10**digits for each in whole]
+    column = module._packed_column(values, digits)
+    assert read_numbers(column) == values
+    assert not set(column["text"]) & set('"&<>\\')
+
+
+def test_columns_of_many_areas_are_text_a_sign_a_decile_and_those_of_few_are_lists(
+    make_study, monkeypatch
+):
+    plain = payload(make_study(), {"income": "Income", "crime": "Crime"}, None)
+    assert packed(plain) == plain
+    monkeypatch.setattr(module, "MANY_AREAS", 10)
+    found = packed(plain)
+    for own, before in zip(found["outcomes"], plain["outcomes"], strict=True):
+        assert own["label"] == before["label"]
+        assert len(own["decile"]["text"]) == len(plain["codes"])
+        for key in before.keys() - {"name", "label"}:
+            assert read_numbers(own[key]) == before[key]

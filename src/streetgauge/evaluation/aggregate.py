@@ -362,10 +362,14 @@ def refuse_probabilities(frame: pd.DataFrame, key: str, classes: int) -> None:
     names = probability_columns(classes)
     if not set(names) <= set(frame.columns):
         return
-    given = np.column_stack([frame[name].to_numpy(float, na_value=np.nan) for name in names])
-    total = given.sum(axis=1)
-    wrong = (np.abs(total - 1) > 1e-3) | (given < -1e-9).any(axis=1)
-    wrong |= np.isnan(total) & ~np.isnan(given).all(axis=1)
+    total = np.zeros(len(frame))
+    negative, none = np.zeros(len(frame), bool), np.ones(len(frame), bool)
+    for name in names:  # one at a time: of a nation's locations, all would take much memory
+        given = frame[name].to_numpy(float, na_value=np.nan)
+        total += given
+        negative |= given < -1e-9
+        none &= np.isnan(given)
+    wrong = (np.abs(total - 1) > 1e-3) | negative | (np.isnan(total) & ~none)
     if wrong.any():
         row, found = frame[wrong].iloc[0], total[wrong][0]
         raise InputError(

@@ -264,7 +264,8 @@ def _local_p(
     scale = (n - 1) / (z * z).sum()
     p = np.empty(n, np.float32)
     for i, count in enumerate(counts):
-        others = np.delete(z, i)[drawn[:, :count]]
+        other = drawn[:, :count]
+        others = z[other + (other >= i)]  # of all but this one
         own = weights.data[weights.indptr[i] : weights.indptr[i + 1]]
         larger = int((z[i] * (others @ own) * scale >= observed[i]).sum())
         p[i] = (min(larger, permutations - larger) + 1) / (permutations + 1)

@@ -17,6 +17,7 @@ from functools import cached_property
 from typing import Any, Self
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
 from streetgauge.features.joint import Part
@@ -450,10 +451,10 @@ class _Fit:
         labels among the others.
         """
         found = []
+        codes = pd.Index(self.codes)  # of texts, NumPy would compare each with each
         for training, held in self.inner_parts:
             held = held[np.isin(held, self.bags.rows)]
-            others = np.isin(self.codes, self.data.areas[training])
-            others &= ~np.isin(self.codes, self.data.areas[held])
+            others = codes.isin(self.data.areas[training]) & ~codes.isin(self.data.areas[held])
             enough = (~np.isnan(self.labels[others])).sum(axis=0).min(initial=len(others)) >= 2
             if len(held) and enough:
                 found.append((held, {name: self._regress(name, others) for name in self.names}))

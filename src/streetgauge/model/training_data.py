@@ -217,7 +217,8 @@ class TrainingData:
             return present
         rows = self.location_rows
         left = present[rows] & ~self.identity.in_several(rows, self.areas, present)
-        own = np.isin(self.areas, self.areas[left.any(axis=1)])
+        # Of texts, NumPy would compare each with each.
+        own = pd.Index(self.areas).isin(self.areas[left.any(axis=1)])
         present[rows[own]] = left[own]
         return present
 

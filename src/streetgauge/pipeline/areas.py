@@ -105,8 +105,9 @@ def make_areas(study: Study, key: str, progress: Progress) -> Done:
     metrics["headline"] = headline({kind: kinds[kind] for kind in sorted(kinds)})
     if study.settings.coverage is not None and study.unweighted.exists():
         metrics["coverage_weights"] = _effect_of_weights(known, frame)
-    if added := corrections(read_table(own.predictions)):
-        metrics["correction"] = added
+    if study.settings.transfer is not None:  # of a nation, the table takes a gigabyte
+        added = corrections(read_table(own.predictions))
+        metrics |= {"correction": added} if added else {}
     if has_curve(study):
         curve = json.loads(study.transfer_curve.read_text(encoding="utf-8"))
         metrics["transfer"] = {key: value for key, value in curve.items() if key != "cache_key"}

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     import geopandas as gpd
 
 
-__all__ = ["layers", "outline", "pack_postcodes", "payload"]
+__all__ = ["layers", "outline", "pack_postcodes", "packed", "payload"]
 
 MOST_APART = 4  # the difference beyond which the map's colours do not change
 MOST_POSTCODES = 3_000_000  # characters; London's 331,264 postcodes take under a million
@@ -45,6 +45,10 @@ FLAGS = (
     (8, "status", "too few locations"),
 )
 
+
+# What numbers are written with: no sign that JSON or HTML would write as several.
+SIGNS = "".join(chr(each) for each in range(32, 127) if chr(each) not in '"&<>\\')
+MANY_AREAS = 5_000
 
 Integers = npt.NDArray[np.int64]
 GRID = 8192  # the longer side, in steps
@@ -116,6 +120,48 @@ def _of_districts(data: ReportData, table: pd.DataFrame, name: str) -> dict[str,
             known = ends.dropna(subset="low").round({"low": 1, "high": 1, "worst": 2})
             found[layer] = dict(zip(known.index, known.to_numpy(float).tolist(), strict=True))
     return found
+
+
+def packed(content: Mapping[str, Any]) -> dict[str, Any]:
+    """Write the outcomes' columns of numbers as text, where there are so many that it pays.
+
+    A number takes one to three signs instead of up to seven, and the page reads only the columns
+    that it shows. Small pages stay as they are: their numbers can be read by anybody.
+
+    Parameters
+    ----------
+    content : mapping
+        From `payload`.
+
+    Returns
+    -------
+    dict
+        The same, with ``{"least", "per_unit", "signs", "text"}`` in place of each list.
+    """
+    if len(content["codes"]) < MANY_AREAS:
+        return dict(content)
+    digits = {key: each for key, _, each in COLUMNS}
+    outcomes = [
+        {k: _packed_column(v, digits.get(k, 0)) if isinstance(v, list) else v for k, v in o.items()}
+        for o in content["outcomes"]
+    ]
+    return {**content, "outcomes": outcomes}
+
+
+def _packed_column(values: Sequence[float | None], digits: int) -> dict[str, Any]:
+    """Write numbers of so many digits as text; the first of `SIGNS` stands for no number."""
+    per_unit = 10**digits
+    number = np.array([np.nan if each is None else each * per_unit for each in values], float)
+    known = np.isfinite(number)
+    least = int(np.rint(number[known]).min()) if known.any() else 0
+    code = np.where(known, np.rint(np.nan_to_num(number)) - least + 1, 0).astype(np.int64)
+    signs = 1
+    while code.max(initial=0) >= len(SIGNS) ** signs:
+        signs += 1
+    letters = np.frombuffer(SIGNS.encode(), "S1")
+    places = [letters[code // len(SIGNS) ** k % len(SIGNS)] for k in reversed(range(signs))]
+    text = np.stack(places, axis=1).tobytes().decode()
+    return {"least": least, "per_unit": per_unit, "signs": signs, "text": text}
 
 
 def _as_seen(estimates: pd.DataFrame) -> pd.DataFrame:

@@ -19,7 +19,7 @@ from markupsafe import Markup
 from streetgauge.report import text as words
 from streetgauge.report.data import ReportData
 from streetgauge.report.figures.drawing import short
-from streetgauge.report.map import layers, outline, payload
+from streetgauge.report.map import layers, outline, packed, payload
 from streetgauge.report.text import evaluation, provenance
 from streetgauge.report.text.caveats import tested as tested_by
 from streetgauge.settings import FOLD_KINDS
@@ -114,7 +114,7 @@ def map_context(data: ReportData) -> dict[str, Any]:
     labels = {n: str(data.provenance.get(n, {}).get("label") or n) for n in names}
     classes = int(data.metrics["classes"])
     geometry, without_map = _geometry(data)
-    packed = payload(data, labels, geometry)
+    content = packed(payload(data, labels, geometry))
     return {
         "data": data,
         "labels": labels,
@@ -127,10 +127,10 @@ def map_context(data: ReportData) -> dict[str, Any]:
         "without_map": without_map,
         "size": None if geometry is None else (geometry["width"], geometry["height"]),
         "layers": layers(data.table, classes),
-        "payload": _embedded(packed),
-        "postcodes": bool(packed["postcodes"]),
-        "too_many_postcodes": _too_many_postcodes(data, packed["postcodes"]),
-        "districts": bool(packed["districts"]),
+        "payload": _embedded(content),
+        "postcodes": bool(content["postcodes"]),
+        "too_many_postcodes": _too_many_postcodes(data, content["postcodes"]),
+        "districts": bool(content["districts"]),
         "contents": [],  # each section adds itself
         "verdicts": {},
         "incomplete": {},

@@ -21,8 +21,21 @@ const narrow = () => window.matchMedia("(max-width: 47rem)").matches;
 
 const nameOf = (i) => (data.names && data.names[i]) || data.codes[i];
 const outcome = () => data.outcomes[state.outcome];
+// Of many areas, numbers are text until they are shown: see `packed` in map.py.
+const SIGNS = Array.from({ length: 95 }, (_, i) => String.fromCharCode(32 + i)).filter((sign) => !"\"&<>\\".includes(sign));
+const CODES = new Uint8Array(128);
+SIGNS.forEach((sign, code) => { CODES[sign.charCodeAt(0)] = code; });
+const unpacked = ({ least, per_unit: perUnit, signs, text }) => Array.from({ length: text.length / signs }, (_, i) => {
+  let code = 0;
+  for (let k = i * signs; k < (i + 1) * signs; k += 1) code = code * SIGNS.length + CODES[text.charCodeAt(k)];
+  return code ? (code - 1 + least) / perUnit : null;
+});
+const columnOf = (from, key) => {
+  if (from[key] && from[key].text !== undefined) from[key] = unpacked(from[key]);
+  return from[key];
+};
 // What is the same for every outcome is written with the first one only.
-const column = (key) => outcome()[key] || data.outcomes[0][key] || null;
+const column = (key) => columnOf(outcome(), key) || columnOf(data.outcomes[0], key) || null;
 const value = (key, i) => { const all = column(key); return all ? all[i] : null; };
 // The same, of another outcome.
 const as = (other, work) => {
