@@ -2,7 +2,8 @@
 
     .venv/bin/python benchmarks/best.py STUDY...
 
-Reads metrics.json of finished studies: the sample city (`streetgauge demo`), examples/newport, or
+Reads metrics.json of finished studies: the sample city (`streetgauge demo --areas
+300 --locations 3000`), examples/newport, or
 London with simulated features. For both kinds of folds it prints means over the outcomes of the
 mean absolute error in deciles and of Spearman's rho, the share of areas whose interval holds the
 actual decile, and the outcomes in which the best estimate is more than .02 below the better of
