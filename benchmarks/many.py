@@ -1,11 +1,13 @@
 """Very many small images, some of them broken in every way: nothing is lost, memory stays flat.
 
-    python benchmarks/many.py [--images 100000] [--broken 0.01] [--backbone tiles]
+    python benchmarks/many.py [--images 100000] [--broken 0.01] [--nodes 2 --kill]
 
 Images of 32 pixels go from files to a store. The backbone ``tiles`` is no network, only means of
-pixels, so that what is around the network is measured; any other is the real one. The script ends
-with an error unless every location is either done or in the table of skips with the reason that is
-expected, and unless the sum is exact.
+pixels, so that what is around the network is measured; any other is the real one. With --nodes a
+Ray cluster of so many nodes on this machine computes, of which with --kill one dies in the middle.
+Memory is that of the driver. A folder in memory (``TMPDIR=/dev/shm``) spares the disk. The script
+ends with an error unless every location is either done or in the table of skips with the reason
+that is expected, and unless the sum is exact.
 """
 
 from __future__ import annotations
@@ -19,24 +21,26 @@ import time
 import zlib
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import replace
+from functools import partial
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+import onnx
 import pandas as pd
+from cluster import Marks, nodes
+from onnx import TensorProto, helper
 from PIL import Image
 
 from streetgauge.features import (
     Extraction,
     FeatureStore,
-    extract,
     extract_features,
+    extract_on_cluster,
     get_backbone,
 )
 from streetgauge.imagery import find_views
-from streetgauge.settings import ImagerySettings
+from streetgauge.settings import ClusterSettings, ImagerySettings
 
 VIEWS = ("a", "b", "c", "d")
 SIDE = 32
@@ -47,6 +51,8 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=100_000)
     parser.add_argument("--broken", type=float, default=0.01)
     parser.add_argument("--backbone", default="tiles")
+    parser.add_argument("--nodes", type=int, default=0, help="of a Ray cluster; 0: without Ray")
+    parser.add_argument("--kill", action="store_true", help="kill a node in the middle")
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
@@ -57,7 +63,7 @@ def main() -> None:
             print(f"  {count:6,} {way}")
         with Memory() as memory:
             start = time.perf_counter()
-            skips, store = take_in(Path(name), args.images // 4, args.backbone)
+            skips, store = take_in(Path(name), args)
             seconds = time.perf_counter() - start
         print(f"{args.images / seconds:,.0f} images a second, finding them included")
         print(memory.summary())
@@ -150,40 +156,53 @@ def make(folder: Path, locations: int, broken: float, seed: int) -> dict[tuple[s
     return wrong
 
 
-class Tiles:
-    """Stands in for a network: the mean of each of 64 tiles."""
+def tiles(folder: Path) -> str:
+    """Write the network that stands in for one: the mean of each of 64 tiles."""
+    side = SIDE // 8
+    pool = helper.make_node(
+        "AveragePool", ["x"], ["tiles"], kernel_shape=[side] * 2, strides=[side] * 2
+    )
+    flat = helper.make_node("Flatten", ["tiles"], ["y"])
+    ends = (("x", ["n", 3, SIDE, SIDE]), ("y", ["n", 3 * 64]))
+    given, found = (helper.make_tensor_value_info(n, TensorProto.FLOAT, s) for n, s in ends)
+    graph = helper.make_graph([pool, flat], "tiles", [given], [found])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    file = folder / "tiles.onnx"
+    onnx.save(model, file)
+    file.with_suffix(".toml").write_text("mean = [-1, -1, -1]\nstd = [1, 1, 1]\nscale = 255\n")
+    return f"onnx:{file}"
 
-    engine, precision, device, cosine, batch = "torch", "float32", "cpu", 1.0, 64
 
-    def __init__(self) -> None:
-        lite = get_backbone("efficientnet-lite0")
-        self.backbone = replace(lite, name="tiles", dimension=64, resize=SIDE, crop=SIDE)
-
-    def features(self, images: np.ndarray) -> np.ndarray:
-        """Features of prepared images."""
-        return images.reshape(len(images), 64, -1).mean(axis=2, dtype=np.float32)
-
-
-def take_in(folder: Path, locations: int, backbone: str) -> tuple[pd.DataFrame, FeatureStore]:
+def take_in(folder: Path, args: argparse.Namespace) -> tuple[pd.DataFrame, FeatureStore]:
     """Find the images, make the store; give all skips."""
     settings = ImagerySettings(folder=folder / "images", views=VIEWS)
-    ids = [f"L{i:06}" for i in range(locations)]
+    ids = [f"L{i:06}" for i in range(args.images // 4)]
     views, missing = find_views(settings, ids)
-    tiles = Tiles()
-    usual = SimpleNamespace(load=extract.load_network, resolve_checksum=extract.resolve_checksum)
-    record = tiles.backbone if backbone == "tiles" else get_backbone(backbone)
-    if backbone == "tiles":
-        extract.load_network, extract.resolve_checksum = (
-            (lambda *_, **__: tiles),
-            (lambda record, *_: record),
-        )
-    try:
-        wanted = Extraction(views, ids, folder / "f.h5", record, view_names=VIEWS)
-        unreadable = extract_features(wanted)
-    finally:
-        extract.load_network, extract.resolve_checksum = usual.load, usual.resolve_checksum
-    skips = pd.concat([missing, unreadable], ignore_index=True)
+    name = tiles(folder) if args.backbone == "tiles" else args.backbone
+    engine = "onnxruntime" if args.backbone == "tiles" else "auto"
+    record = get_backbone(name)
+    wanted = Extraction(views, ids, folder / "f.h5", record, view_names=VIEWS, engine=engine)
+    extract = partial(on_cluster, args=args) if args.nodes else extract_features
+    skips = pd.concat([missing, extract(wanted)], ignore_index=True)
     return skips, FeatureStore.open(folder / "f.h5")
+
+
+def on_cluster(wanted: Extraction, args: argparse.Namespace) -> pd.DataFrame:
+    """Make the store on nodes of this machine, one of which dies in the middle if so wanted."""
+    killed: list[int] = []
+    with nodes(args.nodes, cores=1) as (address, kill):
+
+        def after(arrived: int) -> None:
+            if args.kill and arrived >= args.images // 2 and not killed:
+                killed.append(arrived)
+                kill()
+                print(f"killed a node after {arrived:,} images")
+
+        marks = Marks(after)
+        cluster = ClusterSettings(address=address)
+        skips = extract_on_cluster(wanted, cluster, progress=marks.progress)
+    assert bool(killed) == args.kill
+    return skips
 
 
 def check(wrong: dict[tuple[str, str], str], skips: pd.DataFrame, store: FeatureStore) -> int:
