@@ -2,13 +2,12 @@
 
     .venv/bin/python benchmarks/best.py STUDY...
 
-Reads metrics.json of finished studies: the sample city (`streetgauge demo --areas
-300 --locations 3000`), examples/newport, or
-London with simulated features. For both kinds of folds it prints means over the outcomes of the
-mean absolute error in deciles and of Spearman's rho, the share of areas whose interval holds the
-actual decile, and the outcomes in which the best estimate is more than .02 below the better of
-images alone and the best method without an image in rho. `linear-and-kriging` is what standard
-methods make of the same facts.
+Reads metrics.json of finished studies: the sample city (`streetgauge demo --areas 300 --locations
+3000`), examples/newport, or London with simulated features. For both kinds of folds it prints means
+over the outcomes of the mean absolute error in deciles and of Spearman's rho, the share of areas
+whose interval holds the actual decile, and the outcomes in which the best estimate is more than .02
+below the better of images alone and the best method without an image in rho. `linear-and-kriging`
+is what standard methods make of the same facts.
 
 Studies of one name that differ in their seed are also put together: means over seeds and outcomes,
 and differences with intervals of 90 %, paired by area and seed as in benchmarks/learners.py.

@@ -2,8 +2,9 @@
 
     .venv/bin/python benchmarks/learners.py STUDY... [--seeds 5] [--block METRES] [--worlds 10]
 
-Every study must have its outcomes, locations and features: the sample city (`streetgauge demo --areas
-300 --locations 3000`), examples/newport, or London with simulated features. Nothing is written to it.
+Every study must have its outcomes, locations and features: the sample city (`streetgauge demo
+--areas 300 --locations 3000`), examples/newport, or London with simulated features. Nothing is
+written to it.
 Out of fold and as means over the outcomes, the table has the Spearman correlation of the areas
 with the truth and the mean absolute error in deciles, each with the spread over the seeds, and the
 seconds of one seed. Stack, ridge, kernel and network are this package's learners, and what the last

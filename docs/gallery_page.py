@@ -1,7 +1,7 @@
 """The figures of the gallery, drawn by the package from the small results in docs/gallery.
 
-They are two outcomes of a sample city of 300 areas and 3,000 locations: `metrics.json` without other folds,
-`areas.parquet` with the columns that figures need, and `boundaries.parquet`.
+They are two outcomes of a sample city of 300 areas and 3,000 locations: `metrics.json` without
+other folds, `areas.parquet` with the columns that figures need, and `boundaries.parquet`.
 """
 
 from __future__ import annotations
