@@ -232,3 +232,28 @@ def test_districts_are_listed_by_the_mean_of_their_areas(show, make_study):
     means = table.astype(float).groupby(data.areas["district"]).mean().sort_values()
     assert [row.split("\t")[0] for row in rows] == list(means.index)
     assert [row.split("\t")[2] for row in rows] == [f"{mean:.1f}" for mean in means]
+
+
+def test_a_search_on_a_phone_brings_the_whole_card_into_view(show, make_study):
+    opened = show(render(make_study()), PHONE, has_touch=True, is_mobile=True)
+    opened.drawn()
+    map_of = opened.page.locator("#maps").bounding_box()
+    assert map_of["y"] + map_of["height"] <= PHONE["height"]  # all of it on the first screen
+    opened.page.fill("#find", "A009")
+    opened.page.press("#find", "Enter")
+    opened.drawn()
+    card = opened.page.locator("#card").bounding_box()  # within the viewport
+    assert card["y"] >= 0
+    assert card["y"] + card["height"] <= PHONE["height"] + 1
+    assert opened.page.locator("#card").get_attribute("data-code") == "A009"
+
+
+def test_a_page_of_one_area_in_a_district_of_a_hostile_name_works(show, make_study, make_grid):
+    areas = make_grid(1, 1).assign(district="__proto__")
+    (code,) = areas.index
+    data = make_study()
+    table = data.table[data.table["area"] == data.table["area"].iloc[0]].assign(area=code)
+    opened = show(render(replace(data, areas=areas, table=table)))
+    opened.drawn()
+    opened.page.click("#districts > summary")
+    assert opened.page.locator("#districts tbody tr th").all_inner_texts() == ["__proto__"]

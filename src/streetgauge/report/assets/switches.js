@@ -218,6 +218,7 @@ const search = (last) => {
   if (i === undefined) return;
   choose(i);
   reach(i);
+  if (last && narrow()) card.scrollIntoView({ block: "nearest" }); // below the map
 };
 find.addEventListener("input", () => search(false));
 byId("controls").addEventListener("submit", (event) => { event.preventDefault(); search(true); });
