@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -272,6 +274,31 @@ def test_openvino_reports_nothing_home() -> None:
     )
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert run.stdout.split() == ["None", "openvino.tools.ovc.telemetry_stub"]
+
+
+def test_threads_never_take_the_first_look_at_an_openvino_tensor_at_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    looks: list[int] = []
+    inside: list[int] = []
+
+    class Tensor:
+        def __init__(self, *_: object) -> None: ...
+
+        @property
+        def data(self) -> None:
+            inside.append(1)
+            time.sleep(0.05)
+            looks.append(len(inside))
+            inside.pop()
+
+    fake = SimpleNamespace(Tensor=Tensor, Type=SimpleNamespace(f32=0), Shape=list)
+    monkeypatch.setitem(sys.modules, "openvino", fake)
+    monkeypatch.setattr(engines, "has_openvino", lambda: True)
+    with ThreadPoolExecutor(4) as pool:
+        for each in [pool.submit(engines.import_openvino) for _ in range(4)]:
+            assert each.result() is fake
+    assert looks == [1] * 4
 
 
 def test_onnx_runtime_reports_nothing_home(tmp_path: Path) -> None:

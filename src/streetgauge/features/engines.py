@@ -15,6 +15,7 @@ from math import prod
 from pathlib import Path
 from queue import Empty, SimpleQueue
 from tempfile import TemporaryDirectory
+from threading import Lock
 from typing import Any, Literal, Protocol
 from xml.etree import ElementTree
 
@@ -55,6 +56,7 @@ OPENVINO_SLICE = 2
 LARGE_SLICE, LARGE = 8, 2**25  # weights
 # Slices a stream that are under way or wait for it.
 QUEUE = 3
+_FIRST_LOOK = Lock()
 
 
 class Engine(Protocol):
@@ -199,6 +201,10 @@ def import_openvino() -> Any:
     sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
     import openvino
 
+    # The first look at a tensor's data sets up its bridge to NumPy. Two threads that do so at once
+    # wait for each other for ever: one has the interpreter's lock, the other that of the bridge.
+    with _FIRST_LOOK:
+        _ = openvino.Tensor(openvino.Type.f32, openvino.Shape([1])).data
     return openvino
 
 
