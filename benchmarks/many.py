@@ -28,7 +28,6 @@ from typing import Any
 import numpy as np
 import onnx
 import pandas as pd
-from cluster import Marks, nodes
 from onnx import TensorProto, helper
 from PIL import Image
 
@@ -189,6 +188,8 @@ def take_in(folder: Path, args: argparse.Namespace) -> tuple[pd.DataFrame, Featu
 
 def on_cluster(wanted: Extraction, args: argparse.Namespace) -> pd.DataFrame:
     """Make the store on nodes of this machine, one of which dies in the middle if so wanted."""
+    from cluster import Marks, nodes  # next to this file; a local run needs neither it nor Ray
+
     killed: list[int] = []
     with nodes(args.nodes, cores=1) as (address, kill):
 

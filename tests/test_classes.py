@@ -125,7 +125,7 @@ def test_as_many_areas_are_predicted_in_each_decile_of_the_nation_as_are_in_it(
         predicted = areas[areas["outcome"] == name]["decile"].value_counts()
         assert predicted.to_dict() == actual.to_dict()
     text, _ = page_of(plain)
-    assert "stands among all areas of each statistic’s file: 1 is the worst-off fifth" in text
+    assert "rank of an area among all areas of each statistic’s file: 1 is the worst-off" in text
 
 
 @pytest.mark.parametrize(

@@ -324,7 +324,7 @@ def test_a_plainer_learner_that_is_clearly_better_is_named_and_others_are_not(no
     sentences = plainer({**metrics, "kind": "random"}, {"income": "Income"}, "network")
     assert len(sentences) == better
     if better:
-        figures = f"by {-gain['mae']['value']:.2f} for Income in random folds"
+        figures = f", by {-gain['mae']['value']:.2f} deciles for Income in random folds"
         assert figures in sentences[0].replace("\u00a0", " ").replace("\u202f", " ")
         assert 'learner = "ridge" or "kernel"' in sentences[0]
 

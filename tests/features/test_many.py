@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+from argparse import Namespace
 from pathlib import Path
 from types import ModuleType
 
@@ -26,6 +27,7 @@ def test_every_location_of_many_is_done_or_excluded_with_its_reason(
 ) -> None:
     wrong = many.make(tmp_path / "images", 500, 0.03, seed=1)
     assert set(wrong.values()) == set(many.BROKEN)
-    skips, store = many.take_in(tmp_path, 500, "tiles")
+    how = Namespace(images=2000, backbone="tiles", nodes=0, kill=False)
+    skips, store = many.take_in(tmp_path, how)
     done = many.check(wrong, skips, store)
     assert done + len({location for location, _ in wrong}) == 500

@@ -104,8 +104,10 @@ def test_without_labels_it_is_the_bundle_s_own_prediction_to_the_bit(
         places = np.flatnonzero(np.isin(here.ids, one["location_id"]))
         said = lender.predict(here.features, here.present, rows=places, device="cpu")
         found = one.set_index("location_id").loc[here.ids[places]]
-        np.testing.assert_array_equal(found["score"], said.score[:, 0])
-        np.testing.assert_array_equal(found["p3"], said.probabilities[:, 0, 2].astype(np.float32))
+        own = said.to_frame(here.ids[places], lender.outcomes)
+        own = own[own["outcome"] == "income"].set_index("location_id")
+        for column in ("score", "decile", "p3", "score_sd"):
+            np.testing.assert_array_equal(found[column], own[column])
         assert Bundle.load(tmp_path / f"fold-{fold}").training is None
 
 

@@ -103,7 +103,7 @@ def test_a_network_is_tested_by_every_scheme_and_the_report_says_how(
         if name == "k":  # one epoch is not enough for a network
             clearly = "The study’s learner (network) errs clearly more on images than ridge"
             assert f"NOTE: {clearly}" in out
-            assert f"{clearly} regression (linear) by" in report
+            assert f"{clearly} regression (linear), by" in report
             assert "clearly" in run("run", place, "-q")[1]
         assert metrics["scheme"]["description"][1:] in report
         assert "each area predicted by a model that was not trained on it" in report
@@ -287,7 +287,8 @@ def test_a_model_from_elsewhere_is_tested_as_it_is(
     found = pd.read_parquet(place / "predictions.parquet").set_index("outcome")
     for m, outcome in enumerate(bundle.outcomes):
         assert found.loc[outcome, "location_id"].tolist() == ids
-        np.testing.assert_array_equal(found.loc[outcome, "score"], expected.score[:, m])
+        score = expected.score[:, m].astype(np.float32)
+        np.testing.assert_array_equal(found.loc[outcome, "score"], score)
     report = (place / "report.html").read_text(encoding="utf-8")
     assert "All areas tested with a model that learned from none of them" in report
     scaled = transfer + 'tune = "scaled"\n'
