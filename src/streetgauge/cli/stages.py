@@ -34,8 +34,8 @@ def demo(
         Path | None,
         typer.Option(help="Where the city is made; streetgauge-demo, or -year-2, if not given."),
     ] = None,
-    areas: Annotated[int, typer.Option(min=20, help="Areas of the city.")] = 120,
-    locations: Annotated[int, typer.Option(min=20, help="Postcodes of the city.")] = 800,
+    areas: Annotated[int, typer.Option(min=20, help="Areas of the city.")] = 150,
+    locations: Annotated[int, typer.Option(min=20, help="Postcodes of the city.")] = 1000,
     seed: Annotated[int, typer.Option(min=0, help="Another seed, another city.")] = 2019,
     year: Annotated[
         int, typer.Option(min=1, max=2, help="2: the same places later, for `change`.")
