@@ -79,7 +79,7 @@ class Runnable(Stage):
 # Not a stage of a study, so its version is here.
 PREDICT = Runnable(
     "predict",
-    version=4,
+    version=5,
     settings=(),
     # Areas held out there, and their official classes, say where predicted ones are cut.
     reads=lambda study: (

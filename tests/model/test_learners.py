@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from scipy.special import expit
 from scipy.stats import spearmanr
 from sklearn.ensemble import RandomForestRegressor
 from sklearn.linear_model import RidgeCV
@@ -56,6 +57,19 @@ def area_means(world: World, rows: np.ndarray, score: np.ndarray) -> np.ndarray:
     total = np.bincount(area, score, minlength=len(world.deciles))
     count = np.bincount(area, minlength=len(world.deciles))
     return np.where(count > 0, total / np.maximum(count, 1), np.nan)
+
+
+@pytest.mark.parametrize("learner", ["kernel", "stack"])
+def test_the_decile_of_a_location_follows_its_score_however_flat_probabilities_are(learner):
+    world = small("linear")
+    data, split = data_of(world), halves(world)
+    model, _ = fit_learner(data, split, settings(learner), seed=3)
+    flat = replace(model, temperature=np.array([[0.3, 0.1]]))
+    found = flat.predict(data.features, data.present, split.test)
+    # The mode of a binomial of 9 trials.
+    expected = np.floor(10 * expit(found.score[:, 0])) + 1
+    assert found.decile[:, 0].tolist() == expected.tolist()
+    assert len(set(expected)) > 5
 
 
 @pytest.mark.parametrize("learner", LEARNERS)

@@ -132,12 +132,9 @@ class StackModel:
         """Make predictions of what the learners predict, [S, N, M], and corrections add."""
         score = _score(self.stack.combine(parts) + added, self.classes)
         own = binomial.probabilities(score, self.classes)
-        if self.temperature is None:
-            flat, likeliest = own, None
-        else:
+        flat = own
+        if self.temperature is not None:
             flat = apply_temperature(own, score, self.temperature)
-            tilted = binomial.probabilities(score * self.temperature[:, 1], self.classes)
-            likeliest = tilted.argmax(axis=2) + 1
         spread, alone = np.full_like(score, np.nan), {}
         if len(parts) > 1:
             on_scale = self.stack.shift[:, None] + self.stack.slope[:, None] * parts
@@ -146,7 +143,7 @@ class StackModel:
             others = zip(self.kernels, parts[len(alone) :], strict=True)
             alone |= {name: _score(part, self.classes) for name, part in others}
             alone = {} if self.corrections else alone  # they are of the other city
-        return Predictions(score, flat, likeliest, spread, alone)
+        return Predictions(score, flat, own.argmax(axis=2) + 1, spread, alone)
 
     def pick(self, outcomes: Sequence[int]) -> Self:
         """Give the model of these outcomes only, by position, in this order."""

@@ -44,9 +44,9 @@ class Predictions:
     probabilities : array of float64, shape [N, M, K]
         Of the classes 1..K, as flat as what the model did not know has shown them to be.
     likeliest : array of int64, shape [N, M], optional
-        The most probable class, 1..K, as the networks' head has it; that of `probabilities` if not
-        given. Where a model knows little, almost flat probabilities are largest at one of the ends,
-        which is a poor guess.
+        The most probable class, 1..K, before probabilities are flattened; that of `probabilities`
+        if not given. Where a model knows little, almost flat probabilities are largest at one of
+        the ends, which is a poor guess.
     score_sd : array of float64, shape [N, M], optional
         Standard deviation of the members' calibrated scores; NaN of one member.
     parts : mapping of learner to array of float64, shape [N, M]
