@@ -174,6 +174,19 @@ class Opened:
         self.page.evaluate("() => new Promise(r => requestAnimationFrame(() => setTimeout(r, 30)))")
         return self.page.get_attribute("#maps", "data-drawn")
 
+    def unfold(self, section: str) -> None:
+        """Open a section, and wait until the page has been told, which is after the click."""
+        self.page.evaluate(
+            """id => {
+              const section = document.getElementById(id);
+              const told = () => { section.dataset.told = ""; };
+              section.addEventListener("toggle", told, { once: true });
+            }""",
+            section,
+        )
+        self.page.click(f"#{section} > summary")
+        self.page.wait_for_selector(f"#{section}[data-told]", state="attached")
+
     def layer(self, name: str) -> None:
         self.page.select_option("#layer", name)
         self.drawn()

@@ -211,7 +211,7 @@ def test_the_address_of_an_area_with_a_hostile_code_is_text(show, make_study, ma
 def test_an_image_of_the_gallery_enlarges_and_closes_by_keyboard(show, make_study):
     opened = show(render(make_study(gallery=composed(10**6))))
     opened.drawn()
-    opened.page.click("#images > summary")
+    opened.unfold("images")
     small = opened.page.locator("#images .enlarge").first
     small.focus()
     opened.page.keyboard.press("Enter")
@@ -226,7 +226,7 @@ def test_districts_are_listed_by_the_mean_of_their_areas(show, make_study):
     data = with_estimates(make_study())
     opened = show(render(data))
     opened.drawn()
-    opened.page.click("#districts > summary")
+    opened.unfold("districts")
     rows = opened.page.locator("#districts tbody tr").all_inner_texts()
     table = data.estimates.query("outcome == 'income'").set_index("area")["best_decile"]
     means = table.astype(float).groupby(data.areas["district"]).mean().sort_values()
@@ -255,5 +255,5 @@ def test_a_page_of_one_area_in_a_district_of_a_hostile_name_works(show, make_stu
     table = data.table[data.table["area"] == data.table["area"].iloc[0]].assign(area=code)
     opened = show(render(replace(data, areas=areas, table=table)))
     opened.drawn()
-    opened.page.click("#districts > summary")
+    opened.unfold("districts")
     assert opened.page.locator("#districts tbody tr th").all_inner_texts() == ["__proto__"]

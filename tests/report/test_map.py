@@ -240,7 +240,7 @@ def test_a_class_of_the_legend_fades_the_areas_of_the_others(opened, make_study)
 
 
 def test_a_figure_is_drawn_with_its_own_style_and_printed(opened):
-    opened.page.click("#figures > summary")
+    opened.unfold("figures")
     assert opened.page.locator("#figures img").evaluate("i => i.complete && i.naturalWidth > 0")
     opened.page.locator("#figures img").scroll_into_view_if_needed()
     box = opened.page.locator("#figures img").bounding_box()
