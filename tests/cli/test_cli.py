@@ -26,7 +26,7 @@ SETTINGS = {"pydantic"}
 TABLES = {*SETTINGS, "numpy", "pandas", "pyarrow"}
 STORES = {*TABLES, "h5py", "PIL"}
 BOUNDARIES = {*STORES, "geopandas", "pyogrio", "shapely", "pyproj"}
-INPUTS = {*BOUNDARIES, "scipy", "sklearn", "requests"}  # a table of features is tried for leaks
+INPUTS = {*BOUNDARIES, "scipy", "sklearn"}  # a table of features is tried for leaks
 UNTIL_TRAIN = ("outcomes", "locations", "features", "train")
 
 

@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-from scipy.special import ndtri
 
 from streetgauge.errors import InputError
 from streetgauge.evaluation.aggregate import cut
@@ -442,6 +441,8 @@ def evaluate_shuffled(
     """
     if not pairs:
         return None
+    from scipy.special import ndtri  # here, so that importing the package stays cheap
+
     tables = [
         confusion_matrix(known.to_numpy(np.int64), cut(score.to_numpy(), classes), classes)
         for known, score in pairs

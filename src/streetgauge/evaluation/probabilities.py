@@ -13,7 +13,6 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-from scipy.special import ndtr, ndtri
 
 from streetgauge.evaluation.metrics import ranked_probability_scores
 
@@ -58,6 +57,7 @@ def normal_scores(values: npt.ArrayLike, among: npt.ArrayLike | None = None) -> 
         Of the middle of the positions that a value takes up among the others; equal values have
         equal ones, and with constant scores all are 0.
     """
+    from scipy.special import ndtri  # here, so that importing the package stays cheap
     from scipy.stats import rankdata
 
     value = np.asarray(values, dtype=float)
@@ -145,6 +145,7 @@ def _binned(x: Floats, decile: Integers, classes: int) -> Floats:
 def _copula(counts: Floats) -> Floats:
     """Fit r to the counts, and give the copula's probabilities at every node."""
     from scipy.optimize import minimize_scalar
+    from scipy.special import ndtr, ndtri
 
     classes = counts.shape[1]
     # One area, spread evenly, so that no class is impossible.

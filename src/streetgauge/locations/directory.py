@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from itertools import islice
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -243,7 +243,7 @@ class _Directory:
         headers = tuple(tuple(read_header(path, member)) for member in members)
         return cls(path, members, headers, settings.area, settings.live_only)
 
-    @property
+    @cached_property
     def layout(self) -> Layout:
         """What the columns hold, the same in all its tables."""
         layouts = [

@@ -56,6 +56,8 @@ def describe_missing(frame: pd.DataFrame, outcomes: Sequence[str]) -> dict[str, 
     found = {}
     for name in outcomes:
         gone = deciles[name].isna()
+        if gone.sum() < FEWEST:
+            continue
         best = CLEARLY
         for other in outcomes:
             without = deciles.loc[gone, other].dropna().to_numpy(float)

@@ -292,7 +292,9 @@ def read_nomis(sheets: Sequence[Sheet], path: Path) -> CensusTable:
             "download the table from Nomis with area codes",
         )
     counts = _both_together(as_table(sheet, position, ragged=True))
-    codes = counts.iloc[:, column].str.replace(_CODE_AND_NAME, r"\1", regex=True)
+    codes = counts.iloc[:, column]
+    named = codes.str.contains(" : ", regex=False)  # in bulk downloads no code is
+    codes = codes.mask(named, codes[named].str.replace(_CODE_AND_NAME, r"\1", regex=True))
     codes = codes.where(codes.str.fullmatch(_WORD), "")
     bulk = plain(sheet.rows[position][column]) in _BULK_HEADERS
     name, vintage = _described(sheet, position)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -141,7 +142,7 @@ def _in_sheet(sheet: Sheet, index: Index, header: str) -> _Found | None:
     codes = table.iloc[:, hit[2]["area"]]
     fits = codes.str.fullmatch(index.code)
     # Notes may stand under a table, and their cells are no codes; codes of another nation are.
-    if not fits.any() or (codes.str.fullmatch(r"\w{6,}") & ~fits).sum() > fits.sum():
+    if not fits.any() or codes[~fits].str.fullmatch(r"\w{6,}").sum() > fits.sum():
         return None
     cells = table.iloc[:, hit[2]["value"]]
     codes = codes.where(fits | (cells != ""), "")
@@ -150,13 +151,21 @@ def _in_sheet(sheet: Sheet, index: Index, header: str) -> _Found | None:
 
 def _index_columns(cells: tuple[str, ...], index: Index, header: str) -> Columns | None:
     """Where codes and values stand; None if this row is not the header of that index."""
-    dated = [plain_header(cell) for cell in cells]
-    # Published headers may be cut off before a bracket is closed.
-    headers = [plain_header(re.sub(r"\([^()]*(?:\)|$)", " ", cell)) for cell in cells]
+    dated, headers = _plain_headers(cells)
     area = [n for n, each in enumerate(dated) if re.fullmatch(index.area, each)]
+    if not area:
+        return None
     value = [n for n, each in enumerate(headers) if re.fullmatch(header, each)]
     marked = not index.mark or any(re.fullmatch(index.mark, each) for each in dated)
-    return {"area": area[0], "value": value[0]} if area and value and marked else None
+    return {"area": area[0], "value": value[0]} if value and marked else None
+
+
+@lru_cache(maxsize=256)  # the same few rows are tried for every index and column
+def _plain_headers(cells: tuple[str, ...]) -> tuple[list[str], list[str]]:
+    """Give plain headers, and these without what stands in brackets."""
+    # Published headers may be cut off before a bracket is closed.
+    bare = [re.sub(r"\([^()]*(?:\)|$)", " ", cell) for cell in cells]
+    return [plain_header(cell) for cell in cells], [plain_header(cell) for cell in bare]
 
 
 def _year_named(sheet: Sheet) -> str | None:

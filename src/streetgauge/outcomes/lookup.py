@@ -161,17 +161,13 @@ def vintages(
         If codes of two releases stand together, which no one release has.
     """
     year = year_in(stated)
-    by_start: dict[str, list[str]] = {}
-    for code in sorted(set(codes)):
-        is_soa = code.startswith("95") and _NORTHERN_IRISH_SOA.fullmatch(code)
-        by_start.setdefault(code[:2] if is_soa else code[:3], []).append(code)
+    ordered = sorted(set(codes))
     found = {}
-    for start, own in sorted(by_start.items()):
-        family = FAMILIES.get(start)
-        if family is None:
-            continue
+    for start, family in sorted(FAMILIES.items()):
+        # Sorted, so that those of a family stand together, and both ends are soon found.
+        own = ordered[bisect_left(ordered, start) :]
+        own = own[: bisect_left(own, True, key=lambda code: not code.startswith(start))]
         is_known = family.has if family.last else _NORTHERN_IRISH_SOA.fullmatch
-        # Sorted, so that both ends are soon found.
         low = next(filter(is_known, own), None)
         high = next(filter(is_known, reversed(own)), None)
         if low is not None and high is not None:

@@ -15,11 +15,8 @@ from streetgauge.errors import InputError, require_torch
 from streetgauge.evaluation.area_facts import check_evaluation
 from streetgauge.evaluation.evaluate import read_oracle
 from streetgauge.evaluation.leaks import feature_leaks, outcome_values
-from streetgauge.features.concepts import concept_source
 from streetgauge.features.lookup import backbone_of
-from streetgauge.features.raster import count_bands, sample_raster
 from streetgauge.features.table import Matched, match_rows
-from streetgauge.features.weights import weights_file
 from streetgauge.imagery import find_views
 from streetgauge.io.files import read_metadata, read_table
 from streetgauge.locations import read_areas, read_locations
@@ -222,6 +219,8 @@ class _Inputs:
             self._count(pd.Series(matched.present.sum(axis=1), matched.ids), len(matched.views))
             return f"{len(matched.table.features):,} rows of {len(settings.columns):,} features"
         if isinstance(settings, RasterFeatures):
+            from streetgauge.features.raster import sample_raster
+
             sample = sample_raster(settings, self.locations, areas=self.areas)
             self._count(pd.Series(sample.done.astype("int64"), sample.ids), 1)
             return f"{counted(sample.values.shape[1], 'band')}, read by {settings.sample}"
@@ -293,7 +292,7 @@ class _Inputs:
             raise InputError(
                 f"{self.study.file}: [{section}]", f"nothing can be used: {line}", step
             )
-        self.usable = pd.Index(usable.index[usable])
+        self.usable = pd.Index(usable.index[usable.to_numpy()])
         return line
 
     def check_leaks(self) -> str:
@@ -370,6 +369,8 @@ class _Inputs:
         if isinstance(features, TableFeatures):
             dimension = len(features.columns)
         if isinstance(features, RasterFeatures):
+            from streetgauge.features.raster import count_bands
+
             dimension = count_bands(features)
         if isinstance(features, ImageFeatures):
             backbone = backbone_of(features).name
@@ -408,6 +409,8 @@ class _Inputs:
         return check_evaluation(self.study, self.areas, self.locations)
 
     def check_concepts(self) -> str:
+        from streetgauge.features.concepts import concept_source
+
         settings = self.study.settings.concepts
         assert settings is not None  # else it is not checked
         sources = [concept_source(name, settings) for name in dict.fromkeys(settings.sources)]
@@ -436,6 +439,8 @@ def _find_device(name: str) -> None:
 
 def _find_weights(features: ImageFeatures) -> None:
     """Refuse a network whose weights are not here; those behind an address are not fetched."""
+    from streetgauge.features.weights import weights_file
+
     try:
         backbone = backbone_of(features)
     except InputError:  # the check of the features reports it

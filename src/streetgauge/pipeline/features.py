@@ -241,8 +241,9 @@ def sampled_locations(
     locations = locations.sort_values("location_id", ignore_index=True)
     if settings.per_area is None:
         return locations
-    sampled = locations.sample(frac=1, random_state=seed).groupby("area").head(settings.per_area)
-    return sampled.sort_values("location_id", ignore_index=True)
+    areas = locations["area"].sample(frac=1, random_state=seed)
+    sampled = areas.groupby(areas).head(settings.per_area).index
+    return locations.loc[sampled.sort_values()].reset_index(drop=True)
 
 
 def simulated(

@@ -233,6 +233,9 @@ def _cached_table(sheet: Sheet, header: int, ragged: bool) -> pd.DataFrame:
     width, stray = len(names), 0
     rows = []
     for number, cells in zip(sheet.numbers[header + 1 :], sheet.rows[header + 1 :], strict=True):
+        if len(cells) == width:  # nearly all rows, of which there are many
+            rows.append(cells)
+            continue
         extra = sum(map(bool, cells[width:]))
         stray += extra
         if extra and not sheet.workbook:
@@ -297,7 +300,7 @@ def _read_text(path: Path, member: str | None) -> Sheet:
     rows, numbers, line = [], [], 1
     try:
         for cells in reader:
-            row = tuple(cell.strip() for cell in cells)
+            row = tuple(map(str.strip, cells))
             if any(row):
                 rows.append(row)
                 numbers.append(line)
