@@ -26,6 +26,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
+from _table import add_short, row
 from scipy.stats import rankdata
 from sklearn.linear_model import RidgeCV
 from sklearn.model_selection import KFold, LeaveOneGroupOut, cross_val_predict
@@ -56,6 +57,7 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=64, help="for --engines")
     parser.add_argument("--repeats", type=int, default=10, help="draws of five folds")
     parser.add_argument("--specs", type=Path, help="folder with scores.csv and its images")
+    add_short(parser, backbones=["efficientnet-lite0"], repeats=1)
     args = parser.parse_args()
     print(f"{os.cpu_count()} cores ({platform.machine()}), torch {torch.__version__}")
     if args.specs:
@@ -63,10 +65,10 @@ def main() -> None:
     elif args.engines:
         engines(args.engines, args.images)
     else:
-        backbones(Study.open(args.study), args.backbones, args.repeats)
+        backbones(Study.open(args.study), args.backbones, args.repeats, tell=args.short)
 
 
-def backbones(study: Study, names: list[str], repeats: int) -> None:
+def backbones(study: Study, names: list[str], repeats: int, *, tell: bool = False) -> None:
     locations = pd.read_parquet(study.locations)
     outcomes = pd.read_parquet(study.outcomes).set_index("area")
     deciles = outcomes[[name for name in outcomes if name.endswith("_decile")]]
@@ -91,6 +93,10 @@ def backbones(study: Study, names: list[str], repeats: int) -> None:
             f"{name} ({network.engine}, {record.crop} px): {len(kept):,} images in "
             f"{len(means)} areas, {rate:.0f} images/s"
         )
+        if tell:
+            rho = np.mean([mean for mean, _ in found.values()])
+            words = f"ρ {rho:.3f}, {rate:.0f} images a second of 256 x 192 pixels"
+            row(f"a ridge on {name}, {len(means)} areas", "", "", words)
         for outcome, (mean, error) in found.items():
             print(f"  {outcome:20} Spearman {mean:.3f} (sd over draws {error:.3f})")
         print(f"  {'mean':20} Spearman {np.mean([mean for mean, _ in found.values()]):.3f}")

@@ -18,6 +18,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from _table import add_short, row
 
 from streetgauge.evaluation import area_coordinates
 from streetgauge.evaluation.aggregate import cut
@@ -70,7 +71,10 @@ def main() -> None:
     arguments.add_argument("--data", type=Path, default=Path("../shared/data/london"))
     arguments.add_argument("--outcomes", nargs="*", default=[], help="only these")
     arguments.add_argument("--seed", type=int, default=2019, help="of the folds")
+    add_short(arguments, outcomes=["income"])
     given = arguments.parse_args()
+    if not given.data.is_dir():
+        arguments.error(f"there is no folder {given.data}: name that of the real files by --data")
     areas, locations, labels = read(given.data.resolve())
     places = area_coordinates(areas)
     columns = areas[["AVHHOLDSZ", "POPDEN"]].apply(pd.to_numeric)
@@ -95,6 +99,9 @@ def main() -> None:
             rows.setdefault("seconds of all", []).append(f"{seconds:.1f}")
         for name, cells in rows.items():
             print(f"{name:26}" + "".join(f"{cell:>26}" for cell in cells))
+        if given.short:
+            seconds = f"{float(rows['seconds of all'][0]):.1f} s"
+            row(f"{len(rows) - 2} baselines of {len(areas):,} areas, {outcome}", "", "", seconds)
 
 
 def read(data: Path) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:

@@ -23,6 +23,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from _table import add_short, row
 from learners import difference
 from learners import figures as figures_of
 
@@ -50,7 +51,7 @@ def figures(evaluation: Mapping[str, Any]) -> dict[str, tuple[float, float]]:
     }
 
 
-def table(metrics: Mapping[str, Any]) -> None:
+def table(metrics: Mapping[str, Any], *, tell: bool = False) -> None:
     """Print the figures of one kind of folds."""
     outcomes = metrics["outcomes"]
     values = {name: figures(each) for name, each in outcomes.items()}
@@ -59,6 +60,11 @@ def table(metrics: Mapping[str, Any]) -> None:
     for method in METHODS:
         mae, rho = np.mean([each[method] for each in values.values()], axis=0)
         print(f"  {method:20}{mae:8.3f}{rho:8.3f}")
+    if tell:
+        rhos = {m: np.mean([each[m][1] for each in values.values()]) for m in METHODS}
+        what = f"Spearman's ρ of the best estimate, {metrics['scheme']['description']}"
+        for other in ("images", "image-free", "linear-and-kriging"):
+            row(what, f"{rhos['best'] / rhos[other]:.2f}", other, f"{rhos['best']:.3f}")
     for name in ("images", "best"):
         each = [
             e["intervals"] if name == "images" else e["best"]["intervals"]
@@ -118,15 +124,17 @@ def over_seeds(studies: Sequence[Study]) -> None:
 def main() -> None:
     arguments = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     arguments.add_argument("studies", nargs="+", type=Path, metavar="STUDY")
+    add_short(arguments)
+    given = arguments.parse_args()
     named: dict[str, list[Study]] = {}
-    for path in arguments.parse_args().studies:
+    for path in given.studies:
         study = Study.open(path)
         metrics = json.loads(study.metrics.read_text(encoding="utf-8"))
         print(
             f"\n{study.settings.name}: {study.settings.train.learner}, seed {study.settings.seed}"
         )
         for each in filter(None, (metrics, metrics.get("other_folds"))):
-            table(each)
+            table(each, tell=given.short)
         named.setdefault(study.settings.name, []).append(study)
     for studies in named.values():
         if len(studies) > 1:

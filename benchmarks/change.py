@@ -24,6 +24,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from _table import add_short, row
 from scipy.stats import spearmanr
 from sklearn.metrics import roc_auc_score
 
@@ -201,6 +202,7 @@ def main() -> None:
     arguments.add_argument("--signal", type=float, nargs="+", default=[0.2, 0.35, 0.5, 0.7])
     arguments.add_argument("--learner", default="kernel")
     arguments.add_argument("--images", action="store_true")
+    add_short(arguments, seeds=1, areas=60, signal=[0.5])
     given = arguments.parse_args()
     if given.images:
         print_drawn(given.seeds, given.areas)
@@ -213,6 +215,9 @@ def main() -> None:
         each = [figures(s, given.areas, signal, given.learner) for s in range(given.seeds)]
         every = np.array([row for rows in each for row in rows])
         rho, auc, found, false, held, size, none = every.mean(axis=0)
+        if given.short:
+            words = f"AUC {auc:.2f}, {found:.0%} of the changed areas flagged, {none:.1%} without"
+            row(f"change of two deciles, signal {signal:g}", "", "", words)
         by_seed = np.array([np.mean(rows, axis=0)[1] for rows in each])
         print(
             f"| {signal:g} | {rho:.2f} | {auc:.2f} ({by_seed.min():.2f}) | {found:.0%} | "

@@ -17,6 +17,7 @@ import argparse
 
 import numpy as np
 import pandas as pd
+from _table import add_short, row
 from scipy.stats import false_discovery_control, t
 
 from streetgauge.evaluation import Draws, associations, worst_and_best
@@ -32,6 +33,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=100)
     parser.add_argument("--areas", type=int, default=150)
     parser.add_argument("--concepts", type=int, default=8)
+    add_short(parser, seeds=5, areas=80)
     args = parser.parse_args()
     for kind in KINDS:
         counts: dict[str, list[int]] = {}
@@ -48,6 +50,9 @@ def main() -> None:
                 both[1] += bool(found[1:].any())
         line = "; ".join(f"{name} {hits} and {false}" for name, (hits, false) in counts.items())
         print(f"{kind}: {line}", flush=True)
+        if args.short:
+            about = f"cities of {args.seeds} with the associated concept, with any other: {kind}"
+            row(about, "", "", line)
 
 
 def make_maps(

@@ -71,6 +71,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
+from _table import add_short, row
 from PIL import Image
 from safetensors.numpy import load as load_tensors
 from safetensors.numpy import save as save_tensors
@@ -892,6 +893,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--only", default="", help="one kind of file")
     parser.add_argument("--limit", type=float, default=30, help="seconds until a file hangs")
+    add_short(parser, count=60)
     args = parser.parse_args()
     place = Path(tempfile.mkdtemp(prefix="streetgauge-fuzz-"))
     try:
@@ -908,6 +910,10 @@ def main() -> None:
         total += counts
     print(f"{'all':<20}" + "".join(f"{total[end]:>10}" for end in ENDS))
     print(f"{total.total():,} changed files of {len(tally.counts)} kinds, {took:.0f} s")
+    if args.short:
+        bad = sum(total[end] for end in ("traceback", "hang", "wrong"))
+        row(f"{total.total():,} changed files of {len(tally.counts)} kinds", "", "",
+            f"{bad} with a traceback, a hang or a wrong result")  # fmt: skip
     for fault in tally.faults:
         print(f"\n{fault}")
     raise SystemExit(bool(tally.faults))

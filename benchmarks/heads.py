@@ -27,6 +27,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # trainings run side by side, one
 
 import numpy as np
 import pandas as pd
+from _table import add_short, row
 from scipy.stats import rankdata, spearmanr
 
 from streetgauge.evaluation.aggregate import cut
@@ -66,6 +67,7 @@ def main() -> None:
     arguments.add_argument("--seeds", type=int, default=3)
     arguments.add_argument("--network", default=TrainSettings().network)
     arguments.add_argument("--members", type=int, default=TrainSettings().ensemble_size)
+    add_short(arguments, small=True, only="simulated", heads=["binomial", "clm"], members=1)
     given = arguments.parse_args()
     seeds = range(1 if given.small else given.seeds)
     every = 8 if given.small else given.every
@@ -89,6 +91,11 @@ def main() -> None:
               f"{given.members} members, "
               f"{time.perf_counter() - start:.0f} s\n")  # fmt: skip
         print(as_table(found))
+        if given.short:
+            rho = found.groupby("head")["rho"].mean()
+            for head in rho.index.drop("oracle"):
+                what, ratio = f"Spearman's ρ of areas, head {head}", rho[head] / rho["oracle"]
+                row(what, f"{ratio:.2f}", "the attainable", f"{rho[head]:.3f}")
 
 
 def simulated(small: bool) -> City:

@@ -22,6 +22,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import numpy as np
 import pandas as pd
+from _table import add_short, row
 
 from streetgauge.evaluation import (
     aggregate,
@@ -42,6 +43,7 @@ def main() -> None:
     arguments.add_argument("studies", nargs="+", type=Path)
     arguments.add_argument("--level", type=float, default=0.9)
     arguments.add_argument("--classes", type=int, default=10)
+    add_short(arguments)
     asked = arguments.parse_args()
     print(HEADER)
     print("| --- | --- |" + " ---: |" * 12)
@@ -49,11 +51,16 @@ def main() -> None:
         for directory in (study, study / "other-folds"):
             if (directory / "predictions.parquet").is_file():
                 own = "own" if directory == study else directory.name
-                print(row(study.name, own, directory, asked.level, asked.classes))
+                cells = figures_of(directory, asked.level, asked.classes)
+                print(f"| {' | '.join([study.name, own, *cells])} |")
+                if asked.short:
+                    what = f"width of {asked.level:.0%} intervals, {own} folds"
+                    ratio = f"{float(cells[6]) / float(cells[7]):.2f}"
+                    row(what, ratio, "of one radius", f"{cells[6]} deciles, {cells[2]} hold")
 
 
-def row(name: str, folds: str, directory: Path, aim: float, classes: int) -> str:
-    """Give one line of the table."""
+def figures_of(directory: Path, aim: float, classes: int) -> list[str]:
+    """Give the cells of a line of the table."""
     predictions = pd.read_parquet(directory / "predictions.parquet")
     made = directory / "areas.parquet"
     # Areas of a study that was run may have other rules and weights: their deciles are kept.
@@ -77,8 +84,7 @@ def row(name: str, folds: str, directory: Path, aim: float, classes: int) -> str
         f"{mean(stated, 'areas', 'calibration_error'):.3f}",
         f"{mean(stated, 'locations', 'calibration_error'):.3f}",
     ]
-    cells = [name, folds, f"{areas['area'].nunique():,}", str(len(held)), *figures]
-    return f"| {' | '.join(cells)} |"
+    return [f"{areas['area'].nunique():,}", str(len(held)), *figures]
 
 
 def mean(accounts: list[dict], of: str, what: str) -> float:

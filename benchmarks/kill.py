@@ -46,6 +46,7 @@ from typing import Any
 
 import h5py
 import numpy as np
+from _table import add_short, row
 
 CLI = [sys.executable, "-m", "streetgauge"]
 
@@ -81,6 +82,7 @@ def main() -> None:
     parser.add_argument("--at-writes", action="store_true", help="kill when files come or go")
     parser.add_argument("--stages", nargs="+", choices=TARGETS, default=TARGETS)
     parser.add_argument("--work", type=Path, help="an empty or new folder, kept")
+    add_short(parser, kills=1, stages=["areas"])
     args = parser.parse_args()
     work = args.work or Path(tempfile.mkdtemp(prefix="kill-"))
     work.mkdir(parents=True, exist_ok=True)
@@ -94,6 +96,10 @@ def main() -> None:
     finally:  # also of those before it was stopped
         print_table(bench, args.seed, time.monotonic() - start)
     differs = any(tally.differences for tally in bench.tallies.values())
+    if args.short:
+        kills = sum(tally.kills for tally in bench.tallies.values())
+        words = "other results" if differs else "the same results as undisturbed"
+        row(f"{kills} kill while areas are computed, and a second run", "", "", words)
     if differs:
         print(f"what differs is in {work}")
     elif args.work is None:

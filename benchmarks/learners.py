@@ -28,6 +28,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from _table import add_short, row
 from scipy.optimize import minimize
 from scipy.special import expit
 from scipy.stats import rankdata
@@ -225,7 +226,9 @@ def difference(
     return np.stack([value, *np.nanquantile(drawn, [0.05, 0.95], axis=0)])
 
 
-def print_table(cases: Sequence[Case], seeds: Sequence[int], only: Sequence[str]) -> None:
+def print_table(
+    cases: Sequence[Case], seeds: Sequence[int], only: Sequence[str], *, tell: bool = False
+) -> None:
     """Print a row for every learner, means over cases and seeds, and differences."""
     print(f"{'':24}  area rho          area MAE         seconds")
     predicted = {}
@@ -237,6 +240,11 @@ def print_table(cases: Sequence[Case], seeds: Sequence[int], only: Sequence[str]
         found = np.array([figures(each) for each in predicted[name]])
         columns = "   ".join(f"{c.mean():.3f} +- {c.std():.3f}" for c in found.T)
         print(f"{name:24}  {columns}   {seconds:6.1f}", flush=True)
+    if tell:
+        rho = {n: np.mean([figures(each)[0] for each in own]) for n, own in predicted.items()}
+        for name in rho.keys() & {*LEARNERS}:
+            what, other = f"Spearman's ρ of areas, learner {name}", "random forest"
+            row(what, f"{rho[name] / rho[other]:.2f}", other, f"{rho[name]:.3f}")
     network = predicted.pop("network", None)
     for name, own in predicted.items() if network is not None else ():
         columns = "   ".join(
@@ -254,11 +262,12 @@ def main() -> None:
     arguments.add_argument("--worlds", type=int, default=0, help="seeds of each world")
     every = [*LEARNERS, *STANDARD]
     arguments.add_argument("--only", nargs="*", default=[], choices=every, metavar="LEARNER")
+    add_short(arguments, seeds=1, only=["ridge", "kernel", "random forest"])
     given = arguments.parse_args()
     for directory in given.studies:
         case = Case.of_study(directory, given.block)
         print(f"{case.name}: {len(case.data.areas):,} locations", flush=True)
-        print_table([case] * given.seeds, range(given.seeds), given.only)
+        print_table([case] * given.seeds, range(given.seeds), given.only, tell=given.short)
     for name in ("linear", "interaction", "composition") if given.worlds else ():
         print(f"world: {name}", flush=True)
         seeds = range(given.worlds)

@@ -28,6 +28,7 @@ from typing import Any
 import numpy as np
 import onnx
 import pandas as pd
+from _table import add_short, row
 from onnx import TensorProto, helper
 from PIL import Image
 
@@ -53,6 +54,7 @@ def main() -> None:
     parser.add_argument("--nodes", type=int, default=0, help="of a Ray cluster; 0: without Ray")
     parser.add_argument("--kill", action="store_true", help="kill a node in the middle")
     parser.add_argument("--seed", type=int, default=0)
+    add_short(parser, images=2000)
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         start = time.perf_counter()
@@ -65,6 +67,9 @@ def main() -> None:
             skips, store = take_in(Path(name), args)
             seconds = time.perf_counter() - start
         print(f"{args.images / seconds:,.0f} images a second, finding them included")
+        if args.short:
+            rate = f"{args.images / seconds:,.0f} images a second"
+            row("images of 32 pixels without a network, 1 % broken", "", "", rate)
         print(memory.summary())
         done = check(wrong, skips, store)
         print(f"{done:,} done + {len(store.done) - done:,} left out = {len(store.done):,}: exact")

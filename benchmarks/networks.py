@@ -18,6 +18,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from _table import add_short, row
 from sklearn.linear_model import RidgeCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
@@ -71,6 +72,7 @@ def main() -> None:
     arguments.add_argument("--only", nargs="*", default=[], help="variants of these names")
     arguments.add_argument("--block", type=float, help="fold by square blocks of so many metres")
     arguments.add_argument("--each", action="store_true", help="print every outcome's rho")
+    add_short(arguments, seeds=1, only=["1 member"])
     given = arguments.parse_args()
     for directory in given.studies:
         data = _Data(directory, given.block, given.each)
@@ -88,6 +90,10 @@ def main() -> None:
             seconds = (time.perf_counter() - start) / given.seeds
             columns = "    ".join(_spread(column) for column in zip(*found, strict=True))
             print(f"{name:22}  {columns}    {seconds:6.1f}", flush=True)
+            if given.short:
+                own, ridge = np.mean([each[0] for each in found]), np.mean(rho)
+                ratio = f"{own / ridge:.2f}"
+                row(f"Spearman's ρ of areas, a network of {name}", ratio, "ridge", f"{own:.3f}")
 
 
 class _Data:

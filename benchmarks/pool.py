@@ -18,6 +18,7 @@ from dataclasses import replace
 
 import numpy as np
 import pandas as pd
+from _table import add_short, row
 from transfer import OUTCOMES, city
 
 from streetgauge.analysis.pooling import City, Pool
@@ -78,6 +79,7 @@ def main() -> None:
     arguments.add_argument("--seeds", type=int, default=10)
     arguments.add_argument("--areas", type=int, default=80)
     arguments.add_argument("--unlike", type=float, default=0.3)
+    add_short(arguments, seeds=2, areas=30)
     given = arguments.parse_args()
     pools = [pool(seed, given.areas, given.unlike) for seed in range(given.seeds)]
     print("| labels | others | own | pooled | pooled less others | pooled less own |")
@@ -91,6 +93,11 @@ def main() -> None:
             low, high = interval(more, rng)
             cells.append(f"{more.mean():+.3f} ({low:+.3f} to {high:+.3f})")
         print(f"| {share:.0%} | " + " | ".join(cells) + " |")
+        if given.short:
+            others, own, pooled = found.mean(axis=0)
+            what = f"Spearman's ρ of pooled cities, {share:.0%} of the labels"
+            row(what, f"{pooled / own:.2f}", "the city's own labels", f"{pooled:.3f}")
+            row(what, f"{pooled / others:.2f}", "the other cities alone", f"{pooled:.3f}")
     figures = np.array([held(each) for each in pools])
     for k, words in enumerate(("with labels", "without labels")):
         share, width = figures[:, k].T

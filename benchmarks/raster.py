@@ -21,6 +21,7 @@ import geopandas as gpd
 import numpy as np
 import pandas as pd
 import rasterio
+from _table import add_short, row
 from rasterio.transform import from_origin
 from rasterio.windows import Window
 from shapely.geometry import box
@@ -40,9 +41,10 @@ def main() -> None:
     parser.add_argument("--interleave", choices=["pixel", "band"], default="pixel")
     parser.add_argument("--sample", type=Path, help=argparse.SUPPRESS)
     parser.add_argument("--by", help=argparse.SUPPRESS)
+    add_short(parser, bands=8, side=1500)
     args = parser.parse_args()
     if args.sample:
-        sample(args.sample, args.side, args.by)
+        sample(args.sample, args.side, args.by, tell=args.short)
         return
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "region.tif"
@@ -52,8 +54,9 @@ def main() -> None:
         print(f"{args.bands} bands, {args.side:,} x {args.side:,} pixels, {size:.2f} GB,", end=" ")
         print(f"written in {time.perf_counter() - start:.0f} s")
         for by in ("locations", "areas"):
-            command = [sys.executable, __file__, "--side", str(args.side), "--by", by]
-            subprocess.run([*command, "--sample", str(file)], check=True)
+            command = [sys.executable, __file__, *["--short"] * args.short]
+            command += ["--side", str(args.side), "--by", by, "--sample", str(file)]
+            subprocess.run(command, check=True)
 
 
 def write(file: Path, bands: int, side: int, interleave: str) -> None:
@@ -84,7 +87,7 @@ def write(file: Path, bands: int, side: int, interleave: str) -> None:
                 raster.write(pixels, window=Window(left, top, shape[1], shape[0]))
 
 
-def sample(file: Path, side: int, by: str) -> None:
+def sample(file: Path, side: int, by: str, *, tell: bool) -> None:
     """Sample the raster, and print how long that took and how much memory it needed."""
     rng = np.random.default_rng(1)
     centres = rng.uniform(2000, side * PIXEL - 2000, (TOWNS, 2))
@@ -114,6 +117,8 @@ def sample(file: Path, side: int, by: str) -> None:
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
     print(f"{POINTS:,} {by if by == 'locations' else 'locations by 3,000 areas'}:", end=" ")
     print(f"{seconds:.1f} s, {peak:.2f} GiB at most ({before:.2f} before);", end=" ")
+    if tell:
+        row(f"a raster at {POINTS:,} {by}", "", "", f"{seconds:.1f} s, {peak:.2f} GiB")
     print(f"{int(found.done.sum()):,} have values, mean {found.values[found.done].mean():+.4f}")
 
 

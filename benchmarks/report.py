@@ -22,6 +22,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from _table import add_short, row
 
 from streetgauge.evaluation import describe_scheme, tested_areas
 from streetgauge.io.files import read_metadata
@@ -104,7 +105,7 @@ def opened(page: Path, postcode: str | None) -> None:
         browser.close()
 
 
-def measure(directory: Path) -> None:
+def measure(directory: Path, *, tell: bool = False) -> None:
     """Write and open the page of a study."""
     print(directory)
     start = time.perf_counter()
@@ -129,6 +130,9 @@ def measure(directory: Path) -> None:
     start = time.perf_counter()
     html = render(replace(data, figures=figures))
     seconds = time.perf_counter() - start
+    if tell:
+        size = f"{len(html.encode()) / 1e6:.1f} MB"
+        row(f"the page of {len(data.areas):,} areas", "", "", f"{seconds:.1f} s, {size}")
     packed = pack_postcodes(data.locations, list(data.areas.index)) or ""
     print(
         f"  written in {seconds:.1f} s: {len(html.encode()) / 1e6:.2f} MB, of which postcodes "
@@ -148,9 +152,11 @@ def main() -> None:
     """Measure each study that is named."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("study", nargs="*", type=Path, default=[Path("examples/london")])
-    for directory in parser.parse_args().study:
+    add_short(parser)
+    given = parser.parse_args()
+    for directory in given.study:
         if (directory / "metrics.json").is_file():
-            measure(directory)
+            measure(directory, tell=given.short)
         else:
             print(f"{directory}: no metrics.json; `streetgauge run {directory}` makes it")
 

@@ -19,6 +19,7 @@ import argparse
 
 import numpy as np
 import pandas as pd
+from _table import add_short, row
 from scipy.stats import spearmanr
 from sklearn.linear_model import RidgeCV
 from sklearn.model_selection import KFold, cross_val_predict
@@ -135,6 +136,7 @@ def main() -> None:
     arguments = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     arguments.add_argument("--seeds", type=int, default=10)
     arguments.add_argument("--areas", type=int, default=300)
+    add_short(arguments, seeds=1)
     given = arguments.parse_args()
     each = [curves(seed, given.areas) for seed in range(given.seeds)]
     found, areas = (np.array(part) for part in zip(*each, strict=True))
@@ -150,6 +152,9 @@ def main() -> None:
         for i, plan in enumerate(("by plan", "variances known")):
             fewer = [target - needed(x[i], level(x[2], target)) for x in found]
             share, chosen = np.array(fewer) / target, np.array(fewer) / (target - FIRST)
+            if given.short and plan == "by plan":
+                what = f"locations by plan for the rho of {target} at random"
+                row(what, f"{1 - share.mean():.2f}", "at random", f"{target - np.mean(fewer):.0f}")
             print(f"  {plan}: {stated(share, rng)} fewer, {stated(chosen, rng)} of those to choose")
         same = [target - needed(x[0], level(x[2], target)) for x in areas]
         print(f"  as many areas: {stated(np.array(same) / target, rng)} fewer")

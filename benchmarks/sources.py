@@ -26,6 +26,7 @@ from typing import Any
 import geopandas as gpd
 import numpy as np
 import pandas as pd
+from _table import add_short, row
 from scipy.stats import norm, rankdata
 
 from streetgauge.pipeline.run import run_stage
@@ -51,13 +52,16 @@ figures = "none"
 
 def main() -> None:
     arguments = argparse.ArgumentParser(description=__doc__)
-    arguments.add_argument("city", choices=("newport", "london"))
+    arguments.add_argument("city", nargs="?", choices=("newport", "london"), default="newport")
     arguments.add_argument("--data", type=Path, default=DATA, help="folder of the real files")
     arguments.add_argument("--information", type=float, default=0.6)
     arguments.add_argument("--seeds", type=int, default=1)
     arguments.add_argument("--outcomes", default="income,overcrowding")
     arguments.add_argument("--folds", type=int, default=5)
+    add_short(arguments, folds=2)
     chosen = arguments.parse_args()
+    if not chosen.data.is_dir():
+        arguments.error(f"there is no folder {chosen.data}: name that of the real files by --data")
     make = newport if chosen.city == "newport" else london
     found: dict[str, list[dict[str, Any]]] = {}
     for seed in range(chosen.seeds):
@@ -69,6 +73,8 @@ def main() -> None:
                 found.setdefault(name, []).append(evaluation["sources"])
     for name, each in found.items():
         print(line(name, each))
+        if chosen.short:
+            row(f"sources of {chosen.city}, Spearman's ρ", "", "", line(name, each))
 
 
 def newport(place: Path, chosen: argparse.Namespace, seed: int) -> str:

@@ -15,6 +15,7 @@ import argparse
 
 import numpy as np
 import pandas as pd
+from _table import add_short, row
 
 from streetgauge.analysis.survey import combine
 
@@ -57,6 +58,7 @@ def main() -> None:
     arguments = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     arguments.add_argument("--surveys", type=int, default=100)
     arguments.add_argument("--areas", type=int, default=200)
+    add_short(arguments, surveys=10)
     given = arguments.parse_args()
     head = ("correlation", "survey and images", "images alone, outside", "stated / true")
     print("|", " | ".join((*head, "intervals hold")), "|")
@@ -68,6 +70,9 @@ def main() -> None:
             f"| {correlation:.1f} | {both:.0%} | {outside:.0%} | {stated:.2f} | "
             f"{held:.0%}, outside {held_outside:.0%} |"
         )
+        if given.short:
+            what = f"squared error of survey and images together, correlation {correlation:.1f}"
+            row(what, f"{both:.2f}", "the survey alone", f"90 % intervals hold {held:.0%}")
 
 
 if __name__ == "__main__":

@@ -18,6 +18,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from _table import add_short, row
 from scipy.stats import spearmanr
 
 from streetgauge.analysis.curves import CurveTraining
@@ -90,6 +91,7 @@ def main() -> None:
     arguments.add_argument("--unlike", type=float, default=0.0)
     arguments.add_argument("--learner", default="stack")
     arguments.add_argument("--tune", default="correction")
+    add_short(arguments, pairs=1, areas=30, learner="kernel")
     given = arguments.parse_args()
     settings = TrainSettings(learner=given.learner, tune=given.tune, device="cpu", epochs=12)
     print("| pair | " + " | ".join(f"{share:.0%}" for share in SHARES) + " |")
@@ -104,6 +106,11 @@ def main() -> None:
             changes.append(changed)
             print(f"| {seed + 1} {name} | " + " | ".join(f"{x:.3f}" for x in found) + " |")
     print("| mean | " + " | ".join(f"{x:.3f}" for x in np.mean(every, axis=0)) + " |")
+    if given.short:
+        none, *rest = np.mean(every, axis=0)
+        for share, rho in zip(SHARES[1:], rest, strict=True):
+            what = f"Spearman's ρ of another city's model, corrected by {share:.0%} of the labels"
+            row(what, f"{rho / none:.2f}", "without labels", f"{rho:.3f}")
     less = np.min(np.array(every) - np.array(every)[:, :1], axis=0)
     print("| least less none | " + " | ".join(f"{x:+.3f}" for x in less) + " |")
     print("| changed | " + " | ".join(f"{x:.0%}" for x in np.mean(changes, axis=0)) + " |")
