@@ -157,6 +157,23 @@ def test_what_does_not_vary_and_what_is_too_few_has_no_moran():
     assert moran([1.0, 2, 3, 4], few.weights, rng)["p"] is None
 
 
+def test_of_many_areas_p_is_that_of_permutations_without_drawing_any(monkeypatch):
+    module = import_module("streetgauge.evaluation.structure")
+    rng = np.random.default_rng(0)
+    points = pd.DataFrame(rng.uniform(0, 1, (1001, 2)), columns=["x", "y"])
+    weights = Neighbours.of_points(points).weights
+    for trend in (0, 0.4):
+        value = rng.exponential(size=1001) + trend * points["x"]
+        state = rng.bit_generator.state
+        of_many = moran(value, weights, rng)
+        assert rng.bit_generator.state == state
+        monkeypatch.setattr(module, "MANY", 2000)
+        drawn = moran(value, weights, rng, 2999)
+        monkeypatch.undo()
+        assert of_many["value"] == drawn["value"]
+        assert of_many["p"] == pytest.approx(drawn["p"], abs=0.03)
+
+
 def world(seed=4, side=14):
     """Errors of 0 or 1 decile, but for one quarter of the city where they are large."""
     areas = grid(side)

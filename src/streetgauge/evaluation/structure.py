@@ -8,7 +8,9 @@ by areas, and that neighbours' errors must not be counted as independent.
 
 from __future__ import annotations
 
+import math
 import zlib
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -42,8 +44,8 @@ PERMUTATIONS = 999
 LOCAL_PERMUTATIONS = 9999
 LOCAL_PERMUTATIONS_OF_MANY = 1999
 MANY = 1000
-CHUNK = 2**20  # areas x permutations at a time: 8 MiB
 LEVEL = 0.05
+NO_TIE = 1e-9  # of two sums
 FEWEST = 8  # areas, below which nothing is reported
 
 
@@ -182,8 +184,9 @@ def moran(
     -------
     dict
         ``value`` (I); ``expected``, -1 / (n - 1); ``p``, two-sided, (1 + the number of permutations
-        whose I is as far from the mean of them all) / (1 + permutations). All None with fewer than
-        8 areas or values that do not vary.
+        whose I is as far from the mean of them all) / (1 + permutations), or of more than 1,000
+        areas what the normal distribution gives that it then follows. All None with fewer than 8
+        areas or values that do not vary.
     """
     value = np.asarray(values, dtype=float)
     n = value.size
@@ -192,22 +195,31 @@ def moran(
     if n < FEWEST or squares <= 1e-12 * max(float(value @ value), 1e-300):
         return {"value": None, "expected": None, "p": None}
     scale = n / weights.sum() / squares
-    found = float(z @ (weights @ z)) * scale
-    drawn = []
-    at_once = max(CHUNK // n, 1)
-    for start in range(0, permutations, at_once):
-        many = min(at_once, permutations - start)
-        shuffled = rng.permuted(np.tile(z, (many, 1)), axis=1).T
-        drawn.append((shuffled * (weights @ shuffled)).sum(0) * scale)
-    sample = np.concatenate(drawn)
+    found = float(z @ (weights @ z) * scale)
+    expected = -1 / (n - 1)
+    if n > MANY:
+        p = math.erfc(abs(found - expected) / _moran_sd(z, weights) / math.sqrt(2))
+        return {"value": found, "expected": expected, "p": p}
+    shuffled = rng.permuted(np.tile(z, (permutations, 1)), axis=1).T
+    sample = (shuffled * (weights @ shuffled)).sum(0) * scale
     middle = sample.mean()
     # Permutations that are the same map again must count, whatever the last bits of a sum.
     far = np.abs(sample - middle) >= abs(found - middle) - 1e-12
-    return {
-        "value": float(found),
-        "expected": -1 / (n - 1),
-        "p": float((1 + far.sum()) / (1 + permutations)),
-    }
+    p = float((1 + far.sum()) / (1 + permutations))
+    return {"value": found, "expected": expected, "p": p}
+
+
+def _moran_sd(z: Floats, weights: csr_array) -> float:
+    """Compute the standard deviation of I over all permutations: Cliff and Ord (1981), 2.28."""
+    n, total = float(len(z)), float(weights.sum())
+    both = weights + weights.T
+    pairs = float((both * both).sum()) / 2
+    sums = float(((weights.sum(0) + weights.sum(1)) ** 2).sum())
+    kurtosis = n * float((z**4).sum()) / float(z @ z) ** 2
+    wide = n * ((n**2 - 3 * n + 3) * pairs - n * sums + 3 * total**2)
+    peaked = kurtosis * ((n**2 - n) * pairs - 2 * n * sums + 6 * total**2)
+    squared = (wide - peaked) / ((n - 1) * (n - 2) * (n - 3) * total**2)
+    return math.sqrt(squared - 1 / (n - 1) ** 2)
 
 
 def error_clusters(error: pd.Series, neighbours: Neighbours, seed: int) -> pd.Series:
@@ -241,9 +253,7 @@ def error_clusters(error: pd.Series, neighbours: Neighbours, seed: int) -> pd.Se
     few = len(value) <= MANY
     permutations = LOCAL_PERMUTATIONS if few else LOCAL_PERMUTATIONS_OF_MANY
     observed = (len(z) - 1) * z * lag / (z * z).sum()
-    p = _local_p(z, weights, observed, permutations, seed)
-    # It is the smaller tail's: of areas that are like their neighbours, the upper one's.
-    alike = np.where(observed > 0, p, np.float32(1))
+    alike = _local_p(z, weights, observed, permutations, seed)
     found = alike <= _threshold(alike)
     for name, where in (("high", (z > 0) & (lag > 0)), ("low", (z <= 0) & (lag <= 0))):
         cluster[joined.areas[found & where]] = name
@@ -253,23 +263,47 @@ def error_clusters(error: pd.Series, neighbours: Neighbours, seed: int) -> pd.Se
 def _local_p(
     z: Floats, weights: csr_array, observed: Floats, permutations: int, seed: int
 ) -> npt.NDArray[np.float32]:
-    """Compute for every area in which tail of chance its I lies, others' values being permuted.
+    """Compute for every area how often I is as large when others' values are permuted.
 
-    The same numbers as esda's, ties included. Without numba, esda takes twice as long to draw them,
-    and half a second to be imported.
+    1 where an area is unlike its neighbours, or that is often so. The same numbers as esda's, ties
+    included, in a fraction of the time: from an area to the next only those sums of draws change
+    that have either of the two, and only ties are computed as esda does it, to the last bit.
     """
     n, counts = len(z), np.diff(weights.indptr)
-    rng, most = np.random.RandomState(seed), counts.max()
-    drawn = np.array([rng.permutation(n - 1)[:most] for _ in range(permutations)])
-    scale = (n - 1) / (z * z).sum()
-    p = np.empty(n, np.float32)
-    for i, count in enumerate(counts):
-        other = drawn[:, :count]
-        others = z[other + (other >= i)]  # of all but this one
+    drawn = _drawn(n - 1, int(counts.max()), permutations, seed)
+    sums = z[drawn + 1].cumsum(axis=0)  # of an area's first draws, [most, permutations]
+    order = np.argsort(drawn, axis=None, kind="stable")
+    ends = np.searchsorted(drawn.ravel()[order], np.arange(n)).tolist()
+    row, column = (each.tolist() for each in np.unravel_index(order, drawn.shape))
+    scale, lag = (n - 1) / (z * z).sum(), weights @ z
+    p = np.ones(n, np.float32)
+    for i, count in enumerate(counts.tolist()):
+        # Of all others: draw d is the d-th area before this one, the one after d from it on.
+        for each in range(ends[i - 1], ends[i]) if i else ():
+            sums[row[each] :, column[each]] += z[i - 1] - z[i]
+        if observed[i] <= 0:
+            continue
+        as_here = counts[i] * lag[i]
+        slack = NO_TIE * max(abs(as_here), 1)
+        tails = [np.count_nonzero(sums[count - 1] < as_here - slack)]
+        tails += [np.count_nonzero(sums[count - 1] > as_here + slack)]
+        if min(tails) > LEVEL * permutations:  # whatever the ties
+            continue
+        ties = np.flatnonzero(np.abs(sums[count - 1] - as_here) <= slack)
+        other = drawn[:count, ties].T
         own = weights.data[weights.indptr[i] : weights.indptr[i + 1]]
-        larger = int((z[i] * (others @ own) * scale >= observed[i]).sum())
+        others = z[other + (other >= i)]
+        tied = int((z[i] * (others @ own) * scale >= observed[i]).sum())
+        larger = tails[int(z[i] > 0)] + tied
         p[i] = (min(larger, permutations - larger) + 1) / (permutations + 1)
     return p
+
+
+@lru_cache(maxsize=64)  # of an outcome and its areas, in either kind of folds
+def _drawn(others: int, most: int, permutations: int, seed: int) -> npt.NDArray[np.int64]:
+    """Draw so many of an area's others for every permutation: [most, permutations]."""
+    rng = np.random.RandomState(seed)
+    return np.array([rng.permutation(others)[:most] for _ in range(permutations)]).T.copy()
 
 
 def _threshold(p: npt.NDArray[np.float32]) -> float:

@@ -242,6 +242,7 @@ def fit_learner(
     InputError
         As `fit_model`; or an outcome has a label in fewer than two areas.
     """
+    data = replace(data, areas=_in_order(data.areas))
     if start is not None and settings.tune == "correction":
         with enough_memory(TRAINING):
             return _corrected(start, data, split, settings, seed)
@@ -275,6 +276,7 @@ def learner_calibration_scores(
     rows : array of int64, shape [n]
     score : array of float64, shape [n, M]
     """
+    data = replace(data, areas=_in_order(data.areas))
     if isinstance(model, StackModel) and model.corrections:
         source = replace(model, corrections=model.corrections[:-1])
         found = _correct(source, data, split, settings, seed)
@@ -284,6 +286,14 @@ def learner_calibration_scores(
     fit = _Fit(data, split, settings, seed, model.network)
     rows = fit.inner_rows(len(fit.pool))
     return rows, model.combined(fit.inner_locations(rows)).score
+
+
+def _in_order(areas: NDArray[Any]) -> Rows:
+    """Number areas in the order of their names, which are slow to compare; -1 where there is none.
+
+    What is trained does not depend on the names themselves.
+    """
+    return pd.factorize(areas, sort=True)[0].astype(np.int64)
 
 
 def _correct(
@@ -448,10 +458,10 @@ class _Fit:
         labels among the others.
         """
         found = []
-        codes = pd.Index(self.codes)  # of texts, NumPy would compare each with each
         for training, held in self.inner_parts:
             held = held[np.isin(held, self.bags.rows)]
-            others = codes.isin(self.data.areas[training]) & ~codes.isin(self.data.areas[held])
+            others = np.isin(self.codes, self.data.areas[training])
+            others &= ~np.isin(self.codes, self.data.areas[held])
             enough = (~np.isnan(self.labels[others])).sum(axis=0).min(initial=len(others)) >= 2
             if len(held) and enough:
                 found.append((held, {name: self._regress(name, others) for name in self.names}))
@@ -469,16 +479,15 @@ class _Fit:
         """Weigh the learners by the areas that were held out from them."""
         shape = (self._count, *self.labels.shape)
         predicted = np.full(shape, np.nan)
-        code = {area: a for a, area in enumerate(self.codes.tolist())}
         for held, regressions in self._inner:
-            areas = np.array([code[area] for area in np.unique(self.data.areas[held]).tolist()])
+            areas = np.searchsorted(self.codes, np.unique(self.data.areas[held]))
             maps = [each[areas] for each in self.maps]
             for s, (name, regression) in enumerate(regressions.items(), shape[0] - len(self.names)):
                 predicted[s, areas] = regression.expected(self._maps_of(name, maps))
         if self.network is not None:
             rows, score = self._network_scores
             known = np.isin(rows, self.bags.rows)
-            area = np.array([code[each] for each in self.data.areas[rows[known]].tolist()], int)
+            area = np.searchsorted(self.codes, self.data.areas[rows[known]])
             total = np.zeros(shape[1:])
             np.add.at(total, area, score[known])
             count = np.bincount(area, minlength=shape[1])[:, None]
