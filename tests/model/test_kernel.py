@@ -243,6 +243,23 @@ def test_sums_of_shared_maps_are_the_kernels_of_their_joined_vectors(
         assert axes @ found.pull == pytest.approx(pull)
 
 
+@pytest.mark.parametrize("areas", [30, 200])
+def test_without_variance_the_expected_deciles_and_the_evidence_are_the_same(areas):
+    rng = np.random.default_rng(3)
+    maps = [rng.normal(1, 1, (areas, width)).astype(np.float32) for width in (40, 7, 1)]
+    labels = np.clip(np.round(maps[0][:, :2] * 2 + rng.normal(5, 1, (areas, 2))), 1, 10)
+    labels = labels.astype(np.float64)
+    labels[:5, 1] = np.nan
+    kernels, shares = [(0, 1), (0,), (1,), (2,)], [(0.3, 0.7), (1.0,), (1.0,), (1.0,)]
+    given = (maps, labels, rng.uniform(0.5, 2, areas), kernels, shares)
+    regress = gaussian_process.regress
+    whole, plain = regress(*given), regress(*given, variance=False)
+    assert not any(kernel.axes.shape[1] for kernel in plain.kernels)
+    np.testing.assert_allclose(plain.expected(maps), whole.expected(maps), rtol=1e-6)
+    np.testing.assert_allclose(plain.evidence, whole.evidence, rtol=1e-9)
+    np.testing.assert_allclose(plain.noise, whole.noise, rtol=1e-9)
+
+
 def test_a_location_without_weight_is_not_used_and_one_of_weight_two_counts_twice():
     world = small()
     weight = np.ones(len(world.area))

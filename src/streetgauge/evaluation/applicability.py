@@ -10,6 +10,8 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from streetgauge.io.tables import is_among
+
 __all__ = [
     "AreaOfApplicability",
     "is_outside_aoa",
@@ -190,9 +192,9 @@ def assess_applicability(
     values = features.sort_index()
     for fold, rows in tested[tested["fold"] > 0].groupby("fold"):
         known = values.index[
-            values.index.isin(training_areas.loc[training_areas["fold"] == fold, "area"])
+            is_among(values.index, training_areas.loc[training_areas["fold"] == fold, "area"])
         ]
-        query = values.index[values.index.isin(rows["area"])]
+        query = values.index[is_among(values.index, rows["area"])]
         if len(known) < 2 * NEAREST or not len(query):
             continue
         dissimilarity = AreaOfApplicability.of(values.loc[known].to_numpy()).dissimilarity_index(

@@ -398,6 +398,7 @@ def _regressed(
         np.ones(len(labels)),
         kernels,
         shares,
+        variance=False,
     )
     return fitted.expected([each[asked] for each in maps])
 

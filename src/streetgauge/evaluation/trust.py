@@ -9,6 +9,7 @@ import pandas as pd
 
 from streetgauge.classes import equal_count
 from streetgauge.io.files import read_table
+from streetgauge.io.tables import is_among
 from streetgauge.study.paths import FoldOutputs
 
 __all__ = [
@@ -85,7 +86,7 @@ def add_trust(
     found = dissimilarity.reindex(frame["area"].to_numpy())
     frame["dissimilarity_index"] = found["dissimilarity_index"].to_numpy(float)
     frame["outside_aoa"] = found["outside_aoa"].astype("boolean").array
-    here = boundaries.index[boundaries.index.isin(areas["area"])]
+    here = boundaries.index[is_among(boundaries.index, areas["area"])]
     if "geometry" in boundaries:
         neighbours = Neighbours.of_boundaries(boundaries.loc[here])
     else:

@@ -290,6 +290,8 @@ def fit_kernels(
     labels: Floats,
     weight: Floats,
     kernels: Sequence[tuple[str, ...]],
+    *,
+    variance: bool = True,
 ) -> Regression:
     """Fit Gaussian processes to embedded areas, with kernels given by the names of their maps.
 
@@ -297,7 +299,7 @@ def fit_kernels(
     ----------
     embedding : Embedding or JointEmbedding
         What embedded them.
-    maps, labels, weight
+    maps, labels, weight, variance
         As for `regress`.
     kernels : sequence of tuple of str
         Of one source; of several they are made of these.
@@ -311,4 +313,4 @@ def fit_kernels(
         kernels, prior = embedding.kernels(kernels)
     names = embedding.maps
     parts = [[names.index(name) for name in kernel] for kernel in kernels]
-    return regress(maps, labels, weight, parts, prior=prior)
+    return regress(maps, labels, weight, parts, prior=prior, variance=variance)

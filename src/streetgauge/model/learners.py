@@ -289,7 +289,7 @@ def learner_calibration_scores(
 
 
 def _in_order(areas: NDArray[Any]) -> Rows:
-    """Number areas in the order of their names, which are slow to compare; -1 where there is none.
+    """Give areas numbers in the order of their names, slow to compare themselves; -1 for none.
 
     What is trained does not depend on the names themselves.
     """
@@ -464,7 +464,8 @@ class _Fit:
             others &= ~np.isin(self.codes, self.data.areas[held])
             enough = (~np.isnan(self.labels[others])).sum(axis=0).min(initial=len(others)) >= 2
             if len(held) and enough:
-                found.append((held, {name: self._regress(name, others) for name in self.names}))
+                regressions = {n: self._regress(n, others, variance=False) for n in self.names}
+                found.append((held, regressions))
         return found
 
     @cached_property
@@ -504,12 +505,11 @@ class _Fit:
             stack = replace(stack, shift=shift, slope=slope)
         return stack
 
-    def _regress(self, name: str, areas: NDArray[np.bool_]) -> Regression:
+    def _regress(self, name: str, areas: NDArray[np.bool_], *, variance: bool = True) -> Regression:
         """Fit Gaussian processes to some of the areas."""
         maps = [each[areas] for each in self._maps_of(name, self.maps)]
-        return fit_kernels(
-            self._embedding_of(name), maps, self.labels[areas], self.weight[areas], _KERNELS[name]
-        )
+        given = (self.labels[areas], self.weight[areas], _KERNELS[name])
+        return fit_kernels(self._embedding_of(name), maps, *given, variance=variance)
 
     def _maps_of(
         self, name: str, maps: Sequence[NDArray[np.float32]]

@@ -56,6 +56,7 @@ from streetgauge.evaluation.trust import add_trust, calibration_set, trust_lines
 from streetgauge.features.area_means import feature_table
 from streetgauge.features.store import FeatureStore
 from streetgauge.io.files import read_metadata, read_table, write_json, write_table
+from streetgauge.io.tables import is_among
 from streetgauge.locations import read_areas
 from streetgauge.model.training_data import deciles, study_class_counts
 from streetgauge.pipeline.features import simulated
@@ -163,7 +164,7 @@ class _StudyAreas:
     def location_means(self) -> pd.DataFrame | None:
         """Mean positions of the locations that have features, in every fold the same."""
         splits = read_table(own_outputs(self.study).splits, columns=["location_id"])
-        used = self.locations["location_id"].isin(splits["location_id"])
+        used = is_among(self.locations["location_id"], splits["location_id"])
         return location_means(self.boundaries, self.locations[used])
 
     @cached_property

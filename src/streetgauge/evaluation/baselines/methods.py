@@ -16,6 +16,7 @@ from streetgauge.evaluation.baselines.folds import Chance, Folds, Method, middle
 from streetgauge.evaluation.baselines.placements import BetterPlaced, Placements
 from streetgauge.evaluation.baselines.ridge import Ridge, RidgeAndKriging, smooth_columns
 from streetgauge.evaluation.baselines.spatial import Kriging, Nearest
+from streetgauge.io.tables import is_among
 
 if TYPE_CHECKING:
     import geopandas as gpd
@@ -222,7 +223,7 @@ class Baselines:
         if training_areas is not None:
             once = training_areas.drop_duplicates("area").set_index("area")
             known = once["decile"].astype("float64")
-            labels = pd.concat([labels, known[~known.index.isin(labels.index)]])
+            labels = pd.concat([labels, known[~is_among(known.index, labels.index)]])
         labels = labels.sort_index()
         rng = np.random.default_rng([self.seed, zlib.crc32(outcome.encode())])
         folds, tested, result = Folds(actual, fold, training_areas), actual.notna(), []

@@ -10,6 +10,7 @@ import pandas as pd
 
 from streetgauge.evaluation.baselines.folds import Floats, LRUCache, Method
 from streetgauge.evaluation.baselines.spatial import Mask, Rows, nearest_others
+from streetgauge.io.tables import is_among
 
 __all__ = ["BetterPlaced", "Placements"]
 
@@ -63,7 +64,7 @@ class Placements:
 
     def _weights(self, areas: pd.Index) -> _Neighbours:
         """Which areas have a position, and of each placement their nearest others."""
-        known = areas.isin(next(iter(self.coordinates.values())).dropna().index)
+        known = is_among(areas, next(iter(self.coordinates.values())).dropna().index)
         if known.sum() < 2:
             return known, []
         return known, [

@@ -11,6 +11,7 @@ from __future__ import annotations
 from streetgauge.io.tables.cells import (
     MISSING_MARKS,
     as_codes,
+    is_among,
     refuse_numbers,
     refuse_repeated,
     require_columns,
@@ -40,6 +41,7 @@ __all__ = [
     "choose_sheet",
     "find_header",
     "forget_sheets",
+    "is_among",
     "read_columns",
     "read_header",
     "read_sheets",

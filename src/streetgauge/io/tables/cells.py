@@ -9,6 +9,7 @@ from contextlib import suppress
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
 from streetgauge.errors import InputError, closest
@@ -17,6 +18,7 @@ from streetgauge.io.tables.workbook import UNKNOWN_FORMULA
 __all__ = [
     "MISSING_MARKS",
     "as_codes",
+    "is_among",
     "refuse_numbers",
     "refuse_repeated",
     "require_columns",
@@ -30,6 +32,25 @@ _MARKS = (
 MISSING_MARKS = frozenset(["", UNKNOWN_FORMULA, *_MARKS.split()])
 _USUAL = r"^-?(?:[0-9]+|[0-9]{1,3}(?:,[0-9]{3})+)(?:\.[0-9]+)?$"
 _NUMBER = re.compile(r"[+-]?(?:\d+|\d{1,3}(?:,\d{3})+)?(?:\.\d*)?(?:[eE][+-]?\d+)?")
+
+
+def is_among(
+    keys: pd.Series | pd.Index, others: pd.Series | pd.Index | npt.NDArray[Any]
+) -> npt.NDArray[np.bool_]:
+    """Tell which texts are among others; pandas' own `isin` makes an object of each of these.
+
+    Examples
+    --------
+    >>> is_among(pd.Index(["a", "b"]), pd.Index(["b", "c"])).tolist()
+    [False, True]
+    """
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    if keys.dtype != "str":
+        return np.asarray(keys.isin(others))
+    own, among = (pa.array(pd.Series(each), pa.large_string()) for each in (keys, others))
+    return np.asarray(pc.is_in(own, value_set=among))
 
 
 def to_numbers(texts: pd.Series, subject: object, *, currency: str = "£$€") -> pd.Series:
