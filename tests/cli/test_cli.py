@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import re
 import subprocess
@@ -382,12 +383,19 @@ def test_training_that_diverges_says_so(refuse: Refuse, plain: Path) -> None:
     assert "diverge" in refuse("run", plain)
 
 
-@pytest.mark.parametrize("said", ["Cannot allocate memory (os error 12)", ""])
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (MemoryError("Cannot allocate memory (os error 12)"), "(os error 12)"),
+        (MemoryError(), ""),
+        (OSError(errno.ENOMEM, "Cannot allocate memory"), "Cannot allocate memory"),
+    ],
+)
 def test_memory_that_ends_anywhere_is_one_sentence_with_what_to_lower(
-    refuse: Refuse, plain: Path, monkeypatch: pytest.MonkeyPatch, said: str
+    refuse: Refuse, plain: Path, monkeypatch: pytest.MonkeyPatch, error: Exception, said: str
 ) -> None:
     def fail(*_: object, **__: object) -> None:
-        raise MemoryError(said)
+        raise error
 
     monkeypatch.setattr("streetgauge.pipeline.train.write_table", fail)
     edit(plain / "study.toml", "epochs = 5", "epochs = 1")

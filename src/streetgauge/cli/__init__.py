@@ -107,11 +107,12 @@ def main() -> None:
         Screen(machine=machine).error(str(missing_torch()))
         raise SystemExit(2) from None
     except MemoryError as error:  # wherever; training and predicting have sentences of their own
-        message = " ".join(str(error).split())
-        found = f"it does not suffice ({message})" if message else "it does not suffice"
-        Screen(machine=machine).error(str(InputError("memory", found, LOWER)))
+        Screen(machine=machine).error(str(_too_little_memory(error)))
         raise SystemExit(2) from None
     except OSError as error:
+        if error.errno == errno.ENOMEM:
+            Screen(machine=machine).error(str(_too_little_memory(error)))
+            raise SystemExit(2) from None
         subject = error.filename or "the system"
         reason = error.strerror or str(error)
         Screen(machine=machine).error(f"{subject}: {reason[0].lower() + reason[1:]}.")
@@ -119,6 +120,12 @@ def main() -> None:
         fixable = (PermissionError, IsADirectoryError, NotADirectoryError, FileNotFoundError)
         named = isinstance(error, (*fixable, FileExistsError))
         raise SystemExit(2 if named or error.errno == errno.ENAMETOOLONG else 1) from None
+
+
+def _too_little_memory(error: Exception) -> InputError:
+    message = " ".join(str(error).split())
+    found = f"it does not suffice ({message})" if message else "it does not suffice"
+    return InputError("memory", found, LOWER)
 
 
 def _require_utf8(words: list[str]) -> None:

@@ -281,4 +281,12 @@ def mapped(
     dataset, offset = _whole(path, file, name)
     if dataset.shape != shape or dataset.dtype != kind:
         raise _laid_out_otherwise(path, name)
-    return np.memmap(path, dtype=kind, mode="r", offset=offset, shape=shape)
+    try:
+        return np.memmap(path, dtype=kind, mode="r", offset=offset, shape=shape)
+    except OSError as error:
+        if error.errno != errno.ENOMEM:
+            raise
+        size = prod(shape) * kind.itemsize / 2**30
+        found = f"this process may not address its {size:,.1f} GiB of {name}"
+        step = "raise the limit (`ulimit -v`): memory need not hold them, they are read in parts"
+        raise InputError(path, found, step) from None
