@@ -158,7 +158,7 @@ STAGES = (
     ),
     Stage(
         "areas",
-        7,
+        8,
         ("areas", "locations", "folds", "evaluation", "deciles", "seed"),
         lambda s: (
             *(s.predictions, s.folds, s.splits, s.locations, s.outcomes, s.area_features),
