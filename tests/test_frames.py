@@ -152,8 +152,8 @@ def test_views_of_a_location_are_one_sample_and_values_may_be_by_location_or_gro
         ({"groups": ["A"] * 5}, "groups: it has 5 values and X 90 rows"),
         ({"y": ["low", "mid", "high"] * 30}, r"order of its classes \(low, mid, high.* classes="),
         ({"y": np.linspace(0, 1, 90)}, "measured values, not classes; cut them into classes"),
-        ({"X": np.full((90, 2), np.nan)}, "X, row 0: it has a value that is no finite number"),
-        ({"coordinates": np.full((90, 2), 4e5)}, "they are no degrees"),
+        ({"X": np.full((90, 2), np.nan)}, "X, row 0: it has a value that is not a finite number"),
+        ({"coordinates": np.full((90, 2), 4e5)}, "they are not degrees"),
         ({"classes": [0, 1]}, r"y: 2 is none of classes=\[0, 1\]"),
     ],
 )

@@ -4,7 +4,7 @@ Values are laid out in order and the row of them is cut into parts of equal coun
 together: all of them go where one position of theirs falls, the ``lowest`` or the ``middle`` of
 those that they take up. The lowest is the rule of `pandas.qcut`, by which official statistics are
 cut in Suel et al. (2019); the middle favours neither side, which is right for predictions, where a
-tie tells nothing about which of the classes it touches is meant.
+tie shows nothing about which of the classes it touches is meant.
 """
 
 from __future__ import annotations

@@ -82,7 +82,7 @@ def visible(text: str) -> str:
     r"""Write signs that a terminal would act on, or could not show, as escapes.
 
     Line ends, other control characters, marks that turn the direction of text, and the bytes of a
-    file's name that are no UTF-8, as Python has them in a string.
+    file's name that are not UTF-8, as Python has them in a string.
 
     Examples
     --------
@@ -139,7 +139,7 @@ def summary(error: object, limit: int = 200) -> str:
 def _visible_sign(sign: str) -> str:
     if sign.isprintable() or sign in _JOINERS or unicodedata.category(sign) == "Zs":
         return sign
-    if "\udc80" <= sign <= "\udcff":  # a byte that is no UTF-8, see PEP 383
+    if "\udc80" <= sign <= "\udcff":  # a byte that is not UTF-8, see PEP 383
         return f"\\x{ord(sign) - 0xDC00:02x}"
     return sign.encode("unicode_escape").decode("ascii")
 

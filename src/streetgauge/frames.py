@@ -323,7 +323,7 @@ def _rows_of(X: Any) -> pd.DataFrame:
     if not isinstance(X, pd.DataFrame):
         array = np.asarray(X)
         if array.ndim not in (2, 3) or not array.size:
-            raise InputError("X", f"it has the shape {array.shape}", "give [n, features]")
+            raise InputError("X", f"its shape is {array.shape}", "give [n, features]")
         ids = np.repeat([f"{i:08d}" for i in range(len(array))], array.shape[1:-1] or 1)
         X = pd.DataFrame(array.reshape(-1, array.shape[-1]), ids)
     ids = X.index.get_level_values(0)
@@ -337,7 +337,9 @@ def _rows_of(X: Any) -> pd.DataFrame:
     wrong = ~np.isfinite(values).all(axis=1)
     if wrong.any():
         row = int(np.argmax(wrong))
-        raise InputError(f"X, row {row}", "it has a value that is no finite number", "drop the row")
+        raise InputError(
+            f"X, row {row}", "it has a value that is not a finite number", "remove the row"
+        )
     return frame
 
 
@@ -431,7 +433,7 @@ def _positions(coordinates: Any, rows: pd.DataFrame) -> pd.DataFrame | None:
     table = pd.DataFrame({k: _by_location(v, "coordinates", rows, None) for k, v in found.items()})
     if not (table["lat"].abs().max() <= 90 and table["lon"].abs().max() <= 180):
         step = "give latitude and longitude in degrees, or points with a coordinate system"
-        raise InputError("coordinates", "they are no degrees", step)
+        raise InputError("coordinates", "they are not degrees", step)
     return table
 
 
@@ -445,7 +447,7 @@ def _write_study(
 ) -> None:
     """Write a study of tables: what `evaluate` was given."""
     if (place / "study.toml").exists():
-        raise InputError(place, "there is a study in it", "take another directory")
+        raise InputError(place, "there is a study in it", "choose another directory")
     from streetgauge.io.files import write_table, write_text
 
     sizes = {name: len(scale) for name, scale in scales.items()}
@@ -613,7 +615,7 @@ def _numbers(areas: pd.DataFrame, column: str) -> pd.Series:
         raise InputError("areas", f"there is no column {column!r}", closest(column, areas.columns))
     values = pd.to_numeric(areas[column], errors="coerce").astype("float64")
     if values.isna().all():
-        raise InputError(f"column {column!r}", "it holds no numbers", "take another")
+        raise InputError(f"column {column!r}", "it holds no numbers", "choose another")
     return values
 
 

@@ -257,7 +257,7 @@ def test_what_cannot_be_compared_is_one_sentence(
     table = pd.read_csv(second / "features.csv")
     table.assign(f4=0.5).to_csv(second / "features.csv", index=False)
     make(run, second)
-    assert "5 features a view, and the bundle knows 4" in refuse("change", first, second)
+    assert "5 features a view, and the bundle was trained on 4" in refuse("change", first, second)
     assert not (first / "change.parquet").exists()
 
 

@@ -140,7 +140,7 @@ def test_where_all_or_none_have_images_nothing_is_tested_and_it_says_so() -> Non
 @pytest.mark.parametrize(
     ("value", "reason"),
     [
-        *((each, f"{float(each)} is no number") for each in (-1, 1.5, np.inf)),
+        *((each, f"{float(each)} is not a number") for each in (-1, 1.5, np.inf)),
         (np.nan, "it has no number"),
     ],
 )
@@ -161,7 +161,7 @@ def test_deciles_that_are_none_are_refused() -> None:
 
 def test_a_number_of_people_below_nought_is_refused() -> None:
     images, decile = (pd.Series([1, 2], ["a", "b"]) for _ in range(2))
-    with pytest.raises(InputError, match=r"area 'b': -5\.0 is no number of people"):
+    with pytest.raises(InputError, match=r"area 'b': -5\.0 is not a number of people"):
         measure_coverage(images, decile, people=pd.Series([3.0, -5.0], ["a", "b"]))
 
 

@@ -200,9 +200,9 @@ def test_a_curve_that_was_killed_goes_on_and_ends_with_the_same_bytes(
 
 
 def test_bad_wishes_are_one_sentence(refuse: Refuse, study: Path) -> None:
-    assert "1.5 is no share" in refuse("curves", study, "--shares", "1.5")
-    assert "these are no numbers" in refuse("curves", study, "--shares", "a")
-    assert "these are no whole numbers" in refuse("curves", study, "--locations", "1.5")
+    assert "1.5 is not a share" in refuse("curves", study, "--shares", "1.5")
+    assert "these are not numbers" in refuse("curves", study, "--shares", "a")
+    assert "these are not whole numbers" in refuse("curves", study, "--locations", "1.5")
     assert "-1 is too few" in refuse("curves", study, "--locations=-1")
     file = study / "study.toml"
     text = file.read_text("utf-8")

@@ -144,7 +144,7 @@ def test_targets_are_read_and_reached() -> None:
 
 
 def test_bad_wishes_are_one_sentence(refuse: Refuse, study: Path) -> None:
-    assert "'r' is no target" in refuse("power", study, "--target", "r=0.5")
+    assert "'r' is not a target" in refuse("power", study, "--target", "r=0.5")
     assert "it is a share" in refuse("power", study, "--signal", "2")
     assert "the study has 144 areas" in refuse("power", study, "--areas", "500")
     assert "-2 is too few" in refuse("power", study, "--views=-2")

@@ -386,7 +386,7 @@ def test_the_model_as_it_is_tests_another_city(cities: Path, run: Run, refuse: R
     ("old", "new", "section", "reason"),
     [
         ("[outcomes.illness]", "[outcomes.ill]", "", "outcome 'ill': .*it has income, illness"),
-        ('"f3"]', '"f3", "f4"]', "", "5 features a view, and the bundle knows 4"),
+        ('"f3"]', '"f3", "f4"]', "", "5 features a view, and the bundle was trained on 4"),
         ("", "", 'from = "../nowhere"', "transfer.from: there is no file"),
         ("", "", 'from = "../first"', "transfer.from = .*no bundle; .*model/all"),
         ("", "", 'from = "hf://me/city"', "transfer.from: there is no file"),

@@ -133,7 +133,7 @@ def test_outcomes_of_other_years_are_refused_until_the_lookup_is_named(
     facts = json.loads(run("info", grid / "outcomes.parquet", "--json")[1])
     assert facts["income"]["lookup"]["absent"] == 1
     (grid / "lookup.csv").write_text("Postcode,Name\nAB1,x\n")
-    assert "lookup.csv: this is no lookup" in refuse("outcomes", grid)
+    assert "lookup.csv: this is not a lookup" in refuse("outcomes", grid)
 
 
 def test_a_file_with_codes_of_two_vintages_is_refused(refuse: Refuse, grid: Path) -> None:
@@ -141,7 +141,7 @@ def test_a_file_with_codes_of_two_vintages_is_refused(refuse: Refuse, grid: Path
     text = (grid / "outcomes.csv").read_text(encoding="utf-8")
     (grid / "outcomes.csv").write_text(text + "S01000001,1,1\n", encoding="utf-8")
     sentence = refuse("outcomes", grid)
-    assert "codes of two vintages stand in one file: 'S01000001'" in sentence
+    assert "the file mixes codes of two vintages: 'S01000001'" in sentence
     assert "outcomes.csv" in sentence
 
 

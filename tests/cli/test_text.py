@@ -135,7 +135,7 @@ def test_a_name_that_is_no_utf8_is_refused_before_any_work(tmp_path: Path) -> No
         [sys.executable, "-m", "streetgauge", "run", name], capture_output=True, check=False
     )
     assert done.returncode == 2
-    assert b"bad\\xff: this name has bytes that are no UTF-8; give it another name." in done.stderr
+    assert b"bad\\xff: this name has bytes that are not UTF-8; give it another name." in done.stderr
     assert b"Traceback" not in done.stderr
 
 

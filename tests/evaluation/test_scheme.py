@@ -68,8 +68,8 @@ def test_classes_of_tested_areas_are_counted_once_an_area() -> None:
         ({"unit": "msoa"}, "whole units (msoa) held out at random in 5 folds"),
         (
             {"scheme": "blocks", "block": 2000.0, "buffer": 500.0},
-            "square blocks of 2,000 m held out at random in 5 folds, and nothing learned from "
-            "within 500 m of them",
+            "square blocks of 2,000 m held out at random in 5 folds, and nothing within 500 m "
+            "of them trained on",
         ),
         (
             {"scheme": "blocks", "block": 2000.0, "unit": "msoa"},
@@ -79,7 +79,7 @@ def test_classes_of_tested_areas_are_counted_once_an_area() -> None:
             {"scheme": "leave-one-group-out", "group": "district"},
             "each district held out in turn (5 of them)",
         ),
-        ({"train_size": 0.1}, "areas held out at random in 5 folds; learned from 0.1 of the other "
+        ({"train_size": 0.1}, "areas held out at random in 5 folds; trained on 0.1 of the other "
          "areas"),
     ],
 )  # fmt: skip
@@ -101,10 +101,10 @@ def test_two_folds_are_folds_and_one_part_is_tested_once() -> None:
 @pytest.mark.parametrize(
     ("known", "words"),
     [
-        (0, "a model that learned from none of them"),
-        (18, "a model that learned from 18 of these 36"),
-        (36, "a model that learned from 36 of these 36"),
-        (None, "a model that does not state which areas it learned from"),
+        (0, "a model that was trained on none of them"),
+        (18, "a model that was trained on 18 of these 36"),
+        (36, "a model that was trained on 36 of these 36"),
+        (None, "a model that does not state which areas it was trained on"),
     ],
 )
 def test_areas_that_the_model_was_trained_on_are_a_caution(known: int | None, words: str) -> None:

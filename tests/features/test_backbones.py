@@ -76,7 +76,7 @@ def test_features_cut_at_zero_have_another_name_so_that_they_are_never_taken_for
     assert cut.layer != get_backbone("vgg16-caffe-fc6").layer
     assert get_backbone("vgg16-caffe-fc6-relu", relu=False) == get_backbone("vgg16-caffe-fc6")
     assert get_backbone("vgg16-caffe-fc6", relu=False) == get_backbone("vgg16-caffe-fc6")
-    with pytest.raises(InputError, match="'efficientnet-lite0' has no such choice"):
+    with pytest.raises(InputError, match="'efficientnet-lite0' does not have this option"):
         get_backbone("efficientnet-lite0", relu=True)
 
 
@@ -228,7 +228,7 @@ def test_files_that_are_no_weights_are_one_sentence_and_run_nothing(tmp_path: Pa
     (tmp_path / "vgg16.npy").write_bytes(b"\x93NUMPY")
     for name, reason in (
         ("hostile.pth", "more than tensors"), ("list.pth", "no named tensors"),
-        ("number.pth", "'a' is no tensor"), ("short.safetensors", "damaged"),
+        ("number.pth", "'a' is not a tensor"), ("short.safetensors", "damaged"),
         ("text.pth", "damaged"), ("vgg16.npy", "import-weights"),
     ):  # fmt: skip
         with pytest.raises(InputError, match=rf"{name}: .*{reason}") as error:

@@ -298,7 +298,7 @@ def test_after_a_failure_only_what_was_not_computed_is_asked_for_again(
     ("script", "reason", "held"),
     [
         ([(3, DIED), (2, DIED), *[(0, DIED)] * 3], "RuntimeError a machine died", 5),
-        ([(3, None), *[(0, None)] * 3], "the cluster computes nothing", 3),
+        ([(3, None), *[(0, None)] * 3], "no machine of the cluster computes anything", 3),
         ([(3, DIED), (1, InputError("machine m: /p", "not there"))], "machine m: /p: not there", 4),
     ],
 )

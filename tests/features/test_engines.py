@@ -261,7 +261,9 @@ def test_int8_is_stated_not_refused_and_needs_openvino(openvino: Any, tmp_path: 
     for _ in ("rounded", "cached"):
         again = OpenvinoEngine(record, net, "int8", cache=tmp_path)
         np.testing.assert_array_equal(engine(looks), again(looks))
-    with pytest.raises(InputError, match="torch has none here; pip install openvino nncf"):
+    with pytest.raises(
+        InputError, match="PyTorch has no int8 engine here; pip install openvino nncf"
+    ):
         TorchEngine(record, net, precision="int8")
 
 
@@ -403,7 +405,7 @@ def test_an_onnx_file_without_a_rule_or_of_another_shape_is_one_sentence(onnx_fi
         ("mean = [1, 2]\nstd = [1, 1, 1]", "net.toml: mean"),
         ("mean = [1, 2, 3]\nstd = [1, 1, 0]", r"net.toml: std"),
         ("mean = [1, 2, 3]\nstd = [1, 1, 1]\nsize = 3", "net.toml: size"),
-        ("mean", "net.toml: this is no TOML"),
+        ("mean", "net.toml: this is not TOML"),
         (None, "there is no net.toml next to it; write one with mean"),
     ):
         if content is None:

@@ -320,7 +320,7 @@ def test_a_store_of_other_inputs_is_made_anew(
 def test_a_file_that_is_no_store_is_not_overwritten(folder: Path, tmp_path: Path) -> None:
     path = tmp_path / "a.h5"
     path.write_text("my notes")
-    with pytest.raises(InputError, match="this is no feature store"):
+    with pytest.raises(InputError, match="this is not a feature store"):
         run(folder, path)
     assert path.read_text() == "my notes"
 

@@ -248,5 +248,7 @@ def test_features_of_another_device_are_taken_in_and_not_mixed_with_ours(
     take_in_shards(taken)
     assert FeatureStore.open(path).attributes["device"] == "cuda"  # the cache_key says the truth
     if not torch.cuda.is_available():
-        with pytest.raises(InputError, match="were computed on 'cuda', which this machine has not"):
+        with pytest.raises(
+            InputError, match="were computed on 'cuda', which this machine does not have"
+        ):
             extract_features(taken)

@@ -201,7 +201,7 @@ def altered(path: Path, **attributes: object) -> None:
             r"an unreleased version of streetgauge made it \(format 3; this one reads 4\); "
             r"run the study again with --force\.$",
         ),
-        ("new", "'new' is no format version; run the study again with --force"),
+        ("new", "'new' is not a format version; run the study again with --force"),
     ],
 )
 def test_another_format_version_is_refused_with_one_sentence(
@@ -222,7 +222,7 @@ def test_what_is_no_store_is_refused(tmp_path: Path) -> None:
     with h5py.File(other, "w") as file:
         file["features"] = np.zeros((2, 2, 2))
     for file_path in (text, other):
-        with pytest.raises(InputError, match="this is no feature store"):
+        with pytest.raises(InputError, match="this is not a feature store"):
             FeatureStore.open(file_path)
     with pytest.raises(InputError, match="there is no such file"):
         FeatureStore.open(tmp_path / "nowhere.h5")

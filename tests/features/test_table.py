@@ -217,7 +217,7 @@ def test_of_two_numeric_columns_with_one_name_the_last_is_taken(tmp_path: Path) 
         ("id,view,f\nX,a,1\n", "there is no column 'g'"),
         (
             "id,view,f,g\nX,a,1,2\nY,a,oops,2\n",
-            "row 2: column 'f' holds 'oops', which is no number",
+            "row 2: column 'f' holds 'oops', which is not a number",
         ),
         ("id,view,f,g\nX,a,1,2,3,4\nX,b,1,2\n", "cannot be read as a table"),
         ("id,view,f,g\nX,a,1,2\nX,b,1,2,3\n", "cannot be read as a table: .* line 3"),

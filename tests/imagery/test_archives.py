@@ -113,7 +113,7 @@ def test_what_is_no_plain_image_is_listed_with_its_reason(tmp_path: Path) -> Non
         "1 of its members are archives, which are not opened, e.g. 'inner.tgz'",
         r"1 of its members have names that are not UTF-8, e.g. 'Z\udcff_a.png'",
         r"1 of its members have names with control characters, e.g. 'Z\n_a.png'",
-        "1 of its members stand there twice, of which the first is read, e.g. 'X_a.png'",
+        "1 of its members occur twice, of which the first is read, e.g. 'X_a.png'",
     ):
         assert f"archive 1.tar: {reason}" in reported
     assert len(listing.skipped) == 6

@@ -242,7 +242,7 @@ def test_a_heading_that_is_no_number_is_never_north(words: str) -> None:
     raw = with_xmp(compass(256), f'<x GPano:PoseHeadingDegrees="{words}"/>')
     (unknown, given) = decode_cuts(raw, [Cut(0, math.nan, 0, 90, 64), Cut(0, 0, 0, 90, 64)])
     assert isinstance(unknown, ImageError)
-    assert unknown.reason == f"the panorama's heading is no number: {words!r}"
+    assert unknown.reason == f"the panorama's heading is not a number: {words!r}"
     assert isinstance(given, np.ndarray)  # the manifest says it
     exif = Image.Exif()
     exif[0x8825] = {16: "T", 17: 90.0}
@@ -315,7 +315,7 @@ def test_of_a_part_of_a_sphere_the_views_that_it_shows_are_cut(
         ((1024, 512, 512, 256, 768, 300), "crop more than there is of a sphere"),
         ((1024, 400, 512, 256, 0, 0), "crop more than there is of a sphere"),
         ((1024, 512, 512, 400, 0, 0), "describe another image than 512 x 200"),
-        ((1024, 512, 512, "many", 0, 0), "CroppedAreaImageHeightPixels is no number: 'many'"),
+        ((1024, 512, 512, "many", 0, 0), "CroppedAreaImageHeightPixels is not a number: 'many'"),
         ((200_000, 100_000, 512, 200, 0, 0), "more than 100,000,000 pixels"),
     ],
 )

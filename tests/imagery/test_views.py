@@ -198,7 +198,7 @@ def test_each_file_that_a_manifest_names_and_that_is_gone_is_named(tmp_path: Pat
 
 
 def test_a_folder_with_nothing_but_a_damaged_archive_is_not_called_empty(tmp_path: Path) -> None:
-    (tmp_path / "bad.tgz").write_bytes(b"this is no archive")
+    (tmp_path / "bad.tgz").write_bytes(b"this is not an archive")
     with pytest.raises(InputError, match=r"nothing here can be read: .*bad\.tgz"):
         find_views(settings(tmp_path / "bad.tgz"), ["X"])
     with pytest.raises(InputError, match=r"nothing here can be read: .*bad\.tgz"):

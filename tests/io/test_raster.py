@@ -35,7 +35,7 @@ def test_what_is_no_geotiff_is_refused_whatever_its_name(tmp_path: Path, content
     file = tmp_path / "a.tif"
     file.write_text(content.format(secret))
     with (
-        pytest.raises(InputError, match="this is no GeoTIFF, whatever its name"),
+        pytest.raises(InputError, match="this is not a GeoTIFF, whatever its name"),
         open_raster(file),
     ):
         pass

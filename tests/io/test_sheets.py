@@ -38,7 +38,7 @@ def read_rows(path: Path) -> list[list[str]]:
 def test_encoding_line_ends_and_gzip_do_not_change_a_cell(
     rows: list[list[str]], end: str, encoding: str, packed: bool, tmp_path: Path
 ) -> None:
-    # One cell that is no valid UTF-8 when written as cp1252, whatever the others are.
+    # One cell that is not a valid UTF-8 when written as cp1252, whatever the others are.
     rows = [["£", "é", "head"], *rows]
     buffer = io.StringIO()
     csv.writer(buffer, lineterminator=end, quoting=csv.QUOTE_ALL).writerows(rows)

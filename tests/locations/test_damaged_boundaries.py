@@ -135,7 +135,7 @@ def test_geoparquet_that_describes_itself_wrongly_is_refused(geo: bytes, tmp_pat
 def test_coordinates_that_are_no_numbers_are_refused(tmp_path: Path) -> None:
     shapes = [SQUARES.geometry[0], shapely.Polygon([(0, 0), (1, 0), (1, float("inf")), (0, 0)])]
     SQUARES.set_geometry(shapes, crs="EPSG:4326").to_parquet(tmp_path / "t.parquet")
-    assert "area 'A2': a coordinate of its boundary is no number" in sentence(
+    assert "area 'A2': a coordinate of its boundary is not a number" in sentence(
         tmp_path / "t.parquet"
     )
 

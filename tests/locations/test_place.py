@@ -229,7 +229,7 @@ def test_an_area_that_a_directory_does_not_know_is_refused_with_what_is_close(
         ("", "areas: give 'file', or 'place' with a postcode directory"),
         ('place = ["London"]\ncode = "x"', "areas: 'code' goes with 'file', and there is none"),
         ('file = "a.gpkg"\nname = "x"', "areas: 'name' needs 'code'"),
-        ('file = "a.gpkg"\ncode = "c"\nbbox = [1, 50, 0, 51]', "is no box: give west, south"),
+        ('file = "a.gpkg"\ncode = "c"\nbbox = [1, 50, 0, 51]', "is not a box: give west, south"),
         ('place = ["London"]', "[areas] names no file, which only a postcode directory can stand"),
     ],
 )

@@ -119,10 +119,10 @@ def test_parquet_points_are_the_same(tmp_path: Path) -> None:
         (
             {},
             {"crs": "EPSG:4326"},
-            "row 2: north 175000.0, east 515000 is no position in EPSG:4326",
+            "row 2: north 175000.0, east 515000 is not a position in EPSG:4326",
         ),
         ({"north": 1, "east": 1}, {}, "none of its 5 points lies in an area"),
-        ({}, {"crs": "Mars"}, "locations.crs = 'Mars': this is no coordinate system"),
+        ({}, {"crs": "Mars"}, "locations.crs = 'Mars': this is not a coordinate system"),
         ({}, {"lat": "nord"}, "no column 'nord' (setting 'lat'); did you mean 'north'"),
     ],
 )

@@ -120,7 +120,7 @@ def test_boundaries_without_a_coordinate_system_are_refused(tmp_path: Path) -> N
     [
         (pd.concat([SQUARES, SQUARES.iloc[[1]]]), "rows 2 and 4: area 'A1' appears more than once"),
         (SQUARES.assign(code=["B2", None, "B1"]), "row 2: there is no code in column 'code'"),
-        (SQUARES.set_geometry(SQUARES.centroid), "area 'A1': it is no polygon"),
+        (SQUARES.set_geometry(SQUARES.centroid), "area 'A1': it is not a polygon"),
         (
             SQUARES.set_geometry([SQUARES.geometry[0], None, SQUARES.geometry[2]]),
             "area 'A1': it has no boundary",
@@ -189,12 +189,12 @@ def test_geojson_in_metres_counts_as_degrees_only_where_it_can_be(tmp_path: Path
     shifted.set_crs(None, allow_override=True).to_file(path, engine="pyogrio")
     with pytest.raises(InputError) as error:
         read_areas(settings(path))
-    assert "count as EPSG:4326, but their coordinates (530000, 180000) are no degrees" in str(
+    assert "count as EPSG:4326, but their coordinates (530000, 180000) are not degrees" in str(
         error.value
     )
     assert "set 'areas.crs'" in str(error.value)
     assert read_areas(settings(path, crs="EPSG:27700")).crs == "EPSG:27700"
-    with pytest.raises(InputError, match="are no degrees; write the system they are in"):
+    with pytest.raises(InputError, match="are not degrees; write the system they are in"):
         read_areas(settings(path, crs="EPSG:4258"))
 
 

@@ -88,9 +88,9 @@ def test_a_table_alone_in_a_zip_is_read_in_place(tmp_path: Path) -> None:
             "in column 'area'; keep one",
         ),
         ({"area": "Z9"}, {}, "none of its areas is one of the study's: column 'area' has 'Z9'"),
-        ({"lat": "100"}, {}, "row 2: lat 100, lon 0 is no position in EPSG:4326"),
+        ({"lat": "100"}, {}, "row 2: lat 100, lon 0 is not a position in EPSG:4326"),
         ({}, {"area": "aera"}, "no column 'aera' (setting 'area'); did you mean 'area'?"),
-        ({}, {"crs": "x"}, "locations.crs = 'x': this is no coordinate system"),
+        ({}, {"crs": "x"}, "locations.crs = 'x': this is not a coordinate system"),
     ],
 )
 def test_what_is_wrong_in_a_table_is_named(

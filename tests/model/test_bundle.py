@@ -156,7 +156,7 @@ def test_an_empty_folder_is_no_bundle(tmp_path: Path) -> None:
             r"an unreleased version of streetgauge made it \(format 3; this one reads 4\); "
             "run the study again",
         ),
-        ({"format_version": "new"}, "'new' is no format version; run the study again"),
+        ({"format_version": "new"}, "'new' is not a format version; run the study again"),
         ({"dimension": 9}, r"network\.direct\.weight.*\(10, 8, 1\).*\(10, 9, 1\)"),
         ({"outcomes": ["income"]}, "has shape"),
         ({"settings": {"network": "port-2020"}}, r"network\.direct.* needs None"),
@@ -367,7 +367,10 @@ def test_features_of_another_backbone_are_refused_with_what_would_do(bundle: Bun
     assert b.compare("s.h5", **same, transform='{"crop":  224}') == []
     for given, reason in (
         ({"backbone": "vgg16"}, "come from 'vgg16'.*extract them with 'lite', or take a bundle"),
-        ({"dimension": 9}, "9 features a view, and the bundle knows 8; extract them with 'lite'"),
+        (
+            {"dimension": 9},
+            "9 features a view, and the bundle was trained on 8; extract them with 'lite'",
+        ),
         ({"weights_sha256": "1" * 64}, "other weights here .sha256 111111111111"),
         ({"views": ("1", "2")}, "views are 1, 2, and the bundle was trained on a, b, c"),
     ):

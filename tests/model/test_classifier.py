@@ -310,8 +310,8 @@ def test_features_that_are_no_numbers_are_named(
         ({}, {"groups": ["a", "b"]}, "inconsistent numbers of samples"),
         ({}, {"sample_weight": np.r_[1.0, np.zeros(239)]}, "of one group"),
         ({}, {"sample_weight": -np.ones(240)}, "[Nn]egative"),
-        ({"n_views": 0}, {}, "n_views=0 is no number of views"),
-        ({"validation": 1.5}, {}, "validation=1.5 is no share"),
+        ({"n_views": 0}, {}, "n_views=0 is not a number of views"),
+        ({"validation": 1.5}, {}, "validation=1.5 is not a share"),
         ({"epochs": 0}, {}, "epochs=0 cannot be used: .*greater than or equal to 1"),
         ({"network": "resnet"}, {}, "network='resnet' cannot be used"),
         ({"head": "binomal"}, {}, "head='binomal' cannot be used"),
@@ -332,7 +332,7 @@ def test_what_cannot_be_used_is_a_value_error_of_one_sentence(
 def test_a_class_that_only_the_validation_part_has_is_reported(make_world: Any) -> None:
     world = make_world(n_areas=10)  # an area of each class
     alone = BinomialOrdinalClassifier(**ALONE)
-    with pytest.warns(UserWarning, match="is only in the groups that decide when to stop"):
+    with pytest.warns(UserWarning, match="occurs only in the groups that decide when to stop"):
         alone.fit(world.features, world.deciles[:, 0], groups=world.areas)
     together = BinomialOrdinalClassifier(**QUICK)  # what stops one trains the other
     with warnings.catch_warnings(action="error", category=UserWarning):
@@ -428,7 +428,7 @@ def test_another_number_of_features_or_views_is_seen(make_world: Any) -> None:
         model.predict(world.features[:, :, :5])
 
 
-@pytest.mark.filterwarnings("ignore:class .* is only in the groups that decide when to stop")
+@pytest.mark.filterwarnings("ignore:class .* occurs only in the groups that decide when to stop")
 def test_groups_and_weights_find_their_way_through_cross_validation(make_world: Any) -> None:
     world = make_world()
     weight = np.random.default_rng(0).integers(0, 3, 240).astype(float)

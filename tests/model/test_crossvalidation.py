@@ -352,7 +352,7 @@ def test_history_is_json_also_without_a_validation_part(world: Any, tmp_path: Pa
     run(world, tmp_path, settings=settings, splits=splits)
 
     def refuse(constant: str) -> None:
-        raise AssertionError(f"{constant} is no JSON")
+        raise AssertionError(f"{constant} is not JSON")
 
     lines = (tmp_path / "history.jsonl").read_text().splitlines()
     said = [json.loads(line, parse_constant=refuse) for line in lines]

@@ -142,7 +142,7 @@ def test_cumulative_links_start_with_equally_probable_classes_and_keep_their_ord
 def test_far_from_its_class_a_cumulative_link_still_says_which_way_to_go() -> None:
     h = torch.full((1, 1, 1), -60.0, requires_grad=True)
     theirs = output_layers.CLM(10, "logit")
-    assert theirs(h[0])[0, 4] == 0  # its logarithm is no number
+    assert theirs(h[0])[0, 4] == 0  # its logarithm is not a number
     head = CumulativeLink(10, 1)
     head.loss(h, torch.tensor([[5.0]])).sum().backward()
     assert h.grad is not None

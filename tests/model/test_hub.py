@@ -324,7 +324,7 @@ def test_a_file_that_is_not_as_large_as_the_hub_states_is_one_sentence(
         answer(self, status, body, (headers or {}) | stated)
 
     server.answer = enormous  # type: ignore[method-assign]
-    with pytest.raises(InputError, match="hf://me/city: the Hub did not do it") as caught:
+    with pytest.raises(InputError, match="hf://me/city: the Hub refused") as caught:
         from_hub("hf://me/city", cache=tmp_path)
     assert "\n" not in str(caught.value)
     assert not [*tmp_path.rglob("snapshots/*/weights.safetensors")]
@@ -334,7 +334,7 @@ def test_a_file_that_is_not_as_large_as_the_hub_states_is_one_sentence(
 def test_what_is_not_there_is_one_sentence(
     address: str, server: type[Server], tmp_path: Path
 ) -> None:
-    with pytest.raises(InputError, match=f"{address}: the Hub did not do it") as caught:
+    with pytest.raises(InputError, match=f"{address}: the Hub refused") as caught:
         from_hub(address, cache=tmp_path)
     assert "\n" not in str(caught.value)
 
@@ -415,5 +415,5 @@ def test_without_the_extra_the_next_step_is_named(
 
 def test_what_the_hub_says_is_repeated_and_an_error_without_words_is_named() -> None:
     said = str(_failed("hf://me/city", ValueError("no such\n  revision"), "look"))
-    assert "the Hub did not do it (no such revision)" in said
-    assert "the Hub did not do it (ValueError)" in str(_failed("it", ValueError(), "look"))
+    assert "the Hub refused (no such revision)" in said
+    assert "the Hub refused (ValueError)" in str(_failed("it", ValueError(), "look"))

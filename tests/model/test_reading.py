@@ -172,10 +172,10 @@ def test_a_feature_that_is_no_number_is_named() -> None:
     features[2, 0, 1] = np.inf
     features[4, 1, 0] = np.nan
     present = np.ones((5, 2), np.bool_)
-    with pytest.raises(InputError, match="row 2, view 1, feature 2: inf is no finite number"):
+    with pytest.raises(InputError, match="row 2, view 1, feature 2: inf is not a finite number"):
         Standardisation.of(features, present, np.arange(5))
     present[2, 0] = False
-    with pytest.raises(InputError, match="row 4, view 2, feature 1: nan is no finite number"):
+    with pytest.raises(InputError, match="row 4, view 2, feature 1: nan is not a finite number"):
         Standardisation.of(features, present, np.arange(5))
     Standardisation.of(features, present, np.arange(4))
 
@@ -205,7 +205,7 @@ def test_a_row_with_no_number_is_named_wherever_it_was_met(
     features[700, 1, 2] = np.nan
     reader = Reader(features, present, None, CPU)
     reader.refuse_non_finite(np.arange(700))
-    with pytest.raises(InputError, match="row 700, view 2, feature 3: nan is no finite number"):
+    with pytest.raises(InputError, match="row 700, view 2, feature 3: nan is not a finite number"):
         reader.refuse_non_finite(np.arange(900))
 
 

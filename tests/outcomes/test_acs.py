@@ -134,7 +134,7 @@ def test_a_share_is_all_but_the_last_over_the_last(tmp_path: Path) -> None:
     assert outcome.missing == {"A3": "column 'all' is 0"}
     assert outcome.provenance["columns"]["value"] == "(a + b) / all"
     path.write_text("code,a,b,all\nA1,9,2,10\n")
-    with pytest.raises(InputError, match=r"row 2, column '\(a \+ b\) / all': 1.1 is no share"):
+    with pytest.raises(InputError, match=r"row 2, column '\(a \+ b\) / all': 1.1 is not a share"):
         read_outcome("o", chosen)
     path.write_text("code,a,b,all\nA1,-9,2,10\n")
     with pytest.raises(InputError, match="row 2, column 'a': -9 is a negative count"):

@@ -215,7 +215,7 @@ def test_columns_of_ones_own_choice_are_added_up_with_ones_own_direction(tmp_pat
     ("before", "after", "reason"),
     [
         ("10,6,4", "10,-6,4", "row 10, column 'Bad health': -6 is a negative count"),
-        ("100,50,30,10,6,4", "9,50,30,10,6,4", "area 'E01000001': 10 .* of 9 .* is no share"),
+        ("100,50,30,10,6,4", "9,50,30,10,6,4", "area 'E01000001': 10 .* of 9 .* is not a share"),
         ("10,6,4", "10,six,4", "row 10, column 'Bad health': 'six' is not a number"),
         (
             '"E01000002",200',

@@ -102,7 +102,7 @@ def test_columns_of_ones_own_choice_are_named_by_cell_code(path: Path) -> None:
         ("F1778", "F1779", r"no column 'F1778', which the denominator .*F1777, F1779, F1782"),
         ("F1782,\n", "F1777,\n", "two columns have the cell code 'F1777'"),
         (LSOAS, "Local Authorities,LA", r"no row is of the level 'lsoa' .*MSOAIZ \(1 rows\)"),
-        ("4,100,6,", "4,9,6,", "area 'E01000001': 10 .F1777 . F1782. of 9 .F1778. is no share"),
+        ("4,100,6,", "4,9,6,", "area 'E01000001': 10 .F1777 . F1782. of 9 .F1778. is not a share"),
         ("4,100,6,", "4,100,-6,", "row 3, column 'F1782': -6 is a negative count"),
         ("E01000002", "E01000001", "rows 3 and 4: area 'E01000001' appears more than once"),
     ],

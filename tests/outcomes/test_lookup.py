@@ -266,14 +266,14 @@ def test_codes_of_two_vintages_in_one_file_are_refused_by_the_lookup(tmp_path: P
     ("text", "reason"),
     [
         ("LSOA11CD,LAD22CD\nE01000001,E06000001\n", "no two of its columns hold codes of areas of"),
-        ("Postcode,Name\nAB1,x\n", "this is no lookup: .* its columns are Postcode, Name"),
+        ("Postcode,Name\nAB1,x\n", "this is not a lookup: .* its columns are Postcode, Name"),
         (
             "from,to,population\nE01000001,E01033801,-4\n",
             "row 2, column 'population': '-4' is no n",
         ),
         (
             "from,to,population\nE01000001,E01033801,\n",
-            "row 2, column 'population': '' is no number",
+            "row 2, column 'population': '' is not a number",
         ),
         ("MSOA11CD,MSOA21CD\nE02000001,E02000001\n", "none of the study's areas: .*'E02000001'"),
     ],

@@ -91,7 +91,7 @@ def test_codes_of_two_vintages_in_one_file_are_refused_naming_one_of_each(
 ) -> None:
     with pytest.raises(InputError) as refused:
         vintages(codes, stated, "t.csv")
-    assert "t.csv: codes of two vintages stand in one file" in str(refused.value)
+    assert "t.csv: the file mixes codes of two vintages" in str(refused.value)
     assert reason in str(refused.value)
 
 

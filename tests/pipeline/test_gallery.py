@@ -113,7 +113,7 @@ def test_without_a_licence_no_image_is_shown_and_it_is_reported(tmp_path, imager
     gallery = gallery_of(study)
     assert shown(gallery) == set()
     assert gallery.note == (
-        "No images are shown: the study does not state what allows showing them."
+        "No images are shown: the study states no licence that allows showing them."
     )
 
 

@@ -91,7 +91,7 @@ def test_a_raster_that_cannot_be_used_is_one_sentence(
         file.write(np.zeros((1, 8, 8), np.uint8))
     assert "it has no coordinate system" in refuse("features", study)
     raster.write_text('<VRTDataset rasterXSize="1" rasterYSize="1"/>')
-    assert "this is no GeoTIFF" in refuse("features", study)
+    assert "this is not a GeoTIFF" in refuse("features", study)
     change(study, 'file = "a.tif"', 'file = "a.tif"\nbands = [2, 2]')
     assert "a band is named more than once" in refuse("features", study)
 

@@ -83,8 +83,8 @@ def test_a_network_is_tested_by_every_scheme_and_the_report_says_how(
         ),
         ("ward", 'k = 3\nunit = "ward"', "whole units (ward) held out at random in 3 folds", 36),
         ("group", 'scheme = "leave-one-group-out"\ngroup = "ward"', "each ward held out in", 36),
-        ("buffer", "k = 3\nbuffer = 100.0", "nothing learned from within 100 m of them", 36),
-        ("size", "k = 3\ntrain_size = 0.5", "learned from 0.5 of the other areas", 36),
+        ("buffer", "k = 3\nbuffer = 100.0", "nothing within 100 m of them trained on", 36),
+        ("size", "k = 3\ntrain_size = 0.5", "trained on 0.5 of the other areas", 36),
         ("tvt", 'scheme = "train-validation-test"', "20 % of the areas held out at random", 7),
         ("class", 'scheme = "by-class"\noutcome = "income"\nclasses = [1, 10]', "1 and 10 of", 8),
     ):
@@ -268,7 +268,7 @@ def test_a_model_from_elsewhere_is_tested_as_it_is(
         assert figures(there)["scheme"]["known_areas"] == n
         shown = (there / "report.html").read_text(encoding="utf-8")
         assert f"had been trained on {n} of the 36 areas" in shown
-        assert "learned from none of them" not in shown
+        assert "trained on none of them" not in shown
         for each in figures(there)["outcomes"].values():
             assert not each.get("oracle", {}).get("share_of_attainable")
     transfer = '\n[transfer]\nfrom = "../first/model/none"\n'
@@ -290,7 +290,7 @@ def test_a_model_from_elsewhere_is_tested_as_it_is(
         score = expected.score[:, m].astype(np.float32)
         np.testing.assert_array_equal(found.loc[outcome, "score"], score)
     report = (place / "report.html").read_text(encoding="utf-8")
-    assert "All areas tested with a model that learned from none of them" in report
+    assert "All areas tested with a model that was trained on none of them" in report
     scaled = transfer + 'tune = "scaled"\n'
     tuned = study('scheme = "train-test"', name="tuned", more=scaled)
     assert run("run", tuned)[0] == 0

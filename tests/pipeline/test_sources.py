@@ -341,7 +341,7 @@ def test_sources_that_a_bundle_cannot_use_are_refused_in_one_sentence(
     sentence = refuse("predict", place, "--features", f"air={store}", *rest)
     assert "no such source" in sentence
     sentence = refuse("predict", place, "--features", f"statistics={store}", *rest)
-    assert "it has 3 features a view, and the bundle knows 1" in sentence
+    assert "it has 3 features a view, and the bundle was trained on 1" in sentence
     # A city whose locations have more rows, so more views, than those of the study.
     table = pd.read_csv(place / "street.csv")
     pd.concat([table, table]).to_csv(place / "street.csv", index=False)

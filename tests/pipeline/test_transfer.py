@@ -297,7 +297,7 @@ def test_a_second_run_replaces_the_first_only_when_asked_and_never_another_file(
     store, out = study / "features" / "shares.h5", city.with_name("out")
     words = ("predict", bundle, "--features", store, "--out", out, "--locations")
     before = (out / "predictions.parquet").read_bytes()
-    assert "an earlier run wrote this; take another name" in refuse(*words, city)
+    assert "an earlier run wrote this; choose another name" in refuse(*words, city)
     (out / "notes.txt").write_text("mine")
     assert run(*words, city, "--force")[0] == 0
     assert (out / "predictions.parquet").read_bytes() == before
@@ -364,7 +364,7 @@ def test_a_store_of_another_backbone_is_refused(
 
     for given, reason in (
         (("efficientnet-lite0", 4, ["1", "2"]), "come from 'efficientnet-lite0'"),
-        (("table", 5, ["1", "2"]), "5 features a view, and the bundle knows 4"),
+        (("table", 5, ["1", "2"]), "5 features a view, and the bundle was trained on 4"),
         (("table", 4, ["a", "b"]), "its views are a, b, and the bundle was trained on 1, 2"),
     ):
         sentence = refuse(
@@ -478,7 +478,7 @@ def test_the_authors_weights_become_a_bundle_that_predicts(
     assert "income" in refuse(*words)
     assert "one word" in refuse(*words, "--outcome", "mean income")
     assert run(*words, "--outcome", "income", "--place", "London")[0] == 0
-    there = "this exists already; take another name, or use --force."
+    there = "this exists already; choose another name, or use --force."
     assert there in refuse(*words, "--outcome", "income")
     assert run(*words, "--outcome", "income", "--force")[0] == 0
     said = json.loads(run("info", tmp_path / "london", "--json")[1])
@@ -501,7 +501,7 @@ def test_the_authors_weights_become_a_bundle_that_predicts(
     )
     assert code == 0, err
     assert len(pd.read_parquet(tmp_path / "out" / "predictions.parquet")) == 2
-    assert "is no file of PyTorch" in refuse(
+    assert "is not a PyTorch file" in refuse(
         "import-weights",
         tmp_path / "places.csv",
         "--outcome",
@@ -510,7 +510,7 @@ def test_the_authors_weights_become_a_bundle_that_predicts(
         tmp_path / "other",
     )
     # A file that holds no weights is refused as such, before anything else is asked for.
-    assert "is no file of PyTorch" in refuse(
+    assert "is not a PyTorch file" in refuse(
         "import-weights", tmp_path / "places.csv", "--out", tmp_path / "other"
     )
     for name in ("no-such.pth", "no-such.npy"):
@@ -519,7 +519,7 @@ def test_the_authors_weights_become_a_bundle_that_predicts(
     assert "this is a folder" in refuse("import-weights", tmp_path, "--out", tmp_path / "x")
     (tmp_path / "text.npy").write_text("hello")
     said = refuse("import-weights", tmp_path / "text.npy", "--out", tmp_path / "x.safetensors")
-    assert "text.npy: this is no array file of NumPy, but called so" in said
+    assert "text.npy: despite its name this is not a NumPy array file" in said
 
 
 def test_vgg16_becomes_one_file(

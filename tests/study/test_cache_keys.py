@@ -77,7 +77,7 @@ def test_two_identical_runs_have_identical_keys_and_outputs(
         assert ours[name]["outputs"] == theirs[name]["outputs"], name
     logs = [place / "model" / "logs" for place in (finished_once, grid)]
     names = [sorted(p.name for p in each.rglob("events.out.tfevents.*")) for each in logs]
-    assert names[0] != names[1]  # what is no part of any key
+    assert names[0] != names[1]  # what is not part of any key
     assert content_of(logs[0]) == content_of(logs[1])
 
 

@@ -140,4 +140,4 @@ def test_a_link_in_a_store_is_looked_at_and_not_followed(
                 file[name] = link
             said = refuse("info", store)  # of a pipe that nobody writes to, this would never end
             assert f"{store}: {name!r} is not laid out as in a feature store" in said
-    assert "this is no feature store" in refuse("info", pipe)
+    assert "this is not a feature store" in refuse("info", pipe)

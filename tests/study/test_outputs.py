@@ -124,7 +124,7 @@ def test_a_file_that_no_run_made_is_neither_written_over_nor_removed(
     assert run("outcomes", grid)[0] == 0
     for words in (["run"], ["run", "--force"]):
         sentence = refuse(words[0], grid, *words[1:])
-        assert "areas.gpkg: `areas` would write over it, and run.json states no run" in sentence
+        assert "areas.gpkg: `areas` would overwrite it, and run.json states no run" in sentence
     assert (grid / "areas.gpkg").read_text() == "of the user"
 
 
@@ -135,7 +135,7 @@ def test_a_users_file_in_a_folder_that_is_replaced_is_named_and_stays(
     before = contents(finished_plain)
     for words in (["train", "--force"], ["run", "--force"], ["run", "--redo", "train"]):
         sentence = refuse(words[0], finished_plain, *words[1:])
-        assert "model/all/mine.txt: `train` would write over it" in sentence
+        assert "model/all/mine.txt: `train` would overwrite it" in sentence
     assert contents(finished_plain) == before
     (finished_plain / "model" / "all" / "mine.txt").unlink()
     (finished_plain / "model" / ".DS_Store").write_text("")

@@ -153,7 +153,7 @@ def over_time(
 ) -> dict[str, Any] | None:
     """Train on other areas' early images, and test on the late images of areas held out whole.
 
-    Ridge regression on mean features; the same areas' late images, learned from other areas' late
+    Ridge regression on mean features; the same areas' late images, predicted from other areas' late
     images, are what it is compared with.
 
     Parameters
@@ -173,7 +173,7 @@ def over_time(
     -------
     dict or None
         ``n_areas`` (with images of both times), and for ``mae`` and ``spearman`` the ``value``,
-        ``low``, ``high`` of ``early`` (learned from early images), ``late`` and the paired
+        ``low``, ``high`` of ``early`` (trained on early images), ``late`` and the paired
         ``difference`` (early less late). None with fewer than 10 such areas, or where nothing
         could be learned.
     """

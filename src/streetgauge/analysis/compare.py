@@ -76,7 +76,7 @@ def compare(
     if left.metrics["classes"] != right.metrics["classes"]:
         raise InputError(
             f"{left.name} and {right.name}",
-            f"one tells {left.metrics['classes']} classes and the other "
+            f"one has {left.metrics['classes']} classes and the other "
             f"{right.metrics['classes']}, whose errors are not comparable",
             "set deciles.classes of one to that of the other, and run it again",
         )
@@ -162,7 +162,9 @@ def _outcome(
     about = None if a.study is None else a.study.settings.outcomes.get(name)
     label = name if about is None else about.label or name
     if one is None or other is None:
-        raise InputError(f"outcome {name!r}", f"it was not tested in {kind_a} folds on both sides")
+        raise InputError(
+            f"outcome {name!r}", f"it was not tested in {kind_a} folds in both studies"
+        )
     both = {side: each.get("gain") for side, each in (("a", one), ("b", other))}
     result: dict[str, Any] = {"label": label, "gain": both}
     first, second = _rows(a.areas(kind_a), name), _rows(b.areas(kind_b), name)
@@ -188,7 +190,7 @@ def _outcome(
 def _figures_alone(
     one: Mapping[str, Any], other: Mapping[str, Any], *, same_level: bool
 ) -> dict[str, Any]:
-    """Compare evaluations without areas; intervals of another level do not tell the difference."""
+    """Compare evaluations without areas; intervals of another level do not show the difference."""
     from streetgauge.evaluation import compare_figures
 
     a, b = (
@@ -273,7 +275,9 @@ def _target(out: Path, sides: Sequence[ComparedStudy]) -> Path:
         except (ValueError, AttributeError, OSError, RecursionError):
             ours = False
         if not ours:
-            raise InputError(path, "this is no comparison of ours", "take another --out")
+            raise InputError(
+                path, "this is not a streetgauge comparison", "choose another directory with --out"
+            )
     return path
 
 
@@ -407,7 +411,7 @@ def open_side(name: str | Path) -> ComparedStudy:
     Raises
     ------
     InputError
-        If there is none, nothing was tested in it, or its figures cannot be read.
+        If there is none, none of its areas was tested, or its figures cannot be read.
     """
     path = Path(name)
     if str(name).startswith("hf://") or (path / "bundle.json").is_file():
@@ -440,6 +444,8 @@ def open_side(name: str | Path) -> ComparedStudy:
         raise InputError(study.metrics, f"{fault} is not what `areas` writes", again)
     if not metrics["outcomes"]:
         raise InputError(
-            study.directory, "nothing was tested in it", "take another folds.scheme, and run it"
+            study.directory,
+            "none of its areas was tested",
+            "choose another folds.scheme, and run it again",
         )
     return ComparedStudy(str(name), metrics, study)

@@ -126,7 +126,7 @@ def measure_coverage(
     National Cancer Institute 22, 719-748; Landis et al. 1978, International Statistical Review 46,
     237-254). ``p_value`` is that of the smaller of the two, itself compared with the smaller one of
     each permutation (Westfall and Young 1993). What strata themselves differ in, a rural district
-    without any images say, is no part of it.
+    without any images say, is not part of it.
 
     Parameters
     ----------
@@ -187,7 +187,7 @@ def measure_coverage(
         raise InputError("coverage", why, "set --classes")
     if people is not None and (people < 0).any():
         area, value = next(iter(people[people < 0].items()))
-        raise InputError(f"area '{area}'", f"{value!r} is no number of people", "fix it")
+        raise InputError(f"area '{area}'", f"{value!r} is not a number of people", "fix it")
     of = pd.Series("all", known.index) if strata is None else strata.reindex(known.index)
     stratum = pd.factorize(of.fillna("none"), sort=True)[0]
     residents = None if people is None else people.reindex(known.index).fillna(0.0).to_numpy(float)
@@ -251,7 +251,7 @@ def _refuse_counts(images: pd.Series) -> None:
     wrong = ~(np.isfinite(numbers) & (numbers >= 0) & (numbers == np.floor(numbers)))
     if wrong.any():
         area, value = next(iter(images[wrong].items()))
-        what = "it has no number" if pd.isna(value) else f"{value!r} is no number"
+        what = "it has no number" if pd.isna(value) else f"{value!r} is not a number"
         raise InputError(f"area '{area}'", f"{what} of images", "give 0, 1, 2, ... for each area")
 
 

@@ -287,7 +287,7 @@ class Curves:
         points = []
         for share in sorted(set(shares)):
             if not 0 < share <= 1:
-                raise InputError("--shares", f"{share:g} is no share", "give numbers of 0 to 1")
+                raise InputError("--shares", f"{share:g} is not a share", "give numbers of 0 to 1")
             points += [Point("areas", share)] if share < 1 else []
         for by, numbers in sizes.items():
             for number in sorted(set(numbers)):

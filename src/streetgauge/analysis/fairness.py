@@ -44,7 +44,7 @@ Floats = npt.NDArray[np.float64]
 
 
 def sort_into_groups(columns: pd.DataFrame) -> tuple[pd.DataFrame, list[dict[str, Any]]]:
-    """Give each area its group in every column, and the groups that are too small to judge.
+    """Give each area its group in every column, and the groups that are too small to test.
 
     Parameters
     ----------

@@ -63,13 +63,13 @@ class Target:
         known = ("mae", "spearman", "mae-width", "spearman-width")
         if metric not in known:
             raise InputError(
-                f"--target {text}", f"{metric!r} is no target", f"use one of {', '.join(known)}"
+                f"--target {text}", f"{metric!r} is not a target", f"use one of {', '.join(known)}"
             )
         try:
             return cls(metric, float(value))
         except ValueError:
             raise InputError(
-                f"--target {text}", f"{value!r} is no number", f"write it as {metric}=0.5"
+                f"--target {text}", f"{value!r} is not a number", f"write it as {metric}=0.5"
             ) from None
 
     def reached(self, figures: Mapping[str, float | None]) -> bool:
@@ -169,7 +169,7 @@ class Power:
             if not fewest <= number <= most:
                 raise InputError(
                     f"--areas {number}",
-                    f"the study has {most:,} areas, and fewer than {fewest} tell nothing",
+                    f"the study has {most:,} areas, and fewer than {fewest} are too few",
                     "give numbers between these",
                 )
         if most < fewest:

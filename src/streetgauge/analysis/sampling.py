@@ -27,7 +27,7 @@ __all__ = ["Design", "choose_locations", "plan_areas"]
 ROUNDS = 400  # in which a budget is spent: with a larger one several areas a round
 FEWEST = 10  # areas with images and a label
 CLOSE = 1e-9  # of costs that add up to a budget
-SHOWN = 0.98  # of the variance that may be left for images to tell anything
+SHOWN = 0.98  # of the variance that may be left for images to show anything
 
 Floats = NDArray[np.float64]
 Counts = NDArray[np.int64]
@@ -46,7 +46,7 @@ class Design:
     own : float
         Variance of each area's own part.
     error : float
-        Variance of what images tell of an area, however many of its locations have any.
+        Variance of what images show of an area, however many of its locations have any.
     within : float
         Variance between locations of an area; divided by their number it adds to ``error``.
 
@@ -80,7 +80,7 @@ class Design:
         Raises
         ------
         InputError
-            If fewer than 10 areas have images and a label, or images tell nothing of any outcome.
+            If fewer than 10 areas have images and a label, or images show nothing of any outcome.
 
         Examples
         --------
@@ -103,7 +103,7 @@ class Design:
         if not found:
             raise InputError(
                 "the study",
-                "its images tell nothing of any outcome, or fewer than 10 areas have a label",
+                "its images show nothing about any outcome, or fewer than 10 areas have a label",
                 "more images would not help; use other features",
             )
         error, within = np.mean(found, axis=0)
@@ -296,7 +296,7 @@ def choose_locations(taken: Floats, free: Floats, count: int) -> list[int]:
 
 
 def _variances(areas: pd.DataFrame, scores: pd.DataFrame) -> tuple[float, float] | None:
-    """Give what images tell of an outcome: the two variances of `Design`; None if nothing."""
+    """Give what images show of an outcome: the two variances of `Design`; None if nothing."""
     known = areas.dropna(subset=["score", "actual_decile"])
     actual, score = (known[name].to_numpy(float) for name in ("actual_decile", "score"))
     if len(known) < FEWEST or not np.ptp(score) or not np.ptp(actual):

@@ -134,4 +134,4 @@ def _require_utf8(words: list[str]) -> None:
         words = [*words, str(Path.cwd())]
     for word in words:
         if any("\udc80" <= sign <= "\udcff" for sign in word):
-            raise InputError(word, "this name has bytes that are no UTF-8", "give it another name")
+            raise InputError(word, "this name has bytes that are not UTF-8", "give it another name")

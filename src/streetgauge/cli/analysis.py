@@ -268,7 +268,7 @@ def coverage(
     if path.is_dir() or path.suffix == ".toml":
         if named := [f"--{name}" for name, column in (given | more).items() if column is not None]:
             why = "these name columns of a table, and this is a study"
-            raise InputError(", ".join(named), why, "leave them out")
+            raise InputError(", ".join(named), why, "omit them")
         study = open_study(path)
         with study.locked():
             study.require_upstream("features")
@@ -478,4 +478,4 @@ def _parse_numbers(option: str, text: str, kind: Callable[[str], Number]) -> tup
     except ValueError:
         what = "whole numbers" if kind is int else "numbers"
         step = "write them as 1,2,4"
-        raise InputError(f"{option} {text}", f"these are no {what}", step) from None
+        raise InputError(f"{option} {text}", f"these are not {what}", step) from None

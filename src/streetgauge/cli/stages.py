@@ -52,9 +52,9 @@ def demo(
     out = out or Path("streetgauge-demo" if year == 1 else f"streetgauge-demo-year-{year}")
     file = out / "study.toml"
     if file.exists() and not _is_sample(file):
-        raise InputError(file, "this is a study of your own", "take another directory with --out")
+        raise InputError(file, "this is a study of your own", "choose another directory with --out")
     if file.exists() and not force:
-        screen.report(f"The city in {out} is there already; --force makes it anew.")
+        screen.report(f"The city in {out} is there already; --force makes it again.")
     else:
         screen.report(
             f"Making a city of {areas:,} areas and {locations:,} postcodes in {out} ...",
@@ -85,7 +85,7 @@ def init(
 
     file = directory / "study.toml"
     if file.exists() and not force:
-        raise InputError(file, "this file exists", "take another directory, or use --force")
+        raise InputError(file, "this file exists", "choose another directory, or use --force")
     template = files("streetgauge").joinpath("study.template.toml").read_text(encoding="utf-8")
     write_text(template, file)
     echo(f"Wrote {file}. Edit it, then: streetgauge check {directory}")
@@ -206,7 +206,7 @@ for _name, _help in {
 
 
 def _is_sample(file: Path) -> bool:
-    """Whether a study.toml is that of a sample city, which may be made anew."""
+    """Whether a study.toml is that of a sample city, which may be made again."""
     with file.open(encoding="utf-8", errors="replace") as lines:
         return lines.readline().startswith("# The sample city")
 

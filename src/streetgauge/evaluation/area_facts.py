@@ -192,7 +192,7 @@ def _column(areas: pd.DataFrame, name: str) -> pd.Series:
     numbers = pd.to_numeric(areas[name], errors="coerce").astype("float64")
     if numbers.isna().all() or (numbers < 0).any():
         raise InputError(
-            "evaluation.weight", f"column {name!r} holds no numbers of people", "take another"
+            "evaluation.weight", f"column {name!r} holds no numbers of people", "choose another"
         )
     return numbers
 
@@ -310,7 +310,7 @@ def read_population(settings: PopulationSettings) -> pd.Series:
     Raises
     ------
     InputError
-        If a column is absent, a cell is no number, or a number is negative.
+        If a column is absent, a cell is not a number, or a number is negative.
     """
     sheet = choose_sheet(read_sheets(settings.file), settings.sheet, settings.file, "sheet")
     table = as_table(sheet)

@@ -379,7 +379,7 @@ def _regressed(
 ) -> Floats:
     """Predict by every map alone, and every sum of one map of each part: [query, outcomes].
 
-    Which of them count, and how much, the training areas' labels tell: where images or places say
+    Which of them count, and how much, the training areas' labels decide: where images or places say
     nothing, kernels without them are the likeliest.
     """
     maps = list(itertools.chain(*parts))

@@ -369,7 +369,7 @@ def headline(tested: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any
     """Put what the images add side by side.
 
     The baseline is the best one *on the very areas that are measured*, for each metric and each
-    kind of folds anew. Choosing it by hindsight favours the baseline: nothing that sees no
+    kind of folds again. Choosing it by hindsight favours the baseline: nothing that sees no
     image was better than what the images are compared with. If every baseline puts areas in the
     wrong order, the order is compared with none at all: the ``constant``, as of rho 0.
 

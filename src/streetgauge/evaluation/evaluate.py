@@ -445,6 +445,6 @@ def read_oracle(path: Path) -> pd.DataFrame:
         frame = pd.read_parquet(path) if path.suffix == ".parquet" else _read_csv(path)
     except (pa.ArrowException, ValueError) as error:
         reason = str(error).splitlines()[0]
-        raise InputError(path, f"this is no table: {reason}", "give Parquet or CSV") from None
+        raise InputError(path, f"this is not a table: {reason}", "give Parquet or CSV") from None
     require_columns(frame, {"location_id": "location_id"}, path)
     return frame.astype({"location_id": "str"})

@@ -72,7 +72,7 @@ def units_of_areas(level: str, areas: pd.DataFrame, locations: pd.DataFrame) -> 
         raise InputError(
             "evaluation.levels",
             f"{level!r} is empty for every area",
-            "name the column in 'areas.columns', or take another level",
+            "name the column in 'areas.columns', or choose another level",
         )
     return unit.where(unit.isna(), unit.astype(str)).rename(level)
 

@@ -3,7 +3,7 @@
 Every figure of areas is a function of sums: counts of a confusion matrix, errors of a group,
 squared errors. What each unit adds to each sum is one sparse matrix; how often each unit comes in
 each draw is another matrix; all sums of all draws are their product. Ours because
-`scipy.stats.bootstrap` draws single areas, not clusters, and computes figures anew in each draw.
+`scipy.stats.bootstrap` draws single areas, not clusters, and computes figures again in each draw.
 """
 
 from __future__ import annotations

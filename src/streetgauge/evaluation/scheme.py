@@ -14,7 +14,7 @@ __all__ = ["class_counts", "describe_scheme", "training_areas", "split_areas"]
 
 TRAINED = ("training", "validation")
 CAUTION = (
-    "The networks had learned from other locations of the very areas that they were tested on: "
+    "The networks were trained on other locations of the very areas that they were tested on: "
     "these figures leak. They are better than any for areas that are not known, and are no result."
 )
 KNOWN = (
@@ -71,9 +71,9 @@ def describe_scheme(
         own["file"] = settings.file.name
     words = _in_words(name, settings, parts, known_areas, tested)
     if settings.buffer and parts:
-        words += f", and nothing learned from within {settings.buffer:,g} m of them"
+        words += f", and nothing within {settings.buffer:,g} m of them trained on"
     if settings.train_size < 1 and parts:
-        words += f"; learned from {settings.train_size:.3g} of the other {settings.train_size_unit}"
+        words += f"; trained on {settings.train_size:.3g} of the other {settings.train_size_unit}"
     cautions = [CAUTION] if split_areas else []
     if known_areas:
         cautions.append(KNOWN.format(known=known_areas, tested=tested))
@@ -114,9 +114,9 @@ def _in_words(
         return f"areas in class {of} of {settings.outcome} held out, once"
     if name == "test-only":
         if known_areas is None:
-            return "all areas tested with a model that does not state which areas it learned from"
+            return "all areas tested with a model that does not state which areas it was trained on"
         whom = f"{known_areas:,} of these {tested:,}" if known_areas else "none of them"
-        return f"all areas tested with a model that learned from {whom}"
+        return f"all areas tested with a model that was trained on {whom}"
     if name == "stored" and settings.file is not None:
         return f"{whole} held out as {settings.file.name} has it, {folds}"
     return f"{whole} held out at random {folds}"

@@ -35,7 +35,7 @@ def compare_sources(
     predicted : DataFrame
         Of one outcome, as `streetgauge.model.sources.predict_by_sources` gives it.
     frame : DataFrame by area
-        The study's areas of the outcome: ``actual_decile``, and what tells which are measured.
+        The study's areas of the outcome: ``actual_decile``, and which of them are measured.
     settings : EvaluationSettings
         Draws, level of the intervals, and what is measured.
     rng : Generator

@@ -114,14 +114,14 @@ def convert_layers(
     tensors: dict[str, Floats] = {}
     for name, shape in (shapes or VGG16).items():
         if name not in layers:
-            raise InputError(subject, f"layer {name!r} is missing", "take the weights of VGG16")
+            raise InputError(subject, f"layer {name!r} is missing", "use the weights of VGG16")
         weight, bias = layers[name]
         if weight.shape != shape or bias.shape != shape[-1:]:
             raise InputError(
                 subject,
                 f"layer {name!r} has shapes {weight.shape} and {bias.shape}, "
                 f"not {shape} and {shape[-1:]}",
-                "take the weights of VGG16",
+                "use the weights of VGG16",
             )
         if not (np.isfinite(weight).all() and np.isfinite(bias).all()):
             raise InputError(
@@ -165,7 +165,9 @@ def read_layers(file: Path) -> Layers:
         *(pickle.UnpicklingError, EOFError, ValueError, TypeError, AttributeError, LookupError),
         *(MemoryError, OverflowError, RecursionError, ImportError, SyntaxError, TokenError),
     ):
-        reason = "this is no array file with a dictionary of layers, each with weights and biases"
+        reason = (
+            "this is not an array file with a dictionary of layers, each with weights and biases"
+        )
         raise InputError(file, reason, "give vgg16.npy") from None
 
 

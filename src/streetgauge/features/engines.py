@@ -135,7 +135,9 @@ class TorchEngine:
         precision: Precision = "float32",
     ) -> None:
         if precision == "int8":
-            raise InputError("precision 'int8'", "torch has none here", "pip install openvino nncf")
+            raise InputError(
+                "precision 'int8'", "PyTorch has no int8 engine here", "pip install openvino nncf"
+            )
         self.precision: Precision = precision
         self.device = torch.device(device)
         self.batch = 64 if self.device.type == "cpu" else 256

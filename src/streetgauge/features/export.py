@@ -63,9 +63,9 @@ def export_store(
     ours = out.exists() and _attributes_in(out, form).get("format") == FORMAT
     if out.exists() and not (force and ours):
         if ours:
-            raise InputError(out, "this exists already", "take another name, or use --force")
+            raise InputError(out, "this exists already", "choose another name, or use --force")
         what = "this exists and is nothing that this command writes"
-        raise InputError(out, what, "take another name")
+        raise InputError(out, what, "choose another name")
     rows = np.flatnonzero(store.done)
     if not len(rows):
         raise InputError(store.path, "no location is done", "make its features first")

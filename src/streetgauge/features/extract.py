@@ -202,8 +202,8 @@ def _device_of(store: FeatureStore) -> str:
         except InputError:
             raise InputError(
                 store.path,
-                f"its features were computed on {device!r}, which this machine has not",
-                'go on where it is, or make all of them anew with device = "cpu"',
+                f"its features were computed on {device!r}, which this machine does not have",
+                'continue on a machine that has it, or compute them all again with device = "cpu"',
             ) from None
     return device
 

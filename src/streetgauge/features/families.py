@@ -414,7 +414,7 @@ def read_rule(file: Path) -> OnnxRule:
     try:
         return OnnxRule.model_validate(tomllib.loads(toml.read_text(encoding="utf-8")))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise InputError(toml, f"this is no TOML: {error}", "correct it") from None
+        raise InputError(toml, f"this is not TOML: {error}", "correct it") from None
     except ValidationError as error:
         detail = error.errors()[0]
         key = ".".join(map(str, detail["loc"]))

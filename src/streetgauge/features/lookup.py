@@ -28,7 +28,7 @@ def get_backbone(name: str, *, weights: Path | None = None, relu: bool | None = 
     Raises
     ------
     InputError
-        If there is none of that name, naming the closest one; or it has no such choice.
+        If there is none of that name, naming the closest one; or it does not have this option.
 
     Examples
     --------
@@ -50,13 +50,13 @@ def get_backbone(name: str, *, weights: Path | None = None, relu: bool | None = 
     if relu is not None and relu != record.relu:
         if record.relu is None:
             raise InputError(
-                "relu", f"{name!r} has no such choice", "it is for the backbones of fc6"
+                "relu", f"{name!r} does not have this option", "it is for the fc6 backbones"
             )
         plain = record.name.removesuffix("-relu")
         record = BACKBONES[f"{plain}-relu" if relu else plain]
     if weights is not None:
         if family == "onnx" and colon:
-            raise InputError("weights", "an ONNX file has its own", "do not give any")
+            raise InputError("weights", "an ONNX file contains its own", "remove the setting")
         record = replace(record, weights=f"file:{weights}", sha256="", licence="")
     return record
 

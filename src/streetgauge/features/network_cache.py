@@ -53,7 +53,7 @@ def compiled(
     wanted : dict
         What it is compiled for: precision, streams, threads.
     cache : Path, optional
-        Folder of compiled models; what is damaged there is made anew, and if nothing can be
+        Folder of compiled models; what is damaged there is made again, and if nothing can be
         written there nothing is.
     slice : int, optional
         As `OpenvinoEngine` was given it.

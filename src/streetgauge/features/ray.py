@@ -141,7 +141,7 @@ class ClusterExtractor(Extractor):
         waiting[pending] = True
         fruitless = 0
         while left := int(np.count_nonzero(waiting)):
-            failure = InputError(store.path, "the cluster computes nothing")
+            failure = InputError(store.path, "no machine of the cluster computes anything")
             try:
                 machines = self._machines(job.device)  # some may have come and gone
                 part = np.flatnonzero(waiting)[:ROUND]
@@ -152,7 +152,7 @@ class ClusterExtractor(Extractor):
                 failure, is_final = _failure(error, store.path)
                 if is_final:
                     raise failure from None
-                log.warning("%s Going on with what is not computed yet.", failure)
+                log.warning("%s Continuing with what is not computed yet.", failure)
             fruitless = fruitless + 1 if np.count_nonzero(waiting) == left else 0
             if fruitless == FRUITLESS:
                 raise failure
@@ -348,7 +348,7 @@ class Machines(NamedTuple):
         if not offers:
             raise InputError("the cluster", "no machine of it offers a core", "add a machine")
         if device == "mps" or (device == "cuda" and not gpus):
-            step = 'add one that has, or make all features anew with device = "cpu"'
+            step = 'add one that has, or compute all features again with device = "cpu"'
             raise InputError(f"device {device!r}", "no machine of the cluster has it", step)
         if device != "cpu" and gpus:
             return cls("cuda", gpus, cores)
@@ -386,7 +386,7 @@ def _refuse_unfit(ray: Any, image: str) -> None:
         try:
             found = ray.get(answer, timeout=ANSWER)
         except (ray.exceptions.RayError, TimeoutError):
-            log.warning("%s gives no answer; work goes on without it.", name)
+            log.warning("%s does not respond; work continues without it.", name)
         else:
             _refuse_machine(name, image, *found)
 

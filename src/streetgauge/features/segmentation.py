@@ -196,7 +196,7 @@ def _read_json(file: Path) -> dict[str, Any]:
     except (ValueError, RecursionError):
         content = None
     if not isinstance(content, dict):
-        raise InputError(file, "this is no JSON object", _STEP)
+        raise InputError(file, "this is not a JSON object", _STEP)
     return content
 
 

@@ -155,7 +155,7 @@ def merge_shards(
 
 
 def _refuse_foreign(shard: FeatureStore, store: FeatureStore) -> None:
-    """Refuse a shard that is no part of a store."""
+    """Refuse a shard that is not part of a store."""
     step = f"remove the folder {shard.path.parent}"
     _refuse_other_inputs(shard, store.attributes["cache_key"])
     for name in _SAME:

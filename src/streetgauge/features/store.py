@@ -184,7 +184,7 @@ class FeatureStore:
         Raises
         ------
         InputError
-            If there is no location, one stands there twice, an attribute is not known, or another
+            If there is no location, one occurs twice, an attribute is not known, or another
             process is writing to the file.
         OSError
             If the disk has no room for it; what was at ``path`` is untouched.
@@ -233,7 +233,7 @@ class FeatureStore:
         Raises
         ------
         InputError
-            If the file is no feature store, of another format version, damaged, made by another
+            If the file is not a feature store, of another format version, damaged, made by another
             backbone, or being written by another process.
 
         Examples
@@ -490,7 +490,7 @@ class FeatureStore:
         self._sync()
 
     def set_mask(self, present: npt.NDArray[np.bool_], done: npt.NDArray[np.bool_]) -> None:
-        """Set anew what may be used of what is there; features stay as they are.
+        """Set again what may be used of what is there; features stay as they are.
 
         Parameters
         ----------

@@ -171,17 +171,17 @@ def opened(path: Path) -> Iterator[h5py.File]:
     InputError
     """
     if path.exists() and not path.is_file():  # a pipe, of which reading would never end
-        raise InputError(path, "this is no feature store", "name a file under features/")
+        raise InputError(path, "this is not a feature store", "name a file under features/")
     try:
         with path.open("rb") as start:
             begins = start.read(9)
         if begins[:8] == _MAGIC and begins[8:] < b"\x02":  # without checksums of its own records
-            raise InputError(path, "this is no feature store of this version", ANEW)
+            raise InputError(path, "this is not a feature store of this version", ANEW)
         file = h5py.File(path, "r")
     except FileNotFoundError:
         raise InputError(path, "there is no such file", "make it: `streetgauge features`") from None
     except _DAMAGED as error:
-        reason = "it is cut off" if "truncated" in str(error) else "this is no feature store"
+        reason = "it is cut off" if "truncated" in str(error) else "this is not a feature store"
         raise InputError(path, reason, ANEW) from None
     try:
         with file:
@@ -194,7 +194,7 @@ def checked_attributes(path: Path, file: h5py.File) -> dict[str, str]:
     """Read a store's attributes, once it is clear that they are those of a store."""
     attributes = {name: text_attribute(file, name) for name in sorted(file.attrs)}
     if attributes.get("format") != FORMAT:
-        raise InputError(path, "this is no feature store", "name a file under features/")
+        raise InputError(path, "this is not a feature store", "name a file under features/")
     version = attributes.get("format_version", "")
     require_version(path, int(version) if version.isdecimal() else version, STORE_VERSION)
     absent = [name for name in ("views", "dtype", *TEXTS) if name not in attributes]
@@ -262,7 +262,7 @@ def views_of(path: Path, attributes: Mapping[str, str]) -> tuple[str, ...]:
         views = None
     named = isinstance(views, list) and all(isinstance(view, str) for view in views)
     if not named or len(set(views)) < len(views):
-        raise InputError(path, "its attribute 'views' is no list of names", ANEW)
+        raise InputError(path, "its attribute 'views' is not a list of names", ANEW)
     return tuple(views)
 
 

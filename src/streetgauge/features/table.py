@@ -79,7 +79,7 @@ def join_table(
     Raises
     ------
     InputError
-        If the table cannot be read, lacks a column, a feature is no number (with its row), a
+        If the table cannot be read, lacks a column, a feature is not a number (with its row), a
         coordinate is none, a location and view stand in it twice, a location has more rows than
         ``k``, or no location has any row.
     """
@@ -371,7 +371,7 @@ def _by_view(
         if (other := rows_of[slot, column]) >= 0:
             raise InputError(
                 f"{settings.file}: row {table.numbers[row]}",
-                f"view {table.views[row]!r} of location {str(ids[slot])!r} stands there twice, "
+                f"view {table.views[row]!r} of location {str(ids[slot])!r} occurs twice, "
                 f"first in row {table.numbers[other]}",
                 "remove one of the two",
             )
@@ -472,7 +472,7 @@ def read_columns(settings: TableFeatures) -> Columns:
     Raises
     ------
     InputError
-        If the file cannot be read, lacks a column, or a cell is no number.
+        If the file cannot be read, lacks a column, or a cell is not a number.
     """
     key = settings.location_id or settings.area
     keys = [name for name in (key, settings.view) if name]
@@ -658,7 +658,7 @@ def _numeric_column(
         return np.asarray(values, dtype=np.float64)
     raise InputError(
         f"{file}: row {bad[0] + 1}",
-        f"column {name!r} holds {str(column.iloc[bad[0]])[:60]!r}, which is no number",
+        f"column {name!r} holds {str(column.iloc[bad[0]])[:60]!r}, which is not a number",
         "correct the row, or name other columns",
     )
 

@@ -244,7 +244,7 @@ def read_tensors(file: Path) -> dict[str, Tensor]:
     tensors = {str(name): value for name, value in content.items()}
     strange = [name for name, value in tensors.items() if not isinstance(value, torch.Tensor)]
     if strange:
-        raise InputError(file, f"{strange[0]!r} is no tensor", "give the weights of a network")
+        raise InputError(file, f"{strange[0]!r} is not a tensor", "give the weights of a network")
     return tensors
 
 

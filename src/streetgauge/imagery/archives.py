@@ -46,7 +46,7 @@ class _Unpacker(Protocol):
 
 
 # What the readers raise on damaged archives. ValueError and OverflowError: fields of a header that
-# are no numbers; RuntimeError and NotImplementedError: encrypted or unknown compression (zip).
+# are not numbers; RuntimeError and NotImplementedError: encrypted or unknown compression (zip).
 _DAMAGE = (
     *(OSError, EOFError, ValueError, OverflowError, RuntimeError, zlib.error, lzma.LZMAError),
     *(tarfile.TarError, zipfile.BadZipFile, NotImplementedError),
@@ -107,7 +107,7 @@ def _listing(path: str, size: int, modified: int) -> Listing:
                 if why_not:
                     refused[why_not].append(name)
                 elif name in names:
-                    refused["stand there twice, of which the first is read"].append(name)
+                    refused["occur twice, of which the first is read"].append(name)
                 else:
                     names[name] = None
         except ImageError as error:

@@ -245,7 +245,7 @@ def _position(image: Image.Image, xmp: str) -> tuple[float, float, str]:
 def direction(image: Image.Image, xmp: str) -> float:
     """Which way a photograph faces, by its camera or Mapillary's app; NaN if neither wrote it.
 
-    Degrees from north, 0 to 360. What is no direction by EXIF's own rule, 0 to 360, is none.
+    Degrees from north, 0 to 360. What is not a direction by EXIF's own rule, 0 to 360, is none.
     """
     exif = image.getexif()
     heading = _within(exif.get_ifd(_GPS).get(17), 360, 0)

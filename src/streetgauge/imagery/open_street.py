@@ -439,7 +439,7 @@ def _outcome(
             f"there is not one image for the study's locations: {counts.index[0]}",
             LATER
             if retryable
-            else "set imagery.within, imagery.angle or the dates wider, or take another source",
+            else "widen imagery.within, imagery.angle or the dates, or use another source",
         )
     order = {view: number for number, view in enumerate(settings.views)}
     frame = frame.assign(

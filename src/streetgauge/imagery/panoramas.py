@@ -84,7 +84,7 @@ class Sphere(NamedTuple):
     part : Part or None
         What part of the sphere it shows; None for the whole.
     unread : str
-        What it has for its heading, if that is no number and nothing else gives the heading.
+        What it has for its heading, if that is not a number and nothing else gives the heading.
     """
 
     heading: float = math.nan
@@ -119,7 +119,7 @@ def _read_number(xmp: str, name: str) -> float | None:
     """Read a number of the photo sphere's metadata; None if it is not there."""
     words = xmp_value(xmp, f"GPano:{name}")
     if words and math.isnan(number_of(words)):
-        raise ImageError(f"the panorama's {name} is no number: {words!a}")
+        raise ImageError(f"the panorama's {name} is not a number: {words!a}")
     return number_of(words) if words else None
 
 
@@ -225,7 +225,7 @@ class Panorama:
         own = cut.panorama_heading
         if math.isnan(own):
             if self._sphere.unread:
-                raise ImageError(f"the panorama's heading is no number: {self._sphere.unread!a}")
+                raise ImageError(f"the panorama's heading is not a number: {self._sphere.unread!a}")
             own = 0.0 if math.isnan(self._sphere.heading) else self._sphere.heading
         turn, down, level = _directions(cut.pitch, cut.fov, cut.size)
         # As a share of the panorama's width, exact in float64 where it wraps.

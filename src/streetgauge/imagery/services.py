@@ -405,7 +405,7 @@ def _point(geometry: Any) -> tuple[float, float] | None:
 
 
 def _degrees(value: Any) -> float | None:
-    """Give a heading from 0 to below 360, None if it is no number."""
+    """Give a heading from 0 to below 360, None if it is not a number."""
     if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
         return None
     return float(value) % 360.0 % 360.0  # twice: -1e-20 % 360 is 360

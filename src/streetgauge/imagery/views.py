@@ -256,7 +256,7 @@ def _refuse_all(settings: ImagerySettings, folder: Folder) -> None:
     there = folder.some()
     if folder.skipped and not there:
         raise InputError(
-            settings.folder, f"nothing here can be read: {folder.skipped[0]}", "put it here anew"
+            settings.folder, f"nothing here can be read: {folder.skipped[0]}", "copy it here again"
         )
     if settings.manifest is not None:
         raise InputError(settings.manifest, "none of its files is there", "check imagery.folder")

@@ -169,7 +169,7 @@ def write_text(text: str, path: Path) -> None:
 
 
 def write_json(content: object, path: Path) -> None:
-    """Write JSON atomically; NaN is refused, because it is no JSON."""
+    """Write JSON atomically; NaN is refused, because it is not JSON."""
     write_text(json.dumps(content, indent=2, allow_nan=False, ensure_ascii=False) + "\n", path)
 
 
@@ -248,7 +248,7 @@ def read_table(path: Path, **options: Any) -> pd.DataFrame:
 
 
 def _damaged(path: Path, error: Exception) -> InputError:
-    step = "remove the file and run the study again, which makes it anew"
+    step = "remove the file and run the study again, which makes it again"
     return InputError(path, f"this table is damaged ({summary(error)})", step)
 
 
@@ -285,7 +285,7 @@ def read_metadata(path: Path) -> dict[str, Any]:
     except (pa.ArrowException, *_DAMAGED) as error:
         raise _damaged(path, error) from None
     if not isinstance(content, dict):
-        raise _damaged(path, ValueError("its metadata is no object"))
+        raise _damaged(path, ValueError("its metadata is not an object"))
     return content
 
 

@@ -51,7 +51,7 @@ def require_version(
     if found == known and isinstance(found, int):
         return
     if not isinstance(found, int) or isinstance(found, bool):
-        raise InputError(subject, f"{found!r} is no format version", step)
+        raise InputError(subject, f"{found!r} is not a format version", step)
     newer = found > known
     raise InputError(
         subject,
@@ -74,7 +74,7 @@ def read_json(path: Path, step: str) -> Any:
     Raises
     ------
     InputError
-        If it is no JSON, or is nested too deeply to be any of ours.
+        If it is not JSON, or is nested too deeply to be a streetgauge file.
     FileNotFoundError
         If there is none.
     """
@@ -82,7 +82,7 @@ def read_json(path: Path, step: str) -> Any:
         return json.loads(path.read_text(encoding="utf-8"))
     except RecursionError:
         raise InputError(path, "its JSON is nested too deeply", step) from None
-    except ValueError as error:  # also of text that is no UTF-8, and numbers of too many digits
+    except ValueError as error:  # also of text that is not UTF-8, and numbers of too many digits
         raise InputError(path, f"this is not JSON: {error}", step) from None
 
 
@@ -98,7 +98,7 @@ _OF_EACH: dict[str, type | tuple[type, ...]] = {
 
 
 def metrics_fault(content: Mapping[str, Any]) -> str:
-    """Name the first key of metrics.json, or of a bundle's figures, that has an odd type.
+    """Name the first key of metrics.json, or of a bundle's figures, that has the wrong type.
 
     Parameters
     ----------
@@ -158,7 +158,7 @@ def read_object(path: Path, known: int, step: str) -> dict[str, Any]:
     Raises
     ------
     InputError
-        If it is no JSON object, or of another version.
+        If it is not a JSON object, or of another version.
     FileNotFoundError
         If there is none.
     """

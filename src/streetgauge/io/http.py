@@ -223,7 +223,7 @@ def read_token(variable: str | None, needed_for: str = "", where: str = "") -> s
         try:
             token = Path(file).read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError) as error:
-            reason = getattr(error, "strerror", None) or "it is no text"
+            reason = getattr(error, "strerror", None) or "it is not text"
             raise InputError(file, f"the token cannot be read: {reason}", "fix it") from None
     token = token.strip()
     if not token:
@@ -231,7 +231,7 @@ def read_token(variable: str | None, needed_for: str = "", where: str = "") -> s
             subject, f"there is no token in it, and {needed_for} asks for one", f"get one: {where}"
         )
     if not (token.isascii() and token.isprintable()) or " " in token or len(token) > 8192:
-        raise InputError(subject, "what it holds cannot be a token", "copy the token anew")
+        raise InputError(subject, "what it holds cannot be a token", "copy the token again")
     return token
 
 
@@ -283,7 +283,7 @@ class WebService:
         RequestError
             If there is none after several tries, or the service refuses the request.
         InputError
-            If the service refuses the token, asks to be left alone for long, or is within this
+            If the service refuses the token, asks to wait for long, or is within this
             machine or its own network and not allowed by name.
         """
         query = urlencode({k: v for k, v in (parameters or {}).items() if v is not None}, safe=",")
@@ -292,7 +292,9 @@ class WebService:
             with suppress(ValueError, RecursionError):
                 if isinstance(found := json.loads(content), dict):
                     return found
-        raise RequestError(f"the response is no JSON object ({TRIES} tries)", 200, transient=True)
+        raise RequestError(
+            f"the response is not a JSON object ({TRIES} tries)", 200, transient=True
+        )
 
     def file(self, url: str) -> bytes:
         """Fetch a file, whole; the token stays at home.
@@ -341,7 +343,7 @@ class WebService:
                 words = f" ({failure.message})" if failure.message else ""
                 raise InputError(
                     self.home,
-                    f"{self.name} asks to be left alone for {wait / 60:,.0f} minutes{words}",
+                    f"{self.name} asks to wait for {wait / 60:,.0f} minutes{words}",
                     "run the same command later: what was fetched is saved",
                 )
             self._pause(wait)

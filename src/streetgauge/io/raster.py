@@ -52,7 +52,7 @@ def open_raster(path: Path) -> Iterator[Any]:
     Raises
     ------
     InputError
-        If rasterio is not installed; the file is no GeoTIFF, names another file, has no
+        If rasterio is not installed; the file is not a GeoTIFF, names another file, has no
         coordinate system or position, can be unpacked only in huge blocks, or is damaged, also
         where that shows within the block.
     """
@@ -69,7 +69,9 @@ def open_raster(path: Path) -> Iterator[Any]:
     except OSError as error:
         raise InputError(path, f"it cannot be read ({error.strerror})", "check the path") from None
     if start not in _MAGIC:
-        raise InputError(path, "this is no GeoTIFF, whatever its name", "give a GeoTIFF or a COG")
+        raise InputError(
+            path, "this is not a GeoTIFF, whatever its name", "give a GeoTIFF or a COG"
+        )
     with rasterio.Env(**_CLOSED), warnings.catch_warnings():
         warnings.simplefilter("ignore", NotGeoreferencedWarning)  # it is refused here
         try:

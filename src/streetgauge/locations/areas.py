@@ -81,7 +81,7 @@ def read_areas(settings: AreaSettings, locations: LocationSettings | None = None
         areas = areas.where(areas.notna(), None)
     else:
         raise InputError(
-            "[areas]", "it names no file", "add 'file', or take a postcode directory in [locations]"
+            "[areas]", "it names no file", "add 'file', or use a postcode directory in [locations]"
         )
     before = len(areas)
     if settings.include:
@@ -134,7 +134,7 @@ def _read_list(path: Path) -> pd.DataFrame:
     wide = next((row for row in sheet.rows if len(row) > 1 and any(row[1:])), None)
     if wide is not None:
         raise InputError(
-            path, "it has several columns, so it is no list of codes", _set_code(sheet.rows[0])
+            path, "it has several columns, so it is not a list of codes", _set_code(sheet.rows[0])
         )
     cells = [row[0] for row in sheet.rows]
     forms = [re.sub(r"\d", "0", re.sub(r"[A-Za-z]", "A", cell)) for cell in cells]

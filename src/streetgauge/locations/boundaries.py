@@ -98,7 +98,7 @@ def checked_boundaries(
     ------
     InputError
         If no coordinate system is known or two disagree, or an area has no polygon, one that
-        encloses nothing, or one with coordinates that are no numbers.
+        encloses nothing, or one with coordinates that are not numbers.
     """
     import shapely
 
@@ -109,14 +109,14 @@ def checked_boundaries(
         owner = shapely.get_coordinates(shapes, return_index=True)[1][infinite][0]
         raise InputError(
             f"{path}: area {areas.index[owner]!r}",
-            "a coordinate of its boundary is no number",
+            "a coordinate of its boundary is not a number",
             "fetch the file again",
         )
     areas = _with_crs(areas, path, crs, setting)
     shapes = areas.geometry.to_numpy()
     empty = shapely.is_missing(shapes) | shapely.is_empty(shapes)
     polygons = np.isin(shapely.get_type_id(shapes), (3, 6))
-    for wrong, what in ((empty, "has no boundary"), (~polygons, "is no polygon")):
+    for wrong, what in ((empty, "has no boundary"), (~polygons, "is not a polygon")):
         if wrong.any():
             code = areas.index[int(wrong.argmax())]
             raise InputError(f"{path}: area {code!r}", f"it {what}", "give every area a polygon")
@@ -130,7 +130,7 @@ def checked_boundaries(
             raise InputError(
                 f"{path}: area {code!r}",
                 "its polygon is invalid and encloses nothing, so it cannot be repaired",
-                "give it a polygon, or leave the area out",
+                "give it a polygon, or remove the area",
             )
         areas = areas.set_geometry(shapes, crs=areas.crs)
         areas = areas.rename_geometry("geometry") if areas.geometry.name != "geometry" else areas
@@ -153,7 +153,7 @@ def parse_crs(text: str, setting: str) -> CRS:
     except CRSError:
         raise InputError(
             f"{setting} = {text!r}",
-            "this is no coordinate system",
+            "this is not a coordinate system",
             "write for example 'EPSG:4326' (latitude and longitude) or 'EPSG:27700'",
         ) from None
 
@@ -194,7 +194,7 @@ def _with_crs(areas: Any, path: Path, crs: str | None, setting: str | None) -> A
 
 
 def _fits(crs: CRS, bounds: Any) -> bool:
-    """Whether coordinates can be of a system: degrees have limits, and metres are no degrees."""
+    """Whether coordinates can be of a system: degrees have limits, and metres are not degrees."""
     if np.isnan(bounds).any():
         return True
     west, south, east, north = bounds
@@ -278,7 +278,7 @@ def _read_layer(
             return _read_dataset(path, dataset, layer, columns)
     except (
         *(DataSourceError, DataLayerError, CRSError, ShapelyError),
-        *DAMAGED,  # names and texts that are no UTF-8
+        *DAMAGED,  # names and texts that are not UTF-8
         UnboundLocalError,  # of pyogrio, where GDAL opens a file and then cannot read its fields
     ) as error:
         reason = summary(error)

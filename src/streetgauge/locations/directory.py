@@ -59,7 +59,7 @@ def degrees(table: pa.Table, columns: Mapping[str, str], where: Where) -> tuple[
     Raises
     ------
     InputError
-        If a cell is no number, or no degrees.
+        If a cell is not a number, or no degrees.
     """
     if not {"lat", "lon"} <= columns.keys():
         if {"east", "north"} <= columns.keys():
@@ -160,7 +160,7 @@ def read_directory(
     ------
     InputError
         If the header is not recognised, no row lies in the study's areas, a postcode is empty or
-        appears again with another area or position, or a coordinate is no number.
+        appears again with another area or position, or a coordinate is not a number.
     """
     directory = _Directory.open(settings)
     kind = settings.area[:-2]

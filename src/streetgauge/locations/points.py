@@ -52,7 +52,7 @@ def read_points(settings: PointLocations, areas: pd.DataFrame) -> tuple[pd.DataF
     ------
     InputError
         If the areas have no boundaries, a column is absent, an id is empty or repeated, a
-        coordinate is no number or impossible, or no location lies in any area.
+        coordinate is not a number or impossible, or no location lies in any area.
     """
     path = settings.file
     if "geometry" not in areas:
@@ -171,7 +171,7 @@ def read_table_locations(
     Raises
     ------
     InputError
-        If a column is absent, an id is empty or repeated, a coordinate is no number or
+        If a column is absent, an id is empty or repeated, a coordinate is not a number or
         impossible, or no area is one of the study's.
     """
     rows, _ = _read_rows(settings)
@@ -205,7 +205,7 @@ def _read_rows(settings: PointLocations | TableLocations) -> tuple[pd.DataFrame,
     Raises
     ------
     InputError
-        If a column is absent, an id is empty or repeated, or a coordinate is no number or
+        If a column is absent, an id is empty or repeated, or a coordinate is not a number or
         impossible in its system.
     """
     from pyproj import Transformer

@@ -132,7 +132,9 @@ def in_polygon(points: np.ndarray[Any, Any], polygon: Path, path: Path) -> np.nd
     if not polygon.exists():
         raise InputError(polygon, "there is no such file", "fix 'areas.polygon' in study.toml")
     if not is_boundaries(polygon):
-        raise InputError(polygon, "this is no boundary file", "give GeoJSON, GeoPackage or a zip")
+        raise InputError(
+            polygon, "this is not a boundary file", "give GeoJSON, GeoPackage or a zip"
+        )
     raw: Any = read_boundaries(polygon)
     if "geometry" not in raw:
         raise InputError(
@@ -170,7 +172,7 @@ def representative_points(areas: pd.DataFrame, survey: Survey | None) -> np.ndar
         raise InputError(
             "areas.bbox, areas.polygon",
             "the areas have no boundaries, so their position is unknown",
-            "set 'areas.file' to a boundary file, or take a postcode directory in [locations]",
+            "set 'areas.file' to a boundary file, or use a postcode directory in [locations]",
         )
     table = survey().reindex(areas.index)
     return table[["lon", "lat"]].to_numpy(np.float64)

@@ -163,7 +163,7 @@ def read_state(file: Path) -> dict[str, Tensor]:
             reason = summary(error)
             raise InputError(
                 file,
-                f"this is no file of PyTorch with nothing but tensors ({reason})",
+                f"this is not a PyTorch file with tensors only ({reason})",
                 "give a state dict",
             ) from None
     if isinstance(content, Mapping) and isinstance(content.get("state_dict"), Mapping):

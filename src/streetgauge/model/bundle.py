@@ -243,13 +243,13 @@ class Bundle:
         if trained and backbone and backbone != trained:
             raise InputError(
                 subject,
-                f"its features come from {backbone!r}, and the bundle knows those of {trained!r}",
-                f"extract them with {trained!r}, or take a bundle made with {backbone!r}",
+                f"its features come from {backbone!r}, and the bundle was trained on {trained!r}",
+                f"extract them with {trained!r}, or use a bundle made with {backbone!r}",
             )
         if dimension != widths.get(of, self.dimension):
             raise InputError(
                 subject,
-                f"it has {dimension} features a view, and the bundle knows "
+                f"it has {dimension} features a view, and the bundle was trained on "
                 f"{widths.get(of, self.dimension)}",
                 f"extract them with {trained!r}" if trained else "",
             )
@@ -335,13 +335,13 @@ class Bundle:
             raise InputError("present", f"its shape is {there.shape}, not {views.shape[:2]}")
         wanted = there if rows is None else there[rows]
         if not wanted.any(axis=1).all():
-            raise InputError("present", "a location has no view at all", "leave it out")
+            raise InputError("present", "a location has no view at all", "exclude it")
         predictions = self.model.predict(views, there.astype(np.bool_), rows, device)
         if not (np.abs(predictions.score) <= ABSURD * self.model.classes).all():
             raise InputError(
                 f"bundle {self.name}",
-                "its weights give scores that are no finite numbers, or far off its classes",
-                "take another bundle, or make it again",
+                "its weights give scores that are not finite numbers, or far off its classes",
+                "use another bundle, or make it again",
             )
         return predictions
 
@@ -367,7 +367,7 @@ class Bundle:
         Raises
         ------
         InputError
-            As `predict`; also if a feature is no finite number, naming row and location.
+            As `predict`; also if a feature is not a finite number, naming row and location.
 
         Examples
         --------
@@ -416,8 +416,8 @@ class Bundle:
         Raises
         ------
         InputError
-            If it is no bundle, its format is of another version, a file is missing or was changed,
-            or the weights do not fit the description.
+            If it is not a bundle, its format is of another version, a file is missing or was
+            changed, or the weights do not fit the description.
 
         Examples
         --------
@@ -526,7 +526,7 @@ def _record(description: Mapping[str, Any] | None) -> TrainingRecord | None:
 
 
 def _require_types(description: Mapping[str, Any]) -> None:
-    """Raise what `load` words, if a part that is read much later has an odd type."""
+    """Raise what `load` words, if a part that is read much later has the wrong type."""
     source, metrics = description["source"], description.get("metrics")
     about, views = source.get("outcomes") or {}, source.get("views") or []
     kinds = (
@@ -541,19 +541,19 @@ def _require_types(description: Mapping[str, Any]) -> None:
         ("calibration", description["calibration"], dict),
     )
     if not isinstance(description["classes"], int) or not 2 <= description["classes"] <= MOST:
-        raise ValueError(f"classes: {description['classes']!r} is no number of classes")
+        raise ValueError(f"classes: {description['classes']!r} is not a number of classes")
     for key, value, kind in kinds:
         if not isinstance(value, kind):
-            raise TypeError(f"{key} is no {kind.__name__}")
+            raise TypeError(f"{key} is not a {kind.__name__}")
     if fault := metrics_fault(metrics or {}):
-        raise TypeError(f"metrics.{fault} has an odd type")
+        raise TypeError(f"metrics.{fault} has the wrong type")
 
 
 def _parts(description: Mapping[str, Any]) -> tuple[Part, ...]:
     """Read the sources, if there are several: one behind the other, as they are made."""
     parts = Part.from_json(description["source"].get("parts") or ())
     if parts != Part.in_order({part.name: (part.count, part.dimension) for part in parts}):
-        raise ValueError("source.parts do not stand one behind the other")
+        raise ValueError("source.parts are not in consecutive order")
     if parts and max(part.dimension for part in parts) != description["dimension"]:
         raise ValueError("dimension is not that of source.parts")
     return parts
@@ -582,7 +582,7 @@ def _require_same_columns(subject: object, trained: object, given: object) -> No
             raise InputError(
                 subject,
                 f"its feature {position} is {theirs!r}, where the bundle was trained on {ours!r}",
-                "name the bundle's columns in its order: `streetgauge info` tells them",
+                "name the bundle's columns in its order: `streetgauge info` lists them",
             )
     ours, theirs = trained.get("transform"), given.get("transform")
     if "transform" in trained and ours != theirs:
@@ -658,7 +658,7 @@ def _read_model(
     try:
         tensors = load_file(file)
     except SafetensorError as error:
-        raise InputError(file, f"this is no safetensors file: {error}") from None
+        raise InputError(file, f"this is not a safetensors file: {error}") from None
     _refuse_absurd(file, tensors)
     parts = _parts(description)
     wide = sum(part.dimension for part in parts) or description["dimension"]
@@ -672,9 +672,7 @@ def _read_model(
     model = StackModel.from_tensors(own, network, description["classes"], parts)
     fits = parts or model.dimension == description["dimension"]
     if not fits or model.stack.slope.shape[1] != len(description["outcomes"]):
-        raise InputError(
-            file, "its tensors do not fit what bundle.json describes", "write the bundle again"
-        )
+        raise InputError(file, "its tensors do not match bundle.json", "write the bundle again")
     return model, applicability, held_out
 
 
@@ -690,7 +688,7 @@ def _refuse_absurd(file: Path, tensors: Mapping[str, torch.Tensor]) -> None:
             reason = f"its tensor {name!r} has a scale that is not positive"
         else:
             continue
-        raise InputError(file, reason, "get the bundle again, or make it again")
+        raise InputError(file, reason, "copy the bundle again, or make it again")
 
 
 def _read_network(

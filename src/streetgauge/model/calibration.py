@@ -75,10 +75,10 @@ def calibrate(
     training, validation : Scored
         The locations that the network was trained on, and those that it was not.
     areas : int
-        In how many areas the validation locations lie. Locations of one area tell the same
+        In how many areas the validation locations lie. Locations of one area show the same
         story, so the data weigh against the penalty with the number of areas.
     training_areas : int, optional
-        In how many areas the training locations lie: few tell little of the offset, too. Without
+        In how many areas the training locations lie: few show little of the offset, too. Without
         it the offset has no penalty.
     classes : int
         K.

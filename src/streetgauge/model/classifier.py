@@ -390,7 +390,7 @@ device
         array, labels = checked if reset else (checked, np.empty(0))
         if not apart:
             if not isinstance(self.n_views, int | np.integer) or self.n_views < 1:
-                raise ValueError(f"n_views={self.n_views!r} is no number of views")
+                raise ValueError(f"n_views={self.n_views!r} is not a number of views")
             if array.shape[1] % self.n_views:
                 raise ValueError(
                     f"X has {array.shape[1]} columns, which are not the features of "
@@ -432,7 +432,7 @@ device
                 )
             self.classes_ = np.asarray(scale)
         if len(self.classes_) < 2 or len(np.unique(code)) < 2:
-            raise ValueError("y has one class only; at least two classes are needed")
+            raise ValueError("y has only one class; at least two classes are needed")
         return np.asarray(code, np.int64)
 
     def _split(
@@ -448,19 +448,19 @@ device
         Several members set their own parts apart.
         """
         if not 0 < self.validation < 1:
-            raise ValueError(f"validation={self.validation!r} is no share between 0 and 1")
+            raise ValueError(f"validation={self.validation!r} is not a share between 0 and 1")
         rows = np.arange(len(areas)) if weight is None else np.flatnonzero(weight > 0)
         groups = len(np.unique(areas[rows]))
         if groups < 2:
             raise ValueError(
-                "all samples that weigh anything are of one group; at least two are needed, to "
-                "train on one and to know from the other when to stop"
+                "all samples with a weight belong to one group; at least two are needed, one to "
+                "train on and one to decide when to stop"
             )
         if ensemble_size > 1:
             if groups < ensemble_size:
                 raise ValueError(
-                    f"ensemble_size={ensemble_size} need a group each to know when to stop, and "
-                    f"the samples that weigh anything are of {groups}; take "
+                    f"ensemble_size={ensemble_size} need a group each to decide when to stop, and "
+                    f"the samples with a weight belong to {groups}; use "
                     f"ensemble_size={groups} or fewer"
                 )
             return Split("all", 0, rows, rows[:0], rows[:0])
@@ -477,8 +477,9 @@ device
         if len(lost):
             names = ", ".join(repr(_scalar(self.classes_[int(k) - 1])) for k in lost)
             warnings.warn(
-                f"class {names} is only in the groups that decide when to stop, not in training; "
-                f"give more groups, or take a smaller share than validation={self.validation}",
+                f"class {names} occurs only in the groups that decide when to stop, not in "
+                f"training; give more groups, or use a smaller share than "
+                f"validation={self.validation}",
                 UserWarning,
                 stacklevel=3,
             )

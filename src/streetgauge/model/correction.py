@@ -7,7 +7,7 @@ differ is a further variance, of which several levels are averaged by their marg
 (`SPREADS`); the noise of an area is taken from the other city, so that it need not be found in few
 labels. Where the model has no Gaussian process, nothing is known of its variance but `SPREADS`.
 
-What is added to the model's predictions is judged on every labelled area by the others (in closed
+What is added to the model's predictions is tested on every labelled area by the others (in closed
 form: leave-one-out residuals of a Gaussian process, Sundararajan and Keerthi 2001, *Predictive
 approaches for choosing hyperparameters in Gaussian processes*). Where it does not lower the error,
 nothing is added but a level, and areas stay in the model's own order.

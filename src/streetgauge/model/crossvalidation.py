@@ -193,7 +193,7 @@ def _trained(split: Split, run: _Run, advance: Advance) -> Bundle:
 
 
 def _cached(directory: Path, cache_key: str) -> Bundle | None:
-    """Load a bundle that is whole and made from the same inputs; None if it must be made anew."""
+    """Load a bundle that is whole and made from the same inputs; None if it must be made again."""
     try:
         bundle = Bundle.load(directory)
     except InputError:

@@ -79,7 +79,7 @@ class Bags:
         Returns
         -------
         Bags
-            Of the areas that have it, numbered anew.
+            Of the areas that have it, numbered again.
         array of int64, shape [a]
             Which areas these are.
         array of float64, shape [A]
@@ -116,7 +116,7 @@ class Bags:
         Raises
         ------
         InputError
-            Naming a row, if a view that is there has a feature that is no finite number.
+            Naming a row, if a view that is there has a feature that is not a finite number.
         """
         weight = np.ones(len(self.rows)) if self.weight is None else self.weight
         share = (weight / np.bincount(self.area, weight)[self.area]).astype(np.float32)
@@ -237,7 +237,7 @@ class JointEmbedding:
     """The embeddings of several sources side by side.
 
     A location that lacks a source has zeros there, which is the mean of those that have it, and
-    another number in the last column of that source's linear map, which tells that it is absent. So
+    another number in the last column of that source's linear map, which marks it as absent. So
     an area's vector is still the mean of its locations' own.
 
     Parameters
@@ -285,7 +285,7 @@ class JointEmbedding:
         """Give the kernels of one source for several: of each alone, of all, of all but one.
 
         A kernel of several sources is the sum of theirs. What the areas show of each kernel weighs
-        them (`regress`), so that a source that tells nothing does not stand in the way of others;
+        them (`regress`), so that a source that shows nothing does not harm the others;
         each further source has to make the labels `ODDS` times as likely. Of one source's kernels
         those with a linear part are used: several sources have many.
 

@@ -100,7 +100,7 @@ def fit_model(
     ------
     InputError
         If an outcome has no label in the training part, or in a validation part that is there;
-        or features are no finite numbers, or memory does not suffice.
+        or features are not finite numbers, or memory does not suffice.
     """
     execution = execution or Execution()
     target = np.asarray(data.deciles, np.float32)
@@ -207,8 +207,8 @@ def ensemble_parts(
     if count < size:
         raise InputError(
             "train.ensemble_size",
-            f"{size} members are each stopped by other areas, and there are but {count}",
-            f"take ensemble_size = {max(count, 1)} or less, or add areas",
+            f"{size} members are each stopped by other areas, and there are only {count}",
+            f"use ensemble_size = {max(count, 1)} or less, or add areas",
         )
     folds = derive_seed(seed, "members")
     fold = area_folds(data.areas[pool], data.deciles[pool], size, folds)

@@ -246,7 +246,7 @@ def check_labels(target: ArrayLike, classes: int, outcomes: Sequence[str]) -> No
         raise InputError(
             f"labels, row {row}, outcome '{outcomes[m]}'",
             f"{label[row, m]:g} is none of the classes 1 to {classes}",
-            "cut the values into classes first, or leave the label out as NaN",
+            "cut the values into classes first, or set the label to NaN",
         )
 
 

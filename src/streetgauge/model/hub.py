@@ -48,7 +48,7 @@ class Address:
         """
         found = _ADDRESS.fullmatch(text)
         if found is None:
-            raise InputError(text, "this is no address of a bundle", "hf://user/name@revision")
+            raise InputError(text, "this is not an address of a bundle", "hf://user/name@revision")
         return cls(found["repository"], found["revision"] or "main")
 
     def __str__(self) -> str:
@@ -183,4 +183,4 @@ def _failed(subject: str, error: Exception, step: str) -> Exception:
     if names & {"ConnectionError", "TransportError", "Timeout"}:
         return InputError(subject, "cannot reach the Hub", step)
     reason = summary(error)
-    return InputError(subject, f"the Hub did not do it ({reason})", step)
+    return InputError(subject, f"the Hub refused ({reason})", step)

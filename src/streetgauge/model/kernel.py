@@ -83,7 +83,7 @@ class KernelModel:
         Raises
         ------
         InputError
-            Naming a row, if a view that is there has a feature that is no finite number.
+            Naming a row, if a view that is there has a feature that is not a finite number.
         """
         there = np.asarray(present, np.bool_)
         picked = np.arange(len(features)) if rows is None else np.asarray(rows, np.int64)
@@ -255,7 +255,7 @@ def fit_kernel(
     ------
     InputError
         If an outcome has a label in fewer than two areas, or a view that is there has a feature
-        that is no finite number.
+        that is not a finite number.
 
     Examples
     --------

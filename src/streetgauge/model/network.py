@@ -131,8 +131,8 @@ class StackedLinear(nn.Module):
     inputs, outputs : int
         Widths.
     one_product : bool
-        Let networks of few outputs be one product, with zeros off the diagonal. What is no number
-        in one network is then none in any: only for those that stand and fall together.
+        Let networks of few outputs be one product, with zeros off the diagonal. A value that
+        is not a number in one network then spoils all: only for those that fail together.
     """
 
     def __init__(

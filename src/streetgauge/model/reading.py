@@ -54,7 +54,7 @@ POWERS = 3
 BLOCK = 256
 BLOCK_ON_COMPONENTS = 2048
 CACHED = 2**20  # bytes of features that are worked on at a time: what a core's cache holds
-ENOUGH = 4_096  # locations that tell mean and sd: four views of each, to a percent of an sd
+ENOUGH = 4_096  # locations that give mean and sd: four views of each, to a percent of an sd
 
 
 # The messages of libraries that raise a RuntimeError: torch on CPU and MPS, cuBLAS, cuDNN; and
@@ -67,7 +67,7 @@ _OUT_OF_MEMORY = re.compile(
 
 
 class NonFiniteError(InputError):
-    """A view that is there has a feature that is no finite number.
+    """A view that is there has a feature that is not a finite number.
 
     Parameters
     ----------
@@ -86,7 +86,7 @@ class NonFiniteError(InputError):
         of = "" if location is None else f" (location {str(location)!r})"
         super().__init__(
             f"features, row {row}{of}, {where}",
-            f"{value} is no finite number",
+            f"{value} is not a finite number",
             "extract the features again, or mark the view as absent",
         )
 
@@ -129,7 +129,7 @@ class Standardisation:
         Raises
         ------
         InputError
-            Naming a row, if a view that is there has a feature that is no finite number.
+            Naming a row, if a view that is there has a feature that is not a finite number.
         """
         rows = subsample(rows, ENOUGH)
         dimension = features.shape[2]
@@ -232,7 +232,7 @@ class Reader:
         sharing: int = 1,
     ) -> None:
         self.source, self.present = features, present
-        # Where a row is held, by the row: -1, which is no position, of those that are not.
+        # Where a row is held, by the row: -1, which is not a position, of those that are not.
         self.positions: NDArray[np.int32] | None = None
         if keys is not None:
             self.positions = np.full(keys[-1] + 1 if len(keys) else 0, -1, np.int32)
@@ -350,7 +350,7 @@ class Reader:
         Raises
         ------
         InputError
-            Naming the first row with a feature that is no finite number, if there is one.
+            Naming the first row with a feature that is not a finite number, if there is one.
         """
         own = self.origin or self
         for start in range(0, len(rows), 256):
@@ -404,7 +404,7 @@ def principal_components(reader: Reader, training: Rows, components: int, seed: 
         raise InputError(
             "train.components",
             f"{components} components of {dimension} features compress nothing",
-            f"take less than {dimension}, or leave the setting out",
+            f"use fewer than {dimension}, or remove the setting",
         )
     chance = np.random.default_rng(seed)
     sample = np.sort(chance.permutation(training)[:SAMPLE])
@@ -418,7 +418,7 @@ def principal_components(reader: Reader, training: Rows, components: int, seed: 
     basis = torch.linalg.qr(start).Q.to(seen.device)
     for _ in range(POWERS):  # subspace iteration on the covariance
         turned = seen @ basis.to(seen.dtype)
-        if not turned.isfinite().all():  # one feature that is no number spoils all of its row
+        if not turned.isfinite().all():  # one feature that is not a number spoils all of its row
             reader.refuse_non_finite(sample)
         basis = torch.linalg.qr((seen.T @ turned).float()).Q
     projected = (seen @ basis.to(seen.dtype)).float()

@@ -30,7 +30,7 @@ from streetgauge.splits.schemes import Split
 __all__ = ["predict_by_sources", "source_weights"]
 
 FEW_KERNELS = ((LINEAR,), (LINEAR, "view-0.5"))
-LEAST = 0.01  # what a source that tells nothing still counts
+LEAST = 0.01  # what a source that adds nothing still counts
 
 
 @dataclass(frozen=True)
@@ -71,10 +71,10 @@ class _FittedSources:
 
 
 def source_weights(data: TrainingData, rows: NDArray[np.int64], seed: int) -> dict[str, float]:
-    """Give how likely it is that each source tells something of any outcome that the others do not.
+    """Give how likely it is that each source shows something that the others do not.
 
     By the marginal likelihood of Gaussian processes on each source alone, on all, and on all but
-    one. A network has no such measure of its own: its layers learn the noise of a source that tells
+    one. A network has no such measure of its own: its layers learn the noise of a source that shows
     nothing by heart, which costs more than the source could give.
 
     Parameters
@@ -89,7 +89,7 @@ def source_weights(data: TrainingData, rows: NDArray[np.int64], seed: int) -> di
     Returns
     -------
     dict of str to float
-        At least `LEAST`; 1 for all where too few areas have a label to tell.
+        At least `LEAST`; 1 for all where too few areas have a label to decide.
     """
     each = _FittedSources.of(data, rows, seed, FEW_KERNELS)
     if each is None:

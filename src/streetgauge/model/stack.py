@@ -2,7 +2,7 @@
 
 Learners are first put on one scale, outcome by outcome, by the straight line from what they predict
 to the labels. Their weights are then those with the least squared error (Breiman 1996, *Stacked
-regressions*): at least 0, with a sum of 1, and shrunk to equal ones, for a few dozen areas tell
+regressions*): at least 0, with a sum of 1, and shrunk to equal ones, for a few dozen areas show
 little of which learner is better, and learners that err differently are best together. All of it
 comes from areas that the learner was not trained on.
 """
@@ -38,7 +38,7 @@ class Stack:
         At least 0, with a sum of 1.
     shift, slope : array of float64, shape [S, M]
         Put each learner's prediction of each outcome on the scale of the labels; slopes are at
-        least 0, and above it for a learner that tells areas apart.
+        least 0, and above it for a learner that distinguishes areas.
     """
 
     weight: Floats

@@ -242,7 +242,7 @@ def train_network(
     Raises
     ------
     InputError
-        If features are no finite numbers, memory does not suffice, or training diverges.
+        If features are not finite numbers, memory does not suffice, or training diverges.
     """
     keep_freed_memory()
     training, validation = indices
@@ -271,8 +271,8 @@ def train_network(
     if not np.isfinite(best.loss).all():
         raise InputError(
             "train.learning_rate",
-            f"{settings.learning_rate:g} lets training diverge: the loss is no number",
-            "take a lower one",
+            f"{settings.learning_rate:g} makes training diverge: the loss is not a number",
+            "set a lower one",
         )
     network.load_state_dict(best.weights)
     network.cpu().eval()

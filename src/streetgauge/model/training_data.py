@@ -249,7 +249,7 @@ class TrainingData:
         if not used.any():
             raise InputError(
                 split.name,
-                "every image of its training part stands in its test part as well",
+                "every image of its training part is also in its test part",
                 'remove the copies, or set shared_images = "allow" under [folds]',
             )
         present = np.array(self.present)

@@ -130,7 +130,7 @@ def join_city(
     if absent and not bundle.settings.source_dropout:
         raise InputError(
             name,
-            f"it cannot do without {' and '.join(absent)}: it was trained without source dropout",
+            f"it needs {' and '.join(absent)}: it was trained without source dropout",
             f"give {step}, or train it with source_dropout under [train]",
         )
     notes = [f"predicted without {each}, which the bundle was trained on too" for each in absent]
@@ -248,7 +248,7 @@ def find_start(
     if tuned and network is None:
         raise InputError(
             f"transfer.from = {transfer.bundle}",
-            f"its learner is a {bundle.settings.learner}, of which nothing can be tuned",
+            f"its learner is a {bundle.settings.learner}, which has nothing to tune",
             'set transfer.tune to "correction", or name a bundle with a network',
         )
     if tuned and network is not None and network is not model:
@@ -283,12 +283,12 @@ def open_start(
     Raises
     ------
     InputError
-        If it cannot be opened, tells other classes, or lacks an outcome.
+        If it cannot be opened, has other classes, or lacks an outcome.
     """
     if isinstance(transfer.bundle, Path) and not (transfer.bundle / "bundle.json").is_file():
         raise InputError(
             f"transfer.from = {transfer.bundle}",
-            "this is no bundle",
+            "this is not a bundle",
             "name a bundle itself: what `streetgauge export` wrote, or model/all of a study",
         )
     bundle, notes = open_bundle(transfer.bundle)
@@ -296,7 +296,7 @@ def open_start(
     if bundle.model.classes != classes:
         raise InputError(
             subject,
-            f"it tells {bundle.model.classes} classes, and the study has {classes}",
+            f"it has {bundle.model.classes} classes, and the study has {classes}",
             f"set deciles.classes to {bundle.model.classes}",
         )
     if bundle.parts:

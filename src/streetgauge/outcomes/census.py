@@ -273,8 +273,8 @@ def _divide(top: _Count, bottom: _Count) -> tuple[pd.Series, dict[str, str]]:
         area = wrong[0]
         raise InputError(
             f"{top.path}: area {area!r}",
-            f"{upper[area]:g} ({top.way}) of {lower[area]:g} ({bottom.way}) is no share from 0 to "
-            "1",
+            f"{upper[area]:g} ({top.way}) of {lower[area]:g} ({bottom.way}) is not a share from 0 "
+            "to 1",
             "the tables do not belong together, or a column is not a count",
         )
     return values, missing

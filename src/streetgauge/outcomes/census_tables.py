@@ -176,7 +176,7 @@ def read_infuse(sheets: Sequence[Sheet], path: Path, level: str) -> CensusTable 
                 path,
                 f"two columns have the cell code {cell[0].upper()!r}: {headers[cell[0]]!r} and "
                 f"{header!r}",
-                "take one of them out",
+                "remove one of them",
             )
     return CensusTable(
         path, codes[described], table[described], headers, infuse=True, vintage="2011"
@@ -197,7 +197,7 @@ def read_custom_dataset(sheets: Sequence[Sheet], path: Path) -> CensusTable | No
     """Read a custom dataset of the ONS (Census 2021): a row for each area and category.
 
     The header is ``<kind of area> Code``, ``<kind of area>``, ``<variable> (n categories) Code``,
-    ``<variable> (n categories)``, ``Observation``. "Does not apply" is no part of the total.
+    ``<variable> (n categories)``, ``Observation``. "Does not apply" is not part of the total.
 
     Returns
     -------

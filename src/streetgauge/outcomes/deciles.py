@@ -82,7 +82,7 @@ def deciles(
             subject,
             f"{count:,} of {len(known):,} areas share the value {value:g}, "
             f"more than one of {classes} classes of equal count",
-            "leave it out of study.toml, or use published deciles",
+            "remove it from study.toml, or use published deciles",
         )
     cut = equal_count(numbers, classes, ties="lowest", weights=by)
     ranked = cut if direction == "higher-is-better" else classes + 1 - cut
@@ -99,13 +99,13 @@ def _refuse_too_few(known: pd.Series, classes: int, subject: str) -> None:
             f"it is constant: all {len(known):,} areas have the value {known.iloc[0]:g}"
             if len(known) > 1
             else "only one area has a value, and classes need several",
-            "leave it out of study.toml",
+            "remove it from study.toml",
         )
     if distinct < classes:
         raise InputError(
             subject,
             f"{distinct} distinct values cannot be cut into {classes} classes",
-            "leave it out of study.toml, or take in more areas",
+            "remove it from study.toml, or include more areas",
         )
 
 
@@ -160,7 +160,7 @@ def cut_outcome(
         raise InputError(
             f"outcome {outcome.name!r}",
             f"it is constant: all areas of the study have the {kind} decile {cut.max()}",
-            'use deciles = "study", or leave it out of study.toml'
+            'use deciles = "study", or remove it from study.toml'
             if rule == "published"
             else 'use within = "study" under [deciles]',
         )

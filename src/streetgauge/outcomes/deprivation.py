@@ -225,7 +225,7 @@ def _check_ranking(ranks: pd.Series, found: _Found) -> tuple[str, ...]:
         )
     raise InputError(
         f"{title}, column {found.header!r}",
-        f"rank {rank[worst]:g} stands there for {count[worst]:,} areas, and ranks that they would "
+        f"rank {rank[worst]:g} occurs for {count[worst]:,} areas, and ranks that they would "
         "share as ties are taken by others",
         step,
     )

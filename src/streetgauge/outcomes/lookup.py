@@ -3,7 +3,7 @@
 Statistical areas are drawn anew after a census. In England and Wales an area that was changed gets
 a new code and ends the old one, numbered on from the last release, and an area that was not keeps
 its code: so an equal code is an equal area, a number beyond the last of a release is of a later
-one, and a number below it may be of either. In Scotland all areas are numbered anew.
+one, and a number below it may be of either. In Scotland all areas are numbered again.
 
 The lookups of the Office for National Statistics (Open Geography portal) pair the areas of two
 years, row by row, e.g. LSOA11CD with LSOA21CD: an area that was split has a row for each of its
@@ -183,7 +183,7 @@ def _vintage(
         if oldest != seen:
             raise InputError(
                 title,
-                f"codes of two vintages stand in one file: {low!r} is a {family.kind} of {oldest}, "
+                f"the file mixes codes of two vintages: {low!r} is a {family.kind} of {oldest}, "
                 f"{high!r} of {seen}",
                 "give a file of one year's areas",
             )
@@ -194,7 +194,7 @@ def _vintage(
     if seen > year:
         raise InputError(
             title,
-            f"codes of two vintages stand in one file: {stated!r} is of {year}, and {high!r} is "
+            f"the file mixes codes of two vintages: {stated!r} is of {year}, and {high!r} is "
             f"new among the {family.kind}s of {seen}",
             "give a file of one year's areas, or name its column after that year",
         )
@@ -261,7 +261,7 @@ def read_lookup(path: Path) -> Lookup:
     if columns is None:
         raise InputError(
             sheet.title,
-            "this is no lookup: no two of its columns hold codes of areas of two years, like "
+            "this is not a lookup: no two of its columns hold codes of areas of two years, like "
             "LSOA11CD and LSOA21CD",
             f"its columns are {', '.join(map(str, table.columns[:12]))}",
         )
@@ -285,8 +285,8 @@ def _numbers_of_people(cells: pd.Series, title: str) -> pd.Series:
         row = numbers.index[int(wrong.to_numpy().argmax())]
         raise InputError(
             f"{title}: row {row}, column {cells.name!r}",
-            f"{cells[row]!r} is no number of people",
-            "give every pair a number from 0 on, or leave the column out",
+            f"{cells[row]!r} is not a number of people",
+            "give every pair a number from 0 on, or remove the column",
         )
     return numbers
 
@@ -444,7 +444,7 @@ def _refuse_both(known: pd.Index, lookup: Lookup, source: str, to: str, title: s
     if len(ended) and len(begun):
         raise InputError(
             title,
-            f"codes of two vintages stand in one file: by the lookup {lookup.path.name}, "
+            f"the file mixes codes of two vintages: by the lookup {lookup.path.name}, "
             f"{ended[0]!r} is only in {source}, {begun[0]!r} only in {to}",
             "give a file of one year's areas",
         )

@@ -125,7 +125,7 @@ def empty_cells(codes: pd.Series, cells: pd.Series, numbers: pd.Series) -> dict[
 
 
 def refuse_no_decile(numbers: pd.Series, title: object, classes: int = 10) -> None:
-    """Refuse published deciles (or classes) that are no whole numbers from 1 to ``classes``."""
+    """Refuse published deciles (or classes) that are not whole numbers from 1 to ``classes``."""
     word = "decile" if classes == 10 else "class"
     wrong = numbers.notna() & ~numbers.isin(range(1, classes + 1))
     step = f"name the column with the {'deciles' if classes == 10 else 'classes'}"
@@ -167,7 +167,7 @@ def wide_table(
     Raises
     ------
     InputError
-        If an area has a measure in two rows, or a cell is no number.
+        If an area has a measure in two rows, or a cell is not a number.
     """
     step = "name all the columns that measures differ in"
     refuse_repeated(areas + ": " + measures, title, "the measure", step=step)

@@ -55,7 +55,7 @@ def read_table(name: str, settings: TableOutcome, *, classes: int = 10) -> Outco
     Raises
     ------
     InputError
-        If a column is absent, a cell is text that is no known missing mark, a decile is not 1 to
+        If a column is absent, a cell is text that is not a known missing mark, a decile is not 1 to
         ``classes`` or runs against the direction, a share is not 0 to 1, a code lacks its prefix or
         is too long, or an area is repeated with different values.
     """
@@ -213,7 +213,7 @@ def _refuse_contrary(
             f"{title}, column {settings.decile!r}",
             f"decile 1 goes with the {'highest' if sign > 0 else 'lowest'} values of "
             f"{values.name!r}, and with direction = {settings.direction!r} those are the best off",
-            "fix the direction, or leave out deciles that are numbered the other way",
+            "fix the direction, or remove deciles that are numbered the other way",
         )
 
 

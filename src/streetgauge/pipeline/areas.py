@@ -475,7 +475,7 @@ def _numeric_columns(areas: pd.DataFrame, columns: Sequence[str]) -> pd.DataFram
         table[name] = pd.to_numeric(areas[name], errors="coerce").astype("float64")
         if table[name].isna().all():
             raise InputError(
-                "evaluation.columns", f"column {name!r} holds no numbers", "take another"
+                "evaluation.columns", f"column {name!r} holds no numbers", "choose another"
             )
     return table
 

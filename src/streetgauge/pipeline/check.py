@@ -342,7 +342,7 @@ class _Inputs:
             raise InputError(
                 f"{self.study.file}: folds.k",
                 f"{folds.k} folds of only {len(self.areas)} areas",
-                "an area is never split over folds: take fewer folds",
+                "an area is never split over folds, so use fewer folds",
             )
         if self.usable is not None:
             locations = locations[locations["location_id"].astype(str).isin(self.usable)]

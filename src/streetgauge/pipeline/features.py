@@ -32,7 +32,7 @@ __all__ = ["simulated", "make_features", "refuse_newer"]
 
 
 def refuse_newer(study: Study) -> None:
-    """Refuse to make features anew over a store that a newer version of this package has made.
+    """Refuse to make features again over a store that a newer version of this package has made.
 
     Raises
     ------

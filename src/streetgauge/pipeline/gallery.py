@@ -89,8 +89,8 @@ def make_gallery(study: Study, table: pd.DataFrame, progress: Progress) -> Galle
         if not has_gallery(study):
             raise InputError(
                 "images",
-                "the study does not state what allows showing them",
-                "state it with imagery.licence",
+                "the study states no licence that allows showing them",
+                "set imagery.licence",
             )
         gallery = _gallery(study, table, progress)
         if not gallery.outcomes and not gallery.areas:
@@ -155,7 +155,7 @@ def _gallery(study: Study, table: pd.DataFrame, progress: Progress) -> Gallery:
 
     wishes, imagery = study.settings.report, image_files(study)
     if isinstance(imagery.folder, Url) and wishes.images == "auto":
-        raise InputError("images", "they lie behind an address of the web", "report.images = true")
+        raise InputError("images", "they are on the web", "report.images = true")
     store = FeatureStore.open(study.features)
     predictions = read_table(study.predictions)
     rights = _rights(study, store)
@@ -347,6 +347,7 @@ class _Explainer:
         progress: Progress,
     ) -> tuple[dict[tuple[str, str, str], Heat], dict[str, float]]:
         """Draw what moved the score, on one scale for an outcome."""
+        from streetgauge.devices import working_threads
         from streetgauge.features.occlusion import grey_of, occlusion
 
         keys = sorted({key for keys in views_of.values() for key in keys if key in inputs})
@@ -354,16 +355,23 @@ class _Explainer:
             return {}, {}
         features_of = self._network()
         colour = grey_of(self.backbone)
+
+        def effect_of(key: Key) -> tuple[list[str], Floats]:
+            names = [name for name, keys in views_of.items() if key in keys]
+
+            def scores(pixels: Pixels) -> Floats:
+                seen = features_of(pixels)
+                return np.stack([self._moved(key, name, seen) for name in names], axis=1)
+
+            return names, occlusion(inputs[key][0], scores, colour=colour)
+
         effects: dict[tuple[str, Key], Floats] = {}
-        with progress("what moved the scores", len(keys), "images") as advance:
-            for key in keys:
-                names = [name for name, keys in views_of.items() if key in keys]
-
-                def scores(pixels: Pixels, key: Key = key, names: list[str] = names) -> Floats:
-                    seen = features_of(pixels)
-                    return np.stack([self._moved(key, name, seen) for name in names], axis=1)
-
-                moved = occlusion(inputs[key][0], scores, colour=colour)
+        # An image for each thread: products that threads share are slow on a busy machine.
+        with (
+            progress("what moved the scores", len(keys), "images") as advance,
+            working_threads() as pool,
+        ):
+            for key, (names, moved) in zip(keys, pool.map(effect_of, keys), strict=True):
                 effects |= {(name, key): moved[..., m] for m, name in enumerate(names)}
                 advance(1)
         largest: dict[str, float] = {}

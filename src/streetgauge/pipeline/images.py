@@ -37,5 +37,5 @@ def collect(study: Study, key: str, progress: Progress) -> Done:
 
 
 def forget_answers(study: Study) -> None:
-    """Remove what the service answered, so that all is searched for anew."""
+    """Remove what the service answered, so that all is searched for again."""
     shutil.rmtree(study.path(_WORK), ignore_errors=True)

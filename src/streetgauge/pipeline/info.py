@@ -65,7 +65,7 @@ def file_info(name: str | Path, *, verify: bool = False) -> dict[str, Any]:
         return _table_info(path)
     raise InputError(
         path,
-        "this is no study, feature store, bundle or streetgauge table",
+        "this is not a study, feature store, bundle or streetgauge table",
         "give a directory with study.toml or bundle.json, or a .h5 or .parquet file",
     )
 
@@ -117,7 +117,7 @@ def outcomes_info(path: Path) -> list[dict[str, Any]]:
     Raises
     ------
     InputError
-        If it is no table of outcomes.
+        If it is not a table of outcomes.
     """
     try:
         frame, metadata = read_table(path), read_metadata(path)
@@ -144,7 +144,7 @@ def outcomes_info(path: Path) -> list[dict[str, Any]]:
             )
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise InputError(
-            path, f"this is no table of outcomes: {error}", "make it again with --force"
+            path, f"this is not a table of outcomes: {error}", "make it again with --force"
         ) from None
     return result
 
@@ -318,7 +318,7 @@ def _table_info(path: Path) -> dict[str, Any]:
         if path.name.startswith("skipped") and {"stage", "reason"} <= set(file.schema_arrow.names):
             skips = read_table(path)[["stage", "reason"]]
     except (pa.ArrowException, OSError) as error:
-        raise InputError(path, f"this is no Parquet file: {error}") from None
+        raise InputError(path, f"this is not a Parquet file: {error}") from None
     facts: dict[str, Any] = {
         "table": str(path),
         "rows": f"{file.metadata.num_rows:,}",

@@ -78,7 +78,7 @@ def pool_studies(
             raise InputError(
                 f"outcome {outcome!r}",
                 f"no city has a decile of it in at least {FEWEST} areas",
-                "add areas with a decile, or leave the outcome out",
+                "add areas with a decile, or exclude the outcome",
             )
     matrix = [entry for outcome in outcomes for entry in pool.matrix(outcome)]
     tables, results = [], []
@@ -179,7 +179,7 @@ def _refuse_there(out: Path, *, force: bool) -> None:
         raise InputError(out, "this is a file", "name a directory with --out")
     there = [out / file for file in POOL_FILES if (out / file).exists()]
     if there and not force:
-        step = "take another name with --out, or use --force"
+        step = "choose another name with --out, or use --force"
         raise InputError(there[0], "an earlier run wrote this", step)
 
 

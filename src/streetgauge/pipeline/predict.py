@@ -70,7 +70,7 @@ if TYPE_CHECKING:
 __all__ = ["CityImages", "predict_city"]
 
 AREAS_A_CLASS = 5  # with fewer, the classes of one city are mostly chance
-# What each file has: by it a file of ours is recognised among others of that name.
+# What each file has: by it a streetgauge file is recognised among others of that name.
 OWN_COLUMNS = {
     "areas": {"area", "outcome", "score", "decile"},
     "skipped": {"location_id", "stage", "reason"},
@@ -164,7 +164,7 @@ def predict_city(
     model, lines = open_bundle(bundle)
     city = _read_locations(locations)
     if (out / "study.toml").exists():
-        raise InputError(out, "this is a study, whose files would be written over", "take another")
+        raise InputError(out, "this is a study, whose files would be overwritten", "choose another")
     store_file = out / "features" / f"{re.sub(r'[:/]', '-', model.backbone)}.h5"
     outputs = [store_file, *(out / name for name in OWN_FILES)]
     refuse_overlap(_inputs(bundle, source, locations, boundaries, labels), outputs)
@@ -369,16 +369,16 @@ def _inputs(
 
 
 def _refuse_there(out: Path, force: bool) -> None:
-    """Refuse to write over what is nothing of ours, or unasked over an earlier run."""
+    """Refuse to write over what streetgauge did not write, or unasked over an earlier run."""
     for name in OWN_FILES:
         file = out / name
         if not file.exists():
             continue
         if not _is_own(file):
             what = "this exists and is nothing that this command writes"
-            raise InputError(file, what, "take another name with --out")
+            raise InputError(file, what, "choose another name with --out")
         if name == "predictions.parquet" and not force:
-            step = "take another name with --out, or use --force"
+            step = "choose another name with --out, or use --force"
             raise InputError(file, "an earlier run wrote this", step)
 
 
@@ -396,7 +396,7 @@ def _refuse_without_scale(name: str | Path) -> None:
     raise InputError(
         name,
         "it does not state between which scores the classes of its own city's areas lie",
-        "export it again from its study, use --cut here, or leave `area` out of the table",
+        "export it again from its study, use --cut here, or remove `area` from the table",
     )
 
 
@@ -405,7 +405,7 @@ def _refuse_few(count: int, classes: int) -> None:
         raise InputError(
             "--cut here",
             f"{count:,} areas are too few for {classes} classes of {AREAS_A_CLASS} or more each",
-            "leave it out: classes are then those of the bundle's city",
+            "omit it: classes are then those of the bundle's city",
         )
 
 

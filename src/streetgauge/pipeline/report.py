@@ -84,7 +84,7 @@ def make_map(study: Study, path: Path, progress: Progress) -> None:
 
 
 def refuse_no_map(path: Path) -> None:
-    """Refuse to write a map over what is no page of ours.
+    """Refuse to write a map over what is not a streetgauge page.
 
     Raises
     ------
@@ -97,7 +97,7 @@ def refuse_no_map(path: Path) -> None:
         with path.open("rb") as page:
             if _OURS not in page.read(4096):
                 what = "this exists and is nothing that this command writes"
-                raise InputError(path, what, "take another name with --out")
+                raise InputError(path, what, "choose another name with --out")
 
 
 def _official(study: Study) -> ReportData:

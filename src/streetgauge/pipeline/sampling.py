@@ -70,7 +70,7 @@ def study_sample(study: Study, budget: float, *, travel: float | None = None) ->
     design = Design.fit(tested_areas(read_table(study.areas)), scores, at)
     xy = at[["x", "y"]].to_numpy(float)
     if travel is not None and not np.isfinite(xy).all():
-        raise InputError("--travel", "an area has no coordinates", "leave it out")
+        raise InputError("--travel", "an area has no coordinates", "omit the option")
     plan = plan_areas(design, counts, free, budget, xy=xy, travel=travel)
     if plan.empty:
         raise InputError(f"--budget {budget:g}", "it is less than one location costs", "raise it")
@@ -110,7 +110,7 @@ def study_sample(study: Study, budget: float, *, travel: float | None = None) ->
         study.sample_layer,
         study.sample_map,
         titles=TITLES,
-        label=f"{study.settings.name}: where to look next",
+        label=f"{study.settings.name}: where to take images next",
         summary=sample_sentences(result)[0],
     )
     return result

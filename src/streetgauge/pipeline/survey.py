@@ -73,7 +73,7 @@ class SurveyTable:
                 f"{title}: area {table[self.area].iloc[row]!r}, column {spread!r}",
                 f"{'empty' if np.isnan(variance[row]) else f'{variance[row]:g}'}: an estimate of a "
                 "survey has a sampling error above 0",
-                "give it, or leave the estimate empty",
+                "give it, or leave the cell of the estimate empty",
             )
         if self.variance is None:
             variance = variance**2

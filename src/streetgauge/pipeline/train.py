@@ -338,7 +338,7 @@ def remove_folds_of_another_kind(study: Study) -> None:
 def remove_other_folds(study: Study) -> None:
     """Remove what was trained in folds that the study no longer has next to its own.
 
-    Only files of ours: nobody else's that lie in a directory of that name.
+    Only streetgauge's own files: nobody else's that lie in a directory of that name.
     """
     old = FoldOutputs(study.directory / OTHER_FOLDS)
     if not old.splits.is_file() and not (old.model / "logs").is_dir():

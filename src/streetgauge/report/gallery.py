@@ -167,7 +167,7 @@ class Gallery:
         return of_outcomes + [shot for each in self.areas.values() for shot in each]
 
     def summary(self) -> str:
-        """Count the images, or tell why there are none."""
+        """Count the images, or give the reason why there are none."""
         count = len(self.shots())
         return f"{count:,} images shown" if count else self.note
 

@@ -86,7 +86,8 @@ class AreaSettings(Settings):
             west, south, east, north = self.bbox
             if not (-180 <= west < east <= 180 and -90 <= south < north <= 90):
                 yield (
-                    f"bbox = {list(self.bbox)} is no box: give west, south, east, north in degrees"
+                    f"bbox = {list(self.bbox)} is not a box: "
+                    "give west, south, east, north in degrees"
                 )
 
 

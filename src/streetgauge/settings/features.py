@@ -61,7 +61,7 @@ class ClusterSettings(Settings):
                 "run streetgauge on a machine of the cluster, with address = 'auto'"
             )
         if address not in ("auto", "local") and not (host and port.isdecimal()):
-            raise ValueError(f"{address!r} is no address: write host:port, 'auto' or 'local'")
+            raise ValueError(f"{address!r} is not an address: write host:port, 'auto' or 'local'")
         return address
 
 

@@ -35,7 +35,9 @@ def _host(text: str) -> str:
         with suppress(ValueError):
             return str(IPv6Address(host))
     if re.fullmatch(r"[a-z0-9_.-]{1,253}", host) is None:
-        raise ValueError(f"{text!r} is no host; write its name alone, without https:// or a port")
+        raise ValueError(
+            f"{text!r} is not a host; write its name alone, without https:// or a port"
+        )
     return host
 
 
@@ -55,7 +57,7 @@ def names_a_licence(text: str) -> bool:
 
 def _refuse_no_licence(text: str) -> str:
     if not names_a_licence(text):
-        raise ValueError(f"{text!r} allows nothing; leave 'licence' out, and no image is shown")
+        raise ValueError(f"{text!r} allows nothing; remove 'licence' to show no image")
     return text
 
 
@@ -190,9 +192,9 @@ Variable = Annotated[str, AfterValidator(_variable)]
 def _web_address(text: str) -> str:
     parts = urlsplit(text)
     if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise ValueError(f"{text!r} is no web address; write https://...")
+        raise ValueError(f"{text!r} is not a web address; write https://...")
     if parts.username or parts.password or parts.query or parts.fragment:
-        raise ValueError("it holds more than an address; a token belongs into the environment")
+        raise ValueError("it holds more than an address; a token belongs in the environment")
     return text.rstrip("/")
 
 

@@ -190,7 +190,7 @@ class StudySettings(Settings):
         for outcome, earlier in self.evaluation.previous.items():
             for name in dict.fromkeys((outcome, earlier)):
                 if name not in self.outcomes:
-                    yield f"evaluation.previous names {name!r}, which is no outcome of the study"
+                    yield f"evaluation.previous names {name!r}, not an outcome of the study"
             if outcome == earlier:
                 yield f"evaluation.previous makes {outcome!r} its own earlier release"
 

@@ -162,7 +162,7 @@ class _Data:
             raise InputError(
                 f"area '{self.area_names[self.area[missing].min()]}'",
                 "none of its locations has coordinates, which blocks and buffers need",
-                "add them or leave the area out",
+                "add them, or exclude the area",
             )
         return self.coordinates
 
@@ -176,7 +176,7 @@ def _prepare(
     if not n:
         raise InputError("folds", "there are no locations to split", "see what was excluded")
     if (area < 0).any():
-        raise InputError(f"row {int((area < 0).argmax())}", "it has no area", "leave it out")
+        raise InputError(f"row {int((area < 0).argmax())}", "it has no area", "exclude it")
     array: dict[str, NDArray[Any]] = {}
     names_of = ("location_ids", "units", "groups", "coordinates")
     rows = {"deciles": deciles, **{name: getattr(columns, name) for name in names_of}}
@@ -321,7 +321,7 @@ def _leave_one_group_out(data: _Data, seed: int) -> list[Split]:
         raise InputError(
             f"area '{data.area_names[area]}'",
             f"it lies in {what} '{names[one]}' and in '{names[other]}'",
-            "an area is never split: take a column of which each area has one value",
+            "an area is never split: use a column with one value for each area",
         )
     if len(names) < 2:
         found = f"only one {what} ('{names[0]}')" if len(names) else f"no {what} at all"
@@ -427,5 +427,5 @@ def _require_labels(split: Split, data: _Data) -> None:
             raise InputError(
                 f"outcome '{data.outcomes[absent[0]]}'",
                 f"no area of the {part} part of {split.name} has a label",
-                "leave the outcome out, use fewer folds or a larger share",
+                "exclude the outcome, use fewer folds or a larger share",
             )

@@ -64,7 +64,7 @@ def overlap(read: Path, written: Mapping[Path, Path]) -> tuple[Path, str] | None
 def refuse_overlap(
     inputs: Iterable[tuple[object, Path]],
     outputs: Iterable[Path],
-    step: str = "take another name with --out",
+    step: str = "choose another name with --out",
 ) -> None:
     """Refuse to write to an input.
 

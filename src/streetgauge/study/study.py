@@ -127,7 +127,7 @@ class Study(StudyFiles):
             If there is none, its settings cannot be used, or another version made its results.
         """
         if path.is_file() and path.suffix != ".toml":
-            raise InputError(path, "this is no study", "name its directory, or its study.toml")
+            raise InputError(path, "this is not a study", "name its directory, or its study.toml")
         file = path / "study.toml" if path.is_dir() or path.suffix != ".toml" else path
         study = cls(file.resolve(), read_settings(file))
         for each in study.sources.values():
@@ -260,7 +260,7 @@ class Study(StudyFiles):
     def fingerprint(self, path: Path) -> str:
         """Sha256 of a file, or of all files of a directory with their relative paths.
 
-        Sizes and modification times tell whether the content must be read again.
+        Sizes and modification times show whether the content must be read again.
         """
         signature = signature_of(path)
         known = self._fingerprints.get(str(path))
@@ -273,7 +273,7 @@ class Study(StudyFiles):
     def numbers(self) -> str:
         """Hash of ``outcomes.parquet`` but for labels and other words, which change no number.
 
-        Of a file that is no streetgauge table it is that of the whole.
+        Of a file that is not a streetgauge table it is that of the whole.
         """
         return str(self._found_in(self.outcomes, "numbers", self._hash_numbers))
 
@@ -527,7 +527,7 @@ class Study(StudyFiles):
             if stranger is not None and (stores or path not in self.stores):
                 raise InputError(
                     stranger,
-                    f"`{stage.name}` would write over it, and run.json states no run that made it",
+                    f"`{stage.name}` would overwrite it, and run.json lists no run that made it",
                     "move it away, or remove it yourself",
                 )
 

@@ -133,7 +133,7 @@ def make_city(
         raise InputError(
             "sample city",
             f"{n_areas} areas with {n_locations} locations are too few",
-            "take at least 12 areas and 4 locations for each",
+            "use at least 12 areas and 4 locations for each",
         )
     model = model or LatentModel()
     directory, data = Path(directory), Path(directory) / "data"

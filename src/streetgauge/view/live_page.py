@@ -11,7 +11,7 @@ from importlib import resources
 
 __all__ = ["FILE_POLICY", "live_page", "watched"]
 
-# Of what is no streetgauge page: a drawing shows, and runs nothing.
+# Of what is not a streetgauge page: a drawing shows, and runs nothing.
 FILE_POLICY = (
     "default-src 'none'; style-src 'unsafe-inline'; img-src data:; "
     "base-uri 'none'; form-action 'none'; frame-ancestors 'none'; sandbox"

@@ -152,7 +152,7 @@ class LRUCache(Generic[T]):
 
 
 def _same(one: pd.Index, other: pd.Index) -> bool:
-    """Whether two indices have the same areas; the ends of sorted ones mostly tell at once."""
+    """Whether two indices have the same areas; the ends of sorted ones mostly show it at once."""
     if len(one) != len(other):
         return False
     return not len(one) or (one[0] == other[0] and one[-1] == other[-1] and one.equals(other))

@@ -113,7 +113,7 @@ def _scan_parquet(path: Path, columns: Sequence[str]) -> Iterator[pa.RecordBatch
         for batch in pq.ParquetFile(path).iter_batches(columns=list(columns)):
             texts = [pc.fill_null(batch.column(name).cast(pa.string()), "") for name in columns]
             block = pa.RecordBatch.from_arrays(texts, names=list(columns))
-            block.validate(full=True)  # texts that are no UTF-8
+            block.validate(full=True)  # texts that are not UTF-8
             yield block
     except (pa.ArrowException, *DAMAGED) as error:
         raise damaged(path, error) from None

@@ -25,10 +25,10 @@ TEXT_SUFFIXES = (".csv", ".tsv", ".tab", ".txt")
 _ABOUT_TABLES = ("meta", "citation", "readme", "licence", "license", "copyright", "__macosx", ".")
 UNPACKING = (
     *(OSError, EOFError, zlib.error, zipfile.BadZipFile, NotImplementedError, RuntimeError),
-    ValueError,  # names in a zip that are no text
+    ValueError,  # names in a zip that are not text
 )
 # What a Parquet file with wrong bytes raises besides pyarrow's own errors: names and texts that are
-# no UTF-8 and metadata that is no JSON are found by Python.
+# not UTF-8 and metadata that is not JSON are found by Python.
 DAMAGED = (OSError, ValueError, KeyError, TypeError)
 
 
@@ -49,7 +49,7 @@ def is_workbook(path: Path) -> bool:
 
 
 def zipped_tables(path: Path) -> tuple[str, ...] | None:
-    """Name the tables of text in a zip, in any folder of it, sorted; None if the file is no zip.
+    """Name the tables of text in a zip, in any folder of it, sorted; None if the file is not a zip.
 
     What only describes a table (InFuse packs ``Meta_*.csv`` with its data) is not named.
 

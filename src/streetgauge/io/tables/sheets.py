@@ -248,7 +248,7 @@ def _cached_table(sheet: Sheet, header: int, ragged: bool) -> pd.DataFrame:
             raise InputError(
                 f"{sheet.title}: row {number}",
                 f"it has {len(cells)} cells, the header {width}",
-                "fetch the file again if it is cut off, or take out notes below the table",
+                "fetch the file again if it is cut off, or remove notes below the table",
             )
         rows.append(cells[:width] + ("",) * (width - len(cells)))
     index = pd.Index(sheet.numbers[header + 1 :], name="row", dtype="int64")
@@ -331,7 +331,7 @@ def _read_parquet(path: Path) -> pd.DataFrame:
 
     try:
         table = pq.read_table(path)
-        table.validate(full=True)  # texts that are no UTF-8
+        table.validate(full=True)  # texts that are not UTF-8
         plain = [
             name
             for name, field in zip(table.column_names, table.schema, strict=True)
@@ -364,7 +364,7 @@ def _typed_sheet(path: Path, name: str | None, frame: pd.DataFrame) -> Sheet:
     columns = [[_text(value) for value in frame[column].astype(object)] for column in frame]
     header = tuple(str(column) for column in frame.columns)
     rows = tuple(zip(*columns, strict=True)) if columns else ()
-    # The header is no record: the first record is number 1.
+    # The header is not a record: the first record is number 1.
     return Sheet(path, name, (header, *rows), tuple(range(len(rows) + 1)))
 
 

@@ -31,7 +31,7 @@ def read_pages(path: Path) -> list[Page]:
     Raises
     ------
     InputError
-        If it is no workbook, is locked with a password, or a sheet has a stray cell so far out
+        If it is not a workbook, is locked with a password, or a sheet has a stray cell so far out
         that the table in between would not fit into memory.
     """
     import python_calamine as calamine

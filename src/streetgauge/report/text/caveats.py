@@ -449,7 +449,7 @@ def _drawn_to_the_middle(
         yield (
             f"Predictions are drawn to the middle, for {among(list(slopes), len(evaluations))}. "
             f"Where areas are one {one} apart, predictions differ by {spread(slopes)} {many}. The "
-            "worst-off areas look better off than they are, the best-off worse. Differences "
+            "worst-off areas appear better off than they are, the best-off worse. Differences "
             "between areas are larger than the map shows."
         )
 

@@ -14,7 +14,7 @@ SHARES = ("deprived_as_well_off", "well_off_as_deprived", "interval_coverage")
 
 
 def fairness_sentences(fairness: Mapping[str, Any], labels: Mapping[str, str] = {}) -> list[str]:
-    """Put into words which groups are misjudged, what was too small to judge, and what that means.
+    """Put into words which groups are misjudged, what was too small to test, and what that means.
 
     Parameters
     ----------
