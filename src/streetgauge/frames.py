@@ -37,7 +37,7 @@ log = logging.getLogger(__name__)
 
 _IMAGE = re.compile(r"\.(jpe?g|jfif|png|webp|tiff?|bmp|gif|ppm|pgm|jp2|avif|hei[cf])", re.I)
 _VIDEO = re.compile(r"\.(mp4|mov|avi|mkv|webm|m4v|mpe?g|360|insv)", re.I)
-_FRAMES = "take images out of the videos first: ffmpeg -i ride.mp4 -vf fps=1 ride-%05d.jpg"
+_FRAMES = "extract images from the videos first: ffmpeg -i ride.mp4 -vf fps=1 ride-%05d.jpg"
 _MOST_CLASSES = 20
 _CLASSES = "give classes=[lowest, ..., highest], or y as an ordered Categorical"
 
@@ -250,9 +250,9 @@ def evaluate(
     """Cross-validate on features, and compare with what needs no image.
 
     Whole groups are held out. Their classes are predicted by the usual learner, by plainer ones and
-    by the best estimate from features and places together, and compared with baselines on the same
-    folds, with intervals; where there are coordinates, also in spatial blocks. It is what a study
-    does: a study is written, and its stages are run.
+    by the best estimate from features and places together. All are compared with baselines on the
+    same folds, with intervals. Where there are coordinates, spatial blocks are held out as well. It
+    is what a study does: a study is written, and its stages are run.
 
     Parameters
     ----------
@@ -303,7 +303,7 @@ def evaluate(
     k = _section(settings, "folds").get("k", StudySettings.model_fields["folds"].default.k)
     n_groups = labels["area"].nunique()
     if n_groups < k:
-        step = f'take settings={{"folds": {{"k": {n_groups}}}}}' if n_groups > 1 else "give more"
+        step = f'use settings={{"folds": {{"k": {n_groups}}}}}' if n_groups > 1 else "give more"
         raise InputError("groups", f"{n_groups} groups leave a fold of {k} empty", step)
     _write_study(place, rows, labels, _positions(coordinates, rows), scales, settings or {})
     from streetgauge.study import Study

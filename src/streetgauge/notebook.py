@@ -78,10 +78,10 @@ class Metrics(dict[str, Any]):
         -------
         DataFrame by outcome
             ``label``, ``n_areas``; ``mae`` (mean absolute error in classes), ``within_1`` (share of
-            areas at most one class off) and ``spearman``, each with ``_low`` and ``_high``; and for
-            each kind of folds ``gain_<kind>`` (how much lower the mean absolute error is
-            than that of the best baseline without images) with ``_low``, ``_high`` and ``_over``
-            (which guess that is). NaN where a figure is not defined.
+            areas at most one class off) and ``spearman``, each with ``_low`` and ``_high``. For
+            each kind of folds ``gain_<kind>``: by how much the mean absolute error is lower than
+            that of the best baseline without images, with ``_low``, ``_high`` and ``_over`` (the
+            name of that baseline). NaN where a figure is not defined.
 
         Examples
         --------
@@ -108,9 +108,9 @@ class Metrics(dict[str, Any]):
         Returns
         -------
         DataFrame by outcome and method
-            ``features`` is the mapped learner, from the images alone, and ``best-estimate`` what
-            everything that is known gives together; the others by ``mae`` (mean absolute error in
-            classes, with ``_low`` and ``_high``). ``uses``: what a method knows of an area
+            ``features`` is the mapped learner, from the images alone; ``best-estimate`` uses all
+            that is known. The others follow by ``mae``, the mean absolute error in classes, which
+            has ``_low`` and ``_high``. ``uses``: what a method knows of an area
             (``features`` of its images, ``other``, or ``both``); ``within_1``: share of areas at
             most one class off; ``spearman``: Spearman's rho.
 

@@ -163,7 +163,9 @@ def _outcome(
     label = name if about is None else about.label or name
     if one is None or other is None:
         raise InputError(
-            f"outcome {name!r}", f"it was not tested in {kind_a} folds in both studies"
+            f"outcome {name!r}",
+            f"it was not tested in {kind_a} folds in both studies",
+            "run both studies with the same [folds]",
         )
     both = {side: each.get("gain") for side, each in (("a", one), ("b", other))}
     result: dict[str, Any] = {"label": label, "gain": both}

@@ -2,12 +2,12 @@
 
 Errors of areas of one district resemble each other, so they do not cancel as independent ones
 would. The error of an area, actual less estimated, is taken as the sum of a mean, an effect of its
-district and a rest; their variances are estimated by analysis of variance for groups of unequal
+district and a rest. Their variances are estimated by analysis of variance for groups of unequal
 size (Searle, Casella and McCulloch 1992, *Variance Components*, section 3.6). The mean of n areas
 then errs with the variance of the effect plus that of the rest over n, and with that of the
 estimated mean. Each district's interval uses the held-out errors of all other districts and none
-of its own, so it is that of a district whose actual values are not known. Ours because mixed-model
-libraries fit one model to all groups and give no prediction for a group that was excluded.
+of its own, so it is that of a district whose actual values are not known. Mixed-model libraries fit
+one model to all groups and give no prediction for a group that was excluded, so it is written here.
 """
 
 from __future__ import annotations

@@ -43,7 +43,7 @@ for command in app.registered_commands:
     command.rich_help_panel = next(titles, "Analyses")
 
 LOWER = (
-    "lower 'train.memory', 'train.ensemble_size' or 'features.batch', or take a machine with more"
+    "lower 'train.memory', 'train.ensemble_size' or 'features.batch', or use a machine with more"
 )
 
 

@@ -74,7 +74,7 @@ def write_map(
 def view(
     study: StudyPath,
     port: Annotated[
-        int, typer.Option(min=0, max=65535, help="Of this machine; 0 takes any free one.")
+        int, typer.Option(min=0, max=65535, help="Port on this machine; 0 uses any free one.")
     ] = 0,
     browser: Annotated[bool, typer.Option(help="Open the browser.")] = True,
     machine: Machine = False,
@@ -106,7 +106,7 @@ def compare(
     draws: Annotated[
         int | None, typer.Option(min=100, help="Bootstrap draws; as in A if not given.")
     ] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Of the draws.")] = 2019,
+    seed: Annotated[int, typer.Option(min=0, help="Random seed of the draws.")] = 2019,
     quiet: Quiet = False,
     machine: Machine = False,
 ) -> None:
@@ -139,19 +139,20 @@ def compare(
 def curves(
     study: StudyPath,
     shares: Annotated[
-        str, typer.Option(help="Of the areas to train on; 0 for none of these points.")
+        str, typer.Option(help="Shares of the training areas; 0 omits this curve.")
     ] = "0.05,0.1,0.25,0.5",
     locations: Annotated[
         str | None,
-        typer.Option(help="Locations of an area; 1,2,4,... if not given, 0 for none."),
+        typer.Option(help="Locations per area; 1,2,4,... if not given; 0 omits this curve."),
     ] = None,
     views: Annotated[
-        str | None, typer.Option(help="Views of a location; 1,2,3,... if not given, 0 for none.")
+        str | None,
+        typer.Option(help="Views per location; 1,2,3,... if not given; 0 omits this curve."),
     ] = None,
     ensemble_size: Annotated[
-        int | None, typer.Option(min=1, help="Members of each network: 1 is cheap.")
+        int | None, typer.Option(min=1, help="Ensemble members of each network; 1 is fastest.")
     ] = None,
-    epochs: Annotated[int | None, typer.Option(min=1, help="At most this many.")] = None,
+    epochs: Annotated[int | None, typer.Option(min=1, help="Epochs of training, at most.")] = None,
     quiet: Quiet = False,
     verbose: Verbose = False,
     machine: Machine = False,
@@ -197,11 +198,13 @@ def power(
             help="Strength of the signal, 0 to 1; that of the study's own result if not given."
         ),
     ] = None,
-    areas: Annotated[str | None, typer.Option(help="Numbers of areas; all if not given.")] = None,
-    locations: Annotated[str, typer.Option(help="Locations of an area, at most.")] = "1,2,4,8,16",
-    views: Annotated[str, typer.Option(help="Views of a location.")] = "1,2,4",
-    repeats: Annotated[int, typer.Option(min=1, help="Simulations of each.")] = 5,
-    dimension: Annotated[int | None, typer.Option(min=1, help="Features of a view.")] = None,
+    areas: Annotated[
+        str | None, typer.Option(help="Numbers of areas to simulate; all if not given.")
+    ] = None,
+    locations: Annotated[str, typer.Option(help="Locations per area, at most.")] = "1,2,4,8,16",
+    views: Annotated[str, typer.Option(help="Views per location.")] = "1,2,4",
+    repeats: Annotated[int, typer.Option(min=1, help="Simulations per design.")] = 5,
+    dimension: Annotated[int | None, typer.Option(min=1, help="Features per view.")] = None,
     quiet: Quiet = False,
     machine: Machine = False,
 ) -> None:
@@ -239,16 +242,20 @@ def power(
     "--x easting --y northing`"
 )
 def coverage(
-    path: Annotated[Path, typer.Argument(metavar="STUDY|TABLE", help="A study, or any table.")],
-    area: Annotated[str | None, typer.Option(help="Of a table: column of areas' codes.")] = None,
+    path: Annotated[
+        Path, typer.Argument(metavar="STUDY|TABLE", help="A study, or a table of areas.")
+    ],
+    area: Annotated[str | None, typer.Option(help="Column of area codes, of a table.")] = None,
     images: Annotated[str | None, typer.Option(help="Column of numbers of images.")] = None,
     decile: Annotated[str | None, typer.Option(help="Column of deciles, or classes.")] = None,
     x: Annotated[str | None, typer.Option(help="Column of eastings, in metres.")] = None,
     y: Annotated[str | None, typer.Option(help="Column of northings, in metres.")] = None,
     district: Annotated[str | None, typer.Option(help="Column of districts.")] = None,
     people: Annotated[str | None, typer.Option(help="Column of numbers of residents.")] = None,
-    classes: Annotated[int, typer.Option(min=2, help="Of the table's column.")] = 10,
-    draws: Annotated[int, typer.Option(min=99, help="Permutations.")] = 999,
+    classes: Annotated[
+        int, typer.Option(min=2, help="Number of classes in the column of deciles.")
+    ] = 10,
+    draws: Annotated[int, typer.Option(min=99, help="Number of permutations.")] = 999,
     quiet: Quiet = False,
     machine: Machine = False,
 ) -> None:
@@ -429,9 +436,9 @@ def survey(
     table: Annotated[Path, typer.Option(help="Direct estimates, one row for each area.")],
     outcome: Annotated[
         list[str] | None,
-        typer.Option(help="Whose predictions are used; may be repeated."),
+        typer.Option(help="Outcome whose predictions are used; may be repeated."),
     ] = None,
-    area: Annotated[str, typer.Option(help="Column of areas' codes.")] = "area",
+    area: Annotated[str, typer.Option(help="Column of area codes.")] = "area",
     estimate: Annotated[str, typer.Option(help="Column of direct estimates.")] = "estimate",
     variance: Annotated[
         str | None, typer.Option(help="Column of sampling variances; variance if not given.")

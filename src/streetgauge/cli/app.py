@@ -61,7 +61,7 @@ StudyPath = Annotated[
 ]
 Force = Annotated[bool, typer.Option("--force", help="Run it again, even if it is up to date.")]
 Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="Print nothing but errors and results.")]
-Verbose = Annotated[bool, typer.Option("-v", "--verbose", help="Print more.")]
+Verbose = Annotated[bool, typer.Option("-v", "--verbose", help="Print more details.")]
 Machine = Annotated[bool, typer.Option("--json", help="One JSON object a line, for machines.")]
 
 

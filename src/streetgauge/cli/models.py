@@ -46,7 +46,7 @@ def predict(
         Path | None, typer.Option(help="The backbone's weights, if they are not published ones.")
     ] = None,
     engine: Annotated[
-        str, typer.Option(help="What computes it: auto, torch, openvino or onnxruntime.")
+        str, typer.Option(help="Engine of the backbone: auto, torch, openvino or onnxruntime.")
     ] = "auto",
     boundaries: Annotated[
         Path | None, typer.Option(help="Boundaries of the areas, for a map (GeoPackage, GeoJSON).")
@@ -126,7 +126,7 @@ def export(
         ),
     ] = None,
     licence: Annotated[
-        str | None, typer.Option(help="What allows its use, e.g. cc-by-4.0; written on its card.")
+        str | None, typer.Option(help="Licence, e.g. cc-by-4.0; written on its card.")
     ] = None,
     push: Annotated[
         str | None,
@@ -135,9 +135,9 @@ def export(
         ),
     ] = None,
     public: Annotated[
-        bool, typer.Option("--public", help="Make it public when it is published.")
+        bool, typer.Option("--public", help="Make the published model public.")
     ] = False,
-    force: Annotated[bool, typer.Option("--force", help="Write over what is there.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Overwrite existing output.")] = False,
 ) -> None:
     """Copy the model trained on all of a study, or its features, for use elsewhere."""
     if features is not None:
@@ -183,10 +183,12 @@ def import_weights(
     outcome: Annotated[
         str | None, typer.Option(help="What the authors' network was trained for, as one word.")
     ] = None,
-    label: Annotated[str | None, typer.Option(help="The same for people.")] = None,
-    place: Annotated[str | None, typer.Option(help="Where it was trained.")] = None,
-    licence: Annotated[str | None, typer.Option(help="What allows its use.")] = None,
-    force: Annotated[bool, typer.Option("--force", help="Write over what is there.")] = False,
+    label: Annotated[str | None, typer.Option(help="Readable name of the outcome.")] = None,
+    place: Annotated[str | None, typer.Option(help="City where the network was trained.")] = None,
+    licence: Annotated[
+        str | None, typer.Option(help="Licence of the weights, e.g. cc-by-4.0.")
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Overwrite existing output.")] = False,
 ) -> None:
     """Convert published weights to safetensors, without running any code."""
     from streetgauge.pipeline.export import import_file

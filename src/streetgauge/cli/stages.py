@@ -32,13 +32,15 @@ __all__ = ["check", "demo", "init", "outcomes", "run"]
 def demo(
     out: Annotated[
         Path | None,
-        typer.Option(help="Where the city is made; streetgauge-demo, or -year-2, if not given."),
+        typer.Option(help="Directory of the city; streetgauge-demo, or -year-2, if not given."),
     ] = None,
-    areas: Annotated[int, typer.Option(min=20, help="Areas of the city.")] = 150,
-    locations: Annotated[int, typer.Option(min=20, help="Postcodes of the city.")] = 1000,
-    seed: Annotated[int, typer.Option(min=0, help="Another seed, another city.")] = 2019,
+    areas: Annotated[int, typer.Option(min=20, help="Number of areas.")] = 150,
+    locations: Annotated[int, typer.Option(min=20, help="Number of postcodes.")] = 1000,
+    seed: Annotated[
+        int, typer.Option(min=0, help="Random seed; another seed makes another city.")
+    ] = 2019,
     year: Annotated[
-        int, typer.Option(min=1, max=2, help="2: the same places later, for `change`.")
+        int, typer.Option(min=1, max=2, help="1, or 2 for the same places later, for `change`.")
     ] = 1,
     force: Force = False,
     quiet: Quiet = False,
@@ -76,7 +78,9 @@ def demo(
 @app.command(epilog="Example: `streetgauge init newport`")
 def init(
     directory: Annotated[Path, typer.Argument(metavar="DIR", help="The new study's directory.")],
-    force: Annotated[bool, typer.Option("--force", help="Write over a study.toml.")] = False,
+    force: Annotated[
+        bool, typer.Option("--force", help="Overwrite an existing study.toml.")
+    ] = False,
 ) -> None:
     """Write a commented study.toml to start from."""
     from importlib.resources import files

@@ -21,6 +21,7 @@ __all__ = ["RULES", "aggregate", "classes_between", "cut", "cut_points", "refuse
 SLACK = 1e-9  # of sums of weights, which are exact in thought and not in floats
 RULES: tuple[str, ...] = get_args(Rule)
 OF_DECILES = RULES[2:]  # rules that start from the locations' own deciles
+_AGAIN = "make the predictions again: streetgauge train --force"
 
 Floats = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int64]
@@ -300,6 +301,7 @@ class _Rows:
                 raise InputError(
                     f"predictions of {self.outcomes[self.outcome[row]]!r}",
                     f"area {self.areas[self.area[row]]!r} has {what}",
+                    _AGAIN,
                 )
 
 
@@ -309,7 +311,9 @@ def _weights(weights: pd.Series | None, locations: pd.Index) -> Floats:
     known = weights.reindex(locations).fillna(0.0).to_numpy(float)
     if not (np.isfinite(known).all() and (known >= 0).all()):
         bad = locations[~(np.isfinite(known) & (known >= 0))][0]
-        raise InputError(f"the weight of location {bad!r}", "it is negative or infinite")
+        raise InputError(
+            f"the weight of location {bad!r}", "it is negative or infinite", "give 0 or more"
+        )
     return known
 
 
@@ -386,14 +390,14 @@ def _refuse_unusable(predictions: pd.DataFrame, rule: str, classes: int) -> None
     needed += ["decile"] if rule in OF_DECILES else []
     for column in (*needed, "actual_decile"):
         if column not in predictions.columns:
-            raise InputError("predictions", f"there is no column {column!r}")
+            raise InputError("predictions", f"there is no column {column!r}", _AGAIN)
     for column in needed:
         if missing := int(predictions[column].isna().sum()):
-            raise InputError("predictions", f"{missing} rows have no {column!r}")
+            raise InputError("predictions", f"{missing} rows have no {column!r}", _AGAIN)
     if not np.isfinite(predictions["score"].to_numpy(float)).all():
-        raise InputError("predictions", "a score is infinite")
+        raise InputError("predictions", "a score is infinite", _AGAIN)
     for column in ("decile", "actual_decile") if rule in OF_DECILES else ("actual_decile",):
         known = predictions[column].dropna()
         if len(known) and not known.between(1, classes).all():
-            raise InputError("predictions", f"a {column!r} is not 1 to {classes}")
+            raise InputError("predictions", f"a {column!r} is not 1 to {classes}", _AGAIN)
     refuse_probabilities(predictions, "location_id", classes)

@@ -293,7 +293,11 @@ def _measured_areas(frame: pd.DataFrame, min_locations: int, name: str) -> pd.Da
     refuse_repeated(pd.Index(frame["area"]), f"areas of {name}", "area")
     rows = frame[is_measured(frame, min_locations) & frame["decile"].notna()]
     if rows.empty:
-        raise InputError(f"areas of {name}", "none is measured, so nothing can be compared")
+        raise InputError(
+            f"areas of {name}",
+            "none is measured, so nothing can be compared",
+            "lower 'min_locations'",
+        )
     return rows.set_index("area").sort_index()
 
 

@@ -36,8 +36,8 @@ def intervals(
     First every area gets probabilities of the deciles, ``p1`` to ``pK``: see `Distributions`. The
     interval grows from the predicted decile, at each step to the more probable of the two deciles
     next to it (adaptive prediction sets, Romano, Sesia and Candes 2020, contiguous). How far is
-    conformal: for areas whose decile is known it is measured how much probability the interval had
-    when it was about to take in the actual one, 0 if that was the predicted; of n such areas the
+    conformal. For areas whose decile is known it is measured how much probability the interval had
+    just before it included the actual one, 0 if that was the predicted. Of n such areas the
     ceil((n + 1) interval_level)-th smallest is the mass up to which intervals grow. Where this is
     more than n (too few areas) the interval is everything, 1 to ``classes``.
 
@@ -46,11 +46,11 @@ def intervals(
     scored by probabilities that the other four fifths of them gave. Where there is no other
     fold, ``calibration_set`` is used. If areas of all folds are alike (exchangeable), the
     share that is covered is at least ``interval_level`` up to chance, and exceeds it by 1 / (n + 1)
-    only; nothing is drawn at random, so where many areas have the very same probabilities
+    only. Nothing is drawn at random, so where many areas have the very same probabilities
     (constant scores) it can exceed it by more. Folds that are districts are not alike, and may
     be covered less.
 
-    Areas that were not held out as a whole (fold 0) show nothing of how large errors are: they lend
+    Areas that were not held out as a whole (fold 0) show nothing of how large errors are. They lend
     none to others, their own interval is everything, and every decile is as probable as another.
 
     Parameters

@@ -87,12 +87,12 @@ def raise_level(
 ) -> Level:
     """Put areas together to the units of a level above.
 
-    The predicted decile of a unit comes from the locations of all its areas by the same rule, every
-    area counting by its ``weight`` (the same if there is none), however many locations it has. Its
-    actual value is the mean of its areas' actual values with the same weights (of their deciles, if
-    there are no values), over the areas that have a prediction, so that both are of the same
-    positions; a unit has none if less than half of it, by weight, has one. Actual deciles are those
-    values' parts of equal count over the units.
+    The predicted decile of a unit comes from the locations of all its areas by the same rule. Every
+    area counts by its ``weight`` (the same if there is none), however many locations it has. The
+    actual value of a unit is the mean of its areas' actual values with the same weights (of their
+    deciles, if there are no values). It is over the areas that have a prediction, so that both are
+    of the same positions. A unit has no value if less than half of it, by weight, has one. Actual
+    deciles are those values' parts of equal count over the units.
 
     Parameters
     ----------

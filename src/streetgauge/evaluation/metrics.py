@@ -190,8 +190,8 @@ def ranked_probability_scores(probabilities: npt.ArrayLike, actual: npt.ArrayLik
     Returns
     -------
     ndarray of float, shape (n,)
-        The sum over the K - 1 borders between classes of the squared difference between the
-        predicted probability of lying below and whether the area does: 0 (sure and right) to K - 1
+        For each of the K - 1 borders between classes, the predicted probability of lying below it
+        less whether the area does, squared; the sum of these. From 0 (sure and right) to K - 1
         (sure and at the wrong end). With all probability on one class it is the absolute error in
         classes, so it is on the scale of the MAE. 0 is best.
     """

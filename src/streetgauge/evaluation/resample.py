@@ -107,8 +107,8 @@ def draw_units(
 ) -> tuple[pd.Series, dict[str, Any]]:
     """Report which areas are drawn together.
 
-    Areas that were held out in blocks or in groups are drawn so as well, since the errors of an
-    area resemble those of its neighbours: drawn one by one they would make intervals too narrow.
+    Areas that were held out in blocks or in groups are drawn so as well. The errors of an area
+    resemble those of its neighbours, so areas drawn one by one would make intervals too narrow.
 
     Parameters
     ----------

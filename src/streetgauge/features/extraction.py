@@ -194,4 +194,6 @@ def _refuse_twice(views: pd.DataFrame, usable: Positions, where: Positions) -> N
     again = np.flatnonzero(np.diff(where[order]) == 0)
     if len(again):
         location, view = views[["location_id", "view"]].iloc[usable[order[again[0]]]]
-        raise InputError(f"location {location!r}", f"view {view!r} has two images")
+        raise InputError(
+            f"location {location!r}", f"view {view!r} has two images", "remove one of the two"
+        )

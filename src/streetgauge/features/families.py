@@ -63,7 +63,9 @@ def _of_this_model(backbone: Backbone, file: Path) -> Iterator[None]:
         yield
     except (RuntimeError, KeyError, ValueError, OSError) as error:
         reason = summary(error)
-        raise InputError(file, f"these are not weights of {backbone.name}: {reason}") from None
+        raise InputError(
+            file, f"these are not weights of {backbone.name}: {reason}", "name its own weights"
+        ) from None
 
 
 class _Library:

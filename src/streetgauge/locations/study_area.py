@@ -201,7 +201,7 @@ def _nowhere(
         return InputError(
             f"{path}: areas.place",
             f"the districts of the areas are unknown, so none lies in {name!r}{also}",
-            "set 'areas.district' to the column with district codes, or take a postcode directory "
+            "set 'areas.district' to the column with district codes, or use a postcode directory "
             "in [locations]",
         )
     if fits(areas.index, codes).any():

@@ -332,7 +332,7 @@ class Bundle:
             )
         there = np.ones(views.shape[:2], np.bool_) if present is None else np.asarray(present)
         if there.shape != views.shape[:2]:
-            raise InputError("present", f"its shape is {there.shape}, not {views.shape[:2]}")
+            raise InputError("present", f"its shape is {there.shape}", f"give {views.shape[:2]}")
         wanted = there if rows is None else there[rows]
         if not wanted.any(axis=1).all():
             raise InputError("present", "a location has no view at all", "exclude it")
@@ -658,7 +658,9 @@ def _read_model(
     try:
         tensors = load_file(file)
     except SafetensorError as error:
-        raise InputError(file, f"this is not a safetensors file: {error}") from None
+        raise InputError(
+            file, f"this is not a safetensors file: {error}", "copy the bundle again"
+        ) from None
     _refuse_absurd(file, tensors)
     parts = _parts(description)
     wide = sum(part.dimension for part in parts) or description["dimension"]

@@ -62,7 +62,7 @@ class BinomialOrdinalClassifier(ClassifierMixin, BaseEstimator):  # type: ignore
         ``y``: the categories of an ordered pandas Categorical in their order, else the sorted
         labels. Give it where a part of the data may lack a class, as a fold may.
     head : str
-        What makes classes of the network's output: "binomial", or another of
+        How the network's output becomes classes: "binomial", or another of
         `streetgauge.model.heads`.
     learner, network, pooling, width, ensemble_size, dropout, epochs, batch, learning_rate, \
 schedule, weight_decay, mixup, sample_weighting, noise, patience, components, precision, memory, \
@@ -70,8 +70,8 @@ device
         As in the ``[train]`` settings of a study, with the same defaults; areas are the groups.
     validation : float
         Share of the groups (samples, if there are none) that only decide when to stop, and on which
-        the score is calibrated, where ``ensemble_size=1``. Several members share all groups out:
-        each is stopped by a part of its own, from which the others learn.
+        the score is calibrated, where ``ensemble_size=1``. Several members divide all groups: each
+        is stopped by a part of its own, on which the others are trained.
     random_state : int, RandomState or None
         An integer makes fits repeatable.
 
@@ -94,9 +94,9 @@ device
     refused. An `X` of float32 or float16 is used where it lies: a memory map is read batch by
     batch. Other types are copied to float32.
 
-    Samples are predicted in blocks of fixed size, for how a product is blocked shows in its last
-    bits: so a sample with all its views gets the same score whatever it is predicted together
-    with, and one sample takes as long as a block.
+    Samples are predicted in blocks of fixed size, because the size of a block shows in the last
+    bits. So a sample with all its views gets the same score whatever it is predicted together
+    with. One sample takes as long as a block.
 
     Examples
     --------
@@ -414,7 +414,7 @@ device
             if isinstance(self.classes_[0], str):
                 order = " < ".join(self.classes_[:3]) + (" ..." if len(self.classes_) > 3 else "")
                 warnings.warn(
-                    f"y holds texts, which are taken in the order of the alphabet ({order}); give "
+                    f"y holds texts, which are sorted by the alphabet ({order}); give "
                     "classes=[lowest, ..., highest], or y as an ordered Categorical",
                     UserWarning,
                     stacklevel=3,
@@ -470,7 +470,7 @@ device
         trained = np.unique(target[rows[~held]])
         if len(trained) < 2:
             raise ValueError(
-                "the groups for training are all of one class; give more groups, or take a "
+                "the groups for training are all of one class; give more groups, or use a "
                 f"smaller share than validation={self.validation}"
             )
         lost = np.setdiff1d(np.unique(target[rows]), trained)
@@ -529,7 +529,7 @@ def _present_views(views: NDArray[Any]) -> NDArray[np.bool_]:
             value = "NaN" if np.isnan(block[row, view, feature]) else "infinite (inf)"
             raise ValueError(
                 f"X is {value} in row {start + row}, view {view}, feature {feature}, counted from "
-                "0; only a view that is NaN in all its features is taken as absent"
+                "0; only a view that is NaN in all its features counts as absent"
             )
     nothing = ~present.any(axis=1)
     if nothing.any():

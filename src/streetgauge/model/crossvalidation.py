@@ -75,8 +75,8 @@ def cross_validate(
     """Train on the training part of every split, and predict its test part.
 
     Each split has its own seed and its own bundle, written at once when it is trained. A split
-    whose bundle is there with the same cache key is not trained again, one that was interrupted
-    resumes from its checkpoint, and predictions always come from the bundle: a run that was killed
+    whose bundle is there with the same cache key is not trained again. One that was interrupted
+    resumes from its checkpoint. Predictions always come from the bundle, so a run that was killed
     and resumed gives the same bytes as one that was not.
 
     Parameters

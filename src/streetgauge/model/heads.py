@@ -218,7 +218,7 @@ def make_head(name: str, classes: int, outcomes: int) -> Head:
     if name not in _KINDS:
         raise InputError(f"head {name!r}", "there is no such head", closest(name, HEADS, limit=99))
     if classes < 2:
-        raise InputError(f"head {name!r}", f"a scale has at least 2 classes, not {classes}")
+        raise InputError(f"head {name!r}", f"it cannot have {classes} classes", "give 2 or more")
     return _KINDS[name](classes, outcomes)
 
 

@@ -289,7 +289,7 @@ class TrainingData:
             shapes["sample_weight"] = (weight.shape[:1], (n,))
         for name, (found, expected) in shapes.items():
             if found != expected:
-                raise InputError(name, f"shape {found} does not fit the others: {expected}")
+                raise InputError(name, f"shape {found} does not fit the others", f"give {expected}")
         length = len(self.features)
         if n and (row.min() < 0 or row.max() >= length):
             raise InputError("rows", f"a row is not one of the {length:,} of the features")

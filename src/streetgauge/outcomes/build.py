@@ -210,7 +210,7 @@ def _skip(area: str, outcome: Outcome, values: pd.Series, rule: str) -> dict[str
     elif rule == "published":
         reason = "no published decile"
     else:
-        reason = "[deciles] leaves it out: no people are known for it, or it is not in 'within'"
+        reason = "[deciles] excludes it: no people are known for it, or it is not in 'within'"
     return {
         "location_id": None,
         "view": None,

@@ -26,7 +26,7 @@ def deciles(
     """Cut values into classes of equal count, 1 = worst off.
 
     The rule is that of `pandas.qcut` on the values as they are (`streetgauge.classes.equal_count`
-    with ties at the lowest position): class borders are linearly interpolated quantiles, and a
+    with ties at the lowest position). Class borders are linearly interpolated quantiles, and a
     value on a border belongs to the class below it. Equal values therefore always share a class,
     which makes classes unequal where ties lie on a border. Where higher is worse the classes are
     numbered from the other end, the cut itself stays the same.

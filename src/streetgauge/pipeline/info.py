@@ -9,7 +9,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from streetgauge.errors import InputError
+from streetgauge.errors import InputError, summary
 from streetgauge.features.store import FeatureStore
 from streetgauge.io.files import read_metadata, read_table, sha256_of
 from streetgauge.io.formats import BUNDLE_VERSION, read_json, require_version
@@ -318,7 +318,9 @@ def _table_info(path: Path) -> dict[str, Any]:
         if path.name.startswith("skipped") and {"stage", "reason"} <= set(file.schema_arrow.names):
             skips = read_table(path)[["stage", "reason"]]
     except (pa.ArrowException, OSError) as error:
-        raise InputError(path, f"this is not a Parquet file: {error}") from None
+        raise InputError(
+            path, f"this is not a Parquet file: {summary(error)}", "make it again"
+        ) from None
     facts: dict[str, Any] = {
         "table": str(path),
         "rows": f"{file.metadata.num_rows:,}",

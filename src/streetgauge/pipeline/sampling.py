@@ -78,7 +78,7 @@ def study_sample(study: Study, budget: float, *, travel: float | None = None) ->
         cost = (
             f"{candidates:,} locations without images, which cost {plan['cost'].sum():,.1f} in all"
         )
-        step = "take no more, or name more in [locations]"
+        step = "choose no more, or name more in [locations]"
         raise InputError(f"--budget {budget:g}", f"the study has {cost}", step)
     added = np.bincount(plan["area"], minlength=len(areas))
     result = {
@@ -127,7 +127,7 @@ def _refuse(study: Study, budget: float, candidates: int, *, alone: bool) -> Non
         raise InputError(
             f"--budget {budget:g}",
             f"the study has {candidates:,} locations without images",
-            f"take at most {candidates:,}, or name more in [locations]",
+            f"choose at most {candidates:,}, or name more in [locations]",
         )
 
 

@@ -133,7 +133,7 @@ class ImageFeatures(Settings):
     @rule
     def _weights_of_onnx_are_in_its_file(self) -> Iterator[str]:
         if self.backbone.startswith("onnx:"):
-            yield "an ONNX file has weights of its own: leave 'weights' out"
+            yield "an ONNX file contains its own weights: remove 'weights'"
 
 
 class TableFeatures(Settings):

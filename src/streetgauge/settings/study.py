@@ -83,7 +83,7 @@ class StudySettings(Settings):
         if tables and not _are_tables(features):
             raise ValueError(
                 f"[features] has keys of its own besides [features.{tables[0]}]; give each source "
-                "a name, or leave one"
+                "a name, or use only one"
             )
         if not _are_tables(features) or set(features) == {"cluster"}:
             return given
@@ -172,7 +172,7 @@ class StudySettings(Settings):
         if self.transfer and self.transfer.curve and self.folds.kind == "none":
             yield (
                 "'curve' under [transfer] needs areas to train on and others to test on, which "
-                f'folds.scheme = "{self.folds.scheme}" does not have; take another scheme'
+                f'folds.scheme = "{self.folds.scheme}" does not have; choose another scheme'
             )
 
     @rule

@@ -186,7 +186,7 @@ class TrainSettings(Settings):
     )
     source_dropout: Annotated[float, Strict(), Field(ge=0, lt=1)] = Field(
         0.0,
-        description="share of a location's sources taken away, training only, but never all: "
+        description="share of a location's sources removed, in training only, but never all: "
         "a bundle then also serves a city that lacks a source",
     )
     epochs: Annotated[int, Strict(), Field(ge=1)] = Field(40, description="at most so many")

@@ -142,7 +142,7 @@ def read_splits(
         wrong = f"there is no part '{frame['part'].iloc[int(part.argmin())]}'"
         raise InputError("stored splits", wrong, f"parts are {', '.join([*PARTS, EXCLUDED])}")
     given = frame.get("reason", pd.Series(None, frame.index)).astype(object)
-    reason = given.where(given.notna(), "the stored split leaves it out").to_numpy(object)
+    reason = given.where(given.notna(), "the stored split excludes it").to_numpy(object)
     splits = []
     for name, rows in frame.groupby("split", sort=False, observed=True).indices.items():
         here = rows[position[rows] >= 0]

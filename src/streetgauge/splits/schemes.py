@@ -193,7 +193,11 @@ def _prepare(
     whole, unit = settings.unit, {"location": location, "area": area}.get(settings.unit)
     if unit is None:
         if "units" not in array:
-            raise InputError("folds.unit", f"it is not known which {whole} a location lies in")
+            raise InputError(
+                "folds.unit",
+                f"it is not known which {whole} a location lies in",
+                "name it in areas.columns",
+            )
         unit = _joined(area, array["units"])
     xy = array.get("coordinates")
     if xy is not None:
@@ -314,7 +318,11 @@ def _blocks(data: _Data) -> Rows:
 def _leave_one_group_out(data: _Data, seed: int) -> list[Split]:
     what = data.settings.group or "group"
     if data.groups is None:
-        raise InputError("folds.group", f"it is not known which {what} a location lies in")
+        raise InputError(
+            "folds.group",
+            f"it is not known which {what} a location lies in",
+            "name it in areas.columns",
+        )
     known, code, names = _codes(data.groups)
     if divided := _in_two(data.area[known], code):
         area, one, other = divided

@@ -26,9 +26,8 @@ ByArea = Mapping[Any, Any] | pd.Series
 class AreaSplit(BaseCrossValidator):  # type: ignore[misc]
     """Split rows by their areas, for ``cross_validate``, ``GridSearchCV`` and their like.
 
-    ``groups`` are the areas of the rows. What else is known of areas (where they are, in which
-    district) is given by area and looked up by it, so that the splitter also works on a part of the
-    rows, as in nested cross-validation.
+    ``groups`` are the areas of the rows. Positions and districts are given by area, not by row. So
+    the splitter also works on a part of the rows, as in nested cross-validation.
 
     Parameters
     ----------
@@ -53,9 +52,9 @@ class AreaSplit(BaseCrossValidator):  # type: ignore[misc]
     column : int
         Whose classes, where ``y`` has several columns.
     train_size : float
-        Share of what could be used for training that is; nested in every larger share.
+        Share of the possible training part that is used; nested in every larger share.
     train_size_unit : {"areas", "locations"}
-        What that is a share of.
+        Unit of ``train_size``.
     random_state : int, RandomState or None
         Same rows in any order and same number, same split; None: another one each time.
 

@@ -317,8 +317,8 @@ def _bound(viewer: Viewer, port: int) -> list[_Server]:
                 raise
             if port:
                 taken = error.errno == errno.EADDRINUSE
-                reason = "another program listens there" if taken else "it is not for every user"
-                step = "take another, or omit --port"
+                reason = "another program listens there" if taken else "this user may not use it"
+                step = "choose another, or omit --port"
                 raise InputError(f"port {port}", reason, step) from None
             continue  # a free one of 127.0.0.1 that is taken on ::1
         return servers
