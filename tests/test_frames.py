@@ -95,7 +95,7 @@ def test_a_pattern_gives_rows_by_location_and_view(images: Path) -> None:
     ("names", "pattern", "reason"),
     [
         ((), None, "the folder is empty"),
-        (("a.mp4", "b.mp4", "c.txt"), None, r"no image in it, but 2 \.mp4 files; take images out"),
+        (("a.mp4", "b.mp4", "c.txt"), None, r"no image in it, but 2 \.mp4 files; extract images"),
         (("x.jpg",), "{location_id}_{view}.jpg", "no file fits"),
     ],
 )
@@ -106,6 +106,11 @@ def test_a_folder_without_an_image_is_refused(
         (tmp_path / name).write_bytes(b"nothing")
     with pytest.raises(InputError, match=reason):
         streetgauge.embed(tmp_path, pattern)
+
+
+def test_a_folder_that_is_not_there_is_refused_without_a_setting_of_a_study(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no such folder; name a folder or an archive with images"):
+        streetgauge.embed(tmp_path / "none")
 
 
 def test_an_evaluation_compares_learners_baselines_and_the_best_estimate(result: Any) -> None:

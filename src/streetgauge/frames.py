@@ -120,7 +120,10 @@ def _list_images(folder: Path, pattern: str | None) -> tuple[pd.DataFrame, dict[
     from streetgauge.imagery.folders import Folder
     from streetgauge.imagery.patterns import Pattern
 
-    place = Folder(folder)
+    try:
+        place = Folder(folder)
+    except InputError as error:
+        raise InputError(folder, error.reason, "name a folder or an archive with images") from None
     shape = Pattern(pattern or "**/*", ("",))
     rows: list[tuple[str, str, str, str, str]] = []
     others: Counter[str] = Counter()
