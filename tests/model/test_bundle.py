@@ -366,7 +366,7 @@ def test_features_of_another_backbone_are_refused_with_what_would_do(bundle: Bun
     assert b.compare("s.h5", **same, weights_sha256="0" * 64, views=("a", "b", "c")) == []
     assert b.compare("s.h5", **same, transform='{"crop":  224}') == []
     for given, reason in (
-        ({"backbone": "vgg16"}, "come from 'vgg16'.*extract them with 'lite', or take a bundle"),
+        ({"backbone": "vgg16"}, "come from 'vgg16'.*extract them with 'lite', or use a bundle"),
         (
             {"dimension": 9},
             "9 features a view, and the bundle was trained on 8; extract them with 'lite'",

@@ -305,10 +305,10 @@ def test_features_that_are_no_numbers_are_named(
 @pytest.mark.parametrize(
     ("changes", "fitted", "reason"),
     [
-        ({}, {"groups": ["a"] * 240}, "of one group"),
+        ({}, {"groups": ["a"] * 240}, "belong to one group"),
         ({}, {"groups": ["a"] * 239 + [None]}, r"groups\[239\] is missing"),
         ({}, {"groups": ["a", "b"]}, "inconsistent numbers of samples"),
-        ({}, {"sample_weight": np.r_[1.0, np.zeros(239)]}, "of one group"),
+        ({}, {"sample_weight": np.r_[1.0, np.zeros(239)]}, "belong to one group"),
         ({}, {"sample_weight": -np.ones(240)}, "[Nn]egative"),
         ({"n_views": 0}, {}, "n_views=0 is not a number of views"),
         ({"validation": 1.5}, {}, "validation=1.5 is not a share"),

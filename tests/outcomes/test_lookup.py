@@ -269,7 +269,7 @@ def test_codes_of_two_vintages_in_one_file_are_refused_by_the_lookup(tmp_path: P
         ("Postcode,Name\nAB1,x\n", "this is not a lookup: .* its columns are Postcode, Name"),
         (
             "from,to,population\nE01000001,E01033801,-4\n",
-            "row 2, column 'population': '-4' is no n",
+            "row 2, column 'population': '-4' is not a n",
         ),
         (
             "from,to,population\nE01000001,E01033801,\n",

@@ -208,7 +208,7 @@ def _fits(crs: CRS, bounds: Any) -> bool:
 
 
 def _misfit(crs: CRS, bounds: Any, of: str = "") -> str:
-    what = "no degrees" if crs.is_geographic else "degrees"
+    what = "not degrees" if crs.is_geographic else "degrees"
     return f"coordinates{of} ({bounds[0]:g}, {bounds[1]:g}) are {what}"
 
 

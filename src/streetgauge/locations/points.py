@@ -235,7 +235,7 @@ def _read_rows(settings: PointLocations | TableLocations) -> tuple[pd.DataFrame,
         cell = cells.iloc[row]
         raise InputError(
             f"{path}: row {cells.index[row]}",
-            f"{settings.lat} {cell[settings.lat]}, {settings.lon} {cell[settings.lon]} is no "
+            f"{settings.lat} {cell[settings.lat]}, {settings.lon} {cell[settings.lon]} is not a "
             f"position in {settings.crs}",
             "set 'locations.crs' to the coordinates' system, e.g. 'EPSG:27700'",
         )

@@ -197,7 +197,7 @@ def _combined(numbers: pd.DataFrame, combine: str | None, title: str) -> pd.Seri
     share = numbers[names[:-1]].sum(axis=1, skipna=False) / total.where(total > 0)
     share = share.rename(f"({' + '.join(names[:-1])}) / {names[-1]}")
     refuse_numbers(
-        share > 1, share, title, "no share: it is over 1", "name the total last in 'value'"
+        share > 1, share, title, "not a share: it is over 1", "name the total last in 'value'"
     )
     return share
 
