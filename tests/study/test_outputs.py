@@ -124,7 +124,7 @@ def test_a_file_that_no_run_made_is_neither_written_over_nor_removed(
     assert run("outcomes", grid)[0] == 0
     for words in (["run"], ["run", "--force"]):
         sentence = refuse(words[0], grid, *words[1:])
-        assert "areas.gpkg: `areas` would overwrite it, and run.json states no run" in sentence
+        assert "areas.gpkg: `areas` would overwrite it, and run.json lists no run" in sentence
     assert (grid / "areas.gpkg").read_text() == "of the user"
 
 
