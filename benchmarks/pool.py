@@ -93,7 +93,7 @@ def main() -> None:
             low, high = interval(more, rng)
             cells.append(f"{more.mean():+.3f} ({low:+.3f} to {high:+.3f})")
         print(f"| {share:.0%} | " + " | ".join(cells) + " |")
-        if given.short:
+        if given.short and share >= 0.25:  # fewer labels of so small a city rank nothing
             others, own, pooled = found.mean(axis=0)
             what = f"Spearman's ρ of pooled cities, {share:.0%} of the labels"
             row(what, f"{pooled / own:.2f}", "the city's own labels", f"{pooled:.3f}")

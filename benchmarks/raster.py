@@ -117,9 +117,14 @@ def sample(file: Path, side: int, by: str, *, tell: bool) -> None:
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
     print(f"{POINTS:,} {by if by == 'locations' else 'locations by 3,000 areas'}:", end=" ")
     print(f"{seconds:.1f} s, {peak:.2f} GiB at most ({before:.2f} before);", end=" ")
-    if tell:
-        row(f"a raster at {POINTS:,} {by}", "", "", f"{seconds:.1f} s, {peak:.2f} GiB")
     print(f"{int(found.done.sum()):,} have values, mean {found.values[found.done].mean():+.4f}")
+    if tell:
+        row(
+            f"a raster of {found.values.shape[1]} bands at {POINTS:,} points, by {by}",
+            "",
+            "",
+            f"{seconds:.1f} s, {peak:.2f} GiB",
+        )
 
 
 if __name__ == "__main__":

@@ -133,6 +133,7 @@ def measure(directory: Path, *, tell: bool = False) -> None:
     if tell:
         size = f"{len(html.encode()) / 1e6:.1f} MB"
         row(f"the page of {len(data.areas):,} areas", "", "", f"{seconds:.1f} s, {size}")
+        return
     packed = pack_postcodes(data.locations, list(data.areas.index)) or ""
     print(
         f"  written in {seconds:.1f} s: {len(html.encode()) / 1e6:.2f} MB, of which postcodes "
