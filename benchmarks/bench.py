@@ -147,7 +147,7 @@ def rows_of(name: str, printed: str) -> list[str]:
     head, *others = [each for each in cells if not set("".join(each)) <= set("-:")] or [[]]
     found = []
     for what, *values in others:
-        named = zip(values, head[1:], strict=True)
+        named = zip(values, head[1:], strict=False)
         figure = ", ".join(v if n == "figure" else f"{v} {n}" for v, n in named if v)
         found.append(line(f"{name}: {what}", figure=figure))
     return found
