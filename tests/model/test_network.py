@@ -15,7 +15,6 @@ from streetgauge.model.network import (
     Network,
     StackedBatchNorm,
     StackedLinear,
-    side_by_side,
     view_widths,
 )
 from streetgauge.settings import TrainSettings
@@ -315,19 +314,16 @@ def test_an_outcome_whose_numbers_are_none_leaves_the_others_as_they_are(variant
     assert torch.autograd.grad(loss, network.score.weight)[0][1:].isfinite().all()
 
 
-@pytest.mark.parametrize("frozen", [False, True])
-def test_layers_side_by_side_say_and_learn_what_they_do_alone(frozen: bool) -> None:
-    layers = stack(2, 8, 6), stack(3, 8, 1)
-    layers[0].requires_grad_(not frozen)
-    x = normal(7, 8)
-    together, alone = side_by_side(x, *layers), [layer(x[:, None]) for layer in layers]
-    torch.testing.assert_close(together, alone)
-    moving = [p for layer in layers for p in layer.parameters() if p.requires_grad]
-    gradients = [
-        torch.autograd.grad(sum((one**2).sum() for one in said), moving)
-        for said in (together, alone)
-    ]
-    torch.testing.assert_close(*gradients)
+def test_the_linear_path_is_the_mean_of_what_it_gives_of_each_view_that_is_there() -> None:
+    network = Network(8, [1, 2], TrainSettings(network="shared", ensemble_size=1, dropout=0.0))
+    torch.nn.init.normal_(network.direct.weight, generator=torch.Generator().manual_seed(1))  # type: ignore[union-attr]
+    torch.nn.init.zeros_(network.score.weight)  # nothing but the linear path speaks
+    features, present = normal(5, 3, 8), ALL.clone()
+    present[2, 1] = present[4, :2] = False
+    each = network(features.flatten(0, 1)[:, None])[..., 0].view(5, 3, 2)
+    expected = torch.where(present[..., None], each, 0).sum(1) / present.sum(1)[:, None]
+    features[~present] = torch.nan
+    torch.testing.assert_close(network(features, present)[..., 0], expected)
 
 
 @pytest.mark.parametrize("variant", ["paper-2019", "port-2020", "shared"])

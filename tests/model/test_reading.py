@@ -385,6 +385,21 @@ def test_rows_that_are_held_are_found_in_any_order_and_others_are_refused(reader
             held.batch(np.array([7, other]))
 
 
+def test_few_rows_are_standardised_once_and_batches_stay_the_same(
+    reader: Reader, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = np.array([500, 7, 31, 30])
+    once = reader.held(rows)
+    assert once is not reader
+    assert once.scale is None
+    np.testing.assert_array_equal(seen_by(once, rows), seen_by(reader, rows))
+    monkeypatch.setattr(reading, "HELD", 4 * 3 * 40 * 4 - 1)
+    assert reader.held(rows) is reader
+    monkeypatch.undo()
+    small = Reader(reader.source, reader.present, reader.scale, CPU, memory=1e-9)
+    assert small.held(np.arange(100)) is small  # what is read in windows is not held either
+
+
 def test_components_come_from_the_training_part_alone(reader: Reader) -> None:
     spoilt = Reader(reader.source.copy(), reader.present, reader.scale, CPU)
     spoilt.features[400:] = 1e6

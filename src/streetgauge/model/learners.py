@@ -24,7 +24,13 @@ from streetgauge.features.joint import Part
 from streetgauge.model import binomial
 from streetgauge.model.calibration import apply_temperature, fit_temperature
 from streetgauge.model.correction import Correction, fit_correction
-from streetgauge.model.embedding import Embedding, JointEmbedding, bag_locations, embedding_of
+from streetgauge.model.embedding import (
+    Bags,
+    Embedding,
+    JointEmbedding,
+    bag_locations,
+    embedding_of,
+)
 from streetgauge.model.fitting import (
     CALIBRATION_ROWS,
     calibration_scores,
@@ -34,7 +40,13 @@ from streetgauge.model.fitting import (
     pooled_rows,
 )
 from streetgauge.model.gaussian_process import Regression
-from streetgauge.model.kernel import KERNELS, RIDGE_KERNELS, KernelModel, fit_kernels
+from streetgauge.model.kernel import (
+    KERNELS,
+    PREDICTED,
+    RIDGE_KERNELS,
+    KernelModel,
+    fit_kernels,
+)
 from streetgauge.model.model import Floats, Model, Predictions, TrainingRecord
 from streetgauge.model.reading import (
     PREDICTING,
@@ -435,14 +447,12 @@ class _Fit:
             found[0] = score[position[rows]]
         for held, regressions in self._inner:
             mine = np.flatnonzero(np.isin(rows, held))
-            for s, (name, regression) in enumerate(
-                regressions.items(), self._count - len(self.names)
-            ):
-                model = self._model(name, regression)
-                if len(mine):
-                    found[s, mine] = model.expected(
-                        self.data.features, self.data.present, rows[mine]
-                    )
+            for start in range(0, len(mine), PREDICTED):
+                part = mine[start : start + PREDICTED]
+                each = np.arange(len(part))
+                maps = self.embedding(Bags(self.data.features, self.data.present, rows[part], each))
+                for s, (name, one) in enumerate(regressions.items(), self._count - len(self.names)):
+                    found[s, part] = one.expected(self._maps_of(name, maps))
         return found
 
     @property

@@ -34,7 +34,7 @@ from typing import Self
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import batch_norm, relu
+from torch.nn.functional import batch_norm, pad, relu
 
 from streetgauge.features.joint import Part
 from streetgauge.model.heads import make_head
@@ -153,43 +153,27 @@ class StackedLinear(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Map [R, M, inputs], or [R, 1, inputs] that all networks share, to [R, M, outputs]."""
         if x.shape[1] == 1:  # one product for all networks: twice as fast as one for each
-            return side_by_side(x[:, 0], self)[0]
+            weight = self.weight.to(x.dtype).transpose(0, 1).flatten(1)
+            return _product(x[:, 0], weight, self.bias.flatten()).view(-1, *self.bias.shape)
         networks, inputs, outputs = self.weight.shape  # networks may have been joined, or picked
         if self.one_product and networks * outputs <= FEW_OUTPUTS:
             own = torch.eye(networks, dtype=x.dtype, device=x.device)[:, None, :, None]
             block = (self.weight.to(x.dtype).unsqueeze(2) * own).view(networks * inputs, -1)
-            return _product(x.flatten(1), [block], [self.bias.flatten()]).view(-1, *self.bias.shape)
+            return _product(x.flatten(1), block, self.bias.flatten()).view(-1, *self.bias.shape)
         weight, bias = (parameter.to(x.dtype) for parameter in (self.weight, self.bias))
         each = torch.baddbmm(bias.unsqueeze(1), x.transpose(0, 1), weight)
         return each.transpose(0, 1)
 
 
-def side_by_side(x: Tensor, *layers: StackedLinear) -> list[Tensor]:
-    """Let layers read the same rows [R, inputs] in one product: [R, M, outputs] of each."""
-    if len({layer.weight.requires_grad for layer in layers}) > 1:
-        # Those that do not move would have gradients computed with those that do.
-        return [side_by_side(x, layer)[0] for layer in layers]
-    weights = [layer.weight.to(x.dtype).transpose(0, 1).flatten(1) for layer in layers]
-    product = _product(x, weights, [layer.bias.flatten() for layer in layers])
-    # A split of one would copy all gradients.
-    sizes = [layer.bias.numel() for layer in layers]
-    parts = torch.split(product, sizes, 1) if len(layers) > 1 else [product]
-    return [part.view(-1, *layer.bias.shape) for part, layer in zip(parts, layers, strict=True)]
-
-
-def _product(x: Tensor, weights: list[Tensor], biases: list[Tensor]) -> Tensor:
+def _product(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     """Give ``x @ weight + bias``, of rows that come out the same wherever in x they lie.
 
     They do with a whole number of vectors.
     """
-    columns = sum(len(bias) for bias in biases)
+    columns = len(bias)
     more = -columns % VECTOR
     if more:
-        weights = [*weights, x.new_zeros(x.shape[1], more)]
-        biases = [*biases, biases[0].new_zeros(more)]
-    weight, bias = weights[0], biases[0]
-    if len(weights) > 1:
-        weight, bias = torch.cat(weights, 1), torch.cat(biases)
+        weight, bias = pad(weight, (0, more)), pad(bias, (0, more))
     product = torch.addmm(bias.to(x.dtype), x, weight)
     return product[:, :columns] if more else product
 
@@ -244,10 +228,7 @@ class Block(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map [R, M, inputs] to [R, M, outputs]."""
-        return self.onward(self.dense(x))
-
-    def onward(self, x: Tensor) -> Tensor:
-        """Do what is to be done behind the dense layer."""
+        x = self.dense(x)
         return relu(x if self.norm is None else self.norm(x))
 
 
@@ -338,19 +319,13 @@ class Branch(nn.Module):
     def read_views(self, features: Tensor, present: Tensor | None) -> list[Tensor]:
         """Read views [B, V, D] and pool them: [B, T, W], and the linear path's [B, M, outputs]."""
         there = features.flatten(0, 1) if present is None else features[present]
-        first, *later = self._view_blocks()
-        looking = [first.dense] if self.direct is None else [first.dense, self.direct]
-        # [R, T, 512]: R views that are there, T trunks.
-        seen, *direct_paths = side_by_side(there, *looking)
-        seen = first.onward(seen)
-        for block in later:
+        shape, seen = features.shape[:2], there.unsqueeze(1)
+        for block in self.views:
             seen = block(seen)
-        shape = features.shape[:2]
-        pooled = self._pooled(seen, shape, present)
-        return [pooled, *(_mean_of_views(one, shape, present) for one in direct_paths)]
-
-    def _view_blocks(self) -> list[Block]:
-        return [block for block in self.views if isinstance(block, Block)]
+        pooled = [self._pooled(seen, shape, present)]
+        if self.direct is not None:  # linear: of the mean of the views it takes a product less
+            pooled.append(self.direct(_mean_of_views(there.unsqueeze(1), shape, present)))
+        return pooled
 
     def _pooled(self, seen: Tensor, shape: torch.Size, present: Tensor | None) -> Tensor:
         """Pool [R, T, W] over each location's views: [B, T, W], in float32."""

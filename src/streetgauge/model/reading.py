@@ -54,6 +54,7 @@ POWERS = 3
 BLOCK = 256
 BLOCK_ON_COMPONENTS = 2048
 CACHED = 2**20  # bytes of features that are worked on at a time: what a core's cache holds
+HELD = 2**26  # bytes that small cities take, standardised once for all epochs
 ENOUGH = 4_096  # locations that give mean and sd: four views of each, to a percent of an sd
 
 
@@ -312,6 +313,17 @@ class Reader:
                 next(blocks).copy_(part.views @ basis)
         reader = Reader(held, self.present, None, self.device, self.dtype, keys=rows)
         reader.origin, reader.block = self, BLOCK_ON_COMPONENTS
+        return reader
+
+    def held(self, rows: Rows) -> Reader:
+        """Hold these rows in memory, standardised, where they are few; itself of many."""
+        size = len(rows) * self.features[0].numel() * self.dtype.itemsize
+        if size > HELD or self.windows(rows) > 1:
+            return self
+        rows = np.sort(rows)
+        views = torch.cat([part.views.clone() for part in self.parts(rows, BLOCK)])
+        reader = Reader(views, self.present, None, self.device, self.dtype, keys=rows)
+        reader.origin = self
         return reader
 
     def windows(self, rows: Rows) -> int:

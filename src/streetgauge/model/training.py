@@ -259,6 +259,8 @@ def train_network(
     if settings.components is not None and start is None:
         basis = principal_components(reader, training, settings.components, seed)
         reader = reader.projected(np.concatenate([training, validation]), basis)
+    elif device.type == "cpu":
+        reader = reader.held(np.concatenate([training, validation]))
     alone = settings.model_copy(update={"ensemble_size": 1})
     inputs = reader.features.shape[2]
     own = (inputs, network_seeds, alone, data.classes, data.parts)

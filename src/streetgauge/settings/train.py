@@ -209,7 +209,7 @@ class TrainSettings(Settings):
         0.0, description="sd of Gaussian noise on standardised features, training only"
     )
     patience: Annotated[int, Strict(), Field(ge=1)] = Field(
-        4,
+        3,
         description="evaluation steps on the validation part (after every epoch and every 16,384 "
         "locations) without a lower loss before an outcome stops",
     )

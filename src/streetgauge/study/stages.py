@@ -147,7 +147,7 @@ STAGES = (
     ),
     Stage(
         "train",
-        7,
+        8,
         ("areas", "locations", "folds", "train", "deciles", "transfer", "seed"),
         lambda s: (s.outcomes, s.locations, *s.stores),
         lambda s: (
