@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+import threading
 import zipfile
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from PIL import Image
 
 from streetgauge import model
 from streetgauge.errors import InputError
-from streetgauge.features import FeatureStore
+from streetgauge.features import FeatureStore, get_backbone
 from streetgauge.io.files import write_table
 from streetgauge.pipeline import gallery as stage
 from streetgauge.pipeline.report import image_facts
@@ -304,3 +305,28 @@ def test_a_licence_of_the_sample_city_is_stated():
         "licence": "CC0-1.0",
         "attribution": "drawn by streetgauge",
     }
+
+
+def test_covered_images_are_computed_by_threads_that_do_not_share_products(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    import torch
+
+    explainer = object.__new__(stage._Explainer)
+    explainer.backbone = get_backbone("efficientnet-lite0")
+    used = []
+
+    def brightness(pixels: np.ndarray) -> np.ndarray:
+        used.append((torch.get_num_threads(), threading.current_thread().name))
+        return pixels.mean(axis=(1, 2, 3))
+
+    monkeypatch.setattr(explainer, "_network", lambda: brightness)
+    monkeypatch.setattr(explainer, "_moved", lambda key, name, seen: seen)
+    keys = {("L1", "a"), ("L2", "a")}
+    inputs = {key: (np.full((28, 28, 3), 200, np.uint8), None) for key in keys}
+    shots = {key: stage.Shot(*key, "", 8, 8, "CC BY 4.0", "", "") for key in keys}
+    drawn, largest = explainer.heats({"income": keys}, inputs, shots, silent)
+    assert sorted(drawn) == [("income", "L1", "a"), ("income", "L2", "a")]
+    assert largest["income"] > 0
+    assert {threads for threads, _ in used} == {1}
+    assert all(name.startswith("streetgauge") for _, name in used)
