@@ -239,7 +239,7 @@ def test_what_is_not_defined_is_null_and_says_why():
     assert found["metrics.mae"] == "no area is measured"
     assert metrics["mae"]["value"] is None
     found, _ = undefined_of(frame.assign(fold=1))
-    assert found["metrics.r2"] == "no other fold says what a score is worth"
+    assert found["metrics.r2"] == "no other fold links scores to values"
     found, _ = undefined_of(frame.assign(actual_value=7.0))
     assert found["metrics.r2"] == "actual values do not vary"
     found, _ = undefined_of(frame.drop(columns="actual_value"))

@@ -30,7 +30,7 @@ __all__ = ["analysis", "app", "main", "models", "stages"]
 
 # Under which heading of the help a verb stands; those that are not named are analyses.
 PANELS = {
-    "Begin": ("demo", "init", "check", "run"),
+    "Getting started": ("demo", "init", "check", "run"),
     "Stages of a study": (
         *("outcomes", "locations", "images", "features", "train", "areas", "concepts", "report"),
     ),

@@ -29,7 +29,7 @@ def info(
         str,
         typer.Argument(
             metavar="FILE",
-            help="A study, a store, a bundle or hf://user/name@revision, or a streetgauge table.",
+            help="A study, feature store, bundle, hf://user/name@revision or streetgauge table.",
         ),
     ],
     verify: Annotated[
@@ -37,7 +37,7 @@ def info(
     ] = False,
     machine: Machine = False,
 ) -> None:
-    """Show what a study, a feature store, a bundle or a table is."""
+    """Describe a study, a feature store, a bundle or a table."""
     from streetgauge.pipeline.info import file_info
 
     facts = file_info(file, verify=verify)
@@ -54,12 +54,13 @@ def info(
 def write_map(
     study: StudyPath,
     out: Annotated[
-        Path | None, typer.Option(help="The page; map.html in the study's directory if not given.")
+        Path | None,
+        typer.Option(help="File for the map (default: map.html in the study's directory)."),
     ] = None,
     quiet: Quiet = False,
     machine: Machine = False,
 ) -> None:
-    """Write the interactive map alone, as one file that works offline."""
+    """Write only the interactive map, as one file that works offline."""
     screen = Screen(quiet=quiet, machine=machine)
     from streetgauge.pipeline.report import make_map
 
@@ -79,7 +80,7 @@ def view(
     browser: Annotated[bool, typer.Option(help="Open the browser.")] = True,
     machine: Machine = False,
 ) -> None:
-    """Show the report in the browser, live during a run, to this machine only; Ctrl-C ends it."""
+    """Show the report in the browser, live during a run; only this machine can see it."""
     screen = Screen(machine=machine)
     from streetgauge.view import view as serve
 
@@ -98,19 +99,19 @@ def view(
     "`streetgauge compare leeds london-bundle --out comparison`"
 )
 def compare(
-    a: Annotated[str, typer.Argument(metavar="A", help="A study, or a bundle.")],
+    a: Annotated[str, typer.Argument(metavar="A", help="A study or a bundle.")],
     b: Annotated[
-        str, typer.Argument(metavar="B", help="Another study or bundle, which may be better.")
+        str, typer.Argument(metavar="B", help="Another study or bundle, to compare with A.")
     ],
     out: Annotated[Path | None, typer.Option(help="Directory for comparison.json.")] = None,
     draws: Annotated[
-        int | None, typer.Option(min=100, help="Bootstrap draws; as in A if not given.")
+        int | None, typer.Option(min=100, help="Number of bootstrap draws (default: as in A).")
     ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Random seed of the draws.")] = 2019,
     quiet: Quiet = False,
     machine: Machine = False,
 ) -> None:
-    """Compare two studies, or a study and a bundle's figures: paired by the areas they share."""
+    """Compare two studies, or a study and a bundle, paired by the areas that they share."""
     screen = Screen(quiet=quiet, machine=machine)
     from streetgauge.analysis.compare import FILE
     from streetgauge.analysis.compare import compare as compared
@@ -157,7 +158,7 @@ def curves(
     verbose: Verbose = False,
     machine: Machine = False,
 ) -> None:
-    """Train on fewer areas, fewer locations and fewer views, to see what more would give."""
+    """Compute learning curves: train on fewer areas, locations and views."""
     screen = Screen(quiet=quiet, verbose=verbose, machine=machine)
     from streetgauge.analysis.curves import Curves
     from streetgauge.cli.tables import curves_table
@@ -189,14 +190,12 @@ def power(
     target: Annotated[
         list[str] | None,
         typer.Option(
-            help="mae=1.5, spearman=0.7, mae-width=0.2 or spearman-width=0.1; may be repeated."
+            help="Such as mae=1.5, spearman=0.7, mae-width=0.2, spearman-width=0.1; repeatable."
         ),
     ] = None,
     signal: Annotated[
         str | None,
-        typer.Option(
-            help="Strength of the signal, 0 to 1; that of the study's own result if not given."
-        ),
+        typer.Option(help="Strength of the signal, 0 to 1 (default: from the study's own result)."),
     ] = None,
     areas: Annotated[
         str | None, typer.Option(help="Numbers of areas to simulate; all if not given.")
@@ -208,7 +207,7 @@ def power(
     quiet: Quiet = False,
     machine: Machine = False,
 ) -> None:
-    """Find how many images and areas a precision needs, by simulated studies of your areas."""
+    """Find how many images and areas a given precision needs, by simulation with your areas."""
     screen = Screen(quiet=quiet, machine=machine)
     from streetgauge.analysis.power import FILE, Power, Target
     from streetgauge.cli.tables import power_tables
@@ -259,7 +258,7 @@ def coverage(
     quiet: Quiet = False,
     machine: Machine = False,
 ) -> None:
-    """Test whether having images is related to the outcome: areas without any, by decile."""
+    """Test whether areas without images differ in the outcome."""
     screen = Screen(quiet=quiet, machine=machine)
     from streetgauge.cli.tables import coverage_tables
     from streetgauge.io.files import write_json
@@ -307,12 +306,12 @@ def fairness(
     study: StudyPath,
     group: Annotated[
         list[str] | None,
-        typer.Option(help="Column of areas.columns that names groups; may be repeated."),
+        typer.Option(help="Column in areas.columns that defines groups; may be repeated."),
     ] = None,
     quiet: Quiet = False,
     machine: Machine = False,
 ) -> None:
-    """Find who is misjudged: errors of groups of areas against those of all others."""
+    """Compare the errors in groups of areas with those in all other areas."""
     screen = Screen(quiet=quiet, machine=machine)
     from streetgauge.cli.tables import fairness_table
     from streetgauge.pipeline.fairness import study_fairness
@@ -331,13 +330,13 @@ def age(
     year: Annotated[
         int | None,
         typer.Option(
-            help="Train on images before it, test on those since; the median year if not given."
+            help="Train on images before this year, test on later ones (default: the median year)."
         ),
     ] = None,
     quiet: Quiet = False,
     machine: Machine = False,
 ) -> None:
-    """Show when images were taken, whether errors grow with it, and a test over time."""
+    """Show when images were taken, test whether errors grow with age, and test over time."""
     screen = Screen(quiet=quiet, machine=machine)
     from streetgauge.cli.tables import age_table
     from streetgauge.pipeline.age import study_age
@@ -352,9 +351,10 @@ def age(
 
 @app.command(epilog="Example: `streetgauge change leeds-2012 leeds-2022`")
 def change(
-    first: Annotated[Path, typer.Argument(metavar="A", help="Study of the first year; evaluated.")],
+    first: Annotated[Path, typer.Argument(metavar="A", help="Study of the first year, evaluated.")],
     second: Annotated[
-        Path, typer.Argument(metavar="B", help="Study of the same areas, images of another year.")
+        Path,
+        typer.Argument(metavar="B", help="Study of the same areas with images of another year."),
     ],
     quiet: Quiet = False,
     machine: Machine = False,
@@ -385,7 +385,7 @@ def pool(
     quiet: Quiet = False,
     machine: Machine = False,
 ) -> None:
-    """Predict several cities by each other, and each by all together with its own labels."""
+    """Combine several cities: predict each from the others and from its own labels."""
     screen = Screen(quiet=quiet, machine=machine)
     from streetgauge.cli.tables import pool_table
     from streetgauge.pipeline.pooling import pool_studies
@@ -403,7 +403,10 @@ def pool(
 def sample(
     study: StudyPath,
     budget: Annotated[
-        float, typer.Option(min=1, help="Locations to photograph; with --travel what they cost.")
+        float,
+        typer.Option(
+            min=1, help="Number of locations to photograph; with --travel, their total cost."
+        ),
     ],
     travel: Annotated[
         float | None,
@@ -412,7 +415,7 @@ def sample(
     quiet: Quiet = False,
     machine: Machine = False,
 ) -> None:
-    """Plan where to take images next: locations by how much they reduce the error of all areas."""
+    """Plan where to take images next: rank locations by the expected reduction of error."""
     screen = Screen(quiet=quiet, machine=machine)
     from streetgauge.cli.tables import sample_table
     from streetgauge.io.files import read_table
@@ -433,7 +436,7 @@ def sample(
 )
 def survey(
     study: StudyPath,
-    table: Annotated[Path, typer.Option(help="Direct estimates, one row for each area.")],
+    table: Annotated[Path, typer.Option(help="Table of direct estimates, one row per area.")],
     outcome: Annotated[
         list[str] | None,
         typer.Option(help="Outcome whose predictions are used; may be repeated."),
@@ -441,15 +444,15 @@ def survey(
     area: Annotated[str, typer.Option(help="Column of area codes.")] = "area",
     estimate: Annotated[str, typer.Option(help="Column of direct estimates.")] = "estimate",
     variance: Annotated[
-        str | None, typer.Option(help="Column of sampling variances; variance if not given.")
+        str | None, typer.Option(help="Column of sampling variances (default: variance).")
     ] = None,
     se: Annotated[
-        str | None, typer.Option(help="Column of standard errors, instead of variances.")
+        str | None, typer.Option(help="Column of standard errors instead of variances.")
     ] = None,
     quiet: Quiet = False,
     machine: Machine = False,
 ) -> None:
-    """Combine a survey's estimates of areas with what images show (Fay-Herriot)."""
+    """Combine a survey's estimates for areas with predictions from images (Fay-Herriot)."""
     screen = Screen(quiet=quiet, machine=machine)
     from streetgauge.cli.tables import survey_table
     from streetgauge.pipeline.survey import SurveyTable, study_survey

@@ -22,12 +22,14 @@ def predict(
         str,
         typer.Argument(
             metavar="BUNDLE",
-            help="A trained model: its directory, its study's, or hf://user/name@revision.",
+            help="A trained model: its directory, its study, or hf://user/name@revision.",
         ),
     ],
     locations: Annotated[
         Path,
-        typer.Option(help="Table with location_id, and area if you want areas (CSV, Parquet)."),
+        typer.Option(
+            help="Table with location_id, and area for predictions of areas (CSV, Parquet)."
+        ),
     ],
     out: Annotated[Path, typer.Option(help="Directory for the predictions.")],
     images: Annotated[Path | None, typer.Option(help="Folder with the images.")] = None,
@@ -35,7 +37,7 @@ def predict(
         list[str] | None,
         typer.Option(
             metavar="[NAME=]FILE",
-            help="A feature store that exists already, not images; of several sources one "
+            help="An existing feature store instead of images; with several sources, one "
             "for each: --features street=FILE --features satellite=FILE.",
         ),
     ] = None,
@@ -43,7 +45,7 @@ def predict(
         str, typer.Option(help="File names of the images.")
     ] = "{location_id}_{view}.jpg",
     weights: Annotated[
-        Path | None, typer.Option(help="The backbone's weights, if they are not published ones.")
+        Path | None, typer.Option(help="The backbone's weights, if not the published ones.")
     ] = None,
     engine: Annotated[
         str, typer.Option(help="Engine of the backbone: auto, torch, openvino or onnxruntime.")
@@ -51,20 +53,22 @@ def predict(
     boundaries: Annotated[
         Path | None, typer.Option(help="Boundaries of the areas, for a map (GeoPackage, GeoJSON).")
     ] = None,
-    code: Annotated[str, typer.Option(help="Column of the boundaries with the code.")] = "area",
+    code: Annotated[
+        str, typer.Option(help="Column of the boundaries with the area's code.")
+    ] = "area",
     name: Annotated[
         str | None, typer.Option(help="Column of the boundaries with the area's name.")
     ] = None,
     labels: Annotated[
         Path | None,
         typer.Option(
-            help="Table with area and <outcome>_decile of areas whose decile is known: gives the "
-            "best estimate of all areas."
+            help="Table with `area` and `<outcome>_decile` for areas with known deciles; adds the "
+            "best estimate for all areas."
         ),
     ] = None,
     cut: Annotated[
         Literal["source", "here"],
-        typer.Option(help="Classes of areas: those of the bundle's city, or of this one."),
+        typer.Option(help="Scale of the classes: that of the bundle's city, or of this one."),
     ] = "source",
     force: Annotated[bool, typer.Option("--force", help="Replace an earlier run's files.")] = False,
     quiet: Quiet = False,
@@ -116,12 +120,12 @@ def _stores(features: list[str]) -> Path | dict[str, Path]:
 )
 def export(
     study: StudyPath,
-    out: Annotated[Path, typer.Option(help="The bundle's directory; of features, a file.")],
+    out: Annotated[Path, typer.Option(help="Directory for the bundle; with --features, a file.")],
     features: Annotated[
         str | None,
         typer.Option(
             metavar="FORMAT",
-            help="Not the model but the features: zarr or parquet. STUDY may be "
+            help="Export the features, not the model: zarr or parquet. STUDY may be "
             "a feature store (.h5).",
         ),
     ] = None,
@@ -178,10 +182,10 @@ def import_weights(
         ),
     ],
     out: Annotated[
-        Path, typer.Option(help="The bundle's directory; of a backbone, a .safetensors file.")
+        Path, typer.Option(help="Directory for the bundle; for a backbone, a .safetensors file.")
     ],
     outcome: Annotated[
-        str | None, typer.Option(help="What the authors' network was trained for, as one word.")
+        str | None, typer.Option(help="Outcome of the authors' network, as one word.")
     ] = None,
     label: Annotated[str | None, typer.Option(help="Readable name of the outcome.")] = None,
     place: Annotated[str | None, typer.Option(help="City where the network was trained.")] = None,

@@ -47,7 +47,7 @@ def demo(
     verbose: Verbose = False,
     machine: Machine = False,
 ) -> None:
-    """Make a synthetic city and run every step on it, from files to a report."""
+    """Make a synthetic city and run every stage on it, from files to a report."""
     screen = Screen(quiet=quiet, verbose=verbose, machine=machine)
     from streetgauge.synthetic import make_city
 
@@ -99,7 +99,7 @@ def init(
 def check(
     study: StudyPath, quiet: Quiet = False, verbose: Verbose = False, machine: Machine = False
 ) -> None:
-    """Read every input before any long work; report every problem and summarise what is there."""
+    """Read every input before any long work; report all problems and summarise the contents."""
     screen = Screen(quiet=quiet, verbose=verbose, machine=machine)
     from streetgauge.pipeline.check import check as checks
     from streetgauge.settings import SettingsError
@@ -173,7 +173,7 @@ def outcomes(
     study: Annotated[
         str,
         typer.Argument(
-            metavar="STUDY", help="The study's directory, or its study.toml; or the word list."
+            metavar="STUDY", help="The study's directory, or its study.toml; or the word `list`."
         ),
     ],
     force: Force = False,

@@ -241,7 +241,7 @@ class OutcomeEvaluation:
         if not np.isfinite(value):
             read = self.totals["value weight"][0] > 0
             self.undefined["metrics.r2"] = (
-                "actual values do not vary" if read else "no other fold says what a score is worth"
+                "actual values do not vary" if read else "no other fold links scores to values"
             )
         return estimate(value, r2(self.draws), self.settings.interval_level)
 
