@@ -166,6 +166,16 @@ def test_predictions_as_good_as_the_oracle_reach_all_that_is_possible():
     assert set(account["oracle"]["share_of_attainable"].values()) == {1.0}
 
 
+def test_predictions_in_the_wrong_order_have_no_share_of_what_is_attainable():
+    predictions, place, best = city()
+    truth = predictions["location_id"].map(best.set_index("location_id")["income"])
+    wrong = predictions.assign(score=-truth)
+    account = account_of(wrong, place, oracle=best, predictions=wrong)
+    assert account["metrics"]["spearman"]["value"] < 0
+    assert account["oracle"]["share_of_attainable"]["spearman"] is None
+    assert account["oracle"]["share_of_attainable"]["mae"] is None
+
+
 def test_areas_that_the_model_knew_have_no_share_of_what_is_attainable():
     predictions, place, best = city(noise=1.0)
     known = {"oracle": best, "predictions": predictions, "scheme": {"known_areas": 3}}

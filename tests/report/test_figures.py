@@ -15,6 +15,7 @@ import pandas as pd
 import pytest
 from matplotlib.colors import to_hex
 from PIL import Image
+from tests.report.test_map import with_estimates
 
 from streetgauge.evaluation import headline
 from streetgauge.evaluation.layers import NOTHING
@@ -110,7 +111,7 @@ def test_every_method_is_a_row_with_the_error_and_interval_that_the_metrics_have
     mapped = own["metrics"]["mae"]
     assert rows.drop(columns="outcome").T.to_dict("list") == {
         "kriging": ["without images", 1.75, 1.5, 2.0],
-        "linear": ["other learners, on images", 1.25, 1.0, 1.5],
+        "linear": ["other learners, with images", 1.25, 1.0, 1.5],
         "images": ["images alone", *(mapped[end] for end in ("value", "low", "high"))],
     }
     assert "Kriging" in figures["methods"].svg
@@ -322,6 +323,22 @@ def test_a_slide_has_both_maps_in_the_page_s_colours(make_study):
         assert tuple(int(colour[i : i + 2], 16) for i in (1, 3, 5)) in seen
     again = dict(draw_maps(data.areas, data.table, data.metrics, data.provenance, data.name))
     assert maps == again
+
+
+def test_a_slide_shows_the_best_estimate_images_alone_and_the_actual_class_side_by_side(make_study):
+    data = with_estimates(make_study())
+    estimates = data.estimates.assign(best_decile=1, decile=10)
+    maps = dict(draw_maps(data.areas, estimates, data.metrics, data.provenance, data.name))
+    pixels = np.asarray(Image.open(io.BytesIO(maps["income"])).convert("RGB"))[200:900]
+    from streetgauge.evaluation.layers import class_colours
+
+    lowest, highest = (class_colours(10)[k] for k in (0, 9))
+    third = pixels.shape[1] // 3
+    for k, (there, absent) in enumerate([(lowest, highest), (highest, lowest)]):
+        panel = pixels[:, k * third : (k + 1) * third].reshape(-1, 3)
+        seen = {to_hex(each / 255) for each in np.unique(panel, axis=0)}
+        assert there in seen
+        assert absent not in seen
 
 
 @pytest.mark.parametrize("classes", [2, 10, 40])

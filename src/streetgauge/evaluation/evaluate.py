@@ -401,7 +401,8 @@ def share_of_attainable(
 
 
 def _share(reached: float, attainable: float) -> float | None:
-    return to_json(reached / attainable) if attainable > 0 else None
+    """Divide; None where less than nothing was reached, of which there is no share."""
+    return to_json(reached / attainable) if attainable > 0 and reached >= 0 else None
 
 
 def check_oracle(

@@ -195,7 +195,8 @@ def make_figures(
     with processes(_process_count()) as each:
         slides: Iterable[tuple[str, bytes]] = ()
         if wanted == "all":  # the longest tasks first
-            given = (data.areas, data.table, data.metrics, data.provenance, data.name)
+            seen = data.table if data.estimates is None else data.estimates
+            given = (data.areas, seen, data.metrics, data.provenance, data.name)
             slides = draw_maps(*given, each=each)
         figures = draw_figures(
             data.metrics,

@@ -211,7 +211,8 @@ def reliability(
         label="observed share",
     )
     axes.set(ylabel="Observed share of areas", xlim=(-0.02, 1.02), ylim=(-0.02, 1.02))
-    axes.legend(loc="upper left")
+    ideal, interval, observed = axes.get_legend_handles_labels()[0]
+    axes.legend(handles=[ideal, observed, interval], loc="upper left")
     axes.tick_params(labelbottom=False)
     counted.bar(
         (table.index + 0.5) / BINS,

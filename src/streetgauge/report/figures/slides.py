@@ -1,9 +1,9 @@
-"""Maps as images, for slides: predicted next to actual class, 1920 x 1080."""
+"""Maps as images, for slides: what is predicted next to the actual class, 1920 x 1080."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -25,7 +25,11 @@ __all__ = ["draw_maps", "draw_numbers"]
 WIDTH, HEIGHT, DOTS = 40 / 3, 7.5, 144  # inches, and dots an inch: 1920 x 1080
 FINEST = 1 / 1500  # of the longer side: about a dot
 LEFT, GAP = 0.035, 0.02  # margins, shares of the width
-PREDICTED = (("decile", "Predicted"), ("actual_decile", "Actual"))
+PANELS = {
+    "best_decile": "Best estimate",
+    "decile": "Images alone",
+    "actual_decile": "Actual {one}",
+}
 AT_ONCE = 3  # slides of a task: the shapes are handed over with each task
 
 
@@ -47,7 +51,7 @@ def draw_maps(
     areas : DataFrame or GeoDataFrame by area
         Without ``geometry`` there is no map.
     table : DataFrame
-        ``area, outcome, decile, actual_decile``.
+        ``area, outcome, decile, actual_decile``, and ``best_decile`` if there are best estimates.
     metrics : mapping
         From `streetgauge.evaluation.evaluate`.
     provenance : mapping of outcome to dict
@@ -72,8 +76,10 @@ def draw_maps(
         if rows["decile"].notna().any():
             about = provenance.get(name, {})
             label = str(about.get("label") or evaluation.get("label") or name)
-            summary, source = _summary(evaluation, scale, study), _source(about)
-            slides.append(_Slide(name, label, summary, source, rows[["decile", "actual_decile"]]))
+            summary, source = _summary(evaluation, scale, study), _source(evaluation, about)
+            titles = {column: text.format(one=scale.one) for column, text in PANELS.items()}
+            shown = {c: t for c, t in titles.items() if c in rows and rows[c].notna().any()}
+            slides.append(_Slide(name, label, summary, source, rows[[*shown]], shown))
     tasks = [slides[i : i + AT_ONCE] for i in range(0, len(slides), AT_ONCE)]
     drawn = each(partial(_paint, ground, scale), tasks)
     return (slide for task in drawn for slide in task)
@@ -119,10 +125,10 @@ def draw_numbers(
         summary,
         f"Classes are bounded by {bounds}.",
         classes,
-        tuple(titles.items()),
+        titles,
         ("low", "high"),
     )
-    return _paint(ground, replace(_Scale.of(len(steps) + 1), one=""), [slide])[0][1]
+    return _paint(ground, _Scale.of(len(steps) + 1), [slide])[0][1]
 
 
 @dataclass(frozen=True)
@@ -151,7 +157,7 @@ class _Slide:
     summary: str
     source: str
     rows: pd.DataFrame
-    titles: tuple[tuple[str, str], ...] = PREDICTED
+    titles: Mapping[str, str]  # of each panel, by its column in `rows`
     ends: tuple[str, str] = ("worst off", "best off")
 
 
@@ -222,12 +228,13 @@ def _drawn(ground: _Ground, scale: _Scale, slide: _Slide) -> bytes:
     canvas = Canvas(figsize=(WIDTH, HEIGHT), dpi=DOTS)
     canvas.text(LEFT, 0.925, short(slide.label, 70), size=26, color=INK, va="center")
     canvas.text(LEFT, 0.872, short(slide.summary, 150), size=13, color=GREY, va="center")
-    width = (1 - 2 * LEFT - GAP) / 2
-    for i, (column, title) in enumerate(slide.titles):
+    panels = len(slide.titles)
+    width = (1 - 2 * LEFT - (panels - 1) * GAP) / panels
+    for i, (column, title) in enumerate(slide.titles.items()):
         left = LEFT + i * (width + GAP)
         axes = canvas.add_axes((left, 0.15, width, 0.63))
         ground.paint(axes, slide.rows[column], scale)
-        canvas.text(left, 0.815, f"{title} {scale.one}".rstrip(), size=15, color=INK, va="center")
+        canvas.text(left, 0.815, title, size=15, color=INK, va="center")
         if i == 0 and ground.metric:
             _bar_and_arrow(canvas, axes, ground)
     _legend(canvas, scale, slide.ends, missing=bool(slide.rows.isna().any(axis=None)))
@@ -239,6 +246,13 @@ def _summary(evaluation: Mapping[str, Any], scale: _Scale, study: str) -> str:
     measured, text = evaluation["metrics"], plain(study)
     if measured["mae"]["value"] is None:
         return text
+    best = evaluation.get("best")
+    if best:
+        return (
+            f"{text}: mean absolute error {words.number(best['metrics']['mae']['value'], 1)} "
+            f"{scale.many} for the best estimate, {words.number(measured['mae']['value'], 1)} for "
+            f"images alone, in {words.plural(evaluation['n_areas'], 'area')} held out"
+        )
     neighbour = " or the one next to it" if scale.near == "within_1" else ""
     return (
         f"{text}: {words.percent(measured[scale.near]['value'])} of "
@@ -247,10 +261,13 @@ def _summary(evaluation: Mapping[str, Any], scale: _Scale, study: str) -> str:
     )
 
 
-def _source(about: Mapping[str, Any]) -> str:
+def _source(evaluation: Mapping[str, Any], about: Mapping[str, Any]) -> str:
     official = [plain(about[key]) for key in ("publisher", "licence") if about.get(key)]
     actual = f" Official statistics: {', '.join(official)}." if official else ""
-    return f"Predicted from street images with streetgauge, areas held out.{actual}"
+    best = evaluation.get("best")
+    more = [each for each in best["from"].split(", ") if each != "images"] if best else []
+    known = f" The best estimate also uses {words.listed(more)}." if more else ""
+    return f"Predicted from street images with streetgauge, areas held out.{known}{actual}"
 
 
 def _legend(canvas: Canvas, scale: _Scale, ends: tuple[str, str], *, missing: bool) -> None:

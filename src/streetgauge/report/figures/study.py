@@ -37,7 +37,7 @@ OTHER = (GREY, "D")
 # By what a method sees: its colour and mark.
 SEEN = {
     "without images": (GREY, "D"),
-    "other learners, on images": (ORANGE, "s"),
+    "other learners, with images": (ORANGE, "s"),
     "images alone": (BLUE, "o"),
     "best estimate": (INK, "^"),
 }
