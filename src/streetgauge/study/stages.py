@@ -190,7 +190,7 @@ STAGES = (
     ),
     Stage(
         "report",
-        10,
+        11,
         ("name", "note", "areas", "locations", "report", "image_rights"),
         lambda s: (
             *(s.areas, s.metrics, s.outcomes, s.locations, *s.stores, s.skipped),
