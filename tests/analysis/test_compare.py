@@ -158,7 +158,7 @@ def test_what_cannot_be_compared_is_one_sentence(
         (b / "metrics.json").write_text(json.dumps(metrics | changes), "utf-8")
 
     say(classes=5)
-    assert "one tells 10 classes and the other 5" in refuse("compare", a, b)
+    assert "one has 10 classes and the other 5" in refuse("compare", a, b)
     say(outcomes={"crime": metrics["outcomes"]["income"]})
     assert "they share no outcome" in refuse("compare", a, b)
     say(outcomes={})
@@ -177,7 +177,7 @@ def test_what_cannot_be_compared_is_one_sentence(
     (b / "areas.parquet").unlink()
     assert "it is not there" in refuse("compare", a, b)
     (tmp_path / "comparison.json").write_text("{}")
-    assert "no comparison of ours" in refuse("compare", a, a, "--out", tmp_path)
+    assert "this is not a streetgauge comparison" in refuse("compare", a, a, "--out", tmp_path)
     assert (tmp_path / "comparison.json").read_text() == "{}"
     assert "this is a file" in refuse("compare", a, a, "--out", tmp_path / "comparison.json")
 

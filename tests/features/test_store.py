@@ -233,7 +233,7 @@ def test_a_store_that_is_cut_off_is_refused(path: Path) -> None:
     whole = path.read_bytes()
     for length in (len(whole) // 2, len(whole) - 1, 100):
         path.write_bytes(whole[:length])
-        with pytest.raises(InputError, match=r"cut off|no feature store"):
+        with pytest.raises(InputError, match=r"cut off|not a feature store"):
             FeatureStore.open(path)
 
 

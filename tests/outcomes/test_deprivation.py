@@ -313,9 +313,9 @@ def ranked(path: Path, ranks: object, header: str = "lsoa11cd,IMD_rank") -> Path
         ([1, 0], "row 3, column 'IMD_rank': 0 is no rank: ranks start at 1"),
         ([1, 32845], "row 3, column 'IMD_rank': 32845 is no rank: the English .* has 32,844 areas"),
         ([1, 2.7], "row 3, column 'IMD_rank': 2.7 is no rank: ranks are whole numbers"),
-        ([n // 10 + 1 for n in range(100)], "column 'IMD_rank': rank 1 stands there for 10 areas"),
-        ([4, 5, 5, 5, 6], "rank 5 stands there for 3 areas"),
-        ([32844, 32844, 32844, 32843], "rank 32844 stands there for 3 areas"),
+        ([n // 10 + 1 for n in range(100)], "column 'IMD_rank': rank 1 occurs for 10 areas"),
+        ([4, 5, 5, 5, 6], "rank 5 occurs for 3 areas"),
+        ([32844, 32844, 32844, 32843], "rank 32844 occurs for 3 areas"),
     ],
 )
 def test_numbers_that_are_no_ranking_of_the_nation_are_refused(

@@ -66,7 +66,7 @@ def test_a_rank_that_half_the_nation_shares_is_refused_without_advice_on_scores(
     frame = pd.DataFrame({"Data_Zone": codes, "SIMD2020v2_Income_Domain_Rank": ranks})
     frame.loc[500:, "SIMD2020v2_Income_Domain_Rank"] = 100
     frame.to_csv(tmp_path / "simd.csv", index=False)
-    with pytest.raises(InputError, match="rank 100 stands there for 501 areas") as error:
+    with pytest.raises(InputError, match="rank 100 occurs for 501 areas") as error:
         read_outcome("income", deprivation(tmp_path / "simd.csv", domain="income"))
     assert "score" not in str(error.value)
 
@@ -79,7 +79,7 @@ def test_deciles_instead_of_ranks_are_refused_however_few_they_are(tmp_path: Pat
         }
     )
     frame.to_csv(tmp_path / "simd.csv", index=False)
-    with pytest.raises(InputError, match="stands there for 6 areas"):
+    with pytest.raises(InputError, match="occurs for 6 areas"):
         read_outcome("income", deprivation(tmp_path / "simd.csv", domain="income"))
 
 

@@ -277,7 +277,9 @@ def test_a_model_from_elsewhere_is_tested_as_it_is(
     assert code == 0, err
     metrics = figures(place)
     assert metrics["areas_tested"] == 36
-    assert metrics["scheme"]["description"].startswith("all areas tested with a model that learned")
+    assert metrics["scheme"]["description"].startswith(
+        "all areas tested with a model that was trained on none of them"
+    )
     assert metrics["outcomes"]["income"]["baselines"] == {}  # nothing was learned here
     store = FeatureStore.open(place / "features" / "shares.h5")
     bundle = Bundle.load(first / "model" / "all")

@@ -132,7 +132,7 @@ def test_an_onnx_file_is_a_file_of_the_study_and_names_its_store(tmp_path: Path)
         Path("nets/a.onnx"),
         "onnx-a",
     )
-    with pytest.raises(ValidationError, match="an ONNX file has weights of its own"):
+    with pytest.raises(ValidationError, match="an ONNX file contains its own weights"):
         ImageFeatures.model_validate({"backbone": "onnx:a.onnx", "weights": "b.safetensors"})
     plain = ImageFeatures(backbone="vgg16-caffe-fc6", relu=False)
     assert plain.store == "vgg16-caffe-fc6"

@@ -48,7 +48,9 @@ class Address:
         """
         found = _ADDRESS.fullmatch(text)
         if found is None:
-            raise InputError(text, "this is not an address of a bundle", "hf://user/name@revision")
+            raise InputError(
+                text, "this is not an address of a bundle", "write hf://user/name@revision"
+            )
         return cls(found["repository"], found["revision"] or "main")
 
     def __str__(self) -> str:
