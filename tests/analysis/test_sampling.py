@@ -210,9 +210,9 @@ def test_a_plan_names_locations_without_images_and_draws_them(
     assert run("sample", partly, "--budget", 40, "-q")[0] == 0
     assert study.sample.read_bytes() == stored
     line = refuse("sample", partly, "--budget", 4000)
-    assert "locations without images; take at most" in line
+    assert "locations without images; choose at most" in line
     line = refuse("sample", partly, "--budget", 4000, "--travel", 500)
-    assert "in all; take no more, or name more in [locations]" in line
+    assert "in all; choose no more, or name more in [locations]" in line
 
 
 def test_a_study_with_images_everywhere_has_nowhere_left_to_look(
