@@ -169,7 +169,9 @@ def test_images_that_tell_nothing_or_ten_areas_too_few_are_refused() -> None:
     rng = np.random.default_rng(1)
     blind = areas.assign(actual_decile=rng.permutation(areas["actual_decile"]))
     for wrong in (blind, areas.iloc[:9]):
-        with pytest.raises(InputError, match="images tell nothing of any outcome, or fewer than"):
+        with pytest.raises(
+            InputError, match="images show nothing about any outcome, or fewer than"
+        ):
             Design.fit(wrong, scores, xy)
 
 

@@ -388,7 +388,7 @@ def test_the_model_as_it_is_tests_another_city(cities: Path, run: Run, refuse: R
         ("[outcomes.illness]", "[outcomes.ill]", "", "outcome 'ill': .*it has income, illness"),
         ('"f3"]', '"f3", "f4"]', "", "5 features a view, and the bundle was trained on 4"),
         ("", "", 'from = "../nowhere"', "transfer.from: there is no file"),
-        ("", "", 'from = "../first"', "transfer.from = .*no bundle; .*model/all"),
+        ("", "", 'from = "../first"', "transfer.from = .*not a bundle; .*model/all"),
         ("", "", 'from = "hf://me/city"', "transfer.from: there is no file"),
         ("", "", "share = 0.5", "transfer.from: this key is missing"),
         ("[train]", '[train]\ntune = "head"', "", "'tune' belongs to .transfer."),
@@ -441,7 +441,7 @@ def test_find_start_takes_the_network_of_the_bundle(cities: Path) -> None:
     assert f"dropout {begun.settings.dropout}" in note
     assert note.endswith(", as the bundle's")
     assert len(begun.model.calibration) == 1
-    with pytest.raises(InputError, match="no bundle"):
+    with pytest.raises(InputError, match="not a bundle"):
         find_start(transfer.model_copy(update={"bundle": cities}), train, store, ["illness"])
 
 

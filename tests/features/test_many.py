@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.util
+import importlib
 from argparse import Namespace
 from pathlib import Path
 from types import ModuleType
@@ -13,13 +13,9 @@ import pytest
 @pytest.fixture(scope="module")
 def many() -> ModuleType:
     """Give the benchmark as a module."""
-    file = Path(__file__).parents[2] / "benchmarks" / "many.py"
-    spec = importlib.util.spec_from_file_location("many", file)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(Path(__file__).parents[2] / "benchmarks")
+        return importlib.import_module("many")
 
 
 def test_every_location_of_many_is_done_or_excluded_with_its_reason(

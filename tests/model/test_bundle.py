@@ -255,7 +255,7 @@ def test_weights_that_give_absurd_scores_are_refused_when_first_used(
     saved: Path, world: Any, factor: float
 ) -> None:
     rewritten(saved, "network.score.weight", lambda weight: weight * np.float32(factor))
-    with pytest.raises(InputError, match="no finite numbers, or far off its classes"):
+    with pytest.raises(InputError, match="not finite numbers, or far off its classes"):
         Bundle.load(saved).predict(world.features)
 
 

@@ -117,7 +117,7 @@ def test_every_parameter_reaches_the_training(
         "learner": "kernel",
         **{"network": "paper-2019", "pooling": "attention", "width": 96, "ensemble_size": 1},
         **{"head": "emd", "dropout": 0.35, "epochs": 7, "batch": 33, "learning_rate": 0.0123},
-        **{"schedule": "plateau", "weight_decay": 0.0321, "noise": 0.777, "patience": 3},
+        **{"schedule": "plateau", "weight_decay": 0.0321, "noise": 0.777, "patience": 5},
         **{"components": 5, "precision": "bfloat16", "memory": 0.5, "device": "cpu"},
         **{name: not getattr(TrainSettings(), name) for name in ("mixup",)},
         "sample_weighting": {"areas": "locations", "locations": "areas"}[
@@ -162,7 +162,9 @@ def test_members_learn_from_all_groups_between_them(
     for trained, stopping in parts:
         assert trained == set(range(40)) - stopping
     assert sorted(area for _, stopping in parts for area in stopping) == list(range(40))
-    with pytest.raises(ValueError, match=r"ensemble_size=3 need .* are of 2; take ensemble_size=2"):
+    with pytest.raises(
+        ValueError, match=r"ensemble_size=3 need .* belong to 2; use ensemble_size=2"
+    ):
         model.fit(world.features[:12], world.deciles[:12, 0], groups=world.areas[:12])
 
 

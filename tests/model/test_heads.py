@@ -217,7 +217,7 @@ def test_heads_need_no_torchvision() -> None:
     [
         ("binomal", 10, "did you mean 'binomial'"),
         ("corn", 10, "there is no such head"),
-        ("emd", 1, "at least 2 classes, not 1"),
+        ("emd", 1, "it cannot have 1 classes; give 2 or more"),
     ],
 )
 def test_what_cannot_be_made_is_one_sentence(name: str, classes: int, reason: str) -> None:

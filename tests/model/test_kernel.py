@@ -346,5 +346,7 @@ def test_too_few_labels_and_features_that_are_no_numbers_are_refused():
         fit(replace(world, deciles=none))
     model = fit(world)
     world.features[17, 1, 2] = np.inf
-    with pytest.raises(InputError, match="features, row 17, view 2, feature 3: inf is no finite"):
+    with pytest.raises(
+        InputError, match="features, row 17, view 2, feature 3: inf is not a finite"
+    ):
         model.predict(world.features, world.present)

@@ -258,7 +258,7 @@ def test_data_zones_of_another_year_are_refused_and_not_taken_for_strangers(tmp_
 def test_codes_of_two_vintages_in_one_file_are_refused_by_the_lookup(tmp_path: Path) -> None:
     codes = [*SAME, "E01000031", MERGED]
     settings = table(tmp_path / "t.csv", codes, np.arange(32.0))
-    with pytest.raises(InputError, match=r"two vintages .*'E01000031' is only in LSOA11CD, '"):
+    with pytest.raises(InputError, match=r"two vintages.*'E01000031' is only in LSOA11CD, '"):
         build_outcomes({"o": settings}, pd.Index(NEW), lookup=exact_fit(tmp_path / "lookup.csv"))
 
 
