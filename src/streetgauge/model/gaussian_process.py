@@ -312,13 +312,13 @@ class Tridiagonal:
         used = [*zip(parts, factors, strict=True)]
         gram = products.gram(parts, factors)
         lwork = int(lapack.dsytrd_lwork(len(gram), lower=1)[0])
-        turned, diagonal, beside, tau, _ = lapack.dsytrd(
+        turned, diagonal, off_diagonal, tau, _ = lapack.dsytrd(
             gram.T, lower=1, lwork=lwork, overwrite_a=1
         )
         reflectors = np.asfortranarray(turned[1:, :-1])
         pull = np.concatenate([products.pull(p) * f for p, f in used])
         pull[1:] = _reflected(reflectors, tau, pull[1:], "T")
-        each = [lapack.dptsv(diagonal + noise, beside, pull) for noise in NOISES]
+        each = [lapack.dptsv(diagonal + noise, off_diagonal, pull) for noise in NOISES]
         solved = np.stack([one[2] for one in each])
         return cls(
             reflectors,
@@ -551,7 +551,8 @@ def fit_each(
     advance : callable
         Receives 1 after every kernel.
     variance : bool
-        Without it `Regression.expected` is all that may be asked for: a third of the time.
+        Without it `Regression.expected` is all that may be asked for; decompositions take a third
+        of the time.
 
     Returns
     -------
