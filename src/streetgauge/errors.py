@@ -38,6 +38,7 @@ class Stopped(SystemExit):
 
     def __init__(self, name: str, number: int) -> None:
         super().__init__(128 + number)
+        self.number = number
         self.sentence = (
             f"It was stopped by {name}; what is done stays, and the same command goes on from it."
         )

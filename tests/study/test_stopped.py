@@ -105,6 +105,36 @@ def test_a_signal_waits_for_a_module_that_is_being_loaded(tmp_path: Path) -> Non
     assert "Error" not in ended.stderr
 
 
+LOST = """
+import os, signal, time
+from streetgauge.cli import _ending_by_signal
+class Held:
+    def __del__(self):
+        os.kill(os.getpid(), signal.{name})
+        time.sleep(0.01)  # the handler's error is raised here, where Python passes over it
+        print("let go", flush=True)
+with _ending_by_signal():
+    held = Held()
+    del held
+    time.sleep(10)
+    print("not ended")
+"""
+
+
+@posix
+@pytest.mark.parametrize(("name", "code"), [("SIGTERM", 143), ("SIGINT", -signal.SIGINT)])
+def test_a_signal_within_a_destructor_is_not_lost(name: str, code: int) -> None:
+    ended = subprocess.run(
+        [sys.executable, "-c", LOST.format(name=name)],
+        capture_output=True,
+        text=True,
+        preexec_fn=lambda: [signal.signal(each, signal.SIG_DFL) for each in (2, 15)],
+    )
+    assert ended.returncode == code, ended.stderr
+    assert ended.stdout == ""
+    assert "Exception ignored" not in ended.stderr
+
+
 def test_a_signal_that_is_ignored_stays_so(run: Run) -> None:
     before = signal.getsignal(signal.SIGTERM)
     assert run("--version")[0] == 0

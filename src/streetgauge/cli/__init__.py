@@ -52,6 +52,7 @@ def _ending_by_signal() -> Iterator[None]:
     """End at the signals of schedulers and of closed terminals as by Ctrl-C, all closed.
 
     A second one is passed over: the first is on its way. One that is ignored (nohup) stays so.
+    One that Python loses, since it came within a destructor, is sent again.
     """
     wanted = [getattr(signal, name, None) for name in ("SIGTERM", "SIGHUP")]
     before = {each: signal.getsignal(each) for each in wanted if each is not None}
@@ -59,21 +60,37 @@ def _ending_by_signal() -> Iterator[None]:
         before = {}
 
     def end(number: int, frame: FrameType | None) -> None:
+        nonlocal ending
         if _is_importing(frame):
-            again = threading.Timer(0.02, os.kill, (os.getpid(), number))
-            again.daemon = True
-            again.start()
-            return
-        for each in before:
-            signal.signal(each, signal.SIG_IGN)
-        raise Stopped(signal.Signals(number).name, number)
+            send_again(number)
+        elif not ending:
+            ending = True
+            raise Stopped(signal.Signals(number).name, number)
 
+    def send_again(number: int) -> None:
+        again = threading.Timer(0.02, os.kill, (os.getpid(), number))
+        again.daemon = True
+        again.start()
+
+    def lost(ignored: sys.UnraisableHookArgs) -> None:
+        nonlocal ending
+        if isinstance(ignored.exc_value, Stopped):
+            ending = False
+            send_again(ignored.exc_value.number)
+        elif isinstance(ignored.exc_value, KeyboardInterrupt):
+            send_again(signal.SIGINT)
+        else:
+            report(ignored)
+
+    ending = False
+    report, sys.unraisablehook = sys.unraisablehook, lost
     for each, handler in before.items():
         if handler == signal.SIG_DFL:
             signal.signal(each, end)
     try:
         yield
     finally:
+        sys.unraisablehook = report
         for each, handler in before.items():
             signal.signal(each, handler)
 
