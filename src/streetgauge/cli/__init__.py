@@ -58,6 +58,7 @@ def _ending_by_signal() -> Iterator[None]:
     before = {each: signal.getsignal(each) for each in wanted if each is not None}
     if threading.current_thread() is not threading.main_thread():
         before = {}
+    ending = False
 
     def end(number: int, frame: FrameType | None) -> None:
         nonlocal ending
@@ -82,7 +83,6 @@ def _ending_by_signal() -> Iterator[None]:
         else:
             report(ignored)
 
-    ending = False
     report, sys.unraisablehook = sys.unraisablehook, lost
     for each, handler in before.items():
         if handler == signal.SIG_DFL:
