@@ -75,7 +75,7 @@ from streetgauge.model.training import (
 from streetgauge.model.training_data import TrainingData
 from streetgauge.settings import FoldSettings, TrainSettings
 from streetgauge.splits import make_splits
-from streetgauge.splits.schemes import Split
+from streetgauge.splits.folds import Split
 from streetgauge.synthetic import simulate_features
 
 VIEWS, SEED = 4, 2019

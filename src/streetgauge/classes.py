@@ -15,8 +15,6 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["crowded", "equal_count", "like_counts"]
-
 Floats = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int64]
 SLACK = 1e-9  # a position on a border is below it, whatever floats make of it

@@ -15,8 +15,6 @@ from threadpoolctl import threadpool_limits
 
 from streetgauge.errors import InputError
 
-__all__ = ["abreast", "choose_device", "choose_precision", "keep_freed_memory", "working_threads"]
-
 # Of glibc's mallopt (malloc.h): what to set, and to how many bytes.
 FROM_THE_SYSTEM = (-3, 32 * 2**20)  # M_MMAP_THRESHOLD, at its most
 GIVEN_BACK = (-1, 256 * 2**20)  # M_TRIM_THRESHOLD

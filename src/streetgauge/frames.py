@@ -31,7 +31,6 @@ if TYPE_CHECKING:
 
     from streetgauge.study import Study
 
-__all__ = ["Evaluation", "embed", "evaluate", "write_map"]
 
 log = logging.getLogger(__name__)
 

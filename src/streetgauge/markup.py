@@ -13,16 +13,6 @@ from streetgauge.errors import visible
 if TYPE_CHECKING:
     from jinja2 import Template
 
-__all__ = [
-    "cut_points_text",
-    "estimate_text",
-    "facts_html",
-    "figure_text",
-    "interval_text",
-    "markdown_text",
-    "table_html",
-    "template",
-]
 
 _NUMBERS = ' style="text-align: right"'
 _TEXT = ' style="text-align: left"'

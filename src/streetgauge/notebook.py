@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from streetgauge.features import FeatureStore
     from streetgauge.model import Bundle
 
-__all__ = ["Metrics", "Results"]
 
 # Columns of the table of all outcomes, as in areas.gpkg.
 _OF_OUTCOME = {

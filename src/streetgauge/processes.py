@@ -10,8 +10,6 @@ from typing import Any
 
 from threadpoolctl import threadpool_limits
 
-__all__ = ["process_pool", "undivided_products"]
-
 
 @contextmanager
 def undivided_products() -> Iterator[None]:

@@ -10,8 +10,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 
-__all__ = ["Advance", "Progress", "silent"]
-
 Advance = Callable[[int], None]
 Progress = Callable[[str, int, str], AbstractContextManager[Advance]]
 

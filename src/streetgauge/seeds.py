@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 
-__all__ = ["derive_seed"]
-
 
 def derive_seed(seed: int, *purpose: str) -> int:
     """Make a seed of its own for each purpose from the study's one seed."""

@@ -12,14 +12,6 @@ from streetgauge.errors import InputError
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = [
-    "SKIP_COLUMNS",
-    "AllExcludedError",
-    "counted",
-    "describe_skips",
-    "skips_frame",
-    "without_value",
-]
 
 SKIP_COLUMNS = ("location_id", "view", "area", "stage", "reason")
 

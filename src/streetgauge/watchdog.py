@@ -20,8 +20,6 @@ from datetime import datetime
 from pathlib import Path
 from typing import BinaryIO
 
-__all__ = ["PATIENCE", "Watchdog", "answer_watchdog", "watched_log"]
-
 PATIENCE = 60.0  # seconds in which nothing moves
 # Seconds that the timer leaves to `look`: stacks are written without the lock in need only, since a
 # thread that goes on meanwhile could change them.

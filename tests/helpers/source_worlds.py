@@ -13,7 +13,7 @@ from streetgauge.features.joint import Part
 from streetgauge.model.learners import fit_learner
 from streetgauge.model.training_data import TrainingData
 from streetgauge.settings import TrainSettings
-from streetgauge.splits.schemes import Split
+from streetgauge.splits.folds import Split
 
 AREAS, LOCATIONS, TESTED = 200, 3, 60
 

@@ -23,7 +23,7 @@ from streetgauge.model.learners import StackModel, fit_learner, learner_calibrat
 from streetgauge.model.model import Model
 from streetgauge.model.training_data import TrainingData
 from streetgauge.settings import TrainSettings
-from streetgauge.splits.schemes import Split
+from streetgauge.splits.folds import Split
 
 FAST = {"epochs": 3, "ensemble_size": 3, "device": "cpu", "width": 32}
 LEARNERS = ("kernel", "ridge", "stack")

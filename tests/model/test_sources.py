@@ -16,7 +16,7 @@ from streetgauge.model.learners import fit_learner
 from streetgauge.model.network import Network, SourceDropout
 from streetgauge.model.sources import source_weights
 from streetgauge.settings import TrainSettings
-from streetgauge.splits.schemes import Split
+from streetgauge.splits.folds import Split
 
 LEARNERS = ("kernel", "ridge", "network")
 

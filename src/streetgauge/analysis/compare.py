@@ -23,7 +23,6 @@ from streetgauge.study.paths import OTHER_FOLDS, FoldOutputs, own_outputs
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-__all__ = ["FILE", "ComparedStudy", "compare", "different_settings", "open_side"]
 
 FILE = "comparison.json"
 FORMAT = "streetgauge comparison"

@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     from streetgauge.evaluation import Drawn
     from streetgauge.splits import Split
 
-__all__ = ["SHARES", "CurveTraining", "Curves", "Point", "first_of_each"]
 
 SHARES = (0.05, 0.10, 0.25, 0.50)
 METRICS = ("mae", "spearman", "kappa")

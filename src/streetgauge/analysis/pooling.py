@@ -25,8 +25,7 @@ from streetgauge.model.stack import fit_stack
 from streetgauge.model.training_data import TrainingData
 from streetgauge.seeds import derive_seed
 from streetgauge.settings import EvaluationSettings
-from streetgauge.splits.folds import area_folds, take_share
-from streetgauge.splits.schemes import Split
+from streetgauge.splits.folds import Split, area_folds, take_share
 
 __all__ = ["METHODS", "City", "Pool"]
 

@@ -23,8 +23,6 @@ from streetgauge.settings import SimulatedFeatures
 from streetgauge.study import Study
 from streetgauge.synthetic.simulate import Noise, noise_of_scores, simulate_area_means
 
-__all__ = ["FILE", "Power", "Target"]
-
 FILE = "power.json"
 DRAWS = 200  # of the intervals' widths, which are means over the repetitions
 REPEATS = 5

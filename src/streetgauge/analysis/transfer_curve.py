@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from streetgauge.model.transfer import Start
     from streetgauge.splits import Split
 
-__all__ = ["SHARES", "TransferCurve", "correction_lines", "corrections"]
 
 SHARES = (0.0, 0.01, 0.02, 0.05, 0.10, 0.25, 1.0)  # of the training areas
 METRICS = ("mae", "spearman")

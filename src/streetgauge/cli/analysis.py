@@ -17,8 +17,6 @@ from streetgauge.errors import InputError, visible
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["age", "change", "compare", "coverage", "curves", "fairness", "info", "pool", "power"]
-__all__ += ["sample", "survey", "view", "write_map"]
 
 Number = TypeVar("Number", int, float)
 

@@ -34,18 +34,6 @@ from streetgauge.version import __version__
 if TYPE_CHECKING:
     from streetgauge.study import Study
 
-__all__ = [
-    "Force",
-    "Machine",
-    "Quiet",
-    "Screen",
-    "StudyPath",
-    "Verbose",
-    "app",
-    "echo",
-    "open_study",
-    "replace_unknown_signs",
-]
 
 app = typer.Typer(
     name="streetgauge",

@@ -10,8 +10,6 @@ import typer
 from streetgauge.cli.app import Machine, Quiet, Screen, StudyPath, Verbose, app, echo, open_study
 from streetgauge.errors import InputError
 
-__all__ = ["export", "import_weights", "predict"]
-
 
 @app.command(
     epilog="Example: `streetgauge predict leeds-bundle --images images "

@@ -25,8 +25,6 @@ from streetgauge.errors import InputError
 if TYPE_CHECKING:
     from streetgauge.study import Study
 
-__all__ = ["check", "demo", "init", "outcomes", "run"]
-
 
 @app.command(epilog="Example: `streetgauge demo --out my-demo`")
 def demo(

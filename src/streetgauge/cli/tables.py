@@ -19,17 +19,6 @@ if TYPE_CHECKING:
     from streetgauge.outcomes import Source
     from streetgauge.study import Study
 
-__all__ = ["age_table", "comparison_tables", "coverage_tables", "curves_table", "fairness_table"]
-__all__ += ["outcomes_table"]
-__all__ += ["power_tables", "print_headline"]
-__all__ += [
-    "change_table",
-    "pool_table",
-    "sample_table",
-    "settings_table",
-    "sources_table",
-    "survey_table",
-]
 
 Estimate = Mapping[str, Any]
 TIMES = ("early", "late")

@@ -16,8 +16,6 @@ from streetgauge.evaluation.probabilities import probability_columns
 from streetgauge.io.tables import refuse_repeated
 from streetgauge.settings.evaluation import Rule
 
-__all__ = ["RULES", "aggregate", "classes_between", "cut", "cut_points", "refuse_probabilities"]
-
 SLACK = 1e-9  # of sums of weights, which are exact in thought and not in floats
 RULES: tuple[str, ...] = get_args(Rule)
 OF_DECILES = RULES[2:]  # rules that start from the locations' own deciles

@@ -12,13 +12,6 @@ import pandas as pd
 
 from streetgauge.io.tables import is_among
 
-__all__ = [
-    "AreaOfApplicability",
-    "is_outside_aoa",
-    "evaluate_applicability",
-    "assess_applicability",
-]
-
 Floats = npt.NDArray[np.float64]
 
 NEAREST = 5  # areas to which the distance is taken

@@ -15,25 +15,6 @@ from streetgauge.io.tables import as_table, choose_sheet, read_sheets, require_c
 from streetgauge.settings import FoldSettings, PopulationSettings
 from streetgauge.study import Study
 
-__all__ = [
-    "FEW_LOCATIONS",
-    "MEASURED",
-    "WITHOUT_ACTUAL",
-    "WITHOUT_IMAGES",
-    "Weights",
-    "add_coverage",
-    "area_people",
-    "check_evaluation",
-    "columns_of_areas",
-    "location_people",
-    "mark",
-    "read_population",
-    "read_weights",
-    "tested_areas",
-    "views_of",
-    "with_facts",
-]
-
 
 @dataclass(frozen=True, eq=False)
 class Weights:

@@ -26,8 +26,6 @@ from streetgauge.evaluation.kernels import landmarks, matern_maps, spanned
 from streetgauge.model.gaussian_process import regress
 from streetgauge.progress import Advance
 
-__all__ = ["AreaKnowledge", "best_estimates"]
-
 Floats = npt.NDArray[np.float64]
 Singles = npt.NDArray[np.float32]
 

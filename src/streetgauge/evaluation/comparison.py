@@ -31,17 +31,6 @@ from streetgauge.evaluation.probabilities import probability_columns
 from streetgauge.evaluation.resample import Sums
 from streetgauge.io.tables import refuse_repeated
 
-__all__ = [
-    "Operand",
-    "Drawn",
-    "LOWER_IS_BETTER",
-    "compare_areas",
-    "compare_figures",
-    "draw_metrics",
-    "headline",
-    "evaluate_shuffled",
-]
-
 Floats = npt.NDArray[np.float64]
 
 LOWER_IS_BETTER = ("mae", "rps")

@@ -23,8 +23,6 @@ from streetgauge.evaluation.effective_size import count_effective, p_values
 from streetgauge.evaluation.resample import Sums
 from streetgauge.evaluation.weighted_test import weighted_p_values
 
-__all__ = ["FALSE_DISCOVERY_RATE", "Draws", "associations", "readable_model", "worst_and_best"]
-
 Floats = npt.NDArray[np.float64]
 
 FALSE_DISCOVERY_RATE = 0.05

@@ -28,16 +28,6 @@ from streetgauge.io.tables import refuse_repeated, require_columns
 from streetgauge.progress import Advance
 from streetgauge.settings import EvaluationSettings, FoldSettings
 
-__all__ = [
-    "LEARNER_SCORES",
-    "attainable_deciles",
-    "EvaluationInputs",
-    "check_oracle",
-    "evaluate",
-    "read_oracle",
-    "share_of_attainable",
-]
-
 ALONE = "images-alone"
 LEARNER_SCORES = tuple(f"score_{name}" for name in ("network", "kernel", "ridge"))
 

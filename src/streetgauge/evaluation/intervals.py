@@ -16,8 +16,6 @@ import pandas as pd
 
 from streetgauge.evaluation.probabilities import Distributions, normal_scores, probability_columns
 
-__all__ = ["evaluate_intervals", "intervals", "intervals_elsewhere"]
-
 Floats = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int64]
 

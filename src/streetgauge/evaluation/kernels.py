@@ -5,8 +5,6 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["landmarks", "matern_maps", "spanned"]
-
 Floats = npt.NDArray[np.float64]
 Singles = npt.NDArray[np.float32]
 

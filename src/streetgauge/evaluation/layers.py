@@ -19,19 +19,6 @@ from streetgauge.markup import template
 if TYPE_CHECKING:
     import geopandas as gpd
 
-__all__ = [
-    "AreaLayers",
-    "DIFFERENCE",
-    "FIXED_TIME",
-    "MOST_APART",
-    "NOTHING",
-    "Style",
-    "class_colours",
-    "difference_colours",
-    "layer_styles",
-    "layer_table",
-    "write_styles",
-]
 
 LAYER = "areas"
 # Column of the areas' table, name in the layer, kind.

@@ -12,8 +12,6 @@ from numpy.typing import NDArray
 from streetgauge.settings import StudySettings
 from streetgauge.splits.sharing import recognised_codes
 
-__all__ = ["feature_leaks", "outcome_values", "shared_images"]
-
 Floats = NDArray[np.float64]
 
 COUNTS = (

@@ -14,8 +14,6 @@ from streetgauge.errors import InputError, closest
 from streetgauge.evaluation.aggregate import aggregate, cut
 from streetgauge.evaluation.baselines import CONSTANT, BaselinePrediction
 
-__all__ = ["Level", "predictions_of_units", "raise_level", "units_of_areas"]
-
 
 @dataclass(frozen=True, eq=False)
 class Level:

@@ -13,19 +13,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-__all__ = [
-    "CORRELATIONS",
-    "METRICS",
-    "cells",
-    "confusion_matrix",
-    "estimate",
-    "measure",
-    "ranked_probability_scores",
-    "shrinkage",
-    "to_json",
-    "why_undefined",
-]
-
 Floats = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int64]
 

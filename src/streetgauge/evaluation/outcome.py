@@ -29,8 +29,6 @@ from streetgauge.evaluation.probabilities import probability_columns
 from streetgauge.evaluation.resample import Sums
 from streetgauge.settings import EvaluationSettings
 
-__all__ = ["OutcomeEvaluation", "Groups", "expected_values", "is_measured", "kinds_of_areas"]
-
 IMAGES = "images"
 Floats = npt.NDArray[np.float64]
 

@@ -16,14 +16,6 @@ import pandas as pd
 
 from streetgauge.evaluation.metrics import ranked_probability_scores
 
-__all__ = [
-    "Distributions",
-    "calibration_error",
-    "normal_scores",
-    "evaluate_probabilities",
-    "probability_columns",
-]
-
 Floats = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int64]
 

@@ -18,8 +18,6 @@ import pandas as pd
 from streetgauge.errors import InputError, closest
 from streetgauge.settings import EvaluationSettings
 
-__all__ = ["Sums", "draw_units"]
-
 Floats = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int64]
 

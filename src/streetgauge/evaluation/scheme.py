@@ -10,8 +10,6 @@ import pandas as pd
 
 from streetgauge.settings import FoldSettings
 
-__all__ = ["class_counts", "describe_scheme", "training_areas", "split_areas"]
-
 TRAINED = ("training", "validation")
 CAUTION = (
     "The networks were trained on other locations of the very areas that they were tested on: "

@@ -12,8 +12,6 @@ from streetgauge.evaluation.comparison import draw_metrics
 from streetgauge.evaluation.outcome import is_measured
 from streetgauge.settings import EvaluationSettings
 
-__all__ = ["FIGURES", "JOINT", "compare_sources"]
-
 FIGURES = ("mae", "spearman")
 JOINT = " + "  # between the names of sources
 

@@ -24,17 +24,6 @@ from streetgauge.io.tables import is_among
 if TYPE_CHECKING:
     import geopandas as gpd
 
-__all__ = [
-    "Neighbours",
-    "area_coordinates",
-    "error_clusters",
-    "location_coordinates",
-    "location_means",
-    "metric_crs",
-    "moran",
-    "positions_of_areas",
-    "structure",
-]
 
 Floats = npt.NDArray[np.float64]
 

@@ -12,14 +12,6 @@ from streetgauge.io.files import read_table
 from streetgauge.io.tables import is_among
 from streetgauge.study.paths import FoldOutputs
 
-__all__ = [
-    "add_disagreement",
-    "add_trust",
-    "evaluate_disagreement",
-    "calibration_set",
-    "trust_lines",
-]
-
 
 def calibration_set(files: FoldOutputs) -> pd.DataFrame | None:
     """Read the mean scores of areas that were neither trained on nor tested, if there are any.

@@ -26,8 +26,6 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-__all__ = ["EfficientNetLite", "PlacesResNet", "VGG16", "named_by_layer"]
-
 # repeats, kernel, stride of the first, expansion, channels out
 STAGES = (
     (1, 3, 1, 1, 16),

@@ -12,7 +12,6 @@ if TYPE_CHECKING:
 
     from streetgauge.features.store import FeatureStore
 
-__all__ = ["feature_table", "mean_features"]
 
 BLOCK = 2**24  # numbers read at a time
 

@@ -9,8 +9,6 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Literal
 
-__all__ = ["BACKBONES", "FAMILIES", "Backbone"]
-
 
 @dataclass(frozen=True)
 class Backbone:

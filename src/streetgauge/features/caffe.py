@@ -31,8 +31,6 @@ from streetgauge.errors import InputError
 from streetgauge.features.weights import cache_directory
 from streetgauge.io.files import atomic_path, sha256_of
 
-__all__ = ["VGG16", "convert_layers", "import_caffe", "read_layers"]
-
 Floats = NDArray[np.float32]
 Layers = dict[str, tuple[Floats, Floats]]
 

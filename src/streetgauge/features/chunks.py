@@ -25,18 +25,6 @@ from streetgauge.features.preprocess import (
 )
 from streetgauge.imagery import QUALITY, ImageSource, raw_images
 
-__all__ = [
-    "NOT_FINITE",
-    "PASS",
-    "Computed",
-    "features_of",
-    "compute_batch",
-    "computing",
-    "in_chunks",
-    "preprocessing",
-    "signed",
-]
-
 T = TypeVar("T")
 Pixels = npt.NDArray[np.uint8]
 Rows = list[ImageSource]

@@ -24,8 +24,6 @@ from streetgauge.features.weights import read_tensors, weights_file
 from streetgauge.imagery import APPEARANCE
 from streetgauge.settings import ConceptSettings
 
-__all__ = ["CONCEPT_SOURCES", "ConceptSource", "concept_source"]
-
 Floats = npt.NDArray[np.float64]
 
 _APPEARANCE = Backbone(

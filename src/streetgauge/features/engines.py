@@ -30,17 +30,6 @@ from streetgauge.features.network_cache import compiled
 from streetgauge.features.quantised import is_of, quantised
 from streetgauge.imagery import appearance_of
 
-__all__ = [
-    "AppearanceEngine",
-    "Engine",
-    "OnnxEngine",
-    "OpenvinoEngine",
-    "Precision",
-    "TorchEngine",
-    "has_openvino",
-    "import_openvino",
-]
-
 Images = npt.NDArray[np.uint8]
 Features = npt.NDArray[np.float32]
 Precision = Literal["float32", "bfloat16", "int8"]

@@ -12,11 +12,10 @@ import numpy as np
 import numpy.typing as npt
 
 from streetgauge.errors import InputError
-from streetgauge.features.store import FORMAT, FeatureStore
+from streetgauge.features.store import FeatureStore
+from streetgauge.features.store_file import FORMAT
 from streetgauge.io.files import atomic_directory, atomic_path
 from streetgauge.progress import Progress, silent
-
-__all__ = ["export_store"]
 
 BLOCK = 32 << 20  # bytes of features that are copied at a time
 CHUNK = 4 << 20  # bytes of a chunk of Zarr

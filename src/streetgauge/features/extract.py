@@ -31,16 +31,6 @@ from streetgauge.features.weights import resolve_checksum
 from streetgauge.io.files import WriteLock, atomic_path
 from streetgauge.progress import Advance, Progress, silent
 
-__all__ = [
-    "Extractor",
-    "Loaded",
-    "Results",
-    "commit_complete",
-    "extract_features",
-    "extract_with",
-    "open_or_create",
-]
-
 # Images, by their positions in the work list, and what was computed of them.
 Results = Generator[tuple[Positions, Computed], None, None]
 

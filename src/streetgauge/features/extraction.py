@@ -18,8 +18,6 @@ from streetgauge.features.lookup import get_backbone
 from streetgauge.imagery import ImageSource, image_sources
 from streetgauge.skips import skips_frame
 
-__all__ = ["Extraction", "WorkList", "Positions", "Reasons"]
-
 
 @dataclass(frozen=True, eq=False)
 class Extraction:

@@ -31,8 +31,6 @@ from streetgauge.features.backbones import Backbone
 from streetgauge.io.files import digest, external_data, sha256_of
 from streetgauge.io.hub import import_hub
 
-__all__ = ["FAMILIES", "Onnx", "OpenClip", "Timm", "does_not_import", "read_rule", "session"]
-
 
 def does_not_import(subject: str, module: str, package: str, error: Exception) -> InputError:
     """Name what would help: the package itself, or the torchvision that it stands on.

@@ -24,7 +24,6 @@ from streetgauge.features.store import FeatureStore
 if TYPE_CHECKING:
     from streetgauge.study.paths import StudyFiles
 
-__all__ = ["JointStore", "Part", "area_means", "open_features"]
 
 BLOCK = 2**24  # numbers copied at a time
 

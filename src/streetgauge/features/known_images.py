@@ -10,8 +10,6 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-__all__ = ["known_images"]
-
 Pixels = npt.NDArray[np.uint8]
 
 # Photographs inside packages that are needed anyway: a temple, a flower, a person.

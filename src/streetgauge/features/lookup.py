@@ -9,8 +9,6 @@ from streetgauge.errors import InputError, closest
 from streetgauge.features.backbones import BACKBONES, FAMILIES, Backbone
 from streetgauge.settings import ImageFeatures
 
-__all__ = ["backbone_of", "get_backbone"]
-
 
 def get_backbone(name: str, *, weights: Path | None = None, relu: bool | None = None) -> Backbone:
     """Look up a backbone.

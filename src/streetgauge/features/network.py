@@ -45,8 +45,6 @@ from streetgauge.features.weights import (
 )
 from streetgauge.progress import Progress, silent
 
-__all__ = ["LEAST_COSINE", "FrozenNetwork", "build_module", "load_network"]
-
 # What bfloat16 has to retain of float32; less means that something is wrong with the engine.
 LEAST_COSINE = 0.9995
 # PyTorch has to be so many times as fast to be preferred: near a tie the same one is taken always.

@@ -17,8 +17,6 @@ from typing import Any
 from streetgauge.features.backbones import Backbone
 from streetgauge.io.files import atomic_path, digest
 
-__all__ = ["cache_file", "compiled", "processor_of", "read_cached", "version_of", "write_cached"]
-
 # Raised with any change of this package that changes a number: what is cached is then not it.
 _RULE = 2
 # What a network depends on besides its record: what converts, rounds and computes it, and what

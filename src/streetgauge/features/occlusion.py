@@ -13,8 +13,6 @@ import numpy.typing as npt
 
 from streetgauge.features.backbones import Backbone
 
-__all__ = ["GRID", "covered", "grey_of", "occlusion"]
-
 Pixels = npt.NDArray[np.uint8]
 Floats = npt.NDArray[np.float64]
 

@@ -30,7 +30,6 @@ from streetgauge.progress import Progress, silent
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = ["Head", "import_places", "is_address", "is_places", "read_head"]
 
 SHA256 = "f00745d59b9dd703863a5db3d9e28b63688397668cf73d9bffc13f1561dcb1c6"
 FORMAT = "streetgauge-places365"

@@ -23,16 +23,6 @@ from streetgauge.features.backbones import Backbone
 from streetgauge.features.store_file import SIGNATURE
 from streetgauge.imagery import QUALITY, ImageError, ImageSource, decode, decode_cuts, quality_of
 
-__all__ = [
-    "exact_json",
-    "prepare",
-    "transform_json",
-    "DecodedBatch",
-    "Raw",
-    "preprocess_batch",
-    "signatures_of",
-]
-
 Pixels = npt.NDArray[np.uint8]
 
 _FILTERS = {

@@ -12,8 +12,6 @@ from streetgauge.errors import InputError
 from streetgauge.features.backbones import Backbone
 from streetgauge.features.known_images import known_images
 
-__all__ = ["is_of", "quantised"]
-
 # Images that the ranges are measured on.
 CALIBRATION = 128
 

@@ -28,7 +28,6 @@ from streetgauge.skips import AllExcludedError, skips_frame
 if TYPE_CHECKING:
     from pyproj import CRS
 
-__all__ = ["RasterSample", "count_bands", "sample_raster", "store_raster"]
 
 Floats = npt.NDArray[np.float64]
 

@@ -45,8 +45,6 @@ from streetgauge.io.addresses import allow_hosts, allowed_hosts
 from streetgauge.progress import Progress, silent
 from streetgauge.settings import ClusterSettings
 
-__all__ = ["ClusterExtractor", "InferenceActor", "Machines", "decode_rows", "extract_on_cluster"]
-
 log = logging.getLogger(__name__)
 
 Columns = dict[str, npt.NDArray[Any]]

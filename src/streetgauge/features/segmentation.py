@@ -24,8 +24,6 @@ from streetgauge.features.backbones import Backbone
 from streetgauge.features.families import does_not_import
 from streetgauge.io.hub import import_hub
 
-__all__ = ["ClassShares", "build_segmenter", "import_transformers", "read_segmenter"]
-
 WEIGHTS, CONFIG, PREPROCESSOR = "model.safetensors", "config.json", "preprocessor_config.json"
 ARCHITECTURE = "segmentation"
 LARGEST = 2048  # pixels along a side

@@ -22,8 +22,6 @@ from streetgauge.features.weights import identified
 from streetgauge.io.files import WriteLock
 from streetgauge.progress import Progress, silent
 
-__all__ = ["merge_shards", "shards_of", "take_in_shards"]
-
 Mask = npt.NDArray[np.bool_]
 
 # Views that are copied at a time.

@@ -30,7 +30,6 @@ from streetgauge.features.backbones import Backbone
 from streetgauge.features.preprocess import exact_json, transform_json
 from streetgauge.features.store_file import (
     ANEW,
-    FORMAT,
     LAYOUT,
     SIGNATURE,
     TEXTS,
@@ -48,8 +47,6 @@ from streetgauge.features.store_file import (
 from streetgauge.io.files import WriteLock, atomic_path
 from streetgauge.io.tables import refuse_repeated
 from streetgauge.markup import facts_html
-
-__all__ = ["FORMAT", "SIGNATURE", "FeatureStore", "usable", "view_checksums"]
 
 # Bytes of features that are verified at a time.
 VERIFIED = 2**25

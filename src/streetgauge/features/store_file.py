@@ -21,12 +21,6 @@ from streetgauge.imagery import QUALITY
 from streetgauge.io.formats import STORE_VERSION, require_version
 from streetgauge.version import __version__
 
-__all__ = [
-    *("ANEW", "FORMAT", "LAYOUT", "SIGNATURE", "TEXTS", "Dtype"),
-    *("checked_attributes", "ids_of", "lay_out", "mapped", "opened", "put_text", "require_room"),
-    *("reserve", "sizes_of", "text_attribute", "views_of"),
-]
-
 FORMAT = "streetgauge-features"
 SIGNATURE = 16  # bytes
 Dtype = Literal["float32", "float16"]
@@ -267,6 +261,7 @@ def views_of(path: Path, attributes: Mapping[str, str]) -> tuple[str, ...]:
 
 
 def sizes_of(path: Path, file: h5py.File, n: int, views: int) -> tuple[int, ...]:
+    """Give the lengths of the axes of `LAYOUT`, after a check against locations and views."""
     features = file["features"]
     shape: tuple[int, ...] = features.shape if isinstance(features, h5py.Dataset) else ()
     if len(shape) != 3 or shape[:2] != (n, views):

@@ -24,8 +24,6 @@ from streetgauge.progress import Progress, silent
 from streetgauge.settings import TableFeatures
 from streetgauge.skips import AllExcludedError, skips_frame
 
-__all__ = ["join_table", "match_rows"]
-
 # WGS84: semi-major axis in metres, squared eccentricity.
 SEMI_MAJOR, ECCENTRICITY_2 = 6_378_137.0, 0.00669437999014
 MAX_VIEWS = 64

@@ -22,16 +22,6 @@ from streetgauge.progress import Progress, silent
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-__all__ = [
-    "cache_directory",
-    "download",
-    "identified",
-    "load_into",
-    "read_tensors",
-    "resolve_checksum",
-    "weights_file",
-    "is_array_file",
-]
 
 _BLOCK = 1 << 20  # bytes
 _SILENCE = 60  # seconds without a byte

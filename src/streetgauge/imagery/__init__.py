@@ -7,13 +7,13 @@
 from streetgauge.imagery.appearance import APPEARANCE as APPEARANCE
 from streetgauge.imagery.appearance import appearance_of as appearance_of
 from streetgauge.imagery.dates import capture_dates as capture_dates
-from streetgauge.imagery.decoding import ImageError as ImageError
 from streetgauge.imagery.decoding import ImageSource as ImageSource
 from streetgauge.imagery.decoding import decode as decode
 from streetgauge.imagery.decoding import decode_cuts as decode_cuts
 from streetgauge.imagery.decoding import image_sources as image_sources
 from streetgauge.imagery.decoding import raw_images as raw_images
 from streetgauge.imagery.decoding import read_image as read_image
+from streetgauge.imagery.image_file import ImageError as ImageError
 from streetgauge.imagery.panoramas import Cut, cut_panorama
 from streetgauge.imagery.quality import FINDINGS as FINDINGS
 from streetgauge.imagery.quality import QUALITY as QUALITY

@@ -26,8 +26,6 @@ from streetgauge.errors import summary
 from streetgauge.imagery.image_file import ImageError
 from streetgauge.io.remote import is_url, open_url
 
-__all__ = ["MAX_BYTES", "Archive", "Listing", "is_archive", "list_archive"]
-
 SUFFIXES = (
     *(".tar", ".tgz", ".tbz", ".tbz2", ".txz", ".zip"),
     *(".tar.gz", ".tar.bz2", ".tar.xz"),

@@ -22,8 +22,6 @@ from streetgauge.io.remote import is_url, local_copy, require_url
 from streetgauge.io.tables import as_table, read_sheets
 from streetgauge.settings import ImagerySettings
 
-__all__ = ["Candidate", "Row", "read_manifest", "read_names", "read_photographs", "unknown"]
-
 Row = dict[str, str | None]
 _WORDS = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False, "": False}
 _COLUMNS = ("path", "location_id", "view", "lat", "lon", "heading", "panorama")

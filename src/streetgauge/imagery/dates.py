@@ -15,8 +15,6 @@ from streetgauge.io.tables import as_table, read_sheets
 from streetgauge.progress import Progress, silent
 from streetgauge.settings import ImagerySettings
 
-__all__ = ["capture_dates"]
-
 COLUMN = "captured_at"  # of a manifest
 
 

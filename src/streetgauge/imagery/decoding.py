@@ -24,9 +24,6 @@ from streetgauge.imagery.jpeg import without_junk
 from streetgauge.imagery.panoramas import Cut, Panorama, Sphere, read_sphere
 from streetgauge.io.remote import TooLargeError, is_url, read_url
 
-__all__ = ["MAX_PIXELS", "ImageSource", "ImageError", "decode", "decode_cuts", "image_sources"]
-__all__ += ["raw_images", "read_image"]
-
 Pixels = npt.NDArray[np.uint8]
 _ORIENTATION = 0x0112
 PADDING = 16  # bytes

@@ -13,8 +13,6 @@ from streetgauge.imagery.archives import is_archive, list_archive
 from streetgauge.imagery.patterns import Pattern
 from streetgauge.io.remote import can_list, is_url, join, list_files
 
-__all__ = ["File", "Folder"]
-
 
 class File(NamedTuple):
     """A file below a folder, or in an archive there.

@@ -26,9 +26,6 @@ from PIL import Image, UnidentifiedImageError
 from streetgauge.errors import StreetgaugeError, summary
 from streetgauge.imagery.jpeg import without_junk
 
-__all__ = ["MAX_PIXELS", "ExifInfo", "ImageError", "direction", "number_of", "opened"]
-__all__ += ["read_captured", "read_exif", "turned", "xmp_text", "xmp_value"]
-
 MAX_PIXELS = 100_000_000
 # Of images with more pixels one is decoded at a time, whatever the number of threads: each takes
 # about 12 bytes a pixel, all together as much as a machine has.

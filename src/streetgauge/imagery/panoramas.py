@@ -27,8 +27,6 @@ from streetgauge.imagery.image_file import (
     xmp_value,
 )
 
-__all__ = ["Cut", "Panorama", "Sphere", "cut_panorama", "read_sphere"]
-
 Pixels = npt.NDArray[np.uint8]
 Floats = npt.NDArray[np.float32]
 

@@ -10,8 +10,6 @@ from pathlib import PurePosixPath
 
 from streetgauge.errors import InputError
 
-__all__ = ["Pattern"]
-
 # A pattern that ends with a field takes every suffix that an image may have, or none.
 _ANY_SUFFIX = r"(?:\.(?i:jpe?g|jfif|png|webp|tiff?|bmp|gif|ppm|pgm|jp2|avif|hei[cf]))?"
 _SUFFIX = re.compile(r"\.(jpe?g|png|webp|tiff?|bmp|gif|jp2|avif|hei[cf])$", re.IGNORECASE)

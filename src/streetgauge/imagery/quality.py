@@ -13,8 +13,6 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-__all__ = ["FINDINGS", "QUALITY", "findings", "quality_of"]
-
 QUALITY = np.dtype(
     [
         ("brightness", "<f4"),

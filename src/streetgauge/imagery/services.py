@@ -13,8 +13,6 @@ from streetgauge.errors import StreetgaugeError
 from streetgauge.io.http import RequestError, WebService, read_token
 from streetgauge.settings import MapillaryImagery, PanoramaxImagery
 
-__all__ = ["Box", "Found", "GoneError", "Mapillary", "Panoramax", "Service", "TooManyError"]
-
 # All that is asked of an image of Mapillary. Its file's address expires, so that is asked for at
 # the download.
 FIELDS = (

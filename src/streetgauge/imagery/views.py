@@ -23,8 +23,6 @@ from streetgauge.imagery.folders import Folder
 from streetgauge.settings import ImagerySettings
 from streetgauge.skips import AllExcludedError, skips_frame
 
-__all__ = ["find_views"]
-
 Key = tuple[str, str]
 Floats = npt.NDArray[np.floating[Any]]
 RADIUS = 6_371_008.8  # metres: the Earth's mean radius (IUGG)

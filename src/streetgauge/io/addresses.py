@@ -13,9 +13,6 @@ from collections.abc import Iterable
 
 from streetgauge.errors import InputError
 
-__all__ = ["AddressError", "allow_hosts", "allowed_hosts", "is_public", "plain_host"]
-__all__ += ["require_public", "resolve"]
-
 _NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
 _COMPATIBLE = ipaddress.IPv6Network("::/96")  # IPv4 within IPv6, as once was written
 

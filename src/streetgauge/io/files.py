@@ -26,24 +26,6 @@ from streetgauge.errors import InputError, StreetgaugeError, summary
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = [
-    "WriteLock",
-    "atomic_directory",
-    "atomic_path",
-    "companions",
-    "digest",
-    "external_data",
-    "full_disk",
-    "naming_full_disk",
-    "read_metadata",
-    "read_table",
-    "remove_leftovers",
-    "sha256_of",
-    "write_json",
-    "write_table",
-    "write_text",
-]
-
 
 @contextmanager
 def atomic_path(path: Path) -> Iterator[Path]:

@@ -9,9 +9,6 @@ from typing import Any
 
 from streetgauge.errors import InputError
 
-__all__ = ["ANALYSIS_VERSION", "BUNDLE_VERSION", "METRICS_VERSION", "RECORD_VERSION"]
-__all__ += ["STORE_VERSION", "metrics_fault", "read_json", "read_object", "require_version"]
-
 ANALYSIS_VERSION = 2  # of curves.json, power.json, comparison.json and transfer.json
 BUNDLE_VERSION = 4  # of bundle.json
 METRICS_VERSION = 2  # of metrics.json

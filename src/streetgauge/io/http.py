@@ -40,16 +40,6 @@ from streetgauge.errors import InputError, StreetgaugeError
 from streetgauge.io.addresses import AddressError, resolve
 from streetgauge.version import __version__
 
-__all__ = [
-    "AGENT",
-    "RequestError",
-    "WebService",
-    "open_session",
-    "proxy_of",
-    "read_token",
-    "reason_of",
-]
-
 AGENT = f"streetgauge/{__version__} (research on street images)"
 TRIES = 6
 FIRST_WAIT = 1.0  # seconds; doubled with each try

@@ -13,8 +13,6 @@ from typing import Any
 from streetgauge.io.addresses import resolve
 from streetgauge.io.http import proxy_of
 
-__all__ = ["import_hub"]
-
 _PORTS = {"http": 80, "https": 443}
 
 

@@ -18,8 +18,6 @@ import numpy as np
 
 from streetgauge.errors import InputError, summary
 
-__all__ = ["open_raster"]
-
 # TIFF and BigTIFF, of either order of bytes.
 _MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _CLOSED = {

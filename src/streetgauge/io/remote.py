@@ -21,18 +21,6 @@ if TYPE_CHECKING:
     from aiohttp import ClientSession
     from fsspec import AbstractFileSystem
 
-__all__ = [
-    "SCHEMES",
-    "TooLargeError",
-    "can_list",
-    "is_url",
-    "join",
-    "list_files",
-    "local_copy",
-    "open_url",
-    "read_url",
-]
-__all__ += ["require_url", "signature"]
 
 # Stores of plain files, no more: other schemes of fsspec chain filesystems or start programs.
 SCHEMES = ("s3", "gs", "az", "abfs", "https", "http", "memory")

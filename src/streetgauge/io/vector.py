@@ -21,8 +21,6 @@ from pathlib import Path
 
 from streetgauge.errors import InputError
 
-__all__ = ["driver_of", "only_driver", "open_vector"]
-
 _FORMATS = "GeoPackage, GeoJSON, ESRI shapefile, FlatGeobuf or GeoParquet"
 
 _MAGIC = {

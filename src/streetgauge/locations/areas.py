@@ -37,8 +37,6 @@ from streetgauge.settings import (
 if TYPE_CHECKING:
     pass
 
-__all__ = ["repaired", "read_areas"]
-
 
 def read_areas(settings: AreaSettings, locations: LocationSettings | None = None) -> pd.DataFrame:
     """Read the study's areas.

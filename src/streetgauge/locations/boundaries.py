@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     import geopandas as gpd
     from pyproj import CRS
 
-__all__ = ["WGS84", "checked_boundaries", "is_boundaries", "parse_crs", "read_boundaries"]
 
 WGS84 = "EPSG:4326"
 _VECTOR_MEMBERS = (".shp", ".gpkg", ".geojson", ".fgb")

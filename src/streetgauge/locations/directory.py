@@ -32,8 +32,6 @@ from streetgauge.locations.layouts import (
 from streetgauge.locations.study_area import LABELS
 from streetgauge.settings import DirectoryLocations
 
-__all__ = ["NULL_LATITUDE", "degrees", "read_directory", "survey_directory"]
-
 NULL_LATITUDE = 99.999999  # the ONS's mark of a postcode without coordinates
 BRITISH_GRID, IRISH_GRID = "EPSG:27700", "EPSG:29902"
 Where = Callable[[tuple[int, int]], str]

@@ -13,18 +13,6 @@ import pyarrow.compute as pc
 
 from streetgauge.errors import InputError
 
-__all__ = [
-    "LAYOUTS",
-    "Layout",
-    "ROLES",
-    "any_pseudo",
-    "closest_layout",
-    "is_pseudo",
-    "meaning",
-    "recognise",
-    "without_pseudo",
-]
-
 _EARLY = "pcd pcd2 pcds dointr doterm oscty oslaua osward usertype oseast1m osnrth1m osgrdind"
 _1991 = "psed cened edind oshaprev lea oldha wardc91 wardo91 ward98 statsward"
 _2011 = "oa11 lsoa11 msoa11"

@@ -26,8 +26,6 @@ if TYPE_CHECKING:
     import geopandas as gpd
     from pyproj import CRS
 
-__all__ = ["areas_of_points", "read_points", "read_table_locations"]
-
 
 def read_points(settings: PointLocations, areas: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Read locations and find the area that each lies in.

@@ -13,8 +13,6 @@ from streetgauge.locations.layouts import meaning
 from streetgauge.locations.points import read_points, read_table_locations
 from streetgauge.settings import DirectoryLocations, LocationSettings, PointLocations
 
-__all__ = ["counted", "read_locations"]
-
 _COUNTS = ("rows", "outside", "no_area", "repeated", "terminated", "no_coordinates")
 
 

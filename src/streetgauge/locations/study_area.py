@@ -18,8 +18,6 @@ from streetgauge.locations.boundaries import (
     read_boundaries,
 )
 
-__all__ = ["PLACES", "fits", "in_box", "in_place", "in_polygon", "representative_points"]
-
 
 def _codes(prefix: str, first: int, last: int) -> tuple[str, ...]:
     return tuple(f"{prefix}{number:06d}" for number in range(first, last + 1))

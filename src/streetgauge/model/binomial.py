@@ -21,8 +21,6 @@ from scipy.special import gammaln, log_expit
 from torch import Tensor
 from torch.nn.functional import logsigmoid
 
-__all__ = ["log_probabilities", "loss", "negative_log_likelihood", "probabilities"]
-
 
 def log_probabilities(h: Tensor, classes: int = 10) -> Tensor:
     """Log-probability of every class.

@@ -36,8 +36,6 @@ from streetgauge.model.reading import Standardisation, located
 from streetgauge.settings import Device, TrainSettings
 from streetgauge.version import __version__
 
-__all__ = ["CARD", "DESCRIPTION", "FILES", "WEIGHTS", "Bundle", "area_hashes"]
-
 FORMAT = "streetgauge-bundle"
 APPLICABILITY = "area_of_applicability."  # first part of its tensors' names
 HELD_OUT = "held_out."

@@ -35,8 +35,6 @@ from numpy.typing import NDArray
 from scipy.optimize import minimize
 from scipy.special import expit, log_expit, logsumexp
 
-__all__ = ["Scored", "calibrate", "fit_temperature", "apply_temperature"]
-
 Floats = NDArray[np.float64]
 
 # The penalty on log b: near 0 it weighs as RIDGE areas do, beyond SMALL it hardly grows. Measured

@@ -19,7 +19,6 @@ from streetgauge.skips import without_value
 
 Description = Mapping[str, Any]
 
-__all__ = ["held_out_rows", "held_out_sentence", "write_card"]
 
 # Licences that the Hub knows by name; others are named next to "other".
 _HUB_LICENCES = {

@@ -31,10 +31,7 @@ from streetgauge.model.reading import BLOCK
 from streetgauge.model.training_data import TrainingData
 from streetgauge.seeds import derive_seed
 from streetgauge.settings import TrainSettings
-from streetgauge.splits.folds import validation_part
-from streetgauge.splits.schemes import Split
-
-__all__ = ["BinomialOrdinalClassifier"]
+from streetgauge.splits.folds import Split, validation_part
 
 _DEFAULTS = TrainSettings()
 _AT_A_TIME = 2**24  # bytes of features that are checked at a time

@@ -28,9 +28,7 @@ from streetgauge.model.fitting import pooled_rows, untested
 from streetgauge.model.gaussian_process import Kernel, Regression
 from streetgauge.model.kernel import KernelModel
 from streetgauge.model.training_data import TrainingData
-from streetgauge.splits.schemes import Split
-
-__all__ = ["Correction", "fit_correction"]
+from streetgauge.splits.folds import Split
 
 Floats = NDArray[np.float64]
 Rows = NDArray[np.int64]

@@ -33,9 +33,7 @@ from streetgauge.model.transfer import Start
 from streetgauge.progress import Advance, Progress, silent
 from streetgauge.seeds import derive_seed
 from streetgauge.settings import TrainSettings
-from streetgauge.splits.schemes import Split
-
-__all__ = ["CALIBRATION_SCORES", "cross_validate"]
+from streetgauge.splits.folds import Split
 
 log = logging.getLogger(__name__)
 

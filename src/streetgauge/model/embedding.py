@@ -27,9 +27,6 @@ from streetgauge.features.joint import Part
 from streetgauge.model.reading import Standardisation, refuse_non_finite, subsample
 from streetgauge.seeds import derive_seed
 
-__all__ = ["LINEAR", "NOT_LINEAR", "RANDOM_FEATURES", "Bags", "Embedding", "JointEmbedding"]
-__all__ += ["bag_locations", "embedding_of", "sources_of", "subsets"]
-
 Floats = NDArray[np.float64]
 Singles = NDArray[np.float32]
 Flags = NDArray[np.bool_]

@@ -14,8 +14,6 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-__all__ = ["NO_TENSORBOARD", "EventLog", "has_tensorboard"]
-
 NO_TENSORBOARD = "TensorBoard logs are not written; pip install 'streetgauge[tensorboard]'"
 _number = itertools.count()
 

@@ -42,17 +42,7 @@ from streetgauge.model.training import (
 from streetgauge.model.training_data import TrainingData
 from streetgauge.seeds import derive_seed
 from streetgauge.settings import TrainSettings
-from streetgauge.splits.folds import area_folds
-from streetgauge.splits.schemes import Split
-
-__all__ = [
-    "CALIBRATION_ROWS",
-    "calibration_scores",
-    "ensemble_parts",
-    "figures",
-    "fit_model",
-    "pooled_rows",
-]
+from streetgauge.splits.folds import Split, area_folds
 
 UNTESTED_ROWS = 2048  # locations that show the mean and sd of scores before and after tuning
 SMALL = 1e-6

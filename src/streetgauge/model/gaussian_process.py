@@ -22,9 +22,6 @@ from scipy.special import logsumexp
 
 from streetgauge.errors import InputError
 
-__all__ = ["Fitted", "Kernel", "KernelPrediction", "Products", "Regression", "Spectrum"]
-__all__ += ["fit_each", "regress"]
-
 Floats = NDArray[np.float64]
 Singles = NDArray[np.float32]
 Flags = NDArray[np.bool_]

@@ -28,8 +28,6 @@ from torch.nn.functional import log_softmax, logsigmoid, one_hot
 from streetgauge.errors import InputError, closest
 from streetgauge.model import binomial
 
-__all__ = ["HEADS", "Head", "check_labels", "make_head"]
-
 
 class Head(nn.Module):
     """What every head can do. Parameters, if there are any, have the outcomes as first axis.

@@ -17,8 +17,6 @@ from streetgauge.errors import InputError, summary
 from streetgauge.io.hub import import_hub
 from streetgauge.model.bundle import FILES, Bundle
 
-__all__ = ["Address", "from_hub", "push", "require_push"]
-
 _ADDRESS = re.compile(r"hf://(?P<repository>[\w.-]+/[\w.-]+)(?:@(?P<revision>[\w./-]+))?")
 
 

@@ -22,8 +22,6 @@ from streetgauge.model.embedding import (
 from streetgauge.model.gaussian_process import Kernel, KernelPrediction, Regression, regress
 from streetgauge.model.reading import Standardisation
 
-__all__ = ["KERNELS", "PREDICTED", "RIDGE_KERNELS", "KernelModel", "fit_kernel", "fit_kernels"]
-
 Floats = NDArray[np.float64]
 Flags = NDArray[np.bool_]
 Rows = NDArray[np.int64]

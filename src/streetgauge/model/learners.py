@@ -59,15 +59,7 @@ from streetgauge.model.stack import Stack, fit_stack
 from streetgauge.model.training import Execution, balanced_weights
 from streetgauge.model.training_data import TrainingData
 from streetgauge.settings import Device, TrainSettings
-from streetgauge.splits.schemes import Split
-
-__all__ = [
-    "STACK_TENSORS",
-    "StackModel",
-    "fit_learner",
-    "learner_calibration_scores",
-    "network_of",
-]
+from streetgauge.splits.folds import Split
 
 INNER_FOLDS = 5  # of a learner without a network
 _KERNELS = {"kernel": KERNELS, "ridge": RIDGE_KERNELS}

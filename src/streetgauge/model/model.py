@@ -20,16 +20,6 @@ from streetgauge.model.network import Network
 from streetgauge.model.reading import PREDICTING, Reader, Rows, Standardisation, enough_memory
 from streetgauge.settings import Device
 
-__all__ = [
-    "Model",
-    "Predictions",
-    "TrainingRecord",
-    "head_probabilities",
-    "in_steps",
-    "outputs_of",
-    "scores_of",
-]
-
 Floats = NDArray[np.float64]
 
 

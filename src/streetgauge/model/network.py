@@ -41,8 +41,6 @@ from streetgauge.model.heads import make_head
 from streetgauge.seeds import derive_seed
 from streetgauge.settings import TrainSettings
 
-__all__ = ["Mixup", "Network", "StackedBatchNorm", "StackedLinear", "view_widths", "width_of"]
-
 WIDTH = 512  # of the first view layer
 WIDTH_ON_COMPONENTS = 128  # on few principal components
 LOCATION_WIDTH = 64

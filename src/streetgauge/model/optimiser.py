@@ -12,8 +12,6 @@ from torch.optim.adam import adam
 from streetgauge.model.network import Network
 from streetgauge.settings import TrainSettings
 
-__all__ = ["Adam", "Group", "groups_of"]
-
 USUAL_WIDTH = 1024.0
 MOMENTS = ("exp_avg", "exp_avg_sq", "step")
 

@@ -25,20 +25,6 @@ from torch import Tensor
 from streetgauge.errors import InputError, summary
 from streetgauge.features.joint import Part
 
-__all__ = [
-    "BLOCK",
-    "Batch",
-    "NonFiniteError",
-    "Reader",
-    "Standardisation",
-    "batches",
-    "located",
-    "enough_memory",
-    "principal_components",
-    "refuse_non_finite",
-    "subsample",
-]
-
 Floats = NDArray[np.float32]
 Flags = NDArray[np.bool_]
 Rows = NDArray[np.int64]

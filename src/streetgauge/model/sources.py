@@ -25,9 +25,7 @@ from streetgauge.model.reading import located
 from streetgauge.model.training_data import TrainingData
 from streetgauge.progress import Advance, Progress, silent
 from streetgauge.seeds import derive_seed
-from streetgauge.splits.schemes import Split
-
-__all__ = ["predict_by_sources", "source_weights"]
+from streetgauge.splits.folds import Split
 
 FEW_KERNELS = ((LINEAR,), (LINEAR, "view-0.5"))
 LEAST = 0.01  # what a source that adds nothing still counts

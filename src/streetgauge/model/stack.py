@@ -19,8 +19,6 @@ from scipy.optimize import nnls
 
 from streetgauge.errors import InputError
 
-__all__ = ["EQUAL_AREAS", "Stack", "fit_stack"]
-
 Floats = NDArray[np.float64]
 
 EQUAL_AREAS = 3.0  # how many areas equal weights count as

@@ -45,15 +45,6 @@ from streetgauge.model.reading import (
 from streetgauge.model.training_data import TrainingData
 from streetgauge.settings import TrainSettings
 
-__all__ = [
-    "Checkpoint",
-    "EpochFigures",
-    "Execution",
-    "TrainedNetwork",
-    "balanced_weights",
-    "train_network",
-]
-
 Floats = NDArray[np.float32]
 Rows = NDArray[np.int64]
 

@@ -23,18 +23,6 @@ if TYPE_CHECKING:
     from streetgauge.splits import Split
     from streetgauge.splits.sharing import ViewIdentity
 
-__all__ = [
-    "TrainingData",
-    "count_training_areas",
-    "load_training_data",
-    "deciles",
-    "cached_predictions",
-    "labelled",
-    "labels_of",
-    "location_labels",
-    "study_splits",
-    "study_class_counts",
-]
 
 SHARED = "all of its images stand in the test part as well"
 UNEVEN = 0.1  # of a class's mean count: ties on a border do less

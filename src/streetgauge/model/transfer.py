@@ -17,9 +17,6 @@ if TYPE_CHECKING:
     from streetgauge.model.learners import StackModel
     from streetgauge.model.model import Model
 
-__all__ = ["Start", "compare_with", "count_known_areas", "find_start", "known_areas"]
-__all__ += ["join_city", "open_bundle", "open_start"]
-
 
 def open_bundle(name: str | Path) -> tuple[Bundle, list[str]]:
     """Open a bundle by its directory, by the study that made it, or by its address.

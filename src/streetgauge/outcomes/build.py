@@ -28,8 +28,6 @@ from streetgauge.settings import (
 )
 from streetgauge.skips import SKIP_COLUMNS
 
-__all__ = ["build_outcomes", "describe_missing", "read_outcome"]
-
 FEWEST = 5  # areas on either side, to compare them
 CLEARLY = 4.0  # standard errors
 

@@ -26,8 +26,6 @@ from streetgauge.outcomes.measures import INFUSE, MEASURES, Measure, Sum
 from streetgauge.outcomes.outcome import Outcome, one_row_an_area, provenance, stray_cells
 from streetgauge.settings import CensusOutcome
 
-__all__ = ["CensusTable", "read_census", "read_counts"]
-
 
 def read_census(
     name: str, settings: CensusOutcome, areas: Sequence[str] | pd.Index = ()

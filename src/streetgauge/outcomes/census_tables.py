@@ -14,19 +14,6 @@ from streetgauge.errors import InputError
 from streetgauge.io.tables import Columns, Sheet, as_table, find_header, zipped_tables
 from streetgauge.outcomes.outcome import ALL, wide_table
 
-__all__ = [
-    "read_custom_dataset",
-    "CensusTable",
-    "LEVELS",
-    "Level",
-    "level_of",
-    "nearest_cells",
-    "plain",
-    "read_infuse",
-    "read_nomis",
-    "table_of_level",
-]
-
 
 @dataclass(frozen=True)
 class Level:

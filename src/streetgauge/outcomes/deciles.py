@@ -14,8 +14,6 @@ from streetgauge.io.tables import as_codes, read_columns, refuse_numbers, to_num
 from streetgauge.outcomes.outcome import Outcome, one_row_an_area
 from streetgauge.settings import DecileSettings, WeightSettings
 
-__all__ = ["cut_outcome", "deciles", "read_weights"]
-
 
 def deciles(
     values: pd.Series,

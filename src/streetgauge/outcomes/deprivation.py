@@ -35,8 +35,6 @@ from streetgauge.outcomes.outcome import (
 )
 from streetgauge.settings import DeprivationOutcome
 
-__all__ = ["read_deprivation"]
-
 _ODD = 0.01  # share of ranks, and of the nation's areas, that may break the rule for ties
 _FEWEST = 5  # ranks, of which one may break it
 

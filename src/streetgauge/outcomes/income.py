@@ -27,8 +27,6 @@ from streetgauge.outcomes.outcome import (
 )
 from streetgauge.settings import IncomeOutcome
 
-__all__ = ["read_income"]
-
 # The pound sign, and what is left of it where an encoding lost it: a question mark, the sign for
 # an unknown character (also when its own bytes were read as Latin-1), DOS's pound read as Windows'.
 POUND = "£?\ufffdï¿½Â\u0153"

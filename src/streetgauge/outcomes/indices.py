@@ -22,8 +22,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-__all__ = ["INDICES", "Index"]
-
 
 @dataclass(frozen=True)
 class Index:

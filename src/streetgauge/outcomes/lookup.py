@@ -30,17 +30,6 @@ from streetgauge.io.files import sha256_of
 from streetgauge.io.tables import as_table, read_sheets, to_numbers
 from streetgauge.outcomes.outcome import Outcome, plain_header
 
-__all__ = [
-    "FAMILIES",
-    "Family",
-    "Lookup",
-    "Vintage",
-    "onto_areas",
-    "read_lookup",
-    "vintages",
-    "year_in",
-]
-
 
 @dataclass(frozen=True)
 class Family:

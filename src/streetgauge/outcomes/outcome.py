@@ -13,8 +13,6 @@ import pandas as pd
 from streetgauge.io.files import sha256_of
 from streetgauge.io.tables import refuse_numbers, refuse_repeated, to_numbers
 
-__all__ = ["Outcome"]
-
 ALL = "*"  # all measures of an area in a long table, added up
 
 

@@ -9,8 +9,6 @@ from typing import Any
 from streetgauge.outcomes.indices import INDICES
 from streetgauge.outcomes.measures import MEASURES
 
-__all__ = ["Source", "sources"]
-
 
 @dataclass(frozen=True)
 class Source:

@@ -22,8 +22,6 @@ from streetgauge.outcomes.outcome import (
 )
 from streetgauge.settings import TableOutcome
 
-__all__ = ["read_table"]
-
 _BETWEEN = " / "  # texts of several columns that name a measure
 
 # A variable of the American Community Survey, estimate or margin of error: 'B19013_001E'. Its

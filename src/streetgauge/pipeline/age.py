@@ -27,8 +27,6 @@ from streetgauge.settings import ImageFeatures, OpenImagery
 from streetgauge.study import Study
 from streetgauge.study.paths import own_outputs
 
-__all__ = ["study_age"]
-
 
 @undivided_products()
 def study_age(study: Study, year: int | None = None, progress: Progress = silent) -> dict[str, Any]:

@@ -11,8 +11,6 @@ from streetgauge.evaluation.layers import write_layer
 from streetgauge.io.files import atomic_path
 from streetgauge.report.figures.slides import draw_numbers
 
-__all__ = ["write_area_maps"]
-
 
 def write_area_maps(
     areas: pd.DataFrame,

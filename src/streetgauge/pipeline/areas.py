@@ -73,7 +73,6 @@ from streetgauge.study.stages import has_curve
 if TYPE_CHECKING:
     from streetgauge.evaluation.baselines import Baselines
 
-__all__ = ["AREA_COLUMNS", "make_areas"]
 
 AREA_COLUMNS = [
     *("area", "outcome", "n_locations", "score", "decile", "low", "high", "actual_decile", "fold"),

@@ -31,7 +31,6 @@ if TYPE_CHECKING:
 
     from streetgauge.model import Bundle
 
-__all__ = ["study_change"]
 
 BLOCK = 2**24  # numbers of features that are aligned at a time
 

@@ -38,8 +38,6 @@ from streetgauge.splits.sharing import recognised_codes
 from streetgauge.study import Study
 from streetgauge.study.stages import stage_named
 
-__all__ = ["Finding", "check"]
-
 
 @dataclass(frozen=True)
 class Finding:

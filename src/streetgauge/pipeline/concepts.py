@@ -39,7 +39,6 @@ from streetgauge.study.stages import stage_named
 if TYPE_CHECKING:
     from streetgauge.features import ConceptSource
 
-__all__ = ["make_concepts"]
 
 Floats = npt.NDArray[np.float64]
 

@@ -37,8 +37,6 @@ from streetgauge.settings import (
 from streetgauge.study import Study
 from streetgauge.study.stages import stage_named
 
-__all__ = ["TableColumns", "has_no_images", "study_coverage", "table_coverage"]
-
 
 @dataclass(frozen=True)
 class TableColumns:

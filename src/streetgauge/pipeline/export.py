@@ -32,7 +32,6 @@ from streetgauge.study.paths import own_outputs
 if TYPE_CHECKING:
     from streetgauge.study import Study
 
-__all__ = ["export_bundle", "export_features", "headline", "import_file", "study_scale"]
 
 TRAINED_ON = ("training", "validation")
 

@@ -21,8 +21,6 @@ from streetgauge.locations import read_areas
 from streetgauge.processes import undivided_products
 from streetgauge.study import Study
 
-__all__ = ["study_fairness"]
-
 
 @undivided_products()
 def study_fairness(study: Study, columns: Sequence[str] = ()) -> dict[str, Any]:

@@ -7,8 +7,8 @@ import pandas as pd
 
 from streetgauge.errors import InputError
 from streetgauge.features.lookup import backbone_of
-from streetgauge.features.store import FORMAT, FeatureStore
-from streetgauge.features.store_file import opened, text_attribute
+from streetgauge.features.store import FeatureStore
+from streetgauge.features.store_file import FORMAT, opened, text_attribute
 from streetgauge.imagery import find_views
 from streetgauge.io.files import read_table
 from streetgauge.io.formats import STORE_VERSION, require_version
@@ -27,8 +27,6 @@ from streetgauge.skips import AllExcludedError, counted, describe_skips
 from streetgauge.study import Done, Study
 from streetgauge.study.paths import image_files
 from streetgauge.study.stages import stage_named
-
-__all__ = ["simulated", "make_features", "refuse_newer"]
 
 
 def refuse_newer(study: Study) -> None:

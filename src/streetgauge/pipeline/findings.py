@@ -11,8 +11,6 @@ from typing import Any
 from streetgauge.io.formats import ANALYSIS_VERSION, read_object
 from streetgauge.study import Study
 
-__all__ = ["read_findings"]
-
 
 def read_findings(study: Study, file: Path) -> dict[str, Any] | None:
     """Read a file such as age.json where it was made of the areas as they are now; None otherwise.

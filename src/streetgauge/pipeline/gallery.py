@@ -45,7 +45,6 @@ from streetgauge.study.stages import has_gallery
 if TYPE_CHECKING:
     from streetgauge.features import Backbone
 
-__all__ = ["concept_examples", "make_gallery"]
 
 Pixels = npt.NDArray[np.uint8]
 Floats = npt.NDArray[np.float64]

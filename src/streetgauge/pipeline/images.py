@@ -10,8 +10,6 @@ from streetgauge.settings import OpenImagery
 from streetgauge.skips import describe_skips
 from streetgauge.study import Done, Study
 
-__all__ = ["collect", "forget_answers"]
-
 _WORK = ".images"
 
 

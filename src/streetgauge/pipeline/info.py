@@ -17,9 +17,6 @@ from streetgauge.markup import estimate_text
 from streetgauge.study import Study
 from streetgauge.study.stages import stage_named, stages_of
 
-__all__ = ["file_info", "outcomes_info"]
-
-
 # Of a store's attributes, what is worded otherwise.
 _REWORDED = ("views", "dtype")
 

@@ -9,8 +9,6 @@ from streetgauge.progress import Progress
 from streetgauge.skips import describe_skips
 from streetgauge.study import Done, Study
 
-__all__ = ["make_locations"]
-
 
 def make_locations(study: Study, key: str, progress: Progress) -> Done:
     """Postcode directory or coordinates -> locations.parquet."""

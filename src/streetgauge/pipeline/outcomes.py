@@ -14,8 +14,6 @@ from streetgauge.progress import Progress
 from streetgauge.settings import DirectoryLocations
 from streetgauge.study import Done, Study
 
-__all__ = ["make_outcomes", "read_outcomes"]
-
 
 def make_outcomes(study: Study, key: str, progress: Progress) -> Done:
     """Official files -> outcomes.parquet."""

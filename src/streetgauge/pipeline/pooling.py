@@ -24,8 +24,6 @@ from streetgauge.report import PooledCities, render_pooled
 from streetgauge.study import Study
 from streetgauge.study.outputs import refuse_overlap
 
-__all__ = ["POOL_FILES", "pool_studies", "refuse_other_sources"]
-
 POOL_FILES = ("pool.parquet", "pool-matrix.parquet", "pool.json", "pool.gpkg", "report.html")
 AREAS, MATRIX, FINDINGS, LAYER, PAGE = POOL_FILES
 

@@ -67,7 +67,6 @@ if TYPE_CHECKING:
 
     CutPoints = Mapping[str, Sequence[float]]
 
-__all__ = ["CityImages", "predict_city"]
 
 AREAS_A_CLASS = 5  # with fewer, the classes of one city are mostly chance
 # What each file has: by it a streetgauge file is recognised among others of that name.

@@ -20,8 +20,6 @@ from streetgauge.io.tables import (
     require_columns,
 )
 
-__all__ = ["FEWEST", "add_best", "placements_of", "read_labels"]
-
 FEWEST = 10  # areas whose decile is known, below which an interval of 90 % is everything
 FOLDS = 5
 

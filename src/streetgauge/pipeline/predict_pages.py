@@ -19,8 +19,6 @@ from streetgauge.settings import AreaSettings
 if TYPE_CHECKING:
     from streetgauge.model import Bundle
 
-__all__ = ["MAP", "PAGES", "REPORT", "areas_of_city", "boundary_settings", "is_own_page"]
-__all__ += ["predicted_city", "write_pages"]
 
 REPORT, MAP = PAGES = ("report.html", "map.html")
 GENERATOR = b'<meta name="generator" content="streetgauge">'

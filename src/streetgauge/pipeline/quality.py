@@ -16,8 +16,6 @@ from streetgauge.io.files import read_table, write_table
 from streetgauge.settings import ImagerySettings
 from streetgauge.skips import skips_frame
 
-__all__ = ["filter_quality", "reset_quality", "earlier_findings"]
-
 Slots = npt.NDArray[np.bool_]
 
 

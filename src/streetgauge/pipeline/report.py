@@ -38,9 +38,6 @@ from streetgauge.settings import ImageFeatures, OpenImagery, SimulatedFeatures
 from streetgauge.study import Done, Study
 from streetgauge.study.outputs import refuse_overlap
 
-__all__ = ["make_figures", "make_map", "make_report", "image_facts", "read_curves", "refuse_no_map"]
-
-
 _OURS = b'<meta name="generator" content="streetgauge">'
 PROCESSES = 4  # processes that draw; each takes a second to begin
 

@@ -18,8 +18,6 @@ from streetgauge.skips import AllExcludedError
 from streetgauge.study import Done, Study
 from streetgauge.study.stages import makes, stage_named
 
-__all__ = ["PRE_CLEAN", "WORK", "forget_stages", "run_stage"]
-
 
 def _in(module: str, name: str) -> Callable[..., Any]:
     """Give a function that is imported when it is called: what is up to date loads nothing."""

@@ -20,8 +20,6 @@ from streetgauge.splits.blocks import to_metres
 from streetgauge.study import Study
 from streetgauge.study.paths import own_outputs
 
-__all__ = ["study_sample"]
-
 TITLES = {"error_now": "Expected error now", "error_planned": "With the plan"}
 
 DRAWN = 20  # choices at random that a plan is compared with

@@ -23,8 +23,6 @@ from streetgauge.report.text import survey_sentences
 from streetgauge.study import Study
 from streetgauge.study.outputs import refuse_overlap
 
-__all__ = ["SurveyTable", "study_survey"]
-
 TITLES = {"direct": "Survey alone", "estimate": "Survey and images"}
 
 

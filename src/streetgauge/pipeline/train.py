@@ -43,8 +43,6 @@ if TYPE_CHECKING:
     from streetgauge.model.training_data import TrainingData
     from streetgauge.model.transfer import Start
 
-__all__ = ["remove_folds_of_another_kind", "remove_other_folds", "stored_settings", "train"]
-
 
 def train(study: Study, key: str, progress: Progress) -> Done:
     """Features and deciles -> folds.parquet, predictions.parquet and the bundles in model/."""

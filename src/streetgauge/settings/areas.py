@@ -10,14 +10,6 @@ from pydantic import Field, StrictBool
 
 from streetgauge.settings.base import Settings, Text, rule
 
-__all__ = [
-    "AreaSettings",
-    "DirectoryLocations",
-    "LocationSettings",
-    "PointLocations",
-    "TableLocations",
-]
-
 
 class AreaSettings(Settings):
     """``[areas]``: the small areas of the study, with boundaries where the file has them."""

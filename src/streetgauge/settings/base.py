@@ -31,9 +31,6 @@ from pydantic_core import (
 
 from streetgauge.io.remote import is_url, require_url
 
-__all__ = ["Device", "Direction", "HubAddress", "Name", "PathOrUrl", "Positive", "Settings"]
-__all__ += ["Share", "Text", "Url", "default_source", "rule"]
-
 Device = Annotated[
     Literal["auto", "cpu", "cuda", "mps"], Field(description="where it runs; auto takes a GPU")
 ]

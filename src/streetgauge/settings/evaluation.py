@@ -10,8 +10,6 @@ from pydantic import Field, Strict, StrictBool
 
 from streetgauge.settings.base import Name, Positive, Settings, Share, Text, rule
 
-__all__ = ["EvaluationSettings", "PopulationSettings", "ReportSettings"]
-
 Rule = Literal["mean-score", "mean-decile", "mean", "median", "majority"]
 
 

@@ -19,17 +19,6 @@ from streetgauge.settings.base import (
     rule,
 )
 
-__all__ = [
-    "Cluster",
-    "ClusterSettings",
-    "ConceptSettings",
-    "FeatureSettings",
-    "ImageFeatures",
-    "RasterFeatures",
-    "SimulatedFeatures",
-    "TableFeatures",
-]
-
 _Count = Annotated[int, Strict(), Field(ge=1)]
 
 

@@ -16,16 +16,6 @@ from pydantic import AfterValidator, Field, Strict
 from streetgauge.io.addresses import plain_host
 from streetgauge.settings.base import PathOrUrl, Positive, Settings, Text, default_source, rule
 
-__all__ = [
-    "ImagerySettings",
-    "ImagerySource",
-    "MapillaryImagery",
-    "OpenImagery",
-    "PanoramaxImagery",
-    "ViewSettings",
-    "names_a_licence",
-]
-
 Heading = Annotated[float, Strict(), Field(ge=0, lt=360)]
 
 

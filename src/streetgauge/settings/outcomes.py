@@ -10,16 +10,6 @@ from pydantic import Field, Strict
 
 from streetgauge.settings.base import Direction, Settings, Text, rule
 
-__all__ = [
-    "CensusOutcome",
-    "DecileSettings",
-    "DeprivationOutcome",
-    "IncomeOutcome",
-    "OutcomeSettings",
-    "TableOutcome",
-    "WeightSettings",
-]
-
 
 class _Outcome(Settings):
     label: Text | None = Field(None, description="how reports call it; the outcome's key if unset")

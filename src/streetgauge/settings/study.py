@@ -25,8 +25,6 @@ from streetgauge.settings.train import (
     TransferSettings,
 )
 
-__all__ = ["SettingsError", "StudySettings", "input_files", "read_settings"]
-
 _NAMED = {"named_features": "features", "named_imagery": "imagery"}
 
 

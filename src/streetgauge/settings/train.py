@@ -19,9 +19,6 @@ from streetgauge.settings.base import (
     rule,
 )
 
-__all__ = ["FOLD_KINDS", "CoverageSettings", "FoldKind", "FoldSettings", "TrainSettings"]
-__all__ += ["TransferSettings"]
-
 FoldKind = Literal["random", "spatial", "stored", "class", "none"]
 # Those that a study can have both of, as people call them.
 FOLD_KINDS = {"random": "random folds", "spatial": "spatial folds"}

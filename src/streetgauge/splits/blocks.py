@@ -12,8 +12,6 @@ from scipy.spatial import KDTree
 from streetgauge.errors import InputError, closest
 from streetgauge.settings import FoldSettings
 
-__all__ = ["block_side", "column_by_location", "other_folds", "to_metres"]
-
 MANY = 40  # blocks: enough to assign evenly, few enough that an area is seldom at a border
 STEPS = (1.0, 1.25, 1.5, 2.0, 2.5, 3.0, 4.0, 5.0, 6.0, 8.0)  # times a power of ten
 APART = 2.0  # a block is at least so many distances of an area to its next wide

@@ -15,20 +15,6 @@ from numpy.typing import ArrayLike, NDArray
 from streetgauge.errors import InputError
 from streetgauge.seeds import derive_seed
 
-__all__ = [
-    "PARTS",
-    "Rows",
-    "Split",
-    "area_folds",
-    "assign_locations",
-    "assign_units",
-    "group_means",
-    "nested_share",
-    "take_share",
-]
-
-__all__ += ["validation_part"]
-
 Integers = NDArray[np.int64]
 Floats = NDArray[np.float64]
 

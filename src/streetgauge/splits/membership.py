@@ -18,9 +18,6 @@ from streetgauge.splits.blocks import column_by_location, to_metres
 from streetgauge.splits.folds import PARTS, Split
 from streetgauge.splits.schemes import LocationColumns, make_splits
 
-__all__ = ["areas_in_two_parts", "folds_frame", "unassigned", "read_splits", "split_locations"]
-__all__ += ["split_notes", "splits_frame", "stored_folds"]
-
 EXCLUDED = "excluded"
 
 

@@ -28,8 +28,6 @@ from streetgauge.splits.folds import (
     validation_part,
 )
 
-__all__ = ["LocationColumns", "Split", "make_splits"]
-
 Flags = NDArray[np.bool_]
 Floats = NDArray[np.float64]
 

@@ -22,7 +22,6 @@ from streetgauge.splits.folds import Rows, Split
 if TYPE_CHECKING:
     from streetgauge.features.store import FeatureStore
 
-__all__ = ["ViewIdentity", "codes_of", "count_shared", "recognised", "recognised_codes"]
 
 Codes = NDArray[np.int64]
 Flags = NDArray[np.bool_]

@@ -18,8 +18,6 @@ from streetgauge.settings import FoldSettings
 from streetgauge.splits.folds import Rows, Split
 from streetgauge.splits.schemes import LocationColumns, make_splits
 
-__all__ = ["AreaSplit"]
-
 ByArea = Mapping[Any, Any] | pd.Series
 
 

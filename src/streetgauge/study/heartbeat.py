@@ -23,8 +23,6 @@ from streetgauge.errors import Stopped, StreetgaugeError, summary
 from streetgauge.progress import Advance, Progress
 from streetgauge.watchdog import PATIENCE, Watchdog
 
-__all__ = ["SILENT", "Running", "read_running"]
-
 log = logging.getLogger(__name__)
 
 BEAT = 1.0  # seconds between signs

@@ -14,8 +14,6 @@ from typing import Any
 
 from streetgauge.errors import InputError
 
-__all__ = ["EVENTS", "MadeFiles", "overlap", "real_paths", "refuse_others", "refuse_overlap"]
-
 # TensorBoard's event files hold times, and process ids in their names: no two runs write the same.
 EVENTS = "events.out.tfevents."
 # What file browsers put into any folder that they show.

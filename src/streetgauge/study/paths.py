@@ -9,9 +9,6 @@ from typing import Any, Protocol, Self
 from streetgauge.errors import InputError
 from streetgauge.settings import ImageFeatures, ImagerySettings, OpenImagery, StudySettings
 
-__all__ = ["OTHER_FOLDS", "FoldOutputs", "StudyFiles", "image_files", "other_outputs"]
-__all__ += ["own_outputs"]
-
 OTHER_FOLDS = "other-folds"
 
 

@@ -11,9 +11,6 @@ from streetgauge.io.files import companions
 from streetgauge.settings import ImageFeatures, OpenImagery, RasterFeatures, SimulatedFeatures
 from streetgauge.study.paths import StudyFiles, other_outputs, own_outputs
 
-__all__ = ["STAGES", "Stage", "downstream", "has_curve", "has_gallery", "stage_named", "stages_of"]
-__all__ += ["makes", "sections", "upstream"]
-
 
 @dataclass(frozen=True)
 class Stage:

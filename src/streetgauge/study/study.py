@@ -51,7 +51,6 @@ from streetgauge.version import __version__
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["Done", "State", "Study", "content_of", "signature_of"]
 
 State = Literal["not done", "up to date", "out of date", "inputs missing", "inputs unreachable"]
 

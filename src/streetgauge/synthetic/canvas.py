@@ -8,8 +8,6 @@ from dataclasses import dataclass
 
 from PIL import Image, ImageDraw
 
-__all__ = ["Camera", "Canvas", "Colour", "Light", "Point", "mix", "scale"]
-
 Colour = tuple[float, float, float]
 Point = tuple[float, float, float]
 

@@ -9,8 +9,6 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import ndtri
 
-__all__ = ["generator", "key_of", "normals", "words_of"]
-
 Words = NDArray[np.uint64]
 
 

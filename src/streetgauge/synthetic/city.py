@@ -21,8 +21,6 @@ from streetgauge.synthetic.images import VIEWS, Rendering, write_images
 from streetgauge.synthetic.model import LATENTS, OUTCOMES, VISIBLE, Array, LatentModel
 from streetgauge.synthetic.plan import CRS, draw_plan, first_code, place_locations, smooth_fields
 
-__all__ = ["SyntheticCity", "make_city"]
-
 SMOOTH = 0.6
 """Share of the areas' latent variance that neighbours share, the rest is each area's own."""
 

@@ -29,14 +29,6 @@ from streetgauge.synthetic.street import SEASONS, draw_street, make_weather
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = [
-    "VIEWS",
-    "Rendering",
-    "draw_view",
-    "latents_of_deciles",
-    "simulate_images",
-    "write_images",
-]
 
 VIEWS = ("a", "b", "c", "d")
 """Along the street, its right side, back along it, its left side."""

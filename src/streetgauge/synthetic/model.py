@@ -20,8 +20,6 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["LATENTS", "OUTCOMES", "VISIBLE", "Array", "LatentModel"]
-
 Array = NDArray[np.float64]
 
 LATENTS = ("affluence", "density", "greenery", "upkeep", "age")

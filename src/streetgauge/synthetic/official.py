@@ -13,18 +13,6 @@ from numpy.typing import NDArray
 
 from streetgauge.io.files import atomic_path, write_text
 
-__all__ = [
-    "DEPRIVATION_HEADER",
-    "NATIONAL_AREAS",
-    "census_counts",
-    "deprivation_ranks",
-    "write_boundaries",
-    "write_census",
-    "write_deprivation",
-    "write_directory",
-    "write_income",
-]
-
 NATIONAL_AREAS = 32_844  # LSOAs of England: ranks run from 1 to this
 _NOTICE = "Synthetic data of the streetgauge sample city: no real place, no Crown copyright"
 _FOOTER = (

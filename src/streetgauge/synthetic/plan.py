@@ -14,8 +14,6 @@ from scipy.spatial import cKDTree
 
 from streetgauge.synthetic.model import Array
 
-__all__ = ["CRS", "draw_plan", "first_code", "place_locations", "smooth_fields"]
-
 CRS = "EPSG:27700"
 _CENTRE = (600_000.0, 420_000.0)  # on the British grid, but in the North Sea: nobody lives there
 _DISTRICTS = (

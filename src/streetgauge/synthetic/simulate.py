@@ -40,15 +40,6 @@ from scipy.special import ndtr
 from streetgauge.synthetic.chance import generator, normals, words_of
 from streetgauge.synthetic.model import Array
 
-__all__ = [
-    "Noise",
-    "change_deciles",
-    "noise_of_scores",
-    "simulate_area_means",
-    "simulate_features",
-    "simulated_oracle",
-]
-
 AREA_NOISE = 0.15
 LOCATION_NOISE = 0.35
 STRENGTH = 3.0

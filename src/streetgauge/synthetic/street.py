@@ -25,8 +25,6 @@ from streetgauge.synthetic.things import (
     tree,
 )
 
-__all__ = ["Weather", "draw_street", "make_weather"]
-
 _ASPHALT: Colour = (96, 97, 100)
 _SLABS: Colour = (158, 154, 146)
 _FAR = 120.0

@@ -8,8 +8,6 @@ from random import Random
 
 from streetgauge.synthetic.canvas import Canvas, Colour, Light, mix, scale
 
-__all__ = ["Boundary", "Building", "Palette", "car", "lamp", "litter", "rubbish", "tree"]
-
 _GLASS: Colour = (58, 70, 84)
 _BOARD: Colour = (128, 100, 70)
 _DIRT: Colour = (72, 66, 58)

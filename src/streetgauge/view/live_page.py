@@ -9,8 +9,6 @@ import re
 from functools import cache
 from importlib import resources
 
-__all__ = ["FILE_POLICY", "live_page", "watched"]
-
 # Of what is not a streetgauge page: a drawing shows, and runs nothing.
 FILE_POLICY = (
     "default-src 'none'; style-src 'unsafe-inline'; img-src data:; "

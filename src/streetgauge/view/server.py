@@ -37,8 +37,6 @@ from streetgauge.study import Study
 from streetgauge.view.live_page import FILE_POLICY, live_page, watched
 from streetgauge.view.state import pulse_of, state_of, version_of
 
-__all__ = ["Viewer", "open_inside", "view"]
-
 LOOPBACK = {socket.AF_INET: "127.0.0.1", socket.AF_INET6: "::1"}
 # All that is served of a study's files.
 FILES = ("report.html", "map.html", "metrics.json", "areas.gpkg", "areas.geo.parquet")

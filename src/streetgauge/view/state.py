@@ -20,7 +20,6 @@ from streetgauge.study.stages import stages_of
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["pulse_of", "state_of", "training_curves"]
 
 TITLES = {"random": "Areas held out at random", "spatial": "Areas held out in whole neighbourhoods"}
 MEASURES = ("train_loss", "validation_loss", "validation_mae", "validation_tau")

@@ -10,8 +10,6 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-__all__ = ["Chance", "Floats", "Folds", "Method", "constant", "middle", "out_of_fold"]
-
 Floats = npt.NDArray[np.float64]
 
 

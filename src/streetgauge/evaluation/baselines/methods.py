@@ -21,7 +21,6 @@ from streetgauge.io.tables import is_among
 if TYPE_CHECKING:
     import geopandas as gpd
 
-__all__ = ["CHANCE", "CONSTANT", "Baselines", "BaselinePrediction", "density"]
 
 CONSTANT, CHANCE = "constant", "random"
 

@@ -12,8 +12,6 @@ from streetgauge.evaluation.baselines.folds import Floats, LRUCache, Method
 from streetgauge.evaluation.baselines.spatial import Mask, Rows, nearest_others
 from streetgauge.io.tables import is_among
 
-__all__ = ["BetterPlaced", "Placements"]
-
 CLOSE = 1e-9  # deciles: a difference that only the order of a sum makes is none
 
 M = TypeVar("M", bound=Method)

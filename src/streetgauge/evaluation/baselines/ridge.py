@@ -11,8 +11,6 @@ import pandas as pd
 from streetgauge.evaluation.baselines.folds import Floats, LRUCache
 from streetgauge.evaluation.baselines.spatial import Kriging, blocks_like
 
-__all__ = ["Ridge", "RidgeAndKriging", "smooth_columns"]
-
 
 class Ridge:
     """Predict by ridge regression on columns of the areas; a `Method`.

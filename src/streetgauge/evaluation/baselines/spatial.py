@@ -10,8 +10,6 @@ import pandas as pd
 
 from streetgauge.evaluation.baselines.folds import Floats, LRUCache
 
-__all__ = ["Kriging", "Nearest", "blocks_like", "nearest_others"]
-
 Rows = npt.NDArray[np.int64]
 Mask = npt.NDArray[np.bool_]
 PARTS = 5  # of the training areas, held out in turn

@@ -15,16 +15,6 @@ import pandas as pd
 from streetgauge.errors import InputError, closest
 from streetgauge.io.tables.workbook import UNKNOWN_FORMULA
 
-__all__ = [
-    "MISSING_MARKS",
-    "as_codes",
-    "is_among",
-    "refuse_numbers",
-    "refuse_repeated",
-    "require_columns",
-    "to_numbers",
-]
-
 # What publishers write where there is no number (also the ONS's symbols), in lower case.
 _MARKS = (
     "na n/a #n/a nan null none missing - -- \u2013 \u2014 . .. ... : * ** c x z u [c] [x] [z] [u]"

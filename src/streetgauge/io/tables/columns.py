@@ -25,8 +25,6 @@ from streetgauge.io.tables.raw import (
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ["read_header", "scan_columns"]
-
 
 def read_header(path: Path, member: str | None = None) -> list[str]:
     """Read the column names of a table for `scan_columns`, as they stand in the file."""

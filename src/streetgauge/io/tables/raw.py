@@ -15,8 +15,6 @@ from typing import Any
 
 from streetgauge.errors import InputError, closest, summary
 
-__all__ = []
-
 GZIP = b"\x1f\x8b"
 PARQUET = b"PAR1"
 ZIP = b"PK\x03\x04"

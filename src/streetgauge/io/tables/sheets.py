@@ -27,9 +27,6 @@ from streetgauge.io.tables.raw import (
 from streetgauge.io.tables.workbook import read_pages
 from streetgauge.io.vector import open_vector
 
-__all__ = ["VECTOR_SUFFIXES", "Columns", "Sheet", "as_table", "choose_sheet", "find_header"]
-__all__ += ["forget_sheets", "read_columns", "read_sheets"]
-
 VECTOR_SUFFIXES = (".geojson", ".json", ".shp", ".fgb")
 OLE = b"\xd0\xcf\x11\xe0"  # Excel before 2007
 _LIMIT = 2 << 30  # bytes of text: a table of areas has less, a zip made to do harm has more
