@@ -16,7 +16,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 from worlds import WORLDS, World
 
 from streetgauge.errors import InputError
-from streetgauge.model import embedding, gaussian_process, kernel
+from streetgauge.model import embedding, gaussian_process, kernel, products
 from streetgauge.model.embedding import Bags, Embedding
 from streetgauge.model.kernel import KERNELS, RIDGE_KERNELS, KernelModel, fit_kernel
 
@@ -226,13 +226,14 @@ def test_weights_of_areas_are_what_copies_of_them_are():
 def test_sums_of_shared_maps_are_the_kernels_of_their_joined_vectors(
     areas: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(gaussian_process, "BLOCK", 7)  # areas at a time
+    monkeypatch.setattr(products, "BLOCK", 7)  # areas at a time
     rng = np.random.default_rng(1)
     maps = [rng.normal(3, 1, (areas, width)) for width in (4, 9, 6)]
     y, weight = rng.normal(size=(areas, 2)), rng.uniform(0.5, 2, areas)
-    products = gaussian_process.Products(maps, y, weight)
+    every = products.Selection(np.arange(areas))
+    summed = products.Products(maps, y, weight, every)
     for parts, factors in (((0, 1), (0.5, 2.0)), ((2, 1), (1.5, 0.7))):
-        found = gaussian_process.Spectrum.of_sum(products, parts, factors)
+        found = gaussian_process.Spectrum.of_sum(summed, parts, factors)
         joined = np.hstack([maps[p] * f for p, f in zip(parts, factors, strict=True)])
         share = weight / weight.sum()
         x = np.sqrt(weight)[:, None] * (joined - share @ joined)
@@ -241,6 +242,40 @@ def test_sums_of_shared_maps_are_the_kernels_of_their_joined_vectors(
         axes = found.along(np.eye(len(found.values)))
         assert (axes * found.values) @ axes.T == pytest.approx(x.T @ x)
         assert axes @ found.pull == pytest.approx(pull)
+
+
+def test_areas_that_a_training_set_lacks_are_taken_out_of_what_all_have(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(products, "BLOCK", 7)
+    rng = np.random.default_rng(4)
+    maps = [rng.normal(3, 1, (50, width)).astype(np.float32) for width in (4, 6)]
+    totals, summed = products.Totals(), []
+    monkeypatch.setattr(
+        products,
+        "_cross",
+        lambda *given, own=products._cross: summed.append(len(given[2])) or own(*given),
+    )
+    for rows in (np.arange(40), np.r_[5:20, 22:50], np.arange(20)):
+        one, other = maps[0][rows].astype(float), maps[1][rows].astype(float)
+        selection = products.Selection(rows, totals)
+        assert selection.cross(*maps) == pytest.approx(one.T @ other, rel=1e-12)
+    assert summed == [50, 10, 7, 20]  # all once; the third set lacks more than it has
+
+
+def test_rows_of_a_larger_map_are_fitted_as_the_same_rows_alone():
+    rng = np.random.default_rng(5)
+    maps = [rng.normal(1, 1, (90, width)).astype(np.float32) for width in (5, 3)]
+    rows = np.sort(rng.choice(90, 70, replace=False))
+    labels = np.round(maps[0][rows, :2] * 2 + 5).astype(float)
+    labels[:5, 1] = np.nan
+    given = (labels, np.ones(70), [(0, 1), (1,)])
+    alone = gaussian_process.regress([each[rows] for each in maps], *given)
+    selected = gaussian_process.regress(
+        maps, *given, selection=products.Selection(rows, products.Totals())
+    )
+    np.testing.assert_allclose(selected.expected(maps), alone.expected(maps), rtol=1e-6)
+    np.testing.assert_allclose(selected.evidence, alone.evidence, rtol=1e-9)
 
 
 @pytest.mark.parametrize("areas", [30, 200])

@@ -24,6 +24,7 @@ from streetgauge.evaluation.baselines import Placements, smooth_columns
 from streetgauge.evaluation.intervals import intervals
 from streetgauge.evaluation.kernels import landmarks, matern_maps, spanned
 from streetgauge.model.gaussian_process import regress
+from streetgauge.model.products import Selection, Totals
 from streetgauge.progress import Advance
 
 Floats = npt.NDArray[np.float64]
@@ -66,6 +67,7 @@ class AreaKnowledge:
     placements: Placements | None = None
     columns: pd.DataFrame | None = None
     previous: Mapping[str, pd.Series] = field(default_factory=dict)
+    totals: Totals = field(default_factory=Totals, init=False)
 
     @cached_property
     def with_images(self) -> pd.Index:
@@ -344,7 +346,7 @@ def _predict(
     for (place, _), outcomes in groups.items():
         parts = [maps for _, maps in _parts(known, outcomes[0], place, images)]
         if parts:
-            result[outcomes] = _regressed(known.areas, parts, labels[outcomes], query)
+            result[outcomes] = _regressed(known.areas, parts, labels[outcomes], query, known.totals)
     return result
 
 
@@ -373,7 +375,11 @@ def _known_parts(known: AreaKnowledge, outcome: str, areas: pd.Index, *, images:
 
 
 def _regressed(
-    areas: pd.Index, parts: Sequence[list[Singles]], labels: pd.DataFrame, query: pd.Index
+    areas: pd.Index,
+    parts: Sequence[list[Singles]],
+    labels: pd.DataFrame,
+    query: pd.Index,
+    totals: Totals,
 ) -> Floats:
     """Predict by every map alone, and every sum of one map of each part: [query, outcomes].
 
@@ -391,12 +397,13 @@ def _regressed(
     if (training < 0).any() or (asked < 0).any():
         raise ValueError("an area is not among those of which something is known")
     fitted = regress(
-        [each[training] for each in maps],
+        maps,
         labels.to_numpy(np.float64),
         np.ones(len(labels)),
         kernels,
         shares,
         variance=False,
+        selection=Selection(training, totals),
     )
     return fitted.expected([each[asked] for each in maps])
 

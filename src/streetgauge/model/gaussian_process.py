@@ -10,10 +10,10 @@ fitted state holds no training data.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any, Self
+from typing import Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -21,6 +21,7 @@ from scipy.linalg import eigh, lapack
 from scipy.special import logsumexp
 
 from streetgauge.errors import InputError
+from streetgauge.model.products import Products, Selection, scale_of
 
 Floats = NDArray[np.float64]
 Singles = NDArray[np.float32]
@@ -29,7 +30,6 @@ Rows = NDArray[np.int64]
 
 NOISES = np.logspace(-2.5, 2.5, 13)  # noise variance over signal variance
 NEGLIGIBLE = 0.01  # weight of a kernel that is dropped for an outcome
-BLOCK = 4096  # areas whose vectors are in float64 at a time
 RANK = 64  # axes of a kernel along which the explained variance is stored
 
 
@@ -102,90 +102,6 @@ def _joined(maps: Sequence[Singles], parts: ArrayLike) -> Floats:
     return np.concatenate(chosen, axis=1, dtype=np.float64)
 
 
-class Products:
-    """Products of the maps of some areas with each other and with labels, each computed once.
-
-    The kernels of a regression are sums of the same few maps, each with a factor of its own, and so
-    are their products. Maps and labels are less their weighted means, and times the root of the
-    weight; a block of areas at a time is in float64.
-
-    Parameters
-    ----------
-    maps : sequence of array, shape [A, W]
-    labels : array of float64, shape [A, M]
-    weight : array of float64, shape [A]
-    """
-
-    def __init__(self, maps: Sequence[NDArray[Any]], labels: Floats, weight: Floats) -> None:
-        self.maps, self.root = maps, np.sqrt(weight)[:, None]
-        self.even = bool((weight == 1).all())
-        self.share = weight / weight.sum()
-        self.labels = self.root * (labels - self.share @ labels)
-        self._found: dict[tuple[str, int, int], Floats] = {}
-
-    def _once(self, name: str, one: int, other: int, compute: Callable[[], Floats]) -> Floats:
-        key = (name, one, other)
-        if key not in self._found:
-            self._found[key] = compute()
-        return self._found[key]
-
-    def _blocks(self) -> Iterator[slice]:
-        return (slice(a, a + BLOCK) for a in range(0, len(self.root), BLOCK))
-
-    def _part(self, part: int, block: slice) -> Floats:
-        """Give a block of a map, weighted; the mean is taken out of sums, where it costs less."""
-        found: Floats = self.maps[part][block].astype(np.float64)
-        return found if self.even else self.root[block] * found
-
-    def centre(self, part: int) -> Floats:
-        """Give the weighted mean of a map's vectors: [W]."""
-
-        def compute() -> Floats:
-            each = (self.share[block] @ self.maps[part][block] for block in self._blocks())
-            return sum(each, np.zeros(self.maps[part].shape[1]))
-
-        return self._once("centre", part, part, compute)
-
-    def rows(self, part: int) -> Floats:
-        """Give a map's vectors themselves: [A, W]."""
-        return self._once(
-            "rows", part, part, lambda: self.root * (self.maps[part] - self.centre(part))
-        )
-
-    def inner(self, part: int) -> Floats:
-        """Give the products of areas: [A, A]."""
-        return self._once("inner", part, part, lambda: self.rows(part) @ self.rows(part).T)
-
-    def gram(self, parts: Sequence[int], factors: Sequence[float]) -> Floats:
-        """Give the products of the features of these maps, each times its factor: [W, W]."""
-        used = [*zip(parts, factors, strict=True)]
-        return np.block([[self.cross(p, q) * (f * g) for q, g in used] for p, f in used])
-
-    def cross(self, one: int, other: int) -> Floats:
-        """Give the products of two maps, summed over areas: [W, W']."""
-        if other < one:
-            return self.cross(other, one).T
-
-        def compute() -> Floats:
-            found = np.zeros((self.maps[one].shape[1], self.maps[other].shape[1]))
-            for block in self._blocks():
-                left = self._part(one, block)
-                found += left.T @ (left if one == other else self._part(other, block))
-            means = np.outer(self.centre(one), self.centre(other))
-            return found - float((self.root**2).sum()) * means
-
-        return self._once("cross", one, other, compute)
-
-    def pull(self, part: int) -> Floats:
-        """Give the products of a map and the labels, summed over areas: [W, M]."""
-
-        def compute() -> Floats:
-            each = (self._part(part, block).T @ self.labels[block] for block in self._blocks())
-            return sum(each, np.zeros((self.maps[part].shape[1], self.labels.shape[1])))
-
-        return self._once("pull", part, part, compute)
-
-
 @dataclass(frozen=True)
 class Spectrum:
     """Eigen-decomposition of a kernel on labelled areas, and the projections of their labels.
@@ -208,7 +124,8 @@ class Spectrum:
     @classmethod
     def of(cls, vectors: Floats, labels: Floats, weight: Floats) -> Self:
         """Decompose the kernel of these vectors [A, W], with labels [A, M] and weights [A]."""
-        return cls.of_sum(Products([vectors], labels, weight), [0], [1.0])
+        products = Products([vectors], labels, weight, Selection(np.arange(len(vectors))))
+        return cls.of_sum(products, [0], [1.0])
 
     @classmethod
     def of_sum(cls, products: Products, parts: Sequence[int], factors: Sequence[float]) -> Self:
@@ -498,12 +415,13 @@ def regress(
     prior: Sequence[float] | None = None,
     *,
     variance: bool = True,
+    selection: Selection | None = None,
 ) -> Regression:
     """Fit a Gaussian process with every kernel, and weigh them by their marginal likelihood.
 
     Parameters
     ----------
-    maps, labels, weight, kernels, shares, variance
+    maps, labels, weight, kernels, shares, variance, selection
         As for `fit_each`.
     prior : sequence of float, optional
         As for `Fitted.averaged`.
@@ -517,7 +435,8 @@ def regress(
     InputError
         If an outcome has a label in fewer than two areas.
     """
-    return fit_each(maps, labels, weight, kernels, shares, variance=variance).averaged(prior)
+    fitted = fit_each(maps, labels, weight, kernels, shares, variance=variance, selection=selection)
+    return fitted.averaged(prior)
 
 
 def fit_each(
@@ -529,6 +448,7 @@ def fit_each(
     advance: Callable[[int], object] = lambda _: None,
     *,
     variance: bool = True,
+    selection: Selection | None = None,
 ) -> Fitted:
     """Fit a Gaussian process with every kernel.
 
@@ -550,6 +470,8 @@ def fit_each(
     variance : bool
         Without it `Regression.expected` is all that may be asked for; decompositions take a third
         of the time.
+    selection : Selection, optional
+        Which rows of the maps the training areas are, where the maps have others as well.
 
     Returns
     -------
@@ -560,6 +482,7 @@ def fit_each(
     InputError
         If an outcome has a label in fewer than two areas.
     """
+    chosen = selection or Selection(np.arange(len(labels)))
     known = ~np.isnan(labels)
     few = np.flatnonzero(known.sum(axis=0) < 2)
     if len(few):
@@ -573,9 +496,9 @@ def fit_each(
     groups = []
     for g in largest_first:
         areas, columns = masks[g], np.flatnonzero(group == g)
-        own = maps if areas.all() else [each[areas] for each in maps]
-        groups.append((Products(own, labels[np.ix_(areas, columns)], weight[areas]), columns))
-    scales = [_scale(each) for each in maps]
+        own = labels[np.ix_(areas, columns)]
+        groups.append((Products(maps, own, weight[areas], chosen.among(areas)), columns))
+    scales = [scale_of(each, chosen) for each in maps]
     if shares is None:
         shares = [[1 / len(parts)] * len(parts) for parts in kernels]
     fitted = []
@@ -645,10 +568,3 @@ def _fit(
         prior,
     )
     return kernel, evidence, noise
-
-
-def _scale(vectors: Singles) -> tuple[Floats, float]:
-    """Give the mean of a map's vectors [W], and their mean square norm about it."""
-    mean = vectors.mean(axis=0, dtype=np.float64)
-    blocks = (vectors[first : first + BLOCK] - mean for first in range(0, len(vectors), BLOCK))
-    return mean, sum(float(np.einsum("aw,aw->", own, own)) for own in blocks) / len(vectors)
