@@ -24,6 +24,7 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 
+from _process import run_verb
 from _table import ROW
 
 HERE = Path(__file__).parent
@@ -107,14 +108,8 @@ def stages(study: Path) -> list[str]:
     subprocess.run([sys.executable, "-c", CITY, str(study)], check=True, stdout=subprocess.DEVNULL)
     rows = []
     for verb in (*STAGES, "run", "check"):
-        words = [sys.executable, "-m", "streetgauge", verb, str(study), "-q"]
-        process = subprocess.Popen(words, stdout=subprocess.DEVNULL)
-        _, status, used = os.wait4(process.pid, 0)
-        process.returncode = os.waitstatus_to_exitcode(status)
-        if process.returncode:
-            raise SystemExit(f"`streetgauge {verb}` ended with {process.returncode}")
-        mebibytes = used.ru_maxrss / (1024 if sys.platform != "darwin" else 2**20)
-        figure = f"{used.ru_utime + used.ru_stime:.1f} CPU s, {mebibytes:,.0f} MiB at most"
+        used = run_verb(verb, study)
+        figure = f"{used.cpu:.1f} CPU s, {used.mebibytes:,.0f} MiB at most"
         after = "" if verb in STAGES else " when all is up to date"
         what = f"`{verb}`{after}, {AREAS} areas and {LOCATIONS} locations"
         rows.append(line(what, figure=figure))

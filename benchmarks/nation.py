@@ -15,9 +15,6 @@ from __future__ import annotations
 
 import argparse
 import math
-import os
-import subprocess
-import sys
 import tempfile
 import time
 from dataclasses import dataclass
@@ -27,6 +24,7 @@ import geopandas as gpd
 import numpy as np
 import pandas as pd
 import shapely
+from _process import run_verb
 
 CHROMIUM = Path("/usr/bin/chromium")
 STAGES = ("outcomes", "locations", "features", "train", "areas", "report")
@@ -126,14 +124,8 @@ def measure(
 def done(stage: str, study: Path) -> Cost:
     """Do a stage in a process of its own."""
     before, start = size(study), time.perf_counter()
-    words = [sys.executable, "-m", "streetgauge", stage, str(study), "-q"]
-    process = subprocess.Popen(words, stdout=subprocess.DEVNULL)
-    _, status, used = os.wait4(process.pid, 0)
-    process.returncode = os.waitstatus_to_exitcode(status)
-    if process.returncode:
-        raise SystemExit(f"{stage} ended with {process.returncode}")
-    wall = time.perf_counter() - start
-    return Cost(wall, used.ru_utime + used.ru_stime, used.ru_maxrss / 1024, size(study) - before)
+    used = run_verb(stage, study)
+    return Cost(time.perf_counter() - start, *used, size(study) - before)
 
 
 def size(folder: Path) -> int:
