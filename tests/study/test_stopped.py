@@ -81,8 +81,8 @@ except BaseException:
 LOADS = """
 import time
 from importlib import import_module
-from streetgauge.cli import _ending_by_signal
-with _ending_by_signal():
+from streetgauge.cli.signals import EndingBySignal
+with EndingBySignal():
     assert import_module("loads_slowly").time is time
     print("loaded", flush=True)
     time.sleep(10)
@@ -107,13 +107,13 @@ def test_a_signal_waits_for_a_module_that_is_being_loaded(tmp_path: Path) -> Non
 
 LOST = """
 import os, signal, time
-from streetgauge.cli import _ending_by_signal
+from streetgauge.cli.signals import EndingBySignal
 class Held:
     def __del__(self):
         os.kill(os.getpid(), signal.{name})
         time.sleep(0.01)  # the handler's error is raised here, where Python passes over it
         print("let go", flush=True)
-with _ending_by_signal():
+with EndingBySignal():
     held = Held()
     del held
     time.sleep(10)

@@ -7,14 +7,9 @@ are called, so that ``--help`` is there at once.
 from __future__ import annotations
 
 import errno
-import os
-import signal
 import sys
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
-from types import FrameType
 
 # The order of the verbs.
 # isort: off
@@ -24,6 +19,7 @@ from streetgauge.cli import analysis
 
 # isort: on
 from streetgauge.cli.app import Screen, app, replace_unknown_signs
+from streetgauge.cli.signals import EndingBySignal
 from streetgauge.errors import InputError, Stopped, StreetgaugeError, missing_torch
 
 __all__ = ["analysis", "app", "main", "models", "stages"]
@@ -47,70 +43,13 @@ LOWER = (
 )
 
 
-@contextmanager
-def _ending_by_signal() -> Iterator[None]:
-    """End at the signals of schedulers and of closed terminals as by Ctrl-C, all closed.
-
-    A second one is passed over: the first is on its way. One that is ignored (nohup) stays so.
-    One that Python loses, since it came within a destructor, is sent again.
-    """
-    wanted = [getattr(signal, name, None) for name in ("SIGTERM", "SIGHUP")]
-    before = {each: signal.getsignal(each) for each in wanted if each is not None}
-    if threading.current_thread() is not threading.main_thread():
-        before = {}
-    ending = False
-
-    def end(number: int, frame: FrameType | None) -> None:
-        nonlocal ending
-        if _is_importing(frame):
-            send_again(number)
-        elif not ending:
-            ending = True
-            raise Stopped(signal.Signals(number).name, number)
-
-    def send_again(number: int) -> None:
-        again = threading.Timer(0.02, os.kill, (os.getpid(), number))
-        again.daemon = True
-        again.start()
-
-    def lost(ignored: sys.UnraisableHookArgs) -> None:
-        nonlocal ending
-        if isinstance(ignored.exc_value, Stopped):
-            ending = False
-            send_again(ignored.exc_value.number)
-        elif isinstance(ignored.exc_value, KeyboardInterrupt):
-            send_again(signal.SIGINT)
-        else:
-            report(ignored)
-
-    report, sys.unraisablehook = sys.unraisablehook, lost
-    for each, handler in before.items():
-        if handler == signal.SIG_DFL:
-            signal.signal(each, end)
-    try:
-        yield
-    finally:
-        sys.unraisablehook = report
-        for each, handler in before.items():
-            signal.signal(each, handler)
-
-
-def _is_importing(frame: FrameType | None) -> bool:
-    """Tell whether a module is being loaded: a compiled one may pass on an error of its own."""
-    while frame is not None:
-        if frame.f_code.co_filename == "<frozen importlib._bootstrap>":
-            return True
-        frame = frame.f_back
-    return False
-
-
 def main() -> None:
     """Run the command line; errors that a user can fix are one sentence and exit code 2."""
     machine = "--json" in sys.argv
     replace_unknown_signs()
     try:
         _require_utf8(sys.argv[1:])
-        with _ending_by_signal():
+        with EndingBySignal():
             app()
     except Stopped as stopped:
         Screen(machine=machine).error(stopped.sentence)
