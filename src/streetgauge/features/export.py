@@ -16,6 +16,7 @@ from streetgauge.features.store import FeatureStore
 from streetgauge.features.store_file import FORMAT
 from streetgauge.io.files import atomic_directory, atomic_path
 from streetgauge.progress import Progress, silent
+from streetgauge.study.outputs import refuse_existing
 
 BLOCK = 32 << 20  # bytes of features that are copied at a time
 CHUNK = 4 << 20  # bytes of a chunk of Zarr
@@ -60,11 +61,7 @@ def export_store(
     if form == "zarr" and find_spec("zarr") is None:
         raise InputError("format 'zarr'", "zarr is not installed", "pip install zarr")
     ours = out.exists() and _attributes_in(out, form).get("format") == FORMAT
-    if out.exists() and not (force and ours):
-        if ours:
-            raise InputError(out, "this exists already", "choose another name, or use --force")
-        what = "this exists and is nothing that this command writes"
-        raise InputError(out, what, "choose another name")
+    refuse_existing(out, ours=ours, force=force)
     rows = np.flatnonzero(store.done)
     if not len(rows):
         raise InputError(store.path, "no location is done", "make its features first")

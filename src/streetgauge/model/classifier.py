@@ -14,7 +14,7 @@ import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 from pydantic import ValidationError
 from sklearn.base import BaseEstimator, ClassifierMixin
-from sklearn.utils import Tags, check_random_state
+from sklearn.utils import Tags
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import (
     _check_sample_weight,
@@ -29,7 +29,7 @@ from streetgauge.model.learners import fit_learner
 from streetgauge.model.model import Predictions
 from streetgauge.model.reading import BLOCK
 from streetgauge.model.training_data import TrainingData
-from streetgauge.seeds import derive_seed
+from streetgauge.seeds import derive_seed, seed_of
 from streetgauge.settings import TrainSettings
 from streetgauge.splits.folds import Split, validation_part
 
@@ -207,7 +207,7 @@ device
             views, present, target, areas, np.arange(len(views)), ["y"],
             classes=len(self.classes_), sample_weight=weight,
         )  # fmt: skip
-        seed = self._seed_of_fit = self._seed()
+        seed = self._seed_of_fit = seed_of(self.random_state)
         with _value_errors():
             settings = self._settings()
             fitted, self.record_ = fit_learner(
@@ -232,8 +232,7 @@ device
         [1, 3]
         """
         best = self._predictions(X).decile[:, 0] - 1
-        classes: NDArray[Any] = self.classes_[best]
-        return classes
+        return self.classes_[best]
 
     def predict_proba(self, X: ArrayLike) -> NDArray[np.float64]:
         """Predict the probability of every class, in the order of ``classes_``: [n, K].
@@ -489,11 +488,6 @@ device
             whole_float = isinstance(getattr(_DEFAULTS, name), float) and type(value) is int
             given[name] = float(value) if whole_float else value
         return TrainSettings(**given)
-
-    def _seed(self) -> int:
-        if isinstance(self.random_state, int | np.integer):
-            return int(self.random_state)
-        return int(check_random_state(self.random_state).randint(2**31 - 1))
 
 
 def _scale_of(y: Any) -> list[Any] | None:

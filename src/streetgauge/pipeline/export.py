@@ -26,7 +26,7 @@ from streetgauge.features.weights import is_array_file
 from streetgauge.io.files import read_metadata, read_table
 from streetgauge.model.training_data import study_class_counts
 from streetgauge.progress import Progress, silent
-from streetgauge.study.outputs import refuse_others, refuse_overlap
+from streetgauge.study.outputs import refuse_existing, refuse_others, refuse_overlap
 from streetgauge.study.paths import own_outputs
 
 if TYPE_CHECKING:
@@ -76,8 +76,7 @@ def export_bundle(
     from streetgauge.model.bundle import FILES
 
     study.require_fresh("train")
-    if out.exists() and not (force and (out / "bundle.json").is_file()):
-        _refuse_there(out, (out / "bundle.json").is_file())
+    refuse_existing(out, ours=(out / "bundle.json").is_file(), force=force)
     refuse_overlap(study.everything(), (out,))
     refuse_others(out, FILES)
     if not (study.model / "all" / "bundle.json").is_file():
@@ -245,8 +244,7 @@ def import_file(
     if backbone and out.suffix != ".safetensors":
         raise InputError(out, "a backbone becomes one file", "let its name end in .safetensors")
     ours = out.is_file() if backbone else (out / "bundle.json").is_file()
-    if out.exists() and not (force and ours):
-        _refuse_there(out, ours)
+    refuse_existing(out, ours=ours, force=force)
     refuse_others(out, FILES)
     if places:
         return import_places(str(source), out, progress)
@@ -266,11 +264,3 @@ def import_file(
         f"Wrote {out}: {outcome} from features of {bundle.backbone} ({bundle.dimension} a view).",
         f"What it is: streetgauge info {out}",
     ]
-
-
-def _refuse_there(out: Path, ours: bool) -> None:
-    """Refuse to write over what is there; ``ours``: whether it is what the command writes."""
-    if ours:
-        raise InputError(out, "this exists already", "choose another name, or use --force")
-    what = "this exists and is nothing that this command writes"
-    raise InputError(out, what, "choose another name")

@@ -10,10 +10,10 @@ import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 from pydantic import ValidationError
 from sklearn.model_selection import BaseCrossValidator
-from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_consistent_length
 
 from streetgauge.errors import InputError
+from streetgauge.seeds import seed_of
 from streetgauge.settings import FoldSettings
 from streetgauge.splits.folds import Rows, Split
 from streetgauge.splits.schemes import LocationColumns, make_splits
@@ -162,7 +162,7 @@ class AreaSplit(BaseCrossValidator):  # type: ignore[misc]
                 self._settings(),
                 areas,
                 classes,
-                seed=self._seed(),
+                seed=seed_of(self.random_state),
                 validation=False,
                 columns=LocationColumns(
                     outcomes=names if self.scheme == "by-class" else (),
@@ -192,11 +192,6 @@ class AreaSplit(BaseCrossValidator):  # type: ignore[misc]
         if y is None and self.scheme == "by-class":
             raise InputError("y", "there is none, and by-class tests its classes", "give it")
 
-    def _seed(self) -> int:
-        if isinstance(self.random_state, int | np.integer):
-            return int(self.random_state)
-        return int(check_random_state(self.random_state).randint(2**31 - 1))
-
     def _settings(self) -> FoldSettings:
         own = {
             "k": self.k if self.scheme in ("k-fold", "blocks") else 5,
@@ -222,8 +217,7 @@ class AreaSplit(BaseCrossValidator):  # type: ignore[misc]
 def _by_row(values: ByArea | None, areas: NDArray[Any]) -> NDArray[np.object_] | None:
     if values is None:
         return None
-    found: NDArray[np.object_] = pd.Series(values).reindex(areas).to_numpy(object)
-    return found
+    return pd.Series(values).reindex(areas).to_numpy(object)
 
 
 def _classes(y: ArrayLike) -> NDArray[np.float64]:

@@ -90,6 +90,31 @@ def refuse_overlap(
             raise InputError(output, reason, step)
 
 
+def refuse_existing(out: Path, *, ours: bool, force: bool) -> None:
+    """Refuse to write over what is there.
+
+    Parameters
+    ----------
+    out : Path
+        Where the command writes; nothing happens where there is nothing.
+    ours : bool
+        Whether what is there is what the command writes.
+    force : bool
+        Whether it may then be replaced.
+
+    Raises
+    ------
+    InputError
+        If it may not.
+    """
+    if not out.exists() or (force and ours):
+        return
+    if ours:
+        raise InputError(out, "this exists already", "choose another name, or use --force")
+    what = "this exists and is nothing that this command writes"
+    raise InputError(out, what, "choose another name")
+
+
 def refuse_others(directory: Path, own: Iterable[str]) -> None:
     """Refuse to replace a directory that holds more than what a command writes into it.
 
