@@ -327,8 +327,7 @@ class ComparedStudy:
 
     def metrics_of(self, kind: str) -> Mapping[str, Any]:
         """Give the evaluation of all outcomes in folds of this kind."""
-        found: Mapping[str, Any] = self.metrics if kind == self.own else self.metrics["other_folds"]
-        return found
+        return self.metrics if kind == self.own else self.metrics["other_folds"]
 
     def areas(self, kind: str) -> pd.DataFrame | None:
         """Read its predicted areas; None of a bundle."""

@@ -303,8 +303,7 @@ class Curves:
     @cached_property
     def _present(self) -> NDArray[np.bool_]:
         """Which views there are of each location [N, V]."""
-        present: NDArray[np.bool_] = np.asarray(self.data.present)[self.data.location_rows]
-        return present
+        return np.asarray(self.data.present)[self.data.location_rows]
 
     def _size(self, point: Point) -> float:
         """Give the share of all images that are trained on."""
@@ -434,8 +433,7 @@ def first_of_each(
     chance = np.empty(len(order))
     chance[order] = np.random.default_rng([seed, 1]).random(len(order))
     rank = pd.Series(chance).groupby(pd.Series(areas)).rank(method="first")
-    taken: NDArray[np.bool_] = rank.to_numpy() <= most
-    return taken
+    return rank.to_numpy() <= most
 
 
 def _first_views(
@@ -447,8 +445,7 @@ def _first_views(
     chance[order] = np.random.default_rng([seed, 2]).random(present.shape)
     chance[~present] = np.inf
     rank = chance.argsort(axis=1, kind="stable").argsort(axis=1, kind="stable")
-    taken: NDArray[np.bool_] = present & (rank < most)
-    return taken
+    return present & (rank < most)
 
 
 def _of_outcome(areas: pd.DataFrame, outcome: str) -> pd.DataFrame:

@@ -79,8 +79,7 @@ class City:
         """
         if outcome not in self.deciles:
             return np.full(len(self.features), np.nan)
-        found: Floats = self.deciles[outcome].reindex(self.features.index).to_numpy(np.float64)
-        return found
+        return self.deciles[outcome].reindex(self.features.index).to_numpy(np.float64)
 
     def standardised(self) -> NDArray[np.float32]:
         """Give the features with a mean of 0 and a standard deviation of 1: [A, 1, D].
@@ -379,8 +378,7 @@ class Pool:
 
     def _rows(self, model: KernelModel, target: str, rows: Rows) -> Floats:
         features = self.features[target]
-        found: Floats = model.expected(features, np.ones((len(features), 1), np.bool_), rows)[:, 0]
-        return found
+        return model.expected(features, np.ones((len(features), 1), np.bool_), rows)[:, 0]
 
     def _measured(self, frame: pd.DataFrame, columns: Sequence[str]) -> dict[str, dict[str, Any]]:
         known = frame[frame["actual_decile"].notna()]

@@ -157,8 +157,7 @@ class Design:
         share = np.where(counts > 0, (errors / self.own) ** 2, 1.0)
         whole = (self.surface.T * share) @ self.surface
         others = np.einsum("ar,ar->a", reached @ whole, reached) - share * spread**2
-        fall: Floats = errors - alone + np.where(counts > 0, 0, others / (self.own + spread))
-        return fall
+        return errors - alone + np.where(counts > 0, 0, others / (self.own + spread))
 
     def add(self, area: int, counts: Counts, posterior: Floats) -> float:
         """Add a location to an area, in place, and give by how much the sum of errors falls.

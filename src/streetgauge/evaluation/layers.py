@@ -70,8 +70,7 @@ def layer_table(frame: pd.DataFrame, areas: gpd.GeoDataFrame) -> gpd.GeoDataFram
                 values = rows[[column]].astype({column: kind})[column]
                 columns[f"{outcome}_{name}"] = values.reindex(areas.index)
     table = areas[own].join(pd.DataFrame(columns, index=areas.index))
-    result: gpd.GeoDataFrame = table.rename_axis("area").reset_index()
-    return result
+    return table.rename_axis("area").reset_index()
 
 
 class AreaLayers:

@@ -60,8 +60,7 @@ class Head:
 
     def scores(self, features: Floats) -> Floats:
         """Give the outputs as they are: [n, D] -> [n, K]."""
-        scores: Floats = features @ self.weight.T + self.bias
-        return scores
+        return features @ self.weight.T + self.bias
 
     def shares(self, features: Floats) -> Floats:
         """Give the outputs as probabilities that add up to 1: [n, D] -> [n, K]."""
@@ -183,8 +182,7 @@ def _network(weights: Path, subject: Path | None = None) -> dict[str, Tensor]:
     subject = subject or weights
     found = sha256_of(weights)
     if found != SHA256:
-        reason = f"its weights have sha256 {found[:12]}, not {SHA256[:12]}"
-        raise InputError(subject, reason, _STEP)
+        raise InputError(subject, f"its weights have sha256 {found[:12]}, not {SHA256[:12]}", _STEP)
     import torch
 
     state = torch.load(weights, map_location="cpu", weights_only=True)["state_dict"]

@@ -102,8 +102,7 @@ def _refuse_other_inputs(shard: FeatureStore, cache_key: str) -> None:
     """Refuse a shard of other images or settings, before any store is made for it."""
     if shard.attributes["cache_key"] != cache_key:
         step = f"remove the folder {shard.path.parent}"
-        reason = "this shard was made from other images or settings"
-        raise InputError(shard.path, reason, step)
+        raise InputError(shard.path, "this shard was made from other images or settings", step)
 
 
 def merge_shards(

@@ -132,8 +132,7 @@ class Matched:
     @property
     def present(self) -> npt.NDArray[np.bool_]:
         """Which views there are: [N, V]."""
-        present: npt.NDArray[np.bool_] = self.rows_of >= 0
-        return present
+        return self.rows_of >= 0
 
     @property
     def done(self) -> npt.NDArray[np.bool_]:

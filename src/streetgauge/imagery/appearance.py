@@ -70,11 +70,9 @@ def _slopes(luma: Floats) -> Floats:
     padded = np.pad(luma, 1, mode="edge")
     down = padded[:-2] + 2 * padded[1:-1] + padded[2:]
     across = padded[:, :-2] + 2 * padded[:, 1:-1] + padded[:, 2:]
-    slopes: Floats = np.hypot(down[:, 2:] - down[:, :-2], across[2:] - across[:-2]) / 8
-    return slopes
+    return np.hypot(down[:, 2:] - down[:, :-2], across[2:] - across[:-2]) / 8
 
 
 def _sky(luma: Floats, is_green: npt.NDArray[np.bool_], slopes: Floats) -> npt.NDArray[np.bool_]:
     ends = (slopes > STEP) | (luma < BRIGHT) | is_green
-    above: npt.NDArray[np.bool_] = ~np.logical_or.accumulate(ends, axis=0)
-    return above
+    return ~np.logical_or.accumulate(ends, axis=0)

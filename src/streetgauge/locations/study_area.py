@@ -92,8 +92,7 @@ def fits(values: pd.Series | pd.Index, patterns: Iterable[str]) -> np.ndarray[An
     for position, value in enumerate(unique):
         text = str(value)
         chosen[position] = text in plain or any(fnmatchcase(text, glob) for glob in globs)
-    inside: np.ndarray[Any, Any] = chosen[codes]
-    return inside
+    return chosen[codes]
 
 
 def in_box(

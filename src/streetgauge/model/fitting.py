@@ -178,8 +178,7 @@ def calibration_scores(
 def pooled_rows(data: TrainingData, split: Split) -> Rows:
     """Give the rows of the training and validation parts, in the order of their keys."""
     pool = np.concatenate([split.training, split.validation])
-    ordered: Rows = pool[np.argsort(data.location_ids[pool], kind="stable")]
-    return ordered
+    return pool[np.argsort(data.location_ids[pool], kind="stable")]
 
 
 def ensemble_parts(

@@ -81,8 +81,7 @@ class Kernel:
 
     def vectors(self, maps: Sequence[Singles]) -> Floats:
         """Give the features of areas, centred and scaled: [A, W]."""
-        found: Floats = (_joined(maps, self.parts) - self.centre) * self.scale
-        return found
+        return (_joined(maps, self.parts) - self.centre) * self.scale
 
     def weighted(self, weight: Floats, likeliest: Flags) -> Self:
         """Give the kernel with its weight, and with axes, which take most space, if needed."""

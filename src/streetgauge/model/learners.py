@@ -307,8 +307,7 @@ def _correct(
 
     def expected(rows: Rows) -> Floats:
         score = source.predict(data.features, data.present, rows, settings.device).score
-        found: Floats = (source.classes + 1) / 2 + (source.classes - 1) / 4 * score
-        return found
+        return (source.classes + 1) / 2 + (source.classes - 1) / 4 * score
 
     kernel = source.kernels.get("ridge") or source.kernels.get("kernel")
     return fit_correction(kernel, expected, data, split, seed=seed)

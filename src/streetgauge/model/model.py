@@ -101,8 +101,7 @@ class Predictions:
 
 def in_steps(values: Floats) -> Floats:
     """Round to multiples of 2^-10."""
-    rounded: Floats = np.rint(values * 2.0**10) * 2.0**-10
-    return rounded
+    return np.rint(values * 2.0**10) * 2.0**-10
 
 
 @dataclass(frozen=True)

@@ -58,8 +58,7 @@ class Stack:
         """
         given = np.asarray(predictions, np.float64)
         on_scale = self.shift[:, None] + self.slope[:, None] * given
-        combined: Floats = np.tensordot(self.weight, on_scale, 1)
-        return combined
+        return np.tensordot(self.weight, on_scale, 1)
 
     def pick(self, outcomes: Sequence[int]) -> Self:
         """Give the stack of these outcomes only, by position, in this order."""

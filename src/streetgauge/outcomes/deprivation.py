@@ -234,8 +234,7 @@ def _odd_ties(
 ) -> npt.NDArray[np.bool_]:
     """Which ties take up ranks, from the first to the last, that others take up or nobody has."""
     overlap = (first < np.append(1, last[:-1] + 1)) | (last > np.append(first[1:] - 1, most))
-    odd: npt.NDArray[np.bool_] = overlap & (count > 1)
-    return odd
+    return overlap & (count > 1)
 
 
 def _no_sheet(sheets: Sequence[Sheet]) -> str:

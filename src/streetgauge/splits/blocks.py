@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
@@ -132,5 +130,4 @@ def column_by_location(
             step = "set 'areas.district' to the column that has them"
         raise InputError("folds", f"no location's {name} is known", step)
     column = columns[name].astype(object)
-    found: NDArray[Any] = column.where(column.notna(), None).to_numpy(object)
-    return found
+    return column.where(column.notna(), None).to_numpy(object)

@@ -162,8 +162,7 @@ def assign_units(
         part[one] = np.where(room, uneven, np.inf).argmin()
         held[part[one]] += traits[one]
     _swap(part, traits, held, share, limit, rng)
-    assigned: Integers = part[unit]
-    return assigned
+    return part[unit]
 
 
 def _swap(
@@ -228,8 +227,7 @@ def nested_share(keys: ArrayLike, deciles: ArrayLike, share: float, seed: int) -
     visited = order[np.argsort(reverse ^ rng.integers(1 << bits))]
     taken = np.zeros(len(order), np.bool_)
     taken[visited[: max(round(share * len(order)), 1)]] = True
-    chosen: NDArray[np.bool_] = taken[member]
-    return chosen
+    return taken[member]
 
 
 def group_means(values: Floats, keys: Integers, n: int) -> Floats:
@@ -258,8 +256,7 @@ def _by_level(levels: Floats, rng: np.random.Generator) -> Integers:
     mean = np.where(known, levels, 0).sum(axis=1) / np.maximum(count, 1)
     mean[count == 0] = np.inf
     shuffled = rng.permutation(len(levels))
-    order: Integers = shuffled[np.argsort(mean[shuffled].round(9), kind="stable")]
-    return order
+    return shuffled[np.argsort(mean[shuffled].round(9), kind="stable")]
 
 
 def _decile_codes(levels: Floats) -> tuple[Integers, int]:

@@ -102,8 +102,7 @@ def stored_folds(frame: pd.DataFrame, location_ids: ArrayLike) -> NDArray[np.int
     """
     stored, ids = _keys_of(frame, ("location_id", "fold"), location_ids)
     fold = pd.Series(frame["fold"].to_numpy(), stored)
-    found: NDArray[np.int64] = fold.reindex(ids).fillna(0).to_numpy(np.int64)
-    return found
+    return fold.reindex(ids).fillna(0).to_numpy(np.int64)
 
 
 def read_splits(

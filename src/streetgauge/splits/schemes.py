@@ -229,8 +229,7 @@ def _joined(area: Rows, units: NDArray[Any]) -> Rows:
     n = n_areas + len(unit_names)
     links = coo_array((np.ones(len(unit)), (area[known], n_areas + unit)), shape=(n, n))
     _, component = connected_components(links, directed=False)
-    joined: Rows = np.unique(component[:n_areas], return_inverse=True)[1][area]
-    return joined
+    return np.unique(component[:n_areas], return_inverse=True)[1][area]
 
 
 def _complete(test: Split, data: _Data, seed: int, validation: bool) -> Split:
@@ -309,8 +308,7 @@ def _blocks(data: _Data) -> Rows:
     cell = np.floor(
         _mean_coordinates(data.known_coordinates(), data.unit) / (data.settings.block or np.inf)
     )
-    block: Rows = np.unique(cell, axis=0, return_inverse=True)[1].ravel()[data.unit]
-    return block
+    return np.unique(cell, axis=0, return_inverse=True)[1].ravel()[data.unit]
 
 
 def _leave_one_group_out(data: _Data, seed: int) -> list[Split]:

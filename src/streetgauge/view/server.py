@@ -316,8 +316,7 @@ def _bound(viewer: Viewer, port: int) -> list[_Server]:
             if port:
                 taken = error.errno == errno.EADDRINUSE
                 reason = "another program listens there" if taken else "this user may not use it"
-                step = "choose another, or omit --port"
-                raise InputError(f"port {port}", reason, step) from None
+                raise InputError(f"port {port}", reason, "choose another, or omit --port") from None
             continue  # a free one of 127.0.0.1 that is taken on ::1
         return servers
     raise InputError("127.0.0.1", "no port is free", "name one with --port")

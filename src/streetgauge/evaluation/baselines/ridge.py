@@ -181,8 +181,7 @@ class RidgeAndKriging:
     def __call__(self, training: pd.Series, query: pd.Index) -> Floats:
         """Predict: see `Method`."""
         left = self.kriging(self.ridge.residuals(training, query), query)
-        result: Floats = self.ridge(training, query) + np.nan_to_num(left)
-        return result
+        return self.ridge(training, query) + np.nan_to_num(left)
 
 
 def smooth_columns(table: pd.DataFrame, knots: int = 5) -> pd.DataFrame:

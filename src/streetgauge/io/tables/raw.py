@@ -105,8 +105,7 @@ def _member_sizes(path: Path) -> dict[str, int]:
             return {each.filename: each.file_size for each in archive.infolist()}
     except UNPACKING as error:
         what = "the file is cut off or damaged: " if isinstance(error, zipfile.BadZipFile) else ""
-        reason = f"{what}it cannot be unpacked ({error})"
-        raise InputError(path, reason, "fetch it again") from None
+        raise InputError(path, f"{what}it cannot be unpacked ({error})", "fetch it again") from None
 
 
 def damaged(path: Path, error: Exception) -> InputError:
