@@ -186,7 +186,7 @@ def spearman(a: np.ndarray, b: np.ndarray) -> float:
 
 
 def interval(values: np.ndarray) -> str:
-    """Mean, and the range that 90 % of the splits (or all cities) fall in."""
+    """Mean, and the range that 90% of the splits (or all cities) fall in."""
     low, high = np.quantile(values, [0.05, 0.95])
     return f"{values.mean():.2f} ({low:.2f}-{high:.2f})"
 

@@ -10,7 +10,7 @@ below the better of images alone and the best method without an image in rho. `l
 is what standard methods make of the same facts.
 
 Studies of one name that differ in their seed are also put together: means over seeds and outcomes,
-and differences with intervals of 90 %, paired by area and seed as in benchmarks/learners.py.
+and differences with intervals of 90%, paired by area and seed as in benchmarks/learners.py.
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
     .venv/bin/python benchmarks/change.py [--seeds 10] [--areas 200] [--signal 0.5]
 
 The areas of the sample city with their five outcomes, and simulated features of two years: ten
-locations an area, four views. In the second year camera, season and light are others. Once 20 % of
+locations an area, four views. In the second year camera, season and light are others. Once 20% of
 the areas are two deciles better or worse off in each outcome, once none is. Printed are, for each
 signal, as means over seeds and outcomes: Spearman's rho of the first year; the AUC of
 |change / standard error| for planted change; how many of the changed areas are flagged; the share
@@ -13,7 +13,7 @@ stated as detectable; and without any change how many areas are flagged, with th
     .venv/bin/python benchmarks/change.py --images [--seeds 1] [--areas 100]
 
 draws the images of both years of the sample city and runs both studies on them. Income has changed
-by two deciles in 20 % of the areas, and other outcomes by what goes with it.
+by two deciles in 20% of the areas, and other outcomes by what goes with it.
 """
 
 from __future__ import annotations
@@ -208,7 +208,7 @@ def main() -> None:
         print_drawn(given.seeds, given.areas)
         return
     head = ("signal", "rho", "AUC (lowest)", "changed areas flagged", "false among flagged")
-    head += ("90 % intervals hold", "detectable", "flagged without change (highest)")
+    head += ("90% intervals hold", "detectable", "flagged without change (highest)")
     print("|", " | ".join(head), "|")
     print("| ---" * len(head), "|")
     for signal in given.signal:

@@ -4,7 +4,7 @@
 
 Reads the tables of studies that have been run, in both kinds of folds where there are two. For
 each: the share of areas whose interval holds the actual decile, mean over the outcomes, with the
-smallest and the largest; in how many outcomes it is short of the aim (the binomial 95 % interval
+smallest and the largest; in how many outcomes it is short of the aim (the binomial 95% interval
 of the share lies below it); the mean width in deciles, and that of intervals of one radius for
 each fold and outcome, from the same errors; and of areas and locations the ranked probability
 score and the calibration error of their probabilities. ``mean`` is the plain mean of an area's

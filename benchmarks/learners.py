@@ -12,7 +12,7 @@ three predict is taken from the stack where that is run as well; the others are 
 their usual settings, on the areas' mean features, and an ordinal logit is written out here.
 ``--worlds`` also prints the worlds of tests/model/worlds.py.
 
-Below the table are differences from the network, paired by area and seed, with intervals of 90 %:
+Below the table are differences from the network, paired by area and seed, with intervals of 90%:
 areas are drawn with replacement, each with what is predicted of it for all seeds and outcomes.
 """
 

@@ -69,7 +69,7 @@ def main() -> None:
         print(f"{args.images / seconds:,.0f} images a second, finding them included")
         if args.short:
             rate = f"{args.images / seconds:,.0f} images a second"
-            row("images of 32 pixels without a network, 1 % broken", "", "", rate)
+            row("images of 32 pixels without a network, 1% broken", "", "", rate)
         print(memory.summary())
         done = check(wrong, skips, store)
         print(f"{done:,} done + {len(store.done) - done:,} left out = {len(store.done):,}: exact")

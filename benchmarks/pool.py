@@ -4,9 +4,9 @@
 
 Three made-up cities with simulated features, each in a light of its own and with a share of what
 it shows in a way of its own. Areas of each are predicted by the other two without its labels, by
-its own labels alone, and by both, out of fold, with the labels of 10 % and of all of its areas.
+its own labels alone, and by both, out of fold, with the labels of 10% and of all of its areas.
 Printed are means over cities, outcomes and seeds, and how much more pooled has than the others and
-than its own labels, with 90 % intervals over the seeds. Below the table: how often 90 % intervals
+than its own labels, with 90% intervals over the seeds. Below the table: how often 90% intervals
 of the best estimate hold the decile of areas that are held out, and how wide they are, in a city
 with labels and in the same city without any.
 """
@@ -68,7 +68,7 @@ def held(pooled: Pool) -> list[list[float]]:
 
 
 def interval(values: np.ndarray, rng: np.random.Generator) -> tuple[float, float]:
-    """Give a 90 % interval of a mean over seeds."""
+    """Give a 90% interval of a mean over seeds."""
     drawn = rng.choice(values, (2000, len(values))).mean(axis=1)
     low, high = np.quantile(drawn, [0.05, 0.95])
     return float(low), float(high)
@@ -103,7 +103,7 @@ def main() -> None:
         share, width = figures[:, k].T
         low, high = interval(share, rng)
         print(
-            f"90 % intervals of a city {words}: {share.mean():.1%} hold ({low:.1%} to {high:.1%}), "
+            f"90% intervals of a city {words}: {share.mean():.1%} hold ({low:.1%} to {high:.1%}), "
             f"mean width {width.mean():.1f} deciles"
         )
 

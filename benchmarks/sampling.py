@@ -8,7 +8,7 @@ at random, and all areas are estimated as the best estimate does: out of fold, f
 places where an area has images, from places elsewhere. A third column has a plan that knows the
 city's variances and surface, from images of all locations and all labels. Printed are Spearman's
 rho, mean over the outcomes and seeds, in how many areas the locations lie, and how many locations
-the plans need for the rho that chance reaches with as many as stated, with 90 % intervals over the
+the plans need for the rho that chance reaches with as many as stated, with 90% intervals over the
 seeds. The last line of each is the bound by numbers alone: how many locations a plan needs to have
 images in as many areas.
 """
@@ -166,7 +166,7 @@ def level(curve: np.ndarray, size: int) -> float:
 
 
 def stated(shares: np.ndarray, rng: np.random.Generator) -> str:
-    """Write a mean over seeds with its 90 % interval."""
+    """Write a mean over seeds with its 90% interval."""
     drawn = rng.choice(shares, (2000, len(shares))).mean(axis=1)
     low, high = np.quantile(drawn, [0.05, 0.95])
     return f"{shares.mean():.0%} ({low:.0%} to {high:.0%})"

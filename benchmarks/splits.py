@@ -28,7 +28,7 @@ SCHEMES: dict[str, dict[str, Any]] = {
     "k-fold": {},
     "k-fold of whole MSOAs": {"unit": "msoa"},
     "k-fold of locations (leaks)": {"unit": "location"},
-    "k-fold, 10 % of the areas": {"train_size": 0.1},
+    "k-fold, 10% of the areas": {"train_size": 0.1},
     "k-fold, buffer 500 m": {"buffer": 500.0},
     "blocks of 2 km": {"scheme": "blocks", "block": 2000.0},
     "blocks of 3 km, buffer 1 km": {"scheme": "blocks", "block": 3000.0, "buffer": 1000.0},

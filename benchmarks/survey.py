@@ -6,7 +6,7 @@ The true value of an area is a linear function of the images' score and an area 
 has a sampling variance that differs by area, with a mean of that of the true values. For each
 correlation of score and true value it prints, as means over the surveys: the mean squared error of
 the combined estimates and of areas outside the survey as shares of the survey's own, the stated
-mean squared error over the true one, and how many 90 % intervals hold the true value.
+mean squared error over the true one, and how many 90% intervals hold the true value.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ def main() -> None:
         )
         if given.short:
             what = f"squared error of survey and images together, correlation {correlation:.1f}"
-            row(what, f"{both:.2f}", "the survey alone", f"90 % intervals hold {held:.0%}")
+            row(what, f"{both:.2f}", "the survey alone", f"90% intervals hold {held:.0%}")
 
 
 if __name__ == "__main__":

@@ -140,7 +140,7 @@ def _differ(losses: pd.DataFrame) -> None:
         less = losses[way] - losses["plain"]
         error = less.std(ddof=1) / np.sqrt(len(less))
         half = t.ppf(0.95, len(less) - 1) * error
-        print(f"{way} less plain: {less.mean():+.4f}, 90 % interval {less.mean() - half:+.4f} to "
+        print(f"{way} less plain: {less.mean():+.4f}, 90% interval {less.mean() - half:+.4f} to "
               f"{less.mean() + half:+.4f} over {len(less)} seeds")  # fmt: skip
 
 

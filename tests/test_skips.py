@@ -8,9 +8,9 @@ from streetgauge.skips import describe_skips, skips_frame, without_value
 @pytest.mark.parametrize(
     ("having", "missing", "says"),
     [
-        (96, 4, "4 % of areas have no value"),
-        (4834, 1, "under 1 % of areas have no value"),
-        (0, 3, "100 % of areas have no value"),
+        (96, 4, "4% of areas have no value"),
+        (4834, 1, "under 1% of areas have no value"),
+        (0, 3, "100% of areas have no value"),
         (5, 0, ""),
     ],
 )

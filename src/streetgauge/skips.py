@@ -110,10 +110,10 @@ def without_value(about: Mapping[str, Any]) -> str:
     Examples
     --------
     >>> without_value({"n_areas": 96, "n_missing": 4})
-    '4 % of areas have no value'
+    '4% of areas have no value'
     """
     missing, having = about.get("n_missing") or 0, about.get("n_areas") or 0
     if not missing:
         return ""
     share = 100 * missing / (missing + having)
-    return f"{'under 1' if share < 1 else f'{share:.0f}'} % of areas have no value"
+    return f"{'under 1' if share < 1 else f'{share:.0f}'}% of areas have no value"

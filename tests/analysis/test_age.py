@@ -116,7 +116,7 @@ def test_a_class_of_error_per_five_years_is_found_and_its_interval_holds_it() ->
     found = [one(seed, 1.0) for seed in range(100)]
     assert sum(each["p"] <= 0.05 for each in found) >= 80
     held = [each["per_5_years"]["low"] <= 1 <= each["per_5_years"]["high"] for each in found]
-    assert 80 <= sum(held) <= 99  # of intervals of 90 %
+    assert 80 <= sum(held) <= 99  # of intervals of 90%
 
 
 def test_images_of_one_time_cannot_show_what_age_does() -> None:

@@ -273,7 +273,7 @@ def test_each_sentence_on_a_change_stands_only_where_it_is_true() -> None:
         "notes": [],
     }
     lines = change_sentences(plain, {"income": "Income"})
-    assert lines[0].startswith("Change is detected in 3 (Income) of 80 areas; at most 5 % of these")
+    assert lines[0].startswith("Change is detected in 3 (Income) of 80 areas; at most 5% of these")
     assert lines[1].endswith("at least 2.0 (Income) deciles.")
     assert "−0.5 (Income) deciles" in lines[2]
     assert len(lines) == 3

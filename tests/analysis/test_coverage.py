@@ -94,7 +94,7 @@ def test_people_in_areas_without_an_image_are_added_up_by_decile() -> None:
         (400, 100),
         (100, 50),
     ]
-    assert "30 % of the people live in areas without an image." in coverage_sentences(
+    assert "30% of the people live in areas without an image." in coverage_sentences(
         found, "all", 2
     )
 

@@ -239,5 +239,5 @@ def test_each_sentence_on_a_plan_stands_only_where_it_is_true() -> None:
     ]
     far = sample_sentences(plan | {"travel": 500.0, "error": {**plan["error"], "planned": 1.98}})
     assert "at random" not in far[0]
-    assert far[1] == "That is 1 % of it: more images hardly help here."
+    assert far[1] == "That is 1% of it: more images hardly help here."
     assert far[2] == "They cost 5.0 of 5, ways of 500 m counted as a location."

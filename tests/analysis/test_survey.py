@@ -225,7 +225,7 @@ def test_each_sentence_on_a_survey_stands_only_where_it_is_true() -> None:
         "unknown": [],
     }
     (line,) = survey_sentences(plain)
-    assert "is 1 with images, 50 % less than without (2); images have 60 % of the weight" in line
+    assert "is 1 with images, 50% less than without (2); images have 60% of the weight" in line
     more = plain | {"n": {"survey and images": 9, "images": 2, "survey": 1}, "unknown": ["X"]}
     more |= {"area_variance": 0.0}
     more |= {"coefficients": {"income": {"value": 1.0, "standard_error": 1.0}}}

@@ -91,11 +91,11 @@ def test_figures_of_an_outcome_that_lacks_areas_are_marked(
     frame.to_csv(place / "outcomes.csv", index=False)
     code, out, err = run("run", place)
     assert code == 0, err
-    assert "* Household income: 4 % of areas have no value" in out
+    assert "* Household income: 4% of areas have no value" in out
     assert out.count("% of areas have no value") == 1
     code, out, err = run("run", place, "--json")
     said = [json.loads(line) for line in out.splitlines()]
-    assert {"incomplete": "income", "message": "4 % of areas have no value"} in said
+    assert {"incomplete": "income", "message": "4% of areas have no value"} in said
 
 
 def test_locations_tells_of_boundaries_that_were_repaired(run: Run, grid: Path) -> None:

@@ -162,9 +162,7 @@ def test_the_demo_s_report_has_who_is_missing_and_misjudged_how_old_images_are_a
     for title in ("Areas without images", "The age of the images", "Groups of areas"):
         assert f"<h3>{title}</h3>" in section
     assert "<h3>Responsible use</h3>" in section
-    dated = re.search(
-        r"(\d+) % of \d+ images state when they were taken: from 201\d to 20", section
-    )
+    dated = re.search(r"(\d+)% of \d+ images state when they were taken: from 201\d to 20", section)
     assert dated is not None
     assert int(dated[1]) >= 95  # a few images of the city are spoilt
     before = (demo / "age.json").stat().st_mtime_ns

@@ -185,7 +185,7 @@ def test_an_area_without_images_is_estimated_from_places_and_says_so() -> None:
     rows = found.loc[hidden]
     assert spearmanr(rows["best_score"], actual)[0] > 0.6
     inside = (rows["best_low"] <= actual) & (actual <= rows["best_high"])
-    assert inside.mean() >= 0.8  # 50 areas at 90 %: below in 2 of 100 samples
+    assert inside.mean() >= 0.8  # 50 areas at 90%: below in 2 of 100 samples
     assert (rows["best_high"] - rows["best_low"]).mean() < 8
 
 

@@ -375,7 +375,7 @@ def test_baselines_that_put_areas_in_the_wrong_order_are_no_yardstick():
 def test_what_chance_allows_is_a_third_wider_than_of_independent_pairs():
     rng, n = np.random.default_rng(0), 101
     label, score = pd.Series(rng.integers(1, 11, n)), pd.Series(rng.normal(size=n))
-    # Two-sided 1 % of the normal distribution, and 1 / sqrt(100) for a correlation of 101 pairs.
+    # Two-sided 1% of the normal distribution, and 1 / sqrt(100) for a correlation of 101 pairs.
     assert evaluate_shuffled([(label, score)], 10)["chance"] == pytest.approx(
         1.3 * 2.5758 / 10, 1e-4
     )

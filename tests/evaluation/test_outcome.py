@@ -83,7 +83,7 @@ def test_a_shuffled_model_scores_as_chance():
     for metric in ("pearson", "spearman", "kendall", "kappa"):
         assert mean(metric) == pytest.approx(0, abs=0.04)
         inside = [each[metric]["low"] <= 0 <= each[metric]["high"] for each in found]
-        assert sum(inside) >= 5  # of 90 % intervals
+        assert sum(inside) >= 5  # of 90% intervals
     assert -0.05 < mean("r2") < 0.01
 
 

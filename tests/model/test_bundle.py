@@ -475,8 +475,8 @@ def test_the_card_marks_the_figures_of_an_outcome_that_lacks_areas(
     source = SOURCE | {"outcomes": {"income": lacking}}
     replace(bundle, metrics=METRICS, source=source).save(tmp_path / "b")
     card = (tmp_path / "b" / "README.md").read_text()
-    assert "| Income (10 % of areas have no value) | 40 | 1.25" in card
-    assert ': Income (10 % of areas have no value)"' in card.split("---")[1]
+    assert "| Income (10% of areas have no value) | 40 | 1.25" in card
+    assert ': Income (10% of areas have no value)"' in card.split("---")[1]
 
 
 @pytest.mark.parametrize(

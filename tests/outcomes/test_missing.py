@@ -58,7 +58,7 @@ def test_the_partial_domains_of_2015_are_called_incomplete_and_no_random_sample(
     assert unlike["without"] > 8 > 5 > unlike["having"]
     text = incomplete(about["health"], {"overall": "IMD"}, 10)
     assert text.startswith(
-        "This outcome is not complete: 1,060 of 4,835 areas of the study (22 %) have no value. "
+        "This outcome is not complete: 1,060 of 4,835 areas of the study (22%) have no value. "
         "Its figures are of the other 3,775 only. Its file holds 22,264 of the 32,844 areas"
     )
     assert "They are no random sample. By IMD, the mean decile of the areas without" in text

@@ -85,7 +85,7 @@ def test_a_network_is_tested_by_every_scheme_and_the_report_says_how(
         ("group", 'scheme = "leave-one-group-out"\ngroup = "ward"', "each ward held out in", 36),
         ("buffer", "k = 3\nbuffer = 100.0", "nothing within 100 m of them trained on", 36),
         ("size", "k = 3\ntrain_size = 0.5", "trained on 0.5 of the other areas", 36),
-        ("tvt", 'scheme = "train-validation-test"', "20 % of the areas held out at random", 7),
+        ("tvt", 'scheme = "train-validation-test"', "20% of the areas held out at random", 7),
         ("class", 'scheme = "by-class"\noutcome = "income"\nclasses = [1, 10]', "1 and 10 of", 8),
     ):
         other = name in ("ward", "buffer")

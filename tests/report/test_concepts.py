@@ -126,7 +126,7 @@ def test_caveats_give_the_numbers() -> None:
     text = " ".join(concept_caveats(found, LABELS))
     assert "40 independent areas of 300" in text
     assert "12 areas at an end" in text
-    assert "20 of 320 (6 %) for Household income" in text
+    assert "20 of 320 (6%) for Household income" in text
 
 
 def test_the_page_has_the_section_only_with_concepts_and_escapes_names(make_study) -> None:

@@ -67,11 +67,11 @@ def dealt(largest):
 @pytest.mark.parametrize(
     ("calls", "does_not", "text"),
     [
-        (coverage(0.6), coverage(0.85), "Apples (decile 1: 60 %)"),
+        (coverage(0.6), coverage(0.85), "Apples (decile 1: 60%)"),
         (coverage(0.6), coverage(0.6, n=9), "hold the actual one too seldom"),
-        (misses(0.8), misses(0.88), "less often than they should: Apples (80 %)"),
+        (misses(0.8), misses(0.88), "less often than they should: Apples (80%)"),
         (unlike(1), unlike(0), "1 area of 100 is outside the training distribution"),
-        (unlike(20), unlike(6), "more than the 5 % that chance gives"),
+        (unlike(20), unlike(6), "more than the 5% that chance gives"),
         (unlike(20), unlike(20, mae=1.5), "predicted worse for Apples."),
         (slope(0.6, 0.7), slope(0.9, 1.0), "drawn to the middle"),
         (moran(0.2, 0.01), moran(0.2, 0.3), "neighbouring areas are alike for Apples."),
@@ -149,7 +149,7 @@ def pictures(frame=None, imagery=None, credits=(), vintages=None) -> str:
          "When the images were taken is not known"),
         ({"imagery": {"n": 100, "found": {"black": 5}, "exclude": ["black"]}},
          {"imagery": {"n": 100, "found": {}, "exclude": ["black"]}},
-         "excluded for what they are: 5 black, of 100 (5 %)"),
+         "excluded for what they are: 5 black, of 100 (5%)"),
         ({"imagery": {"n": 100, "found": {"blurred": 7}, "exclude": ["black"]}},
          {"imagery": {"n": 100, "found": {"black": 7}, "exclude": ["black"]}},
          "Used although something was found wrong with them: 7 blurred"),

@@ -153,11 +153,11 @@ def test_the_card_has_the_frames_numbers_and_the_areas_rank_among_all(opened, ma
     found = opened.card(99)
     assert found["predicted"] == f"{row['decile']} ({row['low']} to {row['high']})"
     assert found["images"] == str(row["n_views"])
-    assert found["postcodes with images"] == f"{100 * row['share_with_images']:.0f} %"
+    assert found["postcodes with images"] == f"{100 * row['share_with_images']:.0f}%"
     assert found["disagreement"] == f"{row['disagreement']:.2f} deciles"
     below = round(100 * (scores < row["score"]).sum() / (len(scores) - 1))
     text = opened.page.inner_text("#card")
-    assert f"is higher than that of {below} % of the areas" in text
+    assert f"is higher than that of {below}% of the areas" in text
     assert "outside the training distribution" in text
     assert opened.page.locator("#card .places rect").count() > 5
 
@@ -443,7 +443,7 @@ def test_the_pages_of_a_city_without_labels_paint_its_deciles_and_compare_them_w
     text = re.sub(r"\s+", " ", opened.page.text_content("main"))
     assert "Bundle “gridtown-bundle”, model “all”, of Gridtown: trained on 1,234 locations" in text
     assert "Figures of Gridtown, not of Elsewhere" in text
-    assert "1 of 47 areas (2 %) is outside the training distribution" in text
+    assert "1 of 47 areas (2%) is outside the training distribution" in text
     cut = opened.page.locator("table:has-text('Mean scores between') tbody tr").first
     assert cut.locator("td").first.text_content() == "-∞"
     assert cut.locator("th").text_content() == "<b>Income"

@@ -56,7 +56,7 @@ SENTENCES: list[tuple[str, Callable[[], ReportData], Callable[[], ReportData]]] 
         lambda: page(outcome=outcome(low=0.05)),
     ),
     (
-        "would lack 50 % of those in decile 1 of Income",
+        "would lack 50% of those in decile 1 of Income",
         lambda: page(coverage=coverage(is_related=True)),
         lambda: page(coverage=coverage(is_related=False)),
     ),
@@ -99,12 +99,10 @@ def test_a_count_that_all_outcomes_share_is_stated_once() -> None:
     one = coverage(is_related=True)
     about = coverage_of(page(coverage=one), LABELS)
     assert about is not None
-    assert about["common"] == "20 of 400 areas (5 %) have no image."
+    assert about["common"] == "20 of 400 areas (5%) have no image."
     assert about["sentences"]["Income"].startswith("This is not random (p = 0.001")
-    assert (
-        "In decile 1, 50 % (37 % to 63 %) of the areas have none;" in about["sentences"]["Income"]
-    )
-    assert about["rows"] == {"Income": ["50 %", *["0 %"] * 9]}
+    assert "In decile 1, 50% (37% to 63%) of the areas have none;" in about["sentences"]["Income"]
+    assert about["rows"] == {"Income": ["50%", *["0%"] * 9]}
     fewer = measure_coverage(pd.Series(1, DECILE.index[:100]), DECILE[:100])
     two = one | {"outcomes": one["outcomes"] | {"crime": fewer}}
     both = coverage_of(page(coverage=two), LABELS)

@@ -29,9 +29,9 @@ def plain(accounts, second=None, classes=10):
 
 def test_how_close_images_come_is_stated_in_plain_words():
     text = plain({"a": account(MORE)}, {"a": account(MORE)})
-    assert "60 % of the areas get the right tenth of the city or the one next to it" in text
+    assert "60% of the areas get the right tenth of the city or the one next to it" in text
     assert "The mean absolute error is 1.3 deciles" in text
-    assert "For Berries it is 30 %." in plain({"a": account(MORE), "b": account(MORE, 0.3)})
+    assert "For Berries it is 30%." in plain({"a": account(MORE), "b": account(MORE, 0.3)})
 
 
 def test_few_classes_are_called_by_their_names():

@@ -96,9 +96,9 @@ def test_sections_have_the_matrix_and_how_often_intervals_hold(
     assert "Leeds – 0.31 0.21 to 0.41" in matrix
     assert "York 0.52 0.42 to 0.62 –" in matrix
     assert "its own labels – –" in matrix  # of crime
-    assert "Household income 90 % 88 % 75 % to 95 % 48 4.2" in held
+    assert "Household income 90% 88% 75% to 95% 48 4.2" in held
     assert "crime" not in held
-    assert "hold the actual class in 88 % of 48 held-out areas" in text(page, "pool")
+    assert "hold the actual class in 88% of 48 held-out areas" in text(page, "pool")
     assert "Deciles of different cities cannot be compared" in page
 
 

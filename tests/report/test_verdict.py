@@ -62,7 +62,7 @@ def test_wide_intervals_lower_the_verdict(width, classes, expected):
 def test_intervals_that_hold_too_few_areas_call_for_care():
     found = verdict(evaluation(below=True), None, with_images=1.0, classes=10)
     assert found.title == "Use with care"
-    assert found.reasons == ("Intervals hold the actual decile of 80 %, not 90 %, of the areas.",)
+    assert found.reasons == ("Intervals hold the actual decile of 80%, not 90%, of the areas.",)
 
 
 def test_the_estimate_that_the_map_shows_is_judged():

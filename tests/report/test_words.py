@@ -67,7 +67,7 @@ def test_a_clear_gain_is_called_one_and_others_are_not():
 
 def test_a_finding_says_how_far_off_and_against_what():
     text = words.finding(account(), METRICS)
-    assert text.startswith("62 % of 500 areas")
+    assert text.startswith("62% of 500 areas")
     assert "mean absolute error is 1.3 deciles" in text
     assert "0.70 deciles closer than the 5 nearest areas" in text
     worse = words.finding(account(low=-0.9, value=-0.7, high=-0.5, over="constant"), METRICS)

@@ -27,8 +27,8 @@ BINS = 10  # of probabilities
 PERMUTATIONS = 499  # of the calibration error, which is no mean
 THIRDS = ("low", "middle", "high")
 MEASURES = {
-    "deprived_as_well_off": "deprived areas (lowest 30 %) that are put into the upper half",
-    "well_off_as_deprived": "well-off areas (highest 30 %) that are put into the lower half",
+    "deprived_as_well_off": "deprived areas (lowest 30%) that are put into the upper half",
+    "well_off_as_deprived": "well-off areas (highest 30%) that are put into the lower half",
     "mae": "mean absolute error",
     "bias": "predicted less actual class",
     "interval_coverage": "areas whose interval holds the actual class",

@@ -276,7 +276,7 @@ def coverage_tables(coverage: Mapping[str, Any]) -> Iterator[Table]:
         table = _new_table(
             f"{coverage['name']}: areas without images by {one} of {outcome}",
             None,
-            *_number_columns(one, "areas", "without images", "share", "90 % interval"),
+            *_number_columns(one, "areas", "without images", "share", "90% interval"),
             *(_number_columns("people in them") if with_people else ()),
         )
         for each in rows:

@@ -30,7 +30,7 @@ ARRAYS = ("mean", "sd", "components", "spread", "points", "distances")
 class AreaOfApplicability:
     """The areas that a model has been trained on, by their mean features.
 
-    Features are standardised and turned into principal components, as many as explain 90 % of the
+    Features are standardised and turned into principal components, as many as explain 90% of the
     variance, at most 16 and one for ten areas, each scaled to a standard deviation of 1. How far
     features are from what the components can express is one coordinate more: what is new may be
     what none of them shows. The distance of an area is the mean of those to its 5 nearest. It is

@@ -242,7 +242,7 @@ def evaluate_intervals(
     -------
     dict
         ``level``; ``share`` that is covered, ``n_areas``, ``low`` and ``high``, between which that
-        share would lie in 95 % of samples (Clopper and Pearson 1934; it takes areas as independent,
+        share would lie in 95% of samples (Clopper and Pearson 1934; it takes areas as independent,
         which neighbours are not), ``below_level`` (whether ``high`` is), ``mean_width`` in deciles;
         ``by_decile`` (a list: of the areas whose actual decile is 1, 2, ...) and ``by_district``
         (by name; None without any), each with ``n_areas``, ``share``, ``mean_width``. What is not

@@ -106,7 +106,7 @@ def _in_words(
     if name == "leave-one-group-out":
         return f"each {settings.group} held out in turn ({parts} of them)"
     if name in ("train-validation-test", "train-test"):
-        return f"{100 * settings.test:.3g} % of the {whole} held out at random, once"
+        return f"{100 * settings.test:.3g}% of the {whole} held out at random, once"
     if name == "by-class":
         of = " and ".join(map(str, settings.classes))
         return f"areas in class {of} of {settings.outcome} held out, once"

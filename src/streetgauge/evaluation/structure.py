@@ -30,7 +30,7 @@ Floats = npt.NDArray[np.float64]
 NEAREST = 6  # neighbours where there are no boundaries: as many as areas of a plane map have
 TOUCHING = 1.0  # metres: boundaries that were simplified apart still touch
 PERMUTATIONS = 999
-# Of local clusters, so that a single area can pass in a small city, and 1 % of all in a large one.
+# Of local clusters, so that a single area can pass in a small city, and 1% of all in a large one.
 LOCAL_PERMUTATIONS = 9999
 LOCAL_PERMUTATIONS_OF_MANY = 1999
 MANY = 1000
@@ -220,7 +220,7 @@ def error_clusters(error: pd.Series, neighbours: Neighbours, seed: int) -> pd.Se
     Local Moran's I (Anselin 1995, Geographical Analysis 27, 93-115) against conditional
     permutations. An area is in a cluster if it and its neighbours on average err more than the
     city's mean, or both less, and I is larger than by chance, with the false discovery rate held at
-    5 % (Caldas de Castro and Singer 2006).
+    5% (Caldas de Castro and Singer 2006).
 
     Parameters
     ----------

@@ -104,7 +104,7 @@ def trust_lines(areas: pd.DataFrame) -> tuple[str, ...]:
         return ()
     return (
         f"{int(known.sum()):,} of {len(known):,} areas ({known.mean():.0%}) are outside the "
-        "training distribution; at most about 5 % if all were alike",
+        "training distribution; at most about 5% if all were alike",
     )
 
 

@@ -446,7 +446,7 @@ def _add_applicability(
     )
     line = (
         f"{int(far.sum()):,} of {len(far):,} areas ({far.mean():.0%}) are outside the "
-        "training distribution of the bundle; at most about 5 % if all were alike"
+        "training distribution of the bundle; at most about 5% if all were alike"
     )
     return frame, [line]
 

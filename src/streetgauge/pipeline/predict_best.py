@@ -20,7 +20,7 @@ from streetgauge.io.tables import (
     require_columns,
 )
 
-FEWEST = 10  # areas whose decile is known, below which an interval of 90 % is everything
+FEWEST = 10  # areas whose decile is known, below which an interval of 90% is everything
 FOLDS = 5
 
 

@@ -256,6 +256,6 @@ class TransferSettings(Settings):
     )
     curve: StrictBool = Field(
         False,
-        description="also measure 0, 1, 2, 5, 10, 25 and 100 % of the areas, with the model and "
+        description="also measure 0, 1, 2, 5, 10, 25 and 100% of the areas, with the model and "
         "from scratch",
     )

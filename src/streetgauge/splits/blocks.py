@@ -96,7 +96,7 @@ def block_side(points: ArrayLike, k: int) -> float:
 def to_metres(lat: ArrayLike, lon: ArrayLike) -> NDArray[np.float64]:
     """Project to metres on the grid of the UTM zone of their median, NaN if not known: [N, 2].
 
-    Within a city a metre of the grid is a metre on the ground give or take 0.1 %.
+    Within a city a metre of the grid is a metre on the ground give or take 0.1%.
     """
     from pyproj import Transformer
 

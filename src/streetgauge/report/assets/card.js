@@ -52,7 +52,7 @@ const placeAmongAll = (i) => {
   const score = value("score", i), all = histogram();
   if (score === null || !all) return [];
   const share = Math.round((100 * below(all.sorted, score)) / Math.max(all.sorted.length - 1, 1));
-  const words = `Its score, ${score.toFixed(3).replace("-", MINUS)}, is higher than that of ${share} % of the areas.`;
+  const words = `Its score, ${score.toFixed(3).replace("-", MINUS)}, is higher than that of ${share}% of the areas.`;
   const svg = drawing("svg", { viewBox: `0 0 ${BARS * 4} 34`, class: "places", "aria-hidden": "true" });
   all.bars.forEach((b, k) => {
     if (!b.n) return;
@@ -85,7 +85,7 @@ const write = (i) => {
   if (predicted && compared) row("Difference", off === null ? DASH : signed(off), "", "difference");
   if (predicted) row("Locations", number(value("n", i) || 0), "", "locations");
   if (value("views", i) !== null) row("Images", number(value("views", i)), "", "images");
-  if (value("seen", i) !== null) row("Postcodes with images", `${Math.round(100 * value("seen", i))} %`, "", "seen");
+  if (value("seen", i) !== null) row("Postcodes with images", `${Math.round(100 * value("seen", i))}%`, "", "seen");
   if (value("disagreement", i) !== null) row("Disagreement", value("disagreement", i).toFixed(2), data.units, "disagreement");
   const where = [nameOf(i) === data.codes[i] ? null : data.codes[i], data.districts && data.districts[i]];
   const under = element("p", where.filter(Boolean).join(" \u00b7 "));

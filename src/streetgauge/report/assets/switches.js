@@ -29,10 +29,10 @@ const listDistricts = () => {
   table.append(element("thead"), element("tbody"));
   table.firstElementChild.append(head);
   [...found.values()].sort((a, b) => a.sum / a.n - b.sum / b.n).forEach((own) => {
-    const row = element("tr"), name = element("th", own.name), of = (k) => `${Math.round((100 * k) / own.n)} %`;
+    const row = element("tr"), name = element("th", own.name), of = (k) => `${Math.round((100 * k) / own.n)}%`;
     name.scope = "row";
     const [low, high, worst] = districtOf(layer, own.name) || [];
-    const ends = low === undefined ? [DASH, DASH] : [`${low.toFixed(1)} to ${high.toFixed(1)}`, worst === null ? DASH : worst < 0.01 ? "< 1 %" : `${Math.round(100 * worst)} %`];
+    const ends = low === undefined ? [DASH, DASH] : [`${low.toFixed(1)} to ${high.toFixed(1)}`, worst === null ? DASH : worst < 0.01 ? "< 1%" : `${Math.round(100 * worst)}%`];
     const cells = [number(own.n), (own.sum / own.n).toFixed(1), ...(sure ? ends : []), of(own.worst), ...(layer in ENDS ? [of(own.wide)] : [])];
     row.append(name, ...cells.map((text) => element("td", text, "n")));
     table.lastElementChild.append(row);
@@ -141,7 +141,7 @@ const divide = (share) => {
   // What lies below would show through where the legend makes areas fade.
   divider.parentElement.querySelector(".paint").style.clipPath = `inset(0 ${100 - state.split}% 0 0)`;
   divider.setAttribute("aria-valuenow", String(Math.round(state.split)));
-  divider.setAttribute("aria-valuetext", `predicted on the left ${Math.round(state.split)} %, actual on the right`);
+  divider.setAttribute("aria-valuetext", `predicted on the left ${Math.round(state.split)}%, actual on the right`);
 };
 const listenToDivider = (divider) => {
   const box = divider.parentElement;

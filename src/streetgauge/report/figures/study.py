@@ -405,7 +405,7 @@ def _multiples(
             axes.minorticks_off()
         else:
             axes.set_xscale("function", functions=(_root, np.square))
-            axes.set_xticks([0, 0.05, 0.25, 1], ["0", "5 %", "25 %", "100 %"])
+            axes.set_xticks([0, 0.05, 0.25, 1], ["0", "5%", "25%", "100%"])
     if len(styles) > 1:
         below(canvas, panels[0], len(styles), above=True)
     return canvas

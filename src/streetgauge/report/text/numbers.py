@@ -39,7 +39,7 @@ def general(value: float) -> str:
 
 def percent(value: float | None) -> str:
     """Write a share as whole per cent."""
-    return MISSING if value is None else f"{100 * value:.0f} %".replace("-", "−")
+    return MISSING if value is None else f"{100 * value:.0f}%".replace("-", "−")
 
 
 def span(estimate: Mapping[str, float | None], digits: int = 2) -> str:

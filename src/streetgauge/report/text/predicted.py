@@ -155,7 +155,7 @@ def applicability(city: PredictedCity) -> str:
         f"bundle, by their mean features. Of areas like those of {city.source} it would be about "
         f"{percent(EXPECTED)}. The median area is more unlike them than "
         f"{percent(float(each['dissimilarity_index'].median()))} of them are each other; "
-        "50 % would be usual."
+        "50% would be usual."
     )
     if outside / n > 2 * EXPECTED:
         text += " Predictions there go beyond the model’s data and deserve no trust by themselves."
