@@ -109,7 +109,9 @@ def test_an_alarm_is_one_sentence_for_people_and_for_machines(
     (line,) = capsys.readouterr().err.splitlines()
     record = json.loads(line)
     assert (record["event"], record["level"]) == ("log", "warning")
-    assert record["message"].endswith(f"are in {run.watchdog.log}, and the run goes on.")
+    assert record["message"].endswith(
+        f"the run continues, and what each thread is doing is in {run.watchdog.log}."
+    )
     text = run.watchdog.log.read_text("utf-8")
     assert "in stuck_worker" in text
     assert f"{thread.ident:#018x} stuck" in text
@@ -230,7 +232,7 @@ def test_a_stage_whose_worker_process_is_stopped_leaves_the_stacks_of_all_that_c
     assert set(stacks) == {first, second}
     assert "it gives no answer" in stacks[first]
     assert "in work_in" in stacks[second]
-    assert sentence.startswith("report: nothing has moved for 1 s")
+    assert sentence.startswith("report: no progress for 1 s")
     assert str(run.watchdog.log) in sentence
 
 

@@ -111,11 +111,11 @@ class Watchdog:
             faulthandler.cancel_dump_traceback_later()
             self._is_alarmed, self._armed = True, self._moved
             used = time.process_time() - self._used
-            found = f"{work}: nothing has moved for {now - self._armed:.0f} s"
+            found = f"{work}: no progress for {now - self._armed:.0f} s"
             self._write(self._file, found, was_held)
             return (
-                f"{found} ({used:.0f} s of processor time used); the stacks of all threads are in "
-                f"{self.log}, and the run goes on."
+                f"{found} ({used:.0f} s of processor time used); the run continues, and what each "
+                f"thread is doing is in {self.log}."
             )
         return None
 

@@ -103,8 +103,9 @@ def trust_lines(areas: pd.DataFrame) -> tuple[str, ...]:
     if not len(known) or not known.any():
         return ()
     return (
-        f"{int(known.sum()):,} of {len(known):,} areas ({known.mean():.0%}) are outside the "
-        "training distribution; at most about 5% if all were alike",
+        f"{int(known.sum()):,} of {len(known):,} areas ({known.mean():.0%}) "
+        f"{'is' if known.sum() == 1 else 'are'} outside the training distribution; "
+        "up to about 5% is usual",
     )
 
 

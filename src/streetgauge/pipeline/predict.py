@@ -445,8 +445,9 @@ def _add_applicability(
         outside_aoa=areas["area"].map(far).astype("boolean"),
     )
     line = (
-        f"{int(far.sum()):,} of {len(far):,} areas ({far.mean():.0%}) are outside the "
-        "training distribution of the bundle; at most about 5% if all were alike"
+        f"{int(far.sum()):,} of {len(far):,} areas ({far.mean():.0%}) "
+        f"{'is' if far.sum() == 1 else 'are'} outside the training distribution of the bundle; "
+        "up to about 5% is usual"
     )
     return frame, [line]
 
