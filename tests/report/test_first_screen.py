@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import geopandas as gpd
+import pandas as pd
 import pytest
 from PIL import Image
 from tests.report.test_gallery import composed
@@ -257,3 +258,54 @@ def test_a_page_of_one_area_in_a_district_of_a_hostile_name_works(show, make_stu
     opened.drawn()
     opened.unfold("districts")
     assert opened.page.locator("#districts tbody tr th").all_inner_texts() == ["__proto__"]
+
+
+def test_hatching_and_the_layer_of_uncertainty_are_of_the_best_estimate(show, make_study):
+    data = with_estimates(make_study())
+    wide = data.estimates.assign(best_low=1, best_high=8)
+    opened = show(render(replace(data, table=wide[wide["area"] != "A007"], estimates=wide)))
+    opened.drawn()
+    hatched = "Hatched: the interval is wider than 5 deciles."
+    assert hatched in opened.page.inner_text("#explained")
+    opened.page.uncheck("#hatch")
+    opened.drawn()
+    assert hatched not in opened.page.inner_text("#explained")
+    opened.layer("uncertainty")
+    assert "the interval of the best estimate" in opened.page.inner_text("#explained")
+    opened.page.mouse.move(*opened.point("uncertainty", *place("A012")))
+    assert opened.page.locator("#tip span").inner_text() == "8 of 10 deciles wide"
+
+
+def test_a_pointer_on_each_control_of_the_map_gets_an_explanation(show, make_study):
+    opened = show(render(with_estimates(make_study())))
+    opened.drawn()
+    opened.unfold("districts")
+    controls = (
+        ".field:visible, .zoom button, #hatch-field, .tools label, .take button, .verdict, "
+        ".verdicts small, .legend > span, .legend .swatches button, #maps figcaption, "
+        "#districts th[scope=col]"
+    )
+    found = opened.page.locator(controls)
+    assert found.count() > 30
+    silent = [each.inner_text() for each in found.all() if not each.get_attribute("title")]
+    assert silent == []
+
+
+def test_a_phone_gives_the_reasons_of_the_outcome_that_is_shown(show, make_study):
+    opened = show(render(with_estimates(make_study())), PHONE)
+    opened.drawn("income")
+    reasons = opened.page.locator(".verdicts small")
+    assert [each.is_visible() for each in reasons.all()] == [True, False]
+    opened.page.click(".verdicts a[href='#outcome=crime']")
+    opened.drawn("crime")
+    assert [each.is_visible() for each in reasons.all()] == [False, True]
+
+
+def test_without_boundaries_the_outcome_that_is_shown_is_marked(show, make_study):
+    data = make_study()
+    areas = pd.DataFrame(data.areas.drop(columns="geometry"))
+    opened = show(render(replace(data, areas=areas)), PHONE)
+    assert "Household income" in opened.page.locator(".verdicts [aria-current]").inner_text()
+    opened.page.select_option("#outcome", label="Crime")
+    assert "Crime" in opened.page.locator(".verdicts [aria-current]").inner_text()
+    assert opened.complaints == []

@@ -177,17 +177,17 @@ def layers(table: pd.DataFrame, classes: int) -> dict[str, str]:
     result = {}
     if "best_decile" in table and table["best_decile"].notna().any():
         result["best"] = f"Best estimate: {one}"
-    result["predicted"] = f"Predicted {one}{', images alone' if result else ''}"
+    result["predicted"] = f"Images alone: {one}" if result else f"Predicted {one}"
     if table["actual_decile"].notna().any():
         result |= {"actual": f"Actual {one}", "difference": "Predicted less actual"}
     if table["low"].notna().any():
-        result["uncertainty"] = f"Uncertainty: width of the interval, in {many}"
+        result["uncertainty"] = f"Uncertainty, in {many}"
     elif "disagreement" in table and table["disagreement"].notna().any():
-        result["spread"] = f"Spread: how far the ensemble’s members disagree, in {many}"
+        result["spread"] = f"Spread of the ensemble, in {many}"
     if table["n_locations"].notna().any():
-        result["locations"] = "Coverage: locations of each area"
+        result["locations"] = "Coverage: locations"
     if "n_views" in table and table["n_views"].notna().any():
-        result["images"] = "Coverage: images of each area"
+        result["images"] = "Coverage: images"
     if _flags(table) is not None:
         result["flags"] = "Where to be careful"
     return result

@@ -187,7 +187,7 @@ STAGES = (
     ),
     Stage(
         "report",
-        11,
+        12,
         ("name", "note", "areas", "locations", "report", "image_rights"),
         lambda s: (
             *(s.areas, s.metrics, s.outcomes, s.locations, *s.stores, s.skipped),

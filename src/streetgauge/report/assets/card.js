@@ -129,6 +129,6 @@ const figureOf = (layer, i) => {
   const named = { best: "Best estimate", predicted: "Predicted", actual: ACTUAL }[layer];
   if (one) return `${named}: ${data.unit} ${value(one, i)}${span}`;
   if (layer === "locations" || layer === "images") return `${number(value(layer === "images" ? "views" : "n", i))} ${layer}`;
-  if (layer === "uncertainty") return `${widthOf("predicted", i)} of ${CLASSES} ${data.units} wide`;
+  if (layer === "uncertainty") return `${widthOf(ESTIMATE, i)} of ${CLASSES} ${data.units} wide`;
   return layer === "difference" ? `${signed(differenceOf(i))} ${data.units}` : item.label;
 };

@@ -223,7 +223,7 @@ const toPaper = () => {
     figure.append(image, element("figcaption", each.label));
     sheets.append(figure);
   });
-  sheets.prepend(element("p", `${TERMS[layer]}`));
+  sheets.prepend(element("p", explained(layer)));
   delete document.documentElement.dataset.paper;
 };
 const fromPaper = () => sheets && sheets.replaceChildren();

@@ -29,7 +29,7 @@ const show = (hash) => {
   if (i >= 0) choose(i);
 };
 window.addEventListener("hashchange", follow);
-if (geometry) setLayer(maps.dataset.layer);
+if (geometry) setLayer(maps.dataset.layer); else turn();
 follow();
 opened = true;
 

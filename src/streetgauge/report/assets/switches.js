@@ -4,7 +4,7 @@ const turn = () => {
   document.querySelectorAll(".verdicts a").forEach((each, k) => {
     if (k === state.outcome) each.setAttribute("aria-current", "true"); else each.removeAttribute("aria-current");
   });
-  if (geometry) { showLegends(); nameMaps(); later(); }
+  if (geometry) { nameMaps(); showLegends(); later(); }
   listDistricts();
   if (state.area >= 0) write(state.area);
   remember();
@@ -24,8 +24,15 @@ const listDistricts = () => {
   });
   const table = element("table", undefined, "groups"), head = element("tr");
   const sure = [...found.keys()].some((name) => districtOf(layer, name));
-  const heads = ["District", "Areas", `Mean ${data.unit}`, ...(sure ? ["Its interval", "Chance to be the worst off"] : []), "In the worst-off fifth", ...(layer in ENDS ? [`Interval wider than ${WIDE}`] : [])];
-  heads.forEach((text, k) => { const cell = element("th", text, k ? "n" : ""); cell.scope = "col"; head.append(cell); });
+  const heads = [
+    ["District", "The worst off first, by the mean of its areas."],
+    ["Areas", "Areas of the district that have a value."],
+    [`Mean ${data.unit}`, `The mean of its areas: 1 is the worst off, ${CLASSES} the best off.`],
+    ...(sure ? [["Its interval", TERMS.mean], ["Chance to be the worst off", "How often it has the lowest mean, with errors such as those of other districts."]] : []),
+    ["In the worst-off fifth", `Share of its areas in the lowest fifth of the ${data.units}.`],
+    ...(layer in ENDS ? [[`Interval wider than ${WIDE}`, "Share of its areas that are uncertain: the map hatches them."]] : []),
+  ];
+  heads.forEach(([text, title], k) => { const cell = element("th", text, k ? "n" : ""); cell.scope = "col"; cell.title = title; head.append(cell); });
   table.append(element("thead"), element("tbody"));
   table.firstElementChild.append(head);
   [...found.values()].sort((a, b) => a.sum / a.n - b.sum / b.n).forEach((own) => {
@@ -54,8 +61,9 @@ const nameMaps = () => {
   maps.querySelectorAll("figure[data-layer=pair] figcaption").forEach((each) => {
     each.textContent = ("second" in each.dataset ? data.outcomes[state.second] : outcome()).label;
   });
-  byId("explained").textContent = TERMS[state.layer];
   const { layer } = shown()[0].panes[0];
+  byId("explained").textContent = explained(layer, state.layer);
+  figures.forEach((f) => { f.figure.querySelector("figcaption").title = TERMS[f.layer]; });
   const wide = data.codes.filter((_, i) => isWide(layer, i)).length;
   byId("hatch-field").hidden = !wide;
   byId("hatch-field").lastElementChild.textContent = `Hatch areas whose interval is wider than ${WIDE} ${data.units} (${number(wide)})`;
@@ -104,7 +112,8 @@ const legendOf = (scale) => {
   const all = element("button", "show all", "all");
   all.type = "button";
   all.addEventListener("click", () => { forget(scale); buttons[0].focus(); });
-  legend.append(...(before ? [element("span", before)] : []), swatches, ...(after ? [element("span", after)] : []), ...(extra.firstChild ? [extra] : []), all);
+  const end = (text) => { const made = element("span", text); made.title = description; return text ? [made] : []; };
+  legend.append(...end(before), swatches, ...end(after), ...(extra.firstChild ? [extra] : []), all);
   press(legend);
   return legend;
 };

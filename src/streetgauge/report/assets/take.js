@@ -77,7 +77,7 @@ if (geometry && geometry.lattice) {
 }
 
 const toImage = () => {
-  const ratio = 2, side = 16, head = 58, foot = 48;
+  const ratio = 2, side = 16, head = 58, foot = 66;
   const panes = shown().flatMap((f) => f.panes.map((pane) => ({ ...pane, fitted: fit(f) })));
   const { width, height } = panes[0].fitted, sheet = document.createElement("canvas");
   sheet.width = ratio * (panes.length * (width + side) + side);
@@ -107,6 +107,7 @@ const toImage = () => {
       pen.fillText(item.label, left + n * step, head + height + 31, step - 2);
     });
     pen.fillText([before, after].filter(Boolean).join(" \u2192 "), left + items.length * step + 6, head + height + 17, 130);
+    pen.fillText(explained(pane.layer), left, head + height + 52, width);
   });
   sheet.toBlob((blob) => save(blob, "image/png", "png"));
 };

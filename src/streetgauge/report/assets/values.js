@@ -64,6 +64,8 @@ const widthOf = (layer, i) => {
   return low === null || high === null ? null : high - low + 1;
 };
 const isWide = (layer, i) => layer in ENDS && widthOf(layer, i) > WIDE;
+// The estimate whose uncertainty is shown: the one that the page opens with.
+const ESTIMATE = data.outcomes.some((each) => each.best) ? "best" : "predicted";
 
 // Low end, high end and chance to be the worst off of a district's mean; null if not known.
 const districtOf = (layer, name) => {
@@ -78,7 +80,7 @@ const TERMS = {
   predicted: `Predicted: the ${data.unit} from street images alone, by a model that was not trained on this area.`,
   actual: `${ACTUAL}: the ${data.unit} by the official statistic.`,
   difference: `Difference: predicted less actual ${data.unit}. Above 0, an area is predicted better off than it is.`,
-  uncertainty: `Uncertainty: how many ${data.units} the interval holds. The wider it is, the less is known.`,
+  uncertainty: `Uncertainty: how many ${data.units} the interval of ${ESTIMATE === "best" ? "the best estimate" : "the prediction"} holds. The wider it is, the less is known.`,
   spread: "Spread: how far the members of the ensemble disagree. It holds no error that they share.",
   locations: "Locations: how many points of the area were used. Few make an estimate uncertain.",
   images: "Images: how many images of the area were used. Few make an estimate uncertain.",
@@ -89,6 +91,12 @@ const TERMS = {
   seen: "Share of the area\u2019s postcodes that have images.",
   mean: `The interval of the district\u2019s mean ${data.unit}, from errors in other districts.`,
   disagreement: "How far the members of the ensemble disagree.",
+};
+
+// What a map shows, and what its hatching is.
+const explained = (layer, view = layer) => {
+  const hatched = state.hatch && data.codes.some((_, i) => isWide(layer, i));
+  return TERMS[view] + (hatched ? ` Hatched: the interval is wider than ${WIDE} ${data.units}.` : "");
 };
 
 // Ten colours for any number of classes; nine for differences and for how much of something.
@@ -171,7 +179,7 @@ const layers = {
   },
   uncertainty: {
     scale: "width",
-    bins: () => (i) => { const width = widthOf("predicted", i); return width === null ? -1 : width - 1; },
+    bins: () => (i) => { const width = widthOf(ESTIMATE, i); return width === null ? -1 : width - 1; },
   },
   spread: {
     scale: "spread",

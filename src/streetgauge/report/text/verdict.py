@@ -13,6 +13,12 @@ __all__ = ["Verdict", "verdict"]
 
 TITLES = {"use": "Use", "care": "Use with care", "no": "Do not use"}
 TITLES |= {"unmeasured": "Not measured"}
+MEANINGS = {
+    "use": "The map may be used: gain, images and intervals all allow it.",
+    "care": "The map may be used with these reasons in mind.",
+    "no": "The map is not good enough to act on, for these reasons.",
+    "unmeasured": "Nothing of this city was tested.",
+}
 ENOUGH_AREAS, FEWEST_AREAS = 0.8, 0.5  # share of the areas that have images
 NARROW, WIDEST = 0.5, 0.8  # mean width of the intervals, as a share of the classes
 
@@ -28,6 +34,11 @@ class Verdict:
     def title(self) -> str:
         """What the page calls it."""
         return TITLES[self.level]
+
+    @property
+    def meaning(self) -> str:
+        """What the level says, in a sentence."""
+        return MEANINGS[self.level]
 
 
 def verdict(
